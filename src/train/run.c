@@ -13,9 +13,9 @@
 #include <unistd.h>
 #include "base/err.h"
 #include "file/io.h"
-#include "file/save.h"
 #include "train/grad.h"
 #include "train/metrics.h"
+#include "train/output.h"
 #include "train/run.h"
 #include "train/state.h"
 
@@ -243,93 +243,7 @@ static gram_status all_steps(struct loop *l, gram_err *err)
     return rc;
 }
 
-/* ---- What comes out ------------------------------------------------------------------------------- */
-
-static gram_status save_model(struct loop *l, gram_err *err)
-{
-    static const gr_meta meta = { "format", "pt" };         /* transformers wants it */
-    gr_saved *t = gr_calloc(l->adam.n_params, sizeof *t);
-    gram_status rc;
-
-    if (!t)
-        return gr_nomem(err, l->weights_path);
-    for (size_t i = 0; i < l->adam.n_params; i++) {
-        const gr_param *p = &l->adam.param[i];
-        t[i] = (gr_saved){ "", p->name, p->w, p->rows, p->cols };
-    }
-    rc = gr_copy_model_files(l->r->from, l->r->out, err);
-    if (!rc)
-        rc = gr_st_write(l->weights_path, t, l->adam.n_params, &meta, 1, err);
-    free(t);
-    return rc;
-}
-
-static gram_status same_weights(struct loop *l, const gr_weights *w, gram_err *err)
-{
-    for (size_t i = 0; i < l->adam.n_params; i++) {
-        const gr_param *p = &l->adam.param[i];
-        const gr_named *t = gr_weights_find(w, p->name);
-        if (!t || t->type != GR_F32 || memcmp(t->data, p->w, p->rows * p->cols * sizeof *p->w))
-            return gr_fail(err, GRAM_EIO, "%s: read again, tensor %s is not what was written", l->weights_path,
-                           p->name);
-    }
-    return GRAM_OK;
-}
-
-/* Some rows through the forward pass that scores, against the one that trained: they add in different orders, and what
- * is wrong with a configuration moves logits by far more. */
-static gram_status same_logits(struct loop *l, const gr_model *m, gram_err *err)
-{
-    enum { ROWS = 4 };
-    const size_t n = gr_min(ROWS, l->r->train->n), each = l->grad.write ? 1 : 2;
-    const gr_example *e[ROWS];
-    gr_seq seq[2 * ROWS];
-    double want[4 * ROWS];
-    float got[4 * ROWS];
-    gr_work *work = NULL;
-    gr_forest f;
-    gram_status rc = gr_work_open(&work, m, l->r->pool, err);
-
-    for (size_t i = 0; i < n * each; i++) {
-        e[i / each] = &l->r->train->e[i / each];
-        seq[i] = (gr_seq){ e[i / each]->seq[i % each].p, e[i / each]->seq[i % each].n };
-    }
-    for (size_t i = 0; i < n && !rc; i++) {
-        rc = gr_grad_logits(&l->grad, e + i, 1, want + i * each * 2, err);
-        if (!rc)
-            rc = gr_forest_init(&f, seq + i * each, each, NULL, GR_SAVE_SHARED, err);
-        if (rc)
-            break;
-        rc = gr_model_label_logits(work, &f, l->r->label, 2, got + i * each * 2, err);
-        gr_forest_clear(&f, true);
-    }
-    for (size_t i = 0; i < n * each * 2 && !rc; i++)
-        if (!(fabs(got[i] - want[i]) <= 1e-3 * (1 + fabs(want[i]))))
-            rc = gr_fail(err, GRAM_EIO, "%s: read again, the model gives logit %.6g where the trained one gave %.6g",
-                         l->weights_path, got[i], want[i]);
-    gr_work_close(work);
-    return rc;
-}
-
-static gram_status reopen(struct loop *l, gram_err *err)
-{
-    gr_weights *w = NULL;
-    gr_model *m = NULL;
-    gr_config cfg;
-    gram_status rc = gr_weights_open_dir(&w, l->r->out, err);
-
-    if (!rc)
-        rc = same_weights(l, w, err);
-    if (!rc)
-        rc = gr_config_read(&cfg, l->r->out, err);
-    if (!rc)
-        rc = gr_model_open(&m, w, &cfg, GR_LINEAR_F32, err);
-    if (!rc)
-        rc = same_logits(l, m, err);
-    gr_model_close(m);
-    gr_weights_close(w);
-    return rc;
-}
+/* ------------------------------------------------------------------------------------------------- */
 
 /* A directory that holds something is not written over. */
 static gram_status begin(struct loop *l, gram_err *err)
@@ -369,9 +283,7 @@ gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *
     if (!rc)
         rc = judge_held(&l, &report->accuracy_after, err);
     if (!rc)
-        rc = save_model(&l, err);
-    if (!rc)
-        rc = reopen(&l, err);
+        rc = gr_output_write(r, &l.grad, l.adam.param, l.adam.n_params, err);
     if (!rc)
         unlink(l.checkpoint);               /* nothing is left to resume */
     report->steps = l.state.step;
