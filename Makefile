@@ -95,6 +95,10 @@ test-$(1): $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c))
 endef
 $(foreach l,$(LAYERS),$(eval $(call test_rules,$(l))))
 
+# The one program that is built with MPI: it holds what src/dist declares against mpi.h.
+$(B)/tests/dist/test_mpi.o: CFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null) -Wno-cast-function-type
+$(B)/tests/dist/test_mpi: LIBS += $(shell pkg-config --libs ompi-c 2>/dev/null)
+
 # Examples, built as a user would build them.
 EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
 $(EXAMPLES): $(B)/%: %.c $(B)/libgram.so

@@ -3,7 +3,7 @@
 # and needs no network.
 set -eu
 packages="gcc clang make pkg-config libdnnl-dev libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev libpopt-dev
-          libmicrohttpd-dev libcmocka-dev gcovr python3 python3-pip unzip ca-certificates"
+          libmicrohttpd-dev libcmocka-dev gcovr openmpi-bin libopenmpi-dev python3 python3-pip unzip ca-certificates"
 
 missing=
 for p in $packages; do

@@ -1,0 +1,37 @@
+/* dist.c - include/gram/dist.h over src/dist. */
+#include "dist/dist.h"
+
+bool gram_dist_launched(int *rank, int *size)
+{
+    size_t r, n;
+    bool yes = gr_dist_launched(&r, &n);
+
+    *rank = (int)r;
+    *size = (int)n;
+    return yes;
+}
+
+gram_status gram_dist_open(gram_dist **out, gram_dist_fn *on_death, void *arg, gram_err *err)
+{
+    return gr_dist_open(out, on_death, arg, err);
+}
+
+int gram_dist_rank(const gram_dist *d)
+{
+    return (int)gr_dist_rank(d);
+}
+
+int gram_dist_size(const gram_dist *d)
+{
+    return (int)gr_dist_size(d);
+}
+
+bool gram_dist_speaks(const gram_dist *d)
+{
+    return gr_dist_speaks(d);
+}
+
+void gram_dist_close(gram_dist *d)
+{
+    gr_dist_close(d);
+}

@@ -1,0 +1,482 @@
+/* dist.c - see dist.h.
+ *
+ * All is made of one thing: everyone sends a block to everyone, or to some, and waits until what is meant for it has
+ * come. Blocks are copied, so that when a process is gone no memory of the caller's is waited for. */
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/err.h"
+#include "base/pool.h"
+#include "dist/dist_int.h"
+
+#define STAGE ((size_t)1 << 20)         /* floats that one process receives at a time, from all the others together */
+#define LEFT  5                         /* seconds after which one that is closing will not send any more */
+
+size_t gr_dist_rank(const gr_dist *d)
+{
+    return d ? d->rank : 0;
+}
+
+size_t gr_dist_size(const gr_dist *d)
+{
+    return d ? d->size : 1;
+}
+
+bool gr_dist_speaks(const gr_dist *d)
+{
+    return !d || d->rank == (d->failed && d->dead && d->about == 0);
+}
+
+static size_t count_processes(const gr_dist *d, bool same_cores)
+{
+    const struct gr_process *me = &d->process[d->rank];
+    size_t n = 0;
+
+    for (size_t i = 0; i < d->size; i++)
+        n += d->process[i].machine == me->machine && (!same_cores || d->process[i].cores == me->cores);
+    return n;
+}
+
+size_t gr_dist_on_host(const gr_dist *d)
+{
+    return d ? count_processes(d, false) : 1;
+}
+
+size_t gr_dist_threads(const gr_dist *d)
+{
+    return d ? gr_max(gr_pool_cores() / count_processes(d, true), 1) : 0;
+}
+
+uint64_t gr_dist_bytes(const gr_dist *d)
+{
+    return d ? 2 * (uint64_t)d->size * d->chunk * sizeof *d->in : 0;
+}
+
+/* ---- Failing --------------------------------------------------------------------------------------- */
+
+gram_status gr_dist_check(gr_dist *d, gram_err *err)
+{
+    if (!d || !d->failed)
+        return GRAM_OK;
+    return gr_fail(err, d->why.status, "%s", d->why.text);
+}
+
+void gr_dist_fail(gr_dist *d, const gram_err *why)
+{
+    if (d)
+        gr_watch_failed(d, d->rank, false, why);
+}
+
+/* ---- Exchanges -------------------------------------------------------------------------------------- */
+
+/* Who has left while something is still awaited of it; the size where none has. */
+static size_t who_left(const gr_dist *d)
+{
+    size_t who = 0;
+
+    while (who < d->size && !d->peer[who].closing)
+        who++;
+    return who;
+}
+
+/* MPI knows that a connection broke a little before the watch knows who died, which is the better sentence. */
+static gram_status broken(gr_dist *d, const char *call, int code, gram_err *err)
+{
+    const struct timespec pause = { 0, 10000000 };
+    gram_err why;
+
+    gr_mpi_failed(&d->mpi, call, code, &why);
+    for (int i = 0; i < 100 && d->watching && !d->failed; i++)
+        nanosleep(&pause, NULL);
+    gr_dist_fail(d, &why);
+    return gr_dist_check(d, err);
+}
+
+/* Whether the first n requests are over, without waiting. */
+static gram_status test_all(gr_dist *d, size_t n, bool *over, gram_err *err)
+{
+    int code = 0, flag = 1;
+
+    pthread_mutex_lock(&d->lock);
+    for (size_t i = 0; i < n && flag && !code; i++)
+        if (d->request[i] != d->mpi.null_request)
+            code = d->mpi.test(&d->request[i], &flag, NULL);
+    pthread_mutex_unlock(&d->lock);
+    *over = flag;
+    return code ? broken(d, "MPI_Test", code, err) : GRAM_OK;
+}
+
+/* Waits for the first n requests. First it looks again and again, then it leaves the core to others. */
+static gram_status settle(gr_dist *d, size_t n, gram_err *err)
+{
+    const struct timespec pause = { 0, 50000 };
+    double start = gr_dist_now();
+    gram_status rc = GRAM_OK;
+    bool over = false;
+
+    for (size_t i = 0; !over && !rc; i++) {
+        rc = gr_dist_check(d, err);
+        if (!rc)
+            rc = test_all(d, n, &over, err);
+        if (over || rc)
+            break;
+        if (i < 1000)
+            sched_yield();
+        else
+            nanosleep(&pause, NULL);
+        if (i % 1000 == 999 && gr_dist_now() - start > LEFT && d->watching) {
+            size_t who = who_left(d);
+            if (who < d->size)
+                rc = gr_fail(err, GRAM_EIO, "process %zu of %zu (on %s) has left the run", who, d->size,
+                             d->process[who].host);
+        }
+    }
+    return rc;
+}
+
+static gram_status post(gr_dist *d, size_t at, bool sends, size_t peer, void *p, size_t bytes, gram_err *err)
+{
+    int code;
+
+    pthread_mutex_lock(&d->lock);
+    d->request[at] = d->mpi.null_request;
+    code = sends ? d->mpi.isend(p, (int)bytes, d->mpi.byte, (int)peer, GR_TAG_DATA, d->comm, &d->request[at])
+                 : d->mpi.irecv(p, (int)bytes, d->mpi.byte, (int)peer, GR_TAG_DATA, d->comm, &d->request[at]);
+    pthread_mutex_unlock(&d->lock);
+    return code ? broken(d, sends ? "MPI_Isend" : "MPI_Irecv", code, err) : GRAM_OK;
+}
+
+gram_status gr_dist_all(gr_dist *d, const void *mine, void *all, size_t bytes, gram_err *err)
+{
+    size_t size = gr_dist_size(d), n = 0;
+    unsigned char *block;
+    gram_status rc = GRAM_OK;
+
+    if (!d) {
+        memmove(all, mine, bytes);
+        return GRAM_OK;
+    }
+    block = gr_calloc(size, bytes);
+    if (!block)
+        return gr_nomem(err, "processes");
+    memcpy(block + d->rank * bytes, mine, bytes);
+    for (size_t p = 0; p < size && !rc; p++)
+        if (p != d->rank)
+            rc = post(d, n++, false, p, block + p * bytes, bytes, err);
+    for (size_t p = 0; p < size && !rc; p++)
+        if (p != d->rank)
+            rc = post(d, n++, true, p, block + d->rank * bytes, bytes, err);
+    if (!rc)
+        rc = settle(d, n, err);
+    if (rc)
+        return rc;                      /* the block is still MPI's, and lost with the run */
+    memcpy(all, block, size * bytes);
+    free(block);
+    return GRAM_OK;
+}
+
+gram_status gr_dist_barrier(gr_dist *d, gram_err *err)
+{
+    char mine = 0, *all = gr_calloc(gr_dist_size(d), 1);
+    gram_status rc = all ? gr_dist_all(d, &mine, all, 1, err) : gr_nomem(err, "processes");
+
+    free(all);
+    return rc;
+}
+
+gram_status gr_dist_sum(gr_dist *d, double *x, size_t n, gram_err *err)
+{
+    size_t size = gr_dist_size(d);
+    double *all = size == 1 ? NULL : gr_calloc(size * n, sizeof *all);
+    gram_status rc;
+
+    if (size == 1)
+        return GRAM_OK;
+    if (!all)
+        return gr_nomem(err, "processes");
+    rc = gr_dist_all(d, x, all, n * sizeof *x, err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        x[i] = all[i];
+        for (size_t p = 1; p < size; p++)
+            x[i] += all[p * n + i];
+    }
+    free(all);
+    return rc;
+}
+
+gram_status gr_dist_broadcast(gr_dist *d, void *x, size_t bytes, gram_err *err)
+{
+    char *all = gr_dist_size(d) == 1 ? NULL : gr_calloc(d->size, bytes);
+    gram_status rc;
+
+    if (gr_dist_size(d) == 1)
+        return GRAM_OK;
+    rc = all ? gr_dist_all(d, x, all, bytes, err) : gr_nomem(err, "processes");
+    if (!rc)
+        memcpy(x, all, bytes);
+    free(all);
+    return rc;
+}
+
+gram_status gr_dist_same(gr_dist *d, const char *what, uint64_t digest, gram_err *err)
+{
+    size_t size = gr_dist_size(d);
+    uint64_t *all = gr_calloc(size, sizeof *all);
+    gram_status rc = all ? gr_dist_all(d, &digest, all, sizeof digest, err) : gr_nomem(err, "processes");
+
+    for (size_t p = 1; p < size && !rc; p++)
+        if (all[p] != all[0])
+            rc = gr_fail(err, GRAM_EARG, "process %zu of %zu (on %s) has other %s than process 0 (on %s)", p, size,
+                         d->process[p].host, what, d->process[0].host);
+    free(all);
+    return rc;
+}
+
+/* ---- Vectors ---------------------------------------------------------------------------------------- */
+
+static void copy_range(const gr_vector *v, size_t from, size_t n, float *out, const float *in)
+{
+    for (size_t i = 0; i < v->n && n > 0; i++) {
+        size_t k = v->piece[i].n > from ? gr_min(v->piece[i].n - from, n) : 0;
+        if (k && out)
+            memcpy(out, v->piece[i].p + from, k * sizeof *out);
+        else if (k)
+            memcpy(v->piece[i].p + from, in, k * sizeof *in);
+        from = k ? 0 : from - v->piece[i].n;
+        out = out ? out + k : NULL;
+        in = in ? in + k : NULL;
+        n -= k;
+    }
+}
+
+void gr_vector_get(const gr_vector *v, size_t from, size_t n, float *out)
+{
+    copy_range(v, from, n, out, NULL);
+}
+
+void gr_vector_put(const gr_vector *v, size_t from, size_t n, const float *x)
+{
+    copy_range(v, from, n, NULL, x);
+}
+
+/* What goes from one process to another: everyone's part to its owner to be added; each owner's part to all; or to
+ * process 0; or from it. */
+enum way { REDUCE, SHARE, GATHER, SCATTER };
+struct range { size_t from, n; };
+
+/* Its k-th chunk; n is 0 behind the end. */
+static struct range range_of(const gr_dist *d, const gr_vector *v, enum way way, size_t from, size_t to, size_t k)
+{
+    size_t owner = way == REDUCE || way == SCATTER ? to : from, first = v->cut[owner] + k * d->chunk;
+    bool any = (way != GATHER || to == 0) && (way != SCATTER || from == 0);
+
+    return (struct range){ first, any && first < v->cut[owner + 1] ? gr_min(d->chunk, v->cut[owner + 1] - first) : 0 };
+}
+
+/* Sends and receives chunk k; *any: there was one. */
+static gram_status exchange(gr_dist *d, const gr_vector *v, enum way way, size_t k, bool *any, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+    size_t n = 0;
+
+    for (size_t p = 0; p < d->size && !rc; p++) {
+        struct range r = range_of(d, v, way, p, d->rank, k);
+        if (p != d->rank && r.n)
+            rc = post(d, n++, false, p, d->in + p * d->chunk, r.n * sizeof *d->in, err);
+    }
+    for (size_t p = 0; p < d->size && !rc; p++) {
+        struct range r = range_of(d, v, way, d->rank, p, k);
+        if (p == d->rank || !r.n)
+            continue;
+        gr_vector_get(v, r.from, r.n, d->out + p * d->chunk);
+        rc = post(d, n++, true, p, d->out + p * d->chunk, r.n * sizeof *d->out, err);
+    }
+    *any = n > 0;
+    return rc ? rc : settle(d, n, err);
+}
+
+/* in[0] + in[1] + ..., from the left. */
+static void add_in_order(gr_dist *d, const gr_vector *v, struct range r)
+{
+    gr_vector_get(v, r.from, r.n, d->in + d->rank * d->chunk);
+    for (size_t p = 1; p < d->size; p++) {
+        const float *x = d->in + p * d->chunk;
+        for (size_t i = 0; i < r.n; i++)
+            d->in[i] += x[i];
+    }
+    gr_vector_put(v, r.from, r.n, d->in);
+}
+
+static gram_status move(gr_dist *d, const gr_vector *v, enum way way, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+    bool any = d != NULL;
+
+    for (size_t k = 0; any && !rc; k++) {
+        rc = exchange(d, v, way, k, &any, err);
+        if (rc || !any)
+            break;
+        if (way == REDUCE) {
+            add_in_order(d, v, range_of(d, v, way, d->rank, d->rank, k));
+            continue;
+        }
+        for (size_t p = 0; p < d->size; p++) {
+            struct range r = range_of(d, v, way, p, d->rank, k);
+            if (p != d->rank && r.n)
+                gr_vector_put(v, r.from, r.n, d->in + p * d->chunk);
+        }
+    }
+    return rc;
+}
+
+gram_status gr_dist_reduce_scatter(gr_dist *d, const gr_vector *v, gram_err *err)
+{
+    return move(d, v, REDUCE, err);
+}
+
+gram_status gr_dist_all_gather(gr_dist *d, const gr_vector *v, gram_err *err)
+{
+    return move(d, v, SHARE, err);
+}
+
+gram_status gr_dist_gather(gr_dist *d, const gr_vector *v, gram_err *err)
+{
+    return move(d, v, GATHER, err);
+}
+
+gram_status gr_dist_scatter(gr_dist *d, const gr_vector *v, gram_err *err)
+{
+    return move(d, v, SCATTER, err);
+}
+
+/* ---- Opening and closing ----------------------------------------------------------------------------- */
+
+/* FNV-1a. */
+static uint64_t mix(uint64_t h, const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ ((const unsigned char *)p)[i]) * 0x100000001b3u;
+    return h;
+}
+
+/* A machine is a host's name and a name space of process numbers: a container has its own. */
+static void introduce(struct gr_process *me)
+{
+    struct stat st;
+    cpu_set_t cores;
+
+    *me = (struct gr_process){ .pid = getpid() };
+    if (gethostname(me->host, sizeof me->host - 1))
+        strcpy(me->host, "?");
+    me->machine = mix(0xcbf29ce484222325u, me->host, strlen(me->host));
+    if (stat("/proc/self/ns/pid", &st) == 0)
+        me->machine = mix(me->machine, &st.st_ino, sizeof st.st_ino);
+    CPU_ZERO(&cores);
+    if (sched_getaffinity(0, sizeof cores, &cores) == 0)
+        me->cores = mix(0xcbf29ce484222325u, &cores, sizeof cores);
+}
+
+/* The callers may have started MPI themselves; then they also end it. */
+static gram_status start(gr_dist *d, gram_err *err)
+{
+    const struct gr_mpi *m = &d->mpi;
+    int running = 0, over = 0, level = 0, rank = 0, size = 0, code;
+
+    m->initialized(&running);
+    m->finalized(&over);
+    if (over)
+        return gr_fail(err, GRAM_EARG, "the processes were joined and left before; MPI does that once");
+    code = running ? m->query_thread(&level) : m->init_thread(NULL, NULL, GR_MPI_SERIALIZED, &level);
+    if (code)
+        return gr_fail(err, GRAM_EIO, "MPI: MPI_Init_thread failed");
+    d->started = !running;
+    if (level < GR_MPI_SERIALIZED)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "MPI was started for one thread alone, and its calls come from two");
+    code = m->comm_dup(m->world, &d->comm);
+    if (!code)
+        code = m->comm_set_errhandler(d->comm, m->errors_return);
+    if (!code)
+        code = m->comm_rank(d->comm, &rank);
+    if (!code)
+        code = m->comm_size(d->comm, &size);
+    d->rank = (size_t)rank;
+    d->size = (size_t)size;
+    return code ? gr_mpi_failed(m, "MPI_Comm_dup", code, err) : GRAM_OK;
+}
+
+static gram_status meet(gr_dist *d, gram_err *err)
+{
+    struct gr_process me;
+
+    d->chunk = gr_max(STAGE / d->size, 1 << 14);
+    d->process = gr_calloc(d->size, sizeof *d->process);
+    d->peer = gr_calloc(d->size, sizeof *d->peer);
+    d->request = gr_calloc(2 * d->size, sizeof *d->request);
+    d->in = gr_alloc_aligned(d->size * d->chunk, sizeof *d->in);
+    d->out = gr_alloc_aligned(d->size * d->chunk, sizeof *d->out);
+    if (!d->process || !d->peer || !d->request || !d->in || !d->out)
+        return gr_nomem(err, "processes");
+    introduce(&me);
+    return gr_dist_all(d, &me, d->process, sizeof me, err);
+}
+
+gram_status gr_dist_open(gr_dist **out, gram_dist_fn *on_death, void *arg, gram_err *err)
+{
+    size_t rank, size;
+    gr_dist *d;
+    gram_status rc;
+
+    *out = NULL;
+    if (!gr_dist_launched(&rank, &size))
+        return GRAM_OK;
+    d = gr_calloc(1, sizeof *d);
+    if (!d)
+        return gr_nomem(err, "processes");
+    pthread_mutex_init(&d->lock, NULL);
+    atomic_flag_clear(&d->failing);
+    d->on_death = on_death;
+    d->arg = arg;
+    rc = gr_mpi_load(&d->mpi, err);
+    if (!rc)
+        rc = start(d, err);
+    if (!rc)
+        rc = meet(d, err);
+    if (!rc)
+        rc = gr_watch_open(d, err);
+    if (rc) {
+        gr_dist_close(d);
+        return rc;
+    }
+    *out = d;
+    return GRAM_OK;
+}
+
+static void clear(gr_dist *d)
+{
+    free(d->in);
+    free(d->out);
+    free(d->request);
+    free(d->peer);
+    free(d->process);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+}
+
+/* After a failure MPI may still write to what it was given, and with a process gone it cannot be ended. */
+void gr_dist_close(gr_dist *d)
+{
+    bool together;
+
+    if (!d)
+        return;
+    together = d->watching && gr_watch_close(d);
+    if (together)
+        d->mpi.cancel(&d->hearing);
+    if (together && d->started)
+        d->mpi.finalize();
+    if (!d->comm || (together && !d->failed))
+        clear(d);
+}

@@ -1,0 +1,95 @@
+/* dist_int.h - what the files of src/dist share. */
+#ifndef GR_DIST_DIST_INT_H
+#define GR_DIST_DIST_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+#include "dist/dist.h"
+
+/* ---- MPI, as far as it is used (mpi.c) ------------------------------------------------------------ */
+
+/* Open MPI's handles are pointers, and its predefined ones are addresses of its variables. */
+typedef void *gr_mpi_handle;
+struct gr_mpi {
+    void *library;
+    gr_mpi_handle world, byte, errors_return, null_request;
+    int (*initialized)(int *), (*finalized)(int *), (*query_thread)(int *);
+    int (*init_thread)(int *, char ***, int, int *);
+    int (*comm_dup)(gr_mpi_handle, gr_mpi_handle *);
+    int (*comm_rank)(gr_mpi_handle, int *), (*comm_size)(gr_mpi_handle, int *);
+    int (*comm_set_errhandler)(gr_mpi_handle, gr_mpi_handle);
+    int (*isend)(const void *, int, gr_mpi_handle, int, int, gr_mpi_handle, gr_mpi_handle *);
+    int (*irecv)(void *, int, gr_mpi_handle, int, int, gr_mpi_handle, gr_mpi_handle *);
+    int (*test)(gr_mpi_handle *, int *, void *);
+    int (*cancel)(gr_mpi_handle *);
+    int (*error_string)(int, char *, int *);
+    int (*finalize)(void);
+};
+enum { GR_MPI_SERIALIZED = 2, GR_MPI_ANY = -1, GR_MPI_ERROR_TEXT = 256 };
+gram_status gr_mpi_load(struct gr_mpi *m, gram_err *err);
+gram_status gr_mpi_failed(const struct gr_mpi *m, const char *call, int code, gram_err *err);
+
+/* ---- The processes (dist.c) ------------------------------------------------------------------------ */
+
+struct gr_process {
+    char host[64];
+    uint64_t machine;           /* the same where process numbers mean the same */
+    uint64_t cores;             /* a digest of those it may run on */
+    int64_t pid;
+};
+
+/* What a watch says to another, GR_TAG_WATCH. from: its rank; about: the one that failed. */
+enum { GR_ALIVE, GR_FAILED, GR_CLOSING };
+struct gr_news { int32_t what, from, about; gram_err why; };
+
+/* What a watch knows of another process. */
+struct gr_peer {
+    struct gr_news said;        /* on its way while `saying` */
+    gr_mpi_handle saying;
+    double seen;                /* when it was last heard */
+    bool told_failed, told_closing;
+    atomic_bool closing;        /* it has told that it closes */
+};
+
+struct gram_dist {
+    struct gr_mpi mpi;
+    gr_mpi_handle comm;
+    bool started;               /* MPI was started here, and is ended here */
+    size_t rank, size;
+    struct gr_process *process; /* [size] */
+    pthread_mutex_t lock;       /* around each call of MPI. None of them waits, but when a connection breaks Open MPI may
+                                 * never come back from one */
+
+    float *in, *out;            /* [size, chunk]: what is received and what is sent */
+    size_t chunk;
+    gr_mpi_handle *request;     /* [2 size] of the exchange that is under way */
+
+    /* The watch's own. */
+    pthread_t thread;
+    bool watching;
+    struct gr_peer *peer;       /* [size] */
+    gr_mpi_handle hearing;
+    struct gr_news heard;
+    double told, silence;       /* when this one last spoke; seconds after which a silent one is given up, 0: never */
+    gram_dist_fn *on_death;
+    void *arg;
+
+    /* Between the two threads. about, dead and why are written once, before failed is set. */
+    atomic_flag failing;
+    atomic_bool failed, leaving, quit;
+    atomic_bool together, all_told;     /* every process is closing; all that live know of the failure */
+    bool dead;                  /* a process is gone */
+    gram_err why;
+    size_t about;
+};
+
+enum { GR_TAG_DATA = 1, GR_TAG_WATCH = 2 };
+gram_status gr_watch_open(gr_dist *d, gram_err *err);
+/* Waits until every process has come here, or one is gone: whether all have. */
+bool gr_watch_close(gr_dist *d);
+/* The first failure is the one that is told. */
+void gr_watch_failed(gr_dist *d, size_t about, bool dead, const gram_err *why);
+double gr_dist_now(void);
+
+#endif

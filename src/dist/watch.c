@@ -1,0 +1,219 @@
+/* watch.c - a thread in each process that knows within seconds when another can no longer be waited for.
+ *
+ *     every tenth of a second     is each process of this machine still there?  kill(pid, 0)
+ *     every second                process 0 says to each that it lives, and each to process 0
+ *     at once                     who fails, or sees one that is gone, tells all
+ *
+ * The first finds a process that was killed, the second one that hangs or whose machine is gone. mpirun too notices a
+ * death and ends the others, after the second or so in which the sentence is said. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include "base/err.h"
+#include "dist/dist_int.h"
+
+#define TICK_NS  100000000L
+#define SILENCE  30             /* seconds, where GRAM_PEER_TIMEOUT does not say */
+#define GOODBYE  300            /* seconds that a failed run waits for the others to come to its end */
+
+double gr_dist_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void gr_watch_failed(gr_dist *d, size_t about, bool dead, const gram_err *why)
+{
+    if (atomic_flag_test_and_set(&d->failing))
+        return;
+    d->about = about;
+    d->dead = dead;
+    d->why = *why;
+    d->failed = true;
+}
+
+static void gone(gr_dist *d, size_t rank, const char *how)
+{
+    const struct gr_process *p = &d->process[rank];
+    gram_err why;
+
+    gr_fail(&why, GRAM_EIO, "process %zu of %zu (%lld on %s) %s", rank, d->size, (long long)p->pid, p->host, how);
+    gr_watch_failed(d, rank, true, &why);
+}
+
+/* Whether an exchange with MPI is over; one that failed will never be more so. */
+static bool done(gr_dist *d, gr_mpi_handle *request)
+{
+    int flag = 1;
+
+    return *request == d->mpi.null_request || d->mpi.test(request, &flag, NULL) || flag;
+}
+
+static void listen(gr_dist *d)
+{
+    if (d->mpi.irecv(&d->heard, sizeof d->heard, d->mpi.byte, GR_MPI_ANY, GR_TAG_WATCH, d->comm, &d->hearing))
+        d->hearing = d->mpi.null_request;
+}
+
+/* What a process says of itself gets its name; what it says of another has one. */
+static void hear(gr_dist *d, const struct gr_news *n, size_t from)
+{
+    gram_err why = n->why;
+
+    d->peer[from].seen = gr_dist_now();
+    if (n->what == GR_CLOSING)
+        d->peer[from].closing = true;
+    if (n->what != GR_FAILED)
+        return;
+    if ((size_t)n->about == from)
+        gr_fail(&why, n->why.status, "process %zu of %zu (on %s): %s", from, d->size, d->process[from].host,
+                n->why.text);
+    gr_watch_failed(d, (size_t)n->about, (size_t)n->about != from, &why);
+}
+
+static void hear_all(gr_dist *d)
+{
+    while (d->hearing != d->mpi.null_request && done(d, &d->hearing)) {
+        if (d->heard.from >= 0 && (size_t)d->heard.from < d->size)
+            hear(d, &d->heard, (size_t)d->heard.from);
+        listen(d);
+    }
+}
+
+static void tell(gr_dist *d, size_t to, int what)
+{
+    struct gr_peer *p = &d->peer[to];
+
+    p->said = (struct gr_news){ .what = what, .from = (int32_t)d->rank, .about = (int32_t)d->about };
+    if (what == GR_FAILED)
+        p->said.why = d->why;
+    if (d->mpi.isend(&p->said, sizeof p->said, d->mpi.byte, (int)to, GR_TAG_WATCH, d->comm, &p->saying))
+        p->saying = d->mpi.null_request;
+}
+
+static void tell_all(gr_dist *d, double now)
+{
+    bool beat = now - d->told >= 1;
+
+    for (size_t i = 0; i < d->size; i++) {
+        struct gr_peer *p = &d->peer[i];
+        if (i == d->rank || !done(d, &p->saying))
+            continue;
+        if (d->failed && !p->told_failed) {
+            p->told_failed = true;
+            tell(d, i, GR_FAILED);
+        } else if (d->leaving && !p->told_closing) {
+            p->told_closing = true;
+            tell(d, i, GR_CLOSING);
+        } else if (beat && (i == 0 || d->rank == 0)) {
+            tell(d, i, GR_ALIVE);
+        }
+    }
+    if (beat)
+        d->told = now;
+}
+
+static void look(gr_dist *d, double now)
+{
+    for (size_t i = 0; i < d->size && !d->failed; i++) {
+        bool near = d->process[i].machine == d->process[d->rank].machine;
+        if (i == d->rank || d->peer[i].closing)
+            continue;
+        if (near && kill((pid_t)d->process[i].pid, 0) && errno == ESRCH)
+            gone(d, i, "has died");
+        else if (d->silence > 0 && (i == 0 || d->rank == 0) && now - d->peer[i].seen > d->silence)
+            gone(d, i, "gives no sign of life");
+    }
+}
+
+/* What the other thread waits for when it closes. */
+static void sum_up(gr_dist *d)
+{
+    bool together = d->leaving, told = d->failed;
+
+    for (size_t i = 0; i < d->size; i++) {
+        struct gr_peer *p = &d->peer[i];
+        if (i == d->rank)
+            continue;
+        together = together && p->closing && p->told_closing && done(d, &p->saying);
+        told = told && (i == d->about || (p->told_failed && done(d, &p->saying)));
+    }
+    d->all_told = told;
+    d->together = together;
+}
+
+/* False where MPI does not come back. */
+static bool lock(gr_dist *d)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += TICK_NS;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    return pthread_mutex_timedlock(&d->lock, &until) == 0;
+}
+
+static void *watch(void *arg)
+{
+    gr_dist *d = arg;
+    bool called = false;
+
+    while (!d->quit) {
+        const struct timespec tick = { 0, d->leaving ? TICK_NS / 20 : TICK_NS };
+        double now = gr_dist_now();
+        look(d, now);
+        if (d->failed && d->dead && !called && d->on_death && gr_dist_speaks(d)) {
+            called = true;
+            d->on_death(d->arg, &d->why);
+        }
+        if (lock(d)) {
+            hear_all(d);
+            tell_all(d, now);
+            sum_up(d);
+            pthread_mutex_unlock(&d->lock);
+        }
+        nanosleep(&tick, NULL);
+    }
+    return NULL;
+}
+
+gram_status gr_watch_open(gr_dist *d, gram_err *err)
+{
+    const char *seconds = getenv("GRAM_PEER_TIMEOUT");
+    sigset_t all, was;
+    int rc;
+
+    d->silence = seconds ? strtod(seconds, NULL) : SILENCE;
+    for (size_t i = 0; i < d->size; i++)
+        d->peer[i].saying = d->mpi.null_request, d->peer[i].seen = gr_dist_now();
+    listen(d);
+    sigfillset(&all);                       /* signals are for the caller's thread */
+    pthread_sigmask(SIG_SETMASK, &all, &was);
+    rc = pthread_create(&d->thread, NULL, watch, d);
+    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    d->watching = rc == 0;
+    return rc ? gr_fail(err, GRAM_ENOMEM, "the thread that watches the other processes was not started") : GRAM_OK;
+}
+
+/* With a process gone, the others are told, and the one that says it to people goes first: when one more ends, mpirun
+ * ends them all at once. */
+bool gr_watch_close(gr_dist *d)
+{
+    const struct timespec tick = { 0, TICK_NS / 20 };
+    double start = gr_dist_now(), spent = 0;
+
+    d->leaving = true;
+    while (!d->together && !(d->failed && spent > GOODBYE) &&
+           !(d->failed && d->dead && (spent > 1 || (d->all_told && gr_dist_speaks(d))))) {
+        nanosleep(&tick, NULL);
+        spent = gr_dist_now() - start;
+    }
+    d->quit = true;
+    pthread_join(d->thread, NULL);
+    d->watching = false;
+    return d->together;
+}

@@ -1,0 +1,290 @@
+/* test_dist.c - what goes between processes: the sums and copies of dist.h, alone and in four processes that mpirun
+ * starts; what the others say when one fails, dies or hangs. */
+#include <math.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
+#include "check.h"
+#include "dist/dist.h"
+#include "mpirun.h"
+
+enum { RANKS = 4 };
+static gr_dist *d;
+static size_t rank, size;
+
+/* ---- In every process, and alone ------------------------------------------------------------------- */
+
+static void blocks_arrive_in_the_order_of_the_ranks(void **state)
+{
+    uint64_t mine[2] = { 7 * rank + 1, rank }, *all = gr_calloc(size, sizeof mine), first = rank + 5;
+
+    (void)state;
+    CHECK_OK(gr_dist_all(d, mine, all, sizeof mine, &check_err));
+    for (size_t p = 0; p < size; p++)
+        assert_true(all[2 * p] == 7 * p + 1 && all[2 * p + 1] == p);
+    CHECK_OK(gr_dist_broadcast(d, &first, sizeof first, &check_err));
+    assert_int_equal(first, 5);
+    CHECK_OK(gr_dist_barrier(d, &check_err));
+    free(all);
+}
+
+/* 1e16 + 1 - 1e16 is 0 in this order and 1 in others. */
+static void sums_add_from_the_first_rank_on(void **state)
+{
+    static const double each[RANKS] = { 1e16, 1, -1e16, 3 };
+    double x[2] = { each[rank], (double)rank + 0.5 }, want = each[0];
+
+    (void)state;
+    for (size_t p = 1; p < size; p++)
+        want += each[p];
+    CHECK_OK(gr_dist_sum(d, x, 2, &check_err));
+    assert_true(x[0] == want);
+    assert_true(x[1] == (double)(size * (size - 1)) / 2 + 0.5 * (double)size);
+}
+
+/* A vector in pieces whose ends are nobody's, longer than what is sent at a time; one process owns nothing. */
+struct vector { float *x; gr_piece piece[4]; size_t cut[RANKS + 1], n; gr_vector v; };
+
+static struct vector *vector_open(void)
+{
+    static const size_t part[] = { 1, 700001, 3, 299995 };
+    struct vector *u = gr_calloc(1, sizeof *u);
+
+    u->n = 1000000;
+    u->x = gr_calloc(u->n, sizeof *u->x);
+    for (size_t i = 0, at = 0; i < GR_COUNT(part); at += part[i++])
+        u->piece[i] = (gr_piece){ u->x + at, part[i] };
+    for (size_t r = 1; r <= size; r++)
+        u->cut[r] = r == size ? u->n : r == 2 ? u->cut[1] : u->n / 7 * r + r;
+    u->v = (gr_vector){ u->piece, GR_COUNT(u->piece), u->cut };
+    return u;
+}
+
+static void vector_close(struct vector *u)
+{
+    free(u->x);
+    free(u);
+}
+
+static float value(size_t r, size_t i)
+{
+    return (float)((double)((i * 2654435761u + r * 40503) % 1000003) * 1e-3 - 500);
+}
+
+static bool is_own(const struct vector *u, size_t r, size_t i)
+{
+    return i >= u->cut[r] && i < u->cut[r + 1];
+}
+
+static void own_values_are_the_sum_of_all_in_order(void **state)
+{
+    struct vector *u = vector_open();
+
+    (void)state;
+    for (size_t i = 0; i < u->n; i++)
+        u->x[i] = value(rank, i);
+    CHECK_OK(gr_dist_reduce_scatter(d, &u->v, &check_err));
+    for (size_t i = 0; i < u->n; i++) {
+        float want = value(0, i);
+        for (size_t p = 1; p < size; p++)
+            want += value(p, i);
+        if (u->x[i] != (is_own(u, rank, i) ? want : value(rank, i)))
+            fail_msg("value %zu is %.9g in process %zu", i, u->x[i], rank);
+    }
+    vector_close(u);
+}
+
+static void values_of_owners_reach_all_and_process_0(void **state)
+{
+    struct vector *u = vector_open();
+
+    (void)state;
+    for (int all = 0; all < 2; all++) {
+        for (size_t i = 0; i < u->n; i++)
+            u->x[i] = is_own(u, rank, i) ? value(9, i) : -1;
+        CHECK_OK((all ? gr_dist_all_gather : gr_dist_gather)(d, &u->v, &check_err));
+        for (size_t i = 0; i < u->n; i++)
+            if (u->x[i] != (all || rank == 0 || is_own(u, rank, i) ? value(9, i) : -1))
+                fail_msg("value %zu is %.9g in process %zu", i, u->x[i], rank);
+    }
+    for (size_t i = 0; i < u->n; i++)
+        u->x[i] = rank ? -1 : value(3, i);
+    CHECK_OK(gr_dist_scatter(d, &u->v, &check_err));
+    for (size_t i = 0; i < u->n; i++)
+        assert_true(u->x[i] == (rank == 0 || is_own(u, rank, i) ? value(3, i) : -1));
+    vector_close(u);
+}
+
+static void what_differs_is_named(void **state)
+{
+    gram_status rc;
+
+    (void)state;
+    CHECK_OK(gr_dist_same(d, "settings", 42, &check_err));
+    rc = gr_dist_same(d, "settings", 42 + (rank == 2), &check_err);
+    assert_int_equal(rc, size > 2 ? GRAM_EARG : GRAM_OK);
+    if (rc)
+        assert_non_null(strstr(check_err.text, "process 2 of 4 (on "));
+}
+
+static void processes_know_their_machine(void **state)
+{
+    (void)state;
+    assert_int_equal(gr_dist_on_host(d), size);
+    assert_true(size == 1 ? gr_dist_threads(d) == 0 : gr_dist_threads(d) >= 1);
+    assert_true(gr_dist_speaks(d) == (rank == 0));
+    CHECK_OK(gr_dist_check(d, &check_err));
+}
+
+static int run_shared(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blocks_arrive_in_the_order_of_the_ranks),
+        cmocka_unit_test(sums_add_from_the_first_rank_on),
+        cmocka_unit_test(own_values_are_the_sum_of_all_in_order),
+        cmocka_unit_test(values_of_owners_reach_all_and_process_0),
+        cmocka_unit_test(what_differs_is_named),
+        cmocka_unit_test(processes_know_their_machine),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+/* ---- A process that ends badly; the first that lives says how ---------------------------------------- */
+
+static atomic_bool said;
+
+static void say(void *arg, const gram_err *why)
+{
+    (void)arg;
+    if (!atomic_exchange(&said, true))
+        printf("said: %s\n", why->text);
+    fflush(stdout);
+}
+
+static int end_badly(const char *how)
+{
+    gram_err err = { 0 };
+    gram_status rc = gr_dist_barrier(d, &err);
+
+    if (rank == 2 && !strcmp(how, "fail"))
+        gr_dist_fail(d, &(gram_err){ GRAM_EFORMAT, "row 7 is bad" });
+    else if (rank == 0 && !strcmp(how, "die"))
+        raise(SIGKILL);
+    else if (rank == 2 && !strcmp(how, "hang"))
+        raise(SIGSTOP);
+    while (!rc)
+        rc = gr_dist_barrier(d, &err);
+    if (gr_dist_speaks(d))
+        say(NULL, &err);
+    gr_dist_close(d);
+    return 1;
+}
+
+/* ---- The process that `make test` starts -------------------------------------------------------------- */
+
+static const char *self;
+
+static FILE *start_four(const char *env, const char *args)
+{
+    char command[1000];
+    FILE *f;
+
+    snprintf(command, sizeof command, "%s mpirun -np %d '%s' %s 2>&1", env, RANKS, self, args);
+    f = popen(command, "r");
+    assert_non_null(f);
+    return f;
+}
+
+static char *output(FILE *f, int *status)
+{
+    static char out[1 << 16];
+    size_t n = fread(out, 1, sizeof out - 1, f);
+
+    out[n] = '\0';
+    *status = mpirun_status(pclose(f));
+    return out;
+}
+
+static void four_processes_pass_the_same_tests(void **state)
+{
+    int status;
+    const char *out = output(start_four("", ""), &status);
+
+    (void)state;
+    if (status)
+        fail_msg("%s", out);
+}
+
+/* Of one that fails, one that is killed and one that hangs, all at the same time: the others end with one sentence. */
+static void the_end_of_one_is_the_end_of_all(void **state)
+{
+    static const struct { const char *how, *says; } way[] = {
+        { "fail", "): row 7 is bad" }, { "die", "has died" }, { "hang", "gives no sign of life" },
+    };
+    FILE *f[GR_COUNT(way)];
+    double start;
+    struct timespec t;
+
+    (void)state;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    start = (double)t.tv_sec;
+    for (size_t i = 0; i < GR_COUNT(way); i++)
+        f[i] = start_four("GRAM_PEER_TIMEOUT=2", way[i].how);
+    for (size_t i = 0; i < GR_COUNT(way); i++) {
+        int status;
+        const char *out = output(f[i], &status), *first = strstr(out, "said: process ");
+        if (!status || !first || !strstr(first, way[i].says) || strstr(first + 1, "said: "))
+            fail_msg("%s: status %d, wanted '%s' once and found:\n%s", way[i].how, status, way[i].says, out);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    assert_true((double)t.tv_sec - start < 30);
+}
+
+static void without_the_library_it_is_said(void **state)
+{
+    gram_dist *none;
+
+    (void)state;
+    assert_false(gr_dist_launched(&rank, &size));
+    setenv("PMI_RANK", "1", 1);
+    setenv("PMI_SIZE", "4", 1);
+    assert_true(gr_dist_launched(&rank, &size) && rank == 1 && size == 4);
+    assert_int_equal(gr_dist_open(&none, NULL, NULL, &check_err), GRAM_EUNSUPPORTED);
+    assert_true(!none && strstr(check_err.text, "not Open MPI"));
+    unsetenv("PMI_RANK");
+    unsetenv("PMI_SIZE");
+    rank = 0;
+    size = 1;
+}
+
+int main(int argc, char **argv)
+{
+    int rc;
+
+    CHECK_OK(gr_dist_open(&d, say, NULL, &check_err));
+    rank = gr_dist_rank(d);
+    size = gr_dist_size(d);
+    if (size > 1 && argc > 1)
+        return end_badly(argv[1]);
+    rc = run_shared();
+    if (size > 1) {
+        gr_dist_close(d);
+        return rc;
+    }
+    self = argv[0];
+    mpirun_env();
+    if (!rc && mpirun_missing()) {
+        puts("  mpirun is not installed: four processes were not tried");
+        return 77;
+    }
+    {
+        const struct CMUnitTest tests[] = {
+            cmocka_unit_test(four_processes_pass_the_same_tests),
+            cmocka_unit_test(the_end_of_one_is_the_end_of_all),
+            cmocka_unit_test(without_the_library_it_is_said),
+        };
+        rc += cmocka_run_group_tests(tests, NULL, NULL);
+    }
+    return rc;
+}

@@ -1,0 +1,38 @@
+/* mpirun.h - for a test program that starts itself again under mpirun. */
+#ifndef MPIRUN_H
+#define MPIRUN_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* More processes than cores, as root in a container, over the loopback, without ssh: a test needs no more. A sanitizer
+ * would call MPI's own memory a leak. */
+static inline void mpirun_env(void)
+{
+    static const char *const set[][2] = {
+        { "OMPI_ALLOW_RUN_AS_ROOT", "1" }, { "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1" },
+        { "OMPI_MCA_rmaps_base_oversubscribe", "1" }, { "OMPI_MCA_hwloc_base_binding_policy", "none" },
+        { "OMPI_MCA_btl", "self,tcp" }, { "OMPI_MCA_btl_tcp_if_include", "lo" },
+        { "OMPI_MCA_oob_tcp_if_include", "lo" }, { "OMPI_MCA_plm", "isolated" },
+        { "ASAN_OPTIONS", "detect_leaks=0:allocator_may_return_null=1" },
+    };
+
+    for (size_t i = 0; i < sizeof set / sizeof *set; i++)
+        setenv(set[i][0], set[i][1], 1);
+}
+
+static inline int mpirun_missing(void)
+{
+    return system("command -v mpirun >/dev/null 2>&1") != 0;
+}
+
+/* The exit status of a command; 128 and more for a signal. */
+static inline int mpirun_status(int status)
+{
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+#endif
