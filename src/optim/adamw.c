@@ -8,11 +8,27 @@
 
 struct gr_optim_slice {
     size_t param, first, n;                 /* values [first, first + n) of a parameter */
-    size_t at;                              /* of m and v */
-    double squares;
+    size_t at;                              /* in the list of all values */
 };
 
-gram_status gr_adamw_init(gr_adamw *a, gr_param *param, size_t n, gram_err *err)
+/* Parts are as equal as whole slices allow. */
+static size_t first_slice(const gr_adamw *a, size_t part, size_t parts)
+{
+    size_t s = 0;
+
+    while (s < a->slices && (part == parts || a->slice[s].at < a->floats / parts * part))
+        s++;
+    return s;
+}
+
+size_t gr_adamw_cut(const gr_adamw *a, size_t part, size_t parts)
+{
+    size_t s = first_slice(a, part, parts);
+
+    return s < a->slices ? a->slice[s].at : a->floats;
+}
+
+gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, size_t part, size_t parts, gram_err *err)
 {
     size_t at = 0, s = 0;
 
@@ -21,19 +37,32 @@ gram_status gr_adamw_init(gr_adamw *a, gr_param *param, size_t n, gram_err *err)
         a->floats += param[i].rows * param[i].cols;
         a->slices += (param[i].rows * param[i].cols + SLICE - 1) / SLICE;
     }
-    a->m = gr_calloc(a->floats, sizeof *a->m);
-    a->v = gr_calloc(a->floats, sizeof *a->v);
     a->slice = gr_calloc(a->slices, sizeof *a->slice);
-    if (!a->m || !a->v || !a->slice) {
-        gr_adamw_clear(a);
-        return gr_nomem(err, "optimizer");
-    }
+    a->squares = gr_calloc(a->slices, sizeof *a->squares);
+    if (!a->slice || !a->squares)
+        goto nomem;
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0, count = param[i].rows * param[i].cols; k < count; k += SLICE) {
-            a->slice[s] = (struct gr_optim_slice){ i, k, gr_min(SLICE, count - k), at, 0 };
+            a->slice[s] = (struct gr_optim_slice){ i, k, gr_min(SLICE, count - k), at };
             at += a->slice[s++].n;
         }
+    a->own_slice = first_slice(a, part, parts);
+    a->own_slices = first_slice(a, part + 1, parts) - a->own_slice;
+    a->own = gr_adamw_cut(a, part, parts);
+    a->own_floats = gr_adamw_cut(a, part + 1, parts) - a->own;
+    a->m = gr_calloc(a->own_floats, sizeof *a->m);
+    a->v = gr_calloc(a->own_floats, sizeof *a->v);
+    if (!a->m || !a->v)
+        goto nomem;
     return GRAM_OK;
+nomem:
+    gr_adamw_clear(a);
+    return gr_nomem(err, "optimizer");
+}
+
+gram_status gr_adamw_init(gr_adamw *a, gr_param *param, size_t n, gram_err *err)
+{
+    return gr_adamw_init_part(a, param, n, 0, 1, err);
 }
 
 void gr_adamw_clear(gr_adamw *a)
@@ -41,30 +70,43 @@ void gr_adamw_clear(gr_adamw *a)
     free(a->m);
     free(a->v);
     free(a->slice);
+    free(a->squares);
     *a = (gr_adamw){ 0 };
 }
 
 static void square(void *arg, size_t task, size_t worker)
 {
     gr_adamw *a = arg;
-    struct gr_optim_slice *s = &a->slice[task];
+    const struct gr_optim_slice *s = &a->slice[a->own_slice + task];
     const float *g = a->param[s->param].g + s->first;
     double sum = 0;
 
     (void)worker;
     for (size_t i = 0; i < s->n; i++)
         sum += (double)g[i] * g[i];
-    s->squares = sum;
+    a->squares[a->own_slice + task] = sum;
+}
+
+void gr_grad_squares(gr_adamw *a, gr_pool *pool)
+{
+    for (size_t i = 0; i < a->slices; i++)
+        a->squares[i] = 0;
+    gr_pool_run(pool, square, a, a->own_slices);
+}
+
+double gr_squares_norm(const gr_adamw *a)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < a->slices; i++)
+        sum += a->squares[i];
+    return sqrt(sum);
 }
 
 double gr_grad_norm(gr_adamw *a, gr_pool *pool)
 {
-    double sum = 0;
-
-    gr_pool_run(pool, square, a, a->slices);
-    for (size_t i = 0; i < a->slices; i++)
-        sum += a->slice[i].squares;
-    return sqrt(sum);
+    gr_grad_squares(a, pool);
+    return gr_squares_norm(a);
 }
 
 struct update { gr_adamw *a; float scale, b1, b2, eps, keep, size, root; };
@@ -72,9 +114,9 @@ struct update { gr_adamw *a; float scale, b1, b2, eps, keep, size, root; };
 static void update(void *arg, size_t task, size_t worker)
 {
     const struct update *u = arg;
-    const struct gr_optim_slice *s = &u->a->slice[task];
+    const struct gr_optim_slice *s = &u->a->slice[u->a->own_slice + task];
     const gr_param *p = &u->a->param[s->param];
-    float *w = p->w + s->first, *m = u->a->m + s->at, *v = u->a->v + s->at;
+    float *w = p->w + s->first, *m = u->a->m + s->at - u->a->own, *v = u->a->v + s->at - u->a->own;
     const float *g = p->g + s->first;
     float keep = p->decay ? u->keep : 1;
 
@@ -94,5 +136,5 @@ void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_pool *pool)
                         .eps = (float)a->eps, .keep = (float)(1 - lr * a->decay),
                         .size = (float)(lr / (1 - pow(a->beta1, t))), .root = (float)sqrt(1 - pow(a->beta2, t)) };
 
-    gr_pool_run(pool, update, &u, a->slices);
+    gr_pool_run(pool, update, &u, a->own_slices);
 }

@@ -18,23 +18,33 @@ typedef struct {
     bool decay;                 /* matrices; not norms and biases */
 } gr_param;
 
-/* The moments m and v of every value of a list of parameters, one parameter after the other. */
+/* The moments m and v of the values of a list of parameters, one parameter after the other: of all of them, or of one
+ * part in a row, where processes share them out (ZeRO-1). */
 typedef struct {
     double beta1, beta2, eps, decay;    /* b1, b2, eps and wd of the formula */
     gr_param *param;            /* borrowed, with gradients */
     size_t n_params;
-    float *m, *v;               /* [floats]; with t all that a checkpoint must keep */
-    size_t floats;
+    float *m, *v;               /* [own_floats]; with t all that a checkpoint must keep */
+    size_t floats;              /* of the list */
+    size_t own, own_floats;     /* values [own, own + own_floats) of the list are stepped here */
     uint64_t t;                 /* steps taken */
-    struct gr_optim_slice *slice;   /* how the values are cut into tasks, the same for any number of threads */
-    size_t slices;
+    struct gr_optim_slice *slice;   /* how the values are cut into tasks, the same for any number of threads and parts */
+    double *squares;            /* [slices] */
+    size_t slices, own_slice, own_slices;
 } gr_adamw;
 /* b1 0.9, b2 0.999, eps 1e-8, wd 0, as torch; change them before the first step. */
 gram_status gr_adamw_init(gr_adamw *a, gr_param *param, size_t n, gram_err *err);
+/* Part `part` of `parts`, which are cut where slices are: part p begins at value gr_adamw_cut(a, p, parts). */
+gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, size_t part, size_t parts, gram_err *err);
+size_t gr_adamw_cut(const gr_adamw *a, size_t part, size_t parts);
 void gr_adamw_clear(gr_adamw *a);
 /* The norm of all gradients together, its slices summed in order. */
 double gr_grad_norm(gr_adamw *a, gr_pool *pool);
-/* One step with the gradients times `scale`: the factor that clips them, or 1. */
+/* The same in two steps: a->squares gets the sums of one's own slices and zeros elsewhere, so that those of all parts,
+ * added up, are those of the whole. */
+void gr_grad_squares(gr_adamw *a, gr_pool *pool);
+double gr_squares_norm(const gr_adamw *a);
+/* One step of one's own values, with the gradients times `scale`: the factor that clips them, or 1. */
 void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_pool *pool);
 
 typedef enum { GR_SCHEDULE_COSINE, GR_SCHEDULE_LINEAR, GR_SCHEDULE_CONSTANT } gr_schedule;

@@ -84,6 +84,51 @@ static void threads_change_no_bit(void **state)
     }
 }
 
+/* ZeRO-1: four parts, each with a quarter of the moments, end with the bits of one that steps all. */
+static void parts_step_as_the_whole(void **state)
+{
+    enum { N = 1000000, PARTS = 4 };
+    float *w[2] = { check_randn(N, 1), check_randn(N, 1) }, *g = check_randn(N, 2);
+    gr_param p[2][3];
+    gr_adamw whole, part[PARTS];
+    gr_pool *pool;
+    size_t held = 0;
+
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        p[k][0] = (gr_param){ "a", w[k], g, 10, 70000, true };
+        p[k][1] = (gr_param){ "b", w[k] + 700000, g + 700000, 1, 5, false };
+        p[k][2] = (gr_param){ "c", w[k] + 700005, g + 700005, 5, 59999, true };
+    }
+    CHECK_OK(gr_pool_open(&pool, 2, &check_err));
+    CHECK_OK(gr_adamw_init(&whole, p[0], 3, &check_err));
+    for (size_t i = 0; i < PARTS; i++) {
+        CHECK_OK(gr_adamw_init_part(&part[i], p[1], 3, i, PARTS, &check_err));
+        assert_int_equal(part[i].own, held);
+        assert_int_equal(gr_adamw_cut(&whole, i, PARTS), held);
+        assert_true(part[i].own_floats <= whole.floats / PARTS + (1 << 16));
+        held += part[i].own_floats;
+    }
+    assert_int_equal(held, 1000000);
+    for (int s = 0; s < 3; s++) {
+        double norm = gr_grad_norm(&whole, pool);
+        for (size_t i = 0; i < PARTS; i++) {
+            gr_grad_squares(&part[i], pool);
+            for (size_t k = 0; k < part[i].slices && i > 0; k++)
+                part[0].squares[k] += part[i].squares[k];
+        }
+        assert_true(gr_squares_norm(&part[0]) == norm);
+        gr_adamw_step(&whole, 1e-3, 0.5, pool);
+        for (size_t i = 0; i < PARTS; i++)
+            gr_adamw_step(&part[i], 1e-3, 0.5, pool);
+        assert_memory_equal(w[0], w[1], N * sizeof *w[0]);
+    }
+    gr_adamw_clear(&whole);
+    for (size_t i = 0; i < PARTS; i++)
+        gr_adamw_clear(&part[i]);
+    gr_pool_close(pool);
+}
+
 static void rates_rise_and_fall(void **state)
 {
     (void)state;
@@ -100,6 +145,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(twenty_steps_are_pytorchs),
         cmocka_unit_test(threads_change_no_bit),
+        cmocka_unit_test(parts_step_as_the_whole),
         cmocka_unit_test(rates_rise_and_fall),
     };
 
