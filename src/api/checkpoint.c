@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include "api/api_int.h"
 #include "base/err.h"
+#include "file/gguf_tok.h"
 
 #define TOKENIZER_MOST ((size_t)512 << 20)      /* Gemma's tokenizer.json has 33 MB */
 #define SMALL_MOST     ((size_t)64 << 20)
@@ -49,54 +50,15 @@ static gram_status tokenizer_of_dir(gr_tok **out, const char *dir, gram_err *err
     return rc;
 }
 
-/* The lists of tokenizer.ggml.*, as gr_tok_spec wants them. */
 static gram_status tokenizer_of_gguf(gr_tok **out, const gr_weights *w, gram_err *err)
 {
-    const gr_gguf *g = gr_weights_gguf(w);
-    const char *path = gr_weights_path(w);
-    gr_tok_spec s = { .add_space_prefix = true, .unknown_id = -1 };
-    gr_str *token = NULL, *merge = NULL;
-    float *score = NULL;
-    int32_t *type = NULL;
-    uint64_t unknown;
-    gram_status rc;
+    gr_gguf_tok t;
+    gram_status rc = gr_gguf_tok_read(&t, w, err);
 
     *out = NULL;
-    if (!gr_gguf_str(g, "tokenizer.ggml.model", &s.model))
-        return gr_fail(err, GRAM_EFORMAT, "%s: key tokenizer.ggml.model is missing: no tokenizer in this file", path);
-    if (!gr_gguf_str(g, "tokenizer.ggml.pre", &s.pre))
-        s.pre = (gr_str){ "", 0 };
-    s.n_tokens = gr_gguf_count(g, "tokenizer.ggml.tokens");
-    s.n_merges = gr_gguf_count(g, "tokenizer.ggml.merges");
-    token = gr_calloc(s.n_tokens, sizeof *token);
-    merge = gr_calloc(s.n_merges, sizeof *merge);
-    score = gr_calloc(s.n_tokens, sizeof *score);
-    type = gr_calloc(s.n_tokens, sizeof *type);
-    if (!token || !merge || !score || !type) {
-        rc = gr_nomem(err, path);
-        goto out;
-    }
-    if (s.n_tokens == 0 || !gr_gguf_strs(g, "tokenizer.ggml.tokens", token) ||
-        (s.n_merges && !gr_gguf_strs(g, "tokenizer.ggml.merges", merge))) {
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: keys tokenizer.ggml.tokens and .merges: wanted lists of strings", path);
-        goto out;
-    }
-    s.token = token;
-    s.merge = merge;
-    if (gr_gguf_count(g, "tokenizer.ggml.scores") == s.n_tokens && gr_gguf_f32s(g, "tokenizer.ggml.scores", score))
-        s.score = score;
-    if (gr_gguf_count(g, "tokenizer.ggml.token_type") == s.n_tokens &&
-        gr_gguf_i32s(g, "tokenizer.ggml.token_type", type))
-        s.type = type;
-    gr_gguf_bool(g, "tokenizer.ggml.add_space_prefix", &s.add_space_prefix);
-    if (gr_gguf_u64(g, "tokenizer.ggml.unknown_token_id", &unknown) && unknown < s.n_tokens)
-        s.unknown_id = (int32_t)unknown;
-    rc = gr_tok_from_spec(out, path, &s, err);
-out:
-    free(token);
-    free(merge);
-    free(score);
-    free(type);
+    if (!rc)
+        rc = gr_tok_from_spec(out, gr_weights_path(w), &t.spec, err);
+    gr_gguf_tok_clear(&t);
     return rc;
 }
 

@@ -41,17 +41,6 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
     return GRAM_OK;
 }
 
-/* Said before anything is read. What is not there at all is left to the reader's sentence. */
-static gram_status check_path(const char *path, gram_err *err)
-{
-    struct stat st;
-
-    if (stat(path, &st) || S_ISDIR(st.st_mode))
-        return GRAM_OK;
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: training wants a Hugging Face directory, whose config.json and "
-                   "tokenizer.json go with the trained weights; scripts/make_hf_dir.py makes one of a GGUF file", path);
-}
-
 static gram_status check_model(const gram_model *m, const char *path, gram_err *err)
 {
     if (!*m->file.cfg.prefix)
@@ -128,8 +117,6 @@ static gram_status train(gram_stage stage, const char *from, const char *data, c
     report = report ? report : &unread;
     *report = (gram_train_report){ 0 };
     rc = check_options(&o, err);
-    if (!rc)
-        rc = check_path(from, err);
     if (!rc)
         rc = gr_api_open_files(&m, from, &o.model, err);
     if (rc)

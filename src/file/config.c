@@ -132,7 +132,7 @@ static gram_status get_id(const struct in *in, const char *key, int32_t otherwis
 /* ---- Rope ----------------------------------------------------------------------------------------- */
 
 /* One set of rope parameters; o may be NULL. theta: where the set does not say. */
-static gram_status read_rope(const struct in *in, json_t *o, double theta, size_t context, struct rope *r,
+static gram_status read_rope(const struct in *in, json_t *o, double theta, size_t context, gr_rope *r,
                              gram_err *err)
 {
     json_t *type = get(o, "rope_type"), *outer = get(in->text, "original_max_position_embeddings");
@@ -147,8 +147,8 @@ static gram_status read_rope(const struct in *in, json_t *o, double theta, size_
     kind = type ? json_string_value(type) : "default";
     if (!kind)
         return gr_fail(err, GRAM_EFORMAT, "%s: \"rope_type\" is not a string", in->name);
-    r->kind = !strcmp(kind, "linear") ? ROPE_LINEAR : !strcmp(kind, "llama3") ? ROPE_LLAMA3 : ROPE_DEFAULT;
-    if (r->kind == ROPE_DEFAULT && strcmp(kind, "default"))
+    r->kind = !strcmp(kind, "linear") ? GR_ROPE_LINEAR : !strcmp(kind, "llama3") ? GR_ROPE_LLAMA3 : GR_ROPE_DEFAULT;
+    if (r->kind == GR_ROPE_DEFAULT && strcmp(kind, "default"))
         return gr_fail(err, GRAM_EUNSUPPORTED,
                        "%s: rope type \"%s\" is not supported; supported: default, linear, llama3",
                        in->name, kind);
@@ -160,9 +160,9 @@ static gram_status read_rope(const struct in *in, json_t *o, double theta, size_
                      partial);
     if (!rc)
         rc = get_number(in, o, "rope_theta", theta, &r->theta, err);
-    if (!rc && r->kind != ROPE_DEFAULT)
+    if (!rc && r->kind != GR_ROPE_DEFAULT)
         rc = get_number(in, o, "factor", 0, &r->factor, err);
-    if (rc || r->kind != ROPE_LLAMA3)
+    if (rc || r->kind != GR_ROPE_LLAMA3)
         return rc;
     rc = get_number(in, o, "low_freq_factor", 0, &r->low, err);
     if (!rc)
@@ -177,7 +177,7 @@ static gram_status read_rope(const struct in *in, json_t *o, double theta, size_
 }
 
 /* Gemma 3 has one rope for each kind of layer; `rope_scaling` of the old form is the full layers' alone. */
-static gram_status read_two_ropes(const struct in *in, size_t context, struct rope r[2], gram_err *err)
+static gram_status read_two_ropes(const struct in *in, size_t context, gr_rope r[2], gram_err *err)
 {
     json_t *both = get(in->text, "rope_parameters"), *scaling = get(in->text, "rope_scaling");
     json_t *full = get(both, "full_attention"), *local = get(both, "sliding_attention");
@@ -202,7 +202,7 @@ static gram_status read_two_ropes(const struct in *in, size_t context, struct ro
 static gram_status read_ropes(const struct in *in, gr_config *c, gram_err *err)
 {
     json_t *scaling = get(in->text, "rope_scaling");        /* where both forms are there, transformers takes it */
-    struct rope r[2] = { { 0 } };
+    gr_rope r[2] = { { 0 } };
     double theta;
     gram_status rc;
 
@@ -216,6 +216,7 @@ static gram_status read_ropes(const struct in *in, gr_config *c, gram_err *err)
     }
     for (size_t i = 0; i < 2 && !rc; i++) {
         c->rope_scale[i] = 1;
+        c->rope[i] = r[i];
         rc = gr_rope_freq(&c->inv_freq[i], &r[i], c->head_dim, err);
     }
     return rc;

@@ -12,6 +12,14 @@
 typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA3, GR_ARCHS } gr_arch;
 const char *gr_arch_name(gr_arch a);        /* "llama", "mistral", "qwen2", "qwen3", "gemma3" */
 
+/* freq[i] = theta^(-2i/head_dim), then by kind:
+ *   linear  freq / factor
+ *   llama3  as it is where its wave is shorter than original/high, / factor where longer than original/low,
+ *           a blend of both between
+ *   table   freq / factors that a file lists and none of the above gives */
+typedef enum { GR_ROPE_DEFAULT, GR_ROPE_LINEAR, GR_ROPE_LLAMA3, GR_ROPE_TABLE } gr_rope_kind;
+typedef struct { gr_rope_kind kind; double theta, factor, low, high, original; } gr_rope;
+
 typedef struct {
     gr_arch architecture;       /* GGUF writes Mistral as "llama" */
     size_t layers;
@@ -38,6 +46,7 @@ typedef struct {
      * transformers does. rope_scale multiplies cos and sin. */
     float *inv_freq[2];
     float rope_scale[2];
+    gr_rope rope[2];            /* what inv_freq was computed from */
 
     int32_t bos, eos;           /* token ids; -1: none. Of a list of eos ids, the first. */
     const char *prefix;         /* before "model." in tensor names: "" or "language_model."; static */
@@ -49,6 +58,9 @@ gram_status gr_config_read(gr_config *out, const char *dir, gram_err *err);
 gram_status gr_config_parse(gr_config *out, const char *name, const char *json, size_t n, gram_err *err);
 /* From a GGUF's metadata, and the weights that say the rest: tied head, biases, vocabulary, rope factors. */
 gram_status gr_config_from_gguf(gr_config *out, const gr_gguf *g, const gr_weights *w, gram_err *err);
+/* As the text of a config.json, appended; `name` is for errors, dtype "float32", "bfloat16" or "float16". How rows of q
+ * and k lie and what a norm holds are the weights' affair: they must be written as transformers has them. */
+gram_status gr_config_json(const gr_config *c, const char *name, const char *dtype, gr_buf *out, gram_err *err);
 void gr_config_clear(gr_config *c);         /* all zeros is fine */
 
 #endif

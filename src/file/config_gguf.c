@@ -164,6 +164,7 @@ static gram_status read_windows(struct in *in, gr_config *c, gram_err *err)
 static gram_status divide_by_factors(struct in *in, gr_config *c, const gr_weights *w, gram_err *err)
 {
     const gr_named *t = gr_weights_find(w, "rope_freqs.weight");
+    uint64_t original = 0;
     const float *f;
 
     if (!t)
@@ -181,13 +182,18 @@ static gram_status divide_by_factors(struct in *in, gr_config *c, const gr_weigh
         if (c->architecture != GR_ARCH_GEMMA3)
             c->inv_freq[1][i] /= f[i];
     }
+    gr_gguf_u64(in->g, full_key(in, "rope.scaling.original_context_length"), &original);
+    if (c->rope[0].kind != GR_ROPE_DEFAULT || !gr_rope_recognise(&c->rope[0], f, c->head_dim, (double)original))
+        c->rope[0].kind = GR_ROPE_TABLE;
+    if (c->architecture != GR_ARCH_GEMMA3)
+        c->rope[1] = c->rope[0];
     return GRAM_OK;
 }
 
 static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, gram_err *err)
 {
     bool gemma = c->architecture == GR_ARCH_GEMMA3;
-    struct rope r[2] = { { .kind = ROPE_DEFAULT } };
+    gr_rope r[2] = { { .kind = GR_ROPE_DEFAULT } };
     double old, attn;
     gr_str type = { "none", 4 };
     gram_status rc;
@@ -208,14 +214,15 @@ static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, 
     if (rc)
         return rc;
     if (type.n == 6 || old > 1 || old < 1)
-        r[0].kind = ROPE_LINEAR;
+        r[0].kind = GR_ROPE_LINEAR;
     r[1] = r[0];
     if (gemma) {                            /* its windows keep the short-range rope, unscaled */
-        r[1].kind = ROPE_DEFAULT;
+        r[1].kind = GR_ROPE_DEFAULT;
         rc = get_number(in, "rope.freq_base_swa", 1e4, &r[1].theta, err);
     }
     for (size_t i = 0; i < 2 && !rc; i++) {
         c->rope_scale[i] = 1;
+        c->rope[i] = r[i];
         rc = gr_rope_freq(&c->inv_freq[i], &r[i], c->head_dim, err);
     }
     return rc ? rc : divide_by_factors(in, c, w, err);

@@ -10,15 +10,12 @@ enum {
     MAX_VOCABULARY = 1 << 24, MAX_CONTEXT = 1 << 28
 };
 
-/* freq[i] = theta^(-2i/head_dim), then by kind:
- *   linear  freq / factor
- *   llama3  as it is where its wave is shorter than original/high, / factor where longer than original/low,
- *           a blend of both between */
-struct rope {
-    enum { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 } kind;
-    double theta, factor, low, high, original;
-};
-gram_status gr_rope_freq(float **out, const struct rope *r, size_t head_dim, gram_err *err);
+gram_status gr_rope_freq(float **out, const gr_rope *r, size_t head_dim, gram_err *err);
+/* What the i-th unscaled frequency is divided by; not for GR_ROPE_TABLE, which has no formula. */
+double gr_rope_factor(const gr_rope *r, size_t i, size_t head_dim);
+/* The llama3 scaling whose factors for r->theta are those, within what float32 tells apart; false where there is none.
+ * `original`, where not 0, is what the file says of it; otherwise it may be any that gives these factors. */
+bool gr_rope_recognise(gr_rope *r, const float *factor, size_t head_dim, double original);
 
 /* The last checks, alike for both: name is the file's. kv_heads divides heads, head_dim is even, ... */
 gram_status gr_config_check(gr_config *c, const char *name, gram_err *err);

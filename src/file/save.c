@@ -4,8 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "file/config.h"
 #include "file/file_int.h"
+#include "file/gguf_tok.h"
 #include "file/save.h"
+#include "text/utf8.h"
 
 #define SMALL_MOST ((size_t)512 << 20)          /* a tokenizer.json may have many megabytes */
 
@@ -21,38 +24,33 @@ static bool add_meta(json_t *header, const gr_meta *meta, size_t n)
     return json_object_set_new(header, "__metadata__", m) == 0;
 }
 
-static bool add_tensor(json_t *header, const gr_saved *t, uint64_t from, uint64_t to)
+static bool add_tensor(json_t *header, const char *prefix, const gr_planned *t, uint64_t *at)
 {
+    static const char *const type[] = { [GR_F32] = "F32", [GR_F16] = "F16", [GR_BF16] = "BF16" };
     gr_buf name = { 0 };
-    json_t *shape = t->rows == 1 ? json_pack("[I]", (json_int_t)t->cols)
-                                 : json_pack("[I,I]", (json_int_t)t->rows, (json_int_t)t->cols);
-    json_t *v = json_pack("{s:s,s:o,s:[I,I]}", "dtype", "F32", "shape", shape, "data_offsets", (json_int_t)from,
-                          (json_int_t)to);
-    bool ok = gr_buf_puts(&name, t->prefix) && gr_buf_puts(&name, t->name) &&
-              !json_object_set(header, name.p, v);
+    uint64_t from = *at;
+    json_t *shape = t->flat ? json_pack("[I]", (json_int_t)(t->rows * t->cols))
+                            : json_pack("[I,I]", (json_int_t)t->rows, (json_int_t)t->cols), *v;
+    bool ok;
 
+    *at += gr_planned_bytes(t);
+    v = json_pack("{s:s,s:o,s:[I,I]}", "dtype", type[t->type], "shape", shape, "data_offsets", (json_int_t)from,
+                  (json_int_t)*at);
+    ok = gr_buf_puts(&name, prefix) && gr_buf_puts(&name, t->name) && !json_object_set(header, name.p, v);
     json_decref(v);
     gr_buf_clear(&name);
     return ok;
 }
 
-/* The length, and the header filled up with spaces so that the numbers behind it are aligned. */
-static gram_status write_header(gr_out *o, const char *path, const gr_saved *t, size_t n, const gr_meta *meta,
-                                size_t n_meta, gram_err *err)
+/* The length, and the header filled up with spaces so that the numbers behind it are aligned. Takes header over, which
+ * is NULL where memory ran out. */
+static gram_status write_header(gr_out *o, const char *path, json_t *header, gram_err *err)
 {
     static const char space[8] = "        ";
-    json_t *header = json_object();
-    char *text = NULL;
-    uint64_t at = 0, bytes;
-    bool ok = header && add_meta(header, meta, n_meta);
+    char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
+    uint64_t bytes;
     gram_status rc;
 
-    for (size_t i = 0; i < n && ok; i++) {
-        uint64_t size = (uint64_t)t[i].rows * t[i].cols * sizeof *t[i].data;
-        ok = add_tensor(header, &t[i], at, at + size);
-        at += size;
-    }
-    text = ok ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
     if (!text)
         return gr_nomem(err, path);
@@ -66,6 +64,24 @@ static gram_status write_header(gr_out *o, const char *path, const gr_saved *t, 
     return rc;
 }
 
+/* Of what is in memory or of what is planned, whichever there is; NULL where memory ran out. */
+static json_t *header_of(const gr_saved *saved, const gr_planned *planned, size_t n, const gr_meta *meta, size_t n_meta)
+{
+    json_t *header = json_object();
+    uint64_t at = 0;
+    bool ok = header && add_meta(header, meta, n_meta);
+
+    for (size_t i = 0; i < n && ok; i++) {
+        const gr_saved *s = saved ? &saved[i] : NULL;
+        gr_planned p = s ? (gr_planned){ s->name, GR_F32, s->rows, s->cols, s->rows == 1 } : planned[i];
+        ok = add_tensor(header, s ? s->prefix : "", &p, &at);
+    }
+    if (ok)
+        return header;
+    json_decref(header);
+    return NULL;
+}
+
 gram_status gr_st_write(const char *path, const gr_saved *t, size_t n, const gr_meta *meta, size_t n_meta,
                         gram_err *err)
 {
@@ -73,9 +89,58 @@ gram_status gr_st_write(const char *path, const gr_saved *t, size_t n, const gr_
     gram_status rc = gr_out_open(&o, path, false, err);
 
     if (!rc)
-        rc = write_header(o, path, t, n, meta, n_meta, err);
+        rc = write_header(o, path, header_of(t, NULL, n, meta, n_meta), err);
     for (size_t i = 0; i < n && !rc; i++)
         rc = gr_out_write(o, t[i].data, t[i].rows * t[i].cols * sizeof *t[i].data, err);
+    if (!rc)
+        rc = gr_out_commit(o, err);
+    gr_out_close(o);
+    return rc;
+}
+
+uint64_t gr_planned_bytes(const gr_planned *t)
+{
+    size_t row = 0;
+
+    gr_dtype_row_bytes(t->type, t->cols, &row);         /* of a tensor that memory or a file holds: it does not wrap */
+    return (uint64_t)row * t->rows;
+}
+
+gram_status gr_rows_write(gr_out *o, const char *path, const gr_planned *t, size_t i, gr_row_fn *row, void *arg,
+                          gram_err *err)
+{
+    size_t bytes = 0;
+    float *x = gr_alloc_aligned(t[i].cols, sizeof *x);
+    void *out;
+    gram_status rc = GRAM_OK;
+
+    gr_dtype_row_bytes(t[i].type, t[i].cols, &bytes);
+    out = gr_alloc_aligned(bytes, 1);
+    if (!x || !out)
+        rc = gr_nomem(err, path);
+    for (size_t r = 0; r < t[i].rows && !rc; r++) {
+        row(arg, i, r, x);
+        if (gr_quantize(out, t[i].type, x, t[i].cols))
+            rc = gr_out_write(o, out, bytes, err);
+        else
+            rc = gr_fail(err, GRAM_EFORMAT, "%s: not written: row %zu of tensor %s has a value that %s does not hold",
+                         path, r, t[i].name, gr_dtype_name(t[i].type));
+    }
+    free(x);
+    free(out);
+    return rc;
+}
+
+gram_status gr_st_write_rows(const char *path, const gr_planned *t, size_t n, const gr_meta *meta, size_t n_meta,
+                             gr_row_fn *row, void *arg, gram_err *err)
+{
+    gr_out *o;
+    gram_status rc = gr_out_open(&o, path, false, err);
+
+    if (!rc)
+        rc = write_header(o, path, header_of(NULL, t, n, meta, n_meta), err);
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = gr_rows_write(o, path, t, i, row, arg, err);
     if (!rc)
         rc = gr_out_commit(o, err);
     gr_out_close(o);
@@ -166,6 +231,86 @@ static gram_status copy_one(const char *from, const char *to, bool is_config, gr
     return rc;
 }
 
+/* ---- The same files of a GGUF --------------------------------------------------------------------- */
+
+static gram_status write_in(const char *dir, const char *name, const gr_buf *text, gram_err *err)
+{
+    char *path = gr_path_join(dir, name);
+    gram_status rc = path ? write_whole(path, text->p, text->n, err) : gr_nomem(err, dir);
+
+    free(path);
+    return rc;
+}
+
+static bool set_token(json_t *o, const char *key, const gr_gguf_tok *t, int32_t id)
+{
+    return id < 0 || !json_object_set_new(o, key, json_stringn(t->spec.token[id].p, t->spec.token[id].n));
+}
+
+/* tokenizer_config.json */
+static gram_status token_facts(const gr_gguf_tok *t, const gr_config *c, const char *name, gr_buf *out, gram_err *err)
+{
+    json_t *o = json_pack("{s:s, s:b, s:b, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast", "add_bos_token",
+                          t->add_bos, "add_eos_token", t->add_eos, "clean_up_tokenization_spaces", 0,
+                          "model_max_length", (json_int_t)c->context);
+    bool ok = set_token(o, "bos_token", t, t->bos) && set_token(o, "eos_token", t, t->eos) &&
+              set_token(o, "unk_token", t, t->spec.unknown_id) && set_token(o, "pad_token", t, t->pad);
+    char *text = NULL;
+
+    if (ok && t->chat_template.p)
+        ok = !json_object_set_new(o, "chat_template", json_stringn(t->chat_template.p, t->chat_template.n));
+    if (ok)
+        text = json_dumps(o, JSON_INDENT(2));
+    ok = text && gr_buf_puts(out, text) && gr_buf_puts(out, "\n");
+    free(text);
+    json_decref(o);
+    return ok ? GRAM_OK : gr_nomem(err, name);
+}
+
+static gram_status write_tokenizer(const gr_weights *w, const gr_config *c, const char *to, gram_err *err)
+{
+    const char *name = gr_weights_path(w);
+    gr_buf whole = { 0 }, facts = { 0 };
+    gr_gguf_tok t;
+    gram_status rc = gr_gguf_tok_read(&t, w, err);
+
+    if (!rc && t.chat_template.p && gr_utf8_bad(t.chat_template.p, t.chat_template.n) < t.chat_template.n)
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: key tokenizer.chat_template is not UTF-8", name);
+    if (!rc)
+        rc = gr_tok_spec_json(&t.spec, name, t.add_bos ? t.bos : -1, t.add_eos ? t.eos : -1, &whole, err);
+    if (!rc)
+        rc = token_facts(&t, c, name, &facts, err);
+    if (!rc)
+        rc = write_in(to, "tokenizer.json", &whole, err);
+    if (!rc)
+        rc = write_in(to, "tokenizer_config.json", &facts, err);
+    gr_gguf_tok_clear(&t);
+    gr_buf_clear(&whole);
+    gr_buf_clear(&facts);
+    return rc;
+}
+
+static gram_status files_of_gguf(const char *from, const char *to, gram_err *err)
+{
+    gr_weights *w;
+    gr_config c = { 0 };
+    gr_buf config = { 0 };
+    gram_status rc = gr_weights_open_gguf(&w, from, err);
+
+    if (!rc)
+        rc = gr_config_from_gguf(&c, gr_weights_gguf(w), w, err);
+    if (!rc)
+        rc = gr_config_json(&c, from, "float32", &config, err);
+    if (!rc)
+        rc = write_tokenizer(w, &c, to, err);
+    if (!rc)
+        rc = write_in(to, "config.json", &config, err);
+    gr_buf_clear(&config);
+    gr_config_clear(&c);
+    gr_weights_close(w);
+    return rc;
+}
+
 gram_status gr_copy_model_files(const char *from, const char *to, gram_err *err)
 {
     static const char *const name[] = {
@@ -174,6 +319,8 @@ gram_status gr_copy_model_files(const char *from, const char *to, gram_err *err)
     };
     gram_status rc = GRAM_OK;
 
+    if (gr_path_regular(from))
+        return files_of_gguf(from, to, err);
     for (size_t i = 0; i < GR_COUNT(name) && !rc; i++) {
         char *a = gr_path_join(from, name[i]), *b = gr_path_join(to, name[i]);
         if (!a || !b)

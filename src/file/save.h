@@ -3,6 +3,7 @@
 #define GR_FILE_SAVE_H
 
 #include "base/mem.h"
+#include "tensor/dtype.h"
 
 /* A tensor to be written: float32, [rows, cols], or [cols] where rows == 1. The name is `prefix` and `name`. */
 typedef struct { const char *prefix, *name; const float *data; size_t rows, cols; } gr_saved;
@@ -12,11 +13,23 @@ typedef struct { const char *prefix, *name; const float *data; size_t rows, cols
 typedef struct { const char *key, *value; } gr_meta;
 gram_status gr_st_write(const char *path, const gr_saved *t, size_t n, const gr_meta *meta, size_t n_meta,
                         gram_err *err);
+/* A tensor that is written row by row, in a type that gr_quantizes(): [rows, cols], or [rows * cols] where flat. */
+typedef struct { const char *name; gr_dtype type; size_t rows, cols; bool flat; } gr_planned;
+typedef void gr_row_fn(void *arg, size_t tensor, size_t row, float *out);       /* out[cols] */
+uint64_t gr_planned_bytes(const gr_planned *t);
+gram_status gr_st_write_rows(const char *path, const gr_planned *t, size_t n, const gr_meta *meta, size_t n_meta,
+                             gr_row_fn *row, void *arg, gram_err *err);
+/* The bytes of one of them to a file that is being written. */
+struct gr_out;
+gram_status gr_rows_write(struct gr_out *o, const char *path, const gr_planned *t, size_t i, gr_row_fn *row, void *arg,
+                          gram_err *err);
+
 /* The value of a key in a file's __metadata__, malloc'ed; NULL where it has none. */
 gram_status gr_st_meta(const char *path, const char *key, char **out, gram_err *err);
 
 /* What stands beside the weights in a Hugging Face directory, copied from one to another: config.json, whose dtype
- * becomes float32, and the files of the tokenizer and the chat template, those that there are. */
+ * becomes float32, and the files of the tokenizer and the chat template, those that there are. `from` may be a GGUF
+ * file too: config.json, tokenizer.json and tokenizer_config.json are then written from what its keys say. */
 gram_status gr_copy_model_files(const char *from, const char *to, gram_err *err);
 
 #endif

@@ -31,31 +31,41 @@ static const struct { const char *hf, *gguf; } name[SLOTS] = {
     [DOWN]           = { "model.layers.%zu.mlp.down_proj",              "blk.%zu.ffn_down" },
 };
 
+struct list { gr_stored *t; size_t n, cap; };
+
 struct binder {
     gr_model *m;
     gr_linear_mode mode;
     size_t bound;               /* tensors asked for and found */
     gram_err *err;
     bool nested;                /* of a multimodal file: names as below */
+    struct list *list;          /* not NULL: they are noted here, and nothing is loaded */
 };
 
 /* Where a multimodal checkpoint keeps its language model, next to the older "language_model.model.". */
 #define NESTED "model.language_model."
 
-/* The file's name of a slot of a layer, ".weight" or ".bias" added. */
-static void name_in(const struct binder *b, bool gguf, char *out, size_t size, enum slot slot, size_t layer,
-                    const char *part)
+/* The name of a slot of a layer, without ".weight" or ".bias" and what a multimodal file puts before it. */
+static void stem_in(const gr_config *c, bool gguf, char *out, size_t size, enum slot slot, size_t layer)
 {
     const char *pattern = gguf ? name[slot].gguf : name[slot].hf;
-    char stem[96];
 
     /* Without the sandwich, HF's name of the norm before the MLP is the one after the attention. */
-    if (!gguf && slot == MLP_NORM && !b->m->cfg.sandwich_norms)
+    if (!gguf && slot == MLP_NORM && !c->sandwich_norms)
         pattern = name[ATTN_POST_NORM].hf;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(stem, sizeof stem, pattern, layer);
+    snprintf(out, size, pattern, layer);
 #pragma GCC diagnostic pop
+}
+
+/* The file's name of it, whole. */
+static void name_in(const struct binder *b, bool gguf, char *out, size_t size, enum slot slot, size_t layer,
+                    const char *part)
+{
+    char stem[96];
+
+    stem_in(&b->m->cfg, gguf, stem, sizeof stem, slot, layer);
     if (!gguf && b->nested)                 /* the head stays outside */
         snprintf(out, size, "%s%s.%s", slot == HEAD ? "" : NESTED, stem + (slot == HEAD ? 0 : strlen("model.")), part);
     else
@@ -68,12 +78,53 @@ static void tensor_name(const struct binder *b, char *out, size_t size, enum slo
 }
 
 /* GGUF's "llama" stores the rows of q and k so that rotation pairs are neighbours, (2i, 2i+1); a Hugging Face file
- * has them D/2 apart. The row of the file that belongs at row r. */
-static size_t unpermuted(const gr_config *c, size_t r)
+ * has them D/2 apart. The row of the GGUF that belongs at row r, and back. */
+static size_t unpermuted(size_t D, size_t r)
 {
-    size_t D = c->head_dim, i = r % D;
+    size_t i = r % D;
 
     return r - i + (i < D / 2 ? 2 * i : 2 * (i - D / 2) + 1);
+}
+
+static size_t permuted(size_t D, size_t r)
+{
+    size_t i = r % D;
+
+    return r - i + (i % 2 ? i / 2 + D / 2 : i / 2);
+}
+
+static gr_stored stored(const struct binder *b, enum slot slot, size_t layer, const char *part, const gr_tensor *t)
+{
+    const gr_config *c = &b->m->cfg;
+    bool bias = !strcmp(part, "bias"), gemma = c->architecture == GR_ARCH_GEMMA3;
+    bool pairs = c->architecture == GR_ARCH_LLAMA || c->architecture == GR_ARCH_MISTRAL;
+    gr_stored s = { .t = *t, .flat = t->rows == 1, .head_dim = pairs && (slot == Q || slot == K) ? c->head_dim : 0,
+                    .permuted = c->rope_interleaved, .gemma_norm = gemma && t->rows == 1 && !bias,
+                    .plus_one = gemma && c->norm_bias == 0 };
+    char stem[96];
+
+    if (bias && s.head_dim)                 /* its values go where the rows go */
+        s.t.rows = t->cols, s.t.cols = 1;
+    stem_in(c, false, stem, sizeof stem, slot, layer);
+    snprintf(s.name, sizeof s.name, "%s.%s", stem, part);
+    stem_in(c, true, stem, sizeof stem, slot, layer);
+    snprintf(s.gguf, sizeof s.gguf, "%s.%s", stem, part);
+    return s;
+}
+
+void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out)
+{
+    size_t row_bytes = 0;
+
+    if (s->head_dim && gguf)                /* where it goes, as a Hugging Face file counts; then where it comes from */
+        r = permuted(s->head_dim, r);
+    if (s->head_dim && s->permuted)
+        r = unpermuted(s->head_dim, r);
+    gr_dtype_row_bytes(s->t.type, s->t.cols, &row_bytes);       /* proved when the file was opened */
+    gr_dequant(out, (const char *)s->t.data + r * row_bytes, s->t.type, s->t.cols);
+    if (s->gemma_norm && s->plus_one != gguf)
+        for (size_t i = 0; i < s->t.cols; i++)
+            out[i] += gguf ? 1 : -1;
 }
 
 /* Notes a parameter; takes over w. */
@@ -107,33 +158,31 @@ static gram_status add_param(struct binder *b, enum slot slot, size_t layer, con
 /* Copies a tensor into writable memory and lets *t stand for the copy. */
 static gram_status make_writable(struct binder *b, enum slot slot, size_t layer, const char *part, gr_tensor *t)
 {
-    bool permuted = b->m->cfg.rope_interleaved && (slot == Q || slot == K), norm = t->rows == 1 && strcmp(part, "bias");
-    bool shifted = norm && b->m->cfg.architecture == GR_ARCH_GEMMA3 && b->m->cfg.norm_bias == 0;
+    const gr_stored s = stored(b, slot, layer, part, t);
     float *w = gr_alloc_aligned(t->rows * t->cols, sizeof *w);
-    size_t row_bytes = 0;
 
     if (!w)
         return gr_nomem(b->err, "weights");
-    gr_dtype_row_bytes(t->type, t->cols, &row_bytes);       /* proved when the file was opened */
-    if (permuted && t->rows == 1) {                         /* a bias: its values are rows */
-        float *all = gr_alloc_aligned(t->cols, sizeof *all);
-        if (!all) {
-            free(w);
-            return gr_nomem(b->err, "weights");
-        }
-        gr_dequant(all, t->data, t->type, t->cols);
-        for (size_t r = 0; r < t->cols; r++)
-            w[r] = all[unpermuted(&b->m->cfg, r)];
-        free(all);
-    } else {
-        for (size_t r = 0; r < t->rows; r++)
-            gr_dequant(w + r * t->cols, (const char *)t->data +
-                       (permuted ? unpermuted(&b->m->cfg, r) : r) * row_bytes, t->type, t->cols);
-    }
-    for (size_t i = 0; shifted && i < t->cols; i++)         /* a GGUF holds Gemma's 1 + w */
-        w[i] -= 1;
+    for (size_t r = 0; r < s.t.rows; r++)
+        gr_stored_row(&s, false, r, w + r * s.t.cols);
     *t = (gr_tensor){ GR_F32, w, t->rows, t->cols };
     return add_param(b, slot, layer, part, w, t->rows, t->cols);
+}
+
+static gram_status note(struct binder *b, enum slot slot, size_t layer, const char *part, const gr_tensor *t)
+{
+    struct list *l = b->list;
+
+    if (l->n == l->cap) {
+        size_t cap = 2 * l->cap + 64;
+        gr_stored *p = realloc(l->t, cap * sizeof *p);
+        if (!p)
+            return gr_nomem(b->err, "tensors");
+        l->t = p;
+        l->cap = cap;
+    }
+    l->t[l->n++] = stored(b, slot, layer, part, t);
+    return GRAM_OK;
 }
 
 static gram_status find(struct binder *b, enum slot slot, size_t layer, const char *part, size_t rows, size_t cols,
@@ -155,6 +204,11 @@ static gram_status find(struct binder *b, enum slot slot, size_t layer, const ch
                        "and found [%zu, %zu]", gr_weights_path(b->m->file), full, t->n_dims, c, rows, cols, r, c);
     *out = (gr_tensor){ t->type, t->data, rows, cols };
     b->bound++;
+    if ((b->list || b->m->writable) && (slot == Q || slot == K) && !strcmp(part, "bias") && gr_dtype_block(t->type) > 1)
+        return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: tensor %s is %s: a bias in blocks is not supported",
+                       gr_weights_path(b->m->file), full, gr_dtype_name(t->type));
+    if (b->list)
+        return note(b, slot, layer, part, out);
     return b->m->writable ? make_writable(b, slot, layer, part, out) : GRAM_OK;
 }
 
@@ -164,7 +218,7 @@ static gram_status vector(struct binder *b, float **out, enum slot slot, size_t 
     gr_tensor t;
     gram_status rc = find(b, slot, layer, part, 1, n, &t);
 
-    if (rc)
+    if (rc || b->list)
         return rc;
     if (b->m->writable) {                   /* the parameter itself; not freed with the layer */
         *out = b->m->param[b->m->n_params - 1].w;
@@ -188,6 +242,8 @@ static gram_status linear(struct binder *b, gr_linear **out, enum slot slot, siz
         b->m->layer[layer].w[slot <= O ? slot - Q : slot - GATE + 4] = t.data;
     if (!rc && bias)
         rc = vector(b, bias, slot, layer, "bias", rows);
+    if (!rc && b->list)
+        return GRAM_OK;
     if (!rc)
         rc = gr_linear_open(out, &t, bias ? *bias : NULL, b->mode, b->err);
     if (!rc)
@@ -277,10 +333,10 @@ static gram_status check_unknown(struct binder *b)
 }
 
 static gram_status open_model(gr_model **out, const gr_weights *w, gr_config *cfg, gr_linear_mode mode, bool writable,
-                              gram_err *err)
+                              struct list *list, gram_err *err)
 {
     gr_model *m = gr_calloc(1, sizeof *m);
-    struct binder b = { m, mode, 0, err, false };
+    struct binder b = { m, mode, 0, err, false, list };
     gram_status rc;
 
     *out = NULL;
@@ -323,12 +379,28 @@ out:
 
 gram_status gr_model_open(gr_model **out, const gr_weights *w, gr_config *cfg, gr_linear_mode mode, gram_err *err)
 {
-    return open_model(out, w, cfg, mode, false, err);
+    return open_model(out, w, cfg, mode, false, NULL, err);
 }
 
 gram_status gr_model_open_writable(gr_model **out, const gr_weights *w, gr_config *cfg, gram_err *err)
 {
-    return open_model(out, w, cfg, GR_LINEAR_F32, true, err);
+    return open_model(out, w, cfg, GR_LINEAR_F32, true, NULL, err);
+}
+
+gram_status gr_model_stored(gr_stored **out, size_t *n, const gr_weights *w, gr_config *cfg, gram_err *err)
+{
+    struct list list = { 0 };
+    gr_model *m;
+    gram_status rc = open_model(&m, w, cfg, GR_LINEAR_KEEP, false, &list, err);
+
+    gr_model_close(m);
+    if (rc) {
+        free(list.t);
+        list = (struct list){ 0 };
+    }
+    *out = list.t;
+    *n = list.n;
+    return rc;
 }
 
 const gr_param *gr_model_params(const gr_model *m, size_t *n)

@@ -30,6 +30,20 @@ gram_status gr_model_open(gr_model **out, const gr_weights *w, gr_config *cfg, g
 gram_status gr_model_open_writable(gr_model **out, const gr_weights *w, gr_config *cfg, gram_err *err);
 const gr_param *gr_model_params(const gr_model *m, size_t *n);
 void gr_model_close(gr_model *m);
+
+/* A tensor of a checkpoint, and what becomes of it in the other format. */
+typedef struct {
+    char name[128], gguf[128];          /* what a Hugging Face directory calls it, and what a GGUF does */
+    gr_tensor t;                        /* in the file; the bias of q or k has rows of one value */
+    bool flat;                          /* a vector, whose shape is one number */
+    size_t head_dim;                    /* rows of heads, which GGUF's "llama" orders its own way; 0: as they are */
+    bool permuted;                      /* the file is such a GGUF */
+    bool gemma_norm, plus_one;          /* a norm, of which a Hugging Face Gemma holds w - 1; this file holds w */
+} gr_stored;
+/* The tensors that gr_model_open() would bind, checked as it checks them; *out is free()d. Takes *cfg over. */
+gram_status gr_model_stored(gr_stored **out, size_t *n, const gr_weights *w, gr_config *cfg, gram_err *err);
+/* Row r as a GGUF, or else a Hugging Face file, is to hold it: out[s->t.cols]. */
+void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out);
 const gr_config *gr_model_config(const gr_model *m);
 uint64_t gr_model_bytes(const gr_model *m);             /* memory that the weights take, mapped pages included */
 /* Activations of a forward over `rows` rows with `threads` threads, the products' own scratch left out. */

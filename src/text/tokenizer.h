@@ -27,6 +27,10 @@ typedef struct {
     int32_t unknown_id;         /* -1: none */
 } gr_tok_spec;
 gram_status gr_tok_from_spec(gr_tok **out, const char *name, const gr_tok_spec *spec, gram_err *err);
+/* The same tokenizer as the text of a tokenizer.json, appended. before, after: the tokens that the Rust library is to
+ * put around a text when its caller asks for special tokens; -1: none. */
+gram_status gr_tok_spec_json(const gr_tok_spec *spec, const char *name, int32_t before, int32_t after, gr_buf *out,
+                             gram_err *err);
 void gr_tok_close(gr_tok *t);
 
 /* Appends the ids of text[0..n). Adds no BOS. Added tokens that are not special (Qwen's <think>, Gemma's

@@ -274,7 +274,8 @@ static void bad_rows_and_options_are_said(void **state)
     o.model.dtype = GRAM_BF16;
     assert_int_equal(finetune(bad, "bf16", &o, &r), GRAM_EARG);
     assert_int_equal(gram_finetune("tests/golden/models/gguf_q4_0/model.gguf", bad, "x", NULL, &r, &check_err),
-                     GRAM_EUNSUPPORTED);
+                     GRAM_EFORMAT);
+    assert_non_null(strstr(check_err.text, "no tokenizer in this file"));
     free(bad), free(empty);
 }
 

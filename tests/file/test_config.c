@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "check.h"
-#include "file/config.h"
+#include "file/config_int.h"
 
 #define GOLDEN "tests/golden/config/"
 
@@ -83,6 +83,91 @@ static void read_gguf(gr_config *c, gr_weights **w, const char *path)
 {
     CHECK_OK(gr_weights_open_gguf(w, path, &check_err));
     CHECK_OK(gr_config_from_gguf(c, gr_weights_gguf(*w), *w, &check_err));
+}
+
+/* Written as config.json and read again: the same model. A GGUF's rows and norms lie otherwise, which config.json does
+ * not say; it calls a Mistral llama, and a window makes it one again. */
+static void same_when_written(const char *name, const gr_config *c, gr_arch arch)
+{
+    gr_buf text = { 0 };
+    gr_config d;
+
+    CHECK_OK(gr_config_json(c, name, "float32", &text, &check_err));
+    CHECK_OK(gr_config_parse(&d, name, text.p, text.n, &check_err));
+    gr_buf_clear(&text);
+    assert_int_equal(d.architecture, arch);
+    assert_true(d.layers == c->layers && d.width == c->width && d.heads == c->heads && d.kv_heads == c->kv_heads &&
+                d.head_dim == c->head_dim && d.hidden == c->hidden && d.vocabulary == c->vocabulary &&
+                d.context == c->context && d.window == c->window && d.bos == c->bos && d.eos == c->eos);
+    assert_true(d.tied_head == c->tied_head && d.qkv_bias == c->qkv_bias && d.o_bias == c->o_bias &&
+                d.qk_norm == c->qk_norm && d.sandwich_norms == c->sandwich_norms && d.geglu == c->geglu);
+    assert_true(d.rms_eps == c->rms_eps && d.embed_scale == c->embed_scale && d.attn_scale == c->attn_scale);
+    assert_memory_equal(d.sliding, c->sliding, c->layers * sizeof *c->sliding);
+    for (size_t k = 0; k < 2; k++)          /* a list of factors divides in float32, a formula rounds a step more */
+        CHECK_CLOSE(d.inv_freq[k], c->inv_freq[k], c->head_dim / 2, 4 * 0x1p-23);
+    gr_config_clear(&d);
+}
+
+static void a_config_that_is_written_reads_the_same(void **state)
+{
+    static const struct { const char *name; gr_arch arch; } gguf[] = {
+        { "mistral", GR_ARCH_MISTRAL }, { "qwen2", GR_ARCH_QWEN2 }, { "qwen3", GR_ARCH_QWEN3 },
+        { "gemma3", GR_ARCH_GEMMA3 }, { "gemma3_pattern", GR_ARCH_GEMMA3 },
+    };
+    json_t *all = json_load_file(GOLDEN "want.json", 0, NULL), *want;
+    const char *name;
+    gr_weights *w;
+    gr_config c;
+    char path[128];
+
+    (void)state;
+    json_object_foreach(all, name, want) {
+        snprintf(path, sizeof path, GOLDEN "%s", name);
+        CHECK_OK(gr_config_read(&c, path, &check_err));
+        same_when_written(name, &c, c.architecture);
+        gr_config_clear(&c);
+    }
+    json_decref(all);
+    for (size_t i = 0; i < GR_COUNT(gguf); i++) {
+        snprintf(path, sizeof path, GOLDEN "%s.gguf", gguf[i].name);
+        read_gguf(&c, &w, path);
+        same_when_written(path, &c, gguf[i].arch);
+        gr_config_clear(&c);
+        gr_weights_close(w);
+    }
+    read_gguf(&c, &w, GOLDEN "llama3.gguf");        /* factors that no scaling of llama3 has */
+    assert_int_equal(c.rope[0].kind, GR_ROPE_TABLE);
+    assert_int_equal(gr_config_json(&c, "x", "float32", &(gr_buf){ 0 }, &check_err), GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "rope_freqs.weight"));
+    gr_config_clear(&c);
+    gr_weights_close(w);
+}
+
+/* The factors of Llama 3.1 and 3.2, and of scalings with other numbers, lead back to a formula that gives them. */
+static void the_factors_of_a_scaling_are_recognised(void **state)
+{
+    static const gr_rope known[] = {
+        { GR_ROPE_LLAMA3, 5e5, 8, 1, 4, 8192 }, { GR_ROPE_LLAMA3, 5e5, 32, 1, 4, 8192 },
+        { GR_ROPE_LLAMA3, 5e5, 16, 1, 8, 8192 }, { GR_ROPE_LLAMA3, 1e4, 4, 2, 6, 2048 },
+        { GR_ROPE_LLAMA3, 5e5, 8, 1, 4, 32 }, { GR_ROPE_DEFAULT, 1e4, 0, 0, 0, 0 },
+    };
+    static const size_t head_dim[] = { 128, 64, 16, 8 };
+    float factor[64];
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(known); i++)
+        for (size_t h = 0; h < GR_COUNT(head_dim); h++)
+            for (int said = 0; said < 2; said++) {
+                gr_rope r = { .theta = known[i].theta };
+                for (size_t k = 0; k < head_dim[h] / 2; k++)
+                    factor[k] = (float)gr_rope_factor(&known[i], k, head_dim[h]);
+                if (!gr_rope_recognise(&r, factor, head_dim[h], said ? known[i].original : 0))
+                    fail_msg("scaling %zu, heads of %zu: not recognised", i, head_dim[h]);
+                for (size_t k = 0; k < head_dim[h] / 2; k++)
+                    assert_true(fabs(gr_rope_factor(&r, k, head_dim[h]) / (double)factor[k] - 1) < 1e-5);
+                if (i < 2 && head_dim[h] > 16)
+                    assert_true(r.original == known[i].original && r.high == 4 && r.factor == known[i].factor);
+            }
 }
 
 static void gguf_metadata_says_the_same(void **state)
@@ -207,6 +292,8 @@ int main(void)
     const struct CMUnitTest test[] = {
         cmocka_unit_test(config_json_reads_as_transformers_reads_it),
         cmocka_unit_test(gguf_metadata_says_the_same),
+        cmocka_unit_test(a_config_that_is_written_reads_the_same),
+        cmocka_unit_test(the_factors_of_a_scaling_are_recognised),
         cmocka_unit_test(what_is_not_supported_is_named),
         cmocka_unit_test(a_missing_file_is_named),
     };

@@ -1,0 +1,158 @@
+/* config_json.c - a configuration as the config.json that transformers reads, in the spelling that both of its
+ * generations take (rope_theta and rope_scaling beside the sizes). What its classes cannot say is refused. */
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <jansson.h>
+#include "base/err.h"
+#include "file/config_int.h"
+
+/* The number with the fewest digits that is the same float32: 1e-05 where the float is 9.99999975e-06. */
+static json_t *real(double x)
+{
+    char text[32];
+
+    for (int digits = 6; digits <= FLT_DECIMAL_DIG; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)(float)x);
+        if (strtof(text, NULL) == (float)x)     /* strtof() reads the C locale's point, as jansson does */
+            break;
+    }
+    return json_real(strtod(text, NULL));
+}
+
+static json_t *id(int32_t token)
+{
+    return token < 0 ? json_null() : json_integer(token);
+}
+
+static json_t *scaling(const gr_rope *r)
+{
+    if (r->kind == GR_ROPE_LINEAR)
+        return json_pack("{s:s, s:o}", "rope_type", "linear", "factor", real(r->factor));
+    if (r->kind != GR_ROPE_LLAMA3)
+        return json_null();
+    return json_pack("{s:s, s:o, s:o, s:o, s:I}", "rope_type", "llama3", "factor", real(r->factor), "low_freq_factor",
+                     real(r->low), "high_freq_factor", real(r->high), "original_max_position_embeddings",
+                     (json_int_t)r->original);
+}
+
+static json_t *layer_types(const gr_config *c)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < c->layers; i++)
+        if (json_array_append_new(list, json_string(c->sliding[i] ? "sliding_attention" : "full_attention")))
+            return json_decref(list), NULL;
+    return list;
+}
+
+/* ---- What the classes can say --------------------------------------------------------------------- */
+
+/* transformers' class for it. GGUF writes Mistral as "llama", and a window is what tells them apart. */
+static const struct classes { const char *type, *causal; } classes[GR_ARCHS] = {
+    [GR_ARCH_LLAMA]   = { "llama", "LlamaForCausalLM" },
+    [GR_ARCH_MISTRAL] = { "mistral", "MistralForCausalLM" },
+    [GR_ARCH_QWEN2]   = { "qwen2", "Qwen2ForCausalLM" },
+    [GR_ARCH_QWEN3]   = { "qwen3", "Qwen3ForCausalLM" },
+    [GR_ARCH_GEMMA3]  = { "gemma3_text", "Gemma3ForCausalLM" },
+};
+
+static gr_arch class_of(const gr_config *c)
+{
+    return c->architecture == GR_ARCH_LLAMA && c->window ? GR_ARCH_MISTRAL : c->architecture;
+}
+
+static gram_status check(const gr_config *c, const char *name, gram_err *err)
+{
+    gr_arch a = class_of(c);
+    bool qkv = c->qkv_bias, o = c->o_bias;
+
+    if (a == GR_ARCH_QWEN2 ? !qkv || o : a == GR_ARCH_MISTRAL ? qkv || o : qkv != o)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: biases %s q, k and v and %s the output of the attention: "
+                       "transformers' %s has no such form", name, qkv ? "of" : "not of", o ? "of" : "not of",
+                       classes[a].causal);
+    if (c->rope[0].kind == GR_ROPE_TABLE)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"rope_freqs.weight\" holds factors that are not those of "
+                       "llama3's scaling, and config.json has no place for a list", name);
+    return GRAM_OK;
+}
+
+/* ---- The text ------------------------------------------------------------------------------------- */
+
+/* query_pre_attn_scalar: a whole number wherever one gives the same scale. */
+static json_t *query_scalar(float scale)
+{
+    double x = 1 / ((double)scale * (double)scale);
+
+    return (float)(1 / sqrt(rint(x))) == scale ? json_integer((json_int_t)rint(x)) : json_real(x);
+}
+
+static int set_sizes(json_t *o, const gr_config *c)
+{
+    const struct { const char *key; size_t n; } size[] = {
+        { "hidden_size", c->width }, { "intermediate_size", c->hidden }, { "num_hidden_layers", c->layers },
+        { "num_attention_heads", c->heads }, { "num_key_value_heads", c->kv_heads }, { "head_dim", c->head_dim },
+        { "vocab_size", c->vocabulary }, { "max_position_embeddings", c->context },
+    };
+    int bad = 0;
+
+    for (size_t i = 0; i < GR_COUNT(size); i++)
+        bad |= json_object_set_new(o, size[i].key, json_integer((json_int_t)size[i].n));
+    return bad;
+}
+
+static int set_attention(json_t *o, const gr_config *c)
+{
+    gr_arch a = class_of(c);
+    int bad = 0;
+
+    if (a == GR_ARCH_GEMMA3) {
+        bad |= json_object_set_new(o, "hidden_activation", json_string("gelu_pytorch_tanh"));
+        bad |= json_object_set_new(o, "query_pre_attn_scalar", query_scalar(c->attn_scale));
+        bad |= json_object_set_new(o, "rope_local_base_freq", real(c->rope[1].theta));
+        bad |= json_object_set_new(o, "attn_logit_softcapping", json_null());
+        bad |= json_object_set_new(o, "final_logit_softcapping", json_null());
+    } else {
+        bad |= json_object_set_new(o, "hidden_act", json_string("silu"));
+    }
+    if (a == GR_ARCH_LLAMA || a == GR_ARCH_QWEN3 || a == GR_ARCH_GEMMA3)
+        bad |= json_object_set_new(o, "attention_bias", json_boolean(c->o_bias));
+    if (a == GR_ARCH_LLAMA)
+        bad |= json_object_set_new(o, "mlp_bias", json_false());
+    if (a == GR_ARCH_QWEN2 || a == GR_ARCH_QWEN3)
+        bad |= json_object_set_new(o, "use_sliding_window", json_boolean(c->window > 0));
+    if (a != GR_ARCH_LLAMA)
+        bad |= json_object_set_new(o, "sliding_window", c->window ? json_integer((json_int_t)c->window) : json_null());
+    if (a != GR_ARCH_LLAMA && a != GR_ARCH_MISTRAL)
+        bad |= json_object_set_new(o, "layer_types", layer_types(c));
+    return bad;
+}
+
+gram_status gr_config_json(const gr_config *c, const char *name, const char *dtype, gr_buf *out, gram_err *err)
+{
+    gram_status rc = check(c, name, err);
+    const struct classes *k = &classes[class_of(c)];
+    json_t *o = rc ? NULL : json_pack("{s:[s], s:s, s:s}", "architectures", k->causal, "model_type", k->type,
+                                      "torch_dtype", dtype);
+    char *text = NULL;
+    int bad = 0;
+
+    if (rc)
+        return rc;
+    bad |= set_sizes(o, c);
+    bad |= json_object_set_new(o, "rms_norm_eps", real((double)c->rms_eps));
+    bad |= json_object_set_new(o, "rope_theta", real(c->rope[0].theta));
+    bad |= json_object_set_new(o, "rope_scaling", scaling(&c->rope[0]));
+    bad |= set_attention(o, c);
+    bad |= json_object_set_new(o, "tie_word_embeddings", json_boolean(c->tied_head));
+    bad |= json_object_set_new(o, "bos_token_id", id(c->bos));
+    bad |= json_object_set_new(o, "eos_token_id", id(c->eos));
+    if (!bad)
+        text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    if (!text || !gr_buf_puts(out, text) || !gr_buf_puts(out, "\n"))
+        rc = gr_nomem(err, name);
+    free(text);
+    json_decref(o);
+    return rc;
+}

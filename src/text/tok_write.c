@@ -1,0 +1,291 @@
+/* tok_write.c - the lists of a GGUF file as the tokenizer.json that the Rust library reads to the same ids.
+ *
+ * What tokenizer.ggml.pre stands for is written out, as tok_spec.c builds it. SentencePiece's scores become merges as
+ * transformers' own converter makes them: each way to cut a token into two others, the best score first. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include "text/tokenizer_int.h"
+#include "text/utf8.h"
+
+#define META "\xe2\x96\x81"             /* U+2581 */
+
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
+
+static bool is(gr_str s, const char *word)
+{
+    return s.n == strlen(word) && !memcmp(s.p, word, s.n);
+}
+
+static int32_t type_of(const gr_tok_spec *spec, size_t i)
+{
+    return spec->type ? spec->type[i] : TYPE_NORMAL;
+}
+
+static json_t *text(gr_str s)
+{
+    return json_stringn(s.p, s.n);
+}
+
+/* ---- normalizer, pre_tokenizer, decoder ----------------------------------------------------------- */
+
+static json_t *byte_level(bool regex)
+{
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
+                     "use_regex", regex);
+}
+
+static json_t *split(const char *regex)
+{
+    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Split",
+                     "pattern", "Regex", regex, "behavior", "Isolated", "invert", 0, byte_level(false));
+}
+
+static json_t *pre_tokenizer(gr_str pre)
+{
+    if (is(pre, "llama-bpe"))
+        return split(gr_re_llama3);
+    if (is(pre, "qwen2"))
+        return split(gr_re_qwen2);
+    if (is(pre, "smollm"))
+        return json_pack("{s:s, s:[{s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Digits",
+                         "individual_digits", 1, byte_level(true));
+    return byte_level(true);
+}
+
+static json_t *replace(const char *from, const char *to)
+{
+    return json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", from, "content", to);
+}
+
+static json_t *sentence_normalizer(bool prefix)
+{
+    if (!prefix)
+        return replace(" ", META);
+    return json_pack("{s:s, s:[{s:s, s:s}, o]}", "type", "Sequence", "normalizers", "type", "Prepend", "prepend", META,
+                     replace(" ", META));
+}
+
+static json_t *sentence_decoder(bool prefix)
+{
+    json_t *list = json_pack("[o, {s:s}, {s:s}]", replace(META, " "), "type", "ByteFallback", "type", "Fuse");
+
+    if (prefix && json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ",
+                                                        "start", 1, "stop", 0)))
+        return json_decref(list), NULL;
+    return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", list);
+}
+
+/* Tokens before and after each text, where the caller of the library asks for special tokens. */
+static json_t *post_processor(const gr_tok_spec *spec, int32_t before, int32_t after)
+{
+    json_t *single = json_array(), *pair = json_array(), *special = json_object();
+    bool ok = single && pair && special;
+
+    if (before < 0 && after < 0) {
+        json_decref(single), json_decref(pair), json_decref(special);
+        return json_null();
+    }
+    for (int seq = 0; seq < 2 && ok; seq++)
+        for (int part = 0; part < 3 && ok; part++) {
+            int32_t id = part == 0 ? before : part == 2 ? after : -1;
+            json_t *v;
+            if (part != 1 && id < 0)
+                continue;
+            v = part == 1 ? json_pack("{s:{s:s, s:i}}", "Sequence", "id", seq ? "B" : "A", "type_id", seq)
+                          : json_pack("{s:{s:o, s:i}}", "SpecialToken", "id", text(spec->token[id]), "type_id", seq);
+            ok = (seq || !json_array_append(single, v)) && !json_array_append(pair, v);
+            if (ok && part != 1)
+                ok = !json_object_setn_new(special, spec->token[id].p, spec->token[id].n,
+                                           json_pack("{s:o, s:[i], s:[o]}", "id", text(spec->token[id]), "ids", id,
+                                                     "tokens", text(spec->token[id])));
+            json_decref(v);
+        }
+    if (!ok) {
+        json_decref(single), json_decref(pair), json_decref(special);
+        return NULL;
+    }
+    return json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair", pair,
+                     "special_tokens", special);
+}
+
+/* ---- tokens --------------------------------------------------------------------------------------- */
+
+/* A converter fills the vocabulary up to the rows of the embedding with "[PAD7]"; such rows have no token. */
+static size_t without_padding(const gr_tok_spec *spec)
+{
+    size_t n = spec->n_tokens;
+
+    while (n > 0 && type_of(spec, n - 1) == TYPE_UNUSED && spec->token[n - 1].n > 4 &&
+           !memcmp(spec->token[n - 1].p, "[PAD", 4))
+        n--;
+    return n;
+}
+
+static json_t *vocabulary(const gr_tok_spec *spec, size_t n)
+{
+    json_t *o = json_object();
+
+    for (size_t i = 0; o && i < n; i++)         /* of two that are equal, the last */
+        if (json_object_setn_new(o, spec->token[i].p, spec->token[i].n, json_integer((json_int_t)i)))
+            return json_decref(o), NULL;
+    return o;
+}
+
+static json_t *added(const gr_tok_spec *spec)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; list && i < spec->n_tokens; i++) {
+        int32_t type = type_of(spec, i);
+        if (type != TYPE_CONTROL && type != TYPE_USER && type != TYPE_UNKNOWN)
+            continue;
+        if (json_array_append_new(list, json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)i, "content",
+                                                  text(spec->token[i]), "single_word", 0, "lstrip", 0, "rstrip", 0,
+                                                  "normalized", 0, "special", type != TYPE_USER)))
+            return json_decref(list), NULL;
+    }
+    return list;
+}
+
+/* ---- merges --------------------------------------------------------------------------------------- */
+
+static bool add_merge(json_t *list, gr_str left, gr_str right)
+{
+    return !json_array_append_new(list, json_pack("[o, o]", text(left), text(right)));
+}
+
+/* "left right"; tok_spec.c found one space in each. */
+static json_t *merges_of_lines(const gr_tok_spec *spec)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; list && i < spec->n_merges; i++) {
+        gr_str s = spec->merge[i];
+        size_t left = (size_t)((const char *)memchr(s.p, ' ', s.n) - s.p);
+        if (!add_merge(list, (gr_str){ s.p, left }, (gr_str){ s.p + left + 1, s.n - left - 1 }))
+            return json_decref(list), NULL;
+    }
+    return list;
+}
+
+typedef struct { float score; uint32_t token, bytes, left, right; } cut;    /* bytes of the left half; lengths of both */
+
+/* transformers sorts by score, then by the lengths of the halves, the longest first. */
+static int best_first(const void *a, const void *b)
+{
+    const cut *x = a, *y = b;
+
+    if (x->score < y->score || x->score > y->score)
+        return x->score < y->score ? 1 : -1;
+    if (x->left != y->left)
+        return x->left < y->left ? 1 : -1;
+    if (x->right != y->right)
+        return x->right < y->right ? 1 : -1;
+    return (x->token > y->token) - (x->token < y->token);
+}
+
+/* Is a text a token that may take part in merges? */
+static bool mergeable(const gr_tok_spec *spec, const gr_tok *t, const char *s, size_t n)
+{
+    int32_t id = gr_vocab_model(&t->vocab, s, n), type;
+
+    if (id < 0 || (size_t)id >= spec->n_tokens)
+        return false;
+    type = type_of(spec, (size_t)id);
+    return type == TYPE_NORMAL || type == TYPE_USER || type == TYPE_UNUSED;
+}
+
+static size_t characters(const char *s, size_t n)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < n; i += gr_utf8_len(s[i]))
+        count++;
+    return count;
+}
+
+/* Every way to cut a token in two; list NULL only counts them. */
+static size_t cuts(const gr_tok_spec *spec, const gr_tok *t, cut *list)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < spec->n_tokens; i++) {
+        gr_str s = spec->token[i];
+        size_t chars = characters(s.p, s.n), left = 1;
+
+        if (!mergeable(spec, t, s.p, s.n) || gr_vocab_model(&t->vocab, s.p, s.n) != (int32_t)i)
+            continue;
+        for (size_t k = s.n ? gr_utf8_len(*s.p) : 0; k < s.n; k += gr_utf8_len(s.p[k]), left++) {
+            if (!mergeable(spec, t, s.p, k) || !mergeable(spec, t, s.p + k, s.n - k))
+                continue;
+            if (list)
+                list[n] = (cut){ spec->score[i], (uint32_t)i, (uint32_t)k, (uint32_t)left, (uint32_t)(chars - left) };
+            n++;
+        }
+    }
+    return n;
+}
+
+static json_t *merges_of_scores(const gr_tok_spec *spec, const gr_tok *t)
+{
+    size_t n = cuts(spec, t, NULL);
+    cut *list = gr_calloc(n, sizeof *list);
+    json_t *out = list ? json_array() : NULL;
+
+    if (list)
+        cuts(spec, t, list);
+    if (n)
+        qsort(list, list ? n : 0, sizeof *list, best_first);
+    for (size_t i = 0; out && i < n; i++) {
+        gr_str s = spec->token[list[i].token];
+        if (!add_merge(out, (gr_str){ s.p, list[i].bytes }, (gr_str){ s.p + list[i].bytes, s.n - list[i].bytes })) {
+            json_decref(out);
+            out = NULL;
+        }
+    }
+    free(list);
+    return out;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------ */
+
+static json_t *model(const gr_tok_spec *spec, const gr_tok *t, bool sentence)
+{
+    json_t *unknown = sentence && spec->unknown_id >= 0 ? text(spec->token[spec->unknown_id]) : json_null();
+
+    return json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
+                     unknown, "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", sentence, "byte_fallback",
+                     sentence, "ignore_merges", is(spec->pre, "llama-bpe"), "vocab",
+                     vocabulary(spec, without_padding(spec)), "merges",
+                     sentence ? merges_of_scores(spec, t) : merges_of_lines(spec));
+}
+
+gram_status gr_tok_spec_json(const gr_tok_spec *spec, const char *name, int32_t before, int32_t after, gr_buf *out,
+                             gram_err *err)
+{
+    bool sentence = is(spec->model, "llama");
+    gr_tok *t = NULL;
+    gram_status rc = gr_tok_from_spec(&t, name, spec, err);    /* which proves the lists */
+    char *whole = NULL;
+    json_t *root;
+
+    if (rc)
+        return rc;
+    root = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
+                     "added_tokens", added(spec), "normalizer",
+                     sentence ? sentence_normalizer(spec->add_space_prefix) :
+                     is(spec->pre, "qwen2") ? json_pack("{s:s}", "type", "NFC") : json_null(), "pre_tokenizer",
+                     sentence ? json_null() : pre_tokenizer(spec->pre), "post_processor",
+                     post_processor(spec, before, after), "decoder",
+                     sentence ? sentence_decoder(spec->add_space_prefix) : byte_level(true), "model",
+                     model(spec, t, sentence));
+    if (root)
+        whole = json_dumps(root, JSON_COMPACT);
+    if (!whole || !gr_buf_puts(out, whole) || !gr_buf_puts(out, "\n"))
+        rc = gr_nomem(err, name);
+    free(whole);
+    json_decref(root);
+    gr_tok_close(t);
+    return rc;
+}
