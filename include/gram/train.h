@@ -4,9 +4,9 @@
  *     gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
  *     if (gram_finetune("my-model", "pairs.jsonl", "out", &o, NULL, &err)) { puts(err.text); return 1; }
  *
- * MODEL is a Hugging Face directory, and so is what comes out. A run depends on its data, its options and the kind of
- * CPU alone: at any number of threads, stopped and resumed or not, it ends with the same bits. docs/training.md holds
- * the formulas and what is not there yet. */
+ * MODEL is a Hugging Face directory or a .gguf file; what comes out is a directory. A run depends on its data, its
+ * options and the kind of CPU alone: at any number of threads, stopped and resumed or not, it ends with the same bits.
+ * docs/training.md holds the formulas and what is not there yet. */
 #ifndef GRAM_TRAIN_H
 #define GRAM_TRAIN_H
 

@@ -33,6 +33,11 @@ char *gr_strndup(const char *s, size_t n)
     return p;
 }
 
+bool gr_str_is(gr_str s, const char *word)
+{
+    return s.n == strlen(word) && (s.n == 0 || !memcmp(s.p, word, s.n));
+}
+
 char *gr_strdup(const char *s)
 {
     return gr_strndup(s, strlen(s));

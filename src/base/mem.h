@@ -25,6 +25,7 @@ char *gr_strndup(const char *s, size_t n);  /* a NUL is added */
 
 /* Borrowed bytes that need no NUL. */
 typedef struct { const char *p; size_t n; } gr_str;
+bool gr_str_is(gr_str s, const char *word);
 
 /* A buffer that grows by doubling. All zeros is empty and ready; p is always NUL-terminated once
  * anything was added. A failed call leaves what was there. */

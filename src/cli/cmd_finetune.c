@@ -34,8 +34,8 @@ static int run(const char **arg, size_t n)
 const cli_command cli_finetune = {
     "finetune", "MODEL PAIRS.jsonl", "Train a model to give the verdict on labelled pairs",
     "Stage 2 of GRAM: both orders of each pair are read as `gram score` reads them, and the two label logits learn "
-    "which answer is better. Every weight is trained, in float32, with AdamW. MODEL is a Hugging Face directory, and "
-    "so is what comes out, so that `gram score` and transformers open it.\n\n"
+    "which answer is better. Every weight is trained, in float32, with AdamW. MODEL is a Hugging Face directory "
+    "or a .gguf file; what comes out is a directory that `gram score` and transformers open.\n\n"
     "A run's bits do not depend on the number of threads, nor on whether it was stopped and resumed.",
     "gram finetune ./my-model pairs.jsonl --out judge/ --loss gram --eval-file heldout.jsonl\n"
     "gram finetune ./my-model pairs.jsonl --out judge/ --max-tokens 2048 --truncate balanced --save-every 50 --resume",

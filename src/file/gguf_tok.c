@@ -4,11 +4,6 @@
 #include "base/err.h"
 #include "file/gguf_tok.h"
 
-static bool is(gr_str s, const char *word)
-{
-    return s.n == strlen(word) && !memcmp(s.p, word, s.n);
-}
-
 static int32_t token_id(const gr_gguf *g, const char *key, size_t n_tokens)
 {
     uint64_t id;
@@ -65,7 +60,7 @@ gram_status gr_gguf_tok_read(gr_gguf_tok *out, const gr_weights *w, gram_err *er
     t.bos = token_id(g, "tokenizer.ggml.bos_token_id", s->n_tokens);
     t.eos = token_id(g, "tokenizer.ggml.eos_token_id", s->n_tokens);
     t.pad = token_id(g, "tokenizer.ggml.padding_token_id", s->n_tokens);
-    t.add_bos = is(s->model, "llama") || is(s->pre, "llama-bpe");
+    t.add_bos = gr_str_is(s->model, "llama") || gr_str_is(s->pre, "llama-bpe");
     gr_gguf_bool(g, "tokenizer.ggml.add_bos_token", &t.add_bos);
     gr_gguf_bool(g, "tokenizer.ggml.add_eos_token", &t.add_eos);
     gr_gguf_str(g, "tokenizer.chat_template", &t.chat_template);

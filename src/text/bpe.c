@@ -9,7 +9,6 @@
 #include "text/tokenizer_int.h"
 #include "text/utf8.h"
 
-#define META "\xe2\x96\x81"             /* U+2581, a space */
 enum { SHORT = 32, META_LEN = sizeof META - 1 };
 #define NONE UINT32_MAX
 

@@ -10,18 +10,9 @@
 #include "text/tokenizer_int.h"
 #include "text/utf8.h"
 
-#define META "\xe2\x96\x81"             /* U+2581 */
-
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
-
-static int32_t type_of(const gr_tok_spec *spec, size_t i)
+int32_t gr_spec_type(const gr_tok_spec *spec, size_t i)
 {
     return spec->type ? spec->type[i] : TYPE_NORMAL;
-}
-
-static bool is(gr_str s, const char *word)
-{
-    return s.n == strlen(word) && !memcmp(s.p, word, s.n);
 }
 
 /* ---- tokens ---- */
@@ -56,7 +47,7 @@ static gram_status read_added(gr_tok *t, const char *name, const gr_tok_spec *sp
     if (!t->added)
         return gr_nomem(err, name);
     for (size_t i = 0; !rc && i < spec->n_tokens; i++) {
-        int32_t type = type_of(spec, i);
+        int32_t type = gr_spec_type(spec, i);
         gr_str s = spec->token[i];
         gr_added a = { .n = s.n, .id = (int32_t)i, .special = type != TYPE_USER };
         char *text;
@@ -86,18 +77,18 @@ static gram_status pre_tokenizer(gr_tok *t, const char *name, gr_str pre, gram_e
 {
     t->byte_level = t->has_dec = true;
     t->dec[t->n_dec++].kind = DEC_BYTE_LEVEL;
-    if (is(pre, "gpt-2"))
+    if (gr_str_is(pre, "gpt-2"))
         return split(t, name, gr_re_gpt2, err);
-    if (is(pre, "smollm")) {
+    if (gr_str_is(pre, "smollm")) {
         t->pre[t->n_pre++] = (gr_pre){ .split = true, .behaviour = SPLIT_ISOLATED,
                                        .pat = { .kind = PAT_CHAR, .is = gr_char_numeric } };
         return split(t, name, gr_re_gpt2, err);
     }
-    if (is(pre, "llama-bpe")) {
+    if (gr_str_is(pre, "llama-bpe")) {
         t->ignore_merges = true;
         return split(t, name, gr_re_llama3, err);
     }
-    if (is(pre, "qwen2")) {
+    if (gr_str_is(pre, "qwen2")) {
         t->norm[t->n_norm++].kind = NORM_NFC;
         return split(t, name, gr_re_qwen2, err);
     }
@@ -127,7 +118,7 @@ static gram_status byte_level(gr_tok *t, const char *name, const gr_tok_spec *sp
 /* Takes part in merges: control, unknown and byte tokens are never made from text. */
 static bool merges(const gr_tok_spec *spec, size_t i)
 {
-    int32_t type = type_of(spec, i);
+    int32_t type = gr_spec_type(spec, i);
 
     return type == TYPE_NORMAL || type == TYPE_USER || type == TYPE_UNUSED;
 }
@@ -306,9 +297,9 @@ gram_status gr_tok_from_spec(gr_tok **out, const char *name, const gr_tok_spec *
     *out = NULL;
     if (!t)
         rc = gr_nomem(err, name);
-    else if (is(spec->model, "gpt2"))
+    else if (gr_str_is(spec->model, "gpt2"))
         rc = byte_level(t, name, spec, err);
-    else if (is(spec->model, "llama"))
+    else if (gr_str_is(spec->model, "llama"))
         rc = sentence_piece(t, name, spec, err);
     else
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tokenizer.ggml.model is \"%.*s\"; gpt2 or llama wanted", name,

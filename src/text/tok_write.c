@@ -8,20 +8,6 @@
 #include "text/tokenizer_int.h"
 #include "text/utf8.h"
 
-#define META "\xe2\x96\x81"             /* U+2581 */
-
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
-
-static bool is(gr_str s, const char *word)
-{
-    return s.n == strlen(word) && !memcmp(s.p, word, s.n);
-}
-
-static int32_t type_of(const gr_tok_spec *spec, size_t i)
-{
-    return spec->type ? spec->type[i] : TYPE_NORMAL;
-}
-
 static json_t *text(gr_str s)
 {
     return json_stringn(s.p, s.n);
@@ -43,11 +29,11 @@ static json_t *split(const char *regex)
 
 static json_t *pre_tokenizer(gr_str pre)
 {
-    if (is(pre, "llama-bpe"))
+    if (gr_str_is(pre, "llama-bpe"))
         return split(gr_re_llama3);
-    if (is(pre, "qwen2"))
+    if (gr_str_is(pre, "qwen2"))
         return split(gr_re_qwen2);
-    if (is(pre, "smollm"))
+    if (gr_str_is(pre, "smollm"))
         return json_pack("{s:s, s:[{s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Digits",
                          "individual_digits", 1, byte_level(true));
     return byte_level(true);
@@ -116,7 +102,7 @@ static size_t without_padding(const gr_tok_spec *spec)
 {
     size_t n = spec->n_tokens;
 
-    while (n > 0 && type_of(spec, n - 1) == TYPE_UNUSED && spec->token[n - 1].n > 4 &&
+    while (n > 0 && gr_spec_type(spec, n - 1) == TYPE_UNUSED && spec->token[n - 1].n > 4 &&
            !memcmp(spec->token[n - 1].p, "[PAD", 4))
         n--;
     return n;
@@ -137,7 +123,7 @@ static json_t *added(const gr_tok_spec *spec)
     json_t *list = json_array();
 
     for (size_t i = 0; list && i < spec->n_tokens; i++) {
-        int32_t type = type_of(spec, i);
+        int32_t type = gr_spec_type(spec, i);
         if (type != TYPE_CONTROL && type != TYPE_USER && type != TYPE_UNKNOWN)
             continue;
         if (json_array_append_new(list, json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)i, "content",
@@ -192,7 +178,7 @@ static bool mergeable(const gr_tok_spec *spec, const gr_tok *t, const char *s, s
 
     if (id < 0 || (size_t)id >= spec->n_tokens)
         return false;
-    type = type_of(spec, (size_t)id);
+    type = gr_spec_type(spec, (size_t)id);
     return type == TYPE_NORMAL || type == TYPE_USER || type == TYPE_UNUSED;
 }
 
@@ -256,7 +242,7 @@ static json_t *model(const gr_tok_spec *spec, const gr_tok *t, bool sentence)
 
     return json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
                      unknown, "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", sentence, "byte_fallback",
-                     sentence, "ignore_merges", is(spec->pre, "llama-bpe"), "vocab",
+                     sentence, "ignore_merges", gr_str_is(spec->pre, "llama-bpe"), "vocab",
                      vocabulary(spec, without_padding(spec)), "merges",
                      sentence ? merges_of_scores(spec, t) : merges_of_lines(spec));
 }
@@ -264,7 +250,7 @@ static json_t *model(const gr_tok_spec *spec, const gr_tok *t, bool sentence)
 gram_status gr_tok_spec_json(const gr_tok_spec *spec, const char *name, int32_t before, int32_t after, gr_buf *out,
                              gram_err *err)
 {
-    bool sentence = is(spec->model, "llama");
+    bool sentence = gr_str_is(spec->model, "llama");
     gr_tok *t = NULL;
     gram_status rc = gr_tok_from_spec(&t, name, spec, err);    /* which proves the lists */
     char *whole = NULL;
@@ -275,7 +261,7 @@ gram_status gr_tok_spec_json(const gr_tok_spec *spec, const char *name, int32_t 
     root = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
                      "added_tokens", added(spec), "normalizer",
                      sentence ? sentence_normalizer(spec->add_space_prefix) :
-                     is(spec->pre, "qwen2") ? json_pack("{s:s}", "type", "NFC") : json_null(), "pre_tokenizer",
+                     gr_str_is(spec->pre, "qwen2") ? json_pack("{s:s}", "type", "NFC") : json_null(), "pre_tokenizer",
                      sentence ? json_null() : pre_tokenizer(spec->pre), "post_processor",
                      post_processor(spec, before, after), "decoder",
                      sentence ? sentence_decoder(spec->add_space_prefix) : byte_level(true), "model",

@@ -19,6 +19,13 @@ enum {
     TOK_WORD_MAX = 4096             /* bytes of one added token, or of one replacement */
 };
 
+/* ---- tok_spec.c, tok_write.c: the lists of a GGUF file ---- */
+
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
+int32_t gr_spec_type(const gr_tok_spec *spec, size_t i);
+
+#define META "\xe2\x96\x81"             /* U+2581, a space */
+
 /* ---- vocab.c: ids to texts and back ---- */
 
 enum { WORD_USED = 1, WORD_SPECIAL = 2, WORD_ADDED = 4, WORD_MODEL = 8, WORD_RESPELT = 16 };
