@@ -86,3 +86,10 @@ char *check_tmpdir(void)
     }
     return tmpdir;
 }
+
+/* Nothing here outlives a machine that goes down, and a disk in step takes longer than most tests. */
+int fsync(int fd)
+{
+    (void)fd;
+    return 0;
+}

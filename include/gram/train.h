@@ -28,7 +28,9 @@ typedef struct {
     uint64_t step, steps;       /* steps done, and all */
     double   loss;              /* of this step's batch: a mean over rows (stage 2) or target tokens (stage 1) */
     double   accuracy;          /* stage 2: rows of the batch whose chosen answer was preferred, before the step; NAN */
+    double   held_loss, held_accuracy;  /* of eval_file when it was last judged; NAN: not in this call */
     double   lr, grad_norm;     /* the norm before clipping */
+    double   tokens_per_s;      /* of this step */
     uint64_t tokens;            /* read since the call began, each sequence whole */
     double   seconds;           /* since the call began */
 } gram_train_step;
@@ -53,11 +55,15 @@ typedef struct {
     bool          drop_ties;    /* leave out rows that the data call a tie; otherwise their target is a half */
     bool          resume;       /* go on from the checkpoint in the output directory; without one, begin */
     bool          skip_bad;     /* warn about a row that cannot be read and go on, instead of failing at it */
-    uint64_t      save_every;   /* steps between checkpoints; 0: only when the run is stopped */
+    uint64_t      save_every;   /* steps between checkpoints: 50; 0: only when the run is stopped */
+    size_t        keep;         /* so many of them, the newest, are kept: 2 */
     const char   *eval_file;    /* stage 2: labelled pairs, judged before the first step and after the last */
+    uint64_t      eval_every;   /* and each time after so many steps; 0: not between */
+    bool          best;         /* write the weights that judged eval_file best, not the last ones */
     gram_train_fn *progress;    /* may be NULL */
+    gram_progress_fn *judging;  /* while eval_file is judged: rows done, and all; may be NULL; non-zero stops */
     gram_warn_fn  *note;        /* may be NULL: sentences for a person, such as the memory the run will take */
-    void          *arg;         /* handed to both */
+    void          *arg;         /* handed to all three */
 } gram_train_options;
 void gram_train_options_init(gram_train_options *o, gram_stage stage);
 
@@ -65,16 +71,21 @@ typedef struct {
     uint64_t steps, resumed;    /* in all, and of them before this call */
     uint64_t rows;              /* in the data, without the following */
     uint64_t bad, dropped, truncated, ties;
+    uint64_t contradicting;     /* rows whose pair is there with the opposite label as well */
+    uint64_t repeated;          /* rows that are there once more */
     double   loss;              /* of the last step */
-    double   accuracy_before, accuracy_after;   /* on eval_file; NAN without it */
-    uint64_t eval_rows;
+    gram_interval before, after;    /* accuracy on eval_file; NAN without it. after: of the weights that were written */
+    uint64_t best_step;         /* whose weights judged it best; 0 where it was judged at the end alone */
+    double   best_accuracy;
+    uint64_t eval_rows, eval_seen;  /* in eval_file, and those of them that are training rows too */
     uint64_t memory_bytes;      /* the estimate */
     double   seconds;
 } gram_train_report;
 
-/* Writes OUT/model.safetensors, config.json, the tokenizer's files and metrics.jsonl, a line for each step. Until the
- * end OUT/checkpoint.safetensors holds what a resume needs. The model is opened again and compared with what was
- * trained. opt and report may be NULL. */
+/* Writes OUT/model.safetensors, config.json and the tokenizer's files, and of the run metrics.jsonl, held-out.jsonl, tb/
+ * and report.html. Until the end OUT/checkpoints/ holds what a resume needs; OUT/best/ is the model that judged
+ * eval_file best, where that is another one. The model is opened again and compared with what was trained. opt and
+ * report may be NULL. */
 gram_status gram_finetune(const char *model, const char *pairs, const char *out, const gram_train_options *opt,
                           gram_train_report *report, gram_err *err);
 /* unlabeled: rows of a prompt and two or more responses. */

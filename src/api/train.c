@@ -1,11 +1,16 @@
 /* train.c - include/gram/train.h over src/train. */
 #include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "api/api_int.h"
 #include "base/err.h"
+#include "eval/training.h"
 #include "gram/train.h"
+#include "train/noise.h"
 #include "train/run.h"
 
 #define BATCH_TOKENS 4096
@@ -16,7 +21,7 @@ void gram_train_options_init(gram_train_options *o, gram_stage stage)
 
     *o = (gram_train_options){ .lr = first ? 1e-5 : 2e-5, .schedule = GRAM_SCHEDULE_COSINE, .warmup = 0.1,
                                .clip = 1, .smoothing = 0.05, .batch_rows = first ? 32 : 16, .epochs = first ? 1 : 2,
-                               .pairs = 1 };
+                               .pairs = 1, .save_every = 50, .keep = 2 };
 }
 
 /* !(x >= 0) is also true of NaN. */
@@ -34,6 +39,11 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
         o->steps > (uint64_t)1 << 40)
         return gr_fail(err, GRAM_EARG, "batch rows, epochs and pairs: wanted 1 or more and no million of them, found "
                        "%zu, %zu and %zu", o->batch_rows, o->epochs, o->pairs);
+    if (!o->keep)
+        return gr_fail(err, GRAM_EARG, "checkpoints to keep: wanted one or more, found none");
+    if ((o->best || o->eval_every) && !o->eval_file)
+        return gr_fail(err, GRAM_EARG, "%s: wanted held-out pairs to judge as well, and no such file was given",
+                       o->best ? "the best weights" : "judging every so many steps");
     if (o->model.dtype != GRAM_F32)
         return gr_fail(err, GRAM_EARG, "training is done in f32; another dtype was asked for");
     if (o->model.single_order)
@@ -73,11 +83,58 @@ static gram_status read_sets(const gram_model *m, gram_stage stage, const char *
     return rc;
 }
 
+/* What the data say against themselves, counted and said. */
+static gram_status count_noise(const gr_set *train, const gr_set *held, const gram_train_options *o,
+                               gram_train_report *report, gram_err *err)
+{
+    gr_noise n;
+    char text[256];
+    gram_status rc = gr_noise_count(train, held, &n, err);
+
+    report->contradicting = n.contradicting;
+    report->repeated = n.repeated;
+    report->eval_seen = n.seen;
+    if (rc || !o->note || !(n.contradicting || n.repeated || n.seen || report->ties))
+        return rc;
+    snprintf(text, sizeof text, "rows: of %zu, %" PRIu64 " contradict another (the same pair, the opposite label), %"
+             PRIu64 " repeat one, %" PRIu64 " are ties; %" PRIu64 " of %zu held-out pairs are trained on", train->n,
+             n.contradicting, n.repeated, report->ties, n.seen, held->n);
+    o->note(o->arg, text);
+    return GRAM_OK;
+}
+
+/* What a run leaves for people, made from what it left on the disk. */
+struct finish { const char *out; const gr_set *held; const gram_train_options *o; };
+
+/* How the held-out rows were judged, before and after. */
+static gram_status finish(void *arg, gram_train_report *report, gram_err *err)
+{
+    const struct finish *f = arg;
+    const gr_set *held = f->held;
+    uint64_t *prompt = gr_calloc(held->n, sizeof *prompt);
+    gr_eval_stats before, after;
+    gram_status rc = prompt ? GRAM_OK : gr_nomem(err, "held-out rows");
+
+    for (size_t i = 0; i < held->n && !rc; i++)
+        prompt[i] = held->e[i].prompt;
+    if (!rc)
+        rc = gr_eval_held_out(f->out, 0, prompt, held->n, &before, err);
+    if (!rc)
+        rc = gr_eval_held_out(f->out, f->o->best ? report->best_step : report->steps, prompt, held->n, &after, err);
+    if (!rc) {
+        report->before = before.accuracy;
+        report->after = after.accuracy;
+    }
+    free(prompt);
+    return rc;
+}
+
 /* m holds the files, the judge and the threads; its weights are made writable here. */
 static gram_status train_model(gram_model *m, gram_stage stage, const char *from, const char *data, const char *out,
                                const gram_train_options *o, gram_train_report *report, gram_err *err)
 {
     gr_set train = { 0 }, held = { 0 };
+    struct finish f = { out, &held, o };
     gr_config cfg = m->file.cfg;
     gram_status rc = gr_api_ready(m, err);
 
@@ -92,11 +149,14 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
         rc = gr_model_open_writable(&m->model, m->file.weights, &cfg, err);
     }
     *report = (gram_train_report){ .rows = train.n, .bad = train.bad, .dropped = train.dropped,
-                                   .truncated = train.truncated, .ties = train.ties };
+                                   .truncated = train.truncated, .ties = train.ties,
+                                   .before = { NAN, NAN, NAN }, .after = { NAN, NAN, NAN } };
+    if (!rc)
+        rc = count_noise(&train, &held, o, report, err);
     if (!rc) {
         size_t batch_tokens = o->model.batch_tokens ? o->model.batch_tokens : BATCH_TOKENS;
         const gr_training r = { stage, o, batch_tokens, from, out, m->model, m->pool, &train, &held,
-                                { m->judge.label[0], m->judge.label[1] } };
+                                { m->judge.label[0], m->judge.label[1] }, finish, &f };
         rc = gr_train(&r, report, err);
     }
     gr_set_clear(&train);

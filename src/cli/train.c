@@ -6,16 +6,16 @@
 
 /* A number that was not given stays NAN or -1, and the stage's default holds. */
 static double lr = NAN, warmup = NAN, weight_decay = NAN, clip = NAN;
-static long long batch_rows = -1, epochs = -1, steps = -1, seed = -1, save_every = -1;
+static long long batch_rows = -1, epochs = -1, steps = -1, seed = -1, save_every = -1, keep = -1;
 static char *schedule, *out;
 double cli_train_smoothing = NAN;
-long long cli_train_pairs = -1;
+long long cli_train_pairs = -1, cli_train_eval_every = -1;
 char *cli_train_eval;
-int cli_train_drop_ties;
+int cli_train_drop_ties, cli_train_best;
 
 struct poptOption cli_train_table[] = {
     { "out", 'o', POPT_ARG_STRING, &out, 0,
-      "Write the trained model, metrics.jsonl and until the end a checkpoint to the directory DIR.", "DIR" },
+      "Write the trained model, its numbers, report.html and until the end checkpoints to the directory DIR.", "DIR" },
     { "lr", '\0', POPT_ARG_DOUBLE, &lr, 0, "The peak of the learning rate (default: 2e-5; pretrain 1e-5).", "X" },
     { "schedule", '\0', POPT_ARG_STRING, &schedule, 0,
       "How the rate falls after its peak (default: cosine).", "cosine|linear|constant" },
@@ -29,9 +29,10 @@ struct poptOption cli_train_table[] = {
     { "steps", '\0', POPT_ARG_LONGLONG, &steps, 0, "Take N steps, however many epochs that is.", "N" },
     { "seed", 's', POPT_ARG_LONGLONG, &seed, 0, "Of the order of the rows (default: 0).", "N" },
     { "save-every", '\0', POPT_ARG_LONGLONG, &save_every, 0,
-      "Write a checkpoint every N steps, in place of the one before (default: only when stopped by Ctrl-C).", "N" },
+      "Write a checkpoint every N steps (default: 50; 0: only when stopped by Ctrl-C).", "N" },
+    { "keep", '\0', POPT_ARG_LONGLONG, &keep, 0, "Keep the N newest checkpoints (default: 2).", "N" },
     { "resume", 'r', POPT_ARG_NONE, &cli_resume, 0,
-      "Go on from the checkpoint in DIR, or begin where there is none. The run ends with the bits of one that was "
+      "Go on from the newest whole checkpoint in DIR, or begin where there is none. The run ends with the bits of one that was "
       "never stopped.", NULL },
     { "skip-bad", '\0', POPT_ARG_NONE, &cli_skip_bad, 0,
       "Warn about a row that cannot be read and go on, instead of failing at it.", NULL },
@@ -55,6 +56,7 @@ static int fill_numbers(gram_train_options *o)
         { "batch-rows", batch_rows, &o->batch_rows, NULL }, { "epochs", epochs, &o->epochs, NULL },
         { "pairs", cli_train_pairs, &o->pairs, NULL }, { "steps", steps, NULL, &o->steps },
         { "seed", seed, NULL, &o->seed }, { "save-every", save_every, NULL, &o->save_every },
+        { "keep", keep, &o->keep, NULL }, { "eval-every", cli_train_eval_every, NULL, &o->eval_every },
     };
 
     for (size_t i = 0; i < GR_COUNT(real); i++) {
@@ -94,6 +96,7 @@ static int fill_options(gram_train_options *o, gram_stage stage)
         return cli_usage("--schedule %s: wanted one of cosine|linear|constant", schedule);
     o->schedule = (gram_schedule)i;
     o->eval_file = cli_train_eval;
+    o->best = cli_train_best;
     o->drop_ties = cli_train_drop_ties;
     o->resume = cli_resume;
     o->skip_bad = cli_skip_bad;
@@ -148,9 +151,14 @@ static void summary(const gram_train_report *r)
     if (r->bad)
         fprintf(stderr, ", %llu bad rows skipped", (unsigned long long)r->bad);
     fputc('\n', stderr);
-    if (!isnan(r->accuracy_after))
-        printf("accuracy on %llu held-out pairs: %.4f before, %.4f after\n", (unsigned long long)r->eval_rows,
-               r->accuracy_before, r->accuracy_after);
+    if (!isnan(r->after.value))
+        printf("accuracy on %llu held-out pairs, with 95 %% intervals: %.1f %% (%.1f to %.1f) before, "
+               "%.1f %% (%.1f to %.1f) after\n", (unsigned long long)r->eval_rows, 100 * r->before.value,
+               100 * r->before.low, 100 * r->before.high, 100 * r->after.value, 100 * r->after.low,
+               100 * r->after.high);
+    if (r->best_step && r->best_step < r->steps)
+        printf("the best of the accuracies between: %.1f %%, after step %llu%s\n", 100 * r->best_accuracy,
+               (unsigned long long)r->best_step, cli_train_best ? ", whose weights were written" : "; OUT/best holds it");
 }
 
 int cli_train(gram_stage stage, const char *model, const char *data)

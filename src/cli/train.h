@@ -9,9 +9,9 @@ extern struct poptOption cli_train_table[];     /* --out, the optimizer, the bat
 
 /* What one command's own options say; unset where the command has none. */
 extern double cli_train_smoothing;
-extern long long cli_train_pairs;
+extern long long cli_train_pairs, cli_train_eval_every;
 extern char *cli_train_eval;
-extern int cli_train_drop_ties;
+extern int cli_train_drop_ties, cli_train_best;
 
 /* Runs the stage with what the options said; an exit code. */
 int cli_train(gram_stage stage, const char *model, const char *data);

@@ -87,6 +87,8 @@ static gram_status judge(gr_grad *g, const gr_forest *f, const gr_example *const
         if (backward)
             push_back(g, dhidden, hidden, i, row->weight * dd / (2 * n));
         prefer = (i % 2 ? prefer : 0) + 0.5 / (1 + exp(-d));
+        if (sum->p)
+            sum->p[(size_t)sum->count][i % 2] = 1 / (1 + exp(-d));
         if (i % 2) {
             sum->right += prefer > 0.5 ? 1 : prefer == 0.5 ? 0.5 : 0;
             sum->count++;

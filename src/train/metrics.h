@@ -1,13 +1,43 @@
-/* metrics.h - OUT/metrics.jsonl: a line for each step, there as soon as the step is done. */
+/* metrics.h - what a run says in numbers, on the disk as soon as it is known.
+ *
+ *     OUT/metrics.jsonl       {"step":1,"loss":..}, a line for each step; {"step":0,"held_loss":..,"held_accuracy":..},
+ *                             a line each time that the held-out rows were judged
+ *     OUT/held-out.jsonl      {"step":0,"preference":[[0.52,0.47],..]}: of these rows, chosen read first and second
+ *     OUT/tb/events.out...    the numbers of metrics.jsonl for TensorBoard
+ *
+ * A resumed run takes some steps again, so what is there of them is cut off first; the event file is written anew from
+ * the lines that stay, and says nothing twice. */
 #ifndef GR_TRAIN_METRICS_H
 #define GR_TRAIN_METRICS_H
 
-#include <stdio.h>
 #include "gram/train.h"
+#include "train/state.h"
 
-/* Keeps the first `steps` lines of what is there, and goes on behind them; the lines of steps that a resumed run takes
- * again would stand twice. 0: begins anew. */
-gram_status gr_metrics_open(FILE **out, const char *path, uint64_t steps, gram_err *err);
-gram_status gr_metrics_add(FILE *f, const char *path, const gram_train_step *s, gram_err *err);
+/* The held-out rows as a model judges them. */
+typedef struct {
+    size_t n;
+    double (*p)[2];             /* [n] preference for chosen, read first and second; owned */
+    double loss, accuracy;
+} gr_held;
+
+typedef struct {
+    uint64_t step;
+    bool held;                  /* loss and accuracy are of the held-out rows, and the rest is NAN */
+    double time;                /* seconds since 1970 */
+    double loss, accuracy, lr, grad_norm, tokens_per_s;
+} gr_metric;
+
+/* The lines of metrics.jsonl in their order; *out is malloc'ed. What follows a line that was cut short is not there. */
+gram_status gr_metrics_read(const char *dir, gr_metric **out, size_t *n, gram_err *err);
+/* Fills in out->p of the rows that were judged after a step, NULL where the file does not say. */
+gram_status gr_metrics_judged(const char *dir, uint64_t step, gr_held *out, gram_err *err);
+
+typedef struct gr_metrics gr_metrics;
+/* Keeps what is there of the first `steps` steps, and of rows judged after step `judged` and before (GR_NEVER: none). */
+gram_status gr_metrics_open(gr_metrics **out, const char *dir, uint64_t steps, uint64_t judged, gram_err *err);
+gram_status gr_metrics_step(gr_metrics *m, const gram_train_step *s, gram_err *err);
+gram_status gr_metrics_held(gr_metrics *m, uint64_t step, const gr_held *j, gram_err *err);
+gram_status gr_metrics_sync(gr_metrics *m, gram_err *err);     /* before a checkpoint that relies on them */
+void gr_metrics_close(gr_metrics *m);
 
 #endif

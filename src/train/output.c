@@ -1,35 +1,47 @@
 /* output.c - see output.h. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "base/err.h"
 #include "file/io.h"
 #include "file/save.h"
 #include "train/output.h"
+
+#define WEIGHTS "model.safetensors"
 
 struct output {
     const gr_training *r;
     gr_grad *grad;
     const gr_param *param;
     size_t n;
+    const char *dir;
     char *path;                 /* of the weights */
 };
 
-static gram_status save_model(const struct output *o, gram_err *err)
+static gram_status save_model(const struct output *o, uint64_t step, gram_err *err)
 {
-    static const gr_meta meta = { "format", "pt" };         /* transformers wants it */
+    char text[24];
+    const gr_meta meta[] = { { "format", "pt" }, { "step", text } };        /* transformers wants the first */
     gr_saved *t = gr_calloc(o->n, sizeof *t);
     gram_status rc;
 
     if (!t)
         return gr_nomem(err, o->path);
+    snprintf(text, sizeof text, "%" PRIu64, step);
     for (size_t i = 0; i < o->n; i++) {
         const gr_param *p = &o->param[i];
         t[i] = (gr_saved){ "", p->name, p->w, p->rows, p->cols };
     }
-    rc = gr_copy_model_files(o->r->from, o->r->out, err);
+    rc = gr_path_exists(o->path) ? GRAM_OK : gr_copy_model_files(o->r->from, o->dir, err);    /* they come first */
     if (!rc)
-        rc = gr_st_write(o->path, t, o->n, &meta, 1, err);
+        rc = gr_st_write(o->path, t, o->n, meta, GR_COUNT(meta), err);
     free(t);
     return rc;
 }
@@ -101,13 +113,93 @@ static gram_status reopen(const struct output *o, gram_err *err)
     return rc;
 }
 
-gram_status gr_output_write(const gr_training *r, gr_grad *grad, const gr_param *param, size_t n, gram_err *err)
+gram_status gr_output_write(const gr_training *r, gr_grad *grad, const gr_param *param, size_t n, uint64_t step,
+                            gram_err *err)
 {
-    struct output o = { r, grad, param, n, gr_path_join(r->out, "model.safetensors") };
-    gram_status rc = o.path ? save_model(&o, err) : gr_nomem(err, r->out);
+    struct output o = { r, grad, param, n, r->out, gr_path_join(r->out, WEIGHTS) };
+    gram_status rc = o.path ? save_model(&o, step, err) : gr_nomem(err, r->out);
 
     if (!rc)
         rc = reopen(&o, err);
     free(o.path);
     return rc;
+}
+
+/* ---- The best so far ------------------------------------------------------------------------------ */
+
+gram_status gr_output_best(const gr_training *r, const gr_param *param, size_t n, uint64_t step, gram_err *err)
+{
+    char *dir = gr_path_join(r->out, "best"), *path = dir ? gr_path_join(dir, WEIGHTS) : NULL;
+    const struct output o = { r, NULL, param, n, dir, path };
+    gram_status rc = path ? GRAM_OK : gr_nomem(err, r->out);
+
+    if (!rc && mkdir(dir, 0777) && errno != EEXIST)
+        rc = gr_fail(err, GRAM_EIO, "%s: not created: %s", dir, strerror(errno));
+    if (!rc)
+        rc = save_model(&o, step, err);
+    free(path);
+    free(dir);
+    return rc;
+}
+
+static gram_status check_step(const char *path, uint64_t step, gram_err *err)
+{
+    char *text, want[24];
+    gram_status rc = gr_st_meta(path, "step", &text, err);
+
+    snprintf(want, sizeof want, "%" PRIu64, step);
+    if (!rc && (!text || strcmp(text, want)))
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: wanted the weights of step %s, the best of the run, and found those of "
+                     "step %s", path, want, text ? text : "none");
+    free(text);
+    return rc;
+}
+
+static gram_status take_weights(const char *path, const gr_st *st, const gr_param *param, size_t n, gram_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t bytes = (uint64_t)param[i].rows * param[i].cols * sizeof *param[i].w;
+        const gr_named *t = NULL;
+        for (size_t k = 0; k < gr_st_count(st) && !t; k++)
+            t = strcmp(gr_st_at(st, k)->name, param[i].name) ? NULL : gr_st_at(st, k);
+        if (!t || t->type != GR_F32 || t->bytes != bytes)
+            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted %" PRIu64 " bytes of F32, found %s", path,
+                           param[i].name, bytes, t ? "another size or type" : "none");
+        memcpy(param[i].w, t->data, bytes);
+    }
+    return GRAM_OK;
+}
+
+gram_status gr_output_take_best(const gr_training *r, const gr_param *param, size_t n, uint64_t step, gram_err *err)
+{
+    char *path = gr_path_join(r->out, "best/" WEIGHTS);
+    gr_st *st = NULL;
+    gram_status rc = path ? gr_st_open(&st, path, err) : gr_nomem(err, r->out);
+
+    if (!rc)
+        rc = check_step(path, step, err);
+    if (!rc)
+        rc = take_weights(path, st, param, n, err);
+    gr_st_close(st);
+    free(path);
+    return rc;
+}
+
+void gr_output_drop_best(const gr_training *r)
+{
+    int out = open(r->out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int best = openat(out, "best", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = best < 0 ? NULL : fdopendir(best);
+    const struct dirent *e;
+
+    while (d && (e = readdir(d)))
+        if (*e->d_name != '.' && faccessat(out, e->d_name, F_OK, 0) == 0)
+            unlinkat(best, e->d_name, 0);
+    if (d)
+        closedir(d);                        /* and best with it */
+    else if (best >= 0)
+        close(best);
+    unlinkat(out, "best", AT_REMOVEDIR);
+    if (out >= 0)
+        close(out);
 }

@@ -13,11 +13,11 @@
 #include <unistd.h>
 #include "base/err.h"
 #include "file/io.h"
+#include "train/checkpoints.h"
 #include "train/grad.h"
 #include "train/metrics.h"
 #include "train/output.h"
 #include "train/run.h"
-#include "train/state.h"
 
 struct loop {
     const gr_training *r;
@@ -28,8 +28,10 @@ struct loop {
     gr_state state;
     uint64_t steps, warmup, rows;   /* rows: places of the stream that the run takes */
     const gr_example **batch;       /* [batch_rows] */
-    char *settings, *checkpoint, *metrics_path, *weights_path;
-    FILE *metrics;
+    char *settings, *weights_path;
+    gr_checkpoints checkpoints;
+    gr_metrics *metrics;
+    gr_held held;                 /* as they were last judged; n == 0: not in this call */
     struct timespec start;
     uint64_t tokens;
     gram_train_report *report;
@@ -49,12 +51,15 @@ static gram_status say_settings(struct loop *l, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
     gr_buf b = { 0 };
+    bool ok = gr_buf_printf(&b, "stage=%d lr=%.17g schedule=%d warmup=%.17g decay=%.17g clip=%.17g batch=%zu "
+                            "batch-tokens=%zu steps=%" PRIu64 " seed=%" PRIu64 " labels=%d,%d data=%016" PRIx64,
+                            (int)l->r->stage + 1, o->lr, (int)o->schedule, o->warmup, o->weight_decay, o->clip,
+                            o->batch_rows, l->r->batch_tokens, l->steps, o->seed, (int)l->r->label[0],
+                            (int)l->r->label[1], l->r->train->digest);
 
-    if (!gr_buf_printf(&b, "stage=%d lr=%.17g schedule=%d warmup=%.17g decay=%.17g clip=%.17g batch=%zu "
-                       "batch-tokens=%zu steps=%" PRIu64 " seed=%" PRIu64 " labels=%d,%d data=%016" PRIx64,
-                       (int)l->r->stage + 1, o->lr,
-                       (int)o->schedule, o->warmup, o->weight_decay, o->clip, o->batch_rows, l->r->batch_tokens,
-                       l->steps, o->seed, (int)l->r->label[0], (int)l->r->label[1], l->r->train->digest)) {
+    if (ok && l->r->held->n > 0)            /* which weights are the best depends on them */
+        ok = gr_buf_printf(&b, " held-out=%016" PRIx64 " eval-every=%" PRIu64, l->r->held->digest, o->eval_every);
+    if (!ok) {
         gr_buf_clear(&b);
         return gr_nomem(err, "settings");
     }
@@ -107,13 +112,15 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     l->steps = (l->rows + o->batch_rows - 1) / o->batch_rows;
     l->warmup = (uint64_t)ceil(o->warmup * (double)l->steps);
     l->order = (gr_order){ .n = r->train->n, .seed = o->seed };
-    l->checkpoint = gr_path_join(r->out, "checkpoint.safetensors");
-    l->metrics_path = gr_path_join(r->out, "metrics.jsonl");
+    l->state = (gr_state){ .judged = GR_NEVER, .best = GR_NEVER };
     l->weights_path = gr_path_join(r->out, "model.safetensors");
     l->batch = gr_calloc(o->batch_rows, sizeof *l->batch);
-    if (!l->checkpoint || !l->metrics_path || !l->weights_path || !l->batch)
+    l->held.p = gr_calloc(r->held->n, sizeof *l->held.p);
+    if (!l->weights_path || !l->batch || !l->held.p)
         return gr_nomem(err, "training");
-    rc = gr_trainee_open(&l->t, r->model, r->pool, err);
+    rc = gr_checkpoints_init(&l->checkpoints, r->out, o->keep, err);
+    if (!rc)
+        rc = gr_trainee_open(&l->t, r->model, r->pool, err);
     if (rc)
         return rc;
     param = gr_trainee_params(l->t, &n);
@@ -126,62 +133,58 @@ static gram_status loop_open(struct loop *l, gram_err *err)
 
 static void loop_clear(struct loop *l)
 {
-    if (l->metrics)
-        fclose(l->metrics);
+    gr_metrics_close(l->metrics);
+    gr_checkpoints_clear(&l->checkpoints);
     gr_grad_clear(&l->grad);
     gr_adamw_clear(&l->adam);
     gr_trainee_close(l->t);
     gr_order_clear(&l->order);
     free(l->batch);
+    free(l->held.p);
     free(l->settings);
-    free(l->checkpoint);
-    free(l->metrics_path);
     free(l->weights_path);
 }
 
 /* ---- Batches -------------------------------------------------------------------------------------- */
 
-/* Gives examples to the trainee in micro-batches: as many as batch_tokens hold, at least one. */
-static gram_status micro_batches(struct loop *l, const gr_example *const *e, size_t count, double n, bool backward,
-                                 gr_sum *sum, gram_err *err)
+/* How many of the examples make the next micro-batch: as many as batch_tokens hold, at least one. */
+static size_t micro_batch(const struct loop *l, const gr_example *const *e, size_t count)
+{
+    size_t tokens = gr_example_tokens(e[0]), k = 1;
+
+    for (; k < count && tokens + gr_example_tokens(e[k]) <= l->r->batch_tokens; k++)
+        tokens += gr_example_tokens(e[k]);
+    return k;
+}
+
+static gram_status learn(struct loop *l, const gr_example *const *e, size_t count, double n, gr_sum *sum, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0, k; i < count && !rc; i += k) {
-        size_t tokens = gr_example_tokens(e[i]);
-        for (k = 1; i + k < count && tokens + gr_example_tokens(e[i + k]) <= l->r->batch_tokens; k++)
-            tokens += gr_example_tokens(e[i + k]);
-        rc = gr_grad_add(&l->grad, e + i, k, n, backward, sum, err);
+        k = micro_batch(l, e + i, count - i);
+        rc = gr_grad_add(&l->grad, e + i, k, n, true, sum, err);
     }
-    return rc;
-}
-
-static gram_status judge_held(struct loop *l, double *accuracy, gram_err *err)
-{
-    const gr_set *held = l->r->held;
-    const gr_example **e = gr_calloc(held->n, sizeof *e);
-    gr_sum sum = { 0 };
-    gram_status rc = e ? GRAM_OK : gr_nomem(err, "held-out rows");
-
-    *accuracy = NAN;
-    for (size_t i = 0; i < held->n && e; i++)
-        e[i] = &held->e[i];
-    if (!rc && held->n > 0) {
-        rc = micro_batches(l, e, held->n, (double)held->n, false, &sum, err);
-        *accuracy = sum.right / sum.count;
-    }
-    free(e);
     return rc;
 }
 
 /* ---- A step --------------------------------------------------------------------------------------- */
+
+static gram_status check_finite(const gram_train_step *s, gram_err *err)
+{
+    if (isfinite(s->loss) && isfinite(s->grad_norm))
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EFORMAT, "step %" PRIu64 ": the loss is %g and the gradients' norm %g: the run has "
+                   "diverged, and no weight of this step was kept; a smaller --lr may help", s->step, s->loss,
+                   s->grad_norm);
+}
 
 static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
     uint64_t first = l->state.step * o->batch_rows;
     size_t count = (size_t)(l->rows - first < o->batch_rows ? l->rows - first : o->batch_rows), index;
-    double n = 0, scale = 1;
+    double n = 0, scale = 1, begin = seconds(l);
     gr_sum sum = { 0 };
     gram_status rc = GRAM_OK;
 
@@ -194,51 +197,169 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
     }
     gr_trainee_zero(l->t);
     if (!rc)
-        rc = micro_batches(l, l->batch, count, n, true, &sum, err);
+        rc = learn(l, l->batch, count, n, &sum, err);
     if (rc)
         return rc;
     l->tokens += sum.tokens;
     *s = (gram_train_step){ .step = l->state.step + 1, .steps = l->steps, .loss = sum.loss,
                             .accuracy = l->grad.write ? NAN : sum.right / sum.count, .tokens = l->tokens,
+                            .held_loss = l->held.n ? l->held.loss : NAN,
+                            .held_accuracy = l->held.n ? l->held.accuracy : NAN,
                             .lr = gr_learning_rate((gr_schedule)o->schedule, o->lr, l->state.step, l->warmup, l->steps),
                             .grad_norm = gr_grad_norm(&l->adam, l->r->pool) };
-    if (!isfinite(s->loss) || !isfinite(s->grad_norm))
-        return gr_fail(err, GRAM_EFORMAT, "step %" PRIu64 ": the loss is %g and the gradients' norm %g: the run has "
-                       "diverged, and no weight of this step was kept; a smaller --lr may help", s->step, s->loss,
-                       s->grad_norm);
+    rc = check_finite(s, err);
+    if (rc)
+        return rc;
     if (o->clip > 0 && s->grad_norm > o->clip)
         scale = o->clip / s->grad_norm;
     gr_adamw_step(&l->adam, s->lr, scale, l->r->pool);
     l->state.step++;
     s->seconds = seconds(l);
+    s->tokens_per_s = s->seconds > begin ? (double)sum.tokens / (s->seconds - begin) : 0;
     return GRAM_OK;
 }
 
 static gram_status save_state(struct loop *l, gram_err *err)
 {
-    return gr_state_save(l->checkpoint, &l->state, l->settings, &l->adam, err);
+    gram_status rc = gr_metrics_sync(l->metrics, err);
+
+    return rc ? rc : gr_checkpoints_save(&l->checkpoints, &l->state, l->settings, &l->adam, err);
 }
 
-static gram_status all_steps(struct loop *l, gram_err *err)
+/* Somebody asked to stop: what is done is kept. */
+static gram_status stop(struct loop *l, gram_err *err)
+{
+    gram_status rc = l->state.step ? save_state(l, err) : GRAM_OK;
+
+    if (!rc && !l->state.step)
+        rc = gr_fail(err, GRAM_ESTOPPED, "stopped before the first of %" PRIu64 " steps", l->steps);
+    else if (!rc)
+        rc = gr_fail(err, GRAM_ESTOPPED, "stopped after step %" PRIu64 " of %" PRIu64 "; %s holds it", l->state.step,
+                     l->steps, l->checkpoints.dir);
+    return rc;
+}
+
+/* ---- Held-out rows -------------------------------------------------------------------------------- */
+
+/* Judges them; *stopped where the caller asked for it, and then they are not. */
+static gram_status judge_rows(struct loop *l, const gr_example *const *e, bool *stopped, gram_err *err)
+{
+    const gram_train_options *o = l->r->opt;
+    size_t n = l->r->held->n, k;
+    gr_sum sum = { .p = l->held.p };
+    gram_status rc = GRAM_OK;
+
+    *stopped = o->judging && o->judging(o->arg, 0, n) != 0;
+    for (size_t i = 0; i < n && !rc && !*stopped; i += k) {
+        k = micro_batch(l, e + i, n - i);
+        rc = gr_grad_add(&l->grad, e + i, k, (double)n, false, &sum, err);
+        *stopped = !rc && o->judging && o->judging(o->arg, i + k, n) != 0;
+    }
+    if (!rc && !*stopped && !isfinite(sum.loss))
+        rc = gr_fail(err, GRAM_EFORMAT, "after step %" PRIu64 ": the loss of the held-out rows is %g: the run has "
+                     "diverged; a smaller --lr may help", l->state.step, sum.loss);
+    l->held.n = rc || *stopped ? 0 : n;
+    l->held.loss = sum.loss;
+    l->held.accuracy = sum.right / sum.count;
+    return rc;
+}
+
+static gram_status judge(struct loop *l, bool *stopped, gram_err *err)
+{
+    const gr_set *held = l->r->held;
+    const gr_example **e = gr_calloc(held->n, sizeof *e);
+    gram_status rc;
+
+    if (!e)
+        return gr_nomem(err, "held-out rows");
+    for (size_t i = 0; i < held->n; i++)
+        e[i] = &held->e[i];
+    rc = judge_rows(l, e, stopped, err);
+    free(e);
+    return rc;
+}
+
+/* Whether they are judged now: before the first step, behind the last, and every so many between. */
+static bool judging_due(const struct loop *l)
+{
+    uint64_t step = l->state.step, every = l->r->opt->eval_every;
+
+    return l->r->held->n > 0 && l->state.judged != step &&
+           (step == 0 || step == l->steps || (every && step % every == 0));
+}
+
+/* Where two are as often right, the smaller loss is better; where that is equal too, the earlier. */
+static bool is_best(const struct loop *l)
+{
+    const gr_state *s = &l->state;
+
+    return s->best == GR_NEVER || l->held.accuracy > s->best_accuracy ||
+           (l->held.accuracy == s->best_accuracy && l->held.loss < s->best_loss);
+}
+
+/* The best weights become a model of their own, unless they are about to be the run's. */
+static gram_status evaluate(struct loop *l, gram_err *err)
+{
+    gr_state *s = &l->state;
+    bool stopped;
+    gram_status rc = judge(l, &stopped, err);
+
+    if (!rc && stopped)
+        return stop(l, err);
+    if (!rc)
+        rc = gr_metrics_held(l->metrics, s->step, &l->held, err);
+    if (rc)
+        return rc;
+    s->judged = s->step;
+    if (s->step == 0 || !is_best(l))
+        return GRAM_OK;
+    if (s->step < l->steps)
+        rc = gr_output_best(l->r, l->adam.param, l->adam.n_params, s->step, err);
+    s->best = s->step;
+    s->best_accuracy = l->held.accuracy;
+    s->best_loss = l->held.loss;
+    return rc;
+}
+
+/* --best: the weights become those of the best step, and are judged as that step's were. */
+static gram_status take_best(struct loop *l, gram_err *err)
+{
+    bool stopped = false;
+    gram_status rc = gr_output_take_best(l->r, l->adam.param, l->adam.n_params, l->state.best, err);
+
+    if (!rc)
+        rc = judge(l, &stopped, err);
+    return !rc && stopped ? stop(l, err) : rc;
+}
+
+/* ---- The loop ------------------------------------------------------------------------------------- */
+
+static gram_status one_step(struct loop *l, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
     gram_train_step s;
-    gram_status rc = GRAM_OK;
+    gram_status rc = take_step(l, &s, err);
+
+    if (!rc)
+        rc = gr_metrics_step(l->metrics, &s, err);
+    if (rc)
+        return rc;
+    l->report->loss = s.loss;
+    return o->progress && o->progress(o->arg, &s) ? stop(l, err) : GRAM_OK;
+}
+
+/* A checkpoint is written behind the judging of its step, so that a run that goes on from it need not judge again. */
+static gram_status all_steps(struct loop *l, gram_err *err)
+{
+    uint64_t every = l->r->opt->save_every;
+    gram_status rc = judging_due(l) ? evaluate(l, err) : GRAM_OK;
 
     while (l->state.step < l->steps && !rc) {
-        bool stop;
-        rc = take_step(l, &s, err);
-        if (!rc)
-            rc = gr_metrics_add(l->metrics, l->metrics_path, &s, err);
-        if (rc)
-            return rc;
-        l->report->loss = s.loss;
-        stop = o->progress && o->progress(o->arg, &s) != 0;
-        if (stop || (o->save_every && l->state.step % o->save_every == 0 && l->state.step < l->steps))
+        rc = one_step(l, err);
+        if (!rc && judging_due(l))
+            rc = evaluate(l, err);
+        if (!rc && every && l->state.step % every == 0 && l->state.step < l->steps)
             rc = save_state(l, err);
-        if (!rc && stop)
-            rc = gr_fail(err, GRAM_ESTOPPED, "stopped after step %" PRIu64 " of %" PRIu64 "; %s holds it",
-                         l->state.step, l->steps, l->checkpoint);
     }
     return rc;
 }
@@ -248,22 +369,44 @@ static gram_status all_steps(struct loop *l, gram_err *err)
 /* A directory that holds something is not written over. */
 static gram_status begin(struct loop *l, gram_err *err)
 {
-    bool found = gr_path_exists(l->checkpoint);
-    gram_status rc = GRAM_OK;
+    const gram_train_options *o = l->r->opt;
+    bool found = gr_checkpoints_any(&l->checkpoints);
+    gram_status rc;
 
-    if (found && !l->r->opt->resume)
-        return gr_fail(err, GRAM_EARG, "%s is there: --resume goes on with that run; a new one needs another directory",
-                       l->checkpoint);
+    if (found && !o->resume)
+        return gr_fail(err, GRAM_EARG, "%s holds a run: --resume goes on with it; a new one needs another directory",
+                       l->checkpoints.dir);
     if (!found && gr_path_exists(l->weights_path))
         return gr_fail(err, GRAM_EARG, "%s is there already, and is not written over", l->weights_path);
     if (found)
-        rc = gr_state_load(l->checkpoint, &l->state, l->settings, &l->adam, err);
+        rc = gr_checkpoints_load(&l->checkpoints, &l->state, l->settings, &l->adam, o->note, o->arg, err);
     else
-        rc = judge_held(l, &l->state.accuracy_before, err);
+        rc = gr_state_check(&l->adam, l->r->from, err);
     l->report->resumed = l->state.step;
     if (!rc)
-        rc = gr_metrics_open(&l->metrics, l->metrics_path, l->state.step, err);
+        rc = gr_metrics_open(&l->metrics, l->r->out, l->state.step, l->state.judged, err);
     return rc;
+}
+
+/* What is left is the model. The best one goes last: a run that is killed before may need it. */
+static void tidy(struct loop *l)
+{
+    gr_checkpoints_remove(&l->checkpoints);
+    if (l->r->opt->best || l->state.best == l->steps)
+        gr_output_drop_best(l->r);
+}
+
+static void fill_report(const struct loop *l)
+{
+    gram_train_report *report = l->report;
+
+    report->steps = l->state.step;
+    report->eval_rows = l->r->held->n;
+    if (l->state.best != GR_NEVER) {
+        report->best_step = l->state.best;
+        report->best_accuracy = l->state.best_accuracy;
+    }
+    report->seconds = seconds(l);
 }
 
 gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *err)
@@ -272,7 +415,7 @@ gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *
     gram_status rc;
 
     clock_gettime(CLOCK_MONOTONIC, &l.start);
-    report->accuracy_before = report->accuracy_after = report->loss = NAN;
+    report->loss = report->best_accuracy = NAN;
     rc = loop_open(&l, err);
     if (!rc)
         rc = estimate(&l, err);
@@ -281,15 +424,16 @@ gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *
     if (!rc)
         rc = all_steps(&l, err);
     if (!rc)
-        rc = judge_held(&l, &report->accuracy_after, err);
+        rc = gr_state_check(&l.adam, "no model is written", err);
+    if (!rc && r->opt->best && l.state.best != l.steps)
+        rc = take_best(&l, err);
     if (!rc)
-        rc = gr_output_write(r, &l.grad, l.adam.param, l.adam.n_params, err);
+        rc = gr_output_write(r, &l.grad, l.adam.param, l.adam.n_params, r->opt->best ? l.state.best : l.steps, err);
+    fill_report(&l);
+    if (!rc && r->finish)
+        rc = r->finish(r->arg, report, err);
     if (!rc)
-        unlink(l.checkpoint);               /* nothing is left to resume */
-    report->steps = l.state.step;
-    report->accuracy_before = l.state.accuracy_before;
-    report->eval_rows = r->held->n;
-    report->seconds = seconds(&l);
+        tidy(&l);
     loop_clear(&l);
     return rc;
 }

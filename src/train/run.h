@@ -16,6 +16,9 @@ typedef struct {
     gr_pool *pool;
     const gr_set *train, *held;         /* held: n == 0 where there is none */
     int32_t label[2];
+    /* Called when the model is written, before what a resume needs is removed; may be NULL. */
+    gram_status (*finish)(void *arg, gram_train_report *report, gram_err *err);
+    void *arg;
 } gr_training;
 
 /* Fills in the parts of *report that a run knows. */

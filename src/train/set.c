@@ -130,10 +130,22 @@ static gram_status blame(const gr_reader *r, const char *path, gram_err *err)
     return gr_fail(err, why.status, "%s:%" PRIu64 ": %s", path, gr_reader_line(r), why.text);
 }
 
+static uint64_t hash_talk(const gr_row *row)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+
+    for (size_t i = 0; i < row->n_turns; i++) {
+        h = mix(h, row->turn[i].role, strlen(row->turn[i].role) + 1);
+        h = mix(h, row->turn[i].content, strlen(row->turn[i].content) + 1);
+    }
+    return h;
+}
+
 static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *rules, gram_err *err)
 {
     const gram_pair pair = { { row->turn, row->n_turns }, row->chosen, row->rejected };
-    gr_example e = { .target = gr_loss_target(row->soft, rules->smoothing), .weight = row->weight };
+    gr_example e = { .target = gr_loss_target(row->soft, rules->smoothing), .weight = row->weight,
+                     .prompt = hash_talk(row) };
     gr_judged ids = { 0 };
     gram_status rc = GRAM_OK;
 

@@ -12,6 +12,7 @@ typedef struct {
     gr_ids seq[2];          /* stage 2: the chosen answer read as A, and as B. Stage 1: the first alone */
     size_t asked;           /* stage 1: tokens at the start that are read and not learnt */
     double target, weight;  /* stage 2: of the chosen answer, see reward/loss.h */
+    uint64_t prompt;        /* stage 2: hash of the conversation */
 } gr_example;
 
 typedef struct {

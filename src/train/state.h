@@ -1,23 +1,29 @@
-/* state.h - what a run that stopped needs to go on with the same bits: OUT/checkpoint.safetensors, one file that is
- * replaced whole, so that a kill at any moment leaves a checkpoint that can be used.
+/* state.h - what a run that stopped needs to go on with the same bits, in one safetensors file.
  *
- *     NAME, m.NAME, v.NAME        each parameter and its moments, float32
- *     __metadata__                step, settings, accuracy_before
+ *     NAME, m.NAME, v.NAME        each parameter that is trained and its moments, float32
+ *     __metadata__                settings, progress (the fields of gr_state), digest (of all numbers)
  *
- * The order of the rows follows from the seed and the step, so there is no other state. */
+ * It appears under its name only when it is whole, and the digest says whether it still is. The order of the rows
+ * follows from the seed and the step, so there is no other state. */
 #ifndef GR_TRAIN_STATE_H
 #define GR_TRAIN_STATE_H
 
 #include "optim/optim.h"
 
+#define GR_NEVER UINT64_MAX
+
 typedef struct {
-    uint64_t step;
-    double accuracy_before;     /* NAN: none */
+    uint64_t step;              /* steps taken */
+    uint64_t judged;            /* the step after which held-out rows were last judged; GR_NEVER: not yet */
+    uint64_t best;              /* the step whose weights judged them best; GR_NEVER: none yet */
+    double best_accuracy, best_loss;
 } gr_state;
 
-/* settings: a text that says all that the run's bits depend on. */
+/* settings: a text that says all that the run's bits depend on. What gr_state_check() refuses is not saved. */
 gram_status gr_state_save(const char *path, const gr_state *s, const char *settings, const gr_adamw *a, gram_err *err);
-/* Fills in *s, the parameters and the optimizer; fails where the settings are others. */
+/* Fills in *s, the parameters and the optimizer. GRAM_EARG: the settings are others; GRAM_EFORMAT: it is not whole. */
 gram_status gr_state_load(const char *path, gr_state *s, const char *settings, gr_adamw *a, gram_err *err);
+/* Whether every value of the parameters is a finite number; `what` begins the sentence about the one that is not. */
+gram_status gr_state_check(const gr_adamw *a, const char *what, gram_err *err);
 
 #endif

@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "check.h"
 #include "file/io.h"
 #include "gram/train.h"
+#include "train/metrics.h"
 
 #define MODEL "tests/golden/train/judge"
 static char *dir;
@@ -47,7 +50,8 @@ static char *write_pairs(const char *name, int n)
     return path;
 }
 
-struct watch { double first, last; uint64_t stop_at, kill_at, seen; };
+/* full_at: behind that step no file may grow beyond `room` bytes, which is how a disk that fills looks. */
+struct watch { double first, last; uint64_t stop_at, kill_at, full_at, seen, judged; rlim_t room; };
 
 static int on_step(void *arg, const gram_train_step *s)
 {
@@ -58,7 +62,19 @@ static int on_step(void *arg, const gram_train_step *s)
     w->last = s->loss;
     if (s->step == w->kill_at)
         raise(SIGKILL);
+    if (s->step == w->full_at)
+        setrlimit(RLIMIT_FSIZE, &(struct rlimit){ w->room, RLIM_INFINITY });
     return s->step == w->stop_at;
+}
+
+/* Judging begins; the n-th time is counted. */
+static int on_judging(void *arg, uint64_t done, uint64_t total)
+{
+    struct watch *w = arg;
+
+    assert_true(done <= total);
+    w->judged += done == 0;
+    return 0;
 }
 
 static gram_train_options options(gram_stage stage, struct watch *w)
@@ -73,6 +89,7 @@ static gram_train_options options(gram_stage stage, struct watch *w)
     o.model.threads = 2;
     o.model.batch_tokens = 2500;
     o.progress = on_step;
+    o.judging = on_judging;
     o.arg = w;
     return o;
 }
@@ -136,10 +153,11 @@ static void finetune_learns_and_the_model_opens(void **state)
     CHECK_OK(finetune(pairs, "learn", &o, &r));
     assert_int_equal(w.seen, 30);
     assert_true(w.last < w.first - 0.2 && w.last > 0.198);     /* smoothing 0.05: never below its entropy, 0.1985 */
-    assert_true(r.accuracy_after == 1 && r.accuracy_before <= 1 && r.eval_rows == 24 && r.rows == 24);
+    assert_true(r.after.value == 1 && r.after.low > 0.8 && r.before.value < 1 && r.eval_rows == 24 && r.rows == 24);
     assert_true(r.memory_bytes > 0);
-    assert_false(exists("learn/checkpoint.safetensors"));
-    assert_int_equal(count_lines("learn/metrics.jsonl"), 30);
+    assert_false(exists("learn/checkpoints") || exists("learn/best"));
+    assert_int_equal(count_lines("learn/metrics.jsonl"), 32);           /* the steps, and twice the held-out rows */
+    assert_int_equal(count_lines("learn/held-out.jsonl"), 2);
     CHECK_OK(gram_open(&m, to, &o.model, &check_err));
     CHECK_OK(gram_score(m, &pair, 1, &v, &check_err));
     assert_true(v.preference > 0.7 && v.consistent);
@@ -149,18 +167,82 @@ static void finetune_learns_and_the_model_opens(void **state)
     free(to), free(pairs);
 }
 
-/* Uninterrupted with 2 threads; stopped and resumed with 3; killed and resumed with 1. */
-static void stopped_and_killed_runs_end_with_the_same_bits(void **state)
+/* The steps that metrics.jsonl names, in order, as "1 2 h2 3": h where held-out rows were judged. */
+static void steps_of(const char *out, char *text, size_t room)
 {
-    char *pairs = write_pairs("resume.jsonl", 10);
-    struct watch w = { 0 };
-    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
-    gram_train_report r;
+    char *to = in_dir(out);
+    gr_metric *m;
+    size_t n, at = 0;
+
+    CHECK_OK(gr_metrics_read(to, &m, &n, &check_err));
+    text[0] = '\0';
+    for (size_t i = 0; i < n; i++)
+        at += (size_t)snprintf(text + at, room - at, "%s%s%d", i ? " " : "", m[i].held ? "h" : "", (int)m[i].step);
+    free(m), free(to);
+}
+
+/* How many records an event file holds, each with its length and two checksums around it. */
+static size_t count_events(const char *name)
+{
+    char *p = in_dir(name), *b;
+    size_t n, at = 0, count = 0;
+
+    CHECK_OK(gr_read_file(p, 1 << 24, &b, &n, &check_err));
+    for (; at < n; count++) {
+        uint64_t length;
+        memcpy(&length, b + at, sizeof length);
+        at += 16 + length;
+    }
+    assert_int_equal(at, n);
+    free(p), free(b);
+    return count;
+}
+
+/* In a process of its own, which ends as `w` says; true where a signal ended it. Its error is in err. */
+static bool in_child(const char *pairs, const char *out, const gram_train_options *o, gram_status want)
+{
     int status;
-    pid_t pid;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        gram_train_report r;
+        gram_status rc = finetune(pairs, out, o, &r);
+        if (rc != want)
+            fprintf(stderr, "%s: status %d: %s\n", out, (int)rc, check_err.text);
+        _exit(rc == want ? 0 : 1);
+    }
+    assert_true(waitpid(pid, &status, 0) == pid);
+    assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    return WIFSIGNALED(status);
+}
+
+#define EACH_ONCE "h0 1 2 3 4 h4 5 6 7 8 h8 9 10 11 12 h12"
+
+static gram_train_options judged_options(struct watch *w, const char *held)
+{
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, w);
+
+    o.eval_file = held;
+    o.eval_every = 4;
+    o.save_every = 3;
+    return o;
+}
+
+/* Uninterrupted with 2 threads; stopped and resumed with 3. */
+static void a_stopped_run_ends_with_the_same_bits(void **state)
+{
+    char *pairs = write_pairs("resume.jsonl", 10), steps[200];
+    struct watch w = { 0 };
+    gram_train_options o = judged_options(&w, pairs);
+    gram_train_report r, whole;
 
     (void)state;
-    CHECK_OK(finetune(pairs, "whole", &o, &r));
+    CHECK_OK(finetune(pairs, "whole", &o, &whole));
+    steps_of("whole", steps, sizeof steps);
+    assert_string_equal(steps, EACH_ONCE);
+    assert_int_equal(w.judged, 4);
+    assert_int_equal(count_events("whole/tb/events.out.tfevents.gram"), 17);
 
     w = (struct watch){ .stop_at = 5 };
     o.resume = true;                            /* without a checkpoint it begins */
@@ -170,48 +252,255 @@ static void stopped_and_killed_runs_end_with_the_same_bits(void **state)
     o.lr = 1e-3;
     assert_int_equal(finetune(pairs, "stopped", &o, &r), GRAM_EARG);       /* another run's checkpoint */
     o.lr = 3e-3;
+    o.eval_every = 5;
+    assert_int_equal(finetune(pairs, "stopped", &o, &r), GRAM_EARG);       /* another run's best */
+    o.eval_every = 4;
     o.resume = false;
     assert_int_equal(finetune(pairs, "stopped", &o, &r), GRAM_EARG);       /* is not written over either */
     o.resume = true;
     w = (struct watch){ 0 };
     CHECK_OK(finetune(pairs, "stopped", &o, &r));
-    assert_true(r.resumed == 5 && w.seen == 7);
+    assert_true(r.resumed == 5 && w.seen == 7 && w.judged == 2);
+    assert_true(r.before.value == whole.before.value && r.after.value == whole.after.value);
     same_file("whole/model.safetensors", "stopped/model.safetensors");
-    assert_int_equal(count_lines("stopped/metrics.jsonl"), 12);
-
-    o.save_every = 3;
-    o.model.threads = 1;
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        w = (struct watch){ .kill_at = 8 };
-        finetune(pairs, "killed", &o, &r);
-        _exit(0);
-    }
-    assert_true(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
-    assert_true(exists("killed/checkpoint.safetensors") && !exists("killed/model.safetensors"));
-    w = (struct watch){ 0 };
-    CHECK_OK(finetune(pairs, "killed", &o, &r));
-    assert_true(r.resumed == 6 && w.seen == 6);
-    same_file("whole/model.safetensors", "killed/model.safetensors");
-    assert_int_equal(count_lines("killed/metrics.jsonl"), 12);
+    same_file("whole/held-out.jsonl", "stopped/held-out.jsonl");
+    steps_of("stopped", steps, sizeof steps);
+    assert_string_equal(steps, EACH_ONCE);
+    assert_int_equal(count_events("stopped/tb/events.out.tfevents.gram"), 17);
     free(pairs);
 }
 
-static void a_checkpoint_cut_short_is_said(void **state)
+/* Killed behind each step, its line in metrics.jsonl and no checkpoint of it; and in the middle of a checkpoint. */
+static void a_killed_run_ends_with_the_same_bits(void **state)
 {
-    char *pairs = write_pairs("cut.jsonl", 6), *path = in_dir("cut/checkpoint.safetensors");
-    struct watch w = { .stop_at = 2 };
+    char *pairs = write_pairs("kill.jsonl", 10), steps[200];
+    struct watch w = { 0 };
+    gram_train_options o = judged_options(&w, pairs);
+    gram_train_report r;
+
+    (void)state;
+    o.resume = true;
+    CHECK_OK(finetune(pairs, "unkilled", &o, &r));
+    o.model.threads = 1;
+    for (int half = 0; half < 2; half++) {
+        const char *out = half ? "killed-writing" : "killed";
+        for (uint64_t k = 2; k <= 8; k += 6) {                  /* checkpoints are due behind 3, 6 and 9 */
+            w = half ? (struct watch){ .full_at = k, .room = 100000 } : (struct watch){ .kill_at = k };
+            assert_true(in_child(pairs, out, &o, GRAM_OK));     /* SIGXFSZ ends a process that does not ignore it */
+        }
+        w = (struct watch){ 0 };
+        CHECK_OK(finetune(pairs, out, &o, &r));
+        assert_int_equal(r.resumed, 6);
+        steps_of(out, steps, sizeof steps);
+        assert_string_equal(steps, EACH_ONCE);
+    }
+    same_file("unkilled/model.safetensors", "killed/model.safetensors");
+    same_file("unkilled/model.safetensors", "killed-writing/model.safetensors");
+    assert_false(exists("killed-writing/checkpoints"));          /* with what the killed writes left in it */
+    free(pairs);
+}
+
+static void the_last_checkpoints_stay_and_a_full_disk_spares_them(void **state)
+{
+    char *pairs = write_pairs("full.jsonl", 10);
+    struct watch w = { .full_at = 8, .room = 100000 };
+    gram_train_options o = judged_options(&w, NULL);
+    gram_train_report r;
+
+    (void)state;
+    o.eval_every = 0;
+    o.save_every = 2;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_false(in_child(pairs, "full", &o, GRAM_EIO));
+    signal(SIGXFSZ, SIG_DFL);
+    assert_true(exists("full/checkpoints/step-000004.safetensors") && exists("full/checkpoints/step-000006.safetensors"));
+    assert_false(exists("full/checkpoints/step-000002.safetensors") || exists("full/checkpoints/step-000008.safetensors"));
+    assert_false(exists("full/model.safetensors"));
+    w = (struct watch){ 0 };
+    o.resume = true;
+    CHECK_OK(finetune(pairs, "full", &o, &r));
+    assert_int_equal(r.resumed, 6);
+    free(pairs);
+}
+
+static char warned[2048];
+
+static void on_note(void *arg, const char *text)
+{
+    (void)arg;
+    if (!strstr(text, "memory"))
+        snprintf(warned, sizeof warned, "%s", text);
+}
+
+static void spoil(const char *path, bool shorten)
+{
+    FILE *f = fopen(path, "r+b");
+    int c;
+
+    assert_non_null(f);
+    assert_int_equal(fseek(f, -1000, SEEK_END), 0);
+    if (shorten) {
+        assert_int_equal(ftruncate(fileno(f), ftell(f)), 0);
+    } else {
+        c = fgetc(f);
+        assert_int_equal(fseek(f, -1000, SEEK_END), 0);
+        fputc(c ^ 1, f);
+    }
+    assert_int_equal(fclose(f), 0);
+}
+
+static void a_checkpoint_that_is_not_whole_is_named_and_the_one_before_taken(void **state)
+{
+    char *pairs = write_pairs("cut.jsonl", 6), *last = in_dir("cut/checkpoints/step-000006.safetensors");
+    char *before = in_dir("cut/checkpoints/step-000005.safetensors");
+    struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
     gram_train_report r;
 
     (void)state;
-    assert_int_equal(finetune(pairs, "cut", &o, &r), GRAM_ESTOPPED);
-    assert_int_equal(truncate(path, 100000), 0);
+    o.save_every = 2;
+    o.note = on_note;
     o.resume = true;
+    CHECK_OK(finetune(pairs, "uncut", &o, &r));
+    w = (struct watch){ .kill_at = 7 };
+    assert_true(in_child(pairs, "cut", &o, GRAM_OK));
+    spoil(last, true);
+    w = (struct watch){ .stop_at = 5 };
+    assert_int_equal(finetune(pairs, "cut", &o, &r), GRAM_ESTOPPED);
+    assert_int_equal(r.resumed, 4);
+    assert_non_null(strstr(warned, "step-000006.safetensors"));
+    assert_non_null(strstr(warned, "before it is taken"));
+    assert_true(exists("cut/checkpoints/step-000004.safetensors") && exists("cut/checkpoints/step-000005.safetensors"));
+    assert_false(exists("cut/checkpoints/step-000006.safetensors"));        /* not newer than the one of step 5 */
+
+    w = (struct watch){ .kill_at = 7 };
+    assert_true(in_child(pairs, "cut", &o, GRAM_OK));
+    spoil(last, false);                         /* one bit, in the middle of a moment */
+    spoil(before, true);
     assert_int_equal(finetune(pairs, "cut", &o, &r), GRAM_EFORMAT);
-    assert_non_null(strstr(check_err.text, "checkpoint.safetensors"));
-    free(path), free(pairs);
+    assert_non_null(strstr(check_err.text, "step-000005.safetensors"));
+    spoil(last, false);                         /* as it was */
+    w = (struct watch){ 0 };
+    CHECK_OK(finetune(pairs, "cut", &o, &r));
+    assert_int_equal(r.resumed, 6);
+    same_file("uncut/model.safetensors", "cut/model.safetensors");
+    free(last), free(before), free(pairs);
+}
+
+/* Held-out pairs with the other labels: the more is learnt, the worse they are judged, so the best comes early. */
+static void the_best_of_the_run_is_kept_or_written(void **state)
+{
+    char *pairs = write_pairs("towards.jsonl", 6);
+    char *held = write_text("against.jsonl", "{\"prompt\":\"q0\",\"chosen\":\"aa\",\"rejected\":\"zzz\"}\n"
+                                             "{\"prompt\":\"q1\",\"chosen\":\"aaaa\",\"rejected\":\"zzzz\"}\n");
+    struct watch w = { 0 };
+    gram_train_options o = judged_options(&w, held);
+    gram_train_report r;
+
+    (void)state;
+    CHECK_OK(finetune(pairs, "last", &o, &r));
+    assert_true(r.best_step == 4 && r.best_accuracy >= r.after.value && r.eval_seen == 2);
+    assert_true(exists("last/best/model.safetensors") && exists("last/best/tokenizer.json"));
+    w = (struct watch){ .kill_at = 7 };
+    o.best = o.resume = true;
+    assert_true(in_child(pairs, "best", &o, GRAM_OK));
+    w = (struct watch){ 0 };
+    CHECK_OK(finetune(pairs, "best", &o, &r));
+    assert_true(r.best_step == 4 && r.after.value == r.best_accuracy);
+    assert_false(exists("best/best"));
+    same_file("last/best/model.safetensors", "best/model.safetensors");
+    o.eval_file = NULL;
+    assert_int_equal(finetune(pairs, "none", &o, &r), GRAM_EARG);
+    free(pairs), free(held);
+}
+
+static char *copy_model(const char *name)
+{
+    static const char *const file[] = { "config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors" };
+    char *to = in_dir(name);
+
+    assert_int_equal(mkdir(to, 0777), 0);
+    for (size_t i = 0; i < GR_COUNT(file); i++) {
+        char *a = gr_path_join(MODEL, file[i]), *b = gr_path_join(to, file[i]), *text;
+        size_t n;
+        FILE *f = fopen(b, "wb");
+        CHECK_OK(gr_read_file(a, 1 << 24, &text, &n, &check_err));
+        assert_true(f && fwrite(text, 1, n, f) == n && fclose(f) == 0);
+        free(a), free(b), free(text);
+    }
+    return to;
+}
+
+/* A copy of the model with one weight changed. */
+static char *odd_model(const char *name, float weight)
+{
+    char *to = copy_model(name), *path = gr_path_join(to, "model.safetensors");
+    FILE *f = fopen(path, "r+b");
+
+    assert_true(f && fseek(f, -40, SEEK_END) == 0 && fwrite(&weight, sizeof weight, 1, f) == 1 && fclose(f) == 0);
+    free(path);
+    return to;
+}
+
+static void weights_that_are_no_numbers_are_named(void **state)
+{
+    char *pairs = write_pairs("nan.jsonl", 4), *model = odd_model("nan", NAN), *out = in_dir("nan-out");
+    struct watch w = { 0 };
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+    gram_train_report r;
+
+    (void)state;
+    assert_int_equal(gram_finetune(model, pairs, out, &o, &r, &check_err), GRAM_EFORMAT);
+    assert_non_null(strstr(check_err.text, "nan, and training wants finite numbers"));
+    assert_int_equal(w.seen, 0);
+    free(pairs), free(model), free(out);
+}
+
+/* One row weighs so much that its gradients, through one large weight, are beyond float32. */
+static void a_run_that_diverges_says_so_and_keeps_what_was_good(void **state)
+{
+    char *pairs = write_text("diverge.jsonl",
+        "{\"prompt\":\"q1\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+        "{\"prompt\":\"q2\",\"chosen\":\"a\",\"rejected\":\"b\",\"weight\":1e30}\n"
+        "{\"prompt\":\"q3\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+        "{\"prompt\":\"q4\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
+    char *model = odd_model("large", 1e18f), *out = in_dir("diverge"), good[64];
+    struct watch w = { 0 };
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+    gram_train_report r;
+
+    (void)state;
+    o.save_every = o.batch_rows = 1;
+    assert_int_equal(gram_finetune(model, pairs, out, &o, &r, &check_err), GRAM_EFORMAT);
+    if (!strstr(check_err.text, "diverged"))
+        fail_msg("%s", check_err.text);
+    assert_true(w.seen > 0 && r.steps == w.seen);               /* the seed takes another row first */
+    snprintf(good, sizeof good, "diverge/checkpoints/step-%06d.safetensors", (int)w.seen);
+    assert_true(exists(good) && !exists("diverge/model.safetensors"));
+    free(pairs), free(model), free(out);
+}
+
+static void labels_that_contradict_are_counted(void **state)
+{
+    char *pairs = write_text("noise.jsonl", "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+                                            "{\"prompt\":\"q\",\"chosen\":\"b\",\"rejected\":\"a\"}\n"
+                                            "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+                                            "{\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+                                            "{\"prompt\":\"p\",\"chosen\":\"b\",\"rejected\":\"a\",\"tie\":true}\n");
+    char *held = write_text("seen.jsonl", "{\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+                                          "{\"prompt\":\"o\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
+    struct watch w = { 0 };
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+    gram_train_report r;
+
+    (void)state;
+    o.steps = 1;
+    o.eval_file = held;
+    o.note = on_note;
+    CHECK_OK(finetune(pairs, "noise", &o, &r));
+    assert_true(r.contradicting == 3 && r.repeated == 1 && r.ties == 1 && r.eval_seen == 1);
+    assert_non_null(strstr(warned, "of 5, 3 contradict another"));
+    free(pairs), free(held);
 }
 
 static void pretrain_learns_and_finetune_goes_on(void **state)
@@ -230,7 +519,7 @@ static void pretrain_learns_and_finetune_goes_on(void **state)
     CHECK_OK(gram_pretrain(MODEL, groups, first, &o, &r, &check_err));
     assert_int_equal(r.rows, 3);                /* two pairs of four responses, one of three */
     assert_true(w.last < w.first - 0.5);
-    assert_true(isnan(r.accuracy_after));
+    assert_true(isnan(r.after.value));
     w = (struct watch){ .stop_at = 4 };
     o.model.threads = 1;
     assert_int_equal(gram_pretrain(MODEL, groups, again, &o, &r, &check_err), GRAM_ESTOPPED);
@@ -283,8 +572,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finetune_learns_and_the_model_opens),
-        cmocka_unit_test(stopped_and_killed_runs_end_with_the_same_bits),
-        cmocka_unit_test(a_checkpoint_cut_short_is_said),
+        cmocka_unit_test(a_stopped_run_ends_with_the_same_bits),
+        cmocka_unit_test(a_killed_run_ends_with_the_same_bits),
+        cmocka_unit_test(the_last_checkpoints_stay_and_a_full_disk_spares_them),
+        cmocka_unit_test(a_checkpoint_that_is_not_whole_is_named_and_the_one_before_taken),
+        cmocka_unit_test(the_best_of_the_run_is_kept_or_written),
+        cmocka_unit_test(weights_that_are_no_numbers_are_named),
+        cmocka_unit_test(a_run_that_diverges_says_so_and_keeps_what_was_good),
+        cmocka_unit_test(labels_that_contradict_are_counted),
         cmocka_unit_test(pretrain_learns_and_finetune_goes_on),
         cmocka_unit_test(bad_rows_and_options_are_said),
     };

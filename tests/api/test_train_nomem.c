@@ -4,19 +4,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "check.h"
 #include "file/io.h"
 #include "gram/train.h"
 #include "nomem_json.h"
 
-static char pairs[300], groups[300], out[300], checkpoint[330], spare[330];
+static char pairs[300], groups[300], out[300], folder[320], checkpoint[340], spare[330];
 
 /* What a run writes; a file that is there already is looked up with realpath(), whose memory is the C library's. */
 static void clean(void)
 {
     static const char *const name[] = { "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json",
-                                        "metrics.jsonl", "checkpoint.safetensors" };
+                                        "best/model.safetensors", "best/config.json", "best/tokenizer.json",
+                                        "best/tokenizer_config.json", "metrics.jsonl", "held-out.jsonl",
+                                        "report.html", "checkpoints/step-000001.safetensors" };
     char path[330];
 
     for (size_t i = 0; i < GR_COUNT(name); i++) {
@@ -42,7 +45,9 @@ static gram_status run(gram_stage stage, bool stop)
     o.steps = 2;
     o.batch_rows = 1;
     o.resume = true;
-    o.eval_file = pairs;
+    o.eval_file = stage == GRAM_STAGE_FINETUNE ? pairs : NULL;
+    o.eval_every = o.eval_file ? 1 : 0;
+    o.best = o.eval_file;
     o.progress = stop_once;
     o.arg = &stops;
     return (stage == GRAM_STAGE_FINETUNE ? gram_finetune : gram_pretrain)
@@ -60,8 +65,10 @@ static void fail_each(gram_stage stage, bool stop)
         long before;
         gram_status rc;
         clean();
-        if (!stop)
+        if (!stop) {
+            mkdir(folder, 0777);
             assert_int_equal(link(spare, checkpoint), 0);
+        }
         before = nomem_live;
         nomem_left = n;
         rc = run(stage, stop);
@@ -112,7 +119,8 @@ static int set_up(void **state)
     put(groups, dir, "groups.jsonl", "{\"prompt\":\"q\",\"responses\":[\"a\",\"b\",\"c\"]}\n");
     snprintf(out, sizeof out, "%s/out", dir);
     snprintf(spare, sizeof spare, "%s/spare", dir);
-    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint.safetensors", out);
+    snprintf(folder, sizeof folder, "%s/checkpoints", out);
+    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoints/step-000001.safetensors", out);
     return 0;
 }
 
