@@ -32,8 +32,8 @@ struct poptOption cli_train_table[] = {
       "Write a checkpoint every N steps (default: 50; 0: only when stopped by Ctrl-C).", "N" },
     { "keep", '\0', POPT_ARG_LONGLONG, &keep, 0, "Keep the N newest checkpoints (default: 2).", "N" },
     { "resume", 'r', POPT_ARG_NONE, &cli_resume, 0,
-      "Go on from the newest whole checkpoint in DIR, or begin where there is none. The run ends with the bits of one that was "
-      "never stopped.", NULL },
+      "Go on from the newest whole checkpoint in DIR, or begin where there is none. The run ends with the bits of one "
+      "that was never stopped.", NULL },
     { "skip-bad", '\0', POPT_ARG_NONE, &cli_skip_bad, 0,
       "Warn about a row that cannot be read and go on, instead of failing at it.", NULL },
     { "quiet", 'q', POPT_ARG_NONE, &cli_quiet, 0, "Say nothing but errors.", NULL },
@@ -158,7 +158,8 @@ static void summary(const gram_train_report *r)
                100 * r->after.high);
     if (r->best_step && r->best_step < r->steps)
         printf("the best of the accuracies between: %.1f %%, after step %llu%s\n", 100 * r->best_accuracy,
-               (unsigned long long)r->best_step, cli_train_best ? ", whose weights were written" : "; OUT/best holds it");
+               (unsigned long long)r->best_step,
+               cli_train_best ? ", whose weights were written" : "; the directory best/ holds that model");
 }
 
 int cli_train(gram_stage stage, const char *model, const char *data)

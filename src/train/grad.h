@@ -25,7 +25,7 @@ typedef struct {
     double right, count;        /* stage 2: rows whose mean preference is for chosen, ties half; rows */
     uint64_t tokens;            /* read, each sequence whole */
     uint64_t computed;          /* after sharing prefixes */
-    double (*p)[2];             /* stage 2: gets row number count's preference for chosen, read first and second; or NULL */
+    double (*p)[2];             /* stage 2: gets each row's preference for chosen, read first and second; or NULL */
 } gr_sum;
 
 /* n: the batch's rows or target tokens. backward false: the loss alone. */

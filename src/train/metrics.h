@@ -33,7 +33,7 @@ gram_status gr_metrics_read(const char *dir, gr_metric **out, size_t *n, gram_er
 gram_status gr_metrics_judged(const char *dir, uint64_t step, gr_held *out, gram_err *err);
 
 typedef struct gr_metrics gr_metrics;
-/* Keeps what is there of the first `steps` steps, and of rows judged after step `judged` and before (GR_NEVER: none). */
+/* Keeps what is there of the first `steps` steps, and of rows judged up to step `judged` (GR_NEVER: none). */
 gram_status gr_metrics_open(gr_metrics **out, const char *dir, uint64_t steps, uint64_t judged, gram_err *err);
 gram_status gr_metrics_step(gr_metrics *m, const gram_train_step *s, gram_err *err);
 gram_status gr_metrics_held(gr_metrics *m, uint64_t step, const gr_held *j, gram_err *err);

@@ -85,7 +85,10 @@ static bool add_scalar(gr_buf *summary, const gr_scalar *s)
 bool gr_tfevents_add(gr_buf *out, double time, uint64_t step, const gr_scalar *s, size_t n)
 {
     gr_buf event = { 0 }, summary = { 0 };
-    bool ok = wall_time(&event, time) && key(&event, 2, VARINT) && varint(&event, step);
+    bool ok = wall_time(&event, time);
+
+    if (step)                               /* protobuf leaves out what is zero */
+        ok = ok && key(&event, 2, VARINT) && varint(&event, step);
 
     for (size_t i = 0; i < n && ok; i++)
         if (!isnan(s[i].value))
