@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include "api/api_int.h"
 #include "base/err.h"
+#include "base/random.h"
 
 struct gram_writer {
     gram_model *m;
@@ -15,7 +16,7 @@ struct gram_writer {
     gr_buf text;                /* of the token last written */
     float *z;                   /* [V] logits, then log-probabilities */
     size_t *by_rank;            /* [V] ids, likeliest first as far as needed */
-    uint64_t drawn;
+    uint64_t chance;            /* state of the draws */
 };
 
 gram_status gram_writer_open(gram_writer **out, gram_model *m, gram_prompt prompt, const gram_writer_options *opt,
@@ -30,6 +31,7 @@ gram_status gram_writer_open(gram_writer **out, gram_model *m, gram_prompt promp
         goto out;
     w->m = m;
     w->opt = opt ? *opt : (gram_writer_options){ 0 };
+    w->chance = w->opt.seed;
     if (!(w->opt.temperature >= 0) || !(w->opt.top_p >= 0 && w->opt.top_p <= 1) || w->opt.top_logprobs > GRAM_TOP_MAX) {
         rc = gr_fail(err, GRAM_EARG, "writer: wanted temperature >= 0, top_p in 0..1 and top_logprobs in 0..%d, found "
                      "%g, %g and %zu", GRAM_TOP_MAX, w->opt.temperature, w->opt.top_p, w->opt.top_logprobs);
@@ -113,16 +115,6 @@ static void rank_tokens(gram_writer *w)
     qsort_r(w->by_rank, V, sizeof *w->by_rank, by_logprob, w->z);
 }
 
-/* A uniform number in [0, 1) that follows from the seed and the count of draws (splitmix64). */
-static double uniform(uint64_t seed, uint64_t count)
-{
-    uint64_t z = seed + (count + 1) * 0x9e3779b97f4a7c15u;
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
-}
-
 /* Draws from softmax(log p / temperature), cut to the likeliest tokens that hold top_p of it. */
 static size_t draw(gram_writer *w)
 {
@@ -135,7 +127,7 @@ static size_t draw(gram_writer *w)
         sum += exp((w->z[i] - w->z[w->by_rank[0]]) / w->opt.temperature);
     while (n < V && kept < keep * sum)
         kept += exp((w->z[w->by_rank[n++]] - w->z[w->by_rank[0]]) / w->opt.temperature);
-    u = uniform(w->opt.seed, w->drawn++) * kept;
+    u = gr_random_unit(&w->chance) * kept;
     for (size_t i = 0; i < n; i++) {
         u -= exp((w->z[w->by_rank[i]] - w->z[w->by_rank[0]]) / w->opt.temperature);
         if (u < 0)

@@ -207,6 +207,11 @@ const gr_named *gr_st_at(const gr_st *st, size_t i)
     return &st->names.t[i];
 }
 
+const gr_named *gr_st_find(const gr_st *st, const char *name)
+{
+    return gr_names_find(&st->names, name);
+}
+
 const char *gr_st_path(const gr_st *st)
 {
     return st->path;

@@ -5,8 +5,9 @@
 #include "base/mem.h"
 #include "tensor/dtype.h"
 
-/* A tensor to be written: float32, [rows, cols], or [cols] where rows == 1. The name is `prefix` and `name`. */
-typedef struct { const char *prefix, *name; const float *data; size_t rows, cols; } gr_saved;
+/* A tensor to be written: float32, [rows, cols], or [cols] where rows == 1 and it is no `matrix`. The name is `prefix`
+ * and `name`. */
+typedef struct { const char *prefix, *name; const float *data; size_t rows, cols; bool matrix; } gr_saved;
 
 /* A .safetensors file, which appears under its name only when it is whole. key and value, n_meta of them, are its
  * __metadata__. */

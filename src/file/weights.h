@@ -25,6 +25,7 @@ gram_status gr_st_open(gr_st **out, const char *path, gram_err *err);
 void gr_st_close(gr_st *st);
 size_t gr_st_count(const gr_st *st);
 const gr_named *gr_st_at(const gr_st *st, size_t i);
+const gr_named *gr_st_find(const gr_st *st, const char *name);          /* NULL: none */
 
 /* A Hugging Face directory's weights: model.safetensors, or the shards that model.safetensors.index.json
  * names. A tensor found twice, or missing from its shard, is an error. */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
-#include "model/model_int.h"
+#include "model/lora_int.h"
 
 enum slot { EMBED, HEAD, FINAL_NORM, ATTN_NORM, ATTN_POST_NORM, MLP_NORM, MLP_POST_NORM, Q, K, V, O, Q_NORM, K_NORM,
             GATE, UP, DOWN, SLOTS };
@@ -38,7 +38,8 @@ struct binder {
     gr_linear_mode mode;
     size_t bound;               /* tensors asked for and found */
     gram_err *err;
-    bool nested;                /* of a multimodal file: names as below */
+    const gr_adapter *adapter;  /* folded into the matrices; NULL: none */
+    size_t folded;              /* of them */
     struct list *list;          /* not NULL: they are noted here, and nothing is loaded */
 };
 
@@ -60,21 +61,21 @@ static void stem_in(const gr_config *c, bool gguf, char *out, size_t size, enum 
 }
 
 /* The file's name of it, whole. */
-static void name_in(const struct binder *b, bool gguf, char *out, size_t size, enum slot slot, size_t layer,
+static void name_in(const gr_model *m, bool gguf, char *out, size_t size, enum slot slot, size_t layer,
                     const char *part)
 {
     char stem[96];
 
-    stem_in(&b->m->cfg, gguf, stem, sizeof stem, slot, layer);
-    if (!gguf && b->nested)                 /* the head stays outside */
+    stem_in(&m->cfg, gguf, stem, sizeof stem, slot, layer);
+    if (!gguf && m->nested)                 /* the head stays outside */
         snprintf(out, size, "%s%s.%s", slot == HEAD ? "" : NESTED, stem + (slot == HEAD ? 0 : strlen("model.")), part);
     else
-        snprintf(out, size, "%s%s.%s", gguf ? "" : b->m->cfg.prefix, stem, part);
+        snprintf(out, size, "%s%s.%s", gguf ? "" : m->cfg.prefix, stem, part);
 }
 
 static void tensor_name(const struct binder *b, char *out, size_t size, enum slot slot, size_t layer, const char *part)
 {
-    name_in(b, gr_weights_gguf(b->m->file) != NULL, out, size, slot, layer, part);
+    name_in(b->m, gr_weights_gguf(b->m->file) != NULL, out, size, slot, layer, part);
 }
 
 /* GGUF's "llama" stores the rows of q and k so that rotation pairs are neighbours, (2i, 2i+1); a Hugging Face file
@@ -91,6 +92,35 @@ static size_t permuted(size_t D, size_t r)
     size_t i = r % D;
 
     return r - i + (i % 2 ? i / 2 + D / 2 : i / 2);
+}
+
+size_t gr_matrix_unpermuted(const gr_config *c, size_t r)
+{
+    return unpermuted(c->head_dim, r);
+}
+
+static enum slot slot_of(enum gr_matrix which)
+{
+    return which <= GR_MAT_O ? (enum slot)(Q + which) : (enum slot)(GATE + which - GR_MAT_GATE);
+}
+
+static enum gr_matrix matrix_of(enum slot slot)
+{
+    return slot <= O ? (enum gr_matrix)(slot - Q) : (enum gr_matrix)(slot - GATE + GR_MAT_GATE);
+}
+
+void gr_matrix_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size)
+{
+    name_in(m, false, out, size, slot_of(which), layer, "weight");
+}
+
+void gr_matrix_shape(const gr_config *c, enum gr_matrix which, size_t *rows, size_t *cols)
+{
+    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+
+    *rows = which == GR_MAT_Q ? q : which <= GR_MAT_V ? kv : which == GR_MAT_GATE || which == GR_MAT_UP ? c->hidden
+                                                                                                        : c->width;
+    *cols = which == GR_MAT_O ? q : which == GR_MAT_DOWN ? c->hidden : c->width;
 }
 
 static gr_stored stored(const struct binder *b, enum slot slot, size_t layer, const char *part, const gr_tensor *t)
@@ -143,7 +173,7 @@ static gram_status add_param(struct binder *b, enum slot slot, size_t layer, con
             m->cap_params = cap;
         }
     }
-    name_in(b, false, full, sizeof full, slot, layer, part);
+    name_in(m, false, full, sizeof full, slot, layer, part);
     if (p)
         p[m->n_params] = (gr_param){ gr_strdup(full), w, NULL, rows, cols, rows > 1 };
     if (!p || !p[m->n_params].name) {
@@ -232,6 +262,31 @@ static gram_status vector(struct binder *b, float **out, enum slot slot, size_t 
     return GRAM_OK;
 }
 
+/* Adds the adapter's share to a matrix: in place where it may be written, otherwise to a copy that *t then is. */
+static gram_status fold(struct binder *b, enum slot slot, size_t layer, gr_tensor *t)
+{
+    gr_model *m = b->m;
+    enum gr_matrix which = matrix_of(slot);
+    bool found = false;
+    float *w = m->writable ? m->param[m->n_params - 1].w : gr_alloc_aligned(t->rows * t->cols, sizeof *w);
+    gram_status rc = GRAM_OK;
+
+    if (!w)
+        return gr_nomem(b->err, "weights");
+    if (!m->writable)
+        gr_dequant(w, t->data, t->type, t->rows * t->cols);
+    rc = gr_lora_fold(w, m, b->adapter, which, layer, !m->writable && m->cfg.rope_interleaved && which <= GR_MAT_K,
+                      &found, b->err);
+    b->folded += found;
+    if (!rc && found && !m->writable) {
+        m->layer[layer].folded[which] = w;
+        *t = (gr_tensor){ GR_F32, w, t->rows, t->cols };
+    } else if (!m->writable) {
+        free(w);
+    }
+    return rc;
+}
+
 static gram_status linear(struct binder *b, gr_linear **out, enum slot slot, size_t layer, float **bias,
                           size_t rows, size_t cols)
 {
@@ -239,7 +294,9 @@ static gram_status linear(struct binder *b, gr_linear **out, enum slot slot, siz
     gram_status rc = find(b, slot, layer, "weight", rows, cols, &t);
 
     if (!rc && b->m->writable)
-        b->m->layer[layer].w[slot <= O ? slot - Q : slot - GATE + 4] = t.data;
+        b->m->layer[layer].w[matrix_of(slot)] = t.data;
+    if (!rc && b->adapter)
+        rc = fold(b, slot, layer, &t);
     if (!rc && bias)
         rc = vector(b, bias, slot, layer, "bias", rows);
     if (!rc && b->list)
@@ -248,6 +305,11 @@ static gram_status linear(struct binder *b, gr_linear **out, enum slot slot, siz
         rc = gr_linear_open(out, &t, bias ? *bias : NULL, b->mode, b->err);
     if (!rc)
         b->m->bytes += gr_linear_bytes(*out);
+    if (!rc && !gr_linear_borrows(*out)) {      /* it has its own form of what was folded */
+        float **folded = &b->m->layer[layer].folded[matrix_of(slot)];
+        free(*folded);
+        *folded = NULL;
+    }
     return rc;
 }
 
@@ -291,10 +353,10 @@ static gram_status bind_layer(struct binder *b, size_t i)
  * image half of a model whose text half is read. */
 static bool is_idle(const struct binder *b, const char *n)
 {
-    const char *end = strrchr(n, '.'), *prefix = b->nested ? NESTED : b->m->cfg.prefix;
+    const char *end = strrchr(n, '.'), *prefix = b->m->nested ? NESTED : b->m->cfg.prefix;
 
     return !strcmp(n, "rope_freqs.weight") || (end && !strcmp(end, ".inv_freq")) ||
-           (strncmp(n, prefix, strlen(prefix)) && !(b->nested && !strcmp(n, "lm_head.weight")));
+           (strncmp(n, prefix, strlen(prefix)) && !(b->m->nested && !strcmp(n, "lm_head.weight")));
 }
 
 /* Something in the file was not asked for: say what. */
@@ -332,11 +394,11 @@ static gram_status check_unknown(struct binder *b)
                    gr_weights_path(w), gr_weights_count(w) - b->bound - idle, gr_arch_name(b->m->cfg.architecture));
 }
 
-static gram_status open_model(gr_model **out, const gr_weights *w, gr_config *cfg, gr_linear_mode mode, bool writable,
-                              struct list *list, gram_err *err)
+static gram_status open_model(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
+                              gr_linear_mode mode, bool writable, struct list *list, gram_err *err)
 {
     gr_model *m = gr_calloc(1, sizeof *m);
-    struct binder b = { m, mode, 0, err, false, list };
+    struct binder b = { m, mode, 0, err, a, 0, list };
     gram_status rc;
 
     *out = NULL;
@@ -348,7 +410,7 @@ static gram_status open_model(gr_model **out, const gr_weights *w, gr_config *cf
     m->cfg = *cfg;
     *cfg = (gr_config){ 0 };
     m->file = w;
-    b.nested = m->cfg.prefix[0] && gr_weights_find(w, NESTED "embed_tokens.weight");
+    m->nested = m->cfg.prefix[0] && gr_weights_find(w, NESTED "embed_tokens.weight");
     m->layer = gr_calloc(m->cfg.layers, sizeof *m->layer);
     if (!m->layer) {
         rc = gr_nomem(err, "model");
@@ -364,6 +426,8 @@ static gram_status open_model(gr_model **out, const gr_weights *w, gr_config *cf
         rc = bind_layer(&b, i);
     if (!rc)
         rc = check_unknown(&b);
+    if (!rc && a)
+        rc = gr_lora_check_all(m, a, b.folded, err);
     if (rc)
         goto out;
     if (writable) {                         /* the copies have the form of a Hugging Face checkpoint */
@@ -377,21 +441,27 @@ out:
     return rc;
 }
 
+gram_status gr_model_open_folded(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
+                                 gr_linear_mode mode, bool writable, gram_err *err)
+{
+    return open_model(out, w, a, cfg, mode, writable, NULL, err);
+}
+
 gram_status gr_model_open(gr_model **out, const gr_weights *w, gr_config *cfg, gr_linear_mode mode, gram_err *err)
 {
-    return open_model(out, w, cfg, mode, false, NULL, err);
+    return open_model(out, w, NULL, cfg, mode, false, NULL, err);
 }
 
 gram_status gr_model_open_writable(gr_model **out, const gr_weights *w, gr_config *cfg, gram_err *err)
 {
-    return open_model(out, w, cfg, GR_LINEAR_F32, true, NULL, err);
+    return open_model(out, w, NULL, cfg, GR_LINEAR_F32, true, NULL, err);
 }
 
 gram_status gr_model_stored(gr_stored **out, size_t *n, const gr_weights *w, gr_config *cfg, gram_err *err)
 {
     struct list list = { 0 };
     gr_model *m;
-    gram_status rc = open_model(&m, w, cfg, GR_LINEAR_KEEP, false, &list, err);
+    gram_status rc = open_model(&m, w, NULL, cfg, GR_LINEAR_KEEP, false, &list, err);
 
     gr_model_close(m);
     if (rc) {
@@ -423,6 +493,8 @@ static void layer_clear(struct layer *l, bool vectors)
     gr_linear_close(l->gate);
     gr_linear_close(l->up);
     gr_linear_close(l->down);
+    for (size_t i = 0; i < GR_MATRICES; i++)
+        free(l->folded[i]);
 }
 
 void gr_model_close(gr_model *m)

@@ -14,6 +14,7 @@
 #define GR_MODEL_MODEL_H
 
 #include "base/pool.h"
+#include "file/adapter.h"
 #include "file/config.h"
 #include "file/weights.h"
 #include "model/forest.h"
@@ -28,6 +29,10 @@ gram_status gr_model_open(gr_model **out, const gr_weights *w, gr_config *cfg, g
 /* The same with every tensor copied into float32 memory that may be written, in the form of a Hugging Face checkpoint
  * whatever the file's: for training. The parameters are the model's; g is NULL in them. */
 gram_status gr_model_open_writable(gr_model **out, const gr_weights *w, gr_config *cfg, gram_err *err);
+/* Either of them with an adapter's matrices added to those that it belongs to; a NULL is none. A tensor of the adapter
+ * that the model has no place for fails by name. */
+gram_status gr_model_open_folded(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
+                                 gr_linear_mode mode, bool writable, gram_err *err);
 const gr_param *gr_model_params(const gr_model *m, size_t *n);
 void gr_model_close(gr_model *m);
 

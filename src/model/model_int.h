@@ -4,13 +4,17 @@
 
 #include "model/model.h"
 
+/* The matrices of a layer that have rows for outputs: what LoRA may stand beside. */
+enum gr_matrix { GR_MAT_Q, GR_MAT_K, GR_MAT_V, GR_MAT_O, GR_MAT_GATE, GR_MAT_UP, GR_MAT_DOWN, GR_MATRICES };
+
 struct layer {
     float *attn_norm, *mlp_norm;            /* [C] */
     float *attn_post_norm, *mlp_post_norm;  /* [C], NULL but for sandwich norms */
     float *q_norm, *k_norm;                 /* [D] or NULL */
     float *bias[4];                         /* q k v o, NULL without */
     gr_linear *q, *k, *v, *o, *gate, *up, *down;
-    const float *w[7];                      /* of a writable model: the matrices behind them, in this order */
+    const float *w[GR_MATRICES];            /* of a writable model: the matrices behind them, in this order */
+    float *folded[GR_MATRICES];             /* owned: a matrix with an adapter in it, where the file's will not do */
 };
 
 struct gr_model {
@@ -21,9 +25,17 @@ struct gr_model {
     struct layer *layer;                    /* [cfg.layers] */
     uint64_t bytes;
     bool writable;                          /* every tensor is a parameter below */
+    bool nested;                            /* of a multimodal file that keeps its text half under another name */
     gr_param *param;                        /* names and values owned */
     size_t n_params, cap_params;
 };
+
+/* The name of a matrix in a Hugging Face checkpoint of this model, "model.layers.0.self_attn.q_proj.weight". */
+void gr_matrix_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size);
+void gr_matrix_shape(const gr_config *c, enum gr_matrix which, size_t *O, size_t *K);
+/* GGUF's "llama" stores the rows of q and k so that rotation pairs are neighbours, (2i, 2i+1); a Hugging Face file
+ * has them D/2 apart. The row of the file that belongs at row r. */
+size_t gr_matrix_unpermuted(const gr_config *c, size_t r);
 
 const gr_model *gr_work_model(const gr_work *w);
 gr_pool *gr_work_pool(const gr_work *w);

@@ -9,11 +9,14 @@
  *     unproject  by blocks: rope, head norms, q k v, norm, residual
  *     weights    again, for q k v
  *
- * What is cheap to make again is made again: normed inputs and the gated product. */
+ * What is cheap to make again is made again: normed inputs and the gated product.
+ *
+ * With LoRA the model's own weights have no gradients. A block of rows makes its share of those of A and B, the shares
+ * are added in the order of the blocks, and the layers below the lowest adapter are left alone. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
-#include "model/model_int.h"
+#include "model/lora_int.h"
 #include "model/trainee.h"
 #include "op/op.h"
 
@@ -36,10 +39,17 @@ struct grads {
     float *attn_norm, *mlp_norm, *attn_post_norm, *mlp_post_norm, *q_norm, *k_norm;
     float *bias[4];
     float *q, *k, *v, *o, *gate, *up, *down;
+    float *lora[GR_MATRICES][2];        /* of A and B */
 };
+
+/* How far down a layer the gradient goes: to the inputs of these matrices, or through to the layer below. */
+enum depth { TO_DOWN, TO_GATE_UP, TO_O, TO_QKV, THROUGH };
+
+#define HEAD_ROWS 8             /* of a frozen head that is not float32: the last rows asked for stay expanded */
 
 struct worker {
     unsigned char *scratch;
+    float *u;                   /* LoRA: [2 BLOCK, rank] */
     gr_kv_span *span;
     gr_q_span *query;
     gram_status rc;
@@ -50,6 +60,7 @@ struct run { size_t seg, first, n, row; };      /* consecutive rows of one segme
 
 struct gr_trainee {
     gr_model *m;
+    gr_lora *lora;              /* NULL: all weights are trained */
     gr_pool *pool;
     gr_param *param;
     size_t n_params;
@@ -57,6 +68,9 @@ struct gr_trainee {
     size_t grad_floats;
     struct grads *g;            /* [layers], into grad */
     float *g_embed, *g_head, *g_final;
+    float *head_row;            /* [HEAD_ROWS, width], and which rows; NULL where the head is float32 */
+    int32_t head_id[HEAD_ROWS];
+    size_t head_next;
 
     size_t rows;                /* capacity, a multiple of BLOCK */
     float *memory;              /* behind everything below */
@@ -65,6 +79,8 @@ struct gr_trainee {
     float *hidden;
     float *dx, *dh, *dt1, *dt2, *dgate, *dup, *act, *dq, *dk, *dv, *dout, *delta, *h;
     float *partial;             /* [blocks, 4 width + 2 head_dim]: norm gradients of each block */
+    float *share;               /* LoRA: [blocks, lora_floats]: gradients of a layer's A and B from each block */
+    size_t lora_floats;
     int32_t *pos;
     float *table[2];
     size_t table_pos;
@@ -78,6 +94,7 @@ struct gr_trainee {
     size_t n_want, layer, n_rows;
     const struct layer *l;
     struct kept *s;
+    enum depth depth;
 };
 
 /* ---- Opening ------------------------------------------------------------------------------------- */
@@ -102,27 +119,77 @@ static void bind_grads(gr_trainee *t)
             .q = grad_of(t, l->w[0]), .k = grad_of(t, l->w[1]), .v = grad_of(t, l->w[2]), .o = grad_of(t, l->w[3]),
             .gate = grad_of(t, l->w[4]), .up = grad_of(t, l->w[5]), .down = grad_of(t, l->w[6]),
         };
+        for (size_t k = 0; t->lora && k < GR_MATRICES; k++) {
+            t->g[i].lora[k][0] = grad_of(t, t->lora->pair[i][k].a);
+            t->g[i].lora[k][1] = grad_of(t, t->lora->pair[i][k].b);
+        }
     }
     t->g_embed = grad_of(t, t->m->embed.data);
     t->g_head = grad_of(t, t->m->head.data);
     t->g_final = grad_of(t, t->m->final_norm);
 }
 
-static size_t scratch_bytes(const gr_model *m)
+static const gr_linear *matrix(const struct layer *l, enum gr_matrix which)
 {
+    const gr_linear *const all[GR_MATRICES] = { l->q, l->k, l->v, l->o, l->gate, l->up, l->down };
+
+    return all[which];
+}
+
+/* The adapter of a matrix of the layer at hand, or NULL. */
+static const struct lora_pair *pair(const gr_trainee *t, size_t layer, enum gr_matrix which)
+{
+    return t->lora && t->lora->pair[layer][which].rank ? &t->lora->pair[layer][which] : NULL;
+}
+
+static size_t scratch_bytes(const gr_trainee *t)
+{
+    const gr_model *m = t->m;
     const gr_config *c = &m->cfg;
     size_t linear = 0, dw = gr_dw_scratch(gr_max(gr_max(c->width, c->hidden), c->heads * c->head_dim));
 
-    for (size_t i = 0; i < c->layers; i++) {
-        const struct layer *l = &m->layer[i];
-        const gr_linear *const each[] = { l->q, l->k, l->v, l->o, l->gate, l->up, l->down };
-        for (size_t j = 0; j < GR_COUNT(each); j++)
-            linear = gr_max(linear, gr_linear_scratch(each[j], BLOCK));
-    }
+    for (size_t i = 0; i < c->layers; i++)
+        for (enum gr_matrix j = 0; j < GR_MATRICES; j++) {
+            size_t O, K;
+            gr_matrix_shape(c, j, &O, &K);
+            linear = gr_max(linear, gr_linear_scratch(matrix(&m->layer[i], j), BLOCK));
+            if (pair(t, i, j))
+                linear = gr_max(linear, gr_lora_scratch(pair(t, i, j), O, K, BLOCK));
+        }
     return gr_round_up(gr_max(gr_max(linear, dw), gr_attn_scratch(c->head_dim, c->heads / c->kv_heads)), GR_ALIGN);
 }
 
+/* The floats of all adapters of a layer: the same in each, or 0 in some. */
+static size_t lora_floats(const gr_lora *l, const gr_config *c)
+{
+    size_t n = 0;
+
+    for (enum gr_matrix i = 0; l && i < GR_MATRICES; i++) {
+        size_t O, K;
+        gr_matrix_shape(c, i, &O, &K);
+        if (l->spec.targets & 1u << i)
+            n += l->spec.rank * (O + K);
+    }
+    return n;
+}
+
+/* Room for rows of a frozen head that must be expanded. */
+static bool open_head(gr_trainee *t)
+{
+    for (size_t i = 0; i < HEAD_ROWS; i++)
+        t->head_id[i] = -1;
+    if (t->m->head.type == GR_F32)
+        return true;
+    t->head_row = gr_alloc_aligned(HEAD_ROWS * t->m->cfg.width, sizeof *t->head_row);
+    return t->head_row != NULL;
+}
+
 gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_pool *pool, gram_err *err)
+{
+    return gr_trainee_open_lora(out, m, NULL, pool, err);
+}
+
+gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, gr_pool *pool, gram_err *err)
 {
     gr_trainee *t = gr_calloc(1, sizeof *t);
     const gr_param *p;
@@ -131,10 +198,12 @@ gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_pool *pool, gram_e
     *out = NULL;
     if (!t)
         return gr_nomem(err, "training");
-    p = gr_model_params(m, &t->n_params);
+    p = lora ? gr_lora_params(lora, &t->n_params) : gr_model_params(m, &t->n_params);
     t->m = m;
+    t->lora = lora;
+    t->lora_floats = lora_floats(lora, &m->cfg);
     t->pool = pool;
-    t->scratch_bytes = scratch_bytes(m);
+    t->scratch_bytes = scratch_bytes(t);
     for (size_t i = 0; i < t->n_params; i++)
         t->grad_floats += p[i].rows * p[i].cols;
     t->param = gr_calloc(t->n_params, sizeof *t->param);
@@ -142,11 +211,14 @@ gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_pool *pool, gram_e
     t->g = gr_calloc(m->cfg.layers, sizeof *t->g);
     t->kept = gr_calloc(m->cfg.layers, sizeof *t->kept);
     t->worker = gr_calloc(gr_pool_size(pool), sizeof *t->worker);
-    if (!t->param || !t->grad || !t->g || !t->kept || !t->worker)
+    if (!t->param || !t->grad || !t->g || !t->kept || !t->worker || !open_head(t))
         goto nomem;
-    for (size_t i = 0; i < gr_pool_size(pool); i++)
-        if (!(t->worker[i].scratch = gr_alloc_aligned(t->scratch_bytes, 1)))
+    for (size_t i = 0; i < gr_pool_size(pool); i++) {
+        t->worker[i].scratch = gr_alloc_aligned(t->scratch_bytes, 1);
+        t->worker[i].u = gr_alloc_aligned(lora ? 2 * BLOCK * lora->spec.rank : 0, sizeof *t->worker[i].u);
+        if (!t->worker[i].scratch || !t->worker[i].u)
             goto nomem;
+    }
     for (size_t i = 0; i < t->n_params; i++) {
         t->param[i] = p[i];
         t->param[i].g = t->grad + at;
@@ -178,12 +250,14 @@ void gr_trainee_close(gr_trainee *t)
     rows_clear(t);
     for (size_t i = 0; t->worker && i < gr_pool_size(t->pool); i++) {
         free(t->worker[i].scratch);
+        free(t->worker[i].u);
         free(t->worker[i].span);
         free(t->worker[i].query);
     }
     free(t->worker);
     free(t->table[0]);
     free(t->table[1]);
+    free(t->head_row);
     free(t->kept);
     free(t->g);
     free(t->grad);
@@ -202,14 +276,38 @@ void gr_trainee_zero(gr_trainee *t)
     memset(t->grad, 0, t->grad_floats * sizeof *t->grad);
 }
 
-const float *gr_trainee_head(const gr_trainee *t, int32_t v)
+static void expand(float *out, const gr_tensor *t, size_t row)
 {
-    return (const float *)t->m->head.data + (size_t)v * t->m->cfg.width;
+    size_t bytes = 0;
+
+    gr_dtype_row_bytes(t->type, t->cols, &bytes);           /* proved when the file was opened */
+    gr_dequant(out, (const char *)t->data + row * bytes, t->type, t->cols);
+}
+
+const float *gr_trainee_head(gr_trainee *t, int32_t v)
+{
+    size_t C = t->m->cfg.width, i = 0;
+
+    if (!t->head_row)
+        return (const float *)t->m->head.data + (size_t)v * C;
+    while (i < HEAD_ROWS && t->head_id[i] != v)
+        i++;
+    if (i == HEAD_ROWS) {
+        i = t->head_next++ % HEAD_ROWS;
+        expand(t->head_row + i * C, &t->m->head, (size_t)v);
+        t->head_id[i] = v;
+    }
+    return t->head_row + i * C;
+}
+
+const gr_tensor *gr_trainee_head_tensor(const gr_trainee *t)
+{
+    return &t->m->head;
 }
 
 float *gr_trainee_head_grad(gr_trainee *t, int32_t v)
 {
-    return t->g_head + (size_t)v * t->m->cfg.width;
+    return t->g_head ? t->g_head + (size_t)v * t->m->cfg.width : NULL;
 }
 
 /* ---- Memory -------------------------------------------------------------------------------------- */
@@ -271,6 +369,7 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
     t->dout = take(base, &used, R * q);
     t->delta = take(base, &used, R * c->heads);
     t->partial = take(base, &used, R / BLOCK * (4 * C + 2 * c->head_dim));
+    t->share = take(base, &used, R / BLOCK * t->lora_floats);
     return used;
 }
 
@@ -339,10 +438,15 @@ static void check(struct worker *me, gram_status rc)
         me->rc = rc;
 }
 
-static void linear(struct worker *me, const gr_linear *l, float *y, size_t ldy, const float *x, size_t ldx, size_t M)
+static void linear(gr_trainee *t, struct worker *me, enum gr_matrix which, float *y, size_t ldy, const float *x,
+                   size_t ldx, size_t M)
 {
+    const struct lora_pair *p = pair(t, t->layer, which);
+
     if (!me->rc)
-        check(me, gr_linear_fwd(l, y, ldy, x, ldx, M, me->scratch, &me->err));
+        check(me, gr_linear_fwd(matrix(t->l, which), y, ldy, x, ldx, M, me->scratch, &me->err));
+    if (!me->rc && p)
+        check(me, gr_lora_fwd(p, y, ldy, x, ldx, M, me->u, me->scratch, &me->err));
 }
 
 static void norm(const gr_trainee *t, float *y, float *r, const float *x, const float *w, size_t M)
@@ -366,7 +470,7 @@ static void norm_and_rotate(const gr_trainee *t, float *x, const float *x0, floa
 
     if (w)
         gr_kern.rmsnorm_fwd(x + r * ld, D, r_of + r * H, x0 + r * ld, D, w, c->norm_bias, n * H, D, c->rms_eps);
-    gr_kern.rope_fwd(x + r * ld, ld, t->pos + r, table_of(t), n, H, D, false);
+    gr_kern.rope_fwd(x + r * ld, ld, t->pos + r, table_of(t), n, H, D, c->rope_interleaved);
 }
 
 static void project(void *arg, size_t task, size_t worker)
@@ -380,9 +484,9 @@ static void project(void *arg, size_t task, size_t worker)
     float *h = t->h + r * C;
 
     norm(t, h, s->r1 + r, s->x + r * C, t->l->attn_norm, M);
-    linear(me, t->l->q, s->q0 + r * q, q, h, C, M);
-    linear(me, t->l->k, s->k0 + r * kv, kv, h, C, M);
-    linear(me, t->l->v, s->v + r * kv, kv, h, C, M);
+    linear(t, me, GR_MAT_Q, s->q0 + r * q, q, h, C, M);
+    linear(t, me, GR_MAT_K, s->k0 + r * kv, kv, h, C, M);
+    linear(t, me, GR_MAT_V, s->v + r * kv, kv, h, C, M);
     norm_and_rotate(t, s->q, s->q0, s->rq, t->l->q_norm, c->heads, r, n);
     norm_and_rotate(t, s->k, s->k0, s->rk, t->l->k_norm, c->kv_heads, r, n);
 }
@@ -446,16 +550,16 @@ static void mix(void *arg, size_t task, size_t worker)
     float *h = t->h + r * C, *mid = s->mid + r * C, *out = (s + 1 < t->kept + c->layers ? s[1].x : t->x) + r * C;
     float *y = l->attn_post_norm ? s->t1 + r * C : mid;
 
-    linear(me, l->o, y, C, s->o + r * q, q, M);
+    linear(t, me, GR_MAT_O, y, C, s->o + r * q, q, M);
     if (l->attn_post_norm)
         norm(t, mid, s->rt1 + r, y, l->attn_post_norm, M);
     add(mid, s->x + r * C, M * C);
     norm(t, h, s->r2 + r, mid, l->mlp_norm, M);
-    linear(me, l->gate, s->gate + r * F, F, h, C, M);
-    linear(me, l->up, s->up + r * F, F, h, C, M);
+    linear(t, me, GR_MAT_GATE, s->gate + r * F, F, h, C, M);
+    linear(t, me, GR_MAT_UP, s->up + r * F, F, h, C, M);
     (c->geglu ? gr_kern.geglu_fwd : gr_kern.swiglu_fwd)(t->act + r * F, s->gate + r * F, s->up + r * F, F, M, F);
     y = l->mlp_post_norm ? s->t2 + r * C : out;
-    linear(me, l->down, y, C, t->act + r * F, F, M);
+    linear(t, me, GR_MAT_DOWN, y, C, t->act + r * F, F, M);
     if (l->mlp_post_norm)
         norm(t, out, s->rt2 + r, y, l->mlp_post_norm, M);
     add(out, mid, M * C);
@@ -480,9 +584,10 @@ static void embed_rows(gr_trainee *t)
 
     memset(t->kept[0].x, 0, t->rows * c->width * sizeof *t->x);
     for (size_t r = 0; r < t->n_rows; r++) {
-        const float *e = (const float *)t->m->embed.data + (size_t)t->f->token[r] * c->width;
+        float *x = t->kept[0].x + r * c->width;
+        expand(x, &t->m->embed, (size_t)t->f->token[r]);
         for (size_t i = 0; i < c->width; i++)
-            t->kept[0].x[r * c->width + i] = e[i] * c->embed_scale;
+            x[i] *= c->embed_scale;
     }
 }
 
@@ -542,11 +647,15 @@ gram_status gr_trainee_forward(gr_trainee *t, const gr_forest *f, const size_t *
 
 /* ---- Backward ------------------------------------------------------------------------------------ */
 
-static void linear_dx(struct worker *me, const gr_linear *l, float *dx, size_t lddx, const float *dy, size_t lddy,
-                      size_t M, bool sum)
+static void linear_dx(gr_trainee *t, struct worker *me, enum gr_matrix which, float *dx, size_t lddx, const float *dy,
+                      size_t lddy, size_t M, bool sum)
 {
+    const struct lora_pair *p = pair(t, t->layer, which);
+
     if (!me->rc)
-        check(me, gr_linear_dx(l, dx, lddx, dy, lddy, M, sum, me->scratch, &me->err));
+        check(me, gr_linear_dx(matrix(t->l, which), dx, lddx, dy, lddy, M, sum, me->scratch, &me->err));
+    if (!me->rc && p)
+        check(me, gr_lora_dx(p, dx, lddx, dy, lddy, M, me->u, me->scratch, &me->err));
 }
 
 /* This block's share of a norm's weight gradient: which of the 4 norms of width, or the 2 of head_dim. */
@@ -586,23 +695,28 @@ static void unmix(void *arg, size_t task, size_t worker)
         memset(dt2, 0, M * C * sizeof *dx);
         norm_bwd(t, dt2, partial(t, task, MLP_POST_NORM), dx, s->t2 + r * C, s->rt2 + r, l->mlp_post_norm, n);
     }
-    linear_dx(me, l->down, act, F, dt2, C, M, false);
-    (c->geglu ? gr_kern.geglu_bwd : gr_kern.swiglu_bwd)(dgate, dup, act, gate, up, F, M, F);
+    if (t->depth > TO_DOWN) {
+        linear_dx(t, me, GR_MAT_DOWN, act, F, dt2, C, M, false);
+        (c->geglu ? gr_kern.geglu_bwd : gr_kern.swiglu_bwd)(dgate, dup, act, gate, up, F, M, F);
+    }
     (c->geglu ? gr_kern.geglu_fwd : gr_kern.swiglu_fwd)(act, gate, up, F, M, F);    /* again, for down's weights */
-    linear_dx(me, l->gate, dh, C, dgate, F, M, false);
-    linear_dx(me, l->up, dh, C, dup, F, M, true);
     norm(t, h, NULL, s->mid + r * C, l->mlp_norm, M);
+    if (t->depth <= TO_GATE_UP)
+        return;
+    linear_dx(t, me, GR_MAT_GATE, dh, C, dgate, F, M, false);
+    linear_dx(t, me, GR_MAT_UP, dh, C, dup, F, M, true);
     norm_bwd(t, dx, partial(t, task, MLP_NORM), dh, s->mid + r * C, s->r2 + r, l->mlp_norm, n);
     memcpy(dt1, dx, M * C * sizeof *dx);
     if (l->attn_post_norm) {
         memset(dt1, 0, M * C * sizeof *dx);
         norm_bwd(t, dt1, partial(t, task, ATTN_POST_NORM), dx, s->t1 + r * C, s->rt1 + r, l->attn_post_norm, n);
     }
-    linear_dx(me, l->o, t->dout + r * q, q, dt1, C, M, false);
+    if (t->depth > TO_O)
+        linear_dx(t, me, GR_MAT_O, t->dout + r * q, q, dt1, C, M, false);
 }
 
 /* A weight's gradient, cut by outputs among the threads. */
-struct dw { float *g, *bias; const float *dy, *x; size_t O, K; };
+struct dw { float *g, *bias; const float *dy, *x; size_t O, K; enum gr_matrix which; };
 struct dw_set { gr_trainee *t; struct dw each[4]; size_t first[5], n; };
 
 static void weight_task(void *arg, size_t task, size_t worker)
@@ -622,10 +736,54 @@ static void weight_task(void *arg, size_t task, size_t worker)
         gr_linear_db(d->bias, d->dy, d->O, set->t->n_rows, d->O);
 }
 
+/* With LoRA a task is a block of rows instead: its share of dA and dB of each matrix. */
+static void lora_task(void *arg, size_t task, size_t worker)
+{
+    const struct dw_set *set = arg;
+    gr_trainee *t = set->t;
+    struct worker *me = &t->worker[worker];
+    float *share = t->share + task * t->lora_floats;
+    size_t r = task * BLOCK, M = gr_round_up(gr_min(BLOCK, t->n_rows - r), GR_TILE);
+
+    for (size_t i = 0; i < set->n; i++) {
+        const struct dw *d = &set->each[i];
+        const struct lora_pair *p = pair(t, t->layer, d->which);
+        size_t n = p ? p->rank * (d->K + d->O) : 0;
+        memset(share, 0, n * sizeof *share);
+        if (p && !me->rc)
+            check(me, gr_lora_dw(p, share, share + p->rank * d->K, d->dy + r * d->O, d->O, d->x + r * d->K, d->K, d->O,
+                                 d->K, M, me->u, me->scratch, &me->err));
+        share += n;
+    }
+}
+
+static void lora_weights(gr_trainee *t, struct dw_set *set)
+{
+    size_t blocks = (t->n_rows + BLOCK - 1) / BLOCK, at = 0;
+
+    gr_pool_run(t->pool, lora_task, set, blocks);
+    for (size_t i = 0; i < set->n; i++) {
+        const struct dw *d = &set->each[i];
+        const struct lora_pair *p = pair(t, t->layer, d->which);
+        float *const *g = t->g[t->layer].lora[d->which];
+        for (size_t b = 0; b < blocks && p; b++) {
+            const float *share = t->share + b * t->lora_floats + at;
+            add(g[0], share, p->rank * d->K);
+            add(g[1], share + p->rank * d->K, p->rank * d->O);
+        }
+        at += p ? p->rank * (d->K + d->O) : 0;
+    }
+}
+
 static void weights(gr_trainee *t, const struct dw *each, size_t n)
 {
     struct dw_set set = { .t = t, .n = n };
 
+    if (t->lora) {
+        memcpy(set.each, each, n * sizeof *each);
+        lora_weights(t, &set);
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
         set.each[i] = each[i];
         set.first[i + 1] = set.first[i] + (each[i].O + SLICE - 1) / SLICE;
@@ -684,7 +842,7 @@ static void unrotate(const gr_trainee *t, float *dx, const float *x0, const floa
     const gr_config *c = &t->m->cfg;
     size_t D = c->head_dim, ld = H * D;
 
-    gr_kern.rope_bwd(dx + r * ld, ld, t->pos + r, table_of(t), n, H, D, false);
+    gr_kern.rope_bwd(dx + r * ld, ld, t->pos + r, table_of(t), n, H, D, c->rope_interleaved);
     for (size_t i = r * H; w && i < (r + n) * H; i++) {
         float dy[256];                          /* the op adds to dx, and here dx is also dy */
         memcpy(dy, dx + i * D, D * sizeof *dy);
@@ -705,10 +863,12 @@ static void unproject(void *arg, size_t task, size_t worker)
 
     unrotate(t, t->dq, s->q0, s->rq, t->l->q_norm, partial(t, task, Q_NORM), c->heads, r, n);
     unrotate(t, t->dk, s->k0, s->rk, t->l->k_norm, partial(t, task, K_NORM), c->kv_heads, r, n);
-    linear_dx(me, t->l->q, dh, C, t->dq + r * q, q, M, false);
-    linear_dx(me, t->l->k, dh, C, t->dk + r * kv, kv, M, true);
-    linear_dx(me, t->l->v, dh, C, t->dv + r * kv, kv, M, true);
     norm(t, t->h + r * C, NULL, s->x + r * C, t->l->attn_norm, M);
+    if (t->depth < THROUGH)
+        return;
+    linear_dx(t, me, GR_MAT_Q, dh, C, t->dq + r * q, q, M, false);
+    linear_dx(t, me, GR_MAT_K, dh, C, t->dk + r * kv, kv, M, true);
+    linear_dx(t, me, GR_MAT_V, dh, C, t->dv + r * kv, kv, M, true);
     norm_bwd(t, t->dx + r * C, partial(t, task, ATTN_NORM), dh, s->x + r * C, s->r1 + r, t->l->attn_norm, n);
 }
 
@@ -723,6 +883,18 @@ static void add_partials(gr_trainee *t, struct grads *g)
                 add(to[i], partial(t, b, i), i < 4 ? t->m->cfg.width : t->m->cfg.head_dim);
 }
 
+/* Below the lowest adapter there is nothing to learn. */
+static enum depth depth_of(const gr_trainee *t, size_t layer)
+{
+    if (!t->lora || layer > 0)
+        return THROUGH;
+    if (pair(t, layer, GR_MAT_Q) || pair(t, layer, GR_MAT_K) || pair(t, layer, GR_MAT_V))
+        return TO_QKV;
+    if (pair(t, layer, GR_MAT_O))
+        return TO_O;
+    return pair(t, layer, GR_MAT_GATE) || pair(t, layer, GR_MAT_UP) ? TO_GATE_UP : TO_DOWN;
+}
+
 static void layer_backward(gr_trainee *t, size_t layer)
 {
     const gr_config *c = &t->m->cfg;
@@ -731,15 +903,20 @@ static void layer_backward(gr_trainee *t, size_t layer)
     struct kept *s = &t->kept[layer];
 
     enter_layer(t, layer);
+    t->depth = depth_of(t, layer);
     blocks(t, unmix);
-    weights(t, (const struct dw[]){ { g->gate, NULL, t->dgate, t->h, F, C }, { g->up, NULL, t->dup, t->h, F, C },
-                                    { g->down, NULL, t->dt2, t->act, C, F },
-                                    { g->o, g->bias[3], t->dt1, s->o, C, q } }, 4);
+    weights(t, (const struct dw[]){ { g->gate, NULL, t->dgate, t->h, F, C, GR_MAT_GATE },
+                                    { g->up, NULL, t->dup, t->h, F, C, GR_MAT_UP },
+                                    { g->down, NULL, t->dt2, t->act, C, F, GR_MAT_DOWN },
+                                    { g->o, g->bias[3], t->dt1, s->o, C, q, GR_MAT_O } }, 4);
+    if (t->depth < TO_QKV)
+        return;
     gr_pool_run(t->pool, unattend_q, t, t->runs * c->kv_heads);
     gr_pool_run(t->pool, unattend_kv, t, t->runs * c->kv_heads);
     blocks(t, unproject);
-    weights(t, (const struct dw[]){ { g->q, g->bias[0], t->dq, t->h, q, C }, { g->k, g->bias[1], t->dk, t->h, kv, C },
-                                    { g->v, g->bias[2], t->dv, t->h, kv, C } }, 3);
+    weights(t, (const struct dw[]){ { g->q, g->bias[0], t->dq, t->h, q, C, GR_MAT_Q },
+                                    { g->k, g->bias[1], t->dk, t->h, kv, C, GR_MAT_K },
+                                    { g->v, g->bias[2], t->dv, t->h, kv, C, GR_MAT_V } }, 3);
     add_partials(t, g);
 }
 
@@ -762,7 +939,7 @@ gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *e
                             t->m->final_norm, c->norm_bias, 1, C);
     for (size_t i = c->layers; i-- > 0; )
         layer_backward(t, i);
-    for (size_t r = 0; r < t->n_rows; r++)
+    for (size_t r = 0; r < t->n_rows && t->g_embed; r++)
         for (size_t i = 0; i < C; i++)
             t->g_embed[(size_t)t->f->token[r] * C + i] += c->embed_scale * t->dx[r * C + i];
     return collect(t, err);

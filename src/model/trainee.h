@@ -6,12 +6,15 @@
 #ifndef GR_MODEL_TRAINEE_H
 #define GR_MODEL_TRAINEE_H
 
-#include "model/model.h"
+#include "model/lora.h"
 
 typedef struct gr_trainee gr_trainee;
 
 /* m was opened by gr_model_open_writable() and is borrowed; its parameters get gradients here. */
 gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_pool *pool, gram_err *err);
+/* The same for any model, whose own weights stay as they are: the parameters are those of the adapters, borrowed. lora
+ * NULL: as gr_trainee_open(). */
+gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, gr_pool *pool, gram_err *err);
 void gr_trainee_close(gr_trainee *t);
 /* The parameters with their gradients, in the order of the file; the list lives as long as t. */
 gr_param *gr_trainee_params(gr_trainee *t, size_t *n);
@@ -27,8 +30,10 @@ gram_status gr_trainee_forward(gr_trainee *t, const gr_forest *f, const size_t *
  * gives the head itself is added through gr_trainee_head_grad(). */
 gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *err);
 
-/* Row v of the output head and of its gradient, [width]. */
-const float *gr_trainee_head(const gr_trainee *t, int32_t v);
+/* Row v of the output head and of its gradient, [width]; the gradient is NULL where the head is frozen, and then a row
+ * stays only until 8 others were asked for. */
+const float *gr_trainee_head(gr_trainee *t, int32_t v);
 float *gr_trainee_head_grad(gr_trainee *t, int32_t v);
+const gr_tensor *gr_trainee_head_tensor(const gr_trainee *t);       /* all of it */
 
 #endif

@@ -402,6 +402,11 @@ size_t gr_linear_bytes(const gr_linear *l)
     return l->O * row;
 }
 
+bool gr_linear_borrows(const gr_linear *l)
+{
+    return !l->own;
+}
+
 static void add_bias(float *y, size_t ldy, const float *bias, size_t M, size_t N)
 {
     for (size_t m = 0; m < M; m++)

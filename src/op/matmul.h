@@ -35,6 +35,7 @@ void gr_linear_close(gr_linear *l);
 /* Scratch bytes that one call with M rows needs; each thread brings its own, GR_ALIGN-aligned. */
 size_t gr_linear_scratch(const gr_linear *l, size_t M);
 size_t gr_linear_bytes(const gr_linear *l);     /* of memory that the weight keeps, borrowed bytes included */
+bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it */
 /* Many threads may use one gr_linear at once. Fails only where oneDNN does. */
 gram_status gr_linear_fwd(const gr_linear *l, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
                           void *scratch, gram_err *err);

@@ -53,6 +53,8 @@ static void push_back(gr_grad *g, float *dhidden, const float *hidden, size_t i,
 
     for (size_t c = 0; c < C; c++) {
         dhidden[i * C + c] = (float)(dd * ((double)a[c] - b[c]));
+    }
+    for (size_t c = 0; c < C && da; c++) {
         da[c] += (float)(dd * hidden[i * C + c]);
         db[c] -= (float)(dd * hidden[i * C + c]);
     }
@@ -160,9 +162,8 @@ static void head_close(struct gr_head *h)
 static gram_status head_open(gr_grad *g, gram_err *err)
 {
     size_t V = g->cfg->vocabulary, C = g->cfg->width;
-    const gr_tensor w = { GR_F32, gr_trainee_head(g->t, 0), V, C };
     struct gr_head *h = gr_calloc(1, sizeof *h);
-    gram_status rc = h ? gr_linear_open(&h->linear, &w, NULL, GR_LINEAR_F32, err) : gr_nomem(err, "logits");
+    gram_status rc = h ? gr_linear_open(&h->linear, gr_trainee_head_tensor(g->t), NULL, GR_LINEAR_KEEP, err) : gr_nomem(err, "logits");
 
     if (rc) {
         free(h);
@@ -227,7 +228,7 @@ static gram_status head_chunk(struct gr_head *h, const float *hidden, const int3
         h->wt[i] = (float)(1 / count);
     }
     gr_pool_run(h->g->pool, head_tile, h, h->tiles);
-    if (h->backward)
+    if (h->backward && gr_trainee_head_grad(h->g->t, 0))
         gr_pool_run(h->g->pool, head_weights, h, (V + SLICE - 1) / SLICE);
     for (size_t i = 0; i < h->workers; i++)
         if (h->fail[i].rc) {

@@ -37,7 +37,7 @@ static gram_status save_model(const struct output *o, uint64_t step, gram_err *e
     snprintf(text, sizeof text, "%" PRIu64, step);
     for (size_t i = 0; i < o->n; i++) {
         const gr_param *p = &o->param[i];
-        t[i] = (gr_saved){ "", p->name, p->w, p->rows, p->cols };
+        t[i] = (gr_saved){ "", p->name, p->w, p->rows, p->cols, false };
     }
     rc = gr_path_exists(o->path) ? GRAM_OK : gr_copy_model_files(o->r->from, o->dir, err);    /* they come first */
     if (!rc)

@@ -1,0 +1,228 @@
+/* adapter.c - see adapter.h. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "file/adapter.h"
+#include "file/file_int.h"
+
+#define CONFIG_LIMIT ((size_t)16 << 20)
+#define CONFIG  "adapter_config.json"
+#define WEIGHTS "adapter_model.safetensors"
+
+/* ---- adapter_config.json -------------------------------------------------------------------------- */
+
+static bool is_empty(const json_t *v)
+{
+    return !v || json_is_null(v) || json_is_false(v) || (json_is_object(v) && json_object_size(v) == 0) ||
+           (json_is_array(v) && json_array_size(v) == 0);
+}
+
+/* Other initial values than these are made from the base, which PEFT then changes. */
+static bool is_plain_start(const json_t *v)
+{
+    return !v || json_is_null(v) || json_is_boolean(v) || (json_is_string(v) && !strcmp(json_string_value(v), "gaussian"));
+}
+
+/* What changes the result in a way that is not done here. */
+static gram_status refuse(const char *name, const json_t *root, gram_err *err)
+{
+    static const char *const key[] = { "use_dora", "fan_in_fan_out", "alpha_pattern", "layer_replication",
+                                       "trainable_token_indices", "lora_bias", "use_qalora", "target_parameters",
+                                       "alora_invocation_tokens", "arrow_config" };
+    const char *kind = json_string_value(json_object_get(root, "peft_type"));
+    const char *bias = json_string_value(json_object_get(root, "bias"));
+
+    if (!kind || strcmp(kind, "LORA"))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"peft_type\": wanted \"LORA\", found %s", name,
+                       kind ? kind : "none");
+    for (size_t i = 0; i < GR_COUNT(key); i++)
+        if (!is_empty(json_object_get(root, key[i])))
+            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%s\" is set, and is not supported", name, key[i]);
+    if (bias && strcmp(bias, "none"))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"bias\": wanted \"none\", found \"%s\"", name, bias);
+    if (!is_plain_start(json_object_get(root, "init_lora_weights")))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"init_lora_weights\" is not true, false or \"gaussian\": such an "
+                       "adapter belongs to a changed base", name);
+    return GRAM_OK;
+}
+
+static gram_status read_numbers(gr_adapter_config *c, const char *name, const json_t *root, gram_err *err)
+{
+    const json_t *r = json_object_get(root, "r"), *alpha = json_object_get(root, "lora_alpha");
+    const json_t *root_scale = json_object_get(root, "use_rslora");
+    json_int_t rank = json_integer_value(r);
+
+    if (!json_is_integer(r) || rank < 1 || rank > 1 << 20)
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"r\": wanted a whole number from 1 to %d", name, 1 << 20);
+    c->rank = (size_t)rank;
+    c->alpha = json_number_value(alpha);
+    if (!json_is_number(alpha) || !(c->alpha > 0) || !(c->alpha <= 1e9))
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"lora_alpha\": wanted a positive number up to 1e9", name);
+    if (root_scale && !json_is_boolean(root_scale) && !json_is_null(root_scale))
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"use_rslora\" is neither true nor false", name);
+    c->root = json_is_true(root_scale);
+    return GRAM_OK;
+}
+
+gram_status gr_adapter_config_parse(gr_adapter_config *out, const char *name, const char *json, size_t n,
+                                    gram_err *err)
+{
+    json_t *root;
+    const char *base;
+    gram_status rc = gr_json_parse(&root, name, json, n, err);
+
+    *out = (gr_adapter_config){ 0 };
+    if (rc)
+        return rc;
+    rc = refuse(name, root, err);
+    if (!rc)
+        rc = read_numbers(out, name, root, err);
+    base = json_string_value(json_object_get(root, "base_model_name_or_path"));
+    if (!rc && base && *base && !(out->base = gr_strdup(base)))
+        rc = gr_nomem(err, name);
+    if (rc)
+        *out = (gr_adapter_config){ 0 };
+    json_decref(root);
+    return rc;
+}
+
+void gr_adapter_config_clear(gr_adapter_config *c)
+{
+    free(c->base);
+    *c = (gr_adapter_config){ 0 };
+}
+
+/* Adds a list of strings, NULL-terminated. */
+static bool add_list(json_t *root, const char *key, const char *const *item)
+{
+    json_t *list = json_array();
+    bool ok = list != NULL;
+
+    for (; *item && ok; item++)
+        ok = json_array_append_new(list, json_string(*item)) == 0;
+    return json_object_set_new(root, key, list) == 0 && ok;
+}
+
+static char *config_text(const gr_adapter_config *c, const char *const *targets, bool head)
+{
+    static const char *const score[] = { "score", NULL };
+    json_t *root = json_pack("{s:s,s:b,s:b,s:b,s:i,s:s,s:i,s:{},s:s,s:b,s:b}", "bias", "none", "fan_in_fan_out", false,
+                             "inference_mode", true, "init_lora_weights", true, "lora_dropout", 0, "peft_type", "LORA",
+                             "r", (int)c->rank, "rank_pattern", "task_type", head ? "SEQ_CLS" : "CAUSAL_LM",
+                             "use_dora", false, "use_rslora", c->root);
+    bool whole = c->alpha == (double)(json_int_t)c->alpha;      /* PEFT writes whole numbers without a point */
+    bool ok = root && add_list(root, "target_modules", targets) &&
+              (!head || add_list(root, "modules_to_save", score)) &&
+              !json_object_set_new(root, "base_model_name_or_path", c->base ? json_string(c->base) : json_null()) &&
+              !json_object_set_new(root, "lora_alpha", whole ? json_integer((json_int_t)c->alpha) : json_real(c->alpha));
+    char *text = ok ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+
+    json_decref(root);
+    return text;
+}
+
+gram_status gr_adapter_config_write(const char *dir, const gr_adapter_config *c, const char *const *targets, bool head,
+                                    gram_err *err)
+{
+    char *path = gr_path_join(dir, CONFIG), *text = config_text(c, targets, head);
+    gr_out *o = NULL;
+    gram_status rc = path && text ? gr_out_open(&o, path, false, err) : gr_nomem(err, dir);
+
+    if (!rc)
+        rc = gr_out_write(o, text, strlen(text), err);
+    if (!rc)
+        rc = gr_out_commit(o, err);
+    gr_out_close(o);
+    free(path);
+    free(text);
+    return rc;
+}
+
+/* ---- The directory --------------------------------------------------------------------------------- */
+
+bool gr_adapter_is(const char *dir)
+{
+    char *path = gr_path_join(dir, CONFIG);
+    bool yes = path && gr_path_exists(path);
+
+    free(path);
+    return yes;
+}
+
+static gram_status open_tensors(gr_adapter *a, gram_err *err)
+{
+    char *path = gr_path_join(a->path, WEIGHTS), *pickle = gr_path_join(a->path, "adapter_model.bin");
+    gram_status rc;
+
+    if (!path || !pickle)
+        rc = gr_nomem(err, a->path);
+    else if (!gr_path_exists(path))
+        rc = gr_fail(err, GRAM_EIO, "%s: " WEIGHTS " is not there%s", a->path,
+                     gr_path_exists(pickle) ? " (adapter_model.bin holds Python objects and is not read)" : "");
+    else
+        rc = gr_st_open(&a->st, path, err);
+    free(path);
+    free(pickle);
+    return rc;
+}
+
+gram_status gr_adapter_open(gr_adapter **out, const char *dir, gram_err *err)
+{
+    gr_adapter *a = gr_calloc(1, sizeof *a);
+    char *path = gr_path_join(dir, CONFIG), *text = NULL;
+    size_t n;
+    gram_status rc;
+
+    *out = NULL;
+    if (a)
+        a->path = gr_strdup(dir);
+    rc = a && a->path && path ? gr_read_file(path, CONFIG_LIMIT, &text, &n, err) : gr_nomem(err, dir);
+    if (!rc)
+        rc = gr_adapter_config_parse(&a->cfg, path, text, n, err);
+    if (!rc)
+        rc = open_tensors(a, err);
+    free(path);
+    free(text);
+    if (rc) {
+        gr_adapter_close(a);
+        return rc;
+    }
+    *out = a;
+    return GRAM_OK;
+}
+
+void gr_adapter_close(gr_adapter *a)
+{
+    if (!a)
+        return;
+    gr_st_close(a->st);
+    gr_adapter_config_clear(&a->cfg);
+    free(a->path);
+    free(a);
+}
+
+gram_status gr_adapter_base(char **out, const gr_adapter *a, const char *given, gram_err *err)
+{
+    const char *base = given ? given : a->cfg.base;
+    char *beside;
+
+    *out = NULL;
+    if (!base)
+        return gr_fail(err, GRAM_EARG, "%s: " CONFIG " names no base model: --base does", a->path);
+    if (given || gr_path_exists(base)) {
+        *out = gr_strdup(base);
+        return *out ? GRAM_OK : gr_nomem(err, a->path);
+    }
+    beside = gr_path_join(a->path, base);
+    if (!beside)
+        return gr_nomem(err, a->path);
+    if (gr_path_exists(beside)) {
+        *out = beside;
+        return GRAM_OK;
+    }
+    free(beside);
+    return gr_fail(err, GRAM_EIO, "%s: its base model %s is not there, nor beside it: --base names the directory or "
+                   "file", a->path, base);
+}

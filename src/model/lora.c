@@ -1,0 +1,455 @@
+/* lora.c - see lora.h. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "base/random.h"
+#include "file/io.h"
+#include "file/save.h"
+#include "model/lora_int.h"
+#include "op/op.h"
+
+#define NAME 192
+
+/* ---- Targets -------------------------------------------------------------------------------------- */
+
+static const struct { const char *brief, *module; } target[GR_MATRICES] = {
+    { "q", "q_proj" }, { "k", "k_proj" }, { "v", "v_proj" }, { "o", "o_proj" },
+    { "gate", "gate_proj" }, { "up", "up_proj" }, { "down", "down_proj" },
+};
+
+static bool is_word(const char *p, size_t n, const char *word)
+{
+    return strlen(word) == n && !memcmp(p, word, n);
+}
+
+gram_status gr_lora_targets(unsigned *out, const char *list, gram_err *err)
+{
+    *out = list ? 0 : GR_LORA_ALL;
+    for (const char *p = list; p; ) {
+        size_t n = strcspn(p, ","), i = 0;
+        while (i < GR_MATRICES && !is_word(p, n, target[i].brief) && !is_word(p, n, target[i].module))
+            i++;
+        if (i == GR_MATRICES)
+            return gr_fail(err, GRAM_EARG, "LoRA targets: wanted some of q,k,v,o,gate,up,down or PEFT's names of them, "
+                           "found \"%.*s\"", (int)gr_min(n, 64), p);
+        *out |= 1u << i;
+        p = p[n] ? p + n + 1 : NULL;
+    }
+    return GRAM_OK;
+}
+
+void gr_lora_modules(const char *out[8], unsigned targets)
+{
+    for (size_t i = 0; i < GR_MATRICES; i++)
+        if (targets & 1u << i)
+            *out++ = target[i].module;
+    *out = NULL;
+}
+
+static float scale_of(double alpha, size_t rank, bool root)
+{
+    return (float)(alpha / (root ? sqrt((double)rank) : (double)rank));
+}
+
+/* PEFT's name of a matrix's A or B. */
+static void name_of(char *out, const gr_model *m, enum gr_matrix which, size_t layer, char part)
+{
+    char full[128];
+
+    gr_matrix_name(m, which, layer, full, sizeof full);
+    snprintf(out, NAME, "base_model.model.%.*s.lora_%c.weight", (int)(strlen(full) - strlen(".weight")), full, part);
+}
+
+/* ---- Reading an adapter's tensors ------------------------------------------------------------------ */
+
+/* One matrix's A and B, or neither. */
+static gram_status find_pair(const gr_named *out[2], const gr_model *m, const gr_adapter *a, enum gr_matrix which,
+                             size_t layer, gram_err *err)
+{
+    size_t O, K;
+
+    gr_matrix_shape(&m->cfg, which, &O, &K);
+    for (int i = 0; i < 2; i++) {
+        char name[NAME];
+        name_of(name, m, which, layer, "AB"[i]);
+        out[i] = gr_st_find(a->st, name);
+        if (i && !out[0] != !out[1])
+            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s has no partner: of A and B one is missing", a->path,
+                           out[0] ? out[0]->name : out[1]->name);
+    }
+    if (!out[0])
+        return GRAM_OK;
+    for (int i = 0; i < 2; i++) {
+        const gr_named *t = out[i];
+        if (t->n_dims != 2 || t->dim[i] != out[0]->dim[0] || t->dim[!i] != (i ? O : K) || !out[0]->dim[0])
+            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%s%zu%s], found %zu dimensions [%zu, %zu]", a->path,
+                           t->name, i ? "" : "rank, ", i ? O : K, i ? ", rank]" : "]", t->n_dims,
+                           t->n_dims > 0 ? t->dim[0] : 0, t->n_dims > 1 ? t->dim[1] : 0);
+    }
+    return GRAM_OK;
+}
+
+/* to [rank, O] = B [O, rank] transposed and times `scale`; where O is permuted, its columns go with it. */
+static gram_status transpose(float *to, const gr_named *b, float scale, const gr_config *permuted, gram_err *err)
+{
+    size_t O = b->dim[0], r = b->dim[1], row_bytes = 0;
+    float *row = gr_alloc_aligned(r, sizeof *row);
+
+    if (!row)
+        return gr_nomem(err, "adapter");
+    gr_dtype_row_bytes(b->type, r, &row_bytes);             /* proved when the file was opened */
+    for (size_t o = 0; o < O; o++) {
+        size_t at = permuted ? gr_matrix_unpermuted(permuted, o) : o;
+        gr_dequant(row, (const char *)b->data + o * row_bytes, b->type, r);
+        for (size_t i = 0; i < r; i++)
+            to[i * O + at] = scale * row[i];
+    }
+    free(row);
+    return GRAM_OK;
+}
+
+gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
+                         bool permuted, bool *found, gram_err *err)
+{
+    const gr_named *t[2];
+    size_t O, K, r, M;
+    float *A = NULL, *B = NULL;
+    void *scratch = NULL;
+    gram_status rc = find_pair(t, m, a, which, layer, err);
+
+    *found = !rc && t[0];
+    if (!*found)
+        return rc;
+    gr_matrix_shape(&m->cfg, which, &O, &K);
+    r = t[0]->dim[0];
+    M = gr_round_up(r, GR_TILE);            /* rows of zeros fill the product up */
+    if (M <= SIZE_MAX / sizeof *A / gr_max(O, K)) {
+        A = gr_alloc_aligned(M * K, sizeof *A);
+        B = gr_alloc_aligned(M * O, sizeof *B);
+        scratch = gr_alloc_aligned(gr_dw_scratch(K), 1);
+    }
+    if (!A || !B || !scratch) {
+        rc = gr_nomem(err, "adapter");
+        goto out;
+    }
+    memset(A + r * K, 0, (M - r) * K * sizeof *A);
+    memset(B + r * O, 0, (M - r) * O * sizeof *B);
+    gr_dequant(A, t[0]->data, t[0]->type, r * K);
+    rc = transpose(B, t[1], scale_of(a->cfg.alpha, r, a->cfg.root), permuted ? &m->cfg : NULL, err);
+    if (!rc)
+        rc = gr_linear_dw(w, B, O, A, K, M, K, 0, O, scratch, err);
+out:
+    free(A);
+    free(B);
+    free(scratch);
+    return rc;
+}
+
+gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pairs, gram_err *err)
+{
+    if (pairs == 0)
+        return gr_fail(err, GRAM_EFORMAT, "%s: none of its %zu tensors belongs to the base model", a->path,
+                       gr_st_count(a->st));
+    if (2 * pairs == gr_st_count(a->st))
+        return GRAM_OK;
+    for (size_t i = 0; i < gr_st_count(a->st); i++) {
+        const char *n = gr_st_at(a->st, i)->name;
+        bool known = false;
+        for (size_t l = 0; l < m->cfg.layers && !known; l++)
+            for (int j = 0; j < 2 * GR_MATRICES && !known; j++) {
+                char name[NAME];
+                name_of(name, m, (enum gr_matrix)(j / 2), l, "AB"[j % 2]);
+                known = !strcmp(n, name);
+            }
+        if (!known)
+            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s is none that can be added to the base model", a->path,
+                           n);
+    }
+    return gr_fail(err, GRAM_EFORMAT, "%s: %zu tensors, wanted %zu", a->path, gr_st_count(a->st), 2 * pairs);
+}
+
+/* ---- Opening to train ------------------------------------------------------------------------------ */
+
+/* Memory and a parameter; takes no values yet. */
+static gram_status add_param(gr_lora *l, float **out, const gr_model *m, enum gr_matrix which, size_t layer, char part,
+                             size_t rows, size_t cols, gram_err *err)
+{
+    gr_param *p = &l->param[l->n_params];
+    char name[NAME];
+
+    name_of(name, m, which, layer, part);
+    *out = gr_alloc_aligned(rows * cols, sizeof **out);
+    *p = (gr_param){ gr_strdup(name), *out, NULL, rows, cols, true };
+    if (*out && p->name) {
+        l->n_params++;
+        return GRAM_OK;
+    }
+    free(*out);
+    free((char *)(uintptr_t)p->name);
+    *p = (gr_param){ 0 };
+    return gr_nomem(err, "LoRA");
+}
+
+static gram_status open_pair(gr_lora *l, const gr_model *m, enum gr_matrix which, size_t layer, gram_err *err)
+{
+    struct lora_pair *p = &l->pair[layer][which];
+    size_t O, K, r = l->spec.rank;
+    gram_status rc;
+
+    gr_matrix_shape(&m->cfg, which, &O, &K);
+    p->rank = r;
+    p->scale = scale_of(l->spec.alpha, r, l->spec.root);
+    rc = add_param(l, &p->a, m, which, layer, 'A', r, K, err);
+    if (!rc)
+        rc = add_param(l, &p->b, m, which, layer, 'B', r, O, err);
+    if (!rc)
+        rc = gr_linear_open(&p->la, &(gr_tensor){ GR_F32, p->a, r, K }, NULL, GR_LINEAR_F32, err);
+    if (!rc)
+        rc = gr_linear_open(&p->lb, &(gr_tensor){ GR_F32, p->b, r, O }, NULL, GR_LINEAR_F32, err);
+    return rc;
+}
+
+/* Fills a pair's values in. */
+typedef gram_status fill_fn(struct lora_pair *p, const gr_model *m, enum gr_matrix which, size_t layer, void *arg,
+                            gram_err *err);
+
+static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec *spec, fill_fn *fill, void *arg,
+                            gram_err *err)
+{
+    gr_lora *l = gr_calloc(1, sizeof *l);
+    size_t layers = m->cfg.layers;
+    gram_status rc = GRAM_OK;
+
+    *out = NULL;
+    if (!l)
+        return gr_nomem(err, "LoRA");
+    l->spec = *spec;
+    l->layers = layers;
+    l->pair = gr_calloc(layers, sizeof *l->pair);
+    l->param = gr_calloc(layers * GR_MATRICES * 2, sizeof *l->param);
+    if (!l->pair || !l->param)
+        rc = gr_nomem(err, "LoRA");
+    for (size_t i = 0; i < layers * GR_MATRICES && !rc; i++) {
+        enum gr_matrix which = (enum gr_matrix)(i % GR_MATRICES);
+        if (!(spec->targets & 1u << which))
+            continue;
+        rc = open_pair(l, m, which, i / GR_MATRICES, err);
+        if (!rc)
+            rc = fill(&l->pair[i / GR_MATRICES][which], m, which, i / GR_MATRICES, arg, err);
+    }
+    if (rc) {
+        gr_lora_close(l);
+        return rc;
+    }
+    *out = l;
+    return GRAM_OK;
+}
+
+static gram_status fill_new(struct lora_pair *p, const gr_model *m, enum gr_matrix which, size_t layer, void *arg,
+                            gram_err *err)
+{
+    uint64_t *state = arg;
+    size_t O, K;
+
+    (void)layer, (void)err;
+    gr_matrix_shape(&m->cfg, which, &O, &K);
+    for (size_t i = 0; i < p->rank * K; i++)
+        p->a[i] = (float)((2 * gr_random_unit(state) - 1) / sqrt((double)K));
+    memset(p->b, 0, p->rank * O * sizeof *p->b);
+    return GRAM_OK;
+}
+
+gram_status gr_lora_open(gr_lora **out, const gr_model *m, const gr_lora_spec *spec, uint64_t seed, gram_err *err)
+{
+    uint64_t state = ~seed;                 /* not the numbers that order the rows */
+    size_t least = SIZE_MAX;
+
+    *out = NULL;
+    for (size_t i = 0; i < GR_MATRICES; i++) {
+        size_t O, K;
+        gr_matrix_shape(&m->cfg, (enum gr_matrix)i, &O, &K);
+        least = gr_min(least, gr_min(O, K));
+    }
+    if (spec->rank < 1 || spec->rank > least || !(spec->targets & GR_LORA_ALL))
+        return gr_fail(err, GRAM_EARG, "LoRA rank: wanted 1 to %zu, the narrowest side of this model's matrices, found "
+                       "%zu", least, spec->rank);
+    return open_all(out, m, spec, fill_new, &state, err);
+}
+
+static gram_status fill_read(struct lora_pair *p, const gr_model *m, enum gr_matrix which, size_t layer, void *arg,
+                             gram_err *err)
+{
+    const gr_named *t[2];
+    gram_status rc = find_pair(t, m, arg, which, layer, err);
+
+    if (!rc)
+        gr_dequant(p->a, t[0]->data, t[0]->type, t[0]->dim[0] * t[0]->dim[1]);
+    return rc ? rc : transpose(p->b, t[1], 1, m->cfg.rope_interleaved && which <= GR_MAT_K ? &m->cfg : NULL, err);
+}
+
+gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, gram_err *err)
+{
+    gr_lora_spec spec = { a->cfg.rank, a->cfg.alpha, a->cfg.root, 0 };
+    size_t pairs = 0, each = 0;
+    gram_status rc = GRAM_OK;
+
+    *out = NULL;
+    for (size_t i = 0; i < m->cfg.layers * GR_MATRICES && !rc; i++) {
+        const gr_named *t[2];
+        rc = find_pair(t, m, a, (enum gr_matrix)(i % GR_MATRICES), i / GR_MATRICES, err);
+        if (rc || !t[0])
+            continue;
+        pairs++;
+        spec.targets |= 1u << i % GR_MATRICES;
+        if (t[0]->dim[0] != spec.rank)
+            rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s has rank %zu beside others of %zu; to be trained further "
+                         "an adapter has one", a->path, t[0]->name, t[0]->dim[0], spec.rank);
+    }
+    for (unsigned i = 0; i < GR_MATRICES; i++)
+        each += spec.targets >> i & 1;
+    if (!rc)
+        rc = gr_lora_check_all(m, a, pairs, err);
+    if (!rc && pairs != each * m->cfg.layers)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu matrices have adapters, and %zu of them in each of %zu layers are "
+                     "%zu; to be trained further every layer has the same", a->path, pairs, each, m->cfg.layers,
+                     each * m->cfg.layers);
+    return rc ? rc : open_all(out, m, &spec, fill_read, (void *)(uintptr_t)a, err);
+}
+
+void gr_lora_close(gr_lora *l)
+{
+    if (!l)
+        return;
+    for (size_t i = 0; l->pair && i < l->layers * GR_MATRICES; i++) {
+        gr_linear_close(l->pair[i / GR_MATRICES][i % GR_MATRICES].la);
+        gr_linear_close(l->pair[i / GR_MATRICES][i % GR_MATRICES].lb);
+    }
+    for (size_t i = 0; i < l->n_params; i++) {
+        free((char *)(uintptr_t)l->param[i].name);
+        free(l->param[i].w);
+    }
+    free(l->param);
+    free(l->pair);
+    free(l);
+}
+
+const gr_lora_spec *gr_lora_get_spec(const gr_lora *l)
+{
+    return &l->spec;
+}
+
+const gr_param *gr_lora_params(const gr_lora *l, size_t *n)
+{
+    *n = l->n_params;
+    return l->param;
+}
+
+/* ---- Use ------------------------------------------------------------------------------------------ */
+
+static void times(float *x, float s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] *= s;
+}
+
+size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M)
+{
+    return p->rank ? gr_max(gr_max(gr_linear_scratch(p->la, M), gr_linear_scratch(p->lb, M)),
+                            gr_max(gr_dw_scratch(O), gr_dw_scratch(K))) : 0;
+}
+
+gram_status gr_lora_fwd(const struct lora_pair *p, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
+                        float *u, void *scratch, gram_err *err)
+{
+    gram_status rc = gr_linear_fwd(p->la, u, p->rank, x, ldx, M, scratch, err);
+
+    times(u, p->scale, M * p->rank);
+    return rc ? rc : gr_linear_dx(p->lb, y, ldy, u, p->rank, M, true, scratch, err);
+}
+
+gram_status gr_lora_dx(const struct lora_pair *p, float *dx, size_t lddx, const float *dy, size_t lddy, size_t M,
+                       float *du, void *scratch, gram_err *err)
+{
+    gram_status rc = gr_linear_fwd(p->lb, du, p->rank, dy, lddy, M, scratch, err);
+
+    times(du, p->scale, M * p->rank);
+    return rc ? rc : gr_linear_dx(p->la, dx, lddx, du, p->rank, M, true, scratch, err);
+}
+
+gram_status gr_lora_dw(const struct lora_pair *p, float *da, float *db, const float *dy, size_t lddy, const float *x,
+                       size_t ldx, size_t O, size_t K, size_t M, float *u, void *scratch, gram_err *err)
+{
+    size_t r = p->rank;
+    float *du = u + M * r;
+    gram_status rc = gr_linear_fwd(p->la, u, r, x, ldx, M, scratch, err);
+
+    if (!rc)
+        rc = gr_linear_fwd(p->lb, du, r, dy, lddy, M, scratch, err);
+    times(u, p->scale, 2 * M * r);
+    if (!rc)
+        rc = gr_linear_dw(da, du, r, x, ldx, M, K, 0, r, scratch, err);
+    return rc ? rc : gr_linear_dw(db, u, r, dy, lddy, M, O, 0, r, scratch, err);
+}
+
+/* ---- Writing -------------------------------------------------------------------------------------- */
+
+/* B as a file has it, [O, rank]. */
+static float *plain_b(const struct lora_pair *p, size_t O, const gr_config *permuted)
+{
+    float *b = gr_alloc_aligned(O * p->rank, sizeof *b);
+
+    for (size_t o = 0; b && o < O; o++) {
+        size_t at = permuted ? gr_matrix_unpermuted(permuted, o) : o;
+        for (size_t i = 0; i < p->rank; i++)
+            b[o * p->rank + i] = p->b[i * O + at];
+    }
+    return b;
+}
+
+static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char *path, gram_err *err)
+{
+    static const gr_meta meta = { "format", "pt" };
+    gr_saved *t = gr_calloc(l->n_params, sizeof *t);
+    float **b = gr_calloc(l->n_params, sizeof *b);
+    size_t n = 0;
+    gram_status rc = t && b ? GRAM_OK : gr_nomem(err, path);
+
+    for (size_t i = 0; i < l->layers * GR_MATRICES && !rc; i++) {
+        enum gr_matrix which = (enum gr_matrix)(i % GR_MATRICES);
+        const struct lora_pair *p = &l->pair[i / GR_MATRICES][which];
+        const gr_param *param = &l->param[n];
+        size_t O, K;
+        if (!p->rank)
+            continue;
+        gr_matrix_shape(&m->cfg, which, &O, &K);
+        b[n] = plain_b(p, O, m->cfg.rope_interleaved && which <= GR_MAT_K ? &m->cfg : NULL);
+        if (!b[n])
+            rc = gr_nomem(err, path);
+        t[n] = (gr_saved){ "", param[0].name, p->a, p->rank, K, true };
+        t[n + 1] = (gr_saved){ "", param[1].name, b[n], O, p->rank, true };
+        n += 2;
+    }
+    if (!rc)
+        rc = gr_st_write(path, t, n, &meta, 1, err);
+    for (size_t i = 0; b && i < n; i++)
+        free(b[i]);
+    free(b);
+    free(t);
+    return rc;
+}
+
+gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, const char *base, gram_err *err)
+{
+    const gr_adapter_config c = { (char *)(uintptr_t)base, l->spec.rank, l->spec.alpha, l->spec.root };
+    const char *modules[8];
+    char *path = gr_path_join(dir, "adapter_model.safetensors");
+    gram_status rc = path ? write_tensors(l, m, path, err) : gr_nomem(err, dir);
+
+    gr_lora_modules(modules, l->spec.targets);
+    if (!rc)
+        rc = gr_adapter_config_write(dir, &c, modules, false, err);
+    free(path);
+    return rc;
+}

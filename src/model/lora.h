@@ -1,0 +1,43 @@
+/* lora.h - low-rank adapters: beside a frozen weight W [O,K] two thin ones that learn.
+ *
+ *   forward   u = s x A^T             y += u B^T           s = alpha / r, or alpha / sqrt(r) for rsLoRA
+ *   backward  du = s dy B             dx += du A
+ *             dA += du^T x            dB += dy^T u
+ *   folded    W + s B A
+ *   shapes    x dx [N,K]    y dy [N,O]    u du [N,r]    A [r,K]    B [O,r]
+ *   at first  A uniform in +-1/sqrt(K), which is PEFT's kaiming_uniform(a = sqrt(5)); B = 0, so that y is W's
+ *
+ * B lies transposed, [r,O], so that each of these is a product that matmul.h has; files have it as PEFT does. For a
+ * GGUF whose rows of q and k are permuted, the columns of that B are too, but in files. */
+#ifndef GR_MODEL_LORA_H
+#define GR_MODEL_LORA_H
+
+#include "file/adapter.h"
+#include "model/model.h"
+
+#define GR_LORA_ALL 0x7fu       /* every matrix */
+typedef struct {
+    size_t rank;
+    double alpha;
+    bool root;                  /* rsLoRA */
+    unsigned targets;           /* bit i: matrix i of q k v o gate up down has an adapter, in every layer */
+} gr_lora_spec;
+
+/* "q,k,v", or PEFT's "q_proj,v_proj"; NULL: all. Fails by the name that it does not know. */
+gram_status gr_lora_targets(unsigned *out, const char *list, gram_err *err);
+/* The same list, in PEFT's names: out[8], NULL-terminated. */
+void gr_lora_modules(const char *out[8], unsigned targets);
+
+typedef struct gr_lora gr_lora;
+/* New adapters for m. Their values follow from the seed. */
+gram_status gr_lora_open(gr_lora **out, const gr_model *m, const gr_lora_spec *spec, uint64_t seed, gram_err *err);
+/* An adapter's, to be trained further: the same matrices in every layer, all of its config's rank. */
+gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, gram_err *err);
+void gr_lora_close(gr_lora *l);
+const gr_lora_spec *gr_lora_get_spec(const gr_lora *l);
+/* A and B of each matrix, g NULL. Named as PEFT does. */
+const gr_param *gr_lora_params(const gr_lora *l, size_t *n);
+/* DIR/adapter_model.safetensors and, after it, adapter_config.json, which names the base. */
+gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, const char *base, gram_err *err);
+
+#endif

@@ -1,0 +1,42 @@
+/* lora_int.h - adapters as the passes of src/model use them. */
+#ifndef GR_MODEL_LORA_INT_H
+#define GR_MODEL_LORA_INT_H
+
+#include "model/lora.h"
+#include "model/model_int.h"
+
+/* Of one matrix; rank 0: it has none. */
+struct lora_pair {
+    size_t rank;
+    float scale;
+    float *a, *b;               /* [rank,K], and B transposed: [rank,O] */
+    gr_linear *la, *lb;         /* over them */
+};
+
+struct gr_lora {
+    gr_lora_spec spec;
+    size_t layers;
+    struct lora_pair (*pair)[GR_MATRICES];      /* [layers] */
+    gr_param *param;            /* names owned, values those of the pairs */
+    size_t n_params;
+};
+
+/* y += s (x A^T) B^T for M rows, a multiple of GR_TILE. u: [M, rank]; scratch: gr_lora_scratch(). */
+gram_status gr_lora_fwd(const struct lora_pair *p, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
+                        float *u, void *scratch, gram_err *err);
+/* dx += s (dy B) A; what is in dx stays under it. du: [M, rank]. */
+gram_status gr_lora_dx(const struct lora_pair *p, float *dx, size_t lddx, const float *dy, size_t lddy, size_t M,
+                       float *du, void *scratch, gram_err *err);
+/* da [rank,K] and db [rank,O] += what M rows give. u: [2 M, rank]. Padding rows: dy 0, x finite. */
+gram_status gr_lora_dw(const struct lora_pair *p, float *da, float *db, const float *dy, size_t lddy, const float *x,
+                       size_t ldx, size_t O, size_t K, size_t M, float *u, void *scratch, gram_err *err);
+size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M);
+
+/* The adapter of one matrix, if it has one, added to w [O,K]: rows as a Hugging Face file has them, or, permuted, as
+ * the GGUF. *found: it had. */
+gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
+                         bool permuted, bool *found, gram_err *err);
+/* Fails by the name of a tensor that `pairs` folded matrices have left over. */
+gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pairs, gram_err *err);
+
+#endif
