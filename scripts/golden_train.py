@@ -4,8 +4,9 @@
     python3 scripts/golden_train.py
 
 tests/golden/train/steps.json: for models of tests/golden/train, losses and gradient norms of 20 steps of AdamW and,
-after steps 1 and 20, norm and sum of every weight. tests/golden/train/judge/: a checkpoint with a tokenizer of single
-bytes and a ChatML template.
+after steps 1 and 20, norm and sum of every weight; the same with LoRA, and of the first step every gradient.
+tests/golden/train/MODEL/lora/: the adapter that those start from, as PEFT writes it, with the label logits that PEFT
+gives for tokens.json. tests/golden/train/judge/: a checkpoint with a tokenizer of single bytes and a ChatML template.
 
 The rows are made of tokens.json, here and in tests/train/test_train.c by the same rule: row i of order k has token j
 of the list at (j + 7 i) % 96, plus 11 k from token 40 on, all modulo 256, and 60 + i tokens. Stage 1 learns order 0 of
@@ -15,12 +16,15 @@ import json
 import math
 import pathlib
 
+import peft
 import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "train"
 LABEL, EPS, PEAK, STEPS, WARMUP, BATCH, ROWS, ASKED = (65, 66), 0.05, 1e-3, 20, 2, 3, 6, 20
+
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def rate(step):
@@ -48,16 +52,42 @@ def written_loss(model, tokens, i):
     return torch.nn.functional.cross_entropy(z, ids[0, ASKED:], reduction="sum"), ids.shape[1] - ASKED
 
 
-def summary(model):
-    return {n: [p.double().norm().item(), p.double().sum().item()] for n, p in model.named_parameters()}
+def summary(model, of=lambda p: p):
+    return {n.replace(".default", ""): [of(p).double().norm().item(), of(p).double().sum().item()]
+            for n, p in model.named_parameters() if p.requires_grad}
 
 
-def run(name, one):
+def tokens_of(name):
+    return json.loads((OUT / name / "tokens.json").read_text())
+
+
+def load(name):
+    return transformers.AutoModelForCausalLM.from_pretrained(OUT / name, dtype=torch.float32,
+                                                             attn_implementation="eager")
+
+
+def make_adapter(name, **how):
+    """An adapter whose B is not zero, so that A has gradients in the first step."""
+    torch.manual_seed(5)
+    model = peft.get_peft_model(load(name), peft.LoraConfig(task_type="CAUSAL_LM", **how))
+    for n, p in model.named_parameters():
+        if "lora_B" in n:
+            p.data.normal_(0, 0.1)
+    model.peft_config["default"].base_model_name_or_path = ".."
+    out = OUT / name / "lora"
+    model.save_pretrained(out)
+    (out / "README.md").unlink()
+    z = model(torch.tensor([tokens_of(name)])).logits[0, -1]
+    (out / "logits.json").write_text(json.dumps([z[i].item() for i in LABEL]) + "\n")
+
+
+def run(name, one, lora=False):
     torch.manual_seed(0)
-    tokens = json.loads((OUT / name / "tokens.json").read_text())
-    model = transformers.AutoModelForCausalLM.from_pretrained(OUT / name, dtype=torch.float32,
-                                                              attn_implementation="eager")
-    params = list(model.parameters())
+    tokens = tokens_of(name)
+    model = load(name)
+    if lora:
+        model = peft.PeftModel.from_pretrained(model, OUT / name / "lora", is_trainable=True)
+    params = [p for p in model.parameters() if p.requires_grad]
     opt = torch.optim.AdamW([{"params": [p for p in params if p.ndim > 1], "weight_decay": 0.01},
                              {"params": [p for p in params if p.ndim == 1], "weight_decay": 0.0}])
     out = {"loss": [], "norm": [], "after": {}}
@@ -69,6 +99,8 @@ def run(name, one):
         loss = sum(x for x, _ in each) / sum(n for _, n in each)
         loss.backward()
         out["loss"].append(loss.item())
+        if lora and step == 0:
+            out["gradient"] = summary(model, lambda p: p.grad)
         out["norm"].append(torch.nn.utils.clip_grad_norm_(params, 1.0).item())
         opt.step()
         if step + 1 in (1, STEPS):
@@ -102,8 +134,13 @@ def make_judge(out):
 def main():
     torch.set_num_threads(1)
     steps = {}
+    lora = {"llama_gqa": {"r": 4, "lora_alpha": 6, "target_modules": ALL},
+            "qwen2_bias": {"r": 1, "lora_alpha": 2, "target_modules": ["v_proj", "up_proj"]},
+            "gemma3_text": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ALL}}
     for name in ("llama_gqa", "qwen2_bias", "gemma3_text"):
-        steps[name] = {"pairs": run(name, pair_loss), "written": run(name, written_loss)}
+        make_adapter(name, **lora[name])
+        steps[name] = {"pairs": run(name, pair_loss), "written": run(name, written_loss),
+                       "lora pairs": run(name, pair_loss, True), "lora written": run(name, written_loss, True)}
     (OUT / "steps.json").write_text(json.dumps(steps, indent=None, separators=(",", ":")) + "\n")
     make_judge(OUT / "judge")
 

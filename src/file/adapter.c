@@ -30,7 +30,8 @@ static gram_status refuse(const char *name, const json_t *root, gram_err *err)
 {
     static const char *const key[] = { "use_dora", "fan_in_fan_out", "alpha_pattern", "layer_replication",
                                        "trainable_token_indices", "lora_bias", "use_qalora", "target_parameters",
-                                       "alora_invocation_tokens", "arrow_config" };
+                                       "alora_invocation_tokens", "arrow_config", "use_bdlora",
+                                       "kasa_config", "velora_config", "monteclora_config" };
     const char *kind = json_string_value(json_object_get(root, "peft_type"));
     const char *bias = json_string_value(json_object_get(root, "bias"));
 

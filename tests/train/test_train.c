@@ -2,6 +2,7 @@
  *
  * tests/golden/train/steps.json says losses, gradient norms and weights after steps 1 and 20; scripts/golden_train.py
  * wrote it and holds the rule by which the rows are made. */
+#include <float.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -51,13 +52,28 @@ static gr_set make_set(bool write)
 struct subject {
     gr_weights *weights;
     gr_model *model;
+    gr_lora *lora;
     gr_pool *pool;
     gr_trainee *t;
     gr_adamw adam;
     gr_grad grad;
 };
 
-static struct subject subject_open(const char *model, bool write, size_t threads)
+/* The adapter of the model's folder lora/, to be trained in place of the weights. */
+static gr_lora *open_lora(const gr_model *m, const char *model)
+{
+    char path[256];
+    gr_adapter *a;
+    gr_lora *l;
+
+    snprintf(path, sizeof path, GOLDEN "%s/lora", model);
+    CHECK_OK(gr_adapter_open(&a, path, &check_err));
+    CHECK_OK(gr_lora_read(&l, m, a, &check_err));
+    gr_adapter_close(a);
+    return l;
+}
+
+static struct subject subject_open(const char *model, bool write, bool lora, size_t threads)
 {
     struct subject s = { 0 };
     char path[256];
@@ -68,9 +84,10 @@ static struct subject subject_open(const char *model, bool write, size_t threads
     snprintf(path, sizeof path, GOLDEN "%s", model);
     CHECK_OK(gr_weights_open_dir(&s.weights, path, &check_err));
     CHECK_OK(gr_config_read(&cfg, path, &check_err));
-    CHECK_OK(gr_model_open_writable(&s.model, s.weights, &cfg, &check_err));
+    CHECK_OK(gr_model_open_folded(&s.model, s.weights, NULL, &cfg, GR_LINEAR_F32, !lora, &check_err));
     CHECK_OK(gr_pool_open(&s.pool, threads, &check_err));
-    CHECK_OK(gr_trainee_open(&s.t, s.model, s.pool, &check_err));
+    s.lora = lora ? open_lora(s.model, model) : NULL;
+    CHECK_OK(gr_trainee_open_lora(&s.t, s.model, s.lora, s.pool, &check_err));
     p = gr_trainee_params(s.t, &n);
     CHECK_OK(gr_adamw_init(&s.adam, p, n, &check_err));
     s.adam.decay = 0.01;
@@ -84,6 +101,7 @@ static void subject_close(struct subject *s)
     gr_grad_clear(&s->grad);
     gr_adamw_clear(&s->adam);
     gr_trainee_close(s->t);
+    gr_lora_close(s->lora);
     gr_pool_close(s->pool);
     gr_model_close(s->model);
     gr_weights_close(s->weights);
@@ -109,6 +127,25 @@ static double step(struct subject *x, const gr_set *set, uint64_t s, size_t micr
     return sum.loss;
 }
 
+/* Norm and sum of each parameter's gradient. A sum may cancel, so it is held to the norm's scale. */
+static void check_gradients(const struct subject *x, const json_t *want, double tol, const char *what)
+{
+    for (size_t i = 0; i < x->adam.n_params; i++) {
+        const gr_param *p = &x->adam.param[i];
+        const json_t *w = json_object_get(want, p->name);
+        double norm = 0, sum = 0, wnorm = json_number_value(json_array_get(w, 0)), n = (double)(p->rows * p->cols);
+        assert_non_null(w);
+        for (size_t k = 0; k < p->rows * p->cols; k++) {
+            norm += (double)p->g[k] * p->g[k];
+            sum += p->g[k];
+        }
+        if (!(fabs(sqrt(norm) - wnorm) <= tol * wnorm) ||
+            !(fabs(sum - json_number_value(json_array_get(w, 1))) <= tol * sqrt(n) * wnorm))
+            fail_msg("%s: gradient of %s: norm %.9g sum %.9g, wanted %.9g and %.9g", what, p->name, sqrt(norm), sum,
+                     wnorm, json_number_value(json_array_get(w, 1)));
+    }
+}
+
 /* Where a gradient is nearly 0 the first steps of AdamW are its sign times lr, so a weight may be off by 2 lr of a step
  * where rounding decides the sign; norms and sums of whole tensors hardly feel it. */
 static void check_weights(const struct subject *x, const json_t *want, double tol, const char *what)
@@ -129,12 +166,18 @@ static void check_weights(const struct subject *x, const json_t *want, double to
     }
 }
 
-static void check_run(const char *model, bool write, size_t micro)
+static double gradient_tol(const gr_config *c)
 {
+    return 4.0 * (double)(c->layers * gr_max(gr_max(c->hidden, c->width), c->heads * c->head_dim)) * FLT_EPSILON;
+}
+
+static void check_run(const char *model, bool write, bool lora, size_t micro)
+{
+    static const char *const kind[2][2] = { { "pairs", "written" }, { "lora pairs", "lora written" } };
     json_t *all = json_load_file(GOLDEN "steps.json", 0, NULL);
-    json_t *want = json_object_get(json_object_get(all, model), write ? "written" : "pairs");
+    json_t *want = json_object_get(json_object_get(all, model), kind[lora][write]);
     json_t *after = json_object_get(want, "after");
-    struct subject x = subject_open(model, write, 2);
+    struct subject x = subject_open(model, write, lora, 2);
     gr_set set;
 
     assert_non_null(want);
@@ -149,6 +192,8 @@ static void check_run(const char *model, bool write, size_t micro)
             fail_msg("%s, step %d: loss %.9g norm %.9g, wanted %.9g and %.9g", model, (int)s, loss, norm, wloss, wnorm);
         if (s == 0)
             check_weights(&x, json_object_get(after, "1"), 1e-5, model);
+        if (s == 0 && lora)                 /* two passes over the layers, as in tests/model/test_trainee.c */
+            check_gradients(&x, json_object_get(want, "gradient"), gradient_tol(x.grad.cfg), model);
     }
     check_weights(&x, json_object_get(after, "20"), 1e-3, model);
     gr_set_clear(&set);
@@ -162,21 +207,32 @@ static void stage_2_is_pytorchs(void **state)
 {
     (void)state;
     for (size_t i = 0; i < GR_COUNT(models); i++)
-        check_run(models[i], false, 2);
+        check_run(models[i], false, false, 2);
 }
 
 static void stage_1_is_pytorchs(void **state)
 {
     (void)state;
     for (size_t i = 0; i < GR_COUNT(models); i++)
-        check_run(models[i], true, 3);
+        check_run(models[i], true, false, 3);
+}
+
+static void lora_is_pefts(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(models); i++) {
+        check_run(models[i], false, true, 2);
+        check_run(models[i], true, true, 3);
+    }
 }
 
 static void threads_change_no_bit(void **state)
 {
     (void)state;
-    for (int write = 0; write < 2; write++) {
-        struct subject one = subject_open("llama_gqa", write, 1), three = subject_open("llama_gqa", write, 3);
+    for (int k = 0; k < 4; k++) {
+        bool write = k % 2, lora = k / 2;
+        struct subject one = subject_open("llama_gqa", write, lora, 1);
+        struct subject three = subject_open("llama_gqa", write, lora, 3);
         gr_set set;
         double a, b;
         read_list("llama_gqa");
@@ -200,7 +256,7 @@ static void label_logits_after_a_step_are_pytorchs(void **state)
 
     (void)state;
     for (size_t m = 0; m < GR_COUNT(all); m++) {
-        struct subject x = subject_open(all[m], false, 2);
+        struct subject x = subject_open(all[m], false, false, 2);
         size_t C = x.grad.cfg->width;
         float *dh = gr_calloc(C, sizeof *dh);
         gr_seq seq = { list, LIST };
@@ -272,6 +328,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stage_2_is_pytorchs),
         cmocka_unit_test(stage_1_is_pytorchs),
+        cmocka_unit_test(lora_is_pefts),
         cmocka_unit_test(threads_change_no_bit),
         cmocka_unit_test(label_logits_after_a_step_are_pytorchs),
         cmocka_unit_test(epochs_are_shuffles_that_follow_from_the_seed),
