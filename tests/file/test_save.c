@@ -17,7 +17,7 @@ static char *in(const char *dir, const char *name)
 static void tensors_and_words_come_back(void **state)
 {
     static const float a[6] = { 1, -2.5f, 1e-40f, 3e38f, 0, -0.0f }, b[3] = { 7, 8, 9 };
-    const gr_saved t[] = { { "", "a", a, 2, 3 }, { "m.", "b \"quoted\"", b, 1, 3 } };
+    const gr_saved t[] = { { "", "a", a, 2, 3, true }, { "m.", "b \"quoted\"", b, 1, 3, false } };
     const gr_meta meta[] = { { "step", "12" }, { "words", "lr=1e-05 \xc3\xa9\n" } };
     char *path = in(check_tmpdir(), "t.safetensors"), *text;
     gr_st *st;
@@ -45,7 +45,7 @@ static void tensors_and_words_come_back(void **state)
 static void a_directory_that_is_not_there_is_said(void **state)
 {
     static const float a[1] = { 1 };
-    const gr_saved t = { "", "a", a, 1, 1 };
+    const gr_saved t = { "", "a", a, 1, 1, false };
     char *path = in(check_tmpdir(), "no/such/t.safetensors");
 
     (void)state;
