@@ -83,24 +83,40 @@ static gram_status read_sets(const gram_model *m, gram_stage stage, const char *
     return rc;
 }
 
-/* What the data say against themselves, counted and said. */
+/* "3 of 5 rows contradict another (..), 1 of 5 rows are ties", of those that there are. */
+static gram_status say_noise(const gram_train_options *o, const gram_train_report *r, gram_err *err)
+{
+    const struct { uint64_t n, of; const char *what; } part[] = {
+        { r->contradicting, r->rows, "rows contradict another (the same pair, the opposite label)" },
+        { r->repeated, r->rows, "rows repeat another" },
+        { r->ties, r->rows, "rows are ties" },
+        { r->eval_seen, r->eval_rows, "held-out pairs are training rows too" },
+    };
+    gr_buf b = { 0 };
+    bool ok = true;
+
+    for (size_t i = 0; i < GR_COUNT(part); i++)
+        if (part[i].n)
+            ok = ok && gr_buf_printf(&b, "%s%" PRIu64 " of %" PRIu64 " %s", b.n ? ", " : "", part[i].n, part[i].of,
+                                     part[i].what);
+    if (ok && b.n)
+        o->note(o->arg, b.p);
+    gr_buf_clear(&b);
+    return ok ? GRAM_OK : gr_nomem(err, "training rows");
+}
+
+/* What the data say against themselves. */
 static gram_status count_noise(const gr_set *train, const gr_set *held, const gram_train_options *o,
                                gram_train_report *report, gram_err *err)
 {
     gr_noise n;
-    char text[256];
     gram_status rc = gr_noise_count(train, held, &n, err);
 
     report->contradicting = n.contradicting;
     report->repeated = n.repeated;
     report->eval_seen = n.seen;
-    if (rc || !o->note || !(n.contradicting || n.repeated || n.seen || report->ties))
-        return rc;
-    snprintf(text, sizeof text, "rows: of %zu, %" PRIu64 " contradict another (the same pair, the opposite label), %"
-             PRIu64 " repeat one, %" PRIu64 " are ties; %" PRIu64 " of %zu held-out pairs are trained on", train->n,
-             n.contradicting, n.repeated, report->ties, n.seen, held->n);
-    o->note(o->arg, text);
-    return GRAM_OK;
+    report->eval_rows = held->n;
+    return rc || !o->note ? rc : say_noise(o, report, err);
 }
 
 /* What a run leaves for people, made from what it left on the disk. */

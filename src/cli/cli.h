@@ -72,6 +72,10 @@ void cli_set_name(const char *command);                 /* what messages begin w
 typedef struct { gram_model *m; const char *unit; double start, shown; bool terminal, drawn; } cli_progress;
 void cli_progress_start(cli_progress *p, gram_model *m, const char *unit);
 void cli_progress_end(cli_progress *p);                 /* the line is cleared, Ctrl-C kills again */
+void cli_clear_line(cli_progress *p);
+bool cli_stopping(void);                                /* Ctrl-C came */
+double cli_now(void);                                   /* seconds, of a clock that only goes on */
+void cli_clock(char out[24], double seconds);           /* "1:02:03" */
 gram_progress_fn cli_progress_fn;                       /* arg: a cli_progress */
 gram_warn_fn cli_warn_fn;
 /* The last line: "100 rows in 0:41 (2.44 rows/s, 4350 tokens/s), 2 bad rows skipped". */

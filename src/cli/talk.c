@@ -67,6 +67,11 @@ static void on_signal(int sig)
     stop = 1;
 }
 
+bool cli_stopping(void)
+{
+    return stop;
+}
+
 /* The first signal asks the run to stop; SA_RESETHAND lets the second kill. */
 static void catch_signals(bool on)
 {
@@ -82,7 +87,7 @@ static void catch_signals(bool on)
 
 /* ---- Progress ----------------------------------------------------------------------------------- */
 
-static double now(void)
+double cli_now(void)
 {
     struct timespec t;
 
@@ -90,7 +95,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void clock_text(char out[24], double seconds)
+void cli_clock(char out[24], double seconds)
 {
     unsigned long s = (unsigned long)(seconds + 0.5);
 
@@ -102,11 +107,11 @@ static void clock_text(char out[24], double seconds)
 
 void cli_progress_start(cli_progress *p, gram_model *m, const char *unit)
 {
-    *p = (cli_progress){ .m = m, .unit = unit, .start = now(), .terminal = !cli_quiet && isatty(STDERR_FILENO) };
+    *p = (cli_progress){ .m = m, .unit = unit, .start = cli_now(), .terminal = !cli_quiet && isatty(STDERR_FILENO) };
     catch_signals(true);
 }
 
-static void clear_line(cli_progress *p)
+void cli_clear_line(cli_progress *p)
 {
     if (p->drawn)
         fputs("\r\033[K", stderr);
@@ -115,14 +120,14 @@ static void clear_line(cli_progress *p)
 
 void cli_progress_end(cli_progress *p)
 {
-    clear_line(p);
+    cli_clear_line(p);
     catch_signals(false);
 }
 
 int cli_progress_fn(void *arg, uint64_t done, uint64_t total)
 {
     cli_progress *p = arg;
-    double t = now(), spent = t - p->start, rate = spent > 0 ? (double)done / spent : 0;
+    double t = cli_now(), spent = t - p->start, rate = spent > 0 ? (double)done / spent : 0;
     char eta[24];
 
     if (stop || !p->terminal || t - p->shown < 0.2)
@@ -135,7 +140,7 @@ int cli_progress_fn(void *arg, uint64_t done, uint64_t total)
     fprintf(stderr, " %s, %.2f/s, %.0f tokens/s", p->unit, rate,
             spent > 0 ? (double)gram_get_usage(p->m).tokens / spent : 0);
     if (total > done && rate > 0) {
-        clock_text(eta, (double)(total - done) / rate);
+        cli_clock(eta, (double)(total - done) / rate);
         fprintf(stderr, ", %s left", eta);
     }
     fputs("\033[K", stderr);
@@ -145,7 +150,7 @@ int cli_progress_fn(void *arg, uint64_t done, uint64_t total)
 
 void cli_warn_fn(void *arg, const char *text)
 {
-    clear_line(arg);
+    cli_clear_line(arg);
     if (!cli_quiet)
         fprintf(stderr, "warning: %s\n", text);
 }
@@ -162,7 +167,7 @@ void cli_summary(const cli_progress *p, const gram_file_report *r)
 
     if (cli_quiet)
         return;
-    clock_text(spent, r->seconds);
+    cli_clock(spent, r->seconds);
     fprintf(stderr, "%llu %s in %s", (unsigned long long)r->rows, p->unit, spent);
     if (r->seconds > 0)
         fprintf(stderr, " (%.2f/s, %.0f tokens/s)", (double)(r->rows - r->resumed) / r->seconds,

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "cli/bar.h"
 #include "cli/train.h"
 
 /* A number that was not given stays NAN or -1, and the stage's default holds. */
@@ -103,43 +104,6 @@ static int fill_options(gram_train_options *o, gram_stage stage)
     return 0;
 }
 
-/* A line for each step; where stderr is no terminal the lines stay, ten of them in a run. */
-static int on_step(void *arg, const gram_train_step *s)
-{
-    cli_progress *p = arg;
-    bool terminal = p->terminal;
-    bool ten = s->step == 1 || s->step * 10 / s->steps != (s->step - 1) * 10 / s->steps;
-    int stop;
-
-    p->terminal = false;                        /* the line is drawn here; what is asked is whether to stop */
-    stop = cli_progress_fn(p, s->step, s->steps);
-    p->terminal = terminal;
-    if (cli_quiet || (!terminal && !ten))
-        return stop;
-    if (terminal)
-        fputc('\r', stderr);
-    fprintf(stderr, "step %llu of %llu, loss %.4f", (unsigned long long)s->step, (unsigned long long)s->steps, s->loss);
-    if (!isnan(s->accuracy))
-        fprintf(stderr, ", accuracy %.2f", s->accuracy);
-    if (s->seconds > 0)
-        fprintf(stderr, ", %.0f tokens/s", (double)s->tokens / s->seconds);
-    fputs(terminal ? "\033[K" : "\n", stderr);
-    fflush(stderr);
-    p->drawn = terminal;
-    return stop;
-}
-
-static void on_note(void *arg, const char *text)
-{
-    cli_progress *p = arg;
-
-    if (p->drawn)
-        fputs("\r\033[K", stderr);
-    p->drawn = false;
-    if (!cli_quiet)
-        fprintf(stderr, "%s\n", text);
-}
-
 static void summary(const gram_train_report *r)
 {
     if (cli_quiet)
@@ -166,19 +130,20 @@ int cli_train(gram_stage stage, const char *model, const char *data)
 {
     gram_train_options o;
     gram_train_report report;
-    cli_progress p;
+    cli_bar bar;
     gram_err err;
     gram_status s;
     int rc = fill_options(&o, stage);
 
     if (rc)
         return rc;
-    o.progress = on_step;
-    o.note = on_note;
-    o.arg = &p;
-    cli_progress_start(&p, NULL, "steps");
+    o.progress = cli_bar_step;
+    o.judging = cli_bar_judging;
+    o.note = cli_bar_note;
+    o.arg = &bar;
+    cli_bar_start(&bar);
     s = (stage == GRAM_STAGE_PRETRAIN ? gram_pretrain : gram_finetune)(model, data, out, &o, &report, &err);
-    cli_progress_end(&p);
+    cli_bar_end(&bar);
     if (s == GRAM_ESTOPPED)
         return cli_fail("%s; the same command with --resume goes on", err.text);
     if (s)

@@ -5,10 +5,13 @@
  *
  * Which rows a step takes follows from the seed and the step, and how they are cut into micro-batches from their
  * lengths and batch_tokens. */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/err.h"
@@ -31,6 +34,7 @@ struct loop {
     char *settings, *weights_path;
     gr_checkpoints checkpoints;
     gr_metrics *metrics;
+    int lock;                       /* on the output directory */
     gr_held held;                 /* as they were last judged; n == 0: not in this call */
     struct timespec start;
     uint64_t tokens;
@@ -134,6 +138,8 @@ static gram_status loop_open(struct loop *l, gram_err *err)
 static void loop_clear(struct loop *l)
 {
     gr_metrics_close(l->metrics);
+    if (l->lock >= 0)
+        close(l->lock);
     gr_checkpoints_clear(&l->checkpoints);
     gr_grad_clear(&l->grad);
     gr_adamw_clear(&l->adam);
@@ -366,6 +372,15 @@ static gram_status all_steps(struct loop *l, gram_err *err)
 
 /* ------------------------------------------------------------------------------------------------- */
 
+/* Two runs would write the same files. A file system without locks lets them. */
+static gram_status lock(struct loop *l, gram_err *err)
+{
+    l->lock = open(l->r->out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (l->lock >= 0 && flock(l->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        return gr_fail(err, GRAM_EIO, "%s: another run is writing to it", l->r->out);
+    return GRAM_OK;
+}
+
 /* A directory that holds something is not written over. */
 static gram_status begin(struct loop *l, gram_err *err)
 {
@@ -411,12 +426,14 @@ static void fill_report(const struct loop *l)
 
 gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *err)
 {
-    struct loop l = { .r = r, .report = report };
+    struct loop l = { .r = r, .report = report, .lock = -1 };
     gram_status rc;
 
     clock_gettime(CLOCK_MONOTONIC, &l.start);
     report->loss = report->best_accuracy = NAN;
-    rc = loop_open(&l, err);
+    rc = lock(&l, err);
+    if (!rc)
+        rc = loop_open(&l, err);
     if (!rc)
         rc = estimate(&l, err);
     if (!rc)

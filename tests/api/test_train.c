@@ -501,7 +501,7 @@ static void labels_that_contradict_are_counted(void **state)
     o.note = on_note;
     CHECK_OK(finetune(pairs, "noise", &o, &r));
     assert_true(r.contradicting == 3 && r.repeated == 1 && r.ties == 1 && r.eval_seen == 1);
-    assert_non_null(strstr(warned, "of 5, 3 contradict another"));
+    assert_non_null(strstr(warned, "3 of 5 rows contradict another"));
     free(pairs), free(held);
 }
 
