@@ -8,7 +8,7 @@
 #   make layers headers    no #include points down; each header compiles alone
 #   make check             all of these
 #   make coverage          gcov over the tests, in build-cov/
-#   make bench             time gram and its kernels, a CSV row each time
+#   make bench             time gram and its kernels, a CSV row each time; bench-train: steps of training
 #   make install           PREFIX and DESTDIR are respected; uninstall takes it back
 
 ifeq ($(origin CC),default)
@@ -172,12 +172,15 @@ coverage: deps
 bench: all
 	@scripts/bench.sh
 
+bench-train: all
+	@scripts/bench.sh bench_train
+
 clean:
 	rm -rf build build-*
 
 include mk/install.mk
 
-.PHONY: all deps model tests test unit demo check tsan tsan-run layers headers fuzz fuzz-build fuzz-run coverage bench clean \
+.PHONY: all deps model tests test unit demo check tsan tsan-run layers headers fuzz fuzz-build fuzz-run coverage bench bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -36,9 +36,9 @@ static int info(const char *model)
 
     if (gram_inspect(model, &o, &i, &err))
         return die(err.text);
-    printf("{\"layers\": %zu, \"width\": %zu, \"q\": %zu, \"kv\": %zu, \"hidden\": %zu, \"weight_bytes\": %llu, "
-           "\"cpu\": \"%s\"}\n", i.layers, i.width, i.heads * i.head_dim, i.kv_heads * i.head_dim, i.hidden,
-           (unsigned long long)i.weight_bytes, i.cpu);
+    printf("{\"layers\": %zu, \"width\": %zu, \"q\": %zu, \"kv\": %zu, \"hidden\": %zu, \"vocabulary\": %zu, "
+           "\"weight_bytes\": %llu, \"cpu\": \"%s\"}\n", i.layers, i.width, i.heads * i.head_dim,
+           i.kv_heads * i.head_dim, i.hidden, i.vocabulary, (unsigned long long)i.weight_bytes, i.cpu);
     return 0;
 }
 

@@ -246,11 +246,11 @@ def show(row):
                   f"{abs(want)}")
 
 
-def append(row):
+def append(row, history=HISTORY):
     """Old rows keep their columns; new columns go to the right."""
-    old = list(csv.DictReader(HISTORY.open())) if HISTORY.exists() else []
+    old = list(csv.DictReader(history.open())) if history.exists() else []
     columns = list(dict.fromkeys([k for r in old for k in r] + list(row)))
-    with HISTORY.open("w", newline="") as f:
+    with history.open("w", newline="") as f:
         w = csv.DictWriter(f, columns, restval="", lineterminator="\n")
         w.writeheader()
         w.writerows(old)
