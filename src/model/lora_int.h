@@ -21,7 +21,7 @@ struct gr_lora {
     size_t n_params;
 };
 
-/* y += s (x A^T) B^T for M rows, a multiple of GR_TILE. u: [M, rank]; scratch: gr_lora_scratch(). */
+/* y += s (x A^T) B^T for M rows. u: [M, rank]; scratch: gr_lora_scratch(). */
 gram_status gr_lora_fwd(const struct lora_pair *p, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
                         float *u, void *scratch, gram_err *err);
 /* dx += s (dy B) A; what is in dx stays under it. du: [M, rank]. */

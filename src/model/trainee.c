@@ -20,8 +20,12 @@
 #include "model/trainee.h"
 #include "op/op.h"
 
-#define BLOCK (4 * GR_TILE)     /* rows of a task */
-#define SLICE 64                /* outputs of a weight-gradient task */
+enum {
+    BLOCK = 128,                /* rows of a task at most */
+    SHARES = 4,                 /* blocks come in multiples of it: as many for each of 2 or 4 threads */
+    ROUND = 16,                 /* rows of a product are a multiple of it, so that few shapes occur */
+    SLICE = 64                  /* outputs of a weight-gradient task */
+};
 
 /* What a layer's forward leaves for its backward; [rows, ...] each. */
 struct kept {
@@ -72,7 +76,7 @@ struct gr_trainee {
     int32_t head_id[HEAD_ROWS];
     size_t head_next;
 
-    size_t rows;                /* capacity, a multiple of BLOCK */
+    size_t rows;                /* capacity, a multiple of ROUND */
     float *memory;              /* behind everything below */
     struct kept *kept;          /* [layers] */
     float *x, *xf, *rf;         /* after the last layer; the asked rows, normed in `hidden` */
@@ -91,11 +95,23 @@ struct gr_trainee {
 
     const gr_forest *f;
     const size_t *want;
-    size_t n_want, layer, n_rows;
+    size_t n_want, layer, n_rows, block;
     const struct layer *l;
     struct kept *s;
     enum depth depth;
 };
+
+/* How many blocks R rows may be cut into, and the rows of one: of R alone, since a product's bits follow from its rows.
+ * 512 rows are 4 blocks of 128. */
+static size_t most_blocks(size_t R)
+{
+    return gr_round_up((R + BLOCK - 1) / BLOCK, SHARES);
+}
+
+static size_t block_rows(size_t R)
+{
+    return gr_round_up((R + most_blocks(R) - 1) / most_blocks(R), ROUND);
+}
 
 /* ---- Opening ------------------------------------------------------------------------------------- */
 
@@ -368,14 +384,14 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
     t->dv = take(base, &used, R * kv);
     t->dout = take(base, &used, R * q);
     t->delta = take(base, &used, R * c->heads);
-    t->partial = take(base, &used, R / BLOCK * (4 * C + 2 * c->head_dim));
-    t->share = take(base, &used, R / BLOCK * t->lora_floats);
+    t->partial = take(base, &used, most_blocks(R) * (4 * C + 2 * c->head_dim));
+    t->share = take(base, &used, most_blocks(R) * t->lora_floats);
     return used;
 }
 
 uint64_t gr_trainee_bytes(gr_trainee *t, size_t rows)
 {
-    size_t R = gr_round_up(rows, BLOCK), each = sizeof *t->pos + sizeof *t->run;
+    size_t R = gr_round_up(rows, ROUND), each = sizeof *t->pos + sizeof *t->run;
     uint64_t floats = carve(t, NULL, R);
 
     if (t->memory)
@@ -386,7 +402,7 @@ uint64_t gr_trainee_bytes(gr_trainee *t, size_t rows)
 static gram_status reserve(gr_trainee *t, const gr_forest *f, size_t n_want, gram_err *err)
 {
     const gr_config *c = &t->m->cfg;
-    size_t rows = gr_round_up(gr_max(f->rows, n_want), BLOCK), floats, R = gr_max(rows, t->rows);
+    size_t rows = gr_round_up(gr_max(f->rows, n_want), ROUND), floats, R = gr_max(rows, t->rows);
 
     if (f->max_len > t->table_pos) {
         t->table_pos = 0;
@@ -479,8 +495,8 @@ static void project(void *arg, size_t task, size_t worker)
     const gr_config *c = &t->m->cfg;
     struct worker *me = &t->worker[worker];
     struct kept *s = t->s;
-    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, r = task * BLOCK;
-    size_t n = gr_min(BLOCK, t->n_rows - r), M = gr_round_up(n, GR_TILE);
+    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, r = task * t->block;
+    size_t n = gr_min(t->block, t->n_rows - r), M = gr_round_up(n, ROUND);
     float *h = t->h + r * C;
 
     norm(t, h, s->r1 + r, s->x + r * C, t->l->attn_norm, M);
@@ -545,8 +561,8 @@ static void mix(void *arg, size_t task, size_t worker)
     struct worker *me = &t->worker[worker];
     const struct layer *l = t->l;
     struct kept *s = t->s;
-    size_t C = c->width, F = c->hidden, q = c->heads * c->head_dim, r = task * BLOCK;
-    size_t M = gr_round_up(gr_min(BLOCK, t->n_rows - r), GR_TILE);
+    size_t C = c->width, F = c->hidden, q = c->heads * c->head_dim, r = task * t->block;
+    size_t M = gr_round_up(gr_min(t->block, t->n_rows - r), ROUND);
     float *h = t->h + r * C, *mid = s->mid + r * C, *out = (s + 1 < t->kept + c->layers ? s[1].x : t->x) + r * C;
     float *y = l->attn_post_norm ? s->t1 + r * C : mid;
 
@@ -567,7 +583,7 @@ static void mix(void *arg, size_t task, size_t worker)
 
 static void blocks(gr_trainee *t, gr_task_fn *fn)
 {
-    gr_pool_run(t->pool, fn, t, (t->n_rows + BLOCK - 1) / BLOCK);
+    gr_pool_run(t->pool, fn, t, (t->n_rows + t->block - 1) / t->block);
 }
 
 static void make_runs(gr_trainee *t)
@@ -627,6 +643,7 @@ gram_status gr_trainee_forward(gr_trainee *t, const gr_forest *f, const size_t *
         return rc;
     t->f = f;
     t->n_rows = f->rows;
+    t->block = block_rows(f->rows);
     t->want = want;
     t->n_want = n;
     memcpy(t->pos, f->pos, f->rows * sizeof *t->pos);
@@ -683,8 +700,8 @@ static void unmix(void *arg, size_t task, size_t worker)
     struct worker *me = &t->worker[worker];
     const struct layer *l = t->l;
     struct kept *s = t->s;
-    size_t C = c->width, F = c->hidden, q = c->heads * c->head_dim, r = task * BLOCK;
-    size_t n = gr_min(BLOCK, t->n_rows - r), M = gr_round_up(n, GR_TILE);
+    size_t C = c->width, F = c->hidden, q = c->heads * c->head_dim, r = task * t->block;
+    size_t n = gr_min(t->block, t->n_rows - r), M = gr_round_up(n, ROUND);
     float *dx = t->dx + r * C, *dt1 = t->dt1 + r * C, *dt2 = t->dt2 + r * C, *dh = t->dh + r * C, *h = t->h + r * C;
     float *dgate = t->dgate + r * F, *dup = t->dup + r * F, *act = t->act + r * F;
     float *gate = s->gate + r * F, *up = s->up + r * F;
@@ -723,7 +740,7 @@ static void weight_task(void *arg, size_t task, size_t worker)
 {
     const struct dw_set *set = arg;
     struct worker *me = &set->t->worker[worker];
-    size_t i = 0, M = gr_round_up(set->t->n_rows, GR_TILE), o;
+    size_t i = 0, M = gr_round_up(set->t->n_rows, ROUND), o;
     const struct dw *d;
 
     while (task >= set->first[i + 1])
@@ -743,7 +760,7 @@ static void lora_task(void *arg, size_t task, size_t worker)
     gr_trainee *t = set->t;
     struct worker *me = &t->worker[worker];
     float *share = t->share + task * t->lora_floats;
-    size_t r = task * BLOCK, M = gr_round_up(gr_min(BLOCK, t->n_rows - r), GR_TILE);
+    size_t r = task * t->block, M = gr_round_up(gr_min(t->block, t->n_rows - r), ROUND);
 
     for (size_t i = 0; i < set->n; i++) {
         const struct dw *d = &set->each[i];
@@ -759,7 +776,7 @@ static void lora_task(void *arg, size_t task, size_t worker)
 
 static void lora_weights(gr_trainee *t, struct dw_set *set)
 {
-    size_t blocks = (t->n_rows + BLOCK - 1) / BLOCK, at = 0;
+    size_t blocks = (t->n_rows + t->block - 1) / t->block, at = 0;
 
     gr_pool_run(t->pool, lora_task, set, blocks);
     for (size_t i = 0; i < set->n; i++) {
@@ -857,8 +874,8 @@ static void unproject(void *arg, size_t task, size_t worker)
     const gr_config *c = &t->m->cfg;
     struct worker *me = &t->worker[worker];
     struct kept *s = t->s;
-    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, r = task * BLOCK;
-    size_t n = gr_min(BLOCK, t->n_rows - r), M = gr_round_up(n, GR_TILE);
+    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, r = task * t->block;
+    size_t n = gr_min(t->block, t->n_rows - r), M = gr_round_up(n, ROUND);
     float *dh = t->dh + r * C;
 
     unrotate(t, t->dq, s->q0, s->rq, t->l->q_norm, partial(t, task, Q_NORM), c->heads, r, n);
@@ -877,7 +894,7 @@ static void add_partials(gr_trainee *t, struct grads *g)
 {
     float *to[] = { g->attn_norm, g->attn_post_norm, g->mlp_norm, g->mlp_post_norm, g->q_norm, g->k_norm };
 
-    for (size_t b = 0; b < (t->n_rows + BLOCK - 1) / BLOCK; b++)
+    for (size_t b = 0; b < (t->n_rows + t->block - 1) / t->block; b++)
         for (size_t i = 0; i < GR_COUNT(to); i++)
             if (to[i])
                 add(to[i], partial(t, b, i), i < 4 ? t->m->cfg.width : t->m->cfg.head_dim);

@@ -55,13 +55,19 @@ static size_t outputs(const gr_linear *l, size_t o)
     return gr_min(l->slice, l->O - o);
 }
 
-/* The product of a tile with the n outputs of a slice. The list is a cache: a const gr_linear may still grow it. */
-static gram_status get_product(const gr_product **out, const gr_linear *l, size_t n, size_t ldx, size_t ldy,
+/* Rows of a product, of the M of a call. */
+static size_t tile_rows(size_t M)
+{
+    return M % GR_TILE ? M : GR_TILE;
+}
+
+/* The product of T rows with the n outputs of a slice. The list is a cache: a const gr_linear may still grow it. */
+static gram_status get_product(const gr_product **out, const gr_linear *l, size_t T, size_t n, size_t ldx, size_t ldy,
                                gram_err *err)
 {
     bool int8 = l->mode == GR_LINEAR_INT8;
     const gr_product_shape s = {
-        .M = GR_TILE, .N = n, .K = l->K, .x_row = ldx, .x_col = 1, .ldy = ldy, .int8 = int8,
+        .M = T, .N = n, .K = l->K, .x_row = ldx, .x_col = 1, .ldy = ldy, .int8 = int8,
         .w_row = int8 ? 0 : l->packed ? l->ld : 1, .w_col = int8 ? 0 : l->packed ? 1 : l->K,
     };
 
@@ -218,7 +224,7 @@ static gram_status quantise_slices(gr_linear *l, float *row, int8_t *q, gram_err
     for (size_t o = 0; o < l->O; o += l->slice) {
         size_t n = outputs(l, o);
         const gr_product *p;
-        gram_status rc = get_product(&p, l, n, l->K, l->ld, err);
+        gram_status rc = get_product(&p, l, GR_TILE, n, l->K, l->ld, err);
         if (rc)
             return rc;
         for (size_t i = 0; i < n; i++) {
@@ -242,7 +248,7 @@ static gram_status quantise(gr_linear *l, gram_err *err)
 
     choose_range(l);
     l->rotated = gr_min(ROTATED, l->K & -l->K);
-    rc = get_product(&p, l, l->slice, l->K, l->ld, err);
+    rc = get_product(&p, l, GR_TILE, l->slice, l->K, l->ld, err);
     if (rc)
         goto out;
     l->slice_bytes = gr_round_up(dnnl_memory_desc_get_size(&p->w), GR_ALIGN);
@@ -303,7 +309,7 @@ static gram_status dense_products(gr_linear *l, gram_err *err)
     const gr_product *p;
 
     for (size_t o = 0; o < l->O && !rc; o += l->slice) {
-        rc = get_product(&p, l, outputs(l, o), l->K, ldy, err);
+        rc = get_product(&p, l, GR_TILE, outputs(l, o), l->K, ldy, err);
         if (!rc)
             l->pad_bytes = gr_max(l->pad_bytes, gr_round_up(p->pad_bytes, GR_ALIGN));
     }
@@ -429,6 +435,7 @@ static gram_status fwd_f32(const gr_linear *l, float *y, size_t ldy, const float
                            gr_arena *a, gram_err *err)
 {
     float *room = expands(l) ? gr_arena_alloc(a, l->slice * l->K * sizeof *room) : NULL;
+    size_t T = tile_rows(M);
     gram_status rc = GRAM_OK;
 
     for (size_t o = 0; o < l->O && !rc; o += l->slice) {
@@ -436,15 +443,15 @@ static gram_status fwd_f32(const gr_linear *l, float *y, size_t ldy, const float
         const float *w = slice_f32(l, o, n, room);
         const gr_product *p;
         gr_run r;
-        rc = get_product(&p, l, n, ldx, ldy, err);
+        rc = get_product(&p, l, T, n, ldx, ldy, err);
         if (!rc)
             rc = gr_run_begin(&r, p, a->base + a->used, a->size - a->used, err);
         if (rc)
             break;
-        for (size_t m = 0; m < M && !rc; m += GR_TILE) {
+        for (size_t m = 0; m < M && !rc; m += T) {
             rc = gr_run_tile(&r, y + m * ldy + o, x + m * ldx, w, err);
             if (l->bias)
-                add_bias(y + m * ldy + o, ldy, l->bias + o, GR_TILE, n);
+                add_bias(y + m * ldy + o, ldy, l->bias + o, T, n);
         }
         gr_run_end(&r);
     }
@@ -469,7 +476,7 @@ static gram_status fwd_int8(const gr_linear *l, float *y, size_t ldy, const floa
         size_t n = outputs(l, o);
         const gr_product *p;
         gr_run r;
-        rc = get_product(&p, l, n, l->K, l->ld, err);
+        rc = get_product(&p, l, GR_TILE, n, l->K, l->ld, err);
         if (!rc)
             rc = gr_run_begin(&r, p, a->base + a->used, a->size - a->used, err);
         if (rc)
@@ -511,7 +518,7 @@ static gram_status slice_dx(const gr_linear *l, float *dx, size_t lddx, const fl
         size_t cols = gr_min(piece, l->K - k);
         const float *part = room ? gr_copy(room, w + k, l->K, n, cols) : w + k * w_col;
         const gr_product_shape s = {
-            .M = GR_TILE, .N = cols, .K = n, .x_row = lddy, .x_col = 1, .w_row = room ? gr_copy_ld(cols) : w_row,
+            .M = tile_rows(M), .N = cols, .K = n, .x_row = lddy, .x_col = 1, .w_row = room ? gr_copy_ld(cols) : w_row,
             .w_col = w_col, .ldy = lddx, .add = add,
         };
         const gr_product *p;
@@ -521,7 +528,7 @@ static gram_status slice_dx(const gr_linear *l, float *dx, size_t lddx, const fl
             rc = gr_run_begin(&r, p, a.base + a.used, a.size - a.used, err);
         if (rc)
             break;
-        for (size_t m = 0; m < M && !rc; m += GR_TILE)
+        for (size_t m = 0; m < M && !rc; m += s.M)
             rc = gr_run_tile(&r, dx + m * lddx + k, dy + m * lddy, part, err);
         gr_run_end(&r);
     }

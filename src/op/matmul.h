@@ -12,7 +12,10 @@
  * row counts take other paths through oneDNN's kernels, and on AVX-512; tests/op/test_matmul.c asserts it).
  *
  *   shapes    x [M,K] rows ldx apart    y [M,O] rows ldy apart    M a multiple of GR_TILE: pad with rows
- *             that hold any finite numbers    bias [O] or NULL */
+ *             that hold any finite numbers    bias [O] or NULL
+ *
+ * Any other M is one product of M rows, whose bits hold for this M and this place alone; but not for int8. Training
+ * cuts its rows into blocks by their number, and multiplies block by block. */
 #ifndef GR_OP_MATMUL_H
 #define GR_OP_MATMUL_H
 
@@ -44,9 +47,8 @@ gram_status gr_linear_fwd(const gr_linear *l, float *y, size_t ldy, const float 
 gram_status gr_linear_dx(const gr_linear *l, float *dx, size_t lddx, const float *dy, size_t lddy, size_t M, bool add,
                          void *scratch, gram_err *err);
 
-/* Rows [o0,o1) of dW [O,K] += their share of dy^T x, tile after tile, so that neither the cut of O nor the cut of M
- * into calls changes a bit. o0 is a multiple of 64, o1 too or O. Padding: rows of dy that are 0, rows of x that
- * are finite. dW, dy and x point at the first number of the whole. Scratch: gr_dw_scratch(K). */
+/* Rows [o0,o1) of dW [O,K] += their share of dy^T x. The cut of O into calls changes no bit; o0 is a multiple of 64,
+ * o1 too or O. dW, dy and x point at the first number of the whole. Scratch: gr_dw_scratch(K). */
 gram_status gr_linear_dw(float *dW, const float *dy, size_t lddy, const float *x, size_t ldx, size_t M, size_t K,
                          size_t o0, size_t o1, void *scratch, gram_err *err);
 size_t gr_dw_scratch(size_t K);
