@@ -156,6 +156,9 @@ gram_status gram_show_prompt(gram_model *m, const gram_pair *pair, bool swapped,
 gram_status gram_show_tokens(gram_model *m, const gram_pair *pair, bool swapped,
                              int32_t **out, size_t *n, gram_err *err);
 
+/* The conversation as the chat template renders it, up to where the assistant's answer begins; malloc'ed, free() it. */
+gram_status gram_show_chat(gram_model *m, gram_prompt prompt, char **out, gram_err *err);
+
 /* Next-token logits of T tokens, out[T*V] float32, V = gram_vocabulary(m). No BOS is added. */
 size_t gram_vocabulary(const gram_model *m);
 gram_status gram_logits(gram_model *m, const int32_t *token, size_t T, float *out, gram_err *err);

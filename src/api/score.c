@@ -112,6 +112,22 @@ gram_status gram_show_prompt(gram_model *m, const gram_pair *pair, bool swapped,
     return rc;
 }
 
+gram_status gram_show_chat(gram_model *m, gram_prompt prompt, char **out, gram_err *err)
+{
+    gr_chat_text text = { 0 };
+    gram_status rc = gr_api_ready(m, err);
+
+    *out = NULL;
+    if (!rc)
+        rc = gr_chat_render(&m->judge.chat, prompt.turn, prompt.n, &text, err);
+    if (!rc) {
+        *out = text.text.p;                 /* the caller's from here on */
+        text.text = (gr_buf){ 0 };
+    }
+    gr_chat_text_clear(&text);
+    return rc;
+}
+
 gram_status gram_show_tokens(gram_model *m, const gram_pair *pair, bool swapped,
                              int32_t **out, size_t *n, gram_err *err)
 {

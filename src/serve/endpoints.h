@@ -11,6 +11,6 @@ gr_req_fn gr_rerank, gr_tei_predict, gr_tei_rerank;
 gr_req_fn gr_labels_vllm, gr_labels_sglang;
 gr_req_fn gr_openrlhf, gr_llamafactory, gr_nemo_compare;
 gr_req_fn gr_chat;
-gr_req_fn gr_health, gr_models, gr_page, gr_tokenize, gr_detokenize;    /* meta.c */
+gr_req_fn gr_health, gr_models, gr_page, gr_tokenize, gr_detokenize, gr_apply_template; /* meta.c */
 
 #endif

@@ -68,6 +68,11 @@ static gram_status lib_detokenize(gr_engine *e, const int32_t *id, size_t n, boo
     return gram_detokenize(((libgram *)e->self)->tokenizer, id, n, special, out, bytes, err);
 }
 
+static gram_status lib_show_chat(gr_engine *e, gram_prompt prompt, char **out, gram_err *err)
+{
+    return gram_show_chat(model(e), prompt, out, err);
+}
+
 static gram_status lib_label_logits(gr_engine *e, const int32_t *const *token, const size_t *n_tokens, size_t n,
                                     const int32_t *label, size_t n_labels, float *out, float *log_sum, gram_err *err)
 {
@@ -89,6 +94,7 @@ void gr_engine_libgram(gr_engine *e)
     e->usage = lib_usage;
     e->tokenize = lib_tokenize;
     e->detokenize = lib_detokenize;
+    e->show_chat = lib_show_chat;
     e->rank = gram_rank_by;
     e->label_logits = lib_label_logits;
     e->writer_open = lib_writer_open;

@@ -35,6 +35,7 @@ struct gr_engine {
                             gram_err *err);
     gram_status (*detokenize)(gr_engine *e, const int32_t *id, size_t n, bool special, char **out, size_t *bytes,
                               gram_err *err);
+    gram_status (*show_chat)(gr_engine *e, gram_prompt prompt, char **out, gram_err *err);
     gram_status (*rank)(gram_compare_fn *compare, void *arg, size_t n, gram_rank_method method, gram_ranking *out,
                         gram_err *err);
 };

@@ -10,7 +10,7 @@
 #include "serve/serve_int.h"
 
 enum { READING, WAITING, ANSWERED };                    /* gr_req.phase */
-enum { DISCARD_BODIES = 8 };                            /* of max_body: how much of a refused body is still read */
+enum { DISCARD_BODIES = 8 };            /* of max_body: read of a refused body, and held of all bodies together */
 
 /* ---- The request's life ---- */
 
@@ -239,12 +239,22 @@ static void check_key(gr_req *r)
         gr_refuse(r, 401, NULL, "this server needs its key: Authorization: Bearer KEY");
 }
 
-/* A page of another site may not use the visitor's own server. */
+/* localhost, 127.x.x.x or [::1], with or without a port. */
+static bool names_loopback(const char *host)
+{
+    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+
+    return (n == 9 && !strncasecmp(host, "localhost", n)) || (n == 5 && !memcmp(host, "[::1]", n))
+        || (!strncmp(host, "127.", 4) && strspn(host, "0123456789.") == n);
+}
+
+/* A page of another site may not use the visitor's own server; nor may one whose name leads here because its owner
+ * made it (DNS rebinding), where no key stands between. */
 static void check_origin(gr_req *r)
 {
     const char *origin = header(r, "Origin"), *host = header(r, "Host"), *name = origin ? strstr(origin, "://") : NULL;
 
-    if (origin && (!name || !host || strcasecmp(name + 3, host)))
+    if (origin && (!name || !host || strcasecmp(name + 3, host) || (!r->opt->key && !names_loopback(host))))
         gr_refuse(r, 403, NULL, "requests from pages of other sites are refused");
 }
 
@@ -264,7 +274,7 @@ static void check_state(gr_req *r)
 {
     gr_serve_state state = state_of(r->s);
 
-    if (r->route->open || (r->route->light && state == GR_SERVE_READY))
+    if (r->route->open || r->route->light)
         return;
     if (state == GR_SERVE_LOADING)
         gr_refuse(r, 503, NULL, "Loading model");
@@ -272,6 +282,12 @@ static void check_state(gr_req *r)
         gr_refuse(r, 503, NULL, "the server is shutting down");
     else if (state == GR_SERVE_FAILED)
         gr_refuse(r, 503, NULL, "the model could not be loaded");
+}
+
+static void too_many_bytes(gr_req *r)
+{
+    gr_refuse(r, 429, NULL, "too many bytes of requests are on their way");
+    r->retry_after = 1;
 }
 
 /* The headers are here. A refusal waits for the body where that is short, so that the connection can go on. */
@@ -295,10 +311,8 @@ static enum MHD_Result admit(gr_req *r)
         gr_refuse(r, 413, NULL, "the body has %llu bytes; this server takes %zu", bytes, r->opt->max_body);
     if (!r->status)
         check_state(r);
-    if (!r->status && bytes > 0 && r->s->body_bytes + bytes > DISCARD_BODIES * r->opt->max_body) {
-        gr_refuse(r, 429, NULL, "too many bytes of requests are on their way");
-        r->retry_after = 1;
-    }
+    if (!r->status && bytes > 0 && r->s->body_bytes + bytes > DISCARD_BODIES * r->opt->max_body)
+        too_many_bytes(r);
     r->discard = r->status != 0;
     return r->discard && bytes > DISCARD_BODIES * r->opt->max_body ? respond(r) : MHD_YES;
 }
@@ -313,6 +327,10 @@ static enum MHD_Result take_body(gr_req *r, const char *p, size_t *n)
         return MHD_NO;                      /* a body that drips; MHD takes no answer here */
     if (!r->discard && r->body.n + bytes > s->opt.max_body) {       /* it came in chunks, without its length */
         gr_refuse(r, 413, NULL, "the body is longer than the %zu bytes that this server takes", s->opt.max_body);
+        r->discard = true;
+    }
+    if (!r->discard && s->body_bytes + bytes > DISCARD_BODIES * s->opt.max_body) {  /* admitted together, each alone fit */
+        too_many_bytes(r);
         r->discard = true;
     }
     if (!r->discard && !gr_buf_add(&r->body, p, bytes)) {
@@ -453,9 +471,11 @@ int gr_serve_try(const gr_serve_options *opt, gr_engine *engine, const char *pat
                  char **answer)
 {
     gr_serve s = { .opt = *opt, .engine = engine };
-    gr_req *r = req_new(&s, "POST", path);
+    gr_req *r;
     int status;
 
+    gr_serve_defaults(&s.opt, engine);
+    r = req_new(&s, "POST", path);
     gr_json_init();
     *answer = NULL;
     if (!r)

@@ -2,28 +2,32 @@
  *
  * jansson's reader forgets that it could not grow its buffer: it drops bytes of a string, or ends the process by an
  * assertion. A text that lost its end must not be scored, and a server must not end. So while it reads, a refused
- * allocation leaves the reader at once (longjmp), and what it had taken is given back from a list. Blocks stay plain
- * malloc() blocks: what jansson returns is freed with free() elsewhere in the process. */
+ * allocation leaves the reader at once (longjmp), and all that it had taken is given back from a list. What jansson
+ * frees meanwhile only waits on a second list: to look for each block among those taken would cost a text that is
+ * wrong at its end the square of its length. Blocks stay plain malloc() blocks: what jansson returns is freed with
+ * free() elsewhere in the process. */
 #include <setjmp.h>
 #include <stdlib.h>
 #include "serve/serve_int.h"
 
-/* A thread reads one text at a time. */
-static _Thread_local struct { bool on; void **block; size_t n, cap; jmp_buf out; } reading;
+typedef struct { void **block; size_t n, cap; } blocks;
 
-static void keep(void *p)
+/* A thread reads one text at a time. */
+static _Thread_local struct { bool on; blocks taken, done; jmp_buf out; } reading;
+
+/* False: no memory for the list; p is still the caller's. */
+static bool keep(blocks *b, void *p)
 {
-    if (reading.n == reading.cap) {
-        size_t cap = reading.cap ? 2 * reading.cap : 256;
-        void **more = realloc(reading.block, cap * sizeof *more);
-        if (!more) {
-            free(p);
-            longjmp(reading.out, 1);
-        }
-        reading.block = more;
-        reading.cap = cap;
+    if (b->n == b->cap) {
+        size_t cap = b->cap ? 2 * b->cap : 256;
+        void **more = realloc(b->block, cap * sizeof *more);
+        if (!more)
+            return false;
+        b->block = more;
+        b->cap = cap;
     }
-    reading.block[reading.n++] = p;
+    b->block[b->n++] = p;
+    return true;
 }
 
 static void *take(size_t n)
@@ -32,21 +36,19 @@ static void *take(size_t n)
 
     if (!reading.on)
         return p;
-    if (!p)
+    if (!p || !keep(&reading.taken, p)) {
+        free(p);
         longjmp(reading.out, 1);
-    keep(p);
+    }
     return p;
 }
 
 static void give(void *p)
 {
-    size_t i = reading.on ? reading.n : 0;
-
-    while (i > 0 && reading.block[i - 1] != p)      /* what the reader frees, it took a moment ago */
-        i--;
-    if (i > 0)
-        reading.block[i - 1] = reading.block[--reading.n];
-    free(p);
+    if (!reading.on)
+        free(p);
+    else if (p && !keep(&reading.done, p))
+        longjmp(reading.out, 1);
 }
 
 void gr_json_init(void)
@@ -54,12 +56,17 @@ void gr_json_init(void)
     json_set_alloc_funcs(take, give);
 }
 
-static void end_reading(void)
+/* The text became a value, and what the reader is done with goes; or it did not, and all goes. */
+static void end_reading(bool read)
 {
+    const blocks *b = read ? &reading.done : &reading.taken;
+
     reading.on = false;
-    free(reading.block);
-    reading.block = NULL;
-    reading.n = reading.cap = 0;
+    for (size_t i = 0; i < b->n; i++)
+        free(b->block[i]);
+    free(reading.taken.block);
+    free(reading.done.block);
+    reading.taken = reading.done = (blocks){ 0 };
 }
 
 bool gr_json_load(const char *text, size_t n, json_t **out, json_error_t *e)
@@ -67,12 +74,10 @@ bool gr_json_load(const char *text, size_t n, json_t **out, json_error_t *e)
     *out = NULL;
     reading.on = true;
     if (setjmp(reading.out)) {
-        while (reading.n > 0)
-            free(reading.block[--reading.n]);
-        end_reading();
+        end_reading(false);
         return false;
     }
     *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, e);
-    end_reading();
+    end_reading(*out != NULL);
     return true;
 }

@@ -7,36 +7,66 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "base/err.h"
 #include "serve/endpoints.h"
 
-enum { STEP = 32 };                         /* sequences in one turn of the worker */
+enum { STEP = 32, STEP_BYTES = 1 << 16 };   /* sequences in one turn of the worker, and their length */
+
+/* Text or token ids. */
+typedef struct { const char *text; int32_t *id; size_t n; } label_part;
 
 typedef struct {
-    int32_t **token;                        /* [n], each malloc'ed or the request's */
-    bool *owned;
-    size_t *n_tokens, n, done;
+    label_part query, *item;                /* item[n] */
+    bool item_first;
+    size_t n, done, tokens;
     int32_t *label;
     size_t n_labels;
     float *logit, *log_sum;                 /* [n*n_labels], [n] */
     bool softmax, sglang;
 } labels_state;
 
-static void clear(gr_req *r)
+/* The ids of a followed by b, malloc'ed. Text is joined before it becomes ids. */
+static gram_status join(gr_engine *e, const label_part *a, const label_part *b, int32_t **token, size_t *n,
+                        gram_err *err)
 {
-    labels_state *st = r->state;
+    gr_buf text = { 0 };
+    gram_status rc;
 
-    for (size_t i = 0; i < st->n; i++)
-        if (st->owned[i])
-            free(st->token[i]);
+    *token = NULL;
+    *n = a->n + b->n;
+    if (!a->text) {
+        *token = gr_calloc(*n, sizeof **token);
+        if (!*token)
+            return gr_nomem(err, "tokens");
+        memcpy(*token, a->id, a->n * sizeof *a->id);
+        memcpy(*token + a->n, b->id, b->n * sizeof *b->id);
+        return GRAM_OK;
+    }
+    rc = gr_buf_add(&text, a->text, a->n) && gr_buf_add(&text, b->text, b->n)
+       ? e->tokenize(e, text.p, text.n, true, token, n, err) : gr_nomem(err, "text");
+    gr_buf_clear(&text);
+    return rc;
 }
 
+/* The worker joins, since a long query is joined with each of its items. */
 static gram_status step(gr_engine *e, void *arg, bool *again, gram_err *err)
 {
     labels_state *st = arg;
-    size_t at = st->done, n = gr_min(STEP, st->n - at);
-    gram_status rc = e->label_logits(e, (const int32_t *const *)st->token + at, st->n_tokens + at, n, st->label,
-                                     st->n_labels, st->logit + at * st->n_labels, st->log_sum + at, err);
+    size_t at = st->done, n = 0, bytes = 0, n_tokens[STEP];
+    int32_t *token[STEP];
+    gram_status rc = GRAM_OK;
 
+    while (!rc && n < STEP && at + n < st->n && bytes < STEP_BYTES) {
+        const label_part *item = &st->item[at + n], *first = st->item_first ? item : &st->query;
+        rc = join(e, first, first == item ? &st->query : item, &token[n], &n_tokens[n], err);
+        bytes += st->query.n + item->n;
+        st->tokens += n_tokens[n++];
+    }
+    if (!rc)
+        rc = e->label_logits(e, (const int32_t *const *)token, n_tokens, n, st->label, st->n_labels,
+                             st->logit + at * st->n_labels, st->log_sum + at, err);
+    for (size_t i = 0; i < n; i++)
+        free(token[i]);
     st->done += n;
     *again = st->done < st->n;
     return rc;
@@ -70,8 +100,8 @@ static int answer(gr_req *r)
     const labels_state *st = r->state;
     json_t *list = json_array();
 
+    r->tokens += st->tokens;
     for (size_t i = 0; i < st->n; i++) {
-        r->tokens += st->n_tokens[i];
         for (size_t k = 0; k < st->n_labels; k++)
             if (!isfinite(probability(st, i, k))) {
                 json_decref(list);
@@ -89,50 +119,31 @@ static int answer(gr_req *r)
                                   "usage", gr_usage_json(r)));
 }
 
-static int join_text(gr_req *r, labels_state *st, size_t i, json_t *first, json_t *second)
+static int read_part(gr_req *r, json_t *v, const char *name, label_part *out)
 {
-    gr_buf text = { 0 };
-    gram_err err;
-    int rc = 0;
-
-    if (!json_is_string(first) || !json_is_string(second))
-        return gr_refuse(r, 422, "items", "items: element %zu must be of one kind with query, text or token ids", i);
-    if (!gr_buf_puts(&text, json_string_value(first)) || !gr_buf_puts(&text, json_string_value(second)))
-        rc = gr_nomem_req(r);
-    else if (r->engine->tokenize(r->engine, text.p, text.n, true, &st->token[i], &st->n_tokens[i], &err))
-        rc = gr_refuse_err(r, &err);
-    else
-        st->owned[i] = true;
-    gr_buf_clear(&text);
-    return rc;
+    if (json_is_string(v)) {
+        *out = (label_part){ .text = json_string_value(v), .n = json_string_length(v) };
+        return 0;
+    }
+    return gr_read_ids(r, v, name, &out->id, &out->n);
 }
 
-static int join_ids(gr_req *r, labels_state *st, size_t i, json_t *first, json_t *second)
+static int read_parts(gr_req *r, labels_state *st, json_t *items)
 {
-    int32_t *a, *b, *both;
-    size_t na, nb;
-    int rc = gr_read_ids(r, first, "query", &a, &na);
+    int rc = read_part(r, json_object_get(r->in, "query"), "query", &st->query);
 
-    if (!rc)
-        rc = gr_read_ids(r, second, "items", &b, &nb);
-    if (rc)
-        return rc;
-    both = gr_req_alloc(r, na + nb, sizeof *both);
-    if (!both)
-        return r->status;
-    memcpy(both, a, na * sizeof *a);
-    memcpy(both + na, b, nb * sizeof *b);
-    st->token[i] = both;
-    st->n_tokens[i] = na + nb;
-    return 0;
+    for (size_t i = 0; i < st->n && !rc; i++) {
+        rc = read_part(r, json_is_string(items) ? items : json_array_get(items, i), "items", &st->item[i]);
+        if (!rc && !st->item[i].text != !st->query.text)
+            rc = gr_refuse(r, 422, "items", "items: element %zu must be of one kind with query, text or token ids", i);
+    }
+    return rc;
 }
 
 static int start(gr_req *r, bool sglang)
 {
-    json_t *query = json_object_get(r->in, "query"), *items = json_object_get(r->in, "items");
+    json_t *items = json_object_get(r->in, "items");
     labels_state *st = gr_req_alloc(r, 1, sizeof *st);
-    bool item_first;
-    size_t n = 1;
     int rc;
 
     if (!st)
@@ -141,33 +152,24 @@ static int start(gr_req *r, bool sglang)
         return gr_refuse(r, 501, NULL, "this server cannot score labels");
     r->state = st;
     st->sglang = sglang;
+    st->n = 1;
     rc = gr_read_bool(r, "apply_softmax", !sglang, &st->softmax);
     if (!rc)
-        rc = gr_read_bool(r, "item_first", false, &item_first);
+        rc = gr_read_bool(r, "item_first", false, &st->item_first);
     if (!rc)
         rc = gr_read_ids(r, json_object_get(r->in, "label_token_ids"), "label_token_ids", &st->label, &st->n_labels);
-    if (!rc && !query)
-        rc = gr_refuse(r, 422, "query", "query is missing");
     if (!rc && !json_is_string(items))
-        rc = gr_read_list(r, "items", items, &n);
+        rc = gr_read_list(r, "items", items, &st->n);
     if (!rc && st->n_labels > r->opt->max_rows)
         rc = gr_refuse(r, 413, "label_token_ids", "%zu labels; this server takes %zu", st->n_labels, r->opt->max_rows);
     if (rc)
         return rc;
-    st->token = gr_req_alloc(r, n, sizeof *st->token);
-    st->owned = gr_req_alloc(r, n, sizeof *st->owned);
-    st->n_tokens = gr_req_alloc(r, n, sizeof *st->n_tokens);
-    st->logit = gr_req_alloc(r, n * st->n_labels, sizeof *st->logit);
-    st->log_sum = gr_req_alloc(r, n, sizeof *st->log_sum);
-    if (!st->token || !st->owned || !st->n_tokens || !st->logit || !st->log_sum)
+    st->item = gr_req_alloc(r, st->n, sizeof *st->item);
+    st->logit = gr_req_alloc(r, st->n * st->n_labels, sizeof *st->logit);
+    st->log_sum = gr_req_alloc(r, st->n, sizeof *st->log_sum);
+    if (!st->item || !st->logit || !st->log_sum)
         return r->status;
-    st->n = n;
-    r->clear = clear;
-    for (size_t i = 0; i < n && !rc; i++) {
-        json_t *item = json_is_string(items) ? items : json_array_get(items, i);
-        json_t *first = item_first ? item : query, *second = item_first ? query : item;
-        rc = json_is_array(query) ? join_ids(r, st, i, first, second) : join_text(r, st, i, first, second);
-    }
+    rc = read_parts(r, st, items);
     return rc ? rc : gr_ask_step(r, step, st, answer);
 }
 

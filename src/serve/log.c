@@ -8,7 +8,7 @@
 
 static void write_line(json_t *line)
 {
-    char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
+    char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
     ssize_t done;
 
     if (text) {

@@ -34,27 +34,56 @@ int gr_page(gr_req *r)
     return gr_refuse(r, 404, NULL, "no such file");
 }
 
+/* ---- The tokenizer ---- */
+
+enum { AT_ONCE = 1 << 16 };                 /* bytes of text: more takes so long that it waits for the worker */
+
+typedef struct { json_t *text; bool special; int32_t *id; size_t n; } tokenize_state;
+
+static void tokenize_clear(gr_req *r)
+{
+    free(((tokenize_state *)r->state)->id);
+}
+
+static gram_status tokenize(gr_engine *e, void *arg, bool *again, gram_err *err)
+{
+    tokenize_state *st = arg;
+
+    *again = false;
+    return e->tokenize(e, json_string_value(st->text), json_string_length(st->text), st->special, &st->id, &st->n, err);
+}
+
+static int tokenize_answer(gr_req *r)
+{
+    const tokenize_state *st = r->state;
+    json_t *out = json_array();
+
+    for (size_t i = 0; i < st->n; i++)
+        gr_push(&out, json_integer(st->id[i]));
+    return gr_answer(r, json_pack("{s:o, s:I}", "tokens", out, "count", (json_int_t)st->n));
+}
+
 int gr_tokenize(gr_req *r)
 {
     static const char *const names[] = { "content", "prompt", "text", NULL };
-    json_t *text = gr_field(r, names), *out;
-    int32_t *id = NULL;
-    size_t n = 0;
-    bool special;
+    tokenize_state *st = gr_req_alloc(r, 1, sizeof *st);
+    bool again;
     gram_err err;
-    int rc = gr_read_bool(r, "parse_special", true, &special);
+    int rc;
 
+    if (!st)
+        return r->status;
+    r->state = st;
+    r->clear = tokenize_clear;
+    st->text = gr_field(r, names);
+    rc = gr_read_bool(r, "parse_special", true, &st->special);
     if (rc)
         return rc;
-    if (!json_is_string(text))
+    if (!json_is_string(st->text))
         return gr_refuse(r, 422, "content", "content must be a string");
-    if (r->engine->tokenize(r->engine, json_string_value(text), json_string_length(text), special, &id, &n, &err))
-        return gr_refuse_err(r, &err);
-    out = json_array();
-    for (size_t i = 0; i < n; i++)
-        gr_push(&out, json_integer(id[i]));
-    free(id);
-    return gr_answer(r, json_pack("{s:o, s:I}", "tokens", out, "count", (json_int_t)n));
+    if (json_string_length(st->text) > AT_ONCE)
+        return gr_ask_step(r, tokenize, st, tokenize_answer);
+    return tokenize(r->engine, st, &again, &err) ? gr_refuse_err(r, &err) : tokenize_answer(r);
 }
 
 int gr_detokenize(gr_req *r)
@@ -71,6 +100,25 @@ int gr_detokenize(gr_req *r)
         return gr_refuse_err(r, &err);
     rc = gr_is_text(text, bytes) ? gr_answer(r, json_pack("{s:s}", "content", text))
                                  : gr_refuse(r, 422, "tokens", "these tokens are not whole characters");
+    free(text);
+    return rc;
+}
+
+/* llama.cpp's: {"messages": [..]} -> {"prompt": the text that the model would read}. */
+int gr_apply_template(gr_req *r)
+{
+    json_t *messages = json_object_get(r->in, "messages");
+    gram_prompt prompt;
+    char *text;
+    gram_err err;
+    int rc = json_is_array(messages) ? gr_read_prompt(r, messages, "messages", &prompt)
+                                     : gr_refuse(r, 422, "messages", "messages must be a list");
+
+    if (rc)
+        return rc;
+    if (r->engine->show_chat(r->engine, prompt, &text, &err))
+        return gr_refuse_err(r, &err);
+    rc = gr_answer(r, json_pack("{s:s}", "prompt", text));
     free(text);
     return rc;
 }

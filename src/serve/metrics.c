@@ -14,7 +14,7 @@ void gr_metrics_count(gr_metrics *m, const gr_req *r, double seconds)
     while (status_of[status] && status_of[status] != r->status)
         status++;
     m->answers[route][status]++;
-    if (!r->route || r->route->light || r->route->open)
+    if (!r->route || strcmp(r->route->method, "POST"))
         return;                             /* the page and /metrics would only make latency look good */
     while (b < GR_LATENCY_BUCKETS && seconds > bucket[b])
         b++;

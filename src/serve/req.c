@@ -8,6 +8,8 @@
 #include "serve/chattext.h"
 #include "serve/req.h"
 
+enum { REPEATED = 64 };                     /* of max_body: text read by all comparisons of a request */
+
 struct gr_chunk { struct gr_chunk *next; max_align_t data[]; };
 
 /* ---- Refusing ---- */
@@ -404,11 +406,29 @@ int gr_answer(gr_req *r, json_t *out)
 
 /* ---- Comparisons ---- */
 
+/* What n pairs read stays under most bytes, counted no further than that: a short body can say one long text in many
+ * pairs. */
+static bool text_fits(const gram_pair *pair, size_t n, size_t most)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t bytes = strlen(pair[i].a) + strlen(pair[i].b);
+        for (size_t k = 0; k < pair[i].prompt.n; k++)
+            bytes += strlen(pair[i].prompt.turn[k].content);
+        if (bytes > most)
+            return false;
+        most -= bytes;
+    }
+    return true;
+}
+
 int gr_ask(gr_req *r, gram_pair *pair, size_t n, gr_req_fn *finish)
 {
     if (r->pairs + n > r->opt->max_pairs)
         return gr_refuse(r, 413, NULL, "the request needs %zu comparisons; this server makes %zu for one request",
                          r->pairs + n, r->opt->max_pairs);
+    if (!text_fits(pair, n, REPEATED * r->opt->max_body))
+        return gr_refuse(r, 413, NULL, "the request's %zu comparisons read more than %zu bytes of text in all, %d times "
+                         "what a body may hold", n, REPEATED * r->opt->max_body, REPEATED);
     r->job.verdict = gr_req_alloc(r, n, sizeof *r->job.verdict);
     if (!r->job.verdict)
         return r->status;

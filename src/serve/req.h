@@ -21,7 +21,7 @@ typedef struct {
     const char *method, *path;
     gr_req_fn *start;
     bool open;                      /* needs no key and no model: the page, /health */
-    bool light;                     /* needs no model */
+    bool light;                     /* answers in every state of the server */
 } gr_route;
 extern const gr_route gr_routes[];
 extern const size_t gr_n_routes;

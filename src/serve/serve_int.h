@@ -59,6 +59,9 @@ struct gr_serve {
     gr_metrics metrics;
 };
 
+/* server.c: fills in what was left at zero. */
+void gr_serve_defaults(gr_serve_options *o, const gr_engine *e);
+
 /* http.c */
 enum MHD_Result gr_http_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
                                 const char *version, const char *upload, size_t *upload_size, void **con_cls);

@@ -105,7 +105,7 @@ static gram_status open_socket(gr_serve *s, gram_err *err)
     return rc;
 }
 
-static void fill_defaults(gr_serve_options *o, const gr_engine *e)
+void gr_serve_defaults(gr_serve_options *o, const gr_engine *e)
 {
     const char *slash = e->path ? strrchr(e->path, '/') : NULL;
 
@@ -147,7 +147,7 @@ gram_status gr_serve_start(gr_serve **out, const gr_serve_options *opt, gr_engin
     s->engine = engine;
     s->listen_fd = s->watch.epoll = s->watch.wake = -1;
     s->started = time(NULL);
-    fill_defaults(&s->opt, engine);
+    gr_serve_defaults(&s->opt, engine);
     if (getrandom(&s->id_base, sizeof s->id_base, 0) != sizeof s->id_base)
         s->id_base = (uint64_t)s->started;
     if (s->opt.key && (!s->opt.key[0] || strlen(s->opt.key) > 500)) {

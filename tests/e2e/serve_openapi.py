@@ -36,7 +36,7 @@ EXAMPLES = {
     "/v1/score/evaluation": [{"model": "m", "messages": [TEXT], "reference": "r"}],
     "/compare": [{"conversation_history": USER, "response_objs": ["x", {"output": [{"type": "message", "content": "y"}]}]}],
     "/v1/chat/completions": [{"messages": USER, "max_tokens": 3, "logprobs": True, "top_logprobs": 2, "n": 2, "seed": 1}],
-    "/tokenize": [{"content": "hello"}], "/detokenize": [{"tokens": [72, 73]}],
+    "/tokenize": [{"content": "hello"}], "/detokenize": [{"tokens": [72, 73]}], "/apply-template": [{"messages": USER}],
 }
 for path in ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking"):
     EXAMPLES[path] = RERANK

@@ -72,6 +72,13 @@ static gram_status fake_show(gr_engine *e, const gram_pair *pair, bool swapped, 
     return GRAM_OK;
 }
 
+static gram_status fake_show_chat(gr_engine *e, gram_prompt prompt, char **out, gram_err *err)
+{
+    (void)e;
+    *out = gr_strndup(prompt.turn[prompt.n - 1].content, strlen(prompt.turn[prompt.n - 1].content));
+    return *out ? GRAM_OK : gr_nomem(err, "chat");
+}
+
 static void fake_usage(gr_engine *e, gram_usage *out)
 {
     *out = *(gram_usage *)e->self;
@@ -181,7 +188,8 @@ static inline gr_engine fake_engine(const char *path)
 {
     return (gr_engine){ .path = path, .open = fake_open, .close = fake_close, .score = fake_score, .show = fake_show,
                         .usage = fake_usage, .tokenize = fake_tokenize, .detokenize = fake_detokenize,
-                        .label_logits = fake_labels, .writer_open = fake_writer_open, .writer_next = fake_writer_next,
+                        .show_chat = fake_show_chat, .label_logits = fake_labels,
+                        .writer_open = fake_writer_open, .writer_next = fake_writer_next,
                         .writer_close = fake_writer_close, .rank = gram_rank_by };
 }
 

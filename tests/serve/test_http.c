@@ -134,7 +134,9 @@ static void requests_and_refusals(void **state)
     assert_int_equal(one("/v1/score", "X-Request-Id: a b\r\n", PAIR), 200);
     assert_null(strstr(text, "a b"));
     assert_int_equal(one("/v1/score", "Origin: http://evil.example\r\n", PAIR), 403);
-    assert_int_equal(one("/v1/score", "Origin: http://h\r\n", PAIR), 200);
+    assert_int_equal(one("/v1/score", "Origin: http://h\r\n", PAIR), 403);      /* a name that was made to lead here */
+    assert_int_equal(raw("POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:80\r\nOrigin: http://127.0.0.1:80\r\n"
+                         "Content-Length: 31\r\n\r\n" PAIR), 200);
     assert_int_equal(one("/v1/score", "Content-Encoding: gzip\r\n", PAIR), 415);
     assert_int_equal(raw("POST /v1/score HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\n"
                          "Content-Length: 2\r\n\r\n{}"), 415);
@@ -178,6 +180,34 @@ static void bodies_over_the_limit(void **state)
     stop(NULL);
 }
 
+/* Bodies made to cost more than they say: the server's other clients must not notice. */
+static void bodies_that_cost(void **state)
+{
+    gr_buf b = { 0 };
+    double begin;
+
+    (void)state;
+    start(&(gr_serve_options){ .max_body = 1 << 20 }, "fake");
+    assert_true(gr_buf_puts(&b, "{\"a\":[1"));
+    for (int i = 0; i < 400000; i++)        /* 800 KB of JSON that ends before it should: what was read goes at once */
+        assert_true(gr_buf_puts(&b, ",1"));
+    begin = gr_now();
+    assert_int_equal(one("/v1/score", "", b.p), 400);
+    assert_true(gr_now() - begin < 5);      /* a search for each block took minutes */
+    b.n = 0;
+    assert_true(gr_buf_puts(&b, "{\"prompt\":\""));
+    for (int i = 0; i < 100000; i++)
+        assert_true(gr_buf_puts(&b, "01234567"));
+    assert_true(gr_buf_puts(&b, "\",\"responses\":[\"x\""));
+    for (int i = 0; i < 13; i++)
+        assert_true(gr_buf_puts(&b, ",\"x\""));
+    assert_true(gr_buf_puts(&b, "]}"));     /* 91 comparisons that each read the long prompt: more than 64 bodies */
+    assert_int_equal(one("/v1/reward", "", b.p), 413);
+    assert_non_null(strstr(text, "bytes of text"));
+    gr_buf_clear(&b);
+    stop(NULL);
+}
+
 static void keys(void **state)
 {
     gr_serve_options open_to_all = { .host = "0.0.0.0", .quiet = true };
@@ -193,6 +223,7 @@ static void keys(void **state)
     assert_int_equal(one("/v1/score", "Authorization: Bearer s3crets\r\n", PAIR), 401);
     assert_int_equal(one("/v1/score", "Authorization: Basic s3cret\r\n", PAIR), 401);
     assert_int_equal(one("/v1/score", "Authorization: bearer s3cret\r\n", PAIR), 200);
+    assert_int_equal(one("/v1/score", "Authorization: bearer s3cret\r\nOrigin: https://h\r\n", PAIR), 200);
     assert_int_equal(raw("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"), 401);
     assert_int_equal(raw("GET /health HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
     stop(NULL);
@@ -206,6 +237,7 @@ static void loading_and_failing_to(void **state)
     assert_non_null(strstr(text, "\"code\":503,\"message\":\"Loading model\",\"type\":\"unavailable_error\""));
     assert_int_equal(one("/v1/score", "", PAIR), 503);
     assert_non_null(strstr(text, "Retry-After: "));
+    assert_int_equal(raw("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
     usleep(500000);
     assert_int_equal(raw("GET /health HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
     stop(NULL);
@@ -455,6 +487,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(requests_and_refusals, stop),
         cmocka_unit_test_teardown(bodies_over_the_limit, stop),
+        cmocka_unit_test_teardown(bodies_that_cost, stop),
         cmocka_unit_test_teardown(keys, stop),
         cmocka_unit_test_teardown(loading_and_failing_to, stop),
         cmocka_unit_test_teardown(a_bad_neighbour_fails_alone, stop),

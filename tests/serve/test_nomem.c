@@ -64,6 +64,7 @@ static void every_allocation_may_fail(void **state)
         { "/v1/score", "{\"query\":[1,2],\"items\":[[3],[4,5]],\"label_token_ids\":[1,2]}" },
         { "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"n\":2,\"logprobs\":true,"
           "\"top_logprobs\":2,\"stop\":\"A.\"}" },
+        { "/apply-template", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}" },
         { "/tokenize", "{\"content\":\"ab\"}" }, { "/detokenize", "{\"tokens\":[104,105]}" },
     };
     gr_engine engine = fake_engine("fake");

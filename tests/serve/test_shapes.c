@@ -210,6 +210,10 @@ static void label_probabilities(void **state)
     CLOSE(number(out, "scores.0.0"), exp(z[0] - 4));
     CLOSE(number(out, "scores.0.1"), exp(z[1] - 4));
     json_decref(out);
+    out = ask("/v1/score", "{\"query\":\"ab\",\"items\":\"c\",\"label_token_ids\":[1,2],\"item_first\":true}");
+    CLOSE(number(out, "usage.prompt_tokens"), 3);
+    CLOSE(number(out, "scores.0.0"), exp(z[0] - 4));
+    json_decref(out);
 }
 
 static void reranking(void **state)
@@ -280,6 +284,9 @@ static void tokens(void **state)
     json_decref(out);
     out = ask("/detokenize", "{\"tokens\":[104,105]}");
     assert_string_equal(json_string_value(json_object_get(out, "content")), "hi");
+    json_decref(out);
+    out = ask("/apply-template", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}");
+    assert_string_equal(json_string_value(json_object_get(out, "prompt")), "q");
     json_decref(out);
 }
 
