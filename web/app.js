@@ -216,14 +216,14 @@ function show_verdict(where, v, a, b) {
 function rank_chart(r) {
   const n = r.results.length, width = room(), left = 50, right = 60, high = 32, inner = width - left - right;
   const scores = r.results.map(x => x.score), low = Math.min(0, ...scores), span = Math.max(...scores) - low || 1;
-  const x = s => left + inner * (s - low) / span;
+  const x = s => left + inner * (s - low) / span, digits = span < .1 ? 4 : 2;
   const s = svg("svg", { viewBox: `0 0 ${width} ${n * high + 4}`, role: "img", class: "chart", "aria-label": "Ranking: " +
-                         r.results.map(q => `${letter(q.index)} ${fixed(q.score)}`).join(", ") });
+                         r.results.map(q => `${letter(q.index)} ${fixed(q.score, digits)}`).join(", ") });
   r.results.forEach((q, i) => s.append(
     svg("text", { x: left - 8, y: i * high + 21, "text-anchor": "end" }, `${i + 1}. ${letter(q.index)}`),
     svg("rect", { class: q.score < 0 ? "b" : "a", x: Math.min(x(0), x(q.score)), y: i * high + 4, height: 24, rx: 4,
                   width: Math.max(2, Math.abs(x(q.score) - x(0))) }),
-    svg("text", { x: left + inner + 8, y: i * high + 21 }, fixed(q.score))));
+    svg("text", { x: left + inner + 8, y: i * high + 21 }, fixed(q.score, digits))));
   s.append(svg("line", { class: "mark", x1: x(0), x2: x(0), y1: 0, y2: n * high }));
   return s;
 }
@@ -407,7 +407,7 @@ function frame(width, high, left, bottom) {
 }
 
 function draw_reliability(r) {
-  const w = 420, h = 280, left = 44, bottom = 40, iw = w - left - 8, ih = h - bottom - 6;
+  const w = 420, h = 280, left = 52, bottom = 40, iw = w - left - 8, ih = h - bottom - 6;
   const x = p => left + iw * (p - .5) * 2, y = p => 6 + ih * (1 - p), s = frame(w, h, left, bottom);
   const most = Math.max(1, ...r.bins.map(b => b.n));
   s.setAttribute("aria-label", "Reliability diagram: " + r.bins.filter(b => b.n).map(b =>
@@ -430,7 +430,7 @@ function draw_reliability(r) {
 }
 
 function draw_course(r) {
-  const w = 420, h = 280, left = 44, bottom = 40, iw = w - left - 8, ih = h - bottom - 6, n = r.course.length;
+  const w = 420, h = 280, left = 52, bottom = 40, iw = w - left - 8, ih = h - bottom - 6, n = r.course.length;
   const x = i => left + iw * (n > 1 ? i / (n - 1) : 0), y = p => 6 + ih * (1 - p), s = frame(w, h, left, bottom);
   s.setAttribute("aria-label", n ? `Accuracy after ${n} rows: ${percent(r.course[n - 1])}` : "No rows yet");
   for (const p of [0, .25, .5, .75, 1])
