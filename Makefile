@@ -99,6 +99,11 @@ $(foreach l,$(LAYERS),$(eval $(call test_rules,$(l))))
 $(B)/tests/dist/test_mpi.o: CFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null) -Wno-cast-function-type
 $(B)/tests/dist/test_mpi: LIBS += $(shell pkg-config --libs ompi-c 2>/dev/null)
 
+# The server over an engine without a model: for tests in other languages, and for load.
+FAKE_SERVER := $(B)/tests/serve/fake_server
+$(FAKE_SERVER): $(B)/tests/serve/fake_server.o $(call obj,serve) $(B)/libgram.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(shell pkg-config --libs libmicrohttpd)
+
 # Examples, built as a user would build them.
 EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
 $(EXAMPLES): $(B)/%: %.c $(B)/libgram.so
@@ -119,14 +124,16 @@ export B GRAM_MODEL
 
 deps:
 	@scripts/deps.sh
+test-deps:
+	@scripts/deps.sh tests
 
 model:
 	@scripts/get_model.sh
 
-tests: all $(TESTS) $(EXAMPLES)
+tests: all $(TESTS) $(EXAMPLES) $(FAKE_SERVER)
 
 # Without a network there is no model, and the tests that need it say so and are left out.
-test: deps
+test: test-deps
 	@scripts/get_model.sh || true
 	@$(MAKE_ALL) --no-print-directory tests
 	@scripts/run_tests.sh $(TESTS) $(E2E)
@@ -145,8 +152,8 @@ check: deps layers headers
 tsan:
 	@$(MAKE_ALL) --no-print-directory SAN=tsan tsan-run
 TSAN_TESTS := $(filter $(addprefix $(B)/tests/,base/% op/% model/% reward/% api/% serve/%),$(TESTS))
-tsan-run: $(TSAN_TESTS)
-	@scripts/run_tests.sh $^
+tsan-run: $(TSAN_TESTS) $(FAKE_SERVER)
+	@scripts/run_tests.sh $(TSAN_TESTS) tests/e2e/serve_load.sh
 
 layers:
 	@scripts/layers.sh $(LAYERS)
@@ -180,7 +187,8 @@ clean:
 
 include mk/install.mk
 
-.PHONY: all deps model tests test unit demo check tsan tsan-run layers headers fuzz fuzz-build fuzz-run coverage bench bench-train clean \
+.PHONY: all deps test-deps model tests test unit demo check tsan tsan-run layers headers fuzz fuzz-build fuzz-run coverage \
+        bench bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

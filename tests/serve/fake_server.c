@@ -1,5 +1,5 @@
 /* fake_server.c - a server over fake.h until a line or the end of stdin, for tests in other languages and for load.
- * Prints its port. Arguments: [--log] [--key KEY] [--port N] [--threads are MHD's one] */
+ * Prints its port. Arguments: [--log] [--key KEY] [--port N] */
 #include <signal.h>
 #include <stdio.h>
 #include "fake.h"
