@@ -63,10 +63,12 @@ typedef struct {
     const char   *judge_prompt;     /* the text, with {input}, {response_a}, {response_b}; NULL: the default */
     const char   *label_a, *label_b;/* one token each; NULL: "A", "B" */
     const char   *chat_template;    /* chatml|llama3|llama2|mistral|qwen3|gemma; NULL: recognised */
+    const char   *base;             /* of a LoRA adapter: where its base model is; NULL: where the adapter says */
     size_t        prefix_cache_bytes;   /* keys and values kept between calls for what prompts begin with; 0: 512 tokens */
 } gram_options;
 
-/* Opens a Hugging Face directory or a .gguf file. On success *out is yours: gram_close() it. On failure
+/* Opens a Hugging Face directory, a .gguf file, or the directory of a LoRA adapter as PEFT writes it, which is added to
+ * its base model. On success *out is yours: gram_close() it. On failure
  * *out is NULL and *err names the file and the tensor. opt may be NULL. */
 gram_status gram_open(gram_model **out, const char *path, const gram_options *opt, gram_err *err);
 void gram_close(gram_model *m);             /* NULL is fine */
@@ -85,6 +87,10 @@ typedef struct {
     bool tied_head;
     gram_type_count type[16];       /* of the file's tensors */
     size_t types;
+    size_t adapter_rank;            /* of a LoRA adapter, all else being its base model's; 0: a whole model */
+    double adapter_alpha;
+    uint64_t adapter_parameters;
+    char base[1024];                /* path of the base model, cut where it is longer; "" for a whole model */
 } gram_info;
 /* Describes a model without loading its weights into memory. Strings live as long as the program. */
 gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *out, gram_err *err);

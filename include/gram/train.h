@@ -60,6 +60,11 @@ typedef struct {
     const char   *eval_file;    /* stage 2: labelled pairs, judged before the first step and after the last */
     uint64_t      eval_every;   /* and each time after so many steps; 0: not between */
     bool          best;         /* write the weights that judged eval_file best, not the last ones */
+    size_t        lora_rank;    /* 0: every weight is trained. Otherwise low-rank adapters of this rank are, beside a base
+                                 * that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and what
+                                 * comes out is an adapter's directory, as PEFT writes it */
+    double        lora_alpha;   /* what the adapter gives is times alpha / rank; 0: alpha is 2 * rank */
+    const char   *lora_targets; /* which matrices have one: some of "q,k,v,o,gate,up,down"; NULL: all */
     gram_train_fn *progress;    /* may be NULL */
     gram_progress_fn *judging;  /* while eval_file is judged: rows done, and all; may be NULL; non-zero stops */
     gram_warn_fn  *note;        /* may be NULL: sentences for a person, such as the memory the run will take */
@@ -91,6 +96,10 @@ gram_status gram_finetune(const char *model, const char *pairs, const char *out,
 /* unlabeled: rows of a prompt and two or more responses. */
 gram_status gram_pretrain(const char *model, const char *unlabeled, const char *out, const gram_train_options *opt,
                           gram_train_report *report, gram_err *err);
+
+/* Adds a LoRA adapter to its base and writes the whole model to the directory OUT, as float32. base: where that is, or
+ * NULL, when the adapter says. */
+gram_status gram_merge(const char *adapter, const char *base, const char *out, gram_err *err);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -3,14 +3,19 @@
 #define GR_API_INT_H
 
 #include <pthread.h>
+#include "file/adapter.h"
 #include "file/io.h"
 #include "gram/gram.h"
 #include "reward/score.h"
 
 struct gram_tokenizer { gr_tok *tok; };
 
-/* A checkpoint's files, before its weights are bound: what gram_open, gram_inspect and the tokenizer share. */
+/* A checkpoint's files, before its weights are bound: what gram_open, gram_inspect and the tokenizer share. Of a LoRA
+ * adapter they are its base model's, but for the tokenizer where the adapter has one. */
 struct checkpoint {
+    gr_adapter *adapter;        /* NULL: a whole model */
+    char *base;                 /* the base's path, or NULL */
+    bool own_words;             /* the adapter has a tokenizer of its own */
     bool gguf;
     gr_weights *weights;
     gr_config cfg;
@@ -18,8 +23,9 @@ struct checkpoint {
     gr_chat_facts facts;
     char *jinja, *bos;          /* owned, behind facts */
 };
-/* Recognises a directory or a .gguf file. Fails for anything else by name. */
-gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, gram_err *err);
+/* Recognises a directory, of a model or of an adapter, or a .gguf file. Fails for anything else by name. base: where the
+ * adapter's base is, or NULL, when the adapter says it. */
+gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const char *base, gram_err *err);
 void gr_checkpoint_clear(struct checkpoint *c);
 gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *err);
 

@@ -62,19 +62,60 @@ static gram_status tokenizer_of_gguf(gr_tok **out, const gr_weights *w, gram_err
     return rc;
 }
 
+/* The base of the adapter at `path`, or, of a whole model, neither. */
+static gram_status find_base(gr_adapter **a, char **base, const char *path, const char *given, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+
+    *a = NULL;
+    *base = NULL;
+    if (is_dir(path) && gr_adapter_is(path)) {
+        rc = gr_adapter_open(a, path, err);
+        if (!rc)
+            rc = gr_adapter_base(base, *a, given, err);
+        if (!rc && is_dir(*base) && gr_adapter_is(*base))
+            rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: its base model %s is an adapter too: gram merge makes a model of "
+                         "that", path, *base);
+    } else if (given) {
+        rc = gr_fail(err, GRAM_EARG, "%s: no LoRA adapter (it has no adapter_config.json), so there is no place for the "
+                     "base model %s", path, given);
+    }
+    if (rc) {
+        gr_adapter_close(*a);
+        free(*base);
+        *a = NULL;
+        *base = NULL;
+    }
+    return rc;
+}
+
 gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *err)
 {
     gr_weights *w;
-    gram_status rc;
+    gr_adapter *a;
+    char *base = NULL;
+    bool has = true;
+    gram_status rc = is_dir(path) && gr_adapter_is(path) ? has_tokenizer(&has, path, err) : GRAM_OK;
 
     *out = NULL;
-    if (is_dir(path))
-        return tokenizer_of_dir(out, path, err);
-    rc = gr_weights_open_gguf(&w, path, err);
+    if (!rc && !has)
+        rc = find_base(&a, &base, path, NULL, err);
     if (rc)
         return rc;
-    rc = tokenizer_of_gguf(out, w, err);
-    gr_weights_close(w);
+    if (base) {
+        gr_adapter_close(a);
+        path = base;
+    }
+    if (is_dir(path)) {
+        rc = tokenizer_of_dir(out, path, err);
+    } else {
+        rc = gr_weights_open_gguf(&w, path, err);
+        if (!rc) {
+            rc = tokenizer_of_gguf(out, w, err);
+            gr_weights_close(w);
+        }
+    }
+    free(base);
     return rc;
 }
 
@@ -164,22 +205,39 @@ static gram_status facts_of_gguf(struct checkpoint *c, gram_err *err)
     return GRAM_OK;
 }
 
-gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, gram_err *err)
+/* The tokenizer and the chat template of a directory, or of the GGUF that was opened. Without a tokenizer there are
+ * still logits. */
+static gram_status read_words(struct checkpoint *c, const char *dir, gram_err *err)
 {
     bool has = true;
+    gram_status rc = dir ? has_tokenizer(&has, dir, err) : GRAM_OK;
+
+    if (!rc && has)
+        rc = dir ? tokenizer_of_dir(&c->tok, dir, err) : tokenizer_of_gguf(&c->tok, c->weights, err);
+    if (!rc)
+        rc = dir ? facts_of_dir(c, dir, err) : facts_of_gguf(c, err);
+    return rc;
+}
+
+gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const char *base, gram_err *err)
+{
+    const char *model;
     gram_status rc;
 
-    *c = (struct checkpoint){ .gguf = !is_dir(path) };
-    rc = c->gguf ? gr_weights_open_gguf(&c->weights, path, err) : gr_weights_open_dir(&c->weights, path, err);
+    *c = (struct checkpoint){ 0 };
+    rc = find_base(&c->adapter, &c->base, path, base, err);
+    if (rc)
+        return rc;
+    model = c->base ? c->base : path;
+    c->gguf = !is_dir(model);
+    rc = c->gguf ? gr_weights_open_gguf(&c->weights, model, err) : gr_weights_open_dir(&c->weights, model, err);
     if (!rc)
         rc = c->gguf ? gr_config_from_gguf(&c->cfg, gr_weights_gguf(c->weights), c->weights, err)
-                     : gr_config_read(&c->cfg, path, err);
-    if (!rc && !c->gguf)
-        rc = has_tokenizer(&has, path, err);
-    if (!rc && has)                                     /* without one there are still logits */
-        rc = c->gguf ? tokenizer_of_gguf(&c->tok, c->weights, err) : tokenizer_of_dir(&c->tok, path, err);
+                     : gr_config_read(&c->cfg, model, err);
+    if (!rc && c->adapter)
+        rc = has_tokenizer(&c->own_words, path, err);
     if (!rc)
-        rc = c->gguf ? facts_of_gguf(c, err) : facts_of_dir(c, path, err);
+        rc = read_words(c, c->own_words ? path : c->gguf ? NULL : model, err);
     if (rc) {
         gr_checkpoint_clear(c);
         return rc;
@@ -193,6 +251,8 @@ void gr_checkpoint_clear(struct checkpoint *c)
     gr_tok_close(c->tok);
     gr_config_clear(&c->cfg);
     gr_weights_close(c->weights);
+    gr_adapter_close(c->adapter);
+    free(c->base);
     free(c->jinja);
     free(c->bos);
     *c = (struct checkpoint){ 0 };

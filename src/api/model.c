@@ -1,4 +1,5 @@
 /* model.c - open, describe and close a model. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "api/api_int.h"
@@ -105,7 +106,7 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     pthread_mutex_init(&m->lock, NULL);
     m->dtype = opt->dtype;
     m->name = base_name(path);
-    rc = m->name ? gr_checkpoint_open(&m->file, path, err) : gr_nomem(err, path);
+    rc = m->name ? gr_checkpoint_open(&m->file, path, opt->base, err) : gr_nomem(err, path);
     if (!rc)
         rc = check_options(opt, m->file.cfg.context, path, err);
     if (rc)
@@ -140,7 +141,7 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
         goto out;
     cfg = m->file.cfg;                              /* the model takes it over */
     m->file.cfg = (gr_config){ 0 };
-    rc = gr_model_open(&m->model, m->file.weights, &cfg, mode_of(opt->dtype), err);
+    rc = gr_model_open_folded(&m->model, m->file.weights, m->file.adapter, &cfg, mode_of(opt->dtype), false, err);
     if (!rc)
         rc = gr_work_open(&m->scorer.work, m->model, m->pool, err);
     if (!rc)
@@ -209,17 +210,29 @@ static uint64_t weight_bytes(const gr_config *c, const gr_weights *w, gram_dtype
     return bytes + matrix * per[dtype];
 }
 
+static void describe_adapter(const struct checkpoint *c, gram_info *out)
+{
+    out->adapter_rank = c->adapter->cfg.rank;
+    out->adapter_alpha = c->adapter->cfg.alpha;
+    for (size_t i = 0; i < gr_st_count(c->adapter->st); i++) {
+        const gr_tensor t = gr_named_tensor(gr_st_at(c->adapter->st, i));
+        out->adapter_parameters += t.rows * t.cols;
+    }
+    snprintf(out->base, sizeof out->base, "%s", c->base);
+}
+
 gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *out, gram_err *err)
 {
     const gram_options defaults = { 0 };
     struct checkpoint c;
     gr_chat chat = { 0 };
-    gram_status rc = gr_checkpoint_open(&c, path, err);
+    gram_status rc;
 
     *out = (gram_info){ 0 };
+    opt = opt ? opt : &defaults;
+    rc = gr_checkpoint_open(&c, path, opt->base, err);
     if (rc)
         return rc;
-    opt = opt ? opt : &defaults;
     rc = check_options(opt, c.cfg.context, path, err);
     if (rc)
         goto out;
@@ -231,6 +244,8 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     out->tokenizer = c.tok ? gr_tok_kind(c.tok) : NULL;
     out->cpu = gr_cpu_name(gr_cpu());
     out->file_bytes = gr_weights_file_bytes(c.weights);
+    if (c.adapter)
+        describe_adapter(&c, out);
     count_types(c.weights, out);
     out->weight_bytes = weight_bytes(&c.cfg, c.weights, opt->dtype);
     out->layers = c.cfg.layers;

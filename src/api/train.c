@@ -1,6 +1,7 @@
 /* train.c - include/gram/train.h over src/train. */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,16 +45,22 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
     if ((o->best || o->eval_every) && !o->eval_file)
         return gr_fail(err, GRAM_EARG, "%s: wanted held-out pairs to judge as well, and no such file was given",
                        o->best ? "the best weights" : "judging every so many steps");
-    if (o->model.dtype != GRAM_F32)
-        return gr_fail(err, GRAM_EARG, "training is done in f32; another dtype was asked for");
+    if (o->model.dtype != GRAM_F32 && !(o->lora_rank && o->model.dtype == GRAM_BF16))
+        return gr_fail(err, GRAM_EARG, "training is done in f32, with LoRA beside a base in f32 or bf16; another dtype was "
+                       "asked for");
+    if (!o->lora_rank && (o->lora_alpha != 0 || o->lora_targets))
+        return gr_fail(err, GRAM_EARG, "LoRA's alpha and targets: wanted a rank with them");
+    if (!(o->lora_alpha >= 0 && o->lora_alpha <= 1e9) || o->lora_rank > 1 << 20)
+        return gr_fail(err, GRAM_EARG, "LoRA: wanted a rank up to %d and a positive alpha up to 1e9, found %zu and %g",
+                       1 << 20, o->lora_rank, o->lora_alpha);
     if (o->model.single_order)
         return gr_fail(err, GRAM_EARG, "training reads both orders of a pair; a single order was asked for");
     return GRAM_OK;
 }
 
-static gram_status check_model(const gram_model *m, const char *path, gram_err *err)
+static gram_status check_model(const gram_model *m, const char *path, bool lora, gram_err *err)
 {
-    if (!*m->file.cfg.prefix)
+    if (!*m->file.cfg.prefix || lora)
         return GRAM_OK;
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: only the text half of this model would be trained and written, and its "
                    "directory asks for both", path);
@@ -145,13 +152,72 @@ static gram_status finish(void *arg, gram_train_report *report, gram_err *err)
     return rc;
 }
 
-/* m holds the files, the judge and the threads; its weights are made writable here. */
+/* The adapter that m is of, to be trained further as it was begun, or a new one. */
+static gram_status open_lora(gr_lora **out, const gram_model *m, const gram_train_options *o, gram_err *err)
+{
+    const gr_adapter *a = m->file.adapter;
+    gr_lora_spec spec = { .rank = o->lora_rank, .alpha = o->lora_alpha > 0 ? o->lora_alpha : 2.0 * (double)o->lora_rank };
+    gram_status rc = gr_lora_targets(&spec.targets, o->lora_targets, err);
+    const gr_lora_spec *was;
+
+    *out = NULL;
+    if (rc)
+        return rc;
+    if (!a)
+        return gr_lora_open(out, m->model, &spec, o->seed, err);
+    rc = gr_lora_read(out, m->model, a, err);
+    if (rc)
+        return rc;
+    was = gr_lora_get_spec(*out);
+    if (was->rank == spec.rank && (o->lora_alpha == 0 || was->alpha == spec.alpha) &&
+        (!o->lora_targets || was->targets == spec.targets))
+        return GRAM_OK;
+    rc = gr_fail(err, GRAM_EARG, "%s: this adapter has rank %zu, alpha %g and %d targets, and goes on with them; others were "
+                 "asked for", a->path, was->rank, was->alpha, __builtin_popcount(was->targets));
+    gr_lora_close(*out);
+    *out = NULL;
+    return rc;
+}
+
+/* The path that an adapter names its base by. It is to be found from any directory. */
+static gram_status name_base(char **out, const char *path, gram_err *err)
+{
+    char full[PATH_MAX];
+
+    *out = gr_strdup(realpath(path, full) ? full : path);
+    return *out ? GRAM_OK : gr_nomem(err, path);
+}
+
+/* Takes m's configuration over. With LoRA the base is held as the file has it, which is the same numbers as in float32
+ * and never more memory. */
+static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_training *r, gram_err *err)
+{
+    gr_config cfg = m->file.cfg;
+    bool lora = o->lora_rank > 0;
+    gram_status rc;
+
+    if (m->file.adapter && !(lora && m->file.own_words))
+        r->from = m->file.base;
+    m->file.cfg = (gr_config){ 0 };
+    r->mode = o->model.dtype == GRAM_BF16 ? GR_LINEAR_BF16 : lora ? GR_LINEAR_KEEP : GR_LINEAR_F32;
+    rc = gr_model_open_folded(&m->model, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode, !lora, err);
+    r->model = m->model;
+    if (rc || !lora)
+        return rc;
+    r->weights = m->file.weights;
+    rc = open_lora(&r->lora, m, o, err);
+    return rc ? rc : name_base(&r->base, gr_weights_path(m->file.weights), err);
+}
+
+/* m holds the files, the judge and the threads; its weights are opened here. */
 static gram_status train_model(gram_model *m, gram_stage stage, const char *from, const char *data, const char *out,
                                const gram_train_options *o, gram_train_report *report, gram_err *err)
 {
     gr_set train = { 0 }, held = { 0 };
     struct finish f = { out, &held, o };
-    gr_config cfg = m->file.cfg;
+    gr_training r = { .stage = stage, .opt = o, .from = from, .out = out, .train = &train, .held = &held,
+                      .batch_tokens = o->model.batch_tokens ? o->model.batch_tokens : BATCH_TOKENS,
+                      .label = { m->judge.label[0], m->judge.label[1] }, .finish = finish, .arg = &f };
     gram_status rc = gr_api_ready(m, err);
 
     if (!rc)
@@ -160,21 +226,18 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
         rc = make_directory(out, err);
     if (!rc)
         rc = gr_pool_open(&m->pool, (size_t)o->model.threads, err);
-    if (!rc) {
-        m->file.cfg = (gr_config){ 0 };     /* the model takes it over */
-        rc = gr_model_open_writable(&m->model, m->file.weights, &cfg, err);
-    }
+    if (!rc)
+        rc = open_weights(m, o, &r, err);
     *report = (gram_train_report){ .rows = train.n, .bad = train.bad, .dropped = train.dropped,
                                    .truncated = train.truncated, .ties = train.ties,
                                    .before = { NAN, NAN, NAN }, .after = { NAN, NAN, NAN } };
     if (!rc)
         rc = count_noise(&train, &held, o, report, err);
-    if (!rc) {
-        size_t batch_tokens = o->model.batch_tokens ? o->model.batch_tokens : BATCH_TOKENS;
-        const gr_training r = { stage, o, batch_tokens, from, out, m->model, m->pool, &train, &held,
-                                { m->judge.label[0], m->judge.label[1] }, finish, &f };
+    r.pool = m->pool;
+    if (!rc)
         rc = gr_train(&r, report, err);
-    }
+    gr_lora_close(r.lora);
+    free(r.base);
     gr_set_clear(&train);
     gr_set_clear(&held);
     return rc;
@@ -197,7 +260,7 @@ static gram_status train(gram_stage stage, const char *from, const char *data, c
         rc = gr_api_open_files(&m, from, &o.model, err);
     if (rc)
         return rc;
-    rc = check_model(m, from, err);
+    rc = check_model(m, from, o.lora_rank > 0, err);
     if (!rc)
         rc = train_model(m, stage, from, data, out, &o, report, err);
     gram_close(m);

@@ -37,6 +37,9 @@ static int run(const char **arg, size_t n)
         return cli_fail_err(&err);
     cli_bytes(a, (double)i.file_bytes);
     printf("%-14s%s\n%-14s%s, %s\n", "model", arg[0], "format", i.format, a);
+    if (i.adapter_rank)
+        printf("%-14sLoRA, rank %zu, alpha %g, %" PRIu64 " parameters\n%-14s%s\n", "adapter", i.adapter_rank,
+               i.adapter_alpha, i.adapter_parameters, "base", i.base);
     line("architecture", i.architecture);
     printf("%-14s%" PRIu64 " (%.1f million)\n", "parameters", i.parameters, (double)i.parameters / 1e6);
     printf("%-14s%zu layers, width %zu, feed-forward %zu\n", "shape", i.layers, i.width, i.hidden);
@@ -56,7 +59,7 @@ static int run(const char **arg, size_t n)
 
 const cli_command cli_info = {
     "info", "MODEL", "Say what a model is and what memory it will need",
-    "MODEL is a Hugging Face directory or a .gguf file. Prints its architecture, parameters, tensor types, context, "
+    "MODEL is a Hugging Face directory, a LoRA adapter's, or a .gguf file. Prints its architecture, parameters, tensor types, context, "
     "tokenizer and chat template, and the memory that scoring with it will take.",
     "gram info SmolLM2-135M-Instruct.Q4_1.gguf\ngram info ./my-model --dtype int8",
     1, 1, opts, run

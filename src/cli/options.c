@@ -6,13 +6,15 @@
 
 /* popt fills these; a process runs one command, so they can be static. */
 int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
-static char *dtype, *truncate_how, *judge_file, *labels, *chat_template;
+static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base;
 static int threads;
 static long long batch_tokens, max_tokens;
 
 struct poptOption cli_engine_table[] = {
     { "dtype", 'd', POPT_ARG_STRING, &dtype, 0,
       "Hold and multiply weights as f32 (the default), hold them as bf16, or use 8-bit integers.", "f32|bf16|int8" },
+    { "base", '\0', POPT_ARG_STRING, &base, 0,
+      "Where the base model of a LoRA adapter is (default: where the adapter says).", "PATH" },
     { "threads", 't', POPT_ARG_INT, &threads, 0, "Use N threads (default: one for each core).", "N" },
     { "batch-tokens", '\0', POPT_ARG_LONGLONG, &batch_tokens, 0,
       "Compute up to N tokens together (default: 4096). This changes speed and memory, never a score.", "N" },
@@ -134,6 +136,7 @@ int cli_model_options(gram_options *out)
     out->single_order = cli_single_order;
     out->judge_prompt = judge_file ? judge_prompt.p : NULL;
     out->chat_template = chat_template;
+    out->base = base;
     return 0;
 }
 

@@ -6,9 +6,9 @@
 #include "cli/train.h"
 
 /* A number that was not given stays NAN or -1, and the stage's default holds. */
-static double lr = NAN, warmup = NAN, weight_decay = NAN, clip = NAN;
-static long long batch_rows = -1, epochs = -1, steps = -1, seed = -1, save_every = -1, keep = -1;
-static char *schedule, *out;
+static double lr = NAN, warmup = NAN, weight_decay = NAN, clip = NAN, lora_alpha = NAN;
+static long long lora_rank = -1, batch_rows = -1, epochs = -1, steps = -1, seed = -1, save_every = -1, keep = -1;
+static char *lora_targets, *schedule, *out;
 double cli_train_smoothing = NAN;
 long long cli_train_pairs = -1, cli_train_eval_every = -1;
 char *cli_train_eval;
@@ -25,6 +25,13 @@ struct poptOption cli_train_table[] = {
     { "weight-decay", '\0', POPT_ARG_DOUBLE, &weight_decay, 0, "AdamW's decay of matrices (default: 0).", "X" },
     { "clip", '\0', POPT_ARG_DOUBLE, &clip, 0,
       "Scale gradients down to this norm of all of them together (default: 1; 0: never).", "X" },
+    { "lora-rank", '\0', POPT_ARG_LONGLONG, &lora_rank, 0,
+      "Train low-rank adapters of rank N beside a model that stays as it is, and write them as PEFT does (default: every "
+      "weight is trained). --dtype bf16 then halves the memory of the model.", "N" },
+    { "lora-alpha", '\0', POPT_ARG_DOUBLE, &lora_alpha, 0,
+      "What the adapters give is times X / rank (default: X is twice the rank).", "X" },
+    { "lora-targets", '\0', POPT_ARG_STRING, &lora_targets, 0,
+      "Which matrices of a layer have adapters: some of q,k,v,o,gate,up,down (default: all of them).", "LIST" },
     { "batch-rows", 'b', POPT_ARG_LONGLONG, &batch_rows, 0, "Rows of a step (default: 16; pretrain 32).", "N" },
     { "epochs", 'e', POPT_ARG_LONGLONG, &epochs, 0, "Go through the data N times (default: 2; pretrain 1).", "N" },
     { "steps", '\0', POPT_ARG_LONGLONG, &steps, 0, "Take N steps, however many epochs that is.", "N" },
@@ -52,9 +59,11 @@ static int fill_numbers(gram_train_options *o)
     const struct { const char *name; double from, *to; } real[] = {
         { "lr", lr, &o->lr }, { "warmup", warmup, &o->warmup }, { "weight-decay", weight_decay, &o->weight_decay },
         { "clip", clip, &o->clip }, { "smoothing", cli_train_smoothing, &o->smoothing },
+        { "lora-alpha", lora_alpha, &o->lora_alpha },
     };
     const struct { const char *name; long long from; size_t *size; uint64_t *wide; } whole[] = {
         { "batch-rows", batch_rows, &o->batch_rows, NULL }, { "epochs", epochs, &o->epochs, NULL },
+        { "lora-rank", lora_rank, &o->lora_rank, NULL },
         { "pairs", cli_train_pairs, &o->pairs, NULL }, { "steps", steps, NULL, &o->steps },
         { "seed", seed, NULL, &o->seed }, { "save-every", save_every, NULL, &o->save_every },
         { "keep", keep, &o->keep, NULL }, { "eval-every", cli_train_eval_every, NULL, &o->eval_every },
@@ -96,6 +105,7 @@ static int fill_options(gram_train_options *o, gram_stage stage)
     if (i == GR_COUNT(name))
         return cli_usage("--schedule %s: wanted one of cosine|linear|constant", schedule);
     o->schedule = (gram_schedule)i;
+    o->lora_targets = lora_targets;
     o->eval_file = cli_train_eval;
     o->best = cli_train_best;
     o->drop_ties = cli_train_drop_ties;

@@ -8,8 +8,6 @@
 #include "file/file_int.h"
 
 #define CONFIG_LIMIT ((size_t)16 << 20)
-#define CONFIG  "adapter_config.json"
-#define WEIGHTS "adapter_model.safetensors"
 
 /* ---- adapter_config.json -------------------------------------------------------------------------- */
 
@@ -127,7 +125,7 @@ static char *config_text(const gr_adapter_config *c, const char *const *targets,
 gram_status gr_adapter_config_write(const char *dir, const gr_adapter_config *c, const char *const *targets, bool head,
                                     gram_err *err)
 {
-    char *path = gr_path_join(dir, CONFIG), *text = config_text(c, targets, head);
+    char *path = gr_path_join(dir, GR_ADAPTER_CONFIG), *text = config_text(c, targets, head);
     gr_out *o = NULL;
     gram_status rc = path && text ? gr_out_open(&o, path, false, err) : gr_nomem(err, dir);
 
@@ -145,7 +143,7 @@ gram_status gr_adapter_config_write(const char *dir, const gr_adapter_config *c,
 
 bool gr_adapter_is(const char *dir)
 {
-    char *path = gr_path_join(dir, CONFIG);
+    char *path = gr_path_join(dir, GR_ADAPTER_CONFIG);
     bool yes = path && gr_path_exists(path);
 
     free(path);
@@ -154,13 +152,13 @@ bool gr_adapter_is(const char *dir)
 
 static gram_status open_tensors(gr_adapter *a, gram_err *err)
 {
-    char *path = gr_path_join(a->path, WEIGHTS), *pickle = gr_path_join(a->path, "adapter_model.bin");
+    char *path = gr_path_join(a->path, GR_ADAPTER_WEIGHTS), *pickle = gr_path_join(a->path, "adapter_model.bin");
     gram_status rc;
 
     if (!path || !pickle)
         rc = gr_nomem(err, a->path);
     else if (!gr_path_exists(path))
-        rc = gr_fail(err, GRAM_EIO, "%s: " WEIGHTS " is not there%s", a->path,
+        rc = gr_fail(err, GRAM_EIO, "%s: " GR_ADAPTER_WEIGHTS " is not there%s", a->path,
                      gr_path_exists(pickle) ? " (adapter_model.bin holds Python objects and is not read)" : "");
     else
         rc = gr_st_open(&a->st, path, err);
@@ -172,7 +170,7 @@ static gram_status open_tensors(gr_adapter *a, gram_err *err)
 gram_status gr_adapter_open(gr_adapter **out, const char *dir, gram_err *err)
 {
     gr_adapter *a = gr_calloc(1, sizeof *a);
-    char *path = gr_path_join(dir, CONFIG), *text = NULL;
+    char *path = gr_path_join(dir, GR_ADAPTER_CONFIG), *text = NULL;
     size_t n;
     gram_status rc;
 
@@ -211,7 +209,7 @@ gram_status gr_adapter_base(char **out, const gr_adapter *a, const char *given, 
 
     *out = NULL;
     if (!base)
-        return gr_fail(err, GRAM_EARG, "%s: " CONFIG " names no base model: --base does", a->path);
+        return gr_fail(err, GRAM_EARG, "%s: " GR_ADAPTER_CONFIG " names no base model: --base does", a->path);
     if (given || gr_path_exists(base)) {
         *out = gr_strdup(base);
         return *out ? GRAM_OK : gr_nomem(err, a->path);

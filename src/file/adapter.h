@@ -8,6 +8,9 @@
 #include "base/mem.h"
 #include "file/weights.h"
 
+#define GR_ADAPTER_CONFIG  "adapter_config.json"
+#define GR_ADAPTER_WEIGHTS "adapter_model.safetensors"
+
 typedef struct {
     char *base;                 /* base_model_name_or_path, owned; NULL: it says none */
     size_t rank;                /* r, from 1; a matrix may have another, which its tensors say */

@@ -290,7 +290,7 @@ static gram_status write_tokenizer(const gr_weights *w, const gr_config *c, cons
     return rc;
 }
 
-static gram_status files_of_gguf(const char *from, const char *to, gram_err *err)
+static gram_status files_of_gguf(const char *from, const char *to, bool words, gram_err *err)
 {
     gr_weights *w;
     gr_config c = { 0 };
@@ -299,11 +299,11 @@ static gram_status files_of_gguf(const char *from, const char *to, gram_err *err
 
     if (!rc)
         rc = gr_config_from_gguf(&c, gr_weights_gguf(w), w, err);
-    if (!rc)
+    if (!rc && !words)
         rc = gr_config_json(&c, from, "float32", &config, err);
     if (!rc)
         rc = write_tokenizer(w, &c, to, err);
-    if (!rc)
+    if (!rc && !words)
         rc = write_in(to, "config.json", &config, err);
     gr_buf_clear(&config);
     gr_config_clear(&c);
@@ -311,7 +311,8 @@ static gram_status files_of_gguf(const char *from, const char *to, gram_err *err
     return rc;
 }
 
-gram_status gr_copy_model_files(const char *from, const char *to, gram_err *err)
+/* words: of the tokenizer and the chat template alone. */
+static gram_status copy_files(const char *from, const char *to, bool words, gram_err *err)
 {
     static const char *const name[] = {
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
@@ -320,8 +321,8 @@ gram_status gr_copy_model_files(const char *from, const char *to, gram_err *err)
     gram_status rc = GRAM_OK;
 
     if (gr_path_regular(from))
-        return files_of_gguf(from, to, err);
-    for (size_t i = 0; i < GR_COUNT(name) && !rc; i++) {
+        return files_of_gguf(from, to, words, err);
+    for (size_t i = words ? 2 : 0; i < GR_COUNT(name) && !rc; i++) {
         char *a = gr_path_join(from, name[i]), *b = gr_path_join(to, name[i]);
         if (!a || !b)
             rc = gr_nomem(err, to);
@@ -331,4 +332,14 @@ gram_status gr_copy_model_files(const char *from, const char *to, gram_err *err)
         free(b);
     }
     return rc;
+}
+
+gram_status gr_copy_model_files(const char *from, const char *to, gram_err *err)
+{
+    return copy_files(from, to, false, err);
+}
+
+gram_status gr_copy_words(const char *from, const char *to, gram_err *err)
+{
+    return copy_files(from, to, true, err);
 }

@@ -32,5 +32,7 @@ gram_status gr_st_meta(const char *path, const char *key, char **out, gram_err *
  * becomes float32, and the files of the tokenizer and the chat template, those that there are. `from` may be a GGUF
  * file too: config.json, tokenizer.json and tokenizer_config.json are then written from what its keys say. */
 gram_status gr_copy_model_files(const char *from, const char *to, gram_err *err);
+/* Of those the files of the tokenizer and the chat template alone. */
+gram_status gr_copy_words(const char *from, const char *to, gram_err *err);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <jansson.h>
 #include "base/err.h"
+#include "base/hash.h"
 #include "file/file_int.h"
 
 #define INDEX_LIMIT ((size_t)64 << 20)
@@ -244,6 +245,21 @@ uint64_t gr_weights_file_bytes(const gr_weights *w)
     for (size_t i = 0; i < w->n_st; i++)
         bytes += gr_st_file_bytes(w->st[i]);
     return bytes;
+}
+
+uint64_t gr_weights_digest(const gr_weights *w)
+{
+    enum { FIRST = 4096 };                  /* bytes of each: all of a large checkpoint would take minutes to read */
+    uint64_t h = GR_HASH;
+
+    for (size_t i = 0; i < gr_weights_count(w); i++) {
+        const gr_named *t = gr_weights_at(w, i);
+        h = gr_hash(h, t->name, strlen(t->name) + 1);
+        h = gr_hash(h, &t->type, sizeof t->type);
+        h = gr_hash(h, t->dim, t->n_dims * sizeof t->dim[0]);
+        h = gr_hash(h, t->data, t->bytes < FIRST ? t->bytes : FIRST);
+    }
+    return h;
 }
 
 const gr_gguf *gr_weights_gguf(const gr_weights *w)

@@ -394,6 +394,14 @@ static gram_status check_unknown(struct binder *b)
                    gr_weights_path(w), gr_weights_count(w) - b->bound - idle, gr_arch_name(b->m->cfg.architecture));
 }
 
+static uint64_t tensor_bytes(const gr_tensor *t)
+{
+    size_t row = 0;
+
+    gr_dtype_row_bytes(t->type, t->cols, &row);             /* proved when the file was opened */
+    return (uint64_t)t->rows * row;
+}
+
 static gram_status open_model(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
                               gr_linear_mode mode, bool writable, struct list *list, gram_err *err)
 {
@@ -420,6 +428,8 @@ static gram_status open_model(gr_model **out, const gr_weights *w, const gr_adap
     m->head = m->embed;
     if (!rc && !m->cfg.tied_head)
         rc = find(&b, HEAD, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->head);
+    if (!rc && !writable)
+        m->bytes += tensor_bytes(&m->embed) + (m->cfg.tied_head ? 0 : tensor_bytes(&m->head));
     if (!rc)
         rc = vector(&b, &m->final_norm, FINAL_NORM, 0, "weight", m->cfg.width);
     for (size_t i = 0; i < m->cfg.layers && !rc; i++)

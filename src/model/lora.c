@@ -6,7 +6,6 @@
 #include "base/err.h"
 #include "base/random.h"
 #include "file/io.h"
-#include "file/save.h"
 #include "model/lora_int.h"
 #include "op/op.h"
 
@@ -53,42 +52,53 @@ static float scale_of(double alpha, size_t rank, bool root)
     return (float)(alpha / (root ? sqrt((double)rank) : (double)rank));
 }
 
-/* PEFT's name of a matrix's A or B. */
-static void name_of(char *out, const gr_model *m, enum gr_matrix which, size_t layer, char part)
+/* PEFT's name of the A or B of a matrix, "model.layers.0.self_attn.q_proj.weight" or the like. */
+static void name_of(char *out, const char *matrix, char part)
+{
+    snprintf(out, NAME, "base_model.model.%.*s.lora_%c.weight", (int)(strlen(matrix) - strlen(".weight")), matrix, part);
+}
+
+static void name_in(char *out, const gr_model *m, enum gr_matrix which, size_t layer, char part)
 {
     char full[128];
 
     gr_matrix_name(m, which, layer, full, sizeof full);
-    snprintf(out, NAME, "base_model.model.%.*s.lora_%c.weight", (int)(strlen(full) - strlen(".weight")), full, part);
+    name_of(out, full, part);
 }
 
 /* ---- Reading an adapter's tensors ------------------------------------------------------------------ */
 
-/* One matrix's A and B, or neither. */
-static gram_status find_pair(const gr_named *out[2], const gr_model *m, const gr_adapter *a, enum gr_matrix which,
-                             size_t layer, gram_err *err)
+/* The A and B of a matrix [O,K], or neither. */
+static gram_status find_named(const gr_named *out[2], const gr_adapter *a, const char *matrix, size_t O, size_t K,
+                              gram_err *err)
 {
-    size_t O, K;
-
-    gr_matrix_shape(&m->cfg, which, &O, &K);
     for (int i = 0; i < 2; i++) {
         char name[NAME];
-        name_of(name, m, which, layer, "AB"[i]);
+        name_of(name, matrix, "AB"[i]);
         out[i] = gr_st_find(a->st, name);
         if (i && !out[0] != !out[1])
             return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s has no partner: of A and B one is missing", a->path,
                            out[0] ? out[0]->name : out[1]->name);
     }
-    if (!out[0])
-        return GRAM_OK;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && out[0]; i++) {
         const gr_named *t = out[i];
         if (t->n_dims != 2 || t->dim[i] != out[0]->dim[0] || t->dim[!i] != (i ? O : K) || !out[0]->dim[0])
-            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%s%zu%s], found %zu dimensions [%zu, %zu]", a->path,
+            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%s%zu%s, found %zu dimensions [%zu, %zu]", a->path,
                            t->name, i ? "" : "rank, ", i ? O : K, i ? ", rank]" : "]", t->n_dims,
                            t->n_dims > 0 ? t->dim[0] : 0, t->n_dims > 1 ? t->dim[1] : 0);
     }
     return GRAM_OK;
+}
+
+static gram_status find_pair(const gr_named *out[2], const gr_model *m, const gr_adapter *a, enum gr_matrix which,
+                             size_t layer, gram_err *err)
+{
+    char full[128];
+    size_t O, K;
+
+    gr_matrix_name(m, which, layer, full, sizeof full);
+    gr_matrix_shape(&m->cfg, which, &O, &K);
+    return find_named(out, a, full, O, K, err);
 }
 
 /* to [rank, O] = B [O, rank] transposed and times `scale`; where O is permuted, its columns go with it. */
@@ -160,7 +170,7 @@ gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pai
         for (size_t l = 0; l < m->cfg.layers && !known; l++)
             for (int j = 0; j < 2 * GR_MATRICES && !known; j++) {
                 char name[NAME];
-                name_of(name, m, (enum gr_matrix)(j / 2), l, "AB"[j % 2]);
+                name_in(name, m, (enum gr_matrix)(j / 2), l, "AB"[j % 2]);
                 known = !strcmp(n, name);
             }
         if (!known)
@@ -179,7 +189,7 @@ static gram_status add_param(gr_lora *l, float **out, const gr_model *m, enum gr
     gr_param *p = &l->param[l->n_params];
     char name[NAME];
 
-    name_of(name, m, which, layer, part);
+    name_in(name, m, which, layer, part);
     *out = gr_alloc_aligned(rows * cols, sizeof **out);
     *p = (gr_param){ gr_strdup(name), *out, NULL, rows, cols, true };
     if (*out && p->name) {
@@ -408,9 +418,9 @@ static float *plain_b(const struct lora_pair *p, size_t O, const gr_config *perm
     return b;
 }
 
-static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char *path, gram_err *err)
+static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char *path, const gr_meta *meta,
+                                 size_t n_meta, gram_err *err)
 {
-    static const gr_meta meta = { "format", "pt" };
     gr_saved *t = gr_calloc(l->n_params, sizeof *t);
     float **b = gr_calloc(l->n_params, sizeof *b);
     size_t n = 0;
@@ -432,7 +442,7 @@ static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char
         n += 2;
     }
     if (!rc)
-        rc = gr_st_write(path, t, n, &meta, 1, err);
+        rc = gr_st_write(path, t, n, meta, n_meta, err);
     for (size_t i = 0; b && i < n; i++)
         free(b[i]);
     free(b);
@@ -440,16 +450,119 @@ static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char
     return rc;
 }
 
-gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, const char *base, gram_err *err)
+gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, const char *base, const gr_meta *meta,
+                          size_t n_meta, gram_err *err)
 {
     const gr_adapter_config c = { (char *)(uintptr_t)base, l->spec.rank, l->spec.alpha, l->spec.root };
     const char *modules[8];
-    char *path = gr_path_join(dir, "adapter_model.safetensors");
-    gram_status rc = path ? write_tensors(l, m, path, err) : gr_nomem(err, dir);
+    char *path = gr_path_join(dir, GR_ADAPTER_WEIGHTS);
+    gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
     gr_lora_modules(modules, l->spec.targets);
     if (!rc)
         rc = gr_adapter_config_write(dir, &c, modules, false, err);
+    if (!rc)
+        rc = write_tensors(l, m, path, meta, n_meta, err);
     free(path);
+    return rc;
+}
+
+uint64_t gr_lora_folded_bytes(const gr_lora_spec *s, const gr_config *c)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < GR_MATRICES; i++) {
+        size_t O, K;
+        gr_matrix_shape(c, (enum gr_matrix)i, &O, &K);
+        if (s->targets & 1u << i)
+            n += (uint64_t)c->layers * O * K * sizeof(float);
+    }
+    return n;
+}
+
+/* ---- Merging --------------------------------------------------------------------------------------- */
+
+struct merge {
+    const gr_stored *t;
+    const gr_named *(*pair)[2];     /* of each tensor; NULL: it has no adapter */
+    const gr_adapter *a;
+    float *A, *b;                   /* [rank,K] of the tensor at hand, and the row's [rank] */
+    size_t tensor;                  /* whose A is there */
+};
+
+static void merged_row(void *arg, size_t tensor, size_t row, float *out)
+{
+    struct merge *m = arg;
+    const gr_named *const *t = m->pair[tensor];
+    size_t K, r, row_bytes = 0;
+    float s;
+
+    gr_stored_row(&m->t[tensor], false, row, out);
+    if (!t[0])
+        return;
+    r = t[0]->dim[0];
+    K = t[0]->dim[1];
+    if (m->tensor != tensor)
+        gr_dequant(m->A, t[0]->data, t[0]->type, r * K);
+    m->tensor = tensor;
+    gr_dtype_row_bytes(t[1]->type, r, &row_bytes);          /* proved when the file was opened */
+    gr_dequant(m->b, (const char *)t[1]->data + row * row_bytes, t[1]->type, r);
+    s = scale_of(m->a->cfg.alpha, r, m->a->cfg.root);
+    for (size_t i = 0; i < r; i++)
+        for (size_t k = 0; k < K; k++)
+            out[k] += s * m->b[i] * m->A[i * K + k];
+}
+
+/* Which tensor has which adapter, with memory for the largest. */
+static gram_status pair_all(struct merge *m, const gr_stored *t, size_t n, const gr_adapter *a, gram_err *err)
+{
+    size_t floats = 0, rank = 0, used = 0;
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < n && !rc; i++) {
+        if (t[i].flat)
+            continue;
+        rc = find_named(m->pair[i], a, t[i].name, t[i].t.rows, t[i].t.cols, err);
+        if (rc || !m->pair[i][0])
+            continue;
+        used += 2;
+        rank = gr_max(rank, m->pair[i][0]->dim[0]);
+        floats = gr_max(floats, m->pair[i][0]->dim[0] * m->pair[i][0]->dim[1]);
+    }
+    if (!rc && used != gr_st_count(a->st))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu of its %zu tensors are none that can be added to the base model",
+                     a->path, gr_st_count(a->st) - used, gr_st_count(a->st));
+    if (rc)
+        return rc;
+    m->A = gr_alloc_aligned(floats, sizeof *m->A);
+    m->b = gr_alloc_aligned(rank, sizeof *m->b);
+    return m->A && m->b ? GRAM_OK : gr_nomem(err, a->path);
+}
+
+gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg, const gr_adapter *a, gr_dtype type,
+                          gram_err *err)
+{
+    static const gr_meta meta = { "format", "pt" };
+    struct merge m = { .a = a, .tensor = SIZE_MAX };
+    gr_planned *plan = NULL;
+    gr_stored *t;
+    size_t n;
+    gram_status rc = gr_model_stored(&t, &n, w, cfg, err);
+
+    if (rc)
+        return rc;
+    m.t = t;
+    m.pair = gr_calloc(n, sizeof *m.pair);
+    plan = gr_calloc(n, sizeof *plan);
+    rc = m.pair && plan ? pair_all(&m, t, n, a, err) : gr_nomem(err, path);
+    for (size_t i = 0; i < n && !rc; i++)
+        plan[i] = (gr_planned){ t[i].name, type, t[i].t.rows, t[i].t.cols, t[i].flat };
+    if (!rc)
+        rc = gr_st_write_rows(path, plan, n, &meta, 1, merged_row, &m, err);
+    free(m.A);
+    free(m.b);
+    free(m.pair);
+    free(plan);
+    free(t);
     return rc;
 }

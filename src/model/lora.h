@@ -13,6 +13,7 @@
 #define GR_MODEL_LORA_H
 
 #include "file/adapter.h"
+#include "file/save.h"
 #include "model/model.h"
 
 #define GR_LORA_ALL 0x7fu       /* every matrix */
@@ -37,7 +38,14 @@ void gr_lora_close(gr_lora *l);
 const gr_lora_spec *gr_lora_get_spec(const gr_lora *l);
 /* A and B of each matrix, g NULL. Named as PEFT does. */
 const gr_param *gr_lora_params(const gr_lora *l, size_t *n);
-/* DIR/adapter_model.safetensors and, after it, adapter_config.json, which names the base. */
-gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, const char *base, gram_err *err);
+/* DIR/adapter_config.json, which names the base, and after it adapter_model.safetensors with `meta`. */
+gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, const char *base, const gr_meta *meta,
+                          size_t n_meta, gram_err *err);
+/* The .safetensors file of a Hugging Face directory: the base w with the adapter added, row by row, so that it takes
+ * little memory. type is one that gr_quantizes(). Takes *cfg over. */
+gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg, const gr_adapter *a, gr_dtype type,
+                          gram_err *err);
+/* Bytes that a float32 copy of the matrices that have adapters takes. */
+uint64_t gr_lora_folded_bytes(const gr_lora_spec *s, const gr_config *c);
 
 #endif

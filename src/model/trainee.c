@@ -259,6 +259,11 @@ static void rows_clear(gr_trainee *t)
     t->rows = 0;
 }
 
+void gr_trainee_release(gr_trainee *t)
+{
+    rows_clear(t);
+}
+
 void gr_trainee_close(gr_trainee *t)
 {
     if (!t)

@@ -14,7 +14,11 @@
 #include "file/save.h"
 #include "train/output.h"
 
-#define WEIGHTS "model.safetensors"
+/* What the weights are called in `best` and in the output. */
+static const char *weights_name(const gr_training *r)
+{
+    return r->lora ? GR_ADAPTER_WEIGHTS : "model.safetensors";
+}
 
 struct output {
     const gr_training *r;
@@ -35,6 +39,11 @@ static gram_status save_model(const struct output *o, uint64_t step, gram_err *e
     if (!t)
         return gr_nomem(err, o->path);
     snprintf(text, sizeof text, "%" PRIu64, step);
+    if (o->r->lora) {
+        free(t);
+        rc = gr_path_exists(o->path) ? GRAM_OK : gr_copy_words(o->r->from, o->dir, err);
+        return rc ? rc : gr_lora_write(o->r->lora, o->r->model, o->dir, o->r->base, meta, GR_COUNT(meta), err);
+    }
     for (size_t i = 0; i < o->n; i++) {
         const gr_param *p = &o->param[i];
         t[i] = (gr_saved){ "", p->name, p->w, p->rows, p->cols, false };
@@ -58,42 +67,107 @@ static gram_status same_weights(const struct output *o, const gr_weights *w, gra
     return GRAM_OK;
 }
 
-/* Some rows through the forward pass that scores, against the one that trained: they add in different orders, and what
- * is wrong with a configuration moves logits by far more. */
-static gram_status same_logits(const struct output *o, const gr_model *m, gram_err *err)
+enum { ROWS = 4 };              /* that are compared: the first of the data */
+
+static size_t check_rows(const struct output *o)
 {
-    enum { ROWS = 4 };
-    const size_t n = gr_min(ROWS, o->r->train->n), each = o->grad->write ? 1 : 2;
-    const gr_example *e[ROWS];
-    gr_seq seq[2 * ROWS];
-    double want[4 * ROWS];
-    float got[4 * ROWS];
+    return gr_min(ROWS, o->r->train->n);
+}
+
+/* What the model under training gives for them, [rows, orders, 2]. */
+static gram_status trained_logits(const struct output *o, double *want, gram_err *err)
+{
+    size_t each = o->grad->write ? 1 : 2;
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < check_rows(o) && !rc; i++) {
+        const gr_example *e = &o->r->train->e[i];
+        rc = gr_grad_logits(o->grad, &e, 1, want + i * each * 2, err);
+    }
+    return rc;
+}
+
+/* The same through the forward pass that scores: they add in different orders, and what is wrong with a configuration
+ * moves logits by far more. Where bfloat16 holds the base, here it holds the base with its adapter, rounded anew: a
+ * weight may differ by its 2^-9th. */
+static gram_status same_logits(const struct output *o, const gr_model *m, const double *want, gram_err *err)
+{
+    const size_t each = o->grad->write ? 1 : 2;
+    const double tol = o->r->lora && o->r->mode == GR_LINEAR_BF16 ? 0.1 : 1e-3;
+    float got[4];
+    gr_seq seq[2];
     gr_work *work = NULL;
     gr_forest f;
     gram_status rc = gr_work_open(&work, m, o->r->pool, err);
 
-    for (size_t i = 0; i < n * each; i++) {
-        e[i / each] = &o->r->train->e[i / each];
-        seq[i] = (gr_seq){ e[i / each]->seq[i % each].p, e[i / each]->seq[i % each].n };
-    }
-    for (size_t i = 0; i < n && !rc; i++) {
-        rc = gr_grad_logits(o->grad, e + i, 1, want + i * each * 2, err);
-        if (!rc)
-            rc = gr_forest_init(&f, seq + i * each, each, NULL, GR_SAVE_SHARED, err);
+    for (size_t i = 0; i < check_rows(o) && !rc; i++, want += each * 2) {
+        const gr_example *e = &o->r->train->e[i];
+        for (size_t k = 0; k < each; k++)
+            seq[k] = (gr_seq){ e->seq[k].p, e->seq[k].n };
+        rc = gr_forest_init(&f, seq, each, NULL, GR_SAVE_SHARED, err);
         if (rc)
             break;
-        rc = gr_model_label_logits(work, &f, o->r->label, 2, got + i * each * 2, err);
+        rc = gr_model_label_logits(work, &f, o->r->label, 2, got, err);
         gr_forest_clear(&f, true);
+        for (size_t k = 0; k < each * 2 && !rc; k++)
+            if (!(fabs(got[k] - want[k]) <= tol * (1 + fabs(want[k]))))
+                rc = gr_fail(err, GRAM_EIO, "%s: read again, the model gives logit %.6g where the trained one gave %.6g",
+                             o->path, got[k], want[k]);
     }
-    for (size_t i = 0; i < n * each * 2 && !rc; i++)
-        if (!(fabs(got[i] - want[i]) <= 1e-3 * (1 + fabs(want[i]))))
-            rc = gr_fail(err, GRAM_EIO, "%s: read again, the model gives logit %.6g where the trained one gave %.6g",
-                         o->path, got[i], want[i]);
     gr_work_close(work);
     return rc;
 }
 
-static gram_status reopen(const struct output *o, gram_err *err)
+/* Every number of an adapter as the directory has it, against the parameters: by name and bit for bit, or taken over. */
+static gram_status read_adapter(const gr_training *r, const char *dir, const gr_param *param, size_t n, bool take,
+                                gr_adapter **out, gram_err *err)
+{
+    gr_lora *l = NULL;
+    const gr_param *got;
+    size_t n_got;
+    gram_status rc = gr_adapter_open(out, dir, err);
+
+    if (!rc)
+        rc = gr_lora_read(&l, r->model, *out, err);
+    if (rc)
+        return rc;
+    got = gr_lora_params(l, &n_got);
+    for (size_t i = 0; i < n && !rc; i++) {
+        bool same = i < n_got && !strcmp(got[i].name, param[i].name) && got[i].rows == param[i].rows &&
+                    got[i].cols == param[i].cols;
+        size_t bytes = param[i].rows * param[i].cols * sizeof *param[i].w;
+        if (same && take)
+            memcpy(param[i].w, got[i].w, bytes);
+        else if (!same || memcmp(param[i].w, got[i].w, bytes))
+            rc = gr_fail(err, GRAM_EIO, "%s: read again, tensor %s is not what was written", dir, param[i].name);
+    }
+    gr_lora_close(l);
+    return rc;
+}
+
+/* An adapter is read again whole in any case. Rows through the base with it folded in take memory for a second copy of
+ * the matrices. */
+static gram_status reopen_adapter(const struct output *o, const double *want, bool rows, gram_err *err)
+{
+    const gr_training *r = o->r;
+    gr_adapter *a = NULL;
+    gr_model *m = NULL;
+    gr_config cfg;
+    gram_status rc = read_adapter(r, r->out, o->param, o->n, false, &a, err);
+
+    if (!rc && rows)
+        rc = gr_weights_gguf(r->weights) ? gr_config_from_gguf(&cfg, gr_weights_gguf(r->weights), r->weights, err)
+                                         : gr_config_read(&cfg, gr_weights_path(r->weights), err);
+    if (!rc && rows)
+        rc = gr_model_open_folded(&m, r->weights, a, &cfg, r->mode, false, err);
+    if (!rc && rows)
+        rc = same_logits(o, m, want, err);
+    gr_model_close(m);
+    gr_adapter_close(a);
+    return rc;
+}
+
+static gram_status reopen(const struct output *o, const double *want, gram_err *err)
 {
     gr_weights *w = NULL;
     gr_model *m = NULL;
@@ -107,20 +181,24 @@ static gram_status reopen(const struct output *o, gram_err *err)
     if (!rc)
         rc = gr_model_open(&m, w, &cfg, GR_LINEAR_F32, err);
     if (!rc)
-        rc = same_logits(o, m, err);
+        rc = same_logits(o, m, want, err);
     gr_model_close(m);
     gr_weights_close(w);
     return rc;
 }
 
 gram_status gr_output_write(const gr_training *r, gr_grad *grad, const gr_param *param, size_t n, uint64_t step,
-                            gram_err *err)
+                            bool rows, gram_err *err)
 {
-    struct output o = { r, grad, param, n, r->out, gr_path_join(r->out, WEIGHTS) };
+    struct output o = { r, grad, param, n, r->out, gr_path_join(r->out, weights_name(r)) };
+    double want[ROWS * 4];
     gram_status rc = o.path ? save_model(&o, step, err) : gr_nomem(err, r->out);
 
+    if (!rc && rows)
+        rc = trained_logits(&o, want, err);
+    gr_trainee_release(grad->t);            /* room for the model that is opened again */
     if (!rc)
-        rc = reopen(&o, err);
+        rc = r->lora ? reopen_adapter(&o, want, rows, err) : reopen(&o, want, err);
     free(o.path);
     return rc;
 }
@@ -129,7 +207,7 @@ gram_status gr_output_write(const gr_training *r, gr_grad *grad, const gr_param 
 
 gram_status gr_output_best(const gr_training *r, const gr_param *param, size_t n, uint64_t step, gram_err *err)
 {
-    char *dir = gr_path_join(r->out, "best"), *path = dir ? gr_path_join(dir, WEIGHTS) : NULL;
+    char *dir = gr_path_join(r->out, "best"), *path = dir ? gr_path_join(dir, weights_name(r)) : NULL;
     const struct output o = { r, NULL, param, n, dir, path };
     gram_status rc = path ? GRAM_OK : gr_nomem(err, r->out);
 
@@ -172,16 +250,21 @@ static gram_status take_weights(const char *path, const gr_st *st, const gr_para
 
 gram_status gr_output_take_best(const gr_training *r, const gr_param *param, size_t n, uint64_t step, gram_err *err)
 {
-    char *path = gr_path_join(r->out, "best/" WEIGHTS);
+    char *dir = gr_path_join(r->out, "best"), *path = dir ? gr_path_join(dir, weights_name(r)) : NULL;
+    gr_adapter *a = NULL;
     gr_st *st = NULL;
-    gram_status rc = path ? gr_st_open(&st, path, err) : gr_nomem(err, r->out);
+    gram_status rc = path ? check_step(path, step, err) : gr_nomem(err, r->out);
 
-    if (!rc)
-        rc = check_step(path, step, err);
-    if (!rc)
+    if (!rc && r->lora)
+        rc = read_adapter(r, dir, param, n, true, &a, err);
+    else if (!rc)
+        rc = gr_st_open(&st, path, err);
+    if (!rc && st)
         rc = take_weights(path, st, param, n, err);
+    gr_adapter_close(a);
     gr_st_close(st);
     free(path);
+    free(dir);
     return rc;
 }
 

@@ -9,7 +9,7 @@
 
 /* Every tensor must be read again byte for byte, and some rows' logits come out of the forward pass that scores. */
 gram_status gr_output_write(const gr_training *r, gr_grad *grad, const gr_param *param, size_t n, uint64_t step,
-                            gram_err *err);
+                            bool rows, gram_err *err);
 
 /* Writes OUT/best/, in place of the one before. */
 gram_status gr_output_best(const gr_training *r, const gr_param *param, size_t n, uint64_t step, gram_err *err);

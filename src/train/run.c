@@ -38,6 +38,7 @@ struct loop {
     gr_held held;                 /* as they were last judged; n == 0: not in this call */
     struct timespec start;
     uint64_t tokens;
+    bool check_rows;                /* of the model that is opened again: there is memory for it */
     gram_train_report *report;
 };
 
@@ -61,6 +62,11 @@ static gram_status say_settings(struct loop *l, gram_err *err)
                             o->batch_rows, l->r->batch_tokens, l->steps, o->seed, (int)l->r->label[0],
                             (int)l->r->label[1], l->r->train->digest);
 
+    if (ok && l->r->lora) {
+        const gr_lora_spec *s = gr_lora_get_spec(l->r->lora);
+        ok = gr_buf_printf(&b, " lora=%zu,%.17g,%d,%u base-dtype=%d base=%016" PRIx64, s->rank, s->alpha, s->root,
+                           s->targets, (int)o->model.dtype, gr_weights_digest(l->r->weights));
+    }
     if (ok && l->r->held->n > 0)            /* which weights are the best depends on them */
         ok = gr_buf_printf(&b, " held-out=%016" PRIx64 " eval-every=%" PRIu64, l->r->held->digest, o->eval_every);
     if (!ok) {
@@ -75,7 +81,8 @@ static gram_status say_settings(struct loop *l, gram_err *err)
 static gram_status estimate(struct loop *l, gram_err *err)
 {
     const gr_training *r = l->r;
-    uint64_t param = l->adam.floats * sizeof(float), rows = r->batch_tokens, acts, all;
+    uint64_t param = l->adam.floats * sizeof(float), rows = r->batch_tokens, acts, all, check;
+    uint64_t weights = r->lora ? gr_model_bytes(r->model) + param : param;
     uint64_t have = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     const double G = 1 << 30;
     gr_buf text = { 0 };
@@ -88,10 +95,13 @@ static gram_status estimate(struct loop *l, gram_err *err)
     acts = gr_trainee_bytes(l->t, rows);
     if (r->stage == GRAM_STAGE_PRETRAIN)
         acts += gr_grad_head_bytes(gr_model_config(r->model), gr_pool_size(r->pool));
-    all = 4 * param + acts;
+    check = r->lora ? gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model)) : 0;
+    all = weights + 3 * param;
+    l->check_rows = all + check <= have;
+    all += l->check_rows ? gr_max(acts, check) : acts;
     l->report->memory_bytes = all;
     ok = gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, gradients %.2f, optimizer %.2f, "
-                       "activations of %" PRIu64 " tokens %.2f", (double)all / G, (double)param / G, (double)param / G,
+                       "activations of %" PRIu64 " tokens %.2f", (double)all / G, (double)weights / G, (double)param / G,
                        2 * (double)param / G, rows, (double)acts / G);
     if (ok && r->opt->note)
         r->opt->note(r->opt->arg, text.p);
@@ -117,14 +127,14 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     l->warmup = (uint64_t)ceil(o->warmup * (double)l->steps);
     l->order = (gr_order){ .n = r->train->n, .seed = o->seed };
     l->state = (gr_state){ .judged = GR_NEVER, .best = GR_NEVER };
-    l->weights_path = gr_path_join(r->out, "model.safetensors");
+    l->weights_path = gr_path_join(r->out, r->lora ? GR_ADAPTER_WEIGHTS : "model.safetensors");
     l->batch = gr_calloc(o->batch_rows, sizeof *l->batch);
     l->held.p = gr_calloc(r->held->n, sizeof *l->held.p);
     if (!l->weights_path || !l->batch || !l->held.p)
         return gr_nomem(err, "training");
     rc = gr_checkpoints_init(&l->checkpoints, r->out, o->keep, err);
     if (!rc)
-        rc = gr_trainee_open(&l->t, r->model, r->pool, err);
+        rc = gr_trainee_open_lora(&l->t, r->model, r->lora, r->pool, err);
     if (rc)
         return rc;
     param = gr_trainee_params(l->t, &n);
@@ -445,7 +455,8 @@ gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *
     if (!rc && r->opt->best && l.state.best != l.steps)
         rc = take_best(&l, err);
     if (!rc)
-        rc = gr_output_write(r, &l.grad, l.adam.param, l.adam.n_params, r->opt->best ? l.state.best : l.steps, err);
+        rc = gr_output_write(r, &l.grad, l.adam.param, l.adam.n_params, r->opt->best ? l.state.best : l.steps, l.check_rows,
+                             err);
     fill_report(&l);
     if (!rc && r->finish)
         rc = r->finish(r->arg, report, err);

@@ -11,14 +11,19 @@ typedef struct {
     gram_stage stage;
     const gram_train_options *opt;      /* checked, and without zeros that mean something else */
     size_t batch_tokens;
-    const char *from, *out;             /* directories; out exists */
-    gr_model *model;                    /* writable */
+    const char *from, *out;             /* where the files beside the weights come from; a directory, which exists */
+    gr_model *model;                    /* writable, unless there are adapters to train */
     gr_pool *pool;
     const gr_set *train, *held;         /* held: n == 0 where there is none */
     int32_t label[2];
     /* Called when the model is written, before what a resume needs is removed; may be NULL. */
     gram_status (*finish)(void *arg, gram_train_report *report, gram_err *err);
     void *arg;
+    /* LoRA; NULL without: */
+    gr_lora *lora;
+    const gr_weights *weights;          /* of the base */
+    char *base;                         /* its path, as the adapter's configuration is to name it */
+    gr_linear_mode mode;                /* in which it was opened */
 } gr_training;
 
 /* Fills in the parts of *report that a run knows. */

@@ -180,7 +180,7 @@ static void a_written_adapter_is_the_trained_one(void **state)
         float z[2];
         size_t n, m;
         trainee_logits(&s, want, false);
-        CHECK_OK(gr_lora_write(s.lora, s.model, dir, base[i].path, &check_err));
+        CHECK_OK(gr_lora_write(s.lora, s.model, dir, base[i].path, NULL, 0, &check_err));
         CHECK_OK(gr_adapter_open(&a, dir, &check_err));
         assert_string_equal(a->cfg.base, base[i].path);
         CHECK_OK(gr_lora_read(&again, s.model, a, &check_err));

@@ -1,0 +1,57 @@
+/* merge.c - gram_merge(): a whole model of a base and its adapter. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "api/api_int.h"
+#include "base/err.h"
+#include "file/save.h"
+#include "gram/train.h"
+#include "model/lora.h"
+
+static gram_status check(const struct checkpoint *c, const char *path, gram_err *err)
+{
+    if (!c->adapter)
+        return gr_fail(err, GRAM_EARG, "%s: no LoRA adapter: it has no adapter_config.json", path);
+    if (*c->cfg.prefix)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: only the text half of this model would be written, and its directory "
+                       "asks for both", c->base);
+    return GRAM_OK;
+}
+
+/* The files beside the weights come first: a directory with weights is whole. */
+static gram_status write_model(struct checkpoint *c, const char *adapter, const char *out, const char *path,
+                               gram_err *err)
+{
+    gr_config cfg = c->cfg;
+    gram_status rc = gr_copy_model_files(c->base, out, err);
+
+    if (!rc && c->own_words)
+        rc = gr_copy_words(adapter, out, err);
+    if (rc)
+        return rc;
+    c->cfg = (gr_config){ 0 };
+    return gr_lora_merge(path, c->weights, &cfg, c->adapter, GR_F32, err);
+}
+
+gram_status gram_merge(const char *adapter, const char *base, const char *out, gram_err *err)
+{
+    struct checkpoint c;
+    char *path = gr_path_join(out, "model.safetensors");
+    gram_status rc = path ? gr_checkpoint_open(&c, adapter, base, err) : gr_nomem(err, out);
+
+    if (rc) {
+        free(path);
+        return rc;
+    }
+    rc = check(&c, adapter, err);
+    if (!rc && mkdir(out, 0777) && errno != EEXIST)
+        rc = gr_fail(err, GRAM_EIO, "%s: not created: %s", out, strerror(errno));
+    if (!rc && gr_path_exists(path))
+        rc = gr_fail(err, GRAM_EARG, "%s is there already, and is not written over", path);
+    if (!rc)
+        rc = write_model(&c, adapter, out, path, err);
+    gr_checkpoint_clear(&c);
+    free(path);
+    return rc;
+}
