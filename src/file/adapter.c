@@ -75,7 +75,10 @@ gram_status gr_adapter_config_parse(gr_adapter_config *out, const char *name, co
     *out = (gr_adapter_config){ 0 };
     if (rc)
         return rc;
-    rc = refuse(name, root, err);
+    if (!json_is_object(root))
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: wanted a JSON object, found another value", name);
+    if (!rc)
+        rc = refuse(name, root, err);
     if (!rc)
         rc = read_numbers(out, name, root, err);
     base = json_string_value(json_object_get(root, "base_model_name_or_path"));

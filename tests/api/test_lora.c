@@ -1,0 +1,318 @@
+/* test_lora.c - adapters from files to files: trained, resumed, trained further, opened, merged, refused.
+ *
+ * The tiny model and the rows are those of test_train.c. */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "check.h"
+#include "file/io.h"
+#include "gram/train.h"
+
+#define MODEL "tests/golden/train/judge"
+static char *dir, *pairs;
+
+static char *in_dir(const char *name)
+{
+    char *p = gr_path_join(dir, name);
+
+    assert_non_null(p);
+    return p;
+}
+
+static void write_text(const char *name, const char *text)
+{
+    char *path = in_dir(name);
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+    free(path);
+}
+
+static bool exists(const char *name)
+{
+    char *p = in_dir(name);
+    bool yes = gr_path_exists(p);
+
+    free(p);
+    return yes;
+}
+
+struct watch { double first, last; uint64_t stop_at, kill_at; };
+
+static int on_step(void *arg, const gram_train_step *s)
+{
+    struct watch *w = arg;
+
+    w->first = s->step == 1 ? s->loss : w->first;
+    w->last = s->loss;
+    if (s->step == w->kill_at)
+        raise(SIGKILL);
+    return s->step == w->stop_at;
+}
+
+static gram_train_options options(struct watch *w)
+{
+    gram_train_options o;
+
+    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+    o.lora_rank = 3;
+    o.lr = 2e-2;
+    o.batch_rows = 4;
+    o.steps = 10;
+    o.model.judge_prompt = "Q {input}\nA {response_a}\nB {response_b}\nBetter:";
+    o.model.threads = 2;
+    o.progress = on_step;
+    o.arg = w;
+    return o;
+}
+
+static gram_status finetune(const char *model, const char *out, const gram_train_options *o, gram_train_report *r)
+{
+    char *to = in_dir(out);
+    gram_status rc = gram_finetune(model, pairs, to, o, r, &check_err);
+
+    free(to);
+    return rc;
+}
+
+static double preference(const char *model, const char *base)
+{
+    const gram_message q = { "user", "q1" };
+    const gram_pair pair = { { &q, 1 }, "zzzz", "aaaa" };
+    gram_options o = { .judge_prompt = "Q {input}\nA {response_a}\nB {response_b}\nBetter:", .base = base, .threads = 1 };
+    gram_verdict v;
+    gram_model *m;
+
+    CHECK_OK(gram_open(&m, model, &o, &check_err));
+    CHECK_OK(gram_score(m, &pair, 1, &v, &check_err));
+    gram_close(m);
+    return v.preference;
+}
+
+static void same_file(const char *a, const char *b)
+{
+    char *pa = in_dir(a), *pb = in_dir(b), *x, *y;
+    size_t n, m;
+
+    CHECK_OK(gr_read_file(pa, 1 << 24, &x, &n, &check_err));
+    CHECK_OK(gr_read_file(pb, 1 << 24, &y, &m, &check_err));
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, n);
+    free(pa), free(pb), free(x), free(y);
+}
+
+/* Adding s B A to W row by row, or all at once before the products, moves a float32 logit by some roundings. */
+static void an_adapter_learns_opens_and_merges(void **state)
+{
+    struct watch w = { 0 };
+    gram_train_options o = options(&w);
+    char *adapter = in_dir("learn"), *merged = in_dir("merged"), *words = in_dir("learn/tokenizer.json");
+    gram_train_report r;
+    gram_info i;
+    double p;
+
+    (void)state;
+    o.steps = 30;
+    o.eval_file = pairs;
+    CHECK_OK(finetune(MODEL, "learn", &o, &r));
+    assert_true(w.last < w.first - 0.15 && r.after.value == 1);
+    assert_true(exists("learn/adapter_config.json") && exists("learn/adapter_model.safetensors"));
+    assert_true(exists("learn/tokenizer.json") && !exists("learn/config.json") && !exists("learn/model.safetensors"));
+    p = preference(adapter, NULL);
+    assert_true(p > 0.6 && fabs(p - preference(MODEL, NULL)) > 0.05);
+    CHECK_OK(gram_inspect(adapter, NULL, &i, &check_err));
+    assert_true(i.adapter_rank == 3 && i.adapter_alpha == 6 && i.layers == 2);
+    assert_int_equal(i.adapter_parameters, 2 * 3 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 64)));
+    assert_non_null(strstr(i.base, MODEL));
+    CHECK_OK(gram_merge(adapter, NULL, merged, &check_err));
+    assert_true(fabs(preference(merged, NULL) - p) < 1e-5);
+    assert_int_equal(gram_merge(adapter, NULL, merged, &check_err), GRAM_EARG);         /* not written over */
+    assert_int_equal(gram_merge(merged, NULL, adapter, &check_err), GRAM_EARG);         /* no adapter */
+    assert_int_equal(finetune(MODEL, "learn", &o, &r), GRAM_EARG);
+    assert_int_equal(unlink(words), 0);                                     /* then the base's words are read */
+    assert_true(preference(adapter, MODEL) == p);
+    free(adapter), free(merged), free(words);
+}
+
+/* Uninterrupted with 2 threads; stopped and resumed with 3; killed and resumed with 1. */
+static void stopped_and_killed_runs_end_with_the_same_bits(void **state)
+{
+    struct watch w = { 0 };
+    gram_train_options o = options(&w);
+    gram_train_report r;
+    int status;
+    pid_t pid;
+
+    (void)state;
+    CHECK_OK(finetune(MODEL, "whole", &o, &r));
+    w = (struct watch){ .stop_at = 4 };
+    o.resume = true;
+    o.model.threads = 3;
+    assert_int_equal(finetune(MODEL, "stopped", &o, &r), GRAM_ESTOPPED);
+    o.lora_alpha = 5;
+    assert_int_equal(finetune(MODEL, "stopped", &o, &r), GRAM_EARG);        /* another run's checkpoint */
+    o.lora_alpha = 0;
+    o.lora_targets = "q,v";
+    assert_int_equal(finetune(MODEL, "stopped", &o, &r), GRAM_EARG);
+    o.lora_targets = "q,k,v,o,gate,up,down_proj";                           /* all of them, which was the default */
+    w = (struct watch){ 0 };
+    CHECK_OK(finetune(MODEL, "stopped", &o, &r));
+    assert_int_equal(r.resumed, 4);
+    same_file("whole/adapter_model.safetensors", "stopped/adapter_model.safetensors");
+    o.save_every = 3;
+    o.model.threads = 1;
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        w = (struct watch){ .kill_at = 8 };
+        finetune(MODEL, "killed", &o, &r);
+        _exit(0);
+    }
+    assert_true(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+    assert_false(exists("killed/adapter_model.safetensors"));
+    w = (struct watch){ 0 };
+    CHECK_OK(finetune(MODEL, "killed", &o, &r));
+    assert_int_equal(r.resumed, 6);
+    same_file("whole/adapter_model.safetensors", "killed/adapter_model.safetensors");
+}
+
+static void the_best_adapter_is_kept_and_taken(void **state)
+{
+    struct watch w = { 0 };
+    gram_train_options o = options(&w);
+    gram_train_report r;
+
+    (void)state;
+    o.eval_file = pairs;
+    o.eval_every = 2;
+    o.best = true;
+    o.schedule = GRAM_SCHEDULE_CONSTANT;
+    o.lr = 0.3;                                 /* so large that the last step is not the best */
+    o.clip = 0;
+    CHECK_OK(finetune(MODEL, "best-of", &o, &r));
+    assert_true(r.best_step > 0 && r.best_step <= 10);
+    assert_true(exists("best-of/adapter_model.safetensors") && !exists("best-of/best"));
+}
+
+static void an_adapter_is_trained_further(void **state)
+{
+    struct watch w = { 0 };
+    gram_train_options o = options(&w);
+    char *first = in_dir("further1");
+    double last;
+    gram_train_report r;
+
+    (void)state;
+    o.lora_targets = "v,up";
+    o.lora_alpha = 4;
+    o.schedule = GRAM_SCHEDULE_CONSTANT;
+    CHECK_OK(finetune(MODEL, "further1", &o, &r));
+    last = w.last;
+    o.lora_targets = NULL;                      /* what it has */
+    o.lora_alpha = 0;
+    o.steps = 3;
+    CHECK_OK(finetune(first, "further2", &o, &r));
+    assert_true(w.first < last + 0.1 && w.first < 0.66);        /* not from the beginning, which is 0.69 */
+    o.lora_rank = 4;
+    assert_int_equal(finetune(first, "further3", &o, &r), GRAM_EARG);
+    o.lora_rank = 3;
+    o.lora_targets = "q";
+    assert_int_equal(finetune(first, "further3", &o, &r), GRAM_EARG);
+    o.lora_targets = NULL;
+    o.lora_rank = 0;                            /* every weight, the adapter's among them */
+    o.lr = 1e-3;
+    CHECK_OK(finetune(first, "further4", &o, &r));
+    assert_true(exists("further4/model.safetensors") && exists("further4/config.json"));
+    assert_true(w.first < last + 0.1 && w.first < 0.66);
+    free(first);
+}
+
+static void a_base_in_bf16_is_trained_beside(void **state)
+{
+    struct watch w = { 0 };
+    gram_train_options o = options(&w);
+    gram_train_report r;
+
+    (void)state;
+    o.model.dtype = GRAM_BF16;
+    CHECK_OK(finetune(MODEL, "bf16", &o, &r));
+    assert_true(w.last < w.first);
+    o.model.dtype = GRAM_INT8;
+    assert_int_equal(finetune(MODEL, "int8", &o, &r), GRAM_EARG);
+    o.model.dtype = GRAM_F32;
+    o.lora_rank = 17;                           /* the keys of a layer are 16 wide */
+    assert_int_equal(finetune(MODEL, "wide", &o, &r), GRAM_EARG);
+    o.lora_rank = 0;
+    o.lora_targets = "q";
+    assert_int_equal(finetune(MODEL, "none", &o, &r), GRAM_EARG);
+}
+
+static void refused(const char *what, const char *config, const char *why)
+{
+    gram_model *m = NULL;
+    char *path;
+
+    write_text("broken/adapter_config.json", config);
+    path = in_dir("broken");
+    if (!gram_open(&m, path, NULL, &check_err))
+        fail_msg("%s: it opened", what);
+    if (!strstr(check_err.text, why) || m)
+        fail_msg("%s: \"%s\"", what, check_err.text);
+    free(path);
+}
+
+static void broken_directories_are_said(void **state)
+{
+    const gram_options based = { .base = MODEL };
+    char *path = in_dir("broken"), *from = in_dir("whole/adapter_model.safetensors");
+    char *to = in_dir("broken/adapter_model.safetensors");
+    gram_model *m;
+
+    (void)state;
+    assert_int_equal(mkdir(path, 0777), 0);
+    refused("no tensors", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6}", "adapter_model.safetensors is not there");
+    assert_int_equal(link(from, to), 0);
+    refused("no base", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6}", "names no base model");
+    refused("a base that is not there", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6,"
+            "\"base_model_name_or_path\":\"meta/none\"}", "meta/none is not there");
+    refused("a base that is an adapter", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6,"
+            "\"base_model_name_or_path\":\"../learn\"}", "is an adapter too");
+    refused("another shape", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6,\"base_model_name_or_path\":"
+            "\"tests/golden/train/llama_gqa\"}", "lora_");
+    write_text("broken/adapter_config.json", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6}");
+    CHECK_OK(gram_open(&m, path, &based, &check_err));
+    gram_close(m);
+    assert_int_equal(gram_open(&m, MODEL, &based, &check_err), GRAM_EARG);  /* a base for what is no adapter */
+    assert_null(m);
+    free(path), free(from), free(to);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_adapter_learns_opens_and_merges),
+        cmocka_unit_test(stopped_and_killed_runs_end_with_the_same_bits),
+        cmocka_unit_test(the_best_adapter_is_kept_and_taken),
+        cmocka_unit_test(an_adapter_is_trained_further),
+        cmocka_unit_test(a_base_in_bf16_is_trained_beside),
+        cmocka_unit_test(broken_directories_are_said),
+    };
+    gr_buf b = { 0 };
+
+    dir = check_tmpdir();
+    for (int i = 0; i < 10; i++)
+        if (!gr_buf_printf(&b, "{\"prompt\":\"q%d\",\"chosen\":\"%s\",\"rejected\":\"%s\"}\n", i, i % 3 ? "zzzz" : "zzz",
+                           i % 2 ? "aaaa" : "aa"))
+            return 1;
+    write_text("pairs.jsonl", b.p);
+    pairs = in_dir("pairs.jsonl");
+    gr_buf_clear(&b);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

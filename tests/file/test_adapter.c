@@ -1,0 +1,96 @@
+/* test_adapter.c - adapter_config.json: what PEFT writes is read, what cannot be done is named, what is written is read. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "check.h"
+#include "file/adapter.h"
+#include "file/io.h"
+
+#define PLAIN "\"peft_type\":\"LORA\",\"r\":8,\"lora_alpha\":16"
+
+static gram_status parse(gr_adapter_config *c, const char *json)
+{
+    return gr_adapter_config_parse(c, "adapter_config.json", json, strlen(json), &check_err);
+}
+
+static void pefts_own_is_read(void **state)
+{
+    char *text;
+    size_t n;
+    gr_adapter_config c;
+
+    (void)state;
+    CHECK_OK(gr_read_file("tests/golden/train/gemma3_text/lora/adapter_config.json", 1 << 16, &text, &n, &check_err));
+    CHECK_OK(gr_adapter_config_parse(&c, "x", text, n, &check_err));
+    assert_true(c.rank == 3 && c.alpha == 3 && c.root);
+    assert_string_equal(c.base, "..");
+    gr_adapter_config_clear(&c);
+    free(text);
+    CHECK_OK(parse(&c, "{" PLAIN "}"));
+    assert_true(c.rank == 8 && c.alpha == 16 && !c.root && !c.base);
+}
+
+static void what_cannot_be_done_is_named(void **state)
+{
+    static const struct { const char *json, *why; gram_status rc; } bad[] = {
+        { "[]", "adapter_config.json", GRAM_EFORMAT },
+        { "{\"peft_type\":\"IA3\",\"r\":8,\"lora_alpha\":16}", "found IA3", GRAM_EUNSUPPORTED },
+        { "{\"r\":8,\"lora_alpha\":16}", "peft_type", GRAM_EUNSUPPORTED },
+        { "{\"peft_type\":\"LORA\",\"lora_alpha\":16}", "\"r\"", GRAM_EFORMAT },
+        { "{\"peft_type\":\"LORA\",\"r\":0,\"lora_alpha\":16}", "\"r\"", GRAM_EFORMAT },
+        { "{\"peft_type\":\"LORA\",\"r\":8.5,\"lora_alpha\":16}", "\"r\"", GRAM_EFORMAT },
+        { "{\"peft_type\":\"LORA\",\"r\":8,\"lora_alpha\":-1}", "lora_alpha", GRAM_EFORMAT },
+        { "{\"peft_type\":\"LORA\",\"r\":8,\"lora_alpha\":\"16\"}", "lora_alpha", GRAM_EFORMAT },
+        { "{" PLAIN ",\"use_dora\":true}", "use_dora", GRAM_EUNSUPPORTED },
+        { "{" PLAIN ",\"bias\":\"all\"}", "bias", GRAM_EUNSUPPORTED },
+        { "{" PLAIN ",\"alpha_pattern\":{\"q_proj\":4}}", "alpha_pattern", GRAM_EUNSUPPORTED },
+        { "{" PLAIN ",\"fan_in_fan_out\":true}", "fan_in_fan_out", GRAM_EUNSUPPORTED },
+        { "{" PLAIN ",\"init_lora_weights\":\"pissa\"}", "init_lora_weights", GRAM_EUNSUPPORTED },
+        { "{" PLAIN ",\"use_rslora\":1}", "use_rslora", GRAM_EFORMAT },
+        { "{" PLAIN ",\"r\":4}", "adapter_config.json", GRAM_EFORMAT },
+    };
+    gr_adapter_config c;
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        gram_status rc = parse(&c, bad[i].json);
+        if (rc != bad[i].rc || !strstr(check_err.text, bad[i].why))
+            fail_msg("%s: status %d, \"%s\"", bad[i].json, (int)rc, rc ? check_err.text : "");
+        assert_null(c.base);
+    }
+}
+
+static void what_is_written_is_read(void **state)
+{
+    static const char *const targets[] = { "q_proj", "down_proj", NULL };
+    static char base[] = "/models/a \"b\"";
+    const gr_adapter_config c = { base, 5, 7.5, true };
+    char *dir = check_tmpdir(), *path = gr_path_join(dir, GR_ADAPTER_CONFIG), *text;
+    gr_adapter_config got;
+    size_t n;
+
+    (void)state;
+    assert_false(gr_adapter_is(dir));
+    CHECK_OK(gr_adapter_config_write(dir, &c, targets, true, &check_err));
+    assert_true(gr_adapter_is(dir));
+    CHECK_OK(gr_read_file(path, 1 << 16, &text, &n, &check_err));
+    CHECK_OK(gr_adapter_config_parse(&got, path, text, n, &check_err));
+    assert_true(got.rank == 5 && got.alpha == 7.5 && got.root);
+    assert_string_equal(got.base, base);
+    assert_non_null(strstr(text, "SEQ_CLS"));
+    assert_non_null(strstr(text, "\"score\""));
+    gr_adapter_config_clear(&got);
+    free(text);
+    free(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pefts_own_is_read),
+        cmocka_unit_test(what_cannot_be_done_is_named),
+        cmocka_unit_test(what_is_written_is_read),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
