@@ -20,6 +20,9 @@ struct gr_kern gr_kern;
     .swiglu_bwd  = gr_swiglu_bwd_##isa,             \
     .geglu_bwd   = gr_geglu_bwd_##isa,              \
     .ce          = gr_ce_##isa,                     \
+    .adamw_f32   = gr_adamw_f32_##isa,              \
+    .adamw_bf16  = gr_adamw_bf16_##isa,             \
+    .squares     = gr_squares_##isa,                \
     .rotate_row  = gr_rotate_row_##isa,             \
     .quant_row   = gr_quant_row_##isa,              \
     .dequant_acc = gr_dequant_acc_##isa,            \

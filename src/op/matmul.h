@@ -24,6 +24,11 @@
 
 #define GR_TILE 96
 
+/* Rows a multiple of 2 KiB apart fall into the same few cache lines, and a product can take twice its time, or copies
+ * them first. A distance for rows of n floats that is none of those. */
+static inline bool gr_crowded(size_t ld) { return ld % 512 == 0; }
+static inline size_t gr_uncrowded(size_t n) { return gr_crowded(n) ? n + 16 : n; }
+
 typedef enum {
     GR_LINEAR_F32,          /* float32: borrowed where the tensor is F32, else expanded into memory of its own */
     GR_LINEAR_BF16,         /* two bytes a weight: borrowed where the tensor is BF16, else rounded; expanded in use */

@@ -11,6 +11,7 @@
 #include "op/attn.h"
 #include "op/glu.h"
 #include "op/ce.h"
+#include "op/adamw.h"
 #include "op/quant.h"
 #include "op/rotate.h"
 
@@ -25,6 +26,9 @@ struct gr_kern {
     gr_glu_fwd_fn     *swiglu_fwd, *geglu_fwd;
     gr_glu_bwd_fn     *swiglu_bwd, *geglu_bwd;
     gr_ce_fn          *ce;
+    gr_adamw_f32_fn   *adamw_f32;
+    gr_adamw_bf16_fn  *adamw_bf16;
+    gr_squares_fn     *squares;
     gr_rotate_row_fn  *rotate_row;
     gr_quant_row_fn   *quant_row;
     gr_dequant_acc_fn *dequant_acc;

@@ -47,9 +47,6 @@ static inline size_t gr_piece(size_t columns)
     return gr_round_up((columns + n - 1) / n, 16);
 }
 
-/* Rows a multiple of 2 KiB apart fall into the same few cache lines, and a product can take twice its time. */
-static inline bool gr_crowded(size_t ld) { return ld % 512 == 0; }
-
 /* From row to row of a copy of n columns that is not crowded, and what `rows` of them take. */
 static inline size_t gr_copy_ld(size_t n) { return gr_round_up(n, 32) + 16; }
 static inline size_t gr_copy_bytes(size_t rows, size_t n)

@@ -1,7 +1,8 @@
-/* adamw.c - see optim.h. In float32, operation for operation as torch.optim.AdamW does it on a CPU. */
+/* adamw.c - see optim.h; what is done to a slice stands in op/adamw.h. */
 #include <math.h>
 #include <stdlib.h>
 #include "base/err.h"
+#include "op/op.h"
 #include "optim/optim.h"
 
 #define SLICE ((size_t)1 << 16)             /* values of a task */
@@ -78,13 +79,9 @@ static void square(void *arg, size_t task, size_t worker)
 {
     gr_adamw *a = arg;
     const struct gr_optim_slice *s = &a->slice[a->own_slice + task];
-    const float *g = a->param[s->param].g + s->first;
-    double sum = 0;
 
     (void)worker;
-    for (size_t i = 0; i < s->n; i++)
-        sum += (double)g[i] * g[i];
-    a->squares[a->own_slice + task] = sum;
+    a->squares[a->own_slice + task] = gr_kern.squares(a->param[s->param].g + s->first, s->n);
 }
 
 void gr_grad_squares(gr_adamw *a, gr_pool *pool)
@@ -109,32 +106,27 @@ double gr_grad_norm(gr_adamw *a, gr_pool *pool)
     return gr_squares_norm(a);
 }
 
-struct update { gr_adamw *a; float scale, b1, b2, eps, keep, size, root; };
+struct update { gr_adamw *a; gr_adamw_rule rule; float keep; };
 
 static void update(void *arg, size_t task, size_t worker)
 {
     const struct update *u = arg;
     const struct gr_optim_slice *s = &u->a->slice[u->a->own_slice + task];
     const gr_param *p = &u->a->param[s->param];
-    float *w = p->w + s->first, *m = u->a->m + s->at - u->a->own, *v = u->a->v + s->at - u->a->own;
-    const float *g = p->g + s->first;
-    float keep = p->decay ? u->keep : 1;
+    size_t at = s->at - u->a->own;
+    gr_adamw_rule rule = u->rule;
 
     (void)worker;
-    for (size_t i = 0; i < s->n; i++) {
-        float x = g[i] * u->scale;
-        m[i] += (x - m[i]) * u->b1;
-        v[i] = v[i] * u->b2 + x * x * (1 - u->b2);
-        w[i] = w[i] * keep - u->size * m[i] / (sqrtf(v[i]) / u->root + u->eps);
-    }
+    rule.keep = p->decay ? u->keep : 1;
+    gr_kern.adamw_f32(p->w + s->first, u->a->m + at, u->a->v + at, p->g + s->first, s->n, &rule);
 }
 
 void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_pool *pool)
 {
     double t = (double)++a->t;
-    struct update u = { .a = a, .scale = (float)scale, .b1 = (float)(1 - a->beta1), .b2 = (float)a->beta2,
-                        .eps = (float)a->eps, .keep = (float)(1 - lr * a->decay),
-                        .size = (float)(lr / (1 - pow(a->beta1, t))), .root = (float)sqrt(1 - pow(a->beta2, t)) };
+    struct update u = { a, { .scale = (float)scale, .b1 = (float)(1 - a->beta1), .b2 = (float)a->beta2,
+                             .eps = (float)a->eps, .size = (float)(lr / (1 - pow(a->beta1, t))),
+                             .root = (float)sqrt(1 - pow(a->beta2, t)) }, (float)(1 - lr * a->decay) };
 
     gr_pool_run(pool, update, &u, a->own_slices);
 }

@@ -5,7 +5,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/cpu.h"
 #include "check.h"
+#include "op/op.h"
 #include "optim/optim.h"
 
 static void numbers(const json_t *list, float *out, size_t n)
@@ -149,5 +151,6 @@ int main(void)
         cmocka_unit_test(rates_rise_and_fall),
     };
 
+    gr_kern_init(gr_cpu());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,34 @@
+/* adamw.h - one step of AdamW over a run of values, and the sum of squares that clipping needs.
+ *
+ *   x   = scale g
+ *   m  += (x - m) b1                        b1: one minus the usual beta
+ *   v   = v b2 + x x (1 - b2)
+ *   w   = w keep - size m / (sqrt(v) / root + eps)
+ *
+ * In float32, operation for operation as torch.optim.AdamW does it on a CPU. Every build has the bits of the
+ * reference: each operation is rounded by itself, sums of squares are made in double in one order.
+ *
+ * bf16 stores w in two bytes and rounds it up or down by chance, up with the probability that lies nearest: a step
+ * far smaller than the last digit still moves w on average, where rounding to the nearest would lose all of them.
+ * Chance is a hash of key and the value's place at, at + 1, ... below 2^32, so it is the same at any number of threads.
+ *
+ *   shapes    w m v g [n]          w finite */
+#ifndef GR_OP_ADAMW_H
+#define GR_OP_ADAMW_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct { float scale, b1, b2, eps, keep, size, root; } gr_adamw_rule;
+
+typedef void gr_adamw_f32_fn(float *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r);
+gr_adamw_f32_fn gr_adamw_f32_ref, gr_adamw_f32_avx2, gr_adamw_f32_avx512;
+
+typedef void gr_adamw_bf16_fn(uint16_t *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r,
+                              uint32_t key, uint32_t at);
+gr_adamw_bf16_fn gr_adamw_bf16_ref, gr_adamw_bf16_avx2, gr_adamw_bf16_avx512;
+
+typedef double gr_squares_fn(const float *x, size_t n);
+gr_squares_fn gr_squares_ref, gr_squares_avx2, gr_squares_avx512;
+
+#endif

@@ -1,0 +1,4 @@
+/* adamw_avx2.c - adamw.inc in vectors of 8. */
+#define FN(name) name##_avx2
+#include "op/vec.inc"
+#include "op/adamw.inc"
