@@ -34,7 +34,7 @@ struct kept {
     float *q, *k, *v, *o, *lse;
     float *t1, *rt1;            /* sandwich: before the norm after attention; NULL without */
     float *mid, *r2;            /* the residual before the MLP */
-    float *gate, *up;
+    float *gate, *up;           /* rows ldf apart, as are dgate, dup and act */
     float *t2, *rt2;            /* sandwich: before the norm after the MLP */
 };
 
@@ -77,6 +77,7 @@ struct gr_trainee {
     size_t head_next;
 
     size_t rows;                /* capacity, a multiple of ROUND */
+    size_t ldf;                 /* from row to row of what is `hidden` wide */
     float *memory;              /* behind everything below */
     struct kept *kept;          /* [layers] */
     float *x, *xf, *rf;         /* after the last layer; the asked rows, normed in `hidden` */
@@ -219,6 +220,7 @@ gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, g
     t->lora = lora;
     t->lora_floats = lora_floats(lora, &m->cfg);
     t->pool = pool;
+    t->ldf = gr_uncrowded(m->cfg.hidden);
     t->scratch_bytes = scratch_bytes(t);
     for (size_t i = 0; i < t->n_params; i++)
         t->grad_floats += p[i].rows * p[i].cols;
@@ -292,9 +294,19 @@ gr_param *gr_trainee_params(gr_trainee *t, size_t *n)
     return t->param;
 }
 
+#define ZEROS ((size_t)1 << 20)         /* floats of a task */
+
+static void zero(void *arg, size_t task, size_t worker)
+{
+    gr_trainee *t = arg;
+
+    (void)worker;
+    memset(t->grad + task * ZEROS, 0, gr_min(ZEROS, t->grad_floats - task * ZEROS) * sizeof *t->grad);
+}
+
 void gr_trainee_zero(gr_trainee *t)
 {
-    memset(t->grad, 0, t->grad_floats * sizeof *t->grad);
+    gr_pool_run(t->pool, zero, t, (t->grad_floats + ZEROS - 1) / ZEROS);
 }
 
 static void expand(float *out, const gr_tensor *t, size_t row)
@@ -345,7 +357,7 @@ static float *take(float *base, size_t *used, size_t n)
 static size_t carve(gr_trainee *t, float *base, size_t R)
 {
     const gr_config *c = &t->m->cfg;
-    size_t C = c->width, F = c->hidden, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, used = 0;
+    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, used = 0;
 
     for (size_t i = 0; i < c->layers; i++) {
         struct kept k = { 0 };
@@ -362,8 +374,8 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
         k.lse = take(base, &used, R * c->heads);
         k.mid = take(base, &used, R * C);
         k.r2 = take(base, &used, R);
-        k.gate = take(base, &used, R * F);
-        k.up = take(base, &used, R * F);
+        k.gate = take(base, &used, R * t->ldf);
+        k.up = take(base, &used, R * t->ldf);
         if (c->sandwich_norms) {
             k.t1 = take(base, &used, R * C);
             k.rt1 = take(base, &used, R);
@@ -381,9 +393,9 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
     t->dt1 = take(base, &used, R * C);
     t->dt2 = take(base, &used, R * C);
     t->h = take(base, &used, R * C);
-    t->dgate = take(base, &used, R * F);
-    t->dup = take(base, &used, R * F);
-    t->act = take(base, &used, R * F);
+    t->dgate = take(base, &used, R * t->ldf);
+    t->dup = take(base, &used, R * t->ldf);
+    t->act = take(base, &used, R * t->ldf);
     t->dq = take(base, &used, R * q);
     t->dk = take(base, &used, R * kv);
     t->dv = take(base, &used, R * kv);
@@ -566,7 +578,7 @@ static void mix(void *arg, size_t task, size_t worker)
     struct worker *me = &t->worker[worker];
     const struct layer *l = t->l;
     struct kept *s = t->s;
-    size_t C = c->width, F = c->hidden, q = c->heads * c->head_dim, r = task * t->block;
+    size_t C = c->width, F = c->hidden, ldf = t->ldf, q = c->heads * c->head_dim, r = task * t->block;
     size_t M = gr_round_up(gr_min(t->block, t->n_rows - r), ROUND);
     float *h = t->h + r * C, *mid = s->mid + r * C, *out = (s + 1 < t->kept + c->layers ? s[1].x : t->x) + r * C;
     float *y = l->attn_post_norm ? s->t1 + r * C : mid;
@@ -576,11 +588,11 @@ static void mix(void *arg, size_t task, size_t worker)
         norm(t, mid, s->rt1 + r, y, l->attn_post_norm, M);
     add(mid, s->x + r * C, M * C);
     norm(t, h, s->r2 + r, mid, l->mlp_norm, M);
-    linear(t, me, GR_MAT_GATE, s->gate + r * F, F, h, C, M);
-    linear(t, me, GR_MAT_UP, s->up + r * F, F, h, C, M);
-    (c->geglu ? gr_kern.geglu_fwd : gr_kern.swiglu_fwd)(t->act + r * F, s->gate + r * F, s->up + r * F, F, M, F);
+    linear(t, me, GR_MAT_GATE, s->gate + r * ldf, ldf, h, C, M);
+    linear(t, me, GR_MAT_UP, s->up + r * ldf, ldf, h, C, M);
+    (c->geglu ? gr_kern.geglu_fwd : gr_kern.swiglu_fwd)(t->act + r * ldf, s->gate + r * ldf, s->up + r * ldf, ldf, M, F);
     y = l->mlp_post_norm ? s->t2 + r * C : out;
-    linear(t, me, GR_MAT_DOWN, y, C, t->act + r * F, F, M);
+    linear(t, me, GR_MAT_DOWN, y, C, t->act + r * ldf, ldf, M);
     if (l->mlp_post_norm)
         norm(t, out, s->rt2 + r, y, l->mlp_post_norm, M);
     add(out, mid, M * C);
@@ -599,12 +611,19 @@ static void make_runs(gr_trainee *t)
             t->run[t->runs++] = (struct run){ s, i, gr_min(GR_ATTN_QUERIES, t->f->seg[s].len - i), t->f->seg[s].row + i };
 }
 
-static void embed_rows(gr_trainee *t)
+static void zero_from(float *x, size_t rows, size_t all, size_t width)
 {
-    const gr_config *c = &t->m->cfg;
+    memset(x + rows * width, 0, (all - rows) * width * sizeof *x);
+}
 
-    memset(t->kept[0].x, 0, t->rows * c->width * sizeof *t->x);
-    for (size_t r = 0; r < t->n_rows; r++) {
+static void embed(void *arg, size_t task, size_t worker)
+{
+    gr_trainee *t = arg;
+    const gr_config *c = &t->m->cfg;
+    size_t first = task * t->block, end = gr_min(first + t->block, t->n_rows);
+
+    (void)worker;
+    for (size_t r = first; r < end; r++) {
         float *x = t->kept[0].x + r * c->width;
         expand(x, &t->m->embed, (size_t)t->f->token[r]);
         for (size_t i = 0; i < c->width; i++)
@@ -653,7 +672,8 @@ gram_status gr_trainee_forward(gr_trainee *t, const gr_forest *f, const size_t *
     t->n_want = n;
     memcpy(t->pos, f->pos, f->rows * sizeof *t->pos);
     make_runs(t);
-    embed_rows(t);
+    zero_from(t->kept[0].x, t->n_rows, t->rows, C);         /* padding rows hold finite numbers */
+    blocks(t, embed);
     for (size_t i = 0; i < c->layers; i++) {
         enter_layer(t, i);
         blocks(t, project);
@@ -705,11 +725,11 @@ static void unmix(void *arg, size_t task, size_t worker)
     struct worker *me = &t->worker[worker];
     const struct layer *l = t->l;
     struct kept *s = t->s;
-    size_t C = c->width, F = c->hidden, q = c->heads * c->head_dim, r = task * t->block;
+    size_t C = c->width, F = c->hidden, ldf = t->ldf, q = c->heads * c->head_dim, r = task * t->block;
     size_t n = gr_min(t->block, t->n_rows - r), M = gr_round_up(n, ROUND);
     float *dx = t->dx + r * C, *dt1 = t->dt1 + r * C, *dt2 = t->dt2 + r * C, *dh = t->dh + r * C, *h = t->h + r * C;
-    float *dgate = t->dgate + r * F, *dup = t->dup + r * F, *act = t->act + r * F;
-    float *gate = s->gate + r * F, *up = s->up + r * F;
+    float *dgate = t->dgate + r * ldf, *dup = t->dup + r * ldf, *act = t->act + r * ldf;
+    float *gate = s->gate + r * ldf, *up = s->up + r * ldf;
 
     memset(partial(t, task, ATTN_NORM), 0, (4 * C + 2 * c->head_dim) * sizeof *t->partial);
     memcpy(dt2, dx, M * C * sizeof *dx);
@@ -718,15 +738,15 @@ static void unmix(void *arg, size_t task, size_t worker)
         norm_bwd(t, dt2, partial(t, task, MLP_POST_NORM), dx, s->t2 + r * C, s->rt2 + r, l->mlp_post_norm, n);
     }
     if (t->depth > TO_DOWN) {
-        linear_dx(t, me, GR_MAT_DOWN, act, F, dt2, C, M, false);
-        (c->geglu ? gr_kern.geglu_bwd : gr_kern.swiglu_bwd)(dgate, dup, act, gate, up, F, M, F);
+        linear_dx(t, me, GR_MAT_DOWN, act, ldf, dt2, C, M, false);
+        (c->geglu ? gr_kern.geglu_bwd : gr_kern.swiglu_bwd)(dgate, dup, act, gate, up, ldf, M, F);
     }
-    (c->geglu ? gr_kern.geglu_fwd : gr_kern.swiglu_fwd)(act, gate, up, F, M, F);    /* again, for down's weights */
+    (c->geglu ? gr_kern.geglu_fwd : gr_kern.swiglu_fwd)(act, gate, up, ldf, M, F);  /* again, for down's weights */
     norm(t, h, NULL, s->mid + r * C, l->mlp_norm, M);
     if (t->depth <= TO_GATE_UP)
         return;
-    linear_dx(t, me, GR_MAT_GATE, dh, C, dgate, F, M, false);
-    linear_dx(t, me, GR_MAT_UP, dh, C, dup, F, M, true);
+    linear_dx(t, me, GR_MAT_GATE, dh, C, dgate, ldf, M, false);
+    linear_dx(t, me, GR_MAT_UP, dh, C, dup, ldf, M, true);
     norm_bwd(t, dx, partial(t, task, MLP_NORM), dh, s->mid + r * C, s->r2 + r, l->mlp_norm, n);
     memcpy(dt1, dx, M * C * sizeof *dx);
     if (l->attn_post_norm) {
@@ -738,7 +758,7 @@ static void unmix(void *arg, size_t task, size_t worker)
 }
 
 /* A weight's gradient, cut by outputs among the threads. */
-struct dw { float *g, *bias; const float *dy, *x; size_t O, K; enum gr_matrix which; };
+struct dw { float *g, *bias; const float *dy, *x; size_t O, K, lddy, ldx; enum gr_matrix which; };
 struct dw_set { gr_trainee *t; struct dw each[4]; size_t first[5], n; };
 
 static void weight_task(void *arg, size_t task, size_t worker)
@@ -753,9 +773,10 @@ static void weight_task(void *arg, size_t task, size_t worker)
     d = &set->each[i];
     o = (task - set->first[i]) * SLICE;
     if (!me->rc)
-        check(me, gr_linear_dw(d->g, d->dy, d->O, d->x, d->K, M, d->K, o, gr_min(o + SLICE, d->O), me->scratch, &me->err));
+        check(me, gr_linear_dw(d->g, d->dy, d->lddy, d->x, d->ldx, M, d->K, o, gr_min(o + SLICE, d->O), me->scratch,
+                               &me->err));
     if (d->bias && o == 0)
-        gr_linear_db(d->bias, d->dy, d->O, set->t->n_rows, d->O);
+        gr_linear_db(d->bias, d->dy, d->lddy, set->t->n_rows, d->O);
 }
 
 /* With LoRA a task is a block of rows instead: its share of dA and dB of each matrix. */
@@ -773,8 +794,8 @@ static void lora_task(void *arg, size_t task, size_t worker)
         size_t n = p ? p->rank * (d->K + d->O) : 0;
         memset(share, 0, n * sizeof *share);
         if (p && !me->rc)
-            check(me, gr_lora_dw(p, share, share + p->rank * d->K, d->dy + r * d->O, d->O, d->x + r * d->K, d->K, d->O,
-                                 d->K, M, me->u, me->scratch, &me->err));
+            check(me, gr_lora_dw(p, share, share + p->rank * d->K, d->dy + r * d->lddy, d->lddy, d->x + r * d->ldx,
+                                 d->ldx, d->O, d->K, M, me->u, me->scratch, &me->err));
         share += n;
     }
 }
@@ -927,24 +948,31 @@ static void layer_backward(gr_trainee *t, size_t layer)
     enter_layer(t, layer);
     t->depth = depth_of(t, layer);
     blocks(t, unmix);
-    weights(t, (const struct dw[]){ { g->gate, NULL, t->dgate, t->h, F, C, GR_MAT_GATE },
-                                    { g->up, NULL, t->dup, t->h, F, C, GR_MAT_UP },
-                                    { g->down, NULL, t->dt2, t->act, C, F, GR_MAT_DOWN },
-                                    { g->o, g->bias[3], t->dt1, s->o, C, q, GR_MAT_O } }, 4);
+    weights(t, (const struct dw[]){ { g->gate, NULL, t->dgate, t->h, F, C, t->ldf, C, GR_MAT_GATE },
+                                    { g->up, NULL, t->dup, t->h, F, C, t->ldf, C, GR_MAT_UP },
+                                    { g->down, NULL, t->dt2, t->act, C, F, C, t->ldf, GR_MAT_DOWN },
+                                    { g->o, g->bias[3], t->dt1, s->o, C, q, C, q, GR_MAT_O } }, 4);
     if (t->depth < TO_QKV)
         return;
     gr_pool_run(t->pool, unattend_q, t, t->runs * c->kv_heads);
     gr_pool_run(t->pool, unattend_kv, t, t->runs * c->kv_heads);
     blocks(t, unproject);
-    weights(t, (const struct dw[]){ { g->q, g->bias[0], t->dq, t->h, q, C, GR_MAT_Q },
-                                    { g->k, g->bias[1], t->dk, t->h, kv, C, GR_MAT_K },
-                                    { g->v, g->bias[2], t->dv, t->h, kv, C, GR_MAT_V } }, 3);
+    weights(t, (const struct dw[]){ { g->q, g->bias[0], t->dq, t->h, q, C, q, C, GR_MAT_Q },
+                                    { g->k, g->bias[1], t->dk, t->h, kv, C, kv, C, GR_MAT_K },
+                                    { g->v, g->bias[2], t->dv, t->h, kv, C, kv, C, GR_MAT_V } }, 3);
     add_partials(t, g);
 }
 
-static void zero_from(float *x, size_t rows, size_t all, size_t width)
+/* Columns of the embeddings' gradient: tokens come again, so rows go in order. */
+static void unembed(void *arg, size_t task, size_t worker)
 {
-    memset(x + rows * width, 0, (all - rows) * width * sizeof *x);
+    gr_trainee *t = arg;
+    size_t C = t->m->cfg.width, first = task * SLICE, end = gr_min(first + SLICE, C);
+
+    (void)worker;
+    for (size_t r = 0; r < t->n_rows; r++)
+        for (size_t i = first; i < end; i++)
+            t->g_embed[(size_t)t->f->token[r] * C + i] += t->m->cfg.embed_scale * t->dx[r * C + i];
 }
 
 gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *err)
@@ -961,8 +989,7 @@ gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *e
                             t->m->final_norm, c->norm_bias, 1, C);
     for (size_t i = c->layers; i-- > 0; )
         layer_backward(t, i);
-    for (size_t r = 0; r < t->n_rows && t->g_embed; r++)
-        for (size_t i = 0; i < C; i++)
-            t->g_embed[(size_t)t->f->token[r] * C + i] += c->embed_scale * t->dx[r * C + i];
+    if (t->g_embed)
+        gr_pool_run(t->pool, unembed, t, (C + SLICE - 1) / SLICE);
     return collect(t, err);
 }
