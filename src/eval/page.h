@@ -17,4 +17,15 @@ void gr_page_percent(gr_page *p, double x);             /* 54.8 %; a dash for NA
 void gr_page_range(gr_page *p, gram_interval v);        /* 48.7 to 60.8 %; a dash for NAN */
 void gr_page_share(gr_page *p, double x, int decimals); /* 0.123; a dash for NAN */
 
+void gr_page_cell_count(gr_page *p, uint64_t n);        /* the same in a <td> */
+void gr_page_cell_percent(gr_page *p, double x);
+void gr_page_cell_range(gr_page *p, gram_interval v);
+/* A number of the summary: its name, the value, its range and what it is, in the program's own words. */
+void gr_page_card(gr_page *p, const char *name, gram_interval v, const char *what);
+void gr_page_fact(gr_page *p, const char *name, const char *value);     /* <dt> and <dd>; NULL: left out */
+
+/* From the doctype to the headline, which is `name`; `what` stands before it in the title. */
+void gr_page_begin(gr_page *p, const char *what, const char *name);
+void gr_page_end(gr_page *p);
+
 #endif

@@ -7,7 +7,8 @@
 #include "eval/result.h"
 
 void gr_plot_accuracy(gr_page *p, const gr_eval_result *r);     /* bars with intervals beside the longer baseline */
-void gr_plot_reliability(gr_page *p, const gr_eval_result *r);  /* confidence against accuracy, with counts */
+/* Confidence against accuracy, with counts; the title is the program's own words. */
+void gr_plot_reliability(gr_page *p, const char *id, const char *title, const gr_eval_stats *s);
 void gr_plot_preference(gr_page *p, const gr_eval_result *r);   /* histogram */
 void gr_plot_orders(gr_page *p, const gr_eval_result *r);       /* forward against swapped, flips marked */
 void gr_plot_margin(gr_page *p, const gr_eval_result *r);       /* accuracy by |logit margin| */
