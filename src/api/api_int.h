@@ -29,6 +29,9 @@ gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const cha
 void gr_checkpoint_clear(struct checkpoint *c);
 gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *err);
 
+/* "2026-11-26 05:30 UTC"; NULL where there is no clock. */
+const char *gr_api_date(char text[32]);
+
 struct gram_model {
     char *name;                 /* the path's last part, for reports */
     gram_dtype dtype;

@@ -22,25 +22,29 @@ static uint64_t hash(const char *s)
     return h;
 }
 
+const char *gr_api_date(char text[32])
+{
+    time_t t = time(NULL);
+    struct tm tm;
+
+    return gmtime_r(&t, &tm) && strftime(text, 32, "%Y-%m-%d %H:%M UTC", &tm) ? text : NULL;
+}
+
 gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gram_eval_options *opt,
                       gram_eval_summary *out, char **table_out, gram_err *err)
 {
     static const char *const dtypes[] = { "f32", "bf16", "int8" };
     static const char *const truncates[] = { "error", "balanced", "drop" };
     gram_status rc = gr_api_ready(m, err);
-    time_t t = time(NULL);
-    struct tm tm;
     char digest[17], date[32];
     gr_eval_facts facts;
 
     if (rc)
         return rc;
     snprintf(digest, sizeof digest, "%016" PRIx64, hash(m->judge.prompt));
-    if (!gmtime_r(&t, &tm) || !strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", &tm))
-        date[0] = '\0';
     facts = (gr_eval_facts){
         .model = m->name, .dtype = dtypes[m->dtype], .cpu = gr_cpu_name(gr_cpu()), .chat_template = gr_chat_name(m->chat),
-        .truncate = truncates[m->judge.truncate], .date = date, .prompt_hash = digest,
+        .truncate = truncates[m->judge.truncate], .date = gr_api_date(date), .prompt_hash = digest,
         .label_a = m->judge.label_text[0], .label_b = m->judge.label_text[1], .max_tokens = m->judge.max_tokens,
         .single_order = m->scorer.single_order
     };

@@ -2,14 +2,18 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "api/api_int.h"
+#include "base/cpu.h"
 #include "base/err.h"
+#include "eval/text.h"
 #include "eval/training.h"
+#include "file/io.h"
 #include "gram/train.h"
 #include "train/noise.h"
 #include "train/run.h"
@@ -127,27 +131,43 @@ static gram_status count_noise(const gr_set *train, const gr_set *held, const gr
 }
 
 /* What a run leaves for people, made from what it left on the disk. */
-struct finish { const char *out; const gr_set *held; const gram_train_options *o; };
+struct finish { const char *model, *data, *out; gram_stage stage; const gr_set *held; const gram_train_options *o;
+                bool stopped; };
 
-/* How the held-out rows were judged, before and after. */
+static gram_status write_report(const char *out, const gr_buf *page, gram_err *err)
+{
+    char *path = gr_path_join(out, "report.html");
+    gr_out *o = NULL;
+    gram_status rc = path ? gr_out_open(&o, path, false, err) : gr_nomem(err, out);
+
+    if (!rc)
+        rc = gr_out_write(o, page->p, page->n, err);
+    if (!rc)
+        rc = gr_out_commit(o, err);
+    gr_out_close(o);
+    free(path);
+    return rc;
+}
+
 static gram_status finish(void *arg, gram_train_report *report, gram_err *err)
 {
     const struct finish *f = arg;
-    const gr_set *held = f->held;
-    uint64_t *prompt = gr_calloc(held->n, sizeof *prompt);
-    gr_eval_stats before, after;
+    uint64_t *prompt = gr_calloc(f->held->n, sizeof *prompt);
+    char date[32];
+    gr_run_facts facts = { .stage = f->stage, .model = f->model, .data = gr_text_base(f->data),
+                           .eval_file = f->held->n ? gr_text_base(f->o->eval_file) : NULL, .opt = f->o,
+                           .cpu = gr_cpu_name(gr_cpu()), .date = gr_api_date(date), .prompt = prompt,
+                           .stopped = f->stopped };
+    gr_buf page = { 0 };
     gram_status rc = prompt ? GRAM_OK : gr_nomem(err, "held-out rows");
 
-    for (size_t i = 0; i < held->n && !rc; i++)
-        prompt[i] = held->e[i].prompt;
+    for (size_t i = 0; i < f->held->n && !rc; i++)
+        prompt[i] = f->held->e[i].prompt;
     if (!rc)
-        rc = gr_eval_held_out(f->out, 0, prompt, held->n, &before, err);
+        rc = gr_eval_training(f->out, &facts, report, &page, err);
     if (!rc)
-        rc = gr_eval_held_out(f->out, f->o->best ? report->best_step : report->steps, prompt, held->n, &after, err);
-    if (!rc) {
-        report->before = before.accuracy;
-        report->after = after.accuracy;
-    }
+        rc = write_report(f->out, &page, err);
+    gr_buf_clear(&page);
     free(prompt);
     return rc;
 }
@@ -214,7 +234,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
                                const gram_train_options *o, gram_train_report *report, gram_err *err)
 {
     gr_set train = { 0 }, held = { 0 };
-    struct finish f = { out, &held, o };
+    struct finish f = { m->name, data, out, stage, &held, o, false };
     gr_training r = { .stage = stage, .opt = o, .from = from, .out = out, .train = &train, .held = &held,
                       .batch_tokens = o->model.batch_tokens ? o->model.batch_tokens : BATCH_TOKENS,
                       .label = { m->judge.label[0], m->judge.label[1] }, .finish = finish, .arg = &f };
@@ -236,6 +256,10 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     r.pool = m->pool;
     if (!rc)
         rc = gr_train(&r, report, err);
+    if (rc == GRAM_ESTOPPED) {              /* what it has come to; a page that cannot be written is no loss */
+        f.stopped = true;
+        finish(&f, report, NULL);
+    }
     gr_lora_close(r.lora);
     free(r.base);
     gr_set_clear(&train);
@@ -267,14 +291,30 @@ static gram_status train(gram_stage stage, const char *from, const char *data, c
     return rc;
 }
 
+/* Numbers are written and read with a point, whatever the program's locale is. */
+static gram_status train_in_c(gram_stage stage, const char *from, const char *data, const char *out,
+                              const gram_train_options *opt, gram_train_report *report, gram_err *err)
+{
+    locale_t mine = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0), before;
+    gram_status rc;
+
+    if (!mine)
+        return gr_nomem(err, "training");
+    before = uselocale(mine);
+    rc = train(stage, from, data, out, opt, report, err);
+    uselocale(before);
+    freelocale(mine);
+    return rc;
+}
+
 gram_status gram_finetune(const char *model, const char *pairs, const char *out, const gram_train_options *opt,
                           gram_train_report *report, gram_err *err)
 {
-    return train(GRAM_STAGE_FINETUNE, model, pairs, out, opt, report, err);
+    return train_in_c(GRAM_STAGE_FINETUNE, model, pairs, out, opt, report, err);
 }
 
 gram_status gram_pretrain(const char *model, const char *unlabeled, const char *out, const gram_train_options *opt,
                           gram_train_report *report, gram_err *err)
 {
-    return train(GRAM_STAGE_PRETRAIN, model, unlabeled, out, opt, report, err);
+    return train_in_c(GRAM_STAGE_PRETRAIN, model, unlabeled, out, opt, report, err);
 }

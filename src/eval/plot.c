@@ -100,8 +100,9 @@ void gr_plot_reliability(gr_page *p, const char *id, const char *title, const gr
     for (size_t k = 0; k < GR_EVAL_BINS; k++)
         counts.y1 = fmax(counts.y1, (double)s->bin[k].rows);
     gr_fig_open(p, id, title);
-    gr_fig_svg(p, id, 364, title, "Accuracy in each of fifteen bins of confidence from 50 to 100 percent, with 95 "
-               "percent intervals, against the diagonal of perfect calibration; below, the number of rows in each.");
+    gr_fig_svg(p, id, 364, "Reliability diagram", "Accuracy in each of fifteen bins of confidence from 50 to 100 "
+               "percent, with 95 percent intervals, against the diagonal of perfect calibration; below, the number of "
+               "rows in each.");
     gr_fig_grid_y(p, &f, 4, "%.0f", 100);
     gr_fig_grid_x(p, &f, 5, "%.0f", 100);
     for (size_t k = 0; k < GR_EVAL_BINS; k++)

@@ -2,6 +2,7 @@
 #ifndef EVAL_CHECK_H
 #define EVAL_CHECK_H
 
+#include <ctype.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -138,6 +139,51 @@ static inline void json_within(const char *where, const json_t *want, const json
     } else if (!json_equal(want, got)) {
         fail_msg("%s: differs from %s", where, json_is_null(want) ? "null" : json_string_value(want));
     }
+}
+
+/* Text that would break a page. */
+#define EVIL "<script>alert(\"x\")</script>&amp;'\xe2\x80\xae\x01"
+
+/* Every tag is closed in its turn, every attribute quoted, every ampersand begins an entity. */
+static inline void well_formed(const char *page)
+{
+    char open[64][16];
+    size_t depth = 0;
+    const char *p = strstr(page, "<html");
+
+    assert_non_null(p);
+    for (; *p; p++) {
+        size_t n = 0;
+        char name[16];
+        bool close, empty = false, quoted = false;
+        if (*p == '&') {
+            size_t k = strspn(p + 1, "#abcdefghijklmnopqrstuvwxyz0123456789");
+            assert_true(k > 0 && p[1 + k] == ';');
+        }
+        assert_true(*p != '>' && (unsigned char)*p != 0x7f && ((unsigned char)*p >= 0x20 || *p == '\n'));
+        if (*p != '<')
+            continue;
+        close = *++p == '/';
+        p += close;
+        while (isalnum((unsigned char)p[n]) && n < 15)
+            n++;
+        snprintf(name, sizeof name, "%.*s", (int)n, p);
+        assert_true(n > 0);
+        for (; *p && (quoted || *p != '>'); p++) {
+            assert_true(*p != '<' && (quoted || *p != '=' || p[1] == '"'));
+            quoted ^= *p == '"';
+            empty = *p == '/';
+        }
+        assert_true(*p == '>');
+        if (close) {
+            assert_true(depth > 0);
+            assert_string_equal(open[--depth], name);
+        } else if (!empty) {
+            assert_true(depth < 64);
+            strcpy(open[depth++], name);
+        }
+    }
+    assert_int_equal(depth, 0);
 }
 
 #endif
