@@ -288,8 +288,8 @@ static void draw_speed(gr_page *p, const struct run *r)
 static void plots(gr_page *p, const struct run *r)
 {
     static const struct curve curve[] = {
-        { "loss", "Loss", "The loss of each step's batch, its mean over the last steps, and that of the held-out pairs.",
-          loss_of, true, true, false, 1 },
+        { "loss", "Loss", "The loss of each step's batch, its mean over the last steps, and that of the held-out "
+          "pairs.", loss_of, true, true, false, 1 },
         { "accuracy", "Accuracy, %", "How often the better answer was preferred, in each step's batch before it was "
           "learnt from, in the mean over the last steps, and on the held-out pairs.", accuracy_of, true, true, false,
           100 },
