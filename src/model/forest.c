@@ -184,3 +184,18 @@ void gr_forest_clear(gr_forest *f, bool computed)
     free(f->leaf_row);
     *f = (gr_forest){ 0 };
 }
+
+/* Segments are in the order of their rows. */
+size_t gr_forest_segment(const gr_forest *f, size_t row)
+{
+    size_t lo = 0, hi = f->n_segs - 1;
+
+    while (lo < hi) {
+        size_t mid = (lo + hi + 1) / 2;
+        if (f->seg[mid].row <= row)
+            lo = mid;
+        else
+            hi = mid - 1;
+    }
+    return lo;
+}

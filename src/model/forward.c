@@ -365,27 +365,12 @@ static int by_cost(const void *pa, const void *pb)
            a->row < b->row ? -1 : a->row > b->row;
 }
 
-/* The segment that a row lies in: segments are in the order of their rows. */
-static size_t segment_of(const gr_forest *f, size_t row)
-{
-    size_t lo = 0, hi = f->n_segs - 1;
-
-    while (lo < hi) {
-        size_t mid = (lo + hi + 1) / 2;
-        if (f->seg[mid].row <= row)
-            lo = mid;
-        else
-            hi = mid - 1;
-    }
-    return lo;
-}
-
 /* Cuts the query rows row[0..n) (NULL: all rows, in order) into runs that lie within one segment. */
 static void make_runs(gr_work *w, const size_t *row, size_t n)
 {
     w->runs = 0;
     for (size_t i = 0; i < n; ) {
-        size_t r = row ? row[i] : i, s = segment_of(w->f, r), j = i + 1;
+        size_t r = row ? row[i] : i, s = gr_forest_segment(w->f, r), j = i + 1;
         const gr_segment *seg = &w->f->seg[s];
         while (j < n && j - i < GR_ATTN_QUERIES && (row ? row[j] : j) == r + (j - i) &&
                r + (j - i) < seg->row + seg->len - seg->cached)

@@ -11,6 +11,9 @@
  *
  * What is cheap to make again is made again: normed inputs and the gated product.
  *
+ * Where few rows are asked for, as in stage 2, only they go past the keys and values of the last layer. It is then
+ * passed in two parts, both ways: all rows as keys, the wanted rows as queries.
+ *
  * With LoRA the model's own weights have no gradients. A block of rows makes its share of those of A and B, the shares
  * are added in the order of the blocks, and the layers below the lowest adapter are left alone. */
 #include <stdlib.h>
@@ -49,6 +52,7 @@ struct grads {
 /* How far down a layer the gradient goes: to the inputs of these matrices, or through to the layer below. */
 enum depth { TO_DOWN, TO_GATE_UP, TO_O, TO_QKV, THROUGH };
 
+#define PARTIALS(c) (4 * (c)->width + 2 * (c)->head_dim)   /* floats of a block's shares of norm gradients */
 #define HEAD_ROWS 8             /* of a frozen head that is not float32: the last rows asked for stay expanded */
 
 struct worker {
@@ -60,7 +64,7 @@ struct worker {
     gram_err err;
 };
 
-struct run { size_t seg, first, n, row; };      /* consecutive rows of one segment */
+struct run { size_t seg, first, n, row; };      /* consecutive rows of one segment; `row` is where q, o, ... have the first */
 
 struct gr_trainee {
     gr_model *m;
@@ -86,20 +90,30 @@ struct gr_trainee {
     float *partial;             /* [blocks, 4 width + 2 head_dim]: norm gradients of each block */
     float *share;               /* LoRA: [blocks, lora_floats]: gradients of a layer's A and B from each block */
     size_t lora_floats;
-    int32_t *pos;
+    int32_t *pos;               /* [rows] of all rows, then of the wanted ones */
     float *table[2];
     size_t table_pos;
     struct worker *worker;
     size_t scratch_bytes, spans;
-    struct run *run;
+    struct run *run;            /* [rows] of all rows, then of the wanted ones */
     size_t runs;
 
     const gr_forest *f;
     const size_t *want;
-    size_t n_want, layer, n_rows, block;
+    size_t n_want, layer;
+    bool few;                   /* rows are wanted: the last layer in two parts */
     const struct layer *l;
     struct kept *s;
     enum depth depth;
+
+    /* Of the rows that a pass works on, all or the wanted: */
+    size_t n_rows, block;
+    float *in, *r_in;           /* the residual before the layer, and its norm's r */
+    const int32_t *at;          /* their positions */
+    const struct run *q_run;    /* of their queries */
+    size_t q_runs;
+    bool qo, kv;                /* which parts of the layer are theirs */
+    float *xw, *rw;             /* in and r_in of the wanted */
 };
 
 /* How many blocks R rows may be cut into, and the rows of one: of R alone, since a product's bits follow from its rows.
@@ -385,6 +399,8 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
         t->kept[i] = k;
     }
     t->x = take(base, &used, R * C);
+    t->xw = take(base, &used, R * C);
+    t->rw = take(base, &used, R);
     t->xf = take(base, &used, R * C);
     t->rf = take(base, &used, R);
     t->hidden = take(base, &used, R * C);
@@ -401,14 +417,14 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
     t->dv = take(base, &used, R * kv);
     t->dout = take(base, &used, R * q);
     t->delta = take(base, &used, R * c->heads);
-    t->partial = take(base, &used, most_blocks(R) * (4 * C + 2 * c->head_dim));
+    t->partial = take(base, &used, most_blocks(R) * PARTIALS(c));
     t->share = take(base, &used, most_blocks(R) * t->lora_floats);
     return used;
 }
 
 uint64_t gr_trainee_bytes(gr_trainee *t, size_t rows)
 {
-    size_t R = gr_round_up(rows, ROUND), each = sizeof *t->pos + sizeof *t->run;
+    size_t R = gr_round_up(rows, ROUND), each = 2 * (sizeof *t->pos + sizeof *t->run);
     uint64_t floats = carve(t, NULL, R);
 
     if (t->memory)
@@ -451,8 +467,8 @@ static gram_status reserve(gr_trainee *t, const gr_forest *f, size_t n_want, gra
     rows_clear(t);
     floats = carve(t, NULL, rows);
     t->memory = gr_alloc_aligned(floats, sizeof *t->memory);
-    t->pos = gr_calloc(rows, sizeof *t->pos);
-    t->run = gr_calloc(rows, sizeof *t->run);
+    t->pos = gr_calloc(2 * rows, sizeof *t->pos);
+    t->run = gr_calloc(2 * rows, sizeof *t->run);
     if (!t->memory || !t->pos || !t->run) {
         rows_clear(t);
         return gr_fail(err, GRAM_ENOMEM, "training: out of memory for the activations of %zu rows", rows);
@@ -503,7 +519,7 @@ static void norm_and_rotate(const gr_trainee *t, float *x, const float *x0, floa
 
     if (w)
         gr_kern.rmsnorm_fwd(x + r * ld, D, r_of + r * H, x0 + r * ld, D, w, c->norm_bias, n * H, D, c->rms_eps);
-    gr_kern.rope_fwd(x + r * ld, ld, t->pos + r, table_of(t), n, H, D, c->rope_interleaved);
+    gr_kern.rope_fwd(x + r * ld, ld, t->at + r, table_of(t), n, H, D, c->rope_interleaved);
 }
 
 static void project(void *arg, size_t task, size_t worker)
@@ -516,12 +532,16 @@ static void project(void *arg, size_t task, size_t worker)
     size_t n = gr_min(t->block, t->n_rows - r), M = gr_round_up(n, ROUND);
     float *h = t->h + r * C;
 
-    norm(t, h, s->r1 + r, s->x + r * C, t->l->attn_norm, M);
-    linear(t, me, GR_MAT_Q, s->q0 + r * q, q, h, C, M);
-    linear(t, me, GR_MAT_K, s->k0 + r * kv, kv, h, C, M);
-    linear(t, me, GR_MAT_V, s->v + r * kv, kv, h, C, M);
-    norm_and_rotate(t, s->q, s->q0, s->rq, t->l->q_norm, c->heads, r, n);
-    norm_and_rotate(t, s->k, s->k0, s->rk, t->l->k_norm, c->kv_heads, r, n);
+    norm(t, h, t->r_in + r, t->in + r * C, t->l->attn_norm, M);
+    if (t->qo) {
+        linear(t, me, GR_MAT_Q, s->q0 + r * q, q, h, C, M);
+        norm_and_rotate(t, s->q, s->q0, s->rq, t->l->q_norm, c->heads, r, n);
+    }
+    if (t->kv) {
+        linear(t, me, GR_MAT_K, s->k0 + r * kv, kv, h, C, M);
+        linear(t, me, GR_MAT_V, s->v + r * kv, kv, h, C, M);
+        norm_and_rotate(t, s->k, s->k0, s->rk, t->l->k_norm, c->kv_heads, r, n);
+    }
 }
 
 /* The spans of keys that a run sees, in the order of their positions. */
@@ -556,7 +576,7 @@ static void attend(void *arg, size_t task, size_t worker)
     gr_trainee *t = arg;
     const gr_config *c = &t->m->cfg;
     struct worker *me = &t->worker[worker];
-    const struct run *run = &t->run[task / c->kv_heads];
+    const struct run *run = &t->q_run[task / c->kv_heads];
     size_t head = task % c->kv_heads, D = c->head_dim, G = c->heads / c->kv_heads, q = c->heads * D;
     size_t at = run->row * q + head * G * D, n = spans_of(t, run, head * D, me->span);
 
@@ -586,7 +606,7 @@ static void mix(void *arg, size_t task, size_t worker)
     linear(t, me, GR_MAT_O, y, C, s->o + r * q, q, M);
     if (l->attn_post_norm)
         norm(t, mid, s->rt1 + r, y, l->attn_post_norm, M);
-    add(mid, s->x + r * C, M * C);
+    add(mid, t->in + r * C, M * C);
     norm(t, h, s->r2 + r, mid, l->mlp_norm, M);
     linear(t, me, GR_MAT_GATE, s->gate + r * ldf, ldf, h, C, M);
     linear(t, me, GR_MAT_UP, s->up + r * ldf, ldf, h, C, M);
@@ -603,12 +623,19 @@ static void blocks(gr_trainee *t, gr_task_fn *fn)
     gr_pool_run(t->pool, fn, t, (t->n_rows + t->block - 1) / t->block);
 }
 
+/* Of all rows, and of each wanted row. */
 static void make_runs(gr_trainee *t)
 {
+    const gr_segment *seg = t->f->seg;
+
     t->runs = 0;
     for (size_t s = 0; s < t->f->n_segs; s++)
-        for (size_t i = 0; i < t->f->seg[s].len; i += GR_ATTN_QUERIES)
-            t->run[t->runs++] = (struct run){ s, i, gr_min(GR_ATTN_QUERIES, t->f->seg[s].len - i), t->f->seg[s].row + i };
+        for (size_t i = 0; i < seg[s].len; i += GR_ATTN_QUERIES)
+            t->run[t->runs++] = (struct run){ s, i, gr_min(GR_ATTN_QUERIES, seg[s].len - i), seg[s].row + i };
+    for (size_t i = 0; i < t->n_want; i++) {
+        size_t s = gr_forest_segment(t->f, t->want[i]);
+        t->run[t->rows + i] = (struct run){ s, t->want[i] - seg[s].row, 1, i };
+    }
 }
 
 static void zero_from(float *x, size_t rows, size_t all, size_t width)
@@ -645,11 +672,73 @@ static gram_status collect(gr_trainee *t, gram_err *err)
     return rc;
 }
 
+static void take_all(gr_trainee *t)
+{
+    t->n_rows = t->f->rows;
+    t->in = t->s->x;
+    t->r_in = t->s->r1;
+    t->at = t->pos;
+    t->q_run = t->run;
+    t->q_runs = t->runs;
+    t->block = block_rows(t->n_rows);
+}
+
+static void take_wanted(gr_trainee *t)
+{
+    t->n_rows = t->n_want;
+    t->in = t->xw;
+    t->r_in = t->rw;
+    t->at = t->pos + t->rows;
+    t->q_run = t->run + t->rows;
+    t->q_runs = t->n_want;
+    t->block = block_rows(t->n_rows);
+}
+
+/* With all rows, or in the last layer with the wanted: past keys and values only they are of use. */
 static void enter_layer(gr_trainee *t, size_t layer)
 {
+    bool last = t->few && layer + 1 == t->m->cfg.layers;
+
     t->layer = layer;
     t->l = &t->m->layer[layer];
     t->s = &t->kept[layer];
+    t->qo = true;
+    t->kv = !last;
+    (last ? take_wanted : take_all)(t);
+}
+
+/* The other part of the last layer: all rows, as keys and values. */
+static void enter_keys(gr_trainee *t)
+{
+    take_all(t);
+    t->qo = false;
+    t->kv = true;
+}
+
+/* Copies the wanted rows out of all. */
+static void gather(const gr_trainee *t, float *to, const float *from)
+{
+    size_t C = t->m->cfg.width;
+
+    for (size_t i = 0; i < t->n_want; i++)
+        memcpy(to + i * C, from + t->want[i] * C, C * sizeof *to);
+}
+
+static void layer_forward(gr_trainee *t, size_t layer)
+{
+    enter_layer(t, layer);
+    if (!t->kv) {
+        enter_keys(t);
+        blocks(t, project);
+        gather(t, t->xw, t->s->x);
+        zero_from(t->xw, t->n_want, gr_round_up(t->n_want, ROUND), t->m->cfg.width);
+        for (size_t i = 0; i < t->n_want; i++)
+            t->pos[t->rows + i] = t->pos[t->want[i]];
+        enter_layer(t, layer);
+    }
+    blocks(t, project);
+    gr_pool_run(t->pool, attend, t, t->q_runs * t->m->cfg.kv_heads);
+    blocks(t, mix);
 }
 
 gram_status gr_trainee_forward(gr_trainee *t, const gr_forest *f, const size_t *want, size_t n,
@@ -666,22 +755,21 @@ gram_status gr_trainee_forward(gr_trainee *t, const gr_forest *f, const size_t *
     if (rc)
         return rc;
     t->f = f;
-    t->n_rows = f->rows;
-    t->block = block_rows(f->rows);
     t->want = want;
     t->n_want = n;
+    t->few = 2 * n <= f->rows;
     memcpy(t->pos, f->pos, f->rows * sizeof *t->pos);
     make_runs(t);
+    t->s = t->kept;
+    take_all(t);
     zero_from(t->kept[0].x, t->n_rows, t->rows, C);         /* padding rows hold finite numbers */
     blocks(t, embed);
-    for (size_t i = 0; i < c->layers; i++) {
-        enter_layer(t, i);
-        blocks(t, project);
-        gr_pool_run(t->pool, attend, t, t->runs * c->kv_heads);
-        blocks(t, mix);
-    }
-    for (size_t i = 0; i < n; i++)
-        memcpy(t->xf + i * C, t->x + want[i] * C, C * sizeof *t->x);
+    for (size_t i = 0; i < c->layers; i++)
+        layer_forward(t, i);
+    if (t->few)
+        memcpy(t->xf, t->x, n * C * sizeof *t->x);
+    else
+        gather(t, t->xf, t->x);
     norm(t, t->hidden, t->rf, t->xf, t->m->final_norm, n);
     *hidden = t->hidden;
     return collect(t, err);
@@ -705,7 +793,7 @@ static float *partial(const gr_trainee *t, size_t task, size_t which)
 {
     size_t C = t->m->cfg.width, D = t->m->cfg.head_dim;
 
-    return t->partial + task * (4 * C + 2 * D) + (which < 4 ? which * C : 4 * C + (which - 4) * D);
+    return t->partial + task * PARTIALS(&t->m->cfg) + (which < 4 ? which * C : 4 * C + (which - 4) * D);
 }
 
 enum { ATTN_NORM, ATTN_POST_NORM, MLP_NORM, MLP_POST_NORM, Q_NORM, K_NORM };
@@ -731,7 +819,7 @@ static void unmix(void *arg, size_t task, size_t worker)
     float *dgate = t->dgate + r * ldf, *dup = t->dup + r * ldf, *act = t->act + r * ldf;
     float *gate = s->gate + r * ldf, *up = s->up + r * ldf;
 
-    memset(partial(t, task, ATTN_NORM), 0, (4 * C + 2 * c->head_dim) * sizeof *t->partial);
+    memset(partial(t, task, 0), 0, PARTIALS(c) * sizeof *t->partial);
     memcpy(dt2, dx, M * C * sizeof *dx);
     if (l->mlp_post_norm) {
         memset(dt2, 0, M * C * sizeof *dx);
@@ -839,7 +927,7 @@ static void unattend_q(void *arg, size_t task, size_t worker)
     gr_trainee *t = arg;
     const gr_config *c = &t->m->cfg;
     struct worker *me = &t->worker[worker];
-    const struct run *run = &t->run[task / c->kv_heads];
+    const struct run *run = &t->q_run[task / c->kv_heads];
     size_t head = task % c->kv_heads, D = c->head_dim, G = c->heads / c->kv_heads, q = c->heads * D;
     size_t at = run->row * q + head * G * D, n = spans_of(t, run, head * D, me->span);
 
@@ -866,9 +954,11 @@ static void unattend_kv(void *arg, size_t task, size_t worker)
     const struct run *keys = &t->run[first];
     size_t q = c->heads * D, kv = c->kv_heads * D, at = keys->row * kv + head * D;
 
-    for (size_t i = first; i < t->runs && is_below(t->f, t->run[i].seg, keys->seg); i++) {
-        const struct run *run = &t->run[i];
+    for (size_t i = t->kv ? first : 0; i < t->q_runs; i++) {    /* of all rows, those before cannot be below */
+        const struct run *run = &t->q_run[i];
         size_t q_at = run->row * q + head * G * D;
+        if (!is_below(t->f, run->seg, keys->seg))
+            continue;
         me->query[n++] = (gr_q_span){ t->s->q + q_at, t->dout + q_at, by_head(t, t->s->lse, head, run->row),
                                       by_head(t, t->delta, head, run->row), q, run->n,
                                       t->f->seg[run->seg].pos + run->first };
@@ -885,7 +975,7 @@ static void unrotate(const gr_trainee *t, float *dx, const float *x0, const floa
     const gr_config *c = &t->m->cfg;
     size_t D = c->head_dim, ld = H * D;
 
-    gr_kern.rope_bwd(dx + r * ld, ld, t->pos + r, table_of(t), n, H, D, c->rope_interleaved);
+    gr_kern.rope_bwd(dx + r * ld, ld, t->at + r, table_of(t), n, H, D, c->rope_interleaved);
     for (size_t i = r * H; w && i < (r + n) * H; i++) {
         float dy[256];                          /* the op adds to dx, and here dx is also dy */
         memcpy(dy, dx + i * D, D * sizeof *dy);
@@ -904,15 +994,22 @@ static void unproject(void *arg, size_t task, size_t worker)
     size_t n = gr_min(t->block, t->n_rows - r), M = gr_round_up(n, ROUND);
     float *dh = t->dh + r * C;
 
-    unrotate(t, t->dq, s->q0, s->rq, t->l->q_norm, partial(t, task, Q_NORM), c->heads, r, n);
-    unrotate(t, t->dk, s->k0, s->rk, t->l->k_norm, partial(t, task, K_NORM), c->kv_heads, r, n);
-    norm(t, t->h + r * C, NULL, s->x + r * C, t->l->attn_norm, M);
+    if (t->qo)
+        unrotate(t, t->dq, s->q0, s->rq, t->l->q_norm, partial(t, task, Q_NORM), c->heads, r, n);
+    else
+        memset(partial(t, task, 0), 0, PARTIALS(c) * sizeof *t->partial);       /* otherwise unmix() did */
+    if (t->kv)
+        unrotate(t, t->dk, s->k0, s->rk, t->l->k_norm, partial(t, task, K_NORM), c->kv_heads, r, n);
+    norm(t, t->h + r * C, NULL, t->in + r * C, t->l->attn_norm, M);
     if (t->depth < THROUGH)
         return;
-    linear_dx(t, me, GR_MAT_Q, dh, C, t->dq + r * q, q, M, false);
-    linear_dx(t, me, GR_MAT_K, dh, C, t->dk + r * kv, kv, M, true);
-    linear_dx(t, me, GR_MAT_V, dh, C, t->dv + r * kv, kv, M, true);
-    norm_bwd(t, t->dx + r * C, partial(t, task, ATTN_NORM), dh, s->x + r * C, s->r1 + r, t->l->attn_norm, n);
+    if (t->qo)
+        linear_dx(t, me, GR_MAT_Q, dh, C, t->dq + r * q, q, M, false);
+    if (t->kv) {
+        linear_dx(t, me, GR_MAT_K, dh, C, t->dk + r * kv, kv, M, t->qo);
+        linear_dx(t, me, GR_MAT_V, dh, C, t->dv + r * kv, kv, M, true);
+    }
+    norm_bwd(t, t->dx + r * C, partial(t, task, ATTN_NORM), dh, t->in + r * C, t->r_in + r, t->l->attn_norm, n);
 }
 
 /* The blocks' shares of the norms' gradients, in the order of the blocks. */
@@ -924,6 +1021,17 @@ static void add_partials(gr_trainee *t, struct grads *g)
         for (size_t i = 0; i < GR_COUNT(to); i++)
             if (to[i])
                 add(to[i], partial(t, b, i), i < 4 ? t->m->cfg.width : t->m->cfg.head_dim);
+}
+
+/* dx of the wanted rows to their places among all. */
+static void scatter(gr_trainee *t)
+{
+    size_t C = t->m->cfg.width;
+
+    memcpy(t->dt2, t->dx, t->n_want * C * sizeof *t->dx);
+    memset(t->dx, 0, t->rows * C * sizeof *t->dx);
+    for (size_t i = 0; i < t->n_want; i++)
+        add(t->dx + t->want[i] * C, t->dt2 + i * C, C);
 }
 
 /* Below the lowest adapter there is nothing to learn. */
@@ -944,6 +1052,9 @@ static void layer_backward(gr_trainee *t, size_t layer)
     size_t C = c->width, F = c->hidden, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     struct grads *g = &t->g[layer];
     struct kept *s = &t->kept[layer];
+    const struct dw qkv[] = { { g->q, g->bias[0], t->dq, t->h, q, C, q, C, GR_MAT_Q },
+                              { g->k, g->bias[1], t->dk, t->h, kv, C, kv, C, GR_MAT_K },
+                              { g->v, g->bias[2], t->dv, t->h, kv, C, kv, C, GR_MAT_V } };
 
     enter_layer(t, layer);
     t->depth = depth_of(t, layer);
@@ -954,12 +1065,19 @@ static void layer_backward(gr_trainee *t, size_t layer)
                                     { g->o, g->bias[3], t->dt1, s->o, C, q, C, q, GR_MAT_O } }, 4);
     if (t->depth < TO_QKV)
         return;
-    gr_pool_run(t->pool, unattend_q, t, t->runs * c->kv_heads);
+    gr_pool_run(t->pool, unattend_q, t, t->q_runs * c->kv_heads);
     gr_pool_run(t->pool, unattend_kv, t, t->runs * c->kv_heads);
     blocks(t, unproject);
-    weights(t, (const struct dw[]){ { g->q, g->bias[0], t->dq, t->h, q, C, q, C, GR_MAT_Q },
-                                    { g->k, g->bias[1], t->dk, t->h, kv, C, kv, C, GR_MAT_K },
-                                    { g->v, g->bias[2], t->dv, t->h, kv, C, kv, C, GR_MAT_V } }, 3);
+    if (t->kv)
+        weights(t, qkv, 3);
+    else {
+        weights(t, qkv, 1);
+        add_partials(t, g);
+        scatter(t);
+        enter_keys(t);
+        blocks(t, unproject);
+        weights(t, qkv + 1, 2);
+    }
     add_partials(t, g);
 }
 
@@ -981,11 +1099,11 @@ gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *e
     size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
 
     memset(t->dx, 0, t->rows * C * sizeof *t->dx);          /* padding rows have no gradient, and keep none */
-    zero_from(t->dq, t->n_rows, t->rows, q);
-    zero_from(t->dk, t->n_rows, t->rows, kv);
-    zero_from(t->dv, t->n_rows, t->rows, kv);
+    zero_from(t->dq, t->few ? t->n_want : t->f->rows, t->rows, q);
+    zero_from(t->dk, t->f->rows, t->rows, kv);
+    zero_from(t->dv, t->f->rows, t->rows, kv);
     for (size_t i = 0; i < t->n_want; i++)                  /* rows may be asked for more than once: one at a time */
-        gr_kern.rmsnorm_bwd(t->dx + t->want[i] * C, C, t->g_final, dhidden + i * C, C, t->xf + i * C, C, t->rf + i,
+        gr_kern.rmsnorm_bwd(t->dx + (t->few ? i : t->want[i]) * C, C, t->g_final, dhidden + i * C, C, t->xf + i * C, C, t->rf + i,
                             t->m->final_norm, c->norm_bias, 1, C);
     for (size_t i = c->layers; i-- > 0; )
         layer_backward(t, i);
