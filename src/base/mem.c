@@ -4,12 +4,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include "base/err.h"
 #include "base/mem.h"
 
+/* Asks for pages of 2 MiB inside of memory that is not touched yet: passing over gigabytes once a step otherwise costs
+ * a page-table walk and, the first time, a fault for every 4 KiB. Not granted, nothing is lost. */
+static void *huge(void *p, size_t bytes)
+{
+    const size_t page = (size_t)2 << 20;
+    size_t skip = gr_round_up((uintptr_t)p, page) - (uintptr_t)p;
+
+    if (p && bytes >= skip + page)
+        (void)madvise((char *)p + skip, (bytes - skip) / page * page, MADV_HUGEPAGE);
+    return p;
+}
+
 void *gr_calloc(size_t n, size_t size)
 {
-    return calloc(n ? n : 1, size ? size : 1);
+    size_t bytes;
+    void *p = calloc(n ? n : 1, size ? size : 1);
+
+    return gr_mul(n, size, &bytes) ? huge(p, bytes) : p;
 }
 
 void *gr_alloc_aligned(size_t n, size_t size)
@@ -18,7 +34,8 @@ void *gr_alloc_aligned(size_t n, size_t size)
 
     if (!gr_mul(n ? n : 1, size ? size : 1, &bytes) || bytes > SIZE_MAX - GR_ALIGN)
         return NULL;
-    return aligned_alloc(GR_ALIGN, gr_round_up(bytes, GR_ALIGN));
+    bytes = gr_round_up(bytes, GR_ALIGN);
+    return huge(aligned_alloc(GR_ALIGN, bytes), bytes);
 }
 
 char *gr_strndup(const char *s, size_t n)
