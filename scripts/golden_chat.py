@@ -174,9 +174,12 @@ TALKS = [
     m(""),
 ]
 
-def render(template, bos, eos, talk, **extra):
-    texts, _ = render_jinja_template(conversations=[talk], chat_template=template, add_generation_prompt=True,
-                                     bos_token=bos, eos_token=eos, **extra)
+ANSWERS = ["It scatters.", " \n spaced \u00a0\n", "<think>\nwhy\n</think>\n\nSo.", "\n\nlate", "", "7<|im_end|> </s>"]
+
+def render(template, bos, eos, talk, answer=None, **extra):
+    more = [] if answer is None else [{"role": "assistant", "content": answer}]
+    texts, _ = render_jinja_template(conversations=[talk + more], chat_template=template,
+                                     add_generation_prompt=answer is None, bos_token=bos, eos_token=eos, **extra)
     return texts[0]
 
 def main():
@@ -185,19 +188,22 @@ def main():
         for name, family in STORED:
             config = json.load(lzma.open(pathlib.Path(sys.argv[1]) / name / "tokenizer_config.json.xz"))
             templates.append((name, family, config["chat_template"], config["bos_token"], config["eos_token"]))
-    out = {"talks": TALKS, "templates": []}
+    out = {"talks": TALKS, "answers": ANSWERS, "templates": []}
     for name, family, template, bos, eos in templates:
         extra = {"enable_thinking": False} if family == "qwen3" else {}
         if name == "llama3.1":
             extra["date_string"] = "26 Jul 2024"
-        want = []
-        for talk in TALKS:
+        want, answered = [], []
+        for i, talk in enumerate(TALKS):
             try:
                 want.append(render(template, bos, eos, talk, **extra))
+                answered.append(render(template, bos, eos, talk, ANSWERS[i % len(ANSWERS)], **extra))
             except Exception as e:              # raise_exception: the template knows no system turn
                 assert "oles" in str(e) or "role" in str(e), e
                 want.append(None)
-        out["templates"].append({"name": name, "family": family, "jinja": template, "bos": bos, "want": want})
+                answered.append(None)
+        out["templates"].append({"name": name, "family": family, "jinja": template, "bos": bos, "want": want,
+                                 "answered": answered})
     json.dump(out, sys.stdout, indent=0, ensure_ascii=True)
     print()
 

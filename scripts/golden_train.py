@@ -17,6 +17,7 @@ import math
 import pathlib
 
 import peft
+import numpy
 import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -52,9 +53,76 @@ def written_loss(model, tokens, i):
     return torch.nn.functional.cross_entropy(z, ids[0, ASKED:], reduction="sum"), ids.shape[1] - ASKED
 
 
+def score(outputs, width):
+    return torch.tensor([[0.3 * math.sin(1 + 0.7 * c + 2.3 * k) for c in range(width)] for k in range(outputs)])
+
+
+def nodes(n=96):
+    """Of N(0,1): more than the C code takes, so that its 32 are judged too."""
+    x, w = numpy.polynomial.hermite_e.hermegauss(n)
+    return torch.tensor(x), torch.tensor(w / w.sum())
+
+
+def scalar_loss(loss):
+    """The loss of a batch: all of its rows at once, since bt-posreg takes their mean."""
+    logsigmoid = torch.nn.functional.logsigmoid
+
+    def batch(model, tokens, rows):
+        total, lifted = 0, 0
+        for i in rows:
+            q, weight = {4: 0.8, 5: 0.5}.get(i, 1.0), 1 + i / 4
+            hidden = [model.model(torch.tensor([row(tokens, i, k)])).last_hidden_state[0] for k in range(2)]
+            y = [h[-1] @ model.score.weight.T for h in hidden]
+            d = y[0][0] - y[1][0]
+            pair = lambda d, t: -t * logsigmoid(d) - (1 - t) * logsigmoid(-d)
+            if loss == "purm":
+                v = torch.sqrt(torch.exp(y[0][1] / 5) + torch.exp(y[1][1] / 5)).double()
+                x, w = nodes()
+                won = (w * torch.sigmoid(d.double() + v * x)).sum()
+                one = -q * torch.log(won) - (1 - q) * torch.log(1 - won)
+            elif loss == "bt-smooth":
+                one = pair(d, q * 0.9 + (1 - q) * 0.1)
+            elif loss == "bt-margin":
+                one = pair(d - (0 if i == 5 else i / 2), q)
+            else:
+                one = pair(d, q)
+            if loss == "sft-reg":
+                ids = torch.tensor(row(tokens, i, 0))
+                z = model.lm_head(hidden[0][39:-1])
+                log_p = -torch.nn.functional.cross_entropy(z, ids[40:], reduction="sum")
+                one = 0.99 * one + (0 if i == 5 else 0.01 * -logsigmoid(0.1 * log_p))
+            lifted = lifted + weight * (q * y[0][0] + (1 - q) * y[1][0]) / len(rows)
+            total = total + weight * one / len(rows)
+        return total - 0.1 * logsigmoid(lifted) if loss == "bt-posreg" else total
+    return batch
+
+
+def generative_loss(model, tokens, rows):
+    total = 0
+    for i in rows:
+        for k in range(2):
+            z = model(torch.tensor([row(tokens, i, k)])).logits[0, -1]
+            total = total - torch.nn.functional.logsigmoid(z[LABEL[k]] - z[LABEL[1 - k]]) / (2 * len(rows))
+    return total
+
+
+def per_row(one):
+    def batch(model, tokens, rows):
+        each = [one(model, tokens, i) for i in rows]
+        return sum(x for x, _ in each) / sum(n for _, n in each)
+    return batch
+
+
+def short(x):
+    """A tree of numbers to 9 digits: that many say a float32, and the file stays small."""
+    if isinstance(x, dict):
+        return {k: short(v) for k, v in x.items()}
+    return [short(v) for v in x] if isinstance(x, list) else float(f"{x:.9g}")
+
+
 def summary(model, of=lambda p: p):
     return {n.replace(".default", ""): [of(p).double().norm().item(), of(p).double().sum().item()]
-            for n, p in model.named_parameters() if p.requires_grad}
+            for n, p in model.named_parameters() if p.requires_grad and of(p) is not None}
 
 
 def tokens_of(name):
@@ -81,10 +149,13 @@ def make_adapter(name, **how):
     (out / "logits.json").write_text(json.dumps([z[i].item() for i in LABEL]) + "\n")
 
 
-def run(name, one, lora=False):
+def run(name, one, lora=False, outputs=0, gradient=True):
     torch.manual_seed(0)
     tokens = tokens_of(name)
     model = load(name)
+    if outputs:
+        model.score = torch.nn.Linear(model.config.hidden_size, outputs, bias=False)
+        model.score.weight = torch.nn.Parameter(score(outputs, model.config.hidden_size))
     if lora:
         model = peft.PeftModel.from_pretrained(model, OUT / name / "lora", is_trainable=True)
     params = [p for p in model.parameters() if p.requires_grad]
@@ -95,11 +166,10 @@ def run(name, one, lora=False):
         opt.zero_grad()
         for group in opt.param_groups:
             group["lr"] = rate(step)
-        each = [one(model, tokens, (step * BATCH + b) % ROWS) for b in range(BATCH)]
-        loss = sum(x for x, _ in each) / sum(n for _, n in each)
+        loss = one(model, tokens, [(step * BATCH + b) % ROWS for b in range(BATCH)])
         loss.backward()
         out["loss"].append(loss.item())
-        if lora and step == 0:
+        if gradient and step == 0:
             out["gradient"] = summary(model, lambda p: p.grad)
         out["norm"].append(torch.nn.utils.clip_grad_norm_(params, 1.0).item())
         opt.step()
@@ -139,9 +209,15 @@ def main():
             "gemma3_text": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ALL}}
     for name in ("llama_gqa", "qwen2_bias", "gemma3_text"):
         make_adapter(name, **lora[name])
-        steps[name] = {"pairs": run(name, pair_loss), "written": run(name, written_loss),
-                       "lora pairs": run(name, pair_loss, True), "lora written": run(name, written_loss, True)}
+        pair, written = per_row(pair_loss), per_row(written_loss)
+        steps[name] = {"pairs": run(name, pair, gradient=False), "written": run(name, written, gradient=False),
+                       "lora pairs": run(name, pair, True), "lora written": run(name, written, True)}
     (OUT / "steps.json").write_text(json.dumps(steps, indent=None, separators=(",", ":")) + "\n")
+    scalar = {"llama_gqa": {"generative": run("llama_gqa", generative_loss)}, "qwen2_bias": {}, "gemma3_text": {}}
+    for loss in ("bt", "bt-margin", "bt-smooth", "bt-posreg", "sft-reg", "purm"):
+        for name in scalar if loss in ("bt", "sft-reg") else ("llama_gqa",):
+            scalar[name][loss] = run(name, scalar_loss(loss), outputs=2 if loss == "purm" else 1)
+    (OUT / "scalar.json").write_text(json.dumps(short(scalar), indent=None, separators=(",", ":")) + "\n")
     make_judge(OUT / "judge")
 
 

@@ -64,6 +64,7 @@ typedef struct {
     const char   *label_a, *label_b;/* one token each; NULL: "A", "B" */
     const char   *chat_template;    /* chatml|llama3|llama2|mistral|qwen3|gemma; NULL: recognised */
     const char   *base;             /* of a LoRA adapter: where its base model is; NULL: where the adapter says */
+    double        lambda;           /* PURM: rank by mean - lambda u. The paper takes 30; 0: by the mean alone */
     size_t        prefix_cache_bytes;   /* keys and values kept between calls for what prompts begin with; 0: 512 tokens */
 } gram_options;
 
@@ -85,6 +86,7 @@ typedef struct {
     uint64_t work_bytes;            /* besides the weights, for one full batch */
     size_t layers, width, heads, kv_heads, head_dim, hidden, vocabulary, context, window;
     bool tied_head;
+    const char *head;               /* "vocabulary", or of a reward model "reward" or "purm" */
     gram_type_count type[16];       /* of the file's tensors */
     size_t types;
     size_t adapter_rank;            /* of a LoRA adapter, all else being its base model's; 0: a whole model */
@@ -102,6 +104,14 @@ typedef struct { const char *role, *content; } gram_message;    /* role: system,
 typedef struct { const gram_message *turn; size_t n; } gram_prompt;
 typedef struct { gram_prompt prompt; const char *a, *b; } gram_pair;
 
+/* What a model with a reward head gives an answer; of a model that compares there is none. */
+typedef struct {
+    double mean;                    /* the reward: higher is better, and only differences of one prompt mean something */
+    double sigma;                   /* PURM: the reward's standard deviation; otherwise 0 */
+    size_t tokens;                  /* that the model reads; tokens, truncated and dropped: of gram_rewards() alone */
+    bool   truncated, dropped;
+} gram_reward;
+
 typedef struct {
     double preference;              /* P(a beats b), the orders averaged */
     double p_forward, p_swapped;    /* each P(a beats b); p_swapped is NAN with single_order */
@@ -111,11 +121,27 @@ typedef struct {
     bool   truncated;               /* text was left out to fit max_tokens */
     bool   dropped;                 /* GRAM_TRUNCATE_DROP: too long, nothing above holds */
     size_t tokens;                  /* that the model reads, of both orders together, each whole */
+    bool   rewarded;                /* by a reward head, as said below; reward holds a's and b's */
+    bool   spread;                  /* PURM: they have a sigma */
+    gram_reward reward[2];
 } gram_verdict;
+
+/* A model with a reward head (...ForSequenceClassification) reads each conversation with one answer at its end, in its
+ * chat template and without a judge prompt. Then preference is s(reward a - reward b), or E s() over PURM's normal
+ * rewards, and logit_margin the difference of the means. There are no two orders: p_forward is preference, p_swapped
+ * NAN, consistent true, logit 0, and single_order changes nothing. */
 
 /* out[n]. Pairs are packed into batches of batch_tokens; prefixes that pairs share are computed once.
  * On failure (GRAM_ELIMIT: err says which pair, counted from 0) out holds nothing of use. */
 gram_status gram_score(gram_model *m, const gram_pair *pair, size_t n, gram_verdict *out, gram_err *err);
+
+/* The reward of each answer to the prompt, out[n]. GRAM_EUNSUPPORTED where the model has no reward head. */
+gram_status gram_rewards(gram_model *m, gram_prompt prompt, const char *const *answer, size_t n, gram_reward *out,
+                         gram_err *err);
+/* u[i]: how far the rewards' normal distributions overlap with those of the others, PURM's measure of uncertainty: the
+ * mean over j != i of Bhattacharyya's coefficient of N(mean_i, sigma_i^2) and N(mean_j, sigma_j^2), over at most 2,048
+ * others, spread evenly over the list. NAN where n is 1. mean - lambda u is PURM's penalised reward. */
+void gram_overlap(const double *mean, const double *sigma, size_t n, double *u);
 
 /* ---- Groups ------------------------------------------------------------------------------------- */
 
@@ -132,6 +158,8 @@ typedef struct {
                              * all-pairs: Bradley-Terry strength (natural log, mean 0). reference: the
                              * preference over the reference. linear, tournament: comparisons won / made. */
     double *preference;     /* [n*n] P(i beats j); NAN where it was not compared, 0.5 at i == j */
+    gram_reward *reward;    /* [n] of a reward model; NULL otherwise */
+    double *overlap;        /* [n] of PURM: u over the other responses; NULL otherwise */
     bool intransitive;      /* some i beats j beats k beats i among the preferences seen */
     bool truncated;
     size_t comparisons;     /* pairs compared */
@@ -140,7 +168,11 @@ typedef struct {
     size_t tokens_computed; /* what was really computed after sharing prefixes */
 } gram_ranking;
 
-/* reference is needed by GRAM_RANK_REFERENCE alone. On success clear *out with gram_ranking_clear(). */
+/* A reward model reads each response once and compares nothing: whatever the method, the order is that of the rewards,
+ * or of mean - lambda u where PURM is asked for it, which score holds; by reference it holds the preference over the
+ * reference. passes is then n (and one for the reference), comparisons 0.
+ *
+ * reference is needed by GRAM_RANK_REFERENCE alone. On success clear *out with gram_ranking_clear(). */
 gram_status gram_rank(gram_model *m, gram_prompt prompt, const char *const *response, size_t n,
                       gram_rank_method method, const char *reference, gram_ranking *out, gram_err *err);
 void gram_ranking_clear(gram_ranking *r);

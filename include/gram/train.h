@@ -22,6 +22,22 @@ typedef enum {
     GRAM_STAGE_FINETUNE         /* stage 2: to give the verdict, two labels' cross-entropy with smoothing */
 } gram_stage;
 
+/* What stage 2 minimises; docs/training.md has the formulas. The first two train a judge that reads two answers and
+ * names one; the others a reward model (...ForSequenceClassification), whose head reads one. */
+typedef enum {
+    GRAM_LOSS_GRAM,             /* two labels' cross-entropy, smoothed */
+    GRAM_LOSS_GENERATIVE,       /* the same without smoothing: stage 2 alone */
+    GRAM_LOSS_BT,               /* Bradley-Terry: -log s(r_w - r_l) */
+    GRAM_LOSS_BT_MARGIN,        /* -log s(r_w - r_l - m), m the row's margin */
+    GRAM_LOSS_BT_SMOOTH,        /* smoothed */
+    GRAM_LOSS_BT_POSREG,        /* - posreg log s(mean r_w) besides */
+    GRAM_LOSS_SFT_REG,          /* GRM: (1-a) bt + a (-log s(b log pi(y_w | x))) */
+    GRAM_LOSS_PURM              /* a mean and a spread for each answer: -log E s(r_w - r_l) */
+} gram_loss;
+gram_status gram_loss_parse(const char *name, gram_loss *out, gram_err *err);   /* "gram", "bt-margin" ... */
+const char *gram_loss_name(gram_loss loss);
+bool gram_loss_is_scalar(gram_loss loss);   /* bt and those below it */
+
 typedef enum { GRAM_SCHEDULE_COSINE, GRAM_SCHEDULE_LINEAR, GRAM_SCHEDULE_CONSTANT } gram_schedule;
 
 typedef struct {
@@ -46,7 +62,11 @@ typedef struct {
     double        warmup;       /* share of the steps over which the rate rises: 0.1 */
     double        weight_decay; /* of matrices: 0 */
     double        clip;         /* the largest norm of all gradients together: 1; 0: they are not clipped */
-    double        smoothing;    /* stage 2, as the paper defines it: 0.05, which is torch's 0.1 */
+    gram_loss     loss;         /* stage 2: gram. Set it by gram_train_options_set_loss() */
+    double        smoothing;    /* gram, as the paper defines it: 0.05, which is torch's 0.1. bt-smooth: 0.1 */
+    double        margin_scale; /* bt-margin: multiplies the rows' margins: 1 */
+    double        posreg;       /* bt-posreg: 0.1 */
+    double        sft_weight, sft_beta;     /* sft-reg: a 0.01 and b 0.1 */
     size_t        batch_rows;   /* rows of a step: 16 (stage 1: 32) */
     size_t        epochs;       /* 2 (stage 1: 1) */
     uint64_t      steps;        /* 0: what epochs ask for */
@@ -71,6 +91,8 @@ typedef struct {
     void          *arg;         /* handed to all three */
 } gram_train_options;
 void gram_train_options_init(gram_train_options *o, gram_stage stage);
+/* The loss, with its published parameters. */
+void gram_train_options_set_loss(gram_train_options *o, gram_loss loss);
 
 typedef struct {
     uint64_t steps, resumed;    /* in all, and of them before this call */

@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include "file/adapter.h"
 #include "file/io.h"
-#include "gram/gram.h"
+#include "gram/train.h"
 #include "reward/score.h"
 
 struct gram_tokenizer { gr_tok *tok; };
@@ -35,6 +35,7 @@ const char *gr_api_date(char text[32]);
 struct gram_model {
     char *name;                 /* the path's last part, for reports */
     gram_dtype dtype;
+    double lambda;
     pthread_mutex_t lock;       /* held for a forward pass: the model's threads serve one call at a time */
     struct checkpoint file;
     gr_pool *pool;
@@ -46,8 +47,10 @@ struct gram_model {
     gr_kv_tree *cache;
 };
 
-/* All of gram_open() but the weights and the threads: files, options and the judge. */
-gram_status gr_api_open_files(gram_model **out, const char *path, const gram_options *opt, gram_err *err);
+/* All of gram_open() but the weights and the threads: files, options and the judge. A scalar loss makes a reward model
+ * of what is no such model yet; any other loss takes it as it is. */
+gram_status gr_api_open_files(gram_model **out, const char *path, const gram_options *opt, gram_loss loss,
+                              gram_err *err);
 gram_status gr_api_ready(gram_model *m, gram_err *err);     /* fails where judging cannot work */
 
 gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, gram_err *err);

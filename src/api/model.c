@@ -35,6 +35,8 @@ static gram_status check_options(const gram_options *o, size_t context, const ch
         return gr_fail(err, GRAM_EARG, "dtype: %d is none of gram_dtype", (int)o->dtype);
     if ((unsigned)o->truncate > GRAM_TRUNCATE_DROP)
         return gr_fail(err, GRAM_EARG, "truncate: %d is none of gram_truncate", (int)o->truncate);
+    if (!(o->lambda >= 0 && o->lambda <= 1e30))
+        return gr_fail(err, GRAM_EARG, "lambda: wanted a number that is not negative, found %g", o->lambda);
     if (o->max_tokens > context)
         return gr_fail(err, GRAM_ELIMIT, "%s: max_tokens %zu is more than the model's context of %zu", path,
                        o->max_tokens, context);
@@ -46,6 +48,11 @@ static void init_judge(gram_model *m, const gram_options *o)
 {
     gr_chat chat;
 
+    if (m->file.cfg.reward && (o->judge_prompt || o->label_a || o->label_b)) {
+        gr_fail(&m->why, GRAM_EARG, "%s: a reward model reads a conversation with one answer: it has no judge prompt and "
+                "no labels", gr_weights_path(m->file.weights));
+        return;
+    }
     if (!m->file.tok) {
         gr_fail(&m->why, GRAM_EUNSUPPORTED, "%s: no tokenizer.json beside the weights, so no text can be read",
                 gr_weights_path(m->file.weights));
@@ -54,6 +61,11 @@ static void init_judge(gram_model *m, const gram_options *o)
     if (gr_chat_init(&chat, o->chat_template, &m->file.facts, m->file.tok, &m->why))
         return;
     m->chat = chat.kind;
+    if (m->file.cfg.reward) {
+        gr_judge_init_plain(&m->judge, &chat, m->file.tok, m->file.cfg.pad,
+                            o->max_tokens ? o->max_tokens : m->file.cfg.context, o->truncate);
+        return;
+    }
     if (gr_judge_init(&m->judge, &chat, m->file.tok, o->judge_prompt, o->label_a, o->label_b,
                       o->max_tokens ? o->max_tokens : m->file.cfg.context, o->truncate, &m->why))
         m->chat = GR_CHAT_NONE;
@@ -94,7 +106,24 @@ static char *base_name(const char *path)
     return gr_strndup(path + from, n - from);
 }
 
-gram_status gr_api_open_files(gram_model **out, const char *path, const gram_options *opt, gram_err *err)
+/* The configuration of a model with the head that a scalar loss trains. */
+static gram_status add_reward_head(gr_config *c, const char *path, gram_loss loss, gram_err *err)
+{
+    gr_reward_kind want = loss == GRAM_LOSS_PURM ? GR_REWARD_PURM : GR_REWARD_MEAN;
+
+    if (c->reward && c->reward != want)
+        return gr_fail(err, GRAM_EARG, "%s: its reward head gives %zu numbers, and the loss %s wants %zu", path,
+                       gr_reward_outputs(c->reward), gram_loss_name(loss), gr_reward_outputs(want));
+    if (loss == GRAM_LOSS_SFT_REG && !c->words && !c->tied_head)
+        return gr_fail(err, GRAM_EARG, "%s: the loss sft-reg also learns to write the chosen answer, and this model's "
+                       "head over the vocabulary is gone", path);
+    c->reward = want;
+    c->words = loss == GRAM_LOSS_SFT_REG;
+    return GRAM_OK;
+}
+
+gram_status gr_api_open_files(gram_model **out, const char *path, const gram_options *opt, gram_loss loss,
+                              gram_err *err)
 {
     gram_model *m = gr_calloc(1, sizeof *m);
     gram_status rc;
@@ -105,10 +134,13 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     pthread_once(&kern_once, kern_init);
     pthread_mutex_init(&m->lock, NULL);
     m->dtype = opt->dtype;
+    m->lambda = opt->lambda;
     m->name = base_name(path);
     rc = m->name ? gr_checkpoint_open(&m->file, path, opt->base, err) : gr_nomem(err, path);
     if (!rc)
         rc = check_options(opt, m->file.cfg.context, path, err);
+    if (!rc && gram_loss_is_scalar(loss))
+        rc = add_reward_head(&m->file.cfg, path, loss, err);
     if (rc)
         goto out;
     init_judge(m, opt);
@@ -132,7 +164,7 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
     gram_status rc;
 
     opt = opt ? opt : &defaults;
-    rc = gr_api_open_files(&m, path, opt, err);
+    rc = gr_api_open_files(&m, path, opt, GRAM_LOSS_GRAM, err);
     *out = NULL;
     if (rc)
         return rc;
@@ -258,6 +290,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     out->context = c.cfg.context;
     out->window = c.cfg.window;
     out->tied_head = c.cfg.tied_head;
+    out->head = c.cfg.reward == GR_REWARD_NONE ? "vocabulary" : c.cfg.reward == GR_REWARD_MEAN ? "reward" : "purm";
     out->work_bytes = gr_config_work_bytes(&c.cfg, opt->batch_tokens ? opt->batch_tokens : BATCH_TOKENS,
                                            opt->threads ? (size_t)opt->threads : gr_pool_cores());
 out:

@@ -28,6 +28,33 @@ gram_status gram_score(gram_model *m, const gram_pair *pair, size_t n, gram_verd
     return !rc ? GRAM_OK : bad < n ? gr_fail(err, rc, "pair %zu: %s", bad, why.text) : gr_fail(err, rc, "%s", why.text);
 }
 
+static bool is_reward_model(const gram_model *m)
+{
+    return gr_model_config(m->model)->reward != GR_REWARD_NONE;
+}
+
+gram_status gram_rewards(gram_model *m, gram_prompt prompt, const char *const *answer, size_t n, gram_reward *out,
+                         gram_err *err)
+{
+    gram_err why = { 0 };
+    size_t bad = n;
+    gram_status rc = gr_api_ready(m, &why);
+
+    if (!rc && !is_reward_model(m))
+        rc = gr_fail(&why, GRAM_EUNSUPPORTED, "%s: a judge, which compares two answers: only a reward model gives one a "
+                     "number", m->name);
+    pthread_mutex_lock(&m->lock);
+    if (!rc)
+        rc = gr_score_answers(&m->scorer, prompt, answer, n, out, &bad, &why);
+    pthread_mutex_unlock(&m->lock);
+    return !rc ? GRAM_OK : bad < n ? gr_fail(err, rc, "answer %zu: %s", bad, why.text) : gr_fail(err, rc, "%s", why.text);
+}
+
+void gram_overlap(const double *mean, const double *sigma, size_t n, double *u)
+{
+    gr_overlap(mean, sigma, n, u);
+}
+
 /* A group under judgement: gram_compare_fn over gram_score(). */
 struct group {
     gram_model *m;
@@ -59,6 +86,38 @@ static gram_status compare(void *arg, const size_t (*pair)[2], size_t n, gram_ve
     return rc;
 }
 
+/* A group by a reward model: one sequence for each response, and no comparison. */
+static gram_status rank_rewards(const struct group *g, bool by_reference, gram_ranking *out, gram_err *err)
+{
+    gram_model *m = g->m;
+    size_t n = g->n, all = n + by_reference;
+    uint64_t before = gram_get_usage(m).tokens_computed;
+    const char **answer = gr_calloc(all, sizeof *answer);
+    gram_reward *reward = gr_calloc(all, sizeof *reward);
+    gram_status rc = answer && reward ? GRAM_OK : gr_nomem(err, "ranking");
+
+    for (size_t i = 0; i < all && !rc; i++)
+        answer[i] = i < n ? g->response[i] : g->reference;
+    if (!rc)
+        rc = gram_rewards(m, g->prompt, answer, all, reward, err);
+    for (size_t i = 0; i < all && !rc; i++)
+        if (reward[i].dropped)
+            rc = gr_fail(err, GRAM_ELIMIT, "response %zu does not fit and was dropped", i);
+    if (!rc)
+        rc = gr_rank_rewards(reward, n, by_reference ? &reward[n] : NULL, m->lambda,
+                             gr_model_config(m->model)->reward == GR_REWARD_PURM, out, err);
+    for (size_t i = 0; i < all && !rc; i++) {
+        out->truncated |= reward[i].truncated;
+        out->tokens += reward[i].tokens;
+        out->passes++;
+    }
+    if (!rc)
+        out->tokens_computed = (size_t)(gram_get_usage(m).tokens_computed - before);
+    free(answer);
+    free(reward);
+    return rc;
+}
+
 gram_status gram_rank(gram_model *m, gram_prompt prompt, const char *const *response, size_t n,
                       gram_rank_method method, const char *reference, gram_ranking *out, gram_err *err)
 {
@@ -69,6 +128,8 @@ gram_status gram_rank(gram_model *m, gram_prompt prompt, const char *const *resp
     *out = (gram_ranking){ 0 };
     if (method == GRAM_RANK_REFERENCE && !reference)
         return gr_fail(err, GRAM_EARG, "ranking by reference: wanted a reference answer, found none");
+    if (is_reward_model(m))
+        return rank_rewards(&g, method == GRAM_RANK_REFERENCE, out, err);
     rc = gr_rank(compare, &g, n, method, out, err);
     if (!rc)
         out->tokens_computed = (size_t)(gram_get_usage(m).tokens_computed - before);

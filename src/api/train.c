@@ -25,8 +25,19 @@ void gram_train_options_init(gram_train_options *o, gram_stage stage)
     bool first = stage == GRAM_STAGE_PRETRAIN;
 
     *o = (gram_train_options){ .lr = first ? 1e-5 : 2e-5, .schedule = GRAM_SCHEDULE_COSINE, .warmup = 0.1,
-                               .clip = 1, .smoothing = 0.05, .batch_rows = first ? 32 : 16, .epochs = first ? 1 : 2,
+                               .clip = 1, .batch_rows = first ? 32 : 16, .epochs = first ? 1 : 2,
                                .pairs = 1, .save_every = 50, .keep = 2 };
+    gram_train_options_set_loss(o, GRAM_LOSS_GRAM);
+}
+
+void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
+{
+    o->loss = loss;
+    o->smoothing = loss == GRAM_LOSS_GRAM ? 0.05 : loss == GRAM_LOSS_BT_SMOOTH ? 0.1 : 0;
+    o->margin_scale = 1;
+    o->posreg = 0.1;
+    o->sft_weight = 0.01;
+    o->sft_beta = 0.1;
 }
 
 /* !(x >= 0) is also true of NaN. */
@@ -34,8 +45,10 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
 {
     const struct { const char *name; double x, most; } number[] = {
         { "lr", o->lr, 1 }, { "warmup", o->warmup, 1 }, { "weight-decay", o->weight_decay, 1 },
-        { "clip", o->clip, 1e30 }, { "smoothing", o->smoothing, 0.5 },
+        { "clip", o->clip, 1e30 }, { "smoothing", o->smoothing, 0.5 }, { "margin-scale", o->margin_scale, 1e30 },
+        { "posreg", o->posreg, 1e30 }, { "sft-weight", o->sft_weight, 1 }, { "sft-beta", o->sft_beta, 1e30 },
     };
+    bool smooth = o->loss == GRAM_LOSS_GRAM || o->loss == GRAM_LOSS_BT_SMOOTH;
 
     for (size_t i = 0; i < GR_COUNT(number); i++)
         if (!(number[i].x >= 0) || number[i].x > number[i].most)
@@ -49,6 +62,14 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
     if ((o->best || o->eval_every) && !o->eval_file)
         return gr_fail(err, GRAM_EARG, "%s: wanted held-out pairs to judge as well, and no such file was given",
                        o->best ? "the best weights" : "judging every so many steps");
+    if ((unsigned)o->loss > GRAM_LOSS_PURM)
+        return gr_fail(err, GRAM_EARG, "loss: %d is none of gram_loss", (int)o->loss);
+    if (o->smoothing > 0 && !smooth)
+        return gr_fail(err, GRAM_EARG, "smoothing: gram and bt-smooth have it, and the loss is %s",
+                       gram_loss_name(o->loss));
+    if (gram_loss_is_scalar(o->loss) && o->lora_rank)
+        return gr_fail(err, GRAM_EARG, "the loss %s with LoRA: an adapter holds no reward head yet; without a rank every "
+                       "weight is trained", gram_loss_name(o->loss));
     if (o->model.dtype != GRAM_F32 && !(o->lora_rank && o->model.dtype == GRAM_BF16))
         return gr_fail(err, GRAM_EARG, "training is done in f32, with LoRA beside a base in f32 or bf16; another dtype was "
                        "asked for");
@@ -62,8 +83,11 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
     return GRAM_OK;
 }
 
-static gram_status check_model(const gram_model *m, const char *path, bool lora, gram_err *err)
+static gram_status check_model(const gram_model *m, const char *path, gram_loss loss, bool lora, gram_err *err)
 {
+    if (m->file.cfg.reward && !gram_loss_is_scalar(loss))
+        return gr_fail(err, GRAM_EARG, "%s: a reward model, which has no words to judge with: wanted a language model, or "
+                       "a loss such as bt", path);
     if (!*m->file.cfg.prefix || lora)
         return GRAM_OK;
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: only the text half of this model would be trained and written, and its "
@@ -79,10 +103,15 @@ static gram_status make_directory(const char *path, gram_err *err)
     return gr_fail(err, GRAM_EIO, "%s: not created: %s", path, strerror(errno));
 }
 
+static gr_loss_rules rules_of(const gram_train_options *o)
+{
+    return (gr_loss_rules){ o->loss, o->smoothing, o->margin_scale, o->posreg, o->sft_weight, o->sft_beta };
+}
+
 static gram_status read_sets(const gram_model *m, gram_stage stage, const char *data, const gram_train_options *o,
                              gr_set *train, gr_set *held, gram_err *err)
 {
-    gr_set_rules rules = { .judge = &m->judge, .smoothing = o->smoothing, .drop_ties = o->drop_ties,
+    gr_set_rules rules = { .judge = &m->judge, .loss = rules_of(o), .drop_ties = o->drop_ties,
                            .skip_bad = o->skip_bad, .pairs = o->pairs, .seed = o->seed,
                            .warn = o->note, .arg = o->arg };
     gram_status rc = (stage == GRAM_STAGE_PRETRAIN ? gr_set_read_groups : gr_set_read_pairs)(train, data, &rules, err);
@@ -235,7 +264,8 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
 {
     gr_set train = { 0 }, held = { 0 };
     struct finish f = { m->name, data, out, stage, &held, o, false };
-    gr_training r = { .stage = stage, .opt = o, .from = from, .out = out, .train = &train, .held = &held,
+    gr_training r = { .stage = stage, .opt = o, .loss = rules_of(o), .from = from, .out = out, .train = &train,
+                      .held = &held,
                       .batch_tokens = o->model.batch_tokens ? o->model.batch_tokens : BATCH_TOKENS,
                       .label = { m->judge.label[0], m->judge.label[1] }, .finish = finish, .arg = &f };
     gram_status rc = gr_api_ready(m, err);
@@ -248,6 +278,8 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
         rc = gr_pool_open(&m->pool, (size_t)o->model.threads, err);
     if (!rc)
         rc = open_weights(m, o, &r, err);
+    if (!rc && gram_loss_is_scalar(o->loss) && !gr_weights_find(m->file.weights, "score.weight"))
+        gr_model_draw_score(m->model, o->seed);
     *report = (gram_train_report){ .rows = train.n, .bad = train.bad, .dropped = train.dropped,
                                    .truncated = train.truncated, .ties = train.ties,
                                    .before = { NAN, NAN, NAN }, .after = { NAN, NAN, NAN } };
@@ -279,12 +311,14 @@ static gram_status train(gram_stage stage, const char *from, const char *data, c
     o = opt ? *opt : o;
     report = report ? report : &unread;
     *report = (gram_train_report){ 0 };
+    if (stage == GRAM_STAGE_PRETRAIN)
+        o.loss = GRAM_LOSS_GRAM;                /* which it has no use for */
     rc = check_options(&o, err);
     if (!rc)
-        rc = gr_api_open_files(&m, from, &o.model, err);
+        rc = gr_api_open_files(&m, from, &o.model, o.loss, err);
     if (rc)
         return rc;
-    rc = check_model(m, from, o.lora_rank > 0, err);
+    rc = check_model(m, from, o.loss, o.lora_rank > 0, err);
     if (!rc)
         rc = train_model(m, stage, from, data, out, &o, report, err);
     gram_close(m);

@@ -6,10 +6,22 @@ static char *loss, *ties;
 
 static const struct poptOption opts[] = {
     { "loss", '\0', POPT_ARG_STRING, &loss, 0,
-      "What is minimised. gram (the default): the cross-entropy of the two labels, smoothed.", "gram" },
+      "What is minimised. gram (the default): the cross-entropy of the two labels, smoothed; generative: the same "
+      "without smoothing. The others train a reward model, whose head reads one answer: bt (Bradley-Terry), bt-margin, "
+      "bt-smooth, bt-posreg, sft-reg (which also learns to write the chosen answer) and purm (a mean and a spread).",
+      "gram|generative|bt|bt-margin|bt-smooth|bt-posreg|sft-reg|purm" },
     { "smoothing", '\0', POPT_ARG_DOUBLE, &cli_train_smoothing, 0,
-      "The mass that the target gives to the other label, as the paper defines it (default: 0.05). torch's "
-      "label_smoothing=0.1 is 0.05 here, since torch spreads it over both labels.", "X" },
+      "gram, bt-smooth: the mass that the target gives to the other label, as the paper defines it (default: 0.05; "
+      "bt-smooth 0.1). torch's label_smoothing=0.1 is the paper's 0.05 and 0.05 here, since torch spreads it over both "
+      "labels.", "X" },
+    { "margin-scale", '\0', POPT_ARG_DOUBLE, &cli_train_margin_scale, 0,
+      "bt-margin: multiplies the margins of the rows (default: 1).", "X" },
+    { "posreg", '\0', POPT_ARG_DOUBLE, &cli_train_posreg, 0,
+      "bt-posreg: the weight of the term that keeps chosen answers' rewards above 0 (default: 0.1).", "X" },
+    { "sft-weight", '\0', POPT_ARG_DOUBLE, &cli_train_sft_weight, 0,
+      "sft-reg: a, the share of the text's loss (default: 0.01).", "X" },
+    { "sft-beta", '\0', POPT_ARG_DOUBLE, &cli_train_sft_beta, 0,
+      "sft-reg: b, which multiplies the text's log-probability (default: 0.1).", "X" },
     { "ties", '\0', POPT_ARG_STRING, &ties, 0,
       "Rows that the data call a tie: their target is a half (the default), or they are dropped.", "half|drop" },
     { "eval-file", '\0', POPT_ARG_STRING, &cli_train_eval, 0,
@@ -28,9 +40,11 @@ static const struct poptOption opts[] = {
 
 static int run(const char **arg, size_t n)
 {
+    gram_err err;
+
     (void)n;
-    if (loss && strcmp(loss, "gram"))
-        return cli_usage("--loss %s: wanted gram", loss);
+    if (loss && gram_loss_parse(loss, &cli_train_loss, &err))
+        return cli_usage("--loss: %s", err.text);
     if (ties && strcmp(ties, "half") && strcmp(ties, "drop"))
         return cli_usage("--ties %s: wanted half or drop", ties);
     cli_train_drop_ties = ties && !strcmp(ties, "drop");
@@ -38,12 +52,16 @@ static int run(const char **arg, size_t n)
 }
 
 const cli_command cli_finetune = {
-    "finetune", "MODEL PAIRS.jsonl", "Train a model to give the verdict on labelled pairs",
+    "finetune", "MODEL PAIRS.jsonl", "Train a judge, or a reward model, on labelled pairs",
     "Stage 2 of GRAM: both orders of each pair are read as `gram score` reads them, and the two label logits learn "
-    "which answer is better. Every weight is trained, in float32, with AdamW. MODEL is a Hugging Face directory "
-    "or a .gguf file; what comes out is a directory that `gram score` and transformers open.\n\n"
+    "which answer is better. With --loss bt and those like it each answer is read by itself, as a conversation in the "
+    "model's own chat template, and a head behind its last token learns a number; MODEL then is a language model, which "
+    "gets such a head, or one that has it (...ForSequenceClassification). Every weight is "
+    "trained, in float32, with AdamW. MODEL is a Hugging Face directory or a .gguf file; what comes out is a directory "
+    "that `gram score` and transformers open.\n\n"
     "A run's bits do not depend on the number of threads, nor on whether it was stopped and resumed.",
     "gram finetune ./my-model pairs.jsonl --out judge/ --loss gram --eval-file heldout.jsonl\n"
+    "gram finetune ./my-model pairs.jsonl --out reward/ --loss bt-margin\n"
     "gram finetune ./my-model pairs.jsonl --out judge/ --max-tokens 2048 --truncate balanced --save-every 50 --resume",
     2, 2, opts, run
 };

@@ -1,5 +1,6 @@
 /* cmd_info.c - `gram info`: what a model is, without loading it. */
 #include <inttypes.h>
+#include <string.h>
 #include "cli/cli.h"
 
 static const struct poptOption opts[] = {
@@ -48,6 +49,8 @@ static int run(const char **arg, size_t n)
         printf(", sliding window %zu", i.window);
     printf("\n%-14s%zu tokens\n", "context", i.context);
     printf("%-14s%zu tokens, %s, %s head\n", "vocabulary", i.vocabulary, i.tokenizer, i.tied_head ? "tied" : "untied");
+    if (strcmp(i.head, "vocabulary"))
+        line("head", !strcmp(i.head, "purm") ? "PURM: a reward's mean and spread" : "one reward");
     line("chat template", i.chat_template ? i.chat_template : "not recognised: name one with --template");
     print_types(&i);
     cli_bytes(a, (double)i.weight_bytes);

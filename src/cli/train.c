@@ -9,7 +9,9 @@
 static double lr = NAN, warmup = NAN, weight_decay = NAN, clip = NAN, lora_alpha = NAN;
 static long long lora_rank = -1, batch_rows = -1, epochs = -1, steps = -1, seed = -1, save_every = -1, keep = -1;
 static char *lora_targets, *schedule, *out;
-double cli_train_smoothing = NAN;
+gram_loss cli_train_loss = GRAM_LOSS_GRAM;
+double cli_train_smoothing = NAN, cli_train_margin_scale = NAN, cli_train_posreg = NAN, cli_train_sft_weight = NAN,
+       cli_train_sft_beta = NAN;
 long long cli_train_pairs = -1, cli_train_eval_every = -1;
 char *cli_train_eval;
 int cli_train_drop_ties, cli_train_best;
@@ -60,6 +62,8 @@ static int fill_numbers(gram_train_options *o)
         { "lr", lr, &o->lr }, { "warmup", warmup, &o->warmup }, { "weight-decay", weight_decay, &o->weight_decay },
         { "clip", clip, &o->clip }, { "smoothing", cli_train_smoothing, &o->smoothing },
         { "lora-alpha", lora_alpha, &o->lora_alpha },
+        { "margin-scale", cli_train_margin_scale, &o->margin_scale }, { "posreg", cli_train_posreg, &o->posreg },
+        { "sft-weight", cli_train_sft_weight, &o->sft_weight }, { "sft-beta", cli_train_sft_beta, &o->sft_beta },
     };
     const struct { const char *name; long long from; size_t *size; uint64_t *wide; } whole[] = {
         { "batch-rows", batch_rows, &o->batch_rows, NULL }, { "epochs", epochs, &o->epochs, NULL },
@@ -93,6 +97,7 @@ static int fill_options(gram_train_options *o, gram_stage stage)
     int rc;
 
     gram_train_options_init(o, stage);
+    gram_train_options_set_loss(o, cli_train_loss);
     rc = cli_model_options(&o->model);
     if (!rc)
         rc = fill_numbers(o);

@@ -8,7 +8,8 @@
 extern struct poptOption cli_train_table[];     /* --out, the optimizer, the batches, checkpoints */
 
 /* What one command's own options say; unset where the command has none. */
-extern double cli_train_smoothing;
+extern gram_loss cli_train_loss;
+extern double cli_train_smoothing, cli_train_margin_scale, cli_train_posreg, cli_train_sft_weight, cli_train_sft_beta;
 extern long long cli_train_pairs, cli_train_eval_every;
 extern char *cli_train_eval;
 extern int cli_train_drop_ties, cli_train_best;

@@ -387,16 +387,39 @@ static gram_status read_gemma(const struct in *in, gr_config *c, gram_err *err)
     return GRAM_OK;
 }
 
-/* A model that ends in a head of its own (LlamaForSequenceClassification) has no words to read a verdict from. */
-static gram_status check_head(const struct in *in, gram_err *err)
+size_t gr_reward_outputs(gr_reward_kind k)
+{
+    return k == GR_REWARD_NONE ? 0 : k == GR_REWARD_MEAN ? 1 : 2;
+}
+
+/* transformers writes the labels' names, and nothing where there are as many as its default, two. */
+static gram_status read_labels(const struct in *in, gr_config *c, gram_err *err)
+{
+    json_t *names = get(in->top, "id2label"), *number = get(in->top, "num_labels");
+    const char *mark = json_string_value(get(in->top, "gram_reward_head"));
+    json_int_t n = json_is_object(names) ? (json_int_t)json_object_size(names)
+                 : json_is_integer(number) ? json_integer_value(number) : 2;
+
+    c->reward = n == 1 ? GR_REWARD_MEAN : GR_REWARD_PURM;
+    if (n == 1 || (n == 2 && mark && !strcmp(mark, GR_PURM_MARK)))
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a classifier of %" JSON_INTEGER_FORMAT " labels is not supported: wanted "
+                   "one, a reward, or two and \"gram_reward_head\": \"" GR_PURM_MARK "\"", in->name, n);
+}
+
+/* What the model ends in: words, of which a verdict is read, or one number. */
+static gram_status read_head(const struct in *in, gr_config *c, gram_err *err)
 {
     const char *name = json_string_value(json_array_get(json_object_get(in->top, "architectures"), 0));
     const char *head = name ? strstr(name, "For") : NULL;
 
-    if (!head || !strcmp(head, "ForCausalLM") || !strcmp(head, "ForConditionalGeneration"))
+    c->words = !head || !strcmp(head, "ForCausalLM") || !strcmp(head, "ForConditionalGeneration");
+    if (c->words)
         return GRAM_OK;
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported: a verdict is read from a "
-                   "language model's vocabulary (...ForCausalLM)", in->name, name);
+    if (!strcmp(head, "ForSequenceClassification") && !*c->prefix)
+        return read_labels(in, c, err);
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported: wanted a language model "
+                   "(...ForCausalLM) or a reward model (...ForSequenceClassification)", in->name, name);
 }
 
 /* Finds the architecture, and where the language model's keys are. */
@@ -430,7 +453,7 @@ static gram_status begin(struct in *in, gr_config *c, gram_err *err)
         return gr_fail(err, GRAM_EUNSUPPORTED,
                        "%s: weights packed by \"%s\" are not supported; F32, F16, BF16 and GGUF are",
                        in->name, json_is_string(method) ? json_string_value(method) : "quantization_config");
-    return check_head(in, err);
+    return read_head(in, c, err);
 }
 
 static gram_status read_config(struct in *in, gr_config *c, gram_err *err)
@@ -454,6 +477,11 @@ static gram_status read_config(struct in *in, gr_config *c, gram_err *err)
         rc = get_id(in, "bos_token_id", in->d->bos, &c->bos, err);
     if (!rc)
         rc = get_id(in, "eos_token_id", in->d->eos, &c->eos, err);
+    if (!rc)
+        rc = get_id(in, "pad_token_id", gemma ? 0 : -1, &c->pad, err);
+    c->init_std = json_number_value(get(in->text, "initializer_range"));    /* 0 where it is absent or no number */
+    if (!(c->init_std > 0 && c->init_std < 10))
+        c->init_std = 0.02;
     if (!rc)
         rc = get_bool(in, get(in->top, "tie_word_embeddings") ? in->top : in->text, "tie_word_embeddings", gemma,
                       &c->tied_head, err);

@@ -20,6 +20,11 @@ const char *gr_arch_name(gr_arch a);        /* "llama", "mistral", "qwen2", "qwe
 typedef enum { GR_ROPE_DEFAULT, GR_ROPE_LINEAR, GR_ROPE_LLAMA3, GR_ROPE_TABLE } gr_rope_kind;
 typedef struct { gr_rope_kind kind; double theta, factor, low, high, original; } gr_rope;
 
+/* What stands behind the last norm besides, or instead of, the head over the vocabulary: score.weight, whose product
+ * with the last token's hidden state is one number, or two: PURM's mean and h, the spread being exp(h/10). */
+typedef enum { GR_REWARD_NONE, GR_REWARD_MEAN, GR_REWARD_PURM } gr_reward_kind;
+#define GR_PURM_MARK "purm"                 /* "gram_reward_head" of config.json, which tells PURM from a classifier */
+
 typedef struct {
     gr_arch architecture;       /* GGUF writes Mistral as "llama" */
     size_t layers;
@@ -48,7 +53,11 @@ typedef struct {
     float rope_scale[2];
     gr_rope rope[2];            /* what inv_freq was computed from */
 
-    int32_t bos, eos;           /* token ids; -1: none. Of a list of eos ids, the first. */
+    gr_reward_kind reward;
+    bool words;                 /* there is a head over the vocabulary; ...ForSequenceClassification has none */
+    double init_std;            /* initializer_range: of a head that training makes */
+
+    int32_t bos, eos, pad;      /* token ids; -1: none. Of a list of eos ids, the first. */
     const char *prefix;         /* before "model." in tensor names: "" or "language_model."; static */
 } gr_config;
 
@@ -62,5 +71,6 @@ gram_status gr_config_from_gguf(gr_config *out, const gr_gguf *g, const gr_weigh
  * and k lie and what a norm holds are the weights' affair: they must be written as transformers has them. */
 gram_status gr_config_json(const gr_config *c, const char *name, const char *dtype, gr_buf *out, gram_err *err);
 void gr_config_clear(gr_config *c);         /* all zeros is fine */
+size_t gr_reward_outputs(gr_reward_kind k); /* rows of score.weight: 0, 1 or 2 */
 
 #endif

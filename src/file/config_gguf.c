@@ -250,6 +250,9 @@ static void read_parts(gr_config *c, const gr_gguf *g, const gr_weights *w)
     c->o_bias = gr_weights_find(w, "blk.0.attn_output.bias") != NULL;
     c->qk_norm = gemma || c->architecture == GR_ARCH_QWEN3;
     c->sandwich_norms = c->geglu = gemma;
+    c->words = true;
+    c->init_std = 0.02;
+    c->pad = -1;
     c->bos = token_id(g, "tokenizer.ggml.bos_token_id");
     c->eos = token_id(g, "tokenizer.ggml.eos_token_id");
     c->prefix = "";

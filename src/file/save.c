@@ -188,14 +188,36 @@ static gram_status write_whole(const char *path, const char *text, size_t n, gra
     return rc;
 }
 
+/* What transformers writes of a ...ForSequenceClassification; and PURM's mark, since its two labels are no classes. */
+static bool say_reward(json_t *root, const gr_config *cfg)
+{
+    static const char *const class[GR_ARCHS] = { "Llama", "Mistral", "Qwen2", "Qwen3", "Gemma3Text" };
+    static const char *const id[] = { "0", "1" }, *const label[] = { "LABEL_0", "LABEL_1" };
+    json_t *names = json_object(), *ids = json_object();
+    gr_buf b = { 0 };
+    bool ok = gr_buf_printf(&b, "%sForSequenceClassification", class[cfg->architecture]);
+
+    for (size_t i = 0; i < gr_reward_outputs(cfg->reward) && ok; i++)
+        ok = !json_object_set_new(names, id[i], json_string(label[i])) &&
+             !json_object_set_new(ids, label[i], json_integer((json_int_t)i));
+    ok = ok && !json_object_set_new(root, "architectures", json_pack("[s]", b.p)) &&
+         !json_object_set(root, "id2label", names) && !json_object_set(root, "label2id", ids) &&
+         (cfg->reward != GR_REWARD_PURM || !json_object_set_new(root, "gram_reward_head", json_string(GR_PURM_MARK)));
+    json_object_del(root, "num_labels");
+    json_decref(names);
+    json_decref(ids);
+    gr_buf_clear(&b);
+    return ok;
+}
+
 /* The weights that lie beside it are float32, and transformers would round them to what config.json says. A text that
- * says so already stays as it is. */
-static gram_status say_float32(const char *path, char **text, size_t *n, gram_err *err)
+ * says all this already stays as it is. */
+static gram_status edit_config(const char *path, const gr_config *cfg, char **text, size_t *n, gram_err *err)
 {
     static const char *const key[] = { "dtype", "torch_dtype" };
     json_t *root;
     gram_status rc = gr_json_parse(&root, path, *text, *n, err);
-    bool ok = true, changed = false;
+    bool ok = true, changed = cfg != NULL;
 
     if (rc)
         return rc;
@@ -210,6 +232,7 @@ static gram_status say_float32(const char *path, char **text, size_t *n, gram_er
         json_decref(root);
         return GRAM_OK;
     }
+    ok = ok && (!cfg || say_reward(root, cfg));
     free(*text);
     *text = ok ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
     *n = *text ? strlen(*text) : 0;
@@ -217,14 +240,14 @@ static gram_status say_float32(const char *path, char **text, size_t *n, gram_er
     return *text ? GRAM_OK : gr_nomem(err, path);
 }
 
-static gram_status copy_one(const char *from, const char *to, bool is_config, gram_err *err)
+static gram_status copy_one(const char *from, const char *to, bool is_config, const gr_config *cfg, gram_err *err)
 {
     char *text = NULL;
     size_t n;
     gram_status rc = gr_read_file(from, SMALL_MOST, &text, &n, err);
 
     if (!rc && is_config)
-        rc = say_float32(from, &text, &n, err);
+        rc = edit_config(from, cfg, &text, &n, err);
     if (!rc)
         rc = write_whole(to, text, n, err);
     free(text);
@@ -290,7 +313,7 @@ static gram_status write_tokenizer(const gr_weights *w, const gr_config *c, cons
     return rc;
 }
 
-static gram_status files_of_gguf(const char *from, const char *to, bool words, gram_err *err)
+static gram_status files_of_gguf(const char *from, const char *to, const gr_config *cfg, bool words, gram_err *err)
 {
     gr_weights *w;
     gr_config c = { 0 };
@@ -301,6 +324,8 @@ static gram_status files_of_gguf(const char *from, const char *to, bool words, g
         rc = gr_config_from_gguf(&c, gr_weights_gguf(w), w, err);
     if (!rc && !words)
         rc = gr_config_json(&c, from, "float32", &config, err);
+    if (!rc && cfg)
+        rc = edit_config(from, cfg, &config.p, &config.n, err);
     if (!rc)
         rc = write_tokenizer(w, &c, to, err);
     if (!rc && !words)
@@ -312,7 +337,7 @@ static gram_status files_of_gguf(const char *from, const char *to, bool words, g
 }
 
 /* words: of the tokenizer and the chat template alone. */
-static gram_status copy_files(const char *from, const char *to, bool words, gram_err *err)
+static gram_status copy_files(const char *from, const char *to, const gr_config *cfg, bool words, gram_err *err)
 {
     static const char *const name[] = {
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
@@ -321,25 +346,25 @@ static gram_status copy_files(const char *from, const char *to, bool words, gram
     gram_status rc = GRAM_OK;
 
     if (gr_path_regular(from))
-        return files_of_gguf(from, to, words, err);
+        return files_of_gguf(from, to, cfg, words, err);
     for (size_t i = words ? 2 : 0; i < GR_COUNT(name) && !rc; i++) {
         char *a = gr_path_join(from, name[i]), *b = gr_path_join(to, name[i]);
         if (!a || !b)
             rc = gr_nomem(err, to);
         else if (gr_path_exists(a))
-            rc = copy_one(a, b, i == 0, err);
+            rc = copy_one(a, b, i == 0, cfg, err);
         free(a);
         free(b);
     }
     return rc;
 }
 
-gram_status gr_copy_model_files(const char *from, const char *to, gram_err *err)
+gram_status gr_copy_model_files(const char *from, const char *to, const gr_config *cfg, gram_err *err)
 {
-    return copy_files(from, to, false, err);
+    return copy_files(from, to, cfg, false, err);
 }
 
 gram_status gr_copy_words(const char *from, const char *to, gram_err *err)
 {
-    return copy_files(from, to, true, err);
+    return copy_files(from, to, NULL, true, err);
 }

@@ -2,7 +2,7 @@
 #ifndef GR_FILE_SAVE_H
 #define GR_FILE_SAVE_H
 
-#include "base/mem.h"
+#include "file/config.h"
 #include "tensor/dtype.h"
 
 /* A tensor to be written: float32, [rows, cols], or [cols] where rows == 1 and it is no `matrix`. The name is `prefix`
@@ -30,8 +30,9 @@ gram_status gr_st_meta(const char *path, const char *key, char **out, gram_err *
 
 /* What stands beside the weights in a Hugging Face directory, copied from one to another: config.json, whose dtype
  * becomes float32, and the files of the tokenizer and the chat template, those that there are. `from` may be a GGUF
- * file too: config.json, tokenizer.json and tokenizer_config.json are then written from what its keys say. */
-gram_status gr_copy_model_files(const char *from, const char *to, gram_err *err);
+ * file too: config.json, tokenizer.json and tokenizer_config.json are then written from what its keys say. cfg, where
+ * not NULL, is of a reward model: config.json then says so as transformers does. */
+gram_status gr_copy_model_files(const char *from, const char *to, const gr_config *cfg, gram_err *err);
 /* Of those the files of the tokenizer and the chat template alone. */
 gram_status gr_copy_words(const char *from, const char *to, gram_err *err);
 

@@ -7,10 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/random.h"
 #include "model/lora_int.h"
 
 enum slot { EMBED, HEAD, FINAL_NORM, ATTN_NORM, ATTN_POST_NORM, MLP_NORM, MLP_POST_NORM, Q, K, V, O, Q_NORM, K_NORM,
-            GATE, UP, DOWN, SLOTS };
+            GATE, UP, DOWN, SCORE, SLOTS };
 
 static const struct { const char *hf, *gguf; } name[SLOTS] = {
     [EMBED]          = { "model.embed_tokens",                          "token_embd" },
@@ -29,6 +30,7 @@ static const struct { const char *hf, *gguf; } name[SLOTS] = {
     [GATE]           = { "model.layers.%zu.mlp.gate_proj",              "blk.%zu.ffn_gate" },
     [UP]             = { "model.layers.%zu.mlp.up_proj",                "blk.%zu.ffn_up" },
     [DOWN]           = { "model.layers.%zu.mlp.down_proj",              "blk.%zu.ffn_down" },
+    [SCORE]          = { "score",                                       "score" },
 };
 
 struct list { gr_stored *t; size_t n, cap; };
@@ -128,8 +130,9 @@ static gr_stored stored(const struct binder *b, enum slot slot, size_t layer, co
     const gr_config *c = &b->m->cfg;
     bool bias = !strcmp(part, "bias"), gemma = c->architecture == GR_ARCH_GEMMA3;
     bool pairs = c->architecture == GR_ARCH_LLAMA || c->architecture == GR_ARCH_MISTRAL;
-    gr_stored s = { .t = *t, .flat = t->rows == 1, .head_dim = pairs && (slot == Q || slot == K) ? c->head_dim : 0,
-                    .permuted = c->rope_interleaved, .gemma_norm = gemma && t->rows == 1 && !bias,
+    gr_stored s = { .t = *t, .flat = t->rows == 1 && slot != SCORE,
+                    .head_dim = pairs && (slot == Q || slot == K) ? c->head_dim : 0,
+                    .permuted = c->rope_interleaved, .gemma_norm = gemma && t->rows == 1 && !bias && slot != SCORE,
                     .plus_one = gemma && c->norm_bias == 0 };
     char stem[96];
 
@@ -175,7 +178,7 @@ static gram_status add_param(struct binder *b, enum slot slot, size_t layer, con
     }
     name_in(m, false, full, sizeof full, slot, layer, part);
     if (p)
-        p[m->n_params] = (gr_param){ gr_strdup(full), w, NULL, rows, cols, rows > 1 };
+        p[m->n_params] = (gr_param){ gr_strdup(full), w, NULL, rows, cols, rows > 1 || slot == SCORE };
     if (!p || !p[m->n_params].name) {
         free(w);
         return gr_nomem(b->err, "weights");
@@ -349,6 +352,41 @@ static gram_status bind_layer(struct binder *b, size_t i)
     return rc;
 }
 
+/* The head behind the last token, as float32. A model under training gets one where the file has none. */
+static gram_status bind_score(struct binder *b)
+{
+    gr_model *m = b->m;
+    size_t rows = gr_reward_outputs(m->cfg.reward), cols = m->cfg.width;
+    gr_tensor t;
+    char full[128];
+    gram_status rc;
+
+    tensor_name(b, full, sizeof full, SCORE, 0, "weight");
+    if (m->writable && !gr_weights_find(m->file, full)) {
+        float *w = gr_alloc_aligned(rows * cols, sizeof *w);
+        if (!w)
+            return gr_nomem(b->err, "weights");
+        memset(w, 0, rows * cols * sizeof *w);
+        m->score = w;
+        return add_param(b, SCORE, 0, "weight", w, rows, cols);
+    }
+    rc = find(b, SCORE, 0, "weight", rows, cols, &t);
+    if (rc)
+        return rc;
+    if (b->list)
+        return GRAM_OK;
+    if (m->writable) {
+        m->score = m->param[m->n_params - 1].w;
+        return GRAM_OK;
+    }
+    m->score = gr_alloc_aligned(rows * cols, sizeof *m->score);
+    if (!m->score)
+        return gr_nomem(b->err, "weights");
+    gr_dequant(m->score, t.data, t.type, rows * cols);
+    m->bytes += rows * cols * sizeof *m->score;
+    return GRAM_OK;
+}
+
 /* Tensors that checkpoints carry and no forward pass needs: tables that follow from the configuration, and the
  * image half of a model whose text half is read. */
 static bool is_idle(const struct binder *b, const char *n)
@@ -368,7 +406,7 @@ static gram_status check_unknown(struct binder *b)
 
     for (size_t i = 0; i < gr_weights_count(w); i++)
         idle += is_idle(b, gr_weights_at(w, i)->name);
-    if (b->m->cfg.tied_head) {              /* many files save the tied head again */
+    if (b->m->cfg.tied_head || !b->m->cfg.words) {      /* many files save the tied head again */
         tensor_name(b, full, sizeof full, HEAD, 0, "weight");
         idle += gr_weights_find(w, full) != NULL;
     }
@@ -380,7 +418,7 @@ static gram_status check_unknown(struct binder *b)
         for (size_t s = 0; s < SLOTS && !known; s++) {
             for (size_t l = 0; l < b->m->cfg.layers && !known; l++) {
                 tensor_name(b, full, sizeof full, (enum slot)s, l, "weight");
-                known = !strcmp(full, n);
+                known = !strcmp(full, n) && (s != SCORE || b->m->cfg.reward);
                 tensor_name(b, full, sizeof full, (enum slot)s, l, "bias");
                 known = known || (!strcmp(full, n) && ((s == O && b->m->cfg.o_bias) ||
                                                        ((s == Q || s == K || s == V) && b->m->cfg.qkv_bias)));
@@ -426,7 +464,7 @@ static gram_status open_model(gr_model **out, const gr_weights *w, const gr_adap
     }
     rc = find(&b, EMBED, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->embed);
     m->head = m->embed;
-    if (!rc && !m->cfg.tied_head)
+    if (!rc && !m->cfg.tied_head && m->cfg.words)
         rc = find(&b, HEAD, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->head);
     if (!rc && !writable)
         m->bytes += tensor_bytes(&m->embed) + (m->cfg.tied_head ? 0 : tensor_bytes(&m->head));
@@ -434,6 +472,8 @@ static gram_status open_model(gr_model **out, const gr_weights *w, const gr_adap
         rc = vector(&b, &m->final_norm, FINAL_NORM, 0, "weight", m->cfg.width);
     for (size_t i = 0; i < m->cfg.layers && !rc; i++)
         rc = bind_layer(&b, i);
+    if (!rc && m->cfg.reward)
+        rc = bind_score(&b);
     if (!rc)
         rc = check_unknown(&b);
     if (!rc && a)
@@ -483,6 +523,12 @@ gram_status gr_model_stored(gr_stored **out, size_t *n, const gr_weights *w, gr_
     return rc;
 }
 
+void gr_model_draw_score(gr_model *m, uint64_t seed)
+{
+    for (size_t i = 0; i < gr_reward_outputs(m->cfg.reward) * m->cfg.width; i++)
+        m->score[i] = (float)(m->cfg.init_std * gr_random_normal(&seed));
+}
+
 const gr_param *gr_model_params(const gr_model *m, size_t *n)
 {
     *n = m->n_params;
@@ -514,8 +560,10 @@ void gr_model_close(gr_model *m)
     for (size_t i = 0; m->layer && i < m->cfg.layers; i++)
         layer_clear(&m->layer[i], !m->writable);
     free(m->layer);
-    if (!m->writable)
+    if (!m->writable) {
         free(m->final_norm);
+        free(m->score);
+    }
     for (size_t i = 0; i < m->n_params; i++) {
         free((char *)(uintptr_t)m->param[i].name);
         free(m->param[i].w);

@@ -151,6 +151,11 @@ void gr_work_close(gr_work *w)
     free(w);
 }
 
+const gr_config *gr_work_config(const gr_work *w)
+{
+    return &w->m->cfg;
+}
+
 const gr_model *gr_work_model(const gr_work *w)
 {
     return w->m;

@@ -13,17 +13,35 @@ static float dot(const float *a, const float *b, size_t n)
     return (float)s;
 }
 
+/* The last hidden states times some rows. */
+static gram_status last_times(gr_work *w, const gr_forest *f, const float *row, size_t n, float *out, gram_err *err)
+{
+    size_t C = gr_work_model(w)->cfg.width;
+    const float *hidden;
+    gram_status rc = gr_model_forward(w, f, f->leaf_row, f->n_seqs, &hidden, err);
+
+    for (size_t i = 0; i < f->n_seqs && !rc; i++)
+        for (size_t j = 0; j < n; j++)
+            out[i * n + j] = dot(hidden + i * C, row + j * C, C);
+    return rc;
+}
+
+static gram_status check_words(const gr_model *m, gram_err *err)
+{
+    if (m->cfg.words)
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward model, whose head gives a number: it has no logits of words",
+                   gr_weights_path(m->file));
+}
+
 gram_status gr_model_label_logits(gr_work *w, const gr_forest *f, const int32_t *label, size_t n_labels,
                                   float *out, gram_err *err)
 {
     const gr_model *m = gr_work_model(w);
     size_t C = m->cfg.width, row_bytes = 0;
     float *row = gr_calloc(n_labels * C, sizeof *row);
-    const float *hidden;
-    gram_status rc = GRAM_OK;
+    gram_status rc = row ? check_words(m, err) : gr_nomem(err, "label rows");
 
-    if (!row)
-        return gr_nomem(err, "label rows");
     gr_dtype_row_bytes(m->head.type, C, &row_bytes);        /* proved when the file was opened */
     for (size_t j = 0; j < n_labels && !rc; j++)
         if (label[j] < 0 || (size_t)label[j] >= m->cfg.vocabulary)
@@ -32,12 +50,16 @@ gram_status gr_model_label_logits(gr_work *w, const gr_forest *f, const int32_t 
         else
             gr_dequant(row + j * C, (const char *)m->head.data + (size_t)label[j] * row_bytes, m->head.type, C);
     if (!rc)
-        rc = gr_model_forward(w, f, f->leaf_row, f->n_seqs, &hidden, err);
-    for (size_t i = 0; i < f->n_seqs && !rc; i++)
-        for (size_t j = 0; j < n_labels; j++)
-            out[i * n_labels + j] = dot(hidden + i * C, row + j * C, C);
+        rc = last_times(w, f, row, n_labels, out, err);
     free(row);
     return rc;
+}
+
+gram_status gr_model_rewards(gr_work *w, const gr_forest *f, float *out, gram_err *err)
+{
+    const gr_model *m = gr_work_model(w);
+
+    return last_times(w, f, m->score, gr_reward_outputs(m->cfg.reward), out, err);
 }
 
 struct head_task { const float *hidden, *head; float *out; size_t V, C, row, rows; };
@@ -59,7 +81,7 @@ gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, 
     size_t C = m->cfg.width, V = m->cfg.vocabulary, row_bytes = 0;
     float *head = gr_alloc_aligned(HEAD_ROWS * C, sizeof *head);
     const float *hidden;
-    gram_status rc = head ? GRAM_OK : gr_nomem(err, "logits");
+    gram_status rc = head ? check_words(m, err) : gr_nomem(err, "logits");
 
     if (!rc)
         rc = gr_model_forward(w, f, want, n, &hidden, err);

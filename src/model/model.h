@@ -6,7 +6,7 @@
  *                x += [norm](o Wo^T)      the norm in brackets: Gemma 3's sandwich
  *                h = norm(x)
  *                x += [norm]((act(h Wg^T) * (h Wu^T)) Wd^T)
- *   logits = norm(x) head^T
+ *   logits = norm(x) head^T          reward = norm(x) score^T, of the last token, where the model has such a head
  *
  * The forward runs over a prefix forest, so a prefix that sequences share is computed once, and keeps the keys and
  * values of one layer only. In the last layer only the rows that are asked for go past K and V. */
@@ -34,6 +34,9 @@ gram_status gr_model_open_writable(gr_model **out, const gr_weights *w, gr_confi
 gram_status gr_model_open_folded(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
                                  gr_linear_mode mode, bool writable, gram_err *err);
 const gr_param *gr_model_params(const gr_model *m, size_t *n);
+/* A writable model whose configuration has a reward head that the file lacks gets one of zeros. This draws its values
+ * as transformers does, from the normal distribution of deviation initializer_range. */
+void gr_model_draw_score(gr_model *m, uint64_t seed);
 void gr_model_close(gr_model *m);
 
 /* A tensor of a checkpoint, and what becomes of it in the other format. */
@@ -58,6 +61,7 @@ uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads);
 typedef struct gr_work gr_work;
 gram_status gr_work_open(gr_work **out, const gr_model *m, gr_pool *pool, gram_err *err);
 void gr_work_close(gr_work *w);
+const gr_config *gr_work_config(const gr_work *w);
 
 /* Final hidden states, after the last norm. want[n] are rows of the forest; *hidden is [n, width], in w
  * until its next use. */
@@ -67,6 +71,8 @@ gram_status gr_model_forward(gr_work *w, const gr_forest *f, const size_t *want,
 /* out[n, n_labels]: hidden state times the head's rows of the labels; no other logits are computed. */
 gram_status gr_model_label_logits(gr_work *w, const gr_forest *f, const int32_t *label, size_t n_labels,
                                   float *out, gram_err *err);
+/* out[n, outputs]: the last hidden states times score.weight, of a model that has it. */
+gram_status gr_model_rewards(gr_work *w, const gr_forest *f, float *out, gram_err *err);
 /* All next-token logits of the rows want[n] of the forest: out[n, vocabulary]. */
 gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, size_t n, float *out, gram_err *err);
 

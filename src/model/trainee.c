@@ -75,7 +75,7 @@ struct gr_trainee {
     float *grad;                /* of all parameters, one after the other */
     size_t grad_floats;
     struct grads *g;            /* [layers], into grad */
-    float *g_embed, *g_head, *g_final;
+    float *g_embed, *g_head, *g_final, *g_score;
     float *head_row;            /* [HEAD_ROWS, width], and which rows; NULL where the head is float32 */
     int32_t head_id[HEAD_ROWS];
     size_t head_next;
@@ -158,6 +158,7 @@ static void bind_grads(gr_trainee *t)
     t->g_embed = grad_of(t, t->m->embed.data);
     t->g_head = grad_of(t, t->m->head.data);
     t->g_final = grad_of(t, t->m->final_norm);
+    t->g_score = grad_of(t, t->m->score);
 }
 
 static const gr_linear *matrix(const struct layer *l, enum gr_matrix which)
@@ -355,6 +356,16 @@ const gr_tensor *gr_trainee_head_tensor(const gr_trainee *t)
 float *gr_trainee_head_grad(gr_trainee *t, int32_t v)
 {
     return t->g_head ? t->g_head + (size_t)v * t->m->cfg.width : NULL;
+}
+
+const float *gr_trainee_score(const gr_trainee *t)
+{
+    return t->m->score;
+}
+
+float *gr_trainee_score_grad(gr_trainee *t)
+{
+    return t->g_score;
 }
 
 /* ---- Memory -------------------------------------------------------------------------------------- */

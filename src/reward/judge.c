@@ -184,6 +184,14 @@ gram_status gr_judge_init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const c
     return rc;
 }
 
+void gr_judge_init_plain(gr_judge *j, gr_chat *chat, const gr_tok *tok, int32_t pad, size_t max_tokens,
+                         gram_truncate truncate)
+{
+    *j = (gr_judge){ .chat = *chat, .tok = tok, .plain = true, .pad = pad, .max_tokens = max_tokens,
+                     .truncate = truncate };
+    *chat = (gr_chat){ 0 };
+}
+
 void gr_judge_clear(gr_judge *j)
 {
     gr_chat_clear(&j->chat);
@@ -222,8 +230,9 @@ gram_status gr_judge_input(gram_prompt p, gr_buf *out, gram_err *err)
 
 /* ---- Cutting ------------------------------------------------------------------------------------ */
 
-/* A pair's texts, and how much of them is read. */
+/* A pair's texts, and how much of them is read. Plain: the conversation, and one answer, which is A. */
 struct cut {
+    gram_prompt prompt;
     gr_str whole[HOLES];
     size_t keep[HOLES];         /* bytes; the whole length: nothing is cut */
 };
@@ -244,6 +253,24 @@ static bool shorten(gr_str s, size_t keep, gr_buf *out)
     return gr_buf_add(out, s.p, head) && gr_buf_puts(out, GR_JUDGE_CUT) && gr_buf_add(out, s.p + tail, s.n - tail);
 }
 
+/* The conversation with the question and the answer given. */
+static gram_status render_plain(const gr_judge *j, gram_prompt p, const char *question, const char *answer,
+                                gr_chat_text *out, gram_err *err)
+{
+    gram_message *turn = gr_calloc(p.n + 1, sizeof *turn);
+    gram_status rc;
+
+    if (!turn)
+        return gr_nomem(err, "pair");
+    memcpy(turn, p.turn, p.n * sizeof *turn);
+    turn[p.n - 1].content = question;
+    turn[p.n] = (gram_message){ "assistant", answer };
+    rc = answer ? gr_chat_render_answered(&j->chat, turn, p.n + 1, out, err)
+                : gr_chat_render(&j->chat, turn, p.n, out, err);
+    free(turn);
+    return rc;
+}
+
 static gram_status render_cut(const gr_judge *j, const struct cut *c, bool swapped, gr_chat_text *out, gram_err *err)
 {
     gr_buf b[HOLES] = { { 0 } };
@@ -256,7 +283,9 @@ static gram_status render_cut(const gr_judge *j, const struct cut *c, bool swapp
             rc = gr_nomem(err, "pair");
         part[i] = (gr_str){ b[i].p, b[i].n };
     }
-    if (!rc)
+    if (!rc && j->plain)
+        rc = render_plain(j, c->prompt, b[INPUT].p ? b[INPUT].p : "", b[ANSWER_A].p ? b[ANSWER_A].p : "", out, err);
+    else if (!rc)
         rc = render(j, part, out, err);
     for (int i = 0; i < HOLES; i++)
         gr_buf_clear(&b[i]);
@@ -276,6 +305,8 @@ static gram_status encode(const gr_judge *j, const struct cut *c, bool single_or
         rc = render_cut(j, c, i == 1, &t, err);
         if (!rc)
             rc = gr_chat_encode(j->tok, &t, &out->order[i], err);
+        while (!rc && j->plain && out->order[i].n > 1 && out->order[i].p[out->order[i].n - 1] == j->pad)
+            out->order[i].n--;
         gr_chat_text_clear(&t);
         *tokens = gr_max(*tokens, out->order[i].n);
     }
@@ -340,6 +371,9 @@ static gram_status balance(const gr_judge *j, struct cut *c, bool single_order, 
     rc = encode(j, c, single_order, out, &least, err);
     if (rc)
         return rc;
+    if (least > j->max_tokens && j->plain)
+        return gr_fail(err, GRAM_ELIMIT, "the conversation takes %zu tokens without the question and the answer, "
+                       "and at most %zu may be read", least, j->max_tokens);
     if (least > j->max_tokens)
         return gr_fail(err, GRAM_ELIMIT, "the judge prompt takes %zu tokens without the question and the answers, "
                        "and at most %zu may be read", least, j->max_tokens);
@@ -356,13 +390,16 @@ static gram_status too_long(const gr_judge *j, size_t tokens, gram_err *err)
 static gram_status judge(const gr_judge *j, const gram_pair *pair, bool single_order, gr_buf *input, struct cut *c,
                          gr_judged *out, gram_err *err)
 {
+    const gram_prompt p = pair->prompt;
     size_t tokens = 0;
-    gram_status rc = gr_judge_input(pair->prompt, input, err);
+    gram_status rc = gr_judge_input(p, input, err);
 
     if (rc)
         return rc;
-    *c = (struct cut){ .whole = { { input->p, input->n }, { pair->a, strlen(pair->a) },
-                                  { pair->b, strlen(pair->b) } } };
+    *c = (struct cut){ .prompt = p, .whole = { { input->p, input->n }, { pair->a, strlen(pair->a) },
+                                               { pair->b, strlen(pair->b) } } };
+    if (j->plain)
+        c->whole[INPUT] = (gr_str){ p.turn[p.n - 1].content, strlen(p.turn[p.n - 1].content) };
     for (int i = 0; i < HOLES; i++)
         c->keep[i] = c->whole[i].n;
     rc = encode(j, c, single_order, out, &tokens, err);
@@ -380,6 +417,62 @@ static gram_status judge(const gr_judge *j, const gram_pair *pair, bool single_o
     return too_long(j, tokens, err);
 }
 
+/* The ids that the conversation shares with the one that waits for its answer. */
+static gram_status find_asked(const gr_judge *j, const struct cut *c, const gr_ids *ids, size_t *asked, gram_err *err)
+{
+    gr_chat_text t = { 0 };
+    gr_ids header = { 0 };
+    gr_buf question = { 0 };
+    gram_status rc = GRAM_OK;
+
+    if (!shorten(c->whole[INPUT], c->keep[INPUT], &question))
+        rc = gr_nomem(err, "pair");
+    if (!rc)
+        rc = render_plain(j, c->prompt, question.p ? question.p : "", NULL, &t, err);
+    if (!rc)
+        rc = gr_chat_encode(j->tok, &t, &header, err);
+    for (*asked = 0; !rc && *asked < gr_min(header.n, ids->n) && header.p[*asked] == ids->p[*asked]; )
+        ++*asked;
+    gr_chat_text_clear(&t);
+    gr_ids_clear(&header);
+    gr_buf_clear(&question);
+    return rc;
+}
+
+gram_status gr_judge_answer(const gr_judge *j, gram_prompt prompt, const char *answer, gr_judged *out, size_t *asked,
+                            gram_err *err)
+{
+    const gram_pair one = { prompt, answer, "" };
+    gr_buf input = { 0 };
+    struct cut c;
+    gram_status rc;
+
+    *out = (gr_judged){ 0 };
+    rc = judge(j, &one, true, &input, &c, out, err);
+    if (!rc && asked && !out->dropped)
+        rc = find_asked(j, &c, &out->order[0], asked, err);
+    if (rc)
+        gr_judged_clear(out);
+    gr_buf_clear(&input);
+    return rc;
+}
+
+/* A pair as two conversations. */
+static gram_status judge_plain(const gr_judge *j, const gram_pair *pair, bool single, gr_judged *out, gram_err *err)
+{
+    const char *answer[] = { pair->a, pair->b };
+    gram_status rc = GRAM_OK;
+
+    for (int i = 0; i < (single ? 1 : 2) && !rc; i++) {
+        gr_judged each;
+        rc = gr_judge_answer(j, pair->prompt, answer[i], &each, NULL, err);
+        out->order[i] = each.order[0];
+        out->truncated |= each.truncated;
+        out->dropped |= each.dropped;
+    }
+    return rc;
+}
+
 gram_status gr_judge_pair(const gr_judge *j, const gram_pair *pair, bool single_order, gr_judged *out, gram_err *err)
 {
     gr_buf input = { 0 };
@@ -387,7 +480,8 @@ gram_status gr_judge_pair(const gr_judge *j, const gram_pair *pair, bool single_
     gram_status rc;
 
     *out = (gr_judged){ 0 };
-    rc = judge(j, pair, single_order, &input, &c, out, err);
+    rc = j->plain ? judge_plain(j, pair, single_order, out, err)
+                  : judge(j, pair, single_order, &input, &c, out, err);
     if (rc)
         gr_judged_clear(out);
     else if (out->dropped)
@@ -406,16 +500,17 @@ void gr_judged_clear(gr_judged *j)
 
 gram_status gr_judge_show(const gr_judge *j, const gram_pair *pair, bool swapped, gr_buf *out, gram_err *err)
 {
+    const gram_pair one = { pair->prompt, swapped ? pair->b : pair->a, "" };
     gr_judged ids = { 0 };
     gr_chat_text t = { 0 };
     gr_buf input = { 0 };
     struct cut c;
-    gram_status rc = judge(j, pair, false, &input, &c, &ids, err);
+    gram_status rc = judge(j, j->plain ? &one : pair, j->plain, &input, &c, &ids, err);
 
     if (!rc && ids.dropped)
         rc = too_long(j, gr_max(ids.order[0].n, ids.order[1].n), err);
     if (!rc)
-        rc = render_cut(j, &c, swapped, &t, err);
+        rc = render_cut(j, &c, swapped && !j->plain, &t, err);
     if (!rc && !gr_buf_add(out, t.text.p, t.text.n))
         rc = gr_nomem(err, "prompt");
     gr_chat_text_clear(&t);

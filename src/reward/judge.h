@@ -1,4 +1,9 @@
-/* judge.h - what the judge reads: prompt text, labels, both orders, and what is cut when it is too long. */
+/* judge.h - what the judge reads: prompt text, labels, both orders, and what is cut when it is too long.
+ *
+ * A model with a reward head reads no judge prompt but the conversation itself with one answer at its end, in the
+ * checkpoint's own template and as a whole: what transformers' apply_chat_template gives of it. Its reward is read at
+ * the last token that is not config.json's pad_token_id, as AutoModelForSequenceClassification reads it; trailing pad
+ * tokens, such as a template's </s> that is also the pad, are left away. */
 #ifndef GR_REWARD_JUDGE_H
 #define GR_REWARD_JUDGE_H
 
@@ -11,6 +16,8 @@ extern const char gr_judge_default[];       /* the project's own judge prompt */
 typedef struct {
     gr_chat chat;
     const gr_tok *tok;          /* borrowed */
+    bool plain;                 /* conversations are read, one answer each; of the following, only the limits hold */
+    int32_t pad;                /* plain: -1 or a token that does not stand at the end */
     char *prompt;               /* the template text; its placeholders were found once: */
     struct { size_t at, n; int which; } *hole;      /* which: 0 input, 1 response_a, 2 response_b; in order */
     size_t n_holes;
@@ -32,16 +39,25 @@ typedef struct {
 gram_status gr_judge_init(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, const char *prompt,
                           const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
                           gram_err *err);
+/* For a model with a reward head. */
+void gr_judge_init_plain(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, int32_t pad, size_t max_tokens,
+                         gram_truncate truncate);
 void gr_judge_clear(gr_judge *j);
 
 /* The ids of one order: forward reads a as A, swapped reads b as A. Both orders of a pair are cut alike, so
  * that they still hold the same texts. Balanced truncation takes the middle out of the question, as little as
  * makes both orders fit, and puts GR_JUDGE_CUT in its place; where nothing but that mark would be left of the
- * question, the middles of both answers go as well, the same share of each. */
+ * question, the middles of both answers go as well, the same share of each.
+ *
+ * Plain: order[0] is the conversation with a, order[1] with b (not read with single_order), each cut by itself, so that
+ * a reward depends on its own answer alone. The question is the last turn of the user; earlier turns stay whole. */
 #define GR_JUDGE_CUT " [\xe2\x80\xa6] "
 typedef struct { gr_ids order[2]; bool truncated, dropped; } gr_judged;
 gram_status gr_judge_pair(const gr_judge *j, const gram_pair *pair, bool single_order, gr_judged *out, gram_err *err);
 void gr_judged_clear(gr_judged *j);
+/* Plain: one conversation, into order[0]. *asked (may be NULL) is how many of its ids come before the answer. */
+gram_status gr_judge_answer(const gr_judge *j, gram_prompt prompt, const char *answer, gr_judged *out, size_t *asked,
+                            gram_err *err);
 /* The rendered text of one order, special tokens written out. */
 gram_status gr_judge_show(const gr_judge *j, const gram_pair *pair, bool swapped, gr_buf *out, gram_err *err);
 

@@ -4,7 +4,9 @@
 #include <string.h>
 #include "base/err.h"
 #include "base/mem.h"
+#include "reward/loss.h"
 #include "reward/rank.h"
+#include "reward/score.h"
 
 struct ranker {
     size_t n;
@@ -320,10 +322,71 @@ out:
     return rc;
 }
 
+static double preference_of(const gram_reward *a, const gram_reward *b, bool spread)
+{
+    double d = a->mean - b->mean;
+
+    return spread ? gr_purm_preference(d, hypot(a->sigma, b->sigma)) : 1 / (1 + exp(-d));
+}
+
+/* u of each response of the group; score becomes mean - lambda u. A lone one has no u, and loses nothing by it. */
+static gram_status penalise(gram_ranking *out, size_t n, double lambda, gram_err *err)
+{
+    double *mean = gr_calloc(n, sizeof *mean), *sigma = gr_calloc(n, sizeof *sigma);
+
+    for (size_t i = 0; mean && sigma && i < n; i++) {
+        mean[i] = out->reward[i].mean;
+        sigma[i] = out->reward[i].sigma;
+    }
+    if (mean && sigma)
+        gr_overlap(mean, sigma, n, out->overlap);
+    for (size_t i = 0; mean && sigma && i < n; i++)
+        out->score[i] -= isnan(out->overlap[i]) ? 0 : lambda * out->overlap[i];
+    free(mean);
+    free(sigma);
+    return mean && sigma ? GRAM_OK : gr_nomem(err, "ranking");
+}
+
+gram_status gr_rank_rewards(const gram_reward *reward, size_t n, const gram_reward *reference, double lambda,
+                            bool spread, gram_ranking *out, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+
+    *out = (gram_ranking){ 0 };
+    if (n == 0 || n > GR_RANK_MOST)
+        return gr_fail(err, GRAM_EARG, "ranking: wanted 1 to %d responses, found %zu", GR_RANK_MOST, n);
+    out->order = gr_calloc(n, sizeof *out->order);
+    out->score = gr_calloc(n, sizeof *out->score);
+    out->reward = gr_calloc(n, sizeof *out->reward);
+    out->overlap = spread ? gr_calloc(n, sizeof *out->overlap) : NULL;
+    out->preference = gr_calloc(n * n, sizeof *out->preference);
+    if (!out->order || !out->score || !out->reward || !out->preference || (spread && !out->overlap))
+        rc = gr_nomem(err, "ranking");
+    for (size_t i = 0; i < n && !rc; i++) {
+        out->order[i] = i;
+        out->reward[i] = reward[i];
+        out->score[i] = reward[i].mean;
+        for (size_t j = 0; j < n; j++)
+            out->preference[i * n + j] = i == j ? 0.5 : preference_of(&reward[i], &reward[j], spread);
+    }
+    if (!rc && spread)
+        rc = penalise(out, n, lambda, err);
+    if (rc) {
+        gram_ranking_clear(out);
+        return rc;
+    }
+    order_by_score(out->order, out->score, n);
+    for (size_t i = 0; i < n && reference; i++)
+        out->score[i] = preference_of(&reward[i], reference, spread);
+    return GRAM_OK;
+}
+
 void gram_ranking_clear(gram_ranking *r)
 {
     free(r->order);
     free(r->score);
     free(r->preference);
+    free(r->reward);
+    free(r->overlap);
     *r = (gram_ranking){ 0 };
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <time.h>
 #include "base/err.h"
+#include "reward/loss.h"
 #include "reward/score.h"
 
 static double sigmoid(double x)
@@ -39,7 +40,8 @@ static gram_status run_batch(gr_scorer *s, const gr_seq *const *sorted, size_t n
     rc = gr_forest_init(&f, seq, n, s->cache, GR_SAVE_SHARED, err);
     if (rc)
         return rc;
-    rc = gr_model_label_logits(s->work, &f, label, n_labels, logit, err);
+    rc = label ? gr_model_label_logits(s->work, &f, label, n_labels, logit, err)
+               : gr_model_rewards(s->work, &f, logit, err);
     for (size_t i = 0; i < n && !rc; i++)
         for (size_t j = 0; j < n_labels; j++)
             out[(size_t)(sorted[i] - first) * n_labels + j] = logit[i * n_labels + j];
@@ -109,22 +111,42 @@ static gram_verdict verdict_of(const gr_judged *j, const float *z, bool single_o
     return v;
 }
 
+static gram_reward reward_of(const float *y, size_t outputs)
+{
+    return (gram_reward){ .mean = y[0], .sigma = outputs > 1 ? gr_purm_sigma(y[1]) : 0 };
+}
+
+static gram_verdict verdict_of_rewards(const gr_judged *j, const float *y, size_t outputs)
+{
+    gram_verdict v = { .truncated = j->truncated, .tokens = j->order[0].n + j->order[1].n, .p_swapped = NAN,
+                       .consistent = true, .rewarded = true, .spread = outputs > 1 };
+
+    for (size_t k = 0; k < 2; k++)
+        v.reward[k] = reward_of(y + k * outputs, outputs);
+    v.logit_margin = v.reward[0].mean - v.reward[1].mean;
+    v.preference = v.spread ? gr_purm_preference(v.logit_margin, hypot(v.reward[0].sigma, v.reward[1].sigma))
+                            : sigmoid(v.logit_margin);
+    v.p_forward = v.preference;
+    return v;
+}
+
 /* A NaN that a broken checkpoint makes must not pass for a score. */
 static gram_status check_finite(const float *z, size_t n, gram_err *err)
 {
     for (size_t i = 0; i < n; i++)
         if (!isfinite(z[i]))
-            return gr_fail(err, GRAM_EFORMAT, "a label's logit is %g, wanted a finite number: the model's weights are "
+            return gr_fail(err, GRAM_EFORMAT, "a label's logit or a reward is %g, wanted a finite number: the model's weights are "
                            "broken", (double)z[i]);
     return GRAM_OK;
 }
 
 gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err)
 {
-    size_t orders = s->single_order ? 1 : 2, n_seqs = 0;
+    size_t outputs = gr_reward_outputs(gr_work_config(s->work)->reward), each = outputs ? outputs : 2;
+    size_t orders = s->single_order && !outputs ? 1 : 2, n_seqs = 0;
     gr_judged *judged = gr_calloc(n, sizeof *judged);
     gr_seq *seq = gr_calloc(n * orders, sizeof *seq);
-    float *z = gr_calloc(n * orders * 2, sizeof *z), *next = z;
+    float *z = gr_calloc(n * orders * each, sizeof *z), *next = z;
     gram_status rc = GRAM_OK;
 
     *bad = n;
@@ -133,7 +155,7 @@ gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_v
         goto out;
     }
     for (size_t i = 0; i < n; i++) {
-        rc = gr_judge_pair(s->judge, &pair[i], s->single_order, &judged[i], err);
+        rc = gr_judge_pair(s->judge, &pair[i], orders == 1, &judged[i], err);
         if (rc) {
             *bad = i;
             goto out;
@@ -141,17 +163,17 @@ gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_v
         for (size_t k = 0; k < orders && !judged[i].dropped; k++)
             seq[n_seqs++] = (gr_seq){ judged[i].order[k].p, judged[i].order[k].n };
     }
-    rc = gr_score_sequences(s, seq, n_seqs, s->judge->label, 2, z, err);
+    rc = gr_score_sequences(s, seq, n_seqs, outputs ? NULL : s->judge->label, each, z, err);
     for (size_t i = 0; i < n && !rc; i++) {
         if (judged[i].dropped) {
             out[i] = (gram_verdict){ .dropped = true };
             continue;
         }
-        rc = check_finite(next, 2 * orders, err);
+        rc = check_finite(next, each * orders, err);
         if (rc)
             *bad = i;
-        out[i] = verdict_of(&judged[i], next, s->single_order);
-        next += 2 * orders;
+        out[i] = outputs ? verdict_of_rewards(&judged[i], next, outputs) : verdict_of(&judged[i], next, orders == 1);
+        next += each * orders;
     }
 out:
     for (size_t i = 0; judged && i < n; i++)
@@ -160,4 +182,69 @@ out:
     free(seq);
     free(z);
     return rc;
+}
+
+gram_status gr_score_answers(gr_scorer *s, gram_prompt prompt, const char *const *answer, size_t n, gram_reward *out,
+                             size_t *bad, gram_err *err)
+{
+    size_t outputs = gr_reward_outputs(gr_work_config(s->work)->reward), n_seqs = 0;
+    gr_judged *judged = gr_calloc(n, sizeof *judged);
+    gr_seq *seq = gr_calloc(n, sizeof *seq);
+    float *y = gr_calloc(n * outputs, sizeof *y), *next = y;
+    gram_status rc = judged && seq && y ? GRAM_OK : gr_nomem(err, "scores");
+
+    *bad = n;
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = gr_judge_answer(s->judge, prompt, answer[i], &judged[i], NULL, err);
+        if (rc)
+            *bad = i;
+        else if (!judged[i].dropped)
+            seq[n_seqs++] = (gr_seq){ judged[i].order[0].p, judged[i].order[0].n };
+    }
+    if (!rc)
+        rc = gr_score_sequences(s, seq, n_seqs, NULL, outputs, y, err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        if (judged[i].dropped) {
+            out[i] = (gram_reward){ .mean = NAN, .dropped = true };
+            continue;
+        }
+        rc = check_finite(next, outputs, err);
+        if (rc)
+            *bad = i;
+        out[i] = reward_of(next, outputs);
+        out[i].tokens = judged[i].order[0].n;
+        out[i].truncated = judged[i].truncated;
+        next += outputs;
+    }
+    for (size_t i = 0; judged && i < n; i++)
+        gr_judged_clear(&judged[i]);
+    free(judged);
+    free(seq);
+    free(y);
+    return rc;
+}
+
+static double overlap(double m, double s, double n, double t)
+{
+    double v = s * s + t * t;
+
+    return v > 0 ? sqrt(2 * s * t / v) * exp(-(m - n) * (m - n) / (4 * v)) : m == n;
+}
+
+void gr_overlap(const double *mean, const double *sigma, size_t n, double *u)
+{
+    size_t most = gr_min(n, GR_OVERLAP_MOST + 1);
+
+    for (size_t i = 0; i < n; i++) {
+        size_t others = 0;
+        double sum = 0;
+        for (size_t k = 0; k < most; k++) {
+            size_t j = (size_t)((double)k * (double)n / (double)most);
+            if (j == i || others == GR_OVERLAP_MOST)
+                continue;
+            sum += overlap(mean[i], sigma[i], mean[j], sigma[j]);
+            others++;
+        }
+        u[i] = others ? sum / (double)others : NAN;
+    }
 }

@@ -2,7 +2,10 @@
  *
  *     preference = ( s(z_A - z_B | a first) + s(z_B - z_A | b first) ) / 2        GRAM, section 3
  *
- * s is the sigmoid and z the logits of the labels, so the softmax runs over the two labels alone. */
+ * s is the sigmoid and z the logits of the labels, so the softmax runs over the two labels alone. A model with a reward
+ * head reads two conversations instead, and the preference follows from their rewards:
+ *
+ *     preference = s(r_a - r_b)         PURM: E s(r_a - r_b), r normal        no order is read, so none can be swapped */
 #ifndef GR_REWARD_SCORE_H
 #define GR_REWARD_SCORE_H
 
@@ -21,9 +24,23 @@ typedef struct {
 /* out[n]. Where one pair is to blame for a failure *bad is its index, counted from 0; otherwise n. */
 gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err);
 
-/* out[n, n_labels]: next-token logits of the labels after each sequence. Sequences are sorted, so that those with a
+/* out[n, n_labels]: next-token logits of the labels after each sequence; label NULL: what the reward head gives, and
+ * n_labels its outputs. Sequences are sorted, so that those with a
  * common prefix meet in a batch; a sequence's bits do not depend on its batch. */
 gram_status gr_score_sequences(gr_scorer *s, const gr_seq *seq, size_t n, const int32_t *label, size_t n_labels,
                                float *out, gram_err *err);
+
+/* The reward of each answer to one prompt, out[n], by a model with a reward head. *bad as above. */
+gram_status gr_score_answers(gr_scorer *s, gram_prompt prompt, const char *const *answer, size_t n, gram_reward *out,
+                             size_t *bad, gram_err *err);
+
+/* u[i], the mean over j != i of how far the normal distributions of i and j overlap (Bhattacharyya's coefficient),
+ *
+ *     BC(i,j) = sqrt(2 s_i s_j / (s_i^2 + s_j^2)) exp(-(m_i - m_j)^2 / (4 (s_i^2 + s_j^2)))
+ *
+ * over GR_OVERLAP_MOST others spread evenly over the list where there are more, so that the cost does not grow with
+ * its square; NAN where there is no other. */
+#define GR_OVERLAP_MOST 2048
+void gr_overlap(const double *mean, const double *sigma, size_t n, double *u);
 
 #endif

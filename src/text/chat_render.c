@@ -127,14 +127,42 @@ static bool chatml_turn(gr_chat_text *t, const char *role, gr_str s)
         && token(t, "<|im_end|>") && puts_text(t, "\n");
 }
 
-static bool chatml(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_text *t)
+static gr_str strip_newlines(gr_str s, bool end)
+{
+    for (; s.n && *s.p == '\n'; s.n--)
+        s.p++;
+    while (end && s.n && s.p[s.n - 1] == '\n')
+        s.n--;
+    return s;
+}
+
+/* Qwen3's last answer: its thoughts stand in a block, which is there without any. */
+static bool thought_turn(gr_chat_text *t, const char *answer)
+{
+    static const char open[] = "<think>", close[] = "</think>";
+    const char *end = strstr(answer, close);
+    gr_str thought = { answer, end ? (size_t)(end - answer) : 0 }, said = after_think(str(answer));
+
+    for (const char *p; (p = memmem(thought.p, thought.n, open, sizeof open - 1)) != NULL; ) {
+        thought.n -= (size_t)(p - thought.p) + sizeof open - 1;
+        thought.p = p + sizeof open - 1;
+    }
+    return token(t, "<|im_start|>") && puts_text(t, "assistant\n<think>\n") && text(t, strip_newlines(thought, true))
+        && puts_text(t, "\n</think>\n\n") && text(t, strip_newlines(said, false)) && token(t, "<|im_end|>")
+        && puts_text(t, "\n");
+}
+
+static bool chatml(const gr_chat *c, const gram_message *turn, size_t n, bool answered, gr_chat_text *t)
 {
     bool ok = bos(t, c);
 
     if (c->default_system && strcmp(turn[0].role, "system"))
         ok = ok && chatml_turn(t, "system", str(c->default_system));
     for (size_t i = 0; i < n && ok; i++)
-        ok = chatml_turn(t, turn[i].role, content(c, &turn[i]));
+        ok = answered && i == n - 1 && c->empty_think ? thought_turn(t, turn[i].content)
+                                                      : chatml_turn(t, turn[i].role, content(c, &turn[i]));
+    if (answered)
+        return ok;
     return ok && token(t, "<|im_start|>") && puts_text(t, "assistant\n")
         && (!c->empty_think || puts_text(t, "<think>\n\n</think>\n\n"));
 }
@@ -145,7 +173,7 @@ static bool llama3_header(gr_chat_text *t, const char *role)
         && puts_text(t, "\n\n");
 }
 
-static bool llama3(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_text *t)
+static bool llama3(const gr_chat *c, const gram_message *turn, size_t n, bool answered, gr_chat_text *t)
 {
     bool ok = bos(t, c);
     const char *system = c->default_system ? c->default_system : "";
@@ -161,10 +189,10 @@ static bool llama3(const gr_chat *c, const gram_message *turn, size_t n, gr_chat
     }
     for (size_t i = 0; i < n && ok; i++)
         ok = llama3_header(t, turn[i].role) && text(t, content(c, &turn[i])) && token(t, "<|eot_id|>");
-    return ok && llama3_header(t, "assistant");
+    return ok && (answered || llama3_header(t, "assistant"));
 }
 
-static bool gemma(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_text *t)
+static bool gemma(const gr_chat *c, const gram_message *turn, size_t n, bool answered, gr_chat_text *t)
 {
     const char *system = c->default_system;
     bool ok = bos(t, c);
@@ -179,7 +207,7 @@ static bool gemma(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_
             ok = ok && puts_text(t, system) && puts_text(t, "\n\n");
         ok = ok && text(t, content(c, &turn[i])) && token(t, "<end_of_turn>") && puts_text(t, "\n");
     }
-    return ok && token(t, "<start_of_turn>") && puts_text(t, "model\n");
+    return ok && (answered || (token(t, "<start_of_turn>") && puts_text(t, "model\n")));
 }
 
 static bool inst_mark(const gr_chat *c, gr_chat_text *t, const char *mark)
@@ -234,15 +262,16 @@ static bool inst(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_t
 
 /* ---- The door ----------------------------------------------------------------------------------- */
 
-/* Roles are known, and the conversation ends with the user's question. Families that fold the system text into
+/* Roles are known, and the conversation ends with the user's question, or an answer to it. Families that fold the system text into
  * a user turn know only strict alternation, as their templates do. */
-static gram_status check_turns(const gr_chat *c, const gram_message *turn, size_t n, gram_err *err)
+static gram_status check_turns(const gr_chat *c, const gram_message *turn, size_t n, bool answered, gram_err *err)
 {
+    const char *last = answered ? "assistant" : "user";
     bool strict = c->kind != GR_CHAT_CHATML && c->kind != GR_CHAT_QWEN3 && c->kind != GR_CHAT_LLAMA3;
     size_t first = n && !strcmp(turn[0].role, "system");
 
-    if (n == first || strcmp(turn[n - 1].role, "user"))
-        return gr_fail(err, GRAM_EARG, "a conversation must end with a turn of the user, found %s",
+    if (n == first || strcmp(turn[n - 1].role, last))
+        return gr_fail(err, GRAM_EARG, "a conversation must end with a turn of the %s, found %s", last,
                        n ? turn[n - 1].role : "no turn");
     for (size_t i = first; i < n; i++) {
         const char *r = turn[i].role;
@@ -255,24 +284,36 @@ static gram_status check_turns(const gr_chat *c, const gram_message *turn, size_
     return GRAM_OK;
 }
 
-gram_status gr_chat_render(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_text *out, gram_err *err)
+static gram_status render(const gr_chat *c, const gram_message *turn, size_t n, bool answered, gr_chat_text *out,
+                          gram_err *err)
 {
-    gram_status rc = check_turns(c, turn, n, err);
+    gram_status rc = check_turns(c, turn, n, answered, err);
     bool ok = false;
 
     if (rc)
         return rc;
     switch (c->kind) {
     case GR_CHAT_CHATML:
-    case GR_CHAT_QWEN3:   ok = chatml(c, turn, n, out); break;
-    case GR_CHAT_LLAMA3:  ok = llama3(c, turn, n, out); break;
-    case GR_CHAT_GEMMA:   ok = gemma(c, turn, n, out); break;
+    case GR_CHAT_QWEN3:   ok = chatml(c, turn, n, answered, out); break;
+    case GR_CHAT_LLAMA3:  ok = llama3(c, turn, n, answered, out); break;
+    case GR_CHAT_GEMMA:   ok = gemma(c, turn, n, answered, out); break;
     case GR_CHAT_LLAMA2:
     case GR_CHAT_MISTRAL: ok = inst(c, turn, n, out); break;
     case GR_CHAT_NONE:
         return gr_fail(err, GRAM_EUNSUPPORTED, "no chat template; name one with --template");
     }
     return ok ? GRAM_OK : gr_nomem(err, "chat text");
+}
+
+gram_status gr_chat_render(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_text *out, gram_err *err)
+{
+    return render(c, turn, n, false, out, err);
+}
+
+gram_status gr_chat_render_answered(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_text *out,
+                                    gram_err *err)
+{
+    return render(c, turn, n, true, out, err);
 }
 
 void gr_chat_text_clear(gr_chat_text *t)

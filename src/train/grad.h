@@ -1,6 +1,7 @@
 /* grad.h - the loss of some examples and its gradients, added to the trainee's.
  *
  *   stage 2    L = sum_i w_i (L_i,A + L_i,B) / (2 n)       both orders of row i; n rows in the batch
+ *   scalar     L = sum_i w_i L_i / n                       one conversation for each answer; see reward/loss.h
  *   stage 1    L = sum over targets -log p / n             n target tokens in the batch
  *
  * n is that of the whole batch, so the cut into micro-batches moves no weight from row to row. */
@@ -16,13 +17,16 @@ typedef struct {
     gr_pool *pool;
     int32_t label[2];           /* stage 2: ids of A and B */
     bool write;                 /* stage 1 */
-    struct gr_head *head;       /* stage 1's, made when it is first needed; gr_grad_clear() frees it */
+    gr_loss_rules loss;         /* otherwise */
+    double chosen;              /* bt-posreg: gr_sum's of the whole batch; NAN: these examples are all of it */
+    struct gr_head *head;       /* of whole texts, made when it is first needed; gr_grad_clear() frees it */
 } gr_grad;
 
 /* What examples amounted to; sums, so that they may be added up over micro-batches. */
 typedef struct {
     double loss;                /* already over n */
     double right, count;        /* stage 2: rows whose mean preference is for chosen, ties half; rows */
+    double chosen;              /* scalar: the weighted rewards of chosen answers, already over n */
     uint64_t tokens;            /* read, each sequence whole */
     uint64_t computed;          /* after sharing prefixes */
     double (*p)[2];             /* stage 2: gets each row's preference for chosen, read first and second; or NULL */
@@ -31,11 +35,15 @@ typedef struct {
 /* n: the batch's rows or target tokens. backward false: the loss alone. */
 gram_status gr_grad_add(gr_grad *g, const gr_example *const *e, size_t count, double n, bool backward, gr_sum *sum,
                         gram_err *err);
-/* Stage 2: the label logits [n_seqs of the examples, 2] as the trainee computes them. */
+/* What the trainee computes at the end of each of the examples' sequences, [n_seqs, gr_grad_width()]: the logits of
+ * the two labels, or what the reward head gives. */
+size_t gr_grad_width(const gr_grad *g);
+bool gr_grad_is_scalar(const gr_grad *g);
+void gr_grad_outputs(const gr_grad *g, const float *hidden, size_t n_seqs, double *out);
 gram_status gr_grad_logits(gr_grad *g, const gr_example *const *e, size_t count, double *out, gram_err *err);
 /* What an example counts in n. */
 double gr_grad_weight(const gr_grad *g, const gr_example *e);
-uint64_t gr_grad_head_bytes(const gr_config *c, size_t threads);   /* memory of stage 1's chunk of logits */
+uint64_t gr_grad_head_bytes(const gr_config *c, size_t threads);   /* memory of a chunk of logits of the vocabulary */
 void gr_grad_clear(gr_grad *g);
 
 #endif

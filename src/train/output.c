@@ -29,11 +29,19 @@ struct output {
     char *path;                 /* of the weights */
 };
 
+/* A reward model has no head over the vocabulary, though sft-reg trains one. */
+static bool is_written(const gr_training *r, const gr_param *p)
+{
+    return !gr_model_config(r->model)->reward || strcmp(p->name, "lm_head.weight");
+}
+
 static gram_status save_model(const struct output *o, uint64_t step, gram_err *err)
 {
     char text[24];
     const gr_meta meta[] = { { "format", "pt" }, { "step", text } };        /* transformers wants the first */
     gr_saved *t = gr_calloc(o->n, sizeof *t);
+    const gr_config *cfg = gr_model_config(o->r->model);
+    size_t n = 0;
     gram_status rc;
 
     if (!t)
@@ -46,11 +54,13 @@ static gram_status save_model(const struct output *o, uint64_t step, gram_err *e
     }
     for (size_t i = 0; i < o->n; i++) {
         const gr_param *p = &o->param[i];
-        t[i] = (gr_saved){ "", p->name, p->w, p->rows, p->cols, false };
+        if (is_written(o->r, p))
+            t[n++] = (gr_saved){ "", p->name, p->w, p->rows, p->cols, p->decay };
     }
-    rc = gr_path_exists(o->path) ? GRAM_OK : gr_copy_model_files(o->r->from, o->dir, err);    /* they come first */
-    if (!rc)
-        rc = gr_st_write(o->path, t, o->n, meta, GR_COUNT(meta), err);
+    rc = gr_path_exists(o->path) ? GRAM_OK
+                                 : gr_copy_model_files(o->r->from, o->dir, cfg->reward ? cfg : NULL, err);
+    if (!rc)                                    /* they come first */
+        rc = gr_st_write(o->path, t, n, meta, GR_COUNT(meta), err);
     free(t);
     return rc;
 }
@@ -60,6 +70,8 @@ static gram_status same_weights(const struct output *o, const gr_weights *w, gra
     for (size_t i = 0; i < o->n; i++) {
         const gr_param *p = &o->param[i];
         const gr_named *t = gr_weights_find(w, p->name);
+        if (!is_written(o->r, p))
+            continue;
         if (!t || t->type != GR_F32 || memcmp(t->data, p->w, p->rows * p->cols * sizeof *p->w))
             return gr_fail(err, GRAM_EIO, "%s: read again, tensor %s is not what was written", o->path,
                            p->name);
@@ -74,15 +86,15 @@ static size_t check_rows(const struct output *o)
     return gr_min(ROWS, o->r->train->n);
 }
 
-/* What the model under training gives for them, [rows, orders, 2]. */
+/* What the model under training gives for them, [rows, orders, gr_grad_width()]. */
 static gram_status trained_logits(const struct output *o, double *want, gram_err *err)
 {
-    size_t each = o->grad->write ? 1 : 2;
+    size_t each = (o->grad->write ? 1 : 2) * gr_grad_width(o->grad);
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < check_rows(o) && !rc; i++) {
         const gr_example *e = &o->r->train->e[i];
-        rc = gr_grad_logits(o->grad, &e, 1, want + i * each * 2, err);
+        rc = gr_grad_logits(o->grad, &e, 1, want + i * each, err);
     }
     return rc;
 }
@@ -92,7 +104,7 @@ static gram_status trained_logits(const struct output *o, double *want, gram_err
  * weight may differ by its 2^-9th. */
 static gram_status same_logits(const struct output *o, const gr_model *m, const double *want, gram_err *err)
 {
-    const size_t each = o->grad->write ? 1 : 2;
+    const size_t each = o->grad->write ? 1 : 2, width = gr_grad_width(o->grad);
     const double tol = o->r->lora && o->r->mode == GR_LINEAR_BF16 ? 0.1 : 1e-3;
     float got[4];
     gr_seq seq[2];
@@ -100,18 +112,19 @@ static gram_status same_logits(const struct output *o, const gr_model *m, const 
     gr_forest f;
     gram_status rc = gr_work_open(&work, m, o->r->pool, err);
 
-    for (size_t i = 0; i < check_rows(o) && !rc; i++, want += each * 2) {
+    for (size_t i = 0; i < check_rows(o) && !rc; i++, want += each * width) {
         const gr_example *e = &o->r->train->e[i];
         for (size_t k = 0; k < each; k++)
             seq[k] = (gr_seq){ e->seq[k].p, e->seq[k].n };
         rc = gr_forest_init(&f, seq, each, NULL, GR_SAVE_SHARED, err);
         if (rc)
             break;
-        rc = gr_model_label_logits(work, &f, o->r->label, 2, got, err);
+        rc = gr_grad_is_scalar(o->grad) ? gr_model_rewards(work, &f, got, err)
+                                        : gr_model_label_logits(work, &f, o->r->label, 2, got, err);
         gr_forest_clear(&f, true);
-        for (size_t k = 0; k < each * 2 && !rc; k++)
+        for (size_t k = 0; k < each * width && !rc; k++)
             if (!(fabs(got[k] - want[k]) <= tol * (1 + fabs(want[k]))))
-                rc = gr_fail(err, GRAM_EIO, "%s: read again, the model gives logit %.6g where the trained one gave %.6g",
+                rc = gr_fail(err, GRAM_EIO, "%s: read again, the model gives %.6g where the trained one gave %.6g",
                              o->path, got[k], want[k]);
     }
     gr_work_close(work);
@@ -233,11 +246,14 @@ static gram_status check_step(const char *path, uint64_t step, gram_err *err)
     return rc;
 }
 
-static gram_status take_weights(const char *path, const gr_st *st, const gr_param *param, size_t n, gram_err *err)
+static gram_status take_weights(const gr_training *r, const char *path, const gr_st *st, const gr_param *param,
+                                size_t n, gram_err *err)
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t bytes = (uint64_t)param[i].rows * param[i].cols * sizeof *param[i].w;
         const gr_named *t = NULL;
+        if (!is_written(r, &param[i]))
+            continue;
         for (size_t k = 0; k < gr_st_count(st) && !t; k++)
             t = strcmp(gr_st_at(st, k)->name, param[i].name) ? NULL : gr_st_at(st, k);
         if (!t || t->type != GR_F32 || t->bytes != bytes)
@@ -260,7 +276,7 @@ gram_status gr_output_take_best(const gr_training *r, const gr_param *param, siz
     else if (!rc)
         rc = gr_st_open(&st, path, err);
     if (!rc && st)
-        rc = take_weights(path, st, param, n, err);
+        rc = take_weights(r, path, st, param, n, err);
     gr_adapter_close(a);
     gr_st_close(st);
     free(path);

@@ -67,6 +67,9 @@ static gram_status say_settings(struct loop *l, gram_err *err)
         ok = gr_buf_printf(&b, " lora=%zu,%.17g,%d,%u base-dtype=%d base=%016" PRIx64, s->rank, s->alpha, s->root,
                            s->targets, (int)o->model.dtype, gr_weights_digest(l->r->weights));
     }
+    if (ok && gram_loss_is_scalar(o->loss))
+        ok = gr_buf_printf(&b, " loss=%s posreg=%.17g sft=%.17g,%.17g", gram_loss_name(o->loss), o->posreg,
+                           o->sft_weight, o->sft_beta);
     if (ok && l->r->held->n > 0)            /* which weights are the best depends on them */
         ok = gr_buf_printf(&b, " held-out=%016" PRIx64 " eval-every=%" PRIu64, l->r->held->digest, o->eval_every);
     if (!ok) {
@@ -93,7 +96,7 @@ static gram_status estimate(struct loop *l, gram_err *err)
     for (size_t i = 0; i < r->held->n; i++)
         rows = gr_max(rows, gr_example_tokens(&r->held->e[i]));
     acts = gr_trainee_bytes(l->t, rows);
-    if (r->stage == GRAM_STAGE_PRETRAIN)
+    if (r->stage == GRAM_STAGE_PRETRAIN || r->loss.kind == GRAM_LOSS_SFT_REG)
         acts += gr_grad_head_bytes(gr_model_config(r->model), gr_pool_size(r->pool));
     check = r->lora ? gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model)) : 0;
     all = weights + 3 * param;
@@ -141,7 +144,8 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     rc = gr_adamw_init(&l->adam, param, n, err);
     l->adam.decay = o->weight_decay;
     l->grad = (gr_grad){ .t = l->t, .cfg = gr_model_config(r->model), .pool = r->pool,
-                         .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN };
+                         .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN,
+                         .loss = r->loss, .chosen = NAN };
     return rc ? rc : say_settings(l, err);
 }
 
@@ -173,13 +177,14 @@ static size_t micro_batch(const struct loop *l, const gr_example *const *e, size
     return k;
 }
 
-static gram_status learn(struct loop *l, const gr_example *const *e, size_t count, double n, gr_sum *sum, gram_err *err)
+static gram_status learn(struct loop *l, const gr_example *const *e, size_t count, double n, bool backward, gr_sum *sum,
+                         gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0, k; i < count && !rc; i += k) {
         k = micro_batch(l, e + i, count - i);
-        rc = gr_grad_add(&l->grad, e + i, k, n, true, sum, err);
+        rc = gr_grad_add(&l->grad, e + i, k, n, backward, sum, err);
     }
     return rc;
 }
@@ -201,7 +206,7 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
     uint64_t first = l->state.step * o->batch_rows;
     size_t count = (size_t)(l->rows - first < o->batch_rows ? l->rows - first : o->batch_rows), index;
     double n = 0, scale = 1, begin = seconds(l);
-    gr_sum sum = { 0 };
+    gr_sum sum = { 0 }, first_look = { 0 };
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < count && !rc; i++) {
@@ -212,10 +217,14 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
         }
     }
     gr_trainee_zero(l->t);
+    if (!rc && l->r->loss.kind == GRAM_LOSS_BT_POSREG)      /* its mean is that of the batch, and wanted beforehand */
+        rc = learn(l, l->batch, count, n, false, &first_look, err);
+    l->grad.chosen = first_look.chosen;
     if (!rc)
-        rc = learn(l, l->batch, count, n, &sum, err);
+        rc = learn(l, l->batch, count, n, true, &sum, err);
     if (rc)
         return rc;
+    l->grad.chosen = NAN;
     l->tokens += sum.tokens;
     *s = (gram_train_step){ .step = l->state.step + 1, .steps = l->steps, .loss = sum.loss,
                             .accuracy = l->grad.write ? NAN : sum.right / sum.count, .tokens = l->tokens,

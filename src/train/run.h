@@ -10,6 +10,7 @@
 typedef struct {
     gram_stage stage;
     const gram_train_options *opt;      /* checked, and without zeros that mean something else */
+    gr_loss_rules loss;
     size_t batch_tokens;
     const char *from, *out;             /* where the files beside the weights come from; a directory, which exists */
     gr_model *model;                    /* writable, unless there are adapters to train */

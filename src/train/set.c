@@ -1,44 +1,25 @@
 /* set.c - see set.h. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/random.h"
 #include "data/rows.h"
 #include "reward/loss.h"
 #include "train/set.h"
 
 /* ---- Chance ------------------------------------------------------------------------------------- */
 
-/* splitmix64: a state of 64 bits, each step a number that looks like chance. */
-static uint64_t draw(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-/* 0 .. n-1, each as likely as the others: draws that would favour some are drawn again. */
-static size_t below(uint64_t *state, size_t n)
-{
-    uint64_t limit = UINT64_MAX - UINT64_MAX % n, x;
-
-    do
-        x = draw(state);
-    while (x >= limit);
-    return (size_t)(x % n);
-}
-
 static void shuffle(size_t *a, size_t n, uint64_t seed, uint64_t stream)
 {
     uint64_t state = seed;
 
-    state = draw(&state) ^ stream;
+    state = gr_random(&state) ^ stream;
     for (size_t i = 0; i < n; i++)
         a[i] = i;
     for (size_t i = n; i > 1; i--) {
-        size_t k = below(&state, i), was = a[i - 1];
+        size_t k = gr_random_below(&state, i), was = a[i - 1];
         a[i - 1] = a[k];
         a[k] = was;
     }
@@ -104,6 +85,8 @@ gram_status gr_set_add(gr_set *s, gr_example *e, gram_err *err)
     }
     s->digest = mix(s->digest, &e->target, sizeof e->target);
     s->digest = mix(s->digest, &e->weight, sizeof e->weight);
+    s->digest = mix(s->digest, &e->soft, sizeof e->soft);
+    s->digest = mix(s->digest, &e->margin, sizeof e->margin);
     s->e[s->n++] = *e;
     *e = (gr_example){ 0 };
     return GRAM_OK;
@@ -141,10 +124,37 @@ static uint64_t hash_talk(const gr_row *row)
     return h;
 }
 
-static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *rules, gram_err *err)
+/* A pair's sequences. sft-reg wants to know where the chosen answer begins. */
+static gram_status judge_pair(const gr_row *row, const gr_set_rules *rules, gr_judged *ids, size_t *asked, gram_err *err)
 {
     const gram_pair pair = { { row->turn, row->n_turns }, row->chosen, row->rejected };
-    gr_example e = { .target = gr_loss_target(row->soft, rules->smoothing), .weight = row->weight,
+    gr_judged other;
+    gram_status rc;
+
+    if (rules->loss.kind != GRAM_LOSS_SFT_REG)
+        return gr_judge_pair(rules->judge, &pair, false, ids, err);
+    rc = gr_judge_answer(rules->judge, pair.prompt, pair.a, ids, asked, err);
+    if (rc)
+        return rc;
+    rc = gr_judge_answer(rules->judge, pair.prompt, pair.b, &other, NULL, err);
+    ids->order[1] = other.order[0];
+    ids->truncated |= other.truncated;
+    ids->dropped |= other.dropped;
+    return rc;
+}
+
+/* The margin of a row for bt-margin; a tie has none. */
+static double margin_of(const gr_row *row, const gr_set_rules *rules)
+{
+    bool used = rules->loss.kind == GRAM_LOSS_BT_MARGIN && !row->tie && !isnan(row->margin);
+
+    return used ? rules->loss.margin_scale * row->margin : 0;
+}
+
+static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *rules, gram_err *err)
+{
+    gr_example e = { .target = gr_loss_target(row->soft, rules->loss.smoothing), .weight = row->weight,
+                     .soft = row->soft, .margin = margin_of(row, rules), .tie = row->tie,
                      .prompt = hash_talk(row) };
     gr_judged ids = { 0 };
     gram_status rc = GRAM_OK;
@@ -153,12 +163,13 @@ static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *ru
         s->ties++;
         return GRAM_OK;
     }
-    rc = gr_judge_pair(rules->judge, &pair, false, &ids, err);
+    rc = judge_pair(row, rules, &ids, &e.asked, err);
     if (!rc && ids.dropped) {
         s->dropped++;
     } else if (!rc) {
         s->truncated += ids.truncated;
         s->ties += row->tie;
+        s->margins += !isnan(row->margin);
         e.seq[0] = ids.order[0];
         e.seq[1] = ids.order[1];
         ids.order[0] = ids.order[1] = (gr_ids){ 0 };
@@ -263,7 +274,13 @@ static gram_status read_all(gr_set *out, const char *path, one_fn *one, const gr
 
 gram_status gr_set_read_pairs(gr_set *out, const char *path, const gr_set_rules *rules, gram_err *err)
 {
-    return read_all(out, path, one_pair, rules, err);
+    gram_status rc = read_all(out, path, one_pair, rules, err);
+
+    if (rc || rules->loss.kind != GRAM_LOSS_BT_MARGIN || out->margins > 0)
+        return rc;
+    gr_set_clear(out);
+    return gr_fail(err, GRAM_EARG, "%s: the loss bt-margin wants margins, and no row has one: a \"margin\", two scores or a "
+                   "graded preference", path);
 }
 
 gram_status gr_set_read_groups(gr_set *out, const char *path, const gr_set_rules *rules, gram_err *err)

@@ -9,10 +9,18 @@
 #include "reward/judge.h"
 
 typedef struct {
-    gr_ids seq[2];          /* stage 2: the chosen answer read as A, and as B. Stage 1: the first alone */
-    size_t asked;           /* stage 1: tokens at the start that are read and not learnt */
+    gram_loss kind;
+    double smoothing, margin_scale, posreg, sft_weight, sft_beta;      /* as in gram_train_options */
+} gr_loss_rules;
+
+typedef struct {
+    gr_ids seq[2];          /* stage 2: the chosen answer read as A, and as B; scalar losses: the conversation with the
+                             * chosen answer, and with the rejected one. Stage 1: the first alone */
+    size_t asked;           /* stage 1, sft-reg: tokens at the start of the first that are read and not learnt */
     double target, weight;  /* stage 2: of the chosen answer, see reward/loss.h */
     uint64_t prompt;        /* stage 2: hash of the conversation */
+    double soft, margin;    /* q before smoothing; m, scaled, 0 where there is none */
+    bool tie;
 } gr_example;
 
 typedef struct {
@@ -20,12 +28,13 @@ typedef struct {
     size_t n, cap;
     uint64_t digest;        /* of everything above: the same for the same data */
     uint64_t bad, dropped, truncated, ties;
+    uint64_t margins;       /* rows that have one */
 } gr_set;
 
 /* What reading needs to know; strings are borrowed. */
 typedef struct {
     const gr_judge *judge;
-    double smoothing;
+    gr_loss_rules loss;
     bool drop_ties, skip_bad;
     size_t pairs;           /* stage 1: at most this many pairs of one prompt's responses */
     uint64_t seed;          /* stage 1: which of them */

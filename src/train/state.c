@@ -72,7 +72,7 @@ gram_status gr_state_save(const char *path, const gr_state *s, const char *setti
     for (size_t k = 0; k < GR_COUNT(part); k++)
         for (size_t i = 0, at = 0; i < a->n_params; i++) {
             const gr_param *p = &a->param[i];
-            t[n++] = (gr_saved){ part[k], p->name, values(a, k, i, at), p->rows, p->cols, false };
+            t[n++] = (gr_saved){ part[k], p->name, values(a, k, i, at), p->rows, p->cols, p->decay };
             at += p->rows * p->cols;
         }
     rc = gr_st_write(path, t, n, meta, GR_COUNT(meta), err);

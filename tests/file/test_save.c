@@ -17,19 +17,20 @@ static char *in(const char *dir, const char *name)
 static void tensors_and_words_come_back(void **state)
 {
     static const float a[6] = { 1, -2.5f, 1e-40f, 3e38f, 0, -0.0f }, b[3] = { 7, 8, 9 };
-    const gr_saved t[] = { { "", "a", a, 2, 3, true }, { "m.", "b \"quoted\"", b, 1, 3, false } };
+    const gr_saved t[] = { { "", "a", a, 2, 3, true }, { "m.", "b \"quoted\"", b, 1, 3, false },
+                           { "", "c", b, 1, 3, true } };
     const gr_meta meta[] = { { "step", "12" }, { "words", "lr=1e-05 \xc3\xa9\n" } };
     char *path = in(check_tmpdir(), "t.safetensors"), *text;
     gr_st *st;
 
     (void)state;
-    CHECK_OK(gr_st_write(path, t, 2, meta, 2, &check_err));
+    CHECK_OK(gr_st_write(path, t, 3, meta, 2, &check_err));
     CHECK_OK(gr_st_open(&st, path, &check_err));
-    assert_int_equal(gr_st_count(st), 2);
-    for (size_t i = 0; i < 2; i++) {
+    assert_int_equal(gr_st_count(st), 3);
+    for (size_t i = 0; i < 3; i++) {
         const gr_named *n = gr_st_at(st, i);
-        assert_string_equal(n->name, i ? "m.b \"quoted\"" : "a");
-        assert_int_equal(n->n_dims, i ? 1 : 2);
+        assert_string_equal(n->name, i == 1 ? "m.b \"quoted\"" : t[i].name);
+        assert_int_equal(n->n_dims, i == 1 ? 1 : 2);
         assert_int_equal((uintptr_t)n->data % 8, 0);
         assert_memory_equal(n->data, t[i].data, n->bytes);
     }
@@ -69,13 +70,13 @@ static void files_beside_the_weights_are_copied(void **state)
     CHECK_OK(gr_out_write(o, given, strlen(given), &check_err));
     CHECK_OK(gr_out_commit(o, &check_err));
     gr_out_close(o);
-    CHECK_OK(gr_copy_model_files(dir, dir, &check_err));    /* onto itself: config.json is replaced whole */
+    CHECK_OK(gr_copy_model_files(dir, dir, NULL, &check_err));    /* onto itself: config.json is replaced whole */
     CHECK_OK(gr_read_file(copied, 1000, &text, &n, &check_err));
     assert_non_null(strstr(text, "\"torch_dtype\": \"float32\""));
     assert_null(strstr(text, "bfloat16"));
     assert_false(gr_path_exists(to));
     free(text);
-    CHECK_OK(gr_copy_model_files("tests/golden/train/judge", dir, &check_err));
+    CHECK_OK(gr_copy_model_files("tests/golden/train/judge", dir, NULL, &check_err));
     assert_true(gr_path_exists(to));
     free(config), free(to), free(copied);
 }

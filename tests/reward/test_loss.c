@@ -1,4 +1,5 @@
-/* test_loss.c - the pair loss against its definition and its slope against finite differences. */
+/* test_loss.c - the losses against their definitions and their slopes against finite differences; PURM's 32 nodes
+ * against an integral done by brute force. */
 #include <math.h>
 #include "check.h"
 #include "reward/loss.h"
@@ -42,12 +43,69 @@ static void tails_are_finite(void **state)
     assert_true(gr_loss_pair(1e6, 1, &dd) == 0 && dd == 0);
 }
 
+static double quotient(double m, double v, double q, bool by_v)
+{
+    const double h = 1e-5;
+    double a, b, up = gr_loss_purm(m + (by_v ? 0 : h), v + (by_v ? h : 0), q, &a, &b);
+
+    return (up - gr_loss_purm(m - (by_v ? 0 : h), v - (by_v ? h : 0), q, &a, &b)) / (2 * h);
+}
+
+static void purm_slopes_are_the_difference_quotients(void **state)
+{
+    (void)state;
+    for (double m = -12; m <= 12; m += 1.3)
+        for (double v = 0.05; v < 6; v *= 1.9)
+            for (double q = 0; q <= 1; q += 0.25) {
+                double dm, dv;
+                gr_loss_purm(m, v, q, &dm, &dv);
+                assert_true(fabs(dm - quotient(m, v, q, false)) < 1e-8);
+                assert_true(fabs(dv - quotient(m, v, q, true)) < 1e-8);
+            }
+}
+
+/* The trapezoid rule over ten deviations errs by exp(-2 pi^2/(h v)) for a function whose poles lie pi/v off the line:
+ * by nothing here. The nodes' own error grows with the spread, and is what this test states. */
+static void purm_preference_is_the_integral(void **state)
+{
+    static const struct { double v, error; } spread[] = { { 0, 1e-14 }, { 0.5, 1e-13 }, { 1.5, 1e-6 }, { 3, 1e-3 } };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(spread); i++)
+        for (double m = -6; m <= 6; m += 0.5) {
+            const double h = 1e-3;
+            double sum = 0;
+            for (double x = -10; x <= 10; x += h)
+                sum += h * exp(-x * x / 2) / sqrt(2 * M_PI) / (1 + exp(-m - spread[i].v * x));
+            assert_true(fabs(gr_purm_preference(m, spread[i].v) - sum) < spread[i].error + 1e-11);
+            assert_true(fabs(gr_purm_preference(m, spread[i].v) + gr_purm_preference(-m, spread[i].v) - 1) < 1e-13);
+        }
+}
+
+/* Equation 4 lets the spread grow where a pair is in the wrong order; the published code's bound never does. */
+static void purm_widens_wrong_pairs_and_narrows_right_ones(void **state)
+{
+    double dm, dv;
+
+    (void)state;
+    gr_loss_purm(-4, 1, 1, &dm, &dv);
+    assert_true(dv < 0 && dm < 0);
+    gr_loss_purm(4, 1, 1, &dm, &dv);
+    assert_true(dv > 0 && dm < 0);
+    assert_true(fabs(gr_loss_purm(0.7, 1e-9, 1, &dm, &dv) - log1p(exp(-0.7))) < 1e-12);  /* no spread: Bradley-Terry */
+    assert_true(isfinite(gr_loss_purm(-5000, 2, 1, &dm, &dv)) && isfinite(dm) && isfinite(dv));
+    assert_true(gr_purm_sigma(0) == 1 && fabs(gr_purm_sigma(10) - exp(1)) < 1e-14);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slope_is_the_difference_quotient),
         cmocka_unit_test(papers_identity_and_minimum),
         cmocka_unit_test(tails_are_finite),
+        cmocka_unit_test(purm_slopes_are_the_difference_quotients),
+        cmocka_unit_test(purm_preference_is_the_integral),
+        cmocka_unit_test(purm_widens_wrong_pairs_and_narrows_right_ones),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 
 static gram_message *talk_of(json_t *j, size_t *n)
 {
-    gram_message *m = calloc(json_array_size(j), sizeof *m);
+    gram_message *m = calloc(json_array_size(j) + 1, sizeof *m);
 
     *n = json_array_size(j);
     for (size_t i = 0; i < *n; i++) {
@@ -30,14 +30,15 @@ static json_t *golden(void)
     return j;
 }
 
-/* A special piece is one token; the golden text has no seams to compare with, so the bytes are. */
-static void same(const gr_chat *c, const char *name, size_t k, json_t *talk, const char *want)
+/* A special piece is one token; the golden text has no seams to compare with, so the bytes are. answer may be NULL. */
+static void same(const gr_chat *c, const char *name, size_t k, json_t *talk, const char *answer, const char *want)
 {
     size_t n;
     gram_message *m = talk_of(talk, &n);
     gr_chat_text t = { 0 };
 
-    CHECK_OK(gr_chat_render(c, m, n, &t, &check_err));
+    m[n] = (gram_message){ "assistant", answer };
+    CHECK_OK(answer ? gr_chat_render_answered(c, m, n + 1, &t, &check_err) : gr_chat_render(c, m, n, &t, &check_err));
     if (strcmp(t.text.p, want))
         fail_msg("%s, talk %zu:\n[%s]\nwanted\n[%s]", name, k, t.text.p, want);
     for (size_t i = 0; i + 1 < t.n; i++) {
@@ -50,7 +51,7 @@ static void same(const gr_chat *c, const char *name, size_t k, json_t *talk, con
 
 static void equals_jinja(void **state)
 {
-    json_t *g = golden(), *talks = json_object_get(g, "talks"), *t;
+    json_t *g = golden(), *talks = json_object_get(g, "talks"), *answers = json_object_get(g, "answers"), *t;
     size_t i;
     (void)state;
 
@@ -63,9 +64,13 @@ static void equals_jinja(void **state)
         CHECK_OK(gr_chat_init(&c, NULL, &facts, NULL, &check_err));
         assert_string_equal(gr_chat_name(c.kind), json_string_value(json_object_get(t, "family")));
         for (size_t k = 0; k < json_array_size(talks); k++) {
-            json_t *want = json_array_get(json_object_get(t, "want"), k);
-            if (json_is_string(want))           /* null: that template refuses a system turn, ours folds it */
-                same(&c, name, k, json_array_get(talks, k), json_string_value(want));
+            json_t *want = json_array_get(json_object_get(t, "want"), k), *talk = json_array_get(talks, k);
+            json_t *answer = json_array_get(answers, k % json_array_size(answers));
+            if (!json_is_string(want))          /* null: that template refuses a system turn, ours folds it */
+                continue;
+            same(&c, name, k, talk, NULL, json_string_value(want));
+            same(&c, name, k, talk, json_string_value(answer),
+                 json_string_value(json_array_get(json_object_get(t, "answered"), k)));
         }
         gr_chat_clear(&c);
     }

@@ -1,7 +1,8 @@
-/* test_train.c - one step and 20 steps of both stages against PyTorch, and the order of the rows.
+/* test_train.c - one step and 20 steps of both stages and of every loss against PyTorch, and the order of the rows.
  *
- * tests/golden/train/steps.json says losses, gradient norms and weights after steps 1 and 20; scripts/golden_train.py
- * wrote it and holds the rule by which the rows are made. */
+ * tests/golden/train/steps.json and scalar.json say losses, gradient norms and weights after steps 1 and 20, and for the
+ * scalar losses each gradient of step 1; scripts/golden_train.py wrote them and holds the rule by which the rows are
+ * made. */
 #include <float.h>
 #include <jansson.h>
 #include <math.h>
@@ -33,12 +34,31 @@ static void read_list(const char *model)
     json_decref(v);
 }
 
-static gr_set make_set(bool write)
+/* Row i as the data would have it for a scalar loss, or for the generative one. */
+static gr_example scalar_row(gram_loss loss, size_t i)
+{
+    gr_example e = { .asked = 40, .weight = 1, .soft = 1 };
+
+    if (!gram_loss_is_scalar(loss)) {
+        e.target = 1;
+        return e;
+    }
+    e.weight = 1 + (double)i / 4;
+    e.soft = i == 4 ? 0.8 : i == 5 ? 0.5 : 1;
+    e.tie = i == 5;
+    e.target = gr_loss_target(e.soft, loss == GRAM_LOSS_BT_SMOOTH ? 0.1 : 0);
+    e.margin = loss == GRAM_LOSS_BT_MARGIN && i != 5 ? (double)i / 2 : 0;
+    return e;
+}
+
+static gr_set make_set_of(bool write, gram_loss loss)
 {
     gr_set s = { 0 };
 
     for (size_t i = 0; i < ROWS; i++) {
-        gr_example e = { .asked = write ? ASKED : 0, .target = gr_loss_target(1, 0.05), .weight = 1 };
+        gr_example e = { .asked = write ? ASKED : 0, .target = gr_loss_target(1, 0.05), .weight = 1, .soft = 1 };
+        if (loss != GRAM_LOSS_GRAM)
+            e = scalar_row(loss, i);
         for (int k = 0; k < (write ? 1 : 2); k++)
             for (size_t j = 0; j < 60 + i; j++) {
                 int32_t id = (list[(j + 7 * i) % LIST] + (j >= 40 ? 11 * k : 0)) % 256;
@@ -47,6 +67,11 @@ static gr_set make_set(bool write)
         CHECK_OK(gr_set_add(&s, &e, &check_err));
     }
     return s;
+}
+
+static gr_set make_set(bool write)
+{
+    return make_set_of(write, GRAM_LOSS_GRAM);
 }
 
 struct subject {
@@ -73,7 +98,7 @@ static gr_lora *open_lora(const gr_model *m, const char *model)
     return l;
 }
 
-static struct subject subject_open(const char *model, bool write, bool lora, size_t threads)
+static struct subject subject_of(const char *model, bool write, gram_loss loss, bool lora, size_t threads)
 {
     struct subject s = { 0 };
     char path[256];
@@ -84,6 +109,10 @@ static struct subject subject_open(const char *model, bool write, bool lora, siz
     snprintf(path, sizeof path, GOLDEN "%s", model);
     CHECK_OK(gr_weights_open_dir(&s.weights, path, &check_err));
     CHECK_OK(gr_config_read(&cfg, path, &check_err));
+    if (gram_loss_is_scalar(loss)) {
+        cfg.reward = loss == GRAM_LOSS_PURM ? GR_REWARD_PURM : GR_REWARD_MEAN;
+        cfg.words = loss == GRAM_LOSS_SFT_REG;
+    }
     CHECK_OK(gr_model_open_folded(&s.model, s.weights, NULL, &cfg, GR_LINEAR_F32, !lora, &check_err));
     CHECK_OK(gr_pool_open(&s.pool, threads, &check_err));
     s.lora = lora ? open_lora(s.model, model) : NULL;
@@ -92,8 +121,17 @@ static struct subject subject_open(const char *model, bool write, bool lora, siz
     CHECK_OK(gr_adamw_init(&s.adam, p, n, &check_err));
     s.adam.decay = 0.01;
     s.grad = (gr_grad){ .t = s.t, .cfg = gr_model_config(s.model), .pool = s.pool, .label = { 65, 66 },
-                        .write = write };
+                        .write = write, .chosen = NAN,
+                        .loss = { .kind = loss, .posreg = 0.1, .sft_weight = 0.01, .sft_beta = 0.1 } };
+    for (size_t k = 0; k < n; k++)
+        for (size_t c = 0; !strcmp(p[k].name, "score.weight") && c < p[k].rows * p[k].cols; c++)
+            p[k].w[c] = (float)(0.3 * sin(1 + 0.7 * (double)(c % p[k].cols) + 2.3 * (double)(c / p[k].cols)));
     return s;
+}
+
+static struct subject subject_open(const char *model, bool write, bool lora, size_t threads)
+{
+    return subject_of(model, write, GRAM_LOSS_GRAM, lora, threads);
 }
 
 static void subject_close(struct subject *s)
@@ -111,7 +149,7 @@ static void subject_close(struct subject *s)
 static double step(struct subject *x, const gr_set *set, uint64_t s, size_t micro, double *norm)
 {
     const gr_example *e[BATCH];
-    gr_sum sum = { 0 };
+    gr_sum sum = { 0 }, first_look = { 0 };
     double n = 0;
 
     for (size_t b = 0; b < BATCH; b++) {
@@ -119,6 +157,9 @@ static double step(struct subject *x, const gr_set *set, uint64_t s, size_t micr
         n += gr_grad_weight(&x->grad, e[b]);
     }
     gr_trainee_zero(x->t);
+    for (size_t b = 0; b < BATCH && x->grad.loss.kind == GRAM_LOSS_BT_POSREG; b += micro)
+        CHECK_OK(gr_grad_add(&x->grad, e + b, gr_min(micro, BATCH - b), n, false, &first_look, &check_err));
+    x->grad.chosen = x->grad.loss.kind == GRAM_LOSS_BT_POSREG ? first_look.chosen : NAN;
     for (size_t b = 0; b < BATCH; b += micro)
         CHECK_OK(gr_grad_add(&x->grad, e + b, gr_min(micro, BATCH - b), n, true, &sum, &check_err));
     *norm = gr_grad_norm(&x->adam, x->pool);
@@ -171,34 +212,40 @@ static double gradient_tol(const gr_config *c)
     return 4.0 * (double)(c->layers * gr_max(gr_max(c->hidden, c->width), c->heads * c->head_dim)) * FLT_EPSILON;
 }
 
-static void check_run(const char *model, bool write, bool lora, size_t micro)
+static void check_run_of(const char *model, bool write, gram_loss loss, bool lora, size_t micro)
 {
     static const char *const kind[2][2] = { { "pairs", "written" }, { "lora pairs", "lora written" } };
-    json_t *all = json_load_file(GOLDEN "steps.json", 0, NULL);
-    json_t *want = json_object_get(json_object_get(all, model), kind[lora][write]);
+    json_t *all = json_load_file(loss == GRAM_LOSS_GRAM ? GOLDEN "steps.json" : GOLDEN "scalar.json", 0, NULL);
+    json_t *want = json_object_get(json_object_get(all, model), loss != GRAM_LOSS_GRAM ? gram_loss_name(loss)
+                                                                                       : kind[lora][write]);
     json_t *after = json_object_get(want, "after");
-    struct subject x = subject_open(model, write, lora, 2);
+    struct subject x = subject_of(model, write, loss, lora, 2);
     gr_set set;
 
     assert_non_null(want);
     read_list(model);
-    set = make_set(write);
+    set = make_set_of(write, loss);
     for (uint64_t s = 0; s < STEPS; s++) {
-        double norm, loss = step(&x, &set, s, micro, &norm);
+        double norm, cost = step(&x, &set, s, micro, &norm);
         double wloss = json_number_value(json_array_get(json_object_get(want, "loss"), s));
         double wnorm = json_number_value(json_array_get(json_object_get(want, "norm"), s));
         double tol = s ? 2e-3 : 2e-5;       /* the first is the gradient's own rounding; later steps add theirs up */
-        if (!(fabs(loss - wloss) <= tol * (1 + wloss)) || !(fabs(norm - wnorm) <= 5 * tol * (1 + wnorm)))
-            fail_msg("%s, step %d: loss %.9g norm %.9g, wanted %.9g and %.9g", model, (int)s, loss, norm, wloss, wnorm);
+        if (!(fabs(cost - wloss) <= tol * (1 + wloss)) || !(fabs(norm - wnorm) <= 5 * tol * (1 + wnorm)))
+            fail_msg("%s, step %d: loss %.9g norm %.9g, wanted %.9g and %.9g", model, (int)s, cost, norm, wloss, wnorm);
         if (s == 0)
             check_weights(&x, json_object_get(after, "1"), 1e-5, model);
-        if (s == 0 && lora)                 /* two passes over the layers, as in tests/model/test_trainee.c */
+        if (s == 0 && (lora || loss != GRAM_LOSS_GRAM))     /* two passes over the layers, as in test_trainee.c */
             check_gradients(&x, json_object_get(want, "gradient"), gradient_tol(x.grad.cfg), model);
     }
     check_weights(&x, json_object_get(after, "20"), 1e-3, model);
     gr_set_clear(&set);
     subject_close(&x);
     json_decref(all);
+}
+
+static void check_run(const char *model, bool write, bool lora, size_t micro)
+{
+    check_run_of(model, write, GRAM_LOSS_GRAM, lora, micro);
 }
 
 static const char *const models[] = { "llama_gqa", "qwen2_bias", "gemma3_text" };
@@ -223,6 +270,21 @@ static void lora_is_pefts(void **state)
     for (size_t i = 0; i < GR_COUNT(models); i++) {
         check_run(models[i], false, true, 2);
         check_run(models[i], true, true, 3);
+    }
+}
+
+/* Rows of unlike weights, a soft label and a tie, in micro-batches of 2 and 1. */
+static void every_loss_is_pytorchs(void **state)
+{
+    static const gram_loss one[] = { GRAM_LOSS_GENERATIVE, GRAM_LOSS_BT_MARGIN, GRAM_LOSS_BT_SMOOTH,
+                                     GRAM_LOSS_BT_POSREG, GRAM_LOSS_PURM };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(one); i++)
+        check_run_of("llama_gqa", false, one[i], false, 2);
+    for (size_t i = 0; i < GR_COUNT(models); i++) {
+        check_run_of(models[i], false, GRAM_LOSS_BT, false, 2);
+        check_run_of(models[i], false, GRAM_LOSS_SFT_REG, false, 2);
     }
 }
 
@@ -329,6 +391,7 @@ int main(void)
         cmocka_unit_test(stage_2_is_pytorchs),
         cmocka_unit_test(stage_1_is_pytorchs),
         cmocka_unit_test(lora_is_pefts),
+        cmocka_unit_test(every_loss_is_pytorchs),
         cmocka_unit_test(threads_change_no_bit),
         cmocka_unit_test(label_logits_after_a_step_are_pytorchs),
         cmocka_unit_test(epochs_are_shuffles_that_follow_from_the_seed),

@@ -1,0 +1,57 @@
+/* grad_judge.c - two labels: both orders of a row, and two rows of the vocabulary's head. */
+#include <math.h>
+#include <stdlib.h>
+#include "base/err.h"
+#include "reward/loss.h"
+#include "train/grad_int.h"
+
+/* dL/dd of sequence i reaches its hidden state and the two rows of the head. d is z of the chosen answer's label,
+ * which is A in the even sequences. */
+static void push_back(gr_grad *g, float *dhidden, const float *hidden, size_t i, double dd)
+{
+    size_t C = g->cfg->width;
+    int32_t chosen = g->label[i % 2], other = g->label[1 - i % 2];
+    const float *a = gr_trainee_head(g->t, chosen), *b = gr_trainee_head(g->t, other);
+    float *da = gr_trainee_head_grad(g->t, chosen), *db = gr_trainee_head_grad(g->t, other);
+
+    for (size_t c = 0; c < C; c++)
+        dhidden[i * C + c] = (float)(dd * ((double)a[c] - b[c]));
+    for (size_t c = 0; c < C && da; c++) {
+        da[c] += (float)(dd * hidden[i * C + c]);
+        db[c] -= (float)(dd * hidden[i * C + c]);
+    }
+}
+
+gram_status gr_grad_judge(gr_grad *g, const gr_forest *f, const gr_example *const *e, size_t count, double n,
+                          bool backward, gr_sum *sum, gram_err *err)
+{
+    size_t C = g->cfg->width, n_seqs = 2 * count;
+    double *z = gr_calloc(n_seqs * 2, sizeof *z), prefer = 0;
+    float *dhidden = gr_calloc(n_seqs * C, sizeof *dhidden);
+    const float *hidden;
+    gram_status rc = z && dhidden ? GRAM_OK : gr_nomem(err, "training rows");
+
+    if (!rc)
+        rc = gr_trainee_forward(g->t, f, f->leaf_row, n_seqs, &hidden, err);
+    if (!rc)
+        gr_grad_outputs(g, hidden, n_seqs, z);
+    for (size_t i = 0; i < n_seqs && !rc; i++) {
+        const gr_example *row = e[i / 2];
+        double d = z[2 * i + i % 2] - z[2 * i + 1 - i % 2], dd;
+        sum->loss += row->weight * gr_loss_pair(d, row->target, &dd) / (2 * n);
+        if (backward)
+            push_back(g, dhidden, hidden, i, row->weight * dd / (2 * n));
+        prefer = (i % 2 ? prefer : 0) + 0.5 / (1 + exp(-d));
+        if (sum->p)
+            sum->p[(size_t)sum->count][i % 2] = 1 / (1 + exp(-d));
+        if (i % 2) {
+            sum->right += prefer > 0.5 ? 1 : prefer == 0.5 ? 0.5 : 0;
+            sum->count++;
+        }
+    }
+    if (!rc && backward)
+        rc = gr_trainee_backward(g->t, dhidden, err);
+    free(z);
+    free(dhidden);
+    return rc;
+}
