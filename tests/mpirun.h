@@ -2,11 +2,13 @@
 #ifndef MPIRUN_H
 #define MPIRUN_H
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "gram/dist.h"
 
 /* More processes than cores, as root in a container, over the loopback, without ssh: a test needs no more. A sanitizer
  * would call MPI's own memory a leak. */
@@ -27,6 +29,17 @@ static inline void mpirun_env(void)
 static inline int mpirun_missing(void)
 {
     return system("command -v mpirun >/dev/null 2>&1") != 0;
+}
+
+/* A gram_dist_fn, which a process also calls when a call has failed: the first sentence is said. */
+static inline void mpirun_say(void *arg, const gram_err *why)
+{
+    static atomic_bool said;
+
+    (void)arg;
+    if (!atomic_exchange(&said, true))
+        printf("said: %s\n", why->text);
+    fflush(stdout);
 }
 
 /* The exit status of a command; 128 and more for a signal. */

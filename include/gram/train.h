@@ -10,6 +10,7 @@
 #ifndef GRAM_TRAIN_H
 #define GRAM_TRAIN_H
 
+#include "gram/dist.h"
 #include "gram/gram.h"
 
 #ifdef __cplusplus
@@ -85,6 +86,8 @@ typedef struct {
                                  * comes out is an adapter's directory, as PEFT writes it */
     double        lora_alpha;   /* what the adapter gives is times alpha / rank; 0: alpha is 2 * rank */
     const char   *lora_targets; /* which matrices have one: some of "q,k,v,o,gate,up,down"; NULL: all */
+    gram_dist    *dist;         /* NULL: this process alone. Otherwise the processes that share each step, all of which
+                                 * make the call; process 0 alone calls what follows, and writes files */
     gram_train_fn *progress;    /* may be NULL */
     gram_progress_fn *judging;  /* while eval_file is judged: rows done, and all; may be NULL; non-zero stops */
     gram_warn_fn  *note;        /* may be NULL: sentences for a person, such as the memory the run will take */

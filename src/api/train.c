@@ -10,7 +10,9 @@
 #include <sys/stat.h>
 #include "api/api_int.h"
 #include "base/cpu.h"
+#include "base/digest.h"
 #include "base/err.h"
+#include "dist/dist.h"
 #include "eval/text.h"
 #include "eval/training.h"
 #include "file/io.h"
@@ -201,6 +203,20 @@ static gram_status finish(void *arg, gram_train_report *report, gram_err *err)
     return rc;
 }
 
+/* The base of an adapter in each process; what is trained is compared when it is there. */
+static gram_status same_base(gr_dist *d, const gr_weights *w, gram_err *err)
+{
+    uint64_t h = GR_DIGEST;
+
+    for (size_t i = 0; d && i < gr_weights_count(w); i++) {
+        const gr_named *t = gr_weights_at(w, i);
+        h = gr_digest(h, t->name, strlen(t->name));
+        h = gr_digest_words(h, t->data, t->bytes / 4);
+        h = gr_digest(h, (const char *)t->data + t->bytes / 4 * 4, t->bytes % 4);
+    }
+    return gr_dist_same(d, "weights in its model's files", h, err);
+}
+
 /* The adapter that m is of, to be trained further as it was begun, or a new one. */
 static gram_status open_lora(gr_lora **out, const gram_model *m, const gram_train_options *o, gram_err *err)
 {
@@ -270,12 +286,14 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
                       .label = { m->judge.label[0], m->judge.label[1] }, .finish = finish, .arg = &f };
     gram_status rc = gr_api_ready(m, err);
 
+    if (!rc && o->lora_rank > 0)
+        rc = same_base(o->dist, m->file.weights, err);
     if (!rc)
         rc = read_sets(m, stage, data, o, &train, &held, err);
     if (!rc)
-        rc = make_directory(out, err);
+        rc = gr_dist_rank(o->dist) ? GRAM_OK : make_directory(out, err);
     if (!rc)
-        rc = gr_pool_open(&m->pool, (size_t)o->model.threads, err);
+        rc = gr_pool_open(&m->pool, o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist), err);
     if (!rc)
         rc = open_weights(m, o, &r, err);
     if (!rc && gram_loss_is_scalar(o->loss) && !gr_weights_find(m->file.weights, "score.weight"))
@@ -299,29 +317,47 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     return rc;
 }
 
+static gram_status train_files(gram_stage stage, const char *from, const char *data, const char *out,
+                               const gram_train_options *o, gram_train_report *report, gram_err *err)
+{
+    gram_model *m = NULL;
+    gram_status rc = check_options(o, err);
+
+    if (!rc)
+        rc = gr_api_open_files(&m, from, &o->model, o->loss, err);
+    if (rc)
+        return rc;
+    rc = check_model(m, from, o->loss, o->lora_rank > 0, err);
+    if (!rc)
+        rc = train_model(m, stage, from, data, out, o, report, err);
+    gram_close(m);
+    return rc;
+}
+
+/* A failure is that of all processes; each stops by itself where one is asked to. */
 static gram_status train(gram_stage stage, const char *from, const char *data, const char *out,
                          const gram_train_options *opt, gram_train_report *report, gram_err *err)
 {
     gram_train_options o;
     gram_train_report unread;
-    gram_model *m = NULL;
+    gram_err unheard;
     gram_status rc;
 
     gram_train_options_init(&o, stage);
     o = opt ? *opt : o;
     report = report ? report : &unread;
+    err = err ? err : &unheard;
     *report = (gram_train_report){ 0 };
     if (stage == GRAM_STAGE_PRETRAIN)
         o.loss = GRAM_LOSS_GRAM;                /* which it has no use for */
-    rc = check_options(&o, err);
-    if (!rc)
-        rc = gr_api_open_files(&m, from, &o.model, o.loss, err);
-    if (rc)
-        return rc;
-    rc = check_model(m, from, o.loss, o.lora_rank > 0, err);
-    if (!rc)
-        rc = train_model(m, stage, from, data, out, &o, report, err);
-    gram_close(m);
+    if (gram_dist_rank(o.dist) > 0) {
+        o.progress = NULL;
+        o.judging = NULL;
+        o.note = NULL;
+    }
+    rc = train_files(stage, from, data, out, &o, report, err);
+    if (rc && rc != GRAM_ESTOPPED)
+        gr_dist_fail(o.dist, err);
     return rc;
 }
 

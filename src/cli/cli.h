@@ -66,6 +66,8 @@ int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same for an error of the library: GRAM_EARG was asked wrongly, all else failed. */
 int cli_fail_err(const gram_err *err);
+/* Whether this is one of several processes that mpirun started and not the first, which says what all would say. */
+bool cli_is_echo(void);
 void cli_set_name(const char *command);                 /* what messages begin with */
 
 /* A line of progress where stderr is a terminal, and Ctrl-C turned into a stop that keeps what is done. */

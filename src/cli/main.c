@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cli/cli.h"
+#include "gram/dist.h"
 
 const cli_command *const cli_commands[] = {
     &cli_info, &cli_tokenize, &cli_logits, &cli_score, &cli_rank, &cli_eval, &cli_finetune, &cli_pretrain, &cli_merge,
@@ -151,6 +152,19 @@ static int close_stdout(int rc)
     return rc;
 }
 
+/* Under mpirun each process would do all of it, and write the same file. */
+static bool is_alone(const cli_command *c)
+{
+    int rank, size;
+
+    if (c == &cli_finetune || c == &cli_pretrain || !gram_dist_launched(&rank, &size))
+        return true;
+    cli_set_name(c->name);
+    cli_usage("mpirun started %d processes of it, and each would do the whole work: finetune and pretrain alone share "
+              "theirs", size);
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
@@ -166,5 +180,7 @@ int main(int argc, char **argv)
     else if (!strcmp(name, "--version") || !strcmp(name, "-V"))
         name = "version";
     c = cli_find(name);
+    if (c && !is_alone(c))
+        return CLI_USAGE;
     return close_stdout(c ? run(c, argc - 1, argv + 1) : unknown_command(name));
 }

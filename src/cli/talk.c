@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "cli/cli.h"
+#include "gram/dist.h"
 
 static const char *command = "gram";
 
@@ -24,10 +25,19 @@ static void say(const char *fmt, va_list ap)
     fputc('\n', stderr);
 }
 
+bool cli_is_echo(void)
+{
+    int rank, size;
+
+    return gram_dist_launched(&rank, &size) && rank > 0;
+}
+
 int cli_usage(const char *fmt, ...)
 {
     va_list ap;
 
+    if (cli_is_echo())
+        return CLI_USAGE;
     va_start(ap, fmt);
     say(fmt, ap);
     va_end(ap);
@@ -57,14 +67,23 @@ int cli_fail_err(const gram_err *err)
 /* ---- Ctrl-C ------------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t stop;
+static bool echo, launched;
 
-static void on_signal(int sig)
+/* mpirun begins to end its processes with SIGCONT; one from elsewhere only wakes a process that was stopped. */
+static void on_signal(int sig, siginfo_t *info, void *context)
 {
-    static const char text[] = "\nstopping after this batch; once more to quit at once\n";
-    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    static const char alone[] = "\nstopping after this batch; once more to quit at once\n";
+    static const char one_of[] = "\nstopping after this step, if mpirun gives the time; "
+                                 "`gram help finetune` says how it gives more\n";
+    ssize_t ignored = 0;
 
-    (void)ignored, (void)sig;
+    if (sig == SIGCONT && info->si_pid != getppid())
+        return;
+    if (!stop && !echo)
+        ignored = launched ? write(STDERR_FILENO, one_of, sizeof one_of - 1)
+                           : write(STDERR_FILENO, alone, sizeof alone - 1);
     stop = 1;
+    (void)ignored, (void)context;
 }
 
 bool cli_stopping(void)
@@ -72,17 +91,26 @@ bool cli_stopping(void)
     return stop;
 }
 
-/* The first signal asks the run to stop; SA_RESETHAND lets the second kill. */
+/* The first signal asks the run to stop; SA_RESETHAND lets the second kill. mpirun passes SIGUSR1 on to its processes
+ * and leaves them the time that they need. */
 static void catch_signals(bool on)
 {
+    static const int sig[] = { SIGINT, SIGTERM, SIGUSR1, SIGCONT };
     struct sigaction sa;
+    int rank, size;
 
-    memset(&sa, 0, sizeof sa);
-    sigemptyset(&sa.sa_mask);
-    sa.sa_handler = on ? on_signal : SIG_DFL;
-    sa.sa_flags = on ? (int)(SA_RESETHAND | SA_RESTART) : 0;
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
+    launched = gram_dist_launched(&rank, &size);
+    echo = rank > 0;
+    for (size_t i = 0; i < (launched ? GR_COUNT(sig) : 2); i++) {
+        memset(&sa, 0, sizeof sa);
+        sigemptyset(&sa.sa_mask);
+        sa.sa_handler = SIG_DFL;
+        if (on) {
+            sa.sa_sigaction = on_signal;
+            sa.sa_flags = SA_SIGINFO | SA_RESTART | (sig[i] == SIGCONT ? 0 : (int)SA_RESETHAND);
+        }
+        sigaction(sig[i], &sa, NULL);
+    }
 }
 
 /* ---- Progress ----------------------------------------------------------------------------------- */

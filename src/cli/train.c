@@ -1,5 +1,6 @@
 /* train.c - see train.h. */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include "cli/bar.h"
@@ -119,6 +120,21 @@ static int fill_options(gram_train_options *o, gram_stage stage)
     return 0;
 }
 
+/* Another process died, or hangs. This one may be killed before its call returns, so it is said at once. */
+static atomic_bool death_said;
+
+static void on_death(void *arg, const gram_err *why)
+{
+    const cli_bar *bar = arg;
+
+    if (atomic_exchange(&death_said, true))
+        return;
+    if (bar->p.drawn)
+        fputc('\n', stderr);
+    cli_fail("%s, and the run ends; the same command with --resume goes on from the last checkpoint in %s",
+             why->text, out);
+}
+
 static void summary(const gram_train_report *r)
 {
     if (cli_quiet)
@@ -145,13 +161,16 @@ int cli_train(gram_stage stage, const char *model, const char *data)
 {
     gram_train_options o;
     gram_train_report report;
-    cli_bar bar;
+    cli_bar bar = { .judging_took = 0 };
     gram_err err;
     gram_status s;
     int rc = fill_options(&o, stage);
 
     if (rc)
         return rc;
+    if (gram_dist_open(&o.dist, on_death, &bar, &err))
+        return cli_is_echo() ? CLI_FAILED : cli_fail_err(&err);
+    cli_quiet = cli_quiet || gram_dist_rank(o.dist) > 0;
     o.progress = cli_bar_step;
     o.judging = cli_bar_judging;
     o.note = cli_bar_note;
@@ -159,10 +178,13 @@ int cli_train(gram_stage stage, const char *model, const char *data)
     cli_bar_start(&bar);
     s = (stage == GRAM_STAGE_PRETRAIN ? gram_pretrain : gram_finetune)(model, data, out, &o, &report, &err);
     cli_bar_end(&bar);
-    if (s == GRAM_ESTOPPED)
-        return cli_fail("%s; the same command with --resume goes on", err.text);
-    if (s)
-        return cli_fail_err(&err);
-    summary(&report);
-    return CLI_DONE;
+    if (!s)
+        summary(&report);
+    else if (gram_dist_speaks(o.dist) && !atomic_exchange(&death_said, true))
+        rc = s == GRAM_ESTOPPED ? cli_fail("%s; the same command with --resume goes on", err.text) : cli_fail_err(&err);
+    else
+        rc = CLI_FAILED;
+    fflush(stdout);
+    gram_dist_close(o.dist);
+    return rc;
 }

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "base/pool.h"
 #include "dist/dist_int.h"
@@ -180,11 +181,9 @@ gram_status gr_dist_all(gr_dist *d, const void *mine, void *all, size_t bytes, g
 
 gram_status gr_dist_barrier(gr_dist *d, gram_err *err)
 {
-    char mine = 0, *all = gr_calloc(gr_dist_size(d), 1);
-    gram_status rc = all ? gr_dist_all(d, &mine, all, 1, err) : gr_nomem(err, "processes");
+    char x = 0;
 
-    free(all);
-    return rc;
+    return gr_dist_broadcast(d, &x, 1, err);
 }
 
 gram_status gr_dist_sum(gr_dist *d, double *x, size_t n, gram_err *err)
@@ -224,9 +223,12 @@ gram_status gr_dist_broadcast(gr_dist *d, void *x, size_t bytes, gram_err *err)
 gram_status gr_dist_same(gr_dist *d, const char *what, uint64_t digest, gram_err *err)
 {
     size_t size = gr_dist_size(d);
-    uint64_t *all = gr_calloc(size, sizeof *all);
-    gram_status rc = all ? gr_dist_all(d, &digest, all, sizeof digest, err) : gr_nomem(err, "processes");
+    uint64_t *all = size == 1 ? NULL : gr_calloc(size, sizeof *all);
+    gram_status rc;
 
+    if (size == 1)
+        return GRAM_OK;
+    rc = all ? gr_dist_all(d, &digest, all, sizeof digest, err) : gr_nomem(err, "processes");
     for (size_t p = 1; p < size && !rc; p++)
         if (all[p] != all[0])
             rc = gr_fail(err, GRAM_EARG, "process %zu of %zu (on %s) has other %s than process 0 (on %s)", p, size,
@@ -354,14 +356,6 @@ gram_status gr_dist_scatter(gr_dist *d, const gr_vector *v, gram_err *err)
 
 /* ---- Opening and closing ----------------------------------------------------------------------------- */
 
-/* FNV-1a. */
-static uint64_t mix(uint64_t h, const void *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ ((const unsigned char *)p)[i]) * 0x100000001b3u;
-    return h;
-}
-
 /* A machine is a host's name and a name space of process numbers: a container has its own. */
 static void introduce(struct gr_process *me)
 {
@@ -371,12 +365,12 @@ static void introduce(struct gr_process *me)
     *me = (struct gr_process){ .pid = getpid() };
     if (gethostname(me->host, sizeof me->host - 1))
         strcpy(me->host, "?");
-    me->machine = mix(0xcbf29ce484222325u, me->host, strlen(me->host));
+    me->machine = gr_digest(GR_DIGEST, me->host, strlen(me->host));
     if (stat("/proc/self/ns/pid", &st) == 0)
-        me->machine = mix(me->machine, &st.st_ino, sizeof st.st_ino);
+        me->machine = gr_digest(me->machine, &st.st_ino, sizeof st.st_ino);
     CPU_ZERO(&cores);
     if (sched_getaffinity(0, sizeof cores, &cores) == 0)
-        me->cores = mix(0xcbf29ce484222325u, &cores, sizeof cores);
+        me->cores = gr_digest(GR_DIGEST, &cores, sizeof cores);
 }
 
 /* The callers may have started MPI themselves; then they also end it. */
@@ -402,9 +396,14 @@ static gram_status start(gr_dist *d, gram_err *err)
         code = m->comm_rank(d->comm, &rank);
     if (!code)
         code = m->comm_size(d->comm, &size);
-    d->rank = (size_t)rank;
-    d->size = (size_t)size;
-    return code ? gr_mpi_failed(m, "MPI_Comm_dup", code, err) : GRAM_OK;
+    if (code)
+        return gr_mpi_failed(m, "MPI_Comm_dup", code, err);
+    gr_dist_launched(&d->rank, &d->size);
+    if ((size_t)size != d->size || (size_t)rank != d->rank)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "mpirun says that this is process %zu of %zu, and Open MPI finds that it "
+                       "is %d of %d: it was started by the mpirun of another MPI, or by none", d->rank, d->size, rank,
+                       size);
+    return GRAM_OK;
 }
 
 static gram_status meet(gr_dist *d, gram_err *err)

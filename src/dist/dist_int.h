@@ -58,8 +58,8 @@ struct gram_dist {
     bool started;               /* MPI was started here, and is ended here */
     size_t rank, size;
     struct gr_process *process; /* [size] */
-    pthread_mutex_t lock;       /* around each call of MPI. None of them waits, but when a connection breaks Open MPI may
-                                 * never come back from one */
+    pthread_mutex_t lock;       /* around each call of MPI. None of them waits, but where a connection breaks Open MPI
+                                 * may never come back from one */
 
     float *in, *out;            /* [size, chunk]: what is received and what is sent */
     size_t chunk;

@@ -82,20 +82,29 @@ static json_t *header_of(const gr_saved *saved, const gr_planned *planned, size_
     return NULL;
 }
 
-gram_status gr_st_write(const char *path, const gr_saved *t, size_t n, const gr_meta *meta, size_t n_meta,
-                        gram_err *err)
+gram_status gr_st_write_as_it_comes(const char *path, const gr_saved *t, size_t n, const gr_meta *meta, size_t n_meta,
+                                    gr_saving_fn *fn, void *arg, gram_err *err)
 {
     gr_out *o;
     gram_status rc = gr_out_open(&o, path, false, err);
 
     if (!rc)
         rc = write_header(o, path, header_of(t, NULL, n, meta, n_meta), err);
-    for (size_t i = 0; i < n && !rc; i++)
-        rc = gr_out_write(o, t[i].data, t[i].rows * t[i].cols * sizeof *t[i].data, err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = fn ? fn(arg, i, err) : GRAM_OK;
+        if (!rc)
+            rc = gr_out_write(o, t[i].data, t[i].rows * t[i].cols * sizeof *t[i].data, err);
+    }
     if (!rc)
         rc = gr_out_commit(o, err);
     gr_out_close(o);
     return rc;
+}
+
+gram_status gr_st_write(const char *path, const gr_saved *t, size_t n, const gr_meta *meta, size_t n_meta,
+                        gram_err *err)
+{
+    return gr_st_write_as_it_comes(path, t, n, meta, n_meta, NULL, NULL, err);
 }
 
 uint64_t gr_planned_bytes(const gr_planned *t)

@@ -25,6 +25,10 @@ struct gr_out;
 gram_status gr_rows_write(struct gr_out *o, const char *path, const gr_planned *t, size_t i, gr_row_fn *row, void *arg,
                           gram_err *err);
 
+/* The same, where fn is called before tensor i is written, and may only then bring its numbers to their place. */
+typedef gram_status gr_saving_fn(void *arg, size_t i, gram_err *err);
+gram_status gr_st_write_as_it_comes(const char *path, const gr_saved *t, size_t n, const gr_meta *meta, size_t n_meta,
+                                    gr_saving_fn *fn, void *arg, gram_err *err);
 /* The value of a key in a file's __metadata__, malloc'ed; NULL where it has none. */
 gram_status gr_st_meta(const char *path, const char *key, char **out, gram_err *err);
 

@@ -7,11 +7,6 @@
 
 #define SLICE ((size_t)1 << 16)             /* values of a task */
 
-struct gr_optim_slice {
-    size_t param, first, n;                 /* values [first, first + n) of a parameter */
-    size_t at;                              /* in the list of all values */
-};
-
 /* Parts are as equal as whole slices allow. */
 static size_t first_slice(const gr_adamw *a, size_t part, size_t parts)
 {
@@ -44,7 +39,7 @@ gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, size_t pa
         goto nomem;
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0, count = param[i].rows * param[i].cols; k < count; k += SLICE) {
-            a->slice[s] = (struct gr_optim_slice){ i, k, gr_min(SLICE, count - k), at };
+            a->slice[s] = (gr_slice){ i, k, gr_min(SLICE, count - k), at };
             at += a->slice[s++].n;
         }
     a->own_slice = first_slice(a, part, parts);
@@ -78,7 +73,7 @@ void gr_adamw_clear(gr_adamw *a)
 static void square(void *arg, size_t task, size_t worker)
 {
     gr_adamw *a = arg;
-    const struct gr_optim_slice *s = &a->slice[a->own_slice + task];
+    const gr_slice *s = &a->slice[a->own_slice + task];
 
     (void)worker;
     a->squares[a->own_slice + task] = gr_kern.squares(a->param[s->param].g + s->first, s->n);
@@ -111,7 +106,7 @@ struct update { gr_adamw *a; gr_adamw_rule rule; float keep; };
 static void update(void *arg, size_t task, size_t worker)
 {
     const struct update *u = arg;
-    const struct gr_optim_slice *s = &u->a->slice[u->a->own_slice + task];
+    const gr_slice *s = &u->a->slice[u->a->own_slice + task];
     const gr_param *p = &u->a->param[s->param];
     size_t at = s->at - u->a->own;
     gr_adamw_rule rule = u->rule;

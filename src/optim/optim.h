@@ -18,6 +18,10 @@ typedef struct {
     bool decay;                 /* matrices; not norms and biases */
 } gr_param;
 
+/* Values [first, first + n) of a parameter, of which the first stands at place `at` of the list of all. How the values
+ * are cut into tasks, the same for any number of threads and parts. */
+typedef struct { size_t param, first, n, at; } gr_slice;
+
 /* The moments m and v of the values of a list of parameters, one parameter after the other: of all of them, or of one
  * part in a row, where processes share them out (ZeRO-1). */
 typedef struct {
@@ -28,7 +32,7 @@ typedef struct {
     size_t floats;              /* of the list */
     size_t own, own_floats;     /* values [own, own + own_floats) of the list are stepped here */
     uint64_t t;                 /* steps taken */
-    struct gr_optim_slice *slice;   /* how the values are cut into tasks, the same for any number of threads and parts */
+    gr_slice *slice;            /* [slices] */
     double *squares;            /* [slices] */
     size_t slices, own_slice, own_slices;
 } gr_adamw;

@@ -85,8 +85,8 @@ static void remove_outside(const gr_checkpoints *c, uint64_t oldest, uint64_t la
         closedir(d);
 }
 
-gram_status gr_checkpoints_save(const gr_checkpoints *c, const gr_state *s, const char *settings, const gr_adamw *a,
-                                gram_err *err)
+gram_status gr_checkpoints_save(const gr_checkpoints *c, const gr_state *s, const char *settings,
+                                const gr_share *share, gram_err *err)
 {
     char *path = path_of(c, s->step);
     uint64_t oldest = s->step, before;
@@ -95,7 +95,7 @@ gram_status gr_checkpoints_save(const gr_checkpoints *c, const gr_state *s, cons
     if (!rc && mkdir(c->dir, 0777) && errno != EEXIST)
         rc = gr_fail(err, GRAM_EIO, "%s: not created: %s", c->dir, strerror(errno));
     if (!rc)
-        rc = gr_state_save(path, s, settings, a, err);
+        rc = gr_state_save(path, s, settings, share, err);
     free(path);
     if (rc)
         return rc;
@@ -105,8 +105,8 @@ gram_status gr_checkpoints_save(const gr_checkpoints *c, const gr_state *s, cons
     return GRAM_OK;
 }
 
-gram_status gr_checkpoints_load(const gr_checkpoints *c, gr_state *s, const char *settings, gr_adamw *a,
-                                gram_warn_fn *warn, void *arg, gram_err *err)
+gram_status gr_checkpoints_load(const gr_checkpoints *c, gr_state *s, const char *settings,
+                                const gr_share *share, gram_warn_fn *warn, void *arg, gram_err *err)
 {
     uint64_t before = UINT64_MAX, step;
     gram_err why = { 0 };
@@ -114,7 +114,7 @@ gram_status gr_checkpoints_load(const gr_checkpoints *c, gr_state *s, const char
 
     while (rc == GRAM_EFORMAT && newest(c, before, &step)) {
         char *path = path_of(c, step);
-        rc = path ? gr_state_load(path, s, settings, a, &why) : gr_nomem(&why, c->dir);
+        rc = path ? gr_state_load(path, s, settings, share, &why) : gr_nomem(&why, c->dir);
         free(path);
         before = step;
         if (rc == GRAM_EFORMAT && warn && newest(c, before, &step)) {

@@ -13,11 +13,11 @@ void gr_checkpoints_clear(gr_checkpoints *c);           /* memory alone */
 
 bool gr_checkpoints_any(const gr_checkpoints *c);
 /* Adds one, and then takes away all but the `keep` newest. */
-gram_status gr_checkpoints_save(const gr_checkpoints *c, const gr_state *s, const char *settings, const gr_adamw *a,
-                                gram_err *err);
+gram_status gr_checkpoints_save(const gr_checkpoints *c, const gr_state *s, const char *settings,
+                                const gr_share *share, gram_err *err);
 /* The newest that is whole. Newer ones that are not are named to warn; all of them being so is an error. */
-gram_status gr_checkpoints_load(const gr_checkpoints *c, gr_state *s, const char *settings, gr_adamw *a,
-                                gram_warn_fn *warn, void *arg, gram_err *err);
+gram_status gr_checkpoints_load(const gr_checkpoints *c, gr_state *s, const char *settings,
+                                const gr_share *share, gram_warn_fn *warn, void *arg, gram_err *err);
 void gr_checkpoints_remove(const gr_checkpoints *c);    /* all, and the directory where nothing else is in it */
 
 #endif

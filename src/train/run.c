@@ -4,7 +4,8 @@
  *                     +-- micro-batch: ...           gradients add up ---+
  *
  * Which rows a step takes follows from the seed and the step, and how they are cut into micro-batches from their
- * lengths and batch_tokens. */
+ * lengths and batch_tokens. Several processes share each step (share.h), and process 0 alone reads and writes what is
+ * in OUT; the others go the same way through this file. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,6 +15,7 @@
 #include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "file/io.h"
 #include "train/checkpoints.h"
@@ -21,11 +23,13 @@
 #include "train/metrics.h"
 #include "train/output.h"
 #include "train/run.h"
+#include "train/share.h"
 
 struct loop {
     const gr_training *r;
     gr_trainee *t;
     gr_adamw adam;
+    gr_share share;
     gr_grad grad;
     gr_order order;
     gr_state state;
@@ -48,6 +52,12 @@ static double seconds(const struct loop *l)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)(now.tv_sec - l->start.tv_sec) + 1e-9 * (double)(now.tv_nsec - l->start.tv_nsec);
+}
+
+/* Whether this process reads and writes what is in OUT. */
+static bool is_first(const struct loop *l)
+{
+    return gr_dist_rank(l->r->opt->dist) == 0;
 }
 
 /* ---- What the run will be ------------------------------------------------------------------------- */
@@ -80,13 +90,32 @@ static gram_status say_settings(struct loop *l, gram_err *err)
     return GRAM_OK;
 }
 
+/* Each process reads files of its own, which may be on a disk of its own. */
+static gram_status same_everywhere(const struct loop *l, gram_err *err)
+{
+    gr_dist *d = l->r->opt->dist;
+    uint64_t weights = GR_DIGEST;
+    gram_status rc;
+
+    for (size_t i = 0; d && i < l->adam.n_params; i++)
+        weights = gr_digest_words(weights, l->adam.param[i].w, l->adam.param[i].rows * l->adam.param[i].cols);
+    rc = gr_dist_same(d, "weights", weights, err);
+    if (!rc)
+        rc = gr_dist_same(d, "training rows", l->r->train->digest, err);
+    if (!rc)
+        rc = gr_dist_same(d, "held-out rows", l->r->held->digest, err);
+    return rc ? rc : gr_dist_same(d, "options", gr_digest(GR_DIGEST, l->settings, strlen(l->settings)), err);
+}
+
 /* What the run will hold at most. The longest micro-batch is full, or one row. */
 static gram_status estimate(struct loop *l, gram_err *err)
 {
     const gr_training *r = l->r;
-    uint64_t param = l->adam.floats * sizeof(float), rows = r->batch_tokens, acts, all, check;
+    uint64_t param = l->adam.floats * sizeof(float), rows = r->batch_tokens, acts, base, all, check;
     uint64_t weights = r->lora ? gr_model_bytes(r->model) + param : param;
     uint64_t have = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t moments = 2 * l->adam.own_floats * sizeof(float), near = gr_dist_on_host(r->opt->dist);
+    size_t size = gr_dist_size(r->opt->dist);
     const double G = 1 << 30;
     gr_buf text = { 0 };
     bool ok;
@@ -98,23 +127,29 @@ static gram_status estimate(struct loop *l, gram_err *err)
     acts = gr_trainee_bytes(l->t, rows);
     if (r->stage == GRAM_STAGE_PRETRAIN || r->loss.kind == GRAM_LOSS_SFT_REG)
         acts += gr_grad_head_bytes(gr_model_config(r->model), gr_pool_size(r->pool));
-    check = r->lora ? gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model)) : 0;
-    all = weights + 3 * param;
-    l->check_rows = all + check <= have;
-    all += l->check_rows ? gr_max(acts, check) : acts;
+    check = r->lora && is_first(l) ? gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model)) : 0;
+    base = weights + param + moments + gr_dist_bytes(r->opt->dist);
+    l->check_rows = (near - 1) * (base + acts) + base + check <= have;
+    all = base + (l->check_rows ? gr_max(acts, check) : acts);
     l->report->memory_bytes = all;
-    ok = gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, gradients %.2f, optimizer %.2f, "
-                       "activations of %" PRIu64 " tokens %.2f", (double)all / G, (double)weights / G, (double)param / G,
-                       2 * (double)param / G, rows, (double)acts / G);
+    ok = size == 1 || gr_buf_printf(&text, "%zu processes with %zu threads each; of each: ", size,
+                                    gr_pool_size(r->pool));
+    ok = ok && gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, gradients %.2f, optimizer %.2f, "
+                             "activations of %" PRIu64 " tokens %.2f", (double)all / G, (double)weights / G,
+                             (double)param / G, (double)moments / G, rows, (double)acts / G);
     if (ok && r->opt->note)
         r->opt->note(r->opt->arg, text.p);
     gr_buf_clear(&text);
     if (!ok)
         return gr_nomem(err, "training");
-    if (all > have)
-        return gr_fail(err, GRAM_ENOMEM, "this run needs about %.2f GiB and the machine has %.2f GiB: a smaller "
-                       "--batch-tokens or --max-tokens needs less", (double)all / G, (double)have / G);
-    return GRAM_OK;
+    if (near * (base + acts) <= have)
+        return GRAM_OK;
+    if (near > 1)
+        return gr_fail(err, GRAM_ENOMEM, "the %" PRIu64 " processes on this machine need about %.2f GiB each and it "
+                       "has %.2f GiB: fewer of them, or a smaller --batch-tokens or --max-tokens, need less", near,
+                       (double)all / G, (double)have / G);
+    return gr_fail(err, GRAM_ENOMEM, "this run needs about %.2f GiB and the machine has %.2f GiB: a smaller "
+                   "--batch-tokens or --max-tokens needs less", (double)all / G, (double)have / G);
 }
 
 static gram_status loop_open(struct loop *l, gram_err *err)
@@ -141,12 +176,16 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     if (rc)
         return rc;
     param = gr_trainee_params(l->t, &n);
-    rc = gr_adamw_init(&l->adam, param, n, err);
+    rc = gr_adamw_init_part(&l->adam, param, n, gr_dist_rank(o->dist), gr_dist_size(o->dist), err);
+    if (!rc)
+        rc = gr_share_open(&l->share, o->dist, &l->adam, err);
     l->adam.decay = o->weight_decay;
     l->grad = (gr_grad){ .t = l->t, .cfg = gr_model_config(r->model), .pool = r->pool,
                          .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN,
                          .loss = r->loss, .chosen = NAN };
-    return rc ? rc : say_settings(l, err);
+    if (!rc)
+        rc = say_settings(l, err);
+    return rc ? rc : same_everywhere(l, err);
 }
 
 static void loop_clear(struct loop *l)
@@ -156,6 +195,7 @@ static void loop_clear(struct loop *l)
         close(l->lock);
     gr_checkpoints_clear(&l->checkpoints);
     gr_grad_clear(&l->grad);
+    gr_share_clear(&l->share);
     gr_adamw_clear(&l->adam);
     gr_trainee_close(l->t);
     gr_order_clear(&l->order);
@@ -185,6 +225,8 @@ static gram_status learn(struct loop *l, const gr_example *const *e, size_t coun
     for (size_t i = 0, k; i < count && !rc; i += k) {
         k = micro_batch(l, e + i, count - i);
         rc = gr_grad_add(&l->grad, e + i, k, n, backward, sum, err);
+        if (!rc)
+            rc = gr_dist_check(l->share.d, err);
     }
     return rc;
 }
@@ -200,13 +242,33 @@ static gram_status check_finite(const gram_train_step *s, gram_err *err)
                    s->grad_norm);
 }
 
+/* The loss of the batch and its gradients, of which this process then has its part. */
+static gram_status learn_batch(struct loop *l, size_t count, double n, gr_sum *sum, double *norm, gram_err *err)
+{
+    bool posreg = l->r->loss.kind == GRAM_LOSS_BT_POSREG;       /* its mean is that of the batch, and wanted beforehand */
+    gr_sum first_look = { 0 };
+    gram_status rc = gr_share_batch(&l->share, l->batch, &count, err);
+
+    if (!rc && posreg)
+        rc = learn(l, l->batch, count, n, false, &first_look, err);
+    if (!rc && posreg)
+        rc = gr_share_sum(&l->share, &first_look, err);
+    l->grad.chosen = posreg ? first_look.chosen : NAN;
+    if (!rc)
+        rc = learn(l, l->batch, count, n, true, sum, err);
+    l->grad.chosen = NAN;
+    if (!rc)
+        rc = gr_share_sum(&l->share, sum, err);
+    return rc ? rc : gr_share_gradients(&l->share, l->r->pool, norm, err);
+}
+
 static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
     uint64_t first = l->state.step * o->batch_rows;
     size_t count = (size_t)(l->rows - first < o->batch_rows ? l->rows - first : o->batch_rows), index;
-    double n = 0, scale = 1, begin = seconds(l);
-    gr_sum sum = { 0 }, first_look = { 0 };
+    double n = 0, scale = 1, norm = 0, begin = seconds(l);
+    gr_sum sum = { 0 };
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < count && !rc; i++) {
@@ -217,27 +279,26 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
         }
     }
     gr_trainee_zero(l->t);
-    if (!rc && l->r->loss.kind == GRAM_LOSS_BT_POSREG)      /* its mean is that of the batch, and wanted beforehand */
-        rc = learn(l, l->batch, count, n, false, &first_look, err);
-    l->grad.chosen = first_look.chosen;
     if (!rc)
-        rc = learn(l, l->batch, count, n, true, &sum, err);
+        rc = learn_batch(l, count, n, &sum, &norm, err);
     if (rc)
         return rc;
-    l->grad.chosen = NAN;
     l->tokens += sum.tokens;
     *s = (gram_train_step){ .step = l->state.step + 1, .steps = l->steps, .loss = sum.loss,
                             .accuracy = l->grad.write ? NAN : sum.right / sum.count, .tokens = l->tokens,
                             .held_loss = l->held.n ? l->held.loss : NAN,
                             .held_accuracy = l->held.n ? l->held.accuracy : NAN,
                             .lr = gr_learning_rate((gr_schedule)o->schedule, o->lr, l->state.step, l->warmup, l->steps),
-                            .grad_norm = gr_grad_norm(&l->adam, l->r->pool) };
+                            .grad_norm = norm };
     rc = check_finite(s, err);
     if (rc)
         return rc;
     if (o->clip > 0 && s->grad_norm > o->clip)
         scale = o->clip / s->grad_norm;
     gr_adamw_step(&l->adam, s->lr, scale, l->r->pool);
+    rc = gr_share_values(&l->share, err);
+    if (rc)
+        return rc;
     l->state.step++;
     s->seconds = seconds(l);
     s->tokens_per_s = s->seconds > begin ? (double)sum.tokens / (s->seconds - begin) : 0;
@@ -246,9 +307,13 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
 
 static gram_status save_state(struct loop *l, gram_err *err)
 {
-    gram_status rc = gr_metrics_sync(l->metrics, err);
+    gram_status rc;
 
-    return rc ? rc : gr_checkpoints_save(&l->checkpoints, &l->state, l->settings, &l->adam, err);
+    l->state.processes = gr_dist_size(l->share.d);
+    if (!is_first(l))
+        return gr_state_give(&l->share, err);
+    rc = gr_metrics_sync(l->metrics, err);
+    return rc ? rc : gr_checkpoints_save(&l->checkpoints, &l->state, l->settings, &l->share, err);
 }
 
 /* Somebody asked to stop: what is done is kept. */
@@ -266,20 +331,37 @@ static gram_status stop(struct loop *l, gram_err *err)
 
 /* ---- Held-out rows -------------------------------------------------------------------------------- */
 
+/* What each process has of them becomes that of all. */
+static gram_status put_together(struct loop *l, gr_sum *sum, bool *stopped, gram_err *err)
+{
+    gram_status rc = gr_dist_broadcast(l->share.d, stopped, sizeof *stopped, err);
+
+    if (!rc && !*stopped)
+        rc = gr_share_sum(&l->share, sum, err);
+    if (!rc && !*stopped)
+        rc = gr_dist_sum(l->share.d, l->held.p[0], 2 * l->r->held->n, err);
+    return rc;
+}
+
 /* Judges them; *stopped where the caller asked for it, and then they are not. */
 static gram_status judge_rows(struct loop *l, const gr_example *const *e, bool *stopped, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
-    size_t n = l->r->held->n, k;
-    gr_sum sum = { .p = l->held.p };
+    size_t n = l->r->held->n, first, own, k;
+    gr_sum sum;
     gram_status rc = GRAM_OK;
 
+    gr_share_rows(&l->share, e, n, &first, &own);
+    memset(l->held.p, 0, n * sizeof *l->held.p);
+    sum = (gr_sum){ .p = l->held.p + first };
     *stopped = o->judging && o->judging(o->arg, 0, n) != 0;
-    for (size_t i = 0; i < n && !rc && !*stopped; i += k) {
-        k = micro_batch(l, e + i, n - i);
-        rc = gr_grad_add(&l->grad, e + i, k, (double)n, false, &sum, err);
-        *stopped = !rc && o->judging && o->judging(o->arg, i + k, n) != 0;
+    for (size_t i = 0; i < own && !rc && !*stopped; i += k) {
+        k = micro_batch(l, e + first + i, own - i);
+        rc = gr_grad_add(&l->grad, e + first + i, k, (double)n, false, &sum, err);
+        *stopped = !rc && o->judging && o->judging(o->arg, (i + k) * n / own, n) != 0;
     }
+    if (!rc)
+        rc = put_together(l, &sum, stopped, err);
     if (!rc && !*stopped && !isfinite(sum.loss))
         rc = gr_fail(err, GRAM_EFORMAT, "after step %" PRIu64 ": the loss of the held-out rows is %g: the run has "
                      "diverged; a smaller --lr may help", l->state.step, sum.loss);
@@ -331,14 +413,14 @@ static gram_status evaluate(struct loop *l, gram_err *err)
 
     if (!rc && stopped)
         return stop(l, err);
-    if (!rc)
+    if (!rc && is_first(l))
         rc = gr_metrics_held(l->metrics, s->step, &l->held, err);
     if (rc)
         return rc;
     s->judged = s->step;
     if (s->step == 0 || !is_best(l))
         return GRAM_OK;
-    if (s->step < l->steps)
+    if (s->step < l->steps && is_first(l))
         rc = gr_output_best(l->r, l->adam.param, l->adam.n_params, s->step, err);
     s->best = s->step;
     s->best_accuracy = l->held.accuracy;
@@ -350,8 +432,12 @@ static gram_status evaluate(struct loop *l, gram_err *err)
 static gram_status take_best(struct loop *l, gram_err *err)
 {
     bool stopped = false;
-    gram_status rc = gr_output_take_best(l->r, l->adam.param, l->adam.n_params, l->state.best, err);
+    gram_status rc = GRAM_OK;
 
+    if (is_first(l))
+        rc = gr_output_take_best(l->r, l->adam.param, l->adam.n_params, l->state.best, err);
+    if (!rc)
+        rc = gr_share_spread(&l->share, 0, err);
     if (!rc)
         rc = judge(l, &stopped, err);
     return !rc && stopped ? stop(l, err) : rc;
@@ -363,14 +449,17 @@ static gram_status one_step(struct loop *l, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
     gram_train_step s;
+    bool asked = false;
     gram_status rc = take_step(l, &s, err);
 
-    if (!rc)
+    if (!rc && is_first(l))
         rc = gr_metrics_step(l->metrics, &s, err);
     if (rc)
         return rc;
     l->report->loss = s.loss;
-    return o->progress && o->progress(o->arg, &s) ? stop(l, err) : GRAM_OK;
+    asked = o->progress && o->progress(o->arg, &s);
+    rc = gr_dist_broadcast(l->share.d, &asked, sizeof asked, err);
+    return !rc && asked ? stop(l, err) : rc;
 }
 
 /* A checkpoint is written behind the judging of its step, so that a run that goes on from it need not judge again. */
@@ -400,24 +489,48 @@ static gram_status lock(struct loop *l, gram_err *err)
     return GRAM_OK;
 }
 
+/* Where the checkpoint is of another number of processes, only the last bits will differ, but that is said. */
+static gram_status say_resumed(const struct loop *l, gram_err *err)
+{
+    const gram_train_options *o = l->r->opt;
+    size_t size = gr_dist_size(l->share.d);
+    gr_buf text = { 0 };
+    bool ok = true;
+
+    if (l->state.processes != size && o->note)
+        ok = gr_buf_printf(&text, "the checkpoint of step %" PRIu64 " was written by %" PRIu64 " process%s, and %zu "
+                           "go%s on: sums are added in another order, and their last bits will differ", l->state.step,
+                           l->state.processes, l->state.processes == 1 ? "" : "es", size, size == 1 ? "es" : "");
+    if (ok && text.p)
+        o->note(o->arg, text.p);
+    gr_buf_clear(&text);
+    return ok ? GRAM_OK : gr_nomem(err, "training");
+}
+
 /* A directory that holds something is not written over. */
 static gram_status begin(struct loop *l, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
-    bool found = gr_checkpoints_any(&l->checkpoints);
-    gram_status rc;
+    bool found = is_first(l) && gr_checkpoints_any(&l->checkpoints);
+    gram_status rc = gr_dist_broadcast(l->share.d, &found, sizeof found, err);
 
+    if (rc)
+        return rc;
     if (found && !o->resume)
         return gr_fail(err, GRAM_EARG, "%s holds a run: --resume goes on with it; a new one needs another directory",
                        l->checkpoints.dir);
-    if (!found && gr_path_exists(l->weights_path))
+    if (!found && is_first(l) && gr_path_exists(l->weights_path))
         return gr_fail(err, GRAM_EARG, "%s is there already, and is not written over", l->weights_path);
-    if (found)
-        rc = gr_checkpoints_load(&l->checkpoints, &l->state, l->settings, &l->adam, o->note, o->arg, err);
+    if (found && is_first(l))
+        rc = gr_checkpoints_load(&l->checkpoints, &l->state, l->settings, &l->share, o->note, o->arg, err);
+    else if (found)
+        rc = gr_state_take(&l->state, &l->share, err);
     else
         rc = gr_state_check(&l->adam, l->r->from, err);
+    if (!rc && found)
+        rc = say_resumed(l, err);
     l->report->resumed = l->state.step;
-    if (!rc)
+    if (!rc && is_first(l))
         rc = gr_metrics_open(&l->metrics, l->r->out, l->state.step, l->state.judged, err);
     return rc;
 }
@@ -450,7 +563,7 @@ gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *
 
     clock_gettime(CLOCK_MONOTONIC, &l.start);
     report->loss = report->best_accuracy = NAN;
-    rc = lock(&l, err);
+    rc = is_first(&l) ? lock(&l, err) : GRAM_OK;
     if (!rc)
         rc = loop_open(&l, err);
     if (!rc)
@@ -463,14 +576,16 @@ gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *
         rc = gr_state_check(&l.adam, "no model is written", err);
     if (!rc && r->opt->best && l.state.best != l.steps)
         rc = take_best(&l, err);
-    if (!rc)
-        rc = gr_output_write(r, &l.grad, l.adam.param, l.adam.n_params, r->opt->best ? l.state.best : l.steps, l.check_rows,
-                             err);
+    if (!rc && is_first(&l))
+        rc = gr_output_write(r, &l.grad, l.adam.param, l.adam.n_params, r->opt->best ? l.state.best : l.steps,
+                             l.check_rows, err);
     fill_report(&l);
-    if (!rc && r->finish)
+    if (!rc && r->finish && is_first(&l))
         rc = r->finish(r->arg, report, err);
-    if (!rc)
+    if (!rc && is_first(&l))
         tidy(&l);
+    if (!rc)
+        rc = gr_dist_barrier(r->opt->dist, err);        /* the run is over for all when process 0 has written it */
     loop_clear(&l);
     return rc;
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "base/random.h"
 #include "data/rows.h"
@@ -56,14 +57,6 @@ size_t gr_example_tokens(const gr_example *e)
     return e->seq[0].n + e->seq[1].n;
 }
 
-/* FNV-1a. */
-static uint64_t mix(uint64_t h, const void *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ ((const unsigned char *)p)[i]) * 0x100000001b3u;
-    return h;
-}
-
 gram_status gr_set_add(gr_set *s, gr_example *e, gram_err *err)
 {
     if (s->n == s->cap) {
@@ -77,16 +70,16 @@ gram_status gr_set_add(gr_set *s, gr_example *e, gram_err *err)
         s->e = more;
         s->cap = cap;
     }
-    s->digest = s->n ? s->digest : 0xcbf29ce484222325u;
+    s->digest = s->n ? s->digest : GR_DIGEST;
     for (int i = 0; i < 2; i++) {
         uint64_t n = e->seq[i].n;
-        s->digest = mix(s->digest, &n, sizeof n);
-        s->digest = mix(s->digest, e->seq[i].p, e->seq[i].n * sizeof *e->seq[i].p);
+        s->digest = gr_digest(s->digest, &n, sizeof n);
+        s->digest = gr_digest(s->digest, e->seq[i].p, e->seq[i].n * sizeof *e->seq[i].p);
     }
-    s->digest = mix(s->digest, &e->target, sizeof e->target);
-    s->digest = mix(s->digest, &e->weight, sizeof e->weight);
-    s->digest = mix(s->digest, &e->soft, sizeof e->soft);
-    s->digest = mix(s->digest, &e->margin, sizeof e->margin);
+    s->digest = gr_digest(s->digest, &e->target, sizeof e->target);
+    s->digest = gr_digest(s->digest, &e->weight, sizeof e->weight);
+    s->digest = gr_digest(s->digest, &e->soft, sizeof e->soft);
+    s->digest = gr_digest(s->digest, &e->margin, sizeof e->margin);
     s->e[s->n++] = *e;
     *e = (gr_example){ 0 };
     return GRAM_OK;
@@ -115,11 +108,11 @@ static gram_status blame(const gr_reader *r, const char *path, gram_err *err)
 
 static uint64_t hash_talk(const gr_row *row)
 {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = GR_DIGEST;
 
     for (size_t i = 0; i < row->n_turns; i++) {
-        h = mix(h, row->turn[i].role, strlen(row->turn[i].role) + 1);
-        h = mix(h, row->turn[i].content, strlen(row->turn[i].content) + 1);
+        h = gr_digest(h, row->turn[i].role, strlen(row->turn[i].role) + 1);
+        h = gr_digest(h, row->turn[i].content, strlen(row->turn[i].content) + 1);
     }
     return h;
 }

@@ -2,7 +2,6 @@
  * starts; what the others say when one fails, dies or hangs. */
 #include <math.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <time.h>
 #include "check.h"
 #include "dist/dist.h"
@@ -152,16 +151,6 @@ static int run_shared(void)
 
 /* ---- A process that ends badly; the first that lives says how ---------------------------------------- */
 
-static atomic_bool said;
-
-static void say(void *arg, const gram_err *why)
-{
-    (void)arg;
-    if (!atomic_exchange(&said, true))
-        printf("said: %s\n", why->text);
-    fflush(stdout);
-}
-
 static int end_badly(const char *how)
 {
     gram_err err = { 0 };
@@ -176,7 +165,7 @@ static int end_badly(const char *how)
     while (!rc)
         rc = gr_dist_barrier(d, &err);
     if (gr_dist_speaks(d))
-        say(NULL, &err);
+        mpirun_say(NULL, &err);
     gr_dist_close(d);
     return 1;
 }
@@ -262,7 +251,7 @@ int main(int argc, char **argv)
 {
     int rc;
 
-    CHECK_OK(gr_dist_open(&d, say, NULL, &check_err));
+    CHECK_OK(gr_dist_open(&d, mpirun_say, NULL, &check_err));
     rank = gr_dist_rank(d);
     size = gr_dist_size(d);
     if (size > 1 && argc > 1)

@@ -1,0 +1,305 @@
+/* test_dist.c - a run shared out over processes: four end with one's weights as far as the order of the sums lets them,
+ * and with their own bits each time; a stop, a death and a resume; what differs between processes is said.
+ *
+ * The program starts itself under mpirun, as `test_dist WAY OUT`; runs that do not need one another go side by side. */
+#include <float.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include "check.h"
+#include "file/io.h"
+#include "file/weights.h"
+#include "gram/train.h"
+#include "mpirun.h"
+
+#define MODEL "tests/golden/train/judge"
+enum { ROWS = 26, BATCH = 6, STEPS = 12 };
+
+static char *dir;
+
+/* ---- What each process of a run does --------------------------------------------------------------- */
+
+struct watch { uint64_t stop_at; };
+
+static int on_step(void *arg, const gram_train_step *s)
+{
+    const struct watch *w = arg;
+
+    return s->step == w->stop_at;
+}
+
+static void on_note(void *arg, const char *text)
+{
+    (void)arg;
+    printf("note: %s\n", text);
+}
+
+/* Dies when the checkpoint of step 4 is there: somewhere in the steps behind it. */
+static void *die_behind(void *path)
+{
+    while (!gr_path_exists(path))
+        usleep(1000);
+    raise(SIGKILL);
+    return NULL;
+}
+
+static gram_train_options options(struct watch *w)
+{
+    gram_train_options o;
+
+    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+    o.lr = 3e-3;
+    o.weight_decay = 0.01;
+    o.batch_rows = BATCH;
+    o.steps = STEPS;
+    o.save_every = 4;
+    o.eval_every = 5;
+    o.model.judge_prompt = "Q {input}\nA {response_a}\nB {response_b}\nBetter:";
+    o.model.threads = 1;
+    o.model.batch_tokens = 300;
+    o.progress = on_step;
+    o.arg = w;
+    return o;
+}
+
+static gram_status train(const char *way, const char *out, gram_dist *d, gram_train_report *report, gram_err *err)
+{
+    struct watch w = { 0 };
+    gram_train_options o = options(&w);
+    char pairs[300], held[300], four[300];
+    pthread_t thread;
+
+    snprintf(pairs, sizeof pairs, "%s/pairs.jsonl", dir);
+    snprintf(held, sizeof held, "%s/held.jsonl", dir);
+    snprintf(four, sizeof four, "%s/checkpoints/step-000004.safetensors", out);
+    o.dist = d;
+    o.note = d ? on_note : NULL;
+    o.eval_file = held;
+    o.resume = strstr(way, "resume") != NULL;
+    if (!strcmp(way, "first") || !strcmp(way, "stop"))
+        w.stop_at = way[0] == 'f' ? 1 : 7;
+    if (!strcmp(way, "differ") && gram_dist_rank(d) == 2)
+        o.eval_file = pairs;
+    if (!strcmp(way, "die") && gram_dist_rank(d) == 2)
+        pthread_create(&thread, NULL, die_behind, four);
+    return gram_finetune(MODEL, pairs, out, &o, report, err);
+}
+
+static int take_part(const char *way, const char *out)
+{
+    gram_train_report report;
+    gram_dist *d;
+    gram_err err;
+    gram_status rc;
+
+    dir = getenv("TEST_DIST_DIR");
+    if (gram_dist_open(&d, mpirun_say, NULL, &err))
+        return puts(err.text), 1;
+    rc = train(way, out, d, &report, &err);
+    if (rc && gram_dist_speaks(d))
+        mpirun_say(NULL, &err);
+    if (!rc && gram_dist_rank(d) == 0)
+        printf("done: %.6f %.6f\n", report.after.value, report.loss);
+    fflush(stdout);
+    gram_dist_close(d);
+    return rc ? 1 : 0;
+}
+
+/* ---- Runs ------------------------------------------------------------------------------------------ */
+
+static const char *self;
+struct run { const char *way; int processes; const char *out; FILE *f; char text[1 << 14]; int status; };
+
+static void start(struct run *r)
+{
+    char command[1000];
+
+    snprintf(command, sizeof command, "TEST_DIST_DIR='%s' mpirun -np %d '%s' %s '%s/%s' 2>&1", dir, r->processes, self,
+             r->way, dir, r->out);
+    r->f = popen(command, "r");
+    assert_non_null(r->f);
+}
+
+static void finish(struct run *r)
+{
+    size_t n = fread(r->text, 1, sizeof r->text - 1, r->f);
+
+    while (fgetc(r->f) != EOF)
+        continue;
+    r->text[n] = '\0';
+    r->status = mpirun_status(pclose(r->f));
+}
+
+static void check(const struct run *r, bool well, const char *says)
+{
+    if ((r->status == 0) != well || !strstr(r->text, says))
+        fail_msg("%s: status %d, wanted '%s' and found:\n%s", r->way, r->status, says, r->text);
+}
+
+static void command(const char *format, const char *a, const char *b)
+{
+    char text[1000];
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(text, sizeof text, format, dir, a, dir, b);
+#pragma GCC diagnostic pop
+    if (system(text))
+        fail_msg("%s", text);
+}
+
+static void same_model(const char *a, const char *b)
+{
+    command("cmp '%s/%s/model.safetensors' '%s/%s/model.safetensors'", a, b);
+}
+
+static gr_st *tensors(const char *out, const char *name)
+{
+    char path[600];
+    gr_st *st;
+
+    snprintf(path, sizeof path, "%s/%s", out, name);
+    CHECK_OK(gr_st_open(&st, path, &check_err));
+    return st;
+}
+
+static const gr_named *tensor(const gr_st *st, const char *name)
+{
+    for (size_t i = 0; i < gr_st_count(st); i++)
+        if (!strcmp(gr_st_at(st, i)->name, name))
+            return gr_st_at(st, i);
+    fail_msg("tensor %s is missing", name);
+    return NULL;
+}
+
+/* ---- Bounds ----------------------------------------------------------------------------------------- */
+
+/* Tokens of a step at most: both orders of BATCH rows of about 55. Each is a term of the sums that are gradients. */
+#define TERMS (2 * BATCH * 60)
+
+/* The gradients of a step: one process and four add the same TERMS terms in other orders, and two orders of n terms lie
+ * within 2 (n - 1) u times the sum of their sizes, u = FLT_EPSILON / 2. Roundings go up as often as down, so what the
+ * sum of sizes exceeds the largest gradient by is more than made good. m after a step is a tenth of the gradient. */
+static void check_gradients(const char *one, const char *four)
+{
+    gr_st *a = tensors(one, "checkpoints/step-000001.safetensors");
+    gr_st *b = tensors(four, "checkpoints/step-000001.safetensors");
+    size_t compared = 0;
+
+    for (size_t i = 0; i < gr_st_count(a); i++) {
+        const gr_named *x = gr_st_at(a, i);
+        if (strncmp(x->name, "m.", 2))
+            continue;
+        compared++;
+        CHECK_CLOSE((const float *)tensor(b, x->name)->data, (const float *)x->data, x->bytes / sizeof(float),
+                    TERMS * FLT_EPSILON);
+    }
+    assert_true(compared > 10);
+    gr_st_close(a);
+    gr_st_close(b);
+}
+
+/* Weights at the end: docs/training.md derives 2 sqrt(TERMS eps) of the way that they went. */
+static void check_weights(const char *one, const char *four)
+{
+    gr_st *a = tensors(one, "model.safetensors"), *b = tensors(four, "model.safetensors");
+    gr_st *from = tensors(MODEL, "model.safetensors");
+    double off = 0, way = 0;
+
+    for (size_t i = 0; i < gr_st_count(a); i++) {
+        const gr_named *x = gr_st_at(a, i);
+        const float *p = (const float *)x->data, *q = (const float *)tensor(b, x->name)->data;
+        const float *s = (const float *)tensor(from, x->name)->data;
+        for (size_t k = 0; k < x->bytes / sizeof(float); k++) {
+            off += ((double)p[k] - q[k]) * ((double)p[k] - q[k]);
+            way += ((double)p[k] - s[k]) * ((double)p[k] - s[k]);
+        }
+    }
+    if (!(way > 0 && sqrt(off / way) <= 2 * sqrt(TERMS * FLT_EPSILON)))
+        fail_msg("weights of one process and of four are %g of their way apart", sqrt(off / way));
+    gr_st_close(a);
+    gr_st_close(b);
+    gr_st_close(from);
+}
+
+/* ---- Tests ------------------------------------------------------------------------------------------ */
+
+static void a_run_of_four_is_a_run_of_one(void **state)
+{
+    static struct run run[] = { { "whole", 4, "whole", NULL, "", 0 }, { "first", 4, "first", NULL, "", 0 },
+                                { "stop", 4, "stop", NULL, "", 0 }, { "die", 4, "die", NULL, "", 0 },
+                                { "differ", 4, "differ", NULL, "", 0 } };
+    static struct run again[] = { { "resume", 4, "stop", NULL, "", 0 }, { "resume", 4, "die", NULL, "", 0 },
+                                  { "resume", 2, "two", NULL, "", 0 } };
+    char one[300], first[300], four[300], four_first[300];
+    gram_train_report report;
+    double after, loss;
+
+    (void)state;
+    snprintf(one, sizeof one, "%s/one", dir);
+    snprintf(first, sizeof first, "%s/one-first", dir);
+    snprintf(four, sizeof four, "%s/whole", dir);
+    snprintf(four_first, sizeof four_first, "%s/first", dir);
+    for (size_t i = 0; i < GR_COUNT(run); i++)
+        start(&run[i]);
+    CHECK_OK(train("whole", one, NULL, &report, &check_err));
+    assert_int_equal(train("first", first, NULL, NULL, &check_err), GRAM_ESTOPPED);
+    for (size_t i = 0; i < GR_COUNT(run); i++)
+        finish(&run[i]);
+
+    check(&run[0], true, "4 processes with 1 threads each");
+    check(&run[0], true, "done: ");
+    assert_int_equal(sscanf(strstr(run[0].text, "done: "), "done: %lf %lf", &after, &loss), 2);
+    assert_true(fabs(after - report.after.value) < 1e-6);       /* counted, not summed */
+    assert_true(fabs(loss - report.loss) < 1e-3);
+    check_weights(one, four);
+    check(&run[1], false, "stopped after step 1 of");
+    check_gradients(first, four_first);
+    check(&run[2], false, "stopped after step 7 of");
+    check(&run[3], false, "said: process 2 of 4 (");
+    check(&run[3], false, ") has died");
+    check(&run[4], false, "has other held-out rows than process 0");
+
+    command("cp -r '%s/%s' '%s/%s'", "stop", "two");
+    for (size_t i = 0; i < GR_COUNT(again); i++)
+        start(&again[i]);
+    for (size_t i = 0; i < GR_COUNT(again); i++)
+        finish(&again[i]);
+    check(&again[0], true, "done: ");
+    check(&again[1], true, "done: ");
+    same_model("whole", "stop");                /* and so it is the same from run to run */
+    same_model("whole", "die");
+    check(&again[2], true, "was written by 4 processes, and 2 go on");
+    snprintf(four, sizeof four, "%s/two", dir);
+    check_weights(one, four);
+}
+
+static void put_rows(const char *name, int from, int n)
+{
+    char path[300];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = from; i < from + n; i++)
+        fprintf(f, "{\"prompt\":\"q%d\",\"chosen\":\"%.*s\",\"rejected\":\"%.*s\"}\n", i, 3 + i % 7, "zzzzzzzzzz",
+                2 + i % 5, "aaaaaaaa");
+    assert_int_equal(fclose(f), 0);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_run_of_four_is_a_run_of_one) };
+
+    if (argc == 3)
+        return take_part(argv[1], argv[2]);
+    mpirun_env();
+    if (mpirun_missing())
+        return puts("  mpirun is not installed: runs of several processes were not tried"), 77;
+    self = argv[0];
+    dir = check_tmpdir();
+    put_rows("pairs.jsonl", 0, ROWS);
+    put_rows("held.jsonl", 100, 9);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
