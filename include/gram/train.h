@@ -1,11 +1,12 @@
-/* train.h - train a generative reward model: the two stages of GRAM, every weight, in float32.
+/* train.h - train a generative reward model: the two stages of GRAM, over every weight or LoRA adapters.
  *
  *     gram_train_options o;
  *     gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
  *     if (gram_finetune("my-model", "pairs.jsonl", "out", &o, NULL, &err)) { puts(err.text); return 1; }
  *
- * MODEL is a Hugging Face directory or a .gguf file; what comes out is a directory. A run depends on its data, its
- * options and the kind of CPU alone: at any number of threads, stopped and resumed or not, it ends with the same bits.
+ * MODEL is a Hugging Face directory, a .gguf file or a LoRA adapter's directory; what comes out is a directory. A run
+ * depends on its data, its options and the kind of CPU alone: at any number of threads, stopped and resumed or not, it
+ * ends with the same bits.
  * docs/training.md holds the formulas and what is not there yet. */
 #ifndef GRAM_TRAIN_H
 #define GRAM_TRAIN_H

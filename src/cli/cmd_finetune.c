@@ -59,9 +59,13 @@ const cli_command cli_finetune = {
     "gets such a head, or one that has it (...ForSequenceClassification). Every weight is "
     "trained, in float32, with AdamW. MODEL is a Hugging Face directory or a .gguf file; what comes out is a directory "
     "that `gram score` and transformers open.\n\n"
+    "With --lora-rank the model stays as it is and low-rank adapters beside it are trained, in far less memory. What "
+    "comes out is a directory that `gram score` and PEFT open; `gram merge` makes a whole model of it. MODEL may be such "
+    "a directory, which is then trained further.\n\n"
     "A run's bits do not depend on the number of threads, nor on whether it was stopped and resumed.",
     "gram finetune ./my-model pairs.jsonl --out judge/ --loss gram --eval-file heldout.jsonl\n"
     "gram finetune ./my-model pairs.jsonl --out reward/ --loss bt-margin\n"
-    "gram finetune ./my-model pairs.jsonl --out judge/ --max-tokens 2048 --truncate balanced --save-every 50 --resume",
+    "gram finetune ./my-model pairs.jsonl --out judge/ --max-tokens 2048 --truncate balanced --save-every 50 --resume\n"
+    "gram finetune ./my-model pairs.jsonl --out judge-lora/ --lora-rank 16 --lr 2e-4",
     2, 2, opts, run
 };

@@ -62,8 +62,8 @@ static int run(const char **arg, size_t n)
 
 const cli_command cli_info = {
     "info", "MODEL", "Say what a model is and what memory it will need",
-    "MODEL is a Hugging Face directory, a LoRA adapter's, or a .gguf file. Prints its architecture, parameters, tensor types, context, "
-    "tokenizer and chat template, and the memory that scoring with it will take.",
+    "MODEL is a Hugging Face directory, a LoRA adapter's, or a .gguf file. Prints its architecture, parameters, tensor "
+    "types, context, tokenizer and chat template, and the memory that scoring with it will take.",
     "gram info SmolLM2-135M-Instruct.Q4_1.gguf\ngram info ./my-model --dtype int8",
     1, 1, opts, run
 };
