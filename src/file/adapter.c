@@ -216,18 +216,18 @@ gram_status gr_adapter_base(char **out, const gr_adapter *a, const char *given, 
     *out = NULL;
     if (!base)
         return gr_fail(err, GRAM_EARG, "%s: " GR_ADAPTER_CONFIG " names no base model: --base does", a->path);
-    if (given || gr_path_exists(base)) {
-        *out = gr_strdup(base);
-        return *out ? GRAM_OK : gr_nomem(err, a->path);
-    }
-    beside = gr_path_join(a->path, base);
-    if (!beside)
+    beside = given || *base == '/' ? NULL : gr_path_join(a->path, base);
+    if (!beside && !given && *base != '/')
         return gr_nomem(err, a->path);
-    if (gr_path_exists(beside)) {
+    if (beside && gr_path_exists(beside)) {
         *out = beside;
         return GRAM_OK;
     }
     free(beside);
+    if (given || gr_path_exists(base)) {
+        *out = gr_strdup(base);
+        return *out ? GRAM_OK : gr_nomem(err, a->path);
+    }
     return gr_fail(err, GRAM_EIO, "%s: its base model %s is not there, nor beside it: --base names the directory or "
                    "file", a->path, base);
 }

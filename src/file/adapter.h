@@ -34,8 +34,8 @@ typedef struct {
 bool gr_adapter_is(const char *dir);            /* adapter_config.json is there */
 gram_status gr_adapter_open(gr_adapter **out, const char *dir, gram_err *err);
 void gr_adapter_close(gr_adapter *a);
-/* The path of the base model, malloc'ed: `given` where it is not NULL, otherwise what the configuration names, as it
- * stands there or from the adapter's directory. Fails where there is no such file. */
+/* The path of the base model, malloc'ed: `given` where it is not NULL, otherwise what the configuration names, from the
+ * adapter's directory if it is there, or as it stands. Fails where there is no such file. */
 gram_status gr_adapter_base(char **out, const gr_adapter *a, const char *given, gram_err *err);
 
 #endif

@@ -17,7 +17,7 @@ static char pairs[300], out[300];
 static void clean(void)
 {
     static const char *const name[] = { "adapter_model.safetensors", "adapter_config.json", "tokenizer.json",
-                                        "tokenizer_config.json", "metrics.jsonl", "report.html", "config.json",
+                                        "tokenizer_config.json", "metrics.jsonl", "held-out.jsonl", "report.html", "config.json",
                                         "model.safetensors" };
     char path[330];
 
