@@ -333,6 +333,14 @@ static void attend(void *arg, size_t task, size_t worker)
                      c->sliding[w->layer] ? c->window : 0, me->scratch);
 }
 
+/* x += t. n is a multiple of 16, and steps of a constant length are what the compiler makes vectors of. */
+static void add(float *restrict x, const float *restrict t, size_t n)
+{
+    for (size_t i = 0; i < n; i += 16)
+        for (size_t j = 0; j < 16; j++)
+            x[i + j] += t[i + j];
+}
+
 static void mix(void *arg, size_t task, size_t worker)
 {
     gr_work *w = arg;
@@ -348,8 +356,7 @@ static void mix(void *arg, size_t task, size_t worker)
     linear(me, l->o, t, C, w->o + r * q, q, M, scratch);
     if (l->attn_post_norm)
         gr_kern.rmsnorm_fwd(t, C, NULL, t, C, l->attn_post_norm, c->norm_bias, M, C, c->rms_eps);
-    for (size_t i = 0; i < M * C; i++)
-        x[i] += t[i];
+    add(x, t, M * C);
     gr_kern.rmsnorm_fwd(h, C, NULL, x, C, l->mlp_norm, c->norm_bias, M, C, c->rms_eps);
     linear(me, l->gate, gate, F, h, C, M, scratch);
     linear(me, l->up, up, F, h, C, M, scratch);
@@ -357,8 +364,7 @@ static void mix(void *arg, size_t task, size_t worker)
     linear(me, l->down, t, C, gate, F, M, scratch);
     if (l->mlp_post_norm)
         gr_kern.rmsnorm_fwd(t, C, NULL, t, C, l->mlp_post_norm, c->norm_bias, M, C, c->rms_eps);
-    for (size_t i = 0; i < M * C; i++)
-        x[i] += t[i];
+    add(x, t, M * C);
 }
 
 /* Longest first, so that no thread is left with a long one at the end. */

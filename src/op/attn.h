@@ -30,7 +30,7 @@
 
 #include <stddef.h>
 
-#define GR_ATTN_QUERIES 64      /* nq at most in one call; callers cut longer segments at any place */
+#define GR_ATTN_QUERIES 128      /* nq at most in one call; callers cut longer segments at any place */
 
 typedef struct { const float *k, *v; size_t ldk, n; } gr_kv_span;
 

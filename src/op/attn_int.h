@@ -7,10 +7,14 @@
 #include "op/attn.h"
 
 enum {
-    GR_ATTN_KEYS = 64,      /* keys in a block */
+    GR_ATTN_KEYS = 128,      /* keys in a block */
     GR_ATTN_ROWS = 6,       /* rows (a query of a head each) in a register tile */
-    GR_ATTN_LANES = 16      /* of the widest build */
+    GR_ATTN_LANES = 16,     /* of the widest build */
+    GR_ATTN_PANEL = 64      /* columns of a panel: of the widest build */
 };
+
+#define LOG2E_EXACT 1.4426950408889634
+#define LOG2E ((float)LOG2E_EXACT)
 
 typedef struct { const gr_kv_span *span; size_t at; } gr_kv_walk;       /* row `at` of span is next */
 
@@ -38,15 +42,16 @@ static inline size_t gr_attn_first(size_t pos, size_t window)
     return window && pos >= window ? pos - window + 1 : 0;
 }
 
-/* Dv is D rounded up to whole vectors; R the rows, nq*G rounded up to whole tiles. */
+/* Dv is D rounded up to whole vectors, Dp to whole panels; R the rows, nq*G rounded up to whole tiles. */
 typedef struct {
-    float *kt;              /* [D, KEYS] the block's keys, transposed; columns without a key are 0 */
-    float *v;               /* [KEYS, Dv] its values, or 0 */
+    float *kt;              /* [KEYS/PANEL, D, PANEL] the block's keys, transposed; columns without a key are 0 */
+    float *v;               /* [Dp/PANEL, KEYS, PANEL] its values, or 0 */
     float *zero;            /* [Dv] what a missing key holds */
-    float *q;               /* [R/ROWS, D, ROWS] scaled queries */
+    float *q;               /* [R, D] scaled queries */
     float *o;               /* [R, Dv] sums of values, to be divided by the sum of weights */
     float *top;             /* [R] largest score so far */
     float *sum;             /* [R, LANES] sums of weights, lane by lane */
+    size_t *pos;            /* [R] the absolute position of the row's query */
     size_t bytes;
 } gr_attn_layout;
 
@@ -62,15 +67,17 @@ static inline float *gr_attn_place(char *base, size_t *used, size_t n)
 static inline gr_attn_layout gr_attn_lay(void *base, size_t nq, size_t D, size_t G)
 {
     size_t R = gr_round_up(nq * G, GR_ATTN_ROWS), Dv = gr_round_up(D, GR_ATTN_LANES);
+    size_t Dp = gr_round_up(D, GR_ATTN_PANEL);
     gr_attn_layout s = { 0 };
 
     s.kt   = gr_attn_place(base, &s.bytes, D * GR_ATTN_KEYS);
-    s.v    = gr_attn_place(base, &s.bytes, GR_ATTN_KEYS * Dv);
+    s.v    = gr_attn_place(base, &s.bytes, GR_ATTN_KEYS * Dp);
     s.zero = gr_attn_place(base, &s.bytes, Dv);
     s.q    = gr_attn_place(base, &s.bytes, R * D);
     s.o    = gr_attn_place(base, &s.bytes, R * Dv);
     s.top  = gr_attn_place(base, &s.bytes, R);
     s.sum  = gr_attn_place(base, &s.bytes, R * GR_ATTN_LANES);
+    s.pos  = (size_t *)(void *)gr_attn_place(base, &s.bytes, R * sizeof *s.pos / sizeof(float));
     return s;
 }
 
@@ -79,7 +86,7 @@ typedef struct {
     float *ct[2];           /* [D, KEYS] the block's columns, transposed: k v, or q do */
     float *c[2];            /* [KEYS, Dv] the same as rows */
     float *zero;            /* [Dv] what a missing column holds */
-    float *r[2];            /* [R/ROWS, D, ROWS] the rows: q do, or k v */
+    float *r[2];            /* [R, D] the rows: q do, or k v */
     float *d[2];            /* [R, Dv] sums: dq, or dk dv */
     float *lse, *delta;     /* [max(R, KEYS)] of the rows, or of the columns */
     size_t bytes;

@@ -103,7 +103,7 @@ static void ref_is_the_formula(void **state)
 
 /* A score is a sum of D products, of magnitudes that add up to |s| <= 6 * 0.8 sqrt(D) * 2: it errs by at most
  * (D + 2) eps/2 of that and, as roundings scatter, by about sqrt(D) eps/2; a weight errs by as much, relatively,
- * and by 1.5 ulp of exp. o is a mean of values: it errs by the weights' error, and by a walk of sqrt(T)
+ * and by 2 eps of 2^x. o is a mean of values: it errs by the weights' error, and by a walk of sqrt(T)
  * roundings. */
 static double tol(const struct shape *s)
 {
