@@ -3,7 +3,8 @@
     pip install gguf numpy && python3 scripts/golden_quants.py
 
 NAME.bin holds blocks, NAME.f32 the float32 values that gguf.quants.dequantize gives them. Types that the
-package can quantise get random rows, with an all-zero block; the K types get random bytes with sane scales.
+package can quantise get random rows (rows.f32), with an all-zero block; the K types get random bytes with sane
+scales.
 """
 import pathlib
 import numpy as np
@@ -31,6 +32,7 @@ def k_blocks(size, at, n=24):
 
 rows = rng.standard_normal((16, 64)).astype(np.float32)
 rows[3, :32] = 0
+(out / "rows.f32").write_bytes(rows.astype("<f4").tobytes())
 for t in (T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.Q4_K, T.Q5_K, T.Q6_K):
     if t == T.Q4_K:
         data = k_blocks(144, (0, 2))

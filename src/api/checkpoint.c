@@ -1,20 +1,40 @@
 /* checkpoint.c - the files of a model: a Hugging Face directory, or one GGUF. */
-#include <jansson.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "api/api_int.h"
 #include "base/err.h"
 #include "file/gguf_tok.h"
+#include "file/tok_facts.h"
 
 #define TOKENIZER_MOST ((size_t)512 << 20)      /* Gemma's tokenizer.json has 33 MB */
-#define SMALL_MOST     ((size_t)64 << 20)
 
 static bool is_dir(const char *path)
 {
     struct stat st;
 
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+gram_status gr_api_make_directory(const char *path, gram_err *err)
+{
+    struct stat st;
+
+    if (mkdir(path, 0777) == 0 || (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EIO, "%s: not created: %s", path, strerror(errno));
+}
+
+char *gr_api_base_name(const char *path)
+{
+    size_t n = strlen(path), from;
+
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    for (from = n; from > 0 && path[from - 1] != '/'; )
+        from--;
+    return gr_strndup(path + from, n - from);
 }
 
 static gram_status read_in_dir(const char *dir, const char *name, size_t most, char **path, char **text, size_t *n,
@@ -57,7 +77,7 @@ static gram_status tokenizer_of_gguf(gr_tok **out, const gr_weights *w, gram_err
 
     *out = NULL;
     if (!rc)
-        rc = gr_tok_from_spec(out, gr_weights_path(w), &t.spec, err);
+        rc = gr_tok_from_spec(out, gr_weights_path(w), &t.lists.spec, err);
     gr_gguf_tok_clear(&t);
     return rc;
 }
@@ -119,75 +139,18 @@ gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *er
     return rc;
 }
 
-/* A token's text in tokenizer_config.json: a string, or an object with "content". */
-static const char *token_text(const json_t *v)
-{
-    return json_is_object(v) ? json_string_value(json_object_get(v, "content")) : json_string_value(v);
-}
-
-/* chat_template: a string, or a list of named templates of which "default" is meant. */
-static const char *template_text(const json_t *v)
-{
-    size_t i;
-    const json_t *one;
-
-    json_array_foreach(v, i, one)
-        if (json_is_string(json_object_get(one, "name")) &&
-            !strcmp(json_string_value(json_object_get(one, "name")), "default"))
-            return json_string_value(json_object_get(one, "template"));
-    return json_string_value(v);
-}
-
-static gram_status copy(char **out, const char *s, gram_err *err)
-{
-    free(*out);
-    *out = s ? gr_strdup(s) : NULL;
-    return s && !*out ? gr_nomem(err, "chat template") : GRAM_OK;
-}
-
-/* tokenizer_config.json and chat_template.jinja: either may be absent. */
 static gram_status facts_of_dir(struct checkpoint *c, const char *dir, gram_err *err)
 {
-    char *path = gr_path_join(dir, "tokenizer_config.json"), *text = NULL;
-    json_t *root = NULL;
-    json_error_t je;
-    size_t n;
-    gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
+    gr_tok_facts f;
+    gram_status rc = gr_tok_facts_read(&f, dir, err);
 
-    if (!rc && gr_path_exists(path)) {
-        rc = gr_read_file(path, SMALL_MOST, &text, &n, err);
-        if (rc)
-            goto out;
-        root = json_loadb(text, n, JSON_DECODE_INT_AS_REAL, &je);   /* "model_max_length" is often about 1e30 */
-        if (!root && json_error_code(&je) == json_error_out_of_memory) {
-            rc = gr_nomem(err, path);
-            goto out;
-        }
-        if (!json_is_object(root)) {
-            rc = gr_fail(err, GRAM_EFORMAT, "%s:%d: wanted a JSON object: %s", path, root ? 1 : je.line,
-                         root ? "found another value" : je.text);
-            goto out;
-        }
-        rc = copy(&c->jinja, template_text(json_object_get(root, "chat_template")), err);
-        if (!rc)
-            rc = copy(&c->bos, token_text(json_object_get(root, "bos_token")), err);
-    }
-    free(path);
-    free(text);
-    text = NULL;
-    path = rc ? NULL : gr_path_join(dir, "chat_template.jinja");
-    if (!rc && !path)
-        rc = gr_nomem(err, dir);
-    if (!rc && gr_path_exists(path)) {          /* newer checkpoints keep it in a file of its own */
-        free(c->jinja);
-        c->jinja = NULL;
-        rc = gr_read_file(path, SMALL_MOST, &c->jinja, &n, err);
-    }
-out:
-    json_decref(root);
-    free(path);
-    free(text);
-    return rc;
+    if (rc)
+        return rc;
+    c->jinja = f.jinja;
+    c->bos = f.bos;
+    f.jinja = f.bos = NULL;
+    gr_tok_facts_clear(&f);
+    return GRAM_OK;
 }
 
 static gram_status facts_of_gguf(struct checkpoint *c, gram_err *err)
@@ -209,7 +172,7 @@ static gram_status facts_of_gguf(struct checkpoint *c, gram_err *err)
  * still logits. */
 static gram_status read_words(struct checkpoint *c, const char *dir, gram_err *err)
 {
-    bool has = true;
+    bool has = !dir && !gr_gguf_tok_none(c->weights);
     gram_status rc = dir ? has_tokenizer(&has, dir, err) : GRAM_OK;
 
     if (!rc && has)

@@ -94,18 +94,6 @@ static size_t cache_bytes(const gram_model *m)
     return CACHE_TOKENS * c->layers * 2 * c->kv_heads * c->head_dim * sizeof(float);
 }
 
-/* The last part of a path, slashes at its end left out. */
-static char *base_name(const char *path)
-{
-    size_t n = strlen(path), from;
-
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    for (from = n; from > 0 && path[from - 1] != '/'; )
-        from--;
-    return gr_strndup(path + from, n - from);
-}
-
 /* The configuration of a model with the head that a scalar loss trains. */
 static gram_status add_reward_head(gr_config *c, const char *path, gram_loss loss, gram_err *err)
 {
@@ -135,7 +123,7 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     pthread_mutex_init(&m->lock, NULL);
     m->dtype = opt->dtype;
     m->lambda = opt->lambda;
-    m->name = base_name(path);
+    m->name = gr_api_base_name(path);
     rc = m->name ? gr_checkpoint_open(&m->file, path, opt->base, err) : gr_nomem(err, path);
     if (!rc)
         rc = check_options(opt, m->file.cfg.context, path, err);

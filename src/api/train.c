@@ -1,5 +1,4 @@
 /* train.c - include/gram/train.h over src/train. */
-#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <locale.h>
@@ -7,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "api/api_int.h"
 #include "base/cpu.h"
 #include "base/digest.h"
@@ -94,15 +92,6 @@ static gram_status check_model(const gram_model *m, const char *path, gram_loss 
         return GRAM_OK;
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: only the text half of this model would be trained and written, and its "
                    "directory asks for both", path);
-}
-
-static gram_status make_directory(const char *path, gram_err *err)
-{
-    struct stat st;
-
-    if (mkdir(path, 0777) == 0 || (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
-        return GRAM_OK;
-    return gr_fail(err, GRAM_EIO, "%s: not created: %s", path, strerror(errno));
 }
 
 static gr_loss_rules rules_of(const gram_train_options *o)
@@ -291,7 +280,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     if (!rc)
         rc = read_sets(m, stage, data, o, &train, &held, err);
     if (!rc)
-        rc = gr_dist_rank(o->dist) ? GRAM_OK : make_directory(out, err);
+        rc = gr_dist_rank(o->dist) ? GRAM_OK : gr_api_make_directory(out, err);
     if (!rc)
         rc = gr_pool_open(&m->pool, o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist), err);
     if (!rc)

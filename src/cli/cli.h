@@ -27,7 +27,7 @@ typedef struct {
 } cli_command;
 
 extern const cli_command cli_info, cli_tokenize, cli_logits, cli_score, cli_rank, cli_eval, cli_finetune,
-                         cli_pretrain, cli_merge, cli_serve, cli_completion, cli_help, cli_version;
+                         cli_pretrain, cli_merge, cli_convert, cli_serve, cli_completion, cli_help, cli_version;
 extern const cli_command *const cli_commands[];         /* ends with NULL */
 extern const char cli_about[], cli_exit_codes[], cli_environment[];
 
@@ -44,6 +44,8 @@ extern struct poptOption cli_common_table[];    /* --help; main() adds it to eve
 
 /* What those options said, as the library wants it; called once. Zero, or an exit code after a message. */
 int cli_model_options(gram_options *out);
+/* The place of `value` in `choices` ("f32|bf16|int8"), NULL being the first; -1 after a message that names the option. */
+int cli_choice(const char *option, const char *value, const char *choices);
 /* Opens the model with cli_model_options(); the same. */
 int cli_open(gram_model **out, const char *path);
 extern int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;

@@ -8,8 +8,7 @@
 
 const cli_command *const cli_commands[] = {
     &cli_info, &cli_tokenize, &cli_logits, &cli_score, &cli_rank, &cli_eval, &cli_finetune, &cli_pretrain, &cli_merge,
-    &cli_serve,
-    &cli_completion, &cli_help, &cli_version,
+    &cli_convert, &cli_serve, &cli_completion, &cli_help, &cli_version,
     NULL
 };
 

@@ -53,8 +53,7 @@ struct poptOption cli_common_table[] = {
     CLI_TABLE_END
 };
 
-/* The place of `value` in `choices` ("f32|bf16|int8"), NULL being the first; -1 after a message. */
-static int choice(const char *option, const char *value, const char *choices)
+int cli_choice(const char *option, const char *value, const char *choices)
 {
     int i = 0;
 
@@ -112,13 +111,13 @@ static int split_labels(gram_options *out)
 int cli_model_options(gram_options *out)
 {
     static gr_buf judge_prompt;     /* borrowed by *out, like the strings of popt */
-    int as_dtype = choice("dtype", dtype, argument_of(cli_engine_table, "dtype"));
-    int as_truncate = choice("truncate", truncate_how, argument_of(cli_judge_table, "truncate"));
+    int as_dtype = cli_choice("dtype", dtype, argument_of(cli_engine_table, "dtype"));
+    int as_truncate = cli_choice("truncate", truncate_how, argument_of(cli_judge_table, "truncate"));
     int rc;
 
     *out = (gram_options){ 0 };
     if (as_dtype < 0 || as_truncate < 0 ||
-        choice("template", chat_template, argument_of(cli_judge_table, "template")) < 0)
+        cli_choice("template", chat_template, argument_of(cli_judge_table, "template")) < 0)
         return CLI_USAGE;
     if (threads < 0 || batch_tokens < 0 || max_tokens < 0)
         return cli_usage("--%s: wanted a number that is not negative",

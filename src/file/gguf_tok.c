@@ -1,8 +1,14 @@
-/* gguf_tok.c - see gguf_tok.h. What a file leaves open is as llama.cpp takes it. */
+/* gguf_tok.c - see gguf_tok.h. What a GGUF leaves open is as llama.cpp takes it. */
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "file/gguf_tok.h"
+#include "file/io.h"
+
+#define TOKENIZER_MOST ((size_t)512 << 20)      /* Gemma's tokenizer.json has 33 MB */
+
+/* ---- From a GGUF ---------------------------------------------------------------------------------- */
 
 static int32_t token_id(const gr_gguf *g, const char *key, size_t n_tokens)
 {
@@ -11,7 +17,7 @@ static int32_t token_id(const gr_gguf *g, const char *key, size_t n_tokens)
     return gr_gguf_u64(g, key, &id) && id < n_tokens ? (int32_t)id : -1;
 }
 
-static gram_status read_lists(gr_gguf_tok *t, const gr_gguf *g, const char *path, gram_err *err)
+static gram_status read_lists(gr_tok_lists *t, const gr_gguf *g, const char *path, gram_err *err)
 {
     gr_tok_spec *s = &t->spec;
 
@@ -41,8 +47,8 @@ gram_status gr_gguf_tok_read(gr_gguf_tok *out, const gr_weights *w, gram_err *er
 {
     const gr_gguf *g = gr_weights_gguf(w);
     const char *path = gr_weights_path(w);
-    gr_gguf_tok t = { .spec = { .add_space_prefix = true } };
-    gr_tok_spec *s = &t.spec;
+    gr_gguf_tok t = { .lists.spec.add_space_prefix = true };
+    gr_tok_spec *s = &t.lists.spec;
     gram_status rc;
 
     *out = (gr_gguf_tok){ 0 };
@@ -50,7 +56,7 @@ gram_status gr_gguf_tok_read(gr_gguf_tok *out, const gr_weights *w, gram_err *er
         return gr_fail(err, GRAM_EFORMAT, "%s: key tokenizer.ggml.model is missing: no tokenizer in this file", path);
     if (!gr_gguf_str(g, "tokenizer.ggml.pre", &s->pre))
         s->pre = (gr_str){ "", 0 };
-    rc = read_lists(&t, g, path, err);
+    rc = read_lists(&t.lists, g, path, err);
     if (rc) {
         gr_gguf_tok_clear(&t);
         return rc;
@@ -68,11 +74,112 @@ gram_status gr_gguf_tok_read(gr_gguf_tok *out, const gr_weights *w, gram_err *er
     return GRAM_OK;
 }
 
+bool gr_gguf_tok_none(const gr_weights *w)
+{
+    gr_str model;
+
+    return gr_gguf_str(gr_weights_gguf(w), "tokenizer.ggml.model", &model) &&
+           (gr_str_is(model, "none") || gr_str_is(model, "no_vocab"));
+}
+
+/* ---- From a directory ----------------------------------------------------------------------------- */
+
+/* The id of a token's text; otherwise that of config.json, where the vocabulary has it. */
+static int32_t find(const gr_gguf_tok *t, const char *text, int32_t otherwise)
+{
+    const gr_tok_spec *s = &t->lists.spec;
+
+    for (size_t i = 0; text && i < s->n_tokens; i++)
+        if (gr_str_is(s->token[i], text))
+            return (int32_t)i;
+    return otherwise >= 0 && (size_t)otherwise < s->n_tokens ? otherwise : -1;
+}
+
+/* What a TemplateProcessing puts around a text. */
+static void read_template(gr_gguf_tok *t, const json_t *post)
+{
+    const char *type = json_string_value(json_object_get(post, "type"));
+    const json_t *single = json_object_get(post, "single"), *v;
+    size_t i;
+
+    json_array_foreach(json_object_get(post, "processors"), i, v)
+        read_template(t, v);
+    if (!type || strcmp(type, "TemplateProcessing"))
+        return;
+    t->add_bos = json_object_get(json_array_get(single, 0), "SpecialToken") != NULL;
+    t->add_eos = json_array_size(single) > 1 &&
+                 json_object_get(json_array_get(single, json_array_size(single) - 1), "SpecialToken") != NULL;
+}
+
+gram_status gr_gguf_tok_of_dir(gr_gguf_tok *out, const char *dir, const gr_config *c, gram_err *err)
+{
+    char *path = gr_path_join(dir, "tokenizer.json"), *text = NULL;
+    gr_gguf_tok t = { 0 };
+    size_t n;
+    gram_status rc = path ? gr_read_file(path, TOKENIZER_MOST, &text, &n, err) : gr_nomem(err, dir);
+
+    *out = (gr_gguf_tok){ 0 };
+    if (!rc)
+        rc = gr_tok_lists_read(&t.lists, path, text, n, c->vocabulary, err);
+    if (!rc)
+        rc = gr_tok_facts_read(&t.facts, dir, err);
+    free(path);
+    free(text);
+    if (rc) {
+        gr_gguf_tok_clear(&t);
+        return rc;
+    }
+    t.bos = find(&t, t.facts.bos, c->bos);
+    t.eos = find(&t, t.facts.eos, c->eos);
+    t.pad = find(&t, t.facts.pad, -1);
+    if (t.lists.spec.unknown_id < 0)
+        t.lists.spec.unknown_id = find(&t, t.facts.unk, -1);
+    t.add_bos = t.facts.add_bos && t.bos >= 0;
+    t.add_eos = t.facts.add_eos && t.eos >= 0;
+    read_template(&t, json_object_get(t.lists.root, "post_processor"));
+    if (t.facts.jinja)
+        t.chat_template = (gr_str){ t.facts.jinja, strlen(t.facts.jinja) };
+    *out = t;
+    return GRAM_OK;
+}
+
+/* ---- To a GGUF ------------------------------------------------------------------------------------ */
+
+static void add_id(gr_keys *k, const char *key, int32_t id)
+{
+    if (id >= 0)
+        gr_keys_u32(k, key, (uint32_t)id);
+}
+
+void gr_gguf_tok_keys(const gr_gguf_tok *t, gr_keys *k)
+{
+    const gr_tok_spec *s = &t->lists.spec;
+
+    gr_keys_str(k, "tokenizer.ggml.model", s->model);
+    if (s->pre.n)
+        gr_keys_str(k, "tokenizer.ggml.pre", s->pre);
+    gr_keys_strs(k, "tokenizer.ggml.tokens", s->token, s->n_tokens);
+    if (s->score)
+        gr_keys_f32s(k, "tokenizer.ggml.scores", s->score, s->n_tokens);
+    if (s->type)
+        gr_keys_i32s(k, "tokenizer.ggml.token_type", s->type, s->n_tokens);
+    if (!gr_str_is(s->model, "llama"))
+        gr_keys_strs(k, "tokenizer.ggml.merges", s->merge, s->n_merges);
+    else
+        gr_keys_bool(k, "tokenizer.ggml.add_space_prefix", s->add_space_prefix);
+    add_id(k, "tokenizer.ggml.bos_token_id", t->bos);
+    add_id(k, "tokenizer.ggml.eos_token_id", t->eos);
+    add_id(k, "tokenizer.ggml.padding_token_id", t->pad);
+    add_id(k, "tokenizer.ggml.unknown_token_id", s->unknown_id);
+    gr_keys_bool(k, "tokenizer.ggml.add_bos_token", t->add_bos);
+    gr_keys_bool(k, "tokenizer.ggml.add_eos_token", t->add_eos);
+    if (t->chat_template.p)
+        gr_keys_str(k, "tokenizer.chat_template", t->chat_template);
+}
+
 void gr_gguf_tok_clear(gr_gguf_tok *t)
 {
-    free(t->token);
-    free(t->merge);
-    free(t->score);
-    free(t->type);
+    gr_tok_lists_clear(&t->lists);
+    gr_tok_facts_clear(&t->facts);
     *t = (gr_gguf_tok){ 0 };
 }

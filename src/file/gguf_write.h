@@ -6,7 +6,7 @@
 
 /* Keys and their values as the file has them. All zeros is ready; a call that finds no memory sets failed, which
  * gr_gguf_write() reports, so that nobody asks after each key. */
-typedef struct { gr_buf bytes; uint64_t n; bool failed; } gr_keys;
+typedef struct gr_keys { gr_buf bytes; uint64_t n; bool failed; } gr_keys;
 void gr_keys_str(gr_keys *k, const char *key, gr_str v);
 void gr_keys_u32(gr_keys *k, const char *key, uint32_t v);
 void gr_keys_f32(gr_keys *k, const char *key, float v);

@@ -219,9 +219,8 @@ static bool say_reward(json_t *root, const gr_config *cfg)
     return ok;
 }
 
-/* The weights that lie beside it are float32, and transformers would round them to what config.json says. A text that
- * says all this already stays as it is. */
-static gram_status edit_config(const char *path, const gr_config *cfg, char **text, size_t *n, gram_err *err)
+/* transformers rounds the weights to the dtype that config.json says. A text that says all this already stays as it is. */
+static gram_status edit_config(const char *path, const char *dtype, const gr_config *cfg, char **text, size_t *n, gram_err *err)
 {
     static const char *const key[] = { "dtype", "torch_dtype" };
     json_t *root;
@@ -232,9 +231,9 @@ static gram_status edit_config(const char *path, const gr_config *cfg, char **te
         return rc;
     for (size_t i = 0; i < GR_COUNT(key); i++) {
         const json_t *v = json_object_get(root, key[i]);
-        if (v && !(json_is_string(v) && !strcmp(json_string_value(v), "float32"))) {
+        if (v && !(json_is_string(v) && !strcmp(json_string_value(v), dtype))) {
             changed = true;
-            ok = ok && !json_object_set_new(root, key[i], json_string("float32"));
+            ok = ok && !json_object_set_new(root, key[i], json_string(dtype));
         }
     }
     if (!changed) {
@@ -249,14 +248,15 @@ static gram_status edit_config(const char *path, const gr_config *cfg, char **te
     return *text ? GRAM_OK : gr_nomem(err, path);
 }
 
-static gram_status copy_one(const char *from, const char *to, bool is_config, const gr_config *cfg, gram_err *err)
+/* dtype: NULL where the file is not config.json. */
+static gram_status copy_one(const char *from, const char *to, const char *dtype, const gr_config *cfg, gram_err *err)
 {
     char *text = NULL;
     size_t n;
     gram_status rc = gr_read_file(from, SMALL_MOST, &text, &n, err);
 
-    if (!rc && is_config)
-        rc = edit_config(from, cfg, &text, &n, err);
+    if (!rc && dtype)
+        rc = edit_config(from, dtype, cfg, &text, &n, err);
     if (!rc)
         rc = write_whole(to, text, n, err);
     free(text);
@@ -276,7 +276,7 @@ static gram_status write_in(const char *dir, const char *name, const gr_buf *tex
 
 static bool set_token(json_t *o, const char *key, const gr_gguf_tok *t, int32_t id)
 {
-    return id < 0 || !json_object_set_new(o, key, json_stringn(t->spec.token[id].p, t->spec.token[id].n));
+    return id < 0 || !json_object_set_new(o, key, json_stringn(t->lists.spec.token[id].p, t->lists.spec.token[id].n));
 }
 
 /* tokenizer_config.json */
@@ -286,7 +286,7 @@ static gram_status token_facts(const gr_gguf_tok *t, const gr_config *c, const c
                           t->add_bos, "add_eos_token", t->add_eos, "clean_up_tokenization_spaces", 0,
                           "model_max_length", (json_int_t)c->context);
     bool ok = set_token(o, "bos_token", t, t->bos) && set_token(o, "eos_token", t, t->eos) &&
-              set_token(o, "unk_token", t, t->spec.unknown_id) && set_token(o, "pad_token", t, t->pad);
+              set_token(o, "unk_token", t, t->lists.spec.unknown_id) && set_token(o, "pad_token", t, t->pad);
     char *text = NULL;
 
     if (ok && t->chat_template.p)
@@ -309,7 +309,7 @@ static gram_status write_tokenizer(const gr_weights *w, const gr_config *c, cons
     if (!rc && t.chat_template.p && gr_utf8_bad(t.chat_template.p, t.chat_template.n) < t.chat_template.n)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: key tokenizer.chat_template is not UTF-8", name);
     if (!rc)
-        rc = gr_tok_spec_json(&t.spec, name, t.add_bos ? t.bos : -1, t.add_eos ? t.eos : -1, &whole, err);
+        rc = gr_tok_spec_json(&t.lists.spec, name, t.add_bos ? t.bos : -1, t.add_eos ? t.eos : -1, &whole, err);
     if (!rc)
         rc = token_facts(&t, c, name, &facts, err);
     if (!rc)
@@ -322,7 +322,9 @@ static gram_status write_tokenizer(const gr_weights *w, const gr_config *c, cons
     return rc;
 }
 
-static gram_status files_of_gguf(const char *from, const char *to, const gr_config *cfg, bool words, gram_err *err)
+/* dtype NULL: the words alone. */
+static gram_status files_of_gguf(const char *from, const char *to, const char *dtype, const gr_config *cfg,
+                                 gram_err *err)
 {
     gr_weights *w;
     gr_config c = { 0 };
@@ -331,13 +333,13 @@ static gram_status files_of_gguf(const char *from, const char *to, const gr_conf
 
     if (!rc)
         rc = gr_config_from_gguf(&c, gr_weights_gguf(w), w, err);
-    if (!rc && !words)
-        rc = gr_config_json(&c, from, "float32", &config, err);
-    if (!rc && cfg)
-        rc = edit_config(from, cfg, &config.p, &config.n, err);
-    if (!rc)
+    if (!rc && dtype)
+        rc = gr_config_json(&c, from, dtype, &config, err);
+    if (!rc && dtype && cfg)
+        rc = edit_config(from, dtype, cfg, &config.p, &config.n, err);
+    if (!rc && !gr_gguf_tok_none(w))
         rc = write_tokenizer(w, &c, to, err);
-    if (!rc && !words)
+    if (!rc && dtype)
         rc = write_in(to, "config.json", &config, err);
     gr_buf_clear(&config);
     gr_config_clear(&c);
@@ -345,8 +347,8 @@ static gram_status files_of_gguf(const char *from, const char *to, const gr_conf
     return rc;
 }
 
-/* words: of the tokenizer and the chat template alone. */
-static gram_status copy_files(const char *from, const char *to, const gr_config *cfg, bool words, gram_err *err)
+gram_status gr_write_model_files(const char *from, const char *to, const char *dtype, const gr_config *cfg,
+                                 gram_err *err)
 {
     static const char *const name[] = {
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
@@ -355,13 +357,13 @@ static gram_status copy_files(const char *from, const char *to, const gr_config 
     gram_status rc = GRAM_OK;
 
     if (gr_path_regular(from))
-        return files_of_gguf(from, to, cfg, words, err);
-    for (size_t i = words ? 2 : 0; i < GR_COUNT(name) && !rc; i++) {
+        return files_of_gguf(from, to, dtype, cfg, err);
+    for (size_t i = dtype ? 0 : 2; i < GR_COUNT(name) && !rc; i++) {
         char *a = gr_path_join(from, name[i]), *b = gr_path_join(to, name[i]);
         if (!a || !b)
             rc = gr_nomem(err, to);
         else if (gr_path_exists(a))
-            rc = copy_one(a, b, i == 0, cfg, err);
+            rc = copy_one(a, b, i == 0 ? dtype : NULL, cfg, err);
         free(a);
         free(b);
     }
@@ -370,10 +372,10 @@ static gram_status copy_files(const char *from, const char *to, const gr_config 
 
 gram_status gr_copy_model_files(const char *from, const char *to, const gr_config *cfg, gram_err *err)
 {
-    return copy_files(from, to, cfg, false, err);
+    return gr_write_model_files(from, to, "float32", cfg, err);
 }
 
 gram_status gr_copy_words(const char *from, const char *to, gram_err *err)
 {
-    return copy_files(from, to, NULL, true, err);
+    return gr_write_model_files(from, to, NULL, NULL, err);
 }

@@ -32,10 +32,13 @@ gram_status gr_st_write_as_it_comes(const char *path, const gr_saved *t, size_t 
 /* The value of a key in a file's __metadata__, malloc'ed; NULL where it has none. */
 gram_status gr_st_meta(const char *path, const char *key, char **out, gram_err *err);
 
-/* What stands beside the weights in a Hugging Face directory, copied from one to another: config.json, whose dtype
- * becomes float32, and the files of the tokenizer and the chat template, those that there are. `from` may be a GGUF
- * file too: config.json, tokenizer.json and tokenizer_config.json are then written from what its keys say. cfg, where
- * not NULL, is of a reward model: config.json then says so as transformers does. */
+/* What stands beside the weights in a Hugging Face directory, copied from one to another: config.json, which says the
+ * dtype given ("float32"), and the files of the tokenizer and the chat template, those that there are. `from` may be a
+ * GGUF file too: config.json, tokenizer.json and tokenizer_config.json are then written from what its keys say. cfg,
+ * where not NULL, is of a reward model: config.json then says so as transformers does. */
+gram_status gr_write_model_files(const char *from, const char *to, const char *dtype, const gr_config *cfg,
+                                 gram_err *err);
+/* The same for float32. */
 gram_status gr_copy_model_files(const char *from, const char *to, const gr_config *cfg, gram_err *err);
 /* Of those the files of the tokenizer and the chat template alone. */
 gram_status gr_copy_words(const char *from, const char *to, gram_err *err);

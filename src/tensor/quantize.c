@@ -1,5 +1,4 @@
-/* quantize.c - float32 to the types of dtype.h that can be written, to the bits of ggml's reference (which rounds the
- * quotients of Q4_0 and Q5_0 as if its products were exact; hence the doubles).
+/* quantize.c - float32 to the types of dtype.h that can be written, to the bits of the official gguf package.
  *
  *   Q8_0  d = max |x| / 127                  q = round(x / d)
  *   Q4_0  d = x of the largest |x| / -8      q = floor(x / d + 8.5), at most 15         Q5_0  -16, 16.5, 31
@@ -74,7 +73,7 @@ static void symmetric(uint8_t *to, uint8_t q[BLOCK], const float *x, int half)
     inverse = d > 0 || d < 0 ? 1 / d : 0;
     put_half(to, d);
     for (size_t i = 0; i < BLOCK; i++)
-        q[i] = (uint8_t)fmin(2 * half - 1, (double)x[i] * (double)inverse + half + 0.5);
+        q[i] = (uint8_t)fminf((float)(2 * half - 1), x[i] * inverse + ((float)half + 0.5f));
 }
 
 /* Q4_1 and Q5_1: `top` steps from the smallest to the largest. */

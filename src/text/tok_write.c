@@ -27,7 +27,12 @@ static json_t *split(const char *regex)
                      "pattern", "Regex", regex, "behavior", "Isolated", "invert", 0, byte_level(false));
 }
 
-static json_t *pre_tokenizer(gr_str pre)
+json_t *gr_tok_norm_json(gr_str pre)
+{
+    return gr_str_is(pre, "qwen2") ? json_pack("{s:s}", "type", "NFC") : json_null();
+}
+
+json_t *gr_tok_pre_json(gr_str pre)
 {
     if (gr_str_is(pre, "llama-bpe"))
         return split(gr_re_llama3);
@@ -44,7 +49,7 @@ static json_t *replace(const char *from, const char *to)
     return json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", from, "content", to);
 }
 
-static json_t *sentence_normalizer(bool prefix)
+json_t *gr_tok_sentence_json(bool prefix)
 {
     if (!prefix)
         return replace(" ", META);
@@ -260,9 +265,8 @@ gram_status gr_tok_spec_json(const gr_tok_spec *spec, const char *name, int32_t 
         return rc;
     root = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
                      "added_tokens", added(spec), "normalizer",
-                     sentence ? sentence_normalizer(spec->add_space_prefix) :
-                     gr_str_is(spec->pre, "qwen2") ? json_pack("{s:s}", "type", "NFC") : json_null(), "pre_tokenizer",
-                     sentence ? json_null() : pre_tokenizer(spec->pre), "post_processor",
+                     sentence ? gr_tok_sentence_json(spec->add_space_prefix) : gr_tok_norm_json(spec->pre),
+                     "pre_tokenizer", sentence ? json_null() : gr_tok_pre_json(spec->pre), "post_processor",
                      post_processor(spec, before, after), "decoder",
                      sentence ? sentence_decoder(spec->add_space_prefix) : byte_level(true), "model",
                      model(spec, t, sentence));

@@ -31,6 +31,20 @@ gram_status gr_tok_from_spec(gr_tok **out, const char *name, const gr_tok_spec *
  * put around a text when its caller asks for special tokens; -1: none. */
 gram_status gr_tok_spec_json(const gr_tok_spec *spec, const char *name, int32_t before, int32_t after, gr_buf *out,
                              gram_err *err);
+/* And back: the lists of a tokenizer.json, for a model of `ids` tokens (those that the file lacks are called "[PAD7]"
+ * and unused). A tokenizer that GGUF has no name for is refused. On failure nothing is left to clear. */
+typedef struct {
+    gr_tok_spec spec;
+    bool prefix_moves;          /* the file puts a space before a text's beginning alone, a GGUF behind tokens too */
+    gr_str *token, *merge;      /* owned, behind spec, like what follows */
+    float *score;
+    int32_t *type;
+    gr_buf text;
+    struct json_t *root;
+} gr_tok_lists;
+gram_status gr_tok_lists_read(gr_tok_lists *out, const char *name, const char *json, size_t n, size_t ids,
+                              gram_err *err);
+void gr_tok_lists_clear(gr_tok_lists *l);
 void gr_tok_close(gr_tok *t);
 
 /* Appends the ids of text[0..n). Adds no BOS. Added tokens that are not special (Qwen's <think>, Gemma's

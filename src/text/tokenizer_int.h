@@ -23,6 +23,10 @@ enum {
 
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
 int32_t gr_spec_type(const gr_tok_spec *spec, size_t i);
+/* What tokenizer.ggml.pre stands for in a tokenizer.json, and SentencePiece's normalizer; null for none. */
+struct json_t *gr_tok_pre_json(gr_str pre);
+struct json_t *gr_tok_norm_json(gr_str pre);
+struct json_t *gr_tok_sentence_json(bool prefix);
 
 #define META "\xe2\x96\x81"             /* U+2581, a space */
 

@@ -1,4 +1,6 @@
 /* test_dtype.c - every type against the gguf package, bit for bit, and the halves all of them. */
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "check.h"
@@ -45,6 +47,56 @@ static void each_type_equals_the_gguf_package(void **state)
         assert_memory_equal(y, want, gr_dtype_block(t) * sizeof *y);
         if (n > gr_dtype_block(t))
             assert_memory_equal(y + gr_dtype_block(t), "\xff\xff\xff\xff", 4);
+    }
+}
+
+/* The rows that the golden blocks were made of, by the package. */
+static void quantised_as_the_gguf_package_does(void **state)
+{
+    size_t bytes, want_bytes, n;
+    FILE *f = fopen("tests/golden/quants/rows.f32", "rb");
+    float row[16 * 64], bad[32] = { 0 };
+    uint8_t out[4 * sizeof row];
+
+    (void)state;
+    assert_non_null(f);
+    n = fread(row, sizeof *row, GR_COUNT(row), f);
+    fclose(f);
+    assert_int_equal(n, GR_COUNT(row));
+    for (gr_dtype t = GR_F16; t < GR_DTYPES; t++) {
+        const void *want;
+        if (!gr_quantizes(t))
+            continue;
+        want = golden(t, "bin", &want_bytes);
+        assert_true(gr_dtype_row_bytes(t, n, &bytes) && bytes == want_bytes);
+        assert_true(gr_quantize(out, t, row, n));
+        if (memcmp(out, want, bytes))
+            fail_msg("%s: other bytes than the package's", gr_dtype_name(t));
+        bad[7] = t == GR_BF16 ? FLT_MAX : 1e8f;     /* beyond f16 as a value, and /127 as a scale; beyond bf16 */
+        assert_false(gr_quantize(out, t, bad, 32));
+        bad[7] = NAN;
+        assert_false(gr_quantize(out, t, bad, 32));
+    }
+    assert_true(gr_quantize(out, GR_F32, bad, 32) && !memcmp(out, bad, sizeof bad));
+}
+
+/* Each half, and what lies between two of them: to the nearest, ties to the even one. */
+static void halves_are_rounded_to_even(void **state)
+{
+    (void)state;
+    for (uint32_t h = 0; h < 0x7c00; h++) {
+        uint16_t bits[2] = { (uint16_t)h, (uint16_t)(h + 1) }, got;
+        float y[2], x;
+
+        gr_dequant(y, bits, GR_F16, 2);
+        assert_true(gr_quantize(&got, GR_F16, y, 1) && got == h);
+        x = -y[0];
+        assert_true(gr_quantize(&got, GR_F16, &x, 1) && got == (h | 0x8000));
+        x = h + 1 < 0x7c00 ? (y[0] + y[1]) / 2 : 65520;
+        assert_int_equal(gr_quantize(&got, GR_F16, &x, 1), h + 1 < 0x7c00);
+        assert_int_equal(got, h % 2 ? h + 1 : h + (h + 1 == 0x7c00));
+        x = nextafterf(x, 0);
+        assert_true(gr_quantize(&got, GR_F16, &x, 1) && got == h);
     }
 }
 
@@ -104,6 +156,8 @@ int main(void)
         cmocka_unit_test(each_type_equals_the_gguf_package),
         cmocka_unit_test(every_half_is_exact),
         cmocka_unit_test(f32_at_any_alignment),
+        cmocka_unit_test(quantised_as_the_gguf_package_does),
+        cmocka_unit_test(halves_are_rounded_to_even),
         cmocka_unit_test(rows_are_whole_blocks),
     };
     return cmocka_run_group_tests(test, NULL, NULL);

@@ -122,6 +122,52 @@ static void lists_say_the_same(void **state)
     }
 }
 
+/* A tokenizer.json as lists, and the lists as a tokenizer: the same ids. SentencePiece's scores are made of merges. */
+static void json_becomes_lists(void **state)
+{
+    static const char *const pair[][2] = { { "llama3", "llama-bpe" }, { "qwen", "qwen2" }, { "smollm", "smollm" },
+                                           { "gpt2", "gpt-2" }, { "llama", "default" }, { "gemma", "default" } };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(pair); i++) {
+        char path[128];
+        gr_tok_lists l;
+        gr_str json;
+        gr_tok *t;
+
+        snprintf(path, sizeof path, GOLDEN "%s.json", pair[i][0]);
+        json = slurp(path);
+        CHECK_OK(gr_tok_lists_read(&l, path, json.p, json.n, 760, &check_err));
+        assert_true(gr_str_is(l.spec.pre, pair[i][1]) && l.spec.n_tokens == 760);
+        assert_true(gr_str_is(l.spec.token[759], "[PAD759]") && l.spec.type[759] == 5);
+        CHECK_OK(gr_tok_from_spec(&t, path, &l.spec, &check_err));
+        gr_tok_lists_clear(&l);
+        each_text(t, pair[i][0], same_encoding);
+        each_text(t, pair[i][0], same_decoding);
+        gr_tok_close(t);
+        assert_int_equal(gr_tok_lists_read(&l, path, json.p, json.n, 690, &check_err), GRAM_EFORMAT);
+        free((char *)(uintptr_t)json.p);
+    }
+}
+
+static void a_tokenizer_without_a_name_is_refused(void **state)
+{
+    static const char *const name[] = { "odd", "splits" };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(name); i++) {
+        char path[128];
+        gr_tok_lists l;
+        gr_str json;
+
+        snprintf(path, sizeof path, GOLDEN "%s.json", name[i]);
+        json = slurp(path);
+        assert_int_equal(gr_tok_lists_read(&l, path, json.p, json.n, 1000, &check_err), GRAM_EUNSUPPORTED);
+        assert_non_null(strstr(check_err.text, "no name for this tokenizer"));
+        free((char *)(uintptr_t)json.p);
+    }
+}
+
 /* Two characters that are no tokens merge into one that is; left alone, one becomes its bytes. */
 static void scores_merge_unknown_characters(void **state)
 {
@@ -236,6 +282,8 @@ int main(void)
         cmocka_unit_test(encodes_as_the_library),
         cmocka_unit_test(decodes_as_the_library),
         cmocka_unit_test(lists_say_the_same),
+        cmocka_unit_test(json_becomes_lists),
+        cmocka_unit_test(a_tokenizer_without_a_name_is_refused),
         cmocka_unit_test(scores_merge_unknown_characters),
         cmocka_unit_test(tokens_are_found),
         cmocka_unit_test(bad_text_is_refused_by_offset),

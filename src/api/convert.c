@@ -1,0 +1,281 @@
+/* convert.c - include/gram/convert.h: one checkpoint is opened, its tensors are listed as both formats call them, and
+ * they go row by row into a file of the other. Memory holds a row and the tokenizer, whatever the model's size. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "api/api_int.h"
+#include "base/err.h"
+#include "file/gguf_tok.h"
+#include "file/save.h"
+#include "gram/convert.h"
+#include "model/model.h"
+
+static const struct { gr_dtype type; const char *torch; uint32_t file_type; } store[] = {     /* llama.cpp's numbers */
+    [GRAM_STORE_F32]  = { GR_F32, "float32", 0 },   [GRAM_STORE_BF16] = { GR_BF16, "bfloat16", 32 },
+    [GRAM_STORE_F16]  = { GR_F16, "float16", 1 },   [GRAM_STORE_Q8_0] = { GR_Q8_0, NULL, 7 },
+    [GRAM_STORE_Q5_1] = { GR_Q5_1, NULL, 9 },       [GRAM_STORE_Q5_0] = { GR_Q5_0, NULL, 8 },
+    [GRAM_STORE_Q4_1] = { GR_Q4_1, NULL, 3 },       [GRAM_STORE_Q4_0] = { GR_Q4_0, NULL, 2 },
+};
+
+struct job {
+    const char *from, *out;
+    const gram_convert_options *opt;
+    bool gguf;                      /* what is written */
+    struct checkpoint c;
+    gr_config cfg;                  /* of c, which binding takes over: a second reading */
+    gr_stored *tensor;
+    gr_planned *plan;               /* [n], and rope_freqs.weight where there is one */
+    size_t n, n_plan;
+    float *factor;                  /* rope_freqs.weight */
+};
+
+static void note(const struct job *j, const char *text)
+{
+    if (j->opt->note)
+        j->opt->note(j->opt->arg, text);
+}
+
+static gram_status read_config(gr_config *out, const struct checkpoint *c, const char *path, gram_err *err)
+{
+    return c->gguf ? gr_config_from_gguf(out, gr_weights_gguf(c->weights), c->weights, err)
+                   : gr_config_read(out, path, err);
+}
+
+/* ---- The plan ------------------------------------------------------------------------------------- */
+
+/* The type that a tensor is written in. A GGUF's vectors are F32; rows that are not whole blocks are F16; and the
+ * embedding and the head, which are felt the most, are not cut below 8 bits. */
+static gr_dtype type_of(const struct job *j, const gr_stored *s)
+{
+    gr_dtype want = store[j->opt->dtype].type;
+    bool ends = !strncmp(s->gguf, "token_embd", 10) || !strncmp(s->gguf, "output.", 7);
+
+    if (j->gguf && s->flat)
+        return GR_F32;
+    if (gr_dtype_block(want) > 1 && s->t.cols % gr_dtype_block(want))
+        return GR_F16;
+    return ends && gr_dtype_block(want) > 1 ? GR_Q8_0 : want;
+}
+
+/* Llama 3's factors: of the formula, or the list that the file holds. */
+static gram_status plan_factors(struct job *j, gram_err *err)
+{
+    const gr_named *t = gr_weights_find(j->c.weights, "rope_freqs.weight");
+    size_t n = j->cfg.head_dim / 2;
+
+    if (!j->gguf || (j->cfg.rope[0].kind != GR_ROPE_LLAMA3 && j->cfg.rope[0].kind != GR_ROPE_TABLE))
+        return GRAM_OK;
+    j->factor = gr_calloc(n, sizeof *j->factor);
+    if (!j->factor)
+        return gr_nomem(err, j->out);
+    if (t && j->c.gguf)                     /* read_ropes() has found n values of F32 */
+        memcpy(j->factor, t->data, n * sizeof *j->factor);
+    else
+        gr_config_rope_factors(&j->cfg, j->factor);
+    j->plan[j->n_plan++] = (gr_planned){ "rope_freqs.weight", GR_F32, 1, n, true };
+    return GRAM_OK;
+}
+
+static gram_status make_plan(struct job *j, gram_err *err)
+{
+    size_t odd = 0;
+
+    j->plan = gr_calloc(j->n + 1, sizeof *j->plan);
+    if (!j->plan)
+        return gr_nomem(err, j->out);
+    for (size_t i = 0; i < j->n; i++) {
+        const gr_stored *s = &j->tensor[i];
+        gr_dtype type = type_of(j, s);
+        odd += type == GR_F16 && store[j->opt->dtype].type != GR_F16;
+        j->plan[i] = (gr_planned){ j->gguf ? s->gguf : s->name, type, s->t.rows, s->t.cols, s->flat };
+    }
+    j->n_plan = j->n;
+    if (odd)
+        note(j, "some matrices are written as f16: their rows are not whole blocks of 32");
+    return plan_factors(j, err);
+}
+
+static void row(void *arg, size_t i, size_t r, float *out)
+{
+    const struct job *j = arg;
+
+    if (i < j->n)
+        gr_stored_row(&j->tensor[i], j->gguf, r, out);
+    else
+        memcpy(out, j->factor, j->plan[i].cols * sizeof *out);
+}
+
+/* ---- A directory ---------------------------------------------------------------------------------- */
+
+static gram_status check_empty(const struct job *j, const char *name, gram_err *err)
+{
+    char *path = gr_path_join(j->out, name);
+    gram_status rc = !path ? gr_nomem(err, j->out) : !gr_path_exists(path) ? GRAM_OK :
+                     gr_fail(err, GRAM_EARG, "%s: there already, and not written over", path);
+
+    free(path);
+    return rc;
+}
+
+/* The weights come last: what is not whole has none. */
+static gram_status write_dir(struct job *j, gram_err *err)
+{
+    static const gr_meta meta = { "format", "pt" };         /* transformers wants it */
+    char *path = gr_path_join(j->out, "model.safetensors");
+    gram_status rc = path ? check_empty(j, "config.json", err) : gr_nomem(err, j->out);
+
+    if (!rc)
+        rc = check_empty(j, "model.safetensors", err);
+    if (!rc)
+        rc = check_empty(j, "model.safetensors.index.json", err);
+    if (!rc)
+        rc = gr_api_make_directory(j->out, err);
+    if (!rc)
+        rc = gr_write_model_files(j->from, j->out, store[j->opt->dtype].torch, NULL, err);
+    if (!rc)
+        rc = gr_st_write_rows(path, j->plan, j->n_plan, &meta, 1, row, j, err);
+    free(path);
+    return rc;
+}
+
+/* ---- A GGUF --------------------------------------------------------------------------------------- */
+
+static gram_status add_tokenizer(const struct job *j, gr_keys *k, gram_err *err)
+{
+    gr_gguf_tok t;
+    gram_status rc;
+
+    if (!j->c.tok) {                        /* llama.cpp's word for it; there are still logits */
+        gr_keys_str(k, "tokenizer.ggml.model", (gr_str){ "none", 4 });
+        return GRAM_OK;
+    }
+    rc = j->c.gguf ? gr_gguf_tok_read(&t, j->c.weights, err) : gr_gguf_tok_of_dir(&t, j->from, &j->cfg, err);
+    if (rc)
+        return rc;
+    if (t.lists.prefix_moves)
+        note(j, "the tokenizer puts a space before the beginning of a text alone; a GGUF puts one after special tokens "
+             "too");
+    gr_gguf_tok_keys(&t, k);
+    gr_gguf_tok_clear(&t);
+    return GRAM_OK;
+}
+
+static gram_status write_gguf(struct job *j, gram_err *err)
+{
+    gr_keys k = { 0 };
+    char *name = gr_api_base_name(j->from);
+    gr_str called = { name, name ? strlen(name) : 0 };
+    gram_status rc = name ? gr_config_keys(&j->cfg, j->from, &k, err) : gr_nomem(err, j->out);
+
+    if (!rc) {
+        gr_keys_str(&k, "general.type", (gr_str){ "model", 5 });
+        if (j->c.gguf)
+            gr_gguf_str(gr_weights_gguf(j->c.weights), "general.name", &called);
+        gr_keys_str(&k, "general.name", called);
+        gr_keys_u32(&k, "general.file_type", store[j->opt->dtype].file_type);
+        gr_keys_u32(&k, "general.quantization_version", 2);
+        rc = add_tokenizer(j, &k, err);
+    }
+    if (!rc && j->cfg.window && j->cfg.architecture != GR_ARCH_GEMMA3)
+        note(j, "llama.cpp reads this architecture without its sliding window: longer texts give other scores there");
+    if (!rc)
+        rc = gr_gguf_write(j->out, &k, j->plan, j->n_plan, row, j, err);
+    gr_keys_clear(&k);
+    free(name);
+    return rc;
+}
+
+/* ---- The whole ------------------------------------------------------------------------------------ */
+
+/* What was written opens, has each tensor that its architecture wants, and splits a text into the same tokens. */
+static gram_status reopen(const struct job *j, gram_err *err)
+{
+    static const char text[] = "Hello, world! It's 2024:\n  na\xc3\xafve \xe4\xbd\xa0\xe5\xa5\xbd \xf0\x9f\x98\x80.";
+    struct checkpoint c;
+    gr_stored *tensor = NULL;
+    gr_ids want = { 0 }, got = { 0 };
+    size_t n;
+    gram_status rc = gr_checkpoint_open(&c, j->out, NULL, err);
+
+    if (!rc && j->c.tok) {
+        rc = gr_tok_encode(j->c.tok, text, sizeof text - 1, true, &want, err);
+        if (!rc)
+            rc = gr_tok_encode(c.tok, text, sizeof text - 1, true, &got, err);
+        if (!rc && (want.n != got.n || memcmp(want.p, got.p, want.n * sizeof *want.p)))
+            rc = gr_fail(err, GRAM_EIO, "%s: opened again, its tokenizer does not give the tokens of %s", j->out,
+                         j->from);
+    }
+    if (!rc)
+        rc = gr_model_stored(&tensor, &n, c.weights, &c.cfg, err);
+    free(tensor);
+    gr_ids_clear(&want);
+    gr_ids_clear(&got);
+    gr_checkpoint_clear(&c);
+    return rc;
+}
+
+static gram_status check_options(const struct job *j, gram_err *err)
+{
+    struct stat a, b;
+
+    if ((unsigned)j->opt->dtype >= GR_COUNT(store))
+        return gr_fail(err, GRAM_EARG, "dtype: %d is none of gram_store", (int)j->opt->dtype);
+    if (!j->gguf && !store[j->opt->dtype].torch)
+        return gr_fail(err, GRAM_EARG, "%s: a directory holds f32, bf16 or f16 weights; %s is a type of GGUF", j->out,
+                       gr_dtype_name(store[j->opt->dtype].type));
+    if (stat(j->from, &a) == 0 && stat(j->out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        return gr_fail(err, GRAM_EARG, "%s: a model is not converted onto itself", j->out);
+    return GRAM_OK;
+}
+
+static gram_status convert(struct job *j, gram_err *err)
+{
+    gram_status rc = check_options(j, err);
+
+    if (!rc)
+        rc = gr_checkpoint_open(&j->c, j->from, NULL, err);
+    if (!rc && j->c.adapter)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a LoRA adapter beside its base; gram merge makes a model of both, which "
+                     "can be converted", j->from);
+    if (!rc && j->c.cfg.reward && j->gguf)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward head (score.weight) has no form in a GGUF that llama.cpp "
+                     "computes: its reranking heads end in a softmax, or are not loaded", j->from);
+    if (!rc && *j->c.cfg.prefix && !j->gguf)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: only the text half of this model would be written, and its directory "
+                     "asks for both", j->from);
+    if (!rc)
+        rc = read_config(&j->cfg, &j->c, j->from, err);
+    if (!rc)
+        rc = gr_model_stored(&j->tensor, &j->n, j->c.weights, &j->c.cfg, err);
+    if (!rc)
+        rc = make_plan(j, err);
+    if (!rc)
+        rc = j->gguf ? write_gguf(j, err) : write_dir(j, err);
+    return rc ? rc : reopen(j, err);
+}
+
+static bool ends_in_gguf(const char *s)
+{
+    size_t n = strlen(s);
+
+    return n > 5 && !strcmp(s + n - 5, ".gguf");
+}
+
+gram_status gram_convert(const char *model, const char *out, const gram_convert_options *opt,
+                         gram_convert_report *report, gram_err *err)
+{
+    const gram_convert_options defaults = { 0 };
+    struct job j = { .from = model, .out = out, .opt = opt ? opt : &defaults, .gguf = ends_in_gguf(out) };
+    gram_status rc = convert(&j, err);
+
+    if (report)
+        *report = (gram_convert_report){ .tensors = j.n_plan };
+    for (size_t i = 0; report && i < j.n_plan; i++)
+        report->bytes += gr_planned_bytes(&j.plan[i]);
+    free(j.tensor);
+    free(j.plan);
+    free(j.factor);
+    gr_config_clear(&j.cfg);
+    gr_checkpoint_clear(&j.c);
+    return rc;
+}

@@ -1,0 +1,102 @@
+/* config_keys.c - a configuration as the keys of a GGUF, as llama.cpp's converter writes them. What llama.cpp does not
+ * compute for an architecture is refused here: it would leave a key or a tensor aside without a word. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/err.h"
+#include "file/config_int.h"
+#include "file/gguf_write.h"
+
+/* Mistral is written as "llama". */
+static const char *arch_of(const gr_config *c)
+{
+    return gr_arch_name(c->architecture == GR_ARCH_MISTRAL ? GR_ARCH_LLAMA : c->architecture);
+}
+
+static const char *key(char out[96], const gr_config *c, const char *name)
+{
+    snprintf(out, 96, "%s.%s", arch_of(c), name);
+    return out;
+}
+
+/* llama.cpp knows one scale for each Gemma 3: by the head, and for the 27B, which has 62 layers, by the width. */
+static float gemma_scale(const gr_config *c)
+{
+    double per_head = c->layers == 62 ? (double)c->width / (double)c->heads : (double)c->head_dim;
+
+    return (float)(1 / sqrt(per_head));
+}
+
+static gram_status check(const gr_config *c, const char *name, gram_err *err)
+{
+    bool llama = c->architecture == GR_ARCH_LLAMA || c->architecture == GR_ARCH_MISTRAL;
+    bool gemma = c->architecture == GR_ARCH_GEMMA3;
+    bool listed = c->rope[0].kind == GR_ROPE_LLAMA3 || c->rope[0].kind == GR_ROPE_TABLE;
+    const char *what = NULL;
+
+    if (c->o_bias && !llama)
+        what = "a bias of the attention's output";
+    else if (c->window && !llama && !gemma)
+        what = "a sliding window";
+    else if (gemma && !c->window)
+        what = "attention without a sliding window";
+    else if (gemma && (c->attn_scale < gemma_scale(c) || c->attn_scale > gemma_scale(c)))
+        what = "its scale of the attention (query_pre_attn_scalar)";
+    else if (gemma && c->rope[1].kind != GR_ROPE_DEFAULT)
+        what = "scaled rope in the layers with a window";
+    else if (listed && !llama)
+        what = "rope that is scaled as Llama 3's";
+    else if (c->architecture == GR_ARCH_QWEN2 && c->heads * c->head_dim != c->width)
+        what = "heads that are not as wide together as the model";
+    if (!what)
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: %s has no form in a GGUF of the architecture %s that llama.cpp computes",
+                   name, what, arch_of(c));
+}
+
+static void add_sizes(const gr_config *c, gr_keys *k)
+{
+    const struct { const char *name; size_t n; } size[] = {
+        { "block_count", c->layers }, { "context_length", c->context }, { "embedding_length", c->width },
+        { "feed_forward_length", c->hidden }, { "attention.head_count", c->heads },
+        { "attention.head_count_kv", c->kv_heads }, { "attention.key_length", c->head_dim },
+        { "attention.value_length", c->head_dim }, { "rope.dimension_count", c->head_dim },
+        { "vocab_size", c->vocabulary },
+    };
+    char full[96];
+
+    for (size_t i = 0; i < GR_COUNT(size); i++)
+        gr_keys_u32(k, key(full, c, size[i].name), (uint32_t)size[i].n);
+}
+
+gram_status gr_config_keys(const gr_config *c, const char *name, gr_keys *k, gram_err *err)
+{
+    gram_status rc = check(c, name, err);
+    char full[96];
+
+    if (rc)
+        return rc;
+    gr_keys_str(k, "general.architecture", (gr_str){ arch_of(c), strlen(arch_of(c)) });
+    add_sizes(c, k);
+    gr_keys_f32(k, key(full, c, "attention.layer_norm_rms_epsilon"), c->rms_eps);
+    gr_keys_f32(k, key(full, c, "rope.freq_base"), (float)c->rope[0].theta);
+    if (c->rope[0].kind == GR_ROPE_LINEAR) {
+        gr_keys_str(k, key(full, c, "rope.scaling.type"), (gr_str){ "linear", 6 });
+        gr_keys_f32(k, key(full, c, "rope.scaling.factor"), (float)c->rope[0].factor);
+    }
+    if (c->rope[0].kind == GR_ROPE_LLAMA3)      /* the factors are a tensor; with this they lead back to the formula */
+        gr_keys_u32(k, key(full, c, "rope.scaling.original_context_length"), (uint32_t)c->rope[0].original);
+    if (c->window)
+        gr_keys_u32(k, key(full, c, "attention.sliding_window"), (uint32_t)c->window);
+    if (c->architecture == GR_ARCH_GEMMA3) {
+        gr_keys_bools(k, key(full, c, "attention.sliding_window_pattern"), c->sliding, c->layers);
+        gr_keys_f32(k, key(full, c, "rope.freq_base_swa"), (float)c->rope[1].theta);
+    }
+    return GRAM_OK;
+}
+
+void gr_config_rope_factors(const gr_config *c, float *out)
+{
+    for (size_t i = 0; i < c->head_dim / 2; i++)
+        out[i] = (float)gr_rope_factor(&c->rope[0], i, c->head_dim);
+}
