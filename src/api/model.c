@@ -54,7 +54,7 @@ static void init_judge(gram_model *m, const gram_options *o)
         return;
     }
     if (!m->file.tok) {
-        gr_fail(&m->why, GRAM_EUNSUPPORTED, "%s: no tokenizer.json beside the weights, so no text can be read",
+        gr_fail(&m->why, GRAM_EUNSUPPORTED, "%s: no tokenizer goes with the weights, so no text can be read",
                 gr_weights_path(m->file.weights));
         return;
     }
