@@ -256,6 +256,8 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
     r->mode = o->model.dtype == GRAM_BF16 ? GR_LINEAR_BF16 : lora ? GR_LINEAR_KEEP : GR_LINEAR_F32;
     rc = gr_model_open_folded(&m->model, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode, !lora, err);
     r->model = m->model;
+    if (!rc && !lora)                       /* all of it was copied */
+        gr_weights_release(m->file.weights);
     if (rc || !lora)
         return rc;
     r->weights = m->file.weights;

@@ -10,6 +10,7 @@
 static double lr = NAN, warmup = NAN, weight_decay = NAN, clip = NAN, lora_alpha = NAN;
 static long long lora_rank = -1, batch_rows = -1, epochs = -1, steps = -1, seed = -1, save_every = -1, keep = -1;
 static char *lora_targets, *schedule, *out;
+static int recompute;
 gram_loss cli_train_loss = GRAM_LOSS_GRAM;
 double cli_train_smoothing = NAN, cli_train_margin_scale = NAN, cli_train_posreg = NAN, cli_train_sft_weight = NAN,
        cli_train_sft_beta = NAN;
@@ -35,6 +36,9 @@ struct poptOption cli_train_table[] = {
       "What the adapters give is times X / rank (default: X is twice the rank).", "X" },
     { "lora-targets", '\0', POPT_ARG_STRING, &lora_targets, 0,
       "Which matrices of a layer have adapters: some of q,k,v,o,gate,up,down (default: all of them).", "LIST" },
+    { "recompute", '\0', POPT_ARG_NONE, &recompute, 0,
+      "Keep a layer's input alone for the backward pass and make the rest again: the same bits in a tenth of the "
+      "activations' memory and about four thirds of the time.", NULL },
     { "batch-rows", 'b', POPT_ARG_LONGLONG, &batch_rows, 0, "Rows of a step (default: 16; pretrain 32).", "N" },
     { "epochs", 'e', POPT_ARG_LONGLONG, &epochs, 0, "Go through the data N times (default: 2; pretrain 1).", "N" },
     { "steps", '\0', POPT_ARG_LONGLONG, &steps, 0, "Take N steps, however many epochs that is.", "N" },
@@ -112,6 +116,7 @@ static int fill_options(gram_train_options *o, gram_stage stage)
         return cli_usage("--schedule %s: wanted one of cosine|linear|constant", schedule);
     o->schedule = (gram_schedule)i;
     o->lora_targets = lora_targets;
+    o->recompute = recompute;
     o->eval_file = cli_train_eval;
     o->best = cli_train_best;
     o->drop_ties = cli_train_drop_ties;

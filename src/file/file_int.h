@@ -28,9 +28,11 @@ gram_status gr_gguf_open(gr_gguf **out, const char *path, gram_err *err);
 void gr_gguf_close(gr_gguf *g);
 const gr_names *gr_gguf_names(const gr_gguf *g);
 uint64_t gr_gguf_file_bytes(const gr_gguf *g);
+void gr_gguf_release(const gr_gguf *g);
 
 const char *gr_st_path(const gr_st *st);
 uint64_t gr_st_file_bytes(const gr_st *st);
+void gr_st_release(const gr_st *st);
 
 /* Text of a JSON file to a value; a key that stands twice in one object is refused. */
 struct json_t;

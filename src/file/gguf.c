@@ -325,6 +325,11 @@ gram_status gr_gguf_open(gr_gguf **out, const char *path, gram_err *err)
     return GRAM_OK;
 }
 
+void gr_gguf_release(const gr_gguf *g)
+{
+    gr_map_release(&g->map);
+}
+
 void gr_gguf_close(gr_gguf *g)
 {
     if (!g)

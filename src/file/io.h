@@ -9,6 +9,7 @@
 typedef struct { const unsigned char *data; size_t size; } gr_map;
 gram_status gr_map_open(gr_map *m, const char *path, gram_err *err);
 void gr_map_close(gr_map *m);
+void gr_map_release(const gr_map *m);   /* gives back the pages read so far; they are read again when they are needed */
 
 /* The whole of a regular file of at most `limit` bytes, NUL-terminated; *out is malloc'ed. */
 gram_status gr_read_file(const char *path, size_t limit, char **out, size_t *n, gram_err *err);

@@ -57,6 +57,12 @@ gram_status gr_map_open(gr_map *m, const char *path, gram_err *err)
     return rc;
 }
 
+void gr_map_release(const gr_map *m)
+{
+    if (m->data)
+        (void)madvise((void *)(uintptr_t)m->data, m->size, MADV_DONTNEED);
+}
+
 void gr_map_close(gr_map *m)
 {
     union { const unsigned char *from; void *to; } p = { m->data };    /* munmap() takes no const */

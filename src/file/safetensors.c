@@ -183,6 +183,11 @@ out:
     return rc;
 }
 
+void gr_st_release(const gr_st *st)
+{
+    gr_map_release(&st->map);
+}
+
 void gr_st_close(gr_st *st)
 {
     if (!st)

@@ -199,6 +199,14 @@ gram_status gr_weights_open_dir(gr_weights **out, const char *dir, gram_err *err
     return GRAM_OK;
 }
 
+void gr_weights_release(const gr_weights *w)
+{
+    if (w->gguf)
+        gr_gguf_release(w->gguf);
+    for (size_t i = 0; i < w->n_st; i++)
+        gr_st_release(w->st[i]);
+}
+
 void gr_weights_close(gr_weights *w)
 {
     if (!w)

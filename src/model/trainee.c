@@ -11,6 +11,9 @@
  *
  * What is cheap to make again is made again: normed inputs and the gated product.
  *
+ * With gr_trainee_recompute() layers share one place for all but their inputs, and a layer's forward pass, the last
+ * product left out, comes again before its backward.
+ *
  * Where few rows are asked for, as in stage 2, only they go past the keys and values of the last layer. It is then
  * passed in two parts, both ways: all rows as keys, the wanted rows as queries.
  *
@@ -102,6 +105,7 @@ struct gr_trainee {
     const size_t *want;
     size_t n_want, layer;
     bool few;                   /* rows are wanted: the last layer in two parts */
+    bool recompute, again;      /* again: a layer's forward pass is made for its backward */
     const struct layer *l;
     struct kept *s;
     enum depth depth;
@@ -324,6 +328,11 @@ void gr_trainee_zero(gr_trainee *t)
     gr_pool_run(t->pool, zero, t, (t->grad_floats + ZEROS - 1) / ZEROS);
 }
 
+void gr_trainee_recompute(gr_trainee *t)
+{
+    t->recompute = true;
+}
+
 static void expand(float *out, const gr_tensor *t, size_t row)
 {
     size_t bytes = 0;
@@ -379,35 +388,44 @@ static float *take(float *base, size_t *used, size_t n)
     return p;
 }
 
+/* All of a layer but its input. */
+static struct kept carve_kept(const gr_trainee *t, float *base, size_t *used, size_t R)
+{
+    const gr_config *c = &t->m->cfg;
+    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    struct kept k = { 0 };
+
+    k.r1 = take(base, used, R);
+    k.q = take(base, used, R * q);
+    k.k = take(base, used, R * kv);
+    k.v = take(base, used, R * kv);
+    k.q0 = c->qk_norm ? take(base, used, R * q) : k.q;
+    k.k0 = c->qk_norm ? take(base, used, R * kv) : k.k;
+    k.rq = take(base, used, R * c->heads);
+    k.rk = take(base, used, R * c->kv_heads);
+    k.o = take(base, used, R * q);
+    k.lse = take(base, used, R * c->heads);
+    k.mid = take(base, used, R * C);
+    k.r2 = take(base, used, R);
+    k.gate = take(base, used, R * t->ldf);
+    k.up = take(base, used, R * t->ldf);
+    if (c->sandwich_norms) {
+        k.t1 = take(base, used, R * C);
+        k.rt1 = take(base, used, R);
+        k.t2 = take(base, used, R * C);
+        k.rt2 = take(base, used, R);
+    }
+    return k;
+}
+
 static size_t carve(gr_trainee *t, float *base, size_t R)
 {
     const gr_config *c = &t->m->cfg;
     size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, used = 0;
 
     for (size_t i = 0; i < c->layers; i++) {
-        struct kept k = { 0 };
-        k.x = take(base, &used, R * C);
-        k.r1 = take(base, &used, R);
-        k.q = take(base, &used, R * q);
-        k.k = take(base, &used, R * kv);
-        k.v = take(base, &used, R * kv);
-        k.q0 = c->qk_norm ? take(base, &used, R * q) : k.q;
-        k.k0 = c->qk_norm ? take(base, &used, R * kv) : k.k;
-        k.rq = take(base, &used, R * c->heads);
-        k.rk = take(base, &used, R * c->kv_heads);
-        k.o = take(base, &used, R * q);
-        k.lse = take(base, &used, R * c->heads);
-        k.mid = take(base, &used, R * C);
-        k.r2 = take(base, &used, R);
-        k.gate = take(base, &used, R * t->ldf);
-        k.up = take(base, &used, R * t->ldf);
-        if (c->sandwich_norms) {
-            k.t1 = take(base, &used, R * C);
-            k.rt1 = take(base, &used, R);
-            k.t2 = take(base, &used, R * C);
-            k.rt2 = take(base, &used, R);
-        }
-        t->kept[i] = k;
+        t->kept[i] = i && t->recompute ? t->kept[0] : carve_kept(t, base, &used, R);
+        t->kept[i].x = take(base, &used, R * C);
     }
     t->x = take(base, &used, R * C);
     t->xw = take(base, &used, R * C);
@@ -622,6 +640,8 @@ static void mix(void *arg, size_t task, size_t worker)
     linear(t, me, GR_MAT_GATE, s->gate + r * ldf, ldf, h, C, M);
     linear(t, me, GR_MAT_UP, s->up + r * ldf, ldf, h, C, M);
     (c->geglu ? gr_kern.geglu_fwd : gr_kern.swiglu_fwd)(t->act + r * ldf, s->gate + r * ldf, s->up + r * ldf, ldf, M, F);
+    if (t->again && !l->mlp_post_norm)
+        return;
     y = l->mlp_post_norm ? s->t2 + r * C : out;
     linear(t, me, GR_MAT_DOWN, y, C, t->act + r * ldf, ldf, M);
     if (l->mlp_post_norm)
@@ -1067,6 +1087,11 @@ static void layer_backward(gr_trainee *t, size_t layer)
                               { g->k, g->bias[1], t->dk, t->h, kv, C, kv, C, GR_MAT_K },
                               { g->v, g->bias[2], t->dv, t->h, kv, C, kv, C, GR_MAT_V } };
 
+    if (t->recompute && layer + 1 < c->layers) {            /* what the last one left is still there */
+        t->again = true;
+        layer_forward(t, layer);
+        t->again = false;
+    }
     enter_layer(t, layer);
     t->depth = depth_of(t, layer);
     blocks(t, unmix);

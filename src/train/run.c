@@ -107,23 +107,45 @@ static gram_status same_everywhere(const struct loop *l, gram_err *err)
     return rc ? rc : gr_dist_same(d, "options", gr_digest(GR_DIGEST, l->settings, strlen(l->settings)), err);
 }
 
-/* What the run will hold at most. The longest micro-batch is full, or one row. */
+/* Tokens of an example that are computed: what both orders begin with, once. */
+static size_t computed(const gr_example *e)
+{
+    const gr_seq a = { e->seq[0].p, e->seq[0].n }, b = { e->seq[1].p, e->seq[1].n };
+
+    return gr_example_tokens(e) - (a.n && b.n ? gr_common_prefix(&a, &b) : 0);
+}
+
+/* Tokens that the set's micro-batches compute together at most: a full one's, of the examples that share least, or one
+ * long example's. `each` examples are cut into micro-batches at once. */
+static uint64_t most_rows(const struct loop *l, const gr_set *set, size_t each)
+{
+    double share = 0;
+    size_t longest = 0, alone = 0;
+
+    for (size_t i = 0; i < set->n; i++) {
+        size_t all = gr_example_tokens(&set->e[i]), own = computed(&set->e[i]);
+        share = fmax(share, (double)own / (double)all);
+        longest = gr_max(longest, all);
+        alone = gr_max(alone, own);
+    }
+    return gr_max(alone, (uint64_t)ceil(share * fmin((double)l->r->batch_tokens, (double)each * (double)longest)));
+}
+
+/* What the run will hold at most. */
 static gram_status estimate(struct loop *l, gram_err *err)
 {
     const gr_training *r = l->r;
-    uint64_t param = l->adam.floats * sizeof(float), rows = r->batch_tokens, acts, base, all, check;
+    uint64_t param = l->adam.floats * sizeof(float), acts, base, all, check;
+    uint64_t rows = gr_max(most_rows(l, r->train, r->opt->batch_rows), most_rows(l, r->held, r->held->n));
     uint64_t weights = r->lora ? gr_model_bytes(r->model) + param : param;
     uint64_t have = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t moments = 2 * l->adam.own_floats * sizeof(float), near = gr_dist_on_host(r->opt->dist);
     size_t size = gr_dist_size(r->opt->dist);
+    const char *hint = r->opt->recompute ? "" : ", or --recompute";
     const double G = 1 << 30;
     gr_buf text = { 0 };
     bool ok;
 
-    for (size_t i = 0; i < r->train->n; i++)
-        rows = gr_max(rows, gr_example_tokens(&r->train->e[i]));
-    for (size_t i = 0; i < r->held->n; i++)
-        rows = gr_max(rows, gr_example_tokens(&r->held->e[i]));
     acts = gr_trainee_bytes(l->t, rows);
     if (r->stage == GRAM_STAGE_PRETRAIN || r->loss.kind == GRAM_LOSS_SFT_REG)
         acts += gr_grad_head_bytes(gr_model_config(r->model), gr_pool_size(r->pool));
@@ -146,10 +168,10 @@ static gram_status estimate(struct loop *l, gram_err *err)
         return GRAM_OK;
     if (near > 1)
         return gr_fail(err, GRAM_ENOMEM, "the %" PRIu64 " processes on this machine need about %.2f GiB each and it "
-                       "has %.2f GiB: fewer of them, or a smaller --batch-tokens or --max-tokens, need less", near,
-                       (double)all / G, (double)have / G);
+                       "has %.2f GiB: fewer of them, or a smaller --batch-tokens or --max-tokens%s, need less", near,
+                       (double)all / G, (double)have / G, hint);
     return gr_fail(err, GRAM_ENOMEM, "this run needs about %.2f GiB and the machine has %.2f GiB: a smaller "
-                   "--batch-tokens or --max-tokens needs less", (double)all / G, (double)have / G);
+                   "--batch-tokens or --max-tokens%s needs less", (double)all / G, (double)have / G, hint);
 }
 
 static gram_status loop_open(struct loop *l, gram_err *err)
@@ -175,6 +197,8 @@ static gram_status loop_open(struct loop *l, gram_err *err)
         rc = gr_trainee_open_lora(&l->t, r->model, r->lora, r->pool, err);
     if (rc)
         return rc;
+    if (o->recompute)
+        gr_trainee_recompute(l->t);
     param = gr_trainee_params(l->t, &n);
     rc = gr_adamw_init_part(&l->adam, param, n, gr_dist_rank(o->dist), gr_dist_size(o->dist), err);
     if (!rc)
