@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 #include "api/api_int.h"
+#include "api/spread.h"
 #include "base/err.h"
 #include "data/rows.h"
 #include "reward/rank.h"
@@ -23,6 +24,8 @@ struct job {
     gram_file_report *report;
     gr_reader *reader;
     gr_out *out;
+    const char *name;                       /* of out */
+    gr_spread *spread;                      /* of a PURM model's verdicts; NULL otherwise */
     gr_lines *earlier;                      /* what the run before wrote, to see that it read the same rows */
     uint64_t lines;                         /* of the input, 0: not known */
     gram_usage before;
@@ -64,7 +67,7 @@ static gram_status job_open(struct job *j, gram_model *m, const char *in, const 
 {
     gram_status rc = gr_api_ready(m, err);
 
-    *j = (struct job){ .m = m, .in = in, .opt = opt ? opt : &no_options, .report = report,
+    *j = (struct job){ .m = m, .in = in, .name = out, .opt = opt ? opt : &no_options, .report = report,
                        .before = gram_get_usage(m) };
     *report = (gram_file_report){ 0 };
     clock_gettime(CLOCK_MONOTONIC, &j->start);
@@ -90,6 +93,10 @@ static gram_status check_written(struct job *j, const char *id, gram_err *err)
 
     if (rc || !line)
         return rc;
+    if (j->spread)
+        rc = gr_spread_add(j->spread, line, n, err);
+    if (rc)
+        return rc;
     o = json_loadb(line, n, 0, NULL);
     found = json_string_value(json_object_get(o, "id"));
     if (!found || strcmp(found, id))
@@ -100,13 +107,36 @@ static gram_status check_written(struct job *j, const char *id, gram_err *err)
     return rc;
 }
 
+/* PURM's lines are written anew with what follows from all of them; those of the run until now stay until then. */
+static gram_status write_spread(struct job *j, gram_err *err)
+{
+    gr_out *whole = NULL;
+    gram_status rc;
+
+    if (gr_out_in_place(j->out))
+        return gr_spread_write(j->spread, j->m->lambda, j->out, err);
+    rc = gr_out_open(&whole, j->name, false, err);
+    if (!rc)
+        rc = gr_spread_write(j->spread, j->m->lambda, whole, err);
+    if (!rc)
+        rc = gr_out_commit(whole, err);
+    gr_out_close(whole);
+    if (!rc) {
+        gr_out_drop(j->out);
+        j->out = NULL;
+    }
+    return rc;
+}
+
 /* Ends the job: on success the output appears under its name, otherwise its partial lines stay. */
 static gram_status job_close(struct job *j, gram_status rc, gram_err *err)
 {
     gram_usage u = gram_get_usage(j->m);
     struct timespec end;
 
-    if (!rc)
+    if (!rc && j->spread)
+        rc = write_spread(j, err);
+    if (!rc && j->out)
         rc = gr_out_commit(j->out, err);
     else if (j->out)
         gr_out_flush(j->out, NULL);
@@ -144,9 +174,14 @@ static gram_status step_done(struct job *j, gram_err *err)
 static gram_status write_json(struct job *j, json_t *o, gram_err *err)
 {
     char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
-    gram_status rc = text ? gr_out_write(j->out, text, strlen(text), err) : gr_nomem(err, "output line");
+    bool held = j->spread && gr_out_in_place(j->out);       /* what is out there cannot be written anew */
+    gram_status rc = text ? GRAM_OK : gr_nomem(err, "output line");
 
-    if (!rc)
+    if (!rc && j->spread)
+        rc = gr_spread_add(j->spread, text, strlen(text), err);
+    if (!rc && !held)
+        rc = gr_out_write(j->out, text, strlen(text), err);
+    if (!rc && !held)
         rc = gr_out_write(j->out, "\n", 1, err);
     free(text);
     json_decref(o);
@@ -157,6 +192,24 @@ static gram_status write_json(struct job *j, json_t *o, gram_err *err)
 static json_t *number(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();
+}
+
+static json_t *rewards_json(const gram_reward *r, size_t n)
+{
+    json_t *a = json_array();
+
+    for (size_t i = 0; a && i < n; i++)
+        json_array_append_new(a, number(r[i].mean));
+    return a;
+}
+
+static json_t *sigmas_json(const gram_reward *r, size_t n)
+{
+    json_t *a = json_array();
+
+    for (size_t i = 0; a && i < n; i++)
+        json_array_append_new(a, number(r[i].sigma));
+    return a;
 }
 
 static gram_status write_verdict(struct job *j, const char *id, const gram_verdict *v, gram_err *err)
@@ -172,6 +225,10 @@ static gram_status write_verdict(struct job *j, const char *id, const gram_verdi
                   "p_forward", number(v->p_forward), "p_swapped", number(v->p_swapped),
                   "logit_margin", number(v->logit_margin), "consistent", v->consistent,
                   "tokens", (json_int_t)v->tokens, "truncated", v->truncated);
+    if (o && v->rewarded)
+        json_object_set_new(o, "reward", rewards_json(v->reward, 2));
+    if (o && v->spread)
+        json_object_set_new(o, "sigma", sigmas_json(v->reward, 2));
     return write_json(j, o, err);
 }
 
@@ -243,6 +300,7 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
 {
     gram_file_report unwanted;
     struct job j;
+    gr_spread spread = { 0 };
     struct chunk *c = gr_calloc(1, sizeof *c);
     uint64_t skip;
     bool end = false;
@@ -251,6 +309,7 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
     if (rc)
         return rc;
     rc = job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
+    j.spread = gr_model_config(m->model)->reward == GR_REWARD_PURM ? &spread : NULL;
     skip = j.report->resumed;
     while (!rc && !end) {
         rc = fill_chunk(&j, c, &skip, &end, err);
@@ -262,7 +321,9 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
     }
     chunk_clear(c);
     free(c);
-    return job_close(&j, rc, err);
+    rc = job_close(&j, rc, err);
+    gr_spread_clear(&spread);
+    return rc;
 }
 
 /* ---- gram rank ---------------------------------------------------------------------------------- */
@@ -310,6 +371,12 @@ static gram_status rank_group(struct job *j, const gr_group *g, gram_rank_method
                   "passes", (json_int_t)r.passes, "tokens", (json_int_t)r.tokens,
                   "tokens_computed", (json_int_t)r.tokens_computed, "intransitive", r.intransitive,
                   "truncated", r.truncated);
+    if (o && r.reward)
+        json_object_set_new(o, "rewards", rewards_json(r.reward, g->n));
+    if (o && r.overlap) {
+        json_object_set_new(o, "sigma", sigmas_json(r.reward, g->n));
+        json_object_set_new(o, "overlap", score_json(r.overlap, g->n));
+    }
     gram_ranking_clear(&r);
     return write_json(j, o, err);
 }

@@ -8,6 +8,7 @@
 int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
 static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base;
 static int threads;
+static double lambda;
 static long long batch_tokens, max_tokens;
 
 struct poptOption cli_engine_table[] = {
@@ -34,6 +35,9 @@ struct poptOption cli_judge_table[] = {
     { "truncate", '\0', POPT_ARG_STRING, &truncate_how, 0,
       "What to do with a pair that is longer: fail at it (error, the default), shorten the question's middle and "
       "then both answers evenly (balanced), or give it no score (drop).", "error|balanced|drop" },
+    { "lambda", '\0', POPT_ARG_DOUBLE, &lambda, 0,
+      "A PURM model: also count by mean - X u, u the overlap with the other answers; rank orders by it. The paper takes "
+      "30 (default: 0, the mean alone).", "X" },
     { "single-order", '\0', POPT_ARG_NONE, &cli_single_order, 0,
       "Read each pair in one order only. It costs half, and position bias is no longer averaged out.", NULL },
     CLI_TABLE_END
@@ -122,12 +126,15 @@ int cli_model_options(gram_options *out)
     if (threads < 0 || batch_tokens < 0 || max_tokens < 0)
         return cli_usage("--%s: wanted a number that is not negative",
                          threads < 0 ? "threads" : batch_tokens < 0 ? "batch-tokens" : "max-tokens");
+    if (!(lambda >= 0))
+        return cli_usage("--lambda: wanted a number that is not negative");
     rc = split_labels(out);
     if (!rc && judge_file)
         rc = read_judge_prompt(&judge_prompt);
     if (rc)
         return rc;
     out->threads = threads;
+    out->lambda = lambda;
     out->dtype = (gram_dtype)as_dtype;                  /* both enums are in the order of the table's words */
     out->truncate = (gram_truncate)as_truncate;
     out->max_tokens = (size_t)max_tokens;

@@ -123,6 +123,8 @@ double gr_eval_right(const gr_eval_row *r)
 
 static double first_seat(const gr_eval_row *r)
 {
+    if (r->rewarded)                                    /* no answer is read first */
+        return NAN;
     return isnan(r->p_swapped) ? won(r->p_forward) : (won(r->p_forward) + 1 - won(r->p_swapped)) / 2;
 }
 

@@ -165,6 +165,22 @@ static json_t *rules(builder *b, const gr_rule_result *r)
     return o;
 }
 
+static json_t *spread(builder *b, const gr_eval_spread *s)
+{
+    json_t *o = s->rows ? json_object() : json_null();
+
+    if (!s->rows)
+        return o;
+    set(b, o, "rows", count(s->rows));
+    set(b, o, "sigma", number(s->sigma));
+    set(b, o, "overlap", number(s->overlap));
+    set(b, o, "overlap_right", number(s->right));
+    set(b, o, "overlap_wrong", number(s->wrong));
+    set(b, o, "lambda", number(s->lambda));
+    set(b, o, "penalised_accuracy", interval(b, s->penalised));
+    return o;
+}
+
 static json_t *reliability(builder *b, const gr_eval_stats *s)
 {
     json_t *a = json_array();
@@ -232,6 +248,7 @@ gram_status gr_eval_json(const gr_eval_result *r, gr_buf *out, gram_err *err)
     set(&b, o, "reliability", reliability(&b, &r->all));
     set(&b, o, "preference_histogram", histogram(&b, r));
     set(&b, o, "accuracy_by_margin", margins(&b, r));
+    set(&b, o, "purm", spread(&b, &r->spread));
     set(&b, o, "speed", speed(&b, r));
     if (!b.ok || json_dump_callback(o, keep, &s, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) || !s.ok ||
         !gr_buf_add(out, "\n", 1))

@@ -20,6 +20,12 @@ static bool put_number(gr_buf *b, const char *key, double x)
     return gr_buf_printf(b, ",\"%s\":", key) && gr_text_number(b, x);
 }
 
+static bool put_two(gr_buf *b, const char *key, const double x[2])
+{
+    return gr_buf_printf(b, ",\"%s\":[", key) && gr_text_number(b, x[0]) && gr_buf_puts(b, ",") &&
+        gr_text_number(b, x[1]) && gr_buf_puts(b, "]");
+}
+
 bool gr_eval_row_write(gr_buf *b, const gr_eval_row *r, const char *file, uint64_t run)
 {
     static const char *const truth[] = { "false", "true" };
@@ -33,6 +39,7 @@ bool gr_eval_row_write(gr_buf *b, const gr_eval_row *r, const char *file, uint64
         gr_buf_printf(b, ",\"prompt\":\"%016" PRIx64 "\",\"chars\":[%" PRIu64 ",%" PRIu64 "]",
                       r->prompt, r->chosen_chars, r->rejected_chars) &&
         (r->cell < 0 ? gr_buf_puts(b, ",\"cell\":null") : gr_buf_printf(b, ",\"cell\":%d", r->cell)) &&
+        (!r->rewarded || put_two(b, "reward", r->reward)) && (!r->spread || put_two(b, "sigma", r->sigma)) &&
         gr_buf_printf(b, ",\"run\":\"%016" PRIx64 "\"}\n", run);
 }
 
@@ -112,6 +119,20 @@ static int get_cell(reader *p)
     return v && json_is_integer(v) ? (int)json_integer_value(v) : -1;
 }
 
+/* Two numbers; false where the key is absent. */
+static bool get_two(reader *p, const char *key, double x[2])
+{
+    const json_t *v = json_object_get(p->o, key);
+
+    if (!v)
+        return false;
+    want(p, key, json_array_size(v) == 2 && json_is_number(json_array_get(v, 0)) && json_is_number(json_array_get(v, 1)),
+         "two numbers");
+    x[0] = json_number_value(json_array_get(v, 0));
+    x[1] = json_number_value(json_array_get(v, 1));
+    return true;
+}
+
 static void read_all(reader *p, gr_eval_row *r, char **file, uint64_t *run)
 {
     const json_t *chars = json_object_get(p->o, "chars");
@@ -132,6 +153,8 @@ static void read_all(reader *p, gr_eval_row *r, char **file, uint64_t *run)
     r->chosen_chars = as_count(p, "chars", json_array_get(chars, 0));
     r->rejected_chars = as_count(p, "chars", json_array_get(chars, 1));
     r->cell = get_cell(p);
+    r->rewarded = get_two(p, "reward", r->reward);
+    r->spread = get_two(p, "sigma", r->sigma);
     *run = get_hash(p, "run");
 }
 

@@ -4,6 +4,7 @@
 
 #include "eval/metrics.h"
 #include "eval/rules.h"
+#include "eval/spread.h"
 
 #define GR_EVAL_HISTOGRAM 20        /* bins of preference, equal width over [0,1] */
 #define GR_EVAL_MARGINS 10          /* groups of rows by |logit margin|, equally many in each */
@@ -16,6 +17,7 @@ typedef struct {
     const char *label_a, *label_b;
     size_t max_tokens;
     bool single_order;
+    double lambda;                  /* PURM: of mean - lambda u */
 } gr_eval_facts;
 
 typedef struct {
@@ -50,6 +52,7 @@ typedef struct {
                                      * are in none */
     size_t worst[10], n_worst;      /* rows judged wrong with the most confidence */
     gr_rule_result rules;
+    gr_eval_spread spread;
     uint64_t resumed;               /* rows that an earlier run had judged */
     double seconds, tokens_per_s, pairs_per_s;      /* judging, in this run; NAN where it judged none */
 } gr_eval_result;

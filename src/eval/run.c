@@ -296,6 +296,12 @@ static gram_status keep_verdict(run *r, gr_eval_row *row, const gram_verdict *v,
     row->tokens = v->tokens;
     row->consistent = v->consistent;
     row->preference = v->dropped ? NAN : v->preference;
+    row->rewarded = v->rewarded;
+    row->spread = v->spread;
+    for (int s = 0; s < 2; s++) {
+        row->reward[s] = v->reward[s].mean;
+        row->sigma[s] = v->reward[s].sigma;
+    }
     row->p_forward = v->dropped ? NAN : v->p_forward;
     row->p_swapped = v->dropped ? NAN : v->p_swapped;
     row->logit_margin = v->dropped ? NAN : v->logit_margin;

@@ -85,11 +85,22 @@ static bool left_out(gr_buf *b, const gr_eval_result *r)
     return ok;
 }
 
+static bool spread(gr_buf *b, const gr_eval_spread *s)
+{
+    if (!s->rows)
+        return true;
+    return gr_buf_printf(b, "PURM: mean sigma %.3f; mean overlap u %.3f", s->sigma, s->overlap) &&
+        (isnan(s->right) || gr_buf_printf(b, ", of rows judged right %.3f", s->right)) &&
+        (isnan(s->wrong) || gr_buf_printf(b, ", judged wrong %.3f", s->wrong)) && gr_buf_puts(b, "\n") &&
+        (s->lambda <= 0 || (gr_buf_printf(b, "right by mean - %g u:", s->lambda) && percent(b, s->penalised.value, 7) &&
+                            range(b, s->penalised) && gr_buf_puts(b, "\n")));
+}
+
 static bool footer(gr_buf *b, const gr_eval_result *r)
 {
     bool ok = (r->n_files < 2 || mean_line(b, "mean of files (macro)", r->macro)) &&
         mean_line(b, "mean of subsets", r->macro_subsets) && rules(b, &r->rules) &&
-        gr_buf_puts(b, "\n") && left_out(b, r);
+        gr_buf_puts(b, "\n") && spread(b, &r->spread) && left_out(b, r);
 
     if (ok && !isnan(r->tokens_per_s))
         ok = gr_buf_printf(b, "%.1f s of judging: %.1f tokens/s, %.2f pairs/s\n", r->seconds, r->tokens_per_s,

@@ -39,6 +39,8 @@ gram_status gr_out_write(gr_out *o, const void *p, size_t n, gram_err *err);
 gram_status gr_out_flush(gr_out *o, gram_err *err);         /* to the file, so that a kill loses nothing written */
 gram_status gr_out_commit(gr_out *o, gram_err *err);        /* whole, under its name; then close it */
 void gr_out_close(gr_out *o);                               /* NULL is fine */
+void gr_out_drop(gr_out *o);                                /* the same, and nothing is left of what it wrote */
+bool gr_out_in_place(const gr_out *o);                      /* a pipe or the like: what is written is out */
 
 /* A float32 matrix [rows, cols] as a NumPy .npy file, row by row. */
 gram_status gr_npy_write_f32(const char *path, const float *x, size_t rows, size_t cols, gram_err *err);

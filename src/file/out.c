@@ -309,3 +309,15 @@ void gr_out_close(gr_out *o)
     free(o->path);
     free(o);
 }
+
+void gr_out_drop(gr_out *o)
+{
+    if (o)
+        o->keep = false;
+    gr_out_close(o);
+}
+
+bool gr_out_in_place(const gr_out *o)
+{
+    return !o->partial;
+}

@@ -364,8 +364,9 @@ json_t *gr_verdict_json(const gram_verdict *v)
 {
     const char *winner = v->preference > 0.5 ? "a" : v->preference < 0.5 ? "b" : "tie";
     bool both = isfinite(v->p_swapped);
+    json_t *o;
 
-    return json_pack("{s:f, s:o, s:o, s:f, s:[[f,f],o], s:s, s:b, s:b, s:I, s:b}",
+    o = json_pack("{s:f, s:o, s:o, s:f, s:[[f,f],o], s:s, s:b, s:b, s:I, s:b}",
                      "preference", v->preference,
                      "p_forward", gr_real_json(v->p_forward), "p_swapped", gr_real_json(v->p_swapped),
                      "logit_margin", v->logit_margin,
@@ -373,6 +374,11 @@ json_t *gr_verdict_json(const gram_verdict *v)
                      both ? json_pack("[f,f]", (double)v->logit[1][0], (double)v->logit[1][1]) : json_null(),
                      "winner", winner, "consistent", v->consistent, "flipped", both && !v->consistent,
                      "tokens", (json_int_t)v->tokens, "truncated", v->truncated);
+    if (o && v->rewarded)
+        json_object_set_new(o, "rewards", json_pack("[f,f]", v->reward[0].mean, v->reward[1].mean));
+    if (o && v->spread)
+        json_object_set_new(o, "sigma", json_pack("[f,f]", v->reward[0].sigma, v->reward[1].sigma));
+    return o;
 }
 
 json_t *gr_usage_json(const gr_req *r)

@@ -1,0 +1,348 @@
+/* test_rewards.c - reward models: transformers' numbers (scripts/golden_rewards.py), what score, rank and eval make of
+ * them, and the way from a language model through training to one. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "check.h"
+#include "file/io.h"
+#include "gram/train.h"
+
+#define GOLDEN "tests/golden/rewards/"
+#define BACKBONE "tests/golden/train/judge"
+static char *dir;
+
+static char *in_dir(const char *name)
+{
+    char *p = gr_path_join(dir, name);
+
+    assert_non_null(p);
+    return p;
+}
+
+static char *write_text(const char *name, const char *text)
+{
+    char *path = in_dir(name);
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+    return path;
+}
+
+static char *read_text(const char *path)
+{
+    char *text;
+    size_t n;
+
+    CHECK_OK(gr_read_file(path, 1 << 24, &text, &n, &check_err));
+    return text;
+}
+
+/* A conversation of rewards.json as a prompt and its answer. */
+static gram_prompt prompt_of(const json_t *talk, gram_message turn[8], const char **answer)
+{
+    size_t n = json_array_size(talk);
+
+    for (size_t i = 0; i < n; i++)
+        turn[i] = (gram_message){ json_string_value(json_object_get(json_array_get(talk, i), "role")),
+                                  json_string_value(json_object_get(json_array_get(talk, i), "content")) };
+    *answer = turn[n - 1].content;
+    return (gram_prompt){ turn, n - 1 };
+}
+
+/* Two layers of 16 channels in float32 against float32: a few dozen roundings of numbers about 1. */
+static void rewards_are_transformers(void **state)
+{
+    json_t *all = json_load_file(GOLDEN "rewards.json", 0, NULL), *talks = json_object_get(all, "talks"), *want, *talk;
+    const char *name;
+    size_t i;
+
+    (void)state;
+    assert_non_null(all);
+    json_object_foreach(json_object_get(all, "rewards"), name, want) {
+        char path[64];
+        gram_model *m;
+        snprintf(path, sizeof path, GOLDEN "%s", name);
+        CHECK_OK(gram_open(&m, path, NULL, &check_err));
+        json_array_foreach(talks, i, talk) {
+            const json_t *w = json_array_get(want, i);
+            double mean = json_number_value(json_array_get(w, 0)), h = json_number_value(json_array_get(w, 1));
+            gram_message turn[8];
+            const char *answer;
+            gram_prompt p = prompt_of(talk, turn, &answer);
+            gram_reward r;
+            CHECK_OK(gram_rewards(m, p, &answer, 1, &r, &check_err));
+            if (!(fabs(r.mean - mean) < 2e-5 * (1 + fabs(mean))))
+                fail_msg("%s, talk %zu: reward %.9g, wanted %.9g", name, i, r.mean, mean);
+            if (json_array_size(w) == 2 ? !(fabs(r.sigma - exp(h / 10)) < 2e-5 * r.sigma) : r.sigma != 0)
+                fail_msg("%s, talk %zu: sigma %.9g, wanted exp(%.9g)", name, i, r.sigma, h / 10);
+        }
+        gram_close(m);
+    }
+    json_decref(all);
+}
+
+static const gram_message question = { "user", "Why is the sky blue?" };
+static const char *const answers[] = { "It is painted.", "Rayleigh scattering.", "", "Because." };
+
+/* E s(m + v x) by a rule of its own: 4,000 steps over eight deviations. */
+static double expected(double m, double v)
+{
+    double sum = 0;
+
+    for (double x = -8; x < 8; x += 0.004)
+        sum += 0.004 * exp(-x * x / 2) / sqrt(2 * M_PI) / (1 + exp(-m - v * x));
+    return sum;
+}
+
+static void a_verdict_follows_from_two_rewards(void **state)
+{
+    (void)state;
+    for (int purm = 0; purm < 2; purm++) {
+        const gram_prompt p = { &question, 1 };
+        const gram_pair pair[2] = { { p, answers[0], answers[1] }, { p, answers[1], answers[0] } };
+        gram_options o = { .single_order = purm == 1 };     /* which changes nothing */
+        gram_model *m;
+        gram_reward r[2];
+        gram_verdict v[2];
+        float z[4];
+        double d;
+        CHECK_OK(gram_open(&m, purm ? GOLDEN "purm" : GOLDEN "qwen3", &o, &check_err));
+        CHECK_OK(gram_rewards(m, p, answers, 2, r, &check_err));
+        CHECK_OK(gram_score(m, pair, 2, v, &check_err));
+        d = r[0].mean - r[1].mean;
+        assert_true(v[0].rewarded && v[0].spread == purm && v[0].reward[0].mean == r[0].mean &&
+                    v[0].reward[1].mean == r[1].mean && v[0].reward[1].sigma == r[1].sigma);
+        assert_true(v[0].logit_margin == d && v[0].p_forward == v[0].preference && isnan(v[0].p_swapped));
+        assert_true(v[0].consistent && v[0].tokens == r[0].tokens + r[1].tokens);
+        assert_true(fabs(v[0].preference - (purm ? expected(d, hypot(r[0].sigma, r[1].sigma)) : 1 / (1 + exp(-d)))) < 1e-6);
+        assert_true(fabs(v[0].preference + v[1].preference - 1) < 1e-12);
+        assert_int_equal(gram_logits(m, (const int32_t[]){ 5 }, 1, z, &check_err), GRAM_EUNSUPPORTED);
+        gram_close(m);
+    }
+}
+
+static void the_order_is_that_of_the_rewards(void **state)
+{
+    const gram_prompt p = { &question, 1 };
+    const size_t n = GR_COUNT(answers);
+    gram_options o = { .lambda = 30 };
+    gram_model *m;
+    gram_ranking r;
+
+    (void)state;
+    CHECK_OK(gram_open(&m, GOLDEN "llama", NULL, &check_err));
+    CHECK_OK(gram_rank(m, p, answers, n, GRAM_RANK_LINEAR, NULL, &r, &check_err));
+    for (size_t i = 0; i + 1 < n; i++)
+        assert_true(r.score[r.order[i]] >= r.score[r.order[i + 1]]);
+    assert_true(r.passes == n && r.comparisons == 0 && !r.intransitive && r.overlap == NULL && r.reward != NULL);
+    assert_true(r.preference[1] == 1 / (1 + exp(r.reward[1].mean - r.reward[0].mean)) && r.preference[0] == 0.5);
+    gram_ranking_clear(&r);
+    CHECK_OK(gram_rank(m, p, answers, n, GRAM_RANK_REFERENCE, answers[2], &r, &check_err));
+    assert_true(r.score[2] == 0.5 && r.passes == n + 1);
+    gram_ranking_clear(&r);
+    gram_close(m);
+
+    CHECK_OK(gram_open(&m, GOLDEN "purm", &o, &check_err));
+    CHECK_OK(gram_rank(m, p, answers, n, GRAM_RANK_ALL_PAIRS, NULL, &r, &check_err));
+    for (size_t i = 0; i < n; i++)
+        assert_true(r.score[i] == r.reward[i].mean - 30 * r.overlap[i] && r.overlap[i] > 0 && r.overlap[i] <= 1);
+    gram_ranking_clear(&r);
+    gram_close(m);
+    CHECK_OK(gram_open(&m, BACKBONE, NULL, &check_err));
+    assert_int_equal(gram_rewards(m, p, answers, 1, &(gram_reward){ 0 }, &check_err), GRAM_EUNSUPPORTED);
+    gram_close(m);
+}
+
+/* The coefficient is the integral of the square root of both densities. */
+static void overlap_is_the_integral(void **state)
+{
+    const double mean[] = { 0, 1, -0.3 }, sigma[] = { 1, 0.5, 2 };
+    double u[3], bc[3][3] = { { 0 } };
+    double *many = malloc(5000 * sizeof *many), *one = malloc(5000 * sizeof *one), *out = malloc(5000 * sizeof *out);
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++)
+            for (double x = -20; x < 20; x += 0.002) {
+                double a = (x - mean[i]) / sigma[i], b = (x - mean[j]) / sigma[j];
+                bc[i][j] += 0.002 * exp(-(a * a + b * b) / 4) / sqrt(2 * M_PI * sigma[i] * sigma[j]);
+            }
+    gram_overlap(mean, sigma, 3, u);
+    for (int i = 0; i < 3; i++)
+        assert_true(fabs(u[i] - (bc[i][(i + 1) % 3] + bc[i][(i + 2) % 3]) / 2) < 1e-9);
+    gram_overlap(mean, sigma, 1, u);
+    assert_true(isnan(u[0]));
+    for (int i = 0; i < 5000; i++) {            /* more than are looked at: all alike, so any sample is exact */
+        many[i] = 3;
+        one[i] = 1;
+    }
+    gram_overlap(many, one, 5000, out);
+    assert_true(out[0] == 1 && out[2500] == 1 && out[4999] == 1);
+    free(many), free(one), free(out);
+}
+
+#define ROWS "{\"prompt\":\"q\",\"chosen\":\"a b\",\"rejected\":\"c\"}\n{\"prompt\":\"q\",\"chosen\":\"dd\"," \
+             "\"rejected\":\"eeeee\"}\n{\"prompt\":\"r\",\"chosen\":\"f\",\"rejected\":\"g h\"}\n"
+
+/* PURM's lines get their overlap when all are there, a resumed run's too. */
+static void a_files_overlaps_span_its_answers(void **state)
+{
+    char *rows = write_text("rows.jsonl", ROWS), *whole = in_dir("whole.jsonl"), *part = in_dir("part.jsonl"), *text, *done, *again;
+    char *partial = in_dir("part.jsonl.partial");
+    gram_file_options opt = { .resume = true };
+    gram_file_report report;
+    gram_options o = { .lambda = 2 };
+    double mean[6], sigma[6], u[6], want[6];
+    gram_model *m;
+    FILE *f;
+    int at = 0;
+
+    (void)state;
+    CHECK_OK(gram_open(&m, GOLDEN "purm", &o, &check_err));
+    CHECK_OK(gram_score_file(m, rows, whole, NULL, &report, &check_err));
+    text = read_text(whole);
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        json_t *v = json_loads(line, 0, NULL);
+        for (size_t k = 0; k < 2; k++, at++) {
+            mean[at] = json_number_value(json_array_get(json_object_get(v, "reward"), k));
+            sigma[at] = json_number_value(json_array_get(json_object_get(v, "sigma"), k));
+            u[at] = json_number_value(json_array_get(json_object_get(v, "overlap"), k));
+            assert_true(fabs(json_number_value(json_array_get(json_object_get(v, "penalised"), k)) -
+                             (mean[at] - 2 * u[at])) < 1e-12);
+        }
+        json_decref(v);
+    }
+    assert_int_equal(at, 6);
+    gram_overlap(mean, sigma, 6, want);
+    for (int i = 0; i < 6; i++)
+        assert_true(fabs(u[i] - want[i]) < 1e-12);
+    free(text);
+
+    done = read_text(whole);
+    f = fopen(partial, "w");                                /* the first line as a run that was cut off left it */
+    fprintf(f, "%.*s}\n", (int)(strstr(done, ",\"overlap\"") - done), done);
+    fclose(f);
+    CHECK_OK(gram_score_file(m, rows, part, &opt, &report, &check_err));
+    assert_true(report.resumed == 1 && report.rows == 2 && !gr_path_exists(partial));
+    again = read_text(part);
+    assert_string_equal(done, again);
+    gram_close(m);
+    free(done), free(again), free(rows), free(whole), free(part), free(partial);
+}
+
+static void eval_says_what_has_no_order(void **state)
+{
+    char *rows = write_text("eval.jsonl", ROWS), *json = in_dir("eval.json"), *table, *again;
+    gram_eval_options opt = { .json = json };
+    gram_eval_summary s;
+    gram_model *m;
+    json_t *o;
+
+    (void)state;
+    CHECK_OK(gram_open(&m, GOLDEN "purm", NULL, &check_err));
+    CHECK_OK(gram_eval(m, (const char *const[]){ rows }, 1, &opt, &s, &table, &check_err));
+    assert_true(isnan(s.flip_rate.value) && isnan(s.first_seat_rate.value) && s.rows == 3);
+    assert_non_null(strstr(table, "PURM: mean sigma"));
+    o = json_load_file(json, 0, NULL);
+    assert_true(json_number_value(json_object_get(json_object_get(o, "purm"), "overlap")) > 0);
+    json_decref(o);
+    opt.file.resume = true;                                 /* every row comes back with its rewards */
+    CHECK_OK(gram_eval(m, (const char *const[]){ rows }, 1, &opt, &s, &again, &check_err));
+    assert_int_equal(s.resumed, 3);
+    assert_non_null(strstr(again, "PURM: mean sigma"));
+    gram_close(m);
+    free(rows), free(json), free(table), free(again);
+}
+
+#define PAIRS "{\"prompt\":\"q\",\"chosen\":\"zzzz\",\"rejected\":\"aa\",\"margin\":1.5}\n" \
+              "{\"prompt\":\"q2\",\"chosen\":\"zzz\",\"rejected\":\"a\",\"weight\":2}\n" \
+              "{\"prompt\":\"q3\",\"chosen\":\"zz\",\"rejected\":\"aaa\",\"soft\":0.9}\n" \
+              "{\"prompt\":\"q4\",\"chosen\":\"z\",\"rejected\":\"aaaa\",\"tie\":true}\n"
+
+static gram_status train(const char *from, const char *pairs, const char *out, gram_loss loss, uint64_t steps)
+{
+    gram_train_options o;
+    char *to = in_dir(out);
+    gram_status rc;
+
+    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+    gram_train_options_set_loss(&o, loss);
+    o.lr = 3e-3;
+    o.batch_rows = 4;
+    o.steps = steps;
+    o.model.threads = 2;
+    o.eval_file = pairs;
+    rc = gram_finetune(from, pairs, to, &o, NULL, &check_err);
+    free(to);
+    return rc;
+}
+
+static void every_scalar_loss_makes_a_reward_model(void **state)
+{
+    char *pairs = write_text("pairs.jsonl", PAIRS);
+
+    (void)state;
+    for (gram_loss loss = GRAM_LOSS_BT; loss <= GRAM_LOSS_PURM; loss++) {
+        const gram_message q = { "user", "q" };
+        const gram_pair pair = { { &q, 1 }, "zzzz", "aa" };
+        char *path = in_dir(gram_loss_name(loss));
+        gram_info info;
+        gram_verdict v;
+        gram_model *m;
+        CHECK_OK(train(BACKBONE, pairs, gram_loss_name(loss), loss, 15));
+        CHECK_OK(gram_inspect(path, NULL, &info, &check_err));
+        assert_string_equal(info.head, loss == GRAM_LOSS_PURM ? "purm" : "reward");
+        CHECK_OK(gram_open(&m, path, NULL, &check_err));
+        CHECK_OK(gram_score(m, &pair, 1, &v, &check_err));
+        if (!(v.preference > 0.7))
+            fail_msg("%s: preference %g of what it was trained on", gram_loss_name(loss), v.preference);
+        gram_close(m);
+        free(path);
+    }
+    free(pairs);
+}
+
+static void what_does_not_go_together_is_said(void **state)
+{
+    char *pairs = write_text("pairs.jsonl", PAIRS), *none = write_text("none.jsonl", ROWS), *bt = in_dir("bt");
+    gram_options o = { .judge_prompt = "{input} {response_a} {response_b}" };
+    gram_train_options t;
+    gram_model *m;
+
+    (void)state;
+    CHECK_OK(train(bt, pairs, "again", GRAM_LOSS_BT_SMOOTH, 1));           /* a reward model goes on as one */
+    assert_int_equal(train(bt, pairs, "x", GRAM_LOSS_GRAM, 1), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "no words to judge with"));
+    assert_int_equal(train(bt, pairs, "x", GRAM_LOSS_PURM, 1), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "gives 1 numbers"));
+    assert_int_equal(train(BACKBONE, none, "x", GRAM_LOSS_BT_MARGIN, 1), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "no row has one"));
+    assert_int_equal(gram_open(&m, bt, &o, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "no judge prompt"));
+    gram_train_options_init(&t, GRAM_STAGE_FINETUNE);
+    t.loss = GRAM_LOSS_BT;                                                 /* without its parameters */
+    assert_int_equal(gram_finetune(BACKBONE, pairs, bt, &t, NULL, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "smoothing"));
+    free(pairs), free(none), free(bt);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rewards_are_transformers),
+        cmocka_unit_test(a_verdict_follows_from_two_rewards),
+        cmocka_unit_test(the_order_is_that_of_the_rewards),
+        cmocka_unit_test(overlap_is_the_integral),
+        cmocka_unit_test(a_files_overlaps_span_its_answers),
+        cmocka_unit_test(eval_says_what_has_no_order),
+        cmocka_unit_test(every_scalar_loss_makes_a_reward_model),
+        cmocka_unit_test(what_does_not_go_together_is_said),
+    };
+
+    dir = check_tmpdir();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
