@@ -34,7 +34,7 @@ static char *write_text(const char *name, const char *text)
 
 static char *read_text(const char *path)
 {
-    char *text;
+    char *text = NULL;
     size_t n;
 
     CHECK_OK(gr_read_file(path, 1 << 24, &text, &n, &check_err));
@@ -237,6 +237,7 @@ static void a_files_overlaps_span_its_answers(void **state)
 static void eval_says_what_has_no_order(void **state)
 {
     char *rows = write_text("eval.jsonl", ROWS), *json = in_dir("eval.json"), *table, *again;
+    const char *file = rows;
     gram_eval_options opt = { .json = json };
     gram_eval_summary s;
     gram_model *m;
@@ -244,14 +245,14 @@ static void eval_says_what_has_no_order(void **state)
 
     (void)state;
     CHECK_OK(gram_open(&m, GOLDEN "purm", NULL, &check_err));
-    CHECK_OK(gram_eval(m, (const char *const[]){ rows }, 1, &opt, &s, &table, &check_err));
+    CHECK_OK(gram_eval(m, &file, 1, &opt, &s, &table, &check_err));
     assert_true(isnan(s.flip_rate.value) && isnan(s.first_seat_rate.value) && s.rows == 3);
     assert_non_null(strstr(table, "PURM: mean sigma"));
     o = json_load_file(json, 0, NULL);
     assert_true(json_number_value(json_object_get(json_object_get(o, "purm"), "overlap")) > 0);
     json_decref(o);
     opt.file.resume = true;                                 /* every row comes back with its rewards */
-    CHECK_OK(gram_eval(m, (const char *const[]){ rows }, 1, &opt, &s, &again, &check_err));
+    CHECK_OK(gram_eval(m, &file, 1, &opt, &s, &again, &check_err));
     assert_int_equal(s.resumed, 3);
     assert_non_null(strstr(again, "PURM: mean sigma"));
     gram_close(m);
