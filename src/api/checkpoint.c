@@ -198,6 +198,8 @@ gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const cha
         rc = c->gguf ? gr_config_from_gguf(&c->cfg, gr_weights_gguf(c->weights), c->weights, err)
                      : gr_config_read(&c->cfg, model, err);
     if (!rc && c->adapter)
+        rc = gr_adapter_reward(&c->cfg, c->adapter, err);
+    if (!rc && c->adapter)
         rc = has_tokenizer(&c->own_words, path, err);
     if (!rc)
         rc = read_words(c, c->own_words ? path : c->gguf ? NULL : model, err);

@@ -24,7 +24,7 @@ static gram_status write_model(struct checkpoint *c, const char *adapter, const 
                                gram_err *err)
 {
     gr_config cfg = c->cfg;
-    gram_status rc = gr_copy_model_files(c->base, out, NULL, err);
+    gram_status rc = gr_copy_model_files(c->base, out, cfg.reward ? &cfg : NULL, err);
 
     if (!rc && c->own_words)
         rc = gr_copy_words(adapter, out, err);

@@ -95,8 +95,9 @@ static size_t cache_bytes(const gram_model *m)
 }
 
 /* The configuration of a model with the head that a scalar loss trains. */
-static gram_status add_reward_head(gr_config *c, const char *path, gram_loss loss, gram_err *err)
+static gram_status add_reward_head(struct checkpoint *file, const char *path, gram_loss loss, gram_err *err)
 {
+    gr_config *c = &file->cfg;
     gr_reward_kind want = loss == GRAM_LOSS_PURM ? GR_REWARD_PURM : GR_REWARD_MEAN;
 
     if (c->reward && c->reward != want)
@@ -106,6 +107,7 @@ static gram_status add_reward_head(gr_config *c, const char *path, gram_loss los
         return gr_fail(err, GRAM_EARG, "%s: the loss sft-reg also learns to write the chosen answer, and this model's "
                        "head over the vocabulary is gone", path);
     c->reward = want;
+    c->new_head = !gr_weights_find(file->weights, "score.weight");
     c->words = loss == GRAM_LOSS_SFT_REG;
     return GRAM_OK;
 }
@@ -128,7 +130,7 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     if (!rc)
         rc = check_options(opt, m->file.cfg.context, path, err);
     if (!rc && gram_loss_is_scalar(loss))
-        rc = add_reward_head(&m->file.cfg, path, loss, err);
+        rc = add_reward_head(&m->file, path, loss, err);
     if (rc)
         goto out;
     init_judge(m, opt);

@@ -67,9 +67,6 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
     if (o->smoothing > 0 && !smooth)
         return gr_fail(err, GRAM_EARG, "smoothing: gram and bt-smooth have it, and the loss is %s",
                        gram_loss_name(o->loss));
-    if (gram_loss_is_scalar(o->loss) && o->lora_rank)
-        return gr_fail(err, GRAM_EARG, "the loss %s with LoRA: an adapter holds no reward head yet; without a rank every "
-                       "weight is trained", gram_loss_name(o->loss));
     if (o->model.dtype != GRAM_F32 && !(o->lora_rank && o->model.dtype == GRAM_BF16))
         return gr_fail(err, GRAM_EARG, "training is done in f32, with LoRA beside a base in f32 or bf16; another dtype was "
                        "asked for");
@@ -258,6 +255,9 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
     r->model = m->model;
     if (!rc && !lora)                       /* all of it was copied */
         gr_weights_release(m->file.weights);
+    if (!rc && gr_model_config(m->model)->new_head &&
+        !(m->file.adapter && gr_st_find(m->file.adapter->st, GR_ADAPTER_SCORE)))
+        gr_model_draw_score(m->model, o->seed);
     if (rc || !lora)
         return rc;
     r->weights = m->file.weights;
@@ -287,8 +287,6 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
         rc = gr_pool_open(&m->pool, o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist), err);
     if (!rc)
         rc = open_weights(m, o, &r, err);
-    if (!rc && gram_loss_is_scalar(o->loss) && !gr_weights_find(m->file.weights, "score.weight"))
-        gr_model_draw_score(m->model, o->seed);
     *report = (gram_train_report){ .rows = train.n, .bad = train.bad, .dropped = train.dropped,
                                    .truncated = train.truncated, .ties = train.ties,
                                    .before = { NAN, NAN, NAN }, .after = { NAN, NAN, NAN } };

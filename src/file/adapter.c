@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "file/adapter.h"
 #include "file/file_int.h"
+#include "file/save.h"
 
 #define CONFIG_LIMIT ((size_t)16 << 20)
 
@@ -206,6 +207,29 @@ void gr_adapter_close(gr_adapter *a)
     gr_adapter_config_clear(&a->cfg);
     free(a->path);
     free(a);
+}
+
+gram_status gr_adapter_reward(gr_config *c, const gr_adapter *a, gram_err *err)
+{
+    const gr_named *t = gr_st_find(a->st, GR_ADAPTER_SCORE);
+    char *mark = NULL;
+    gram_status rc;
+    bool purm;
+
+    if (!t)
+        return GRAM_OK;
+    rc = gr_st_meta(gr_st_path(a->st), "gram_reward_head", &mark, err);
+    if (rc)
+        return rc;
+    purm = mark && !strcmp(mark, GR_PURM_MARK);
+    free(mark);
+    if (t->n_dims != 2 || t->dim[0] != (purm ? 2u : 1u))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s: wanted one row, a reward, or two and \"gram_reward_head\": \""
+                       GR_PURM_MARK "\" in the file's metadata, found %zu rows", a->path, t->name,
+                       t->n_dims ? t->dim[0] : 1);
+    c->reward = purm ? GR_REWARD_PURM : GR_REWARD_MEAN;
+    c->words = false;
+    return GRAM_OK;
 }
 
 gram_status gr_adapter_base(char **out, const gr_adapter *a, const char *given, gram_err *err)

@@ -6,10 +6,11 @@
 #define GR_FILE_ADAPTER_H
 
 #include "base/mem.h"
-#include "file/weights.h"
+#include "file/config.h"
 
 #define GR_ADAPTER_CONFIG  "adapter_config.json"
 #define GR_ADAPTER_WEIGHTS "adapter_model.safetensors"
+#define GR_ADAPTER_SCORE   "base_model.model.score.weight"      /* a reward head that was trained whole, beside A and B */
 
 typedef struct {
     char *base;                 /* base_model_name_or_path, owned; NULL: it says none */
@@ -34,6 +35,8 @@ typedef struct {
 bool gr_adapter_is(const char *dir);            /* adapter_config.json is there */
 gram_status gr_adapter_open(gr_adapter **out, const char *dir, gram_err *err);
 void gr_adapter_close(gr_adapter *a);
+/* Says in *c what reward head the adapter brings, if it does. Two rows are PURM's where the file's metadata say so. */
+gram_status gr_adapter_reward(gr_config *c, const gr_adapter *a, gram_err *err);
 /* The path of the base model, malloc'ed: `given` where it is not NULL, otherwise what the configuration names, from the
  * adapter's directory if it is there, or as it stands. Fails where there is no such file. */
 gram_status gr_adapter_base(char **out, const gr_adapter *a, const char *given, gram_err *err);

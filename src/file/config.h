@@ -54,6 +54,7 @@ typedef struct {
     gr_rope rope[2];            /* what inv_freq was computed from */
 
     gr_reward_kind reward;
+    bool new_head;              /* the reward head is to be made, by training: the file has none */
     bool words;                 /* there is a head over the vocabulary; ...ForSequenceClassification has none */
     double init_std;            /* initializer_range: of a head that training makes */
 

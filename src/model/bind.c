@@ -352,24 +352,38 @@ static gram_status bind_layer(struct binder *b, size_t i)
     return rc;
 }
 
-/* The head behind the last token, as float32. A model under training gets one where the file has none. */
+/* A head that the file lacks. */
+static gram_status make_score(struct binder *b, bool own, size_t rows, size_t cols)
+{
+    gr_model *m = b->m;
+    float *w = gr_alloc_aligned(rows * cols, sizeof *w);
+
+    if (!w)
+        return gr_nomem(b->err, "weights");
+    memset(w, 0, rows * cols * sizeof *w);
+    m->score = w;
+    if (!m->writable)
+        m->bytes += rows * cols * sizeof *w;
+    else if (add_param(b, SCORE, 0, "weight", w, rows, cols)) {
+        m->score = NULL;
+        return GRAM_ENOMEM;
+    }
+    return own ? gr_lora_score(w, b->adapter, rows, cols, b->err) : GRAM_OK;
+}
+
+/* The head behind the last token, as float32: an adapter's, the file's, or zeros where it is to be made. */
 static gram_status bind_score(struct binder *b)
 {
     gr_model *m = b->m;
     size_t rows = gr_reward_outputs(m->cfg.reward), cols = m->cfg.width;
+    bool own = b->adapter && gr_st_find(b->adapter->st, GR_ADAPTER_SCORE);
     gr_tensor t;
     char full[128];
     gram_status rc;
 
     tensor_name(b, full, sizeof full, SCORE, 0, "weight");
-    if (m->writable && !gr_weights_find(m->file, full)) {
-        float *w = gr_alloc_aligned(rows * cols, sizeof *w);
-        if (!w)
-            return gr_nomem(b->err, "weights");
-        memset(w, 0, rows * cols * sizeof *w);
-        m->score = w;
-        return add_param(b, SCORE, 0, "weight", w, rows, cols);
-    }
+    if (!gr_weights_find(m->file, full) && (m->cfg.new_head || own))
+        return b->list ? GRAM_OK : make_score(b, own, rows, cols);
     rc = find(b, SCORE, 0, "weight", rows, cols, &t);
     if (rc)
         return rc;
@@ -377,14 +391,14 @@ static gram_status bind_score(struct binder *b)
         return GRAM_OK;
     if (m->writable) {
         m->score = m->param[m->n_params - 1].w;
-        return GRAM_OK;
+        return own ? gr_lora_score(m->score, b->adapter, rows, cols, b->err) : GRAM_OK;
     }
     m->score = gr_alloc_aligned(rows * cols, sizeof *m->score);
     if (!m->score)
         return gr_nomem(b->err, "weights");
     gr_dequant(m->score, t.data, t.type, rows * cols);
     m->bytes += rows * cols * sizeof *m->score;
-    return GRAM_OK;
+    return own ? gr_lora_score(m->score, b->adapter, rows, cols, b->err) : GRAM_OK;
 }
 
 /* Tensors that checkpoints carry and no forward pass needs: tables that follow from the configuration, and the

@@ -157,16 +157,29 @@ out:
     return rc;
 }
 
+gram_status gr_lora_score(float *out, const gr_adapter *a, size_t rows, size_t cols, gram_err *err)
+{
+    const gr_named *t = gr_st_find(a->st, GR_ADAPTER_SCORE);
+
+    if (t->n_dims != 2 || t->dim[0] != rows || t->dim[1] != cols)
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%zu, %zu], found %zu dimensions of %zu numbers", a->path,
+                       t->name, rows, cols, t->n_dims, gr_named_tensor(t).rows * gr_named_tensor(t).cols);
+    gr_dequant(out, t->data, t->type, rows * cols);
+    return GRAM_OK;
+}
+
 gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pairs, gram_err *err)
 {
+    bool head = m->cfg.reward && gr_st_find(a->st, GR_ADAPTER_SCORE);
+
     if (pairs == 0)
         return gr_fail(err, GRAM_EFORMAT, "%s: none of its %zu tensors belongs to the base model", a->path,
                        gr_st_count(a->st));
-    if (2 * pairs == gr_st_count(a->st))
+    if (2 * pairs + head == gr_st_count(a->st))
         return GRAM_OK;
     for (size_t i = 0; i < gr_st_count(a->st); i++) {
         const char *n = gr_st_at(a->st, i)->name;
-        bool known = false;
+        bool known = head && !strcmp(n, GR_ADAPTER_SCORE);
         for (size_t l = 0; l < m->cfg.layers && !known; l++)
             for (int j = 0; j < 2 * GR_MATRICES && !known; j++) {
                 char name[NAME];
@@ -177,19 +190,16 @@ gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pai
             return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s is none that can be added to the base model", a->path,
                            n);
     }
-    return gr_fail(err, GRAM_EFORMAT, "%s: %zu tensors, wanted %zu", a->path, gr_st_count(a->st), 2 * pairs);
+    return gr_fail(err, GRAM_EFORMAT, "%s: %zu tensors, wanted %zu", a->path, gr_st_count(a->st), 2 * pairs + head);
 }
 
 /* ---- Opening to train ------------------------------------------------------------------------------ */
 
 /* Memory and a parameter; takes no values yet. */
-static gram_status add_param(gr_lora *l, float **out, const gr_model *m, enum gr_matrix which, size_t layer, char part,
-                             size_t rows, size_t cols, gram_err *err)
+static gram_status add_param(gr_lora *l, float **out, const char *name, size_t rows, size_t cols, gram_err *err)
 {
     gr_param *p = &l->param[l->n_params];
-    char name[NAME];
 
-    name_in(name, m, which, layer, part);
     *out = gr_alloc_aligned(rows * cols, sizeof **out);
     *p = (gr_param){ gr_strdup(name), *out, NULL, rows, cols, true };
     if (*out && p->name) {
@@ -197,6 +207,7 @@ static gram_status add_param(gr_lora *l, float **out, const gr_model *m, enum gr
         return GRAM_OK;
     }
     free(*out);
+    *out = NULL;
     free((char *)(uintptr_t)p->name);
     *p = (gr_param){ 0 };
     return gr_nomem(err, "LoRA");
@@ -205,15 +216,18 @@ static gram_status add_param(gr_lora *l, float **out, const gr_model *m, enum gr
 static gram_status open_pair(gr_lora *l, const gr_model *m, enum gr_matrix which, size_t layer, gram_err *err)
 {
     struct lora_pair *p = &l->pair[layer][which];
+    char a[NAME], b[NAME];
     size_t O, K, r = l->spec.rank;
     gram_status rc;
 
+    name_in(a, m, which, layer, 'A');
+    name_in(b, m, which, layer, 'B');
     gr_matrix_shape(&m->cfg, which, &O, &K);
     p->rank = r;
     p->scale = scale_of(l->spec.alpha, r, l->spec.root);
-    rc = add_param(l, &p->a, m, which, layer, 'A', r, K, err);
+    rc = add_param(l, &p->a, a, r, K, err);
     if (!rc)
-        rc = add_param(l, &p->b, m, which, layer, 'B', r, O, err);
+        rc = add_param(l, &p->b, b, r, O, err);
     if (!rc)
         rc = gr_linear_open(&p->la, &(gr_tensor){ GR_F32, p->a, r, K }, NULL, GR_LINEAR_F32, err);
     if (!rc)
@@ -238,7 +252,7 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
     l->spec = *spec;
     l->layers = layers;
     l->pair = gr_calloc(layers, sizeof *l->pair);
-    l->param = gr_calloc(layers * GR_MATRICES * 2, sizeof *l->param);
+    l->param = gr_calloc(layers * GR_MATRICES * 2 + 1, sizeof *l->param);
     if (!l->pair || !l->param)
         rc = gr_nomem(err, "LoRA");
     for (size_t i = 0; i < layers * GR_MATRICES && !rc; i++) {
@@ -248,6 +262,12 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
         rc = open_pair(l, m, which, i / GR_MATRICES, err);
         if (!rc)
             rc = fill(&l->pair[i / GR_MATRICES][which], m, which, i / GR_MATRICES, arg, err);
+    }
+    if (!rc && m->cfg.reward) {
+        size_t rows = gr_reward_outputs(m->cfg.reward), cols = m->cfg.width;
+        rc = add_param(l, &l->score, GR_ADAPTER_SCORE, rows, cols, err);
+        if (!rc)
+            memcpy(l->score, m->score, rows * cols * sizeof *l->score);
     }
     if (rc) {
         gr_lora_close(l);
@@ -325,7 +345,15 @@ gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, 
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu matrices have adapters, and %zu of them in each of %zu layers are "
                      "%zu; to be trained further every layer has the same", a->path, pairs, each, m->cfg.layers,
                      each * m->cfg.layers);
-    return rc ? rc : open_all(out, m, &spec, fill_read, (void *)(uintptr_t)a, err);
+    if (!rc)
+        rc = open_all(out, m, &spec, fill_read, (void *)(uintptr_t)a, err);
+    if (!rc && m->cfg.reward && gr_st_find(a->st, GR_ADAPTER_SCORE))
+        rc = gr_lora_score((*out)->score, a, gr_reward_outputs(m->cfg.reward), m->cfg.width, err);
+    if (rc) {
+        gr_lora_close(*out);
+        *out = NULL;
+    }
+    return rc;
 }
 
 void gr_lora_close(gr_lora *l)
@@ -441,6 +469,8 @@ static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char
         t[n + 1] = (gr_saved){ "", param[1].name, b[n], O, p->rank, true };
         n += 2;
     }
+    if (!rc && l->score)
+        t[n++] = (gr_saved){ "", GR_ADAPTER_SCORE, l->score, gr_reward_outputs(m->cfg.reward), m->cfg.width, true };
     if (!rc)
         rc = gr_st_write(path, t, n, meta, n_meta, err);
     for (size_t i = 0; b && i < n; i++)
@@ -460,7 +490,7 @@ gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, 
 
     gr_lora_modules(modules, l->spec.targets);
     if (!rc)
-        rc = gr_adapter_config_write(dir, &c, modules, false, err);
+        rc = gr_adapter_config_write(dir, &c, modules, l->score != NULL, err);
     if (!rc)
         rc = write_tensors(l, m, path, meta, n_meta, err);
     free(path);
@@ -486,17 +516,31 @@ struct merge {
     const gr_stored *t;
     const gr_named *(*pair)[2];     /* of each tensor; NULL: it has no adapter */
     const gr_adapter *a;
+    const gr_named *head;           /* the adapter's reward head, or NULL; the place where it is written */
+    size_t score;
     float *A, *b;                   /* [rank,K] of the tensor at hand, and the row's [rank] */
     size_t tensor;                  /* whose A is there */
 };
+
+static void expand_row(float *out, const gr_named *t, size_t row)
+{
+    size_t bytes = 0;
+
+    gr_dtype_row_bytes(t->type, t->dim[1], &bytes);         /* proved when the file was opened */
+    gr_dequant(out, (const char *)t->data + row * bytes, t->type, t->dim[1]);
+}
 
 static void merged_row(void *arg, size_t tensor, size_t row, float *out)
 {
     struct merge *m = arg;
     const gr_named *const *t = m->pair[tensor];
-    size_t K, r, row_bytes = 0;
+    size_t K, r;
     float s;
 
+    if (tensor == m->score) {
+        expand_row(out, m->head, row);
+        return;
+    }
     gr_stored_row(&m->t[tensor], false, row, out);
     if (!t[0])
         return;
@@ -505,8 +549,7 @@ static void merged_row(void *arg, size_t tensor, size_t row, float *out)
     if (m->tensor != tensor)
         gr_dequant(m->A, t[0]->data, t[0]->type, r * K);
     m->tensor = tensor;
-    gr_dtype_row_bytes(t[1]->type, r, &row_bytes);          /* proved when the file was opened */
-    gr_dequant(m->b, (const char *)t[1]->data + row * row_bytes, t[1]->type, r);
+    expand_row(m->b, t[1], row);
     s = scale_of(m->a->cfg.alpha, r, m->a->cfg.root);
     for (size_t i = 0; i < r; i++)
         for (size_t k = 0; k < K; k++)
@@ -529,6 +572,7 @@ static gram_status pair_all(struct merge *m, const gr_stored *t, size_t n, const
         rank = gr_max(rank, m->pair[i][0]->dim[0]);
         floats = gr_max(floats, m->pair[i][0]->dim[0] * m->pair[i][0]->dim[1]);
     }
+    used += m->head != NULL;
     if (!rc && used != gr_st_count(a->st))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu of its %zu tensors are none that can be added to the base model",
                      a->path, gr_st_count(a->st) - used, gr_st_count(a->st));
@@ -543,20 +587,30 @@ gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg,
                           gram_err *err)
 {
     static const gr_meta meta = { "format", "pt" };
-    struct merge m = { .a = a, .tensor = SIZE_MAX };
+    struct merge m = { .a = a, .head = gr_st_find(a->st, GR_ADAPTER_SCORE), .score = SIZE_MAX, .tensor = SIZE_MAX };
     gr_planned *plan = NULL;
     gr_stored *t;
     size_t n;
-    gram_status rc = gr_model_stored(&t, &n, w, cfg, err);
+    gram_status rc;
+
+    if (m.head)
+        cfg->new_head = !gr_weights_find(w, "score.weight");
+    rc = gr_model_stored(&t, &n, w, cfg, err);
 
     if (rc)
         return rc;
     m.t = t;
-    m.pair = gr_calloc(n, sizeof *m.pair);
-    plan = gr_calloc(n, sizeof *plan);
+    m.pair = gr_calloc(n + 1, sizeof *m.pair);
+    plan = gr_calloc(n + 1, sizeof *plan);
     rc = m.pair && plan ? pair_all(&m, t, n, a, err) : gr_nomem(err, path);
     for (size_t i = 0; i < n && !rc; i++)
         plan[i] = (gr_planned){ t[i].name, type, t[i].t.rows, t[i].t.cols, t[i].flat };
+    for (size_t i = 0; i < n && !rc && m.head; i++)
+        m.score = strcmp(t[i].name, "score.weight") ? m.score : i;
+    if (!rc && m.head && m.score == SIZE_MAX)
+        m.score = n++;
+    if (!rc && m.head)
+        plan[m.score] = (gr_planned){ "score.weight", type, m.head->dim[0], m.head->dim[1], false };
     if (!rc)
         rc = gr_st_write_rows(path, plan, n, &meta, 1, merged_row, &m, err);
     free(m.A);

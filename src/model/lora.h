@@ -7,6 +7,8 @@
  *   shapes    x dx [N,K]    y dy [N,O]    u du [N,r]    A [r,K]    B [O,r]
  *   at first  A uniform in +-1/sqrt(K), which is PEFT's kaiming_uniform(a = sqrt(5)); B = 0, so that y is W's
  *
+ * A reward head, where the model has one, is trained whole beside them, as PEFT's modules_to_save ["score"].
+ *
  * B lies transposed, [r,O], so that each of these is a product that matmul.h has; files have it as PEFT does. For a
  * GGUF whose rows of q and k are permuted, the columns of that B are too, but in files. */
 #ifndef GR_MODEL_LORA_H
@@ -36,7 +38,7 @@ gram_status gr_lora_open(gr_lora **out, const gr_model *m, const gr_lora_spec *s
 gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, gram_err *err);
 void gr_lora_close(gr_lora *l);
 const gr_lora_spec *gr_lora_get_spec(const gr_lora *l);
-/* A and B of each matrix, g NULL. Named as PEFT does. */
+/* A and B of each matrix, and a reward head; g NULL. Named as PEFT does. */
 const gr_param *gr_lora_params(const gr_lora *l, size_t *n);
 /* DIR/adapter_config.json, which names the base, and after it adapter_model.safetensors with `meta`. */
 gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, const char *base, const gr_meta *meta,

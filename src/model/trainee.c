@@ -162,7 +162,7 @@ static void bind_grads(gr_trainee *t)
     t->g_embed = grad_of(t, t->m->embed.data);
     t->g_head = grad_of(t, t->m->head.data);
     t->g_final = grad_of(t, t->m->final_norm);
-    t->g_score = grad_of(t, t->m->score);
+    t->g_score = grad_of(t, gr_trainee_score(t));
 }
 
 static const gr_linear *matrix(const struct layer *l, enum gr_matrix which)
@@ -369,7 +369,7 @@ float *gr_trainee_head_grad(gr_trainee *t, int32_t v)
 
 const float *gr_trainee_score(const gr_trainee *t)
 {
-    return t->m->score;
+    return t->lora ? t->lora->score : t->m->score;
 }
 
 float *gr_trainee_score_grad(gr_trainee *t)

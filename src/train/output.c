@@ -38,9 +38,10 @@ static bool is_written(const gr_training *r, const gr_param *p)
 static gram_status save_model(const struct output *o, uint64_t step, gram_err *err)
 {
     char text[24];
-    const gr_meta meta[] = { { "format", "pt" }, { "step", text } };        /* transformers wants the first */
-    gr_saved *t = gr_calloc(o->n, sizeof *t);
     const gr_config *cfg = gr_model_config(o->r->model);
+    const gr_meta meta[] = { { "format", "pt" }, { "step", text }, { "gram_reward_head", GR_PURM_MARK } };
+    const size_t n_meta = o->r->lora && cfg->reward == GR_REWARD_PURM ? 3 : 2;     /* transformers wants the first */
+    gr_saved *t = gr_calloc(o->n, sizeof *t);
     size_t n = 0;
     gram_status rc;
 
@@ -50,7 +51,7 @@ static gram_status save_model(const struct output *o, uint64_t step, gram_err *e
     if (o->r->lora) {
         free(t);
         rc = gr_path_exists(o->path) ? GRAM_OK : gr_copy_words(o->r->from, o->dir, err);
-        return rc ? rc : gr_lora_write(o->r->lora, o->r->model, o->dir, o->r->base, meta, GR_COUNT(meta), err);
+        return rc ? rc : gr_lora_write(o->r->lora, o->r->model, o->dir, o->r->base, meta, n_meta, err);
     }
     for (size_t i = 0; i < o->n; i++) {
         const gr_param *p = &o->param[i];
@@ -60,7 +61,7 @@ static gram_status save_model(const struct output *o, uint64_t step, gram_err *e
     rc = gr_path_exists(o->path) ? GRAM_OK
                                  : gr_copy_model_files(o->r->from, o->dir, cfg->reward ? cfg : NULL, err);
     if (!rc)                                    /* they come first */
-        rc = gr_st_write(o->path, t, n, meta, GR_COUNT(meta), err);
+        rc = gr_st_write(o->path, t, n, meta, n_meta, err);
     free(t);
     return rc;
 }
@@ -158,24 +159,38 @@ static gram_status read_adapter(const gr_training *r, const char *dir, const gr_
     return rc;
 }
 
+/* The base with the adapter that was read again, through the forward pass that scores. */
+static gram_status reopen_folded(const struct output *o, const gr_adapter *a, const double *want, gram_err *err)
+{
+    const gr_weights *w = o->r->weights;
+    gr_model *m;
+    gr_config cfg;
+    gram_status rc = gr_weights_gguf(w) ? gr_config_from_gguf(&cfg, gr_weights_gguf(w), w, err)
+                                        : gr_config_read(&cfg, gr_weights_path(w), err);
+
+    if (rc)
+        return rc;
+    rc = gr_adapter_reward(&cfg, a, err);
+    if (rc) {
+        gr_config_clear(&cfg);
+        return rc;
+    }
+    rc = gr_model_open_folded(&m, w, a, &cfg, o->r->mode, false, err);
+    if (!rc)
+        rc = same_logits(o, m, want, err);
+    gr_model_close(m);
+    return rc;
+}
+
 /* An adapter is read again whole in any case. Rows through the base with it folded in take memory for a second copy of
  * the matrices. */
 static gram_status reopen_adapter(const struct output *o, const double *want, bool rows, gram_err *err)
 {
-    const gr_training *r = o->r;
     gr_adapter *a = NULL;
-    gr_model *m = NULL;
-    gr_config cfg;
-    gram_status rc = read_adapter(r, r->out, o->param, o->n, false, &a, err);
+    gram_status rc = read_adapter(o->r, o->r->out, o->param, o->n, false, &a, err);
 
     if (!rc && rows)
-        rc = gr_weights_gguf(r->weights) ? gr_config_from_gguf(&cfg, gr_weights_gguf(r->weights), r->weights, err)
-                                         : gr_config_read(&cfg, gr_weights_path(r->weights), err);
-    if (!rc && rows)
-        rc = gr_model_open_folded(&m, r->weights, a, &cfg, r->mode, false, err);
-    if (!rc && rows)
-        rc = same_logits(o, m, want, err);
-    gr_model_close(m);
+        rc = reopen_folded(o, a, want, err);
     gr_adapter_close(a);
     return rc;
 }

@@ -234,6 +234,46 @@ static void an_adapter_is_trained_further(void **state)
     free(first);
 }
 
+/* The head is trained whole beside the adapters, and goes where they go. */
+static void a_reward_head_goes_with_its_adapter(void **state)
+{
+    static const struct { gram_loss loss; const char *out, *merged, *head; } kind[] = {
+        { GRAM_LOSS_BT, "bt", "bt-merged", "reward" }, { GRAM_LOSS_PURM, "purm", "purm-merged", "purm" },
+    };
+    const gram_message q = { "user", "q1" };
+    const gram_pair pair = { { &q, 1 }, "zzzz", "aaaa" };
+
+    (void)state;
+    for (size_t k = 0; k < GR_COUNT(kind); k++) {
+        struct watch w = { 0 };
+        gram_train_options o = options(&w);
+        char *path[2] = { in_dir(kind[k].out), in_dir(kind[k].merged) };
+        gram_verdict v[2];
+        gram_train_report r;
+        gram_model *m;
+        gram_info i;
+        o.model.judge_prompt = NULL;
+        gram_train_options_set_loss(&o, kind[k].loss);
+        CHECK_OK(finetune(MODEL, kind[k].out, &o, &r));
+        assert_true(w.last < w.first);
+        CHECK_OK(gram_inspect(path[0], NULL, &i, &check_err));
+        assert_string_equal(i.head, kind[k].head);
+        CHECK_OK(gram_merge(path[0], NULL, path[1], &check_err));
+        for (int j = 0; j < 2; j++) {
+            CHECK_OK(gram_open(&m, path[j], NULL, &check_err));
+            CHECK_OK(gram_score(m, &pair, 1, &v[j], &check_err));
+            gram_close(m);
+        }
+        assert_true(v[0].preference > 0.51 && fabs(v[0].preference - v[1].preference) < 1e-5);
+        w = (struct watch){ 0 };
+        o.steps = 2;
+        CHECK_OK(finetune(path[0], k ? "purm2" : "bt2", &o, &r));           /* trained further, head and all */
+        gram_train_options_set_loss(&o, k ? GRAM_LOSS_BT : GRAM_LOSS_PURM);
+        assert_int_equal(finetune(path[0], "other", &o, &r), GRAM_EARG);    /* its head is the other loss's */
+        free(path[0]), free(path[1]);
+    }
+}
+
 static void a_base_in_bf16_is_trained_beside(void **state)
 {
     struct watch w = { 0 };
@@ -301,6 +341,7 @@ int main(void)
         cmocka_unit_test(stopped_and_killed_runs_end_with_the_same_bits),
         cmocka_unit_test(the_best_adapter_is_kept_and_taken),
         cmocka_unit_test(an_adapter_is_trained_further),
+        cmocka_unit_test(a_reward_head_goes_with_its_adapter),
         cmocka_unit_test(a_base_in_bf16_is_trained_beside),
         cmocka_unit_test(broken_directories_are_said),
     };

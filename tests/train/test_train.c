@@ -111,6 +111,7 @@ static struct subject subject_of(const char *model, bool write, gram_loss loss, 
     CHECK_OK(gr_config_read(&cfg, path, &check_err));
     if (gram_loss_is_scalar(loss)) {
         cfg.reward = loss == GRAM_LOSS_PURM ? GR_REWARD_PURM : GR_REWARD_MEAN;
+        cfg.new_head = true;
         cfg.words = loss == GRAM_LOSS_SFT_REG;
     }
     CHECK_OK(gr_model_open_folded(&s.model, s.weights, NULL, &cfg, GR_LINEAR_F32, !lora, &check_err));
