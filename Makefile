@@ -1,4 +1,4 @@
-# gram - `make` builds build/gram, `make test` passes the tests, `make demo` judges real pairs.
+# gram - `make` builds build/gram, `make test` passes the tests, `make demo` judges real pairs and learns.
 #
 #   make deps model        the Debian packages that are missing; the small model of the demo and the tests
 #   make test-text         the tests of src/text alone; they link that folder and those above it only
@@ -140,7 +140,7 @@ test: test-deps
 
 demo: deps model
 	@$(MAKE_ALL) --no-print-directory all
-	@$(B)/gram eval $(GRAM_MODEL) data/demo.jsonl --verdicts
+	@scripts/demo.sh
 
 check: deps layers headers
 	@$(MAKE) --no-print-directory test

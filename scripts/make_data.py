@@ -1,14 +1,16 @@
-"""make_data.py - choose the pairs that the project ships: data/demo.jsonl and data/bench.jsonl.gz.
+"""make_data.py - choose the pairs that the project ships: data/demo.jsonl, train.jsonl, held-out.jsonl, bench.jsonl.gz.
 
-    python3 scripts/make_data.py EVAL_DIR TOKENIZER_JSON
+    python3 scripts/make_data.py EVAL_DIR TRAIN_DIR TOKENIZER_JSON
 
-EVAL_DIR holds the gzipped sets named below; TOKENIZER_JSON is SmolLM2's tokenizer.json (.xz is fine). Needs
-the tokenizers library. Nothing is drawn by chance: the same inputs give the same bytes."""
+EVAL_DIR and TRAIN_DIR hold the gzipped sets named below, without a prompt in common; TOKENIZER_JSON is SmolLM2's
+tokenizer.json (.xz is fine). Needs the tokenizers library. Nothing is drawn by chance: the same inputs give the same
+bytes."""
 import gzip, hashlib, json, lzma, pathlib, re, sys
 from tokenizers import Tokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEMO = {"llmbar": 16, "hhh": 8, "truthfulqa": 8}        # MIT, Apache-2.0, Apache-2.0
+LEARN, TRAIN_ROWS, HELD_ROWS = "truthfulqa", 480, 120   # Apache-2.0; short answers, so that a step takes seconds
 BENCH = ["mtbench_human", "llmbar", "mtbench_human", "llmbar_casestudy", "hhh"]  # MIT and CC BY 4.0, MIT, MIT, Apache-2.0
 BENCH_ROWS, BENCH_TOKENS = 100, 178_000
 UNSUITED = re.compile(r"\b(sex\w*|porn\w*|kill\w*|murder\w*|suicid\w*|rape\w*|nazi\w*|racis\w*|bomb\w*|drugs?|cocaine|"
@@ -41,8 +43,18 @@ def judge_prompt():
     body = source[source.index("gr_judge_default[] ="):]
     return "".join(json.loads(s) for s in re.findall(r'^\s+("(?:[^"\\]|\\.)*")', body, re.M))
 
+def learnable(folder, rows, each):
+    """Short pairs, at most `each` of a prompt."""
+    picked, seen = [], {}
+    for r in sorted(rows_of(folder, LEARN), key=order):
+        if UNSUITED.search(text(r)) or len(text(r)) >= 320 or seen.get(r["prompt"], 0) == each or len(picked) == rows:
+            continue
+        seen[r["prompt"]] = seen.get(r["prompt"], 0) + 1
+        picked.append(kept(r, LEARN))
+    return picked
+
 def main():
-    folder, tok_path = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    folder, tok_path = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[3])
     raw = lzma.open(tok_path).read() if tok_path.suffix == ".xz" else tok_path.read_bytes()
     tok = Tokenizer.from_str(raw.decode())
     judge = judge_prompt()
@@ -74,6 +86,10 @@ def main():
         demo += picked
     (ROOT / "data/demo.jsonl").write_bytes(dump(demo))
 
+    train, held = learnable(pathlib.Path(sys.argv[2]), TRAIN_ROWS, 2), learnable(folder, HELD_ROWS, 1)
+    (ROOT / "data/train.jsonl").write_bytes(dump(train))
+    (ROOT / "data/held-out.jsonl").write_bytes(dump(held))
+
     pool = {name: [(tokens(r), kept(r, name)) for r in sorted(rows_of(folder, name), key=order)
                    if not UNSUITED.search(text(r))] for name in set(BENCH)}
 
@@ -88,6 +104,9 @@ def main():
     data = gzip.compress(dump(bench), 9, mtime=0)
     (ROOT / "data/bench.jsonl.gz").write_bytes(data)
     lengths = sorted(tokens(r) for r in bench)
+    for name, rows in (("train", train), ("held-out", held)):
+        print(f"{name}: {len(rows)} pairs of {len({r['prompt'] for r in rows})} prompts, {sum(map(tokens, rows))} tokens, "
+              f"{sum(len(r['chosen']) > len(r['rejected']) for r in rows)} with the longer answer chosen")
     print(f"demo: {len(demo)} pairs, {sum(map(tokens, demo))} tokens; bench: {len(bench)} pairs, {total} tokens, "
           f"a pair {lengths[0]} / {lengths[49]} / {lengths[89]} / {lengths[-1]} (least, median, p90, most)")
 
