@@ -186,7 +186,7 @@ static gr_frame frame_of(const struct run *r, const struct curve *c, int *ticks)
     step = nice(f.y1 - f.y0, 4);
     f.y0 = floor(f.y0 / step + 1e-9) * step;
     f.y1 = ceil(f.y1 / step - 1e-9) * step;
-    *ticks = (int)lround((f.y1 - f.y0) / step);
+    *ticks = (int)fmin(12, fmax(1, round((f.y1 - f.y0) / step)));      /* 12: values that no run has */
     return f;
 }
 

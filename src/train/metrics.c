@@ -123,8 +123,10 @@ static bool take_judged(void *arg, const char *line, size_t bytes, const json_t 
     w->failed = !w->out->p;
     w->out->n = w->failed ? 0 : n;
     for (size_t i = 0; i < w->out->n; i++)
-        for (size_t k = 0; k < 2; k++)
-            w->out->p[i][k] = json_number_value(json_array_get(json_array_get(p, i), k));
+        for (size_t k = 0; k < 2; k++) {
+            double x = json_number_value(json_array_get(json_array_get(p, i), k));
+            w->out->p[i][k] = x >= 0 && x <= 1 ? x : 0.5;           /* somebody wrote into it */
+        }
     return false;
 }
 

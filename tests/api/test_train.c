@@ -553,6 +553,16 @@ static void bad_rows_and_options_are_said(void **state)
     o.drop_ties = true;
     CHECK_OK(finetune(bad, "bad", &o, &r));
     assert_true(r.bad == 1 && r.ties == 1 && r.rows == 1);
+    free(empty);
+    empty = write_text("hollow.jsonl", "{\"prompt\":\"\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+                                       "{\"prompt\":\"q\",\"chosen\":\"\",\"rejected\":\"\"}\n"
+                                       "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"a\"}\n\n{}\n");
+    assert_int_equal(finetune(empty, "hollow", &o, &r), GRAM_EFORMAT);
+    assert_non_null(strstr(check_err.text, "no row to learn from: 4 bad"));
+    o.skip_bad = false;
+    assert_int_equal(finetune(empty, "hollow", &o, &r), GRAM_EFORMAT);
+    assert_non_null(strstr(check_err.text, "hollow.jsonl:1"));
+    o.skip_bad = true;
     o.model.max_tokens = 10;
     assert_int_equal(finetune(bad, "long", &o, &r), GRAM_ELIMIT);
     assert_non_null(strstr(check_err.text, "bad.jsonl:1"));
