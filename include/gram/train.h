@@ -55,6 +55,17 @@ typedef struct {
 /* Called after each step. Non-zero stops: a checkpoint is written and the call returns GRAM_ESTOPPED. */
 typedef int gram_train_fn(void *arg, const gram_train_step *s);
 
+/* A tensor's gradient against difference quotients of the first batch's loss; docs/training.md says how. */
+typedef struct {
+    const char *tensor;
+    size_t values;
+    double norm;                /* of the gradient */
+    double error, bound;        /* in the worst of its directions, over the size of what is compared; what is allowed */
+    bool   agrees;
+} gram_gradient_check;
+/* Called for each tensor. Non-zero stops. */
+typedef int gram_gradient_fn(void *arg, const gram_gradient_check *c);
+
 /* Every number means what it says; gram_train_options_init() fills in the defaults of the GRAM release. */
 typedef struct {
     gram_options  model;        /* threads, labels, judge_prompt, chat_template, max_tokens and truncate as for
@@ -93,6 +104,8 @@ typedef struct {
                                  * make the call; process 0 alone calls what follows, and writes files */
     gram_train_fn *progress;    /* may be NULL */
     gram_progress_fn *judging;  /* while eval_file is judged: rows done, and all; may be NULL; non-zero stops */
+    gram_gradient_fn *check_gradients;  /* not NULL: nothing is trained or written; the gradients are checked, and where
+                                 * one does not agree the call returns GRAM_EFORMAT. 8 forward passes a tensor */
     gram_warn_fn  *note;        /* may be NULL: sentences for a person, such as the memory the run will take */
     void          *arg;         /* handed to all three */
 } gram_train_options;

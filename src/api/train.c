@@ -16,6 +16,7 @@
 #include "file/io.h"
 #include "gram/train.h"
 #include "train/noise.h"
+#include "train/check.h"
 #include "train/run.h"
 
 #define BATCH_TOKENS 4096
@@ -281,7 +282,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
         rc = same_base(o->dist, m->file.weights, err);
     if (!rc)
         rc = read_sets(m, stage, data, o, &train, &held, err);
-    if (!rc)
+    if (!rc && !o->check_gradients)
         rc = gr_dist_rank(o->dist) ? GRAM_OK : gr_api_make_directory(out, err);
     if (!rc)
         rc = gr_pool_open(&m->pool, o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist), err);
@@ -294,8 +295,8 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
         rc = count_noise(&train, &held, o, report, err);
     r.pool = m->pool;
     if (!rc)
-        rc = gr_train(&r, report, err);
-    if (rc == GRAM_ESTOPPED) {              /* what it has come to; a page that cannot be written is no loss */
+        rc = o->check_gradients ? gr_check_gradients(&r, err) : gr_train(&r, report, err);
+    if (rc == GRAM_ESTOPPED && !o->check_gradients) {              /* what it has come to; a page that cannot be written is no loss */
         f.stopped = true;
         finish(&f, report, NULL);
     }

@@ -70,6 +70,15 @@ bool gr_grad_is_scalar(const gr_grad *g)
     return !g->write && gram_loss_is_scalar(g->loss.kind);
 }
 
+size_t gr_grad_fits(const gr_example *const *e, size_t count, size_t batch_tokens)
+{
+    size_t tokens = gr_example_tokens(e[0]), k = 1;
+
+    for (; k < count && tokens + gr_example_tokens(e[k]) <= batch_tokens; k++)
+        tokens += gr_example_tokens(e[k]);
+    return k;
+}
+
 double gr_grad_weight(const gr_grad *g, const gr_example *e)
 {
     return g->write ? (double)(e->seq[0].n - e->asked) : 1;

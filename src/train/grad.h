@@ -41,6 +41,8 @@ size_t gr_grad_width(const gr_grad *g);
 bool gr_grad_is_scalar(const gr_grad *g);
 void gr_grad_outputs(const gr_grad *g, const float *hidden, size_t n_seqs, double *out);
 gram_status gr_grad_logits(gr_grad *g, const gr_example *const *e, size_t count, double *out, gram_err *err);
+/* How many of the examples make the next micro-batch: as many as batch_tokens hold, at least one. */
+size_t gr_grad_fits(const gr_example *const *e, size_t count, size_t batch_tokens);
 /* What an example counts in n. */
 double gr_grad_weight(const gr_grad *g, const gr_example *e);
 uint64_t gr_grad_head_bytes(const gr_config *c, size_t threads);   /* memory of a chunk of logits of the vocabulary */

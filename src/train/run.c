@@ -231,23 +231,13 @@ static void loop_clear(struct loop *l)
 
 /* ---- Batches -------------------------------------------------------------------------------------- */
 
-/* How many of the examples make the next micro-batch: as many as batch_tokens hold, at least one. */
-static size_t micro_batch(const struct loop *l, const gr_example *const *e, size_t count)
-{
-    size_t tokens = gr_example_tokens(e[0]), k = 1;
-
-    for (; k < count && tokens + gr_example_tokens(e[k]) <= l->r->batch_tokens; k++)
-        tokens += gr_example_tokens(e[k]);
-    return k;
-}
-
 static gram_status learn(struct loop *l, const gr_example *const *e, size_t count, double n, bool backward, gr_sum *sum,
                          gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0, k; i < count && !rc; i += k) {
-        k = micro_batch(l, e + i, count - i);
+        k = gr_grad_fits(e + i, count - i, l->r->batch_tokens);
         rc = gr_grad_add(&l->grad, e + i, k, n, backward, sum, err);
         if (!rc)
             rc = gr_dist_check(l->share.d, err);
@@ -380,7 +370,7 @@ static gram_status judge_rows(struct loop *l, const gr_example *const *e, bool *
     sum = (gr_sum){ .p = l->held.p + first };
     *stopped = o->judging && o->judging(o->arg, 0, n) != 0;
     for (size_t i = 0; i < own && !rc && !*stopped; i += k) {
-        k = micro_batch(l, e + first + i, own - i);
+        k = gr_grad_fits(e + first + i, own - i, l->r->batch_tokens);
         rc = gr_grad_add(&l->grad, e + first + i, k, (double)n, false, &sum, err);
         *stopped = !rc && o->judging && o->judging(o->arg, (i + k) * n / own, n) != 0;
     }

@@ -1,0 +1,212 @@
+/* check.c - see check.h. */
+#include <math.h>
+#include <float.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "base/random.h"
+#include "train/check.h"
+#include "train/grad.h"
+
+enum { DIRECTIONS = 2, NOISE = 6 };
+
+struct check {
+    const gr_training *r;
+    gr_trainee *t;
+    gr_grad grad;
+    gr_order order;
+    const gr_example **batch;
+    size_t count;
+    double n;                   /* what the batch counts */
+    gr_param *param;
+    size_t n_params;
+    float *was, *u;             /* of the largest tensor: its values, and the direction */
+    double noise;
+    uint64_t random;
+};
+
+/* The loss of the batch; with its gradient where it is wanted. */
+static gram_status loss_of(struct check *c, bool backward, double *loss, gram_err *err)
+{
+    bool mean = c->r->loss.kind == GRAM_LOSS_BT_POSREG && !c->grad.write;
+    gram_status rc = GRAM_OK;
+
+    c->grad.chosen = NAN;
+    for (int pass = mean ? 0 : 1; pass < 2 && !rc; pass++) {
+        gr_sum sum = { 0 };
+        for (size_t i = 0, k; i < c->count && !rc; i += k) {
+            k = gr_grad_fits(c->batch + i, c->count - i, c->r->batch_tokens);
+            rc = gr_grad_add(&c->grad, c->batch + i, k, c->n, backward && pass, &sum, err);
+        }
+        c->grad.chosen = sum.chosen;
+        *loss = sum.loss;
+    }
+    return rc;
+}
+
+static gram_status check_open(struct check *c, gram_err *err)
+{
+    const gr_training *r = c->r;
+    size_t most = 0, index;
+    gram_status rc = gr_trainee_open_lora(&c->t, r->model, r->lora, r->pool, err);
+
+    if (rc)
+        return rc;
+    c->param = gr_trainee_params(c->t, &c->n_params);
+    c->grad = (gr_grad){ .t = c->t, .cfg = gr_model_config(r->model), .pool = r->pool,
+                         .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN,
+                         .loss = r->loss, .chosen = NAN };
+    for (size_t i = 0; i < c->n_params; i++)
+        most = gr_max(most, c->param[i].rows * c->param[i].cols);
+    c->count = gr_min(r->opt->batch_rows, r->train->n);
+    c->order = (gr_order){ .n = r->train->n, .seed = r->opt->seed };
+    c->random = r->opt->seed;
+    c->batch = gr_calloc(c->count, sizeof *c->batch);
+    c->was = gr_alloc_aligned(most, sizeof *c->was);
+    c->u = gr_alloc_aligned(most, sizeof *c->u);
+    if (!c->batch || !c->was || !c->u)
+        return gr_nomem(err, "gradient check");
+    for (size_t i = 0; i < c->count && !rc; i++) {
+        rc = gr_order_at(&c->order, i, &index, err);
+        if (!rc) {
+            c->batch[i] = &r->train->e[index];
+            c->n += gr_grad_weight(&c->grad, c->batch[i]);
+        }
+    }
+    gr_trainee_zero(c->t);
+    return rc;
+}
+
+static void check_clear(struct check *c)
+{
+    gr_grad_clear(&c->grad);
+    gr_trainee_close(c->t);
+    gr_order_clear(&c->order);
+    free(c->batch);
+    free(c->was);
+    free(c->u);
+}
+
+/* Every weight moves one bit up or down; what the gradient says of it is taken off. */
+static gram_status measure_noise(struct check *c, double loss, gram_err *err)
+{
+    double sum = 0, now;
+    gram_status rc = GRAM_OK;
+
+    for (int k = 0; k < NOISE && !rc; k++) {
+        double said = 0;
+        uint64_t from = c->random;
+        for (size_t i = 0; i < c->n_params; i++)
+            for (size_t j = 0; j < c->param[i].rows * c->param[i].cols; j++) {
+                float *w = &c->param[i].w[j], moved = nextafterf(*w, gr_random(&c->random) & 1 ? INFINITY : -INFINITY);
+                said += ((double)moved - *w) * c->param[i].g[j];
+                *w = moved;
+            }
+        rc = loss_of(c, false, &now, err);
+        for (size_t i = 0; i < c->n_params; i++)            /* the same draws, the other way */
+            for (size_t j = 0; j < c->param[i].rows * c->param[i].cols; j++)
+                c->param[i].w[j] = nextafterf(c->param[i].w[j], gr_random(&from) & 1 ? -INFINITY : INFINITY);
+        sum += (now - loss - said) * (now - loss - said);
+    }
+    c->noise = fmax(sqrt(sum / NOISE), FLT_EPSILON * fabs(loss));
+    return rc;
+}
+
+static double norm(const float *x, size_t n)
+{
+    double s = 0;
+
+    for (size_t i = 0; i < n; i++)
+        s += (double)x[i] * x[i];
+    return sqrt(s);
+}
+
+/* d(h u) and p(h u); the tensor is as it was afterwards. */
+static gram_status difference(struct check *c, const gr_param *p, double h, double *d, double *said, gram_err *err)
+{
+    size_t n = p->rows * p->cols;
+    double loss[2];
+    gram_status rc = GRAM_OK;
+
+    *said = 0;
+    for (int side = 0; side < 2 && !rc; side++) {
+        for (size_t i = 0; i < n; i++) {
+            p->w[i] = (float)(c->was[i] + (side ? -h : h) * c->u[i]);
+            *said += (side ? -0.5 : 0.5) * p->g[i] * p->w[i];
+        }
+        rc = loss_of(c, false, &loss[side], err);
+    }
+    memcpy(p->w, c->was, n * sizeof *p->w);
+    *d = (loss[0] - loss[1]) / 2;
+    return rc;
+}
+
+/* One direction: longer where the noise would hide what it shows. */
+static gram_status try_direction(struct check *c, const gr_param *p, gram_gradient_check *out, gram_err *err)
+{
+    size_t n = p->rows * p->cols;
+    double size = norm(c->was, n), length, d[2], said[2], e, scale, bound, q;
+    gram_status rc;
+
+    for (size_t i = 0; i < n; i++)
+        c->u[i] = (float)gr_random_normal(&c->random);
+    length = norm(c->u, n);
+    for (double share = 0.01; ; share *= 4) {
+        double h = share * (size > 0 ? size : sqrt((double)n)) / length;
+        rc = difference(c, p, h, &d[0], &said[0], err);
+        if (!rc)
+            rc = difference(c, p, h / 2, &d[1], &said[1], err);
+        if (rc)
+            return rc;
+        e = (8 * (d[1] - said[1]) - (d[0] - said[0])) / 6;
+        q = d[0] - said[0] - 2 * e;
+        scale = hypot(said[1], out->norm * h / 2 * length / sqrt((double)n));
+        bound = 6 * c->noise + 1e-3 * fabs(said[1]) + (said[0] != 0 ? q * q / fabs(said[0]) : 0);
+        if (share > 0.1 || bound <= 0.02 * scale || out->norm <= 0)
+            break;
+    }
+    out->agrees = out->agrees && fabs(e) <= bound;
+    if (scale > 0 && !(fabs(e) / scale <= out->error)) {
+        out->error = fabs(e) / scale;
+        out->bound = bound / scale;
+    }
+    return GRAM_OK;
+}
+
+static gram_status check_tensor(struct check *c, const gr_param *p, gram_gradient_check *out, gram_err *err)
+{
+    size_t n = p->rows * p->cols;
+    gram_status rc = GRAM_OK;
+
+    *out = (gram_gradient_check){ .tensor = p->name, .values = n, .norm = norm(p->g, n), .agrees = true };
+    memcpy(c->was, p->w, n * sizeof *p->w);
+    for (int k = 0; k < DIRECTIONS && !rc; k++)
+        rc = try_direction(c, p, out, err);
+    return rc;
+}
+
+gram_status gr_check_gradients(const gr_training *r, gram_err *err)
+{
+    struct check c = { .r = r };
+    gram_gradient_check each, worst = { .error = -1 };
+    size_t wrong = 0;
+    double loss;
+    gram_status rc = check_open(&c, err);
+
+    if (!rc)
+        rc = loss_of(&c, true, &loss, err);
+    if (!rc)
+        rc = measure_noise(&c, loss, err);
+    for (size_t i = 0; i < c.n_params && !rc; i++) {
+        rc = check_tensor(&c, &c.param[i], &each, err);
+        if (!rc && r->opt->check_gradients(r->opt->arg, &each))
+            rc = gr_fail(err, GRAM_ESTOPPED, "gradient check: stopped at tensor %zu of %zu", i + 1, c.n_params);
+        if (!rc && !each.agrees && (!wrong++ || each.error > worst.error))
+            worst = each;
+    }
+    if (!rc && wrong)
+        rc = gr_fail(err, GRAM_EFORMAT, "the gradients of %zu of %zu tensors are not the loss's slopes; the worst, %s, by "
+                     "%.2g of its size where %.2g is allowed", wrong, c.n_params, worst.tensor, worst.error, worst.bound);
+    check_clear(&c);
+    return rc;
+}
