@@ -58,7 +58,8 @@ const cli_command cli_rank = {
     "rank", "MODEL GROUPS.jsonl", "Order the answers to one question, best first",
     "Reads rows of JSON Lines (gzip too; - is standard input), each {\"prompt\", \"responses\": [...]}, and writes one "
     "JSON object a line: the ranking, a number for each response, the forward passes and tokens that it cost, and "
-    "whether the preferences seen were intransitive.",
+    "whether the preferences seen were intransitive. A reward model reads each response once and sorts, whatever the "
+    "method.",
     "gram rank model.gguf groups.jsonl --method tournament --out ranks.jsonl\n"
     "gram rank model.gguf - --method all-pairs < groups.jsonl",
     2, 2, opts, run

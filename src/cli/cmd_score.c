@@ -141,7 +141,8 @@ const cli_command cli_score = {
     "Reads rows of JSON Lines (gzip too; - is standard input), each a prompt with a chosen and a rejected answer in "
     "any of the forms that docs/formats.md lists, and writes one JSON object a line in the order of the input: id, "
     "preference (the probability that chosen beats rejected, both orders averaged), p_forward, p_swapped, "
-    "logit_margin, consistent, tokens (of both orders together) and truncated.\n\n"
+    "logit_margin, consistent, tokens (of both orders together) and truncated. Of a reward model a line also has the "
+    "reward of each answer, and PURM's sigma, overlap and reward - lambda overlap.\n\n"
     "Ctrl-C keeps what is done in FILE.partial, and the same command with --resume goes on from there.",
     "gram score model.gguf pairs.jsonl --out verdicts.jsonl\n"
     "zcat pairs.jsonl.gz | gram score model.gguf - > verdicts.jsonl\n"
