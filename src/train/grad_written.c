@@ -5,28 +5,32 @@
 #include "op/op.h"
 #include "train/grad_int.h"
 
-#define TILES 4                 /* of GR_TILE rows, whose logits exist at once; a constant, so that memory is one too */
-#define CHUNK (TILES * GR_TILE)
-#define SLICE 64                /* rows of the head in a weight-gradient task */
+enum {
+    CHUNK = 384,                /* rows whose logits exist at once, at most; a constant, so that memory is one too */
+    TILE = 128,                 /* rows of a product, at most */
+    ROUND = 16,                 /* both are multiples of it, so that few shapes occur */
+    SLICE = 64                  /* rows of the head in a weight-gradient task */
+};
 
 struct gr_head {
     gr_grad *g;
     gr_linear *linear;
     size_t scratch_bytes, workers;
-    float *z;                   /* [CHUNK, V] */
+    size_t ldz;
+    float *z;                   /* [CHUNK, V], rows ldz apart */
     float *x, *dx;              /* [CHUNK, C] */
     int32_t target[CHUNK];
     float wt[CHUNK];
     double loss[CHUNK];
     unsigned char *scratch;     /* of each worker */
     struct { gram_status rc; gram_err err; } *fail;     /* of each worker */
-    size_t tiles;
+    size_t rows, tile;          /* of the chunk at hand and of its products; those of the last may be fewer */
     bool backward;
 };
 
 uint64_t gr_grad_head_bytes(const gr_config *c, size_t threads)
 {
-    return (uint64_t)CHUNK * (c->vocabulary + 2 * c->width) * sizeof(float) + threads * gr_dw_scratch(c->width);
+    return (uint64_t)CHUNK * (gr_uncrowded(c->vocabulary) + 2 * c->width) * sizeof(float) + threads * gr_dw_scratch(c->width);
 }
 
 void gr_grad_head_close(struct gr_head *h)
@@ -55,8 +59,9 @@ static gram_status head_open(gr_grad *g, gram_err *err)
     }
     h->g = g;
     h->workers = gr_pool_size(g->pool);
-    h->scratch_bytes = gr_round_up(gr_max(gr_linear_scratch(h->linear, GR_TILE), gr_dw_scratch(C)), GR_ALIGN);
-    h->z = gr_alloc_aligned(CHUNK * V, sizeof *h->z);
+    h->scratch_bytes = gr_round_up(gr_max(gr_linear_scratch(h->linear, TILE), gr_dw_scratch(C)), GR_ALIGN);
+    h->ldz = gr_uncrowded(V);
+    h->z = gr_alloc_aligned(CHUNK * h->ldz, sizeof *h->z);
     h->x = gr_alloc_aligned(CHUNK * C, sizeof *h->x);
     h->dx = gr_alloc_aligned(CHUNK * C, sizeof *h->dx);
     h->scratch = gr_alloc_aligned(h->workers, h->scratch_bytes);
@@ -73,15 +78,16 @@ static gram_status head_open(gr_grad *g, gram_err *err)
 static void head_tile(void *arg, size_t task, size_t worker)
 {
     struct gr_head *h = arg;
-    size_t V = h->g->cfg->vocabulary, C = h->g->cfg->width, r = task * GR_TILE;
+    size_t V = h->g->cfg->vocabulary, C = h->g->cfg->width, r = task * h->tile, n = gr_min(h->tile, h->rows - r);
+    float *z = h->z + r * h->ldz;
     void *scratch = h->scratch + worker * h->scratch_bytes;
     gram_err *err = &h->fail[worker].err;
-    gram_status rc = gr_linear_fwd(h->linear, h->z + r * V, V, h->x + r * C, C, GR_TILE, scratch, err);
+    gram_status rc = gr_linear_fwd(h->linear, z, h->ldz, h->x + r * C, C, n, scratch, err);
 
     if (!rc) {
-        gr_kern.ce(h->z + r * V, V, h->target + r, h->wt + r, h->loss + r, GR_TILE, V);
+        gr_kern.ce(z, h->ldz, h->target + r, h->wt + r, h->loss + r, n, V);
         if (h->backward)
-            rc = gr_linear_dx(h->linear, h->dx + r * C, C, h->z + r * V, V, GR_TILE, false, scratch, err);
+            rc = gr_linear_dx(h->linear, h->dx + r * C, C, z, h->ldz, n, false, scratch, err);
     }
     if (rc)
         h->fail[worker].rc = rc;
@@ -91,7 +97,7 @@ static void head_weights(void *arg, size_t task, size_t worker)
 {
     struct gr_head *h = arg;
     size_t V = h->g->cfg->vocabulary, C = h->g->cfg->width, o = task * SLICE;
-    gram_status rc = gr_linear_dw(gr_trainee_head_grad(h->g->t, 0), h->z, V, h->x, C, h->tiles * GR_TILE, C, o,
+    gram_status rc = gr_linear_dw(gr_trainee_head_grad(h->g->t, 0), h->z, h->ldz, h->x, C, h->rows, C, o,
                                   gr_min(o + SLICE, V), h->scratch + worker * h->scratch_bytes, &h->fail[worker].err);
 
     if (rc)
@@ -101,16 +107,18 @@ static void head_weights(void *arg, size_t task, size_t worker)
 /* Rows [0, n) of w, n at most CHUNK. */
 static gram_status head_chunk(struct gr_head *h, const gr_words *w, gram_err *err)
 {
-    size_t V = h->g->cfg->vocabulary, C = h->g->cfg->width, n = w->n, M = gr_round_up(n, GR_TILE);
+    size_t V = h->g->cfg->vocabulary, C = h->g->cfg->width, n = w->n, M = gr_round_up(n, ROUND);
+    size_t tiles = gr_round_up((M + TILE - 1) / TILE, 2);       /* as many for each of two threads */
 
-    h->tiles = M / GR_TILE;
+    h->rows = M;
+    h->tile = gr_round_up((M + tiles - 1) / tiles, ROUND);
     memset(h->x + n * C, 0, (M - n) * C * sizeof *h->x);
     memcpy(h->x, w->hidden, n * C * sizeof *h->x);
     for (size_t i = 0; i < M; i++) {
         h->target[i] = i < n ? w->target[i] : -1;
         h->wt[i] = i < n ? w->wt[i] : 0;
     }
-    gr_pool_run(h->g->pool, head_tile, h, h->tiles);
+    gr_pool_run(h->g->pool, head_tile, h, (M + h->tile - 1) / h->tile);
     if (h->backward && gr_trainee_head_grad(h->g->t, 0))
         gr_pool_run(h->g->pool, head_weights, h, (V + SLICE - 1) / SLICE);
     for (size_t i = 0; i < h->workers; i++)
@@ -127,14 +135,15 @@ static gram_status head_chunk(struct gr_head *h, const gr_words *w, gram_err *er
 
 gram_status gr_grad_words(gr_grad *g, const gr_words *w, bool backward, gram_err *err)
 {
-    size_t C = g->cfg->width;
+    size_t C = g->cfg->width, chunks = (w->n + CHUNK - 1) / CHUNK;
+    size_t each = chunks ? gr_round_up((w->n + chunks - 1) / chunks, ROUND) : 0;
     gram_status rc = g->head ? GRAM_OK : head_open(g, err);
 
     if (!rc)
         g->head->backward = backward;
-    for (size_t i = 0; i < w->n && !rc; i += CHUNK) {
+    for (size_t i = 0; i < w->n && !rc; i += each) {
         const gr_words part = { w->hidden + i * C, w->wt + i, w->target + i, w->dhidden + i * C, w->loss + i,
-                                gr_min(CHUNK, w->n - i) };
+                                gr_min(each, w->n - i) };
         rc = head_chunk(g->head, &part, err);
     }
     return rc;
