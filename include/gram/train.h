@@ -69,7 +69,8 @@ typedef int gram_gradient_fn(void *arg, const gram_gradient_check *c);
 /* Every number means what it says; gram_train_options_init() fills in the defaults of the GRAM release. */
 typedef struct {
     gram_options  model;        /* threads, labels, judge_prompt, chat_template, max_tokens and truncate as for
-                                 * gram_open(); batch_tokens: computed together; dtype must be GRAM_F32 */
+                                 * gram_open(); batch_tokens: computed together; dtype: matrices are stored
+                                 * as GRAM_F32, or as GRAM_BF16 and rounded by chance at each step */
     double        lr;           /* its peak: 2e-5 (stage 1: 1e-5) */
     gram_schedule schedule;     /* cosine */
     double        warmup;       /* share of the steps over which the rate rises: 0.1 */

@@ -68,9 +68,10 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
     if (o->smoothing > 0 && !smooth)
         return gr_fail(err, GRAM_EARG, "smoothing: gram and bt-smooth have it, and the loss is %s",
                        gram_loss_name(o->loss));
-    if (o->model.dtype != GRAM_F32 && !(o->lora_rank && o->model.dtype == GRAM_BF16))
-        return gr_fail(err, GRAM_EARG, "training is done in f32, with LoRA beside a base in f32 or bf16; another dtype was "
-                       "asked for");
+    if (o->model.dtype != GRAM_F32 && o->model.dtype != GRAM_BF16)
+        return gr_fail(err, GRAM_EARG, "training stores weights in f32 or bf16; another dtype was asked for");
+    if (o->model.dtype == GRAM_BF16 && !o->lora_rank && o->dist)
+        return gr_fail(err, GRAM_EARG, "every weight in bf16 is trained by one process alone; several were started");
     if (!o->lora_rank && (o->lora_alpha != 0 || o->lora_targets))
         return gr_fail(err, GRAM_EARG, "LoRA's alpha and targets: wanted a rank with them");
     if (!(o->lora_alpha >= 0 && o->lora_alpha <= 1e9) || o->lora_rank > 1 << 20)
@@ -250,6 +251,9 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
 
     if (m->file.adapter && !(lora && m->file.own_words))
         r->from = m->file.base;
+    if (!lora && m->file.adapter && o->model.dtype == GRAM_BF16)
+        return gr_fail(err, GRAM_EARG, "%s: every weight of a model with an adapter is trained in f32; bf16 was asked for",
+                       m->name);
     m->file.cfg = (gr_config){ 0 };
     r->mode = o->model.dtype == GRAM_BF16 ? GR_LINEAR_BF16 : lora ? GR_LINEAR_KEEP : GR_LINEAR_F32;
     rc = gr_model_open_folded(&m->model, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode, !lora, err);

@@ -160,9 +160,9 @@ void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out)
             out[i] += gguf ? 1 : -1;
 }
 
-/* Notes a parameter; takes over w. */
+/* Notes a parameter; takes over w, or half. */
 static gram_status add_param(struct binder *b, enum slot slot, size_t layer, const char *part, float *w,
-                             size_t rows, size_t cols)
+                             uint16_t *half, size_t rows, size_t cols)
 {
     gr_model *m = b->m;
     gr_param *p = m->param;
@@ -178,28 +178,58 @@ static gram_status add_param(struct binder *b, enum slot slot, size_t layer, con
     }
     name_in(m, false, full, sizeof full, slot, layer, part);
     if (p)
-        p[m->n_params] = (gr_param){ gr_strdup(full), w, NULL, rows, cols, rows > 1 || slot == SCORE };
+        p[m->n_params] = (gr_param){ gr_strdup(full), w, NULL, rows, cols, rows > 1 || slot == SCORE, half };
     if (!p || !p[m->n_params].name) {
         free(w);
+        free(half);
         return gr_nomem(b->err, "weights");
     }
     m->n_params++;
-    m->bytes += rows * cols * sizeof *w;
+    m->bytes += rows * cols * (half ? sizeof *half : sizeof *w);
     return GRAM_OK;
+}
+
+/* Copies a matrix, rounded to bfloat16. */
+static gram_status make_half(struct binder *b, enum slot slot, size_t layer, const char *part, gr_tensor *t)
+{
+    const gr_stored s = stored(b, slot, layer, part, t);
+    uint16_t *half = gr_alloc_aligned(t->rows * t->cols, sizeof *half);
+    float *row = gr_alloc_aligned(t->cols, sizeof *row);
+
+    if (!half || !row) {
+        free(half);
+        free(row);
+        return gr_nomem(b->err, "weights");
+    }
+    for (size_t r = 0; r < t->rows; r++) {
+        gr_stored_row(&s, false, r, row);
+        if (!gr_quantize(half + r * t->cols, GR_BF16, row, t->cols)) {
+            free(half);
+            free(row);
+            return gr_fail(b->err, GRAM_EFORMAT, "%s: tensor %s: a value of row %zu is no finite number, or beyond what "
+                           "bfloat16 holds", gr_weights_path(b->m->file), s.name, r);
+        }
+    }
+    free(row);
+    *t = (gr_tensor){ GR_BF16, half, t->rows, t->cols };
+    return add_param(b, slot, layer, part, NULL, half, t->rows, t->cols);
 }
 
 /* Copies a tensor into writable memory and lets *t stand for the copy. */
 static gram_status make_writable(struct binder *b, enum slot slot, size_t layer, const char *part, gr_tensor *t)
 {
     const gr_stored s = stored(b, slot, layer, part, t);
-    float *w = gr_alloc_aligned(t->rows * t->cols, sizeof *w);
+    float *w;
 
+    if (b->mode == GR_LINEAR_BF16 && t->rows > 1 && slot != SCORE)
+        return make_half(b, slot, layer, part, t);
+    w = gr_alloc_aligned(t->rows * t->cols, sizeof *w);
     if (!w)
         return gr_nomem(b->err, "weights");
     for (size_t r = 0; r < s.t.rows; r++)
         gr_stored_row(&s, false, r, w + r * s.t.cols);
     *t = (gr_tensor){ GR_F32, w, t->rows, t->cols };
-    return add_param(b, slot, layer, part, w, t->rows, t->cols);
+    return add_param(b, slot, layer, part, w, NULL, t->rows, t->cols);
 }
 
 static gram_status note(struct binder *b, enum slot slot, size_t layer, const char *part, const gr_tensor *t)
@@ -364,7 +394,7 @@ static gram_status make_score(struct binder *b, bool own, size_t rows, size_t co
     m->score = w;
     if (!m->writable)
         m->bytes += rows * cols * sizeof *w;
-    else if (add_param(b, SCORE, 0, "weight", w, rows, cols)) {
+    else if (add_param(b, SCORE, 0, "weight", w, NULL, rows, cols)) {
         m->score = NULL;
         return GRAM_ENOMEM;
     }
@@ -581,6 +611,7 @@ void gr_model_close(gr_model *m)
     for (size_t i = 0; i < m->n_params; i++) {
         free((char *)(uintptr_t)m->param[i].name);
         free(m->param[i].w);
+        free(m->param[i].half);
     }
     free(m->param);
     gr_config_clear(&m->cfg);

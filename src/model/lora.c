@@ -201,7 +201,7 @@ static gram_status add_param(gr_lora *l, float **out, const char *name, size_t r
     gr_param *p = &l->param[l->n_params];
 
     *out = gr_alloc_aligned(rows * cols, sizeof **out);
-    *p = (gr_param){ gr_strdup(name), *out, NULL, rows, cols, true };
+    *p = (gr_param){ .name = gr_strdup(name), .w = *out, .rows = rows, .cols = cols, .decay = true };
     if (*out && p->name) {
         l->n_params++;
         return GRAM_OK;

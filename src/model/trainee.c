@@ -134,10 +134,10 @@ static size_t block_rows(size_t R)
 
 /* ---- Opening ------------------------------------------------------------------------------------- */
 
-static float *grad_of(gr_trainee *t, const float *w)
+static float *grad_of(gr_trainee *t, const void *w)
 {
     for (size_t i = 0; w && i < t->n_params; i++)
-        if (t->param[i].w == w)
+        if (t->param[i].w == w || t->param[i].half == w)
             return t->param[i].g;
     return NULL;
 }
@@ -789,6 +789,8 @@ gram_status gr_trainee_forward(gr_trainee *t, const gr_forest *f, const size_t *
     t->want = want;
     t->n_want = n;
     t->few = 2 * n <= f->rows;
+    for (size_t i = 0; i < HEAD_ROWS; i++)          /* a step may have changed them */
+        t->head_id[i] = -1;
     memcpy(t->pos, f->pos, f->rows * sizeof *t->pos);
     make_runs(t);
     t->s = t->kept;

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include "base/err.h"
+#include "base/random.h"
 #include "op/op.h"
 #include "optim/optim.h"
 
@@ -101,7 +102,7 @@ double gr_grad_norm(gr_adamw *a, gr_pool *pool)
     return gr_squares_norm(a);
 }
 
-struct update { gr_adamw *a; gr_adamw_rule rule; float keep; };
+struct update { gr_adamw *a; gr_adamw_rule rule; float keep; uint64_t key; };
 
 static void update(void *arg, size_t task, size_t worker)
 {
@@ -113,7 +114,13 @@ static void update(void *arg, size_t task, size_t worker)
 
     (void)worker;
     rule.keep = p->decay ? u->keep : 1;
-    gr_kern.adamw_f32(p->w + s->first, u->a->m + at, u->a->v + at, p->g + s->first, s->n, &rule);
+    if (p->half) {
+        uint64_t state = u->key + s->at / SLICE;        /* a key for each slice, so that places stay below 2^32 */
+        gr_kern.adamw_bf16(p->half + s->first, u->a->m + at, u->a->v + at, p->g + s->first, s->n, &rule,
+                           (uint32_t)gr_random(&state), (uint32_t)s->at);
+    } else {
+        gr_kern.adamw_f32(p->w + s->first, u->a->m + at, u->a->v + at, p->g + s->first, s->n, &rule);
+    }
 }
 
 void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_pool *pool)
@@ -121,7 +128,9 @@ void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_pool *pool)
     double t = (double)++a->t;
     struct update u = { a, { .scale = (float)scale, .b1 = (float)(1 - a->beta1), .b2 = (float)a->beta2,
                              .eps = (float)a->eps, .size = (float)(lr / (1 - pow(a->beta1, t))),
-                             .root = (float)sqrt(1 - pow(a->beta2, t)) }, (float)(1 - lr * a->decay) };
+                             .root = (float)sqrt(1 - pow(a->beta2, t)) }, (float)(1 - lr * a->decay), 0 };
+    uint64_t state = a->seed + a->t * 0x9e3779b97f4a7c15;
 
+    u.key = gr_random(&state);
     gr_pool_run(pool, update, &u, a->own_slices);
 }

@@ -16,6 +16,7 @@ typedef struct {
     float *w, *g;               /* [rows, cols] values and gradient; a vector has rows == 1 */
     size_t rows, cols;
     bool decay;                 /* matrices; not norms and biases */
+    uint16_t *half;             /* the values in bfloat16; w is then NULL. NULL: w has them */
 } gr_param;
 
 /* Values [first, first + n) of a parameter, of which the first stands at place `at` of the list of all. How the values
@@ -32,6 +33,7 @@ typedef struct {
     size_t floats;              /* of the list */
     size_t own, own_floats;     /* values [own, own + own_floats) of the list are stepped here */
     uint64_t t;                 /* steps taken */
+    uint64_t seed;              /* of the chance by which bfloat16 values are rounded; with t and a value's place it is all */
     gr_slice *slice;            /* [slices] */
     double *squares;            /* [slices] */
     size_t slices, own_slice, own_slices;

@@ -35,34 +35,58 @@ static bool is_written(const gr_training *r, const gr_param *p)
     return !gr_model_config(r->model)->reward || strcmp(p->name, "lm_head.weight");
 }
 
+/* The values of a parameter where they lie, and their bytes. */
+static void *values_of(const gr_param *p, gr_dtype *type, size_t *bytes)
+{
+    *type = p->half ? GR_BF16 : GR_F32;
+    *bytes = p->rows * p->cols * gr_dtype_bytes(*type);
+    return p->half ? (void *)p->half : p->w;
+}
+
+/* A row of the tensor-th of the parameters that are written, as float32. */
+static void written_row(void *arg, size_t tensor, size_t row, float *out)
+{
+    const gr_param *p = ((const gr_param *const *)arg)[tensor];
+    gr_dtype type;
+    size_t bytes;
+    const char *x = values_of(p, &type, &bytes);
+
+    gr_dequant(out, x + bytes / p->rows * row, type, p->cols);
+}
+
 static gram_status save_model(const struct output *o, uint64_t step, gram_err *err)
 {
     char text[24];
     const gr_config *cfg = gr_model_config(o->r->model);
     const gr_meta meta[] = { { "format", "pt" }, { "step", text }, { "gram_reward_head", GR_PURM_MARK } };
     const size_t n_meta = o->r->lora && cfg->reward == GR_REWARD_PURM ? 3 : 2;     /* transformers wants the first */
-    gr_saved *t = gr_calloc(o->n, sizeof *t);
+    gr_planned *t;
+    const gr_param **each;
     size_t n = 0;
     gram_status rc;
 
-    if (!t)
-        return gr_nomem(err, o->path);
     snprintf(text, sizeof text, "%" PRIu64, step);
     if (o->r->lora) {
-        free(t);
         rc = gr_path_exists(o->path) ? GRAM_OK : gr_copy_words(o->r->from, o->dir, err);
         return rc ? rc : gr_lora_write(o->r->lora, o->r->model, o->dir, o->r->base, meta, n_meta, err);
     }
-    for (size_t i = 0; i < o->n; i++) {
+    t = gr_calloc(o->n, sizeof *t);
+    each = gr_calloc(o->n, sizeof(*each));
+    rc = t && each ? GRAM_OK : gr_nomem(err, o->path);
+    for (size_t i = 0; i < o->n && !rc; i++) {
         const gr_param *p = &o->param[i];
-        if (is_written(o->r, p))
-            t[n++] = (gr_saved){ "", p->name, p->w, p->rows, p->cols, p->decay };
+        if (!is_written(o->r, p))
+            continue;
+        each[n] = p;
+        t[n++] = (gr_planned){ p->name, p->half ? GR_BF16 : GR_F32, p->rows, p->cols, !p->decay };
     }
-    rc = gr_path_exists(o->path) ? GRAM_OK
-                                 : gr_copy_model_files(o->r->from, o->dir, cfg->reward ? cfg : NULL, err);
-    if (!rc)                                    /* they come first */
-        rc = gr_st_write(o->path, t, n, meta, n_meta, err);
+    if (!rc && !gr_path_exists(o->path))        /* they come first */
+        rc = gr_write_model_files(o->r->from, o->dir, o->r->mode == GR_LINEAR_BF16 ? "bfloat16" : "float32",
+                                  cfg->reward ? cfg : NULL, err);
+    if (!rc)
+        rc = gr_st_write_rows(o->path, t, n, meta, n_meta, written_row, each, err);
     free(t);
+    free(each);
     return rc;
 }
 
@@ -71,9 +95,12 @@ static gram_status same_weights(const struct output *o, const gr_weights *w, gra
     for (size_t i = 0; i < o->n; i++) {
         const gr_param *p = &o->param[i];
         const gr_named *t = gr_weights_find(w, p->name);
+        gr_dtype type;
+        size_t bytes;
+        const void *x = values_of(p, &type, &bytes);
         if (!is_written(o->r, p))
             continue;
-        if (!t || t->type != GR_F32 || memcmp(t->data, p->w, p->rows * p->cols * sizeof *p->w))
+        if (!t || t->type != type || memcmp(t->data, x, bytes))
             return gr_fail(err, GRAM_EIO, "%s: read again, tensor %s is not what was written", o->path,
                            p->name);
     }
@@ -265,16 +292,18 @@ static gram_status take_weights(const gr_training *r, const char *path, const gr
                                 size_t n, gram_err *err)
 {
     for (size_t i = 0; i < n; i++) {
-        uint64_t bytes = (uint64_t)param[i].rows * param[i].cols * sizeof *param[i].w;
         const gr_named *t = NULL;
+        gr_dtype type;
+        size_t bytes;
+        void *x = values_of(&param[i], &type, &bytes);
         if (!is_written(r, &param[i]))
             continue;
         for (size_t k = 0; k < gr_st_count(st) && !t; k++)
             t = strcmp(gr_st_at(st, k)->name, param[i].name) ? NULL : gr_st_at(st, k);
-        if (!t || t->type != GR_F32 || t->bytes != bytes)
-            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted %" PRIu64 " bytes of F32, found %s", path,
-                           param[i].name, bytes, t ? "another size or type" : "none");
-        memcpy(param[i].w, t->data, bytes);
+        if (!t || t->type != type || t->bytes != bytes)
+            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted %zu bytes of %s, found %s", path,
+                           param[i].name, bytes, gr_dtype_name(type), t ? "another size or type" : "none");
+        memcpy(x, t->data, bytes);
     }
     return GRAM_OK;
 }

@@ -77,6 +77,8 @@ static gram_status say_settings(struct loop *l, gram_err *err)
         ok = gr_buf_printf(&b, " lora=%zu,%.17g,%d,%u base-dtype=%d base=%016" PRIx64, s->rank, s->alpha, s->root,
                            s->targets, (int)o->model.dtype, gr_weights_digest(l->r->weights));
     }
+    if (ok && !l->r->lora && o->model.dtype == GRAM_BF16)
+        ok = gr_buf_printf(&b, " dtype=bf16");
     if (ok && gram_loss_is_scalar(o->loss))
         ok = gr_buf_printf(&b, " loss=%s posreg=%.17g sft=%.17g,%.17g", gram_loss_name(o->loss), o->posreg,
                            o->sft_weight, o->sft_beta);
@@ -137,7 +139,7 @@ static gram_status estimate(struct loop *l, gram_err *err)
     const gr_training *r = l->r;
     uint64_t param = l->adam.floats * sizeof(float), acts, base, all, check;
     uint64_t rows = gr_max(most_rows(l, r->train, r->opt->batch_rows), most_rows(l, r->held, r->held->n));
-    uint64_t weights = r->lora ? gr_model_bytes(r->model) + param : param;
+    uint64_t weights = r->lora ? gr_model_bytes(r->model) + param : 0;
     uint64_t have = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t moments = 2 * l->adam.own_floats * sizeof(float), near = gr_dist_on_host(r->opt->dist);
     size_t size = gr_dist_size(r->opt->dist);
@@ -146,6 +148,10 @@ static gram_status estimate(struct loop *l, gram_err *err)
     gr_buf text = { 0 };
     bool ok;
 
+    for (size_t i = 0; i < l->adam.n_params && !r->lora; i++) {
+        const gr_param *p = &l->adam.param[i];
+        weights += p->rows * p->cols * (p->half ? sizeof *p->half : sizeof *p->w);
+    }
     acts = gr_trainee_bytes(l->t, rows);
     if (r->stage == GRAM_STAGE_PRETRAIN || r->loss.kind == GRAM_LOSS_SFT_REG)
         acts += gr_grad_head_bytes(gr_model_config(r->model), gr_pool_size(r->pool));
@@ -204,6 +210,7 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     if (!rc)
         rc = gr_share_open(&l->share, o->dist, &l->adam, err);
     l->adam.decay = o->weight_decay;
+    l->adam.seed = o->seed;
     l->grad = (gr_grad){ .t = l->t, .cfg = gr_model_config(r->model), .pool = r->pool,
                          .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN,
                          .loss = r->loss, .chosen = NAN };

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include "base/digest.h"
 #include "base/err.h"
+#include "tensor/dtype.h"
 #include "train/share.h"
 
 gram_status gr_share_open(gr_share *s, gr_dist *d, gr_adamw *a, gram_err *err)
@@ -146,13 +147,18 @@ static float *moments(const gr_share *s, size_t part)
 float *gr_share_part(const gr_share *s, size_t part, size_t i, size_t at)
 {
     if (part == 0)
-        return s->a->param[i].w;
+        return s->a->param[i].half ? s->a->param[i].g : s->a->param[i].w;
     return s->d ? s->a->param[i].g : moments(s, part) + at;
 }
 
 /* Between two steps nobody needs the gradients, so a checkpoint takes no memory. */
 gram_status gr_share_collect(const gr_share *s, size_t part, gram_err *err)
 {
+    for (size_t i = 0; part == 0 && i < s->a->n_params; i++) {
+        const gr_param *p = &s->a->param[i];
+        if (p->half)
+            gr_dequant(p->g, p->half, GR_BF16, p->rows * p->cols);
+    }
     if (!s->d || part == 0)
         return GRAM_OK;
     gr_vector_put(&s->g, s->a->own, s->a->own_floats, moments(s, part));
@@ -161,8 +167,14 @@ gram_status gr_share_collect(const gr_share *s, size_t part, gram_err *err)
 
 gram_status gr_share_spread(const gr_share *s, size_t part, gram_err *err)
 {
-    gram_status rc = gr_dist_scatter(s->d, part ? &s->g : &s->w, err);
+    gram_status rc;
 
+    for (size_t i = 0; part == 0 && i < s->a->n_params; i++) {
+        const gr_param *p = &s->a->param[i];
+        if (p->half)
+            gr_quantize(p->half, GR_BF16, p->g, p->rows * p->cols);
+    }
+    rc = gr_dist_scatter(s->d, part ? &s->g : &s->w, err);
     if (!s->d || rc)
         return rc;
     if (part == 0)
@@ -182,7 +194,10 @@ gram_status gr_share_digest(const gr_share *s, uint64_t *digest, gram_err *err)
     for (size_t k = 0; k < GR_SHARE_PARTS && !rc; k++)
         for (size_t i = a->own_slice; i < a->own_slice + a->own_slices; i++) {
             const gr_slice *c = &a->slice[i];
-            const float *x = k == 0 ? a->param[c->param].w + c->first : moments(s, k) + c->at - a->own;
+            const gr_param *p = &a->param[c->param];
+            const float *x = k == 0 ? (p->half ? p->g : p->w) + c->first : moments(s, k) + c->at - a->own;
+            if (k == 0 && p->half)
+                gr_dequant(p->g + c->first, p->half + c->first, GR_BF16, c->n);
             mine[k * a->slices + i] = gr_digest_words(GR_DIGEST, x, c->n);
         }
     if (!rc)

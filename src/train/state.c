@@ -17,9 +17,9 @@ gram_status gr_state_check(const gr_adamw *a, const char *what, gram_err *err)
     for (size_t i = 0; i < a->n_params; i++) {
         const gr_param *p = &a->param[i];
         for (size_t k = 0; k < p->rows * p->cols; k++)
-            if (!isfinite(p->w[k]))
+            if (p->half ? (p->half[k] & 0x7f80) == 0x7f80 : !isfinite(p->w[k]))
                 return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: value %zu is %g, and training wants finite numbers",
-                               what, p->name, k, p->w[k]);
+                               what, p->name, k, p->half ? INFINITY : p->w[k]);
     }
     return GRAM_OK;
 }

@@ -21,7 +21,7 @@ static void twenty_steps_are_pytorchs(void **state)
 {
     static const size_t count[] = { 35, 9 };
     float w[2][35], g0[2][35], g[2][35], end[2][35];
-    gr_param p[2] = { { "matrix", w[0], g[0], 5, 7, true }, { "norm", w[1], g[1], 1, 9, false } };
+    gr_param p[2] = { { "matrix", w[0], g[0], 5, 7, true, NULL }, { "norm", w[1], g[1], 1, 9, false, NULL } };
     json_t *want = json_load_file("tests/golden/optim.json", 0, NULL);
     uint64_t steps = (uint64_t)json_integer_value(json_object_get(want, "steps"));
     uint64_t warmup = (uint64_t)json_integer_value(json_object_get(want, "warmup"));
@@ -66,7 +66,7 @@ static void threads_change_no_bit(void **state)
     (void)state;
     for (size_t threads = 1; threads <= 3; threads++) {
         float *w = check_randn(N, 1), *g = check_randn(N, 2);
-        gr_param p = { "w", w, g, 3, N / 3, true };
+        gr_param p = { "w", w, g, 3, N / 3, true, NULL };
         gr_pool *pool;
         gr_adamw a;
         CHECK_OK(gr_pool_open(&pool, threads, &check_err));
@@ -98,9 +98,9 @@ static void parts_step_as_the_whole(void **state)
 
     (void)state;
     for (int k = 0; k < 2; k++) {
-        p[k][0] = (gr_param){ "a", w[k], g, 10, 70000, true };
-        p[k][1] = (gr_param){ "b", w[k] + 700000, g + 700000, 1, 5, false };
-        p[k][2] = (gr_param){ "c", w[k] + 700005, g + 700005, 5, 59999, true };
+        p[k][0] = (gr_param){ "a", w[k], g, 10, 70000, true, NULL };
+        p[k][1] = (gr_param){ "b", w[k] + 700000, g + 700000, 1, 5, false, NULL };
+        p[k][2] = (gr_param){ "c", w[k] + 700005, g + 700005, 5, 59999, true, NULL };
     }
     CHECK_OK(gr_pool_open(&pool, 2, &check_err));
     CHECK_OK(gr_adamw_init(&whole, p[0], 3, &check_err));
