@@ -24,14 +24,14 @@ PREFIX  ?= /usr/local
 # tensor stands before file: a file format names the type of each tensor that it holds.
 LAYERS  := base text tensor file op dist optim model data reward train eval align api serve cli
 
-PKGS    := jansson libpcre2-8 libutf8proc zlib popt libmicrohttpd
+PKGS    := jansson libpcre2-8 libutf8proc zlib libcyaml popt libmicrohttpd
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla \
            -Wundef -Wwrite-strings
 OPT     := -O2 -g
 CPPFLAGS += -Iinclude -Isrc -Itests -D_GNU_SOURCE -MMD -MP
 CFLAGS_ALL = -std=c11 $(WARN) $(OPT) -fPIC -fvisibility=hidden -ffp-contract=off -pthread $(CFLAGS) \
              $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS    = $(shell pkg-config --libs jansson libpcre2-8 libutf8proc zlib) -ldnnl -lgomp -lm -pthread
+LIBS    = $(shell pkg-config --libs jansson libpcre2-8 libutf8proc zlib libcyaml) -ldnnl -lgomp -lm -pthread
 
 ifeq ($(SAN),asan)
 OPT     := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined

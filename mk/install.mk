@@ -8,6 +8,7 @@ MANDIR   := $(datadir)/man/man1
 BASHDIR  := $(datadir)/bash-completion/completions
 ZSHDIR   := $(datadir)/zsh/site-functions
 FISHDIR  := $(datadir)/fish/vendor_completions.d
+RECIPES  := $(datadir)/gram/recipes
 
 # The man page and the completions are written by the program, from the tables that it parses by.
 $(B)/gram.1: $(B)/gram
@@ -26,13 +27,13 @@ Description: Score, rank and evaluate answers with a generative reward model
 Version: $(VERSION)
 Cflags: -I$${includedir}
 Libs: -L$${libdir} -lgram
-Requires.private: jansson libpcre2-8 libutf8proc zlib
+Requires.private: jansson libpcre2-8 libutf8proc zlib libcyaml
 Libs.private: -ldnnl -lgomp -lm -pthread
 endef
 export PC
 
 install: all $(B)/libgram.so $(B)/libgram.a $(B)/gram.1 $(addprefix $(B)/completion.,bash zsh fish)
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(bindir) $(libdir)/pkgconfig $(incdir)/gram $(MANDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(bindir) $(libdir)/pkgconfig $(incdir)/gram $(MANDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(RECIPES))
 	$(INSTALL) -m 755 $(B)/gram $(DESTDIR)$(bindir)/gram
 	$(INSTALL) -m 644 include/gram/*.h $(DESTDIR)$(incdir)/gram
 	$(INSTALL) -m 644 $(B)/libgram.a $(DESTDIR)$(libdir)/libgram.a
@@ -44,12 +45,14 @@ install: all $(B)/libgram.so $(B)/libgram.a $(B)/gram.1 $(addprefix $(B)/complet
 	$(INSTALL) -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/gram
 	$(INSTALL) -m 644 $(B)/completion.zsh $(DESTDIR)$(ZSHDIR)/_gram
 	$(INSTALL) -m 644 $(B)/completion.fish $(DESTDIR)$(FISHDIR)/gram.fish
+	$(INSTALL) -m 644 recipes/*.yaml $(DESTDIR)$(RECIPES)
 	@echo "installed under $(DESTDIR)$(PREFIX); if programs do not find libgram there yet, run ldconfig"
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(bindir)/gram $(libdir)/libgram.a $(libdir)/libgram.so.$(VERSION) \
 	      $(libdir)/$(SONAME) $(libdir)/libgram.so $(libdir)/pkgconfig/gram.pc $(MANDIR)/gram.1 $(BASHDIR)/gram \
-	      $(ZSHDIR)/_gram $(FISHDIR)/gram.fish $(patsubst include/%,$(incdir)/%,$(wildcard include/gram/*.h)))
-	-rmdir $(DESTDIR)$(incdir)/gram
+	      $(ZSHDIR)/_gram $(FISHDIR)/gram.fish $(patsubst include/%,$(incdir)/%,$(wildcard include/gram/*.h)) \
+	      $(patsubst recipes/%,$(RECIPES)/%,$(wildcard recipes/*.yaml)))
+	-rmdir $(DESTDIR)$(incdir)/gram $(DESTDIR)$(RECIPES) $(DESTDIR)$(datadir)/gram
 
 .PHONY: install uninstall

@@ -27,7 +27,8 @@ typedef struct {
 } cli_command;
 
 extern const cli_command cli_info, cli_tokenize, cli_logits, cli_score, cli_rank, cli_eval, cli_finetune,
-                         cli_pretrain, cli_merge, cli_convert, cli_serve, cli_completion, cli_help, cli_version;
+                         cli_pretrain, cli_train_recipe, cli_merge, cli_convert, cli_serve, cli_completion, cli_help,
+                         cli_version;
 extern const cli_command *const cli_commands[];         /* ends with NULL */
 extern const char cli_about[], cli_exit_codes[], cli_environment[];
 

@@ -3,12 +3,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/near.h"
 #include "cli/cli.h"
 #include "gram/dist.h"
 
 const cli_command *const cli_commands[] = {
-    &cli_info, &cli_tokenize, &cli_logits, &cli_score, &cli_rank, &cli_eval, &cli_finetune, &cli_pretrain, &cli_merge,
-    &cli_convert, &cli_serve, &cli_completion, &cli_help, &cli_version,
+    &cli_info, &cli_tokenize, &cli_logits, &cli_score, &cli_rank, &cli_eval, &cli_finetune, &cli_pretrain,
+    &cli_train_recipe, &cli_merge, &cli_convert, &cli_serve, &cli_completion, &cli_help, &cli_version,
     NULL
 };
 
@@ -28,57 +29,21 @@ const cli_command *cli_find(const char *name)
     return NULL;
 }
 
-/* How many letters must be put in, left out or changed to make a of b (Levenshtein), for names up to 31 long. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[32], n = strlen(b);
-
-    if (n >= GR_COUNT(row))
-        return SIZE_MAX;
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < n; j++) {
-            size_t change = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = gr_min(change, gr_min(row[j], row[j + 1]) + 1);
-        }
-    }
-    return row[n];
-}
-
-/* The name nearest to what was typed, where it is near enough to be what was meant. */
-typedef struct { const char *typed, *best; size_t off; } nearest;
-
-static void nearest_try(nearest *n, const char *name)
-{
-    size_t d = distance(name, n->typed);
-
-    if (!strncmp(name, n->typed, strlen(n->typed)))     /* an abbreviation */
-        d = gr_min(d, 1);
-    if (d < n->off) {
-        n->off = d;
-        n->best = name;
-    }
-}
-
 static bool nearest_option(const struct poptOption *o, void *arg)
 {
     if (o->longName)
-        nearest_try(arg, o->longName);
+        gr_near_try(arg, o->longName);
     return true;
 }
 
 static int unknown_command(const char *typed)
 {
-    nearest n = { typed, NULL, 4 };
+    gr_near n = { .typed = typed };
 
     for (size_t i = 0; cli_commands[i]; i++)
-        nearest_try(&n, cli_commands[i]->name);
-    if (n.best && n.off < strlen(typed))
-        return cli_usage("there is no command '%s'; did you mean '%s'?", typed, n.best);
+        gr_near_try(&n, cli_commands[i]->name);
+    if (gr_near_best(&n))
+        return cli_usage("there is no command '%s'; did you mean '%s'?", typed, gr_near_best(&n));
     return cli_usage("there is no command '%s'", typed);
 }
 
@@ -94,14 +59,14 @@ static int bad_value(const char *typed, char **argv, int rc)
 static int bad_option(poptContext con, const struct poptOption *table, char **argv, int rc)
 {
     const char *typed = poptBadOption(con, POPT_BADOPTION_NOALIAS);
-    nearest n = { typed + strspn(typed, "-"), NULL, 4 };
+    gr_near n = { .typed = typed + strspn(typed, "-") };
 
     if (rc != POPT_ERROR_BADOPT)
         return bad_value(typed, argv, rc);
     if (*n.typed)
         cli_each_option(table, nearest_option, &n);
-    if (n.best && n.off < strlen(n.typed))
-        return cli_usage("there is no option '%s'; did you mean '--%s'?", typed, n.best);
+    if (gr_near_best(&n))
+        return cli_usage("there is no option '%s'; did you mean '--%s'?", typed, gr_near_best(&n));
     return cli_usage("there is no option '%s'", typed);
 }
 

@@ -147,6 +147,7 @@ static int fill_options(gram_train_options *o, gram_stage stage)
 
 /* Another process died, or hangs. This one may be killed before its call returns, so it is said at once. */
 static atomic_bool death_said;
+static const char *out_dir;
 
 static void on_death(void *arg, const gram_err *why)
 {
@@ -157,7 +158,7 @@ static void on_death(void *arg, const gram_err *why)
     if (bar->p.drawn)
         fputc('\n', stderr);
     cli_fail("%s, and the run ends; the same command with --resume goes on from the last checkpoint in %s",
-             why->text, out);
+             why->text, out_dir);
 }
 
 static void summary(const gram_train_report *r)
@@ -185,14 +186,21 @@ static void summary(const gram_train_report *r)
 int cli_train(gram_stage stage, const char *model, const char *data)
 {
     gram_train_options o;
+    int rc = fill_options(&o, stage);
+
+    return rc ? rc : cli_train_run(stage, model, data, out, o);
+}
+
+int cli_train_run(gram_stage stage, const char *model, const char *data, const char *to, gram_train_options o)
+{
     gram_train_report report;
     cli_bar bar = { .judging_took = 0 };
     gram_err err;
     gram_status s;
-    int rc = fill_options(&o, stage);
+    int rc = CLI_DONE;
 
-    if (rc)
-        return rc;
+    out_dir = to;
+    cli_train_best = o.best;
     if (gram_dist_open(&o.dist, on_death, &bar, &err))
         return cli_is_echo() ? CLI_FAILED : cli_fail_err(&err);
     cli_quiet = cli_quiet || gram_dist_rank(o.dist) > 0;
@@ -201,7 +209,7 @@ int cli_train(gram_stage stage, const char *model, const char *data)
     o.note = cli_bar_note;
     o.arg = &bar;
     cli_bar_start(&bar);
-    s = (stage == GRAM_STAGE_PRETRAIN ? gram_pretrain : gram_finetune)(model, data, out, &o, &report, &err);
+    s = (stage == GRAM_STAGE_PRETRAIN ? gram_pretrain : gram_finetune)(model, data, to, &o, &report, &err);
     cli_bar_end(&bar);
     if (!s && check_gradients)
         puts("every gradient agrees");

@@ -16,5 +16,7 @@ extern int cli_train_drop_ties, cli_train_best;
 
 /* Runs the stage with what the options said; an exit code. */
 int cli_train(gram_stage stage, const char *model, const char *data);
+/* The same with options from elsewhere. */
+int cli_train_run(gram_stage stage, const char *model, const char *data, const char *to, gram_train_options o);
 
 #endif

@@ -1,0 +1,37 @@
+#!/bin/sh
+# gram train: every option of the two training commands is a key of a recipe, and a recipe trains what the command does.
+. tests/e2e/lib.sh
+
+"$GRAM" train --keys >"$tmp/keys" || die "gram train --keys failed"
+for c in finetune pretrain; do          # all but those that say what is told, and the one that trains nothing
+    "$GRAM" $c --help | grep -oE '^ +(-[a-z], )? *--[a-z-]+' | grep -oE '[a-z][a-z-]+$' >"$tmp/options"
+    [ "$(wc -l <"$tmp/options")" -gt 20 ] || die "the options of gram $c were not found in its help"
+    for o in $(grep -vxE 'help|quiet|check-gradients' "$tmp/options"); do
+        grep -q "^$o " "$tmp/keys" || die "gram $c has --$o, and recipes have no key $o"
+    done
+done
+
+rows 4 >"$tmp/pairs.jsonl"
+printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter:' >"$tmp/judge.txt"
+cat >"$tmp/run.yaml" <<YAML
+model: $PWD/tests/golden/train/judge
+data: pairs.jsonl
+out: by-recipe          # beside this file
+judge-prompt: judge.txt
+steps: 2
+batch-rows: 2
+lr: 1e-3
+threads: 1
+YAML
+expect 0 "$GRAM" train "$tmp/run.yaml" --quiet
+expect 0 "$GRAM" finetune tests/golden/train/judge "$tmp/pairs.jsonl" --out "$tmp/by-command" -p "$tmp/judge.txt" \
+    --steps 2 --batch-rows 2 --lr 1e-3 --threads 2 --quiet
+cmp "$tmp/by-recipe/model.safetensors" "$tmp/by-command/model.safetensors" || die "a recipe trained another model"
+expect 0 "$GRAM" train "$tmp/run.yaml" --set lr=0 --set "out=$tmp/still" --quiet
+cmp -s "$tmp/still/model.safetensors" "$tmp/by-recipe/model.safetensors" && die "--set changed nothing"
+expect 2 "$GRAM" train "$tmp/run.yaml" --set lrr=0
+says err 'did you mean "lr"'
+printf 'lr: 1\n' >"$tmp/none.yaml"
+expect 2 "$GRAM" train "$tmp/none.yaml"
+says err 'key "model" is missing'
+exit 0
