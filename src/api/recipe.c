@@ -56,6 +56,7 @@ static const struct { const char *name; enum kind kind; size_t at; const char *c
     { "template",     WORD,      OPTION(model.chat_template), "chatml|llama3|llama2|mistral|qwen3|gemma" },
     { "max-tokens",   SIZE,      OPTION(model.max_tokens), NULL },
     { "truncate",     CHOICE,    OPTION(model.truncate), "error|balanced|drop" },
+    { "lambda",       REAL,      OPTION(model.lambda), NULL },
     { "single-order", FLAG,      OPTION(model.single_order), NULL },
     { "dtype",        CHOICE,    OPTION(model.dtype), "f32|bf16|int8" },
     { "base",         PATH,      OPTION(model.base), NULL },
