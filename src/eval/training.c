@@ -322,7 +322,8 @@ static void head(gr_page *p, const gr_run_facts *f)
     gr_page_begin(p, "Training of ", f->model);
     gr_page_raw(p, "<p class=\"sub\">");
     gr_page_raw(p, f->stage == GRAM_STAGE_PRETRAIN ? "Training, stage 1: to write pairs of answers"
-                                                   : "Training, stage 2: to give the verdict");
+                : gram_loss_is_scalar(f->opt->loss) ? "Training of a reward model"
+                                                    : "Training, stage 2: to give the verdict");
     if (f->date) {
         gr_page_raw(p, ", ");
         gr_page_text(p, f->date);
@@ -385,7 +386,8 @@ static void cards(gr_page *p, const struct run *r)
     if (r->after.rows) {
         gr_page_card(p, "Accuracy before", r->before.accuracy, "held-out pairs");
         gr_page_card(p, "Accuracy after", r->after.accuracy, "held-out pairs");
-        gr_page_card(p, "Flip rate after", r->after.flip_rate, "orders disagree");
+        if (!gram_loss_is_scalar(r->f->opt->loss))
+            gr_page_card(p, "Flip rate after", r->after.flip_rate, "orders disagree");
         snprintf(value, sizeof value, "%.3f", r->after.ece);
         snprintf(what, sizeof what, "before %.3f", r->before.ece);
         card(p, "Calibration error", value, what);
@@ -489,6 +491,27 @@ static void number(gr_page *p, const char *name, double x)
     gr_page_fact(p, name, text);
 }
 
+/* The loss with its parameters, and which weights are trained. */
+static void method(gr_page *p, const gr_run_facts *f)
+{
+    const gram_train_options *o = f->opt;
+
+    if (f->stage == GRAM_STAGE_PRETRAIN) {
+        number(p, "pairs of a prompt, at most", (double)o->pairs);
+    } else {
+        gr_page_fact(p, "loss", gram_loss_name(o->loss));
+        if (o->loss == GRAM_LOSS_GRAM || o->loss == GRAM_LOSS_BT_SMOOTH)
+            number(p, "smoothing", o->smoothing);
+    }
+    if (!o->lora_rank) {
+        gr_page_fact(p, "trained", "every weight");
+        return;
+    }
+    number(p, "trained: LoRA of rank", (double)o->lora_rank);
+    number(p, "alpha", o->lora_alpha > 0 ? o->lora_alpha : 2 * (double)o->lora_rank);
+    gr_page_fact(p, "of the matrices", o->lora_targets ? o->lora_targets : "all");
+}
+
 static void settings(gr_page *p, const struct run *r)
 {
     static const char *const schedule[] = { "cosine", "linear", "constant" };
@@ -508,12 +531,8 @@ static void settings(gr_page *p, const struct run *r)
     number(p, "warm-up, share of the steps", o->warmup);
     number(p, "weight decay", o->weight_decay);
     number(p, "largest gradient norm", o->clip);
-    if (r->f->stage == GRAM_STAGE_FINETUNE)
-        number(p, "smoothing", o->smoothing);
-    else
-        number(p, "pairs of a prompt, at most", (double)o->pairs);
+    method(p, r->f);
     number(p, "seed", (double)o->seed);
-    gr_page_fact(p, "arithmetic", "f32");
     gr_page_fact(p, "processor", r->f->cpu);
     gr_page_put(p, "<dt>memory, estimated</dt><dd>%.2f GiB</dd>\n",
                 (double)r->report->memory_bytes / (1024.0 * 1024 * 1024));
@@ -528,10 +547,14 @@ static void definitions(gr_page *p, const gr_run_facts *f)
         gr_page_raw(p, "<dt>loss</dt><dd>-log of the probability of a token of the two answers, the mean over those "
                     "of a batch.</dd>\n");
     else
-        gr_page_raw(p, "<dt>loss</dt><dd>Cross-entropy of the two labels against the smoothed target, the mean over "
-                    "both reading orders and the rows of a batch.</dd>\n"
-                    "<dt>accuracy</dt><dd>Share of pairs whose better answer has a preference above one half, both "
-                    "orders averaged; exactly one half counts half. In a batch, before it is learnt from.</dd>\n"
+        gr_page_raw(p, gram_loss_is_scalar(f->opt->loss)
+                    ? "<dt>loss</dt><dd>Of the two answers&#8217; rewards, the mean over the rows of a batch.</dd>\n"
+                    : "<dt>loss</dt><dd>Cross-entropy of the two labels against the target, the mean over both reading "
+                      "orders and the rows of a batch.</dd>\n");
+    if (f->stage == GRAM_STAGE_FINETUNE)
+        gr_page_raw(p, "<dt>accuracy</dt><dd>Share of pairs whose better answer has a preference above one half, "
+                    "reading orders averaged; exactly one half counts half. In a batch, before it is learnt "
+                    "from.</dd>\n"
                     "<dt>95&#160;% interval</dt><dd>Wilson&#8217;s, at a number of rows that is reduced where rows "
                     "share a prompt and agree more than chance.</dd>\n"
                     "<dt>calibration error</dt><dd>Mean distance between confidence and accuracy over fifteen bins of "
