@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "check.h"
+#include "gram/convert.h"
 #include "gram/gram.h"
+#include "gram/recipe.h"
 #include "nomem_json.h"
 
 /* A tokenizer of single letters that fits the 61 words of tests/golden/models/llama_gqa. \u010a is a newline and
@@ -23,7 +25,8 @@ static const char tokenizer[] =
 static const char tokenizer_config[] =
     "{\"chat_template\":\"{{'<|im_start|>' + message['role']}}<|im_end|>\",\"eos_token\":\"<|im_end|>\"}";
 
-static char dir[200], in[300], groups[300], out[300], json[300], rows[300], report[300], page[320];
+static char dir[200], in[300], groups[300], out[300], json[300], rows[300], report[300], page[320],
+            gguf[300], back[300], recipe[300];
 static gram_model *model;
 static gram_tokenizer *words;
 
@@ -56,6 +59,7 @@ static int set_up(void **state)
     static const char pairs[] = "{\"id\":\"1\",\"prompt\":\"is it\",\"chosen\":\"it is\",\"rejected\":\"a nest\"}\n"
                                "{\"id\":\"2\",\"prompt\":\"is it\",\"chosen\":\"it is\",\"rejected\":\"sun\"}\n";
     static const char group[] = "{\"prompt\":\"is it\",\"responses\":[\"it is\",\"sun\",\"rust\"],\"reference\":\"a\"}\n";
+    static const char plan[] = "model: m\ndata: d\nlabels: x,y\nlora-targets: q\njudge-prompt: in.jsonl\n";
     char path[320];
 
     (void)state;
@@ -68,6 +72,10 @@ static int set_up(void **state)
     snprintf(rows, sizeof rows, "%s/out.rows.jsonl", dir);
     snprintf(report, sizeof report, "%s/report", dir);
     snprintf(page, sizeof page, "%s/index.html", report);
+    snprintf(gguf, sizeof gguf, "%s/out.gguf", dir);
+    snprintf(back, sizeof back, "%s/back", dir);
+    snprintf(recipe, sizeof recipe, "%s/run.yaml", dir);
+    put(recipe, plan, strlen(plan));
     copy("config.json");
     copy("model.safetensors");
     snprintf(path, sizeof path, "%s/tokenizer.json", dir);
@@ -251,12 +259,44 @@ static gram_status evaluate(gram_err *err)
     return rc;
 }
 
+static gram_status to_gguf(gram_err *err)
+{
+    unlink(gguf);
+    return gram_convert(dir, gguf, NULL, NULL, err);
+}
+
+/* What a failed call leaves in the directory is no model, and goes before the next. */
+static gram_status to_directory(gram_err *err)
+{
+    static const char *const part[] = { "config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors" };
+    char path[400];
+
+    if (access(gguf, F_OK))
+        CHECK_OK(gram_convert(dir, gguf, NULL, NULL, &check_err));
+    for (size_t i = 0; i < GR_COUNT(part); i++) {
+        snprintf(path, sizeof path, "%s/%s", back, part[i]);
+        unlink(path);
+    }
+    return gram_convert(gguf, back, NULL, NULL, err);
+}
+
+static gram_status read_recipe(gram_err *err)
+{
+    const char *const set[] = { "lr=1", "model=x" };
+    gram_recipe *r;
+    gram_status rc = gram_recipe_open(&r, recipe, set, GR_COUNT(set), err);
+
+    gram_recipe_close(r);
+    return rc;
+}
+
 static const struct { const char *name; gram_status (*fn)(gram_err *err); } call[] = {
     { "inspect", inspect }, { "open f32", open_f32 }, { "open bf16", open_bf16 }, { "open int8", open_int8 },
     { "tokenizer", open_words }, { "tokenize", tokenize }, { "score", score }, { "show", show },
     { "rank linear", rank_linear }, { "rank tournament", rank_tournament }, { "rank all-pairs", rank_all_pairs },
     { "rank reference", rank_reference }, { "logits", logits }, { "score file", score_file },
     { "rank file", rank_file }, { "logits file", logits_file }, { "rows", read_rows }, { "eval", evaluate },
+    { "to a GGUF", to_gguf }, { "to a directory", to_directory }, { "recipe", read_recipe },
 };
 
 static size_t faults;
