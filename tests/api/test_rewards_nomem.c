@@ -1,0 +1,123 @@
+/* test_rewards_nomem.c - reward models with the n-th allocation failing, for every n: opened, asked, ranked, scored from
+ * a file to a file, evaluated; and a step of the loss that asks for most. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "check.h"
+#include "gram/train.h"
+#include "nomem_json.h"
+
+static char pairs[300], scores[300], out[300];
+
+static gram_status ask(void)
+{
+    const gram_message q = { "user", "Why?" };
+    const char *const answer[] = { "So.", "Because." };
+    const gram_options o = { .threads = 1, .lambda = 30 };
+    gram_model *m;
+    gram_ranking r;
+    gram_eval_summary s;
+    gram_reward reward[2];
+    char *table = NULL;
+    const char *file = pairs;
+    gram_status rc = gram_open(&m, "tests/golden/rewards/purm", &o, &check_err);
+
+    if (!rc)
+        rc = gram_rewards(m, (gram_prompt){ &q, 1 }, answer, 2, reward, &check_err);
+    if (!rc)
+        rc = gram_rank(m, (gram_prompt){ &q, 1 }, answer, 2, GRAM_RANK_REFERENCE, "x", &r, &check_err);
+    if (!rc)
+        gram_ranking_clear(&r);
+    unlink(scores);                         /* a file that is there is looked up with the C library's own memory */
+    if (!rc)
+        rc = gram_score_file(m, pairs, scores, NULL, NULL, &check_err);
+    if (!rc)
+        rc = gram_eval(m, &file, 1, NULL, &s, &table, &check_err);
+    free(table);
+    gram_close(m);
+    return rc;
+}
+
+static void clean(void)
+{
+    static const char *const name[] = { "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json",
+                                        "metrics.jsonl", "held-out.jsonl", "report.html" };
+    char path[330];
+
+    for (size_t i = 0; i < GR_COUNT(name); i++) {
+        snprintf(path, sizeof path, "%s/%s", out, name[i]);
+        unlink(path);
+    }
+}
+
+static gram_status learn(void)
+{
+    gram_train_options o;
+
+    clean();
+    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+    gram_train_options_set_loss(&o, GRAM_LOSS_SFT_REG);
+    o.model.threads = 1;
+    o.steps = 1;
+    o.save_every = 0;
+    return gram_finetune("tests/golden/train/judge", pairs, out, &o, NULL, &check_err);
+}
+
+static void fail_each(gram_status (*run)(void))
+{
+    bool done = false;
+    long n = 0;
+
+    CHECK_OK(run());                        /* what libraries set up once is there before anything is counted */
+    for (; !done; n++) {
+        long before = nomem_live;
+        gram_status rc;
+        nomem_left = n;
+        rc = run();
+        done = NOMEM_COUNTED ? nomem_left >= 0 : true;
+        nomem_left = -1;
+        if (nomem_live != before)
+            fail_msg("allocation %ld: %ld blocks leaked", n, nomem_live - before);
+        if (rc != (done ? GRAM_OK : GRAM_ENOMEM) && (rc || run != ask))     /* a prefix cache declines, and all is well */
+            fail_msg("allocation %ld: status %d: %s", n, (int)rc, rc ? check_err.text : "");
+    }
+    assert_true(!NOMEM_COUNTED || n > 300);
+}
+
+static void asking_may_fail(void **state)
+{
+    (void)state;
+    fail_each(ask);
+}
+
+static void learning_may_fail(void **state)
+{
+    (void)state;
+    fail_each(learn);
+}
+
+static int set_up(void **state)
+{
+    const char *dir = check_tmpdir();
+    FILE *f;
+
+    (void)state;
+    json_set_alloc_funcs(json_take, json_give);
+    snprintf(pairs, sizeof pairs, "%s/pairs.jsonl", dir);
+    snprintf(scores, sizeof scores, "%s/scores.jsonl", dir);
+    snprintf(out, sizeof out, "%s/out", dir);
+    f = fopen(pairs, "w");
+    assert_non_null(f);
+    fputs("{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n", f);
+    fclose(f);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(asking_may_fail), cmocka_unit_test(learning_may_fail) };
+
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
