@@ -87,6 +87,7 @@ def main():
     (ROOT / "data/demo.jsonl").write_bytes(dump(demo))
 
     train, held = learnable(pathlib.Path(sys.argv[2]), TRAIN_ROWS, 2), learnable(folder, HELD_ROWS, 1)
+    assert not {r["prompt"] for r in train} & {r["prompt"] for r in held}
     (ROOT / "data/train.jsonl").write_bytes(dump(train))
     (ROOT / "data/held-out.jsonl").write_bytes(dump(held))
 

@@ -323,7 +323,7 @@ gram_status gr_metrics_held(gr_metrics *m, uint64_t step, const gr_held *j, gram
 gram_status gr_metrics_sync(gr_metrics *m, gram_err *err)
 {
     for (int i = 0; i < EVENTS; i++)
-        if (fsync(fileno(m->file[i].f)) && errno != EINVAL && errno != EROFS)
+        if (fsync(fileno(m->file[i].f)) && errno != EINVAL && errno != EROFS && errno != ENOTSUP)
             return gr_fail(err, GRAM_EIO, "%s: not synced: %s", m->file[i].path, strerror(errno));
     return GRAM_OK;
 }

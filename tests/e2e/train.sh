@@ -45,8 +45,10 @@ says err "File too large"
 # Cut short: named, and an error where there is no other.
 
 mkdir -p cut
-expect 1 sh -c '(sleep 0.5; "$1" finetune "$3" "$4" --out cut --resume 2>second; kill -INT $$) & exec "$@"' - "$GRAM" \
-    finetune "$m" pairs.jsonl --out cut -p judge.txt --steps 100000 -q
+expect 1 sh -c '(n=0
+    until [ -s cut/metrics.jsonl ] || [ $n -eq 300 ]; do n=$((n + 1)); sleep 0.1; done
+    "$1" finetune "$3" "$4" --out cut --resume 2>second
+    kill -INT $$) & exec "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out cut -p judge.txt --steps 100000 -q
 says err "the same command with --resume goes on"
 says second "another run is writing to it"
 for f in cut/checkpoints/*; do truncate -s 1000 "$f"; done
