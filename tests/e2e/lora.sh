@@ -1,0 +1,44 @@
+#!/bin/sh
+# lora.sh - `gram finetune --lora-rank`, what takes its adapter, and `gram merge`, on the tiny model that reads bytes.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+model=$PWD/tests/golden/train/judge
+for i in 1 2 3 4; do
+    printf '{"prompt":"q%d","chosen":"zzzz","rejected":"aaaa"}\n' $i
+done >"$tmp/pairs.jsonl"
+printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter:' >"$tmp/judge.txt"
+cd "$tmp" || exit 1
+
+expect 2 "$GRAM" finetune "$model" pairs.jsonl --out x --lora-targets q
+says err "wanted a rank"
+expect 2 "$GRAM" finetune "$model" pairs.jsonl --out x --lora-rank 4 --lora-targets q,head
+says err '"head"'
+expect 0 "$GRAM" finetune "$model" pairs.jsonl --out a --lora-rank 4 --lr 1e-2 --steps 8 --batch-rows 4 \
+    --judge-prompt judge.txt
+says err "memory: at most"
+expect 0 "$GRAM" info a
+says out "LoRA, rank 4, alpha 8"
+says out "$model"
+expect 2 "$GRAM" merge a
+says err "--out is missing"
+expect 0 "$GRAM" merge a --out m
+expect 2 "$GRAM" merge m --out n
+says err "no LoRA adapter"
+one_sentence
+
+# The same verdicts to the fourth place: sums in another order move the seventh.
+for dir in a m; do
+    expect 0 "$GRAM" score $dir pairs.jsonl --judge-prompt judge.txt -q
+    sed 's/.*"preference":\([0-9.]\{6\}\).*/\1/' out >$dir.txt
+done
+[ -s a.txt ] && cmp a.txt m.txt || die "the merged model gives other verdicts"
+
+# Moved away from its base, an adapter says so, and takes --base.
+sed "s|$model|/nowhere|" a/adapter_config.json >a/moved && mv a/moved a/adapter_config.json
+expect 1 "$GRAM" score a pairs.jsonl
+says err "/nowhere is not there"
+one_sentence
+expect 0 "$GRAM" score a pairs.jsonl --base "$model" --judge-prompt judge.txt -q
+expect 0 "$GRAM" finetune a pairs.jsonl --base "$model" --out b --lora-rank 4 --steps 1 --judge-prompt judge.txt -q
+expect 2 "$GRAM" score "$model" pairs.jsonl --base "$model"
+says err "no LoRA adapter"
