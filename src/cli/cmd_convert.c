@@ -15,9 +15,16 @@ static const struct poptOption opts[] = {
     CLI_TABLE_END
 };
 
+static void on_note(void *arg, const char *text)
+{
+    (void)arg;
+    if (!cli_quiet)
+        fprintf(stderr, "%s\n", text);
+}
+
 static int run(const char **arg, size_t n)
 {
-    gram_convert_options o = { .note = cli_warn_fn };
+    gram_convert_options o = { .note = on_note };
     gram_convert_report r;
     char bytes[32];
     gram_err err;

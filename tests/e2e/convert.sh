@@ -1,0 +1,34 @@
+#!/bin/sh
+# gram convert: what it says, what it asks for, and that a name with an old file keeps it until the new one is whole.
+. tests/e2e/lib.sh
+models=tests/golden/models
+
+expect 0 "$GRAM" convert $models/mistral_window --out "$tmp/m.gguf" --dtype q8_0
+says err "llama.cpp reads this architecture without its sliding window"
+says err "their rows are not whole blocks of 32"
+says err "21 tensors"
+expect 0 "$GRAM" convert $models/mistral_window --out "$tmp/m.gguf" -q
+[ ! -s "$tmp/err" ] || die "-q is not quiet"
+expect 0 "$GRAM" info "$tmp/m.gguf"
+says out "sliding window 24"
+expect 0 "$GRAM" convert "$tmp/m.gguf" --out "$tmp/m" --dtype bf16
+grep -q '"model_type": "mistral"' "$tmp/m/config.json" || die "a Mistral came back as something else"
+grep -q '"torch_dtype": "bfloat16"' "$tmp/m/config.json" || die "config.json does not say bfloat16"
+
+before=$(cksum <"$tmp/m.gguf")
+expect 1 "$GRAM" convert $models/qwen2_window --out "$tmp/m.gguf"
+one_sentence
+[ "$(cksum <"$tmp/m.gguf")" = "$before" ] || die "a failure took the file that was there"
+expect 1 sh -c 'ulimit -f 20; exec "$@"' - "$GRAM" convert $models/qwen3 --out "$tmp/m.gguf"
+one_sentence
+[ "$(cksum <"$tmp/m.gguf")" = "$before" ] || die "a full disk took the file that was there"
+[ "$(find "$tmp" -name '*.tmp' | wc -l)" -eq 0 ] || die "a temporary file was left"
+expect 2 "$GRAM" convert $models/qwen3
+says err "--out is missing"
+expect 2 "$GRAM" convert $models/qwen3 --out "$tmp/x.gguf" --dtype q2
+says err "wanted one of f32|bf16|f16"
+expect 2 "$GRAM" convert $models/qwen3 --out "$tmp/x" --dtype q8_0
+says err "a type of GGUF"
+expect 2 "$GRAM" convert $models/qwen3 --out "$tmp/m"
+says err "not written over"
+exit 0
