@@ -1,13 +1,17 @@
 /* convert.c - include/gram/convert.h: one checkpoint is opened, its tensors are listed as both formats call them, and
  * they go row by row into a file of the other. Memory holds a row and the tokenizer, whatever the model's size. */
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "api/api_int.h"
 #include "base/err.h"
 #include "file/gguf_tok.h"
 #include "file/save.h"
 #include "gram/convert.h"
+#include "gram/train.h"
+#include "model/lora.h"
 #include "model/model.h"
 
 static const struct { gr_dtype type; const char *torch; uint32_t file_type; } store[] = {     /* llama.cpp's numbers */
@@ -230,13 +234,8 @@ static gram_status check_options(const struct job *j, gram_err *err)
 
 static gram_status convert(struct job *j, gram_err *err)
 {
-    gram_status rc = check_options(j, err);
+    gram_status rc = gr_checkpoint_open(&j->c, j->from, NULL, err);
 
-    if (!rc)
-        rc = gr_checkpoint_open(&j->c, j->from, NULL, err);
-    if (!rc && j->c.adapter)
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a LoRA adapter beside its base; gram merge makes a model of both, which "
-                     "can be converted", j->from);
     if (!rc && j->c.cfg.reward && j->gguf)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward head (score.weight) has no form in a GGUF that llama.cpp "
                      "computes: its reranking heads end in a softmax, or are not loaded", j->from);
@@ -261,13 +260,61 @@ static bool ends_in_gguf(const char *s)
     return n > 5 && !strcmp(s + n - 5, ".gguf");
 }
 
+/* ---- An adapter ----------------------------------------------------------------------------------- */
+
+static void remove_dir(const char *path)
+{
+    DIR *d = opendir(path);
+
+    for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+        char *one = gr_path_join(path, e->d_name);
+        if (one && *e->d_name != '.')
+            unlink(one);
+        free(one);
+    }
+    if (d)
+        closedir(d);
+    rmdir(path);
+}
+
+/* Folded into its base, as float32 in a directory beside OUT, which goes again. It bears the adapter's name. */
+static gram_status convert_folded(const char *adapter, const char *out, const gram_convert_options *opt,
+                                  gram_convert_report *report, gram_err *err)
+{
+    char *name = gr_api_base_name(adapter), *inner = NULL;
+    size_t n = strlen(out);
+    gr_buf outer = { 0 };
+    gram_status rc;
+
+    while (n > 1 && out[n - 1] == '/')
+        n--;
+    if (name && gr_buf_printf(&outer, "%.*s.%ld.merged", (int)n, out, (long)getpid()))
+        inner = gr_path_join(outer.p, name);
+    rc = inner ? gr_api_make_directory(outer.p, err) : gr_nomem(err, adapter);
+    if (!rc) {
+        rc = gram_merge(adapter, NULL, inner, err);
+        if (!rc)
+            rc = gram_convert(inner, out, opt, report, err);
+        remove_dir(inner);
+        rmdir(outer.p);
+    }
+    gr_buf_clear(&outer);
+    free(inner);
+    free(name);
+    return rc;
+}
+
 gram_status gram_convert(const char *model, const char *out, const gram_convert_options *opt,
                          gram_convert_report *report, gram_err *err)
 {
     const gram_convert_options defaults = { 0 };
     struct job j = { .from = model, .out = out, .opt = opt ? opt : &defaults, .gguf = ends_in_gguf(out) };
-    gram_status rc = convert(&j, err);
+    gram_status rc = check_options(&j, err);
 
+    if (!rc && gr_adapter_is(model))
+        return convert_folded(model, out, opt, report, err);
+    if (!rc)
+        rc = convert(&j, err);
     if (report)
         *report = (gram_convert_report){ .tensors = j.n_plan };
     for (size_t i = 0; report && i < j.n_plan; i++)

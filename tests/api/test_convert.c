@@ -216,6 +216,7 @@ static void what_has_no_form_is_said(void **state)
     fails(MODELS "qwen2_window", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "sliding window");
     fails(MODELS "gemma3_untied", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "query_pre_attn_scalar");
     fails(MODELS "qwen3", "x", GRAM_STORE_Q8_0, GRAM_EARG, "Q8_0");
+    fails("tests/golden/rewards/llama", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "reward head");
     fails("no/such", "x", GRAM_STORE_F32, GRAM_EIO, "no/such");
     convert(JUDGE, there, GRAM_STORE_F32);
     fails(JUDGE, "there", GRAM_STORE_F32, GRAM_EARG, "not written over");

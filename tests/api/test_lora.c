@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "check.h"
 #include "file/io.h"
+#include "gram/convert.h"
 #include "gram/train.h"
 
 #define MODEL "tests/golden/train/judge"
@@ -114,6 +115,7 @@ static void an_adapter_learns_opens_and_merges(void **state)
     struct watch w = { 0 };
     gram_train_options o = options(&w);
     char *adapter = in_dir("learn"), *merged = in_dir("merged"), *words = in_dir("learn/tokenizer.json");
+    char *gguf = in_dir("learn.gguf"), *whole = in_dir("whole-of/");
     gram_train_report r;
     gram_info i;
     double p;
@@ -132,6 +134,11 @@ static void an_adapter_learns_opens_and_merges(void **state)
     assert_int_equal(i.adapter_parameters, 2 * 3 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 64)));
     assert_non_null(strstr(i.base, MODEL));
     CHECK_OK(gram_merge(adapter, NULL, merged, &check_err));
+    CHECK_OK(gram_convert(adapter, gguf, NULL, NULL, &check_err));          /* folded on the way */
+    assert_true(fabs(preference(gguf, NULL) - preference(merged, NULL)) < 1e-4);
+    CHECK_OK(gram_convert(adapter, whole, NULL, NULL, &check_err));
+    assert_true(preference(whole, NULL) == preference(merged, NULL));
+    free(gguf), free(whole);
     assert_true(fabs(preference(merged, NULL) - p) < 1e-5);
     assert_int_equal(gram_merge(adapter, NULL, merged, &check_err), GRAM_EARG);         /* not written over */
     assert_int_equal(gram_merge(merged, NULL, adapter, &check_err), GRAM_EARG);         /* no adapter */
