@@ -13,7 +13,7 @@ static bool is_choice(const struct poptOption *o)
 static bool is_path(const struct poptOption *o)
 {
     return o->argDescrip && (strstr(o->argDescrip, "FILE") || strstr(o->argDescrip, "DIR") ||
-                             strstr(o->argDescrip, "F.npy"));
+                             strstr(o->argDescrip, "PATH") || strstr(o->argDescrip, "F.npy"));
 }
 
 /* The words of a choice with spaces between them. */
