@@ -47,16 +47,16 @@ def limit_seconds(info, r, full, gflops):
 def measure(args, name, kind, ids, row, info, gflops):
     text = stdin(ids)
     for _ in range(args.rounds):
-        say(f"{name}: gram")
         r = json.loads(run([args.build / "bench/bench_train", args.model, kind, args.threads, args.steps], text))
+        say(f"{name}: gram {r['tokens'] / r['seconds']:.1f} tokens/s")
         if f"{name}_tokens_s" not in row or r["tokens"] / r["seconds"] > row[f"{name}_tokens_s"]:
             row.update({f"{name}_tokens": r["tokens"], f"{name}_computed": r["computed"],
                         f"{name}_tokens_s": r["tokens"] / r["seconds"], f"{name}_rss_mb": r["rss"] / 1e6,
                         f"{name}_of_limit": limit_seconds(info, r, kind == "full", gflops) / r["seconds"]})
         if args.python:
-            say(f"{name}: torch")
             t = json.loads(run([args.python, "scripts/bench_torch_train.py", args.model, kind, args.threads,
                                 args.steps], text))
+            say(f"{name}: torch {t['tokens'] / t['seconds']:.1f} tokens/s")
             if abs(t["loss"] - r["loss"]) > 1e-2 * (1 + abs(t["loss"])):
                 sys.exit(f"bench_train.py: {name}: torch has loss {t['loss']} where gram has {r['loss']}")
             best = max(row.get(f"{name}_torch_tokens_s", 0), t["tokens"] / t["seconds"])
@@ -100,6 +100,7 @@ def main():
                            info["hidden"], "f32"]))
     gflops = max(gemm.values())
     row.update({f"gemm_{k}": v for k, v in gemm.items()})
+    say(f"oneDNN alone: {gflops:.1f} GFLOP/s")
     ids = sequences(args)
     one = [sum(ids, [])[:512]]
     for name, kind, rows in (("one_two", "two", one), ("one_full", "full", one),
