@@ -139,9 +139,9 @@ gram_status gram_finetune(const char *model, const char *pairs, const char *out,
 gram_status gram_pretrain(const char *model, const char *unlabeled, const char *out, const gram_train_options *opt,
                           gram_train_report *report, gram_err *err);
 
-/* Adds a LoRA adapter to its base and writes the whole model to the directory OUT, as float32. base: where that is, or
- * NULL, when the adapter says. */
-gram_status gram_merge(const char *adapter, const char *base, const char *out, gram_err *err);
+/* Adds a LoRA adapter to its base and writes the whole model to the directory OUT, in GRAM_F32 or GRAM_BF16. base: where
+ * that is, or NULL, when the adapter says. */
+gram_status gram_merge(const char *adapter, const char *base, const char *out, gram_dtype dtype, gram_err *err);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -292,7 +292,7 @@ static gram_status convert_folded(const char *adapter, const char *out, const gr
         inner = gr_path_join(outer.p, name);
     rc = inner ? gr_api_make_directory(outer.p, err) : gr_nomem(err, adapter);
     if (!rc) {
-        rc = gram_merge(adapter, NULL, inner, err);
+        rc = gram_merge(adapter, NULL, inner, GRAM_F32, err);
         if (!rc)
             rc = gram_convert(inner, out, opt, report, err);
         remove_dir(inner);

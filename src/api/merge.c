@@ -20,26 +20,30 @@ static gram_status check(const struct checkpoint *c, const char *path, gram_err 
 }
 
 /* The files beside the weights come first: a directory with weights is whole. */
-static gram_status write_model(struct checkpoint *c, const char *adapter, const char *out, const char *path,
+static gram_status write_model(struct checkpoint *c, const char *adapter, const char *out, const char *path, bool bf16,
                                gram_err *err)
 {
     gr_config cfg = c->cfg;
-    gram_status rc = gr_copy_model_files(c->base, out, cfg.reward ? &cfg : NULL, err);
+    gram_status rc = gr_write_model_files(c->base, out, bf16 ? "bfloat16" : "float32", cfg.reward ? &cfg : NULL, err);
 
     if (!rc && c->own_words)
         rc = gr_copy_words(adapter, out, err);
     if (rc)
         return rc;
     c->cfg = (gr_config){ 0 };
-    return gr_lora_merge(path, c->weights, &cfg, c->adapter, GR_F32, err);
+    return gr_lora_merge(path, c->weights, &cfg, c->adapter, bf16 ? GR_BF16 : GR_F32, err);
 }
 
-gram_status gram_merge(const char *adapter, const char *base, const char *out, gram_err *err)
+gram_status gram_merge(const char *adapter, const char *base, const char *out, gram_dtype dtype, gram_err *err)
 {
     struct checkpoint c;
-    char *path = gr_path_join(out, "model.safetensors");
-    gram_status rc = path ? gr_checkpoint_open(&c, adapter, base, err) : gr_nomem(err, out);
+    char *path;
+    gram_status rc;
 
+    if (dtype != GRAM_F32 && dtype != GRAM_BF16)
+        return gr_fail(err, GRAM_EARG, "%s: a merged model is written in f32 or bf16; another dtype was asked for", out);
+    path = gr_path_join(out, "model.safetensors");
+    rc = path ? gr_checkpoint_open(&c, adapter, base, err) : gr_nomem(err, out);
     if (rc) {
         free(path);
         return rc;
@@ -50,7 +54,7 @@ gram_status gram_merge(const char *adapter, const char *base, const char *out, g
     if (!rc && gr_path_exists(path))
         rc = gr_fail(err, GRAM_EARG, "%s is there already, and is not written over", path);
     if (!rc)
-        rc = write_model(&c, adapter, out, path, err);
+        rc = write_model(&c, adapter, out, path, dtype == GRAM_BF16, err);
     gr_checkpoint_clear(&c);
     free(path);
     return rc;

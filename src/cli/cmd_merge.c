@@ -1,29 +1,35 @@
 /* cmd_merge.c - `gram merge`: a LoRA adapter becomes a model of its own. */
+#include <string.h>
 #include "cli/cli.h"
 #include "gram/train.h"
 
-static char *out, *base;
+static char *out, *base, *dtype;
 
 static const struct poptOption opts[] = {
     { "out", 'o', POPT_ARG_STRING, &out, 0, "Write the model to the directory DIR.", "DIR" },
+    { "dtype", 'd', POPT_ARG_STRING, &dtype, 0, "Write weights as f32 (the default), or rounded to bf16.", "f32|bf16" },
     { "base", '\0', POPT_ARG_STRING, &base, 0, "Where the base model is (default: where the adapter says).", "PATH" },
     CLI_TABLE_END
 };
 
 static int run(const char **arg, size_t n)
 {
+    gram_dtype as;
     gram_err err;
 
     (void)n;
     if (!out)
         return cli_usage("--out is missing: the directory that the model goes to");
-    return gram_merge(arg[0], base, out, &err) ? cli_fail_err(&err) : CLI_DONE;
+    if (dtype && strcmp(dtype, "f32") && strcmp(dtype, "bf16"))
+        return cli_usage("--dtype %s: wanted one of f32|bf16", dtype);
+    as = dtype && !strcmp(dtype, "bf16") ? GRAM_BF16 : GRAM_F32;
+    return gram_merge(arg[0], base, out, as, &err) ? cli_fail_err(&err) : CLI_DONE;
 }
 
 const cli_command cli_merge = {
     "merge", "ADAPTER", "Add a LoRA adapter to its base model",
-    "ADAPTER is a directory that `gram finetune --lora-rank` or PEFT wrote. What comes out is a Hugging Face directory in "
-    "float32, W + alpha / rank B A for each matrix W that has an adapter, which needs neither any more. It is written "
+    "ADAPTER is a directory that `gram finetune --lora-rank` or PEFT wrote. What comes out is a Hugging Face directory, "
+    "W + alpha / rank B A for each matrix W that has an adapter, which needs neither any more. It is written "
     "row by row, in little memory. Where MODEL is asked for, an adapter will do as well; merging is for other programs.",
     "gram merge judge-lora/ --out judge/\n"
     "gram merge judge-lora/ --base ./SmolLM2-135M-Instruct --out judge/",

@@ -114,7 +114,8 @@ static void an_adapter_learns_opens_and_merges(void **state)
 {
     struct watch w = { 0 };
     gram_train_options o = options(&w);
-    char *adapter = in_dir("learn"), *merged = in_dir("merged"), *words = in_dir("learn/tokenizer.json");
+    char *adapter = in_dir("learn"), *merged = in_dir("merged"), *half = in_dir("half");
+    char *words = in_dir("learn/tokenizer.json");
     char *gguf = in_dir("learn.gguf"), *whole = in_dir("whole-of/");
     gram_train_report r;
     gram_info i;
@@ -133,19 +134,24 @@ static void an_adapter_learns_opens_and_merges(void **state)
     assert_true(i.adapter_rank == 3 && i.adapter_alpha == 6 && i.layers == 2);
     assert_int_equal(i.adapter_parameters, 2 * 3 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 64)));
     assert_non_null(strstr(i.base, MODEL));
-    CHECK_OK(gram_merge(adapter, NULL, merged, &check_err));
+    CHECK_OK(gram_merge(adapter, NULL, merged, GRAM_F32, &check_err));
     CHECK_OK(gram_convert(adapter, gguf, NULL, NULL, &check_err));          /* folded on the way */
     assert_true(fabs(preference(gguf, NULL) - preference(merged, NULL)) < 1e-4);
     CHECK_OK(gram_convert(adapter, whole, NULL, NULL, &check_err));
     assert_true(preference(whole, NULL) == preference(merged, NULL));
     free(gguf), free(whole);
     assert_true(fabs(preference(merged, NULL) - p) < 1e-5);
-    assert_int_equal(gram_merge(adapter, NULL, merged, &check_err), GRAM_EARG);         /* not written over */
-    assert_int_equal(gram_merge(merged, NULL, adapter, &check_err), GRAM_EARG);         /* no adapter */
+    assert_int_equal(gram_merge(adapter, NULL, merged, GRAM_F32, &check_err), GRAM_EARG);         /* not written over */
+    assert_int_equal(gram_merge(adapter, NULL, half, GRAM_INT8, &check_err), GRAM_EARG);
+    CHECK_OK(gram_merge(adapter, NULL, half, GRAM_BF16, &check_err));
+    assert_true(fabs(preference(half, NULL) - p) < 0.02);                   /* weights are off by their 2^-9th */
+    CHECK_OK(gram_inspect(half, NULL, &i, &check_err));
+    assert_true(i.types == 1 && !strcmp(i.type[0].name, "BF16"));
+    assert_int_equal(gram_merge(merged, NULL, adapter, GRAM_F32, &check_err), GRAM_EARG);         /* no adapter */
     assert_int_equal(finetune(MODEL, "learn", &o, &r), GRAM_EARG);
     assert_int_equal(unlink(words), 0);                                     /* then the base's words are read */
     assert_true(preference(adapter, MODEL) == p);
-    free(adapter), free(merged), free(words);
+    free(adapter), free(merged), free(half), free(words);
 }
 
 /* Uninterrupted with 2 threads; stopped and resumed with 3; killed and resumed with 1. */
@@ -265,7 +271,7 @@ static void a_reward_head_goes_with_its_adapter(void **state)
         assert_true(w.last < w.first);
         CHECK_OK(gram_inspect(path[0], NULL, &i, &check_err));
         assert_string_equal(i.head, kind[k].head);
-        CHECK_OK(gram_merge(path[0], NULL, path[1], &check_err));
+        CHECK_OK(gram_merge(path[0], NULL, path[1], GRAM_F32, &check_err));
         for (int j = 0; j < 2; j++) {
             CHECK_OK(gram_open(&m, path[j], NULL, &check_err));
             CHECK_OK(gram_score(m, &pair, 1, &v[j], &check_err));

@@ -53,7 +53,7 @@ static gram_status open_one(void)
 
 static gram_status merge(void)
 {
-    return gram_merge(ADAPTER, NULL, out, &check_err);
+    return gram_merge(ADAPTER, NULL, out, GRAM_F32, &check_err);
 }
 
 static void fail_each(gram_status (*one)(void))
