@@ -96,8 +96,8 @@ typedef struct {
     bool          best;         /* write the weights that judged eval_file best, not the last ones */
     bool          recompute;    /* keep a layer's input alone for the backward pass and make the rest again: the same bits
                                  * in a tenth of the activations' memory and about four thirds of the time */
-    size_t        lora_rank;    /* 0: every weight is trained. Otherwise low-rank adapters of this rank are, beside a base
-                                 * that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and what
+    size_t        lora_rank;    /* 0: every weight is trained. Otherwise low-rank adapters of this rank are, beside a
+                                 * base that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and what
                                  * comes out is an adapter's directory, as PEFT writes it */
     double        lora_alpha;   /* what the adapter gives is times alpha / rank; 0: alpha is 2 * rank */
     const char   *lora_targets; /* which matrices have one: some of "q,k,v,o,gate,up,down"; NULL: all */
@@ -139,8 +139,8 @@ gram_status gram_finetune(const char *model, const char *pairs, const char *out,
 gram_status gram_pretrain(const char *model, const char *unlabeled, const char *out, const gram_train_options *opt,
                           gram_train_report *report, gram_err *err);
 
-/* Adds a LoRA adapter to its base and writes the whole model to the directory OUT, in GRAM_F32 or GRAM_BF16. base: where
- * that is, or NULL, when the adapter says. */
+/* Adds a LoRA adapter to its base and writes the whole model to the directory OUT, in GRAM_F32 or GRAM_BF16. base:
+ * where that is, or NULL, when the adapter says. */
 gram_status gram_merge(const char *adapter, const char *base, const char *out, gram_dtype dtype, gram_err *err);
 
 #pragma GCC visibility pop

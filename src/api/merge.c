@@ -14,8 +14,8 @@ static gram_status check(const struct checkpoint *c, const char *path, gram_err 
     if (!c->adapter)
         return gr_fail(err, GRAM_EARG, "%s: no LoRA adapter: it has no adapter_config.json", path);
     if (*c->cfg.prefix)
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: only the text half of this model would be written, and its directory "
-                       "asks for both", c->base);
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: only the text half of this model would be written, and its "
+                       "directory asks for both", c->base);
     return GRAM_OK;
 }
 
@@ -41,7 +41,8 @@ gram_status gram_merge(const char *adapter, const char *base, const char *out, g
     gram_status rc;
 
     if (dtype != GRAM_F32 && dtype != GRAM_BF16)
-        return gr_fail(err, GRAM_EARG, "%s: a merged model is written in f32 or bf16; another dtype was asked for", out);
+        return gr_fail(err, GRAM_EARG, "%s: a merged model is written in f32 or bf16; another dtype was asked "
+                       "for", out);
     path = gr_path_join(out, "model.safetensors");
     rc = path ? gr_checkpoint_open(&c, adapter, base, err) : gr_nomem(err, out);
     if (rc) {

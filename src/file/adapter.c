@@ -23,7 +23,8 @@ static bool is_empty(const json_t *v)
 /* Other initial values than these are made from the base, which PEFT then changes. */
 static bool is_plain_start(const json_t *v)
 {
-    return !v || json_is_null(v) || json_is_boolean(v) || (json_is_string(v) && !strcmp(json_string_value(v), "gaussian"));
+    return !v || json_is_null(v) || json_is_boolean(v) ||
+           (json_is_string(v) && !strcmp(json_string_value(v), "gaussian"));
 }
 
 /* What changes the result in a way that is not done here. */
@@ -121,7 +122,8 @@ static char *config_text(const gr_adapter_config *c, const char *const *targets,
     bool ok = root && add_list(root, "target_modules", targets) &&
               (!head || add_list(root, "modules_to_save", score)) &&
               !json_object_set_new(root, "base_model_name_or_path", c->base ? json_string(c->base) : json_null()) &&
-              !json_object_set_new(root, "lora_alpha", whole ? json_integer((json_int_t)c->alpha) : json_real(c->alpha));
+              !json_object_set_new(root, "lora_alpha",
+                                   whole ? json_integer((json_int_t)c->alpha) : json_real(c->alpha));
     char *text = ok ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
 
     json_decref(root);
@@ -224,8 +226,8 @@ gram_status gr_adapter_reward(gr_config *c, const gr_adapter *a, gram_err *err)
     purm = mark && !strcmp(mark, GR_PURM_MARK);
     free(mark);
     if (t->n_dims != 2 || t->dim[0] != (purm ? 2u : 1u))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s: wanted one row, a reward, or two and \"gram_reward_head\": \""
-                       GR_PURM_MARK "\" in the file's metadata, found %zu rows", a->path, t->name,
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s: wanted one row, a reward, or two and "
+                       "\"gram_reward_head\": \"" GR_PURM_MARK "\" in the file's metadata, found %zu rows", a->path, t->name,
                        t->n_dims ? t->dim[0] : 1);
     c->reward = purm ? GR_REWARD_PURM : GR_REWARD_MEAN;
     c->words = false;

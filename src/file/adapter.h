@@ -10,7 +10,7 @@
 
 #define GR_ADAPTER_CONFIG  "adapter_config.json"
 #define GR_ADAPTER_WEIGHTS "adapter_model.safetensors"
-#define GR_ADAPTER_SCORE   "base_model.model.score.weight"      /* a reward head that was trained whole, beside A and B */
+#define GR_ADAPTER_SCORE   "base_model.model.score.weight"      /* a reward head, trained whole beside A and B */
 
 typedef struct {
     char *base;                 /* base_model_name_or_path, owned; NULL: it says none */

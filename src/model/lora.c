@@ -55,7 +55,8 @@ static float scale_of(double alpha, size_t rank, bool root)
 /* PEFT's name of the A or B of a matrix, "model.layers.0.self_attn.q_proj.weight" or the like. */
 static void name_of(char *out, const char *matrix, char part)
 {
-    snprintf(out, NAME, "base_model.model.%.*s.lora_%c.weight", (int)(strlen(matrix) - strlen(".weight")), matrix, part);
+    snprintf(out, NAME, "base_model.model.%.*s.lora_%c.weight", (int)(strlen(matrix) - strlen(".weight")), matrix,
+             part);
 }
 
 static void name_in(char *out, const gr_model *m, enum gr_matrix which, size_t layer, char part)
@@ -83,8 +84,8 @@ static gram_status find_named(const gr_named *out[2], const gr_adapter *a, const
     for (int i = 0; i < 2 && out[0]; i++) {
         const gr_named *t = out[i];
         if (t->n_dims != 2 || t->dim[i] != out[0]->dim[0] || t->dim[!i] != (i ? O : K) || !out[0]->dim[0])
-            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%s%zu%s, found %zu dimensions [%zu, %zu]", a->path,
-                           t->name, i ? "" : "rank, ", i ? O : K, i ? ", rank]" : "]", t->n_dims,
+            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%s%zu%s, found %zu dimensions [%zu, %zu]",
+                           a->path, t->name, i ? "" : "rank, ", i ? O : K, i ? ", rank]" : "]", t->n_dims,
                            t->n_dims > 0 ? t->dim[0] : 0, t->n_dims > 1 ? t->dim[1] : 0);
     }
     return GRAM_OK;
@@ -162,8 +163,8 @@ gram_status gr_lora_score(float *out, const gr_adapter *a, size_t rows, size_t c
     const gr_named *t = gr_st_find(a->st, GR_ADAPTER_SCORE);
 
     if (t->n_dims != 2 || t->dim[0] != rows || t->dim[1] != cols)
-        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%zu, %zu], found %zu dimensions of %zu numbers", a->path,
-                       t->name, rows, cols, t->n_dims, gr_named_tensor(t).rows * gr_named_tensor(t).cols);
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%zu, %zu], found %zu dimensions of %zu numbers",
+                       a->path, t->name, rows, cols, t->n_dims, gr_named_tensor(t).rows * gr_named_tensor(t).cols);
     gr_dequant(out, t->data, t->type, rows * cols);
     return GRAM_OK;
 }
@@ -334,16 +335,16 @@ gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, 
         pairs++;
         spec.targets |= 1u << i % GR_MATRICES;
         if (t[0]->dim[0] != spec.rank)
-            rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s has rank %zu beside others of %zu; to be trained further "
-                         "an adapter has one", a->path, t[0]->name, t[0]->dim[0], spec.rank);
+            rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s has rank %zu beside others of %zu; to be trained "
+                         "further an adapter has one", a->path, t[0]->name, t[0]->dim[0], spec.rank);
     }
     for (unsigned i = 0; i < GR_MATRICES; i++)
         each += spec.targets >> i & 1;
     if (!rc)
         rc = gr_lora_check_all(m, a, pairs, err);
     if (!rc && pairs != each * m->cfg.layers)
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu matrices have adapters, and %zu of them in each of %zu layers are "
-                     "%zu; to be trained further every layer has the same", a->path, pairs, each, m->cfg.layers,
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu matrices have adapters, and %zu of them in each of %zu layers "
+                     "are %zu; to be trained further every layer has the same", a->path, pairs, each, m->cfg.layers,
                      each * m->cfg.layers);
     if (!rc)
         rc = open_all(out, m, &spec, fill_read, (void *)(uintptr_t)a, err);

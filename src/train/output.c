@@ -159,7 +159,7 @@ static gram_status same_logits(const struct output *o, const gr_model *m, const 
     return rc;
 }
 
-/* Every number of an adapter as the directory has it, against the parameters: by name and bit for bit, or taken over. */
+/* Every number of an adapter as the directory has it: compared with the parameters bit for bit, or taken over. */
 static gram_status read_adapter(const gr_training *r, const char *dir, const gr_param *param, size_t n, bool take,
                                 gr_adapter **out, gram_err *err)
 {

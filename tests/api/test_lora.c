@@ -87,7 +87,8 @@ static double preference(const char *model, const char *base)
 {
     const gram_message q = { "user", "q1" };
     const gram_pair pair = { { &q, 1 }, "zzzz", "aaaa" };
-    gram_options o = { .judge_prompt = "Q {input}\nA {response_a}\nB {response_b}\nBetter:", .base = base, .threads = 1 };
+    gram_options o = { .judge_prompt = "Q {input}\nA {response_a}\nB {response_b}\nBetter:", .base = base,
+                       .threads = 1 };
     gram_verdict v;
     gram_model *m;
 
@@ -330,7 +331,8 @@ static void broken_directories_are_said(void **state)
 
     (void)state;
     assert_int_equal(mkdir(path, 0777), 0);
-    refused("no tensors", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6}", "adapter_model.safetensors is not there");
+    refused("no tensors", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6}",
+            "adapter_model.safetensors is not there");
     assert_int_equal(link(from, to), 0);
     refused("no base", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6}", "names no base model");
     refused("a base that is not there", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6,"
@@ -362,8 +364,8 @@ int main(void)
 
     dir = check_tmpdir();
     for (int i = 0; i < 10; i++)
-        if (!gr_buf_printf(&b, "{\"prompt\":\"q%d\",\"chosen\":\"%s\",\"rejected\":\"%s\"}\n", i, i % 3 ? "zzzz" : "zzz",
-                           i % 2 ? "aaaa" : "aa"))
+        if (!gr_buf_printf(&b, "{\"prompt\":\"q%d\",\"chosen\":\"%s\",\"rejected\":\"%s\"}\n", i,
+                           i % 3 ? "zzzz" : "zzz", i % 2 ? "aaaa" : "aa"))
             return 1;
     write_text("pairs.jsonl", b.p);
     pairs = in_dir("pairs.jsonl");

@@ -368,11 +368,12 @@ static void broken_tensors_are_named(void **state)
                                             { Q, "lora_B.weight", x, O, 1, true } }, 2, "q_proj.lora_B.weight: wanted");
     expect_refused(dir, (const gr_saved[]){ { Q, "lora_A.weight", x, 1, K, false },
                                             { Q, "lora_B.weight", x, O, 1, true } }, 2, "q_proj.lora_A.weight: wanted");
-    expect_refused(dir, (const gr_saved[]){ { Q, "lora_A.weight", x, 2, K, true }, { Q, "lora_B.weight", x, O, 2, true },
+    expect_refused(dir, (const gr_saved[]){ { Q, "lora_A.weight", x, 2, K, true },
+                                            { Q, "lora_B.weight", x, O, 2, true },
                                             { "", "base_model.model.lm_head.weight", x, 1, K, true } }, 3,
                    "lm_head.weight is none that");
-    expect_refused(dir, (const gr_saved[]){ { "", "base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight", x, 2,
-                                              K, true } }, 1, "none of its 1 tensors");
+    expect_refused(dir, (const gr_saved[]){ { "", "base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight", x,
+                                              2, K, true } }, 1, "none of its 1 tensors");
 }
 
 static void targets_are_named_either_way(void **state)
