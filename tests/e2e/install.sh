@@ -24,7 +24,8 @@ if [ -f "$GRAM_MODEL" ]; then
 fi
 find "$p" -type f | sed "s|$p/||" >"$tmp/files"
 for f in share/man/man1/gram.1 share/bash-completion/completions/gram share/zsh/site-functions/_gram \
-         share/fish/vendor_completions.d/gram.fish include/gram/gram.h lib/libgram.a; do
+         share/fish/vendor_completions.d/gram.fish include/gram/gram.h include/gram/convert.h lib/libgram.a \
+         share/gram/recipes/gram-stage2.yaml; do
     grep -qx "$f" "$tmp/files" || die "$f was not installed"
 done
 ${MAKE:-make} --no-print-directory uninstall PREFIX="$p" >"$tmp/out" 2>&1 || { cat "$tmp/out"; die "make uninstall failed"; }

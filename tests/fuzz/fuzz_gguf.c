@@ -43,8 +43,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_touch(gr_weights_at(w, i)->data, gr_weights_at(w, i)->bytes);
     for (size_t i = 0; i < sizeof key / sizeof *key; i++)
         ask(gr_weights_gguf(w), key[i]);
-    if (!gr_config_from_gguf(&c, gr_weights_gguf(w), w, &err))
+    if (!gr_config_from_gguf(&c, gr_weights_gguf(w), w, &err)) {
+        gr_buf text = { 0 };
+        gr_config again;
+        if (!gr_config_json(&c, "fuzz", "float32", &text, &err) &&
+            !gr_config_parse(&again, "written", text.p, text.n, &err))
+            gr_config_clear(&again);
+        gr_buf_clear(&text);
         gr_config_clear(&c);
+    }
     gr_weights_close(w);
     return 0;
 }
