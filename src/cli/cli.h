@@ -45,7 +45,7 @@ extern struct poptOption cli_common_table[];    /* --help; main() adds it to eve
 
 /* What those options said, as the library wants it; called once. Zero, or an exit code after a message. */
 int cli_model_options(gram_options *out);
-/* The place of `value` in `choices` ("f32|bf16|int8"), NULL being the first; -1 after a message that names the option. */
+/* The place of `value` in `choices` ("f32|bf16|int8"), NULL being the first; -1 after a message with the option. */
 int cli_choice(const char *option, const char *value, const char *choices);
 /* Opens the model with cli_model_options(); the same. */
 int cli_open(gram_model **out, const char *path);

@@ -50,8 +50,8 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
         what = "heads that are not as wide together as the model";
     if (!what)
         return GRAM_OK;
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: %s has no form in a GGUF of the architecture %s that llama.cpp computes",
-                   name, what, arch_of(c));
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: %s has no form in a GGUF of the architecture %s that llama.cpp "
+                   "computes", name, what, arch_of(c));
 }
 
 static void add_sizes(const gr_config *c, gr_keys *k)

@@ -160,7 +160,7 @@ static json_t *merges_of_lines(const gr_tok_spec *spec)
     return list;
 }
 
-typedef struct { float score; uint32_t token, bytes, left, right; } cut;    /* bytes of the left half; lengths of both */
+typedef struct { float score; uint32_t token, bytes, left, right; } cut;   /* bytes of the left half, lengths of both */
 
 /* transformers sorts by score, then by the lengths of the halves, the longest first. */
 static int best_first(const void *a, const void *b)

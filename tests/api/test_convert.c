@@ -186,7 +186,7 @@ static void a_judge_gives_the_same_verdict(void **state)
     CHECK_CLOSE(b.logit[0], a.logit[0], 4, 1e-4);       /* another order of additions; another token moves far more */
     assert_memory_equal(a.logit, c.logit, sizeof a.logit);
 
-    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);   /* a GGUF is trained as its directory is: no step moves nothing */
+    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);   /* as its directory is: a step of nothing moves nothing */
     o.lr = 0;
     o.steps = 1;
     CHECK_OK(gram_finetune(gguf, pairs, trained, &o, NULL, &check_err));

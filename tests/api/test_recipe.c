@@ -69,7 +69,8 @@ static void every_kind_of_value_is_read(void **state)
     (void)state;
     write_recipe("# a run\nloss: bt-smooth   # its smoothing is 0.1\nmodel: ../m\ndata: /abs/pairs.jsonl\n"
                  "lr: 1e-5\nclip: 0\nschedule: linear\nbatch-rows: 7\nbest: true\nties: drop\nlora-rank: ~\nkeep:\n"
-                 "labels: \"Yes,No\"\nlora-targets: q,v\ntruncate: drop\ndtype: bf16\nthreads: 3\neval-file: held.jsonl\n");
+                 "labels: \"Yes,No\"\nlora-targets: q,v\ntruncate: drop\ndtype: bf16\nthreads: 3\n"
+                 "eval-file: held.jsonl\n");
     CHECK_OK(gram_recipe_open(&r, path, set, GR_COUNT(set), &check_err));
     run = gram_recipe_run(r);
     snprintf(beside, sizeof beside, "%.*s../m", (int)(strrchr(path, '/') - path) + 1, path);
