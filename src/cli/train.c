@@ -111,7 +111,7 @@ static int on_gradient(void *arg, const gram_gradient_check *c)
     printf("%-52s %10zu %10.3g %9.2g %9.2g%s\n", c->tensor, c->values, c->norm, c->error, c->bound,
            c->agrees ? "" : "  WRONG");
     fflush(stdout);
-    return 0;
+    return cli_stopping();
 }
 
 static int fill_options(gram_train_options *o, gram_stage stage)
@@ -216,7 +216,8 @@ int cli_train_run(gram_stage stage, const char *model, const char *data, const c
     else if (!s)
         summary(&report);
     else if (gram_dist_speaks(o.dist) && !atomic_exchange(&death_said, true))
-        rc = s == GRAM_ESTOPPED ? cli_fail("%s; the same command with --resume goes on", err.text) : cli_fail_err(&err);
+        rc = s == GRAM_ESTOPPED && !check_gradients ? cli_fail("%s; the same command with --resume goes on", err.text)
+                                                    : cli_fail_err(&err);
     else
         rc = CLI_FAILED;
     fflush(stdout);

@@ -141,18 +141,19 @@ static gram_status difference(struct check *c, const gr_param *p, double h, doub
     return rc;
 }
 
-/* One direction: longer where the noise would hide what it shows. */
+/* One direction: longer where the noise would hide what it shows, shorter where the loss bends too much to be read. */
 static gram_status try_direction(struct check *c, const gr_param *p, gram_gradient_check *out, gram_err *err)
 {
+    const double enough = 0.02, least = 1e-4, most = 0.16;
     size_t n = p->rows * p->cols;
-    double size = norm(c->was, n), length, d[2], said[2], e, scale, bound, q;
+    double size = norm(c->was, n), length, d[2], said[2], best = INFINITY, error = 0, allowed = 0, by = 0;
     gram_status rc;
 
     for (size_t i = 0; i < n; i++)
         c->u[i] = (float)gr_random_normal(&c->random);
     length = norm(c->u, n);
-    for (double share = 0.01; ; share *= 4) {
-        double h = share * (size > 0 ? size : sqrt((double)n)) / length;
+    for (double share = 0.01; share >= least && share <= most * 1.01; share *= by) {
+        double e, q, scale, noise, next, h = share * (size > 0 ? size : sqrt((double)n)) / length;
         rc = difference(c, p, h, &d[0], &said[0], err);
         if (!rc)
             rc = difference(c, p, h / 2, &d[1], &said[1], err);
@@ -161,14 +162,25 @@ static gram_status try_direction(struct check *c, const gr_param *p, gram_gradie
         e = (8 * (d[1] - said[1]) - (d[0] - said[0])) / 6;
         q = d[0] - said[0] - 2 * e;
         scale = hypot(said[1], out->norm * h / 2 * length / sqrt((double)n));
-        bound = 6 * c->noise + 1e-3 * fabs(said[1]) + (said[0] != 0 ? q * q / fabs(said[0]) : 0);
-        if (share > 0.1 || bound <= 0.02 * scale || out->norm <= 0)
+        if (!(scale > 0)) {                     /* no gradient: the loss must not move */
+            out->agrees = out->agrees && fabs(e) <= 6 * c->noise;
+            return GRAM_OK;
+        }
+        noise = 6 * c->noise / scale;
+        next = said[0] != 0 ? q * q / fabs(said[0]) / scale : 0;
+        if (noise + next < best) {
+            best = noise + next;
+            error = fabs(e) / scale;
+            allowed = best + 1e-3 * fabs(said[1]) / scale;
+        }
+        if (noise + next <= enough || (by != 0 && (by > 1) != (noise > next)))
             break;
+        by = noise > next ? 4 : 0.25;
     }
-    out->agrees = out->agrees && fabs(e) <= bound;
-    if (scale > 0 && !(fabs(e) / scale <= out->error)) {
-        out->error = fabs(e) / scale;
-        out->bound = bound / scale;
+    out->agrees = out->agrees && error <= allowed;
+    if (!(error <= out->error)) {
+        out->error = error;
+        out->bound = allowed;
     }
     return GRAM_OK;
 }

@@ -1,6 +1,6 @@
 /* check.h - gradients against difference quotients, on a user's own model and rows.
  *
- * For each tensor w, and some directions u drawn from the seed, of a hundredth of the tensor's norm or more:
+ * For each tensor w, and some directions u drawn from the seed, of about a hundredth of the tensor's norm:
  *
  *   p(u)   = g . (w+u - (w-u)) / 2           what the gradient says of the batch's loss, with w+u as float32 has it
  *   d(u)   = (L(w+u) - L(w-u)) / 2           what it does
@@ -11,7 +11,8 @@
  *
  *   |e| <= 6 s + 0.001 |p(u/2)| + q          q = ((d(u) - p(u)) - 2 e)^2 / |p(u)|: the size of the next term
  *
- * must hold, and is reported over the size that p(u/2) has on average. */
+ * must hold, and is reported over the size that p(u/2) has on average. Where that allows more than a fiftieth, u is made
+ * longer if it is the noise that asks for it, up to 0.16 of the norm, and otherwise shorter, down to 1e-4. */
 #ifndef GR_TRAIN_CHECK_H
 #define GR_TRAIN_CHECK_H
 

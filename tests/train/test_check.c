@@ -65,6 +65,7 @@ static gram_status run(gram_loss loss, bool write, struct watch *w)
     if (gram_loss_is_scalar(loss)) {
         cfg.reward = loss == GRAM_LOSS_PURM ? GR_REWARD_PURM : GR_REWARD_MEAN;
         cfg.words = loss == GRAM_LOSS_SFT_REG;
+        cfg.new_head = true;
     }
     CHECK_OK(gr_model_open_writable(&w->m, weights, &cfg, &check_err));
     if (gram_loss_is_scalar(loss))
