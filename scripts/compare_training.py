@@ -5,8 +5,8 @@
     python3 scripts/compare_training.py MODEL DATA OUT --quick       what an hour or two on 2 cores allows
 
 DATA holds train/, unlabeled/ and eval/ with *.jsonl.gz (docs/formats.md). Every arm takes --steps steps on the same
-labelled rows in the same order. GRAM takes --stage1-steps on unlabeled pairs before them; "generative, longer" takes
-as many labelled steps as GRAM takes of both, so that the gain of stage 1 can be told from that of more steps.
+labelled rows in the same order. GRAM takes --stage1-steps on unlabeled pairs before them; --control adds an arm that
+takes as many labelled steps as GRAM takes of both, so that the gain of stage 1 can be told from that of more steps.
 
 A run that is in OUT already is not made again, and a training that was cut off goes on, so the same command can be
 given until it ends. OUT/table.md is the result, OUT/results.json the same with all numbers, OUT/commands.sh what was
@@ -36,21 +36,22 @@ def arguments():
     p.add_argument("--quick", action="store_true", help="the defaults in brackets")
     p.add_argument("--gram", default="build/gram", help="the program")
     p.add_argument("--seeds", type=int, help="3 [1]")
-    p.add_argument("--steps", type=int, help="labelled steps: 3000 [40]")
-    p.add_argument("--stage1-steps", type=int, help="unlabeled steps: 1500 [20]")
+    p.add_argument("--steps", type=int, help="labelled steps: 3000 [30]")
+    p.add_argument("--stage1-steps", type=int, help="unlabeled steps: 1500 [15]")
     p.add_argument("--batch-rows", type=int, help="16 [8]")
-    p.add_argument("--train-chars", type=int, help="longest training row, characters: 12000 [500]")
-    p.add_argument("--eval-chars", type=int, help="longest held-out row: none [900]")
-    p.add_argument("--eval-rows", type=int, help="of each held-out set: all [30]")
+    p.add_argument("--train-chars", type=int, help="longest training row, characters: 12000 [350]")
+    p.add_argument("--eval-chars", type=int, help="longest held-out row: none [500]")
+    p.add_argument("--eval-rows", type=int, help="of each held-out set: all [20]")
     p.add_argument("--lora-rank", type=int, help="0, all weights [16]")
     p.add_argument("--lr", type=float, help="2e-5 [2e-4]")
     p.add_argument("--stage1-lr", type=float, help="1e-5 [2e-4]")
+    p.add_argument("--control", action="store_true", help="add the arm \"generative, longer\"; always without --quick")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--sources", help="training files to take, by name: all")
     a = p.parse_args()
     full = dict(seeds=3, steps=3000, stage1_steps=1500, batch_rows=16, train_chars=12000, eval_chars=0, eval_rows=0,
                 lora_rank=0, lr=2e-5, stage1_lr=1e-5)
-    quick = dict(seeds=1, steps=40, stage1_steps=20, batch_rows=8, train_chars=500, eval_chars=900, eval_rows=30,
+    quick = dict(seeds=1, steps=30, stage1_steps=15, batch_rows=8, train_chars=350, eval_chars=500, eval_rows=20,
                  lora_rank=16, lr=2e-4, stage1_lr=2e-4)
     for name, value in (quick if a.quick else full).items():
         if getattr(a, name) is None:
@@ -177,11 +178,12 @@ class Runs:
 
 def arms(a):
     """Name, --loss, smoothing, after stage 1, labelled steps."""
-    yield "Bradley-Terry", "bt", None, False, a.steps
     yield "generative", "generative", None, False, a.steps
-    yield "generative, longer", "generative", None, False, a.steps + a.stage1_steps
     for e in (0, 0.05, 0.1):
         yield f"GRAM, smoothing {e:g}", "gram", e, True, a.steps
+    yield "Bradley-Terry", "bt", None, False, a.steps
+    if a.control or not a.quick:
+        yield "generative, longer", "generative", None, False, a.steps + a.stage1_steps
 
 
 # ---- Numbers --------------------------------------------------------------------------------------------------------
