@@ -1,0 +1,195 @@
+/* trainee_int.h - what the files of a model under training share: trainee.c opens it and holds its memory,
+ * trainee_fwd.c keeps what a forward pass makes, trainee_bwd.c goes back through it. */
+#ifndef GR_MODEL_TRAINEE_INT_H
+#define GR_MODEL_TRAINEE_INT_H
+
+#include <string.h>
+#include "model/lora_int.h"
+#include "model/trainee.h"
+#include "op/op.h"
+
+enum {
+    BLOCK = 128,                /* rows of a task at most */
+    SHARES = 4,                 /* blocks come in multiples of it: as many for each of 2 or 4 threads */
+    ROUND = 16,                 /* rows of a product are a multiple of it, so that few shapes occur */
+    SLICE = 64                  /* outputs of a weight-gradient task */
+};
+
+/* What a layer's forward leaves for its backward; [rows, ...] each. */
+struct kept {
+    float *x, *r1;              /* the residual before the layer, and its norm's r */
+    float *q0, *k0, *rq, *rk;   /* before the head norms, and their r; NULL without */
+    float *q, *k, *v, *o, *lse;
+    float *t1, *rt1;            /* sandwich: before the norm after attention; NULL without */
+    float *mid, *r2;            /* the residual before the MLP */
+    float *gate, *up;           /* rows ldf apart, as are dgate, dup and act */
+    float *t2, *rt2;            /* sandwich: before the norm after the MLP */
+};
+
+/* A layer's gradients, in the order of struct layer's parameters. */
+struct grads {
+    float *attn_norm, *mlp_norm, *attn_post_norm, *mlp_post_norm, *q_norm, *k_norm;
+    float *bias[4];
+    float *q, *k, *v, *o, *gate, *up, *down;
+    float *lora[GR_MATRICES][2];        /* of A and B */
+};
+
+/* How far down a layer the gradient goes: to the inputs of these matrices, or through to the layer below. */
+enum depth { TO_DOWN, TO_GATE_UP, TO_O, TO_QKV, THROUGH };
+
+#define PARTIALS(c) (4 * (c)->width + 2 * (c)->head_dim)   /* floats of a block's shares of norm gradients */
+#define HEAD_ROWS 8             /* of a frozen head that is not float32: the last rows asked for stay expanded */
+
+struct worker {
+    unsigned char *scratch;
+    float *u;                   /* LoRA: [2 BLOCK, rank] */
+    gr_kv_span *span;
+    gr_q_span *query;
+    gram_status rc;
+    gram_err err;
+};
+
+struct run { size_t seg, first, n, row; };      /* consecutive rows of one segment; `row` is where q, o, ... have the first */
+
+struct gr_trainee {
+    gr_model *m;
+    gr_lora *lora;              /* NULL: all weights are trained */
+    gr_pool *pool;
+    gr_param *param;
+    size_t n_params;
+    float *grad;                /* of all parameters, one after the other */
+    size_t grad_floats;
+    struct grads *g;            /* [layers], into grad */
+    float *g_embed, *g_head, *g_final, *g_score;
+    float *head_row;            /* [HEAD_ROWS, width], and which rows; NULL where the head is float32 */
+    int32_t head_id[HEAD_ROWS];
+    size_t head_next;
+
+    size_t rows;                /* capacity, a multiple of ROUND */
+    size_t ldf;                 /* from row to row of what is `hidden` wide */
+    float *memory;              /* behind everything below */
+    struct kept *kept;          /* [layers] */
+    float *x, *xf, *rf;         /* after the last layer; the asked rows, normed in `hidden` */
+    float *hidden;
+    float *dx, *dh, *dt1, *dt2, *dgate, *dup, *act, *dq, *dk, *dv, *dout, *delta, *h;
+    float *partial;             /* [blocks, 4 width + 2 head_dim]: norm gradients of each block */
+    float *share;               /* LoRA: [blocks, lora_floats]: gradients of a layer's A and B from each block */
+    size_t lora_floats;
+    int32_t *pos;               /* [rows] of all rows, then of the wanted ones */
+    float *table[2];
+    size_t table_pos;
+    struct worker *worker;
+    size_t scratch_bytes, spans;
+    struct run *run;            /* [rows] of all rows, then of the wanted ones */
+    size_t runs;
+
+    const gr_forest *f;
+    const size_t *want;
+    size_t n_want, layer;
+    bool few;                   /* rows are wanted: the last layer in two parts */
+    bool recompute, again;      /* again: a layer's forward pass is made for its backward */
+    const struct layer *l;
+    struct kept *s;
+    enum depth depth;
+
+    /* Of the rows that a pass works on, all or the wanted: */
+    size_t n_rows, block;
+    float *in, *r_in;           /* the residual before the layer, and its norm's r */
+    const int32_t *at;          /* their positions */
+    const struct run *q_run;    /* of their queries */
+    size_t q_runs;
+    bool qo, kv;                /* which parts of the layer are theirs */
+    float *xw, *rw;             /* in and r_in of the wanted */
+};
+
+/* How many blocks R rows may be cut into, and the rows of one: of R alone, since a product's bits follow from its rows.
+ * 512 rows are 4 blocks of 128. */
+static inline size_t most_blocks(size_t R)
+{
+    return gr_round_up((R + BLOCK - 1) / BLOCK, SHARES);
+}
+
+static inline size_t block_rows(size_t R)
+{
+    return gr_round_up((R + most_blocks(R) - 1) / most_blocks(R), ROUND);
+}
+
+static inline const gr_linear *matrix(const struct layer *l, enum gr_matrix which)
+{
+    const gr_linear *const all[GR_MATRICES] = { l->q, l->k, l->v, l->o, l->gate, l->up, l->down };
+
+    return all[which];
+}
+
+/* The adapter of a matrix of the layer at hand, or NULL. */
+static inline const struct lora_pair *pair(const gr_trainee *t, size_t layer, enum gr_matrix which)
+{
+    return t->lora && t->lora->pair[layer][which].rank ? &t->lora->pair[layer][which] : NULL;
+}
+
+static inline void expand(float *out, const gr_tensor *t, size_t row)
+{
+    size_t bytes = 0;
+
+    gr_dtype_row_bytes(t->type, t->cols, &bytes);           /* proved when the file was opened */
+    gr_dequant(out, (const char *)t->data + row * bytes, t->type, t->cols);
+}
+
+static inline void check(struct worker *me, gram_status rc)
+{
+    if (!me->rc)
+        me->rc = rc;
+}
+
+static inline void norm(const gr_trainee *t, float *y, float *r, const float *x, const float *w, size_t M)
+{
+    size_t C = t->m->cfg.width;
+
+    gr_kern.rmsnorm_fwd(y, C, r, x, C, w, t->m->cfg.norm_bias, M, C, t->m->cfg.rms_eps);
+}
+
+/* lse and delta lie by key/value head: [kv_heads][rows, G], so that a run's are [n, G]. */
+static inline float *by_head(const gr_trainee *t, float *x, size_t head, size_t row)
+{
+    size_t G = t->m->cfg.heads / t->m->cfg.kv_heads;
+
+    return x + (head * t->rows + row) * G;
+}
+
+static inline void add(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+static inline void zero_from(float *x, size_t rows, size_t all, size_t width)
+{
+    memset(x + rows * width, 0, (all - rows) * width * sizeof *x);
+}
+
+static inline const float *table_of(const gr_trainee *t)
+{
+    return t->table[t->m->cfg.sliding[t->layer] && t->table[1]];
+}
+
+/* ---- trainee.c, trainee_fwd.c ---------------------------------------------------------------------- */
+
+/* Memory for the rows of f. */
+gram_status gr_trainee_reserve(gr_trainee *t, const gr_forest *f, size_t n_want, gram_err *err);
+
+/* With all rows, or in the last layer with the wanted: past keys and values only they are of use. */
+void gr_trainee_enter(gr_trainee *t, size_t layer);
+
+/* The other part of the last layer: all rows, as keys and values. */
+void gr_trainee_enter_keys(gr_trainee *t);
+
+void gr_trainee_layer(gr_trainee *t, size_t layer);
+
+void gr_trainee_blocks(gr_trainee *t, gr_task_fn *fn);
+
+/* The spans of keys that a run sees, in the order of their positions. */
+size_t gr_trainee_spans(const gr_trainee *t, const struct run *run, size_t col, gr_kv_span *span);
+
+gram_status gr_trainee_collect(gr_trainee *t, gram_err *err);
+
+#endif
