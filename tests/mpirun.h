@@ -2,6 +2,7 @@
 #ifndef MPIRUN_H
 #define MPIRUN_H
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,8 +39,14 @@ static inline void mpirun_say(void *arg, const gram_err *why)
 
     (void)arg;
     if (!atomic_exchange(&said, true))
-        printf("said: %s\n", why->text);
-    fflush(stdout);
+        fprintf(stderr, "said: %s\n", why->text);
+}
+
+/* As `gram` does: when mpirun ends the processes, what they still have to say is said. */
+static inline void mpirun_hold_on(void)
+{
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
 }
 
 /* The exit status of a command; 128 and more for a signal. */

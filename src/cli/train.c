@@ -1,5 +1,6 @@
 /* train.c - see train.h. */
 #include <math.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,6 +205,8 @@ int cli_train_run(gram_stage stage, const char *model, const char *data, const c
     if (gram_dist_open(&o.dist, on_death, &bar, &err))
         return cli_is_echo() ? CLI_FAILED : cli_fail_err(&err);
     cli_quiet = cli_quiet || gram_dist_rank(o.dist) > 0;
+    if (o.dist)
+        signal(SIGPIPE, SIG_IGN);       /* mpirun, when it ends processes, does not wait for what they say */
     o.progress = cli_bar_step;
     o.judging = cli_bar_judging;
     o.note = cli_bar_note;

@@ -1,6 +1,6 @@
 /* watch.c - a thread in each process that knows within seconds when another can no longer be waited for.
  *
- *     every tenth of a second     is each process of this machine still there?  kill(pid, 0)
+ *     every tenth of a second     is each process of this machine still there?
  *     every second                process 0 says to each that it lives, and each to process 0
  *     at once                     who fails, or sees one that is gone, tells all
  *
@@ -8,7 +8,9 @@
  * death and ends the others, after the second or so in which the sentence is said. */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include "base/err.h"
 #include "dist/dist_int.h"
@@ -116,13 +118,33 @@ static void tell_all(gr_dist *d, double now)
         d->told = now;
 }
 
+/* A process that was killed has its number until mpirun looks at it, which may be after it has ended all others. */
+static bool has_died(pid_t pid)
+{
+    char path[32], text[512], *state;
+    FILE *f;
+    size_t n;
+
+    if (kill(pid, 0) && errno == ESRCH)
+        return true;
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
+    f = fopen(path, "re");
+    if (!f)
+        return false;
+    n = fread(text, 1, sizeof text - 1, f);
+    text[n] = '\0';
+    fclose(f);
+    state = strrchr(text, ')');             /* behind the name of the program, which may hold anything */
+    return state && (!strncmp(state, ") Z", 3) || !strncmp(state, ") X", 3));
+}
+
 static void look(gr_dist *d, double now)
 {
     for (size_t i = 0; i < d->size && !d->failed; i++) {
         bool near = d->process[i].machine == d->process[d->rank].machine;
         if (i == d->rank || d->peer[i].closing)
             continue;
-        if (near && kill((pid_t)d->process[i].pid, 0) && errno == ESRCH)
+        if (near && has_died((pid_t)d->process[i].pid))
             gone(d, i, "has died");
         else if (d->silence > 0 && (i == 0 || d->rank == 0) && now - d->peer[i].seen > d->silence)
             gone(d, i, "gives no sign of life");

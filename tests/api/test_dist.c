@@ -93,6 +93,7 @@ static int take_part(const char *way, const char *out)
     gram_status rc;
 
     dir = getenv("TEST_DIST_DIR");
+    mpirun_hold_on();
     if (gram_dist_open(&d, mpirun_say, NULL, &err))
         return puts(err.text), 1;
     rc = train(way, out, d, &report, &err);

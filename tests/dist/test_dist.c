@@ -156,6 +156,8 @@ static int end_badly(const char *how)
     gram_err err = { 0 };
     gram_status rc = gr_dist_barrier(d, &err);
 
+    if (rank != 1)
+        usleep(300000);                     /* all are at work */
     if (rank == 2 && !strcmp(how, "fail"))
         gr_dist_fail(d, &(gram_err){ GRAM_EFORMAT, "row 7 is bad" });
     else if (rank == 0 && !strcmp(how, "die"))
@@ -251,6 +253,8 @@ int main(int argc, char **argv)
 {
     int rc;
 
+    if (argc > 1)
+        mpirun_hold_on();
     CHECK_OK(gr_dist_open(&d, mpirun_say, NULL, &check_err));
     rank = gr_dist_rank(d);
     size = gr_dist_size(d);
