@@ -6,7 +6,7 @@
  *
  * MODEL is a Hugging Face directory, a .gguf file or a LoRA adapter's directory; what comes out is a directory. A run
  * depends on its data, its options and the kind of CPU alone: at any number of threads, stopped and resumed or not, it
- * ends with the same bits.
+ * ends with the same bits. Over processes (gram/dist.h) it does so for the same number of them.
  * docs/training.md holds the formulas and what is not there yet. */
 #ifndef GRAM_TRAIN_H
 #define GRAM_TRAIN_H

@@ -62,10 +62,14 @@ const cli_command cli_finetune = {
     "With --lora-rank the model stays as it is and low-rank adapters beside it are trained, in far less memory. What "
     "comes out is a directory that `gram score` and PEFT open; `gram merge` makes a whole model of it. MODEL may be such "
     "a directory, which is then trained further.\n\n"
+    "Started by Open MPI's mpirun, processes share each step and the optimizer's memory. Ctrl-C gives them two seconds "
+    "to write a checkpoint; mpirun --mca odls_base_sigkill_timeout N makes it 2 N, and SIGUSR1 to mpirun gives all the "
+    "time they need.\n\n"
     "A run's bits do not depend on the number of threads, nor on whether it was stopped and resumed.",
     "gram finetune ./my-model pairs.jsonl --out judge/ --loss gram --eval-file heldout.jsonl\n"
     "gram finetune ./my-model pairs.jsonl --out reward/ --loss bt-margin\n"
     "gram finetune ./my-model pairs.jsonl --out judge/ --max-tokens 2048 --truncate balanced --save-every 50 --resume\n"
+    "mpirun -np 4 gram finetune ./my-model pairs.jsonl --out judge/\n"
     "gram finetune ./my-model pairs.jsonl --out judge-lora/ --lora-rank 16 --lr 2e-4",
     2, 2, opts, run
 };

@@ -20,7 +20,9 @@ const cli_command cli_pretrain = {
     "pretrain", "MODEL UNLABELED.jsonl", "Train a model to write pairs of answers, before it learns to judge them",
     "Stage 1 of GRAM: minimises -log pi([a, b] | x) on pairs drawn from each prompt's responses. The question is read, "
     "and both answers, within the marks of the judge prompt, are learnt token by token. No labels are used. "
-    "`gram finetune` goes on from what comes out; after --lora-rank, with the same. --truncate knows error and drop here.",
+    "`gram finetune` goes on from what comes out; after --lora-rank, with the same. --truncate knows error and drop "
+    "here.\n\n"
+    "Started by Open MPI's mpirun, processes share each step; `gram help finetune` says more.",
     "gram pretrain ./my-model unlabeled.jsonl --out stage1/\n"
     "gram pretrain ./my-model unlabeled.jsonl.gz --out stage1/ --pairs 4 --max-tokens 2048 --truncate drop",
     2, 2, opts, run

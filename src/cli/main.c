@@ -19,7 +19,9 @@ const char cli_about[] =
 const char cli_exit_codes[] =
     "0: done. 1: failed, or stopped by Ctrl-C; one sentence on stderr says why. 2: asked wrongly.";
 const char cli_environment[] =
-    "GRAM_CPU=ref|avx2|avx512|vnni caps the instructions that are used; by default the CPU's best are.";
+    "GRAM_CPU=ref|avx2|avx512|vnni caps the instructions that are used; by default the CPU's best are. "
+    "GRAM_PEER_TIMEOUT=SECONDS: a process of a run under mpirun that gives no sign of life for so long ends the run "
+    "(30; 0: never).";
 
 const cli_command *cli_find(const char *name)
 {

@@ -210,8 +210,9 @@ static void four_processes_pass_the_same_tests(void **state)
 /* Of one that fails, one that is killed and one that hangs, all at the same time: the others end with one sentence. */
 static void the_end_of_one_is_the_end_of_all(void **state)
 {
-    static const struct { const char *how, *says; } way[] = {
-        { "fail", "): row 7 is bad" }, { "die", "has died" }, { "hang", "gives no sign of life" },
+    static const struct { const char *env, *how, *says; } way[] = {
+        { "", "fail", "): row 7 is bad" }, { "", "die", "has died" },
+        { "GRAM_PEER_TIMEOUT=4", "hang", "gives no sign of life" },     /* a busy machine may be silent for some seconds */
     };
     FILE *f[GR_COUNT(way)];
     double start;
@@ -221,7 +222,7 @@ static void the_end_of_one_is_the_end_of_all(void **state)
     clock_gettime(CLOCK_MONOTONIC, &t);
     start = (double)t.tv_sec;
     for (size_t i = 0; i < GR_COUNT(way); i++)
-        f[i] = start_four("GRAM_PEER_TIMEOUT=2", way[i].how);
+        f[i] = start_four(way[i].env, way[i].how);
     for (size_t i = 0; i < GR_COUNT(way); i++) {
         int status;
         const char *out = output(f[i], &status), *first = strstr(out, "said: process ");
@@ -229,7 +230,7 @@ static void the_end_of_one_is_the_end_of_all(void **state)
             fail_msg("%s: status %d, wanted '%s' once and found:\n%s", way[i].how, status, way[i].says, out);
     }
     clock_gettime(CLOCK_MONOTONIC, &t);
-    assert_true((double)t.tv_sec - start < 30);
+    assert_true((double)t.tv_sec - start < 60);
 }
 
 static void without_the_library_it_is_said(void **state)
