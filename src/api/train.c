@@ -70,8 +70,6 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
                        gram_loss_name(o->loss));
     if (o->model.dtype != GRAM_F32 && o->model.dtype != GRAM_BF16)
         return gr_fail(err, GRAM_EARG, "training stores weights in f32 or bf16; another dtype was asked for");
-    if (o->model.dtype == GRAM_BF16 && !o->lora_rank && o->dist)
-        return gr_fail(err, GRAM_EARG, "every weight in bf16 is trained by one process alone; several were started");
     if (!o->lora_rank && (o->lora_alpha != 0 || o->lora_targets))
         return gr_fail(err, GRAM_EARG, "LoRA's alpha and targets: wanted a rank with them");
     if (!(o->lora_alpha >= 0 && o->lora_alpha <= 1e9) || o->lora_rank > 1 << 20)

@@ -92,6 +92,16 @@ static gram_status say_settings(struct loop *l, gram_err *err)
     return GRAM_OK;
 }
 
+static uint64_t digest_of(const gr_param *p, uint64_t h)
+{
+    size_t n = p->rows * p->cols;
+
+    if (!p->half)
+        return gr_digest_words(h, p->w, n);
+    h = gr_digest_words(h, p->half, n / 2);
+    return gr_digest(h, p->half + n / 2 * 2, n % 2 * sizeof *p->half);
+}
+
 /* Each process reads files of its own, which may be on a disk of its own. */
 static gram_status same_everywhere(const struct loop *l, gram_err *err)
 {
@@ -100,7 +110,7 @@ static gram_status same_everywhere(const struct loop *l, gram_err *err)
     gram_status rc;
 
     for (size_t i = 0; d && i < l->adam.n_params; i++)
-        weights = gr_digest_words(weights, l->adam.param[i].w, l->adam.param[i].rows * l->adam.param[i].cols);
+        weights = digest_of(&l->adam.param[i], weights);
     rc = gr_dist_same(d, "weights", weights, err);
     if (!rc)
         rc = gr_dist_same(d, "training rows", l->r->train->digest, err);
@@ -457,6 +467,8 @@ static gram_status take_best(struct loop *l, gram_err *err)
 
     if (is_first(l))
         rc = gr_output_take_best(l->r, l->adam.param, l->adam.n_params, l->state.best, err);
+    if (!rc)
+        rc = gr_share_collect(&l->share, 0, err);
     if (!rc)
         rc = gr_share_spread(&l->share, 0, err);
     if (!rc)

@@ -21,7 +21,7 @@ gram_status gr_share_open(gr_share *s, gr_dist *d, gr_adamw *a, gram_err *err)
         s->cut[i] = gr_adamw_cut(a, i, size);
     for (size_t i = 0; i < a->n_params; i++) {
         const gr_param *p = &a->param[i];
-        s->piece[0][i] = (gr_piece){ p->w, p->rows * p->cols };
+        s->piece[0][i] = (gr_piece){ p->half ? p->g : p->w, p->rows * p->cols };
         s->piece[1][i] = (gr_piece){ p->g, p->rows * p->cols };
     }
     s->w = (gr_vector){ s->piece[0], a->n_params, s->cut };
@@ -132,9 +132,35 @@ gram_status gr_share_gradients(const gr_share *s, gr_pool *pool, double *norm, g
     return rc;
 }
 
+/* bfloat16 values travel as float32, in the memory of their gradients, which are done with. */
+static void expand_halves(const gr_share *s)
+{
+    for (size_t i = 0; i < s->a->n_params; i++) {
+        const gr_param *p = &s->a->param[i];
+        if (p->half)
+            gr_dequant(p->g, p->half, GR_BF16, p->rows * p->cols);
+    }
+}
+
+static void fold_halves(const gr_share *s)
+{
+    for (size_t i = 0; i < s->a->n_params; i++) {
+        const gr_param *p = &s->a->param[i];
+        if (p->half)
+            gr_quantize(p->half, GR_BF16, p->g, p->rows * p->cols);
+    }
+}
+
 gram_status gr_share_values(const gr_share *s, gram_err *err)
 {
-    return gr_dist_all_gather(s->d, &s->w, err);
+    gram_status rc;
+
+    if (!s->d)
+        return GRAM_OK;
+    expand_halves(s);
+    rc = gr_dist_all_gather(s->d, &s->w, err);
+    fold_halves(s);
+    return rc;
 }
 
 /* ---- Checkpoints ------------------------------------------------------------------------------------ */
@@ -154,11 +180,8 @@ float *gr_share_part(const gr_share *s, size_t part, size_t i, size_t at)
 /* Between two steps nobody needs the gradients, so a checkpoint takes no memory. */
 gram_status gr_share_collect(const gr_share *s, size_t part, gram_err *err)
 {
-    for (size_t i = 0; part == 0 && i < s->a->n_params; i++) {
-        const gr_param *p = &s->a->param[i];
-        if (p->half)
-            gr_dequant(p->g, p->half, GR_BF16, p->rows * p->cols);
-    }
+    if (part == 0)
+        expand_halves(s);
     if (!s->d || part == 0)
         return GRAM_OK;
     gr_vector_put(&s->g, s->a->own, s->a->own_floats, moments(s, part));
@@ -167,20 +190,15 @@ gram_status gr_share_collect(const gr_share *s, size_t part, gram_err *err)
 
 gram_status gr_share_spread(const gr_share *s, size_t part, gram_err *err)
 {
-    gram_status rc;
+    gram_status rc = gr_dist_scatter(s->d, part ? &s->g : &s->w, err);
 
-    for (size_t i = 0; part == 0 && i < s->a->n_params; i++) {
-        const gr_param *p = &s->a->param[i];
-        if (p->half)
-            gr_quantize(p->half, GR_BF16, p->g, p->rows * p->cols);
-    }
-    rc = gr_dist_scatter(s->d, part ? &s->g : &s->w, err);
-    if (!s->d || rc)
-        return rc;
-    if (part == 0)
-        return gr_dist_all_gather(s->d, &s->w, err);
-    gr_vector_get(&s->g, s->a->own, s->a->own_floats, moments(s, part));
-    return GRAM_OK;
+    if (!rc && part == 0)
+        rc = gr_dist_all_gather(s->d, &s->w, err);
+    if (!rc && part == 0)
+        fold_halves(s);
+    if (!rc && part > 0 && s->d)
+        gr_vector_get(&s->g, s->a->own, s->a->own_floats, moments(s, part));
+    return rc;
 }
 
 /* Each slice has its own digest, and those make the whole's: a slice lies in one process. */

@@ -39,7 +39,8 @@ gram_status gr_share_values(const gr_share *s, gram_err *err);
 
 /* For checkpoints, which process 0 reads and writes. Part 0 is the values, 1 and 2 are m and v. */
 enum { GR_SHARE_PARTS = 3 };
-/* Moments of all, and bfloat16 values as float32, to the gradients of process 0, where gr_share_part() then finds them; alone they stay. */
+/* Moments of all, and bfloat16 values as float32, to the gradients of process 0, where gr_share_part() then finds them;
+ * alone, moments stay where they are. */
 gram_status gr_share_collect(const gr_share *s, size_t part, gram_err *err);
 /* The way back: what process 0 has at gr_share_part() to the values of all, or to each its moments. */
 gram_status gr_share_spread(const gr_share *s, size_t part, gram_err *err);

@@ -83,6 +83,8 @@ static gram_status train(const char *way, const char *out, gram_dist *d, gram_tr
         w.stop_at = way[0] == 'f' ? 1 : 7;
     if (!strcmp(way, "differ") && gram_dist_rank(d) == 2)
         o.eval_file = pairs;
+    if (!strcmp(way, "half"))
+        o.model.dtype = GRAM_BF16, o.best = true;
     if (!strcmp(way, "die") && gram_dist_rank(d) == 2)
         pthread_create(&thread, NULL, die_behind, four);
     return gram_finetune(MODEL, pairs, out, &o, report, err);
@@ -239,7 +241,7 @@ static void a_run_of_four_is_a_run_of_one(void **state)
 {
     static struct run run[] = { { "whole", 4, "whole", NULL, "", 0 }, { "first", 4, "first", NULL, "", 0 },
                                 { "stop", 4, "stop", NULL, "", 0 }, { "die", 4, "die", NULL, "", 0 },
-                                { "differ", 4, "differ", NULL, "", 0 } };
+                                { "differ", 4, "differ", NULL, "", 0 }, { "half", 3, "half", NULL, "", 0 } };
     static struct run again[] = { { "resume", 4, "stop", NULL, "", 0 }, { "resume", 4, "die", NULL, "", 0 },
                                   { "resume", 2, "two", NULL, "", 0 } };
     char one[300], first[300], four[300], four_first[300];
@@ -270,6 +272,7 @@ static void a_run_of_four_is_a_run_of_one(void **state)
     check(&run[3], false, "said: process 2 of 4 (");
     check(&run[3], false, ") has died");
     check(&run[4], false, "has other held-out rows than process 0");
+    check(&run[5], true, "done: ");             /* bfloat16 weights, and at the end those of the best step */
 
     command("cp -r '%s/%s' '%s/%s'", "stop", "two");
     for (size_t i = 0; i < GR_COUNT(again); i++)
