@@ -75,6 +75,8 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
     if (!(o->lora_alpha >= 0 && o->lora_alpha <= 1e9) || o->lora_rank > 1 << 20)
         return gr_fail(err, GRAM_EARG, "LoRA: wanted a rank up to %d and a positive alpha up to 1e9, found %zu and %g",
                        1 << 20, o->lora_rank, o->lora_alpha);
+    if (o->check_gradients && o->dist)
+        return gr_fail(err, GRAM_EARG, "gradients are checked by one process alone; several were started");
     if (o->model.single_order)
         return gr_fail(err, GRAM_EARG, "training reads both orders of a pair; a single order was asked for");
     return GRAM_OK;

@@ -123,11 +123,11 @@ static bool is_alone(const cli_command *c)
 {
     int rank, size;
 
-    if (c == &cli_finetune || c == &cli_pretrain || !gram_dist_launched(&rank, &size))
+    if (c == &cli_finetune || c == &cli_pretrain || c == &cli_train_recipe || !gram_dist_launched(&rank, &size))
         return true;
     cli_set_name(c->name);
-    cli_usage("mpirun started %d processes of it, and each would do the whole work: finetune and pretrain alone share "
-              "theirs", size);
+    cli_usage("mpirun started %d processes of it, and each would do the whole work: finetune, pretrain and train "
+              "alone share theirs", size);
     return false;
 }
 

@@ -27,7 +27,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_
        OMPI_MCA_hwloc_base_binding_policy=none ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
 
 expect 2 mpirun -np 2 "$GRAM" score $m "$tmp/pairs.jsonl"
-says err "finetune and pretrain alone share theirs"
+says err "alone share theirs"
 [ "$(grep -c '^gram ' "$tmp/err")" -eq 1 ] || die "each process says it"
 
 # A signal to mpirun in the middle of a run that would take for ever.
