@@ -320,6 +320,15 @@ static gram_status fold(struct binder *b, enum slot slot, size_t layer, gr_tenso
     return rc;
 }
 
+/* In the last layer only the rows that are asked for go past k and v: int8 saves no time there, and what comes last
+ * errs most. The rest of that layer keeps the file's type, as float32 where it is used. */
+static gr_linear_mode mode_of(const struct binder *b, enum slot slot, size_t layer)
+{
+    bool few = layer + 1 == b->m->cfg.layers && slot != K && slot != V;
+
+    return few && b->mode == GR_LINEAR_INT8 ? GR_LINEAR_KEEP : b->mode;
+}
+
 static gram_status linear(struct binder *b, gr_linear **out, enum slot slot, size_t layer, float **bias,
                           size_t rows, size_t cols)
 {
@@ -335,7 +344,7 @@ static gram_status linear(struct binder *b, gr_linear **out, enum slot slot, siz
     if (!rc && b->list)
         return GRAM_OK;
     if (!rc)
-        rc = gr_linear_open(out, &t, bias ? *bias : NULL, b->mode, b->err);
+        rc = gr_linear_open(out, &t, bias ? *bias : NULL, mode_of(b, slot, layer), b->err);
     if (!rc)
         b->m->bytes += gr_linear_bytes(*out);
     if (!rc && !gr_linear_borrows(*out)) {      /* it has its own form of what was folded */

@@ -5,7 +5,8 @@
  *   product   acc[n,o] = sum_c q[n,c] * wq[o,c]                      wq signed; colsum[o] = sum_c wq[o,c]
  *   back      y[n,o]   = (acc[n,o] - zero * colsum[o]) * scale[n] * wscale[o]
  *
- * limit and zero are matmul.c's choice: a CPU without VNNI adds pairs of u8 x s8 products in 16 bits. */
+ * limit and zero are matmul.c's choice, and so is the range of wq: a CPU without VNNI adds pairs of products in 16
+ * bits. */
 #ifndef GR_OP_QUANT_H
 #define GR_OP_QUANT_H
 

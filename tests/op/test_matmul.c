@@ -99,7 +99,7 @@ static void expanded_types_multiply_the_same_numbers(void **state)
     }
 }
 
-/* Half a step of the weight's 254 and of the activation's 126 (254 with VNNI), for values whose largest is
+/* Half a step of the weight's 126 (254 with VNNI) and of the activation's 254, for values whose largest is
  * about 4 and whose steps' errors are spread evenly: one product errs by about sqrt(1/12) (4/127 + 4/63) = 0.03
  * of 1, K of them by 0.03 sqrt(K) at one sigma; the largest of all outputs is about 4 sqrt(K), errors too. */
 static void int8_is_near_the_product(void **state)
