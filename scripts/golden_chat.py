@@ -134,6 +134,33 @@ MISTRAL_V3 = MISTRAL_HEAD + r"""{%- if not tools is defined %}
 {%- endfor %}
 """
 MISTRAL_TEKKEN = MISTRAL_V3.replace('"[INST] "', '"[INST]"').replace('" " + message["content"]|trim', 'message["content"]|trim')
+MISTRAL_V7 = r"""{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + '[/INST]' }}{% elif message['role'] == 'system' %}{{ '[SYSTEM_PROMPT] ' + message['content'] + '[/SYSTEM_PROMPT]' }}{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token }}{% else %}{{ raise_exception('Only user, system and assistant roles are supported!') }}{% endif %}{% endfor %}"""
+MISTRAL_V7_TEKKEN = r"""{%- set default_system_message = "You are a judge.\nSay \"A\" or \"B\"." %}
+
+{{- bos_token }}
+
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content'] %}
+    {%- set loop_messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = default_system_message %}
+    {%- set loop_messages = messages %}
+{%- endif %}
+{{- '[SYSTEM_PROMPT]' + system_message + '[/SYSTEM_PROMPT]' }}
+
+{%- for message in loop_messages %}
+    {%- if message['role'] == 'user' %}
+        {{- '[INST]' + message['content'] + '[/INST]' }}
+    {%- elif message['role'] == 'system' %}
+        {{- '[SYSTEM_PROMPT]' + message['content'] + '[/SYSTEM_PROMPT]' }}
+    {%- elif message['role'] == 'assistant' %}
+        {{- message['content'] + eos_token }}
+    {%- else %}
+        {{- raise_exception('Only user, system and assistant roles are supported!') }}
+    {%- endif %}
+{%- endfor %}"""
+MISTRAL_SMALL3 = r'{%- set today = strftime_now("%Y-%m-%d") %}' + "\n" + \
+    MISTRAL_V7_TEKKEN.replace('or \\"B\\"."', 'or \\"B\\". The current date is " + today + ".\\n"')
 GEMMA2 = r"""{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}{{ '<start_of_turn>' + role + '
 ' + message['content'] | trim + '<end_of_turn>
 ' }}{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model
@@ -152,6 +179,9 @@ TEMPLATES = [   # name, family, template, bos, eos
     ("mistral-v1", "mistral", MISTRAL_V1, "<s>", "</s>"),
     ("mistral-v3", "mistral", MISTRAL_V3, "<s>", "</s>"),
     ("mistral-tekken", "mistral", MISTRAL_TEKKEN, "<s>", "</s>"),
+    ("mistral-v7", "mistral", MISTRAL_V7, "<s>", "</s>"),
+    ("mistral-v7-tekken", "mistral", MISTRAL_V7_TEKKEN, "<s>", "</s>"),
+    ("mistral-small-3", "mistral", MISTRAL_SMALL3, "<s>", "</s>"),
     ("gemma2", "gemma", GEMMA2, "<bos>", "<end_of_turn>"),
 ]
 STORED = [("llama3_1", "llama3"), ("qwen3", "qwen3"), ("gemma3", "gemma")]
@@ -195,6 +225,10 @@ def main():
             extra["date_string"] = "26 Jul 2024"
         want, answered = [], []
         for i, talk in enumerate(TALKS):
+            if name == "mistral-small-3" and talk[0]["role"] != "system":     # it would hold today's date
+                want.append(None)
+                answered.append(None)
+                continue
             try:
                 want.append(render(template, bos, eos, talk, **extra))
                 answered.append(render(template, bos, eos, talk, ANSWERS[i % len(ANSWERS)], **extra))

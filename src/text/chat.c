@@ -59,7 +59,7 @@ static gr_chat_kind kind_of_jinja(const char *j)
         return GR_CHAT_LLAMA3;
     if (has(j, "<start_of_turn>"))
         return GR_CHAT_GEMMA;
-    if (has(j, "[INST]") && !has(j, "[SYSTEM_PROMPT]"))     /* Mistral v7 is another format */
+    if (has(j, "[INST]"))
         return has(j, "<<SYS>>") ? GR_CHAT_LLAMA2 : GR_CHAT_MISTRAL;
     return GR_CHAT_NONE;
 }
@@ -144,6 +144,32 @@ static bool find_dated(const char *j, char **out)
     return ok;
 }
 
+/* Mistral v7 and later set a default system text at their head. One that holds today's date, as Mistral Small 3's
+ * does, is left out: a score would depend on the day it was computed, and the template falls back on no date. */
+static bool find_set_system(const char *j, char **out)
+{
+    static const char set[] = "set default_system_message = ";
+    const char *p = strstr(j, set), *end;
+    gr_buf b = { 0 };
+    bool closed, ok;
+
+    p = p ? p + sizeof set - 1 : "";
+    if (*p != '"' && *p != '\'')
+        return true;
+    for (end = p + 1; *end && *end != *p; end++)
+        end += *end == '\\' && end[1];
+    end += *end != '\0';
+    end += strspn(end, " -");
+    if (strncmp(end, "%}", 2))              /* more text is added to it */
+        return true;
+    ok = literal(p + 1, *p, "%}", &b, &closed);
+    if (ok && b.n)
+        *out = b.p;
+    else
+        gr_buf_clear(&b);
+    return ok;
+}
+
 static const char *space_if(bool yes) { return yes ? " " : ""; }
 
 static gr_chat_inst inst_of_llama2(const char *j)
@@ -160,12 +186,14 @@ static gr_chat_inst inst_of_mistral(const char *j, const gr_tok *tok)
 {
     bool tokens = knows(tok, "[INST]") && gr_tok_is_special(tok, gr_tok_find(tok, "[INST]"));
     bool v3 = j ? has(j, "[AVAILABLE_TOOLS]") : tokens;
+    bool v7 = j ? has(j, "[SYSTEM_PROMPT]") : knows(tok, "[SYSTEM_PROMPT]");
     bool tekken = tokens && !strcmp(gr_tok_kind(tok), "byte-level BPE");
 
     if (!j)
         return (gr_chat_inst){
             .lead = "", .gap = space_if(!tekken), .close = space_if(!v3), .answer = space_if(v3 && !tekken),
-            .after = "", .next = "", .system_last = v3, .trim_answer = v3, .tokens = tokens
+            .after = "", .next = "", .system_gap = space_if(!tekken), .system_turn = v7, .system_last = v3 && !v7,
+            .trim_answer = v3 && !v7, .tokens = tokens
         };
     return (gr_chat_inst){
         .lead = space_if(has(j, "' [INST]") || has(j, "\" [INST]")),
@@ -174,6 +202,8 @@ static gr_chat_inst inst_of_mistral(const char *j, const gr_tok *tok)
         .answer = space_if(has(j, "' ' + ") || has(j, "\" \" + ")),
         .after = "",
         .next = space_if(has(j, "eos_token + ' '") || has(j, "eos_token + \" \"")),
+        .system_gap = space_if(has(j, "[SYSTEM_PROMPT] ")),
+        .system_turn = v7,
         .system_last = has(j, "loop.last and system_message"),
         .trim_answer = has(j, "|trim + eos_token") || has(j, "| trim + eos_token"),
         .tokens = tokens
@@ -237,6 +267,8 @@ static gram_status settle(gr_chat *c, const gr_chat_facts *facts, const char *ji
         ok = (c->default_system = gr_strdup(facts->default_system)) != NULL;
     else if (c->kind == GR_CHAT_CHATML)
         ok = find_default_system(jinja, &c->default_system);
+    else if (c->kind == GR_CHAT_MISTRAL && jinja)
+        ok = find_set_system(jinja, &c->default_system);
     if (ok && c->kind == GR_CHAT_LLAMA3 && has(jinja, "Cutting Knowledge Date"))
         ok = find_dated(jinja, &c->dated);
     return ok ? settle_bos(c, facts, jinja, tok, err) : gr_nomem(err, "chat template");

@@ -245,6 +245,11 @@ static bool inst(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_t
         system = turn++->content;
         n--;
     }
+    if (f->system_turn && system) {
+        ok = ok && inst_mark(c, t, "[SYSTEM_PROMPT]") && puts_text(t, f->system_gap) && puts_text(t, system)
+          && inst_mark(c, t, "[/SYSTEM_PROMPT]");
+        system = NULL;
+    }
     for (size_t i = 0; i < n && ok; i++) {
         if (i % 2 == 0) {
             bool here = f->system_last ? i == n - 1 : i == 0;
