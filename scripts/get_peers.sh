@@ -17,7 +17,7 @@ model=${GRAM_MODEL:-build/model/SmolLM2-135M-Instruct.Q4_1.gguf}
 [ -x "$dir/venv/bin/python" ] || python3 -m venv "$dir/venv"
 "$dir/venv/bin/pip" install -q -r "$here/requirements.txt"
 
-if [ ! -x "$dir/bin/bench_llamacpp" ]; then
+if [ ! -x "$dir/bin/llama-server" ]; then
     cd "$dir"
     [ -d src ] || {
         "$dir/venv/bin/pip" download -q --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
@@ -26,12 +26,14 @@ if [ ! -x "$dir/bin/bench_llamacpp" ]; then
         mv src.new src
     }
     cmake -G Ninja -S src -B build -DCMAKE_BUILD_TYPE=Release -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
-          -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF
-    ninja -C build llama-bench
+          -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_APP=OFF \
+          -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF
+    ninja -C build llama-bench llama-server
     mkdir -p bin
     cc -O2 -Wall -Wextra "$here/bench_llamacpp.c" -Isrc/include -Isrc/ggml/include -Lbuild/bin \
        -Wl,-rpath,"$dir/build/bin" -lllama -lggml -lggml-base -o bin/bench_llamacpp
     ln -sf ../build/bin/llama-bench bin/llama-bench
+    ln -sf ../build/bin/llama-server bin/llama-server
     cd - > /dev/null
 fi
 for type in F32 Q8_0 Q4_0; do

@@ -56,6 +56,8 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
 gram_status gr_api_ready(gram_model *m, gram_err *err);     /* fails where judging cannot work */
 
 gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, gram_err *err);
+/* log sum_v exp(z[v]), with the largest taken out first. */
+double gr_api_log_sum_exp(const float *z, size_t n);
 /* gram_score() that says which pair was to blame: *bad, or n. */
 gram_status gr_api_score(gram_model *m, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err);
 

@@ -1,25 +1,17 @@
 /* eval.c - gram_eval() over src/eval: a model as its scorer, and the facts of the run. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include "api/api_int.h"
 #include "base/cpu.h"
+#include "base/digest.h"
 #include "base/err.h"
 #include "eval/eval.h"
 
 static gram_status score(void *arg, const gram_pair *pair, size_t n, gram_verdict *out, gram_err *err)
 {
     return gram_score(arg, pair, n, out, err);
-}
-
-/* FNV-1a: enough to tell that two runs read the same judge prompt. */
-static uint64_t hash(const char *s)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-
-    for (; *s; s++)
-        h = (h ^ (unsigned char)*s) * 0x100000001b3u;
-    return h;
 }
 
 const char *gr_api_date(char text[32])
@@ -41,7 +33,8 @@ gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gr
 
     if (rc)
         return rc;
-    snprintf(digest, sizeof digest, "%016" PRIx64, hash(m->judge.plain ? "" : m->judge.prompt));
+    snprintf(digest, sizeof digest, "%016" PRIx64,
+             m->judge.plain ? GR_DIGEST : gr_digest(GR_DIGEST, m->judge.prompt, strlen(m->judge.prompt)));
     facts = (gr_eval_facts){
         .model = m->name, .dtype = dtypes[m->dtype], .cpu = gr_cpu_name(gr_cpu()),
         .chat_template = gr_chat_name(m->chat),

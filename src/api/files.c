@@ -6,9 +6,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "api/api_int.h"
 #include "api/spread.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "data/rows.h"
 #include "reward/rank.h"
@@ -29,7 +29,7 @@ struct job {
     gr_lines *earlier;                      /* what the run before wrote, to see that it read the same rows */
     uint64_t lines;                         /* of the input, 0: not known */
     gram_usage before;
-    struct timespec start;
+    double start;
 };
 
 static const gram_file_options no_options;
@@ -70,7 +70,7 @@ static gram_status job_open(struct job *j, gram_model *m, const char *in, const 
     *j = (struct job){ .m = m, .in = in, .name = out, .opt = opt ? opt : &no_options, .report = report,
                        .before = gram_get_usage(m) };
     *report = (gram_file_report){ 0 };
-    clock_gettime(CLOCK_MONOTONIC, &j->start);
+    j->start = gr_now();
     if (rc)
         return rc;
     if (j->opt->progress)
@@ -132,7 +132,6 @@ static gram_status write_spread(struct job *j, gram_err *err)
 static gram_status job_close(struct job *j, gram_status rc, gram_err *err)
 {
     gram_usage u = gram_get_usage(j->m);
-    struct timespec end;
 
     if (!rc && j->spread)
         rc = write_spread(j, err);
@@ -143,8 +142,7 @@ static gram_status job_close(struct job *j, gram_status rc, gram_err *err)
     gr_out_close(j->out);
     gr_lines_close(j->earlier);
     gr_reader_close(j->reader);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    j->report->seconds = (double)(end.tv_sec - j->start.tv_sec) + 1e-9 * (double)(end.tv_nsec - j->start.tv_nsec);
+    j->report->seconds = gr_now() - j->start;
     j->report->usage = (gram_usage){ u.sequences - j->before.sequences, u.tokens - j->before.tokens,
                                      u.tokens_computed - j->before.tokens_computed, u.seconds - j->before.seconds };
     return rc;

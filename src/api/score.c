@@ -250,8 +250,7 @@ gram_status gram_logits_file(gram_model *m, const int32_t *token, size_t T, cons
     return rc;
 }
 
-/* log sum_v exp(z[v]), with the largest taken out first. */
-static float log_sum_exp(const float *z, size_t n)
+double gr_api_log_sum_exp(const float *z, size_t n)
 {
     double top = z[0], sum = 0;
 
@@ -259,7 +258,7 @@ static float log_sum_exp(const float *z, size_t n)
         top = fmax(top, z[i]);
     for (size_t i = 0; i < n; i++)
         sum += exp(z[i] - top);
-    return (float)(top + log(sum));
+    return top + log(sum);
 }
 
 /* The whole vocabulary after one sequence. */
@@ -272,7 +271,7 @@ static gram_status one_full(gram_model *m, const gr_seq *seq, const int32_t *lab
     if (!rc)
         rc = gr_model_logits(m->scorer.work, &f, f.leaf_row, 1, z, err);
     if (!rc) {
-        *log_sum = log_sum_exp(z, gram_vocabulary(m));
+        *log_sum = (float)gr_api_log_sum_exp(z, gram_vocabulary(m));
         for (size_t j = 0; j < n_labels; j++)
             out[j] = z[label[j]];
     }

@@ -73,7 +73,7 @@ static gram_status next_logprobs(gram_writer *w, gram_err *err)
     size_t V = gram_vocabulary(w->m), context = gr_model_config(w->m->model)->context;
     gr_seq seq = { w->ids.p, w->ids.n };
     gr_forest f = { 0 };
-    double top = -INFINITY, sum = 0;
+    double log_sum;
     gram_status rc;
 
     if (seq.n == 0 || seq.n > context)
@@ -87,14 +87,11 @@ static gram_status next_logprobs(gram_writer *w, gram_err *err)
     gr_forest_clear(&f, !rc);
     if (rc)
         return rc;
-    for (size_t i = 0; i < V; i++)
-        top = fmax(top, w->z[i]);
-    for (size_t i = 0; i < V; i++)
-        sum += exp(w->z[i] - top);
-    if (!isfinite(top + log(sum)))
+    log_sum = gr_api_log_sum_exp(w->z, V);
+    if (!isfinite(log_sum))
         return gr_fail(err, GRAM_EFORMAT, "writer: a logit is not a finite number: the model's weights are broken");
     for (size_t i = 0; i < V; i++)
-        w->z[i] = (float)(w->z[i] - top - log(sum));
+        w->z[i] = (float)(w->z[i] - log_sum);
     return GRAM_OK;
 }
 

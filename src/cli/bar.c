@@ -131,7 +131,7 @@ int cli_bar_judging(void *arg, uint64_t done, uint64_t total)
     cli_bar *b = arg;
     char word[48], left[24];
     const char *shown[] = { word, left };
-    double now = cli_now(), spent;
+    double now = gr_now(), spent;
 
     b->judging_at = done ? b->judging_at : now;
     spent = now - b->judging_at;

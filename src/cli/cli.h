@@ -10,6 +10,7 @@
 #include <popt.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include "base/clock.h"
 #include "base/mem.h"
 #include "gram/gram.h"
 
@@ -79,7 +80,6 @@ void cli_progress_start(cli_progress *p, gram_model *m, const char *unit);
 void cli_progress_end(cli_progress *p);                 /* the line is cleared, Ctrl-C kills again */
 void cli_clear_line(cli_progress *p);
 bool cli_stopping(void);                                /* Ctrl-C came */
-double cli_now(void);                                   /* seconds, of a clock that only goes on */
 void cli_clock(char out[24], double seconds);           /* "1:02:03" */
 gram_progress_fn cli_progress_fn;                       /* arg: a cli_progress */
 gram_warn_fn cli_warn_fn;

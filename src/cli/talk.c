@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include "cli/cli.h"
 #include "gram/dist.h"
@@ -115,14 +114,6 @@ static void catch_signals(bool on)
 
 /* ---- Progress ----------------------------------------------------------------------------------- */
 
-double cli_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void cli_clock(char out[24], double seconds)
 {
     unsigned long s = (unsigned long)(seconds + 0.5);
@@ -135,7 +126,7 @@ void cli_clock(char out[24], double seconds)
 
 void cli_progress_start(cli_progress *p, gram_model *m, const char *unit)
 {
-    *p = (cli_progress){ .m = m, .unit = unit, .start = cli_now(), .terminal = !cli_quiet && isatty(STDERR_FILENO) };
+    *p = (cli_progress){ .m = m, .unit = unit, .start = gr_now(), .terminal = !cli_quiet && isatty(STDERR_FILENO) };
     catch_signals(true);
 }
 
@@ -155,7 +146,7 @@ void cli_progress_end(cli_progress *p)
 int cli_progress_fn(void *arg, uint64_t done, uint64_t total)
 {
     cli_progress *p = arg;
-    double t = cli_now(), spent = t - p->start, rate = spent > 0 ? (double)done / spent : 0;
+    double t = gr_now(), spent = t - p->start, rate = spent > 0 ? (double)done / spent : 0;
     char eta[24];
 
     if (stop || !p->terminal || t - p->shown < 0.2)

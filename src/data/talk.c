@@ -279,7 +279,7 @@ gram_status gr_prompt_read(const gr_at *at, const json_t *row, gr_talk *out)
 gram_status gr_prompt_check(const gr_at *at, const gr_talk *t)
 {
     if (!t->n)
-        return gr_bad(at, "no prompt: wanted \"prompt\", \"question\", \"instruction\" or \"context\", or turns "
+        return gr_bad(at, "no prompt: wanted \"prompt\", \"question\", \"instruction\" or \"context\" (a list), or turns "
                       "before the answers");
     if (strcmp(t->turn[t->n - 1].role, "user"))
         return gr_bad(at, "the prompt must end with a turn of the user, found %s", t->turn[t->n - 1].role);

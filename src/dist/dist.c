@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/pool.h"
@@ -114,7 +115,7 @@ static gram_status test_all(gr_dist *d, size_t n, bool *over, gram_err *err)
 static gram_status settle(gr_dist *d, size_t n, gram_err *err)
 {
     const struct timespec pause = { 0, 50000 };
-    double start = gr_dist_now();
+    double start = gr_now();
     gram_status rc = GRAM_OK;
     bool over = false;
 
@@ -128,7 +129,7 @@ static gram_status settle(gr_dist *d, size_t n, gram_err *err)
             sched_yield();
         else
             nanosleep(&pause, NULL);
-        if (i % 1000 == 999 && gr_dist_now() - start > LEFT && d->watching) {
+        if (i % 1000 == 999 && gr_now() - start > LEFT && d->watching) {
             size_t who = who_left(d);
             if (who < d->size)
                 rc = gr_fail(err, GRAM_EIO, "process %zu of %zu (on %s) has left the run", who, d->size,

@@ -90,6 +90,5 @@ gram_status gr_watch_open(gr_dist *d, gram_err *err);
 bool gr_watch_close(gr_dist *d);
 /* The first failure is the one that is told. */
 void gr_watch_failed(gr_dist *d, size_t about, bool dead, const gram_err *why);
-double gr_dist_now(void);
 
 #endif

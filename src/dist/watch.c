@@ -12,20 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "base/clock.h"
 #include "base/err.h"
 #include "dist/dist_int.h"
 
 #define TICK_NS  100000000L
 #define SILENCE  30             /* seconds, where GRAM_PEER_TIMEOUT does not say */
 #define GOODBYE  300            /* seconds that a failed run waits for the others to come to its end */
-
-double gr_dist_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void gr_watch_failed(gr_dist *d, size_t about, bool dead, const gram_err *why)
 {
@@ -65,7 +58,7 @@ static void hear(gr_dist *d, const struct gr_news *n, size_t from)
 {
     gram_err why = n->why;
 
-    d->peer[from].seen = gr_dist_now();
+    d->peer[from].seen = gr_now();
     if (n->what == GR_CLOSING)
         d->peer[from].closing = true;
     if (n->what != GR_FAILED)
@@ -186,7 +179,7 @@ static void *watch(void *arg)
 
     while (!d->quit) {
         const struct timespec tick = { 0, d->leaving ? TICK_NS / 20 : TICK_NS };
-        double now = gr_dist_now();
+        double now = gr_now();
         look(d, now);
         if (d->failed && d->dead && !called && d->on_death && gr_dist_speaks(d)) {
             called = true;
@@ -211,7 +204,7 @@ gram_status gr_watch_open(gr_dist *d, gram_err *err)
 
     d->silence = seconds ? strtod(seconds, NULL) : SILENCE;
     for (size_t i = 0; i < d->size; i++)
-        d->peer[i].saying = d->mpi.null_request, d->peer[i].seen = gr_dist_now();
+        d->peer[i].saying = d->mpi.null_request, d->peer[i].seen = gr_now();
     listen(d);
     sigfillset(&all);                       /* signals are for the caller's thread */
     pthread_sigmask(SIG_SETMASK, &all, &was);
@@ -226,13 +219,13 @@ gram_status gr_watch_open(gr_dist *d, gram_err *err)
 bool gr_watch_close(gr_dist *d)
 {
     const struct timespec tick = { 0, TICK_NS / 20 };
-    double start = gr_dist_now(), spent = 0;
+    double start = gr_now(), spent = 0;
 
     d->leaving = true;
     while (!d->together && !(d->failed && spent > GOODBYE) &&
            !(d->failed && d->dead && (spent > 1 || (d->all_told && gr_dist_speaks(d))))) {
         nanosleep(&tick, NULL);
-        spent = gr_dist_now() - start;
+        spent = gr_now() - start;
     }
     d->quit = true;
     pthread_join(d->thread, NULL);

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
+#include "base/clock.h"
+#include "base/digest.h"
 #include "base/err.h"
 #include "eval/eval.h"
 #include "eval/numbers.h"
@@ -65,17 +66,23 @@ static void run_clear(run *r)
     free(r->earlier_path);
 }
 
+/* The NUL too: "a" and "b" are not "ab". */
+static uint64_t hash_text(uint64_t h, const char *s)
+{
+    return gr_digest(h, s, strlen(s) + 1);
+}
+
 static uint64_t mark_of(const gr_eval_facts *f, gr_rules rules)
 {
     const char *const part[] = { f->model, f->dtype, f->chat_template, f->prompt_hash, f->label_a, f->label_b,
                                  gr_rules_name(rules), f->single_order ? "single" : "both" };
     char tokens[32];
-    uint64_t h = 0;
+    uint64_t h = GR_DIGEST;
 
     for (size_t k = 0; k < GR_COUNT(part); k++)
-        h = gr_text_hash(h, part[k] ? part[k] : "\001");    /* no part looks like a missing one */
+        h = hash_text(h, part[k] ? part[k] : "\001");   /* no part looks like a missing one */
     snprintf(tokens, sizeof tokens, "%zu", f->max_tokens);
-    return gr_text_hash(h, tokens);
+    return hash_text(h, tokens);
 }
 
 /* ---- Where rows go, and where those of an earlier run come from ---- */
@@ -260,10 +267,10 @@ static gram_status describe(const gr_eval_item *item, size_t file, gr_eval_row *
 {
     const gr_row *in = &item->row;
 
-    *row = (gr_eval_row){ .file = file, .cell = item->cell, .chosen_chars = gr_text_points(in->chosen),
+    *row = (gr_eval_row){ .file = file, .cell = item->cell, .prompt = GR_DIGEST, .chosen_chars = gr_text_points(in->chosen),
                           .rejected_chars = gr_text_points(in->rejected) };
     for (size_t t = 0; t < in->n_turns; t++)
-        row->prompt = gr_text_hash(gr_text_hash(row->prompt, in->turn[t].role), in->turn[t].content);
+        row->prompt = hash_text(hash_text(row->prompt, in->turn[t].role), in->turn[t].content);
     row->id = gr_text_clean(in->id);
     row->subset = in->subset ? gr_text_clean(in->subset) : NULL;
     if (row->id && (!in->subset || row->subset))
@@ -317,18 +324,17 @@ static gram_status judge(run *r, size_t m, gram_err *err)
 {
     gram_pair pair[BATCH_PAIRS];
     gram_verdict verdict[BATCH_PAIRS];
-    struct timespec from, to;
+    double start;
     gram_status rc;
 
     for (size_t i = 0; i < m; i++)
         pair[i] = (gram_pair){ { r->item[i].row.turn, r->item[i].row.n_turns }, r->item[i].row.chosen,
                                r->item[i].row.rejected };
-    clock_gettime(CLOCK_MONOTONIC, &from);
+    start = gr_now();
     rc = r->score(r->arg, pair, m, verdict, err);
-    clock_gettime(CLOCK_MONOTONIC, &to);
     if (rc)
         return rc;
-    r->seconds += (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+    r->seconds += gr_now() - start;
     for (size_t i = 0; i < m; i++) {
         rc = keep_verdict(r, &r->row[r->n], &verdict[i], err);
         if (rc)

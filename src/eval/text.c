@@ -133,16 +133,6 @@ bool gr_text_html(gr_buf *b, const char *s)
     return ok;
 }
 
-uint64_t gr_text_hash(uint64_t h, const char *s)
-{
-    if (!h)
-        h = 14695981039346656037u;
-    do
-        h = (h ^ (unsigned char)*s) * 1099511628211u;
-    while (*s++);
-    return h;
-}
-
 const char *gr_text_base(const char *path)
 {
     const char *slash = strrchr(path, '/');

@@ -16,7 +16,6 @@ bool gr_text_number(gr_buf *b, double x);               /* the fewest digits tha
 bool gr_text_html(gr_buf *b, const char *s);            /* fit for text and for quoted attributes */
 /* Padded with spaces to `width` columns, or cut to it with an ellipsis. */
 bool gr_text_cell(gr_buf *b, const char *s, size_t width);
-uint64_t gr_text_hash(uint64_t h, const char *s);       /* FNV-1a over the bytes and the NUL; start with h = 0 */
 const char *gr_text_base(const char *path);             /* what follows the last slash */
 
 #endif

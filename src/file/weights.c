@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <jansson.h>
+#include "base/digest.h"
 #include "base/err.h"
-#include "base/hash.h"
 #include "file/file_int.h"
 
 #define INDEX_LIMIT ((size_t)64 << 20)
@@ -258,14 +258,14 @@ uint64_t gr_weights_file_bytes(const gr_weights *w)
 uint64_t gr_weights_digest(const gr_weights *w)
 {
     enum { FIRST = 4096 };                  /* bytes of each: all of a large checkpoint would take minutes to read */
-    uint64_t h = GR_HASH;
+    uint64_t h = GR_DIGEST;
 
     for (size_t i = 0; i < gr_weights_count(w); i++) {
         const gr_named *t = gr_weights_at(w, i);
-        h = gr_hash(h, t->name, strlen(t->name) + 1);
-        h = gr_hash(h, &t->type, sizeof t->type);
-        h = gr_hash(h, t->dim, t->n_dims * sizeof t->dim[0]);
-        h = gr_hash(h, t->data, t->bytes < FIRST ? t->bytes : FIRST);
+        h = gr_digest(h, t->name, strlen(t->name) + 1);
+        h = gr_digest(h, &t->type, sizeof t->type);
+        h = gr_digest(h, t->dim, t->n_dims * sizeof t->dim[0]);
+        h = gr_digest(h, t->data, t->bytes < FIRST ? t->bytes : FIRST);
     }
     return h;
 }

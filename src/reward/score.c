@@ -1,7 +1,7 @@
 /* score.c - see score.h. */
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
+#include "base/clock.h"
 #include "base/err.h"
 #include "reward/loss.h"
 #include "reward/score.h"
@@ -9,14 +9,6 @@
 static double sigmoid(double x)
 {
     return 1 / (1 + exp(-x));
-}
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static int by_tokens(const void *pa, const void *pb)
@@ -32,7 +24,7 @@ static gram_status run_batch(gr_scorer *s, const gr_seq *const *sorted, size_t n
                              const int32_t *label, size_t n_labels, gr_seq *seq, float *logit, float *out, gram_err *err)
 {
     gr_forest f;
-    double start = now();
+    double start = gr_now();
     gram_status rc;
 
     for (size_t i = 0; i < n; i++)
@@ -49,7 +41,7 @@ static gram_status run_batch(gr_scorer *s, const gr_seq *const *sorted, size_t n
     s->usage.sequences += n;
     for (size_t i = 0; i < n; i++)
         s->usage.tokens += seq[i].n;
-    s->usage.seconds += now() - start;
+    s->usage.seconds += gr_now() - start;
     gr_forest_clear(&f, !rc);
     return rc;
 }

@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "base/err.h"
 #include "base/mem.h"
 #include "serve/queue.h"
@@ -26,13 +25,6 @@ struct gr_queue {
     struct run { gr_job *job; size_t at, n; } run[BATCH_PAIRS];     /* pairs at..at+n of job, in a row */
     size_t n_pairs, n_runs;
 };
-
-double gr_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 gram_status gr_queue_open(gr_queue **out, const gr_queue_options *opt, gram_err *err)
 {

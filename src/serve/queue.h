@@ -11,6 +11,7 @@
 #ifndef GR_SERVE_QUEUE_H
 #define GR_SERVE_QUEUE_H
 
+#include "base/clock.h"
 #include "serve/engine.h"
 
 typedef struct gr_job gr_job;
@@ -71,7 +72,5 @@ void gr_queue_cancel(gr_queue *q, gr_job *job);
 /* Fails the jobs whose deadline has passed. */
 void gr_queue_expire(gr_queue *q);
 void gr_queue_read_stats(gr_queue *q, gr_queue_stats *out);
-
-double gr_now(void);                        /* seconds, monotonic */
 
 #endif

@@ -1,6 +1,7 @@
 /* noise.c - see noise.h. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "train/noise.h"
 
@@ -10,11 +11,7 @@ typedef struct { uint64_t lo, hi; int better; bool held; } key;
 
 static uint64_t hash(const gr_ids *ids)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-
-    for (size_t i = 0; i < ids->n; i++)
-        h = (h ^ (uint32_t)ids->p[i]) * 0x100000001b3u;
-    return h;
+    return gr_digest(GR_DIGEST, ids->p, ids->n * sizeof *ids->p);
 }
 
 /* The chosen answer's first reading is the other label's second. */
