@@ -179,7 +179,7 @@ static void worst(gr_page *p, const gr_eval_result *r)
     if (!r->n_worst)
         return;
     gr_page_raw(p, "<h2>Most surely wrong</h2>\n<div class=\"wide\" tabindex=\"0\"><table>\n<thead><tr>"
-                "<th scope=\"col\">row</th><th scope=\"col\">file</th><th scope=\"col\">preference</th>"
+                "<th scope=\"col\">row</th><th scope=\"col\" class=\"t\">file</th><th scope=\"col\">preference</th>"
                 "<th scope=\"col\">better first</th>"
                 "<th scope=\"col\">better second</th></tr></thead>\n<tbody>\n");
     for (size_t k = 0; k < r->n_worst; k++) {
