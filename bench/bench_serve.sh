@@ -1,11 +1,7 @@
 #!/bin/sh
-# bench_serve.sh - builds the engine-less server and runs bench_serve.py with the arguments given. After `make`.
+# bench_serve.sh - runs bench_serve.py with the arguments given, over what `make tests` has built.
+#
+#   PEERS=DIR bench/bench_serve.sh [--rows N ...]       a row in bench/serve.csv
 set -eu
-B=${B:-build}
-export B
-mkdir -p "$B/tests/serve"
-# shellcheck disable=SC2046
-${CC:-gcc} -std=c11 -O2 -D_GNU_SOURCE -Iinclude -Isrc -Itests -o "$B/tests/serve/fake_server" tests/serve/fake_server.c \
-    "$B"/src/serve/*.o "$B/libgram.a" \
-    $(pkg-config --libs jansson libpcre2-8 libutf8proc zlib libmicrohttpd) -ldnnl -lgomp -lm -pthread
+make --no-print-directory -s all "${B:-build}/tests/serve/fake_server"
 exec "${PYTHON:-python3}" bench/bench_serve.py "$@"

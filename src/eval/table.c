@@ -25,13 +25,13 @@ static bool stats_line(gr_buf *b, const char *indent, const char *name, const gr
 {
     return gr_buf_puts(b, indent) && gr_text_cell(b, name, NAME - gr_text_width(indent)) &&
         gr_buf_printf(b, "%7" PRIu64, s->rows) && percent(b, s->accuracy.value, 7) && range(b, s->accuracy) &&
-        percent(b, s->longer.value, 8) && percent(b, s->flip_rate.value, 8) && percent(b, s->first_seat.value, 8) &&
+        percent(b, s->longer.value, 7) && percent(b, s->flip_rate.value, 8) && percent(b, s->first_seat.value, 8) &&
         percent(b, s->ece, 6) && gr_buf_puts(b, "\n");
 }
 
 static bool files(gr_buf *b, const gr_eval_result *r)
 {
-    bool ok = gr_buf_printf(b, "%-*s%7s%7s  %13s%8s%8s%8s%6s\n" RULE "\n", NAME, "percent", "rows", "right",
+    bool ok = gr_buf_printf(b, "%-*s%7s%7s  %13s%7s%8s%8s%6s\n" RULE "\n", NAME, "percent", "rows", "right",
                             "95 % interval", "longer", "flips", "first", "ECE");
 
     for (size_t f = 0; f < r->n_files && ok; f++) {
