@@ -64,6 +64,7 @@ static gram_status run(gram_loss loss, bool write, struct watch *w)
     CHECK_OK(gr_config_read(&cfg, MODEL, &check_err));
     if (gram_loss_is_scalar(loss)) {
         cfg.reward = loss == GRAM_LOSS_PURM ? GR_REWARD_PURM : GR_REWARD_MEAN;
+        cfg.new_head = true;
         cfg.words = loss == GRAM_LOSS_SFT_REG;
         cfg.new_head = true;
     }
