@@ -1,7 +1,7 @@
 /* http.c - one request: admitted, read, judged, answered.
  *
  * MHD calls gr_http_request() once with the headers, once for each piece of the body, once when the body is whole,
- * and once more each time the suspended connection is woken. */
+ * again where that call neither answered nor suspended the connection, and each time the connection is woken. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "serve/assets.h"
 #include "serve/serve_int.h"
 
-enum { READING, WAITING, ANSWERED };                    /* gr_req.phase */
+enum { READING, READ, WAITING, ANSWERED };              /* gr_req.phase */
 enum { DISCARD_BODIES = 8 };            /* of max_body: read of a refused body, and held of all bodies together */
 
 /* ---- The request's life ---- */
@@ -345,11 +345,19 @@ static enum MHD_Result take_body(gr_req *r, const char *p, size_t *n)
     return r->discarded > DISCARD_BODIES * s->opt.max_body ? MHD_NO : MHD_YES;
 }
 
-/* Answers, or gives the job to the worker and lets the connection sleep. */
+/* Answers, or gives the job to the worker and lets the connection sleep.
+ *
+ * MHD reads from a connection that wakes, if it still was to be read from when it fell asleep. Of a client that has
+ * closed its sending half it then reads the end, and hangs up on the answer. MHD stops reading once this was called
+ * with the whole request and said nothing to it, so only the next call lets the connection sleep. */
 static enum MHD_Result go_on(gr_req *r)
 {
     if (is_answered(r))
         return respond(r);
+    if (r->phase == READING) {
+        r->phase = READ;
+        return MHD_YES;
+    }
     r->phase = WAITING;
     MHD_suspend_connection(r->conn);        /* before the worker can wake it */
     gr_watch_add(&r->s->watch, r);
@@ -416,7 +424,7 @@ enum MHD_Result gr_http_request(void *cls, struct MHD_Connection *conn, const ch
     }
     if (*upload_size > 0)
         return take_body(r, upload, upload_size);
-    return r->phase == READING ? body_is_here(r) : woken(r);
+    return r->phase == READING ? body_is_here(r) : r->phase == READ ? go_on(r) : woken(r);
 }
 
 void gr_http_done(gr_job *job)
