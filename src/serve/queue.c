@@ -101,7 +101,6 @@ bool gr_queue_submit(gr_queue *q, gr_job *job, double *retry_after)
         job->queued = gr_now();
         list_add(q, job);
         q->pairs += units;
-        pthread_cond_signal(&q->work);
     } else {                                /* what waits, at the pace of late */
         double tokens = 0;
         for (const gr_job *j = q->first; j; j = j->next)
@@ -109,6 +108,8 @@ bool gr_queue_submit(gr_queue *q, gr_job *job, double *retry_after)
         *retry_after = fmin(60, fmax(1, ceil(tokens / q->stats.tokens_per_second)));
     }
     pthread_mutex_unlock(&q->lock);
+    if (ok)
+        pthread_cond_signal(&q->work);      /* after the lock, which the worker takes as it wakes */
     return ok;
 }
 

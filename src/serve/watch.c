@@ -2,7 +2,10 @@
  *
  * A FIN alone does not say that a client left: it may have closed its sending half and still read. So a client that
  * speaks HTTP/1.1 is sent "100 Continue", which every client skips; one that is gone answers with a reset, and the
- * reset is the sign. HTTP/1.0 knows no interim answers: there a FIN counts as leaving. */
+ * reset is the sign. HTTP/1.0 knows no interim answers: there a FIN counts as leaving.
+ *
+ * A request is looked at from the first tick on that finds it waiting: most are answered before, and cost no system
+ * call here. */
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -33,6 +36,18 @@ static bool has_left(gr_req *r, unsigned events)
     return send(r->fd, probe, sizeof probe - 1, MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof probe - 1;
 }
 
+enum { TICK_MS = 200 };
+
+/* Lock held. The list begins with the newest, so behind one that is looked at all are. */
+static void look_at_new(gr_watch *w)
+{
+    for (gr_req *r = w->first; r && !r->looked_at; r = r->next) {
+        struct epoll_event ev = { .events = EPOLLRDHUP | EPOLLET, .data.u64 = r->seq };
+        r->looked_at = true;
+        epoll_ctl(w->epoll, EPOLL_CTL_ADD, r->fd, &ev);     /* at worst, a client's leaving goes unnoticed */
+    }
+}
+
 static void *watch(void *arg)
 {
     gr_watch *w = arg;
@@ -40,7 +55,7 @@ static void *watch(void *arg)
     double next = gr_now() + 1;
 
     for (;;) {
-        int n = epoll_wait(w->epoll, ev, GR_COUNT(ev), 1000);
+        int n = epoll_wait(w->epoll, ev, GR_COUNT(ev), TICK_MS);
         for (int i = 0; i < n; i++) {
             gr_req *r;
             if (ev[i].data.u64 == 0)        /* gr_watch_stop() */
@@ -51,6 +66,9 @@ static void *watch(void *arg)
                 gr_queue_cancel(w->queue, &r->job);
             pthread_mutex_unlock(&w->lock);
         }
+        pthread_mutex_lock(&w->lock);
+        look_at_new(w);
+        pthread_mutex_unlock(&w->lock);
         if (gr_now() >= next) {
             gr_queue_expire(w->queue);
             next = gr_now() + 1;
@@ -92,17 +110,15 @@ void gr_watch_stop(gr_watch *w)
 
 void gr_watch_add(gr_watch *w, gr_req *r)
 {
-    struct epoll_event ev = { .events = EPOLLRDHUP | EPOLLET };
-
     pthread_mutex_lock(&w->lock);
-    r->seq = ev.data.u64 = ++w->seq;
+    r->seq = ++w->seq;
     r->prev = NULL;
     r->next = w->first;
     if (w->first)
         w->first->prev = r;
     w->first = r;
     r->watched = true;
-    epoll_ctl(w->epoll, EPOLL_CTL_ADD, r->fd, &ev);     /* at worst, a client's leaving goes unnoticed */
+    r->looked_at = false;
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -114,5 +130,6 @@ void gr_watch_remove(gr_watch *w, gr_req *r)
     *(r->prev ? &r->prev->next : &w->first) = r->next;
     if (r->next)
         r->next->prev = r->prev;
-    epoll_ctl(w->epoll, EPOLL_CTL_DEL, r->fd, NULL);
+    if (r->looked_at)
+        epoll_ctl(w->epoll, EPOLL_CTL_DEL, r->fd, NULL);
 }
