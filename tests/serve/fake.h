@@ -2,18 +2,30 @@
  * them that make it fail.
  *
  *     TOOLONG   GRAM_ELIMIT      BOOM   GRAM_EFORMAT      NAN    a preference that is no number
- *     SLOW      takes 0.2 s (2 ms a token)     CUT    truncated         FLIP   the orders disagree                       */
+ *     SLOW      takes 0.2 s (2 ms a token)     CUT    truncated         FLIP   the orders disagree
+ *     HELD      waits until the test lets it pass, and model "held" opens only then: no test guesses how fast a machine is
+ */
 #ifndef FAKE_H
 #define FAKE_H
 
 #include <math.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "base/mem.h"
 #include "serve/engine.h"
+
+/* One post for each that may pass; NULL, as in programs that hold nothing: all may. */
+static sem_t *fake_gate;
+
+static void fake_wait(void)
+{
+    while (fake_gate && sem_wait(fake_gate))
+        ;                                   /* a signal */
+}
 
 /* Better answers are longer ones, then later ones in a fixed shuffle of the bytes. */
 static double fake_strength(const char *s)
@@ -44,6 +56,8 @@ static gram_status fake_score(gr_engine *e, const gram_pair *pair, size_t n, gra
             return gr_fail(err, GRAM_EFORMAT, "pair %zu: the engine broke", i);
         if (fake_has(p, "SLOW"))
             usleep(200000);
+        if (fake_has(p, "HELD"))
+            fake_wait();
         v.p_forward = v.p_swapped = 1 / (1 + exp(-m));
         if (fake_has(p, "FLIP")) {
             v.p_swapped = 1 - v.p_swapped;
@@ -172,8 +186,8 @@ static gram_status fake_open(gr_engine *e, gram_err *err)
 {
     if (!strcmp(e->path, "missing"))
         return gr_fail(err, GRAM_EIO, "missing: no such file");
-    if (!strcmp(e->path, "slow"))
-        usleep(400000);
+    if (!strcmp(e->path, "held"))
+        fake_wait();
     e->self = calloc(1, sizeof(gram_usage));
     return e->self ? GRAM_OK : gr_nomem(err, "fake");
 }
