@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What serving costs, beside the engine alone, in one run.
 
-    bench_serve.py [--model FILE] [--pairs FILE] [--rows N] [--peers DIR] [--peer-rows N] [--csv FILE]
+    bench_serve.py [--model FILE] [--pairs FILE] [--rows N] [--rounds N] [--peers DIR] [--peer-rows N] [--csv FILE]
 
 overhead      an empty engine (tests/serve/fake_server.c) over one kept-alive connection: microseconds a request
 saturation    the same rows by `gram score` and by 8 clients of `gram serve`: pairs/s, and their ratio
@@ -105,21 +105,32 @@ def overhead():
     return 1e6 / float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
 
 
-def saturation(model, rows):
+def score(model, rows):
+    """Pairs/s of `gram score`, its loading left out."""
     with tempfile.TemporaryDirectory() as tmp:
         path = os.path.join(tmp, "pairs.jsonl")
         with open(path, "w") as f:
             f.writelines(json.dumps(r) + "\n" for r in rows)
         err = subprocess.run([f"{BUILD}/gram", "score", model, path, "--out", os.path.join(tmp, "out")],
                              capture_output=True, text=True, check=True).stderr
-    alone = float(re.search(r"\(([\d.]+)(?: pairs)?/s", err).group(1))
+    return float(re.search(r"\(([\d.]+)(?: pairs)?/s", err).group(1))
+
+
+def serve(model, rows):
+    """Pairs/s and tokens/s of a new server's 8 clients; then a lone pair's p50 and the engine's own time for it."""
     s = Serve(model)
     begin = time.perf_counter()
     answers = in_parallel(8, rows, s.port, "/v1/score", lambda row: {k: row[k] for k in ("prompt", "chosen", "rejected")})
     seconds = time.perf_counter() - begin
-    lone, engine = lone_pair(s.port)
+    lone = lone_pair(s.port)
     s.close()
-    return alone, len(rows) / seconds, sum(a["tokens"] for a in answers) / seconds, lone, engine
+    return len(rows) / seconds, sum(a["tokens"] for a in answers) / seconds, *lone
+
+
+def saturation(model, rows, rounds):
+    """The medians of rounds in turn: a machine's speed changes from minute to minute."""
+    alone, served = zip(*((score(model, rows), serve(model, rows)) for _ in range(rounds)))
+    return statistics.median(alone), *(statistics.median(column) for column in zip(*served))
 
 
 def lone_pair(port):
@@ -131,7 +142,7 @@ def lone_pair(port):
 
     ask(0)
     busy = metric(port, "gram_busy_seconds_total")
-    for i in range(1, 8):
+    for i in range(1, 4):
         begin = time.perf_counter()
         ask(i)
         seconds.append(time.perf_counter() - begin)
@@ -163,7 +174,8 @@ def main():
     o = argparse.ArgumentParser()
     o.add_argument("--model", default=os.environ.get("GRAM_MODEL", "build/model/SmolLM2-135M-Instruct.Q4_1.gguf"))
     o.add_argument("--pairs", default="data/demo.jsonl")
-    o.add_argument("--rows", type=int, default=40)
+    o.add_argument("--rows", type=int, default=24)
+    o.add_argument("--rounds", type=int, default=3)
     o.add_argument("--peers", default=os.environ.get("PEERS"))
     o.add_argument("--peer-rows", type=int, default=10)
     o.add_argument("--csv", default="bench/serve.csv")
@@ -172,7 +184,7 @@ def main():
     with open(o.pairs) as f:
         rows = [json.loads(line) for line in f][:o.rows]
     us = overhead()
-    alone, served, tokens, lone, engine = saturation(o.model, rows)
+    alone, served, tokens, lone, engine = saturation(o.model, rows, o.rounds)
     program = os.path.join(o.peers, "bin/llama-server") if o.peers else None
     peer = ["", ""]
     if program and os.path.exists(program):
