@@ -167,8 +167,9 @@ const room = () => Math.max(280, Math.min(680, $("result").clientWidth - 36));
 
 // A bar from 0 to 1 for each order and for both, with the middle marked.
 function preference_bars(v, a, b) {
-  const rows = [["both orders", v.preference, 1], [a + " first", v.p_forward, .55], [b + " first", v.p_swapped, .55]]
-    .filter(r => r[1] !== null);
+  const rows = v.rewards ? [["preference", v.preference, 1]]
+    : [["both orders", v.preference, 1], [a + " first", v.p_forward, .55], [b + " first", v.p_swapped, .55]]
+      .filter(r => r[1] !== null);
   const width = room(), left = 90, right = 62, high = 34, inner = width - left - right;
   const s = svg("svg", { viewBox: `0 0 ${width} ${rows.length * high + 24}`, role: "img", class: "chart",
                          "aria-label": `Probability that ${a} beats ${b}: ${percent(v.preference)}` });
@@ -186,6 +187,14 @@ function preference_bars(v, a, b) {
   return s;
 }
 
+// Of a model with a reward head, which reads each answer alone: no orders, no labels.
+function reward_table(v, a, b) {
+  return el("div", { class: "scroll" }, el("table", {},
+    el("thead", {}, el("tr", {}, ...["Answer", "Reward", ...(v.sigma ? ["σ"] : [])].map(t => el("th", {}, t)))),
+    el("tbody", {}, ...[a, b].map((name, i) => el("tr", {}, el("td", {}, name), el("td", {}, fixed(v.rewards[i])),
+      ...(v.sigma ? [el("td", {}, fixed(v.sigma[i]))] : []))))));
+}
+
 function order_table(v, a, b) {
   const orders = [[a, b, v.p_forward, v.logits[0]], [b, a, v.p_swapped, v.logits[1]]].filter(o => o[3]);
   return el("div", { class: "scroll" }, el("table", {},
@@ -199,15 +208,16 @@ function order_table(v, a, b) {
 function show_verdict(where, v, a, b) {
   const p = v.preference, winner = p > .5 ? a : b, sure = Math.max(p, 1 - p);
   const badges = el("div", { class: "row" },
-    v.flipped ? el("span", { class: "badge warn" }, "the orders disagree") : el("span", { class: "badge" }, "both orders agree"),
+    ...(v.p_swapped === null ? [] : [v.flipped ? el("span", { class: "badge warn" }, "the orders disagree")
+                                               : el("span", { class: "badge" }, "both orders agree")]),
     el("span", { class: "badge" + (v.truncated ? " warn" : "") }, v.truncated ? "text was left out to fit" : "nothing left out"),
     el("span", { class: "badge" }, v.tokens + " tokens"),
     el("span", { class: "badge" }, "margin " + fixed(v.logit_margin)));
   const card = el("div", { class: "card" },
     el("p", { class: "verdict" }, p === .5 ? "A tie" : `${winner} is better, ${percent(sure)} sure`),
-    preference_bars(v, a, b), badges, order_table(v, a, b));
+    preference_bars(v, a, b), badges, v.rewards ? reward_table(v, a, b) : order_table(v, a, b));
   (v.read || []).forEach((text, i) => card.append(el("details", {},
-    el("summary", {}, `What the model read, ${i ? b : a} first`), el("pre", { tabindex: 0 }, text))));
+    el("summary", {}, `What the model read, ${i ? b : a}${v.rewards ? "" : " first"}`), el("pre", { tabindex: 0 }, text))));
   where.replaceChildren(card);
 }
 
@@ -473,7 +483,7 @@ function draw_rows(r) {
       onkeydown: e => { if (e.key === "Enter") open_row(d); } },
     el("td", {}, String(d.line)), el("td", { class: "text" }, prompt_text(d.pair.prompt).slice(0, 200)),
     el("td", {}, percent(d.v.preference)), el("td", {}, fixed(d.v.logit_margin)),
-    el("td", {}, d.v.flipped ? "disagree" : "agree"), el("td", {}, d.v.tokens + (d.v.truncated ? " (cut)" : "")))));
+    el("td", {}, d.v.p_swapped === null ? "–" : d.v.flipped ? "disagree" : "agree"), el("td", {}, d.v.tokens + (d.v.truncated ? " (cut)" : "")))));
 }
 
 function draw(r) {
