@@ -113,7 +113,8 @@ class Gram:
         return self.post("/v1/rank", body)
 
     def reward(self, prompt, responses, reference=None):
-        """One number a response: its preference over the reference, or its mean preference over the others."""
+        """One number a response: its preference over the reference, or its mean preference over the others; for one with
+        neither, what the model's reward head gives it."""
         body = {"prompt": prompt, "responses": list(responses)}
         if reference is not None:
             body["reference"] = reference
@@ -146,18 +147,20 @@ def _runs(items):
 def trl_reward(url=None, reference_column=None, gram=None, **options):
     """A reward function for TRL's GRPO, RLOO and the like. A prompt's completions stand side by side and are measured
     against each other, or each against the data set's column of reference answers where that is named. None, which TRL
-    reads as "not applicable", is given where a prompt has one completion and nothing to compare it with."""
+    reads as "not applicable", is given where a prompt has one completion, nothing to compare it with, and a model without
+    a reward head."""
     gram = gram or Gram(url, **options)
 
     def gram_reward(prompts, completions, **columns):
         references = columns[reference_column] if reference_column else [None] * len(prompts)
         out = []
         for start, end in _runs([(p, r) for p, r in zip(prompts, references)]):
-            group, reference = completions[start:end], references[start]
-            if end - start < 2 and reference is None:
+            try:
+                out.extend(gram.reward(prompts[start], completions[start:end], references[start]))
+            except GramError as e:
+                if end - start > 1 or e.status != 422 or e.param != "reference":
+                    raise
                 out.append(None)
-            else:
-                out.extend(gram.reward(prompts[start], group, reference))
         return out
 
     return gram_reward
@@ -189,8 +192,11 @@ def _verl_prompt(extra_info):
 
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, reward_router_address=None, **_):
-    """verl's reward for one response: its preference over ground_truth, the reference answer."""
+    """verl's reward for one response: its preference over ground_truth, the reference answer; where that is None, what the
+    server measures a lone response by."""
     gram = Gram("http://" + reward_router_address) if reward_router_address else _default()
+    if ground_truth is None:
+        return {"score": gram.reward(_verl_prompt(extra_info), [solution_str])[0]}
     verdict = gram.score(_verl_prompt(extra_info), solution_str, str(ground_truth))
     return {"score": verdict["preference"], "margin": verdict["logit_margin"], "flipped": float(verdict["flipped"])}
 

@@ -1,5 +1,6 @@
 /* engine.c - the real engine: gram.h behind the pointers of engine.h, and nothing that gram.h does not give. */
 #include <stdlib.h>
+#include <string.h>
 #include "base/err.h"
 #include "serve/engine.h"
 
@@ -22,6 +23,7 @@ static void lib_close(gr_engine *e)
 
 static gram_status lib_open(gr_engine *e, gram_err *err)
 {
+    gram_info info;
     gram_status rc;
     libgram *l = calloc(1, sizeof *l);
 
@@ -31,6 +33,9 @@ static gram_status lib_open(gr_engine *e, gram_err *err)
     rc = gram_open(&l->model, e->path, &e->options, err);
     if (!rc)
         rc = gram_tokenizer_open(&l->tokenizer, e->path, err);
+    if (!rc)
+        rc = gram_inspect(e->path, &e->options, &info, err);
+    e->rewards = !rc && strcmp(info.head, "vocabulary");
     if (rc)
         lib_close(e);
     return rc;

@@ -8,7 +8,7 @@ static int answer(gr_req *r)
     json_t *scores = json_array();
 
     for (size_t i = 0; i < w->n; i++)
-        gr_push(&scores, json_real(w->item[i].reward));
+        gr_push(&scores, json_real(gr_item_trainer(&w->item[i])));
     return gr_answer(r, json_pack("{s:s, s:s, s:s, s:o}", "id", r->id, "object", "score.evaluation",
                                   "model", gr_model_name(r), "scores", scores));
 }

@@ -1,7 +1,7 @@
 /* openrlhf.c - POST /get_reward, OpenRLHF's remote reward model.
  *
  *     {"query": [prompt + answer], "prompts": [prompt], "labels": [reference or anything]}
- *  -> {"rewards": [..], "scores": [..], "extra_logs": {..}}
+ *  -> {"rewards": [..], "scores": [..], "extra_logs": {..}}       scores are 0 to 1, whatever the model
  *
  * query is what its tokenizer decoded, special tokens and all. Where that is a chat template's text it is read as
  * one; otherwise the prompt is cut off its front. A label that is a string is the reference answer. */
@@ -58,7 +58,7 @@ static int answer(gr_req *r)
     json_t *rewards = json_array(), *scores = json_array(), *margin = json_array(), *flipped = json_array();
 
     for (size_t i = 0; i < w->n; i++) {
-        gr_push(&rewards, json_real(w->item[i].reward));
+        gr_push(&rewards, json_real(gr_item_trainer(&w->item[i])));
         gr_push(&scores, json_real(w->item[i].reward));
         gr_push(&margin, json_real(w->item[i].margin));
         gr_push(&flipped, json_real((double)w->item[i].flips / (double)w->item[i].comparisons));

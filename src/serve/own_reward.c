@@ -1,7 +1,7 @@
 /* own_reward.c - POST /v1/reward: a number for each response.
  *
  *     {"prompt": P, "responses": [..] | "response": R, "reference": R0 | [..]}
- * -> {"rewards": [..], "scale": "reference"|"group", "data": [{index, reward, margin, comparisons: [..]}]} */
+ * -> {"rewards": [..], "data": [{index, reward, scale: "reference"|"group"|"head", probability, margin, comparisons: [..]}]} */
 #include <time.h>
 #include "serve/endpoints.h"
 #include "serve/reward.h"
@@ -13,7 +13,7 @@ static json_t *comparisons_json(const gr_req *r, const gr_rewards *w, size_t i)
 
     for (size_t k = 0; k < r->job.n; k++) {
         json_t *v;
-        if (w->who[k].i != i && w->who[k].j != i)
+        if ((w->who[k].i != i && w->who[k].j != i) || w->item[i].by_head)
             continue;
         v = gr_verdict_json(&r->job.verdict[k]);
         json_object_set_new(v, "a", json_integer((json_int_t)w->who[k].i));
@@ -24,19 +24,31 @@ static json_t *comparisons_json(const gr_req *r, const gr_rewards *w, size_t i)
     return list;
 }
 
+static json_t *item_json(const gr_req *r, const gr_rewards *w, size_t i)
+{
+    const gr_item *it = &w->item[i];
+    json_t *o = json_pack("{s:I, s:f, s:s, s:f, s:f, s:b, s:I, s:b, s:o}", "index", (json_int_t)i,
+                          "reward", gr_item_trainer(it),
+                          "scale", it->by_head ? "head" : it->reference ? "reference" : "group",
+                          "probability", it->reward, "margin", it->margin, "flipped", it->flips > 0,
+                          "tokens", (json_int_t)it->tokens, "truncated", it->truncated,
+                          "comparisons", comparisons_json(r, w, i));
+
+    if (o && it->sigma > 0 && json_object_set_new(o, "sigma", json_real(it->sigma))) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}
+
 static int answer(gr_req *r)
 {
     const gr_rewards *w = r->state;
     json_t *data = json_array(), *rewards = json_array();
 
     for (size_t i = 0; i < w->n; i++) {
-        const gr_item *it = &w->item[i];
-        gr_push(&rewards, json_real(it->reward));
-        gr_push(&data, json_pack("{s:I, s:f, s:f, s:s, s:b, s:I, s:b, s:o}", "index", (json_int_t)i,
-                                              "reward", it->reward, "margin", it->margin,
-                                              "scale", it->reference ? "reference" : "group",
-                                              "flipped", it->flips > 0, "tokens", (json_int_t)it->tokens,
-                                              "truncated", it->truncated, "comparisons", comparisons_json(r, w, i)));
+        gr_push(&rewards, json_real(gr_item_trainer(&w->item[i])));
+        gr_push(&data, item_json(r, w, i));
     }
     return gr_answer(r, json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:o}", "id", r->id, "object", "reward", "created",
                                   (json_int_t)time(NULL), "model", gr_model_name(r), "rewards", rewards, "data", data,

@@ -2,7 +2,8 @@
  *
  *     {"prompt": P, "a": A, "b": B}      one verdict            (also chosen/rejected, response_a/response_b)
  *     {"pairs": [{...}, ...]}            {"data": [verdict, ...]} in their order
- *     "explain": true                    adds what the model read, as "read": [first order, second order] */
+ *     "explain": true                    adds what the model read, as "read": [first order, second order], or of a
+ *                                        reward head [a, b] */
 #include <stdlib.h>
 #include <time.h>
 #include "serve/endpoints.h"
@@ -66,7 +67,7 @@ static gram_status show(gr_engine *e, void *arg, bool *again, gram_err *err)
 {
     score_state *st = arg;
     size_t i = st->shown;
-    bool both = st->verdict[i].p_swapped == st->verdict[i].p_swapped;
+    bool both = st->verdict[i].rewarded || st->verdict[i].p_swapped == st->verdict[i].p_swapped;
     gram_status rc = e->show(e, &st->pair[i], false, &st->read[i][0], err);
 
     if (!rc && both)

@@ -1,4 +1,5 @@
 /* reward.c - see reward.h. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "serve/reward.h"
@@ -54,6 +55,18 @@ static void find_groups(const gr_rewards *w, size_t *group)
     }
 }
 
+/* Both answers of the pair are the response. It was read once, so it counts once. */
+static void read_head(gr_req *r, gr_item *it, const gram_verdict *v)
+{
+    it->margin = v->reward[0].mean;
+    it->sigma = v->reward[0].sigma;
+    it->reward = 1 / (1 + exp(-it->margin));
+    it->comparisons = 1;
+    it->tokens = v->tokens / 2;
+    it->truncated = v->truncated;
+    r->tokens -= v->tokens / 2;
+}
+
 static int read_verdicts(gr_req *r)
 {
     gr_rewards *w = r->state;
@@ -61,6 +74,10 @@ static int read_verdicts(gr_req *r)
     for (size_t k = 0; k < r->job.n; k++) {
         const gram_verdict *v = &r->job.verdict[k];
         size_t side[2] = { w->who[k].i, w->who[k].j };
+        if (side[0] == side[1]) {
+            read_head(r, &w->item[side[0]], v);
+            continue;
+        }
         for (int s = 0; s < 2 && side[s] < w->n; s++) {
             gr_item *it = &w->item[side[s]];
             it->reward += s ? 1 - v->preference : v->preference;
@@ -85,11 +102,11 @@ static size_t list_pairs(const gr_rewards *w, const size_t *group, gram_pair *pa
 
     for (size_t i = 0; i < w->n; i++) {
         const gr_item *a = &w->item[i];
-        if (a->reference) {
+        if (a->reference || a->by_head) {
             if (pair) {
-                pair[k] = (gram_pair){ a->prompt, a->response, a->reference };
+                pair[k] = (gram_pair){ a->prompt, a->response, a->by_head ? a->response : a->reference };
                 w->who[k].i = i;
-                w->who[k].j = w->n;
+                w->who[k].j = a->by_head ? i : w->n;
             }
             k++;
         }
@@ -126,11 +143,13 @@ int gr_rewards_ask(gr_req *r, gr_rewards *w, gr_req_fn *finish)
         if (!w->item[i].reference && !w->group_only)
             w->item[i].reference = r->opt->reference;
     find_groups(w, group);
-    for (size_t i = 0; i < w->n; i++)
-        if (is_alone(w, group, i))
+    for (size_t i = 0; i < w->n; i++) {
+        w->item[i].by_head = is_alone(w, group, i);
+        if (w->item[i].by_head && !r->engine->rewards)
             return gr_refuse(r, 422, "reference", "response %zu has nothing to be compared with: give a reference "
                              "answer, or two or more responses to the same prompt, or start the server with "
                              "--reference", i);
+    }
     n = list_pairs(w, group, NULL);
     if (n > r->opt->max_pairs)
         return gr_refuse(r, 413, NULL, "the request needs %zu comparisons; this server makes %zu for one request "
@@ -147,6 +166,11 @@ int gr_rewards_ask(gr_req *r, gr_rewards *w, gr_req_fn *finish)
 double gr_item_value(const gr_rewards *w, size_t i)
 {
     return w->raw ? w->item[i].margin : w->item[i].reward;
+}
+
+double gr_item_trainer(const gr_item *it)
+{
+    return it->by_head ? it->margin : it->reward;
 }
 
 static int better(const void *a, const void *b, void *arg)

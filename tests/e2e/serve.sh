@@ -8,12 +8,12 @@ command -v python3 >/dev/null || { echo "  python3 is not installed"; exit 77; }
 server=
 trap '[ -z "$server" ] || kill -9 "$server" 2>/dev/null; rm -rf "$tmp"' EXIT
 
-# start OPTIONS...: a server on a free port; $server is its process, $url where it answers.
+# start MODEL OPTIONS...: a server on a free port; $server is its process, $url where it answers.
 start() {
     : >"$tmp/log"
-    "$GRAM" serve "$GRAM_MODEL" --port 0 "$@" 2>"$tmp/log" &
+    "$GRAM" serve "$@" --port 0 2>"$tmp/log" &
     server=$!
-    for _ in $(seq 300); do
+    for _ in $(seq 600); do
         url=$(sed -n 's/^gram serve: //p' "$tmp/log")
         [ -n "$url" ] && python3 -c "import sys,urllib.request as u; u.urlopen(sys.argv[1])" "$url/health" 2>/dev/null && return
         kill -0 "$server" 2>/dev/null || { cat "$tmp/log"; die "the server ended"; }
@@ -41,12 +41,27 @@ print(a.status, a.read().decode())
 EOF
 }
 
-wait_for_work() {       # until pairs are in the queue
-    python3 - "$url/metrics" <<'EOF'
-import re, sys, time, urllib.request
+# work N: posts N pairs in the background ($client; the answer goes to $tmp/answer) and waits until they are in the queue.
+# A machine that is too fast for that to be seen gets four times as many.
+work() {
+    n=$1
+    while :; do
+        pairs=$(python3 -c 'import sys
+print(",".join(f"{{\"prompt\":\"What is {i}?\",\"a\":\"{i} is one.\",\"b\":\"None, {i}.\"}}" for i in range(int(sys.argv[1]))))' "$n")
+        post /v1/score "{\"pairs\":[$pairs]}" >"$tmp/answer" 2>&1 &
+        client=$!
+        python3 - "$url/metrics" $client <<'EOF' && return
+import os, re, sys, time, urllib.request
 while re.search(r"^gram_queue_pairs 0$", urllib.request.urlopen(sys.argv[1]).read().decode(), re.M):
-    time.sleep(0.01)
+    with open(f"/proc/{sys.argv[2]}/stat") as f:        # it ended, and its shell has not asked how
+        if f.read().rsplit(")", 1)[1].split()[0] == "Z":
+            sys.exit(1)
+    time.sleep(0.002)
 EOF
+        wait $client
+        [ "$n" -lt 5000 ] || { cat "$tmp/answer"; die "work is never seen in the queue"; }
+        n=$((4 * n))
+    done
 }
 
 # What it refuses to start with, in one sentence.
@@ -55,9 +70,9 @@ expect 2 "$GRAM" serve "$GRAM_MODEL" --port 70000; says err "wanted 0 to 65535"
 expect 1 "$GRAM" serve "$GRAM_MODEL" --key-file "$tmp/none"; says err "No such file"; one_sentence
 expect 1 "$GRAM" serve "$tmp/none.gguf" --port 0 --quiet; says err "none.gguf"
 
-head -6 data/demo.jsonl >"$tmp/pairs.jsonl"
+head -4 data/demo.jsonl >"$tmp/pairs.jsonl"
 expect 0 "$GRAM" score "$GRAM_MODEL" "$tmp/pairs.jsonl" --out "$tmp/verdicts.jsonl"
-start
+start "$GRAM_MODEL"
 python3 tests/e2e/serve_bits.py "$url" "$tmp/pairs.jsonl" "$tmp/verdicts.jsonl" || die "bits"
 expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/remote.jsonl"
 cmp "$tmp/remote.jsonl" "$tmp/verdicts.jsonl" || die "gram score --server writes other verdicts"
@@ -67,29 +82,43 @@ python3 tests/e2e/serve_client.py "$url" || die "client"
 if grep -q "another one" "$tmp/log"; then die "the log holds text of requests"; fi
 
 # SIGTERM while a request is judged: it is answered, and the server ends well.
-pairs=$(python3 -c 'print(",".join(["{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"y\"}"] * 20))')
-post /v1/score "{\"pairs\":[$pairs]}" >"$tmp/answer" &
-client=$!
-wait_for_work
+work 20
 kill -TERM "$server"
 wait $client
 says answer "200 {"
 ended 0
 
-# Told twice, it ends at once.
-start --log-text
-pairs=$(python3 -c 'print(",".join(["{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"y\"}"] * 200))')
-post /v1/score "{\"pairs\":[$pairs]}" >"$tmp/answer" 2>&1 &
-client=$!
-wait_for_work
-kill -TERM "$server"; sleep 0.3; kill -TERM "$server"
+# Told twice, it ends at once, whatever it has to do.
+start "$GRAM_MODEL" --log-text
+work $((20 * n))
+while kill -TERM "$server" 2>/dev/null; do sleep 0.1; done
 ended 1
 wait $client
 
 printf 'k3y\n' >"$tmp/key"
-start --key-file "$tmp/key" --log-text
+start "$GRAM_MODEL" --key-file "$tmp/key" --log-text
 post /v1/score '{"prompt":"p","a":"x","b":"y"}' >"$tmp/out"; says out "401 {"
-GRAM_API_KEY=k3y python3 tests/e2e/serve_client.py "$url" || die "client with a key"
+GRAM_API_KEY=k3y GRAM_URL=$url PYTHONPATH=python python3 -c '
+import gram_client
+gram_client.Gram().score("q", "an answer", "another one")' || die "client with a key"
 grep -q "another one" "$tmp/log" || die "--log-text logs no text"
 kill -INT "$server"
+ended 0
+
+# A reward head measures a lone response: PyTorch's numbers for these conversations (scripts/golden_rewards.py).
+start tests/golden/rewards/purm
+python3 - "$url" tests/golden/rewards/rewards.json <<'EOF' || die "a lone response's reward"
+import json, sys
+sys.path.insert(0, "python")
+import gram_client
+gram = gram_client.Gram(sys.argv[1])
+with open(sys.argv[2]) as f:
+    golden = json.load(f)
+trl = gram_client.trl_reward(gram=gram)
+for talk, want in zip(golden["talks"], golden["rewards"]["purm"]):
+    got, = gram.reward(talk[:-1], [talk[-1]["content"]])
+    assert abs(got - want[0]) < 1e-4, (talk, got, want)
+    assert trl([talk[:-1]], [talk[-1:]]) == [got]
+EOF
+kill -TERM "$server"
 ended 0

@@ -4,7 +4,8 @@
  *     TOOLONG   GRAM_ELIMIT      BOOM   GRAM_EFORMAT      NAN    a preference that is no number
  *     SLOW      takes 0.2 s (2 ms a token)     CUT    truncated         FLIP   the orders disagree
  *     HELD      waits until the test lets it pass, and model "held" opens only then: no test guesses how fast a machine is
- */
+ *
+ * Model "head" has a reward head: an answer's reward is its strength. */
 #ifndef FAKE_H
 #define FAKE_H
 
@@ -59,11 +60,17 @@ static gram_status fake_score(gr_engine *e, const gram_pair *pair, size_t n, gra
         if (fake_has(p, "HELD"))
             fake_wait();
         v.p_forward = v.p_swapped = 1 / (1 + exp(-m));
+        if (e->rewards) {
+            v.p_swapped = NAN;
+            v.rewarded = v.spread = true;
+            v.reward[0] = (gram_reward){ .mean = fake_strength(p->a), .sigma = 0.25 };
+            v.reward[1] = (gram_reward){ .mean = fake_strength(p->b), .sigma = 0.25 };
+        }
         if (fake_has(p, "FLIP")) {
             v.p_swapped = 1 - v.p_swapped;
             v.consistent = false;
         }
-        v.preference = fake_has(p, "NAN") ? NAN : (v.p_forward + v.p_swapped) / 2;
+        v.preference = fake_has(p, "NAN") ? NAN : e->rewards ? v.p_forward : (v.p_forward + v.p_swapped) / 2;
         v.truncated = fake_has(p, "CUT");
         v.tokens = 2 * (10 + (strlen(p->a) + strlen(p->b)) / 4);
         out[i] = v;
@@ -188,6 +195,7 @@ static gram_status fake_open(gr_engine *e, gram_err *err)
         return gr_fail(err, GRAM_EIO, "missing: no such file");
     if (!strcmp(e->path, "held"))
         fake_wait();
+    e->rewards = !strcmp(e->path, "head");
     e->self = calloc(1, sizeof(gram_usage));
     return e->self ? GRAM_OK : gr_nomem(err, "fake");
 }

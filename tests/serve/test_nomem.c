@@ -66,24 +66,27 @@ static void every_allocation_may_fail(void **state)
           "\"top_logprobs\":2,\"stop\":\"A.\"}" },
         { "/apply-template", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}" },
         { "/tokenize", "{\"content\":\"ab\"}" }, { "/detokenize", "{\"tokens\":[104,105]}" },
+        { "/v1/reward", "{\"prompt\":\"p\",\"response\":\"x\"}" },                     /* of a model with a head */
     };
-    gr_engine engine = fake_engine("fake");
+    gr_engine engine = fake_engine("fake"), head = fake_engine("head");
     long tried = 0;
 
     (void)state;
     CHECK_OK(engine.open(&engine, &check_err));
+    CHECK_OK(head.open(&head, &check_err));
     for (size_t i = 0; i < GR_COUNT(good); i++) {
         size_t before = 0;
         for (int pass = 0; pass < (NOMEM_COUNTED ? WARM + PASSES : 1); pass++) {
             bool whole = false;
             before = pass == WARM ? held() : before;
             for (long n = 0; !whole; n++, tried += pass == 0)
-                fail_at(&engine, good[i].path, good[i].body, n, &whole);
+                fail_at(i + 1 == GR_COUNT(good) ? &head : &engine, good[i].path, good[i].body, n, &whole);
         }
         if (NOMEM_COUNTED && held() > before)
             fail_msg("%s leaks %zu bytes", good[i].path, held() - before);
     }
     engine.close(&engine);
+    head.close(&head);
     print_message("%ld allocations failed in their turn\n", tried - (long)GR_COUNT(good));
 }
 

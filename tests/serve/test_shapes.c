@@ -149,6 +149,51 @@ static void rewards_against_a_reference_or_a_group(void **state)
     options.reference = NULL;
 }
 
+/* A reward head gives a lone response a number; in a group, or beside a reference, it compares as others do. */
+static void a_lone_response_of_a_model_with_a_head(void **state)
+{
+    double r = fake_strength("x"), s = 1 / (1 + exp(-r));
+    gr_engine judge = engine;
+    json_t *out, *one;
+
+    (void)state;
+    engine = fake_engine("head");
+    CHECK_OK(engine.open(&engine, &check_err));
+    out = ask("/v1/reward", "{\"prompt\":\"p\",\"response\":\"x\"}");
+    one = json_array_get(json_object_get(out, "data"), 0);
+    CLOSE(number(out, "rewards.0"), r);
+    CLOSE(number(one, "margin"), r);
+    CLOSE(number(one, "probability"), s);
+    CLOSE(number(one, "sigma"), 0.25);
+    CLOSE(number(one, "tokens"), 10);       /* read once */
+    CLOSE(number(out, "usage.total_tokens"), 10);
+    assert_string_equal(json_string_value(json_object_get(one, "scale")), "head");
+    assert_int_equal(json_array_size(json_object_get(one, "comparisons")), 0);
+    json_decref(out);
+    out = ask("/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\"],\"reference\":[null,\"ref\"]}");
+    CLOSE(number(out, "rewards.0"), r);
+    CLOSE(number(out, "rewards.1"), preference("yy", "ref"));
+    json_decref(out);
+    out = ask("/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\"]}");
+    CLOSE(number(out, "rewards.0"), preference("x", "yy"));
+    json_decref(out);
+    out = ask("/get_reward", "{\"query\":[\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\nx<|im_end|>\\n\"]}");
+    CLOSE(number(out, "rewards.0"), r);
+    CLOSE(number(out, "scores.0"), s);
+    json_decref(out);
+    out = ask("/v1/score/evaluation", "{\"messages\":[\"\\n\\nHuman: q\\n\\nAssistant: x\"]}");
+    CLOSE(number(out, "scores.0"), r);
+    json_decref(out);
+    out = ask("/classify", "{\"input\":\"\\n\\nHuman: q\\n\\nAssistant: x\"}");
+    CLOSE(number(out, "data.0.probs.1"), s);
+    json_decref(out);
+    out = ask("/classify", "{\"activation\":false,\"input\":\"\\n\\nHuman: q\\n\\nAssistant: x\"}");
+    CLOSE(number(out, "data.0.probs.0"), r);
+    json_decref(out);
+    engine.close(&engine);
+    engine = judge;
+}
+
 static void openrlhf(void **state)
 {
     json_t *out = ask("/get_reward", "{\"query\":[\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\nans<|im_end|>\\n\","
@@ -362,6 +407,7 @@ int main(void)
         cmocka_unit_test(many_pairs_come_back_in_order_and_explained),
         cmocka_unit_test(ranking_agrees_with_the_library),
         cmocka_unit_test(rewards_against_a_reference_or_a_group),
+        cmocka_unit_test(a_lone_response_of_a_model_with_a_head),
         cmocka_unit_test(openrlhf),
         cmocka_unit_test(vllm),
         cmocka_unit_test(label_probabilities),
