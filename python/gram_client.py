@@ -203,5 +203,8 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, rewa
 
 def compute_score_batch(data_sources, solution_strs, ground_truths, extra_infos, **_):
     """The same for verl's batch reward manager: all responses in one request."""
+    if any(g is None for g in ground_truths):
+        return [compute_score(d, s, g, e)["score"] for d, s, g, e in zip(data_sources, solution_strs, ground_truths,
+                                                                         extra_infos)]
     pairs = [(_verl_prompt(e), s, str(g)) for s, g, e in zip(solution_strs, ground_truths, extra_infos)]
     return [v["preference"] for v in _default().score_pairs(pairs)]

@@ -42,11 +42,12 @@ static bool add(remote *r, const gram_row *row)
     return pair && r->id[r->n - 1];
 }
 
-/* The server's verdict as the line that gram_score_file() writes. */
+/* The server's verdict as the line that gram_score_file() writes; what PURM says of all rows together stays out. */
 static gram_status write_line(FILE *out, json_t *id, json_t *verdict, gram_err *err)
 {
     static const char *const keys[] = { "preference", "p_forward", "p_swapped", "logit_margin", "consistent", "tokens",
                                         "truncated" };
+    static const struct { const char *from, *to; } of_a_head[] = { { "rewards", "reward" }, { "sigma", "sigma" } };
     json_t *line = json_pack("{s:O}", "id", id);
     char *text = NULL;
     gram_status rc = GRAM_OK;
@@ -56,6 +57,11 @@ static gram_status write_line(FILE *out, json_t *id, json_t *verdict, gram_err *
         if (!v)
             rc = gr_fail(err, GRAM_EFORMAT, "the server's verdict holds no %s", keys[i]);
         else if (json_object_set(line, keys[i], v))
+            rc = gr_nomem(err, "output line");
+    }
+    for (size_t i = 0; i < GR_COUNT(of_a_head) && !rc; i++) {
+        json_t *v = json_object_get(verdict, of_a_head[i].from);
+        if (v && json_object_set(line, of_a_head[i].to, v))
             rc = gr_nomem(err, "output line");
     }
     if (!rc && !(text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(15))))

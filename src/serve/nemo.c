@@ -89,6 +89,7 @@ int gr_nemo_compare(gr_req *r)
     if (!w)
         return r->status;
     w->group_only = true;
+    r->if_failed = 503;                     /* what its client asks again after */
     for (size_t i = 0; i < n && !rc; i++) {
         w->item[i].prompt = prompt;
         rc = read_response(r, json_array_get(list, i), i, &w->item[i].response);

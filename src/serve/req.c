@@ -43,7 +43,7 @@ int gr_refuse_err(gr_req *r, const gram_err *err)
     for (size_t i = 0; i < GR_COUNT(map); i++)
         if (map[i].is == err->status)
             return gr_refuse(r, map[i].status, NULL, "%s", err->text);
-    return gr_refuse(r, 500, NULL, "%s", err->text);
+    return gr_refuse(r, r->if_failed ? r->if_failed : 500, NULL, "%s", err->text);
 }
 
 /* ---- Memory ---- */

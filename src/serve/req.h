@@ -48,6 +48,7 @@ struct gr_req {
     char why[1024];                 /* and the refusal's sentence ... */
     char param[64];                 /* ... and the field it is about; "": none */
     double retry_after;             /* seconds; 0: the answer does not say */
+    int if_failed;                  /* the status of the model's failure; 0: 500 */
 
     struct gr_chunk *chunk;         /* memory that goes with the request */
     /* http.c's and watch.c's own. */

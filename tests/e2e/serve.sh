@@ -107,7 +107,7 @@ ended 0
 
 # A reward head measures a lone response: PyTorch's numbers for these conversations (scripts/golden_rewards.py).
 start tests/golden/rewards/purm
-python3 - "$url" tests/golden/rewards/rewards.json <<'EOF' || die "a lone response's reward"
+GRAM_URL=$url python3 - "$url" tests/golden/rewards/rewards.json <<'EOF' || die "a lone response's reward"
 import json, sys
 sys.path.insert(0, "python")
 import gram_client
@@ -118,7 +118,12 @@ trl = gram_client.trl_reward(gram=gram)
 for talk, want in zip(golden["talks"], golden["rewards"]["purm"]):
     got, = gram.reward(talk[:-1], [talk[-1]["content"]])
     assert abs(got - want[0]) < 1e-4, (talk, got, want)
+    answer = talk[-1]["content"]
     assert trl([talk[:-1]], [talk[-1:]]) == [got]
+    assert gram_client.compute_score_batch(["d"], [answer], [None], [{"raw_prompt": talk[:-1]}]) == [got]
 EOF
+expect 0 "$GRAM" score tests/golden/rewards/purm "$tmp/pairs.jsonl" --out "$tmp/verdicts.jsonl"
+expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/remote.jsonl"
+sed 's/,"overlap".*/}/' "$tmp/verdicts.jsonl" | cmp - "$tmp/remote.jsonl" || die "gram score --server writes other rewards"
 kill -TERM "$server"
 ended 0

@@ -377,6 +377,7 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[[1]],\"label_token_ids\":[1]}" },
         { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[\"x\"],\"label_token_ids\":[-1]}" },
         { 422, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],\"response_objs\":[\"x\"]}" },
+        { 503, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],\"response_objs\":[\"x\",\"BOOM\"]}" },
         { 422, "/v1/chat/completions", "{\"messages\":[]}" },
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"n\":0}" },
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"top_p\":0}" },
