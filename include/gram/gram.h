@@ -69,8 +69,8 @@ typedef struct {
 } gram_options;
 
 /* Opens a Hugging Face directory, a .gguf file, or the directory of a LoRA adapter as PEFT writes it, which is added to
- * its base model. On success *out is yours: gram_close() it. On failure
- * *out is NULL and *err names the file and the tensor. opt may be NULL. */
+ * its base model. On success *out is yours: gram_close() it. On failure *out is NULL and *err names the file and the
+ * tensor. opt may be NULL. */
 gram_status gram_open(gram_model **out, const char *path, const gram_options *opt, gram_err *err);
 void gram_close(gram_model *m);             /* NULL is fine */
 
@@ -273,7 +273,7 @@ void gram_rows_close(gram_rows *r);         /* NULL is fine */
 /* Called from time to time with rows done and rows in all (0: not known). Non-zero stops: what is done
  * is kept for resume and the call returns GRAM_ESTOPPED. */
 typedef int gram_progress_fn(void *arg, uint64_t done, uint64_t total);
-/* A sentence meant for a person: a bad row skipped, a row dropped. */
+/* A sentence meant for a person: a bad row that was skipped. */
 typedef void gram_warn_fn(void *arg, const char *text);
 
 typedef struct {

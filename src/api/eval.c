@@ -38,9 +38,10 @@ gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gr
     facts = (gr_eval_facts){
         .model = m->name, .dtype = dtypes[m->dtype], .cpu = gr_cpu_name(gr_cpu()),
         .chat_template = gr_chat_name(m->chat),
-        .truncate = truncates[m->judge.truncate], .date = gr_api_date(date), .prompt_hash = m->judge.plain ? NULL : digest, .lambda = m->lambda,
+        .truncate = truncates[m->judge.truncate], .date = gr_api_date(date),
+        .prompt_hash = m->judge.plain ? NULL : digest, .lambda = m->lambda,
         .label_a = m->judge.label_text[0], .label_b = m->judge.label_text[1], .max_tokens = m->judge.max_tokens,
-        .single_order = m->scorer.single_order
+        .single_order = m->scorer.single_order, .batch_tokens = m->scorer.batch_tokens
     };
     return gr_eval_run(file, n, opt, &facts, score, m, out, table_out, err);
 }

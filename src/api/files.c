@@ -1,6 +1,6 @@
 /* files.c - JSON Lines in, JSON Lines out: read a chunk of rows, judge it, write its lines, go on.
  *
- * A chunk is a few batches of the model, so that a stop or a crash loses little, and what was written before can be
+ * A chunk is about two batches of the model, so that a stop or a crash loses little, and what was written before can be
  * continued: line k of the output belongs to good row k of the input. */
 #include <jansson.h>
 #include <math.h>
@@ -13,8 +13,7 @@
 #include "data/rows.h"
 #include "reward/rank.h"
 
-#define CHUNK_ROWS  256
-#define CHUNK_BYTES ((size_t)64 << 10)      /* of text: about two batches of 4096 tokens for both orders */
+#define CHUNK_ROWS 256
 
 /* A file on its way: what score and rank share. */
 struct job {
@@ -237,19 +236,19 @@ struct chunk {
     uint64_t line[CHUNK_ROWS];
     gram_pair pair[CHUNK_ROWS];
     gram_verdict verdict[CHUNK_ROWS];
-    size_t n, bytes;
+    size_t n, tokens;
 };
 
 static void chunk_clear(struct chunk *c)
 {
     for (size_t i = 0; i < c->n; i++)
         gr_row_clear(&c->row[i]);
-    c->n = c->bytes = 0;
+    c->n = c->tokens = 0;
 }
 
 static gram_status fill_chunk(struct job *j, struct chunk *c, uint64_t *skip, bool *end, gram_err *err)
 {
-    while (c->n < CHUNK_ROWS && c->bytes < CHUNK_BYTES && !*end) {
+    while (c->n < CHUNK_ROWS && c->tokens < 2 * j->m->scorer.batch_tokens && !*end) {
         gr_row *r = &c->row[c->n];
         gram_err why = { 0 };
         gram_status rc = gr_reader_pair(j->reader, r, end, &why);
@@ -262,9 +261,7 @@ static gram_status fill_chunk(struct job *j, struct chunk *c, uint64_t *skip, bo
         } else if (!*end) {
             c->line[c->n] = gr_reader_line(j->reader);
             c->pair[c->n++] = (gram_pair){ { r->turn, r->n_turns }, r->chosen, r->rejected };
-            c->bytes += strlen(r->chosen) + strlen(r->rejected);
-            for (size_t t = 0; t < r->n_turns; t++)
-                c->bytes += strlen(r->turn[t].content);
+            c->tokens += gr_row_tokens(r);
         }
         if (rc)
             return rc;

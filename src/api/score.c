@@ -199,6 +199,8 @@ gram_status gram_show_tokens(gram_model *m, const gram_pair *pair, bool swapped,
     *n = 0;
     if (!rc)
         rc = gr_judge_pair(&m->judge, pair, false, &j, err);
+    if (!rc && j.dropped)
+        rc = gr_fail(err, GRAM_ELIMIT, "the pair takes more than %zu tokens (--max-tokens)", m->judge.max_tokens);
     if (!rc) {
         gr_ids *ids = &j.order[swapped];
         *out = ids->p;                      /* the caller's from here on */

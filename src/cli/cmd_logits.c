@@ -20,8 +20,9 @@ static int read_ids(gr_ids *ids)
     json_t *j = text ? json_loads(tokens, 0, &e) : in ? json_loadf(stdin, 0, &e) : json_load_file(tokens, 0, &e);
     int rc;
 
-    if (!j)
-        return cli_fail("%s: %s", name, e.text);
+    if (!j)                         /* jansson names the file that it cannot open, but no place in one that it can */
+        return text ? cli_usage("--tokens: %s", e.text) : e.line < 0 ? cli_fail("%s", e.text)
+               : cli_fail("%s:%d: %s", name, e.line, e.text);
     rc = cli_ids(j, name, 1, ids);
     json_decref(j);
     if (!rc && ids->n == 0)

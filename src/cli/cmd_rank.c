@@ -26,7 +26,7 @@ static int rank_file(gram_model *m, const char *in, gram_rank_method method)
     gram_status rc;
 
     cli_progress_start(&p, m, "groups");
-    rc = gram_rank_file(m, in, out, method, &o, &report, &err);
+    rc = gram_rank_file(m, in, out ? out : "-", method, &o, &report, &err);
     cli_progress_end(&p);
     if (!rc)
         cli_summary(&p, &report);
@@ -45,8 +45,6 @@ static int run(const char **arg, size_t n)
         return cli_usage("--method: %s", err.text);
     if (cli_resume && (!out || !strcmp(out, "-")))
         return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
-    if (!out)
-        out = strdup("-");
     rc = cli_open(&m, arg[0]);
     if (!rc)
         rc = rank_file(m, arg[1], method);

@@ -24,29 +24,28 @@ static const struct poptOption opts[] = {
     CLI_TABLE_END
 };
 
-static int show_text_of(gram_model *m, const gram_row *row, bool swapped)
+static gram_status show_text_of(gram_model *m, const gram_row *row, bool swapped, gram_err *err)
 {
-    gram_err err;
     char *text;
+    gram_status rc = gram_show_prompt(m, &row->pair, swapped, &text, err);
 
-    if (gram_show_prompt(m, &row->pair, swapped, &text, &err))
-        return cli_fail("%s: %s", row->id, err.text);
+    if (rc)
+        return rc;
     printf("==== %s, %s ====\n%s\n", row->id, swapped ? "swapped" : "forward", text);
     free(text);
-    return CLI_DONE;
+    return GRAM_OK;
 }
 
-static int show_tokens_of(gram_model *m, const gram_row *row, bool swapped)
+static gram_status show_tokens_of(gram_model *m, const gram_row *row, bool swapped, gram_err *err)
 {
-    gram_err err;
     int32_t *id;
     size_t n;
-    json_t *name = json_string_nocheck(row->id);
+    json_t *name;
+    gram_status rc = gram_show_tokens(m, &row->pair, swapped, &id, &n, err);
 
-    if (gram_show_tokens(m, &row->pair, swapped, &id, &n, &err)) {
-        json_decref(name);
-        return cli_fail("%s: %s", row->id, err.text);
-    }
+    if (rc)
+        return rc;
+    name = json_string_nocheck(row->id);
     fputs("{\"id\":", stdout);
     json_dumpf(name, stdout, JSON_ENCODE_ANY);
     printf(",\"order\":\"%s\",\"tokens\":[", swapped ? "swapped" : "forward");
@@ -55,24 +54,33 @@ static int show_tokens_of(gram_model *m, const gram_row *row, bool swapped)
     puts("]}");
     json_decref(name);
     free(id);
-    return CLI_DONE;
+    return GRAM_OK;
 }
 
+/* A row that scoring would drop as too long is told of and left out, as it is there. */
 static int show_row(gram_model *m, const gram_row *row)
 {
-    int rc = CLI_DONE;
+    gram_err err;
+    gram_status rc = GRAM_OK;
 
     for (int swapped = 0; swapped < (cli_single_order ? 1 : 2) && !rc; swapped++) {
         if (show_prompt)
-            rc = show_text_of(m, row, swapped);
+            rc = show_text_of(m, row, swapped, &err);
         if (!rc && show_tokens)
-            rc = show_tokens_of(m, row, swapped);
+            rc = show_tokens_of(m, row, swapped, &err);
     }
-    return rc;
+    if (!rc)
+        return CLI_DONE;
+    if (rc != GRAM_ELIMIT || !cli_drop)
+        return cli_fail("%s: %s", row->id, err.text);
+    if (!cli_quiet)
+        fprintf(stderr, "warning: %s: dropped: %s\n", row->id, err.text);
+    return CLI_DONE;
 }
 
 static int show_file(gram_model *m, const char *path)
 {
+    cli_progress none = { 0 };      /* no line is drawn that a warning would have to clear */
     gram_rows *rows;
     const gram_row *row;
     gram_err err;
@@ -83,7 +91,7 @@ static int show_file(gram_model *m, const char *path)
     while (!rc) {
         gram_status s = gram_rows_next(rows, &row, &err);
         if (s == GRAM_EFORMAT && cli_skip_bad)
-            cli_fail("%s", err.text);
+            cli_warn_fn(&none, err.text);
         else if (s)
             rc = cli_fail_err(&err);
         else if (!row)
@@ -104,7 +112,7 @@ static int score_file(gram_model *m, const char *in)
     gram_status rc;
 
     cli_progress_start(&p, m, "pairs");
-    rc = gram_score_file(m, in, out, &o, &report, &err);
+    rc = gram_score_file(m, in, out ? out : "-", &o, &report, &err);
     cli_progress_end(&p);
     if (!rc)
         cli_summary(&p, &report);
@@ -127,8 +135,6 @@ static int run(const char **arg, size_t n)
         return cli_usage("--show-prompt and --show-tokens print on standard output and take no --out");
     if (cli_resume && (!out || !strcmp(out, "-")))
         return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
-    if (!out)
-        out = strdup("-");
     rc = cli_open(&m, arg[0]);
     if (!rc)
         rc = show_prompt || show_tokens ? show_file(m, arg[1]) : score_file(m, arg[1]);

@@ -33,6 +33,16 @@ void gr_row_clear(gr_row *r)
     *r = (gr_row){ 0 };
 }
 
+/* Four bytes a token and some words of the judge's around each text, as English and its markup come out. */
+size_t gr_row_tokens(const gr_row *r)
+{
+    size_t bytes = 2 * (strlen(r->chosen) + strlen(r->rejected));
+
+    for (size_t t = 0; t < r->n_turns; t++)
+        bytes += strlen(r->turn[t].content);
+    return bytes / 4 + 64;
+}
+
 void gr_group_clear(gr_group *g)
 {
     for (size_t i = 0; i < g->n && g->response; i++)

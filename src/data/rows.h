@@ -24,6 +24,9 @@ typedef struct {
     char *extra;                /* the whole row's JSON text, for --rules that read other keys; NULL unless asked for */
 } gr_row;
 void gr_row_clear(gr_row *r);
+/* About how many tokens judging the row computes: the question once, both answers in both orders. To cut work into
+ * pieces by, before anything is tokenized. */
+size_t gr_row_tokens(const gr_row *r);
 
 /* One group of responses. */
 typedef struct {

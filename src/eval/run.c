@@ -16,8 +16,8 @@
 #include "eval/table.h"
 #include "eval/text.h"
 
-#define BATCH_PAIRS 64
-#define BATCH_BYTES ((size_t)1 << 20)
+#define BATCH_PAIRS  64
+#define BATCH_TOKENS 4096       /* where the facts do not say what the scorer computes together */
 
 typedef struct {
     gram_eval_options opt;
@@ -32,7 +32,8 @@ typedef struct {
     gr_eval_row *row;                   /* judged, in the order they are read */
     size_t n, cap;
     gr_eval_item item[BATCH_PAIRS];     /* read and not judged yet: the texts of row[n .. n + waiting) */
-    size_t waiting, bytes;
+    size_t waiting, tokens_waiting;     /* about as many tokens as judging them computes */
+    size_t batch_tokens;
 
     char *rows_path;                    /* NULL: rows are not written */
     gr_out *rows;
@@ -366,7 +367,7 @@ static gram_status judge_waiting(run *r, gram_err *err)
 {
     gram_status rc = r->waiting ? judge(r, r->waiting, err) : GRAM_OK;
 
-    r->bytes = 0;
+    r->tokens_waiting = 0;
     if (rc == GRAM_ELIMIT)
         rc = judge_singly(r, err);
     if (!rc && r->opt.file.progress && r->opt.file.progress(r->opt.file.arg, r->n, r->total))
@@ -396,12 +397,11 @@ static gram_status accept(run *r, gr_eval_item *item, size_t file, gram_err *err
         r->n++;
         return GRAM_OK;
     }
-    r->bytes += strlen(item->row.chosen) + strlen(item->row.rejected);
-    for (size_t t = 0; t < item->row.n_turns; t++)
-        r->bytes += strlen(item->row.turn[t].content);
+    r->tokens_waiting += gr_row_tokens(&item->row);
     r->item[r->waiting++] = *item;
     *item = (gr_eval_item){ .cell = -1 };   /* the batch's from here on */
-    return r->waiting == BATCH_PAIRS || r->bytes >= BATCH_BYTES ? judge_waiting(r, err) : GRAM_OK;
+    return r->waiting == BATCH_PAIRS || r->tokens_waiting >= 2 * r->batch_tokens ? judge_waiting(r, err)
+                                                                                               : GRAM_OK;
 }
 
 /* Reads a file to its end; scanning only counts. */
@@ -544,6 +544,7 @@ static gram_status start(run *r, const char *const *file, size_t n, const gr_eva
         return gr_fail(err, GRAM_EARG, "no file to evaluate on");
     r->path = file;
     r->result.facts = facts ? *facts : (gr_eval_facts){ 0 };
+    r->batch_tokens = facts && facts->batch_tokens ? facts->batch_tokens : BATCH_TOKENS;
     r->mark = mark_of(&r->result.facts, r->rules);
     r->result.file = gr_calloc(n, sizeof *r->result.file);
     if (!r->result.file)

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 #include "base/err.h"
@@ -31,6 +32,7 @@ struct gr_lines {
 gram_status gr_lines_open(gr_lines **out, const char *path, gram_err *err)
 {
     bool standard = !strcmp(path, "-");
+    struct stat st;
     gr_lines *l = gr_calloc(1, sizeof *l);
 
     *out = NULL;
@@ -44,9 +46,10 @@ gram_status gr_lines_open(gr_lines **out, const char *path, gram_err *err)
     }
     l->fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     l->own_fd = !standard;
-    if (l->fd < 0) {
+    if (l->fd < 0 || (!fstat(l->fd, &st) && S_ISDIR(st.st_mode))) {
+        int why = l->fd < 0 ? errno : EISDIR;
         gr_lines_close(l);
-        return gr_fail(err, GRAM_EIO, "%s: %s", path, strerror(errno));
+        return gr_fail(err, GRAM_EIO, "%s: %s", path, strerror(why));
     }
     *out = l;
     return GRAM_OK;

@@ -25,8 +25,8 @@ typedef struct {
 gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err);
 
 /* out[n, n_labels]: next-token logits of the labels after each sequence; label NULL: what the reward head gives, and
- * n_labels its outputs. Sequences are sorted, so that those with a
- * common prefix meet in a batch; a sequence's bits do not depend on its batch. */
+ * n_labels its outputs. Sequences are sorted, so that those with a common prefix meet in a batch; a sequence's bits do
+ * not depend on its batch. */
 gram_status gr_score_sequences(gr_scorer *s, const gr_seq *seq, size_t n, const int32_t *label, size_t n_labels,
                                float *out, gram_err *err);
 

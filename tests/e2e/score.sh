@@ -57,6 +57,10 @@ expect 1 "$GRAM" score "$m" "$tmp/pairs.jsonl" --max-tokens 30 -q
 says err "r1"
 expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --max-tokens 30 --truncate drop
 says err "4 dropped"
+expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --max-tokens 30 --truncate drop --show-tokens
+[ "$(grep -c dropped "$tmp/err")" -eq 4 ] && [ ! -s "$tmp/out" ] || die "what scoring drops is shown"
+expect 1 "$GRAM" score "$m" "$tmp" -q
+one_sentence
 
 # A full disk is an error, and nothing claims to be whole.
 expect 1 sh -c '"$GRAM" score "$GRAM_MODEL" "$1" -q >/dev/full' - "$tmp/pairs.jsonl"

@@ -328,6 +328,26 @@ static void progress_stops(void **state)
     free(a), free(json);
 }
 
+/* Long rows are judged a few at a time, so that Ctrl-C is heard and a crash loses little. */
+static void few_tokens_between_stops(void **state)
+{
+    char *a = write_rows("few.jsonl", 200), *json = in_tmp("few.json");
+    const char *file = a;
+    size_t calls = 0;
+    gram_eval_options opt = { .json = json, .file = { .progress = stop_at_second, .arg = &calls } };
+    gr_eval_facts small = facts;
+    fake_judge judge = { 0 };
+    gram_eval_summary s;
+
+    (void)state;
+    small.batch_tokens = 320;               /* a row counts for 64 to 100 tokens, and two batches are taken at once */
+    assert_int_equal(gr_eval_run(&file, 1, &opt, &small, fake_score, &judge, &s, NULL, &check_err), GRAM_ESTOPPED);
+    opt.file.resume = true;
+    CHECK_OK(gr_eval_run(&file, 1, &opt, &small, fake_score, &judge, &s, NULL, &check_err));
+    assert_true(s.resumed >= 2 * 640 / 100 && s.resumed <= 2 * (640 / 64 + 1) && s.rows == 200);
+    free(a), free(json);
+}
+
 /* ---- Bad rows, long rows ---- */
 
 static void keep_warning(void *arg, const char *text)
@@ -429,7 +449,8 @@ int main(void)
         cmocka_unit_test(judgebench_as_upstream), cmocka_unit_test(rewardbench_weights),
         cmocka_unit_test(ties_as_upstream), cmocka_unit_test(bad_upstream_rows), cmocka_unit_test(resumed_equals_whole),
         cmocka_unit_test(finished_run_resumes), cmocka_unit_test(resume_refuses_another_run),
-        cmocka_unit_test(progress_stops), cmocka_unit_test(bad_rows_are_counted), cmocka_unit_test(long_row_is_named),
+        cmocka_unit_test(progress_stops), cmocka_unit_test(few_tokens_between_stops),
+        cmocka_unit_test(bad_rows_are_counted), cmocka_unit_test(long_row_is_named),
         cmocka_unit_test(not_a_number_is_refused), cmocka_unit_test(missing_places)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
