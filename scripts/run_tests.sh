@@ -2,7 +2,7 @@
 # Runs test programs one after the other and says how many passed; a program's output is shown when it fails. One that
 # exits with 77 could not be run here: the last line that it printed says why.
 export ASAN_OPTIONS="allocator_may_return_null=1:${ASAN_OPTIONS:-}"    # as malloc does: NULL, not the end
-export TSAN_OPTIONS="allocator_may_return_null=1:${TSAN_OPTIONS:-}"
+export TSAN_OPTIONS="allocator_may_return_null=1:suppressions=$PWD/tests/tsan.supp:${TSAN_OPTIONS:-}"
 passed=0; failed=0; skipped=0
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
