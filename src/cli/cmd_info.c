@@ -48,7 +48,8 @@ static int run(const char **arg, size_t n)
     if (i.window)
         printf(", sliding window %zu", i.window);
     printf("\n%-14s%zu tokens\n", "context", i.context);
-    printf("%-14s%zu tokens, %s, %s head\n", "vocabulary", i.vocabulary, i.tokenizer, i.tied_head ? "tied" : "untied");
+    printf("%-14s%zu tokens, %s, %s head\n", "vocabulary", i.vocabulary, i.tokenizer ? i.tokenizer : "no tokenizer",
+           i.tied_head ? "tied" : "untied");
     if (strcmp(i.head, "vocabulary"))
         line("head", !strcmp(i.head, "purm") ? "PURM: a reward's mean and spread" : "one reward");
     line("chat template", i.chat_template ? i.chat_template : "not recognised: name one with --template");
