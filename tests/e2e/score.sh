@@ -9,7 +9,7 @@ rows 4 >"$tmp/pairs.jsonl"
 expect 0 "$GRAM" info "$m"
 says out llama
 expect 0 "$GRAM" info tests/golden/models/llama_gqa
-says out "256 tokens, no tokenizer, "
+says out "61 tokens, no tokenizer, "
 expect 0 sh -c 'printf "Hello world" | "$GRAM" tokenize "$GRAM_MODEL"'
 [ "$(cat "$tmp/out")" = "[19556,905]" ] || die "token ids differ"
 expect 0 sh -c 'printf "%s\n" "[19556,905]" "[]" | "$GRAM" tokenize "$GRAM_MODEL" --decode --lines'
