@@ -65,31 +65,34 @@ SONAME  := libgram.so.$(firstword $(subst ., ,$(VERSION)))
 # A target that others of its kind must wait for starts a make of its own, on all cores unless -j was given.
 MAKE_ALL = $(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
+# One line a file; `make V=1` shows the commands.
+say = $(if $(V),,@echo "  $(1)  $@" && )
+
 all: $(B)/gram
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(call isa,$<) -c $< -o $@
+	$(call say,CC)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(call isa,$<) -c $< -o $@
 
 $(B)/src/serve/assets.o: $(wildcard web/*)
 
 $(B)/libgram.a: $(LIBOBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR)ar rcs $@ $^
 
 # Only what include/gram/ declares can be seen from outside.
 $(B)/libgram.so: $(LIBOBJ)
-	$(CC) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--no-undefined -o $@ $^ $(LIBS)
-	ln -sf libgram.so $(@D)/$(SONAME)
+	$(call say,LD)$(CC) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--no-undefined -o $@ $^ $(LIBS)
+	@ln -sf libgram.so $(@D)/$(SONAME)
 
 $(B)/gram: $(CLIOBJ) $(B)/libgram.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(shell pkg-config --libs popt libmicrohttpd)
+	$(call say,LD)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(shell pkg-config --libs popt libmicrohttpd)
 
 # Tests: tests/FOLDER/test_*.c, each a cmocka program over src/FOLDER and the folders above it.
 TESTS   := $(patsubst %.c,$(B)/%,$(wildcard tests/*/test_*.c))
 define test_rules
 $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c)): $(B)/%: $(B)/%.o $(B)/tests/check.o $(foreach l,$(call up_to,$(1),$(LAYERS)),$(call obj,$(l)))
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS) -lcmocka $(if $(filter serve cli,$(1)),$$(shell pkg-config --libs popt libmicrohttpd))
+	$$(call say,LD)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS) -lcmocka $(if $(filter serve cli,$(1)),$$(shell pkg-config --libs popt libmicrohttpd))
 test-$(1): $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c))
 	@scripts/run_tests.sh $$^
 endef
@@ -102,19 +105,19 @@ $(B)/tests/dist/test_mpi: LIBS += $(shell pkg-config --libs ompi-c 2>/dev/null)
 # The server over an engine without a model: for tests in other languages, and for load.
 FAKE_SERVER := $(B)/tests/serve/fake_server
 $(FAKE_SERVER): $(B)/tests/serve/fake_server.o $(call obj,serve) $(B)/libgram.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(shell pkg-config --libs libmicrohttpd)
+	$(call say,LD)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(shell pkg-config --libs libmicrohttpd)
 
 # Examples, built as a user would build them.
 EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
 $(EXAMPLES): $(B)/%: %.c $(B)/libgram.so
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -Wall -Wextra -O2 -Iinclude -o $@ $< -L$(B) -lgram -Wl,-rpath,$(abspath $(B))
+	$(call say,LD)$(CC) $(LDFLAGS) -Wall -Wextra -O2 -Iinclude -o $@ $< -L$(B) -lgram -Wl,-rpath,$(abspath $(B))
 
 # Fuzz targets: tests/fuzz/fuzz_NAME.c, with its seeds in tests/fuzz/corpus/NAME/.
 FUZZ_SECONDS ?= 10
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(FUZZERS): $(B)/%: $(B)/%.o $(B)/libgram.a
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+	$(call say,LD)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 $(B)/tests/fuzz/fuzz_serve: LIBS += $(shell pkg-config --libs libmicrohttpd)
 $(B)/tests/fuzz/fuzz_serve: $(call obj,serve)
 
