@@ -40,6 +40,15 @@ gram_status gram_loss_parse(const char *name, gram_loss *out, gram_err *err);   
 const char *gram_loss_name(gram_loss loss);
 bool gram_loss_is_scalar(gram_loss loss);   /* bt and those below it */
 
+/* Layers that keep their input alone for the backward pass, which makes the rest again: the same bits, and with every
+ * layer a tenth of the activations' memory and about four thirds of the time. */
+typedef enum {
+    GRAM_RECOMPUTE_AUTO,        /* as many as it takes for a run to fit the machine; with LoRA, which is for little
+                                 * memory, for activations of 2 GiB */
+    GRAM_RECOMPUTE_ON,          /* all */
+    GRAM_RECOMPUTE_OFF          /* none */
+} gram_recompute;
+
 typedef enum { GRAM_SCHEDULE_COSINE, GRAM_SCHEDULE_LINEAR, GRAM_SCHEDULE_CONSTANT } gram_schedule;
 
 typedef struct {
@@ -94,8 +103,7 @@ typedef struct {
     const char   *eval_file;    /* stage 2: labelled pairs, judged before the first step and after the last */
     uint64_t      eval_every;   /* and each time after so many steps; 0: not between */
     bool          best;         /* write the weights that judged eval_file best, not the last ones */
-    bool          recompute;    /* keep a layer's input alone for the backward pass and make the rest again: the same bits
-                                 * in a tenth of the activations' memory and about four thirds of the time */
+    gram_recompute recompute;   /* auto */
     size_t        lora_rank;    /* 0: every weight is trained. Otherwise low-rank adapters of this rank are, beside a
                                  * base that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and what
                                  * comes out is an adapter's directory, as PEFT writes it */

@@ -46,7 +46,7 @@ static const struct { const char *name; enum kind kind; size_t at; const char *c
     { "lora-rank",    SIZE,      OPTION(lora_rank), NULL },
     { "lora-alpha",   REAL,      OPTION(lora_alpha), NULL },
     { "lora-targets", WORD,      OPTION(lora_targets), NULL },
-    { "recompute",    FLAG,      OPTION(recompute), NULL },
+    { "recompute",    CHOICE,    OPTION(recompute), "auto|on|off" },
     { "save-every",   WIDE,      OPTION(save_every), NULL },
     { "keep",         SIZE,      OPTION(keep), NULL },
     { "resume",       FLAG,      OPTION(resume), NULL },

@@ -10,8 +10,8 @@
 /* A number that was not given stays NAN or -1, and the stage's default holds. */
 static double lr = NAN, warmup = NAN, weight_decay = NAN, clip = NAN, lora_alpha = NAN;
 static long long lora_rank = -1, batch_rows = -1, epochs = -1, steps = -1, seed = -1, save_every = -1, keep = -1;
-static char *lora_targets, *schedule, *out;
-static int recompute, check_gradients;
+static char *lora_targets, *schedule, *recompute, *out;
+static int check_gradients;
 gram_loss cli_train_loss = GRAM_LOSS_GRAM;
 double cli_train_smoothing = NAN, cli_train_margin_scale = NAN, cli_train_posreg = NAN, cli_train_sft_weight = NAN,
        cli_train_sft_beta = NAN;
@@ -38,9 +38,10 @@ struct poptOption cli_train_table[] = {
       "What the adapters give is times X / rank (default: X is twice the rank).", "X" },
     { "lora-targets", '\0', POPT_ARG_STRING, &lora_targets, 0,
       "Which matrices of a layer have adapters: some of q,k,v,o,gate,up,down (default: all of them).", "LIST" },
-    { "recompute", '\0', POPT_ARG_NONE, &recompute, 0,
-      "Keep a layer's input alone for the backward pass and make the rest again: the same bits in a tenth of the "
-      "activations' memory and about four thirds of the time.", NULL },
+    { "recompute", '\0', POPT_ARG_STRING, &recompute, 0,
+      "Layers that keep their input alone for the backward pass and make the rest again, which gives the same bits: on, "
+      "all, for a tenth of the activations' memory and about four thirds of the time; off, none; auto, the default, as "
+      "many as it takes for the run to fit the machine and, with adapters, for activations of 2 GiB.", "auto|on|off" },
     { "batch-rows", 'b', POPT_ARG_LONGLONG, &batch_rows, 0, "Rows of a step (default: 16; pretrain 32).", "N" },
     { "epochs", 'e', POPT_ARG_LONGLONG, &epochs, 0, "Go through the data N times (default: 2; pretrain 1).", "N" },
     { "steps", '\0', POPT_ARG_LONGLONG, &steps, 0, "Take N steps, however many epochs that is.", "N" },
@@ -117,8 +118,8 @@ static int on_gradient(void *arg, const gram_gradient_check *c)
 
 static int fill_options(gram_train_options *o, gram_stage stage)
 {
-    static const char *const name[] = { "cosine", "linear", "constant" };
-    size_t i = 0;
+    static const char *const name[] = { "cosine", "linear", "constant" }, *const again[] = { "auto", "on", "off" };
+    size_t i = 0, k = 0;
     int rc;
 
     gram_train_options_init(o, stage);
@@ -134,9 +135,13 @@ static int fill_options(gram_train_options *o, gram_stage stage)
         i++;
     if (i == GR_COUNT(name))
         return cli_usage("--schedule %s: wanted one of cosine|linear|constant", schedule);
+    while (recompute && k < GR_COUNT(again) && strcmp(recompute, again[k]))
+        k++;
+    if (k == GR_COUNT(again))
+        return cli_usage("--recompute %s: wanted one of auto|on|off", recompute);
     o->schedule = (gram_schedule)i;
     o->lora_targets = lora_targets;
-    o->recompute = recompute;
+    o->recompute = (gram_recompute)k;
     o->eval_file = cli_train_eval;
     o->best = cli_train_best;
     o->drop_ties = cli_train_drop_ties;

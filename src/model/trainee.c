@@ -187,9 +187,9 @@ void gr_trainee_zero(gr_trainee *t)
     gr_pool_run(t->pool, zero, t, (t->grad_floats + ZEROS - 1) / ZEROS);
 }
 
-void gr_trainee_recompute(gr_trainee *t)
+void gr_trainee_recompute(gr_trainee *t, size_t layers)
 {
-    t->recompute = true;
+    t->made_again = gr_min(layers, t->m->cfg.layers);
 }
 
 const float *gr_trainee_head(gr_trainee *t, int32_t v)
@@ -275,7 +275,7 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
     size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, used = 0;
 
     for (size_t i = 0; i < c->layers; i++) {
-        t->kept[i] = i && t->recompute ? t->kept[0] : carve_kept(t, base, &used, R);
+        t->kept[i] = i && i < t->made_again ? t->kept[0] : carve_kept(t, base, &used, R);
         t->kept[i].x = take(base, &used, R * C);
     }
     t->x = take(base, &used, R * C);

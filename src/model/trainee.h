@@ -19,9 +19,10 @@ void gr_trainee_close(gr_trainee *t);
 /* The parameters with their gradients, in the order of the file; the list lives as long as t. */
 gr_param *gr_trainee_params(gr_trainee *t, size_t *n);
 void gr_trainee_zero(gr_trainee *t);
-/* From now on a layer keeps its input alone, and its backward pass makes the rest again: the same bits in a tenth of the
- * activations' memory and four thirds of the time. Before the first forward. */
-void gr_trainee_recompute(gr_trainee *t);
+/* From now on the lowest `layers` layers keep their input alone, and their backward pass makes the rest again: the same
+ * bits, in a tenth of the activations' memory and four thirds of the time where that is all layers. Before the first
+ * forward. */
+void gr_trainee_recompute(gr_trainee *t, size_t layers);
 /* Gives the memory of activations back; the next forward takes it again. */
 void gr_trainee_release(gr_trainee *t);
 /* What a forward and backward pass over `rows` rows keep in memory, besides weights and gradients. */

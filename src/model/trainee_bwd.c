@@ -8,8 +8,8 @@
  *
  * What is cheap to make again is made again: normed inputs and the gated product.
  *
- * With gr_trainee_recompute() layers share one place for all but their inputs, and a layer's forward pass, the last
- * product left out, comes again before its backward.
+ * With gr_trainee_recompute() the lowest layers share one place for all but their inputs, and such a layer's forward
+ * pass, the last product left out, comes again before its backward.
  *
  * With LoRA the model's own weights have no gradients. A block of rows makes its share of those of A and B, the shares
  * are added in the order of the blocks, and the layers below the lowest adapter are left alone. */
@@ -296,7 +296,7 @@ static void layer_backward(gr_trainee *t, size_t layer)
                               { g->k, g->bias[1], t->dk, t->h, kv, C, kv, C, GR_MAT_K },
                               { g->v, g->bias[2], t->dv, t->h, kv, C, kv, C, GR_MAT_V } };
 
-    if (t->recompute && layer + 1 < c->layers) {            /* what the last one left is still there */
+    if (layer + 1 < t->made_again) {                /* what the last of them left is still there */
         t->again = true;
         gr_trainee_layer(t, layer);
         t->again = false;

@@ -87,7 +87,8 @@ struct gr_trainee {
     const size_t *want;
     size_t n_want, layer;
     bool few;                   /* rows are wanted: the last layer in two parts */
-    bool recompute, again;      /* again: a layer's forward pass is made for its backward */
+    size_t made_again;          /* so many of the lowest layers keep their inputs alone */
+    bool again;                 /* a layer's forward pass is made for its backward */
     const struct layer *l;
     struct kept *s;
     enum depth depth;

@@ -297,7 +297,8 @@ static void weights_of_two_bytes_learn_and_repeat(void **state)
 
     w = (struct watch){ .stop_at = 17 };
     o.model.threads = 3;
-    o.recompute = o.resume = true;
+    o.recompute = GRAM_RECOMPUTE_ON;
+    o.resume = true;
     assert_int_equal(finetune(pairs, "half2", &o, &r), GRAM_ESTOPPED);
     o.model.dtype = GRAM_F32;
     assert_int_equal(finetune(pairs, "half2", &o, &r), GRAM_EARG);      /* another run's */

@@ -184,18 +184,19 @@ static void shared_prefixes_collect_every_gradient(void **state)
     }
 }
 
-/* A layer's inputs kept alone, one sequence asked for at its end and one at each token: the bits of a pass that keeps
- * all. */
+/* Inputs kept alone in every layer, or in the lowest but one, one sequence asked for at its end and one at each token:
+ * the bits of a pass that keeps all. */
 static void made_again_has_the_same_bits(void **state)
 {
     (void)state;
-    for (size_t m = 0; m < GR_COUNT(dirs); m++) {
+    for (size_t turn = 0; turn < 2 * GR_COUNT(dirs); turn++) {
+        size_t m = turn / 2;
         struct subject kept = subject_open(dirs[m], 2), again = subject_open(dirs[m], 2);
         gr_seq seq[2] = { { kept.tokens.p, 96 }, { kept.tokens.p, 1 } };
         gr_param *p, *q;
         double d[2], e[2];
         size_t n;
-        gr_trainee_recompute(again.t);
+        gr_trainee_recompute(again.t, turn % 2 ? gr_model_config(again.model)->layers - 1 : SIZE_MAX);
         for (size_t rows = 1; rows <= 2; rows++) {
             assert_true(step(&kept, seq + rows - 1, 1, d) == step(&again, seq + rows - 1, 1, e));
             p = gr_trainee_params(kept.t, &n);
@@ -203,7 +204,8 @@ static void made_again_has_the_same_bits(void **state)
             for (size_t i = 0; i < n; i++)
                 assert_memory_equal(p[i].g, q[i].g, p[i].rows * p[i].cols * sizeof(float));
         }
-        assert_true(gr_trainee_bytes(again.t, 4096) < gr_trainee_bytes(kept.t, 4096));
+        if (turn % 2 == 0 || gr_model_config(again.model)->layers > 2)      /* one alone shares its place with none */
+            assert_true(gr_trainee_bytes(again.t, 4096) < gr_trainee_bytes(kept.t, 4096));
         subject_close(&kept);
         subject_close(&again);
     }
@@ -218,7 +220,7 @@ static void memory_is_what_was_said(void **state)
 #endif
     (void)state;
     for (int recompute = 0; recompute < 2; recompute++) {
-        struct subject s = subject_open("qwen3_headdim", 2);
+        struct subject s = subject_open("qwen3_headdim", 1);   /* two make some shapes twice, by chance */
         enum { ROWS = 96 };
         gr_seq seq = { s.tokens.p, ROWS };
         const float *hidden;
@@ -226,7 +228,7 @@ static void memory_is_what_was_said(void **state)
         uint64_t said, took;
         gr_forest f;
         if (recompute)
-            gr_trainee_recompute(s.t);
+            gr_trainee_recompute(s.t, SIZE_MAX);
         said = gr_trainee_bytes(s.t, ROWS);
         CHECK_OK(gr_forest_init(&f, &seq, 1, NULL, GR_SAVE_SHARED, &check_err));
         before = mallinfo2();
