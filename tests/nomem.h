@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 static long nomem_left = -1;            /* allocations of ours until one fails; below 0: none does */
 static long nomem_live;                 /* taken by us and not given back by us */

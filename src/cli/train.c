@@ -39,7 +39,7 @@ struct poptOption cli_train_table[] = {
     { "lora-targets", '\0', POPT_ARG_STRING, &lora_targets, 0,
       "Which matrices of a layer have adapters: some of q,k,v,o,gate,up,down (default: all of them).", "LIST" },
     { "recompute", '\0', POPT_ARG_STRING, &recompute, 0,
-      "Layers that keep their input alone for the backward pass and make the rest again, which gives the same bits: on, "
+      "Layers that keep their input alone for the backward pass and make the rest again, with the same bits: on, "
       "all, for a tenth of the activations' memory and about four thirds of the time; off, none; auto, the default, as "
       "many as it takes for the run to fit the machine and, with adapters, for activations of 2 GiB.", "auto|on|off" },
     { "batch-rows", 'b', POPT_ARG_LONGLONG, &batch_rows, 0, "Rows of a step (default: 16; pretrain 32).", "N" },

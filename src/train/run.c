@@ -143,8 +143,8 @@ static uint64_t most_rows(const struct loop *l, const gr_set *set, size_t each)
     return gr_max(alone, (uint64_t)ceil(share * fmin((double)l->r->batch_tokens, (double)each * (double)longest)));
 }
 
-/* With LoRA so much of activations is kept. It is chosen for little memory, and a bound that is the same everywhere lets
- * a run be foreseen: one row of 2,048 tokens in both orders is below 3 GB with a model of 135 million parameters. */
+/* With LoRA so much of activations is kept. It is chosen for little memory, and a bound that is the same everywhere
+ * lets a run be foreseen: one row of 2,048 tokens in both orders is below 3 GB with a model of 135 million parameters. */
 #define LORA_ACTIVATIONS ((uint64_t)2 << 30)
 
 /* Bytes of the activations of so many rows, as few layers made again as keep them below `room`. *layers: how many. */
