@@ -3,8 +3,10 @@
 
     bench_serve.py [--model FILE] [--pairs FILE] [--rows N] [--rounds N] [--peers DIR] [--peer-rows N] [--csv FILE]
 
-overhead      an empty engine (tests/serve/fake_server.c) over one kept-alive connection: microseconds a request
-saturation    the same rows by `gram score` and by 8 clients of `gram serve`: pairs/s, and their ratio
+overhead      an empty engine (tests/serve/fake_server.c) over one kept-alive connection: microseconds a request, and
+              those of GET /health, which is HTTP alone
+saturation    the same rows by `gram score` and by 16 clients of `gram serve`, whose requests fill two batches, so that
+              one is always waiting: pairs/s, and their ratio
 lone pair     p50 of one pair of about 500 tokens over HTTP, beside the engine's own time for it (the server's busy time)
 llama-server  where DIR (scripts/get_peers.sh) has it: tokens/s of /completion on the prompts that gram's judge reads of
               the first rows, in the model's own types and in F32, beside those of gram serve
@@ -95,14 +97,20 @@ class Serve:
         self.process.wait()
 
 
-def overhead():
+def overhead(rounds):
+    """Microseconds a request of a small pair, and of GET /health: medians of rounds in turn."""
     p = subprocess.Popen([f"{BUILD}/tests/serve/fake_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    port = int(p.stdout.readline())
-    out = subprocess.run(["wrk", "-t1", "-c1", "-d3s", "-s", "bench/serve_pair.lua", f"http://127.0.0.1:{port}/v1/score"],
-                         capture_output=True, text=True, check=True).stdout
+    url = f"http://127.0.0.1:{int(p.stdout.readline())}"
+
+    def wrk(*args):
+        out = subprocess.run(["wrk", "-t1", "-c1", "-d3s", *args], capture_output=True, text=True, check=True).stdout
+        return 1e6 / float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
+
+    pairs, health = zip(*((wrk("-s", "bench/serve_pair.lua", f"{url}/v1/score"), wrk(f"{url}/health"))
+                          for _ in range(rounds)))
     p.stdin.close()
     p.wait()
-    return 1e6 / float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
+    return statistics.median(pairs), statistics.median(health)
 
 
 def score(model, rows):
@@ -117,10 +125,10 @@ def score(model, rows):
 
 
 def serve(model, rows):
-    """Pairs/s and tokens/s of a new server's 8 clients; then a lone pair's p50 and the engine's own time for it."""
+    """Pairs/s and tokens/s of a new server's 16 clients; then a lone pair's p50 and the engine's own time for it."""
     s = Serve(model)
     begin = time.perf_counter()
-    answers = in_parallel(8, rows, s.port, "/v1/score", lambda row: {k: row[k] for k in ("prompt", "chosen", "rejected")})
+    answers = in_parallel(16, rows, s.port, "/v1/score", lambda row: {k: row[k] for k in ("prompt", "chosen", "rejected")})
     seconds = time.perf_counter() - begin
     lone = lone_pair(s.port)
     s.close()
@@ -174,7 +182,7 @@ def main():
     o = argparse.ArgumentParser()
     o.add_argument("--model", default=os.environ.get("GRAM_MODEL", "build/model/SmolLM2-135M-Instruct.Q4_1.gguf"))
     o.add_argument("--pairs", default="data/demo.jsonl")
-    o.add_argument("--rows", type=int, default=24)
+    o.add_argument("--rows", type=int, default=32)
     o.add_argument("--rounds", type=int, default=3)
     o.add_argument("--peers", default=os.environ.get("PEERS"))
     o.add_argument("--peer-rows", type=int, default=10)
@@ -183,7 +191,7 @@ def main():
     os.chdir(ROOT)
     with open(o.pairs) as f:
         rows = [json.loads(line) for line in f][:o.rows]
-    us = overhead()
+    us, health_us = overhead(o.rounds)
     alone, served, tokens, lone, engine = saturation(o.model, rows, o.rounds)
     program = os.path.join(o.peers, "bin/llama-server") if o.peers else None
     peer = ["", ""]
@@ -193,6 +201,7 @@ def main():
         cpu = re.search(r"model name\s*: (.*)", f.read()).group(1)
     row = {"commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip(),
            "cpu": cpu, "cores": os.cpu_count(), "rows": len(rows), "overhead_us": round(us, 1),
+           "health_us": round(health_us, 1),
            "score_pairs_per_s": round(alone, 3), "serve_pairs_per_s": round(served, 3), "ratio": round(served / alone, 3),
            "lone_p50_ms": round(1e3 * lone, 1), "lone_engine_ms": round(1e3 * engine, 1),
            "serve_tokens_per_s": round(tokens, 1), "llama_server_tokens_per_s": peer[0],

@@ -37,7 +37,7 @@ struct gr_work {
     size_t table_pos;           /* positions that the rope tables hold */
     float *table[2];
     struct worker *worker;      /* [pool size] */
-    size_t block;               /* rows of a block, a multiple of GR_TILE */
+    size_t block;               /* rows of a block at most, a multiple of GR_TILE */
     size_t scratch_bytes;
     size_t spans;
     struct run *run;
@@ -47,6 +47,7 @@ struct gr_work {
     const gr_forest *f;
     const struct layer *l;
     size_t layer, n_rows;       /* rows to work on, before rounding up to tiles */
+    size_t tiles, blocks;       /* of those rows, and the blocks that share the tiles out */
     float *cur;                 /* x or xw: the residual stream of those rows */
     bool kv, qo;                /* which projections the pass makes */
 };
@@ -270,13 +271,19 @@ static void norm_and_rotate(const gr_work *w, float *x, size_t H, const float *n
                      c->rope_interleaved);
 }
 
+/* The first row of a block, or the end of the one before. */
+static size_t block_row(const gr_work *w, size_t block)
+{
+    return gr_min(w->tiles * block / w->blocks * GR_TILE, w->n_rows);
+}
+
 static void project(void *arg, size_t task, size_t worker)
 {
     gr_work *w = arg;
     const gr_config *c = &w->m->cfg;
     struct worker *me = &w->worker[worker];
-    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, r = task * w->block;
-    size_t n = gr_min(w->block, w->n_rows - r), M = gr_round_up(n, GR_TILE);
+    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, r = block_row(w, task);
+    size_t n = block_row(w, task + 1) - r, M = gr_round_up(n, GR_TILE);
     float *h = (float *)(void *)me->scratch;
     void *scratch = me->scratch + block_floats(c, w->block) * sizeof(float);
 
@@ -347,8 +354,8 @@ static void mix(void *arg, size_t task, size_t worker)
     const gr_config *c = &w->m->cfg;
     struct worker *me = &w->worker[worker];
     const struct layer *l = w->l;
-    size_t C = c->width, F = c->hidden, q = c->heads * c->head_dim, r = task * w->block;
-    size_t M = gr_round_up(gr_min(w->block, w->n_rows - r), GR_TILE);
+    size_t C = c->width, F = c->hidden, q = c->heads * c->head_dim, r = block_row(w, task);
+    size_t M = gr_round_up(block_row(w, task + 1) - r, GR_TILE);
     float *x = w->cur + r * C, *h = (float *)(void *)me->scratch, *t = h + gr_round_up(w->block * C, 16);
     float *gate = t + gr_round_up(w->block * C, 16), *up = gate + gr_round_up(w->block * F, 16);
     void *scratch = me->scratch + block_floats(c, w->block) * sizeof(float);
@@ -392,10 +399,16 @@ static void make_runs(gr_work *w, const size_t *row, size_t n)
     qsort(w->run, w->runs, sizeof *w->run, by_cost);
 }
 
+/* As many blocks for each thread, the same number of tiles in each but for one: no thread waits long for another, however
+ * few the rows are. */
 static void blocks(gr_work *w, gr_task_fn *fn, size_t rows)
 {
+    size_t threads = gr_pool_size(w->pool), round = threads * (w->block / GR_TILE);
+
     w->n_rows = rows;
-    gr_pool_run(w->pool, fn, w, (rows + w->block - 1) / w->block);
+    w->tiles = (rows + GR_TILE - 1) / GR_TILE;
+    w->blocks = gr_min(w->tiles, threads * ((w->tiles + round - 1) / round));
+    gr_pool_run(w->pool, fn, w, w->blocks);
 }
 
 /* Copies the rows that the cache keeps, once a layer has made them. */
