@@ -36,7 +36,7 @@ static const struct poptOption opts[] = {
     { "max-new-tokens", '\0', POPT_ARG_LONGLONG, &max_new_tokens, 0,
       "Write up to N tokens of a chat completion (default: 1024).", "N" },
     { "round-tokens", '\0', POPT_ARG_LONGLONG, &round_tokens, 0,
-      "Give the model about N tokens at once (default: 8192): more for throughput, fewer for latency.", "N" },
+      "Compute about N tokens in a round (default: 4096): more for throughput, fewer for latency.", "N" },
     { "prefix-cache", '\0', POPT_ARG_LONGLONG, &prefix_cache, 0,
       "Keep up to N MiB of keys and values for prompts that come again (default: 256).", "N" },
     { "timeout", '\0', POPT_ARG_INT, &timeout_s, 0, "Give up on a request after N seconds (default: 300).", "N" },

@@ -17,7 +17,8 @@ struct gr_queue {
     size_t pairs;                           /* submitted and not yet judged or dropped */
     bool stopped;
     uint64_t round;
-    double tokens_per_byte;                 /* learned from verdicts, so that a budget in tokens can be kept */
+    /* Learned from what was judged, so that a budget in tokens can be kept: */
+    double tokens_per_byte, computed_per_token;
     gr_queue_stats stats;
     /* The worker's own, outside the lock. */
     gram_pair pair[BATCH_PAIRS];
@@ -35,6 +36,7 @@ gram_status gr_queue_open(gr_queue **out, const gr_queue_options *opt, gram_err 
         return gr_nomem(err, "queue");
     q->opt = *opt;
     q->tokens_per_byte = 0.3;               /* English, in most vocabularies; corrected by the first verdicts */
+    q->computed_per_token = 1;              /* nothing shared, as little as may be given away */
     q->stats.tokens_per_second = 1000;
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->work, NULL);
@@ -60,9 +62,10 @@ static size_t pair_bytes(const gram_pair *p)
     return 2 * n;                                       /* both orders */
 }
 
+/* That the engine is left to compute, once prefixes are shared. */
 static size_t pair_tokens(const gr_queue *q, const gram_pair *p)
 {
-    return 1 + (size_t)((double)pair_bytes(p) * q->tokens_per_byte);
+    return 1 + (size_t)((double)pair_bytes(p) * q->tokens_per_byte * q->computed_per_token);
 }
 
 static void list_add(gr_queue *q, gr_job *job)
@@ -268,7 +271,8 @@ static gram_status judge(gr_queue *q, gr_engine *e, size_t at, size_t n, gram_er
     return rc;
 }
 
-static void learn(gr_queue *q, double seconds)
+/* From a batch that took `computed` tokens and so many seconds. */
+static void learn(gr_queue *q, uint64_t computed, double seconds)
 {
     double bytes = 0, tokens = 0;
 
@@ -278,6 +282,7 @@ static void learn(gr_queue *q, double seconds)
     }
     if (tokens > 0) {
         q->tokens_per_byte += 0.1 * (tokens / bytes - q->tokens_per_byte);
+        q->computed_per_token += 0.3 * (fmax((double)computed / tokens, 0.05) - q->computed_per_token);
         q->stats.tokens_per_second += 0.1 * (tokens / fmax(seconds, 1e-6) - q->stats.tokens_per_second);
     }
 }
@@ -319,13 +324,17 @@ static void compute(gr_queue *q, gr_engine *e)
 {
     double begin = gr_now();
     gram_err err;
-    gram_status rc = judge(q, e, 0, q->n_pairs, &err);
+    gram_usage before, after;
+    gram_status rc;
     bool alone = q->n_runs == 1;
 
+    e->usage(e, &before);
+    rc = judge(q, e, 0, q->n_pairs, &err);
+    e->usage(e, &after);
     pthread_mutex_lock(&q->lock);
     if (!rc)
-        learn(q, gr_now() - begin);
-    e->usage(e, &q->stats.usage);
+        learn(q, after.tokens_computed - before.tokens_computed, gr_now() - begin);
+    q->stats.usage = after;
     q->stats.batches++;
     q->stats.batch_pairs += q->n_pairs;
     q->stats.batch_failures += rc != GRAM_OK;

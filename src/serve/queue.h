@@ -46,7 +46,7 @@ struct gr_job {
 
 typedef struct {
     size_t max_pairs;               /* waiting or being computed, over all jobs */
-    size_t batch_tokens;            /* of one call of the engine */
+    size_t batch_tokens;            /* that one call of the engine computes, shared prefixes once */
     /* The job is finished: called without locks held, from the worker's thread, or from that of gr_queue_submit()
      * or gr_queue_expire() where the job never reached the worker. */
     void (*done)(gr_job *job);

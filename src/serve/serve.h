@@ -24,7 +24,7 @@ typedef struct {
     size_t max_queue;           /* comparisons waiting, over all requests; 0: 16384 */
     size_t max_connections;     /* 0: 4096 */
     size_t max_new_tokens;      /* of a chat completion; 0: 1024 */
-    size_t batch_tokens;        /* given to the model at once; 0: 8192 */
+    size_t batch_tokens;        /* that the model computes in a round; 0: 4096 */
     double timeout;             /* seconds from a request's arrival to its answer; 0: 300 */
     bool log_text;              /* put request bodies into the log */
     bool quiet;                 /* no log */

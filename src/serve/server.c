@@ -117,7 +117,7 @@ void gr_serve_defaults(gr_serve_options *o, const gr_engine *e)
     o->max_queue       = o->max_queue ? o->max_queue : 16384;
     o->max_connections = o->max_connections ? o->max_connections : 4096;
     o->max_new_tokens  = o->max_new_tokens ? o->max_new_tokens : 1024;
-    o->batch_tokens    = o->batch_tokens ? o->batch_tokens : 8192;
+    o->batch_tokens    = o->batch_tokens ? o->batch_tokens : 4096;
     o->timeout         = o->timeout > 0 ? o->timeout : 300;
 }
 
