@@ -213,7 +213,8 @@ static gram_status read_side(struct form *f, const char *key, bool first, bool t
     else if (json_is_string(v) || json_is_object(v))
         return gr_text_read(f->at, key, v, answer);
     else
-        return gr_bad(f->at, "key \"%s\" must be a string or a list of messages, found %s", key, gr_json_kind(v));
+        return gr_bad(f->at, "key \"%s\" must be a string, a message or a list of messages, found %s", key,
+                      gr_json_kind(v));
     if (!rc)
         rc = take_answer(f, key, &side, first, answer);
     gr_talk_clear(&side);

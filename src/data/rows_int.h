@@ -30,7 +30,7 @@ gram_status gr_talk_read(const gr_at *at, const char *key, const json_t *list, g
 /* "\n\nHuman: ...\n\nAssistant: ..." */
 bool gr_talk_is_transcript(const char *s);
 gram_status gr_talk_transcript(const gr_at *at, const char *key, const char *s, gr_talk *out);
-/* The text of a response: a string, or an object that holds one under a name in common use. */
+/* The text of a response: a string, the assistant's message, or an object that holds one under a name in common use. */
 gram_status gr_text_read(const gr_at *at, const char *key, const json_t *v, char **out);
 /* The row's question under whatever name it goes; none leaves out empty. */
 gram_status gr_prompt_read(const gr_at *at, const json_t *row, gr_talk *out);

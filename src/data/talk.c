@@ -121,36 +121,38 @@ static gram_status read_content(const gr_at *at, const char *key, size_t i, cons
     return gr_buf_puts(out, "") ? GRAM_OK : gr_row_nomem(at);
 }
 
+static gram_status read_message(const gr_at *at, const char *key, size_t i, const json_t *m, gr_talk *out)
+{
+    const json_t *name = json_object_get(m, "role"), *content = json_object_get(m, "content");
+    const char *role;
+    gr_buf b = { 0 };
+    gram_status rc;
+
+    if (!name) {
+        name = json_object_get(m, "from");
+        content = json_object_get(m, "value");
+    }
+    if (!json_is_string(name))
+        return gr_bad(at, "key \"%s\", message %zu: wanted {\"role\", \"content\"}, found %s", key, i + 1,
+                      json_is_object(m) ? "an object without a role" : gr_json_kind(m));
+    role = role_named(json_string_value(name));
+    if (!role)
+        return gr_bad(at, "key \"%s\", message %zu: role \"%s\" is not system, user or assistant", key, i + 1,
+                      json_string_value(name));
+    rc = read_content(at, key, i, content, &b);
+    if (!rc)
+        rc = gr_talk_add(at, out, role, b.p, b.n);
+    gr_buf_clear(&b);
+    return rc;
+}
+
 gram_status gr_talk_read(const gr_at *at, const char *key, const json_t *list, gr_talk *out)
 {
-    size_t i;
-    json_t *m;
+    gram_status rc = GRAM_OK;
 
-    json_array_foreach(list, i, m) {
-        const json_t *name = json_object_get(m, "role"), *content = json_object_get(m, "content");
-        const char *role;
-        gr_buf b = { 0 };
-        gram_status rc;
-
-        if (!name) {
-            name = json_object_get(m, "from");
-            content = json_object_get(m, "value");
-        }
-        if (!json_is_string(name))
-            return gr_bad(at, "key \"%s\", message %zu: wanted {\"role\", \"content\"}, found %s", key, i + 1,
-                          json_is_object(m) ? "an object without a role" : gr_json_kind(m));
-        role = role_named(json_string_value(name));
-        if (!role)
-            return gr_bad(at, "key \"%s\", message %zu: role \"%s\" is not system, user or assistant", key, i + 1,
-                          json_string_value(name));
-        rc = read_content(at, key, i, content, &b);
-        if (!rc)
-            rc = gr_talk_add(at, out, role, b.p, b.n);
-        gr_buf_clear(&b);
-        if (rc)
-            return rc;
-    }
-    return GRAM_OK;
+    for (size_t i = 0; i < json_array_size(list) && !rc; i++)
+        rc = read_message(at, key, i, json_array_get(list, i), out);
+    return rc;
 }
 
 /* ---- HH transcripts ----------------------------------------------------------------------------- */
@@ -189,12 +191,32 @@ gram_status gr_talk_transcript(const gr_at *at, const char *key, const char *s, 
 
 /* ---- Questions and answers ---------------------------------------------------------------------- */
 
+/* An answer that is one message, as LLaMA-Factory writes it; its text is the turn's. */
+static gram_status read_answer(const gr_at *at, const char *key, const json_t *v, char **out)
+{
+    gr_talk one = { 0 };
+    gram_status rc = read_message(at, key, 0, v, &one);
+
+    if (!rc && strcmp(one.turn->role, "assistant"))
+        rc = gr_bad(at, "key \"%s\": an answer must be the assistant's, found a message of the %s", key,
+                    one.turn->role);
+    if (!rc) {
+        *out = one.turn->text;
+        one.turn->text = NULL;
+    }
+    gr_talk_clear(&one);
+    return rc;
+}
+
 gram_status gr_text_read(const gr_at *at, const char *key, const json_t *v, char **out)
 {
     static const char *const name[] = { "text", "content", "response", "completion", "output", "answer",
                                         "generated_text" };
     const json_t *s = v;
 
+    if ((json_object_get(v, "role") && json_object_get(v, "content")) ||
+        (json_object_get(v, "from") && json_object_get(v, "value")))
+        return read_answer(at, key, v, out);
     for (size_t i = 0; json_is_object(v) && i < GR_COUNT(name); i++) {
         s = json_object_get(v, name[i]);
         if (s)
@@ -259,10 +281,13 @@ static gram_status read_system(const gr_at *at, const json_t *row, gr_talk *out)
 
 gram_status gr_prompt_read(const gr_at *at, const json_t *row, gr_talk *out)
 {
-    static const char *const key[] = { "prompt", "context", "question", "instruction", "conversation_input", "input" };
+    static const char *const key[] = { "prompt", "context", "question", "instruction", "conversation_input", "input",
+                                        "conversations", "messages" };
+    /* Where `chosen` is a conversation, the last two beside it are often a copy of it, answer and all. */
+    const size_t n = GR_COUNT(key) - (json_is_array(json_object_get(row, "chosen")) ? 2 : 0);
     gram_status rc;
 
-    for (size_t i = 0; i < GR_COUNT(key); i++) {
+    for (size_t i = 0; i < n; i++) {
         const json_t *v = json_object_get(row, key[i]);
         bool instruction = !strcmp(key[i], "instruction");
 
@@ -279,8 +304,8 @@ gram_status gr_prompt_read(const gr_at *at, const json_t *row, gr_talk *out)
 gram_status gr_prompt_check(const gr_at *at, const gr_talk *t)
 {
     if (!t->n)
-        return gr_bad(at, "no prompt: wanted \"prompt\", \"question\", \"instruction\" or \"context\" (a list), or turns "
-                      "before the answers");
+        return gr_bad(at, "no prompt: wanted \"prompt\", \"question\", \"instruction\", \"messages\" or \"context\" (a "
+                      "list), or turns before the answers");
     if (strcmp(t->turn[t->n - 1].role, "user"))
         return gr_bad(at, "the prompt must end with a turn of the user, found %s", t->turn[t->n - 1].role);
     if (!*t->turn[t->n - 1].text)

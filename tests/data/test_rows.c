@@ -57,10 +57,23 @@ static void forms_of_chosen_and_rejected(void **state)
     one("{\"prompt\":\"q\",\"chosen\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"q\"},"
         "{\"role\":\"assistant\",\"content\":\"x\"}],\"rejected\":[{\"role\":\"user\",\"content\":\"q\"},"
         "{\"role\":\"assistant\",\"content\":\"y\"}]}", "s:s|u:q", "x", "y", "f:7");
+    /* answers of one message, as LLaMA-Factory's sets have them */
+    one("{\"conversations\":[{\"from\":\"human\",\"value\":\"q\"},{\"from\":\"gpt\",\"value\":\"a\"},"
+        "{\"from\":\"human\",\"value\":\"r\"}],\"chosen\":{\"from\":\"gpt\",\"value\":\"x\"},"
+        "\"rejected\":{\"from\":\"gpt\",\"value\":\"y\"},\"system\":\"be\"}", "s:be|u:q|a:a|u:r", "x", "y", "f:7");
+    one("{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"chosen\":{\"role\":\"assistant\",\"content\":"
+        "[{\"type\":\"text\",\"text\":\"x\"}]},\"rejected\":{\"role\":\"assistant\",\"content\":\"y\"}}", "u:q", "x", "y",
+        "f:7");
+    one("{\"prompt\":\"q\",\"chosen\":{\"from\":\"gpt\",\"value\":\"x\"},\"rejected\":\"y\"}", "u:q", "x", "y", "f:7");
     /* implicit */
     one("{\"chosen\":[{\"from\":\"human\",\"value\":\"q\"},{\"from\":\"gpt\",\"value\":\"x\"}],"
         "\"rejected\":[{\"from\":\"human\",\"value\":\"q\"},{\"from\":\"gpt\",\"value\":\"y\"}]}", "u:q", "x", "y",
         "f:7");
+    /* "messages" that repeat the chosen side are not the prompt */
+    one("{\"chosen\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"x\"}],"
+        "\"rejected\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"y\"}],"
+        "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"x\"}]}", "u:q", "x",
+        "y", "f:7");
     one("{\"chosen\":\"\\n\\nHuman: q \\n\\nAssistant: a\\n\\nHuman: r\\n\\nAssistant: x\","
         "\"rejected\":\"\\n\\nHuman: q\\n\\nAssistant: a\\n\\nHuman: r\\n\\nAssistant: y\\n\"}", "u:q|a:a|u:r", "x",
         "y",
@@ -137,7 +150,11 @@ static void bad_rows_say_why(void **state)
         { "{\"prompt\":\"\xff\"}", "unable to decode byte 0xff" },
         { "{\"text\":\"x\",\"label\":1}", "found \"text\", \"label\"" },
         { "{\"prompt\":\"q\",\"chosen\":\"x\"}",
-        "key \"rejected\" must be a string or a list of messages, found nothing" },
+        "key \"rejected\" must be a string, a message or a list of messages, found nothing" },
+        { "{\"conversations\":[{\"from\":\"human\",\"value\":\"q\"}],\"chosen\":{\"from\":\"human\",\"value\":\"x\"},"
+          "\"rejected\":\"y\"}", "key \"chosen\": an answer must be the assistant's, found a message of the user" },
+        { "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"x\"}],"
+          "\"chosen\":\"x\",\"rejected\":\"y\"}", "the prompt must end with a turn of the user, found assistant" },
         { "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":3}", "key \"rejected\" must be a string" },
         { "{\"prompt\":7,\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"prompt\" must be a string" },
         { "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"x\"}", "both responses are the same text" },
