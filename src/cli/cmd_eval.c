@@ -176,9 +176,9 @@ static int evaluate(gram_model *m, const char *const *file, size_t n, const char
         fputs(table, stdout);
     fflush(stdout);                                     /* before what is said of it on stderr */
     if (!rc)
-        cli_summary(&p, &(gram_file_report){ .rows = sum.rows, .bad = sum.bad, .dropped = sum.dropped,
-                                             .truncated = sum.truncated, .seconds = sum.seconds,
-                                             .usage = gram_get_usage(m) });
+        cli_summary(&p, &(gram_file_report){ .rows = sum.rows + sum.dropped, .bad = sum.bad, .dropped = sum.dropped,
+                                             .truncated = sum.truncated, .resumed = sum.resumed,
+                                             .seconds = sum.seconds, .usage = gram_get_usage(m) });
     free(table);
     return rc;
 }
