@@ -45,7 +45,7 @@ static void cards(gr_page *p, const gr_eval_result *r)
     gr_page_card(p, "Flip rate", r->all.flip_rate, "orders disagree");
     gr_page_card(p, "First seat wins", r->all.first_seat, "50 is fair");
     gr_page_raw(p, "<li><span>Calibration error</span><b>");
-    gr_page_share(p, r->all.ece, 3);
+    gr_page_percent(p, r->all.ece);
     gr_page_raw(p, "</b><span>mean confidence ");
     gr_page_percent(p, r->all.confidence);
     gr_page_raw(p, "</span></li>\n");
@@ -100,9 +100,8 @@ static void stats_row(gr_page *p, const char *class, const char *name, const gr_
     gr_page_cell_percent(p, s->flip_rate.value);
     gr_page_cell_percent(p, s->first_seat.value);
     gr_page_cell_percent(p, s->confidence);
-    gr_page_raw(p, "<td>");
-    gr_page_share(p, s->ece, 3);
-    gr_page_raw(p, "</td></tr>\n");
+    gr_page_cell_percent(p, s->ece);
+    gr_page_raw(p, "</tr>\n");
 }
 
 static void mean_row(gr_page *p, const char *name, gram_interval v)

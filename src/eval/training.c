@@ -388,8 +388,8 @@ static void cards(gr_page *p, const struct run *r)
         gr_page_card(p, "Accuracy after", r->after.accuracy, "held-out pairs");
         if (!gram_loss_is_scalar(r->f->opt->loss))
             gr_page_card(p, "Flip rate after", r->after.flip_rate, "orders disagree");
-        snprintf(value, sizeof value, "%.3f", r->after.ece);
-        snprintf(what, sizeof what, "before %.3f", r->before.ece);
+        snprintf(value, sizeof value, "%.1f&#160;%%", 100 * r->after.ece);
+        snprintf(what, sizeof what, "before %.1f&#160;%%", 100 * r->before.ece);
         card(p, "Calibration error", value, what);
     }
     if (r->n_steps) {

@@ -20,7 +20,7 @@ static void page_is_whole(void **state)
         "mean of files (macro)", "1,234"
     };
     golden_rows g;
-    char *page;
+    char *page, ece[80];
 
     (void)state;
     golden_rows_load(&g);
@@ -31,6 +31,8 @@ static void page_is_whole(void **state)
     for (size_t k = 0; k < GR_COUNT(says); k++)
         if (!strstr(page, says[k]))
             fail_msg("the page does not say %s", says[k]);
+    snprintf(ece, sizeof ece, "<span>Calibration error</span><b>%.1f&#160;%%</b>", 100 * g.result.all.ece);
+    assert_non_null(strstr(page, ece));                     /* percent, as in the terminal's table */
     assert_null(strstr(page, "src="));                      /* nothing is fetched */
     assert_null(strstr(page, "url("));
     assert_null(strstr(page, "href="));
