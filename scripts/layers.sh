@@ -1,14 +1,15 @@
 #!/bin/sh
 # Fails on an #include that points down. The arguments are the folders of src/ in their order: a file includes
 # headers of its own folder and of folders before it; serve and cli include only include/gram/, base/ and what
-# is their own, so that what they do a user of the library can do. A *_int.h stays in its folder.
+# is their own, so that what they do a user of the library can do; `gram serve` starts the server by serve/serve.h
+# and knows no other header of it. A *_int.h stays in its folder.
 order=$*
 found=0
 for f in src/*/*.[ch]; do
     own=$(basename "$(dirname "$f")")
     case $own in
     serve) allowed="base serve" ;;
-    cli)   allowed="base serve cli" ;;      # `gram serve` starts the server
+    cli)   allowed="base cli" ;;
     *)     allowed=
            for l in $order; do allowed="$allowed $l"; [ "$l" != "$own" ] || break; done ;;
     esac
@@ -16,6 +17,7 @@ for f in src/*/*.[ch]; do
     for i in $(sed -n 's/^#include "\([a-z]*\/[^"]*\)".*/\1/p' "$f"); do
         from=${i%%/*}
         [ "$from" != gram ] || continue
+        [ "$f $i" != "src/cli/cmd_serve.c serve/serve.h" ] || continue
         case " $allowed " in
         *" $from "*) ;;
         *) echo "$f: includes $i, which it may not"; found=1; continue ;;

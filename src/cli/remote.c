@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "cli/client.h"
 #include "cli/remote.h"
-#include "serve/client.h"
 
 enum { ROWS = 16 };                         /* in a request: enough for the server to batch, few to lose */
 

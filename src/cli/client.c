@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/err.h"
-#include "serve/client.h"
+#include "cli/client.h"
 
 enum { TRIES = 30, ANSWER_MAX = 1 << 28 };
 

@@ -1,6 +1,6 @@
 /* client.h - the other end: one request to a `gram serve`, for `gram score --server`. */
-#ifndef GR_SERVE_CLIENT_H
-#define GR_SERVE_CLIENT_H
+#ifndef GR_CLI_CLIENT_H
+#define GR_CLI_CLIENT_H
 
 #include "base/mem.h"
 #include "gram/error.h"
