@@ -1,5 +1,4 @@
 /* cmd_merge.c - `gram merge`: a LoRA adapter becomes a model of its own. */
-#include <string.h>
 #include "cli/cli.h"
 #include "gram/train.h"
 
@@ -14,16 +13,16 @@ static const struct poptOption opts[] = {
 
 static int run(const char **arg, size_t n)
 {
-    gram_dtype as;
     gram_err err;
+    int as;
 
     (void)n;
     if (!out)
         return cli_usage("--out is missing: the directory that the model goes to");
-    if (dtype && strcmp(dtype, "f32") && strcmp(dtype, "bf16"))
-        return cli_usage("--dtype %s: wanted one of f32|bf16", dtype);
-    as = dtype && !strcmp(dtype, "bf16") ? GRAM_BF16 : GRAM_F32;
-    return gram_merge(arg[0], base, out, as, &err) ? cli_fail_err(&err) : CLI_DONE;
+    as = cli_choice("dtype", dtype, opts[1].argDescrip);
+    if (as < 0)
+        return CLI_USAGE;
+    return gram_merge(arg[0], base, out, (gram_dtype)as, &err) ? cli_fail_err(&err) : CLI_DONE;
 }
 
 const cli_command cli_merge = {

@@ -3,9 +3,12 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 #include "cli/bar.h"
 #include "cli/train.h"
+
+/* Each in the order of its enum. */
+#define SCHEDULES  "cosine|linear|constant"
+#define RECOMPUTES "auto|on|off"
 
 /* A number that was not given stays NAN or -1, and the stage's default holds. */
 static double lr = NAN, warmup = NAN, weight_decay = NAN, clip = NAN, lora_alpha = NAN;
@@ -24,7 +27,7 @@ struct poptOption cli_train_table[] = {
       "Write the trained model, its numbers, report.html and until the end checkpoints to the directory DIR.", "DIR" },
     { "lr", '\0', POPT_ARG_DOUBLE, &lr, 0, "The peak of the learning rate (default: 2e-5; pretrain 1e-5).", "X" },
     { "schedule", '\0', POPT_ARG_STRING, &schedule, 0,
-      "How the rate falls after its peak (default: cosine).", "cosine|linear|constant" },
+      "How the rate falls after its peak (default: cosine).", SCHEDULES },
     { "warmup", '\0', POPT_ARG_DOUBLE, &warmup, 0,
       "The share of the steps over which the rate rises (default: 0.1).", "X" },
     { "weight-decay", '\0', POPT_ARG_DOUBLE, &weight_decay, 0, "AdamW's decay of matrices (default: 0).", "X" },
@@ -41,7 +44,7 @@ struct poptOption cli_train_table[] = {
     { "recompute", '\0', POPT_ARG_STRING, &recompute, 0,
       "Layers that keep their input alone for the backward pass and make the rest again, with the same bits: on, "
       "all, for a tenth of the activations' memory and about four thirds of the time; off, none; auto, the default, as "
-      "many as it takes for the run to fit the machine and, with adapters, for activations of 2 GiB.", "auto|on|off" },
+      "many as it takes for the run to fit the machine and, with adapters, for activations of 2 GiB.", RECOMPUTES },
     { "batch-rows", 'b', POPT_ARG_LONGLONG, &batch_rows, 0, "Rows of a step (default: 16; pretrain 32).", "N" },
     { "epochs", 'e', POPT_ARG_LONGLONG, &epochs, 0, "Go through the data N times (default: 2; pretrain 1).", "N" },
     { "steps", '\0', POPT_ARG_LONGLONG, &steps, 0, "Take N steps, however many epochs that is.", "N" },
@@ -118,8 +121,7 @@ static int on_gradient(void *arg, const gram_gradient_check *c)
 
 static int fill_options(gram_train_options *o, gram_stage stage)
 {
-    static const char *const name[] = { "cosine", "linear", "constant" }, *const again[] = { "auto", "on", "off" };
-    size_t i = 0, k = 0;
+    int as_schedule, as_recompute;
     int rc;
 
     gram_train_options_init(o, stage);
@@ -131,17 +133,13 @@ static int fill_options(gram_train_options *o, gram_stage stage)
         return rc;
     if (!out && !check_gradients)
         return cli_usage("--out is missing: the directory that the trained model goes to");
-    while (schedule && i < GR_COUNT(name) && strcmp(schedule, name[i]))
-        i++;
-    if (i == GR_COUNT(name))
-        return cli_usage("--schedule %s: wanted one of cosine|linear|constant", schedule);
-    while (recompute && k < GR_COUNT(again) && strcmp(recompute, again[k]))
-        k++;
-    if (k == GR_COUNT(again))
-        return cli_usage("--recompute %s: wanted one of auto|on|off", recompute);
-    o->schedule = (gram_schedule)i;
+    as_schedule = cli_choice("schedule", schedule, SCHEDULES);
+    as_recompute = as_schedule < 0 ? -1 : cli_choice("recompute", recompute, RECOMPUTES);
+    if (as_recompute < 0)
+        return CLI_USAGE;
+    o->schedule = (gram_schedule)as_schedule;
     o->lora_targets = lora_targets;
-    o->recompute = (gram_recompute)k;
+    o->recompute = (gram_recompute)as_recompute;
     o->eval_file = cli_train_eval;
     o->best = cli_train_best;
     o->drop_ties = cli_train_drop_ties;

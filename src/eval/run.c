@@ -400,8 +400,9 @@ static gram_status accept(run *r, gr_eval_item *item, size_t file, gram_err *err
     r->tokens_waiting += gr_row_tokens(&item->row);
     r->item[r->waiting++] = *item;
     *item = (gr_eval_item){ .cell = -1 };   /* the batch's from here on */
-    return r->waiting == BATCH_PAIRS || r->tokens_waiting >= 2 * r->batch_tokens ? judge_waiting(r, err)
-                                                                                               : GRAM_OK;
+    if (r->waiting < BATCH_PAIRS && r->tokens_waiting < 2 * r->batch_tokens)
+        return GRAM_OK;
+    return judge_waiting(r, err);
 }
 
 /* Reads a file to its end; scanning only counts. */
