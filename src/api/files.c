@@ -348,7 +348,12 @@ static gram_status rank_group(struct job *j, const gr_group *g, gram_rank_method
     gram_err why = { 0 };
     gram_ranking r;
     json_t *o;
-    gram_status rc = gram_rank(j->m, prompt, (const char *const *)g->response, g->n, method, g->reference, &r, &why);
+    gram_status rc;
+
+    /* What a group costs is told beside its ranking, and must not depend on the groups before it or on a resume:
+     * the judge's words, some hundredths of the tokens, are computed anew for each. */
+    gr_kv_forget(j->m->scorer.cache);
+    rc = gram_rank(j->m, prompt, (const char *const *)g->response, g->n, method, g->reference, &r, &why);
 
     if (rc == GRAM_ELIMIT && j->m->judge.truncate == GRAM_TRUNCATE_DROP) {
         j->report->rows++;

@@ -59,11 +59,17 @@ static void free_below(gr_kv_node *at)
     }
 }
 
-void gr_kv_close(gr_kv_tree *t)
+void gr_kv_forget(gr_kv_tree *t)
 {
     if (!t)
         return;
     free_below(&t->top);
+    t->bytes = 0;
+}
+
+void gr_kv_close(gr_kv_tree *t)
+{
+    gr_kv_forget(t);
     free(t);
 }
 

@@ -18,6 +18,7 @@ typedef struct { gr_kv_node *node; size_t used; } gr_kv_at;
 /* limit: bytes that the nodes may take together. */
 gram_status gr_kv_open(gr_kv_tree **out, size_t layers, size_t kv_width, size_t limit, gram_err *err);
 void gr_kv_close(gr_kv_tree *t);
+void gr_kv_forget(gr_kv_tree *t);                       /* all of it; no forward pass is under way. t may be NULL */
 size_t gr_kv_bytes(const gr_kv_tree *t);
 
 /* Moves *at forward as far as token[0..n) is known; how many tokens that was. */

@@ -46,10 +46,7 @@ kill_and_resume() {     # kill_and_resume COMMAND ROWS
     expect 0 judge "$1" killed "in/$2" --resume --threads 2
     says err "$kept of them from the run before"
     expect 0 judge "$1" whole "in/$2" -q
-    for run in killed whole; do     # what the group before left in the cache is gone: the first one computes it anew
-        sed "$((kept + 1))s/\"tokens_computed\":[0-9]*/\"tokens_computed\":0/" "$run/lines" >"$run.lines"
-    done
-    cmp killed.lines whole.lines || die "$1 that was killed and resumed writes other lines"
+    cmp killed/lines whole/lines || die "$1 that was killed and resumed writes other lines"
     [ ! -e killed/lines.partial ] || die "$1 leaves a partial file"
 }
 
