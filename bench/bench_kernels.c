@@ -238,7 +238,7 @@ static void linear(const char *name, size_t O, size_t K, gr_dtype type, gr_linea
 /* ---- What moves bytes --------------------------------------------------------------------------- */
 
 /* Two arrays [M,C], one in, one out; w [C] and pos [M] beside them. */
-struct rows { size_t C; float *x, *y, *w, *table; int32_t *pos; uint8_t *q; };
+struct rows { size_t C; float *x, *y, *w, *table; int32_t *pos; uint8_t *q; /* [2M,C] */ };
 
 static void rmsnorm_job(void *arg)
 {
@@ -281,21 +281,22 @@ static void quant_job(void *arg)
     float scale;
 
     for (size_t m = 0; m < M; m++)
-        gr_kern.quant_row(r->q + m * r->C, &scale, r->x + m * r->C, r->C, 127, 128);
+        gr_kern.quant_row(r->q + 2 * m * r->C, &scale, r->x + m * r->C, r->C);
 }
 
 static void dequant_job(void *arg)
 {
     const struct rows *r = arg;
 
-    gr_kern.dequant_acc(r->y, r->C, (const int32_t *)r->x, r->C, r->table, r->w, (const int32_t *)r->w, 128, M, r->C);
+    gr_kern.dequant_acc(r->y, r->C, (const int32_t *)r->x, r->C, r->table, r->w, (const int32_t *)r->w, M / 2,
+                        r->C);
 }
 
 /* `bytes` are those that the kernel reads and writes for a number; a memcpy() of as many is the limit. */
 static void moved(const char *name, job_fn *job, size_t C, size_t bytes)
 {
     struct rows r = { C, randoms(M * C), randoms(M * C), randoms(C), randoms(M * 64), gr_calloc(M, sizeof *r.pos),
-                      gr_calloc(M, C) };
+                      gr_calloc(2 * M, C) };
     double n = (double)(M * C * bytes);
     char shape[64];
 
@@ -340,7 +341,7 @@ int main(void)
     moved("rope_fwd interleaved", rope_pairs_job, 576, 8);
     moved("swiglu_fwd", swiglu_job, 1536, 8);
     moved("geglu_fwd", geglu_job, 1536, 8);
-    moved("quant_row", quant_job, 576, 5);
-    moved("dequant_acc", dequant_job, 960, 8);
+    moved("quant_row", quant_job, 576, 6);
+    moved("dequant_acc", dequant_job, 960, 6);
     return 0;
 }

@@ -43,7 +43,7 @@ typedef struct gram_model gram_model;
 typedef enum {
     GRAM_F32,               /* weights held and multiplied in float32 */
     GRAM_BF16,              /* weights held in bfloat16, multiplied in float32 */
-    GRAM_INT8               /* 8-bit weights (a scale per output channel), 8-bit activations (per token) */
+    GRAM_INT8               /* 8-bit weights, a scale per output channel; two-byte activations, a scale per token */
 } gram_dtype;
 
 typedef enum {

@@ -33,7 +33,7 @@ typedef enum {
     GR_LINEAR_F32,          /* float32: borrowed where the tensor is F32, else expanded into memory of its own */
     GR_LINEAR_BF16,         /* two bytes a weight: borrowed where the tensor is BF16, else rounded; expanded in use */
     GR_LINEAR_KEEP,         /* the tensor's own type, borrowed, whatever it is; expanded in use */
-    GR_LINEAR_INT8          /* 8-bit rows with a float32 scale each, activations quantised per row */
+    GR_LINEAR_INT8          /* 8-bit rows with a float32 scale each, activations of two bytes: see quant.h */
 } gr_linear_mode;
 
 typedef struct gr_linear gr_linear;

@@ -162,10 +162,10 @@ static bool all_bf16(const gr_weights *w)
     return true;
 }
 
-/* bf16 storage is exact where the file is bf16. Int8 rounds activations to 1/127 of a row's largest, about 3 sigma:
- * 3/127/sqrt(12) = 0.7 % of noise. Weights have a bit less where the CPU lacks VNNI, so 1.4 %: together 1.6 % a
- * product, 4.1 % for the 7 of a layer; three times that for softmax, which these models sharpen on purpose, and because
- * a weight's error is the same in all tokens that attention sums. A wrong scale or a saturated sum is far beyond it. */
+/* bf16 storage is exact where the file is bf16. Int8 rounds weights to 1/127 of a row's largest, about 3 sigma:
+ * 3/127/sqrt(12) = 0.7 % of noise a product (an activation's is 64 times less), 1.8 % for the 7 of a layer; three times
+ * that for softmax, which these models sharpen on purpose, and because a weight's error is the same in all tokens that
+ * attention sums. A wrong scale or a saturated sum is far beyond it. */
 static void check_mode(const struct golden *g, const char *dir, gr_linear_mode mode)
 {
     size_t n = g->token.n * g->vocabulary;
@@ -175,7 +175,7 @@ static void check_mode(const struct golden *g, const char *dir, gr_linear_mode m
     run(m, &g->token, 2, out);
     if (mode != GR_LINEAR_INT8)
         CHECK_CLOSE(out, g->logits, n, tolerance(m, g->token.n));
-    else if (!(rms_off(out, g->logits, n) < 0.123 * (double)gr_model_config(m)->layers))
+    else if (!(rms_off(out, g->logits, n) < 0.054 * (double)gr_model_config(m)->layers))
         fail_msg("%s: int8 is off by %.3f of the logits' spread", dir, rms_off(out, g->logits, n));
     gr_model_close(m);
 }

@@ -11,41 +11,40 @@ static const size_t width[] = { 1, 7, 8, 9, 15, 16, 17, 576, 1536, 4097 };
 static void rows_come_back_within_half_a_step(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < GR_COUNT(width); i++)
-        for (int limit = 63; limit <= 127; limit += 64) {
-            size_t C = width[i];
-            float *x = check_randn(C, i + 1), scale, top = 0;
-            uint8_t *q = check_fenced(C);
-            gr_quant_row_ref(q, &scale, x, C, limit, limit + 1);
-            for (size_t c = 0; c < C; c++) {
-                top = fmaxf(top, fabsf(x[c]));
-                assert_in_range(q[c], 1, 2 * limit + 1);
-                /* half a step, and three roundings of numbers up to limit steps */
-                assert_true(fabs((q[c] - limit - 1) * (double)scale - x[c]) <=
-                            (0.5 + limit * 1.5 * FLT_EPSILON) * scale);
-            }
-            assert_true(scale == top / (float)limit);
+    for (size_t i = 0; i < GR_COUNT(width); i++) {
+        size_t C = width[i];
+        float *x = check_randn(C, i + 1), scale, top = 0;
+        uint8_t *q = check_fenced(2 * C);
+        gr_quant_row_ref(q, &scale, x, C);
+        for (size_t c = 0; c < C; c++) {
+            int back = 128 * (q[c] - GR_QUANT_ZERO) + q[C + c] - GR_QUANT_ZERO;
+            top = fmaxf(top, fabsf(x[c]));
+            assert_in_range(q[c], 1, 127);
+            assert_in_range(q[C + c], 0, 128);
+            /* half a step, and three roundings of numbers up to GR_QUANT_LIMIT steps */
+            assert_true(fabs(back * (double)scale - x[c]) <= (0.5 + GR_QUANT_LIMIT * 1.5 * FLT_EPSILON) * scale);
         }
+        assert_true(scale == top / GR_QUANT_LIMIT);
+    }
 }
 
 static void every_build_has_the_bytes_of_ref(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < GR_COUNT(width); i++)
-        for (int limit = 63; limit <= 127; limit += 64) {
-            size_t C = width[i];
-            float *x = check_randn(C, i + 1), scale, s;
-            uint8_t *q = check_fenced(C), *want = check_fenced(C);
-            for (size_t c = 0; c < C; c += 5)
-                x[c] = (float)(int)c * 0.5f;                /* halves: to even */
-            gr_quant_row_ref(want, &scale, x, C, limit, limit + 1);
-            EACH_CPU {
-                memset(q, 0, C);
-                gr_kern.quant_row(q, &s, x, C, limit, limit + 1);
-                assert_true(s == scale);
-                assert_memory_equal(q, want, C);
-            }
+    for (size_t i = 0; i < GR_COUNT(width); i++) {
+        size_t C = width[i];
+        float *x = check_randn(C, i + 1), scale, s;
+        uint8_t *q = check_fenced(2 * C), *want = check_fenced(2 * C);
+        for (size_t c = 0; c < C; c += 5)
+            x[c] = (float)(int)c * 0.5f;                /* halves: to even */
+        gr_quant_row_ref(want, &scale, x, C);
+        EACH_CPU {
+            memset(q, 0, 2 * C);
+            gr_kern.quant_row(q, &s, x, C);
+            assert_true(s == scale);
+            assert_memory_equal(q, want, 2 * C);
         }
+    }
 }
 
 static void rows_of_nothing(void **state)
@@ -55,10 +54,12 @@ static void rows_of_nothing(void **state)
     (void)state;
     for (size_t i = 0; i < GR_COUNT(x); i++)
         EACH_CPU {
-            uint8_t q[3] = { 0 };
+            uint8_t q[6] = { 0 };
             float scale = 1;
-            gr_kern.quant_row(q, &scale, x[i], 3, 127, 128);
-            assert_true(scale == 0 && q[0] == 128 && q[1] == 128 && q[2] == 128);
+            gr_kern.quant_row(q, &scale, x[i], 3);
+            assert_true(scale == 0);
+            for (size_t c = 0; c < GR_COUNT(q); c++)
+                assert_true(q[c] == GR_QUANT_ZERO);
         }
 }
 
@@ -69,20 +70,22 @@ static void sums_come_back_exactly(void **state)
     (void)state;
     for (size_t i = 0; i < GR_COUNT(width); i++) {
         size_t O = width[i], lda = O + 5, ldy = O + 2;
-        int32_t *acc = check_fenced(((N - 1) * lda + O) * sizeof *acc), *colsum = check_fenced(O * sizeof *colsum);
+        int32_t *acc = check_fenced(((2 * N - 1) * lda + O) * sizeof *acc), *colsum = check_fenced(O * sizeof *colsum);
         float *scale = check_randn(N, 1), *wscale = check_randn(O, 2), *y = check_fenced(((N - 1) * ldy + O) * sizeof *y);
-        for (size_t n = 0; n < N; n++)
+        for (size_t n = 0; n < 2 * N; n++)
             for (size_t o = 0; o < O; o++)
                 acc[n * lda + o] = (int32_t)(n * 2654435761u + o * 40503u * 65537u) / 2;
         for (size_t o = 0; o < O; o++)
             colsum[o] = (int32_t)(o * 977) - 300000;
         EACH_CPU {
             memset(y, 0, ((N - 1) * ldy + O) * sizeof *y);
-            gr_kern.dequant_acc(y, ldy, acc, lda, scale, wscale, colsum, 64, N, O);
+            gr_kern.dequant_acc(y, ldy, acc, lda, scale, wscale, colsum, N, O);
             for (size_t n = 0; n < N; n++)
-                for (size_t o = 0; o < O; o++)
+                for (size_t o = 0; o < O; o++) {
+                    int32_t zero = GR_QUANT_ZERO * colsum[o], high = acc[2 * n * lda + o], low = acc[(2 * n + 1) * lda + o];
                     assert_true(y[n * ldy + o] ==
-                                (float)(acc[n * lda + o] - 64 * colsum[o]) * (scale[n] * wscale[o]));
+                                (128 * (float)(high - zero) + (float)(low - zero)) * (scale[n] * wscale[o]));
+                }
             assert_true(y[O] == 0);
         }
     }
