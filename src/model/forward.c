@@ -252,11 +252,17 @@ static void pad_rows(float *x, size_t rows, size_t width)
     memset(x + rows * width, 0, (gr_round_up(rows, GR_TILE) - rows) * width * sizeof *x);
 }
 
+static void linears(struct worker *me, const gr_linear_to *to, size_t n, const float *x, size_t ldx, size_t M,
+                    void *scratch)
+{
+    if (!me->rc)
+        me->rc = gr_linears_fwd(to, n, x, ldx, M, scratch, &me->err);
+}
+
 static void linear(struct worker *me, const gr_linear *l, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
                    void *scratch)
 {
-    if (!me->rc)
-        me->rc = gr_linear_fwd(l, y, ldy, x, ldx, M, scratch, &me->err);
+    linears(me, &(gr_linear_to){ l, y, ldy }, 1, x, ldx, M, scratch);
 }
 
 /* Normalises the heads of rows [r, r+n) of x, as rows of their own, and rotates them. */
@@ -286,17 +292,15 @@ static void project(void *arg, size_t task, size_t worker)
     size_t n = block_row(w, task + 1) - r, M = gr_round_up(n, GR_TILE);
     float *h = (float *)(void *)me->scratch;
     void *scratch = me->scratch + block_floats(c, w->block) * sizeof(float);
+    const gr_linear_to to[] = { { w->l->k, w->k + r * kv, kv }, { w->l->v, w->v + r * kv, kv },
+                                { w->l->q, w->q + r * q, q } };
 
     gr_kern.rmsnorm_fwd(h, C, NULL, w->cur + r * C, C, w->l->attn_norm, c->norm_bias, M, C, c->rms_eps);
-    if (w->qo) {
-        linear(me, w->l->q, w->q + r * q, q, h, C, M, scratch);
+    linears(me, w->kv ? to : to + 2, (w->kv ? 2 : 0) + (w->qo ? 1 : 0), h, C, M, scratch);
+    if (w->qo)
         norm_and_rotate(w, w->q, c->heads, w->l->q_norm, r, n);
-    }
-    if (w->kv) {
-        linear(me, w->l->k, w->k + r * kv, kv, h, C, M, scratch);
-        linear(me, w->l->v, w->v + r * kv, kv, h, C, M, scratch);
+    if (w->kv)
         norm_and_rotate(w, w->k, c->kv_heads, w->l->k_norm, r, n);
-    }
 }
 
 /* The keys and values that a run's queries see, in the order of their positions: cached nodes, then the rows of the
@@ -359,14 +363,14 @@ static void mix(void *arg, size_t task, size_t worker)
     float *x = w->cur + r * C, *h = (float *)(void *)me->scratch, *t = h + gr_round_up(w->block * C, 16);
     float *gate = t + gr_round_up(w->block * C, 16), *up = gate + gr_round_up(w->block * F, 16);
     void *scratch = me->scratch + block_floats(c, w->block) * sizeof(float);
+    const gr_linear_to gate_up[] = { { l->gate, gate, F }, { l->up, up, F } };
 
     linear(me, l->o, t, C, w->o + r * q, q, M, scratch);
     if (l->attn_post_norm)
         gr_kern.rmsnorm_fwd(t, C, NULL, t, C, l->attn_post_norm, c->norm_bias, M, C, c->rms_eps);
     add(x, t, M * C);
     gr_kern.rmsnorm_fwd(h, C, NULL, x, C, l->mlp_norm, c->norm_bias, M, C, c->rms_eps);
-    linear(me, l->gate, gate, F, h, C, M, scratch);
-    linear(me, l->up, up, F, h, C, M, scratch);
+    linears(me, gate_up, GR_COUNT(gate_up), h, C, M, scratch);
     (c->geglu ? gr_kern.geglu_fwd : gr_kern.swiglu_fwd)(gate, gate, up, F, M, F);
     linear(me, l->down, t, C, gate, F, M, scratch);
     if (l->mlp_post_norm)

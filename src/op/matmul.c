@@ -445,19 +445,21 @@ static gram_status fwd_f32(const gr_linear *l, float *y, size_t ldy, const float
     return rc;
 }
 
-static gram_status fwd_int8(const gr_linear *l, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
-                            gr_arena *a, gram_err *err)
+/* x as bytes. */
+static void quantise_x(const gr_linear *l, uint8_t *q, float *scale, const float *x, size_t ldx, size_t M, float *row)
 {
-    float *row = gr_arena_alloc(a, l->K * sizeof *row);
-    uint8_t *q = gr_arena_alloc(a, 2 * M * l->K);
-    float *scale = gr_arena_alloc(a, M * sizeof *scale);
-    int32_t *acc = gr_arena_alloc(a, GR_TILE * l->ld * sizeof *acc);
-    gram_status rc = GRAM_OK;
-
     for (size_t m = 0; m < M; m++) {
         gr_kern.rotate_row(row, x + m * ldx, l->K, l->rotated);
         gr_kern.quant_row(q + 2 * m * l->K, scale + m, row, l->K);
     }
+}
+
+static gram_status fwd_bytes(const gr_linear *l, float *y, size_t ldy, const uint8_t *q, const float *scale, size_t M,
+                             gr_arena *a, gram_err *err)
+{
+    int32_t *acc = gr_arena_alloc(a, GR_TILE * l->ld * sizeof *acc);
+    gram_status rc = GRAM_OK;
+
     for (size_t o = 0; o < l->O && !rc; o += l->slice) {
         const unsigned char *w = (const unsigned char *)l->own + o / l->slice * l->slice_bytes;
         size_t n = outputs(l, o);
@@ -480,16 +482,49 @@ static gram_status fwd_int8(const gr_linear *l, float *y, size_t ldy, const floa
     return rc;
 }
 
+static gram_status fwd_int8(const gr_linear_to *to, size_t n, const float *x, size_t ldx, size_t M, void *scratch,
+                            gram_err *err)
+{
+    size_t K = to->l->K;
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < n && !rc; i++) {
+        gr_arena a = { scratch, gr_linear_scratch(to[i].l, M), 0 };
+        float *row = gr_arena_alloc(&a, K * sizeof *row);       /* these lie at the same place for every i */
+        uint8_t *q = gr_arena_alloc(&a, 2 * M * K);
+        float *scale = gr_arena_alloc(&a, M * sizeof *scale);
+        if (i == 0)
+            quantise_x(to->l, q, scale, x, ldx, M, row);
+        rc = fwd_bytes(to[i].l, to[i].y, to[i].ldy, q, scale, M, &a, err);
+    }
+    return rc;
+}
+
+gram_status gr_linears_fwd(const gr_linear_to *to, size_t n, const float *x, size_t ldx, size_t M, void *scratch,
+                           gram_err *err)
+{
+    int had = gr_single_thread();
+    bool int8 = to->l->mode == GR_LINEAR_INT8;
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 1; i < n; i++)
+        assert(to[i].l->mode == to->l->mode && to[i].l->K == to->l->K);
+    if (int8)
+        rc = fwd_int8(to, n, x, ldx, M, scratch, err);
+    for (size_t i = 0; i < n && !int8 && !rc; i++) {
+        gr_arena a = { scratch, gr_linear_scratch(to[i].l, M), 0 };
+        rc = fwd_f32(to[i].l, to[i].y, to[i].ldy, x, ldx, M, &a, err);
+    }
+    omp_set_num_threads(had);
+    return rc;
+}
+
 gram_status gr_linear_fwd(const gr_linear *l, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
                           void *scratch, gram_err *err)
 {
-    gr_arena a = { scratch, gr_linear_scratch(l, M), 0 };
-    int had = gr_single_thread();
-    gram_status rc = l->mode == GR_LINEAR_INT8 ? fwd_int8(l, y, ldy, x, ldx, M, &a, err)
-                                               : fwd_f32(l, y, ldy, x, ldx, M, &a, err);
+    const gr_linear_to to = { l, y, ldy };
 
-    omp_set_num_threads(had);
-    return rc;
+    return gr_linears_fwd(&to, 1, x, ldx, M, scratch, err);
 }
 
 /* Adds one slice's share, dy [M,n] w [n,K]; the first slice, where nothing is to be added to, sets dx. w is what

@@ -47,6 +47,10 @@ bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it */
 /* Many threads may use one gr_linear at once. Fails only where oneDNN does. */
 gram_status gr_linear_fwd(const gr_linear *l, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
                           void *scratch, gram_err *err);
+/* The same for n weights of one mode and one K, all of the same x, whose bytes for int8 are made once. */
+typedef struct { const gr_linear *l; float *y; size_t ldy; } gr_linear_to;
+gram_status gr_linears_fwd(const gr_linear_to *to, size_t n, const float *x, size_t ldx, size_t M, void *scratch,
+                           gram_err *err);
 
 /* dx [M,K] = dy W, + dx where `add`. Not for INT8. Scratch: gr_linear_scratch(). */
 gram_status gr_linear_dx(const gr_linear *l, float *dx, size_t lddx, const float *dy, size_t lddy, size_t M, bool add,
