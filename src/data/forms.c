@@ -30,8 +30,8 @@ struct label { double margin, weight, soft; bool tie; };
 static const json_t *first_of(const json_t *row, const char *const *key, size_t n, const char **name)
 {
     for (size_t i = 0; i < n; i++) {
-        const json_t *v = json_object_get(row, key[i]);
-        if (v && !json_is_null(v)) {
+        const json_t *v = gr_json_get(row, key[i]);
+        if (v) {
             *name = key[i];
             return v;
         }
@@ -89,18 +89,23 @@ static gram_status read_label(const gr_at *at, const json_t *row, struct label *
     return rc;
 }
 
-char *gr_row_id(const gr_at *at, const json_t *row)
+char *gr_row_id(const gr_at *at, const json_t *row, const char *suffix)
 {
     static const char *const key[] = { "id", "pair_id" };
     const char *name;
     const json_t *v = first_of(row, key, GR_COUNT(key), &name);
     gr_buf b = { 0 };
+    bool ok;
 
-    if (json_is_string(v) && json_string_length(v))
-        return gr_strdup(json_string_value(v));
-    if (json_is_integer(v) ? gr_buf_printf(&b, "%" JSON_INTEGER_FORMAT, json_integer_value(v))
-                           : gr_buf_printf(&b, "%s:%" PRIu64, at->name, at->line))
+    if (json_string_length(v))
+        ok = gr_buf_printf(&b, "%s%s", json_string_value(v), suffix);
+    else if (json_is_integer(v))
+        ok = gr_buf_printf(&b, "%" JSON_INTEGER_FORMAT "%s", json_integer_value(v), suffix);
+    else
+        ok = gr_buf_printf(&b, "%s:%" PRIu64 "%s", at->name, at->line, suffix);
+    if (ok)
         return b.p;
+    gr_buf_clear(&b);
     return NULL;
 }
 
@@ -133,8 +138,6 @@ static gram_status add_row(struct form *f, const char *chosen, const char *rejec
                            const char *suffix)
 {
     static const char *const source[] = { "source" }, *const subset[] = { "subset", "domain" };
-    char *id;
-    gr_buf full = { 0 };
     gr_row *r;
     bool ok = true;
 
@@ -147,10 +150,7 @@ static gram_status add_row(struct form *f, const char *chosen, const char *rejec
         return gr_row_nomem(f->at);
     r = &f->out[f->n++];
     *r = (gr_row){ .margin = l->margin, .weight = l->weight, .soft = l->soft, .tie = l->tie };
-    id = gr_row_id(f->at, f->row);
-    if (id && gr_buf_printf(&full, "%s%s", id, suffix))
-        r->id = full.p;
-    free(id);
+    r->id = gr_row_id(f->at, f->row, suffix);
     r->source = string_of(f->row, source, GR_COUNT(source), &ok);
     r->subset = string_of(f->row, subset, GR_COUNT(subset), &ok);
     r->n_turns = f->prompt.n;
@@ -209,7 +209,7 @@ static gram_status read_side(struct form *f, const char *key, bool first, bool t
     if (json_is_array(v))
         rc = gr_talk_read(f->at, key, v, &side);
     else if (transcript)
-        rc = gr_talk_transcript(f->at, key, json_string_value(v), &side);
+        rc = gr_talk_transcript(f->at, json_string_value(v), &side);
     else if (json_is_string(v) || json_is_object(v))
         return gr_text_read(f->at, key, v, answer);
     else
@@ -277,15 +277,19 @@ static const char *const two_keys[][2] = {
     { "response_a", "response_b" }, { "response_A", "response_B" }, { "output_1", "output_2" },
 };
 
-/* -1: the first is better, 1: the second, 0: a tie. */
-static bool side_named(const char *word, double *out)
+/* -1: the first is better, 1: the second, 0: a tie. A word may be the very key of one of the two. */
+static bool side_named(const char *word, const char *const key[2], double *out)
 {
     static const struct { const char *word; int side; } known[] = {
         { "A>B", -1 }, { "A>>B", -1 }, { "B>A", 1 }, { "B>>A", 1 }, { "A=B", 0 }, { "tie", 0 },
         { "A", -1 }, { "B", 1 }, { "model_a", -1 }, { "model_b", 1 }, { "response_a", -1 }, { "response_b", 1 },
-        { "response_1", -1 }, { "response_2", 1 }, { "output_1", -1 }, { "output_2", 1 },
     };
 
+    for (size_t i = 0; i < 2; i++)
+        if (!strcasecmp(word, key[i])) {
+            *out = i ? 1 : -1;
+            return true;
+        }
     for (size_t i = 0; i < GR_COUNT(known); i++)
         if (!strcasecmp(word, known[i].word)) {
             *out = known[i].side;
@@ -294,11 +298,14 @@ static bool side_named(const char *word, double *out)
     return false;
 }
 
-static gram_status read_verdict(const gr_at *at, const json_t *row, double *verdict, bool *graded)
+/* Numbers name the two as their keys do: 1 and 2, or 0 and 1 of response_0 and response_1. */
+static gram_status read_verdict(const gr_at *at, const json_t *row, const char *const two[2], double *verdict,
+                                bool *graded)
 {
     static const char *const grade[] = { "overall_preference", "preference_strength" };
     static const char *const word[] = { "preference", "label", "winner" };
     static const char *const index[] = { "better_response_id" };
+    int first = strcmp(two[0], "response_0") ? 1 : 0;
     const char *key;
     const json_t *v = first_of(row, grade, GR_COUNT(grade), &key);
     gram_status rc;
@@ -314,18 +321,20 @@ static gram_status read_verdict(const gr_at *at, const json_t *row, double *verd
         *verdict = json_integer_value(v) ? 1 : -1;
         return GRAM_OK;
     }
+    if (v)
+        return gr_bad(at, "key \"%s\" must be 0 or 1, found %s", key, gr_json_kind(v));
     v = first_of(row, word, GR_COUNT(word), &key);
-    if (json_is_string(v) && side_named(json_string_value(v), verdict))
+    if (json_is_string(v) && side_named(json_string_value(v), two, verdict))
         return GRAM_OK;
-    if (json_is_number(v) && (json_number_value(v) == 1 || json_number_value(v) == 2)) {
-        *verdict = json_number_value(v) == 1 ? -1 : 1;
+    if (json_is_number(v) && (json_number_value(v) == first || json_number_value(v) == first + 1)) {
+        *verdict = json_number_value(v) == first ? -1 : 1;
         return GRAM_OK;
     }
     if (!v)
         return gr_bad(at, "which response is better is not said: wanted \"overall_preference\", \"preference\", "
                       "\"label\" or \"winner\"");
-    return gr_bad(at, "key \"%s\" must be 1, 2, \"A>B\", \"B>A\", \"model_a\", \"model_b\" or \"tie\", found %s", key,
-                  json_is_string(v) ? json_string_value(v) : gr_json_kind(v));
+    return gr_bad(at, "key \"%s\" must be %d, %d, \"A>B\", \"B>A\", \"model_a\", \"model_b\" or \"tie\", found %s", key,
+                  first, first + 1, json_is_string(v) ? json_string_value(v) : gr_json_kind(v));
 }
 
 static gram_status two_responses(struct form *f, const char *const key[2])
@@ -339,7 +348,7 @@ static gram_status two_responses(struct form *f, const char *const key[2])
     if (!rc)
         rc = read_label(f->at, f->row, &l);
     if (!rc)
-        rc = read_verdict(f->at, f->row, &verdict, &graded);
+        rc = read_verdict(f->at, f->row, key, &verdict, &graded);
     for (int i = 0; i < 2 && !rc; i++)
         rc = gr_text_read(f->at, key[i], json_object_get(f->row, key[i]), &text[i]);
     if (!rc) {
@@ -384,16 +393,23 @@ static gram_status read_worth(struct form *f, const char *key, const json_t *v, 
         w = first_of(place[k].in, place[k].key, place[k].n, &name);
         if (!w)
             continue;
+        if (place[k].list && !json_is_array(w))
+            return gr_bad(f->at, "key \"%s\" must be a list of as many numbers as \"%s\" has responses, found %s", name,
+                          key, gr_json_kind(w));
         if (place[k].list && json_array_size(w) != json_array_size(json_object_get(f->row, key)))
-            return gr_bad(f->at, "key \"%s\" must be a list of as many numbers as \"%s\" has responses, found %s of "
-                          "%zu", name, key, gr_json_kind(w), json_array_size(w));
+            return gr_bad(f->at, "key \"%s\" must be a list of as many numbers as \"%s\" has responses, found %zu", name,
+                          key, json_array_size(w));
         rc = number(f->at, name, place[k].list ? json_array_get(w, i) : w, worth);
         *worth = place[k].ranks ? -*worth : *worth;
         *ranks = place[k].ranks;
         return rc;
     }
     w = first_of(f->row, best, GR_COUNT(best), &name);
-    if (json_is_integer(w)) {
+    if (w) {
+        json_int_t n = (json_int_t)json_array_size(json_object_get(f->row, key));
+        if (!json_is_integer(w) || json_integer_value(w) < 0 || json_integer_value(w) >= n)
+            return gr_bad(f->at, "key \"%s\" must be the index of one of %" JSON_INTEGER_FORMAT " responses, from 0", name,
+                          n);
         *worth = json_integer_value(w) == (json_int_t)i;
         *ranks = true;
         return GRAM_OK;
@@ -433,9 +449,11 @@ static gram_status completions(struct form *f, const char *key, const json_t *li
     bool ranks = false, first = false;
     gram_status rc;
 
-    if (!json_is_array(list) || n < 2 || n > MOST_COMPLETIONS)
-        return gr_bad(f->at, "key \"%s\" must be a list of 2 to %d responses, found %s of %zu", key, MOST_COMPLETIONS,
-                      gr_json_kind(list), n);
+    if (!json_is_array(list))
+        return gr_bad(f->at, "key \"%s\" must be a list of 2 to %d responses, found %s", key, MOST_COMPLETIONS,
+                      gr_json_kind(list));
+    if (n < 2 || n > MOST_COMPLETIONS)
+        return gr_bad(f->at, "key \"%s\" must be a list of 2 to %d responses, found %zu", key, MOST_COMPLETIONS, n);
     rc = gr_prompt_read(f->at, f->row, &f->prompt);
     if (!rc)
         rc = gr_prompt_check(f->at, &f->prompt);

@@ -111,7 +111,7 @@ static gram_status read_group(const gr_at *at, const json_t *row, gr_group *g)
     if (!rc && reference && !json_is_null(reference))
         rc = gr_text_read(at, "reference", reference, &g->reference);
     if (!rc) {
-        g->id = gr_row_id(at, row);
+        g->id = gr_row_id(at, row, "");
         g->turn = gr_talk_pack(&prompt, prompt.n);
         g->n_turns = prompt.n;
         if (!g->id || !g->turn)
@@ -128,7 +128,7 @@ static gram_status read_group(const gr_at *at, const json_t *row, gr_group *g)
 gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, size_t bytes, bool keep_extra,
                           gr_row **out, size_t *n, gram_err *err)
 {
-    gr_at at = { name, line, err };
+    gr_at at = { name, line, err, false };
     json_t *root;
     gram_status rc = load(&at, json, bytes, &root);
 
@@ -144,7 +144,7 @@ gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, siz
 gram_status gr_group_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_group *out,
                            gram_err *err)
 {
-    gr_at at = { name, line, err };
+    gr_at at = { name, line, err, false };
     json_t *root;
     gram_status rc = load(&at, json, bytes, &root);
 
@@ -224,33 +224,33 @@ static gram_status next_line(gr_reader *r, const char **line, size_t *n, gram_er
     }
 }
 
-/* The rest of a file that begins with '['. */
+/* The rest of a file that begins with '['. GRAM_EIO where it is no JSON: there is no row to go on with. */
 static gram_status load_array(gr_reader *r, const char *line, size_t n, gram_err *err)
 {
-    gr_at at = { r->name, r->line, err };
+    gram_err why;
+    gr_at at = { r->name, r->line, &why, false };
     gr_buf b = { 0 };
     gram_status rc = GRAM_OK;
 
     while (line && !rc) {
         if (n > LARGEST_ARRAY - b.n)
-            rc = gr_fail(err, GRAM_ELIMIT, "%s: a JSON array of more than %zu MiB; write one object a line instead",
+            rc = gr_fail(&why, GRAM_ELIMIT, "%s: a JSON array of more than %zu MiB; write one object a line instead",
                          r->name, LARGEST_ARRAY >> 20);
         else if (!gr_buf_add(&b, line, n) || !gr_buf_add(&b, "\n", 1))
             rc = gr_row_nomem(&at);
         else
-            rc = next_line(r, &line, &n, err);
+            rc = next_line(r, &line, &n, &why);
     }
     if (!rc)
         rc = load(&at, b.p, b.n, &r->array);
     gr_buf_clear(&b);
-    return rc;
+    return rc ? gr_fail(err, rc == GRAM_EFORMAT ? GRAM_EIO : rc, "%s", why.text) : GRAM_OK;
 }
 
-/* One row's JSON: *row is borrowed from the array or the caller's to decref. *text is its bytes where it is a line.
- * *row NULL: the end. */
+/* One row's JSON, the caller's to decref. *text is its bytes where it is a line. *row NULL: the end. */
 static gram_status next_json(gr_reader *r, json_t **row, gr_str *text, gram_err *err)
 {
-    gr_at at = { r->name, 0, err };
+    gr_at at = { r->name, 0, err, false };
     const char *line = NULL;
     size_t n = 0;
     gram_status rc;
@@ -279,10 +279,22 @@ static gram_status next_json(gr_reader *r, json_t **row, gr_str *text, gram_err 
     return GRAM_OK;
 }
 
+gr_at gr_reader_at(const gr_reader *r, gram_err *err)
+{
+    return (gr_at){ r->name, r->line, err, r->array != NULL };
+}
+
+gram_status gr_reader_json(gr_reader *r, json_t **row, gram_err *err)
+{
+    gr_str text;
+
+    return next_json(r, row, &text, err);
+}
+
 /* Reads a row's rows into the reader's queue. */
 static gram_status queue_rows(gr_reader *r, const json_t *row, gr_str text, gram_err *err)
 {
-    gr_at at = { r->name, r->line, err };
+    gr_at at = gr_reader_at(r, err);
     char *dump = NULL;
     gram_status rc;
 
@@ -328,9 +340,8 @@ gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
 gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *err)
 {
     json_t *row;
-    gr_str text;
-    gram_status rc = next_json(r, &row, &text, err);
-    gr_at at = { r->name, r->line, err };
+    gram_status rc = gr_reader_json(r, &row, err);
+    gr_at at = gr_reader_at(r, err);
 
     *end = !rc && !row;
     *out = (gr_group){ 0 };

@@ -39,6 +39,20 @@ typedef struct {
 } gr_group;
 void gr_group_clear(gr_group *g);
 
+/* Where the row under reading stands; errors begin with it. */
+typedef struct {
+    const char *name;
+    uint64_t line;
+    gram_err *err;
+    bool element;               /* of a file that is one JSON array; line is its number there, from 1 */
+} gr_at;
+/* GRAM_EFORMAT, "NAME:LINE: ..." or "NAME: element N: ...". */
+gram_status gr_bad(const gr_at *at, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+gram_status gr_row_nomem(const gr_at *at);
+/* The row's "id" or "pair_id", otherwise "NAME:LINE", and `suffix`; malloc'ed, NULL: out of memory. */
+struct json_t;
+char *gr_row_id(const gr_at *at, const struct json_t *row, const char *suffix);
+
 /* A stream of rows over a file. bad rows: *out is not filled, GRAM_EFORMAT names file and line, and the next call
  * goes on with the following line, so that a caller may count and skip. */
 typedef struct gr_reader gr_reader;
@@ -47,6 +61,9 @@ void gr_reader_close(gr_reader *r);
 /* *end true: no more rows. A line may give several rows (ranked completions). */
 gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err);
 gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *err);
+/* A row as it stands, for forms that are read elsewhere: *row is the caller's, NULL at the end. */
+gram_status gr_reader_json(gr_reader *r, struct json_t **row, gram_err *err);
+gr_at gr_reader_at(const gr_reader *r, gram_err *err);      /* the row last read */
 uint64_t gr_reader_line(const gr_reader *r);
 
 /* The parser alone, for fuzzing and servers: one line of JSON to *n rows (malloc'ed array of cleared-by-caller

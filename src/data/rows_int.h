@@ -1,20 +1,12 @@
-/* rows_int.h - what the files of this folder share: where a row stands, and a conversation being read. */
+/* rows_int.h - what the files of this folder share: a conversation being read, and a row's forms. */
 #ifndef GR_DATA_ROWS_INT_H
 #define GR_DATA_ROWS_INT_H
 
 #include <jansson.h>
 #include "data/rows.h"
 
-/* Where the row under reading stands; errors begin with it. */
-typedef struct {
-    const char *name;
-    uint64_t line;              /* or, in a file that is one JSON array, the element's number from 1 */
-    gram_err *err;
-} gr_at;
-/* GRAM_EFORMAT, "NAME:LINE: ...". */
-gram_status gr_bad(const gr_at *at, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-gram_status gr_row_nomem(const gr_at *at);
 const char *gr_json_kind(const json_t *v);      /* "a number", "nothing" */
+json_t *gr_json_get(const json_t *o, const char *key);          /* NULL where the key is absent or null */
 
 /* Turns, owned. The role is one of three static words. */
 typedef struct { const char *role; char *text; } gr_turn;
@@ -27,9 +19,9 @@ gram_message *gr_talk_pack(const gr_talk *t, size_t n);
 
 /* A message list ({role, content} or {from, value}); key is what errors call it. */
 gram_status gr_talk_read(const gr_at *at, const char *key, const json_t *list, gr_talk *out);
-/* "\n\nHuman: ...\n\nAssistant: ..." */
+/* "\n\nHuman: ...\n\nAssistant: ...", for which gr_talk_is_transcript() has been asked. */
 bool gr_talk_is_transcript(const char *s);
-gram_status gr_talk_transcript(const gr_at *at, const char *key, const char *s, gr_talk *out);
+gram_status gr_talk_transcript(const gr_at *at, const char *s, gr_talk *out);
 /* The text of a response: a string, the assistant's message, or an object that holds one under a name in common use. */
 gram_status gr_text_read(const gr_at *at, const char *key, const json_t *v, char **out);
 /* The row's question under whatever name it goes; none leaves out empty. */
@@ -39,6 +31,5 @@ gram_status gr_prompt_check(const gr_at *at, const gr_talk *t);
 
 /* forms.c: one JSON object to rows. text is what `extra` gets, or NULL. */
 gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_str text, gr_row **out, size_t *n);
-char *gr_row_id(const gr_at *at, const json_t *row);    /* malloc'ed; NULL: out of memory */
 
 #endif

@@ -13,7 +13,8 @@ gram_status gr_bad(const gr_at *at, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    return gr_fail(at->err, GRAM_EFORMAT, "%s:%" PRIu64 ": %s", at->name, at->line, text);
+    return gr_fail(at->err, GRAM_EFORMAT, "%s:%s%" PRIu64 ": %s", at->name, at->element ? " element " : "", at->line,
+                   text);
 }
 
 gram_status gr_row_nomem(const gr_at *at)
@@ -27,6 +28,13 @@ const char *gr_json_kind(const json_t *v)
                                         "null" };
 
     return v ? kind[json_typeof(v)] : "nothing";
+}
+
+json_t *gr_json_get(const json_t *o, const char *key)
+{
+    json_t *v = json_object_get(o, key);
+
+    return json_is_null(v) ? NULL : v;
 }
 
 void gr_talk_clear(gr_talk *t)
@@ -157,36 +165,53 @@ gram_status gr_talk_read(const gr_at *at, const char *key, const json_t *list, g
 
 /* ---- HH transcripts ----------------------------------------------------------------------------- */
 
-#define HUMAN     "\n\nHuman:"
-#define ASSISTANT "\n\nAssistant:"
+/* The bytes of the mark at s with which a turn begins; 0 where there is none. */
+static size_t mark_at(const char *s, const char **role)
+{
+    static const struct { const char *mark, *role; } known[] = { { "\n\nHuman:", "user" },
+                                                                 { "\n\nAssistant:", "assistant" } };
+
+    for (size_t i = 0; i < GR_COUNT(known); i++)
+        if (!strncmp(s, known[i].mark, strlen(known[i].mark))) {
+            *role = known[i].role;
+            return strlen(known[i].mark);
+        }
+    return 0;
+}
 
 bool gr_talk_is_transcript(const char *s)
 {
-    return !strncmp(s, HUMAN, strlen(HUMAN)) && strstr(s, ASSISTANT);
+    const char *role;
+
+    return mark_at(s, &role) && !strcmp(role, "user");
 }
 
 static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
-gram_status gr_talk_transcript(const gr_at *at, const char *key, const char *s, gr_talk *out)
+/* The next mark from s on, or the end. */
+static const char *next_mark(const char *s)
 {
-    while (*s) {
-        bool human = !strncmp(s, HUMAN, strlen(HUMAN));
-        const char *p = s + strlen(human ? HUMAN : ASSISTANT), *h = strstr(p, HUMAN), *a = strstr(p, ASSISTANT);
-        const char *end = h && (!a || h < a) ? h : a ? a : p + strlen(p), *last = end;
-        gram_status rc;
+    const char *p, *role;
 
-        if (!human && strncmp(s, ASSISTANT, strlen(ASSISTANT)))
-            return gr_bad(at, "key \"%s\": a transcript must begin with \"\\n\\nHuman:\"", key);
-        while (p < last && is_blank(*p))
+    while ((p = strstr(s, "\n\n")) && !mark_at(p, &role))
+        s = p + 1;
+    return p ? p : s + strlen(s);
+}
+
+gram_status gr_talk_transcript(const gr_at *at, const char *s, gr_talk *out)
+{
+    const char *role, *next;
+    gram_status rc = GRAM_OK;
+
+    for (size_t n; !rc && (n = mark_at(s, &role)) > 0; s = next) {
+        const char *p = s + n, *end = next = next_mark(p);
+        while (p < end && is_blank(*p))
             p++;
-        while (last > p && is_blank(last[-1]))
-            last--;
-        rc = gr_talk_add(at, out, human ? "user" : "assistant", p, (size_t)(last - p));
-        if (rc)
-            return rc;
-        s = end;
+        while (end > p && is_blank(end[-1]))
+            end--;
+        rc = gr_talk_add(at, out, role, p, (size_t)(end - p));
     }
-    return GRAM_OK;
+    return rc;
 }
 
 /* ---- Questions and answers ---------------------------------------------------------------------- */
@@ -232,6 +257,7 @@ gram_status gr_text_read(const gr_at *at, const char *key, const json_t *v, char
 static gram_status read_string_or_list(const gr_at *at, const char *key, const json_t *v, gr_talk *out)
 {
     const char *s = json_string_value(v);
+    gram_status rc;
 
     if (json_is_array(v))
         return gr_talk_read(at, key, v, out);
@@ -239,18 +265,26 @@ static gram_status read_string_or_list(const gr_at *at, const char *key, const j
         return gr_bad(at, "key \"%s\" must be a string or a list of messages, found %s", key, gr_json_kind(v));
     if (!gr_talk_is_transcript(s))
         return gr_talk_add(at, out, "user", s, json_string_length(v));
-    return gr_talk_transcript(at, key, s, out);
+    rc = gr_talk_transcript(at, s, out);
+    if (!rc && !strcmp(out->turn[out->n - 1].role, "assistant") && !*out->turn[out->n - 1].text)
+        free(out->turn[--out->n].text);         /* "\n\nAssistant:", behind which the answer is to stand */
+    return rc;
 }
 
 /* Alpaca's two keys are one question. */
 static gram_status read_instruction(const gr_at *at, const json_t *row, gr_talk *out)
 {
-    const json_t *instruction = json_object_get(row, "instruction"), *input = json_object_get(row, "input");
+    const json_t *instruction = gr_json_get(row, "instruction"), *input = gr_json_get(row, "input");
     gr_buf b = { 0 };
     gram_status rc;
 
-    if (!json_is_string(instruction) || !json_is_string(input) || !json_string_length(input))
+    if (input && !json_is_string(input))
+        return gr_bad(at, "key \"input\" beside \"instruction\" must be a string, found %s", gr_json_kind(input));
+    if (!json_string_length(input))
         return read_string_or_list(at, "instruction", instruction, out);
+    if (!json_is_string(instruction))
+        return gr_bad(at, "key \"instruction\" beside \"input\" must be a string, found %s",
+                      gr_json_kind(instruction));
     if (gr_buf_printf(&b, "%s\n\n%s", json_string_value(instruction), json_string_value(input)))
         rc = gr_talk_add(at, out, "user", b.p, b.n);
     else
@@ -259,24 +293,66 @@ static gram_status read_instruction(const gr_at *at, const json_t *row, gr_talk 
     return rc;
 }
 
+/* Puts the turns from the `from`th on before the others. */
+static void turns_first(gr_talk *t, size_t from)
+{
+    for (size_t i = 0; from < t->n; i++, from++) {
+        gr_turn moved = t->turn[from];
+        memmove(t->turn + i + 1, t->turn + i, (from - i) * sizeof *t->turn);
+        t->turn[i] = moved;
+    }
+}
+
+/* Turns before the question, as LLaMA-Factory's Alpaca rows have them: [["question", "answer"], ...]; or messages. */
+static gram_status read_history(const gr_at *at, const json_t *row, gr_talk *out)
+{
+    static const char *const role[] = { "user", "assistant" };
+    const json_t *list = gr_json_get(row, "history");
+    size_t was = out->n, i;
+    json_t *v;
+    gram_status rc = GRAM_OK;
+
+    if (!list || (json_is_array(list) && !json_array_size(list)) || (json_is_string(list) && !json_string_length(list)))
+        return GRAM_OK;
+    if (was == 0)
+        return gr_bad(at, "a \"history\" is there and no question behind it: wanted \"prompt\" or \"instruction\"");
+    if (was > 1)
+        return gr_bad(at, "both a \"history\" and a prompt of %zu turns are there: one of them must go", was);
+    if (json_is_object(json_array_get(list, 0)))
+        rc = gr_talk_read(at, "history", list, out);
+    else if (!json_is_array(list))
+        return gr_bad(at, "key \"history\" must be a list of questions and answers, found %s", gr_json_kind(list));
+    else
+        json_array_foreach(list, i, v)
+            for (size_t k = 0; k < 2 && !rc; k++) {
+                const json_t *text = json_array_get(v, k);
+                rc = json_array_size(v) == 2 && json_is_string(text)
+                   ? gr_talk_add(at, out, role[k], json_string_value(text), json_string_length(text))
+                   : gr_bad(at, "key \"history\": part %zu must be a list of a question and its answer", i + 1);
+            }
+    if (!rc)
+        turns_first(out, was);
+    return rc;
+}
+
 /* A system text that stands beside the question goes before it. */
 static gram_status read_system(const gr_at *at, const json_t *row, gr_talk *out)
 {
-    const json_t *v = json_object_get(row, "system");
-    gr_turn first;
+    static const char *const key[] = { "system", "system_prompt" };
+    const json_t *v = NULL;
+    size_t k = 0;
     gram_status rc;
 
-    if (!v)
-        v = json_object_get(row, "system_prompt");
-    if (!json_is_string(v) || !json_string_length(v) || (out->n && !strcmp(out->turn[0].role, "system")))
+    while (k < GR_COUNT(key) && !(v = gr_json_get(row, key[k])))
+        k++;
+    if (v && !json_is_string(v))
+        return gr_bad(at, "key \"%s\" must be a string, found %s", key[k], gr_json_kind(v));
+    if (!json_string_length(v) || (out->n && !strcmp(out->turn[0].role, "system")))
         return GRAM_OK;
     rc = gr_talk_add(at, out, "system", json_string_value(v), json_string_length(v));
-    if (rc)
-        return rc;
-    first = out->turn[out->n - 1];
-    memmove(out->turn + 1, out->turn, (out->n - 1) * sizeof *out->turn);
-    out->turn[0] = first;
-    return GRAM_OK;
+    if (!rc)
+        turns_first(out, out->n - 1);
+    return rc;
 }
 
 gram_status gr_prompt_read(const gr_at *at, const json_t *row, gr_talk *out)
@@ -288,17 +364,19 @@ gram_status gr_prompt_read(const gr_at *at, const json_t *row, gr_talk *out)
     gram_status rc;
 
     for (size_t i = 0; i < n; i++) {
-        const json_t *v = json_object_get(row, key[i]);
+        const json_t *v = gr_json_get(row, key[i]);
         bool instruction = !strcmp(key[i], "instruction");
 
         if (!v || (!strcmp(key[i], "context") && !json_is_array(v)))    /* a text beside a question, not a dialogue */
             continue;
-        if (!strcmp(key[i], "question") && json_object_get(row, "instruction"))
+        if (!strcmp(key[i], "question") && gr_json_get(row, "instruction"))
             return gr_bad(at, "both \"question\" and \"instruction\" are there: say which is the \"prompt\"");
         rc = instruction ? read_instruction(at, row, out) : read_string_or_list(at, key[i], v, out);
+        if (!rc)
+            rc = read_history(at, row, out);
         return rc ? rc : read_system(at, row, out);
     }
-    return GRAM_OK;
+    return read_history(at, row, out);
 }
 
 gram_status gr_prompt_check(const gr_at *at, const gr_talk *t)

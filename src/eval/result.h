@@ -16,7 +16,7 @@ typedef struct {
     const char *prompt_hash;        /* of the judge prompt's bytes */
     const char *label_a, *label_b;
     size_t max_tokens;
-    size_t batch_tokens;            /* that the scorer computes together; not written anywhere */
+    size_t batch_tokens;            /* that the scorer computes together, 0: a row at a time; not written anywhere */
     bool single_order;
     double lambda;                  /* PURM: of mean - lambda u */
 } gr_eval_facts;

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <math.h>
-#include "base/err.h"
 #include "eval/source.h"
 
 void gr_eval_item_clear(gr_eval_item *item)
@@ -14,31 +13,15 @@ void gr_eval_item_clear(gr_eval_item *item)
     item->cell = -1;
 }
 
-static gram_status get_text(const json_t *o, const char *where, const char *key, const char **out, gram_err *err)
+static gram_status get_text(const gr_at *at, const json_t *o, const char *key, const char **out)
 {
     const json_t *v = json_object_get(o, key);
 
     *out = json_string_value(v);
     if (!*out || !**out)
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"%s\" should be a string with text, found %s", where, key,
-                       !v ? "nothing" : *out ? "an empty one" : "something else");
+        return gr_bad(at, "\"%s\" should be a string with text, found %s", key,
+                      !v ? "nothing" : *out ? "an empty one" : "something else");
     return GRAM_OK;
-}
-
-/* An id may be a string or a whole number. malloc'ed. */
-static char *get_id(const json_t *o, const char *where, const char *key, const char *suffix)
-{
-    const json_t *v = json_object_get(o, key);
-    gr_buf b = { 0 };
-    bool ok;
-
-    if (json_is_integer(v))
-        ok = gr_buf_printf(&b, "%" JSON_INTEGER_FORMAT "%s", json_integer_value(v), suffix);
-    else
-        ok = gr_buf_printf(&b, "%s%s", json_is_string(v) ? json_string_value(v) : where, suffix);
-    if (!ok)
-        gr_buf_clear(&b);
-    return b.p;
 }
 
 /* One user turn in one block, as gr_row_clear() frees it. */
@@ -56,7 +39,7 @@ static gram_message *pack_turn(const char *text)
 
 typedef struct { const char *prompt, *chosen, *rejected, *subset; } texts;
 
-static gram_status fill(gr_eval_item *item, char *id, const texts *t, int cell, const char *where, gram_err *err)
+static gram_status fill(const gr_at *at, gr_eval_item *item, char *id, const texts *t, int cell)
 {
     gr_row *r = &item->row;
 
@@ -69,78 +52,75 @@ static gram_status fill(gr_eval_item *item, char *id, const texts *t, int cell, 
     r->margin = NAN;
     r->weight = r->soft = 1;
     item->cell = cell;
-    return r->id && r->subset && r->chosen && r->rejected && r->turn ? GRAM_OK : gr_nomem(err, where);
+    return r->id && r->subset && r->chosen && r->rejected && r->turn ? GRAM_OK : gr_row_nomem(at);
 }
 
-static gram_status get_subset(gr_rules rules, const json_t *o, const char *where, const char *key, const char **out,
-                              gram_err *err)
+static gram_status get_subset(gr_rules rules, const gr_at *at, const json_t *o, const char *key, const char **out)
 {
-    gram_status rc = get_text(o, where, key, out, err);
+    gram_status rc = get_text(at, o, key, out);
 
     if (!rc && !gr_rules_knows(rules, *out))
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: \"%s\" should be %s, found \"%s\"", where, key, gr_rules_wants(rules),
-                     *out);
+        rc = gr_bad(at, "\"%s\" should be %s, found \"%s\"", key, gr_rules_wants(rules), *out);
     return rc;
 }
 
-static gram_status get_three(const json_t *o, const char *where, const char *key, const char *out[3], gram_err *err)
+static gram_status get_three(const gr_at *at, const json_t *o, const char *key, const char *out[3])
 {
     const json_t *v = json_object_get(o, key);
 
     for (size_t i = 0; i < 3; i++) {
         out[i] = json_string_value(json_array_get(v, i));
         if (!out[i] || !*out[i] || json_array_size(v) != 3)
-            return gr_fail(err, GRAM_EFORMAT, "%s: \"%s\" should be a list of three strings with text", where, key);
+            return gr_bad(at, "\"%s\" should be a list of three strings with text", key);
     }
     return GRAM_OK;
 }
 
-static gram_status rmbench_rows(const char *where, const json_t *o, gr_eval_item *item, gram_err *err)
+static gram_status rmbench_rows(const gr_at *at, const json_t *o, gr_eval_item *item)
 {
     const char *chosen[3], *rejected[3];
     texts t = { 0 };
-    gram_status rc = get_text(o, where, "prompt", &t.prompt, err);
+    gram_status rc = get_text(at, o, "prompt", &t.prompt);
 
     if (!rc)
-        rc = get_subset(GR_RULES_RMBENCH, o, where, "domain", &t.subset, err);
+        rc = get_subset(GR_RULES_RMBENCH, at, o, "domain", &t.subset);
     if (!rc)
-        rc = get_three(o, where, "chosen", chosen, err);
+        rc = get_three(at, o, "chosen", chosen);
     if (!rc)
-        rc = get_three(o, where, "rejected", rejected, err);
+        rc = get_three(at, o, "rejected", rejected);
     for (int c = 0; c < 9 && !rc; c++) {
         const char suffix[] = { '#', (char)('0' + c / 3), '-', (char)('0' + c % 3), '\0' };
         t.chosen = chosen[c / 3];
         t.rejected = rejected[c % 3];
-        rc = fill(&item[c], get_id(o, where, "id", suffix), &t, c, where, err);
+        rc = fill(at, &item[c], gr_row_id(at, o, suffix), &t, c);
     }
     return rc;
 }
 
-static gram_status judgebench_row(const char *where, const json_t *o, gr_eval_item *item, gram_err *err)
+static gram_status judgebench_row(const gr_at *at, const json_t *o, gr_eval_item *item)
 {
     const char *a, *b, *label;
     texts t = { 0 };
-    gram_status rc = get_text(o, where, "question", &t.prompt, err);
+    gram_status rc = get_text(at, o, "question", &t.prompt);
 
     if (!rc)
-        rc = get_subset(GR_RULES_JUDGEBENCH, o, where, "source", &t.subset, err);
+        rc = get_subset(GR_RULES_JUDGEBENCH, at, o, "source", &t.subset);
     if (!rc)
-        rc = get_text(o, where, "response_A", &a, err);
+        rc = get_text(at, o, "response_A", &a);
     if (!rc)
-        rc = get_text(o, where, "response_B", &b, err);
+        rc = get_text(at, o, "response_B", &b);
     if (!rc)
-        rc = get_text(o, where, "label", &label, err);
+        rc = get_text(at, o, "label", &label);
     if (rc)
         return rc;
     if (strcmp(label, "A>B") && strcmp(label, "B>A"))
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"label\" should be \"A>B\" or \"B>A\", found \"%s\"", where, label);
+        return gr_bad(at, "\"label\" should be \"A>B\" or \"B>A\", found \"%s\"", label);
     t.chosen = *label == 'A' ? a : b;
     t.rejected = *label == 'A' ? b : a;
-    return fill(item, get_id(o, where, "pair_id", ""), &t, -1, where, err);
+    return fill(at, item, gr_row_id(at, o, ""), &t, -1);
 }
 
-gram_status gr_rules_rows(gr_rules rules, const char *where, const json_t *o, gr_eval_item **out, size_t *n,
-                          gram_err *err)
+gram_status gr_rules_rows(gr_rules rules, const gr_at *at, const json_t *o, gr_eval_item **out, size_t *n)
 {
     size_t rows = rules == GR_RULES_RMBENCH ? 9 : 1;
     gr_eval_item *item;
@@ -149,11 +129,11 @@ gram_status gr_rules_rows(gr_rules rules, const char *where, const json_t *o, gr
     *out = NULL;
     *n = 0;
     if (!json_is_object(o))
-        return gr_fail(err, GRAM_EFORMAT, "%s: should be a JSON object", where);
+        return gr_bad(at, "should be a JSON object");
     item = gr_calloc(rows, sizeof *item);
     if (!item)
-        return gr_nomem(err, where);
-    rc = rules == GR_RULES_RMBENCH ? rmbench_rows(where, o, item, err) : judgebench_row(where, o, item, err);
+        return gr_row_nomem(at);
+    rc = rules == GR_RULES_RMBENCH ? rmbench_rows(at, o, item) : judgebench_row(at, o, item);
     if (!rc) {
         *out = item;
         *n = rows;

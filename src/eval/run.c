@@ -16,8 +16,7 @@
 #include "eval/table.h"
 #include "eval/text.h"
 
-#define BATCH_PAIRS  64
-#define BATCH_TOKENS 4096       /* where the facts do not say what the scorer computes together */
+#define BATCH_PAIRS 64
 
 typedef struct {
     gram_eval_options opt;
@@ -33,7 +32,6 @@ typedef struct {
     size_t n, cap;
     gr_eval_item item[BATCH_PAIRS];     /* read and not judged yet: the texts of row[n .. n + waiting) */
     size_t waiting, tokens_waiting;     /* about as many tokens as judging them computes */
-    size_t batch_tokens;
 
     char *rows_path;                    /* NULL: rows are not written */
     gr_out *rows;
@@ -252,9 +250,9 @@ static gram_status check_all_taken(run *r, gram_err *err)
 /* ---- Reading ---- */
 
 /* Whether to go on behind a bad row, which is counted; told of once. */
-static bool skip_bad(run *r, size_t file, bool bad, bool scanning, const gram_err *err)
+static bool skip_bad(run *r, size_t file, gram_status rc, bool scanning, const gram_err *err)
 {
-    if (!bad || !r->opt.file.skip_bad)
+    if (rc != GRAM_EFORMAT || !r->opt.file.skip_bad)
         return false;
     if (scanning || !r->scanned) {
         r->result.file[file].bad++;
@@ -400,7 +398,7 @@ static gram_status accept(run *r, gr_eval_item *item, size_t file, gram_err *err
     r->tokens_waiting += gr_row_tokens(&item->row);
     r->item[r->waiting++] = *item;
     *item = (gr_eval_item){ .cell = -1 };   /* the batch's from here on */
-    if (r->waiting < BATCH_PAIRS && r->tokens_waiting < 2 * r->batch_tokens)
+    if (r->waiting < BATCH_PAIRS && r->tokens_waiting < 2 * r->result.facts.batch_tokens)
         return GRAM_OK;
     return judge_waiting(r, err);
 }
@@ -410,12 +408,12 @@ static gram_status read_file(run *r, size_t file, bool scanning, gram_err *err)
 {
     gr_eval_source *s;
     gr_eval_item item;
-    bool end = false, bad;
+    bool end = false;
     gram_status rc = gr_eval_source_open(&s, r->path[file], r->rules, err);
 
     while (!rc) {
-        rc = gr_eval_source_next(s, &item, &end, &bad, err);
-        if (rc && skip_bad(r, file, bad, scanning, err)) {
+        rc = gr_eval_source_next(s, &item, &end, err);
+        if (skip_bad(r, file, rc, scanning, err)) {
             rc = GRAM_OK;
             continue;
         }
@@ -545,7 +543,6 @@ static gram_status start(run *r, const char *const *file, size_t n, const gr_eva
         return gr_fail(err, GRAM_EARG, "no file to evaluate on");
     r->path = file;
     r->result.facts = facts ? *facts : (gr_eval_facts){ 0 };
-    r->batch_tokens = facts && facts->batch_tokens ? facts->batch_tokens : BATCH_TOKENS;
     r->mark = mark_of(&r->result.facts, r->rules);
     r->result.file = gr_calloc(n, sizeof *r->result.file);
     if (!r->result.file)

@@ -12,15 +12,14 @@
 typedef struct { gr_row row; int cell; } gr_eval_item;  /* cell as in gr_eval_row */
 void gr_eval_item_clear(gr_eval_item *item);
 
-/* One upstream object to its pairs: nine for RM-Bench, one for JudgeBench. `where` ("FILE:12") begins errors and
- * stands in for a missing id. On success *out is a malloc'ed array of *n items. */
-gram_status gr_rules_rows(gr_rules rules, const char *where, const json_t *o, gr_eval_item **out, size_t *n,
-                          gram_err *err);
+/* One upstream object to its pairs: nine for RM-Bench, one for JudgeBench. On success *out is a malloc'ed array of *n
+ * items. */
+gram_status gr_rules_rows(gr_rules rules, const gr_at *at, const json_t *o, gr_eval_item **out, size_t *n);
 
 typedef struct gr_eval_source gr_eval_source;
 gram_status gr_eval_source_open(gr_eval_source **out, const char *path, gr_rules rules, gram_err *err);
 void gr_eval_source_close(gr_eval_source *s);           /* NULL is fine */
-/* *end true: no more. On failure *bad says whether only this row is bad and the next call goes on behind it. */
-gram_status gr_eval_source_next(gr_eval_source *s, gr_eval_item *out, bool *end, bool *bad, gram_err *err);
+/* *end true: no more. GRAM_EFORMAT: this row is bad, and the next call goes on behind it. */
+gram_status gr_eval_source_next(gr_eval_source *s, gr_eval_item *out, bool *end, gram_err *err);
 
 #endif

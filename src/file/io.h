@@ -18,8 +18,8 @@ bool gr_path_regular(const char *path);     /* a file that can be read again; a 
 char *gr_path_join(const char *dir, const char *name);      /* malloc'ed; NULL: out of memory */
 
 /* Lines of a text file, "-" for standard input, gzip recognised by its first bytes. A line is given without
- * its newline; one longer than 64 MiB fails with its number, and so does a gzip stream that ends early, which is
- * GRAM_EIO since nothing comes after it. */
+ * its newline. One longer than 64 MiB fails with its number, GRAM_EFORMAT, and the next call gives the line behind it;
+ * a gzip stream that ends early is GRAM_EIO, since nothing comes after it. */
 typedef struct gr_lines gr_lines;
 gram_status gr_lines_open(gr_lines **out, const char *path, gram_err *err);
 void gr_lines_close(gr_lines *l);

@@ -202,33 +202,67 @@ static gram_status refill(gr_lines *l, gram_err *err)
     return GRAM_OK;
 }
 
+/* Bytes to take, where none are left. *end: there are no more. */
+static gram_status more(gr_lines *l, bool *end, gram_err *err)
+{
+    gram_status rc = l->got_n == 0 && !l->end ? refill(l, err) : GRAM_OK;
+
+    *end = l->got_n == 0;
+    return rc;
+}
+
+/* What there is up to the next newline, *n bytes; the newline is taken too. */
+static const char *take(gr_lines *l, size_t *n, bool *whole)
+{
+    const char *p = l->got, *newline = memchr(p, '\n', l->got_n);
+    size_t all;
+
+    *n = newline ? (size_t)(newline - p) : l->got_n;
+    *whole = newline != NULL;
+    all = *n + *whole;
+    l->got += all;
+    l->got_n -= all;
+    return p;
+}
+
+/* The rest of the line is passed over, so that the call after this failure gives the next one. */
+static gram_status too_long(gr_lines *l, bool whole, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+    bool end = false;
+    size_t n;
+
+    while (!whole && !rc && !end) {
+        rc = more(l, &end, err);
+        if (!rc && !end)
+            take(l, &n, &whole);
+    }
+    if (rc)
+        return rc;
+    l->number++;
+    return gr_fail(err, GRAM_EFORMAT, "%s: line %" PRIu64 ": longer than %zu bytes", l->name, l->number, LONGEST);
+}
+
 gram_status gr_lines_next(gr_lines *l, const char **line, size_t *n, gram_err *err)
 {
-    const char *newline = NULL;
-    bool any = false;               /* an empty last line is given only where a newline ends it */
+    bool any = false, whole = false, end;   /* an empty last line is given only where a newline ends it */
 
     *line = NULL;
     *n = 0;
     l->line.n = 0;
-    while (!newline) {
-        size_t take;
-        if (l->got_n == 0) {
-            gram_status rc = l->end ? GRAM_OK : refill(l, err);
-            if (rc)
-                return rc;
-            if (l->end)
-                break;
-        }
-        newline = memchr(l->got, '\n', l->got_n);
-        take = newline ? (size_t)(newline - l->got) : l->got_n;
-        if (take > LONGEST - l->line.n)
-            return gr_fail(err, GRAM_EFORMAT, "%s: line %" PRIu64 ": longer than %zu bytes", l->name, l->number + 1,
-                           LONGEST);
-        if (!gr_buf_add(&l->line, l->got, take))
+    while (!whole) {
+        gram_status rc = more(l, &end, err);
+        const char *p;
+        size_t part;
+        if (rc)
+            return rc;
+        if (end)
+            break;
+        p = take(l, &part, &whole);
+        if (part > LONGEST - l->line.n)
+            return too_long(l, whole, err);
+        if (!gr_buf_add(&l->line, p, part))
             return gr_nomem(err, l->name);
-        take += newline != NULL;
-        l->got += take;
-        l->got_n -= take;
         any = true;
     }
     if (!any)

@@ -80,6 +80,43 @@ static void forms_of_chosen_and_rejected(void **state)
         "f:7");
 }
 
+static void earlier_turns(void **state)
+{
+#define ROW_OF(rest) "{" rest ",\"chosen\":\"x\",\"rejected\":\"y\"}"
+    (void)state;
+    /* LLaMA-Factory's Alpaca rows */
+    one(ROW_OF("\"instruction\":\"q\",\"input\":\"i\",\"system\":\"be\",\"history\":[[\"a\",\"b\"],[\"c\",\"d\"]]"),
+        "s:be|u:a|a:b|u:c|a:d|u:q\n\ni", "x", "y", "f:7");
+    one(ROW_OF("\"prompt\":\"q\",\"history\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
+               "\"content\":\"b\"}]"), "u:a|a:b|u:q", "x", "y", "f:7");
+    one(ROW_OF("\"instruction\":\"q\",\"input\":null,\"history\":[],\"system\":null"), "u:q", "x", "y", "f:7");
+    one(ROW_OF("\"instruction\":\"q\",\"input\":\"\",\"history\":null,\"system\":\"\""), "u:q", "x", "y", "f:7");
+    one(ROW_OF("\"prompt\":null,\"question\":\"q\",\"instruction\":null"), "u:q", "x", "y", "f:7");
+    /* a transcript that ends where the answer is to begin, as TRL writes HH's prompts */
+    one(ROW_OF("\"prompt\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: q\\n\\nAssistant:\""), "u:a|a:b|u:q", "x", "y",
+        "f:7");
+    one(ROW_OF("\"prompt\":\"\\n\\nHuman: a\\n\\nb\\n\\n\\n\""), "u:a\n\nb", "x", "y", "f:7");
+#undef ROW_OF
+}
+
+/* Each mark is looked for from where the last one stood: 32 MB of them take a moment, not minutes. */
+static void a_transcript_of_many_turns(void **state)
+{
+    static const char mark[] = "\\n\\nHuman:";
+    size_t turns = 1 << 21;
+    gr_buf b = { 0 };
+
+    (void)state;
+    assert_true(gr_buf_puts(&b, "{\"prompt\":\"") && gr_buf_puts(&b, mark) && gr_buf_puts(&b, "\\n\\nAssistant: a"));
+    for (size_t i = 0; i < turns; i++)
+        assert_true(gr_buf_add(&b, mark, sizeof mark - 1));
+    assert_true(gr_buf_puts(&b, "q\",\"chosen\":\"x\",\"rejected\":\"y\"}"));
+    CHECK_OK(parse(b.p));
+    assert_int_equal(row->n_turns, turns + 2);
+    done();
+    gr_buf_clear(&b);
+}
+
 static void forms_of_two_responses(void **state)
 {
     (void)state;
@@ -92,6 +129,11 @@ static void forms_of_two_responses(void **state)
     one("{\"pair_id\":\"j\",\"question\":\"q\",\"response_A\":\"x\",\"response_B\":\"y\",\"label\":\"B>A\"}", "u:q",
         "y",
         "x", "j");
+    /* numbers and words name the two as their keys do */
+    one("{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"winner\":\"response_1\"}", "u:q", "y", "x", "f:7");
+    one("{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"label\":1}", "u:q", "y", "x", "f:7");
+    one("{\"prompt\":\"q\",\"response_1\":\"x\",\"response_2\":\"y\",\"winner\":\"response_1\"}", "u:q", "x", "y", "f:7");
+    one("{\"prompt\":\"q\",\"response1\":\"x\",\"response2\":\"y\",\"winner\":\"response2\"}", "u:q", "y", "x", "f:7");
     one("{\"input\":\"q\",\"output_1\":\"x\",\"output_2\":\"y\",\"label\":1}", "u:q", "x", "y", "f:7");
     CHECK_OK(parse("{\"prompt\":\"q\",\"response1\":\"x\",\"response2\":\"y\",\"overall_preference\":0}"));
     assert_true(row->tie && row->soft == 0.5 && row->margin == 0);
@@ -176,6 +218,25 @@ static void bad_rows_say_why(void **state)
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"]}", "neither a rank nor a score" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"ranks\":[1]}", "as many numbers" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"x\"],\"ranks\":[1,2]}", "no two of its responses differ" },
+        { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"ranks\":1}", "as many numbers as \"completions\" has responses, "
+          "found a number" },
+        { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"best\":2}", "key \"best\" must be the index of one of 2" },
+        { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"best\":\"x\"}", "key \"best\" must be the index of one of 2" },
+        { "{\"prompt\":\"q\",\"completions\":[\"x\"],\"best\":0}", "must be a list of 2 to 64 responses, found 1" },
+        { "{\"prompt\":\"q\",\"completions\":7}", "must be a list of 2 to 64 responses, found a number" },
+        { "{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"winner\":\"response_2\"}", "must be 0, 1, " },
+        { "{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"label\":2}", "must be 0, 1, " },
+        { "{\"prompt\":\"q\",\"response1\":\"x\",\"response2\":\"y\",\"label\":0}", "must be 1, 2, " },
+        { "{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"better_response_id\":2}", "must be 0 or 1" },
+        { "{\"prompt\":\"q\",\"system\":[\"s\"],\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"system\" must be a string" },
+        { "{\"instruction\":\"q\",\"input\":[\"i\"],\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"input\" beside" },
+        { "{\"instruction\":[],\"input\":\"i\",\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"instruction\" beside" },
+        { "{\"prompt\":\"q\",\"history\":\"a\",\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"history\" must be a list" },
+        { "{\"prompt\":\"q\",\"history\":[[\"a\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "part 1 must be a list of a question" },
+        { "{\"prompt\":\"q\",\"history\":[[\"a\",null]],\"chosen\":\"x\",\"rejected\":\"y\"}", "part 1 must be a list of a " },
+        { "{\"prompt\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"q\"}],"
+          "\"history\":[[\"a\",\"b\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "both a \"history\" and a prompt of 2 turns" },
+        { "{\"history\":[[\"a\",\"b\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "no question behind it" },
         { "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"soft\":2}", "between 0 and 1" },
         { "{\"question\":\"q\",\"instruction\":\"i\",\"chosen\":\"x\",\"rejected\":\"y\"}",
         "say which is the \"prompt\"" },
@@ -255,16 +316,39 @@ static void files(void **state)
             "k#1-0 k#2-0 k#2-1 rows.jsonl:2");
 }
 
+/* Of an array an element is named, not a line; one that is no JSON has no next row, so that it is no bad row. */
+static void files_that_are_arrays(void **state)
+{
+    gr_reader *r;
+    gr_row out;
+    bool end;
+
+    (void)state;
+    CHECK_OK(gr_reader_open(&r, write_file("[\n\n {},\n {}]"), false, &check_err));
+    for (int i = 1; i <= 2; i++) {
+        assert_int_equal(gr_reader_pair(r, &out, &end, &check_err), GRAM_EFORMAT);
+        assert_non_null(strstr(check_err.text, i == 1 ? "rows.jsonl: element 1: " : "rows.jsonl: element 2: "));
+    }
+    gr_reader_close(r);
+    CHECK_OK(gr_reader_open(&r, write_file("[\n" ROW("") ",\n" ROW("") "\n"), false, &check_err));
+    assert_int_equal(gr_reader_pair(r, &out, &end, &check_err), GRAM_EIO);
+    assert_non_null(strstr(check_err.text, "not JSON"));
+    gr_reader_close(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forms_of_chosen_and_rejected),
+        cmocka_unit_test(earlier_turns),
+        cmocka_unit_test(a_transcript_of_many_turns),
         cmocka_unit_test(forms_of_two_responses),
         cmocka_unit_test(labels),
         cmocka_unit_test(completions_expand_to_pairs),
         cmocka_unit_test(bad_rows_say_why),
         cmocka_unit_test(groups),
         cmocka_unit_test(files),
+        cmocka_unit_test(files_that_are_arrays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include "eval_check.h"
 
 static const gr_eval_facts facts = {
+    .batch_tokens = 4096,
     .model = "fake.gguf", .dtype = "f32", .label_a = "A", .label_b = "B", .max_tokens = 2048
 };
 
@@ -379,6 +380,13 @@ static void bad_rows_are_counted(void **state)
     assert_null(strstr(strstr(warnings.p, "mixed.jsonl:3") + 1, "mixed.jsonl:3"));      /* told once */
     assert_non_null(strstr(table, "2 rows bad and skipped"));
     free(table);
+    gr_buf_clear(&warnings);
+    /* a line of two pairs is bad twice, and what comes behind it is still read */
+    opt.rules = "rewardbench";
+    write_text(path, "{\"prompt\":\"p\",\"subset\":\"none\",\"completions\":[\"a\",\"b\",\"q=0\"],\"ranks\":[1,2,3]}\n"
+               "{\"prompt\":\"p\",\"subset\":\"hep-go\",\"chosen\":\"q=1\",\"rejected\":\"q=0\"}\n");
+    CHECK_OK(gr_eval_run(&file, 1, &opt, &facts, fake_score, &judge, &s, NULL, &check_err));
+    assert_true(s.rows == 1 && s.bad == 3);
     gr_buf_clear(&warnings);
     free(path);
 }

@@ -38,10 +38,11 @@ static void record(const char *json, size_t n)
 static void upstream(gr_rules rules, const json_t *o)
 {
     gram_err err;
+    const gr_at at = { "f", 1, &err, false };
     gr_eval_item *item;
     size_t n;
 
-    if (gr_rules_rows(rules, "f:1", o, &item, &n, &err))
+    if (gr_rules_rows(rules, &at, o, &item, &n))
         return;
     need(n == (rules == GR_RULES_RMBENCH ? 9 : 1));
     for (size_t i = 0; i < n; i++) {
