@@ -10,6 +10,7 @@
 #include "api/spread.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "data/rows.h"
 #include "reward/rank.h"
 
@@ -170,7 +171,7 @@ static gram_status step_done(struct job *j, gram_err *err)
 
 static gram_status write_json(struct job *j, json_t *o, gram_err *err)
 {
-    char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    char *text = gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(15));
     bool held = j->spread && gr_out_in_place(j->out);       /* what is out there cannot be written anew */
     gram_status rc = text ? GRAM_OK : gr_nomem(err, "output line");
 
@@ -191,22 +192,31 @@ static json_t *number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-static json_t *rewards_json(const gram_reward *r, size_t n)
+/* NULL where memory ran out, like the lists below, so that no line is written that lacks a number. */
+static json_t *whole(json_t *list, size_t n)
 {
-    json_t *a = json_array();
-
-    for (size_t i = 0; a && i < n; i++)
-        json_array_append_new(a, number(r[i].mean));
-    return a;
+    if (list && json_array_size(list) == n)
+        return list;
+    json_decref(list);
+    return NULL;
 }
 
-static json_t *sigmas_json(const gram_reward *r, size_t n)
+static json_t *rewards_json(const gram_reward *r, size_t n, bool sigma)
 {
     json_t *a = json_array();
 
     for (size_t i = 0; a && i < n; i++)
-        json_array_append_new(a, number(r[i].sigma));
-    return a;
+        json_array_append_new(a, number(sigma ? r[i].sigma : r[i].mean));
+    return whole(a, n);
+}
+
+/* Adds a list; *o is gone where memory ran out. */
+static void put(json_t **o, const char *key, json_t *list)
+{
+    if (json_object_set_new(*o, key, list)) {
+        json_decref(*o);
+        *o = NULL;
+    }
 }
 
 static gram_status write_verdict(struct job *j, const char *id, const gram_verdict *v, gram_err *err)
@@ -222,10 +232,10 @@ static gram_status write_verdict(struct job *j, const char *id, const gram_verdi
                   "p_forward", number(v->p_forward), "p_swapped", number(v->p_swapped),
                   "logit_margin", number(v->logit_margin), "consistent", v->consistent,
                   "tokens", (json_int_t)v->tokens, "truncated", v->truncated);
-    if (o && v->rewarded)
-        json_object_set_new(o, "reward", rewards_json(v->reward, 2));
-    if (o && v->spread)
-        json_object_set_new(o, "sigma", sigmas_json(v->reward, 2));
+    if (v->rewarded)
+        put(&o, "reward", rewards_json(v->reward, 2, false));
+    if (v->spread)
+        put(&o, "sigma", rewards_json(v->reward, 2, true));
     return write_json(j, o, err);
 }
 
@@ -329,7 +339,7 @@ static json_t *order_json(const size_t *order, size_t n)
 
     for (size_t i = 0; a && i < n; i++)
         json_array_append_new(a, json_integer((json_int_t)order[i]));
-    return a;
+    return whole(a, n);
 }
 
 static json_t *score_json(const double *score, size_t n)
@@ -338,7 +348,7 @@ static json_t *score_json(const double *score, size_t n)
 
     for (size_t i = 0; a && i < n; i++)
         json_array_append_new(a, number(score[i]));
-    return a;
+    return whole(a, n);
 }
 
 static gram_status rank_group(struct job *j, const gr_group *g, gram_rank_method method, gram_err *err)
@@ -371,11 +381,11 @@ static gram_status rank_group(struct job *j, const gr_group *g, gram_rank_method
                   "passes", (json_int_t)r.passes, "tokens", (json_int_t)r.tokens,
                   "tokens_computed", (json_int_t)r.tokens_computed, "intransitive", r.intransitive,
                   "truncated", r.truncated);
-    if (o && r.reward)
-        json_object_set_new(o, "rewards", rewards_json(r.reward, g->n));
-    if (o && r.overlap) {
-        json_object_set_new(o, "sigma", sigmas_json(r.reward, g->n));
-        json_object_set_new(o, "overlap", score_json(r.overlap, g->n));
+    if (r.reward)
+        put(&o, "rewards", rewards_json(r.reward, g->n, false));
+    if (r.overlap) {
+        put(&o, "sigma", rewards_json(r.reward, g->n, true));
+        put(&o, "overlap", score_json(r.overlap, g->n));
     }
     gram_ranking_clear(&r);
     return write_json(j, o, err);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "api/spread.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "reward/score.h"
 
 static bool grow(gr_spread *s)
@@ -60,7 +61,7 @@ static gram_status write_line(const char *line, size_t n, const double *mean, co
             return gr_nomem(err, "output lines");
         }
     }
-    text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    text = gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(15));
     rc = text ? gr_out_write(out, text, strlen(text), err) : gr_nomem(err, "output lines");
     if (!rc)
         rc = gr_out_write(out, "\n", 1, err);

@@ -51,7 +51,7 @@ int cli_choice(const char *option, const char *value, const char *choices);
 /* Opens the model with cli_model_options(); the same. */
 int cli_open(gram_model **out, const char *path);
 extern int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
-extern bool cli_drop;                           /* --truncate drop, once cli_model_options() was called */
+bool cli_drops(void);                           /* --truncate drop */
 
 /* ---- Parsing and help (main.c, help.c) ---------------------------------------------------------- */
 

@@ -71,7 +71,7 @@ static int show_row(gram_model *m, const gram_row *row)
     }
     if (!rc)
         return CLI_DONE;
-    if (rc != GRAM_ELIMIT || !cli_drop)
+    if (rc != GRAM_ELIMIT || !cli_drops())
         return cli_fail("%s: %s", row->id, err.text);
     if (!cli_quiet)
         fprintf(stderr, "warning: %s: dropped: %s\n", row->id, err.text);

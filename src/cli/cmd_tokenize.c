@@ -30,48 +30,14 @@ static int write_ids(const gram_tokenizer *t, const char *text, size_t bytes)
     return CLI_DONE;
 }
 
-/* How many bytes at s are one whole UTF-8 character; 0 where they are none, and *bad how many to skip. */
-static size_t utf8_char(const unsigned char *s, size_t n, size_t *bad)
-{
-    size_t want = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : *s < 0xf5 ? 4 : 0;
-    size_t i;
-
-    for (i = 1; i < want && i < n; i++) {
-        unsigned char low = 0x80, high = 0xbf;
-        if (i == 1) {           /* no overlong forms, no surrogates, nothing above U+10FFFF */
-            low = *s == 0xe0 ? 0xa0 : *s == 0xf0 ? 0x90 : low;
-            high = *s == 0xed ? 0x9f : *s == 0xf4 ? 0x8f : high;
-        }
-        if (s[i] < low || s[i] > high)
-            break;
-    }
-    *bad = i;
-    return want && i == want ? want : 0;
-}
-
-/* Ids may end inside a character; JSON may not, so such bytes become U+FFFD as they do in other tokenizers. */
-static bool add_valid(gr_buf *out, const char *text, size_t bytes)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    size_t good, bad = 1;
-
-    for (size_t i = 0; i < bytes; i += good ? good : bad) {
-        good = utf8_char(s + i, bytes - i, &bad);
-        if (!(good ? gr_buf_add(out, s + i, good) : gr_buf_puts(out, "\xef\xbf\xbd")))
-            return false;
-    }
-    return true;
-}
-
+/* What gram_detokenize() gives is UTF-8. */
 static int write_json_string(const char *text, size_t bytes)
 {
-    gr_buf valid = { 0 };
-    json_t *s = add_valid(&valid, text, bytes) ? json_stringn(valid.p ? valid.p : "", valid.n) : NULL;
+    json_t *s = json_stringn(text, bytes);
     int rc = s && !json_dumpf(s, stdout, JSON_ENCODE_ANY) ? CLI_DONE : cli_fail("standard output: %s", strerror(errno));
 
     putchar('\n');
     json_decref(s);
-    gr_buf_clear(&valid);
     return rc;
 }
 
@@ -159,8 +125,8 @@ const cli_command cli_tokenize = {
     "Reads all of standard input as one text and writes one JSON array of ids; with --lines, an array for each line, "
     "which holds a JSON string. No BOS is added. MODEL is a .gguf file or a directory; one that holds a tokenizer.json "
     "and no weights will do.\n\n"
-    "With --decode it reads one array a line and writes the texts as they are, or with --lines as JSON strings, "
-    "where bytes that are no whole character are shown as U+FFFD.",
+    "With --decode it reads one array a line and writes the texts as they are, or with --lines as JSON strings. Bytes "
+    "that are no whole character become U+FFFD.",
     "echo -n 'Hello world' | gram tokenize model.gguf\n"
     "echo '[19556, 905]' | gram tokenize model.gguf --decode",
     1, 1, opts, run

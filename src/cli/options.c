@@ -6,7 +6,6 @@
 
 /* popt fills these; a process runs one command, so they can be static. */
 int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
-bool cli_drop;
 static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base;
 static int threads;
 static double lambda;
@@ -76,6 +75,11 @@ int cli_choice(const char *option, const char *value, const char *choices)
     return -1;
 }
 
+bool cli_drops(void)
+{
+    return truncate_how && !strcmp(truncate_how, "drop");
+}
+
 static const char *argument_of(const struct poptOption *table, const char *name)
 {
     while (table->longName && strcmp(table->longName, name))
@@ -138,7 +142,6 @@ int cli_model_options(gram_options *out)
     out->lambda = lambda;
     out->dtype = (gram_dtype)as_dtype;                  /* both enums are in the order of the table's words */
     out->truncate = (gram_truncate)as_truncate;
-    cli_drop = out->truncate == GRAM_TRUNCATE_DROP;
     out->max_tokens = (size_t)max_tokens;
     out->batch_tokens = (size_t)batch_tokens;
     out->single_order = cli_single_order;

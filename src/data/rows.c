@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "data/rows_int.h"
 
 #define LARGEST_ARRAY ((size_t)256 << 20)
@@ -299,7 +300,7 @@ static gram_status queue_rows(gr_reader *r, const json_t *row, gr_str text, gram
     gram_status rc;
 
     if (r->keep_extra && !text.p) {
-        dump = json_dumps(row, JSON_COMPACT);
+        dump = gr_json_text(row, JSON_COMPACT);
         if (!dump)
             return gr_row_nomem(&at);
         text = (gr_str){ dump, strlen(dump) };

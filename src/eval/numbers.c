@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "eval/numbers.h"
 #include "eval/text.h"
 
@@ -222,23 +223,11 @@ static json_t *histogram(builder *b, const gr_eval_result *r)
     return a;
 }
 
-/* jansson does not heed every -1 that this returns, so the first failure is remembered. */
-typedef struct { gr_buf *b; bool ok; } sink;
-
-static int keep(const char *p, size_t n, void *arg)
-{
-    sink *s = arg;
-
-    s->ok = s->ok && gr_buf_add(s->b, p, n);
-    return s->ok ? 0 : -1;
-}
-
 gram_status gr_eval_json(const gr_eval_result *r, gr_buf *out, gram_err *err)
 {
     builder b = { true };
-    sink s = { out, true };
     json_t *o = json_object();
-    gram_status rc = GRAM_OK;
+    char *all;
 
     set(&b, o, "gram_eval", json_integer(1));
     set(&b, o, "facts", facts(&b, &r->facts));
@@ -250,9 +239,9 @@ gram_status gr_eval_json(const gr_eval_result *r, gr_buf *out, gram_err *err)
     set(&b, o, "accuracy_by_margin", margins(&b, r));
     set(&b, o, "purm", spread(&b, &r->spread));
     set(&b, o, "speed", speed(&b, r));
-    if (!b.ok || json_dump_callback(o, keep, &s, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) || !s.ok ||
-        !gr_buf_add(out, "\n", 1))
-        rc = gr_nomem(err, "evaluation results");
+    all = b.ok ? gr_json_text(o, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
+    b.ok = all && gr_buf_puts(out, all) && gr_buf_puts(out, "\n");
+    free(all);
     json_decref(o);
-    return rc;
+    return b.ok ? GRAM_OK : gr_nomem(err, "evaluation results");
 }

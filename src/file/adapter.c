@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "file/adapter.h"
 #include "file/file_int.h"
 #include "file/save.h"
@@ -124,7 +125,7 @@ static char *config_text(const gr_adapter_config *c, const char *const *targets,
               !json_object_set_new(root, "base_model_name_or_path", c->base ? json_string(c->base) : json_null()) &&
               !json_object_set_new(root, "lora_alpha",
                                    whole ? json_integer((json_int_t)c->alpha) : json_real(c->alpha));
-    char *text = ok ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    char *text = ok ? gr_json_text(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
 
     json_decref(root);
     return text;

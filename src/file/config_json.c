@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <jansson.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "file/config_int.h"
 
 /* The number with the fewest digits that is the same float32: 1e-05 where the float is 9.99999975e-06. */
@@ -149,7 +150,7 @@ gram_status gr_config_json(const gr_config *c, const char *name, const char *dty
     bad |= json_object_set_new(o, "bos_token_id", id(c->bos));
     bad |= json_object_set_new(o, "eos_token_id", id(c->eos));
     if (!bad)
-        text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+        text = gr_json_text(o, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (!text || !gr_buf_puts(out, text) || !gr_buf_puts(out, "\n"))
         rc = gr_nomem(err, name);
     free(text);

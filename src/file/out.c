@@ -61,7 +61,7 @@ static gram_status open_unique(gr_out *o, gram_err *err)
 static gram_status open_partial(gr_out *o, gram_err *err)
 {
     gr_buf name = { 0 };
-    struct stat st;
+    struct stat st, now;
 
     if (!gr_buf_printf(&name, "%s.partial", o->path)) {
         gr_buf_clear(&name);
@@ -80,6 +80,11 @@ static gram_status open_partial(gr_out *o, gram_err *err)
         close(o->fd);
         o->fd = -1;
         return gr_fail(err, GRAM_EIO, "%s: a regular file is needed there", o->partial);
+    }
+    if (stat(name.p, &now) || now.st_ino != st.st_ino || now.st_dev != st.st_dev) {
+        close(o->fd);                       /* another run renamed it in between: it is that run's whole output */
+        o->fd = -1;
+        return gr_fail(err, GRAM_EIO, "%s: another run has just written it", o->path);
     }
     return GRAM_OK;
 }
@@ -284,11 +289,10 @@ gram_status gr_out_commit(gr_out *o, gram_err *err)
         return io_failed(o, "not synced", err);
     if (!o->partial)
         return GRAM_OK;
-    o->fd = -1;
-    if (close(fd))
-        return io_failed(o, "not closed", err);
-    if (rename(o->partial, o->path))
+    if (rename(o->partial, o->path))        /* the lock is held until it is: see open_partial() */
         return io_failed(o, "not renamed", err);
+    o->fd = -1;
+    close(fd);                              /* what could still fail, fsync() has said */
     free(o->partial);
     o->partial = NULL;
     return sync_directory(o->path, err);

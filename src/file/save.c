@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "file/config.h"
 #include "file/file_int.h"
 #include "file/gguf_tok.h"
@@ -47,7 +48,7 @@ static bool add_tensor(json_t *header, const char *prefix, const gr_planned *t, 
 static gram_status write_header(gr_out *o, const char *path, json_t *header, gram_err *err)
 {
     static const char space[8] = "        ";
-    char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
+    char *text = gr_json_text(header, JSON_COMPACT);
     uint64_t bytes;
     gram_status rc;
 
@@ -243,7 +244,7 @@ static gram_status edit_config(const char *path, const char *dtype, const gr_con
     }
     ok = ok && (!cfg || say_reward(root, cfg));
     free(*text);
-    *text = ok ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    *text = ok ? gr_json_text(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
     *n = *text ? strlen(*text) : 0;
     json_decref(root);
     return *text ? GRAM_OK : gr_nomem(err, path);
@@ -293,7 +294,7 @@ static gram_status token_facts(const gr_gguf_tok *t, const gr_config *c, const c
     if (ok && t->chat_template.p)
         ok = !json_object_set_new(o, "chat_template", json_stringn(t->chat_template.p, t->chat_template.n));
     if (ok)
-        text = json_dumps(o, JSON_INDENT(2));
+        text = gr_json_text(o, JSON_INDENT(2));
     ok = text && gr_buf_puts(out, text) && gr_buf_puts(out, "\n");
     free(text);
     json_decref(o);

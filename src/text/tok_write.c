@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/json.h"
 #include "text/tokenizer_int.h"
 #include "text/utf8.h"
 
@@ -270,8 +271,7 @@ gram_status gr_tok_spec_json(const gr_tok_spec *spec, const char *name, int32_t 
                      post_processor(spec, before, after), "decoder",
                      sentence ? sentence_decoder(spec->add_space_prefix) : byte_level(true), "model",
                      model(spec, t, sentence));
-    if (root)
-        whole = json_dumps(root, JSON_COMPACT);
+    whole = gr_json_text(root, JSON_COMPACT);
     if (!whole || !gr_buf_puts(out, whole) || !gr_buf_puts(out, "\n"))
         rc = gr_nomem(err, name);
     free(whole);

@@ -9,7 +9,7 @@
 #include "gram/train.h"
 #include "nomem_json.h"
 
-static char pairs[300], scores[300], out[300];
+static char pairs[300], groups[300], scores[300], out[300];
 
 static gram_status ask(void)
 {
@@ -98,6 +98,52 @@ static void learning_may_fail(void **state)
     fail_each(learn);
 }
 
+static long json_left = -1;             /* allocations of jansson's until one fails; below 0: none does */
+
+static void *json_fails(size_t n)
+{
+    return json_left >= 0 && json_left-- == 0 ? NULL : json_take(n);
+}
+
+static void holds_all(const char *path, const char *const *key, size_t n)
+{
+    json_t *o = json_load_file(path, 0, NULL);
+
+    for (size_t i = 0; i < n; i++)
+        if (json_array_size(json_object_get(o, key[i])) != 2)
+            fail_msg("%s: key %s has %zu numbers", path, key[i], json_array_size(json_object_get(o, key[i])));
+    json_decref(o);
+}
+
+/* A line is written whole or not at all, whichever of jansson's allocations fails. */
+static void lines_lack_nothing(void **state)
+{
+    static const char *const scored[] = { "reward", "sigma", "overlap", "penalised" };
+    static const char *const ranked[] = { "ranking", "scores", "rewards", "sigma", "overlap" };
+    gram_model *m;
+    size_t lost = 0, n = 0;
+    bool done = false;
+
+    (void)state;
+    CHECK_OK(gram_open(&m, "tests/golden/rewards/purm", NULL, &check_err));
+    for (; !done; n++) {
+        bool good;
+        unlink(scores);
+        json_left = (long)n;
+        json_set_alloc_funcs(json_fails, json_give);
+        good = !(n % 2 ? gram_rank_file(m, groups, scores, GRAM_RANK_ALL_PAIRS, NULL, NULL, &check_err)
+                       : gram_score_file(m, pairs, scores, NULL, NULL, &check_err));
+        done = json_left >= 0 && n % 2;
+        json_left = -1;
+        lost += !good;
+        if (good)
+            holds_all(scores, n % 2 ? ranked : scored, n % 2 ? GR_COUNT(ranked) : GR_COUNT(scored));
+    }
+    json_set_alloc_funcs(json_take, json_give);
+    assert_true(lost > 40 && lost < n);
+    gram_close(m);
+}
+
 static int set_up(void **state)
 {
     const char *dir = check_tmpdir();
@@ -112,12 +158,21 @@ static int set_up(void **state)
     assert_non_null(f);
     fputs("{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n", f);
     fclose(f);
+    snprintf(groups, sizeof groups, "%s/groups.jsonl", dir);
+    f = fopen(groups, "w");
+    assert_non_null(f);
+    fputs("{\"prompt\":\"q\",\"responses\":[\"a\",\"b\"]}\n", f);
+    fclose(f);
     return 0;
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(asking_may_fail), cmocka_unit_test(learning_may_fail) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(asking_may_fail),
+        cmocka_unit_test(learning_may_fail),
+        cmocka_unit_test(lines_lack_nothing),
+    };
 
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

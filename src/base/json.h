@@ -1,0 +1,12 @@
+/* json.h - JSON as text. */
+#ifndef GR_BASE_JSON_H
+#define GR_BASE_JSON_H
+
+#include <stddef.h>
+
+/* What json_dumps() gives, malloc'ed; NULL where o is NULL or memory ran out. json_dumps() itself heeds only some of
+ * its failures, and then gives a text that lacks a key. */
+struct json_t;
+char *gr_json_text(const struct json_t *o, size_t flags);
+
+#endif
