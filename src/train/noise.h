@@ -1,5 +1,6 @@
 /* noise.h - what in labelled rows speaks against them: pairs that are there with both labels, rows that are there
- * twice, held-out rows that are trained on. Rows are the same where their token ids are. */
+ * twice, held-out rows that are trained on. Rows are the same where their texts are, whole: two long ones of
+ * which --truncate balanced leaves the same are not. */
 #ifndef GR_TRAIN_NOISE_H
 #define GR_TRAIN_NOISE_H
 

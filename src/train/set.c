@@ -106,14 +106,17 @@ static gram_status blame(const gr_reader *r, const char *path, gram_err *err)
     return gr_fail(err, why.status, "%s:%" PRIu64 ": %s", path, gr_reader_line(r), why.text);
 }
 
+static uint64_t hash_text(uint64_t h, const char *s)
+{
+    return gr_digest(h, s, strlen(s) + 1);
+}
+
 static uint64_t hash_talk(const gr_row *row)
 {
     uint64_t h = GR_DIGEST;
 
-    for (size_t i = 0; i < row->n_turns; i++) {
-        h = gr_digest(h, row->turn[i].role, strlen(row->turn[i].role) + 1);
-        h = gr_digest(h, row->turn[i].content, strlen(row->turn[i].content) + 1);
-    }
+    for (size_t i = 0; i < row->n_turns; i++)
+        h = hash_text(hash_text(h, row->turn[i].role), row->turn[i].content);
     return h;
 }
 
@@ -152,6 +155,8 @@ static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *ru
     gr_judged ids = { 0 };
     gram_status rc = GRAM_OK;
 
+    e.text[0] = hash_text(e.prompt, row->chosen);
+    e.text[1] = hash_text(e.prompt, row->rejected);
     if (row->tie && rules->drop_ties) {
         s->ties++;
         return GRAM_OK;
@@ -179,6 +184,8 @@ static gram_status add_written(gr_set *s, const gram_pair *pair, const gr_set_ru
     gr_example e = { .target = 1, .weight = 1 };
     gram_status rc = gr_judge_written(j, pair, &e.seq[0], &e.asked, err);
 
+    if (!rc)
+        e.text[0] = gr_digest(GR_DIGEST, e.seq[0].p, e.seq[0].n * sizeof *e.seq[0].p);
     if (!rc && e.seq[0].n > j->max_tokens && j->truncate == GRAM_TRUNCATE_DROP)
         s->dropped++;
     else if (!rc && e.seq[0].n > j->max_tokens)

@@ -19,6 +19,8 @@ typedef struct {
     size_t asked;           /* stage 1, sft-reg: tokens at the start of the first that are read and not learnt */
     double target, weight;  /* stage 2: of the chosen answer, see reward/loss.h */
     uint64_t prompt;        /* stage 2: hash of the conversation */
+    uint64_t text[2];       /* of the conversation with the chosen answer, and with the rejected one, however much of
+                             * them is read; stage 1: of all that is read, and 0 */
     double soft, margin;    /* q before smoothing; m, scaled, 0 where there is none */
     bool tie;
 } gr_example;

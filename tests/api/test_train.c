@@ -544,6 +544,32 @@ static void labels_that_contradict_are_counted(void **state)
     free(pairs), free(held);
 }
 
+/* Rows that differ in what --truncate balanced leaves out are not the same row. */
+static void rows_that_are_cut_alike_are_not_repeated(void **state)
+{
+    gr_buf text = { 0 };
+    struct watch w = { 0 };
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+    gram_train_report r;
+    char *pairs;
+
+    (void)state;
+    for (int row = 0; row < 3; row++) {             /* the third is the first again */
+        assert_true(gr_buf_puts(&text, "{\"prompt\":\""));
+        for (int i = 0; i < 400; i++)
+            assert_true(gr_buf_puts(&text, i != 200 ? "q " : row == 1 ? "one " : "two "));
+        assert_true(gr_buf_puts(&text, "\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"));
+    }
+    pairs = write_text("middle.jsonl", text.p);
+    o.steps = 1;
+    o.model.truncate = GRAM_TRUNCATE_BALANCED;
+    o.model.max_tokens = 100;
+    CHECK_OK(finetune(pairs, "middle", &o, &r));
+    assert_true(r.rows == 3 && r.truncated == 3 && r.repeated == 1);
+    gr_buf_clear(&text);
+    free(pairs);
+}
+
 static void pretrain_learns_and_finetune_goes_on(void **state)
 {
     char *groups = write_text("groups.jsonl",
@@ -632,6 +658,7 @@ int main(void)
         cmocka_unit_test(weights_that_are_no_numbers_are_named),
         cmocka_unit_test(a_run_that_diverges_says_so_and_keeps_what_was_good),
         cmocka_unit_test(labels_that_contradict_are_counted),
+        cmocka_unit_test(rows_that_are_cut_alike_are_not_repeated),
         cmocka_unit_test(pretrain_learns_and_finetune_goes_on),
         cmocka_unit_test(bad_rows_and_options_are_said),
     };
