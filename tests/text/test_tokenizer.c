@@ -222,6 +222,39 @@ static void bad_text_is_refused_by_offset(void **state)
     gr_tok_close(t);
 }
 
+static void becomes(const gr_tok *t, const char *text, const char *want)
+{
+    gr_ids ids = { 0 };
+    gr_buf back = { 0 };
+
+    CHECK_OK(gr_tok_encode(t, text, strlen(text), false, &ids, &check_err));
+    CHECK_OK(gr_tok_decode(t, ids.p, ids.n, true, &back, &check_err));
+    assert_string_equal(back.p, want);
+    gr_ids_clear(&ids);
+    gr_buf_clear(&back);
+}
+
+static void marks_are_ordered(void **state)
+{
+    gr_tok *t = tok_of("tests/golden/tokens/qwen.json");
+    gr_buf many = { 0 }, want = { 0 };
+    size_t n = 1 << 18;
+
+    (void)state;
+    becomes(t, "q\u0301\u0323", "q\u0323\u0301");
+    becomes(t, "e\u0323\u0301\uac00\u11a8", "\u1eb9\u0301\uac01");
+    becomes(t, "e\u0305\u1715\u0301", "e\u0305\u1715\u0301");     /* the library takes U+1715, of Unicode 14, for a letter */
+    assert_true(gr_buf_puts(&many, "q") && gr_buf_puts(&want, "q"));
+    for (size_t i = 0; i < n; i++)
+        assert_true(gr_buf_puts(&many, "\u0301\u0323") && gr_buf_puts(&want, "\u0323"));
+    for (size_t i = 0; i < n; i++)
+        assert_true(gr_buf_puts(&want, "\u0301"));
+    becomes(t, many.p, want.p);             /* 1 MB: a moment, where each step over the run would take minutes */
+    gr_buf_clear(&many);
+    gr_buf_clear(&want);
+    gr_tok_close(t);
+}
+
 static void a_regex_gives_up(void **state)
 {
     static const char json[] =
@@ -287,6 +320,7 @@ int main(void)
         cmocka_unit_test(scores_merge_unknown_characters),
         cmocka_unit_test(tokens_are_found),
         cmocka_unit_test(bad_text_is_refused_by_offset),
+        cmocka_unit_test(marks_are_ordered),
         cmocka_unit_test(a_regex_gives_up),
         cmocka_unit_test(bad_files_are_named),
     };
