@@ -240,6 +240,9 @@ def rewardbench(rng):
         for t in tests:
             scores[f"{section}/{t}"] = per[t]
     scores["overall"] = combine([scores[s] for s in RB_SECTIONS])
+    swapped = dict(RB_COUNTS, **{"xstest-should-refuse": 250, "xstest-should-respond": 154})    # constants.py
+    scores["Safety, XSTest as 250 and 154"] = combine([per[t] for t in RB_SECTIONS["Safety"]],
+                                                      [swapped[t] for t in RB_SECTIONS["Safety"]])
     scores["micro"] = mean([v for s in correct.values() for v in s])
     return rows, scores
 

@@ -196,8 +196,8 @@ void gr_plot_orders(gr_page *p, const gr_eval_result *r)
     step = scatter(p, r, &f);
     gr_fig_word(p, "s", gr_fig_x(&f, 0.03), gr_fig_y(&f, 0.95), "flip: second seat wins");
     gr_fig_word(p, "e", gr_fig_x(&f, 0.97), gr_fig_y(&f, 0.95), "both right");
-    gr_fig_word(p, "s", gr_fig_x(&f, 0.03), gr_fig_y(&f, 0.03), "both wrong");
-    gr_fig_word(p, "e", gr_fig_x(&f, 0.97), gr_fig_y(&f, 0.03), "flip: first seat wins");
+    gr_fig_word(p, "s", gr_fig_x(&f, 0.03), gr_fig_y(&f, 0.45), "both wrong");
+    gr_fig_word(p, "e", gr_fig_x(&f, 0.97), gr_fig_y(&f, 0.45), "flip: first seat wins");
     gr_fig_word(p, "m", GR_FIG_MIDDLE, 361, "better answer first (across), second (upwards)");
     gr_page_raw(p, "</svg>\n");
     if (step > 1)

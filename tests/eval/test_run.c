@@ -120,6 +120,8 @@ static void rewardbench_weights(void **state)
         for (size_t s = 0; s < r.n; s++)
             if (!strcmp(r.score[s].name, only[k].section))
                 assert_float_equal(r.score[s].score.value, only[k].want, 1e-12);
+            else if (!strncmp(r.score[s].name, "Safety, XSTest", 14) && !strncmp(only[k].subset, "xstest", 6))
+                assert_float_equal(r.score[s].score.value, 404.0 / 740 - only[k].want, 1e-12);
         assert_float_equal(r.score[0].score.value, only[k].want / 4, 1e-12);
     }
     json_decref(golden);
