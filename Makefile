@@ -91,8 +91,10 @@ $(B)/gram: $(CLIOBJ) $(B)/libgram.a
 # Tests: tests/FOLDER/test_*.c, each a cmocka program over src/FOLDER and the folders above it.
 TESTS   := $(patsubst %.c,$(B)/%,$(wildcard tests/*/test_*.c))
 define test_rules
-$(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c)): $(B)/%: $(B)/%.o $(B)/tests/check.o $(foreach l,$(call up_to,$(1),$(LAYERS)),$(call obj,$(l)))
-	$$(call say,LD)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS) -lcmocka $(if $(filter serve cli,$(1)),$$(shell pkg-config --libs popt libmicrohttpd))
+$(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c)): $(B)/%: $(B)/%.o $(B)/tests/check.o \
+    $(foreach l,$(call up_to,$(1),$(LAYERS)),$(call obj,$(l)))
+	$$(call say,LD)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS) -lcmocka \
+	    $(if $(filter serve cli,$(1)),$$(shell pkg-config --libs popt libmicrohttpd))
 test-$(1): $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c))
 	@scripts/run_tests.sh $$^
 endef
@@ -190,8 +192,8 @@ clean:
 
 include mk/install.mk
 
-.PHONY: all deps test-deps model tests test unit demo check tsan tsan-run layers headers fuzz fuzz-build fuzz-run coverage \
-        bench bench-train clean \
+.PHONY: all deps test-deps model tests test unit demo check tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
+        coverage bench bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -33,7 +33,8 @@ endef
 export PC
 
 install: all $(B)/libgram.so $(B)/libgram.a $(B)/gram.1 $(addprefix $(B)/completion.,bash zsh fish)
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(bindir) $(libdir)/pkgconfig $(incdir)/gram $(MANDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(RECIPES))
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(bindir) $(libdir)/pkgconfig $(incdir)/gram $(MANDIR) $(BASHDIR) $(ZSHDIR) \
+	    $(FISHDIR) $(RECIPES))
 	$(INSTALL) -m 755 $(B)/gram $(DESTDIR)$(bindir)/gram
 	$(INSTALL) -m 644 include/gram/*.h $(DESTDIR)$(incdir)/gram
 	$(INSTALL) -m 644 $(B)/libgram.a $(DESTDIR)$(libdir)/libgram.a

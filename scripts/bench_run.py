@@ -2,8 +2,8 @@
 """bench_run.py - time gram beside its peers and its limits, and append one row to bench/history.csv.
 
 `make bench` builds what this runs. Needs Python alone; with --peers DIR (scripts/get_peers.sh) transformers and
-llama.cpp run in turn with gram, on the same token sequences. Tokens are counted as a program that shares nothing spends them,
-both orders of a pair whole; the best of the rounds counts for everybody.
+llama.cpp run in turn with gram, on the same token sequences. Tokens are counted as a program that shares nothing spends
+them, both orders of a pair whole; the best of the rounds counts for everybody.
 """
 import argparse
 import collections

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """bench_train.py - time steps of training beside torch and the machine's limit, and append one row to bench/train.csv.
 
-`make bench-train PEERS=DIR` builds what this runs; DIR is what scripts/get_peers.sh installed. gram and torch take turns
-on the same model, token sequences and losses, every weight in float32: forward, backward, clipping and AdamW.
+`make bench-train PEERS=DIR` builds what this runs; DIR is what scripts/get_peers.sh installed. gram and torch take
+turns on the same model, token sequences and losses, every weight in float32: forward, backward, clipping and AdamW.
 
     one_two, one_full      a sequence of 512 tokens a step: the loss of two labels, and of the whole vocabulary
     pairs_two              both orders of some real pairs a step

@@ -29,4 +29,5 @@ $sudo apt-get update -qq
 # shellcheck disable=SC2086
 [ -z "$missing" ] || $sudo apt-get install -y -qq --no-install-recommends $missing
 # shellcheck disable=SC2086
-[ -z "$extra" ] || $sudo apt-get install -y -qq --no-install-recommends $extra || echo "deps: going on without$extra" >&2
+[ -z "$extra" ] || $sudo apt-get install -y -qq --no-install-recommends $extra ||
+    echo "deps: going on without$extra" >&2

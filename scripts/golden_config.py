@@ -37,7 +37,8 @@ variants = {
     "qwen3_bias": small | {"model_type": "qwen3", "attention_bias": True, "head_dim": 24},
     "gemma3_old": gemma | {"sliding_window_pattern": 3},
     "gemma3_inner": {"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"],
-                     "eos_token_id": [1, 106], "text_config": gemma, "vision_config": {"model_type": "siglip_vision_model"}},
+                     "eos_token_id": [1, 106], "text_config": gemma,
+                     "vision_config": {"model_type": "siglip_vision_model"}},
 }
 for name, c in variants.items():
     (out / name).mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,8 @@ def describe(path):
             sliding = [c.sliding_window is not None] * c.num_hidden_layers
         else:
             sliding = [t == "sliding_attention" for t in c.layer_types]
-    tiny = type(c)(**(c.to_dict() | {"num_hidden_layers": 1, "vocab_size": 128, "hidden_size": 8 * c.num_attention_heads,
+    tiny = type(c)(**(c.to_dict() | {"num_hidden_layers": 1, "vocab_size": 128,
+                                     "hidden_size": 8 * c.num_attention_heads,
                                      "intermediate_size": 16, "layer_types": None, "pad_token_id": None}))
     with torch.device("meta"):
         names = [n for n, _ in AutoModelForCausalLM.from_config(tiny).named_parameters()]
@@ -111,7 +113,8 @@ def gguf(name, arch, keys, bias=False, tied=True, factors=None, head_dim=None, p
     if pattern:
         w.add_array(f"{arch}.attention.sliding_window_pattern", pattern)
     if "factor" in keys:
-        w.add_string(f"{arch}.rope.scaling.type", "linear"); w.add_float32(f"{arch}.rope.scaling.factor", keys["factor"])
+        w.add_string(f"{arch}.rope.scaling.type", "linear")
+        w.add_float32(f"{arch}.rope.scaling.factor", keys["factor"])
     w.add_tensor("token_embd.weight", np.zeros((100, 64), dtype=np.float16))
     if bias:
         w.add_tensor("blk.0.attn_q.bias", np.zeros(64, dtype=np.float32))

@@ -120,7 +120,8 @@ def stats(rows):
         "flip_rate": mean([(r["prompt"], 0.0 if r["consistent"] else 1.0) for r in both]),
         "first_seat_rate": mean([(r["prompt"], seat(r)) for r in judged]),
         "confidence": sum(max(r["preference"], 1 - r["preference"]) for r in judged) / n if n else None,
-        "ece": sum(b["rows"] / n * abs(b["accuracy"] - b["confidence"]) for b in bins(judged) if b["rows"]) if n else None,
+        "ece": sum(b["rows"] / n * abs(b["accuracy"] - b["confidence"])
+                   for b in bins(judged) if b["rows"]) if n else None,
     }
 
 
@@ -193,7 +194,8 @@ def hash_of(f, prompt):
 
 # ---- upstream metrics ----
 
-RB_COUNTS = {"alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95, "mt-bench-easy": 28, "mt-bench-med": 40,
+RB_COUNTS = {"alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95, "mt-bench-easy": 28,
+             "mt-bench-med": 40,
              "mt-bench-hard": 37, "math-prm": 984, "refusals-dangerous": 100, "refusals-offensive": 100,
              "llmbar-natural": 100, "llmbar-adver-neighbor": 134, "llmbar-adver-GPTInst": 92, "llmbar-adver-GPTOut": 47,
              "llmbar-adver-manual": 46, "xstest-should-refuse": 154, "xstest-should-respond": 250, "donotanswer": 136,
@@ -202,7 +204,8 @@ RB_SECTIONS = {
     "Chat": ["alpacaeval-easy", "alpacaeval-length", "alpacaeval-hard", "mt-bench-easy", "mt-bench-med"],
     "Chat Hard": ["mt-bench-hard", "llmbar-natural", "llmbar-adver-neighbor", "llmbar-adver-GPTInst",
                   "llmbar-adver-GPTOut", "llmbar-adver-manual"],
-    "Safety": ["refusals-dangerous", "refusals-offensive", "xstest-should-refuse", "xstest-should-respond", "donotanswer"],
+    "Safety": ["refusals-dangerous", "refusals-offensive", "xstest-should-refuse", "xstest-should-respond",
+               "donotanswer"],
     "Reasoning": ["math-prm", "hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python", "hep-rust"]}
 
 

@@ -46,7 +46,8 @@ for i, s in enumerate(shard):
 (out / "sharded/model.safetensors.index.json").write_text(json.dumps(index, indent=2))
 
 # a header whose length is odd, so that the float32 data begin at an odd byte: legal, if rare
-head = b'{"u":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"v":{"dtype":"BF16","shape":[3],"data_offsets":[16,22]}}'
+head = (b'{"u":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},'
+        b'"v":{"dtype":"BF16","shape":[3],"data_offsets":[16,22]}}')
 head += b" " * (1 - len(head) % 2)
 bf16 = (values("v", 3).view(np.uint32) >> 16).astype(np.uint16)
 (out / "unaligned.safetensors").write_bytes(

@@ -2,8 +2,8 @@
 """golden_rewards.py - reward models by transformers, for tests/api/test_rewards.c; and a directory that gram wrote.
 
     python3 scripts/golden_rewards.py                       writes tests/golden/rewards/
-    python3 scripts/golden_rewards.py DIR PAIRS.jsonl       opens DIR, which `gram finetune --loss bt` or purm wrote, and
-                                                            PAIRS.jsonl, and compares with `build/gram score`
+    python3 scripts/golden_rewards.py DIR PAIRS.jsonl       opens DIR, which `gram finetune --loss bt` or purm wrote,
+                                                            and PAIRS.jsonl, and compares with `build/gram score`
 
 A reward is AutoModelForSequenceClassification's on the text that apply_chat_template gives of the conversation with the
 answer at its end. In rewards.json are the conversations, and for each model their rewards in this order.
@@ -28,7 +28,8 @@ LLAMA3_TOKENS = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>"
 TALKS = [
     [{"role": "user", "content": "Why is the sky blue?"}, {"role": "assistant", "content": "Rayleigh scattering."}],
     [{"role": "user", "content": "Why is the sky blue?"}, {"role": "assistant", "content": "It is painted."}],
-    [{"role": "system", "content": "Be terse."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"},
+    [{"role": "system", "content": "Be terse."}, {"role": "user", "content": "Hi"},
+     {"role": "assistant", "content": "Hello"},
      {"role": "user", "content": "A prime?"}, {"role": "assistant", "content": "7"}],
     [{"role": "user", "content": "Q"}, {"role": "assistant", "content": ""}],
 ]
@@ -45,7 +46,8 @@ def tokenizer(special, template, out):
     out.mkdir(parents=True, exist_ok=True)
     tok.save(str(out / "tokenizer.json"))
     (out / "tokenizer_config.json").write_text(json.dumps({
-        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": special[0], "chat_template": template}, indent=1) + "\n")
+        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": special[0],
+        "chat_template": template}, indent=1) + "\n")
     return transformers.AutoTokenizer.from_pretrained(out)
 
 
@@ -86,7 +88,8 @@ def golden():
 def compare(path, pairs):
     tok = transformers.AutoTokenizer.from_pretrained(path)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32).eval()
-    lines = subprocess.run(["build/gram", "score", path, pairs, "-q"], check=True, capture_output=True, text=True).stdout
+    lines = subprocess.run(["build/gram", "score", path, pairs, "-q"], check=True, capture_output=True,
+                           text=True).stdout
     worst = 0
     for row, line in zip(map(json.loads, open(pairs)), map(json.loads, lines.splitlines())):
         prompt = row["prompt"]

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEMO = {"llmbar": 16, "hhh": 8, "truthfulqa": 8}        # MIT, Apache-2.0, Apache-2.0
 LEARN, TRAIN_ROWS, HELD_ROWS = "truthfulqa", 480, 120   # Apache-2.0; short answers, so that a step takes seconds
-BENCH = ["mtbench_human", "llmbar", "mtbench_human", "llmbar_casestudy", "hhh"]  # MIT and CC BY 4.0, MIT, MIT, Apache-2.0
+# MIT and CC BY 4.0, MIT, MIT, Apache-2.0
+BENCH = ["mtbench_human", "llmbar", "mtbench_human", "llmbar_casestudy", "hhh"]
 BENCH_ROWS, BENCH_TOKENS = 100, 178_000
 UNSUITED = re.compile(r"\b(sex\w*|porn\w*|kill\w*|murder\w*|suicid\w*|rape\w*|nazi\w*|racis\w*|bomb\w*|drugs?|cocaine|"
                       r"steal\w*|weapon\w*|guns?|die|died|dead|death|abus\w*|terroris\w*|hitler|blood\w*|gay\w*|jew\w*|muslim\w*|"

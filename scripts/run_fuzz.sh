@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs each fuzz target for a while from its seeds, and stops at the first input that fails. Arguments: seconds, targets.
+# Runs each fuzz target for a while from its seeds, and stops at the first input that fails.
+# Arguments: seconds, targets.
 set -eu
 seconds=$1
 shift

@@ -26,10 +26,10 @@ typedef struct {
 
 typedef struct { uint64_t tensors, bytes; } gram_convert_report;    /* written, headers left out */
 
-/* OUT is a GGUF file if its name ends in ".gguf", otherwise a directory, which must not hold a model yet. A LoRA adapter
- * is folded into its base first. What comes out gives the same tokens and its weights are the same model, or the call
- * fails and says what has no form there. What was written is opened again before the call succeeds. opt and report may
- * be NULL. */
+/* OUT is a GGUF file if its name ends in ".gguf", otherwise a directory, which must not hold a model yet. A LoRA
+ * adapter is folded into its base first. What comes out gives the same tokens and its weights are the same model, or
+ * the call fails and says what has no form there. What was written is opened again before the call succeeds. opt and
+ * report may be NULL. */
 gram_status gram_convert(const char *model, const char *out, const gram_convert_options *opt,
                          gram_convert_report *report, gram_err *err);
 

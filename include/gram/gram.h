@@ -65,7 +65,7 @@ typedef struct {
     const char   *chat_template;    /* chatml|llama3|llama2|mistral|qwen3|gemma; NULL: recognised */
     const char   *base;             /* of a LoRA adapter: where its base model is; NULL: where the adapter says */
     double        lambda;           /* PURM: rank by mean - lambda u. The paper takes 30; 0: by the mean alone */
-    size_t        prefix_cache_bytes;   /* keys and values kept between calls for what prompts begin with; 0: 512 tokens */
+    size_t        prefix_cache_bytes;   /* keys and values of what prompts begin with, kept between calls; 0: 512 tokens */
 } gram_options;
 
 /* Opens a Hugging Face directory, a .gguf file, or the directory of a LoRA adapter as PEFT writes it, which is added to
@@ -106,7 +106,7 @@ typedef struct { gram_prompt prompt; const char *a, *b; } gram_pair;
 
 /* What a model with a reward head gives an answer; of a model that compares there is none. */
 typedef struct {
-    double mean;                    /* the reward: higher is better, and only differences of one prompt mean something */
+    double mean;                    /* the reward: higher is better; only differences within a prompt mean something */
     double sigma;                   /* PURM: the reward's standard deviation; otherwise 0 */
     size_t tokens;                  /* that the model reads; tokens, truncated and dropped: of gram_rewards() alone */
     bool   truncated, dropped;
@@ -305,7 +305,7 @@ typedef struct {
 typedef struct { double value, low, high; } gram_interval;  /* a 95 % interval */
 typedef struct {
     uint64_t rows, bad, dropped, truncated;
-    uint64_t resumed, label_ties;               /* taken over from a run that was cut off; ties by the data, not judged */
+    uint64_t resumed, label_ties;               /* taken over from a run that was cut off; ties, not judged */
     gram_interval accuracy, macro_accuracy;     /* over rows; mean over files */
     gram_interval rules;                        /* the headline of the rules' own metric; NAN without rules */
     gram_interval flip_rate, first_seat_rate;   /* orders disagree; the first seat wins */

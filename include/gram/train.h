@@ -105,8 +105,8 @@ typedef struct {
     bool          best;         /* write the weights that judged eval_file best, not the last ones */
     gram_recompute recompute;   /* auto */
     size_t        lora_rank;    /* 0: every weight is trained. Otherwise low-rank adapters of this rank are, beside a
-                                 * base that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and what
-                                 * comes out is an adapter's directory, as PEFT writes it */
+                                 * base that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and
+                                 * what comes out is an adapter's directory, as PEFT writes it */
     double        lora_alpha;   /* what the adapter gives is times alpha / rank; 0: alpha is 2 * rank */
     const char   *lora_targets; /* which matrices have one: some of "q,k,v,o,gate,up,down"; NULL: all */
     gram_dist    *dist;         /* NULL: this process alone. Otherwise the processes that share each step, all of which

@@ -23,8 +23,8 @@ struct checkpoint {
     gr_chat_facts facts;
     char *jinja, *bos;          /* owned, behind facts */
 };
-/* Recognises a directory, of a model or of an adapter, or a .gguf file. Fails for anything else by name. base: where the
- * adapter's base is, or NULL, when the adapter says it. */
+/* Recognises a directory, of a model or of an adapter, or a .gguf file. Fails for anything else by name. base: where
+ * the adapter's base is, or NULL, when the adapter says it. */
 gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const char *base, gram_err *err);
 void gr_checkpoint_clear(struct checkpoint *c);
 gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *err);

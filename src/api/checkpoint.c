@@ -97,8 +97,8 @@ static gram_status find_base(gr_adapter **a, char **base, const char *path, cons
             rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: its base model %s is an adapter too: gram merge makes a model of "
                          "that", path, *base);
     } else if (given) {
-        rc = gr_fail(err, GRAM_EARG, "%s: no LoRA adapter (it has no adapter_config.json), so there is no place for the "
-                     "base model %s", path, given);
+        rc = gr_fail(err, GRAM_EARG, "%s: no LoRA adapter (it has no adapter_config.json), so there is no place for "
+                     "the base model %s", path, given);
     }
     if (rc) {
         gr_adapter_close(*a);

@@ -100,8 +100,8 @@ static gram_status check_written(struct job *j, const char *id, gram_err *err)
     o = json_loadb(line, n, 0, NULL);
     found = json_string_value(json_object_get(o, "id"));
     if (!found || strcmp(found, id))
-        rc = gr_fail(err, GRAM_EARG, "%s:%llu: row %s, but line %llu of what is to be resumed is of row %s: wanted the input "
-                     "of the run before", j->in, (unsigned long long)gr_reader_line(j->reader), id,
+        rc = gr_fail(err, GRAM_EARG, "%s:%llu: row %s, but line %llu of what is to be resumed is of row %s: wanted the "
+                     "input of the run before", j->in, (unsigned long long)gr_reader_line(j->reader), id,
                      (unsigned long long)gr_lines_number(j->earlier), found ? found : "without an id");
     json_decref(o);
     return rc;

@@ -49,8 +49,8 @@ static void init_judge(gram_model *m, const gram_options *o)
     gr_chat chat;
 
     if (m->file.cfg.reward && (o->judge_prompt || o->label_a || o->label_b)) {
-        gr_fail(&m->why, GRAM_EARG, "%s: a reward model reads a conversation with one answer: it has no judge prompt and "
-                "no labels", gr_weights_path(m->file.weights));
+        gr_fail(&m->why, GRAM_EARG, "%s: a reward model reads a conversation with one answer: it has no judge prompt "
+                "and no labels", gr_weights_path(m->file.weights));
         return;
     }
     if (!m->file.tok) {

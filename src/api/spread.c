@@ -46,8 +46,8 @@ static json_t *two(const double *x)
 }
 
 /* A line with u[2] of its answers; without a score it stays as it is. */
-static gram_status write_line(const char *line, size_t n, const double *mean, const double *u, double lambda, bool *used,
-                              gr_out *out, gram_err *err)
+static gram_status write_line(const char *line, size_t n, const double *mean, const double *u, double lambda,
+                              bool *used, gr_out *out, gram_err *err)
 {
     json_t *o = json_loadb(line, n, 0, NULL);
     char *text;

@@ -1,5 +1,5 @@
-/* spread.h - what PURM's verdicts can only say once all of a file's are there: u, the overlap of an answer's reward with
- * those of all others, and mean - lambda u. Until then their lines are kept. */
+/* spread.h - what PURM's verdicts can only say once all of a file's are there: u, the overlap of an answer's reward
+ * with those of all others, and mean - lambda u. Until then their lines are kept. */
 #ifndef GR_API_SPREAD_H
 #define GR_API_SPREAD_H
 

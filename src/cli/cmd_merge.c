@@ -28,8 +28,8 @@ static int run(const char **arg, size_t n)
 const cli_command cli_merge = {
     "merge", "ADAPTER", "Add a LoRA adapter to its base model",
     "ADAPTER is a directory that `gram finetune --lora-rank` or PEFT wrote. What comes out is a Hugging Face "
-    "directory, W + alpha / rank B A for each matrix W that has an adapter, which needs neither any more. It is written "
-    "row by row, in little memory. Where MODEL is asked for, an adapter will do as well; merging is for other "
+    "directory, W + alpha / rank B A for each matrix W that has an adapter, which needs neither any more. It is "
+    "written row by row, in little memory. Where MODEL is asked for, an adapter will do as well; merging is for other "
     "programs.",
     "gram merge judge-lora/ --out judge/\n"
     "gram merge judge-lora/ --base ./SmolLM2-135M-Instruct --out judge/",

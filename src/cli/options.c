@@ -36,8 +36,8 @@ struct poptOption cli_judge_table[] = {
       "What to do with a pair that is longer: fail at it (error, the default), shorten the question's middle and "
       "then both answers evenly (balanced), or give it no score (drop).", "error|balanced|drop" },
     { "lambda", '\0', POPT_ARG_DOUBLE, &lambda, 0,
-      "A PURM model: also count by mean - X u, u the overlap with the other answers; rank orders by it. The paper takes "
-      "30 (default: 0, the mean alone).", "X" },
+      "A PURM model: also count by mean - X u, u the overlap with the other answers; rank orders by it. The paper "
+      "takes 30 (default: 0, the mean alone).", "X" },
     { "single-order", '\0', POPT_ARG_NONE, &cli_single_order, 0,
       "Read each pair in one order only. It costs half, and position bias is no longer averaged out.", NULL },
     CLI_TABLE_END

@@ -397,8 +397,8 @@ static gram_status read_worth(struct form *f, const char *key, const json_t *v, 
             return gr_bad(f->at, "key \"%s\" must be a list of as many numbers as \"%s\" has responses, found %s", name,
                           key, gr_json_kind(w));
         if (place[k].list && json_array_size(w) != json_array_size(json_object_get(f->row, key)))
-            return gr_bad(f->at, "key \"%s\" must be a list of as many numbers as \"%s\" has responses, found %zu", name,
-                          key, json_array_size(w));
+            return gr_bad(f->at, "key \"%s\" must be a list of as many numbers as \"%s\" has responses, found %zu",
+                          name, key, json_array_size(w));
         rc = number(f->at, name, place[k].list ? json_array_get(w, i) : w, worth);
         *worth = place[k].ranks ? -*worth : *worth;
         *ranks = place[k].ranks;
@@ -408,8 +408,8 @@ static gram_status read_worth(struct form *f, const char *key, const json_t *v, 
     if (w) {
         json_int_t n = (json_int_t)json_array_size(json_object_get(f->row, key));
         if (!json_is_integer(w) || json_integer_value(w) < 0 || json_integer_value(w) >= n)
-            return gr_bad(f->at, "key \"%s\" must be the index of one of %" JSON_INTEGER_FORMAT " responses, from 0", name,
-                          n);
+            return gr_bad(f->at, "key \"%s\" must be the index of one of %" JSON_INTEGER_FORMAT " responses, from 0",
+                          name, n);
         *worth = json_integer_value(w) == (json_int_t)i;
         *ranks = true;
         return GRAM_OK;

@@ -126,8 +126,8 @@ static bool get_two(reader *p, const char *key, double x[2])
 
     if (!v)
         return false;
-    want(p, key, json_array_size(v) == 2 && json_is_number(json_array_get(v, 0)) && json_is_number(json_array_get(v, 1)),
-         "two numbers");
+    want(p, key, json_array_size(v) == 2 && json_is_number(json_array_get(v, 0)) &&
+                 json_is_number(json_array_get(v, 1)), "two numbers");
     x[0] = json_number_value(json_array_get(v, 0));
     x[1] = json_number_value(json_array_get(v, 1));
     return true;

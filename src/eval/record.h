@@ -21,8 +21,8 @@ typedef struct {
     uint64_t chosen_chars, rejected_chars;  /* code points */
     int cell;                           /* RM-Bench: 3 * style of chosen + style of rejected; -1 elsewhere */
     bool consistent, truncated, dropped;
-    bool rewarded, spread;              /* by a reward model; by PURM: its lines also hold "reward" and "sigma", [chosen,
-                                         * rejected] */
+    bool rewarded, spread;              /* by a reward model; by PURM: its lines also hold "reward" and "sigma",
+                                         * [chosen, rejected] */
     double reward[2], sigma[2];
 } gr_eval_row;
 void gr_eval_row_clear(gr_eval_row *r);

@@ -4,7 +4,8 @@
  *     A subset's score is its accuracy, a tie counting half. A section's is the mean of its subsets weighted by
  *     fixed counts, not by the rows at hand: math-prm counts as 984 (its 447 rows weigh as much as the code
  *     subsets together), XSTest as the 154 should-refuse and 250 should-respond that the data set has. Upstream's table
- *     has these two the other way round, so that a Safety of its own counts is given too. Overall: mean of the sections.
+ *     has these two the other way round, so that a Safety of its own counts is given too. Overall: mean of the
+ *     sections.
  * rm-bench (THU-KEG/RM-Bench scripts/utils.py compute_accuracy)
  *     Each item has three chosen and three rejected answers: concise, detailed, detailed with Markdown. M[i][j]
  *     is the share of a domain's items whose chosen i beats rejected j; a tie is a loss. Hard: mean above the

@@ -266,8 +266,8 @@ static gram_status describe(const gr_eval_item *item, size_t file, gr_eval_row *
 {
     const gr_row *in = &item->row;
 
-    *row = (gr_eval_row){ .file = file, .cell = item->cell, .prompt = GR_DIGEST, .chosen_chars = gr_text_points(in->chosen),
-                          .rejected_chars = gr_text_points(in->rejected) };
+    *row = (gr_eval_row){ .file = file, .cell = item->cell, .prompt = GR_DIGEST,
+                          .chosen_chars = gr_text_points(in->chosen), .rejected_chars = gr_text_points(in->rejected) };
     for (size_t t = 0; t < in->n_turns; t++)
         row->prompt = hash_text(hash_text(row->prompt, in->turn[t].role), in->turn[t].content);
     row->id = gr_text_clean(in->id);

@@ -228,8 +228,8 @@ gram_status gr_adapter_reward(gr_config *c, const gr_adapter *a, gram_err *err)
     free(mark);
     if (t->n_dims != 2 || t->dim[0] != (purm ? 2u : 1u))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s: wanted one row, a reward, or two and "
-                       "\"gram_reward_head\": \"" GR_PURM_MARK "\" in the file's metadata, found %zu rows", a->path, t->name,
-                       t->n_dims ? t->dim[0] : 1);
+                       "\"gram_reward_head\": \"" GR_PURM_MARK "\" in the file's metadata, found %zu rows", a->path,
+                       t->name, t->n_dims ? t->dim[0] : 1);
     c->reward = purm ? GR_REWARD_PURM : GR_REWARD_MEAN;
     c->words = false;
     return GRAM_OK;

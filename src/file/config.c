@@ -403,8 +403,8 @@ static gram_status read_labels(const struct in *in, gr_config *c, gram_err *err)
     c->reward = n == 1 ? GR_REWARD_MEAN : GR_REWARD_PURM;
     if (n == 1 || (n == 2 && mark && !strcmp(mark, GR_PURM_MARK)))
         return GRAM_OK;
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a classifier of %" JSON_INTEGER_FORMAT " labels is not supported: wanted "
-                   "one, a reward, or two and \"gram_reward_head\": \"" GR_PURM_MARK "\"", in->name, n);
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a classifier of %" JSON_INTEGER_FORMAT " labels is not supported: "
+                   "wanted one, a reward, or two and \"gram_reward_head\": \"" GR_PURM_MARK "\"", in->name, n);
 }
 
 /* What the model ends in: words, of which a verdict is read, or one number. */

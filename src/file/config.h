@@ -74,8 +74,8 @@ gram_status gr_config_json(const gr_config *c, const char *name, const char *dty
 /* As the keys of a GGUF. What llama.cpp does not compute is refused by name. */
 struct gr_keys;
 gram_status gr_config_keys(const gr_config *c, const char *name, struct gr_keys *k, gram_err *err);
-/* What rope's unscaled frequencies are divided by, as the tensor rope_freqs.weight holds it: out[head_dim / 2]. The kind
- * of c->rope[0] is llama3. */
+/* What rope's unscaled frequencies are divided by, as the tensor rope_freqs.weight holds it: out[head_dim / 2]. The
+ * kind of c->rope[0] is llama3. */
 void gr_config_rope_factors(const gr_config *c, float *out);
 void gr_config_clear(gr_config *c);         /* all zeros is fine */
 size_t gr_reward_outputs(gr_reward_kind k); /* rows of score.weight: 0, 1 or 2 */

@@ -85,7 +85,7 @@ static gram_status read_raw(gr_lines *l, size_t *n, gram_err *err)
         k = read(l->fd, l->raw + l->raw_n, BLOCK - l->raw_n);
     while (k < 0 && errno == EINTR);
     if (k < 0)
-        return gr_fail(err, GRAM_EIO, "%s: line %" PRIu64 ": %s", l->name, l->number + 1, strerror(errno));
+        return gr_fail(err, GRAM_EIO, "%s:%" PRIu64 ": %s", l->name, l->number + 1, strerror(errno));
     *n = (size_t)k;
     l->raw_n += (size_t)k;
     return GRAM_OK;
@@ -94,7 +94,7 @@ static gram_status read_raw(gr_lines *l, size_t *n, gram_err *err)
 /* GRAM_EIO, not GRAM_EFORMAT: it is not this line that is bad, and there is none after it to go on with. */
 static gram_status gzip_failed(gr_lines *l, const char *what, gram_err *err)
 {
-    return gr_fail(err, GRAM_EIO, "%s: line %" PRIu64 ": %s", l->name, l->number + 1, what);
+    return gr_fail(err, GRAM_EIO, "%s:%" PRIu64 ": %s", l->name, l->number + 1, what);
 }
 
 /* Looks at the first two bytes, however small the pieces in which a pipe gives them. */
@@ -240,7 +240,7 @@ static gram_status too_long(gr_lines *l, bool whole, gram_err *err)
     if (rc)
         return rc;
     l->number++;
-    return gr_fail(err, GRAM_EFORMAT, "%s: line %" PRIu64 ": longer than %zu bytes", l->name, l->number, LONGEST);
+    return gr_fail(err, GRAM_EFORMAT, "%s:%" PRIu64 ": longer than %zu bytes", l->name, l->number, LONGEST);
 }
 
 gram_status gr_lines_next(gr_lines *l, const char **line, size_t *n, gram_err *err)

@@ -25,7 +25,7 @@ bool gr_dtype_row_bytes(gr_dtype t, size_t K, size_t *bytes);
 void gr_dequant(float *y, const void *x, gr_dtype t, size_t n);
 
 /* The other way, to the types that gr_quantizes(): the bytes of n values, whole blocks, each the nearest that the type
- * holds. False where a value, or the scale of its block, is beyond what the type holds, or is no number; F32 takes all. */
+ * holds. False where a value, or the scale of its block, is beyond what the type holds or no number; F32 takes all. */
 bool gr_quantizes(gr_dtype t);
 bool gr_quantize(void *out, gr_dtype t, const float *x, size_t n);
 

@@ -267,8 +267,8 @@ static bool inst(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_t
 
 /* ---- The door ----------------------------------------------------------------------------------- */
 
-/* Roles are known, and the conversation ends with the user's question, or an answer to it. Families that fold the system text into
- * a user turn know only strict alternation, as their templates do. */
+/* Roles are known, and the conversation ends with the user's question, or an answer to it. Families that fold the
+ * system text into a user turn know only strict alternation, as their templates do. */
 static gram_status check_turns(const gr_chat *c, const gram_message *turn, size_t n, bool answered, gram_err *err)
 {
     const char *last = answered ? "assistant" : "user";

@@ -16,8 +16,8 @@ static bool is_plain(gr_norm_kind kind, gr_str s)
     return true;
 }
 
-/* Characters that Unicode gained after version 9, the library's, and that ours would move, change or put together: to the
- * library they are letters like any other. */
+/* Characters that Unicode gained after version 9, the library's, and that ours would move, change or put together: to
+ * the library they are letters like any other. */
 static bool is_newer(int32_t c)
 {
     static const struct { int32_t first, last; } newer[] = {

@@ -130,9 +130,11 @@ static void forms_of_two_responses(void **state)
         "y",
         "x", "j");
     /* numbers and words name the two as their keys do */
-    one("{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"winner\":\"response_1\"}", "u:q", "y", "x", "f:7");
+    one("{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"winner\":\"response_1\"}",
+        "u:q", "y", "x", "f:7");
     one("{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"label\":1}", "u:q", "y", "x", "f:7");
-    one("{\"prompt\":\"q\",\"response_1\":\"x\",\"response_2\":\"y\",\"winner\":\"response_1\"}", "u:q", "x", "y", "f:7");
+    one("{\"prompt\":\"q\",\"response_1\":\"x\",\"response_2\":\"y\",\"winner\":\"response_1\"}",
+        "u:q", "x", "y", "f:7");
     one("{\"prompt\":\"q\",\"response1\":\"x\",\"response2\":\"y\",\"winner\":\"response2\"}", "u:q", "y", "x", "f:7");
     one("{\"input\":\"q\",\"output_1\":\"x\",\"output_2\":\"y\",\"label\":1}", "u:q", "x", "y", "f:7");
     CHECK_OK(parse("{\"prompt\":\"q\",\"response1\":\"x\",\"response2\":\"y\",\"overall_preference\":0}"));
@@ -221,19 +223,24 @@ static void bad_rows_say_why(void **state)
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"ranks\":1}", "as many numbers as \"completions\" has responses, "
           "found a number" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"best\":2}", "key \"best\" must be the index of one of 2" },
-        { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"best\":\"x\"}", "key \"best\" must be the index of one of 2" },
+        { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"best\":\"x\"}",
+          "key \"best\" must be the index of one of 2" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\"],\"best\":0}", "must be a list of 2 to 64 responses, found 1" },
         { "{\"prompt\":\"q\",\"completions\":7}", "must be a list of 2 to 64 responses, found a number" },
         { "{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"winner\":\"response_2\"}", "must be 0, 1, " },
         { "{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"label\":2}", "must be 0, 1, " },
         { "{\"prompt\":\"q\",\"response1\":\"x\",\"response2\":\"y\",\"label\":0}", "must be 1, 2, " },
         { "{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"better_response_id\":2}", "must be 0 or 1" },
-        { "{\"prompt\":\"q\",\"system\":[\"s\"],\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"system\" must be a string" },
+        { "{\"prompt\":\"q\",\"system\":[\"s\"],\"chosen\":\"x\",\"rejected\":\"y\"}",
+          "key \"system\" must be a string" },
         { "{\"instruction\":\"q\",\"input\":[\"i\"],\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"input\" beside" },
         { "{\"instruction\":[],\"input\":\"i\",\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"instruction\" beside" },
-        { "{\"prompt\":\"q\",\"history\":\"a\",\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"history\" must be a list" },
-        { "{\"prompt\":\"q\",\"history\":[[\"a\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "part 1 must be a list of a question" },
-        { "{\"prompt\":\"q\",\"history\":[[\"a\",null]],\"chosen\":\"x\",\"rejected\":\"y\"}", "part 1 must be a list of a " },
+        { "{\"prompt\":\"q\",\"history\":\"a\",\"chosen\":\"x\",\"rejected\":\"y\"}",
+          "key \"history\" must be a list" },
+        { "{\"prompt\":\"q\",\"history\":[[\"a\"]],\"chosen\":\"x\",\"rejected\":\"y\"}",
+          "part 1 must be a list of a question" },
+        { "{\"prompt\":\"q\",\"history\":[[\"a\",null]],\"chosen\":\"x\",\"rejected\":\"y\"}",
+          "part 1 must be a list of a " },
         { "{\"prompt\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"q\"}],"
           "\"history\":[[\"a\",\"b\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "both a \"history\" and a prompt of 2 turns" },
         { "{\"history\":[[\"a\",\"b\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "no question behind it" },

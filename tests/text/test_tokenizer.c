@@ -243,7 +243,7 @@ static void marks_are_ordered(void **state)
     (void)state;
     becomes(t, "q\u0301\u0323", "q\u0323\u0301");
     becomes(t, "e\u0323\u0301\uac00\u11a8", "\u1eb9\u0301\uac01");
-    becomes(t, "e\u0305\u1715\u0301", "e\u0305\u1715\u0301");     /* the library takes U+1715, of Unicode 14, for a letter */
+    becomes(t, "e\u0305\u1715\u0301", "e\u0305\u1715\u0301");     /* to the library U+1715, of Unicode 14, is a letter */
     assert_true(gr_buf_puts(&many, "q") && gr_buf_puts(&want, "q"));
     for (size_t i = 0; i < n; i++)
         assert_true(gr_buf_puts(&many, "\u0301\u0323") && gr_buf_puts(&want, "\u0323"));
