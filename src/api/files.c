@@ -3,7 +3,6 @@
  * A chunk is about two batches of the model, so that a stop or a crash loses little, and what was written before can be
  * continued: line k of the output belongs to good row k of the input. */
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "api/api_int.h"
@@ -186,12 +185,6 @@ static gram_status write_json(struct job *j, json_t *o, gram_err *err)
     return rc;
 }
 
-/* null for what does not exist: JSON has no NaN. */
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 /* NULL where memory ran out, like the lists below, so that no line is written that lacks a number. */
 static json_t *whole(json_t *list, size_t n)
 {
@@ -206,7 +199,7 @@ static json_t *rewards_json(const gram_reward *r, size_t n, bool sigma)
     json_t *a = json_array();
 
     for (size_t i = 0; a && i < n; i++)
-        json_array_append_new(a, number(sigma ? r[i].sigma : r[i].mean));
+        json_array_append_new(a, gr_json_real(sigma ? r[i].sigma : r[i].mean));
     return whole(a, n);
 }
 
@@ -228,9 +221,9 @@ static gram_status write_verdict(struct job *j, const char *id, const gram_verdi
     j->report->truncated += v->truncated;
     if (v->dropped)
         return write_json(j, json_pack("{s:s, s:n, s:b}", "id", id, "preference", "dropped", 1), err);
-    o = json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:I, s:b}", "id", id, "preference", number(v->preference),
-                  "p_forward", number(v->p_forward), "p_swapped", number(v->p_swapped),
-                  "logit_margin", number(v->logit_margin), "consistent", v->consistent,
+    o = json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:I, s:b}", "id", id, "preference", gr_json_real(v->preference),
+                  "p_forward", gr_json_real(v->p_forward), "p_swapped", gr_json_real(v->p_swapped),
+                  "logit_margin", gr_json_real(v->logit_margin), "consistent", v->consistent,
                   "tokens", (json_int_t)v->tokens, "truncated", v->truncated);
     if (v->rewarded)
         put(&o, "reward", rewards_json(v->reward, 2, false));
@@ -347,7 +340,7 @@ static json_t *score_json(const double *score, size_t n)
     json_t *a = json_array();
 
     for (size_t i = 0; a && i < n; i++)
-        json_array_append_new(a, number(score[i]));
+        json_array_append_new(a, gr_json_real(score[i]));
     return whole(a, n);
 }
 

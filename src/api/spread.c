@@ -1,6 +1,5 @@
 /* spread.c - see spread.h. */
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "api/spread.h"
@@ -41,8 +40,7 @@ gram_status gr_spread_add(gr_spread *s, const char *line, size_t n, gram_err *er
 
 static json_t *two(const double *x)
 {
-    return json_pack("[o,o]", isfinite(x[0]) ? json_real(x[0]) : json_null(),
-                     isfinite(x[1]) ? json_real(x[1]) : json_null());
+    return json_pack("[o,o]", gr_json_real(x[0]), gr_json_real(x[1]));
 }
 
 /* A line with u[2] of its answers; without a score it stays as it is. */

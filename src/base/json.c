@@ -1,5 +1,6 @@
 /* json.c - see json.h. */
 #include <jansson.h>
+#include <math.h>
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -22,4 +23,9 @@ char *gr_json_text(const json_t *o, size_t flags)
         return s.b.p;
     gr_buf_clear(&s.b);
     return NULL;
+}
+
+json_t *gr_json_real(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
 }

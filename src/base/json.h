@@ -8,5 +8,6 @@
  * its failures, and then gives a text that lacks a key. */
 struct json_t;
 char *gr_json_text(const struct json_t *o, size_t flags);
+struct json_t *gr_json_real(double x);          /* null where x is not finite, which JSON has no word for */
 
 #endif

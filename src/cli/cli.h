@@ -59,6 +59,7 @@ bool cli_drops(void);                           /* --truncate drop */
 typedef bool cli_visit_fn(const struct poptOption *o, void *arg);
 bool cli_each_option(const struct poptOption *table, cli_visit_fn *visit, void *arg);
 const cli_command *cli_find(const char *name);          /* NULL: no such command */
+int cli_unknown(const char *typed);                     /* says so, and what may have been meant; the exit code */
 void cli_print_overview(FILE *f);
 void cli_print_help(FILE *f, const cli_command *c);
 void cli_print_man(FILE *f);

@@ -15,7 +15,7 @@ static int help(const char **arg, size_t n)
     const cli_command *c = n ? cli_find(arg[0]) : NULL;
 
     if (n && !c)
-        return cli_usage("there is no command '%s'", arg[0]);
+        return cli_unknown(arg[0]);
     if (man)
         cli_print_man(stdout);
     else if (c)

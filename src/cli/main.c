@@ -38,9 +38,9 @@ static bool nearest_option(const struct poptOption *o, void *arg)
     return true;
 }
 
-static int unknown_command(const char *typed)
+int cli_unknown(const char *typed)
 {
-    gr_near n = { .typed = typed };
+    gr_near n = { .typed = typed + strspn(typed, "-") };        /* "--verison" */
 
     for (size_t i = 0; cli_commands[i]; i++)
         gr_near_try(&n, cli_commands[i]->name);
@@ -148,5 +148,5 @@ int main(int argc, char **argv)
     c = cli_find(name);
     if (c && !is_alone(c))
         return CLI_USAGE;
-    return close_stdout(c ? run(c, argc - 1, argv + 1) : unknown_command(name));
+    return close_stdout(c ? run(c, argc - 1, argv + 1) : cli_unknown(name));
 }

@@ -3,7 +3,6 @@
  * jansson builds the tree. Its *_new functions take NULL for "out of memory" and pass it on, so a failed
  * allocation anywhere leaves a tree that lacks a value: `ok` remembers that, and the result is thrown away. */
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -25,11 +24,6 @@ static void push(builder *b, json_t *a, json_t *v)
         b->ok = false;
 }
 
-static json_t *number(double x)                 /* JSON knows no NaN */
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *count(uint64_t n)
 {
     return json_integer((json_int_t)n);
@@ -48,9 +42,9 @@ static json_t *interval(builder *b, gram_interval v)
 {
     json_t *o = json_object();
 
-    set(b, o, "value", number(v.value));
-    set(b, o, "low", number(v.low));
-    set(b, o, "high", number(v.high));
+    set(b, o, "value", gr_json_real(v.value));
+    set(b, o, "low", gr_json_real(v.low));
+    set(b, o, "high", gr_json_real(v.high));
     return o;
 }
 
@@ -66,8 +60,8 @@ static void set_stats(builder *b, json_t *o, const gr_eval_stats *s)
     set(b, o, "longer_baseline", interval(b, s->longer));
     set(b, o, "flip_rate", interval(b, s->flip_rate));
     set(b, o, "first_seat_rate", interval(b, s->first_seat));
-    set(b, o, "confidence", number(s->confidence));
-    set(b, o, "ece", number(s->ece));
+    set(b, o, "confidence", gr_json_real(s->confidence));
+    set(b, o, "ece", gr_json_real(s->ece));
 }
 
 static json_t *facts(builder *b, const gr_eval_facts *f)
@@ -105,9 +99,9 @@ static json_t *speed(builder *b, const gr_eval_result *r)
     json_t *o = json_object();
 
     set(b, o, "resumed_rows", count(r->resumed));
-    set(b, o, "seconds", number(r->seconds));
-    set(b, o, "tokens_per_s", number(r->tokens_per_s));
-    set(b, o, "pairs_per_s", number(r->pairs_per_s));
+    set(b, o, "seconds", gr_json_real(r->seconds));
+    set(b, o, "tokens_per_s", gr_json_real(r->tokens_per_s));
+    set(b, o, "pairs_per_s", gr_json_real(r->pairs_per_s));
     return o;
 }
 
@@ -173,11 +167,11 @@ static json_t *spread(builder *b, const gr_eval_spread *s)
     if (!s->rows)
         return o;
     set(b, o, "rows", count(s->rows));
-    set(b, o, "sigma", number(s->sigma));
-    set(b, o, "overlap", number(s->overlap));
-    set(b, o, "overlap_right", number(s->right));
-    set(b, o, "overlap_wrong", number(s->wrong));
-    set(b, o, "lambda", number(s->lambda));
+    set(b, o, "sigma", gr_json_real(s->sigma));
+    set(b, o, "overlap", gr_json_real(s->overlap));
+    set(b, o, "overlap_right", gr_json_real(s->right));
+    set(b, o, "overlap_wrong", gr_json_real(s->wrong));
+    set(b, o, "lambda", gr_json_real(s->lambda));
     set(b, o, "penalised_accuracy", interval(b, s->penalised));
     return o;
 }
@@ -188,11 +182,11 @@ static json_t *reliability(builder *b, const gr_eval_stats *s)
 
     for (size_t k = 0; k < GR_EVAL_BINS; k++) {
         json_t *o = json_object();
-        set(b, o, "from", number(0.5 + 0.5 * (double)k / GR_EVAL_BINS));
-        set(b, o, "to", number(0.5 + 0.5 * (double)(k + 1) / GR_EVAL_BINS));
+        set(b, o, "from", gr_json_real(0.5 + 0.5 * (double)k / GR_EVAL_BINS));
+        set(b, o, "to", gr_json_real(0.5 + 0.5 * (double)(k + 1) / GR_EVAL_BINS));
         set(b, o, "rows", count(s->bin[k].rows));
-        set(b, o, "confidence", number(s->bin[k].confidence));
-        set(b, o, "accuracy", number(s->bin[k].accuracy));
+        set(b, o, "confidence", gr_json_real(s->bin[k].confidence));
+        set(b, o, "accuracy", gr_json_real(s->bin[k].accuracy));
         push(b, a, o);
     }
     return a;
@@ -204,10 +198,10 @@ static json_t *margins(builder *b, const gr_eval_result *r)
 
     for (size_t g = 0; g < r->n_margins; g++) {
         json_t *o = json_object();
-        set(b, o, "from", number(r->margin[g].low));
-        set(b, o, "to", number(r->margin[g].high));
+        set(b, o, "from", gr_json_real(r->margin[g].low));
+        set(b, o, "to", gr_json_real(r->margin[g].high));
         set(b, o, "rows", count(r->margin[g].rows));
-        set(b, o, "mean", number(r->margin[g].margin));
+        set(b, o, "mean", gr_json_real(r->margin[g].margin));
         set(b, o, "accuracy", interval(b, r->margin[g].accuracy));
         push(b, a, o);
     }

@@ -452,26 +452,13 @@ static gram_status read_files(run *r, gram_err *err)
 
 /* ---- What comes out ---- */
 
-static gram_status write_whole(const char *path, const gr_buf *b, gram_err *err)
-{
-    gr_out *o;
-    gram_status rc = gr_out_open(&o, path, false, err);
-
-    if (!rc)
-        rc = gr_out_write(o, b->p, b->n, err);
-    if (!rc)
-        rc = gr_out_commit(o, err);
-    gr_out_close(o);
-    return rc;
-}
-
 static gram_status write_json(const run *r, gram_err *err)
 {
     gr_buf b = { 0 };
     gram_status rc = gr_eval_json(&r->result, &b, err);
 
     if (!rc)
-        rc = write_whole(r->opt.json, &b, err);
+        rc = gr_write_file(r->opt.json, b.p, b.n, err);
     gr_buf_clear(&b);
     return rc;
 }
@@ -483,7 +470,7 @@ static gram_status write_report(const run *r, gram_err *err)
     gram_status rc = path ? gr_eval_report(&r->result, &b, err) : gr_nomem(err, r->opt.report_dir);
 
     if (!rc)
-        rc = write_whole(path, &b, err);
+        rc = gr_write_file(path, b.p, b.n, err);
     gr_buf_clear(&b);
     free(path);
     return rc;

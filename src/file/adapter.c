@@ -135,14 +135,8 @@ gram_status gr_adapter_config_write(const char *dir, const gr_adapter_config *c,
                                     gram_err *err)
 {
     char *path = gr_path_join(dir, GR_ADAPTER_CONFIG), *text = config_text(c, targets, head);
-    gr_out *o = NULL;
-    gram_status rc = path && text ? gr_out_open(&o, path, false, err) : gr_nomem(err, dir);
+    gram_status rc = path && text ? gr_write_file(path, text, strlen(text), err) : gr_nomem(err, dir);
 
-    if (!rc)
-        rc = gr_out_write(o, text, strlen(text), err);
-    if (!rc)
-        rc = gr_out_commit(o, err);
-    gr_out_close(o);
     free(path);
     free(text);
     return rc;

@@ -41,6 +41,7 @@ gram_status gr_out_commit(gr_out *o, gram_err *err);        /* whole, under its 
 void gr_out_close(gr_out *o);                               /* NULL is fine */
 void gr_out_drop(gr_out *o);                                /* the same, and nothing is left of what it wrote */
 bool gr_out_in_place(const gr_out *o);                      /* a pipe or the like: what is written is out */
+gram_status gr_write_file(const char *path, const void *p, size_t n, gram_err *err);   /* all of these at once */
 
 /* A float32 matrix [rows, cols] as a NumPy .npy file, row by row. */
 gram_status gr_npy_write_f32(const char *path, const float *x, size_t rows, size_t cols, gram_err *err);

@@ -325,3 +325,16 @@ bool gr_out_in_place(const gr_out *o)
 {
     return !o->partial;
 }
+
+gram_status gr_write_file(const char *path, const void *p, size_t n, gram_err *err)
+{
+    gr_out *o;
+    gram_status rc = gr_out_open(&o, path, false, err);
+
+    if (!rc)
+        rc = gr_out_write(o, p, n, err);
+    if (!rc)
+        rc = gr_out_commit(o, err);
+    gr_out_close(o);
+    return rc;
+}

@@ -185,19 +185,6 @@ gram_status gr_st_meta(const char *path, const char *key, char **out, gram_err *
 
 /* ---- The files beside the weights ----------------------------------------------------------------- */
 
-static gram_status write_whole(const char *path, const char *text, size_t n, gram_err *err)
-{
-    gr_out *o;
-    gram_status rc = gr_out_open(&o, path, false, err);
-
-    if (!rc)
-        rc = gr_out_write(o, text, n, err);
-    if (!rc)
-        rc = gr_out_commit(o, err);
-    gr_out_close(o);
-    return rc;
-}
-
 /* What transformers writes of a ...ForSequenceClassification; and PURM's mark, since its two labels are no classes. */
 static bool say_reward(json_t *root, const gr_config *cfg)
 {
@@ -260,7 +247,7 @@ static gram_status copy_one(const char *from, const char *to, const char *dtype,
     if (!rc && dtype)
         rc = edit_config(from, dtype, cfg, &text, &n, err);
     if (!rc)
-        rc = write_whole(to, text, n, err);
+        rc = gr_write_file(to, text, n, err);
     free(text);
     return rc;
 }
@@ -270,7 +257,7 @@ static gram_status copy_one(const char *from, const char *to, const char *dtype,
 static gram_status write_in(const char *dir, const char *name, const gr_buf *text, gram_err *err)
 {
     char *path = gr_path_join(dir, name);
-    gram_status rc = path ? write_whole(path, text->p, text->n, err) : gr_nomem(err, dir);
+    gram_status rc = path ? gr_write_file(path, text->p, text->n, err) : gr_nomem(err, dir);
 
     free(path);
     return rc;

@@ -25,6 +25,10 @@ expect 2 "$GRAM"
 [ ! -s "$tmp/out" ] || die "help that was not asked for went to stdout"
 expect 2 "$GRAM" scroe
 says err "did you mean 'score'?"
+expect 2 "$GRAM" help scroe
+says err "did you mean 'score'?"
+expect 2 "$GRAM" --verison
+says err "did you mean 'version'?"
 expect 2 "$GRAM" score --treads 2 model pairs
 says err "did you mean '--threads'?"
 expect 2 "$GRAM" score model pairs --threads many
