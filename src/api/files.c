@@ -74,7 +74,7 @@ static gram_status job_open(struct job *j, gram_model *m, const char *in, const 
         return rc;
     if (j->opt->progress)
         j->lines = count_lines(in);
-    rc = gr_reader_open(&j->reader, in, false, err);
+    rc = gr_reader_open(&j->reader, in, err);
     if (!rc)
         rc = j->opt->resume ? gr_out_resume(&j->out, out, &report->resumed, err) : gr_out_open(&j->out, out, true, err);
     if (!rc && report->resumed)

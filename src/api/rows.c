@@ -13,7 +13,7 @@ struct gram_rows {
 gram_status gram_rows_open(gram_rows **out, const char *path, gram_err *err)
 {
     gram_rows *r = gr_calloc(1, sizeof *r);
-    gram_status rc = r ? gr_reader_open(&r->reader, path, false, err) : gr_nomem(err, path);
+    gram_status rc = r ? gr_reader_open(&r->reader, path, err) : gr_nomem(err, path);
 
     *out = NULL;
     if (rc)

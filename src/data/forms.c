@@ -15,7 +15,6 @@
 struct form {
     const gr_at *at;
     const json_t *row;
-    gr_str text;                /* for extra; p NULL: not asked for */
     gr_talk prompt;
     gr_row *out;
     size_t n, cap, bytes;
@@ -141,7 +140,7 @@ static gram_status add_row(struct form *f, const char *chosen, const char *rejec
     gr_row *r;
     bool ok = true;
 
-    f->bytes += strlen(chosen) + strlen(rejected) + f->text.n;
+    f->bytes += strlen(chosen) + strlen(rejected);
     for (size_t i = 0; i < f->prompt.n; i++)
         f->bytes += strlen(f->prompt.turn[i].text);
     if (f->n && f->bytes > MOST_BYTES)
@@ -157,8 +156,7 @@ static gram_status add_row(struct form *f, const char *chosen, const char *rejec
     r->turn = gr_talk_pack(&f->prompt, f->prompt.n);
     r->chosen = gr_strdup(chosen);
     r->rejected = gr_strdup(rejected);
-    r->extra = f->text.p ? gr_strndup(f->text.p, f->text.n) : NULL;
-    ok = ok && r->id && r->turn && r->chosen && r->rejected && (r->extra || !f->text.p);
+    ok = ok && r->id && r->turn && r->chosen && r->rejected;
     return ok ? GRAM_OK : gr_row_nomem(f->at);
 }
 
@@ -509,9 +507,9 @@ static gram_status read_form(struct form *f)
     return list ? completions(f, key, list) : unknown_form(f);
 }
 
-gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_str text, gr_row **out, size_t *n)
+gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_row **out, size_t *n)
 {
-    struct form f = { .at = at, .row = row, .text = text };
+    struct form f = { .at = at, .row = row };
     gram_status rc = GRAM_OK;
 
     *out = NULL;

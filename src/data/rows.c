@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
-#include "base/json.h"
 #include "data/rows_int.h"
 
 #define LARGEST_ARRAY ((size_t)256 << 20)
@@ -14,7 +13,7 @@
 struct gr_reader {
     char *name;
     gr_lines *lines;
-    bool keep_extra, begun;
+    bool begun;
     uint64_t line;
     json_t *array;              /* the whole file, where it is one array */
     size_t next;                /* its element */
@@ -30,7 +29,6 @@ void gr_row_clear(gr_row *r)
     free(r->turn);
     free(r->chosen);
     free(r->rejected);
-    free(r->extra);
     *r = (gr_row){ 0 };
 }
 
@@ -126,8 +124,8 @@ static gram_status read_group(const gr_at *at, const json_t *row, gr_group *g)
 
 /* ---- One line ----------------------------------------------------------------------------------- */
 
-gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, size_t bytes, bool keep_extra,
-                          gr_row **out, size_t *n, gram_err *err)
+gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_row **out, size_t *n,
+                          gram_err *err)
 {
     gr_at at = { name, line, err, false };
     json_t *root;
@@ -137,7 +135,7 @@ gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, siz
     *n = 0;
     if (rc)
         return rc;
-    rc = gr_forms_read(&at, root, keep_extra ? (gr_str){ json, bytes } : (gr_str){ NULL, 0 }, out, n);
+    rc = gr_forms_read(&at, root, out, n);
     json_decref(root);
     return rc;
 }
@@ -160,7 +158,7 @@ gram_status gr_group_parse(const char *name, uint64_t line, const char *json, si
 
 /* ---- Files -------------------------------------------------------------------------------------- */
 
-gram_status gr_reader_open(gr_reader **out, const char *path, bool keep_extra, gram_err *err)
+gram_status gr_reader_open(gr_reader **out, const char *path, gram_err *err)
 {
     gr_reader *r = gr_calloc(1, sizeof *r);
     gram_status rc;
@@ -168,7 +166,6 @@ gram_status gr_reader_open(gr_reader **out, const char *path, bool keep_extra, g
     *out = NULL;
     if (!r)
         return gr_nomem(err, path);
-    r->keep_extra = keep_extra;
     r->name = gr_strdup(strcmp(path, "-") ? path : "standard input");
     rc = r->name ? gr_lines_open(&r->lines, path, err) : gr_nomem(err, path);
     if (rc)
@@ -248,8 +245,7 @@ static gram_status load_array(gr_reader *r, const char *line, size_t n, gram_err
     return rc ? gr_fail(err, rc == GRAM_EFORMAT ? GRAM_EIO : rc, "%s", why.text) : GRAM_OK;
 }
 
-/* One row's JSON, the caller's to decref. *text is its bytes where it is a line. *row NULL: the end. */
-static gram_status next_json(gr_reader *r, json_t **row, gr_str *text, gram_err *err)
+gram_status gr_reader_json(gr_reader *r, json_t **row, gram_err *err)
 {
     gr_at at = { r->name, 0, err, false };
     const char *line = NULL;
@@ -258,23 +254,20 @@ static gram_status next_json(gr_reader *r, json_t **row, gr_str *text, gram_err 
 
     *row = NULL;
     if (!r->array) {
+        bool first = !r->begun;
         rc = next_line(r, &line, &n, err);
         if (rc || !line)
             return rc;
         at.line = r->line;
-        if (r->begun || *line != '[') {
-            r->begun = true;
-            *text = (gr_str){ line, n };
-            return load(&at, line, n, row);
-        }
         r->begun = true;
+        if (!first || *line != '[')
+            return load(&at, line, n, row);
         rc = load_array(r, line, n, err);
         if (rc)
             return rc;
     }
     if (r->next < json_array_size(r->array)) {
         *row = json_incref(json_array_get(r->array, r->next++));
-        *text = (gr_str){ NULL, 0 };
         r->line = r->next;
     }
     return GRAM_OK;
@@ -285,51 +278,24 @@ gr_at gr_reader_at(const gr_reader *r, gram_err *err)
     return (gr_at){ r->name, r->line, err, r->array != NULL };
 }
 
-gram_status gr_reader_json(gr_reader *r, json_t **row, gram_err *err)
-{
-    gr_str text;
-
-    return next_json(r, row, &text, err);
-}
-
-/* Reads a row's rows into the reader's queue. */
-static gram_status queue_rows(gr_reader *r, const json_t *row, gr_str text, gram_err *err)
-{
-    gr_at at = gr_reader_at(r, err);
-    char *dump = NULL;
-    gram_status rc;
-
-    if (r->keep_extra && !text.p) {
-        dump = gr_json_text(row, JSON_COMPACT);
-        if (!dump)
-            return gr_row_nomem(&at);
-        text = (gr_str){ dump, strlen(dump) };
-    }
-    if (!r->keep_extra)
-        text = (gr_str){ NULL, 0 };
-    r->given = 0;
-    rc = gr_forms_read(&at, row, text, &r->row, &r->n_rows);
-    free(dump);
-    return rc;
-}
-
 gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
 {
     *end = false;
     *out = (gr_row){ 0 };
     if (r->given == r->n_rows) {
         json_t *row;
-        gr_str text;
+        gr_at at;
         gram_status rc;
 
         free(r->row);
         r->row = NULL;
         r->n_rows = r->given = 0;
-        rc = next_json(r, &row, &text, err);
+        rc = gr_reader_json(r, &row, err);
         *end = !rc && !row;
         if (rc || !row)
             return rc;
-        rc = queue_rows(r, row, text, err);
+        at = gr_reader_at(r, err);
+        rc = gr_forms_read(&at, row, &r->row, &r->n_rows);
         json_decref(row);
         if (rc)
             return rc;

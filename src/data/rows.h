@@ -21,7 +21,6 @@ typedef struct {
     double weight;              /* 1 unless the data say */
     double soft;                /* probability that chosen is better, where the data say; 1 otherwise */
     bool tie;                   /* the data call it a tie */
-    char *extra;                /* the whole row's JSON text, for --rules that read other keys; NULL unless asked for */
 } gr_row;
 void gr_row_clear(gr_row *r);
 /* About how many tokens judging the row computes: the question once, both answers in both orders. To cut work into
@@ -56,7 +55,7 @@ char *gr_row_id(const gr_at *at, const struct json_t *row, const char *suffix);
 /* A stream of rows over a file. bad rows: *out is not filled, GRAM_EFORMAT names file and line, and the next call
  * goes on with the following line, so that a caller may count and skip. */
 typedef struct gr_reader gr_reader;
-gram_status gr_reader_open(gr_reader **out, const char *path, bool keep_extra, gram_err *err);
+gram_status gr_reader_open(gr_reader **out, const char *path, gram_err *err);
 void gr_reader_close(gr_reader *r);
 /* *end true: no more rows. A line may give several rows (ranked completions). */
 gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err);
@@ -66,10 +65,10 @@ gram_status gr_reader_json(gr_reader *r, struct json_t **row, gram_err *err);
 gr_at gr_reader_at(const gr_reader *r, gram_err *err);      /* the row last read */
 uint64_t gr_reader_line(const gr_reader *r);
 
-/* The parser alone, for fuzzing and servers: one line of JSON to *n rows (malloc'ed array of cleared-by-caller
- * rows). name and line serve ids and errors. */
-gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, size_t bytes, bool keep_extra,
-                          gr_row **out, size_t *n, gram_err *err);
+/* The parser alone, for tests and fuzzing: one line of JSON to *n rows (malloc'ed array of cleared-by-caller rows).
+ * name and line serve ids and errors. */
+gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_row **out, size_t *n,
+                          gram_err *err);
 gram_status gr_group_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_group *out,
                            gram_err *err);
 

@@ -29,7 +29,7 @@ gram_status gr_prompt_read(const gr_at *at, const json_t *row, gr_talk *out);
 /* It is there and ends with a turn of the user that says something. */
 gram_status gr_prompt_check(const gr_at *at, const gr_talk *t);
 
-/* forms.c: one JSON object to rows. text is what `extra` gets, or NULL. */
-gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_str text, gr_row **out, size_t *n);
+/* forms.c: one JSON object to rows. */
+gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_row **out, size_t *n);
 
 #endif

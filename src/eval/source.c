@@ -39,7 +39,7 @@ gram_status gr_eval_source_open(gr_eval_source **out, const char *path, gr_rules
         return gr_nomem(err, path);
     s->rules = rules;
     s->upstream = rules == GR_RULES_RMBENCH || rules == GR_RULES_JUDGEBENCH;
-    rc = gr_reader_open(&s->reader, path, false, err);
+    rc = gr_reader_open(&s->reader, path, err);
     if (rc)
         gr_eval_source_close(s);
     else

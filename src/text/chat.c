@@ -78,17 +78,17 @@ static gr_chat_kind kind_of_vocabulary(const gr_tok *tok, const char *architectu
 }
 
 /* The text of a jinja string literal from s to its closing quote or to `end`, whichever comes first; *closed says
- * that it was `end`. \n, \t and escaped quotes are undone. */
-static bool literal(const char *s, char quote, const char *end, gr_buf *out, bool *closed)
+ * that it was `end`. \n, \t and escaped quotes are undone. Nothing is looked at from `limit` on; NULL: to the end. */
+static bool literal(const char *s, const char *limit, char quote, const char *end, gr_buf *out, bool *closed)
 {
     *closed = false;
-    for (; *s && *s != quote; s++) {
+    for (; s != limit && *s && *s != quote; s++) {
         char c = *s;
         if (!strncmp(s, end, strlen(end))) {
             *closed = true;
             return true;
         }
-        if (c == '\\' && s[1]) {
+        if (c == '\\' && s[1] && s + 1 != limit) {
             s++;
             c = *s == 'n' ? '\n' : *s == 't' ? '\t' : *s;
         }
@@ -103,19 +103,21 @@ static bool literal(const char *s, char quote, const char *end, gr_buf *out, boo
 static bool find_default_system(const char *j, char **out)
 {
     static const char head[] = "<|im_start|>system";
+    const char *next;
 
-    for (const char *p = j ? strstr(j, head) : NULL; p; p = strstr(p + 1, head)) {
+    for (const char *p = j ? strstr(j, head) : NULL; p; p = next) {
         const char *text = p + sizeof head - 1;
         gr_buf b = { 0 };
         bool closed, ok;
 
+        next = strstr(text, head);
         if (*text == '\n')
             text++;
         else if (text[0] == '\\' && text[1] == 'n')
             text += 2;
         else
             continue;
-        ok = literal(text, p > j && (p[-1] == '\'' || p[-1] == '"') ? p[-1] : '{', "<|im_end|>", &b, &closed);
+        ok = literal(text, next, p > j && (p[-1] == '\'' || p[-1] == '"') ? p[-1] : '{', "<|im_end|>", &b, &closed);
         if (!ok || (closed && b.n)) {
             *out = b.p;
             return ok;
@@ -135,7 +137,7 @@ static bool find_dated(const char *j, char **out)
     bool closed, ok = true;
 
     if (p)
-        ok = literal(p + sizeof set - 1, '"', "%}", &date, &closed);
+        ok = literal(p + sizeof set - 1, NULL, '"', "%}", &date, &closed);
     ok = ok && gr_buf_printf(&b, "Cutting Knowledge Date: December 2023\nToday Date: %s\n\n",
                              date.n ? date.p : "26 Jul 2024");
     gr_buf_clear(&date);
@@ -162,7 +164,7 @@ static bool find_set_system(const char *j, char **out)
     end += strspn(end, " -");
     if (strncmp(end, "%}", 2))              /* more text is added to it */
         return true;
-    ok = literal(p + 1, *p, "%}", &b, &closed);
+    ok = literal(p + 1, NULL, *p, "%}", &b, &closed);
     if (ok && b.n)
         *out = b.p;
     else

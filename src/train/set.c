@@ -247,7 +247,7 @@ static gram_status read_all(gr_set *out, const char *path, one_fn *one, const gr
     gr_reader *r;
     bool end = false;
     gram_err why;
-    gram_status rc = gr_reader_open(&r, path, false, err);
+    gram_status rc = gr_reader_open(&r, path, err);
 
     *out = (gr_set){ 0 };
     if (rc)

@@ -12,12 +12,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     gr_group g;
     size_t n;
 
-    if (!gr_rows_parse("f", 1, (const char *)data, size, true, &row, &n, &err)) {
+    if (!gr_rows_parse("f", 1, (const char *)data, size, &row, &n, &err)) {
         if (n == 0)
             abort();
         for (size_t i = 0; i < n; i++) {
             gr_row *r = &row[i];
-            if (!r->id || !r->extra || !r->n_turns || strcmp(r->turn[r->n_turns - 1].role, "user")
+            if (!r->id || !r->n_turns || strcmp(r->turn[r->n_turns - 1].role, "user")
                 || !strcmp(r->chosen, r->rejected))
                 abort();
             gr_row_clear(r);

@@ -118,6 +118,23 @@ static void unknown_is_refused(void **state)
     assert_non_null(strstr(check_err.text, "\"vicuna\""));
 }
 
+/* A default system text is looked for behind each mark, and no further than the next: a moment, not hours. */
+static void a_template_of_many_marks(void **state)
+{
+    static const char mark[] = "'<|im_start|>system\n";
+    gr_buf b = { 0 };
+    gr_chat c;
+
+    (void)state;
+    for (size_t i = 0; i < 1 << 20; i++)
+        assert_true(gr_buf_add(&b, mark, sizeof mark - 1));
+    assert_true(gr_buf_puts(&b, "Be kind.<|im_end|>'"));
+    CHECK_OK(gr_chat_init(&c, NULL, &(gr_chat_facts){ .jinja = b.p }, NULL, &check_err));
+    assert_string_equal(c.default_system, "Be kind.");
+    gr_chat_clear(&c);
+    gr_buf_clear(&b);
+}
+
 static void bad_turns_are_refused(void **state)
 {
     static const gram_message talk[][2] = {
@@ -233,6 +250,7 @@ int main(void)
         cmocka_unit_test(equals_jinja),
         cmocka_unit_test(names_give_plain_forms),
         cmocka_unit_test(unknown_is_refused),
+        cmocka_unit_test(a_template_of_many_marks),
         cmocka_unit_test(bad_turns_are_refused),
         cmocka_unit_test(user_text_stays_text),
         cmocka_unit_test(vocabulary_decides_without_a_template),
