@@ -384,6 +384,16 @@ static gram_status rank_group(struct job *j, const gr_group *g, gram_rank_method
     return write_json(j, o, err);
 }
 
+/* What makes a group bad that the method cannot rank. */
+static gram_status check_group(const gr_group *g, gram_rank_method method, gr_at at)
+{
+    if (g->n > GR_RANK_MOST)
+        return gr_bad(&at, "wanted at most %d responses, found %zu", GR_RANK_MOST, g->n);
+    if (method == GRAM_RANK_REFERENCE && !g->reference)
+        return gr_bad(&at, "wanted a key \"reference\" with the answer to compare with, found none");
+    return GRAM_OK;
+}
+
 gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_rank_method method,
                            const gram_file_options *opt, gram_file_report *report, gram_err *err)
 {
@@ -398,9 +408,8 @@ gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_
         gram_err why = { 0 };
         bool end = false;
         rc = gr_reader_group(j.reader, &g, &end, &why);
-        if (!rc && !end && !skip && method == GRAM_RANK_REFERENCE && !g.reference)
-            rc = gr_fail(&why, GRAM_EFORMAT, "%s:%llu: wanted a key \"reference\" with the answer to compare with, "
-                         "found none", in, (unsigned long long)gr_reader_line(j.reader));
+        if (!rc && !end)
+            rc = check_group(&g, method, gr_reader_at(j.reader, &why));
         if (rc)
             rc = bad_row(&j, rc, &why, err);
         else if (!end && skip > 0) {

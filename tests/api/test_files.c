@@ -204,6 +204,43 @@ static void a_cut_gzip_ends_the_run(void **state)
     gram_close(m);
 }
 
+/* Groups that the method cannot rank are bad rows: named, counted, and no line of the output belongs to one, so that a
+ * resume goes on where the run before was. */
+static void groups_that_cannot_be_ranked_are_skipped(void **state)
+{
+    const gram_file_options skip = { .skip_bad = true }, resume = { .skip_bad = true, .resume = true };
+    gram_model *m = open_model(NULL);
+    gram_file_report report;
+    char partial[340], whole[2000];
+    gr_buf b = { 0 };
+    (void)state;
+
+    assert_true(gr_buf_puts(&b, "{\"id\":\"a\",\"prompt\":\"q\",\"responses\":[\"x\",\"y\"]}\n{\"id\":\"b\",\"prompt\":\"q\","
+                            "\"responses\":[\"x\",\"y\"],\"reference\":\"z\"}\n{\"prompt\":\"q\",\"responses\":["));
+    for (int i = 0; i < 1025; i++)
+        assert_true(gr_buf_puts(&b, i ? ",\"x\"" : "\"x\""));
+    assert_true(gr_buf_puts(&b, "],\"reference\":\"z\"}\n{\"id\":\"c\",\"prompt\":\"q\",\"responses\":[\"x\",\"y\"],"
+                            "\"reference\":\"z\"}\n"));
+    write_text(rows_path, b.p);
+    assert_int_equal(gram_rank_file(m, rows_path, out_path, GRAM_RANK_REFERENCE, NULL, &report, &check_err),
+                     GRAM_EFORMAT);
+    assert_non_null(strstr(check_err.text, ":1: wanted a key \"reference\""));
+    CHECK_OK(gram_rank_file(m, rows_path, out_path, GRAM_RANK_REFERENCE, &skip, &report, &check_err));
+    assert_true(report.rows == 2 && report.bad == 2);
+    snprintf(whole, sizeof whole, "%s", read_text(out_path));
+    snprintf(partial, sizeof partial, "%s.partial", out_path);
+    *strchr(whole, '\n') = '\0';
+    gr_buf_clear(&b);
+    assert_true(gr_buf_printf(&b, "%s\n", whole));
+    write_text(partial, b.p);
+    snprintf(whole, sizeof whole, "%s", read_text(out_path));
+    unlink(out_path);
+    CHECK_OK(gram_rank_file(m, rows_path, out_path, GRAM_RANK_REFERENCE, &resume, &report, &check_err));
+    assert_string_equal(read_text(out_path), whole);
+    gr_buf_clear(&b);
+    gram_close(m);
+}
+
 /* However a run is cut, threaded or packed: the bytes of a run that was not. */
 static void resumed_bytes(void **state)
 {
@@ -240,6 +277,7 @@ int main(void)
         cmocka_unit_test(a_pipe_is_read_once),
         cmocka_unit_test(long_rows),
         cmocka_unit_test(a_cut_gzip_ends_the_run),
+        cmocka_unit_test(groups_that_cannot_be_ranked_are_skipped),
         cmocka_unit_test(resumed_bytes),
     };
 
