@@ -60,35 +60,32 @@ char *gr_strdup(const char *s)
     return gr_strndup(s, strlen(s));
 }
 
-/* Makes room for `more` elements of `size` bytes behind the n there are. */
-static bool grow(void **p, size_t n, size_t *cap, size_t more, size_t size)
+void *gr_grown(void *p, size_t n, size_t *cap, size_t more, size_t size)
 {
     size_t want, bytes;
     void *q;
 
     if (!gr_add(n, more, &want))
-        return false;
+        return NULL;
     if (want <= *cap)
-        return true;
+        return p;
     if (want < *cap * 2)
         want = *cap * 2;
     if (want < 64)
         want = 64;
     if (!gr_mul(want, size, &bytes))
-        return false;
-    q = realloc(*p, bytes);
-    if (!q)
-        return false;
-    *p = q;
-    *cap = want;
-    return true;
+        return NULL;
+    q = realloc(p, bytes);
+    if (q)
+        *cap = want;
+    return q;
 }
 
 bool gr_buf_add(gr_buf *b, const void *p, size_t n)
 {
-    void *q = b->p;
+    char *q = n == SIZE_MAX ? NULL : gr_grown(b->p, b->n, &b->cap, n + 1, 1);
 
-    if (n == SIZE_MAX || !grow(&q, b->n, &b->cap, n + 1, 1))
+    if (!q)
         return false;
     b->p = q;
     if (n)
@@ -106,13 +103,14 @@ bool gr_buf_puts(gr_buf *b, const char *s)
 bool gr_buf_printf(gr_buf *b, const char *fmt, ...)
 {
     va_list ap;
-    void *q = b->p;
+    char *q;
     int n;
 
     va_start(ap, fmt);
     n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    if (n < 0 || !grow(&q, b->n, &b->cap, (size_t)n + 1, 1))
+    q = n < 0 ? NULL : gr_grown(b->p, b->n, &b->cap, (size_t)n + 1, 1);
+    if (!q)
         return false;
     b->p = q;
     va_start(ap, fmt);
@@ -130,13 +128,12 @@ void gr_buf_clear(gr_buf *b)
 
 bool gr_ids_add(gr_ids *ids, const int32_t *p, size_t n)
 {
-    void *q = ids->p;
+    int32_t *q = n ? gr_grown(ids->p, ids->n, &ids->cap, n, sizeof *q) : NULL;
 
-    if (!grow(&q, ids->n, &ids->cap, n, sizeof *ids->p))
-        return false;
+    if (!q)
+        return n == 0;
     ids->p = q;
-    if (n)
-        memcpy(ids->p + ids->n, p, n * sizeof *p);
+    memcpy(ids->p + ids->n, p, n * sizeof *p);
     ids->n += n;
     return true;
 }

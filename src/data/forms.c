@@ -67,10 +67,13 @@ static gram_status read_label(const gr_at *at, const json_t *row, struct label *
     static const char *const soft[] = { "soft", "soft_label", "p_chosen" };
     static const char *const chosen[] = { "score_chosen", "chosen_score", "chosen_rating" };
     static const char *const rejected[] = { "score_rejected", "rejected_score", "rejected_rating" };
+    const json_t *tie = gr_json_get(row, "tie");
     double up = NAN, down = NAN;
     gram_status rc;
 
-    *out = (struct label){ .margin = NAN, .weight = 1, .soft = 1, .tie = json_is_true(json_object_get(row, "tie")) };
+    *out = (struct label){ .margin = NAN, .weight = 1, .soft = 1, .tie = json_is_true(tie) };
+    if (tie && !json_is_boolean(tie))
+        return gr_bad(at, "key \"tie\" must be true or false, found %s", gr_json_kind(tie));
     rc = optional_number(at, row, weight, 1, 0, 1e30, &out->weight);
     if (!rc)
         rc = optional_number(at, row, soft, GR_COUNT(soft), 0, 1, &out->soft);
@@ -108,29 +111,22 @@ char *gr_row_id(const gr_at *at, const json_t *row, const char *suffix)
     return NULL;
 }
 
+/* A text or a whole number as text; other values name nothing. */
 static char *string_of(const json_t *row, const char *const *key, size_t n, bool *ok)
 {
     const char *name;
     const json_t *v = first_of(row, key, n, &name);
-    char *s = json_is_string(v) ? gr_strdup(json_string_value(v)) : NULL;
+    gr_buf b = { 0 };
 
-    *ok = *ok && (s || !json_is_string(v));
-    return s;
+    if (json_is_string(v) ? gr_buf_puts(&b, json_string_value(v))
+                          : json_is_integer(v) && gr_buf_printf(&b, "%" JSON_INTEGER_FORMAT, json_integer_value(v)))
+        return b.p;
+    gr_buf_clear(&b);
+    *ok = *ok && !json_is_string(v) && !json_is_integer(v);
+    return NULL;
 }
 
 /* ---- The one place where rows are made ---------------------------------------------------------- */
-
-static bool grow(struct form *f)
-{
-    size_t cap = f->cap ? 2 * f->cap : 1, bytes;
-    gr_row *p = gr_mul(cap, sizeof *p, &bytes) ? realloc(f->out, bytes) : NULL;
-
-    if (!p)
-        return false;
-    f->out = p;
-    f->cap = cap;
-    return true;
-}
 
 /* suffix tells expanded rows apart: "#i-j"; "" for a row alone. */
 static gram_status add_row(struct form *f, const char *chosen, const char *rejected, const struct label *l,
@@ -145,8 +141,10 @@ static gram_status add_row(struct form *f, const char *chosen, const char *rejec
         f->bytes += strlen(f->prompt.turn[i].text);
     if (f->n && f->bytes > MOST_BYTES)
         return gr_bad(f->at, "its pairs take more than %zu MiB of memory", MOST_BYTES >> 20);
-    if (f->n == f->cap && !grow(f))
+    r = gr_grown(f->out, f->n, &f->cap, 1, sizeof *r);
+    if (!r)
         return gr_row_nomem(f->at);
+    f->out = r;
     r = &f->out[f->n++];
     *r = (gr_row){ .margin = l->margin, .weight = l->weight, .soft = l->soft, .tie = l->tie };
     r->id = gr_row_id(f->at, f->row, suffix);

@@ -47,17 +47,11 @@ void gr_talk_clear(gr_talk *t)
 
 gram_status gr_talk_add(const gr_at *at, gr_talk *t, const char *role, const char *p, size_t n)
 {
-    char *text;
+    gr_turn *q = gr_grown(t->turn, t->n, &t->cap, 1, sizeof *q);
+    char *text = q ? gr_strndup(p, n) : NULL;
 
-    if (t->n == t->cap) {
-        size_t cap = t->cap ? 2 * t->cap : 8, bytes;
-        gr_turn *q = gr_mul(cap, sizeof *q, &bytes) ? realloc(t->turn, bytes) : NULL;
-        if (!q)
-            return gr_row_nomem(at);
+    if (q)
         t->turn = q;
-        t->cap = cap;
-    }
-    text = gr_strndup(p, n);
     if (!text)
         return gr_row_nomem(at);
     t->turn[t->n++] = (gr_turn){ role, text };

@@ -280,16 +280,11 @@ static gram_status describe(const gr_eval_item *item, size_t file, gr_eval_row *
 
 static gram_status room_for_row(run *r, gram_err *err)
 {
-    size_t cap = r->cap ? r->cap * 2 : 1024;
-    gr_eval_row *grown;
+    gr_eval_row *grown = gr_grown(r->row, r->n + r->waiting, &r->cap, 1, sizeof *grown);
 
-    if (r->n + r->waiting < r->cap)
-        return GRAM_OK;
-    grown = cap > SIZE_MAX / sizeof *grown ? NULL : realloc(r->row, cap * sizeof *grown);
     if (!grown)
         return gr_nomem(err, "evaluation");
     r->row = grown;
-    r->cap = cap;
     return GRAM_OK;
 }
 

@@ -102,14 +102,11 @@ gram_status gr_merges_add_line(gr_tok *t, const char *name, gr_str line, size_t 
 
 static bool add_symbol(gr_enc *e, int32_t id)
 {
-    if (e->n_sym == e->cap_sym) {
-        size_t cap = e->cap_sym ? e->cap_sym * 2 : 256, bytes;
-        gr_sym *p = gr_mul(cap, sizeof *p, &bytes) ? realloc(e->sym, bytes) : NULL;
-        if (!p)
-            return false;
-        e->sym = p;
-        e->cap_sym = cap;
-    }
+    gr_sym *p = gr_grown(e->sym, e->n_sym, &e->cap_sym, 1, sizeof *p);
+
+    if (!p)
+        return false;
+    e->sym = p;
     e->sym[e->n_sym++].id = id;
     return true;
 }

@@ -78,20 +78,16 @@ static gr_str after_think(gr_str s)
 
 static bool add_piece(gr_chat_text *t, bool special, size_t n)
 {
-    gr_chat_piece *last = t->n ? &t->piece[t->n - 1] : NULL;
+    gr_chat_piece *last = t->n ? &t->piece[t->n - 1] : NULL, *grown;
 
     if (last && !special && !last->special) {   /* neighbours in text are one text */
         last->n += n;
         return true;
     }
-    if (t->n == t->cap) {
-        size_t cap = t->cap ? 2 * t->cap : 16, bytes;
-        gr_chat_piece *p = gr_mul(cap, sizeof *p, &bytes) ? realloc(t->piece, bytes) : NULL;
-        if (!p)
-            return false;
-        t->piece = p;
-        t->cap = cap;
-    }
+    grown = gr_grown(t->piece, t->n, &t->cap, 1, sizeof *grown);
+    if (!grown)
+        return false;
+    t->piece = grown;
     t->piece[t->n++] = (gr_chat_piece){ special, t->text.n - n, n };
     return true;
 }

@@ -21,14 +21,11 @@ static void clear(parts *p)
 /* Ends a part where the text ends now. */
 static bool end_part(parts *p)
 {
-    if (p->n == p->cap) {
-        size_t cap = p->cap ? p->cap * 2 : 64, bytes;
-        size_t *q = gr_mul(cap, sizeof *q, &bytes) ? realloc(p->end, bytes) : NULL;
-        if (!q)
-            return false;
-        p->end = q;
-        p->cap = cap;
-    }
+    size_t *q = gr_grown(p->end, p->n, &p->cap, 1, sizeof *q);
+
+    if (!q)
+        return false;
+    p->end = q;
     p->end[p->n++] = p->text.n;
     return true;
 }

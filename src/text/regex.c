@@ -29,14 +29,11 @@ enum { PATTERN_MAX = 1 << 16 };
 
 bool gr_spans_add(gr_spans *s, size_t start, size_t end, bool match)
 {
-    if (s->n == s->cap) {
-        size_t cap = s->cap ? s->cap * 2 : 64, bytes;
-        gr_span *p = gr_mul(cap, sizeof *p, &bytes) ? realloc(s->p, bytes) : NULL;
-        if (!p)
-            return false;
-        s->p = p;
-        s->cap = cap;
-    }
+    gr_span *p = gr_grown(s->p, s->n, &s->cap, 1, sizeof *p);
+
+    if (!p)
+        return false;
+    s->p = p;
     s->p[s->n++] = (gr_span){ start, end, match };
     return true;
 }

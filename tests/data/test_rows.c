@@ -151,8 +151,12 @@ static void labels(void **state)
     assert_string_equal(row->source, "s");
     assert_string_equal(row->subset, "math");
     done();
-    CHECK_OK(parse("{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\"}"));
-    assert_true(isnan(row->margin) && row->weight == 1);
+    CHECK_OK(parse("{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"tie\":null,\"subset\":7}"));
+    assert_true(isnan(row->margin) && row->weight == 1 && !row->tie && !row->source);
+    assert_string_equal(row->subset, "7");
+    done();
+    CHECK_OK(parse("{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"tie\":true,\"subset\":[]}"));
+    assert_true(row->tie && row->soft == 0.5 && !row->subset);
     done();
 }
 
@@ -244,6 +248,7 @@ static void bad_rows_say_why(void **state)
         { "{\"prompt\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"q\"}],"
           "\"history\":[[\"a\",\"b\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "both a \"history\" and a prompt of 2 turns" },
         { "{\"history\":[[\"a\",\"b\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "no question behind it" },
+        { "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"tie\":1}", "key \"tie\" must be true or false" },
         { "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"soft\":2}", "between 0 and 1" },
         { "{\"question\":\"q\",\"instruction\":\"i\",\"chosen\":\"x\",\"rejected\":\"y\"}",
         "say which is the \"prompt\"" },
