@@ -35,8 +35,8 @@ bool gr_buf_puts(gr_buf *b, const char *s);
 bool gr_buf_printf(gr_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void gr_buf_clear(gr_buf *b);               /* frees; ready again */
 
-/* p with room for `more` elements of `size` bytes, one at least, behind the n there are; what it gives takes the place of
- * p. NULL: out of memory, and p is as it was. */
+/* p with room for `more` elements of `size` bytes, one at least, behind the n there are; what it gives takes the place
+ * of p. NULL: out of memory, and p is as it was. */
 void *gr_grown(void *p, size_t n, size_t *cap, size_t more, size_t size);
 
 /* Token ids that grow the same way. */
