@@ -121,12 +121,17 @@ static void unknown_is_refused(void **state)
 /* A default system text is looked for behind each mark, and no further than the next: a moment, not hours. */
 static void a_template_of_many_marks(void **state)
 {
+#ifdef __SANITIZE_ADDRESS__
+    const size_t marks = 1 << 12;           /* its strstr() walks the whole text at each call */
+#else
+    const size_t marks = 1 << 20;
+#endif
     static const char mark[] = "'<|im_start|>system\n";
     gr_buf b = { 0 };
     gr_chat c;
 
     (void)state;
-    for (size_t i = 0; i < 1 << 20; i++)
+    for (size_t i = 0; i < marks; i++)
         assert_true(gr_buf_add(&b, mark, sizeof mark - 1));
     assert_true(gr_buf_puts(&b, "Be kind.<|im_end|>'"));
     CHECK_OK(gr_chat_init(&c, NULL, &(gr_chat_facts){ .jinja = b.p }, NULL, &check_err));
