@@ -8,7 +8,15 @@
 
 enum { ROWS = 16 };                         /* in a request: enough for the server to batch, few to lose */
 
-typedef struct { const char *url, *key; FILE *out; json_t *pair[ROWS], *id[ROWS]; size_t n; } remote;
+typedef struct {
+    const char *url, *key;
+    FILE *out;
+    json_t *pair[ROWS], *id[ROWS];
+    size_t n;
+    gr_buf held;                            /* PURM's lines, which get their overlaps when all are there */
+    size_t n_held;
+    double lambda;                          /* the server's */
+} remote;
 
 static json_t *messages(const gram_prompt *p)
 {
@@ -42,14 +50,27 @@ static bool add(remote *r, const gram_row *row)
     return pair && r->id[r->n - 1];
 }
 
-/* The server's verdict as the line that gram_score_file() writes; what PURM says of all rows together stays out. */
-static gram_status write_line(FILE *out, json_t *id, json_t *verdict, gram_err *err)
+/* The line as gram_score_file() writes it; malloc'ed. */
+static char *line_text(const json_t *line)
+{
+    return line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+}
+
+static gram_status write_text(FILE *out, const char *text, gram_err *err)
+{
+    if (!text)
+        return gr_nomem(err, "output line");
+    return fprintf(out, "%s\n", text) < 0 ? gr_fail(err, GRAM_EIO, "output: %s", strerror(errno)) : GRAM_OK;
+}
+
+/* The server's verdict as a line; one that has a sigma is held. */
+static gram_status write_line(remote *r, json_t *id, json_t *verdict, gram_err *err)
 {
     static const char *const keys[] = { "preference", "p_forward", "p_swapped", "logit_margin", "consistent", "tokens",
                                         "truncated" };
     static const struct { const char *from, *to; } of_a_head[] = { { "rewards", "reward" }, { "sigma", "sigma" } };
     json_t *line = json_pack("{s:O}", "id", id);
-    char *text = NULL;
+    char *text;
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < GR_COUNT(keys) && !rc; i++) {
@@ -64,12 +85,58 @@ static gram_status write_line(FILE *out, json_t *id, json_t *verdict, gram_err *
         if (v && json_object_set(line, of_a_head[i].to, v))
             rc = gr_nomem(err, "output line");
     }
-    if (!rc && !(text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(15))))
-        rc = gr_nomem(err, "output line");
-    if (!rc && fprintf(out, "%s\n", text) < 0)
-        rc = gr_fail(err, GRAM_EIO, "output: %s", strerror(errno));
+    text = line_text(line);
+    if (!rc && !json_object_get(line, "sigma"))
+        rc = write_text(r->out, text, err);
+    else if (!rc && !(text && gr_buf_add(&r->held, text, strlen(text) + 1)))
+        rc = gr_nomem(err, "output lines");
+    else if (!rc)
+        r->n_held++;
     free(text);
     json_decref(line);
+    return rc;
+}
+
+/* The numbers of the line's two answers under one name. */
+static void read_two(const json_t *line, const char *name, double out[2])
+{
+    for (size_t k = 0; k < 2; k++)
+        out[k] = json_number_value(json_array_get(json_object_get(line, name), k));
+}
+
+/* The lines that were held, each with the overlaps of its answers' rewards with those of all others. They are read
+ * back as they were written, to 15 digits, so that the numbers are those that gram_score_file() writes. */
+static gram_status write_held(remote *r, gram_err *err)
+{
+    size_t n = 2 * r->n_held;
+    double *mean = calloc(n + 1, sizeof *mean), *sigma = calloc(n + 1, sizeof *sigma), *u = calloc(n + 1, sizeof *u);
+    json_t *all = json_array();
+    const char *at = r->held.p;
+    gram_status rc = mean && sigma && u && all ? GRAM_OK : gr_nomem(err, "output lines");
+
+    for (size_t i = 0; i < n && !rc; i += 2, at += strlen(at) + 1) {
+        json_t *line = json_loads(at, 0, NULL);
+        read_two(line, "reward", mean + i);
+        read_two(line, "sigma", sigma + i);
+        if (json_array_append_new(all, line))
+            rc = gr_nomem(err, "output lines");
+    }
+    if (!rc)
+        gram_overlap(mean, sigma, n, u);
+    for (size_t i = 0; i < n && !rc; i += 2) {
+        json_t *line = json_array_get(all, i / 2);
+        char *text = NULL;
+        if (!json_object_set_new(line, "overlap", json_pack("[f,f]", u[i], u[i + 1]))
+            && !json_object_set_new(line, "penalised", json_pack("[f,f]", mean[i] - r->lambda * u[i],
+                                                                 mean[i + 1] - r->lambda * u[i + 1])))
+            text = line_text(line);
+        rc = write_text(r->out, text, err);
+        free(text);
+    }
+    free(mean);
+    free(sigma);
+    free(u);
+    json_decref(all);
     return rc;
 }
 
@@ -93,10 +160,11 @@ static gram_status ask(remote *r, size_t from, size_t n, gram_err *err)
         goto out;
     answer = json_loadb(text.p, text.n, 0, NULL);
     data = json_object_get(answer, "data");
+    r->lambda = json_number_value(json_object_get(answer, "lambda"));       /* there where verdicts have a sigma */
     if (json_array_size(data) != n)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: %zu verdicts for %zu rows", r->url, json_array_size(data), n);
     for (size_t i = 0; i < n && !rc; i++)
-        rc = write_line(r->out, r->id[from + i], json_array_get(data, i), err);
+        rc = write_line(r, r->id[from + i], json_array_get(data, i), err);
 out:
     json_decref(answer);
     json_decref(body);
@@ -149,7 +217,10 @@ static gram_status all_rows(remote *r, const char *path, gram_err *err)
     }
     if (!rc)
         rc = flush(r, err);
+    if (!rc)
+        rc = write_held(r, err);
     clear(r);
+    gr_buf_clear(&r->held);
     gram_rows_close(rows);
     return rc;
 }
