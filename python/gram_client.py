@@ -113,8 +113,8 @@ class Gram:
         return self.post("/v1/rank", body)
 
     def reward(self, prompt, responses, reference=None):
-        """One number a response: its preference over the reference, or its mean preference over the others; for one with
-        neither, what the model's reward head gives it."""
+        """One number a response: its preference over the reference; without one, what the model's reward head gives it, or of
+        a judge its mean preference over the others."""
         body = {"prompt": prompt, "responses": list(responses)}
         if reference is not None:
             body["reference"] = reference
@@ -146,9 +146,9 @@ def _runs(items):
 
 def trl_reward(url=None, reference_column=None, gram=None, **options):
     """A reward function for TRL's GRPO, RLOO and the like. A prompt's completions stand side by side and are measured
-    against each other, or each against the data set's column of reference answers where that is named. None, which TRL
-    reads as "not applicable", is given where a prompt has one completion, nothing to compare it with, and a model without
-    a reward head."""
+    against each other, or each against the data set's column of reference answers where that is named; a model with a
+    reward head measures them by itself. None, which TRL reads as "not applicable", is given where a prompt has one
+    completion, nothing to compare it with, and a model without a head."""
     gram = gram or Gram(url, **options)
 
     def gram_reward(prompts, completions, **columns):

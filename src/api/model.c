@@ -243,6 +243,16 @@ static void describe_adapter(const struct checkpoint *c, gram_info *out)
     snprintf(out->base, sizeof out->base, "%s", c->base);
 }
 
+static const char *head_name(const gr_config *c)
+{
+    return c->reward == GR_REWARD_NONE ? "vocabulary" : c->reward == GR_REWARD_MEAN ? "reward" : "purm";
+}
+
+const char *gram_head(const gram_model *m)
+{
+    return head_name(gr_model_config(m->model));
+}
+
 gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *out, gram_err *err)
 {
     const gram_options defaults = { 0 };
@@ -280,7 +290,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     out->context = c.cfg.context;
     out->window = c.cfg.window;
     out->tied_head = c.cfg.tied_head;
-    out->head = c.cfg.reward == GR_REWARD_NONE ? "vocabulary" : c.cfg.reward == GR_REWARD_MEAN ? "reward" : "purm";
+    out->head = head_name(&c.cfg);
     out->work_bytes = gr_config_work_bytes(&c.cfg, opt->batch_tokens ? opt->batch_tokens : BATCH_TOKENS,
                                            opt->threads ? (size_t)opt->threads : gr_pool_cores());
 out:

@@ -100,17 +100,9 @@ static gram_status rank_rewards(const struct group *g, bool by_reference, gram_r
         answer[i] = i < n ? g->response[i] : g->reference;
     if (!rc)
         rc = gram_rewards(m, g->prompt, answer, all, reward, err);
-    for (size_t i = 0; i < all && !rc; i++)
-        if (reward[i].dropped)
-            rc = gr_fail(err, GRAM_ELIMIT, "response %zu does not fit and was dropped", i);
     if (!rc)
         rc = gr_rank_rewards(reward, n, by_reference ? &reward[n] : NULL, m->lambda,
                              gr_model_config(m->model)->reward == GR_REWARD_PURM, out, err);
-    for (size_t i = 0; i < all && !rc; i++) {
-        out->truncated |= reward[i].truncated;
-        out->tokens += reward[i].tokens;
-        out->passes++;
-    }
     if (!rc)
         out->tokens_computed = (size_t)(gram_get_usage(m).tokens_computed - before);
     free(answer);
@@ -140,6 +132,18 @@ gram_status gram_rank_by(gram_compare_fn *fn, void *arg, size_t n, gram_rank_met
                          gram_ranking *out, gram_err *err)
 {
     return gr_rank(fn, arg, n, method, out, err);
+}
+
+gram_status gram_rank_rewards(const gram_reward *reward, size_t n, const gram_reward *reference, double lambda,
+                              bool spread, gram_ranking *out, gram_err *err)
+{
+    return gr_rank_rewards(reward, n, reference, lambda, spread, out, err);
+}
+
+gram_status gram_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score, double *u,
+                               gram_err *err)
+{
+    return gr_reward_scores(reward, n, lambda, spread, score, u, err);
 }
 
 gram_status gram_rank_method_parse(const char *name, gram_rank_method *out, gram_err *err)

@@ -329,22 +329,41 @@ static double preference_of(const gram_reward *a, const gram_reward *b, bool spr
     return spread ? gr_purm_preference(d, hypot(a->sigma, b->sigma)) : 1 / (1 + exp(-d));
 }
 
-/* u of each response of the group; score becomes mean - lambda u. A lone one has no u, and loses nothing by it. */
-static gram_status penalise(gram_ranking *out, size_t n, double lambda, gram_err *err)
+gram_status gr_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score, double *u,
+                             gram_err *err)
 {
-    double *mean = gr_calloc(n, sizeof *mean), *sigma = gr_calloc(n, sizeof *sigma);
+    double *mean, *sigma;
+    bool ok;
 
-    for (size_t i = 0; mean && sigma && i < n; i++) {
-        mean[i] = out->reward[i].mean;
-        sigma[i] = out->reward[i].sigma;
+    for (size_t i = 0; i < n; i++)
+        score[i] = reward[i].mean;
+    if (!spread)
+        return GRAM_OK;
+    mean = gr_calloc(n, sizeof *mean);
+    sigma = gr_calloc(n, sizeof *sigma);
+    ok = mean && sigma;
+    for (size_t i = 0; ok && i < n; i++) {
+        mean[i] = reward[i].mean;
+        sigma[i] = reward[i].sigma;
     }
-    if (mean && sigma)
-        gr_overlap(mean, sigma, n, out->overlap);
-    for (size_t i = 0; mean && sigma && i < n; i++)
-        out->score[i] -= isnan(out->overlap[i]) ? 0 : lambda * out->overlap[i];
+    if (ok)
+        gr_overlap(mean, sigma, n, u);
+    for (size_t i = 0; ok && i < n; i++)
+        score[i] -= isnan(u[i]) ? 0 : lambda * u[i];
     free(mean);
     free(sigma);
-    return mean && sigma ? GRAM_OK : gr_nomem(err, "ranking");
+    return ok ? GRAM_OK : gr_nomem(err, "ranking");
+}
+
+/* What reading one answer cost. */
+static gram_status count_read(const gram_reward *r, size_t i, gram_ranking *out, gram_err *err)
+{
+    if (r->dropped)
+        return gr_fail(err, GRAM_ELIMIT, "response %zu does not fit and was dropped", i);
+    out->truncated |= r->truncated;
+    out->tokens += r->tokens;
+    out->passes++;
+    return GRAM_OK;
 }
 
 gram_status gr_rank_rewards(const gram_reward *reward, size_t n, const gram_reward *reference, double lambda,
@@ -355,6 +374,13 @@ gram_status gr_rank_rewards(const gram_reward *reward, size_t n, const gram_rewa
     *out = (gram_ranking){ 0 };
     if (n == 0 || n > GR_RANK_MOST)
         return gr_fail(err, GRAM_EARG, "ranking: wanted 1 to %d responses, found %zu", GR_RANK_MOST, n);
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = count_read(&reward[i], i, out, err);
+    if (!rc && reference)
+        rc = count_read(reference, n, out, err);
+    if (rc)
+        return rc;
+    out->tokens_computed = out->tokens;
     out->order = gr_calloc(n, sizeof *out->order);
     out->score = gr_calloc(n, sizeof *out->score);
     out->reward = gr_calloc(n, sizeof *out->reward);
@@ -365,12 +391,11 @@ gram_status gr_rank_rewards(const gram_reward *reward, size_t n, const gram_rewa
     for (size_t i = 0; i < n && !rc; i++) {
         out->order[i] = i;
         out->reward[i] = reward[i];
-        out->score[i] = reward[i].mean;
         for (size_t j = 0; j < n; j++)
             out->preference[i * n + j] = i == j ? 0.5 : preference_of(&reward[i], &reward[j], spread);
     }
-    if (!rc && spread)
-        rc = penalise(out, n, lambda, err);
+    if (!rc)
+        rc = gr_reward_scores(reward, n, lambda, spread, out->score, out->overlap, err);
     if (rc) {
         gram_ranking_clear(out);
         return rc;

@@ -23,7 +23,6 @@ static void lib_close(gr_engine *e)
 
 static gram_status lib_open(gr_engine *e, gram_err *err)
 {
-    gram_info info;
     gram_status rc;
     libgram *l = calloc(1, sizeof *l);
 
@@ -33,12 +32,13 @@ static gram_status lib_open(gr_engine *e, gram_err *err)
     rc = gram_open(&l->model, e->path, &e->options, err);
     if (!rc)
         rc = gram_tokenizer_open(&l->tokenizer, e->path, err);
-    if (!rc)
-        rc = gram_inspect(e->path, &e->options, &info, err);
-    e->rewards = !rc && strcmp(info.head, "vocabulary");
-    if (rc)
+    if (rc) {
         lib_close(e);
-    return rc;
+        return rc;
+    }
+    e->rewards = strcmp(gram_head(l->model), "vocabulary");
+    e->spread = !strcmp(gram_head(l->model), "purm");
+    return GRAM_OK;
 }
 
 static gram_model *model(gr_engine *e)

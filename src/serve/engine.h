@@ -12,7 +12,7 @@ struct gr_engine {
     const char *path;               /* the model; borrowed */
     gram_options options;
     void *self;                     /* set by open */
-    bool rewards;                   /* set by open: the model has a reward head, and its verdicts the rewards of both */
+    bool rewards, spread;           /* set by open: it has a reward head, and verdicts the rewards of both; PURM's */
 
     /* Slow: called on the worker's thread while the server already answers /health. */
     gram_status (*open)(gr_engine *e, gram_err *err);

@@ -109,10 +109,10 @@ static void settle(gr_req *r)
             for (size_t i = 0; i < r->job.n; i++)
                 r->tokens += r->job.verdict[i].tokens;
         }
-        if (r->read)
-            r->read(r);
+        gr_req_fn *read = r->read;
         r->read = NULL;
-        r->finish(r);
+        if (!read || !read(r))
+            r->finish(r);
     }
 }
 

@@ -3,11 +3,14 @@
  * The methods are the library's (gram_rank_by), and some of them ask for comparisons one after the other. Nothing
  * waits here, so the method is played again from its start with all verdicts known so far; where it asks for one that
  * is not known it is stopped, the comparisons go through the queue like everybody's, and the play goes on after them.
- * A play costs microseconds, a comparison milliseconds or more. */
+ * A play costs microseconds, a comparison milliseconds or more. A model with a reward head compares nothing: its rewards
+ * are read once and ranked (gram_rank_rewards). */
+#include <math.h>
 #include <string.h>
 #include <time.h>
 #include "base/err.h"
 #include "serve/endpoints.h"
+#include "serve/reward.h"
 
 typedef struct {
     gram_prompt prompt;
@@ -83,25 +86,51 @@ static json_t *comparisons_json(const rank_state *st)
     return list;
 }
 
+/* The columns that `gram rank` writes of a reward model. */
+static bool add_rewards(const rank_state *st, json_t *out)
+{
+    const gram_ranking *g = &st->ranking;
+    json_t *mean = json_array(), *sigma = json_array(), *overlap = json_array();
+    bool ok;
+
+    for (size_t i = 0; i < st->n; i++) {
+        gr_push(&mean, json_real(g->reward[i].mean));
+        gr_push(&sigma, json_real(g->reward[i].sigma));
+        gr_push(&overlap, gr_real_json(g->overlap ? g->overlap[i] : NAN));
+    }
+    ok = !json_object_set(out, "rewards", mean)
+      && (!g->overlap || (!json_object_set(out, "sigma", sigma) && !json_object_set(out, "overlap", overlap)));
+    json_decref(mean);
+    json_decref(sigma);
+    json_decref(overlap);
+    return ok;
+}
+
 static int answer(gr_req *r)
 {
     const rank_state *st = r->state;
     const gram_ranking *g = &st->ranking;
     size_t flips = 0;
+    json_t *out;
 
     for (size_t k = 0; k < st->n_seen; k++) {
         const gram_verdict *v = &st->known[st->seen[k][0] * (st->n + 1) + st->seen[k][1]];
         flips += v->p_swapped == v->p_swapped && !v->consistent;
     }
-    return gr_answer(r, json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:f, s:I, s:I, s:I, s:o}",
-                                  "id", r->id, "object", "rank", "created", (json_int_t)time(NULL),
-                                  "model", gr_model_name(r), "method", st->method_name,
-                                  "results", results_json(st), "preference", matrix_json(st),
-                                  "comparisons", comparisons_json(st),
-                                  "intransitive", g->intransitive, "truncated", g->truncated,
-                                  "flip_rate", st->n_seen ? (double)flips / (double)st->n_seen : 0,
-                                  "comparison_count", (json_int_t)g->comparisons, "passes", (json_int_t)g->passes,
-                                  "tokens", (json_int_t)g->tokens, "usage", gr_usage_json(r)));
+    out = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:f, s:I, s:I, s:I, s:o}",
+                    "id", r->id, "object", "rank", "created", (json_int_t)time(NULL),
+                    "model", gr_model_name(r), "method", st->method_name,
+                    "results", results_json(st), "preference", matrix_json(st),
+                    "comparisons", comparisons_json(st),
+                    "intransitive", g->intransitive, "truncated", g->truncated,
+                    "flip_rate", st->n_seen ? (double)flips / (double)st->n_seen : 0,
+                    "comparison_count", (json_int_t)g->comparisons, "passes", (json_int_t)g->passes,
+                    "tokens", (json_int_t)g->tokens, "usage", gr_usage_json(r));
+    if (out && g->reward && !add_rewards(st, out)) {
+        json_decref(out);
+        out = NULL;
+    }
+    return gr_answer(r, out);
 }
 
 static int play(gr_req *r)
@@ -123,6 +152,36 @@ static int play(gr_req *r)
         return gr_refuse_err(r, &err);
     r->clear = clear;
     return answer(r);
+}
+
+static int rank_rewards(gr_req *r)
+{
+    rank_state *st = r->state;
+    gram_reward *reward = gr_req_alloc(r, r->job.n, sizeof *reward);
+    gram_err err;
+
+    if (!reward)
+        return r->status;
+    for (size_t i = 0; i < r->job.n; i++)
+        reward[i] = gr_head_read(r, &r->job.verdict[i]);
+    if (gram_rank_rewards(reward, st->n, r->job.n > st->n ? &reward[st->n] : NULL, r->engine->options.lambda,
+                          r->engine->spread, &st->ranking, &err))
+        return gr_refuse_err(r, &err);
+    r->clear = clear;
+    return answer(r);
+}
+
+/* Every response once, and the reference where each is to be measured against it. */
+static int ask_heads(gr_req *r, rank_state *st)
+{
+    size_t n = st->n + (st->method == GRAM_RANK_REFERENCE);
+    gram_pair *pair = gr_req_alloc(r, n, sizeof *pair);
+
+    if (!pair)
+        return r->status;
+    for (size_t i = 0; i < n; i++)
+        pair[i] = (gram_pair){ st->prompt, st->response[i], st->response[i] };
+    return gr_ask(r, pair, n, rank_rewards);
 }
 
 static int read_responses(gr_req *r, rank_state *st)
@@ -167,10 +226,12 @@ int gr_own_rank(gr_req *r)
         rc = read_responses(r, st);
     if (rc)
         return rc;
-    st->max = st->method == GRAM_RANK_REFERENCE ? st->n : st->n * (st->n - 1) / 2;
-    if (st->max > r->opt->max_pairs)
+    st->max = st->method == GRAM_RANK_REFERENCE && !r->engine->rewards ? st->n : st->n * (st->n - 1) / 2;
+    if (st->max > r->opt->max_pairs)        /* a head compares nothing, but the answer holds every pair's preference */
         return gr_refuse(r, 413, "responses", "%zu responses can need %zu comparisons; this server makes %zu for one "
                          "request", st->n, st->max, r->opt->max_pairs);
+    if (r->engine->rewards)
+        return ask_heads(r, st);
     st->known = gr_req_alloc(r, st->n * (st->n + 1), sizeof *st->known);
     st->is_known = gr_req_alloc(r, st->n * (st->n + 1), sizeof *st->is_known);
     st->pair = gr_req_alloc(r, st->max, sizeof *st->pair);

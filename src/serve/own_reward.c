@@ -1,7 +1,8 @@
 /* own_reward.c - POST /v1/reward: a number for each response.
  *
  *     {"prompt": P, "responses": [..] | "response": R, "reference": R0 | [..]}
- * -> {"rewards": [..], "data": [{index, reward, scale: "reference"|"group"|"head", probability, margin, comparisons: [..]}]} */
+ * -> {"rewards": [..], "data": [{index, reward, scale: "reference"|"group"|"head", probability, margin, comparisons: [..]}]}
+ *    PURM's head adds mean, sigma and overlap: its reward is mean - lambda overlap. */
 #include <time.h>
 #include "serve/endpoints.h"
 #include "serve/reward.h"
@@ -34,7 +35,10 @@ static json_t *item_json(const gr_req *r, const gr_rewards *w, size_t i)
                           "tokens", (json_int_t)it->tokens, "truncated", it->truncated,
                           "comparisons", comparisons_json(r, w, i));
 
-    if (o && it->sigma > 0 && json_object_set_new(o, "sigma", json_real(it->sigma))) {
+    if (o && it->by_head && r->engine->spread
+        && (json_object_set_new(o, "mean", json_real(it->head.mean))
+            || json_object_set_new(o, "sigma", json_real(it->head.sigma))
+            || json_object_set_new(o, "overlap", gr_real_json(it->overlap)))) {
         json_decref(o);
         return NULL;
     }

@@ -60,6 +60,11 @@ static int answer(gr_req *r)
         json_object_update(out, json_array_get(data, 0));
     json_decref(data);
     json_object_set_new(out, "usage", gr_usage_json(r));
+    /* For `gram score --server`, whose overlaps span many requests. */
+    if (r->engine->spread && json_object_set_new(out, "lambda", json_real(r->engine->options.lambda))) {
+        json_decref(out);
+        return gr_nomem_req(r);
+    }
     return gr_answer(r, out);
 }
 

@@ -44,9 +44,10 @@ static bool same_prompt(const gram_prompt *a, const gram_prompt *b)
     return true;
 }
 
-/* group[i]: the first item with the same prompt and, like it, no reference; i itself where it has one. */
-static void find_groups(const gr_rewards *w, size_t *group)
+static void find_groups(gr_rewards *w)
 {
+    size_t *group = w->group;
+
     for (size_t i = 0; i < w->n; i++) {
         group[i] = i;
         for (size_t j = 0; j < i && group[i] == i && !w->item[i].reference; j++)
@@ -55,16 +56,45 @@ static void find_groups(const gr_rewards *w, size_t *group)
     }
 }
 
-/* Both answers of the pair are the response. It was read once, so it counts once. */
-static void read_head(gr_req *r, gr_item *it, const gram_verdict *v)
+gram_reward gr_head_read(gr_req *r, const gram_verdict *v)
 {
-    it->margin = v->reward[0].mean;
-    it->sigma = v->reward[0].sigma;
-    it->reward = 1 / (1 + exp(-it->margin));
-    it->comparisons = 1;
-    it->tokens = v->tokens / 2;
-    it->truncated = v->truncated;
-    r->tokens -= v->tokens / 2;
+    gram_reward out = v->reward[0];
+
+    out.tokens = v->tokens / 2;
+    out.truncated = v->truncated;
+    r->tokens -= v->tokens - out.tokens;
+    return out;
+}
+
+/* The rewards of the group that begins with item `first`, each less lambda u. */
+static int read_heads(gr_req *r, gr_rewards *w, size_t first)
+{
+    size_t n = 0;
+    gram_reward *reward;
+    double *score, *u;
+    gram_err err;
+
+    for (size_t i = first; i < w->n; i++)
+        n += w->group[i] == first;
+    reward = gr_req_alloc(r, n, sizeof *reward);
+    score = gr_req_alloc(r, n, sizeof *score);
+    u = gr_req_alloc(r, n, sizeof *u);
+    if (!reward || !score || !u)
+        return r->status;
+    for (size_t i = first, k = 0; i < w->n; i++)
+        if (w->group[i] == first)
+            reward[k++] = w->item[i].head;
+    if (gram_reward_scores(reward, n, r->engine->options.lambda, r->engine->spread, score, u, &err))
+        return gr_refuse_err(r, &err);
+    for (size_t i = first, k = 0; i < w->n; i++)
+        if (w->group[i] == first) {
+            gr_item *it = &w->item[i];
+            it->margin = score[k];
+            it->overlap = r->engine->spread ? u[k] : NAN;
+            it->reward = 1 / (1 + exp(-it->margin));
+            k++;
+        }
+    return 0;
 }
 
 static int read_verdicts(gr_req *r)
@@ -75,7 +105,11 @@ static int read_verdicts(gr_req *r)
         const gram_verdict *v = &r->job.verdict[k];
         size_t side[2] = { w->who[k].i, w->who[k].j };
         if (side[0] == side[1]) {
-            read_head(r, &w->item[side[0]], v);
+            gr_item *it = &w->item[side[0]];
+            it->head = gr_head_read(r, v);
+            it->comparisons = 1;
+            it->tokens = it->head.tokens;
+            it->truncated = it->head.truncated;
             continue;
         }
         for (int s = 0; s < 2 && side[s] < w->n; s++) {
@@ -92,11 +126,16 @@ static int read_verdicts(gr_req *r)
         w->item[i].reward /= (double)w->item[i].comparisons;
         w->item[i].margin /= (double)w->item[i].comparisons;
     }
+    for (size_t i = 0; i < w->n; i++) {
+        int rc = w->item[i].by_head && w->group[i] == i ? read_heads(r, w, i) : 0;
+        if (rc)
+            return rc;
+    }
     return 0;
 }
 
 /* Writes the comparisons, or only counts them where pair is NULL. */
-static size_t list_pairs(const gr_rewards *w, const size_t *group, gram_pair *pair)
+static size_t list_pairs(const gr_rewards *w, gram_pair *pair)
 {
     size_t k = 0;
 
@@ -110,8 +149,8 @@ static size_t list_pairs(const gr_rewards *w, const size_t *group, gram_pair *pa
             }
             k++;
         }
-        for (size_t j = i + 1; j < w->n && !a->reference; j++) {
-            if (group[j] != group[i] || w->item[j].reference)
+        for (size_t j = i + 1; j < w->n && !a->reference && !a->by_head; j++) {
+            if (w->group[j] != w->group[i] || w->item[j].reference)
                 continue;
             if (pair) {
                 pair[k] = (gram_pair){ a->prompt, a->response, w->item[j].response };
@@ -124,33 +163,34 @@ static size_t list_pairs(const gr_rewards *w, const size_t *group, gram_pair *pa
     return k;
 }
 
-static bool is_alone(const gr_rewards *w, const size_t *group, size_t i)
+static bool is_alone(const gr_rewards *w, size_t i)
 {
     for (size_t j = 0; j < w->n; j++)
-        if (j != i && group[j] == group[i])
+        if (j != i && w->group[j] == w->group[i])
             return false;
     return !w->item[i].reference;
 }
 
 int gr_rewards_ask(gr_req *r, gr_rewards *w, gr_req_fn *finish)
 {
-    size_t *group = gr_req_alloc(r, w->n, sizeof *group), n;
+    size_t n;
     gram_pair *pair;
 
-    if (!group)
+    w->group = gr_req_alloc(r, w->n, sizeof *w->group);
+    if (!w->group)
         return r->status;
     for (size_t i = 0; i < w->n; i++)
         if (!w->item[i].reference && !w->group_only)
             w->item[i].reference = r->opt->reference;
-    find_groups(w, group);
+    find_groups(w);
     for (size_t i = 0; i < w->n; i++) {
-        w->item[i].by_head = is_alone(w, group, i);
-        if (w->item[i].by_head && !r->engine->rewards)
+        w->item[i].by_head = r->engine->rewards && !w->item[i].reference && !w->group_only;
+        if (!w->item[i].by_head && is_alone(w, i))
             return gr_refuse(r, 422, "reference", "response %zu has nothing to be compared with: give a reference "
                              "answer, or two or more responses to the same prompt, or start the server with "
                              "--reference", i);
     }
-    n = list_pairs(w, group, NULL);
+    n = list_pairs(w, NULL);
     if (n > r->opt->max_pairs)
         return gr_refuse(r, 413, NULL, "the request needs %zu comparisons; this server makes %zu for one request "
                          "(a reference answer would need one for each response)", n, r->opt->max_pairs);
@@ -158,7 +198,7 @@ int gr_rewards_ask(gr_req *r, gr_rewards *w, gr_req_fn *finish)
     w->who = gr_req_alloc(r, n, sizeof *w->who);
     if (!pair || !w->who)
         return r->status;
-    list_pairs(w, group, pair);
+    list_pairs(w, pair);
     r->read = read_verdicts;
     return gr_ask(r, pair, n, finish);
 }
@@ -179,6 +219,10 @@ static int better(const void *a, const void *b, void *arg)
     size_t i = *(const size_t *)a, j = *(const size_t *)b;
     double x = w->item[i].reward, y = w->item[j].reward;
 
+    if (x == y) {                           /* s() rounds large rewards to 1 */
+        x = w->item[i].margin;
+        y = w->item[j].margin;
+    }
     return x != y ? (x < y ? 1 : -1) : (i > j) - (i < j);
 }
 

@@ -1,7 +1,8 @@
 /* vllm.c - the shapes of vLLM's /score, /classify, /pooling and /v1/embeddings, and of SGLang's own /classify.
  *
  * Where vLLM gives the activated score of a reward head, this gives the reward (0..1); where its client asks for the
- * raw score (use_activation or activation false), the margin in logits. */
+ * raw score (use_activation or activation false), the margin in logits. SGLang has no activation: there a head's reward
+ * is raw unless it is asked for. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -15,7 +16,8 @@ static int read_raw(gr_req *r, gr_rewards *w)
 
     if (v && !json_is_boolean(v))
         return gr_refuse(r, 422, "use_activation", "use_activation must be true or false");
-    w->raw = v && json_is_false(v);
+    if (v)
+        w->raw = json_is_false(v);
     return 0;
 }
 
@@ -115,7 +117,7 @@ static bool is_batch(json_t *v)
     return json_is_array(v) && !json_is_integer(first) && !json_object_get(first, "role");
 }
 
-static int ask_texts(gr_req *r, json_t *v, const char *name, gr_req_fn *finish)
+static int ask_texts(gr_req *r, json_t *v, const char *name, bool raw, gr_req_fn *finish)
 {
     size_t n = 1;
     gr_rewards *w;
@@ -126,6 +128,7 @@ static int ask_texts(gr_req *r, json_t *v, const char *name, gr_req_fn *finish)
     w = gr_rewards_new(r, n);
     if (!w)
         return r->status;
+    w->raw = raw;
     for (size_t i = 0; i < n && !rc; i++)
         rc = read_text(r, is_batch(v) ? json_array_get(v, i) : v, name, &w->item[i]);
     if (!rc)
@@ -135,11 +138,12 @@ static int ask_texts(gr_req *r, json_t *v, const char *name, gr_req_fn *finish)
     return rc ? rc : gr_rewards_ask(r, w, finish);
 }
 
-static int ask_input(gr_req *r, gr_req_fn *finish)
+static int ask_input(gr_req *r, bool raw, gr_req_fn *finish)
 {
     json_t *messages = json_object_get(r->in, "messages");
 
-    return ask_texts(r, messages ? messages : json_object_get(r->in, "input"), messages ? "messages" : "input", finish);
+    return ask_texts(r, messages ? messages : json_object_get(r->in, "input"), messages ? "messages" : "input", raw,
+                     finish);
 }
 
 /* verl reads data[-1].probs[-1]: the reward, or the margin. */
@@ -160,7 +164,7 @@ static int answer_classify(gr_req *r)
 
 int gr_vllm_classify(gr_req *r)
 {
-    return ask_input(r, answer_classify);
+    return ask_input(r, false, answer_classify);
 }
 
 static int answer_pooling(gr_req *r)
@@ -188,7 +192,7 @@ int gr_vllm_pooling(gr_req *r)
 {
     int rc = check_encoding(r);
 
-    return rc ? rc : ask_input(r, answer_pooling);
+    return rc ? rc : ask_input(r, false, answer_pooling);
 }
 
 /* verl reads data[-1].embedding[-1] of a reward model on SGLang. */
@@ -207,7 +211,7 @@ int gr_vllm_embeddings(gr_req *r)
 {
     int rc = check_encoding(r);
 
-    return rc ? rc : ask_input(r, answer_embeddings);
+    return rc ? rc : ask_input(r, r->engine->rewards, answer_embeddings);
 }
 
 static int answer_sglang(gr_req *r)
@@ -225,5 +229,6 @@ int gr_sglang_classify(gr_req *r)
 {
     json_t *conv = json_object_get(r->in, "conv");
 
-    return ask_texts(r, conv ? conv : json_object_get(r->in, "text"), conv ? "conv" : "text", answer_sglang);
+    return ask_texts(r, conv ? conv : json_object_get(r->in, "text"), conv ? "conv" : "text", r->engine->rewards,
+                     answer_sglang);
 }

@@ -122,8 +122,24 @@ for talk, want in zip(golden["talks"], golden["rewards"]["purm"]):
     assert trl([talk[:-1]], [talk[-1:]]) == [got]
     assert gram_client.compute_score_batch(["d"], [answer], [None], [{"raw_prompt": talk[:-1]}]) == [got]
 EOF
-expect 0 "$GRAM" score tests/golden/rewards/purm "$tmp/pairs.jsonl" --out "$tmp/verdicts.jsonl"
-expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/remote.jsonl"
-sed 's/,"overlap".*/}/' "$tmp/verdicts.jsonl" | cmp - "$tmp/remote.jsonl" || die "gram score --server writes other rewards"
 kill -TERM "$server"
 ended 0
+
+# Groups of a reward head over HTTP are what `gram rank` writes of them, and pairs what `gram score` writes.
+cat >"$tmp/groups.jsonl" <<'EOF'
+{"prompt": "Why is the sky blue?", "responses": ["It is painted.", "Rayleigh scattering.", "", "Because.", "Because."], "reference": "Air scatters blue light."}
+{"prompt": [{"role": "system", "content": "Be terse."}, {"role": "user", "content": "A prime?"}], "responses": ["7", "9"], "reference": "2"}
+EOF
+for model in qwen3 purm; do
+    for method in all-pairs tournament linear reference; do
+        expect 0 "$GRAM" rank tests/golden/rewards/$model "$tmp/groups.jsonl" --lambda 3 --method $method --out "$tmp/ranks.$method"
+    done
+    expect 0 "$GRAM" score tests/golden/rewards/$model "$tmp/pairs.jsonl" --lambda 3 --out "$tmp/verdicts.jsonl"
+    start tests/golden/rewards/$model --lambda 3
+    python3 tests/e2e/serve_ranks.py "$url" "$tmp/groups.jsonl" "$tmp/ranks" || die "ranks of $model"
+    expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/remote.jsonl"
+    cmp "$tmp/verdicts.jsonl" "$tmp/remote.jsonl" || die "gram score --server writes other rewards"
+    kill -TERM "$server"
+    ended 0
+done
+says remote.jsonl '"penalised"'

@@ -5,7 +5,7 @@
  *     SLOW      takes 0.2 s (2 ms a token)     CUT    truncated         FLIP   the orders disagree
  *     HELD      waits until the test lets it pass, and model "held" opens only then: no test guesses how fast a machine is
  *
- * Model "head" has a reward head: an answer's reward is its strength. */
+ * Model "head" has PURM's reward head: an answer's reward is its strength, sigma a quarter. */
 #ifndef FAKE_H
 #define FAKE_H
 
@@ -195,7 +195,7 @@ static gram_status fake_open(gr_engine *e, gram_err *err)
         return gr_fail(err, GRAM_EIO, "missing: no such file");
     if (!strcmp(e->path, "held"))
         fake_wait();
-    e->rewards = !strcmp(e->path, "head");
+    e->rewards = e->spread = !strcmp(e->path, "head");
     e->self = calloc(1, sizeof(gram_usage));
     return e->self ? GRAM_OK : gr_nomem(err, "fake");
 }

@@ -1,5 +1,5 @@
 /* fake_server.c - a server over fake.h until a line or the end of stdin, for tests in other languages and for load.
- * Prints its port. Arguments: [--log] [--key KEY] [--port N] */
+ * Prints its port. Arguments: [--log] [--key KEY] [--port N] [--model fake|head] */
 #include <signal.h>
 #include <stdio.h>
 #include "fake.h"
@@ -20,6 +20,8 @@ int main(int argc, char **argv)
             o.key = argv[++i];
         else if (!strcmp(argv[i], "--port") && i + 1 < argc)
             o.port = (unsigned short)atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--model") && i + 1 < argc)
+            e.path = argv[++i];
     }
     if (gr_serve_start(&s, &o, &e, &err)) {
         fprintf(stderr, "%s\n", err.text);

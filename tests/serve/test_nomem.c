@@ -40,6 +40,7 @@ static void fail_at(gr_engine *e, const char *path, const char *body, long n, bo
 
 static void every_allocation_may_fail(void **state)
 {
+    enum { OF_A_HEAD = 3 };             /* the last: asked of a model with a head */
     static const struct { const char *path, *body; } good[] = {
         { "/v1/score", "{\"explain\":true,\"pairs\":[{\"prompt\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
           "\"text\":\"p\"}]}],\"a\":\"x\",\"b\":\"yy\"},{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"z\"}]}" },
@@ -66,7 +67,9 @@ static void every_allocation_may_fail(void **state)
           "\"top_logprobs\":2,\"stop\":\"A.\"}" },
         { "/apply-template", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}" },
         { "/tokenize", "{\"content\":\"ab\"}" }, { "/detokenize", "{\"tokens\":[104,105]}" },
-        { "/v1/reward", "{\"prompt\":\"p\",\"response\":\"x\"}" },                     /* of a model with a head */
+        { "/v1/score", "{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"yy\"}" },
+        { "/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\"]}" },
+        { "/v1/rank", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\"],\"reference\":\"r\",\"method\":\"reference\"}" },
     };
     gr_engine engine = fake_engine("fake"), head = fake_engine("head");
     long tried = 0;
@@ -80,7 +83,7 @@ static void every_allocation_may_fail(void **state)
             bool whole = false;
             before = pass == WARM ? held() : before;
             for (long n = 0; !whole; n++, tried += pass == 0)
-                fail_at(i + 1 == GR_COUNT(good) ? &head : &engine, good[i].path, good[i].body, n, &whole);
+                fail_at(i + OF_A_HEAD < GR_COUNT(good) ? &engine : &head, good[i].path, good[i].body, n, &whole);
         }
         if (NOMEM_COUNTED && held() > before)
             fail_msg("%s leaks %zu bytes", good[i].path, held() - before);

@@ -149,49 +149,139 @@ static void rewards_against_a_reference_or_a_group(void **state)
     options.reference = NULL;
 }
 
-/* A reward head gives a lone response a number; in a group, or beside a reference, it compares as others do. */
+static gr_engine judge;
+
+/* The engine becomes one with a head. */
+static void use_head(double lambda)
+{
+    judge = engine;
+    engine = fake_engine("head");
+    engine.options.lambda = lambda;
+    CHECK_OK(engine.open(&engine, &check_err));
+}
+
+static void use_judge(void)
+{
+    engine.close(&engine);
+    engine = judge;
+}
+
+#define CHAT(answer) "<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n" answer "<|im_end|>\\n"
+
+/* Its reward, where trainers learn from it; the probability of beating an answer of reward 0, where clients expect 0
+ * to 1; and raw as SGLang gives it. */
 static void a_lone_response_of_a_model_with_a_head(void **state)
 {
+    static const struct { const char *path, *body, *at; bool raw; } shape[] = {
+        { "/get_reward", "{\"query\":[\"" CHAT("x") "\"]}", "rewards.0", true },
+        { "/get_reward", "{\"query\":[\"" CHAT("x") "\"]}", "scores.0", false },
+        { "/v1/score/evaluation", "{\"messages\":[\"\\n\\nHuman: q\\n\\nAssistant: x\"]}", "scores.0", true },
+        { "/classify", "{\"input\":\"" CHAT("x") "\"}", "data.0.probs.1", false },
+        { "/classify", "{\"activation\":false,\"input\":\"" CHAT("x") "\"}", "data.0.probs.0", true },
+        { "/pooling", "{\"input\":\"" CHAT("x") "\"}", "data.0.data.0", false },
+        { "/v1/embeddings", "{\"input\":\"" CHAT("x") "\"}", "data.0.embedding.0", true },
+        { "/v1/embeddings", "{\"activation\":true,\"input\":\"" CHAT("x") "\"}", "data.0.embedding.0", false },
+        { "/classify", "{\"text\":[\"" CHAT("x") "\"]}", "0.embedding.0", true },
+        { "/predict", "{\"inputs\":[\"q\",\"x\"]}", "0.score", false },
+        { "/predict", "{\"inputs\":[\"q\",\"x\"],\"raw_scores\":true}", "0.score", true },
+        { "/score", "{\"queries\":\"q\",\"documents\":[\"x\"]}", "data.0.score", false },
+        { "/v1/rerank", "{\"query\":\"q\",\"documents\":[\"x\"],\"use_activation\":false}", "results.0.relevance_score", true },
+    };
     double r = fake_strength("x"), s = 1 / (1 + exp(-r));
-    gr_engine judge = engine;
     json_t *out, *one;
 
     (void)state;
-    engine = fake_engine("head");
-    CHECK_OK(engine.open(&engine, &check_err));
+    use_head(30);                           /* there is nothing to overlap with */
     out = ask("/v1/reward", "{\"prompt\":\"p\",\"response\":\"x\"}");
     one = json_array_get(json_object_get(out, "data"), 0);
     CLOSE(number(out, "rewards.0"), r);
     CLOSE(number(one, "margin"), r);
+    CLOSE(number(one, "mean"), r);
     CLOSE(number(one, "probability"), s);
     CLOSE(number(one, "sigma"), 0.25);
+    assert_true(json_is_null(json_object_get(one, "overlap")));
     CLOSE(number(one, "tokens"), 10);       /* read once */
     CLOSE(number(out, "usage.total_tokens"), 10);
     assert_string_equal(json_string_value(json_object_get(one, "scale")), "head");
     assert_int_equal(json_array_size(json_object_get(one, "comparisons")), 0);
     json_decref(out);
+    for (size_t i = 0; i < GR_COUNT(shape); i++) {
+        out = ask(shape[i].path, shape[i].body);
+        if (fabs(number(out, shape[i].at) - (shape[i].raw ? r : s)) > 1e-12)
+            fail_msg("%s %s gave %g", shape[i].path, shape[i].body, number(out, shape[i].at));
+        json_decref(out);
+    }
+    use_judge();
+}
+
+/* What gram_rank_rewards() makes of them, to the last bit. */
+static void a_group_of_a_model_with_a_head(void **state)
+{
+    static const char *const text[] = { "x", "yy", "zzz", "yy" };
+    static const char *const method[] = { "all-pairs", "tournament", "linear", "reference" };
+    gram_reward reward[5];
+    gram_ranking want;
+    json_t *out;
+
+    (void)state;
+    use_head(2);
+    for (size_t i = 0; i < 5; i++)
+        reward[i] = (gram_reward){ .mean = fake_strength(i < 4 ? text[i] : "ref"), .sigma = 0.25, .tokens = 10 };
+    for (size_t k = 0; k < GR_COUNT(method); k++) {
+        char body[256];
+        snprintf(body, sizeof body, "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\",\"zzz\",\"yy\"],\"reference\":\"ref\","
+                 "\"method\":\"%s\"}", method[k]);
+        CHECK_OK(gram_rank_rewards(reward, 4, k == 3 ? &reward[4] : NULL, 2, true, &want, &check_err));
+        out = ask("/v1/rank", body);
+        for (size_t i = 0; i < 4; i++) {
+            char at[4][32];
+            snprintf(at[0], sizeof at[0], "results.%zu.index", i);
+            snprintf(at[1], sizeof at[1], "results.%zu.score", i);
+            snprintf(at[2], sizeof at[2], "rewards.%zu", i);
+            snprintf(at[3], sizeof at[3], "overlap.%zu", i);
+            assert_int_equal((size_t)number(out, at[0]), want.order[i]);
+            assert_true(number(out, at[1]) == want.score[want.order[i]]);
+            assert_true(number(out, at[2]) == reward[i].mean && number(out, at[3]) == want.overlap[i]);
+        }
+        assert_true(number(out, "preference.0.1") == want.preference[1]);
+        assert_int_equal((size_t)number(out, "passes"), want.passes);
+        assert_int_equal((size_t)number(out, "tokens"), (size_t)number(out, "usage.total_tokens"));
+        assert_true(number(out, "comparison_count") == 0 && json_array_size(json_object_get(out, "comparisons")) == 0);
+        json_decref(out);
+        if (k < 3)
+            gram_ranking_clear(&want);
+    }
+    gram_ranking_clear(&want);
+    CHECK_OK(gram_rank_rewards(reward, 4, NULL, 2, true, &want, &check_err));
+    out = ask("/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\",\"zzz\",\"yy\"],"
+              "\"reference\":[null,null,null,null]}");
+    assert_true(number(out, "rewards.1") == want.score[1] && number(out, "data.1.overlap") == want.overlap[1]);
+    assert_true(number(out, "data.2.mean") == reward[2].mean);
+    json_decref(out);
     out = ask("/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\"],\"reference\":[null,\"ref\"]}");
-    CLOSE(number(out, "rewards.0"), r);
+    CLOSE(number(out, "rewards.0"), reward[0].mean);        /* alone: the other has a scale of its own */
     CLOSE(number(out, "rewards.1"), preference("yy", "ref"));
     json_decref(out);
-    out = ask("/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\"]}");
+    out = ask("/rerank", "{\"query\":\"p\",\"documents\":[\"x\",\"yy\",\"zzz\",\"yy\"],\"use_activation\":false}");
+    assert_int_equal((size_t)number(out, "results.0.index"), want.order[0]);
+    assert_true(number(out, "results.3.relevance_score") == want.score[want.order[3]]);
+    json_decref(out);
+    out = ask("/rerank", "{\"query\":\"p\",\"texts\":[\"x\",\"yy\",\"zzz\",\"yy\"]}");
+    assert_int_equal((size_t)number(out, "1.index"), want.order[1]);
+    CLOSE(number(out, "1.score"), 1 / (1 + exp(-want.score[want.order[1]])));
+    json_decref(out);
+    out = ask("/score", "{\"queries\":[\"p\",\"other\"],\"documents\":[\"x\",\"x\"],\"use_activation\":false}");
+    CLOSE(number(out, "data.1.score"), reward[0].mean);     /* each alone with its prompt */
+    json_decref(out);
+    out = ask("/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],\"response_objs\":[\"x\",\"yy\"]}");
     CLOSE(number(out, "rewards.0"), preference("x", "yy"));
     json_decref(out);
-    out = ask("/get_reward", "{\"query\":[\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\nx<|im_end|>\\n\"]}");
-    CLOSE(number(out, "rewards.0"), r);
-    CLOSE(number(out, "scores.0"), s);
+    out = ask("/v1/score", "{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"yy\"}");
+    CLOSE(number(out, "lambda"), 2);
+    CLOSE(number(out, "rewards.1"), reward[1].mean);
     json_decref(out);
-    out = ask("/v1/score/evaluation", "{\"messages\":[\"\\n\\nHuman: q\\n\\nAssistant: x\"]}");
-    CLOSE(number(out, "scores.0"), r);
-    json_decref(out);
-    out = ask("/classify", "{\"input\":\"\\n\\nHuman: q\\n\\nAssistant: x\"}");
-    CLOSE(number(out, "data.0.probs.1"), s);
-    json_decref(out);
-    out = ask("/classify", "{\"activation\":false,\"input\":\"\\n\\nHuman: q\\n\\nAssistant: x\"}");
-    CLOSE(number(out, "data.0.probs.0"), r);
-    json_decref(out);
-    engine.close(&engine);
-    engine = judge;
+    gram_ranking_clear(&want);
+    use_judge();
 }
 
 static void openrlhf(void **state)
@@ -409,6 +499,7 @@ int main(void)
         cmocka_unit_test(ranking_agrees_with_the_library),
         cmocka_unit_test(rewards_against_a_reference_or_a_group),
         cmocka_unit_test(a_lone_response_of_a_model_with_a_head),
+        cmocka_unit_test(a_group_of_a_model_with_a_head),
         cmocka_unit_test(openrlhf),
         cmocka_unit_test(vllm),
         cmocka_unit_test(label_probabilities),
