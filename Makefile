@@ -74,7 +74,7 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(call isa,$<) -c $< -o $@
 
-$(B)/src/serve/assets.o: $(wildcard web/*)
+$(B)/src/serve/assets.o: $(wildcard web/*) /usr/share/javascript/d3/d3.min.js /usr/share/doc/libjs-d3/copyright
 
 $(B)/libgram.a: $(LIBOBJ)
 	@rm -f $@

@@ -1,11 +1,12 @@
 // app.js - the page: what a person types becomes /v1/score and /v1/rank requests; a file of pairs becomes many.
-// Plain DOM, no library. Text from outside only ever enters as text, never as markup.
+// Plain DOM, and D3 for what is drawn. Text from outside only ever enters as text, never as markup.
 "use strict";
 
 const $ = id => document.getElementById(id);
 const letter = i => String.fromCharCode(65 + i);
 const percent = p => (100 * p).toFixed(1) + " %";
-const fixed = (x, n = 2) => x === null || x === undefined ? "–" : x.toFixed(n);
+const whole_percent = p => Math.round(100 * p) + " %";
+const fixed = (x, n = 2) => x === null || x === undefined ? "–" : x.toFixed(n).replace("-", "−");
 
 /* ---- Small things ---- */
 
@@ -18,12 +19,10 @@ function el(name, attributes = {}, ...children) {
   return e;
 }
 
-function svg(name, attributes = {}, ...children) {
-  const e = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [k, v] of Object.entries(attributes))
-    e.setAttribute(k, v);
-  e.append(...children);
-  return e;
+// A drawing that says in words what it shows; its letters are as large on a phone as on a desk.
+function chart(width, height, label) {
+  return d3.select(document.createElementNS(d3.ns.prefix.svg, "svg"))
+    .attr({ viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
 }
 
 function show_error(where, text) {
@@ -162,29 +161,26 @@ $("judge").addEventListener("submit", async e => {
 
 /* ---- Judging by hand: a verdict ---- */
 
-// Pixels that a chart may take, so that its letters are as large on a phone as on a desk.
-const room = () => Math.max(280, Math.min(680, $("result").clientWidth - 36));
+// Pixels that a chart in a card of this box may take.
+const room = box => Math.max(240, Math.min(680, box.clientWidth - 36));
 
 // A bar from 0 to 1 for each order and for both, with the middle marked.
-function preference_bars(v, a, b) {
+function preference_bars(where, v, a, b) {
   const rows = v.rewards ? [["preference", v.preference, 1]]
     : [["both orders", v.preference, 1], [a + " first", v.p_forward, .55], [b + " first", v.p_swapped, .55]]
       .filter(r => r[1] !== null);
-  const width = room(), left = 90, right = 62, high = 34, inner = width - left - right;
-  const s = svg("svg", { viewBox: `0 0 ${width} ${rows.length * high + 24}`, role: "img", class: "chart",
-                         "aria-label": `Probability that ${a} beats ${b}: ${percent(v.preference)}` });
-  rows.forEach(([name, p, strength], i) => {
-    const y = i * high + 4;
-    s.append(svg("text", { x: left - 8, y: y + 18, "text-anchor": "end" }, name),
-             svg("rect", { class: "a", x: left, y, width: inner * p, height: 24, opacity: strength }),
-             svg("rect", { class: "b", x: left + inner * p, y, width: inner * (1 - p), height: 24, opacity: strength }),
-             svg("text", { x: width - right + 8, y: y + 18 }, percent(p)));
-  });
-  const bottom = rows.length * high;
-  s.append(svg("line", { class: "mark", x1: left + inner / 2, x2: left + inner / 2, y1: 0, y2: bottom }),
-           svg("text", { class: "soft", x: left, y: bottom + 16 }, `${a}’s share`),
-           svg("text", { class: "soft", x: left + inner, y: bottom + 16, "text-anchor": "end" }, `${b}’s share`));
-  return s;
+  const width = room(where), high = 34, bottom = rows.length * high;
+  const x = d3.scale.linear().range([90, width - 76]);
+  const s = chart(width, bottom + 24, `Probability that ${a} beats ${b}: ${percent(v.preference)}`);
+  const row = s.selectAll("g").data(rows).enter().append("g").attr("transform", (r, i) => `translate(0 ${i * high + 4})`);
+  row.append("text").attr({ x: x(0) - 8, y: 18, "text-anchor": "end" }).text(r => r[0]);
+  row.append("rect").attr({ class: "a", x: x(0), width: r => x(r[1]) - x(0), height: 24, opacity: r => r[2] });
+  row.append("rect").attr({ class: "b", x: r => x(r[1]), width: r => x(1) - x(r[1]), height: 24, opacity: r => r[2] });
+  row.append("text").attr({ x: x(1) + 8, y: 18 }).text(r => `${a} ${percent(r[1])}`);
+  s.append("line").attr({ class: "mark", x1: x(.5), x2: x(.5), y1: 0, y2: bottom });
+  s.append("text").attr({ class: "soft", x: x(0), y: bottom + 16 }).text(`${a}’s share`);
+  s.append("text").attr({ class: "soft", x: x(1), y: bottom + 16, "text-anchor": "end" }).text(`${b}’s share`);
+  return s.node();
 }
 
 // Of a model with a reward head, which reads each answer alone: no orders, no labels.
@@ -215,7 +211,7 @@ function show_verdict(where, v, a, b) {
     el("span", { class: "badge" }, "margin " + fixed(v.logit_margin)));
   const card = el("div", { class: "card" },
     el("p", { class: "verdict" }, p === .5 ? "A tie" : `${winner} is better, ${percent(sure)} sure`),
-    preference_bars(v, a, b), badges, v.rewards ? reward_table(v, a, b) : order_table(v, a, b));
+    preference_bars(where, v, a, b), badges, v.rewards ? reward_table(v, a, b) : order_table(v, a, b));
   (v.read || []).forEach((text, i) => card.append(el("details", {},
     el("summary", {}, `What the model read, ${i ? b : a}${v.rewards ? "" : " first"}`), el("pre", { tabindex: 0 }, text))));
   where.replaceChildren(card);
@@ -224,18 +220,27 @@ function show_verdict(where, v, a, b) {
 /* ---- Judging by hand: a ranking ---- */
 
 function rank_chart(r) {
-  const n = r.results.length, width = room(), left = 50, right = 60, high = 32, inner = width - left - right;
-  const scores = r.results.map(x => x.score), low = Math.min(0, ...scores), span = Math.max(...scores) - low || 1;
-  const x = s => left + inner * (s - low) / span, digits = span < .1 ? 4 : 2;
-  const s = svg("svg", { viewBox: `0 0 ${width} ${n * high + 4}`, role: "img", class: "chart", "aria-label": "Ranking: " +
-                         r.results.map(q => `${letter(q.index)} ${fixed(q.score, digits)}`).join(", ") });
-  r.results.forEach((q, i) => s.append(
-    svg("text", { x: left - 8, y: i * high + 21, "text-anchor": "end" }, `${i + 1}. ${letter(q.index)}`),
-    svg("rect", { class: q.score < 0 ? "b" : "a", x: Math.min(x(0), x(q.score)), y: i * high + 4, height: 24, rx: 4,
-                  width: Math.max(2, Math.abs(x(q.score) - x(0))) }),
-    svg("text", { x: left + inner + 8, y: i * high + 21 }, fixed(q.score, digits))));
-  s.append(svg("line", { class: "mark", x1: x(0), x2: x(0), y1: 0, y2: n * high }));
-  return s;
+  const n = r.results.length, width = room($("result")), high = 32, scores = r.results.map(q => q.score);
+  const x = d3.scale.linear().domain(d3.extent([0, ...scores])).range([50, width - 70]);
+  const digits = d3.max(scores) - d3.min(scores) < .1 ? 4 : 2, name = (q, i) => `${i + 1}. ${letter(q.index)}`;
+  const s = chart(width, n * high + 4, "Ranking: " + r.results.map(q => `${letter(q.index)} ${fixed(q.score, digits)}`).join(", "));
+  const row = s.selectAll("g").data(r.results).enter().append("g").attr("transform", (q, i) => `translate(0 ${i * high + 4})`);
+  row.append("text").attr({ x: 42, y: 17, "text-anchor": "end" }).text(name);
+  row.append("rect").attr({ class: q => q.score < 0 ? "b" : "a", x: q => Math.min(x(0), x(q.score)), height: 24, rx: 4,
+                            width: q => Math.max(2, Math.abs(x(q.score) - x(0))) });
+  row.append("text").attr({ x: width - 62, y: 17 }).text(q => fixed(q.score, digits));
+  s.append("line").attr({ class: "mark", x1: x(0), x2: x(0), y1: 0, y2: n * high });
+  return s.node();
+}
+
+// Of a model with a reward head, best first.
+function rewards_table(r) {
+  const row = q => [letter(q.index), fixed(r.rewards[q.index]),
+                    ...(r.sigma ? [fixed(r.sigma[q.index]), fixed(r.overlap[q.index]), fixed(q.score)] : [])];
+  return el("div", { class: "scroll" }, el("table", {},
+    el("thead", {}, el("tr", {}, ...["Answer", "Reward", ...(r.sigma ? ["σ", "Overlap", "Less λ × overlap"] : [])]
+      .map(t => el("th", {}, t)))),
+    el("tbody", {}, ...r.results.map(q => el("tr", {}, ...row(q).map(t => el("td", {}, t)))))));
 }
 
 function matrix_table(r) {
@@ -248,6 +253,8 @@ function matrix_table(r) {
 
 function show_ranking(r, prompt, texts) {
   const detail = el("div"), flips = r.comparisons.filter(c => c.flipped).length;
+  const pairs = r.rewards ? d3.merge(r.preference.map((row, i) => row.map((p, j) => ({ i, j, preference: p })).slice(i + 1)))
+                          : r.comparisons;
   const open = async c => {
     detail.replaceChildren(el("p", {}, "…"));
     try {
@@ -261,15 +268,18 @@ function show_ranking(r, prompt, texts) {
   $("result").replaceChildren(el("div", { class: "card" },
     el("p", { class: "verdict" }, `${letter(r.results[0].index)} is best of ${texts.length}`),
     rank_chart(r),
-    el("p", {}, el("small", {}, r.method === "all-pairs" ? "Bradley–Terry strength, mean 0." : "Comparisons won of those made.")),
+    el("p", {}, el("small", {}, r.rewards ? r.sigma ? "Reward less λ × overlap." : "Reward."
+      : r.method === "all-pairs" ? "Bradley–Terry strength, mean 0." : "Comparisons won of those made.")),
     el("div", { class: "row" },
-      el("span", { class: "badge" + (flips ? " warn" : "") }, `${flips} of ${r.comparison_count} comparisons flip with the order`),
-      el("span", { class: "badge" + (r.intransitive ? " warn" : "") }, r.intransitive ? "preferences run in a circle" : "no circle in the preferences"),
+      ...(r.rewards ? [] : [
+        el("span", { class: "badge" + (flips ? " warn" : "") }, `${flips} of ${r.comparison_count} comparisons flip with the order`),
+        el("span", { class: "badge" + (r.intransitive ? " warn" : "") }, r.intransitive ? "preferences run in a circle" : "no circle in the preferences")]),
       el("span", { class: "badge" + (r.truncated ? " warn" : "") }, r.truncated ? "text was left out to fit" : "nothing left out"),
       el("span", { class: "badge" }, `${r.tokens} tokens in ${r.passes} passes`)),
+    ...(r.rewards ? [el("h2", {}, "Rewards"), rewards_table(r)] : []),
     el("h2", {}, "Preferences"), matrix_table(r),
-    el("h2", {}, "Comparisons"), el("div", { class: "row" },
-      ...r.comparisons.map(c => el("button", { type: "button", onclick: () => open(c) },
+    el("h2", {}, r.rewards ? "Pairs" : "Comparisons"), el("div", { class: "row" },
+      ...pairs.map(c => el("button", { type: "button", onclick: () => open(c) },
         `${letter(c.i)} – ${letter(c.j)}: ${percent(c.preference)}${c.flipped ? " ↺" : ""}`))), detail));
 }
 
@@ -366,6 +376,7 @@ async function judge_file(file) {
   $("run").hidden = false;
   $("save").hidden = true;
   $("stop").hidden = false;
+  $("rows").tBodies[0].replaceChildren();   // those of the file before have the same line numbers
   draw(r);
   const next = { at: 0 };
   const worker = async () => {              // two requests in flight keep the server busy
@@ -406,56 +417,51 @@ function wilson(p, n) {
   return [Math.max(0, (m - h) / d), Math.min(1, (m + h) / d)];
 }
 
+const between = (low, high) => `95 %: ${(100 * low).toFixed(1)} to ${percent(high)}`;
+
 function number(id, text, more) {
   $(id).replaceChildren(text, el("small", {}, more));
 }
 
-function frame(width, high, left, bottom) {
-  const s = svg("svg", { viewBox: `0 0 ${width} ${high}`, role: "img" });
-  s.append(svg("path", { class: "axis", d: `M${left} 6V${high - bottom}H${width - 8}` }));
+// Axes in a figure: y from 0 to 1, and x as it is scaled; the chart, whose size is the figure's.
+const MARGIN = { top: 18, right: 22, bottom: 44, left: 52 };
+
+function plot(id, label, x, y, title, ticks) {
+  const width = Math.max(280, $(id).clientWidth), height = 280, s = chart(width, height, label);
+  const axis = (scale, orient) => d3.svg.axis().scale(scale).orient(orient).outerTickSize(0).tickPadding(6);
+  x.range([MARGIN.left, width - MARGIN.right]);
+  y.range([height - MARGIN.bottom, MARGIN.top]);
+  s.append("g").attr({ class: "axis grid", transform: `translate(${MARGIN.left} 0)` })
+    .call(axis(y, "left").ticks(5).tickFormat(whole_percent).innerTickSize(MARGIN.left + MARGIN.right - width));
+  ticks(s.append("g").attr({ class: "axis", transform: `translate(0 ${y(0)})` }), axis(x, "bottom").innerTickSize(4));
+  s.append("text").attr({ class: "soft", x: d3.mean(x.range()), y: height - 6, "text-anchor": "middle" }).text(title);
+  $(id).replaceChildren(s.node());
   return s;
 }
 
 function draw_reliability(r) {
-  const w = 420, h = 280, left = 52, bottom = 40, iw = w - left - 8, ih = h - bottom - 6;
-  const x = p => left + iw * (p - .5) * 2, y = p => 6 + ih * (1 - p), s = frame(w, h, left, bottom);
-  const most = Math.max(1, ...r.bins.map(b => b.n));
-  s.setAttribute("aria-label", "Reliability diagram: " + r.bins.filter(b => b.n).map(b =>
-    `${percent(b.sure / b.n)} sure, ${percent(b.right / b.n)} right, ${b.n} rows`).join("; "));
-  for (const p of [0, .25, .5, .75, 1])
-    s.append(svg("text", { class: "soft", x: left - 6, y: y(p) + 4, "text-anchor": "end" }, 100 * p + " %"));
-  for (const p of [.5, .6, .7, .8, .9, 1])
-    s.append(svg("text", { class: "soft", x: x(p), y: h - bottom + 18, "text-anchor": p === 1 ? "end" : "middle" }, Math.round(100 * p) + " %"));
-  s.append(svg("text", { class: "soft", x: left + iw / 2, y: h - 4, "text-anchor": "middle" }, "how sure the judge is"));
-  r.bins.forEach((b, i) => {
-    if (!b.n)
-      return;
-    const low = .5 + i / (2 * BINS), p = b.right / b.n;
-    const bar = svg("rect", { class: "a", x: x(low) + 2, width: iw / BINS - 4, y: y(p), height: Math.max(1, y(0) - y(p)), opacity: .35 + .65 * b.n / most });
-    bar.append(svg("title", {}, `${b.n} rows, ${percent(p)} right`));
-    s.append(bar);
-  });
-  s.append(svg("line", { class: "ideal", x1: x(.5), y1: y(.5), x2: x(1), y2: y(1) }));
-  $("reliability").replaceChildren(s);
+  const x = d3.scale.linear().domain([.5, 1]), y = d3.scale.linear(), most = Math.max(1, d3.max(r.bins, b => b.n));
+  const bins = r.bins.map((b, i) => ({ ...b, low: .5 + i / (2 * BINS), p: b.right / b.n })).filter(b => b.n);
+  const s = plot("reliability", "Reliability diagram: " + bins.map(b =>
+    `${percent(b.sure / b.n)} sure, ${percent(b.p)} right, ${b.n} rows`).join("; "), x, y,
+    "how sure the judge is", (g, axis) => g.call(axis.ticks(6).tickFormat(whole_percent)));
+  const bar = s.selectAll("g.bin").data(bins).enter().append("g").attr("class", "bin");
+  const width = x(.5 + .5 / BINS) - x(.5), middle = b => x(b.low) + width / 2;
+  bar.append("rect").attr({ class: "a", x: b => x(b.low) + 2, width: width - 4, y: b => Math.min(y(b.p), y(0) - 1),
+                            height: b => Math.max(1, y(0) - y(b.p)), opacity: b => .35 + .65 * b.n / most });
+  bar.append("text").attr({ class: "soft small", x: middle, y: b => y(b.p) - 4, "text-anchor": "middle" }).text(b => b.n);
+  s.append("line").attr({ class: "ideal", x1: x(.5), y1: y(.5), x2: x(1), y2: y(1) });
 }
 
 function draw_course(r) {
-  const w = 420, h = 280, left = 52, bottom = 40, iw = w - left - 8, ih = h - bottom - 6, n = r.course.length;
-  const x = i => left + iw * (n > 1 ? i / (n - 1) : 0), y = p => 6 + ih * (1 - p), s = frame(w, h, left, bottom);
-  s.setAttribute("aria-label", n ? `Accuracy after ${n} rows: ${percent(r.course[n - 1])}` : "No rows yet");
-  for (const p of [0, .25, .5, .75, 1])
-    s.append(svg("text", { class: "soft", x: left - 6, y: y(p) + 4, "text-anchor": "end" }, 100 * p + " %"));
-  s.append(svg("text", { class: "soft", x: left + iw / 2, y: h - 4, "text-anchor": "middle" }, `${n} rows`),
-           svg("line", { class: "ideal", x1: left, x2: w - 8, y1: y(.5), y2: y(.5) }));
-  const step = Math.max(1, Math.floor(n / 400));
-  const points = [...Array(n).keys()].filter(i => i % step === 0 || i === n - 1);
-  if (n) {
-    const band = points.map(i => [i, wilson(r.course[i], i + 1)]);
-    s.append(svg("path", { class: "band", d: "M" + band.map(([i, b]) => `${x(i)} ${y(b[1])}`).join("L") + "L" +
-                           band.reverse().map(([i, b]) => `${x(i)} ${y(b[0])}`).join("L") + "Z" }),
-             svg("path", { class: "line", d: "M" + points.map(i => `${x(i)} ${y(r.course[i])}`).join("L") }));
-  }
-  $("course").replaceChildren(s);
+  const n = r.course.length, x = d3.scale.linear().domain([1, Math.max(2, n)]), y = d3.scale.linear();
+  const s = plot("course", n ? `Accuracy after ${n} rows: ${percent(r.course[n - 1])}` : "No rows yet", x, y,
+    "rows judged", (g, axis) => g.call(axis.ticks(5, "d")));
+  const step = Math.max(1, Math.floor(n / 400)), points = d3.range(n).filter(i => i % step === 0 || i === n - 1);
+  const at = i => x(i + 1), bound = k => i => y(wilson(r.course[i], i + 1)[k]);
+  s.append("path").attr({ class: "band", d: d3.svg.area().x(at).y0(bound(0)).y1(bound(1))(points) });
+  s.append("line").attr({ class: "ideal", x1: x.range()[0], x2: x.range()[1], y1: y(.5), y2: y(.5) });
+  s.append("path").attr({ class: "line", d: d3.svg.line().x(at).y(i => y(r.course[i]))(points) });
 }
 
 function prompt_text(p) {
@@ -475,15 +481,25 @@ function open_row(d) {
   }
 }
 
+// Rows that stay keep their element, and with it the keyboard's focus.
 function draw_rows(r) {
   const keep = { all: () => true, wrong: d => d.right < .5, flipped: d => d.v.flipped }[$("filter").value];
-  const rows = r.done.filter(keep).slice(-SHOWN).reverse();
-  $("rows").tBodies[0].replaceChildren(...rows.map(d => el("tr", {
+  const rows = r.done.filter(keep).slice(-SHOWN).sort((a, b) => b.line - a.line);
+  const tr = d3.select($("rows").tBodies[0]).selectAll("tr").data(rows, d => d.line);
+  tr.exit().remove();
+  tr.enter().append(d => el("tr", {
       class: "pick" + (d.right < .5 ? " wrong" : ""), tabindex: 0, onclick: () => open_row(d),
       onkeydown: e => { if (e.key === "Enter") open_row(d); } },
     el("td", {}, String(d.line)), el("td", { class: "text" }, prompt_text(d.pair.prompt).slice(0, 200)),
-    el("td", {}, percent(d.v.preference)), el("td", {}, fixed(d.v.logit_margin)),
-    el("td", {}, d.v.p_swapped === null ? "–" : d.v.flipped ? "disagree" : "agree"), el("td", {}, d.v.tokens + (d.v.truncated ? " (cut)" : "")))));
+    el("td", {}, percent(d.v.preference)), el("td", { class: "wide" }, fixed(d.v.logit_margin)),
+    el("td", {}, d.v.p_swapped === null ? "–" : d.v.flipped ? "disagree" : "agree"),
+    el("td", {}, d.v.tokens + (d.v.truncated ? " (cut)" : ""))));
+  tr.order();
+}
+
+function draw_charts(r) {
+  draw_reliability(r);
+  draw_course(r);
 }
 
 function draw(r) {
@@ -494,16 +510,17 @@ function draw(r) {
   if (n) {
     const accuracy = r.right / n, [low, high] = wilson(accuracy, n), [flow, fhigh] = wilson(r.flipped / n, n);
     const ece = r.bins.reduce((sum, b) => sum + Math.abs(b.right - b.sure), 0) / n;
-    number("accuracy", percent(accuracy), `95 %: ${percent(low)} to ${percent(high)}`);
-    number("flips", percent(r.flipped / n), `95 %: ${percent(flow)} to ${percent(fhigh)}`);
+    number("accuracy", percent(accuracy), between(low, high));
+    number("flips", percent(r.flipped / n), between(flow, fhigh));
     number("ece", percent(ece), "10 bins");
     number("speed", String(Math.round(r.tokens / seconds)), `${(n / seconds).toFixed(1)} pairs/s`);
   }
-  draw_reliability(r);
-  draw_course(r);
+  draw_charts(r);
   draw_rows(r);
 }
 
+addEventListener("resize", () => run && draw_charts(run));
+$("tab-set").addEventListener("click", () => run && draw_charts(run));     // hidden, it had no width
 $("filter").addEventListener("change", () => run && draw_rows(run));
 $("stop").addEventListener("click", () => run && run.stop.abort());
 $("save").addEventListener("click", () => {

@@ -1,5 +1,6 @@
 /* assets.c - see assets.h. The assembler reads the files, so that the build needs no tool to turn bytes into C; the
- * Makefile knows that this object depends on web/. Paths count from the root of the project, where make runs. */
+ * Makefile knows that this object depends on them. Paths count from the root of the project, where make runs; D3 and its
+ * licence are where Debian's libjs-d3 puts them. */
 #include "base/mem.h"
 #include "serve/assets.h"
 
@@ -8,14 +9,16 @@
     __asm__(".pushsection .rodata\n"                                                                    \
             ".hidden gr_asset_" #name "\n.hidden gr_asset_" #name "_end\n"                              \
             ".globl gr_asset_" #name "\n.globl gr_asset_" #name "_end\n"                                \
-            "gr_asset_" #name ":\n.incbin \"web/" file "\"\ngr_asset_" #name "_end:\n.byte 0\n"         \
+            "gr_asset_" #name ":\n.incbin \"" file "\"\ngr_asset_" #name "_end:\n.byte 0\n"         \
             ".popsection\n")
 
-ASSET(index, "index.html");
-ASSET(style, "style.css");
-ASSET(script, "app.js");
-ASSET(icon, "icon.svg");
-ASSET(openapi, "openapi.json");
+ASSET(index, "web/index.html");
+ASSET(style, "web/style.css");
+ASSET(script, "web/app.js");
+ASSET(icon, "web/icon.svg");
+ASSET(openapi, "web/openapi.json");
+ASSET(d3, "/usr/share/javascript/d3/d3.min.js");
+ASSET(d3_licence, "/usr/share/doc/libjs-d3/copyright");
 
 #define ENTRY(path, type, name) { path, type, gr_asset_##name, gr_asset_##name##_end }
 const gr_asset gr_assets[] = {
@@ -24,6 +27,8 @@ const gr_asset gr_assets[] = {
     ENTRY("/app.js", "text/javascript; charset=utf-8", script),
     ENTRY("/icon.svg", "image/svg+xml", icon),
     ENTRY("/openapi.json", "application/json", openapi),
+    ENTRY("/d3.js", "text/javascript; charset=utf-8", d3),
+    ENTRY("/d3.txt", "text/plain; charset=utf-8", d3_licence),
 };
 const size_t gr_n_assets = GR_COUNT(gr_assets);
 

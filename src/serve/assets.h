@@ -1,4 +1,4 @@
-/* assets.h - the files of web/, compiled in. */
+/* assets.h - the files of web/ and the library that its drawings are made with, compiled in. */
 #ifndef GR_SERVE_ASSETS_H
 #define GR_SERVE_ASSETS_H
 

@@ -55,6 +55,8 @@ const gr_route gr_routes[] = {
     { "GET",  "/style.css",             gr_page,            true,  true },
     { "GET",  "/app.js",                gr_page,            true,  true },
     { "GET",  "/icon.svg",              gr_page,            true,  true },
+    { "GET",  "/d3.js",                 gr_page,            true,  true },
+    { "GET",  "/d3.txt",                gr_page,            true,  true },
     { "GET",  "/openapi.json",          gr_page,            true,  true },
 };
 const size_t gr_n_routes = GR_COUNT(gr_routes);

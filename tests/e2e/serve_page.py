@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The page in headless Chromium: judging by hand, ranking, a file by drag and drop, a key, a phone's width.
+"""The page in headless Chromium: judging by hand, ranking, a file by drag and drop, a key, a phone's width. Of a server
+whose model is called "head": what the page shows of a reward head.
 
     serve_page.py URL [FOLDER FOR SCREENSHOTS]
 
@@ -108,6 +109,31 @@ def ranking(d):
     wait(d, lambda d: len(d.find_elements(By.CSS_SELECTOR, "#result .verdict")) == 2)
 
 
+def reward_head(d):
+    d.find_element(By.ID, "example").click()
+    d.find_element(By.ID, "add").click()
+    d.find_element(By.ID, "answer-2").send_keys("Nobody knows.")
+    d.find_element(By.ID, "go").click()
+    wait(d, lambda d: "best of 3" in d.find_element(By.ID, "result").text)
+    text = d.find_element(By.ID, "result").text
+    check("Overlap" in text and "comparisons" not in text, "the ranking says: " + text)
+    check(len(d.find_elements(By.CSS_SELECTOR, "#result svg rect")) == 3, "the ranking chart has no three bars")
+    d.find_element(By.CSS_SELECTOR, "#result .row button").click()
+    wait(d, lambda d: len(d.find_elements(By.CSS_SELECTOR, "#result .verdict")) == 2)
+    no_overflow(d, "phone, with rewards")
+    shot(d, "phone-head")
+
+
+def rows_keep_focus(d):
+    """The row with the keyboard's focus is still there, and has it, when the table is drawn again."""
+    kept = d.execute_script('''
+      const row = document.querySelector("#rows tbody tr:nth-child(3)");
+      row.focus();
+      draw(run);
+      return document.activeElement === row;''')
+    check(kept, "drawing the rows again takes the focus away")
+
+
 def file_of_pairs(d):
     rows = [{"prompt": f"Question {i}?", "chosen": "A full answer, " + "word " * (i % 9), "rejected": "No." + "!" * (i % 4)}
             for i in range(ROWS)]
@@ -120,12 +146,25 @@ def file_of_pairs(d):
     check(f"line {ROWS + 1}" in d.find_element(By.ID, "set-error").text, "the bad line is not named")
     check("%" in d.find_element(By.ID, "accuracy").text, "no accuracy")
     check(d.find_elements(By.CSS_SELECTOR, "#reliability rect.a"), "the reliability diagram is empty")
+    counts = [int(e.text) for e in d.find_elements(By.CSS_SELECTOR, "#reliability .bin text")]
+    check(sum(counts) == ROWS, f"the bars of the reliability diagram count {counts}")
+    check(d.find_elements(By.CSS_SELECTOR, "#course .line[d^=M]"), "accuracy has no line")
+    lines = [int(e.text) for e in d.find_elements(By.CSS_SELECTOR, "#rows tbody td:first-child")]
+    check(lines == sorted(lines, reverse=True), f"the rows stand as {lines}")
+    rows_keep_focus(d)
     check(len(d.find_elements(By.CSS_SELECTOR, "#rows tbody tr")) == ROWS, "rows are missing")
 
 
 def main():
     d = browser(1200, 900)
     wait(d, lambda d: d.find_element(By.ID, "state").get_attribute("class") == "ok", 120)
+    if d.find_element(By.ID, "state").text.endswith("head"):
+        d.quit()
+        d = browser(390, 844)
+        reward_head(d)
+        d.quit()
+        print("  the page shows rewards")
+        return
     by_keyboard(d)
     shot(d, "verdict")
     ranking(d)

@@ -37,5 +37,6 @@ try serve_page.py
 stop
 start head
 try serve_openapi.py
+try serve_page.py
 stop
 exit $skipped
