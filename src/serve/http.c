@@ -217,7 +217,7 @@ static enum MHD_Result respond(gr_req *r)
         snprintf(seconds, sizeof seconds, "%.0f", r->retry_after);
         MHD_add_response_header(a, "Retry-After", seconds);
     }
-    if (state_of(r->s) == GR_SERVE_DRAINING)
+    if (r->crowded || state_of(r->s) == GR_SERVE_DRAINING)
         MHD_add_response_header(a, "Connection", "close");
     r->phase = ANSWERED;
     rc = MHD_queue_response(r->conn, (unsigned)r->status, a);
@@ -284,6 +284,13 @@ static void check_state(gr_req *r)
         gr_refuse(r, 503, NULL, "the model could not be loaded");
 }
 
+/* One connection more than the server holds. Who asks how it is still hears that. */
+static void check_place(gr_req *r)
+{
+    if (r->crowded && !r->route->light)
+        gr_refuse(r, 503, NULL, "too many connections; this server holds %zu", r->opt->max_connections);
+}
+
 static void too_many_bytes(gr_req *r)
 {
     gr_refuse(r, 429, NULL, "too many bytes of requests are on their way");
@@ -302,6 +309,8 @@ static enum MHD_Result admit(gr_req *r)
     else if (!r->route)
         gr_refuse(r, 404, NULL, "no such path; see /openapi.json");
     else
+        check_place(r);
+    if (!r->status)
         check_key(r);
     if (!r->status)
         check_origin(r);
@@ -419,6 +428,7 @@ enum MHD_Result gr_http_request(void *cls, struct MHD_Connection *conn, const ch
         *con_cls = r;
         r->conn = conn;
         r->fd = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        r->crowded = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context != NULL;
         r->http11 = !strcmp(version, MHD_HTTP_VERSION_1_1);
         return admit(r);
     }

@@ -54,6 +54,7 @@ struct gr_req {
     /* http.c's and watch.c's own. */
     struct MHD_Connection *conn;
     int fd, phase;
+    bool crowded;                   /* its connection is one too many */
     bool http11, counted, discard, probed, watched, looked_at;
     bool running, orphan;           /* the queue has the job; the connection is gone, done() frees the request */
     size_t discarded;

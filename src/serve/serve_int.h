@@ -56,6 +56,7 @@ struct gr_serve {
     time_t started;                 /* wall clock */
     uint64_t id_base, id_next;      /* ids that the server gives; MHD's thread */
     size_t body_bytes;              /* held for requests, over all connections; MHD's thread */
+    size_t connections;             /* open; MHD's thread */
     gr_metrics metrics;
 };
 

@@ -49,6 +49,22 @@ unsigned gr_serve_port(const gr_serve *s)
     return s->port;
 }
 
+/* Connections beyond max_connections, so many that are told so; still more wait in the system's queue. */
+enum { TOLD = 64, TOLD_SECONDS = 5 };
+
+/* A connection beyond the limit is marked: gr_http_request() turns its requests down, and it may not stay. */
+static void connection_changed(void *cls, struct MHD_Connection *conn, void **marked, enum MHD_ConnectionNotificationCode what)
+{
+    gr_serve *s = cls;
+
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED)
+        s->connections--;
+    else if (++s->connections > s->opt.max_connections) {
+        *marked = s;
+        MHD_set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)TOLD_SECONDS);
+    }
+}
+
 static void *work(void *arg)
 {
     gr_serve *s = arg;
@@ -164,11 +180,12 @@ gram_status gr_serve_start(gr_serve **out, const gr_serve_options *opt, gr_engin
         rc = gr_watch_start(&s->watch, s->queue, err);
     if (rc)
         goto out;
-    raise_descriptors(s->opt.max_connections);
+    raise_descriptors(s->opt.max_connections + TOLD);
     s->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
                                  gr_http_request, s, MHD_OPTION_LISTEN_SOCKET, s->listen_fd,
                                  MHD_OPTION_NOTIFY_COMPLETED, gr_http_completed, s,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->opt.max_connections,
+                                 MHD_OPTION_NOTIFY_CONNECTION, connection_changed, s,
+                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->opt.max_connections + TOLD,
                                  MHD_OPTION_CONNECTION_TIMEOUT, 60u, MHD_OPTION_END);
     if (!s->daemon) {
         rc = gr_fail(err, GRAM_EIO, "port %u: the HTTP library did not start", s->port);

@@ -298,6 +298,39 @@ static void keys(void **state)
     stop(NULL);
 }
 
+/* Who comes when all places are taken is told so at once, and whoever is there notices nothing. */
+static void one_connection_too_many(void **state)
+{
+    enum { PLACES = 4 };
+    int fd[PLACES], more;
+
+    (void)state;
+    start(&(gr_serve_options){ .max_connections = PLACES }, "fake");
+    for (int i = 0; i < PLACES; i++) {
+        fd[i] = dial();
+        post(fd[i], "/v1/score", "", PAIR);
+        assert_int_equal(answer(fd[i], text), 200);
+    }
+    more = dial();
+    post(more, "/v1/score", "", PAIR);
+    assert_int_equal(answer(more, text), 503);
+    assert_non_null(strstr(text, "too many connections"));
+    assert_non_null(strstr(text, "Retry-After: 1"));
+    assert_non_null(strstr(text, "Connection: close"));
+    assert_int_equal(answer(more, text), 0);
+    close(more);
+    assert_int_equal(raw("GET /health HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    for (int i = 0; i < PLACES; i++) {
+        post(fd[i], "/v1/score", "", PAIR);
+        assert_int_equal(answer(fd[i], text), 200);
+    }
+    close(fd[0]);
+    WAIT_FOR(one("/v1/score", "", PAIR) == 200);
+    for (int i = 1; i < PLACES; i++)
+        close(fd[i]);
+    stop(NULL);
+}
+
 static void loading_and_failing_to(void **state)
 {
     (void)state;
@@ -570,6 +603,7 @@ int main(void)
         cmocka_unit_test_teardown(bodies_over_the_limit, stop),
         cmocka_unit_test_teardown(bodies_that_cost, stop),
         cmocka_unit_test_teardown(keys, stop),
+        cmocka_unit_test_teardown(one_connection_too_many, stop),
         cmocka_unit_test_teardown(loading_and_failing_to, stop),
         cmocka_unit_test_teardown(a_bad_neighbour_fails_alone, stop),
         cmocka_unit_test_teardown(a_client_that_leaves_frees_its_work, stop),
