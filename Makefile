@@ -120,8 +120,9 @@ FUZZ_SECONDS ?= 10
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(FUZZERS): $(B)/%: $(B)/%.o $(B)/libgram.a
 	$(call say,LD)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
-$(B)/tests/fuzz/fuzz_serve: LIBS += $(shell pkg-config --libs libmicrohttpd)
-$(B)/tests/fuzz/fuzz_serve: $(call obj,serve)
+SERVE_FUZZERS := $(B)/tests/fuzz/fuzz_serve $(B)/tests/fuzz/fuzz_http
+$(SERVE_FUZZERS): LIBS += $(shell pkg-config --libs libmicrohttpd)
+$(SERVE_FUZZERS): $(call obj,serve)
 
 E2E := $(filter-out %/lib.sh,$(wildcard tests/e2e/*.sh))
 GRAM_MODEL ?= build/model/SmolLM2-135M-Instruct.Q4_1.gguf

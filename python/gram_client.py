@@ -113,8 +113,8 @@ class Gram:
         return self.post("/v1/rank", body)
 
     def reward(self, prompt, responses, reference=None):
-        """One number a response: its preference over the reference; without one, what the model's reward head gives it, or of
-        a judge its mean preference over the others."""
+        """One number a response: its preference over the reference; without one, what the model's reward head gives
+        it, or of a judge its mean preference over the others."""
         body = {"prompt": prompt, "responses": list(responses)}
         if reference is not None:
             body["reference"] = reference

@@ -178,8 +178,9 @@ function preference_bars(where, v, a, b) {
   row.append("rect").attr({ class: "b", x: r => x(r[1]), width: r => x(1) - x(r[1]), height: 24, opacity: r => r[2] });
   row.append("text").attr({ x: x(1) + 8, y: 18 }).text(r => `${a} ${percent(r[1])}`);
   s.append("line").attr({ class: "mark", x1: x(.5), x2: x(.5), y1: 0, y2: bottom });
-  s.append("text").attr({ class: "soft", x: x(0), y: bottom + 16 }).text(`${a}’s share`);
-  s.append("text").attr({ class: "soft", x: x(1), y: bottom + 16, "text-anchor": "end" }).text(`${b}’s share`);
+  const share = width < 300 ? "" : "’s share";
+  s.append("text").attr({ class: "soft", x: x(0), y: bottom + 16 }).text(a + share);
+  s.append("text").attr({ class: "soft", x: x(1), y: bottom + 16, "text-anchor": "end" }).text(b + share);
   return s.node();
 }
 

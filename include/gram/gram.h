@@ -187,15 +187,15 @@ gram_status gram_rank_by(gram_compare_fn *compare, void *arg, size_t n, gram_ran
                          gram_ranking *out, gram_err *err);
 gram_status gram_rank_method_parse(const char *name, gram_rank_method *out, gram_err *err);
 
-/* The other half of gram_rank(), what a reward model's ranking makes of n rewards: spread says that they are PURM's, and
- * reference, where not NULL, asks for the preferences over it. One that was dropped fails with GRAM_ELIMIT. passes, tokens
- * and truncated are summed from the rewards, the reference's with them; tokens_computed is left equal to tokens. */
+/* The other half of gram_rank(), what a reward model's ranking makes of n rewards: spread says that they are PURM's,
+ * and reference, where not NULL, asks for the preferences over it. One that was dropped fails with GRAM_ELIMIT. passes,
+ * tokens and truncated are summed from the rewards, the reference's with them; tokens_computed is equal to tokens. */
 gram_status gram_rank_rewards(const gram_reward *reward, size_t n, const gram_reward *reference, double lambda,
                               bool spread, gram_ranking *out, gram_err *err);
 /* Only score[n], what the order is by: the means, or of PURM mean - lambda u, and u[n] as gram_overlap() has it (a lone
  * response, whose u is NAN, loses nothing). u may be NULL without spread. */
-gram_status gram_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score, double *u,
-                               gram_err *err);
+gram_status gram_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score,
+                               double *u, gram_err *err);
 
 /* ---- What the model sees ------------------------------------------------------------------------ */
 

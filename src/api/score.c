@@ -140,8 +140,8 @@ gram_status gram_rank_rewards(const gram_reward *reward, size_t n, const gram_re
     return gr_rank_rewards(reward, n, reference, lambda, spread, out, err);
 }
 
-gram_status gram_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score, double *u,
-                               gram_err *err)
+gram_status gram_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score,
+                               double *u, gram_err *err)
 {
     return gr_reward_scores(reward, n, lambda, spread, score, u, err);
 }

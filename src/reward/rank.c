@@ -329,8 +329,8 @@ static double preference_of(const gram_reward *a, const gram_reward *b, bool spr
     return spread ? gr_purm_preference(d, hypot(a->sigma, b->sigma)) : 1 / (1 + exp(-d));
 }
 
-gram_status gr_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score, double *u,
-                             gram_err *err)
+gram_status gr_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score,
+                             double *u, gram_err *err)
 {
     double *mean, *sigma;
     bool ok;

@@ -1,6 +1,6 @@
 /* assets.c - see assets.h. The assembler reads the files, so that the build needs no tool to turn bytes into C; the
- * Makefile knows that this object depends on them. Paths count from the root of the project, where make runs; D3 and its
- * licence are where Debian's libjs-d3 puts them. */
+ * Makefile knows that this object depends on them. Paths count from the root of the project, where make runs; D3 and
+ * its licence are where Debian's libjs-d3 puts them. */
 #include "base/mem.h"
 #include "serve/assets.h"
 

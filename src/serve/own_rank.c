@@ -3,8 +3,8 @@
  * The methods are the library's (gram_rank_by), and some of them ask for comparisons one after the other. Nothing
  * waits here, so the method is played again from its start with all verdicts known so far; where it asks for one that
  * is not known it is stopped, the comparisons go through the queue like everybody's, and the play goes on after them.
- * A play costs microseconds, a comparison milliseconds or more. A model with a reward head compares nothing: its rewards
- * are read once and ranked (gram_rank_rewards). */
+ * A play costs microseconds, a comparison milliseconds or more. A model with a reward head compares nothing: its
+ * rewards are read once and ranked (gram_rank_rewards). */
 #include <math.h>
 #include <string.h>
 #include <time.h>

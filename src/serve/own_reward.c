@@ -1,7 +1,8 @@
 /* own_reward.c - POST /v1/reward: a number for each response.
  *
  *     {"prompt": P, "responses": [..] | "response": R, "reference": R0 | [..]}
- * -> {"rewards": [..], "data": [{index, reward, scale: "reference"|"group"|"head", probability, margin, comparisons: [..]}]}
+ * -> {"rewards": [..], "data": [{index, reward, scale: "reference"|"group"|"head", probability, margin,
+ *                                comparisons: [..]}]}
  *    PURM's head adds mean, sigma and overlap: its reward is mean - lambda overlap. */
 #include <time.h>
 #include "serve/endpoints.h"

@@ -16,7 +16,7 @@ typedef struct {
     gram_prompt prompt;
     const char *response;
     const char *reference;          /* NULL: the server's own, or else the group */
-    bool by_head;                   /* margin is the head's reward r, less lambda u; reward is s(margin), as over one of 0 */
+    bool by_head;                   /* margin is the head's reward, less lambda u; reward is s(margin): over one of 0 */
     gram_reward head;               /* by_head: what was read */
     double overlap;                 /* by_head, PURM: u; NAN for a lone response */
     double reward, margin;          /* means over its comparisons */
@@ -27,9 +27,9 @@ typedef struct {
 typedef struct {
     gr_item *item;
     size_t n;
-    struct { size_t i, j; } *who;   /* of each comparison; j == n: the reference of i; j == i: by_head, of i with itself */
+    struct { size_t i, j; } *who;   /* of each comparison; j == n: the reference of i; j == i: by_head, i with itself */
     size_t *group;                  /* of each item: the first with its prompt and, like it, no reference; or itself */
-    bool group_only;                /* all are compared: neither the server's own reference nor a head's rewards alone */
+    bool group_only;                /* all are compared: neither the server's reference nor a head's rewards alone */
     bool raw;                       /* the endpoint answers with margins */
     bool detail;                    /* the endpoint's own use */
 } gr_rewards;
@@ -41,7 +41,7 @@ int gr_rewards_references(gr_req *r, gr_rewards *w);
 /* Asks for all comparisons; finish is called when the items' numbers are there. */
 int gr_rewards_ask(gr_req *r, gr_rewards *w, gr_req_fn *finish);
 double gr_item_value(const gr_rewards *w, size_t i);        /* reward, or margin where raw */
-double gr_item_trainer(const gr_item *it);                  /* the reward to learn from: a head's own, or the preference */
+double gr_item_trainer(const gr_item *it);                  /* to learn from: a head's own reward, or the preference */
 /* The items' indices, best first; NULL: refused. */
 size_t *gr_rewards_order(gr_req *r, gr_rewards *w);
 

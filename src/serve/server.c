@@ -53,7 +53,8 @@ unsigned gr_serve_port(const gr_serve *s)
 enum { TOLD = 64, TOLD_SECONDS = 5 };
 
 /* A connection beyond the limit is marked: gr_http_request() turns its requests down, and it may not stay. */
-static void connection_changed(void *cls, struct MHD_Connection *conn, void **marked, enum MHD_ConnectionNotificationCode what)
+static void connection_changed(void *cls, struct MHD_Connection *conn, void **marked,
+                               enum MHD_ConnectionNotificationCode what)
 {
     gr_serve *s = cls;
 

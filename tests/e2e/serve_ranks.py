@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Groups of a reward head over HTTP have the bits of `gram rank`: serve_ranks.py URL GROUPS.jsonl RANKS
 
-RANKS.all-pairs and the like are what `gram rank --method` wrote. What ranks by reward without comparing (/v1/reward, the
-rerankers asked for raw scores) must give the same scores in the same order."""
+RANKS.all-pairs and the like are what `gram rank --method` wrote. What ranks by reward without comparing (/v1/reward,
+the rerankers asked for raw scores) must give the same scores in the same order."""
 import json
 import math
 import sys
