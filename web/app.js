@@ -202,6 +202,12 @@ function order_table(v, a, b) {
       el("td", {}, fixed(first === a ? z[0] - z[1] : z[1] - z[0])))))));
 }
 
+// Where text was left out the model read a mark in its place, which is made to stand out.
+function read_text(text, cut) {
+  const parts = cut ? text.split(/(\[…\])/) : [text];
+  return el("pre", { tabindex: 0 }, ...parts.map((t, i) => i % 2 ? el("mark", {}, t) : t));
+}
+
 function show_verdict(where, v, a, b) {
   const p = v.preference, winner = p > .5 ? a : b, sure = Math.max(p, 1 - p);
   const badges = el("div", { class: "row" },
@@ -214,7 +220,7 @@ function show_verdict(where, v, a, b) {
     el("p", { class: "verdict" }, p === .5 ? "A tie" : `${winner} is better, ${percent(sure)} sure`),
     preference_bars(where, v, a, b), badges, v.rewards ? reward_table(v, a, b) : order_table(v, a, b));
   (v.read || []).forEach((text, i) => card.append(el("details", {},
-    el("summary", {}, `What the model read, ${i ? b : a}${v.rewards ? "" : " first"}`), el("pre", { tabindex: 0 }, text))));
+    el("summary", {}, `What the model read, ${i ? b : a}${v.rewards ? "" : " first"}`), read_text(text, v.truncated))));
   where.replaceChildren(card);
 }
 

@@ -1,5 +1,6 @@
 /* server.c - see serve.h: the socket, the threads, the states from loading to drained. */
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -186,7 +187,8 @@ gram_status gr_serve_start(gr_serve **out, const gr_serve_options *opt, gr_engin
                                  gr_http_request, s, MHD_OPTION_LISTEN_SOCKET, s->listen_fd,
                                  MHD_OPTION_NOTIFY_COMPLETED, gr_http_completed, s,
                                  MHD_OPTION_NOTIFY_CONNECTION, connection_changed, s,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->opt.max_connections + TOLD,
+                                 MHD_OPTION_CONNECTION_LIMIT,
+                                 (unsigned)gr_min(s->opt.max_connections, UINT_MAX - TOLD) + TOLD,
                                  MHD_OPTION_CONNECTION_TIMEOUT, 60u, MHD_OPTION_END);
     if (!s->daemon) {
         rc = gr_fail(err, GRAM_EIO, "port %u: the HTTP library did not start", s->port);

@@ -111,6 +111,7 @@ static void a_verdict_follows_from_two_rewards(void **state)
         float z[4];
         double d;
         CHECK_OK(gram_open(&m, purm ? GOLDEN "purm" : GOLDEN "qwen3", &o, &check_err));
+        assert_string_equal(gram_head(m), purm ? "purm" : "reward");
         CHECK_OK(gram_rewards(m, p, answers, 2, r, &check_err));
         CHECK_OK(gram_score(m, pair, 2, v, &check_err));
         d = r[0].mean - r[1].mean;
@@ -152,7 +153,11 @@ static void the_order_is_that_of_the_rewards(void **state)
         assert_true(r.score[i] == r.reward[i].mean - 30 * r.overlap[i] && r.overlap[i] > 0 && r.overlap[i] <= 1);
     gram_ranking_clear(&r);
     gram_close(m);
+    assert_int_equal(gram_rank_rewards((gram_reward[]){ { .mean = 1 }, { .dropped = true } }, 2, NULL, 0, true, &r,
+                                       &check_err), GRAM_ELIMIT);
+    assert_non_null(strstr(check_err.text, "response 1"));
     CHECK_OK(gram_open(&m, BACKBONE, NULL, &check_err));
+    assert_string_equal(gram_head(m), "vocabulary");
     assert_int_equal(gram_rewards(m, p, answers, 1, &(gram_reward){ 0 }, &check_err), GRAM_EUNSUPPORTED);
     gram_close(m);
 }

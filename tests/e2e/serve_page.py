@@ -181,8 +181,11 @@ def main():
     d = browser(390, 844, dark=True)            # a phone, at night
     d.find_element(By.ID, "example").click()
     no_overflow(d, "phone")
+    d.find_element(By.ID, "answer-1").send_keys(" CUT […] ocean")      # the engine calls it truncated
     d.find_element(By.ID, "go").click()
     wait(d, lambda d: d.find_elements(By.CSS_SELECTOR, "#result .verdict"))
+    marks = d.find_elements(By.CSS_SELECTOR, "#result pre mark")
+    check(len(marks) == 2, f"{len(marks)} marks where text was left out, wanted one in each order")
     no_overflow(d, "phone, with a verdict")
     shot(d, "phone")
     d.find_element(By.ID, "tab-set").click()
