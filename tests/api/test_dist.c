@@ -1,7 +1,9 @@
 /* test_dist.c - a run shared out over processes: four end with one's weights as far as the order of the sums lets them,
- * and with their own bits each time; a stop, a death and a resume; what differs between processes is said.
+ * and with their own bits each time; a stop, a death and a resume; what differs between processes is said. With every
+ * weight, with adapters, and with reward heads.
  *
- * The program starts itself under mpirun, as `test_dist WAY OUT`; runs that do not need one another go side by side. */
+ * The program starts itself under mpirun, as `test_dist KIND-WAY OUT`; runs that do not need one another go side by
+ * side. */
 #include <float.h>
 #include <math.h>
 #include <pthread.h>
@@ -20,6 +22,27 @@ enum { ROWS = 26, BATCH = 6, STEPS = 12, WARMUP = 2 };
 static char *dir;
 
 /* ---- What each process of a run does --------------------------------------------------------------- */
+
+/* What is trained. Adapters begin as nothing, and learn at a larger rate. */
+static const struct kind { const char *name; gram_loss loss; size_t rank; const char *file; } kinds[] = {
+    { "full", GRAM_LOSS_GRAM, 0, "model.safetensors" },
+    { "lora", GRAM_LOSS_GRAM, 3, "adapter_model.safetensors" },
+    { "purm", GRAM_LOSS_PURM, 0, "model.safetensors" },
+    { "lora_bt", GRAM_LOSS_BT_POSREG, 3, "adapter_model.safetensors" },
+};
+
+/* That of `KIND-WAY`, and its way. */
+static const struct kind *kind_of(const char *name, const char **way)
+{
+    for (size_t i = 0; i < GR_COUNT(kinds); i++) {
+        size_t n = strlen(kinds[i].name);
+        if (!strncmp(name, kinds[i].name, n) && name[n] == '-') {
+            *way = name + n + 1;
+            return &kinds[i];
+        }
+    }
+    return NULL;
+}
 
 struct watch { uint64_t stop_at; };
 
@@ -45,11 +68,13 @@ static void *die_behind(void *path)
     return NULL;
 }
 
-static gram_train_options options(struct watch *w)
+static gram_train_options options(const struct kind *k, struct watch *w)
 {
     gram_train_options o;
 
     gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+    gram_train_options_set_loss(&o, k->loss);
+    o.lora_rank = k->rank;
     o.lr = RATE;
     o.warmup = (double)WARMUP / STEPS;
     o.weight_decay = 0.01;
@@ -57,7 +82,8 @@ static gram_train_options options(struct watch *w)
     o.steps = STEPS;
     o.save_every = 4;
     o.eval_every = 5;
-    o.model.judge_prompt = "Q {input}\nA {response_a}\nB {response_b}\nBetter:";
+    if (!gram_loss_is_scalar(k->loss))
+        o.model.judge_prompt = "Q {input}\nA {response_a}\nB {response_b}\nBetter:";
     o.model.threads = 1;
     o.model.batch_tokens = 300;
     o.progress = on_step;
@@ -65,10 +91,11 @@ static gram_train_options options(struct watch *w)
     return o;
 }
 
-static gram_status train(const char *way, const char *out, gram_dist *d, gram_train_report *report, gram_err *err)
+static gram_status train(const char *name, const char *out, gram_dist *d, gram_train_report *report, gram_err *err)
 {
     struct watch w = { 0 };
-    gram_train_options o = options(&w);
+    const char *way;
+    gram_train_options o = options(kind_of(name, &way), &w);
     char pairs[300], held[300], four[300];
     pthread_t thread;
 
@@ -79,6 +106,8 @@ static gram_status train(const char *way, const char *out, gram_dist *d, gram_tr
     o.note = d ? on_note : NULL;
     o.eval_file = held;
     o.resume = strstr(way, "resume") != NULL;
+    if (!strcmp(way, "drawn"))                  /* the weights as they begin: a step of rate 0 */
+        o.lr = 0, o.steps = 1, o.eval_file = NULL, o.eval_every = 0;
     if (!strcmp(way, "first") || !strcmp(way, "stop"))
         w.stop_at = way[0] == 'f' ? 1 : 7;
     if (!strcmp(way, "differ") && gram_dist_rank(d) == 2)
@@ -114,14 +143,15 @@ static int take_part(const char *way, const char *out)
 /* ---- Runs ------------------------------------------------------------------------------------------ */
 
 static const char *self;
-struct run { const char *way; int processes; const char *out; FILE *f; char text[1 << 14]; int status; };
+struct run { char way[40], out[40]; int processes; FILE *f; char text[1 << 14]; int status; };
 
 static void start(struct run *r)
 {
-    char command[1000];
+    char command[1200];
 
-    snprintf(command, sizeof command, "TEST_DIST_DIR='%s' mpirun -np %d '%s' %s '%s/%s' 2>&1", dir, r->processes, self,
-             r->way, dir, r->out);
+    /* A directory of its own: two that start at once would both make the same, and one would fail. */
+    snprintf(command, sizeof command, "TEST_DIST_DIR='%s' OMPI_MCA_orte_tmpdir_base=$(mktemp -d '%s/mpi.XXXXXX') mpirun "
+             "-np %d '%s' %s '%s/%s' 2>&1", dir, dir, r->processes, self, r->way, dir, r->out);
     r->f = popen(command, "r");
     assert_non_null(r->f);
 }
@@ -156,17 +186,21 @@ static void command(const char *format, const char *a, const char *b)
         fail_msg("%s", text);
 }
 
-static void same_model(const char *a, const char *b)
+static void same_model(const struct kind *k, const char *a, const char *b)
 {
-    command("cmp '%s/%s/model.safetensors' '%s/%s/model.safetensors'", a, b);
+    char x[300], y[300];
+
+    snprintf(x, sizeof x, "%s-%s/%s", k->name, a, k->file);
+    snprintf(y, sizeof y, "%s-%s/%s", k->name, b, k->file);
+    command("cmp '%s/%s' '%s/%s'", x, y);
 }
 
-static gr_st *tensors(const char *out, const char *name)
+static gr_st *tensors(const struct kind *k, const char *out, const char *name)
 {
     char path[600];
     gr_st *st;
 
-    snprintf(path, sizeof path, "%s/%s", out, name);
+    snprintf(path, sizeof path, "%s/%s-%s/%s", dir, k->name, out, name);
     CHECK_OK(gr_st_open(&st, path, &check_err));
     return st;
 }
@@ -188,10 +222,10 @@ static const gr_named *tensor(const gr_st *st, const char *name)
 /* The gradients of a step: one process and four add the same TERMS terms in other orders, and two orders of n terms lie
  * within 2 (n - 1) u times the sum of their sizes, u = FLT_EPSILON / 2. Roundings go up as often as down, so what the
  * sum of sizes exceeds the largest gradient by is more than made good. m after a step is a tenth of the gradient. */
-static void check_gradients(const char *one, const char *four)
+static void check_gradients(const struct kind *k)
 {
-    gr_st *a = tensors(one, "checkpoints/step-000001.safetensors");
-    gr_st *b = tensors(four, "checkpoints/step-000001.safetensors");
+    gr_st *a = tensors(k, "one-first", "checkpoints/step-000001.safetensors");
+    gr_st *b = tensors(k, "first", "checkpoints/step-000001.safetensors");
     size_t compared = 0;
 
     for (size_t i = 0; i < gr_st_count(a); i++) {
@@ -208,10 +242,10 @@ static void check_gradients(const char *one, const char *four)
 }
 
 /* Weights at the end: docs/training.md derives sqrt(8 n eps) times the sum of the rates. */
-static void check_weights(const char *one, const char *four)
+static void check_weights(const struct kind *kind, const char *four)
 {
-    gr_st *a = tensors(one, "model.safetensors"), *b = tensors(four, "model.safetensors");
-    gr_st *from = tensors(MODEL, "model.safetensors");
+    gr_st *a = tensors(kind, "one", kind->file), *b = tensors(kind, four, kind->file);
+    gr_st *from = tensors(kind, "drawn", kind->file);
     double off = 0, way = 0, rates = 0;
     size_t n = 0;
 
@@ -239,26 +273,41 @@ static void check_weights(const char *one, const char *four)
 
 /* ---- Tests ------------------------------------------------------------------------------------------ */
 
-static void a_run_of_four_is_a_run_of_one(void **state)
+/* By one process. */
+static gram_status alone(const struct kind *k, const char *way, const char *out, gram_train_report *report)
 {
-    static struct run run[] = { { "whole", 4, "whole", NULL, "", 0 }, { "first", 4, "first", NULL, "", 0 },
-                                { "stop", 4, "stop", NULL, "", 0 }, { "die", 4, "die", NULL, "", 0 },
-                                { "differ", 4, "differ", NULL, "", 0 }, { "half", 3, "half", NULL, "", 0 } };
-    static struct run again[] = { { "resume", 4, "stop", NULL, "", 0 }, { "resume", 4, "die", NULL, "", 0 },
-                                  { "resume", 2, "two", NULL, "", 0 } };
-    char one[300], first[300], four[300], four_first[300];
+    char name[40], path[600];
+
+    snprintf(name, sizeof name, "%s-%s", k->name, way);
+    snprintf(path, sizeof path, "%s/%s-%s", dir, k->name, out);
+    return train(name, path, NULL, report, &check_err);
+}
+
+static struct run run_of(const struct kind *k, const char *way, int processes, const char *out)
+{
+    struct run r = { .processes = processes };
+
+    snprintf(r.way, sizeof r.way, "%s-%s", k->name, way);
+    snprintf(r.out, sizeof r.out, "%s-%s", k->name, out);
+    return r;
+}
+
+/* Four processes alone, stopped and killed; what one process makes of the same meanwhile. */
+static void four_are_one(const struct kind *k)
+{
+    static struct run run[4];
     gram_train_report report;
     double after, loss;
 
-    (void)state;
-    snprintf(one, sizeof one, "%s/one", dir);
-    snprintf(first, sizeof first, "%s/one-first", dir);
-    snprintf(four, sizeof four, "%s/whole", dir);
-    snprintf(four_first, sizeof four_first, "%s/first", dir);
+    run[0] = run_of(k, "whole", 4, "whole");
+    run[1] = run_of(k, "first", 4, "first");
+    run[2] = run_of(k, "stop", 4, "stop");
+    run[3] = run_of(k, "die", 4, "die");
     for (size_t i = 0; i < GR_COUNT(run); i++)
         start(&run[i]);
-    CHECK_OK(train("whole", one, NULL, &report, &check_err));
-    assert_int_equal(train("first", first, NULL, NULL, &check_err), GRAM_ESTOPPED);
+    CHECK_OK(alone(k, "whole", "one", &report));
+    CHECK_OK(alone(k, "drawn", "drawn", NULL));
+    assert_int_equal(alone(k, "first", "one-first", NULL), GRAM_ESTOPPED);
     for (size_t i = 0; i < GR_COUNT(run); i++)
         finish(&run[i]);
 
@@ -267,27 +316,58 @@ static void a_run_of_four_is_a_run_of_one(void **state)
     assert_int_equal(sscanf(strstr(run[0].text, "done: "), "done: %lf %lf", &after, &loss), 2);
     assert_true(fabs(after - report.after.value) < 1e-6);       /* counted, not summed */
     assert_true(fabs(loss - report.loss) < 1e-3);
-    check_weights(one, four);
+    check_weights(k, "whole");
     check(&run[1], false, "stopped after step 1 of");
-    check_gradients(first, four_first);
+    check_gradients(k);
     check(&run[2], false, "stopped after step 7 of");
     check(&run[3], false, "said: process 2 of 4 (");
     check(&run[3], false, ") has died");
-    check(&run[4], false, "has other held-out rows than process 0");
-    check(&run[5], true, "done: ");             /* bfloat16 weights, and at the end those of the best step */
+}
 
-    command("cp -r '%s/%s' '%s/%s'", "stop", "two");
-    for (size_t i = 0; i < GR_COUNT(again); i++)
-        start(&again[i]);
-    for (size_t i = 0; i < GR_COUNT(again); i++)
-        finish(&again[i]);
-    check(&again[0], true, "done: ");
-    check(&again[1], true, "done: ");
-    same_model("whole", "stop");                /* and so it is the same from run to run */
-    same_model("whole", "die");
-    check(&again[2], true, "was written by 4 processes, and 2 go on");
-    snprintf(four, sizeof four, "%s/two", dir);
-    check_weights(one, four);
+/* Both go on; and so it is the same from run to run. */
+static void they_go_on(const struct kind *k)
+{
+    static struct run run[2];
+
+    run[0] = run_of(k, "resume", 4, "stop");
+    run[1] = run_of(k, "resume", 4, "die");
+    for (size_t i = 0; i < GR_COUNT(run); i++)
+        start(&run[i]);
+    for (size_t i = 0; i < GR_COUNT(run); i++)
+        finish(&run[i]);
+    check(&run[0], true, "done: ");
+    check(&run[1], true, "done: ");
+    same_model(k, "whole", "stop");
+    same_model(k, "whole", "die");
+}
+
+static void a_run_of_four_is_a_run_of_one(void **state)
+{
+    const struct kind *k = *state;
+
+    four_are_one(k);
+    command("cp -r '%s/%s' '%s/%s'", run_of(k, "", 0, "stop").out, run_of(k, "", 0, "two").out);
+    they_go_on(k);
+}
+
+/* A stopped run of four (of the test before) goes on by two; other rows in one process; bfloat16 weights, and at the
+ * end those of the best step. */
+static void other_numbers_rows_and_types(void **state)
+{
+    const struct kind *k = *state;
+    static struct run run[3];
+
+    run[0] = run_of(k, "resume", 2, "two");
+    run[1] = run_of(k, "differ", 4, "differ");
+    run[2] = run_of(k, "half", 3, "half");
+    for (size_t i = 0; i < GR_COUNT(run); i++)
+        start(&run[i]);
+    for (size_t i = 0; i < GR_COUNT(run); i++)
+        finish(&run[i]);
+    check(&run[0], true, "was written by 4 processes, and 2 go on");
+    check_weights(k, "two");
+    check(&run[1], false, "has other held-out rows than process 0");
+    check(&run[2], true, "done: ");
 }
 
 static void put_rows(const char *name, int from, int n)
@@ -306,8 +386,17 @@ static void put_rows(const char *name, int from, int n)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(a_run_of_four_is_a_run_of_one) };
+    struct kind k[GR_COUNT(kinds)];             /* cmocka hands over what may be written to */
+    const struct CMUnitTest tests[] = {
+        { "every weight", a_run_of_four_is_a_run_of_one, NULL, NULL, &k[0] },
+        { "every weight: others", other_numbers_rows_and_types, NULL, NULL, &k[0] },
+        { "adapters", a_run_of_four_is_a_run_of_one, NULL, NULL, &k[1] },
+        { "adapters: others", other_numbers_rows_and_types, NULL, NULL, &k[1] },
+        { "PURM's head", a_run_of_four_is_a_run_of_one, NULL, NULL, &k[2] },
+        { "a reward head and adapters", a_run_of_four_is_a_run_of_one, NULL, NULL, &k[3] },
+    };
 
+    memcpy(k, kinds, sizeof k);
     if (argc == 3)
         return take_part(argv[1], argv[2]);
     mpirun_env();
