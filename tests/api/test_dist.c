@@ -150,8 +150,8 @@ static void start(struct run *r)
     char command[1200];
 
     /* A directory of its own: two that start at once would both make the same, and one would fail. */
-    snprintf(command, sizeof command, "TEST_DIST_DIR='%s' OMPI_MCA_orte_tmpdir_base=$(mktemp -d '%s/mpi.XXXXXX') mpirun "
-             "-np %d '%s' %s '%s/%s' 2>&1", dir, dir, r->processes, self, r->way, dir, r->out);
+    snprintf(command, sizeof command, "TEST_DIST_DIR='%s' OMPI_MCA_orte_tmpdir_base=$(mktemp -d '%s/mpi.XXXXXX') "
+             "mpirun -np %d '%s' %s '%s/%s' 2>&1", dir, dir, r->processes, self, r->way, dir, r->out);
     r->f = popen(command, "r");
     assert_non_null(r->f);
 }
