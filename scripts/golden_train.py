@@ -3,8 +3,9 @@
 
     python3 scripts/golden_train.py
 
-tests/golden/train/steps.json: for models of tests/golden/train, losses and gradient norms of 20 steps of AdamW and,
-after steps 1 and 20, norm and sum of every weight; the same with LoRA, and of the first step every gradient.
+tests/golden/train/steps.json: for models of tests/golden/train, each loss, over every weight and with LoRA, losses and
+gradient norms of 20 steps of AdamW; of each tensor its gradient in the first step and what it changed by after steps 1
+and 20, as three numbers: the norm, the sum, and the dot product with cos(place), which a swap of two values changes.
 tests/golden/train/MODEL/lora/: the adapter that those start from, as PEFT writes it, with the label logits that PEFT
 gives for tokens.json. tests/golden/train/judge/: a checkpoint with a tokenizer of single bytes and a ChatML template.
 
@@ -38,13 +39,15 @@ def row(tokens, i, k):
     return [(tokens[(j + 7 * i) % 96] + (11 * k if j >= 40 else 0)) % 256 for j in range(60 + i)]
 
 
-def pair_loss(model, tokens, i):
-    loss = 0
-    for k in range(2):
-        z = model(torch.tensor([row(tokens, i, k)])).logits[0, -1]
-        d = z[LABEL[k]] - z[LABEL[1 - k]]
-        loss = loss + (-torch.nn.functional.logsigmoid(d) + EPS * d) / 2
-    return loss, 1
+def pair_loss(eps):
+    def one(model, tokens, i):
+        loss = 0
+        for k in range(2):
+            z = model(torch.tensor([row(tokens, i, k)])).logits[0, -1]
+            d = z[LABEL[k]] - z[LABEL[1 - k]]
+            loss = loss + (-torch.nn.functional.logsigmoid(d) + eps * d) / 2
+        return loss, 1
+    return one
 
 
 def written_loss(model, tokens, i):
@@ -97,15 +100,6 @@ def scalar_loss(loss):
     return batch
 
 
-def generative_loss(model, tokens, rows):
-    total = 0
-    for i in rows:
-        for k in range(2):
-            z = model(torch.tensor([row(tokens, i, k)])).logits[0, -1]
-            total = total - torch.nn.functional.logsigmoid(z[LABEL[k]] - z[LABEL[1 - k]]) / (2 * len(rows))
-    return total
-
-
 def per_row(one):
     def batch(model, tokens, rows):
         each = [one(model, tokens, i) for i in rows]
@@ -114,15 +108,16 @@ def per_row(one):
 
 
 def short(x):
-    """A tree of numbers to 9 digits: that many say a float32, and the file stays small."""
+    """A tree of numbers to 8 digits: ten times finer than a float32 is off, and the file stays small."""
     if isinstance(x, dict):
         return {k: short(v) for k, v in x.items()}
-    return [short(v) for v in x] if isinstance(x, list) else float(f"{x:.9g}")
+    return [short(v) for v in x] if isinstance(x, list) else float(f"{x:.8g}")
 
 
-def summary(model, of=lambda p: p):
-    return {n.replace(".default", ""): [of(p).double().norm().item(), of(p).double().sum().item()]
-            for n, p in model.named_parameters() if p.requires_grad and of(p) is not None}
+def summary(x):
+    x = x.detach().double().flatten()
+    place = torch.arange(x.numel(), dtype=torch.float64)
+    return [x.norm().item(), x.sum().item(), (x @ place.cos()).item()]
 
 
 def tokens_of(name):
@@ -149,19 +144,21 @@ def make_adapter(name, **how):
     (out / "logits.json").write_text(json.dumps([z[i].item() for i in LABEL]) + "\n")
 
 
-def run(name, one, lora=False, outputs=0, gradient=True):
+def run(name, one, lora=False, outputs=0):
     torch.manual_seed(0)
     tokens = tokens_of(name)
     model = load(name)
+    if lora:
+        peft.PeftModel.from_pretrained(model, OUT / name / "lora", is_trainable=True)   # it changes model itself
     if outputs:
         model.score = torch.nn.Linear(model.config.hidden_size, outputs, bias=False)
         model.score.weight = torch.nn.Parameter(score(outputs, model.config.hidden_size))
-    if lora:
-        model = peft.PeftModel.from_pretrained(model, OUT / name / "lora", is_trainable=True)
-    params = [p for p in model.parameters() if p.requires_grad]
-    opt = torch.optim.AdamW([{"params": [p for p in params if p.ndim > 1], "weight_decay": 0.01},
-                             {"params": [p for p in params if p.ndim == 1], "weight_decay": 0.0}])
-    out = {"loss": [], "norm": [], "after": {}}
+    params = {"base_model.model." * lora + n.replace(".default", ""): p for n, p in model.named_parameters()
+              if p.requires_grad}
+    opt = torch.optim.AdamW([{"params": [p for p in params.values() if p.ndim > 1], "weight_decay": 0.01},
+                             {"params": [p for p in params.values() if p.ndim == 1], "weight_decay": 0.0}])
+    begun = {n: p.detach().clone() for n, p in params.items()}
+    out = {"loss": [], "norm": [], "tensor": {}}
     for step in range(STEPS):
         opt.zero_grad()
         for group in opt.param_groups:
@@ -169,12 +166,14 @@ def run(name, one, lora=False, outputs=0, gradient=True):
         loss = one(model, tokens, [(step * BATCH + b) % ROWS for b in range(BATCH)])
         loss.backward()
         out["loss"].append(loss.item())
-        if gradient and step == 0:
-            out["gradient"] = summary(model, lambda p: p.grad)
-        out["norm"].append(torch.nn.utils.clip_grad_norm_(params, 1.0).item())
+        params = {n: p for n, p in params.items() if p.grad is not None}
+        if step == 0:
+            out["tensor"] = {n: summary(p.grad) for n, p in params.items()}
+        out["norm"].append(torch.nn.utils.clip_grad_norm_(params.values(), 1.0).item())
         opt.step()
         if step + 1 in (1, STEPS):
-            out["after"][str(step + 1)] = summary(model)
+            for n, p in params.items():
+                out["tensor"][n] += summary(p - begun[n])
     return out
 
 
@@ -207,17 +206,20 @@ def main():
     lora = {"llama_gqa": {"r": 4, "lora_alpha": 6, "target_modules": ALL},
             "qwen2_bias": {"r": 1, "lora_alpha": 2, "target_modules": ["v_proj", "up_proj"]},
             "gemma3_text": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ALL}}
-    for name in ("llama_gqa", "qwen2_bias", "gemma3_text"):
+    for name in lora:
         make_adapter(name, **lora[name])
-        pair, written = per_row(pair_loss), per_row(written_loss)
-        steps[name] = {"pairs": run(name, pair, gradient=False), "written": run(name, written, gradient=False),
-                       "lora pairs": run(name, pair, True), "lora written": run(name, written, True)}
-    (OUT / "steps.json").write_text(json.dumps(steps, indent=None, separators=(",", ":")) + "\n")
-    scalar = {"llama_gqa": {"generative": run("llama_gqa", generative_loss)}, "qwen2_bias": {}, "gemma3_text": {}}
-    for loss in ("bt", "bt-margin", "bt-smooth", "bt-posreg", "sft-reg", "purm"):
-        for name in scalar if loss in ("bt", "sft-reg") else ("llama_gqa",):
-            scalar[name][loss] = run(name, scalar_loss(loss), outputs=2 if loss == "purm" else 1)
-    (OUT / "scalar.json").write_text(json.dumps(short(scalar), indent=None, separators=(",", ":")) + "\n")
+        each = {"gram": per_row(pair_loss(EPS)), "pretrain": per_row(written_loss)}
+        scalar = ("bt", "sft-reg")
+        if name == "llama_gqa":
+            each["generative"] = per_row(pair_loss(0))
+            scalar = ("bt", "bt-margin", "bt-smooth", "bt-posreg", "sft-reg", "purm")
+        steps[name] = {}
+        for adapters in (False, True):
+            for loss in list(each) + list(scalar):
+                one = each[loss] if loss in each else scalar_loss(loss)
+                outputs = 0 if loss in each else 2 if loss == "purm" else 1
+                steps[name]["lora " * adapters + loss] = run(name, one, adapters, outputs)
+    (OUT / "steps.json").write_text(json.dumps(short(steps), indent=None, separators=(",", ":")) + "\n")
     make_judge(OUT / "judge")
 
 
