@@ -21,6 +21,11 @@
 
 #define BATCH_TOKENS 4096
 
+/* Of losses that have them, as published. */
+#define POSREG     0.1
+#define SFT_WEIGHT 0.01
+#define SFT_BETA   0.1
+
 void gram_train_options_init(gram_train_options *o, gram_stage stage)
 {
     bool first = stage == GRAM_STAGE_PRETRAIN;
@@ -36,9 +41,9 @@ void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
     o->loss = loss;
     o->smoothing = loss == GRAM_LOSS_GRAM ? 0.05 : loss == GRAM_LOSS_BT_SMOOTH ? 0.1 : 0;
     o->margin_scale = 1;
-    o->posreg = 0.1;
-    o->sft_weight = 0.01;
-    o->sft_beta = 0.1;
+    o->posreg = POSREG;
+    o->sft_weight = SFT_WEIGHT;
+    o->sft_beta = SFT_BETA;
 }
 
 /* !(x >= 0) is also true of NaN. */
@@ -49,7 +54,14 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
         { "clip", o->clip, 1e30 }, { "smoothing", o->smoothing, 0.5 }, { "margin-scale", o->margin_scale, 1e30 },
         { "posreg", o->posreg, 1e30 }, { "sft-weight", o->sft_weight, 1 }, { "sft-beta", o->sft_beta, 1e30 },
     };
-    bool smooth = o->loss == GRAM_LOSS_GRAM || o->loss == GRAM_LOSS_BT_SMOOTH;
+    const struct { const char *name; double x, usual; bool used; const char *whose; } own[] = {
+        { "smoothing", o->smoothing, 0, o->loss == GRAM_LOSS_GRAM || o->loss == GRAM_LOSS_BT_SMOOTH,
+          "gram and bt-smooth have" },
+        { "margin-scale", o->margin_scale, 1, o->loss == GRAM_LOSS_BT_MARGIN, "bt-margin has" },
+        { "posreg", o->posreg, POSREG, o->loss == GRAM_LOSS_BT_POSREG, "bt-posreg has" },
+        { "sft-weight", o->sft_weight, SFT_WEIGHT, o->loss == GRAM_LOSS_SFT_REG, "sft-reg has" },
+        { "sft-beta", o->sft_beta, SFT_BETA, o->loss == GRAM_LOSS_SFT_REG, "sft-reg has" },
+    };
 
     for (size_t i = 0; i < GR_COUNT(number); i++)
         if (!(number[i].x >= 0) || number[i].x > number[i].most)
@@ -65,9 +77,10 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
                        o->best ? "the best weights" : "judging every so many steps");
     if ((unsigned)o->loss > GRAM_LOSS_PURM)
         return gr_fail(err, GRAM_EARG, "loss: %d is none of gram_loss", (int)o->loss);
-    if (o->smoothing > 0 && !smooth)
-        return gr_fail(err, GRAM_EARG, "smoothing: gram and bt-smooth have it, and the loss is %s",
-                       gram_loss_name(o->loss));
+    for (size_t i = 0; i < GR_COUNT(own); i++)
+        if (own[i].x != own[i].usual && !own[i].used)
+            return gr_fail(err, GRAM_EARG, "%s: %s it, and the loss is %s", own[i].name, own[i].whose,
+                           gram_loss_name(o->loss));
     if (o->model.dtype != GRAM_F32 && o->model.dtype != GRAM_BF16)
         return gr_fail(err, GRAM_EARG, "training stores weights in f32 or bf16; another dtype was asked for");
     if (!o->lora_rank && (o->lora_alpha != 0 || o->lora_targets))

@@ -25,7 +25,7 @@ typedef struct {
 /* What examples amounted to; sums, so that they may be added up over micro-batches. */
 typedef struct {
     double loss;                /* already over n */
-    double right, count;        /* stage 2: rows whose mean preference is for chosen, ties half; rows */
+    double right, count;        /* stage 2: rows whose mean preference is for chosen, ties of either half; rows */
     double chosen;              /* scalar: the weighted rewards of chosen answers, already over n */
     uint64_t tokens;            /* read, each sequence whole */
     uint64_t computed;          /* after sharing prefixes */

@@ -45,7 +45,7 @@ gram_status gr_grad_judge(gr_grad *g, const gr_forest *f, const gr_example *cons
         if (sum->p)
             sum->p[(size_t)sum->count][i % 2] = 1 / (1 + exp(-d));
         if (i % 2) {
-            sum->right += prefer > 0.5 ? 1 : prefer == 0.5 ? 0.5 : 0;
+            sum->right += row->tie || prefer == 0.5 ? 0.5 : prefer > 0.5;
             sum->count++;
         }
     }

@@ -74,7 +74,7 @@ static double pair_loss(const struct batch *b, size_t i, gr_sum *sum)
 
     if (sum->p)                             /* no order is read, so both say the same */
         sum->p[(size_t)sum->count][0] = sum->p[(size_t)sum->count][1] = preference(b, y);
-    sum->right += d > 0 ? 1 : d < 0 ? 0 : 0.5;
+    sum->right += e->tie || d == 0 ? 0.5 : d > 0;
     sum->count++;
     sum->chosen += e->weight * (e->soft * y[0] + (1 - e->soft) * y[b->outputs]) / b->n;
     if (r->kind == GRAM_LOSS_PURM) {

@@ -52,7 +52,7 @@ static char *write_pairs(const char *name, int n)
 }
 
 /* full_at: behind that step no file may grow beyond `room` bytes, which is how a disk that fills looks. */
-struct watch { double first, last; uint64_t stop_at, kill_at, full_at, seen, judged; rlim_t room; };
+struct watch { double first, last, accuracy; uint64_t stop_at, kill_at, full_at, seen, judged; rlim_t room; };
 
 static int on_step(void *arg, const gram_train_step *s)
 {
@@ -61,6 +61,7 @@ static int on_step(void *arg, const gram_train_step *s)
     if (w->seen++ == 0)
         w->first = s->loss;
     w->last = s->loss;
+    w->accuracy = s->accuracy;
     if (s->step == w->kill_at)
         raise(SIGKILL);
     if (s->step == w->full_at)
@@ -271,7 +272,6 @@ static void a_stopped_run_ends_with_the_same_bits(void **state)
     free(pairs);
 }
 
-/* Killed behind each step, its line in metrics.jsonl and no checkpoint of it; and in the middle of a checkpoint. */
 /* Matrices of two bytes, rounded by chance: learns as float32 does with a rate far below their last digit, with the same
  * bits at other numbers of threads, stopped and resumed, with layers made again. */
 static void weights_of_two_bytes_learn_and_repeat(void **state)
@@ -310,6 +310,7 @@ static void weights_of_two_bytes_learn_and_repeat(void **state)
     free(to), free(pairs);
 }
 
+/* Killed behind each step, its line in metrics.jsonl and no checkpoint of it; and in the middle of a checkpoint. */
 static void a_killed_run_ends_with_the_same_bits(void **state)
 {
     char *pairs = write_pairs("kill.jsonl", 10), steps[200];
@@ -570,6 +571,29 @@ static void rows_that_are_cut_alike_are_not_repeated(void **state)
     free(pairs);
 }
 
+static void a_tie_is_half_right_or_left_out(void **state)
+{
+    char *pairs = write_text("ties.jsonl", "{\"prompt\":\"q\",\"chosen\":\"zz\",\"rejected\":\"aa\",\"tie\":true}\n"
+                                           "{\"prompt\":\"p\",\"chosen\":\"zzz\",\"rejected\":\"a\",\"tie\":true}\n");
+    static const gram_loss loss[] = { GRAM_LOSS_GRAM, GRAM_LOSS_BT };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(loss); i++) {
+        struct watch w = { 0 };
+        gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+        gram_train_report r;
+        gram_train_options_set_loss(&o, loss[i]);
+        o.model.judge_prompt = i ? NULL : o.model.judge_prompt;
+        o.steps = 4;
+        CHECK_OK(finetune(pairs, i ? "ties-bt" : "ties", &o, &r));
+        assert_true(r.ties == 2 && r.rows == 2 && w.accuracy == 0.5);
+        o.drop_ties = true;
+        assert_int_equal(finetune(pairs, "no-ties", &o, &r), GRAM_EFORMAT);     /* nothing is left */
+        assert_non_null(strstr(check_err.text, "2 ties"));
+    }
+    free(pairs);
+}
+
 static void pretrain_learns_and_finetune_goes_on(void **state)
 {
     char *groups = write_text("groups.jsonl",
@@ -637,6 +661,10 @@ static void bad_rows_and_options_are_said(void **state)
     o.lr = NAN;
     assert_int_equal(finetune(bad, "nan", &o, &r), GRAM_EARG);
     o.lr = 1e-3;
+    o.posreg = 0.2;
+    assert_int_equal(finetune(bad, "posreg", &o, &r), GRAM_EARG);           /* the loss has none */
+    assert_non_null(strstr(check_err.text, "bt-posreg has it"));
+    gram_train_options_set_loss(&o, GRAM_LOSS_GRAM);
     o.model.dtype = GRAM_INT8;
     assert_int_equal(finetune(bad, "int8", &o, &r), GRAM_EARG);
     assert_int_equal(gram_finetune("tests/golden/models/gguf_q4_0/model.gguf", bad, "x", NULL, &r, &check_err),
@@ -659,6 +687,7 @@ int main(void)
         cmocka_unit_test(a_run_that_diverges_says_so_and_keeps_what_was_good),
         cmocka_unit_test(labels_that_contradict_are_counted),
         cmocka_unit_test(rows_that_are_cut_alike_are_not_repeated),
+        cmocka_unit_test(a_tie_is_half_right_or_left_out),
         cmocka_unit_test(pretrain_learns_and_finetune_goes_on),
         cmocka_unit_test(bad_rows_and_options_are_said),
     };
