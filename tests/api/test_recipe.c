@@ -20,18 +20,18 @@ static void write_recipe(const char *text)
 /* Each shipped recipe opens, and says what its name says; the paths are left to whoever runs it. */
 static void shipped_recipes_open(void **state)
 {
-    static const struct { const char *file; gram_stage stage; gram_loss loss; double lr, smoothing; size_t rows, rank; }
-    want[] = {
-        { "gram-stage1", GRAM_STAGE_PRETRAIN, GRAM_LOSS_GRAM, 1e-5, 0.05, 256, 0 },
-        { "gram-stage2", GRAM_STAGE_FINETUNE, GRAM_LOSS_GRAM, 2e-5, 0.05, 128, 0 },
-        { "generative", GRAM_STAGE_FINETUNE, GRAM_LOSS_GENERATIVE, 2e-5, 0, 128, 0 },
-        { "bt", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, 5e-6, 0, 16, 0 },
-        { "bt-margin", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_MARGIN, 5e-6, 0, 16, 0 },
-        { "bt-smooth", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_SMOOTH, 5e-6, 0.1, 16, 0 },
-        { "bt-posreg", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_POSREG, 5e-6, 0, 16, 0 },
-        { "grm-full", GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, 5e-6, 0, 16, 0 },
-        { "grm-lora", GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, 1e-5, 0, 16, 32 },
-        { "purm", GRAM_STAGE_FINETUNE, GRAM_LOSS_PURM, 1e-6, 0, 32, 0 },
+    static const struct { const char *file; gram_stage stage; gram_loss loss; double lr, smoothing; size_t rows, rank,
+                          epochs, tokens; double warmup, clip; gram_schedule schedule; const char *targets; } want[] = {
+        { "gram-stage1", GRAM_STAGE_PRETRAIN, GRAM_LOSS_GRAM, 1e-5, 0.05, 256, 0, 1, 2048, 0.1, 1, 0, NULL },
+        { "gram-stage2", GRAM_STAGE_FINETUNE, GRAM_LOSS_GRAM, 2e-5, 0.05, 128, 0, 2, 2048, 0.1, 1, 0, NULL },
+        { "generative", GRAM_STAGE_FINETUNE, GRAM_LOSS_GENERATIVE, 2e-5, 0, 128, 0, 2, 2048, 0.1, 1, 0, NULL },
+        { "bt", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, 5e-6, 0, 256, 0, 1, 3000, 0.03, 5, 0, NULL },
+        { "bt-margin", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_MARGIN, 1e-5, 0, 64, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
+        { "bt-smooth", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_SMOOTH, 1e-5, 0.1, 64, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
+        { "bt-posreg", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_POSREG, 1e-5, 0, 64, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
+        { "grm-full", GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, 5e-6, 0, 256, 0, 1, 3000, 0.03, 5, 0, NULL },
+        { "grm-lora", GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, 1e-5, 0, 64, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
+        { "purm", GRAM_STAGE_FINETUNE, GRAM_LOSS_PURM, 1e-6, 0, 32, 0, 1, 2048, 0.1, 1, GRAM_SCHEDULE_LINEAR, NULL },
     };
     size_t files = 0;
     DIR *d = opendir("recipes");
@@ -51,7 +51,12 @@ static void shipped_recipes_open(void **state)
         run = gram_recipe_run(r);
         assert_true(run->stage == want[i].stage && run->options.loss == want[i].loss);
         assert_true(run->options.lr == want[i].lr && run->options.batch_rows == want[i].rows);
-        assert_true(run->options.lora_rank == want[i].rank);
+        assert_true(run->options.lora_rank == want[i].rank && run->options.epochs == want[i].epochs);
+        assert_true(run->options.model.max_tokens == want[i].tokens && run->options.schedule == want[i].schedule);
+        assert_true(run->options.warmup == want[i].warmup && run->options.clip == want[i].clip);
+        assert_true(run->options.lora_alpha == 2.0 * (double)want[i].rank);
+        if (want[i].targets)
+            assert_string_equal(run->options.lora_targets, want[i].targets);
         if (want[i].smoothing > 0)
             assert_true(run->options.smoothing == want[i].smoothing);
         assert_null(run->model);
