@@ -54,7 +54,8 @@ typedef enum { GRAM_SCHEDULE_COSINE, GRAM_SCHEDULE_LINEAR, GRAM_SCHEDULE_CONSTAN
 typedef struct {
     uint64_t step, steps;       /* steps done, and all */
     double   loss;              /* of this step's batch: a mean over rows (stage 2) or target tokens (stage 1) */
-    double   accuracy;          /* stage 2: rows of the batch whose chosen answer was preferred, ties half, before the step; NAN */
+    double   accuracy;          /* stage 2: rows of the batch whose chosen answer was preferred before the step, ties
+                                 * half; NAN */
     double   held_loss, held_accuracy;  /* of eval_file when it was last judged; NAN: not in this call */
     double   lr, grad_norm;     /* the norm before clipping */
     double   tokens_per_s;      /* of this step */

@@ -15,8 +15,9 @@
 #include "eval/training.h"
 #include "file/io.h"
 #include "gram/train.h"
-#include "train/noise.h"
 #include "train/check.h"
+#include "train/estimate.h"
+#include "train/noise.h"
 #include "train/run.h"
 
 #define BATCH_TOKENS 4096
@@ -98,8 +99,8 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
 static gram_status check_model(const gram_model *m, const char *path, gram_loss loss, bool lora, gram_err *err)
 {
     if (m->file.cfg.reward && !gram_loss_is_scalar(loss))
-        return gr_fail(err, GRAM_EARG, "%s: a reward model, which has no words to judge with: wanted a language model, or "
-                       "a loss such as bt", path);
+        return gr_fail(err, GRAM_EARG, "%s: a reward model, which has no words to judge with: wanted a language model, "
+                       "or a loss such as bt", path);
     if (!*m->file.cfg.prefix || lora)
         return GRAM_OK;
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: only the text half of this model would be trained and written, and its "
@@ -222,7 +223,8 @@ static gram_status same_base(gr_dist *d, const gr_weights *w, gram_err *err)
 static gram_status open_lora(gr_lora **out, const gram_model *m, const gram_train_options *o, gram_err *err)
 {
     const gr_adapter *a = m->file.adapter;
-    gr_lora_spec spec = { .rank = o->lora_rank, .alpha = o->lora_alpha > 0 ? o->lora_alpha : 2.0 * (double)o->lora_rank };
+    gr_lora_spec spec = { .rank = o->lora_rank,
+                          .alpha = o->lora_alpha > 0 ? o->lora_alpha : 2.0 * (double)o->lora_rank };
     gram_status rc = gr_lora_targets(&spec.targets, o->lora_targets, err);
     const gr_lora_spec *was;
 
@@ -238,8 +240,8 @@ static gram_status open_lora(gr_lora **out, const gram_model *m, const gram_trai
     if (was->rank == spec.rank && (o->lora_alpha == 0 || was->alpha == spec.alpha) &&
         (!o->lora_targets || was->targets == spec.targets))
         return GRAM_OK;
-    rc = gr_fail(err, GRAM_EARG, "%s: this adapter has rank %zu, alpha %g and %d targets, and goes on with them; others were "
-                 "asked for", a->path, was->rank, was->alpha, __builtin_popcount(was->targets));
+    rc = gr_fail(err, GRAM_EARG, "%s: this adapter has rank %zu, alpha %g and %d targets, and goes on with them; "
+                 "others were asked for", a->path, was->rank, was->alpha, __builtin_popcount(was->targets));
     gr_lora_close(*out);
     *out = NULL;
     return rc;
@@ -265,8 +267,8 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
     if (m->file.adapter && !(lora && m->file.own_words))
         r->from = m->file.base;
     if (!lora && m->file.adapter && o->model.dtype == GRAM_BF16)
-        return gr_fail(err, GRAM_EARG, "%s: every weight of a model with an adapter is trained in f32; bf16 was asked for",
-                       m->name);
+        return gr_fail(err, GRAM_EARG, "%s: every weight of a model with an adapter is trained in f32; bf16 was asked "
+                       "for", m->name);
     m->file.cfg = (gr_config){ 0 };
     r->mode = o->model.dtype == GRAM_BF16 ? GR_LINEAR_BF16 : lora ? GR_LINEAR_KEEP : GR_LINEAR_F32;
     rc = gr_model_open_folded(&m->model, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode, !lora, err);
@@ -304,6 +306,8 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     if (!rc)
         rc = gr_pool_open(&m->pool, o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist), err);
     if (!rc)
+        rc = gr_estimate_weights(m->file.weights, o, err);
+    if (!rc)
         rc = open_weights(m, o, &r, err);
     *report = (gram_train_report){ .rows = train.n, .bad = train.bad, .dropped = train.dropped,
                                    .truncated = train.truncated, .ties = train.ties,
@@ -313,7 +317,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     r.pool = m->pool;
     if (!rc)
         rc = o->check_gradients ? gr_check_gradients(&r, err) : gr_train(&r, report, err);
-    if (rc == GRAM_ESTOPPED && !o->check_gradients) {              /* what it has come to; a page that cannot be written is no loss */
+    if (rc == GRAM_ESTOPPED && !o->check_gradients) {       /* what it has come to; without a page nothing is lost */
         f.stopped = true;
         finish(&f, report, NULL);
     }

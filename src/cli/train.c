@@ -34,9 +34,9 @@ struct poptOption cli_train_table[] = {
     { "clip", '\0', POPT_ARG_DOUBLE, &clip, 0,
       "Scale gradients down to this norm of all of them together (default: 1; 0: never).", "X" },
     { "lora-rank", '\0', POPT_ARG_LONGLONG, &lora_rank, 0,
-      "Train low-rank adapters of rank N beside a model that stays as it is, and write them as PEFT does (default: every "
-      "weight is trained). --dtype bf16 halves the memory of the model; without adapters it is trained in two bytes, "
-      "rounded by chance at each step.", "N" },
+      "Train low-rank adapters of rank N beside a model that stays as it is, and write them as PEFT does (default: "
+      "every weight is trained). --dtype bf16 halves the memory of the model; without adapters it is trained in two "
+      "bytes, rounded by chance at each step.", "N" },
     { "lora-alpha", '\0', POPT_ARG_DOUBLE, &lora_alpha, 0,
       "What the adapters give is times X / rank (default: X is twice the rank).", "X" },
     { "lora-targets", '\0', POPT_ARG_STRING, &lora_targets, 0,

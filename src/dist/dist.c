@@ -401,9 +401,9 @@ static gram_status start(gr_dist *d, gram_err *err)
         return gr_mpi_failed(m, "MPI_Comm_dup", code, err);
     gr_dist_launched(&d->rank, &d->size);
     if ((size_t)size != d->size || (size_t)rank != d->rank)
-        return gr_fail(err, GRAM_EUNSUPPORTED, "mpirun says that this is process %zu of %zu, and Open MPI finds that it "
-                       "is %d of %d: it was started by the mpirun of another MPI, or by none", d->rank, d->size, rank,
-                       size);
+        return gr_fail(err, GRAM_EUNSUPPORTED, "mpirun says that this is process %zu of %zu, and Open MPI finds that "
+                       "it is %d of %d: it was started by the mpirun of another MPI, or by none", d->rank, d->size,
+                       rank, size);
     return GRAM_OK;
 }
 

@@ -348,8 +348,8 @@ gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *e
     zero_from(t->dk, t->f->rows, t->rows, kv);
     zero_from(t->dv, t->f->rows, t->rows, kv);
     for (size_t i = 0; i < t->n_want; i++)                  /* rows may be asked for more than once: one at a time */
-        gr_kern.rmsnorm_bwd(t->dx + (t->few ? i : t->want[i]) * C, C, t->g_final, dhidden + i * C, C, t->xf + i * C, C, t->rf + i,
-                            t->m->final_norm, c->norm_bias, 1, C);
+        gr_kern.rmsnorm_bwd(t->dx + (t->few ? i : t->want[i]) * C, C, t->g_final, dhidden + i * C, C, t->xf + i * C, C,
+                            t->rf + i, t->m->final_norm, c->norm_bias, 1, C);
     for (size_t i = c->layers; i-- > 0; )
         layer_backward(t, i);
     if (t->g_embed)

@@ -1,4 +1,5 @@
-/* trainee_fwd.c - the forward pass of a model under training: forward.c's three passes over all rows, their results kept.
+/* trainee_fwd.c - the forward pass of a model under training: forward.c's three passes over all rows, their results
+ * kept.
  *
  * Where few rows are asked for, as in stage 2, only they go past the keys and values of the last layer. It is then
  * passed in two parts, both ways: all rows as keys, the wanted rows as queries. */
@@ -101,7 +102,8 @@ static void mix(void *arg, size_t task, size_t worker)
     norm(t, h, s->r2 + r, mid, l->mlp_norm, M);
     linear(t, me, GR_MAT_GATE, s->gate + r * ldf, ldf, h, C, M);
     linear(t, me, GR_MAT_UP, s->up + r * ldf, ldf, h, C, M);
-    (c->geglu ? gr_kern.geglu_fwd : gr_kern.swiglu_fwd)(t->act + r * ldf, s->gate + r * ldf, s->up + r * ldf, ldf, M, F);
+    (c->geglu ? gr_kern.geglu_fwd : gr_kern.swiglu_fwd)(t->act + r * ldf, s->gate + r * ldf, s->up + r * ldf, ldf, M,
+                                                        F);
     if (t->again && !l->mlp_post_norm)
         return;
     y = l->mlp_post_norm ? s->t2 + r * C : out;

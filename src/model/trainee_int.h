@@ -49,7 +49,8 @@ struct worker {
     gram_err err;
 };
 
-struct run { size_t seg, first, n, row; };      /* consecutive rows of one segment; `row` is where q, o, ... have the first */
+/* Consecutive rows of one segment; `row` is where q, o, ... have the first. */
+struct run { size_t seg, first, n, row; };
 
 struct gr_trainee {
     gr_model *m;

@@ -33,7 +33,7 @@ typedef struct {
     size_t floats;              /* of the list */
     size_t own, own_floats;     /* values [own, own + own_floats) of the list are stepped here */
     uint64_t t;                 /* steps taken */
-    uint64_t seed;              /* of the chance by which bfloat16 values are rounded; with t and a value's place it is all */
+    uint64_t seed;              /* of the chance by which bfloat16 values are rounded, with t and a value's place */
     gr_slice *slice;            /* [slices] */
     double *squares;            /* [slices] */
     size_t slices, own_slice, own_slices;

@@ -217,8 +217,9 @@ gram_status gr_check_gradients(const gr_training *r, gram_err *err)
             worst = each;
     }
     if (!rc && wrong)
-        rc = gr_fail(err, GRAM_EFORMAT, "the gradients of %zu of %zu tensors are not the loss's slopes; the worst, %s, by "
-                     "%.2g of its size where %.2g is allowed", wrong, c.n_params, worst.tensor, worst.error, worst.bound);
+        rc = gr_fail(err, GRAM_EFORMAT, "the gradients of %zu of %zu tensors are not the loss's slopes; the worst, %s, "
+                     "by %.2g of its size where %.2g is allowed", wrong, c.n_params, worst.tensor, worst.error,
+                     worst.bound);
     check_clear(&c);
     return rc;
 }

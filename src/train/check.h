@@ -11,8 +11,8 @@
  *
  *   |e| <= 6 s + 0.001 |p(u/2)| + q          q = ((d(u) - p(u)) - 2 e)^2 / |p(u)|: the size of the next term
  *
- * must hold, and is reported over the size that p(u/2) has on average. Where that allows more than a fiftieth, u is made
- * longer if it is the noise that asks for it, up to 0.16 of the norm, and otherwise shorter, down to 1e-4. */
+ * must hold, and is reported over the size that p(u/2) has on average. Where that allows more than a fiftieth, u is
+ * made longer if it is the noise that asks for it, up to 0.16 of the norm, and otherwise shorter, down to 1e-4. */
 #ifndef GR_TRAIN_CHECK_H
 #define GR_TRAIN_CHECK_H
 

@@ -1,4 +1,5 @@
-/* grad_scalar.c - rewards: a row's two answers, each at the end of its conversation, and the head behind the last token.
+/* grad_scalar.c - rewards: a row's two answers, each at the end of its conversation, and the head behind the last
+ * token.
  *
  * The losses are those of reward/loss.h. sft-reg also learns the chosen answer's text, whose rows follow those of the
  * last tokens in what is asked of the forward pass. */
@@ -12,7 +13,7 @@
 struct batch {
     gr_grad *g;
     const gr_example *const *e;
-    size_t count, outputs, rows;        /* rows: asked of the forward pass, of which the first 2 count are last tokens */
+    size_t count, outputs, rows;        /* rows: asked of the forward pass; the first 2 count of them are last tokens */
     double n;
     bool backward;
     size_t *row;                        /* [rows] */

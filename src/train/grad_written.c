@@ -30,7 +30,8 @@ struct gr_head {
 
 uint64_t gr_grad_head_bytes(const gr_config *c, size_t threads)
 {
-    return (uint64_t)CHUNK * (gr_uncrowded(c->vocabulary) + 2 * c->width) * sizeof(float) + threads * gr_dw_scratch(c->width);
+    return (uint64_t)CHUNK * (gr_uncrowded(c->vocabulary) + 2 * c->width) * sizeof(float) +
+           threads * gr_dw_scratch(c->width);
 }
 
 void gr_grad_head_close(struct gr_head *h)

@@ -234,7 +234,7 @@ static gram_status reopen(const struct output *o, const double *want, gram_err *
     if (!rc)
         rc = gr_config_read(&cfg, o->r->out, err);
     if (!rc)
-        rc = gr_model_open(&m, w, &cfg, GR_LINEAR_F32, err);
+        rc = gr_model_open(&m, w, &cfg, o->r->mode, err);       /* bfloat16 is not copied to float32 */
     if (!rc)
         rc = same_logits(o, m, want, err);
     gr_model_close(m);

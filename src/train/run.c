@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "file/io.h"
 #include "train/checkpoints.h"
+#include "train/estimate.h"
 #include "train/grad.h"
 #include "train/metrics.h"
 #include "train/output.h"
@@ -119,100 +120,6 @@ static gram_status same_everywhere(const struct loop *l, gram_err *err)
     return rc ? rc : gr_dist_same(d, "options", gr_digest(GR_DIGEST, l->settings, strlen(l->settings)), err);
 }
 
-/* Tokens of an example that are computed: what both orders begin with, once. */
-static size_t computed(const gr_example *e)
-{
-    const gr_seq a = { e->seq[0].p, e->seq[0].n }, b = { e->seq[1].p, e->seq[1].n };
-
-    return gr_example_tokens(e) - (a.n && b.n ? gr_common_prefix(&a, &b) : 0);
-}
-
-/* Tokens that the set's micro-batches compute together at most: a full one's, of the examples that share least, or one
- * long example's. `each` examples are cut into micro-batches at once. */
-static uint64_t most_rows(const struct loop *l, const gr_set *set, size_t each)
-{
-    double share = 0;
-    size_t longest = 0, alone = 0;
-
-    for (size_t i = 0; i < set->n; i++) {
-        size_t all = gr_example_tokens(&set->e[i]), own = computed(&set->e[i]);
-        share = fmax(share, (double)own / (double)all);
-        longest = gr_max(longest, all);
-        alone = gr_max(alone, own);
-    }
-    return gr_max(alone, (uint64_t)ceil(share * fmin((double)l->r->batch_tokens, (double)each * (double)longest)));
-}
-
-/* With LoRA so much of activations is kept. It is chosen for little memory, and a bound that is the same everywhere
- * lets a run be foreseen: one row of 2,048 tokens in both orders is below 3 GB with a model of 135 million parameters. */
-#define LORA_ACTIVATIONS ((uint64_t)2 << 30)
-
-/* Bytes of the activations of so many rows, as few layers made again as keep them below `room`. *layers: how many. */
-static uint64_t fit_activations(const struct loop *l, uint64_t rows, uint64_t room, size_t *layers)
-{
-    gram_recompute how = l->r->opt->recompute;
-    size_t all = gr_model_config(l->r->model)->layers;
-    uint64_t bytes;
-
-    if (l->r->lora)
-        room = gr_min(room, LORA_ACTIVATIONS);
-    for (*layers = how == GRAM_RECOMPUTE_ON ? all : 0; ; ++*layers) {
-        gr_trainee_recompute(l->t, *layers);
-        bytes = gr_trainee_bytes(l->t, rows);
-        if (bytes <= room || how != GRAM_RECOMPUTE_AUTO || *layers == all)
-            return bytes;
-    }
-}
-
-/* What the run will hold at most. */
-static gram_status estimate(struct loop *l, gram_err *err)
-{
-    const gr_training *r = l->r;
-    uint64_t param = l->adam.floats * sizeof(float), head = 0, acts, base, all, check;
-    uint64_t rows = gr_max(most_rows(l, r->train, r->opt->batch_rows), most_rows(l, r->held, r->held->n));
-    uint64_t weights = r->lora ? gr_model_bytes(r->model) + param : 0;
-    uint64_t have = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t moments = 2 * l->adam.own_floats * sizeof(float), near = gr_dist_on_host(r->opt->dist);
-    size_t size = gr_dist_size(r->opt->dist), again;
-    const char *hint = r->opt->recompute == GRAM_RECOMPUTE_OFF ? ", or --recompute auto" : "";
-    const double G = 1 << 30;
-    gr_buf text = { 0 };
-    bool ok;
-
-    for (size_t i = 0; i < l->adam.n_params && !r->lora; i++) {
-        const gr_param *p = &l->adam.param[i];
-        weights += p->rows * p->cols * (p->half ? sizeof *p->half : sizeof *p->w);
-    }
-    if (r->stage == GRAM_STAGE_PRETRAIN || r->loss.kind == GRAM_LOSS_SFT_REG)
-        head = gr_grad_head_bytes(gr_model_config(r->model), gr_pool_size(r->pool));
-    check = r->lora && is_first(l) ? gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model)) : 0;
-    base = weights + param + moments + gr_dist_bytes(r->opt->dist);
-    acts = head + fit_activations(l, rows, have / near > base + head ? have / near - base - head : 0, &again);
-    l->check_rows = (near - 1) * (base + acts) + base + check <= have;
-    all = base + (l->check_rows ? gr_max(acts, check) : acts);
-    l->report->memory_bytes = all;
-    ok = size == 1 || gr_buf_printf(&text, "%zu processes with %zu threads each; of each: ", size,
-                                    gr_pool_size(r->pool));
-    ok = ok && gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, gradients %.2f, optimizer %.2f, "
-                             "activations of %" PRIu64 " tokens %.2f", (double)all / G, (double)weights / G,
-                             (double)param / G, (double)moments / G, rows, (double)acts / G);
-    if (ok && again)
-        ok = gr_buf_printf(&text, ", %zu of %zu layers made again", again, gr_model_config(r->model)->layers);
-    if (ok && r->opt->note)
-        r->opt->note(r->opt->arg, text.p);
-    gr_buf_clear(&text);
-    if (!ok)
-        return gr_nomem(err, "training");
-    if (near * (base + acts) <= have)
-        return GRAM_OK;
-    if (near > 1)
-        return gr_fail(err, GRAM_ENOMEM, "the %" PRIu64 " processes on this machine need about %.2f GiB each and it "
-                       "has %.2f GiB: fewer of them, or a smaller --batch-tokens or --max-tokens%s, need less", near,
-                       (double)all / G, (double)have / G, hint);
-    return gr_fail(err, GRAM_ENOMEM, "this run needs about %.2f GiB and the machine has %.2f GiB: a smaller "
-                   "--batch-tokens or --max-tokens%s needs less", (double)all / G, (double)have / G, hint);
-}
-
 static gram_status loop_open(struct loop *l, gram_err *err)
 {
     const gr_training *r = l->r;
@@ -297,7 +204,7 @@ static gram_status check_finite(const gram_train_step *s, gram_err *err)
 /* The loss of the batch and its gradients, of which this process then has its part. */
 static gram_status learn_batch(struct loop *l, size_t count, double n, gr_sum *sum, double *norm, gram_err *err)
 {
-    bool posreg = l->r->loss.kind == GRAM_LOSS_BT_POSREG;       /* its mean is that of the batch, and wanted beforehand */
+    bool posreg = l->r->loss.kind == GRAM_LOSS_BT_POSREG;   /* its mean is that of the batch, and wanted beforehand */
     gr_sum first_look = { 0 };
     gram_status rc = gr_share_batch(&l->share, l->batch, &count, err);
 
@@ -621,7 +528,7 @@ gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *
     if (!rc)
         rc = loop_open(&l, err);
     if (!rc)
-        rc = estimate(&l, err);
+        rc = gr_estimate_run(r, l.t, &l.adam, &report->memory_bytes, &l.check_rows, err);
     if (!rc)
         rc = begin(&l, err);
     if (!rc)

@@ -121,7 +121,8 @@ static uint64_t hash_talk(const gr_row *row)
 }
 
 /* A pair's sequences. sft-reg wants to know where the chosen answer begins. */
-static gram_status judge_pair(const gr_row *row, const gr_set_rules *rules, gr_judged *ids, size_t *asked, gram_err *err)
+static gram_status judge_pair(const gr_row *row, const gr_set_rules *rules, gr_judged *ids, size_t *asked,
+                              gram_err *err)
 {
     const gram_pair pair = { { row->turn, row->n_turns }, row->chosen, row->rejected };
     gr_judged other;
@@ -279,8 +280,8 @@ gram_status gr_set_read_pairs(gr_set *out, const char *path, const gr_set_rules 
     if (rc || rules->loss.kind != GRAM_LOSS_BT_MARGIN || out->margins > 0)
         return rc;
     gr_set_clear(out);
-    return gr_fail(err, GRAM_EARG, "%s: the loss bt-margin wants margins, and no row has one: a \"margin\", two scores or a "
-                   "graded preference", path);
+    return gr_fail(err, GRAM_EARG, "%s: the loss bt-margin wants margins, and no row has one: a \"margin\", two "
+                   "scores or a graded preference", path);
 }
 
 gram_status gr_set_read_groups(gr_set *out, const char *path, const gr_set_rules *rules, gram_err *err)

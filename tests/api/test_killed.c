@@ -1,5 +1,5 @@
 /* test_killed.c - SIGKILL at some step, then resume: the bits of a run that nobody disturbed, for each loss, over every
- * weight and with adapters. Over processes test_dist.c does the same; moments between steps are those of test_train.c. */
+ * weight and with adapters. Over processes test_dist.c does the same; moments between steps are test_train.c's. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

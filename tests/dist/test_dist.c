@@ -212,7 +212,7 @@ static void the_end_of_one_is_the_end_of_all(void **state)
 {
     static const struct { const char *env, *how, *says; } way[] = {
         { "", "fail", "): row 7 is bad" }, { "", "die", "has died" },
-        { "GRAM_PEER_TIMEOUT=4", "hang", "gives no sign of life" },     /* a busy machine may be silent for some seconds */
+        { "GRAM_PEER_TIMEOUT=4", "hang", "gives no sign of life" }, /* a busy machine may be silent for some seconds */
     };
     FILE *f[GR_COUNT(way)];
     double start;

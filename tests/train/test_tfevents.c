@@ -1,4 +1,4 @@
-/* test_tfevents.c - event files, byte for byte as TensorBoard writes them; scripts/golden_tfevents.py wrote the bytes. */
+/* test_tfevents.c - event files, byte for byte as TensorBoard writes them; scripts/golden_tfevents.py wrote these. */
 #include <math.h>
 #include <stdlib.h>
 #include "check.h"

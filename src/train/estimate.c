@@ -1,0 +1,134 @@
+/* estimate.c - see estimate.h. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include "base/err.h"
+#include "base/ram.h"
+#include "dist/dist.h"
+#include "train/estimate.h"
+#include "train/grad.h"
+
+#define GIB ((double)(1 << 30))
+
+/* Tokens of an example that are computed: what both orders begin with, once. */
+static size_t computed(const gr_example *e)
+{
+    const gr_seq a = { e->seq[0].p, e->seq[0].n }, b = { e->seq[1].p, e->seq[1].n };
+
+    return gr_example_tokens(e) - (a.n && b.n ? gr_common_prefix(&a, &b) : 0);
+}
+
+/* Tokens that the set's micro-batches compute together at most: a full one's, of the examples that share least, or one
+ * long example's. `each` examples are cut into micro-batches at once. */
+static uint64_t most_rows(const gr_training *r, const gr_set *set, size_t each)
+{
+    double share = 0;
+    size_t longest = 0, alone = 0;
+
+    for (size_t i = 0; i < set->n; i++) {
+        size_t all = gr_example_tokens(&set->e[i]), own = computed(&set->e[i]);
+        share = fmax(share, (double)own / (double)all);
+        longest = gr_max(longest, all);
+        alone = gr_max(alone, own);
+    }
+    return gr_max(alone, (uint64_t)ceil(share * fmin((double)r->batch_tokens, (double)each * (double)longest)));
+}
+
+/* With LoRA so much of activations is kept. It is chosen for little memory, and a bound that is the same everywhere
+ * lets a run be foreseen: one row of 2,048 tokens in both orders is below 3 GB with 135 million parameters. */
+#define LORA_ACTIVATIONS ((uint64_t)2 << 30)
+
+/* Bytes of the activations of so many rows, as few layers made again as keep them below `room`. *layers: how many. */
+static uint64_t fit_activations(const gr_training *r, gr_trainee *t, uint64_t rows, uint64_t room, size_t *layers)
+{
+    gram_recompute how = r->opt->recompute;
+    size_t all = gr_model_config(r->model)->layers;
+    uint64_t bytes;
+
+    if (r->lora)
+        room = gr_min(room, LORA_ACTIVATIONS);
+    for (*layers = how == GRAM_RECOMPUTE_ON ? all : 0; ; ++*layers) {
+        gr_trainee_recompute(t, *layers);
+        bytes = gr_trainee_bytes(t, rows);
+        if (bytes <= room || how != GRAM_RECOMPUTE_AUTO || *layers == all)
+            return bytes;
+    }
+}
+
+/* Bytes of the weights that the run holds, of files that are only mapped too. */
+static uint64_t weight_bytes(const gr_training *r, const gr_adamw *a)
+{
+    uint64_t bytes = r->lora ? gr_model_bytes(r->model) + a->floats * sizeof(float) : 0;
+
+    for (size_t i = 0; i < a->n_params && !r->lora; i++) {
+        const gr_param *p = &a->param[i];
+        bytes += p->rows * p->cols * (p->half ? sizeof *p->half : sizeof *p->w);
+    }
+    return bytes;
+}
+
+static gram_status say(const gr_training *r, const gr_adamw *a, uint64_t all, uint64_t rows, uint64_t acts,
+                       size_t again, gram_err *err)
+{
+    size_t size = gr_dist_size(r->opt->dist);
+    gr_buf text = { 0 };
+    bool ok = size == 1 || gr_buf_printf(&text, "%zu processes with %zu threads each; of each: ", size,
+                                         gr_pool_size(r->pool));
+
+    ok = ok && gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, gradients %.2f, optimizer %.2f, "
+                             "activations of %" PRIu64 " tokens %.2f", (double)all / GIB,
+                             (double)weight_bytes(r, a) / GIB, (double)(a->floats * sizeof(float)) / GIB,
+                             (double)(2 * a->own_floats * sizeof(float)) / GIB, rows, (double)acts / GIB);
+    if (ok && again)
+        ok = gr_buf_printf(&text, ", %zu of %zu layers made again", again, gr_model_config(r->model)->layers);
+    if (ok && r->opt->note)
+        r->opt->note(r->opt->arg, text.p);
+    gr_buf_clear(&text);
+    return ok ? GRAM_OK : gr_nomem(err, "training");
+}
+
+gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw *a, uint64_t *bytes, bool *check_rows,
+                            gram_err *err)
+{
+    const char *hint = r->opt->recompute == GRAM_RECOMPUTE_OFF ? ", or --recompute auto" : "";
+    uint64_t rows = gr_max(most_rows(r, r->train, r->opt->batch_rows), most_rows(r, r->held, r->held->n));
+    uint64_t have = gr_ram(), near = gr_dist_on_host(r->opt->dist), head = 0, check = 0, acts, base;
+    size_t again;
+    gram_status rc;
+
+    if (r->stage == GRAM_STAGE_PRETRAIN || r->loss.kind == GRAM_LOSS_SFT_REG)
+        head = gr_grad_head_bytes(gr_model_config(r->model), gr_pool_size(r->pool));
+    if (r->lora && gr_dist_rank(r->opt->dist) == 0)
+        check = gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model));
+    base = weight_bytes(r, a) + (a->floats + 2 * a->own_floats) * sizeof(float) + gr_dist_bytes(r->opt->dist);
+    acts = head + fit_activations(r, t, rows, have / near > base + head ? have / near - base - head : 0, &again);
+    *check_rows = (near - 1) * (base + acts) + base + check <= have;
+    *bytes = base + (*check_rows ? gr_max(acts, check) : acts);
+    rc = say(r, a, *bytes, rows, acts, again, err);
+    if (rc || near * (base + acts) <= have)
+        return rc;
+    if (near > 1)
+        return gr_fail(err, GRAM_ENOMEM, "the %" PRIu64 " processes on this machine need about %.2f GiB each and it "
+                       "has %.2f GiB: fewer of them, or a smaller --batch-tokens or --max-tokens%s, need less", near,
+                       (double)*bytes / GIB, (double)have / GIB, hint);
+    return gr_fail(err, GRAM_ENOMEM, "this run needs about %.2f GiB and the machine has %.2f GiB: a smaller "
+                   "--batch-tokens or --max-tokens%s needs less", (double)*bytes / GIB, (double)have / GIB, hint);
+}
+
+gram_status gr_estimate_weights(const gr_weights *w, const gram_train_options *o, gram_err *err)
+{
+    uint64_t values = 0, need, have = gr_ram(), near = gr_dist_on_host(o->dist);
+
+    for (size_t i = 0; i < gr_weights_count(w); i++) {
+        const gr_named *n = gr_weights_at(w, i);
+        bool head = !strcmp(n->name, "lm_head.weight") || !strcmp(n->name, "output.weight");
+        if (!head || !gram_loss_is_scalar(o->loss))
+            values += n->bytes / gr_dtype_bytes(n->type) * gr_dtype_block(n->type);
+    }
+    need = values * (o->model.dtype == GRAM_BF16 ? 2 : 4) + values * 4 + values * 8 / gr_dist_size(o->dist);
+    if (o->lora_rank > 0 || near * need <= have)
+        return GRAM_OK;
+    return gr_fail(err, GRAM_ENOMEM, "%s: its weights, their gradients and the optimizer need %.2f GiB%s and the "
+                   "machine has %.2f GiB: --lora-rank trains adapters beside it in less", gr_weights_path(w),
+                   (double)need / GIB, near > 1 ? " in each process" : "", (double)have / GIB);
+}

@@ -1,0 +1,221 @@
+/* test_memory.c - the memory that a training run says it will take: against what the kernel measured, in machines of
+ * several sizes, which sysconf() below makes up.
+ *
+ * A run is a process of its own: its peak is the kernel's count (ru_maxrss). */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "check.h"
+#include "file/io.h"
+#include "gram/train.h"
+
+#define MODEL "tests/golden/train/judge"
+#define MIB   (1 << 20)
+enum { ROWS = 10, LENGTH = 900 };       /* of an answer, a token a byte */
+static char *dir;
+
+/* The machine's memory, where the test says how much it is. */
+static uint64_t pretended;
+
+long sysconf(int name)
+{
+    static long (*real)(int);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "sysconf");
+    return name == _SC_PHYS_PAGES && pretended ? (long)(pretended / (uint64_t)real(_SC_PAGESIZE)) : real(name);
+}
+
+static char *in_dir(const char *name)
+{
+    char *p = gr_path_join(dir, name);
+
+    assert_non_null(p);
+    return p;
+}
+
+static void write_pairs(void)
+{
+    char *path = in_dir("pairs.jsonl"), a[LENGTH + 1], b[LENGTH + 1];
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    memset(a, 'z', LENGTH), memset(b, 'a', LENGTH);
+    a[LENGTH] = b[LENGTH] = '\0';
+    for (int i = 0; i < ROWS; i++)
+        fprintf(f, "{\"prompt\":\"q%d\",\"chosen\":\"%s\",\"rejected\":\"%s\"}\n", i, a, b);
+    assert_int_equal(fclose(f), 0);
+    free(path);
+}
+
+/* What a child tells its parent. */
+struct told { gram_status rc; uint64_t said; int steps; char note[300]; gram_err err; };
+struct outcome { struct told told; uint64_t peak, before; };
+
+static int on_step(void *arg, const gram_train_step *s)
+{
+    (void)s;
+    ((struct told *)arg)->steps++;
+    return 0;
+}
+
+static void on_note(void *arg, const char *text)
+{
+    struct told *t = arg;
+
+    if (strstr(text, "memory: "))
+        snprintf(t->note, sizeof t->note, "%s", text);
+}
+
+static gram_status train(const char *out, gram_recompute how, size_t rank, struct told *t)
+{
+    char *to = in_dir(out), *pairs = in_dir("pairs.jsonl");
+    gram_train_report report;
+    gram_train_options o;
+
+    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+    o.model.judge_prompt = "{input}\nA {response_a}\nB {response_b}\nBetter:";
+    o.model.threads = 1;
+    o.model.batch_tokens = 1 << 20;         /* all rows at once, to have something to measure */
+    o.batch_rows = ROWS;
+    o.steps = 1;
+    o.lora_rank = rank;
+    o.recompute = how;
+    o.progress = on_step;
+    o.note = on_note;
+    o.arg = t;
+    t->rc = gram_finetune(MODEL, pairs, to, &o, &report, &t->err);
+    t->said = report.memory_bytes;
+    free(to), free(pairs);
+    return t->rc;
+}
+
+static struct outcome run(const char *out, gram_recompute how, size_t rank, uint64_t machine)
+{
+    struct outcome r = { 0 };
+    struct rusage use;
+    int pipes[2], status;
+    pid_t pid;
+
+    assert_int_equal(pipe(pipes), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        pretended = machine;
+        getrusage(RUSAGE_SELF, &use);
+        r.before = (uint64_t)use.ru_maxrss << 10;
+        train(out, how, rank, &r.told);
+        getrusage(RUSAGE_SELF, &use);
+        r.peak = (uint64_t)use.ru_maxrss << 10;
+        _exit(write(pipes[1], &r, sizeof r) != sizeof r);
+    }
+    close(pipes[1]);
+    assert_int_equal(read(pipes[0], &r, sizeof r), sizeof r);
+    close(pipes[0]);
+    assert_true(waitpid(pid, &status, 0) == pid && status == 0);
+    return r;
+}
+
+static void same_model(const char *a, const char *b, const char *file)
+{
+    char command[600];
+
+    snprintf(command, sizeof command, "cmp '%s/%s/%s' '%s/%s/%s'", dir, a, file, dir, b, file);
+    assert_int_equal(system(command), 0);
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MEASURED false                      /* a sanitizer's shadow is no memory of the run's */
+#else
+#define MEASURED true
+#endif
+
+/* The estimate is an upper one, of what the run holds beside the program: its code, the rows, some hundred KiB of files
+ * and huge pages that are not full, for which 24 MiB are ample. What it counts is touched, so it is not far above. */
+static void check_peak(const struct outcome *r)
+{
+    uint64_t grown = r->peak - r->before;
+
+    assert_int_equal(r->told.rc, GRAM_OK);
+    if (MEASURED && (grown > r->told.said + 24 * MIB || grown < r->told.said * 3 / 4))
+        fail_msg("said %.1f MiB (%s), and grew by %.1f", (double)r->told.said / MIB, r->told.note, (double)grown / MIB);
+}
+
+static void what_is_said_is_what_is_taken(void **state)
+{
+    for (size_t rank = 0; rank <= 3; rank += 3) {
+        const char *file = rank ? "adapter_model.safetensors" : "model.safetensors";
+        struct outcome off = run(rank ? "lora-off" : "off", GRAM_RECOMPUTE_OFF, rank, 0);
+        struct outcome on = run(rank ? "lora-on" : "on", GRAM_RECOMPUTE_ON, rank, 0);
+        struct outcome some;
+
+        (void)state;
+        check_peak(&off);
+        check_peak(&on);
+        assert_true(on.told.said < off.told.said * 7 / 8 && off.told.said > 100 * MIB);
+        assert_non_null(strstr(on.told.note, "2 of 2 layers made again"));
+        assert_null(strstr(off.told.note, "made again"));
+
+        /* auto: none in a machine that has room, and in one that lacks a little what it takes: here both layers, for
+         * one that is made again is in memory beside the one that is kept. */
+        some = run(rank ? "lora-roomy" : "roomy", GRAM_RECOMPUTE_AUTO, rank, off.told.said + MIB);
+        check_peak(&some);
+        assert_true(some.told.said == off.told.said && !strstr(some.told.note, "made again"));
+        some = run(rank ? "lora-some" : "some", GRAM_RECOMPUTE_AUTO, rank, off.told.said - MIB);
+        check_peak(&some);
+        assert_non_null(strstr(some.told.note, "layers made again"));
+        assert_true(some.told.said < off.told.said - MIB);
+        some = run(rank ? "lora-tight" : "tight", GRAM_RECOMPUTE_AUTO, rank, on.told.said + MIB);
+        check_peak(&some);
+        assert_true(some.told.said == on.told.said);
+        same_model(rank ? "lora-off" : "off", rank ? "lora-on" : "on", file);
+        same_model(rank ? "lora-off" : "off", rank ? "lora-some" : "some", file);
+        same_model(rank ? "lora-off" : "off", rank ? "lora-tight" : "tight", file);
+    }
+}
+
+static bool exists(const char *name)
+{
+    char *p = in_dir(name);
+    bool yes = gr_path_exists(p);
+
+    free(p);
+    return yes;
+}
+
+static void what_cannot_fit_stops_before_the_first_step(void **state)
+{
+    struct outcome r = run("fits", GRAM_RECOMPUTE_ON, 0, 0), no;
+
+    (void)state;
+    no = run("none", GRAM_RECOMPUTE_AUTO, 0, r.told.said - MIB);        /* not even with every layer made again */
+    assert_true(no.told.rc == GRAM_ENOMEM && no.told.steps == 0);
+    assert_non_null(strstr(no.told.note, "2 of 2 layers made again"));
+    assert_non_null(strstr(no.told.err.text, "the machine has"));
+    assert_non_null(strstr(no.told.err.text, "a smaller --batch-tokens"));
+    assert_true(!exists("none/model.safetensors") && !exists("none/checkpoints"));
+    no = run("none", GRAM_RECOMPUTE_OFF, 0, r.told.said);
+    assert_true(no.told.rc == GRAM_ENOMEM && no.told.steps == 0);
+    assert_non_null(strstr(no.told.err.text, "--recompute auto"));
+
+    /* Weights of 105 KiB and three times as much besides: said before they are read. */
+    no = run("none", GRAM_RECOMPUTE_AUTO, 0, 400 << 10);
+    assert_true(no.told.rc == GRAM_ENOMEM && no.told.steps == 0 && !*no.told.note);
+    assert_non_null(strstr(no.told.err.text, "--lora-rank"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_said_is_what_is_taken),
+        cmocka_unit_test(what_cannot_fit_stops_before_the_first_step),
+    };
+
+    dir = check_tmpdir();
+    write_pairs();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
