@@ -401,7 +401,7 @@ static void cards(gr_page *p, const struct run *r)
         gr_page_count(p, (uint64_t)llround(mean(r, speed_of, 0, r->n_steps)));
         gr_page_raw(p, "</b><span>mean of all steps</span></li>\n");
     }
-    if (t->best_step) {
+    if (t->best_step && t->best_step < t->steps) {        /* otherwise it is the last, shown above */
         snprintf(value, sizeof value, "%" PRIu64, t->best_step);
         snprintf(what, sizeof what, "%.1f&#160;%% of the held-out pairs", 100 * t->best_accuracy);
         card(p, "Best step", value, what);
@@ -536,6 +536,8 @@ static void settings(gr_page *p, const struct run *r)
     gr_page_fact(p, "processor", r->f->cpu);
     gr_page_put(p, "<dt>memory, estimated</dt><dd>%.2f GiB</dd>\n",
                 (double)r->report->memory_bytes / (1024.0 * 1024 * 1024));
+    gr_page_put(p, "<dt>%s</dt><dd>%.0f&#160;min %02.0f&#160;s</dd>\n",
+                r->report->resumed ? "time since the resume" : "time", floor(r->report->seconds / 60), floor(fmod(r->report->seconds, 60)));
     gr_page_fact(p, "date", r->f->date);
     gr_page_raw(p, "<dt>program</dt><dd>gram " GRAM_VERSION "</dd>\n</dl></div>\n");
 }
