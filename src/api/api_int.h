@@ -29,7 +29,6 @@ gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const cha
 void gr_checkpoint_clear(struct checkpoint *c);
 gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *err);
 char *gr_api_base_name(const char *path);       /* its last part, slashes at its end left out; free() it */
-gram_status gr_api_make_directory(const char *path, gram_err *err);     /* there already is fine */
 
 /* "2026-11-26 05:30 UTC"; NULL where there is no clock. */
 const char *gr_api_date(char text[32]);

@@ -1,5 +1,4 @@
 /* checkpoint.c - the files of a model: a Hugging Face directory, or one GGUF. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,15 +14,6 @@ static bool is_dir(const char *path)
     struct stat st;
 
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-gram_status gr_api_make_directory(const char *path, gram_err *err)
-{
-    struct stat st;
-
-    if (mkdir(path, 0777) == 0 || (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
-        return GRAM_OK;
-    return gr_fail(err, GRAM_EIO, "%s: not created: %s", path, strerror(errno));
 }
 
 char *gr_api_base_name(const char *path)

@@ -133,7 +133,7 @@ static gram_status write_dir(struct job *j, gram_err *err)
     if (!rc)
         rc = check_empty(j, "model.safetensors.index.json", err);
     if (!rc)
-        rc = gr_api_make_directory(j->out, err);
+        rc = gr_make_directory(j->out, err);
     if (!rc)
         rc = gr_write_model_files(j->from, j->out, store[j->opt->dtype].torch, NULL, err);
     if (!rc)
@@ -290,7 +290,7 @@ static gram_status convert_folded(const char *adapter, const char *out, const gr
         n--;
     if (name && gr_buf_printf(&outer, "%.*s.%ld.merged", (int)n, out, (long)getpid()))
         inner = gr_path_join(outer.p, name);
-    rc = inner ? gr_api_make_directory(outer.p, err) : gr_nomem(err, adapter);
+    rc = inner ? gr_make_directory(outer.p, err) : gr_nomem(err, adapter);
     if (!rc) {
         rc = gram_merge(adapter, NULL, inner, GRAM_F32, err);
         if (!rc)

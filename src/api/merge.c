@@ -1,8 +1,5 @@
 /* merge.c - gram_merge(): a whole model of a base and its adapter. */
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include "api/api_int.h"
 #include "base/err.h"
 #include "file/save.h"
@@ -50,8 +47,8 @@ gram_status gram_merge(const char *adapter, const char *base, const char *out, g
         return rc;
     }
     rc = check(&c, adapter, err);
-    if (!rc && mkdir(out, 0777) && errno != EEXIST)
-        rc = gr_fail(err, GRAM_EIO, "%s: not created: %s", out, strerror(errno));
+    if (!rc)
+        rc = gr_make_directory(out, err);
     if (!rc && gr_path_exists(path))
         rc = gr_fail(err, GRAM_EARG, "%s is there already, and is not written over", path);
     if (!rc)

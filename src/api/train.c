@@ -302,7 +302,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     if (!rc)
         rc = read_sets(m, stage, data, o, &train, &held, err);
     if (!rc && !o->check_gradients)
-        rc = gr_dist_rank(o->dist) ? GRAM_OK : gr_api_make_directory(out, err);
+        rc = gr_dist_rank(o->dist) ? GRAM_OK : gr_make_directory(out, err);
     if (!rc)
         rc = gr_pool_open(&m->pool, o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist), err);
     if (!rc)

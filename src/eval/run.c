@@ -1,11 +1,9 @@
 /* run.c - see eval.h. */
-#include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -143,11 +141,10 @@ static gram_status resume(run *r, gram_err *err)
 
 static gram_status open_rows(run *r, gram_err *err)
 {
-    gram_status rc;
+    gram_status rc = r->opt.report_dir ? gr_make_directory(r->opt.report_dir, err) : GRAM_OK;
 
-    if (r->opt.report_dir && mkdir(r->opt.report_dir, 0777) && errno != EEXIST)
-        return gr_fail(err, GRAM_EIO, "%s: cannot make this folder: %s", r->opt.report_dir, strerror(errno));
-    rc = find_rows_path(r, err);
+    if (!rc)
+        rc = find_rows_path(r, err);
     if (rc || (!r->rows_path && !r->opt.file.resume))
         return rc;
     return r->opt.file.resume ? resume(r, err) : gr_out_open(&r->rows, r->rows_path, true, err);

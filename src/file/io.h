@@ -15,6 +15,7 @@ void gr_map_release(const gr_map *m);   /* gives back the pages read so far; the
 gram_status gr_read_file(const char *path, size_t limit, char **out, size_t *n, gram_err *err);
 bool gr_path_exists(const char *path);
 bool gr_path_regular(const char *path);     /* a file that can be read again; a pipe gives its bytes once */
+gram_status gr_make_directory(const char *path, gram_err *err);        /* there already is fine */
 char *gr_path_join(const char *dir, const char *name);      /* malloc'ed; NULL: out of memory */
 
 /* Lines of a text file, "-" for standard input, gzip recognised by its first bytes. A line is given without

@@ -127,6 +127,19 @@ bool gr_path_regular(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+gram_status gr_make_directory(const char *path, gram_err *err)
+{
+    struct stat st;
+    int code;
+
+    if (mkdir(path, 0777) == 0)
+        return GRAM_OK;
+    code = errno;
+    if (code == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EIO, "%s: not created: %s", path, strerror(code));
+}
+
 char *gr_path_join(const char *dir, const char *name)
 {
     size_t n = strlen(dir);

@@ -1,11 +1,9 @@
 /* checkpoints.c - see checkpoints.h. */
 #include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "file/io.h"
@@ -92,8 +90,8 @@ gram_status gr_checkpoints_save(const gr_checkpoints *c, const gr_state *s, cons
     uint64_t oldest = s->step, before;
     gram_status rc = path ? GRAM_OK : gr_nomem(err, c->dir);
 
-    if (!rc && mkdir(c->dir, 0777) && errno != EEXIST)
-        rc = gr_fail(err, GRAM_EIO, "%s: not created: %s", c->dir, strerror(errno));
+    if (!rc)
+        rc = gr_make_directory(c->dir, err);
     if (!rc)
         rc = gr_state_save(path, s, settings, share, err);
     free(path);

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/err.h"
@@ -209,8 +208,8 @@ static gram_status make_tb(const char *dir, gram_err *err)
     char *tb = gr_path_join(dir, "tb");
     gram_status rc = tb ? GRAM_OK : gr_nomem(err, dir);
 
-    if (!rc && mkdir(tb, 0777) && errno != EEXIST)
-        rc = gr_fail(err, GRAM_EIO, "%s: not created: %s", tb, strerror(errno));
+    if (!rc)
+        rc = gr_make_directory(tb, err);
     free(tb);
     return rc;
 }

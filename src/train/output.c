@@ -1,13 +1,11 @@
 /* output.c - see output.h. */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "file/io.h"
@@ -266,8 +264,8 @@ gram_status gr_output_best(const gr_training *r, const gr_param *param, size_t n
     const struct output o = { r, NULL, param, n, dir, path };
     gram_status rc = path ? GRAM_OK : gr_nomem(err, r->out);
 
-    if (!rc && mkdir(dir, 0777) && errno != EEXIST)
-        rc = gr_fail(err, GRAM_EIO, "%s: not created: %s", dir, strerror(errno));
+    if (!rc)
+        rc = gr_make_directory(dir, err);
     if (!rc)
         rc = save_model(&o, step, err);
     free(path);
