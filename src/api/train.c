@@ -10,6 +10,7 @@
 #include "base/cpu.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/ram.h"
 #include "dist/dist.h"
 #include "eval/text.h"
 #include "eval/training.h"
@@ -307,6 +308,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
         rc = gr_pool_open(&m->pool, o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist), err);
     if (!rc)
         rc = gr_estimate_weights(m->file.weights, o, err);
+    r.program = gr_ram_held();
     if (!rc)
         rc = open_weights(m, o, &r, err);
     *report = (gram_train_report){ .rows = train.n, .bad = train.bad, .dropped = train.dropped,

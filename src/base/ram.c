@@ -75,3 +75,15 @@ uint64_t gr_ram(void)
 
     return gr_min(machine, gr_ram_limit("/proc/self/cgroup", "/sys/fs/cgroup"));
 }
+
+uint64_t gr_ram_held(void)
+{
+    FILE *f = fopen("/proc/self/statm", "r");
+    uint64_t all, resident = 0;
+
+    if (f && fscanf(f, "%" SCNu64 " %" SCNu64, &all, &resident) != 2)
+        resident = 0;
+    if (f)
+        fclose(f);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}

@@ -76,11 +76,13 @@ static gram_status say(const gr_training *r, const gr_adamw *a, uint64_t all, ui
                                          gr_pool_size(r->pool));
 
     ok = ok && gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, gradients %.2f, optimizer %.2f, "
-                             "activations of %" PRIu64 " tokens %.2f", (double)all / GIB,
-                             (double)weight_bytes(r, a) / GIB, (double)(a->floats * sizeof(float)) / GIB,
-                             (double)(2 * a->own_floats * sizeof(float)) / GIB, rows, (double)acts / GIB);
+                             "activations of %" PRIu64 " tokens %.2f, the program and the rows %.2f",
+                             (double)all / GIB, (double)weight_bytes(r, a) / GIB,
+                             (double)(a->floats * sizeof(float)) / GIB,
+                             (double)(2 * a->own_floats * sizeof(float)) / GIB, rows, (double)acts / GIB,
+                             (double)r->program / GIB);
     if (ok && again)
-        ok = gr_buf_printf(&text, ", %zu of %zu layers made again", again, gr_model_config(r->model)->layers);
+        ok = gr_buf_printf(&text, "; %zu of %zu layers made again", again, gr_model_config(r->model)->layers);
     if (ok && r->opt->note)
         r->opt->note(r->opt->arg, text.p);
     gr_buf_clear(&text);
@@ -100,7 +102,8 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw 
         head = gr_grad_head_bytes(gr_model_config(r->model), gr_pool_size(r->pool));
     if (r->lora && gr_dist_rank(r->opt->dist) == 0)
         check = gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model));
-    base = weight_bytes(r, a) + (a->floats + 2 * a->own_floats) * sizeof(float) + gr_dist_bytes(r->opt->dist);
+    base = r->program + weight_bytes(r, a) + (a->floats + 2 * a->own_floats) * sizeof(float) +
+           gr_dist_bytes(r->opt->dist);
     acts = head + fit_activations(r, t, rows, have / near > base + head ? have / near - base - head : 0, &again);
     *check_rows = (near - 1) * (base + acts) + base + check <= have;
     *bytes = base + (*check_rows ? gr_max(acts, check) : acts);

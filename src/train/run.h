@@ -12,6 +12,7 @@ typedef struct {
     const gram_train_options *opt;      /* checked, and without zeros that mean something else */
     gr_loss_rules loss;
     size_t batch_tokens;
+    uint64_t program;                   /* bytes that the process held before weights were read, with all the rows */
     const char *from, *out;             /* where the files beside the weights come from; a directory, which exists */
     gr_model *model;                    /* writable, unless there are adapters to train */
     gr_pool *pool;

@@ -60,7 +60,7 @@ static void write_pairs(void)
 
 /* What a child tells its parent. */
 struct told { gram_status rc; uint64_t said; int steps; char note[300]; gram_err err; };
-struct outcome { struct told told; uint64_t peak, before; };
+struct outcome { struct told told; uint64_t peak; };
 
 static int on_step(void *arg, const gram_train_step *s)
 {
@@ -112,8 +112,6 @@ static struct outcome run(const char *out, gram_recompute how, size_t rank, uint
     assert_true(pid >= 0);
     if (pid == 0) {
         pretended = machine;
-        getrusage(RUSAGE_SELF, &use);
-        r.before = (uint64_t)use.ru_maxrss << 10;
         train(out, how, rank, &r.told);
         getrusage(RUSAGE_SELF, &use);
         r.peak = (uint64_t)use.ru_maxrss << 10;
@@ -134,15 +132,21 @@ static void same_model(const char *a, const char *b, const char *file)
     assert_int_equal(system(command), 0);
 }
 
-/* The estimate is an upper one, of what the run holds beside the program: its code, the rows, some hundred KiB of files
- * and huge pages that are not full, for which 24 MiB are ample. What it counts is touched, so it is not far above. */
+/* The estimate is an upper one, up to huge pages that are not full and what holds a moment at the end: for these 16 MiB
+ * are ample. What it counts is touched, so it is not far above. */
 static void check_peak(const struct outcome *r)
 {
-    uint64_t grown = r->peak - r->before;
-
     assert_int_equal(r->told.rc, GRAM_OK);
-    if (MEASURED && (grown > r->told.said + 24 * MIB || grown < r->told.said * 3 / 4))
-        fail_msg("said %.1f MiB (%s), and grew by %.1f", (double)r->told.said / MIB, r->told.note, (double)grown / MIB);
+    if (MEASURED && (r->peak > r->told.said + 16 * MIB || r->peak < r->told.said * 3 / 4))
+        fail_msg("said %.1f MiB (%s), and took %.1f", (double)r->told.said / MIB, r->told.note, (double)r->peak / MIB);
+}
+
+/* The program itself, which is in the numbers, is not as large in every process. */
+#define SLACK (2 * MIB)
+
+static bool close_to(uint64_t a, uint64_t b)
+{
+    return a < b + SLACK && b < a + SLACK;
 }
 
 static void what_is_said_is_what_is_taken(void **state)
@@ -162,16 +166,16 @@ static void what_is_said_is_what_is_taken(void **state)
 
         /* auto: none in a machine that has room, and in one that lacks a little what it takes: here both layers, for
          * one that is made again is in memory beside the one that is kept. */
-        some = run(rank ? "lora-roomy" : "roomy", GRAM_RECOMPUTE_AUTO, rank, off.told.said + MIB);
+        some = run(rank ? "lora-roomy" : "roomy", GRAM_RECOMPUTE_AUTO, rank, off.told.said + SLACK);
         check_peak(&some);
-        assert_true(some.told.said == off.told.said && !strstr(some.told.note, "made again"));
-        some = run(rank ? "lora-some" : "some", GRAM_RECOMPUTE_AUTO, rank, off.told.said - MIB);
+        assert_true(close_to(some.told.said, off.told.said) && !strstr(some.told.note, "made again"));
+        some = run(rank ? "lora-some" : "some", GRAM_RECOMPUTE_AUTO, rank, off.told.said - SLACK);
         check_peak(&some);
         assert_non_null(strstr(some.told.note, "layers made again"));
-        assert_true(some.told.said < off.told.said - MIB);
-        some = run(rank ? "lora-tight" : "tight", GRAM_RECOMPUTE_AUTO, rank, on.told.said + MIB);
+        assert_true(some.told.said < off.told.said - SLACK);
+        some = run(rank ? "lora-tight" : "tight", GRAM_RECOMPUTE_AUTO, rank, on.told.said + SLACK);
         check_peak(&some);
-        assert_true(some.told.said == on.told.said);
+        assert_true(close_to(some.told.said, on.told.said));
         same_model(rank ? "lora-off" : "off", rank ? "lora-on" : "on", file);
         same_model(rank ? "lora-off" : "off", rank ? "lora-some" : "some", file);
         same_model(rank ? "lora-off" : "off", rank ? "lora-tight" : "tight", file);
@@ -192,7 +196,7 @@ static void what_cannot_fit_stops_before_the_first_step(void **state)
     struct outcome r = run("fits", GRAM_RECOMPUTE_ON, 0, 0), no;
 
     (void)state;
-    no = run("none", GRAM_RECOMPUTE_AUTO, 0, r.told.said - MIB);        /* not even with every layer made again */
+    no = run("none", GRAM_RECOMPUTE_AUTO, 0, r.told.said - SLACK);      /* not even with every layer made again */
     assert_true(no.told.rc == GRAM_ENOMEM && no.told.steps == 0);
     assert_non_null(strstr(no.told.note, "2 of 2 layers made again"));
     assert_non_null(strstr(no.told.err.text, "the machine has"));
