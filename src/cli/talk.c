@@ -187,14 +187,15 @@ void cli_summary(const cli_progress *p, const gram_file_report *r)
     if (cli_quiet)
         return;
     cli_clock(spent, r->seconds);
-    fprintf(stderr, "%llu %s in %s", (unsigned long long)r->rows, p->unit, spent);
+    fprintf(stderr, "%llu %.*s in %s", (unsigned long long)r->rows, (int)strlen(p->unit) - (r->rows == 1), p->unit,
+            spent);             /* units are plurals in -s */
     if (r->seconds > 0)
         fprintf(stderr, " (%.2f/s, %.0f tokens/s)", (double)(r->rows - r->resumed) / r->seconds,
                 (double)r->usage.tokens / r->seconds);
     also(r->resumed, "of them from the run before");
     also(r->truncated, "truncated");
     also(r->dropped, "dropped as too long");
-    also(r->bad, "bad rows skipped");
+    also(r->bad, r->bad == 1 ? "bad row skipped" : "bad rows skipped");
     fputc('\n', stderr);
 }
 

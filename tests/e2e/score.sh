@@ -53,7 +53,7 @@ expect 1 "$GRAM" score "$m" "$tmp/bad.jsonl" -q
 one_sentence
 says err "bad.jsonl:2"
 expect 0 "$GRAM" score "$m" "$tmp/bad.jsonl" --skip-bad
-says err "1 bad rows skipped"
+says err "1 bad row skipped"
 [ "$(wc -l <"$tmp/out")" -eq 2 ] || die "wanted the two good rows"
 expect 1 "$GRAM" score "$m" "$tmp/pairs.jsonl" --max-tokens 30 -q
 says err "r1"
