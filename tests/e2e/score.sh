@@ -104,7 +104,7 @@ says err "--resume"
 printf '%s\n' '{"prompt":"2+2?","responses":["4","5","I do not know"],"reference":"four"}' >"$tmp/groups.jsonl"
 for method in linear tournament all-pairs reference; do
     expect 0 "$GRAM" rank "$m" "$tmp/groups.jsonl" --method $method
-    says err "1 groups in"
+    says err "1 group in"
 done
 expect 0 "$GRAM" eval "$m" "$tmp/pairs.jsonl" --verdicts
 says out "What is 3 plus 3?"

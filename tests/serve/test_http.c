@@ -560,6 +560,13 @@ static void medians(size_t n, gr_serve *const s[2], double out[2])
     }
 }
 
+/* By more than 10 %, of a request that a model answers: that takes a millisecond at least. Without one, tens of
+ * microseconds hang on where the scheduler has put the threads (42 and 67 us were seen for as long as a server ran). */
+static bool is_slowed(const double us[2])
+{
+    return us[1] > 1.1 * us[0] && us[1] > us[0] + 1e-4;
+}
+
 /* Another client's latency beside them, against that of a server without them. What the crowd costs it costs every
  * time, and what else runs on the machine does not: so one round of some in which the two are close is enough. */
 static void a_crowd_of_slow_clients(void **state)
@@ -584,12 +591,12 @@ static void a_crowd_of_slow_clients(void **state)
     }
     medians(100, both, us);                 /* the first ones wake what slept */
     us[1] = INFINITY;
-    for (int i = 0; i < ROUNDS && us[1] > 1.1 * us[0]; i++) {
+    for (int i = 0; i < ROUNDS && is_slowed(us); i++) {
         medians(REQUESTS, both, us);
         print_message("a request takes %.0f us alone, %.0f us among %d idle, slow and half-closed clients\n",
                       1e6 * us[0], 1e6 * us[1], CROWD);
     }
-    assert_true(us[1] <= 1.1 * us[0]);
+    assert_false(is_slowed(us));
     WAIT_FOR(gr_serve_in_flight(server) == 0);      /* the last answer is read a moment before it is counted as sent */
     for (int i = 0; i < CROWD; i++)
         close(fd[i]);
