@@ -39,6 +39,21 @@ one_sentence() {        # stderr is one line
     [ "$(wc -l <"$tmp/err")" -eq 1 ] || { cat "$tmp/err"; die "wanted one sentence on stderr"; }
 }
 
+# fake_server OPTION...: a server over an engine without a model; it ends when descriptor 3 is closed. $server is its
+# process, $port where it answers.
+fake_server() {
+    rm -f "$tmp/stop" "$tmp/port"
+    mkfifo "$tmp/stop"
+    "$B/tests/serve/fake_server" "$@" <"$tmp/stop" >"$tmp/port" &
+    server=$!
+    exec 3>"$tmp/stop"
+    for _ in $(seq 100); do
+        [ -s "$tmp/port" ] && break
+        sleep 0.1
+    done
+    port=$(cat "$tmp/port")
+}
+
 # rows N: that many small labelled pairs on stdout.
 rows() {
     i=0

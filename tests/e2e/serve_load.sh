@@ -4,16 +4,9 @@
 . tests/e2e/lib.sh
 command -v wrk >/dev/null || { echo "  wrk is not installed"; exit 77; }
 
-mkfifo "$tmp/stop"
-"$B/tests/serve/fake_server" <"$tmp/stop" >"$tmp/port" 2>"$tmp/log" &
-server=$!
-exec 3>"$tmp/stop"              # the server ends when this is closed
-for _ in $(seq 100); do
-    [ -s "$tmp/port" ] && break
-    sleep 0.1
-done
+fake_server 2>"$tmp/log"
 # A slow machine may take long over an answer; that is not an error.
-wrk -t2 -c64 -d"${LOAD_SECONDS:-2}"s --timeout 60s -s tests/e2e/serve_load.lua "http://127.0.0.1:$(cat "$tmp/port")" >"$tmp/out" 2>&1
+wrk -t2 -c64 -d"${LOAD_SECONDS:-2}"s --timeout 60s -s tests/e2e/serve_load.lua "http://127.0.0.1:$port" >"$tmp/out" 2>&1
 exec 3>&-
 wait $server || { cat "$tmp/log"; die "the server ended with an error"; }
 set -- $(sed -n 's/^good \([0-9]*\) bad \([0-9]*\)$/\1 \2/p' "$tmp/out")

@@ -4,16 +4,8 @@
 . tests/e2e/lib.sh
 
 start() {       # start MODEL: a server, whose address is $url, until stop
-    rm -f "$tmp/stop" "$tmp/port"
-    mkfifo "$tmp/stop"
-    "$B/tests/serve/fake_server" --model "$1" <"$tmp/stop" >"$tmp/port" &
-    server=$!
-    exec 3>"$tmp/stop"          # the server ends when this is closed
-    for _ in $(seq 100); do
-        [ -s "$tmp/port" ] && break
-        sleep 0.1
-    done
-    url=http://127.0.0.1:$(cat "$tmp/port")
+    fake_server --model "$1"
+    url=http://127.0.0.1:$port
 }
 
 stop() {

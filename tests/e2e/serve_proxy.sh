@@ -5,17 +5,9 @@ for tool in nginx openssl curl; do      # deps.sh leaves nginx alone: it starts 
     command -v $tool >/dev/null || { echo "  $tool is not installed"; exit 77; }
 done
 
-mkfifo "$tmp/stop"
-"$B/tests/serve/fake_server" --key s3cret <"$tmp/stop" >"$tmp/port" &
-server=$!
 nginx=
-exec 3>"$tmp/stop"              # the server ends when this is closed
 trap 'exec 3>&-; [ -z "$nginx" ] || kill "$nginx"; rm -rf "$tmp"' EXIT
-for _ in $(seq 100); do
-    [ -s "$tmp/port" ] && break
-    sleep 0.1
-done
-port=$(cat "$tmp/port")
+fake_server --key s3cret
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=rewards.example.org \
     -addext subjectAltName=DNS:rewards.example.org -keyout "$tmp/key.pem" -out "$tmp/cert.pem" 2>"$tmp/err" ||
