@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "cli/client.h"
 #include "cli/remote.h"
 
@@ -53,7 +54,7 @@ static bool add(remote *r, const gram_row *row)
 /* The line as gram_score_file() writes it; malloc'ed. */
 static char *line_text(const json_t *line)
 {
-    return line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    return gr_json_text(line, JSON_COMPACT | JSON_REAL_PRECISION(15));
 }
 
 static gram_status write_text(FILE *out, const char *text, gram_err *err)
@@ -151,7 +152,7 @@ static gram_status ask(remote *r, size_t from, size_t n, gram_err *err)
     for (size_t i = from; i < from + n; i++)
         json_array_append(pairs, r->pair[i]);
     body = json_pack("{s:o}", "pairs", pairs);
-    if (!body || json_array_size(pairs) != n || !(request = json_dumps(body, JSON_COMPACT))) {
+    if (!body || json_array_size(pairs) != n || !(request = gr_json_text(body, JSON_COMPACT))) {
         rc = gr_nomem(err, "request");
         goto out;
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "serve/endpoints.h"
 #include "serve/serve_int.h"
 
@@ -137,7 +138,7 @@ static int answer(gr_req *r)
 /* One event; json becomes the stream's. */
 static bool send_event(gr_req *r, json_t *json)
 {
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    char *text = gr_json_text(json, JSON_COMPACT);
     gr_buf b = { 0 };
     bool ok = text && gr_buf_printf(&b, "data: %s\n\n", text) && gr_stream_add(r, b.p, b.n);
 

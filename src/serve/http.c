@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "serve/assets.h"
 #include "serve/serve_int.h"
 
@@ -70,7 +71,7 @@ static char *error_text(const gr_req *r)
 {
     json_t *e = json_pack("{s:{s:i, s:s, s:s, s:s?}, s:s}", "error", "code", r->status, "message", r->why,
                           "type", error_type(r->status), "param", r->param[0] ? r->param : NULL, "id", r->id);
-    char *text = e ? json_dumps(e, JSON_COMPACT) : NULL;
+    char *text = gr_json_text(e, JSON_COMPACT);
 
     json_decref(e);
     return text;
@@ -82,7 +83,7 @@ static char *answer_text(gr_req *r)
     char *text = NULL;
 
     if (r->status == 0) {
-        text = json_dumps(r->out, JSON_COMPACT);
+        text = gr_json_text(r->out, JSON_COMPACT);
         if (text)
             r->status = 200;
         else

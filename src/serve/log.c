@@ -4,11 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/json.h"
 #include "serve/serve_int.h"
 
 static void write_line(json_t *line)
 {
-    char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    char *text = gr_json_text(line, JSON_COMPACT | JSON_REAL_PRECISION(6));
     ssize_t done;
 
     if (text) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "serve/endpoints.h"
 #include "serve/reward.h"
 
@@ -55,7 +56,7 @@ static json_t *matrix_json(const rank_state *st)
     for (size_t i = 0; i < st->n; i++) {
         json_t *row = json_array();
         for (size_t j = 0; j < st->n; j++)
-            gr_push(&row, gr_real_json(st->ranking.preference[i * st->n + j]));
+            gr_push(&row, gr_json_real(st->ranking.preference[i * st->n + j]));
         gr_push(&m, row);
     }
     return m;
@@ -68,7 +69,7 @@ static json_t *results_json(const rank_state *st)
     for (size_t k = 0; k < st->n; k++)
         gr_push(&list, json_pack("{s:I, s:I, s:o}", "index", (json_int_t)st->ranking.order[k], "rank",
                                               (json_int_t)k + 1, "score",
-                                              gr_real_json(st->ranking.score[st->ranking.order[k]])));
+                                              gr_json_real(st->ranking.score[st->ranking.order[k]])));
     return list;
 }
 
@@ -96,7 +97,7 @@ static bool add_rewards(const rank_state *st, json_t *out)
     for (size_t i = 0; i < st->n; i++) {
         gr_push(&mean, json_real(g->reward[i].mean));
         gr_push(&sigma, json_real(g->reward[i].sigma));
-        gr_push(&overlap, gr_real_json(g->overlap ? g->overlap[i] : NAN));
+        gr_push(&overlap, gr_json_real(g->overlap ? g->overlap[i] : NAN));
     }
     ok = !json_object_set(out, "rewards", mean)
       && (!g->overlap || (!json_object_set(out, "sigma", sigma) && !json_object_set(out, "overlap", overlap)));

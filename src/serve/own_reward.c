@@ -5,6 +5,7 @@
  *                                comparisons: [..]}]}
  *    PURM's head adds mean, sigma and overlap: its reward is mean - lambda overlap. */
 #include <time.h>
+#include "base/json.h"
 #include "serve/endpoints.h"
 #include "serve/reward.h"
 
@@ -39,7 +40,7 @@ static json_t *item_json(const gr_req *r, const gr_rewards *w, size_t i)
     if (o && it->by_head && r->engine->spread
         && (json_object_set_new(o, "mean", json_real(it->head.mean))
             || json_object_set_new(o, "sigma", json_real(it->head.sigma))
-            || json_object_set_new(o, "overlap", gr_real_json(it->overlap)))) {
+            || json_object_set_new(o, "overlap", gr_json_real(it->overlap)))) {
         json_decref(o);
         return NULL;
     }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "serve/chattext.h"
 #include "serve/req.h"
 
@@ -355,11 +356,6 @@ bool gr_is_text(const char *p, size_t n)
 
 /* ---- Answers ---- */
 
-json_t *gr_real_json(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
 json_t *gr_verdict_json(const gram_verdict *v)
 {
     const char *winner = v->preference > 0.5 ? "a" : v->preference < 0.5 ? "b" : "tie";
@@ -368,7 +364,7 @@ json_t *gr_verdict_json(const gram_verdict *v)
 
     o = json_pack("{s:f, s:o, s:o, s:f, s:[[f,f],o], s:s, s:b, s:b, s:I, s:b}",
                      "preference", v->preference,
-                     "p_forward", gr_real_json(v->p_forward), "p_swapped", gr_real_json(v->p_swapped),
+                     "p_forward", gr_json_real(v->p_forward), "p_swapped", gr_json_real(v->p_swapped),
                      "logit_margin", v->logit_margin,
                      "logits", (double)v->logit[0][0], (double)v->logit[0][1],
                      both ? json_pack("[f,f]", (double)v->logit[1][0], (double)v->logit[1][1]) : json_null(),

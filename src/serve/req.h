@@ -107,7 +107,6 @@ bool gr_is_text(const char *p, size_t n);                   /* UTF-8 without NUL
 
 json_t *gr_verdict_json(const gram_verdict *v);
 json_t *gr_usage_json(const gr_req *r);                     /* prompt_tokens, total_tokens */
-json_t *gr_real_json(double v);                             /* null where it is not a number */
 const char *gr_model_name(const gr_req *r);
 /* Appends v, which it takes over. A failure leaves *list NULL, so that the answer it was for fails as a whole: an
  * answer never has fewer scores than the request has inputs. */
