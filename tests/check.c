@@ -87,6 +87,25 @@ char *check_tmpdir(void)
     return tmpdir;
 }
 
+char *check_tmppath(const char *name)
+{
+    char *p;
+
+    assert_true(asprintf(&p, "%s/%s", check_tmpdir(), name) > 0);
+    return p;
+}
+
+char *check_write(const char *name, const char *text)
+{
+    char *path = check_tmppath(name);
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+    return path;
+}
+
 /* Nothing here outlives a machine that goes down, and a disk in step takes longer than most tests. */
 int fsync(int fd)
 {

@@ -30,5 +30,7 @@ void check_close_at(const float *a, const float *b, size_t n, double tol, const 
 static const unsigned check_cpu[] = { 7, 3, 1, 0 };     /* VNNI, AVX-512, AVX2, none of them */
 
 char *check_tmpdir(void);               /* a fresh directory, removed at exit */
+char *check_tmppath(const char *name);  /* of a file in it; malloc'ed */
+char *check_write(const char *name, const char *text);      /* writes that file; its path, malloc'ed */
 
 #endif

@@ -13,26 +13,6 @@
 
 #define MODEL "tests/golden/train/judge"
 enum { STEPS = 10, SAVE_EVERY = 3 };
-static char *dir;
-
-static char *in_dir(const char *name)
-{
-    char *p = gr_path_join(dir, name);
-
-    assert_non_null(p);
-    return p;
-}
-
-static void write_text(const char *name, const char *text)
-{
-    char *path = in_dir(name);
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    fputs(text, f);
-    assert_int_equal(fclose(f), 0);
-    free(path);
-}
 
 /* Rows with all that a row may say: each loss takes what it uses. */
 static void write_rows(void)
@@ -45,8 +25,8 @@ static void write_rows(void)
                                   1 + i / 8.0, i % 3, i == 4 ? ",\"tie\":true" : i == 5 ? ",\"soft\":0.8" : ""));
         assert_true(gr_buf_printf(&groups, "{\"prompt\":\"q%d\",\"responses\":[\"one\",\"two\",\"two %d\"]}\n", i, i));
     }
-    write_text("pairs.jsonl", pairs.p);
-    write_text("groups.jsonl", groups.p);
+    free(check_write("pairs.jsonl", pairs.p));
+    free(check_write("groups.jsonl", groups.p));
     gr_buf_clear(&pairs);
     gr_buf_clear(&groups);
 }
@@ -63,7 +43,7 @@ static int on_step(void *arg, const gram_train_step *s)
 static gram_status train(const struct kind *k, const char *out, int threads, bool resume, uint64_t kill_at,
                          gram_train_report *r)
 {
-    char *to = in_dir(out), *held = in_dir("pairs.jsonl"), *groups = in_dir("groups.jsonl");
+    char *to = check_tmppath(out), *held = check_tmppath("pairs.jsonl"), *groups = check_tmppath("groups.jsonl");
     gram_train_options o;
     gram_status rc;
 
@@ -95,7 +75,8 @@ static gram_status train(const struct kind *k, const char *out, int threads, boo
 
 static void same_file(const char *a, const char *b, const char *name)
 {
-    char *da = in_dir(a), *db = in_dir(b), *pa = gr_path_join(da, name), *pb = gr_path_join(db, name), *x, *y;
+    char *da = check_tmppath(a), *db = check_tmppath(b), *x, *y;
+    char *pa = gr_path_join(da, name), *pb = gr_path_join(db, name);
     size_t n, m;
 
     CHECK_OK(gr_read_file(pa, 1 << 24, &x, &n, &check_err));
@@ -108,7 +89,7 @@ static void same_file(const char *a, const char *b, const char *name)
 /* All that does not tell the time. */
 static void same_metrics(const char *a, const char *b)
 {
-    char *pa = in_dir(a), *pb = in_dir(b);
+    char *pa = check_tmppath(a), *pb = check_tmppath(b);
     gr_metric *x, *y;
     size_t n, m;
 
@@ -172,7 +153,6 @@ int main(void)
                  (int)k[i].kill_at);
         tests[i] = (struct CMUnitTest){ name[i], killed_and_resumed_it_is_the_same, NULL, NULL, &k[i] };
     }
-    dir = check_tmpdir();
     write_rows();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,30 +15,11 @@
 #include "gram/train.h"
 
 #define MODEL "tests/golden/train/judge"
-static char *dir, *pairs;
-
-static char *in_dir(const char *name)
-{
-    char *p = gr_path_join(dir, name);
-
-    assert_non_null(p);
-    return p;
-}
-
-static void write_text(const char *name, const char *text)
-{
-    char *path = in_dir(name);
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    fputs(text, f);
-    assert_int_equal(fclose(f), 0);
-    free(path);
-}
+static char *pairs;
 
 static bool exists(const char *name)
 {
-    char *p = in_dir(name);
+    char *p = check_tmppath(name);
     bool yes = gr_path_exists(p);
 
     free(p);
@@ -76,7 +57,7 @@ static gram_train_options options(struct watch *w)
 
 static gram_status finetune(const char *model, const char *out, const gram_train_options *o, gram_train_report *r)
 {
-    char *to = in_dir(out);
+    char *to = check_tmppath(out);
     gram_status rc = gram_finetune(model, pairs, to, o, r, &check_err);
 
     free(to);
@@ -100,7 +81,7 @@ static double preference(const char *model, const char *base)
 
 static void same_file(const char *a, const char *b)
 {
-    char *pa = in_dir(a), *pb = in_dir(b), *x, *y;
+    char *pa = check_tmppath(a), *pb = check_tmppath(b), *x, *y;
     size_t n, m;
 
     CHECK_OK(gr_read_file(pa, 1 << 24, &x, &n, &check_err));
@@ -115,9 +96,9 @@ static void an_adapter_learns_opens_and_merges(void **state)
 {
     struct watch w = { 0 };
     gram_train_options o = options(&w);
-    char *adapter = in_dir("learn"), *merged = in_dir("merged"), *half = in_dir("half");
-    char *words = in_dir("learn/tokenizer.json");
-    char *gguf = in_dir("learn.gguf"), *whole = in_dir("whole-of/");
+    char *adapter = check_tmppath("learn"), *merged = check_tmppath("merged"), *half = check_tmppath("half");
+    char *words = check_tmppath("learn/tokenizer.json");
+    char *gguf = check_tmppath("learn.gguf"), *whole = check_tmppath("whole-of/");
     gram_train_report r;
     gram_info i;
     double p;
@@ -219,7 +200,7 @@ static void an_adapter_is_trained_further(void **state)
 {
     struct watch w = { 0 };
     gram_train_options o = options(&w);
-    char *first = in_dir("further1");
+    char *first = check_tmppath("further1");
     double last;
     gram_train_report r;
 
@@ -261,7 +242,7 @@ static void a_reward_head_goes_with_its_adapter(void **state)
     for (size_t k = 0; k < GR_COUNT(kind); k++) {
         struct watch w = { 0 };
         gram_train_options o = options(&w);
-        char *path[2] = { in_dir(kind[k].out), in_dir(kind[k].merged) };
+        char *path[2] = { check_tmppath(kind[k].out), check_tmppath(kind[k].merged) };
         gram_verdict v[2];
         gram_train_report r;
         gram_model *m;
@@ -313,8 +294,8 @@ static void refused(const char *what, const char *config, const char *why)
     gram_model *m = NULL;
     char *path;
 
-    write_text("broken/adapter_config.json", config);
-    path = in_dir("broken");
+    free(check_write("broken/adapter_config.json", config));
+    path = check_tmppath("broken");
     if (!gram_open(&m, path, NULL, &check_err))
         fail_msg("%s: it opened", what);
     if (!strstr(check_err.text, why) || m)
@@ -325,8 +306,8 @@ static void refused(const char *what, const char *config, const char *why)
 static void broken_directories_are_said(void **state)
 {
     const gram_options based = { .base = MODEL };
-    char *path = in_dir("broken"), *from = in_dir("whole/adapter_model.safetensors");
-    char *to = in_dir("broken/adapter_model.safetensors");
+    char *path = check_tmppath("broken"), *from = check_tmppath("whole/adapter_model.safetensors");
+    char *to = check_tmppath("broken/adapter_model.safetensors");
     gram_model *m;
 
     (void)state;
@@ -341,7 +322,7 @@ static void broken_directories_are_said(void **state)
             "\"base_model_name_or_path\":\"../learn\"}", "is an adapter too");
     refused("another shape", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6,\"base_model_name_or_path\":"
             "\"tests/golden/train/llama_gqa\"}", "lora_");
-    write_text("broken/adapter_config.json", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6}");
+    free(check_write("broken/adapter_config.json", "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6}"));
     CHECK_OK(gram_open(&m, path, &based, &check_err));
     gram_close(m);
     assert_int_equal(gram_open(&m, MODEL, &based, &check_err), GRAM_EARG);  /* a base for what is no adapter */
@@ -362,13 +343,12 @@ int main(void)
     };
     gr_buf b = { 0 };
 
-    dir = check_tmpdir();
     for (int i = 0; i < 10; i++)
         if (!gr_buf_printf(&b, "{\"prompt\":\"q%d\",\"chosen\":\"%s\",\"rejected\":\"%s\"}\n", i,
                            i % 3 ? "zzzz" : "zzz", i % 2 ? "aaaa" : "aa"))
             return 1;
-    write_text("pairs.jsonl", b.p);
-    pairs = in_dir("pairs.jsonl");
+    free(check_write("pairs.jsonl", b.p));
+    pairs = check_tmppath("pairs.jsonl");
     gr_buf_clear(&b);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,17 +36,9 @@ long sysconf(int name)
     return name == _SC_PHYS_PAGES && pretended ? (long)(pretended / (uint64_t)real(_SC_PAGESIZE)) : real(name);
 }
 
-static char *in_dir(const char *name)
-{
-    char *p = gr_path_join(dir, name);
-
-    assert_non_null(p);
-    return p;
-}
-
 static void write_pairs(void)
 {
-    char *path = in_dir("pairs.jsonl"), a[LENGTH + 1], b[LENGTH + 1];
+    char *path = check_tmppath("pairs.jsonl"), a[LENGTH + 1], b[LENGTH + 1];
     FILE *f = fopen(path, "w");
 
     assert_non_null(f);
@@ -79,7 +71,7 @@ static void on_note(void *arg, const char *text)
 
 static gram_status train(const char *out, gram_recompute how, size_t rank, struct told *t)
 {
-    char *to = in_dir(out), *pairs = in_dir("pairs.jsonl");
+    char *to = check_tmppath(out), *pairs = check_tmppath("pairs.jsonl");
     gram_train_report report;
     gram_train_options o;
 
@@ -184,7 +176,7 @@ static void what_is_said_is_what_is_taken(void **state)
 
 static bool exists(const char *name)
 {
-    char *p = in_dir(name);
+    char *p = check_tmppath(name);
     bool yes = gr_path_exists(p);
 
     free(p);

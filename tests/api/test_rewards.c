@@ -11,26 +11,6 @@
 
 #define GOLDEN "tests/golden/rewards/"
 #define BACKBONE "tests/golden/train/judge"
-static char *dir;
-
-static char *in_dir(const char *name)
-{
-    char *p = gr_path_join(dir, name);
-
-    assert_non_null(p);
-    return p;
-}
-
-static char *write_text(const char *name, const char *text)
-{
-    char *path = in_dir(name);
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    fputs(text, f);
-    assert_int_equal(fclose(f), 0);
-    return path;
-}
 
 static char *read_text(const char *path)
 {
@@ -196,8 +176,9 @@ static void overlap_is_the_integral(void **state)
 /* PURM's lines get their overlap when all are there, a resumed run's too. */
 static void a_files_overlaps_span_its_answers(void **state)
 {
-    char *rows = write_text("rows.jsonl", ROWS), *whole = in_dir("whole.jsonl"), *part = in_dir("part.jsonl"), *text, *done, *again;
-    char *partial = in_dir("part.jsonl.partial");
+    char *rows = check_write("rows.jsonl", ROWS), *whole = check_tmppath("whole.jsonl");
+    char *part = check_tmppath("part.jsonl"), *text, *done, *again;
+    char *partial = check_tmppath("part.jsonl.partial");
     gram_file_options opt = { .resume = true };
     gram_file_report report;
     gram_options o = { .lambda = 2 };
@@ -241,7 +222,7 @@ static void a_files_overlaps_span_its_answers(void **state)
 
 static void eval_says_what_has_no_order(void **state)
 {
-    char *rows = write_text("eval.jsonl", ROWS), *json = in_dir("eval.json"), *table, *again;
+    char *rows = check_write("eval.jsonl", ROWS), *json = check_tmppath("eval.json"), *table, *again;
     const char *file = rows;
     gram_eval_options opt = { .json = json };
     gram_eval_summary s;
@@ -272,7 +253,7 @@ static void eval_says_what_has_no_order(void **state)
 static gram_status train(const char *from, const char *pairs, const char *out, gram_loss loss, uint64_t steps)
 {
     gram_train_options o;
-    char *to = in_dir(out);
+    char *to = check_tmppath(out);
     gram_status rc;
 
     gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
@@ -289,13 +270,13 @@ static gram_status train(const char *from, const char *pairs, const char *out, g
 
 static void every_scalar_loss_makes_a_reward_model(void **state)
 {
-    char *pairs = write_text("pairs.jsonl", PAIRS);
+    char *pairs = check_write("pairs.jsonl", PAIRS);
 
     (void)state;
     for (gram_loss loss = GRAM_LOSS_BT; loss <= GRAM_LOSS_PURM; loss++) {
         const gram_message q = { "user", "q" };
         const gram_pair pair = { { &q, 1 }, "zzzz", "aa" };
-        char *path = in_dir(gram_loss_name(loss));
+        char *path = check_tmppath(gram_loss_name(loss));
         gram_info info;
         gram_verdict v;
         gram_model *m;
@@ -314,7 +295,7 @@ static void every_scalar_loss_makes_a_reward_model(void **state)
 
 static void what_does_not_go_together_is_said(void **state)
 {
-    char *pairs = write_text("pairs.jsonl", PAIRS), *none = write_text("none.jsonl", ROWS), *bt = in_dir("bt");
+    char *pairs = check_write("pairs.jsonl", PAIRS), *none = check_write("none.jsonl", ROWS), *bt = check_tmppath("bt");
     gram_options o = { .judge_prompt = "{input} {response_a} {response_b}" };
     gram_train_options t;
     gram_model *m;
@@ -349,6 +330,5 @@ int main(void)
         cmocka_unit_test(what_does_not_go_together_is_said),
     };
 
-    dir = check_tmpdir();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,26 +16,6 @@
 #include "train/metrics.h"
 
 #define MODEL "tests/golden/train/judge"
-static char *dir;
-
-static char *in_dir(const char *name)
-{
-    char *p = gr_path_join(dir, name);
-
-    assert_non_null(p);
-    return p;
-}
-
-static char *write_text(const char *name, const char *text)
-{
-    char *path = in_dir(name);
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    fputs(text, f);
-    assert_int_equal(fclose(f), 0);
-    return path;
-}
 
 /* Which of two letters is more: something that the tiny model can learn. */
 static char *write_pairs(const char *name, int n)
@@ -46,7 +26,7 @@ static char *write_pairs(const char *name, int n)
     for (int i = 0; i < n; i++)
         assert_true(gr_buf_printf(&b, "{\"prompt\":\"q%d\",\"chosen\":\"%s\",\"rejected\":\"%s\"}\n", i,
                                   i % 3 ? "zzzz" : "zzz", i % 2 ? "aaaa" : "aa"));
-    path = write_text(name, b.p);
+    path = check_write(name, b.p);
     gr_buf_clear(&b);
     return path;
 }
@@ -98,7 +78,7 @@ static gram_train_options options(gram_stage stage, struct watch *w)
 
 static void same_file(const char *a, const char *b)
 {
-    char *pa = in_dir(a), *pb = in_dir(b), *x, *y;
+    char *pa = check_tmppath(a), *pb = check_tmppath(b), *x, *y;
     size_t n, m;
 
     CHECK_OK(gr_read_file(pa, 1 << 24, &x, &n, &check_err));
@@ -110,7 +90,7 @@ static void same_file(const char *a, const char *b)
 
 static bool exists(const char *name)
 {
-    char *p = in_dir(name);
+    char *p = check_tmppath(name);
     bool yes = gr_path_exists(p);
 
     free(p);
@@ -119,7 +99,7 @@ static bool exists(const char *name)
 
 static size_t count_lines(const char *name)
 {
-    char *p = in_dir(name), *text;
+    char *p = check_tmppath(name), *text;
     size_t n, lines = 0;
 
     CHECK_OK(gr_read_file(p, 1 << 24, &text, &n, &check_err));
@@ -131,7 +111,7 @@ static size_t count_lines(const char *name)
 
 static gram_status finetune(const char *pairs, const char *out, const gram_train_options *o, gram_train_report *r)
 {
-    char *to = in_dir(out);
+    char *to = check_tmppath(out);
     gram_status rc = gram_finetune(MODEL, pairs, to, o, r, &check_err);
 
     free(to);
@@ -140,7 +120,7 @@ static gram_status finetune(const char *pairs, const char *out, const gram_train
 
 static void finetune_learns_and_the_model_opens(void **state)
 {
-    char *pairs = write_pairs("learn.jsonl", 24), *to = in_dir("learn");
+    char *pairs = write_pairs("learn.jsonl", 24), *to = check_tmppath("learn");
     struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
     const gram_message q = { "user", "q1" };
@@ -172,7 +152,7 @@ static void finetune_learns_and_the_model_opens(void **state)
 /* The steps that metrics.jsonl names, in order, as "1 2 h2 3": h where held-out rows were judged. */
 static void steps_of(const char *out, char *text, size_t room)
 {
-    char *to = in_dir(out);
+    char *to = check_tmppath(out);
     gr_metric *m;
     size_t n, at = 0;
 
@@ -186,7 +166,7 @@ static void steps_of(const char *out, char *text, size_t room)
 /* How many records an event file holds, each with its length and two checksums around it. */
 static size_t count_events(const char *name)
 {
-    char *p = in_dir(name), *b;
+    char *p = check_tmppath(name), *b;
     size_t n, at = 0, count = 0;
 
     CHECK_OK(gr_read_file(p, 1 << 24, &b, &n, &check_err));
@@ -276,7 +256,7 @@ static void a_stopped_run_ends_with_the_same_bits(void **state)
  * same bits at other numbers of threads, stopped and resumed, with layers made again. */
 static void weights_of_two_bytes_learn_and_repeat(void **state)
 {
-    char *pairs = write_pairs("half.jsonl", 24), *to = in_dir("half");
+    char *pairs = write_pairs("half.jsonl", 24), *to = check_tmppath("half");
     struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
     gram_train_report full, r;
@@ -393,8 +373,8 @@ static void spoil(const char *path, bool shorten)
 
 static void a_checkpoint_that_is_not_whole_is_named_and_the_one_before_taken(void **state)
 {
-    char *pairs = write_pairs("cut.jsonl", 6), *last = in_dir("cut/checkpoints/step-000006.safetensors");
-    char *before = in_dir("cut/checkpoints/step-000005.safetensors");
+    char *pairs = write_pairs("cut.jsonl", 6), *last = check_tmppath("cut/checkpoints/step-000006.safetensors");
+    char *before = check_tmppath("cut/checkpoints/step-000005.safetensors");
     struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
     gram_train_report r;
@@ -433,7 +413,7 @@ static void a_checkpoint_that_is_not_whole_is_named_and_the_one_before_taken(voi
 static void the_best_of_the_run_is_kept_or_written(void **state)
 {
     char *pairs = write_pairs("towards.jsonl", 6);
-    char *held = write_text("against.jsonl", "{\"prompt\":\"q0\",\"chosen\":\"aa\",\"rejected\":\"zzz\"}\n"
+    char *held = check_write("against.jsonl", "{\"prompt\":\"q0\",\"chosen\":\"aa\",\"rejected\":\"zzz\"}\n"
                                              "{\"prompt\":\"q1\",\"chosen\":\"aaaa\",\"rejected\":\"zzzz\"}\n");
     struct watch w = { 0 };
     gram_train_options o = judged_options(&w, held);
@@ -459,7 +439,7 @@ static void the_best_of_the_run_is_kept_or_written(void **state)
 static char *copy_model(const char *name)
 {
     static const char *const file[] = { "config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors" };
-    char *to = in_dir(name);
+    char *to = check_tmppath(name);
 
     assert_int_equal(mkdir(to, 0777), 0);
     for (size_t i = 0; i < GR_COUNT(file); i++) {
@@ -486,7 +466,7 @@ static char *odd_model(const char *name, float weight)
 
 static void weights_that_are_no_numbers_are_named(void **state)
 {
-    char *pairs = write_pairs("nan.jsonl", 4), *model = odd_model("nan", NAN), *out = in_dir("nan-out");
+    char *pairs = write_pairs("nan.jsonl", 4), *model = odd_model("nan", NAN), *out = check_tmppath("nan-out");
     struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
     gram_train_report r;
@@ -501,12 +481,12 @@ static void weights_that_are_no_numbers_are_named(void **state)
 /* One row weighs so much that its gradients, through one large weight, are beyond float32. */
 static void a_run_that_diverges_says_so_and_keeps_what_was_good(void **state)
 {
-    char *pairs = write_text("diverge.jsonl",
+    char *pairs = check_write("diverge.jsonl",
         "{\"prompt\":\"q1\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
         "{\"prompt\":\"q2\",\"chosen\":\"a\",\"rejected\":\"b\",\"weight\":1e30}\n"
         "{\"prompt\":\"q3\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
         "{\"prompt\":\"q4\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
-    char *model = odd_model("large", 1e18f), *out = in_dir("diverge"), good[64];
+    char *model = odd_model("large", 1e18f), *out = check_tmppath("diverge"), good[64];
     struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
     gram_train_report r;
@@ -524,12 +504,12 @@ static void a_run_that_diverges_says_so_and_keeps_what_was_good(void **state)
 
 static void labels_that_contradict_are_counted(void **state)
 {
-    char *pairs = write_text("noise.jsonl", "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+    char *pairs = check_write("noise.jsonl", "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
                                             "{\"prompt\":\"q\",\"chosen\":\"b\",\"rejected\":\"a\"}\n"
                                             "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
                                             "{\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
                                             "{\"prompt\":\"p\",\"chosen\":\"b\",\"rejected\":\"a\",\"tie\":true}\n");
-    char *held = write_text("seen.jsonl", "{\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+    char *held = check_write("seen.jsonl", "{\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
                                           "{\"prompt\":\"o\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
     struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
@@ -561,7 +541,7 @@ static void rows_that_are_cut_alike_are_not_repeated(void **state)
             assert_true(gr_buf_puts(&text, i != 200 ? "q " : row == 1 ? "one " : "two "));
         assert_true(gr_buf_puts(&text, "\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"));
     }
-    pairs = write_text("middle.jsonl", text.p);
+    pairs = check_write("middle.jsonl", text.p);
     o.steps = 1;
     o.model.truncate = GRAM_TRUNCATE_BALANCED;
     o.model.max_tokens = 100;
@@ -573,7 +553,7 @@ static void rows_that_are_cut_alike_are_not_repeated(void **state)
 
 static void a_tie_is_half_right_or_left_out(void **state)
 {
-    char *pairs = write_text("ties.jsonl", "{\"prompt\":\"q\",\"chosen\":\"zz\",\"rejected\":\"aa\",\"tie\":true}\n"
+    char *pairs = check_write("ties.jsonl", "{\"prompt\":\"q\",\"chosen\":\"zz\",\"rejected\":\"aa\",\"tie\":true}\n"
                                            "{\"prompt\":\"p\",\"chosen\":\"zzz\",\"rejected\":\"a\",\"tie\":true}\n");
     static const gram_loss loss[] = { GRAM_LOSS_GRAM, GRAM_LOSS_BT };
 
@@ -596,11 +576,11 @@ static void a_tie_is_half_right_or_left_out(void **state)
 
 static void pretrain_learns_and_finetune_goes_on(void **state)
 {
-    char *groups = write_text("groups.jsonl",
+    char *groups = check_write("groups.jsonl",
         "{\"prompt\":\"a\",\"responses\":[\"one two\",\"two three\",\"three four\",\"four\"]}\n"
         "{\"prompt\":\"b\",\"responses\":[\"two one\",\"one\",\"four two\"]}\n");
     char *pairs = write_pairs("after.jsonl", 6);
-    char *first = in_dir("stage1"), *again = in_dir("stage1b"), *second = in_dir("stage2");
+    char *first = check_tmppath("stage1"), *again = check_tmppath("stage1b"), *second = check_tmppath("stage2");
     struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_PRETRAIN, &w);
     gram_train_report r;
@@ -626,9 +606,9 @@ static void pretrain_learns_and_finetune_goes_on(void **state)
 
 static void bad_rows_and_options_are_said(void **state)
 {
-    char *bad = write_text("bad.jsonl", "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n{\"prompt\":3}\n"
+    char *bad = check_write("bad.jsonl", "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n{\"prompt\":3}\n"
                            "{\"prompt\":\"q\",\"chosen\":\"\",\"rejected\":\"c\",\"tie\":true}\n");
-    char *empty = write_text("empty.jsonl", "");
+    char *empty = check_write("empty.jsonl", "");
     struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
     gram_train_report r;
@@ -643,7 +623,7 @@ static void bad_rows_and_options_are_said(void **state)
     CHECK_OK(finetune(bad, "bad", &o, &r));
     assert_true(r.bad == 1 && r.ties == 1 && r.rows == 1);
     free(empty);
-    empty = write_text("hollow.jsonl", "{\"prompt\":\"\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+    empty = check_write("hollow.jsonl", "{\"prompt\":\"\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
                                        "{\"prompt\":\"q\",\"chosen\":\"\",\"rejected\":\"\"}\n"
                                        "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"a\"}\n\n{}\n");
     assert_int_equal(finetune(empty, "hollow", &o, &r), GRAM_EFORMAT);
@@ -692,6 +672,5 @@ int main(void)
         cmocka_unit_test(bad_rows_and_options_are_said),
     };
 
-    dir = check_tmpdir();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
