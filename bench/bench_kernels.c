@@ -127,7 +127,8 @@ static double copy_speed(size_t bytes)
 
 /* ---- Attention ---------------------------------------------------------------------------------- */
 
-struct attention { size_t T, D, G, window; float *o, *q, *k, *v; void *scratch; };
+/* dq dk dv are where backward leaves its results; lse and delta are [T, G]. */
+struct attention { size_t T, D, G, window; float *o, *q, *k, *v, *dout, *dq, *dk, *dv, *lse, *delta; void *scratch; };
 
 static void attention_job(void *arg)
 {
@@ -140,10 +141,40 @@ static void attention_job(void *arg)
                          a->G, 0.125f, a->window, a->scratch);
 }
 
+static void dq_job(void *arg)
+{
+    const struct attention *a = arg;
+    size_t ld = a->D * a->G;
+    gr_kv_span span = { a->k, a->v, a->D, a->T };
+
+    for (size_t t = 0; t < a->T; t += GR_ATTN_QUERIES)
+        gr_kern.attn_dq(a->dq + t * ld, ld, a->delta + t * a->G, a->dout + t * ld, ld, a->o + t * ld, ld,
+                        a->lse + t * a->G, a->q + t * ld, ld, gr_min(GR_ATTN_QUERIES, a->T - t), t, &span, 1, a->D,
+                        a->G, 0.125f, a->window, a->scratch);
+}
+
+static void dkv_job(void *arg)
+{
+    const struct attention *a = arg;
+    size_t ld = a->D * a->G, n = (a->T + GR_ATTN_QUERIES - 1) / GR_ATTN_QUERIES;
+    gr_q_span run[64];
+
+    for (size_t i = 0; i < n; i++) {
+        size_t t = i * GR_ATTN_QUERIES;
+        run[i] = (gr_q_span){ a->q + t * ld, a->dout + t * ld, a->lse + t * a->G, a->delta + t * a->G, ld,
+                              gr_min(GR_ATTN_QUERIES, a->T - t), t };
+    }
+    for (size_t t = 0; t < a->T; t += GR_ATTN_QUERIES)
+        gr_kern.attn_dkv(a->dk + t * a->D, a->dv + t * a->D, a->D, a->k + t * a->D, a->v + t * a->D, a->D,
+                         gr_min(GR_ATTN_QUERIES, a->T - t), t, run, n, a->D, a->G, 0.125f, a->window, a->scratch);
+}
+
+/* Of the products that forward needs two are made, of backward's by queries three and by keys four. */
 static void attention(size_t T, size_t D, size_t G, size_t window, double peak)
 {
     struct attention a = { T, D, G, window, randoms(T * D * G), randoms(T * D * G), randoms(T * D), randoms(T * D),
-                           gr_alloc_aligned(gr_attn_scratch(D, G), 1) };
+                           randoms(T * D * G), randoms(T * D * G), randoms(T * D), randoms(T * D), randoms(T * G),
+                           randoms(T * G), gr_alloc_aligned(gr_attn_scratch(D, G), 1) };
     double seen = 0;
     char shape[64];
 
@@ -151,10 +182,11 @@ static void attention(size_t T, size_t D, size_t G, size_t window, double peak)
         seen += (double)(window ? gr_min(t + 1, window) : t + 1);
     snprintf(shape, sizeof shape, "T=%zu D=%zu G=%zu window=%zu", T, D, G, window);
     row("attn_fwd", shape, 4e-9 * seen * (double)(D * G) / seconds(attention_job, &a), "GFLOP/s", peak);
-    free(a.o);
-    free(a.q);
-    free(a.k);
-    free(a.v);
+    row("attn_dq", shape, 6e-9 * seen * (double)(D * G) / seconds(dq_job, &a), "GFLOP/s", peak);
+    row("attn_dkv", shape, 8e-9 * seen * (double)(D * G) / seconds(dkv_job, &a), "GFLOP/s", peak);
+    float *all[] = { a.o, a.q, a.k, a.v, a.dout, a.dq, a.dk, a.dv, a.lse, a.delta };
+    for (size_t i = 0; i < GR_COUNT(all); i++)
+        free(all[i]);
     free(a.scratch);
 }
 

@@ -52,6 +52,22 @@ def commit():
     return (head or "unknown") + ("+" if dirty else "")
 
 
+def seen_by(sequences):
+    """Pairs of a token and one that it sees, tokens, and what the last tokens alone see. A prefix that sequences share
+    counts once: it is computed once."""
+    pairs = distinct = last = 0
+    before = []
+    for ids in sorted(sequences):
+        n, shared = len(ids), 0
+        while shared < min(n, len(before)) and ids[shared] == before[shared]:
+            shared += 1
+        pairs += (n * (n + 1) - shared * (shared + 1)) // 2
+        distinct += n - shared
+        last += n
+        before = ids
+    return pairs, distinct, last
+
+
 class Bench:
     def __init__(self, args, tmp):
         self.args, self.tmp = args, pathlib.Path(tmp)
@@ -119,18 +135,9 @@ class Bench:
 
     def attention_seconds(self, result, path):
         """What attention's two products would take at oneDNN's float32 speed: a multiply-add for each of q's numbers,
-        twice, for each token and each that it sees. A prefix that sequences share counts once: it is computed once."""
+        twice, for each token and each that it sees."""
         i = self.info
-        pairs = distinct = last = 0
-        before = []
-        for ids in sorted(line.split() for line in self.ids(path)):
-            n, shared = len(ids), 0
-            while shared < min(n, len(before)) and ids[shared] == before[shared]:
-                shared += 1
-            pairs += (n * (n + 1) - shared * (shared + 1)) // 2
-            distinct += n - shared
-            last += n
-            before = ids
+        pairs, distinct, last = seen_by([line.split() for line in self.ids(path)])
         pairs *= result["computed"] / distinct      # what a full cache let go is computed again
         return 4 * i["q"] * (pairs * (i["layers"] - 1) + last) / (1e9 * max(self.gemm["f32_tile"],
                                                                             self.gemm["f32_large"]))
@@ -265,6 +272,9 @@ def show(row):
             ok = row[key] <= -want if want < 0 else row[key] >= want
             most = row.get(key + "_shared")
             beside = f"; {most:.3g} if attention ran at oneDNN's speed and all else were free" if most else ""
+            spent = row.get(key[:key.index("_over_")] + "_of_all_products") if "_over_" in key else None
+            if spent:
+                beside = f"; {row[key] / spent:.3g} if nothing but products took time, at oneDNN's speed"
             print(f"{'met ' if ok else 'MISS'} {words}: {row[key]:.3g}, wanted {'at most' if want < 0 else 'at least'} "
                   f"{abs(want)}{beside}")
 

@@ -262,7 +262,7 @@ static void linears(struct worker *me, const gr_linear_to *to, size_t n, const f
 static void linear(struct worker *me, const gr_linear *l, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
                    void *scratch)
 {
-    linears(me, &(gr_linear_to){ l, y, ldy }, 1, x, ldx, M, scratch);
+    linears(me, &(gr_linear_to){ l, y, ldy, NULL }, 1, x, ldx, M, scratch);
 }
 
 /* Normalises the heads of rows [r, r+n) of x, as rows of their own, and rotates them. */
@@ -292,7 +292,7 @@ static void project(void *arg, size_t task, size_t worker)
     size_t n = block_row(w, task + 1) - r, M = gr_round_up(n, GR_TILE);
     float *h = (float *)(void *)me->scratch;
     void *scratch = me->scratch + block_floats(c, w->block) * sizeof(float);
-    const gr_linear_to to[] = { { w->l->k, w->k + r * kv, kv }, { w->l->v, w->v + r * kv, kv },
+    const gr_linear_to to[] = { { w->l->k, w->k + r * kv, kv, NULL }, { w->l->v, w->v + r * kv, kv, NULL },
                                 { w->l->q, w->q + r * q, q } };
 
     gr_kern.rmsnorm_fwd(h, C, NULL, w->cur + r * C, C, w->l->attn_norm, c->norm_bias, M, C, c->rms_eps);
@@ -363,7 +363,7 @@ static void mix(void *arg, size_t task, size_t worker)
     float *x = w->cur + r * C, *h = (float *)(void *)me->scratch, *t = h + gr_round_up(w->block * C, 16);
     float *gate = t + gr_round_up(w->block * C, 16), *up = gate + gr_round_up(w->block * F, 16);
     void *scratch = me->scratch + block_floats(c, w->block) * sizeof(float);
-    const gr_linear_to gate_up[] = { { l->gate, gate, F }, { l->up, up, F } };
+    const gr_linear_to gate_up[] = { { l->gate, gate, F, NULL }, { l->up, up, F, NULL } };
 
     linear(me, l->o, t, C, w->o + r * q, q, M, scratch);
     if (l->attn_post_norm)

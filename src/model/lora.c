@@ -405,7 +405,7 @@ gram_status gr_lora_fwd(const struct lora_pair *p, float *y, size_t ldy, const f
     gram_status rc = gr_linear_fwd(p->la, u, p->rank, x, ldx, M, scratch, err);
 
     times(u, p->scale, M * p->rank);
-    return rc ? rc : gr_linear_dx(p->lb, y, ldy, u, p->rank, M, true, scratch, err);
+    return rc ? rc : gr_linear_dx(p->lb, NULL, y, ldy, u, p->rank, M, true, scratch, err);
 }
 
 gram_status gr_lora_dx(const struct lora_pair *p, float *dx, size_t lddx, const float *dy, size_t lddy, size_t M,
@@ -414,7 +414,7 @@ gram_status gr_lora_dx(const struct lora_pair *p, float *dx, size_t lddx, const 
     gram_status rc = gr_linear_fwd(p->lb, du, p->rank, dy, lddy, M, scratch, err);
 
     times(du, p->scale, M * p->rank);
-    return rc ? rc : gr_linear_dx(p->la, dx, lddx, du, p->rank, M, true, scratch, err);
+    return rc ? rc : gr_linear_dx(p->la, NULL, dx, lddx, du, p->rank, M, true, scratch, err);
 }
 
 gram_status gr_lora_dw(const struct lora_pair *p, float *da, float *db, const float *dy, size_t lddy, const float *x,

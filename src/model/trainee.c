@@ -297,8 +297,15 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
     t->dv = take(base, &used, R * kv);
     t->dout = take(base, &used, R * q);
     t->delta = take(base, &used, R * c->heads);
-    t->partial = take(base, &used, most_blocks(R) * PARTIALS(c));
-    t->share = take(base, &used, most_blocks(R) * t->lora_floats);
+    t->partial = take(base, &used, blocks_of(R) * PARTIALS(c));
+    t->share = take(base, &used, blocks_of(R) * t->lora_floats);
+    for (enum gr_matrix i = 0; i < GR_MATRICES && R >= MANY; i++) {
+        size_t n = 0;
+        for (size_t j = 0; j < c->layers; j++)
+            for (gr_pack k = GR_PACK_FWD; k <= GR_PACK_DX; k++)
+                n = gr_max(n, gr_linear_pack_floats(matrix(&t->m->layer[j], i), k));
+        t->packed[i] = take(base, &used, n);
+    }
     return used;
 }
 

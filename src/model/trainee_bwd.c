@@ -23,7 +23,8 @@ static void linear_dx(gr_trainee *t, struct worker *me, enum gr_matrix which, fl
     const struct lora_pair *p = pair(t, t->layer, which);
 
     if (!me->rc)
-        check(me, gr_linear_dx(matrix(t->l, which), dx, lddx, dy, lddy, M, sum, me->scratch, &me->err));
+        check(me, gr_linear_dx(matrix(t->l, which), packed_of(t, which), dx, lddx, dy, lddy, M, sum, me->scratch,
+                               &me->err));
     if (!me->rc && p)
         check(me, gr_lora_dx(p, dx, lddx, dy, lddy, M, me->u, me->scratch, &me->err));
 }
@@ -53,8 +54,9 @@ static void unmix(void *arg, size_t task, size_t worker)
     struct worker *me = &t->worker[worker];
     const struct layer *l = t->l;
     struct kept *s = t->s;
-    size_t C = c->width, F = c->hidden, ldf = t->ldf, q = c->heads * c->head_dim, r = task * t->block;
-    size_t n = gr_min(t->block, t->n_rows - r), M = gr_round_up(n, ROUND);
+    size_t C = c->width, F = c->hidden, ldf = t->ldf, q = c->heads * c->head_dim;
+    const struct block b = block_of(t->n_rows, task);
+    size_t r = b.r, n = b.n, M = b.M;
     float *dx = t->dx + r * C, *dt1 = t->dt1 + r * C, *dt2 = t->dt2 + r * C, *dh = t->dh + r * C, *h = t->h + r * C;
     float *dgate = t->dgate + r * ldf, *dup = t->dup + r * ldf, *act = t->act + r * ldf;
     float *gate = s->gate + r * ldf, *up = s->up + r * ldf;
@@ -114,7 +116,8 @@ static void lora_task(void *arg, size_t task, size_t worker)
     gr_trainee *t = set->t;
     struct worker *me = &t->worker[worker];
     float *share = t->share + task * t->lora_floats;
-    size_t r = task * t->block, M = gr_round_up(gr_min(t->block, t->n_rows - r), ROUND);
+    const struct block b = block_of(t->n_rows, task);
+    size_t r = b.r, M = b.M;
 
     for (size_t i = 0; i < set->n; i++) {
         const struct dw *d = &set->each[i];
@@ -130,7 +133,7 @@ static void lora_task(void *arg, size_t task, size_t worker)
 
 static void lora_weights(gr_trainee *t, struct dw_set *set)
 {
-    size_t blocks = (t->n_rows + t->block - 1) / t->block, at = 0;
+    size_t blocks = blocks_of(t->n_rows), at = 0;
 
     gr_pool_run(t->pool, lora_task, set, blocks);
     for (size_t i = 0; i < set->n; i++) {
@@ -230,8 +233,9 @@ static void unproject(void *arg, size_t task, size_t worker)
     const gr_config *c = &t->m->cfg;
     struct worker *me = &t->worker[worker];
     struct kept *s = t->s;
-    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, r = task * t->block;
-    size_t n = gr_min(t->block, t->n_rows - r), M = gr_round_up(n, ROUND);
+    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    const struct block b = block_of(t->n_rows, task);
+    size_t r = b.r, n = b.n, M = b.M;
     float *dh = t->dh + r * C;
 
     if (t->qo)
@@ -257,7 +261,7 @@ static void add_partials(gr_trainee *t, struct grads *g)
 {
     float *to[] = { g->attn_norm, g->attn_post_norm, g->mlp_norm, g->mlp_post_norm, g->q_norm, g->k_norm };
 
-    for (size_t b = 0; b < (t->n_rows + t->block - 1) / t->block; b++)
+    for (size_t b = 0; b < blocks_of(t->n_rows); b++)
         for (size_t i = 0; i < GR_COUNT(to); i++)
             if (to[i])
                 add(to[i], partial(t, b, i), i < 4 ? t->m->cfg.width : t->m->cfg.head_dim);
@@ -303,6 +307,7 @@ static void layer_backward(gr_trainee *t, size_t layer)
     }
     gr_trainee_enter(t, layer);
     t->depth = depth_of(t, layer);
+    gr_trainee_pack(t, GR_PACK_DX);
     gr_trainee_blocks(t, unmix);
     weights(t, (const struct dw[]){ { g->gate, NULL, t->dgate, t->h, F, C, t->ldf, C, GR_MAT_GATE },
                                     { g->up, NULL, t->dup, t->h, F, C, t->ldf, C, GR_MAT_UP },
@@ -320,6 +325,7 @@ static void layer_backward(gr_trainee *t, size_t layer)
         add_partials(t, g);
         scatter(t);
         gr_trainee_enter_keys(t);
+        gr_trainee_pack(t, GR_PACK_DX);
         gr_trainee_blocks(t, unproject);
         weights(t, qkv + 1, 2);
     }

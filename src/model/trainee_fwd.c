@@ -11,8 +11,10 @@ static void linear(gr_trainee *t, struct worker *me, enum gr_matrix which, float
 {
     const struct lora_pair *p = pair(t, t->layer, which);
 
+    const gr_linear_to to = { matrix(t->l, which), y, ldy, packed_of(t, which) };
+
     if (!me->rc)
-        check(me, gr_linear_fwd(matrix(t->l, which), y, ldy, x, ldx, M, me->scratch, &me->err));
+        check(me, gr_linears_fwd(&to, 1, x, ldx, M, me->scratch, &me->err));
     if (!me->rc && p)
         check(me, gr_lora_fwd(p, y, ldy, x, ldx, M, me->u, me->scratch, &me->err));
 }
@@ -35,8 +37,9 @@ static void project(void *arg, size_t task, size_t worker)
     const gr_config *c = &t->m->cfg;
     struct worker *me = &t->worker[worker];
     struct kept *s = t->s;
-    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, r = task * t->block;
-    size_t n = gr_min(t->block, t->n_rows - r), M = gr_round_up(n, ROUND);
+    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    const struct block b = block_of(t->n_rows, task);
+    size_t r = b.r, n = b.n, M = b.M;
     float *h = t->h + r * C;
 
     norm(t, h, t->r_in + r, t->in + r * C, t->l->attn_norm, M);
@@ -90,8 +93,9 @@ static void mix(void *arg, size_t task, size_t worker)
     struct worker *me = &t->worker[worker];
     const struct layer *l = t->l;
     struct kept *s = t->s;
-    size_t C = c->width, F = c->hidden, ldf = t->ldf, q = c->heads * c->head_dim, r = task * t->block;
-    size_t M = gr_round_up(gr_min(t->block, t->n_rows - r), ROUND);
+    size_t C = c->width, F = c->hidden, ldf = t->ldf, q = c->heads * c->head_dim;
+    const struct block b = block_of(t->n_rows, task);
+    size_t r = b.r, M = b.M;
     float *h = t->h + r * C, *mid = s->mid + r * C, *out = (s + 1 < t->kept + c->layers ? s[1].x : t->x) + r * C;
     float *y = l->attn_post_norm ? s->t1 + r * C : mid;
 
@@ -113,9 +117,37 @@ static void mix(void *arg, size_t task, size_t worker)
     add(out, mid, M * C);
 }
 
+/* The slices of some of a layer's weights. */
+struct pack { gr_trainee *t; gr_pack pass; enum gr_matrix which[GR_MATRICES]; size_t first[GR_MATRICES + 1], n; };
+
+static void pack(void *arg, size_t task, size_t worker)
+{
+    const struct pack *p = arg;
+    gr_trainee *t = p->t;
+    size_t i = 0;
+
+    while (task >= p->first[i + 1])
+        i++;
+    gr_linear_pack(matrix(t->l, p->which[i]), p->pass, t->packed[p->which[i]], task - p->first[i],
+                   t->worker[worker].scratch);
+}
+
+void gr_trainee_pack(gr_trainee *t, gr_pack pass)
+{
+    struct pack p = { .t = t, .pass = pass };
+
+    for (enum gr_matrix i = 0; i < GR_MATRICES && t->n_rows >= MANY; i++)
+        if (i == GR_MAT_K || i == GR_MAT_V ? t->kv : t->qo) {
+            p.which[p.n] = i;
+            p.first[p.n + 1] = p.first[p.n] + gr_linear_pack_slices(matrix(t->l, i), pass);
+            p.n++;
+        }
+    gr_pool_run(t->pool, pack, &p, p.first[p.n]);
+}
+
 void gr_trainee_blocks(gr_trainee *t, gr_task_fn *fn)
 {
-    gr_pool_run(t->pool, fn, t, (t->n_rows + t->block - 1) / t->block);
+    gr_pool_run(t->pool, fn, t, blocks_of(t->n_rows));
 }
 
 /* Of all rows, and of each wanted row. */
@@ -137,10 +169,10 @@ static void embed(void *arg, size_t task, size_t worker)
 {
     gr_trainee *t = arg;
     const gr_config *c = &t->m->cfg;
-    size_t first = task * t->block, end = gr_min(first + t->block, t->n_rows);
+    const struct block b = block_of(t->n_rows, task);
 
     (void)worker;
-    for (size_t r = first; r < end; r++) {
+    for (size_t r = b.r; r < b.r + b.n; r++) {
         float *x = t->kept[0].x + r * c->width;
         expand(x, &t->m->embed, (size_t)t->f->token[r]);
         for (size_t i = 0; i < c->width; i++)
@@ -170,7 +202,6 @@ static void take_all(gr_trainee *t)
     t->at = t->pos;
     t->q_run = t->run;
     t->q_runs = t->runs;
-    t->block = block_rows(t->n_rows);
 }
 
 static void take_wanted(gr_trainee *t)
@@ -181,7 +212,6 @@ static void take_wanted(gr_trainee *t)
     t->at = t->pos + t->rows;
     t->q_run = t->run + t->rows;
     t->q_runs = t->n_want;
-    t->block = block_rows(t->n_rows);
 }
 
 void gr_trainee_enter(gr_trainee *t, size_t layer)
@@ -217,6 +247,7 @@ void gr_trainee_layer(gr_trainee *t, size_t layer)
     gr_trainee_enter(t, layer);
     if (!t->kv) {
         gr_trainee_enter_keys(t);
+        gr_trainee_pack(t, GR_PACK_FWD);
         gr_trainee_blocks(t, project);
         gather(t, t->xw, t->s->x);
         zero_from(t->xw, t->n_want, gr_round_up(t->n_want, ROUND), t->m->cfg.width);
@@ -224,6 +255,7 @@ void gr_trainee_layer(gr_trainee *t, size_t layer)
             t->pos[t->rows + i] = t->pos[t->want[i]];
         gr_trainee_enter(t, layer);
     }
+    gr_trainee_pack(t, GR_PACK_FWD);
     gr_trainee_blocks(t, project);
     gr_pool_run(t->pool, attend, t, t->q_runs * t->m->cfg.kv_heads);
     gr_trainee_blocks(t, mix);

@@ -6,13 +6,15 @@
 #include <string.h>
 #include "model/lora_int.h"
 #include "model/trainee.h"
+#include "op/matmul.h"
 #include "op/op.h"
 
 enum {
     BLOCK = 128,                /* rows of a task at most */
     SHARES = 4,                 /* blocks come in multiples of it: as many for each of 2 or 4 threads */
     ROUND = 16,                 /* rows of a product are a multiple of it, so that few shapes occur */
-    SLICE = 64                  /* outputs of a weight-gradient task */
+    SLICE = 64,                 /* outputs of a weight-gradient task */
+    MANY = 256                  /* rows from which on a layer's weights are laid out before each pass */
 };
 
 /* What a layer's forward leaves for its backward; [rows, ...] each. */
@@ -74,6 +76,7 @@ struct gr_trainee {
     float *hidden;
     float *dx, *dh, *dt1, *dt2, *dgate, *dup, *act, *dq, *dk, *dv, *dout, *delta, *h;
     float *partial;             /* [blocks, 4 width + 2 head_dim]: norm gradients of each block */
+    float *packed[GR_MATRICES]; /* the layer's weights laid out for the pass at hand, where rows are MANY */
     float *share;               /* LoRA: [blocks, lora_floats]: gradients of a layer's A and B from each block */
     size_t lora_floats;
     int32_t *pos;               /* [rows] of all rows, then of the wanted ones */
@@ -95,7 +98,7 @@ struct gr_trainee {
     enum depth depth;
 
     /* Of the rows that a pass works on, all or the wanted: */
-    size_t n_rows, block;
+    size_t n_rows;
     float *in, *r_in;           /* the residual before the layer, and its norm's r */
     const int32_t *at;          /* their positions */
     const struct run *q_run;    /* of their queries */
@@ -104,16 +107,22 @@ struct gr_trainee {
     float *xw, *rw;             /* in and r_in of the wanted */
 };
 
-/* How many blocks R rows may be cut into, and the rows of one: of R alone, since a product's bits follow from its rows.
- * 512 rows are 4 blocks of 128. */
-static inline size_t most_blocks(size_t R)
+/* How many blocks R rows are cut into: by R alone, since a product's bits follow from its rows. */
+static inline size_t blocks_of(size_t R)
 {
-    return gr_round_up((R + BLOCK - 1) / BLOCK, SHARES);
+    return gr_min((R + ROUND - 1) / ROUND, gr_round_up((R + BLOCK - 1) / BLOCK, SHARES));
 }
 
-static inline size_t block_rows(size_t R)
+/* Rows r .. r + n - 1 of a pass, of which M are multiplied: padding makes them a multiple of ROUND. */
+struct block { size_t r, n, M; };
+
+/* Blocks differ by ROUND rows at most. The longer come first, so that two threads end together. */
+static inline struct block block_of(size_t rows, size_t task)
 {
-    return gr_round_up((R + most_blocks(R) - 1) / most_blocks(R), ROUND);
+    size_t units = (rows + ROUND - 1) / ROUND, each = units / blocks_of(rows), more = units % blocks_of(rows);
+    size_t r = (task * each + gr_min(task, more)) * ROUND, M = (each + (task < more)) * ROUND;
+
+    return (struct block){ r, gr_min(M, rows - r), M };
 }
 
 static inline const gr_linear *matrix(const struct layer *l, enum gr_matrix which)
@@ -188,6 +197,13 @@ void gr_trainee_enter_keys(gr_trainee *t);
 void gr_trainee_layer(gr_trainee *t, size_t layer);
 
 void gr_trainee_blocks(gr_trainee *t, gr_task_fn *fn);
+
+/* Lays out those of the layer's weights that a pass uses, and where it then finds one; NULL: where the model has it. */
+void gr_trainee_pack(gr_trainee *t, gr_pack pass);
+static inline const float *packed_of(const gr_trainee *t, enum gr_matrix which)
+{
+    return t->n_rows >= MANY ? t->packed[which] : NULL;
+}
 
 /* The spans of keys that a run sees, in the order of their positions. */
 size_t gr_trainee_spans(const gr_trainee *t, const struct run *run, size_t col, gr_kv_span *span);

@@ -47,14 +47,24 @@ bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it */
 /* Many threads may use one gr_linear at once. Fails only where oneDNN does. */
 gram_status gr_linear_fwd(const gr_linear *l, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
                           void *scratch, gram_err *err);
-/* The same for n weights of one mode and one K, all of the same x, whose bytes for int8 are made once. */
-typedef struct { const gr_linear *l; float *y; size_t ldy; } gr_linear_to;
+/* The same for n weights of one mode and one K, all of the same x, whose bytes for int8 are made once. packed: what
+ * gr_linear_pack() made of the weight, or NULL. */
+typedef struct { const gr_linear *l; float *y; size_t ldy; const float *packed; } gr_linear_to;
 gram_status gr_linears_fwd(const gr_linear_to *to, size_t n, const float *x, size_t ldx, size_t M, void *scratch,
                            gram_err *err);
 
-/* dx [M,K] = dy W, + dx where `add`. Not for INT8. Scratch: gr_linear_scratch(). */
-gram_status gr_linear_dx(const gr_linear *l, float *dx, size_t lddx, const float *dy, size_t lddy, size_t M, bool add,
-                         void *scratch, gram_err *err);
+/* A weight that changes, or is not float32, cannot be laid out for good as oneDNN likes it best. For many rows it pays
+ * to do so before each pass: slice by slice, which threads may share among them, in room of gr_linear_pack_floats().
+ * Both counts are 0 where the weight is as good where it lies, and then what is handed over as packed is not looked
+ * at. Not for INT8. Scratch: gr_linear_scratch(). */
+typedef enum { GR_PACK_FWD, GR_PACK_DX } gr_pack;
+size_t gr_linear_pack_floats(const gr_linear *l, gr_pack pass);
+size_t gr_linear_pack_slices(const gr_linear *l, gr_pack pass);
+void gr_linear_pack(const gr_linear *l, gr_pack pass, float *room, size_t slice, void *scratch);
+
+/* dx [M,K] = dy W, + dx where `add`. packed: for this pass, or NULL. Not for INT8. Scratch: gr_linear_scratch(). */
+gram_status gr_linear_dx(const gr_linear *l, const float *packed, float *dx, size_t lddx, const float *dy, size_t lddy,
+                         size_t M, bool add, void *scratch, gram_err *err);
 
 /* Rows [o0,o1) of dW [O,K] += their share of dy^T x. The cut of O into calls changes no bit; o0 is a multiple of 64,
  * o1 too or O. dW, dy and x point at the first number of the whole. Scratch: gr_dw_scratch(K). */

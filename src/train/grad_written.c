@@ -88,7 +88,7 @@ static void head_tile(void *arg, size_t task, size_t worker)
     if (!rc) {
         gr_kern.ce(z, h->ldz, h->target + r, h->wt + r, h->loss + r, n, V);
         if (h->backward)
-            rc = gr_linear_dx(h->linear, h->dx + r * C, C, z, h->ldz, n, false, scratch, err);
+            rc = gr_linear_dx(h->linear, NULL, h->dx + r * C, C, z, h->ldz, n, false, scratch, err);
     }
     if (rc)
         h->fail[worker].rc = rc;

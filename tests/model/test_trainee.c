@@ -152,20 +152,22 @@ static void gradients_are_pytorchs(void **state)
 }
 
 /* Two sequences with a common beginning: together, the beginning computed once, their gradients are the sum of each
- * alone; and at 1 and 3 threads they have the same bits. */
+ * alone; and at 1 and 3 threads they have the same bits. Together they are enough rows for a layer's weights to be laid
+ * out first; alone they are not. */
 static void shared_prefixes_collect_every_gradient(void **state)
 {
     (void)state;
     for (size_t m = 0; m < GR_COUNT(dirs); m++) {
         struct subject alone = subject_open(dirs[m], 1), one = subject_open(dirs[m], 1), three = subject_open(dirs[m], 3);
-        int32_t other[96];
-        gr_seq seq[2] = { { alone.tokens.p, 96 }, { other, 90 } };
+        int32_t first[200], other[200];
+        gr_seq seq[2] = { { first, 200 }, { other, 190 } };
         size_t n;
         double d[2];
         gr_param *p, *q, *r;
-        memcpy(other, alone.tokens.p, sizeof other);
-        for (size_t i = 70; i < 96; i++)
-            other[i] = (other[i] + 11) % 256;
+        for (size_t i = 0; i < GR_COUNT(first); i++) {
+            first[i] = (alone.tokens.p[i % 96] + (int32_t)(i / 96)) % 256;
+            other[i] = i < 110 ? first[i] : (first[i] + 11) % 256;
+        }
         step(&alone, &seq[0], 1, d);
         step(&alone, &seq[1], 1, d);
         step(&one, seq, 2, d);

@@ -126,7 +126,7 @@ static void linear(json_t *c)
     CHECK_OK(gr_linear_open(&l, &w, NULL, GR_LINEAR_F32, &check_err));
     scratch = gr_alloc_aligned(gr_max(gr_linear_scratch(l, GR_TILE), gr_dw_scratch(K)), 1);
     assert_non_null(scratch);
-    CHECK_OK(gr_linear_dx(l, dx, K, dy, O, GR_TILE, false, scratch, &check_err));
+    CHECK_OK(gr_linear_dx(l, NULL, dx, K, dy, O, GR_TILE, false, scratch, &check_err));
     CHECK_OK(gr_linear_dw(dW, dy, O, tile(c, "x", M, K), K, GR_TILE, K, 0, O, scratch, &check_err));
     gr_linear_db(db, dy, O, M, O);
     free(scratch);

@@ -42,6 +42,21 @@ static float *forward(const gr_linear *l, const float *x, size_t M, size_t O, si
     return y;
 }
 
+/* The same with the weight laid out first. */
+static float *forward_packed(const gr_linear *l, const float *x, size_t M, size_t O, size_t K)
+{
+    float *packed = check_fenced(gr_linear_pack_floats(l, GR_PACK_FWD) * sizeof *packed);
+    const gr_linear_to to = { l, check_fenced(M * O * sizeof *to.y), O, packed };
+    void *scratch = gr_alloc_aligned(gr_linear_scratch(l, M), 1);
+
+    assert_non_null(scratch);
+    for (size_t i = gr_linear_pack_slices(l, GR_PACK_FWD); i-- > 0; )
+        gr_linear_pack(l, GR_PACK_FWD, packed, i, scratch);
+    CHECK_OK(gr_linears_fwd(&to, 1, x, K, M, scratch, &check_err));
+    free(scratch);
+    return to.y;
+}
+
 /* A sum of K products, each rounded, in any order: error <= K * eps/2 * sum |x w|. For normal x and w the sum of
  * magnitudes is about 0.64 K, the largest of the outputs about 4 sqrt(K), and roundings add like a random
  * walk, sqrt(K) of them: 0.64 K * sqrt(K) * eps/2 / (4 sqrt(K)) < K eps / 8; 8 more for short rows. */
@@ -60,6 +75,7 @@ static void f32_is_the_product(void **state)
         gr_linear *l;
         CHECK_OK(gr_linear_open(&l, &t, bias, GR_LINEAR_F32, &check_err));
         CHECK_CLOSE(forward(l, x, M, O, K), product(x, w, bias, M, O, K), M * O, f32_tol(K));
+        CHECK_CLOSE(forward_packed(l, x, M, O, K), product(x, w, bias, M, O, K), M * O, f32_tol(K));
         assert_true(gr_linear_bytes(l) == O * K * sizeof(float));
         gr_linear_close(l);
     }
@@ -94,6 +110,7 @@ static void expanded_types_multiply_the_same_numbers(void **state)
                 gr_linear *l;
                 CHECK_OK(gr_linear_open(&l, t + j, NULL, mode, &check_err));
                 CHECK_CLOSE(forward(l, x, M, O, K), want, M * O, f32_tol(K));
+                CHECK_CLOSE(forward_packed(l, x, M, O, K), want, M * O, f32_tol(K));
                 gr_linear_close(l);
             }
     }

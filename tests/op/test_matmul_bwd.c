@@ -41,19 +41,27 @@ static gr_tensor weight(size_t O, size_t K, bool half, float **plain)
     return (gr_tensor){ half ? GR_BF16 : GR_F32, half ? (const void *)h : w, O, K };
 }
 
-/* Rows lddx = K + 1 and lddy = O + 2 apart; dx is fresh memory that holds `fill`. */
-static float *dx_of(const gr_linear *l, const float *dy, size_t M, size_t O, size_t K, bool add, float fill)
+/* Rows lddx = K + 1 and lddy = O + 2 apart; dx is fresh memory that holds `fill`. pack: the weight is laid out first. */
+static float *dx_by(const gr_linear *l, bool pack, const float *dy, size_t M, size_t O, size_t K, bool add, float fill)
 {
     size_t n = (M - 1) * (K + 1) + K;
     float *dx = check_fenced(n * sizeof *dx);
+    float *packed = pack ? check_fenced(gr_linear_pack_floats(l, GR_PACK_DX) * sizeof *packed) : NULL;
     void *scratch = gr_alloc_aligned(gr_linear_scratch(l, M), 1);
 
     assert_non_null(scratch);
     for (size_t i = 0; i < n; i++)
         dx[i] = fill;
-    CHECK_OK(gr_linear_dx(l, dx, K + 1, dy, O + 2, M, add, scratch, &check_err));
+    for (size_t i = pack ? gr_linear_pack_slices(l, GR_PACK_DX) : 0; i-- > 0; )
+        gr_linear_pack(l, GR_PACK_DX, packed, i, scratch);
+    CHECK_OK(gr_linear_dx(l, packed, dx, K + 1, dy, O + 2, M, add, scratch, &check_err));
     free(scratch);
     return dx;
+}
+
+static float *dx_of(const gr_linear *l, const float *dy, size_t M, size_t O, size_t K, bool add, float fill)
+{
+    return dx_by(l, false, dy, M, O, K, add, fill);
 }
 
 static void dx_is_the_product(void **state)
@@ -74,10 +82,12 @@ static void dx_is_the_product(void **state)
             for (gr_linear_mode mode = GR_LINEAR_F32; mode <= GR_LINEAR_KEEP; mode++) {
                 gr_linear *l;
                 CHECK_OK(gr_linear_open(&l, &t, NULL, mode, &check_err));
-                dx = dx_of(l, dy, M, O, K, true, 3);
-                for (size_t m = 0; m < M; m++) {
-                    CHECK_CLOSE(dx + m * (K + 1), want + m * K, K, sum_tol(O));
-                    assert_true(m + 1 == M || dx[m * (K + 1) + K] == 3);
+                for (int pack = 0; pack < 2; pack++) {
+                    dx = dx_by(l, pack, dy, M, O, K, true, 3);
+                    for (size_t m = 0; m < M; m++) {
+                        CHECK_CLOSE(dx + m * (K + 1), want + m * K, K, sum_tol(O));
+                        assert_true(m + 1 == M || dx[m * (K + 1) + K] == 3);
+                    }
                 }
                 dx = dx_of(l, dy, M, O, K, false, NAN);
                 for (size_t m = 0; m < M; m++)
@@ -196,7 +206,7 @@ static void share(void *arg, size_t task, size_t worker)
                                   gr_min(T_O, task * 64 + 64), s->scratch[worker], NULL);
 
     if (!rc && task < 3)
-        rc = gr_linear_dx(s->l, s->dx + m * (T_K + 1), T_K + 1, s->d.dy + m * (T_O + 2), T_O + 2, GR_TILE, false,
+        rc = gr_linear_dx(s->l, NULL, s->dx + m * (T_K + 1), T_K + 1, s->d.dy + m * (T_O + 2), T_O + 2, GR_TILE, false,
                           s->scratch[worker], NULL);
     if (rc)
         s->rc[worker] = rc;

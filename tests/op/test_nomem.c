@@ -20,7 +20,7 @@ static gram_status use(gr_linear_mode mode, const gr_tensor *w, const float *x, 
     scratch = gr_alloc_aligned(gr_linear_scratch(l, GR_TILE), 1);
     rc = scratch ? gr_linear_fwd(l, y, LDY, x, K, GR_TILE, scratch, &check_err) : GRAM_ENOMEM;
     if (!rc && mode != GR_LINEAR_INT8)
-        rc = gr_linear_dx(l, dx, K, y, LDY, GR_TILE, false, scratch, &check_err);
+        rc = gr_linear_dx(l, NULL, dx, K, y, LDY, GR_TILE, false, scratch, &check_err);
     free(scratch);
     gr_linear_close(l);
     return rc;
