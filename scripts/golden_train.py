@@ -6,6 +6,7 @@
 tests/golden/train/steps.json: for models of tests/golden/train, each loss, over every weight and with LoRA, losses and
 gradient norms of 20 steps of AdamW; of each tensor its gradient in the first step and what it changed by after steps 1
 and 20, as three numbers: the norm, the sum, and the dot product with cos(place), which a swap of two values changes.
+"dropout LOSS" are LoRA with dropout, by the masks of src/op/dropout.h, whose keys src/model/trainee.c makes.
 tests/golden/train/MODEL/lora/: the adapter that those start from, as PEFT writes it, with the label logits that PEFT
 gives for tokens.json. tests/golden/train/judge/: a checkpoint with a tokenizer of single bytes and a ChatML template.
 
@@ -25,6 +26,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "train"
 LABEL, EPS, PEAK, STEPS, WARMUP, BATCH, ROWS, ASKED = (65, 66), 0.05, 1e-3, 20, 2, 3, 6, 20
+
+DROP, SEED = 0.2, 9
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -144,12 +147,60 @@ def make_adapter(name, **how):
     (out / "logits.json").write_text(json.dumps([z[i].item() for i in LABEL]) + "\n")
 
 
-def run(name, one, lora=False, outputs=0):
+def mix(z):
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9 & 2**64 - 1
+    z = (z ^ z >> 27) * 0x94d049bb133111eb & 2**64 - 1
+    return z ^ z >> 31
+
+
+def beneath(state, word):
+    golden = 0x9e3779b97f4a7c15
+    return mix((mix((state + golden) & 2**64 - 1) ^ word) + golden & 2**64 - 1)
+
+
+class Dropout(torch.nn.Module):
+    """In the place of an adapter's: the mask of each row follows from the tokens up to it."""
+    now = {"step": 0, "rows": []}
+
+    def __init__(self, matrix):
+        super().__init__()
+        self.matrix = matrix
+
+    @classmethod
+    def see(cls, module, args, kwargs):
+        key, cls.now["rows"] = 0, []
+        for token in (kwargs["input_ids"] if "input_ids" in kwargs else args[0])[0].tolist():
+            key = beneath(key, token)
+            cls.now["rows"].append(key)
+
+    def forward(self, x):
+        key = beneath(beneath(beneath(0, SEED), self.now["step"]), self.matrix)
+        mask = torch.empty(x.shape)
+        for t, row in enumerate(self.now["rows"]):
+            state = beneath(key, row)
+            draws = [mix(state + 0x9e3779b97f4a7c15 * (i + 1) & 2**64 - 1) for i in range(x.shape[2] // 4)]
+            chance = [z >> shift & 0xffff for z in draws for shift in (0, 16, 32, 48)]
+            mask[0, t] = torch.tensor([float(x >= int(DROP * 2**16)) for x in chance])
+        return x * mask / (1 - DROP)
+
+
+def add_dropout(model):
+    model.model.register_forward_pre_hook(Dropout.see, with_kwargs=True)
+    for i, layer in enumerate(model.model.layers):
+        for k, which in enumerate(ALL):
+            matrix = getattr(layer.mlp if k > 3 else layer.self_attn, which)
+            if hasattr(matrix, "lora_dropout"):
+                matrix.lora_dropout["default"] = Dropout(i * len(ALL) + k)
+
+
+def run(name, one, lora=False, outputs=0, dropout=False):
     torch.manual_seed(0)
     tokens = tokens_of(name)
     model = load(name)
     if lora:
         peft.PeftModel.from_pretrained(model, OUT / name / "lora", is_trainable=True)   # it changes model itself
+    if dropout:
+        add_dropout(model)
     if outputs:
         model.score = torch.nn.Linear(model.config.hidden_size, outputs, bias=False)
         model.score.weight = torch.nn.Parameter(score(outputs, model.config.hidden_size))
@@ -161,6 +212,7 @@ def run(name, one, lora=False, outputs=0):
     out = {"loss": [], "norm": [], "tensor": {}}
     for step in range(STEPS):
         opt.zero_grad()
+        Dropout.now["step"] = step
         for group in opt.param_groups:
             group["lr"] = rate(step)
         loss = one(model, tokens, [(step * BATCH + b) % ROWS for b in range(BATCH)])
@@ -219,6 +271,9 @@ def main():
                 one = each[loss] if loss in each else scalar_loss(loss)
                 outputs = 0 if loss in each else 2 if loss == "purm" else 1
                 steps[name]["lora " * adapters + loss] = run(name, one, adapters, outputs)
+        for loss in ("gram", "pretrain", "bt") if name == "llama_gqa" else ("gram",):
+            one = each[loss] if loss in each else scalar_loss(loss)
+            steps[name]["dropout " + loss] = run(name, one, True, 0 if loss in each else 1, True)
     (OUT / "steps.json").write_text(json.dumps(short(steps), indent=None, separators=(",", ":")) + "\n")
     make_judge(OUT / "judge")
 

@@ -109,6 +109,9 @@ typedef struct {
                                  * base that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and
                                  * what comes out is an adapter's directory, as PEFT writes it */
     double        lora_alpha;   /* what the adapter gives is times alpha / rank; 0: alpha is 2 * rank */
+    double        lora_dropout; /* the share of its inputs, below 1, that an adapter does not see in a step, drawn anew
+                                 * for each token, matrix and step: -1, which is that of the adapter that is trained
+                                 * further, and 0 for a new one */
     const char   *lora_targets; /* which matrices have one: some of "q,k,v,o,gate,up,down"; NULL: all */
     gram_dist    *dist;         /* NULL: this process alone. Otherwise the processes that share each step, all of which
                                  * make the call; process 0 alone calls what follows, and writes files */

@@ -45,6 +45,7 @@ static const struct { const char *name; enum kind kind; size_t at; const char *c
     { "ties",         CHOICE,    OPTION(drop_ties), "half|drop" },
     { "lora-rank",    SIZE,      OPTION(lora_rank), NULL },
     { "lora-alpha",   REAL,      OPTION(lora_alpha), NULL },
+    { "lora-dropout", REAL,      OPTION(lora_dropout), NULL },
     { "lora-targets", WORD,      OPTION(lora_targets), NULL },
     { "recompute",    CHOICE,    OPTION(recompute), "auto|on|off" },
     { "save-every",   WIDE,      OPTION(save_every), NULL },

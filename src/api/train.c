@@ -34,7 +34,7 @@ void gram_train_options_init(gram_train_options *o, gram_stage stage)
 
     *o = (gram_train_options){ .lr = first ? 1e-5 : 2e-5, .schedule = GRAM_SCHEDULE_COSINE, .warmup = 0.1,
                                .clip = 1, .batch_rows = first ? 32 : 16, .epochs = first ? 1 : 2,
-                               .pairs = 1, .save_every = 50, .keep = 2 };
+                               .pairs = 1, .save_every = 50, .keep = 2, .lora_dropout = -1 };
     gram_train_options_set_loss(o, GRAM_LOSS_GRAM);
 }
 
@@ -85,8 +85,10 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
                            gram_loss_name(o->loss));
     if (o->model.dtype != GRAM_F32 && o->model.dtype != GRAM_BF16)
         return gr_fail(err, GRAM_EARG, "training stores weights in f32 or bf16; another dtype was asked for");
-    if (!o->lora_rank && (o->lora_alpha != 0 || o->lora_targets))
-        return gr_fail(err, GRAM_EARG, "LoRA's alpha and targets: wanted a rank with them");
+    if (!o->lora_rank && (o->lora_alpha != 0 || o->lora_targets || o->lora_dropout > 0))
+        return gr_fail(err, GRAM_EARG, "LoRA's alpha, targets and dropout: wanted a rank with them");
+    if (isnan(o->lora_dropout) || o->lora_dropout >= 1)
+        return gr_fail(err, GRAM_EARG, "lora-dropout: wanted 0 or more and less than 1, found %g", o->lora_dropout);
     if (!(o->lora_alpha >= 0 && o->lora_alpha <= 1e9) || o->lora_rank > 1 << 20)
         return gr_fail(err, GRAM_EARG, "LoRA: wanted a rank up to %d and a positive alpha up to 1e9, found %zu and %g",
                        1 << 20, o->lora_rank, o->lora_alpha);
@@ -224,7 +226,7 @@ static gram_status same_base(gr_dist *d, const gr_weights *w, gram_err *err)
 static gram_status open_lora(gr_lora **out, const gram_model *m, const gram_train_options *o, gram_err *err)
 {
     const gr_adapter *a = m->file.adapter;
-    gr_lora_spec spec = { .rank = o->lora_rank,
+    gr_lora_spec spec = { .rank = o->lora_rank, .dropout = fmax(o->lora_dropout, 0),
                           .alpha = o->lora_alpha > 0 ? o->lora_alpha : 2.0 * (double)o->lora_rank };
     gram_status rc = gr_lora_targets(&spec.targets, o->lora_targets, err);
     const gr_lora_spec *was;
@@ -238,6 +240,8 @@ static gram_status open_lora(gr_lora **out, const gram_model *m, const gram_trai
     if (rc)
         return rc;
     was = gr_lora_get_spec(*out);
+    if (o->lora_dropout >= 0)
+        gr_lora_set_dropout(*out, spec.dropout);
     if (was->rank == spec.rank && (o->lora_alpha == 0 || was->alpha == spec.alpha) &&
         (!o->lora_targets || was->targets == spec.targets))
         return GRAM_OK;

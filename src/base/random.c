@@ -2,15 +2,6 @@
 #include <math.h>
 #include "base/random.h"
 
-uint64_t gr_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 double gr_random_unit(uint64_t *state)
 {
     return (double)(gr_random(state) >> 11) * 0x1p-53;

@@ -11,7 +11,7 @@
 #define RECOMPUTES "auto|on|off"
 
 /* A number that was not given stays NAN or -1, and the stage's default holds. */
-static double lr = NAN, warmup = NAN, weight_decay = NAN, clip = NAN, lora_alpha = NAN;
+static double lr = NAN, warmup = NAN, weight_decay = NAN, clip = NAN, lora_alpha = NAN, lora_dropout = NAN;
 static long long lora_rank = -1, batch_rows = -1, epochs = -1, steps = -1, seed = -1, save_every = -1, keep = -1;
 static char *lora_targets, *schedule, *recompute, *out;
 static int check_gradients;
@@ -39,6 +39,9 @@ struct poptOption cli_train_table[] = {
       "bytes, rounded by chance at each step.", "N" },
     { "lora-alpha", '\0', POPT_ARG_DOUBLE, &lora_alpha, 0,
       "What the adapters give is times X / rank (default: X is twice the rank).", "X" },
+    { "lora-dropout", '\0', POPT_ARG_DOUBLE, &lora_dropout, 0,
+      "The share of their inputs that the adapters do not see in a step, drawn anew for each token and matrix; never "
+      "when the model is judged (default: 0, or what the adapter that is trained further had).", "P" },
     { "lora-targets", '\0', POPT_ARG_STRING, &lora_targets, 0,
       "Which matrices of a layer have adapters: some of q,k,v,o,gate,up,down (default: all of them).", "LIST" },
     { "recompute", '\0', POPT_ARG_STRING, &recompute, 0,
@@ -75,7 +78,7 @@ static int fill_numbers(gram_train_options *o)
     const struct { const char *name; double from, *to; } real[] = {
         { "lr", lr, &o->lr }, { "warmup", warmup, &o->warmup }, { "weight-decay", weight_decay, &o->weight_decay },
         { "clip", clip, &o->clip }, { "smoothing", cli_train_smoothing, &o->smoothing },
-        { "lora-alpha", lora_alpha, &o->lora_alpha },
+        { "lora-alpha", lora_alpha, &o->lora_alpha }, { "lora-dropout", lora_dropout, &o->lora_dropout },
         { "margin-scale", cli_train_margin_scale, &o->margin_scale }, { "posreg", cli_train_posreg, &o->posreg },
         { "sft-weight", cli_train_sft_weight, &o->sft_weight }, { "sft-beta", cli_train_sft_beta, &o->sft_beta },
     };

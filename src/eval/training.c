@@ -509,6 +509,8 @@ static void method(gr_page *p, const gr_run_facts *f)
     }
     number(p, "trained: LoRA of rank", (double)o->lora_rank);
     number(p, "alpha", o->lora_alpha > 0 ? o->lora_alpha : 2 * (double)o->lora_rank);
+    if (o->lora_dropout > 0)
+        number(p, "dropout", o->lora_dropout);
     gr_page_fact(p, "of the matrices", o->lora_targets ? o->lora_targets : "all");
 }
 

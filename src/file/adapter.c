@@ -55,7 +55,7 @@ static gram_status refuse(const char *name, const json_t *root, gram_err *err)
 static gram_status read_numbers(gr_adapter_config *c, const char *name, const json_t *root, gram_err *err)
 {
     const json_t *r = json_object_get(root, "r"), *alpha = json_object_get(root, "lora_alpha");
-    const json_t *root_scale = json_object_get(root, "use_rslora");
+    const json_t *root_scale = json_object_get(root, "use_rslora"), *drop = json_object_get(root, "lora_dropout");
     json_int_t rank = json_integer_value(r);
 
     if (!json_is_integer(r) || rank < 1 || rank > 1 << 20)
@@ -67,6 +67,9 @@ static gram_status read_numbers(gr_adapter_config *c, const char *name, const js
     if (root_scale && !json_is_boolean(root_scale) && !json_is_null(root_scale))
         return gr_fail(err, GRAM_EFORMAT, "%s: \"use_rslora\" is neither true nor false", name);
     c->root = json_is_true(root_scale);
+    c->dropout = json_number_value(drop);
+    if (drop && !json_is_null(drop) && (!json_is_number(drop) || !(c->dropout >= 0) || !(c->dropout < 1)))
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"lora_dropout\": wanted a number from 0, below 1", name);
     return GRAM_OK;
 }
 
@@ -115,9 +118,9 @@ static bool add_list(json_t *root, const char *key, const char *const *item)
 static char *config_text(const gr_adapter_config *c, const char *const *targets, bool head)
 {
     static const char *const score[] = { "score", NULL };
-    json_t *root = json_pack("{s:s,s:b,s:b,s:b,s:i,s:s,s:i,s:{},s:s,s:b,s:b}", "bias", "none", "fan_in_fan_out", false,
-                             "inference_mode", true, "init_lora_weights", true, "lora_dropout", 0, "peft_type", "LORA",
-                             "r", (int)c->rank, "rank_pattern", "task_type", head ? "SEQ_CLS" : "CAUSAL_LM",
+    json_t *root = json_pack("{s:s,s:b,s:b,s:b,s:f,s:s,s:i,s:{},s:s,s:b,s:b}", "bias", "none", "fan_in_fan_out", false,
+                             "inference_mode", true, "init_lora_weights", true, "lora_dropout", c->dropout, "peft_type",
+                             "LORA", "r", (int)c->rank, "rank_pattern", "task_type", head ? "SEQ_CLS" : "CAUSAL_LM",
                              "use_dora", false, "use_rslora", c->root);
     bool whole = c->alpha == (double)(json_int_t)c->alpha;      /* PEFT writes whole numbers without a point */
     bool ok = root && add_list(root, "target_modules", targets) &&

@@ -17,6 +17,7 @@ typedef struct {
     size_t rank;                /* r, from 1; a matrix may have another, which its tensors say */
     double alpha;               /* lora_alpha, positive */
     bool root;                  /* use_rslora: the scale is alpha / sqrt(rank), otherwise alpha / rank */
+    double dropout;             /* lora_dropout, from 0, below 1: of training alone */
 } gr_adapter_config;
 /* From bytes that were read from the file called `name`. On failure nothing is left to clear. */
 gram_status gr_adapter_config_parse(gr_adapter_config *out, const char *name, const char *json, size_t n,

@@ -322,7 +322,7 @@ static gram_status fill_read(struct lora_pair *p, const gr_model *m, enum gr_mat
 
 gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, gram_err *err)
 {
-    gr_lora_spec spec = { a->cfg.rank, a->cfg.alpha, a->cfg.root, 0 };
+    gr_lora_spec spec = { a->cfg.rank, a->cfg.alpha, a->cfg.root, 0, a->cfg.dropout };
     size_t pairs = 0, each = 0;
     gram_status rc = GRAM_OK;
 
@@ -377,6 +377,11 @@ void gr_lora_close(gr_lora *l)
 const gr_lora_spec *gr_lora_get_spec(const gr_lora *l)
 {
     return &l->spec;
+}
+
+void gr_lora_set_dropout(gr_lora *l, double dropout)
+{
+    l->spec.dropout = dropout;
 }
 
 const gr_param *gr_lora_params(const gr_lora *l, size_t *n)
@@ -484,7 +489,7 @@ static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char
 gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, const char *base, const gr_meta *meta,
                           size_t n_meta, gram_err *err)
 {
-    const gr_adapter_config c = { (char *)(uintptr_t)base, l->spec.rank, l->spec.alpha, l->spec.root };
+    const gr_adapter_config c = { (char *)(uintptr_t)base, l->spec.rank, l->spec.alpha, l->spec.root, l->spec.dropout };
     const char *modules[8];
     char *path = gr_path_join(dir, GR_ADAPTER_WEIGHTS);
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);

@@ -5,6 +5,7 @@
  *             dA += du^T x            dB += dy^T u
  *   folded    W + s B A
  *   shapes    x dx [N,K]    y dy [N,O]    u du [N,r]    A [r,K]    B [O,r]
+ *   dropout   in training A sees drop(x) instead, see op/dropout.h, and the same mask comes back on dx
  *   at first  A uniform in +-1/sqrt(K), which is PEFT's kaiming_uniform(a = sqrt(5)); B = 0, so that y is W's
  *
  * A reward head, where the model has one, is trained whole beside them, as PEFT's modules_to_save ["score"].
@@ -24,6 +25,7 @@ typedef struct {
     double alpha;
     bool root;                  /* rsLoRA */
     unsigned targets;           /* bit i: matrix i of q k v o gate up down has an adapter, in every layer */
+    double dropout;             /* of what A sees in training: below 1 */
 } gr_lora_spec;
 
 /* "q,k,v", or PEFT's "q_proj,v_proj"; NULL: all. Fails by the name that it does not know. */
@@ -38,6 +40,7 @@ gram_status gr_lora_open(gr_lora **out, const gr_model *m, const gr_lora_spec *s
 gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, gram_err *err);
 void gr_lora_close(gr_lora *l);
 const gr_lora_spec *gr_lora_get_spec(const gr_lora *l);
+void gr_lora_set_dropout(gr_lora *l, double dropout);
 /* A and B of each matrix, and a reward head; g NULL. Named as PEFT does. */
 const gr_param *gr_lora_params(const gr_lora *l, size_t *n);
 /* DIR/adapter_config.json, which names the base, and after it adapter_model.safetensors with `meta`. */

@@ -2,7 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/random.h"
 #include "model/trainee_int.h"
+#include "op/dropout.h"
 
 /* ---- Opening ------------------------------------------------------------------------------------- */
 
@@ -68,6 +70,20 @@ static size_t lora_floats(const gr_lora *l, const gr_config *c)
     return n;
 }
 
+/* The widest input of an adapter that may be dropped from. */
+static size_t widest_input(const gr_lora *l, const gr_config *c)
+{
+    size_t n = 0;
+
+    for (enum gr_matrix i = 0; l && l->spec.dropout > 0 && i < GR_MATRICES; i++) {
+        size_t O, K;
+        gr_matrix_shape(c, i, &O, &K);
+        if (l->spec.targets & 1u << i)
+            n = gr_max(n, K);
+    }
+    return n;
+}
+
 /* Room for rows of a frozen head that must be expanded. */
 static bool open_head(gr_trainee *t)
 {
@@ -112,7 +128,8 @@ gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, g
     for (size_t i = 0; i < gr_pool_size(pool); i++) {
         t->worker[i].scratch = gr_alloc_aligned(t->scratch_bytes, 1);
         t->worker[i].u = gr_alloc_aligned(lora ? 2 * BLOCK * lora->spec.rank : 0, sizeof *t->worker[i].u);
-        if (!t->worker[i].scratch || !t->worker[i].u)
+        t->worker[i].dropped = gr_alloc_aligned(BLOCK * widest_input(lora, &m->cfg), sizeof *t->worker[i].dropped);
+        if (!t->worker[i].scratch || !t->worker[i].u || !t->worker[i].dropped)
             goto nomem;
     }
     for (size_t i = 0; i < t->n_params; i++) {
@@ -133,8 +150,10 @@ static void rows_clear(gr_trainee *t)
     free(t->memory);
     free(t->pos);
     free(t->run);
+    free(t->key);
     t->memory = NULL;
     t->pos = NULL;
+    t->key = NULL;
     t->run = NULL;
     t->rows = 0;
 }
@@ -152,6 +171,7 @@ void gr_trainee_close(gr_trainee *t)
     for (size_t i = 0; t->worker && i < gr_pool_size(t->pool); i++) {
         free(t->worker[i].scratch);
         free(t->worker[i].u);
+        free(t->worker[i].dropped);
         free(t->worker[i].span);
         free(t->worker[i].query);
     }
@@ -190,6 +210,46 @@ void gr_trainee_zero(gr_trainee *t)
 void gr_trainee_recompute(gr_trainee *t, size_t layers)
 {
     t->made_again = gr_min(layers, t->m->cfg.layers);
+}
+
+void gr_trainee_drop(gr_trainee *t, uint64_t seed, uint64_t step)
+{
+    t->drop = t->lora && t->lora->spec.dropout > 0;
+    t->drop_key = gr_random_at(gr_random_at(0, seed), step);
+}
+
+void gr_trainee_keep(gr_trainee *t)
+{
+    t->drop = false;
+}
+
+static uint64_t key_of(const gr_trainee *t, enum gr_matrix which)
+{
+    return gr_random_at(t->drop_key, t->layer * GR_MATRICES + which);
+}
+
+const float *gr_trainee_dropped(const gr_trainee *t, struct worker *me, enum gr_matrix which, const float *x,
+                                size_t *ldx, size_t K, size_t M)
+{
+    uint64_t key = key_of(t, which);
+
+    if (!t->drop)
+        return x;
+    for (size_t i = 0; i < M; i++)
+        gr_dropout_fwd(me->dropped + i * K, x + i * *ldx, K, gr_random_at(key, t->at_key[me->row + i]),
+                       t->lora->spec.dropout);
+    *ldx = K;
+    return me->dropped;
+}
+
+void gr_trainee_add_dropped(const gr_trainee *t, const struct worker *me, enum gr_matrix which, float *dx, size_t lddx,
+                            size_t K, size_t M)
+{
+    uint64_t key = key_of(t, which);
+
+    for (size_t i = 0; i < M; i++)
+        gr_dropout_bwd(dx + i * lddx, me->dropped + i * K, K, gr_random_at(key, t->at_key[me->row + i]),
+                       t->lora->spec.dropout);
 }
 
 const float *gr_trainee_head(gr_trainee *t, int32_t v)
@@ -311,7 +371,7 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
 
 uint64_t gr_trainee_bytes(gr_trainee *t, size_t rows)
 {
-    size_t R = gr_round_up(rows, ROUND), each = 2 * (sizeof *t->pos + sizeof *t->run);
+    size_t R = gr_round_up(rows, ROUND), each = 2 * (sizeof *t->pos + sizeof *t->run + sizeof *t->key);
     uint64_t floats = carve(t, NULL, R);
 
     if (t->memory)
@@ -356,7 +416,8 @@ gram_status gr_trainee_reserve(gr_trainee *t, const gr_forest *f, size_t n_want,
     t->memory = gr_alloc_aligned(floats, sizeof *t->memory);
     t->pos = gr_calloc(2 * rows, sizeof *t->pos);
     t->run = gr_calloc(2 * rows, sizeof *t->run);
-    if (!t->memory || !t->pos || !t->run) {
+    t->key = gr_calloc(2 * rows, sizeof *t->key);
+    if (!t->memory || !t->pos || !t->run || !t->key) {
         rows_clear(t);
         return gr_fail(err, GRAM_ENOMEM, "training: out of memory for the activations of %zu rows", rows);
     }

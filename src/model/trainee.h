@@ -23,6 +23,11 @@ void gr_trainee_zero(gr_trainee *t);
  * bits, in a tenth of the activations' memory and four thirds of the time where that is all layers. Before the first
  * forward. */
 void gr_trainee_recompute(gr_trainee *t, size_t layers);
+/* From now on, in forward and backward, adapters see their inputs with dropout, where they have any; or not. What is
+ * left out follows from the seed, the step, the layer, the matrix and the tokens up to the row's, so another cut into
+ * micro-batches, threads or processes leaves the same out. */
+void gr_trainee_drop(gr_trainee *t, uint64_t seed, uint64_t step);
+void gr_trainee_keep(gr_trainee *t);
 /* Gives the memory of activations back; the next forward takes it again. */
 void gr_trainee_release(gr_trainee *t);
 /* What a forward and backward pass over `rows` rows keep in memory, besides weights and gradients. */

@@ -25,8 +25,15 @@ static void linear_dx(gr_trainee *t, struct worker *me, enum gr_matrix which, fl
     if (!me->rc)
         check(me, gr_linear_dx(matrix(t->l, which), packed_of(t, which), dx, lddx, dy, lddy, M, sum, me->scratch,
                                &me->err));
-    if (!me->rc && p)
+    if (!me->rc && p && !t->drop)
         check(me, gr_lora_dx(p, dx, lddx, dy, lddy, M, me->u, me->scratch, &me->err));
+    if (!me->rc && p && t->drop) {
+        size_t O, K;
+        gr_matrix_shape(&t->m->cfg, which, &O, &K);
+        memset(me->dropped, 0, M * K * sizeof *me->dropped);
+        check(me, gr_lora_dx(p, me->dropped, K, dy, lddy, M, me->u, me->scratch, &me->err));
+        gr_trainee_add_dropped(t, me, which, dx, lddx, K, M);
+    }
 }
 
 /* This block's share of a norm's weight gradient: which of the 4 norms of width, or the 2 of head_dim. */
@@ -61,6 +68,7 @@ static void unmix(void *arg, size_t task, size_t worker)
     float *dgate = t->dgate + r * ldf, *dup = t->dup + r * ldf, *act = t->act + r * ldf;
     float *gate = s->gate + r * ldf, *up = s->up + r * ldf;
 
+    me->row = r;
     memset(partial(t, task, 0), 0, PARTIALS(c) * sizeof *t->partial);
     memcpy(dt2, dx, M * C * sizeof *dx);
     if (l->mlp_post_norm) {
@@ -119,14 +127,16 @@ static void lora_task(void *arg, size_t task, size_t worker)
     const struct block b = block_of(t->n_rows, task);
     size_t r = b.r, M = b.M;
 
+    me->row = r;
     for (size_t i = 0; i < set->n; i++) {
         const struct dw *d = &set->each[i];
         const struct lora_pair *p = pair(t, t->layer, d->which);
-        size_t n = p ? p->rank * (d->K + d->O) : 0;
+        size_t n = p ? p->rank * (d->K + d->O) : 0, ldx = d->ldx;
+        const float *x = p ? gr_trainee_dropped(t, me, d->which, d->x + r * d->ldx, &ldx, d->K, M) : NULL;
         memset(share, 0, n * sizeof *share);
         if (p && !me->rc)
-            check(me, gr_lora_dw(p, share, share + p->rank * d->K, d->dy + r * d->lddy, d->lddy, d->x + r * d->ldx,
-                                 d->ldx, d->O, d->K, M, me->u, me->scratch, &me->err));
+            check(me, gr_lora_dw(p, share, share + p->rank * d->K, d->dy + r * d->lddy, d->lddy, x, ldx, d->O, d->K, M,
+                                 me->u, me->scratch, &me->err));
         share += n;
     }
 }
@@ -238,6 +248,7 @@ static void unproject(void *arg, size_t task, size_t worker)
     size_t r = b.r, n = b.n, M = b.M;
     float *dh = t->dh + r * C;
 
+    me->row = r;
     if (t->qo)
         unrotate(t, t->dq, s->q0, s->rq, t->l->q_norm, partial(t, task, Q_NORM), c->heads, r, n);
     else

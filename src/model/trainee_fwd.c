@@ -4,19 +4,23 @@
  * Where few rows are asked for, as in stage 2, only they go past the keys and values of the last layer. It is then
  * passed in two parts, both ways: all rows as keys, the wanted rows as queries. */
 #include "base/err.h"
+#include "base/random.h"
 #include "model/trainee_int.h"
 
 static void linear(gr_trainee *t, struct worker *me, enum gr_matrix which, float *y, size_t ldy, const float *x,
                    size_t ldx, size_t M)
 {
     const struct lora_pair *p = pair(t, t->layer, which);
-
     const gr_linear_to to = { matrix(t->l, which), y, ldy, packed_of(t, which) };
 
     if (!me->rc)
         check(me, gr_linears_fwd(&to, 1, x, ldx, M, me->scratch, &me->err));
-    if (!me->rc && p)
+    if (!me->rc && p) {
+        size_t O, K;
+        gr_matrix_shape(&t->m->cfg, which, &O, &K);
+        x = gr_trainee_dropped(t, me, which, x, &ldx, K, M);
         check(me, gr_lora_fwd(p, y, ldy, x, ldx, M, me->u, me->scratch, &me->err));
+    }
 }
 
 /* q or k of rows [r, r+n): normed by head where the family does, and rotated. */
@@ -42,6 +46,7 @@ static void project(void *arg, size_t task, size_t worker)
     size_t r = b.r, n = b.n, M = b.M;
     float *h = t->h + r * C;
 
+    me->row = r;
     norm(t, h, t->r_in + r, t->in + r * C, t->l->attn_norm, M);
     if (t->qo) {
         linear(t, me, GR_MAT_Q, s->q0 + r * q, q, h, C, M);
@@ -99,6 +104,7 @@ static void mix(void *arg, size_t task, size_t worker)
     float *h = t->h + r * C, *mid = s->mid + r * C, *out = (s + 1 < t->kept + c->layers ? s[1].x : t->x) + r * C;
     float *y = l->attn_post_norm ? s->t1 + r * C : mid;
 
+    me->row = r;
     linear(t, me, GR_MAT_O, y, C, s->o + r * q, q, M);
     if (l->attn_post_norm)
         norm(t, mid, s->rt1 + r, y, l->attn_post_norm, M);
@@ -165,6 +171,21 @@ static void make_runs(gr_trainee *t)
     }
 }
 
+/* A row's key follows from its token and the key of the row before it in the text. */
+static void make_keys(gr_trainee *t)
+{
+    const gr_segment *seg = t->f->seg;
+
+    for (size_t s = 0; s < t->f->n_segs; s++) {
+        const gr_segment *up = seg[s].parent == GR_NO_SEGMENT ? NULL : &seg[seg[s].parent];
+        uint64_t key = up ? t->key[up->row + up->len - 1] : 0;
+        for (size_t i = seg[s].row; i < seg[s].row + seg[s].len; i++)
+            t->key[i] = key = gr_random_at(key, (uint64_t)t->f->token[i]);
+    }
+    for (size_t i = 0; i < t->n_want; i++)
+        t->key[t->rows + i] = t->key[t->want[i]];
+}
+
 static void embed(void *arg, size_t task, size_t worker)
 {
     gr_trainee *t = arg;
@@ -200,6 +221,7 @@ static void take_all(gr_trainee *t)
     t->in = t->s->x;
     t->r_in = t->s->r1;
     t->at = t->pos;
+    t->at_key = t->key;
     t->q_run = t->run;
     t->q_runs = t->runs;
 }
@@ -210,6 +232,7 @@ static void take_wanted(gr_trainee *t)
     t->in = t->xw;
     t->r_in = t->rw;
     t->at = t->pos + t->rows;
+    t->at_key = t->key + t->rows;
     t->q_run = t->run + t->rows;
     t->q_runs = t->n_want;
 }
@@ -282,6 +305,8 @@ gram_status gr_trainee_forward(gr_trainee *t, const gr_forest *f, const size_t *
         t->head_id[i] = -1;
     memcpy(t->pos, f->pos, f->rows * sizeof *t->pos);
     make_runs(t);
+    if (t->drop)
+        make_keys(t);
     t->s = t->kept;
     take_all(t);
     zero_from(t->kept[0].x, t->n_rows, t->rows, C);         /* padding rows hold finite numbers */

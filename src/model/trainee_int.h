@@ -45,6 +45,8 @@ enum depth { TO_DOWN, TO_GATE_UP, TO_O, TO_QKV, THROUGH };
 struct worker {
     unsigned char *scratch;
     float *u;                   /* LoRA: [2 BLOCK, rank] */
+    float *dropped;             /* LoRA with dropout: [BLOCK, the widest input] */
+    size_t row;                 /* the first of the task at hand */
     gr_kv_span *span;
     gr_q_span *query;
     gram_status rc;
@@ -79,6 +81,9 @@ struct gr_trainee {
     float *packed[GR_MATRICES]; /* the layer's weights laid out for the pass at hand, where rows are MANY */
     float *share;               /* LoRA: [blocks, lora_floats]: gradients of a layer's A and B from each block */
     size_t lora_floats;
+    bool drop;                  /* adapters see their inputs with dropout, by chance that follows from drop_key */
+    uint64_t drop_key;
+    uint64_t *key;              /* [rows] of the tokens up to each row's, then of the wanted ones */
     int32_t *pos;               /* [rows] of all rows, then of the wanted ones */
     float *table[2];
     size_t table_pos;
@@ -101,6 +106,7 @@ struct gr_trainee {
     size_t n_rows;
     float *in, *r_in;           /* the residual before the layer, and its norm's r */
     const int32_t *at;          /* their positions */
+    const uint64_t *at_key;     /* and keys, where drop is set */
     const struct run *q_run;    /* of their queries */
     size_t q_runs;
     bool qo, kv;                /* which parts of the layer are theirs */
@@ -209,5 +215,12 @@ static inline const float *packed_of(const gr_trainee *t, enum gr_matrix which)
 size_t gr_trainee_spans(const gr_trainee *t, const struct run *run, size_t col, gr_kv_span *span);
 
 gram_status gr_trainee_collect(gr_trainee *t, gram_err *err);
+
+/* x, or what dropout leaves of it in me->dropped, for a matrix [.., K] of the layer at hand and M rows from me->row. */
+const float *gr_trainee_dropped(const gr_trainee *t, struct worker *me, enum gr_matrix which, const float *x,
+                                size_t *ldx, size_t K, size_t M);
+/* dx += what dropout leaves of me->dropped, [M, K]. */
+void gr_trainee_add_dropped(const gr_trainee *t, const struct worker *me, enum gr_matrix which, float *dx, size_t lddx,
+                            size_t K, size_t M);
 
 #endif

@@ -74,6 +74,7 @@ static gram_status check_open(struct check *c, gram_err *err)
         }
     }
     gr_trainee_zero(c->t);
+    gr_trainee_drop(c->t, r->opt->seed, 0);
     return rc;
 }
 

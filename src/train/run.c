@@ -77,6 +77,8 @@ static gram_status say_settings(struct loop *l, gram_err *err)
         const gr_lora_spec *s = gr_lora_get_spec(l->r->lora);
         ok = gr_buf_printf(&b, " lora=%zu,%.17g,%d,%u base-dtype=%d base=%016" PRIx64, s->rank, s->alpha, s->root,
                            s->targets, (int)o->model.dtype, gr_weights_digest(l->r->weights));
+        if (ok && s->dropout > 0)
+            ok = gr_buf_printf(&b, " dropout=%.17g", s->dropout);
     }
     if (ok && !l->r->lora && o->model.dtype == GRAM_BF16)
         ok = gr_buf_printf(&b, " dtype=bf16");
@@ -238,8 +240,10 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
         }
     }
     gr_trainee_zero(l->t);
+    gr_trainee_drop(l->t, o->seed, l->state.step);
     if (!rc)
         rc = learn_batch(l, count, n, &sum, &norm, err);
+    gr_trainee_keep(l->t);
     if (rc)
         return rc;
     l->tokens += sum.tokens;

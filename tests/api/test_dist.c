@@ -75,6 +75,7 @@ static gram_train_options options(const struct kind *k, struct watch *w)
     gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
     gram_train_options_set_loss(&o, k->loss);
     o.lora_rank = k->rank;
+    o.lora_dropout = k->rank ? 0.1 : -1;
     o.lr = RATE;
     o.warmup = (double)WARMUP / STEPS;
     o.weight_decay = 0.01;

@@ -146,6 +146,7 @@ static void stopped_and_killed_runs_end_with_the_same_bits(void **state)
     pid_t pid;
 
     (void)state;
+    o.lora_dropout = 0.2;
     CHECK_OK(finetune(MODEL, "whole", &o, &r));
     w = (struct watch){ .stop_at = 4 };
     o.resume = true;
@@ -156,6 +157,10 @@ static void stopped_and_killed_runs_end_with_the_same_bits(void **state)
     o.lora_alpha = 0;
     o.lora_targets = "q,v";
     assert_int_equal(finetune(MODEL, "stopped", &o, &r), GRAM_EARG);
+    o.lora_targets = NULL;
+    o.lora_dropout = 0.1;
+    assert_int_equal(finetune(MODEL, "stopped", &o, &r), GRAM_EARG);
+    o.lora_dropout = 0.2;
     o.lora_targets = "q,k,v,o,gate,up,down_proj";                           /* all of them, which was the default */
     w = (struct watch){ 0 };
     CHECK_OK(finetune(MODEL, "stopped", &o, &r));
@@ -196,6 +201,21 @@ static void the_best_adapter_is_kept_and_taken(void **state)
     assert_true(exists("best-of/adapter_model.safetensors") && !exists("best-of/best"));
 }
 
+/* What PEFT's configuration says of it. */
+static void same_dropout(const char *adapter, const char *want)
+{
+    char name[80], line[80], *path, *text;
+    size_t n;
+
+    snprintf(name, sizeof name, "%s/adapter_config.json", adapter);
+    snprintf(line, sizeof line, "\"lora_dropout\": %s,", want);
+    path = check_tmppath(name);
+    CHECK_OK(gr_read_file(path, 1 << 16, &text, &n, &check_err));
+    if (!strstr(text, line))
+        fail_msg("%s: wanted %s", path, line);
+    free(path), free(text);
+}
+
 static void an_adapter_is_trained_further(void **state)
 {
     struct watch w = { 0 };
@@ -226,6 +246,31 @@ static void an_adapter_is_trained_further(void **state)
     CHECK_OK(finetune(first, "further4", &o, &r));
     assert_true(exists("further4/model.safetensors") && exists("further4/config.json"));
     assert_true(w.first < last + 0.1 && w.first < 0.66);
+    free(first);
+}
+
+static void its_dropout_goes_with_an_adapter(void **state)
+{
+    struct watch w = { 0 };
+    gram_train_options o = options(&w);
+    char *first = check_tmppath("dropout1");
+    gram_train_report r;
+
+    (void)state;
+    o.steps = 2;
+    o.lora_dropout = 0.25;
+    CHECK_OK(finetune(MODEL, "dropout1", &o, &r));
+    o.lora_dropout = -1;                        /* what it has */
+    CHECK_OK(finetune(first, "dropout2", &o, &r));
+    same_dropout("dropout2", "0.25");
+    o.lora_dropout = 0;
+    CHECK_OK(finetune(first, "dropout3", &o, &r));
+    same_dropout("dropout3", "0.0");
+    o.lora_dropout = 1;
+    assert_int_equal(finetune(first, "dropout4", &o, &r), GRAM_EARG);
+    o.lora_dropout = 0.1;
+    o.lora_rank = 0;
+    assert_int_equal(finetune(MODEL, "dropout4", &o, &r), GRAM_EARG);
     free(first);
 }
 
@@ -337,6 +382,7 @@ int main(void)
         cmocka_unit_test(stopped_and_killed_runs_end_with_the_same_bits),
         cmocka_unit_test(the_best_adapter_is_kept_and_taken),
         cmocka_unit_test(an_adapter_is_trained_further),
+        cmocka_unit_test(its_dropout_goes_with_an_adapter),
         cmocka_unit_test(a_reward_head_goes_with_its_adapter),
         cmocka_unit_test(a_base_in_bf16_is_trained_beside),
         cmocka_unit_test(broken_directories_are_said),

@@ -55,6 +55,7 @@ static void shipped_recipes_open(void **state)
         assert_true(run->options.model.max_tokens == want[i].tokens && run->options.schedule == want[i].schedule);
         assert_true(run->options.warmup == want[i].warmup && run->options.clip == want[i].clip);
         assert_true(run->options.lora_alpha == 2.0 * (double)want[i].rank);
+        assert_true(run->options.lora_dropout == (want[i].rank ? 0.05 : -1));
         if (want[i].targets)
             assert_string_equal(run->options.lora_targets, want[i].targets);
         if (want[i].smoothing > 0)

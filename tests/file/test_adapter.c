@@ -27,7 +27,9 @@ static void pefts_own_is_read(void **state)
     gr_adapter_config_clear(&c);
     free(text);
     CHECK_OK(parse(&c, "{" PLAIN "}"));
-    assert_true(c.rank == 8 && c.alpha == 16 && !c.root && !c.base);
+    assert_true(c.rank == 8 && c.alpha == 16 && !c.root && !c.base && c.dropout == 0);
+    CHECK_OK(parse(&c, "{" PLAIN ",\"lora_dropout\":0.05}"));
+    assert_true(c.dropout == 0.05);
 }
 
 static void what_cannot_be_done_is_named(void **state)
@@ -41,6 +43,8 @@ static void what_cannot_be_done_is_named(void **state)
         { "{\"peft_type\":\"LORA\",\"r\":8.5,\"lora_alpha\":16}", "\"r\"", GRAM_EFORMAT },
         { "{\"peft_type\":\"LORA\",\"r\":8,\"lora_alpha\":-1}", "lora_alpha", GRAM_EFORMAT },
         { "{\"peft_type\":\"LORA\",\"r\":8,\"lora_alpha\":\"16\"}", "lora_alpha", GRAM_EFORMAT },
+        { "{" PLAIN ",\"lora_dropout\":1}", "lora_dropout", GRAM_EFORMAT },
+        { "{" PLAIN ",\"lora_dropout\":\"0.1\"}", "lora_dropout", GRAM_EFORMAT },
         { "{" PLAIN ",\"use_dora\":true}", "use_dora", GRAM_EUNSUPPORTED },
         { "{" PLAIN ",\"bias\":\"all\"}", "bias", GRAM_EUNSUPPORTED },
         { "{" PLAIN ",\"alpha_pattern\":{\"q_proj\":4}}", "alpha_pattern", GRAM_EUNSUPPORTED },
@@ -64,7 +68,7 @@ static void what_is_written_is_read(void **state)
 {
     static const char *const targets[] = { "q_proj", "down_proj", NULL };
     static char base[] = "/models/a \"b\"";
-    const gr_adapter_config c = { base, 5, 7.5, true };
+    const gr_adapter_config c = { base, 5, 7.5, true, 0.05 };
     char *dir = check_tmpdir(), *path = gr_path_join(dir, GR_ADAPTER_CONFIG), *text;
     gr_adapter_config got;
     size_t n;
@@ -75,7 +79,7 @@ static void what_is_written_is_read(void **state)
     assert_true(gr_adapter_is(dir));
     CHECK_OK(gr_read_file(path, 1 << 16, &text, &n, &check_err));
     CHECK_OK(gr_adapter_config_parse(&got, path, text, n, &check_err));
-    assert_true(got.rank == 5 && got.alpha == 7.5 && got.root);
+    assert_true(got.rank == 5 && got.alpha == 7.5 && got.root && got.dropout == 0.05);
     assert_string_equal(got.base, base);
     assert_non_null(strstr(text, "SEQ_CLS"));
     assert_non_null(strstr(text, "\"score\""));

@@ -43,7 +43,7 @@ static void open_base(struct subject *s, const char *path, const gr_adapter *a, 
 /* New adapters of these targets; B is drawn too, so that it does not hide A. */
 static struct subject open_new(const char *path, gr_linear_mode mode, unsigned targets)
 {
-    const gr_lora_spec spec = { 3, 5, false, targets };
+    const gr_lora_spec spec = { 3, 5, false, targets, 0 };
     struct subject s;
     const gr_param *p;
     size_t n;
@@ -280,7 +280,7 @@ static void a_target_alone_has_its_gradients(void **state)
 
 static void new_adapters_follow_from_the_seed(void **state)
 {
-    const gr_lora_spec spec = { 4, 8, false, 5 };
+    const gr_lora_spec spec = { 4, 8, false, 5, 0 };
     struct subject s;
     gr_lora *a, *b, *c;
     const gr_param *p, *q, *r;
@@ -318,7 +318,7 @@ static void new_adapters_follow_from_the_seed(void **state)
 
 static void expect_refused(const char *dir, const gr_saved *t, size_t n, const char *why)
 {
-    const gr_adapter_config c = { NULL, 2, 4, false };
+    const gr_adapter_config c = { NULL, 2, 4, false, 0 };
     const char *modules[8];
     struct subject s;
     char path[300];

@@ -1,0 +1,18 @@
+/* dropout.h - leave some inputs out, so that nothing learns to lean on one of them.
+ *
+ *   forward   y[c] = k[c] x[c]          k[c] = 0 with probability p, otherwise 1 / (1 - p)
+ *   backward  dx[c] += k[c] dy[c]
+ *   chance    16 bits, the lowest first, of draw c / 4 of the numbers that follow from `key`, against p 2^16
+ *
+ * A mask is never kept: whoever has the key has the mask, on any thread and in any pass. */
+#ifndef GR_OP_DROPOUT_H
+#define GR_OP_DROPOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* p from 0, below 1; y and x apart. */
+void gr_dropout_fwd(float *y, const float *x, size_t n, uint64_t key, double p);
+void gr_dropout_bwd(float *dx, const float *dy, size_t n, uint64_t key, double p);
+
+#endif
