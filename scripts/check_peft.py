@@ -21,6 +21,9 @@ import torch
 import transformers
 
 
+HEAD = "base_model.model.score."
+
+
 def compute(model, ids):
     with torch.no_grad():
         return model(ids).logits[0].numpy()
@@ -32,11 +35,21 @@ def main():
     where, words, how = config["base_model_name_or_path"], config["task_type"] == "CAUSAL_LM", {}
     if not words:
         with safetensors.safe_open(pathlib.Path(adapter) / "adapter_model.safetensors", "np") as f:
-            how = {"num_labels": f.get_tensor("base_model.model.score.weight").shape[0], "pad_token_id": 0}
+            mlp = f.get_tensor(HEAD + "0.weight").shape[0] if HEAD + "0.weight" in f.keys() else 0
+            how = {"num_labels": f.get_tensor(HEAD + ("2.weight" if mlp else "weight")).shape[0], "pad_token_id": 0}
     kind = transformers.AutoModelForCausalLM if words else transformers.AutoModelForSequenceClassification
 
     def load(path, **more):
-        return kind.from_pretrained(path, dtype=torch.float32, attn_implementation="eager", **more)
+        model = kind.from_pretrained(path, dtype=torch.float32, attn_implementation="eager", **more)
+        if not words and mlp:               # what transformers does not know, in the place of its matrix
+            linear = torch.nn.Linear
+            model.score = torch.nn.Sequential(linear(model.config.hidden_size, mlp), torch.nn.ReLU(),
+                                              linear(mlp, how["num_labels"]))
+            if path != where:
+                with safetensors.safe_open(pathlib.Path(path) / "model.safetensors", "pt") as f:
+                    names = [n for n in f.keys() if n.startswith("score.")]
+                    model.score.load_state_dict({n[len("score."):]: f.get_tensor(n) for n in names})
+        return model
 
     base = load(where, **how)
     ids = torch.randint(1, base.config.vocab_size, (1, 64), generator=torch.Generator().manual_seed(0))

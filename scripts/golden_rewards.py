@@ -13,6 +13,7 @@ import pathlib
 import subprocess
 import sys
 
+import safetensors.torch
 import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -57,6 +58,12 @@ def rewards(model, tok, talk):
         return model(input_ids=ids).logits[0].tolist()
 
 
+def give_mlp(model, units):
+    """GRM's head where transformers has a matrix."""
+    model.score = torch.nn.Sequential(torch.nn.Linear(model.config.hidden_size, units), torch.nn.ReLU(),
+                                      torch.nn.Linear(units, model.config.num_labels))
+
+
 def make(name, config, special=CHATML_TOKENS, template=CHATML):
     torch.manual_seed(3)
     tok = tokenizer(special, template, OUT / name)
@@ -64,6 +71,8 @@ def make(name, config, special=CHATML_TOKENS, template=CHATML):
     if name == "purm":
         config.gram_reward_head = "purm"
     model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    if name == "mlp":
+        give_mlp(model, 24)
     for p in model.parameters():
         if p.ndim == 1:
             p.data += 0.1 * torch.randn(p.shape)    # norms and biases that are not all alike
@@ -81,6 +90,7 @@ def golden():
         "mistral": make("mistral", T.MistralConfig(**SMALL, pad_token_id=3), LLAMA3_TOKENS, LLAMA3),
         "gemma3": make("gemma3", T.Gemma3TextConfig(**gemma)),
         "purm": make("purm", T.LlamaConfig(**SMALL, bos_token_id=1)),
+        "mlp": make("mlp", T.LlamaConfig(**SMALL)),
     }
     (OUT / "rewards.json").write_text(json.dumps({"talks": TALKS, "rewards": out}, indent=1) + "\n")
 
@@ -88,6 +98,10 @@ def golden():
 def compare(path, pairs):
     tok = transformers.AutoTokenizer.from_pretrained(path)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32).eval()
+    tensors = safetensors.torch.load_file(pathlib.Path(path) / "model.safetensors")
+    if "score.0.weight" in tensors:
+        give_mlp(model, len(tensors["score.0.weight"]))
+        model.score.load_state_dict({n[len("score."):]: t for n, t in tensors.items() if n.startswith("score.")})
     lines = subprocess.run(["build/gram", "score", path, pairs, "-q"], check=True, capture_output=True,
                            text=True).stdout
     worst = 0

@@ -6,7 +6,8 @@
 tests/golden/train/steps.json: for models of tests/golden/train, each loss, over every weight and with LoRA, losses and
 gradient norms of 20 steps of AdamW; of each tensor its gradient in the first step and what it changed by after steps 1
 and 20, as three numbers: the norm, the sum, and the dot product with cos(place), which a swap of two values changes.
-"dropout LOSS" are LoRA with dropout, by the masks of src/op/dropout.h, whose keys src/model/trainee.c makes.
+"dropout LOSS" are LoRA with dropout, by the masks of src/op/dropout.h, whose keys src/model/trainee.c makes, and
+"mlp LOSS" are a reward head with a hidden layer.
 tests/golden/train/MODEL/lora/: the adapter that those start from, as PEFT writes it, with the label logits that PEFT
 gives for tokens.json. tests/golden/train/judge/: a checkpoint with a tokenizer of single bytes and a ChatML template.
 
@@ -27,7 +28,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "train"
 LABEL, EPS, PEAK, STEPS, WARMUP, BATCH, ROWS, ASKED = (65, 66), 0.05, 1e-3, 20, 2, 3, 6, 20
 
-DROP, SEED = 0.2, 9
+DROP, SEED, UNITS = 0.2, 9, 24
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -78,7 +79,7 @@ def scalar_loss(loss):
         for i in rows:
             q, weight = {4: 0.8, 5: 0.5}.get(i, 1.0), 1 + i / 4
             hidden = [model.model(torch.tensor([row(tokens, i, k)])).last_hidden_state[0] for k in range(2)]
-            y = [h[-1] @ model.score.weight.T for h in hidden]
+            y = [model.score(h[-1]) for h in hidden]
             d = y[0][0] - y[1][0]
             pair = lambda d, t: -t * logsigmoid(d) - (1 - t) * logsigmoid(-d)
             if loss == "purm":
@@ -193,7 +194,17 @@ def add_dropout(model):
                 matrix.lora_dropout["default"] = Dropout(i * len(ALL) + k)
 
 
-def run(name, one, lora=False, outputs=0, dropout=False):
+def head(outputs, width, mlp):
+    """One matrix, or GRM's MLP, as the code of its frozen baseline puts it in score's place."""
+    linear = torch.nn.Linear
+    new = torch.nn.Sequential(linear(width, UNITS), torch.nn.ReLU(), linear(UNITS, outputs)) if mlp else \
+        linear(width, outputs, bias=False)
+    for p in new.parameters():
+        p.data = score(*p.shape) if p.ndim > 1 else score(1, p.numel())[0]
+    return new
+
+
+def run(name, one, lora=False, outputs=0, dropout=False, mlp=False):
     torch.manual_seed(0)
     tokens = tokens_of(name)
     model = load(name)
@@ -202,8 +213,7 @@ def run(name, one, lora=False, outputs=0, dropout=False):
     if dropout:
         add_dropout(model)
     if outputs:
-        model.score = torch.nn.Linear(model.config.hidden_size, outputs, bias=False)
-        model.score.weight = torch.nn.Parameter(score(outputs, model.config.hidden_size))
+        model.score = head(outputs, model.config.hidden_size, mlp)
     params = {"base_model.model." * lora + n.replace(".default", ""): p for n, p in model.named_parameters()
               if p.requires_grad}
     opt = torch.optim.AdamW([{"params": [p for p in params.values() if p.ndim > 1], "weight_decay": 0.01},
@@ -274,6 +284,10 @@ def main():
         for loss in ("gram", "pretrain", "bt") if name == "llama_gqa" else ("gram",):
             one = each[loss] if loss in each else scalar_loss(loss)
             steps[name]["dropout " + loss] = run(name, one, True, 0 if loss in each else 1, True)
+        mlp = ("mlp bt", "mlp sft-reg", "mlp purm", "lora mlp bt", "lora mlp sft-reg")
+        for key in mlp if name == "llama_gqa" else ():
+            loss = key.split()[-1]
+            steps[name][key] = run(name, scalar_loss(loss), "lora" in key, 2 if loss == "purm" else 1, mlp=True)
     (OUT / "steps.json").write_text(json.dumps(short(steps), indent=None, separators=(",", ":")) + "\n")
     make_judge(OUT / "judge")
 

@@ -40,6 +40,10 @@ gram_status gram_loss_parse(const char *name, gram_loss *out, gram_err *err);   
 const char *gram_loss_name(gram_loss loss);
 bool gram_loss_is_scalar(gram_loss loss);   /* bt and those below it */
 
+/* What gives a reward model its number: the hidden state of the last token times a vector; or GRM's MLP of one hidden
+ * layer, y = W2 max(0, W1 h + b1) + b2, which transformers opens when its score is replaced (docs/training.md). */
+typedef enum { GRAM_HEAD_LINEAR, GRAM_HEAD_MLP } gram_head_kind;
+
 /* Layers that keep their input alone for the backward pass, which makes the rest again: the same bits, and with every
  * layer a tenth of the activations' memory and about four thirds of the time. */
 typedef enum {
@@ -91,6 +95,8 @@ typedef struct {
     double        margin_scale; /* bt-margin: multiplies the rows' margins: 1 */
     double        posreg;       /* bt-posreg: 0.1 */
     double        sft_weight, sft_beta;     /* sft-reg: a 0.01 and b 0.1 */
+    gram_head_kind head;        /* of a reward model that is made: linear. One that MODEL has goes on as it is */
+    size_t        head_width;   /* mlp: its hidden units: 1024 */
     size_t        batch_rows;   /* rows of a step: 16 (stage 1: 32) */
     size_t        epochs;       /* 2 (stage 1: 1) */
     uint64_t      steps;        /* 0: what epochs ask for */

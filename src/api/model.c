@@ -99,6 +99,7 @@ static gram_status add_reward_head(struct checkpoint *file, const char *path, gr
 {
     gr_config *c = &file->cfg;
     gr_reward_kind want = loss == GRAM_LOSS_PURM ? GR_REWARD_PURM : GR_REWARD_MEAN;
+    size_t own = c->head_width;
 
     if (c->reward && c->reward != want)
         return gr_fail(err, GRAM_EARG, "%s: its reward head gives %zu numbers, and the loss %s wants %zu", path,
@@ -107,7 +108,9 @@ static gram_status add_reward_head(struct checkpoint *file, const char *path, gr
         return gr_fail(err, GRAM_EARG, "%s: the loss sft-reg also learns to write the chosen answer, and this model's "
                        "head over the vocabulary is gone", path);
     c->reward = want;
-    c->new_head = !gr_weights_find(file->weights, "score.weight");
+    c->new_head = !gr_config_find_head(c, file->weights);
+    if (file->adapter && gr_adapter_has_head(file->adapter))
+        c->head_width = own;                /* over the base's */
     c->words = loss == GRAM_LOSS_SFT_REG;
     return GRAM_OK;
 }

@@ -34,7 +34,7 @@ void gram_train_options_init(gram_train_options *o, gram_stage stage)
 
     *o = (gram_train_options){ .lr = first ? 1e-5 : 2e-5, .schedule = GRAM_SCHEDULE_COSINE, .warmup = 0.1,
                                .clip = 1, .batch_rows = first ? 32 : 16, .epochs = first ? 1 : 2,
-                               .pairs = 1, .save_every = 50, .keep = 2, .lora_dropout = -1 };
+                               .pairs = 1, .save_every = 50, .keep = 2, .lora_dropout = -1, .head_width = 1024 };
     gram_train_options_set_loss(o, GRAM_LOSS_GRAM);
 }
 
@@ -83,6 +83,11 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
         if (own[i].x != own[i].usual && !own[i].used)
             return gr_fail(err, GRAM_EARG, "%s: %s it, and the loss is %s", own[i].name, own[i].whose,
                            gram_loss_name(o->loss));
+    if ((unsigned)o->head > GRAM_HEAD_MLP || (o->head == GRAM_HEAD_MLP && !gram_loss_is_scalar(o->loss)))
+        return gr_fail(err, GRAM_EARG, "head: a reward model has one, linear or mlp, and the loss %s trains a judge",
+                       gram_loss_name(o->loss));
+    if (o->head == GRAM_HEAD_MLP && (!o->head_width || o->head_width > 1 << 20))
+        return gr_fail(err, GRAM_EARG, "head-width: wanted 1 to %d, found %zu", 1 << 20, o->head_width);
     if (o->model.dtype != GRAM_F32 && o->model.dtype != GRAM_BF16)
         return gr_fail(err, GRAM_EARG, "training stores weights in f32 or bf16; another dtype was asked for");
     if (!o->lora_rank && (o->lora_alpha != 0 || o->lora_targets || o->lora_dropout > 0))
@@ -108,6 +113,21 @@ static gram_status check_model(const gram_model *m, const char *path, gram_loss 
         return GRAM_OK;
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: only the text half of this model would be trained and written, and its "
                    "directory asks for both", path);
+}
+
+/* The form of a reward head that is made; one that is there has its own. */
+static gram_status choose_head(gram_model *m, const char *path, const gram_train_options *o, gram_err *err)
+{
+    gr_config *c = &m->file.cfg;
+    bool own = m->file.adapter && gr_adapter_has_head(m->file.adapter);
+    size_t want = o->head == GRAM_HEAD_MLP ? o->head_width : 0;
+
+    if (c->new_head && !own)
+        c->head_width = want;
+    else if (c->reward && want && want != c->head_width)
+        return gr_fail(err, GRAM_EARG, "%s: its reward head has %zu hidden units and goes on with them; %zu were asked "
+                       "for", path, c->head_width, want);
+    return GRAM_OK;
 }
 
 static gr_loss_rules rules_of(const gram_train_options *o)
@@ -281,7 +301,7 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
     if (!rc && !lora)                       /* all of it was copied */
         gr_weights_release(m->file.weights);
     if (!rc && gr_model_config(m->model)->new_head &&
-        !(m->file.adapter && gr_st_find(m->file.adapter->st, GR_ADAPTER_SCORE)))
+        !(m->file.adapter && gr_adapter_has_head(m->file.adapter)))
         gr_model_draw_score(m->model, o->seed);
     if (rc || !lora)
         return rc;
@@ -345,6 +365,8 @@ static gram_status train_files(gram_stage stage, const char *from, const char *d
     if (rc)
         return rc;
     rc = check_model(m, from, o->loss, o->lora_rank > 0, err);
+    if (!rc)
+        rc = choose_head(m, from, o, err);
     if (!rc)
         rc = train_model(m, stage, from, data, out, o, report, err);
     gram_close(m);

@@ -2,7 +2,7 @@
 #include <string.h>
 #include "cli/train.h"
 
-static char *loss, *ties;
+static char *loss, *ties, *head;
 
 static const struct poptOption opts[] = {
     { "loss", '\0', POPT_ARG_STRING, &loss, 0,
@@ -22,6 +22,10 @@ static const struct poptOption opts[] = {
       "sft-reg: a, the share of the text's loss (default: 0.01).", "X" },
     { "sft-beta", '\0', POPT_ARG_DOUBLE, &cli_train_sft_beta, 0,
       "sft-reg: b, which multiplies the text's log-probability (default: 0.1).", "X" },
+    { "head", '\0', POPT_ARG_STRING, &head, 0,
+      "What gives a new reward model its number: linear, the hidden state of the last token times a vector (the "
+      "default), or mlp, GRM's: a hidden layer, ReLU, and then the vector.", "linear|mlp" },
+    { "head-width", '\0', POPT_ARG_LONGLONG, &cli_train_head_width, 0, "mlp: its hidden units (default: 1024).", "N" },
     { "ties", '\0', POPT_ARG_STRING, &ties, 0,
       "Rows that the data call a tie: their target is a half (the default), or they are dropped.", "half|drop" },
     { "eval-file", '\0', POPT_ARG_STRING, &cli_train_eval, 0,
@@ -47,6 +51,9 @@ static int run(const char **arg, size_t n)
         return cli_usage("--loss: %s", err.text);
     if (ties && strcmp(ties, "half") && strcmp(ties, "drop"))
         return cli_usage("--ties %s: wanted half or drop", ties);
+    if (head && strcmp(head, "linear") && strcmp(head, "mlp"))
+        return cli_usage("--head %s: wanted linear or mlp", head);
+    cli_train_head = head && !strcmp(head, "mlp") ? GRAM_HEAD_MLP : GRAM_HEAD_LINEAR;
     cli_train_drop_ties = ties && !strcmp(ties, "drop");
     return cli_train(GRAM_STAGE_FINETUNE, arg[0], arg[1]);
 }

@@ -18,9 +18,10 @@ static int check_gradients;
 gram_loss cli_train_loss = GRAM_LOSS_GRAM;
 double cli_train_smoothing = NAN, cli_train_margin_scale = NAN, cli_train_posreg = NAN, cli_train_sft_weight = NAN,
        cli_train_sft_beta = NAN;
-long long cli_train_pairs = -1, cli_train_eval_every = -1;
+long long cli_train_pairs = -1, cli_train_eval_every = -1, cli_train_head_width = -1;
 char *cli_train_eval;
 int cli_train_drop_ties, cli_train_best;
+gram_head_kind cli_train_head;
 
 struct poptOption cli_train_table[] = {
     { "out", 'o', POPT_ARG_STRING, &out, 0,
@@ -85,6 +86,7 @@ static int fill_numbers(gram_train_options *o)
     const struct { const char *name; long long from; size_t *size; uint64_t *wide; } whole[] = {
         { "batch-rows", batch_rows, &o->batch_rows, NULL }, { "epochs", epochs, &o->epochs, NULL },
         { "lora-rank", lora_rank, &o->lora_rank, NULL },
+        { "head-width", cli_train_head_width, &o->head_width, NULL },
         { "pairs", cli_train_pairs, &o->pairs, NULL }, { "steps", steps, NULL, &o->steps },
         { "seed", seed, NULL, &o->seed }, { "save-every", save_every, NULL, &o->save_every },
         { "keep", keep, &o->keep, NULL }, { "eval-every", cli_train_eval_every, NULL, &o->eval_every },
@@ -145,6 +147,7 @@ static int fill_options(gram_train_options *o, gram_stage stage)
     o->recompute = (gram_recompute)as_recompute;
     o->eval_file = cli_train_eval;
     o->best = cli_train_best;
+    o->head = cli_train_head;
     o->drop_ties = cli_train_drop_ties;
     o->resume = cli_resume;
     o->check_gradients = check_gradients ? on_gradient : NULL;

@@ -502,6 +502,8 @@ static void method(gr_page *p, const gr_run_facts *f)
         gr_page_fact(p, "loss", gram_loss_name(o->loss));
         if (o->loss == GRAM_LOSS_GRAM || o->loss == GRAM_LOSS_BT_SMOOTH)
             number(p, "smoothing", o->smoothing);
+        if (o->head == GRAM_HEAD_MLP)
+            number(p, "hidden units of the head", (double)o->head_width);
     }
     if (!o->lora_rank) {
         gr_page_fact(p, "trained", "every weight");

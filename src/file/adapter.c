@@ -209,15 +209,34 @@ void gr_adapter_close(gr_adapter *a)
     free(a);
 }
 
+/* The tensor whose rows are the outputs, and with a hidden layer, the one whose rows are its units. */
+static const gr_named *last_of_head(const gr_adapter *a, const gr_named **first)
+{
+    const gr_named *t = gr_st_find(a->st, GR_ADAPTER_STEM "score.weight");
+
+    *first = gr_st_find(a->st, GR_ADAPTER_STEM "score.0.weight");
+    return t && !*first ? t : gr_st_find(a->st, GR_ADAPTER_STEM "score.2.weight");
+}
+
+bool gr_adapter_has_head(const gr_adapter *a)
+{
+    const gr_named *first, *last = last_of_head(a, &first);
+
+    return first || last;
+}
+
 gram_status gr_adapter_reward(gr_config *c, const gr_adapter *a, gram_err *err)
 {
-    const gr_named *t = gr_st_find(a->st, GR_ADAPTER_SCORE);
+    const gr_named *first, *t = last_of_head(a, &first);
     char *mark = NULL;
     gram_status rc;
     bool purm;
 
-    if (!t)
+    if (!t && !first)
         return GRAM_OK;
+    if (!t || (!first && strstr(t->name, "score.2")))
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s has no partner: of score.0.weight and score.2.weight one is "
+                       "missing", a->path, t ? t->name : first->name);
     rc = gr_st_meta(gr_st_path(a->st), "gram_reward_head", &mark, err);
     if (rc)
         return rc;
@@ -227,7 +246,11 @@ gram_status gr_adapter_reward(gr_config *c, const gr_adapter *a, gram_err *err)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s: wanted one row, a reward, or two and "
                        "\"gram_reward_head\": \"" GR_PURM_MARK "\" in the file's metadata, found %zu rows", a->path,
                        t->name, t->n_dims ? t->dim[0] : 1);
+    if (first && (first->n_dims != 2 || !first->dim[0]))
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted a row for each hidden unit, found %zu dimensions",
+                       a->path, first->name, first->n_dims);
     c->reward = purm ? GR_REWARD_PURM : GR_REWARD_MEAN;
+    c->head_width = first ? first->dim[0] : 0;
     c->words = false;
     return GRAM_OK;
 }

@@ -10,7 +10,7 @@
 
 #define GR_ADAPTER_CONFIG  "adapter_config.json"
 #define GR_ADAPTER_WEIGHTS "adapter_model.safetensors"
-#define GR_ADAPTER_SCORE   "base_model.model.score.weight"      /* a reward head, trained whole beside A and B */
+#define GR_ADAPTER_STEM    "base_model.model."                  /* before the model's own name of a tensor */
 
 typedef struct {
     char *base;                 /* base_model_name_or_path, owned; NULL: it says none */
@@ -36,6 +36,7 @@ typedef struct {
 bool gr_adapter_is(const char *dir);            /* adapter_config.json is there */
 gram_status gr_adapter_open(gr_adapter **out, const char *dir, gram_err *err);
 void gr_adapter_close(gr_adapter *a);
+bool gr_adapter_has_head(const gr_adapter *a);  /* a reward head, trained whole beside A and B */
 /* Says in *c what reward head the adapter brings, if it does. Two rows are PURM's where the file's metadata say so. */
 gram_status gr_adapter_reward(gr_config *c, const gr_adapter *a, gram_err *err);
 /* The path of the base model, malloc'ed: `given` where it is not NULL, otherwise what the configuration names, from the

@@ -392,6 +392,30 @@ size_t gr_reward_outputs(gr_reward_kind k)
     return k == GR_REWARD_NONE ? 0 : k == GR_REWARD_MEAN ? 1 : 2;
 }
 
+bool gr_reward_part_at(const gr_config *c, size_t i, gr_reward_part *out)
+{
+    const size_t n = gr_reward_outputs(c->reward), H = c->head_width;
+    const gr_reward_part one = { "score.weight", n, c->width, false }, part[GR_REWARD_PARTS] = {
+        { "score.0.weight", H, c->width, false }, { "score.0.bias", 1, H, true },
+        { "score.2.weight", n, H, false }, { "score.2.bias", 1, n, true },
+    };
+
+    if (!n || i >= (H ? GR_REWARD_PARTS : 1))
+        return false;
+    *out = H ? part[i] : one;
+    return true;
+}
+
+bool gr_config_find_head(gr_config *c, const gr_weights *w)
+{
+    const gr_named *t = gr_weights_find(w, "score.0.weight");
+
+    if (!t && !gr_weights_find(w, "score.weight"))
+        return false;
+    c->head_width = !t ? 0 : t->n_dims ? t->dim[0] : 1;     /* whoever binds it proves the shape */
+    return true;
+}
+
 /* transformers writes the labels' names, and nothing where there are as many as its default, two. */
 static gram_status read_labels(const struct in *in, gr_config *c, gram_err *err)
 {

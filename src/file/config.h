@@ -21,7 +21,8 @@ typedef enum { GR_ROPE_DEFAULT, GR_ROPE_LINEAR, GR_ROPE_LLAMA3, GR_ROPE_TABLE } 
 typedef struct { gr_rope_kind kind; double theta, factor, low, high, original; } gr_rope;
 
 /* What stands behind the last norm besides, or instead of, the head over the vocabulary: score.weight, whose product
- * with the last token's hidden state is one number, or two: PURM's mean and h, the spread being exp(h/10). */
+ * with the last token's hidden state is one number, or two: PURM's mean and h, the spread being exp(h/10). Or an MLP
+ * with one hidden layer, torch's Sequential(Linear, ReLU, Linear) in its place. */
 typedef enum { GR_REWARD_NONE, GR_REWARD_MEAN, GR_REWARD_PURM } gr_reward_kind;
 #define GR_PURM_MARK "purm"                 /* "gram_reward_head" of config.json, which tells PURM from a classifier */
 
@@ -54,6 +55,7 @@ typedef struct {
     gr_rope rope[2];            /* what inv_freq was computed from */
 
     gr_reward_kind reward;
+    size_t head_width;          /* units of the reward head's hidden layer; 0: it is one matrix */
     bool new_head;              /* the reward head is to be made, by training: the file has none */
     bool words;                 /* there is a head over the vocabulary; ...ForSequenceClassification has none */
     double init_std;            /* initializer_range: of a head that training makes */
@@ -78,6 +80,14 @@ gram_status gr_config_keys(const gr_config *c, const char *name, struct gr_keys 
  * kind of c->rope[0] is llama3. */
 void gr_config_rope_factors(const gr_config *c, float *out);
 void gr_config_clear(gr_config *c);         /* all zeros is fine */
-size_t gr_reward_outputs(gr_reward_kind k); /* rows of score.weight: 0, 1 or 2 */
+size_t gr_reward_outputs(gr_reward_kind k); /* 0, 1 or 2 */
+
+/* The tensors of a reward head: score.weight; or score.0.weight, score.0.bias, score.2.weight and score.2.bias. Tensor i;
+ * false: there are no more. A bias has one dimension, and is here a row. */
+enum { GR_REWARD_PARTS = 4 };
+typedef struct { const char *name; size_t rows, cols; bool bias; } gr_reward_part;
+bool gr_reward_part_at(const gr_config *c, size_t i, gr_reward_part *out);
+/* Whether the file has a reward head; if so head_width is its. */
+bool gr_config_find_head(gr_config *c, const gr_weights *w);
 
 #endif

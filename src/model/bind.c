@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
-#include "base/random.h"
 #include "model/lora_int.h"
 
 enum slot { EMBED, HEAD, FINAL_NORM, ATTN_NORM, ATTN_POST_NORM, MLP_NORM, MLP_POST_NORM, Q, K, V, O, Q_NORM, K_NORM,
@@ -125,12 +124,20 @@ void gr_matrix_shape(const gr_config *c, enum gr_matrix which, size_t *rows, siz
     *cols = which == GR_MAT_O ? q : which == GR_MAT_DOWN ? c->hidden : c->width;
 }
 
+/* "bias", or a head's "0.bias". */
+static bool is_bias(const char *part)
+{
+    size_t n = strlen(part);
+
+    return n >= 4 && !strcmp(part + n - 4, "bias");
+}
+
 static gr_stored stored(const struct binder *b, enum slot slot, size_t layer, const char *part, const gr_tensor *t)
 {
     const gr_config *c = &b->m->cfg;
-    bool bias = !strcmp(part, "bias"), gemma = c->architecture == GR_ARCH_GEMMA3;
+    bool bias = is_bias(part), gemma = c->architecture == GR_ARCH_GEMMA3;
     bool pairs = c->architecture == GR_ARCH_LLAMA || c->architecture == GR_ARCH_MISTRAL;
-    gr_stored s = { .t = *t, .flat = t->rows == 1 && slot != SCORE,
+    gr_stored s = { .t = *t, .flat = t->rows == 1 && (slot != SCORE || bias),
                     .head_dim = pairs && (slot == Q || slot == K) ? c->head_dim : 0,
                     .permuted = c->rope_interleaved, .gemma_norm = gemma && t->rows == 1 && !bias && slot != SCORE,
                     .plus_one = gemma && c->norm_bias == 0 };
@@ -178,7 +185,8 @@ static gram_status add_param(struct binder *b, enum slot slot, size_t layer, con
     }
     name_in(m, false, full, sizeof full, slot, layer, part);
     if (p)
-        p[m->n_params] = (gr_param){ gr_strdup(full), w, NULL, rows, cols, rows > 1 || slot == SCORE, half };
+        p[m->n_params] = (gr_param){ gr_strdup(full), w, NULL, rows, cols,
+                                       rows > 1 || (slot == SCORE && !is_bias(part)), half };
     if (!p || !p[m->n_params].name) {
         free(w);
         free(half);
@@ -391,53 +399,63 @@ static gram_status bind_layer(struct binder *b, size_t i)
     return rc;
 }
 
-/* A head that the file lacks. */
-static gram_status make_score(struct binder *b, bool own, size_t rows, size_t cols)
+/* A tensor of a head that the file lacks. */
+static gram_status make_part(struct binder *b, const gr_reward_part *p, float **out)
 {
     gr_model *m = b->m;
-    float *w = gr_alloc_aligned(rows * cols, sizeof *w);
+    float *w = gr_alloc_aligned(p->rows * p->cols, sizeof *w);
+    gram_status rc = w ? GRAM_OK : gr_nomem(b->err, "weights");
 
-    if (!w)
-        return gr_nomem(b->err, "weights");
-    memset(w, 0, rows * cols * sizeof *w);
-    m->score = w;
-    if (!m->writable)
-        m->bytes += rows * cols * sizeof *w;
-    else if (add_param(b, SCORE, 0, "weight", w, NULL, rows, cols)) {
-        m->score = NULL;
-        return GRAM_ENOMEM;
-    }
-    return own ? gr_lora_score(w, b->adapter, rows, cols, b->err) : GRAM_OK;
+    if (w)
+        memset(w, 0, p->rows * p->cols * sizeof *w);
+    if (w && m->writable)
+        rc = add_param(b, SCORE, 0, p->name + strlen("score."), w, NULL, p->rows, p->cols);
+    else if (w)
+        m->bytes += p->rows * p->cols * sizeof *w;
+    *out = rc ? NULL : w;
+    return rc;
 }
 
-/* The head behind the last token, as float32: an adapter's, the file's, or zeros where it is to be made. */
-static gram_status bind_score(struct binder *b)
+/* A tensor of the head behind the last token, as float32: an adapter's, the file's, or zeros where it is to be made. */
+static gram_status bind_part(struct binder *b, const gr_reward_part *p, bool own, float **out)
 {
+    const char *part = p->name + strlen("score.");
     gr_model *m = b->m;
-    size_t rows = gr_reward_outputs(m->cfg.reward), cols = m->cfg.width;
-    bool own = b->adapter && gr_st_find(b->adapter->st, GR_ADAPTER_SCORE);
     gr_tensor t;
     char full[128];
     gram_status rc;
 
-    tensor_name(b, full, sizeof full, SCORE, 0, "weight");
-    if (!gr_weights_find(m->file, full) && (m->cfg.new_head || own))
-        return b->list ? GRAM_OK : make_score(b, own, rows, cols);
-    rc = find(b, SCORE, 0, "weight", rows, cols, &t);
-    if (rc)
-        return rc;
-    if (b->list)
-        return GRAM_OK;
-    if (m->writable) {
-        m->score = m->param[m->n_params - 1].w;
-        return own ? gr_lora_score(m->score, b->adapter, rows, cols, b->err) : GRAM_OK;
+    tensor_name(b, full, sizeof full, SCORE, 0, part);
+    if (!gr_weights_find(m->file, full) && (m->cfg.new_head || own)) {
+        rc = b->list ? GRAM_OK : make_part(b, p, out);
+    } else {
+        rc = find(b, SCORE, 0, part, p->rows, p->cols, &t);
+        if (!rc && !b->list && m->writable)
+            *out = m->param[m->n_params - 1].w;
+        else if (!rc && !b->list) {
+            *out = gr_alloc_aligned(p->rows * p->cols, sizeof **out);
+            if (!*out)
+                return gr_nomem(b->err, "weights");
+            gr_dequant(*out, t.data, t.type, p->rows * p->cols);
+            m->bytes += p->rows * p->cols * sizeof **out;
+        }
     }
-    m->score = gr_alloc_aligned(rows * cols, sizeof *m->score);
-    if (!m->score)
-        return gr_nomem(b->err, "weights");
-    gr_dequant(m->score, t.data, t.type, rows * cols);
-    m->bytes += rows * cols * sizeof *m->score;
-    return own ? gr_lora_score(m->score, b->adapter, rows, cols, b->err) : GRAM_OK;
+    return rc || b->list || !own ? rc : gr_lora_head_part(*out, b->adapter, p, b->err);
+}
+
+static gram_status bind_score(struct binder *b)
+{
+    gr_config *c = &b->m->cfg;
+    bool own = b->adapter && gr_adapter_has_head(b->adapter);
+    gr_reward_part p;
+    gram_status rc = GRAM_OK;
+
+    if (!own && !c->new_head)
+        gr_config_find_head(c, b->m->file);
+    b->m->score = gr_head_of(c);
+    for (size_t i = 0; !rc && gr_reward_part_at(c, i, &p); i++)
+        rc = bind_part(b, &p, own, &b->m->score.part[i]);
+    return rc;
 }
 
 /* Tensors that checkpoints carry and no forward pass needs: tables that follow from the configuration, and the
@@ -455,6 +473,7 @@ static gram_status check_unknown(struct binder *b)
 {
     const gr_weights *w = b->m->file;
     size_t idle = 0;
+    gr_reward_part part;
     char full[128];
 
     for (size_t i = 0; i < gr_weights_count(w); i++)
@@ -471,12 +490,14 @@ static gram_status check_unknown(struct binder *b)
         for (size_t s = 0; s < SLOTS && !known; s++) {
             for (size_t l = 0; l < b->m->cfg.layers && !known; l++) {
                 tensor_name(b, full, sizeof full, (enum slot)s, l, "weight");
-                known = !strcmp(full, n) && (s != SCORE || b->m->cfg.reward);
+                known = !strcmp(full, n) && s != SCORE;
                 tensor_name(b, full, sizeof full, (enum slot)s, l, "bias");
                 known = known || (!strcmp(full, n) && ((s == O && b->m->cfg.o_bias) ||
                                                        ((s == Q || s == K || s == V) && b->m->cfg.qkv_bias)));
             }
         }
+        for (size_t k = 0; !known && gr_reward_part_at(&b->m->cfg, k, &part); k++)
+            known = !strcmp(part.name, n);
         if (!known)
             return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: tensor %s is not one that the architecture %s knows",
                            gr_weights_path(w), n, gr_arch_name(b->m->cfg.architecture));
@@ -578,8 +599,7 @@ gram_status gr_model_stored(gr_stored **out, size_t *n, const gr_weights *w, gr_
 
 void gr_model_draw_score(gr_model *m, uint64_t seed)
 {
-    for (size_t i = 0; i < gr_reward_outputs(m->cfg.reward) * m->cfg.width; i++)
-        m->score[i] = (float)(m->cfg.init_std * gr_random_normal(&seed));
+    gr_head_draw(&m->score, m->cfg.init_std, seed);
 }
 
 const gr_param *gr_model_params(const gr_model *m, size_t *n)
@@ -615,7 +635,8 @@ void gr_model_close(gr_model *m)
     free(m->layer);
     if (!m->writable) {
         free(m->final_norm);
-        free(m->score);
+        for (size_t i = 0; i < GR_REWARD_PARTS; i++)
+            free(m->score.part[i]);
     }
     for (size_t i = 0; i < m->n_params; i++) {
         free((char *)(uintptr_t)m->param[i].name);

@@ -57,9 +57,17 @@ gram_status gr_model_label_logits(gr_work *w, const gr_forest *f, const int32_t 
 
 gram_status gr_model_rewards(gr_work *w, const gr_forest *f, float *out, gram_err *err)
 {
-    const gr_model *m = gr_work_model(w);
+    const gr_head *h = &gr_work_model(w)->score;
+    const float *hidden;
+    double y[2];
+    gram_status rc = gr_model_forward(w, f, f->leaf_row, f->n_seqs, &hidden, err);
 
-    return last_times(w, f, m->score, gr_reward_outputs(m->cfg.reward), out, err);
+    for (size_t i = 0; i < f->n_seqs && !rc; i++) {
+        gr_head_fwd(h, NULL, hidden + i * h->width, y);
+        for (size_t k = 0; k < h->outputs; k++)
+            out[i * h->outputs + k] = (float)y[k];
+    }
+    return rc;
 }
 
 struct head_task { const float *hidden, *head; float *out; size_t V, C, row, rows; };

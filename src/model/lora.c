@@ -55,7 +55,7 @@ static float scale_of(double alpha, size_t rank, bool root)
 /* PEFT's name of the A or B of a matrix, "model.layers.0.self_attn.q_proj.weight" or the like. */
 static void name_of(char *out, const char *matrix, char part)
 {
-    snprintf(out, NAME, "base_model.model.%.*s.lora_%c.weight", (int)(strlen(matrix) - strlen(".weight")), matrix,
+    snprintf(out, NAME, GR_ADAPTER_STEM "%.*s.lora_%c.weight", (int)(strlen(matrix) - strlen(".weight")), matrix,
              part);
 }
 
@@ -158,20 +158,50 @@ out:
     return rc;
 }
 
-gram_status gr_lora_score(float *out, const gr_adapter *a, size_t rows, size_t cols, gram_err *err)
+/* PEFT's name of a tensor of the reward head. */
+static void name_of_part(char *out, const gr_reward_part *p)
 {
-    const gr_named *t = gr_st_find(a->st, GR_ADAPTER_SCORE);
+    snprintf(out, NAME, GR_ADAPTER_STEM "%s", p->name);
+}
 
-    if (t->n_dims != 2 || t->dim[0] != rows || t->dim[1] != cols)
+gram_status gr_lora_head_part(float *out, const gr_adapter *a, const gr_reward_part *p, gram_err *err)
+{
+    char name[NAME];
+    const gr_named *t;
+
+    name_of_part(name, p);
+    t = gr_st_find(a->st, name);
+    if (!t)
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s is missing; the reward head needs it with shape [%zu, %zu]",
+                       a->path, name, p->rows, p->cols);
+    if (p->bias ? t->n_dims != 1 || t->dim[0] != p->cols
+                : t->n_dims != 2 || t->dim[0] != p->rows || t->dim[1] != p->cols)
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%zu, %zu], found %zu dimensions of %zu numbers",
-                       a->path, t->name, rows, cols, t->n_dims, gr_named_tensor(t).rows * gr_named_tensor(t).cols);
-    gr_dequant(out, t->data, t->type, rows * cols);
+                       a->path, t->name, p->rows, p->cols, t->n_dims,
+                       gr_named_tensor(t).rows * gr_named_tensor(t).cols);
+    gr_dequant(out, t->data, t->type, p->rows * p->cols);
     return GRAM_OK;
+}
+
+/* Whether the model's head has a tensor of this name in an adapter, and how many of its tensors the adapter has. */
+static size_t head_tensors(const gr_config *c, const gr_adapter *a, const char *find, bool *found)
+{
+    gr_reward_part p;
+    char name[NAME];
+    size_t n = 0;
+
+    for (size_t i = 0; gr_reward_part_at(c, i, &p); i++) {
+        name_of_part(name, &p);
+        n += gr_st_find(a->st, name) != NULL;
+        *found = *found || (find && !strcmp(name, find));
+    }
+    return n;
 }
 
 gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pairs, gram_err *err)
 {
-    bool head = m->cfg.reward && gr_st_find(a->st, GR_ADAPTER_SCORE);
+    bool found = false;
+    size_t head = head_tensors(&m->cfg, a, NULL, &found);
 
     if (pairs == 0)
         return gr_fail(err, GRAM_EFORMAT, "%s: none of its %zu tensors belongs to the base model", a->path,
@@ -180,7 +210,8 @@ gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pai
         return GRAM_OK;
     for (size_t i = 0; i < gr_st_count(a->st); i++) {
         const char *n = gr_st_at(a->st, i)->name;
-        bool known = head && !strcmp(n, GR_ADAPTER_SCORE);
+        bool known = false;
+        head_tensors(&m->cfg, a, n, &known);
         for (size_t l = 0; l < m->cfg.layers && !known; l++)
             for (int j = 0; j < 2 * GR_MATRICES && !known; j++) {
                 char name[NAME];
@@ -236,6 +267,25 @@ static gram_status open_pair(gr_lora *l, const gr_model *m, enum gr_matrix which
     return rc;
 }
 
+/* A head of its own with the model's values. */
+static gram_status open_head(gr_lora *l, const gr_model *m, gram_err *err)
+{
+    gr_reward_part p;
+    char name[NAME];
+    gram_status rc = GRAM_OK;
+
+    l->score = gr_head_of(&m->cfg);
+    for (size_t i = 0; !rc && gr_reward_part_at(&m->cfg, i, &p); i++) {
+        name_of_part(name, &p);
+        rc = add_param(l, &l->score.part[i], name, p.rows, p.cols, err);
+        if (rc)
+            break;
+        l->param[l->n_params - 1].decay = !p.bias;
+        memcpy(l->score.part[i], m->score.part[i], p.rows * p.cols * sizeof *m->score.part[i]);
+    }
+    return rc;
+}
+
 /* Fills a pair's values in. */
 typedef gram_status fill_fn(struct lora_pair *p, const gr_model *m, enum gr_matrix which, size_t layer, void *arg,
                             gram_err *err);
@@ -253,7 +303,7 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
     l->spec = *spec;
     l->layers = layers;
     l->pair = gr_calloc(layers, sizeof *l->pair);
-    l->param = gr_calloc(layers * GR_MATRICES * 2 + 1, sizeof *l->param);
+    l->param = gr_calloc(layers * GR_MATRICES * 2 + GR_REWARD_PARTS, sizeof *l->param);
     if (!l->pair || !l->param)
         rc = gr_nomem(err, "LoRA");
     for (size_t i = 0; i < layers * GR_MATRICES && !rc; i++) {
@@ -264,12 +314,8 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
         if (!rc)
             rc = fill(&l->pair[i / GR_MATRICES][which], m, which, i / GR_MATRICES, arg, err);
     }
-    if (!rc && m->cfg.reward) {
-        size_t rows = gr_reward_outputs(m->cfg.reward), cols = m->cfg.width;
-        rc = add_param(l, &l->score, GR_ADAPTER_SCORE, rows, cols, err);
-        if (!rc)
-            memcpy(l->score, m->score, rows * cols * sizeof *l->score);
-    }
+    if (!rc)
+        rc = open_head(l, m, err);
     if (rc) {
         gr_lora_close(l);
         return rc;
@@ -324,6 +370,7 @@ gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, 
 {
     gr_lora_spec spec = { a->cfg.rank, a->cfg.alpha, a->cfg.root, 0, a->cfg.dropout };
     size_t pairs = 0, each = 0;
+    gr_reward_part part;
     gram_status rc = GRAM_OK;
 
     *out = NULL;
@@ -348,8 +395,8 @@ gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, 
                      each * m->cfg.layers);
     if (!rc)
         rc = open_all(out, m, &spec, fill_read, (void *)(uintptr_t)a, err);
-    if (!rc && m->cfg.reward && gr_st_find(a->st, GR_ADAPTER_SCORE))
-        rc = gr_lora_score((*out)->score, a, gr_reward_outputs(m->cfg.reward), m->cfg.width, err);
+    for (size_t i = 0; !rc && gr_adapter_has_head(a) && gr_reward_part_at(&m->cfg, i, &part); i++)
+        rc = gr_lora_head_part((*out)->score.part[i], a, &part, err);
     if (rc) {
         gr_lora_close(*out);
         *out = NULL;
@@ -475,8 +522,8 @@ static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char
         t[n + 1] = (gr_saved){ "", param[1].name, b[n], O, p->rank, true };
         n += 2;
     }
-    if (!rc && l->score)
-        t[n++] = (gr_saved){ "", GR_ADAPTER_SCORE, l->score, gr_reward_outputs(m->cfg.reward), m->cfg.width, true };
+    for (size_t i = n; i < l->n_params && !rc; i++, n++)        /* the head */
+        t[n] = (gr_saved){ "", l->param[i].name, l->param[i].w, l->param[i].rows, l->param[i].cols, l->param[i].decay };
     if (!rc)
         rc = gr_st_write(path, t, n, meta, n_meta, err);
     for (size_t i = 0; b && i < n; i++)
@@ -496,7 +543,7 @@ gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, 
 
     gr_lora_modules(modules, l->spec.targets);
     if (!rc)
-        rc = gr_adapter_config_write(dir, &c, modules, l->score != NULL, err);
+        rc = gr_adapter_config_write(dir, &c, modules, l->score.part[0] != NULL, err);
     if (!rc)
         rc = write_tensors(l, m, path, meta, n_meta, err);
     free(path);
@@ -522,8 +569,8 @@ struct merge {
     const gr_stored *t;
     const gr_named *(*pair)[2];     /* of each tensor; NULL: it has no adapter */
     const gr_adapter *a;
-    const gr_named *head;           /* the adapter's reward head, or NULL; the place where it is written */
-    size_t score;
+    const gr_named *head[GR_REWARD_PARTS];      /* the adapter's reward head; where each is written */
+    size_t heads, place[GR_REWARD_PARTS];
     float *A, *b;                   /* [rank,K] of the tensor at hand, and the row's [rank] */
     size_t tensor;                  /* whose A is there */
 };
@@ -532,8 +579,8 @@ static void expand_row(float *out, const gr_named *t, size_t row)
 {
     size_t bytes = 0;
 
-    gr_dtype_row_bytes(t->type, t->dim[1], &bytes);         /* proved when the file was opened */
-    gr_dequant(out, (const char *)t->data + row * bytes, t->type, t->dim[1]);
+    gr_dtype_row_bytes(t->type, t->dim[t->n_dims - 1], &bytes);     /* proved when the file was opened */
+    gr_dequant(out, (const char *)t->data + row * bytes, t->type, t->dim[t->n_dims - 1]);
 }
 
 static void merged_row(void *arg, size_t tensor, size_t row, float *out)
@@ -543,10 +590,11 @@ static void merged_row(void *arg, size_t tensor, size_t row, float *out)
     size_t K, r;
     float s;
 
-    if (tensor == m->score) {
-        expand_row(out, m->head, row);
-        return;
-    }
+    for (size_t i = 0; i < m->heads; i++)
+        if (tensor == m->place[i]) {
+            expand_row(out, m->head[i], row);
+            return;
+        }
     gr_stored_row(&m->t[tensor], false, row, out);
     if (!t[0])
         return;
@@ -578,7 +626,7 @@ static gram_status pair_all(struct merge *m, const gr_stored *t, size_t n, const
         rank = gr_max(rank, m->pair[i][0]->dim[0]);
         floats = gr_max(floats, m->pair[i][0]->dim[0] * m->pair[i][0]->dim[1]);
     }
-    used += m->head != NULL;
+    used += m->heads;
     if (!rc && used != gr_st_count(a->st))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu of its %zu tensors are none that can be added to the base model",
                      a->path, gr_st_count(a->st) - used, gr_st_count(a->st));
@@ -589,34 +637,64 @@ static gram_status pair_all(struct merge *m, const gr_stored *t, size_t n, const
     return m->A && m->b ? GRAM_OK : gr_nomem(err, a->path);
 }
 
+/* The adapter's head. Where the base has one too, it is of the same form, and gives its place up. */
+static gram_status take_head(struct merge *m, const gr_weights *w, gr_config *cfg, gr_reward_part part[GR_REWARD_PARTS],
+                             gram_err *err)
+{
+    gr_config base = *cfg;
+    char name[NAME];
+    gram_status rc = GRAM_OK;
+
+    if (!gr_adapter_has_head(m->a))
+        return GRAM_OK;
+    cfg->new_head = !gr_config_find_head(&base, w);
+    if (!cfg->new_head && base.head_width != cfg->head_width)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: its reward head has %zu hidden units, and that of the base %zu",
+                       m->a->path, cfg->head_width, base.head_width);
+    for (; !rc && gr_reward_part_at(cfg, m->heads, &part[m->heads]); m->heads++) {
+        const gr_reward_part *p = &part[m->heads];
+        float *x = gr_alloc_aligned(p->rows * p->cols, sizeof *x);
+        rc = x ? gr_lora_head_part(x, m->a, p, err) : gr_nomem(err, m->a->path);        /* it proves the shape */
+        name_of_part(name, p);
+        m->head[m->heads] = gr_st_find(m->a->st, name);
+        m->place[m->heads] = SIZE_MAX;
+        free(x);
+    }
+    return rc;
+}
+
 gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg, const gr_adapter *a, gr_dtype type,
                           gram_err *err)
 {
     static const gr_meta meta = { "format", "pt" };
-    struct merge m = { .a = a, .head = gr_st_find(a->st, GR_ADAPTER_SCORE), .score = SIZE_MAX, .tensor = SIZE_MAX };
+    struct merge m = { .a = a, .tensor = SIZE_MAX };
+    gr_reward_part part[GR_REWARD_PARTS];
     gr_planned *plan = NULL;
     gr_stored *t;
-    size_t n;
-    gram_status rc;
+    size_t n, stored;
+    gram_status rc = take_head(&m, w, cfg, part, err);
 
-    if (m.head)
-        cfg->new_head = !gr_weights_find(w, "score.weight");
+    if (rc) {
+        gr_config_clear(cfg);
+        return rc;
+    }
     rc = gr_model_stored(&t, &n, w, cfg, err);
-
     if (rc)
         return rc;
     m.t = t;
-    m.pair = gr_calloc(n + 1, sizeof *m.pair);
-    plan = gr_calloc(n + 1, sizeof *plan);
+    stored = n;
+    m.pair = gr_calloc(n + GR_REWARD_PARTS, sizeof *m.pair);
+    plan = gr_calloc(n + GR_REWARD_PARTS, sizeof *plan);
     rc = m.pair && plan ? pair_all(&m, t, n, a, err) : gr_nomem(err, path);
     for (size_t i = 0; i < n && !rc; i++)
         plan[i] = (gr_planned){ t[i].name, type, t[i].t.rows, t[i].t.cols, t[i].flat };
-    for (size_t i = 0; i < n && !rc && m.head; i++)
-        m.score = strcmp(t[i].name, "score.weight") ? m.score : i;
-    if (!rc && m.head && m.score == SIZE_MAX)
-        m.score = n++;
-    if (!rc && m.head)
-        plan[m.score] = (gr_planned){ "score.weight", type, m.head->dim[0], m.head->dim[1], false };
+    for (size_t k = 0; k < m.heads && !rc; k++) {
+        for (size_t i = 0; i < stored; i++)
+            m.place[k] = strcmp(t[i].name, part[k].name) ? m.place[k] : i;
+        if (m.place[k] == SIZE_MAX)
+            m.place[k] = n++;
+        plan[m.place[k]] = (gr_planned){ part[k].name, type, part[k].rows, part[k].cols, part[k].bias };
+    }
     if (!rc)
         rc = gr_st_write_rows(path, plan, n, &meta, 1, merged_row, &m, err);
     free(m.A);

@@ -17,7 +17,7 @@ struct gr_lora {
     gr_lora_spec spec;
     size_t layers;
     struct lora_pair (*pair)[GR_MATRICES];      /* [layers] */
-    float *score;               /* the reward head, trained whole; NULL: the model has none */
+    gr_head score;              /* trained whole, if the model has one */
     gr_param *param;            /* names owned, values those of the pairs */
     size_t n_params;
 };
@@ -37,8 +37,8 @@ size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M);
  * the GGUF. *found: it had. */
 gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
                          bool permuted, bool *found, gram_err *err);
-/* The adapter's reward head, whose shape must be this. */
-gram_status gr_lora_score(float *out, const gr_adapter *a, size_t rows, size_t cols, gram_err *err);
+/* A tensor of the adapter's reward head, whose shape must be this. */
+gram_status gr_lora_head_part(float *out, const gr_adapter *a, const gr_reward_part *p, gram_err *err);
 /* Fails by the name of a tensor that `pairs` folded matrices have left over. */
 gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pairs, gram_err *err);
 

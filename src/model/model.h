@@ -6,7 +6,7 @@
  *                x += [norm](o Wo^T)      the norm in brackets: Gemma 3's sandwich
  *                h = norm(x)
  *                x += [norm]((act(h Wg^T) * (h Wu^T)) Wd^T)
- *   logits = norm(x) head^T          reward = norm(x) score^T, of the last token, where the model has such a head
+ *   logits = norm(x) head^T          reward = score(norm(x)), of the last token, where the model has such a head
  *
  * The forward runs over a prefix forest, so a prefix that sequences share is computed once, and keeps the keys and
  * values of one layer only. In the last layer only the rows that are asked for go past K and V. */
@@ -18,6 +18,7 @@
 #include "file/config.h"
 #include "file/weights.h"
 #include "model/forest.h"
+#include "model/head.h"
 #include "op/matmul.h"
 #include "optim/optim.h"
 
@@ -34,8 +35,8 @@ gram_status gr_model_open_writable(gr_model **out, const gr_weights *w, gr_confi
 gram_status gr_model_open_folded(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
                                  gr_linear_mode mode, bool writable, gram_err *err);
 const gr_param *gr_model_params(const gr_model *m, size_t *n);
-/* A writable model whose configuration has a reward head that the file lacks gets one of zeros. This draws its values
- * as transformers does, from the normal distribution of deviation initializer_range. */
+/* A writable model whose configuration has a reward head that the file lacks gets one of zeros. This draws its values,
+ * the deviation being initializer_range. */
 void gr_model_draw_score(gr_model *m, uint64_t seed);
 void gr_model_close(gr_model *m);
 
@@ -71,7 +72,7 @@ gram_status gr_model_forward(gr_work *w, const gr_forest *f, const size_t *want,
 /* out[n, n_labels]: hidden state times the head's rows of the labels; no other logits are computed. */
 gram_status gr_model_label_logits(gr_work *w, const gr_forest *f, const int32_t *label, size_t n_labels,
                                   float *out, gram_err *err);
-/* out[n, outputs]: the last hidden states times score.weight, of a model that has it. */
+/* out[n, outputs]: what the reward head makes of the last hidden states, in a model that has one. */
 gram_status gr_model_rewards(gr_work *w, const gr_forest *f, float *out, gram_err *err);
 /* All next-token logits of the rows want[n] of the forest: out[n, vocabulary]. */
 gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, size_t n, float *out, gram_err *err);

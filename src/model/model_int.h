@@ -22,7 +22,7 @@ struct gr_model {
     const gr_weights *file;
     gr_tensor embed, head;                  /* as the file has them; head is embed where tied */
     float *final_norm;
-    float *score;                           /* [gr_reward_outputs(), C], NULL without; writable: a parameter */
+    gr_head score;                          /* writable: its parts are parameters */
     struct layer *layer;                    /* [cfg.layers] */
     uint64_t bytes;
     bool writable;                          /* every tensor is a parameter below */

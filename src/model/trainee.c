@@ -36,7 +36,8 @@ static void bind_grads(gr_trainee *t)
     t->g_embed = grad_of(t, t->m->embed.data);
     t->g_head = grad_of(t, t->m->head.data);
     t->g_final = grad_of(t, t->m->final_norm);
-    t->g_score = grad_of(t, gr_trainee_score(t));
+    for (size_t i = 0; i < GR_REWARD_PARTS; i++)
+        t->g_score.part[i] = grad_of(t, gr_trainee_score(t)->part[i]);
 }
 
 static size_t scratch_bytes(const gr_trainee *t)
@@ -278,14 +279,14 @@ float *gr_trainee_head_grad(gr_trainee *t, int32_t v)
     return t->g_head ? t->g_head + (size_t)v * t->m->cfg.width : NULL;
 }
 
-const float *gr_trainee_score(const gr_trainee *t)
+const gr_head *gr_trainee_score(const gr_trainee *t)
 {
-    return t->lora ? t->lora->score : t->m->score;
+    return t->lora ? &t->lora->score : &t->m->score;
 }
 
-float *gr_trainee_score_grad(gr_trainee *t)
+const gr_head *gr_trainee_score_grad(const gr_trainee *t)
 {
-    return t->g_score;
+    return &t->g_score;
 }
 
 /* ---- Memory -------------------------------------------------------------------------------------- */

@@ -46,8 +46,8 @@ gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *e
 const float *gr_trainee_head(gr_trainee *t, int32_t v);
 float *gr_trainee_head_grad(gr_trainee *t, int32_t v);
 const gr_tensor *gr_trainee_head_tensor(const gr_trainee *t);       /* all of it */
-/* The reward head and its gradient, [outputs, width]; NULL in a model without. */
-const float *gr_trainee_score(const gr_trainee *t);
-float *gr_trainee_score_grad(gr_trainee *t);
+/* The reward head, in a model that has one, and its gradients. */
+const gr_head *gr_trainee_score(const gr_trainee *t);
+const gr_head *gr_trainee_score_grad(const gr_trainee *t);
 
 #endif

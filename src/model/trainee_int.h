@@ -65,7 +65,8 @@ struct gr_trainee {
     float *grad;                /* of all parameters, one after the other */
     size_t grad_floats;
     struct grads *g;            /* [layers], into grad */
-    float *g_embed, *g_head, *g_final, *g_score;
+    float *g_embed, *g_head, *g_final;
+    gr_head g_score;            /* the reward head's gradients */
     float *head_row;            /* [HEAD_ROWS, width], and which rows; NULL where the head is float32 */
     int32_t head_id[HEAD_ROWS];
     size_t head_next;

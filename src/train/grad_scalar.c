@@ -21,6 +21,7 @@ struct batch {
     const float *hidden;
     float *dhidden;                     /* [rows, C] */
     double *y, *dy;                     /* [2 count, outputs] */
+    float *unit;                        /* [2 count, hidden] of the head; NULL without */
 };
 
 static size_t learnt(const struct batch *b, size_t i)
@@ -40,7 +41,8 @@ static gram_status batch_init(struct batch *b, const gr_forest *f, gram_err *err
     b->dhidden = gr_calloc(b->rows * C, sizeof *b->dhidden);
     b->y = gr_calloc(2 * b->count * b->outputs, sizeof *b->y);
     b->dy = gr_calloc(2 * b->count * b->outputs, sizeof *b->dy);
-    if (!b->row || !b->target || !b->dhidden || !b->y || !b->dy)
+    b->unit = gr_calloc(2 * b->count * b->g->cfg->head_width, sizeof *b->unit);
+    if (!b->row || !b->target || !b->dhidden || !b->y || !b->dy || !b->unit)
         return gr_nomem(err, "training rows");
     for (size_t i = 0; i < 2 * b->count; i++)
         b->row[i] = f->leaf_row[i];
@@ -57,6 +59,7 @@ static void batch_clear(struct batch *b)
     free(b->dhidden);
     free(b->y);
     free(b->dy);
+    free(b->unit);
 }
 
 static double preference(const struct batch *b, const double *y)
@@ -135,22 +138,25 @@ static gram_status learn(struct batch *b, gr_sum *sum, gram_err *err)
     return rc;
 }
 
+static void rewards(struct batch *b)
+{
+    const gr_head *h = gr_trainee_score(b->g->t);
+
+    for (size_t i = 0; i < 2 * b->count; i++)
+        gr_head_fwd(h, b->unit + i * h->hidden, b->hidden + i * h->width, b->y + i * h->outputs);
+}
+
 /* The slopes reach the last hidden states and the head. */
 static void push_back(struct batch *b)
 {
-    size_t C = b->g->cfg->width, O = b->outputs;
-    const float *score = gr_trainee_score(b->g->t);
-    float *dscore = gr_trainee_score_grad(b->g->t);
+    const gr_head *h = gr_trainee_score(b->g->t), *g = gr_trainee_score_grad(b->g->t);
 
-    for (size_t i = 0; i < 2 * b->count; i++)
-        for (size_t k = 0; k < O; k++) {
-            double dy = b->e[i / 2]->weight * b->dy[i * O + k] / b->n;
-            for (size_t c = 0; c < C; c++) {
-                b->dhidden[i * C + c] += (float)(dy * score[k * C + c]);
-                if (dscore)
-                    dscore[k * C + c] += (float)(dy * b->hidden[i * C + c]);
-            }
-        }
+    for (size_t i = 0; i < 2 * b->count; i++) {
+        double *dy = b->dy + i * h->outputs;
+        for (size_t k = 0; k < h->outputs; k++)
+            dy[k] = b->e[i / 2]->weight * dy[k] / b->n;
+        gr_head_bwd(h, g, b->dhidden + i * h->width, b->unit + i * h->hidden, b->hidden + i * h->width, dy);
+    }
 }
 
 gram_status gr_grad_scalar(gr_grad *g, const gr_forest *f, const gr_example *const *e, size_t count, double n,
@@ -163,7 +169,7 @@ gram_status gr_grad_scalar(gr_grad *g, const gr_forest *f, const gr_example *con
     if (!rc)
         rc = gr_trainee_forward(g->t, f, b.row, b.rows, &b.hidden, err);
     if (!rc)
-        gr_grad_outputs(g, b.hidden, 2 * count, b.y);
+        rewards(&b);
     for (size_t i = 0; i < count && !rc; i++)
         part.loss += e[i]->weight * pair_loss(&b, i, &part) / n;
     if (!rc && g->loss.kind == GRAM_LOSS_BT_POSREG)

@@ -56,6 +56,8 @@ static void shipped_recipes_open(void **state)
         assert_true(run->options.warmup == want[i].warmup && run->options.clip == want[i].clip);
         assert_true(run->options.lora_alpha == 2.0 * (double)want[i].rank);
         assert_true(run->options.lora_dropout == (want[i].rank ? 0.05 : -1));
+        assert_true(run->options.head == (want[i].loss == GRAM_LOSS_SFT_REG ? GRAM_HEAD_MLP : GRAM_HEAD_LINEAR));
+        assert_int_equal(run->options.head_width, 1024);
         if (want[i].targets)
             assert_string_equal(run->options.lora_targets, want[i].targets);
         if (want[i].smoothing > 0)

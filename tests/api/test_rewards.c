@@ -7,6 +7,7 @@
 #include <string.h>
 #include "check.h"
 #include "file/io.h"
+#include "gram/convert.h"
 #include "gram/train.h"
 
 #define GOLDEN "tests/golden/rewards/"
@@ -293,6 +294,118 @@ static void every_scalar_loss_makes_a_reward_model(void **state)
     free(pairs);
 }
 
+/* Its preference for what it was trained on. */
+static double preference(const char *model)
+{
+    const gram_message q = { "user", "q" };
+    const gram_pair pair = { { &q, 1 }, "zzzz", "aa" };
+    gram_verdict v;
+    gram_model *m;
+
+    CHECK_OK(gram_open(&m, model, NULL, &check_err));
+    CHECK_OK(gram_score(m, &pair, 1, &v, &check_err));
+    gram_close(m);
+    return v.preference;
+}
+
+static gram_status train_mlp(const char *from, const char *pairs, const char *out, gram_loss loss, size_t units,
+                             size_t rank)
+{
+    gram_train_options o;
+    char *to = check_tmppath(out);
+    gram_status rc;
+
+    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+    gram_train_options_set_loss(&o, loss);
+    o.lr = 3e-3;
+    o.batch_rows = 4;
+    o.steps = 15;
+    o.head = units ? GRAM_HEAD_MLP : GRAM_HEAD_LINEAR;
+    o.head_width = units;
+    o.lora_rank = rank;
+    rc = gram_finetune(from, pairs, to, &o, NULL, &check_err);
+    free(to);
+    return rc;
+}
+
+/* Trained, opened, trained further, merged and converted: over every weight, with adapters, and PURM's. */
+static void a_head_may_have_a_hidden_layer(void **state)
+{
+    static const struct { const char *out, *again, *whole; gram_loss loss; size_t rank; } kind[] = {
+        { "mlp", "mlp2", "mlp3/", GRAM_LOSS_BT, 0 }, { "mlp-purm", "mlp-purm2", "mlp-purm3/", GRAM_LOSS_PURM, 0 },
+        { "mlp-lora", "mlp-lora2", "mlp-lora3/", GRAM_LOSS_BT, 3 },
+        { "mlp-lora-purm", "mlp-lora-purm2", "mlp-lora-purm3/", GRAM_LOSS_PURM, 3 },
+    };
+    char *pairs = check_write("pairs.jsonl", PAIRS), *gguf = check_tmppath("mlp.gguf");
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(kind); i++) {
+        char *out = check_tmppath(kind[i].out), *whole = check_tmppath(kind[i].whole);
+        double p;
+        CHECK_OK(train_mlp(BACKBONE, pairs, kind[i].out, kind[i].loss, 48, kind[i].rank));
+        p = preference(out);
+        if (!(p > 0.6))
+            fail_msg("%s: preference %g of what it was trained on", kind[i].out, p);
+        CHECK_OK(train_mlp(out, pairs, kind[i].again, kind[i].loss, 0, kind[i].rank));      /* it goes on as it is */
+        assert_int_equal(train_mlp(out, pairs, "x", kind[i].loss, 47, kind[i].rank), GRAM_EARG);
+        assert_non_null(strstr(check_err.text, "has 48 hidden units"));
+        CHECK_OK(gram_convert(out, whole, NULL, NULL, &check_err));                         /* adapters are merged */
+        assert_true(fabs(preference(whole) - p) < 1e-5);
+        assert_int_equal(gram_convert(out, gguf, NULL, NULL, &check_err), GRAM_EUNSUPPORTED);
+        free(out), free(whole);
+    }
+    assert_int_equal(train_mlp(BACKBONE, pairs, "x", GRAM_LOSS_GRAM, 48, 0), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "head:"));
+    free(pairs), free(gguf);
+}
+
+/* Writes the file with some bytes of its header changed, as many as there were, and opens the model. */
+static void refused(const char *dir, const char *file, const char *from, const char *to, const char *why)
+{
+    char *name = gr_path_join(dir, file), *text, *at;
+    size_t n;
+    gram_model *m = NULL;
+    FILE *f;
+
+    CHECK_OK(gr_read_file(name, 1 << 24, &text, &n, &check_err));
+    at = memmem(text, n, from, strlen(from));
+    if (!at)
+        fail_msg("%s: no %s", name, from);
+    memcpy(at, to, strlen(to));
+    f = fopen(name, "w");
+    assert_true(fwrite(text, 1, n, f) == n && fclose(f) == 0);
+    if (!gram_open(&m, dir, NULL, &check_err))
+        fail_msg("%s: opened with %s", name, to);
+    if (!strstr(check_err.text, why))
+        fail_msg("%s with %s: wanted \"%s\", found \"%s\"", name, to, why, check_err.text);
+    memcpy(at, from, strlen(from));
+    f = fopen(name, "w");
+    assert_true(fwrite(text, 1, n, f) == n && fclose(f) == 0);
+    free(text), free(name);
+}
+
+/* Of what the test before this one made: 32 channels and 48 units. */
+static void a_broken_head_is_named(void **state)
+{
+    static const char whole[] = "model.safetensors", adapter[] = "adapter_model.safetensors";
+    char *mlp = check_tmppath("mlp"), *lora = check_tmppath("mlp-lora");
+
+    (void)state;
+    refused(mlp, whole, "score.0.bias", "score.0.bia$", "tensor score.0.bias is missing");
+    refused(mlp, whole, "score.2.weight", "score.2.weigh$", "tensor score.2.weight is missing");
+    refused(mlp, whole, "score.0.weight", "score.0.weigh$", "tensor score.weight is missing");
+    refused(mlp, whole, "[48,32]", "[32,48]", "tensor score.0.weight has");
+    refused(mlp, whole, "[1,48]", "[48,1]", "tensor score.2.weight has");
+    refused(lora, adapter, "score.0.bias", "score.0.bia$", "score.0.bias is missing");
+    refused(lora, adapter, "score.2.bias", "score.2.bia$", "score.2.bias is missing");
+    refused(lora, adapter, "score.0.weight", "score.0.weigh$", "score.2.weight has no partner");
+    refused(lora, adapter, "score.2.weight", "score.2.weigh$", "score.0.weight has no partner");
+    refused(lora, adapter, "[48,32]", "[32,48]", "score.0.weight: wanted [32, 32]");
+    refused(lora, adapter, "[1,48]", "[48,1]", "score.2.weight: wanted one row");
+    assert_true(preference(mlp) > 0.6 && preference(lora) > 0.6);
+    free(mlp), free(lora);
+}
+
 static void what_does_not_go_together_is_said(void **state)
 {
     char *pairs = check_write("pairs.jsonl", PAIRS), *none = check_write("none.jsonl", ROWS), *bt = check_tmppath("bt");
@@ -327,6 +440,8 @@ int main(void)
         cmocka_unit_test(a_files_overlaps_span_its_answers),
         cmocka_unit_test(eval_says_what_has_no_order),
         cmocka_unit_test(every_scalar_loss_makes_a_reward_model),
+        cmocka_unit_test(a_head_may_have_a_hidden_layer),
+        cmocka_unit_test(a_broken_head_is_named),
         cmocka_unit_test(what_does_not_go_together_is_said),
     };
 

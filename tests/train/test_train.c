@@ -88,6 +88,8 @@ struct subject {
 /* What is trained: every weight, adapters, or those with the dropout of the golden runs. */
 enum how { WHOLE, LORA, DROPOUT };
 
+enum { UNITS = 24 };            /* of the hidden layer of a head that has one */
+
 #define DROP 0.2
 #define SEED 9
 
@@ -106,7 +108,8 @@ static gr_lora *open_lora(const gr_model *m, const char *model, double dropout)
     return l;
 }
 
-static struct subject subject_of(const char *model, bool write, gram_loss loss, enum how how, size_t threads)
+static struct subject subject_of(const char *model, bool write, gram_loss loss, enum how how, size_t units,
+                                 size_t threads)
 {
     struct subject s = { 0 };
     char path[256];
@@ -120,6 +123,7 @@ static struct subject subject_of(const char *model, bool write, gram_loss loss, 
     if (gram_loss_is_scalar(loss)) {
         cfg.reward = loss == GRAM_LOSS_PURM ? GR_REWARD_PURM : GR_REWARD_MEAN;
         cfg.new_head = true;
+        cfg.head_width = units;
         cfg.words = loss == GRAM_LOSS_SFT_REG;
     }
     CHECK_OK(gr_model_open_folded(&s.model, s.weights, NULL, &cfg, GR_LINEAR_F32, how == WHOLE, &check_err));
@@ -133,14 +137,14 @@ static struct subject subject_of(const char *model, bool write, gram_loss loss, 
                         .write = write, .chosen = NAN,
                         .loss = { .kind = loss, .posreg = 0.1, .sft_weight = 0.01, .sft_beta = 0.1 } };
     for (size_t k = 0; k < n; k++)
-        for (size_t c = 0; strstr(p[k].name, "score.weight") && c < p[k].rows * p[k].cols; c++)
+        for (size_t c = 0; strstr(p[k].name, "score.") && c < p[k].rows * p[k].cols; c++)
             p[k].w[c] = (float)(0.3 * sin(1 + 0.7 * (double)(c % p[k].cols) + 2.3 * (double)(c / p[k].cols)));
     return s;
 }
 
 static struct subject subject_open(const char *model, bool write, enum how how, size_t threads)
 {
-    return subject_of(model, write, GRAM_LOSS_GRAM, how, threads);
+    return subject_of(model, write, GRAM_LOSS_GRAM, how, 0, threads);
 }
 
 static void subject_close(struct subject *s)
@@ -264,16 +268,17 @@ static float *weights_of(const struct subject *x)
     return all;
 }
 
-static void check_run(const char *model, bool write, gram_loss loss, enum how how)
+static void check_run_of(const char *model, bool write, gram_loss loss, enum how how, size_t units)
 {
     static const char *const kind[] = { "", "lora ", "dropout " };
     json_t *all = json_load_file(GOLDEN "steps.json", 0, NULL), *want;
-    struct subject x = subject_of(model, write, loss, how, 2);
+    struct subject x = subject_of(model, write, loss, how, units, 2);
     float *from = weights_of(&x);
     char run[80], *key = run + strlen(model) + 2;
     gr_set set;
 
-    snprintf(run, sizeof run, "%s: %s%s", model, kind[how], write ? "pretrain" : gram_loss_name(loss));
+    snprintf(run, sizeof run, "%s: %s%s%s", model, kind[how], units ? "mlp " : "",
+             write ? "pretrain" : gram_loss_name(loss));
     want = json_object_get(json_object_get(all, model), key);
     if (json_object_size(json_object_get(want, "tensor")) != x.adam.n_params)
         fail_msg("%s: %zu tensors are trained and %zu in the golden file", run, x.adam.n_params,
@@ -296,6 +301,11 @@ static void check_run(const char *model, bool write, gram_loss loss, enum how ho
     gr_set_clear(&set);
     subject_close(&x);
     json_decref(all);
+}
+
+static void check_run(const char *model, bool write, gram_loss loss, enum how how)
+{
+    check_run_of(model, write, loss, how, 0);
 }
 
 static const char *const models[] = { "llama_gqa", "qwen2_bias", "gemma3_text" };
@@ -327,6 +337,16 @@ static void adapters_are_pefts(void **state)
 {
     (void)state;
     each_loss_is_pytorchs(LORA);
+}
+
+static void a_head_with_a_hidden_layer_is_pytorchs(void **state)
+{
+    (void)state;
+    check_run_of("llama_gqa", false, GRAM_LOSS_BT, WHOLE, UNITS);
+    check_run_of("llama_gqa", false, GRAM_LOSS_SFT_REG, WHOLE, UNITS);
+    check_run_of("llama_gqa", false, GRAM_LOSS_PURM, WHOLE, UNITS);
+    check_run_of("llama_gqa", false, GRAM_LOSS_BT, LORA, UNITS);
+    check_run_of("llama_gqa", false, GRAM_LOSS_SFT_REG, LORA, UNITS);
 }
 
 /* PyTorch reads each order by itself: what is left out does not depend on what shares a batch or a prefix. */
@@ -471,6 +491,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_weight_is_pytorchs),
         cmocka_unit_test(adapters_are_pefts),
+        cmocka_unit_test(a_head_with_a_hidden_layer_is_pytorchs),
         cmocka_unit_test(dropout_is_pytorchs),
         cmocka_unit_test(nothing_is_left_out_but_in_steps),
         cmocka_unit_test(threads_and_recompute_change_no_bit),

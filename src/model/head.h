@@ -1,0 +1,25 @@
+/* head.h - the head of a reward model, behind the last token's hidden state x.
+ *
+ *   forward   y = W x                      or, with a hidden layer,
+ *             a = max(0, W1 x + b1)        y = W2 a + b2
+ *   backward  dx += W^T dy                 dW += dy x^T
+ *             da = W2^T dy where a > 0     dx += W1^T da    dW1 += da x^T   db1 += da    dW2 += dy a^T   db2 += dy
+ *   shapes    x dx [C]    a b1 [H]    y dy b2 [n]    W [n,C]    W1 [H,C]    W2 [n,H] */
+#ifndef GR_MODEL_HEAD_H
+#define GR_MODEL_HEAD_H
+
+#include "file/config.h"
+
+/* part: W, or W1 b1 W2 b2, as gr_reward_part_at() counts them. part[0] NULL: there is none. */
+typedef struct { size_t outputs, width, hidden; float *part[GR_REWARD_PARTS]; } gr_head;
+
+gr_head gr_head_of(const gr_config *c);                 /* its sizes alone */
+/* Sums in double, in one order. a may be NULL. */
+void gr_head_fwd(const gr_head *h, float *a, const float *x, double *y);
+/* g: the gradients, of the head's shape, with NULL for what is frozen. */
+void gr_head_bwd(const gr_head *h, const gr_head *g, float *dx, const float *a, const float *x, const double *dy);
+/* Values to begin with: of one matrix as transformers draws it, from the normal distribution of deviation `std`; with a
+ * hidden layer as torch's Linear, uniform in +-1/sqrt(inputs). */
+void gr_head_draw(gr_head *h, double std, uint64_t seed);
+
+#endif
