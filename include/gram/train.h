@@ -97,6 +97,7 @@ typedef struct {
     double        sft_weight, sft_beta;     /* sft-reg: a 0.01 and b 0.1 */
     gram_head_kind head;        /* of a reward model that is made: linear. One that MODEL has goes on as it is */
     size_t        head_width;   /* mlp: its hidden units: 1024 */
+    bool          freeze;       /* train that head alone; the model stays as it is, and is written with it */
     size_t        batch_rows;   /* rows of a step: 16 (stage 1: 32) */
     size_t        epochs;       /* 2 (stage 1: 1) */
     uint64_t      steps;        /* 0: what epochs ask for */

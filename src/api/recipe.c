@@ -44,6 +44,7 @@ static const struct { const char *name; enum kind kind; size_t at; const char *c
     { "sft-beta",     REAL,      OPTION(sft_beta), NULL },
     { "head",         CHOICE,    OPTION(head), "linear|mlp" },
     { "head-width",   SIZE,      OPTION(head_width), NULL },
+    { "freeze",       FLAG,      OPTION(freeze), NULL },
     { "ties",         CHOICE,    OPTION(drop_ties), "half|drop" },
     { "lora-rank",    SIZE,      OPTION(lora_rank), NULL },
     { "lora-alpha",   REAL,      OPTION(lora_alpha), NULL },

@@ -86,6 +86,10 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
     if ((unsigned)o->head > GRAM_HEAD_MLP || (o->head == GRAM_HEAD_MLP && !gram_loss_is_scalar(o->loss)))
         return gr_fail(err, GRAM_EARG, "head: a reward model has one, linear or mlp, and the loss %s trains a judge",
                        gram_loss_name(o->loss));
+    if (o->freeze && (!gram_loss_is_scalar(o->loss) || o->loss == GRAM_LOSS_SFT_REG || o->lora_rank))
+        return gr_fail(err, GRAM_EARG, "freeze: the head of a reward model is trained alone, by a loss that is of its "
+                       "rewards alone, and without adapters; the loss is %s and the rank of adapters %zu",
+                       gram_loss_name(o->loss), o->lora_rank);
     if (o->head == GRAM_HEAD_MLP && (!o->head_width || o->head_width > 1 << 20))
         return gr_fail(err, GRAM_EARG, "head-width: wanted 1 to %d, found %zu", 1 << 20, o->head_width);
     if (o->model.dtype != GRAM_F32 && o->model.dtype != GRAM_BF16)
@@ -298,6 +302,8 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
     r->mode = o->model.dtype == GRAM_BF16 ? GR_LINEAR_BF16 : lora ? GR_LINEAR_KEEP : GR_LINEAR_F32;
     rc = gr_model_open_folded(&m->model, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode, !lora, err);
     r->model = m->model;
+    if (o->freeze)
+        r->weights = m->file.weights;
     if (!rc && !lora)                       /* all of it was copied */
         gr_weights_release(m->file.weights);
     if (!rc && gr_model_config(m->model)->new_head &&
@@ -322,7 +328,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
                       .label = { m->judge.label[0], m->judge.label[1] }, .finish = finish, .arg = &f };
     gram_status rc = gr_api_ready(m, err);
 
-    if (!rc && o->lora_rank > 0)
+    if (!rc && (o->lora_rank > 0 || o->freeze))
         rc = same_base(o->dist, m->file.weights, err);
     if (!rc)
         rc = read_sets(m, stage, data, o, &train, &held, err);

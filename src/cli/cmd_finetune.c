@@ -26,6 +26,8 @@ static const struct poptOption opts[] = {
       "What gives a new reward model its number: linear, the hidden state of the last token times a vector (the "
       "default), or mlp, GRM's: a hidden layer, ReLU, and then the vector.", "linear|mlp" },
     { "head-width", '\0', POPT_ARG_LONGLONG, &cli_train_head_width, 0, "mlp: its hidden units (default: 1024).", "N" },
+    { "freeze", '\0', POPT_ARG_NONE, &cli_train_freeze, 0,
+      "Train the reward head alone and leave the rest of the model as it is.", NULL },
     { "ties", '\0', POPT_ARG_STRING, &ties, 0,
       "Rows that the data call a tie: their target is a half (the default), or they are dropped.", "half|drop" },
     { "eval-file", '\0', POPT_ARG_STRING, &cli_train_eval, 0,

@@ -20,7 +20,7 @@ double cli_train_smoothing = NAN, cli_train_margin_scale = NAN, cli_train_posreg
        cli_train_sft_beta = NAN;
 long long cli_train_pairs = -1, cli_train_eval_every = -1, cli_train_head_width = -1;
 char *cli_train_eval;
-int cli_train_drop_ties, cli_train_best;
+int cli_train_drop_ties, cli_train_best, cli_train_freeze;
 gram_head_kind cli_train_head;
 
 struct poptOption cli_train_table[] = {
@@ -148,6 +148,7 @@ static int fill_options(gram_train_options *o, gram_stage stage)
     o->eval_file = cli_train_eval;
     o->best = cli_train_best;
     o->head = cli_train_head;
+    o->freeze = cli_train_freeze;
     o->drop_ties = cli_train_drop_ties;
     o->resume = cli_resume;
     o->check_gradients = check_gradients ? on_gradient : NULL;

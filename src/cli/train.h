@@ -12,7 +12,7 @@ extern gram_loss cli_train_loss;
 extern double cli_train_smoothing, cli_train_margin_scale, cli_train_posreg, cli_train_sft_weight, cli_train_sft_beta;
 extern long long cli_train_pairs, cli_train_eval_every, cli_train_head_width;
 extern char *cli_train_eval;
-extern int cli_train_drop_ties, cli_train_best;
+extern int cli_train_drop_ties, cli_train_best, cli_train_freeze;
 extern gram_head_kind cli_train_head;
 
 /* Runs the stage with what the options said; an exit code. */

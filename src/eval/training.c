@@ -506,7 +506,7 @@ static void method(gr_page *p, const gr_run_facts *f)
             number(p, "hidden units of the head", (double)o->head_width);
     }
     if (!o->lora_rank) {
-        gr_page_fact(p, "trained", "every weight");
+        gr_page_fact(p, "trained", o->freeze ? "the reward head alone" : "every weight");
         return;
     }
     number(p, "trained: LoRA of rank", (double)o->lora_rank);

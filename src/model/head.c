@@ -19,7 +19,7 @@ static double dot(const float *a, const float *b, size_t n)
     return s;
 }
 
-void gr_head_fwd(const gr_head *h, float *a, const float *x, double *y)
+void gr_head_fwd(const gr_head *h, float *a, const bool *on, const float *x, double *y)
 {
     size_t C = h->width, H = h->hidden, n = h->outputs;
 
@@ -27,7 +27,7 @@ void gr_head_fwd(const gr_head *h, float *a, const float *x, double *y)
         y[k] = H ? h->part[OUT_BIAS][k] : dot(h->part[0] + k * C, x, C);
     for (size_t j = 0; j < H; j++) {
         double z = dot(h->part[IN] + j * C, x, C) + h->part[IN_BIAS][j];
-        float unit = z > 0 ? (float)z : 0;
+        float unit = (on ? on[j] : z > 0) ? (float)z : 0;
         if (a)
             a[j] = unit;
         for (size_t k = 0; k < n; k++)

@@ -14,8 +14,9 @@
 typedef struct { size_t outputs, width, hidden; float *part[GR_REWARD_PARTS]; } gr_head;
 
 gr_head gr_head_of(const gr_config *c);                 /* its sizes alone */
-/* Sums in double, in one order. a may be NULL. */
-void gr_head_fwd(const gr_head *h, float *a, const float *x, double *y);
+/* Sums in double, in one order. a may be NULL. on: not NULL, says for each hidden unit whether it lets its sum through,
+ * above 0 or not. */
+void gr_head_fwd(const gr_head *h, float *a, const bool *on, const float *x, double *y);
 /* g: the gradients, of the head's shape, with NULL for what is frozen. */
 void gr_head_bwd(const gr_head *h, const gr_head *g, float *dx, const float *a, const float *x, const double *dy);
 /* Values to begin with: of one matrix as transformers draws it, from the normal distribution of deviation `std`; with a

@@ -63,7 +63,7 @@ gram_status gr_model_rewards(gr_work *w, const gr_forest *f, float *out, gram_er
     gram_status rc = gr_model_forward(w, f, f->leaf_row, f->n_seqs, &hidden, err);
 
     for (size_t i = 0; i < f->n_seqs && !rc; i++) {
-        gr_head_fwd(h, NULL, hidden + i * h->width, y);
+        gr_head_fwd(h, NULL, NULL, hidden + i * h->width, y);
         for (size_t k = 0; k < h->outputs; k++)
             out[i * h->outputs + k] = (float)y[k];
     }

@@ -96,29 +96,38 @@ static bool open_head(gr_trainee *t)
     return t->head_row != NULL;
 }
 
-gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_pool *pool, gram_err *err)
+static bool is_of_head(const gr_model *m, const gr_param *p)
 {
-    return gr_trainee_open_lora(out, m, NULL, pool, err);
+    for (size_t i = 0; i < GR_REWARD_PARTS; i++)
+        if (p->w && p->w == m->score.part[i])
+            return true;
+    return false;
 }
 
-gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, gr_pool *pool, gram_err *err)
+static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, bool head_only, gr_pool *pool,
+                                gram_err *err)
 {
     gr_trainee *t = gr_calloc(1, sizeof *t);
     const gr_param *p;
-    size_t at = 0;
+    size_t at = 0, all, n = 0;
 
     *out = NULL;
     if (!t)
         return gr_nomem(err, "training");
-    p = lora ? gr_lora_params(lora, &t->n_params) : gr_model_params(m, &t->n_params);
+    p = lora ? gr_lora_params(lora, &all) : gr_model_params(m, &all);
     t->m = m;
     t->lora = lora;
+    t->head_only = head_only;
+    t->made_again = head_only ? m->cfg.layers : 0;          /* but never is: they share their memory */
     t->lora_floats = lora_floats(lora, &m->cfg);
     t->pool = pool;
     t->ldf = gr_uncrowded(m->cfg.hidden);
     t->scratch_bytes = scratch_bytes(t);
-    for (size_t i = 0; i < t->n_params; i++)
-        t->grad_floats += p[i].rows * p[i].cols;
+    for (size_t i = 0; i < all; i++)
+        if (!head_only || is_of_head(m, &p[i])) {
+            t->n_params++;
+            t->grad_floats += p[i].rows * p[i].cols;
+        }
     t->param = gr_calloc(t->n_params, sizeof *t->param);
     t->grad = gr_calloc(t->grad_floats, sizeof *t->grad);
     t->g = gr_calloc(m->cfg.layers, sizeof *t->g);
@@ -133,17 +142,33 @@ gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, g
         if (!t->worker[i].scratch || !t->worker[i].u || !t->worker[i].dropped)
             goto nomem;
     }
-    for (size_t i = 0; i < t->n_params; i++) {
-        t->param[i] = p[i];
-        t->param[i].g = t->grad + at;
-        at += p[i].rows * p[i].cols;
-    }
+    for (size_t i = 0; i < all; i++)
+        if (!head_only || is_of_head(m, &p[i])) {
+            t->param[n] = p[i];
+            t->param[n++].g = t->grad + at;
+            at += p[i].rows * p[i].cols;
+        }
     bind_grads(t);
     *out = t;
     return GRAM_OK;
 nomem:
     gr_trainee_close(t);
     return gr_nomem(err, "training");
+}
+
+gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_pool *pool, gram_err *err)
+{
+    return open_trainee(out, m, NULL, false, pool, err);
+}
+
+gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, gr_pool *pool, gram_err *err)
+{
+    return open_trainee(out, m, lora, false, pool, err);
+}
+
+gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_pool *pool, gram_err *err)
+{
+    return open_trainee(out, m, NULL, true, pool, err);
 }
 
 static void rows_clear(gr_trainee *t)
@@ -210,7 +235,7 @@ void gr_trainee_zero(gr_trainee *t)
 
 void gr_trainee_recompute(gr_trainee *t, size_t layers)
 {
-    t->made_again = gr_min(layers, t->m->cfg.layers);
+    t->made_again = t->head_only ? t->m->cfg.layers : gr_min(layers, t->m->cfg.layers);
 }
 
 void gr_trainee_drop(gr_trainee *t, uint64_t seed, uint64_t step)

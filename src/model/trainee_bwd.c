@@ -360,6 +360,8 @@ gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *e
     const gr_config *c = &t->m->cfg;
     size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
 
+    if (t->head_only)
+        return GRAM_OK;
     memset(t->dx, 0, t->rows * C * sizeof *t->dx);          /* padding rows have no gradient, and keep none */
     zero_from(t->dq, t->few ? t->n_want : t->f->rows, t->rows, q);
     zero_from(t->dk, t->f->rows, t->rows, kv);

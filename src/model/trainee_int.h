@@ -58,7 +58,8 @@ struct run { size_t seg, first, n, row; };
 
 struct gr_trainee {
     gr_model *m;
-    gr_lora *lora;              /* NULL: all weights are trained */
+    gr_lora *lora;              /* NULL: all weights are trained, */
+    bool head_only;             /* or the reward head's */
     gr_pool *pool;
     gr_param *param;
     size_t n_params;

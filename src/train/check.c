@@ -34,6 +34,7 @@ static gram_status loss_of(struct check *c, bool backward, double *loss, gram_er
     c->grad.chosen = NAN;
     for (int pass = mean ? 0 : 1; pass < 2 && !rc; pass++) {
         gr_sum sum = { 0 };
+        c->grad.on.at = 0;
         for (size_t i = 0, k; i < c->count && !rc; i += k) {
             k = gr_grad_fits(c->batch + i, c->count - i, c->r->batch_tokens);
             rc = gr_grad_add(&c->grad, c->batch + i, k, c->n, backward && pass, &sum, err);
@@ -48,7 +49,8 @@ static gram_status check_open(struct check *c, gram_err *err)
 {
     const gr_training *r = c->r;
     size_t most = 0, index;
-    gram_status rc = gr_trainee_open_lora(&c->t, r->model, r->lora, r->pool, err);
+    gram_status rc = r->opt->freeze ? gr_trainee_open_head(&c->t, r->model, r->pool, err)
+                                    : gr_trainee_open_lora(&c->t, r->model, r->lora, r->pool, err);
 
     if (rc)
         return rc;
@@ -62,9 +64,10 @@ static gram_status check_open(struct check *c, gram_err *err)
     c->order = (gr_order){ .n = r->train->n, .seed = r->opt->seed };
     c->random = r->opt->seed;
     c->batch = gr_calloc(c->count, sizeof *c->batch);
+    c->grad.on.unit = gr_calloc(2 * c->count * c->grad.cfg->head_width, sizeof *c->grad.on.unit);
     c->was = gr_alloc_aligned(most, sizeof *c->was);
     c->u = gr_alloc_aligned(most, sizeof *c->u);
-    if (!c->batch || !c->was || !c->u)
+    if (!c->batch || !c->grad.on.unit || !c->was || !c->u)
         return gr_nomem(err, "gradient check");
     for (size_t i = 0; i < c->count && !rc; i++) {
         rc = gr_order_at(&c->order, i, &index, err);
@@ -84,6 +87,7 @@ static void check_clear(struct check *c)
     gr_trainee_close(c->t);
     gr_order_clear(&c->order);
     free(c->batch);
+    free(c->grad.on.unit);
     free(c->was);
     free(c->u);
 }
@@ -208,6 +212,7 @@ gram_status gr_check_gradients(const gr_training *r, gram_err *err)
 
     if (!rc)
         rc = loss_of(&c, true, &loss, err);
+    c.grad.on.known = true;
     if (!rc)
         rc = measure_noise(&c, loss, err);
     for (size_t i = 0; i < c.n_params && !rc; i++) {

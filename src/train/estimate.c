@@ -59,9 +59,11 @@ static uint64_t fit_activations(const gr_training *r, gr_trainee *t, uint64_t ro
 static uint64_t weight_bytes(const gr_training *r, const gr_adamw *a)
 {
     uint64_t bytes = r->lora ? gr_model_bytes(r->model) + a->floats * sizeof(float) : 0;
+    size_t n;
+    const gr_param *param = gr_model_params(r->model, &n);
 
-    for (size_t i = 0; i < a->n_params && !r->lora; i++) {
-        const gr_param *p = &a->param[i];
+    for (size_t i = 0; i < n && !r->lora; i++) {
+        const gr_param *p = &param[i];
         bytes += p->rows * p->cols * (p->half ? sizeof *p->half : sizeof *p->w);
     }
     return bytes;
@@ -128,7 +130,9 @@ gram_status gr_estimate_weights(const gr_weights *w, const gram_train_options *o
         if (!head || !gram_loss_is_scalar(o->loss))
             values += n->bytes / gr_dtype_bytes(n->type) * gr_dtype_block(n->type);
     }
-    need = values * (o->model.dtype == GRAM_BF16 ? 2 : 4) + values * 4 + values * 8 / gr_dist_size(o->dist);
+    need = values * (o->model.dtype == GRAM_BF16 ? 2 : 4);
+    if (!o->freeze)
+        need += values * 4 + values * 8 / gr_dist_size(o->dist);
     if (o->lora_rank > 0 || near * need <= have)
         return GRAM_OK;
     return gr_fail(err, GRAM_ENOMEM, "%s: its weights, their gradients and the optimizer need %.2f GiB%s and the "

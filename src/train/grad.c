@@ -45,7 +45,7 @@ void gr_grad_outputs(const gr_grad *g, const float *hidden, size_t n_seqs, doubl
 
     for (size_t i = 0; i < n_seqs; i++) {
         if (gr_grad_is_scalar(g))
-            gr_head_fwd(gr_trainee_score(g->t), NULL, hidden + i * C, out + n * i);
+            gr_head_fwd(gr_trainee_score(g->t), NULL, NULL, hidden + i * C, out + n * i);
         for (size_t k = 0; k < n && !gr_grad_is_scalar(g); k++)
             out[n * i + k] = gr_grad_dot(hidden + i * C, gr_trainee_head(g->t, g->label[k]), C);
     }

@@ -19,6 +19,11 @@ typedef struct {
     bool write;                 /* stage 1 */
     gr_loss_rules loss;         /* otherwise */
     double chosen;              /* bt-posreg: gr_sum's of the whole batch; NAN: these examples are all of it */
+    struct {
+        bool *unit, known;
+        size_t at;
+    } on;                       /* where unit is not NULL: which hidden units of the reward head are on, of each answer;
+                                 * noted from `at` on, or, once known, held as they are */
     struct gr_head *head;       /* of whole texts, made when it is first needed; gr_grad_clear() frees it */
 } gr_grad;
 

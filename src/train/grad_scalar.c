@@ -141,9 +141,15 @@ static gram_status learn(struct batch *b, gr_sum *sum, gram_err *err)
 static void rewards(struct batch *b)
 {
     const gr_head *h = gr_trainee_score(b->g->t);
+    size_t n = 2 * b->count * h->hidden;
+    bool *on = b->g->on.unit ? b->g->on.unit + b->g->on.at : NULL;
 
     for (size_t i = 0; i < 2 * b->count; i++)
-        gr_head_fwd(h, b->unit + i * h->hidden, b->hidden + i * h->width, b->y + i * h->outputs);
+        gr_head_fwd(h, b->unit + i * h->hidden, b->g->on.known ? on + i * h->hidden : NULL, b->hidden + i * h->width,
+                    b->y + i * h->outputs);
+    for (size_t i = 0; i < n && on && !b->g->on.known; i++)
+        on[i] = b->unit[i] > 0;
+    b->g->on.at += on ? n : 0;
 }
 
 /* The slopes reach the last hidden states and the head. */

@@ -27,6 +27,12 @@ struct output {
     char *path;                 /* of the weights */
 };
 
+/* All that the output has: of a head that was trained alone, the frozen weights too. */
+static const gr_param *params_of(const gr_training *r, size_t *n)
+{
+    return r->lora ? gr_lora_params(r->lora, n) : gr_model_params(r->model, n);
+}
+
 /* A reward model has no head over the vocabulary, though sft-reg trains one. */
 static bool is_written(const gr_training *r, const gr_param *p)
 {
@@ -240,9 +246,10 @@ static gram_status reopen(const struct output *o, const double *want, gram_err *
     return rc;
 }
 
-gram_status gr_output_write(const gr_training *r, gr_grad *grad, const gr_param *param, size_t n, uint64_t step,
-                            bool rows, gram_err *err)
+gram_status gr_output_write(const gr_training *r, gr_grad *grad, uint64_t step, bool rows, gram_err *err)
 {
+    size_t n;
+    const gr_param *param = params_of(r, &n);
     struct output o = { r, grad, param, n, r->out, gr_path_join(r->out, weights_name(r)) };
     double want[ROWS * 4];
     gram_status rc = o.path ? save_model(&o, step, err) : gr_nomem(err, r->out);
@@ -258,8 +265,10 @@ gram_status gr_output_write(const gr_training *r, gr_grad *grad, const gr_param 
 
 /* ---- The best so far ------------------------------------------------------------------------------ */
 
-gram_status gr_output_best(const gr_training *r, const gr_param *param, size_t n, uint64_t step, gram_err *err)
+gram_status gr_output_best(const gr_training *r, uint64_t step, gram_err *err)
 {
+    size_t n;
+    const gr_param *param = params_of(r, &n);
     char *dir = gr_path_join(r->out, "best"), *path = dir ? gr_path_join(dir, weights_name(r)) : NULL;
     const struct output o = { r, NULL, param, n, dir, path };
     gram_status rc = path ? GRAM_OK : gr_nomem(err, r->out);
@@ -306,8 +315,10 @@ static gram_status take_weights(const gr_training *r, const char *path, const gr
     return GRAM_OK;
 }
 
-gram_status gr_output_take_best(const gr_training *r, const gr_param *param, size_t n, uint64_t step, gram_err *err)
+gram_status gr_output_take_best(const gr_training *r, uint64_t step, gram_err *err)
 {
+    size_t n;
+    const gr_param *param = params_of(r, &n);
     char *dir = gr_path_join(r->out, "best"), *path = dir ? gr_path_join(dir, weights_name(r)) : NULL;
     gr_adapter *a = NULL;
     gr_st *st = NULL;

@@ -80,6 +80,8 @@ static gram_status say_settings(struct loop *l, gram_err *err)
         if (ok && s->dropout > 0)
             ok = gr_buf_printf(&b, " dropout=%.17g", s->dropout);
     }
+    if (ok && o->freeze)                    /* a checkpoint has the head alone */
+        ok = gr_buf_printf(&b, " freeze base=%016" PRIx64, gr_weights_digest(l->r->weights));
     if (ok && !l->r->lora && o->model.dtype == GRAM_BF16)
         ok = gr_buf_printf(&b, " dtype=bf16");
     if (ok && gram_loss_is_scalar(o->loss))
@@ -144,7 +146,8 @@ static gram_status loop_open(struct loop *l, gram_err *err)
         return gr_nomem(err, "training");
     rc = gr_checkpoints_init(&l->checkpoints, r->out, o->keep, err);
     if (!rc)
-        rc = gr_trainee_open_lora(&l->t, r->model, r->lora, r->pool, err);
+        rc = o->freeze ? gr_trainee_open_head(&l->t, r->model, r->pool, err)
+                       : gr_trainee_open_lora(&l->t, r->model, r->lora, r->pool, err);
     if (rc)
         return rc;
     param = gr_trainee_params(l->t, &n);
@@ -386,7 +389,7 @@ static gram_status evaluate(struct loop *l, gram_err *err)
     if (s->step == 0 || !is_best(l))
         return GRAM_OK;
     if (s->step < l->steps && is_first(l))
-        rc = gr_output_best(l->r, l->adam.param, l->adam.n_params, s->step, err);
+        rc = gr_output_best(l->r, s->step, err);
     s->best = s->step;
     s->best_accuracy = l->held.accuracy;
     s->best_loss = l->held.loss;
@@ -400,7 +403,7 @@ static gram_status take_best(struct loop *l, gram_err *err)
     gram_status rc = GRAM_OK;
 
     if (is_first(l))
-        rc = gr_output_take_best(l->r, l->adam.param, l->adam.n_params, l->state.best, err);
+        rc = gr_output_take_best(l->r, l->state.best, err);
     if (!rc)
         rc = gr_share_collect(&l->share, 0, err);
     if (!rc)
@@ -544,8 +547,7 @@ gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *
     if (!rc && r->opt->best && l.state.best != l.steps)
         rc = take_best(&l, err);
     if (!rc && is_first(&l))
-        rc = gr_output_write(r, &l.grad, l.adam.param, l.adam.n_params, r->opt->best ? l.state.best : l.steps,
-                             l.check_rows, err);
+        rc = gr_output_write(r, &l.grad, r->opt->best ? l.state.best : l.steps, l.check_rows, err);
     fill_report(&l);
     if (!rc && r->finish && is_first(&l))
         rc = r->finish(r->arg, report, err);

@@ -23,7 +23,7 @@ typedef struct {
     void *arg;
     /* LoRA; NULL without: */
     gr_lora *lora;
-    const gr_weights *weights;          /* of the base */
+    const gr_weights *weights;          /* of the base; of a model whose head is trained alone too */
     char *base;                         /* its path, as the adapter's configuration is to name it */
     gr_linear_mode mode;                /* in which it was opened */
 } gr_training;

@@ -31,6 +31,7 @@ static void shipped_recipes_open(void **state)
         { "bt-posreg", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_POSREG, 1e-5, 0, 64, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
         { "grm-full", GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, 5e-6, 0, 256, 0, 1, 3000, 0.03, 5, 0, NULL },
         { "grm-lora", GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, 1e-5, 0, 64, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
+        { "bt-freeze", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, 1e-5, 0, 64, 0, 2, 1024, 0.03, 5, 0, NULL },
         { "purm", GRAM_STAGE_FINETUNE, GRAM_LOSS_PURM, 1e-6, 0, 32, 0, 1, 2048, 0.1, 1, GRAM_SCHEDULE_LINEAR, NULL },
     };
     size_t files = 0;
@@ -56,7 +57,8 @@ static void shipped_recipes_open(void **state)
         assert_true(run->options.warmup == want[i].warmup && run->options.clip == want[i].clip);
         assert_true(run->options.lora_alpha == 2.0 * (double)want[i].rank);
         assert_true(run->options.lora_dropout == (want[i].rank ? 0.05 : -1));
-        assert_true(run->options.head == (want[i].loss == GRAM_LOSS_SFT_REG ? GRAM_HEAD_MLP : GRAM_HEAD_LINEAR));
+        assert_true(run->options.freeze == !strcmp(want[i].file, "bt-freeze"));
+        assert_true((run->options.head == GRAM_HEAD_MLP) == (want[i].loss == GRAM_LOSS_SFT_REG || run->options.freeze));
         assert_int_equal(run->options.head_width, 1024);
         if (want[i].targets)
             assert_string_equal(run->options.lora_targets, want[i].targets);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "check.h"
 #include "file/io.h"
+#include "file/weights.h"
 #include "gram/convert.h"
 #include "gram/train.h"
 
@@ -359,6 +360,88 @@ static void a_head_may_have_a_hidden_layer(void **state)
     free(pairs), free(gguf);
 }
 
+static int stop_at_4(void *arg, const gram_train_step *s)
+{
+    (void)arg;
+    return s->step == 4;
+}
+
+static int gradient_seen(void *arg, const gram_gradient_check *c)
+{
+    if (strncmp(c->tensor, "score.", 6) || !c->agrees)
+        fail_msg("%s: off by %g, allowed %g, norm %g", c->tensor, c->error, c->bound, c->norm);
+    ++*(int *)arg;
+    return 0;
+}
+
+/* The tensors of two checkpoints that are the same, byte for byte, and those that only one has or that differ. */
+static void compare(const char *a, const char *b, size_t *same, size_t *other)
+{
+    gr_weights *w[2];
+
+    CHECK_OK(gr_weights_open_dir(&w[0], a, &check_err));
+    CHECK_OK(gr_weights_open_dir(&w[1], b, &check_err));
+    *same = *other = 0;
+    for (size_t i = 0; i < gr_weights_count(w[1]); i++) {
+        const gr_named *t = gr_weights_at(w[1], i), *u = gr_weights_find(w[0], t->name);
+        bool equal = u && u->bytes == t->bytes && !memcmp(u->data, t->data, t->bytes);
+        *(equal ? same : other) += 1;
+    }
+    gr_weights_close(w[0]);
+    gr_weights_close(w[1]);
+}
+
+/* Stopped with one thread and resumed with two, it ends as a run that was not; and only the head has moved. */
+static void a_head_is_trained_alone(void **state)
+{
+    char *pairs = check_write("pairs.jsonl", PAIRS), *out[2] = { check_tmppath("frozen"), check_tmppath("frozen2") };
+    gram_train_options o;
+    size_t same, other;
+    int seen = 0;
+
+    (void)state;
+    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+    gram_train_options_set_loss(&o, GRAM_LOSS_BT);
+    o.freeze = true;
+    o.head = GRAM_HEAD_MLP;
+    o.head_width = 64;
+    o.lr = 2e-2;
+    o.batch_rows = 3;
+    o.steps = 12;
+    o.weight_decay = 0.01;
+    o.model.threads = 1;
+    o.eval_file = pairs;
+    o.eval_every = 3;
+    o.best = true;
+    CHECK_OK(gram_finetune(BACKBONE, pairs, out[0], &o, NULL, &check_err));
+    compare(BACKBONE, out[0], &same, &other);
+    assert_true(same > 10 && other == 4);
+    assert_true(preference(out[0]) > 0.6);
+    o.progress = stop_at_4;
+    assert_int_equal(gram_finetune(BACKBONE, pairs, out[1], &o, NULL, &check_err), GRAM_ESTOPPED);
+    o.progress = NULL;
+    o.resume = true;
+    o.model.threads = 2;
+    o.freeze = false;                                       /* another run's checkpoint */
+    assert_int_equal(gram_finetune(BACKBONE, pairs, out[1], &o, NULL, &check_err), GRAM_EARG);
+    o.freeze = true;
+    CHECK_OK(gram_finetune(BACKBONE, pairs, out[1], &o, NULL, &check_err));
+    compare(out[0], out[1], &same, &other);
+    assert_true(other == 0);
+    o.check_gradients = gradient_seen;
+    o.arg = &seen;
+    CHECK_OK(gram_finetune(BACKBONE, pairs, out[1], &o, NULL, &check_err));
+    assert_int_equal(seen, 4);
+    o.check_gradients = NULL;
+    o.lora_rank = 2;
+    assert_int_equal(gram_finetune(BACKBONE, pairs, "x", &o, NULL, &check_err), GRAM_EARG);
+    o.lora_rank = 0;
+    gram_train_options_set_loss(&o, GRAM_LOSS_SFT_REG);
+    assert_int_equal(gram_finetune(BACKBONE, pairs, "x", &o, NULL, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "freeze"));
+    free(pairs), free(out[0]), free(out[1]);
+}
+
 /* Writes the file with some bytes of its header changed, as many as there were, and opens the model. */
 static void refused(const char *dir, const char *file, const char *from, const char *to, const char *why)
 {
@@ -442,6 +525,7 @@ int main(void)
         cmocka_unit_test(every_scalar_loss_makes_a_reward_model),
         cmocka_unit_test(a_head_may_have_a_hidden_layer),
         cmocka_unit_test(a_broken_head_is_named),
+        cmocka_unit_test(a_head_is_trained_alone),
         cmocka_unit_test(what_does_not_go_together_is_said),
     };
 
