@@ -82,8 +82,8 @@ void gr_config_rope_factors(const gr_config *c, float *out);
 void gr_config_clear(gr_config *c);         /* all zeros is fine */
 size_t gr_reward_outputs(gr_reward_kind k); /* 0, 1 or 2 */
 
-/* The tensors of a reward head: score.weight; or score.0.weight, score.0.bias, score.2.weight and score.2.bias. Tensor i;
- * false: there are no more. A bias has one dimension, and is here a row. */
+/* The tensors of a reward head: score.weight; or score.0.weight, score.0.bias, score.2.weight and score.2.bias. Tensor
+ * i; false: there are no more. A bias has one dimension, and is here a row. */
 enum { GR_REWARD_PARTS = 4 };
 typedef struct { const char *name; size_t rows, cols; bool bias; } gr_reward_part;
 bool gr_reward_part_at(const gr_config *c, size_t i, gr_reward_part *out);

@@ -15,8 +15,8 @@ gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_pool *pool, gram_e
 /* The same for any model, whose own weights stay as they are: the parameters are those of the adapters, borrowed. lora
  * NULL: as gr_trainee_open(). */
 gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, gr_pool *pool, gram_err *err);
-/* Of a model as gr_trainee_open() has it, the reward head's parameters alone. Nothing else has a gradient, and no backward
- * pass goes below it. */
+/* Of a model as gr_trainee_open() has it, the reward head's parameters alone. Nothing else has a gradient, and no
+ * backward pass goes below it. */
 gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_pool *pool, gram_err *err);
 void gr_trainee_close(gr_trainee *t);
 /* The parameters with their gradients, in the order of the file; the list lives as long as t. */

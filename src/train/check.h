@@ -15,7 +15,8 @@
  * made longer if it is the noise that asks for it, up to 0.16 of the norm, and otherwise shorter, down to 1e-4.
  *
  * What dropout leaves out is that of the run's first step throughout, and the hidden units of a reward head that are on
- * at w stay on, and those that are off stay off: the gradient is the slope between two kinks, and u may reach past one. */
+ * at w stay on, and those that are off stay off: the gradient is the slope between two kinks, and u may reach past
+ * one. */
 #ifndef GR_TRAIN_CHECK_H
 #define GR_TRAIN_CHECK_H
 

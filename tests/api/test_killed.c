@@ -31,7 +31,7 @@ static void write_rows(void)
     gr_buf_clear(&groups);
 }
 
-struct kind { gram_stage stage; gram_loss loss; size_t rank; gram_dtype dtype; uint64_t kill_at; };
+struct kind { gram_stage stage; gram_loss loss; size_t rank; gram_dtype dtype; uint64_t kill_at; bool freeze; };
 
 static int on_step(void *arg, const gram_train_step *s)
 {
@@ -56,6 +56,10 @@ static gram_status train(const struct kind *k, const char *out, int threads, boo
     o.save_every = SAVE_EVERY;
     o.resume = resume;
     o.lora_rank = k->rank;
+    o.lora_dropout = k->rank ? 0.1 : -1;
+    o.freeze = k->freeze;
+    o.head = k->freeze || k->loss == GRAM_LOSS_SFT_REG ? GRAM_HEAD_MLP : GRAM_HEAD_LINEAR;
+    o.head_width = 20;
     if (k->stage == GRAM_STAGE_FINETUNE) {
         o.eval_file = held;
         o.eval_every = 4;
@@ -112,7 +116,8 @@ static void killed_and_resumed_it_is_the_same(void **state)
     int status;
     pid_t pid;
 
-    snprintf(whole, sizeof whole, "whole-%d-%d-%zu-%d", (int)k->stage, (int)k->loss, k->rank, (int)k->dtype);
+    snprintf(whole, sizeof whole, "whole-%d-%d-%zu-%d-%d", (int)k->stage, (int)k->loss, k->rank, (int)k->dtype,
+             k->freeze);
     snprintf(killed, sizeof killed, "killed%s", whole + 5);
     CHECK_OK(train(k, whole, 2, false, 0, &r));
     pid = fork();
@@ -131,26 +136,28 @@ static void killed_and_resumed_it_is_the_same(void **state)
         same_file(whole, killed, "held-out.jsonl");
 }
 
-/* Each loss over every weight and with adapters of rank 3; stage 1 likewise; weights of two bytes. Killed at steps 1 to
- * 9: before the first checkpoint, at the step of one, behind one, at the step of a judging. */
+/* Each loss over every weight and with adapters of rank 3 and dropout, sft-reg with a head of a hidden layer; stage 1
+ * likewise; weights of two bytes; a head alone. Killed at steps 1 to 9: before the first checkpoint, at the step of one,
+ * behind one, at the step of a judging. */
 int main(void)
 {
-    static struct kind k[2 * (GRAM_LOSS_PURM + 2) + 1];
-    static char name[GR_COUNT(k)][40];
+    static struct kind k[2 * (GRAM_LOSS_PURM + 2) + 2];
+    static char name[GR_COUNT(k)][50];
     struct CMUnitTest tests[GR_COUNT(k)];
     size_t n = 0;
 
     for (size_t rank = 0; rank <= 3; rank += 3) {
         for (int loss = GRAM_LOSS_GRAM; loss <= GRAM_LOSS_PURM; loss++)
-            k[n++] = (struct kind){ GRAM_STAGE_FINETUNE, (gram_loss)loss, rank, GRAM_F32, 0 };
-        k[n++] = (struct kind){ GRAM_STAGE_PRETRAIN, GRAM_LOSS_GRAM, rank, GRAM_F32, 0 };
+            k[n++] = (struct kind){ GRAM_STAGE_FINETUNE, (gram_loss)loss, rank, GRAM_F32, 0, false };
+        k[n++] = (struct kind){ GRAM_STAGE_PRETRAIN, GRAM_LOSS_GRAM, rank, GRAM_F32, 0, false };
     }
-    k[n++] = (struct kind){ GRAM_STAGE_FINETUNE, GRAM_LOSS_GRAM, 0, GRAM_BF16, 0 };
+    k[n++] = (struct kind){ GRAM_STAGE_FINETUNE, GRAM_LOSS_GRAM, 0, GRAM_BF16, 0, false };
+    k[n++] = (struct kind){ GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, 0, GRAM_F32, 0, true };
     for (size_t i = 0; i < n; i++) {
         k[i].kill_at = 1 + (i * 2 + i / 9) % (STEPS - 1);
-        snprintf(name[i], sizeof name[i], "%s%s%s, step %d", k[i].stage == GRAM_STAGE_PRETRAIN ? "pretrain"
+        snprintf(name[i], sizeof name[i], "%s%s%s%s, step %d", k[i].stage == GRAM_STAGE_PRETRAIN ? "pretrain"
                  : gram_loss_name(k[i].loss), k[i].rank ? ", adapters" : "", k[i].dtype == GRAM_BF16 ? ", bf16" : "",
-                 (int)k[i].kill_at);
+                 k[i].freeze ? ", frozen" : "", (int)k[i].kill_at);
         tests[i] = (struct CMUnitTest){ name[i], killed_and_resumed_it_is_the_same, NULL, NULL, &k[i] };
     }
     write_rows();

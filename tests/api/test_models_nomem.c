@@ -77,9 +77,47 @@ static gram_status learn_adapter(void)
     o.model.judge_prompt = "{input}\n{response_a}\n{response_b}\n";
     o.lora_rank = 2;
     o.lora_targets = "q,down";
+    o.lora_dropout = 0.1;
     o.steps = 1;
     o.batch_rows = 1;
     return gram_finetune("tests/golden/train/judge", pairs, out, &o, NULL, &check_err);
+}
+
+/* A head with a hidden layer, beside adapters or alone. */
+static gram_status learn_head(size_t rank)
+{
+    gram_train_options o;
+
+    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+    gram_train_options_set_loss(&o, GRAM_LOSS_BT);
+    o.model.threads = 1;
+    o.head = GRAM_HEAD_MLP;
+    o.head_width = 9;
+    o.lora_rank = rank;
+    o.lora_targets = rank ? "v" : NULL;
+    o.freeze = !rank;
+    o.steps = 1;
+    o.batch_rows = 1;
+    return gram_finetune("tests/golden/train/judge", pairs, out, &o, NULL, &check_err);
+}
+
+static gram_status learn_head_alone(void)
+{
+    return learn_head(0);
+}
+
+static gram_status learn_head_beside(void)
+{
+    return learn_head(1);
+}
+
+static gram_status open_head(void)
+{
+    gram_model *m;
+    gram_status rc = gram_open(&m, "tests/golden/rewards/mlp", NULL, &check_err);
+
+    gram_close(m);
+    return rc;
 }
 
 static gram_status open_adapter(void)
@@ -123,7 +161,8 @@ static void fail_each(gram_status (*run)(void))
 
 static void every_allocation_may_fail(void **state)
 {
-    static gram_status (*const run[])(void) = { ask, learn, learn_adapter, open_adapter, merge };
+    static gram_status (*const run[])(void) = { ask, learn, learn_adapter, learn_head_alone, learn_head_beside, open_head,
+                                                open_adapter, merge };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(run); i++)

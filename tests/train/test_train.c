@@ -365,7 +365,7 @@ static void nothing_is_left_out_but_in_steps(void **state)
     struct subject with = subject_open("llama_gqa", false, DROPOUT, 2);
     struct subject plain = subject_open("llama_gqa", false, LORA, 2);
     const gr_example *e;
-    double z[4][2];
+    double z[4][4];                 /* of both orders */
     gr_set set;
 
     (void)state;
