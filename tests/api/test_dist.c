@@ -76,6 +76,8 @@ static gram_train_options options(const struct kind *k, struct watch *w)
     gram_train_options_set_loss(&o, k->loss);
     o.lora_rank = k->rank;
     o.lora_dropout = k->rank ? 0.1 : -1;
+    o.head = k->loss == GRAM_LOSS_BT_POSREG ? GRAM_HEAD_MLP : GRAM_HEAD_LINEAR;
+    o.head_width = 24;
     o.lr = RATE;
     o.warmup = (double)WARMUP / STEPS;
     o.weight_decay = 0.01;
