@@ -293,7 +293,7 @@ static void project(void *arg, size_t task, size_t worker)
     float *h = (float *)(void *)me->scratch;
     void *scratch = me->scratch + block_floats(c, w->block) * sizeof(float);
     const gr_linear_to to[] = { { w->l->k, w->k + r * kv, kv, NULL }, { w->l->v, w->v + r * kv, kv, NULL },
-                                { w->l->q, w->q + r * q, q } };
+                                { w->l->q, w->q + r * q, q, NULL } };
 
     gr_kern.rmsnorm_fwd(h, C, NULL, w->cur + r * C, C, w->l->attn_norm, c->norm_bias, M, C, c->rms_eps);
     linears(me, w->kv ? to : to + 2, (w->kv ? 2 : 0) + (w->qo ? 1 : 0), h, C, M, scratch);
