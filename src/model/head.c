@@ -10,7 +10,7 @@ gr_head gr_head_of(const gr_config *c)
     return (gr_head){ gr_reward_outputs(c->reward), c->width, c->head_width, { NULL } };
 }
 
-static double dot(const float *a, const float *b, size_t n)
+double gr_dot(const float *a, const float *b, size_t n)
 {
     double s = 0;
 
@@ -24,9 +24,9 @@ void gr_head_fwd(const gr_head *h, float *a, const bool *on, const float *x, dou
     size_t C = h->width, H = h->hidden, n = h->outputs;
 
     for (size_t k = 0; k < n; k++)
-        y[k] = H ? h->part[OUT_BIAS][k] : dot(h->part[0] + k * C, x, C);
+        y[k] = H ? h->part[OUT_BIAS][k] : gr_dot(h->part[0] + k * C, x, C);
     for (size_t j = 0; j < H; j++) {
-        double z = dot(h->part[IN] + j * C, x, C) + h->part[IN_BIAS][j];
+        double z = gr_dot(h->part[IN] + j * C, x, C) + h->part[IN_BIAS][j];
         float unit = (on ? on[j] : z > 0) ? (float)z : 0;
         if (a)
             a[j] = unit;

@@ -13,6 +13,10 @@
 /* part: W, or W1 b1 W2 b2, as gr_reward_part_at() counts them. part[0] NULL: there is none. */
 typedef struct { size_t outputs, width, hidden; float *part[GR_REWARD_PARTS]; } gr_head;
 
+/* The sum of products in double and in one order, so that the margin of two close rewards or labels is exact to the
+ * hidden state. */
+double gr_dot(const float *a, const float *b, size_t n);
+
 gr_head gr_head_of(const gr_config *c);                 /* its sizes alone */
 /* Sums in double, in one order. a may be NULL. on: not NULL, says for each hidden unit whether it lets its sum through,
  * above 0 or not. */

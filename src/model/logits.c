@@ -3,16 +3,6 @@
 #include "base/err.h"
 #include "model/model_int.h"
 
-/* In double and in one order, so that the margin of two close labels is exact to the hidden state. */
-static float dot(const float *a, const float *b, size_t n)
-{
-    double s = 0;
-
-    for (size_t i = 0; i < n; i++)
-        s += (double)a[i] * b[i];
-    return (float)s;
-}
-
 /* The last hidden states times some rows. */
 static gram_status last_times(gr_work *w, const gr_forest *f, const float *row, size_t n, float *out, gram_err *err)
 {
@@ -22,7 +12,7 @@ static gram_status last_times(gr_work *w, const gr_forest *f, const float *row, 
 
     for (size_t i = 0; i < f->n_seqs && !rc; i++)
         for (size_t j = 0; j < n; j++)
-            out[i * n + j] = dot(hidden + i * C, row + j * C, C);
+            out[i * n + j] = (float)gr_dot(hidden + i * C, row + j * C, C);
     return rc;
 }
 
@@ -80,7 +70,7 @@ static void head_rows(void *arg, size_t task, size_t worker)
 
     (void)worker;
     for (size_t v = t->row; v < t->row + t->rows; v++)
-        t->out[task * t->V + v] = dot(t->hidden + task * t->C, t->head + (v - t->row) * t->C, t->C);
+        t->out[task * t->V + v] = (float)gr_dot(t->hidden + task * t->C, t->head + (v - t->row) * t->C, t->C);
 }
 
 gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, size_t n, float *out, gram_err *err)

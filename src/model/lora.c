@@ -164,13 +164,13 @@ static void name_of_part(char *out, const gr_reward_part *p)
     snprintf(out, NAME, GR_ADAPTER_STEM "%s", p->name);
 }
 
-gram_status gr_lora_head_part(float *out, const gr_adapter *a, const gr_reward_part *p, gram_err *err)
+static gram_status find_part(const gr_named **out, const gr_adapter *a, const gr_reward_part *p, gram_err *err)
 {
     char name[NAME];
     const gr_named *t;
 
     name_of_part(name, p);
-    t = gr_st_find(a->st, name);
+    *out = t = gr_st_find(a->st, name);
     if (!t)
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s is missing; the reward head needs it with shape [%zu, %zu]",
                        a->path, name, p->rows, p->cols);
@@ -179,8 +179,17 @@ gram_status gr_lora_head_part(float *out, const gr_adapter *a, const gr_reward_p
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%zu, %zu], found %zu dimensions of %zu numbers",
                        a->path, t->name, p->rows, p->cols, t->n_dims,
                        gr_named_tensor(t).rows * gr_named_tensor(t).cols);
-    gr_dequant(out, t->data, t->type, p->rows * p->cols);
     return GRAM_OK;
+}
+
+gram_status gr_lora_head_part(float *out, const gr_adapter *a, const gr_reward_part *p, gram_err *err)
+{
+    const gr_named *t;
+    gram_status rc = find_part(&t, a, p, err);
+
+    if (!rc)
+        gr_dequant(out, t->data, t->type, p->rows * p->cols);
+    return rc;
 }
 
 /* Whether the model's head has a tensor of this name in an adapter, and how many of its tensors the adapter has. */
@@ -642,7 +651,6 @@ static gram_status take_head(struct merge *m, const gr_weights *w, gr_config *cf
                              gram_err *err)
 {
     gr_config base = *cfg;
-    char name[NAME];
     gram_status rc = GRAM_OK;
 
     if (!gr_adapter_has_head(m->a))
@@ -652,13 +660,8 @@ static gram_status take_head(struct merge *m, const gr_weights *w, gr_config *cf
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: its reward head has %zu hidden units, and that of the base %zu",
                        m->a->path, cfg->head_width, base.head_width);
     for (; !rc && gr_reward_part_at(cfg, m->heads, &part[m->heads]); m->heads++) {
-        const gr_reward_part *p = &part[m->heads];
-        float *x = gr_alloc_aligned(p->rows * p->cols, sizeof *x);
-        rc = x ? gr_lora_head_part(x, m->a, p, err) : gr_nomem(err, m->a->path);        /* it proves the shape */
-        name_of_part(name, p);
-        m->head[m->heads] = gr_st_find(m->a->st, name);
+        rc = find_part(&m->head[m->heads], m->a, &part[m->heads], err);
         m->place[m->heads] = SIZE_MAX;
-        free(x);
     }
     return rc;
 }

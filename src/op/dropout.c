@@ -1,5 +1,6 @@
 /* dropout.c - see dropout.h. By parts, so that the compiler makes vectors of all but the draws: in a fourth of the
  * time. */
+#include <stdbool.h>
 #include <string.h>
 #include "base/random.h"
 #include "op/dropout.h"
@@ -20,7 +21,8 @@ static void draw(uint16_t out[PART], uint64_t *key)
     }
 }
 
-FAST void gr_dropout_fwd(float *restrict y, const float *restrict x, size_t n, uint64_t key, double p)
+static inline __attribute__((always_inline))
+void drop(float *restrict y, const float *restrict x, size_t n, uint64_t key, double p, bool add)
 {
     uint16_t chance[PART], least = (uint16_t)(p * 0x1p16);
     float scale = (float)(1 / (1 - p));
@@ -28,20 +30,19 @@ FAST void gr_dropout_fwd(float *restrict y, const float *restrict x, size_t n, u
     for (size_t at = 0; at < n; at += PART) {
         size_t m = n - at < PART ? n - at : PART;
         draw(chance, &key);
-        for (size_t c = 0; c < m; c++)
-            y[at + c] = (float)(chance[c] >= least) * (scale * x[at + c]);
+        for (size_t c = 0; c < m; c++) {
+            float kept = (float)(chance[c] >= least) * (scale * x[at + c]);
+            y[at + c] = add ? y[at + c] + kept : kept;
+        }
     }
 }
 
-FAST void gr_dropout_bwd(float *restrict dx, const float *restrict dy, size_t n, uint64_t key, double p)
+FAST void gr_dropout_fwd(float *y, const float *x, size_t n, uint64_t key, double p)
 {
-    uint16_t chance[PART], least = (uint16_t)(p * 0x1p16);
-    float scale = (float)(1 / (1 - p));
+    drop(y, x, n, key, p, false);
+}
 
-    for (size_t at = 0; at < n; at += PART) {
-        size_t m = n - at < PART ? n - at : PART;
-        draw(chance, &key);
-        for (size_t c = 0; c < m; c++)
-            dx[at + c] += (float)(chance[c] >= least) * (scale * dy[at + c]);
-    }
+FAST void gr_dropout_bwd(float *dx, const float *dy, size_t n, uint64_t key, double p)
+{
+    drop(dx, dy, n, key, p, true);
 }

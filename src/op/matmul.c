@@ -65,13 +65,13 @@ static size_t tile_rows(size_t M)
 }
 
 /* The product of T rows with the n outputs of a slice. The list is a cache: a const gr_linear may still grow it. */
-static gram_status get_product(const gr_product **out, const gr_linear *l, bool packed, size_t T, size_t n, size_t ldx,
+static gram_status get_product(const gr_product **out, const gr_linear *l, bool columns, size_t T, size_t n, size_t ldx,
                                size_t ldy, gram_err *err)
 {
     bool int8 = l->mode == GR_LINEAR_INT8;
     const gr_product_shape s = {
         .M = T, .N = n, .K = l->K, .x_row = ldx, .x_col = 1, .ldy = ldy, .int8 = int8,
-        .w_row = int8 ? 0 : packed ? l->ld : 1, .w_col = int8 ? 0 : packed ? 1 : l->K,
+        .w_row = int8 ? 0 : columns ? l->ld : 1, .w_col = int8 ? 0 : columns ? 1 : l->K,
     };
 
     return gr_product_get(out, &((gr_linear *)(uintptr_t)l)->products, &s, err);
@@ -303,6 +303,12 @@ static bool lays_out(const gr_linear *l)
     return never_packed && gr_crowded(l->K) && gr_kern.cpu & GR_CPU_AVX512;
 }
 
+/* Forward products that get nothing else see [K,slice]. */
+static bool columns_of(const gr_linear *l)
+{
+    return l->packed || lays_out(l);
+}
+
 /* Equal slices, as few as SLICE (or what is expanded at once) allows. Rows a multiple of 4 KiB apart fall into the
  * same few cache lines (76 of 131 GFLOP/s on AVX2), so slices end a little off any power of two. */
 static void choose_slice(gr_linear *l)
@@ -342,7 +348,7 @@ static gram_status dense_products(gr_linear *l, gram_err *err)
     const gr_product *p;
 
     for (size_t o = 0; o < l->O && !rc; o += l->slice) {
-        rc = get_product(&p, l, l->packed || lays_out(l), GR_TILE, outputs(l, o), l->K, ldy, err);
+        rc = get_product(&p, l, columns_of(l), GR_TILE, outputs(l, o), l->K, ldy, err);
         if (!rc)
             l->pad_bytes = gr_max(l->pad_bytes, gr_round_up(p->pad_bytes, GR_ALIGN));
     }
@@ -414,14 +420,17 @@ static bool copies(const gr_linear *l)
     return !l->packed && gr_crowded(l->K);
 }
 
+/* Floats of a slice that is made in scratch, and of the rows that are expanded before they are laid out. */
+static size_t room_floats(const gr_linear *l)
+{
+    return lays_out(l) ? (l->ld + PACK_ROWS) * l->K : expands(l) ? l->slice * l->K : 0;
+}
+
 size_t gr_linear_scratch(const gr_linear *l, size_t M)
 {
     size_t n = l->pad_bytes;
 
-    if (expands(l))
-        n += gr_round_up(l->slice * l->K * sizeof(float), GR_ALIGN);
-    if (lays_out(l))
-        n += gr_round_up((l->ld + PACK_ROWS) * l->K * sizeof(float), GR_ALIGN);
+    n += gr_round_up(room_floats(l) * sizeof(float), GR_ALIGN);
     if (copies(l))
         n += gr_copy_bytes(l->slice, gr_piece(l->K));
     if (l->mode == GR_LINEAR_INT8)
@@ -466,23 +475,30 @@ static const float *slice_f32(const gr_linear *l, size_t o, size_t n, float *roo
     return room;
 }
 
+/* The same as forward products see it: [K,slice] where columns_of(). packed: of GR_PACK_FWD, or NULL. */
+static const float *slice_fwd(const gr_linear *l, const float *packed, size_t o, size_t n, float *room)
+{
+    if (packed && !l->packed)
+        return packed + o / l->slice * l->K * l->ld;
+    if (!lays_out(l))
+        return slice_f32(l, o, n, room);
+    pack_slice(l, room, o, room + l->ld * l->K);
+    return room;
+}
+
 static gram_status fwd_f32(const gr_linear *l, const float *packed, float *y, size_t ldy, const float *x, size_t ldx,
                            size_t M, gr_arena *a, gram_err *err)
 {
-    bool lay = !packed && lays_out(l);
-    float *room = lay ? gr_arena_alloc(a, (l->ld + PACK_ROWS) * l->K * sizeof *room) :
-                  expands(l) && !packed ? gr_arena_alloc(a, l->slice * l->K * sizeof *room) : NULL;
+    float *room = packed ? NULL : gr_arena_alloc(a, room_floats(l) * sizeof *room);
     size_t T = tile_rows(M);
     gram_status rc = GRAM_OK;
 
     for (size_t o = 0; o < l->O && !rc; o += l->slice) {
         size_t n = outputs(l, o);
-        const float *w = packed ? packed + o / l->slice * l->K * l->ld : lay ? room : slice_f32(l, o, n, room);
+        const float *w = slice_fwd(l, packed, o, n, room);
         const gr_product *p;
         gr_run r;
-        if (lay)
-            pack_slice(l, room, o, room + l->ld * l->K);
-        rc = get_product(&p, l, packed || lay || l->packed, T, n, ldx, ldy, err);
+        rc = get_product(&p, l, packed || columns_of(l), T, n, ldx, ldy, err);
         if (!rc)
             rc = gr_run_begin(&r, p, a->base + a->used, a->size - a->used, err);
         if (rc)
@@ -588,7 +604,7 @@ gram_status gr_linears_fwd(const gr_linear_to *to, size_t n, const float *x, siz
         rc = fwd_int8(to, n, x, ldx, M, scratch, err);
     for (size_t i = 0; i < n && !int8 && !rc; i++) {
         gr_arena a = { scratch, gr_linear_scratch(to[i].l, M), 0 };
-        rc = fwd_f32(to[i].l, to[i].l->packed ? NULL : to[i].packed, to[i].y, to[i].ldy, x, ldx, M, &a, err);
+        rc = fwd_f32(to[i].l, to[i].packed, to[i].y, to[i].ldy, x, ldx, M, &a, err);
     }
     omp_set_num_threads(had);
     return rc;
@@ -645,10 +661,10 @@ gram_status gr_linear_dx(const gr_linear *l, const float *packed, float *dx, siz
 
     assert(l->mode != GR_LINEAR_INT8);
     for (size_t o = 0; o < l->O && !rc; o += l->slice) {
-        size_t n = outputs(l, o), ld = ready ? gr_uncrowded(l->K) : l->K;
-        struct dx_side side = { ready ? packed + o * ld : slice_f32(l, o, n, room), ld, 1, !ready && copies(l) };
-        if (l->packed)
-            side = (struct dx_side){ side.w, 1, l->ld, false };
+        size_t n = outputs(l, o), ld = gr_uncrowded(l->K);
+        const float *w = ready ? packed + o * ld : slice_f32(l, o, n, room);
+        const struct dx_side side = { w, l->packed ? 1 : ready ? ld : l->K, l->packed ? l->ld : 1,
+                                      !ready && copies(l) };
         rc = slice_dx(l, dx, lddx, dy + o, lddy, M, n, &side, add || o > 0, a, err);
     }
     omp_set_num_threads(had);

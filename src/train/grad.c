@@ -25,15 +25,6 @@ static gram_status grow(gr_forest *f, const gr_grad *g, const gr_example *const 
     return rc;
 }
 
-double gr_grad_dot(const float *a, const float *b, size_t n)
-{
-    double s = 0;
-
-    for (size_t i = 0; i < n; i++)
-        s += (double)a[i] * b[i];
-    return s;
-}
-
 size_t gr_grad_width(const gr_grad *g)
 {
     return gr_grad_is_scalar(g) ? gr_reward_outputs(g->cfg->reward) : 2;
@@ -47,7 +38,7 @@ void gr_grad_outputs(const gr_grad *g, const float *hidden, size_t n_seqs, doubl
         if (gr_grad_is_scalar(g))
             gr_head_fwd(gr_trainee_score(g->t), NULL, NULL, hidden + i * C, out + n * i);
         for (size_t k = 0; k < n && !gr_grad_is_scalar(g); k++)
-            out[n * i + k] = gr_grad_dot(hidden + i * C, gr_trainee_head(g->t, g->label[k]), C);
+            out[n * i + k] = gr_dot(hidden + i * C, gr_trainee_head(g->t, g->label[k]), C);
     }
 }
 

@@ -9,8 +9,6 @@ typedef gram_status gr_grad_fn(gr_grad *g, const gr_forest *f, const gr_example 
                                bool backward, gr_sum *sum, gram_err *err);
 gr_grad_fn gr_grad_judge, gr_grad_scalar, gr_grad_written;
 
-double gr_grad_dot(const float *a, const float *b, size_t n);
-
 /* Rows of the vocabulary's head: loss[n] = -log p of the targets, and where backward is set dhidden[n, C] and the
  * head's gradient of sum_i wt[i] loss[i]. */
 typedef struct { const float *hidden, *wt; const int32_t *target; float *dhidden; double *loss; size_t n; } gr_words;

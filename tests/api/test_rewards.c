@@ -252,47 +252,34 @@ static void eval_says_what_has_no_order(void **state)
               "{\"prompt\":\"q3\",\"chosen\":\"zz\",\"rejected\":\"aaa\",\"soft\":0.9}\n" \
               "{\"prompt\":\"q4\",\"chosen\":\"z\",\"rejected\":\"aaaa\",\"tie\":true}\n"
 
-static gram_status train(const char *from, const char *pairs, const char *out, gram_loss loss, uint64_t steps)
+static gram_train_options options(gram_loss loss, uint64_t steps)
 {
     gram_train_options o;
-    char *to = check_tmppath(out);
-    gram_status rc;
 
     gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
     gram_train_options_set_loss(&o, loss);
     o.lr = 3e-3;
     o.batch_rows = 4;
     o.steps = steps;
-    o.model.threads = 2;
-    o.eval_file = pairs;
-    rc = gram_finetune(from, pairs, to, &o, NULL, &check_err);
+    return o;
+}
+
+static gram_status train_by(const char *from, const char *pairs, const char *out, const gram_train_options *o)
+{
+    char *to = check_tmppath(out);
+    gram_status rc = gram_finetune(from, pairs, to, o, NULL, &check_err);
+
     free(to);
     return rc;
 }
 
-static void every_scalar_loss_makes_a_reward_model(void **state)
+static gram_status train(const char *from, const char *pairs, const char *out, gram_loss loss, uint64_t steps)
 {
-    char *pairs = check_write("pairs.jsonl", PAIRS);
+    gram_train_options o = options(loss, steps);
 
-    (void)state;
-    for (gram_loss loss = GRAM_LOSS_BT; loss <= GRAM_LOSS_PURM; loss++) {
-        const gram_message q = { "user", "q" };
-        const gram_pair pair = { { &q, 1 }, "zzzz", "aa" };
-        char *path = check_tmppath(gram_loss_name(loss));
-        gram_info info;
-        gram_verdict v;
-        gram_model *m;
-        CHECK_OK(train(BACKBONE, pairs, gram_loss_name(loss), loss, 15));
-        CHECK_OK(gram_inspect(path, NULL, &info, &check_err));
-        assert_string_equal(info.head, loss == GRAM_LOSS_PURM ? "purm" : "reward");
-        CHECK_OK(gram_open(&m, path, NULL, &check_err));
-        CHECK_OK(gram_score(m, &pair, 1, &v, &check_err));
-        if (!(v.preference > 0.7))
-            fail_msg("%s: preference %g of what it was trained on", gram_loss_name(loss), v.preference);
-        gram_close(m);
-        free(path);
-    }
-    free(pairs);
+    o.model.threads = 2;
+    o.eval_file = pairs;
+    return train_by(from, pairs, out, &o);
 }
 
 /* Its preference for what it was trained on. */
@@ -309,24 +296,35 @@ static double preference(const char *model)
     return v.preference;
 }
 
+static void every_scalar_loss_makes_a_reward_model(void **state)
+{
+    char *pairs = check_write("pairs.jsonl", PAIRS);
+
+    (void)state;
+    for (gram_loss loss = GRAM_LOSS_BT; loss <= GRAM_LOSS_PURM; loss++) {
+        char *path = check_tmppath(gram_loss_name(loss));
+        gram_info info;
+        double p;
+        CHECK_OK(train(BACKBONE, pairs, gram_loss_name(loss), loss, 15));
+        CHECK_OK(gram_inspect(path, NULL, &info, &check_err));
+        assert_string_equal(info.head, loss == GRAM_LOSS_PURM ? "purm" : "reward");
+        p = preference(path);
+        if (!(p > 0.7))
+            fail_msg("%s: preference %g of what it was trained on", gram_loss_name(loss), p);
+        free(path);
+    }
+    free(pairs);
+}
+
 static gram_status train_mlp(const char *from, const char *pairs, const char *out, gram_loss loss, size_t units,
                              size_t rank)
 {
-    gram_train_options o;
-    char *to = check_tmppath(out);
-    gram_status rc;
+    gram_train_options o = options(loss, 15);
 
-    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
-    gram_train_options_set_loss(&o, loss);
-    o.lr = 3e-3;
-    o.batch_rows = 4;
-    o.steps = 15;
     o.head = units ? GRAM_HEAD_MLP : GRAM_HEAD_LINEAR;
     o.head_width = units;
     o.lora_rank = rank;
-    rc = gram_finetune(from, pairs, to, &o, NULL, &check_err);
-    free(to);
-    return rc;
+    return train_by(from, pairs, out, &o);
 }
 
 /* Trained, opened, trained further, merged and converted: over every weight, with adapters, and PURM's. */

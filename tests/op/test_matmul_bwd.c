@@ -41,7 +41,8 @@ static gr_tensor weight(size_t O, size_t K, bool half, float **plain)
     return (gr_tensor){ half ? GR_BF16 : GR_F32, half ? (const void *)h : w, O, K };
 }
 
-/* Rows lddx = K + 1 and lddy = O + 2 apart; dx is fresh memory that holds `fill`. pack: the weight is laid out first. */
+/* Rows lddx = K + 1 and lddy = O + 2 apart; dx is fresh memory that holds `fill`. pack: the weight is laid out
+ * first. */
 static float *dx_by(const gr_linear *l, bool pack, const float *dy, size_t M, size_t O, size_t K, bool add, float fill)
 {
     size_t n = (M - 1) * (K + 1) + K;
