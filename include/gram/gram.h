@@ -72,6 +72,8 @@ typedef struct {
  * its base model. On success *out is yours: gram_close() it. On failure *out is NULL and *err names the file and the
  * tensor. opt may be NULL. */
 gram_status gram_open(gram_model **out, const char *path, const gram_options *opt, gram_err *err);
+/* Whether a text can be a judge prompt, as gram_open() will ask: GRAM_EARG names the placeholder that it lacks. */
+gram_status gram_check_judge_prompt(const char *text, gram_err *err);
 void gram_close(gram_model *m);             /* NULL is fine */
 const char *gram_head(const gram_model *m); /* what it ends in, as gram_info says it; lives as long as the program */
 

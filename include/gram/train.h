@@ -104,7 +104,8 @@ typedef struct {
     uint64_t      seed;         /* of the order of the rows, and of stage 1's draw of pairs: 0 */
     size_t        pairs;        /* stage 1: at most this many pairs of one prompt's responses: 1 */
     bool          drop_ties;    /* leave out rows that the data call a tie; otherwise their target is a half */
-    bool          resume;       /* go on from the checkpoint in the output directory; without one, begin */
+    bool          resume;       /* go on from the checkpoint in the output directory; without one, begin;
+                                 * where the model is there already, nothing is left to do */
     bool          skip_bad;     /* warn about a row that cannot be read and go on, instead of failing at it */
     uint64_t      save_every;   /* steps between checkpoints: 50; 0: only when the run is stopped */
     size_t        keep;         /* so many of them, the newest, are kept: 2 */
@@ -135,6 +136,7 @@ void gram_train_options_set_loss(gram_train_options *o, gram_loss loss);
 
 typedef struct {
     uint64_t steps, resumed;    /* in all, and of them before this call */
+    bool     finished;          /* resume: OUT held a model already, and nothing was done; steps is 0 */
     uint64_t rows;              /* in the data, without the following */
     uint64_t bad, dropped, truncated, ties;
     uint64_t contradicting;     /* rows whose pair is there with the opposite label as well */

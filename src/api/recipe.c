@@ -279,6 +279,7 @@ static gram_status read_text(gram_recipe *r, size_t i, gram_err *err)
 {
     char *text;
     size_t n;
+    gram_err why;
     gram_status rc = gr_read_file(r->set[i], RECIPE_MOST, &text, &n, err);
 
     if (rc)
@@ -288,7 +289,8 @@ static gram_status read_text(gram_recipe *r, size_t i, gram_err *err)
     if (n == 0 || strlen(text) != n)
         return gr_fail(err, GRAM_EFORMAT, "%s: key \"%s\": its file is empty or holds a NUL byte", r->path,
                        key[i].name);
-    return GRAM_OK;
+    rc = gram_check_judge_prompt(text, &why);       /* the only text of its kind */
+    return rc ? gr_fail(err, rc, "%s: key \"%s\": %s", r->path, key[i].name, why.text) : GRAM_OK;
 }
 
 static gram_status split_labels(gram_recipe *r, size_t i, const char *v, gram_err *err)

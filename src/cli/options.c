@@ -90,6 +90,7 @@ static const char *argument_of(const struct poptOption *table, const char *name)
 static int read_judge_prompt(gr_buf *text)
 {
     FILE *f = fopen(judge_file, "rb");
+    gram_err err;
     bool ok;
 
     if (!f)
@@ -100,6 +101,8 @@ static int read_judge_prompt(gr_buf *text)
         return CLI_FAILED;
     if (text->n == 0 || strlen(text->p) != text->n)
         return cli_fail("%s: a judge prompt is text, and this file is empty or holds a NUL byte", judge_file);
+    if (gram_check_judge_prompt(text->p, &err))
+        return cli_fail("%s: %s", judge_file, err.text);
     return 0;
 }
 

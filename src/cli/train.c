@@ -176,6 +176,10 @@ static void summary(const gram_train_report *r)
 {
     if (cli_quiet)
         return;
+    if (r->finished) {
+        fprintf(stderr, "%s holds a model already: its run has ended, and nothing was done\n", out_dir);
+        return;
+    }
     fprintf(stderr, "%llu steps over %llu rows in %.0f s, last loss %.4f", (unsigned long long)r->steps,
             (unsigned long long)r->rows, r->seconds, r->loss);
     if (r->dropped)

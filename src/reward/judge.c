@@ -29,9 +29,26 @@ static bool placeholder_at(const char *s, size_t *n, int *which)
     return false;
 }
 
-static gram_status find_holes(gr_judge *j, gram_err *err)
+gram_status gram_check_judge_prompt(const char *text, gram_err *err)
 {
     bool found[HOLES] = { false };
+    size_t n;
+    int which;
+
+    for (const char *p = text; *p; p++)
+        if (placeholder_at(p, &n, &which)) {
+            found[which] = true;
+            p += n - 1;
+        }
+    for (int i = 0; i < HOLES; i++)
+        if (!found[i])
+            return gr_fail(err, GRAM_EARG, "judge prompt: no %s (or %s) in it", placeholder[2 * i].name,
+                           placeholder[2 * i + 1].name);
+    return GRAM_OK;
+}
+
+static gram_status find_holes(gr_judge *j, gram_err *err)
+{
     size_t braces = 0, n;
     int which;
 
@@ -45,14 +62,9 @@ static gram_status find_holes(gr_judge *j, gram_err *err)
             j->hole[j->n_holes].at = (size_t)(p - j->prompt);
             j->hole[j->n_holes].n = n;
             j->hole[j->n_holes++].which = which;
-            found[which] = true;
             p += n - 1;
         }
-    for (int i = 0; i < HOLES; i++)
-        if (!found[i])
-            return gr_fail(err, GRAM_EARG, "judge prompt: no %s (or %s) in it", placeholder[2 * i].name,
-                           placeholder[2 * i + 1].name);
-    return GRAM_OK;
+    return gram_check_judge_prompt(j->prompt, err);
 }
 
 static bool fill(const gr_judge *j, const gr_str part[HOLES], gr_buf *out)

@@ -481,16 +481,22 @@ static gram_status say_resumed(const struct loop *l, gram_err *err)
 static gram_status begin(struct loop *l, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
-    bool found = is_first(l) && gr_checkpoints_any(&l->checkpoints);
-    gram_status rc = gr_dist_broadcast(l->share.d, &found, sizeof found, err);
+    enum { NOTHING, RUN, MODEL } found = NOTHING;
+    gram_status rc;
 
+    if (is_first(l))
+        found = gr_checkpoints_any(&l->checkpoints) ? RUN : gr_path_exists(l->weights_path) ? MODEL : NOTHING;
+    rc = gr_dist_broadcast(l->share.d, &found, sizeof found, err);
     if (rc)
         return rc;
-    if (found && !o->resume)
+    if (found == RUN && !o->resume)
         return gr_fail(err, GRAM_EARG, "%s holds a run: --resume goes on with it; a new one needs another directory",
                        l->checkpoints.dir);
-    if (!found && is_first(l) && gr_path_exists(l->weights_path))
+    if (found == MODEL && !o->resume)
         return gr_fail(err, GRAM_EARG, "%s is there already, and is not written over", l->weights_path);
+    l->report->finished = found == MODEL;
+    if (l->report->finished)
+        return GRAM_OK;
     if (found && is_first(l))
         rc = gr_checkpoints_load(&l->checkpoints, &l->state, l->settings, &l->share, o->note, o->arg, err);
     else if (found)
@@ -526,6 +532,26 @@ static void fill_report(const struct loop *l)
     report->seconds = seconds(l);
 }
 
+/* From where begin() left it to the files in OUT. */
+static gram_status go_on(struct loop *l, gram_err *err)
+{
+    const gr_training *r = l->r;
+    gram_status rc = all_steps(l, err);
+
+    if (!rc)
+        rc = gr_state_check(&l->adam, "no model is written", err);
+    if (!rc && r->opt->best && l->state.best != l->steps)
+        rc = take_best(l, err);
+    if (!rc && is_first(l))
+        rc = gr_output_write(r, &l->grad, r->opt->best ? l->state.best : l->steps, l->check_rows, err);
+    fill_report(l);
+    if (!rc && r->finish && is_first(l))
+        rc = r->finish(r->arg, l->report, err);
+    if (!rc && is_first(l))
+        tidy(l);
+    return rc;
+}
+
 gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *err)
 {
     struct loop l = { .r = r, .report = report, .lock = -1 };
@@ -540,19 +566,8 @@ gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *
         rc = gr_estimate_run(r, l.t, &l.adam, &report->memory_bytes, &l.check_rows, err);
     if (!rc)
         rc = begin(&l, err);
-    if (!rc)
-        rc = all_steps(&l, err);
-    if (!rc)
-        rc = gr_state_check(&l.adam, "no model is written", err);
-    if (!rc && r->opt->best && l.state.best != l.steps)
-        rc = take_best(&l, err);
-    if (!rc && is_first(&l))
-        rc = gr_output_write(r, &l.grad, r->opt->best ? l.state.best : l.steps, l.check_rows, err);
-    fill_report(&l);
-    if (!rc && r->finish && is_first(&l))
-        rc = r->finish(r->arg, report, err);
-    if (!rc && is_first(&l))
-        tidy(&l);
+    if (!rc && !report->finished)
+        rc = go_on(&l, err);
     if (!rc)
         rc = gr_dist_barrier(r->opt->dist, err);        /* the run is over for all when process 0 has written it */
     loop_clear(&l);

@@ -249,6 +249,12 @@ static void a_stopped_run_ends_with_the_same_bits(void **state)
     steps_of("stopped", steps, sizeof steps);
     assert_string_equal(steps, EACH_ONCE);
     assert_int_equal(count_events("stopped/tb/events.out.tfevents.gram"), 17);
+    w = (struct watch){ 0 };
+    CHECK_OK(finetune(pairs, "stopped", &o, &r));       /* a run that has ended */
+    assert_true(r.finished && r.steps == 0 && w.seen == 0);
+    same_file("whole/model.safetensors", "stopped/model.safetensors");
+    steps_of("stopped", steps, sizeof steps);
+    assert_string_equal(steps, EACH_ONCE);
     free(pairs);
 }
 

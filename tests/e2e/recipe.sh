@@ -31,6 +31,9 @@ expect 0 "$GRAM" train "$tmp/run.yaml" --set lr=0 --set "out=$tmp/still" --quiet
 cmp -s "$tmp/still/model.safetensors" "$tmp/by-recipe/model.safetensors" && die "--set changed nothing"
 expect 2 "$GRAM" train "$tmp/run.yaml" --set lrr=0
 says err 'did you mean "lr"'
+printf 'Q {input}' >"$tmp/judge.txt"
+expect 2 "$GRAM" train "$tmp/run.yaml"
+says err 'run.yaml: key "judge-prompt": judge prompt: no {response_a}'
 printf 'lr: 1\n' >"$tmp/none.yaml"
 expect 2 "$GRAM" train "$tmp/none.yaml"
 says err 'key "model" is missing'

@@ -43,8 +43,8 @@ printf 'Q: {input}\n1: {response_a}\n2: {response_b}\nBetter?' >"$tmp/judge.txt"
 expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --judge-prompt "$tmp/judge.txt" --labels 1,2 --show-prompt
 says out "Better?"
 printf 'Q: {input}' >"$tmp/judge.txt"
-"$GRAM" score "$m" "$tmp/pairs.jsonl" --judge-prompt "$tmp/judge.txt" >"$tmp/out" 2>"$tmp/err" && die "a placeholder is missing"
-says err "{response_a}"
+expect 1 "$GRAM" score "$m" "$tmp/pairs.jsonl" --judge-prompt "$tmp/judge.txt"
+says err "judge.txt: judge prompt: no {response_a}"
 "$GRAM" score "$m" "$tmp/pairs.jsonl" --labels "antidisestablishment,B" >"$tmp/out" 2>"$tmp/err" && die "a label of many tokens"
 
 # Bad rows: named, or counted.
