@@ -36,23 +36,23 @@ def arguments():
     p.add_argument("--quick", action="store_true", help="the defaults in brackets")
     p.add_argument("--gram", default="build/gram", help="the program")
     p.add_argument("--seeds", type=int, help="3 [1]")
-    p.add_argument("--steps", type=int, help="labelled steps: 3000 [30]")
-    p.add_argument("--stage1-steps", type=int, help="unlabeled steps: 1500 [15]")
+    p.add_argument("--steps", type=int, help="labelled steps: 3000 [300]")
+    p.add_argument("--stage1-steps", type=int, help="unlabeled steps: 1500 [150]")
     p.add_argument("--batch-rows", type=int, help="16 [8]")
     p.add_argument("--train-chars", type=int, help="longest training row, characters: 12000 [350]")
     p.add_argument("--eval-chars", type=int, help="longest held-out row: none [500]")
-    p.add_argument("--eval-rows", type=int, help="of each held-out set: all [20]")
+    p.add_argument("--eval-rows", type=int, help="of each held-out set: all [60]")
     p.add_argument("--lora-rank", type=int, help="0, all weights [16]")
-    p.add_argument("--lr", type=float, help="2e-5 [2e-4]")
-    p.add_argument("--stage1-lr", type=float, help="1e-5 [2e-4]")
+    p.add_argument("--lr", type=float, help="2e-5 [1e-3]")
+    p.add_argument("--stage1-lr", type=float, help="1e-5 [1e-3]")
     p.add_argument("--control", action="store_true", help="add the arm \"generative, longer\"; always without --quick")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--sources", help="training files to take, by name: all")
     a = p.parse_args()
     full = dict(seeds=3, steps=3000, stage1_steps=1500, batch_rows=16, train_chars=12000, eval_chars=0, eval_rows=0,
                 lora_rank=0, lr=2e-5, stage1_lr=1e-5)
-    quick = dict(seeds=1, steps=30, stage1_steps=15, batch_rows=8, train_chars=350, eval_chars=500, eval_rows=20,
-                 lora_rank=16, lr=2e-4, stage1_lr=2e-4)
+    quick = dict(seeds=1, steps=300, stage1_steps=150, batch_rows=8, train_chars=350, eval_chars=500, eval_rows=60,
+                 lora_rank=16, lr=1e-3, stage1_lr=1e-3)
     for name, value in (quick if a.quick else full).items():
         if getattr(a, name) is None:
             setattr(a, name, value)

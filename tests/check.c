@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "check.h"
 
@@ -85,6 +86,27 @@ char *check_tmpdir(void)
         atexit(remove_tmpdir);
     }
     return tmpdir;
+}
+
+int check_capped(int argc, char **argv)
+{
+    static const char *const cap[] = { "ref", "avx2", "avx512" };
+    int failed = 0;
+
+    for (size_t i = 0; argc == 1 && i < GR_COUNT(cap); i++) {
+        int status = 1;
+        pid_t child = fork();
+        if (child == 0) {
+            setenv("GRAM_CPU", cap[i], 1);
+            execl(argv[0], argv[0], "capped", (char *)NULL);
+            _exit(127);
+        }
+        if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
+            print_error("failed with GRAM_CPU=%s\n", cap[i]);
+            failed++;
+        }
+    }
+    return failed;
 }
 
 char *check_tmppath(const char *name)

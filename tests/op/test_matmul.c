@@ -1,11 +1,9 @@
-/* test_matmul.c - each kind of weight against a product in double, and a row's bits wherever it stands. oneDNN
- * settles on an instruction set once in a process, so the program runs itself again for each. */
+/* test_matmul.c - each kind of weight against a product in double, and a row's bits wherever it stands. The
+ * program runs itself again for each instruction set. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include "base/cpu.h"
 #include "base/pool.h"
 #include "check.h"
@@ -270,28 +268,6 @@ static void bad_weights_are_refused(void **state)
     gr_linear_close(NULL);
 }
 
-/* Runs this program again under each lower cap that this machine can tell apart. */
-static int run_capped(const char *self)
-{
-    static const char *const cap[] = { "ref", "avx2", "avx512" };
-    int failed = 0;
-
-    for (size_t i = 0; i < GR_COUNT(cap); i++) {
-        int status = 1;
-        pid_t child = fork();
-        if (child == 0) {
-            setenv("GRAM_CPU", cap[i], 1);
-            execl(self, self, "capped", (char *)NULL);
-            _exit(127);
-        }
-        if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
-            print_error("failed with GRAM_CPU=%s\n", cap[i]);
-            failed++;
-        }
-    }
-    return failed;
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -304,11 +280,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(threads_share_a_weight),
         cmocka_unit_test(bad_weights_are_refused),
     };
-    int failed;
 
     gr_kern_init(gr_cpu());
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    if (argc == 1)
-        failed += run_capped(argv[0]);
-    return failed != 0;
+    return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
 }

@@ -1,12 +1,9 @@
 /* test_matmul_bwd.c - gradients of a linear layer against products in double, and bits that depend neither on a
- * row's place nor on how threads and calls share the work. oneDNN settles on an instruction set once in a process, so
- * the program runs itself again for each. */
+ * row's place nor on how threads and calls share the work. The program runs itself again for each instruction set. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include "base/cpu.h"
 #include "base/pool.h"
 #include "check.h"
@@ -242,28 +239,6 @@ static void threads_give_the_bits_of_one(void **state)
     gr_pool_close(pool);
 }
 
-/* Runs this program again under each lower cap that this machine can tell apart. */
-static int run_capped(const char *self)
-{
-    static const char *const cap[] = { "ref", "avx2", "avx512" };
-    int failed = 0;
-
-    for (size_t i = 0; i < GR_COUNT(cap); i++) {
-        int status = 1;
-        pid_t child = fork();
-        if (child == 0) {
-            setenv("GRAM_CPU", cap[i], 1);
-            execl(self, self, "capped", (char *)NULL);
-            _exit(127);
-        }
-        if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
-            print_error("failed with GRAM_CPU=%s\n", cap[i]);
-            failed++;
-        }
-    }
-    return failed;
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -273,11 +248,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(cuts_change_no_bit),
         cmocka_unit_test(threads_give_the_bits_of_one),
     };
-    int failed;
 
     gr_kern_init(gr_cpu());
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    if (argc == 1)
-        failed += run_capped(argv[0]);
-    return failed != 0;
+    return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
 }
