@@ -139,7 +139,7 @@ class Runs:
 
     def train(self, stage, model, rows, name, steps, lr, seed, *more):
         out = self.a.out / name
-        lora = ["--lora-rank", self.a.lora_rank] if self.a.lora_rank else []
+        lora = ["--lora-rank", self.a.lora_rank, "--recompute", "off"] if self.a.lora_rank else []
         args = [stage, model, rows, "--out", out, "--steps", steps, "--lr", lr, "--batch-rows", self.a.batch_rows,
                 "--seed", seed, "--save-every", max(steps // 10, 1), "--resume", *lora, *more]
         weights = [out / "model.safetensors", out / "adapter_model.safetensors"]

@@ -18,7 +18,8 @@
  *     gram_close(m);
  *
  * All strings are UTF-8 and NUL-terminated, borrowed for the call. One gram_model serves many threads at
- * once: calls wait for each other, and each uses all of the model's threads. A score is bit-identical
+ * once: calls wait for each other, and each uses all of the model's threads. A thread that computes
+ * handles signals between products, milliseconds apart (docs/decisions/0001-onednn.md). A score is bit-identical
  * alone, in any batch, in any order and at any number of threads, on one kind of CPU. */
 #ifndef GRAM_GRAM_H
 #define GRAM_GRAM_H

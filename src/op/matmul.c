@@ -18,7 +18,6 @@
 #include <assert.h>
 #include <immintrin.h>
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/cpu.h"
@@ -359,7 +358,7 @@ gram_status gr_linear_open(gr_linear **out, const gr_tensor *w, const float *bia
 {
     size_t bytes;
     gram_status rc = GRAM_OK;
-    int had = gr_single_thread();
+    gr_entered was = gr_dnnl_enter();
     gr_linear *l = gr_calloc(1, sizeof *l);
 
     *out = NULL;
@@ -390,7 +389,7 @@ gram_status gr_linear_open(gr_linear **out, const gr_tensor *w, const float *bia
     l = NULL;
 out:
     gr_linear_close(l);
-    omp_set_num_threads(had);
+    gr_dnnl_leave(&was);
     return rc;
 }
 
@@ -594,7 +593,7 @@ static gram_status fwd_int8(const gr_linear_to *to, size_t n, const float *x, si
 gram_status gr_linears_fwd(const gr_linear_to *to, size_t n, const float *x, size_t ldx, size_t M, void *scratch,
                            gram_err *err)
 {
-    int had = gr_single_thread();
+    gr_entered was = gr_dnnl_enter();
     bool int8 = to->l->mode == GR_LINEAR_INT8;
     gram_status rc = GRAM_OK;
 
@@ -606,7 +605,7 @@ gram_status gr_linears_fwd(const gr_linear_to *to, size_t n, const float *x, siz
         gr_arena a = { scratch, gr_linear_scratch(to[i].l, M), 0 };
         rc = fwd_f32(to[i].l, to[i].packed, to[i].y, to[i].ldy, x, ldx, M, &a, err);
     }
-    omp_set_num_threads(had);
+    gr_dnnl_leave(&was);
     return rc;
 }
 
@@ -656,7 +655,7 @@ gram_status gr_linear_dx(const gr_linear *l, const float *packed, float *dx, siz
     bool ready = packed && gr_linear_pack_slices(l, GR_PACK_DX) > 0;
     gr_arena a = { scratch, gr_linear_scratch(l, M), 0 };
     float *room = expands(l) && !ready ? gr_arena_alloc(&a, l->slice * l->K * sizeof *room) : NULL;
-    int had = gr_single_thread();
+    gr_entered was = gr_dnnl_enter();
     gram_status rc = GRAM_OK;
 
     assert(l->mode != GR_LINEAR_INT8);
@@ -667,6 +666,6 @@ gram_status gr_linear_dx(const gr_linear *l, const float *packed, float *dx, siz
                                       !ready && copies(l) };
         rc = slice_dx(l, dx, lddx, dy + o, lddy, M, n, &side, add || o > 0, a, err);
     }
-    omp_set_num_threads(had);
+    gr_dnnl_leave(&was);
     return rc;
 }

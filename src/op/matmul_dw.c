@@ -10,7 +10,6 @@
  * Tiles are equal and follow from M and from what is copied; blocks lie at fixed places. So the cut of O changes no
  * bit. */
 #include <assert.h>
-#include <omp.h>
 #include "op/matmul.h"
 #include "op/product_int.h"
 
@@ -86,7 +85,7 @@ gram_status gr_linear_dw(float *dW, const float *dy, size_t lddy, const float *x
                          size_t o0, size_t o1, void *scratch, gram_err *err)
 {
     size_t piece = gr_piece(K);
-    int had = gr_single_thread();
+    gr_entered was = gr_dnnl_enter();
     gram_status rc = GRAM_OK;
 
     assert(o0 % DW_ROWS == 0 && M > 0);
@@ -97,7 +96,7 @@ gram_status gr_linear_dw(float *dW, const float *dy, size_t lddy, const float *x
             struct side right = make_side(x + k, ldx, gr_min(piece, K - k), &a);
             rc = add_piece(dW + o * K + k, K, left, right, M, &a, err);
         }
-    omp_set_num_threads(had);
+    gr_dnnl_leave(&was);
     return rc;
 }
 

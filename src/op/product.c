@@ -1,6 +1,7 @@
 /* product.c - see product_int.h. */
 #include <dnnl_debug.h>
 #include <omp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -27,13 +28,26 @@ gram_status gr_dnnl_engine(dnnl_engine_t *out, gram_err *err)
     return s ? gr_dnnl_fail(err, s, "no CPU engine") : GRAM_OK;
 }
 
-/* oneDNN's OpenMP runs in the calling thread alone, and the caller's own setting is put back. */
-int gr_single_thread(void)
+/* Some of oneDNN's kernels before 3.11.3 point rsp into the heap (its issue 4845), where a handler's frame then overwrites
+ * what lies there: Ctrl-C ended some runs with a broken heap. What a crash raises is let through. */
+gr_entered gr_dnnl_enter(void)
 {
-    int had = omp_get_max_threads();
+    static const int fatal[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT };
+    gr_entered was = { .threads = omp_get_max_threads() };
+    sigset_t held;
 
+    sigfillset(&held);
+    for (size_t i = 0; i < GR_COUNT(fatal); i++)
+        sigdelset(&held, fatal[i]);
+    pthread_sigmask(SIG_BLOCK, &held, &was.signals);
     omp_set_num_threads(1);
-    return had;
+    return was;
+}
+
+void gr_dnnl_leave(const gr_entered *was)
+{
+    omp_set_num_threads(was->threads);
+    pthread_sigmask(SIG_SETMASK, &was->signals, NULL);
 }
 
 static void free_product(gr_product *p)

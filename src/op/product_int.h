@@ -1,13 +1,13 @@
 /* product_int.h - matrix products by oneDNN, which the files of matmul.h share.
  *
  * y [M,N] = x [M,K] w [K,N], or y += that. A oneDNN primitive knows its strides, so each shape seen has one, made at
- * its first use and kept; a model has a handful. oneDNN runs in the caller's thread alone, between
- * gr_single_thread() and omp_set_num_threads() with what that returned. */
+ * its first use and kept; a model has a handful. oneDNN runs between gr_dnnl_enter() and gr_dnnl_leave(). */
 #ifndef GR_OP_PRODUCT_INT_H
 #define GR_OP_PRODUCT_INT_H
 
 #include <dnnl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include "base/mem.h"
 
@@ -34,7 +34,11 @@ typedef struct { pthread_mutex_t lock; gr_product *first; } gr_products;
 
 gram_status gr_dnnl_fail(gram_err *err, dnnl_status_t s, const char *what);
 gram_status gr_dnnl_engine(dnnl_engine_t *out, gram_err *err);
-int gr_single_thread(void);
+
+/* Between these oneDNN's OpenMP runs in the calling thread alone, and that thread handles no signal: it waits. */
+typedef struct { int threads; sigset_t signals; } gr_entered;
+gr_entered gr_dnnl_enter(void);
+void gr_dnnl_leave(const gr_entered *was);
 
 gram_status gr_product_get(const gr_product **out, gr_products *all, const gr_product_shape *s, gram_err *err);
 void gr_products_clear(gr_products *all);
