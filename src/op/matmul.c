@@ -192,13 +192,15 @@ static void quantise_row(gr_linear *l, size_t o, int8_t *q, const float *row)
 {
     float top = 0, inverse;
 
-    for (size_t k = 0; k < l->K; k++)
-        top = fmaxf(top, fabsf(row[k]));
+    for (size_t k = 0; k < l->K; k++) {
+        float size = fabsf(row[k]);
+        top = size > top ? size : top;
+    }
     l->wscale[o] = top / (float)LIMIT;
     inverse = top > 0 ? (float)LIMIT / top : 0;
     l->colsum[o] = 0;
     for (size_t k = 0; k < l->K; k++) {
-        q[k] = (int8_t)fminf(fmaxf(rintf(row[k] * inverse), (float)-LIMIT), (float)LIMIT);
+        q[k] = (int8_t)_mm_cvtss_si32(_mm_set_ss(row[k] * inverse));       /* nearest; never beyond LIMIT */
         l->colsum[o] += q[k];
     }
 }
