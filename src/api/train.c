@@ -304,8 +304,6 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
     r->model = m->model;
     if (o->freeze)
         r->weights = m->file.weights;
-    if (!rc && !lora)                       /* all of it was copied */
-        gr_weights_release(m->file.weights);
     if (!rc && gr_model_config(m->model)->new_head &&
         !(m->file.adapter && gr_adapter_has_head(m->file.adapter)))
         gr_model_draw_score(m->model, o->seed);

@@ -38,7 +38,7 @@ const gr_named *gr_weights_find(const gr_weights *w, const char *name); /* NULL:
 size_t gr_weights_count(const gr_weights *w);
 const gr_named *gr_weights_at(const gr_weights *w, size_t i);
 uint64_t gr_weights_file_bytes(const gr_weights *w);
-/* Gives back the pages of the file that were read so far, when its tensors were copied. */
+/* Gives back the pages of the file that were read so far; they are read again when they are needed. */
 void gr_weights_release(const gr_weights *w);
 /* Tells one checkpoint from another: of all names, types and shapes, and of the first bytes of each tensor. */
 uint64_t gr_weights_digest(const gr_weights *w);

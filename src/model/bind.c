@@ -544,8 +544,10 @@ static gram_status open_model(gr_model **out, const gr_weights *w, const gr_adap
         m->bytes += tensor_bytes(&m->embed) + (m->cfg.tied_head ? 0 : tensor_bytes(&m->head));
     if (!rc)
         rc = vector(&b, &m->final_norm, FINAL_NORM, 0, "weight", m->cfg.width);
-    for (size_t i = 0; i < m->cfg.layers && !rc; i++)
+    for (size_t i = 0; i < m->cfg.layers && !rc; i++) {
         rc = bind_layer(&b, i);
+        gr_weights_release(m->file);        /* of what was copied the file's pages are not needed beside the copy */
+    }
     if (!rc && m->cfg.reward)
         rc = bind_score(&b);
     if (!rc)
