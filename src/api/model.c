@@ -166,7 +166,8 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
         goto out;
     cfg = m->file.cfg;                              /* the model takes it over */
     m->file.cfg = (gr_config){ 0 };
-    rc = gr_model_open_folded(&m->model, m->file.weights, m->file.adapter, &cfg, mode_of(opt->dtype), false, err);
+    rc = gr_model_open_folded(&m->model, m->file.weights, m->file.adapter, &cfg, mode_of(opt->dtype), GR_MODEL_FIXED,
+                              err);
     if (!rc)
         rc = gr_work_open(&m->scorer.work, m->model, m->pool, err);
     if (!rc)

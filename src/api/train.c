@@ -300,7 +300,8 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
                        "for", m->name);
     m->file.cfg = (gr_config){ 0 };
     r->mode = o->model.dtype == GRAM_BF16 ? GR_LINEAR_BF16 : lora ? GR_LINEAR_KEEP : GR_LINEAR_F32;
-    rc = gr_model_open_folded(&m->model, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode, !lora, err);
+    rc = gr_model_open_folded(&m->model, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode,
+                              lora ? GR_MODEL_FIXED : GR_MODEL_WRITABLE, err);
     r->model = m->model;
     if (o->freeze)
         r->weights = m->file.weights;

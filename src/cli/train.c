@@ -180,8 +180,8 @@ static void summary(const gram_train_report *r)
         fprintf(stderr, "%s holds a model already: its run has ended, and nothing was done\n", out_dir);
         return;
     }
-    fprintf(stderr, "%llu steps over %llu rows in %.0f s, last loss %.4f", (unsigned long long)r->steps,
-            (unsigned long long)r->rows, r->seconds, r->loss);
+    fprintf(stderr, "%llu step%s over %llu row%s in %.0f s, last loss %.4f", (unsigned long long)r->steps,
+            r->steps == 1 ? "" : "s", (unsigned long long)r->rows, r->rows == 1 ? "" : "s", r->seconds, r->loss);
     if (r->dropped)
         fprintf(stderr, ", %llu dropped as too long", (unsigned long long)r->dropped);
     if (r->bad)

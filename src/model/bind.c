@@ -40,6 +40,7 @@ struct binder {
     size_t bound;               /* tensors asked for and found */
     gram_err *err;
     const gr_adapter *adapter;  /* folded into the matrices; NULL: none */
+    bool exact;                 /* model.h's GR_MODEL_EXACT */
     size_t folded;              /* of them */
     struct list *list;          /* not NULL: they are noted here, and nothing is loaded */
 };
@@ -303,6 +304,21 @@ static gram_status vector(struct binder *b, float **out, enum slot slot, size_t 
     return GRAM_OK;
 }
 
+/* w as bfloat16 holds it. */
+static gram_status round_values(struct binder *b, float *w, size_t n)
+{
+    uint16_t some[256];
+
+    for (size_t k; n; w += k, n -= k) {
+        k = gr_min(GR_COUNT(some), n);
+        if (!gr_quantize(some, GR_BF16, w, k))
+            return gr_fail(b->err, GRAM_EFORMAT, "%s: a value is no finite number, or beyond what bfloat16 holds",
+                           gr_weights_path(b->m->file));
+        gr_dequant(w, some, GR_BF16, k);
+    }
+    return GRAM_OK;
+}
+
 /* Adds the adapter's share to a matrix: in place where it may be written, otherwise to a copy that *t then is. */
 static gram_status fold(struct binder *b, enum slot slot, size_t layer, gr_tensor *t)
 {
@@ -316,8 +332,11 @@ static gram_status fold(struct binder *b, enum slot slot, size_t layer, gr_tenso
         return gr_nomem(b->err, "weights");
     if (!m->writable)
         gr_dequant(w, t->data, t->type, t->rows * t->cols);
-    rc = gr_lora_fold(w, m, b->adapter, which, layer, !m->writable && m->cfg.rope_interleaved && which <= GR_MAT_K,
-                      &found, b->err);
+    if (b->exact && b->mode == GR_LINEAR_BF16)
+        rc = round_values(b, w, t->rows * t->cols);
+    if (!rc)
+        rc = gr_lora_fold(w, m, b->adapter, which, layer, !m->writable && m->cfg.rope_interleaved && which <= GR_MAT_K,
+                          &found, b->err);
     b->folded += found;
     if (!rc && found && !m->writable) {
         m->layer[layer].folded[which] = w;
@@ -334,6 +353,8 @@ static gr_linear_mode mode_of(const struct binder *b, enum slot slot, size_t lay
 {
     bool few = layer + 1 == b->m->cfg.layers && slot != K && slot != V;
 
+    if (b->exact && b->m->layer[layer].folded[matrix_of(slot)])
+        return GR_LINEAR_KEEP;
     return few && b->mode == GR_LINEAR_INT8 ? GR_LINEAR_KEEP : b->mode;
 }
 
@@ -515,10 +536,11 @@ static uint64_t tensor_bytes(const gr_tensor *t)
 }
 
 static gram_status open_model(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
-                              gr_linear_mode mode, bool writable, struct list *list, gram_err *err)
+                              gr_linear_mode mode, gr_model_use use, struct list *list, gram_err *err)
 {
     gr_model *m = gr_calloc(1, sizeof *m);
-    struct binder b = { m, mode, 0, err, a, 0, list };
+    struct binder b = { .m = m, .mode = mode, .err = err, .adapter = a, .exact = use == GR_MODEL_EXACT, .list = list };
+    bool writable = use == GR_MODEL_WRITABLE;
     gram_status rc;
 
     *out = NULL;
@@ -568,26 +590,26 @@ out:
 }
 
 gram_status gr_model_open_folded(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
-                                 gr_linear_mode mode, bool writable, gram_err *err)
+                                 gr_linear_mode mode, gr_model_use use, gram_err *err)
 {
-    return open_model(out, w, a, cfg, mode, writable, NULL, err);
+    return open_model(out, w, a, cfg, mode, use, NULL, err);
 }
 
 gram_status gr_model_open(gr_model **out, const gr_weights *w, gr_config *cfg, gr_linear_mode mode, gram_err *err)
 {
-    return open_model(out, w, NULL, cfg, mode, false, NULL, err);
+    return open_model(out, w, NULL, cfg, mode, GR_MODEL_FIXED, NULL, err);
 }
 
 gram_status gr_model_open_writable(gr_model **out, const gr_weights *w, gr_config *cfg, gram_err *err)
 {
-    return open_model(out, w, NULL, cfg, GR_LINEAR_F32, true, NULL, err);
+    return open_model(out, w, NULL, cfg, GR_LINEAR_F32, GR_MODEL_WRITABLE, NULL, err);
 }
 
 gram_status gr_model_stored(gr_stored **out, size_t *n, const gr_weights *w, gr_config *cfg, gram_err *err)
 {
     struct list list = { 0 };
     gr_model *m;
-    gram_status rc = open_model(&m, w, NULL, cfg, GR_LINEAR_KEEP, false, &list, err);
+    gram_status rc = open_model(&m, w, NULL, cfg, GR_LINEAR_KEEP, GR_MODEL_FIXED, &list, err);
 
     gr_model_close(m);
     if (rc) {

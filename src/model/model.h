@@ -31,9 +31,11 @@ gram_status gr_model_open(gr_model **out, const gr_weights *w, gr_config *cfg, g
  * whatever the file's: for training. The parameters are the model's; g is NULL in them. */
 gram_status gr_model_open_writable(gr_model **out, const gr_weights *w, gr_config *cfg, gram_err *err);
 /* Either of them with an adapter's matrices added to those that it belongs to; a NULL is none. A tensor of the adapter
- * that the model has no place for fails by name. */
+ * that the model has no place for fails by name. EXACT: as a base in this mode with the adapter beside it computes: the
+ * sums are float32, and bfloat16 rounds the base alone. */
+typedef enum { GR_MODEL_FIXED, GR_MODEL_WRITABLE, GR_MODEL_EXACT } gr_model_use;
 gram_status gr_model_open_folded(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
-                                 gr_linear_mode mode, bool writable, gram_err *err);
+                                 gr_linear_mode mode, gr_model_use use, gram_err *err);
 const gr_param *gr_model_params(const gr_model *m, size_t *n);
 /* A writable model whose configuration has a reward head that the file lacks gets one of zeros. This draws its values,
  * the deviation being initializer_range. */

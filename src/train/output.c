@@ -132,12 +132,10 @@ static gram_status trained_logits(const struct output *o, double *want, gram_err
 }
 
 /* The same through the forward pass that scores: they add in different orders, and what is wrong with a configuration
- * moves logits by far more. Where bfloat16 holds the base, here it holds the base with its adapter, rounded anew: a
- * weight may differ by its 2^-9th. */
+ * moves logits by far more. */
 static gram_status same_logits(const struct output *o, const gr_model *m, const double *want, gram_err *err)
 {
     const size_t each = o->grad->write ? 1 : 2, width = gr_grad_width(o->grad);
-    const double tol = o->r->lora && o->r->mode == GR_LINEAR_BF16 ? 0.1 : 1e-3;
     float got[4];
     gr_seq seq[2];
     gr_work *work = NULL;
@@ -155,7 +153,7 @@ static gram_status same_logits(const struct output *o, const gr_model *m, const 
                                         : gr_model_label_logits(work, &f, o->r->label, 2, got, err);
         gr_forest_clear(&f, true);
         for (size_t k = 0; k < each * width && !rc; k++)
-            if (!(fabs(got[k] - want[k]) <= tol * (1 + fabs(want[k]))))
+            if (!(fabs(got[k] - want[k]) <= 1e-3 * (1 + fabs(want[k]))))
                 rc = gr_fail(err, GRAM_EIO, "%s: read again, the model gives %.6g where the trained one gave %.6g",
                              o->path, got[k], want[k]);
     }
@@ -206,7 +204,7 @@ static gram_status reopen_folded(const struct output *o, const gr_adapter *a, co
         gr_config_clear(&cfg);
         return rc;
     }
-    rc = gr_model_open_folded(&m, w, a, &cfg, o->r->mode, false, err);
+    rc = gr_model_open_folded(&m, w, a, &cfg, o->r->mode, GR_MODEL_EXACT, err);
     if (!rc)
         rc = same_logits(o, m, want, err);
     gr_model_close(m);
