@@ -399,7 +399,10 @@ static gram_status train(gram_stage stage, const char *from, const char *data, c
         o.judging = NULL;
         o.note = NULL;
     }
-    rc = train_files(stage, from, data, out, &o, report, err);
+    if (stage == GRAM_STAGE_PRETRAIN && o.model.truncate == GRAM_TRUNCATE_BALANCED)
+        rc = gr_fail(err, GRAM_EARG, "truncate: stage 1 writes whole answers: wanted error or drop, found balanced");
+    else
+        rc = train_files(stage, from, data, out, &o, report, err);
     if (rc && rc != GRAM_ESTOPPED)
         gr_dist_fail(o.dist, err);
     return rc;

@@ -593,6 +593,9 @@ static void pretrain_learns_and_finetune_goes_on(void **state)
 
     (void)state;
     o.pairs = 2;
+    o.model.truncate = GRAM_TRUNCATE_BALANCED;
+    assert_int_equal(gram_pretrain(MODEL, groups, first, &o, &r, &check_err), GRAM_EARG);
+    o.model.truncate = GRAM_TRUNCATE_ERROR;
     CHECK_OK(gram_pretrain(MODEL, groups, first, &o, &r, &check_err));
     assert_int_equal(r.rows, 3);                /* two pairs of four responses, one of three */
     assert_true(w.last < w.first - 0.5);
