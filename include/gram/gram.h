@@ -66,7 +66,8 @@ typedef struct {
     const char   *chat_template;    /* chatml|llama3|llama2|mistral|qwen3|gemma; NULL: recognised */
     const char   *base;             /* of a LoRA adapter: where its base model is; NULL: where the adapter says */
     double        lambda;           /* PURM: rank by mean - lambda u. The paper takes 30; 0: by the mean alone */
-    size_t        prefix_cache_bytes;   /* keys and values of what prompts begin with, kept between calls; 0: 512 tokens */
+    size_t        prefix_cache_bytes;   /* keys and values of what prompts begin with, kept between calls; 0: 512
+                                     * tokens */
 } gram_options;
 
 /* Opens a Hugging Face directory, a .gguf file, or the directory of a LoRA adapter as PEFT writes it, which is added to

@@ -41,13 +41,15 @@ gram_status gram_rewards(gram_model *m, gram_prompt prompt, const char *const *a
     gram_status rc = gr_api_ready(m, &why);
 
     if (!rc && !is_reward_model(m))
-        rc = gr_fail(&why, GRAM_EUNSUPPORTED, "%s: a judge, which compares two answers: only a reward model gives one a "
-                     "number", m->name);
+        rc = gr_fail(&why, GRAM_EUNSUPPORTED, "%s: a judge, which compares two answers: only a reward model gives one "
+                     "a number", m->name);
     pthread_mutex_lock(&m->lock);
     if (!rc)
         rc = gr_score_answers(&m->scorer, prompt, answer, n, out, &bad, &why);
     pthread_mutex_unlock(&m->lock);
-    return !rc ? GRAM_OK : bad < n ? gr_fail(err, rc, "answer %zu: %s", bad, why.text) : gr_fail(err, rc, "%s", why.text);
+    if (!rc)
+        return GRAM_OK;
+    return bad < n ? gr_fail(err, rc, "answer %zu: %s", bad, why.text) : gr_fail(err, rc, "%s", why.text);
 }
 
 void gram_overlap(const double *mean, const double *sigma, size_t n, double *u)

@@ -541,7 +541,8 @@ static void settings(gr_page *p, const struct run *r)
     gr_page_put(p, "<dt>memory, estimated</dt><dd>%.2f GiB</dd>\n",
                 (double)r->report->memory_bytes / (1024.0 * 1024 * 1024));
     gr_page_put(p, "<dt>%s</dt><dd>%.0f&#160;min %02.0f&#160;s</dd>\n",
-                r->report->resumed ? "time since the resume" : "time", floor(r->report->seconds / 60), floor(fmod(r->report->seconds, 60)));
+                r->report->resumed ? "time since the resume" : "time", floor(r->report->seconds / 60),
+                floor(fmod(r->report->seconds, 60)));
     gr_page_fact(p, "date", r->f->date);
     gr_page_raw(p, "<dt>program</dt><dd>gram " GRAM_VERSION "</dd>\n</dl></div>\n");
 }

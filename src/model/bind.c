@@ -215,8 +215,8 @@ static gram_status make_half(struct binder *b, enum slot slot, size_t layer, con
         if (!gr_quantize(half + r * t->cols, GR_BF16, row, t->cols)) {
             free(half);
             free(row);
-            return gr_fail(b->err, GRAM_EFORMAT, "%s: tensor %s: a value of row %zu is no finite number, or beyond what "
-                           "bfloat16 holds", gr_weights_path(b->m->file), s.name, r);
+            return gr_fail(b->err, GRAM_EFORMAT, "%s: tensor %s: a value of row %zu is no finite number, or beyond "
+                           "what bfloat16 holds", gr_weights_path(b->m->file), s.name, r);
         }
     }
     free(row);

@@ -403,8 +403,8 @@ static void make_runs(gr_work *w, const size_t *row, size_t n)
     qsort(w->run, w->runs, sizeof *w->run, by_cost);
 }
 
-/* As many blocks for each thread, the same number of tiles in each but for one: no thread waits long for another, however
- * few the rows are. */
+/* As many blocks for each thread, the same number of tiles in each but for one: no thread waits long for another,
+ * however few the rows are. */
 static void blocks(gr_work *w, gr_task_fn *fn, size_t rows)
 {
     size_t threads = gr_pool_size(w->pool), round = threads * (w->block / GR_TILE);
@@ -492,7 +492,8 @@ gram_status gr_model_forward(gr_work *w, const gr_forest *f, const size_t *want,
         }
     if (rc)
         return rc;
-    gr_kern.rmsnorm_fwd(w->xw, c->width, NULL, w->xw, c->width, w->m->final_norm, c->norm_bias, n, c->width, c->rms_eps);
+    gr_kern.rmsnorm_fwd(w->xw, c->width, NULL, w->xw, c->width, w->m->final_norm, c->norm_bias, n, c->width,
+                        c->rms_eps);
     *hidden = w->xw;
     return GRAM_OK;
 }

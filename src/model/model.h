@@ -25,7 +25,8 @@
 typedef struct gr_model gr_model;
 
 /* Binds the tensors of w to the architecture that *cfg says; takes *cfg over (also on failure) and borrows w, which
- * must live longer. A tensor that is missing, of a wrong shape, or that the architecture does not know fails by name. */
+ * must live longer. A tensor that is missing, of a wrong shape, or that the architecture does not know fails by
+ * name. */
 gram_status gr_model_open(gr_model **out, const gr_weights *w, gr_config *cfg, gr_linear_mode mode, gram_err *err);
 /* The same with every tensor copied into float32 memory that may be written, in the form of a Hugging Face checkpoint
  * whatever the file's: for training. The parameters are the model's; g is NULL in them. */

@@ -28,8 +28,8 @@ gram_status gr_dnnl_engine(dnnl_engine_t *out, gram_err *err)
     return s ? gr_dnnl_fail(err, s, "no CPU engine") : GRAM_OK;
 }
 
-/* Some of oneDNN's kernels before 3.11.3 point rsp into the heap (its issue 4845), where a handler's frame then overwrites
- * what lies there: Ctrl-C ended some runs with a broken heap. What a crash raises is let through. */
+/* Some of oneDNN's kernels before 3.11.3 point rsp into the heap (its issue 4845), where a handler's frame then
+ * overwrites what lies there: Ctrl-C ended some runs with a broken heap. What a crash raises is let through. */
 gr_entered gr_dnnl_enter(void)
 {
     static const int fatal[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT };

@@ -21,7 +21,8 @@ static int by_tokens(const void *pa, const void *pb)
 
 /* One forward over sorted[0..n), whose logits go to where the sequences stand in `first`. */
 static gram_status run_batch(gr_scorer *s, const gr_seq *const *sorted, size_t n, const gr_seq *first,
-                             const int32_t *label, size_t n_labels, gr_seq *seq, float *logit, float *out, gram_err *err)
+                             const int32_t *label, size_t n_labels, gr_seq *seq, float *logit, float *out,
+                             gram_err *err)
 {
     gr_forest f;
     double start = gr_now();
@@ -127,8 +128,8 @@ static gram_status check_finite(const float *z, size_t n, gram_err *err)
 {
     for (size_t i = 0; i < n; i++)
         if (!isfinite(z[i]))
-            return gr_fail(err, GRAM_EFORMAT, "a label's logit or a reward is %g, wanted a finite number: the model's weights are "
-                           "broken", (double)z[i]);
+            return gr_fail(err, GRAM_EFORMAT, "a label's logit or a reward is %g, wanted a finite number: the model's "
+                           "weights are broken", (double)z[i]);
     return GRAM_OK;
 }
 

@@ -5,7 +5,7 @@
  * s is the sigmoid and z the logits of the labels, so the softmax runs over the two labels alone. A model with a reward
  * head reads two conversations instead, and the preference follows from their rewards:
  *
- *     preference = s(r_a - r_b)         PURM: E s(r_a - r_b), r normal        no order is read, so none can be swapped */
+ *     preference = s(r_a - r_b)         PURM: E s(r_a - r_b), r normal      no order is read, so none can be swapped */
 #ifndef GR_REWARD_SCORE_H
 #define GR_REWARD_SCORE_H
 
@@ -22,7 +22,8 @@ typedef struct {
 } gr_scorer;
 
 /* out[n]. Where one pair is to blame for a failure *bad is its index, counted from 0; otherwise n. */
-gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err);
+gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad,
+                           gram_err *err);
 
 /* out[n, n_labels]: next-token logits of the labels after each sequence; label NULL: what the reward head gives, and
  * n_labels its outputs. Sequences are sorted, so that those with a common prefix meet in a batch; a sequence's bits do

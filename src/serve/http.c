@@ -339,7 +339,7 @@ static enum MHD_Result take_body(gr_req *r, const char *p, size_t *n)
         gr_refuse(r, 413, NULL, "the body is longer than the %zu bytes that this server takes", s->opt.max_body);
         r->discard = true;
     }
-    if (!r->discard && s->body_bytes + bytes > DISCARD_BODIES * s->opt.max_body) {  /* admitted together, each alone fit */
+    if (!r->discard && s->body_bytes + bytes > DISCARD_BODIES * s->opt.max_body) {  /* admitted together, each fit */
         too_many_bytes(r);
         r->discard = true;
     }

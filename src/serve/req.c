@@ -432,8 +432,8 @@ int gr_ask(gr_req *r, gram_pair *pair, size_t n, gr_req_fn *finish)
         return gr_refuse(r, 413, NULL, "the request needs %zu comparisons; this server makes %zu for one request",
                          r->pairs + n, r->opt->max_pairs);
     if (!text_fits(pair, n, REPEATED * r->opt->max_body))
-        return gr_refuse(r, 413, NULL, "the request's %zu comparisons read more than %zu bytes of text in all, %d times "
-                         "what a body may hold", n, REPEATED * r->opt->max_body, REPEATED);
+        return gr_refuse(r, 413, NULL, "the request's %zu comparisons read more than %zu bytes of text in all, %d "
+                         "times what a body may hold", n, REPEATED * r->opt->max_body, REPEATED);
     r->job.verdict = gr_req_alloc(r, n, sizeof *r->job.verdict);
     if (!r->job.verdict)
         return r->status;

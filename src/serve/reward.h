@@ -45,8 +45,8 @@ double gr_item_trainer(const gr_item *it);                  /* to learn from: a 
 /* The items' indices, best first; NULL: refused. */
 size_t *gr_rewards_order(gr_req *r, gr_rewards *w);
 
-/* A reward head reads an answer that is asked for as the pair of it and itself. The engine reads that once, so it counts
- * once: takes the other half off the request's tokens. */
+/* A reward head reads an answer that is asked for as the pair of it and itself. The engine reads that once, so it
+ * counts once: takes the other half off the request's tokens. */
 gram_reward gr_head_read(gr_req *r, const gram_verdict *v);
 
 #endif
