@@ -55,7 +55,7 @@ typedef enum {
 
 /* All zeros asks for every default. Strings are copied by gram_open(). */
 typedef struct {
-    int           threads;          /* 0: one for each core */
+    int           threads;          /* 0: one for each core, in a container as many as its share of time fills */
     gram_dtype    dtype;
     size_t        max_tokens;       /* of one order's prompt; 0: what the model's context allows */
     gram_truncate truncate;

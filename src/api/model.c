@@ -5,6 +5,7 @@
 #include "api/api_int.h"
 #include "base/cpu.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "op/op.h"
 
 #define BATCH_TOKENS 4096
@@ -296,7 +297,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     out->tied_head = c.cfg.tied_head;
     out->head = head_name(&c.cfg);
     out->work_bytes = gr_config_work_bytes(&c.cfg, opt->batch_tokens ? opt->batch_tokens : BATCH_TOKENS,
-                                           opt->threads ? (size_t)opt->threads : gr_pool_cores());
+                                           opt->threads ? (size_t)opt->threads : gr_cores());
 out:
     gr_checkpoint_clear(&c);
     return rc;

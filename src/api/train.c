@@ -10,7 +10,7 @@
 #include "base/cpu.h"
 #include "base/digest.h"
 #include "base/err.h"
-#include "base/ram.h"
+#include "base/limits.h"
 #include "dist/dist.h"
 #include "eval/text.h"
 #include "eval/training.h"

@@ -1,9 +1,9 @@
 /* pool.c - see pool.h. */
 #include <pthread.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "base/pool.h"
 
@@ -54,13 +54,6 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-size_t gr_pool_cores(void)
-{
-    cpu_set_t set;
-
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
-}
-
 gram_status gr_pool_open(gr_pool **out, size_t threads, gram_err *err)
 {
     gr_pool *p = gr_calloc(1, sizeof *p);
@@ -69,7 +62,7 @@ gram_status gr_pool_open(gr_pool **out, size_t threads, gram_err *err)
     if (!p)
         return gr_nomem(err, "thread pool");
     if (threads == 0)
-        threads = gr_pool_cores();
+        threads = gr_cores();
     p->size = threads;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);

@@ -11,8 +11,7 @@
 typedef struct gr_pool gr_pool;
 typedef void gr_task_fn(void *arg, size_t task, size_t worker);    /* worker < gr_pool_size(): for scratch */
 
-size_t gr_pool_cores(void);         /* cores that the scheduler grants this process */
-/* threads 0: one for each core that the scheduler grants. The caller is worker 0. */
+/* threads 0: gr_cores(). The caller is worker 0. */
 gram_status gr_pool_open(gr_pool **out, size_t threads, gram_err *err);
 void gr_pool_close(gr_pool *p);                                    /* NULL is fine */
 size_t gr_pool_size(const gr_pool *p);

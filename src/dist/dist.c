@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/err.h"
-#include "base/pool.h"
+#include "base/limits.h"
 #include "dist/dist_int.h"
 
 #define STAGE ((size_t)1 << 20)         /* floats that one process receives at a time, from all the others together */
@@ -49,7 +49,7 @@ size_t gr_dist_on_host(const gr_dist *d)
 
 size_t gr_dist_threads(const gr_dist *d)
 {
-    return d ? gr_max(gr_pool_cores() / count_processes(d, true), 1) : 0;
+    return d ? gr_max(gr_cores() / count_processes(d, true), 1) : 0;
 }
 
 uint64_t gr_dist_bytes(const gr_dist *d)

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/err.h"
-#include "base/ram.h"
+#include "base/limits.h"
 #include "dist/dist.h"
 #include "train/estimate.h"
 #include "train/grad.h"

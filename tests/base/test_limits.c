@@ -1,10 +1,10 @@
-/* test_ram.c - the limits of control groups, of both versions, as a tree of files. */
+/* test_limits.c - the limits of control groups, of both versions, as a tree of files. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "check.h"
-#include "base/ram.h"
+#include "base/limits.h"
 
 static char *dir;
 
@@ -51,22 +51,48 @@ static void the_least_limit_around_a_group_holds(void **state)
     put("memory/memory.limit_in_bytes", "800\n"), put("memory/x/memory.limit_in_bytes", "500\n");
     put("memory/x/y/memory.limit_in_bytes", "400\n");
     for (size_t i = 0; i < GR_COUNT(one); i++)
-        if (gr_ram_limit(put("cgroup", one[i].groups), dir) != one[i].want)
+        if (gr_group_limit(GR_LIMIT_RAM, put("cgroup", one[i].groups), dir) != one[i].want)
             fail_msg("%s: wanted %lu", one[i].groups, (unsigned long)one[i].want);
-    assert_true(gr_ram_limit("/nowhere/at/all", dir) == UINT64_MAX);
+    assert_true(gr_group_limit(GR_LIMIT_RAM, "/nowhere/at/all", dir) == UINT64_MAX);
 }
 
-static void there_is_some_memory(void **state)
+/* Of 64 cores a container may be granted the time of two and a half: three threads keep it busy, 64 only wait. */
+static void the_least_share_of_time_holds(void **state)
+{
+    static const struct { const char *groups; uint64_t want; } one[] = {
+        { "0::/pod/box\n", 3 },
+        { "0::/pod\n", 4 },
+        { "0::/\n", UINT64_MAX },
+        { "5:cpu,cpuacct:/y\n", 2 },
+        { "5:cpuacct,cpu:/y/none\n", 1 },
+        { "5:cpuacct:/y\n", UINT64_MAX },
+        { "5:cpu:/\n", UINT64_MAX },
+    };
+
+    (void)state;
+    folder("pod"), folder("pod/box"), folder("cpu"), folder("cpu/y"), folder("cpu/y/none");
+    put("cpu.max", "max 100000\n"), put("pod/cpu.max", "400000 100000\n"), put("pod/box/cpu.max", "250000 100000\n");
+    put("cpu/cpu.cfs_quota_us", "-1\n"), put("cpu/cpu.cfs_period_us", "100000\n");
+    put("cpu/y/cpu.cfs_quota_us", "100001\n"), put("cpu/y/cpu.cfs_period_us", "100000\n");
+    put("cpu/y/none/cpu.cfs_quota_us", "5000\n"), put("cpu/y/none/cpu.cfs_period_us", "100000\n");
+    for (size_t i = 0; i < GR_COUNT(one); i++)
+        if (gr_group_limit(GR_LIMIT_CORES, put("cgroup", one[i].groups), dir) != one[i].want)
+            fail_msg("%s: wanted %lu", one[i].groups, (unsigned long)one[i].want);
+}
+
+static void there_is_something(void **state)
 {
     (void)state;
     assert_true(gr_ram() > 1 << 24 && gr_ram() <= (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
+    assert_true(gr_cores() >= 1 && gr_cores() <= (size_t)sysconf(_SC_NPROCESSORS_CONF));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_limit_around_a_group_holds),
-        cmocka_unit_test(there_is_some_memory),
+        cmocka_unit_test(the_least_share_of_time_holds),
+        cmocka_unit_test(there_is_something),
     };
 
     dir = check_tmpdir();
