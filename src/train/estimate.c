@@ -74,8 +74,8 @@ static gram_status say(const gr_training *r, const gr_adamw *a, uint64_t all, ui
 {
     size_t size = gr_dist_size(r->opt->dist);
     gr_buf text = { 0 };
-    bool ok = size == 1 || gr_buf_printf(&text, "%zu processes with %zu threads each; of each: ", size,
-                                         gr_pool_size(r->pool));
+    bool ok = size == 1 || gr_buf_printf(&text, "%zu processes with %zu thread%s each; of each: ", size,
+                                         gr_pool_size(r->pool), gr_pool_size(r->pool) == 1 ? "" : "s");
 
     ok = ok && gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, gradients %.2f, optimizer %.2f, "
                              "activations of %" PRIu64 " tokens %.2f, the program and the rows %.2f",

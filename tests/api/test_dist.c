@@ -314,7 +314,7 @@ static void four_are_one(const struct kind *k)
     for (size_t i = 0; i < GR_COUNT(run); i++)
         finish(&run[i]);
 
-    check(&run[0], true, "4 processes with 1 threads each");
+    check(&run[0], true, "4 processes with 1 thread each");
     check(&run[0], true, "done: ");
     assert_int_equal(sscanf(strstr(run[0].text, "done: "), "done: %lf %lf", &after, &loss), 2);
     assert_true(fabs(after - report.after.value) < 1e-6);       /* counted, not summed */
