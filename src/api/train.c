@@ -49,7 +49,7 @@ void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
 }
 
 /* !(x >= 0) is also true of NaN. */
-static gram_status check_options(const gram_train_options *o, gram_err *err)
+static gram_status check_options(gram_stage stage, const gram_train_options *o, gram_err *err)
 {
     const struct { const char *name; double x, most; } number[] = {
         { "lr", o->lr, 1 }, { "warmup", o->warmup, 1 }, { "weight-decay", o->weight_decay, 1 },
@@ -105,6 +105,8 @@ static gram_status check_options(const gram_train_options *o, gram_err *err)
         return gr_fail(err, GRAM_EARG, "gradients are checked by one process alone; several were started");
     if (o->model.single_order)
         return gr_fail(err, GRAM_EARG, "training reads both orders of a pair; a single order was asked for");
+    if (stage == GRAM_STAGE_PRETRAIN && o->model.truncate == GRAM_TRUNCATE_BALANCED)
+        return gr_fail(err, GRAM_EARG, "truncate: stage 1 writes whole answers: wanted error or drop, found balanced");
     return GRAM_OK;
 }
 
@@ -363,7 +365,7 @@ static gram_status train_files(gram_stage stage, const char *from, const char *d
                                const gram_train_options *o, gram_train_report *report, gram_err *err)
 {
     gram_model *m = NULL;
-    gram_status rc = check_options(o, err);
+    gram_status rc = check_options(stage, o, err);
 
     if (!rc)
         rc = gr_api_open_files(&m, from, &o->model, o->loss, err);
@@ -399,10 +401,7 @@ static gram_status train(gram_stage stage, const char *from, const char *data, c
         o.judging = NULL;
         o.note = NULL;
     }
-    if (stage == GRAM_STAGE_PRETRAIN && o.model.truncate == GRAM_TRUNCATE_BALANCED)
-        rc = gr_fail(err, GRAM_EARG, "truncate: stage 1 writes whole answers: wanted error or drop, found balanced");
-    else
-        rc = train_files(stage, from, data, out, &o, report, err);
+    rc = train_files(stage, from, data, out, &o, report, err);
     if (rc && rc != GRAM_ESTOPPED)
         gr_dist_fail(o.dist, err);
     return rc;

@@ -18,15 +18,17 @@ static const struct { const char *name; int which; } placeholder[] = {
 
 /* ---- The judge prompt --------------------------------------------------------------------------- */
 
-static bool placeholder_at(const char *s, size_t *n, int *which)
+/* The first placeholder in s, how long it is and what it stands for; NULL: there is none. */
+static const char *find_placeholder(const char *s, size_t *n, int *which)
 {
-    for (size_t i = 0; i < GR_COUNT(placeholder); i++) {
-        *n = strlen(placeholder[i].name);
-        *which = placeholder[i].which;
-        if (!strncmp(s, placeholder[i].name, *n))
-            return true;
-    }
-    return false;
+    for (; *s; s++)
+        for (size_t i = 0; i < GR_COUNT(placeholder); i++) {
+            *n = strlen(placeholder[i].name);
+            *which = placeholder[i].which;
+            if (!strncmp(s, placeholder[i].name, *n))
+                return s;
+        }
+    return NULL;
 }
 
 gram_status gram_check_judge_prompt(const char *text, gram_err *err)
@@ -35,11 +37,8 @@ gram_status gram_check_judge_prompt(const char *text, gram_err *err)
     size_t n;
     int which;
 
-    for (const char *p = text; *p; p++)
-        if (placeholder_at(p, &n, &which)) {
-            found[which] = true;
-            p += n - 1;
-        }
+    for (const char *p = text; (p = find_placeholder(p, &n, &which)); p += n)
+        found[which] = true;
     for (int i = 0; i < HOLES; i++)
         if (!found[i])
             return gr_fail(err, GRAM_EARG, "judge prompt: no %s (or %s) in it", placeholder[2 * i].name,
@@ -57,13 +56,11 @@ static gram_status find_holes(gr_judge *j, gram_err *err)
     j->hole = gr_calloc(braces, sizeof *j->hole);
     if (!j->hole)
         return gr_nomem(err, "judge prompt");
-    for (const char *p = j->prompt; *p; p++)
-        if (placeholder_at(p, &n, &which)) {
-            j->hole[j->n_holes].at = (size_t)(p - j->prompt);
-            j->hole[j->n_holes].n = n;
-            j->hole[j->n_holes++].which = which;
-            p += n - 1;
-        }
+    for (const char *p = j->prompt; (p = find_placeholder(p, &n, &which)); p += n) {
+        j->hole[j->n_holes].at = (size_t)(p - j->prompt);
+        j->hole[j->n_holes].n = n;
+        j->hole[j->n_holes++].which = which;
+    }
     return gram_check_judge_prompt(j->prompt, err);
 }
 
