@@ -27,6 +27,10 @@ static inline void mpirun_env(void)
         setenv(set[i][0], set[i][1], 1);
 }
 
+/* Before the command, with a directory: one of its own, for two that start at once would both make the same, and one
+ * would fail. */
+#define MPIRUN_APART "OMPI_MCA_orte_tmpdir_base=$(mktemp -d '%s/mpi.XXXXXX') "
+
 static inline int mpirun_missing(void)
 {
     return system("command -v mpirun >/dev/null 2>&1") != 0;

@@ -74,6 +74,17 @@ void gr_dist_fail(gr_dist *d, const gram_err *why)
 
 /* ---- Exchanges -------------------------------------------------------------------------------------- */
 
+bool gr_dist_lock(gr_dist *d)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 100000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    return pthread_mutex_timedlock(&d->lock, &until) == 0;
+}
+
 /* Who has left while something is still awaited of it; the size where none has. */
 static size_t who_left(const gr_dist *d)
 {
@@ -102,7 +113,9 @@ static gram_status test_all(gr_dist *d, size_t n, bool *over, gram_err *err)
 {
     int code = 0, flag = 1;
 
-    pthread_mutex_lock(&d->lock);
+    *over = false;
+    if (!gr_dist_lock(d))
+        return GRAM_OK;
     for (size_t i = 0; i < n && flag && !code; i++)
         if (d->request[i] != d->mpi.null_request)
             code = d->mpi.test(&d->request[i], &flag, NULL);
@@ -141,9 +154,13 @@ static gram_status settle(gr_dist *d, size_t n, gram_err *err)
 
 static gram_status post(gr_dist *d, size_t at, bool sends, size_t peer, void *p, size_t bytes, gram_err *err)
 {
+    gram_status rc = GRAM_OK;
     int code;
 
-    pthread_mutex_lock(&d->lock);
+    while (!rc && !gr_dist_lock(d))
+        rc = gr_dist_check(d, err);
+    if (rc)
+        return rc;
     d->request[at] = d->mpi.null_request;
     code = sends ? d->mpi.isend(p, (int)bytes, d->mpi.byte, (int)peer, GR_TAG_DATA, d->comm, &d->request[at])
                  : d->mpi.irecv(p, (int)bytes, d->mpi.byte, (int)peer, GR_TAG_DATA, d->comm, &d->request[at]);

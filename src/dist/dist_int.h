@@ -47,7 +47,9 @@ struct gr_news { int32_t what, from, about; gram_err why; };
 struct gr_peer {
     struct gr_news said;        /* on its way while `saying` */
     gr_mpi_handle saying;
-    double seen;                /* when it was last heard */
+    _Atomic double seen;        /* when it was last heard */
+    double died;                /* when it was first seen to have, 0: it has not; and d->talks then */
+    unsigned talks;
     bool told_failed, told_closing;
     atomic_bool closing;        /* it has told that it closes */
 };
@@ -65,8 +67,8 @@ struct gram_dist {
     size_t chunk;
     gr_mpi_handle *request;     /* [2 size] of the exchange that is under way */
 
-    /* The watch's own. */
-    pthread_t thread;
+    /* The own of the two threads of watch.c. */
+    pthread_t watch, talk;
     bool watching;
     struct gr_peer *peer;       /* [size] */
     gr_mpi_handle hearing;
@@ -75,9 +77,10 @@ struct gram_dist {
     gram_dist_fn *on_death;
     void *arg;
 
-    /* Between the two threads. about, dead and why are written once, before failed is set. */
+    /* Between these and the caller's. about, dead and why are written once, before failed is set. */
     atomic_flag failing;
     atomic_bool failed, leaving, quit;
+    atomic_uint talks;          /* how often all that had come was heard */
     atomic_bool together, all_told;     /* every process is closing; all that live know of the failure */
     bool dead;                  /* a process is gone */
     gram_err why;
@@ -85,6 +88,8 @@ struct gram_dist {
 };
 
 enum { GR_TAG_DATA = 1, GR_TAG_WATCH = 2 };
+/* Takes the lock; false where a tenth of a second was not enough, since MPI does not come back. */
+bool gr_dist_lock(gr_dist *d);
 gram_status gr_watch_open(gr_dist *d, gram_err *err);
 /* Waits until every process has come here, or one is gone: whether all have. */
 bool gr_watch_close(gr_dist *d);

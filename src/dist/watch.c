@@ -1,11 +1,13 @@
-/* watch.c - a thread in each process that knows within seconds when another can no longer be waited for.
+/* watch.c - two threads in each process that know within seconds when another can no longer be waited for.
  *
- *     every tenth of a second     is each process of this machine still there?
- *     every second                process 0 says to each that it lives, and each to process 0
- *     at once                     who fails, or sees one that is gone, tells all
+ *     watch   every tenth of a second     is each process of this machine still there?
+ *     talk    every second                process 0 says to each that it lives, and each to process 0
+ *             at once                     who fails, or sees one that is gone, tells all
  *
  * The first finds a process that was killed, the second one that hangs or whose machine is gone. mpirun too notices a
- * death and ends the others, after the second or so in which the sentence is said. */
+ * death and ends the others, after the second or two in which the sentence is said. The first never calls MPI: the
+ * call that finds the connection to a dead process closed may not come back, since Open MPI reports that to mpirun and
+ * waits for an answer, and mpirun answers no one while it ends the others. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +19,7 @@
 #include "dist/dist_int.h"
 
 #define TICK_NS  100000000L
+#define HEARD    0.5            /* seconds in which what was told is heard */
 #define SILENCE  30             /* seconds, where GRAM_PEER_TIMEOUT does not say */
 #define GOODBYE  300            /* seconds that a failed run waits for the others to come to its end */
 
@@ -131,13 +134,28 @@ static bool has_died(pid_t pid)
     return state && (!strncmp(state, ") Z", 3) || !strncmp(state, ") X", 3));
 }
 
+/* Whether process i has died and said nothing of an end: what it sent before may still have to be heard, unless the
+ * other thread is in MPI for good. */
+static bool is_gone(gr_dist *d, size_t i, double now)
+{
+    struct gr_peer *p = &d->peer[i];
+
+    if (!has_died((pid_t)d->process[i].pid))
+        return false;
+    if (p->died == 0) {
+        p->died = now;
+        p->talks = d->talks;
+    }
+    return d->talks - p->talks > 1 || now - p->died > HEARD;
+}
+
 static void look(gr_dist *d, double now)
 {
     for (size_t i = 0; i < d->size && !d->failed; i++) {
         bool near = d->process[i].machine == d->process[d->rank].machine;
         if (i == d->rank || d->peer[i].closing)
             continue;
-        if (near && has_died((pid_t)d->process[i].pid))
+        if (near && is_gone(d, i, now))
             gone(d, i, "has died");
         else if (d->silence > 0 && (i == 0 || d->rank == 0) && now - d->peer[i].seen > d->silence)
             gone(d, i, "gives no sign of life");
@@ -160,35 +178,34 @@ static void sum_up(gr_dist *d)
     d->together = together;
 }
 
-/* False where MPI does not come back. */
-static bool lock(gr_dist *d)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += TICK_NS;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
-    return pthread_mutex_timedlock(&d->lock, &until) == 0;
-}
-
 static void *watch(void *arg)
 {
+    const struct timespec tick = { 0, TICK_NS };
     gr_dist *d = arg;
     bool called = false;
 
     while (!d->quit) {
-        const struct timespec tick = { 0, d->leaving ? TICK_NS / 20 : TICK_NS };
-        double now = gr_now();
-        look(d, now);
+        look(d, gr_now());
         if (d->failed && d->dead && !called && d->on_death && gr_dist_speaks(d)) {
             called = true;
             d->on_death(d->arg, &d->why);
         }
-        if (lock(d)) {
+        nanosleep(&tick, NULL);
+    }
+    return NULL;
+}
+
+static void *talk(void *arg)
+{
+    gr_dist *d = arg;
+
+    while (!d->quit) {
+        const struct timespec tick = { 0, d->leaving ? TICK_NS / 20 : TICK_NS };
+        if (gr_dist_lock(d)) {
             hear_all(d);
-            tell_all(d, now);
+            tell_all(d, gr_now());
             sum_up(d);
+            d->talks++;
             pthread_mutex_unlock(&d->lock);
         }
         nanosleep(&tick, NULL);
@@ -208,14 +225,18 @@ gram_status gr_watch_open(gr_dist *d, gram_err *err)
     listen(d);
     sigfillset(&all);                       /* signals are for the caller's thread */
     pthread_sigmask(SIG_SETMASK, &all, &was);
-    rc = pthread_create(&d->thread, NULL, watch, d);
-    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    rc = pthread_create(&d->talk, NULL, talk, d);
+    if (!rc && (rc = pthread_create(&d->watch, NULL, watch, d)) != 0) {
+        d->quit = true;
+        pthread_join(d->talk, NULL);
+    }
     d->watching = rc == 0;
-    return rc ? gr_fail(err, GRAM_ENOMEM, "the thread that watches the other processes was not started") : GRAM_OK;
+    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    return rc ? gr_fail(err, GRAM_ENOMEM, "the threads that watch the other processes were not started") : GRAM_OK;
 }
 
-/* With a process gone, the others are told, and the one that says it to people goes first: when one more ends, mpirun
- * ends them all at once. */
+/* With a process gone, the others are told and have time to hear it, and the one that says it to people goes first:
+ * when one more ends, mpirun ends them all at once. */
 bool gr_watch_close(gr_dist *d)
 {
     const struct timespec tick = { 0, TICK_NS / 20 };
@@ -223,12 +244,20 @@ bool gr_watch_close(gr_dist *d)
 
     d->leaving = true;
     while (!d->together && !(d->failed && spent > GOODBYE) &&
-           !(d->failed && d->dead && (spent > 1 || (d->all_told && gr_dist_speaks(d))))) {
+           !(d->failed && d->dead && spent > (d->all_told && gr_dist_speaks(d) ? HEARD : 2 * HEARD))) {
         nanosleep(&tick, NULL);
         spent = gr_now() - start;
     }
     d->quit = true;
-    pthread_join(d->thread, NULL);
+    pthread_join(d->watch, NULL);
+    if (d->together) {
+        pthread_join(d->talk, NULL);
+    } else {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+        pthread_timedjoin_np(d->talk, NULL, &until);    /* it may be in MPI for good */
+    }
     d->watching = false;
     return d->together;
 }
