@@ -26,6 +26,8 @@ struct gr_kern gr_kern;
     .rotate_row  = gr_rotate_row_##isa,             \
     .quant_row   = gr_quant_row_##isa,              \
     .dequant_acc = gr_dequant_acc_##isa,            \
+    .quant16_row = gr_quant16_row_##isa,            \
+    .dot16       = gr_dot16_##isa,                  \
 }
 
 static dnnl_cpu_isa_t dnnl_cap(unsigned cpu)

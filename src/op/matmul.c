@@ -7,7 +7,7 @@
  *
  * float32 that lies in a mapped file is used as [O,K], but see lays_out(). What this file expands or converts for
  * itself it lays out as oneDNN likes it best: float32 slices as [K,slice] (10 % faster than [O,K] on AVX-512, 4 % on
- * AVX2), int8 in the layout that oneDNN asks for.
+ * AVX2), int8 in the layout that oneDNN asks for, or, on a CPU without VNNI, in that of dot16.h.
  *
  * Before both sides of an int8 product go to 8 bits they are rotated (rotate.h), which changes no product but
  * shares out the few channels that are far larger than the rest and would leave them fewer bits: the preferences of
@@ -44,7 +44,8 @@ struct gr_linear {
     gr_tensor w;                    /* F32 expanded, borrowed and kept weights; data is `own` or borrowed */
     void *own;
     bool packed;                    /* own holds slices [K,slice], or oneDNN's int8 layout */
-    size_t slice_bytes;             /* int8: of a full slice in own */
+    bool wide;                      /* int8 for dot16.h, and own is its panels */
+    size_t slice_bytes;             /* int8, not wide: of a full slice in own */
     float *wscale;                  /* int8 [O] */
     int32_t *colsum;                /* int8 [O] */
     size_t rotated;                 /* int8: the block of rotate.h, the largest power of two that divides K */
@@ -248,42 +249,72 @@ static gram_status reorder(void *to, const gr_product *p, const int8_t *q, const
     return s ? gr_dnnl_fail(err, s, "int8 weights could not be laid out") : GRAM_OK;
 }
 
+/* Puts the n rows q of the slice at output o into own. */
+static gram_status lay_out(gr_linear *l, size_t o, size_t n, const int8_t *q, gram_err *err)
+{
+    const gr_product *p;
+    gram_status rc;
+
+    if (l->wide) {
+        for (size_t i = 0; i < n; i++)
+            for (size_t k = 0; k < l->K; k++)
+                *gr_dot16_at(l->own, o + i, k, l->K) = q[i * l->K + k];
+        return GRAM_OK;
+    }
+    rc = get_product(&p, l, l->packed, GR_TILE, n, l->K, 0, err);
+    return rc ? rc : reorder((unsigned char *)l->own + o / l->slice * l->slice_bytes, p, q, l, err);
+}
+
 static gram_status quantise_slices(gr_linear *l, float *row, int8_t *q, gram_err *err)
 {
-    for (size_t o = 0; o < l->O; o += l->slice) {
+    gram_status rc = GRAM_OK;
+
+    for (size_t o = 0; o < l->O && !rc; o += l->slice) {
         size_t n = outputs(l, o);
-        const gr_product *p;
-        gram_status rc = get_product(&p, l, l->packed, GR_TILE, n, l->K, 0, err);
-        if (rc)
-            return rc;
         for (size_t i = 0; i < n; i++) {
             expand_row(row, &l->w, o + i);
             gr_kern.rotate_row(row, row, l->K, l->rotated);
             quantise_row(l, o + i, q + i * l->K, row);
         }
-        rc = reorder((unsigned char *)l->own + o / l->slice * l->slice_bytes, p, q, l, err);
+        rc = lay_out(l, o, n, q, err);
+    }
+    return rc;
+}
+
+/* Room for the bytes; what dot16.h reads behind the outputs is 0. */
+static gram_status make_own(gr_linear *l, gram_err *err)
+{
+    const gr_product *p;
+    gram_status rc = GRAM_OK;
+
+    if (l->wide) {
+        l->own = gr_alloc_aligned(gr_dot16_bytes(l->O, l->K), 1);
+        if (l->own)
+            memset(l->own, 0, gr_dot16_bytes(l->O, l->K));
+    } else {
+        rc = get_product(&p, l, l->packed, GR_TILE, l->slice, l->K, 0, err);
         if (rc)
             return rc;
+        l->slice_bytes = gr_round_up(dnnl_memory_desc_get_size(&p->w), GR_ALIGN);
+        l->own = gr_alloc_aligned(slices(l), l->slice_bytes);
     }
-    return GRAM_OK;
+    return l->own ? GRAM_OK : gr_nomem(err, "weights");
 }
 
 static gram_status quantise(gr_linear *l, gram_err *err)
 {
     float *row = gr_alloc_aligned(l->K, sizeof *row);
     int8_t *q = gr_alloc_aligned(l->slice * l->K, 1);
-    const gr_product *p;
     gram_status rc;
 
     l->rotated = gr_min(ROTATED, l->K & -l->K);
-    rc = get_product(&p, l, l->packed, GR_TILE, l->slice, l->K, 0, err);
+    l->wide = !(gr_kern.cpu & GR_CPU_VNNI);
+    rc = make_own(l, err);
     if (rc)
         goto out;
-    l->slice_bytes = gr_round_up(dnnl_memory_desc_get_size(&p->w), GR_ALIGN);
-    l->own = gr_alloc_aligned(slices(l), l->slice_bytes);
     l->wscale = gr_alloc_aligned(l->O, sizeof *l->wscale);
     l->colsum = gr_alloc_aligned(l->O, sizeof *l->colsum);
-    if (!row || !q || !l->own || !l->wscale || !l->colsum) {
+    if (!row || !q || !l->wscale || !l->colsum) {
         rc = gr_nomem(err, "weights");
         goto out;
     }
@@ -348,7 +379,7 @@ static gram_status dense_products(gr_linear *l, gram_err *err)
     gram_status rc = GRAM_OK;
     const gr_product *p;
 
-    for (size_t o = 0; o < l->O && !rc; o += l->slice) {
+    for (size_t o = 0; o < l->O && !rc && !l->wide; o += l->slice) {
         rc = get_product(&p, l, columns_of(l), GR_TILE, outputs(l, o), l->K, l->O, err);
         if (!rc)
             l->pad_bytes = gr_max(l->pad_bytes, gr_round_up(p->pad_bytes, GR_ALIGN));
@@ -427,6 +458,12 @@ static size_t room_floats(const gr_linear *l)
     return lays_out(l) ? (l->ld + PACK_ROWS) * l->K : expands(l) ? l->slice * l->K : 0;
 }
 
+/* Of an int8 row of x: two bytes a value, each by itself, or the pairs of dot16.h. */
+static size_t row_bytes(const gr_linear *l)
+{
+    return l->wide ? 4 * gr_dot16_pairs(l->K) : 2 * l->K;
+}
+
 size_t gr_linear_scratch(const gr_linear *l, size_t M)
 {
     size_t n = l->pad_bytes;
@@ -435,9 +472,9 @@ size_t gr_linear_scratch(const gr_linear *l, size_t M)
     if (copies(l))
         n += gr_copy_bytes(l->slice, gr_piece(l->K));
     if (l->mode == GR_LINEAR_INT8)
-        n += gr_round_up(l->K * sizeof(float), GR_ALIGN) + gr_round_up(2 * M * l->K, GR_ALIGN) +
+        n += gr_round_up(l->K * sizeof(float), GR_ALIGN) + gr_round_up(M * row_bytes(l), GR_ALIGN) +
              gr_round_up(M * sizeof(float), GR_ALIGN) +
-             gr_round_up(GR_TILE * l->slice * sizeof(int32_t), GR_ALIGN);
+             (l->wide ? 0 : gr_round_up(GR_TILE * l->slice * sizeof(int32_t), GR_ALIGN));
     return n;
 }
 
@@ -446,7 +483,7 @@ size_t gr_linear_bytes(const gr_linear *l)
     size_t row = 0;
 
     if (l->mode == GR_LINEAR_INT8)
-        return slices(l) * l->slice_bytes + l->O * (sizeof *l->wscale + sizeof *l->colsum);
+        return (l->wide ? gr_dot16_bytes(l->O, l->K) : slices(l) * l->slice_bytes) + l->O * (sizeof *l->wscale + sizeof *l->colsum);
     if (l->packed)
         return slices(l) * l->K * l->ld * sizeof(float);
     gr_dtype_row_bytes(l->w.type, l->K, &row);
@@ -537,13 +574,27 @@ void gr_linear_pack(const gr_linear *l, gr_pack pass, float *room, size_t slice,
             expand_row(room + o * ld, &l->w, o);
 }
 
-/* x as bytes. */
+/* x as bytes, or as the pairs of dot16.h. */
 static void quantise_x(const gr_linear *l, uint8_t *q, float *scale, const float *x, size_t ldx, size_t M, float *row)
 {
     for (size_t m = 0; m < M; m++) {
+        unsigned char *to = q + m * row_bytes(l);
         gr_kern.rotate_row(row, x + m * ldx, l->K, l->rotated);
-        gr_kern.quant_row(q + 2 * m * l->K, scale + m, row, l->K);
+        if (!l->wide) {
+            gr_kern.quant_row(to, scale + m, row, l->K);
+            continue;
+        }
+        gr_kern.quant16_row((int16_t *)(void *)to, scale + m, row, l->K);
+        if (l->K % 2)
+            memset(to + 2 * l->K, 0, 2);
     }
+}
+
+static void fwd_wide(const gr_linear *l, float *y, size_t ldy, const int16_t *X, const float *scale, size_t M)
+{
+    gr_kern.dot16(y, ldy, X, scale, M, l->own, l->wscale, l->O, gr_dot16_pairs(l->K));
+    if (l->bias)
+        add_bias(y, ldy, l->bias, M, l->O);
 }
 
 static gram_status fwd_bytes(const gr_linear *l, float *y, size_t ldy, const uint8_t *q, const float *scale, size_t M,
@@ -583,11 +634,14 @@ static gram_status fwd_int8(const gr_linear_to *to, size_t n, const float *x, si
     for (size_t i = 0; i < n && !rc; i++) {
         gr_arena a = { scratch, gr_linear_scratch(to[i].l, M), 0 };
         float *row = gr_arena_alloc(&a, K * sizeof *row);       /* these lie at the same place for every i */
-        uint8_t *q = gr_arena_alloc(&a, 2 * M * K);
+        uint8_t *q = gr_arena_alloc(&a, M * row_bytes(to[i].l));
         float *scale = gr_arena_alloc(&a, M * sizeof *scale);
         if (i == 0)
             quantise_x(to->l, q, scale, x, ldx, M, row);
-        rc = fwd_bytes(to[i].l, to[i].y, to[i].ldy, q, scale, M, &a, err);
+        if (to->l->wide)
+            fwd_wide(to[i].l, to[i].y, to[i].ldy, (const int16_t *)(const void *)q, scale, M);
+        else
+            rc = fwd_bytes(to[i].l, to[i].y, to[i].ldy, q, scale, M, &a, err);
     }
     return rc;
 }

@@ -13,6 +13,7 @@
 #include "op/ce.h"
 #include "op/adamw.h"
 #include "op/quant.h"
+#include "op/dot16.h"
 #include "op/rotate.h"
 
 struct gr_kern {
@@ -32,6 +33,8 @@ struct gr_kern {
     gr_rotate_row_fn  *rotate_row;
     gr_quant_row_fn   *quant_row;
     gr_dequant_acc_fn *dequant_acc;
+    gr_quant16_row_fn *quant16_row;
+    gr_dot16_fn       *dot16;
 };
 extern struct gr_kern gr_kern;
 /* bits of base/cpu.h. Also caps oneDNN, which obeys the first call of a process only: later calls, which tests

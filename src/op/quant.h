@@ -6,8 +6,7 @@
  *   product   acc[n',o] = sum_c q[n',c] wq[o,c]                                wq signed; colsum[o] = sum_c wq[o,c]
  *   back      y[n,o]   = (128 (acc[2n,o] - zero colsum[o]) + acc[2n+1,o] - zero colsum[o]) scale[n] wscale[o]
  *
- * A CPU without VNNI adds pairs of products in 16 bits: 2 * 128 * 127 fits them, so weights have all of their 8 bits
- * everywhere, and the sums are the same whole numbers on every CPU. */
+ * A CPU without VNNI multiplies X as it is: dot16.h. */
 #ifndef GR_OP_QUANT_H
 #define GR_OP_QUANT_H
 
@@ -27,6 +26,10 @@ static inline float gr_quant_scale(float top)
 /* One row, q[2,C]; halves round to even. A row of zeros (or of next to nothing) gives scale 0 and q = GR_QUANT_ZERO. */
 typedef void gr_quant_row_fn(uint8_t *q, float *scale, const float *x, size_t C);
 gr_quant_row_fn gr_quant_row_ref, gr_quant_row_avx2, gr_quant_row_avx512;
+
+/* The same X itself, X[C]: what dot16.h multiplies. */
+typedef void gr_quant16_row_fn(int16_t *X, float *scale, const float *x, size_t C);
+gr_quant16_row_fn gr_quant16_row_ref, gr_quant16_row_avx2, gr_quant16_row_avx512;
 
 /* y[N,O] of acc[2N,O]. */
 typedef void gr_dequant_acc_fn(float *y, size_t ldy, const int32_t *acc, size_t ldacc, const float *scale,

@@ -2,16 +2,36 @@
 #include <math.h>
 #include "op/quant.h"
 
-void gr_quant_row_ref(uint8_t *q, float *scale, const float *x, size_t C)
+/* *scale of a row, and what its values are multiplied by. */
+static float row_scale(float *scale, const float *x, size_t C)
 {
-    float top = 0, inverse;
+    float top = 0;
 
     for (size_t c = 0; c < C; c++)
         top = fmaxf(top, fabsf(x[c]));
     *scale = gr_quant_scale(top);
-    inverse = *scale > 0 ? 1 / *scale : 0;
+    return *scale > 0 ? 1 / *scale : 0;
+}
+
+static float whole(float x, float inverse)
+{
+    return fminf(fmaxf(rintf(x * inverse), -GR_QUANT_LIMIT), GR_QUANT_LIMIT);
+}
+
+void gr_quant16_row_ref(int16_t *X, float *scale, const float *x, size_t C)
+{
+    float inverse = row_scale(scale, x, C);
+
+    for (size_t c = 0; c < C; c++)
+        X[c] = (int16_t)whole(x[c], inverse);
+}
+
+void gr_quant_row_ref(uint8_t *q, float *scale, const float *x, size_t C)
+{
+    float inverse = row_scale(scale, x, C);
+
     for (size_t c = 0; c < C; c++) {
-        float v = fminf(fmaxf(rintf(x[c] * inverse), -GR_QUANT_LIMIT), GR_QUANT_LIMIT), high = rintf(v / 128);
+        float v = whole(x[c], inverse), high = rintf(v / 128);
         q[c] = (uint8_t)((int)high + GR_QUANT_ZERO);
         q[C + c] = (uint8_t)((int)(v - 128 * high) + GR_QUANT_ZERO);
     }

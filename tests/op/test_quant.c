@@ -35,6 +35,7 @@ static void every_build_has_the_bytes_of_ref(void **state)
         size_t C = width[i];
         float *x = check_randn(C, i + 1), scale, s;
         uint8_t *q = check_fenced(2 * C), *want = check_fenced(2 * C);
+        int16_t *X = check_fenced(C * sizeof *X);
         for (size_t c = 0; c < C; c += 5)
             x[c] = (float)(int)c * 0.5f;                /* halves: to even */
         gr_quant_row_ref(want, &scale, x, C);
@@ -43,6 +44,11 @@ static void every_build_has_the_bytes_of_ref(void **state)
             gr_kern.quant_row(q, &s, x, C);
             assert_true(s == scale);
             assert_memory_equal(q, want, 2 * C);
+            memset(X, 0, C * sizeof *X);
+            gr_kern.quant16_row(X, &s, x, C);
+            assert_true(s == scale);
+            for (size_t c = 0; c < C; c++)
+                assert_int_equal(X[c], 128 * (want[c] - GR_QUANT_ZERO) + want[C + c] - GR_QUANT_ZERO);
         }
     }
 }
@@ -55,11 +61,14 @@ static void rows_of_nothing(void **state)
     for (size_t i = 0; i < GR_COUNT(x); i++)
         EACH_CPU {
             uint8_t q[6] = { 0 };
+            int16_t X[3] = { 1, 1, 1 };
             float scale = 1;
             gr_kern.quant_row(q, &scale, x[i], 3);
             assert_true(scale == 0);
             for (size_t c = 0; c < GR_COUNT(q); c++)
                 assert_true(q[c] == GR_QUANT_ZERO);
+            gr_kern.quant16_row(X, &scale, x[i], 3);
+            assert_true(scale == 0 && !X[0] && !X[1] && !X[2]);
         }
 }
 
