@@ -246,9 +246,21 @@ static double dnnl_best(size_t O, size_t K, bool int8)
     return seconds(product_job, &p);
 }
 
+/* The same numbers as bfloat16, in place: bytes as they come would hold numbers under 2^-126, which make some
+ * processors five times slower. */
+static float *halve(float *x, size_t n)
+{
+    unsigned char *bytes = (unsigned char *)x;
+
+    for (size_t i = 0; i < n; i++)
+        memcpy(bytes + 2 * i, bytes + 4 * i + 2, 2);
+    return x;
+}
+
 static void linear(const char *name, size_t O, size_t K, gr_dtype type, gr_linear_mode mode)
 {
-    gr_tensor w = { type, randoms(O * K), O, K };
+    float *numbers = randoms(O * K);
+    gr_tensor w = { type, type == GR_BF16 ? halve(numbers, O * K) : numbers, O, K };
     struct linear j = { NULL, O, K, randoms(M * K), randoms(M * O), NULL };
     double flop = 2e-9 * M * (double)O * (double)K;
     gr_linear *l;
@@ -264,7 +276,7 @@ static void linear(const char *name, size_t O, size_t K, gr_dtype type, gr_linea
     free(j.x);
     free(j.y);
     free(j.scratch);
-    free((void *)(uintptr_t)w.data);
+    free(numbers);
 }
 
 /* ---- What moves bytes --------------------------------------------------------------------------- */
@@ -314,6 +326,15 @@ static void quant_job(void *arg)
 
     for (size_t m = 0; m < M; m++)
         gr_kern.quant_row(r->q + 2 * m * r->C, &scale, r->x + m * r->C, r->C);
+}
+
+static void quant16_job(void *arg)
+{
+    const struct rows *r = arg;
+    float scale;
+
+    for (size_t m = 0; m < M; m++)
+        gr_kern.quant16_row((int16_t *)(void *)(r->q + 2 * m * r->C), &scale, r->x + m * r->C, r->C);
 }
 
 static void dequant_job(void *arg)
@@ -374,6 +395,7 @@ int main(void)
     moved("swiglu_fwd", swiglu_job, 1536, 8);
     moved("geglu_fwd", geglu_job, 1536, 8);
     moved("quant_row", quant_job, 576, 6);
+    moved("quant16_row", quant16_job, 576, 6);
     moved("dequant_acc", dequant_job, 960, 6);
     return 0;
 }
