@@ -250,7 +250,7 @@ static gram_status reorder(void *to, const gr_product *p, const int8_t *q, const
 }
 
 /* Puts the n rows q of the slice at output o into own. */
-static gram_status lay_out(gr_linear *l, size_t o, size_t n, const int8_t *q, gram_err *err)
+static gram_status put_rows(gr_linear *l, size_t o, size_t n, const int8_t *q, gram_err *err)
 {
     const gr_product *p;
     gram_status rc;
@@ -276,7 +276,7 @@ static gram_status quantise_slices(gr_linear *l, float *row, int8_t *q, gram_err
             gr_kern.rotate_row(row, row, l->K, l->rotated);
             quantise_row(l, o + i, q + i * l->K, row);
         }
-        rc = lay_out(l, o, n, q, err);
+        rc = put_rows(l, o, n, q, err);
     }
     return rc;
 }
@@ -483,7 +483,8 @@ size_t gr_linear_bytes(const gr_linear *l)
     size_t row = 0;
 
     if (l->mode == GR_LINEAR_INT8)
-        return (l->wide ? gr_dot16_bytes(l->O, l->K) : slices(l) * l->slice_bytes) + l->O * (sizeof *l->wscale + sizeof *l->colsum);
+        return (l->wide ? gr_dot16_bytes(l->O, l->K) : slices(l) * l->slice_bytes) +
+               l->O * (sizeof *l->wscale + sizeof *l->colsum);
     if (l->packed)
         return slices(l) * l->K * l->ld * sizeof(float);
     gr_dtype_row_bytes(l->w.type, l->K, &row);
