@@ -74,14 +74,21 @@ void gr_dist_fail(gr_dist *d, const gram_err *why)
 
 /* ---- Exchanges -------------------------------------------------------------------------------------- */
 
-bool gr_dist_lock(gr_dist *d)
+struct timespec gr_dist_until(long ns)
 {
     struct timespec until;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += 100000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
+    until.tv_nsec += ns;
+    until.tv_sec += until.tv_nsec / GR_SECOND_NS;
+    until.tv_nsec %= GR_SECOND_NS;
+    return until;
+}
+
+bool gr_dist_lock(gr_dist *d)
+{
+    const struct timespec until = gr_dist_until(GR_SECOND_NS / 10);
+
     return pthread_mutex_timedlock(&d->lock, &until) == 0;
 }
 

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/types.h>
+#include <time.h>
 #include "dist/dist.h"
 
 /* ---- MPI, as far as it is used (mpi.c) ------------------------------------------------------------ */
@@ -88,6 +89,9 @@ struct gram_dist {
 };
 
 enum { GR_TAG_DATA = 1, GR_TAG_WATCH = 2 };
+#define GR_SECOND_NS 1000000000L
+/* For a wait of ns nanoseconds from now. */
+struct timespec gr_dist_until(long ns);
 /* Takes the lock; false where a tenth of a second was not enough, since MPI does not come back. */
 bool gr_dist_lock(gr_dist *d);
 gram_status gr_watch_open(gr_dist *d, gram_err *err);

@@ -253,9 +253,7 @@ bool gr_watch_close(gr_dist *d)
     if (d->together) {
         pthread_join(d->talk, NULL);
     } else {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec++;
+        const struct timespec until = gr_dist_until(GR_SECOND_NS);
         pthread_timedjoin_np(d->talk, NULL, &until);    /* it may be in MPI for good */
     }
     d->watching = false;

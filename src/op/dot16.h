@@ -18,16 +18,17 @@ enum {
     GR_DOT16_MOST = 1024        /* pairs: 2048 * 8064 * 127 < 2^31 */
 };
 
-/* The weights: panels [O / 16] of [pairs][16][2] bytes, pairs = K / 2; what is behind O or K is 0. */
+/* The weights: panels [O / 16] of [pairs][16][2] bytes, pairs = K / 2; what is behind O or K is 0. gr_dot16_at():
+ * where the weight [o,k] lies. */
 static inline size_t gr_dot16_pairs(size_t K) { return (K + 1) / 2; }
 static inline size_t gr_dot16_bytes(size_t O, size_t K)
 {
     return gr_round_up(O, GR_DOT16_COLS) * 2 * gr_dot16_pairs(K);
 }
 
-static inline int8_t *gr_dot16_at(int8_t *w, size_t o, size_t k, size_t K)
+static inline size_t gr_dot16_at(size_t o, size_t k, size_t pairs)
 {
-    return w + ((o / GR_DOT16_COLS * gr_dot16_pairs(K) + k / 2) * GR_DOT16_COLS + o % GR_DOT16_COLS) * 2 + k % 2;
+    return ((o / GR_DOT16_COLS * pairs + k / 2) * GR_DOT16_COLS + o % GR_DOT16_COLS) * 2 + k % 2;
 }
 
 /* X is [M, 2 pairs]. */

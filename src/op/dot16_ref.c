@@ -9,10 +9,8 @@ void gr_dot16_ref(float *y, size_t ldy, const int16_t *X, const float *scale, si
             float *to = y + m * ldy + o;
             for (size_t k = 0; k < pairs; k += GR_DOT16_MOST) {
                 int32_t sum = 0;
-                for (size_t i = k; i < gr_min(pairs, k + GR_DOT16_MOST); i++) {
-                    const int8_t *p = w + ((o / GR_DOT16_COLS * pairs + i) * GR_DOT16_COLS + o % GR_DOT16_COLS) * 2;
-                    sum += X[2 * i] * p[0] + X[2 * i + 1] * p[1];
-                }
+                for (size_t i = 2 * k; i < 2 * gr_min(pairs, k + GR_DOT16_MOST); i++)
+                    sum += X[i] * w[gr_dot16_at(o, i, pairs)];
                 *to = k ? *to + (float)sum : (float)sum;
             }
             *to *= scale[m] * wscale[o];

@@ -47,7 +47,7 @@ struct gr_linear {
     bool wide;                      /* int8 for dot16.h, and own is its panels */
     size_t slice_bytes;             /* int8, not wide: of a full slice in own */
     float *wscale;                  /* int8 [O] */
-    int32_t *colsum;                /* int8 [O] */
+    int32_t *colsum;                /* int8, not wide [O] */
     size_t rotated;                 /* int8: the block of rotate.h, the largest power of two that divides K */
     size_t pad_bytes;               /* of the scratchpad that the products made at open need */
     gr_products products;
@@ -199,11 +199,8 @@ static void quantise_row(gr_linear *l, size_t o, int8_t *q, const float *row)
     }
     l->wscale[o] = top / (float)LIMIT;
     inverse = top > 0 ? (float)LIMIT / top : 0;
-    l->colsum[o] = 0;
-    for (size_t k = 0; k < l->K; k++) {
+    for (size_t k = 0; k < l->K; k++)
         q[k] = (int8_t)_mm_cvtss_si32(_mm_set_ss(row[k] * inverse));       /* nearest; never beyond LIMIT */
-        l->colsum[o] += q[k];
-    }
 }
 
 /* Lays the plain [n,K] bytes q out as the product p wants its weights. */
@@ -249,6 +246,15 @@ static gram_status reorder(void *to, const gr_product *p, const int8_t *q, const
     return s ? gr_dnnl_fail(err, s, "int8 weights could not be laid out") : GRAM_OK;
 }
 
+static void put_panels(gr_linear *l, size_t o, size_t n, const int8_t *q)
+{
+    int8_t *own = l->own;
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < l->K; k++)
+            own[gr_dot16_at(o + i, k, gr_dot16_pairs(l->K))] = q[i * l->K + k];
+}
+
 /* Puts the n rows q of the slice at output o into own. */
 static gram_status put_rows(gr_linear *l, size_t o, size_t n, const int8_t *q, gram_err *err)
 {
@@ -256,10 +262,13 @@ static gram_status put_rows(gr_linear *l, size_t o, size_t n, const int8_t *q, g
     gram_status rc;
 
     if (l->wide) {
-        for (size_t i = 0; i < n; i++)
-            for (size_t k = 0; k < l->K; k++)
-                *gr_dot16_at(l->own, o + i, k, l->K) = q[i * l->K + k];
+        put_panels(l, o, n, q);
         return GRAM_OK;
+    }
+    for (size_t i = 0; i < n; i++) {
+        l->colsum[o + i] = 0;
+        for (size_t k = 0; k < l->K; k++)
+            l->colsum[o + i] += q[i * l->K + k];
     }
     rc = get_product(&p, l, l->packed, GR_TILE, n, l->K, 0, err);
     return rc ? rc : reorder((unsigned char *)l->own + o / l->slice * l->slice_bytes, p, q, l, err);
@@ -281,7 +290,7 @@ static gram_status quantise_slices(gr_linear *l, float *row, int8_t *q, gram_err
     return rc;
 }
 
-/* Room for the bytes; what dot16.h reads behind the outputs is 0. */
+/* Room for the bytes, and for what goes with them; what dot16.h reads behind the outputs is 0. */
 static gram_status make_own(gr_linear *l, gram_err *err)
 {
     const gr_product *p;
@@ -297,8 +306,9 @@ static gram_status make_own(gr_linear *l, gram_err *err)
             return rc;
         l->slice_bytes = gr_round_up(dnnl_memory_desc_get_size(&p->w), GR_ALIGN);
         l->own = gr_alloc_aligned(slices(l), l->slice_bytes);
+        l->colsum = gr_alloc_aligned(l->O, sizeof *l->colsum);
     }
-    return l->own ? GRAM_OK : gr_nomem(err, "weights");
+    return l->own && (l->wide || l->colsum) ? GRAM_OK : gr_nomem(err, "weights");
 }
 
 static gram_status quantise(gr_linear *l, gram_err *err)
@@ -313,8 +323,7 @@ static gram_status quantise(gr_linear *l, gram_err *err)
     if (rc)
         goto out;
     l->wscale = gr_alloc_aligned(l->O, sizeof *l->wscale);
-    l->colsum = gr_alloc_aligned(l->O, sizeof *l->colsum);
-    if (!row || !q || !l->wscale || !l->colsum) {
+    if (!row || !q || !l->wscale) {
         rc = gr_nomem(err, "weights");
         goto out;
     }
@@ -483,8 +492,8 @@ size_t gr_linear_bytes(const gr_linear *l)
     size_t row = 0;
 
     if (l->mode == GR_LINEAR_INT8)
-        return (l->wide ? gr_dot16_bytes(l->O, l->K) : slices(l) * l->slice_bytes) +
-               l->O * (sizeof *l->wscale + sizeof *l->colsum);
+        return l->O * sizeof *l->wscale + (l->wide ? gr_dot16_bytes(l->O, l->K)
+                                                   : slices(l) * l->slice_bytes + l->O * sizeof *l->colsum);
     if (l->packed)
         return slices(l) * l->K * l->ld * sizeof(float);
     gr_dtype_row_bytes(l->w.type, l->K, &row);
@@ -581,13 +590,12 @@ static void quantise_x(const gr_linear *l, uint8_t *q, float *scale, const float
     for (size_t m = 0; m < M; m++) {
         unsigned char *to = q + m * row_bytes(l);
         gr_kern.rotate_row(row, x + m * ldx, l->K, l->rotated);
-        if (!l->wide) {
+        if (l->wide) {
+            memset(to + row_bytes(l) - 2, 0, 2);        /* behind an odd K */
+            gr_kern.quant16_row((int16_t *)(void *)to, scale + m, row, l->K);
+        } else {
             gr_kern.quant_row(to, scale + m, row, l->K);
-            continue;
         }
-        gr_kern.quant16_row((int16_t *)(void *)to, scale + m, row, l->K);
-        if (l->K % 2)
-            memset(to + 2 * l->K, 0, 2);
     }
 }
 

@@ -5,7 +5,7 @@
 #include "check.h"
 #include "op/op.h"
 
-enum { M = 2 * GR_DOT16_ROWS };
+enum { M = 5 * GR_DOT16_ROWS };       /* more than the rows that dot16.inc takes together */
 static const struct { size_t O, K; } shape[] = {
     { 1, 1 }, { 7, 3 }, { 8, 16 }, { 16, 17 }, { 19, 576 }, { 33, 1537 }, { 40, 2 * GR_DOT16_MOST },
     { 24, 2 * GR_DOT16_MOST + 1 }, { 17, 6000 },
@@ -29,7 +29,7 @@ static struct product product(size_t O, size_t K, bool extreme)
                                                  fminf(fmaxf(x[m * K + k] * 2500, -GR_QUANT_LIMIT), GR_QUANT_LIMIT));
     for (size_t o = 0; o < O; o++)
         for (size_t k = 0; k < K; k++)
-            *gr_dot16_at(p.w, o, k, K) = (int8_t)(extreme ? 127 : fminf(fmaxf(v[o * K + k] * 40, -127), 127));
+            p.w[gr_dot16_at(o, k, p.pairs)] = (int8_t)(extreme ? 127 : fminf(fmaxf(v[o * K + k] * 40, -127), 127));
     return p;
 }
 
@@ -44,7 +44,7 @@ static double sum(const struct product *p, size_t m, size_t o)
     int64_t s = 0;
 
     for (size_t k = 0; k < p->K; k++)
-        s += (int64_t)p->X[2 * m * p->pairs + k] * *gr_dot16_at(p->w, o, k, p->K);
+        s += (int64_t)p->X[2 * m * p->pairs + k] * p->w[gr_dot16_at(o, k, p->pairs)];
     return (double)s;
 }
 
@@ -58,8 +58,9 @@ static void check_sums(const struct product *p, const float *y, size_t ldy)
         for (size_t o = 0; o < p->O; o++) {
             double factor = (double)p->scale[m] * p->wscale[o], size = 0;
             for (size_t k = 0; k < p->K; k++)
-                size += fabs((double)p->X[2 * m * p->pairs + k] * *gr_dot16_at(p->w, o, k, p->K));
-            if (!(fabs(y[m * ldy + o] - sum(p, m, o) * factor) <= (2 * parts + 3) * FLT_EPSILON / 2 * size * fabs(factor)))
+                size += fabs((double)p->X[2 * m * p->pairs + k] * p->w[gr_dot16_at(o, k, p->pairs)]);
+            size *= (2 * parts + 3) * FLT_EPSILON / 2;
+            if (!(fabs(y[m * ldy + o] - sum(p, m, o) * factor) <= size * fabs(factor)))
                 fail_msg("[%zu,%zu] of K %zu is %.9g, not %.9g", m, o, p->K, y[m * ldy + o], sum(p, m, o) * factor);
         }
 }
