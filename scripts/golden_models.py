@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """golden_models.py - tiny seeded models of every architecture, and the logits transformers gives for them.
 
-    python3 scripts/golden_models.py                   writes tests/golden/models/
+    python3 scripts/golden_models.py [NAME...]         writes tests/golden/models/, or these alone
     python3 scripts/golden_models.py --smollm2 DIR     writes tests/golden/models/smollm2/, see make_hf_dir.py
 
 Each tests/golden/models/NAME/ holds a checkpoint (model.safetensors and config.json, shards, or model.gguf),
@@ -26,7 +26,8 @@ from safetensors.torch import save_file
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "models"
 T, V = 53, 61                   # odd, so that every vector kernel meets its tail
-LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99}      # these T cross a tile of 96 rows
+LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cross a tile of 96 rows
+        "qwen3_head320": 96, "gemma3_head512": 96}                  # these are trained too, on 96 tokens
 TEETH = 0.05
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig}
@@ -41,6 +42,9 @@ def size(layers, width, heads, kv, hidden, **more):
     return {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads,
             "num_key_value_heads": kv, "intermediate_size": hidden, "vocab_size": V,
             "max_position_embeddings": 512, "tie_word_embeddings": False, **more}
+
+
+WIDE = {"vocab_size": 257}      # one more than a block of the head's rows
 
 
 # name: architecture, sizes, type stored, form of config.json, number of shards, and the changes to config.json
@@ -78,6 +82,13 @@ HF = {
                                                                               "rope_theta": 1e6},
                                                            "sliding_attention": PLAIN}), F16, "new", 1,
                       [{"query_pre_attn_scalar": 16}, {"layer_types": ["full_attention"] * 4}]),
+    # Heads longer than any public model's: five on one key, and one alone.
+    "qwen3_head320": ("qwen3", size(1, 20, 5, 1, 24, rope_parameters=PLAIN, head_dim=320, **WIDE), BF16, "new", 1,
+                      [{"rms_norm_eps": 0.1}]),
+    "gemma3_head512": ("gemma3_text", size(2, 20, 1, 1, 24, tie_word_embeddings=True, head_dim=512, sliding_window=16,
+                                           query_pre_attn_scalar=512, **WIDE,
+                                           layer_types=["sliding_attention", "full_attention"]), BF16, "new", 1,
+                       [{"layer_types": ["full_attention"] * 2}]),
 }
 
 # name: architecture, sizes, type of the embedding (and head), and types that the matrices of a layer take in turn.
@@ -186,11 +197,11 @@ def check_teeth(path, want, tokens, changes):
         assert moved > felt, f"{path.name}: {change} moves the logits by {moved}"
 
 
-def fresh(name, seed):
+def fresh(name, seed, vocabulary=V):
     path = OUT / name
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
-    tokens = np.random.default_rng(seed + 1000).integers(0, V, LONG.get(name, T)).tolist()
+    tokens = np.random.default_rng(seed + 1000).integers(0, vocabulary, LONG.get(name, T)).tolist()
     (path / "tokens.json").write_text(json.dumps(tokens) + "\n")
     return path, tokens
 
@@ -201,7 +212,7 @@ def report(path, want):
 
 
 def make_hf(name, seed, arch, sizes, dtype, form, shards, changes):
-    path, tokens = fresh(name, seed)
+    path, tokens = fresh(name, seed, sizes["vocab_size"])
     model = build(arch, sizes, seed)
     state = {n: w.to(dtype) for n, w in model.state_dict().items()}
     model.load_state_dict({n: w.float() for n, w in state.items()})     # rounded as it is stored
@@ -365,15 +376,18 @@ def smollm2(directory):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--smollm2", metavar="DIR", help="a directory that make_hf_dir.py made of SmolLM2-135M-Instruct")
+    ap.add_argument("name", nargs="*")
     args = ap.parse_args()
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
     if args.smollm2:
         return smollm2(args.smollm2)
     for seed, (name, spec) in enumerate(HF.items()):
-        make_hf(name, seed, *spec)
+        if not args.name or name in args.name:
+            make_hf(name, seed, *spec)
     for seed, (name, spec) in enumerate(GGUF.items(), 100):
-        make_gguf(name, seed, *spec)
+        if not args.name or name in args.name:
+            make_gguf(name, seed, *spec)
     print(f"{sum(f.stat().st_size for f in OUT.rglob('*') if f.is_file()) / 1024:.0f} KiB in all")
 
 

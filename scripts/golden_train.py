@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """golden_train.py - steps of both stages by PyTorch, and a tiny model that can read, for the tests of training.
 
-    python3 scripts/golden_train.py
+    python3 scripts/golden_train.py             all of it; golden_models.py comes first
+    python3 scripts/golden_train.py gradients   the train.json alone
 
+tests/golden/train/MODEL/train.json, and that of two of tests/golden/models: of one pass over tokens.json the loss, the
+label logits, each parameter's gradient as the three numbers below, and the label logits after a step of AdamW.
 tests/golden/train/steps.json: for models of tests/golden/train, each loss, over every weight and with LoRA, losses and
 gradient norms of 20 steps of AdamW; of each tensor its gradient in the first step and what it changed by after steps 1
 and 20, as three numbers: the norm, the sum, and the dot product with cos(place), which a swap of two values changes.
@@ -18,6 +21,8 @@ each row from token 20 on.
 import json
 import math
 import pathlib
+import re
+import sys
 
 import peft
 import numpy
@@ -122,6 +127,22 @@ def summary(x):
     x = x.detach().double().flatten()
     place = torch.arange(x.numel(), dtype=torch.float64)
     return [x.norm().item(), x.sum().item(), (x @ place.cos()).item()]
+
+
+def one_pass(name):
+    model = load(name)
+    opt = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0)
+    last = lambda: model(torch.tensor([tokens_of(name)])).logits[0, -1]
+    z = last()
+    d = z[LABEL[0]] - z[LABEL[1]]
+    loss = -torch.nn.functional.logsigmoid(d) + EPS * d
+    loss.backward()
+    grads = {n: summary(p.grad) for n, p in model.named_parameters()}
+    opt.step()
+    after = last()
+    text = json.dumps(short({"loss": loss.item(), "label_logits": [z[i].item() for i in LABEL], "gradient": grads,
+                             "label_logits_after_adamw_lr1e-3": [after[i].item() for i in LABEL]}), indent=1)
+    (OUT / name / "train.json").write_text(re.sub(r"\n\s+(?=[-\d\]])", " ", text) + "\n")
 
 
 def tokens_of(name):
@@ -264,6 +285,11 @@ def make_judge(out):
 
 def main():
     torch.set_num_threads(1)
+    for name in ("llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
+                 "../models/qwen3_head320", "../models/gemma3_head512"):
+        one_pass(name)
+    if sys.argv[1:] == ["gradients"]:
+        return
     steps = {}
     lora = {"llama_gqa": {"r": 4, "lora_alpha": 6, "target_modules": ALL},
             "qwen2_bias": {"r": 1, "lora_alpha": 2, "target_modules": ["v_proj", "up_proj"]},

@@ -47,11 +47,11 @@ static float *partial(const gr_trainee *t, size_t task, size_t which)
 enum { ATTN_NORM, ATTN_POST_NORM, MLP_NORM, MLP_POST_NORM, Q_NORM, K_NORM };
 
 static void norm_bwd(const gr_trainee *t, float *dx, float *dw, const float *dy, const float *x, const float *r,
-                     const float *w, size_t n)
+                     const float *w, size_t n, bool sum)
 {
     size_t C = t->m->cfg.width;
 
-    gr_kern.rmsnorm_bwd(dx, C, dw, dy, C, x, C, r, w, t->m->cfg.norm_bias, n, C);
+    gr_kern.rmsnorm_bwd(dx, C, dw, dy, C, x, C, r, w, t->m->cfg.norm_bias, n, C, sum);
 }
 
 static void unmix(void *arg, size_t task, size_t worker)
@@ -71,10 +71,8 @@ static void unmix(void *arg, size_t task, size_t worker)
     me->row = r;
     memset(partial(t, task, 0), 0, PARTIALS(c) * sizeof *t->partial);
     memcpy(dt2, dx, M * C * sizeof *dx);
-    if (l->mlp_post_norm) {
-        memset(dt2, 0, M * C * sizeof *dx);
-        norm_bwd(t, dt2, partial(t, task, MLP_POST_NORM), dx, s->t2 + r * C, s->rt2 + r, l->mlp_post_norm, n);
-    }
+    if (l->mlp_post_norm)
+        norm_bwd(t, dt2, partial(t, task, MLP_POST_NORM), dt2, s->t2 + r * C, s->rt2 + r, l->mlp_post_norm, n, false);
     if (t->depth > TO_DOWN) {
         linear_dx(t, me, GR_MAT_DOWN, act, ldf, dt2, C, M, false);
         (c->geglu ? gr_kern.geglu_bwd : gr_kern.swiglu_bwd)(dgate, dup, act, gate, up, ldf, M, F);
@@ -85,12 +83,10 @@ static void unmix(void *arg, size_t task, size_t worker)
         return;
     linear_dx(t, me, GR_MAT_GATE, dh, C, dgate, ldf, M, false);
     linear_dx(t, me, GR_MAT_UP, dh, C, dup, ldf, M, true);
-    norm_bwd(t, dx, partial(t, task, MLP_NORM), dh, s->mid + r * C, s->r2 + r, l->mlp_norm, n);
+    norm_bwd(t, dx, partial(t, task, MLP_NORM), dh, s->mid + r * C, s->r2 + r, l->mlp_norm, n, true);
     memcpy(dt1, dx, M * C * sizeof *dx);
-    if (l->attn_post_norm) {
-        memset(dt1, 0, M * C * sizeof *dx);
-        norm_bwd(t, dt1, partial(t, task, ATTN_POST_NORM), dx, s->t1 + r * C, s->rt1 + r, l->attn_post_norm, n);
-    }
+    if (l->attn_post_norm)
+        norm_bwd(t, dt1, partial(t, task, ATTN_POST_NORM), dt1, s->t1 + r * C, s->rt1 + r, l->attn_post_norm, n, false);
     if (t->depth > TO_O)
         linear_dx(t, me, GR_MAT_O, t->dout + r * q, q, dt1, C, M, false);
 }
@@ -229,12 +225,9 @@ static void unrotate(const gr_trainee *t, float *dx, const float *x0, const floa
     size_t D = c->head_dim, ld = H * D;
 
     gr_kern.rope_bwd(dx + r * ld, ld, t->at + r, table_of(t), n, H, D, c->rope_interleaved);
-    for (size_t i = r * H; w && i < (r + n) * H; i++) {
-        float dy[256];                          /* the op adds to dx, and here dx is also dy */
-        memcpy(dy, dx + i * D, D * sizeof *dy);
-        memset(dx + i * D, 0, D * sizeof *dy);
-        gr_kern.rmsnorm_bwd(dx + i * D, D, dw, dy, D, x0 + i * D, D, r_of + i, w, c->norm_bias, 1, D);
-    }
+    if (w)
+        gr_kern.rmsnorm_bwd(dx + r * ld, D, dw, dx + r * ld, D, x0 + r * ld, D, r_of + r * H, w, c->norm_bias, n * H, D,
+                            false);
 }
 
 static void unproject(void *arg, size_t task, size_t worker)
@@ -264,7 +257,8 @@ static void unproject(void *arg, size_t task, size_t worker)
         linear_dx(t, me, GR_MAT_K, dh, C, t->dk + r * kv, kv, M, t->qo);
         linear_dx(t, me, GR_MAT_V, dh, C, t->dv + r * kv, kv, M, true);
     }
-    norm_bwd(t, t->dx + r * C, partial(t, task, ATTN_NORM), dh, t->in + r * C, t->r_in + r, t->l->attn_norm, n);
+    norm_bwd(t, t->dx + r * C, partial(t, task, ATTN_NORM), dh, t->in + r * C, t->r_in + r, t->l->attn_norm, n,
+             true);
 }
 
 /* The blocks' shares of the norms' gradients, in the order of the blocks. */
@@ -368,7 +362,7 @@ gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *e
     zero_from(t->dv, t->f->rows, t->rows, kv);
     for (size_t i = 0; i < t->n_want; i++)                  /* rows may be asked for more than once: one at a time */
         gr_kern.rmsnorm_bwd(t->dx + (t->few ? i : t->want[i]) * C, C, t->g_final, dhidden + i * C, C, t->xf + i * C, C,
-                            t->rf + i, t->m->final_norm, c->norm_bias, 1, C);
+                            t->rf + i, t->m->final_norm, c->norm_bias, 1, C, true);
     for (size_t i = c->layers; i-- > 0; )
         layer_backward(t, i);
     if (t->g_embed)

@@ -266,7 +266,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         MODEL("llama_mha"), MODEL("llama_gqa"), MODEL("llama_scaled"), MODEL("llama_scaled_new"),
         MODEL("llama_linear"), MODEL("llama_bias"), MODEL("mistral_window"), MODEL("mistral_wide"), MODEL("qwen2"),
-        MODEL("qwen2_window"), MODEL("qwen3"), MODEL("qwen3_sharded"), MODEL("gemma3"), MODEL("gemma3_untied"),
+        MODEL("qwen2_window"), MODEL("qwen3"), MODEL("qwen3_sharded"), MODEL("gemma3"), MODEL("gemma3_untied"), MODEL("qwen3_head320"),
+        MODEL("gemma3_head512"),
         MODEL("gguf_f32_scaled"), MODEL("gguf_f16_linear"), MODEL("gguf_bf16_headdim"), MODEL("gguf_q4_0"),
         MODEL("gguf_q4_1"), MODEL("gguf_q5_0"), MODEL("gguf_q5_1"), MODEL("gguf_k"), MODEL("gguf_qwen2"),
         MODEL("gguf_qwen3"), MODEL("gguf_gemma3"),

@@ -52,7 +52,7 @@ static void rmsnorm(json_t *c)
     float *dx = zeros(N * C), *dw = zeros(C);
 
     gr_kern.rmsnorm_bwd(dx, C, dw, numbers(c, "in", "dy", N * C), C, numbers(c, "in", "x", N * C), C,
-                        numbers(c, "in", "r", N), numbers(c, "in", "w", C), real_par(c, "bias"), N, C);
+                        numbers(c, "in", "r", N), numbers(c, "in", "w", C), real_par(c, "bias"), N, C, true);
     is_golden(c, "dx", dx, N * C);
     is_golden(c, "dw", dw, C);
 }

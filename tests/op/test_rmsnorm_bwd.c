@@ -35,13 +35,13 @@ static void ref_is_the_derivative(void **state)
     (void)state;
     for (size_t C = 1; C <= 17; C++) {
         float *x = check_randn(N * C, 1), *w = check_randn(C, 2), *dy = check_randn(N * C, 3), y[N * 17], r[N];
-        float dx[N * 17] = { 0 }, dw[17] = { 0 }, want[N * 17];
+        float dx[N * 17], dw[17] = { 0 }, want[N * 17];
         struct small s = { .bias = (double)(C % 2), .C = C };
         grad_widen(s.x, x, N * C);
         grad_widen(s.w, w, C);
         grad_widen(s.dy, dy, N * C);
         gr_rmsnorm_fwd_ref(y, C, r, x, C, w, (float)s.bias, N, C, 1e-2f);
-        gr_rmsnorm_bwd_ref(dx, C, dw, dy, C, x, C, r, w, (float)s.bias, N, C);
+        gr_rmsnorm_bwd_ref(dx, C, dw, dy, C, x, C, r, w, (float)s.bias, N, C, false);
         grad_all(want, dot_forward, &s, s.x, N * C);
         CHECK_CLOSE(dx, want, N * C, 4 * FLT_EPSILON);
         grad_all(want, dot_forward, &s, s.w, C);
@@ -53,7 +53,7 @@ static void ref_is_the_derivative(void **state)
 static void backward(gr_rmsnorm_bwd_fn *fn, float *dx, float *dw, const float *dy, const float *x, const float *r,
                      const float *w, size_t C, size_t first, size_t n)
 {
-    fn(dx + first * (C + 1), C + 1, dw, dy + first * (C + 2), C + 2, x + first * (C + 3), C + 3, r + first, w, 1, n, C);
+    fn(dx + first * (C + 1), C + 1, dw, dy + first * (C + 2), C + 2, x + first * (C + 3), C + 3, r + first, w, 1, n, C, true);
 }
 
 /* The mean of g x sums C terms of magnitude |g x|, each lane's share of C/LANES at least C/16 at most C, and errs
@@ -95,11 +95,39 @@ static void every_build_agrees_with_ref(void **state)
     }
 }
 
+/* Set instead of added, in a place of its own and in dy's: the bits of a sum with zero, and the same dw. */
+static void without_sum_dx_may_be_dy(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(width); i++) {
+        size_t C = width[i], n = N * C;
+        float *dy = check_randn(n, 1), *x = check_randn(n, 2), *w = check_randn(C, 3), r[N] = { 1.1f, 0.8f, 1.25f };
+        float *want = check_fenced(n * sizeof *want), *dx = check_randn(n, 4);
+        float *want_w = check_fenced(C * sizeof *want_w), *dw = check_fenced(C * sizeof *dw);
+        EACH_CPU {
+            float *in_place = check_fenced(n * sizeof *in_place);
+            memset(want, 0, n * sizeof *want);
+            memset(want_w, 0, C * sizeof *want_w);
+            gr_kern.rmsnorm_bwd(want, C, want_w, dy, C, x, C, r, w, 1, N, C, true);
+            memset(dw, 0, C * sizeof *dw);
+            gr_kern.rmsnorm_bwd(dx, C, dw, dy, C, x, C, r, w, 1, N, C, false);
+            assert_memory_equal(dx, want, n * sizeof *dx);
+            assert_memory_equal(dw, want_w, C * sizeof *dw);
+            memcpy(in_place, dy, n * sizeof *dy);
+            memset(dw, 0, C * sizeof *dw);
+            gr_kern.rmsnorm_bwd(in_place, C, dw, in_place, C, x, C, r, w, 1, N, C, false);
+            assert_memory_equal(in_place, want, n * sizeof *in_place);
+            assert_memory_equal(dw, want_w, C * sizeof *dw);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ref_is_the_derivative),
         cmocka_unit_test(every_build_agrees_with_ref),
+        cmocka_unit_test(without_sum_dx_may_be_dy),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

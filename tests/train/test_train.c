@@ -415,7 +415,8 @@ static void threads_and_recompute_change_no_bit(void **state)
  * gradient's sign a weight moves by 1e-3 one way or the other, so those after it agree to a hundredth. */
 static void label_logits_after_a_step_are_pytorchs(void **state)
 {
-    static const char *const all[] = { "llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text" };
+    static const char *const all[] = { "llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
+                                       "../models/qwen3_head320", "../models/gemma3_head512" };
 
     (void)state;
     for (size_t m = 0; m < GR_COUNT(all); m++) {
