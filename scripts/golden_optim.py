@@ -42,7 +42,8 @@ def main():
         "steps": STEPS, "warmup": WARMUP, "peak": PEAK, "decay": DECAY, "clip": CLIP, "norm": norms,
         "rate": [rate(s) for s in range(STEPS)], "start": [x.flatten().tolist() for x in start],
         "grad": [x.flatten().tolist() for x in grads],
-        "end": [p.detach().flatten().tolist() for p in params]}, indent=1) + "\n")
+        "end": [p.detach().flatten().tolist() for p in params],
+        "v": [opt.state[p]["exp_avg_sq"].flatten().tolist() for p in params]}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
  *
  *   x   = scale g
  *   m  += (x - m) b1                        b1: one minus the usual beta
- *   v   = v b2 + x x (1 - b2)
+ *   v   = v b2 + (c2 x) x                   c2: one minus b2, taken in double; from b2 in float32 it would be 5e-5 off
  *   w   = w keep - size m / (sqrt(v) / root + eps)
  *
  * In float32, operation for operation as torch.optim.AdamW does it on a CPU. Every build has the bits of the
@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct { float scale, b1, b2, eps, keep, size, root; } gr_adamw_rule;
+typedef struct { float scale, b1, b2, c2, eps, keep, size, root; } gr_adamw_rule;
 
 typedef void gr_adamw_f32_fn(float *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r);
 gr_adamw_f32_fn gr_adamw_f32_ref, gr_adamw_f32_avx2, gr_adamw_f32_avx512;

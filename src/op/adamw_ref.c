@@ -8,7 +8,7 @@ static float step(float w, float *m, float *v, float g, const gr_adamw_rule *r)
     float x = g * r->scale;
 
     *m += (x - *m) * r->b1;
-    *v = *v * r->b2 + x * x * (1 - r->b2);
+    *v = *v * r->b2 + r->c2 * x * x;
     return w * r->keep - r->size * *m / (sqrtf(*v) / r->root + r->eps);
 }
 

@@ -127,7 +127,8 @@ void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_pool *pool)
 {
     double t = (double)++a->t;
     struct update u = { a, { .scale = (float)scale, .b1 = (float)(1 - a->beta1), .b2 = (float)a->beta2,
-                             .eps = (float)a->eps, .size = (float)(lr / (1 - pow(a->beta1, t))),
+                             .c2 = (float)(1 - a->beta2), .eps = (float)a->eps,
+                             .size = (float)(lr / (1 - pow(a->beta1, t))),
                              .root = (float)sqrt(1 - pow(a->beta2, t)) }, (float)(1 - lr * a->decay), 0 };
     uint64_t state = a->seed + a->t * 0x9e3779b97f4a7c15;
 

@@ -31,7 +31,6 @@ static gram_status loss_of(struct check *c, bool backward, double *loss, gram_er
     bool mean = c->r->loss.kind == GRAM_LOSS_BT_POSREG && !c->grad.write;
     gram_status rc = GRAM_OK;
 
-    c->grad.chosen = NAN;
     for (int pass = mean ? 0 : 1; pass < 2 && !rc; pass++) {
         gr_sum sum = { 0 };
         c->grad.on.at = 0;
@@ -39,6 +38,7 @@ static gram_status loss_of(struct check *c, bool backward, double *loss, gram_er
             k = gr_grad_fits(c->batch + i, c->count - i, c->r->batch_tokens);
             rc = gr_grad_add(&c->grad, c->batch + i, k, c->n, backward && pass, &sum, err);
         }
+        gr_grad_whole(&c->grad, &sum);
         c->grad.chosen = sum.chosen;
         *loss = sum.loss;
     }
@@ -57,7 +57,7 @@ static gram_status check_open(struct check *c, gram_err *err)
     c->param = gr_trainee_params(c->t, &c->n_params);
     c->grad = (gr_grad){ .t = c->t, .cfg = gr_model_config(r->model), .pool = r->pool,
                          .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN,
-                         .loss = r->loss, .chosen = NAN };
+                         .loss = r->loss };
     for (size_t i = 0; i < c->n_params; i++)
         most = gr_max(most, c->param[i].rows * c->param[i].cols);
     c->count = gr_min(r->opt->batch_rows, r->train->n);

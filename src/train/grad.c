@@ -1,6 +1,7 @@
 /* grad.c - see grad.h. */
 #include <stdlib.h>
 #include "base/err.h"
+#include "reward/loss.h"
 #include "train/grad_int.h"
 
 /* The forest of some examples. */
@@ -89,6 +90,14 @@ gram_status gr_grad_add(gr_grad *g, const gr_example *const *e, size_t count, do
     rc = add(g, &f, e, count, n, backward, sum, err);
     gr_forest_clear(&f, true);
     return rc;
+}
+
+void gr_grad_whole(const gr_grad *g, gr_sum *sum)
+{
+    double slope;
+
+    if (gr_grad_is_scalar(g) && g->loss.kind == GRAM_LOSS_BT_POSREG)
+        sum->loss += g->loss.posreg * gr_loss_pair(sum->chosen, 1, &slope);
 }
 
 void gr_grad_clear(gr_grad *g)

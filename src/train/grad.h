@@ -18,7 +18,7 @@ typedef struct {
     int32_t label[2];           /* stage 2: ids of A and B */
     bool write;                 /* stage 1 */
     gr_loss_rules loss;         /* otherwise */
-    double chosen;              /* bt-posreg: gr_sum's of the whole batch; NAN: these examples are all of it */
+    double chosen;              /* bt-posreg: gr_sum's of the whole batch, which its gradients want beforehand */
     struct {
         bool *unit, known;
         size_t at;
@@ -37,9 +37,11 @@ typedef struct {
     double (*p)[2];             /* stage 2: gets each row's preference for chosen, read first and second; or NULL */
 } gr_sum;
 
-/* n: the batch's rows or target tokens. backward false: the loss alone. */
+/* n: the batch's rows or target tokens. backward false: the loss alone. The term that bt-posreg has once a batch is not
+ * in sum->loss: gr_grad_whole() adds it when the sums are those of all micro-batches of all processes. */
 gram_status gr_grad_add(gr_grad *g, const gr_example *const *e, size_t count, double n, bool backward, gr_sum *sum,
                         gram_err *err);
+void gr_grad_whole(const gr_grad *g, gr_sum *sum);
 /* What the trainee computes at the end of each of the examples' sequences, [n_seqs, gr_grad_width()]: the logits of
  * the two labels, or what the reward head gives. */
 size_t gr_grad_width(const gr_grad *g);

@@ -98,14 +98,13 @@ static double pair_loss(const struct batch *b, size_t i, gr_sum *sum)
     return L;
 }
 
-/* bt-posreg: the rewards of chosen answers above 0. The mean is the whole batch's, and this part's share of the loss
- * that of its rows. */
-static void lift(struct batch *b, gr_sum *sum)
+/* bt-posreg: the slope that keeps the mean of the chosen answers' rewards, the whole batch's, above 0. */
+static void lift(struct batch *b)
 {
     const gr_loss_rules *r = &b->g->loss;
-    double slope, L = gr_loss_pair(isnan(b->g->chosen) ? sum->chosen : b->g->chosen, 1, &slope);
+    double slope;
 
-    sum->loss += r->posreg * L * (double)b->count / b->n;
+    gr_loss_pair(b->g->chosen, 1, &slope);
     for (size_t i = 0; i < b->count; i++)
         for (size_t k = 0; k < 2; k++)
             b->dy[2 * i + k] += r->posreg * slope * (k ? 1 - b->e[i]->soft : b->e[i]->soft);
@@ -124,6 +123,8 @@ static gram_status learn(struct batch *b, gr_sum *sum, gram_err *err)
 
     for (size_t i = 0; i < b->count && !rc; i++) {
         double log_p = 0, slope, scale = r->sft_weight * b->e[i]->weight / b->n;
+        if (!learnt(b, i))                  /* a tie: no text, so no term; -log s(0) would stand for one */
+            continue;
         for (size_t k = 0; k < learnt(b, i); k++)
             log_p -= loss[at + k];
         sum->loss += scale * gr_loss_pair(r->sft_beta * log_p, 1, &slope);
@@ -178,8 +179,8 @@ gram_status gr_grad_scalar(gr_grad *g, const gr_forest *f, const gr_example *con
         rewards(&b);
     for (size_t i = 0; i < count && !rc; i++)
         part.loss += e[i]->weight * pair_loss(&b, i, &part) / n;
-    if (!rc && g->loss.kind == GRAM_LOSS_BT_POSREG)
-        lift(&b, &part);
+    if (!rc && backward && g->loss.kind == GRAM_LOSS_BT_POSREG)
+        lift(&b);
     if (!rc && b.rows > 2 * count)
         rc = learn(&b, &part, err);
     if (!rc && backward) {

@@ -158,7 +158,7 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     l->adam.seed = o->seed;
     l->grad = (gr_grad){ .t = l->t, .cfg = gr_model_config(r->model), .pool = r->pool,
                          .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN,
-                         .loss = r->loss, .chosen = NAN };
+                         .loss = r->loss };
     if (!rc)
         rc = say_settings(l, err);
     return rc ? rc : same_everywhere(l, err);
@@ -219,12 +219,12 @@ static gram_status learn_batch(struct loop *l, size_t count, double n, gr_sum *s
         rc = learn(l, l->batch, count, n, false, &first_look, err);
     if (!rc && posreg)
         rc = gr_share_sum(&l->share, &first_look, err);
-    l->grad.chosen = posreg ? first_look.chosen : NAN;
+    l->grad.chosen = first_look.chosen;
     if (!rc)
         rc = learn(l, l->batch, count, n, true, sum, err);
-    l->grad.chosen = NAN;
     if (!rc)
         rc = gr_share_sum(&l->share, sum, err);
+    gr_grad_whole(&l->grad, sum);
     return rc ? rc : gr_share_gradients(&l->share, l->r->pool, norm, err);
 }
 
@@ -330,6 +330,7 @@ static gram_status judge_rows(struct loop *l, const gr_example *const *e, bool *
     }
     if (!rc)
         rc = put_together(l, &sum, stopped, err);
+    gr_grad_whole(&l->grad, &sum);
     if (!rc && !*stopped && !isfinite(sum.loss))
         rc = gr_fail(err, GRAM_EFORMAT, "after step %" PRIu64 ": the loss of the held-out rows is %g: the run has "
                      "diverged; a smaller --lr may help", l->state.step, sum.loss);

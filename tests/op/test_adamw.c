@@ -9,8 +9,8 @@
 #include "op/op.h"
 
 static const size_t count[] = { 1, 7, 8, 15, 16, 17, 33, 1000 };
-static const gr_adamw_rule rule = { .scale = 0.5f, .b1 = 0.1f, .b2 = 0.999f, .eps = 1e-8f, .keep = 0.9999f,
-                                    .size = 3e-3f, .root = 0.25f };
+static const gr_adamw_rule rule = { .scale = 0.5f, .b1 = 0.1f, .b2 = 0.999f, .c2 = 0.001f, .eps = 1e-8f,
+                                    .keep = 0.9999f, .size = 3e-3f, .root = 0.25f };
 
 struct values { float *w, *m, *v, *g; uint16_t *half; };
 
@@ -39,7 +39,7 @@ static void ref_is_the_formula(void **state)
     gr_adamw_f32_ref(x.w, x.m, x.v, x.g, N, &rule);
     for (size_t i = 0; i < N; i++) {
         long double g = (long double)rule.scale * y.g[i], m = y.m[i] + (g - y.m[i]) * rule.b1;
-        long double v = (long double)y.v[i] * rule.b2 + g * g * (1 - (long double)rule.b2);
+        long double v = (long double)y.v[i] * rule.b2 + g * g * rule.c2;
         long double step = rule.size * m / (sqrtl(v) / rule.root + rule.eps), w = y.w[i] * (long double)rule.keep - step;
         assert_true(fabsl(x.m[i] - m) <= 4 * 4 * FLT_EPSILON);
         assert_true(fabsl(x.v[i] - v) <= 4 * FLT_EPSILON * v);
@@ -88,7 +88,7 @@ static void a_small_step_is_taken_on_average(void **state)
     enum { N = 1 << 16 };
     static uint16_t w[N], other[N];
     static float m[N], v[N], g[N];
-    const gr_adamw_rule r = { .scale = 1, .b1 = 1, .b2 = 0, .eps = 0, .keep = 1, .size = -0.1f / 128, .root = 1 };
+    const gr_adamw_rule r = { .scale = 1, .b1 = 1, .b2 = 0, .c2 = 1, .eps = 0, .keep = 1, .size = -0.1f / 128, .root = 1 };
 
     (void)state;
     EACH_CPU {
