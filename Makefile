@@ -26,7 +26,7 @@ LAYERS  := base text tensor file op dist optim model data reward train eval alig
 
 PKGS    := jansson libpcre2-8 libutf8proc zlib libcyaml popt libmicrohttpd
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla \
-           -Wundef -Wwrite-strings
+           -Wundef -Wwrite-strings -Wno-missing-field-initializers
 OPT     := -O2 -g
 CPPFLAGS += -Iinclude -Isrc -Itests -D_GNU_SOURCE -MMD -MP
 CFLAGS_ALL = -std=c11 $(WARN) $(OPT) -fPIC -fvisibility=hidden -ffp-contract=off -pthread $(CFLAGS) \

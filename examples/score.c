@@ -7,8 +7,8 @@
 
 int main(int argc, char **argv)
 {
-    gram_message question = { "user", NULL };
-    gram_pair pair = { { &question, 1 }, NULL, NULL };
+    gram_message question = { .role = "user" };
+    gram_pair pair = { .prompt = { .turn = &question, .n = 1 } };
     gram_model *model;
     gram_verdict v;
     gram_err err;

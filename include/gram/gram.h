@@ -9,8 +9,8 @@
  *
  *     gram_model *m;
  *     gram_err err;
- *     gram_message q = { "user", "Why is the sky blue?" };
- *     gram_pair pair = { { &q, 1 }, "Rayleigh scattering.", "It is painted." };
+ *     gram_message q = { .role = "user", .content = "Why is the sky blue?" };
+ *     gram_pair pair = { .prompt = { .turn = &q, .n = 1 }, .a = "Rayleigh scattering.", .b = "It is painted." };
  *     gram_verdict v;
  *     if (gram_open(&m, "model.gguf", NULL, &err)) { puts(err.text); return 1; }
  *     if (!gram_score(m, &pair, 1, &v, &err))
@@ -104,10 +104,19 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
 
 /* ---- Pairs -------------------------------------------------------------------------------------- */
 
-typedef struct { const char *role, *content; } gram_message;    /* role: system, user or assistant */
-/* A conversation that ends with the user's turn. Its system message and earlier turns go into {input}. */
-typedef struct { const gram_message *turn; size_t n; } gram_prompt;
-typedef struct { gram_prompt prompt; const char *a, *b; } gram_pair;
+/* extra: what else the message holds, as the text of one JSON object, NULL where it is nothing: tool_calls,
+ * tool_call_id, name, reasoning_content and the like, for the model's own chat template; "content": null in it says
+ * that there is no content (which is then ""). A template that writes none of what belongs to the conversation
+ * (tool_calls, thoughts, tools) is a reason to refuse the pair by that name, not to leave it out. */
+typedef struct {
+    const char *role, *content;     /* role: system, user, assistant or tool */
+    const char *extra;
+} gram_message;
+/* A conversation that ends with a turn of the user, or of a tool. Its system message and earlier turns go into {input}.
+ * tools: the functions that the assistant may call, as the text of a JSON array; NULL: none. */
+typedef struct { const gram_message *turn; size_t n; const char *tools; } gram_prompt;
+/* extra_a, extra_b: what the two answers hold besides their text, as of a message. */
+typedef struct { gram_prompt prompt; const char *a, *b, *extra_a, *extra_b; } gram_pair;
 
 /* What a model with a reward head gives an answer; of a model that compares there is none. */
 typedef struct {
@@ -135,6 +144,9 @@ typedef struct {
  * chat template and without a judge prompt. Then preference is s(reward a - reward b), or E s() over PURM's normal
  * rewards, and logit_margin the difference of the means. There are no two orders: p_forward is preference, p_swapped
  * NAN, consistent true, logit 0, and single_order changes nothing. */
+
+/* Where both answers are the same, or were shortened to the same, there is nothing to judge: preference, p_forward and
+ * p_swapped are 0.5, logit_margin 0 and consistent true; the logits are as they were read. */
 
 /* out[n]. Pairs are packed into batches of batch_tokens; prefixes that pairs share are computed once.
  * On failure (GRAM_ELIMIT: err says which pair, counted from 0) out holds nothing of use. */

@@ -263,7 +263,7 @@ static gram_status fill_chunk(struct job *j, struct chunk *c, uint64_t *skip, bo
             gr_row_clear(r);
         } else if (!*end) {
             c->line[c->n] = gr_reader_line(j->reader);
-            c->pair[c->n++] = (gram_pair){ { r->turn, r->n_turns }, r->chosen, r->rejected };
+            c->pair[c->n++] = gr_row_pair(r);
             c->tokens += gr_row_tokens(r);
         }
         if (rc)
@@ -347,7 +347,7 @@ static json_t *score_json(const double *score, size_t n)
 static gram_status rank_group(struct job *j, const gr_group *g, gram_rank_method method, gram_err *err)
 {
     static const char *const names[] = { "linear", "tournament", "all-pairs", "reference" };
-    gram_prompt prompt = { g->turn, g->n_turns };
+    gram_prompt prompt = { g->turn, g->n_turns, g->tools };
     gram_err why = { 0 };
     gram_ranking r;
     json_t *o;

@@ -34,8 +34,7 @@ gram_status gram_rows_next(gram_rows *r, const gram_row **row, gram_err *err)
     rc = gr_reader_pair(r->reader, &r->row, &end, err);
     if (rc || end)
         return rc;
-    r->shown = (gram_row){ r->row.id, r->row.subset,
-                           { { r->row.turn, r->row.n_turns }, r->row.chosen, r->row.rejected }, r->row.tie };
+    r->shown = (gram_row){ r->row.id, r->row.subset, gr_row_pair(&r->row), r->row.tie };
     *row = &r->shown;
     return GRAM_OK;
 }

@@ -186,7 +186,7 @@ gram_status gram_show_chat(gram_model *m, gram_prompt prompt, char **out, gram_e
 
     *out = NULL;
     if (!rc)
-        rc = gr_chat_render(&m->judge.chat, prompt.turn, prompt.n, &text, err);
+        rc = gr_chat_render(&m->judge.chat, prompt.turn, prompt.n, prompt.tools, &text, err);
     if (!rc) {
         *out = text.text.p;                 /* the caller's from here on */
         text.text = (gr_buf){ 0 };

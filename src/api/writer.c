@@ -41,7 +41,7 @@ gram_status gram_writer_open(gram_writer **out, gram_model *m, gram_prompt promp
     w->by_rank = gr_calloc(gram_vocabulary(m), sizeof *w->by_rank);
     rc = w->z && w->by_rank ? gr_api_kv_open(&w->kv, m, SIZE_MAX, err) : gr_nomem(err, "writer");
     if (!rc)
-        rc = gr_chat_render(&m->judge.chat, prompt.turn, prompt.n, &text, err);
+        rc = gr_chat_render(&m->judge.chat, prompt.turn, prompt.n, prompt.tools, &text, err);
     if (!rc)
         rc = gr_chat_encode(m->file.tok, &text, &w->ids, err);
     if (rc)

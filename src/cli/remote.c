@@ -194,20 +194,42 @@ static gram_status flush(remote *r, gram_err *err)
     return rc;
 }
 
+/* The server's pairs are texts. */
+static gram_status check_texts(const gram_row *row, gram_err *err)
+{
+    const gram_prompt *p = &row->pair.prompt;
+    bool more = p->tools || row->pair.extra_a || row->pair.extra_b;
+
+    for (size_t i = 0; i < p->n; i++)
+        more = more || p->turn[i].extra || !strcmp(p->turn[i].role, "tool");
+    return more ? gr_fail(err, GRAM_EFORMAT, "%s: its tools, tool calls, thoughts or names cannot be sent to a server: "
+                          "score it without --server", row->id) : GRAM_OK;
+}
+
+/* The next row; those that are bad are told of and counted where --skip-bad says so. */
+static gram_status next_row(gram_rows *rows, const gram_row **row, size_t *bad, gram_err *err)
+{
+    for (;; ++*bad) {
+        gram_status rc = gram_rows_next(rows, row, err);
+        if (!rc && *row)
+            rc = check_texts(*row, err);
+        if (rc != GRAM_EFORMAT || !cli_skip_bad)
+            return rc;
+        cli_warn_fn(&(cli_progress){ 0 }, err->text);
+    }
+}
+
 static gram_status all_rows(remote *r, const char *path, gram_err *err)
 {
     gram_rows *rows;
     const gram_row *row;
+    size_t bad = 0;
     gram_status rc = gram_rows_open(&rows, path, err);
 
     if (rc)
         return rc;
     for (;;) {
-        rc = gram_rows_next(rows, &row, err);
-        if (rc == GRAM_EFORMAT && cli_skip_bad) {
-            cli_warn_fn(&(cli_progress){ 0 }, err->text);
-            continue;
-        }
+        rc = next_row(rows, &row, &bad, err);
         if (rc || !row)
             break;
         rc = add(r, row) ? GRAM_OK : gr_nomem(err, "row");
@@ -220,6 +242,8 @@ static gram_status all_rows(remote *r, const char *path, gram_err *err)
         rc = flush(r, err);
     if (!rc)
         rc = write_held(r, err);
+    if (bad && !cli_quiet)
+        fprintf(stderr, "%zu bad row%s skipped\n", bad, bad == 1 ? "" : "s");
     clear(r);
     gr_buf_clear(&r->held);
     gram_rows_close(rows);

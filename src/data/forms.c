@@ -16,6 +16,7 @@ struct form {
     const gr_at *at;
     const json_t *row;
     gr_talk prompt;
+    char *tools;
     gr_row *out;
     size_t n, cap, bytes;
 };
@@ -128,15 +129,23 @@ static char *string_of(const json_t *row, const char *const *key, size_t n, bool
 
 /* ---- The one place where rows are made ---------------------------------------------------------- */
 
+static char *copy_of(const char *s, bool *ok)
+{
+    char *copy = s ? gr_strdup(s) : NULL;
+
+    *ok = *ok && (copy || !s);
+    return copy;
+}
+
 /* suffix tells expanded rows apart: "#i-j"; "" for a row alone. */
-static gram_status add_row(struct form *f, const char *chosen, const char *rejected, const struct label *l,
+static gram_status add_row(struct form *f, const gr_turn *chosen, const gr_turn *rejected, const struct label *l,
                            const char *suffix)
 {
     static const char *const source[] = { "source" }, *const subset[] = { "subset", "domain" };
     gr_row *r;
     bool ok = true;
 
-    f->bytes += strlen(chosen) + strlen(rejected);
+    f->bytes += strlen(chosen->text) + strlen(rejected->text);
     for (size_t i = 0; i < f->prompt.n; i++)
         f->bytes += strlen(f->prompt.turn[i].text);
     if (f->n && f->bytes > MOST_BYTES)
@@ -152,18 +161,24 @@ static gram_status add_row(struct form *f, const char *chosen, const char *rejec
     r->subset = string_of(f->row, subset, GR_COUNT(subset), &ok);
     r->n_turns = f->prompt.n;
     r->turn = gr_talk_pack(&f->prompt, f->prompt.n);
-    r->chosen = gr_strdup(chosen);
-    r->rejected = gr_strdup(rejected);
-    ok = ok && r->id && r->turn && r->chosen && r->rejected;
+    r->tools = copy_of(f->tools, &ok);
+    r->chosen = copy_of(chosen->text, &ok);
+    r->rejected = copy_of(rejected->text, &ok);
+    r->chosen_extra = copy_of(chosen->extra, &ok);
+    r->rejected_extra = copy_of(rejected->extra, &ok);
+    ok = ok && r->id && r->turn;
     return ok ? GRAM_OK : gr_row_nomem(f->at);
 }
 
-static gram_status add_pair(struct form *f, const char *chosen, const char *rejected, const struct label *l)
+static bool same_answer(const gr_turn *a, const gr_turn *b)
+{
+    return !strcmp(a->text, b->text) && gr_text_same(a->extra, b->extra);
+}
+
+static gram_status add_pair(struct form *f, const gr_turn *chosen, const gr_turn *rejected, const struct label *l)
 {
     gram_status rc = gr_prompt_check(f->at, &f->prompt);
 
-    if (!rc && !strcmp(chosen, rejected))
-        rc = gr_bad(f->at, "both responses are %s", *chosen ? "the same text" : "empty");
     return rc ? rc : add_row(f, chosen, rejected, l, "");
 }
 
@@ -171,7 +186,7 @@ static gram_status add_pair(struct form *f, const char *chosen, const char *reje
 
 /* A side that is a conversation gives up its last turn as the answer; the turns before it are the prompt, or add
  * to it: one may lack the system turn that the other has. `first`: the prompt is this side's to set. */
-static gram_status take_answer(struct form *f, const char *key, gr_talk *side, bool first, char **answer)
+static gram_status take_answer(struct form *f, const char *key, gr_talk *side, bool first, gr_turn *answer)
 {
     gr_talk *p = &f->prompt;
     size_t n, common;
@@ -179,7 +194,7 @@ static gram_status take_answer(struct form *f, const char *key, gr_talk *side, b
     if (!side->n || strcmp(side->turn[side->n - 1].role, "assistant"))
         return gr_bad(f->at, "key \"%s\" must end with a turn of the assistant, found %s", key,
                       side->n ? side->turn[side->n - 1].role : "no turn");
-    *answer = side->turn[--side->n].text;
+    *answer = side->turn[--side->n];
     n = side->n;
     common = gr_min(n, p->n);
     if (n == 0 || (first && !p->n) || gr_talk_same(side->turn + n - common, p->turn + p->n - common, common)) {
@@ -196,7 +211,7 @@ static gram_status take_answer(struct form *f, const char *key, gr_talk *side, b
                   common + 1);
 }
 
-static gram_status read_side(struct form *f, const char *key, bool first, bool transcript, char **answer)
+static gram_status read_side(struct form *f, const char *key, bool first, bool transcript, gr_turn *answer)
 {
     const json_t *v = json_object_get(f->row, key);
     gr_talk side = { 0 };
@@ -207,7 +222,7 @@ static gram_status read_side(struct form *f, const char *key, bool first, bool t
     else if (transcript)
         rc = gr_talk_transcript(f->at, json_string_value(v), &side);
     else if (json_is_string(v) || json_is_object(v))
-        return gr_text_read(f->at, key, v, answer);
+        return gr_answer_read(f->at, key, v, answer);
     else
         return gr_bad(f->at, "key \"%s\" must be a string, a message or a list of messages, found %s", key,
                       gr_json_kind(v));
@@ -233,7 +248,8 @@ static gram_status cross(struct form *f, const json_t *chosen, const json_t *rej
             if (!json_is_string(a) || !json_is_string(b))
                 rc = gr_bad(f->at, "lists in \"chosen\" and \"rejected\" must hold strings alone or messages alone");
             else if (strcmp(json_string_value(a), json_string_value(b)))
-                rc = add_row(f, json_string_value(a), json_string_value(b), l, suffix);
+                rc = add_row(f, &(gr_turn){ .text = (char *)(uintptr_t)json_string_value(a) },  /* copied there */
+                             &(gr_turn){ .text = (char *)(uintptr_t)json_string_value(b) }, l, suffix);
         }
     if (!rc && !f->n)
         rc = gr_bad(f->at, "no response of \"chosen\" differs from one of \"rejected\"");
@@ -244,7 +260,7 @@ static gram_status chosen_rejected(struct form *f)
 {
     const json_t *a = json_object_get(f->row, "chosen"), *b = json_object_get(f->row, "rejected");
     const char *sa = json_string_value(a), *sb = json_string_value(b);
-    char *chosen = NULL, *rejected = NULL;
+    gr_turn chosen = { 0 }, rejected = { 0 };
     struct label l;
     bool transcript;
     gram_status rc = gr_prompt_read(f->at, f->row, &f->prompt);
@@ -260,9 +276,9 @@ static gram_status chosen_rejected(struct form *f)
     if (!rc)
         rc = read_side(f, "rejected", false, transcript, &rejected);
     if (!rc)
-        rc = add_pair(f, chosen, rejected, &l);
-    free(chosen);
-    free(rejected);
+        rc = add_pair(f, &chosen, &rejected, &l);
+    gr_turn_clear(&chosen);
+    gr_turn_clear(&rejected);
     return rc;
 }
 
@@ -335,7 +351,7 @@ static gram_status read_verdict(const gr_at *at, const json_t *row, const char *
 
 static gram_status two_responses(struct form *f, const char *const key[2])
 {
-    char *text[2] = { NULL, NULL };
+    gr_turn answer[2] = { { 0 } };
     double verdict = 0;
     bool graded = false;
     struct label l;
@@ -346,7 +362,7 @@ static gram_status two_responses(struct form *f, const char *const key[2])
     if (!rc)
         rc = read_verdict(f->at, f->row, key, &verdict, &graded);
     for (int i = 0; i < 2 && !rc; i++)
-        rc = gr_text_read(f->at, key[i], json_object_get(f->row, key[i]), &text[i]);
+        rc = gr_answer_read(f->at, key[i], json_object_get(f->row, key[i]), &answer[i]);
     if (!rc) {
         if (graded)
             l.margin = fabs(verdict);
@@ -354,16 +370,16 @@ static gram_status two_responses(struct form *f, const char *const key[2])
             l.tie = true;
             l.soft = 0.5;
         }
-        rc = add_pair(f, text[verdict > 0], text[verdict <= 0], &l);
+        rc = add_pair(f, &answer[verdict > 0], &answer[verdict <= 0], &l);
     }
-    free(text[0]);
-    free(text[1]);
+    gr_turn_clear(&answer[0]);
+    gr_turn_clear(&answer[1]);
     return rc;
 }
 
 /* ---- Ranked completions ------------------------------------------------------------------------- */
 
-struct item { char *text; double worth; };      /* more is better */
+struct item { gr_turn answer; double worth; };      /* more is better */
 
 static const char *const list_keys[] = { "completions", "responses" };
 
@@ -428,10 +444,10 @@ static gram_status add_pairs(struct form *f, const struct item *item, size_t n)
                                   .tie = tie };
             char suffix[48];
 
-            if (!strcmp(item[a].text, item[b].text) || (best_of && tie))    /* nothing to choose; nothing said */
+            if (same_answer(&item[a].answer, &item[b].answer) || (best_of && tie))    /* nothing to choose; nothing said */
                 continue;
             snprintf(suffix, sizeof suffix, "#%zu-%zu", a, b);
-            rc = add_row(f, item[a].text, item[b].text, &pair, suffix);
+            rc = add_row(f, &item[a].answer, &item[b].answer, &pair, suffix);
         }
     if (!rc && !f->n)
         rc = gr_bad(f->at, "no two of its responses differ");
@@ -440,7 +456,7 @@ static gram_status add_pairs(struct form *f, const struct item *item, size_t n)
 
 static gram_status completions(struct form *f, const char *key, const json_t *list)
 {
-    struct item item[MOST_COMPLETIONS] = { { 0 } };
+    struct item item[MOST_COMPLETIONS] = { { { 0 } } };
     size_t n = json_array_size(list);
     bool ranks = false, first = false;
     gram_status rc;
@@ -455,7 +471,7 @@ static gram_status completions(struct form *f, const char *key, const json_t *li
         rc = gr_prompt_check(f->at, &f->prompt);
     for (size_t i = 0; i < n && !rc; i++) {
         const json_t *v = json_array_get(list, i);
-        rc = gr_text_read(f->at, key, v, &item[i].text);
+        rc = gr_answer_read(f->at, key, v, &item[i].answer);
         if (!rc)
             rc = read_worth(f, key, v, i, &item[i].worth, &ranks);
         if (i == 0)
@@ -466,7 +482,7 @@ static gram_status completions(struct form *f, const char *key, const json_t *li
     if (!rc)
         rc = add_pairs(f, item, n);
     for (size_t i = 0; i < n; i++)
-        free(item[i].text);
+        gr_turn_clear(&item[i].answer);
     return rc;
 }
 
@@ -515,8 +531,11 @@ gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_row **out, size
     if (!json_is_object(row))
         rc = gr_bad(at, "a row must be a JSON object, found %s", gr_json_kind(row));
     if (!rc)
+        rc = gr_tools_read(at, row, &f.tools);
+    if (!rc)
         rc = read_form(&f);
     gr_talk_clear(&f.prompt);
+    free(f.tools);
     if (rc) {
         for (size_t i = 0; i < f.n; i++)
             gr_row_clear(&f.out[i]);

@@ -27,9 +27,22 @@ void gr_row_clear(gr_row *r)
     free(r->source);
     free(r->subset);
     free(r->turn);
+    free(r->tools);
     free(r->chosen);
     free(r->rejected);
+    free(r->chosen_extra);
+    free(r->rejected_extra);
     *r = (gr_row){ 0 };
+}
+
+gram_pair gr_row_pair(const gr_row *r)
+{
+    return (gram_pair){ { r->turn, r->n_turns, r->tools }, r->chosen, r->rejected, r->chosen_extra, r->rejected_extra };
+}
+
+bool gr_row_same(const gr_row *r)
+{
+    return !strcmp(r->chosen, r->rejected) && gr_text_same(r->chosen_extra, r->rejected_extra);
 }
 
 /* Four bytes a token and some words of the judge's around each text, as English and its markup come out. */
@@ -48,6 +61,7 @@ void gr_group_clear(gr_group *g)
         free(g->response[i]);
     free(g->id);
     free(g->turn);
+    free(g->tools);
     free(g->response);
     free(g->reference);
     *g = (gr_group){ 0 };
@@ -107,6 +121,8 @@ static gram_status read_group(const gr_at *at, const json_t *row, gr_group *g)
         rc = gr_prompt_check(at, &prompt);
     if (!rc)
         rc = read_responses(at, row, g);
+    if (!rc)
+        rc = gr_tools_read(at, row, &g->tools);
     if (!rc && reference && !json_is_null(reference))
         rc = gr_text_read(at, "reference", reference, &g->reference);
     if (!rc) {

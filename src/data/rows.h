@@ -16,23 +16,30 @@ typedef struct {
     char *source, *subset;      /* NULL: none */
     gram_message *turn;         /* the conversation, ending with a user turn */
     size_t n_turns;
+    char *tools;                /* functions that the assistant may call, JSON; NULL: none */
     char *chosen, *rejected;
+    char *chosen_extra, *rejected_extra;        /* JSON, as in gram_message; NULL: texts alone */
     double margin;              /* how much better chosen is, where the data say; NAN: not said */
     double weight;              /* 1 unless the data say */
     double soft;                /* probability that chosen is better, where the data say; 1 otherwise */
     bool tie;                   /* the data call it a tie */
 } gr_row;
 void gr_row_clear(gr_row *r);
+gram_pair gr_row_pair(const gr_row *r);         /* a is chosen; borrows */
 /* About how many tokens judging the row computes: the question once, both answers in both orders. To cut work into
  * pieces by, before anything is tokenized. */
 size_t gr_row_tokens(const gr_row *r);
+
+/* Whether both answers are the same, tool calls and all. */
+bool gr_row_same(const gr_row *r);
 
 /* One group of responses. */
 typedef struct {
     char *id;
     gram_message *turn;
     size_t n_turns;
-    char **response;
+    char *tools;
+    char **response;            /* texts: one that calls a tool makes its row a bad one */
     size_t n;                   /* two or more */
     char *reference;            /* the row's "reference" answer; NULL: none */
 } gr_group;

@@ -39,8 +39,10 @@ json_t *gr_json_get(const json_t *o, const char *key)
 
 void gr_talk_clear(gr_talk *t)
 {
-    for (size_t i = 0; i < t->n; i++)
+    for (size_t i = 0; i < t->n; i++) {
         free(t->turn[i].text);
+        free(t->turn[i].extra);
+    }
     free(t->turn);
     *t = (gr_talk){ 0 };
 }
@@ -54,14 +56,19 @@ gram_status gr_talk_add(const gr_at *at, gr_talk *t, const char *role, const cha
         t->turn = q;
     if (!text)
         return gr_row_nomem(at);
-    t->turn[t->n++] = (gr_turn){ role, text };
+    t->turn[t->n++] = (gr_turn){ role, text, NULL };
     return GRAM_OK;
+}
+
+bool gr_text_same(const char *a, const char *b)
+{
+    return a && b ? !strcmp(a, b) : a == b;
 }
 
 bool gr_talk_same(const gr_turn *a, const gr_turn *b, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (a[i].role != b[i].role || strcmp(a[i].text, b[i].text))
+        if (a[i].role != b[i].role || strcmp(a[i].text, b[i].text) || !gr_text_same(a[i].extra, b[i].extra))
             return false;
     return true;
 }
@@ -74,14 +81,18 @@ gram_message *gr_talk_pack(const gr_talk *t, size_t n)
     char *p;
 
     for (size_t i = 0; i < n; i++)
-        bytes += strlen(t->turn[i].text) + 1;
+        bytes += strlen(t->turn[i].text) + 1 + (t->turn[i].extra ? strlen(t->turn[i].extra) + 1 : 0);
     m = malloc(bytes);
     if (!m)
         return NULL;
     p = (char *)(m + n);
     for (size_t i = 0; i < n; i++) {
-        m[i] = (gram_message){ t->turn[i].role, p };
+        m[i] = (gram_message){ t->turn[i].role, p, NULL };
         p = stpcpy(p, t->turn[i].text) + 1;
+        if (t->turn[i].extra) {
+            m[i].extra = p;
+            p = stpcpy(p, t->turn[i].extra) + 1;
+        }
     }
     return m;
 }
@@ -94,6 +105,7 @@ static const char *role_named(const char *s)
         { "user", "user" }, { "human", "user" }, { "prompter", "user" },
         { "assistant", "assistant" }, { "gpt", "assistant" }, { "bot", "assistant" }, { "model", "assistant" },
         { "system", "system" }, { "developer", "system" },
+        { "tool", "tool" }, { "observation", "tool" }, { "ipython", "tool" },
     };
 
     for (size_t i = 0; i < GR_COUNT(known); i++)
@@ -123,10 +135,48 @@ static gram_status read_content(const gr_at *at, const char *key, size_t i, cons
     return gr_buf_puts(out, "") ? GRAM_OK : gr_row_nomem(at);
 }
 
+/* Whether there is something: null, "" and [] are how tables say that there is nothing. */
+static bool holds(const json_t *v)
+{
+    return v && !json_is_null(v) && !(json_is_string(v) && !json_string_length(v))
+        && !(json_is_array(v) && !json_array_size(v)) && !(json_is_object(v) && !json_object_size(v));
+}
+
+char *gr_json_compact(const json_t *v)
+{
+    return json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+}
+
+/* What a message holds besides its text, for the chat template: see gram_message. *out NULL: nothing. */
+static gram_status read_extra(const gr_at *at, const json_t *m, bool no_content, char **out)
+{
+    static const char *const key[] = { "name", "tool_calls", "tool_call_id", "function_call", "reasoning_content",
+                                       "reasoning", "thinking" };
+    json_t *o = json_object();
+    bool ok = o != NULL;
+
+    for (size_t i = 0; i < GR_COUNT(key) && ok; i++) {
+        json_t *v = json_object_get(m, key[i]);
+        ok = !holds(v) || !json_object_set(o, key[i], v);
+    }
+    if (ok && no_content)
+        ok = !json_object_set_new(o, "content", json_null());
+    *out = ok && json_object_size(o) ? gr_json_compact(o) : NULL;
+    ok = ok && (*out || !json_object_size(o));
+    json_decref(o);
+    return ok ? GRAM_OK : gr_row_nomem(at);
+}
+
+static bool calls_tools(const json_t *m)
+{
+    return holds(json_object_get(m, "tool_calls")) || holds(json_object_get(m, "function_call"));
+}
+
 static gram_status read_message(const gr_at *at, const char *key, size_t i, const json_t *m, gr_talk *out)
 {
     const json_t *name = json_object_get(m, "role"), *content = json_object_get(m, "content");
     const char *role;
+    bool no_content;
     gr_buf b = { 0 };
     gram_status rc;
 
@@ -139,11 +189,14 @@ static gram_status read_message(const gr_at *at, const char *key, size_t i, cons
                       json_is_object(m) ? "an object without a role" : gr_json_kind(m));
     role = role_named(json_string_value(name));
     if (!role)
-        return gr_bad(at, "key \"%s\", message %zu: role \"%s\" is not system, user or assistant", key, i + 1,
-                      json_string_value(name));
-    rc = read_content(at, key, i, content, &b);
+        return gr_bad(at, "key \"%s\", message %zu: role \"%s\" is not system, user, assistant or tool", key,
+                      i + 1, json_string_value(name));
+    no_content = calls_tools(m) && (!content || json_is_null(content));
+    rc = no_content ? GRAM_OK : read_content(at, key, i, content, &b);
     if (!rc)
-        rc = gr_talk_add(at, out, role, b.p, b.n);
+        rc = gr_talk_add(at, out, role, b.p ? b.p : "", b.n);
+    if (!rc)
+        rc = read_extra(at, m, no_content, &out->turn[out->n - 1].extra);
     gr_buf_clear(&b);
     return rc;
 }
@@ -211,7 +264,7 @@ gram_status gr_talk_transcript(const gr_at *at, const char *s, gr_talk *out)
 /* ---- Questions and answers ---------------------------------------------------------------------- */
 
 /* An answer that is one message, as LLaMA-Factory writes it; its text is the turn's. */
-static gram_status read_answer(const gr_at *at, const char *key, const json_t *v, char **out)
+static gram_status read_answer(const gr_at *at, const char *key, const json_t *v, gr_turn *out)
 {
     gr_talk one = { 0 };
     gram_status rc = read_message(at, key, 0, v, &one);
@@ -220,20 +273,28 @@ static gram_status read_answer(const gr_at *at, const char *key, const json_t *v
         rc = gr_bad(at, "key \"%s\": an answer must be the assistant's, found a message of the %s", key,
                     one.turn->role);
     if (!rc) {
-        *out = one.turn->text;
-        one.turn->text = NULL;
+        *out = *one.turn;
+        *one.turn = (gr_turn){ 0 };
     }
     gr_talk_clear(&one);
     return rc;
 }
 
-gram_status gr_text_read(const gr_at *at, const char *key, const json_t *v, char **out)
+void gr_turn_clear(gr_turn *t)
+{
+    free(t->text);
+    free(t->extra);
+    *t = (gr_turn){ 0 };
+}
+
+gram_status gr_answer_read(const gr_at *at, const char *key, const json_t *v, gr_turn *out)
 {
     static const char *const name[] = { "text", "content", "response", "completion", "output", "answer",
                                         "generated_text" };
     const json_t *s = v;
 
-    if ((json_object_get(v, "role") && json_object_get(v, "content")) ||
+    *out = (gr_turn){ .role = "assistant" };
+    if ((json_object_get(v, "role") && (json_object_get(v, "content") || calls_tools(v))) ||
         (json_object_get(v, "from") && json_object_get(v, "value")))
         return read_answer(at, key, v, out);
     for (size_t i = 0; json_is_object(v) && i < GR_COUNT(name); i++) {
@@ -244,8 +305,48 @@ gram_status gr_text_read(const gr_at *at, const char *key, const json_t *v, char
     if (!json_is_string(s))
         return gr_bad(at, "key \"%s\": wanted the text of a response, found %s", key,
                       json_is_object(v) && !s ? "an object without \"text\" or \"response\"" : gr_json_kind(s));
-    *out = gr_strndup(json_string_value(s), json_string_length(s));
-    return *out ? GRAM_OK : gr_row_nomem(at);
+    out->text = gr_strndup(json_string_value(s), json_string_length(s));
+    return out->text ? read_extra(at, v, false, &out->extra) : gr_row_nomem(at);
+}
+
+gram_status gr_text_read(const gr_at *at, const char *key, const json_t *v, char **out)
+{
+    gr_turn t;
+    gram_status rc = gr_answer_read(at, key, v, &t);
+
+    if (!rc && t.extra)
+        rc = gr_bad(at, "key \"%s\": an answer with more than its text, which is not read here: %.200s", key, t.extra);
+    *out = rc ? NULL : t.text;
+    if (!rc)
+        t.text = NULL;
+    gr_turn_clear(&t);
+    return rc;
+}
+
+/* The tools column, a list or the text of one. */
+gram_status gr_tools_read(const gr_at *at, const json_t *row, char **out)
+{
+    const json_t *v = json_object_get(row, "tools");
+    json_t *parsed = NULL;
+
+    *out = NULL;
+    if (!holds(v))
+        return GRAM_OK;
+    if (json_is_string(v))
+        v = parsed = json_loadb(json_string_value(v), json_string_length(v), 0, NULL);
+    if (!json_is_array(v)) {
+        json_decref(parsed);
+        return gr_bad(at, "key \"tools\" must be a list of tools or the text of one, found %s",
+                      gr_json_kind(json_object_get(row, "tools")));
+    }
+    if (json_array_size(v))
+        *out = gr_json_compact(v);
+    if (json_array_size(v) && !*out) {
+        json_decref(parsed);
+        return gr_row_nomem(at);
+    }
+    json_decref(parsed);
+    return GRAM_OK;
 }
 
 static gram_status read_string_or_list(const gr_at *at, const char *key, const json_t *v, gr_talk *out)
@@ -378,8 +479,9 @@ gram_status gr_prompt_check(const gr_at *at, const gr_talk *t)
     if (!t->n)
         return gr_bad(at, "no prompt: wanted \"prompt\", \"question\", \"instruction\", \"messages\" or \"context\" (a "
                       "list), or turns before the answers");
-    if (strcmp(t->turn[t->n - 1].role, "user"))
-        return gr_bad(at, "the prompt must end with a turn of the user, found %s", t->turn[t->n - 1].role);
+    if (strcmp(t->turn[t->n - 1].role, "user") && strcmp(t->turn[t->n - 1].role, "tool"))
+        return gr_bad(at, "the prompt must end with a turn of the user or of a tool, found %s",
+                      t->turn[t->n - 1].role);
     if (!*t->turn[t->n - 1].text)
         return gr_bad(at, "the prompt's last turn is empty");
     return GRAM_OK;

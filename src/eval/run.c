@@ -319,8 +319,7 @@ static gram_status judge(run *r, size_t m, gram_err *err)
     gram_status rc;
 
     for (size_t i = 0; i < m; i++)
-        pair[i] = (gram_pair){ { r->item[i].row.turn, r->item[i].row.n_turns }, r->item[i].row.chosen,
-                               r->item[i].row.rejected };
+        pair[i] = gr_row_pair(&r->item[i].row);
     start = gr_now();
     rc = r->score(r->arg, pair, m, verdict, err);
     if (rc)

@@ -81,12 +81,12 @@ static bool fill(const gr_judge *j, const gr_str part[HOLES], gr_buf *out)
 static gram_status render(const gr_judge *j, const gr_str part[HOLES], gr_chat_text *out, gram_err *err)
 {
     gr_buf b = { 0 };
-    gram_message m = { "user", NULL };
+    gram_message m = { .role = "user" };
     gram_status rc = fill(j, part, &b) ? GRAM_OK : gr_nomem(err, "judge prompt");
 
     m.content = b.p;
     if (!rc)
-        rc = gr_chat_render(&j->chat, &m, 1, out, err);
+        rc = gr_chat_render(&j->chat, &m, 1, NULL, out, err);
     gr_buf_clear(&b);
     return rc;
 }
@@ -213,11 +213,18 @@ void gr_judge_clear(gr_judge *j)
 
 /* ---- The question ------------------------------------------------------------------------------- */
 
-gram_status gr_judge_input(gram_prompt p, gr_buf *out, gram_err *err)
+gram_status gr_judge_input(const gram_pair *pair, gr_buf *out, gram_err *err)
 {
     static const char *const role[][2] = { { "system", "System: " }, { "user", "User: " },
                                            { "assistant", "Assistant: " } };
+    const gram_message answer[] = { { "answer a", pair->a, pair->extra_a }, { "answer b", pair->b, pair->extra_b } };
+    const gram_prompt p = pair->prompt;
+    gram_status rc = gr_chat_check_extra("a judge prompt", NULL, p.turn, p.n, p.tools, err);
 
+    if (!rc)
+        rc = gr_chat_check_extra("a judge prompt", NULL, answer, GR_COUNT(answer), NULL, err);
+    if (rc)
+        return rc;
     if (!p.n || strcmp(p.turn[p.n - 1].role, "user"))
         return gr_fail(err, GRAM_EARG, "a prompt must end with a turn of the user, found %s",
                        p.n ? p.turn[p.n - 1].role : "no turn");
@@ -242,6 +249,7 @@ gram_status gr_judge_input(gram_prompt p, gr_buf *out, gram_err *err)
 /* A pair's texts, and how much of them is read. Plain: the conversation, and one answer, which is A. */
 struct cut {
     gram_prompt prompt;
+    const char *extra;          /* plain: the answer's */
     gr_str whole[HOLES];
     size_t keep[HOLES];         /* bytes; the whole length: nothing is cut */
 };
@@ -262,9 +270,9 @@ static bool shorten(gr_str s, size_t keep, gr_buf *out)
     return gr_buf_add(out, s.p, head) && gr_buf_puts(out, GR_JUDGE_CUT) && gr_buf_add(out, s.p + tail, s.n - tail);
 }
 
-/* The conversation with the question and the answer given. */
+/* The conversation with the question and the answer given; answer NULL: up to where it begins. */
 static gram_status render_plain(const gr_judge *j, gram_prompt p, const char *question, const char *answer,
-                                gr_chat_text *out, gram_err *err)
+                                const char *extra, gr_chat_text *out, gram_err *err)
 {
     gram_message *turn = gr_calloc(p.n + 1, sizeof *turn);
     gram_status rc;
@@ -273,9 +281,9 @@ static gram_status render_plain(const gr_judge *j, gram_prompt p, const char *qu
         return gr_nomem(err, "pair");
     memcpy(turn, p.turn, p.n * sizeof *turn);
     turn[p.n - 1].content = question;
-    turn[p.n] = (gram_message){ "assistant", answer };
-    rc = answer ? gr_chat_render_answered(&j->chat, turn, p.n + 1, out, err)
-                : gr_chat_render(&j->chat, turn, p.n, out, err);
+    turn[p.n] = (gram_message){ "assistant", answer, extra };
+    rc = answer ? gr_chat_render_answered(&j->chat, turn, p.n + 1, p.tools, out, err)
+                : gr_chat_render(&j->chat, turn, p.n, p.tools, out, err);
     free(turn);
     return rc;
 }
@@ -293,7 +301,8 @@ static gram_status render_cut(const gr_judge *j, const struct cut *c, bool swapp
         part[i] = (gr_str){ b[i].p, b[i].n };
     }
     if (!rc && j->plain)
-        rc = render_plain(j, c->prompt, b[INPUT].p ? b[INPUT].p : "", b[ANSWER_A].p ? b[ANSWER_A].p : "", out, err);
+        rc = render_plain(j, c->prompt, b[INPUT].p ? b[INPUT].p : "", b[ANSWER_A].p ? b[ANSWER_A].p : "", c->extra,
+                          out, err);
     else if (!rc)
         rc = render(j, part, out, err);
     for (int i = 0; i < HOLES; i++)
@@ -395,18 +404,27 @@ static gram_status too_long(const gr_judge *j, size_t tokens, gram_err *err)
                    "(--max-tokens, --truncate balanced)", tokens, j->max_tokens);
 }
 
+static gram_status check_plain(gram_prompt p, gram_err *err)
+{
+    const char *last = p.n ? p.turn[p.n - 1].role : "no turn";
+
+    if (strcmp(last, "user") && strcmp(last, "tool"))
+        return gr_fail(err, GRAM_EARG, "a prompt must end with a turn of the user or of a tool, found %s", last);
+    return GRAM_OK;
+}
+
 /* Settles what is read of the pair: *c borrows from the pair and from input. */
 static gram_status judge(const gr_judge *j, const gram_pair *pair, bool single_order, gr_buf *input, struct cut *c,
                          gr_judged *out, gram_err *err)
 {
     const gram_prompt p = pair->prompt;
     size_t tokens = 0;
-    gram_status rc = gr_judge_input(p, input, err);
+    gram_status rc = j->plain ? check_plain(p, err) : gr_judge_input(pair, input, err);
 
     if (rc)
         return rc;
-    *c = (struct cut){ .prompt = p, .whole = { { input->p, input->n }, { pair->a, strlen(pair->a) },
-                                               { pair->b, strlen(pair->b) } } };
+    *c = (struct cut){ .prompt = p, .extra = pair->extra_a,
+                       .whole = { { input->p, input->n }, { pair->a, strlen(pair->a) }, { pair->b, strlen(pair->b) } } };
     if (j->plain)
         c->whole[INPUT] = (gr_str){ p.turn[p.n - 1].content, strlen(p.turn[p.n - 1].content) };
     for (int i = 0; i < HOLES; i++)
@@ -437,7 +455,7 @@ static gram_status find_asked(const gr_judge *j, const struct cut *c, const gr_i
     if (!shorten(c->whole[INPUT], c->keep[INPUT], &question))
         rc = gr_nomem(err, "pair");
     if (!rc)
-        rc = render_plain(j, c->prompt, question.p ? question.p : "", NULL, &t, err);
+        rc = render_plain(j, c->prompt, question.p ? question.p : "", NULL, NULL, &t, err);
     if (!rc)
         rc = gr_chat_encode(j->tok, &t, &header, err);
     for (*asked = 0; !rc && *asked < gr_min(header.n, ids->n) && header.p[*asked] == ids->p[*asked]; )
@@ -448,10 +466,10 @@ static gram_status find_asked(const gr_judge *j, const struct cut *c, const gr_i
     return rc;
 }
 
-gram_status gr_judge_answer(const gr_judge *j, gram_prompt prompt, const char *answer, gr_judged *out, size_t *asked,
-                            gram_err *err)
+gram_status gr_judge_answer(const gr_judge *j, gram_prompt prompt, const char *answer, const char *extra,
+                            gr_judged *out, size_t *asked, gram_err *err)
 {
-    const gram_pair one = { prompt, answer, "" };
+    const gram_pair one = { .prompt = prompt, .a = answer, .b = "", .extra_a = extra };
     gr_buf input = { 0 };
     struct cut c;
     gram_status rc;
@@ -469,12 +487,12 @@ gram_status gr_judge_answer(const gr_judge *j, gram_prompt prompt, const char *a
 /* A pair as two conversations. */
 static gram_status judge_plain(const gr_judge *j, const gram_pair *pair, bool single, gr_judged *out, gram_err *err)
 {
-    const char *answer[] = { pair->a, pair->b };
+    const char *answer[] = { pair->a, pair->b }, *extra[] = { pair->extra_a, pair->extra_b };
     gram_status rc = GRAM_OK;
 
     for (int i = 0; i < (single ? 1 : 2) && !rc; i++) {
         gr_judged each;
-        rc = gr_judge_answer(j, pair->prompt, answer[i], &each, NULL, err);
+        rc = gr_judge_answer(j, pair->prompt, answer[i], extra[i], &each, NULL, err);
         out->order[i] = each.order[0];
         out->truncated |= each.truncated;
         out->dropped |= each.dropped;
@@ -509,7 +527,7 @@ void gr_judged_clear(gr_judged *j)
 
 gram_status gr_judge_show(const gr_judge *j, const gram_pair *pair, bool swapped, gr_buf *out, gram_err *err)
 {
-    const gram_pair one = { pair->prompt, swapped ? pair->b : pair->a, "" };
+    const gram_pair one = { pair->prompt, swapped ? pair->b : pair->a, "", swapped ? pair->extra_b : pair->extra_a };
     gr_judged ids = { 0 };
     gr_chat_text t = { 0 };
     gr_buf input = { 0 };

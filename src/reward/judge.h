@@ -55,14 +55,15 @@ void gr_judge_clear(gr_judge *j);
 typedef struct { gr_ids order[2]; bool truncated, dropped; } gr_judged;
 gram_status gr_judge_pair(const gr_judge *j, const gram_pair *pair, bool single_order, gr_judged *out, gram_err *err);
 void gr_judged_clear(gr_judged *j);
-/* Plain: one conversation, into order[0]. *asked (may be NULL) is how many of its ids come before the answer. */
-gram_status gr_judge_answer(const gr_judge *j, gram_prompt prompt, const char *answer, gr_judged *out, size_t *asked,
-                            gram_err *err);
+/* Plain: one conversation, into order[0]. extra: of the answer, as in gram_message, or NULL. *asked (may be NULL) is how many of its ids come before the answer. */
+gram_status gr_judge_answer(const gr_judge *j, gram_prompt prompt, const char *answer, const char *extra,
+                            gr_judged *out, size_t *asked, gram_err *err);
 /* The rendered text of one order, special tokens written out. */
 gram_status gr_judge_show(const gr_judge *j, const gram_pair *pair, bool swapped, gr_buf *out, gram_err *err);
 
-/* The text that {input} stands for: the question, or the whole conversation. Added to *out. */
-gram_status gr_judge_input(gram_prompt p, gr_buf *out, gram_err *err);
+/* The text that {input} stands for: the question, or the whole conversation. Added to *out. Refuses what is no text:
+ * tools, and calls of them in a turn or in an answer. */
+gram_status gr_judge_input(const gram_pair *pair, gr_buf *out, gram_err *err);
 
 /* GRAM's stage 1: the pair as the model learns to write it. The judge prompt's own marks stand around the texts:
  *

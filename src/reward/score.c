@@ -1,6 +1,7 @@
 /* score.c - see score.h. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/clock.h"
 #include "base/err.h"
 #include "reward/loss.h"
@@ -123,6 +124,24 @@ static gram_verdict verdict_of_rewards(const gr_judged *j, const float *y, size_
     return v;
 }
 
+/* Answers that are the same, or became the same when they were shortened. */
+static bool same_answers(const gram_pair *p, const gr_judged *j)
+{
+    const gr_ids *a = &j->order[0], *b = &j->order[1];
+    bool same_extra = p->extra_a && p->extra_b ? !strcmp(p->extra_a, p->extra_b) : p->extra_a == p->extra_b;
+
+    return (!strcmp(p->a, p->b) && same_extra) || (a->n == b->n && a->n && !memcmp(a->p, b->p, a->n * sizeof *a->p));
+}
+
+/* No answer is better than itself: what the judge's seats say of it, or a last bit, is no preference. */
+static void set_tie(gram_verdict *v)
+{
+    v->preference = v->p_forward = 0.5;
+    v->p_swapped = isnan(v->p_swapped) ? NAN : 0.5;
+    v->logit_margin = 0;
+    v->consistent = true;
+}
+
 /* A NaN that a broken checkpoint makes must not pass for a score. */
 static gram_status check_finite(const float *z, size_t n, gram_err *err)
 {
@@ -166,6 +185,8 @@ gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_v
         if (rc)
             *bad = i;
         out[i] = outputs ? verdict_of_rewards(&judged[i], next, outputs) : verdict_of(&judged[i], next, orders == 1);
+        if (same_answers(&pair[i], &judged[i]))
+            set_tie(&out[i]);
         next += each * orders;
     }
 out:
@@ -188,7 +209,7 @@ gram_status gr_score_answers(gr_scorer *s, gram_prompt prompt, const char *const
 
     *bad = n;
     for (size_t i = 0; i < n && !rc; i++) {
-        rc = gr_judge_answer(s->judge, prompt, answer[i], &judged[i], NULL, err);
+        rc = gr_judge_answer(s->judge, prompt, answer[i], NULL, &judged[i], NULL, err);
         if (rc)
             *bad = i;
         else if (!judged[i].dropped)

@@ -49,7 +49,7 @@ static gram_status end_of_turn(const gr_judge *j, int32_t *id, gram_err *err)
     static const char answer[] = "gram's answer";
     const gram_message turn[] = { { "user", "q" }, { "assistant", answer }, { "user", "q" } };
     gr_chat_text t = { 0 };
-    gram_status rc = gr_chat_render(&j->chat, turn, GR_COUNT(turn), &t, err);
+    gram_status rc = gr_chat_render(&j->chat, turn, GR_COUNT(turn), NULL, &t, err);
     const char *at = rc ? NULL : strstr(t.text.p, answer);
     size_t i = 0;
 
@@ -82,7 +82,7 @@ gram_status gr_judge_written(const gr_judge *j, const gram_pair *pair, gr_ids *i
     gram_status rc = find_marks(j, &m, err);
 
     if (!rc)
-        rc = gr_judge_input(pair->prompt, &input, err);
+        rc = gr_judge_input(pair, &input, err);
     if (!rc && !(add(&user, j, m.user, j->hole[INPUT].at) && gr_buf_add(&user, input.p, input.n) &&
                  add(&user, j, behind(j, INPUT), m.answer) &&
                  gr_buf_puts(&answer, inst ? j->chat.inst.answer : "") &&
@@ -92,7 +92,7 @@ gram_status gr_judge_written(const gr_judge *j, const gram_pair *pair, gr_ids *i
         rc = gr_nomem(err, "pair");
     turn.content = user.p;
     if (!rc)
-        rc = gr_chat_render(&j->chat, &turn, 1, &t, err);
+        rc = gr_chat_render(&j->chat, &turn, 1, NULL, &t, err);
     if (!rc)
         rc = gr_chat_encode(j->tok, &t, ids, err);
     *asked = ids->n;

@@ -55,12 +55,18 @@ void gr_chat_clear(gr_chat *c);
 
 typedef struct { bool special; size_t start, n; } gr_chat_piece;   /* bytes of the text below */
 typedef struct { gr_buf text; gr_chat_piece *piece; size_t n, cap; } gr_chat_text;
-/* The turns and the header of the assistant's answer, BOS once. */
-gram_status gr_chat_render(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_text *out, gram_err *err);
+/* The turns and the header of the assistant's answer, BOS once. tools as in gram_prompt. */
+gram_status gr_chat_render(const gr_chat *c, const gram_message *turn, size_t n, const char *tools, gr_chat_text *out,
+                           gram_err *err);
 /* The same of a conversation that ends with an answer: its turn is closed as the template closes it, and no header
  * follows. What transformers' apply_chat_template gives without add_generation_prompt. */
-gram_status gr_chat_render_answered(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_text *out,
-                                    gram_err *err);
+gram_status gr_chat_render_answered(const gr_chat *c, const gram_message *turn, size_t n, const char *tools,
+                                    gr_chat_text *out, gram_err *err);
+/* Fails with GRAM_EUNSUPPORTED where the conversation holds what would be left out without a word: tools, or in a
+ * message's extra tool calls or thoughts, whose key the template's text never names. jinja NULL: a template that names
+ * none of them, such as the families' or a judge prompt. what: how the sentence calls it, "the chat template". */
+gram_status gr_chat_check_extra(const char *what, const char *jinja, const gram_message *turn, size_t n,
+                                const char *tools, gram_err *err);
 void gr_chat_text_clear(gr_chat_text *t);
 /* Appends the ids of the pieces. */
 gram_status gr_chat_encode(const gr_tok *tok, const gr_chat_text *t, gr_ids *out, gram_err *err);

@@ -285,12 +285,14 @@ static gram_status check_turns(const gr_chat *c, const gram_message *turn, size_
     return GRAM_OK;
 }
 
-static gram_status render(const gr_chat *c, const gram_message *turn, size_t n, bool answered, gr_chat_text *out,
-                          gram_err *err)
+static gram_status render(const gr_chat *c, const gram_message *turn, size_t n, const char *tools, bool answered,
+                          gr_chat_text *out, gram_err *err)
 {
-    gram_status rc = check_turns(c, turn, n, answered, err);
+    gram_status rc = gr_chat_check_extra("the chat template", NULL, turn, n, tools, err);
     bool ok = false;
 
+    if (!rc)
+        rc = check_turns(c, turn, n, answered, err);
     if (rc)
         return rc;
     switch (c->kind) {
@@ -306,15 +308,16 @@ static gram_status render(const gr_chat *c, const gram_message *turn, size_t n, 
     return ok ? GRAM_OK : gr_nomem(err, "chat text");
 }
 
-gram_status gr_chat_render(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_text *out, gram_err *err)
+gram_status gr_chat_render(const gr_chat *c, const gram_message *turn, size_t n, const char *tools, gr_chat_text *out,
+                           gram_err *err)
 {
-    return render(c, turn, n, false, out, err);
+    return render(c, turn, n, tools, false, out, err);
 }
 
-gram_status gr_chat_render_answered(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_text *out,
-                                    gram_err *err)
+gram_status gr_chat_render_answered(const gr_chat *c, const gram_message *turn, size_t n, const char *tools,
+                                    gr_chat_text *out, gram_err *err)
 {
-    return render(c, turn, n, true, out, err);
+    return render(c, turn, n, tools, true, out, err);
 }
 
 void gr_chat_text_clear(gr_chat_text *t)

@@ -111,29 +111,34 @@ static uint64_t hash_text(uint64_t h, const char *s)
     return gr_digest(h, s, strlen(s) + 1);
 }
 
+static uint64_t hash_extra(uint64_t h, const char *extra)
+{
+    return extra ? hash_text(h, extra) : h;
+}
+
 static uint64_t hash_talk(const gr_row *row)
 {
     uint64_t h = GR_DIGEST;
 
     for (size_t i = 0; i < row->n_turns; i++)
-        h = hash_text(hash_text(h, row->turn[i].role), row->turn[i].content);
-    return h;
+        h = hash_extra(hash_text(hash_text(h, row->turn[i].role), row->turn[i].content), row->turn[i].extra);
+    return hash_extra(h, row->tools);
 }
 
 /* A pair's sequences. sft-reg wants to know where the chosen answer begins. */
 static gram_status judge_pair(const gr_row *row, const gr_set_rules *rules, gr_judged *ids, size_t *asked,
                               gram_err *err)
 {
-    const gram_pair pair = { { row->turn, row->n_turns }, row->chosen, row->rejected };
+    const gram_pair pair = gr_row_pair(row);
     gr_judged other;
     gram_status rc;
 
     if (rules->loss.kind != GRAM_LOSS_SFT_REG)
         return gr_judge_pair(rules->judge, &pair, false, ids, err);
-    rc = gr_judge_answer(rules->judge, pair.prompt, pair.a, ids, asked, err);
+    rc = gr_judge_answer(rules->judge, pair.prompt, pair.a, pair.extra_a, ids, asked, err);
     if (rc)
         return rc;
-    rc = gr_judge_answer(rules->judge, pair.prompt, pair.b, &other, NULL, err);
+    rc = gr_judge_answer(rules->judge, pair.prompt, pair.b, pair.extra_b, &other, NULL, err);
     ids->order[1] = other.order[0];
     ids->truncated |= other.truncated;
     ids->dropped |= other.dropped;
@@ -156,8 +161,8 @@ static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *ru
     gr_judged ids = { 0 };
     gram_status rc = GRAM_OK;
 
-    e.text[0] = hash_text(e.prompt, row->chosen);
-    e.text[1] = hash_text(e.prompt, row->rejected);
+    e.text[0] = hash_extra(hash_text(e.prompt, row->chosen), row->chosen_extra);
+    e.text[1] = hash_extra(hash_text(e.prompt, row->rejected), row->rejected_extra);
     if (row->tie && rules->drop_ties) {
         s->ties++;
         return GRAM_OK;
@@ -207,7 +212,8 @@ static gram_status add_group(gr_set *s, const gr_group *g, const gr_set_rules *r
     if (!rc)
         shuffle(order, g->n, rules->seed, line);
     for (size_t i = 0; i < rules->pairs && 2 * i + 1 < g->n && !rc; i++) {
-        const gram_pair pair = { { g->turn, g->n_turns }, g->response[order[2 * i]], g->response[order[2 * i + 1]] };
+        const gram_pair pair = { { g->turn, g->n_turns, g->tools }, g->response[order[2 * i]],
+                                 g->response[order[2 * i + 1]] };
         rc = add_written(s, &pair, rules, err);
     }
     free(order);
@@ -222,7 +228,10 @@ static gram_status one_pair(gr_set *s, gr_reader *r, const char *path, const gr_
 
     if (rc || *end)
         return rc;
-    rc = add_pair(s, &row, rules, err);
+    if (gr_row_same(&row) && !row.tie)
+        rc = gr_fail(err, GRAM_EFORMAT, "both answers are the same text: nothing can be learnt from them");
+    else
+        rc = add_pair(s, &row, rules, err);
     gr_row_clear(&row);
     return rc && rc != GRAM_ENOMEM ? blame(r, path, err) : rc;
 }

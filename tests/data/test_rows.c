@@ -146,6 +146,40 @@ static void forms_of_two_responses(void **state)
     done();
 }
 
+/* What messages hold besides text goes with them, and makes answers differ. */
+static void tools_and_thoughts(void **state)
+{
+    static const char call[] = "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"c\",\"function\":"
+                               "{\"name\":\"f\",\"arguments\":{\"x\":1.0}}}]}";
+    gr_buf b = { 0 };
+
+    (void)state;
+    assert_true(gr_buf_printf(&b, "{\"prompt\":[{\"role\":\"user\",\"content\":\"q\",\"name\":null},%s,"
+                              "{\"role\":\"tool\",\"tool_call_id\":\"c\",\"content\":\"7\"}],"
+                              "\"tools\":[{\"type\":\"function\"}],\"chosen\":[%s],\"rejected\":"
+                              "{\"role\":\"assistant\",\"content\":\"\",\"reasoning_content\":\"hm\"}}", call, call));
+    CHECK_OK(parse(b.p));
+    assert_int_equal(row->n_turns, 3);
+    assert_null(row->turn[0].extra);
+    assert_string_equal(row->turn[1].content, "");
+    assert_string_equal(row->turn[1].extra, "{\"tool_calls\":[{\"id\":\"c\",\"function\":{\"name\":\"f\",\"arguments\":"
+                        "{\"x\":1.0}}}],\"content\":null}");
+    assert_string_equal(row->turn[2].role, "tool");
+    assert_string_equal(row->turn[2].extra, "{\"tool_call_id\":\"c\"}");
+    assert_string_equal(row->tools, "[{\"type\":\"function\"}]");
+    assert_string_equal(row->chosen, "");
+    assert_string_equal(row->chosen_extra, row->turn[1].extra);
+    assert_string_equal(row->rejected_extra, "{\"reasoning_content\":\"hm\"}");
+    assert_false(gr_row_same(row));
+    assert_string_equal(gr_row_pair(row).extra_b, row->rejected_extra);
+    done();
+    gr_buf_clear(&b);
+    CHECK_OK(parse("{\"prompt\":\"q\",\"tools\":\"[]\",\"chosen\":\"x\",\"rejected\":\"x\"}"));
+    assert_null(row->tools);
+    assert_true(gr_row_same(row));
+    done();
+}
+
 static void labels(void **state)
 {
     (void)state;
@@ -206,16 +240,16 @@ static void bad_rows_say_why(void **state)
         { "{\"conversations\":[{\"from\":\"human\",\"value\":\"q\"}],\"chosen\":{\"from\":\"human\",\"value\":\"x\"},"
           "\"rejected\":\"y\"}", "key \"chosen\": an answer must be the assistant's, found a message of the user" },
         { "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"x\"}],"
-          "\"chosen\":\"x\",\"rejected\":\"y\"}", "the prompt must end with a turn of the user, found assistant" },
+          "\"chosen\":\"x\",\"rejected\":\"y\"}", "the prompt must end with a turn of the user or of a tool, found assistant" },
         { "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":3}", "key \"rejected\" must be a string" },
         { "{\"prompt\":7,\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"prompt\" must be a string" },
-        { "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"x\"}", "both responses are the same text" },
-        { "{\"prompt\":\"q\",\"chosen\":\"\",\"rejected\":\"\"}", "both responses are empty" },
         { "{\"prompt\":\"\",\"chosen\":\"x\",\"rejected\":\"y\"}", "the prompt's last turn is empty" },
         { "{\"chosen\":\"x\",\"rejected\":\"y\"}", "no prompt" },
         { "{\"prompt\":[{\"role\":\"assistant\",\"content\":\"q\"}],\"chosen\":\"x\",\"rejected\":\"y\"}",
-          "must end with a turn of the user, found assistant" },
-        { "{\"prompt\":[{\"role\":\"tool\",\"content\":\"q\"}],\"chosen\":\"x\",\"rejected\":\"y\"}", "role \"tool\"" },
+          "must end with a turn of the user or of a tool, found assistant" },
+        { "{\"prompt\":[{\"role\":\"cook\",\"content\":\"q\"}],\"chosen\":\"x\",\"rejected\":\"y\"}", "role \"cook\"" },
+        { "{\"prompt\":[{\"role\":\"user\",\"content\":null}],\"chosen\":\"x\",\"rejected\":\"y\"}", "found null" },
+        { "{\"prompt\":\"q\",\"tools\":\"f(x)\",\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"tools\" must be a list" },
         { "{\"prompt\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}],\"chosen\":\"x\",\"rejected\":\"y\"}",
           "message 1: part 1 of its content is not text" },
         { "{\"prompt\":\"p\",\"chosen\":[{\"role\":\"user\",\"content\":\"q\"},"
@@ -358,6 +392,7 @@ int main(void)
         cmocka_unit_test(earlier_turns),
         cmocka_unit_test(a_transcript_of_many_turns),
         cmocka_unit_test(forms_of_two_responses),
+        cmocka_unit_test(tools_and_thoughts),
         cmocka_unit_test(labels),
         cmocka_unit_test(completions_expand_to_pairs),
         cmocka_unit_test(bad_rows_say_why),

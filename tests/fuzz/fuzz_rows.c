@@ -17,8 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         for (size_t i = 0; i < n; i++) {
             gr_row *r = &row[i];
-            if (!r->id || !r->n_turns || strcmp(r->turn[r->n_turns - 1].role, "user")
-                || !strcmp(r->chosen, r->rejected))
+            const char *last = r->n_turns ? r->turn[r->n_turns - 1].role : "";
+            if (!r->id || (strcmp(last, "user") && strcmp(last, "tool")) || !r->chosen || !r->rejected)
                 abort();
             gr_row_clear(r);
         }

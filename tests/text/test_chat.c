@@ -38,7 +38,8 @@ static void same(const gr_chat *c, const char *name, size_t k, json_t *talk, con
     gr_chat_text t = { 0 };
 
     m[n] = (gram_message){ "assistant", answer };
-    CHECK_OK(answer ? gr_chat_render_answered(c, m, n + 1, &t, &check_err) : gr_chat_render(c, m, n, &t, &check_err));
+    CHECK_OK(answer ? gr_chat_render_answered(c, m, n + 1, NULL, &t, &check_err)
+                    : gr_chat_render(c, m, n, NULL, &t, &check_err));
     if (strcmp(t.text.p, want))
         fail_msg("%s, talk %zu:\n[%s]\nwanted\n[%s]", name, k, t.text.p, want);
     for (size_t i = 0; i + 1 < t.n; i++) {
@@ -97,7 +98,7 @@ static void names_give_plain_forms(void **state)
         gr_chat chat;
         gr_chat_text t = { 0 };
         CHECK_OK(gr_chat_init(&chat, c[i].name, &none, NULL, &check_err));
-        CHECK_OK(gr_chat_render(&chat, &m, 1, &t, &check_err));
+        CHECK_OK(gr_chat_render(&chat, &m, 1, NULL, &t, &check_err));
         assert_string_equal(t.text.p, c[i].want);
         gr_chat_text_clear(&t);
         gr_chat_clear(&chat);
@@ -154,8 +155,8 @@ static void bad_turns_are_refused(void **state)
 
     CHECK_OK(gr_chat_init(&c, "gemma", &none, NULL, &check_err));
     for (size_t i = 0; i < GR_COUNT(talk); i++)
-        assert_int_equal(gr_chat_render(&c, talk[i], 2, &t, &check_err), GRAM_EARG);
-    assert_int_equal(gr_chat_render(&c, talk[0], 0, &t, &check_err), GRAM_EARG);
+        assert_int_equal(gr_chat_render(&c, talk[i], 2, NULL, &t, &check_err), GRAM_EARG);
+    assert_int_equal(gr_chat_render(&c, talk[0], 0, NULL, &t, &check_err), GRAM_EARG);
     gr_chat_text_clear(&t);
     gr_chat_clear(&c);
 }
@@ -171,7 +172,7 @@ static void user_text_stays_text(void **state)
     (void)state;
 
     CHECK_OK(gr_chat_init(&c, "chatml", &none, NULL, &check_err));
-    CHECK_OK(gr_chat_render(&c, &m, 1, &t, &check_err));
+    CHECK_OK(gr_chat_render(&c, &m, 1, NULL, &t, &check_err));
     for (size_t i = 0; i < t.n; i++)
         special += t.piece[i].special;
     assert_int_equal(special, 3);               /* start and end of the turn, start of the answer */
@@ -205,7 +206,7 @@ static void vocabulary_decides_without_a_template(void **state)
     CHECK_OK(gr_tok_from_json(&tok, "tiny", json, sizeof json - 1, &check_err));
     CHECK_OK(gr_chat_init(&c, NULL, &none, tok, &check_err));
     assert_int_equal(c.kind, GR_CHAT_CHATML);
-    CHECK_OK(gr_chat_render(&c, &m, 1, &t, &check_err));
+    CHECK_OK(gr_chat_render(&c, &m, 1, NULL, &t, &check_err));
     CHECK_OK(gr_chat_encode(tok, &t, &ids, &check_err));
     assert_int_equal(ids.n, GR_COUNT(want));
     assert_memory_equal(ids.p, want, sizeof want);
@@ -249,9 +250,32 @@ static void only_the_first_piece_is_first(void **state)
     gr_tok_close(tok);
 }
 
+/* Nothing that a conversation holds besides texts is left out without a word. */
+static void what_no_family_writes_is_refused(void **state)
+{
+    static const struct { const char *extra, *tools, *says; } bad[] = {
+        { "{\"tool_calls\":[{}]}", NULL, "turn 1 (user): \"tool_calls\"" },
+        { "{\"reasoning_content\":\"hm\"}", NULL, "\"reasoning_content\"" },
+        { NULL, "[{}]", "\"tools\"" },
+        { "[]", NULL, "not the text of a JSON object" },
+    };
+    gram_message m = { "user", "q", "{\"name\":\"Ann\"}" };
+
+    (void)state;
+    CHECK_OK(gr_chat_check_extra("it", NULL, &m, 1, NULL, &check_err));
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        m.extra = bad[i].extra;
+        assert_int_not_equal(gr_chat_check_extra("it", NULL, &m, 1, bad[i].tools, &check_err), GRAM_OK);
+        assert_non_null(strstr(check_err.text, bad[i].says));
+    }
+    m.extra = bad[0].extra;
+    CHECK_OK(gr_chat_check_extra("it", "{{ tools }}{{ messages[0].tool_calls }}", &m, 1, "[{}]", &check_err));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_no_family_writes_is_refused),
         cmocka_unit_test(equals_jinja),
         cmocka_unit_test(names_give_plain_forms),
         cmocka_unit_test(unknown_is_refused),
