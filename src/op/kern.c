@@ -20,6 +20,8 @@ struct gr_kern gr_kern;
     .swiglu_bwd  = gr_swiglu_bwd_##isa,             \
     .geglu_bwd   = gr_geglu_bwd_##isa,              \
     .ce          = gr_ce_##isa,                     \
+    .row_top     = gr_row_top_##isa,                \
+    .row_exp     = gr_row_exp_##isa,                \
     .adamw_f32   = gr_adamw_f32_##isa,              \
     .adamw_bf16  = gr_adamw_bf16_##isa,             \
     .squares     = gr_squares_##isa,                \

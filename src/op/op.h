@@ -11,6 +11,7 @@
 #include "op/attn.h"
 #include "op/glu.h"
 #include "op/ce.h"
+#include "op/softmax.h"
 #include "op/adamw.h"
 #include "op/quant.h"
 #include "op/dot16.h"
@@ -27,6 +28,8 @@ struct gr_kern {
     gr_glu_fwd_fn     *swiglu_fwd, *geglu_fwd;
     gr_glu_bwd_fn     *swiglu_bwd, *geglu_bwd;
     gr_ce_fn          *ce;
+    gr_row_top_fn     *row_top;
+    gr_row_exp_fn     *row_exp;
     gr_adamw_f32_fn   *adamw_f32;
     gr_adamw_bf16_fn  *adamw_bf16;
     gr_squares_fn     *squares;

@@ -1,7 +1,7 @@
 /* decode.c - ids to text: the texts of the tokens, changed by one decoder after the other, then joined.
  *
  * The result is always well-formed UTF-8, as the Rust library's is: what a lone piece of a character leaves
- * becomes U+FFFD. */
+ * becomes U+FFFD. A token decoded by itself keeps its bytes, which the next token may make whole. */
 #include <stdlib.h>
 #include <string.h>
 #include "text/tokenizer_int.h"
@@ -106,14 +106,15 @@ static bool add_token_bytes(gr_buf *out, gr_str s)
     return true;
 }
 
-static bool byte_level(const parts *in, parts *out)
+static bool byte_level(const gr_enc *e, const parts *in, parts *out)
 {
     gr_buf bytes = { 0 };
     bool ok = true;
 
     for (size_t i = 0; ok && i < in->n; i++)
         ok = add_token_bytes(&bytes, part(in, i));
-    ok = ok && add_lossy(&out->text, bytes.p, bytes.n) && end_part(out);
+    ok = ok && (e->piece ? gr_buf_add(&out->text, bytes.p, bytes.n) : add_lossy(&out->text, bytes.p, bytes.n)) &&
+         end_part(out);
     gr_buf_clear(&bytes);
     return ok;
 }
@@ -134,13 +135,13 @@ static int byte_token(gr_str s)
 }
 
 /* A run of byte tokens is text when it is well formed as a whole, else each byte is lost on its own. */
-static bool flush_bytes(gr_buf *bytes, parts *out)
+static bool flush_bytes(const gr_enc *e, gr_buf *bytes, parts *out)
 {
     bool ok = true;
 
     if (bytes->n == 0)
         return true;
-    if (gr_utf8_bad(bytes->p, bytes->n) == bytes->n)
+    if (e->piece || gr_utf8_bad(bytes->p, bytes->n) == bytes->n)
         ok = gr_buf_add(&out->text, bytes->p, bytes->n) && end_part(out);
     else
         for (size_t i = 0; ok && i < bytes->n; i++)
@@ -149,7 +150,7 @@ static bool flush_bytes(gr_buf *bytes, parts *out)
     return ok;
 }
 
-static bool byte_fallback(const parts *in, parts *out)
+static bool byte_fallback(const gr_enc *e, const parts *in, parts *out)
 {
     gr_buf bytes = { 0 };
     bool ok = true;
@@ -160,16 +161,16 @@ static bool byte_fallback(const parts *in, parts *out)
         char c = (char)b;
 
         ok = b >= 0 ? gr_buf_add(&bytes, &c, 1)
-                    : flush_bytes(&bytes, out) && gr_buf_add(&out->text, s.p, s.n) && end_part(out);
+                    : flush_bytes(e, &bytes, out) && gr_buf_add(&out->text, s.p, s.n) && end_part(out);
     }
-    ok = ok && flush_bytes(&bytes, out);
+    ok = ok && flush_bytes(e, &bytes, out);
     gr_buf_clear(&bytes);
     return ok;
 }
 
-static gr_str strip(const gr_dec *k, gr_str s)
+static gr_str strip(const gr_enc *e, const gr_dec *k, gr_str s)
 {
-    for (size_t i = 0; i < k->start && s.n >= k->n_content && !memcmp(s.p, k->content, k->n_content); i++) {
+    for (size_t i = 0; !(e->behind && e->fused) && i < k->start && s.n >= k->n_content && !memcmp(s.p, k->content, k->n_content); i++) {
         s.p += k->n_content;
         s.n -= k->n_content;
     }
@@ -203,9 +204,9 @@ static gram_status each_part(gr_enc *e, const gr_dec *k, const parts *in, parts 
         if (k->kind == DEC_REPLACE)
             rc = gr_pat_replace(e, &k->pat, s, (gr_str){ k->content, k->n_content }, &out->text);
         else if (k->kind == DEC_META)
-            ok = meta(k, s, i == 0, &out->text);
+            ok = meta(k, s, i == 0 && !e->behind, &out->text);
         else {
-            s = k->kind == DEC_STRIP ? strip(k, s) : s;
+            s = k->kind == DEC_STRIP ? strip(e, k, s) : s;
             ok = gr_buf_add(&out->text, s.p, s.n);
         }
         if (!rc && (!ok || (k->kind != DEC_FUSE && !end_part(out))))
@@ -221,8 +222,8 @@ static gram_status step(gr_enc *e, const gr_dec *k, const parts *in, parts *out)
     bool ok;
 
     switch (k->kind) {
-    case DEC_BYTE_LEVEL:    ok = byte_level(in, out); break;
-    case DEC_BYTE_FALLBACK: ok = byte_fallback(in, out); break;
+    case DEC_BYTE_LEVEL:    ok = byte_level(e, in, out); break;
+    case DEC_BYTE_FALLBACK: ok = byte_fallback(e, in, out); break;
     default:                return each_part(e, k, in, out);
     }
     return ok ? GRAM_OK : gr_nomem(e->err, "a decoded text");
@@ -259,35 +260,52 @@ static gram_status gather(const gr_enc *e, const int32_t *id, size_t n, parts *t
     return GRAM_OK;
 }
 
-gram_status gr_tok_decode(const gr_tok *t, const int32_t *id, size_t n, bool special, gr_buf *out, gram_err *err)
+static gram_status decode(gr_enc *e, const int32_t *id, size_t n, gr_buf *out)
 {
-    gr_enc e = { .t = t, .special = special, .err = err };
+    const gr_tok *t = e->t;
     parts a = { 0 }, b = { 0 };
-    gram_status rc = gather(&e, id, n, &a);
+    gram_status rc = gather(e, id, n, &a);
 
     if (rc)
         goto out;
-    e.md = pcre2_match_data_create(1, NULL);
-    if (!e.md) {
-        rc = gr_nomem(err, "a decoded text");
+    e->md = pcre2_match_data_create(1, NULL);
+    if (!e->md) {
+        rc = gr_nomem(e->err, "a decoded text");
         goto out;
     }
-    e.limit = 64 * a.text.n + 65536;
+    e->limit = 64 * a.text.n + 65536;
     for (size_t i = 0; i < t->n_dec; i++) {
         parts old = a;
         b.text.n = b.n = 0;
-        rc = step(&e, &t->dec[i], &a, &b);
+        rc = step(e, &t->dec[i], &a, &b);
         if (rc)
             goto out;
+        e->fused = e->fused || t->dec[i].kind == DEC_FUSE || t->dec[i].kind == DEC_BYTE_LEVEL;
         a = b;
         b = old;
     }
     if (!gr_buf_add(out, a.text.p, a.text.n))
-        rc = gr_nomem(err, "a decoded text");
+        rc = gr_nomem(e->err, "a decoded text");
 out:
-    pcre2_match_data_free(e.md);
-    free(e.scratch.p);
+    pcre2_match_data_free(e->md);
+    free(e->scratch.p);
     clear(&a);
     clear(&b);
     return rc;
+}
+
+gram_status gr_tok_decode(const gr_tok *t, const int32_t *id, size_t n, bool special, gr_buf *out, gram_err *err)
+{
+    gr_enc e = { .t = t, .special = special, .err = err };
+
+    return decode(&e, id, n, out);
+}
+
+gram_status gr_tok_decode_piece(const gr_tok *t, int32_t id, bool special, bool first, gr_buf *out, gram_err *err)
+{
+    gr_enc e = { .t = t, .special = special, .piece = true, .behind = !first, .err = err };
+
+    if (!t->has_dec && !first && !gr_buf_puts(out, " "))
+        return gr_nomem(err, "a decoded text");
+    return decode(&e, &id, 1, out);
 }

@@ -171,6 +171,7 @@ typedef struct { int32_t id; uint32_t prev, next, rank; int32_t merged; } gr_sym
 typedef struct {
     const gr_tok *t;
     bool special;
+    bool piece, behind, fused;      /* decode: bytes as they are; other tokens stand before; the parts are one by now */
     size_t limit;                   /* bytes that a hostile file's replacements may make of the text */
     gr_ids *out;
     gram_err *err;

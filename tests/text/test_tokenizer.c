@@ -55,6 +55,22 @@ static void same_decoding(const gr_tok *t, const char *name, size_t line, json_t
     gr_ids_clear(&ids);
 }
 
+/* Token by token, a text comes out as it does at once, its characters whole although tokens cut them. */
+static void same_pieces(const gr_tok *t, const char *name, size_t line, json_t *text, json_t *want)
+{
+    json_t *list = json_array_get(want, 0), *v, *s = json_array_get(want, 2);
+    gr_buf b = { 0 };
+    size_t i;
+
+    (void)text;
+    json_array_foreach(list, i, v)
+        CHECK_OK(gr_tok_decode_piece(t, (int32_t)json_integer_value(v), true, i == 0, &b, &check_err));
+    if (strstr(json_string_value(s), "\xef\xbf\xbd") == NULL &&
+        (b.n != json_string_length(s) || (b.n && memcmp(b.p, json_string_value(s), b.n))))
+        fail_msg("%s, text %zu in pieces: \"%s\", wanted \"%s\"", name, line, b.p, json_string_value(s));
+    gr_buf_clear(&b);
+}
+
 static gr_tok *golden_tok(const char *name)
 {
     char path[128];
@@ -79,6 +95,7 @@ static void decodes_as_the_library(void **state)
     for (size_t i = 0; i < GR_COUNT(names); i++) {
         gr_tok *t = golden_tok(names[i]);
         each_text(t, names[i], same_decoding);
+        each_text(t, names[i], same_pieces);
         gr_tok_close(t);
     }
 }
@@ -144,6 +161,7 @@ static void json_becomes_lists(void **state)
         gr_tok_lists_clear(&l);
         each_text(t, pair[i][0], same_encoding);
         each_text(t, pair[i][0], same_decoding);
+        each_text(t, pair[i][0], same_pieces);
         gr_tok_close(t);
         assert_int_equal(gr_tok_lists_read(&l, path, json.p, json.n, 690, &check_err), GRAM_EFORMAT);
         free((char *)(uintptr_t)json.p);

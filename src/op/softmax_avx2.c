@@ -1,0 +1,4 @@
+/* softmax_avx2.c - softmax.inc in vectors of 8. */
+#define FN(name) name##_avx2
+#include "op/vec.inc"
+#include "op/softmax.inc"

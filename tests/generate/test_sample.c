@@ -1,0 +1,212 @@
+/* test_sample.c - kept tokens against transformers, draws against their distribution, log-probabilities against double. */
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/cpu.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/random.h"
+#include "check.h"
+#include "generate/sample.h"
+#include "op/op.h"
+
+enum { V = 257 };
+
+/* As scripts/golden_sampling.py makes them: eighths, many of them equal. It says what is compared where equal tokens lie on
+ * the border of top_p. */
+static void logits(float *z, uint64_t row)
+{
+    for (size_t v = 0; v < V; v++)
+        z[v] = (float)((int)((gr_random(&row) >> 40) % 97) - 48) / 8;
+}
+
+static void same_tokens_stay_as_in_transformers(void **state)
+{
+    FILE *f = fopen("tests/golden/sampling.txt", "r");
+    gr_sampler r;
+    size_t row = 0, compared = 0, want_n;
+    gr_sampling s = gr_sampling_neutral;
+    unsigned long long want;
+
+    (void)state;
+    assert_non_null(f);
+    CHECK_OK(gr_sampler_init(&r, V, &check_err));
+    while (fscanf(f, "%lf %zu %lf %lf %lf %zu %llx", &s.temperature, &s.top_k, &s.top_p, &s.min_p, &s.repetition, &want_n,
+                  &want) == 7) {
+        float z[V];
+        int32_t text[20];
+        for (size_t i = 0; i < 20; i++)
+            text[i] = (int32_t)((row * 7 + i * 31) % V);
+        logits(z, row++);
+        EACH_CPU {
+            uint64_t h = GR_DIGEST;
+            size_t n = 0;
+            double sum;
+            CHECK_OK(gr_sample_weights(&r, z, &s, (gr_so_far){ text, text + 12, 12, 8 }, NULL, 0, &sum, &check_err));
+            float least = INFINITY;
+            for (size_t v = 0; v < V; v++)
+                if (r.w[v] > 0 && r.y[v] < least)
+                    least = r.y[v];
+            for (int32_t v = 0; v < V; v++) {
+                n += r.w[v] > 0;
+                if (r.w[v] > 0 && r.y[v] > least)
+                    h = gr_digest(h, &v, sizeof v);
+            }
+            if (want_n && (n != want_n || h != want))
+                fail_msg("row %zu: %zu tokens stay (%016llx), wanted %zu (%016llx)", row - 1, n, (unsigned long long)h,
+                         want_n, want);
+        }
+        compared += want_n > 0;
+    }
+    fclose(f);
+    gr_sampler_clear(&r);
+    assert_true(row == 1000 && compared > 900);
+}
+
+/* 100,000 draws of one row; the sum of (seen - expected)^2 / expected over the n tokens that may come has the chi-square
+ * distribution of n - 1 degrees of freedom, which passes n - 1 + 3.1 sqrt(2 (n - 1)) + 6.6 once in a thousand times (the normal
+ * approximation with its first correction). The draws follow from the seed, so this passes always or never. */
+static void draws_follow_the_distribution(void **state)
+{
+    static const gr_sampling each[] = {
+        { 1, 0, 1, 0, 1, 0, 0, 0 }, { .7, 0, 1, 0, 1, 0, 0, 0 }, { 1, 9, 1, 0, 1, 0, 0, 0 }, { 1, 0, .8, 0, 1, 0, 0, 0 },
+        { 1, 0, 1, .1, 1, 0, 0, 0 }, { 1, 0, 1, 0, 1.5, 0, 0, 0 }, { 1, 0, 1, 0, 1, .5, .25, 0 }, { 1, 0, 1, 0, 1, 0, 0, 9 },
+        { 1.3, 30, .9, .02, 1.2, .3, .1, 9 },
+    };
+    enum { DRAWS = 100000 };
+    static const int32_t text[] = { 3, 7, 7, 11, 200 }, end[] = { 5, 9 };
+    gr_sampler r;
+    float z[V];
+
+    (void)state;
+    gr_kern_init(gr_cpu());
+    CHECK_OK(gr_sampler_init(&r, V, &check_err));
+    logits(z, 77);
+    for (size_t i = 0; i < GR_COUNT(each); i++) {
+        size_t seen[V] = { 0 }, n = 0;
+        float w[V];
+        double sum, chi = 0;
+        for (size_t at = 0; at < DRAWS; at++) {
+            gr_drawn d;
+            CHECK_OK(gr_sample(&r, z, &each[i], (gr_so_far){ text, text + 2, 2, 3 }, end, 2, gr_draw_at(i, at), &d,
+                               &check_err));
+            seen[d.id]++;
+        }
+        CHECK_OK(gr_sample_weights(&r, z, &each[i], (gr_so_far){ text, text + 2, 2, 3 }, end, 2, &sum, &check_err));
+        memcpy(w, r.w, sizeof w);
+        for (size_t v = 0; v < V; v++) {
+            double expected = DRAWS * (w[v] / sum);
+            assert_true(w[v] > 0 || seen[v] == 0);
+            n += w[v] > 0;
+            chi += w[v] > 0 ? ((double)seen[v] - expected) * ((double)seen[v] - expected) / expected : 0;
+        }
+        if (chi > (double)n - 1 + 3.1 * sqrt(2 * ((double)n - 1)) + 6.6)
+            fail_msg("setting %zu: chi-square %g for %zu tokens", i, chi, n);
+    }
+    gr_sampler_clear(&r);
+}
+
+/* Against double: z - top is below 12 and exact in eighths; the sum of exponentials errs by 35 + 2 halves of an ulp (test_ce's
+ * count), the temperature's division by half an ulp of 16; and the result, below 16, is rounded once. */
+static void log_probabilities_are_those_of_double(void **state)
+{
+    static const double T[] = { 1, .7, 1.3, 0 };
+    gr_sampler r;
+
+    (void)state;
+    CHECK_OK(gr_sampler_init(&r, V, &check_err));
+    for (size_t row = 0; row < 100; row++)
+        EACH_CPU {
+            gr_sampling s = gr_sampling_neutral;
+            float z[V];
+            double raw = 0, tempered = 0;
+            gr_drawn d;
+            s.temperature = T[row % GR_COUNT(T)];
+            s.repetition = row % 3 ? 1 : 1.7;
+            s.top_k = row % 5;
+            logits(z, row);
+            CHECK_OK(gr_sample(&r, z, &s, (gr_so_far){ NULL, (int32_t[]){ 8, 9 }, 0, 2 }, NULL, 0, gr_draw_at(row, 3), &d,
+                               &check_err));
+            for (size_t v = 0; v < V; v++) {
+                raw += exp((double)z[v]);
+                tempered += exp((double)z[v] / (s.temperature ? s.temperature : 1));
+            }
+            assert_true(fabs(d.raw - (z[d.id] - log(raw))) < 32 * FLT_EPSILON);
+            assert_true(fabs(d.tempered - (z[d.id] / (s.temperature ? s.temperature : 1) - log(tempered))) <
+                        64 * FLT_EPSILON);
+        }
+    gr_sampler_clear(&r);
+}
+
+static void greedy_takes_the_lowest_of_equals_and_no_end_too_early(void **state)
+{
+    gr_sampling s = gr_sampling_neutral;
+    float z[V] = { 0 };
+    const int32_t end = 40;
+    gr_sampler r;
+    gr_drawn d;
+
+    (void)state;
+    s.temperature = 0;
+    s.min_new = 1;
+    CHECK_OK(gr_sampler_init(&r, V, &check_err));
+    EACH_CPU {
+        for (size_t v = 0; v < V; v++)
+            z[v] = v == 40 ? 3 : v == 41 || v == 256 ? 2 : -1;
+        CHECK_OK(gr_sample(&r, z, &s, (gr_so_far){ 0 }, &end, 1, 0, &d, &check_err));
+        assert_int_equal(d.id, 41);
+        CHECK_OK(gr_sample(&r, z, &s, (gr_so_far){ NULL, &end, 0, 1 }, &end, 1, 0, &d, &check_err));
+        assert_int_equal(d.id, 40);
+        z[13] = NAN;
+        assert_int_equal(gr_sample(&r, z, &s, (gr_so_far){ 0 }, NULL, 0, 0, &d, &check_err), GRAM_EFORMAT);
+        z[13] = INFINITY;
+        assert_int_equal(gr_sample(&r, z, &s, (gr_so_far){ 0 }, NULL, 0, 0, &d, &check_err), GRAM_EFORMAT);
+    }
+    gr_sampler_clear(&r);
+}
+
+static void bad_settings_are_named(void **state)
+{
+    static const struct { gr_sampling s; const char *name; } bad[] = {
+        { { -1, 0, 1, 0, 1, 0, 0, 0 }, "temperature" }, { { NAN, 0, 1, 0, 1, 0, 0, 0 }, "temperature" },
+        { { 1, 0, 0, 0, 1, 0, 0, 0 }, "top_p" }, { { 1, 0, 1.1, 0, 1, 0, 0, 0 }, "top_p" },
+        { { 1, 0, 1, -.1, 1, 0, 0, 0 }, "min_p" }, { { 1, 0, 1, 0, 0, 0, 0, 0 }, "repetition_penalty" },
+        { { 1, 0, 1, 0, 1, NAN, 0, 0 }, "presence_penalty" }, { { 1, 0, 1, 0, 1, 0, INFINITY, 0 }, "frequency_penalty" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        assert_int_equal(gr_sampling_check(&bad[i].s, &check_err), GRAM_EARG);
+        assert_non_null(strstr(check_err.text, bad[i].name));
+    }
+    CHECK_OK(gr_sampling_check(&gr_sampling_neutral, &check_err));
+}
+
+static void the_likeliest_come_in_order(void **state)
+{
+    static const int32_t want[] = { 7, 2, 5, 0 };
+    float z[] = { 1, 0, 3, -1, 0, 3, 0, 4 };
+    int32_t id[4];
+
+    (void)state;
+    gr_likeliest(z, GR_COUNT(z), id, 4);
+    assert_memory_equal(id, want, sizeof want);
+    gr_likeliest(z, 1, id, 1);
+    assert_int_equal(id[0], 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_tokens_stay_as_in_transformers),
+        cmocka_unit_test(draws_follow_the_distribution),
+        cmocka_unit_test(log_probabilities_are_those_of_double),
+        cmocka_unit_test(greedy_takes_the_lowest_of_equals_and_no_end_too_early),
+        cmocka_unit_test(bad_settings_are_named),
+        cmocka_unit_test(the_likeliest_come_in_order),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
