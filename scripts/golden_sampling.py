@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """tests/golden/sampling.txt: which tokens transformers' logits processors keep of 1,000 rows of logits with many ties.
 
-A line a row: temperature top_k top_p min_p repetition, how many tokens stay, and the FNV-1a hash of the ids that stay and are
-likelier than the least likely one of them, as 32-bit little-endian numbers in increasing order: which of several equal tokens
-at the border of top_p stay, torch leaves to its sort, which promises no order. The logits are made by splitmix64 from the row's number, in the test as here, so
-that they need not be stored: z = (random >> 40) mod 97 - 48 eighths. The repetition penalty's text is ids (row * 7 + i * 31)
-mod V, i < 20. transformers sums probabilities in float32: a row where a sum comes nearer than 1e-5 to its border is left out
-(its line has a count of 0), as is one whose min_p border does."""
-import sys
+A line a row: temperature top_k top_p min_p repetition, how many tokens stay, and the FNV-1a hash of the ids that stay
+and are likelier than the least likely one of them, as 32-bit little-endian numbers in increasing order: which of
+several equal tokens at the border of top_p stay, torch leaves to its sort, which promises no order. The logits are made
+by splitmix64 from the row's number, in the test as here, so that they need not be stored: z = (random >> 40) mod 97 -
+48 eighths. The repetition penalty's text is ids (row * 7 + i * 31) mod V, i < 20. transformers sums probabilities in
+float32: a row where a sum comes nearer than 1e-5 to its border is left out (its line has a count of 0), as is one whose
+min_p border does.""" import sys
 import torch
 from transformers.generation import logits_process as lp
 
@@ -47,7 +47,8 @@ def main():
             if m: z = lp.MinPLogitsWarper(m)(text, z)
             kept, h = torch.isfinite(z[0]).nonzero()[:, 0].tolist(), 0xcbf29ce484222325
             least = z[0][kept].min()
-            for b in b''.join(i.to_bytes(4, 'little') for i in kept if z[0][i] > least): h = ((h ^ b) * 0x100000001b3) & M
+            for b in b''.join(i.to_bytes(4, 'little') for i in kept if z[0][i] > least): h = ((h ^ b) * 0x100000001b3) &
+M
             out.write(f'{T} {k} {p} {m} {r} {0 if bad else len(kept)} {h:016x}\n')
 
 

@@ -83,7 +83,8 @@ static void presence(gr_sampler *r, const int32_t *id, size_t n, float once, flo
 }
 
 /* r->y: the logits after penalties, ends and temperature. */
-static void process(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end, size_t n_end)
+static void process(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
+                    size_t n_end)
 {
     memcpy(r->y, z, r->V * sizeof *z);
     if (s->repetition != 1) {
@@ -113,8 +114,9 @@ static uint32_t key_of(float x)
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
-/* The largest key such that the weights of this key and larger ones come to `enough` at least; all weights if they never
- * do. weight NULL: each is 1. *above: the weights of larger keys. Keys are read in digits of 11, 11 and 10 bits. */
+/* The largest key such that the weights of this key and larger ones come to `enough` at least; all weights if they
+ * never do. weight NULL: each is 1. *above: the weights of larger keys. Keys are read in digits of 11, 11 and 10 bits.
+ * */
 static uint32_t border(const float *y, const float *weight, size_t V, double enough, double *above)
 {
     static const unsigned shift[] = { 21, 10, 0 }, bits[] = { 11, 11, 10 };
@@ -188,8 +190,8 @@ gram_status gr_sample_weights(gr_sampler *r, const float *z, const gr_sampling *
     process(r, z, s, text, end, n_end);
     top = gr_kern.row_top(r->y, r->V);
     if (top == -INFINITY)
-        return gr_fail(err, GRAM_EARG, "sampling: no token is left to draw from: min_new_tokens forbids the only ones that "
-                       "the model gives any probability");
+        return gr_fail(err, GRAM_EARG, "sampling: no token is left to draw from: min_new_tokens forbids all that the "
+                       "model gives any probability");
     *sum = gr_kern.row_exp(r->w, r->y, top, r->V);
     if (!isfinite(*sum))
         return gr_fail(err, GRAM_EFORMAT, "sampling: a logit is not a finite number");
@@ -229,7 +231,8 @@ static size_t largest(const float *y, size_t V)
     return v;
 }
 
-gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end, size_t n_end,
+gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
+                      size_t n_end,
                       double u, gr_drawn *out, gram_err *err)
 {
     float top = gr_kern.row_top(z, r->V);

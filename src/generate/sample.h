@@ -1,7 +1,7 @@
 /* sample.h - from a row of logits to the next token.
  *
- * The steps and their order are those of transformers' generate(), whose defaults are NOT taken over: every setting that
- * is not given is neutral.
+ * The steps and their order are those of transformers' generate(), whose defaults are NOT taken over: every setting
+ * that is not given is neutral.
  *
  *   z[v]       the model's logits
  *   penalties  repetition r over the ids of prompt and answer, each once:  z < 0 ? z r : z / r
@@ -9,10 +9,12 @@
  *   end        ids that end an answer are out while it has fewer than min_new tokens
  *   T          y = z / T                           0: the largest z, of equal ones the lowest id, and no draw
  *   top_k      y of the k-th largest and more; ties with the k-th stay
- *   top_p      the likeliest of those until their mass is p: the token that crosses p stays. Of equal ones at the border
+ *   top_p      the likeliest of those until their mass is p: the token that crosses p stays. Of equal ones at the
+ *   border
  *              the lowest ids stay (transformers leaves that to its sort)
  *   min_p      of those, the ones with at least min_p times the probability of the likeliest
- *   draw       the first id at which the running sum of the kept weights, in the order of ids, exceeds u times their sum
+ *   draw       the first id at which the running sum of the kept weights, in the order of ids, exceeds u times their
+ *   sum
  *
  * Nothing is sorted: the borders of top_k and top_p are found digit by digit, by count and by mass. */
 #ifndef GR_GENERATE_SAMPLE_H
@@ -43,11 +45,13 @@ typedef struct { float *y, *w; uint32_t *seen; uint32_t turn; size_t V; } gr_sam
 gram_status gr_sampler_init(gr_sampler *s, size_t V, gram_err *err);
 void gr_sampler_clear(gr_sampler *s);
 
-/* One token after z [V], which stays as it is. end[n_end]: the ids that end an answer. u: the draw, in [0, 1). Fails where a
- * logit is not a number, or nothing is left to draw from. */
-gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end, size_t n_end,
+/* One token after z [V], which stays as it is. end[n_end]: the ids that end an answer. u: the draw, in [0, 1). Fails
+ * where a logit is not a number, or nothing is left to draw from. */
+gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
+                      size_t n_end,
                       double u, gr_drawn *out, gram_err *err);
-/* The first half of it: s->w[V] holds the weight of each token that may be drawn, 0 for the others. *sum: of them all. */
+/* The first half of it: s->w[V] holds the weight of each token that may be drawn, 0 for the others. *sum: of them all.
+ * */
 gram_status gr_sample_weights(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
                               size_t n_end, double *sum, gram_err *err);
 

@@ -170,7 +170,8 @@ static bool byte_fallback(const gr_enc *e, const parts *in, parts *out)
 
 static gr_str strip(const gr_enc *e, const gr_dec *k, gr_str s)
 {
-    for (size_t i = 0; !(e->behind && e->fused) && i < k->start && s.n >= k->n_content && !memcmp(s.p, k->content, k->n_content); i++) {
+    for (size_t i = 0; !(e->behind && e->fused) && i < k->start && s.n >= k->n_content &&
+         !memcmp(s.p, k->content, k->n_content); i++) {
         s.p += k->n_content;
         s.n -= k->n_content;
     }

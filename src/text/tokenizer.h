@@ -56,9 +56,9 @@ gram_status gr_tok_encode(const gr_tok *t, const char *text, size_t n, bool spec
 gram_status gr_tok_encode_behind(const gr_tok *t, const char *text, size_t n, bool special, gr_ids *out, gram_err *err);
 /* Appends the bytes of the ids; special tokens are left out unless `special`. */
 gram_status gr_tok_decode(const gr_tok *t, const int32_t *id, size_t n, bool special, gr_buf *out, gram_err *err);
-/* Appends the bytes of one token of a text, which may be a piece of a character: the bytes of all tokens of a text, one after
- * the other, are its decoded text. first: no token stands before it, so that a space which a tokenizer puts before every text
- * goes. */
+/* Appends the bytes of one token of a text, which may be a piece of a character: the bytes of all tokens of a text, one
+ * after the other, are its decoded text. first: no token stands before it, so that a space which a tokenizer puts
+ * before every text goes. */
 gram_status gr_tok_decode_piece(const gr_tok *t, int32_t id, bool special, bool first, gr_buf *out, gram_err *err);
 
 size_t gr_tok_vocabulary(const gr_tok *t);              /* largest id + 1 */

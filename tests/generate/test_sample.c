@@ -1,4 +1,5 @@
-/* test_sample.c - kept tokens against transformers, draws against their distribution, log-probabilities against double. */
+/* test_sample.c - kept tokens against transformers, draws against their distribution, log-probabilities against double.
+ * */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,8 +15,8 @@
 
 enum { V = 257 };
 
-/* As scripts/golden_sampling.py makes them: eighths, many of them equal. It says what is compared where equal tokens lie on
- * the border of top_p. */
+/* As scripts/golden_sampling.py makes them: eighths, many of them equal. It says what is compared where equal tokens
+ * lie on the border of top_p. */
 static void logits(float *z, uint64_t row)
 {
     for (size_t v = 0; v < V; v++)
@@ -33,7 +34,8 @@ static void same_tokens_stay_as_in_transformers(void **state)
     (void)state;
     assert_non_null(f);
     CHECK_OK(gr_sampler_init(&r, V, &check_err));
-    while (fscanf(f, "%lf %zu %lf %lf %lf %zu %llx", &s.temperature, &s.top_k, &s.top_p, &s.min_p, &s.repetition, &want_n,
+    while (fscanf(f, "%lf %zu %lf %lf %lf %zu %llx", &s.temperature, &s.top_k, &s.top_p, &s.min_p, &s.repetition,
+                  &want_n,
                   &want) == 7) {
         float z[V];
         int32_t text[20];
@@ -65,14 +67,17 @@ static void same_tokens_stay_as_in_transformers(void **state)
     assert_true(row == 1000 && compared > 900);
 }
 
-/* 100,000 draws of one row; the sum of (seen - expected)^2 / expected over the n tokens that may come has the chi-square
- * distribution of n - 1 degrees of freedom, which passes n - 1 + 3.1 sqrt(2 (n - 1)) + 6.6 once in a thousand times (the normal
- * approximation with its first correction). The draws follow from the seed, so this passes always or never. */
+/* 100,000 draws of one row; the sum of (seen - expected)^2 / expected over the n tokens that may come has the
+ * chi-square distribution of n - 1 degrees of freedom, which passes n - 1 + 3.1 sqrt(2 (n - 1)) + 6.6 once in a
+ * thousand times (the normal approximation with its first correction). The draws follow from the seed, so this passes
+ * always or never. */
 static void draws_follow_the_distribution(void **state)
 {
     static const gr_sampling each[] = {
-        { 1, 0, 1, 0, 1, 0, 0, 0 }, { .7, 0, 1, 0, 1, 0, 0, 0 }, { 1, 9, 1, 0, 1, 0, 0, 0 }, { 1, 0, .8, 0, 1, 0, 0, 0 },
-        { 1, 0, 1, .1, 1, 0, 0, 0 }, { 1, 0, 1, 0, 1.5, 0, 0, 0 }, { 1, 0, 1, 0, 1, .5, .25, 0 }, { 1, 0, 1, 0, 1, 0, 0, 9 },
+        { 1, 0, 1, 0, 1, 0, 0, 0 }, { .7, 0, 1, 0, 1, 0, 0, 0 }, { 1, 9, 1, 0, 1, 0, 0, 0 }, { 1, 0, .8, 0, 1, 0, 0,
+                                                                                              0 },
+        { 1, 0, 1, .1, 1, 0, 0, 0 }, { 1, 0, 1, 0, 1.5, 0, 0, 0 }, { 1, 0, 1, 0, 1, .5, .25, 0 }, { 1, 0, 1, 0, 1, 0,
+                                                                                                   0, 9 },
         { 1.3, 30, .9, .02, 1.2, .3, .1, 9 },
     };
     enum { DRAWS = 100000 };
@@ -108,8 +113,8 @@ static void draws_follow_the_distribution(void **state)
     gr_sampler_clear(&r);
 }
 
-/* Against double: z - top is below 12 and exact in eighths; the sum of exponentials errs by 35 + 2 halves of an ulp (test_ce's
- * count), the temperature's division by half an ulp of 16; and the result, below 16, is rounded once. */
+/* Against double: z - top is below 12 and exact in eighths; the sum of exponentials errs by 35 + 2 halves of an ulp
+ * (test_ce's count), the temperature's division by half an ulp of 16; and the result, below 16, is rounded once. */
 static void log_probabilities_are_those_of_double(void **state)
 {
     static const double T[] = { 1, .7, 1.3, 0 };
@@ -127,7 +132,8 @@ static void log_probabilities_are_those_of_double(void **state)
             s.repetition = row % 3 ? 1 : 1.7;
             s.top_k = row % 5;
             logits(z, row);
-            CHECK_OK(gr_sample(&r, z, &s, (gr_so_far){ NULL, (int32_t[]){ 8, 9 }, 0, 2 }, NULL, 0, gr_draw_at(row, 3), &d,
+            CHECK_OK(gr_sample(&r, z, &s, (gr_so_far){ NULL, (int32_t[]){ 8, 9 }, 0, 2 }, NULL, 0, gr_draw_at(row, 3),
+                               &d,
                                &check_err));
             for (size_t v = 0; v < V; v++) {
                 raw += exp((double)z[v]);
@@ -173,7 +179,8 @@ static void bad_settings_are_named(void **state)
         { { -1, 0, 1, 0, 1, 0, 0, 0 }, "temperature" }, { { NAN, 0, 1, 0, 1, 0, 0, 0 }, "temperature" },
         { { 1, 0, 0, 0, 1, 0, 0, 0 }, "top_p" }, { { 1, 0, 1.1, 0, 1, 0, 0, 0 }, "top_p" },
         { { 1, 0, 1, -.1, 1, 0, 0, 0 }, "min_p" }, { { 1, 0, 1, 0, 0, 0, 0, 0 }, "repetition_penalty" },
-        { { 1, 0, 1, 0, 1, NAN, 0, 0 }, "presence_penalty" }, { { 1, 0, 1, 0, 1, 0, INFINITY, 0 }, "frequency_penalty" },
+        { { 1, 0, 1, 0, 1, NAN, 0, 0 }, "presence_penalty" }, { { 1, 0, 1, 0, 1, 0, INFINITY, 0 },
+                                                               "frequency_penalty" },
     };
 
     (void)state;

@@ -1,0 +1,71 @@
+/* write.h - many answers to many prompts, a token of each in one forward pass.
+ *
+ * Texts wait, live and end. A step reads the newest token of every live text (and the prompts of those that were let in
+ * with it), draws one token for each, and lets others in where texts have ended: continuous batching. The answers to
+ * one prompt share its keys and values. A text has the same bits alone, among any others, let in early or late, and
+ * however many threads there are, because a row's logits depend on its own tokens alone and a draw on its seed and
+ * place.
+ *
+ * Not for two threads at once. */
+#ifndef GR_GENERATE_WRITE_H
+#define GR_GENERATE_WRITE_H
+
+#include "generate/sample.h"
+#include "generate/stop.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+typedef enum {
+    GR_WRITING,
+    GR_STOP,                    /* by a token that ends an answer */
+    GR_STOP_STRING,             /* by a stop string, at which the text is cut */
+    GR_LENGTH,                  /* max_new tokens, or the model's context, and no end */
+    GR_BROKEN                   /* `why` says it; the other texts go on */
+} gr_finish;
+
+/* An answer that is asked for; all pointers are borrowed until the text is closed. */
+typedef struct {
+    gr_seq prompt;
+    const gr_sampling *sampling;
+    const gr_stops *stops;
+    size_t max_new;             /* tokens at most, the one that ends the answer among them */
+    size_t top;                 /* the likeliest tokens to tell with each */
+    uint64_t seed;
+    void *arg;                  /* the caller's */
+} gr_ask;
+
+typedef struct gr_text gr_text;
+struct gr_text {
+    gr_ask ask;
+    gr_ids ids;                 /* prompt and answer; an end token is its last one */
+    float *raw, *tempered;      /* [answer] of each token, as gr_drawn has them */
+    size_t n_answer, cap_raw, cap_tempered;
+    gr_buf text;                /* bytes of the answer without its end token */
+    size_t newest;              /* bytes that the last token added, before any cut */
+    int32_t *top;               /* [ask.top] likeliest tokens of the last step, and their log-probabilities */
+    float *top_logp;
+    gr_finish finish;
+    gram_err why;               /* of GR_BROKEN */
+    gr_text *next;              /* of those that wait */
+};
+
+typedef struct gr_write gr_write;
+/* live: texts that are written at once at most. prefill: prompt tokens that one step reads at most, but for one prompt.
+ * All is borrowed; kv holds the texts' keys and values, and where it has no room they are computed anew. tok NULL: no
+ * text is made, only ids. */
+gram_status gr_write_open(gr_write **out, gr_work *work, gr_pool *pool, const gr_tok *tok, gr_kv_tree *kv, size_t live,
+                          size_t prefill, gram_err *err);
+/* Closes the texts that were not. */
+void gr_write_close(gr_write *w);
+/* A text that waits for its turn; the engine's until gr_write_end(). Fails where the prompt is empty or leaves no room
+ * in the model's context, or a setting is wrong. */
+gram_status gr_write_add(gr_write *w, const gr_ask *ask, gr_text **out, gram_err *err);
+/* Every live text has one token more, or has broken. fn is called for each, in the order in which they were added, and
+ * may end the text; a failure of it ends the step and is handed back. *more: some text lives or waits. */
+typedef gram_status gr_write_fn(void *arg, gr_text *t, gram_err *err);
+gram_status gr_write_step(gr_write *w, gr_write_fn *fn, void *arg, bool *more, gram_err *err);
+/* Takes the text out, whatever its state, and frees it. */
+void gr_write_end(gr_write *w, gr_text *t);
+size_t gr_write_live(const gr_write *w);
+
+#endif

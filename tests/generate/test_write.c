@@ -1,0 +1,359 @@
+/* test_write.c - answers: greedily those of transformers, sampled ones with the same bits in every company, and their
+ * ends. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/cpu.h"
+#include "base/err.h"
+#include "check.h"
+#include "generate/write.h"
+#include "op/op.h"
+
+enum { NEW = 64, PROMPT = 40, CASES = 200 };
+
+struct subject {
+    gr_weights *weights;
+    gr_model *model;
+    gr_pool *pool;
+    gr_work *work;
+    gr_kv_tree *kv;
+};
+
+static struct subject subject_open(const char *name, size_t threads, size_t kv_bytes)
+{
+    struct subject s = { 0 };
+    char dir[128];
+    gr_config cfg;
+    const gr_config *c;
+
+    snprintf(dir, sizeof dir, "tests/golden/models/%s", name);
+    CHECK_OK(gr_weights_open_dir(&s.weights, dir, &check_err));
+    CHECK_OK(gr_config_read(&cfg, dir, &check_err));
+    CHECK_OK(gr_model_open(&s.model, s.weights, &cfg, GR_LINEAR_F32, &check_err));
+    CHECK_OK(gr_pool_open(&s.pool, threads, &check_err));
+    CHECK_OK(gr_work_open(&s.work, s.model, s.pool, &check_err));
+    c = gr_model_config(s.model);
+    CHECK_OK(gr_kv_open(&s.kv, c->layers, c->kv_heads * c->head_dim, kv_bytes, &check_err));
+    return s;
+}
+
+static void subject_close(struct subject *s)
+{
+    gr_kv_close(s->kv);
+    gr_work_close(s->work);
+    gr_pool_close(s->pool);
+    gr_model_close(s->model);
+    gr_weights_close(s->weights);
+}
+
+/* What became of an answer that was asked for. */
+struct result {
+    int32_t id[NEW];
+    float raw[NEW], tempered[NEW];
+    size_t n;
+    gr_finish finish;
+    char why[128];
+};
+
+struct run { gr_write *w; size_t steps, most_live; };
+
+static gram_status take(void *arg, gr_text *t, gram_err *err)
+{
+    struct run *run = arg;
+    struct result *r = t->ask.arg;
+
+    (void)err;
+    run->most_live = gr_max(run->most_live, gr_write_live(run->w));
+    if (t->finish == GR_WRITING)
+        return GRAM_OK;
+    r->n = t->n_answer;
+    r->finish = t->finish;
+    snprintf(r->why, sizeof r->why, "%.127s", t->why.text);
+    assert_true(t->n_answer <= NEW);
+    memcpy(r->id, t->ids.p + t->ask.prompt.n, t->n_answer * sizeof *r->id);
+    memcpy(r->raw, t->raw, t->n_answer * sizeof *r->raw);
+    memcpy(r->tempered, t->tempered, t->n_answer * sizeof *r->tempered);
+    gr_write_end(run->w, t);
+    return GRAM_OK;
+}
+
+/* All of the asks, `late` of them added only when the third step is done. */
+static struct run write_all(struct subject *s, gr_ask *ask, size_t n, size_t live, size_t prefill, size_t late)
+{
+    struct run run = { 0 };
+    bool more = true;
+
+    CHECK_OK(gr_write_open(&run.w, s->work, s->pool, NULL, s->kv, live, prefill, &check_err));
+    for (size_t i = 0; i + late < n; i++)
+        CHECK_OK(gr_write_add(run.w, &ask[i], &(gr_text *){ NULL }, &check_err));
+    for (; more; run.steps++) {
+        if (run.steps == 3)
+            for (size_t i = n - late; i < n; i++)
+                CHECK_OK(gr_write_add(run.w, &ask[i], &(gr_text *){ NULL }, &check_err));
+        CHECK_OK(gr_write_step(run.w, take, &run, &more, &check_err));
+    }
+    gr_write_close(run.w);
+    return run;
+}
+
+/* ---- Greedy, against transformers ---- */
+
+struct golden { char name[32], prompt[PROMPT + 1], answer[NEW + 1]; int32_t id[PROMPT]; };
+
+/* The gap of the two best logits after prompt and the first n tokens of the golden answer. */
+static double gap_after(struct subject *s, const struct golden *g, size_t n)
+{
+    int32_t id[PROMPT + NEW], two[2];
+    size_t len = strlen(g->prompt), V = gr_model_config(s->model)->vocabulary;
+    float *z = check_fenced(V * sizeof *z);
+    gr_forest f;
+
+    for (size_t i = 0; i < len + n; i++)
+        id[i] = (i < len ? g->prompt[i] : g->answer[i - len]) - 48;
+    CHECK_OK(gr_forest_init(&f, &(gr_seq){ id, len + n }, 1, NULL, GR_SAVE_SHARED, &check_err));
+    CHECK_OK(gr_model_logits(s->work, &f, f.leaf_row, 1, z, &check_err));
+    gr_forest_clear(&f, true);
+    gr_likeliest(z, V, two, 2);
+    return (double)z[two[0]] - z[two[1]];
+}
+
+static void greedy_answers_are_those_of_transformers(void **state)
+{
+    static struct golden g[CASES];
+    static struct result r[CASES];
+    gr_sampling greedy = gr_sampling_neutral;
+    gr_stops none = { 0 };
+    FILE *f = fopen("tests/golden/generate.txt", "r");
+    size_t differ = 0;
+
+    (void)state;
+    gr_kern_init(gr_cpu());
+    assert_non_null(f);
+    greedy.temperature = 0;
+    for (size_t model = 0; model < 5; model++) {
+        gr_ask ask[CASES];
+        struct subject s;
+        for (size_t i = 0; i < CASES; i++) {
+            assert_int_equal(fscanf(f, "%31s %40s %64s", g[i].name, g[i].prompt, g[i].answer), 3);
+            for (size_t t = 0; g[i].prompt[t]; t++)
+                g[i].id[t] = g[i].prompt[t] - 48;
+            ask[i] = (gr_ask){ { g[i].id, strlen(g[i].prompt) }, &greedy, &none, NEW, 0, 0, &r[i] };
+        }
+        s = subject_open(g[0].name, 2, (size_t)1 << 30);
+        write_all(&s, ask, CASES, 96, 2048, 0);
+        for (size_t i = 0; i < CASES; i++) {
+            size_t n = 0;
+            assert_true(r[i].n == NEW && r[i].finish == GR_LENGTH);
+            while (n < NEW && r[i].id[n] == g[i].answer[n] - 48)
+                n++;
+            if (n == NEW)
+                continue;
+            differ++;
+            if (gap_after(&s, &g[i], n) > 1e-4)
+                fail_msg("%s, prompt %zu: token %zu is %d, wanted %d", g[i].name, i, n, r[i].id[n],
+                         g[i].answer[n] - 48);
+        }
+        subject_close(&s);
+    }
+    fclose(f);
+    print_message("%zu of %d answers leave transformers' where two logits are within 1e-4\n", differ, 5 * CASES);
+    assert_true(differ < 50);
+}
+
+/* ---- The same bits in every company ---- */
+
+enum { GROUPS = 12, EACH = 8, MANY = GROUPS * EACH };
+static int32_t prompt[GROUPS][PROMPT];
+static const int32_t ends[] = { 3, 17 };
+static gr_stops stops = { ends, 2, NULL, 0 };
+static gr_sampling setting[3];
+
+static void make_asks(gr_ask *ask, struct result *r)
+{
+    setting[0] = setting[1] = setting[2] = gr_sampling_neutral;
+    setting[1].temperature = 0.7;
+    setting[1].top_p = 0.9;
+    setting[2].repetition = 1.3;
+    setting[2].min_new = 5;
+    for (size_t g = 0; g < GROUPS; g++)
+        for (size_t t = 0; t < PROMPT; t++)
+            prompt[g][t] = (int32_t)((t * t + 7 * (g / 2) + (t > 10 ? g : 0)) % 61);
+    for (size_t i = 0; i < MANY; i++)
+        ask[i] = (gr_ask){ { prompt[i / EACH], 5 + 3 * (i / EACH) }, &setting[i / EACH % 3], &stops, 8 + i % 50, 2,
+                          i % EACH,
+                           &r[i] };
+}
+
+static void expect_same(const struct result *got, const struct result *want, const char *what)
+{
+    for (size_t i = 0; i < MANY; i++)
+        if (got[i].n != want[i].n || got[i].finish != want[i].finish ||
+            memcmp(got[i].id, want[i].id, want[i].n * sizeof *want->id) ||
+            memcmp(got[i].raw, want[i].raw, want[i].n * sizeof *want->raw) ||
+            memcmp(got[i].tempered, want[i].tempered, want[i].n * sizeof *want->tempered))
+            fail_msg("answer %zu, %s: %zu tokens, alone %zu", i, what, got[i].n, want[i].n);
+}
+
+static void an_answer_has_its_bits_in_any_company(void **state)
+{
+    static const struct { const char *what; size_t threads, live, prefill, late, kv; } each[] = {
+        { "96 at once", 2, 96, 4096, 0, 1 << 28 }, { "ten at once", 1, 10, 4096, 0, 1 << 28 },
+        { "one prompt let in at a time", 3, 96, 1, 0, 1 << 28 }, { "half of them late", 2, 96, 4096, MANY / 2,
+                                                                  1 << 28 },
+        { "hardly any room for keys and values", 2, 96, 4096, 0, 40000 }, { "four threads", 4, 33, 100, 9, 1 << 28 },
+    };
+    static struct result alone[MANY], got[MANY];
+    gr_ask ask[MANY];
+    struct subject s = subject_open("qwen3", 1, 1 << 28);
+    size_t ended = 0;
+
+    (void)state;
+    make_asks(ask, alone);
+    for (size_t i = 0; i < MANY; i++) {
+        gr_kv_forget(s.kv);
+        write_all(&s, &ask[i], 1, 1, 4096, 0);
+        ended += alone[i].finish == GR_STOP;
+        assert_true(alone[i].finish == (alone[i].n < ask[i].max_new ? GR_STOP : alone[i].finish));
+        assert_true(alone[i].finish != GR_STOP || gr_stops_at(&stops, alone[i].id[alone[i].n - 1]));
+        assert_true(i / EACH % 3 != 2 || alone[i].n > 5);
+    }
+    assert_true(ended > MANY / 4 && ended < MANY);
+    subject_close(&s);
+    for (size_t k = 0; k < GR_COUNT(each); k++) {
+        struct run run;
+        s = subject_open("qwen3", each[k].threads, each[k].kv);
+        make_asks(ask, got);
+        memset(got, 0, sizeof got);
+        run = write_all(&s, ask, MANY, each[k].live, each[k].prefill, each[k].late);
+        expect_same(got, alone, each[k].what);
+        assert_true(run.most_live <= each[k].live);
+        subject_close(&s);
+    }
+}
+
+/* The log-probabilities are those of one forced pass over prompt and answer, bit for bit. */
+static void log_probabilities_are_those_of_a_forced_pass(void **state)
+{
+    static struct result r[MANY];
+    gr_ask ask[MANY];
+    struct subject s = subject_open("llama_scaled", 2, 1 << 28);
+    size_t V = gr_model_config(s.model)->vocabulary;
+    gr_sampler sampler;
+
+    (void)state;
+    make_asks(ask, r);
+    CHECK_OK(gr_sampler_init(&sampler, V, &check_err));
+    write_all(&s, ask, MANY, 96, 4096, 0);
+    for (size_t i = 0; i < MANY; i += 5) {
+        int32_t id[PROMPT + NEW];
+        size_t want[NEW], n = ask[i].prompt.n;
+        float *z = check_fenced(r[i].n * V * sizeof *z);
+        gr_forest f;
+        memcpy(id, ask[i].prompt.token, n * sizeof *id);
+        memcpy(id + n, r[i].id, r[i].n * sizeof *id);
+        CHECK_OK(gr_forest_init(&f, &(gr_seq){ id, n + r[i].n }, 1, NULL, GR_SAVE_SHARED, &check_err));
+        for (size_t t = 0; t < r[i].n; t++)
+            want[t] = n - 1 + t;
+        CHECK_OK(gr_model_logits(s.work, &f, want, r[i].n, z, &check_err));
+        gr_forest_clear(&f, true);
+        for (size_t t = 0; t < r[i].n; t++) {
+            gr_drawn d;
+            CHECK_OK(gr_sample(&sampler, z + t * V, ask[i].sampling, (gr_so_far){ id, id + n, n, t }, ends, 2,
+                               gr_draw_at(ask[i].seed, t), &d, &check_err));
+            assert_int_equal(d.id, r[i].id[t]);
+            assert_memory_equal(&d.raw, &r[i].raw[t], sizeof d.raw);
+            assert_memory_equal(&d.tempered, &r[i].tempered[t], sizeof d.tempered);
+        }
+    }
+    gr_sampler_clear(&sampler);
+    subject_close(&s);
+}
+
+/* ---- Ends and refusals ---- */
+
+static void bad_asks_are_refused_and_broken_texts_end_alone(void **state)
+{
+    static int32_t many[513];
+    static struct result r[MANY];
+    gr_sampling bad = gr_sampling_neutral;
+    struct subject s = subject_open("llama_mha", 1, 1 << 24);
+    gr_ask ask[MANY];
+    gr_write *w;
+    gr_text *t;
+
+    (void)state;
+    make_asks(ask, r);
+    bad.top_p = 2;
+    CHECK_OK(gr_write_open(&w, s.work, s.pool, NULL, s.kv, 4, 100, &check_err));
+    assert_int_equal(gr_write_add(w, &(gr_ask){ { many, 512 }, &setting[0], &stops, 1, 0, 0, NULL }, &t, &check_err),
+                     GRAM_ELIMIT);
+    assert_non_null(strstr(check_err.text, "512"));
+    assert_int_equal(gr_write_add(w, &(gr_ask){ { many, 0 }, &setting[0], &stops, 1, 0, 0, NULL }, &t, &check_err),
+                     GRAM_EARG);
+    assert_int_equal(gr_write_add(w, &(gr_ask){ { many, 5 }, &bad, &stops, 1, 0, 0, NULL }, &t, &check_err), GRAM_EARG);
+    assert_int_equal(gr_write_add(w, &(gr_ask){ { many, 5 }, &setting[0], &stops, 0, 0, 0, NULL }, &t, &check_err),
+                     GRAM_EARG);
+    many[3] = 61;
+    assert_int_equal(gr_write_add(w, &(gr_ask){ { many, 5 }, &setting[0], &stops, 1, 0, 0, NULL }, &t, &check_err),
+                     GRAM_EARG);
+    many[3] = 0;
+    CHECK_OK(gr_write_add(w, &(gr_ask){ { many, 511 }, &setting[0], &(gr_stops){ 0 }, 9, 0, 0, &r[0] }, &t,
+                          &check_err));
+    gr_write_close(w);                                  /* a text that waits is closed with it */
+    write_all(&s, &(gr_ask){ { many, 510 }, &setting[0], &(gr_stops){ 0 }, 9, 0, 0, &r[0] }, 1, 1, 100, 0);
+    assert_true(r[0].n == 2 && r[0].finish == GR_LENGTH);           /* the context is full */
+    subject_close(&s);
+}
+
+static void text_is_settled_in_whole_characters_and_before_stops(void **state)
+{
+    static const struct { const char *text; size_t settled; } each[] = {
+        { "", 0 }, { "abc", 3 }, { "abc\xc3", 3 }, { "abc\xc3\xbc", 5 }, { "\xf0\x9f\x98", 0 }, { "a\xf0\x9f\x98\x80",
+                                                                                                 5 },
+        { "x END", 2 }, { "x EN", 2 }, { "x E", 2 }, { "x F", 3 }, { "x\n", 1 }, { "x\n\n", 1 },
+    };
+    static const char *const stop[] = { "END!", "\n\n\n" };
+    gr_stops s = { NULL, 0, stop, 2 };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(each); i++) {
+        gr_buf b = { 0 };
+        assert_true(gr_buf_puts(&b, each[i].text));
+        if (gr_stops_settled(&s, &b) != each[i].settled)
+            fail_msg("\"%s\": %zu, wanted %zu", each[i].text, gr_stops_settled(&s, &b), each[i].settled);
+        gr_buf_clear(&b);
+    }
+}
+
+static void stop_strings_cut_at_the_first(void **state)
+{
+    static const char *const stop[] = { "cd", "bcx" };
+    gr_stops s = { NULL, 0, stop, 2 };
+    gr_buf b = { 0 };
+
+    (void)state;
+    assert_true(gr_buf_puts(&b, "abc"));
+    assert_false(gr_stops_cut(&s, &b, 3));
+    assert_true(gr_buf_puts(&b, "de"));
+    assert_true(gr_stops_cut(&s, &b, 2));               /* it began in the token before */
+    assert_string_equal(b.p, "ab");
+    gr_buf_clear(&b);
+    assert_int_equal(gr_stops_check(&(gr_stops){ NULL, 0, (const char *const[]){ "" }, 1 }, &check_err), GRAM_EARG);
+    assert_int_equal(gr_stops_check(&(gr_stops){ NULL, 0, (const char *const[]){ "\xff" }, 1 }, &check_err), GRAM_EARG);
+    CHECK_OK(gr_stops_check(&s, &check_err));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(greedy_answers_are_those_of_transformers),
+        cmocka_unit_test(an_answer_has_its_bits_in_any_company),
+        cmocka_unit_test(log_probabilities_are_those_of_a_forced_pass),
+        cmocka_unit_test(bad_asks_are_refused_and_broken_texts_end_alone),
+        cmocka_unit_test(text_is_settled_in_whole_characters_and_before_stops),
+        cmocka_unit_test(stop_strings_cut_at_the_first),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
