@@ -47,7 +47,7 @@ static const struct poptOption opts[] = {
 };
 
 /* The text of a file, one newline at its end taken off; the process keeps it. Zero or an exit code. */
-static int read_text(const char *path, char **out)
+static int read_text(const char *path, const char *what, char **out)
 {
     FILE *f = fopen(path, "rb");
     gr_buf text = { 0 };
@@ -62,7 +62,9 @@ static int read_text(const char *path, char **out)
     while (text.n > 0 && strchr("\r\n", text.p[text.n - 1]))
         text.p[--text.n] = '\0';
     if (text.n == 0)
-        return cli_fail("%s: the file is empty", path);
+        return cli_fail("%s: no %s, the file is empty", path, what);
+    if (strlen(text.p) != text.n)
+        return cli_fail("%s: byte %zu of the %s is U+0000; wanted text", path, strlen(text.p), what);
     *out = text.p;
     return 0;
 }
@@ -92,9 +94,9 @@ static int read_options(gr_serve_options *o, gr_engine *e)
     if (!rc)
         rc = cli_model_options(&e->options);
     if (!rc && key_file)
-        rc = read_text(key_file, &key);
+        rc = read_text(key_file, "key", &key);
     if (!rc && reference_file)
-        rc = read_text(reference_file, &reference);
+        rc = read_text(reference_file, "reference answer", &reference);
     e->options.prefix_cache_bytes = (size_t)(prefix_cache ? prefix_cache : 256) << 20;
     *o = (gr_serve_options){
         .host = host, .port = (unsigned short)port, .name = model_name, .key = key && *key ? key : NULL,

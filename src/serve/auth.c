@@ -1,9 +1,25 @@
 /* auth.c - the bearer key and who may do without one. */
 #include <netinet/in.h>
 #include <string.h>
+#include "base/err.h"
 #include "serve/serve_int.h"
 
 enum { KEY_MAX = 512 };
+
+gram_status gr_key_check(const char *key, gram_err *err)
+{
+    size_t n = strlen(key);
+
+    if (n == 0 || n >= KEY_MAX)
+        return gr_fail(err, GRAM_EARG, "the key has %zu bytes; wanted 1 to %d", n, KEY_MAX - 1);
+    if (key[0] == ' ' || key[n - 1] == ' ')
+        return gr_fail(err, GRAM_EARG, "the key begins or ends with a blank, which is lost on the way in a header");
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)key[i] < ' ' || key[i] == 0x7f)
+            return gr_fail(err, GRAM_EARG, "the key's byte %zu is a control character (a line end, a tab), which a "
+                           "header cannot hold; wanted one line", i);
+    return GRAM_OK;
+}
 
 bool gr_key_equal(const char *key, const char *given)
 {

@@ -218,7 +218,7 @@ static enum MHD_Result respond(gr_req *r)
         snprintf(seconds, sizeof seconds, "%.0f", r->retry_after);
         MHD_add_response_header(a, "Retry-After", seconds);
     }
-    if (r->crowded || state_of(r->s) == GR_SERVE_DRAINING)
+    if (r->last || state_of(r->s) == GR_SERVE_DRAINING)
         MHD_add_response_header(a, "Connection", "close");
     r->phase = ANSWERED;
     rc = MHD_queue_response(r->conn, (unsigned)r->status, a);
@@ -232,30 +232,42 @@ static void check_key(gr_req *r)
 
     if (!r->opt->key || r->route->open)
         return;
-    if (given && !strncasecmp(given, "Bearer ", 7))
-        given += 7 + strspn(given + 7, " ");
-    else
-        given = "";
-    if (!gr_key_equal(r->opt->key, given))
+    if (!given || strncasecmp(given, "Bearer ", 7))
         gr_refuse(r, 401, NULL, "this server needs its key: Authorization: Bearer KEY");
+    else if (!gr_key_equal(r->opt->key, given + 7 + strspn(given + 7, " ")))
+        gr_refuse(r, 401, NULL, "the key is not this server's");
 }
 
 /* localhost, 127.x.x.x or [::1], with or without a port. */
 static bool names_loopback(const char *host)
 {
-    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    size_t n = host[0] == '[' && strchr(host, ']') ? strcspn(host, "]") + 1 : strcspn(host, ":");
 
+    if (host[n] && host[n] != ':')
+        return false;
     return (n == 9 && !strncasecmp(host, "localhost", n)) || (n == 5 && !memcmp(host, "[::1]", n))
         || (!strncmp(host, "127.", 4) && strspn(host, "0123456789.") == n);
 }
 
-/* A page of another site may not use the visitor's own server; nor may one whose name leads here because its owner
- * made it (DNS rebinding), where no key stands between. */
+/* Where no key stands between, a site's owner could make its name lead here, and its pages then read all that this
+ * server says (DNS rebinding): such a request has that name as its Host. */
+static void check_host(gr_req *r)
+{
+    const char *host = header(r, "Host"), *own = r->opt->host;
+    size_t n = own ? strlen(own) : 0;
+
+    if (r->opt->key || !host || names_loopback(host)
+        || (n && !strncasecmp(host, own, n) && (host[n] == ':' || !host[n])))
+        return;
+    gr_refuse(r, 403, NULL, "this server has no key, and answers under its own names alone: localhost, 127.0.0.1");
+}
+
+/* A page of another site may not use the visitor's own server. */
 static void check_origin(gr_req *r)
 {
     const char *origin = header(r, "Origin"), *host = header(r, "Host"), *name = origin ? strstr(origin, "://") : NULL;
 
-    if (origin && (!name || !host || strcasecmp(name + 3, host) || (!r->opt->key && !names_loopback(host))))
+    if (origin && (!name || !host || strcasecmp(name + 3, host)))
         gr_refuse(r, 403, NULL, "requests from pages of other sites are refused");
 }
 
@@ -288,7 +300,7 @@ static void check_state(gr_req *r)
 /* One connection more than the server holds. Who asks how it is still hears that. */
 static void check_place(gr_req *r)
 {
-    if (r->crowded && !r->route->light)
+    if (gr_conn_is_crowded(r->place) && !r->route->light)
         gr_refuse(r, 503, NULL, "too many connections; this server holds %zu", r->opt->max_connections);
 }
 
@@ -299,18 +311,25 @@ static void too_many_bytes(gr_req *r)
 }
 
 /* The headers are here. A refusal waits for the body where that is short, so that the connection can go on. */
-static enum MHD_Result admit(gr_req *r)
+static enum MHD_Result admit(gr_req *r, const char *version)
 {
-    const char *length = header(r, "Content-Length");
+    const char *length = header(r, "Content-Length"), *fault = gr_framing_fault(r->conn, version, &r->last);
     unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
 
+    r->last = r->last || fault || gr_conn_is_crowded(r->place);
     choose_id(r, header(r, "X-Request-Id"));
+    if (fault) {
+        gr_refuse(r, 400, NULL, "%s: two servers could read this request differently", fault);
+        return respond(r);
+    }
     if (!r->route && r->allow)
         gr_refuse(r, 405, NULL, "this path takes %s", r->allow);
     else if (!r->route)
         gr_refuse(r, 404, NULL, "no such path; see /openapi.json");
     else
         check_place(r);
+    if (!r->status)
+        check_host(r);
     if (!r->status)
         check_key(r);
     if (!r->status)
@@ -333,8 +352,6 @@ static enum MHD_Result take_body(gr_req *r, const char *p, size_t *n)
     size_t bytes = *n;
 
     *n = 0;
-    if (gr_now() - r->begun > s->opt.timeout)
-        return MHD_NO;                      /* a body that drips; MHD takes no answer here */
     if (!r->discard && r->body.n + bytes > s->opt.max_body) {       /* it came in chunks, without its length */
         gr_refuse(r, 413, NULL, "the body is longer than the %zu bytes that this server takes", s->opt.max_body);
         r->discard = true;
@@ -392,6 +409,7 @@ static void count_in_flight(gr_serve *s, int by)
 
 static enum MHD_Result body_is_here(gr_req *r)
 {
+    gr_conn_until(&r->s->conns, r->place, 0);
     if (!r->status)
         check_state(r);                     /* the server may have begun to drain since the headers */
     if (r->status)
@@ -429,9 +447,10 @@ enum MHD_Result gr_http_request(void *cls, struct MHD_Connection *conn, const ch
         *con_cls = r;
         r->conn = conn;
         r->fd = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        r->crowded = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context != NULL;
+        r->place = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
         r->http11 = !strcmp(version, MHD_HTTP_VERSION_1_1);
-        return admit(r);
+        gr_conn_until(&r->s->conns, r->place, r->begun + r->opt->timeout);
+        return admit(r, version);
     }
     if (*upload_size > 0)
         return take_body(r, upload, upload_size);
@@ -472,6 +491,7 @@ void gr_http_completed(void *cls, struct MHD_Connection *conn, void **con_cls, e
     seconds = gr_now() - r->begun;
     gr_metrics_count(&s->metrics, r, seconds);
     gr_log_request(r, seconds);
+    gr_conn_until(&s->conns, r->place, gr_now() + GR_HEADER_SECONDS);
     s->body_bytes -= r->body.n;
     if (r->counted)
         count_in_flight(s, -1);

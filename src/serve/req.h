@@ -54,7 +54,8 @@ struct gr_req {
     /* http.c's and watch.c's own. */
     struct MHD_Connection *conn;
     int fd, phase;
-    bool crowded;                   /* its connection is one too many */
+    struct gr_conn *place;          /* its connection; NULL: none, or out of memory */
+    bool last;                      /* the connection is closed behind its answer */
     bool http11, counted, discard, probed, watched, looked_at;
     bool running, orphan;           /* the queue has the job; the connection is gone, done() frees the request */
     size_t discarded;

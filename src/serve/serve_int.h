@@ -7,6 +7,33 @@
 #include <time.h>
 #include "serve/req.h"
 
+/* ---- conn.c: connections, each with the time by which it must have said something whole ---- */
+
+typedef struct gr_conn gr_conn;
+typedef struct { pthread_mutex_t lock; gr_conn *first; } gr_conns;
+
+enum { GR_HEADER_SECONDS = 60 };    /* from a connection's start or its last answer to the next headers' end */
+
+void gr_conns_open(gr_conns *c);
+void gr_conns_close(gr_conns *c);
+gr_conn *gr_conn_new(gr_conns *c, int fd, bool crowded, double deadline);   /* NULL: out of memory */
+void gr_conn_free(gr_conns *c, gr_conn *k);                                 /* NULL is fine, here and below */
+bool gr_conn_is_crowded(const gr_conn *k);                                  /* one more than the server holds */
+void gr_conn_until(gr_conns *c, gr_conn *k, double deadline);               /* gr_now() time; 0: for ever */
+void gr_conns_expire(gr_conns *c);
+
+/* ---- framing.c ---- */
+
+/* Later releases of libmicrohttpd look for themselves. */
+#if MHD_VERSION >= 0x00097701
+#define GR_STRICT_HTTP MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
+#else
+#define GR_STRICT_HTTP
+#endif
+
+/* Why two servers could read this request differently, or NULL. chunked: its body comes in chunks. */
+const char *gr_framing_fault(struct MHD_Connection *conn, const char *version, bool *chunked);
+
 /* ---- watch.c: requests that wait for the worker ---- */
 
 /* MHD does not look at a suspended connection, so this thread does. */
@@ -18,9 +45,10 @@ typedef struct {
     gr_req *first;
     uint64_t seq;
     gr_queue *queue;
+    gr_conns *conns;
 } gr_watch;
 
-gram_status gr_watch_start(gr_watch *w, gr_queue *queue, gram_err *err);
+gram_status gr_watch_start(gr_watch *w, gr_queue *queue, gr_conns *conns, gram_err *err);
 void gr_watch_stop(gr_watch *w);
 void gr_watch_add(gr_watch *w, gr_req *r);
 void gr_watch_remove(gr_watch *w, gr_req *r);       /* with the lock held; fine when it is not there */
@@ -49,6 +77,7 @@ struct gr_serve {
     pthread_t worker;
     bool worker_started, quiesced;
     gr_watch watch;
+    gr_conns conns;
     pthread_mutex_t lock;           /* state, why, in_flight */
     gr_serve_state state;
     gram_err why;
@@ -87,6 +116,7 @@ void gr_json_init(void);            /* before the first request; again is fine *
 bool gr_json_load(const char *text, size_t n, json_t **out, json_error_t *e);
 
 /* auth.c */
+gram_status gr_key_check(const char *key, gram_err *err);           /* that a client can send it */
 bool gr_key_equal(const char *key, const char *given);              /* in a time that depends on neither's bytes */
 bool gr_host_is_loopback(const struct sockaddr *a);
 

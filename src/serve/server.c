@@ -1,6 +1,7 @@
 /* server.c - see serve.h: the socket, the threads, the states from loading to drained. */
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -54,17 +55,22 @@ unsigned gr_serve_port(const gr_serve *s)
 enum { TOLD = 64, TOLD_SECONDS = 5 };
 
 /* A connection beyond the limit is marked: gr_http_request() turns its requests down, and it may not stay. */
-static void connection_changed(void *cls, struct MHD_Connection *conn, void **marked,
+static void connection_changed(void *cls, struct MHD_Connection *conn, void **mark,
                                enum MHD_ConnectionNotificationCode what)
 {
     gr_serve *s = cls;
+    int fd = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    bool crowded;
 
-    if (what == MHD_CONNECTION_NOTIFY_CLOSED)
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
         s->connections--;
-    else if (++s->connections > s->opt.max_connections) {
-        *marked = s;
-        MHD_set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)TOLD_SECONDS);
+        gr_conn_free(&s->conns, *mark);
+        return;
     }
+    crowded = ++s->connections > s->opt.max_connections;
+    *mark = gr_conn_new(&s->conns, fd, crowded, gr_now() + fmin(s->opt.timeout, GR_HEADER_SECONDS));
+    if (crowded)
+        MHD_set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)TOLD_SECONDS);
 }
 
 static void *work(void *arg)
@@ -161,6 +167,7 @@ gram_status gr_serve_start(gr_serve **out, const gr_serve_options *opt, gr_engin
         return gr_nomem(err, "server");
     gr_json_init();
     pthread_mutex_init(&s->lock, NULL);
+    gr_conns_open(&s->conns);
     s->opt = *opt;
     s->engine = engine;
     s->listen_fd = s->watch.epoll = s->watch.wake = -1;
@@ -168,18 +175,16 @@ gram_status gr_serve_start(gr_serve **out, const gr_serve_options *opt, gr_engin
     gr_serve_defaults(&s->opt, engine);
     if (getrandom(&s->id_base, sizeof s->id_base, 0) != sizeof s->id_base)
         s->id_base = (uint64_t)s->started;
-    if (s->opt.key && (!s->opt.key[0] || strlen(s->opt.key) > 500)) {
-        rc = gr_fail(err, GRAM_EARG, "the key must have 1 to 500 bytes");
-        goto out;
-    }
-    rc = open_socket(s, err);
+    rc = s->opt.key ? gr_key_check(s->opt.key, err) : GRAM_OK;
+    if (!rc)
+        rc = open_socket(s, err);
     if (rc)
         goto out;
     q.max_pairs = s->opt.max_queue;
     q.batch_tokens = s->opt.batch_tokens;
     rc = gr_queue_open(&s->queue, &q, err);
     if (!rc)
-        rc = gr_watch_start(&s->watch, s->queue, err);
+        rc = gr_watch_start(&s->watch, s->queue, &s->conns, err);
     if (rc)
         goto out;
     raise_descriptors(s->opt.max_connections + TOLD);
@@ -189,7 +194,8 @@ gram_status gr_serve_start(gr_serve **out, const gr_serve_options *opt, gr_engin
                                  MHD_OPTION_NOTIFY_CONNECTION, connection_changed, s,
                                  MHD_OPTION_CONNECTION_LIMIT,
                                  (unsigned)gr_min(s->opt.max_connections, UINT_MAX - TOLD) + TOLD,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, 60u, MHD_OPTION_END);
+                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)GR_HEADER_SECONDS,
+                                 GR_STRICT_HTTP MHD_OPTION_END);
     if (!s->daemon) {
         rc = gr_fail(err, GRAM_EIO, "port %u: the HTTP library did not start", s->port);
         goto out;
@@ -234,6 +240,7 @@ void gr_serve_stop(gr_serve *s)
         close(s->watch.wake);
     if (s->listen_fd >= 0)
         close(s->listen_fd);
+    gr_conns_close(&s->conns);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }

@@ -1,4 +1,4 @@
-/* watch.c - notices clients that leave while their request waits, and requests whose time is up.
+/* watch.c - notices clients that leave while their request waits, and requests and connections whose time is up.
  *
  * A FIN alone does not say that a client left: it may have closed its sending half and still read. So a client that
  * speaks HTTP/1.1 is sent "100 Continue", which every client skips; one that is gone answers with a reset, and the
@@ -71,12 +71,13 @@ static void *watch(void *arg)
         pthread_mutex_unlock(&w->lock);
         if (gr_now() >= next) {
             gr_queue_expire(w->queue);
+            gr_conns_expire(w->conns);
             next = gr_now() + 1;
         }
     }
 }
 
-gram_status gr_watch_start(gr_watch *w, gr_queue *queue, gram_err *err)
+gram_status gr_watch_start(gr_watch *w, gr_queue *queue, gr_conns *conns, gram_err *err)
 {
     struct epoll_event ev = { .events = EPOLLIN, .data.u64 = 0 };
     pthread_mutexattr_t attr;
@@ -86,6 +87,7 @@ gram_status gr_watch_start(gr_watch *w, gr_queue *queue, gram_err *err)
     pthread_mutex_init(&w->lock, &attr);
     pthread_mutexattr_destroy(&attr);
     w->queue = queue;
+    w->conns = conns;
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     w->wake = eventfd(0, EFD_CLOEXEC);
     if (w->epoll < 0 || w->wake < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->wake, &ev))

@@ -1,197 +1,8 @@
 /* test_http.c - the server on a real socket: keys, limits, bodies in pieces, clients that leave or close one half,
  * a full queue, a batch with one bad request in it, draining, a crowd of idle connections, its own cost. */
-#include "check.h"
-#include <arpa/inet.h>
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdio.h>
-#include <sys/socket.h>
-#include "fake.h"
-#include "serve/queue.h"
-#include "serve/serve.h"
+#include "talk.h"
 
-static gr_engine engine, other_engine;
-static gr_serve *server, *other;
-static sem_t gate;
-
-/* What happens sooner or later is waited for, however slow the machine; what does not happen fails the test. */
-enum { PATIENCE = 30 };                     /* seconds */
-#define WAIT_FOR(what)                                                      \
-    do {                                                                    \
-        double give_up_ = gr_now() + PATIENCE;                              \
-        while (!(what)) {                                                   \
-            if (gr_now() > give_up_)                                        \
-                fail_msg("%d seconds went by without " #what, PATIENCE);    \
-            usleep(1000);                                                   \
-        }                                                                   \
-    } while (0)
-
-/* Lets n of what is HELD pass. */
-static void let_pass(int n)
-{
-    while (n-- > 0)
-        sem_post(&gate);
-}
-
-static gr_serve *start_one(gr_engine *e, const gr_serve_options *opt, const char *model)
-{
-    gr_serve_options o = *opt;
-    gr_serve *s;
-
-    o.quiet = true;
-    *e = fake_engine(model);
-    CHECK_OK(gr_serve_start(&s, &o, e, &check_err));
-    return s;
-}
-
-static void start(const gr_serve_options *opt, const char *model)
-{
-    fake_gate = &gate;
-    sem_init(&gate, 0, 0);
-    server = start_one(&engine, opt, model);
-    if (!strcmp(model, "fake"))
-        WAIT_FOR(gr_serve_get_state(server, NULL) == GR_SERVE_READY);
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    let_pass(1000);                         /* where a test failed, something may be held still */
-    gr_serve_stop(server);
-    gr_serve_stop(other);
-    server = other = NULL;
-    return 0;
-}
-
-static int dial_to(const gr_serve *s)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)gr_serve_port(s)),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval patience = { PATIENCE, 0 };
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_true(fd >= 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (connect(fd, (struct sockaddr *)&a, sizeof a))
-        fail_msg("connect: %s", strerror(errno));
-    return fd;
-}
-
-static int dial(void)
-{
-    return dial_to(server);
-}
-
-static void put(int fd, const char *s, size_t n)
-{
-    while (n > 0) {
-        ssize_t k = send(fd, s, n, MSG_NOSIGNAL);
-        if (k <= 0)
-            return;                         /* the server closed; the answer says why */
-        s += k;
-        n -= (size_t)k;
-    }
-}
-
-/* Reads one answer, interim ones skipped; its status, or 0 where the connection ended. text: 64 KiB. */
-static int answer(int fd, char *text)
-{
-    size_t n = 0;
-    int status = 0;
-
-    for (;;) {
-        char *end, *length;
-        ssize_t k;
-        text[n] = '\0';
-        end = strstr(text, "\r\n\r\n");
-        if (end && sscanf(text, "HTTP/1.%*d %d", &status) == 1) {
-            length = strcasestr(text, "content-length:");
-            if (status == 100) {
-                n -= (size_t)(end + 4 - text);
-                memmove(text, end + 4, n);
-                continue;
-            }
-            if (length && length < end && n >= (size_t)(end + 4 - text) + (size_t)atoi(length + 15))
-                return status;
-        }
-        k = n < 65535 ? recv(fd, text + n, 65535 - n, 0) : 0;
-        if (k <= 0)
-            return 0;
-        n += (size_t)k;
-    }
-}
-
-static char text[65536];
-
-static void say(int fd, const char *s)
-{
-    put(fd, s, strlen(s));
-}
-
-static void post(int fd, const char *path, const char *more, const char *body)
-{
-    gr_buf b = { 0 };
-
-    assert_true(gr_buf_printf(&b, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
-                              "Content-Length: %zu\r\n%s\r\n%s", path, strlen(body), more, body));
-    put(fd, b.p, b.n);
-    gr_buf_clear(&b);
-}
-
-static int one(const char *path, const char *more, const char *body)
-{
-    int fd = dial(), status;
-
-    post(fd, path, more, body);
-    status = answer(fd, text);
-    close(fd);
-    return status;
-}
-
-static int raw(const char *request)
-{
-    int fd = dial(), status;
-
-    say(fd, request);
-    status = answer(fd, text);
-    close(fd);
-    return status;
-}
-
-#define PAIR "{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"yy\"}"
-#define SLOW "{\"prompt\":\"p\",\"a\":\"SLOW\",\"b\":\"yy\"}"
-#define HELD "{\"prompt\":\"p\",\"a\":\"HELD\",\"b\":\"yy\"}"
-
-static double metric(const char *name)
-{
-    char line[64], *at;
-
-    assert_int_equal(raw("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
-    snprintf(line, sizeof line, "\n%s ", name);
-    at = strstr(text, line);
-    assert_non_null(at);
-    return atof(at + strlen(line));
-}
-
-/* Pairs that wait or are being judged. */
-static int waiting_pairs(void)
-{
-    return (int)metric("gram_queue_pairs");
-}
-
-/* A request of n pairs. */
-static void post_many(int fd, int n, const char *pair)
-{
-    gr_buf b = { 0 };
-
-    assert_true(gr_buf_puts(&b, "{\"pairs\":["));
-    for (int i = 0; i < n; i++)
-        assert_true(gr_buf_printf(&b, "%s%s", i ? "," : "", pair));
-    assert_true(gr_buf_puts(&b, "]}"));
-    post(fd, "/v1/score", "", b.p);
-    gr_buf_clear(&b);
-}
+static gr_engine other_engine;
 
 static void requests_and_refusals(void **state)
 {
@@ -207,14 +18,14 @@ static void requests_and_refusals(void **state)
     assert_int_equal(raw("POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:80\r\nOrigin: http://127.0.0.1:80\r\n"
                          "Content-Length: 31\r\n\r\n" PAIR), 200);
     assert_int_equal(one("/v1/score", "Content-Encoding: gzip\r\n", PAIR), 415);
-    assert_int_equal(raw("POST /v1/score HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\n"
+    assert_int_equal(raw("POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
                          "Content-Length: 2\r\n\r\n{}"), 415);
-    assert_int_equal(raw("GET /v1/score HTTP/1.1\r\nHost: h\r\n\r\n"), 405);
+    assert_int_equal(raw("GET /v1/score HTTP/1.1\r\nHost: localhost\r\n\r\n"), 405);
     assert_non_null(strstr(text, "Allow: POST"));
-    assert_int_equal(raw("GET /nope HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
-    assert_int_equal(raw("GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    assert_int_equal(raw("GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n"), 404);
+    assert_int_equal(raw("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
     assert_non_null(strstr(text, "Content-Security-Policy: default-src 'none'"));
-    assert_int_equal(raw("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    assert_int_equal(raw("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
     assert_non_null(strstr(text, "gram_requests_total{method=\"POST\",path=\"/v1/score\",status=\"200\"} 3"));
     assert_int_equal(one("/v1/score", "", "{\"prompt\":\"p\",\"a\":\"NAN\",\"b\":\"y\"}"), 500);
     assert_null(strstr(text, "preference"));
@@ -232,7 +43,7 @@ static void bodies_over_the_limit(void **state)
         assert_true(gr_buf_puts(&b, "x"));
     assert_int_equal(one("/v1/score", "", b.p), 413);               /* by its length */
     fd = dial();                                                    /* in chunks, its length unsaid */
-    say(fd, "POST /v1/score HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
+    say(fd, "POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
     for (int i = 0; i < 20; i++) {
         say(fd, "3e8\r\n");
         put(fd, b.p, 1000);
@@ -240,10 +51,16 @@ static void bodies_over_the_limit(void **state)
     }
     say(fd, "0\r\n\r\n");
     assert_int_equal(answer(fd, text), 413);
-    post(fd, "/v1/score", "", PAIR);                                /* and the connection lives on */
+    post(fd, "/v1/score", "", PAIR);                /* what came in chunks is the last of its connection */
+    assert_int_equal(answer(fd, text), 0);
+    close(fd);
+    fd = dial();
+    post(fd, "/v1/score", "", b.p);                 /* after a refusal by its length the connection lives on */
+    assert_int_equal(answer(fd, text), 413);
+    post(fd, "/v1/score", "", PAIR);
     assert_int_equal(answer(fd, text), 200);
     close(fd);
-    assert_int_equal(raw("POST /v1/score HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+    assert_int_equal(raw("POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                          "Content-Length: 99999999999\r\n\r\n{"), 413);
     gr_buf_clear(&b);
     stop(NULL);
@@ -288,13 +105,15 @@ static void keys(void **state)
     start(&(gr_serve_options){ .key = "s3cret", .host = "0.0.0.0" }, "fake");
     assert_int_equal(one("/v1/score", "", PAIR), 401);
     assert_non_null(strstr(text, "WWW-Authenticate: Bearer"));
+    assert_non_null(strstr(text, "needs its key"));
     assert_int_equal(one("/v1/score", "Authorization: Bearer s3cre\r\n", PAIR), 401);
+    assert_non_null(strstr(text, "not this server's"));
     assert_int_equal(one("/v1/score", "Authorization: Bearer s3crets\r\n", PAIR), 401);
     assert_int_equal(one("/v1/score", "Authorization: Basic s3cret\r\n", PAIR), 401);
     assert_int_equal(one("/v1/score", "Authorization: bearer s3cret\r\n", PAIR), 200);
-    assert_int_equal(one("/v1/score", "Authorization: bearer s3cret\r\nOrigin: https://h\r\n", PAIR), 200);
-    assert_int_equal(raw("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"), 401);
-    assert_int_equal(raw("GET /health HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    assert_int_equal(one("/v1/score", "Authorization: bearer s3cret\r\nOrigin: https://localhost\r\n", PAIR), 200);
+    assert_int_equal(raw("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"), 401);
+    assert_int_equal(raw("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
     stop(NULL);
 }
 
@@ -319,7 +138,7 @@ static void one_connection_too_many(void **state)
     assert_non_null(strstr(text, "Connection: close"));
     assert_int_equal(answer(more, text), 0);
     close(more);
-    assert_int_equal(raw("GET /health HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    assert_int_equal(raw("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
     for (int i = 0; i < PLACES; i++) {
         post(fd[i], "/v1/score", "", PAIR);
         assert_int_equal(answer(fd[i], text), 200);
@@ -335,13 +154,13 @@ static void loading_and_failing_to(void **state)
 {
     (void)state;
     start(&(gr_serve_options){ 0 }, "held");
-    assert_int_equal(raw("GET /health HTTP/1.1\r\nHost: h\r\n\r\n"), 503);
+    assert_int_equal(raw("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"), 503);
     assert_non_null(strstr(text, "\"code\":503,\"message\":\"Loading model\",\"type\":\"unavailable_error\""));
     assert_int_equal(one("/v1/score", "", PAIR), 503);
     assert_non_null(strstr(text, "Retry-After: "));
-    assert_int_equal(raw("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    assert_int_equal(raw("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
     let_pass(1);
-    WAIT_FOR(raw("GET /health HTTP/1.1\r\nHost: h\r\n\r\n") == 200);
+    WAIT_FOR(raw("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200);
     stop(NULL);
     start(&(gr_serve_options){ 0 }, "missing");
     WAIT_FOR(gr_serve_get_state(server, &check_err) == GR_SERVE_FAILED);
@@ -584,7 +403,7 @@ static void a_crowd_of_slow_clients(void **state)
     for (int i = 0; i < CROWD; i++) {
         fd[i] = dial();
         if (i % 3 == 1)                     /* half a request */
-            say(fd[i], "POST /v1/score HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+            say(fd[i], "POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 "Content-Length: 40\r\n\r\n{");
         if (i % 3 == 2)
             shutdown(fd[i], SHUT_WR);
