@@ -201,6 +201,9 @@ void gram_ranking_clear(gram_ranking *r);
 typedef gram_status gram_compare_fn(void *arg, const size_t (*pair)[2], size_t n, gram_verdict *out, gram_err *err);
 gram_status gram_rank_by(gram_compare_fn *compare, void *arg, size_t n, gram_rank_method method,
                          gram_ranking *out, gram_err *err);
+/* What gram_rank() does last: responses of equal text stand together, in the order of the input, and have one score,
+ * the mean of those that the method gave them. */
+void gram_ranking_join(gram_ranking *r, const char *const *response, size_t n);
 gram_status gram_rank_method_parse(const char *name, gram_rank_method *out, gram_err *err);
 
 /* The other half of gram_rank(), what a reward model's ranking makes of n rewards: spread says that they are PURM's,

@@ -126,6 +126,8 @@ gram_status gram_rank(gram_model *m, gram_prompt prompt, const char *const *resp
         return rank_rewards(&g, method == GRAM_RANK_REFERENCE, out, err);
     rc = gr_rank(compare, &g, n, method, out, err);
     if (!rc)
+        gram_ranking_join(out, response, n);
+    if (!rc)
         out->tokens_computed = (size_t)(gram_get_usage(m).tokens_computed - before);
     return rc;
 }

@@ -322,6 +322,28 @@ out:
     return rc;
 }
 
+void gram_ranking_join(gram_ranking *r, const char *const *response, size_t n)
+{
+    for (size_t k = 0, same; k < n; k += same) {            /* order[k, k + same) gets all that say the same as its first */
+        const char *text = response[r->order[k]];
+        double sum = 0;
+        same = 0;
+        for (size_t i = k; i < n; i++) {
+            size_t x = r->order[i], at = k + same;
+            if (strcmp(response[x], text))
+                continue;
+            memmove(&r->order[at + 1], &r->order[at], (i - at) * sizeof *r->order);
+            for (; at > k && r->order[at - 1] > x; at--)
+                r->order[at] = r->order[at - 1];
+            r->order[at] = x;
+            sum += r->score[x];
+            same++;
+        }
+        for (size_t i = k; same > 1 && i < k + same; i++)
+            r->score[r->order[i]] = sum / (double)same;
+    }
+}
+
 static double preference_of(const gram_reward *a, const gram_reward *b, bool spread)
 {
     double d = a->mean - b->mean;

@@ -235,7 +235,7 @@ static void check_key(gr_req *r)
     if (!given || strncasecmp(given, "Bearer ", 7))
         gr_refuse(r, 401, NULL, "this server needs its key: Authorization: Bearer KEY");
     else if (!gr_key_equal(r->opt->key, given + 7 + strspn(given + 7, " ")))
-        gr_refuse(r, 401, NULL, "the key is not this server's");
+        gr_refuse(r, 401, NULL, "the key is wrong: it is not this server's");
 }
 
 /* localhost, 127.x.x.x or [::1], with or without a port. */

@@ -64,12 +64,16 @@ static json_t *matrix_json(const rank_state *st)
 
 static json_t *results_json(const rank_state *st)
 {
+    const gram_ranking *g = &st->ranking;
     json_t *list = json_array();
 
-    for (size_t k = 0; k < st->n; k++)
-        gr_push(&list, json_pack("{s:I, s:I, s:o}", "index", (json_int_t)st->ranking.order[k], "rank",
-                                              (json_int_t)k + 1, "score",
-                                              gr_json_real(st->ranking.score[st->ranking.order[k]])));
+    for (size_t k = 0, rank = 1; k < st->n; k++) {
+        double score = g->score[g->order[k]];
+        if (k > 0 && (score != g->score[g->order[k - 1]] || g->preference[g->order[k - 1] * st->n + g->order[k]] > 0.5))
+            rank = k + 1;                   /* those that tie share a rank */
+        gr_push(&list, json_pack("{s:I, s:I, s:o}", "index", (json_int_t)g->order[k], "rank", (json_int_t)rank, "score",
+                                 gr_json_real(score)));
+    }
     return list;
 }
 
@@ -151,6 +155,7 @@ static int play(gr_req *r)
         return gr_ask(r, st->pair, st->asked, play);
     if (rc)
         return gr_refuse_err(r, &err);
+    gram_ranking_join(&st->ranking, st->response, st->n);
     r->clear = clear;
     return answer(r);
 }

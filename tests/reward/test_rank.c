@@ -160,6 +160,33 @@ static void one_response_needs_no_judge(void **state)
     gram_ranking_clear(&r);
 }
 
+/* Responses 0, 3 and 6 say the same, and a judge that likes what it reads first more finds them unequal. */
+static void equal_responses_stand_together(void **state)
+{
+    static const char *const text[] = { "same", "best", "worst", "same", "good", "other", "same", "Same" };
+    static const double near[] = { 0.3, 2.0, -1.0, 0.3 + 1e-13, 0.9, -2.5, 0.3 - 1e-13, 0.31 };
+
+    (void)state;
+    for (size_t m = 0; m < 3; m++) {
+        struct judge j = { .strength = near };
+        gram_ranking r;
+        size_t k = 0;
+        CHECK_OK(gr_rank(judge, &j, N, methods[m], &r, &check_err));
+        gram_ranking_join(&r, text, N);
+        assert_int_equal(r.order[0], 1);
+        while (r.order[k] != 0)
+            k++;
+        assert_int_equal(r.order[k + 1], 3);
+        assert_int_equal(r.order[k + 2], 6);
+        assert_true(r.score[0] == r.score[3] && r.score[3] == r.score[6] && r.score[0] != r.score[1]);
+        for (size_t i = 0, seen = 0; i < N; i++) {          /* still a permutation */
+            assert_false(seen >> r.order[i] & 1);
+            seen |= 1u << r.order[i];
+        }
+        gram_ranking_clear(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +196,7 @@ int main(void)
         cmocka_unit_test(saturated_preferences_stay_finite),
         cmocka_unit_test(a_cycle_is_seen),
         cmocka_unit_test(ties_keep_the_order_of_the_input),
+        cmocka_unit_test(equal_responses_stand_together),
         cmocka_unit_test(failures_are_handed_back),
         cmocka_unit_test(one_response_needs_no_judge),
     };
