@@ -68,6 +68,7 @@ typedef struct {
     double        lambda;           /* PURM: rank by mean - lambda u. The paper takes 30; 0: by the mean alone */
     size_t        prefix_cache_bytes;   /* keys and values of what prompts begin with, kept between calls; 0: 512
                                      * tokens */
+    size_t        text_bytes;       /* keys and values of the texts that are written at once; 0: 1 GiB */
 } gram_options;
 
 /* Opens a Hugging Face directory, a .gguf file, or the directory of a LoRA adapter as PEFT writes it, which is added to
@@ -241,13 +242,20 @@ gram_status gram_label_logits(gram_model *m, const int32_t *const *token, const 
 
 /* ---- Writing text --------------------------------------------------------------------------------- */
 
-/* One answer written token by token; between two calls of gram_writer_next() other calls on the model may run. */
+/* One answer written token by token; between two calls of gram_writer_next() other calls on the model may run. Writers
+ * that are open at the same time share their forward passes. Many answers at once, and what the settings mean:
+ * gram/generate.h. */
 typedef struct gram_writer gram_writer;
 typedef struct {
     double   temperature;           /* 0: the likeliest token, always */
     double   top_p;                 /* 0 or 1: every token may be drawn */
     uint64_t seed;                  /* the same seed, prompt and options write the same text */
     size_t   top_logprobs;          /* alternatives reported with each token, at most GRAM_TOP_MAX */
+    size_t   top_k;                 /* this and what follows: 0 changes nothing */
+    double   min_p, repetition_penalty, presence_penalty, frequency_penalty;
+    size_t   min_tokens, max_tokens;    /* max_tokens 0: as many as the context holds, for which room is kept */
+    const int32_t *stop_ids;        /* that end the answer besides the model's own; copied */
+    size_t   n_stop_ids;
 } gram_writer_options;
 #define GRAM_TOP_MAX 20
 typedef struct {
@@ -256,11 +264,12 @@ typedef struct {
     size_t bytes;
     float logprob;                  /* under the whole vocabulary, before temperature and top_p */
 } gram_written;
-/* Reads the conversation as the chat template renders it; *tokens gets its length. Close with gram_writer_close(). */
+/* Reads the conversation as the chat template renders it; *tokens gets its length. Close with gram_writer_close(),
+ * before the model. GRAM_EBUSY: the writers that are open may take all the memory for keys and values of text_bytes. */
 gram_status gram_writer_open(gram_writer **out, gram_model *m, gram_prompt prompt, const gram_writer_options *opt,
                              size_t *tokens, gram_err *err);
-/* The next token, and its top_logprobs likeliest rivals (itself among them, likeliest first) in top[]. *end is true,
- * and nothing is written, once the model has ended its turn. GRAM_ELIMIT: the context is full. */
+/* The next token, and its top_logprobs likeliest rivals (itself among them, likeliest first) in top[]. *end is true of
+ * the token with which the model ends its turn, which has no text. GRAM_ELIMIT: max_tokens or the context is spent. */
 gram_status gram_writer_next(gram_writer *w, gram_written *out, gram_written *top, bool *end, gram_err *err);
 void gram_writer_close(gram_writer *w);
 

@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include "file/adapter.h"
 #include "file/io.h"
+#include "generate/write.h"
+#include "gram/generate.h"
 #include "gram/train.h"
 #include "reward/score.h"
 
@@ -46,6 +48,11 @@ struct gram_model {
     gram_err why;
     gr_scorer scorer;
     gr_kv_tree *cache;
+    gr_ids ends;                /* tokens that end an answer; found when the first is written */
+    size_t text_bytes;          /* keys and values of the texts that are written at once */
+    gr_write *chats;            /* what writers share; NULL: none was opened yet */
+    gr_kv_tree *chats_kv;
+    size_t chat_tokens;         /* that the writers' texts may come to */
 };
 
 /* All of gram_open() but the weights and the threads: files, options and the judge. A scalar loss makes a reward model
@@ -55,6 +62,15 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
 gram_status gr_api_ready(gram_model *m, gram_err *err);     /* fails where judging cannot work */
 
 gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, gram_err *err);
+/* An engine that writes with the model's weights, and its keys and values; both to be closed. m->ends is there then. */
+gram_status gr_api_write_engine(gram_model *m, gr_write **out, gr_kv_tree **kv, gram_err *err);
+gram_status gr_api_prompt_ids(const gram_model *m, gram_prompt prompt, gr_ids *out, gram_err *err);
+/* The next prompt, which lives until the next call; NULL: there are no more. */
+typedef gram_status gr_api_prompts(void *arg, const gram_prompt **out, gram_err *err);
+/* gram_generate() over a source of prompts, the first of which has the index `first`. */
+gram_status gr_api_generate(gram_model *m, gr_api_prompts *source, void *source_arg, size_t first,
+                            const gram_generation *g, gram_answer_fn *fn, void *arg, gram_err *err);
+
 /* log sum_v exp(z[v]), with the largest taken out first. */
 double gr_api_log_sum_exp(const float *z, size_t n);
 /* gram_score() that says which pair was to blame: *bad, or n. */

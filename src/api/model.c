@@ -9,6 +9,7 @@
 #include "op/op.h"
 
 #define BATCH_TOKENS 4096
+#define TEXT_BYTES ((size_t)1 << 30)
 #define CACHE_TOKENS 512        /* the default cache: a judge prompt, and a question or two */
 
 static pthread_once_t kern_once = PTHREAD_ONCE_INIT;
@@ -129,6 +130,7 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     pthread_mutex_init(&m->lock, NULL);
     m->dtype = opt->dtype;
     m->lambda = opt->lambda;
+    m->text_bytes = opt->text_bytes ? opt->text_bytes : TEXT_BYTES;
     m->name = gr_api_base_name(path);
     rc = m->name ? gr_checkpoint_open(&m->file, path, opt->base, err) : gr_nomem(err, path);
     if (!rc)
@@ -190,6 +192,9 @@ void gram_close(gram_model *m)
 {
     if (!m)
         return;
+    gr_write_close(m->chats);
+    gr_kv_close(m->chats_kv);
+    gr_ids_clear(&m->ends);
     gr_kv_close(m->cache);
     gr_work_close(m->scorer.work);
     gr_model_close(m->model);

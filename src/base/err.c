@@ -44,6 +44,7 @@ const char *gram_status_name(gram_status status)
     case GRAM_EUNSUPPORTED: return "unsupported";
     case GRAM_ELIMIT:       return "over a limit";
     case GRAM_ESTOPPED:     return "stopped";
+    case GRAM_EBUSY:        return "busy";
     }
     return "unknown status";
 }

@@ -13,7 +13,10 @@ struct gr_write {
     size_t most, prefill, V;
     gr_text **live;             /* [most] in the order in which they were let in */
     size_t n_live;
+    gr_text **turn;             /* [most] those of them that a step goes on with */
+    size_t n_turn;
     gr_text *waiting, **last;
+    size_t n_waiting;
     gr_seq *seq;                /* [most] */
     size_t *row, *which;        /* [most] the rows whose logits are made, and which of them each text takes */
     float *z;                   /* [rows, V] */
@@ -35,12 +38,13 @@ gram_status gr_write_open(gr_write **out, gr_work *work, gr_pool *pool, const gr
     w->V = gr_work_config(work)->vocabulary;
     w->last = &w->waiting;
     w->live = gr_calloc(live, sizeof *w->live);
+    w->turn = gr_calloc(live, sizeof *w->turn);
     w->seq = gr_calloc(live, sizeof *w->seq);
     w->row = gr_calloc(live, sizeof *w->row);
     w->which = gr_calloc(live, sizeof *w->which);
     w->drawn = gr_calloc(live, sizeof *w->drawn);
     w->sampler = gr_calloc(gr_pool_size(pool), sizeof *w->sampler);
-    if (!w->live || !w->seq || !w->row || !w->which || !w->drawn || !w->sampler)
+    if (!w->live || !w->turn || !w->seq || !w->row || !w->which || !w->drawn || !w->sampler)
         rc = gr_nomem(err, "writing");
     for (size_t i = 0; i < gr_pool_size(pool) && !rc; i++)
         rc = gr_sampler_init(&w->sampler[i], w->V, err);
@@ -79,6 +83,7 @@ void gr_write_close(gr_write *w)
         gr_sampler_clear(&w->sampler[i]);
     free(w->sampler);
     free(w->live);
+    free(w->turn);
     free(w->seq);
     free(w->row);
     free(w->which);
@@ -90,6 +95,11 @@ void gr_write_close(gr_write *w)
 size_t gr_write_live(const gr_write *w)
 {
     return w->n_live;
+}
+
+size_t gr_write_waiting(const gr_write *w)
+{
+    return w->n_waiting;
 }
 
 static gram_status check_ask(const gr_write *w, const gr_ask *ask, gram_err *err)
@@ -136,6 +146,7 @@ gram_status gr_write_add(gr_write *w, const gr_ask *ask, gr_text **out, gram_err
     }
     *w->last = t;
     w->last = &t->next;
+    w->n_waiting++;
     *out = t;
     return GRAM_OK;
 }
@@ -147,6 +158,7 @@ void gr_write_end(gr_write *w, gr_text *t)
             *at = t->next;
             if (w->last == &t->next)
                 w->last = at;
+            w->n_waiting--;
             break;
         }
     for (size_t i = 0; i < w->n_live; i++)
@@ -175,6 +187,7 @@ static void admit(gr_write *w)
         if (!w->waiting)
             w->last = &w->waiting;
         t->next = NULL;
+        w->n_waiting--;
         w->live[w->n_live++] = t;
         before = t;
     }
@@ -187,12 +200,12 @@ static gram_status read_all(gr_write *w, gram_err *err)
     size_t rows = 0;
     gram_status rc;
 
-    for (size_t i = 0; i < w->n_live; i++)
-        w->seq[i] = (gr_seq){ w->live[i]->ids.p, w->live[i]->ids.n };
-    rc = gr_forest_init(&f, w->seq, w->n_live, w->kv, GR_SAVE_ALL, err);
+    for (size_t i = 0; i < w->n_turn; i++)
+        w->seq[i] = (gr_seq){ w->turn[i]->ids.p, w->turn[i]->ids.n };
+    rc = gr_forest_init(&f, w->seq, w->n_turn, w->kv, GR_SAVE_ALL, err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < w->n_live; i++) {
+    for (size_t i = 0; i < w->n_turn; i++) {
         size_t k = 0;
         while (k < rows && w->row[k] != f.leaf_row[i])
             k++;
@@ -216,7 +229,7 @@ static gram_status read_all(gr_write *w, gram_err *err)
 static void draw_one(void *arg, size_t task, size_t worker)
 {
     gr_write *w = arg;
-    gr_text *t = w->live[task];
+    gr_text *t = w->turn[task];
     const float *z = w->z + w->which[task] * w->V;
     gr_so_far so_far = { t->ids.p, t->ids.p + t->ask.prompt.n, t->ask.prompt.n, t->n_answer };
     const gr_stops *s = t->ask.stops;
@@ -255,9 +268,13 @@ static gram_status add_token(const gr_write *w, gr_text *t, const gr_drawn *d, g
     if (!rc)
         rc = add_logp(&t->tempered, t->n_answer, &t->cap_tempered, d->tempered, err);
     if (!rc && !end && w->tok)
-        rc = gr_tok_decode_piece(w->tok, d->id, false, t->n_answer == 0, &t->text, err);
+        rc = gr_tok_decode_piece(w->tok, d->id, false, t->n_answer == 0, &t->text, &t->why);
+    if (rc == GRAM_EARG) {                  /* an id that pads the vocabulary and has no text */
+        t->finish = GR_BROKEN;
+        return GRAM_OK;
+    }
     if (rc)
-        return rc;
+        return gr_nomem(err, "an answer");
     t->newest = t->text.n - was;
     t->n_answer++;
     if (end)
@@ -272,22 +289,23 @@ static gram_status add_token(const gr_write *w, gr_text *t, const gr_drawn *d, g
 gram_status gr_write_step(gr_write *w, gr_write_fn *fn, void *arg, bool *more, gram_err *err)
 {
     gram_status rc = GRAM_OK;
-    size_t n;
 
     admit(w);
-    n = w->n_live;
-    if (n)
+    w->n_turn = 0;
+    for (size_t i = 0; i < w->n_live; i++)
+        if (!w->live[i]->paused && w->live[i]->finish == GR_WRITING)
+            w->turn[w->n_turn++] = w->live[i];
+    if (w->n_turn)
         rc = read_all(w, err);
     if (rc)
         return rc;
-    gr_pool_run(w->pool, draw_one, w, n);
-    for (size_t i = 0, at = 0; i < n && !rc; i++) {
-        gr_text *t = w->live[at];
+    gr_pool_run(w->pool, draw_one, w, w->n_turn);
+    for (size_t i = 0; i < w->n_turn && !rc; i++) {
+        gr_text *t = w->turn[i];
         if (t->finish == GR_WRITING)
             rc = add_token(w, t, &w->drawn[i], err);
         if (!rc)
             rc = fn(arg, t, err);
-        at += at < w->n_live && w->live[at] == t;           /* fn may have ended it */
     }
     *more = w->n_live > 0 || w->waiting;
     return rc;

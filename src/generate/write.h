@@ -44,6 +44,7 @@ struct gr_text {
     size_t newest;              /* bytes that the last token added, before any cut */
     int32_t *top;               /* [ask.top] likeliest tokens of the last step, and their log-probabilities */
     float *top_logp;
+    bool paused;                /* the caller's: live, but steps go on without it */
     gr_finish finish;
     gram_err why;               /* of GR_BROKEN */
     gr_text *next;              /* of those that wait */
@@ -60,12 +61,13 @@ void gr_write_close(gr_write *w);
 /* A text that waits for its turn; the engine's until gr_write_end(). Fails where the prompt is empty or leaves no room
  * in the model's context, or a setting is wrong. */
 gram_status gr_write_add(gr_write *w, const gr_ask *ask, gr_text **out, gram_err *err);
-/* Every live text has one token more, or has broken. fn is called for each, in the order in which they were added, and
+/* Every live text that is not paused has one token more, or has broken. fn is called for each, in the order in which they were added, and
  * may end the text; a failure of it ends the step and is handed back. *more: some text lives or waits. */
 typedef gram_status gr_write_fn(void *arg, gr_text *t, gram_err *err);
 gram_status gr_write_step(gr_write *w, gr_write_fn *fn, void *arg, bool *more, gram_err *err);
 /* Takes the text out, whatever its state, and frees it. */
 void gr_write_end(gr_write *w, gr_text *t);
 size_t gr_write_live(const gr_write *w);
+size_t gr_write_waiting(const gr_write *w);
 
 #endif

@@ -38,7 +38,7 @@ int gr_refuse_err(gr_req *r, const gram_err *err)
 {
     static const struct { gram_status is; int status; } map[] = {
         { GRAM_ELIMIT, 422 }, { GRAM_EARG, 422 }, { GRAM_EUNSUPPORTED, 501 }, { GRAM_ENOMEM, 503 },
-        { GRAM_ESTOPPED, 503 },
+        { GRAM_ESTOPPED, 503 }, { GRAM_EBUSY, 503 },
     };
 
     for (size_t i = 0; i < GR_COUNT(map); i++)

@@ -39,50 +39,6 @@ static gr_str part(const parts *p, size_t i)
     return (gr_str){ p->text.p + start, p->end[i] - start };
 }
 
-/* How many bytes one U+FFFD stands for: the longest start of a character there, or one byte. */
-static size_t broken(const char *s, size_t n)
-{
-    size_t len = 1;
-
-    while (len < n && len < 4 && ((unsigned char)s[len] & 0xc0) == 0x80) {
-        char whole[4];
-        size_t lead = (unsigned char)s[0] >= 0xc2 && (unsigned char)s[0] < 0xf5 ? gr_utf8_len(s[0]) : 0;
-        bool fits = false;
-
-        if (len + 1 >= lead)
-            break;
-        memcpy(whole, s, len + 1);
-        for (int c = 0x80; c <= 0xbf && !fits; c++) {       /* does any next byte keep it well formed? */
-            memset(whole + len + 1, 0x80, 4 - len - 1);
-            whole[len + 1] = (char)c;
-            fits = gr_utf8_bad(whole, lead) == lead;
-        }
-        if (!fits)
-            break;
-        len++;
-    }
-    return len;
-}
-
-static bool add_lossy(gr_buf *out, const char *s, size_t n)
-{
-    while (n) {
-        size_t good = gr_utf8_bad(s, n);
-        if (!gr_buf_add(out, s, good))
-            return false;
-        s += good;
-        n -= good;
-        if (n) {
-            size_t skip = broken(s, n);
-            if (!gr_buf_puts(out, REPLACEMENT))
-                return false;
-            s += skip;
-            n -= skip;
-        }
-    }
-    return true;
-}
-
 /* The bytes that a token's characters stand for, or the token itself when one stands for none. */
 static bool add_token_bytes(gr_buf *out, gr_str s)
 {
@@ -113,7 +69,7 @@ static bool byte_level(const gr_enc *e, const parts *in, parts *out)
 
     for (size_t i = 0; ok && i < in->n; i++)
         ok = add_token_bytes(&bytes, part(in, i));
-    ok = ok && (e->piece ? gr_buf_add(&out->text, bytes.p, bytes.n) : add_lossy(&out->text, bytes.p, bytes.n)) &&
+    ok = ok && (e->piece ? gr_buf_add(&out->text, bytes.p, bytes.n) : gr_utf8_add(&out->text, bytes.p, bytes.n)) &&
          end_part(out);
     gr_buf_clear(&bytes);
     return ok;

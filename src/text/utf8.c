@@ -1,4 +1,5 @@
 /* utf8.c - see utf8.h. */
+#include <string.h>
 #include <utf8proc.h>
 #include "text/utf8.h"
 
@@ -114,4 +115,50 @@ bool gr_char_punct(int32_t c)
     default:
         return false;
     }
+}
+
+/* How many bytes one U+FFFD stands for: the longest start of a character there, or one byte. */
+static size_t broken(const char *s, size_t n)
+{
+    size_t len = 1;
+
+    while (len < n && len < 4 && ((unsigned char)s[len] & 0xc0) == 0x80) {
+        char whole[4];
+        size_t lead = (unsigned char)s[0] >= 0xc2 && (unsigned char)s[0] < 0xf5 ? gr_utf8_len(s[0]) : 0;
+        bool fits = false;
+
+        if (len + 1 >= lead)
+            break;
+        memcpy(whole, s, len + 1);
+        for (int c = 0x80; c <= 0xbf && !fits; c++) {       /* does any next byte keep it well formed? */
+            memset(whole + len + 1, 0x80, 4 - len - 1);
+            whole[len + 1] = (char)c;
+            fits = gr_utf8_bad(whole, lead) == lead;
+        }
+        if (!fits)
+            break;
+        len++;
+    }
+    return len;
+}
+
+bool gr_utf8_add(gr_buf *out, const char *s, size_t n)
+{
+    if (!gr_buf_add(out, "", 0))
+        return false;
+    while (n) {
+        size_t good = gr_utf8_bad(s, n);
+        if (!gr_buf_add(out, s, good))
+            return false;
+        s += good;
+        n -= good;
+        if (n) {
+            size_t skip = broken(s, n);
+            if (!gr_buf_puts(out, "\xef\xbf\xbd"))
+                return false;
+            s += skip;
+            n -= skip;
+        }
+    }
+    return true;
 }

@@ -1,0 +1,83 @@
+/* generate.h - write answers: many at once, with sampling that can be repeated and the log-probabilities that training
+ * needs.
+ *
+ *     gram_generation g;
+ *     gram_generation_init(&g);
+ *     g.n = 4;
+ *     g.max_new_tokens = 64;
+ *     gram_generate(m, prompt, n_prompts, &g, show, NULL, &err);
+ *
+ * An answer has the same bits alone, in any batch and at any number of threads, and answer k of n is the answer that a
+ * run of its own with seed + k gives. Nothing is taken over from a checkpoint's generation_config.json but the tokens
+ * that end an answer. */
+#ifndef GRAM_GENERATE_H
+#define GRAM_GENERATE_H
+
+#include "gram/gram.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+#define GRAM_ANSWERS_MOST 1024
+
+/* The settings mean what they mean in transformers' generate(), and work in its order: penalties, temperature, top_k,
+ * top_p, min_p. Strings and lists are borrowed for the call. */
+typedef struct {
+    double temperature;             /* z / T; 0: the likeliest token, always. Neutral: 1 */
+    size_t top_k;                   /* the k likeliest, ties with the last of them too. Neutral: 0 */
+    double top_p;                   /* the likeliest until they have this mass. Neutral: 1 */
+    double min_p;                   /* those with at least this share of the likeliest's probability. Neutral: 0 */
+    double repetition_penalty;      /* of ids of prompt and answer: z < 0 ? z r : z / r. Neutral: 1 */
+    double presence_penalty;        /* taken from z of ids of the answer. Neutral: 0 */
+    double frequency_penalty;       /* the same for each time that the id stands there. Neutral: 0 */
+    size_t min_new_tokens;          /* no end before that many */
+    size_t max_new_tokens;          /* the token that ends the answer counts; has to be given */
+    const char *const *stop;        /* texts at the first of which an answer is cut */
+    size_t n_stop;
+    const int32_t *stop_ids;        /* tokens that end an answer besides the model's own */
+    size_t n_stop_ids;
+    uint64_t seed;
+    size_t n;                       /* answers to each prompt, at most GRAM_ANSWERS_MOST. Neutral: 1 */
+} gram_generation;
+void gram_generation_init(gram_generation *g);      /* all neutral; max_new_tokens 0 */
+/* GRAM_EARG names the setting that cannot be meant, what is wanted and what was found. */
+gram_status gram_generation_check(const gram_generation *g, gram_err *err);
+
+typedef enum {
+    GRAM_FINISH_STOP,               /* by a token that ends answers, which is the last one of id */
+    GRAM_FINISH_STOP_STRING,        /* by a text of `stop`, at which the text is cut */
+    GRAM_FINISH_LENGTH,             /* max_new_tokens, or the model's context: no end is added */
+    GRAM_FINISH_FAILED              /* error says it; nothing else holds */
+} gram_finish;
+const char *gram_finish_name(gram_finish f);        /* "stop", "stop_string", "length", "failed" */
+
+/* Lives until the callback returns. */
+typedef struct {
+    size_t prompt, k;               /* the prompt's place and the answer's number */
+    gram_finish finish;
+    const char *text;               /* UTF-8, what a cut character leaves as U+FFFD; NUL-terminated; its end left out */
+    size_t bytes;
+    const int32_t *id;              /* [tokens] */
+    const float *logprob;           /* [tokens] under the whole vocabulary, before temperature, penalties and filters */
+    const float *tempered;          /* [tokens] the same of z / T */
+    size_t tokens, prompt_tokens;
+    uint64_t seed;                  /* that writes this answer alone */
+    const char *error;
+} gram_answer;
+/* Any order of answers. Non-zero stops: the call returns GRAM_ESTOPPED. */
+typedef int gram_answer_fn(void *arg, const gram_answer *a);
+
+/* g->n answers to each of n prompts, as the chat template renders them with the header of the assistant's turn. A
+ * prompt that cannot be answered (too long, refused by the template) gets GRAM_FINISH_FAILED answers, and the others go
+ * on. */
+gram_status gram_generate(gram_model *m, const gram_prompt *prompt, size_t n, const gram_generation *g,
+                          gram_answer_fn *fn,
+                          void *arg, gram_err *err);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif

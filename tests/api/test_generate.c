@@ -1,0 +1,322 @@
+/* test_generate.c - answers through the public calls: n of them are n runs of one, writers side by side write what they
+ * write alone, characters of several tokens come out whole, and whatever allocation fails is said and given back. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "check.h"
+#include "gram/generate.h"
+#include "nomem_json.h"
+
+/* 61 tokens for tests/golden/models/llama_gqa: two marks, newline, space, letters, and pieces of a character. */
+static char *tokenizer(void)
+{
+    static const char *const first[] = { "<|im_start|>", "<|im_end|>", "\\u010a", "\\u0120", "\\u00c3", "\\u00bc",
+                                         "\\u00f0\\u0141", "\\u013a\\u0122", "." };
+    gr_buf b = { 0 };
+
+    gr_buf_puts(&b, "{\"added_tokens\":[{\"id\":0,\"content\":\"<|im_start|>\",\"special\":true},"
+                    "{\"id\":1,\"content\":\"<|im_end|>\",\"special\":true}],"
+                    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
+                    "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{");
+    for (int i = 0; i < 61; i++) {
+        char one[2] = { (char)(i < 35 ? 'a' + i - 9 : 'A' + i - 35), 0 };
+        gr_buf_printf(&b, "%s\"%s\":%d", i ? "," : "", i < 9 ? first[i] : one, i);
+    }
+    gr_buf_puts(&b, "}}}");
+    return b.p;
+}
+
+static gram_model *model;
+
+static void put(const char *dir, const char *name, const void *p, size_t n)
+{
+    char path[400];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    f = fopen(path, "wb");
+    assert_true(f && fwrite(p, 1, n, f) == n && fclose(f) == 0);
+}
+
+static void copy(const char *dir, const char *name)
+{
+    static char bytes[1 << 17];
+    char from[300];
+    FILE *f;
+
+    snprintf(from, sizeof from, "tests/golden/models/llama_gqa/%s", name);
+    f = fopen(from, "rb");
+    assert_non_null(f);
+    put(dir, name, bytes, fread(bytes, 1, sizeof bytes, f));
+    fclose(f);
+}
+
+static int set_up(void **state)
+{
+    static const char config[] = "{\"chat_template\":\"{{'<|im_start|>' + message['role']}}<|im_end|>\"}";
+    static const char ends[] = "{\"eos_token_id\":[7, 40]}";
+    const gram_options o = { .threads = 2, .judge_prompt = "{input}\n{response_a}\n{response_b}\n" };
+    char *dir = check_tmpdir(), *words = tokenizer();
+
+    (void)state;
+    json_set_alloc_funcs(json_take, json_give);
+    copy(dir, "config.json");
+    copy(dir, "model.safetensors");
+    put(dir, "tokenizer.json", words, strlen(words));
+    put(dir, "tokenizer_config.json", config, strlen(config));
+    put(dir, "generation_config.json", ends, strlen(ends));
+    free(words);
+    CHECK_OK(gram_open(&model, dir, &o, &check_err));
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    gram_close(model);
+    return 0;
+}
+
+enum { PROMPTS = 7, EACH = 8, NEW = 30 };
+static const gram_message said[PROMPTS] = {
+    { .role = "user", .content = "one two" }, { .role = "user", .content = "one three" }, { .role = "user", .content = "" },
+    { .role = "user", .content = "a long prompt of many words that goes on and on" }, { .role = "user", .content = "x" },
+    { .role = "user", .content = "one two" }, { .role = "user", .content = "Zebra" },
+};
+
+struct kept { char text[4 * NEW]; int32_t id[NEW]; float logprob[NEW]; size_t tokens; gram_finish finish; uint64_t seed; };
+struct all { struct kept a[PROMPTS][EACH]; size_t n, stop_at; };
+
+static int keep(void *arg, const gram_answer *a)
+{
+    struct all *all = arg;
+    struct kept *k = &all->a[a->prompt][a->k];
+
+    *k = (struct kept){ .tokens = a->tokens, .finish = a->finish, .seed = a->seed };
+    assert_true(a->tokens <= NEW && a->bytes < sizeof k->text && a->bytes == strlen(a->text));
+    snprintf(k->text, sizeof k->text, "%s", a->text);
+    memcpy(k->id, a->id, a->tokens * sizeof *k->id);
+    memcpy(k->logprob, a->logprob, a->tokens * sizeof *k->logprob);
+    return ++all->n == all->stop_at;
+}
+
+static void prompts_of(gram_prompt *p)
+{
+    for (size_t i = 0; i < PROMPTS; i++)
+        p[i] = (gram_prompt){ .turn = &said[i], .n = 1 };
+}
+
+static void n_answers_are_n_runs_of_one(void **state)
+{
+    static struct all all, one;
+    gram_prompt p[PROMPTS];
+    gram_generation g;
+    size_t ended = 0;
+
+    (void)state;
+    prompts_of(p);
+    gram_generation_init(&g);
+    g.max_new_tokens = NEW;
+    g.n = EACH;
+    g.seed = 5;
+    CHECK_OK(gram_generate(model, p, PROMPTS, &g, keep, &all, &check_err));
+    assert_int_equal(all.n, PROMPTS * EACH);
+    g.n = 1;
+    for (size_t i = 0; i < PROMPTS; i++)
+        for (size_t k = 0; k < EACH; k++) {
+            const struct kept *want = &all.a[i][k], *got = &one.a[0][0];
+            g.seed = want->seed;
+            assert_int_equal(g.seed, 5 + i * EACH + k);
+            CHECK_OK(gram_generate(model, &p[i], 1, &g, keep, &one, &check_err));
+            assert_memory_equal(got, want, sizeof *got);
+            ended += want->finish == GRAM_FINISH_STOP;
+            assert_true(want->finish == GRAM_FINISH_STOP || (want->finish == GRAM_FINISH_LENGTH && want->tokens == NEW));
+            for (size_t t = 0; t < want->tokens; t++) {     /* eos of config.json, the template's, and two of the list */
+                bool end = want->id[t] == 1 || want->id[t] == 2 || want->id[t] == 7 || want->id[t] == 40;
+                assert_true(end == (want->finish == GRAM_FINISH_STOP && t + 1 == want->tokens));
+            }
+        }
+    assert_true(ended > 10);
+    assert_true(strcmp(all.a[0][0].text, all.a[5][0].text) != 0);      /* the same prompt, other seeds */
+}
+
+static void what_cannot_be_answered_fails_alone(void **state)
+{
+    static struct all all;
+    static char too_long[2000];
+    gram_message m = { .role = "user", .content = too_long };
+    gram_prompt p[PROMPTS];
+    gram_generation g;
+
+    (void)state;
+    memset(too_long, 'a', sizeof too_long - 1);
+    prompts_of(p);
+    p[2].turn = &m;
+    gram_generation_init(&g);
+    assert_int_equal(gram_generate(model, p, PROMPTS, &g, keep, &all, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "max_new_tokens"));
+    g.max_new_tokens = 3;
+    g.n = 2;
+    CHECK_OK(gram_generate(model, p, PROMPTS, &g, keep, &all, &check_err));
+    for (size_t i = 0; i < PROMPTS; i++)
+        assert_true((all.a[i][1].finish == GRAM_FINISH_FAILED) == (i == 2));
+    all = (struct all){ .stop_at = 4 };
+    assert_int_equal(gram_generate(model, p, PROMPTS, &g, keep, &all, &check_err), GRAM_ESTOPPED);
+    assert_int_equal(all.n, 4);
+    g.n = GRAM_ANSWERS_MOST + 1;
+    assert_int_equal(gram_generate(model, p, PROMPTS, &g, keep, &all, &check_err), GRAM_EARG);
+}
+
+/* Tokens that write a character in three steps; its bytes come out one piece a token. */
+static void writers_side_by_side_write_what_they_write_alone(void **state)
+{
+    enum { WRITERS = 5 };
+    static char alone[WRITERS][4 * NEW], together[WRITERS][4 * NEW];
+    gram_prompt p[PROMPTS];
+
+    (void)state;
+    prompts_of(p);
+    for (int at_once = 0; at_once < 2; at_once++) {
+        gram_writer *w[WRITERS] = { NULL };
+        for (size_t round = 0; round < (at_once ? 1 : WRITERS); round++) {
+            size_t from = at_once ? 0 : round, to = at_once ? WRITERS : round + 1, open = 0;
+            for (size_t i = from; i < to; i++) {
+                gram_writer_options o = { .temperature = 0.8, .seed = i, .top_logprobs = i % 3, .max_tokens = NEW,
+                                          .repetition_penalty = i % 2 ? 1.2 : 0 };
+                size_t tokens;
+                CHECK_OK(gram_writer_open(&w[i], model, p[i], &o, &tokens, &check_err));
+                assert_true(tokens > 3);
+                open++;
+            }
+            for (size_t step = 0; open; step++)
+                for (size_t i = from; i < to; i++) {
+                    gram_written t, top[GRAM_TOP_MAX];
+                    bool end;
+                    gram_status rc;
+                    if (!w[i] || (at_once && i == 3 && step < 7))      /* one that is read late */
+                        continue;
+                    rc = gram_writer_next(w[i], &t, top, &end, &check_err);
+                    if (!rc && !end) {
+                        char *to_text = at_once ? together[i] : alone[i];
+                        memcpy(to_text + strlen(to_text), t.text, t.bytes);
+                        assert_true(t.logprob <= 0 && (i % 3 == 0 || top[0].logprob >= t.logprob));
+                        continue;
+                    }
+                    assert_true(!rc || rc == GRAM_ELIMIT);
+                    gram_writer_close(w[i]);
+                    w[i] = NULL;
+                    open--;
+                }
+        }
+    }
+    assert_memory_equal(alone, together, sizeof alone);
+    assert_true(strlen(alone[0]) > 0);
+}
+
+static void writers_that_would_take_too_much_are_refused(void **state)
+{
+    gram_prompt p[PROMPTS];
+    gram_model *m;
+    gram_writer *a, *b;
+    size_t tokens;
+    const gram_options o = { .threads = 1, .judge_prompt = "{input}\n{response_a}\n{response_b}\n",
+                             .text_bytes = 100 * 3 * 2 * 2 * 8 * sizeof(float) };      /* a hundred tokens */
+    const gram_writer_options most = { .max_tokens = 40 };
+
+    (void)state;
+    prompts_of(p);
+    CHECK_OK(gram_open(&m, check_tmpdir(), &o, &check_err));
+    CHECK_OK(gram_writer_open(&a, m, p[0], &most, &tokens, &check_err));
+    assert_int_equal(gram_writer_open(&b, m, p[0], NULL, &tokens, &check_err), GRAM_ELIMIT);     /* its whole context */
+    CHECK_OK(gram_writer_open(&b, m, p[4], &(gram_writer_options){ .max_tokens = 1 }, &tokens, &check_err));
+    gram_writer_close(b);
+    assert_int_equal(gram_writer_open(&b, m, p[0], &most, &tokens, &check_err), GRAM_EBUSY);
+    gram_writer_close(a);
+    CHECK_OK(gram_writer_open(&a, m, p[0], &most, &tokens, &check_err));
+    gram_writer_close(a);
+    gram_close(m);
+}
+
+/* ---- Memory that runs out ---- */
+
+static int count(void *arg, const gram_answer *a)
+{
+    (void)a;
+    ++*(size_t *)arg;
+    return 0;
+}
+
+static gram_status generate_some(gram_err *err)
+{
+    gram_prompt p[PROMPTS];
+    gram_generation g;
+    size_t n = 0;
+
+    prompts_of(p);
+    gram_generation_init(&g);
+    g.max_new_tokens = 4;
+    g.n = 2;
+    g.stop = (const char *const[]){ "zz" };
+    g.n_stop = 1;
+    g.stop_ids = (const int32_t[]){ 30 };
+    g.n_stop_ids = 1;
+    return gram_generate(model, p, 3, &g, count, &n, err);
+}
+
+static gram_status write_some(gram_err *err)
+{
+    gram_prompt p[PROMPTS];
+    gram_writer *w;
+    gram_written t, top[GRAM_TOP_MAX];
+    bool end = false;
+    size_t tokens;
+    gram_status rc;
+
+    prompts_of(p);
+    rc = gram_writer_open(&w, model, p[0], &(gram_writer_options){ .top_logprobs = 2, .max_tokens = 5 }, &tokens, err);
+    for (size_t i = 0; i < 5 && !rc && !end; i++)
+        rc = gram_writer_next(w, &t, top, &end, err);
+    gram_writer_close(w);
+    return rc;
+}
+
+static void every_failing_allocation_is_said_and_given_back(void **state)
+{
+    gram_status (*const call[])(gram_err *err) = { generate_some, write_some };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(call); i++) {
+        long before;
+        bool failed = NOMEM_COUNTED;
+        CHECK_OK(call[i](&check_err));
+        before = nomem_live;
+        for (long n = 0; failed; n++) {
+            gram_err err = { 0 };
+            gram_status rc;
+            nomem_left = n;
+            rc = call[i](&err);
+            failed = nomem_left < 0;
+            nomem_left = -1;
+            if (rc && (rc != GRAM_ENOMEM || !strstr(err.text, "out of memory")))
+                fail_msg("call %zu, allocation %ld: %s", i, n, err.text);
+            CHECK_OK(call[i](&check_err));
+            if (nomem_live != before)
+                fail_msg("call %zu, allocation %ld: %ld not given back", i, n, nomem_live - before);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(n_answers_are_n_runs_of_one),
+        cmocka_unit_test(what_cannot_be_answered_fails_alone),
+        cmocka_unit_test(writers_side_by_side_write_what_they_write_alone),
+        cmocka_unit_test(writers_that_would_take_too_much_are_refused),
+        cmocka_unit_test(every_failing_allocation_is_said_and_given_back),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
