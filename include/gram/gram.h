@@ -53,6 +53,9 @@ typedef enum {
     GRAM_TRUNCATE_DROP      /* its verdict says dropped, and holds no score */
 } gram_truncate;
 
+/* A sentence meant for a person: a bad row that was skipped, a key of a file that is left out of account. */
+typedef void gram_warn_fn(void *arg, const char *text);
+
 /* All zeros asks for every default. Strings are copied by gram_open(). */
 typedef struct {
     int           threads;          /* 0: one for each core, in a container as many as its share of time fills */
@@ -66,6 +69,11 @@ typedef struct {
     const char   *chat_template;    /* chatml|llama3|llama2|mistral|qwen3|gemma; NULL: recognised */
     const char   *base;             /* of a LoRA adapter: where its base model is; NULL: where the adapter says */
     double        lambda;           /* PURM: rank by mean - lambda u. The paper takes 30; 0: by the mean alone */
+    const char   *reward_token;     /* "0": the id of a token whose logit after a conversation is the reward, of a
+                                     * language model that was trained so; NULL: none */
+    const char   *reward_weights;   /* "0.65,0.8,-0.4": the reward is the sum of a head's outputs with these weights */
+    gram_warn_fn *note;             /* may be NULL: sentences about the model's files for a person */
+    void         *note_arg;
     size_t        prefix_cache_bytes;   /* keys and values of what prompts begin with, kept between calls; 0: 512
                                      * tokens */
     size_t        text_bytes;       /* keys and values of the texts that are written at once; 0: 1 GiB */
@@ -141,8 +149,8 @@ typedef struct {
     gram_reward reward[2];
 } gram_verdict;
 
-/* A model with a reward head (...ForSequenceClassification) reads each conversation with one answer at its end, in its
- * chat template and without a judge prompt. Then preference is s(reward a - reward b), or E s() over PURM's normal
+/* A model with a reward head (a tensor such as score.weight or v_head.summary.weight, whatever the class is called) reads
+ * each conversation with one answer at its end, in its chat template and without a judge prompt. Then preference is s(reward a - reward b), or E s() over PURM's normal
  * rewards, and logit_margin the difference of the means. There are no two orders: p_forward is preference, p_swapped
  * NAN, consistent true, logit 0, and single_order changes nothing. */
 
@@ -312,9 +320,6 @@ void gram_rows_close(gram_rows *r);         /* NULL is fine */
 /* Called from time to time with rows done and rows in all (0: not known). Non-zero stops: what is done
  * is kept for resume and the call returns GRAM_ESTOPPED. */
 typedef int gram_progress_fn(void *arg, uint64_t done, uint64_t total);
-/* A sentence meant for a person: a bad row that was skipped. */
-typedef void gram_warn_fn(void *arg, const char *text);
-
 typedef struct {
     bool resume;            /* go on after the rows that the partial output of a run that was cut off holds */
     bool skip_bad;          /* count a bad row and go on, instead of failing at it */

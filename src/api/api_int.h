@@ -25,9 +25,9 @@ struct checkpoint {
     gr_chat_facts facts;
     char *jinja, *bos;          /* owned, behind facts */
 };
-/* Recognises a directory, of a model or of an adapter, or a .gguf file. Fails for anything else by name. base: where
- * the adapter's base is, or NULL, when the adapter says it. */
-gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const char *base, gram_err *err);
+/* Recognises a directory, of a model or of an adapter, or a .gguf file. Fails for anything else by name. Of the options
+ * base, reward_token, reward_weights and note are heeded. */
+gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const gram_options *opt, gram_err *err);
 void gr_checkpoint_clear(struct checkpoint *c);
 gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *err);
 char *gr_api_base_name(const char *path);       /* its last part, slashes at its end left out; free() it */

@@ -172,23 +172,34 @@ static gram_status read_words(struct checkpoint *c, const char *dir, gram_err *e
     return rc;
 }
 
-gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const char *base, gram_err *err)
+/* What the files have to say to a person, line by line. */
+static void say(gr_config *c, const gram_options *opt)
 {
+    for (char *line = c->notes, *end; line && opt->note; line = end) {
+        end = strchr(line, '\n');
+        if (end)
+            *end++ = '\0';
+        opt->note(opt->note_arg, line);
+    }
+    free(c->notes);
+    c->notes = NULL;
+}
+
+gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const gram_options *opt, gram_err *err)
+{
+    const gr_head_asked asked = { opt->reward_token, opt->reward_weights };
     const char *model;
     gram_status rc;
 
     *c = (struct checkpoint){ 0 };
-    rc = find_base(&c->adapter, &c->base, path, base, err);
+    rc = find_base(&c->adapter, &c->base, path, opt->base, err);
     if (rc)
         return rc;
     model = c->base ? c->base : path;
     c->gguf = !is_dir(model);
     rc = c->gguf ? gr_weights_open_gguf(&c->weights, model, err) : gr_weights_open_dir(&c->weights, model, err);
     if (!rc)
-        rc = c->gguf ? gr_config_from_gguf(&c->cfg, gr_weights_gguf(c->weights), c->weights, err)
-                     : gr_config_read(&c->cfg, model, err);
-    if (!rc && c->adapter)
-        rc = gr_adapter_reward(&c->cfg, c->adapter, err);
+        rc = gr_config_open(&c->cfg, c->weights, c->adapter, &asked, err);
     if (!rc && c->adapter)
         rc = has_tokenizer(&c->own_words, path, err);
     if (!rc)
@@ -197,6 +208,7 @@ gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const cha
         gr_checkpoint_clear(c);
         return rc;
     }
+    say(&c->cfg, opt);
     c->facts = (gr_chat_facts){ .jinja = c->jinja, .architecture = gr_arch_name(c->cfg.architecture), .bos = c->bos };
     return GRAM_OK;
 }

@@ -39,12 +39,6 @@ static void note(const struct job *j, const char *text)
         j->opt->note(j->opt->arg, text);
 }
 
-static gram_status read_config(gr_config *out, const struct checkpoint *c, const char *path, gram_err *err)
-{
-    return c->gguf ? gr_config_from_gguf(out, gr_weights_gguf(c->weights), c->weights, err)
-                   : gr_config_read(out, path, err);
-}
-
 /* ---- The plan ------------------------------------------------------------------------------------- */
 
 /* The type that a tensor is written in. A GGUF's vectors are F32; rows that are not whole blocks are F16; and the
@@ -135,7 +129,7 @@ static gram_status write_dir(struct job *j, gram_err *err)
     if (!rc)
         rc = gr_make_directory(j->out, err);
     if (!rc)
-        rc = gr_write_model_files(j->from, j->out, store[j->opt->dtype].torch, NULL, err);
+        rc = gr_write_model_files(j->from, j->out, store[j->opt->dtype].torch, &j->cfg, err);
     if (!rc)
         rc = gr_st_write_rows(path, j->plan, j->n_plan, &meta, 1, row, j, err);
     free(path);
@@ -199,7 +193,7 @@ static gram_status reopen(const struct job *j, gram_err *err)
     gr_stored *tensor = NULL;
     gr_ids want = { 0 }, got = { 0 };
     size_t n;
-    gram_status rc = gr_checkpoint_open(&c, j->out, NULL, err);
+    gram_status rc = gr_checkpoint_open(&c, j->out, &(gram_options){ 0 }, err);
 
     if (!rc && j->c.tok) {
         rc = gr_tok_encode(j->c.tok, text, sizeof text - 1, true, &want, err);
@@ -234,7 +228,7 @@ static gram_status check_options(const struct job *j, gram_err *err)
 
 static gram_status convert(struct job *j, gram_err *err)
 {
-    gram_status rc = gr_checkpoint_open(&j->c, j->from, NULL, err);
+    gram_status rc = gr_checkpoint_open(&j->c, j->from, &(gram_options){ .note = j->opt->note, .note_arg = j->opt->arg }, err);
 
     if (!rc && j->c.cfg.reward && j->gguf)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward head (score.weight) has no form in a GGUF that llama.cpp "
@@ -243,7 +237,7 @@ static gram_status convert(struct job *j, gram_err *err)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: only the text half of this model would be written, and its directory "
                      "asks for both", j->from);
     if (!rc)
-        rc = read_config(&j->cfg, &j->c, j->from, err);
+        rc = gr_config_open(&j->cfg, j->c.weights, NULL, &(gr_head_asked){ 0 }, err);
     if (!rc)
         rc = gr_model_stored(&j->tensor, &j->n, j->c.weights, &j->c.cfg, err);
     if (!rc)

@@ -21,7 +21,7 @@ static gram_status write_model(struct checkpoint *c, const char *adapter, const 
                                gram_err *err)
 {
     gr_config cfg = c->cfg;
-    gram_status rc = gr_write_model_files(c->base, out, bf16 ? "bfloat16" : "float32", cfg.reward ? &cfg : NULL, err);
+    gram_status rc = gr_write_model_files(c->base, out, bf16 ? "bfloat16" : "float32", &cfg, err);
 
     if (!rc && c->own_words)
         rc = gr_copy_words(adapter, out, err);
@@ -41,7 +41,7 @@ gram_status gram_merge(const char *adapter, const char *base, const char *out, g
         return gr_fail(err, GRAM_EARG, "%s: a merged model is written in f32 or bf16; another dtype was asked "
                        "for", out);
     path = gr_path_join(out, "model.safetensors");
-    rc = path ? gr_checkpoint_open(&c, adapter, base, err) : gr_nomem(err, out);
+    rc = path ? gr_checkpoint_open(&c, adapter, &(gram_options){ .base = base }, err) : gr_nomem(err, out);
     if (rc) {
         free(path);
         return rc;

@@ -45,6 +45,26 @@ static gram_status check_options(const gram_options *o, size_t context, const ch
     return GRAM_OK;
 }
 
+/* NVIDIA's reward models of this name are language models by their files, and their reward is the logit of token 0. Nothing
+ * else in the files says so. */
+static bool known_by_name(const char *name)
+{
+    return strcasestr(name, "nemotron") && strcasestr(name, "reward");
+}
+
+/* Judging with two labels that the model cannot tell apart. */
+static void check_labels(gram_model *m)
+{
+    if (m->chat == GR_CHAT_NONE || gr_model_config(m->model)->reward ||
+        !gr_model_same_rows(m->model, m->judge.label[0], m->judge.label[1]))
+        return;
+    gr_fail(&m->why, GRAM_EUNSUPPORTED, "%s: the rows of lm_head.weight are equal for both labels, %s and %s, so it cannot "
+            "judge; if its reward is the logit of one token, --reward-token says which",
+            gr_weights_path(m->file.weights), m->judge.label_text[0], m->judge.label_text[1]);
+    gr_judge_clear(&m->judge);
+    m->chat = GR_CHAT_NONE;
+}
+
 /* The judge, or the reason why there can be none: a model may still be described, and its logits asked for. */
 static void init_judge(gram_model *m, const gram_options *o)
 {
@@ -53,6 +73,13 @@ static void init_judge(gram_model *m, const gram_options *o)
     if (m->file.cfg.reward && (o->judge_prompt || o->label_a || o->label_b)) {
         gr_fail(&m->why, GRAM_EARG, "%s: a reward model reads a conversation with one answer: it has no judge prompt "
                 "and no labels", gr_weights_path(m->file.weights));
+        return;
+    }
+    if (!m->file.cfg.reward && !o->judge_prompt && !o->label_a &&
+        (known_by_name(m->name) || known_by_name(m->file.cfg.said.name))) {
+        gr_fail(&m->why, GRAM_EUNSUPPORTED, "%s: a language model by its files and a reward model by its name, whose "
+                "reward is the logit of one token: --reward-token 0 reads it so, and --labels A,B makes a judge of it",
+                gr_weights_path(m->file.weights));
         return;
     }
     if (!m->file.tok) {
@@ -66,6 +93,10 @@ static void init_judge(gram_model *m, const gram_options *o)
     if (m->file.cfg.reward) {
         gr_judge_init_plain(&m->judge, &chat, m->file.tok, m->file.cfg.pad,
                             o->max_tokens ? o->max_tokens : m->file.cfg.context, o->truncate);
+        if (gr_config_reads_prompt(&m->file.cfg) && gr_judge_mark_prompt(&m->judge, &m->why)) {
+            gr_judge_clear(&m->judge);
+            m->chat = GR_CHAT_NONE;
+        }
         return;
     }
     if (gr_judge_init(&m->judge, &chat, m->file.tok, o->judge_prompt, o->label_a, o->label_b,
@@ -97,22 +128,30 @@ static size_t cache_bytes(const gram_model *m)
 }
 
 /* The configuration of a model with the head that a scalar loss trains. */
-static gram_status add_reward_head(struct checkpoint *file, const char *path, gram_loss loss, gram_err *err)
+static gram_status add_reward_head(struct checkpoint *file, const char *path, const gram_options *opt, gram_loss loss,
+                                   gram_err *err)
 {
     gr_config *c = &file->cfg;
     gr_reward_kind want = loss == GRAM_LOSS_PURM ? GR_REWARD_PURM : GR_REWARD_MEAN;
-    size_t own = c->head_width;
+    bool words = c->words || c->tied_head || gr_weights_find(file->weights, "lm_head.weight") ||
+                 gr_weights_find(file->weights, "output.weight");
 
+    if (c->mix || c->is_token || c->gate.kind || c->head.tanh)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward head of this form (%s) is read, and not trained", path,
+                       c->is_token ? "a token's logit" : c->head.out);
     if (c->reward && c->reward != want)
         return gr_fail(err, GRAM_EARG, "%s: its reward head gives %zu numbers, and the loss %s wants %zu", path,
                        gr_reward_outputs(c->reward), gram_loss_name(loss), gr_reward_outputs(want));
-    if (loss == GRAM_LOSS_SFT_REG && !c->words && !c->tied_head)
+    if (loss == GRAM_LOSS_SFT_REG && !words)
         return gr_fail(err, GRAM_EARG, "%s: the loss sft-reg also learns to write the chosen answer, and this model's "
                        "head over the vocabulary is gone", path);
+    if (!c->reward && opt->note)
+        opt->note(opt->note_arg, "the model has no reward head: a new one is begun");
     c->reward = want;
-    c->new_head = !gr_config_find_head(c, file->weights);
-    if (file->adapter && gr_adapter_has_head(file->adapter))
-        c->head_width = own;                /* over the base's */
+    if (!c->head.rows) {
+        c->new_head = true;
+        c->head = gr_head_new(gr_reward_outputs(want), 0);
+    }
     c->words = loss == GRAM_LOSS_SFT_REG;
     return GRAM_OK;
 }
@@ -132,11 +171,11 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     m->lambda = opt->lambda;
     m->text_bytes = opt->text_bytes ? opt->text_bytes : TEXT_BYTES;
     m->name = gr_api_base_name(path);
-    rc = m->name ? gr_checkpoint_open(&m->file, path, opt->base, err) : gr_nomem(err, path);
+    rc = m->name ? gr_checkpoint_open(&m->file, path, opt, err) : gr_nomem(err, path);
     if (!rc)
         rc = check_options(opt, m->file.cfg.context, path, err);
     if (!rc && gram_loss_is_scalar(loss))
-        rc = add_reward_head(&m->file, path, loss, err);
+        rc = add_reward_head(&m->file, path, opt, loss, err);
     if (rc)
         goto out;
     init_judge(m, opt);
@@ -171,6 +210,8 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
     m->file.cfg = (gr_config){ 0 };
     rc = gr_model_open_folded(&m->model, m->file.weights, m->file.adapter, &cfg, mode_of(opt->dtype), GR_MODEL_FIXED,
                               err);
+    if (!rc)
+        check_labels(m);
     if (!rc)
         rc = gr_work_open(&m->scorer.work, m->model, m->pool, err);
     if (!rc)
@@ -272,7 +313,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
 
     *out = (gram_info){ 0 };
     opt = opt ? opt : &defaults;
-    rc = gr_checkpoint_open(&c, path, opt->base, err);
+    rc = gr_checkpoint_open(&c, path, opt, err);
     if (rc)
         return rc;
     rc = check_options(opt, c.cfg.context, path, err);

@@ -129,10 +129,10 @@ static gram_status choose_head(gram_model *m, const char *path, const gram_train
     size_t want = o->head == GRAM_HEAD_MLP ? o->head_width : 0;
 
     if (c->new_head && !own)
-        c->head_width = want;
-    else if (c->reward && want && want != c->head_width)
+        c->head = gr_head_new(c->head.rows, want);
+    else if (c->reward && want && want != c->head.hidden)
         return gr_fail(err, GRAM_EARG, "%s: its reward head has %zu hidden units and goes on with them; %zu were asked "
-                       "for", path, c->head_width, want);
+                       "for", path, c->head.hidden, want);
     return GRAM_OK;
 }
 
@@ -400,6 +400,10 @@ static gram_status train(gram_stage stage, const char *from, const char *data, c
         o.progress = NULL;
         o.judging = NULL;
         o.note = NULL;
+        o.model.note = NULL;
+    } else if (!o.model.note) {
+        o.model.note = o.note;
+        o.model.note_arg = o.arg;
     }
     rc = train_files(stage, from, data, out, &o, report, err);
     if (rc && rc != GRAM_ESTOPPED)

@@ -6,7 +6,7 @@
 
 /* popt fills these; a process runs one command, so they can be static. */
 int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
-static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base;
+static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base, *reward_token, *reward_weights;
 static int threads;
 static double lambda;
 static long long batch_tokens, max_tokens;
@@ -16,6 +16,12 @@ struct poptOption cli_engine_table[] = {
       "Hold and multiply weights as f32 (the default), hold them as bf16, or use 8-bit integers.", "f32|bf16|int8" },
     { "base", '\0', POPT_ARG_STRING, &base, 0,
       "Where the base model of a LoRA adapter is (default: where the adapter says).", "PATH" },
+    { "reward-token", '\0', POPT_ARG_STRING, &reward_token, 0,
+      "The reward of a conversation is the logit of the token with this id after it (Llama-3.1-Nemotron-70B-Reward-HF: "
+      "0).", "ID" },
+    { "reward-weights", '\0', POPT_ARG_STRING, &reward_weights, 0,
+      "A reward head with several outputs: the reward is their sum with these weights, as in 0.65,0.8,-0.4.",
+      "X,X,..." },
     { "threads", 't', POPT_ARG_INT, &threads, 0, "Use N threads (default: one for each core).", "N" },
     { "batch-tokens", '\0', POPT_ARG_LONGLONG, &batch_tokens, 0,
       "Compute up to N tokens together (default: 4096). This changes speed and memory, never a score.", "N" },
@@ -120,6 +126,14 @@ static int split_labels(gram_options *out)
     return 0;
 }
 
+/* What the model's files have to say, once for all processes. */
+static void note(void *arg, const char *text)
+{
+    (void)arg;
+    if (!cli_quiet && !cli_is_echo())
+        fprintf(stderr, "note: %s\n", text);
+}
+
 int cli_model_options(gram_options *out)
 {
     static gr_buf judge_prompt;     /* borrowed by *out, like the strings of popt */
@@ -151,6 +165,9 @@ int cli_model_options(gram_options *out)
     out->judge_prompt = judge_file ? judge_prompt.p : NULL;
     out->chat_template = chat_template;
     out->base = base;
+    out->reward_token = reward_token;
+    out->reward_weights = reward_weights;
+    out->note = note;
     return 0;
 }
 

@@ -2,12 +2,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "base/json.h"
 #include "file/adapter.h"
+#include "file/beside.h"
 #include "file/file_int.h"
 #include "file/save.h"
 
@@ -37,7 +39,11 @@ static gram_status refuse(const char *name, const json_t *root, gram_err *err)
                                        "kasa_config", "velora_config", "monteclora_config" };
     const char *kind = json_string_value(json_object_get(root, "peft_type"));
     const char *bias = json_string_value(json_object_get(root, "bias"));
+    const char *task = json_string_value(json_object_get(root, "task_type"));
 
+    if (task && strcmp(task, "CAUSAL_LM") && strcmp(task, "SEQ_CLS"))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"task_type\": wanted \"CAUSAL_LM\" or \"SEQ_CLS\", found \"%s\"",
+                       name, task);
     if (!kind || strcmp(kind, "LORA"))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"peft_type\": wanted \"LORA\", found %s", name,
                        kind ? kind : "none");
@@ -73,6 +79,23 @@ static gram_status read_numbers(gr_adapter_config *c, const char *name, const js
     return GRAM_OK;
 }
 
+/* PEFT adds "score" to modules_to_save where the task is SEQ_CLS. Embeddings and the head over the vocabulary may stand
+ * there too. */
+static bool says_head(const json_t *root)
+{
+    const char *task = json_string_value(json_object_get(root, "task_type"));
+    const json_t *saved = json_object_get(root, "modules_to_save"), *one;
+    bool yes = task && !strcmp(task, "SEQ_CLS");
+    size_t i;
+
+    json_array_foreach(saved, i, one) {
+        const char *s = json_string_value(one);
+        yes = yes || (s && (strstr(s, "score") || strstr(s, "v_head") || strstr(s, "value_head") ||
+                            strstr(s, "classifier") || strstr(s, "reward")));
+    }
+    return yes;
+}
+
 gram_status gr_adapter_config_parse(gr_adapter_config *out, const char *name, const char *json, size_t n,
                                     gram_err *err)
 {
@@ -89,6 +112,7 @@ gram_status gr_adapter_config_parse(gr_adapter_config *out, const char *name, co
         rc = refuse(name, root, err);
     if (!rc)
         rc = read_numbers(out, name, root, err);
+    out->says_head = says_head(root);
     base = json_string_value(json_object_get(root, "base_model_name_or_path"));
     if (!rc && base && *base && !(out->base = gr_strdup(base)))
         rc = gr_nomem(err, name);
@@ -171,6 +195,34 @@ static gram_status open_tensors(gr_adapter *a, gram_err *err)
         rc = gr_st_open(&a->st, path, err);
     free(path);
     free(pickle);
+    if (!rc && !(path = gr_path_join(a->path, GR_VALUE_HEAD)))
+        return gr_nomem(err, a->path);
+    if (!rc && gr_path_exists(path))
+        rc = gr_st_open(&a->head_st, path, err);
+    if (!rc)
+        free(path);
+    return rc;
+}
+
+static const gr_named *in_st(const void *st, const char *name)
+{
+    return gr_st_find(st, name);
+}
+
+/* A head that is missing although adapter_config.json speaks of it was lost, and nobody can judge without it. */
+static gram_status find_head(gr_adapter *a, gram_err *err)
+{
+    gram_status rc = a->head_st
+        ? gr_head_find(&a->head, "", 0, in_st, a->head_st, "", false, gr_st_path(a->head_st), err)
+        : gr_head_find(&a->head, "", 0, in_st, a->st, GR_ADAPTER_STEM, true, a->path, err);
+
+    if (!rc && a->head_st && !a->head.rows)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: it holds no reward head of a name that is known",
+                       gr_st_path(a->head_st));
+    if (!rc && !a->head.rows && a->cfg.says_head)
+        return gr_fail(err, GRAM_EFORMAT, "%s: the reward head is missing: " GR_ADAPTER_CONFIG " speaks of one "
+                       "(task_type, modules_to_save), and " GR_ADAPTER_WEIGHTS " has no tensor " GR_ADAPTER_STEM
+                       "score.weight: it was lost when the adapter was saved", a->path);
     return rc;
 }
 
@@ -189,6 +241,8 @@ gram_status gr_adapter_open(gr_adapter **out, const char *dir, gram_err *err)
         rc = gr_adapter_config_parse(&a->cfg, path, text, n, err);
     if (!rc)
         rc = open_tensors(a, err);
+    if (!rc)
+        rc = find_head(a, err);
     free(path);
     free(text);
     if (rc) {
@@ -204,55 +258,110 @@ void gr_adapter_close(gr_adapter *a)
     if (!a)
         return;
     gr_st_close(a->st);
+    gr_st_close(a->head_st);
     gr_adapter_config_clear(&a->cfg);
     free(a->path);
     free(a);
 }
 
-/* The tensor whose rows are the outputs, and with a hidden layer, the one whose rows are its units. */
-static const gr_named *last_of_head(const gr_adapter *a, const gr_named **first)
-{
-    const gr_named *t = gr_st_find(a->st, GR_ADAPTER_STEM "score.weight");
-
-    *first = gr_st_find(a->st, GR_ADAPTER_STEM "score.0.weight");
-    return t && !*first ? t : gr_st_find(a->st, GR_ADAPTER_STEM "score.2.weight");
-}
-
 bool gr_adapter_has_head(const gr_adapter *a)
 {
-    const gr_named *first, *last = last_of_head(a, &first);
-
-    return first || last;
+    return a->head.rows > 0;
 }
 
-gram_status gr_adapter_reward(gr_config *c, const gr_adapter *a, gram_err *err)
+/* The whole name of a tensor of the head in a->st. */
+static void part_name(char out[128], const gr_head_part *p)
 {
-    const gr_named *first, *t = last_of_head(a, &first);
-    char *mark = NULL;
-    gram_status rc;
-    bool purm;
+    snprintf(out, 128, GR_ADAPTER_STEM "%s", p->name);
+}
 
-    if (!t && !first)
+gram_status gr_adapter_head_part(const gr_named **out, const gr_adapter *a, size_t width, size_t at, gram_err *err)
+{
+    const gr_named *t = NULL;
+    gr_head_part p;
+    char name[128];
+
+    for (size_t i = 0; gr_head_part_at(&a->head, width, i, &p); i++) {
+        if (p.at != at)
+            continue;
+        part_name(name, &p);
+        t = a->head_st ? gr_st_find(a->head_st, p.name) : gr_st_find(a->st, name);
+        break;
+    }
+    *out = t;
+    if (!t)
+        return gr_fail(err, GRAM_EFORMAT, "%s: a tensor of the reward head %s is missing", a->path, a->head.out);
+    if (gr_named_tensor(t).rows != (p.bias ? 1 : p.rows) || gr_named_tensor(t).cols != p.cols)
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%zu, %zu], found %zu dimensions of %zu numbers",
+                       a->path, t->name, p.rows, p.cols, t->n_dims,
+                       gr_named_tensor(t).rows * gr_named_tensor(t).cols);
+    return GRAM_OK;
+}
+
+bool gr_adapter_is_head_tensor(const gr_adapter *a, const char *name)
+{
+    gr_head_part p;
+    char full[128];
+
+    for (size_t i = 0; !a->head_st && gr_head_part_at(&a->head, 0, i, &p); i++) {
+        part_name(full, &p);
+        if (!strcmp(full, name))
+            return true;
+    }
+    return a->head.rows && strstr(name, ".original_module.") != NULL;
+}
+
+size_t gr_adapter_head_tensors(const gr_adapter *a)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < gr_st_count(a->st); i++)
+        n += gr_adapter_is_head_tensor(a, gr_st_at(a->st, i)->name);
+    return n;
+}
+
+/* Two rows are PURM's where the file's metadata say so. */
+static gram_status take_head(gr_config *c, const gr_adapter *a, const gr_head_asked *q, gram_err *err)
+{
+    const gr_st *st = a->head_st ? a->head_st : a->st;
+    char *mark = NULL;
+    bool purm;
+    gram_status rc;
+
+    if (!a->head.rows)
         return GRAM_OK;
-    if (!t || (!first && strstr(t->name, "score.2")))
-        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s has no partner: of score.0.weight and score.2.weight one is "
-                       "missing", a->path, t ? t->name : first->name);
-    rc = gr_st_meta(gr_st_path(a->st), "gram_reward_head", &mark, err);
-    if (rc)
-        return rc;
+    rc = gr_st_meta(gr_st_path(st), "gram_reward_head", &mark, err);
     purm = mark && !strcmp(mark, GR_PURM_MARK);
     free(mark);
-    if (t->n_dims != 2 || t->dim[0] != (purm ? 2u : 1u))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s: wanted one row, a reward, or two and "
-                       "\"gram_reward_head\": \"" GR_PURM_MARK "\" in the file's metadata, found %zu rows", a->path,
-                       t->name, t->n_dims ? t->dim[0] : 1);
-    if (first && (first->n_dims != 2 || !first->dim[0]))
-        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted a row for each hidden unit, found %zu dimensions",
-                       a->path, first->name, first->n_dims);
-    c->reward = purm ? GR_REWARD_PURM : GR_REWARD_MEAN;
-    c->head_width = first ? first->dim[0] : 0;
-    c->words = false;
-    return GRAM_OK;
+    if (rc)
+        return rc;
+    c->head = a->head;
+    c->said.labels = -1;                    /* what the base's configuration says is of the base */
+    if (c->said.end == GR_SAYS_WORDS)
+        c->said.end = GR_SAYS_NOTHING;
+    rc = gr_config_take_head(c, NULL, gr_st_path(st), purm, q->weights, err);
+    c->head = gr_head_renamed(&a->head);
+    c->new_head = true;                     /* of the base's weights */
+    return rc;
+}
+
+gram_status gr_config_open(gr_config *out, const gr_weights *w, const gr_adapter *a, const gr_head_asked *q,
+                           gram_err *err)
+{
+    const gr_gguf *g = gr_weights_gguf(w);
+    gram_status rc = g ? gr_config_from_gguf(out, g, w, err) : gr_config_read(out, gr_weights_path(w), err);
+
+    if (!rc && a)
+        rc = take_head(out, a, q, err);
+    if (!rc)
+        rc = gr_config_settle(out, w, q, err);
+    if (!rc && a)
+        rc = gr_beside_check(out, a->path, err);
+    if (!rc && !g)
+        rc = gr_beside_check(out, gr_weights_path(w), err);
+    if (rc)
+        gr_config_clear(out);
+    return rc;
 }
 
 gram_status gr_adapter_base(char **out, const gr_adapter *a, const char *given, gram_err *err)

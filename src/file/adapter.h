@@ -18,6 +18,7 @@ typedef struct {
     double alpha;               /* lora_alpha, positive */
     bool root;                  /* use_rslora: the scale is alpha / sqrt(rank), otherwise alpha / rank */
     double dropout;             /* lora_dropout, from 0, below 1: of training alone */
+    bool says_head;             /* task_type or modules_to_save say that a reward head was trained with it */
 } gr_adapter_config;
 /* From bytes that were read from the file called `name`. On failure nothing is left to clear. */
 gram_status gr_adapter_config_parse(gr_adapter_config *out, const char *name, const char *json, size_t n,
@@ -32,13 +33,22 @@ typedef struct {
     char *path;                 /* the directory */
     gr_adapter_config cfg;
     gr_st *st;                  /* its tensors, by PEFT's names */
+    gr_st *head_st;             /* value_head.safetensors beside them, as LLaMA-Factory writes it; NULL: none */
+    gr_head_form head;          /* rows 0: none. Of st its names stand behind GR_ADAPTER_STEM */
 } gr_adapter;
 bool gr_adapter_is(const char *dir);            /* adapter_config.json is there */
 gram_status gr_adapter_open(gr_adapter **out, const char *dir, gram_err *err);
 void gr_adapter_close(gr_adapter *a);
 bool gr_adapter_has_head(const gr_adapter *a);  /* a reward head, trained whole beside A and B */
-/* Says in *c what reward head the adapter brings, if it does. Two rows are PURM's where the file's metadata say so. */
-gram_status gr_adapter_reward(gr_config *c, const gr_adapter *a, gram_err *err);
+/* The tensor that is part `at` of the head, for a base of this width. */
+gram_status gr_adapter_head_part(const gr_named **out, const gr_adapter *a, size_t width, size_t at, gram_err *err);
+/* How many of the tensors of a->st are of the head, or of no account beside it: the head as it was before training, which
+ * older versions of PEFT save too. */
+size_t gr_adapter_head_tensors(const gr_adapter *a);
+bool gr_adapter_is_head_tensor(const gr_adapter *a, const char *name);
+/* The configuration of a checkpoint's files, the base's where there is an adapter, with its head settled. */
+gram_status gr_config_open(gr_config *out, const gr_weights *w, const gr_adapter *a, const gr_head_asked *q,
+                           gram_err *err);
 /* The path of the base model, malloc'ed: `given` where it is not NULL, otherwise what the configuration names, from the
  * adapter's directory if it is there, or as it stands. Fails where there is no such file. */
 gram_status gr_adapter_base(char **out, const gr_adapter *a, const char *given, gram_err *err);

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <jansson.h>
@@ -53,6 +54,8 @@ void gr_config_clear(gr_config *c)
     free(c->sliding);
     free(c->inv_freq[0]);
     free(c->inv_freq[1]);
+    free(c->mix);
+    free(c->notes);
     *c = (gr_config){ 0 };
 }
 
@@ -392,65 +395,85 @@ size_t gr_reward_outputs(gr_reward_kind k)
     return k == GR_REWARD_NONE ? 0 : k == GR_REWARD_MEAN ? 1 : 2;
 }
 
-bool gr_reward_part_at(const gr_config *c, size_t i, gr_reward_part *out)
-{
-    const size_t n = gr_reward_outputs(c->reward), H = c->head_width;
-    const gr_reward_part one = { "score.weight", n, c->width, false }, part[GR_REWARD_PARTS] = {
-        { "score.0.weight", H, c->width, false }, { "score.0.bias", 1, H, true },
-        { "score.2.weight", n, H, false }, { "score.2.bias", 1, n, true },
-    };
+/* What the name of a class says of the head. The first that fits. */
+static const struct { const char *part; gr_says end; const char *refused; } class_says[] = {
+    { "ForProcessRewardModel",     GR_SAYS_HEAD,  "a process reward model, which judges each step of an answer" },
+    { "ForTokenClassification",    GR_SAYS_HEAD,  "it judges each token" },
+    { "ForQuestionAnswering",      GR_SAYS_HEAD,  "it finds the place of an answer" },
+    { "ForSequenceClassification", GR_SAYS_HEAD,  NULL },
+    { "RewardModel",               GR_SAYS_HEAD,  NULL },
+    { "ForScore",                  GR_SAYS_HEAD,  NULL },
+    { "ValueHead",                 GR_SAYS_HEAD,  NULL },
+    { "ForCausalLM",               GR_SAYS_WORDS, NULL },
+    { "ForConditionalGeneration",  GR_SAYS_WORDS, NULL },
+};
 
-    if (!n || i >= (H ? GR_REWARD_PARTS : 1))
-        return false;
-    *out = H ? part[i] : one;
-    return true;
-}
-
-bool gr_config_find_head(gr_config *c, const gr_weights *w)
-{
-    const gr_named *t = gr_weights_find(w, "score.0.weight");
-
-    if (!t && !gr_weights_find(w, "score.weight"))
-        return false;
-    c->head_width = !t ? 0 : t->n_dims ? t->dim[0] : 1;     /* whoever binds it proves the shape */
-    return true;
-}
-
-/* transformers writes the labels' names, and nothing where there are as many as its default, two. */
-static gram_status read_labels(const struct in *in, gr_config *c, gram_err *err)
+/* transformers writes the labels' names, and nothing where there are as many as its default, two; num_labels beside
+ * them is somebody's later word. */
+static void read_labels(const struct in *in, gr_config *c)
 {
     json_t *names = get(in->top, "id2label"), *number = get(in->top, "num_labels");
     const char *mark = json_string_value(get(in->top, "gram_reward_head"));
-    json_int_t n = json_is_object(names) ? (json_int_t)json_object_size(names)
-                 : json_is_integer(number) ? json_integer_value(number) : 2;
 
-    c->reward = n == 1 ? GR_REWARD_MEAN : GR_REWARD_PURM;
-    if (n == 1 || (n == 2 && mark && !strcmp(mark, GR_PURM_MARK)))
-        return GRAM_OK;
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a classifier of %" JSON_INTEGER_FORMAT " labels is not supported: "
-                   "wanted one, a reward, or two and \"gram_reward_head\": \"" GR_PURM_MARK "\"", in->name, n);
+    c->said.labels = json_is_object(names) ? (long)json_object_size(names)
+                   : json_is_integer(number) && json_integer_value(number) >= 0 &&
+                     json_integer_value(number) < 1 << 24 ? (long)json_integer_value(number) : -1;
+    c->said.purm = mark && !strcmp(mark, GR_PURM_MARK) && (c->said.labels < 0 || c->said.labels == 2);
 }
 
-/* What the model ends in: words, of which a verdict is read, or one number. */
+/* What the model is said to end in: words, of which a verdict is read, or one number. */
 static gram_status read_head(const struct in *in, gr_config *c, gram_err *err)
 {
     const char *name = json_string_value(json_array_get(json_object_get(in->top, "architectures"), 0));
-    const char *head = name ? strstr(name, "For") : NULL;
+    const char *stem = json_string_value(get(in->top, "value_head_prefix"));
+    const char *path = json_string_value(get(in->top, "_name_or_path"));
+    size_t i = 0;
+    gram_status rc = get_number(in, in->top, "gating_temperature", 10, &c->said.temperature, err);
 
-    c->words = !head || !strcmp(head, "ForCausalLM") || !strcmp(head, "ForConditionalGeneration");
-    if (c->words)
+    while (name && i < GR_COUNT(class_says) && !strstr(name, class_says[i].part))
+        i++;
+    snprintf(c->said.by, sizeof c->said.by, "%.*s", GR_HEAD_NAME - 1, name ? name : "");
+    snprintf(c->said.name, sizeof c->said.name, "%.*s", 2 * GR_HEAD_NAME - 1, path ? path : "");
+    if (stem && strlen(stem) < GR_HEAD_NAME / 2)
+        snprintf(c->said.stem, sizeof c->said.stem, "%s", stem);
+    if (!name || (i == GR_COUNT(class_says) && !strstr(name, "For"))) {
+        c->words = true;
+        c->said.labels = -1;
+        return rc;
+    }
+    if (i == GR_COUNT(class_says) || class_says[i].refused || (*c->prefix && class_says[i].end != GR_SAYS_WORDS))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported%s%s: wanted a language model "
+                       "(...ForCausalLM) or a reward model (...ForSequenceClassification)", in->name, name,
+                       i < GR_COUNT(class_says) && class_says[i].refused ? ", " : "",
+                       i < GR_COUNT(class_says) && class_says[i].refused ? class_says[i].refused : "");
+    c->said.end = class_says[i].end;
+    c->words = c->said.end == GR_SAYS_WORDS;
+    read_labels(in, c);
+    if (!c->words)                          /* until the tensors are seen */
+        c->reward = c->said.purm ? GR_REWARD_PURM : GR_REWARD_MEAN;
+    return rc;
+}
+
+/* bitsandbytes leaves its section behind where both of its packings are off, and the weights are what they were. */
+static gram_status check_packing(const struct in *in, gram_err *err)
+{
+    json_t *packed = get(in->top, "quantization_config"), *method = get(packed, "quant_method");
+    const char *name = json_string_value(method);
+    bool off = name && !strcmp(name, "bitsandbytes") && !json_is_true(get(packed, "load_in_4bit")) &&
+               !json_is_true(get(packed, "load_in_8bit")) && !json_is_true(get(packed, "_load_in_4bit")) &&
+               !json_is_true(get(packed, "_load_in_8bit"));
+
+    if (!packed || off)
         return GRAM_OK;
-    if (!strcmp(head, "ForSequenceClassification") && !*c->prefix)
-        return read_labels(in, c, err);
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported: wanted a language model "
-                   "(...ForCausalLM) or a reward model (...ForSequenceClassification)", in->name, name);
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"%s\" are not supported; F32, F16, BF16 and GGUF are",
+                   in->name, name ? name : "quantization_config");
 }
 
 /* Finds the architecture, and where the language model's keys are. */
 static gram_status begin(struct in *in, gr_config *c, gram_err *err)
 {
     const char *type = json_string_value(json_object_get(in->top, "model_type"));
-    json_t *packed = get(in->top, "quantization_config"), *method;
+    gram_status rc;
 
     if (!json_is_object(in->top))
         return gr_fail(err, GRAM_EFORMAT, "%s: not a JSON object", in->name);
@@ -472,12 +495,10 @@ static gram_status begin(struct in *in, gr_config *c, gram_err *err)
         }
     if (!in->d)
         return gr_config_refuse(in->name, type, err);
-    method = get(packed, "quant_method");
-    if (packed)
-        return gr_fail(err, GRAM_EUNSUPPORTED,
-                       "%s: weights packed by \"%s\" are not supported; F32, F16, BF16 and GGUF are",
-                       in->name, json_is_string(method) ? json_string_value(method) : "quantization_config");
-    return read_head(in, c, err);
+    rc = check_packing(in, err);
+    if (!rc)
+        rc = gr_config_check_keys(c, in->name, in->top, in->text, err);
+    return rc ? rc : read_head(in, c, err);
 }
 
 static gram_status read_config(struct in *in, gr_config *c, gram_err *err)

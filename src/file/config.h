@@ -20,11 +20,37 @@ const char *gr_arch_name(gr_arch a);        /* "llama", "mistral", "qwen2", "qwe
 typedef enum { GR_ROPE_DEFAULT, GR_ROPE_LINEAR, GR_ROPE_LLAMA3, GR_ROPE_TABLE } gr_rope_kind;
 typedef struct { gr_rope_kind kind; double theta, factor, low, high, original; } gr_rope;
 
-/* What stands behind the last norm besides, or instead of, the head over the vocabulary: score.weight, whose product
- * with the last token's hidden state is one number, or two: PURM's mean and h, the spread being exp(h/10). Or an MLP
- * with one hidden layer, torch's Sequential(Linear, ReLU, Linear) in its place. */
+/* What a model gives besides, or instead of, words: one number, or two: PURM's mean and h, the spread being exp(h/10). */
 typedef enum { GR_REWARD_NONE, GR_REWARD_MEAN, GR_REWARD_PURM } gr_reward_kind;
 #define GR_PURM_MARK "purm"                 /* "gram_reward_head" of config.json, which tells PURM from a classifier */
+
+/* The reward head behind the last norm: one matrix [rows, width], or with `hidden` units between two, an MLP. What a
+ * file calls them, "score" or "v_head.summary.2", stands before ".weight" and ".bias". rows 0: there is no such head. */
+enum { GR_HEAD_NAME = 64, GR_HEAD_MOST = 4096 };
+typedef struct {
+    char in[GR_HEAD_NAME], out[GR_HEAD_NAME];
+    size_t rows, hidden;        /* hidden 0: `out` alone */
+    bool in_bias, out_bias;
+    bool tanh;                  /* behind the first matrix, as llama.cpp has it behind "cls"; otherwise ReLU */
+} gr_head_form;
+
+/* A network whose outputs are the weights of the rewards that the head gives: layers [out, in], an activation between
+ * two. The reward is sum_k g_k r_k. */
+enum { GR_GATE_LAYERS = 8 };
+typedef enum {
+    GR_GATE_NONE,
+    GR_GATE_PROMPT,             /* ArmoRM: of the hidden state where the last prompt ends; g = scale softmax(z / T), and
+                                 * r is multiplied by a matrix first */
+    GR_GATE_ANSWER              /* URM: of the last token's; g = z, and r is every other output of the head */
+} gr_gate_kind;
+typedef struct {
+    gr_gate_kind kind;
+    size_t layers, size[GR_GATE_LAYERS + 1];    /* size[0] is the width, size[layers] the number of weights */
+    double temperature;
+} gr_gate_form;
+
+/* What config.json, an adapter or a GGUF says that a checkpoint ends in, whatever its tensors are. */
+typedef enum { GR_SAYS_NOTHING, GR_SAYS_WORDS, GR_SAYS_HEAD } gr_says;
 
 typedef struct {
     gr_arch architecture;       /* GGUF writes Mistral as "llama" */
@@ -55,9 +81,24 @@ typedef struct {
     gr_rope rope[2];            /* what inv_freq was computed from */
 
     gr_reward_kind reward;
-    size_t head_width;          /* units of the reward head's hidden layer; 0: it is one matrix */
+    gr_head_form head;
+    gr_gate_form gate;
+    double *mix;                /* [head.rows], owned: the reward is the outputs' sum with these weights; NULL: neither */
+    bool is_token;              /* the reward is the logit of this token, and there is no other head */
+    int32_t token;
     bool new_head;              /* the reward head is to be made, by training: the file has none */
     bool words;                 /* there is a head over the vocabulary; ...ForSequenceClassification has none */
+    struct {
+        gr_says end;
+        char by[GR_HEAD_NAME];  /* what says it: "LlamaForSequenceClassification" */
+        char name[2 * GR_HEAD_NAME];            /* _name_or_path */
+        long labels;            /* num_labels, id2label; -1: nothing */
+        bool purm;
+        char stem[GR_HEAD_NAME];                /* value_head_prefix, or "" */
+        double temperature;     /* gating_temperature */
+        bool vectors;           /* an embedding model, whose tokens' logits mean nothing */
+    } said;
+    char *notes;                /* owned: what a person should hear of the files, a line each; NULL: nothing */
     double init_std;            /* initializer_range: of a head that training makes */
 
     int32_t bos, eos, pad;      /* token ids; -1: none. Of a list of eos ids, the first. */
@@ -80,14 +121,47 @@ gram_status gr_config_keys(const gr_config *c, const char *name, struct gr_keys 
  * kind of c->rope[0] is llama3. */
 void gr_config_rope_factors(const gr_config *c, float *out);
 void gr_config_clear(gr_config *c);         /* all zeros is fine */
-size_t gr_reward_outputs(gr_reward_kind k); /* 0, 1 or 2 */
+size_t gr_reward_outputs(gr_reward_kind k); /* what a person gets of it: 0, 1 or 2 numbers */
 
-/* The tensors of a reward head: score.weight; or score.0.weight, score.0.bias, score.2.weight and score.2.bias. Tensor
- * i; false: there are no more. A bias has one dimension, and is here a row. */
-enum { GR_REWARD_PARTS = 4 };
-typedef struct { const char *name; size_t rows, cols; bool bias; } gr_reward_part;
-bool gr_reward_part_at(const gr_config *c, size_t i, gr_reward_part *out);
-/* Whether the file has a reward head; if so head_width is its. */
-bool gr_config_find_head(gr_config *c, const gr_weights *w);
+/* Adds a line to c->notes. */
+gram_status gr_config_note(gr_config *c, gram_err *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* The tensors of a reward head. Tensor i; false: there are no more. `at` is its place in gr_head.part. A bias has one
+ * dimension, and is here a row. */
+enum { GR_HEAD_IN, GR_HEAD_IN_BIAS, GR_HEAD_OUT, GR_HEAD_OUT_BIAS, GR_HEAD_PARTS };
+typedef struct { char name[GR_HEAD_NAME + 8]; size_t at, rows, cols; bool bias; } gr_head_part;
+bool gr_head_part_at(const gr_head_form *h, size_t width, size_t i, gr_head_part *out);
+/* A head as gram makes and writes it: score.weight; or score.0 and score.2, both with a bias. */
+gr_head_form gr_head_new(size_t rows, size_t hidden);
+/* The same head under the names that gram writes. */
+gr_head_form gr_head_renamed(const gr_head_form *h);
+
+/* Tensors by name, wherever they lie. */
+typedef const gr_named *gr_find_fn(const void *from, const char *name);
+/* The reward head among tensors whose names begin with `before`; rows 0: there is none. `first`, where not "", is what it
+ * is called if it is there; otherwise two heads fail. width 0: of any. saved: names as PEFT had them for a module that is
+ * trained whole, too. */
+gram_status gr_head_find(gr_head_form *out, const char *first, size_t width, gr_find_fn *find, const void *from,
+                         const char *before, bool saved, const char *path, gram_err *err);
+/* The head of a file whose configuration says that it has one, into c->head. */
+gram_status gr_config_find_head(gr_config *c, const gr_weights *w, gram_err *err);
+/* Makes c that of a reward model with the head c->head, found in w, or with NULL in an adapter at `path`. mix: the
+ * weights of its outputs, "0.6,0.4", or NULL. */
+gram_status gr_config_take_head(gr_config *c, const gr_weights *w, const char *path, bool purm, const char *mix,
+                                gram_err *err);
+/* What a person asked of the head: the id of the token whose logit is the reward, and the weights of a head's outputs.
+ * NULL: nothing. */
+typedef struct { const char *token, *weights; } gr_head_asked;
+/* Settles what the model ends in by the tensors that there are. A head that was found already (in an adapter) stays. A
+ * head that is missing although something says that there is one fails. */
+gram_status gr_config_settle(gr_config *c, const gr_weights *w, const gr_head_asked *q, gram_err *err);
+/* Whether the hidden state at the end of the last prompt counts too. */
+static inline bool gr_config_reads_prompt(const gr_config *c) { return c->gate.kind == GR_GATE_PROMPT; }
+/* The tensors of c->gate: layer i's matrix or its bias, with what it is called. */
+void gr_gate_name(char out[GR_HEAD_NAME], const gr_gate_form *g, size_t layer, bool bias);
+#define GR_GATE_SCALE  "gating.logit_scale"
+#define GR_GATE_MATRIX "reward_transform_matrix"
+/* Whether a tensor of this name is of no account: of a head that is not used, or a table that follows from the rest. */
+bool gr_head_is_idle(const gr_config *c, const char *name);
 
 #endif

@@ -48,12 +48,22 @@ static gram_status get_number(struct in *in, const char *key, double otherwise, 
     return GRAM_OK;
 }
 
+static bool is_word(const gr_gguf *g, const char *key, const char *word)
+{
+    gr_str s;
+
+    return gr_gguf_str(g, key, &s) && s.n == strlen(word) && !memcmp(s.p, word, s.n);
+}
+
 static gram_status find_arch(struct in *in, gr_config *c, gram_err *err)
 {
     static const gr_arch known[] = { GR_ARCH_LLAMA, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA3 };
     gr_str arch;
     char shown[64];
 
+    if (is_word(in->g, "general.type", "adapter") || gr_gguf_has(in->g, "adapter.type"))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a LoRA adapter, which is no model without its base; an adapter is "
+                       "read as PEFT writes it, a directory with adapter_config.json", in->name);
     if (!gr_gguf_str(in->g, "general.architecture", &arch))
         return gr_fail(err, GRAM_EFORMAT, "%s: key \"general.architecture\" is missing", in->name);
     for (size_t i = 0; i < GR_COUNT(known); i++) {
@@ -235,6 +245,20 @@ static int32_t token_id(const gr_gguf *g, const char *key)
     return gr_gguf_u64(g, key, &id) && id <= INT32_MAX ? (int32_t)id : -1;
 }
 
+/* llama.cpp's kinds of pooling: a model of kind 4 ranks texts by its head, and 1 to 3 make one vector of a text. */
+static void read_pooling(struct in *in, gr_config *c)
+{
+    enum { MEAN = 1, RANK = 4 };
+    uint64_t kind = 0;
+
+    c->said.labels = -1;
+    if (!gr_gguf_u64(in->g, full_key(in, "pooling_type"), &kind) || kind < MEAN)
+        return;
+    snprintf(c->said.by, sizeof c->said.by, "pooling type %d%s", (int)gr_min(kind, 99), kind == RANK ? ", rank" : "");
+    c->said.end = kind == RANK ? GR_SAYS_HEAD : GR_SAYS_NOTHING;
+    c->said.vectors = kind != RANK;
+}
+
 static void read_parts(gr_config *c, const gr_gguf *g, const gr_weights *w)
 {
     bool gemma = c->architecture == GR_ARCH_GEMMA3;
@@ -275,7 +299,9 @@ gram_status gr_config_from_gguf(gr_config *out, const gr_gguf *g, const gr_weigh
         rc = read_ropes(&in, out, w, err);
     if (rc)
         gr_config_clear(out);
-    else
+    else {
         read_parts(out, g, w);
+        read_pooling(&in, out);
+    }
     return rc;
 }

@@ -20,6 +20,12 @@ bool gr_rope_recognise(gr_rope *r, const float *factor, size_t head_dim, double 
 /* The last checks, alike for both: name is the file's. kv_heads divides heads, head_dim is even, ... */
 gram_status gr_config_check(gr_config *c, const char *name, gram_err *err);
 
+/* Keys of a config.json, the whole and its language model's part: one that changes numbers and is not done here fails;
+ * keys that nobody knows are noted. */
+struct json_t;
+gram_status gr_config_check_keys(gr_config *c, const char *name, struct json_t *top, struct json_t *text,
+                                 gram_err *err);
+
 /* "architecture "mamba" is not supported; supported: ..." */
 gram_status gr_config_refuse(const char *name, const char *architecture, gram_err *err);
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include "base/mem.h"
 
-/* A file mapped read-only. size 0 maps to data NULL. */
+/* A Git LFS pointer is refused as what it is. A file mapped read-only. size 0 maps to data NULL. */
 typedef struct { const unsigned char *data; size_t size; } gr_map;
 gram_status gr_map_open(gr_map *m, const char *path, gram_err *err);
 void gr_map_close(gr_map *m);

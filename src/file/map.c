@@ -34,6 +34,17 @@ static gram_status open_regular(int *fd, size_t *size, const char *path, gram_er
     return GRAM_EIO;
 }
 
+/* What a repository that was cloned without git-lfs has in a large file's place. */
+static gram_status check_pointer(const char *path, const void *data, size_t n, gram_err *err)
+{
+    static const char begin[] = "version https://git-lfs.github.com/spec/";
+
+    if (n < sizeof begin || n > 1024 || memcmp(data, begin, sizeof begin - 1))
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EFORMAT, "%s: a Git LFS pointer stands in the file's place: `git lfs pull` fetches the file "
+                   "itself", path);
+}
+
 gram_status gr_map_open(gr_map *m, const char *path, gram_err *err)
 {
     gram_status rc;
@@ -54,6 +65,10 @@ gram_status gr_map_open(gr_map *m, const char *path, gram_err *err)
         }
     }
     close(fd);
+    if (!rc && m->data)
+        rc = check_pointer(path, m->data, m->size, err);
+    if (rc)
+        gr_map_close(m);
     return rc;
 }
 
@@ -106,6 +121,9 @@ gram_status gr_read_file(const char *path, size_t limit, char **out, size_t *n, 
         got += (size_t)k;
     }
     p[got] = '\0';
+    rc = check_pointer(path, p, got, err);
+    if (rc)
+        goto out;
     *out = p;
     *n = got;
     p = NULL;

@@ -111,6 +111,14 @@ gram_status gr_json_parse(json_t **out, const char *name, const char *text, size
 {
     json_error_t e = { 0 };
 
+    if (n >= 2 && (!memcmp(text, "\xff\xfe", 2) || !memcmp(text, "\xfe\xff", 2))) {
+        *out = NULL;
+        return gr_fail(err, GRAM_EFORMAT, "%s: begins with the byte-order mark of UTF-16; JSON is UTF-8", name);
+    }
+    if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {      /* UTF-8's, which editors of Windows write */
+        text += 3;
+        n -= 3;
+    }
     *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
     if (*out)
         return GRAM_OK;

@@ -201,23 +201,29 @@ static bool say_reward(json_t *root, const gr_config *cfg)
          !json_object_set(root, "id2label", names) && !json_object_set(root, "label2id", ids) &&
          (cfg->reward != GR_REWARD_PURM || !json_object_set_new(root, "gram_reward_head", json_string(GR_PURM_MARK)));
     json_object_del(root, "num_labels");
+    json_object_del(root, "value_head_prefix");             /* what is written is called score */
     json_decref(names);
     json_decref(ids);
     gr_buf_clear(&b);
     return ok;
 }
 
-/* transformers rounds the weights to the dtype that config.json says. A text that says all this stays as it is. */
+/* transformers rounds the weights to the dtype that config.json says, and ties what it says is tied. A text that says all
+ * this stays as it is. */
 static gram_status edit_config(const char *path, const char *dtype, const gr_config *cfg, char **text, size_t *n,
                                gram_err *err)
 {
     static const char *const key[] = { "dtype", "torch_dtype" };
     json_t *root;
     gram_status rc = gr_json_parse(&root, path, *text, *n, err);
-    bool ok = true, changed = cfg != NULL;
+    bool ok = true, changed = cfg && cfg->reward;
 
     if (rc)
         return rc;
+    if (cfg && !cfg->reward && !cfg->tied_head && json_is_true(json_object_get(root, "tie_word_embeddings"))) {
+        changed = true;
+        ok = !json_object_set_new(root, "tie_word_embeddings", json_false());
+    }
     for (size_t i = 0; i < GR_COUNT(key); i++) {
         const json_t *v = json_object_get(root, key[i]);
         if (v && !(json_is_string(v) && !strcmp(json_string_value(v), dtype))) {
@@ -229,7 +235,7 @@ static gram_status edit_config(const char *path, const char *dtype, const gr_con
         json_decref(root);
         return GRAM_OK;
     }
-    ok = ok && (!cfg || say_reward(root, cfg));
+    ok = ok && (!cfg || !cfg->reward || say_reward(root, cfg));
     free(*text);
     *text = ok ? gr_json_text(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
     *n = *text ? strlen(*text) : 0;

@@ -35,7 +35,8 @@ gram_status gr_st_meta(const char *path, const char *key, char **out, gram_err *
 /* What stands beside the weights in a Hugging Face directory, copied from one to another: config.json, which says the
  * dtype given ("float32"), and the files of the tokenizer and the chat template, those that there are. `from` may be a
  * GGUF file too: config.json, tokenizer.json and tokenizer_config.json are then written from what its keys say. cfg,
- * where not NULL, is of a reward model: config.json then says so as transformers does. */
+ * where not NULL, is the model's: of a reward model config.json then says so as transformers does, and a head over the
+ * vocabulary that is its own is not said to be tied. */
 gram_status gr_write_model_files(const char *from, const char *to, const char *dtype, const gr_config *cfg,
                                  gram_err *err);
 /* The same for float32. */

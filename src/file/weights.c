@@ -1,5 +1,7 @@
 /* weights.c - one table of tensors over a GGUF file, one .safetensors file, or the shards that an index names. */
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <jansson.h>
@@ -86,7 +88,7 @@ static int shard_order(const void *a, const void *b)
 /* The distinct shard names of the map in order; borrowed from it, the array is the caller's. */
 static gram_status list_shards(const char *path, json_t *map, const char ***out, size_t *n, gram_err *err)
 {
-    const char **shard = gr_calloc(json_object_size(map), sizeof *shard), *tensor;
+    const char **shard = gr_calloc(json_object_size(map) + 1, sizeof *shard), *tensor;     /* and a value head */
     size_t count = 0, kept = 0;
     json_t *v;
 
@@ -112,7 +114,7 @@ static gram_status list_shards(const char *path, json_t *map, const char ***out,
 
 /* Each tensor of the map must be in the shard that the map names. */
 static gram_status check_map(const gr_weights *w, const char *path, json_t *map, const char *const *shard,
-                             gram_err *err)
+                             size_t n_shards, gram_err *err)
 {
     const char *tensor;
     json_t *v;
@@ -120,12 +122,21 @@ static gram_status check_map(const gr_weights *w, const char *path, json_t *map,
     json_object_foreach(map, tensor, v) {
         const char *want = json_string_value(v);
         const gr_named *t = gr_names_find(&w->names, tensor);
-        const char *const *s = bsearch(&want, shard, w->n_st, sizeof *shard, shard_order);
+        const char *const *s = bsearch(&want, shard, n_shards, sizeof *shard, shard_order);
         size_t i = (size_t)(s - shard), at = t ? (size_t)(t - w->names.t) : 0;
         if (!t || at < w->first[i] || at >= w->first[i + 1])
             return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\" is not in its shard \"%s\"", path, tensor, want);
     }
     return GRAM_OK;
+}
+
+/* Without memory that could run out and mean no. */
+static bool has_value_head(const gr_weights *w)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/" GR_VALUE_HEAD, w->path);
+
+    return n > 0 && (size_t)n < sizeof path && gr_path_exists(path);
 }
 
 static gram_status open_index(gr_weights *w, const char *path, gram_err *err)
@@ -147,10 +158,17 @@ static gram_status open_index(gr_weights *w, const char *path, gram_err *err)
         goto out;
     }
     rc = list_shards(path, map, &shard, &n_shards, err);
-    if (!rc)
+    if (!rc) {
+        size_t n_map = n_shards;
+        bool listed = false;
+        for (size_t i = 0; i < n_map; i++)
+            listed = listed || !strcmp(shard[i], GR_VALUE_HEAD);
+        if (!listed && has_value_head(w))
+            shard[n_shards++] = GR_VALUE_HEAD;
         rc = open_shards(w, shard, n_shards, err);
-    if (!rc)
-        rc = check_map(w, path, map, shard, err);
+        if (!rc)
+            rc = check_map(w, path, map, shard, n_map, err);
+    }
 out:
     free(shard);
     json_decref(root);
@@ -160,8 +178,8 @@ out:
 
 static gram_status open_dir(gr_weights *w, gram_err *err)
 {
-    static const char *const single = "model.safetensors";
-    char *one = gr_path_join(w->path, single);
+    static const char *const single[] = { "model.safetensors", GR_VALUE_HEAD };
+    char *one = gr_path_join(w->path, single[0]);
     char *index = gr_path_join(w->path, "model.safetensors.index.json");
     char *pickle = gr_path_join(w->path, "pytorch_model.bin");
     gram_status rc;
@@ -169,7 +187,7 @@ static gram_status open_dir(gr_weights *w, gram_err *err)
     if (!one || !index || !pickle)
         rc = gr_nomem(err, w->path);
     else if (gr_path_exists(one))
-        rc = open_shards(w, &single, 1, err);
+        rc = open_shards(w, single, has_value_head(w) ? 2 : 1, err);
     else if (gr_path_exists(index))
         rc = open_index(w, index, err);
     else

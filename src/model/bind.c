@@ -29,7 +29,7 @@ static const struct { const char *hf, *gguf; } name[SLOTS] = {
     [GATE]           = { "model.layers.%zu.mlp.gate_proj",              "blk.%zu.ffn_gate" },
     [UP]             = { "model.layers.%zu.mlp.up_proj",                "blk.%zu.ffn_up" },
     [DOWN]           = { "model.layers.%zu.mlp.down_proj",              "blk.%zu.ffn_down" },
-    [SCORE]          = { "score",                                       "score" },
+    [SCORE]          = { "",                                            "" },       /* parts have whole names */
 };
 
 struct list { gr_stored *t; size_t n, cap; };
@@ -43,6 +43,7 @@ struct binder {
     bool exact;                 /* model.h's GR_MODEL_EXACT */
     size_t folded;              /* of them */
     struct list *list;          /* not NULL: they are noted here, and nothing is loaded */
+    const char *as;             /* what gram calls the tensor of the reward head at hand */
 };
 
 /* Where a multimodal checkpoint keeps its language model, next to the older "language_model.model.". */
@@ -62,12 +63,16 @@ static void stem_in(const gr_config *c, bool gguf, char *out, size_t size, enum 
 #pragma GCC diagnostic pop
 }
 
-/* The file's name of it, whole. */
+/* The file's name of it, whole; of a reward head that is `part` itself. */
 static void name_in(const gr_model *m, bool gguf, char *out, size_t size, enum slot slot, size_t layer,
                     const char *part)
 {
     char stem[96];
 
+    if (slot == SCORE) {
+        snprintf(out, size, "%s", part);
+        return;
+    }
     stem_in(&m->cfg, gguf, stem, sizeof stem, slot, layer);
     if (!gguf && m->nested)                 /* the head stays outside */
         snprintf(out, size, "%s%s.%s", slot == HEAD ? "" : NESTED, stem + (slot == HEAD ? 0 : strlen("model.")), part);
@@ -146,6 +151,11 @@ static gr_stored stored(const struct binder *b, enum slot slot, size_t layer, co
 
     if (bias && s.head_dim)                 /* its values go where the rows go */
         s.t.rows = t->cols, s.t.cols = 1;
+    if (slot == SCORE) {
+        snprintf(s.name, sizeof s.name, "%s", b->as);
+        snprintf(s.gguf, sizeof s.gguf, "%s", b->as);
+        return s;
+    }
     stem_in(c, false, stem, sizeof stem, slot, layer);
     snprintf(s.name, sizeof s.name, "%s.%s", stem, part);
     stem_in(c, true, stem, sizeof stem, slot, layer);
@@ -184,7 +194,7 @@ static gram_status add_param(struct binder *b, enum slot slot, size_t layer, con
             m->cap_params = cap;
         }
     }
-    name_in(m, false, full, sizeof full, slot, layer, part);
+    name_in(m, false, full, sizeof full, slot, layer, slot == SCORE ? b->as : part);
     if (p)
         p[m->n_params] = (gr_param){ gr_strdup(full), w, NULL, rows, cols,
                                        rows > 1 || (slot == SCORE && !is_bias(part)), half };
@@ -420,8 +430,73 @@ static gram_status bind_layer(struct binder *b, size_t i)
     return rc;
 }
 
-/* A tensor of a head that the file lacks. */
-static gram_status make_part(struct binder *b, const gr_reward_part *p, float **out)
+/* The file's tensor as float32. */
+static gram_status expanded(struct binder *b, float **out, const gr_tensor *t)
+{
+    size_t n = t->rows * t->cols;
+
+    *out = gr_alloc_aligned(n, sizeof **out);
+    if (!*out)
+        return gr_nomem(b->err, "weights");
+    gr_dequant(*out, t->data, t->type, n);
+    b->m->bytes += n * sizeof **out;
+    return GRAM_OK;
+}
+
+/* The head's row of a token as a reward head of its own. */
+static gram_status bind_token(struct binder *b)
+{
+    gr_model *m = b->m;
+    size_t bytes = 0;
+    gr_tensor row = { m->head.type, NULL, 1, m->cfg.width };
+
+    if (m->writable || b->list)
+        return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: a reward that is a token's logit can be read alone, and neither "
+                       "trained nor written", gr_weights_path(m->file));
+    gr_dtype_row_bytes(m->head.type, m->cfg.width, &bytes);     /* proved when the file was opened */
+    row.data = (const char *)m->head.data + (size_t)m->cfg.token * bytes;
+    m->score.outputs = 1;
+    return expanded(b, &m->score.part[GR_HEAD_OUT], &row);
+}
+
+/* A tensor of the network that weighs the head's outputs; one that need not be there may be NULL. */
+static gram_status bind_of_gate(struct binder *b, const char *full, size_t rows, size_t cols, bool needed, float **out)
+{
+    gr_tensor t;
+    gram_status rc;
+
+    if (!needed && !gr_weights_find(b->m->file, full))
+        return GRAM_OK;
+    rc = find(b, SCORE, 0, full, rows, cols, &t);
+    return rc ? rc : expanded(b, out, &t);
+}
+
+static gram_status bind_gate(struct binder *b)
+{
+    gr_gate *g = &b->m->gate;
+    const gr_gate_form *f = &g->form;
+    char full[GR_HEAD_NAME];
+    gram_status rc = GRAM_OK;
+
+    g->form = b->m->cfg.gate;
+    if (b->m->writable || b->list)
+        return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: a reward head whose outputs a network weighs can be read alone, "
+                       "and neither trained nor written", gr_weights_path(b->m->file));
+    for (size_t l = 0; l < f->layers && !rc; l++) {
+        gr_gate_name(full, f, l, false);
+        rc = bind_of_gate(b, full, f->size[l + 1], f->size[l], true, &g->w[l]);
+        gr_gate_name(full, f, l, true);
+        if (!rc)
+            rc = bind_of_gate(b, full, 1, f->size[l + 1], false, &g->b[l]);
+    }
+    if (rc || f->kind != GR_GATE_PROMPT)
+        return rc;
+    rc = bind_of_gate(b, GR_GATE_SCALE, 1, 1, false, &g->scale);
+    return rc ? rc : bind_of_gate(b, GR_GATE_MATRIX, b->m->cfg.head.rows, b->m->cfg.head.rows, false, &g->matrix);
+}
+
+/* Zeros in the place of a tensor of the head that the file lacks. */
+static gram_status make_part(struct binder *b, const gr_head_part *p, float **out)
 {
     gr_model *m = b->m;
     float *w = gr_alloc_aligned(p->rows * p->cols, sizeof *w);
@@ -430,7 +505,7 @@ static gram_status make_part(struct binder *b, const gr_reward_part *p, float **
     if (w)
         memset(w, 0, p->rows * p->cols * sizeof *w);
     if (w && m->writable)
-        rc = add_param(b, SCORE, 0, p->name + strlen("score."), w, NULL, p->rows, p->cols);
+        rc = add_param(b, SCORE, 0, p->name, w, NULL, p->rows, p->cols);
     else if (w)
         m->bytes += p->rows * p->cols * sizeof *w;
     *out = rc ? NULL : w;
@@ -438,45 +513,46 @@ static gram_status make_part(struct binder *b, const gr_reward_part *p, float **
 }
 
 /* A tensor of the head behind the last token, as float32: an adapter's, the file's, or zeros where it is to be made. */
-static gram_status bind_part(struct binder *b, const gr_reward_part *p, bool own, float **out)
+static gram_status bind_part(struct binder *b, const gr_head_part *p, bool own, float **out)
 {
-    const char *part = p->name + strlen("score.");
     gr_model *m = b->m;
     gr_tensor t;
-    char full[128];
     gram_status rc;
 
-    tensor_name(b, full, sizeof full, SCORE, 0, part);
-    if (!gr_weights_find(m->file, full) && (m->cfg.new_head || own)) {
+    if (m->cfg.new_head || own) {
         rc = b->list ? GRAM_OK : make_part(b, p, out);
-    } else {
-        rc = find(b, SCORE, 0, part, p->rows, p->cols, &t);
-        if (!rc && !b->list && m->writable)
-            *out = m->param[m->n_params - 1].w;
-        else if (!rc && !b->list) {
-            *out = gr_alloc_aligned(p->rows * p->cols, sizeof **out);
-            if (!*out)
-                return gr_nomem(b->err, "weights");
-            gr_dequant(*out, t.data, t.type, p->rows * p->cols);
-            m->bytes += p->rows * p->cols * sizeof **out;
-        }
+        return rc || b->list || !own ? rc : gr_lora_head_part(*out, b->adapter, m->cfg.width, p, b->err);
     }
-    return rc || b->list || !own ? rc : gr_lora_head_part(*out, b->adapter, p, b->err);
+    rc = find(b, SCORE, 0, p->name, p->rows, p->cols, &t);
+    if (rc || b->list)
+        return rc;
+    if (!m->writable)
+        return expanded(b, out, &t);
+    *out = m->param[m->n_params - 1].w;
+    return GRAM_OK;
 }
 
 static gram_status bind_score(struct binder *b)
 {
     gr_config *c = &b->m->cfg;
     bool own = b->adapter && gr_adapter_has_head(b->adapter);
-    gr_reward_part p;
-    gram_status rc = GRAM_OK;
+    gr_head_part p, as;
+    gr_head_form called;
+    gram_status rc = own || c->new_head || c->is_token ? GRAM_OK : gr_config_find_head(c, b->m->file, b->err);
 
-    if (!own && !c->new_head)
-        gr_config_find_head(c, b->m->file);
+    if (!rc && c->reward == GR_REWARD_PURM && c->head.rows != 2)
+        rc = gr_fail(b->err, GRAM_EFORMAT, "%s: tensor %s.weight has %zu rows; PURM's head has two",
+                     gr_weights_path(b->m->file), c->head.out, c->head.rows);
     b->m->score = gr_head_of(c);
-    for (size_t i = 0; !rc && gr_reward_part_at(c, i, &p); i++)
-        rc = bind_part(b, &p, own, &b->m->score.part[i]);
-    return rc;
+    called = gr_head_renamed(&c->head);
+    for (size_t i = 0; !rc && gr_head_part_at(&c->head, c->width, i, &p); i++) {
+        gr_head_part_at(&called, c->width, i, &as);
+        b->as = as.name;
+        rc = bind_part(b, &p, own, &b->m->score.part[p.at]);
+    }
+    if (!rc && c->is_token)
+        rc = bind_token(b);
+    return rc || !c->gate.kind ? rc : bind_gate(b);
 }
 
 /* Tensors that checkpoints carry and no forward pass needs: tables that follow from the configuration, and the
@@ -485,8 +561,20 @@ static bool is_idle(const struct binder *b, const char *n)
 {
     const char *end = strrchr(n, '.'), *prefix = b->m->nested ? NESTED : b->m->cfg.prefix;
 
-    return !strcmp(n, "rope_freqs.weight") || (end && !strcmp(end, ".inv_freq")) ||
+    return !strcmp(n, "rope_freqs.weight") || (end && !strcmp(end, ".inv_freq")) || gr_head_is_idle(&b->m->cfg, n) ||
            (strncmp(n, prefix, strlen(prefix)) && !(b->m->nested && !strcmp(n, "lm_head.weight")));
+}
+
+static bool is_of_gate(const gr_config *c, const char *n)
+{
+    char full[GR_HEAD_NAME];
+    bool yes = c->gate.kind == GR_GATE_PROMPT && (!strcmp(n, GR_GATE_SCALE) || !strcmp(n, GR_GATE_MATRIX));
+
+    for (size_t k = 0; !yes && k < 2 * c->gate.layers; k++) {
+        gr_gate_name(full, &c->gate, k / 2, k % 2);
+        yes = !strcmp(full, n);
+    }
+    return yes;
 }
 
 /* Something in the file was not asked for: say what. */
@@ -494,7 +582,7 @@ static gram_status check_unknown(struct binder *b)
 {
     const gr_weights *w = b->m->file;
     size_t idle = 0;
-    gr_reward_part part;
+    gr_head_part part;
     char full[128];
 
     for (size_t i = 0; i < gr_weights_count(w); i++)
@@ -517,8 +605,9 @@ static gram_status check_unknown(struct binder *b)
                                                        ((s == Q || s == K || s == V) && b->m->cfg.qkv_bias)));
             }
         }
-        for (size_t k = 0; !known && gr_reward_part_at(&b->m->cfg, k, &part); k++)
+        for (size_t k = 0; !known && gr_head_part_at(&b->m->cfg.head, b->m->cfg.width, k, &part); k++)
             known = !strcmp(part.name, n);
+        known = known || is_of_gate(&b->m->cfg, n);
         if (!known)
             return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: tensor %s is not one that the architecture %s knows",
                            gr_weights_path(w), n, gr_arch_name(b->m->cfg.architecture));
@@ -659,7 +748,7 @@ void gr_model_close(gr_model *m)
     free(m->layer);
     if (!m->writable) {
         free(m->final_norm);
-        for (size_t i = 0; i < GR_REWARD_PARTS; i++)
+        for (size_t i = 0; i < GR_HEAD_PARTS; i++)
             free(m->score.part[i]);
     }
     for (size_t i = 0; i < m->n_params; i++) {
@@ -668,6 +757,7 @@ void gr_model_close(gr_model *m)
         free(m->param[i].half);
     }
     free(m->param);
+    gr_gate_clear(&m->gate);
     gr_config_clear(&m->cfg);
     free(m);
 }

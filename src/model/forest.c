@@ -186,6 +186,15 @@ void gr_forest_clear(gr_forest *f, bool computed)
 }
 
 /* Segments are in the order of their rows. */
+size_t gr_forest_row(const gr_forest *f, size_t s, size_t pos)
+{
+    size_t at = gr_forest_segment(f, f->leaf_row[s]);
+
+    while (pos < f->seg[at].pos)
+        at = f->seg[at].parent;
+    return f->seg[at].row + pos - f->seg[at].pos;
+}
+
 size_t gr_forest_segment(const gr_forest *f, size_t row)
 {
     size_t lo = 0, hi = f->n_segs - 1;

@@ -47,6 +47,8 @@ typedef enum {
  * gr_forest_clear(f, false) takes the places back. */
 gram_status gr_forest_init(gr_forest *f, const gr_seq *seq, size_t n, gr_kv_tree *cache, gr_save save, gram_err *err);
 void gr_forest_clear(gr_forest *f, bool computed);
+/* The row of token `pos` of sequence s, which no cache knows: f was made without one. */
+size_t gr_forest_row(const gr_forest *f, size_t s, size_t pos);
 size_t gr_forest_segment(const gr_forest *f, size_t row);   /* that the row lies in */
 
 /* How many tokens at the start of a and b are the same. */

@@ -1,5 +1,6 @@
 /* logits.c - from hidden states to the numbers that are asked for: two labels, or the whole vocabulary. */
 #include <stdlib.h>
+#include <string.h>
 #include "base/err.h"
 #include "model/model_int.h"
 
@@ -45,18 +46,51 @@ gram_status gr_model_label_logits(gr_work *w, const gr_forest *f, const int32_t 
     return rc;
 }
 
-gram_status gr_model_rewards(gr_work *w, const gr_forest *f, float *out, gram_err *err)
+bool gr_model_same_rows(const gr_model *m, int32_t a, int32_t b)
 {
-    const gr_head *h = &gr_work_model(w)->score;
-    const float *hidden;
-    double y[2];
-    gram_status rc = gr_model_forward(w, f, f->leaf_row, f->n_seqs, &hidden, err);
+    size_t bytes = 0;
 
-    for (size_t i = 0; i < f->n_seqs && !rc; i++) {
-        gr_head_fwd(h, NULL, NULL, hidden + i * h->width, y);
-        for (size_t k = 0; k < h->outputs; k++)
-            out[i * h->outputs + k] = (float)y[k];
+    gr_dtype_row_bytes(m->head.type, m->cfg.width, &bytes);     /* proved when the file was opened */
+    return !memcmp((const char *)m->head.data + (size_t)a * bytes, (const char *)m->head.data + (size_t)b * bytes, bytes);
+}
+
+/* Of a head with several outputs, one number. at: the hidden state that a gate reads. */
+static double one_of(const gr_model *m, const double *y, const float *at, double *scratch)
+{
+    double sum = 0;
+
+    if (m->gate.form.kind)
+        return gr_gate_reward(&m->gate, at, y, scratch);
+    for (size_t k = 0; k < m->cfg.head.rows; k++)
+        sum += m->cfg.mix[k] * y[k];
+    return sum;
+}
+
+gram_status gr_model_rewards(gr_work *w, const gr_forest *f, const size_t *prompt_end, float *out, gram_err *err)
+{
+    const gr_model *m = gr_work_model(w);
+    const gr_head *h = &m->score;
+    bool one = m->cfg.mix || m->gate.form.kind;
+    size_t n = f->n_seqs, each = gr_reward_outputs(m->cfg.reward), wanted = prompt_end ? 2 * n : n;
+    size_t *want = gr_calloc(wanted, sizeof *want);
+    double *y = gr_calloc(h->outputs + gr_gate_scratch(&m->gate), sizeof *y);
+    const float *hidden;
+    gram_status rc = want && y ? GRAM_OK : gr_nomem(err, "rewards");
+
+    for (size_t i = 0; i < wanted && !rc; i++)
+        want[i] = i < n ? f->leaf_row[i] : prompt_end[i - n];
+    if (!rc)
+        rc = gr_model_forward(w, f, want, wanted, &hidden, err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        const float *x = hidden + i * h->width;
+        gr_head_fwd(h, NULL, NULL, x, y);
+        if (one)
+            y[0] = one_of(m, y, prompt_end ? x + n * h->width : x, y + h->outputs);
+        for (size_t k = 0; k < each; k++)
+            out[i * each + k] = (float)y[k];
     }
+    free(want);
+    free(y);
     return rc;
 }
 

@@ -159,58 +159,24 @@ out:
 }
 
 /* PEFT's name of a tensor of the reward head. */
-static void name_of_part(char *out, const gr_reward_part *p)
+static void name_of_part(char *out, const gr_head_part *p)
 {
     snprintf(out, NAME, GR_ADAPTER_STEM "%s", p->name);
 }
 
-static gram_status find_part(const gr_named **out, const gr_adapter *a, const gr_reward_part *p, gram_err *err)
-{
-    char name[NAME];
-    const gr_named *t;
-
-    name_of_part(name, p);
-    *out = t = gr_st_find(a->st, name);
-    if (!t)
-        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s is missing; the reward head needs it with shape [%zu, %zu]",
-                       a->path, name, p->rows, p->cols);
-    if (p->bias ? t->n_dims != 1 || t->dim[0] != p->cols
-                : t->n_dims != 2 || t->dim[0] != p->rows || t->dim[1] != p->cols)
-        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%zu, %zu], found %zu dimensions of %zu numbers",
-                       a->path, t->name, p->rows, p->cols, t->n_dims,
-                       gr_named_tensor(t).rows * gr_named_tensor(t).cols);
-    return GRAM_OK;
-}
-
-gram_status gr_lora_head_part(float *out, const gr_adapter *a, const gr_reward_part *p, gram_err *err)
+gram_status gr_lora_head_part(float *out, const gr_adapter *a, size_t width, const gr_head_part *p, gram_err *err)
 {
     const gr_named *t;
-    gram_status rc = find_part(&t, a, p, err);
+    gram_status rc = gr_adapter_head_part(&t, a, width, p->at, err);
 
     if (!rc)
         gr_dequant(out, t->data, t->type, p->rows * p->cols);
     return rc;
 }
 
-/* Whether the model's head has a tensor of this name in an adapter, and how many of its tensors the adapter has. */
-static size_t head_tensors(const gr_config *c, const gr_adapter *a, const char *find, bool *found)
-{
-    gr_reward_part p;
-    char name[NAME];
-    size_t n = 0;
-
-    for (size_t i = 0; gr_reward_part_at(c, i, &p); i++) {
-        name_of_part(name, &p);
-        n += gr_st_find(a->st, name) != NULL;
-        *found = *found || (find && !strcmp(name, find));
-    }
-    return n;
-}
-
 gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pairs, gram_err *err)
 {
-    bool found = false;
-    size_t head = head_tensors(&m->cfg, a, NULL, &found);
+    size_t head = gr_adapter_head_tensors(a);
 
     if (pairs == 0)
         return gr_fail(err, GRAM_EFORMAT, "%s: none of its %zu tensors belongs to the base model", a->path,
@@ -219,8 +185,7 @@ gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pai
         return GRAM_OK;
     for (size_t i = 0; i < gr_st_count(a->st); i++) {
         const char *n = gr_st_at(a->st, i)->name;
-        bool known = false;
-        head_tensors(&m->cfg, a, n, &known);
+        bool known = gr_adapter_is_head_tensor(a, n);
         for (size_t l = 0; l < m->cfg.layers && !known; l++)
             for (int j = 0; j < 2 * GR_MATRICES && !known; j++) {
                 char name[NAME];
@@ -279,18 +244,19 @@ static gram_status open_pair(gr_lora *l, const gr_model *m, enum gr_matrix which
 /* A head of its own with the model's values. */
 static gram_status open_head(gr_lora *l, const gr_model *m, gram_err *err)
 {
-    gr_reward_part p;
+    gr_head_form called = gr_head_renamed(&m->cfg.head);
+    gr_head_part p;
     char name[NAME];
     gram_status rc = GRAM_OK;
 
     l->score = gr_head_of(&m->cfg);
-    for (size_t i = 0; !rc && gr_reward_part_at(&m->cfg, i, &p); i++) {
+    for (size_t i = 0; !rc && gr_head_part_at(&called, m->cfg.width, i, &p); i++) {
         name_of_part(name, &p);
-        rc = add_param(l, &l->score.part[i], name, p.rows, p.cols, err);
+        rc = add_param(l, &l->score.part[p.at], name, p.rows, p.cols, err);
         if (rc)
             break;
         l->param[l->n_params - 1].decay = !p.bias;
-        memcpy(l->score.part[i], m->score.part[i], p.rows * p.cols * sizeof *m->score.part[i]);
+        memcpy(l->score.part[p.at], m->score.part[p.at], p.rows * p.cols * sizeof *m->score.part[p.at]);
     }
     return rc;
 }
@@ -312,7 +278,7 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
     l->spec = *spec;
     l->layers = layers;
     l->pair = gr_calloc(layers, sizeof *l->pair);
-    l->param = gr_calloc(layers * GR_MATRICES * 2 + GR_REWARD_PARTS, sizeof *l->param);
+    l->param = gr_calloc(layers * GR_MATRICES * 2 + GR_HEAD_PARTS, sizeof *l->param);
     if (!l->pair || !l->param)
         rc = gr_nomem(err, "LoRA");
     for (size_t i = 0; i < layers * GR_MATRICES && !rc; i++) {
@@ -379,7 +345,7 @@ gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, 
 {
     gr_lora_spec spec = { a->cfg.rank, a->cfg.alpha, a->cfg.root, 0, a->cfg.dropout };
     size_t pairs = 0, each = 0;
-    gr_reward_part part;
+    gr_head_part part;
     gram_status rc = GRAM_OK;
 
     *out = NULL;
@@ -404,8 +370,8 @@ gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, 
                      each * m->cfg.layers);
     if (!rc)
         rc = open_all(out, m, &spec, fill_read, (void *)(uintptr_t)a, err);
-    for (size_t i = 0; !rc && gr_adapter_has_head(a) && gr_reward_part_at(&m->cfg, i, &part); i++)
-        rc = gr_lora_head_part((*out)->score.part[i], a, &part, err);
+    for (size_t i = 0; !rc && gr_adapter_has_head(a) && gr_head_part_at(&m->cfg.head, m->cfg.width, i, &part); i++)
+        rc = gr_lora_head_part((*out)->score.part[part.at], a, m->cfg.width, &part, err);
     if (rc) {
         gr_lora_close(*out);
         *out = NULL;
@@ -545,14 +511,15 @@ static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char
 gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, const char *base, const gr_meta *meta,
                           size_t n_meta, gram_err *err)
 {
-    const gr_adapter_config c = { (char *)(uintptr_t)base, l->spec.rank, l->spec.alpha, l->spec.root, l->spec.dropout };
+    const gr_adapter_config c = { (char *)(uintptr_t)base, l->spec.rank, l->spec.alpha, l->spec.root, l->spec.dropout,
+                                   l->score.part[GR_HEAD_OUT] != NULL };
     const char *modules[8];
     char *path = gr_path_join(dir, GR_ADAPTER_WEIGHTS);
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
     gr_lora_modules(modules, l->spec.targets);
     if (!rc)
-        rc = gr_adapter_config_write(dir, &c, modules, l->score.part[0] != NULL, err);
+        rc = gr_adapter_config_write(dir, &c, modules, l->score.part[GR_HEAD_OUT] != NULL, err);
     if (!rc)
         rc = write_tensors(l, m, path, meta, n_meta, err);
     free(path);
@@ -578,8 +545,8 @@ struct merge {
     const gr_stored *t;
     const gr_named *(*pair)[2];     /* of each tensor; NULL: it has no adapter */
     const gr_adapter *a;
-    const gr_named *head[GR_REWARD_PARTS];      /* the adapter's reward head; where each is written */
-    size_t heads, place[GR_REWARD_PARTS];
+    const gr_named *head[GR_HEAD_PARTS];      /* the adapter's reward head; where each is written */
+    size_t heads, place[GR_HEAD_PARTS];
     float *A, *b;                   /* [rank,K] of the tensor at hand, and the row's [rank] */
     size_t tensor;                  /* whose A is there */
 };
@@ -635,7 +602,7 @@ static gram_status pair_all(struct merge *m, const gr_stored *t, size_t n, const
         rank = gr_max(rank, m->pair[i][0]->dim[0]);
         floats = gr_max(floats, m->pair[i][0]->dim[0] * m->pair[i][0]->dim[1]);
     }
-    used += m->heads;
+    used += gr_adapter_head_tensors(a);
     if (!rc && used != gr_st_count(a->st))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu of its %zu tensors are none that can be added to the base model",
                      a->path, gr_st_count(a->st) - used, gr_st_count(a->st));
@@ -646,23 +613,16 @@ static gram_status pair_all(struct merge *m, const gr_stored *t, size_t n, const
     return m->A && m->b ? GRAM_OK : gr_nomem(err, a->path);
 }
 
-/* The adapter's head. Where the base has one too, it is of the same form, and gives its place up. */
-static gram_status take_head(struct merge *m, const gr_weights *w, gr_config *cfg, gr_reward_part part[GR_REWARD_PARTS],
-                             gram_err *err)
+/* The head that the merged model gets where the adapter has one, and where it is written: behind the rest. */
+static gram_status take_head(struct merge *m, gr_config *cfg, gr_head_part part[GR_HEAD_PARTS], gram_err *err)
 {
-    gr_config base = *cfg;
     gram_status rc = GRAM_OK;
 
     if (!gr_adapter_has_head(m->a))
         return GRAM_OK;
-    cfg->new_head = !gr_config_find_head(&base, w);
-    if (!cfg->new_head && base.head_width != cfg->head_width)
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: its reward head has %zu hidden units, and that of the base %zu",
-                       m->a->path, cfg->head_width, base.head_width);
-    for (; !rc && gr_reward_part_at(cfg, m->heads, &part[m->heads]); m->heads++) {
-        rc = find_part(&m->head[m->heads], m->a, &part[m->heads], err);
-        m->place[m->heads] = SIZE_MAX;
-    }
+    cfg->new_head = true;                   /* whatever head the base has */
+    for (; !rc && gr_head_part_at(&cfg->head, cfg->width, m->heads, &part[m->heads]); m->heads++)
+        rc = gr_adapter_head_part(&m->head[m->heads], m->a, cfg->width, part[m->heads].at, err);
     return rc;
 }
 
@@ -671,11 +631,11 @@ gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg,
 {
     static const gr_meta meta = { "format", "pt" };
     struct merge m = { .a = a, .tensor = SIZE_MAX };
-    gr_reward_part part[GR_REWARD_PARTS];
+    gr_head_part part[GR_HEAD_PARTS];
     gr_planned *plan = NULL;
     gr_stored *t;
-    size_t n, stored;
-    gram_status rc = take_head(&m, w, cfg, part, err);
+    size_t n;
+    gram_status rc = take_head(&m, cfg, part, err);
 
     if (rc) {
         gr_config_clear(cfg);
@@ -685,18 +645,14 @@ gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg,
     if (rc)
         return rc;
     m.t = t;
-    stored = n;
-    m.pair = gr_calloc(n + GR_REWARD_PARTS, sizeof *m.pair);
-    plan = gr_calloc(n + GR_REWARD_PARTS, sizeof *plan);
+    m.pair = gr_calloc(n + GR_HEAD_PARTS, sizeof *m.pair);
+    plan = gr_calloc(n + GR_HEAD_PARTS, sizeof *plan);
     rc = m.pair && plan ? pair_all(&m, t, n, a, err) : gr_nomem(err, path);
     for (size_t i = 0; i < n && !rc; i++)
         plan[i] = (gr_planned){ t[i].name, type, t[i].t.rows, t[i].t.cols, t[i].flat };
     for (size_t k = 0; k < m.heads && !rc; k++) {
-        for (size_t i = 0; i < stored; i++)
-            m.place[k] = strcmp(t[i].name, part[k].name) ? m.place[k] : i;
-        if (m.place[k] == SIZE_MAX)
-            m.place[k] = n++;
-        plan[m.place[k]] = (gr_planned){ part[k].name, type, part[k].rows, part[k].cols, part[k].bias };
+        m.place[k] = n;
+        plan[n++] = (gr_planned){ part[k].name, type, part[k].rows, part[k].cols, part[k].bias };
     }
     if (!rc)
         rc = gr_st_write_rows(path, plan, n, &meta, 1, merged_row, &m, err);

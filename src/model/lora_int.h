@@ -38,7 +38,7 @@ size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M);
 gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
                          bool permuted, bool *found, gram_err *err);
 /* A tensor of the adapter's reward head, whose shape must be this. */
-gram_status gr_lora_head_part(float *out, const gr_adapter *a, const gr_reward_part *p, gram_err *err);
+gram_status gr_lora_head_part(float *out, const gr_adapter *a, size_t width, const gr_head_part *p, gram_err *err);
 /* Fails by the name of a tensor that `pairs` folded matrices have left over. */
 gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pairs, gram_err *err);
 

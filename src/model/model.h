@@ -6,7 +6,7 @@
  *                x += [norm](o Wo^T)      the norm in brackets: Gemma 3's sandwich
  *                h = norm(x)
  *                x += [norm]((act(h Wg^T) * (h Wu^T)) Wd^T)
- *   logits = norm(x) head^T          reward = score(norm(x)), of the last token, where the model has such a head
+ *   logits = norm(x) head^T          reward = head(norm(x)), of the last token, where the model has such a head
  *
  * The forward runs over a prefix forest, so a prefix that sequences share is computed once, and keeps the keys and
  * values of one layer only. In the last layer only the rows that are asked for go past K and V. */
@@ -75,8 +75,11 @@ gram_status gr_model_forward(gr_work *w, const gr_forest *f, const size_t *want,
 /* out[n, n_labels]: hidden state times the head's rows of the labels; no other logits are computed. */
 gram_status gr_model_label_logits(gr_work *w, const gr_forest *f, const int32_t *label, size_t n_labels,
                                   float *out, gram_err *err);
-/* out[n, outputs]: what the reward head makes of the last hidden states, in a model that has one. */
-gram_status gr_model_rewards(gr_work *w, const gr_forest *f, float *out, gram_err *err);
+/* out[n, gr_reward_outputs()]: what the reward head makes of the last hidden states, in a model that has one. prompt_end:
+ * [n] rows where each sequence's last prompt ends, for a gate that reads there; otherwise NULL. */
+gram_status gr_model_rewards(gr_work *w, const gr_forest *f, const size_t *prompt_end, float *out, gram_err *err);
+/* Whether the head over the vocabulary has the same row for both tokens, which it then cannot tell apart. */
+bool gr_model_same_rows(const gr_model *m, int32_t a, int32_t b);
 /* All next-token logits of the rows want[n] of the forest: out[n, vocabulary]. */
 gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, size_t n, float *out, gram_err *err);
 

@@ -23,6 +23,7 @@ struct gr_model {
     gr_tensor embed, head;                  /* as the file has them; head is embed where tied */
     float *final_norm;
     gr_head score;                          /* writable: its parts are parameters */
+    gr_gate gate;                           /* behind it, where form.kind is one */
     struct layer *layer;                    /* [cfg.layers] */
     uint64_t bytes;
     bool writable;                          /* every tensor is a parameter below */

@@ -36,7 +36,7 @@ static void bind_grads(gr_trainee *t)
     t->g_embed = grad_of(t, t->m->embed.data);
     t->g_head = grad_of(t, t->m->head.data);
     t->g_final = grad_of(t, t->m->final_norm);
-    for (size_t i = 0; i < GR_REWARD_PARTS; i++)
+    for (size_t i = 0; i < GR_HEAD_PARTS; i++)
         t->g_score.part[i] = grad_of(t, gr_trainee_score(t)->part[i]);
 }
 
@@ -98,7 +98,7 @@ static bool open_head(gr_trainee *t)
 
 static bool is_of_head(const gr_model *m, const gr_param *p)
 {
-    for (size_t i = 0; i < GR_REWARD_PARTS; i++)
+    for (size_t i = 0; i < GR_HEAD_PARTS; i++)
         if (p->w && p->w == m->score.part[i])
             return true;
     return false;

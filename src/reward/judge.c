@@ -201,9 +201,34 @@ void gr_judge_init_plain(gr_judge *j, gr_chat *chat, const gr_tok *tok, int32_t 
     *chat = (gr_chat){ 0 };
 }
 
+gram_status gr_judge_mark_prompt(gr_judge *j, gram_err *err)
+{
+    static const struct { const char *token, *text; } family[] = {
+        { "<|eot_id|>", "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n" },
+        { "<end_of_turn>", "<end_of_turn>\n<start_of_turn>model\n" },
+    };
+
+    for (size_t i = 0; i < GR_COUNT(family); i++) {
+        gram_status rc;
+        j->gate_mark.n = 0;
+        rc = gr_tok_encode(j->tok, family[i].token, strlen(family[i].token), true, &j->gate_mark, err);
+        if (rc || j->gate_mark.n != 1) {
+            if (rc)
+                return rc;
+            continue;
+        }
+        j->gate_mark.n = 0;
+        j->gate_text = family[i].text;
+        return gr_tok_encode(j->tok, j->gate_text, strlen(j->gate_text), true, &j->gate_mark, err);
+    }
+    return gr_fail(err, GRAM_EUNSUPPORTED, "the reward head weighs its outputs by what stands before \"<|eot_id|>\" or "
+                   "\"<end_of_turn>\", and the tokenizer has neither");
+}
+
 void gr_judge_clear(gr_judge *j)
 {
     gr_chat_clear(&j->chat);
+    gr_ids_clear(&j->gate_mark);
     free(j->prompt);
     free(j->hole);
     free(j->label_text[0]);

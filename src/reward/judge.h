@@ -25,6 +25,8 @@ typedef struct {
     int32_t label[2];           /* token ids of A and B as the first token of the assistant's answer */
     size_t max_tokens;
     gram_truncate truncate;
+    const char *gate_text;      /* plain: what the header of an answer is, static, and its ids; NULL: nobody asked */
+    gr_ids gate_mark;
 } gr_judge;
 
 /* Takes what gr_chat_init() gave. prompt NULL: gr_judge_default. Fails where a placeholder is missing, or where a
@@ -42,6 +44,9 @@ gram_status gr_judge_init(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *
 /* For a model with a reward head. */
 void gr_judge_init_plain(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, int32_t pad, size_t max_tokens,
                          gram_truncate truncate);
+/* Plain: for a head that also reads where the last prompt ends. Finds the header of an answer as ArmoRM's two families
+ * write it; fails where the tokenizer knows neither. */
+gram_status gr_judge_mark_prompt(gr_judge *j, gram_err *err);
 void gr_judge_clear(gr_judge *j);
 
 /* The ids of one order: forward reads a as A, swapped reads b as A. Both orders of a pair are cut alike, so

@@ -20,22 +20,61 @@ static int by_tokens(const void *pa, const void *pb)
     return order ? order : *a < *b ? -1 : *a > *b;
 }
 
+/* Where the last prompt of a sequence ends: the token that the header of the last answer begins with. */
+static gram_status find_prompt_end(const gr_judge *j, const gr_seq *seq, size_t *at, gram_err *err)
+{
+    size_t n = j->gate_mark.n;
+
+    for (size_t i = seq->n + 1 - gr_min(n, seq->n + 1); n && i-- > 0; )
+        if (!memcmp(seq->token + i, j->gate_mark.p, n * sizeof *seq->token)) {
+            *at = i;
+            return GRAM_OK;
+        }
+    return gr_fail(err, GRAM_EFORMAT, "the conversation has no \"%s\", and this reward head weighs its outputs by what "
+                   "stands there", j->gate_text);
+}
+
+/* The rows of f that the sequences' prompts end in; NULL: nothing asks for them. */
+static gram_status prompt_ends(const gr_scorer *s, const gr_forest *f, const gr_seq *seq, size_t **out, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+
+    *out = NULL;
+    if (!gr_config_reads_prompt(gr_work_config(s->work)))
+        return GRAM_OK;
+    *out = gr_calloc(f->n_seqs, sizeof **out);
+    if (!*out)
+        return gr_nomem(err, "scores");
+    for (size_t i = 0; i < f->n_seqs && !rc; i++) {
+        rc = find_prompt_end(s->judge, &seq[i], &(*out)[i], err);
+        if (!rc)
+            (*out)[i] = gr_forest_row(f, i, (*out)[i]);
+    }
+    return rc;
+}
+
 /* One forward over sorted[0..n), whose logits go to where the sequences stand in `first`. */
 static gram_status run_batch(gr_scorer *s, const gr_seq *const *sorted, size_t n, const gr_seq *first,
                              const int32_t *label, size_t n_labels, gr_seq *seq, float *logit, float *out,
                              gram_err *err)
 {
     gr_forest f;
+    gr_kv_tree *cache = gr_config_reads_prompt(gr_work_config(s->work)) ? NULL : s->cache;  /* has no hidden states */
     double start = gr_now();
+    size_t *end = NULL;
     gram_status rc;
 
     for (size_t i = 0; i < n; i++)
         seq[i] = *sorted[i];
-    rc = gr_forest_init(&f, seq, n, s->cache, GR_SAVE_SHARED, err);
+    rc = gr_forest_init(&f, seq, n, cache, GR_SAVE_SHARED, err);
     if (rc)
         return rc;
-    rc = label ? gr_model_label_logits(s->work, &f, label, n_labels, logit, err)
-               : gr_model_rewards(s->work, &f, logit, err);
+    if (!label)
+        rc = prompt_ends(s, &f, seq, &end, err);
+    if (!rc)
+        rc = label ? gr_model_label_logits(s->work, &f, label, n_labels, logit, err)
+                   : gr_model_rewards(s->work, &f, end, logit, err);
+    free(end);
     for (size_t i = 0; i < n && !rc; i++)
         for (size_t j = 0; j < n_labels; j++)
             out[(size_t)(sorted[i] - first) * n_labels + j] = logit[i * n_labels + j];

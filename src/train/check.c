@@ -64,7 +64,7 @@ static gram_status check_open(struct check *c, gram_err *err)
     c->order = (gr_order){ .n = r->train->n, .seed = r->opt->seed };
     c->random = r->opt->seed;
     c->batch = gr_calloc(c->count, sizeof *c->batch);
-    c->grad.on.unit = gr_calloc(2 * c->count * c->grad.cfg->head_width, sizeof *c->grad.on.unit);
+    c->grad.on.unit = gr_calloc(2 * c->count * c->grad.cfg->head.hidden, sizeof *c->grad.on.unit);
     c->was = gr_alloc_aligned(most, sizeof *c->was);
     c->u = gr_alloc_aligned(most, sizeof *c->u);
     if (!c->batch || !c->grad.on.unit || !c->was || !c->u)

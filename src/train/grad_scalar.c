@@ -41,7 +41,7 @@ static gram_status batch_init(struct batch *b, const gr_forest *f, gram_err *err
     b->dhidden = gr_calloc(b->rows * C, sizeof *b->dhidden);
     b->y = gr_calloc(2 * b->count * b->outputs, sizeof *b->y);
     b->dy = gr_calloc(2 * b->count * b->outputs, sizeof *b->dy);
-    b->unit = gr_calloc(2 * b->count * b->g->cfg->head_width, sizeof *b->unit);
+    b->unit = gr_calloc(2 * b->count * b->g->cfg->head.hidden, sizeof *b->unit);
     if (!b->row || !b->target || !b->dhidden || !b->y || !b->dy || !b->unit)
         return gr_nomem(err, "training rows");
     for (size_t i = 0; i < 2 * b->count; i++)

@@ -86,7 +86,7 @@ static gram_status save_model(const struct output *o, uint64_t step, gram_err *e
     }
     if (!rc && !gr_path_exists(o->path))        /* they come first */
         rc = gr_write_model_files(o->r->from, o->dir, o->r->mode == GR_LINEAR_BF16 ? "bfloat16" : "float32",
-                                  cfg->reward ? cfg : NULL, err);
+                                  cfg, err);
     if (!rc)
         rc = gr_st_write_rows(o->path, t, n, meta, n_meta, written_row, each, err);
     free(t);
@@ -149,7 +149,7 @@ static gram_status same_logits(const struct output *o, const gr_model *m, const 
         rc = gr_forest_init(&f, seq, each, NULL, GR_SAVE_SHARED, err);
         if (rc)
             break;
-        rc = gr_grad_is_scalar(o->grad) ? gr_model_rewards(work, &f, got, err)
+        rc = gr_grad_is_scalar(o->grad) ? gr_model_rewards(work, &f, NULL, got, err)
                                         : gr_model_label_logits(work, &f, o->r->label, 2, got, err);
         gr_forest_clear(&f, true);
         for (size_t k = 0; k < each * width && !rc; k++)
@@ -194,16 +194,10 @@ static gram_status reopen_folded(const struct output *o, const gr_adapter *a, co
     const gr_weights *w = o->r->weights;
     gr_model *m;
     gr_config cfg;
-    gram_status rc = gr_weights_gguf(w) ? gr_config_from_gguf(&cfg, gr_weights_gguf(w), w, err)
-                                        : gr_config_read(&cfg, gr_weights_path(w), err);
+    gram_status rc = gr_config_open(&cfg, w, a, &(gr_head_asked){ 0 }, err);
 
     if (rc)
         return rc;
-    rc = gr_adapter_reward(&cfg, a, err);
-    if (rc) {
-        gr_config_clear(&cfg);
-        return rc;
-    }
     rc = gr_model_open_folded(&m, w, a, &cfg, o->r->mode, GR_MODEL_EXACT, err);
     if (!rc)
         rc = same_logits(o, m, want, err);
@@ -234,7 +228,7 @@ static gram_status reopen(const struct output *o, const double *want, gram_err *
     if (!rc)
         rc = same_weights(o, w, err);
     if (!rc)
-        rc = gr_config_read(&cfg, o->r->out, err);
+        rc = gr_config_open(&cfg, w, NULL, &(gr_head_asked){ 0 }, err);
     if (!rc)
         rc = gr_model_open(&m, w, &cfg, o->r->mode, err);       /* bfloat16 is not copied to float32 */
     if (!rc)

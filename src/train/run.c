@@ -87,8 +87,8 @@ static gram_status say_settings(struct loop *l, gram_err *err)
     if (ok && gram_loss_is_scalar(o->loss))
         ok = gr_buf_printf(&b, " loss=%s posreg=%.17g sft=%.17g,%.17g", gram_loss_name(o->loss), o->posreg,
                            o->sft_weight, o->sft_beta);
-    if (ok && gr_model_config(l->r->model)->head_width)
-        ok = gr_buf_printf(&b, " head=%zu", gr_model_config(l->r->model)->head_width);
+    if (ok && gr_model_config(l->r->model)->head.hidden)
+        ok = gr_buf_printf(&b, " head=%zu", gr_model_config(l->r->model)->head.hidden);
     if (ok && l->r->held->n > 0)            /* which weights are the best depends on them */
         ok = gr_buf_printf(&b, " held-out=%016" PRIx64 " eval-every=%" PRIu64, l->r->held->digest, o->eval_every);
     if (!ok) {

@@ -472,17 +472,17 @@ static void a_broken_head_is_named(void **state)
     char *mlp = check_tmppath("mlp"), *lora = check_tmppath("mlp-lora");
 
     (void)state;
-    refused(mlp, whole, "score.0.bias", "score.0.bia$", "tensor score.0.bias is missing");
-    refused(mlp, whole, "score.2.weight", "score.2.weigh$", "tensor score.2.weight is missing");
-    refused(mlp, whole, "score.0.weight", "score.0.weigh$", "tensor score.weight is missing");
-    refused(mlp, whole, "[48,32]", "[32,48]", "tensor score.0.weight has");
-    refused(mlp, whole, "[1,48]", "[48,1]", "tensor score.2.weight has");
-    refused(lora, adapter, "score.0.bias", "score.0.bia$", "score.0.bias is missing");
-    refused(lora, adapter, "score.2.bias", "score.2.bia$", "score.2.bias is missing");
-    refused(lora, adapter, "score.0.weight", "score.0.weigh$", "score.2.weight has no partner");
-    refused(lora, adapter, "score.2.weight", "score.2.weigh$", "score.0.weight has no partner");
-    refused(lora, adapter, "[48,32]", "[32,48]", "score.0.weight: wanted [32, 32]");
-    refused(lora, adapter, "[1,48]", "[48,1]", "score.2.weight: wanted one row");
+    refused(mlp, whole, "score.0.bias", "score.0.bia$", "tensor score.0.bia$ is not one");
+    refused(mlp, whole, "score.2.weight", "score.2.weigh$", "tensor score.2.weight of the reward head is missing");
+    refused(mlp, whole, "score.0.weight", "score.0.weigh$", "tensor score.0.weight of the reward head is missing");
+    refused(mlp, whole, "[48,32]", "[32,48]", "tensor score.0.weight: wanted rows of 32");
+    refused(mlp, whole, "[1,48]", "[48,1]", "tensor score.2.weight: wanted rows of 48");
+    refused(lora, adapter, "score.0.bias", "score.0.bia$", "score.0.bia$ is none that can be added");
+    refused(lora, adapter, "score.2.bias", "score.2.bia$", "score.2.bia$ is none that can be added");
+    refused(lora, adapter, "score.0.weight", "score.0.weigh$", "score.0.weight of the reward head is missing");
+    refused(lora, adapter, "score.2.weight", "score.2.weigh$", "score.2.weight of the reward head is missing");
+    refused(lora, adapter, "[48,32]", "[32,48]", "score.0.bias: wanted 32 values");
+    refused(lora, adapter, "[1,48]", "[48,1]", "score.2.weight: wanted rows of 48");
     assert_true(preference(mlp) > 0.6 && preference(lora) > 0.6);
     free(mlp), free(lora);
 }

@@ -68,7 +68,7 @@ static void what_is_written_is_read(void **state)
 {
     static const char *const targets[] = { "q_proj", "down_proj", NULL };
     static char base[] = "/models/a \"b\"";
-    const gr_adapter_config c = { base, 5, 7.5, true, 0.05 };
+    const gr_adapter_config c = { base, 5, 7.5, true, 0.05, true };
     char *dir = check_tmpdir(), *path = gr_path_join(dir, GR_ADAPTER_CONFIG), *text;
     gr_adapter_config got;
     size_t n;

@@ -318,7 +318,7 @@ static void new_adapters_follow_from_the_seed(void **state)
 
 static void expect_refused(const char *dir, const gr_saved *t, size_t n, const char *why)
 {
-    const gr_adapter_config c = { NULL, 2, 4, false, 0 };
+    const gr_adapter_config c = { NULL, 2, 4, false, 0, false };
     const char *modules[8];
     struct subject s;
     char path[300];

@@ -65,7 +65,7 @@ static gram_status run(gram_loss loss, bool write, size_t units, struct watch *w
     if (gram_loss_is_scalar(loss)) {
         cfg.reward = loss == GRAM_LOSS_PURM ? GR_REWARD_PURM : GR_REWARD_MEAN;
         cfg.new_head = true;
-        cfg.head_width = units;
+        cfg.head = gr_head_new(gr_reward_outputs(cfg.reward), units);
         cfg.words = loss == GRAM_LOSS_SFT_REG;
     }
     CHECK_OK(gr_model_open_writable(&w->m, weights, &cfg, &check_err));

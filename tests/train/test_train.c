@@ -123,7 +123,7 @@ static struct subject subject_of(const char *model, bool write, gram_loss loss, 
     if (gram_loss_is_scalar(loss)) {
         cfg.reward = loss == GRAM_LOSS_PURM ? GR_REWARD_PURM : GR_REWARD_MEAN;
         cfg.new_head = true;
-        cfg.head_width = units;
+        cfg.head = gr_head_new(gr_reward_outputs(cfg.reward), units);
         cfg.words = loss == GRAM_LOSS_SFT_REG;
     }
     CHECK_OK(gr_model_open_folded(&s.model, s.weights, NULL, &cfg, GR_LINEAR_F32, how == WHOLE, &check_err));
