@@ -15,6 +15,8 @@
 ASSET(index, "web/index.html");
 ASSET(style, "web/style.css");
 ASSET(script, "web/app.js");
+ASSET(verdict, "web/verdict.js");
+ASSET(pairs, "web/pairs.js");
 ASSET(icon, "web/icon.svg");
 ASSET(openapi, "web/openapi.json");
 ASSET(d3, "/usr/share/javascript/d3/d3.min.js");
@@ -25,6 +27,8 @@ const gr_asset gr_assets[] = {
     ENTRY("/", "text/html; charset=utf-8", index),
     ENTRY("/style.css", "text/css; charset=utf-8", style),
     ENTRY("/app.js", "text/javascript; charset=utf-8", script),
+    ENTRY("/verdict.js", "text/javascript; charset=utf-8", verdict),
+    ENTRY("/pairs.js", "text/javascript; charset=utf-8", pairs),
     ENTRY("/icon.svg", "image/svg+xml", icon),
     ENTRY("/openapi.json", "application/json", openapi),
     ENTRY("/d3.js", "text/javascript; charset=utf-8", d3),

@@ -54,6 +54,8 @@ const gr_route gr_routes[] = {
     { "GET",  "/",                      gr_page,            true,  true },
     { "GET",  "/style.css",             gr_page,            true,  true },
     { "GET",  "/app.js",                gr_page,            true,  true },
+    { "GET",  "/verdict.js",            gr_page,            true,  true },
+    { "GET",  "/pairs.js",              gr_page,            true,  true },
     { "GET",  "/icon.svg",              gr_page,            true,  true },
     { "GET",  "/d3.js",                 gr_page,            true,  true },
     { "GET",  "/d3.txt",                gr_page,            true,  true },

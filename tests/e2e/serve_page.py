@@ -2,77 +2,15 @@
 """The page in headless Chromium: judging by hand, ranking, a file by drag and drop, a key, a phone's width. Of a server
 whose model is called "head": what the page shows of a reward head.
 
-    serve_page.py URL [FOLDER FOR SCREENSHOTS]
-
-Debian: chromium chromium-driver python3-selenium. Ends with 77 where they are not installed."""
+    serve_page.py URL [FOLDER FOR SCREENSHOTS]"""
 import json
-import os
 import sys
-import tempfile
 
-try:
-    from selenium import webdriver
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.common.keys import Keys
-    from selenium.webdriver.support.ui import WebDriverWait
-except ImportError:
-    print("  python3-selenium is not installed")
-    sys.exit(77)
+from serve_browser import By, browser, check, drop, no_overflow, shot, wait
+from selenium.webdriver.common.keys import Keys
 
 ROWS = 12
-URL, SHOTS = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
-
-DROP = """
-const [text, name, target] = arguments, data = new DataTransfer();
-data.items.add(new File([text], name));
-for (const type of ["dragover", "drop"])
-  target.dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: data }));
-"""
-
-
-def browser(width, height, dark=False):
-    o = webdriver.ChromeOptions()
-    for a in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
-        o.add_argument(a)
-    o.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    try:
-        d = webdriver.Chrome(options=o)
-    except Exception as e:                      # no chromium here
-        print("  Chromium does not start:", str(e).splitlines()[0])
-        sys.exit(77)
-    d.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                      {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
-    if dark:
-        d.execute_cdp_cmd("Emulation.setEmulatedMedia",
-                          {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
-    d.get(URL)
-    return d
-
-
-def wait(d, what, seconds=60):
-    return WebDriverWait(d, seconds).until(what)
-
-
-def shot(d, name):
-    if SHOTS:
-        high = d.execute_script("return document.documentElement.scrollHeight")
-        size = d.execute_script("return [innerWidth, innerHeight]")
-        d.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                          {"width": size[0], "height": max(high, size[1]), "deviceScaleFactor": 1, "mobile": False})
-        d.save_screenshot(os.path.join(SHOTS, name + ".png"))
-        d.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                          {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 600})
-
-
-def check(ok, what):
-    if not ok:
-        print("FAILED:", what)
-        sys.exit(1)
-
-
-def no_overflow(d, where):
-    wide = d.execute_script("return document.documentElement.scrollWidth - innerWidth")
-    check(wide <= 0, f"{where}: the page is {wide} pixels too wide")
+URL = sys.argv[1]
 
 
 def by_keyboard(d):
@@ -137,10 +75,11 @@ def rows_keep_focus(d):
 def file_of_pairs(d):
     rows = [{"prompt": f"Question {i}?", "chosen": "A full answer, " + "word " * (i % 9), "rejected": "No." + "!" * (i % 4)}
             for i in range(ROWS)]
-    rows[7]["chosen"] = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "an answer in a list"}]
-    rows[7]["rejected"] = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}]
+    question = {"role": "user", "content": rows[7]["prompt"]}
+    rows[7]["chosen"] = [question, {"role": "assistant", "content": "an answer in a list"}]
+    rows[7]["rejected"] = [question, {"role": "assistant", "content": "bad"}]
     text = "\n".join(json.dumps(r) for r in rows) + "\nnot json\n"
-    d.execute_script(DROP, text, "pairs.jsonl", d.find_element(By.ID, "drop"))
+    drop(d, text)
     wait(d, lambda d: d.find_element(By.ID, "save").is_displayed(), 300)
     check(d.find_element(By.ID, "count").text == f"{ROWS} of {ROWS + 1}, 1 not judged", d.find_element(By.ID, "count").text)
     check(f"line {ROWS + 1}" in d.find_element(By.ID, "set-error").text, "the bad line is not named")
@@ -156,11 +95,11 @@ def file_of_pairs(d):
 
 
 def main():
-    d = browser(1200, 900)
+    d = browser(URL, 1200, 900)
     wait(d, lambda d: d.find_element(By.ID, "state").get_attribute("class") == "ok", 120)
     if d.find_element(By.ID, "state").text.endswith("head"):
         d.quit()
-        d = browser(390, 844)
+        d = browser(URL, 390, 844)
         reward_head(d)
         d.quit()
         print("  the page shows rewards")
@@ -178,7 +117,7 @@ def main():
     severe = [m["message"] for m in d.get_log("browser") if m["level"] == "SEVERE" and "404" not in m["message"]]
     check(not severe, f"the console says {severe}")
     d.quit()
-    d = browser(390, 844, dark=True)            # a phone, at night
+    d = browser(URL, 390, 844, dark=True)            # a phone, at night
     d.find_element(By.ID, "example").click()
     no_overflow(d, "phone")
     d.find_element(By.ID, "answer-1").send_keys(" CUT […] ocean")      # the engine calls it truncated

@@ -26,6 +26,7 @@ try() {         # try TEST: of tests/e2e, against the server
 start fake
 try serve_openapi.py
 try serve_page.py
+try serve_page_trouble.py
 stop
 start head
 try serve_openapi.py
