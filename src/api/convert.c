@@ -138,6 +138,28 @@ static gram_status write_dir(struct job *j, gram_err *err)
 
 /* ---- A GGUF --------------------------------------------------------------------------------------- */
 
+/* What is kept in keys of our own, other programs do not know. */
+static bool say(const struct job *j, const char *what, const char *which)
+{
+    gr_buf b = { 0 };
+    bool ok = gr_buf_printf(&b, "%s%s: gram reads it from this file; llama.cpp has no form for it and gives such texts "
+                            "other tokens", what, which);
+
+    if (ok)
+        note(j, b.p);
+    gr_buf_clear(&b);
+    return ok;
+}
+
+static bool tell_formless(const struct job *j, const gr_tok_lists *l)
+{
+    if (l->formless.n && !say(j, "added tokens ", l->formless.p))
+        return false;
+    return l->spec.scheme == GR_SCHEME_PREPEND || !l->spec.add_space_prefix ||
+           say(j, "no space is put before a text that begins with one", l->spec.scheme == GR_SCHEME_FIRST ?
+               ", nor behind special tokens" : "");
+}
+
 static gram_status add_tokenizer(const struct job *j, gr_keys *k, gram_err *err)
 {
     gr_gguf_tok t;
@@ -150,9 +172,10 @@ static gram_status add_tokenizer(const struct job *j, gr_keys *k, gram_err *err)
     rc = j->c.gguf ? gr_gguf_tok_read(&t, j->c.weights, err) : gr_gguf_tok_of_dir(&t, j->from, &j->cfg, err);
     if (rc)
         return rc;
-    if (t.lists.prefix_moves)
-        note(j, "the tokenizer puts a space before the beginning of a text alone; a GGUF puts one after special tokens "
-             "too");
+    if (!tell_formless(j, &t.lists)) {
+        gr_gguf_tok_clear(&t);
+        return gr_nomem(err, j->out);
+    }
     gr_gguf_tok_keys(&t, k);
     gr_gguf_tok_clear(&t);
     return GRAM_OK;
@@ -185,29 +208,55 @@ static gram_status write_gguf(struct job *j, gram_err *err)
 
 /* ---- The whole ------------------------------------------------------------------------------------ */
 
-/* What was written opens, has each tensor that its architecture wants, and splits a text into the same tokens. */
-static gram_status reopen(const struct job *j, gram_err *err)
+/* A text of every kind, then each added token between spaces and inside a word. */
+static bool sample(const gr_tok *t, gr_buf *out)
 {
-    static const char text[] = "Hello, world! It's 2024:\n  na\xc3\xafve \xe4\xbd\xa0\xe5\xa5\xbd \xf0\x9f\x98\x80.";
-    struct checkpoint c;
-    gr_stored *tensor = NULL;
-    gr_ids want = { 0 }, got = { 0 };
-    size_t n;
-    gram_status rc = gr_checkpoint_open(&c, j->out, &(gram_options){ 0 }, err);
+    bool ok = gr_buf_puts(out, " Hello, world! It's 2024:\n  na\xc3\xafve \xe4\xbd\xa0\xe5\xa5\xbd "
+                               "\xf0\x9f\x98\x80. DON'T 1234567 x=y; [a]\t\r\n\n");
 
-    if (!rc && j->c.tok) {
-        rc = gr_tok_encode(j->c.tok, text, sizeof text - 1, true, &want, err);
+    for (size_t i = 0; ok && i < gr_tok_vocabulary(t); i++) {
+        gr_str s = gr_tok_text(t, (int32_t)i);
+        if (gr_tok_is_added(t, (int32_t)i))
+            ok = gr_buf_puts(out, " a ") && gr_buf_add(out, s.p, s.n) && gr_buf_puts(out, "  b") &&
+                 gr_buf_add(out, s.p, s.n) && gr_buf_puts(out, "c");
+    }
+    return ok;
+}
+
+static gram_status same_tokens(const struct job *j, const gr_tok *t, gram_err *err)
+{
+    gr_buf text = { 0 };
+    gr_ids want = { 0 }, got = { 0 };
+    gram_status rc = sample(j->c.tok, &text) ? GRAM_OK : gr_nomem(err, j->out);
+
+    for (int special = 0; special < 2 && !rc; special++) {
+        want.n = got.n = 0;
+        rc = gr_tok_encode(j->c.tok, text.p, text.n, special, &want, err);
         if (!rc)
-            rc = gr_tok_encode(c.tok, text, sizeof text - 1, true, &got, err);
+            rc = gr_tok_encode(t, text.p, text.n, special, &got, err);
         if (!rc && (want.n != got.n || memcmp(want.p, got.p, want.n * sizeof *want.p)))
             rc = gr_fail(err, GRAM_EIO, "%s: opened again, its tokenizer does not give the tokens of %s", j->out,
                          j->from);
     }
+    gr_buf_clear(&text);
+    gr_ids_clear(&want);
+    gr_ids_clear(&got);
+    return rc;
+}
+
+/* What was written opens, has each tensor that its architecture wants, and splits a text into the same tokens. */
+static gram_status reopen(const struct job *j, gram_err *err)
+{
+    struct checkpoint c;
+    gr_stored *tensor = NULL;
+    size_t n;
+    gram_status rc = gr_checkpoint_open(&c, j->out, &(gram_options){ 0 }, err);
+
+    if (!rc && j->c.tok)
+        rc = same_tokens(j, c.tok, err);
     if (!rc)
         rc = gr_model_stored(&tensor, &n, c.weights, &c.cfg, err);
     free(tensor);
-    gr_ids_clear(&want);
-    gr_ids_clear(&got);
     gr_checkpoint_clear(&c);
     return rc;
 }

@@ -2,11 +2,17 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "base/err.h"
 #include "file/gguf_tok.h"
 #include "file/io.h"
 
 #define TOKENIZER_MOST ((size_t)512 << 20)      /* Gemma's tokenizer.json has 33 MB */
+
+/* What GGUF has no key for: ids of added tokens, their GR_TOK_*, and Metaspace's prepend_scheme. */
+#define FLAGGED "gram.tokenizer.added_tokens"
+#define FLAGS   "gram.tokenizer.added_token_flags"
+#define SCHEME  "gram.tokenizer.prepend_scheme"
 
 /* ---- From a GGUF ---------------------------------------------------------------------------------- */
 
@@ -15,6 +21,74 @@ static int32_t token_id(const gr_gguf *g, const char *key, size_t n_tokens)
     uint64_t id;
 
     return gr_gguf_u64(g, key, &id) && id < n_tokens ? (int32_t)id : -1;
+}
+
+/* Flags of added tokens, in keys of our own: GGUF has none for them. */
+static gram_status read_flags(gr_tok_lists *t, const gr_gguf *g, const char *path, gram_err *err)
+{
+    size_t n = gr_gguf_count(g, FLAGGED), n_tokens = t->spec.n_tokens;
+    int32_t *id, *flag;
+    gram_status rc = GRAM_OK;
+
+    if (n == 0)
+        return GRAM_OK;
+    id = gr_calloc(n, sizeof *id);
+    flag = gr_calloc(n, sizeof *flag);
+    t->flag = gr_calloc(n_tokens, sizeof *t->flag);
+    if (!id || !flag || !t->flag)
+        rc = gr_nomem(err, path);
+    else if (gr_gguf_count(g, FLAGS) != n || !gr_gguf_i32s(g, FLAGGED, id) || !gr_gguf_i32s(g, FLAGS, flag))
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: keys " FLAGGED " and " FLAGS ": wanted two lists of int32, equally long",
+                     path);
+    for (size_t i = 0; i < n && !rc; i++) {
+        if (id[i] < 0 || (size_t)id[i] >= n_tokens || flag[i] < 0 || flag[i] > 31)
+            rc = gr_fail(err, GRAM_EFORMAT, "%s: key " FLAGGED ": token %d with the flags %d, in a vocabulary of %zu",
+                         path, id[i], flag[i], n_tokens);
+        else
+            t->flag[id[i]] = (uint8_t)flag[i];
+    }
+    t->spec.flag = t->flag;
+    free(id);
+    free(flag);
+    return rc;
+}
+
+static bool contains(gr_str s, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (size_t i = 0; i + n <= s.n; i++)
+        if (!strncasecmp(s.p + i, word, n))
+            return true;
+    return false;
+}
+
+/* Tokens that strip, as llama.cpp knows them by the model's name where the file does not say. */
+static gram_status known_flags(gr_tok_lists *t, const gr_gguf *g, const char *path, gram_err *err)
+{
+    gr_tok_spec *s = &t->spec;
+    gr_str name = { "", 0 };
+    bool phi3, bert, jina;
+
+    gr_gguf_str(g, "general.name", &name);
+    phi3 = contains(name, "phi-3") || contains(name, "phi3");
+    bert = contains(name, "modern-bert");
+    jina = contains(s->pre, "jina-v2-de") || contains(s->pre, "jina-v2-es") || contains(s->pre, "jina-v2-code");
+    if (s->flag || !s->type || !(phi3 || bert || jina))
+        return GRAM_OK;
+    t->flag = gr_calloc(s->n_tokens, sizeof *t->flag);
+    if (!t->flag)
+        return gr_nomem(err, path);
+    for (size_t i = 0; i < s->n_tokens; i++) {
+        bool added = s->type[i] >= 2 && s->type[i] <= 4, plain = gr_str_is(s->token[i], "<unk>") ||
+                     gr_str_is(s->token[i], "<s>") || gr_str_is(s->token[i], "<|endoftext|>");
+        if (phi3 && added && !plain)
+            t->flag[i] = GR_TOK_RSTRIP;
+        if ((jina && gr_str_is(s->token[i], "<mask>")) || (bert && gr_str_is(s->token[i], "[MASK]")))
+            t->flag[i] = GR_TOK_LSTRIP;
+    }
+    s->flag = t->flag;
+    return GRAM_OK;
 }
 
 static gram_status read_lists(gr_tok_lists *t, const gr_gguf *g, const char *path, gram_err *err)
@@ -40,6 +114,19 @@ static gram_status read_lists(gr_tok_lists *t, const gr_gguf *g, const char *pat
     if (gr_gguf_count(g, "tokenizer.ggml.token_type") == s->n_tokens &&
         gr_gguf_i32s(g, "tokenizer.ggml.token_type", t->type))
         s->type = t->type;
+    return read_flags(t, g, path, err);
+}
+
+static gram_status read_scheme(gr_tok_spec *s, const gr_gguf *g, const char *path, gram_err *err)
+{
+    gr_str v;
+
+    if (!gr_gguf_str(g, SCHEME, &v))
+        return GRAM_OK;
+    if (!gr_str_is(v, "always") && !gr_str_is(v, "first"))
+        return gr_fail(err, GRAM_EFORMAT, "%s: key " SCHEME " is \"%.*s\", always or first wanted", path,
+                       (int)(v.n < 60 ? v.n : 60), v.p);
+    s->scheme = gr_str_is(v, "first") ? GR_SCHEME_FIRST : GR_SCHEME_ALWAYS;
     return GRAM_OK;
 }
 
@@ -57,6 +144,10 @@ gram_status gr_gguf_tok_read(gr_gguf_tok *out, const gr_weights *w, gram_err *er
     if (!gr_gguf_str(g, "tokenizer.ggml.pre", &s->pre))
         s->pre = (gr_str){ "", 0 };
     rc = read_lists(&t.lists, g, path, err);
+    if (!rc)
+        rc = known_flags(&t.lists, g, path, err);
+    if (!rc)
+        rc = read_scheme(s, g, path, err);
     if (rc) {
         gr_gguf_tok_clear(&t);
         return rc;
@@ -66,7 +157,7 @@ gram_status gr_gguf_tok_read(gr_gguf_tok *out, const gr_weights *w, gram_err *er
     t.bos = token_id(g, "tokenizer.ggml.bos_token_id", s->n_tokens);
     t.eos = token_id(g, "tokenizer.ggml.eos_token_id", s->n_tokens);
     t.pad = token_id(g, "tokenizer.ggml.padding_token_id", s->n_tokens);
-    t.add_bos = gr_str_is(s->model, "llama") || gr_str_is(s->pre, "llama-bpe");
+    t.add_bos = gr_str_is(s->model, "llama") || gr_tok_pre_adds_bos(s->pre);
     gr_gguf_bool(g, "tokenizer.ggml.add_bos_token", &t.add_bos);
     gr_gguf_bool(g, "tokenizer.ggml.add_eos_token", &t.add_eos);
     gr_gguf_str(g, "tokenizer.chat_template", &t.chat_template);
@@ -151,6 +242,26 @@ static void add_id(gr_keys *k, const char *key, int32_t id)
         gr_keys_u32(k, key, (uint32_t)id);
 }
 
+static void add_flags(const gr_tok_spec *s, gr_keys *k)
+{
+    int32_t *id = gr_calloc(s->n_tokens, sizeof *id), *flag = gr_calloc(s->n_tokens, sizeof *flag);
+    size_t n = 0;
+
+    if (!id || !flag)
+        k->failed = true;
+    for (size_t i = 0; id && flag && i < s->n_tokens; i++)
+        if (s->flag[i]) {
+            id[n] = (int32_t)i;
+            flag[n++] = s->flag[i];
+        }
+    if (n) {
+        gr_keys_i32s(k, FLAGGED, id, n);
+        gr_keys_i32s(k, FLAGS, flag, n);
+    }
+    free(id);
+    free(flag);
+}
+
 void gr_gguf_tok_keys(const gr_gguf_tok *t, gr_keys *k)
 {
     const gr_tok_spec *s = &t->lists.spec;
@@ -167,6 +278,10 @@ void gr_gguf_tok_keys(const gr_gguf_tok *t, gr_keys *k)
         gr_keys_strs(k, "tokenizer.ggml.merges", s->merge, s->n_merges);
     else
         gr_keys_bool(k, "tokenizer.ggml.add_space_prefix", s->add_space_prefix);
+    if (s->flag)
+        add_flags(s, k);
+    if (s->add_space_prefix && s->scheme)
+        gr_keys_str(k, SCHEME, s->scheme == GR_SCHEME_FIRST ? (gr_str){ "first", 5 } : (gr_str){ "always", 6 });
     add_id(k, "tokenizer.ggml.bos_token_id", t->bos);
     add_id(k, "tokenizer.ggml.eos_token_id", t->eos);
     add_id(k, "tokenizer.ggml.padding_token_id", t->pad);

@@ -66,8 +66,7 @@ static const gr_merge *find(const gr_merges *m, int32_t left, int32_t right)
     return s->pair == UINT64_MAX ? NULL : s;
 }
 
-/* A merge that makes a special token is dropped: a text that spells it stays text. Where special tokens count
- * they were cut out before. */
+/* A merge may make a special token, which is then a word like others, as it is to the Rust library. */
 gram_status gr_merges_add(gr_tok *t, const char *name, gr_str left, gr_str right, size_t rank, gr_buf *scratch,
                           gram_err *err)
 {
@@ -81,8 +80,8 @@ gram_status gr_merges_add(gr_tok *t, const char *name, gr_str left, gr_str right
         return gr_fail(err, GRAM_EFORMAT, "%s: merge %zu (\"%.*s\" and \"%.*s\") uses or makes a token that is not in "
                        "the vocabulary", name, rank, (int)gr_min(left.n, 200), left.p, (int)gr_min(right.n, 200),
                        right.p);
-    if (!(t->vocab.flag[id] & WORD_SPECIAL))
-        gr_merges_put(&t->merges, a, b, (uint32_t)rank, id);
+    t->vocab.flag[id] |= WORD_PLAIN | WORD_MADE;
+    gr_merges_put(&t->merges, a, b, (uint32_t)rank, id);
     return GRAM_OK;
 }
 
@@ -308,24 +307,21 @@ static size_t next_cut(const char *s, size_t n)
     return i;
 }
 
-/* The id of a whole word of bytes, as the vocabulary writes it; -1 when it is none, or special: text never
- * becomes a special token. */
-static int32_t whole_word(const gr_tok *t, const char *s, size_t n)
+/* The id of a whole word, -1 when it is none, or a special token that is no word. */
+static gram_status whole_word(gr_enc *e, const char *s, size_t n, int32_t *id)
 {
-    char text[2 * 256];
-    size_t len = 0;
-    int32_t id;
+    const gr_tok *t = e->t;
 
-    if (!t->byte_level)
-        id = gr_vocab_model(&t->vocab, s, n);
-    else if (n > sizeof text / 2)
-        return -1;
-    else {
-        for (size_t i = 0; i < n; i++)
-            len += gr_utf8_put(text + len, gr_byte_char((unsigned char)s[i]));
-        id = gr_vocab_model(&t->vocab, text, len);
+    e->word.n = 0;
+    for (size_t i = 0; t->byte_level && i < n; i++) {
+        char c[4];
+        if (!gr_buf_add(&e->word, c, gr_utf8_put(c, gr_byte_char((unsigned char)s[i]))))
+            return gr_nomem(e->err, "tokens");
     }
-    return id >= 0 && t->vocab.flag[id] & WORD_SPECIAL ? -1 : id;
+    *id = t->byte_level ? gr_vocab_model(&t->vocab, e->word.p, e->word.n) : gr_vocab_model(&t->vocab, s, n);
+    if (*id >= 0 && !(t->vocab.flag[*id] & WORD_PLAIN))
+        *id = -1;
+    return GRAM_OK;
 }
 
 /* A character that only merges is no token: its bytes stand for it. */
@@ -365,14 +361,13 @@ bool gr_bpe_cuts(const gr_tok *t)
 
 static gram_status one_word(gr_enc *e, const char *s, size_t n)
 {
-    gram_status rc;
+    int32_t id = -1;
+    gram_status rc = e->t->ignore_merges ? whole_word(e, s, n, &id) : GRAM_OK;
 
-    if (e->t->ignore_merges) {
-        int32_t id = whole_word(e->t, s, n);
-        if (id >= 0)
-            return gr_ids_add(e->out, &id, 1) ? GRAM_OK : gr_nomem(e->err, "tokens");
-    }
-    rc = symbols(e, s, n);
+    if (!rc && id >= 0)
+        return gr_ids_add(e->out, &id, 1) ? GRAM_OK : gr_nomem(e->err, "tokens");
+    if (!rc)
+        rc = symbols(e, s, n);
     if (rc)
         return rc;
     if (e->n_sym <= SHORT)

@@ -1,8 +1,9 @@
 /* regex.c - the patterns of tokenizer.json, which speak Oniguruma, run by PCRE2.
  *
- * The two agree on nearly everything that tokenizers use. What differs is rewritten (\s, \w and \h stand for
+ * The two agree on nearly everything that tokenizers use. What differs is rewritten (\s, \w, \b and \h stand for
  * other characters, ^ and $ mean lines) or refused by name (nested classes, x{1,2}+, inline options other
  * than i). A file may be hostile: compiling and matching have limits, and running into one is an error. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "text/tokenizer_int.h"
@@ -84,14 +85,32 @@ static bool property(struct walk *w)
     return true;
 }
 
+/* Is it the name of a script? To PCRE2 that would mean its extensions too. */
+static bool is_script(const char *name, size_t n)
+{
+    char re[64];
+    int code, len = snprintf(re, sizeof re, "\\p{sc:%.*s}", (int)gr_min(n, 40), name);
+    size_t at;
+    pcre2_code *c = n > 2 && n <= 40 ? pcre2_compile((PCRE2_SPTR)re, (size_t)len, PCRE2_UTF, &code, &at, NULL) : NULL;
+
+    pcre2_code_free(c);
+    return c;
+}
+
 /* \p{..}, \x{..}: to the closing brace as one. */
 static void braced(struct walk *w)
 {
-    const char *q = w->p + 2;
+    const char *q = w->p + 2, *name = q + 1;
 
     if (q < w->end && *q == '{')
         while (q < w->end && *q != '}')
             q++;
+    name += name < q && *name == '^';
+    if (name < q && w->p[1] != 'x' && is_script(name, (size_t)(q - name))) {
+        put(w, w->p, (size_t)(name - w->p));
+        puts_(w, "sc:");
+        w->p = name;
+    }
     if (q < w->end && (*q == '}'))
         q++;
     put(w, w->p, (size_t)(q - w->p));
@@ -132,11 +151,13 @@ static void escape(struct walk *w)
     case 'W': shorthand(w, WORD, true); break;
     case 'h': shorthand(w, HEX, false); break;
     case 'H': shorthand(w, HEX, true); break;
+    case 'b': puts_(w, w->in_class ? "\\b" : "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))"); break;
+    case 'B': puts_(w, "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))"); break;
     case 'v': puts_(w, "\\x0b"); break;
     case 'd': puts_(w, "\\p{Nd}"); break;
     case 'D': puts_(w, "\\P{Nd}"); break;
     default:
-        if (((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) && !strchr("abefnrtABGKRXzZ", c))
+        if (((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) && !strchr("aefnrtAGKRXzZ", c))
             w->refused = "an escape that is not known here";
         n = c ? 1 + gr_utf8_len(c) : 1;
         put(w, w->p, n);

@@ -407,7 +407,7 @@ static gram_status read_vocab(build *b, json_t *vocab)
         if (there.p)
             return gr_fail(b->err, GRAM_EFORMAT, "%s: tokens \"%.200s\" and \"%.*s\" have the same id %d", b->name, s.p,
                            (int)gr_min(there.n, 200), there.p, id);
-        if (!gr_vocab_set(v, id, s, WORD_MODEL))
+        if (!gr_vocab_set(v, id, s, WORD_MODEL | WORD_PLAIN))
             return gr_nomem(b->err, b->name);
     }
     return GRAM_OK;
@@ -526,17 +526,31 @@ static gram_status read_model(build *b, json_t *root)
     return rc;
 }
 
+static gram_status read_parts(build *b, json_t *norm, json_t *pre, json_t *dec)
+{
+    gram_status rc = each(b, "normalizer", "normalizers", norm, 0, normalizer);
+
+    if (!rc)
+        rc = each(b, "pre_tokenizer", "pretokenizers", pre, 0, pre_tokenizer);
+    return rc ? rc : each(b, "decoder", "decoders", dec, 0, decoder);
+}
+
+gram_status gr_tok_read_parts(gr_tok *t, const char *name, const gr_tok_parts *p, gram_err *err)
+{
+    build b = { name, t, err };
+
+    t->ignore_merges = p->ignore_merges;
+    return read_parts(&b, p->normalizer, p->pre_tokenizer, p->decoder);
+}
+
 static gram_status read_all(build *b, json_t *root)
 {
     gram_status rc;
 
     if (!json_is_object(root))
         return gr_fail(b->err, GRAM_EFORMAT, "%s: the top is not an object", b->name);
-    rc = each(b, "normalizer", "normalizers", json_object_get(root, "normalizer"), 0, normalizer);
-    if (!rc)
-        rc = each(b, "pre_tokenizer", "pretokenizers", json_object_get(root, "pre_tokenizer"), 0, pre_tokenizer);
-    if (!rc)
-        rc = each(b, "decoder", "decoders", json_object_get(root, "decoder"), 0, decoder);
+    rc = read_parts(b, json_object_get(root, "normalizer"), json_object_get(root, "pre_tokenizer"),
+                    json_object_get(root, "decoder"));
     if (!rc)
         rc = read_model(b, root);
     return rc ? rc : gr_tok_finish(b->t, b->name, b->err);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "text/tokenizer_int.h"
+#include "text/utf8.h"
 
 typedef struct {
     gr_tok_lists *l;
@@ -24,7 +25,7 @@ static gr_str text_of(const json_t *j)
 
 /* ---- Which one it is ------------------------------------------------------------------------------ */
 
-/* Does a component say what `known` says? trim_offsets moves no token; use_regex is true where it is absent. */
+/* Does a component say what `known` says? */
 static bool same(const json_t *known, const json_t *found)
 {
     const char *key;
@@ -41,11 +42,9 @@ static bool same(const json_t *known, const json_t *found)
     }
     if (!json_is_object(known))
         return json_equal(known, found);
-    json_object_foreach((json_t *)(uintptr_t)known, key, v) {
-        const json_t *f = json_object_get(found, key);
-        if (strcmp(key, "trim_offsets") && !(f ? same(v, f) : json_is_true(v) && !strcmp(key, "use_regex")))
+    json_object_foreach((json_t *)(uintptr_t)known, key, v)
+        if (!same(v, json_object_get(found, key)))
             return false;
-    }
     return json_is_object(found);
 }
 
@@ -69,25 +68,18 @@ static bool is_part(const build *b, const char *key, json_t *known)
 
 static gram_status unknown(const build *b)
 {
-    return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: GGUF has no name for this tokenizer; it has for those of gpt-2, "
-                   "smollm, llama-bpe (Llama 3), qwen2 and SentencePiece's BPE", b->name);
+    return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: GGUF has no name for this tokenizer: its normalizer, its "
+                   "pre_tokenizer and ignore_merges together are none of those that llama.cpp knows", b->name);
 }
 
 static gram_status recognise_bytes(build *b)
 {
-    static const char *const pre[] = { "gpt-2", "smollm", "llama-bpe", "qwen2" };
-    bool ignores = json_is_true(json_object_get(b->model, "ignore_merges"));
+    gr_tok_spec *s = &b->l->spec;
 
-    for (size_t i = 0; i < GR_COUNT(pre); i++) {
-        gr_str s = { pre[i], strlen(pre[i]) };
-        if (is_part(b, "pre_tokenizer", gr_tok_pre_json(s)) && is_part(b, "normalizer", gr_tok_norm_json(s)) &&
-            ignores == gr_str_is(s, "llama-bpe")) {
-            b->l->spec.model = (gr_str){ "gpt2", 4 };
-            b->l->spec.pre = s;
-            return GRAM_OK;
-        }
-    }
-    return unknown(b);
+    s->model = (gr_str){ "gpt2", 4 };
+    return gr_tok_pre_recognise(part(b, "normalizer"), part(b, "pre_tokenizer"),
+                                json_is_true(json_object_get(b->model, "ignore_merges")), &s->pre) ? GRAM_OK
+                                                                                                   : unknown(b);
 }
 
 /* Spaces are marked by the normalizer, after which Gemma's split at them finds none, or by Metaspace. */
@@ -106,14 +98,21 @@ static gram_status recognise_sentence(build *b)
     s->pre = (gr_str){ "default", 7 };
     if (meta) {
         s->add_space_prefix = !scheme || strcmp(scheme, "never");
-        b->l->prefix_moves = scheme && !strcmp(scheme, "first");
+        s->scheme = scheme && !strcmp(scheme, "first") ? GR_SCHEME_FIRST : GR_SCHEME_ALWAYS;
         return GRAM_OK;
     }
-    for (int prefix = 0; prefix < 2 && (!pre || split); prefix++)
-        if (is_part(b, "normalizer", gr_tok_sentence_json(prefix))) {
+    for (int prefix = 0; prefix < 2 && (!pre || split); prefix++) {
+        gr_tok_parts p;
+        gram_status rc = gr_tok_sentence_parts(&p, b->name, prefix, GR_SCHEME_PREPEND, b->err);
+        bool yes = !rc && is_part(b, "normalizer", json_incref(p.normalizer));
+        gr_tok_parts_clear(&p);
+        if (rc)
+            return rc;
+        if (yes) {
             s->add_space_prefix = prefix;
             return GRAM_OK;
         }
+    }
     return unknown(b);
 }
 
@@ -154,6 +153,17 @@ static bool name_added(build *b, size_t id, gr_str s, bool spaces)
     return true;
 }
 
+/* What GGUF has no form for, of an added token that is no word of the model. */
+static uint8_t flags_of(const json_t *v, bool special)
+{
+    const json_t *normalized = json_object_get(v, "normalized");
+    bool n = json_is_boolean(normalized) ? json_is_true(normalized) : !special;
+
+    return (uint8_t)((json_is_true(json_object_get(v, "single_word")) ? GR_TOK_SINGLE_WORD : 0) |
+                     (json_is_true(json_object_get(v, "lstrip")) ? GR_TOK_LSTRIP : 0) |
+                     (json_is_true(json_object_get(v, "rstrip")) ? GR_TOK_RSTRIP : 0) | (n ? GR_TOK_NORMALIZED : 0));
+}
+
 static gram_status read_tokens(build *b, bool sentence)
 {
     json_t *vocab = json_object_get(b->model, "vocab"), *added = json_object_get(b->root, "added_tokens"), *v;
@@ -165,8 +175,9 @@ static gram_status read_tokens(build *b, bool sentence)
     l->token = gr_calloc(b->ids, sizeof *l->token);
     l->type = gr_calloc(b->ids, sizeof *l->type);
     l->score = gr_calloc(b->ids, sizeof *l->score);
+    l->flag = gr_calloc(b->ids, sizeof *l->flag);
     b->own_token = gr_calloc(b->ids, sizeof *b->own_token);
-    if (!l->token || !l->type || !l->score || !b->own_token)
+    if (!l->token || !l->type || !l->score || !l->flag || !b->own_token)
         return gr_nomem(b->err, b->name);
     for (void *it = json_object_iter(vocab); it && !rc; it = json_object_iter_next(vocab, it)) {
         gr_str s = { json_object_iter_key(it), json_object_iter_key_len(it) };
@@ -183,6 +194,7 @@ static gram_status read_tokens(build *b, bool sentence)
         if (rc || (rc = note_id(b, json_object_get(v, "id"), &n)))
             break;
         l->type[id] = special ? TYPE_CONTROL : TYPE_USER;
+        l->flag[id] = flags_of(v, special);
         if (!name_added(b, id, text_of(json_object_get(v, "content")), sentence && !special))
             rc = gr_nomem(b->err, b->name);
     }
@@ -256,7 +268,8 @@ static gram_status merge_lines(build *b, const json_t *merges)
     return GRAM_OK;
 }
 
-/* A token's score falls with the merges that make it; tokens that none makes come last. */
+/* A token's score falls with the merges that make it; tokens that none makes come last. Those that are cut out of a text
+ * before, Gemma's runs of spaces and lines, may be made anywhere: their merges have nothing left to do. */
 static gram_status merge_scores(build *b, const gr_tok *t, const json_t *merges)
 {
     gr_tok_lists *l = b->l;
@@ -280,6 +293,8 @@ static gram_status merge_scores(build *b, const gr_tok *t, const json_t *merges)
             break;
         }
         id = gr_vocab_model(&t->vocab, both.p, both.n);     /* there: gr_tok_from_json() has asked */
+        if (l->type[id] == TYPE_USER && l->score[id] <= 0)
+            continue;
         if (id != last && l->score[id] <= 0) {
             rc = gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: merge %zu makes token %d again, after others: these merges "
                          "do not follow from scores, which is what a GGUF holds", b->name, i, id);
@@ -294,6 +309,75 @@ static gram_status merge_scores(build *b, const gr_tok *t, const json_t *merges)
             l->score[i] = -rank - 1000;
     gr_buf_clear(&both);
     return rc;
+}
+
+/* ---- What GGUF has no form for --------------------------------------------------------------------- */
+
+/* A special token that is a word: merges make it, as a GGUF's list of them shows but its scores do not; or it is one
+ * that needs none. */
+static void note_words(build *b, const gr_tok *t, bool sentence)
+{
+    const gr_tok_lists *l = b->l;
+
+    for (size_t i = 0; i < b->ids; i++)
+        if (l->type[i] == TYPE_CONTROL && i < t->vocab.n && t->vocab.flag[i] & WORD_MODEL &&
+            (sentence ? t->vocab.flag[i] & WORD_MADE : t->ignore_merges))
+            l->flag[i] |= GR_TOK_WORD;
+}
+
+/* Every way to cut a token in two must be a merge, as where merges were made from scores: a GGUF has no other. */
+static gram_status check_cuts(const build *b, const gr_tok *t)
+{
+    const gr_tok_spec *s = &b->l->spec;
+    size_t cuts = 0, merges = 0;
+
+    for (size_t i = 0; i < b->ids && i < t->vocab.n; i++) {
+        gr_str w = gr_vocab_text(&t->vocab, (int32_t)i);
+        if (!w.n || !(t->vocab.flag[i] & WORD_MODEL) || !gr_spec_merges(s, i))
+            continue;
+        for (size_t k = gr_utf8_len(*w.p); k < w.n; k += gr_utf8_len(w.p[k])) {
+            int32_t left = gr_vocab_model(&t->vocab, w.p, k), right = gr_vocab_model(&t->vocab, w.p + k, w.n - k);
+            cuts += left >= 0 && right >= 0 && gr_spec_merges(s, (size_t)left) && gr_spec_merges(s, (size_t)right);
+        }
+    }
+    for (size_t i = 0; i <= t->merges.mask; i++)
+        merges += t->merges.slot[i].pair != UINT64_MAX;
+    if (cuts == merges)
+        return GRAM_OK;
+    return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: %zu merges, and its tokens can be cut in two in %zu ways: these merges "
+                   "do not follow from scores, which is what a GGUF holds", b->name, merges, cuts);
+}
+
+/* Names those that other programs find elsewhere in a text; a normal form that changes nothing moves none. */
+static gram_status note_formless(build *b, const gr_tok *t)
+{
+    static const struct { unsigned bit; const char *name; } flag[] = {
+        { GR_TOK_SINGLE_WORD, "single_word" }, { GR_TOK_LSTRIP, "lstrip" }, { GR_TOK_RSTRIP, "rstrip" },
+        { GR_TOK_NORMALIZED, "normalized" }, { GR_TOK_WORD, "a word too" }
+    };
+    enum { SHOWN = 8 };
+    gr_tok_lists *l = b->l;
+    size_t many = 0;
+    bool ok = true;
+
+    for (size_t i = 0; i < b->ids && ok; i++) {
+        unsigned f = l->flag[i] & (t->vocab.flag[gr_min(i, t->vocab.cap - 1)] & WORD_RESPELT ? ~0u :
+                                   ~(unsigned)GR_TOK_NORMALIZED);
+        const char *before = " (";
+        if (!f || i >= t->vocab.n || ++many > SHOWN)
+            continue;
+        ok = gr_buf_printf(&l->formless, "%s\"%.*s\"", many > 1 ? ", " : "", (int)gr_min(l->token[i].n, 60),
+                           b->own_token[i] ? l->text.p + b->own_token[i] - 1 : l->token[i].p);
+        for (size_t k = 0; k < GR_COUNT(flag) && ok; k++)
+            if (f & flag[k].bit) {
+                ok = gr_buf_printf(&l->formless, "%s%s", before, flag[k].name);
+                before = ", ";
+            }
+        ok = ok && gr_buf_puts(&l->formless, ")");
+    }
+    if (ok && many > SHOWN)
+        ok = gr_buf_printf(&l->formless, " and %zu more", many - SHOWN);
+    return ok ? GRAM_OK : gr_nomem(b->err, b->name);
 }
 
 /* ---- The whole ------------------------------------------------------------------------------------ */
@@ -325,10 +409,17 @@ static gram_status read_all(build *b, const gr_tok *t)
         rc = sentence ? merge_scores(b, t, merges) : merge_lines(b, merges);
     if (rc)
         return rc;
+    note_words(b, t, sentence);
+    rc = note_formless(b, t);
+    if (rc)
+        return rc;
     settle(b);
     l->spec.n_tokens = b->ids;
     l->spec.token = l->token;
     l->spec.type = l->type;
+    l->spec.flag = l->flag;
+    if (sentence && (rc = check_cuts(b, t)))
+        return rc;
     l->spec.score = sentence ? l->score : NULL;
     l->spec.merge = l->merge;
     return GRAM_OK;
@@ -361,6 +452,8 @@ void gr_tok_lists_clear(gr_tok_lists *l)
     free(l->merge);
     free(l->score);
     free(l->type);
+    free(l->flag);
+    gr_buf_clear(&l->formless);
     gr_buf_clear(&l->text);
     json_decref(l->root);
     *l = (gr_tok_lists){ 0 };

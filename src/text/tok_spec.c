@@ -1,7 +1,6 @@
 /* tok_spec.c - a tokenizer from the lists of a GGUF file.
  *
- * The file names its pre-tokenizer; what that name means is written here, as the tokenizer.json of the same
- * models has it. A SentencePiece model has scores instead of merges: any two neighbours whose joined text is
+ * What happens before the merges is named by a word (tok_pre.c). A SentencePiece model has scores instead of merges: any two neighbours whose joined text is
  * a token may merge, the best score first. That is the same as a list of merges, one for each way to cut a
  * token in two, ranked by score; so it is turned into one, and a single loop serves both kinds. A half that
  * is no token can only be a lone character: it becomes a symbol with an id past the vocabulary. */
@@ -13,6 +12,19 @@
 int32_t gr_spec_type(const gr_tok_spec *spec, size_t i)
 {
     return spec->type ? spec->type[i] : TYPE_NORMAL;
+}
+
+static unsigned flags_of(const gr_tok_spec *spec, size_t i)
+{
+    return spec->flag ? spec->flag[i] : 0;
+}
+
+/* Control, unknown and byte tokens are never made from text, unless the file says that they are words too. */
+bool gr_spec_merges(const gr_tok_spec *spec, size_t i)
+{
+    int32_t type = gr_spec_type(spec, i);
+
+    return type == TYPE_NORMAL || type == TYPE_USER || type == TYPE_UNUSED || flags_of(spec, i) & GR_TOK_WORD;
 }
 
 /* ---- tokens ---- */
@@ -31,7 +43,8 @@ static gram_status read_tokens(gr_tok *t, const char *name, const gr_tok_spec *s
         if (bad < spec->token[i].n)
             return gr_fail(err, GRAM_EFORMAT, "%s: tokenizer.ggml.tokens: token %zu is not UTF-8 at byte %zu", name, i,
                            bad);
-        if (!gr_vocab_set(&t->vocab, (int32_t)i, spec->token[i], WORD_MODEL))   /* of two that are equal, the last */
+        if (!gr_vocab_set(&t->vocab, (int32_t)i, spec->token[i],                /* of two that are equal, the last */
+                          WORD_MODEL | (gr_spec_merges(spec, i) ? WORD_PLAIN : 0)))
             return gr_nomem(err, name);
     }
     t->n_ids = n;
@@ -49,7 +62,10 @@ static gram_status read_added(gr_tok *t, const char *name, const gr_tok_spec *sp
     for (size_t i = 0; !rc && i < spec->n_tokens; i++) {
         int32_t type = gr_spec_type(spec, i);
         gr_str s = spec->token[i];
-        gr_added a = { .n = s.n, .id = (int32_t)i, .special = type != TYPE_USER };
+        unsigned f = flags_of(spec, i);
+        gr_added a = { .n = s.n, .id = (int32_t)i, .special = type != TYPE_USER,
+                       .single_word = f & GR_TOK_SINGLE_WORD, .lstrip = f & GR_TOK_LSTRIP,
+                       .rstrip = f & GR_TOK_RSTRIP, .normalized = f & GR_TOK_NORMALIZED };
         char *text;
 
         if (type != TYPE_CONTROL && type != TYPE_USER && type != TYPE_UNKNOWN)
@@ -64,45 +80,11 @@ static gram_status read_added(gr_tok *t, const char *name, const gr_tok_spec *sp
 
 /* ---- byte-level, by merges ---- */
 
-static gram_status split(gr_tok *t, const char *name, const char *re, gram_err *err)
-{
-    gr_pre *k = &t->pre[t->n_pre++];
-
-    k->split = true;
-    k->behaviour = SPLIT_ISOLATED;
-    return gr_pat_regex(&k->pat, name, (gr_str){ re, strlen(re) }, err);
-}
-
-static gram_status pre_tokenizer(gr_tok *t, const char *name, gr_str pre, gram_err *err)
-{
-    t->byte_level = t->has_dec = true;
-    t->dec[t->n_dec++].kind = DEC_BYTE_LEVEL;
-    if (gr_str_is(pre, "gpt-2"))
-        return split(t, name, gr_re_gpt2, err);
-    if (gr_str_is(pre, "smollm")) {
-        t->pre[t->n_pre++] = (gr_pre){ .split = true, .behaviour = SPLIT_ISOLATED,
-                                       .pat = { .kind = PAT_CHAR, .is = gr_char_numeric } };
-        return split(t, name, gr_re_gpt2, err);
-    }
-    if (gr_str_is(pre, "llama-bpe")) {
-        t->ignore_merges = true;
-        return split(t, name, gr_re_llama3, err);
-    }
-    if (gr_str_is(pre, "qwen2")) {
-        t->norm[t->n_norm++].kind = NORM_NFC;
-        return split(t, name, gr_re_qwen2, err);
-    }
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tokenizer.ggml.pre is \"%.*s\"; gpt-2, smollm, llama-bpe or qwen2 "
-                   "wanted", name, (int)gr_min(pre.n, 200), pre.n ? pre.p : "");
-}
-
 static gram_status byte_level(gr_tok *t, const char *name, const gr_tok_spec *spec, gram_err *err)
 {
     gr_buf scratch = { 0 };
-    gram_status rc = pre_tokenizer(t, name, spec->pre, err);
+    gram_status rc = read_tokens(t, name, spec, 0, err);
 
-    if (!rc)
-        rc = read_tokens(t, name, spec, 0, err);
     if (!rc)
         rc = read_added(t, name, spec, err);
     if (!rc && !gr_merges_init(&t->merges, spec->n_merges))
@@ -114,14 +96,6 @@ static gram_status byte_level(gr_tok *t, const char *name, const gr_tok_spec *sp
 }
 
 /* ---- SentencePiece, by scores ---- */
-
-/* Takes part in merges: control, unknown and byte tokens are never made from text. */
-static bool merges(const gr_tok_spec *spec, size_t i)
-{
-    int32_t type = gr_spec_type(spec, i);
-
-    return type == TYPE_NORMAL || type == TYPE_USER || type == TYPE_UNUSED;
-}
 
 /* How many different characters the tokens have: no more can become symbols of their own. */
 static bool letters(const gr_tok_spec *spec, size_t *n)
@@ -158,7 +132,7 @@ static size_t characters(gr_str s)
 static bool half(gr_tok *t, const gr_tok_spec *spec, const char *s, size_t n, int32_t *id)
 {
     *id = gr_vocab_model(&t->vocab, s, n);
-    if (*id >= 0 && (size_t)*id < t->n_ids && !merges(spec, (size_t)*id))
+    if (*id >= 0 && (size_t)*id < t->n_ids && !gr_spec_merges(spec, (size_t)*id))
         *id = -1;
     else if (*id < 0 && n == gr_utf8_len(*s)) {
         *id = (int32_t)t->vocab.n;
@@ -202,7 +176,7 @@ static gram_status merges_of_scores(gr_tok *t, const char *name, const gr_tok_sp
     for (size_t i = 0; list && i < spec->n_tokens; i++) {
         size_t chars = characters(spec->token[i]);
 
-        if (!merges(spec, i) || chars < 2 ||
+        if (!gr_spec_merges(spec, i) || chars < 2 ||
             gr_vocab_model(&t->vocab, spec->token[i].p, spec->token[i].n) != (int32_t)i)        /* its equal counts */
             continue;
         if (spec->token[i].n > TOK_WORD_MAX || spec->score[i] != spec->score[i]) {
@@ -230,43 +204,6 @@ out:
     return rc;
 }
 
-/* Spaces are written as U+2581, and one is put before a text. */
-static bool sentence_steps(gr_tok *t, bool prefix)
-{
-    gr_norm *k;
-    gr_dec *d;
-    bool ok = true;
-
-    if (prefix) {
-        k = &t->norm[t->n_norm++];
-        k->kind = NORM_PREPEND;
-        k->content = gr_strdup(META);
-        k->n_content = strlen(META);
-        ok = k->content;
-    }
-    k = &t->norm[t->n_norm++];
-    k->kind = NORM_REPLACE;
-    k->content = gr_strdup(META);
-    k->n_content = strlen(META);
-    d = &t->dec[t->n_dec++];
-    d->kind = DEC_REPLACE;
-    d->content = gr_strdup(" ");
-    d->n_content = 1;
-    ok = ok && k->content && d->content && gr_pat_literal(&k->pat, (gr_str){ " ", 1 }) &&
-         gr_pat_literal(&d->pat, (gr_str){ META, strlen(META) });
-    t->dec[t->n_dec++].kind = DEC_BYTE_FALLBACK;
-    t->dec[t->n_dec++].kind = DEC_FUSE;
-    if (prefix) {
-        d = &t->dec[t->n_dec++];
-        d->kind = DEC_STRIP;
-        d->content = gr_strdup(" ");
-        d->n_content = d->start = 1;
-        ok = ok && d->content;
-    }
-    t->has_dec = true;
-    return ok;
-}
-
 static gram_status sentence_piece(gr_tok *t, const char *name, const gr_tok_spec *spec, gram_err *err)
 {
     gram_status rc;
@@ -277,8 +214,6 @@ static gram_status sentence_piece(gr_tok *t, const char *name, const gr_tok_spec
     if (spec->unknown_id >= 0 && (size_t)spec->unknown_id >= spec->n_tokens)
         return gr_fail(err, GRAM_EFORMAT, "%s: the unknown token has id %d in a vocabulary of %zu", name,
                        spec->unknown_id, spec->n_tokens);
-    if (!sentence_steps(t, spec->add_space_prefix))
-        return gr_nomem(err, name);
     t->byte_fallback = t->fuse_unk = t->unk_wanted = true;
     t->unk = spec->unknown_id < 0 ? -1 : spec->unknown_id;
     if (!letters(spec, &extra))
@@ -291,19 +226,16 @@ static gram_status sentence_piece(gr_tok *t, const char *name, const gr_tok_spec
 
 gram_status gr_tok_from_spec(gr_tok **out, const char *name, const gr_tok_spec *spec, gram_err *err)
 {
+    gr_tok_parts parts = { 0 };
     gr_tok *t = gr_tok_new();
-    gram_status rc;
+    gram_status rc = t ? gr_tok_parts_of(&parts, name, spec, err) : gr_nomem(err, name);
 
     *out = NULL;
-    if (!t)
-        rc = gr_nomem(err, name);
-    else if (gr_str_is(spec->model, "gpt2"))
-        rc = byte_level(t, name, spec, err);
-    else if (gr_str_is(spec->model, "llama"))
-        rc = sentence_piece(t, name, spec, err);
-    else
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tokenizer.ggml.model is \"%.*s\"; gpt2 or llama wanted", name,
-                     (int)gr_min(spec->model.n, 200), spec->model.n ? spec->model.p : "");
+    if (!rc)
+        rc = gr_tok_read_parts(t, name, &parts, err);
+    gr_tok_parts_clear(&parts);
+    if (!rc)
+        rc = gr_str_is(spec->model, "gpt2") ? byte_level(t, name, spec, err) : sentence_piece(t, name, spec, err);
     if (!rc)
         rc = gr_tok_finish(t, name, err);
     if (!rc) {

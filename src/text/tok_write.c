@@ -1,6 +1,6 @@
 /* tok_write.c - the lists of a GGUF file as the tokenizer.json that the Rust library reads to the same ids.
  *
- * What tokenizer.ggml.pre stands for is written out, as tok_spec.c builds it. SentencePiece's scores become merges as
+ * What happens before the merges is written out (tok_pre.c). SentencePiece's scores become merges as
  * transformers' own converter makes them: each way to cut a token into two others, the best score first. */
 #include <jansson.h>
 #include <stdlib.h>
@@ -14,59 +14,7 @@ static json_t *text(gr_str s)
     return json_stringn(s.p, s.n);
 }
 
-/* ---- normalizer, pre_tokenizer, decoder ----------------------------------------------------------- */
-
-static json_t *byte_level(bool regex)
-{
-    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
-                     "use_regex", regex);
-}
-
-static json_t *split(const char *regex)
-{
-    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Split",
-                     "pattern", "Regex", regex, "behavior", "Isolated", "invert", 0, byte_level(false));
-}
-
-json_t *gr_tok_norm_json(gr_str pre)
-{
-    return gr_str_is(pre, "qwen2") ? json_pack("{s:s}", "type", "NFC") : json_null();
-}
-
-json_t *gr_tok_pre_json(gr_str pre)
-{
-    if (gr_str_is(pre, "llama-bpe"))
-        return split(gr_re_llama3);
-    if (gr_str_is(pre, "qwen2"))
-        return split(gr_re_qwen2);
-    if (gr_str_is(pre, "smollm"))
-        return json_pack("{s:s, s:[{s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Digits",
-                         "individual_digits", 1, byte_level(true));
-    return byte_level(true);
-}
-
-static json_t *replace(const char *from, const char *to)
-{
-    return json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", from, "content", to);
-}
-
-json_t *gr_tok_sentence_json(bool prefix)
-{
-    if (!prefix)
-        return replace(" ", META);
-    return json_pack("{s:s, s:[{s:s, s:s}, o]}", "type", "Sequence", "normalizers", "type", "Prepend", "prepend", META,
-                     replace(" ", META));
-}
-
-static json_t *sentence_decoder(bool prefix)
-{
-    json_t *list = json_pack("[o, {s:s}, {s:s}]", replace(META, " "), "type", "ByteFallback", "type", "Fuse");
-
-    if (prefix && json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ",
-                                                        "start", 1, "stop", 0)))
-        return json_decref(list), NULL;
-    return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", list);
-}
+/* ---- around a text -------------------------------------------------------------------------------- */
 
 /* Tokens before and after each text, where the caller of the library asks for special tokens. */
 static json_t *post_processor(const gr_tok_spec *spec, int32_t before, int32_t after)
@@ -130,11 +78,14 @@ static json_t *added(const gr_tok_spec *spec)
 
     for (size_t i = 0; list && i < spec->n_tokens; i++) {
         int32_t type = gr_spec_type(spec, i);
+        unsigned f = spec->flag ? spec->flag[i] : 0;
         if (type != TYPE_CONTROL && type != TYPE_USER && type != TYPE_UNKNOWN)
             continue;
         if (json_array_append_new(list, json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)i, "content",
-                                                  text(spec->token[i]), "single_word", 0, "lstrip", 0, "rstrip", 0,
-                                                  "normalized", 0, "special", type != TYPE_USER)))
+                                                  text(spec->token[i]), "single_word", !!(f & GR_TOK_SINGLE_WORD),
+                                                  "lstrip", !!(f & GR_TOK_LSTRIP), "rstrip", !!(f & GR_TOK_RSTRIP),
+                                                  "normalized", !!(f & GR_TOK_NORMALIZED), "special",
+                                                  type != TYPE_USER)))
             return json_decref(list), NULL;
     }
     return list;
@@ -180,12 +131,9 @@ static int best_first(const void *a, const void *b)
 /* Is a text a token that may take part in merges? */
 static bool mergeable(const gr_tok_spec *spec, const gr_tok *t, const char *s, size_t n)
 {
-    int32_t id = gr_vocab_model(&t->vocab, s, n), type;
+    int32_t id = gr_vocab_model(&t->vocab, s, n);
 
-    if (id < 0 || (size_t)id >= spec->n_tokens)
-        return false;
-    type = gr_spec_type(spec, (size_t)id);
-    return type == TYPE_NORMAL || type == TYPE_USER || type == TYPE_UNUSED;
+    return id >= 0 && (size_t)id < spec->n_tokens && gr_spec_merges(spec, (size_t)id);
 }
 
 static size_t characters(const char *s, size_t n)
@@ -242,13 +190,13 @@ static json_t *merges_of_scores(const gr_tok_spec *spec, const gr_tok *t)
 
 /* ---- the whole ------------------------------------------------------------------------------------ */
 
-static json_t *model(const gr_tok_spec *spec, const gr_tok *t, bool sentence)
+static json_t *model(const gr_tok_spec *spec, const gr_tok *t, bool sentence, bool ignore_merges)
 {
     json_t *unknown = sentence && spec->unknown_id >= 0 ? text(spec->token[spec->unknown_id]) : json_null();
 
     return json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
                      unknown, "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", sentence, "byte_fallback",
-                     sentence, "ignore_merges", gr_str_is(spec->pre, "llama-bpe"), "vocab",
+                     sentence, "ignore_merges", ignore_merges, "vocab",
                      vocabulary(spec, without_padding(spec)), "merges",
                      sentence ? merges_of_scores(spec, t) : merges_of_lines(spec));
 }
@@ -257,25 +205,28 @@ gram_status gr_tok_spec_json(const gr_tok_spec *spec, const char *name, int32_t 
                              gram_err *err)
 {
     bool sentence = gr_str_is(spec->model, "llama");
+    gr_tok_parts parts = { 0 };
     gr_tok *t = NULL;
     gram_status rc = gr_tok_from_spec(&t, name, spec, err);    /* which proves the lists */
     char *whole = NULL;
     json_t *root;
 
-    if (rc)
+    if (!rc)
+        rc = gr_tok_parts_of(&parts, name, spec, err);
+    if (rc) {
+        gr_tok_close(t);
         return rc;
-    root = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
-                     "added_tokens", added(spec), "normalizer",
-                     sentence ? gr_tok_sentence_json(spec->add_space_prefix) : gr_tok_norm_json(spec->pre),
-                     "pre_tokenizer", sentence ? json_null() : gr_tok_pre_json(spec->pre), "post_processor",
-                     post_processor(spec, before, after), "decoder",
-                     sentence ? sentence_decoder(spec->add_space_prefix) : byte_level(true), "model",
-                     model(spec, t, sentence));
+    }
+    root = json_pack("{s:s, s:n, s:n, s:o, s:O, s:O, s:o, s:O, s:o}", "version", "1.0", "truncation", "padding",
+                     "added_tokens", added(spec), "normalizer", parts.normalizer, "pre_tokenizer", parts.pre_tokenizer,
+                     "post_processor", post_processor(spec, before, after), "decoder", parts.decoder, "model",
+                     model(spec, t, sentence, parts.ignore_merges));
     whole = gr_json_text(root, JSON_COMPACT);
     if (!whole || !gr_buf_puts(out, whole) || !gr_buf_puts(out, "\n"))
         rc = gr_nomem(err, name);
     free(whole);
     json_decref(root);
+    gr_tok_parts_clear(&parts);
     gr_tok_close(t);
     return rc;
 }

@@ -121,6 +121,7 @@ static void enc_clear(gr_enc *e)
         gr_buf_clear(&e->pre[i]);
         free(e->span[i].p);
     }
+    gr_buf_clear(&e->word);
     free(e->scratch.p);
     free(e->sym);
     free(e->heap);
@@ -161,6 +162,11 @@ int32_t gr_tok_find(const gr_tok *t, const char *token)
 bool gr_tok_is_special(const gr_tok *t, int32_t id)
 {
     return id >= 0 && (size_t)id < t->n_ids && t->vocab.flag[id] & WORD_SPECIAL;
+}
+
+bool gr_tok_is_added(const gr_tok *t, int32_t id)
+{
+    return id >= 0 && (size_t)id < t->n_ids && t->vocab.flag[id] & WORD_ADDED;
 }
 
 gr_str gr_tok_text(const gr_tok *t, int32_t id)

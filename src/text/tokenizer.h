@@ -13,8 +13,13 @@ typedef struct gr_tok gr_tok;
 /* name: what errors call the source (a path). The bytes are borrowed for the call. */
 gram_status gr_tok_from_json(gr_tok **out, const char *name, const char *json, size_t n, gram_err *err);
 
-/* What GGUF's tokenizer.ggml.* keys say, borrowed for the call. model "gpt2" with pre (gpt-2, smollm,
- * llama-bpe, qwen2), or model "llama" (SentencePiece, scores instead of merges). */
+/* What GGUF's tokenizer.ggml.* keys say, borrowed for the call. model "gpt2" with pre (llama-bpe, qwen2 ..., the table
+ * of tok_pre.c), or model "llama" (SentencePiece, scores instead of merges). */
+typedef enum {
+    GR_SCHEME_PREPEND,          /* before each piece of a text between added tokens */
+    GR_SCHEME_ALWAYS,           /* the same, but a piece that begins with a space gets no second one */
+    GR_SCHEME_FIRST             /* so, and before a text's beginning alone */
+} gr_tok_scheme;
 typedef struct {
     gr_str model, pre;
     size_t n_tokens;
@@ -23,9 +28,14 @@ typedef struct {
     const int32_t *type;        /* [n_tokens] or NULL: 1 normal 2 unknown 3 control 4 user-defined 5 unused 6 byte */
     size_t n_merges;
     const gr_str *merge;        /* "left right" */
+    const uint8_t *flag;        /* [n_tokens] or NULL: GR_TOK_* of added tokens, for which GGUF itself has no form */
     bool add_space_prefix;      /* SentencePiece: as the GGUF key of this name; default true */
+    gr_tok_scheme scheme;       /* and when the prefix is put; 0 is what GGUF means */
     int32_t unknown_id;         /* -1: none */
 } gr_tok_spec;
+/* As a tokenizer.json has them; and a special token that plain text may become, for it is a word too. */
+enum { GR_TOK_SINGLE_WORD = 1, GR_TOK_LSTRIP = 2, GR_TOK_RSTRIP = 4, GR_TOK_NORMALIZED = 8, GR_TOK_WORD = 16 };
+bool gr_tok_pre_adds_bos(gr_str pre);       /* what llama.cpp takes for add_bos_token where a file leaves it open */
 gram_status gr_tok_from_spec(gr_tok **out, const char *name, const gr_tok_spec *spec, gram_err *err);
 /* The same tokenizer as the text of a tokenizer.json, appended. before, after: the tokens that the Rust library is to
  * put around a text when its caller asks for special tokens; -1: none. */
@@ -35,10 +45,11 @@ gram_status gr_tok_spec_json(const gr_tok_spec *spec, const char *name, int32_t 
  * and unused). A tokenizer that GGUF has no name for is refused. On failure nothing is left to clear. */
 typedef struct {
     gr_tok_spec spec;
-    bool prefix_moves;          /* the file puts a space before a text's beginning alone, a GGUF behind tokens too */
+    gr_buf formless;            /* added tokens that other programs will find elsewhere: "<sep>" (lstrip), ... */
     gr_str *token, *merge;      /* owned, behind spec, like what follows */
     float *score;
     int32_t *type;
+    uint8_t *flag;
     gr_buf text;
     struct json_t *root;
 } gr_tok_lists;
@@ -64,6 +75,7 @@ gram_status gr_tok_decode_piece(const gr_tok *t, int32_t id, bool special, bool 
 size_t gr_tok_vocabulary(const gr_tok *t);              /* largest id + 1 */
 int32_t gr_tok_find(const gr_tok *t, const char *token);/* the id of a token as the vocabulary writes it; -1: none */
 bool gr_tok_is_special(const gr_tok *t, int32_t id);
+bool gr_tok_is_added(const gr_tok *t, int32_t id);      /* found in a text before it is cut into words; special ones too */
 gr_str gr_tok_text(const gr_tok *t, int32_t id);        /* as the vocabulary writes it; lives as long as t */
 const char *gr_tok_kind(const gr_tok *t);               /* "byte-level BPE" or "SentencePiece BPE" */
 

@@ -19,20 +19,33 @@ enum {
     TOK_WORD_MAX = 4096             /* bytes of one added token, or of one replacement */
 };
 
+/* ---- tok_pre.c: what the words of a GGUF file stand for, as components of a tokenizer.json ---- */
+
+struct json_t;
+typedef struct { struct json_t *normalizer, *pre_tokenizer, *decoder; bool ignore_merges; } gr_tok_parts;  /* owned */
+gram_status gr_tok_parts_of(gr_tok_parts *out, const char *name, const gr_tok_spec *spec, gram_err *err);
+gram_status gr_tok_sentence_parts(gr_tok_parts *out, const char *name, bool prefix, gr_tok_scheme scheme,
+                                  gram_err *err);
+void gr_tok_parts_clear(gr_tok_parts *p);           /* all zeros is fine */
+/* The word for these components, NULL or null where there are none; false where there is no word. */
+bool gr_tok_pre_recognise(const struct json_t *normalizer, const struct json_t *pre_tokenizer, bool ignore_merges,
+                          gr_str *pre);
+
 /* ---- tok_spec.c, tok_write.c: the lists of a GGUF file ---- */
 
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
 int32_t gr_spec_type(const gr_tok_spec *spec, size_t i);
-/* What tokenizer.ggml.pre stands for in a tokenizer.json, and SentencePiece's normalizer; null for none. */
-struct json_t *gr_tok_pre_json(gr_str pre);
-struct json_t *gr_tok_norm_json(gr_str pre);
-struct json_t *gr_tok_sentence_json(bool prefix);
+bool gr_spec_merges(const gr_tok_spec *spec, size_t i);        /* SentencePiece: text may become token i */
 
 #define META "\xe2\x96\x81"             /* U+2581, a space */
 
 /* ---- vocab.c: ids to texts and back ---- */
 
-enum { WORD_USED = 1, WORD_SPECIAL = 2, WORD_ADDED = 4, WORD_MODEL = 8, WORD_RESPELT = 16 };
+enum {
+    WORD_USED = 1, WORD_SPECIAL = 2, WORD_ADDED = 4, WORD_MODEL = 8, WORD_RESPELT = 16,
+    WORD_PLAIN = 32,                /* plain text may become it, even where it is special: it is a word of the model */
+    WORD_MADE = 64                  /* a merge makes it */
+};
 
 typedef struct { uint32_t at, n; } gr_word;             /* bytes of the pool */
 typedef struct { uint32_t *slot; size_t mask; } gr_dict; /* open addressing; a slot is an id + 1, or 0 */
@@ -178,6 +191,7 @@ typedef struct {
     pcre2_match_data *md;
     gr_buf norm[2];
     gr_buf pre[TOK_STEPS];
+    gr_buf word;                    /* as the vocabulary writes it */
     gr_spans span[TOK_STEPS], scratch;
     gr_sym *sym;
     size_t n_sym, cap_sym;
@@ -191,7 +205,9 @@ gram_status gr_tok_add(gr_tok *t, const char *name, const gr_added *a, gram_err 
 /* Once vocabulary, steps, merges and added tokens are there: the tables made from them. */
 gram_status gr_tok_finish(gr_tok *t, const char *name, gram_err *err);
 int32_t gr_byte_char(unsigned char b);                  /* the visible character of a byte (GPT-2) */
-extern const char gr_re_gpt2[], gr_re_llama3[], gr_re_qwen2[];
+extern const char gr_re_gpt2[];
+/* Takes the components over into t (tok_json.c). */
+gram_status gr_tok_read_parts(gr_tok *t, const char *name, const gr_tok_parts *p, gram_err *err);
 
 /* The matches in s are replaced. */
 gram_status gr_pat_replace(gr_enc *e, const gr_pat *p, gr_str s, gr_str content, gr_buf *out);

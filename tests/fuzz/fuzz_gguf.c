@@ -1,5 +1,6 @@
-/* fuzz_gguf.c - any bytes as a GGUF file: its tensors, its lists and the configuration they make. */
+/* fuzz_gguf.c - any bytes as a GGUF file: its tensors, its lists, the configuration and the tokenizer they make. */
 #include "file/config.h"
+#include "file/gguf_tok.h"
 #include "file/weights.h"
 #include "fuzz_file.h"
 
@@ -29,6 +30,30 @@ static void ask(const gr_gguf *g, const char *key)
     free(b);
 }
 
+/* The tokenizer, and the tokenizer.json that it becomes. */
+static void read_tokenizer(const gr_weights *w)
+{
+    static const char text[] = " Yes <sep>  w\xc3\xb6rld 123\n don't<s>";
+    gr_buf json = { 0 };
+    gr_ids ids = { 0 };
+    gr_gguf_tok g;
+    gram_err err;
+    gr_tok *t;
+
+    if (gr_gguf_tok_read(&g, w, &err))
+        return;
+    if (!gr_tok_from_spec(&t, "fuzz", &g.lists.spec, &err)) {
+        (void)gr_tok_encode(t, text, sizeof text - 1, true, &ids, &err);
+        gr_tok_close(t);
+        if (!gr_tok_spec_json(&g.lists.spec, "fuzz", g.bos, g.eos, &json, &err) &&
+            !gr_tok_from_json(&t, "written", json.p, json.n, &err))
+            gr_tok_close(t);
+    }
+    gr_ids_clear(&ids);
+    gr_buf_clear(&json);
+    gr_gguf_tok_clear(&g);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const key[] = { "t.strings", "t.i32s", "t.f32s", "t.bools", "t.u8", "t.i64", "t.f64",
@@ -43,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_touch(gr_weights_at(w, i)->data, gr_weights_at(w, i)->bytes);
     for (size_t i = 0; i < sizeof key / sizeof *key; i++)
         ask(gr_weights_gguf(w), key[i]);
+    read_tokenizer(w);
     if (!gr_config_from_gguf(&c, gr_weights_gguf(w), w, &err)) {
         gr_buf text = { 0 };
         gr_config again;

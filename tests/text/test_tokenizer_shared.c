@@ -4,7 +4,8 @@
 
 static const char *shared;
 
-static void compare(const gr_tok *t, const char *name)
+/* Without `marks` texts that hold U+2581 are left out: a GGUF writes Gemma's runs of it as spaces. */
+static void compare(const gr_tok *t, const char *name, bool marks)
 {
     char path[512];
     gr_str texts, golden, at, want;
@@ -17,7 +18,9 @@ static void compare(const gr_tok *t, const char *name)
     golden = want = slurp(path);
     while ((text = next_line(&at))) {
         json_t *ids = next_line(&want);
-        same_ids(t, name, line++, text, true, ids);
+        if (marks || !strstr(json_string_value(text), "\xe2\x96\x81"))
+            same_ids(t, name, line, text, true, ids);
+        line++;
         json_decref(text);
         json_decref(ids);
     }
@@ -39,7 +42,7 @@ static void released_tokenizers(void **state)
 
         snprintf(path, sizeof path, "|xz -dc '%s/tokenizers/%s/tokenizer.json.xz'", shared, names[i]);
         t = tok_of(path);
-        compare(t, names[i]);
+        compare(t, names[i], true);
         gr_tok_close(t);
     }
 }
@@ -61,8 +64,37 @@ static void released_lists(void **state)
         lists_of(&l, path, pair[i][1]);
         CHECK_OK(gr_tok_from_spec(&t, path, &l.spec, &check_err));
         lists_clear(&l);
-        compare(t, pair[i][0]);
+        compare(t, pair[i][0], true);
         gr_tok_close(t);
+    }
+}
+
+/* A tokenizer.json as a GGUF has it. */
+static void released_become_lists(void **state)
+{
+    static const struct { const char *name, *pre; size_t ids; } each[] = {
+        { "smollm2", "smollm", 49152 }, { "llama3_1", "llama-bpe", 128256 }, { "qwen3", "qwen2", 151936 },
+        { "llama2", "default", 32000 }, { "gemma3", "default", 262208 }
+    };
+
+    (void)state;
+    if (!shared)
+        skip();
+    for (size_t i = 0; i < GR_COUNT(each); i++) {
+        char path[512];
+        gr_tok_lists l;
+        gr_str json;
+        gr_tok *t;
+
+        snprintf(path, sizeof path, "|xz -dc '%s/tokenizers/%s/tokenizer.json.xz'", shared, each[i].name);
+        json = slurp(path);
+        CHECK_OK(gr_tok_lists_read(&l, path, json.p, json.n, each[i].ids, &check_err));
+        assert_true(gr_str_is(l.spec.pre, each[i].pre) && l.formless.n == 0);
+        CHECK_OK(gr_tok_from_spec(&t, path, &l.spec, &check_err));
+        compare(t, each[i].name, strcmp(each[i].name, "gemma3") != 0);
+        gr_tok_close(t);
+        gr_tok_lists_clear(&l);
+        free((char *)(uintptr_t)json.p);
     }
 }
 
@@ -71,6 +103,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(released_tokenizers),
         cmocka_unit_test(released_lists),
+        cmocka_unit_test(released_become_lists),
     };
 
     shared = getenv("GRAM_SHARED");

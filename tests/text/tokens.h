@@ -26,7 +26,7 @@ static gr_str slurp(const char *path)
     return (gr_str){ b.p, b.n };
 }
 
-static gr_tok *tok_of(const char *path)
+static inline gr_tok *tok_of(const char *path)
 {
     gr_str s = slurp(path);
     gr_tok *t;
