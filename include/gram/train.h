@@ -55,19 +55,32 @@ typedef enum {
 
 typedef enum { GRAM_SCHEDULE_COSINE, GRAM_SCHEDULE_LINEAR, GRAM_SCHEDULE_CONSTANT } gram_schedule;
 
+/* Rows that the data call a tie: their target is a half, or they are left out. */
+typedef enum { GRAM_TIES_HALF, GRAM_TIES_DROP } gram_ties;
+
 typedef struct {
     uint64_t step, steps;       /* steps done, and all */
     double   loss;              /* of this step's batch: a mean over rows (stage 2) or target tokens (stage 1) */
     double   accuracy;          /* stage 2: rows of the batch whose chosen answer was preferred before the step, ties
                                  * half; NAN */
-    double   held_loss, held_accuracy;  /* of eval_file when it was last judged; NAN: not in this call */
     double   lr, grad_norm;     /* the norm before clipping */
     double   tokens_per_s;      /* of this step */
     uint64_t tokens;            /* read since the call began, each sequence whole */
     double   seconds;           /* since the call began */
+    double   took;              /* seconds of this step */
 } gram_train_step;
 /* Called after each step. Non-zero stops: a checkpoint is written and the call returns GRAM_ESTOPPED. */
 typedef int gram_train_fn(void *arg, const gram_train_step *s);
+
+/* A held-out set as the weights of a step judge it. */
+typedef struct {
+    uint64_t step, rows;
+    const char *file;           /* its name, without folders */
+    double loss, accuracy;      /* accuracy NAN: stage 1 */
+    bool best;                  /* of the first set: better than it was ever judged before */
+} gram_train_held;
+/* Called for each set each time that the sets were judged. */
+typedef void gram_held_fn(void *arg, const gram_train_held *h);
 
 /* A tensor's gradient against difference quotients of the first batch's loss; docs/training.md says how. */
 typedef struct {
@@ -100,18 +113,26 @@ typedef struct {
     bool          freeze;       /* train that head alone; the model stays as it is, and is written with it */
     size_t        batch_rows;   /* rows of a step: 16 (stage 1: 32) */
     size_t        epochs;       /* 2 (stage 1: 1) */
-    uint64_t      steps;        /* 0: what epochs ask for */
+    uint64_t      steps;        /* 0: what epochs ask for, which otherwise do not count */
     uint64_t      seed;         /* of the order of the rows, and of stage 1's draw of pairs: 0 */
     size_t        pairs;        /* stage 1: at most this many pairs of one prompt's responses: 1 */
-    bool          drop_ties;    /* leave out rows that the data call a tie; otherwise their target is a half */
+    gram_ties     ties;         /* stage 2: half */
+    const char *const *more_data;   /* further files of rows, behind the call's own; ends with NULL; may be NULL */
     bool          resume;       /* go on from the checkpoint in the output directory; without one, begin;
-                                 * where the model is there already, nothing is left to do */
+                                 * where the model is there already, nothing is left to do. It goes on with the
+                                 * options that the run began with; under a constant schedule it may get other steps */
+    bool          extend;       /* under the other schedules too: rates are then those of the longer run. The last
+                                 * checkpoint stays when the run has ended, as under a constant schedule */
     bool          skip_bad;     /* warn about a row that cannot be read and go on, instead of failing at it */
-    uint64_t      save_every;   /* steps between checkpoints: 50; 0: only when the run is stopped */
+    double        max_minutes;  /* stop at the first step that ends so long after the call; 0: no limit */
+    uint64_t      save_every;   /* steps between checkpoints: 50, and one before the model is written; 0: only when the
+                                 * run is stopped */
     size_t        keep;         /* so many of them, the newest, are kept: 2 */
-    const char   *eval_file;    /* stage 2: labelled pairs, judged before the first step and after the last */
+    const char   *eval_file;    /* held-out rows, judged before the first step and after the last */
+    const char *const *more_eval;   /* further sets, which are judged beside it and decide nothing; ends with NULL */
     uint64_t      eval_every;   /* and each time after so many steps; 0: not between */
     bool          best;         /* write the weights that judged eval_file best, not the last ones */
+    uint64_t      patience;     /* end early where so many judgings in a row were no better than the best; 0: never */
     gram_recompute recompute;   /* auto */
     size_t        lora_rank;    /* 0: every weight is trained. Otherwise low-rank adapters of this rank are, beside a
                                  * base that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and
@@ -124,29 +145,67 @@ typedef struct {
     gram_dist    *dist;         /* NULL: this process alone. Otherwise the processes that share each step, all of which
                                  * make the call; process 0 alone calls what follows, and writes files */
     gram_train_fn *progress;    /* may be NULL */
+    gram_held_fn  *held;        /* may be NULL */
     gram_progress_fn *judging;  /* while eval_file is judged: rows done, and all; may be NULL; non-zero stops */
     gram_gradient_fn *check_gradients;  /* not NULL: nothing is trained or written; the gradients are checked, and where
                                  * one does not agree the call returns GRAM_EFORMAT. 8 forward passes a tensor */
     gram_warn_fn  *note;        /* may be NULL: sentences for a person, such as the memory the run will take */
-    void          *arg;         /* handed to all three */
+    void          *arg;         /* handed to all of them */
 } gram_train_options;
 void gram_train_options_init(gram_train_options *o, gram_stage stage);
 /* The loss, with its published parameters. */
 void gram_train_options_set_loss(gram_train_options *o, gram_loss loss);
+
+/* ---- What an option is ---------------------------------------------------------------------------- */
+
+typedef enum {
+    GRAM_OPTION_REAL, GRAM_OPTION_SIZE, GRAM_OPTION_WIDE, GRAM_OPTION_INT,  /* double, size_t, uint64_t, int */
+    GRAM_OPTION_FLAG, GRAM_OPTION_CHOICE,                                   /* bool; an enum in the order of choices */
+    GRAM_OPTION_WORD, GRAM_OPTION_PATH, GRAM_OPTION_PATHS,                  /* const char *; with a list of more */
+    GRAM_OPTION_TEXT, GRAM_OPTION_LABELS                                    /* a file's text; label_a and label_b */
+} gram_option_kind;
+
+/* The one table of options, from which the command line, recipes, the checks of gram_finetune() and gram_pretrain(),
+ * the page of a run and what a resume compares are made. */
+typedef struct {
+    const char *name;           /* "batch-rows": a recipe's key, and with dashes before it the command line's */
+    char letter;                /* 'b': -b, or 0 */
+    gram_option_kind kind;
+    size_t at, more;            /* where its value is in gram_train_options; PATHS: where the list of further ones is */
+    const char *choices;        /* "cosine|linear|constant" */
+    double least, most;         /* of a number */
+    bool above, below;          /* these are left out themselves; above: 0 is */
+    unsigned stages, losses;    /* which use it: bit GRAM_STAGE_...; of stage 2 bit GRAM_LOSS_..., 0 being all */
+    const char *needs;          /* an option without which it says nothing */
+    const char *usual[2];       /* its default in each gram_stage, as text; NULL: none that one word says */
+    bool alike;                 /* a resume must have it as the run had it */
+    bool shared;                /* other commands than those that train have it too, with its help */
+    const char *help;           /* one sentence or more, without the last full stop */
+} gram_option;
+const gram_option *gram_train_option(size_t i);     /* NULL at the end */
+/* Sets an option by its name; a value in words is borrowed. `loss` sets the defaults of its parameters: it comes first.
+ * Fails with the name, what was wanted and what was found. */
+gram_status gram_train_options_set(gram_train_options *o, const char *name, const char *value, gram_err *err);
+/* Fails, with the name, where the stage, the loss or the other options have no use for an option, whose value somebody
+ * gave. The calls themselves pass over what has its default. */
+gram_status gram_train_option_used(const gram_train_options *o, gram_stage stage, const char *name, gram_err *err);
 
 typedef struct {
     uint64_t steps, resumed;    /* in all, and of them before this call */
     bool     finished;          /* resume: OUT held a model already, and nothing was done; steps is 0 */
     uint64_t rows;              /* in the data, without the following */
     uint64_t bad, dropped, truncated, ties;
+    uint64_t alike;             /* pairs left out since their answers are one text, or were when they had been cut */
     uint64_t contradicting;     /* rows whose pair is there with the opposite label as well */
     uint64_t repeated;          /* rows that are there once more */
     double   loss;              /* of the last step */
     gram_interval before, after;    /* accuracy on eval_file; NAN without it. after: of the weights that were written */
+    double   loss_before, loss_after;   /* its loss, likewise */
     uint64_t best_step;         /* whose weights judged it best; 0 where it was judged at the end alone */
-    double   best_accuracy;
+    double   best_accuracy, best_loss;
+    bool     early;             /* the run ended early: patience */
     uint64_t eval_rows, eval_seen;  /* in eval_file, and those of them that are training rows too */
-    uint64_t memory_bytes;      /* the estimate */
+    uint64_t memory_bytes, disk_bytes;  /* the estimates */
     double   seconds;
 } gram_train_report;
 

@@ -1,8 +1,7 @@
-/* recipe.c - include/gram/recipe.h: libcyaml reads the file into one string a key, and the table below says what each
- * must be and where it goes. libcyaml does not tell the lines of keys, so they are looked for in the text. */
+/* recipe.c - include/gram/recipe.h: libcyaml reads the file into one string a key, or a list of them where a key takes
+ * several files, and the table of options says what each must be and where it goes. libcyaml does not tell the lines of
+ * keys, so they are looked for in the text. */
 #include <cyaml/cyaml.h>
-#include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,72 +9,40 @@
 #include "base/err.h"
 #include "base/near.h"
 #include "gram/recipe.h"
+#include "train/options.h"
 
 #define RECIPE_MOST ((size_t)1 << 20)
 
-enum kind { WORD, PATH, TEXT_FILE, REAL, SIZE, WIDE, INT, FLAG, CHOICE, LOSS, LABELS };
-#define RUN(field)    offsetof(gram_run, field)
-#define OPTION(field) offsetof(gram_run, options.field)
+enum { OWN = 4, MOST = 96 };            /* keys that are no options; all keys are fewer than MOST */
 
-/* Choices are in the order of their enums. The stage and the loss come first: they set the defaults of the others. */
-static const struct { const char *name; enum kind kind; size_t at; const char *choices; } key[] = {
-    { "stage",        CHOICE,    RUN(stage), "pretrain|finetune" },
-    { "loss",         LOSS,      OPTION(loss), "gram|generative|bt|bt-margin|bt-smooth|bt-posreg|sft-reg|purm" },
-    { "model",        PATH,      RUN(model), NULL },
-    { "data",         PATH,      RUN(data), NULL },
-    { "out",          PATH,      RUN(out), NULL },
-    { "eval-file",    PATH,      OPTION(eval_file), NULL },
-    { "eval-every",   WIDE,      OPTION(eval_every), NULL },
-    { "best",         FLAG,      OPTION(best), NULL },
-    { "lr",           REAL,      OPTION(lr), NULL },
-    { "schedule",     CHOICE,    OPTION(schedule), "cosine|linear|constant" },
-    { "warmup",       REAL,      OPTION(warmup), NULL },
-    { "weight-decay", REAL,      OPTION(weight_decay), NULL },
-    { "clip",         REAL,      OPTION(clip), NULL },
-    { "batch-rows",   SIZE,      OPTION(batch_rows), NULL },
-    { "epochs",       SIZE,      OPTION(epochs), NULL },
-    { "steps",        WIDE,      OPTION(steps), NULL },
-    { "seed",         WIDE,      OPTION(seed), NULL },
-    { "pairs",        SIZE,      OPTION(pairs), NULL },
-    { "smoothing",    REAL,      OPTION(smoothing), NULL },
-    { "margin-scale", REAL,      OPTION(margin_scale), NULL },
-    { "posreg",       REAL,      OPTION(posreg), NULL },
-    { "sft-weight",   REAL,      OPTION(sft_weight), NULL },
-    { "sft-beta",     REAL,      OPTION(sft_beta), NULL },
-    { "head",         CHOICE,    OPTION(head), "linear|mlp" },
-    { "head-width",   SIZE,      OPTION(head_width), NULL },
-    { "freeze",       FLAG,      OPTION(freeze), NULL },
-    { "ties",         CHOICE,    OPTION(drop_ties), "half|drop" },
-    { "lora-rank",    SIZE,      OPTION(lora_rank), NULL },
-    { "lora-alpha",   REAL,      OPTION(lora_alpha), NULL },
-    { "lora-dropout", REAL,      OPTION(lora_dropout), NULL },
-    { "lora-targets", WORD,      OPTION(lora_targets), NULL },
-    { "recompute",    CHOICE,    OPTION(recompute), "auto|on|off" },
-    { "save-every",   WIDE,      OPTION(save_every), NULL },
-    { "keep",         SIZE,      OPTION(keep), NULL },
-    { "resume",       FLAG,      OPTION(resume), NULL },
-    { "skip-bad",     FLAG,      OPTION(skip_bad), NULL },
-    { "judge-prompt", TEXT_FILE, OPTION(model.judge_prompt), NULL },
-    { "labels",       LABELS,    0, NULL },
-    { "template",     WORD,      OPTION(model.chat_template), "chatml|llama3|llama2|mistral|qwen3|gemma" },
-    { "max-tokens",   SIZE,      OPTION(model.max_tokens), NULL },
-    { "truncate",     CHOICE,    OPTION(model.truncate), "error|balanced|drop" },
-    { "lambda",       REAL,      OPTION(model.lambda), NULL },
-    { "single-order", FLAG,      OPTION(model.single_order), NULL },
-    { "dtype",        CHOICE,    OPTION(model.dtype), "f32|bf16|int8" },
-    { "base",         PATH,      OPTION(model.base), NULL },
-    { "threads",      INT,       OPTION(model.threads), NULL },
-    { "batch-tokens", SIZE,      OPTION(model.batch_tokens), NULL },
+/* What a run has besides its options. The stage comes first: it sets the defaults of the others. */
+static const gram_option own[OWN] = {
+    { .name = "stage", .kind = GRAM_OPTION_CHOICE, .at = offsetof(gram_run, stage), .choices = "pretrain|finetune" },
+    { .name = "model", .kind = GRAM_OPTION_PATH, .at = offsetof(gram_run, model) },
+    { .name = "data", .kind = GRAM_OPTION_PATHS, .at = offsetof(gram_run, data),
+      .more = offsetof(gram_run, options.more_data) },
+    { .name = "out", .kind = GRAM_OPTION_PATH, .at = offsetof(gram_run, out) },
 };
-enum { KEYS = GR_COUNT(key) };
+
+static const gram_option *key(size_t i)
+{
+    return i < OWN ? &own[i] : gram_train_option(i - OWN);
+}
+
+/* libcyaml's: one value, or a list. */
+struct values { char *v[MOST], **list[MOST]; unsigned n[MOST]; };
 
 struct gram_recipe {
     gram_run run;
     char *path;
     char *text;                 /* of the file */
-    char *set[KEYS];            /* what was set over it; or what a path became */
+    char *set[MOST];            /* what was set over it; or what a path became */
+    char **more[MOST];          /* of a list, the paths behind the first, and NULL */
+    bool given[MOST];
     char *label_b;
-    struct values { char *v[KEYS]; } *file;     /* libcyaml's */
+    struct values *file;
+    cyaml_schema_field_t field[MOST];
+    cyaml_schema_value_t mapping;
 };
 
 /* ---- libcyaml ------------------------------------------------------------------------------------- */
@@ -99,31 +66,18 @@ static void hear(cyaml_log_t level, void *arg, const char *fmt, va_list args)
 
 static const cyaml_config_t quiet = { .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR, .flags = CYAML_CFG_NO_ALIAS };
 
-static cyaml_schema_field_t field[KEYS + 1];    /* the last: key NULL */
-static const cyaml_schema_value_t mapping = {
-    .type = CYAML_MAPPING, .flags = CYAML_FLAG_POINTER, .data_size = sizeof(struct values), .mapping.fields = field,
+static const cyaml_schema_value_t text_entry = {
+    .type = CYAML_STRING, .flags = CYAML_FLAG_POINTER, .data_size = sizeof(char), .string.max = CYAML_UNLIMITED,
 };
-static pthread_once_t fields_once = PTHREAD_ONCE_INIT;
-
-static void make_fields(void)
-{
-    for (size_t i = 0; i < KEYS; i++) {
-        field[i].key = key[i].name;
-        field[i].data_offset = (uint32_t)(i * sizeof(char *));
-        field[i].value.type = CYAML_STRING;
-        field[i].value.flags = CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL;
-        field[i].value.data_size = sizeof(char);
-        field[i].value.string.max = CYAML_UNLIMITED;
-    }
-}
 
 /* ---- Where a key stands --------------------------------------------------------------------------- */
 
-/* The line of a key, from 1: the first on which it stands before a colon, in quotes or not. 0: not found. */
-static size_t line_of(const char *text, const char *name)
+/* What follows a key's colon: the first place where it stands before one, in quotes or not. NULL: not found. */
+static const char *find_key(const char *text, const char *name, size_t *line)
 {
-    size_t n = strlen(name), line = 1;
+    size_t n = strlen(name);
 
+    *line = 1;
     for (const char *p = text; *p; p++) {
         bool begins = p == text || strchr("\n \t{,'\"", p[-1]);
         const char *end = p + n;
@@ -131,22 +85,79 @@ static size_t line_of(const char *text, const char *name)
             end += *end == '\'' || *end == '"';
             end += strspn(end, " \t");
             if (*end == ':')
-                return line;
+                return end + 1;
         }
-        line += *p == '\n';
+        *line += *p == '\n';
         if (*p == '#' && begins && p[1])
             p += strcspn(p + 1, "\n");
     }
-    return 0;
+    *line = 0;
+    return NULL;
+}
+
+static size_t line_of(const char *text, const char *name)
+{
+    size_t line;
+
+    find_key(text, name, &line);
+    return line;
+}
+
+/* Whether the key's value is a list, "[a, b]" or lines that begin with a dash. A wrong guess is an error of libcyaml's,
+ * never another value. */
+static bool is_list(const char *text, const char *name)
+{
+    size_t line;
+    const char *p = find_key(text, name, &line);
+
+    if (!p)
+        return false;
+    p += strspn(p, " \t");
+    if (*p == '[')
+        return true;
+    if (*p != '\n' && *p != '#')
+        return false;
+    while (*p == '#' || *p == '\n' || *p == ' ' || *p == '\t')
+        p += *p == '#' ? strcspn(p, "\n") : 1;
+    return p[0] == '-' && (p[1] == ' ' || p[1] == '\t');
+}
+
+static void make_fields(gram_recipe *r)
+{
+    const gram_option *k;
+
+    for (size_t i = 0; (k = key(i)); i++) {
+        bool list = k->kind == GRAM_OPTION_PATHS && is_list(r->text, k->name);
+        cyaml_schema_field_t *f = &r->field[i];
+        f->key = k->name;
+        f->value.flags = CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL;
+        if (list) {
+            f->data_offset = (uint32_t)(offsetof(struct values, list) + i * sizeof(char **));
+            f->count_offset = (uint32_t)(offsetof(struct values, n) + i * sizeof(unsigned));
+            f->count_size = sizeof(unsigned);
+            f->value.type = CYAML_SEQUENCE;
+            f->value.data_size = sizeof(char *);
+            f->value.sequence.entry = &text_entry;
+            f->value.sequence.min = 1;
+            f->value.sequence.max = CYAML_UNLIMITED;
+        } else {
+            f->data_offset = (uint32_t)(i * sizeof(char *));
+            f->value.type = CYAML_STRING;
+            f->value.data_size = sizeof(char);
+            f->value.string.max = CYAML_UNLIMITED;
+        }
+    }
+    r->mapping = (cyaml_schema_value_t){ .type = CYAML_MAPPING, .flags = CYAML_FLAG_POINTER,
+                                         .data_size = sizeof(struct values), .mapping.fields = r->field };
 }
 
 /* "run.yaml:3", or "--set lr=x". */
 static void place(const gram_recipe *r, size_t i, char out[512])
 {
-    size_t line = r->set[i] ? 0 : line_of(r->text, key[i].name);
+    size_t line = r->set[i] ? 0 : line_of(r->text, key(i)->name);
 
     if (r->set[i])
-        snprintf(out, 512, "--set %s=%.200s", key[i].name, r->set[i]);
+        snprintf(out, 512, "--set %s=%.200s", key(i)->name, r->set[i]);
     else
         snprintf(out, 512, "%.400s:%zu", r->path, line);
 }
@@ -155,8 +166,8 @@ static gram_status unknown_key(const char *where, const char *name, gram_err *er
 {
     gr_near n = { .typed = name };
 
-    for (size_t i = 0; i < KEYS; i++)
-        gr_near_try(&n, key[i].name);
+    for (size_t i = 0; key(i); i++)
+        gr_near_try(&n, key(i)->name);
     if (gr_near_best(&n))
         return gr_fail(err, GRAM_EARG, "%s: there is no key \"%s\"; did you mean \"%s\"?", where, name,
                        gr_near_best(&n));
@@ -191,88 +202,61 @@ static gram_status load(gram_recipe *r, size_t n, gram_err *err)
     cyaml_config_t c = quiet;
     cyaml_err_t e;
 
-    pthread_once(&fields_once, make_fields);
     c.log_fn = hear;
     c.log_ctx = &said;
     if (strlen(r->text) != n)
         return gr_fail(err, GRAM_EFORMAT, "%s: a NUL byte at %zu: wanted text", r->path, strlen(r->text));
-    e = cyaml_load_data((const uint8_t *)r->text, n, &c, &mapping, (cyaml_data_t **)&r->file, NULL);
+    make_fields(r);
+    e = cyaml_load_data((const uint8_t *)r->text, n, &c, &r->mapping, (cyaml_data_t **)&r->file, NULL);
     return e ? not_loaded(r, e, &said, err) : GRAM_OK;
 }
 
 /* ---- Values --------------------------------------------------------------------------------------- */
 
-static const char *wanted_by(size_t i)
-{
-    static const char *const kind[] = {
-        [WORD] = "a word", [PATH] = "a path", [TEXT_FILE] = "the path of a text",
-        [REAL] = "a number that is not negative",
-        [SIZE] = "a whole number", [WIDE] = "a whole number", [INT] = "a whole number", [FLAG] = "true or false",
-        [LABELS] = "two labels with a comma between them",
-    };
-
-    return key[i].choices ? key[i].choices : kind[key[i].kind];
-}
-
-static gram_status wrong(const gram_recipe *r, size_t i, const char *v, gram_err *err)
+static gram_status wrong(const gram_recipe *r, size_t i, const char *why, gram_err *err)
 {
     char where[512];
 
     place(r, i, where);
-    return gr_fail(err, GRAM_EARG, "%s: key \"%s\": wanted %s%s, found \"%.200s\"", where, key[i].name,
-                   key[i].choices ? "one of " : "", wanted_by(i), v);
-}
-
-/* The place of v in "a|b|c", or -1. */
-static int choice(const char *choices, const char *v)
-{
-    int i = 0;
-
-    for (const char *p = choices;; p++, i++) {
-        size_t n = strcspn(p, "|");
-        if (strlen(v) == n && !strncmp(p, v, n))
-            return i;
-        p += n;
-        if (!*p)
-            return -1;
-    }
-}
-
-/* Digits alone: no sign, no blank, no point. */
-static bool whole(const char *v, uint64_t most, uint64_t *out)
-{
-    char *end;
-
-    errno = 0;
-    *out = strtoull(v, &end, 10);
-    return *v && strspn(v, "0123456789") == strlen(v) && !errno && *out <= most;
-}
-
-static bool real(const char *v, double *out)
-{
-    char *end;
-
-    *out = strtod(v, &end);
-    return end != v && !*end && *out >= 0 && isfinite(*out);
+    return gr_fail(err, GRAM_EARG, "%s: key \"%s\": %s", where, key(i)->name, why);
 }
 
 /* A path as the working directory sees it: of the file's own, beside the file. */
-static gram_status settle_path(gram_recipe *r, size_t i, const char *v, gram_err *err)
+static gram_status settle(const gram_recipe *r, const char *v, char **out, gram_err *err)
 {
     const char *slash = strrchr(r->path, '/');
     gr_buf b = { 0 };
     bool ok = true;
 
-    if (r->set[i])
-        return GRAM_OK;
     if (*v != '/' && slash)
         ok = gr_buf_add(&b, r->path, (size_t)(slash - r->path) + 1);
     if (!ok || !gr_buf_puts(&b, v)) {
         gr_buf_clear(&b);
         return gr_nomem(err, r->path);
     }
-    r->set[i] = b.p;
+    *out = b.p;
     return GRAM_OK;
+}
+
+static gram_status settle_path(gram_recipe *r, size_t i, const char *v, gram_err *err)
+{
+    return r->set[i] ? GRAM_OK : settle(r, v, &r->set[i], err);
+}
+
+/* The paths of a list behind its first. */
+static gram_status settle_more(gram_recipe *r, size_t i, gram_err *err)
+{
+    size_t n = r->file->n[i];
+    gram_status rc = GRAM_OK;
+
+    r->more[i] = gr_calloc(n, sizeof *r->more[i]);
+    if (!r->more[i])
+        return gr_nomem(err, r->path);
+    for (size_t k = 1; k < n && !rc; k++)
+        rc = settle(r, r->file->list[i][k], &r->more[i][k - 1], err);
+    *(const char *const **)((char *)&r->run + key(i)->more + (i < OWN ? 0 : offsetof(gram_run, options))) =
+        (const char *const *)r->more[i];
+    return rc;
 }
 
 static gram_status read_text(gram_recipe *r, size_t i, gram_err *err)
@@ -288,9 +272,26 @@ static gram_status read_text(gram_recipe *r, size_t i, gram_err *err)
     r->set[i] = text;
     if (n == 0 || strlen(text) != n)
         return gr_fail(err, GRAM_EFORMAT, "%s: key \"%s\": its file is empty or holds a NUL byte", r->path,
-                       key[i].name);
+                       key(i)->name);
     rc = gram_check_judge_prompt(text, &why);       /* the only text of its kind */
-    return rc ? gr_fail(err, rc, "%s: key \"%s\": %s", r->path, key[i].name, why.text) : GRAM_OK;
+    return rc ? gr_fail(err, rc, "%s: key \"%s\": %s", r->path, key(i)->name, why.text) : GRAM_OK;
+}
+
+static gram_status wrong_value(const gram_recipe *r, size_t i, const char *v, gram_err *err)
+{
+    char wanted[96], why[512];
+
+    gr_option_wanted(key(i), wanted);
+    snprintf(why, sizeof why, "wanted %s%s, found \"%.200s\"", key(i)->choices ? "one of " : "", wanted, v);
+    return wrong(r, i, why, err);
+}
+
+static gram_status take_stage(gram_recipe *r, const char *v, gram_err *err)
+{
+    if (strcmp(v, "pretrain") && strcmp(v, "finetune"))
+        return wrong_value(r, 0, v, err);
+    r->run.stage = *v == 'p' ? GRAM_STAGE_PRETRAIN : GRAM_STAGE_FINETUNE;
+    return GRAM_OK;
 }
 
 static gram_status split_labels(gram_recipe *r, size_t i, const char *v, gram_err *err)
@@ -300,7 +301,7 @@ static gram_status split_labels(gram_recipe *r, size_t i, const char *v, gram_er
     char *a;
 
     if (!comma || comma == v || !comma[1] || strchr(comma + 1, ','))
-        return wrong(r, i, v, err);
+        return wrong_value(r, i, v, err);
     r->label_b = gr_strdup(comma + 1);
     a = gr_strndup(v, (size_t)(comma - v));
     if (!a || !r->label_b) {
@@ -314,67 +315,28 @@ static gram_status split_labels(gram_recipe *r, size_t i, const char *v, gram_er
     return GRAM_OK;
 }
 
-/* Enums of the header are as wide as an int; ties are a bool. */
-static gram_status take_choice(gram_recipe *r, size_t i, const char *v, void *to, gram_err *err)
-{
-    int k = choice(key[i].choices, v);
-
-    if (k < 0)
-        return wrong(r, i, v, err);
-    if (key[i].kind == LOSS)
-        gram_train_options_set_loss(&r->run.options, (gram_loss)k);
-    else if (key[i].at == OPTION(drop_ties))
-        *(bool *)to = k == 1;
-    else
-        memcpy(to, &k, sizeof k);
-    return GRAM_OK;
-}
-
 static gram_status take(gram_recipe *r, size_t i, const char *v, gram_err *err)
 {
-    void *to = (char *)&r->run + key[i].at;
-    uint64_t n = 0;
-    double x = 0;
+    const gram_option *k = key(i);
+    const char **to = (void *)((char *)&r->run + k->at + (i < OWN ? 0 : offsetof(gram_run, options)));
+    gram_err why;
     gram_status rc = GRAM_OK;
 
-    switch (key[i].kind) {
-    case WORD:
-        if (key[i].choices && choice(key[i].choices, v) < 0)
-            return wrong(r, i, v, err);
-        *(const char **)to = v;
-        return GRAM_OK;
-    case PATH: case TEXT_FILE:
+    r->given[i] = true;
+    if (i == 0)
+        return take_stage(r, v, err);
+    switch (k->kind) {
+    case GRAM_OPTION_PATH: case GRAM_OPTION_PATHS: case GRAM_OPTION_TEXT:
         rc = settle_path(r, i, v, err);
-        if (!rc && key[i].kind == TEXT_FILE)
+        if (!rc && k->kind == GRAM_OPTION_TEXT)
             rc = read_text(r, i, err);
-        *(const char **)to = rc ? NULL : r->set[i];
+        *to = rc ? NULL : r->set[i];
         return rc;
-    case REAL:
-        if (!real(v, &x))
-            return wrong(r, i, v, err);
-        *(double *)to = x;
-        return GRAM_OK;
-    case SIZE: case WIDE: case INT:
-        if (!whole(v, key[i].kind == INT ? INT32_MAX : UINT64_MAX, &n))
-            return wrong(r, i, v, err);
-        if (key[i].kind == SIZE)
-            *(size_t *)to = (size_t)n;
-        else if (key[i].kind == WIDE)
-            *(uint64_t *)to = n;
-        else
-            *(int *)to = (int)n;
-        return GRAM_OK;
-    case FLAG:
-        if (strcmp(v, "true") && strcmp(v, "false"))
-            return wrong(r, i, v, err);
-        *(bool *)to = *v == 't';
-        return GRAM_OK;
-    case CHOICE: case LOSS:
-        return take_choice(r, i, v, to, err);
-    case LABELS:
+    case GRAM_OPTION_LABELS:
         return split_labels(r, i, v, err);
+    default:
+        return gr_option_take(k, &r->run.options, v, &why) ? wrong(r, i, why.text, err) : GRAM_OK;
     }
-    return GRAM_OK;
 }
 
 /* YAML's ways to say nothing. */
@@ -383,18 +345,40 @@ static bool is_null(const char *v)
     return !*v || !strcmp(v, "~") || !strcmp(v, "null");
 }
 
+static gram_status take_key(gram_recipe *r, size_t i, gram_err *err)
+{
+    const char *v = r->set[i] ? r->set[i] : r->file ? r->file->v[i] : NULL;
+    bool list = !r->set[i] && r->file && r->file->n[i] > 0;
+    gram_status rc = GRAM_OK;
+
+    if (list)
+        v = r->file->list[i][0];
+    if (v && !is_null(v))
+        rc = take(r, i, v, err);
+    return rc || !list ? rc : settle_more(r, i, err);
+}
+
+/* What another stage, another loss or another option would have a use for is not passed over. */
+static gram_status check_used(const gram_recipe *r, gram_err *err)
+{
+    gram_err why;
+
+    for (size_t i = OWN; key(i); i++)
+        if (r->given[i] && gr_option_used(key(i), r->run.stage, &r->run.options, &why))
+            return wrong(r, i, why.text, err);
+    return GRAM_OK;
+}
+
 static gram_status take_all(gram_recipe *r, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
-    for (size_t i = 0; i < KEYS && !rc; i++) {
-        const char *v = r->set[i] ? r->set[i] : r->file ? r->file->v[i] : NULL;
-        if (v && !is_null(v))
-            rc = take(r, i, v, err);
+    for (size_t i = 0; key(i) && !rc; i++) {
+        rc = take_key(r, i, err);
         if (i == 0)
             gram_train_options_init(&r->run.options, r->run.stage);
     }
-    return rc;
+    return rc ? rc : check_used(r, err);
 }
 
 /* "key=value" */
@@ -407,9 +391,9 @@ static gram_status set_one(gram_recipe *r, const char *text, gram_err *err)
     if (!equals)
         return gr_fail(err, GRAM_EARG, "--set %s: wanted KEY=VALUE", text);
     snprintf(name, sizeof name, "%.*s", (int)gr_min((size_t)(equals - text), sizeof name - 1), text);
-    while (i < KEYS && strcmp(key[i].name, name))
+    while (key(i) && strcmp(key(i)->name, name))
         i++;
-    if (i == KEYS) {
+    if (!key(i)) {
         snprintf(where, sizeof where, "--set %.400s", text);
         return unknown_key(where, name, err);
     }
@@ -453,21 +437,35 @@ void gram_recipe_close(gram_recipe *r)
 {
     if (!r)
         return;
-    for (size_t i = 0; i < KEYS; i++)
+    for (size_t i = 0; key(i); i++) {
         free(r->set[i]);
+        for (char **p = r->more[i]; p && *p; p++)
+            free(*p);
+        free(r->more[i]);
+    }
     if (r->file)
-        cyaml_free(&quiet, &mapping, r->file, 0);
+        cyaml_free(&quiet, &r->mapping, r->file, 0);
     free(r->label_b);
     free(r->path);
     free(r->text);
     free(r);
 }
 
+static char wanted_text[MOST][96];
+static pthread_once_t wanted_once = PTHREAD_ONCE_INIT;
+
+static void write_wanted(void)
+{
+    for (size_t i = 0; key(i); i++)
+        gr_option_wanted(key(i), wanted_text[i]);
+}
+
 const char *gram_recipe_key(size_t i, const char **wanted)
 {
-    if (i >= KEYS)
-        return NULL;
-    if (wanted)
-        *wanted = wanted_by(i);
-    return key[i].name;
+    const gram_option *k = key(i);
+
+    pthread_once(&wanted_once, write_wanted);
+    if (k && wanted)
+        *wanted = wanted_text[i];
+    return k ? k->name : NULL;
 }

@@ -19,96 +19,10 @@
 #include "train/check.h"
 #include "train/estimate.h"
 #include "train/noise.h"
+#include "train/options.h"
 #include "train/run.h"
 
 #define BATCH_TOKENS 4096
-
-/* Of losses that have them, as published. */
-#define POSREG     0.1
-#define SFT_WEIGHT 0.01
-#define SFT_BETA   0.1
-
-void gram_train_options_init(gram_train_options *o, gram_stage stage)
-{
-    bool first = stage == GRAM_STAGE_PRETRAIN;
-
-    *o = (gram_train_options){ .lr = first ? 1e-5 : 2e-5, .schedule = GRAM_SCHEDULE_COSINE, .warmup = 0.1,
-                               .clip = 1, .batch_rows = first ? 32 : 16, .epochs = first ? 1 : 2,
-                               .pairs = 1, .save_every = 50, .keep = 2, .lora_dropout = -1, .head_width = 1024 };
-    gram_train_options_set_loss(o, GRAM_LOSS_GRAM);
-}
-
-void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
-{
-    o->loss = loss;
-    o->smoothing = loss == GRAM_LOSS_GRAM ? 0.05 : loss == GRAM_LOSS_BT_SMOOTH ? 0.1 : 0;
-    o->margin_scale = 1;
-    o->posreg = POSREG;
-    o->sft_weight = SFT_WEIGHT;
-    o->sft_beta = SFT_BETA;
-}
-
-/* !(x >= 0) is also true of NaN. */
-static gram_status check_options(gram_stage stage, const gram_train_options *o, gram_err *err)
-{
-    const struct { const char *name; double x, most; } number[] = {
-        { "lr", o->lr, 1 }, { "warmup", o->warmup, 1 }, { "weight-decay", o->weight_decay, 1 },
-        { "clip", o->clip, 1e30 }, { "smoothing", o->smoothing, 0.5 }, { "margin-scale", o->margin_scale, 1e30 },
-        { "posreg", o->posreg, 1e30 }, { "sft-weight", o->sft_weight, 1 }, { "sft-beta", o->sft_beta, 1e30 },
-    };
-    const struct { const char *name; double x, usual; bool used; const char *whose; } own[] = {
-        { "smoothing", o->smoothing, 0, o->loss == GRAM_LOSS_GRAM || o->loss == GRAM_LOSS_BT_SMOOTH,
-          "gram and bt-smooth have" },
-        { "margin-scale", o->margin_scale, 1, o->loss == GRAM_LOSS_BT_MARGIN, "bt-margin has" },
-        { "posreg", o->posreg, POSREG, o->loss == GRAM_LOSS_BT_POSREG, "bt-posreg has" },
-        { "sft-weight", o->sft_weight, SFT_WEIGHT, o->loss == GRAM_LOSS_SFT_REG, "sft-reg has" },
-        { "sft-beta", o->sft_beta, SFT_BETA, o->loss == GRAM_LOSS_SFT_REG, "sft-reg has" },
-    };
-
-    for (size_t i = 0; i < GR_COUNT(number); i++)
-        if (!(number[i].x >= 0) || number[i].x > number[i].most)
-            return gr_fail(err, GRAM_EARG, "%s: wanted 0 to %g, found %g", number[i].name, number[i].most, number[i].x);
-    if (!o->batch_rows || o->batch_rows > 1 << 20 || !o->epochs || o->epochs > 1 << 20 || !o->pairs ||
-        o->steps > (uint64_t)1 << 40)
-        return gr_fail(err, GRAM_EARG, "batch rows, epochs and pairs: wanted 1 or more and no million of them, found "
-                       "%zu, %zu and %zu", o->batch_rows, o->epochs, o->pairs);
-    if (!o->keep)
-        return gr_fail(err, GRAM_EARG, "checkpoints to keep: wanted one or more, found none");
-    if ((o->best || o->eval_every) && !o->eval_file)
-        return gr_fail(err, GRAM_EARG, "%s: wanted held-out pairs to judge as well, and no such file was given",
-                       o->best ? "the best weights" : "judging every so many steps");
-    if ((unsigned)o->loss > GRAM_LOSS_PURM)
-        return gr_fail(err, GRAM_EARG, "loss: %d is none of gram_loss", (int)o->loss);
-    for (size_t i = 0; i < GR_COUNT(own); i++)
-        if (own[i].x != own[i].usual && !own[i].used)
-            return gr_fail(err, GRAM_EARG, "%s: %s it, and the loss is %s", own[i].name, own[i].whose,
-                           gram_loss_name(o->loss));
-    if ((unsigned)o->head > GRAM_HEAD_MLP || (o->head == GRAM_HEAD_MLP && !gram_loss_is_scalar(o->loss)))
-        return gr_fail(err, GRAM_EARG, "head: a reward model has one, linear or mlp, and the loss %s trains a judge",
-                       gram_loss_name(o->loss));
-    if (o->freeze && (!gram_loss_is_scalar(o->loss) || o->loss == GRAM_LOSS_SFT_REG || o->lora_rank))
-        return gr_fail(err, GRAM_EARG, "freeze: the head of a reward model is trained alone, by a loss that is of its "
-                       "rewards alone, and without adapters; the loss is %s and the rank of adapters %zu",
-                       gram_loss_name(o->loss), o->lora_rank);
-    if (o->head == GRAM_HEAD_MLP && (!o->head_width || o->head_width > 1 << 20))
-        return gr_fail(err, GRAM_EARG, "head-width: wanted 1 to %d, found %zu", 1 << 20, o->head_width);
-    if (o->model.dtype != GRAM_F32 && o->model.dtype != GRAM_BF16)
-        return gr_fail(err, GRAM_EARG, "training stores weights in f32 or bf16; another dtype was asked for");
-    if (!o->lora_rank && (o->lora_alpha != 0 || o->lora_targets || o->lora_dropout > 0))
-        return gr_fail(err, GRAM_EARG, "LoRA's alpha, targets and dropout: wanted a rank with them");
-    if (isnan(o->lora_dropout) || o->lora_dropout >= 1)
-        return gr_fail(err, GRAM_EARG, "lora-dropout: wanted 0 or more and less than 1, found %g", o->lora_dropout);
-    if (!(o->lora_alpha >= 0 && o->lora_alpha <= 1e9) || o->lora_rank > 1 << 20)
-        return gr_fail(err, GRAM_EARG, "LoRA: wanted a rank up to %d and a positive alpha up to 1e9, found %zu and %g",
-                       1 << 20, o->lora_rank, o->lora_alpha);
-    if (o->check_gradients && o->dist)
-        return gr_fail(err, GRAM_EARG, "gradients are checked by one process alone; several were started");
-    if (o->model.single_order)
-        return gr_fail(err, GRAM_EARG, "training reads both orders of a pair; a single order was asked for");
-    if (stage == GRAM_STAGE_PRETRAIN && o->model.truncate == GRAM_TRUNCATE_BALANCED)
-        return gr_fail(err, GRAM_EARG, "truncate: stage 1 writes whole answers: wanted error or drop, found balanced");
-    return GRAM_OK;
-}
 
 static gram_status check_model(const gram_model *m, const char *path, gram_loss loss, bool lora, gram_err *err)
 {
@@ -141,34 +55,57 @@ static gr_loss_rules rules_of(const gram_train_options *o)
     return (gr_loss_rules){ o->loss, o->smoothing, o->margin_scale, o->posreg, o->sft_weight, o->sft_beta };
 }
 
-static gram_status read_sets(const gram_model *m, gram_stage stage, const char *data, const gram_train_options *o,
-                             gr_set *train, gr_set *held, gram_err *err)
-{
-    gr_set_rules rules = { .judge = &m->judge, .loss = rules_of(o), .drop_ties = o->drop_ties,
-                           .skip_bad = o->skip_bad, .pairs = o->pairs, .seed = o->seed,
-                           .warn = o->note, .arg = o->arg };
-    gram_status rc = (stage == GRAM_STAGE_PRETRAIN ? gr_set_read_groups : gr_set_read_pairs)(train, data, &rules, err);
+/* The rows of a run: those to learn from, and the held-out sets, of which there is one at least, empty where no file
+ * was given. */
+struct rows { gr_set train, *held; const char **name; size_t n_held; };
 
-    if (!rc && o->eval_file && stage == GRAM_STAGE_FINETUNE) {
-        rules.drop_ties = true;             /* the data prefer neither: there is nothing to be right about */
-        rc = gr_set_read_pairs(held, o->eval_file, &rules, err);
-    }
+static gram_status rows_init(struct rows *s, const gram_train_options *o, gram_err *err)
+{
+    *s = (struct rows){ .n_held = 1 };
+    while (o->more_eval && o->more_eval[s->n_held - 1])
+        s->n_held++;
+    s->held = gr_calloc(s->n_held, sizeof *s->held);
+    s->name = gr_calloc(s->n_held, sizeof(*s->name));
+    if (!s->held || !s->name)
+        return gr_nomem(err, "held-out rows");
+    for (size_t i = 0; i < s->n_held; i++)
+        s->name[i] = i ? gr_text_base(o->more_eval[i - 1]) : o->eval_file ? gr_text_base(o->eval_file) : "";
+    return GRAM_OK;
+}
+
+static void rows_clear(struct rows *s)
+{
+    gr_set_clear(&s->train);
+    for (size_t i = 0; s->held && i < s->n_held; i++)
+        gr_set_clear(&s->held[i]);
+    free(s->held);
+    free(s->name);
+}
+
+static gram_status read_rows(const gram_model *m, gram_stage stage, const char *data, const gram_train_options *o,
+                             struct rows *s, gram_err *err)
+{
+    gr_set_rules rules = { .judge = &m->judge, .loss = rules_of(o), .ties = o->ties, .skip_bad = o->skip_bad,
+                           .pairs = o->pairs, .seed = o->seed, .warn = o->note, .arg = o->arg };
+    bool first = stage == GRAM_STAGE_PRETRAIN;
+    gram_status rc = (first ? gr_set_read_groups : gr_set_read_pairs)(&s->train, data, o->more_data, &rules, err);
+
+    rules.ties = GRAM_TIES_DROP;            /* the data prefer neither: there is nothing to be right about */
+    for (size_t i = 0; i < s->n_held && !rc && o->eval_file; i++)
+        rc = (first ? gr_set_read_groups : gr_set_read_pairs)(&s->held[i], i ? o->more_eval[i - 1] : o->eval_file, NULL,
+                                                              &rules, err);
     return rc;
 }
 
-/* "3 of 5 rows contradict another (..), 1 of 5 rows are ties", of those that there are. */
-static gram_status say_noise(const gram_train_options *o, const gram_train_report *r, gram_err *err)
+/* A note "3 of 5 rows contradict another (..), 1 of 5 rows are ties", of those that there are. */
+typedef struct { uint64_t n, of; const char *what; } counted;
+
+static gram_status say_counts(const gram_train_options *o, const counted *part, size_t n, gram_err *err)
 {
-    const struct { uint64_t n, of; const char *what; } part[] = {
-        { r->contradicting, r->rows, "rows contradict another (the same pair, the opposite label)" },
-        { r->repeated, r->rows, "rows repeat another" },
-        { r->ties, r->rows, "rows are ties" },
-        { r->eval_seen, r->eval_rows, "held-out pairs are training rows too" },
-    };
     gr_buf b = { 0 };
     bool ok = true;
 
-    for (size_t i = 0; i < GR_COUNT(part); i++)
+    for (size_t i = 0; i < n; i++)
         if (part[i].n)
             ok = ok && gr_buf_printf(&b, "%s%" PRIu64 " of %" PRIu64 " %s", b.n ? ", " : "", part[i].n, part[i].of,
                                      part[i].what);
@@ -178,23 +115,52 @@ static gram_status say_noise(const gram_train_options *o, const gram_train_repor
     return ok ? GRAM_OK : gr_nomem(err, "training rows");
 }
 
-/* What the data say against themselves. */
-static gram_status count_noise(const gr_set *train, const gr_set *held, const gram_train_options *o,
-                               gram_train_report *report, gram_err *err)
+/* What of the rows is left out, cut or odd. */
+static gram_status say_rows(const gr_set *s, const gram_train_options *o, gram_err *err)
 {
-    gr_noise n;
-    gram_status rc = gr_noise_count(train, held, &n, err);
+    bool margins = o->loss == GRAM_LOSS_BT_MARGIN;
+    uint64_t pairs = s->n + s->alike, none = s->n - s->ties - s->margins;
+    const counted part[] = {
+        { s->alike, pairs, "pairs are left out, since their two answers are the same text, as given or as cut" },
+        { s->truncated, s->n, "rows were shortened" },
+        { margins ? none : 0, s->n, "rows have no margin of their own, which is taken as 0" },
+        { margins ? s->negative : 0, s->n, "rows have a negative margin, which contradicts the answer they chose" },
+        { s->weightless, s->n, "rows have the weight 0, and nothing is learnt from them" },
+    };
 
+    return say_counts(o, part, GR_COUNT(part), err);
+}
+
+/* What the data say against themselves. */
+static gram_status count_noise(const struct rows *s, const gram_train_options *o, gram_train_report *report,
+                               gram_err *err)
+{
+    gr_noise n = { 0 };
+    uint64_t seen = 0, held = 0;
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = s->n_held; i-- > 0 && !rc; ) {
+        rc = gr_noise_count(&s->train, &s->held[i], &n, err);
+        seen += n.seen;
+        held += s->held[i].n;
+    }
     report->contradicting = n.contradicting;
     report->repeated = n.repeated;
     report->eval_seen = n.seen;
-    report->eval_rows = held->n;
-    return rc || !o->note ? rc : say_noise(o, report, err);
+    report->eval_rows = s->held->n;
+    if (rc || !o->note)
+        return rc;
+    rc = say_rows(&s->train, o, err);
+    return rc ? rc : say_counts(o, (counted[]){
+        { n.contradicting, s->train.n, "rows contradict another (the same pair, the opposite label)" },
+        { n.repeated, s->train.n, "rows repeat another" },
+        { s->train.ties, s->train.n, "rows are ties" },
+        { seen, held, "held-out pairs are training rows too" } }, 4, err);
 }
 
 /* What a run leaves for people, made from what it left on the disk. */
-struct finish { const char *model, *data, *out; gram_stage stage; const gr_set *held; const gram_train_options *o;
-                bool stopped; };
+struct finish { const char *model, *data, *out; gram_stage stage; const struct rows *rows;
+                const gram_train_options *o; bool stopped; };
 
 static gram_status write_report(const char *out, const gr_buf *page, gram_err *err)
 {
@@ -211,26 +177,68 @@ static gram_status write_report(const char *out, const gr_buf *page, gram_err *e
     return rc;
 }
 
+/* The held-out sets as the page wants them; *prompt holds what they point to. */
+static gram_status judged_sets(const struct rows *s, gr_run_set *set, uint64_t **prompt, gram_err *err)
+{
+    size_t n = 0;
+    uint64_t *p;
+
+    for (size_t i = 0; i < s->n_held; i++)
+        n += s->held[i].n;
+    *prompt = p = gr_calloc(n, sizeof *p);
+    if (!p)
+        return gr_nomem(err, "held-out rows");
+    for (size_t i = 0; i < s->n_held; i++) {
+        set[i] = (gr_run_set){ .name = s->name[i], .rows = s->held[i].n, .prompt = p };
+        for (size_t k = 0; k < s->held[i].n; k++)
+            *p++ = s->held[i].e[k].prompt;
+    }
+    return GRAM_OK;
+}
+
+/* The sets behind the first, which the report has no place for. */
+static gram_status say_sets(const gram_train_options *o, const gr_run_set *set, size_t n, gram_err *err)
+{
+    gr_buf b = { 0 };
+    bool ok = true;
+
+    for (size_t i = 1; i < n && ok && o->note; i++) {
+        const gr_run_set *s = &set[i];
+        if (isnan(s->before.value) || isnan(s->after.value))
+            continue;
+        b.n = 0;
+        ok = gr_buf_printf(&b, "%s: accuracy on %zu held-out pairs, with 95 %% intervals: %.1f %% (%.1f to %.1f) before, "
+                           "%.1f %% (%.1f to %.1f) after", s->name, s->rows, 100 * s->before.value,
+                           100 * s->before.low, 100 * s->before.high, 100 * s->after.value, 100 * s->after.low,
+                           100 * s->after.high);
+        if (ok)
+            o->note(o->arg, b.p);
+    }
+    gr_buf_clear(&b);
+    return ok ? GRAM_OK : gr_nomem(err, "held-out rows");
+}
+
 static gram_status finish(void *arg, gram_train_report *report, gram_err *err)
 {
     const struct finish *f = arg;
-    uint64_t *prompt = gr_calloc(f->held->n, sizeof *prompt);
+    gr_run_set *set = gr_calloc(f->rows->n_held, sizeof *set);
+    uint64_t *prompt = NULL;
     char date[32];
-    gr_run_facts facts = { .stage = f->stage, .model = f->model, .data = gr_text_base(f->data),
-                           .eval_file = f->held->n ? gr_text_base(f->o->eval_file) : NULL, .opt = f->o,
-                           .cpu = gr_cpu_name(gr_cpu()), .date = gr_api_date(date), .prompt = prompt,
-                           .stopped = f->stopped };
+    gr_run_facts facts = { .stage = f->stage, .model = f->model, .data = gr_text_base(f->data), .set = set,
+                           .sets = f->rows->held->n ? f->rows->n_held : 0, .opt = f->o, .cpu = gr_cpu_name(gr_cpu()),
+                           .date = gr_api_date(date), .stopped = f->stopped };
     gr_buf page = { 0 };
-    gram_status rc = prompt ? GRAM_OK : gr_nomem(err, "held-out rows");
+    gram_status rc = set ? judged_sets(f->rows, set, &prompt, err) : gr_nomem(err, "held-out rows");
 
-    for (size_t i = 0; i < f->held->n && !rc; i++)
-        prompt[i] = f->held->e[i].prompt;
     if (!rc)
         rc = gr_eval_training(f->out, &facts, report, &page, err);
     if (!rc)
         rc = write_report(f->out, &page, err);
+    if (!rc && !f->stopped)
+        rc = say_sets(f->o, set, facts.sets, err);
     gr_buf_clear(&page);
     free(prompt);
+    free(set);
     return rc;
 }
 
@@ -321,18 +329,22 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
 static gram_status train_model(gram_model *m, gram_stage stage, const char *from, const char *data, const char *out,
                                const gram_train_options *o, gram_train_report *report, gram_err *err)
 {
-    gr_set train = { 0 }, held = { 0 };
-    struct finish f = { m->name, data, out, stage, &held, o, false };
-    gr_training r = { .stage = stage, .opt = o, .loss = rules_of(o), .from = from, .out = out, .train = &train,
-                      .held = &held,
+    struct rows s;
+    struct finish f = { m->name, data, out, stage, &s, o, false };
+    gr_training r = { .stage = stage, .opt = o, .loss = rules_of(o), .from = from, .out = out, .train = &s.train,
                       .batch_tokens = o->model.batch_tokens ? o->model.batch_tokens : BATCH_TOKENS,
                       .label = { m->judge.label[0], m->judge.label[1] }, .finish = finish, .arg = &f };
-    gram_status rc = gr_api_ready(m, err);
+    gram_status rc = rows_init(&s, o, err);
 
+    r.held = s.held;
+    r.held_name = s.name;
+    r.n_held = s.n_held;
+    if (!rc)
+        rc = gr_api_ready(m, err);
     if (!rc && (o->lora_rank > 0 || o->freeze))
         rc = same_base(o->dist, m->file.weights, err);
     if (!rc)
-        rc = read_sets(m, stage, data, o, &train, &held, err);
+        rc = read_rows(m, stage, data, o, &s, err);
     if (!rc && !o->check_gradients)
         rc = gr_dist_rank(o->dist) ? GRAM_OK : gr_make_directory(out, err);
     if (!rc)
@@ -342,11 +354,12 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     r.program = gr_ram_held();
     if (!rc)
         rc = open_weights(m, o, &r, err);
-    *report = (gram_train_report){ .rows = train.n, .bad = train.bad, .dropped = train.dropped,
-                                   .truncated = train.truncated, .ties = train.ties,
-                                   .before = { NAN, NAN, NAN }, .after = { NAN, NAN, NAN } };
+    *report = (gram_train_report){ .rows = s.train.n, .bad = s.train.bad, .dropped = s.train.dropped,
+                                   .truncated = s.train.truncated, .ties = s.train.ties, .alike = s.train.alike,
+                                   .before = { NAN, NAN, NAN }, .after = { NAN, NAN, NAN }, .loss_before = NAN,
+                                   .loss_after = NAN };
     if (!rc)
-        rc = count_noise(&train, &held, o, report, err);
+        rc = count_noise(&s, o, report, err);
     r.pool = m->pool;
     if (!rc)
         rc = o->check_gradients ? gr_check_gradients(&r, err) : gr_train(&r, report, err);
@@ -356,8 +369,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     }
     gr_lora_close(r.lora);
     free(r.base);
-    gr_set_clear(&train);
-    gr_set_clear(&held);
+    rows_clear(&s);
     return rc;
 }
 
@@ -365,8 +377,11 @@ static gram_status train_files(gram_stage stage, const char *from, const char *d
                                const gram_train_options *o, gram_train_report *report, gram_err *err)
 {
     gram_model *m = NULL;
-    gram_status rc = check_options(stage, o, err);
+    gram_status rc = gr_options_check(stage, o, err);
+    unsigned targets;
 
+    if (!rc)
+        rc = gr_lora_targets(&targets, o->lora_targets, err);
     if (!rc)
         rc = gr_api_open_files(&m, from, &o->model, o->loss, err);
     if (rc)
@@ -394,10 +409,9 @@ static gram_status train(gram_stage stage, const char *from, const char *data, c
     report = report ? report : &unread;
     err = err ? err : &unheard;
     *report = (gram_train_report){ 0 };
-    if (stage == GRAM_STAGE_PRETRAIN)
-        o.loss = GRAM_LOSS_GRAM;                /* which it has no use for */
     if (gram_dist_rank(o.dist) > 0) {
         o.progress = NULL;
+        o.held = NULL;
         o.judging = NULL;
         o.note = NULL;
         o.model.note = NULL;

@@ -13,9 +13,9 @@
  * outermost one that it sees. */
 #include <inttypes.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include "base/limits.h"
 #include "base/mem.h"
@@ -115,6 +115,15 @@ uint64_t gr_ram(void)
     uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 
     return gr_min(machine, gr_group_limit(GR_LIMIT_RAM, "/proc/self/cgroup", "/sys/fs/cgroup"));
+}
+
+bool gr_disk_free(const char *path, uint64_t *bytes)
+{
+    struct statvfs st;
+    bool known = statvfs(path, &st) == 0 && st.f_blocks > 0;
+
+    *bytes = known ? (uint64_t)st.f_bavail * st.f_frsize : 0;
+    return known;
 }
 
 size_t gr_cores(void)

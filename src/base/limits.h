@@ -1,13 +1,16 @@
-/* limits.h - how much memory and how many cores there are. */
+/* limits.h - how much memory, how much disk and how many cores there are. */
 #ifndef GR_BASE_LIMITS_H
 #define GR_BASE_LIMITS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* Bytes that this process may hold: the machine's, or fewer where it runs in a container with a limit. */
 uint64_t gr_ram(void);
 uint64_t gr_ram_held(void);                 /* bytes that it holds: its resident set; 0: not known */
+/* Bytes that this user may still write to the file system of a path; false where it does not say. */
+bool gr_disk_free(const char *path, uint64_t *bytes);
 /* Cores that the scheduler grants this process, or fewer: as many, rounded up, as its container may keep busy. */
 size_t gr_cores(void);
 

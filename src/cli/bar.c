@@ -63,8 +63,8 @@ static void show(cli_bar *b, double share, const char *const *words, size_t n)
 /* Until the end: at the pace of this call, the held-out rows that are judged between in it, and those at the end. */
 static double seconds_left(const cli_bar *b, const gram_train_step *s)
 {
-    if (s->step <= b->first)
-        return NAN;
+    if (s->step <= b->first)                /* the first: it may be slower than the others, and is all there is */
+        return s->took * (double)(s->steps - s->step) + b->judging_took;
     return (s->seconds - b->first_at) / (double)(s->step - b->first) * (double)(s->steps - s->step) + b->judging_took;
 }
 
@@ -102,12 +102,9 @@ static void show_step(cli_bar *b, const gram_train_step *s)
     snprintf(word[n++], 48, "loss %.3f", loss);
     if (!isnan(accuracy))
         snprintf(word[n++], 48, b->p.terminal ? "acc %.2f" : "accuracy %.2f", accuracy);
-    if (!isnan(s->held_accuracy))
-        snprintf(word[n++], 48, "held-out %.3f", s->held_accuracy);
     snprintf(word[n++], 48, b->p.terminal ? "%.0f tok/s" : "%.0f tokens/s", speed);
-    if (!isnan(eta))
-        cli_clock(left, eta);
-    snprintf(word[n++], 48, "%s left", isnan(eta) ? "?:??" : left);
+    cli_clock(left, eta);
+    snprintf(word[n++], 48, "%s left", left);
     for (size_t i = 0; i < n; i++)
         shown[i] = word[i];
     show(b, (double)s->step / (double)s->steps, shown, n);
@@ -119,6 +116,7 @@ int cli_bar_step(void *arg, const gram_train_step *s)
     bool ten = s->step == 1 || s->step * 10 / s->steps != (s->step - 1) * 10 / s->steps;
 
     remember(b, s);
+    b->judging_now = 0;
     if (!cli_quiet && (b->p.terminal || ten))
         show_step(b, s);
     return cli_stopping();
@@ -135,25 +133,40 @@ int cli_bar_judging(void *arg, uint64_t done, uint64_t total)
 
     b->judging_at = done ? b->judging_at : now;
     spent = now - b->judging_at;
-    if (done == total)
-        b->judging_took = spent;
+    if (done == total)                      /* one set after the other */
+        b->judging_took = b->judging_now += spent;
     if (cli_quiet || (!b->p.terminal && done))
         return cli_stopping();
     if (b->p.terminal)
         snprintf(word, sizeof word, "judging %llu/%llu", (unsigned long long)done, (unsigned long long)total);
     else
-        snprintf(word, sizeof word, "judging %llu held-out pairs", (unsigned long long)total);
+        snprintf(word, sizeof word, "judging %llu held-out rows", (unsigned long long)total);
     cli_clock(left, done ? spent / (double)done * (double)(total - done) : 0);
     strcat(left, " left");
     show(b, (double)done / (double)total, shown, done ? 2 : 1);
     return cli_stopping();
 }
 
-void cli_bar_note(void *arg, const char *text)
+/* A line that stays, of the step whose weights were judged. */
+void cli_bar_held(void *arg, const gram_train_held *h)
 {
     cli_bar *b = arg;
 
     cli_clear_line(&b->p);
+    if (cli_quiet)
+        return;
+    fprintf(stderr, "%s, %llu rows, at step %llu: ", h->file, (unsigned long long)h->rows, (unsigned long long)h->step);
+    if (!isnan(h->accuracy))
+        fprintf(stderr, "accuracy %.3f, ", h->accuracy);
+    fprintf(stderr, "loss %.4f%s\n", h->loss, h->best ? ", the best so far" : "");
+}
+
+void cli_bar_note(void *arg, const char *text)
+{
+    cli_bar *b = arg;
+    char shown[2048];
+
+    cli_clear_line(&b->p);
     if (!cli_quiet)
-        fprintf(stderr, "%s\n", text);
+        fprintf(stderr, "%s\n", cli_dashes(text, shown, sizeof shown));
 }

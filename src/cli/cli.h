@@ -40,7 +40,8 @@ extern const char cli_about[], cli_exit_codes[], cli_environment[];
 #define CLI_INCLUDE(table, title) { NULL, '\0', POPT_ARG_INCLUDE_TABLE, table, 0, title, NULL }
 #define CLI_TABLE_END             { NULL, '\0', 0, NULL, 0, NULL, NULL }
 extern struct poptOption cli_engine_table[];    /* --dtype --threads --batch-tokens */
-extern struct poptOption cli_judge_table[];     /* --judge-prompt --labels --template --max-tokens ... */
+extern struct poptOption cli_prompt_table[];    /* --judge-prompt --labels --template --max-tokens --truncate */
+extern struct poptOption cli_judge_table[];     /* the same and --lambda --single-order, for those that score */
 extern struct poptOption cli_rows_table[];      /* --resume --skip-bad --quiet */
 extern struct poptOption cli_common_table[];    /* --help; main() adds it to every command */
 
@@ -72,6 +73,10 @@ int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same for an error of the library: GRAM_EARG was asked wrongly, all else failed. */
 int cli_fail_err(const gram_err *err);
+/* The library calls options by their names, `lr` or `recompute auto`; here they are --lr and --recompute auto, unless
+ * what is told of came from a recipe. out is at least as large as the text and a half. */
+const char *cli_dashes(const char *text, char *out, size_t room);
+extern bool cli_from_recipe;
 /* Whether this is one of several processes that mpirun started and not the first, which says what all would say. */
 bool cli_is_echo(void);
 void cli_set_name(const char *command);                 /* what messages begin with */

@@ -2,10 +2,9 @@
 #include "cli/train.h"
 
 static const struct poptOption opts[] = {
-    { "pairs", '\0', POPT_ARG_LONGLONG, &cli_train_pairs, 0,
-      "Draw at most N pairs of one prompt's responses, none of them in two (default: 1).", "N" },
-    CLI_INCLUDE(cli_train_table, "Training options:"),
-    CLI_INCLUDE(cli_judge_table, "Judge options:"),
+    CLI_INCLUDE(cli_train_own[GRAM_STAGE_PRETRAIN], "Options:"),
+    CLI_INCLUDE(cli_train_both, "Training options:"),
+    CLI_INCLUDE(cli_prompt_table, "Judge options:"),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END
 };
@@ -13,11 +12,11 @@ static const struct poptOption opts[] = {
 static int run(const char **arg, size_t n)
 {
     (void)n;
-    return cli_train(GRAM_STAGE_PRETRAIN, arg[0], arg[1]);
+    return cli_train(GRAM_STAGE_PRETRAIN, arg[0], arg + 1);
 }
 
 const cli_command cli_pretrain = {
-    "pretrain", "MODEL UNLABELED.jsonl", "Train a model to write pairs of answers, before it learns to judge them",
+    "pretrain", "MODEL UNLABELED.jsonl...", "Train a model to write pairs of answers, before it learns to judge them",
     "Stage 1 of GRAM: minimises -log pi([a, b] | x) on pairs drawn from each prompt's responses. The question is read, "
     "and both answers, within the marks of the judge prompt, are learnt token by token. No labels are used. "
     "`gram finetune` goes on from what comes out; after --lora-rank, with the same. --truncate knows error and drop "
@@ -25,5 +24,5 @@ const cli_command cli_pretrain = {
     "Started by Open MPI's mpirun, processes share each step; `gram help finetune` says more.",
     "gram pretrain ./my-model unlabeled.jsonl --out stage1/\n"
     "gram pretrain ./my-model unlabeled.jsonl.gz --out stage1/ --pairs 4 --max-tokens 2048 --truncate drop",
-    2, 2, opts, run
+    2, CLI_MANY, opts, run
 };

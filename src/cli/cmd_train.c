@@ -60,6 +60,7 @@ static int run(const char **arg, size_t n)
         return cli_usage("wanted RECIPE.yaml, found 0 arguments");
     while (set && set[n_set])
         n_set++;
+    cli_from_recipe = true;
     if (gram_recipe_open(&r, arg[0], (const char *const *)set, n_set, &err))
         return cli_fail_err(&err);
     rc = run_recipe(arg[0], gram_recipe_run(r));

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/near.h"
 #include "cli/cli.h"
+#include "cli/train.h"
 #include "gram/dist.h"
 
 const cli_command *const cli_commands[] = {
@@ -136,6 +137,7 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : NULL;
     const cli_command *c;
 
+    cli_train_init();
     signal(SIGXFSZ, SIG_IGN);       /* a file that may not grow is a failed write, with its sentence */
     if (!name) {
         cli_print_overview(stderr);

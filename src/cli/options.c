@@ -28,7 +28,7 @@ struct poptOption cli_engine_table[] = {
     CLI_TABLE_END
 };
 
-struct poptOption cli_judge_table[] = {
+struct poptOption cli_prompt_table[] = {
     { "judge-prompt", 'p', POPT_ARG_STRING, &judge_file, 0,
       "Take the judge prompt from FILE, byte for byte; it holds {input}, {response_a} and {response_b}.", "FILE" },
     { "labels", 'l', POPT_ARG_STRING, &labels, 0,
@@ -41,6 +41,11 @@ struct poptOption cli_judge_table[] = {
     { "truncate", '\0', POPT_ARG_STRING, &truncate_how, 0,
       "What to do with a pair that is longer: fail at it (error, the default), shorten the question's middle and "
       "then both answers evenly (balanced), or give it no score (drop).", "error|balanced|drop" },
+    CLI_TABLE_END
+};
+
+struct poptOption cli_judge_table[] = {
+    CLI_INCLUDE(cli_prompt_table, NULL),
     { "lambda", '\0', POPT_ARG_DOUBLE, &lambda, 0,
       "A PURM model: also count by mean - X u, u the overlap with the other answers; rank orders by it. The paper "
       "takes 30 (default: 0, the mean alone).", "X" },
@@ -138,12 +143,12 @@ int cli_model_options(gram_options *out)
 {
     static gr_buf judge_prompt;     /* borrowed by *out, like the strings of popt */
     int as_dtype = cli_choice("dtype", dtype, argument_of(cli_engine_table, "dtype"));
-    int as_truncate = cli_choice("truncate", truncate_how, argument_of(cli_judge_table, "truncate"));
+    int as_truncate = cli_choice("truncate", truncate_how, argument_of(cli_prompt_table, "truncate"));
     int rc;
 
     *out = (gram_options){ 0 };
     if (as_dtype < 0 || as_truncate < 0 ||
-        cli_choice("template", chat_template, argument_of(cli_judge_table, "template")) < 0)
+        cli_choice("template", chat_template, argument_of(cli_prompt_table, "template")) < 0)
         return CLI_USAGE;
     if (threads < 0 || batch_tokens < 0 || max_tokens < 0)
         return cli_usage("--%s: wanted a number that is not negative",

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "cli/cli.h"
 #include "gram/dist.h"
+#include "gram/train.h"
 
 static const char *command = "gram";
 
@@ -57,9 +58,43 @@ int cli_fail(const char *fmt, ...)
     return CLI_FAILED;
 }
 
+bool cli_from_recipe;
+
+/* The length of an option's name at the start of a text; 0: it is none. */
+static size_t option_at(const char *text)
+{
+    size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz-");
+    const gram_option *o;
+
+    for (size_t i = 0; (o = gram_train_option(i)); i++)
+        if (strlen(o->name) == n && !strncmp(o->name, text, n))
+            return n;
+    return 0;
+}
+
+const char *cli_dashes(const char *text, char *out, size_t room)
+{
+    size_t at = 0;
+
+    while (*text && at + 4 < room) {
+        const char *end = *text == '`' && option_at(text + 1) ? strchr(text + 1, '`') : NULL;
+        if (!end || cli_from_recipe) {
+            out[at++] = *text++;
+            continue;
+        }
+        at += (size_t)snprintf(out + at, room - at, "--%.*s", (int)(end - text - 1), text + 1);
+        at = gr_min(at, room - 1);
+        text = end + 1;
+    }
+    out[at] = '\0';
+    return out;
+}
+
 int cli_fail_err(const gram_err *err)
 {
-    cli_fail("%s", err->text);
+    char text[2 * sizeof err->text];
+
+    cli_fail("%s", cli_dashes(err->text, text, sizeof text));
     return err->status == GRAM_EARG ? CLI_USAGE : CLI_FAILED;
 }
 
@@ -90,17 +125,27 @@ bool cli_stopping(void)
     return stop;
 }
 
-/* The first signal asks the run to stop; SA_RESETHAND lets the second kill. mpirun passes SIGUSR1 on to its processes
- * and leaves them the time that they need. */
+/* nohup, and a shell that disowns what it started, have it ignored; then it stays so. */
+static bool is_ignored(int sig)
+{
+    struct sigaction was;
+
+    return sigaction(sig, NULL, &was) == 0 && !(was.sa_flags & SA_SIGINFO) && was.sa_handler == SIG_IGN;
+}
+
+/* The first signal asks the run to stop; SA_RESETHAND lets the second kill. A terminal that is closed sends SIGHUP.
+ * mpirun passes SIGUSR1 on to its processes and leaves them the time that they need. */
 static void catch_signals(bool on)
 {
-    static const int sig[] = { SIGINT, SIGTERM, SIGUSR1, SIGCONT };
+    static const int sig[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCONT };
     struct sigaction sa;
     int rank, size;
 
     launched = gram_dist_launched(&rank, &size);
     echo = rank > 0;
-    for (size_t i = 0; i < (launched ? GR_COUNT(sig) : 2); i++) {
+    for (size_t i = 0; i < (launched ? GR_COUNT(sig) : 3); i++) {
+        if (sig[i] == SIGHUP && is_ignored(SIGHUP))
+            continue;
         memset(&sa, 0, sizeof sa);
         sigemptyset(&sa.sa_mask);
         sa.sa_handler = SIG_DFL;

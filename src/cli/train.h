@@ -1,22 +1,18 @@
-/* train.h - what `gram finetune` and `gram pretrain` share. */
+/* train.h - what `gram finetune`, `gram pretrain` and `gram train` share. */
 #ifndef CLI_TRAIN_H
 #define CLI_TRAIN_H
 
 #include "cli/cli.h"
 #include "gram/train.h"
 
-extern struct poptOption cli_train_table[];     /* --out, the optimizer, the batches, checkpoints */
+enum { CLI_TRAIN_MOST = 80 };                       /* options of a table; all are fewer */
+/* The library's options of a stage: those that the other stage has not, and the others with --out and what only tells
+ * or checks. cli_train_init() fills them in, before anything reads them. */
+extern struct poptOption cli_train_own[2][CLI_TRAIN_MOST], cli_train_both[CLI_TRAIN_MOST];
+void cli_train_init(void);
 
-/* What one command's own options say; unset where the command has none. */
-extern gram_loss cli_train_loss;
-extern double cli_train_smoothing, cli_train_margin_scale, cli_train_posreg, cli_train_sft_weight, cli_train_sft_beta;
-extern long long cli_train_pairs, cli_train_eval_every, cli_train_head_width;
-extern char *cli_train_eval;
-extern int cli_train_drop_ties, cli_train_best, cli_train_freeze;
-extern gram_head_kind cli_train_head;
-
-/* Runs the stage with what the options said; an exit code. */
-int cli_train(gram_stage stage, const char *model, const char *data);
+/* Runs the stage with what the options said; data: files, ends with NULL. An exit code. */
+int cli_train(gram_stage stage, const char *model, const char *const *data);
 /* The same with options from elsewhere. */
 int cli_train_run(gram_stage stage, const char *model, const char *data, const char *to, gram_train_options o);
 

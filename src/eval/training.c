@@ -10,6 +10,7 @@
 #include "eval/text.h"
 #include "eval/training.h"
 #include "train/metrics.h"
+#include "train/options.h"
 
 #define POINTS 200                  /* of a curve; more steps than that are averaged in groups */
 #define TABLE_ROWS 24               /* of the numbers by step */
@@ -50,28 +51,53 @@ static bool right(const gr_held *h, size_t i)
     return h->p[i][0] + h->p[i][1] > 1;
 }
 
-/* last: the step whose weights the run ends with, or has reached. Rows of another number are somebody's own file. */
-static gram_status read_held(struct run *r, const char *out, uint64_t last, gram_err *err)
+/* A set before and after; last: the step whose weights the run ends with, or has reached. Rows of another number are
+ * somebody's own file. */
+static gram_status read_set(struct run *r, const char *out, size_t k, uint64_t last, gram_err *err)
 {
-    size_t n = (size_t)r->report->eval_rows;
-    gr_held before = { 0 }, after = { 0 };
-    gram_status rc = gr_metrics_judged(out, 0, &before, err);
+    gr_run_set *set = &r->f->set[k];
+    gr_eval_stats other[2], *before = k ? &other[0] : &r->before, *after = k ? &other[1] : &r->after;
+    gr_held was = { 0 }, is = { 0 };
+    gram_status rc = gr_metrics_judged(out, 0, k, &was, err);
 
     if (!rc)
-        rc = gr_metrics_judged(out, last, &after, err);
-    before.n = before.n == n ? n : 0;
-    after.n = after.n == n ? n : 0;
+        rc = gr_metrics_judged(out, last, k, &is, err);
+    was.n = was.n == set->rows ? was.n : 0;
+    is.n = is.n == set->rows ? is.n : 0;
     if (!rc)
-        rc = stats_of(&before, r->f->prompt, &r->before, err);
+        rc = stats_of(&was, set->prompt, before, err);
     if (!rc)
-        rc = stats_of(&after, r->f->prompt, &r->after, err);
-    for (size_t i = 0; i < gr_min(before.n, after.n); i++) {
-        r->gained += right(&after, i) && !right(&before, i);
-        r->lost += right(&before, i) && !right(&after, i);
+        rc = stats_of(&is, set->prompt, after, err);
+    if (!rc) {
+        set->before = before->accuracy;
+        set->after = after->accuracy;
     }
-    free(before.p);
-    free(after.p);
+    for (size_t i = 0; i < gr_min(was.n, is.n) && k == 0; i++) {
+        r->gained += right(&is, i) && !right(&was, i);
+        r->lost += right(&was, i) && !right(&is, i);
+    }
+    free(was.p);
+    free(is.p);
     return rc;
+}
+
+static gram_status read_sets(struct run *r, const char *out, uint64_t last, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+
+    r->before.accuracy = r->after.accuracy = (gram_interval){ NAN, NAN, NAN };
+    for (size_t k = 0; k < r->f->sets && !rc; k++)
+        rc = read_set(r, out, k, last, err);
+    return rc;
+}
+
+/* The loss of the first set behind a step; NAN: it was not judged then. */
+static double loss_at(const struct run *r, uint64_t step)
+{
+    for (size_t i = r->n_held; i-- > 0; )
+        if (r->held[i].step == step)
+            return r->held[i].loss;
+    return NAN;
 }
 
 /* The steps first, the times that the held-out rows were judged behind them. */
@@ -89,11 +115,11 @@ static gram_status read_run(struct run *r, const char *out, gram_err *err)
     for (int held = 0; held < 2 && !rc; held++) {
         r->held = sorted;
         for (size_t i = 0; i < n; i++)
-            if (all[i].held == held)
+            if (all[i].held == held && !all[i].set)
                 *sorted++ = all[i];
         r->n_steps = held ? r->n_steps : (size_t)(sorted - r->step);
     }
-    r->n_held = n - r->n_steps;
+    r->n_held = r->step ? (size_t)(sorted - r->held) : 0;
     free(all);
     return rc;
 }
@@ -237,7 +263,7 @@ static void legend(gr_page *p, const struct run *r, const struct curve *c, doubl
     }
     if (c->held && r->n_held) {
         gr_page_put(p, "<circle class=\"hdot\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\"/>\n", GR_FIG_MIDDLE + 34, y - 4);
-        gr_fig_word(p, "s", GR_FIG_MIDDLE + 43, y, "held-out pairs");
+        gr_fig_word(p, "s", GR_FIG_MIDDLE + 43, y, "held-out rows");
     }
     gr_fig_word(p, "e", GR_FIG_RIGHT, y, "step");
 }
@@ -403,7 +429,10 @@ static void cards(gr_page *p, const struct run *r)
     }
     if (t->best_step && t->best_step < t->steps) {        /* otherwise it is the last, shown above */
         snprintf(value, sizeof value, "%" PRIu64, t->best_step);
-        snprintf(what, sizeof what, "%.1f&#160;%% of the held-out pairs", 100 * t->best_accuracy);
+        if (isnan(t->best_accuracy))
+            snprintf(what, sizeof what, "held-out loss %.4f", t->best_loss);
+        else
+            snprintf(what, sizeof what, "%.1f&#160;%% of the held-out pairs", 100 * t->best_accuracy);
         card(p, "Best step", value, what);
     }
     gr_page_raw(p, "</ul>\n");
@@ -417,6 +446,7 @@ static void notes(gr_page *p, const struct run *r)
         { t->repeated, "of the training data repeat another" },
         { t->ties, "of the training data are ties" },
         { t->truncated, "learnt from shortened text" },
+        { t->alike, "left out, since both answers were the same text, as given or as cut" },
         { t->dropped, "left out as too long" },
         { t->bad, "bad and skipped" },
         { t->eval_seen, "held out and trained on as well: the accuracy on them says little" },
@@ -449,6 +479,24 @@ static void table_open(gr_page *p, const char *summary, const char *const *name,
     for (size_t i = 0; i < n; i++)
         gr_page_put(p, "<th scope=\"col\">%s</th>", name[i]);
     gr_page_raw(p, "</tr></thead><tbody>\n");
+}
+
+/* The held-out sets behind the first, before and after. */
+static void further_sets(gr_page *p, const struct run *r)
+{
+    static const char *const name[] = { "set", "pairs", "before", "after" };
+
+    table_open(p, "Further held-out sets", name, GR_COUNT(name));
+    for (size_t k = 1; k < r->f->sets; k++) {
+        const gr_run_set *set = &r->f->set[k];
+        gr_page_raw(p, "<tr><th scope=\"row\">");
+        gr_page_text(p, set->name);
+        gr_page_put(p, "</th><td>%zu</td>", set->rows);
+        cell(p, "%.1f&#160;%%", 100 * set->before.value);
+        cell(p, "%.1f&#160;%%", 100 * set->after.value);
+        gr_page_raw(p, "</tr>\n");
+    }
+    gr_page_raw(p, "</tbody></table></div></details>\n");
 }
 
 static void numbers(gr_page *p, const struct run *r)
@@ -491,59 +539,45 @@ static void number(gr_page *p, const char *name, double x)
     gr_page_fact(p, name, text);
 }
 
-/* The loss with its parameters, and which weights are trained. */
-static void method(gr_page *p, const gr_run_facts *f)
+/* The options that say something of this run, by their names. */
+static void options(gr_page *p, const gr_run_facts *f)
 {
-    const gram_train_options *o = f->opt;
+    const gram_option *k;
+    gr_buf b = { 0 };
 
-    if (f->stage == GRAM_STAGE_PRETRAIN) {
-        number(p, "pairs of a prompt, at most", (double)o->pairs);
-    } else {
-        gr_page_fact(p, "loss", gram_loss_name(o->loss));
-        if (o->loss == GRAM_LOSS_GRAM || o->loss == GRAM_LOSS_BT_SMOOTH)
-            number(p, "smoothing", o->smoothing);
-        if (o->head == GRAM_HEAD_MLP)
-            number(p, "hidden units of the head", (double)o->head_width);
+    for (size_t i = 0; (k = gram_train_option(i)); i++) {
+        if (!gr_option_tells(k, f->stage, f->opt))
+            continue;
+        b.n = 0;
+        p->ok = p->ok && gr_option_print(&b, k, f->opt);
+        gr_page_fact(p, k->name, b.p);
     }
-    if (!o->lora_rank) {
-        gr_page_fact(p, "trained", o->freeze ? "the reward head alone" : "every weight");
-        return;
-    }
-    number(p, "trained: LoRA of rank", (double)o->lora_rank);
-    number(p, "alpha", o->lora_alpha > 0 ? o->lora_alpha : 2 * (double)o->lora_rank);
-    if (o->lora_dropout > 0)
-        number(p, "dropout", o->lora_dropout);
-    gr_page_fact(p, "of the matrices", o->lora_targets ? o->lora_targets : "all");
+    gr_buf_clear(&b);
 }
 
 static void settings(gr_page *p, const struct run *r)
 {
-    static const char *const schedule[] = { "cosine", "linear", "constant" };
-    const gram_train_options *o = r->f->opt;
+    const gr_run_facts *f = r->f;
 
     gr_page_raw(p, "<h2>Data and settings</h2>\n<div class=\"box\"><dl>\n");
-    gr_page_fact(p, "model", r->f->model);
-    gr_page_fact(p, "training data", r->f->data);
+    gr_page_fact(p, "model", f->model);
+    gr_page_fact(p, "training data", f->data);
     number(p, "rows", (double)r->report->rows);
-    gr_page_fact(p, "held-out data", r->f->eval_file);
-    if (r->f->eval_file)
-        number(p, "held-out pairs", (double)r->report->eval_rows);
-    number(p, "rows of a step", (double)o->batch_rows);
-    number(p, "steps", (double)r->report->steps);
-    number(p, "learning rate, at its peak", o->lr);
-    gr_page_fact(p, "schedule", schedule[o->schedule]);
-    number(p, "warm-up, share of the steps", o->warmup);
-    number(p, "weight decay", o->weight_decay);
-    number(p, "largest gradient norm", o->clip);
-    method(p, r->f);
-    number(p, "seed", (double)o->seed);
-    gr_page_fact(p, "processor", r->f->cpu);
+    for (size_t k = 0; k < f->sets; k++) {
+        gr_page_fact(p, k ? "further held-out data" : "held-out data", f->set[k].name);
+        number(p, "held-out rows", (double)f->set[k].rows);
+    }
+    number(p, "steps taken", (double)r->report->steps);
+    gr_page_fact(p, "trained", f->opt->lora_rank ? "adapters" : f->opt->freeze ? "the reward head alone"
+                                                                              : "every weight");
+    options(p, f);
+    gr_page_fact(p, "processor", f->cpu);
     gr_page_put(p, "<dt>memory, estimated</dt><dd>%.2f GiB</dd>\n",
                 (double)r->report->memory_bytes / (1024.0 * 1024 * 1024));
     gr_page_put(p, "<dt>%s</dt><dd>%.0f&#160;min %02.0f&#160;s</dd>\n",
                 r->report->resumed ? "time since the resume" : "time", floor(r->report->seconds / 60),
                 floor(fmod(r->report->seconds, 60)));
-    gr_page_fact(p, "date", r->f->date);
+    gr_page_fact(p, "date", f->date);
     gr_page_raw(p, "<dt>program</dt><dd>gram " GRAM_VERSION "</dd>\n</dl></div>\n");
 }
 
@@ -583,6 +617,8 @@ static gram_status write_page(const struct run *r, gr_buf *out, gram_err *err)
         plots(&p, r);
     if (r->n_steps)
         numbers(&p, r);
+    if (r->f->sets > 1 && r->f->stage == GRAM_STAGE_FINETUNE)
+        further_sets(&p, r);
     settings(&p, r);
     definitions(&p, r->f);
     gr_page_end(&p);
@@ -596,8 +632,10 @@ gram_status gr_eval_training(const char *out, const gr_run_facts *f, gram_train_
     gram_status rc = read_run(&r, out, err);
 
     if (!rc)
-        rc = read_held(&r, out, last_judged(&r), err);
+        rc = read_sets(&r, out, last_judged(&r), err);
     if (!rc) {
+        report->loss_before = loss_at(&r, 0);
+        report->loss_after = loss_at(&r, last_judged(&r));
         report->before = r.before.accuracy;
         report->after = r.after.accuracy;
     }

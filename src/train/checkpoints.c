@@ -1,5 +1,6 @@
 /* checkpoints.c - see checkpoints.h. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,14 +14,16 @@
 
 gram_status gr_checkpoints_init(gr_checkpoints *c, const char *out, size_t keep, gram_err *err)
 {
-    *c = (gr_checkpoints){ gr_path_join(out, "checkpoints"), keep };
-    return c->dir ? GRAM_OK : gr_nomem(err, out);
+    *c = (gr_checkpoints){ gr_path_join(out, "checkpoints"), NULL, keep };
+    c->mark = c->dir ? gr_path_join(c->dir, "ended") : NULL;
+    return c->mark ? GRAM_OK : gr_nomem(err, out);
 }
 
 void gr_checkpoints_clear(gr_checkpoints *c)
 {
     free(c->dir);
-    c->dir = NULL;
+    free(c->mark);
+    c->dir = c->mark = NULL;
 }
 
 static char *path_of(const gr_checkpoints *c, uint64_t step)
@@ -124,8 +127,28 @@ gram_status gr_checkpoints_load(const gr_checkpoints *c, gr_state *s, const char
     return rc ? gr_fail(err, rc, "%s", why.text) : GRAM_OK;
 }
 
-void gr_checkpoints_remove(const gr_checkpoints *c)
+void gr_checkpoints_end(const gr_checkpoints *c, bool keep_newest)
 {
-    remove_outside(c, UINT64_MAX, UINT64_MAX);
-    rmdir(c->dir);                          /* somebody's own file in it is no reason to fail */
+    uint64_t last = UINT64_MAX;
+    int f = -1;
+
+    if (keep_newest && newest(c, UINT64_MAX, &last))
+        f = open(c->mark, O_CREAT | O_WRONLY | O_CLOEXEC, 0666);
+    else
+        unlink(c->mark);
+    remove_outside(c, last, last);
+    if (f >= 0)
+        close(f);
+    else
+        rmdir(c->dir);                      /* somebody's own file in it is no reason to fail */
+}
+
+bool gr_checkpoints_ended(const gr_checkpoints *c)
+{
+    return gr_path_exists(c->mark);
+}
+
+void gr_checkpoints_reopen(const gr_checkpoints *c)
+{
+    unlink(c->mark);
 }

@@ -7,7 +7,10 @@
 #include "gram/gram.h"
 #include "train/state.h"
 
-typedef struct { char *dir; size_t keep; } gr_checkpoints;
+typedef struct {
+    char *dir, *mark;           /* mark: the file that says that the run has ended */
+    size_t keep;
+} gr_checkpoints;
 gram_status gr_checkpoints_init(gr_checkpoints *c, const char *out, size_t keep, gram_err *err);
 void gr_checkpoints_clear(gr_checkpoints *c);           /* memory alone */
 
@@ -18,6 +21,10 @@ gram_status gr_checkpoints_save(const gr_checkpoints *c, const gr_state *s, cons
 /* The newest that is whole. Newer ones that are not are named to warn; all of them being so is an error. */
 gram_status gr_checkpoints_load(const gr_checkpoints *c, gr_state *s, const char *settings,
                                 const gr_share *share, gram_warn_fn *warn, void *arg, gram_err *err);
-void gr_checkpoints_remove(const gr_checkpoints *c);    /* all, and the directory where nothing else is in it */
+/* The run has ended, and its model is written: all go, and the directory where nothing else is in it; or, where it may
+ * get more steps, all but the newest, and a mark says so. */
+void gr_checkpoints_end(const gr_checkpoints *c, bool keep_newest);
+bool gr_checkpoints_ended(const gr_checkpoints *c);
+void gr_checkpoints_reopen(const gr_checkpoints *c);    /* the mark goes */
 
 #endif

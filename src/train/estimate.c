@@ -1,10 +1,15 @@
 /* estimate.c - see estimate.h. */
+#include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "base/err.h"
 #include "base/limits.h"
 #include "dist/dist.h"
+#include "file/io.h"
 #include "train/estimate.h"
 #include "train/grad.h"
 
@@ -94,12 +99,14 @@ static gram_status say(const gr_training *r, const gr_adamw *a, uint64_t all, ui
 gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw *a, uint64_t *bytes, bool *check_rows,
                             gram_err *err)
 {
-    const char *hint = r->opt->recompute == GRAM_RECOMPUTE_OFF ? ", or --recompute auto" : "";
-    uint64_t rows = gr_max(most_rows(r, r->train, r->opt->batch_rows), most_rows(r, r->held, r->held->n));
+    const char *hint = r->opt->recompute == GRAM_RECOMPUTE_OFF ? ", or `recompute auto`" : "";
+    uint64_t rows = most_rows(r, r->train, r->opt->batch_rows);
     uint64_t have = gr_ram(), near = gr_dist_on_host(r->opt->dist), head = 0, check = 0, acts, base;
     size_t again;
     gram_status rc;
 
+    for (size_t i = 0; i < r->n_held; i++)
+        rows = gr_max(rows, most_rows(r, &r->held[i], r->held[i].n));
     if (r->stage == GRAM_STAGE_PRETRAIN || r->loss.kind == GRAM_LOSS_SFT_REG)
         head = gr_grad_head_bytes(gr_model_config(r->model), gr_pool_size(r->pool));
     if (r->lora && gr_dist_rank(r->opt->dist) == 0)
@@ -114,10 +121,86 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw 
         return rc;
     if (near > 1)
         return gr_fail(err, GRAM_ENOMEM, "the %" PRIu64 " processes on this machine need about %.2f GiB each and it "
-                       "has %.2f GiB: fewer of them, or a smaller --batch-tokens or --max-tokens%s, need less", near,
+                       "has %.2f GiB: fewer of them, or a smaller `batch-tokens` or `max-tokens`%s, need less", near,
                        (double)*bytes / GIB, (double)have / GIB, hint);
     return gr_fail(err, GRAM_ENOMEM, "this run needs about %.2f GiB and the machine has %.2f GiB: a smaller "
-                   "--batch-tokens or --max-tokens%s needs less", (double)*bytes / GIB, (double)have / GIB, hint);
+                   "`batch-tokens` or `max-tokens`%s needs less", (double)*bytes / GIB, (double)have / GIB, hint);
+}
+
+/* Adds the bytes of the files that lie in a directory itself; one that is not there has none. */
+static gram_status add_files(const char *dir, const char *sub, uint64_t *bytes, gram_err *err)
+{
+    char *path = gr_path_join(dir, sub);
+    DIR *d = path ? opendir(path) : NULL;
+    const struct dirent *e;
+    struct stat st;
+
+    while (d && (e = readdir(d)))
+        if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+            *bytes += (uint64_t)st.st_size;
+    if (d)
+        closedir(d);
+    free(path);
+    return path ? GRAM_OK : gr_nomem(err, dir);
+}
+
+/* What a run that stopped has there: it is written over. */
+static gram_status bytes_there(const char *out, uint64_t *bytes, gram_err *err)
+{
+    static const char *const sub[] = { ".", "checkpoints", "best" };
+    gram_status rc = GRAM_OK;
+
+    *bytes = 0;
+    for (size_t i = 0; i < GR_COUNT(sub) && !rc; i++)
+        rc = add_files(out, sub[i], bytes, err);
+    return rc;
+}
+
+/* Of the model as it is written. */
+static uint64_t output_bytes(const gr_training *r, const gr_adamw *a)
+{
+    uint64_t bytes = 0;
+    size_t n;
+    const gr_param *param = gr_model_params(r->model, &n);
+
+    if (r->lora)
+        return a->floats * sizeof(float);
+    for (size_t i = 0; i < n; i++)
+        bytes += param[i].rows * param[i].cols * (param[i].half ? sizeof *param[i].half : sizeof *param[i].w);
+    return bytes;
+}
+
+/* A file is written beside the one that it takes the place of: for a moment there is one checkpoint, best model or model
+ * more than stay. */
+gram_status gr_estimate_disk(const gr_training *r, const gr_adamw *a, uint64_t steps, uint64_t *bytes, gram_err *err)
+{
+    const gram_train_options *o = r->opt;
+    uint64_t each = 3 * a->floats * sizeof(float), model = output_bytes(r, a), have, there;
+    uint64_t kept = o->save_every ? gr_min(o->keep, (steps + o->save_every - 1) / o->save_every) : 1;
+    uint64_t best = r->held->n && o->eval_every && o->eval_every < steps ? model : 0;
+    bool known = gr_disk_free(r->out, &have);
+    gr_buf text = { 0 };
+    gram_status rc = bytes_there(r->out, &there, err);
+    bool ok;
+
+    if (rc)
+        return rc;
+    *bytes = kept * each + best + gr_max(each, model + (best ? model : 0));
+    ok = gr_buf_printf(&text, "disk: at most about %.2f GiB: the model %.2f, %" PRIu64 " checkpoint%s of %.2f%s",
+                       (double)*bytes / GIB, (double)model / GIB, kept, kept == 1 ? "" : "s", (double)each / GIB,
+                       best ? ", the best model as much as the model" : "");
+    if (ok && known)
+        ok = gr_buf_printf(&text, "; %.2f are free", (double)have / GIB);
+    if (ok && o->note)
+        o->note(o->arg, text.p);
+    gr_buf_clear(&text);
+    if (!ok)
+        return gr_nomem(err, "training");
+    if (!known || *bytes <= have + there)
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EIO, "%s: this run writes up to %.2f GiB and %.2f GiB are free there: fewer checkpoints "
+                   "(`keep`), another directory or `lora-rank` need less", r->out, (double)*bytes / GIB,
+                   (double)have / GIB);
 }
 
 gram_status gr_estimate_weights(const gr_weights *w, const gram_train_options *o, gram_err *err)
@@ -136,6 +219,6 @@ gram_status gr_estimate_weights(const gr_weights *w, const gram_train_options *o
     if (o->lora_rank > 0 || near * need <= have)
         return GRAM_OK;
     return gr_fail(err, GRAM_ENOMEM, "%s: its weights, their gradients and the optimizer need %.2f GiB%s and the "
-                   "machine has %.2f GiB: --lora-rank trains adapters beside it in less", gr_weights_path(w),
+                   "machine has %.2f GiB: `lora-rank` trains adapters beside it in less", gr_weights_path(w),
                    (double)need / GIB, near > 1 ? " in each process" : "", (double)have / GIB);
 }

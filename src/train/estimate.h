@@ -1,4 +1,4 @@
-/* estimate.h - the memory that a run will take, before it takes it. */
+/* estimate.h - the memory and the disk that a run will take, before it takes it. */
 #ifndef GR_TRAIN_ESTIMATE_H
 #define GR_TRAIN_ESTIMATE_H
 
@@ -12,5 +12,9 @@ gram_status gr_estimate_weights(const gr_weights *w, const gram_train_options *o
  * again. */
 gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw *a, uint64_t *bytes, bool *check_rows,
                             gram_err *err);
+
+/* Bytes that the run's directory will hold at most, said and checked in the same way. What it holds already counts as
+ * free: a run that goes on writes over it. */
+gram_status gr_estimate_disk(const gr_training *r, const gr_adamw *a, uint64_t steps, uint64_t *bytes, gram_err *err);
 
 #endif

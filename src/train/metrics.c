@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "file/io.h"
 #include "train/metrics.h"
 #include "train/tfevents.h"
@@ -53,12 +54,21 @@ static double number(const json_t *row, const char *key)
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
+/* The set that a line is of, from 0. */
+static size_t set_of(const json_t *row)
+{
+    json_int_t set = json_integer_value(json_object_get(row, "set"));
+
+    return set > 1 ? (size_t)set - 1 : 0;
+}
+
 static gr_metric metric_of(const json_t *row)
 {
     bool held = json_object_get(row, "held_loss");
 
     return (gr_metric){
-        .step = (uint64_t)json_integer_value(json_object_get(row, "step")), .held = held, .time = number(row, "time"),
+        .step = (uint64_t)json_integer_value(json_object_get(row, "step")), .held = held, .set = set_of(row),
+        .time = number(row, "time"),
         .loss = number(row, held ? "held_loss" : "loss"), .accuracy = number(row, held ? "held_accuracy" : "accuracy"),
         .lr = number(row, "lr"), .grad_norm = number(row, "grad_norm"), .tokens_per_s = number(row, "tokens_per_s")
     };
@@ -107,7 +117,7 @@ gram_status gr_metrics_read(const char *dir, gr_metric **out, size_t *n, gram_er
     return rc;
 }
 
-struct wanted { uint64_t step; gr_held *out; bool failed; };
+struct wanted { uint64_t step; size_t set; gr_held *out; bool failed; };
 
 static bool take_judged(void *arg, const char *line, size_t bytes, const json_t *row)
 {
@@ -116,7 +126,7 @@ static bool take_judged(void *arg, const char *line, size_t bytes, const json_t 
     size_t n = json_array_size(p);
 
     (void)line, (void)bytes;
-    if ((uint64_t)json_integer_value(json_object_get(row, "step")) != w->step || n == 0)
+    if ((uint64_t)json_integer_value(json_object_get(row, "step")) != w->step || set_of(row) != w->set || n == 0)
         return true;
     w->out->p = gr_calloc(n, sizeof *w->out->p);
     w->failed = !w->out->p;
@@ -129,9 +139,9 @@ static bool take_judged(void *arg, const char *line, size_t bytes, const json_t 
     return false;
 }
 
-gram_status gr_metrics_judged(const char *dir, uint64_t step, gr_held *out, gram_err *err)
+gram_status gr_metrics_judged(const char *dir, uint64_t step, size_t set, gr_held *out, gram_err *err)
 {
-    struct wanted w = { step, out, false };
+    struct wanted w = { step, set, out, false };
     char *path = gr_path_join(dir, name[HELD]);
     gram_status rc;
 
@@ -195,8 +205,13 @@ static bool add_event(gr_buf *b, const gr_metric *m)
     const gr_scalar train[] = { { "loss/train", m->loss }, { "accuracy/train", m->accuracy },
                                 { "optimizer/learning_rate", m->lr }, { "optimizer/gradient_norm", m->grad_norm },
                                 { "speed/tokens_per_second", m->tokens_per_s } };
-    const gr_scalar held[] = { { "loss/held_out", m->loss }, { "accuracy/held_out", m->accuracy } };
+    char loss[48] = "loss/held_out", accuracy[48] = "accuracy/held_out";
+    const gr_scalar held[] = { { loss, m->loss }, { accuracy, m->accuracy } };
 
+    if (m->set) {
+        snprintf(loss, sizeof loss, "loss/held_out_%zu", m->set + 1);
+        snprintf(accuracy, sizeof accuracy, "accuracy/held_out_%zu", m->set + 1);
+    }
     return m->held ? gr_tfevents_add(b, m->time, m->step, held, GR_COUNT(held))
                    : gr_tfevents_add(b, m->time, m->step, train, GR_COUNT(train));
 }
@@ -286,7 +301,7 @@ static gram_status add_line(gr_metrics *m, gr_buf *line, bool ok, const gr_metri
 
 gram_status gr_metrics_step(gr_metrics *m, const gram_train_step *s, gram_err *err)
 {
-    const gr_metric metric = { s->step, false, clock_now(), s->loss, s->accuracy, s->lr, s->grad_norm,
+    const gr_metric metric = { s->step, false, 0, clock_now(), s->loss, s->accuracy, s->lr, s->grad_norm,
                                s->tokens_per_s };
     gr_buf b = { 0 };
     bool ok = gr_buf_printf(&b, "{\"step\":%" PRIu64 ",\"loss\":%.9g", s->step, s->loss);
@@ -299,12 +314,33 @@ gram_status gr_metrics_step(gr_metrics *m, const gram_train_step *s, gram_err *e
     return add_line(m, &b, ok, &metric, err);
 }
 
-/* Every row's numbers come first: a line of metrics.jsonl says that they are there. */
-gram_status gr_metrics_held(gr_metrics *m, uint64_t step, const gr_held *j, gram_err *err)
+/* Behind the step, which set it is: `,"set":2,"file":"other.jsonl"`; nothing of the first. A name that is no UTF-8 is
+ * left out. */
+static bool add_set(gr_buf *b, size_t set, const char *file)
 {
-    const gr_metric metric = { step, true, clock_now(), j->loss, j->accuracy, NAN, NAN, NAN };
+    json_t *string;
+    char *text;
+    bool ok;
+
+    if (!set)
+        return true;
+    errno = 0;
+    string = json_string(file);
+    if (!string)
+        return errno != ENOMEM && gr_buf_printf(b, ",\"set\":%zu", set + 1);
+    text = gr_json_text(string, JSON_ENCODE_ANY);
+    ok = text && gr_buf_printf(b, ",\"set\":%zu,\"file\":%s", set + 1, text);
+    json_decref(string);
+    free(text);
+    return ok;
+}
+
+/* What each row's answers were thought of; stage 1 has no such thing. */
+static gram_status add_rows(gr_metrics *m, uint64_t step, size_t set, const char *file, const gr_held *j, gram_err *err)
+{
     gr_buf b = { 0 };
-    bool ok = gr_buf_printf(&b, "{\"step\":%" PRIu64 ",\"preference\":[", step);
+    bool ok = gr_buf_printf(&b, "{\"step\":%" PRIu64, step) && add_set(&b, set, file) &&
+              gr_buf_puts(&b, ",\"preference\":[");
     gram_status rc;
 
     for (size_t i = 0; i < j->n && ok; i++)
@@ -312,11 +348,23 @@ gram_status gr_metrics_held(gr_metrics *m, uint64_t step, const gr_held *j, gram
     ok = ok && gr_buf_puts(&b, "]}\n");
     rc = ok ? append(m, HELD, &b, err) : gr_nomem(err, m->file[HELD].path);
     gr_buf_clear(&b);
-    if (rc)
-        return rc;
-    ok = gr_buf_printf(&b, "{\"step\":%" PRIu64 ",\"held_loss\":%.9g,\"held_accuracy\":%.9g,\"time\":%.3f}\n", step,
-                       j->loss, j->accuracy, metric.time);
-    return add_line(m, &b, ok, &metric, err);
+    return rc;
+}
+
+/* Every row's numbers come first: a line of metrics.jsonl says that they are there. */
+gram_status gr_metrics_held(gr_metrics *m, uint64_t step, size_t set, const char *file, const gr_held *j,
+                            gram_err *err)
+{
+    const gr_metric metric = { step, true, set, clock_now(), j->loss, j->accuracy, NAN, NAN, NAN };
+    gr_buf b = { 0 };
+    gram_status rc = isnan(j->accuracy) ? GRAM_OK : add_rows(m, step, set, file, j, err);
+    bool ok = !rc && gr_buf_printf(&b, "{\"step\":%" PRIu64, step) && add_set(&b, set, file) &&
+              gr_buf_printf(&b, ",\"held_loss\":%.9g", j->loss);
+
+    if (ok && !isnan(j->accuracy))
+        ok = gr_buf_printf(&b, ",\"held_accuracy\":%.9g", j->accuracy);
+    ok = ok && gr_buf_printf(&b, ",\"time\":%.3f}\n", metric.time);
+    return rc ? rc : add_line(m, &b, ok, &metric, err);
 }
 
 gram_status gr_metrics_sync(gr_metrics *m, gram_err *err)

@@ -1,7 +1,8 @@
 /* metrics.h - what a run says in numbers, on the disk as soon as it is known.
  *
  *     OUT/metrics.jsonl       {"step":1,"loss":..}, a line for each step; {"step":0,"held_loss":..,"held_accuracy":..},
- *                             a line each time that the held-out rows were judged
+ *                             a line each time that the held-out rows were judged, in stage 1 without the accuracy.
+ *                             Sets behind the first say which they are: "set":2,"file":"other.jsonl"
  *     OUT/held-out.jsonl      {"step":0,"preference":[[0.52,0.47],..]}: of these rows, chosen read first and second
  *     OUT/tb/events.out...    the numbers of metrics.jsonl for TensorBoard
  *
@@ -22,21 +23,23 @@ typedef struct {
 
 typedef struct {
     uint64_t step;
-    bool held;                  /* loss and accuracy are of the held-out rows, and the rest is NAN */
+    bool held;                  /* loss and accuracy are of held-out rows, and the rest is NAN */
+    size_t set;                 /* of which set, from 0 */
     double time;                /* seconds since 1970 */
     double loss, accuracy, lr, grad_norm, tokens_per_s;
 } gr_metric;
 
 /* The lines of metrics.jsonl in their order; *out is malloc'ed. What follows a line that was cut short is not there. */
 gram_status gr_metrics_read(const char *dir, gr_metric **out, size_t *n, gram_err *err);
-/* Fills in out->p of the rows that were judged after a step, NULL where the file does not say. */
-gram_status gr_metrics_judged(const char *dir, uint64_t step, gr_held *out, gram_err *err);
+/* Fills in out->p of the rows of a set that were judged after a step, NULL where the file does not say. */
+gram_status gr_metrics_judged(const char *dir, uint64_t step, size_t set, gr_held *out, gram_err *err);
 
 typedef struct gr_metrics gr_metrics;
 /* Keeps what is there of the first `steps` steps, and of rows judged up to step `judged` (GR_NEVER: none). */
 gram_status gr_metrics_open(gr_metrics **out, const char *dir, uint64_t steps, uint64_t judged, gram_err *err);
 gram_status gr_metrics_step(gr_metrics *m, const gram_train_step *s, gram_err *err);
-gram_status gr_metrics_held(gr_metrics *m, uint64_t step, const gr_held *j, gram_err *err);
+gram_status gr_metrics_held(gr_metrics *m, uint64_t step, size_t set, const char *file, const gr_held *j,
+                            gram_err *err);
 gram_status gr_metrics_sync(gr_metrics *m, gram_err *err);     /* before a checkpoint that relies on them */
 void gr_metrics_close(gr_metrics *m);
 

@@ -25,6 +25,7 @@ struct output {
     size_t n;
     const char *dir;
     char *path;                 /* of the weights */
+    uint64_t step, steps;       /* whose they are, of how many */
 };
 
 /* All that the output has: of a head that was trained alone, the frozen weights too. */
@@ -58,18 +59,20 @@ static void written_row(void *arg, size_t tensor, size_t row, float *out)
     gr_dequant(out, x + bytes / p->rows * row, type, p->cols);
 }
 
-static gram_status save_model(const struct output *o, uint64_t step, gram_err *err)
+static gram_status save_model(const struct output *o, gram_err *err)
 {
-    char text[24];
+    char step[24], steps[24];
     const gr_config *cfg = gr_model_config(o->r->model);
-    const gr_meta meta[] = { { "format", "pt" }, { "step", text }, { "gram_reward_head", GR_PURM_MARK } };
-    const size_t n_meta = o->r->lora && cfg->reward == GR_REWARD_PURM ? 3 : 2;     /* transformers wants the first */
+    const gr_meta meta[] = { { "format", "pt" }, { "step", step }, { "steps", steps },
+                             { "gram_reward_head", GR_PURM_MARK } };
+    const size_t n_meta = o->r->lora && cfg->reward == GR_REWARD_PURM ? 4 : 3;     /* transformers wants the first */
     gr_planned *t;
     const gr_param **each;
     size_t n = 0;
     gram_status rc;
 
-    snprintf(text, sizeof text, "%" PRIu64, step);
+    snprintf(step, sizeof step, "%" PRIu64, o->step);
+    snprintf(steps, sizeof steps, "%" PRIu64, o->steps);
     if (o->r->lora) {
         rc = gr_path_exists(o->path) ? GRAM_OK : gr_copy_words(o->r->from, o->dir, err);
         return rc ? rc : gr_lora_write(o->r->lora, o->r->model, o->dir, o->r->base, meta, n_meta, err);
@@ -238,13 +241,14 @@ static gram_status reopen(const struct output *o, const double *want, gram_err *
     return rc;
 }
 
-gram_status gr_output_write(const gr_training *r, gr_grad *grad, uint64_t step, bool rows, gram_err *err)
+gram_status gr_output_write(const gr_training *r, gr_grad *grad, uint64_t step, uint64_t steps, bool rows,
+                            gram_err *err)
 {
     size_t n;
     const gr_param *param = params_of(r, &n);
-    struct output o = { r, grad, param, n, r->out, gr_path_join(r->out, weights_name(r)) };
+    struct output o = { r, grad, param, n, r->out, gr_path_join(r->out, weights_name(r)), step, steps };
     double want[ROWS * 4];
-    gram_status rc = o.path ? save_model(&o, step, err) : gr_nomem(err, r->out);
+    gram_status rc = o.path ? save_model(&o, err) : gr_nomem(err, r->out);
 
     if (!rc && rows)
         rc = trained_logits(&o, want, err);
@@ -257,18 +261,18 @@ gram_status gr_output_write(const gr_training *r, gr_grad *grad, uint64_t step, 
 
 /* ---- The best so far ------------------------------------------------------------------------------ */
 
-gram_status gr_output_best(const gr_training *r, uint64_t step, gram_err *err)
+gram_status gr_output_best(const gr_training *r, uint64_t step, uint64_t steps, gram_err *err)
 {
     size_t n;
     const gr_param *param = params_of(r, &n);
     char *dir = gr_path_join(r->out, "best"), *path = dir ? gr_path_join(dir, weights_name(r)) : NULL;
-    const struct output o = { r, NULL, param, n, dir, path };
+    const struct output o = { r, NULL, param, n, dir, path, step, steps };
     gram_status rc = path ? GRAM_OK : gr_nomem(err, r->out);
 
     if (!rc)
         rc = gr_make_directory(dir, err);
     if (!rc)
-        rc = save_model(&o, step, err);
+        rc = save_model(&o, err);
     free(path);
     free(dir);
     return rc;

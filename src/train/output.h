@@ -7,11 +7,12 @@
 #include "train/grad.h"
 #include "train/run.h"
 
-/* Every tensor must be read again byte for byte, and some rows' logits come out of the forward pass that scores. */
-gram_status gr_output_write(const gr_training *r, gr_grad *grad, uint64_t step, bool rows, gram_err *err);
+/* step: whose weights they are, of a run of so many. Every tensor must be read again byte for byte, and some rows' logits come out of the forward pass that scores. */
+gram_status gr_output_write(const gr_training *r, gr_grad *grad, uint64_t step, uint64_t steps, bool rows,
+                            gram_err *err);
 
 /* Writes OUT/best/, in place of the one before. */
-gram_status gr_output_best(const gr_training *r, uint64_t step, gram_err *err);
+gram_status gr_output_best(const gr_training *r, uint64_t step, uint64_t steps, gram_err *err);
 /* Reads it back into the parameters; it must be of that step. */
 gram_status gr_output_take_best(const gr_training *r, uint64_t step, gram_err *err);
 /* Removes it, as far as its files are in OUT too. */

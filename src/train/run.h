@@ -16,7 +16,9 @@ typedef struct {
     const char *from, *out;             /* where the files beside the weights come from; a directory, which exists */
     gr_model *model;                    /* writable, unless there are adapters to train */
     gr_pool *pool;
-    const gr_set *train, *held;         /* held: n == 0 where there is none */
+    const gr_set *train, *held;         /* held: [n_held], at least one, and n == 0 where there is none */
+    const char *const *held_name;       /* [n_held] without folders */
+    size_t n_held;
     int32_t label[2];
     /* Called when the model is written, before what a resume needs is removed; may be NULL. */
     gram_status (*finish)(void *arg, gram_train_report *report, gram_err *err);

@@ -153,6 +153,21 @@ static double margin_of(const gr_row *row, const gr_set_rules *rules)
     return used ? rules->loss.margin_scale * row->margin : 0;
 }
 
+/* Of rows that are trained on: what a notice before the first step will say. */
+static void count_row(gr_set *s, const gr_row *row, const gr_judged *ids)
+{
+    s->truncated += ids->truncated;
+    s->ties += row->tie;
+    s->weightless += row->weight == 0;
+    s->margins += !row->tie && !isnan(row->margin);
+    s->negative += !row->tie && row->margin < 0;
+}
+
+static bool same_ids(const gr_ids *a, const gr_ids *b)
+{
+    return a->n == b->n && !memcmp(a->p, b->p, a->n * sizeof *a->p);
+}
+
 static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *rules, gram_err *err)
 {
     gr_example e = { .target = gr_loss_target(row->soft, rules->loss.smoothing), .weight = row->weight,
@@ -163,17 +178,17 @@ static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *ru
 
     e.text[0] = hash_extra(hash_text(e.prompt, row->chosen), row->chosen_extra);
     e.text[1] = hash_extra(hash_text(e.prompt, row->rejected), row->rejected_extra);
-    if (row->tie && rules->drop_ties) {
+    if (row->tie && rules->ties == GRAM_TIES_DROP) {
         s->ties++;
         return GRAM_OK;
     }
     rc = judge_pair(row, rules, &ids, &e.asked, err);
     if (!rc && ids.dropped) {
         s->dropped++;
+    } else if (!rc && same_ids(&ids.order[0], &ids.order[1])) {
+        s->alike++;
     } else if (!rc) {
-        s->truncated += ids.truncated;
-        s->ties += row->tie;
-        s->margins += !isnan(row->margin);
+        count_row(s, row, &ids);
         e.seq[0] = ids.order[0];
         e.seq[1] = ids.order[1];
         ids.order[0] = ids.order[1] = (gr_ids){ 0 };
@@ -195,7 +210,7 @@ static gram_status add_written(gr_set *s, const gram_pair *pair, const gr_set_ru
     if (!rc && e.seq[0].n > j->max_tokens && j->truncate == GRAM_TRUNCATE_DROP)
         s->dropped++;
     else if (!rc && e.seq[0].n > j->max_tokens)
-        rc = gr_fail(err, GRAM_ELIMIT, "a pair takes %zu tokens, more than the %zu allowed; --truncate drop leaves "
+        rc = gr_fail(err, GRAM_ELIMIT, "a pair takes %zu tokens, more than the %zu allowed; `truncate drop` leaves "
                      "such pairs out", e.seq[0].n, j->max_tokens);
     else if (!rc)
         rc = gr_set_add(s, &e, err);
@@ -214,7 +229,10 @@ static gram_status add_group(gr_set *s, const gr_group *g, const gr_set_rules *r
     for (size_t i = 0; i < rules->pairs && 2 * i + 1 < g->n && !rc; i++) {
         const gram_pair pair = { { g->turn, g->n_turns, g->tools }, g->response[order[2 * i]],
                                  g->response[order[2 * i + 1]] };
-        rc = add_written(s, &pair, rules, err);
+        if (!strcmp(pair.a, pair.b))
+            s->alike++;
+        else
+            rc = add_written(s, &pair, rules, err);
     }
     free(order);
     return rc;
@@ -228,10 +246,7 @@ static gram_status one_pair(gr_set *s, gr_reader *r, const char *path, const gr_
 
     if (rc || *end)
         return rc;
-    if (gr_row_same(&row) && !row.tie)
-        rc = gr_fail(err, GRAM_EFORMAT, "both answers are the same text: nothing can be learnt from them");
-    else
-        rc = add_pair(s, &row, rules, err);
+    rc = add_pair(s, &row, rules, err);
     gr_row_clear(&row);
     return rc && rc != GRAM_ENOMEM ? blame(r, path, err) : rc;
 }
@@ -252,14 +267,13 @@ static gram_status one_group(gr_set *s, gr_reader *r, const char *path, const gr
 typedef gram_status one_fn(gr_set *s, gr_reader *r, const char *path, const gr_set_rules *rules, bool *end,
                            gram_err *err);
 
-static gram_status read_all(gr_set *out, const char *path, one_fn *one, const gr_set_rules *rules, gram_err *err)
+static gram_status read_file(gr_set *out, const char *path, one_fn *one, const gr_set_rules *rules, gram_err *err)
 {
     gr_reader *r;
     bool end = false;
     gram_err why;
     gram_status rc = gr_reader_open(&r, path, err);
 
-    *out = (gr_set){ 0 };
     if (rc)
         return rc;
     while (!end && !rc) {
@@ -274,18 +288,37 @@ static gram_status read_all(gr_set *out, const char *path, one_fn *one, const gr
         }
     }
     gr_reader_close(r);
+    return rc;
+}
+
+static gram_status read_all(gr_set *out, const char *path, const char *const *more, one_fn *one,
+                            const gr_set_rules *rules, gram_err *err)
+{
+    gram_status rc;
+
+    *out = (gr_set){ 0 };
+    rc = read_file(out, path, one, rules, err);
+    for (; more && *more && !rc; more++)
+        rc = read_file(out, *more, one, rules, err);
     if (!rc && out->n == 0)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: no row to learn from: %" PRIu64 " bad, %" PRIu64 " too long, %" PRIu64
-                     " ties", path, out->bad, out->dropped, out->ties);
+                     " ties, %" PRIu64 " with two answers that are one text", path, out->bad, out->dropped, out->ties,
+                     out->alike);
     if (rc)
         gr_set_clear(out);
     return rc;
 }
 
-gram_status gr_set_read_pairs(gr_set *out, const char *path, const gr_set_rules *rules, gram_err *err)
+gram_status gr_set_read_pairs(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
+                              gram_err *err)
 {
-    gram_status rc = read_all(out, path, one_pair, rules, err);
+    gram_status rc = read_all(out, path, more, one_pair, rules, err);
 
+    if (!rc && out->weightless == out->n) {
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: every row that is left has the weight 0, so nothing would be learnt", path);
+        gr_set_clear(out);
+        return rc;
+    }
     if (rc || rules->loss.kind != GRAM_LOSS_BT_MARGIN || out->margins > 0)
         return rc;
     gr_set_clear(out);
@@ -293,7 +326,8 @@ gram_status gr_set_read_pairs(gr_set *out, const char *path, const gr_set_rules 
                    "scores or a graded preference", path);
 }
 
-gram_status gr_set_read_groups(gr_set *out, const char *path, const gr_set_rules *rules, gram_err *err)
+gram_status gr_set_read_groups(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
+                               gram_err *err)
 {
-    return read_all(out, path, one_group, rules, err);
+    return read_all(out, path, more, one_group, rules, err);
 }

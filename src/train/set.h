@@ -30,22 +30,28 @@ typedef struct {
     size_t n, cap;
     uint64_t digest;        /* of everything above: the same for the same data */
     uint64_t bad, dropped, truncated, ties;
-    uint64_t margins;       /* rows that have one */
+    uint64_t alike;         /* pairs that are left out, since what is read of both answers is the same */
+    uint64_t margins, negative;     /* rows that are no tie and have a margin, and of them those with one below 0 */
+    uint64_t weightless;    /* rows of weight 0 */
 } gr_set;
 
 /* What reading needs to know; strings are borrowed. */
 typedef struct {
     const gr_judge *judge;
     gr_loss_rules loss;
-    bool drop_ties, skip_bad;
+    gram_ties ties;
+    bool skip_bad;
     size_t pairs;           /* stage 1: at most this many pairs of one prompt's responses */
     uint64_t seed;          /* stage 1: which of them */
     gram_warn_fn *warn;     /* NULL: nobody listens */
     void *arg;
 } gr_set_rules;
 
-gram_status gr_set_read_pairs(gr_set *out, const char *path, const gr_set_rules *rules, gram_err *err);
-gram_status gr_set_read_groups(gr_set *out, const char *path, const gr_set_rules *rules, gram_err *err);
+/* The rows of a file and of those of a list behind it, which ends with NULL or is it. */
+gram_status gr_set_read_pairs(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
+                              gram_err *err);
+gram_status gr_set_read_groups(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
+                               gram_err *err);
 /* Moves the example's ids into the set; a failure leaves them with the caller. */
 gram_status gr_set_add(gr_set *s, gr_example *e, gram_err *err);
 void gr_set_clear(gr_set *s);

@@ -10,6 +10,7 @@
 #include "file/weights.h"
 #include "train/state.h"
 
+enum { PROGRESS = 320 };            /* bytes of the text that says how far a run is */
 static const char *const part[] = { "", "m.", "v." };
 
 gram_status gr_state_check(const gr_adamw *a, const char *what, gram_err *err)
@@ -24,11 +25,44 @@ gram_status gr_state_check(const gr_adamw *a, const char *what, gram_err *err)
     return GRAM_OK;
 }
 
-/* GR_NEVER reads and writes as a number like any other. */
-static void write_progress(char text[200], const gr_state *s)
+static gram_status check_rows(const gr_weights *w, const gr_named *n, float *row, gram_err *err)
 {
-    snprintf(text, 200, "step=%" PRIu64 " judged=%" PRIu64 " best=%" PRIu64 " best-accuracy=%.17g best-loss=%.17g "
-             "processes=%" PRIu64, s->step, s->judged, s->best, s->best_accuracy, s->best_loss, s->processes);
+    const gr_tensor t = gr_named_tensor(n);
+
+    for (size_t r = 0; r < t.rows; r++) {
+        gr_dequant(row, (const char *)t.data + n->bytes / t.rows * r, t.type, t.cols);
+        for (size_t c = 0; c < t.cols; c++)
+            if (!isfinite(row[c]))
+                return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: value %zu is %g, and training wants finite numbers, of "
+                               "weights that stay as they are too", gr_weights_path(w), n->name, r * t.cols + c, row[c]);
+    }
+    return GRAM_OK;
+}
+
+gram_status gr_state_check_base(const gr_weights *w, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+    size_t most = 1;
+    float *row;
+
+    for (size_t i = 0; i < gr_weights_count(w); i++)
+        most = gr_max(most, gr_named_tensor(gr_weights_at(w, i)).cols);
+    row = gr_calloc(most, sizeof *row);
+    if (!row)
+        return gr_nomem(err, gr_weights_path(w));
+    for (size_t i = 0; i < gr_weights_count(w) && !rc; i++)
+        if (gr_weights_at(w, i)->bytes > 0)
+            rc = check_rows(w, gr_weights_at(w, i), row, err);
+    free(row);
+    return rc;
+}
+
+/* GR_NEVER reads and writes as a number like any other. */
+static void write_progress(char text[PROGRESS], const gr_state *s)
+{
+    snprintf(text, PROGRESS, "step=%" PRIu64 " judged=%" PRIu64 " best=%" PRIu64 " best-accuracy=%.17g "
+             "best-loss=%.17g processes=%" PRIu64 " steps=%" PRIu64 " warmup=%" PRIu64 " waited=%" PRIu64, s->step,
+             s->judged, s->best, s->best_accuracy, s->best_loss, s->processes, s->steps, s->warmup, s->waited);
 }
 
 /* Moments come from the other processes when it is their turn to be written. */
@@ -44,7 +78,7 @@ gram_status gr_state_save(const char *path, const gr_state *s, const char *setti
                           gram_err *err)
 {
     const gr_adamw *a = share->a;
-    char progress[200], digest[24];
+    char progress[PROGRESS], digest[24];
     const gr_meta meta[] = { { "progress", progress }, { "digest", digest }, { "settings", settings } };
     gram_status rc = gr_state_check(a, "no checkpoint is written", err);
     gr_saved *t = rc ? NULL : gr_calloc(GR_COUNT(part) * a->n_params, sizeof *t);
@@ -80,6 +114,55 @@ gram_status gr_state_give(const gr_share *share, gram_err *err)
     return rc;
 }
 
+/* The value of a setting, up to the line's end; NULL: the text has none of that name. */
+static const char *setting(const char *text, const char *name, size_t n)
+{
+    for (; *text; text += strcspn(text, "\n"), text += *text == '\n')
+        if (!strncmp(text, name, n) && text[n] == '=')
+            return text + n + 1;
+    return NULL;
+}
+
+/* "lr (0.003 there, 0.001 here)"; a digest tells nobody anything. */
+static bool add_difference(gr_buf *b, const char *name, size_t n, const char *there, const char *here)
+{
+    size_t long_there = there ? strcspn(there, "\n") : 0, long_here = here ? strcspn(here, "\n") : 0;
+    bool digest = (long_there == 16 || !there) && (long_here == 16 || !here);
+
+    if (there && here && long_there == long_here && !strncmp(there, here, long_here))
+        return true;
+    if (!gr_buf_printf(b, "%s%.*s", b->n ? ", " : "", (int)n, name) || digest)
+        return b->p != NULL;
+    return gr_buf_printf(b, " (%.*s there, %.*s here)", there ? (int)long_there : 4, there ? there : "none",
+                         here ? (int)long_here : 4, here ? here : "none");
+}
+
+/* Each line of `text` whose value is another in `other`; what both name once. */
+static bool differences(gr_buf *b, const char *text, const char *other, bool here)
+{
+    bool ok = true;
+
+    for (const char *p = text; *p && ok; p += strcspn(p, "\n"), p += *p == '\n') {
+        size_t n = strcspn(p, "=\n");
+        const char *value = setting(other, p, n), *own = p + n + (p[n] == '=');
+        if (!here || !value)
+            ok = add_difference(b, p, n, here ? value : own, here ? own : value);
+    }
+    return ok;
+}
+
+static gram_status other_settings(const char *path, const char *was, const char *settings, gram_err *err)
+{
+    gr_buf b = { 0 };
+    bool ok = differences(&b, was, settings, false) && differences(&b, settings, was, true);
+    gram_status rc = ok ? gr_fail(err, GRAM_EARG, "%s: a run goes on as it was begun, and here is another: %s", path,
+                                  b.p ? b.p : "the order of its settings")
+                        : gr_nomem(err, path);
+
+    gr_buf_clear(&b);
+    return rc;
+}
+
 static gram_status check_settings(const char *path, const char *settings, gram_err *err)
 {
     char *was;
@@ -88,8 +171,7 @@ static gram_status check_settings(const char *path, const char *settings, gram_e
     if (!rc && !was)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: no checkpoint of a training run: its metadata have no settings", path);
     else if (!rc && strcmp(was, settings))
-        rc = gr_fail(err, GRAM_EARG, "%s: this checkpoint belongs to a run with other data or options: it has %s, and "
-                     "this run %s", path, was, settings);
+        rc = other_settings(path, was, settings, err);
     free(was);
     return rc;
 }
@@ -103,10 +185,11 @@ static gram_status read_progress(const char *path, gr_state *s, gram_err *err)
     if (rc)
         return rc;
     if (!text || sscanf(text, "step=%" SCNu64 " judged=%" SCNu64 " best=%" SCNu64 " best-accuracy=%lf best-loss=%lf "
-                        "processes=%" SCNu64 "%n", &s->step, &s->judged, &s->best, &s->best_accuracy, &s->best_loss,
-                        &s->processes, &end) != 6 || text[end])
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: metadata progress: wanted step, judged, best and its numbers, and "
-                     "processes, found %s", path, text ? text : "nothing");
+                        "processes=%" SCNu64 " steps=%" SCNu64 " warmup=%" SCNu64 " waited=%" SCNu64 "%n", &s->step,
+                        &s->judged, &s->best, &s->best_accuracy, &s->best_loss, &s->processes, &s->steps, &s->warmup,
+                        &s->waited, &end) != 9 || text[end])
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: metadata progress: wanted step, judged, best and its numbers, "
+                     "processes, steps, warmup and waited, found %s", path, text ? text : "nothing");
     free(text);
     return rc;
 }

@@ -8,6 +8,7 @@
 #ifndef GR_TRAIN_STATE_H
 #define GR_TRAIN_STATE_H
 
+#include "file/weights.h"
 #include "train/share.h"
 
 #define GR_NEVER UINT64_MAX
@@ -18,18 +19,23 @@ typedef struct {
     uint64_t best;              /* the step whose weights judged them best; GR_NEVER: none yet */
     double best_accuracy, best_loss;
     uint64_t processes;         /* that took the last step */
+    uint64_t steps, warmup;     /* of the run, in all, and over which its rate rises */
+    uint64_t waited;            /* judgings since the best */
 } gr_state;
 
-/* settings: a text that says all that the run's bits depend on. What gr_state_check() refuses is not saved. Process 0
+/* settings: lines "name=value" of all that the run's bits depend on. What gr_state_check() refuses is not saved. Process 0
  * saves, and the others give it their moments, in gr_state_give(). */
 gram_status gr_state_save(const char *path, const gr_state *s, const char *settings, const gr_share *share,
                           gram_err *err);
 gram_status gr_state_give(const gr_share *share, gram_err *err);
-/* Fills in *s, the parameters and the optimizer. GRAM_EARG: the settings are others; GRAM_EFORMAT: it is not whole.
+/* Fills in *s, the parameters and the optimizer. GRAM_EARG: settings are others, and the sentence
+ * names these; GRAM_EFORMAT: it is not whole.
  * The others get all that in gr_state_take(). */
 gram_status gr_state_load(const char *path, gr_state *s, const char *settings, const gr_share *share, gram_err *err);
 gram_status gr_state_take(gr_state *s, const gr_share *share, gram_err *err);
 /* Whether every value of the parameters is a finite number; `what` begins the sentence about the one that is not. */
 gram_status gr_state_check(const gr_adamw *a, const char *what, gram_err *err);
+/* The same of the tensors of a base model, whose values nobody trains. */
+gram_status gr_state_check_base(const gr_weights *w, gram_err *err);
 
 #endif

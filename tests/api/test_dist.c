@@ -77,7 +77,8 @@ static gram_train_options options(const struct kind *k, struct watch *w)
     o.lora_rank = k->rank;
     o.lora_dropout = k->rank ? 0.1 : -1;
     o.head = k->loss == GRAM_LOSS_BT_POSREG ? GRAM_HEAD_MLP : GRAM_HEAD_LINEAR;
-    o.head_width = 24;
+    if (o.head == GRAM_HEAD_MLP)
+        o.head_width = 24;
     o.lr = RATE;
     o.warmup = (double)WARMUP / STEPS;
     o.weight_decay = 0.01;

@@ -59,7 +59,8 @@ static gram_status train(const struct kind *k, const char *out, int threads, boo
     o.lora_dropout = k->rank ? 0.1 : -1;
     o.freeze = k->freeze;
     o.head = k->freeze || k->loss == GRAM_LOSS_SFT_REG ? GRAM_HEAD_MLP : GRAM_HEAD_LINEAR;
-    o.head_width = 20;
+    if (o.head == GRAM_HEAD_MLP)
+        o.head_width = 20;
     if (k->stage == GRAM_STAGE_FINETUNE) {
         o.eval_file = held;
         o.eval_every = 4;

@@ -192,16 +192,16 @@ static void what_cannot_fit_stops_before_the_first_step(void **state)
     assert_true(no.told.rc == GRAM_ENOMEM && no.told.steps == 0);
     assert_non_null(strstr(no.told.note, "2 of 2 layers made again"));
     assert_non_null(strstr(no.told.err.text, "the machine has"));
-    assert_non_null(strstr(no.told.err.text, "a smaller --batch-tokens"));
+    assert_non_null(strstr(no.told.err.text, "a smaller `batch-tokens`"));
     assert_true(!exists("none/model.safetensors") && !exists("none/checkpoints"));
     no = run("none", GRAM_RECOMPUTE_OFF, 0, r.told.said);
     assert_true(no.told.rc == GRAM_ENOMEM && no.told.steps == 0);
-    assert_non_null(strstr(no.told.err.text, "--recompute auto"));
+    assert_non_null(strstr(no.told.err.text, "`recompute auto`"));
 
     /* Weights of 105 KiB and three times as much besides: said before they are read. */
     no = run("none", GRAM_RECOMPUTE_AUTO, 0, 400 << 10);
     assert_true(no.told.rc == GRAM_ENOMEM && no.told.steps == 0 && !*no.told.note);
-    assert_non_null(strstr(no.told.err.text, "--lora-rank"));
+    assert_non_null(strstr(no.told.err.text, "`lora-rank`"));
 }
 
 int main(void)

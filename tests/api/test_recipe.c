@@ -79,7 +79,7 @@ static void every_kind_of_value_is_read(void **state)
     (void)state;
     write_recipe("# a run\nloss: bt-smooth   # its smoothing is 0.1\nmodel: ../m\ndata: /abs/pairs.jsonl\n"
                  "lr: 1e-5\nclip: 0\nschedule: linear\nbatch-rows: 7\nbest: true\nties: drop\nlora-rank: ~\nkeep:\n"
-                 "labels: \"Yes,No\"\nlora-targets: q,v\ntruncate: drop\ndtype: bf16\nthreads: 3\n"
+                 "labels: \"Yes,No\"\ntruncate: drop\ndtype: bf16\nthreads: 3\n"
                  "eval-file: held.jsonl\n");
     CHECK_OK(gram_recipe_open(&r, path, set, GR_COUNT(set), &check_err));
     run = gram_recipe_run(r);
@@ -90,11 +90,11 @@ static void every_kind_of_value_is_read(void **state)
     assert_true(run->options.loss == GRAM_LOSS_BT_SMOOTH && run->options.smoothing == 0.1);
     assert_true(run->options.lr == 2e-4 && run->options.clip == 0 && run->options.seed == UINT64_MAX);
     assert_true(run->options.schedule == GRAM_SCHEDULE_LINEAR && run->options.batch_rows == 7);
-    assert_true(run->options.best && run->options.drop_ties && run->options.lora_rank == 0);
+    assert_true(run->options.best && run->options.ties == GRAM_TIES_DROP && run->options.lora_rank == 0);
     assert_true(run->options.keep == 2 && run->options.epochs == 2);         /* as where they are not there */
     assert_string_equal(run->options.model.label_a, "Yes");
     assert_string_equal(run->options.model.label_b, "No");
-    assert_string_equal(run->options.lora_targets, "q,v");
+    assert_null(run->options.lora_targets);
     assert_true(run->options.model.truncate == GRAM_TRUNCATE_DROP && run->options.model.dtype == GRAM_BF16);
     assert_true(run->options.model.threads == 3 && strstr(run->options.eval_file, "/held.jsonl"));
     gram_recipe_close(r);
@@ -112,7 +112,7 @@ static void what_is_wrong_has_its_line(void **state)
         { "lr: 1\n# lrr: 2\n\nlrr: 3\n", NULL, { ":4: there is no key \"lrr\"", "did you mean \"lr\"" } },
         { "{lr: 1, zzzzzz: 3}", NULL, { ":1: there is no key \"zzzzzz\"" } },
         { "model: x\nlr: fast\n", NULL, { ":2: key \"lr\"", "wanted a number", "found \"fast\"" } },
-        { "\n\nlr: -1\n", NULL, { ":3:", "not negative", "\"-1\"" } },
+        { "\n\nlr: -1\n", NULL, { ":3:", "a number from 0 to 1", "\"-1\"" } },
         { "lr: nan\n", NULL, { ":1:", "\"nan\"" } },
         { "epochs: 1.5\n", NULL, { ":1: key \"epochs\"", "a whole number", "\"1.5\"" } },
         { "best: yes\n", NULL, { ":1: key \"best\"", "true or false", "\"yes\"" } },

@@ -322,7 +322,7 @@ static gram_status train_mlp(const char *from, const char *pairs, const char *ou
     gram_train_options o = options(loss, 15);
 
     o.head = units ? GRAM_HEAD_MLP : GRAM_HEAD_LINEAR;
-    o.head_width = units;
+    o.head_width = units ? units : o.head_width;
     o.lora_rank = rank;
     return train_by(from, pairs, out, &o);
 }

@@ -37,6 +37,7 @@ static int stop_once(void *arg, const gram_train_step *s)
 static gram_status run(gram_stage stage, bool stop)
 {
     int stops = stop;
+    const char *const more[] = { pairs, NULL };
     gram_train_options o;
 
     gram_train_options_init(&o, stage);
@@ -45,9 +46,10 @@ static gram_status run(gram_stage stage, bool stop)
     o.steps = 2;
     o.batch_rows = 1;
     o.resume = true;
-    o.eval_file = stage == GRAM_STAGE_FINETUNE ? pairs : NULL;
-    o.eval_every = o.eval_file ? 1 : 0;
-    o.best = o.eval_file;
+    o.eval_file = stage == GRAM_STAGE_FINETUNE ? pairs : groups;
+    o.more_eval = stage == GRAM_STAGE_FINETUNE ? more : NULL;
+    o.eval_every = 1;
+    o.best = true;
     o.progress = stop_once;
     o.arg = &stops;
     return (stage == GRAM_STAGE_FINETUNE ? gram_finetune : gram_pretrain)

@@ -14,7 +14,7 @@ finetune() {    # finetune OUT OPTION...
 
 expect 0 finetune whole --eval-file pairs.jsonl --eval-every 20
 says err "8 of 8 held-out pairs are training rows too"
-says err "judging 8 held-out pairs"
+says err "judging 8 held-out rows"
 says err "step 40 of 40, loss "
 says err "tokens/s"
 says out "accuracy on 8 held-out pairs"

@@ -21,6 +21,7 @@ static char *out_dir(const char *name)
 }
 
 static const uint64_t prompt[] = { 1, 2, 3, 4 };
+static gr_run_set set[] = { { .name = EVIL, .rows = 4, .prompt = prompt } };
 static gram_train_options o;
 
 static char *page_of(const char *dir, const gr_run_facts *f, gram_train_report *r)
@@ -52,8 +53,8 @@ static void a_run_is_shown(void **state)
     char *dir = out_dir("run"), *page;
     gram_train_report r = { .steps = 2, .rows = 1234, .eval_rows = 4, .best_step = 2, .best_accuracy = 0.75,
                             .contradicting = 2 };
-    gr_run_facts f = { .stage = GRAM_STAGE_FINETUNE, .model = EVIL, .data = EVIL, .eval_file = EVIL, .opt = &o,
-                       .cpu = "avx2", .date = "2026-01-02", .prompt = prompt };
+    gr_run_facts f = { .stage = GRAM_STAGE_FINETUNE, .model = EVIL, .data = EVIL, .set = set, .sets = 1, .opt = &o,
+                       .cpu = "avx2", .date = "2026-01-02" };
 
     (void)state;
     put(dir, "metrics.jsonl",
@@ -109,8 +110,7 @@ static void files_that_are_gone_leave_a_page(void **state)
 {
     char *dir = out_dir("gone"), *page;
     gram_train_report r = { .steps = 3, .rows = 5, .eval_rows = 4 };
-    gr_run_facts f = { .stage = GRAM_STAGE_FINETUNE, .model = "m", .data = "d", .eval_file = "e", .opt = &o,
-                       .prompt = prompt };
+    gr_run_facts f = { .stage = GRAM_STAGE_FINETUNE, .model = "m", .data = "d", .set = set, .sets = 1, .opt = &o };
 
     (void)state;
     page = page_of(dir, &f, &r);

@@ -1,0 +1,492 @@
+/* options.c - see options.h. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "train/options.h"
+
+/* Of losses that have them, as published. */
+#define POSREG     0.1
+#define SFT_WEIGHT 0.01
+#define SFT_BETA   0.1
+
+#define AT(field)  offsetof(gram_train_options, field)
+#define STAGE1     (1u << GRAM_STAGE_PRETRAIN)
+#define STAGE2     (1u << GRAM_STAGE_FINETUNE)
+#define BOTH       (STAGE1 | STAGE2)
+#define ONE(loss)  (1u << GRAM_LOSS_##loss)
+#define JUDGES     (ONE(GRAM) | ONE(GENERATIVE))
+#define SCALARS    (~JUDGES & (2u * ONE(PURM) - 1))
+#define MANY       ((double)(1 << 20))
+#define STEPS      ((double)((uint64_t)1 << 40))
+#define ANY        1e30                     /* of numbers that have no natural end */
+
+/* The loss comes first: it sets the defaults of its own. */
+static const gram_option option[] = {
+    { .name = "loss", .kind = GRAM_OPTION_CHOICE, .at = AT(loss), .stages = STAGE2, .alike = true, .usual = { "", "gram" },
+      .choices = "gram|generative|bt|bt-margin|bt-smooth|bt-posreg|sft-reg|purm",
+      .help = "What is minimised. gram: the cross-entropy of the two labels, smoothed; generative: the same without "
+      "smoothing. The others train a reward model, whose head reads one answer: bt (Bradley-Terry), bt-margin, "
+      "bt-smooth, bt-posreg, sft-reg (which also learns to write the chosen answer) and purm (a mean and a spread)" },
+    { .name = "smoothing", .kind = GRAM_OPTION_REAL, .at = AT(smoothing), .stages = STAGE2, .alike = true, .most = 0.5,
+      .losses = ONE(GRAM) | ONE(BT_SMOOTH), .usual = { "", "0.05; bt-smooth 0.1" },
+      .help = "gram, bt-smooth: the mass that the target gives to the other label, as the paper defines it. torch's "
+      "label_smoothing=0.1 is the paper's 0.05 and 0.05 here, since torch spreads it over both labels" },
+    { .name = "margin-scale", .kind = GRAM_OPTION_REAL, .at = AT(margin_scale), .stages = STAGE2, .alike = true,
+      .most = ANY, .losses = ONE(BT_MARGIN), .usual = { "", "1" },
+      .help = "bt-margin: multiplies the margins of the rows" },
+    { .name = "posreg", .kind = GRAM_OPTION_REAL, .at = AT(posreg), .stages = STAGE2, .alike = true, .most = ANY,
+      .losses = ONE(BT_POSREG), .usual = { "", "0.1" },
+      .help = "bt-posreg: the weight of the term that keeps chosen answers' rewards above 0" },
+    { .name = "sft-weight", .kind = GRAM_OPTION_REAL, .at = AT(sft_weight), .stages = STAGE2, .alike = true, .most = 1,
+      .losses = ONE(SFT_REG), .usual = { "", "0.01" }, .help = "sft-reg: a, the share of the text's loss" },
+    { .name = "sft-beta", .kind = GRAM_OPTION_REAL, .at = AT(sft_beta), .stages = STAGE2, .alike = true, .most = ANY,
+      .losses = ONE(SFT_REG), .usual = { "", "0.1" },
+      .help = "sft-reg: b, which multiplies the text's log-probability" },
+    { .name = "head", .kind = GRAM_OPTION_CHOICE, .at = AT(head), .stages = STAGE2, .alike = true, .losses = SCALARS,
+      .choices = "linear|mlp", .usual = { "", "linear" },
+      .help = "What gives a new reward model its number: linear, the hidden state of the last token times a vector, "
+      "or mlp, GRM's: a hidden layer, ReLU, and then the vector" },
+    { .name = "head-width", .kind = GRAM_OPTION_SIZE, .at = AT(head_width), .stages = STAGE2, .alike = true, .least = 1,
+      .most = MANY, .losses = SCALARS, .needs = "head", .usual = { "1024", "1024" }, .help = "mlp: its hidden units" },
+    { .name = "freeze", .kind = GRAM_OPTION_FLAG, .at = AT(freeze), .stages = STAGE2, .alike = true,
+      .losses = SCALARS & ~ONE(SFT_REG),
+      .help = "Train the reward head alone and leave the rest of the model as it is" },
+    { .name = "ties", .kind = GRAM_OPTION_CHOICE, .at = AT(ties), .stages = STAGE2, .alike = true,
+      .choices = "half|drop", .usual = { "", "half" },
+      .help = "Rows that the data call a tie: their target is a half, or they are dropped" },
+    { .name = "pairs", .kind = GRAM_OPTION_SIZE, .at = AT(pairs), .stages = STAGE1, .alike = true, .least = 1,
+      .most = MANY, .usual = { "1", "1" },
+      .help = "Draw at most N pairs of one prompt's responses, none of them in two" },
+
+    { .name = "lr", .kind = GRAM_OPTION_REAL, .at = AT(lr), .stages = BOTH, .alike = true, .most = 1,
+      .usual = { "1e-5", "2e-5" }, .help = "The peak of the learning rate" },
+    { .name = "schedule", .kind = GRAM_OPTION_CHOICE, .at = AT(schedule), .stages = BOTH, .alike = true,
+      .choices = "cosine|linear|constant", .usual = { "cosine", "cosine" }, .help = "How the rate falls after its peak" },
+    { .name = "warmup", .kind = GRAM_OPTION_REAL, .at = AT(warmup), .stages = BOTH, .alike = true, .most = 1,
+      .usual = { "0.1", "0.1" }, .help = "The share of the steps, rounded up to a step, over which the rate rises" },
+    { .name = "weight-decay", .kind = GRAM_OPTION_REAL, .at = AT(weight_decay), .stages = BOTH, .alike = true,
+      .most = 1, .usual = { "0", "0" }, .help = "AdamW's decay of matrices" },
+    { .name = "clip", .kind = GRAM_OPTION_REAL, .at = AT(clip), .stages = BOTH, .alike = true, .most = ANY,
+      .usual = { "1", "1" }, .help = "Scale gradients down to this norm of all of them together; 0: never" },
+    { .name = "batch-rows", .letter = 'b', .kind = GRAM_OPTION_SIZE, .at = AT(batch_rows), .stages = BOTH,
+      .alike = true, .least = 1, .most = MANY, .usual = { "32", "16" }, .help = "Rows of a step" },
+    { .name = "epochs", .letter = 'e', .kind = GRAM_OPTION_SIZE, .at = AT(epochs), .stages = BOTH, .least = 1,
+      .most = MANY, .usual = { "1", "2" }, .help = "Go through the data N times" },
+    { .name = "steps", .kind = GRAM_OPTION_WIDE, .at = AT(steps), .stages = BOTH, .most = STEPS,
+      .help = "Take N steps, whatever the epochs are (default: 0, as many as they ask for)" },
+    { .name = "seed", .letter = 's', .kind = GRAM_OPTION_WIDE, .at = AT(seed), .stages = BOTH, .alike = true,
+      .most = ANY, .usual = { "0", "0" },
+      .help = "Of the order of the rows, of what is drawn from them, of new weights and of dropout" },
+    { .name = "lora-rank", .kind = GRAM_OPTION_SIZE, .at = AT(lora_rank), .stages = BOTH, .alike = true, .most = MANY,
+      .help = "Train low-rank adapters of rank N beside a model that stays as it is, and write them as PEFT does "
+      "(default: 0, every weight is trained). --dtype bf16 halves the memory of the model; without adapters it is "
+      "trained in two bytes, rounded by chance at each step" },
+    { .name = "lora-alpha", .kind = GRAM_OPTION_REAL, .at = AT(lora_alpha), .stages = BOTH, .alike = true,
+      .above = true, .most = 1e9, .needs = "lora-rank",
+      .help = "What the adapters give is times X / rank (default: X is twice the rank)" },
+    { .name = "lora-dropout", .kind = GRAM_OPTION_REAL, .at = AT(lora_dropout), .stages = BOTH, .alike = true,
+      .most = 1, .below = true, .needs = "lora-rank",
+      .help = "The share of their inputs that the adapters do not see in a step, drawn anew for each token and matrix; "
+      "never when the model is judged (default: 0, or what the adapter that is trained further had)" },
+    { .name = "lora-targets", .kind = GRAM_OPTION_WORD, .at = AT(lora_targets), .stages = BOTH, .alike = true,
+      .needs = "lora-rank",
+      .help = "Which matrices of a layer have adapters: some of q,k,v,o,gate,up,down (default: all of them)" },
+    { .name = "recompute", .kind = GRAM_OPTION_CHOICE, .at = AT(recompute), .stages = BOTH, .choices = "auto|on|off",
+      .usual = { "auto", "auto" },
+      .help = "Layers that keep their input alone for the backward pass and make the rest again, with the same bits: "
+      "on, all, for a tenth of the activations' memory and about four thirds of the time; off, none; auto, as many as "
+      "it takes for the run to fit the machine and, with adapters, for activations of 2 GiB" },
+
+    { .name = "eval-file", .kind = GRAM_OPTION_PATHS, .at = AT(eval_file), .more = AT(more_eval), .stages = BOTH,
+      .help = "Judge the held-out rows of FILE before the first step and after the last, and say how well it did. May "
+      "be given again: the first decides what is best, the others are judged beside it" },
+    { .name = "eval-every", .kind = GRAM_OPTION_WIDE, .at = AT(eval_every), .stages = BOTH, .alike = true,
+      .most = STEPS, .needs = "eval-file", .usual = { "0", "0" },
+      .help = "Judge them every N steps too, and keep the model that did it best in DIR/best; 0: not between" },
+    { .name = "best", .kind = GRAM_OPTION_FLAG, .at = AT(best), .stages = BOTH, .needs = "eval-file",
+      .help = "Write the model that judged them best, not the last one. Chosen by these rows, its numbers on them "
+      "flatter" },
+    { .name = "patience", .kind = GRAM_OPTION_WIDE, .at = AT(patience), .stages = BOTH, .most = STEPS,
+      .needs = "eval-every", .usual = { "0", "0" },
+      .help = "End the run early, where N judgings in a row were no better than the best before them; 0: never" },
+    { .name = "max-minutes", .kind = GRAM_OPTION_REAL, .at = AT(max_minutes), .stages = BOTH, .above = true,
+      .most = 1e9, .help = "Stop, with a checkpoint to resume from, at the first step that ends X minutes after the "
+      "command began (default: no limit)" },
+    { .name = "save-every", .kind = GRAM_OPTION_WIDE, .at = AT(save_every), .stages = BOTH, .most = STEPS,
+      .usual = { "50", "50" },
+      .help = "Write a checkpoint every N steps and before the model; 0: only when the run is stopped" },
+    { .name = "keep", .kind = GRAM_OPTION_SIZE, .at = AT(keep), .stages = BOTH, .least = 1, .most = MANY,
+      .usual = { "2", "2" }, .help = "Keep the N newest checkpoints" },
+    { .name = "extend", .kind = GRAM_OPTION_FLAG, .at = AT(extend), .stages = BOTH,
+      .help = "With --resume, go on with another number of steps or epochs though the rate falls: from here on it is "
+      "that of the longer run. The last checkpoint stays when the run has ended, as with the constant schedule, which "
+      "needs no --extend" },
+    { .name = "resume", .letter = 'r', .kind = GRAM_OPTION_FLAG, .at = AT(resume), .stages = BOTH,
+      .help = "Go on from the newest whole checkpoint in DIR, or begin where there is none. The run ends with the bits "
+      "of one that was never stopped" },
+    { .name = "skip-bad", .kind = GRAM_OPTION_FLAG, .at = AT(skip_bad), .stages = BOTH,
+      .help = "Warn about a row that cannot be read and go on, instead of failing at it" },
+
+    { .name = "judge-prompt", .kind = GRAM_OPTION_TEXT, .at = AT(model.judge_prompt), .stages = BOTH, .shared = true },
+    { .name = "labels", .kind = GRAM_OPTION_LABELS, .at = AT(model.label_a), .stages = BOTH, .shared = true },
+    { .name = "template", .kind = GRAM_OPTION_WORD, .at = AT(model.chat_template), .stages = BOTH, .shared = true,
+      .choices = "chatml|llama3|llama2|mistral|qwen3|gemma" },
+    { .name = "max-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(model.max_tokens), .stages = BOTH, .most = STEPS,
+      .shared = true },
+    { .name = "truncate", .kind = GRAM_OPTION_CHOICE, .at = AT(model.truncate), .stages = BOTH, .shared = true,
+      .choices = "error|balanced|drop" },
+    { .name = "dtype", .kind = GRAM_OPTION_CHOICE, .at = AT(model.dtype), .stages = BOTH, .alike = true,
+      .choices = "f32|bf16|int8", .shared = true },
+    { .name = "base", .kind = GRAM_OPTION_PATH, .at = AT(model.base), .stages = BOTH, .shared = true },
+    { .name = "threads", .kind = GRAM_OPTION_INT, .at = AT(model.threads), .stages = BOTH, .most = 1 << 16,
+      .shared = true },
+    { .name = "batch-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(model.batch_tokens), .stages = BOTH, .alike = true,
+      .most = STEPS, .shared = true },
+};
+
+const gram_option *gram_train_option(size_t i)
+{
+    return i < GR_COUNT(option) ? &option[i] : NULL;
+}
+
+const gram_option *gr_option_find(const char *name)
+{
+    for (size_t i = 0; i < GR_COUNT(option); i++)
+        if (!strcmp(option[i].name, name))
+            return &option[i];
+    return NULL;
+}
+
+static const void *of(const gram_option *k, const gram_train_options *o)
+{
+    return (const char *)o + k->at;
+}
+
+static double number_of(const gram_option *k, const gram_train_options *o)
+{
+    const void *p = of(k, o);
+
+    switch (k->kind) {
+    case GRAM_OPTION_REAL: return *(const double *)p;
+    case GRAM_OPTION_SIZE: return (double)*(const size_t *)p;
+    case GRAM_OPTION_WIDE: return (double)*(const uint64_t *)p;
+    case GRAM_OPTION_INT: case GRAM_OPTION_CHOICE: return *(const int *)p;
+    case GRAM_OPTION_FLAG: return *(const bool *)p;
+    default: return *(const char *const *)p != NULL;
+    }
+}
+
+static bool is_text(const gram_option *k)
+{
+    return k->kind >= GRAM_OPTION_WORD;
+}
+
+/* ---- Text ----------------------------------------------------------------------------------------- */
+
+static void wanted_number(const gram_option *k, char *out, size_t room)
+{
+    size_t at = (size_t)snprintf(out, room, "a %snumber%s", k->kind == GRAM_OPTION_REAL ? "" : "whole ",
+                                 k->above ? " above 0" : "");
+
+    if (!k->above)
+        at += (size_t)snprintf(out + at, room - at, " from %g", k->least);
+    if (k->below)
+        snprintf(out + at, room - at, ", below %g", k->most);
+    else if (k->most < ANY && k->kind == GRAM_OPTION_REAL)
+        snprintf(out + at, room - at, " to %g", k->most);
+    else if (k->most < ANY)
+        snprintf(out + at, room - at, " to %.0f", k->most);
+}
+
+void gr_option_wanted(const gram_option *k, char out[96])
+{
+    static const char *const kind[] = {
+        [GRAM_OPTION_FLAG] = "true or false", [GRAM_OPTION_WORD] = "a word", [GRAM_OPTION_PATH] = "a path",
+        [GRAM_OPTION_PATHS] = "a path, or a list of them", [GRAM_OPTION_TEXT] = "the path of a text",
+        [GRAM_OPTION_LABELS] = "two labels with a comma between them",
+    };
+
+    if (k->choices)
+        snprintf(out, 96, "%s", k->choices);
+    else if (k->kind < GRAM_OPTION_FLAG)
+        wanted_number(k, out, 96);
+    else
+        snprintf(out, 96, "%s", kind[k->kind]);
+}
+
+static gram_status wrong(const gram_option *k, const char *text, gram_err *err)
+{
+    char wanted[96];
+
+    gr_option_wanted(k, wanted);
+    return gr_fail(err, GRAM_EARG, "wanted %s%s, found \"%.200s\"", k->choices ? "one of " : "", wanted, text);
+}
+
+/* The place of a word in "a|b|c", or -1. */
+static int choice(const char *choices, const char *word)
+{
+    int i = 0;
+
+    for (const char *p = choices;; p++, i++) {
+        size_t n = strcspn(p, "|");
+        if (strlen(word) == n && !strncmp(p, word, n))
+            return i;
+        p += n;
+        if (!*p)
+            return -1;
+    }
+}
+
+/* Not of NaN. */
+static bool within(const gram_option *k, double x)
+{
+    return (k->above ? x > 0 : x >= k->least) && (k->below ? x < k->most : x <= k->most);
+}
+
+/* Digits alone: no sign, no blank, no point. */
+static bool whole(const gram_option *k, const char *text, uint64_t *out)
+{
+    char *end;
+
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return *text && strspn(text, "0123456789") == strlen(text) && !errno && within(k, (double)*out);
+}
+
+static bool real(const gram_option *k, const char *text, double *out)
+{
+    char *end;
+
+    *out = strtod(text, &end);
+    return end != text && !*end && isfinite(*out) && within(k, *out);
+}
+
+gram_status gr_option_take(const gram_option *k, gram_train_options *o, const char *text, gram_err *err)
+{
+    void *to = (char *)o + k->at;
+    uint64_t n = 0;
+    double x;
+    int i = k->choices ? choice(k->choices, text) : 0;
+
+    if (i < 0)
+        return wrong(k, text, err);
+    switch (k->kind) {
+    case GRAM_OPTION_REAL:
+        if (!real(k, text, &x))
+            return wrong(k, text, err);
+        *(double *)to = x;
+        return GRAM_OK;
+    case GRAM_OPTION_SIZE: case GRAM_OPTION_WIDE: case GRAM_OPTION_INT:
+        if (!whole(k, text, &n))
+            return wrong(k, text, err);
+        if (k->kind == GRAM_OPTION_SIZE)
+            *(size_t *)to = (size_t)n;
+        else if (k->kind == GRAM_OPTION_WIDE)
+            *(uint64_t *)to = n;
+        else
+            *(int *)to = (int)n;
+        return GRAM_OK;
+    case GRAM_OPTION_FLAG:
+        if (strcmp(text, "true") && strcmp(text, "false"))
+            return wrong(k, text, err);
+        *(bool *)to = *text == 't';
+        return GRAM_OK;
+    case GRAM_OPTION_CHOICE:                /* enums of the header are as wide as an int */
+        memcpy(to, &i, sizeof i);
+        if (k->at == AT(loss))
+            gram_train_options_set_loss(o, (gram_loss)i);
+        return GRAM_OK;
+    default:
+        *(const char **)to = text;
+        return GRAM_OK;
+    }
+}
+
+gram_status gram_train_options_set(gram_train_options *o, const char *name, const char *value, gram_err *err)
+{
+    const gram_option *k = gr_option_find(name);
+    gram_err why;
+    gram_status rc;
+
+    if (!k || k->kind >= GRAM_OPTION_TEXT)
+        return gr_fail(err, GRAM_EARG, "%s: no option of training that is set by one word", name);
+    rc = gr_option_take(k, o, value, &why);
+    return rc ? gr_fail(err, rc, "%s: %s", name, why.text) : GRAM_OK;
+}
+
+bool gr_option_print(gr_buf *b, const gram_option *k, const gram_train_options *o)
+{
+    const void *p = of(k, o);
+    const char *word = k->choices;
+
+    switch (k->kind) {
+    case GRAM_OPTION_REAL:
+        return gr_buf_printf(b, "%.17g", *(const double *)p);
+    case GRAM_OPTION_SIZE:
+        return gr_buf_printf(b, "%zu", *(const size_t *)p);
+    case GRAM_OPTION_WIDE:
+        return gr_buf_printf(b, "%" PRIu64, *(const uint64_t *)p);
+    case GRAM_OPTION_INT:
+        return gr_buf_printf(b, "%d", *(const int *)p);
+    case GRAM_OPTION_FLAG:
+        return gr_buf_puts(b, *(const bool *)p ? "true" : "false");
+    case GRAM_OPTION_CHOICE:
+        for (int i = *(const int *)p; i > 0; i--)
+            word += strcspn(word, "|") + 1;
+        return gr_buf_add(b, word, strcspn(word, "|"));
+    default:
+        return !*(const char *const *)p || gr_buf_puts(b, *(const char *const *)p);
+    }
+}
+
+/* ---- Defaults ------------------------------------------------------------------------------------- */
+
+void gram_train_options_init(gram_train_options *o, gram_stage stage)
+{
+    *o = (gram_train_options){ .lora_dropout = -1 };
+    for (size_t i = 0; i < GR_COUNT(option); i++)
+        if (option[i].usual[stage] && *option[i].usual[stage] && !option[i].losses)
+            gr_option_take(&option[i], o, option[i].usual[stage], NULL);
+    o->pairs = 1;
+    o->head_width = 1024;
+    gram_train_options_set_loss(o, GRAM_LOSS_GRAM);
+}
+
+void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
+{
+    o->loss = loss;
+    o->smoothing = loss == GRAM_LOSS_GRAM ? 0.05 : loss == GRAM_LOSS_BT_SMOOTH ? 0.1 : 0;
+    o->margin_scale = 1;
+    o->posreg = POSREG;
+    o->sft_weight = SFT_WEIGHT;
+    o->sft_beta = SFT_BETA;
+}
+
+bool gr_option_is_usual(const gram_option *k, gram_stage stage, const gram_train_options *o)
+{
+    gram_train_options usual;
+
+    gram_train_options_init(&usual, stage);
+    if (k->at != AT(loss))
+        gram_train_options_set_loss(&usual, o->loss);
+    return number_of(k, o) == number_of(k, &usual);
+}
+
+/* ---- Checks --------------------------------------------------------------------------------------- */
+
+/* "gram and bt-smooth" */
+static void name_losses(unsigned losses, char out[128])
+{
+    size_t at = 0;
+
+    out[0] = '\0';
+    for (int i = 0; i <= GRAM_LOSS_PURM && at < 128; i++)
+        if (losses >> i & 1) {
+            bool last = !(losses >> (i + 1));
+            at += (size_t)snprintf(out + at, 128 - at, "%s%s", !at ? "" : last ? " and " : ", ",
+                                   gram_loss_name((gram_loss)i));
+        }
+}
+
+gram_status gram_train_option_used(const gram_train_options *o, gram_stage stage, const char *name, gram_err *err)
+{
+    const gram_option *k = gr_option_find(name);
+    gram_err why;
+    gram_status rc = k ? gr_option_used(k, stage, o, &why) : gr_fail(&why, GRAM_EARG, "no option of training");
+
+    return rc ? gr_fail(err, rc, "%s: %s", name, why.text) : GRAM_OK;
+}
+
+gram_status gr_option_used(const gram_option *k, gram_stage stage, const gram_train_options *o, gram_err *err)
+{
+    static const char *const name[] = { "pretrain", "finetune" };
+    const gram_option *needed = k->needs ? gr_option_find(k->needs) : NULL;
+    char losses[128];
+
+    if (!(k->stages >> stage & 1))
+        return gr_fail(err, GRAM_EARG, "it is an option of the stage %s, and this run is of the stage %s",
+                       name[1 - stage], name[stage]);
+    if (stage == GRAM_STAGE_FINETUNE && k->losses && !(k->losses >> o->loss & 1)) {
+        name_losses(k->losses, losses);
+        return gr_fail(err, GRAM_EARG, "it is an option of the loss%s %s, and the loss is %s",
+                       k->losses & (k->losses - 1) ? "es" : "", losses, gram_loss_name(o->loss));
+    }
+    if (needed && number_of(needed, o) == 0)
+        return gr_fail(err, GRAM_EARG, "wanted `%s`%s with it, without which it says nothing", needed->name,
+                       needed->kind == GRAM_OPTION_CHOICE ? " mlp" : "");
+    return GRAM_OK;
+}
+
+static gram_status check_one(const gram_option *k, gram_stage stage, const gram_train_options *o, gram_err *err)
+{
+    char wanted[96];
+    double x = number_of(k, o);
+    int n = 0;
+    gram_err why;
+
+    for (const char *p = k->choices; p && *p; p += strcspn(p, "|"), p += *p == '|')
+        n++;
+    if (k->kind == GRAM_OPTION_CHOICE && !(x >= 0 && x < n))
+        return gr_fail(err, GRAM_EARG, "%s: %g is none of its values", k->name, x);
+    if (gr_option_is_usual(k, stage, o))
+        return GRAM_OK;
+    gr_option_wanted(k, wanted);
+    if (k->kind < GRAM_OPTION_FLAG && !(within(k, x) && isfinite(x)))
+        return gr_fail(err, GRAM_EARG, "%s: wanted %s, found %g", k->name, wanted, x);
+    if (gr_option_used(k, stage, o, &why))
+        return gr_fail(err, GRAM_EARG, "%s: %s", k->name, why.text);
+    return GRAM_OK;
+}
+
+gram_status gr_options_check(gram_stage stage, const gram_train_options *o, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < GR_COUNT(option) && !rc; i++)
+        rc = check_one(&option[i], stage, o, err);
+    if (rc)
+        return rc;
+    if (o->freeze && o->lora_rank)
+        return gr_fail(err, GRAM_EARG, "freeze: the head is trained alone, without adapters, and `lora-rank` is %zu",
+                       o->lora_rank);
+    if (o->model.dtype == GRAM_INT8)
+        return gr_fail(err, GRAM_EARG, "dtype: training stores weights in f32 or bf16, found int8");
+    if (o->check_gradients && o->dist)
+        return gr_fail(err, GRAM_EARG, "gradients are checked by one process alone; several were started");
+    if (o->model.single_order)
+        return gr_fail(err, GRAM_EARG, "training reads both orders of a pair; a single order was asked for");
+    if (o->model.lambda != 0)
+        return gr_fail(err, GRAM_EARG, "lambda: training has no use for it, found %g", o->model.lambda);
+    if (stage == GRAM_STAGE_PRETRAIN && o->model.truncate == GRAM_TRUNCATE_BALANCED)
+        return gr_fail(err, GRAM_EARG, "truncate: stage 1 writes whole answers: wanted error or drop, found balanced");
+    return GRAM_OK;
+}
+
+bool gr_option_tells(const gram_option *k, gram_stage stage, const gram_train_options *o)
+{
+    double x = number_of(k, o);
+    bool nothing = x == 0 && k->kind != GRAM_OPTION_REAL && k->kind != GRAM_OPTION_CHOICE;
+
+    if (k->kind >= GRAM_OPTION_PATH || gr_option_used(k, stage, o, NULL) || k->at == AT(resume))
+        return false;
+    if (k->kind < GRAM_OPTION_FLAG && !within(k, x))
+        return false;
+    return !(gr_option_is_usual(k, stage, o) && (k->shared || nothing));
+}
+
+bool gr_options_settings(gr_buf *b, gram_stage stage, const gram_train_options *o)
+{
+    bool ok = true;
+
+    for (size_t i = 0; i < GR_COUNT(option) && ok; i++) {
+        const gram_option *k = &option[i];
+        if (k->alike && !gr_option_used(k, stage, o, NULL) && (!is_text(k) || number_of(k, o)))
+            ok = gr_buf_printf(b, "%s=", k->name) && gr_option_print(b, k, o) && gr_buf_puts(b, "\n");
+    }
+    return ok;
+}

@@ -1,0 +1,50 @@
+/* run_int.h - a run on its way, which the files of the loop share: run.c, judging.c and settings.c. */
+#ifndef GR_TRAIN_RUN_INT_H
+#define GR_TRAIN_RUN_INT_H
+
+#include <time.h>
+#include "train/checkpoints.h"
+#include "train/metrics.h"
+#include "train/run.h"
+
+struct loop {
+    const gr_training *r;
+    gr_trainee *t;
+    gr_adamw adam;
+    gr_share share;
+    gr_grad grad;
+    gr_order order;
+    gr_state state;
+    uint64_t steps, warmup, rows;   /* rows: places of the stream that the run takes */
+    const gr_example **batch;       /* [batch_rows] */
+    char *settings, *weights_path;
+    gr_checkpoints checkpoints;
+    gr_metrics *metrics;
+    int lock;                       /* on the output directory */
+    gr_held *held;                  /* [r->n_held] as they were last judged; n == 0: not in this call */
+    struct timespec start;
+    uint64_t tokens;
+    bool check_rows;                /* of the model that is opened again: there is memory for it */
+    gram_train_report *report;
+};
+
+/* Whether this process reads and writes what is in OUT. */
+bool gr_run_is_first(const struct loop *l);
+/* Whether the weights are the last ones: after the last step, or where patience is at its end. */
+bool gr_run_is_over(const struct loop *l);
+/* Somebody asked to stop: what is done is kept, and the call fails with GRAM_ESTOPPED. why: "" or a reason. */
+gram_status gr_run_stop(struct loop *l, const char *why, gram_err *err);
+
+/* settings.c: *out is all that the run's bits depend on, a line for each; see gr_state_load(). */
+gram_status gr_run_settings(const gr_training *r, char **out, gram_err *err);
+/* Behind a checkpoint's state: whether the run may have the number of steps that is asked for. */
+gram_status gr_run_check_steps(struct loop *l, gram_err *err);
+
+/* judging.c */
+bool gr_judging_due(const struct loop *l);
+/* Judges the held-out sets; the best weights become a model of their own, unless they are about to be the run's. */
+gram_status gr_judging(struct loop *l, gram_err *err);
+/* The weights become those of the best step, and are judged as that step's were. */
+gram_status gr_judging_take_best(struct loop *l, gram_err *err);
+
+#endif
