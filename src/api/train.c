@@ -207,8 +207,8 @@ static gram_status say_sets(const gram_train_options *o, const gr_run_set *set, 
         if (isnan(s->before.value) || isnan(s->after.value))
             continue;
         b.n = 0;
-        ok = gr_buf_printf(&b, "%s: accuracy on %zu held-out pairs, with 95 %% intervals: %.1f %% (%.1f to %.1f) before, "
-                           "%.1f %% (%.1f to %.1f) after", s->name, s->rows, 100 * s->before.value,
+        ok = gr_buf_printf(&b, "%s: accuracy on %zu held-out pairs, with 95 %% intervals: %.1f %% (%.1f to %.1f) "
+                           "before, %.1f %% (%.1f to %.1f) after", s->name, s->rows, 100 * s->before.value,
                            100 * s->before.low, 100 * s->before.high, 100 * s->after.value, 100 * s->after.low,
                            100 * s->after.high);
         if (ok)

@@ -39,7 +39,8 @@ extern const char cli_about[], cli_exit_codes[], cli_environment[];
 
 #define CLI_INCLUDE(table, title) { NULL, '\0', POPT_ARG_INCLUDE_TABLE, table, 0, title, NULL }
 #define CLI_TABLE_END             { NULL, '\0', 0, NULL, 0, NULL, NULL }
-extern struct poptOption cli_engine_table[];    /* --dtype --threads --batch-tokens */
+extern struct poptOption cli_run_table[];       /* --dtype --base --threads --batch-tokens */
+extern struct poptOption cli_engine_table[];    /* the same and which head gives a reward, for those that score */
 extern struct poptOption cli_prompt_table[];    /* --judge-prompt --labels --template --max-tokens --truncate */
 extern struct poptOption cli_judge_table[];     /* the same and --lambda --single-order, for those that score */
 extern struct poptOption cli_rows_table[];      /* --resume --skip-bad --quiet */

@@ -5,7 +5,7 @@ static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_train_own[GRAM_STAGE_FINETUNE], "Options:"),
     CLI_INCLUDE(cli_train_both, "Training options:"),
     CLI_INCLUDE(cli_prompt_table, "Judge options:"),
-    CLI_INCLUDE(cli_engine_table, "Engine options:"),
+    CLI_INCLUDE(cli_run_table, "Engine options:"),
     CLI_TABLE_END
 };
 

@@ -11,20 +11,25 @@ static int threads;
 static double lambda;
 static long long batch_tokens, max_tokens;
 
-struct poptOption cli_engine_table[] = {
+struct poptOption cli_run_table[] = {
     { "dtype", 'd', POPT_ARG_STRING, &dtype, 0,
       "Hold and multiply weights as f32 (the default), hold them as bf16, or use 8-bit integers.", "f32|bf16|int8" },
     { "base", '\0', POPT_ARG_STRING, &base, 0,
       "Where the base model of a LoRA adapter is (default: where the adapter says).", "PATH" },
+    { "threads", 't', POPT_ARG_INT, &threads, 0, "Use N threads (default: one for each core).", "N" },
+    { "batch-tokens", '\0', POPT_ARG_LONGLONG, &batch_tokens, 0,
+      "Compute up to N tokens together (default: 4096). This changes speed and memory, never a score.", "N" },
+    CLI_TABLE_END
+};
+
+struct poptOption cli_engine_table[] = {
+    CLI_INCLUDE(cli_run_table, NULL),
     { "reward-token", '\0', POPT_ARG_STRING, &reward_token, 0,
       "The reward of a conversation is the logit of the token with this id after it (Llama-3.1-Nemotron-70B-Reward-HF: "
       "0).", "ID" },
     { "reward-weights", '\0', POPT_ARG_STRING, &reward_weights, 0,
       "A reward head with several outputs: the reward is their sum with these weights, as in 0.65,0.8,-0.4.",
       "X,X,..." },
-    { "threads", 't', POPT_ARG_INT, &threads, 0, "Use N threads (default: one for each core).", "N" },
-    { "batch-tokens", '\0', POPT_ARG_LONGLONG, &batch_tokens, 0,
-      "Compute up to N tokens together (default: 4096). This changes speed and memory, never a score.", "N" },
     CLI_TABLE_END
 };
 
@@ -142,7 +147,7 @@ static void note(void *arg, const char *text)
 int cli_model_options(gram_options *out)
 {
     static gr_buf judge_prompt;     /* borrowed by *out, like the strings of popt */
-    int as_dtype = cli_choice("dtype", dtype, argument_of(cli_engine_table, "dtype"));
+    int as_dtype = cli_choice("dtype", dtype, argument_of(cli_run_table, "dtype"));
     int as_truncate = cli_choice("truncate", truncate_how, argument_of(cli_prompt_table, "truncate"));
     int rc;
 

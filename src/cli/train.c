@@ -220,7 +220,8 @@ int cli_train_run(gram_stage stage, const char *model, const char *data, const c
     else if (!s)
         summary(&report);
     else if (gram_dist_speaks(o.dist) && !atomic_exchange(&death_said, true))
-        rc = s == GRAM_ESTOPPED && !check_gradients ? cli_fail("%s; the same command with --resume goes on", cli_dashes(err.text, text, sizeof text))
+        rc = s == GRAM_ESTOPPED && !check_gradients ? cli_fail("%s; the same command with --resume goes on",
+                                                               cli_dashes(err.text, text, sizeof text))
                                                     : cli_fail_err(&err);
     else
         rc = CLI_FAILED;

@@ -170,8 +170,8 @@ static uint64_t output_bytes(const gr_training *r, const gr_adamw *a)
     return bytes;
 }
 
-/* A file is written beside the one that it takes the place of: for a moment there is one checkpoint, best model or model
- * more than stay. */
+/* A file is written beside the one that it takes the place of: for a moment there is one checkpoint, or one model, more
+ * than stay. */
 gram_status gr_estimate_disk(const gr_training *r, const gr_adamw *a, uint64_t steps, uint64_t *bytes, gram_err *err)
 {
     const gram_train_options *o = r->opt;

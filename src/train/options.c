@@ -27,8 +27,8 @@
 
 /* The loss comes first: it sets the defaults of its own. */
 static const gram_option option[] = {
-    { .name = "loss", .kind = GRAM_OPTION_CHOICE, .at = AT(loss), .stages = STAGE2, .alike = true, .usual = { "", "gram" },
-      .choices = "gram|generative|bt|bt-margin|bt-smooth|bt-posreg|sft-reg|purm",
+    { .name = "loss", .kind = GRAM_OPTION_CHOICE, .at = AT(loss), .stages = STAGE2, .alike = true,
+      .usual = { "", "gram" }, .choices = "gram|generative|bt|bt-margin|bt-smooth|bt-posreg|sft-reg|purm",
       .help = "What is minimised. gram: the cross-entropy of the two labels, smoothed; generative: the same without "
       "smoothing. The others train a reward model, whose head reads one answer: bt (Bradley-Terry), bt-margin, "
       "bt-smooth, bt-posreg, sft-reg (which also learns to write the chosen answer) and purm (a mean and a spread)" },
@@ -66,7 +66,8 @@ static const gram_option option[] = {
     { .name = "lr", .kind = GRAM_OPTION_REAL, .at = AT(lr), .stages = BOTH, .alike = true, .most = 1,
       .usual = { "1e-5", "2e-5" }, .help = "The peak of the learning rate" },
     { .name = "schedule", .kind = GRAM_OPTION_CHOICE, .at = AT(schedule), .stages = BOTH, .alike = true,
-      .choices = "cosine|linear|constant", .usual = { "cosine", "cosine" }, .help = "How the rate falls after its peak" },
+      .choices = "cosine|linear|constant", .usual = { "cosine", "cosine" },
+      .help = "How the rate falls after its peak" },
     { .name = "warmup", .kind = GRAM_OPTION_REAL, .at = AT(warmup), .stages = BOTH, .alike = true, .most = 1,
       .usual = { "0.1", "0.1" }, .help = "The share of the steps, rounded up to a step, over which the rate rises" },
     { .name = "weight-decay", .kind = GRAM_OPTION_REAL, .at = AT(weight_decay), .stages = BOTH, .alike = true,
@@ -460,8 +461,9 @@ gram_status gr_options_check(gram_stage stage, const gram_train_options *o, gram
         return gr_fail(err, GRAM_EARG, "gradients are checked by one process alone; several were started");
     if (o->model.single_order)
         return gr_fail(err, GRAM_EARG, "training reads both orders of a pair; a single order was asked for");
-    if (o->model.lambda != 0)
-        return gr_fail(err, GRAM_EARG, "lambda: training has no use for it, found %g", o->model.lambda);
+    if (o->model.lambda != 0 || o->model.reward_token || o->model.reward_weights)
+        return gr_fail(err, GRAM_EARG, "%s: it is for scoring, and training has no use for it",
+                       o->model.lambda != 0 ? "lambda" : o->model.reward_token ? "reward-token" : "reward-weights");
     if (stage == GRAM_STAGE_PRETRAIN && o->model.truncate == GRAM_TRUNCATE_BALANCED)
         return gr_fail(err, GRAM_EARG, "truncate: stage 1 writes whole answers: wanted error or drop, found balanced");
     return GRAM_OK;

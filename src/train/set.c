@@ -315,7 +315,7 @@ gram_status gr_set_read_pairs(gr_set *out, const char *path, const char *const *
     gram_status rc = read_all(out, path, more, one_pair, rules, err);
 
     if (!rc && out->weightless == out->n) {
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: every row that is left has the weight 0, so nothing would be learnt", path);
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: every row has the weight 0, so nothing would be learnt", path);
         gr_set_clear(out);
         return rc;
     }

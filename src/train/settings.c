@@ -62,8 +62,8 @@ gram_status gr_run_check_steps(struct loop *l, gram_err *err)
         return gr_fail(err, GRAM_EARG, "%s: the run has taken %" PRIu64 " steps already, and %" PRIu64 " in all are "
                        "asked for", l->checkpoints.dir, s->step, l->steps);
     if (s->steps != l->steps && o->schedule != GRAM_SCHEDULE_CONSTANT && !o->extend)
-        return gr_fail(err, GRAM_EARG, "%s: this run is one of %" PRIu64 " steps, its rates fall towards their end, and "
-                       "%" PRIu64 " steps are asked for: `extend` goes on with the rates of a run of so many",
+        return gr_fail(err, GRAM_EARG, "%s: this run is one of %" PRIu64 " steps, its rates fall towards their end, "
+                       "and %" PRIu64 " steps are asked for: `extend` goes on with the rates of a run of so many",
                        l->checkpoints.dir, s->steps, l->steps);
     l->state.steps = l->steps;
     return GRAM_OK;

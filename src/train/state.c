@@ -33,8 +33,9 @@ static gram_status check_rows(const gr_weights *w, const gr_named *n, float *row
         gr_dequant(row, (const char *)t.data + n->bytes / t.rows * r, t.type, t.cols);
         for (size_t c = 0; c < t.cols; c++)
             if (!isfinite(row[c]))
-                return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: value %zu is %g, and training wants finite numbers, of "
-                               "weights that stay as they are too", gr_weights_path(w), n->name, r * t.cols + c, row[c]);
+                return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: value %zu is %g, and training wants finite numbers, "
+                               "of weights that stay as they are too", gr_weights_path(w), n->name, r * t.cols + c,
+                               row[c]);
     }
     return GRAM_OK;
 }

@@ -10,7 +10,7 @@ printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter:' >"$tmp/judge.txt"
 cd "$tmp" || exit 1
 
 expect 2 "$GRAM" finetune "$model" pairs.jsonl --out x --lora-targets q
-says err "wanted a rank"
+says err "--lora-targets: wanted --lora-rank with it"
 expect 2 "$GRAM" finetune "$model" pairs.jsonl --out x --lora-rank 4 --lora-targets q,head
 says err '"head"'
 expect 0 "$GRAM" finetune "$model" pairs.jsonl --out a --lora-rank 4 --lr 1e-2 --steps 8 --batch-rows 4 \
