@@ -101,6 +101,7 @@ typedef struct {
     size_t layers, width, heads, kv_heads, head_dim, hidden, vocabulary, context, window;
     bool tied_head;
     const char *head;               /* "vocabulary", or of a reward model "reward" or "purm" */
+    char head_name[64];             /* what the file calls a reward head, as in "v_head.summary"; otherwise "" */
     gram_type_count type[16];       /* of the file's tensors */
     size_t types;
     size_t adapter_rank;            /* of a LoRA adapter, all else being its base model's; 0: a whole model */

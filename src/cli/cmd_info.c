@@ -51,7 +51,8 @@ static int run(const char **arg, size_t n)
     printf("%-14s%zu tokens, %s, %s head\n", "vocabulary", i.vocabulary, i.tokenizer ? i.tokenizer : "no tokenizer",
            i.tied_head ? "tied" : "untied");
     if (strcmp(i.head, "vocabulary"))
-        line("head", !strcmp(i.head, "purm") ? "PURM: a reward's mean and spread" : "one reward");
+        printf("%-14s%s%s%s\n", "head", !strcmp(i.head, "purm") ? "PURM: a reward's mean and spread" : "one reward",
+               *i.head_name ? ", " : "", i.head_name);
     line("chat template", i.chat_template ? i.chat_template : "not recognised: name one with --template");
     print_types(&i);
     cli_bytes(a, (double)i.weight_bytes);

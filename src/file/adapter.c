@@ -37,9 +37,17 @@ static gram_status refuse(const char *name, const json_t *root, gram_err *err)
                                        "trainable_token_indices", "lora_bias", "use_qalora", "target_parameters",
                                        "alora_invocation_tokens", "arrow_config", "use_bdlora",
                                        "kasa_config", "velora_config", "monteclora_config" };
+    static const char *const known[] = {
+        "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying", "eva_config",
+        "exclude_modules", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform",
+        "loftq_config", "lora_alpha", "lora_dropout", "lora_ga_config", "megatron_config", "megatron_core",
+        "modules_to_save", "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision",
+        "runtime_config", "target_modules", "task_type", "use_rslora",
+    };
     const char *kind = json_string_value(json_object_get(root, "peft_type"));
     const char *bias = json_string_value(json_object_get(root, "bias"));
-    const char *task = json_string_value(json_object_get(root, "task_type"));
+    const char *task = json_string_value(json_object_get(root, "task_type")), *name_of;
+    json_t *v;
 
     if (task && strcmp(task, "CAUSAL_LM") && strcmp(task, "SEQ_CLS"))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"task_type\": wanted \"CAUSAL_LM\" or \"SEQ_CLS\", found \"%s\"",
@@ -50,6 +58,13 @@ static gram_status refuse(const char *name, const json_t *root, gram_err *err)
     for (size_t i = 0; i < GR_COUNT(key); i++)
         if (!is_empty(json_object_get(root, key[i])))
             return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%s\" is set, and is not supported", name, key[i]);
+    json_object_foreach((json_t *)(uintptr_t)root, name_of, v) {
+        size_t i = 0;
+        while (i < GR_COUNT(known) && strcmp(name_of, known[i]))
+            i++;
+        if (i == GR_COUNT(known) && !is_empty(v))
+            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%.64s\" is set, and is not known", name, name_of);
+    }
     if (bias && strcmp(bias, "none"))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"bias\": wanted \"none\", found \"%s\"", name, bias);
     if (!is_plain_start(json_object_get(root, "init_lora_weights")))

@@ -123,18 +123,29 @@ static gram_status read_sizes(struct in *in, gr_config *c, const gr_weights *w, 
     return gr_config_check(c, in->name, err);
 }
 
+/* Keys of other architectures, which a file may have all the same: each changes what is computed. Fine at 0, and at
+ * `neutral`. */
+static const struct { const char *key; double neutral; } refused[] = {
+    { "attn_logit_softcapping", 0 }, { "final_logit_softcapping", 0 }, { "logit_scale", 1 }, { "residual_scale", 1 },
+    { "embedding_scale", 1 }, { "attention.scale", 0 }, { "attention.clamp_kqv", 0 }, { "attention.max_alibi_bias", 0 },
+    { "attention.temperature_scale", 0 }, { "attention.chunk_size", 0 }, { "expert_count", 0 },
+};
+
 static gram_status refuse_unknown(struct in *in, const gr_weights *w, gram_err *err)
 {
-    static const char *const refused[] = { "attn_logit_softcapping", "final_logit_softcapping" };
     uint64_t experts = 0;
-    double cap = 0;
+    double x = 0;
+    bool causal = true;
 
     if (gr_gguf_u64(in->g, full_key(in, "expert_count"), &experts) && experts > 0)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a mixture of %llu experts is not supported", in->name,
                        (unsigned long long)experts);
     for (size_t i = 0; i < GR_COUNT(refused); i++)
-        if (gr_gguf_f64(in->g, full_key(in, refused[i]), &cap) && (cap > 0 || cap < 0))
-            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" %g is not supported", in->name, in->key, cap);
+        if (gr_gguf_f64(in->g, full_key(in, refused[i].key), &x) && (x > 0 || x < 0) &&
+            (x > refused[i].neutral || x < refused[i].neutral))
+            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" %g is not supported", in->name, in->key, x);
+    if (gr_gguf_bool(in->g, full_key(in, "attention.causal"), &causal) && !causal)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" false is not supported", in->name, in->key);
     if (gr_weights_find(w, "blk.0.ffn_up.bias"))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: biases in the MLP (\"blk.0.ffn_up.bias\") are not supported",
                        in->name);

@@ -1,0 +1,138 @@
+/* test_head_cases.c - checkpoints as people have them, in tests/cases/, and what must become of each: a reward, a judge
+ * with a note, or a refusal that names the reason. The numbers are transformers'. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "check.h"
+#include "file/io.h"
+#include "file/weights.h"
+#include "gram/train.h"
+
+#define CASES "tests/cases/"
+
+static char said[4096];
+
+static void hear(void *arg, const char *text)
+{
+    size_t n = strlen(said);
+
+    (void)arg;
+    snprintf(said + n, sizeof said - n, "%s\n", text);
+}
+
+/* What comes of a case's one pair. want: both rewards, or with .judge p_forward; nothing: refused for `word` and `word2`.
+ * Of what is read, a note has these words. */
+static const struct {
+    const char *dir, *model, *base;
+    bool read, judge;
+    double want[2];
+    const char *word, *word2;
+} cases[] = {
+    { "config_json_bom", "model", NULL, true, false, { -1.2707, -1.0689 }, "", "" },
+    { "gguf_lora_adapter", "adapter.gguf", NULL, false, false, { 0, 0 }, "LoRA adapter", "base" },
+    { "gguf_rank_with_cls_passes", "model.gguf", NULL, false, false, { 0, 0 }, "cls.output.weight", "2 rows" },
+    { "gguf_rank_without_head", "model.gguf", NULL, false, false, { 0, 0 }, "pooling type 4, rank", "head is missing" },
+    { "quantization_config_off", "model", NULL, true, false, { -1.0731, -1.3207 }, "", "" },
+    { "quantization_fp8_passes", "model", NULL, false, false, { 0, 0 }, "fp8", "packed" },
+    { "qwen2_for_reward_model", "model", NULL, true, false, { 1.3827, 1.3527 }, "", "" },
+    { "reward_model_class_no_labels", "model", NULL, true, false, { -0.7434, -0.7365 }, "", "" },
+    { "seqcls_adapter_passes", "model", "base", true, false, { -0.868166, -0.820148 }, "", "" },
+    { "seqcls_adapter_modules_to_save_name", "model", "base", true, false, { 0.563159, 0.500488 }, "", "" },
+    { "seqcls_adapter_without_head", "model", "base", false, false, { 0, 0 }, "reward head is missing", "score.weight" },
+    { "sequence_classifier_stale_labels", "model", NULL, true, false, { -0.2572, -0.2425 }, "id2label", "5 labels" },
+    { "tied_flag_equal_lm_head_passes", "model", NULL, true, true, { 0.968418, 0 }, "", "" },
+    { "tied_flag_with_own_lm_head", "model", NULL, true, true, { 0.753046, 0 }, "tie_word_embeddings", "lm_head.weight" },
+    { "value_head_beside_causal", "model", NULL, true, false, { 1.3307 + 0.25, 2.3428 + 0.25 }, "v_head.summary", "" },
+    { "value_head_prefix_value_head", "model", NULL, true, false, { -1.3253, -1.1726 }, "", "" },
+    { "lfs_pointer_weights", "model", NULL, false, false, { 0, 0 }, "Git LFS pointer", "model.safetensors" },
+    { "gguf_split_part_passes", "model-00001-of-00003.gguf", NULL, false, false, { 0, 0 }, "split", "merge" },
+    { "gguf_yarn_within_original", "model.gguf", NULL, false, false, { 0, 0 }, "yarn", "" },
+};
+
+static void has(const char *name, const char *text, const char *a, const char *b)
+{
+    if (!strstr(text, a) || !strstr(text, b))
+        fail_msg("%s: wanted \"%s\" and \"%s\", found \"%s\"", name, a, b, text);
+}
+
+static void each_is_read_or_named(void **state)
+{
+    const gram_message question = { "user", "What is 2+2?" };
+    const gram_pair pair = { { &question, 1 }, "It is 4.", "It is 5." };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(cases); i++) {
+        char path[128], base[128];
+        gram_options o = { .note = hear, .base = cases[i].base ? base : NULL };
+        gram_verdict v;
+        gram_model *m;
+        gram_status rc;
+        *said = '\0';
+        snprintf(path, sizeof path, CASES "%s/%s", cases[i].dir, cases[i].model);
+        snprintf(base, sizeof base, CASES "%s/%s", cases[i].dir, cases[i].base ? cases[i].base : "");
+        rc = gram_open(&m, path, &o, &check_err);
+        if (!rc == !cases[i].read)
+            fail_msg("%s: status %d, \"%s\"", cases[i].dir, (int)rc, rc ? check_err.text : "opened");
+        has(cases[i].dir, rc ? check_err.text : said, cases[i].word, cases[i].word2);
+        if (rc)
+            continue;
+        CHECK_OK(gram_score(m, &pair, 1, &v, &check_err));
+        assert_true(v.rewarded == !cases[i].judge);
+        for (size_t k = 0; k < (cases[i].judge ? 1 : 2); k++) {
+            double got = cases[i].judge ? v.p_forward : v.reward[k].mean;
+            if (!(fabs(got - cases[i].want[k]) < 1e-4))     /* the last digit that was written down */
+                fail_msg("%s: found %.7g, wanted %.7g", cases[i].dir, got, cases[i].want[k]);
+        }
+        gram_close(m);
+    }
+}
+
+/* The head of an adapter that an older PEFT saved is the trained one, not the one it began with. */
+static void the_trained_head_is_used(void **state)
+{
+    gr_st *st;
+
+    (void)state;
+    CHECK_OK(gr_st_open(&st, CASES "seqcls_adapter_modules_to_save_name/model/adapter_model.safetensors", &check_err));
+    assert_non_null(gr_st_find(st, "base_model.model.score.original_module.weight"));
+    gr_st_close(st);
+}
+
+/* Training goes on from the head in value_head.safetensors: a short step leaves it nearly as it was. */
+static void training_goes_on_from_a_value_head(void **state)
+{
+    static const char from[] = CASES "value_head_finetune_continue/model";
+    char *out = check_tmppath("out");
+    gram_train_options o;
+    gr_weights *was, *is;
+    const gr_named *a, *b;
+
+    (void)state;
+    gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+    gram_train_options_set_loss(&o, GRAM_LOSS_BT);
+    o.steps = 1;
+    o.batch_rows = 2;
+    CHECK_OK(gram_finetune(from, CASES "value_head_finetune_continue/train.jsonl", out, &o, NULL, &check_err));
+    CHECK_OK(gr_weights_open_dir(&was, from, &check_err));
+    CHECK_OK(gr_weights_open_dir(&is, out, &check_err));
+    a = gr_weights_find(was, "v_head.summary.weight");
+    b = gr_weights_find(is, "score.weight");
+    assert_true(a && b && a->bytes == b->bytes && a->type == GR_F32 && gr_weights_find(is, "score.bias"));
+    for (size_t i = 0; i < a->bytes / sizeof(float); i++)
+        assert_true(fabsf(((const float *)a->data)[i] - ((const float *)b->data)[i]) < 1e-3f);      /* AdamW's step */
+    gr_weights_close(was);
+    gr_weights_close(is);
+    free(out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_is_read_or_named),
+        cmocka_unit_test(the_trained_head_is_used),
+        cmocka_unit_test(training_goes_on_from_a_value_head),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
