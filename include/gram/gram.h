@@ -313,6 +313,8 @@ typedef struct {
 } gram_row;
 typedef struct gram_rows gram_rows;
 gram_status gram_rows_open(gram_rows **out, const char *path, gram_err *err);
+/* columns: as in gram_file_options. */
+gram_status gram_rows_open_columns(gram_rows **out, const char *path, const char *columns, gram_err *err);
 /* *row lives until the next call; NULL at the end. After GRAM_EFORMAT, which names file and line, the next
  * call goes on with the following line. */
 gram_status gram_rows_next(gram_rows *r, const gram_row **row, gram_err *err);
@@ -327,6 +329,9 @@ typedef struct {
     gram_progress_fn *progress;
     gram_warn_fn *warn;
     void *arg;              /* handed to both */
+    const char *columns;    /* "prompt=question,chosen=good": what the file calls the keys of docs/formats.md, each in
+                             * place of all else that would be read for the same thing; NULL: by their own names. A path
+                             * with dots leads into an object. GRAM_EARG: it names a key that is not read */
 } gram_file_options;
 
 typedef struct { uint64_t rows, bad, dropped, truncated, resumed; gram_usage usage; double seconds; } gram_file_report;

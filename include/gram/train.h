@@ -124,6 +124,7 @@ typedef struct {
     bool          extend;       /* under the other schedules too: rates are then those of the longer run. The last
                                  * checkpoint stays when the run has ended, as under a constant schedule */
     bool          skip_bad;     /* warn about a row that cannot be read and go on, instead of failing at it */
+    const char   *columns;      /* of all files of rows: as in gram_file_options */
     double        max_minutes;  /* stop at the first step that ends so long after the call; 0: no limit */
     uint64_t      save_every;   /* steps between checkpoints: 50, and one before the model is written; 0: only when the
                                  * run is stopped */

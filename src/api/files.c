@@ -25,6 +25,7 @@ struct job {
     gr_out *out;
     const char *name;                       /* of out */
     gr_spread *spread;                      /* of a PURM model's verdicts; NULL otherwise */
+    char *written;                          /* the id of its line that is to be compared next */
     gr_lines *earlier;                      /* what the run before wrote, to see that it read the same rows */
     uint64_t lines;                         /* of the input, 0: not known */
     gram_usage before;
@@ -74,7 +75,7 @@ static gram_status job_open(struct job *j, gram_model *m, const char *in, const 
         return rc;
     if (j->opt->progress)
         j->lines = count_lines(in);
-    rc = gr_reader_open(&j->reader, in, err);
+    rc = gr_reader_open(&j->reader, in, j->opt->columns, err);
     if (!rc)
         rc = j->opt->resume ? gr_out_resume(&j->out, out, &report->resumed, err) : gr_out_open(&j->out, out, true, err);
     if (!rc && report->resumed)
@@ -82,8 +83,8 @@ static gram_status job_open(struct job *j, gram_model *m, const char *in, const 
     return rc;
 }
 
-/* A row that the run before has written: its line must bear the row's id, or this is another input. */
-static gram_status check_written(struct job *j, const char *id, gram_err *err)
+/* The id of the next line that the run before wrote, into j->written. */
+static gram_status next_written(struct job *j, gram_err *err)
 {
     const char *line, *found;
     size_t n;
@@ -98,12 +99,27 @@ static gram_status check_written(struct job *j, const char *id, gram_err *err)
         return rc;
     o = json_loadb(line, n, 0, NULL);
     found = json_string_value(json_object_get(o, "id"));
-    if (!found || strcmp(found, id))
-        rc = gr_fail(err, GRAM_EARG, "%s:%llu: row %s, but line %llu of what is to be resumed is of row %s: wanted the "
-                     "input of the run before", j->in, (unsigned long long)gr_reader_line(j->reader), id,
-                     (unsigned long long)gr_lines_number(j->earlier), found ? found : "without an id");
+    j->written = gr_strdup(found ? found : "without an id");
     json_decref(o);
-    return rc;
+    return j->written ? GRAM_OK : gr_nomem(err, j->in);
+}
+
+/* A row that the run before has written: its line must bear the row's id, or this is another input. *same false: it
+ * does not, and the line waits for the next row. */
+static gram_status check_written(struct job *j, const char *id, bool *same, gram_err *err)
+{
+    gram_status rc = j->written ? GRAM_OK : next_written(j, err);
+
+    *same = !rc && (!j->written || !strcmp(j->written, id));
+    if (rc)
+        return rc;
+    if (!*same)
+        return gr_fail(err, GRAM_EARG, "%s:%llu: row %s, but line %llu of what is to be resumed is of row %s: wanted the "
+                       "input of the run before", j->in, (unsigned long long)gr_reader_line(j->reader), id,
+                       (unsigned long long)gr_lines_number(j->earlier), j->written);
+    free(j->written);
+    j->written = NULL;
+    return GRAM_OK;
 }
 
 /* PURM's lines are written anew with what follows from all of them; those of the run until now stay until then. */
@@ -140,6 +156,7 @@ static gram_status job_close(struct job *j, gram_status rc, gram_err *err)
         gr_out_flush(j->out, NULL);
     gr_out_close(j->out);
     gr_lines_close(j->earlier);
+    free(j->written);
     gr_reader_close(j->reader);
     j->report->seconds = gr_now() - j->start;
     j->report->usage = (gram_usage){ u.sequences - j->before.sequences, u.tokens - j->before.tokens,
@@ -156,6 +173,24 @@ static gram_status bad_row(struct job *j, gram_status rc, const gram_err *why, g
     if (j->opt->warn)
         j->opt->warn(j->opt->arg, why->text);
     return GRAM_OK;
+}
+
+/* Whether a failure is the row's own: its conversation is none that the model's template or the judge prompt can
+ * write. Such a row is skipped like one that cannot be read. */
+static bool refuses_row(const struct job *j, gram_status rc)
+{
+    return j->opt->skip_bad && (rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED);
+}
+
+/* A row that is not the next one written: whether the run before skipped it as well. */
+static bool was_skipped(const struct job *j, const gr_row *r, gram_err *why)
+{
+    const gram_pair pair = gr_row_pair(r);
+    gr_judged ids = { 0 };
+    gram_status rc = j->opt->skip_bad ? gr_judge_pair(&j->m->judge, &pair, false, &ids, why) : GRAM_OK;
+
+    gr_judged_clear(&ids);
+    return rc && refuses_row(j, rc);
 }
 
 static gram_status step_done(struct job *j, gram_err *err)
@@ -254,12 +289,15 @@ static gram_status fill_chunk(struct job *j, struct chunk *c, uint64_t *skip, bo
     while (c->n < CHUNK_ROWS && c->tokens < 2 * j->m->scorer.batch_tokens && !*end) {
         gr_row *r = &c->row[c->n];
         gram_err why = { 0 };
+        bool same = false;
         gram_status rc = gr_reader_pair(j->reader, r, end, &why);
         if (rc)
             rc = bad_row(j, rc, &why, err);
         else if (!*end && *skip > 0) {              /* an earlier run has written this one */
-            --*skip;
-            rc = check_written(j, r->id, err);
+            rc = check_written(j, r->id, &same, err);
+            *skip -= same;
+            if (rc && !same && was_skipped(j, r, &why))
+                rc = bad_row(j, GRAM_EFORMAT, &why, err);
             gr_row_clear(r);
         } else if (!*end) {
             c->line[c->n] = gr_reader_line(j->reader);
@@ -272,25 +310,52 @@ static gram_status fill_chunk(struct job *j, struct chunk *c, uint64_t *skip, bo
     return GRAM_OK;
 }
 
+static gram_status write_verdicts(struct job *j, const struct chunk *c, size_t from, size_t to, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = from; i < to && !rc; i++)
+        rc = write_verdict(j, c->row[i].id, &c->verdict[i], err);
+    return rc;
+}
+
+/* Judges and writes the chunk from row `from` up to the first that fails, whose failure is told: *bad, c->n where no
+ * row is to blame. */
+static gram_status score_up_to(struct job *j, struct chunk *c, size_t from, size_t *bad, gram_err *err)
+{
+    gram_err why = { 0 };
+    size_t n = c->n - from, good;
+    gram_status rc = gr_api_score(j->m, c->pair + from, n, c->verdict + from, bad, &why), wrote;
+
+    if (rc && *bad == n) {
+        *bad = c->n;
+        return gr_fail(err, rc, "%s", why.text);
+    }
+    if (rc && *bad > 0 && gr_api_score(j->m, c->pair + from, *bad, c->verdict + from, &good, NULL))
+        *bad = 0;
+    *bad += from;
+    wrote = write_verdicts(j, c, from, *bad, rc ? NULL : err);
+    if (rc)
+        gr_fail(err, rc, "%s:%llu: row %s: %s", j->in, (unsigned long long)c->line[*bad], c->row[*bad].id, why.text);
+    return rc ? rc : wrote;
+}
+
 /* Judges and writes the chunk. Where one row fails, the rows before it are kept. */
 static gram_status score_chunk(struct job *j, struct chunk *c, gram_err *err)
 {
-    gram_err why = { 0 };
-    size_t bad = c->n, good;
-    gram_status rc = gr_api_score(j->m, c->pair, c->n, c->verdict, &bad, &why), failed = rc;
+    gram_status rc = GRAM_OK;
 
-    if (rc && bad < c->n && bad > 0 && gr_api_score(j->m, c->pair, bad, c->verdict, &good, NULL))
-        bad = 0;
-    if (rc && bad < c->n)
-        gr_fail(err, rc, "%s:%llu: row %s: %s", j->in, (unsigned long long)c->line[bad], c->row[bad].id, why.text);
-    else if (rc)
-        return gr_fail(err, rc, "%s", why.text);
-    for (size_t i = 0; i < bad; i++) {
-        rc = write_verdict(j, c->row[i].id, &c->verdict[i], failed ? NULL : err);
-        if (rc)
-            return failed ? failed : rc;
+    for (size_t from = 0, bad = 0; from < c->n && !rc; from = bad + 1) {
+        gram_err why = { 0 };
+        rc = score_up_to(j, c, from, &bad, &why);
+        if (rc && bad < c->n && refuses_row(j, rc))
+            rc = bad_row(j, GRAM_EFORMAT, &why, err);
+        else if (rc)
+            gr_fail(err, rc, "%s", why.text);
+        else
+            break;
     }
-    return failed;
+    return rc;
 }
 
 gram_status gram_score_file(gram_model *m, const char *in, const char *out, const gram_file_options *opt,
@@ -363,9 +428,12 @@ static gram_status rank_group(struct job *j, const gr_group *g, gram_rank_method
         j->report->dropped++;
         return write_json(j, json_pack("{s:s, s:n, s:b}", "id", g->id, "ranking", "dropped", 1), err);
     }
-    if (rc)
-        return gr_fail(err, rc, "%s:%llu: group %s: %s", j->in, (unsigned long long)gr_reader_line(j->reader), g->id,
-                       why.text);
+    if (rc) {
+        gram_err told = { 0 };
+        gr_fail(&told, rc, "%s:%llu: group %s: %s", j->in, (unsigned long long)gr_reader_line(j->reader), g->id,
+                why.text);
+        return bad_row(j, refuses_row(j, rc) ? GRAM_EFORMAT : rc, &told, err);
+    }
     j->report->rows++;
     j->report->truncated += r.truncated;
     o = json_pack("{s:s, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:b, s:b}", "id", g->id,
@@ -413,8 +481,9 @@ gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_
         if (rc)
             rc = bad_row(&j, rc, &why, err);
         else if (!end && skip > 0) {
-            skip--;
-            rc = check_written(&j, g.id, err);
+            bool same;
+            rc = check_written(&j, g.id, &same, err);
+            skip -= same;
         }
         else if (!end)
             rc = rank_group(&j, &g, method, err);

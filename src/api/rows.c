@@ -6,21 +6,31 @@
 
 struct gram_rows {
     gr_reader *reader;
+    char *columns;
     gr_row row;
     gram_row shown;
 };
 
-gram_status gram_rows_open(gram_rows **out, const char *path, gram_err *err)
+gram_status gram_rows_open_columns(gram_rows **out, const char *path, const char *columns, gram_err *err)
 {
     gram_rows *r = gr_calloc(1, sizeof *r);
-    gram_status rc = r ? gr_reader_open(&r->reader, path, err) : gr_nomem(err, path);
+    gram_status rc = r ? GRAM_OK : gr_nomem(err, path);
 
     *out = NULL;
     if (rc)
-        free(r);
+        return rc;
+    r->columns = columns ? gr_strdup(columns) : NULL;
+    rc = columns && !r->columns ? gr_nomem(err, path) : gr_reader_open(&r->reader, path, r->columns, err);
+    if (rc)
+        gram_rows_close(r);
     else
         *out = r;
     return rc;
+}
+
+gram_status gram_rows_open(gram_rows **out, const char *path, gram_err *err)
+{
+    return gram_rows_open_columns(out, path, NULL, err);
 }
 
 gram_status gram_rows_next(gram_rows *r, const gram_row **row, gram_err *err)
@@ -45,5 +55,6 @@ void gram_rows_close(gram_rows *r)
         return;
     gr_row_clear(&r->row);
     gr_reader_close(r->reader);
+    free(r->columns);
     free(r);
 }

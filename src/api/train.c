@@ -86,6 +86,7 @@ static gram_status read_rows(const gram_model *m, gram_stage stage, const char *
                              struct rows *s, gram_err *err)
 {
     gr_set_rules rules = { .judge = &m->judge, .loss = rules_of(o), .ties = o->ties, .skip_bad = o->skip_bad,
+                           .columns = o->columns,
                            .pairs = o->pairs, .seed = o->seed, .warn = o->note, .arg = o->arg };
     bool first = stage == GRAM_STAGE_PRETRAIN;
     gram_status rc = (first ? gr_set_read_groups : gr_set_read_pairs)(&s->train, data, o->more_data, &rules, err);

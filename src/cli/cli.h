@@ -43,7 +43,7 @@ extern struct poptOption cli_run_table[];       /* --dtype --base --threads --ba
 extern struct poptOption cli_engine_table[];    /* the same and which head gives a reward, for those that score */
 extern struct poptOption cli_prompt_table[];    /* --judge-prompt --labels --template --max-tokens --truncate */
 extern struct poptOption cli_judge_table[];     /* the same and --lambda --single-order, for those that score */
-extern struct poptOption cli_rows_table[];      /* --resume --skip-bad --quiet */
+extern struct poptOption cli_rows_table[];      /* --resume --columns --skip-bad --quiet */
 extern struct poptOption cli_common_table[];    /* --help; main() adds it to every command */
 
 /* What those options said, as the library wants it; called once. Zero, or an exit code after a message. */
@@ -53,6 +53,7 @@ int cli_choice(const char *option, const char *value, const char *choices);
 /* Opens the model with cli_model_options(); the same. */
 int cli_open(gram_model **out, const char *path);
 extern int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
+extern char *cli_columns;                       /* --columns; NULL: not given */
 bool cli_drops(void);                           /* --truncate drop */
 
 /* ---- Parsing and help (main.c, help.c) ---------------------------------------------------------- */

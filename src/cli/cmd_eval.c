@@ -126,7 +126,7 @@ static int print_verdicts(FILE *results, const char *const *file)
             opened = *file;
             if (!opened)
                 rc = cli_fail("%s is among the results and was not asked for", name);
-            else if (gram_rows_open(&rows, opened, &err))
+            else if (gram_rows_open_columns(&rows, opened, cli_columns, &err))
                 rc = cli_fail_err(&err);
         }
         if (!rc)
@@ -158,7 +158,7 @@ static int read_verdicts(const char *path, const char *const *file)
 static int evaluate(gram_model *m, const char *const *file, size_t n, const char *rows_file)
 {
     cli_progress p;
-    gram_eval_options o = { .file = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p },
+    gram_eval_options o = { .file = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns },
                             .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_file };
     gram_eval_summary sum = { 0 };
     char *table = NULL;

@@ -20,7 +20,7 @@ static const struct poptOption opts[] = {
 static int rank_file(gram_model *m, const char *in, gram_rank_method method)
 {
     cli_progress p;
-    gram_file_options o = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p };
+    gram_file_options o = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns };
     gram_file_report report = { 0 };
     gram_err err;
     gram_status rc;

@@ -24,14 +24,17 @@ static const struct poptOption opts[] = {
     CLI_TABLE_END
 };
 
-static gram_status show_text_of(gram_model *m, const gram_row *row, bool swapped, gram_err *err)
+/* The n-th pair; its number stands beside an id that several pairs of one row share in part. */
+static gram_status show_text_of(gram_model *m, const gram_row *row, size_t n, bool swapped, gram_err *err)
 {
-    char *text;
+    char *text, number[40] = "";
     gram_status rc = gram_show_prompt(m, &row->pair, swapped, &text, err);
 
     if (rc)
         return rc;
-    printf("==== %s, %s ====\n%s\n", row->id, swapped ? "swapped" : "forward", text);
+    if (strchr(row->id, '#'))
+        snprintf(number, sizeof number, ", pair: %zu", n);
+    printf("==== %s%s, %s ====\n%s\n", row->id, number, swapped ? "swapped" : "forward", text);
     free(text);
     return GRAM_OK;
 }
@@ -57,24 +60,24 @@ static gram_status show_tokens_of(gram_model *m, const gram_row *row, bool swapp
     return GRAM_OK;
 }
 
-/* A row that scoring would drop as too long is told of and left out, as it is there. */
-static int show_row(gram_model *m, const gram_row *row)
+/* A row that scoring would drop as too long, or skip, is told of and left out, as it is there. */
+static int show_row(gram_model *m, const gram_row *row, size_t n)
 {
     gram_err err;
     gram_status rc = GRAM_OK;
 
     for (int swapped = 0; swapped < (cli_single_order ? 1 : 2) && !rc; swapped++) {
         if (show_prompt)
-            rc = show_text_of(m, row, swapped, &err);
+            rc = show_text_of(m, row, n, swapped, &err);
         if (!rc && show_tokens)
             rc = show_tokens_of(m, row, swapped, &err);
     }
     if (!rc)
         return CLI_DONE;
-    if (rc != GRAM_ELIMIT || !cli_drops())
+    if (!(rc == GRAM_ELIMIT && cli_drops()) && !((rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED) && cli_skip_bad))
         return cli_fail("%s: %s", row->id, err.text);
     if (!cli_quiet)
-        fprintf(stderr, "warning: %s: dropped: %s\n", row->id, err.text);
+        fprintf(stderr, "warning: %s: %s: %s\n", row->id, rc == GRAM_ELIMIT ? "dropped" : "skipped", err.text);
     return CLI_DONE;
 }
 
@@ -84,9 +87,10 @@ static int show_file(gram_model *m, const char *path)
     gram_rows *rows;
     const gram_row *row;
     gram_err err;
+    size_t n = 0;
     int rc = CLI_DONE;
 
-    if (gram_rows_open(&rows, path, &err))
+    if (gram_rows_open_columns(&rows, path, cli_columns, &err))
         return cli_fail_err(&err);
     while (!rc) {
         gram_status s = gram_rows_next(rows, &row, &err);
@@ -97,7 +101,7 @@ static int show_file(gram_model *m, const char *path)
         else if (!row)
             break;
         else
-            rc = show_row(m, row);
+            rc = show_row(m, row, ++n);
     }
     gram_rows_close(rows);
     return rc;
@@ -106,7 +110,7 @@ static int show_file(gram_model *m, const char *path)
 static int score_file(gram_model *m, const char *in)
 {
     cli_progress p;
-    gram_file_options o = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p };
+    gram_file_options o = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns };
     gram_file_report report = { 0 };
     gram_err err;
     gram_status rc;

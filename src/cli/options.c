@@ -6,6 +6,7 @@
 
 /* popt fills these; a process runs one command, so they can be static. */
 int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
+char *cli_columns;
 static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base, *reward_token, *reward_weights;
 static int threads;
 static double lambda;
@@ -62,6 +63,9 @@ struct poptOption cli_judge_table[] = {
 struct poptOption cli_rows_table[] = {
     { "resume", 'r', POPT_ARG_NONE, &cli_resume, 0,
       "Go on after the rows that a run which was cut off left in its .partial file.", NULL },
+    { "columns", '\0', POPT_ARG_STRING, &cli_columns, 0,
+      "What the file calls the keys that are read: prompt=question,chosen=good. A path with dots leads into an object.",
+      "NAME=COLUMN,..." },
     { "skip-bad", '\0', POPT_ARG_NONE, &cli_skip_bad, 0,
       "Warn about a row that cannot be read, count it and go on, instead of failing at it.", NULL },
     { "quiet", 'q', POPT_ARG_NONE, &cli_quiet, 0, "Say nothing but errors: no progress and no summary.", NULL },

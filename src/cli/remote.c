@@ -224,7 +224,7 @@ static gram_status all_rows(remote *r, const char *path, gram_err *err)
     gram_rows *rows;
     const gram_row *row;
     size_t bad = 0;
-    gram_status rc = gram_rows_open(&rows, path, err);
+    gram_status rc = gram_rows_open_columns(&rows, path, cli_columns, err);
 
     if (rc)
         return rc;

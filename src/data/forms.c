@@ -24,6 +24,8 @@ struct form {
 /* What a pair's data say besides its texts. */
 struct label { double margin, weight, soft; bool tie; };
 
+static const char *const soft_keys[] = { "soft", "soft_label", "p_chosen" };
+
 /* ---- Keys --------------------------------------------------------------------------------------- */
 
 /* The first of the keys that is there, or NULL. */
@@ -62,12 +64,25 @@ static gram_status optional_number(const gr_at *at, const json_t *row, const cha
     return rc;
 }
 
+/* A probability; 2 to 100 look like a percentage, of which 1 would be one hundredth. */
+static gram_status read_soft(const gr_at *at, const json_t *row, double *out)
+{
+    const char *name;
+    const json_t *v = first_of(row, soft_keys, GR_COUNT(soft_keys), &name);
+    double x = json_number_value(v);
+
+    if (json_is_number(v) && x > 1 && x <= 100)
+        return gr_bad_code(at, "key \"%s\" must lie between 0 and 1, found %g", name, x);
+    return optional_number(at, row, soft_keys, GR_COUNT(soft_keys), 0, 1, out);
+}
+
 static gram_status read_label(const gr_at *at, const json_t *row, struct label *out)
 {
     static const char *const margin[] = { "margin" }, *const weight[] = { "weight" };
-    static const char *const soft[] = { "soft", "soft_label", "p_chosen" };
-    static const char *const chosen[] = { "score_chosen", "chosen_score", "chosen_rating" };
-    static const char *const rejected[] = { "score_rejected", "rejected_score", "rejected_rating" };
+    static const char *const chosen[] = { "score_chosen", "chosen_score", "chosen_rating", "rating_chosen",
+                                          "chosen-rating", "chosen_avg_rating" };
+    static const char *const rejected[] = { "score_rejected", "rejected_score", "rejected_rating", "rating_rejected",
+                                            "rejected-rating", "rejected_avg_rating" };
     const json_t *tie = gr_json_get(row, "tie");
     double up = NAN, down = NAN;
     gram_status rc;
@@ -77,7 +92,7 @@ static gram_status read_label(const gr_at *at, const json_t *row, struct label *
         return gr_bad(at, "key \"tie\" must be true or false, found %s", gr_json_kind(tie));
     rc = optional_number(at, row, weight, 1, 0, 1e30, &out->weight);
     if (!rc)
-        rc = optional_number(at, row, soft, GR_COUNT(soft), 0, 1, &out->soft);
+        rc = read_soft(at, row, &out->soft);
     if (!rc)
         rc = optional_number(at, row, chosen, GR_COUNT(chosen), -1e30, 1e30, &up);
     if (!rc)
@@ -104,6 +119,8 @@ char *gr_row_id(const gr_at *at, const json_t *row, const char *suffix)
         ok = gr_buf_printf(&b, "%s%s", json_string_value(v), suffix);
     else if (json_is_integer(v))
         ok = gr_buf_printf(&b, "%" JSON_INTEGER_FORMAT "%s", json_integer_value(v), suffix);
+    else if (gr_json_odd(v))                    /* more than 64 bits, as it stands */
+        ok = gr_buf_printf(&b, "%s%s", gr_json_odd(v), suffix);
     else
         ok = gr_buf_printf(&b, "%s:%" PRIu64 "%s", at->name, at->line, suffix);
     if (ok)
@@ -167,7 +184,7 @@ static gram_status add_row(struct form *f, const gr_turn *chosen, const gr_turn 
     r->chosen_extra = copy_of(chosen->extra, &ok);
     r->rejected_extra = copy_of(rejected->extra, &ok);
     ok = ok && r->id && r->turn;
-    return ok ? GRAM_OK : gr_row_nomem(f->at);
+    return ok ? gr_row_check(f->at, r) : gr_row_nomem(f->at);
 }
 
 static bool same_answer(const gr_turn *a, const gr_turn *b)
@@ -177,7 +194,7 @@ static bool same_answer(const gr_turn *a, const gr_turn *b)
 
 static gram_status add_pair(struct form *f, const gr_turn *chosen, const gr_turn *rejected, const struct label *l)
 {
-    gram_status rc = gr_prompt_check(f->at, &f->prompt);
+    gram_status rc = gr_prompt_finish(f->at, f->row, &f->prompt);
 
     return rc ? rc : add_row(f, chosen, rejected, l, "");
 }
@@ -211,74 +228,135 @@ static gram_status take_answer(struct form *f, const char *key, gr_talk *side, b
                   common + 1);
 }
 
-static gram_status read_side(struct form *f, const char *key, bool first, bool transcript, gr_turn *answer)
-{
-    const json_t *v = json_object_get(f->row, key);
-    gr_talk side = { 0 };
-    gram_status rc = GRAM_OK;
+/* An answer's value: a conversation that ends with it, or the answer alone. */
+struct side {
+    const char *key;
+    const json_t *v;
+    json_t *parsed;             /* of a list of messages in a string */
+    bool transcript;
+};
 
-    if (json_is_array(v))
-        rc = gr_talk_read(f->at, key, v, &side);
-    else if (transcript)
-        rc = gr_talk_transcript(f->at, json_string_value(v), &side);
-    else if (json_is_string(v) || json_is_object(v))
-        return gr_answer_read(f->at, key, v, answer);
+static gram_status look_at_side(struct form *f, const char *key, struct side *s)
+{
+    const char *text;
+    gram_status rc;
+
+    *s = (struct side){ .key = key, .v = json_object_get(f->row, key) };
+    text = json_string_value(s->v);
+    if (!text)
+        return GRAM_OK;
+    rc = gr_literal_messages(f->at, key, text, &s->parsed);
+    s->transcript = !rc && !s->parsed && gr_text_is_transcript(text, f->prompt.n > 0);
+    return rc || s->parsed || s->transcript ? rc : gr_text_check(f->at, key, text);
+}
+
+static gram_status read_side(struct form *f, const struct side *s, bool first, gr_turn *answer)
+{
+    const json_t *v = s->parsed ? s->parsed : s->v;
+    gr_talk side = { 0 };
+    gram_status rc;
+
+    if (json_is_array(v) || s->parsed)
+        rc = gr_talk_read(f->at, s->key, v, &side);
+    else if (s->transcript)
+        rc = gr_transcript_read(f->at, s->key, json_string_value(v), &side);
+    else if (json_is_string(v) || (json_is_object(v) && !gr_json_odd(v)))
+        return gr_answer_read(f->at, s->key, v, answer);
     else
-        return gr_bad(f->at, "key \"%s\" must be a string, a message or a list of messages, found %s", key,
+        return gr_bad(f->at, "key \"%s\" must be a string, a message or a list of messages, found %s", s->key,
                       gr_json_kind(v));
     if (!rc)
-        rc = take_answer(f, key, &side, first, answer);
+        rc = take_answer(f, s->key, &side, first, answer);
     gr_talk_clear(&side);
     return rc;
+}
+
+/* Both answers; what they share of a conversation goes to the prompt. One text that is a conversation beside another
+ * that is none would be scored as two different things. */
+static gram_status read_sides(struct form *f, const char *const key[2], gr_turn answer[2])
+{
+    struct side side[2] = { { 0 } };
+    gram_status rc = look_at_side(f, key[0], &side[0]);
+
+    if (!rc)
+        rc = look_at_side(f, key[1], &side[1]);
+    for (int i = 0; i < 2 && !rc; i++) {
+        const struct side *a = &side[i], *b = &side[1 - i];
+        if ((a->transcript || a->parsed) && json_is_string(b->v) && !b->transcript && !b->parsed)
+            rc = gr_bad(f->at, "key \"%s\" is a conversation in a string, and \"%s\" is a text alone", a->key, b->key);
+    }
+    if (!rc)
+        rc = read_side(f, &side[0], !f->prompt.n, &answer[0]);
+    if (!rc)
+        rc = read_side(f, &side[1], false, &answer[1]);
+    json_decref(side[0].parsed);
+    json_decref(side[1].parsed);
+    return rc;
+}
+
+/* A list of texts, none of which is a message. */
+static bool is_texts(const gr_at *at, const json_t *v)
+{
+    const char *first = json_string_value(json_array_get(v, 0));
+    json_t *message = NULL;
+    bool texts = first && !gr_literal_messages(at, "", first, &message) && !message;
+
+    json_decref(message);
+    return texts;
 }
 
 /* RM-Bench's lists of plain strings: every chosen one against every rejected one. */
 static gram_status cross(struct form *f, const json_t *chosen, const json_t *rejected, const struct label *l)
 {
-    gram_status rc = gr_prompt_check(f->at, &f->prompt);
+    gram_status rc = gr_prompt_finish(f->at, f->row, &f->prompt);
 
     if (json_array_size(chosen) > MOST_COMPLETIONS || json_array_size(rejected) > MOST_COMPLETIONS)
         return gr_bad(f->at, "wanted at most %d responses, found %zu", MOST_COMPLETIONS,
                       gr_max(json_array_size(chosen), json_array_size(rejected)));
     for (size_t i = 0; i < json_array_size(chosen) && !rc; i++)
         for (size_t k = 0; k < json_array_size(rejected) && !rc; k++) {
-            const json_t *a = json_array_get(chosen, i), *b = json_array_get(rejected, k);
+            const json_t *v[] = { json_array_get(chosen, i), json_array_get(rejected, k) };
+            gr_turn a = { 0 }, b = { 0 };
             char suffix[48];
             snprintf(suffix, sizeof suffix, "#%zu-%zu", i, k);
-            if (!json_is_string(a) || !json_is_string(b))
+            if (!json_is_string(v[0]) || !json_is_string(v[1]))
                 rc = gr_bad(f->at, "lists in \"chosen\" and \"rejected\" must hold strings alone or messages alone");
-            else if (strcmp(json_string_value(a), json_string_value(b)))
-                rc = add_row(f, &(gr_turn){ .text = (char *)(uintptr_t)json_string_value(a) },  /* copied there */
-                             &(gr_turn){ .text = (char *)(uintptr_t)json_string_value(b) }, l, suffix);
+            if (!rc)
+                rc = gr_answer_read(f->at, "chosen", v[0], &a);
+            if (!rc)
+                rc = gr_answer_read(f->at, "rejected", v[1], &b);
+            if (!rc && !same_answer(&a, &b))
+                rc = add_row(f, &a, &b, l, suffix);
+            gr_turn_clear(&a);
+            gr_turn_clear(&b);
         }
     if (!rc && !f->n)
         rc = gr_bad(f->at, "no response of \"chosen\" differs from one of \"rejected\"");
     return rc;
 }
 
-static gram_status chosen_rejected(struct form *f)
+static const char *const chosen_keys[][2] = {
+    { "chosen", "rejected" }, { "chosen_response", "rejected_response" },
+};
+
+static gram_status chosen_rejected(struct form *f, const char *const key[2])
 {
-    const json_t *a = json_object_get(f->row, "chosen"), *b = json_object_get(f->row, "rejected");
-    const char *sa = json_string_value(a), *sb = json_string_value(b);
-    gr_turn chosen = { 0 }, rejected = { 0 };
+    const json_t *a = json_object_get(f->row, key[0]), *b = json_object_get(f->row, key[1]);
+    gr_turn answer[2] = { { 0 } };
     struct label l;
-    bool transcript;
     gram_status rc = gr_prompt_read(f->at, f->row, &f->prompt);
 
     if (!rc)
         rc = read_label(f->at, f->row, &l);
     if (rc)
         return rc;
-    if (json_is_string(json_array_get(a, 0)) && json_is_array(b))
+    if (is_texts(f->at, a) && json_is_array(b))
         return cross(f, a, b, &l);
-    transcript = !f->prompt.n && sa && sb && gr_talk_is_transcript(sa) && gr_talk_is_transcript(sb);
-    rc = read_side(f, "chosen", !f->prompt.n, transcript, &chosen);
+    rc = read_sides(f, key, answer);
     if (!rc)
-        rc = read_side(f, "rejected", false, transcript, &rejected);
-    if (!rc)
-        rc = add_pair(f, &chosen, &rejected, &l);
-    gr_turn_clear(&chosen);
-    gr_turn_clear(&rejected);
+        rc = add_pair(f, &answer[0], &answer[1], &l);
+    gr_turn_clear(&answer[0]);
+    gr_turn_clear(&answer[1]);
     return rc;
 }
 
@@ -287,90 +365,69 @@ static gram_status chosen_rejected(struct form *f)
 static const char *const two_keys[][2] = {
     { "response1", "response2" }, { "response_0", "response_1" }, { "response_1", "response_2" },
     { "response_a", "response_b" }, { "response_A", "response_B" }, { "output_1", "output_2" },
+    { "answer_0", "answer_1" }, { "answer_a", "answer_b" }, { "human_ref_A", "human_ref_B" },
+    { "conversation_a", "conversation_b" }, { "conv_A", "conv_B" },
 };
 
-/* -1: the first is better, 1: the second, 0: a tie. A word may be the very key of one of the two. */
-static bool side_named(const char *word, const char *const key[2], double *out)
+/* The pair of keys that the row has; NULL: none. */
+static const char *const *two_of(const json_t *row)
 {
-    static const struct { const char *word; int side; } known[] = {
-        { "A>B", -1 }, { "A>>B", -1 }, { "B>A", 1 }, { "B>>A", 1 }, { "A=B", 0 }, { "tie", 0 },
-        { "A", -1 }, { "B", 1 }, { "model_a", -1 }, { "model_b", 1 }, { "response_a", -1 }, { "response_b", 1 },
-    };
-
-    for (size_t i = 0; i < 2; i++)
-        if (!strcasecmp(word, key[i])) {
-            *out = i ? 1 : -1;
-            return true;
-        }
-    for (size_t i = 0; i < GR_COUNT(known); i++)
-        if (!strcasecmp(word, known[i].word)) {
-            *out = known[i].side;
-            return true;
-        }
-    return false;
+    for (size_t i = 0; i < GR_COUNT(two_keys); i++)
+        if (json_object_get(row, two_keys[i][0]) && json_object_get(row, two_keys[i][1]))
+            return two_keys[i];
+    return NULL;
 }
 
-/* Numbers name the two as their keys do: 1 and 2, or 0 and 1 of response_0 and response_1. */
-static gram_status read_verdict(const gr_at *at, const json_t *row, const char *const two[2], double *verdict,
-                                bool *graded)
+/* Chatbot Arena's table of 55,000 rows holds lists of texts in strings: the user's turns in `prompt`, and what each
+ * model said to them. */
+static gram_status read_arena(struct form *f, const char *const key[2], gr_turn answer[2])
 {
-    static const char *const grade[] = { "overall_preference", "preference_strength" };
-    static const char *const word[] = { "preference", "label", "winner" };
-    static const char *const index[] = { "better_response_id" };
-    int first = strcmp(two[0], "response_0") ? 1 : 0;
-    const char *key;
-    const json_t *v = first_of(row, grade, GR_COUNT(grade), &key);
-    gram_status rc;
+    const char *const name[] = { "prompt", key[0], key[1] };
+    json_t *v[3] = { NULL, NULL, NULL };
+    gram_status rc = GRAM_OK;
 
-    *graded = v != NULL;
-    if (v) {
-        rc = number(at, key, v, verdict);
-        return rc || fabs(*verdict) <= 3 ? rc : gr_bad(at, "key \"%s\" must lie between -3 and 3, found %g", key,
-                                                       *verdict);
+    for (int i = 0; i < 3 && !rc; i++) {
+        const char *s = json_string_value(json_object_get(f->row, name[i]));
+        v[i] = s ? gr_literal_read(s) : NULL;
+        if (json_array_size(v[i]) != 1 || !json_is_string(json_array_get(v[i], 0)))
+            rc = gr_bad(f->at, "key \"%s\": wanted the text of a list of one text, as in a conversation of one question, "
+                        "found %zu: two conversations that differ before their last answers are no pair", name[i],
+                        json_array_size(v[i]));
     }
-    v = first_of(row, index, 1, &key);
-    if (json_is_integer(v) && (json_integer_value(v) == 0 || json_integer_value(v) == 1)) {
-        *verdict = json_integer_value(v) ? 1 : -1;
-        return GRAM_OK;
+    if (!rc) {
+        const json_t *q = json_array_get(v[0], 0);
+        rc = gr_talk_add(f->at, &f->prompt, "user", json_string_value(q), json_string_length(q));
     }
-    if (v)
-        return gr_bad(at, "key \"%s\" must be 0 or 1, found %s", key, gr_json_kind(v));
-    v = first_of(row, word, GR_COUNT(word), &key);
-    if (json_is_string(v) && side_named(json_string_value(v), two, verdict))
-        return GRAM_OK;
-    if (json_is_number(v) && (json_number_value(v) == first || json_number_value(v) == first + 1)) {
-        *verdict = json_number_value(v) == first ? -1 : 1;
-        return GRAM_OK;
-    }
-    if (!v)
-        return gr_bad(at, "which response is better is not said: wanted \"overall_preference\", \"preference\", "
-                      "\"label\" or \"winner\"");
-    return gr_bad(at, "key \"%s\" must be %d, %d, \"A>B\", \"B>A\", \"model_a\", \"model_b\" or \"tie\", found %s", key,
-                  first, first + 1, json_is_string(v) ? json_string_value(v) : gr_json_kind(v));
+    for (int i = 0; i < 2 && !rc; i++)
+        rc = gr_answer_read(f->at, key[i], json_array_get(v[i + 1], 0), &answer[i]);
+    for (int i = 0; i < 3; i++)
+        json_decref(v[i]);
+    return rc;
 }
 
 static gram_status two_responses(struct form *f, const char *const key[2])
 {
+    const char *prompt = json_string_value(json_object_get(f->row, "prompt"));
+    bool arena = json_object_get(f->row, "winner_model_a") && prompt && *prompt == '[';
     gr_turn answer[2] = { { 0 } };
-    double verdict = 0;
-    bool graded = false;
+    gr_verdict verdict = { 0 };
     struct label l;
-    gram_status rc = gr_prompt_read(f->at, f->row, &f->prompt);
+    gram_status rc = arena ? GRAM_OK : gr_prompt_read(f->at, f->row, &f->prompt);
 
     if (!rc)
         rc = read_label(f->at, f->row, &l);
     if (!rc)
-        rc = read_verdict(f->at, f->row, key, &verdict, &graded);
-    for (int i = 0; i < 2 && !rc; i++)
-        rc = gr_answer_read(f->at, key[i], json_object_get(f->row, key[i]), &answer[i]);
+        rc = gr_verdict_read(f->at, f->row, key, &verdict);
+    if (!rc)
+        rc = arena ? read_arena(f, key, answer) : read_sides(f, key, answer);
     if (!rc) {
-        if (graded)
-            l.margin = fabs(verdict);
-        if (verdict == 0) {
+        if (verdict.graded)
+            l.margin = fabs(verdict.side);
+        if (verdict.side == 0) {
             l.tie = true;
             l.soft = 0.5;
         }
-        rc = add_pair(f, &answer[verdict > 0], &answer[verdict <= 0], &l);
+        rc = add_pair(f, &answer[verdict.side > 0], &answer[verdict.side <= 0], &l);
     }
     gr_turn_clear(&answer[0]);
     gr_turn_clear(&answer[1]);
@@ -381,7 +438,21 @@ static gram_status two_responses(struct form *f, const char *const key[2])
 
 struct item { gr_turn answer; double worth; };      /* more is better */
 
-static const char *const list_keys[] = { "completions", "responses" };
+static const char *const list_keys[] = { "completions", "responses", "answers" }, *const best_keys[] = { "best", "best_index" };
+
+/* The index of the best of n, from 0: one that is n says that the file counts from 1. */
+static gram_status read_best(const gr_at *at, const json_t *row, size_t n, size_t *out)
+{
+    const char *name = "";
+    const json_t *v = first_of(row, best_keys, GR_COUNT(best_keys), &name);
+
+    if (json_is_integer(v) && json_integer_value(v) == (json_int_t)n && n)
+        return gr_bad_code(at, "key \"%s\" must be the index of one of %zu responses, from 0, found %zu", name, n, n);
+    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > (json_int_t)n)
+        return gr_bad(at, "key \"%s\" must be the index of one of %zu responses, from 0", name, n);
+    *out = (size_t)json_integer_value(v);
+    return GRAM_OK;
+}
 
 /* An item's number is a rank (1 is best) or a score (more is better), in the item itself or in a list beside it. */
 static gram_status read_worth(struct form *f, const char *key, const json_t *v, size_t i, double *worth, bool *ranks)
@@ -390,7 +461,6 @@ static gram_status read_worth(struct form *f, const char *key, const json_t *v, 
     static const char *const score[] = { "overall_score", "score", "rating", "reward" };
     static const char *const rank_list[] = { "ranks", "rank", "ranking" };
     static const char *const score_list[] = { "scores", "score", "ratings", "rewards" };
-    static const char *const best[] = { "best", "best_index" };
     const struct { const json_t *in; const char *const *key; size_t n; bool ranks, list; } place[] = {
         { v, rank, GR_COUNT(rank), true, false },
         { v, score, GR_COUNT(score), false, false },
@@ -416,15 +486,12 @@ static gram_status read_worth(struct form *f, const char *key, const json_t *v, 
         *ranks = place[k].ranks;
         return rc;
     }
-    w = first_of(f->row, best, GR_COUNT(best), &name);
-    if (w) {
-        json_int_t n = (json_int_t)json_array_size(json_object_get(f->row, key));
-        if (!json_is_integer(w) || json_integer_value(w) < 0 || json_integer_value(w) >= n)
-            return gr_bad(f->at, "key \"%s\" must be the index of one of %" JSON_INTEGER_FORMAT " responses, from 0",
-                          name, n);
-        *worth = json_integer_value(w) == (json_int_t)i;
+    if (first_of(f->row, best_keys, GR_COUNT(best_keys), &name)) {
+        size_t best = 0;
+        rc = read_best(f->at, f->row, json_array_size(json_object_get(f->row, key)), &best);
+        *worth = best == i;
         *ranks = true;
-        return GRAM_OK;
+        return rc;
     }
     return gr_bad(f->at, "key \"%s\": response %zu has neither a rank nor a score", key, i + 1);
 }
@@ -468,7 +535,7 @@ static gram_status completions(struct form *f, const char *key, const json_t *li
         return gr_bad(f->at, "key \"%s\" must be a list of 2 to %d responses, found %zu", key, MOST_COMPLETIONS, n);
     rc = gr_prompt_read(f->at, f->row, &f->prompt);
     if (!rc)
-        rc = gr_prompt_check(f->at, &f->prompt);
+        rc = gr_prompt_finish(f->at, f->row, &f->prompt);
     for (size_t i = 0; i < n && !rc; i++) {
         const json_t *v = json_array_get(list, i);
         rc = gr_answer_read(f->at, key, v, &item[i].answer);
@@ -488,6 +555,24 @@ static gram_status completions(struct form *f, const char *key, const json_t *li
 
 /* ---- Which form --------------------------------------------------------------------------------- */
 
+/* What is no pair, told by a key of its own. */
+static const char *told_by_key(const json_t *row)
+{
+    static const struct { const char *key, *what; } known[] = {
+        { "completion", "a row with one answer (unpaired data) has nothing to compare it with" },
+        { "message_tree_id", "these are messages of a tree, as OpenAssistant ships it: make pairs of siblings first" },
+        { "summaries", "two summaries with a \"choice\": write \"response_0\", \"response_1\" and \"better_response_id\"" },
+        { "conflict_pairs", "answers with a score each: write them as a list \"responses\" with a list \"scores\"" },
+        { "row", "rows of a preview: write what stands in \"row\" as the row" },
+        { "rows", "a preview with many rows: write each as a line" },
+    };
+
+    for (size_t i = 0; i < GR_COUNT(known); i++)
+        if (json_object_get(row, known[i].key))
+            return known[i].what;
+    return "--columns chosen=...,rejected=... takes them from other keys";
+}
+
 static gram_status unknown_form(struct form *f)
 {
     gr_buf keys = { 0 };
@@ -502,23 +587,52 @@ static gram_status unknown_form(struct form *f)
         }
     }
     rc = gr_bad(f->at, "wanted \"chosen\" and \"rejected\", \"response1\" and \"response2\", or \"completions\" with "
-                "ranks or scores, found %s", keys.n ? keys.p : "no key");
+                "ranks or scores, found %s; %s", keys.n ? keys.p : "no key", told_by_key(f->row));
     gr_buf_clear(&keys);
     return rc;
 }
 
 static gram_status read_form(struct form *f)
 {
-    const char *key;
+    const char *key, *const *two = two_of(f->row);
     const json_t *list;
 
-    if (json_object_get(f->row, "chosen") || json_object_get(f->row, "rejected"))
-        return chosen_rejected(f);
-    for (size_t i = 0; i < GR_COUNT(two_keys); i++)
-        if (json_object_get(f->row, two_keys[i][0]) && json_object_get(f->row, two_keys[i][1]))
-            return two_responses(f, two_keys[i]);
+    for (size_t i = 0; i < GR_COUNT(chosen_keys); i++)
+        if (json_object_get(f->row, chosen_keys[i][0]) || json_object_get(f->row, chosen_keys[i][1]))
+            return chosen_rejected(f, chosen_keys[i]);
+    if (two && !json_object_get(f->row, "conflict_pairs"))
+        return two_responses(f, two);
     list = first_of(f->row, list_keys, GR_COUNT(list_keys), &key);
     return list ? completions(f, key, list) : unknown_form(f);
+}
+
+/* ---- What the whole file must agree on ----------------------------------------------------------- */
+
+bool gr_forms_coded(const json_t *row)
+{
+    static const char *const key[] = { "preference", "label", "labels", "winner", "overall_preference",
+                                       "preference_strength", "better_response_id", "first_is_better" };
+    const char *name;
+
+    return first_of(row, key, GR_COUNT(key), &name) || first_of(row, soft_keys, GR_COUNT(soft_keys), &name)
+        || first_of(row, best_keys, GR_COUNT(best_keys), &name);
+}
+
+gram_status gr_forms_check_code(const gr_at *at, const json_t *row)
+{
+    const char *const *two = two_of(row), *name;
+    const json_t *list = first_of(row, list_keys, GR_COUNT(list_keys), &name);
+    bool pair = json_object_get(row, "chosen") || json_object_get(row, "rejected");
+    gr_verdict verdict;
+    double soft;
+    size_t best;
+    gram_status rc = read_soft(at, row, &soft);
+
+    if (rc != GRAM_EIO && two && !pair)
+        rc = gr_verdict_read(at, row, two, &verdict);
+    if (rc != GRAM_EIO && list && !two && !pair && first_of(row, best_keys, GR_COUNT(best_keys), &name))
+        rc = read_best(at, row, json_array_size(list), &best);
+    return rc == GRAM_EIO ? rc : GRAM_OK;
 }
 
 gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_row **out, size_t *n)

@@ -1,25 +1,8 @@
-/* rows.c - a file's lines as rows; forms.c knows what they mean.
- *
- * Files are JSON Lines. Some benchmarks come as one JSON array over many lines (RM-Bench): such a file is told
- * by its first character, read whole, and its elements are its rows, counted from 1. */
-#include <inttypes.h>
+/* rows.c - one row, one group, and what both have in common. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "data/rows_int.h"
-
-#define LARGEST_ARRAY ((size_t)256 << 20)
-
-struct gr_reader {
-    char *name;
-    gr_lines *lines;
-    bool begun;
-    uint64_t line;
-    json_t *array;              /* the whole file, where it is one array */
-    size_t next;                /* its element */
-    gr_row *row;                /* rows of the last line that were not yet handed out */
-    size_t n_rows, given;
-};
 
 void gr_row_clear(gr_row *r)
 {
@@ -67,28 +50,34 @@ void gr_group_clear(gr_group *g)
     *g = (gr_group){ 0 };
 }
 
-/* ---- JSON --------------------------------------------------------------------------------------- */
-
-/* jansson's sentences name what is wrong but for its words on NUL. A failure without words is a failed malloc. */
-static gram_status load(const gr_at *at, const char *json, size_t bytes, json_t **out)
+static gram_status check_turns(const gr_at *at, const gram_message *turn, size_t n)
 {
-    json_error_t e = { .text = "" };
+    for (size_t i = 0; i < n; i++)
+        if (gr_text_odd(at, turn[i].content))
+            return gr_bad(at, "turn %zu of the prompt holds %s", i + 1, gr_text_odd(at, turn[i].content));
+    return GRAM_OK;
+}
 
-    *out = json_loadb(json, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
-    if (*out)
-        return GRAM_OK;
-    if (!*e.text || json_error_code(&e) == json_error_out_of_memory)
-        return gr_row_nomem(at);
-    if (json_error_code(&e) == json_error_null_character || json_error_code(&e) == json_error_null_byte_in_key)
-        return gr_bad(at, "byte %d: a NUL character in a string, which no text may hold", e.position);
-    return gr_bad(at, "byte %d: not JSON: %s", e.position, e.text);
+/* Texts in which something was put aside that no text may hold. */
+gram_status gr_row_check(const gr_at *at, const gr_row *r)
+{
+    const struct { const char *name, *text; } part[] = {
+        { "the chosen answer", r->chosen }, { "the rejected answer", r->rejected }, { "the id", r->id },
+        { "the source", r->source }, { "the subset", r->subset },
+    };
+
+    for (size_t i = 0; i < GR_COUNT(part); i++)
+        if (gr_text_odd(at, part[i].text))
+            return gr_bad(at, "%s holds %s", part[i].name, gr_text_odd(at, part[i].text));
+    return check_turns(at, r->turn, r->n_turns);
 }
 
 /* ---- Groups ------------------------------------------------------------------------------------- */
 
 static gram_status read_responses(const gr_at *at, const json_t *row, gr_group *g)
 {
-    const char *key = json_object_get(row, "responses") ? "responses" : "completions";
+    const char *key = json_object_get(row, "responses") ? "responses"
+                    : json_object_get(row, "completions") ? "completions" : "answers";
     const json_t *list = json_object_get(row, key);
     size_t n = json_array_size(list);
 
@@ -107,7 +96,18 @@ static gram_status read_responses(const gr_at *at, const json_t *row, gr_group *
     return GRAM_OK;
 }
 
-static gram_status read_group(const gr_at *at, const json_t *row, gr_group *g)
+static gram_status check_group(const gr_at *at, const gr_group *g)
+{
+    for (size_t i = 0; i < g->n; i++)
+        if (gr_text_odd(at, g->response[i]))
+            return gr_bad(at, "response %zu holds %s", i + 1, gr_text_odd(at, g->response[i]));
+    if (gr_text_odd(at, g->reference) || gr_text_odd(at, g->id))
+        return gr_bad(at, "the %s holds %s", gr_text_odd(at, g->id) ? "id" : "reference",
+                      gr_text_odd(at, gr_text_odd(at, g->id) ? g->id : g->reference));
+    return check_turns(at, g->turn, g->n_turns);
+}
+
+gram_status gr_group_read(const gr_at *at, const json_t *row, gr_group *g)
 {
     const json_t *reference = json_object_get(row, "reference");
     gr_talk prompt = { 0 };
@@ -118,7 +118,7 @@ static gram_status read_group(const gr_at *at, const json_t *row, gr_group *g)
         return gr_bad(at, "a row must be a JSON object, found %s", gr_json_kind(row));
     rc = gr_prompt_read(at, row, &prompt);
     if (!rc)
-        rc = gr_prompt_check(at, &prompt);
+        rc = gr_prompt_finish(at, row, &prompt);
     if (!rc)
         rc = read_responses(at, row, g);
     if (!rc)
@@ -129,8 +129,7 @@ static gram_status read_group(const gr_at *at, const json_t *row, gr_group *g)
         g->id = gr_row_id(at, row, "");
         g->turn = gr_talk_pack(&prompt, prompt.n);
         g->n_turns = prompt.n;
-        if (!g->id || !g->turn)
-            rc = gr_row_nomem(at);
+        rc = g->id && g->turn ? check_group(at, g) : gr_row_nomem(at);
     }
     gr_talk_clear(&prompt);
     if (rc)
@@ -145,7 +144,7 @@ gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, siz
 {
     gr_at at = { name, line, err, false };
     json_t *root;
-    gram_status rc = load(&at, json, bytes, &root);
+    gram_status rc = gr_json_lenient(&at, json, bytes, &root);
 
     *out = NULL;
     *n = 0;
@@ -161,176 +160,13 @@ gram_status gr_group_parse(const char *name, uint64_t line, const char *json, si
 {
     gr_at at = { name, line, err, false };
     json_t *root;
-    gram_status rc = load(&at, json, bytes, &root);
+    gram_status rc = gr_json_lenient(&at, json, bytes, &root);
 
     if (rc) {
         *out = (gr_group){ 0 };
         return rc;
     }
-    rc = read_group(&at, root, out);
+    rc = gr_group_read(&at, root, out);
     json_decref(root);
-    return rc;
-}
-
-/* ---- Files -------------------------------------------------------------------------------------- */
-
-gram_status gr_reader_open(gr_reader **out, const char *path, gram_err *err)
-{
-    gr_reader *r = gr_calloc(1, sizeof *r);
-    gram_status rc;
-
-    *out = NULL;
-    if (!r)
-        return gr_nomem(err, path);
-    r->name = gr_strdup(strcmp(path, "-") ? path : "standard input");
-    rc = r->name ? gr_lines_open(&r->lines, path, err) : gr_nomem(err, path);
-    if (rc)
-        gr_reader_close(r);
-    else
-        *out = r;
-    return rc;
-}
-
-void gr_reader_close(gr_reader *r)
-{
-    if (!r)
-        return;
-    while (r->given < r->n_rows)
-        gr_row_clear(&r->row[r->given++]);
-    free(r->row);
-    json_decref(r->array);
-    gr_lines_close(r->lines);
-    free(r->name);
-    free(r);
-}
-
-uint64_t gr_reader_line(const gr_reader *r)
-{
-    return r->line;
-}
-
-static const char *skip_blank(const char *p, size_t *n)
-{
-    while (*n && (*p == ' ' || *p == '\t' || *p == '\r')) {
-        p++;
-        --*n;
-    }
-    return p;
-}
-
-/* The next line that holds something, less the byte order mark that a file may begin with; NULL at the end. */
-static gram_status next_line(gr_reader *r, const char **line, size_t *n, gram_err *err)
-{
-    static const char mark[] = "\xef\xbb\xbf";
-
-    for (;;) {
-        gram_status rc = gr_lines_next(r->lines, line, n, err);
-        if (rc || !*line)
-            return rc;
-        r->line = gr_lines_number(r->lines);
-        if (r->line == 1 && *n >= 3 && !memcmp(*line, mark, 3)) {
-            *line += 3;
-            *n -= 3;
-        }
-        *line = skip_blank(*line, n);
-        if (*n)
-            return GRAM_OK;
-    }
-}
-
-/* The rest of a file that begins with '['. GRAM_EIO where it is no JSON: there is no row to go on with. */
-static gram_status load_array(gr_reader *r, const char *line, size_t n, gram_err *err)
-{
-    gram_err why;
-    gr_at at = { r->name, r->line, &why, false };
-    gr_buf b = { 0 };
-    gram_status rc = GRAM_OK;
-
-    while (line && !rc) {
-        if (n > LARGEST_ARRAY - b.n)
-            rc = gr_fail(&why, GRAM_ELIMIT, "%s: a JSON array of more than %zu MiB; write one object a line instead",
-                         r->name, LARGEST_ARRAY >> 20);
-        else if (!gr_buf_add(&b, line, n) || !gr_buf_add(&b, "\n", 1))
-            rc = gr_row_nomem(&at);
-        else
-            rc = next_line(r, &line, &n, &why);
-    }
-    if (!rc)
-        rc = load(&at, b.p, b.n, &r->array);
-    gr_buf_clear(&b);
-    return rc ? gr_fail(err, rc == GRAM_EFORMAT ? GRAM_EIO : rc, "%s", why.text) : GRAM_OK;
-}
-
-gram_status gr_reader_json(gr_reader *r, json_t **row, gram_err *err)
-{
-    gr_at at = { r->name, 0, err, false };
-    const char *line = NULL;
-    size_t n = 0;
-    gram_status rc;
-
-    *row = NULL;
-    if (!r->array) {
-        bool first = !r->begun;
-        rc = next_line(r, &line, &n, err);
-        if (rc || !line)
-            return rc;
-        at.line = r->line;
-        r->begun = true;
-        if (!first || *line != '[')
-            return load(&at, line, n, row);
-        rc = load_array(r, line, n, err);
-        if (rc)
-            return rc;
-    }
-    if (r->next < json_array_size(r->array)) {
-        *row = json_incref(json_array_get(r->array, r->next++));
-        r->line = r->next;
-    }
-    return GRAM_OK;
-}
-
-gr_at gr_reader_at(const gr_reader *r, gram_err *err)
-{
-    return (gr_at){ r->name, r->line, err, r->array != NULL };
-}
-
-gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
-{
-    *end = false;
-    *out = (gr_row){ 0 };
-    if (r->given == r->n_rows) {
-        json_t *row;
-        gr_at at;
-        gram_status rc;
-
-        free(r->row);
-        r->row = NULL;
-        r->n_rows = r->given = 0;
-        rc = gr_reader_json(r, &row, err);
-        *end = !rc && !row;
-        if (rc || !row)
-            return rc;
-        at = gr_reader_at(r, err);
-        rc = gr_forms_read(&at, row, &r->row, &r->n_rows);
-        json_decref(row);
-        if (rc)
-            return rc;
-    }
-    *out = r->row[r->given++];
-    return GRAM_OK;
-}
-
-gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *err)
-{
-    json_t *row;
-    gram_status rc = gr_reader_json(r, &row, err);
-    gr_at at = gr_reader_at(r, err);
-
-    *end = !rc && !row;
-    *out = (gr_group){ 0 };
-    if (rc || !row)
-        return rc;
-    rc = read_group(&at, row, out);
-    json_decref(row);
     return rc;
 }

@@ -51,18 +51,25 @@ typedef struct {
     uint64_t line;
     gram_err *err;
     bool element;               /* of a file that is one JSON array; line is its number there, from 1 */
+    unsigned odd;               /* what was put aside in the row's JSON: see rows_int.h */
 } gr_at;
 /* GRAM_EFORMAT, "NAME:LINE: ..." or "NAME: element N: ...". */
 gram_status gr_bad(const gr_at *at, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 gram_status gr_row_nomem(const gr_at *at);
+/* Refuses a row in whose texts something was put aside that no text may hold, such as half a surrogate pair. */
+gram_status gr_row_check(const gr_at *at, const gr_row *r);
 /* The row's "id" or "pair_id", otherwise "NAME:LINE", and `suffix`; malloc'ed, NULL: out of memory. */
 struct json_t;
 char *gr_row_id(const gr_at *at, const struct json_t *row, const char *suffix);
 
 /* A stream of rows over a file. bad rows: *out is not filled, GRAM_EFORMAT names file and line, and the next call
- * goes on with the following line, so that a caller may count and skip. */
+ * goes on with the following line, so that a caller may count and skip. A code that shows that other rows of the file
+ * would be read the wrong way round (labels 0 and 1 where 1 and 2 are read) is GRAM_EIO, before the first row with a
+ * code where the file can be read twice. */
 typedef struct gr_reader gr_reader;
-gram_status gr_reader_open(gr_reader **out, const char *path, gram_err *err);
+/* columns: "prompt=question,chosen=good", what the keys that are read here are called in the file; NULL: as they are.
+ * It is borrowed until gr_reader_close(). GRAM_EARG: it names a key that is not read. */
+gram_status gr_reader_open(gr_reader **out, const char *path, const char *columns, gram_err *err);
 void gr_reader_close(gr_reader *r);
 /* *end true: no more rows. A line may give several rows (ranked completions). */
 gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err);

@@ -5,8 +5,18 @@
 #include <jansson.h>
 #include "data/rows.h"
 
-const char *gr_json_kind(const json_t *v);      /* "a number", "nothing" */
+/* ---- lenient.c ---- */
+
+/* A line of JSON. What jansson would refuse it for in a value that nobody may read is put aside: at->odd says what. */
+enum { GR_ODD_NUMBER = 1, GR_ODD_HALF = 2, GR_ODD_NUL = 4 };
+gram_status gr_json_lenient(gr_at *at, const char *json, size_t bytes, json_t **out);
+const char *gr_json_odd(const json_t *v);       /* a number that was put aside, as it stood: "NaN"; NULL: it is none */
+const char *gr_text_odd(const gr_at *at, const char *text);     /* what was put aside in a text; NULL: nothing */
+const char *gr_json_find_odd(const gr_at *at, const json_t *v); /* either of them, anywhere in v */
+const char *gr_json_kind(const json_t *v);      /* "a number", "nothing", "NaN" */
 json_t *gr_json_get(const json_t *o, const char *key);          /* NULL where the key is absent or null */
+bool gr_json_holds(const json_t *v);            /* something: no null, "", [] or {}, by which tables say nothing */
+char *gr_json_compact(const json_t *v);         /* malloc'ed; NULL: out of memory */
 
 /* Turns, owned. The role is one of four static words; extra as in gram_message. */
 typedef struct { const char *role; char *text, *extra; } gr_turn;
@@ -19,24 +29,62 @@ bool gr_talk_same(const gr_turn *a, const gr_turn *b, size_t n);
 /* The first n turns as one block for a row; NULL: out of memory. */
 gram_message *gr_talk_pack(const gr_talk *t, size_t n);
 
-/* A message list ({role, content} or {from, value}); key is what errors call it. */
+/* A message list ({role, content} or {from, value}), or one message; key is what errors call it. */
 gram_status gr_talk_read(const gr_at *at, const char *key, const json_t *list, gr_talk *out);
-/* "\n\nHuman: ...\n\nAssistant: ...", for which gr_talk_is_transcript() has been asked. */
-bool gr_talk_is_transcript(const char *s);
-gram_status gr_talk_transcript(const gr_at *at, const char *s, gr_talk *out);
+const char *gr_role_named(const char *s);       /* the static word for it; NULL: not known */
 /* A response: a string, the assistant's message, or an object that holds its text under a name in common use. */
 gram_status gr_answer_read(const gr_at *at, const char *key, const json_t *v, gr_turn *out);
 /* The same where nothing but a text will do. */
 gram_status gr_text_read(const gr_at *at, const char *key, const json_t *v, char **out);
 /* The row's "tools" as JSON text, malloc'ed; NULL where there are none. */
 gram_status gr_tools_read(const gr_at *at, const json_t *row, char **out);
-char *gr_json_compact(const json_t *v);         /* malloc'ed; NULL: out of memory */
+
+/* ---- literal.c: values in a string ---- */
+
+json_t *gr_literal_read(const char *s);         /* JSON, or what Python prints; NULL: neither */
+/* *out: the list of messages, or the message, that the string holds; NULL where it holds none. GRAM_EFORMAT where it
+ * holds one that cannot be read. */
+gram_status gr_literal_messages(const gr_at *at, const char *key, const char *s, json_t **out);
+
+/* ---- transcript.c: a conversation in one text ---- */
+
+/* With turns marked Human: and Assistant:, or <extra_id_1>. first: it must begin with a mark, for what stands later in
+ * an answer is text. */
+bool gr_text_is_transcript(const char *s, bool first);
+gram_status gr_transcript_read(const gr_at *at, const char *key, const char *s, gr_talk *out);
+gram_status gr_text_check(const gr_at *at, const char *key, const char *s);    /* refuses one with other marks */
+
+/* ---- prompt.c ---- */
+
 /* The row's question under whatever name it goes; none leaves out empty. */
 gram_status gr_prompt_read(const gr_at *at, const json_t *row, gr_talk *out);
-/* It is there and ends with a turn of the user that says something. */
-gram_status gr_prompt_check(const gr_at *at, const gr_talk *t);
+/* When the conversation is all there: puts the row's system text before it, and refuses a conversation that is empty
+ * or ends with no turn of the user or of a tool, and columns that would have to be part of it. */
+gram_status gr_prompt_finish(const gr_at *at, const json_t *row, gr_talk *t);
 
-/* forms.c: one JSON object to rows. */
+/* ---- verdict.c ---- */
+
+/* side: below 0 the first is better, above 0 the second, 0 a tie; graded: its size says how much. */
+typedef struct { double side; bool graded; } gr_verdict;
+gram_status gr_verdict_read(const gr_at *at, const json_t *row, const char *const two[2], gr_verdict *out);
+/* gr_bad() for a value that says that other rows of the file mean something else than was read: GRAM_EIO. */
+gram_status gr_bad_code(const gr_at *at, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- columns.c: the names of a file's columns, as --columns gives them ---- */
+
+typedef struct gr_columns gr_columns;
+gram_status gr_columns_read(gr_columns **out, const char *spec, gram_err *err);     /* spec NULL: *out is NULL */
+void gr_columns_close(gr_columns *c);
+/* Puts the values under the names that forms.c reads, in place of what else would be read for them. */
+gram_status gr_columns_apply(const gr_columns *c, const gr_at *at, json_t *row);
+
+/* ---- forms.c ---- */
+
+/* One JSON object to rows. */
 gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_row **out, size_t *n);
+/* Whether the row holds a coded value, and whether it is one of those that condemn the file: GRAM_EIO, else GRAM_OK. */
+gram_status gr_group_read(const gr_at *at, const json_t *row, gr_group *out);      /* rows.c */
+bool gr_forms_coded(const json_t *row);
+gram_status gr_forms_check_code(const gr_at *at, const json_t *row);
 
 #endif

@@ -338,16 +338,41 @@ static gram_status judge(run *r, size_t m, gram_err *err)
     return r->rows ? gr_out_flush(r->rows, err) : GRAM_OK;
 }
 
-/* One at a time, so that the row that is too long has a name and those before it are kept. */
+/* A failure that is the row's own: too long, or a conversation that the template or the judge prompt cannot write. */
+static bool blames_row(gram_status rc)
+{
+    return rc == GRAM_ELIMIT || rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED;
+}
+
+/* The first of the waiting rows goes, as a bad one. */
+static void drop_waiting(run *r)
+{
+    r->result.file[r->row[r->n].file].bad++;
+    gr_eval_row_clear(&r->row[r->n]);
+    gr_eval_item_clear(&r->item[0]);
+    r->waiting--;
+    memmove(&r->row[r->n], &r->row[r->n + 1], r->waiting * sizeof r->row[0]);
+    memmove(&r->item[0], &r->item[1], r->waiting * sizeof r->item[0]);
+}
+
+/* One at a time, so that the row that fails has a name and those before it are kept. */
 static gram_status judge_singly(run *r, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
-    while (r->waiting && !rc)
-        rc = judge(r, 1, err);
-    if (rc == GRAM_ELIMIT) {
-        gram_err why = *err;
+    while (r->waiting && !rc) {
+        gram_err why = { 0 };
+        rc = judge(r, 1, &why);
+        if (!rc)
+            continue;
+        if (!blames_row(rc))
+            return gr_fail(err, rc, "%s", why.text);
         gr_fail(err, rc, "%s: row %s: %s", r->result.file[r->row[r->n].file].path, r->row[r->n].id, why.text);
+        if (rc == GRAM_ELIMIT || !r->opt.file.skip_bad)
+            break;
+        tell(r, err->text);
+        drop_waiting(r);
+        rc = GRAM_OK;
     }
     return rc;
 }
@@ -357,7 +382,7 @@ static gram_status judge_waiting(run *r, gram_err *err)
     gram_status rc = r->waiting ? judge(r, r->waiting, err) : GRAM_OK;
 
     r->tokens_waiting = 0;
-    if (rc == GRAM_ELIMIT)
+    if (rc && blames_row(rc))
         rc = judge_singly(r, err);
     if (!rc && r->opt.file.progress && r->opt.file.progress(r->opt.file.arg, r->n, r->total))
         rc = gr_fail(err, GRAM_ESTOPPED, "stopped after %zu rows%s%s", r->n,
@@ -400,7 +425,7 @@ static gram_status read_file(run *r, size_t file, bool scanning, gram_err *err)
     gr_eval_source *s;
     gr_eval_item item;
     bool end = false;
-    gram_status rc = gr_eval_source_open(&s, r->path[file], r->rules, err);
+    gram_status rc = gr_eval_source_open(&s, r->path[file], r->rules, r->opt.file.columns, err);
 
     while (!rc) {
         rc = gr_eval_source_next(s, &item, &end, err);

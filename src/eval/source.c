@@ -29,7 +29,8 @@ void gr_eval_source_close(gr_eval_source *s)
     free(s);
 }
 
-gram_status gr_eval_source_open(gr_eval_source **out, const char *path, gr_rules rules, gram_err *err)
+gram_status gr_eval_source_open(gr_eval_source **out, const char *path, gr_rules rules, const char *columns,
+                                gram_err *err)
 {
     gr_eval_source *s = gr_calloc(1, sizeof *s);
     gram_status rc;
@@ -39,7 +40,7 @@ gram_status gr_eval_source_open(gr_eval_source **out, const char *path, gr_rules
         return gr_nomem(err, path);
     s->rules = rules;
     s->upstream = rules == GR_RULES_RMBENCH || rules == GR_RULES_JUDGEBENCH;
-    rc = gr_reader_open(&s->reader, path, err);
+    rc = gr_reader_open(&s->reader, path, columns, err);
     if (rc)
         gr_eval_source_close(s);
     else

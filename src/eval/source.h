@@ -17,7 +17,9 @@ void gr_eval_item_clear(gr_eval_item *item);
 gram_status gr_rules_rows(gr_rules rules, const gr_at *at, const json_t *o, gr_eval_item **out, size_t *n);
 
 typedef struct gr_eval_source gr_eval_source;
-gram_status gr_eval_source_open(gr_eval_source **out, const char *path, gr_rules rules, gram_err *err);
+/* columns as of gr_reader_open(). */
+gram_status gr_eval_source_open(gr_eval_source **out, const char *path, gr_rules rules, const char *columns,
+                                gram_err *err);
 void gr_eval_source_close(gr_eval_source *s);           /* NULL is fine */
 /* *end true: no more. GRAM_EFORMAT: this row is bad, and the next call goes on behind it. */
 gram_status gr_eval_source_next(gr_eval_source *s, gr_eval_item *out, bool *end, gram_err *err);

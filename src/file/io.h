@@ -20,7 +20,8 @@ char *gr_path_join(const char *dir, const char *name);      /* malloc'ed; NULL: 
 
 /* Lines of a text file, "-" for standard input, gzip recognised by its first bytes. A line is given without
  * its newline. One longer than 64 MiB fails with its number, GRAM_EFORMAT, and the next call gives the line behind it;
- * a gzip stream that ends early is GRAM_EIO, since nothing comes after it. */
+ * a gzip stream that ends early is GRAM_EIO, since nothing comes after it; and so is a file that is no text (Parquet,
+ * UTF-16, a Git LFS pointer, a web page ...), with what it is. */
 typedef struct gr_lines gr_lines;
 gram_status gr_lines_open(gr_lines **out, const char *path, gram_err *err);
 void gr_lines_close(gr_lines *l);

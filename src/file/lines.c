@@ -9,15 +9,18 @@
 #include <unistd.h>
 #include <zlib.h>
 #include "base/err.h"
+#include "file/file_int.h"
 #include "file/io.h"
 
 #define BLOCK   ((size_t)64 << 10)
 #define LONGEST ((size_t)64 << 20)
+#define TELLING ((size_t)512)
 
 struct gr_lines {
     char *name;                     /* for errors */
     int fd;
     bool own_fd, gzip, begun, end;  /* begun: the first bytes were looked at; end: of the text */
+    bool told;                      /* the first bytes of the text are those of a text */
     bool in_member;                 /* gzip: a member is open, so the file may not end here */
     z_stream z;
     unsigned char raw[BLOCK];       /* as read */
@@ -97,7 +100,17 @@ static gram_status gzip_failed(gr_lines *l, const char *what, gram_err *err)
     return gr_fail(err, GRAM_EIO, "%s:%" PRIu64 ": %s", l->name, l->number + 1, what);
 }
 
-/* Looks at the first two bytes, however small the pieces in which a pipe gives them. */
+/* Whether this can be text, asked once of what comes first. */
+static gram_status tell(gr_lines *l, const void *p, size_t n, gram_err *err)
+{
+    const char *what = l->told ? NULL : gr_sniff(p, n);
+
+    l->told = true;
+    return what ? gr_fail(err, GRAM_EIO, "%s: this is %s", l->name, what) : GRAM_OK;
+}
+
+/* Looks at the first bytes, however small the pieces in which a pipe gives them: enough to tell a format by, or a
+ * line, so that rows that come one by one do not wait. */
 static gram_status begin(gr_lines *l, gram_err *err)
 {
     gram_status rc;
@@ -108,9 +121,9 @@ static gram_status begin(gr_lines *l, gram_err *err)
         rc = read_raw(l, &n, err);
         if (rc)
             return rc;
-    } while (n > 0 && l->raw_n < 2);
+    } while (n > 0 && (l->raw_n < 2 || (l->raw_n < TELLING && !memchr(l->raw, '\n', l->raw_n))));
     if (l->raw_n < 2 || l->raw[0] != 0x1f || l->raw[1] != 0x8b)
-        return GRAM_OK;
+        return tell(l, l->raw, l->raw_n, err);
     if (inflateInit2(&l->z, 15 + 16) != Z_OK)           /* 16: a gzip header is wanted */
         return gr_nomem(err, l->name);
     l->gzip = l->in_member = true;
@@ -178,7 +191,7 @@ static gram_status refill_gzip(gr_lines *l, gram_err *err)
         else if (z != Z_OK && z != Z_BUF_ERROR)         /* Z_BUF_ERROR: it wants more input */
             return gzip_failed(l, "gzip data are damaged", err);
     }
-    return GRAM_OK;
+    return tell(l, l->got, l->got_n, err);
 }
 
 static gram_status refill(gr_lines *l, gram_err *err)

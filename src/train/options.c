@@ -130,6 +130,8 @@ static const gram_option option[] = {
     { .name = "resume", .letter = 'r', .kind = GRAM_OPTION_FLAG, .at = AT(resume), .stages = BOTH,
       .help = "Go on from the newest whole checkpoint in DIR, or begin where there is none. The run ends with the bits "
       "of one that was never stopped" },
+    { .name = "columns", .kind = GRAM_OPTION_WORD, .at = AT(columns), .stages = BOTH,
+      .help = "What the files of rows call the keys that are read: prompt=question,chosen=good" },
     { .name = "skip-bad", .kind = GRAM_OPTION_FLAG, .at = AT(skip_bad), .stages = BOTH,
       .help = "Warn about a row that cannot be read and go on, instead of failing at it" },
 

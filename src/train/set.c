@@ -103,6 +103,8 @@ static gram_status blame(const gr_reader *r, const char *path, gram_err *err)
     if (!err)
         return GRAM_EFORMAT;
     why = *err;
+    if (why.status == GRAM_EARG || why.status == GRAM_EUNSUPPORTED)     /* what no template can write is a bad row */
+        why.status = GRAM_EFORMAT;
     return gr_fail(err, why.status, "%s:%" PRIu64 ": %s", path, gr_reader_line(r), why.text);
 }
 
@@ -272,7 +274,7 @@ static gram_status read_file(gr_set *out, const char *path, one_fn *one, const g
     gr_reader *r;
     bool end = false;
     gram_err why;
-    gram_status rc = gr_reader_open(&r, path, err);
+    gram_status rc = gr_reader_open(&r, path, rules->columns, err);
 
     if (rc)
         return rc;

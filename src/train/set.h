@@ -41,6 +41,7 @@ typedef struct {
     gr_loss_rules loss;
     gram_ties ties;
     bool skip_bad;
+    const char *columns;    /* as of gr_reader_open() */
     size_t pairs;           /* stage 1: at most this many pairs of one prompt's responses */
     uint64_t seed;          /* stage 1: which of them */
     gram_warn_fn *warn;     /* NULL: nobody listens */

@@ -225,14 +225,16 @@ static void completions_expand_to_pairs(void **state)
     done();
 }
 
+#define ROW_WITH(rest) "{" rest ",\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\"}"
+
 static void bad_rows_say_why(void **state)
 {
     static const struct { const char *json, *says; } bad[] = {
         { "[1]", "a row must be a JSON object, found a list" },
         { "{", "not JSON" },
         { "{\"a\":1,\"a\":2}", "duplicate object key" },
-        { "{\"prompt\":\"\\ud800\"}", "Unicode" },
-        { "{\"prompt\":\"a\\u0000b\"}", "a NUL character in a string" },
+        { ROW_WITH("\"id\":\"\\ud800\""), "the id holds a lone surrogate" },
+        { ROW_WITH("\"source\":\"a\\u0000b\""), "the source holds a NUL character" },
         { "{\"prompt\":\"\xff\"}", "unable to decode byte 0xff" },
         { "{\"text\":\"x\",\"label\":1}", "found \"text\", \"label\"" },
         { "{\"prompt\":\"q\",\"chosen\":\"x\"}",
@@ -258,21 +260,16 @@ static void bad_rows_say_why(void **state)
         { "{\"chosen\":\"\\n\\nHuman: q\\n\\nAssistant: a\",\"rejected\":\"\\n\\nHuman: r\\n\\nAssistant: b\"}",
           "key \"rejected\": turn 1 is not the prompt's" },
         { "{\"prompt\":\"q\",\"response1\":\"x\",\"response2\":\"y\"}", "which response is better is not said" },
-        { "{\"prompt\":\"q\",\"response1\":\"x\",\"response2\":\"y\",\"overall_preference\":9}", "between -3 and 3" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"]}", "neither a rank nor a score" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"ranks\":[1]}", "as many numbers" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"x\"],\"ranks\":[1,2]}", "no two of its responses differ" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"ranks\":1}", "as many numbers as \"completions\" has responses, "
           "found a number" },
-        { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"best\":2}", "key \"best\" must be the index of one of 2" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"best\":\"x\"}",
           "key \"best\" must be the index of one of 2" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\"],\"best\":0}", "must be a list of 2 to 64 responses, found 1" },
         { "{\"prompt\":\"q\",\"completions\":7}", "must be a list of 2 to 64 responses, found a number" },
         { "{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"winner\":\"response_2\"}", "must be 0, 1, " },
-        { "{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"label\":2}", "must be 0, 1, " },
-        { "{\"prompt\":\"q\",\"response1\":\"x\",\"response2\":\"y\",\"label\":0}", "must be 1, 2, " },
-        { "{\"prompt\":\"q\",\"response_0\":\"x\",\"response_1\":\"y\",\"better_response_id\":2}", "must be 0 or 1" },
         { "{\"prompt\":\"q\",\"system\":[\"s\"],\"chosen\":\"x\",\"rejected\":\"y\"}",
           "key \"system\" must be a string" },
         { "{\"instruction\":\"q\",\"input\":[\"i\"],\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"input\" beside" },
@@ -287,7 +284,6 @@ static void bad_rows_say_why(void **state)
           "\"history\":[[\"a\",\"b\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "both a \"history\" and a prompt of 2 turns" },
         { "{\"history\":[[\"a\",\"b\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "no question behind it" },
         { "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"tie\":1}", "key \"tie\" must be true or false" },
-        { "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"soft\":2}", "between 0 and 1" },
         { "{\"question\":\"q\",\"instruction\":\"i\",\"chosen\":\"x\",\"rejected\":\"y\"}",
         "say which is the \"prompt\"" },
     };
@@ -299,6 +295,37 @@ static void bad_rows_say_why(void **state)
             fail_msg("%s\n gave status %d: %s", bad[i].json, rc, rc ? check_err.text : "");
         assert_null(row);
     }
+}
+
+/* A value outside of its code says that other rows may mean the opposite: no --skip-bad passes over it. */
+static void codes_that_condemn_the_file(void **state)
+{
+#define TWO(a, b, rest) "{\"prompt\":\"q\",\"" a "\":\"x\",\"" b "\":\"y\"," rest "}"
+    static const struct { const char *json, *says; } bad[] = {
+        { TWO("response1", "response2", "\"overall_preference\":9"), "between -3 and 3" },
+        { TWO("response_0", "response_1", "\"label\":2"), "0 and 1 are read of it" },
+        { TWO("response1", "response2", "\"label\":0"), "1 and 2 are read of it, 1 where the first is better" },
+        { TWO("response1", "response2", "\"winner\":\"0\""), "--columns better_response_id=winner" },
+        { TWO("response1", "response2", "\"preference\":-1"), "1 and 2 are read of it" },
+        { TWO("response1", "response2", "\"preference\":0.25"), "1 and 2 are read of it" },
+        { TWO("response_0", "response_1", "\"better_response_id\":2"), "must be 0 or 1" },
+        { TWO("human_ref_A", "human_ref_B", "\"labels\":2"), "must be 0 or 1" },
+        { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"best\":2}", "the index of one of 2 responses, from 0, found 2" },
+        { ROW_WITH("\"soft\":80"), "between 0 and 1, found 80" },
+    };
+    (void)state;
+
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        gram_status rc = parse(bad[i].json);
+        if (rc != GRAM_EIO || strncmp(check_err.text, "f:7: ", 5) || !strstr(check_err.text, bad[i].says))
+            fail_msg("%s\n gave status %d: %s", bad[i].json, rc, rc ? check_err.text : "");
+        assert_null(row);
+    }
+    /* what no code has is one bad row */
+    assert_int_equal(parse(TWO("response1", "response2", "\"label\":7")), GRAM_EFORMAT);
+    assert_int_equal(parse(TWO("response1", "response2", "\"label\":\"maybe\"")), GRAM_EFORMAT);
+    assert_int_equal(parse(ROW_WITH("\"soft\":-1")), GRAM_EFORMAT);
+#undef TWO
 }
 
 static void groups(void **state)
@@ -338,7 +365,7 @@ static void ids_are(const char *text, const char *want)
     gr_reader *r;
     bool end = false;
 
-    CHECK_OK(gr_reader_open(&r, write_file(text), &check_err));
+    CHECK_OK(gr_reader_open(&r, write_file(text), NULL, &check_err));
     while (!end) {
         gr_row out;
         gram_status rc = gr_reader_pair(r, &out, &end, &check_err);
@@ -373,13 +400,13 @@ static void files_that_are_arrays(void **state)
     bool end;
 
     (void)state;
-    CHECK_OK(gr_reader_open(&r, write_file("[\n\n {},\n {}]"), &check_err));
+    CHECK_OK(gr_reader_open(&r, write_file("[\n\n {},\n {}]"), NULL, &check_err));
     for (int i = 1; i <= 2; i++) {
         assert_int_equal(gr_reader_pair(r, &out, &end, &check_err), GRAM_EFORMAT);
         assert_non_null(strstr(check_err.text, i == 1 ? "rows.jsonl: element 1: " : "rows.jsonl: element 2: "));
     }
     gr_reader_close(r);
-    CHECK_OK(gr_reader_open(&r, write_file("[\n" ROW("") ",\n" ROW("") "\n"), &check_err));
+    CHECK_OK(gr_reader_open(&r, write_file("[\n" ROW("") ",\n" ROW("") "\n"), NULL, &check_err));
     assert_int_equal(gr_reader_pair(r, &out, &end, &check_err), GRAM_EIO);
     assert_non_null(strstr(check_err.text, "not JSON"));
     gr_reader_close(r);
@@ -396,6 +423,7 @@ int main(void)
         cmocka_unit_test(labels),
         cmocka_unit_test(completions_expand_to_pairs),
         cmocka_unit_test(bad_rows_say_why),
+        cmocka_unit_test(codes_that_condemn_the_file),
         cmocka_unit_test(groups),
         cmocka_unit_test(files),
         cmocka_unit_test(files_that_are_arrays),

@@ -1,0 +1,247 @@
+/* reader.c - a file's lines as rows; forms.c knows what they mean.
+ *
+ * Files are JSON Lines. Some benchmarks come as one JSON array over many lines (RM-Bench): such a file is told
+ * by its first character, read whole, and its elements are its rows, counted from 1. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "data/rows_int.h"
+
+#define LARGEST_ARRAY ((size_t)256 << 20)
+
+struct gr_reader {
+    char *name;
+    gr_lines *lines;
+    gr_columns *columns;        /* NULL: keys mean what they say */
+    const char *spec;           /* of the columns; borrowed */
+    bool regular;               /* it can be read twice */
+    bool begun, coded;          /* coded: the file was looked at for codes that do not agree */
+    uint64_t line;
+    unsigned odd;               /* see gr_at */
+    json_t *array;              /* the whole file, where it is one array */
+    size_t next;                /* its element */
+    gr_row *row;                /* rows of the last line that were not yet handed out */
+    size_t n_rows, given;
+};
+
+gram_status gr_reader_open(gr_reader **out, const char *path, const char *columns, gram_err *err)
+{
+    gr_reader *r = gr_calloc(1, sizeof *r);
+    gram_status rc;
+
+    *out = NULL;
+    if (!r)
+        return gr_nomem(err, path);
+    r->name = gr_strdup(strcmp(path, "-") ? path : "standard input");
+    r->spec = columns;
+    r->regular = strcmp(path, "-") && gr_path_regular(path);
+    rc = r->name ? gr_columns_read(&r->columns, columns, err) : gr_nomem(err, path);
+    if (!rc)
+        rc = gr_lines_open(&r->lines, path, err);
+    if (rc)
+        gr_reader_close(r);
+    else
+        *out = r;
+    return rc;
+}
+
+void gr_reader_close(gr_reader *r)
+{
+    if (!r)
+        return;
+    while (r->given < r->n_rows)
+        gr_row_clear(&r->row[r->given++]);
+    free(r->row);
+    json_decref(r->array);
+    gr_lines_close(r->lines);
+    gr_columns_close(r->columns);
+    free(r->name);
+    free(r);
+}
+
+uint64_t gr_reader_line(const gr_reader *r)
+{
+    return r->line;
+}
+
+static const char *skip_blank(const char *p, size_t *n)
+{
+    while (*n && (*p == ' ' || *p == '\t' || *p == '\r')) {
+        p++;
+        --*n;
+    }
+    return p;
+}
+
+/* The next line that holds something, less the byte order mark that a file may begin with; NULL at the end. */
+static gram_status next_line(gr_reader *r, const char **line, size_t *n, gram_err *err)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+
+    for (;;) {
+        gram_status rc = gr_lines_next(r->lines, line, n, err);
+        if (rc || !*line)
+            return rc;
+        r->line = gr_lines_number(r->lines);
+        if (r->line == 1 && *n >= 3 && !memcmp(*line, mark, 3)) {
+            *line += 3;
+            *n -= 3;
+        }
+        *line = skip_blank(*line, n);
+        if (*n)
+            return GRAM_OK;
+    }
+}
+
+/* The rest of a file that begins with '['. GRAM_EIO where it is no JSON: there is no row to go on with. */
+static gram_status load_array(gr_reader *r, const char *line, size_t n, gram_err *err)
+{
+    gram_err why;
+    gr_at at = { r->name, r->line, &why, false, 0 };
+    gr_buf b = { 0 };
+    gram_status rc = GRAM_OK;
+
+    while (line && !rc) {
+        if (n > LARGEST_ARRAY - b.n)
+            rc = gr_fail(&why, GRAM_ELIMIT, "%s: a JSON array of more than %zu MiB; write one object a line instead",
+                         r->name, LARGEST_ARRAY >> 20);
+        else if (!gr_buf_add(&b, line, n) || !gr_buf_add(&b, "\n", 1))
+            rc = gr_row_nomem(&at);
+        else
+            rc = next_line(r, &line, &n, &why);
+    }
+    if (!rc)
+        rc = gr_json_lenient(&at, b.p, b.n, &r->array);
+    r->odd = at.odd;
+    gr_buf_clear(&b);
+    return rc ? gr_fail(err, rc == GRAM_EFORMAT ? GRAM_EIO : rc, "%s", why.text) : GRAM_OK;
+}
+
+/* The next object as it stands in the file; at->odd is set. */
+static gram_status next_json(gr_reader *r, json_t **row, gram_err *err)
+{
+    gr_at at = { r->name, 0, err, false, 0 };
+    const char *line = NULL;
+    size_t n = 0;
+    gram_status rc;
+
+    *row = NULL;
+    if (!r->array) {
+        bool first = !r->begun;
+        rc = next_line(r, &line, &n, err);
+        if (rc || !line)
+            return rc;
+        at.line = r->line;
+        r->begun = true;
+        if (!first || *line != '[') {
+            rc = gr_json_lenient(&at, line, n, row);
+            r->odd = at.odd;
+            return rc;
+        }
+        rc = load_array(r, line, n, err);
+        if (rc)
+            return rc;
+    }
+    if (r->next < json_array_size(r->array)) {
+        *row = json_incref(json_array_get(r->array, r->next++));
+        r->line = r->next;
+    }
+    return GRAM_OK;
+}
+
+/* Reads the whole file for a value that says that its other rows mean something else. Where there is no second reading,
+ * as of a pipe, the row itself will say so when it comes. */
+static gram_status check_codes(gr_reader *r, gram_err *err)
+{
+    gr_reader *again;
+    gram_status rc;
+
+    r->coded = true;
+    if (!r->regular)
+        return GRAM_OK;
+    rc = gr_reader_open(&again, r->name, r->spec, err);
+    if (rc)
+        return rc;
+    again->coded = true;
+    for (;;) {
+        gr_at at;
+        json_t *row;
+        rc = gr_reader_json(again, &row, err);
+        if (rc == GRAM_EFORMAT)                 /* said when its turn comes */
+            continue;
+        if (rc || !row)
+            break;
+        at = gr_reader_at(again, err);
+        rc = gr_forms_check_code(&at, row);
+        json_decref(row);
+        if (rc)
+            break;
+    }
+    gr_reader_close(again);
+    return rc;
+}
+
+gram_status gr_reader_json(gr_reader *r, json_t **row, gram_err *err)
+{
+    gr_at at;
+    gram_status rc = next_json(r, row, err);
+
+    if (rc || !*row)
+        return rc;
+    at = gr_reader_at(r, err);
+    if (r->columns)
+        rc = gr_columns_apply(r->columns, &at, *row);
+    if (!rc && !r->coded && gr_forms_coded(*row))
+        rc = check_codes(r, err);
+    if (rc) {
+        json_decref(*row);
+        *row = NULL;
+    }
+    return rc;
+}
+
+gr_at gr_reader_at(const gr_reader *r, gram_err *err)
+{
+    return (gr_at){ r->name, r->line, err, r->array != NULL, r->odd };
+}
+
+gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
+{
+    *end = false;
+    *out = (gr_row){ 0 };
+    if (r->given == r->n_rows) {
+        json_t *row;
+        gr_at at;
+        gram_status rc;
+
+        free(r->row);
+        r->row = NULL;
+        r->n_rows = r->given = 0;
+        rc = gr_reader_json(r, &row, err);
+        *end = !rc && !row;
+        if (rc || !row)
+            return rc;
+        at = gr_reader_at(r, err);
+        rc = gr_forms_read(&at, row, &r->row, &r->n_rows);
+        json_decref(row);
+        if (rc)
+            return rc;
+    }
+    *out = r->row[r->given++];
+    return GRAM_OK;
+}
+
+gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *err)
+{
+    json_t *row;
+    gram_status rc = gr_reader_json(r, &row, err);
+    gr_at at = gr_reader_at(r, err);
+
+    *end = !rc && !row;
+    *out = (gr_group){ 0 };
+    if (rc || !row)
+        return rc;
+    rc = gr_group_read(&at, row, out);
+    json_decref(row);
+    return rc;
+}
