@@ -54,8 +54,8 @@ bf16 = (values("v", 3).view(np.uint32) >> 16).astype(np.uint16)
     struct.pack("<Q", len(head)) + head + values("u", 2, 2).tobytes() + bf16.tobytes())
 
 
-def gguf(name, alignment=None):
-    w = GGUFWriter(out / name, "llama")
+def gguf(name, alignment=None, **how):
+    w = GGUFWriter(out / name, "llama", **how)
     if alignment:
         w.add_custom_alignment(alignment)
     for key, v, kind in (("u8", 200, V.UINT8), ("i8", -3, V.INT8), ("u16", 60000, V.UINT16), ("i16", -300, V.INT16),
@@ -82,6 +82,7 @@ def gguf(name, alignment=None):
 v3 = gguf("v3.gguf").read_bytes()
 (out / "v2.gguf").write_bytes(v3[:4] + struct.pack("<I", 2) + v3[8:])
 gguf("align64.gguf", 64)
+gguf("split.gguf", split_max_tensors=5)         # split-00001-of-00003.gguf and two more: v3.gguf's tensors
 w = GGUFWriter(out / "iq4nl.gguf", "llama")
 w.add_tensor("odd", np.zeros((1, 18), dtype=np.uint8), raw_dtype=T.IQ4_NL)
 w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()

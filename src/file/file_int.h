@@ -26,6 +26,9 @@ bool gr_named_bytes(const gr_named *t, uint64_t *bytes);
 /* GGUF: the tensors are owned by g. */
 gram_status gr_gguf_open(gr_gguf **out, const char *path, gram_err *err);
 void gr_gguf_close(gr_gguf *g);
+/* The other parts of a split model, [*n] in their order; 0 where it is whole. Close what is there after a failure too,
+ * and free the list. */
+gram_status gr_gguf_parts(gr_gguf ***out, size_t *n, const gr_gguf *first, const char *path, gram_err *err);
 const gr_names *gr_gguf_names(const gr_gguf *g);
 uint64_t gr_gguf_file_bytes(const gr_gguf *g);
 void gr_gguf_release(const gr_gguf *g);

@@ -279,7 +279,7 @@ static gram_status take_tensors(gr_gguf *g, uint64_t n, gram_err *err)
 
 static gram_status read_all(gr_gguf *g, gram_err *err)
 {
-    uint64_t n_tensors, n_keys, parts;
+    uint64_t n_tensors, n_keys;
     uint32_t version;
     char magic[4];
     gram_status rc;
@@ -297,12 +297,7 @@ static gram_status read_all(gr_gguf *g, gram_err *err)
     if (!take(g, &n_tensors, sizeof n_tensors) || !take(g, &n_keys, sizeof n_keys))
         return ends_early(g, "the header", err);
     rc = take_keys(g, n_keys, err);
-    if (rc)
-        return rc;
-    if (gr_gguf_u64(g, "split.count", &parts) && parts > 1)
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: one of %" PRIu64 " parts of a split model; merge them first "
-                       "(llama-gguf-split --merge)", g->path, parts);
-    return take_tensors(g, n_tensors, err);
+    return rc ? rc : take_tensors(g, n_tensors, err);
 }
 
 gram_status gr_gguf_open(gr_gguf **out, const char *path, gram_err *err)

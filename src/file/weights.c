@@ -1,4 +1,5 @@
-/* weights.c - one table of tensors over a GGUF file, one .safetensors file, or the shards that an index names. */
+/* weights.c - one table of tensors over a GGUF file or its parts, one .safetensors file, or the shards that an index
+ * names. */
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -13,10 +14,12 @@
 
 struct gr_weights {
     char *path;
-    gr_gguf *gguf;                  /* either this */
+    gr_gguf *gguf;                  /* either this, */
+    gr_gguf **part;                 /* with the other parts of a split model, */
+    size_t n_parts;
     gr_st **st;                     /* or these, in the order of their names */
     size_t n_st;
-    gr_names names;                 /* of all shards: those of st[0], then those of st[1] ... */
+    gr_names names;                 /* of all shards: those of st[0], then those of st[1] ...; or of all parts */
     size_t *first;                  /* [n_st + 1]: where each shard's tensors begin in names.t */
 };
 
@@ -32,6 +35,31 @@ static gr_weights *weights_new(const char *path)
     return NULL;
 }
 
+static void append(gr_names *to, const gr_names *from)
+{
+    for (size_t i = 0; i < from->n; i++)
+        to->t[to->n++] = from->t[i];
+}
+
+/* One table of the tensors of all parts. */
+static gram_status open_parts(gr_weights *w, gram_err *err)
+{
+    size_t n = gr_gguf_names(w->gguf)->n;
+    gram_status rc = gr_gguf_parts(&w->part, &w->n_parts, w->gguf, w->path, err);
+
+    if (rc || w->n_parts == 0)
+        return rc;
+    for (size_t i = 0; i < w->n_parts; i++)
+        n += gr_gguf_names(w->part[i])->n;
+    w->names.t = gr_calloc(n, sizeof *w->names.t);
+    if (!w->names.t)
+        return gr_nomem(err, w->path);
+    append(&w->names, gr_gguf_names(w->gguf));
+    for (size_t i = 0; i < w->n_parts; i++)
+        append(&w->names, gr_gguf_names(w->part[i]));
+    return gr_names_index(&w->names, w->path, err);
+}
+
 gram_status gr_weights_open_gguf(gr_weights **out, const char *path, gram_err *err)
 {
     gr_weights *w = weights_new(path);
@@ -41,6 +69,8 @@ gram_status gr_weights_open_gguf(gr_weights **out, const char *path, gram_err *e
     if (!w)
         return gr_nomem(err, path);
     rc = gr_gguf_open(&w->gguf, path, err);
+    if (!rc)
+        rc = open_parts(w, err);
     if (rc) {
         gr_weights_close(w);
         return rc;
@@ -221,6 +251,8 @@ void gr_weights_release(const gr_weights *w)
 {
     if (w->gguf)
         gr_gguf_release(w->gguf);
+    for (size_t i = 0; i < w->n_parts; i++)
+        gr_gguf_release(w->part[i]);
     for (size_t i = 0; i < w->n_st; i++)
         gr_st_release(w->st[i]);
 }
@@ -230,6 +262,9 @@ void gr_weights_close(gr_weights *w)
     if (!w)
         return;
     gr_gguf_close(w->gguf);
+    for (size_t i = 0; i < w->n_parts; i++)
+        gr_gguf_close(w->part[i]);
+    free(w->part);
     gr_names_clear(&w->names);
     for (size_t i = 0; i < w->n_st; i++)
         gr_st_close(w->st[i]);
@@ -241,7 +276,7 @@ void gr_weights_close(gr_weights *w)
 
 static const gr_names *names_of(const gr_weights *w)
 {
-    return w->gguf ? gr_gguf_names(w->gguf) : &w->names;
+    return w->gguf && !w->n_parts ? gr_gguf_names(w->gguf) : &w->names;
 }
 
 const char *gr_weights_path(const gr_weights *w)
@@ -268,6 +303,8 @@ uint64_t gr_weights_file_bytes(const gr_weights *w)
 {
     uint64_t bytes = w->gguf ? gr_gguf_file_bytes(w->gguf) : 0;
 
+    for (size_t i = 0; i < w->n_parts; i++)
+        bytes += gr_gguf_file_bytes(w->part[i]);
     for (size_t i = 0; i < w->n_st; i++)
         bytes += gr_st_file_bytes(w->st[i]);
     return bytes;

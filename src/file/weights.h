@@ -32,7 +32,8 @@ const gr_named *gr_st_find(const gr_st *st, const char *name);          /* NULL:
 #define GR_VALUE_HEAD "value_head.safetensors"
 typedef struct gr_weights gr_weights;
 gram_status gr_weights_open_dir(gr_weights **out, const char *dir, gram_err *err);
-gram_status gr_weights_open_gguf(gr_weights **out, const char *path, gram_err *err);   /* with its metadata, below */
+/* With its metadata, below. The first part of a split model opens all of them. */
+gram_status gr_weights_open_gguf(gr_weights **out, const char *path, gram_err *err);
 void gr_weights_close(gr_weights *w);
 const char *gr_weights_path(const gr_weights *w);                       /* for errors */
 const gr_named *gr_weights_find(const gr_weights *w, const char *name); /* NULL: none */

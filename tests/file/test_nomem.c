@@ -70,6 +70,15 @@ static gram_status open_unaligned(gram_err *err)
     return rc;
 }
 
+static gram_status open_parts(gram_err *err)
+{
+    gr_weights *w;
+    gram_status rc = gr_weights_open_gguf(&w, "tests/golden/files/split-00001-of-00003.gguf", err);
+
+    gr_weights_close(w);
+    return rc;
+}
+
 static gram_status open_gguf(gram_err *err)
 {
     gr_weights *w;
@@ -135,8 +144,8 @@ static gram_status write_out(gram_err *err)
 /* A call may live without an allocation (qsort() sorts in place then), so success is fine as well. */
 static void each_allocation_may_fail(void **state)
 {
-    static gram_status (*const call[])(gram_err *) = { open_dir, open_unaligned, open_gguf, read_config, read_gzip,
-                                                       write_npy, write_out };
+    static gram_status (*const call[])(gram_err *) = { open_dir, open_unaligned, open_parts, open_gguf, read_config,
+                                                       read_gzip, write_npy, write_out };
 
     (void)state;
     snprintf(npy, sizeof npy, "%s/x.npy", check_tmpdir());

@@ -413,8 +413,10 @@ static void gguf_lies_are_named(void **state)
     refused(GRAM_EFORMAT, "general.alignment");
     head(3, 0, 1), str("general.alignment"), u32(8), str("x"), pad(0);
     refused(GRAM_EFORMAT, "general.alignment");
-    head(3, 0, 1), str("split.count"), u32(2), u32(3);
-    refused(GRAM_EUNSUPPORTED, "3 parts");
+    head(3, 0, 1), str("split.count"), u32(4), u32(3);
+    refused(GRAM_EARG, "split into 3");
+    head(3, 0, 1), str("split.count"), u32(10), u64(UINT64_MAX);
+    refused(GRAM_EFORMAT, "18446744073709551615 parts");
 
     head(3, 1, 0), tensor("a", 8, 0, 0), pad(32);
     refused(GRAM_OK, "");
