@@ -19,13 +19,13 @@ struct gr_write {
     size_t n_waiting;
     gr_seq *seq;                /* [most] */
     size_t *row, *which;        /* [most] the rows whose logits are made, and which of them each text takes */
-    float *z;                   /* [rows, V] */
-    size_t z_rows;
+    gr_vocabulary *head;
+    const float *z;             /* [rows, V] of the step under way, in head */
     gr_sampler *sampler;        /* [threads] */
     gr_drawn *drawn;            /* [most] */
 };
 
-gram_status gr_write_open(gr_write **out, gr_work *work, gr_pool *pool, const gr_tok *tok, gr_kv_tree *kv, size_t live,
+gram_status gr_write_open(gr_write **out, const gr_model *m, gr_work *work, gr_pool *pool, const gr_tok *tok, gr_kv_tree *kv, size_t live,
                           size_t prefill, gram_err *err)
 {
     gr_write *w = gr_calloc(1, sizeof *w);
@@ -48,6 +48,8 @@ gram_status gr_write_open(gr_write **out, gr_work *work, gr_pool *pool, const gr
         rc = gr_nomem(err, "writing");
     for (size_t i = 0; i < gr_pool_size(pool) && !rc; i++)
         rc = gr_sampler_init(&w->sampler[i], w->V, err);
+    if (!rc)
+        rc = gr_vocabulary_open(&w->head, m, pool, err);
     if (rc)
         gr_write_close(w);
     else
@@ -88,7 +90,7 @@ void gr_write_close(gr_write *w)
     free(w->row);
     free(w->which);
     free(w->drawn);
-    free(w->z);
+    gr_vocabulary_close(w->head);
     free(w);
 }
 
@@ -197,6 +199,7 @@ static void admit(gr_write *w)
 static gram_status read_all(gr_write *w, gram_err *err)
 {
     gr_forest f;
+    const float *hidden;
     size_t rows = 0;
     gram_status rc;
 
@@ -213,17 +216,9 @@ static gram_status read_all(gr_write *w, gram_err *err)
         if (k == rows)
             w->row[rows++] = f.leaf_row[i];
     }
-    if (rows > w->z_rows) {
-        free(w->z);
-        w->z_rows = 0;
-        w->z = gr_alloc_aligned(rows * w->V, sizeof *w->z);
-        rc = w->z ? GRAM_OK : gr_nomem(err, "logits");
-        w->z_rows = w->z ? rows : 0;
-    }
-    if (!rc)
-        rc = gr_model_logits(w->work, &f, w->row, rows, w->z, err);
+    rc = gr_model_forward(w->work, &f, w->row, rows, &hidden, err);
     gr_forest_clear(&f, !rc);
-    return rc;
+    return rc ? rc : gr_vocabulary_logits(w->head, hidden, rows, &w->z, err);
 }
 
 static void draw_one(void *arg, size_t task, size_t worker)

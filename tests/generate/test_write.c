@@ -84,7 +84,7 @@ static struct run write_all(struct subject *s, gr_ask *ask, size_t n, size_t liv
     struct run run = { 0 };
     bool more = true;
 
-    CHECK_OK(gr_write_open(&run.w, s->work, s->pool, NULL, s->kv, live, prefill, &check_err));
+    CHECK_OK(gr_write_open(&run.w, s->model, s->work, s->pool, NULL, s->kv, live, prefill, &check_err));
     for (size_t i = 0; i + late < n; i++)
         CHECK_OK(gr_write_add(run.w, &ask[i], &(gr_text *){ NULL }, &check_err));
     for (; more; run.steps++) {
@@ -240,22 +240,25 @@ static void log_probabilities_are_those_of_a_forced_pass(void **state)
     struct subject s = subject_open("llama_scaled", 2, 1 << 28);
     size_t V = gr_model_config(s.model)->vocabulary;
     gr_sampler sampler;
+    gr_vocabulary *head;
 
     (void)state;
+    CHECK_OK(gr_vocabulary_open(&head, s.model, s.pool, &check_err));
     make_asks(ask, r);
     CHECK_OK(gr_sampler_init(&sampler, V, &check_err));
     write_all(&s, ask, MANY, 96, 4096, 0);
     for (size_t i = 0; i < MANY; i += 5) {
         int32_t id[PROMPT + NEW];
         size_t want[NEW], n = ask[i].prompt.n;
-        float *z = check_fenced(r[i].n * V * sizeof *z);
+        const float *z, *hidden;
         gr_forest f;
         memcpy(id, ask[i].prompt.token, n * sizeof *id);
         memcpy(id + n, r[i].id, r[i].n * sizeof *id);
         CHECK_OK(gr_forest_init(&f, &(gr_seq){ id, n + r[i].n }, 1, NULL, GR_SAVE_SHARED, &check_err));
         for (size_t t = 0; t < r[i].n; t++)
             want[t] = n - 1 + t;
-        CHECK_OK(gr_model_logits(s.work, &f, want, r[i].n, z, &check_err));
+        CHECK_OK(gr_model_forward(s.work, &f, want, r[i].n, &hidden, &check_err));
+        CHECK_OK(gr_vocabulary_logits(head, hidden, r[i].n, &z, &check_err));
         gr_forest_clear(&f, true);
         for (size_t t = 0; t < r[i].n; t++) {
             gr_drawn d;
@@ -267,6 +270,7 @@ static void log_probabilities_are_those_of_a_forced_pass(void **state)
         }
     }
     gr_sampler_clear(&sampler);
+    gr_vocabulary_close(head);
     subject_close(&s);
 }
 
@@ -285,7 +289,7 @@ static void bad_asks_are_refused_and_broken_texts_end_alone(void **state)
     (void)state;
     make_asks(ask, r);
     bad.top_p = 2;
-    CHECK_OK(gr_write_open(&w, s.work, s.pool, NULL, s.kv, 4, 100, &check_err));
+    CHECK_OK(gr_write_open(&w, s.model, s.work, s.pool, NULL, s.kv, 4, 100, &check_err));
     assert_int_equal(gr_write_add(w, &(gr_ask){ { many, 512 }, &setting[0], &stops, 1, 0, 0, NULL }, &t, &check_err),
                      GRAM_ELIMIT);
     assert_non_null(strstr(check_err.text, "512"));
