@@ -5,185 +5,22 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include "api/api_int.h"
-#include "api/spread.h"
-#include "base/clock.h"
+#include "api/job.h"
 #include "base/err.h"
 #include "base/json.h"
-#include "data/rows.h"
 #include "reward/rank.h"
 
 #define CHUNK_ROWS 256
 
-/* A file on its way: what score and rank share. */
-struct job {
-    gram_model *m;
-    const char *in;
-    const gram_file_options *opt;
-    gram_file_report *report;
-    gr_reader *reader;
-    gr_out *out;
-    const char *name;                       /* of out */
-    gr_spread *spread;                      /* of a PURM model's verdicts; NULL otherwise */
-    char *written;                          /* the id of its line that is to be compared next */
-    gr_lines *earlier;                      /* what the run before wrote, to see that it read the same rows */
-    uint64_t lines;                         /* of the input, 0: not known */
-    gram_usage before;
-    double start;
-};
-
-static const gram_file_options no_options;
-
-/* The lines of a file, for a progress report that knows its end. What comes through a pipe can be read only once. */
-static uint64_t count_lines(const char *path)
-{
-    gr_lines *l;
-    const char *line;
-    size_t n;
-    uint64_t lines = 0;
-
-    if (!gr_path_regular(path) || gr_lines_open(&l, path, NULL))
-        return 0;
-    while (!gr_lines_next(l, &line, &n, NULL) && line)
-        lines++;
-    gr_lines_close(l);
-    return lines;
-}
-
-static gram_status open_earlier(struct job *j, const char *out, gram_err *err)
-{
-    gr_buf path = { 0 };
-    gram_status rc;
-
-    if (!gr_buf_printf(&path, "%s.partial", out))
-        return gr_nomem(err, out);
-    rc = gr_lines_open(&j->earlier, path.p, err);
-    gr_buf_clear(&path);
-    return rc;
-}
-
-static gram_status job_open(struct job *j, gram_model *m, const char *in, const char *out, const gram_file_options *opt,
-                            gram_file_report *report, gram_err *err)
-{
-    gram_status rc = gr_api_ready(m, err);
-
-    *j = (struct job){ .m = m, .in = in, .name = out, .opt = opt ? opt : &no_options, .report = report,
-                       .before = gram_get_usage(m) };
-    *report = (gram_file_report){ 0 };
-    j->start = gr_now();
-    if (rc)
-        return rc;
-    if (j->opt->progress)
-        j->lines = count_lines(in);
-    rc = gr_reader_open(&j->reader, in, j->opt->columns, err);
-    if (!rc)
-        rc = j->opt->resume ? gr_out_resume(&j->out, out, &report->resumed, err) : gr_out_open(&j->out, out, true, err);
-    if (!rc && report->resumed)
-        rc = open_earlier(j, out, err);
-    return rc;
-}
-
-/* The id of the next line that the run before wrote, into j->written. */
-static gram_status next_written(struct job *j, gram_err *err)
-{
-    const char *line, *found;
-    size_t n;
-    json_t *o;
-    gram_status rc = gr_lines_next(j->earlier, &line, &n, err);
-
-    if (rc || !line)
-        return rc;
-    if (j->spread)
-        rc = gr_spread_add(j->spread, line, n, err);
-    if (rc)
-        return rc;
-    o = json_loadb(line, n, 0, NULL);
-    found = json_string_value(json_object_get(o, "id"));
-    j->written = gr_strdup(found ? found : "without an id");
-    json_decref(o);
-    return j->written ? GRAM_OK : gr_nomem(err, j->in);
-}
-
-/* A row that the run before has written: its line must bear the row's id, or this is another input. *same false: it
- * does not, and the line waits for the next row. */
-static gram_status check_written(struct job *j, const char *id, bool *same, gram_err *err)
-{
-    gram_status rc = j->written ? GRAM_OK : next_written(j, err);
-
-    *same = !rc && (!j->written || !strcmp(j->written, id));
-    if (rc)
-        return rc;
-    if (!*same)
-        return gr_fail(err, GRAM_EARG, "%s:%llu: row %s, but line %llu of what is to be resumed is of row %s: wanted the "
-                       "input of the run before", j->in, (unsigned long long)gr_reader_line(j->reader), id,
-                       (unsigned long long)gr_lines_number(j->earlier), j->written);
-    free(j->written);
-    j->written = NULL;
-    return GRAM_OK;
-}
-
-/* PURM's lines are written anew with what follows from all of them; those of the run until now stay until then. */
-static gram_status write_spread(struct job *j, gram_err *err)
-{
-    gr_out *whole = NULL;
-    gram_status rc;
-
-    if (gr_out_in_place(j->out))
-        return gr_spread_write(j->spread, j->m->lambda, j->out, err);
-    rc = gr_out_open(&whole, j->name, false, err);
-    if (!rc)
-        rc = gr_spread_write(j->spread, j->m->lambda, whole, err);
-    if (!rc)
-        rc = gr_out_commit(whole, err);
-    gr_out_close(whole);
-    if (!rc) {
-        gr_out_drop(j->out);
-        j->out = NULL;
-    }
-    return rc;
-}
-
-/* Ends the job: on success the output appears under its name, otherwise its partial lines stay. */
-static gram_status job_close(struct job *j, gram_status rc, gram_err *err)
-{
-    gram_usage u = gram_get_usage(j->m);
-
-    if (!rc && j->spread)
-        rc = write_spread(j, err);
-    if (!rc && j->out)
-        rc = gr_out_commit(j->out, err);
-    else if (j->out)
-        gr_out_flush(j->out, NULL);
-    gr_out_close(j->out);
-    gr_lines_close(j->earlier);
-    free(j->written);
-    gr_reader_close(j->reader);
-    j->report->seconds = gr_now() - j->start;
-    j->report->usage = (gram_usage){ u.sequences - j->before.sequences, u.tokens - j->before.tokens,
-                                     u.tokens_computed - j->before.tokens_computed, u.seconds - j->before.seconds };
-    return rc;
-}
-
-/* A row that could not be read: counted and told of, or the end. */
-static gram_status bad_row(struct job *j, gram_status rc, const gram_err *why, gram_err *err)
-{
-    if (rc != GRAM_EFORMAT || !j->opt->skip_bad)
-        return gr_fail(err, rc, "%s", why->text);
-    j->report->bad++;
-    if (j->opt->warn)
-        j->opt->warn(j->opt->arg, why->text);
-    return GRAM_OK;
-}
-
 /* Whether a failure is the row's own: its conversation is none that the model's template or the judge prompt can
  * write. Such a row is skipped like one that cannot be read. */
-static bool refuses_row(const struct job *j, gram_status rc)
+static bool refuses_row(const gr_job *j, gram_status rc)
 {
     return j->opt->skip_bad && (rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED);
 }
 
 /* A row that is not the next one written: whether the run before skipped it as well. */
-static bool was_skipped(const struct job *j, const gr_row *r, gram_err *why)
+static bool was_skipped(const gr_job *j, const gr_row *r, gram_err *why)
 {
     const gram_pair pair = gr_row_pair(r);
     gr_judged ids = { 0 };
@@ -191,33 +28,6 @@ static bool was_skipped(const struct job *j, const gr_row *r, gram_err *why)
 
     gr_judged_clear(&ids);
     return rc && refuses_row(j, rc);
-}
-
-static gram_status step_done(struct job *j, gram_err *err)
-{
-    gram_status rc = gr_out_flush(j->out, err);
-
-    if (!rc && j->opt->progress && j->opt->progress(j->opt->arg, gr_reader_line(j->reader), j->lines))
-        rc = gr_fail(err, GRAM_ESTOPPED, "%s: stopped after line %llu", j->in,
-                     (unsigned long long)gr_reader_line(j->reader));
-    return rc;
-}
-
-static gram_status write_json(struct job *j, json_t *o, gram_err *err)
-{
-    char *text = gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(15));
-    bool held = j->spread && gr_out_in_place(j->out);       /* what is out there cannot be written anew */
-    gram_status rc = text ? GRAM_OK : gr_nomem(err, "output line");
-
-    if (!rc && j->spread)
-        rc = gr_spread_add(j->spread, text, strlen(text), err);
-    if (!rc && !held)
-        rc = gr_out_write(j->out, text, strlen(text), err);
-    if (!rc && !held)
-        rc = gr_out_write(j->out, "\n", 1, err);
-    free(text);
-    json_decref(o);
-    return rc;
 }
 
 /* NULL where memory ran out, like the lists below, so that no line is written that lacks a number. */
@@ -247,7 +57,7 @@ static void put(json_t **o, const char *key, json_t *list)
     }
 }
 
-static gram_status write_verdict(struct job *j, const char *id, const gram_verdict *v, gram_err *err)
+static gram_status write_verdict(gr_job *j, const char *id, const gram_verdict *v, gram_err *err)
 {
     json_t *o;
 
@@ -255,7 +65,7 @@ static gram_status write_verdict(struct job *j, const char *id, const gram_verdi
     j->report->dropped += v->dropped;
     j->report->truncated += v->truncated;
     if (v->dropped)
-        return write_json(j, json_pack("{s:s, s:n, s:b}", "id", id, "preference", "dropped", 1), err);
+        return gr_job_write(j, json_pack("{s:s, s:n, s:b}", "id", id, "preference", "dropped", 1), err);
     o = json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:I, s:b}", "id", id, "preference", gr_json_real(v->preference),
                   "p_forward", gr_json_real(v->p_forward), "p_swapped", gr_json_real(v->p_swapped),
                   "logit_margin", gr_json_real(v->logit_margin), "consistent", v->consistent,
@@ -264,7 +74,7 @@ static gram_status write_verdict(struct job *j, const char *id, const gram_verdi
         put(&o, "reward", rewards_json(v->reward, 2, false));
     if (v->spread)
         put(&o, "sigma", rewards_json(v->reward, 2, true));
-    return write_json(j, o, err);
+    return gr_job_write(j, o, err);
 }
 
 /* ---- gram score --------------------------------------------------------------------------------- */
@@ -284,7 +94,7 @@ static void chunk_clear(struct chunk *c)
     c->n = c->tokens = 0;
 }
 
-static gram_status fill_chunk(struct job *j, struct chunk *c, uint64_t *skip, bool *end, gram_err *err)
+static gram_status fill_chunk(gr_job *j, struct chunk *c, uint64_t *skip, bool *end, gram_err *err)
 {
     while (c->n < CHUNK_ROWS && c->tokens < 2 * j->m->scorer.batch_tokens && !*end) {
         gr_row *r = &c->row[c->n];
@@ -292,12 +102,12 @@ static gram_status fill_chunk(struct job *j, struct chunk *c, uint64_t *skip, bo
         bool same = false;
         gram_status rc = gr_reader_pair(j->reader, r, end, &why);
         if (rc)
-            rc = bad_row(j, rc, &why, err);
+            rc = gr_job_bad_row(j, rc, &why, err);
         else if (!*end && *skip > 0) {              /* an earlier run has written this one */
-            rc = check_written(j, r->id, &same, err);
+            rc = gr_job_check_written(j, r->id, &same, err);
             *skip -= same;
             if (rc && !same && was_skipped(j, r, &why))
-                rc = bad_row(j, GRAM_EFORMAT, &why, err);
+                rc = gr_job_bad_row(j, GRAM_EFORMAT, &why, err);
             gr_row_clear(r);
         } else if (!*end) {
             c->line[c->n] = gr_reader_line(j->reader);
@@ -310,7 +120,7 @@ static gram_status fill_chunk(struct job *j, struct chunk *c, uint64_t *skip, bo
     return GRAM_OK;
 }
 
-static gram_status write_verdicts(struct job *j, const struct chunk *c, size_t from, size_t to, gram_err *err)
+static gram_status write_verdicts(gr_job *j, const struct chunk *c, size_t from, size_t to, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
@@ -321,7 +131,7 @@ static gram_status write_verdicts(struct job *j, const struct chunk *c, size_t f
 
 /* Judges and writes the chunk from row `from` up to the first that fails, whose failure is told: *bad, c->n where no
  * row is to blame. */
-static gram_status score_up_to(struct job *j, struct chunk *c, size_t from, size_t *bad, gram_err *err)
+static gram_status score_up_to(gr_job *j, struct chunk *c, size_t from, size_t *bad, gram_err *err)
 {
     gram_err why = { 0 };
     size_t n = c->n - from, good;
@@ -341,7 +151,7 @@ static gram_status score_up_to(struct job *j, struct chunk *c, size_t from, size
 }
 
 /* Judges and writes the chunk. Where one row fails, the rows before it are kept. */
-static gram_status score_chunk(struct job *j, struct chunk *c, gram_err *err)
+static gram_status score_chunk(gr_job *j, struct chunk *c, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
@@ -349,7 +159,7 @@ static gram_status score_chunk(struct job *j, struct chunk *c, gram_err *err)
         gram_err why = { 0 };
         rc = score_up_to(j, c, from, &bad, &why);
         if (rc && bad < c->n && refuses_row(j, rc))
-            rc = bad_row(j, GRAM_EFORMAT, &why, err);
+            rc = gr_job_bad_row(j, GRAM_EFORMAT, &why, err);
         else if (rc)
             gr_fail(err, rc, "%s", why.text);
         else
@@ -362,7 +172,7 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
                             gram_file_report *report, gram_err *err)
 {
     gram_file_report unwanted;
-    struct job j;
+    gr_job j;
     gr_spread spread = { 0 };
     struct chunk *c = gr_calloc(1, sizeof *c);
     uint64_t skip;
@@ -371,7 +181,7 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
 
     if (rc)
         return rc;
-    rc = job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
+    rc = gr_job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
     j.spread = gr_model_config(m->model)->reward == GR_REWARD_PURM ? &spread : NULL;
     skip = j.report->resumed;
     while (!rc && !end) {
@@ -380,11 +190,11 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
             rc = score_chunk(&j, c, err);
         chunk_clear(c);
         if (!rc)
-            rc = step_done(&j, err);
+            rc = gr_job_step(&j, err);
     }
     chunk_clear(c);
     free(c);
-    rc = job_close(&j, rc, err);
+    rc = gr_job_close(&j, rc, err);
     gr_spread_clear(&spread);
     return rc;
 }
@@ -409,7 +219,7 @@ static json_t *score_json(const double *score, size_t n)
     return whole(a, n);
 }
 
-static gram_status rank_group(struct job *j, const gr_group *g, gram_rank_method method, gram_err *err)
+static gram_status rank_group(gr_job *j, const gr_group *g, gram_rank_method method, gram_err *err)
 {
     static const char *const names[] = { "linear", "tournament", "all-pairs", "reference" };
     gram_prompt prompt = { g->turn, g->n_turns, g->tools };
@@ -426,13 +236,13 @@ static gram_status rank_group(struct job *j, const gr_group *g, gram_rank_method
     if (rc == GRAM_ELIMIT && j->m->judge.truncate == GRAM_TRUNCATE_DROP) {
         j->report->rows++;
         j->report->dropped++;
-        return write_json(j, json_pack("{s:s, s:n, s:b}", "id", g->id, "ranking", "dropped", 1), err);
+        return gr_job_write(j, json_pack("{s:s, s:n, s:b}", "id", g->id, "ranking", "dropped", 1), err);
     }
     if (rc) {
         gram_err told = { 0 };
         gr_fail(&told, rc, "%s:%llu: group %s: %s", j->in, (unsigned long long)gr_reader_line(j->reader), g->id,
                 why.text);
-        return bad_row(j, refuses_row(j, rc) ? GRAM_EFORMAT : rc, &told, err);
+        return gr_job_bad_row(j, refuses_row(j, rc) ? GRAM_EFORMAT : rc, &told, err);
     }
     j->report->rows++;
     j->report->truncated += r.truncated;
@@ -449,7 +259,7 @@ static gram_status rank_group(struct job *j, const gr_group *g, gram_rank_method
         put(&o, "overlap", score_json(r.overlap, g->n));
     }
     gram_ranking_clear(&r);
-    return write_json(j, o, err);
+    return gr_job_write(j, o, err);
 }
 
 /* What makes a group bad that the method cannot rank. */
@@ -466,9 +276,9 @@ gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_
                            const gram_file_options *opt, gram_file_report *report, gram_err *err)
 {
     gram_file_report unwanted;
-    struct job j;
+    gr_job j;
     uint64_t skip;
-    gram_status rc = job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
+    gram_status rc = gr_job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
 
     skip = j.report->resumed;
     while (!rc) {
@@ -479,19 +289,19 @@ gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_
         if (!rc && !end)
             rc = check_group(&g, method, gr_reader_at(j.reader, &why));
         if (rc)
-            rc = bad_row(&j, rc, &why, err);
+            rc = gr_job_bad_row(&j, rc, &why, err);
         else if (!end && skip > 0) {
             bool same;
-            rc = check_written(&j, g.id, &same, err);
+            rc = gr_job_check_written(&j, g.id, &same, err);
             skip -= same;
         }
         else if (!end)
             rc = rank_group(&j, &g, method, err);
         gr_group_clear(&g);
         if (!rc)
-            rc = step_done(&j, err);
+            rc = gr_job_step(&j, err);
         if (end)
             break;
     }
-    return job_close(&j, rc, err);
+    return gr_job_close(&j, rc, err);
 }

@@ -1,0 +1,178 @@
+/* job.c - see job.h. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include "api/job.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/json.h"
+
+static const gram_file_options no_options;
+
+/* The lines of a file, for a progress report that knows its end. What comes through a pipe can be read only once. */
+static uint64_t count_lines(const char *path)
+{
+    gr_lines *l;
+    const char *line;
+    size_t n;
+    uint64_t lines = 0;
+
+    if (!gr_path_regular(path) || gr_lines_open(&l, path, NULL))
+        return 0;
+    while (!gr_lines_next(l, &line, &n, NULL) && line)
+        lines++;
+    gr_lines_close(l);
+    return lines;
+}
+
+static gram_status open_earlier(gr_job *j, const char *out, gram_err *err)
+{
+    gr_buf path = { 0 };
+    gram_status rc;
+
+    if (!gr_buf_printf(&path, "%s.partial", out))
+        return gr_nomem(err, out);
+    rc = gr_lines_open(&j->earlier, path.p, err);
+    gr_buf_clear(&path);
+    return rc;
+}
+
+gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *out, const gram_file_options *opt,
+                            gram_file_report *report, gram_err *err)
+{
+    gram_status rc = gr_api_ready(m, err);
+
+    *j = (gr_job){ .m = m, .in = in, .name = out, .opt = opt ? opt : &no_options, .report = report,
+                       .before = gram_get_usage(m) };
+    *report = (gram_file_report){ 0 };
+    j->start = gr_now();
+    if (rc)
+        return rc;
+    if (j->opt->progress)
+        j->lines = count_lines(in);
+    rc = gr_reader_open(&j->reader, in, j->opt->columns, err);
+    if (!rc)
+        rc = j->opt->resume ? gr_out_resume(&j->out, out, &report->resumed, err) : gr_out_open(&j->out, out, true, err);
+    if (!rc && report->resumed)
+        rc = open_earlier(j, out, err);
+    return rc;
+}
+
+/* The id of the next line that the run before wrote, into j->written. */
+static gram_status next_written(gr_job *j, gram_err *err)
+{
+    const char *line, *found;
+    size_t n;
+    json_t *o;
+    gram_status rc = gr_lines_next(j->earlier, &line, &n, err);
+
+    if (rc || !line)
+        return rc;
+    if (j->spread)
+        rc = gr_spread_add(j->spread, line, n, err);
+    if (rc)
+        return rc;
+    o = json_loadb(line, n, 0, NULL);
+    found = json_string_value(json_object_get(o, "id"));
+    j->written = gr_strdup(found ? found : "without an id");
+    json_decref(o);
+    return j->written ? GRAM_OK : gr_nomem(err, j->in);
+}
+
+/* A row that the run before has written: its line must bear the row's id, or this is another input. *same false: it
+ * does not, and the line waits for the next row. */
+gram_status gr_job_check_written(gr_job *j, const char *id, bool *same, gram_err *err)
+{
+    gram_status rc = j->written ? GRAM_OK : next_written(j, err);
+
+    *same = !rc && (!j->written || !strcmp(j->written, id));
+    if (rc)
+        return rc;
+    if (!*same)
+        return gr_fail(err, GRAM_EARG, "%s:%llu: row %s, but line %llu of what is to be resumed is of row %s: wanted the "
+                       "input of the run before", j->in, (unsigned long long)gr_reader_line(j->reader), id,
+                       (unsigned long long)gr_lines_number(j->earlier), j->written);
+    free(j->written);
+    j->written = NULL;
+    return GRAM_OK;
+}
+
+/* PURM's lines are written anew with what follows from all of them; those of the run until now stay until then. */
+static gram_status write_spread(gr_job *j, gram_err *err)
+{
+    gr_out *whole = NULL;
+    gram_status rc;
+
+    if (gr_out_in_place(j->out))
+        return gr_spread_write(j->spread, j->m->lambda, j->out, err);
+    rc = gr_out_open(&whole, j->name, false, err);
+    if (!rc)
+        rc = gr_spread_write(j->spread, j->m->lambda, whole, err);
+    if (!rc)
+        rc = gr_out_commit(whole, err);
+    gr_out_close(whole);
+    if (!rc) {
+        gr_out_drop(j->out);
+        j->out = NULL;
+    }
+    return rc;
+}
+
+/* Ends the job: on success the output appears under its name, otherwise its partial lines stay. */
+gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err)
+{
+    gram_usage u = gram_get_usage(j->m);
+
+    if (!rc && j->spread)
+        rc = write_spread(j, err);
+    if (!rc && j->out)
+        rc = gr_out_commit(j->out, err);
+    else if (j->out)
+        gr_out_flush(j->out, NULL);
+    gr_out_close(j->out);
+    gr_lines_close(j->earlier);
+    free(j->written);
+    gr_reader_close(j->reader);
+    j->report->seconds = gr_now() - j->start;
+    j->report->usage = (gram_usage){ u.sequences - j->before.sequences, u.tokens - j->before.tokens,
+                                     u.tokens_computed - j->before.tokens_computed, u.seconds - j->before.seconds };
+    return rc;
+}
+
+/* A row that could not be read: counted and told of, or the end. */
+gram_status gr_job_bad_row(gr_job *j, gram_status rc, const gram_err *why, gram_err *err)
+{
+    if (rc != GRAM_EFORMAT || !j->opt->skip_bad)
+        return gr_fail(err, rc, "%s", why->text);
+    j->report->bad++;
+    if (j->opt->warn)
+        j->opt->warn(j->opt->arg, why->text);
+    return GRAM_OK;
+}
+
+gram_status gr_job_step(gr_job *j, gram_err *err)
+{
+    gram_status rc = gr_out_flush(j->out, err);
+
+    if (!rc && j->opt->progress && j->opt->progress(j->opt->arg, gr_reader_line(j->reader), j->lines))
+        rc = gr_fail(err, GRAM_ESTOPPED, "%s: stopped after line %llu", j->in,
+                     (unsigned long long)gr_reader_line(j->reader));
+    return rc;
+}
+
+gram_status gr_job_write(gr_job *j, json_t *o, gram_err *err)
+{
+    char *text = gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    bool held = j->spread && gr_out_in_place(j->out);       /* what is out there cannot be written anew */
+    gram_status rc = text ? GRAM_OK : gr_nomem(err, "output line");
+
+    if (!rc && j->spread)
+        rc = gr_spread_add(j->spread, text, strlen(text), err);
+    if (!rc && !held)
+        rc = gr_out_write(j->out, text, strlen(text), err);
+    if (!rc && !held)
+        rc = gr_out_write(j->out, "\n", 1, err);
+    free(text);
+    json_decref(o);
+    return rc;
+}

@@ -1,0 +1,43 @@
+/* job.h - a file on its way: JSON Lines in, JSON Lines out, and what lets a run that was cut off go on.
+ *
+ * Line k of the output belongs to good row k of the input. */
+#ifndef GR_API_JOB_H
+#define GR_API_JOB_H
+
+#include "api/api_int.h"
+#include "api/spread.h"
+#include "data/rows.h"
+
+typedef struct {
+    gram_model *m;
+    const char *in;
+    const gram_file_options *opt;
+    gram_file_report *report;
+    gr_reader *reader;
+    gr_out *out;
+    const char *name;                       /* of out */
+    gr_spread *spread;                      /* of a PURM model's verdicts; NULL otherwise */
+    char *written;                          /* the id of its line that is to be compared next */
+    gr_lines *earlier;                      /* what the run before wrote, to see that it read the same rows */
+    uint64_t lines;                         /* of the input, 0: not known */
+    gram_usage before;
+    double start;
+} gr_job;
+
+gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *out, const gram_file_options *opt,
+                        gram_file_report *report, gram_err *err);
+/* Ends the job: on success the output appears under its name, otherwise its partial lines stay. rc is handed back, or
+ * what failed here. */
+gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err);
+/* A row that the run before has written: its line must bear the row's id, or this is another input. *same false: it
+ * does not, and the line waits for the next row. */
+gram_status gr_job_check_written(gr_job *j, const char *id, bool *same, gram_err *err);
+/* A row that could not be read: counted and told of, or the end. */
+gram_status gr_job_bad_row(gr_job *j, gram_status rc, const gram_err *why, gram_err *err);
+/* What was written is in the file; progress is told, which may stop the job. */
+gram_status gr_job_step(gr_job *j, gram_err *err);
+/* Writes o as a line, and takes it over; NULL: memory ran out. */
+struct json_t;
+gram_status gr_job_write(gr_job *j, struct json_t *o, gram_err *err);
+
+#endif
