@@ -8,6 +8,7 @@
 #   make layers headers    no #include points down; each header compiles alone
 #   make check             all of these
 #   make coverage          gcov over the tests, in build-cov/
+#   make clang             all of it by another compiler, in build-clang/; WERROR=1 makes warnings errors
 #   make bench             time gram and its kernels, a CSV row each time; bench-train: steps of training
 #   make install           PREFIX and DESTDIR are respected; uninstall takes it back
 
@@ -18,6 +19,7 @@ PYTHON  ?= python3
 SAN     ?=
 COV     ?=
 B       := build$(if $(SAN),-$(SAN))$(if $(COV),-cov)
+WERROR  ?=
 PREFIX  ?= /usr/local
 
 # The order of the folders: each includes its own headers and those of folders before it.
@@ -29,9 +31,13 @@ WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpoi
            -Wundef -Wwrite-strings -Wno-missing-field-initializers
 OPT     := -O2 -g
 CPPFLAGS += -Iinclude -Isrc -Itests -D_GNU_SOURCE -MMD -MP
-CFLAGS_ALL = -std=c11 $(WARN) $(OPT) -fPIC -fvisibility=hidden -ffp-contract=off -pthread $(CFLAGS) \
-             $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS    = $(shell pkg-config --libs jansson libpcre2-8 libutf8proc zlib libcyaml) -ldnnl -lgomp -lm -pthread
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+SERVE_LIBS := $(shell pkg-config --libs libmicrohttpd 2>/dev/null)
+CLI_LIBS   := $(shell pkg-config --libs popt 2>/dev/null) $(SERVE_LIBS)
+LIBS       := $(shell pkg-config --libs jansson libpcre2-8 libutf8proc zlib libcyaml 2>/dev/null) \
+              -ldnnl -lgomp -lm -pthread
+CFLAGS_ALL = -std=c11 $(WARN) $(if $(WERROR),-Werror) $(OPT) -fPIC -fvisibility=hidden -ffp-contract=off -pthread \
+             $(CFLAGS) $(PKG_CFLAGS)
 
 ifeq ($(SAN),asan)
 OPT     := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -86,7 +92,7 @@ $(B)/libgram.so: $(LIBOBJ)
 	@ln -sf libgram.so $(@D)/$(SONAME)
 
 $(B)/gram: $(CLIOBJ) $(B)/libgram.a
-	$(call say,LD)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(shell pkg-config --libs popt libmicrohttpd)
+	$(call say,LD)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS)
 
 # Tests: tests/FOLDER/test_*.c, each a cmocka program over src/FOLDER and the folders above it.
 TESTS   := $(patsubst %.c,$(B)/%,$(wildcard tests/*/test_*.c))
@@ -94,20 +100,22 @@ define test_rules
 $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c)): $(B)/%: $(B)/%.o $(B)/tests/check.o \
     $(foreach l,$(call up_to,$(1),$(LAYERS)),$(call obj,$(l)))
 	$$(call say,LD)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS) -lcmocka \
-	    $(if $(filter serve cli,$(1)),$$(shell pkg-config --libs popt libmicrohttpd))
+	    $(if $(filter serve cli,$(1)),$$(CLI_LIBS))
 test-$(1): $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c))
 	@scripts/run_tests.sh $$^
 endef
 $(foreach l,$(LAYERS),$(eval $(call test_rules,$(l))))
 
 # The one program that is built with MPI: it holds what src/dist declares against mpi.h.
-$(B)/tests/dist/test_mpi.o: CFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null) -Wno-cast-function-type
-$(B)/tests/dist/test_mpi: LIBS += $(shell pkg-config --libs ompi-c 2>/dev/null)
+MPI_CFLAGS := $(shell pkg-config --cflags ompi-c 2>/dev/null)
+MPI_LIBS   := $(shell pkg-config --libs ompi-c 2>/dev/null)
+$(B)/tests/dist/test_mpi.o: CFLAGS += $(MPI_CFLAGS) -Wno-cast-function-type
+$(B)/tests/dist/test_mpi: LIBS += $(MPI_LIBS)
 
 # The server over an engine without a model: for tests in other languages, and for load.
 FAKE_SERVER := $(B)/tests/serve/fake_server
 $(FAKE_SERVER): $(B)/tests/serve/fake_server.o $(call obj,serve) $(B)/libgram.a
-	$(call say,LD)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(shell pkg-config --libs libmicrohttpd)
+	$(call say,LD)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(SERVE_LIBS)
 
 # Examples, built as a user would build them.
 EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
@@ -121,7 +129,7 @@ FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(FUZZERS): $(B)/%: $(B)/%.o $(B)/libgram.a
 	$(call say,LD)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 SERVE_FUZZERS := $(B)/tests/fuzz/fuzz_serve $(B)/tests/fuzz/fuzz_http
-$(SERVE_FUZZERS): LIBS += $(shell pkg-config --libs libmicrohttpd)
+$(SERVE_FUZZERS): LIBS += $(SERVE_LIBS)
 $(SERVE_FUZZERS): $(call obj,serve)
 
 E2E := $(filter-out %/lib.sh,$(wildcard tests/e2e/*.sh))
@@ -161,6 +169,9 @@ TSAN_TESTS := $(filter $(addprefix $(B)/tests/,base/% op/% model/% reward/% api/
 tsan-run: $(TSAN_TESTS) $(FAKE_SERVER)
 	@scripts/run_tests.sh $(TSAN_TESTS) tests/e2e/serve_load.sh
 
+clang:
+	@$(MAKE_ALL) --no-print-directory CC=clang B=build-clang tests
+
 layers:
 	@scripts/layers.sh $(LAYERS)
 
@@ -193,7 +204,7 @@ clean:
 
 include mk/install.mk
 
-.PHONY: all deps test-deps model tests test unit demo check tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
+.PHONY: all deps test-deps model tests test unit demo check clang tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
         coverage bench bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:

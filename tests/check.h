@@ -29,8 +29,9 @@ void check_close_at(const float *a, const float *b, size_t n, double tol, const 
         if ((check_cpu[cpu_] & ~gr_cpu()) == 0 && (gr_kern_init(check_cpu[cpu_]), 1))
 static const unsigned check_cpu[] = { 7, 3, 1, 0 };     /* VNNI, AVX-512, AVX2, none of them */
 
-/* Runs this program again under each GRAM_CPU that caps what it uses, with one argument more, unless it has that
- * argument itself: oneDNN settles on an instruction set once in a process. Returns how many of these runs failed. */
+/* Runs this program again under each GRAM_CPU that takes something from what it uses here, with one argument more,
+ * unless it has that argument itself: oneDNN settles on an instruction set once in a process. Returns how many of these
+ * runs failed. */
 int check_capped(int argc, char **argv);
 
 char *check_tmpdir(void);               /* a fresh directory, removed at exit */

@@ -112,8 +112,9 @@ static void rewardbench_weights(void **state)
             if (!name)
                 continue;
             bool right = !strcmp(name + 1, only[k].subset);
-            row[n++] = (gr_eval_row){ .id = NULL, .subset = (char *)(uintptr_t)(name + 1), .prompt = n, .cell = -1,
-                                      .preference = right ? 0.9 : 0.1, .p_forward = right, .p_swapped = right };
+            row[n] = (gr_eval_row){ .id = NULL, .subset = (char *)(uintptr_t)(name + 1), .prompt = n, .cell = -1,
+                                    .preference = right ? 0.9 : 0.1, .p_forward = right, .p_swapped = right };
+            n++;
         }
         assert_int_equal(n, 23);
         CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH, row, n, &r, &check_err));

@@ -226,6 +226,7 @@ static gram_status open_file(const char *path, bool gguf)
         for (uint64_t k = 0; k < t->bytes; k++)
             sum += ((const unsigned char *)t->data)[k];
     }
+    (void)sum;
     gr_weights_close(w);
     gr_st_close(st);
     return GRAM_OK;

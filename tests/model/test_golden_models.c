@@ -261,7 +261,7 @@ static void a_multimodal_file_gives_the_same_bits(void **state)
 
 #define MODEL(name) { name, agrees_with_transformers, NULL, NULL, (void *)(uintptr_t)name }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         MODEL("llama_mha"), MODEL("llama_gqa"), MODEL("llama_scaled"), MODEL("llama_scaled_new"),
@@ -273,5 +273,5 @@ int main(void)
         MODEL("gguf_qwen3"), MODEL("gguf_gemma3"),
         cmocka_unit_test(a_multimodal_file_gives_the_same_bits),
     };
-    return cmocka_run_group_tests_name("golden models", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("golden models", tests, NULL, NULL) + check_capped(argc, argv) != 0;
 }

@@ -1,6 +1,5 @@
 /* test_same_bits.c - a score does not depend on its neighbours: equal bits alone, in any batch, in any order, at
- * 1, 2 or 3 threads, and with its beginning taken from the cache. For every dtype, on this CPU's best path and, in a
- * second process because oneDNN's cap is settled once, on AVX2's. */
+ * 1, 2 or 3 threads, and with its beginning taken from the cache. For every dtype and under every GRAM_CPU. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,13 +135,6 @@ static void scores_do_not_depend_on_neighbours(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(scores_do_not_depend_on_neighbours) };
-    char again[512];
 
-    (void)argc;
-    if (cmocka_run_group_tests(tests, NULL, NULL))
-        return 1;
-    if (getenv("GRAM_CPU"))
-        return 0;
-    snprintf(again, sizeof again, "GRAM_CPU=avx2 '%s'", argv[0]);
-    return system(again) != 0;
+    return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
 }

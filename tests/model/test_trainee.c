@@ -248,7 +248,7 @@ static void memory_is_what_was_said(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_pytorchs),
@@ -258,5 +258,5 @@ int main(void)
     };
 
     gr_kern_init(gr_cpu());
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
 }

@@ -524,7 +524,7 @@ static void epochs_are_shuffles_that_follow_from_the_seed(void **state)
     gr_order_clear(&other);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_weight_is_pytorchs),
@@ -539,5 +539,5 @@ int main(void)
     };
 
     gr_kern_init(gr_cpu());
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
 }
