@@ -8,18 +8,36 @@ GRAM=$PWD/$B/gram
 GRAM_MODEL=${GRAM_MODEL:-build/model/SmolLM2-135M-Instruct.Q4_1.gguf}
 case $GRAM_MODEL in /*) ;; *) GRAM_MODEL=$PWD/$GRAM_MODEL ;; esac
 export GRAM GRAM_MODEL
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+all_tmp=$(mktemp -d)
+tmp=$all_tmp
+trap 'rm -rf "$all_tmp"' EXIT
 
 die() {
     echo "$0: $*"
     exit 1
 }
 
-need_model() {
-    [ -f "$GRAM_MODEL" ] && return
-    echo "  the model is not here: \`make model\` fetches it when there is a network"
-    exit 77
+# tiny_model DIR: a judge of two layers that reads bytes and has room for any row; it knows nothing.
+tiny_model() {
+    mkdir -p "$1"
+    cp tests/golden/train/judge/* "$1/"
+    sed 's/"max_position_embeddings": [0-9]*/"max_position_embeddings": 65536/' tests/golden/train/judge/config.json \
+        >"$1/config.json"
+}
+
+# on_each_model FUNCTION: with $m the tiny model, and then, where it has been fetched, the real one ($real is then 1);
+# $tmp is a folder of each one's own. A sanitizer would take minutes for the real one, and has the same code to see.
+on_each_model() {
+    tiny_model "$all_tmp/tiny"
+    m=$all_tmp/tiny real='' tmp=$all_tmp/with-tiny
+    mkdir "$tmp"
+    "$1"
+    case $B in *-asan* | *-tsan*) return ;; esac
+    if [ -f "$GRAM_MODEL" ]; then
+        m=$GRAM_MODEL real=1 tmp=$all_tmp/with-real
+        mkdir "$tmp"
+        "$1"
+    fi
 }
 
 # expect STATUS COMMAND...: runs it into $tmp/out and $tmp/err.

@@ -1,12 +1,11 @@
 #!/bin/sh
-# `gram serve` with a real model: scores with the bits of `gram score`, the Python client, the log, signals, and
-# refusals to start.
+# `gram serve` with a tiny model and, where it is, a real one: scores with the bits of `gram score`, the Python client,
+# the log, signals, and refusals to start.
 . tests/e2e/lib.sh
-need_model
 command -v python3 >/dev/null || { echo "  python3 is not installed"; exit 77; }
 
 server=
-trap '[ -z "$server" ] || kill -9 "$server" 2>/dev/null; rm -rf "$tmp"' EXIT
+trap '[ -z "$server" ] || kill -9 "$server" 2>/dev/null; rm -rf "$all_tmp"' EXIT
 
 # start MODEL OPTIONS...: a server on a free port; $server is its process, $url where it answers.
 start() {
@@ -58,53 +57,75 @@ while re.search(r"^gram_queue_pairs 0$", urllib.request.urlopen(sys.argv[1]).rea
             sys.exit(1)
     time.sleep(0.002)
 EOF
-        wait $client
+        wait "$client"
         [ "$n" -lt 5000 ] || { cat "$tmp/answer"; die "work is never seen in the queue"; }
         n=$((4 * n))
     done
 }
 
 # What it refuses to start with, in one sentence.
-expect 2 "$GRAM" serve "$GRAM_MODEL" --host 0.0.0.0 --port 0; says err "needs a key"; one_sentence
-expect 2 "$GRAM" serve "$GRAM_MODEL" --port 70000; says err "wanted 0 to 65535"
-expect 1 "$GRAM" serve "$GRAM_MODEL" --key-file "$tmp/none"; says err "No such file"; one_sentence
-expect 1 "$GRAM" serve "$tmp/none.gguf" --port 0 --quiet; says err "none.gguf"
+refuses_to_start() {
+    expect 2 "$GRAM" serve "$m" --host 0.0.0.0 --port 0; says err "needs a key"; one_sentence
+    expect 2 "$GRAM" serve "$m" --port 70000; says err "wanted 0 to 65535"
+    expect 1 "$GRAM" serve "$m" --key-file "$tmp/none"; says err "No such file"; one_sentence
+    expect 1 "$GRAM" serve "$tmp/none.gguf" --port 0 --quiet; says err "none.gguf"
+}
 
-head -4 data/demo.jsonl >"$tmp/pairs.jsonl"
-expect 0 "$GRAM" score "$GRAM_MODEL" "$tmp/pairs.jsonl" --out "$tmp/verdicts.jsonl"
-start "$GRAM_MODEL"
-python3 tests/e2e/serve_bits.py "$url" "$tmp/pairs.jsonl" "$tmp/verdicts.jsonl" || die "bits"
-expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/remote.jsonl"
-cmp "$tmp/remote.jsonl" "$tmp/verdicts.jsonl" || die "gram score --server writes other verdicts"
-expect 1 "$GRAM" score --server http://127.0.0.1:1 "$tmp/pairs.jsonl"; one_sentence
-expect 2 "$GRAM" score --server ftp://x "$tmp/pairs.jsonl"; says err "wanted http://"
-python3 tests/e2e/serve_client.py "$url" || die "client"
-if grep -q "another one" "$tmp/log"; then die "the log holds text of requests"; fi
+the_bits_of_score() {
+    head -4 data/demo.jsonl >"$tmp/pairs.jsonl"
+    expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/verdicts.jsonl"
+    start "$m" --max-rows 8000
+    python3 tests/e2e/serve_bits.py "$url" "$tmp/pairs.jsonl" "$tmp/verdicts.jsonl" || die "bits"
+    expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/remote.jsonl"
+    cmp "$tmp/remote.jsonl" "$tmp/verdicts.jsonl" || die "gram score --server writes other verdicts"
+    expect 1 "$GRAM" score --server http://127.0.0.1:1 "$tmp/pairs.jsonl"; one_sentence
+    expect 2 "$GRAM" score --server ftp://x "$tmp/pairs.jsonl"; says err "wanted http://"
+    python3 tests/e2e/serve_client.py "$url" || die "client"
+    if grep -q "another one" "$tmp/log"; then die "the log holds text of requests"; fi
+}
 
 # SIGTERM while a request is judged: it is answered, and the server ends well.
-work 20
-kill -TERM "$server"
-wait $client
-says answer "200 {"
-ended 0
+told_to_stop() {
+    work 20
+    kill -TERM "$server"
+    wait "$client"
+    says answer "200 {"
+    ended 0
+}
 
 # Told twice, it ends at once, whatever it has to do.
-start "$GRAM_MODEL" --log-text
-work $((20 * n))
-while kill -TERM "$server" 2>/dev/null; do sleep 0.1; done
-ended 1
-wait $client
+told_twice() {
+    start "$m" --max-rows 8000 --log-text
+    work $((20 * n))
+    while kill -TERM "$server" 2>/dev/null; do sleep 0.1; done
+    ended 1
+    wait "$client"
+}
 
-printf 'k3y\n' >"$tmp/key"
-start "$GRAM_MODEL" --key-file "$tmp/key" --log-text
-post /v1/score '{"prompt":"p","a":"x","b":"y"}' >"$tmp/out"; says out "401 {"
-GRAM_API_KEY=k3y GRAM_URL=$url PYTHONPATH=python python3 -c '
+a_key() {
+    printf 'k3y\n' >"$tmp/key"
+    start "$m" --key-file "$tmp/key" --log-text
+    post /v1/score '{"prompt":"p","a":"x","b":"y"}' >"$tmp/out"; says out "401 {"
+    GRAM_API_KEY=k3y GRAM_URL=$url PYTHONPATH=python python3 -c '
 import gram_client
 gram_client.Gram().score("q", "an answer", "another one")' || die "client with a key"
-grep -q "another one" "$tmp/log" || die "--log-text logs no text"
-kill -INT "$server"
-ended 0
+    grep -q "another one" "$tmp/log" || die "--log-text logs no text"
+    kill -INT "$server"
+    ended 0
+}
 
+serves() {
+    refuses_to_start
+    the_bits_of_score
+    told_to_stop
+    told_twice
+    a_key
+}
+
+on_each_model serves
+
+tmp=$all_tmp
+head -4 data/demo.jsonl >"$tmp/pairs.jsonl"
 # A reward head measures a lone response: PyTorch's numbers for these conversations (scripts/golden_rewards.py).
 start tests/golden/rewards/purm
 GRAM_URL=$url python3 - "$url" tests/golden/rewards/rewards.json <<'EOF' || die "a lone response's reward"
