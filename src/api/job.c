@@ -162,7 +162,7 @@ gram_status gr_job_step(gr_job *j, gram_err *err)
 
 gram_status gr_job_write(gr_job *j, json_t *o, gram_err *err)
 {
-    char *text = gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    char *text = gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
     bool held = j->spread && gr_out_in_place(j->out);       /* what is out there cannot be written anew */
     gram_status rc = text ? GRAM_OK : gr_nomem(err, "output line");
 

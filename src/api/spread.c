@@ -59,7 +59,7 @@ static gram_status write_line(const char *line, size_t n, const double *mean, co
             return gr_nomem(err, "output lines");
         }
     }
-    text = gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    text = gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
     rc = text ? gr_out_write(out, text, strlen(text), err) : gr_nomem(err, "output lines");
     if (!rc)
         rc = gr_out_write(out, "\n", 1, err);

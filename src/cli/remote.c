@@ -54,7 +54,7 @@ static bool add(remote *r, const gram_row *row)
 /* The line as gram_score_file() writes it; malloc'ed. */
 static char *line_text(const json_t *line)
 {
-    return gr_json_text(line, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    return gr_json_text(line, JSON_COMPACT | JSON_REAL_PRECISION(17));
 }
 
 static gram_status write_text(FILE *out, const char *text, gram_err *err)
@@ -106,7 +106,7 @@ static void read_two(const json_t *line, const char *name, double out[2])
 }
 
 /* The lines that were held, each with the overlaps of its answers' rewards with those of all others. They are read
- * back as they were written, to 15 digits, so that the numbers are those that gram_score_file() writes. */
+ * back as they were written, every bit of them, so that the numbers are those that gram_score_file() writes. */
 static gram_status write_held(remote *r, gram_err *err)
 {
     size_t n = 2 * r->n_held;

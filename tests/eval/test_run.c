@@ -128,7 +128,8 @@ static void rewardbench_weights(void **state)
     json_decref(golden);
 }
 
-/* Ties: half right for RewardBench, a loss for RM-Bench, no vote for JudgeBench. */
+/* Ties: half right for RewardBench's judges and a loss for its reward models, a loss for RM-Bench, no vote for
+ * JudgeBench. */
 static void ties_as_upstream(void **state)
 {
     char chat[] = "chat", chatty[] = "alpacaeval-easy", law[] = "mmlu-pro-law";
@@ -139,6 +140,14 @@ static void ties_as_upstream(void **state)
     CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH, &one, 1, &r, &check_err));
     assert_true(r.score[0].score.value == 0.5);
     assert_int_equal(r.notes, 2);
+    one.rewarded = true;
+    CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH, &one, 1, &r, &check_err));
+    assert_true(r.score[0].score.value == 0);
+    assert_non_null(strstr(r.note[2], "1 pairs have two equal rewards"));
+    one.logit_margin = 1e-20;                           /* a preference of one half, and yet more */
+    CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH, &one, 1, &r, &check_err));
+    assert_true(r.score[0].score.value == 1);
+    one.rewarded = false;
     one.subset = law;
     CHECK_OK(gr_rules_apply(GR_RULES_JUDGEBENCH, &one, 1, &r, &check_err));
     assert_true(r.score[0].score.value == 0);
