@@ -25,11 +25,12 @@ __all__ = ["Gram", "GramError", "trl_reward", "reward_func", "compute_score", "c
 
 
 class GramError(Exception):
-    """status: the HTTP status, 0 where no answer came; param: the field that was wrong, or None."""
+    """status: the HTTP status, 0 where no answer came; param: the field that was wrong, or None; items: where elements of
+    it are at fault by themselves, [{"index", "param", "message"}, ...]."""
 
-    def __init__(self, message, status=0, param=None):
+    def __init__(self, message, status=0, param=None, items=()):
         super().__init__(message)
-        self.status, self.param = status, param
+        self.status, self.param, self.items = status, param, list(items)
 
 
 class Gram:
@@ -90,7 +91,7 @@ class Gram:
     def _error(status, text):
         try:
             e = json.loads(text)["error"]
-            return GramError(e["message"], status, e["param"])
+            return GramError(e["message"], status, e["param"], e.get("items", ()))
         except (ValueError, KeyError, TypeError):
             return GramError(f"HTTP status {status}", status)
 
@@ -99,7 +100,7 @@ class Gram:
         return self.post("/v1/score", {"prompt": prompt, "a": a, "b": b, "explain": explain})
 
     def score_pairs(self, pairs):
-        """Verdicts for [(prompt, a, b), ...], in their order."""
+        """Verdicts for [(prompt, a, b), ...], in their order; {"index", "error"} for a pair that cannot be judged."""
         body = {"pairs": [{"prompt": p, "a": a, "b": b} for p, a, b in pairs]}
         data = self.post("/v1/score", body)["data"]
         if len(data) != len(pairs):
@@ -112,10 +113,11 @@ class Gram:
             body["reference"] = reference
         return self.post("/v1/rank", body)
 
-    def reward(self, prompt, responses, reference=None):
+    def reward(self, prompt, responses, reference=None, partial=False):
         """One number a response: its preference over the reference; without one, what the model's reward head gives
-        it, or of a judge its mean preference over the others."""
-        body = {"prompt": prompt, "responses": list(responses)}
+        it, or of a judge its mean preference over the others. With partial, None for a response that cannot be judged (it
+        is too long, or no text) beside the others' numbers; without, such a response raises GramError."""
+        body = {"prompt": prompt, "responses": list(responses), "partial": partial}
         if reference is not None:
             body["reference"] = reference
         rewards = self.post("/v1/reward", body)["rewards"]
@@ -147,8 +149,9 @@ def _runs(items):
 def trl_reward(url=None, reference_column=None, gram=None, **options):
     """A reward function for TRL's GRPO, RLOO and the like. A prompt's completions stand side by side and are measured
     against each other, or each against the data set's column of reference answers where that is named; a model with a
-    reward head measures them by itself. None, which TRL reads as "not applicable", is given where a prompt has one
-    completion, nothing to compare it with, and a model without a head."""
+    reward head measures them by itself. None, which TRL reads as "not applicable", is given for a completion that cannot
+    be judged: it is too long, or no text (U+0000, half of a surrogate pair), or calls tools that the model's template does
+    not write; and where a prompt has one completion, nothing to compare it with, and a model without a head."""
     gram = gram or Gram(url, **options)
 
     def gram_reward(prompts, completions, **columns):
@@ -156,11 +159,11 @@ def trl_reward(url=None, reference_column=None, gram=None, **options):
         out = []
         for start, end in _runs([(p, r) for p, r in zip(prompts, references)]):
             try:
-                out.extend(gram.reward(prompts[start], completions[start:end], references[start]))
+                out.extend(gram.reward(prompts[start], completions[start:end], references[start], partial=True))
             except GramError as e:
-                if end - start > 1 or e.status != 422 or e.param != "reference":
+                if len(e.items) < end - start:              # not the completions, each of them, but the request
                     raise
-                out.append(None)
+                out.extend([None] * (end - start))
         return out
 
     return gram_reward
@@ -207,4 +210,8 @@ def compute_score_batch(data_sources, solution_strs, ground_truths, extra_infos,
         return [compute_score(d, s, g, e)["score"] for d, s, g, e in zip(data_sources, solution_strs, ground_truths,
                                                                          extra_infos)]
     pairs = [(_verl_prompt(e), s, str(g)) for s, g, e in zip(solution_strs, ground_truths, extra_infos)]
-    return [v["preference"] for v in _default().score_pairs(pairs)]
+    verdicts = _default().score_pairs(pairs)
+    for v in verdicts:
+        if "error" in v:
+            raise GramError(v["error"]["message"], v["error"]["code"], v["error"]["param"])
+    return [v["preference"] for v in verdicts]

@@ -161,10 +161,29 @@ typedef struct {
 /* out[n]. Pairs are packed into batches of batch_tokens; prefixes that pairs share are computed once.
  * On failure (GRAM_ELIMIT: err says which pair, counted from 0) out holds nothing of use. */
 gram_status gram_score(gram_model *m, const gram_pair *pair, size_t n, gram_verdict *out, gram_err *err);
+/* The same, and where one pair is to blame *bad is its index and err speaks of it alone; otherwise *bad is n. No pair
+ * before it is at fault in that way. */
+gram_status gram_score_each(gram_model *m, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad,
+                            gram_err *err);
 
 /* The reward of each answer to the prompt, out[n]. GRAM_EUNSUPPORTED where the model has no reward head. */
 gram_status gram_rewards(gram_model *m, gram_prompt prompt, const char *const *answer, size_t n, gram_reward *out,
                          gram_err *err);
+/* A conversation as the text that the checkpoint's chat template made of it, answer included. It is read as it stands:
+ * what looks like a special token is one, nothing is added, and the BOS token that the template begins with stands
+ * there once whether the text has it or not. Where the answer is known to be bytes [answer, answer_end), what looks
+ * like a special token in these is text; equal: it is not known. */
+typedef struct { const char *text; size_t bytes, answer, answer_end; } gram_text;
+/* The reward of each text, out[n], by a model with a reward head. Where one text is to blame for a failure *bad is its
+ * index, otherwise n. A text that is too long is never cut. */
+gram_status gram_text_rewards(gram_model *m, const gram_text *text, size_t n, gram_reward *out, size_t *bad,
+                              gram_err *err);
+/* The messages that the checkpoint's chat template makes this text of, as one block to free(). The last one is the
+ * user's where the text ends with the header of an answer; otherwise it is the answer, as far as it goes. GRAM_EARG
+ * where the template makes the text of no conversation. A turn that holds others' marks cannot be told from these. */
+gram_status gram_read_chat(const gram_model *m, const char *text, size_t bytes, gram_message **turn, size_t *n,
+                           gram_err *err);
+
 /* u[i]: how far the rewards' normal distributions overlap with those of the others, PURM's measure of uncertainty: the
  * mean over j != i of Bhattacharyya's coefficient of N(mean_i, sigma_i^2) and N(mean_j, sigma_j^2), over at most 2,048
  * others, spread evenly over the list. NAN where n is 1. mean - lambda u is PURM's penalised reward. */

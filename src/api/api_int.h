@@ -59,7 +59,7 @@ struct gram_model {
  * of what is no such model yet; any other loss takes it as it is. */
 gram_status gr_api_open_files(gram_model **out, const char *path, const gram_options *opt, gram_loss loss,
                               gram_err *err);
-gram_status gr_api_ready(gram_model *m, gram_err *err);     /* fails where judging cannot work */
+gram_status gr_api_ready(const gram_model *m, gram_err *err);     /* fails where judging cannot work */
 
 gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, gram_err *err);
 /* An engine that writes with the model's weights, and its keys and values; both to be closed. m->ends is there then. */

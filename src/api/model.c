@@ -104,7 +104,7 @@ static void init_judge(gram_model *m, const gram_options *o)
         m->chat = GR_CHAT_NONE;
 }
 
-gram_status gr_api_ready(gram_model *m, gram_err *err)
+gram_status gr_api_ready(const gram_model *m, gram_err *err)
 {
     if (m->chat != GR_CHAT_NONE)
         return GRAM_OK;

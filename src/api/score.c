@@ -5,6 +5,7 @@
 #include "api/api_int.h"
 #include "base/err.h"
 #include "reward/rank.h"
+#include "reward/rendered.h"
 
 gram_status gr_api_score(gram_model *m, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err)
 {
@@ -26,6 +27,12 @@ gram_status gram_score(gram_model *m, const gram_pair *pair, size_t n, gram_verd
     gram_status rc = gr_api_score(m, pair, n, out, &bad, &why);
 
     return !rc ? GRAM_OK : bad < n ? gr_fail(err, rc, "pair %zu: %s", bad, why.text) : gr_fail(err, rc, "%s", why.text);
+}
+
+gram_status gram_score_each(gram_model *m, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad,
+                            gram_err *err)
+{
+    return gr_api_score(m, pair, n, out, bad, err);
 }
 
 static bool is_reward_model(const gram_model *m)
@@ -50,6 +57,31 @@ gram_status gram_rewards(gram_model *m, gram_prompt prompt, const char *const *a
     if (!rc)
         return GRAM_OK;
     return bad < n ? gr_fail(err, rc, "answer %zu: %s", bad, why.text) : gr_fail(err, rc, "%s", why.text);
+}
+
+gram_status gram_text_rewards(gram_model *m, const gram_text *text, size_t n, gram_reward *out, size_t *bad,
+                              gram_err *err)
+{
+    gram_status rc = gr_api_ready(m, err);
+
+    *bad = n;
+    if (!rc && !is_reward_model(m))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a judge, which compares two answers: only a reward model gives a "
+                     "text a number", m->name);
+    if (rc)
+        return rc;
+    pthread_mutex_lock(&m->lock);
+    rc = gr_score_texts(&m->scorer, text, n, out, bad, err);
+    pthread_mutex_unlock(&m->lock);
+    return rc;
+}
+
+gram_status gram_read_chat(const gram_model *m, const char *text, size_t bytes, gram_message **turn, size_t *n,
+                           gram_err *err)
+{
+    gram_status rc = gr_api_ready(m, err);
+
+    return rc ? rc : gr_rendered_turns(&m->judge.chat, (gr_str){ text, bytes }, turn, n, err);
 }
 
 void gram_overlap(const double *mean, const double *sigma, size_t n, double *u)
@@ -208,7 +240,7 @@ gram_status gram_show_tokens(gram_model *m, const gram_pair *pair, bool swapped,
     if (!rc)
         rc = gr_judge_pair(&m->judge, pair, false, &j, err);
     if (!rc && j.dropped)
-        rc = gr_fail(err, GRAM_ELIMIT, "the pair takes more than %zu tokens (--max-tokens)", m->judge.max_tokens);
+        rc = gr_fail(err, GRAM_ELIMIT, "the pair takes more than %zu tokens", m->judge.max_tokens);
     if (!rc) {
         gr_ids *ids = &j.order[swapped];
         *out = ids->p;                      /* the caller's from here on */

@@ -9,7 +9,7 @@
 #include "serve/serve.h"
 
 static char *host, *key_file, *reference, *reference_file, *model_name;
-static int port = 8080, log_text, timeout_s, no_log, drain_s = 60;
+static int port = 8080, log_text, strict_text, timeout_s, no_log, drain_s = 60;
 static long long max_body, max_rows, max_pairs, max_queue, max_connections, max_new_tokens, prefix_cache, round_tokens;
 
 static const struct poptOption opts[] = {
@@ -22,6 +22,9 @@ static const struct poptOption opts[] = {
     { "reference", '\0', POPT_ARG_STRING, &reference, 0,
       "Measure single responses against this answer, where a request brings none.", "TEXT" },
     { "reference-file", '\0', POPT_ARG_STRING, &reference_file, 0, "The same, from FILE.", "FILE" },
+    { "strict-text", '\0', POPT_ARG_NONE, &strict_text, 0,
+      "Refuse conversations that come as one text: an answer in them that holds the marks of a turn cannot be told "
+      "from turns.", NULL },
     { "log-text", '\0', POPT_ARG_NONE, &log_text, 0, "Put the text of requests into the log.", NULL },
     { "quiet", 'q', POPT_ARG_NONE, &no_log, 0, "Write no log.", NULL },
     { "max-body", '\0', POPT_ARG_LONGLONG, &max_body, 0, "Take requests of up to N bytes (default: 8388608).", "N" },
@@ -103,7 +106,7 @@ static int read_options(gr_serve_options *o, gr_engine *e)
         .reference = reference, .max_body = (size_t)max_body, .max_rows = (size_t)max_rows,
         .max_pairs = (size_t)max_pairs, .max_queue = (size_t)max_queue, .max_connections = (size_t)max_connections,
         .max_new_tokens = (size_t)max_new_tokens, .batch_tokens = (size_t)round_tokens, .timeout = timeout_s,
-        .log_text = log_text, .quiet = no_log,
+        .strict_text = strict_text, .log_text = log_text, .quiet = no_log,
     };
     return rc;
 }

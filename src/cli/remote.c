@@ -164,6 +164,11 @@ static gram_status ask(remote *r, size_t from, size_t n, gram_err *err)
     r->lambda = json_number_value(json_object_get(answer, "lambda"));       /* there where verdicts have a sigma */
     if (json_array_size(data) != n)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: %zu verdicts for %zu rows", r->url, json_array_size(data), n);
+    for (size_t i = 0; i < n && !rc; i++) {             /* before any line is written: flush() asks again */
+        json_t *error = json_object_get(json_array_get(data, i), "error");
+        if (error)
+            rc = gr_fail(err, GRAM_EARG, "%s", json_string_value(json_object_get(error, "message")));
+    }
     for (size_t i = 0; i < n && !rc; i++)
         rc = write_line(r, r->id[from + i], json_array_get(data, i), err);
 out:
@@ -174,7 +179,7 @@ out:
     return rc;
 }
 
-/* A request that is refused goes again row by row, so that the error can name the row. */
+/* A request that is refused, or has a row that is, goes again row by row, so that the error can name the row. */
 static gram_status flush(remote *r, gram_err *err)
 {
     gram_err why;

@@ -248,6 +248,8 @@ int cli_file_status(gram_status rc, const gram_err *err, const char *out)
 {
     if (rc == GRAM_ESTOPPED && out && strcmp(out, "-"))
         return cli_fail("stopped; what is done is in %s.partial, and the same command with --resume goes on", out);
+    if (rc == GRAM_ELIMIT)
+        return cli_fail("%s (--max-tokens and --truncate set how much, and what becomes of more)", err->text);
     return rc ? cli_fail_err(err) : CLI_DONE;
 }
 

@@ -425,8 +425,8 @@ static gram_status balance(const gr_judge *j, struct cut *c, bool single_order, 
 
 static gram_status too_long(const gr_judge *j, size_t tokens, gram_err *err)
 {
-    return gr_fail(err, GRAM_ELIMIT, "the pair takes %zu tokens, and at most %zu may be read "
-                   "(--max-tokens, --truncate balanced)", tokens, j->max_tokens);
+    return gr_fail(err, GRAM_ELIMIT, "the %s takes %zu tokens, and at most %zu may be read",
+                   j->plain ? "conversation" : "pair", tokens, j->max_tokens);
 }
 
 static gram_status check_plain(gram_prompt p, gram_err *err)

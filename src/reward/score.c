@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "reward/loss.h"
+#include "reward/rendered.h"
 #include "reward/score.h"
 
 static double sigmoid(double x)
@@ -237,23 +238,17 @@ out:
     return rc;
 }
 
-gram_status gr_score_answers(gr_scorer *s, gram_prompt prompt, const char *const *answer, size_t n, gram_reward *out,
-                             size_t *bad, gram_err *err)
+/* The rewards of judged[n], which it clears. */
+static gram_status score_judged(gr_scorer *s, gr_judged *judged, size_t n, gram_reward *out, size_t *bad, gram_err *err)
 {
     size_t outputs = gr_reward_outputs(gr_work_config(s->work)->reward), n_seqs = 0;
-    gr_judged *judged = gr_calloc(n, sizeof *judged);
     gr_seq *seq = gr_calloc(n, sizeof *seq);
     float *y = gr_calloc(n * outputs, sizeof *y), *next = y;
-    gram_status rc = judged && seq && y ? GRAM_OK : gr_nomem(err, "scores");
+    gram_status rc = seq && y ? GRAM_OK : gr_nomem(err, "scores");
 
-    *bad = n;
-    for (size_t i = 0; i < n && !rc; i++) {
-        rc = gr_judge_answer(s->judge, prompt, answer[i], NULL, &judged[i], NULL, err);
-        if (rc)
-            *bad = i;
-        else if (!judged[i].dropped)
+    for (size_t i = 0; i < n && !rc; i++)
+        if (!judged[i].dropped)
             seq[n_seqs++] = (gr_seq){ judged[i].order[0].p, judged[i].order[0].n };
-    }
     if (!rc)
         rc = gr_score_sequences(s, seq, n_seqs, NULL, outputs, y, err);
     for (size_t i = 0; i < n && !rc; i++) {
@@ -269,11 +264,50 @@ gram_status gr_score_answers(gr_scorer *s, gram_prompt prompt, const char *const
         out[i].truncated = judged[i].truncated;
         next += outputs;
     }
+    free(seq);
+    free(y);
+    return rc;
+}
+
+static void free_judged(gr_judged *judged, size_t n)
+{
     for (size_t i = 0; judged && i < n; i++)
         gr_judged_clear(&judged[i]);
     free(judged);
-    free(seq);
-    free(y);
+}
+
+gram_status gr_score_answers(gr_scorer *s, gram_prompt prompt, const char *const *answer, size_t n, gram_reward *out,
+                             size_t *bad, gram_err *err)
+{
+    gr_judged *judged = gr_calloc(n, sizeof *judged);
+    gram_status rc = judged ? GRAM_OK : gr_nomem(err, "scores");
+
+    *bad = n;
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = gr_judge_answer(s->judge, prompt, answer[i], NULL, &judged[i], NULL, err);
+        if (rc)
+            *bad = i;
+    }
+    if (!rc)
+        rc = score_judged(s, judged, n, out, bad, err);
+    free_judged(judged, n);
+    return rc;
+}
+
+gram_status gr_score_texts(gr_scorer *s, const gram_text *text, size_t n, gram_reward *out, size_t *bad, gram_err *err)
+{
+    gr_judged *judged = gr_calloc(n, sizeof *judged);
+    gram_status rc = judged ? GRAM_OK : gr_nomem(err, "scores");
+
+    *bad = n;
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = gr_rendered_ids(s->judge, &text[i], &judged[i], err);
+        if (rc)
+            *bad = i;
+    }
+    if (!rc)
+        rc = score_judged(s, judged, n, out, bad, err);
+    free_judged(judged, n);
     return rc;
 }
 

@@ -35,6 +35,9 @@ gram_status gr_score_sequences(gr_scorer *s, const gr_seq *seq, size_t n, const 
 gram_status gr_score_answers(gr_scorer *s, gram_prompt prompt, const char *const *answer, size_t n, gram_reward *out,
                              size_t *bad, gram_err *err);
 
+/* The same of conversations that come rendered. */
+gram_status gr_score_texts(gr_scorer *s, const gram_text *text, size_t n, gram_reward *out, size_t *bad, gram_err *err);
+
 /* u[i], the mean over j != i of how far the normal distributions of i and j overlap (Bhattacharyya's coefficient),
  *
  *     BC(i,j) = sqrt(2 s_i s_j / (s_i^2 + s_j^2)) exp(-(m_i - m_j)^2 / (4 (s_i^2 + s_j^2)))

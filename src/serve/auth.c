@@ -42,3 +42,13 @@ bool gr_host_is_loopback(const struct sockaddr *a)
         return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
     return false;
 }
+
+bool gr_names_loopback(const char *host)
+{
+    size_t n = host[0] == '[' && strchr(host, ']') ? strcspn(host, "]") + 1 : strcspn(host, ":");
+
+    if (host[n] && host[n] != ':')
+        return false;
+    return (n == 9 && !strncasecmp(host, "localhost", n)) || (n == 5 && !memcmp(host, "[::1]", n))
+        || (!strncmp(host, "127.", 4) && strspn(host, "0123456789.") == n);
+}

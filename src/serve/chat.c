@@ -5,6 +5,7 @@
  * part of a character. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include "base/err.h"
 #include "base/json.h"
@@ -286,18 +287,33 @@ static int read_stops(gr_req *r, chat_state *st)
     return 0;
 }
 
+/* Below zero: another one each time, as llama.cpp and vLLM take -1. */
+static int read_seed(gr_req *r, uint64_t *out)
+{
+    json_t *v = json_object_get(r->in, "seed");
+
+    if (v && !json_is_null(v) && !json_is_integer(v))
+        return gr_refuse(r, 422, "seed", "seed must be a whole number; below 0 it is drawn");
+    *out = (uint64_t)json_integer_value(v);
+    if (json_integer_value(v) < 0 && getrandom(out, sizeof *out, 0) != sizeof *out)
+        return gr_refuse(r, 503, "seed", "no seed could be drawn; give one");
+    return 0;
+}
+
 static int read_options(gr_req *r, chat_state *st)
 {
     static const char *const max_names[] = { "max_completion_tokens", "max_tokens", NULL };
     json_t *max = gr_field(r, max_names), *format = json_object_get(r->in, "response_format");
     const char *kind = json_string_value(json_object_get(format, "type"));
-    size_t seed = 0, top = 0, n = 1;
-    int rc = gr_read_number(r, "temperature", 1, &st->opt.temperature);
+    size_t top = 0, n = 1;
+    int rc = gr_refuse_unread_chat(r);
 
+    if (!rc)
+        rc = gr_read_number(r, "temperature", 1, &st->opt.temperature);
     if (!rc)
         rc = gr_read_number(r, "top_p", 1, &st->opt.top_p);
     if (!rc)
-        rc = gr_read_size(r, "seed", 0, &seed);
+        rc = read_seed(r, &st->opt.seed);
     if (!rc)
         rc = gr_read_size(r, "n", 1, &n);
     if (!rc)
@@ -320,7 +336,6 @@ static int read_options(gr_req *r, chat_state *st)
         return gr_refuse(r, 422, "max_tokens", "max_tokens must be a whole number, 1 or more");
     if (kind && strcmp(kind, "text"))
         return gr_refuse(r, 422, "response_format", "response_format must be of type text");
-    st->opt.seed = seed;
     st->opt.top_logprobs = top;
     st->n = n;
     st->max_tokens = gr_min(max ? (size_t)json_integer_value(max) : r->opt->max_new_tokens, r->opt->max_new_tokens);

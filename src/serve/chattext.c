@@ -1,4 +1,5 @@
 /* chattext.c - see chattext.h. Each family is a row of marks; one scan serves all rows. */
+#include <stdlib.h>
 #include <string.h>
 #include "serve/chattext.h"
 
@@ -71,7 +72,7 @@ static void read_family(const struct family *f, char *text, gram_message *turn, 
             return;
         }
         p = header + strlen(f->header_end);
-        turn[*n] = (gram_message){ name, p };
+        turn[*n] = (gram_message){ .role = name, .content = p };
         ++*n;
         close = strstr(p, f->close);
         if (!close)
@@ -104,7 +105,7 @@ static void read_marked(const struct marked *m, char *text, gram_message *turn, 
     while (p) {
         char *content = p + strlen(user ? m->user : m->assistant), *next = next_mark(&scan, content, &next_user);
         content += *content == ' ';
-        turn[*n] = (gram_message){ user ? "user" : "assistant", content };
+        turn[*n] = (gram_message){ .role = user ? "user" : "assistant", .content = content };
         ++*n;
         if (next) {
             if (next > content && next[-1] == ' ' && m->user[0] == '[')
@@ -122,34 +123,74 @@ static void read_marked(const struct marked *m, char *text, gram_message *turn, 
         }
 }
 
-int gr_chattext_read(gr_req *r, const char *text, gram_message **turn, size_t *n)
+/* Whether the text begins with the family's first mark, a BOS token aside, and ends with an assistant's header. */
+static bool is_whole(const char *text, const char *first, const gram_message *turn, size_t n)
 {
-    size_t max = 0;
-    char *copy;
+    static const char *const bos[] = { "", "<|begin_of_text|>", "<s>", "<bos>" };
+    const char *answer = n ? turn[n - 1].content : "x";
+    bool begins = false;
 
-    *n = 0;
+    for (size_t i = 0; i < GR_COUNT(bos); i++)
+        begins = begins || (!strncmp(text, bos[i], strlen(bos[i]))
+                            && !strncmp(text + strlen(bos[i]), first, strlen(first)));
+    return begins && n >= 2 && !strcmp(turn[n - 1].role, "assistant") && !answer[strspn(answer, " \n")]
+        && !strcmp(turn[n - 2].role, "user");
+}
+
+static int by_family(gr_req *r, const char *text, gram_prompt *out)
+{
+    size_t max = 0, n = 0;
+    char *copy;
+    gram_message *turn;
+
     for (size_t i = 0; i < GR_COUNT(family); i++)
         max += count(text, family[i].open);
     for (size_t i = 0; i < GR_COUNT(marked); i++)
         max += count(text, marked[i].user) + count(text, marked[i].assistant);
-    if (max == 0)
-        return 0;
-    copy = gr_req_strndup(r, text, strlen(text));
-    *turn = gr_req_alloc(r, max, sizeof **turn);
-    if (!copy || !*turn)
+    turn = max ? gr_req_alloc(r, max, sizeof *turn) : NULL;
+    if (!turn)
         return r->status;
-    for (size_t i = 0; i < GR_COUNT(family); i++)
-        if (strstr(copy, family[i].open)) {
-            read_family(&family[i], copy, *turn, n);
-            goto out;
+    for (size_t i = 0; i < GR_COUNT(family) + GR_COUNT(marked); i++) {
+        size_t k = i - GR_COUNT(family);
+        const char *first = i < GR_COUNT(family) ? family[i].open : marked[k].user;
+        if (!strstr(text, first))
+            continue;
+        copy = gr_req_strndup(r, text, strlen(text));
+        if (!copy)
+            return r->status;
+        if (i < GR_COUNT(family))
+            read_family(&family[i], copy, turn, &n);
+        else
+            read_marked(&marked[k], copy, turn, &n);
+        if (is_whole(text, first, turn, n)) {
+            *out = (gram_prompt){ .turn = turn, .n = n - 1 };
+            return 0;
         }
-    for (size_t i = 0; i < GR_COUNT(marked); i++)
-        if (strstr(copy, marked[i].user)) {
-            read_marked(&marked[i], copy, *turn, n);
-            goto out;
-        }
-out:
-    if (*n > 0)
-        gr_chattext_strip(copy + ((*turn)[*n - 1].content - copy));
+    }
     return 0;
+}
+
+int gr_chattext_prompt(gr_req *r, const char *text, size_t n, gram_prompt *out)
+{
+    char *copy = gr_req_strndup(r, text, n);
+    gram_message *turn, *kept;
+    size_t turns;
+    gram_err err;
+
+    *out = (gram_prompt){ 0 };
+    if (!copy)
+        return r->status;
+    if (r->engine->read_chat(r->engine, text, n, &turn, &turns, &err))
+        return err.status == GRAM_ENOMEM ? gr_nomem_req(r) : by_family(r, copy, out);
+    kept = gr_req_alloc(r, turns, sizeof *kept);
+    for (size_t i = 0; i < turns && kept; i++) {
+        kept[i] = turn[i];
+        kept[i].content = gr_req_strndup(r, turn[i].content, strlen(turn[i].content));
+        if (!kept[i].content)
+            kept = NULL;
+    }
+    if (kept && turns > 0 && !strcmp(kept[turns - 1].role, "user"))
+        *out = (gram_prompt){ .turn = kept, .n = turns };
+    free(turn);
+    return kept ? 0 : r->status;
 }

@@ -46,9 +46,22 @@ static gram_model *model(gr_engine *e)
     return ((libgram *)e->self)->model;
 }
 
-static gram_status lib_score(gr_engine *e, const gram_pair *pair, size_t n, gram_verdict *out, gram_err *err)
+static gram_status lib_score(gr_engine *e, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad,
+                             gram_err *err)
 {
-    return gram_score(model(e), pair, n, out, err);
+    return gram_score_each(model(e), pair, n, out, bad, err);
+}
+
+static gram_status lib_rewards_of(gr_engine *e, const gram_text *text, size_t n, gram_reward *out, size_t *bad,
+                                  gram_err *err)
+{
+    return gram_text_rewards(model(e), text, n, out, bad, err);
+}
+
+static gram_status lib_read_chat(gr_engine *e, const char *text, size_t bytes, gram_message **turn, size_t *n,
+                                 gram_err *err)
+{
+    return gram_read_chat(model(e), text, bytes, turn, n, err);
 }
 
 static gram_status lib_show(gr_engine *e, const gram_pair *pair, bool swapped, char **out, gram_err *err)
@@ -95,6 +108,8 @@ void gr_engine_libgram(gr_engine *e)
     e->open = lib_open;
     e->close = lib_close;
     e->score = lib_score;
+    e->rewards_of = lib_rewards_of;
+    e->read_chat = lib_read_chat;
     e->show = lib_show;
     e->usage = lib_usage;
     e->tokenize = lib_tokenize;

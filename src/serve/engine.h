@@ -19,7 +19,9 @@ struct gr_engine {
     void (*close)(gr_engine *e);    /* fine after an open that failed, or none */
 
     /* Called by the worker's thread alone. */
-    gram_status (*score)(gr_engine *e, const gram_pair *pair, size_t n, gram_verdict *out, gram_err *err);
+    gram_status (*score)(gr_engine *e, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err);
+    gram_status (*rewards_of)(gr_engine *e, const gram_text *text, size_t n, gram_reward *out, size_t *bad,
+                              gram_err *err);         /* with a reward head alone */
     gram_status (*show)(gr_engine *e, const gram_pair *pair, bool swapped, char **out, gram_err *err);
     void (*usage)(gr_engine *e, gram_usage *out);
 
@@ -36,6 +38,8 @@ struct gr_engine {
                             gram_err *err);
     gram_status (*detokenize)(gr_engine *e, const int32_t *id, size_t n, bool special, char **out, size_t *bytes,
                               gram_err *err);
+    gram_status (*read_chat)(gr_engine *e, const char *text, size_t bytes, gram_message **turn, size_t *n,
+                             gram_err *err);
     gram_status (*show_chat)(gr_engine *e, gram_prompt prompt, char **out, gram_err *err);
     gram_status (*rank)(gram_compare_fn *compare, void *arg, size_t n, gram_rank_method method, gram_ranking *out,
                         gram_err *err);

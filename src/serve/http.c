@@ -10,7 +10,8 @@
 #include "serve/assets.h"
 #include "serve/serve_int.h"
 
-enum { READING, READ, WAITING, ANSWERED };              /* gr_req.phase */
+enum { READING, READ, PARSING, PARSED, WAITING, SETTLING, SETTLED, ANSWERED };  /* gr_req.phase */
+enum { LARGE_BODY = 1 << 16, LARGE_JOB = 256 };         /* bytes, comparisons: more is the reader's to read and write */
 enum { DISCARD_BODIES = 8 };            /* of max_body: read of a refused body, and held of all bodies together */
 
 /* ---- The request's life ---- */
@@ -43,8 +44,12 @@ static void req_free(gr_req *r)
 {
     if (r->clear)
         r->clear(r);
+    gr_clear_faults(&r->job);
+    free(r->text);
     json_decref(r->in);
     json_decref(r->out);
+    json_decref(r->odd);
+    json_decref(r->faults);
     gr_buf_clear(&r->body);
     gr_stream_clear(r);
     gr_req_free_all(r);
@@ -69,8 +74,9 @@ static const char *error_type(int status)
 
 static char *error_text(const gr_req *r)
 {
-    json_t *e = json_pack("{s:{s:i, s:s, s:s, s:s?}, s:s}", "error", "code", r->status, "message", r->why,
-                          "type", error_type(r->status), "param", r->param[0] ? r->param : NULL, "id", r->id);
+    json_t *e = json_pack("{s:{s:i, s:s, s:s, s:s?, s:O*}, s:s}", "error", "code", r->status, "message", r->why,
+                          "type", error_type(r->status), "param", r->param[0] ? r->param : NULL,
+                          "items", r->status == 422 ? r->faults : NULL, "id", r->id);
     char *text = gr_json_text(e, JSON_COMPACT);
 
     json_decref(e);
@@ -122,6 +128,18 @@ static bool is_answered(const gr_req *r)
     return r->status || r->out || r->asset;
 }
 
+/* jansson's sentence quotes the body after " near ". */
+static void refuse_json(gr_req *r, json_error_t *e)
+{
+    char *quote = strstr(e->text, " near ");
+
+    if (quote)
+        *quote = '\0';
+    if (strstr(e->text, "NUL byte"))
+        snprintf(e->text, sizeof e->text, "a key holds U+0000 or half of a surrogate pair");
+    gr_refuse(r, 400, NULL, "the body is not JSON: line %d, column %d: %s", e->line, e->column, e->text);
+}
+
 static void parse(gr_req *r)
 {
     json_error_t e;
@@ -130,14 +148,11 @@ static void parse(gr_req *r)
         gr_refuse(r, 400, NULL, "the body is empty; a JSON object was wanted");
         return;
     }
-    if (!gr_json_load(r->body.p, r->body.n, &r->in, &e))
+    if (!gr_json_load(r->body.p, r->body.n, &r->in, &e, &r->odd, &r->odd_why))
         gr_nomem_req(r);
-    else if (!r->in) {                           /* jansson's sentence quotes the body after " near " */
-        char *quote = strstr(e.text, " near ");
-        if (quote)
-            *quote = '\0';
-        gr_refuse(r, 400, NULL, "the body is not JSON: line %d, column %d: %s", e.line, e.column, e.text);
-    } else if (!json_is_object(r->in))
+    else if (!r->in)
+        refuse_json(r, &e);
+    else if (!json_is_object(r->in))
         gr_refuse(r, 400, NULL, "the body must be a JSON object");
 }
 
@@ -185,7 +200,8 @@ static struct MHD_Response *make_response(gr_req *r)
         return MHD_create_response_from_buffer(r->asset_n, (void *)(uintptr_t)r->asset, MHD_RESPMEM_PERSISTENT);
     }
     r->type = NULL;
-    text = answer_text(r);
+    text = r->text ? r->text : answer_text(r);
+    r->text = NULL;
     if (!text)
         return NULL;
     return MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
@@ -238,17 +254,6 @@ static void check_key(gr_req *r)
         gr_refuse(r, 401, NULL, "the key is wrong: it is not this server's");
 }
 
-/* localhost, 127.x.x.x or [::1], with or without a port. */
-static bool names_loopback(const char *host)
-{
-    size_t n = host[0] == '[' && strchr(host, ']') ? strcspn(host, "]") + 1 : strcspn(host, ":");
-
-    if (host[n] && host[n] != ':')
-        return false;
-    return (n == 9 && !strncasecmp(host, "localhost", n)) || (n == 5 && !memcmp(host, "[::1]", n))
-        || (!strncmp(host, "127.", 4) && strspn(host, "0123456789.") == n);
-}
-
 /* Where no key stands between, a site's owner could make its name lead here, and its pages then read all that this
  * server says (DNS rebinding): such a request has that name as its Host. */
 static void check_host(gr_req *r)
@@ -256,7 +261,7 @@ static void check_host(gr_req *r)
     const char *host = header(r, "Host"), *own = r->opt->host;
     size_t n = own ? strlen(own) : 0;
 
-    if (r->opt->key || !host || names_loopback(host)
+    if (r->opt->key || !host || gr_names_loopback(host)
         || (n && !strncasecmp(host, own, n) && (host[n] == ':' || !host[n])))
         return;
     gr_refuse(r, 403, NULL, "this server has no key, and answers under its own names alone: localhost, 127.0.0.1");
@@ -400,6 +405,28 @@ static enum MHD_Result go_on(gr_req *r)
     return MHD_YES;
 }
 
+/* Off this thread, which only comes back to answer. As in go_on(), the connection sleeps. */
+static enum MHD_Result hand_over(gr_req *r, int phase)
+{
+    r->phase = phase;
+    MHD_suspend_connection(r->conn);
+    if (!gr_reader_add(&r->s->reader, r))
+        gr_http_read(r);
+    return MHD_YES;
+}
+
+void gr_http_read(gr_req *r)
+{
+    if (r->phase == PARSING)
+        start(r);
+    else
+        settle(r);
+    r->phase = r->phase == PARSING ? PARSED : SETTLED;
+    if (is_answered(r) && !r->asset && !r->stream)
+        r->text = answer_text(r);
+    MHD_resume_connection(r->conn);
+}
+
 static void count_in_flight(gr_serve *s, int by)
 {
     pthread_mutex_lock(&s->lock);
@@ -416,8 +443,17 @@ static enum MHD_Result body_is_here(gr_req *r)
         return respond(r);
     r->counted = true;
     count_in_flight(r->s, 1);
+    if (r->body.n > LARGE_BODY) {
+        r->phase = READ;                    /* asleep from the next call on, as go_on() explains */
+        return MHD_YES;
+    }
     start(r);
     return go_on(r);
+}
+
+static enum MHD_Result body_was_here(gr_req *r)
+{
+    return r->in || is_answered(r) || r->body.n <= LARGE_BODY ? go_on(r) : hand_over(r, PARSING);
 }
 
 static enum MHD_Result woken(gr_req *r)
@@ -430,6 +466,8 @@ static enum MHD_Result woken(gr_req *r)
         r->status = 499;
         return MHD_NO;
     }
+    if (r->body.n > LARGE_BODY || r->job.n > LARGE_JOB)
+        return hand_over(r, SETTLING);
     settle(r);
     return go_on(r);
 }
@@ -454,7 +492,12 @@ enum MHD_Result gr_http_request(void *cls, struct MHD_Connection *conn, const ch
     }
     if (*upload_size > 0)
         return take_body(r, upload, upload_size);
-    return r->phase == READING ? body_is_here(r) : r->phase == READ ? go_on(r) : woken(r);
+    switch (r->phase) {
+    case READING:                return body_is_here(r);
+    case READ:                   return body_was_here(r);
+    case PARSED: case SETTLED:   return go_on(r);
+    default:                     return woken(r);
+    }
 }
 
 void gr_http_done(gr_job *job)
@@ -506,10 +549,30 @@ void gr_http_completed(void *cls, struct MHD_Connection *conn, void **con_cls, e
 
 /* ---- Without HTTP ---- */
 
+static void nothing(gr_job *job)
+{
+    (void)job;
+}
+
+/* All that the request asks for, on a queue of its own. */
+static void run(gr_req *r, gr_queue *q)
+{
+    while (!is_answered(r)) {
+        if (!gr_queue_submit(q, &r->job, &r->retry_after))
+            gr_refuse(r, 429, NULL, "the queue is full; try again later");
+        while (r->job.state == GR_JOB_WAITING && !r->status)
+            gr_queue_round(q, r->engine);
+        if (!r->status)
+            settle(r);
+    }
+}
+
 int gr_serve_try(const gr_serve_options *opt, gr_engine *engine, const char *path, const char *body, size_t n,
                  char **answer)
 {
     gr_serve s = { .opt = *opt, .engine = engine };
+    const gr_queue_options q = { .max_pairs = SIZE_MAX, .batch_tokens = SIZE_MAX, .done = nothing };
+    gram_err err;
     gr_req *r;
     int status;
 
@@ -519,24 +582,19 @@ int gr_serve_try(const gr_serve_options *opt, gr_engine *engine, const char *pat
     *answer = NULL;
     if (!r)
         return 503;
+    r->job.deadline = 0;
     choose_id(r, "try");
     if (!r->route)
         gr_refuse(r, r->allow ? 405 : 404, NULL, "no such path");
-    else if (gr_buf_add(&r->body, body, n))
-        start(r);
-    else
+    else if (gr_queue_open(&s.queue, &q, &err) || !gr_buf_add(&r->body, body, n))
         gr_nomem_req(r);
-    while (!is_answered(r)) {
-        bool again = true;
-        if (!r->job.step)
-            r->job.status = engine->score(engine, r->job.pair, r->job.n, r->job.verdict, &r->job.err);
-        else
-            while (again && !r->job.status)
-                r->job.status = r->job.step(engine, r->job.arg, &again, &r->job.err);
-        settle(r);
-    }
+    else
+        start(r);
+    if (s.queue)
+        run(r, s.queue);
     *answer = r->asset && !r->status ? gr_strndup(r->asset, r->asset_n) : answer_text(r);
     status = r->status ? r->status : 200;
+    gr_queue_close(s.queue);
     req_free(r);
     return status;
 }

@@ -1,4 +1,4 @@
-/* json.c - reading JSON when memory runs out.
+/* json.c - reading JSON when memory runs out, and strings that hold what no model reads.
  *
  * jansson's reader forgets that it could not grow its buffer: it drops bytes of a string, or ends the process by an
  * assertion. A text that lost its end must not be scored, and a server must not end. So while it reads, a refused
@@ -8,6 +8,7 @@
  * free() elsewhere in the process. */
 #include <setjmp.h>
 #include <stdlib.h>
+#include <string.h>
 #include "serve/serve_int.h"
 
 typedef struct { void **block; size_t n, cap; } blocks;
@@ -69,7 +70,80 @@ static void end_reading(bool read)
     reading.taken = reading.done = (blocks){ 0 };
 }
 
-bool gr_json_load(const char *text, size_t n, json_t **out, json_error_t *e)
+/* ---- Strings that are no text ---- */
+
+/* The code unit of a \uXXXX at p, of n bytes; -1: there is none. */
+static int unit_at(const char *p, size_t n)
+{
+    int u = 0;
+
+    if (n < 6 || p[0] != '\\' || p[1] != 'u')
+        return -1;
+    for (int i = 2; i < 6; i++) {
+        const char *digits = "0123456789abcdef", *d = p[i] ? strchr(digits, p[i] | 0x20) : NULL;
+        if (!d)
+            return -1;
+        u = 16 * u + (int)(d - digits);
+    }
+    return u;
+}
+
+/* Counts escapes of U+0000 and of surrogates that stand alone. Makes the latter the former in `copy`, where not NULL. A
+ * backslash is inside a string, or the text is no JSON. */
+static void find_odd(const char *text, size_t n, char *copy, size_t *nul, size_t *lone)
+{
+    *nul = *lone = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char *p = memchr(text + i, '\\', n - i);
+        int u, low;
+        if (!p)
+            return;
+        i = (size_t)(p - text);
+        u = unit_at(p, n - i);
+        low = u >= 0xd800 && u < 0xdc00 ? unit_at(p + 6, n - i - 6) : -1;
+        if (u < 0)
+            i++;                            /* \n, \\ and their like */
+        else if (u >= 0xd800 && u < 0xe000 && !(low >= 0xdc00 && low < 0xe000)) {
+            ++*lone;
+            if (copy)
+                memcpy(copy + i + 2, "0000", 4);
+            i += 5;
+        } else {
+            *nul += u == 0;
+            i += low >= 0 ? 11 : 5;
+        }
+    }
+}
+
+static bool is_odd(const json_t *v)
+{
+    return json_is_string(v) && strlen(json_string_value(v)) != json_string_length(v);
+}
+
+/* The tree is as deep as the reader lets it be. */
+static void replace_odd(json_t *v, json_t *odd)
+{
+    json_t *one;
+    size_t i;
+
+    json_array_foreach(v, i, one) {
+        if (is_odd(one))
+            json_array_set(v, i, odd);
+        else
+            replace_odd(one, odd);
+    }
+    for (void *at = json_object_iter(v); at; at = json_object_iter_next(v, at)) {
+        one = json_object_iter_value(at);
+        if (is_odd(one))
+            json_object_iter_set(v, at, odd);
+        else
+            replace_odd(one, odd);
+    }
+}
+
+/* ---- Reading ---- */
+
+static bool load(const char *text, size_t n, json_t **out, json_error_t *e)
 {
     *out = NULL;
     reading.on = true;
@@ -77,7 +151,38 @@ bool gr_json_load(const char *text, size_t n, json_t **out, json_error_t *e)
         end_reading(false);
         return false;
     }
-    *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, e);
+    *out = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, e);
     end_reading(*out != NULL);
     return true;
+}
+
+bool gr_json_load(const char *text, size_t n, json_t **out, json_error_t *e, json_t **odd, const char **why)
+{
+    size_t nul, lone;
+    char *copy = NULL;
+    bool ok = true;
+
+    *odd = NULL;
+    find_odd(text, n, NULL, &nul, &lone);
+    if (lone > 0) {
+        copy = malloc(n);
+        if (!copy)
+            return false;
+        memcpy(copy, text, n);
+        find_odd(text, n, copy, &nul, &lone);
+    }
+    ok = load(copy ? copy : text, n, out, e);
+    free(copy);
+    if (ok && *out && nul + lone > 0) {
+        *why = lone == 0 ? "U+0000" : nul == 0 ? "half of a surrogate pair" : "U+0000 or half of a surrogate pair";
+        *odd = json_real(-1);
+        if (*odd)
+            replace_odd(*out, *odd);
+        else {
+            json_decref(*out);
+            *out = NULL;
+            ok = false;
+        }
+    }
+    return ok;
 }

@@ -125,7 +125,7 @@ static int read_part(gr_req *r, json_t *v, const char *name, label_part *out)
         *out = (label_part){ .text = json_string_value(v), .n = json_string_length(v) };
         return 0;
     }
-    return gr_read_ids(r, v, name, &out->id, &out->n);
+    return v && v == r->odd ? gr_refuse_text(r, v, name) : gr_read_ids(r, v, name, &out->id, &out->n);
 }
 
 static int read_parts(gr_req *r, labels_state *st, json_t *items)
@@ -153,7 +153,9 @@ static int start(gr_req *r, bool sglang)
     r->state = st;
     st->sglang = sglang;
     st->n = 1;
-    rc = gr_read_bool(r, "apply_softmax", !sglang, &st->softmax);
+    rc = gr_refuse_unread(r);
+    if (!rc)
+        rc = gr_read_bool(r, "apply_softmax", !sglang, &st->softmax);
     if (!rc)
         rc = gr_read_bool(r, "item_first", false, &st->item_first);
     if (!rc)

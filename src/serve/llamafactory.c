@@ -1,4 +1,6 @@
-/* llamafactory.c - POST /v1/score/evaluation: {"messages": [text of a conversation]} -> {"scores": [..]}. */
+/* llamafactory.c - POST /v1/score/evaluation: {"messages": [text of a conversation]} -> {"scores": [..]}.
+ *
+ * A text is what the checkpoint's chat template made; lists of messages are taken too. */
 #include "serve/endpoints.h"
 #include "serve/reward.h"
 
@@ -22,11 +24,11 @@ int gr_llamafactory(gr_req *r)
 
     if (rc)
         return rc;
-    w = gr_rewards_new(r, n);
+    w = gr_rewards_new(r, "messages", true, n);
     if (!w)
         return r->status;
     for (size_t i = 0; i < n && !rc; i++)
-        rc = gr_read_conversation(r, json_array_get(list, i), "messages", &w->item[i].prompt, &w->item[i].response);
+        rc = gr_item_conversation(r, w, i, json_array_get(list, i));
     if (!rc)
         rc = gr_rewards_references(r, w);
     return rc ? rc : gr_rewards_ask(r, w, answer);

@@ -7,20 +7,24 @@
 #include "serve/endpoints.h"
 #include "serve/reward.h"
 
-/* A string; a message; or an object of OpenAI's Responses API, whose output holds messages. */
-static int read_response(gr_req *r, json_t *v, size_t i, const char **out)
+/* A string; a message; or an object of OpenAI's Responses API, whose output holds messages. One that holds none, such
+ * as thoughts that came to no end, answers nothing: it is judged as the empty answer, as NeMo Gym's own server has it. */
+static int read_response(gr_req *r, json_t *v, const char *name, const char **out, const char **extra)
 {
     json_t *output = json_object_get(v, "output"), *m;
     size_t k;
 
     if (!json_is_array(output))
-        return gr_read_answer(r, v, "response_objs", out);
+        return gr_read_answer(r, v, name, out, extra);
+    *out = "";
     json_array_foreach(output, k, m) {
         const char *type = json_string_value(json_object_get(m, "type"));
         if (type && !strcmp(type, "message"))
-            return gr_read_content(r, json_object_get(m, "content"), "response_objs", out);
+            return gr_read_content(r, json_object_get(m, "content"), name, out);
+        if (type && strstr(type, "_call"))
+            return gr_refuse(r, 422, name, "%s calls a tool, which cannot be judged here", name);
     }
-    return gr_refuse(r, 422, "response_objs", "response_objs: element %zu holds no message", i);
+    return 0;
 }
 
 static int answer(gr_req *r)
@@ -56,7 +60,7 @@ static int read_history(gr_req *r, gram_prompt *out)
     turn = gr_req_alloc(r, out->n + 1, sizeof *turn);
     if (!turn)
         return r->status;
-    turn[0] = (gram_message){ "system", principle };
+    turn[0] = (gram_message){ .role = "system", .content = principle };
     memcpy(turn + 1, out->turn, out->n * sizeof *turn);
     if (!strcmp(out->turn[0].role, "system")) {
         gr_buf both = { 0 };
@@ -65,9 +69,9 @@ static int read_history(gr_req *r, gram_prompt *out)
         gr_buf_clear(&both);
         if (!turn[1].content)
             return gr_nomem_req(r);
-        *out = (gram_prompt){ turn + 1, out->n };
+        *out = (gram_prompt){ .turn = turn + 1, .n = out->n, .tools = out->tools };
     } else
-        *out = (gram_prompt){ turn, out->n + 1 };
+        *out = (gram_prompt){ .turn = turn, .n = out->n + 1, .tools = out->tools };
     return 0;
 }
 
@@ -85,14 +89,15 @@ int gr_nemo_compare(gr_req *r)
         return rc;
     if (n < 2)
         return gr_refuse(r, 422, "response_objs", "a comparison needs two or more responses");
-    w = gr_rewards_new(r, n);
+    w = gr_rewards_new(r, "response_objs", true, n);
     if (!w)
         return r->status;
     w->group_only = true;
     r->if_failed = 503;                     /* what its client asks again after */
     for (size_t i = 0; i < n && !rc; i++) {
         w->item[i].prompt = prompt;
-        rc = read_response(r, json_array_get(list, i), i, &w->item[i].response);
+        rc = gr_item_read(r, &w->item[i], read_response(r, json_array_get(list, i), gr_item_name(r, w, i),
+                                                        &w->item[i].response, &w->item[i].extra));
     }
     return rc ? rc : gr_rewards_ask(r, w, answer);
 }

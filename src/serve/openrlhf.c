@@ -1,54 +1,80 @@
 /* openrlhf.c - POST /get_reward, OpenRLHF's remote reward model.
  *
  *     {"query": [prompt + answer], "prompts": [prompt], "labels": [reference or anything]}
- *  -> {"rewards": [..], "scores": [..], "extra_logs": {..}}       scores are 0 to 1, whatever the model
+ *  -> {"rewards": [..], "scores": [..], "scale": .., "extra_logs": {..}}      scores are 0 to 1, whatever the model
  *
- * query is what its tokenizer decoded, special tokens and all. Where that is a chat template's text it is read as
- * one; otherwise the prompt is cut off its front. A label that is a string is the reference answer. */
+ * query is what its tokenizer decoded, special tokens and all. Where `prompts` has the front of it, all that follows is
+ * the answer, whatever marks the policy wrote in it. A head reads the text as it stands; a judge gets the prompt's
+ * turns (by the checkpoint's own template, else by the marks of a known family, else as one question) and the answer.
+ *
+ * A judge takes labels that are strings as reference answers, of all queries or of none; a head has no use for them. */
 #include <string.h>
 #include "serve/chattext.h"
 #include "serve/endpoints.h"
 #include "serve/reward.h"
 
-static int read_query(gr_req *r, json_t *query, json_t *prompt, size_t i, gr_item *it)
+/* Where the answer begins in the query; 0: its prompt is not its front. Decoding puts a token before all that the
+ * prompt may lack, such as the BOS. */
+static size_t find_answer(const char *query, const char *prompt)
 {
-    gram_message *turn = NULL;
-    size_t n = 0, cut = json_string_length(prompt);
-    const char *q = json_string_value(query);
-    char *answer;
+    static const char *const before[] = { "", "<|begin_of_text|>", "<s>", "<bos>", "<|endoftext|>" };
+    size_t n = strlen(prompt);
+
+    for (size_t i = 0; n > 0 && i < GR_COUNT(before); i++) {
+        size_t k = strlen(before[i]);
+        if (!strncmp(query, before[i], k) && !strncmp(query + k, prompt, n))
+            return k + n;
+    }
+    return 0;
+}
+
+static int read_split(gr_req *r, gr_rewards *w, size_t i, const char *query, size_t at, json_t *prompt)
+{
+    gr_item *it = &w->item[i];
+    size_t n = strlen(query), end;
+    char *answer = gr_req_strndup(r, query + at, n - at);
     int rc;
 
-    if (!q || (prompt && !json_is_string(prompt)))
-        return gr_refuse(r, 422, q ? "prompts" : "query", "%s: element %zu must be a string",
-                         q ? "prompts" : "query", i);
-    rc = gr_chattext_read(r, q, &turn, &n);
-    if (rc)
-        return rc;
-    if (n >= 2 && !strcmp(turn[n - 1].role, "assistant") && !strcmp(turn[n - 2].role, "user")) {
-        it->prompt = (gram_prompt){ turn, n - 1 };
-        it->response = turn[n - 1].content;
-        return 0;
-    }
-    if (!prompt || strncmp(q, json_string_value(prompt), cut))
-        return gr_refuse(r, 422, "query", "query %zu neither is a chat template's text nor begins with its prompt", i);
-    answer = gr_req_strndup(r, q + cut, strlen(q + cut));
     if (!answer)
         return r->status;
     gr_chattext_strip(answer);
+    end = at + strlen(answer);
     it->response = answer;
-    return gr_read_prompt(r, prompt, "prompts", &it->prompt);
+    if (r->engine->rewards && !r->opt->reference)
+        return gr_item_text(r, w, i, query, n, at, end);
+    rc = gr_chattext_prompt(r, query, at, &it->prompt);
+    if (!rc && !it->prompt.n)
+        rc = gr_read_prompt(r, prompt, "prompts", &it->prompt);
+    return rc;
+}
+
+static int read_query(gr_req *r, gr_rewards *w, size_t i, json_t *query, json_t *prompt)
+{
+    size_t at;
+
+    if (!json_is_string(query))
+        return gr_item_read(r, &w->item[i], gr_refuse_text(r, query, gr_at(r, "query", i)));
+    if (prompt && !json_is_string(prompt))
+        return gr_item_read(r, &w->item[i], gr_refuse_text(r, prompt, gr_at(r, "prompts", i)));
+    at = prompt ? find_answer(json_string_value(query), json_string_value(prompt)) : 0;
+    return at ? read_split(r, w, i, json_string_value(query), at, prompt) : gr_item_conversation(r, w, i, query);
 }
 
 static int read_labels(gr_req *r, gr_rewards *w)
 {
     json_t *labels = json_object_get(r->in, "labels");
+    size_t with = 0;
 
     if (labels && !json_is_null(labels) && (!json_is_array(labels) || json_array_size(labels) != w->n))
         return gr_refuse(r, 422, "labels", "labels must be a list of %zu elements, as query is", w->n);
-    for (size_t i = 0; i < w->n; i++) {
+    for (size_t i = 0; i < w->n && !r->engine->rewards; i++) {
         const char *s = json_string_value(json_array_get(labels, i));
         w->item[i].reference = s && s[0] ? s : NULL;
+        with += w->item[i].reference != NULL;
     }
+    if (with > 0 && with < w->n && !r->opt->reference)
+        return gr_refuse(r, 422, "labels", "%zu of %zu labels are reference answers: rewards over a reference are of "
+                         "another scale than those without, so give one for each query, or none", with, w->n);
     return 0;
 }
 
@@ -63,8 +89,8 @@ static int answer(gr_req *r)
         gr_push(&margin, json_real(w->item[i].margin));
         gr_push(&flipped, json_real((double)w->item[i].flips / (double)w->item[i].comparisons));
     }
-    return gr_answer(r, json_pack("{s:o, s:o, s:{s:o, s:o}}", "rewards", rewards, "scores", scores, "extra_logs",
-                                  "margin", margin, "flip_rate", flipped));
+    return gr_answer(r, json_pack("{s:o, s:o, s:s, s:{s:o, s:o}}", "rewards", rewards, "scores", scores, "scale",
+                                  gr_rewards_scale(w), "extra_logs", "margin", margin, "flip_rate", flipped));
 }
 
 int gr_openrlhf(gr_req *r)
@@ -78,11 +104,11 @@ int gr_openrlhf(gr_req *r)
         return rc;
     if (prompts && !json_is_null(prompts) && json_array_size(prompts) != n)
         return gr_refuse(r, 422, "prompts", "prompts must be a list of %zu elements, as query is", n);
-    w = gr_rewards_new(r, n);
+    w = gr_rewards_new(r, "query", true, n);
     if (!w)
         return r->status;
     for (size_t i = 0; i < n && !rc; i++)
-        rc = read_query(r, json_array_get(query, i), json_array_get(prompts, i), i, &w->item[i]);
+        rc = read_query(r, w, i, json_array_get(query, i), json_array_get(prompts, i));
     if (!rc)
         rc = read_labels(r, w);
     return rc ? rc : gr_rewards_ask(r, w, answer);

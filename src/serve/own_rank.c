@@ -4,8 +4,12 @@
  * waits here, so the method is played again from its start with all verdicts known so far; where it asks for one that
  * is not known it is stopped, the comparisons go through the queue like everybody's, and the play goes on after them.
  * A play costs microseconds, a comparison milliseconds or more. A model with a reward head compares nothing: its
- * rewards are read once and ranked (gram_rank_rewards). */
+ * rewards are read once and ranked (gram_rank_rewards).
+ *
+ * A response that cannot be judged is named in a refusal or, with "partial": true, under "errors", and the others are
+ * ranked. The comparisons that are known stay so. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include "base/err.h"
@@ -15,8 +19,11 @@
 
 typedef struct {
     gram_prompt prompt;
-    const char **response;          /* [n], then the reference */
-    size_t n;
+    const char **response, **extra, **key;  /* [n], then the reference; key: all that it says, as one text */
+    size_t *index;                  /* [n] in the request */
+    size_t n, given;                /* ranked; in the request */
+    const char **why;               /* [given] at fault, or NULL */
+    bool partial;
     gram_rank_method method;
     const char *method_name;
     gram_verdict *known;            /* [n*(n+1)] by i, j; j == n: the reference */
@@ -26,6 +33,12 @@ typedef struct {
     size_t (*seen)[2], n_seen;      /* every comparison, in the order they were made */
     gram_ranking ranking;
 } rank_state;
+
+static gram_pair pair_of(const rank_state *st, size_t i, size_t j)
+{
+    return (gram_pair){ .prompt = st->prompt, .a = st->response[i], .b = st->response[j], .extra_a = st->extra[i],
+                        .extra_b = st->extra[j] };
+}
 
 static gram_status compare(void *arg, const size_t (*pair)[2], size_t n, gram_verdict *out, gram_err *err)
 {
@@ -37,7 +50,7 @@ static gram_status compare(void *arg, const size_t (*pair)[2], size_t n, gram_ve
         if (st->is_known[at])
             out[k] = st->known[at];
         else if (st->asked < st->max) {
-            st->pair[st->asked] = (gram_pair){ st->prompt, st->response[i], st->response[j] };
+            st->pair[st->asked] = pair_of(st, i, j);
             memcpy(st->who[st->asked++], pair[k], sizeof *pair);
         }
     }
@@ -53,10 +66,14 @@ static json_t *matrix_json(const rank_state *st)
 {
     json_t *m = json_array();
 
-    for (size_t i = 0; i < st->n; i++) {
+    for (size_t i = 0, x = 0; i < st->given; i++) {         /* null for those that are not ranked */
         json_t *row = json_array();
-        for (size_t j = 0; j < st->n; j++)
-            gr_push(&row, gr_json_real(st->ranking.preference[i * st->n + j]));
+        for (size_t j = 0, y = 0; j < st->given; j++) {
+            bool both = !st->why[i] && !st->why[j];
+            gr_push(&row, gr_json_real(both ? st->ranking.preference[x * st->n + y] : NAN));
+            y += !st->why[j];
+        }
+        x += !st->why[i];
         gr_push(&m, row);
     }
     return m;
@@ -71,8 +88,8 @@ static json_t *results_json(const rank_state *st)
         double score = g->score[g->order[k]];
         if (k > 0 && (score != g->score[g->order[k - 1]] || g->preference[g->order[k - 1] * st->n + g->order[k]] > 0.5))
             rank = k + 1;                   /* those that tie share a rank */
-        gr_push(&list, json_pack("{s:I, s:I, s:o}", "index", (json_int_t)g->order[k], "rank", (json_int_t)rank, "score",
-                                 gr_json_real(score)));
+        gr_push(&list, json_pack("{s:I, s:I, s:o}", "index", (json_int_t)st->index[g->order[k]], "rank",
+                                 (json_int_t)rank, "score", gr_json_real(score)));
     }
     return list;
 }
@@ -84,8 +101,8 @@ static json_t *comparisons_json(const rank_state *st)
     for (size_t k = 0; k < st->n_seen; k++) {
         size_t i = st->seen[k][0], j = st->seen[k][1];
         json_t *v = gr_verdict_json(&st->known[i * (st->n + 1) + j]);
-        json_object_set_new(v, "i", json_integer((json_int_t)i));
-        json_object_set_new(v, "j", j == st->n ? json_string("reference") : json_integer((json_int_t)j));
+        json_object_set_new(v, "i", json_integer((json_int_t)st->index[i]));
+        json_object_set_new(v, "j", j == st->n ? json_string("reference") : json_integer((json_int_t)st->index[j]));
         gr_push(&list, v);
     }
     return list;
@@ -98,10 +115,12 @@ static bool add_rewards(const rank_state *st, json_t *out)
     json_t *mean = json_array(), *sigma = json_array(), *overlap = json_array();
     bool ok;
 
-    for (size_t i = 0; i < st->n; i++) {
-        gr_push(&mean, json_real(g->reward[i].mean));
-        gr_push(&sigma, json_real(g->reward[i].sigma));
-        gr_push(&overlap, gr_json_real(g->overlap ? g->overlap[i] : NAN));
+    for (size_t i = 0, x = 0; i < st->given; i++) {
+        bool ranked = !st->why[i];
+        gr_push(&mean, gr_json_real(ranked ? g->reward[x].mean : NAN));
+        gr_push(&sigma, gr_json_real(ranked ? g->reward[x].sigma : NAN));
+        gr_push(&overlap, gr_json_real(ranked && g->overlap ? g->overlap[x] : NAN));
+        x += ranked;
     }
     ok = !json_object_set(out, "rewards", mean)
       && (!g->overlap || (!json_object_set(out, "sigma", sigma) && !json_object_set(out, "overlap", overlap)));
@@ -109,6 +128,17 @@ static bool add_rewards(const rank_state *st, json_t *out)
     json_decref(sigma);
     json_decref(overlap);
     return ok;
+}
+
+static bool add_errors(gr_req *r, const rank_state *st, json_t *out)
+{
+    json_t *errors = json_array();
+
+    for (size_t i = 0; i < st->given; i++)
+        if (st->why[i])
+            gr_push(&errors, json_pack("{s:I, s:s, s:s}", "index", (json_int_t)i, "param", gr_at(r, "responses", i),
+                                       "message", st->why[i]));
+    return !json_object_set_new(out, "errors", errors);
 }
 
 static int answer(gr_req *r)
@@ -131,31 +161,128 @@ static int answer(gr_req *r)
                     "flip_rate", st->n_seen ? (double)flips / (double)st->n_seen : 0,
                     "comparison_count", (json_int_t)g->comparisons, "passes", (json_int_t)g->passes,
                     "tokens", (json_int_t)g->tokens, "usage", gr_usage_json(r));
-    if (out && g->reward && !add_rewards(st, out)) {
+    if (out && ((g->reward && !add_rewards(st, out)) || (st->n < st->given && !add_errors(r, st, out)))) {
         json_decref(out);
         out = NULL;
     }
     return gr_answer(r, out);
 }
 
+/* ---- Responses at fault ---- */
+
+/* Response i of the request cannot be judged: the sentence names it. */
+static int set_fault(gr_req *r, rank_state *st, size_t i, const char *why)
+{
+    st->why[i] = gr_req_strndup(r, why, strlen(why));
+    if (!st->why[i])
+        return r->status;
+    r->status = 0;
+    r->why[0] = r->param[0] = '\0';
+    return 0;
+}
+
+static int refuse_faults(gr_req *r, rank_state *st)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < st->given; i++)
+        left += !st->why[i];
+    if (left == st->given || (st->partial && left >= 2))
+        return 0;
+    for (size_t i = 0; i < st->given; i++)
+        if (st->why[i])
+            gr_fault_add(r, "responses", i, gr_at(r, "responses", i), st->why[i]);
+    return r->status;
+}
+
+/* Takes those at fault out of the ranked ones, and keeps what is known of the others. */
+static int leave_out(gr_req *r, rank_state *st)
+{
+    size_t n = 0, m = st->n, *to = gr_req_alloc(r, m + 1, sizeof *to), seen = 0;
+    gram_verdict *known = st->known;
+    bool *is_known = st->is_known;
+
+    if (!to)
+        return r->status;
+    for (size_t i = 0; i <= m; i++) {
+        to[i] = i == m || !st->why[st->index[i]] ? n : SIZE_MAX;
+        if (to[i] == SIZE_MAX)
+            continue;
+        st->response[n] = st->response[i];
+        st->extra[n] = st->extra[i];
+        st->key[n] = st->key[i];
+        st->index[n] = i < m ? st->index[i] : 0;
+        n++;
+    }
+    st->n = --n;                            /* the reference is no response */
+    if (!known)
+        return 0;
+    st->known = gr_req_alloc(r, n * (n + 1), sizeof *st->known);
+    st->is_known = gr_req_alloc(r, n * (n + 1), sizeof *st->is_known);
+    if (!st->known || !st->is_known)
+        return r->status;
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j <= m; j++)
+            if (to[i] != SIZE_MAX && to[j] != SIZE_MAX) {
+                st->known[to[i] * (n + 1) + to[j]] = known[i * (m + 1) + j];
+                st->is_known[to[i] * (n + 1) + to[j]] = is_known[i * (m + 1) + j];
+            }
+    for (size_t k = 0; k < st->n_seen; k++) {
+        size_t i = to[st->seen[k][0]], j = to[st->seen[k][1]];
+        if (i == SIZE_MAX || j == SIZE_MAX)
+            continue;
+        st->seen[seen][0] = i;
+        st->seen[seen++][1] = j;
+    }
+    st->n_seen = seen;
+    return 0;
+}
+
+/* Of a comparison that failed the longer response is to blame, unless one is out already. */
+static int read_fault(gr_req *r, rank_state *st, size_t i, size_t j, const char *why)
+{
+    size_t x = j < st->n && strlen(st->key[j]) >= strlen(st->key[i]) ? j : i;
+    char text[sizeof r->why];
+
+    if (st->why[st->index[i]] || (j < st->n && st->why[st->index[j]]))
+        return 0;
+    snprintf(text, sizeof text, "%s: %s", gr_at(r, "responses", st->index[x]), why);
+    return set_fault(r, st, st->index[x], text);
+}
+
+/* ---- Comparing ---- */
+
 static int play(gr_req *r)
 {
     rank_state *st = r->state;
+    size_t good = st->n;
     gram_err err;
     gram_status rc;
+    int e = 0;
 
-    for (size_t k = 0; k < st->asked; k++) {            /* the verdicts that the last play stopped for */
-        size_t at = st->who[k][0] * (st->n + 1) + st->who[k][1];
+    for (size_t k = 0; k < st->asked && !e; k++) {      /* the verdicts that the last play stopped for */
+        size_t i = st->who[k][0], j = st->who[k][1], at = i * (st->n + 1) + j;
+        if (r->job.fault[k]) {
+            e = read_fault(r, st, i, j, r->job.fault[k]);
+            good = 0;
+            continue;
+        }
         st->known[at] = r->job.verdict[k];
         st->is_known[at] = true;
         memcpy(st->seen[st->n_seen++], st->who[k], sizeof *st->who);
     }
+    if (!e && good < st->n)
+        e = refuse_faults(r, st);
+    if (!e && good < st->n)
+        e = leave_out(r, st);
+    if (e)
+        return e;
     rc = r->engine->rank(compare, st, st->n, st->method, &st->ranking, &err);
     if (rc == GRAM_ESTOPPED && st->asked > 0)
-        return gr_ask(r, st->pair, st->asked, play);
+        return gr_ask(r, st->pair, NULL, st->asked, play);
     if (rc)
         return gr_refuse_err(r, &err);
-    gram_ranking_join(&st->ranking, st->response, st->n);
+    gram_ranking_join(&st->ranking, st->key, st->n);
     r->clear = clear;
     return answer(r);
 }
@@ -165,12 +292,24 @@ static int rank_rewards(gr_req *r)
     rank_state *st = r->state;
     gram_reward *reward = gr_req_alloc(r, r->job.n, sizeof *reward);
     gram_err err;
+    size_t n = 0, all = st->n;
+    int rc = 0;
 
     if (!reward)
         return r->status;
-    for (size_t i = 0; i < r->job.n; i++)
-        reward[i] = gr_head_read(r, &r->job.verdict[i]);
-    if (gram_rank_rewards(reward, st->n, r->job.n > st->n ? &reward[st->n] : NULL, r->engine->options.lambda,
+    for (size_t i = 0; i < r->job.n && !rc; i++)
+        if (!r->job.fault[i])
+            reward[n++] = gr_head_read(r, &r->job.verdict[i]);
+        else
+            rc = i < all ? read_fault(r, st, i, all, r->job.fault[i])
+                         : gr_refuse(r, 422, "reference", "reference: %s", r->job.fault[i]);
+    if (!rc)
+        rc = refuse_faults(r, st);
+    if (!rc)
+        rc = leave_out(r, st);
+    if (rc)
+        return rc;
+    if (gram_rank_rewards(reward, st->n, n > st->n ? &reward[st->n] : NULL, r->engine->options.lambda,
                           r->engine->spread, &st->ranking, &err))
         return gr_refuse_err(r, &err);
     r->clear = clear;
@@ -186,31 +325,68 @@ static int ask_heads(gr_req *r, rank_state *st)
     if (!pair)
         return r->status;
     for (size_t i = 0; i < n; i++)
-        pair[i] = (gram_pair){ st->prompt, st->response[i], st->response[i] };
-    return gr_ask(r, pair, n, rank_rewards);
+        pair[i] = pair_of(st, i, i);
+    return gr_ask(r, pair, NULL, n, rank_rewards);
+}
+
+/* ---- Reading ---- */
+
+/* Text and calls as one text, so that two responses are equal where all of both is. */
+static const char *key_of(gr_req *r, const char *response, const char *extra)
+{
+    gr_buf b = { 0 };
+    char *key = NULL;
+
+    if (!extra)
+        return response;
+    if (gr_buf_printf(&b, "%s\x1f%s", response, extra))
+        key = gr_req_strndup(r, b.p, b.n);
+    else
+        gr_nomem_req(r);
+    gr_buf_clear(&b);
+    return key;
 }
 
 static int read_responses(gr_req *r, rank_state *st)
 {
     json_t *list = json_object_get(r->in, "responses");
     const char *reference;
-    int rc = gr_read_list(r, "responses", list, &st->n);
+    int rc = gr_read_list(r, "responses", list, &st->given);
+    size_t most = rc ? 0 : st->given + 1;
 
     if (!rc)
         rc = gr_read_string(r, "reference", r->opt->reference ? r->opt->reference : "", &reference);
+    if (!rc)
+        rc = gr_read_bool(r, "partial", false, &st->partial);
     if (rc)
         return rc;
-    if (st->n < 2)
+    if (st->given < 2)
         return gr_refuse(r, 422, "responses", "a ranking needs two or more responses");
     if (st->method == GRAM_RANK_REFERENCE && !reference[0])
         return gr_refuse(r, 422, "reference", "method reference needs a reference answer");
-    st->response = gr_req_alloc(r, st->n + 1, sizeof *st->response);
-    if (!st->response)
+    st->response = gr_req_alloc(r, most, sizeof *st->response);
+    st->extra = gr_req_alloc(r, most, sizeof *st->extra);
+    st->key = gr_req_alloc(r, most, sizeof *st->key);
+    st->index = gr_req_alloc(r, most, sizeof *st->index);
+    st->why = gr_req_alloc(r, most, sizeof *st->why);
+    if (!st->response || !st->extra || !st->key || !st->index || !st->why)
         return r->status;
-    st->response[st->n] = reference;
-    for (size_t i = 0; i < st->n && !rc; i++)
-        rc = gr_read_answer(r, json_array_get(list, i), "responses", &st->response[i]);
-    return rc;
+    for (size_t i = 0; i < st->given; i++) {
+        size_t n = st->n;
+        rc = gr_read_answer(r, json_array_get(list, i), gr_at(r, "responses", i), &st->response[n], &st->extra[n]);
+        if (rc && (rc != 422 || set_fault(r, st, i, r->why)))
+            return r->status;
+        if (rc)
+            continue;
+        st->key[n] = key_of(r, st->response[n], st->extra[n]);
+        if (!st->key[n])
+            return r->status;
+        st->index[n] = i;
+        st->n++;
+    }
+    st->response[st->n] = st->key[st->n] = reference;
+    st->extra[st->n] = NULL;
+    return refuse_faults(r, st);
 }
 
 int gr_own_rank(gr_req *r)
@@ -222,7 +398,9 @@ int gr_own_rank(gr_req *r)
     if (!st)
         return r->status;
     r->state = st;
-    rc = gr_read_string(r, "method", "all-pairs", &st->method_name);
+    rc = gr_refuse_unread(r);
+    if (!rc)
+        rc = gr_read_string(r, "method", "all-pairs", &st->method_name);
     if (rc)
         return rc;
     if (gram_rank_method_parse(st->method_name, &st->method, &err))

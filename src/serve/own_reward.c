@@ -1,8 +1,9 @@
 /* own_reward.c - POST /v1/reward: a number for each response.
  *
- *     {"prompt": P, "responses": [..] | "response": R, "reference": R0 | [..]}
- * -> {"rewards": [..], "data": [{index, reward, scale: "reference"|"group"|"head", probability, margin,
- *                                comparisons: [..]}]}
+ *     {"prompt": P, "responses": [..] | "response": R, "reference": R0 | [..], "partial": false}
+ * -> {"rewards": [..], "scale": "reference"|"group"|"head",
+ *     "data": [{index, reward, scale, probability, margin, comparisons: [..]}]}
+ *    partial: a response that cannot be judged has null for its reward, and {index, reward: null, error} for its data.
  *    PURM's head adds mean, sigma and overlap: its reward is mean - lambda overlap. */
 #include <time.h>
 #include "base/json.h"
@@ -27,10 +28,15 @@ static json_t *comparisons_json(const gr_req *r, const gr_rewards *w, size_t i)
     return list;
 }
 
-static json_t *item_json(const gr_req *r, const gr_rewards *w, size_t i)
+static json_t *item_json(gr_req *r, const gr_rewards *w, size_t i)
 {
     const gr_item *it = &w->item[i];
-    json_t *o = json_pack("{s:I, s:f, s:s, s:f, s:f, s:b, s:I, s:b, s:o}", "index", (json_int_t)i,
+    json_t *o;
+
+    if (it->why)
+        return json_pack("{s:I, s:n, s:{s:i, s:s, s:s}}", "index", (json_int_t)i, "reward", "error", "code", 422,
+                         "message", it->why, "param", gr_item_name(r, w, i));
+    o = json_pack("{s:I, s:f, s:s, s:f, s:f, s:b, s:I, s:b, s:o}", "index", (json_int_t)i,
                           "reward", gr_item_trainer(it),
                           "scale", it->by_head ? "head" : it->reference ? "reference" : "group",
                           "probability", it->reward, "margin", it->margin, "flipped", it->flips > 0,
@@ -53,11 +59,12 @@ static int answer(gr_req *r)
     json_t *data = json_array(), *rewards = json_array();
 
     for (size_t i = 0; i < w->n; i++) {
-        gr_push(&rewards, json_real(gr_item_trainer(&w->item[i])));
+        gr_push(&rewards, w->item[i].why ? json_null() : json_real(gr_item_trainer(&w->item[i])));
         gr_push(&data, item_json(r, w, i));
     }
-    return gr_answer(r, json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:o}", "id", r->id, "object", "reward", "created",
-                                  (json_int_t)time(NULL), "model", gr_model_name(r), "rewards", rewards, "data", data,
+    return gr_answer(r, json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:o, s:o}", "id", r->id, "object", "reward",
+                                  "created", (json_int_t)time(NULL), "model", gr_model_name(r),
+                                  "scale", gr_rewards_scale(w), "rewards", rewards, "data", data,
                                   "usage", gr_usage_json(r)));
 }
 
@@ -73,12 +80,14 @@ int gr_own_reward(gr_req *r)
         rc = gr_read_list(r, "responses", list, &n);
     if (rc)
         return rc;
-    w = gr_rewards_new(r, n);
+    w = gr_rewards_new(r, one ? "response" : "responses", !one, n);
     if (!w)
         return r->status;
+    rc = gr_read_bool(r, "partial", false, &w->partial);
     for (size_t i = 0; i < n && !rc; i++) {
         w->item[i].prompt = prompt;
-        rc = gr_read_answer(r, one ? one : json_array_get(list, i), "responses", &w->item[i].response);
+        rc = gr_item_read(r, &w->item[i], gr_read_answer(r, one ? one : json_array_get(list, i), gr_item_name(r, w, i),
+                                                         &w->item[i].response, &w->item[i].extra));
     }
     if (!rc)
         rc = gr_rewards_references(r, w);

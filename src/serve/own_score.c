@@ -1,19 +1,26 @@
 /* own_score.c - POST /v1/score: pairs, judged.
  *
  *     {"prompt": P, "a": A, "b": B}      one verdict            (also chosen/rejected, response_a/response_b)
- *     {"pairs": [{...}, ...]}            {"data": [verdict, ...]} in their order
+ *     {"pairs": [{...}, ...]}            {"data": [verdict, ...]} in their order; {index, error} for a pair that cannot
+ *                                        be judged
  *     "explain": true                    adds what the model read, as "read": [first order, second order], or of a
  *                                        reward head [a, b] */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include "serve/endpoints.h"
 
 typedef struct {
     bool list, explain;
+    size_t n, asked;
+    struct one {
+        const char *why;            /* at fault: it was not judged */
+        size_t at;                  /* of its comparison */
+        char *read[2];              /* malloc'ed; NULL: not asked for */
+    } *one;                         /* [n] */
     size_t shown;                   /* pairs whose prompts have been rendered */
-    char *(*read)[2];               /* [n] malloc'ed; NULL: not asked for */
-    size_t n;
-    const gram_pair *pair;
+    const gram_pair *pair;          /* [asked] */
     const gram_verdict *verdict;
 } score_state;
 
@@ -21,19 +28,24 @@ static void clear(gr_req *r)
 {
     score_state *st = r->state;
 
-    for (size_t i = 0; st->read && i < st->n; i++) {
-        free(st->read[i][0]);
-        free(st->read[i][1]);
+    for (size_t i = 0; i < st->n; i++) {
+        free(st->one[i].read[0]);
+        free(st->one[i].read[1]);
     }
 }
 
-static json_t *one_json(const score_state *st, size_t i)
+static json_t *one_json(gr_req *r, const score_state *st, size_t i)
 {
-    json_t *v = gr_verdict_json(&st->verdict[i]);
+    const struct one *one = &st->one[i];
+    json_t *v;
 
+    if (one->why)
+        return json_pack("{s:{s:i, s:s, s:s}}", "error", "code", 422, "message", one->why, "param",
+                         gr_at(r, "pairs", i));
+    v = gr_verdict_json(&st->verdict[one->at]);
     if (v && st->explain)
-        json_object_set_new(v, "read", st->read[i][1] ? json_pack("[s,s]", st->read[i][0], st->read[i][1])
-                                                      : json_pack("[s]", st->read[i][0]));
+        json_object_set_new(v, "read", one->read[1] ? json_pack("[s,s]", one->read[0], one->read[1])
+                                                    : json_pack("[s]", one->read[0]));
     return v;
 }
 
@@ -45,7 +57,7 @@ static int answer(gr_req *r)
     json_t *data = json_array();
 
     for (size_t i = 0; i < st->n; i++) {
-        json_t *v = one_json(st, i);
+        json_t *v = one_json(r, st, i);
         if (v && st->list)
             json_object_set_new(v, "index", json_integer((json_int_t)i));
         if (!v || json_array_append_new(data, v)) {
@@ -71,43 +83,113 @@ static int answer(gr_req *r)
 static gram_status show(gr_engine *e, void *arg, bool *again, gram_err *err)
 {
     score_state *st = arg;
-    size_t i = st->shown;
-    bool both = st->verdict[i].rewarded || st->verdict[i].p_swapped == st->verdict[i].p_swapped;
-    gram_status rc = e->show(e, &st->pair[i], false, &st->read[i][0], err);
+    struct one *one;
+    gram_status rc;
 
-    if (!rc && both)
-        rc = e->show(e, &st->pair[i], true, &st->read[i][1], err);
-    *again = ++st->shown < st->n;
+    while (st->shown < st->n && st->one[st->shown].why)
+        st->shown++;
+    *again = st->shown < st->n;
+    if (!*again)
+        return GRAM_OK;
+    one = &st->one[st->shown++];
+    rc = e->show(e, &st->pair[one->at], false, &one->read[0], err);
+    if (!rc && (st->verdict[one->at].rewarded || st->verdict[one->at].p_swapped == st->verdict[one->at].p_swapped))
+        rc = e->show(e, &st->pair[one->at], true, &one->read[1], err);
     return rc;
+}
+
+/* Pair i is at fault alone: the sentence names it. */
+static int set_fault(gr_req *r, score_state *st, size_t i, const char *why)
+{
+    st->one[i].why = gr_req_strndup(r, why, strlen(why));
+    if (!st->one[i].why)
+        return r->status;
+    r->status = 0;
+    r->why[0] = r->param[0] = '\0';
+    return 0;
+}
+
+/* Where none is left that could be judged, or there was one alone. */
+static int refuse_faults(gr_req *r, const score_state *st)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < st->n; i++)
+        n += st->one[i].why != NULL;
+    for (size_t i = 0; n == st->n && i < n; i++)
+        gr_fault_add(r, "pairs", i, st->list ? gr_at(r, "pairs", i) : "pairs", st->one[i].why);
+    return r->status;
 }
 
 static int judged(gr_req *r)
 {
     score_state *st = r->state;
+    int rc = 0;
 
     st->verdict = r->job.verdict;
-    if (!st->explain)
-        return answer(r);
-    st->read = gr_req_alloc(r, st->n, sizeof *st->read);
-    if (!st->read)
-        return r->status;
+    for (size_t i = 0; i < st->n && !rc; i++) {
+        char why[sizeof r->why];
+        const char *fault = st->one[i].why ? NULL : r->job.fault[st->one[i].at];
+        if (!fault)
+            continue;
+        snprintf(why, sizeof why, "%s%s%s", st->list ? gr_at(r, "pairs", i) : "", st->list ? ": " : "", fault);
+        rc = set_fault(r, st, i, why);
+    }
+    if (!rc)
+        rc = refuse_faults(r, st);
+    if (rc || !st->explain)
+        return rc ? rc : answer(r);
     r->clear = clear;
     return gr_ask_step(r, show, st, answer);
 }
 
-/* Reads a pair from o, which is the request or an element of its list. */
-static int read_pair(gr_req *r, json_t *o, gram_pair *out)
+/* The first of the names that is there; null only where no other is. */
+static json_t *either(const json_t *o, const char *const *name)
+{
+    json_t *v = NULL;
+
+    for (; *name && (!v || json_is_null(v)); name++)
+        v = json_object_get(o, *name) ? json_object_get(o, *name) : v;
+    return v;
+}
+
+/* Reads a pair from o, which is the request or element i of its list. */
+static int read_pair(gr_req *r, json_t *o, const char *front, gram_pair *out)
 {
     static const char *const a[] = { "a", "chosen", "response_a", NULL };
     static const char *const b[] = { "b", "rejected", "response_b", NULL };
-    gr_req view = { .in = o };
-    int rc = gr_read_prompt(r, json_object_get(o, "prompt"), "prompt", &out->prompt);
+    char name[2][64];
+    int rc;
 
+    if (!json_is_object(o))
+        return gr_refuse(r, 422, front, "%s must be an object", front);
+    snprintf(name[0], sizeof name[0], "%s%sprompt", front, front[0] ? "." : "");
+    rc = gr_read_prompt(r, json_object_get(o, "prompt"), name[0], &out->prompt);
+    snprintf(name[0], sizeof name[0], "%s%sa", front, front[0] ? "." : "");
+    snprintf(name[1], sizeof name[1], "%s%sb", front, front[0] ? "." : "");
     if (!rc)
-        rc = gr_read_answer(r, gr_field(&view, a), "a", &out->a);
+        rc = gr_read_answer(r, either(o, a), name[0], &out->a, &out->extra_a);
     if (!rc)
-        rc = gr_read_answer(r, gr_field(&view, b), "b", &out->b);
+        rc = gr_read_answer(r, either(o, b), name[1], &out->b, &out->extra_b);
     return rc;
+}
+
+static int read_pairs(gr_req *r, score_state *st, json_t *pairs, gram_pair *pair)
+{
+    for (size_t i = 0; i < st->n; i++) {
+        char front[32] = "";
+        int rc;
+        if (pairs)
+            snprintf(front, sizeof front, "pairs[%zu]", i);
+        rc = read_pair(r, pairs ? json_array_get(pairs, i) : r->in, front, &pair[st->asked]);
+        if (rc == 422 && pairs)
+            rc = set_fault(r, st, i, r->why);
+        if (rc)
+            return rc;
+        if (!st->one[i].why)
+            st->one[i].at = st->asked++;
+    }
+    return refuse_faults(r, st);
 }
 
 int gr_own_score(gr_req *r)
@@ -122,22 +204,18 @@ int gr_own_score(gr_req *r)
     r->state = st;
     st->list = pairs != NULL;
     st->n = 1;
-    rc = gr_read_bool(r, "explain", false, &st->explain);
+    rc = gr_refuse_unread(r);
+    if (!rc)
+        rc = gr_read_bool(r, "explain", false, &st->explain);
     if (!rc && pairs)
         rc = gr_read_list(r, "pairs", pairs, &st->n);
     if (rc)
         return rc;
     pair = gr_req_alloc(r, st->n, sizeof *pair);
-    if (!pair)
+    st->one = gr_req_alloc(r, st->n, sizeof *st->one);
+    if (!pair || !st->one)
         return r->status;
     st->pair = pair;
-    for (size_t i = 0; i < st->n; i++) {
-        json_t *o = pairs ? json_array_get(pairs, i) : r->in;
-        if (!json_is_object(o))
-            return gr_refuse(r, 422, "pairs", "pairs: element %zu must be an object", i);
-        rc = read_pair(r, o, &pair[i]);
-        if (rc)
-            return rc;
-    }
-    return gr_ask(r, pair, st->n, judged);
+    rc = read_pairs(r, st, pairs, pair);
+    return rc ? rc : gr_ask(r, pair, NULL, st->asked, judged);
 }

@@ -22,7 +22,11 @@ struct gr_queue {
     gr_queue_stats stats;
     /* The worker's own, outside the lock. */
     gram_pair pair[BATCH_PAIRS];
+    const gram_text *text[BATCH_PAIRS];     /* NULL: the pair */
     gram_verdict verdict[BATCH_PAIRS];
+    char *fault[BATCH_PAIRS];
+    gram_text texts[BATCH_PAIRS];
+    gram_reward reward[BATCH_PAIRS];
     struct run { gr_job *job; size_t at, n; } run[BATCH_PAIRS];     /* pairs at..at+n of job, in a row */
     size_t n_pairs, n_runs;
 };
@@ -53,19 +57,22 @@ void gr_queue_close(gr_queue *q)
     free(q);
 }
 
-static size_t pair_bytes(const gram_pair *p)
+size_t gr_pair_bytes(const gram_pair *p, const gram_text *text)
 {
-    size_t n = strlen(p->a) + strlen(p->b) + 256;       /* the judge's own words */
+    size_t n = 256;                                     /* the judge's own words */
 
+    if (text)
+        return 2 * (n + text->bytes);
+    n += strlen(p->a) + strlen(p->b);
     for (size_t i = 0; i < p->prompt.n; i++)
         n += strlen(p->prompt.turn[i].content);
     return 2 * n;                                       /* both orders */
 }
 
 /* That the engine is left to compute, once prefixes are shared. */
-static size_t pair_tokens(const gr_queue *q, const gram_pair *p)
+static size_t pair_tokens(const gr_queue *q, const gram_pair *p, const gram_text *text)
 {
-    return 1 + (size_t)((double)pair_bytes(p) * q->tokens_per_byte * q->computed_per_token);
+    return 1 + (size_t)((double)gr_pair_bytes(p, text) * q->tokens_per_byte * q->computed_per_token);
 }
 
 static void list_add(gr_queue *q, gr_job *job)
@@ -86,11 +93,9 @@ static void list_remove(gr_queue *q, gr_job *job)
 
 bool gr_queue_submit(gr_queue *q, gr_job *job, double *retry_after)
 {
-    size_t units = job->step ? 1 : job->n, bytes = 0;
+    size_t units = job->step ? 1 : job->n, bytes = job->step ? 0 : job->bytes;
     bool ok;
 
-    for (size_t i = 0; !job->step && i < job->n; i++)
-        bytes += pair_bytes(&job->pair[i]);
     pthread_mutex_lock(&q->lock);
     ok = !q->stopped && (q->pairs == 0 || q->pairs + units <= q->opt.max_pairs);
     if (ok) {
@@ -216,10 +221,12 @@ static void take(gr_queue *q, gr_job *job, size_t *left, size_t share)
     size_t begin = job->taken;
 
     while (job->taken < job->n && q->n_pairs < BATCH_PAIRS) {
-        size_t tokens = pair_tokens(q, &job->pair[job->taken]);
+        const gram_text *text = job->text ? job->text[job->taken] : NULL;
+        size_t tokens = pair_tokens(q, &job->pair[job->taken], text);
         bool may = job->taken == begin && (tokens <= *left || q->n_pairs == 0);
         if (tokens > share && !may)
             break;
+        q->text[q->n_pairs] = text;
         q->pair[q->n_pairs++] = job->pair[job->taken++];
         *left -= gr_min(tokens, *left);
         share -= gr_min(tokens, share);
@@ -256,15 +263,78 @@ static void collect(gr_queue *q)
         }
 }
 
-/* Judges pairs at..at+n of the batch and refuses what is no number. */
+/* A text is rewarded; as a pair of it and itself would be, in the verdict. */
+static gram_status reward(gr_queue *q, gr_engine *e, size_t at, size_t n, size_t *bad, gram_err *err)
+{
+    const gram_reward *out = q->reward;
+    gram_status rc;
+
+    for (size_t i = 0; i < n; i++)
+        q->texts[i] = *q->text[at + i];
+    rc = e->rewards_of(e, q->texts, n, q->reward, bad, err);
+    for (size_t i = 0; i < n && !rc; i++)
+        q->verdict[at + i] = (gram_verdict){
+            .preference = 0.5, .p_forward = 0.5, .p_swapped = NAN, .consistent = true, .rewarded = true,
+            .reward = { out[i], out[i] }, .tokens = 2 * out[i].tokens, .truncated = out[i].truncated,
+            .dropped = out[i].dropped,
+        };
+    return rc;
+}
+
+/* Why pair i alone cannot be judged. */
+static gram_status set_fault(gr_queue *q, size_t i, const char *why, gram_err *err)
+{
+    q->verdict[i] = (gram_verdict){ .p_swapped = NAN, .consistent = true };
+    q->fault[i] = gr_strdup(why);
+    return q->fault[i] ? GRAM_OK : gr_nomem(err, "queue");
+}
+
+static bool is_own_fault(gram_status rc)
+{
+    return rc == GRAM_ELIMIT || rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED;
+}
+
+/* Judges at..at+n of the batch, all pairs or all texts. What is before one at fault, and what is behind it, is judged
+ * by itself: a fault shows before anything is computed. */
+static gram_status judge_kind(gr_queue *q, gr_engine *e, size_t at, size_t n, gram_err *err)
+{
+    while (n > 0) {
+        size_t bad = n;
+        gram_status rc = q->text[at] ? reward(q, e, at, n, &bad, err)
+                                     : e->score(e, q->pair + at, n, q->verdict + at, &bad, err);
+        if (!rc || bad >= n || !is_own_fault(rc))
+            return rc;
+        rc = set_fault(q, at + bad, err->text, err);
+        if (!rc && bad > 0)
+            rc = judge_kind(q, e, at, bad, err);
+        if (rc)
+            return rc;
+        at += bad + 1;
+        n -= bad + 1;
+    }
+    return GRAM_OK;
+}
+
+/* Judges at..at+n of the batch and refuses what is no number. */
 static gram_status judge(gr_queue *q, gr_engine *e, size_t at, size_t n, gram_err *err)
 {
-    gram_status rc = e->score(e, q->pair + at, n, q->verdict + at, err);
+    gram_status rc = GRAM_OK;
 
+    for (size_t i = at; i < at + n; i++) {              /* of an earlier try */
+        free(q->fault[i]);
+        q->fault[i] = NULL;
+    }
+    for (size_t i = at, j; !rc && i < at + n; i = j) {
+        for (j = i + 1; j < at + n && !q->text[i] == !q->text[j]; j++)
+            ;
+        rc = judge_kind(q, e, i, j - i, err);
+    }
     for (size_t i = at; !rc && i < at + n; i++) {
         const gram_verdict *v = &q->verdict[i];
+        if (q->fault[i])
+            continue;
         if (v->dropped)
-            rc = gr_fail(err, GRAM_ELIMIT, "pair %zu is longer than the model may read", i - at);
+            rc = set_fault(q, i, "it is longer than the model may read", err);
         else if (!isfinite(v->preference) || !isfinite(v->logit_margin))
             rc = gr_fail(err, GRAM_EFORMAT, "the model's answer to pair %zu is not a number", i - at);
     }
@@ -277,7 +347,9 @@ static void learn(gr_queue *q, uint64_t computed, double seconds)
     double bytes = 0, tokens = 0;
 
     for (size_t i = 0; i < q->n_pairs; i++) {
-        bytes += (double)pair_bytes(&q->pair[i]);
+        if (q->fault[i])
+            continue;
+        bytes += (double)gr_pair_bytes(&q->pair[i], q->text[i]);
         tokens += (double)q->verdict[i].tokens;
     }
     if (tokens > 0) {
@@ -294,9 +366,12 @@ static bool settle(gr_queue *q, const struct run *r, size_t at, gram_status rc, 
 
     job->in_batch -= r->n;
     q->pairs -= r->n;
-    if (!rc)
-        memcpy(job->verdict + r->at, q->verdict + at, r->n * sizeof *job->verdict);
-    else if (!job->status) {
+    for (size_t i = 0; i < r->n; i++) {
+        job->verdict[r->at + i] = rc ? (gram_verdict){ 0 } : q->verdict[at + i];
+        job->fault[r->at + i] = q->fault[at + i];
+        q->fault[at + i] = NULL;
+    }
+    if (rc && !job->status) {
         job->status = rc;
         job->err = *err;
         if (r->at > 0)                      /* err counts from the first pair of this run */
@@ -398,6 +473,16 @@ static void step_all(gr_queue *q, gr_engine *e)
     pthread_mutex_unlock(&q->lock);
 }
 
+void gr_queue_round(gr_queue *q, gr_engine *e)
+{
+    pthread_mutex_lock(&q->lock);
+    collect(q);
+    pthread_mutex_unlock(&q->lock);
+    if (q->n_pairs > 0)
+        compute(q, e);
+    step_all(q, e);
+}
+
 void gr_queue_work(gr_queue *q, gr_engine *e)
 {
     bool stopped = false;
@@ -408,13 +493,9 @@ void gr_queue_work(gr_queue *q, gr_engine *e)
         while (!q->first && !q->stopped)
             pthread_cond_wait(&q->work, &q->lock);
         stopped = q->stopped;
-        if (!stopped)
-            collect(q);
         pthread_mutex_unlock(&q->lock);
-        if (!stopped && q->n_pairs > 0)
-            compute(q, e);
         if (!stopped)
-            step_all(q, e);
+            gr_queue_round(q, e);
     }
     do {                                    /* whoever still waits is told */
         pthread_mutex_lock(&q->lock);

@@ -7,7 +7,8 @@
  * A batch takes from every waiting job an equal share of the budget, one pair at the least, then fills up; who has more
  * goes to the end of the line. So a request of one pair does not wait for all of a request of a thousand. Scores do not
  * depend on neighbours, so nothing but time changes. A job that is cancelled loses the pairs no batch has taken yet.
- * When a batch fails, its jobs are tried one by one, and only the job at fault fails. */
+ * A pair that is at fault itself (too long, or refused by the template) is left out and its job told why; the others
+ * are judged. When a batch fails otherwise, its jobs are tried one by one, and only the job at fault fails. */
 #ifndef GR_SERVE_QUEUE_H
 #define GR_SERVE_QUEUE_H
 
@@ -25,8 +26,12 @@ typedef enum { GR_JOB_IDLE, GR_JOB_WAITING, GR_JOB_DONE } gr_job_state;
 /* Filled by its owner, who keeps it in place until done() was called. Not used by both ways at once. */
 struct gr_job {
     const gram_pair *pair;          /* [n] judged into verdict[n] ... */
+    const gram_text *const *text;   /* [n]: the text that is rewarded instead of the pair, as its reward[0]; NULL, or
+                                     * an element that is NULL: the pair */
     gram_verdict *verdict;
+    char **fault;                   /* [n] NULL, or why this one alone could not be judged: malloc'ed */
     size_t n;
+    size_t bytes;                   /* of all their text, by gr_pair_bytes() */
     gr_step_fn *step;               /* ... or, where not NULL, called until it has enough */
     void *arg;
     void *owner;
@@ -59,9 +64,13 @@ typedef struct {
     double busy_seconds, tokens_per_second;     /* of late: an average that forgets */
 } gr_queue_stats;
 
+/* Text that a pair reads, in both orders. */
+size_t gr_pair_bytes(const gram_pair *p, const gram_text *text);
+
 gram_status gr_queue_open(gr_queue **out, const gr_queue_options *opt, gram_err *err);
 void gr_queue_close(gr_queue *q);           /* after gr_queue_work() has returned; NULL is fine */
 void gr_queue_work(gr_queue *q, gr_engine *e);      /* the worker: returns after gr_queue_stop() */
+void gr_queue_round(gr_queue *q, gr_engine *e);     /* what one turn of that does, where there is a job */
 /* The worker ends after the batch it is in; jobs still waiting are cancelled and done() is called for each. */
 void gr_queue_stop(gr_queue *q);
 

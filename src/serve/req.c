@@ -6,7 +6,6 @@
 #include <string.h>
 #include "base/err.h"
 #include "base/json.h"
-#include "serve/chattext.h"
 #include "serve/req.h"
 
 enum { REPEATED = 64 };                     /* of max_body: text read by all comparisons of a request */
@@ -32,6 +31,24 @@ int gr_refuse(gr_req *r, int status, const char *param, const char *fmt, ...)
 int gr_nomem_req(gr_req *r)
 {
     return gr_refuse(r, 503, NULL, "out of memory");
+}
+
+int gr_fault_add(gr_req *r, const char *name, size_t i, const char *param, const char *why)
+{
+    json_t *one = json_pack("{s:I, s:s, s:s}", "index", (json_int_t)i, "param", param, "message", why);
+
+    if (!r->faults)
+        r->faults = json_array();
+    if (!one || !r->faults || json_array_append_new(r->faults, one))
+        return gr_nomem_req(r);
+    if (json_array_size(r->faults) == 1)
+        return gr_refuse(r, 422, param, "%s", why);
+    if (json_array_size(r->faults) <= 9) {  /* the first one's reason, the others' places */
+        size_t n = strlen(r->why);
+        snprintf(r->why + n, sizeof r->why - n, "; %s[%zu]%s", name, i,
+                 json_array_size(r->faults) == 9 ? " and others" : "");
+    }
+    return r->status;
 }
 
 int gr_refuse_err(gr_req *r, const gram_err *err)
@@ -135,159 +152,9 @@ int gr_read_string(gr_req *r, const char *name, const char *otherwise, const cha
     json_t *v = named(r, name);
 
     if (v ? !json_is_string(v) : !otherwise)
-        return gr_refuse(r, 422, name, v ? "%s must be a string" : "%s is missing", name);
+        return gr_refuse_text(r, v, name);
     *out = v ? json_string_value(v) : otherwise;
     return 0;
-}
-
-static int join_parts(gr_req *r, json_t *parts, const char *name, const char **out)
-{
-    gr_buf text = { 0 };
-    json_t *part;
-    size_t i;
-    int rc = 0;
-
-    json_array_foreach(parts, i, part) {
-        json_t *t = json_object_get(part, "text");
-        if (!json_is_string(t)) {
-            rc = gr_refuse(r, 422, name, "%s: part %zu is no text; this server reads text alone", name, i);
-            goto out;
-        }
-        if (!gr_buf_puts(&text, json_string_value(t))) {
-            rc = gr_nomem_req(r);
-            goto out;
-        }
-    }
-    *out = gr_req_strndup(r, text.p ? text.p : "", text.n);
-    if (!*out)
-        rc = r->status;
-out:
-    gr_buf_clear(&text);
-    return rc;
-}
-
-int gr_read_content(gr_req *r, json_t *v, const char *name, const char **out)
-{
-    if (json_is_array(v))
-        return join_parts(r, v, name, out);
-    if (!json_is_string(v))
-        return gr_refuse(r, 422, name, v ? "%s must be a string" : "%s is missing", name);
-    *out = json_string_value(v);
-    return 0;
-}
-
-static const char *known_role(const char *role)
-{
-    static const struct { const char *given, *means; } role_of[] = {
-        { "user", "user" }, { "assistant", "assistant" }, { "system", "system" }, { "developer", "system" },
-        { "model", "assistant" }, { "human", "user" },
-    };
-
-    for (size_t i = 0; role && i < GR_COUNT(role_of); i++)
-        if (!strcmp(role, role_of[i].given))
-            return role_of[i].means;
-    return NULL;
-}
-
-static int read_messages(gr_req *r, json_t *list, const char *name, gram_message **out, size_t *n)
-{
-    gram_message *turn;
-    json_t *m;
-    size_t i;
-    int rc;
-
-    *n = json_array_size(list);
-    if (*n == 0)
-        return gr_refuse(r, 422, name, "%s holds no message", name);
-    turn = gr_req_alloc(r, *n, sizeof *turn);
-    if (!turn)
-        return r->status;
-    json_array_foreach(list, i, m) {
-        turn[i].role = known_role(json_string_value(json_object_get(m, "role")));
-        if (!turn[i].role)
-            return gr_refuse(r, 422, name, "%s: message %zu has no role that this server knows (system, user, "
-                             "assistant)", name, i);
-        rc = gr_read_content(r, json_object_get(m, "content"), name, &turn[i].content);
-        if (rc)
-            return rc;
-    }
-    *out = turn;
-    return 0;
-}
-
-int gr_read_prompt(gr_req *r, json_t *v, const char *name, gram_prompt *out)
-{
-    gram_message *turn;
-    size_t n = 1;
-    int rc;
-
-    if (!json_is_string(v) && !json_is_array(v))
-        return gr_refuse(r, 422, name, v ? "%s must be a string or a list of messages" : "%s is missing", name);
-    if (json_is_array(v)) {
-        rc = read_messages(r, v, name, &turn, &n);
-        if (rc)
-            return rc;
-        if (strcmp(turn[n - 1].role, "user"))
-            return gr_refuse(r, 422, name, "%s must end with a message of the user", name);
-    } else {
-        turn = gr_req_alloc(r, 1, sizeof *turn);
-        if (!turn)
-            return r->status;
-        *turn = (gram_message){ "user", json_string_value(v) };
-    }
-    *out = (gram_prompt){ turn, n };
-    return 0;
-}
-
-int gr_read_answer(gr_req *r, json_t *v, const char *name, const char **out)
-{
-    if (json_is_array(v) && json_array_size(v) == 1 && json_object_get(json_array_get(v, 0), "role"))
-        v = json_array_get(v, 0);
-    if (json_is_object(v)) {
-        const char *role = known_role(json_string_value(json_object_get(v, "role")));
-        if (!role || strcmp(role, "assistant"))
-            return gr_refuse(r, 422, name, "%s must be a message of the assistant", name);
-        v = json_object_get(v, "content");
-    }
-    return gr_read_content(r, v, name, out);
-}
-
-static int split_conversation(gr_req *r, const gram_message *turn, size_t n, const char *name, gram_prompt *prompt,
-                              const char **answer)
-{
-    if (n < 2 || strcmp(turn[n - 1].role, "assistant") || strcmp(turn[n - 2].role, "user"))
-        return gr_refuse(r, 422, name, "%s must end with a message of the user and the assistant's answer", name);
-    *prompt = (gram_prompt){ turn, n - 1 };
-    *answer = turn[n - 1].content;
-    return 0;
-}
-
-int gr_read_conversation_text(gr_req *r, const char *text, const char *name, gram_prompt *prompt, const char **answer)
-{
-    gram_message *turn = NULL;
-    size_t n = 0;
-    int rc = gr_chattext_read(r, text, &turn, &n);
-
-    if (rc)
-        return rc;
-    if (n == 0)
-        return gr_refuse(r, 422, name, "%s is not a conversation in a chat template that this server knows (ChatML, "
-                         "Llama 2 and 3, Mistral, Gemma, Human/Assistant)", name);
-    return split_conversation(r, turn, n, name, prompt, answer);
-}
-
-int gr_read_conversation(gr_req *r, json_t *v, const char *name, gram_prompt *prompt, const char **answer)
-{
-    gram_message *turn;
-    size_t n;
-    int rc;
-
-    if (json_is_string(v))
-        return gr_read_conversation_text(r, json_string_value(v), name, prompt, answer);
-    if (!json_is_array(v))
-        return gr_refuse(r, 422, name, v ? "%s must be text or a list of messages" : "%s is missing", name);
-    rc = read_messages(r, v, name, &turn, &n);
-    return rc ? rc : split_conversation(r, turn, n, name, prompt, answer);
 }
 
 int gr_read_list(gr_req *r, const char *name, json_t *v, size_t *n)
@@ -411,35 +278,40 @@ int gr_answer(gr_req *r, json_t *out)
 
 /* ---- Comparisons ---- */
 
-/* What n pairs read stays under most bytes, counted no further than that: a short body can say one long text in many
+/* What the job reads stays under most bytes, counted no further than that: a short body can say one long text in many
  * pairs. */
-static bool text_fits(const gram_pair *pair, size_t n, size_t most)
+static bool text_fits(gr_job *job, size_t most)
 {
-    for (size_t i = 0; i < n; i++) {
-        size_t bytes = strlen(pair[i].a) + strlen(pair[i].b);
-        for (size_t k = 0; k < pair[i].prompt.n; k++)
-            bytes += strlen(pair[i].prompt.turn[k].content);
-        if (bytes > most)
-            return false;
-        most -= bytes;
-    }
-    return true;
+    job->bytes = 0;
+    for (size_t i = 0; i < job->n && job->bytes <= 2 * most; i++)
+        job->bytes += gr_pair_bytes(&job->pair[i], job->text ? job->text[i] : NULL);
+    return job->bytes <= 2 * most;          /* both orders are counted */
 }
 
-int gr_ask(gr_req *r, gram_pair *pair, size_t n, gr_req_fn *finish)
+void gr_clear_faults(gr_job *job)
+{
+    for (size_t i = 0; job->fault && i < job->n; i++)
+        free(job->fault[i]);
+    job->fault = NULL;                      /* the list is the request's */
+}
+
+int gr_ask(gr_req *r, gram_pair *pair, const gram_text *const *text, size_t n, gr_req_fn *finish)
 {
     if (r->pairs + n > r->opt->max_pairs)
         return gr_refuse(r, 413, NULL, "the request needs %zu comparisons; this server makes %zu for one request",
                          r->pairs + n, r->opt->max_pairs);
-    if (!text_fits(pair, n, REPEATED * r->opt->max_body))
+    gr_clear_faults(&r->job);
+    r->job.pair = pair;
+    r->job.text = text;
+    r->job.n = n;
+    r->job.step = NULL;
+    if (!text_fits(&r->job, REPEATED * r->opt->max_body))
         return gr_refuse(r, 413, NULL, "the request's %zu comparisons read more than %zu bytes of text in all, %d "
                          "times what a body may hold", n, REPEATED * r->opt->max_body, REPEATED);
     r->job.verdict = gr_req_alloc(r, n, sizeof *r->job.verdict);
-    if (!r->job.verdict)
+    r->job.fault = gr_req_alloc(r, n, sizeof *r->job.fault);
+    if (!r->job.verdict || !r->job.fault)
         return r->status;
-    r->job.pair = pair;
-    r->job.n = n;
-    r->job.step = NULL;
     r->finish = finish;
     return 0;
 }

@@ -4,7 +4,8 @@
  *                 |                              |
  *                 +-- out set: answered at once  +-- out not set: the job was filled again, once more round
  *
- * start() and finish() run on MHD's thread, so they never wait. They return 0, or the HTTP status of gr_refuse(). */
+ * start() and finish() run on MHD's thread or, of large requests, the reader's, so they never wait. They return 0, or
+ * the HTTP status of gr_refuse(). */
 #ifndef GR_SERVE_REQ_H
 #define GR_SERVE_REQ_H
 
@@ -34,6 +35,11 @@ struct gr_req {
     gr_engine *engine;
     const gr_route *route;          /* NULL: not found */
     json_t *in, *out;               /* the body; the answer */
+    json_t *odd;                    /* stands in the body for each string that is no text, as odd_why says */
+    const char *odd_why;
+    const char *tools;              /* the body's, as text */
+    json_t *faults;                 /* of a refusal: the elements at fault */
+    char at[64];                    /* gr_at() */
     const char *asset, *type;       /* or the answer as text, static or owned by the request; type NULL: JSON */
     size_t asset_n;
     char id[GR_ID_MAX];
@@ -65,6 +71,8 @@ struct gr_req {
     struct gr_stream *stream;       /* the answer is sent while it is written; chat.c */
     uint64_t seq;
     gr_req *prev, *next;
+    gr_req *next_read;              /* reader.c */
+    char *text;                     /* the answer, where the reader wrote it: malloc'ed */
 };
 
 /* ---- Refusing ---- */
@@ -73,6 +81,9 @@ struct gr_req {
 int gr_refuse(gr_req *r, int status, const char *param, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 int gr_refuse_err(gr_req *r, const gram_err *err);         /* a failure of the library, as an HTTP status */
 int gr_nomem_req(gr_req *r);
+/* Refuses for element i of field name, which is at fault alone. Again for the next: the sentence is about the first,
+ * the error's "items" about all. */
+int gr_fault_add(gr_req *r, const char *name, size_t i, const char *param, const char *why);
 
 /* ---- Memory that lives as long as the request ---- */
 
@@ -87,22 +98,33 @@ int gr_read_bool(gr_req *r, const char *name, bool otherwise, bool *out);
 int gr_read_size(gr_req *r, const char *name, size_t otherwise, size_t *out);
 int gr_read_number(gr_req *r, const char *name, double otherwise, double *out);
 int gr_read_string(gr_req *r, const char *name, const char *otherwise, const char **out);   /* otherwise NULL: needed */
+/* The field's text is not one: missing, null, of another kind, or with a character that text does not hold. */
+int gr_refuse_text(gr_req *r, const json_t *v, const char *name);
+
+/* A conversation with its answer. extra: what the answer holds besides its text, as of a gram_message. */
+typedef struct { gram_prompt prompt; const char *answer, *extra; } gr_talk;
+
+/* "name[i]", as refusals call an element; it lives until the next call. */
+const char *gr_at(gr_req *r, const char *name, size_t i);
 /* A string, or an OpenAI list of text parts joined. */
 int gr_read_content(gr_req *r, json_t *v, const char *name, const char **out);
-/* A string (one user turn) or a list of messages that ends with the user's. */
+/* A string (one user turn) or a list of messages that ends with the user's, or a tool's. */
 int gr_read_prompt(gr_req *r, json_t *v, const char *name, gram_prompt *out);
 /* A string, a message of the assistant, or a list of that one message. */
-int gr_read_answer(gr_req *r, json_t *v, const char *name, const char **out);
-/* Messages that end with the assistant's, or the text that a chat template made of them. */
-int gr_read_conversation(gr_req *r, json_t *v, const char *name, gram_prompt *prompt, const char **answer);
-/* The same of text that was not JSON. */
-int gr_read_conversation_text(gr_req *r, const char *text, const char *name, gram_prompt *prompt, const char **answer);
+int gr_read_answer(gr_req *r, json_t *v, const char *name, const char **out, const char **extra);
+/* Messages that end with the assistant's. */
+int gr_read_conversation(gr_req *r, json_t *v, const char *name, gr_talk *out);
+int gr_split_turns(gr_req *r, const gram_message *turn, size_t n, const char *name, gr_talk *out);
 /* A list of 1..max_rows elements. */
 int gr_read_list(gr_req *r, const char *name, json_t *v, size_t *n);
 int gr_read_ids(gr_req *r, json_t *v, const char *name, int32_t **out, size_t *n);
 /* Bytes of the UTF-8 character at p, 0 where n bytes hold no whole one, -1 where none begins here. */
 int gr_char_bytes(const unsigned char *p, size_t n);
 bool gr_is_text(const char *p, size_t n);                   /* UTF-8 without NUL */
+
+/* Fields that change a result and that nobody here reads, of a path that scores and of a chat: fields.c. */
+int gr_refuse_unread(gr_req *r);
+int gr_refuse_unread_chat(gr_req *r);
 
 /* ---- Answers ---- */
 
@@ -117,8 +139,10 @@ int gr_answer(gr_req *r, json_t *out);
 
 /* ---- Comparisons ---- */
 
-/* Gives the job n pairs, checks the limits and counts them; verdicts are read in finish. */
-int gr_ask(gr_req *r, gram_pair *pair, size_t n, gr_req_fn *finish);
+/* Gives the job n pairs, checks the limits and counts them; verdicts, and why some could not be judged, are read in
+ * finish. text as in gr_job. */
+int gr_ask(gr_req *r, gram_pair *pair, const gram_text *const *text, size_t n, gr_req_fn *finish);
+void gr_clear_faults(gr_job *job);
 int gr_ask_step(gr_req *r, gr_step_fn *step, void *arg, gr_req_fn *finish);
 
 #endif

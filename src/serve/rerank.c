@@ -2,16 +2,18 @@
  * union of theirs; and SGLang's, which is a list, where its field "instruct" is there.
  *
  * To a judge of answers the query is the prompt and each document a response. */
+#include <string.h>
 #include "serve/endpoints.h"
 #include "serve/reward.h"
 
 /* Cohere's documents may be {"text": ...}. */
-static int read_document(gr_req *r, json_t *d, size_t i, const char **out)
+static int read_document(gr_req *r, json_t *d, const char *name, const char **out)
 {
     json_t *text = json_is_object(d) ? json_object_get(d, "text") : d;
 
     if (!json_is_string(text))
-        return gr_refuse(r, 422, "documents", "documents: element %zu must be a string, or an object with text", i);
+        return text && text != r->odd ? gr_refuse(r, 422, name, "%s must be a string, or an object with text", name)
+                                      : gr_refuse_text(r, text, name);
     *out = json_string_value(text);
     return 0;
 }
@@ -65,15 +67,36 @@ static int answer(gr_req *r)
                                   gr_model_name(r), "results", results, "usage", gr_usage_json(r), "meta", meta));
 }
 
+/* SGLang's "instruct", what to judge by, is the system turn. */
+static int read_query(gr_req *r, const char *instruct, gram_prompt *out)
+{
+    gram_message *turn;
+    int rc = gr_read_prompt(r, json_object_get(r->in, "query"), "query", out);
+
+    if (rc || !instruct[0])
+        return rc;
+    turn = gr_req_alloc(r, out->n + 1, sizeof *turn);
+    if (!turn)
+        return r->status;
+    turn[0] = (gram_message){ .role = "system", .content = instruct };
+    memcpy(turn + 1, out->turn, out->n * sizeof *turn);
+    out->turn = turn;
+    out->n++;
+    return 0;
+}
+
 int gr_rerank(gr_req *r)
 {
-    json_t *list = json_object_get(r->in, "documents"), *query = json_object_get(r->in, "query");
+    json_t *list = json_object_get(r->in, "documents");
     size_t n, top;
     gram_prompt prompt;
     gr_rewards *w;
     bool activated;
-    int rc = gr_read_prompt(r, query, "query", &prompt);
+    const char *instruct;
+    int rc = gr_read_string(r, "instruct", "", &instruct);
 
+    if (!rc)
+        rc = read_query(r, instruct, &prompt);
     if (!rc)
         rc = gr_read_list(r, "documents", list, &n);
     if (!rc)
@@ -82,14 +105,15 @@ int gr_rerank(gr_req *r)
         rc = gr_read_bool(r, "use_activation", true, &activated);
     if (rc)
         return rc;
-    w = gr_rewards_new(r, n);
+    w = gr_rewards_new(r, "documents", true, n);
     if (!w)
         return r->status;
     w->raw = !activated;
     rc = gr_read_bool(r, "return_documents", true, &w->detail);
     for (size_t i = 0; i < n && !rc; i++) {
         w->item[i].prompt = prompt;
-        rc = read_document(r, json_array_get(list, i), i, &w->item[i].response);
+        rc = gr_item_read(r, &w->item[i], read_document(r, json_array_get(list, i), gr_item_name(r, w, i),
+                                                        &w->item[i].response));
     }
     if (!rc)
         rc = gr_rewards_references(r, w);

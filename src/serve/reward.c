@@ -2,11 +2,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "serve/reward.h"
+#include "serve/groups.h"
+#include "serve/serve_int.h"
 
-gr_rewards *gr_rewards_new(gr_req *r, size_t n)
+gr_rewards *gr_rewards_new(gr_req *r, const char *field, bool list, size_t n)
 {
-    gr_rewards *w = gr_req_alloc(r, 1, sizeof *w);
+    gr_rewards *w = gr_refuse_unread(r) ? NULL : gr_req_alloc(r, 1, sizeof *w);
 
     if (!w)
         return NULL;
@@ -14,8 +15,117 @@ gr_rewards *gr_rewards_new(gr_req *r, size_t n)
     if (!w->item)
         return NULL;
     w->n = n;
+    w->field = field;
+    w->list = list;
     r->state = w;
     return w;
+}
+
+/* ---- Faults ---- */
+
+const char *gr_item_name(gr_req *r, const gr_rewards *w, size_t i)
+{
+    return w->list ? gr_at(r, w->field, i) : w->field;
+}
+
+int gr_item_read(gr_req *r, gr_item *it, int rc)
+{
+    if (rc != 422)
+        return rc;
+    it->why = gr_req_strndup(r, r->why, strlen(r->why));
+    if (!it->why)
+        return r->status;
+    r->status = 0;
+    r->why[0] = r->param[0] = '\0';
+    return 0;
+}
+
+/* Item i cannot be judged for a reason that does not name it yet. */
+static int set_fault(gr_req *r, gr_rewards *w, size_t i, const char *why)
+{
+    if (w->item[i].why)
+        return 0;
+    return gr_item_read(r, &w->item[i], gr_refuse(r, 422, NULL, "%s: %s", gr_item_name(r, w, i), why));
+}
+
+/* Refuses for all items at fault, where the endpoint has no place for them or no other item is left. */
+static int refuse_faults(gr_req *r, gr_rewards *w)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->n; i++)
+        n += w->item[i].why != NULL;
+    if (n == 0 || (w->partial && n < w->n))
+        return 0;
+    for (size_t i = 0; i < w->n; i++)
+        if (w->item[i].why)
+            gr_fault_add(r, w->field, i, gr_item_name(r, w, i), w->item[i].why);
+    return r->status;
+}
+
+/* ---- What is asked ---- */
+
+int gr_item_text(gr_req *r, gr_rewards *w, size_t i, const char *text, size_t bytes, size_t answer, size_t answer_end)
+{
+    gram_text *t = gr_req_alloc(r, 1, sizeof *t);
+
+    if (!t)
+        return r->status;
+    if (r->opt->strict_text && answer == 0)
+        return gr_refuse(r, 422, gr_item_name(r, w, i), "%s is one text, in which an answer that holds the marks of a "
+                         "turn cannot be told from turns; this server takes only what comes apart: messages, or a "
+                         "prompt and its response", gr_item_name(r, w, i));
+    *t = (gram_text){ text, bytes, answer, answer_end };
+    w->item[i].text = t;
+    return 0;
+}
+
+int gr_item_conversation(gr_req *r, gr_rewards *w, size_t i, json_t *v)
+{
+    gr_item *it = &w->item[i];
+    gr_talk talk = { 0 };
+    int rc;
+
+    if (json_is_string(v))
+        return gr_item_text(r, w, i, json_string_value(v), json_string_length(v), 0, 0);
+    rc = gr_item_read(r, it, gr_read_conversation(r, v, gr_item_name(r, w, i), &talk));
+    it->prompt = talk.prompt;
+    it->response = talk.answer;
+    it->extra = talk.extra;
+    return rc;
+}
+
+/* The messages that a text was made of. */
+static int split_text(gr_req *r, gr_rewards *w, size_t i)
+{
+    gr_item *it = &w->item[i];
+    gram_message *found, *turn;
+    size_t n;
+    gr_talk talk = { 0 };
+    gram_err err;
+    int rc;
+
+    if (r->engine->read_chat(r->engine, it->text->text, it->text->bytes, &found, &n, &err)) {
+        rc = gr_refuse_err(r, &err);
+        if (rc == 501)
+            r->status = rc = 422;
+        if (rc == 422)
+            rc = gr_refuse(r, 422, gr_item_name(r, w, i), "%s: %s", gr_item_name(r, w, i), err.text);
+        return gr_item_read(r, it, rc);
+    }
+    turn = gr_req_alloc(r, n, sizeof *turn);
+    rc = turn ? 0 : r->status;
+    for (size_t k = 0; k < n && !rc; k++) {
+        turn[k] = found[k];
+        turn[k].content = gr_req_strndup(r, found[k].content, strlen(found[k].content));
+        rc = turn[k].content ? 0 : r->status;
+    }
+    free(found);
+    if (!rc)
+        rc = gr_item_read(r, it, gr_split_turns(r, turn, n, gr_item_name(r, w, i), &talk));
+    it->prompt = talk.prompt;
+    it->response = talk.answer;
+    return rc;
 }
 
 int gr_rewards_references(gr_req *r, gr_rewards *w)
@@ -34,27 +144,92 @@ int gr_rewards_references(gr_req *r, gr_rewards *w)
     return 0;
 }
 
-static bool same_prompt(const gram_prompt *a, const gram_prompt *b)
+/* Where each item's number comes from: of one kind for all. */
+static int choose_scale(gr_req *r, gr_rewards *w)
 {
-    if (a->n != b->n)
-        return false;
-    for (size_t i = 0; i < a->n; i++)
-        if (strcmp(a->turn[i].role, b->turn[i].role) || strcmp(a->turn[i].content, b->turn[i].content))
-            return false;
-    return true;
-}
-
-static void find_groups(gr_rewards *w)
-{
-    size_t *group = w->group;
+    size_t with = 0;
 
     for (size_t i = 0; i < w->n; i++) {
-        group[i] = i;
-        for (size_t j = 0; j < i && group[i] == i && !w->item[i].reference; j++)
-            if (group[j] == j && !w->item[j].reference && same_prompt(&w->item[i].prompt, &w->item[j].prompt))
-                group[i] = j;
+        gr_item *it = &w->item[i];
+        if (!it->reference && !w->group_only)
+            it->reference = r->opt->reference;
+        it->by_head = r->engine->rewards && !it->reference && !w->group_only;
+        with += it->reference != NULL;
     }
+    if (with > 0 && with < w->n)
+        return gr_refuse(r, 422, "reference", "%zu of %zu responses have a reference answer: rewards over a reference "
+                         "are of another scale than those without, so give one for each, or none", with, w->n);
+    return 0;
 }
+
+/* A head reads a text as it is; all others want its parts, and so does PURM's, to know whose overlap counts. */
+static int split_texts(gr_req *r, gr_rewards *w)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < w->n && !rc; i++) {
+        gr_item *it = &w->item[i];
+        bool group = it->by_head && r->engine->spread && w->n > 1;
+        if (!it->text || it->why || (it->by_head && !group))
+            continue;
+        rc = split_text(r, w, i);
+        if (it->by_head)
+            it->why = NULL;                 /* alone, then */
+        else
+            it->text = NULL;
+    }
+    return rc;
+}
+
+static int fault_lonely(gr_req *r, gr_rewards *w)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < w->n && !rc; i++) {
+        const gr_item *it = &w->item[i];
+        if (!it->by_head && !it->reference && !it->why && w->group[i] == i && w->next[i] == w->n)
+            rc = set_fault(r, w, i, "there is nothing to compare it with: give a reference answer, or two or more "
+                           "responses to the same prompt that can be read");
+    }
+    return rc;
+}
+
+/* Writes the comparisons, or only counts them where pair is NULL. */
+static size_t list_pairs(const gr_rewards *w, gram_pair *pair, const gram_text **text)
+{
+    size_t k = 0;
+
+    for (size_t i = 0; i < w->n; i++) {
+        const gr_item *a = &w->item[i];
+        if (a->why)
+            continue;
+        if (a->reference || a->by_head) {
+            if (pair) {
+                bool self = a->by_head;
+                text[k] = a->text;
+                pair[k] = (gram_pair){ .prompt = a->prompt, .a = a->response, .b = self ? a->response : a->reference,
+                                       .extra_a = a->extra, .extra_b = self ? a->extra : NULL };
+                w->who[k].i = i;
+                w->who[k].j = self ? i : w->n;
+            }
+            k++;
+            continue;
+        }
+        for (size_t j = w->next[i]; j < w->n; j = w->next[j]) {
+            const gr_item *b = &w->item[j];
+            if (pair) {
+                pair[k] = (gram_pair){ .prompt = a->prompt, .a = a->response, .b = b->response, .extra_a = a->extra,
+                                       .extra_b = b->extra };
+                w->who[k].i = i;
+                w->who[k].j = j;
+            }
+            k++;
+        }
+    }
+    return k;
+}
+
+/* ---- What was answered ---- */
 
 gram_reward gr_head_read(gr_req *r, const gram_verdict *v)
 {
@@ -69,25 +244,28 @@ gram_reward gr_head_read(gr_req *r, const gram_verdict *v)
 /* The rewards of the group that begins with item `first`, each less lambda u. */
 static int read_heads(gr_req *r, gr_rewards *w, size_t first)
 {
-    size_t n = 0;
+    size_t n = 0, k = 0;
     gram_reward *reward;
     double *score, *u;
     gram_err err;
 
-    for (size_t i = first; i < w->n; i++)
-        n += w->group[i] == first;
+    for (size_t i = first; i < w->n; i = w->next[i])
+        n += !w->item[i].why;
+    if (n == 0)
+        return 0;
     reward = gr_req_alloc(r, n, sizeof *reward);
     score = gr_req_alloc(r, n, sizeof *score);
     u = gr_req_alloc(r, n, sizeof *u);
     if (!reward || !score || !u)
         return r->status;
-    for (size_t i = first, k = 0; i < w->n; i++)
-        if (w->group[i] == first)
+    for (size_t i = first; i < w->n; i = w->next[i])
+        if (!w->item[i].why)
             reward[k++] = w->item[i].head;
     if (gram_reward_scores(reward, n, r->engine->options.lambda, r->engine->spread, score, u, &err))
         return gr_refuse_err(r, &err);
-    for (size_t i = first, k = 0; i < w->n; i++)
-        if (w->group[i] == first) {
+    k = 0;
+    for (size_t i = first; i < w->n; i = w->next[i])
+        if (!w->item[i].why) {
             gr_item *it = &w->item[i];
             it->margin = score[k];
             it->overlap = r->engine->spread ? u[k] : NAN;
@@ -97,110 +275,134 @@ static int read_heads(gr_req *r, gr_rewards *w, size_t first)
     return 0;
 }
 
+static size_t answer_bytes(const gr_item *it)
+{
+    return strlen(it->response) + (it->extra ? strlen(it->extra) : 0);
+}
+
+/* Who is to blame for a comparison that failed: of two responses the longer one, unless it is out already. */
+static int read_faults(gr_req *r, gr_rewards *w)
+{
+    int rc = 0;
+
+    for (size_t k = 0; k < r->job.n && !rc; k++) {
+        size_t i = w->who[k].i, j = w->who[k].j;
+        const char *why = r->job.fault[k];
+        if (!why)
+            continue;
+        if (j == i || j == w->n)
+            rc = set_fault(r, w, i, why);
+        else if (!w->item[i].why && !w->item[j].why)
+            rc = set_fault(r, w, answer_bytes(&w->item[j]) >= answer_bytes(&w->item[i]) ? j : i, why);
+    }
+    return rc;
+}
+
+/* Adds comparison k to its sides, where both got a number. */
+static void count(const gr_req *r, gr_rewards *w, size_t k)
+{
+    const gram_verdict *v = &r->job.verdict[k];
+    size_t side[2] = { w->who[k].i, w->who[k].j };
+
+    for (int s = 0; s < 2; s++)
+        if (side[s] < w->n && w->item[side[s]].why)
+            return;
+    for (int s = 0; s < 2 && side[s] < w->n; s++) {
+        gr_item *it = &w->item[side[s]];
+        it->reward += s ? 1 - v->preference : v->preference;
+        it->margin += s ? -v->logit_margin : v->logit_margin;
+        it->comparisons++;
+        it->flips += v->p_swapped == v->p_swapped && !v->consistent;
+        it->tokens += v->tokens;
+        it->truncated |= v->truncated;
+    }
+}
+
+/* Equal responses of a group have equal numbers, whichever way round each was compared. */
+static void join_equal(gr_rewards *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        const gr_item *a = &w->item[i];
+        for (size_t j = a->why || a->by_head ? w->n : w->next[i]; j < w->n; j = w->next[j]) {
+            gr_item *b = &w->item[j];
+            if (b->why || strcmp(a->response, b->response)
+                || (a->extra != b->extra && (!a->extra || !b->extra || strcmp(a->extra, b->extra))))
+                continue;
+            b->reward = a->reward;
+            b->margin = a->margin;
+        }
+    }
+}
+
 static int read_verdicts(gr_req *r)
 {
     gr_rewards *w = r->state;
+    int rc = read_faults(r, w);
 
-    for (size_t k = 0; k < r->job.n; k++) {
-        const gram_verdict *v = &r->job.verdict[k];
-        size_t side[2] = { w->who[k].i, w->who[k].j };
-        if (side[0] == side[1]) {
-            gr_item *it = &w->item[side[0]];
-            it->head = gr_head_read(r, v);
+    for (size_t k = 0; k < r->job.n && !rc; k++) {
+        gr_item *it = &w->item[w->who[k].i];
+        if (w->who[k].i != w->who[k].j) {
+            count(r, w, k);
+        } else if (!it->why) {
+            it->head = gr_head_read(r, &r->job.verdict[k]);
             it->comparisons = 1;
             it->tokens = it->head.tokens;
             it->truncated = it->head.truncated;
-            continue;
-        }
-        for (int s = 0; s < 2 && side[s] < w->n; s++) {
-            gr_item *it = &w->item[side[s]];
-            it->reward += s ? 1 - v->preference : v->preference;
-            it->margin += s ? -v->logit_margin : v->logit_margin;
-            it->comparisons++;
-            it->flips += v->p_swapped == v->p_swapped && !v->consistent;
-            it->tokens += v->tokens;
-            it->truncated |= v->truncated;
         }
     }
-    for (size_t i = 0; i < w->n; i++) {
-        w->item[i].reward /= (double)w->item[i].comparisons;
-        w->item[i].margin /= (double)w->item[i].comparisons;
+    for (size_t i = 0; i < w->n && !rc; i++) {
+        gr_item *it = &w->item[i];
+        if (it->comparisons > 0) {
+            it->reward /= (double)it->comparisons;
+            it->margin /= (double)it->comparisons;
+        } else
+            rc = set_fault(r, w, i, "none of the other responses to its prompt can be read, so there is nothing to "
+                           "compare it with");
     }
-    for (size_t i = 0; i < w->n; i++) {
-        int rc = w->item[i].by_head && w->group[i] == i ? read_heads(r, w, i) : 0;
-        if (rc)
-            return rc;
-    }
-    return 0;
-}
-
-/* Writes the comparisons, or only counts them where pair is NULL. */
-static size_t list_pairs(const gr_rewards *w, gram_pair *pair)
-{
-    size_t k = 0;
-
-    for (size_t i = 0; i < w->n; i++) {
-        const gr_item *a = &w->item[i];
-        if (a->reference || a->by_head) {
-            if (pair) {
-                pair[k] = (gram_pair){ a->prompt, a->response, a->by_head ? a->response : a->reference };
-                w->who[k].i = i;
-                w->who[k].j = a->by_head ? i : w->n;
-            }
-            k++;
-        }
-        for (size_t j = i + 1; j < w->n && !a->reference && !a->by_head; j++) {
-            if (w->group[j] != w->group[i] || w->item[j].reference)
-                continue;
-            if (pair) {
-                pair[k] = (gram_pair){ a->prompt, a->response, w->item[j].response };
-                w->who[k].i = i;
-                w->who[k].j = j;
-            }
-            k++;
-        }
-    }
-    return k;
-}
-
-static bool is_alone(const gr_rewards *w, size_t i)
-{
-    for (size_t j = 0; j < w->n; j++)
-        if (j != i && w->group[j] == w->group[i])
-            return false;
-    return !w->item[i].reference;
+    join_equal(w);
+    for (size_t i = 0; i < w->n && !rc; i++)
+        rc = w->item[i].by_head && w->group[i] == i ? read_heads(r, w, i) : 0;
+    return rc ? rc : refuse_faults(r, w);
 }
 
 int gr_rewards_ask(gr_req *r, gr_rewards *w, gr_req_fn *finish)
 {
     size_t n;
     gram_pair *pair;
+    const gram_text **text;
+    int rc = choose_scale(r, w);
 
-    w->group = gr_req_alloc(r, w->n, sizeof *w->group);
-    if (!w->group)
-        return r->status;
-    for (size_t i = 0; i < w->n; i++)
-        if (!w->item[i].reference && !w->group_only)
-            w->item[i].reference = r->opt->reference;
-    find_groups(w);
-    for (size_t i = 0; i < w->n; i++) {
-        w->item[i].by_head = r->engine->rewards && !w->item[i].reference && !w->group_only;
-        if (!w->item[i].by_head && is_alone(w, i))
-            return gr_refuse(r, 422, "reference", "response %zu has nothing to be compared with: give a reference "
-                             "answer, or two or more responses to the same prompt, or start the server with "
-                             "--reference", i);
-    }
-    n = list_pairs(w, NULL);
+    if (!rc)
+        rc = split_texts(r, w);
+    if (!rc)
+        rc = gr_find_groups(r, w, r->s->id_base);
+    if (!rc)
+        rc = fault_lonely(r, w);
+    if (!rc)
+        rc = refuse_faults(r, w);
+    if (rc)
+        return rc;
+    n = list_pairs(w, NULL, NULL);
     if (n > r->opt->max_pairs)
         return gr_refuse(r, 413, NULL, "the request needs %zu comparisons; this server makes %zu for one request "
                          "(a reference answer would need one for each response)", n, r->opt->max_pairs);
     pair = gr_req_alloc(r, n, sizeof *pair);
+    text = gr_req_alloc(r, n, sizeof *text);
     w->who = gr_req_alloc(r, n, sizeof *w->who);
-    if (!pair || !w->who)
+    if (!pair || !text || !w->who)
         return r->status;
-    list_pairs(w, pair);
+    list_pairs(w, pair, text);
     r->read = read_verdicts;
-    return gr_ask(r, pair, n, finish);
+    return gr_ask(r, pair, text, n, finish);
+}
+
+const char *gr_rewards_scale(const gr_rewards *w)
+{
+    size_t i = 0;
+
+    while (i + 1 < w->n && w->item[i].why)
+        i++;
+    return w->item[i].by_head ? "head" : w->item[i].reference ? "reference" : "group";
 }
 
 double gr_item_value(const gr_rewards *w, size_t i)

@@ -2,6 +2,7 @@
  *
  *     thread     does
  *     MHD's      reads requests, parses them, writes answers; 1,000 idle connections cost it nothing
+ *     reader     parses large requests and writes large answers, so that /health does not wait for them
  *     worker     loads the model, then judges batches (queue.h)
  *     watch      notices clients that left and requests whose time is up
  *
@@ -26,6 +27,7 @@ typedef struct {
     size_t max_new_tokens;      /* of a chat completion; 0: 1024 */
     size_t batch_tokens;        /* that the model computes in a round; 0: 4096 */
     double timeout;             /* seconds from a request's arrival to its answer; 0: 300 */
+    bool strict_text;           /* refuse a conversation that comes as one text, whose answer cannot be told apart */
     bool log_text;              /* put request bodies into the log */
     bool quiet;                 /* no log */
 } gr_serve_options;

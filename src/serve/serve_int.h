@@ -53,6 +53,21 @@ void gr_watch_stop(gr_watch *w);
 void gr_watch_add(gr_watch *w, gr_req *r);
 void gr_watch_remove(gr_watch *w, gr_req *r);       /* with the lock held; fine when it is not there */
 
+/* ---- reader.c: large requests ---- */
+
+typedef struct {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t more;
+    gr_req *first, *last;
+    bool running, stopped;
+    void (*work)(gr_req *r);
+} gr_reader;
+
+gram_status gr_reader_start(gr_reader *t, void (*work)(gr_req *r), gram_err *err);
+bool gr_reader_add(gr_reader *t, gr_req *r);        /* false: it has stopped, and the caller does the work */
+void gr_reader_stop(gr_reader *t);                  /* after what was added is done; again is fine */
+
 /* ---- metrics.c; MHD's thread alone ---- */
 
 enum { GR_LATENCY_BUCKETS = 15, GR_STATUSES = 18, GR_ROUTES_MAX = 64 };
@@ -78,6 +93,7 @@ struct gr_serve {
     bool worker_started, quiesced;
     gr_watch watch;
     gr_conns conns;
+    gr_reader reader;
     pthread_mutex_t lock;           /* state, why, in_flight */
     gr_serve_state state;
     gram_err why;
@@ -97,6 +113,7 @@ enum MHD_Result gr_http_request(void *cls, struct MHD_Connection *conn, const ch
                                 const char *version, const char *upload, size_t *upload_size, void **con_cls);
 void gr_http_completed(void *cls, struct MHD_Connection *conn, void **con_cls, enum MHD_RequestTerminationCode why);
 void gr_http_done(gr_job *job);     /* the queue's done() */
+void gr_http_read(gr_req *r);       /* the reader's work */
 
 /* log.c: one JSON line on stderr for an answered request. */
 void gr_log_request(const gr_req *r, double seconds);
@@ -112,12 +129,16 @@ void gr_stream_clear(gr_req *r);
 
 /* json.c */
 void gr_json_init(void);            /* before the first request; again is fine */
-/* *out is NULL, and e says why, where the text is not JSON; false: out of memory. */
-bool gr_json_load(const char *text, size_t n, json_t **out, json_error_t *e);
+/* *out is NULL, and e says why, where the text is not JSON; false: out of memory. A string that is no text for a model,
+ * since it holds U+0000 or half of a surrogate pair, is replaced by *odd, which is no other value of the tree and no
+ * value that any field takes, so that whoever reads it there refuses it; *why says what it held. *odd is the caller's
+ * to json_decref(); NULL: there is none. */
+bool gr_json_load(const char *text, size_t n, json_t **out, json_error_t *e, json_t **odd, const char **why);
 
 /* auth.c */
 gram_status gr_key_check(const char *key, gram_err *err);           /* that a client can send it */
 bool gr_key_equal(const char *key, const char *given);              /* in a time that depends on neither's bytes */
 bool gr_host_is_loopback(const struct sockaddr *a);
+bool gr_names_loopback(const char *host);           /* a Host header: localhost, 127.x.x.x or [::1], perhaps a port */
 
 #endif

@@ -184,6 +184,8 @@ gram_status gr_serve_start(gr_serve **out, const gr_serve_options *opt, gr_engin
     q.batch_tokens = s->opt.batch_tokens;
     rc = gr_queue_open(&s->queue, &q, err);
     if (!rc)
+        rc = gr_reader_start(&s->reader, gr_http_read, err);
+    if (!rc)
         rc = gr_watch_start(&s->watch, s->queue, &s->conns, err);
     if (rc)
         goto out;
@@ -230,6 +232,7 @@ void gr_serve_stop(gr_serve *s)
         gr_queue_stop(s->queue);
     if (s->worker_started)
         pthread_join(s->worker, NULL);      /* done() was called for every job: no connection is asleep any more */
+    gr_reader_stop(&s->reader);
     gr_watch_stop(&s->watch);
     if (s->daemon)
         MHD_stop_daemon(s->daemon);

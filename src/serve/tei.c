@@ -28,18 +28,25 @@ static int answer_predict(gr_req *r)
 }
 
 /* "text", ["text"] or ["prompt", "response"]. */
-static int read_input(gr_req *r, json_t *v, gr_item *it)
+static int read_input(gr_req *r, json_t *v, gr_rewards *w, size_t i)
 {
+    gr_item *it = &w->item[i];
     int rc;
 
     if (json_is_array(v) && json_array_size(v) == 1)
         v = json_array_get(v, 0);
     if (json_is_string(v))
-        return gr_read_conversation(r, v, "inputs", &it->prompt, &it->response);
-    if (json_array_size(v) != 2 || !json_is_string(json_array_get(v, 0)) || !json_is_string(json_array_get(v, 1)))
-        return gr_refuse(r, 422, "inputs", "inputs must be a text, a pair [prompt, response], or a list of these");
-    rc = gr_read_prompt(r, json_array_get(v, 0), "inputs", &it->prompt);
-    return rc ? rc : gr_read_answer(r, json_array_get(v, 1), "inputs", &it->response);
+        return gr_item_conversation(r, w, i, v);
+    if (json_array_size(v) != 2)
+        return gr_item_read(r, it, gr_refuse(r, 422, gr_item_name(r, w, i), "%s must be a text, a pair [prompt, "
+                                             "response], or a list of these", gr_item_name(r, w, i)));
+    rc = json_is_string(json_array_get(v, 0))
+       ? gr_item_read(r, it, gr_read_prompt(r, json_array_get(v, 0), gr_item_name(r, w, i), &it->prompt))
+       : gr_item_read(r, it, gr_refuse_text(r, json_array_get(v, 0), gr_item_name(r, w, i)));
+    if (rc || it->why)
+        return rc;
+    return gr_item_read(r, it, gr_read_answer(r, json_array_get(v, 1), gr_item_name(r, w, i), &it->response,
+                                              &it->extra));
 }
 
 int gr_tei_predict(gr_req *r)
@@ -52,12 +59,12 @@ int gr_tei_predict(gr_req *r)
 
     if (rc)
         return rc;
-    w = gr_rewards_new(r, n);
+    w = gr_rewards_new(r, "inputs", batch, n);
     if (!w)
         return r->status;
     w->detail = batch;
     for (size_t i = 0; i < n && !rc; i++)
-        rc = read_input(r, batch ? json_array_get(v, i) : v, &w->item[i]);
+        rc = read_input(r, batch ? json_array_get(v, i) : v, w, i);
     if (!rc)
         rc = gr_rewards_references(r, w);
     if (!rc)
@@ -95,7 +102,7 @@ int gr_tei_rerank(gr_req *r)
         rc = gr_read_list(r, "texts", list, &n);
     if (rc)
         return rc;
-    w = gr_rewards_new(r, n);
+    w = gr_rewards_new(r, "texts", true, n);
     if (!w)
         return r->status;
     rc = gr_read_bool(r, "return_text", false, &w->detail);
@@ -103,7 +110,8 @@ int gr_tei_rerank(gr_req *r)
         rc = read_raw(r, w);
     for (size_t i = 0; i < n && !rc; i++) {
         w->item[i].prompt = prompt;
-        rc = gr_read_content(r, json_array_get(list, i), "texts", &w->item[i].response);
+        rc = gr_item_read(r, &w->item[i], gr_read_content(r, json_array_get(list, i), gr_item_name(r, w, i),
+                                                          &w->item[i].response));
     }
     if (!rc)
         rc = gr_rewards_references(r, w);

@@ -68,16 +68,17 @@ int gr_vllm_score(gr_req *r)
     if (nq != 1 && nq != nd)
         return gr_refuse(r, 422, "queries", "%zu queries and %zu documents: wanted one query, or as many as documents",
                          nq, nd);
-    w = gr_rewards_new(r, nd);
+    w = gr_rewards_new(r, "documents", json_is_array(d), nd);
     if (!w)
         return r->status;
     for (size_t i = 0; i < nd && !rc; i++) {
         json_t *one = element(q, i);
         if (!json_is_string(one))           /* a list here would be read as messages */
-            return gr_refuse(r, 422, "queries", "queries: element %zu must be a string", i);
+            return gr_refuse_text(r, one, gr_at(r, "queries", nq == 1 ? 0 : i));
         rc = gr_read_prompt(r, one, "queries", &w->item[i].prompt);
         if (!rc)
-            rc = gr_read_answer(r, element(d, i), "documents", &w->item[i].response);
+            rc = gr_item_read(r, &w->item[i], gr_read_answer(r, element(d, i), gr_item_name(r, w, i),
+                                                             &w->item[i].response, &w->item[i].extra));
     }
     if (!rc)
         rc = gr_rewards_references(r, w);
@@ -88,26 +89,28 @@ int gr_vllm_score(gr_req *r)
 
 /* ---- One text or conversation a response ---- */
 
-/* A text as the chat template made it, or the ids of such a text. */
-static int read_text(gr_req *r, json_t *v, const char *name, gr_item *it)
+/* Text as the chat template made it, the ids of such a text, or messages. */
+static int read_text(gr_req *r, gr_rewards *w, size_t i, json_t *v)
 {
     int32_t *id;
     size_t n, bytes = 0;
-    char *text = NULL;
+    char *text = NULL, *kept;
     gram_err err;
     int rc;
 
     if (!json_is_array(v) || !json_is_integer(json_array_get(v, 0)))
-        return gr_read_conversation(r, v, name, &it->prompt, &it->response);
-    rc = gr_read_ids(r, v, name, &id, &n);
+        return gr_item_conversation(r, w, i, v);
+    rc = gr_read_ids(r, v, gr_item_name(r, w, i), &id, &n);
     if (rc)
-        return rc;
+        return gr_item_read(r, &w->item[i], rc);
     if (r->engine->detokenize(r->engine, id, n, true, &text, &bytes, &err))
-        return gr_refuse_err(r, &err);
-    rc = gr_is_text(text, bytes) ? gr_read_conversation_text(r, text, name, &it->prompt, &it->response)
-                              : gr_refuse(r, 422, name, "%s: these tokens are not UTF-8 text", name);
-    free(text);                             /* the messages are copies */
-    return rc;
+        return gr_item_read(r, &w->item[i], gr_refuse_err(r, &err));
+    kept = gr_is_text(text, bytes) ? gr_req_strndup(r, text, bytes) : NULL;
+    free(text);
+    if (kept)
+        return gr_item_text(r, w, i, kept, bytes, 0, 0);
+    return r->status ? r->status : gr_item_read(r, &w->item[i], gr_refuse(r, 422, gr_item_name(r, w, i), "%s: these "
+                                                "tokens are no text", gr_item_name(r, w, i)));
 }
 
 static bool is_batch(json_t *v)
@@ -125,12 +128,12 @@ static int ask_texts(gr_req *r, json_t *v, const char *name, bool raw, gr_req_fn
 
     if (rc)
         return rc;
-    w = gr_rewards_new(r, n);
+    w = gr_rewards_new(r, name, is_batch(v), n);
     if (!w)
         return r->status;
     w->raw = raw;
     for (size_t i = 0; i < n && !rc; i++)
-        rc = read_text(r, is_batch(v) ? json_array_get(v, i) : v, name, &w->item[i]);
+        rc = read_text(r, w, i, is_batch(v) ? json_array_get(v, i) : v);
     if (!rc)
         rc = gr_rewards_references(r, w);
     if (!rc)
@@ -146,7 +149,7 @@ static int ask_input(gr_req *r, bool raw, gr_req_fn *finish)
                      finish);
 }
 
-/* verl reads data[-1].probs[-1]: the reward, or the margin. */
+/* As vLLM answers of a model with one label: its clients read probs[0] or, as verl, probs[-1]. */
 static int answer_classify(gr_req *r)
 {
     const gr_rewards *w = r->state;
@@ -156,8 +159,7 @@ static int answer_classify(gr_req *r)
         double v = gr_item_value(w, i);
         gr_push(&data, json_pack("{s:I, s:s, s:o, s:i}", "index", (json_int_t)i,
                                  "label", w->item[i].reward >= 0.5 ? "preferred" : "rejected",
-                                 "probs", w->raw ? json_pack("[f]", v) : json_pack("[f,f]", 1 - v, v),
-                                 "num_classes", w->raw ? 1 : 2));
+                                 "probs", json_pack("[f]", v), "num_classes", 1));
     }
     return answer_list(r, data);
 }
@@ -167,32 +169,40 @@ int gr_vllm_classify(gr_req *r)
     return ask_input(r, false, answer_classify);
 }
 
+/* Base64 of one little-endian float32, as the openai package asks for unless it is told otherwise. */
+static json_t *base64_json(double value)
+{
+    static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    float f = (float)value;
+    uint32_t bits;
+    char text[] = "......==";
+    unsigned char b[6] = { 0 };
+
+    memcpy(&bits, &f, sizeof bits);
+    for (int i = 0; i < 4; i++)
+        b[i] = (unsigned char)(bits >> 8 * i);
+    for (int i = 0; i < 6; i++) {
+        int at = 6 * i / 8, shift = 10 - 6 * i % 8;
+        text[i] = digit[((b[at] << 8 | b[at + 1]) >> shift) & 63];
+    }
+    return json_string(text);
+}
+
+/* [value], or its base64 where w->detail is set. */
+static json_t *vector_json(const gr_rewards *w, size_t i)
+{
+    return w->detail ? base64_json(gr_item_value(w, i)) : json_pack("[f]", gr_item_value(w, i));
+}
+
 static int answer_pooling(gr_req *r)
 {
     const gr_rewards *w = r->state;
     json_t *data = json_array();
 
     for (size_t i = 0; i < w->n; i++)
-        gr_push(&data, json_pack("{s:I, s:s, s:[f]}", "index", (json_int_t)i, "object", "pooling",
-                                 "data", gr_item_value(w, i)));
+        gr_push(&data, json_pack("{s:I, s:s, s:o}", "index", (json_int_t)i, "object", "pooling", "data",
+                                 vector_json(w, i)));
     return answer_list(r, data);
-}
-
-static int check_encoding(gr_req *r)
-{
-    const char *encoding;
-    int rc = gr_read_string(r, "encoding_format", "float", &encoding);
-
-    if (!rc && strcmp(encoding, "float"))
-        rc = gr_refuse(r, 422, "encoding_format", "encoding_format must be float");
-    return rc;
-}
-
-int gr_vllm_pooling(gr_req *r)
-{
-    int rc = check_encoding(r);
-
-    return rc ? rc : ask_input(r, false, answer_pooling);
 }
 
 /* verl reads data[-1].embedding[-1] of a reward model on SGLang. */
@@ -202,16 +212,33 @@ static int answer_embeddings(gr_req *r)
     json_t *data = json_array();
 
     for (size_t i = 0; i < w->n; i++)
-        gr_push(&data, json_pack("{s:I, s:s, s:[f]}", "index", (json_int_t)i, "object", "embedding",
-                                 "embedding", gr_item_value(w, i)));
+        gr_push(&data, json_pack("{s:I, s:s, s:o}", "index", (json_int_t)i, "object", "embedding", "embedding",
+                                 vector_json(w, i)));
     return answer_list(r, data);
+}
+
+static int ask_vectors(gr_req *r, bool raw, gr_req_fn *finish)
+{
+    const char *encoding;
+    int rc = gr_read_string(r, "encoding_format", "float", &encoding);
+
+    if (!rc && strcmp(encoding, "float") && strcmp(encoding, "base64"))
+        rc = gr_refuse(r, 422, "encoding_format", "encoding_format must be float or base64");
+    if (!rc)
+        rc = ask_input(r, raw, finish);
+    if (!rc)
+        ((gr_rewards *)r->state)->detail = encoding[0] == 'b';
+    return rc;
+}
+
+int gr_vllm_pooling(gr_req *r)
+{
+    return ask_vectors(r, false, answer_pooling);
 }
 
 int gr_vllm_embeddings(gr_req *r)
 {
-    int rc = check_encoding(r);
-
-    return rc ? rc : ask_input(r, r->engine->rewards, answer_embeddings);
+    return ask_vectors(r, r->engine->rewards, answer_embeddings);
 }
 
 static int answer_sglang(gr_req *r)

@@ -39,6 +39,18 @@ raises(422, gram.score, "", 3, "x")
 
 trl = gram_client.trl_reward(URL)
 assert trl(["q"] * 3 + ["r"], ["an answer", "another one", "a third", "x"]) == group + [None]
+odd = ["an answer", "7\0", "another one", "7\ud800", "a third"]
+assert trl(["q"] * 5, odd) == [group[0], None, group[1], None, group[2]]
+assert trl(["q"] * 2, odd[1::2]) == [None, None]
+raises(422, gram.reward, "q", odd)
+try:
+    gram.reward("q", odd)
+except gram_client.GramError as e:
+    assert [i["index"] for i in e.items] == [1, 3] and e.param == "responses[1]", (e.items, e.param)
+assert ["error" in v for v in gram.score_pairs([("q", "x", "7\0"), ("q", "an answer", "another one")])] == [True, False]
+for script in ("Grüße aus Köln 😀", "東京は日本の首都です。", "Москва — столица", "القاهرة عاصمة مصر", "हिन्दी", "🏳️‍🌈 e\u0301"):
+    a, b = gram.score(script, script, "x"), gram.score(script, "x", script)
+    assert close(a["preference"], 1 - b["preference"]) and gram.score(script, script, script)["winner"] == "tie"
 chat = [{"role": "user", "content": "q"}]
 assert trl([chat] * 2, [[{"role": "assistant", "content": t}] for t in ("an answer", "another one")])[0] == v["preference"]
 assert gram_client.trl_reward(URL, "solution")(["q"], ["an answer"], solution=["another one"]) == [v["preference"]]
@@ -49,7 +61,7 @@ assert gram_client.compute_score_batch(["d"], ["an answer"], ["another one"], [{
 
 sys.modules.setdefault("torch", types.SimpleNamespace(tensor=list))
 text = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nan answer<|im_end|>\n"
-assert list(gram_client.reward_func([text], [text[:30]], ["another one"])["rewards"]) == [v["preference"]]
+assert list(gram_client.reward_func([text], [text[:text.index("an answer")]], ["another one"])["rewards"]) == [v["preference"]]
 
 seen = []
 threads = [threading.Thread(target=lambda: seen.append(gram.score("q", "an answer", "another one"))) for _ in range(16)]

@@ -22,20 +22,24 @@ RERANK = [{"query": "q", "documents": ["x", {"text": "yyyy"}], "top_n": 1}, {"qu
 CLASSIFY = [{"input": TEXT, "reference": "r"}, {"input": [TEXT, TEXT], "reference": "r", "use_activation": False},
             {"messages": USER + [{"role": "assistant", "content": "2"}], "reference": "r"}, {"text": [TEXT], "reference": "r"}]
 SCORE = [{"prompt": "q", "a": "x", "b": "y"}, {"pairs": [{"prompt": USER, "chosen": "x", "rejected": "y"}], "explain": True},
+         {"pairs": [{"prompt": "q", "a": "x", "b": "y\0"}, {"prompt": "q", "a": "x", "b": "y"}]},
          {"queries": "q", "documents": ["x", "y"]}, {"query": "q", "items": ["x"], "label_token_ids": [1, 2]}]
 EXAMPLES = {
     "/v1/score": SCORE, "/score": SCORE,
     "/v1/rank": [{"prompt": "q", "responses": ["x", "yy", "zzz"], "method": m, "reference": "r"}
-                 for m in ("all-pairs", "tournament", "linear", "reference")],
-    "/v1/reward": [{"prompt": "q", "responses": ["x", "y"]}, {"prompt": USER, "response": "x", "reference": "r"}],
+                 for m in ("all-pairs", "tournament", "linear", "reference")]
+    + [{"prompt": "q", "responses": ["x", "yy", "\ud800"], "partial": True}],
+    "/v1/reward": [{"prompt": "q", "responses": ["x", "y"]}, {"prompt": USER, "response": "x", "reference": "r"},
+                   {"prompt": "q", "responses": ["x", "y", "z\0"], "partial": True}],
     "/get_reward": [{"query": [TEXT], "prompts": ["q"], "labels": ["r"]}],
     "/classify": CLASSIFY, "/v1/classify": CLASSIFY,
-    "/pooling": CLASSIFY[:3], "/v1/embeddings": CLASSIFY[:2],
-    "/generative_scoring": [SCORE[3], {"query": [1, 2], "items": [[3], [4, 5]], "label_token_ids": [6]}],
+    "/pooling": CLASSIFY[:3], "/v1/embeddings": CLASSIFY[:2] + [{"input": TEXT, "reference": "r", "encoding_format": "base64"}],
+    "/generative_scoring": [SCORE[4], {"query": [1, 2], "items": [[3], [4, 5]], "label_token_ids": [6]}],
     "/predict": [{"inputs": [["q", "x"], ["q", "y"]]}, {"inputs": ["q", "x"], "reference": "r"}, {"inputs": TEXT, "reference": "r"}],
     "/v1/score/evaluation": [{"model": "m", "messages": [TEXT], "reference": "r"}],
     "/compare": [{"conversation_history": USER, "response_objs": ["x", {"output": [{"type": "message", "content": "y"}]}]}],
-    "/v1/chat/completions": [{"messages": USER, "max_tokens": 3, "logprobs": True, "top_logprobs": 2, "n": 2, "seed": 1}],
+    "/v1/chat/completions": [{"messages": USER, "max_tokens": 3, "logprobs": True, "top_logprobs": 2, "n": 2, "seed": 1},
+                             {"messages": USER, "max_tokens": 3, "seed": -1}],
     "/tokenize": [{"content": "hello"}], "/detokenize": [{"tokens": [72, 73]}], "/apply-template": [{"messages": USER}],
 }
 for path in ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking"):
@@ -67,6 +71,29 @@ def response(operation, status):
     return resolver.resolve(r["$ref"])[1] if "$ref" in r else r
 
 
+def refused_fields(operation):
+    """The fields whose values the request's schema pins down: {name: what goes}."""
+    for part in operation["requestBody"]["content"]["application/json"]["schema"].get("allOf", []):
+        if part.get("$ref", "").rsplit("/", 1)[-1].startswith("Unread"):
+            return {k: v["enum"] for k, v in resolver.resolve(part["$ref"])[1]["properties"].items()}
+    return {}
+
+
+def check_refused(path, operation, body):
+    for name, fine in refused_fields(operation).items():
+        for value in ("other", 7, True, [1], {"x": 1}):
+            if value in fine:
+                continue
+            status, _, text = ask("POST", path, {**body, name: value})
+            error = json.loads(text)["error"] if status != 200 else {}
+            if status != 422 or error["param"] != name or name not in error["message"]:
+                sys.exit(f"FAILED: {path} with {name} {value!r}: {status} {text}")
+        for value in fine:
+            status, _, text = ask("POST", path, {**body, name: value})
+            if status != 200:
+                sys.exit(f"FAILED: {path} with {name} {value!r}: {status} {text}")
+
+
 asked = 0
 for path, methods in doc["paths"].items():
     for method, operation in methods.items():
@@ -87,6 +114,7 @@ for path, methods in doc["paths"].items():
                 sys.exit(f"FAILED: {path} {body}: {status} {text}")
             check(response(operation, 200)["content"][kind]["schema"], json.loads(text), "POST " + path)
             asked += 1
+        check_refused(path, operation, EXAMPLES[path][0])
         status, kind, text = ask("POST", path, {})
         check(response(operation, status)["content"][kind]["schema"], json.loads(text), f"{status} of {path}")
         assert status == 422, (path, status)

@@ -1,11 +1,12 @@
 /* fake.h - an engine without a model, for the server's tests: scores that follow from the texts alone, and words in
  * them that make it fail.
  *
- *     TOOLONG   GRAM_ELIMIT      BOOM   GRAM_EFORMAT      NAN    a preference that is no number
+ *     TOOLONG   GRAM_ELIMIT of the pair that holds it      BOOM   GRAM_EFORMAT      NAN    a preference that is no number
  *     SLOW      takes 0.2 s (2 ms a token)     CUT    truncated         FLIP   the orders disagree
  *     HELD      waits until the test lets it pass, and model "held" opens only then: no test guesses how fast a machine is
  *
- * Model "head" has PURM's reward head: an answer's reward is its strength, sigma a quarter. */
+ * Model "head" has PURM's reward head: an answer's reward is its strength, sigma a quarter; of a text the answer is what
+ * stands behind its last header. The chat template is ChatML without a system turn of its own. */
 #ifndef FAKE_H
 #define FAKE_H
 
@@ -43,16 +44,24 @@ static bool fake_has(const gram_pair *p, const char *word)
     return strstr(p->a, word) || strstr(p->b, word);
 }
 
-static gram_status fake_score(gr_engine *e, const gram_pair *pair, size_t n, gram_verdict *out, gram_err *err)
+static gram_status fake_score(gr_engine *e, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad,
+                              gram_err *err)
 {
     gram_usage *u = e->self;
+
+    *bad = n;
+    for (size_t i = 0; i < n; i++)          /* before anything is computed, as the library does */
+        if (fake_has(&pair[i], "TOOLONG") || pair[i].extra_a || pair[i].extra_b) {
+            *bad = i;
+            return fake_has(&pair[i], "TOOLONG")
+                 ? gr_fail(err, GRAM_ELIMIT, "the pair takes 9999 tokens, and at most 2048 may be read")
+                 : gr_fail(err, GRAM_EUNSUPPORTED, "\"tool_calls\": the template does not write them");
+        }
 
     for (size_t i = 0; i < n; i++) {
         const gram_pair *p = &pair[i];
         double m = fake_strength(p->a) - fake_strength(p->b);
         gram_verdict v = { .logit = { { (float)m, 0 }, { 0, (float)m } }, .logit_margin = m, .consistent = true };
-        if (fake_has(p, "TOOLONG"))
-            return gr_fail(err, GRAM_ELIMIT, "pair %zu: 9999 tokens, the model reads 2048", i);
         if (fake_has(p, "BOOM"))
             return gr_fail(err, GRAM_EFORMAT, "pair %zu: the engine broke", i);
         if (fake_has(p, "SLOW"))
@@ -77,6 +86,76 @@ static gram_status fake_score(gr_engine *e, const gram_pair *pair, size_t n, gra
         u->tokens += v.tokens;
         u->tokens_computed += v.tokens / 2;
         u->sequences += 2;
+    }
+    return GRAM_OK;
+}
+
+/* The messages of "<|im_start|>ROLE\nCONTENT<|im_end|>\n..."; the last one may lack its end, or its content. */
+static gram_status fake_read_chat(gr_engine *e, const char *text, size_t bytes, gram_message **turn, size_t *n,
+                                  gram_err *err)
+{
+    static const char open[] = "<|im_start|>", close[] = "<|im_end|>\n";
+    char *p, *copy;
+
+    (void)e;
+    *turn = malloc(64 * sizeof **turn + bytes + 1);
+    if (!*turn)
+        return gr_nomem(err, "chat");
+    p = copy = (char *)(*turn + 64);
+    memcpy(copy, text, bytes);
+    copy[bytes] = '\0';
+    for (*n = 0; *p && *n < 64; ) {
+        char *role = p + sizeof open - 1, *line = strchr(p, '\n'), *end;
+        if (strncmp(p, open, sizeof open - 1) || !line || (strncmp(role, "user\n", 5) && strncmp(role, "assistant\n", 10)
+                                                           && strncmp(role, "system\n", 7)))
+            break;
+        *line = '\0';
+        end = strstr(line + 1, close);
+        (*turn)[(*n)++] = (gram_message){ .role = role, .content = line + 1 };
+        p = end ? end + sizeof close - 1 : line + 1 + strlen(line + 1);
+        if (end)
+            *end = '\0';
+        else if (!strncmp(p - gr_min((size_t)(p - line - 1), 10), "<|im_end|>", 10))
+            p[-10] = '\0';
+    }
+    if (*n > 0 && !*p && !strcmp((*turn)[*n - 1].role, "assistant") && !(*turn)[*n - 1].content[0])
+        --*n;                               /* the answer is to come */
+    if (*n > 0 && !*p)
+        return GRAM_OK;
+    free(*turn);
+    return gr_fail(err, GRAM_EARG, "the model's own chat template makes this text of no conversation");
+}
+
+static gram_status fake_rewards_of(gr_engine *e, const gram_text *text, size_t n, gram_reward *out, size_t *bad,
+                                   gram_err *err)
+{
+    gram_usage *u = e->self;
+
+    *bad = n;
+    for (size_t i = 0; i < n; i++) {
+        size_t from = text[i].answer, to = text[i].answer_end;
+        const char *header = NULL;
+        char *answer;
+        for (const char *p = text[i].text; (p = strstr(p, "assistant\n")); p++)
+            header = p + 10;
+        if (to == 0) {
+            from = header ? (size_t)(header - text[i].text) : 0;
+            to = text[i].bytes;
+        }
+        answer = gr_strndup(text[i].text + from, to - from);
+        if (!answer)
+            return gr_nomem(err, "text");
+        if (text[i].bytes && strstr(answer, "<|im_end|>") && text[i].answer_end == 0)
+            *strstr(answer, "<|im_end|>") = '\0';
+        if (strstr(answer, "TOOLONG")) {
+            free(answer);
+            *bad = i;
+            return gr_fail(err, GRAM_ELIMIT, "the text takes 9999 tokens, and at most 2048 may be read");
+        }
+        out[i] = (gram_reward){ .mean = fake_strength(answer), .sigma = 0.25, .tokens = 10 + text[i].bytes / 4 };
+        u->tokens += out[i].tokens;
+        u->sequences++;
+        free(answer);
     }
     return GRAM_OK;
 }
@@ -208,7 +287,8 @@ static void fake_close(gr_engine *e)
 
 static inline gr_engine fake_engine(const char *path)
 {
-    return (gr_engine){ .path = path, .open = fake_open, .close = fake_close, .score = fake_score, .show = fake_show,
+    return (gr_engine){ .path = path, .open = fake_open, .close = fake_close, .score = fake_score,
+                        .rewards_of = fake_rewards_of, .read_chat = fake_read_chat, .show = fake_show,
                         .usage = fake_usage, .tokenize = fake_tokenize, .detokenize = fake_detokenize,
                         .show_chat = fake_show_chat, .label_logits = fake_labels,
                         .writer_open = fake_writer_open, .writer_next = fake_writer_next,

@@ -40,7 +40,7 @@ static void fail_at(gr_engine *e, const char *path, const char *body, long n, bo
 
 static void every_allocation_may_fail(void **state)
 {
-    enum { OF_A_HEAD = 3 };             /* the last: asked of a model with a head */
+    enum { OF_A_HEAD = 5 };             /* the last: asked of a model with a head */
     static const struct { const char *path, *body; } good[] = {
         { "/v1/score", "{\"explain\":true,\"pairs\":[{\"prompt\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
           "\"text\":\"p\"}]}],\"a\":\"x\",\"b\":\"yy\"},{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"z\"}]}" },
@@ -51,8 +51,10 @@ static void every_allocation_may_fail(void **state)
         { "/score", "{\"queries\":\"q\",\"documents\":[\"x\",\"yy\"]}" },
         { "/classify", "{\"reference\":\"r\",\"input\":\"" TEXT "\"}" },
         { "/classify", "{\"reference\":\"r\",\"text\":\"" TEXT "\"}" },
-        { "/pooling", "{\"reference\":\"r\",\"input\":[10,10,72,117,109,97,110,58,32,104,10,10,65,115,115,105,115,116,97,"
-          "110,116,58,32,120]}" },
+        { "/pooling", "{\"reference\":\"r\",\"input\":["
+          "60,124,105,109,95,115,116,97,114,116,124,62,117,115,101,114,10,104,60,"
+          "124,105,109,95,101,110,100,124,62,10,60,124,105,109,95,115,116,97,114,"
+          "116,124,62,97,115,115,105,115,116,97,110,116,10,120]}" },
         { "/v1/embeddings", "{\"reference\":\"r\",\"input\":\"" TEXT "\"}" },
         { "/v1/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"yyyy\",\"zz\"],\"top_n\":2}" },
         { "/v1/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"yyyy\"],\"instruct\":\"i\"}" },
@@ -67,6 +69,15 @@ static void every_allocation_may_fail(void **state)
           "\"top_logprobs\":2,\"stop\":\"A.\"}" },
         { "/apply-template", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}" },
         { "/tokenize", "{\"content\":\"ab\"}" }, { "/detokenize", "{\"tokens\":[104,105]}" },
+        { "/v1/score", "{\"pairs\":[{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"\\ud800\"},{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"z\"},"
+          "{\"prompt\":\"p\",\"a\":\"TOOLONG\",\"b\":\"z\"}]}" },
+        { "/v1/reward", "{\"prompt\":\"p\",\"partial\":true,\"responses\":[\"x\",\"\\u0000\",\"yy\",\"TOOLONG\",{\"role\":"
+          "\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":1}]}]}" },
+        { "/v1/rank", "{\"prompt\":\"p\",\"partial\":true,\"responses\":[\"x\",\"\\u0000\",\"yy\",\"TOOLONG\"]}" },
+        { "/get_reward", "{\"query\":[\"" TEXT "\"],\"prompts\":[\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n\"],"
+          "\"labels\":[\"r\"]}" },
+        { "/get_reward", "{\"query\":[\"" TEXT "\"],\"prompts\":[\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n\"]}" },
+        { "/v1/embeddings", "{\"input\":[\"" TEXT "\",\"" TEXT "\"],\"encoding_format\":\"base64\"}" },
         { "/v1/score", "{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"yy\"}" },
         { "/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\"]}" },
         { "/v1/rank", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\"],\"reference\":\"r\",\"method\":\"reference\"}" },

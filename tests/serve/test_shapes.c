@@ -1,73 +1,6 @@
 /* test_shapes.c - every shape that other servers' clients speak, asked and answered as they do; and every way to ask
  * wrongly, which must never bring a score. The engine is fake.h's. */
-#include "check.h"
-#include <jansson.h>
-#include <stdio.h>
-#include "fake.h"
-#include "serve/serve.h"
-
-static gr_engine engine;
-static gr_serve_options options;
-
-static int setup(void **state)
-{
-    (void)state;
-    engine = fake_engine("fake");
-    options = (gr_serve_options){ .name = "fake", .max_rows = 8, .max_pairs = 20, .max_new_tokens = 16, .quiet = true };
-    return engine.open(&engine, NULL);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    engine.close(&engine);
-    return 0;
-}
-
-static int ask_status(const char *path, const char *body, json_t **out)
-{
-    char *text;
-    int status = gr_serve_try(&options, &engine, path, body, strlen(body), &text);
-
-    assert_non_null(text);
-    *out = json_loads(text, JSON_DECODE_ANY, NULL);
-    if (!*out)
-        fail_msg("%s answered %s", path, text);
-    free(text);
-    return status;
-}
-
-static json_t *ask(const char *path, const char *body)
-{
-    json_t *out;
-    int status = ask_status(path, body, &out);
-
-    if (status != 200)
-        fail_msg("%s %s: %d %s", path, body, status, json_dumps(out, 0));
-    return out;
-}
-
-/* The number at a path such as "data.0.score". */
-static double number(json_t *j, const char *path)
-{
-    char part[64];
-
-    for (size_t n; *path; path += n + (path[n] == '.')) {
-        n = strcspn(path, ".");
-        snprintf(part, sizeof part, "%.*s", (int)n, path);
-        j = json_is_array(j) ? json_array_get(j, (size_t)atoi(part)) : json_object_get(j, part);
-    }
-    if (!json_is_number(j))
-        fail_msg("no number at %s", path);
-    return json_number_value(j);
-}
-
-static double preference(const char *a, const char *b)
-{
-    return 1 / (1 + exp(fake_strength(b) - fake_strength(a)));
-}
-
-#define CLOSE(a, b) assert_true(fabs((a) - (b)) < 1e-12)
+#include "shapes.h"
 
 static void a_pair_in_every_spelling(void **state)
 {
@@ -149,25 +82,6 @@ static void rewards_against_a_reference_or_a_group(void **state)
     options.reference = NULL;
 }
 
-static gr_engine judge;
-
-/* The engine becomes one with a head. */
-static void use_head(double lambda)
-{
-    judge = engine;
-    engine = fake_engine("head");
-    engine.options.lambda = lambda;
-    CHECK_OK(engine.open(&engine, &check_err));
-}
-
-static void use_judge(void)
-{
-    engine.close(&engine);
-    engine = judge;
-}
-
-#define CHAT(answer) "<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n" answer "<|im_end|>\\n"
-
 /* Its reward, where trainers learn from it; the probability of beating an answer of reward 0, where clients expect 0
  * to 1; and raw as SGLang gives it. */
 static void a_lone_response_of_a_model_with_a_head(void **state)
@@ -175,8 +89,8 @@ static void a_lone_response_of_a_model_with_a_head(void **state)
     static const struct { const char *path, *body, *at; bool raw; } shape[] = {
         { "/get_reward", "{\"query\":[\"" CHAT("x") "\"]}", "rewards.0", true },
         { "/get_reward", "{\"query\":[\"" CHAT("x") "\"]}", "scores.0", false },
-        { "/v1/score/evaluation", "{\"messages\":[\"\\n\\nHuman: q\\n\\nAssistant: x\"]}", "scores.0", true },
-        { "/classify", "{\"input\":\"" CHAT("x") "\"}", "data.0.probs.1", false },
+        { "/v1/score/evaluation", "{\"messages\":[\"" CHAT("x") "\"]}", "scores.0", true },
+        { "/classify", "{\"input\":\"" CHAT("x") "\"}", "data.0.probs.0", false },
         { "/classify", "{\"activation\":false,\"input\":\"" CHAT("x") "\"}", "data.0.probs.0", true },
         { "/pooling", "{\"input\":\"" CHAT("x") "\"}", "data.0.data.0", false },
         { "/v1/embeddings", "{\"input\":\"" CHAT("x") "\"}", "data.0.embedding.0", true },
@@ -255,12 +169,12 @@ static void a_group_of_a_model_with_a_head(void **state)
     CHECK_OK(gram_rank_rewards(reward, 4, NULL, 2, true, &want, &check_err));
     out = ask("/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\",\"zzz\",\"yy\"],"
               "\"reference\":[null,null,null,null]}");
+    assert_string_equal(json_string_value(json_object_get(out, "scale")), "head");
     assert_true(number(out, "rewards.1") == want.score[1] && number(out, "data.1.overlap") == want.overlap[1]);
     assert_true(number(out, "data.2.mean") == reward[2].mean);
     json_decref(out);
-    out = ask("/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\"],\"reference\":[null,\"ref\"]}");
-    CLOSE(number(out, "rewards.0"), reward[0].mean);        /* alone: the other has a scale of its own */
-    CLOSE(number(out, "rewards.1"), preference("yy", "ref"));
+    assert_int_equal(ask_status("/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\"],"
+                                "\"reference\":[null,\"ref\"]}", &out), 422);    /* two scales in one answer */
     json_decref(out);
     out = ask("/rerank", "{\"query\":\"p\",\"documents\":[\"x\",\"yy\",\"zzz\",\"yy\"],\"use_activation\":false}");
     assert_int_equal((size_t)number(out, "results.0.index"), want.order[0]);
@@ -286,12 +200,13 @@ static void a_group_of_a_model_with_a_head(void **state)
 
 static void openrlhf(void **state)
 {
-    json_t *out = ask("/get_reward", "{\"query\":[\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\nans<|im_end|>\\n\","
+    json_t *out = ask("/get_reward", "{\"query\":[\"" CHAT("ans") "\","
                       "\"plain prompt plain answer</s>\"],\"prompts\":[\"x\",\"plain prompt \"],\"labels\":[\"ref\",\"other\"]}");
 
     (void)state;
     CLOSE(number(out, "rewards.0"), preference("ans", "ref"));
     CLOSE(number(out, "scores.1"), preference("plain answer", "other"));
+    assert_string_equal(json_string_value(json_object_get(out, "scale")), "reference");
     assert_int_equal(json_array_size(json_object_get(json_object_get(out, "extra_logs"), "margin")), 2);
     json_decref(out);
 }
@@ -318,13 +233,13 @@ static void vllm(void **state)
     json_decref(out);
     out = ask("/v1/classify", "{\"reference\":\"ref\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"},"
               "{\"role\":\"assistant\",\"content\":\"x\"}]}");
-    CLOSE(number(out, "data.0.probs.1"), preference("x", "ref"));
-    CLOSE(number(out, "data.0.num_classes"), 2);
+    CLOSE(number(out, "data.0.probs.0"), preference("x", "ref"));
+    CLOSE(number(out, "data.0.num_classes"), 1);
     json_decref(out);
-    out = ask("/pooling", "{\"reference\":\"ref\",\"input\":[\"\\n\\nHuman: q\\n\\nAssistant: x\"]}");
+    out = ask("/pooling", "{\"reference\":\"ref\",\"input\":[\"" CHAT("x") "\"]}");
     CLOSE(number(out, "data.0.data.0"), preference("x", "ref"));
     json_decref(out);
-    out = ask("/v1/embeddings", "{\"reference\":\"ref\",\"input\":\"<s>[INST] q [/INST] x</s>\"}");
+    out = ask("/v1/embeddings", "{\"reference\":\"ref\",\"input\":\"" CHAT("x") "\"}");
     CLOSE(number(out, "data.0.embedding.0"), preference("x", "ref"));
     json_decref(out);
     out = ask("/classify", "{\"reference\":\"ref\",\"conv\":[[{\"role\":\"user\",\"content\":\"q\"},"
@@ -377,8 +292,7 @@ static void reranking(void **state)
 static void trainers(void **state)
 {
     json_t *out = ask("/v1/score/evaluation", "{\"model\":\"m\",\"reference\":\"ref\",\"messages\":["
-                      "\"<|start_header_id|>user<|end_header_id|>\\n\\nq<|eot_id|>"
-                      "<|start_header_id|>assistant<|end_header_id|>\\n\\nx<|eot_id|>\"]}");
+                      "\"" CHAT("x") "\"]}");
 
     (void)state;
     CLOSE(number(out, "scores.0"), preference("x", "ref"));
@@ -430,11 +344,11 @@ static void a_wrong_request_is_never_a_score(void **state)
     static const struct { int status; const char *path, *body; } wrong[] = {
         { 404, "/nope", "{}" }, { 405, "/health", "{}" },
         { 400, "/v1/score", "" }, { 400, "/v1/score", "[]" }, { 400, "/v1/score", "{\"a\":1,\"a\":2}" },
-        { 400, "/v1/score", "{\"prompt\":NaN}" }, { 400, "/v1/score", "{} x" }, { 400, "/v1/score", "\"\\u0000\"" },
+        { 400, "/v1/score", "{\"prompt\":NaN}" }, { 400, "/v1/score", "{} x" }, { 400, "/v1/score", "\"\\u0000\"" }, { 400, "/v1/score", "{\"\\u0000\":1}" },
         { 422, "/v1/score", "{}" }, { 422, "/v1/score", "{\"prompt\":\"p\",\"a\":\"x\"}" },
         { 422, "/v1/score", "{\"prompt\":3,\"a\":\"x\",\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":[],\"a\":\"x\",\"b\":\"y\"}" },
-        { 422, "/v1/score", "{\"prompt\":[{\"role\":\"tool\",\"content\":\"\"}],\"a\":\"x\",\"b\":\"y\"}" },
+        { 422, "/v1/score", "{\"prompt\":[{\"role\":\"function\",\"content\":\"\"}],\"a\":\"x\",\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":[{\"role\":\"assistant\",\"content\":\"\"}],\"a\":\"x\",\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":\"p\",\"a\":{\"role\":\"user\",\"content\":\"x\"},\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":\"p\",\"a\":[{\"type\":\"image_url\"}],\"b\":\"y\"}" },
@@ -459,7 +373,9 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/classify", "{\"input\":\"no template\",\"reference\":\"r\"}" },
         { 422, "/classify", "{\"input\":\"<|im_start|>tool\\nq<|im_end|>\",\"reference\":\"r\"}" },
         { 422, "/pooling", "{\"input\":[1,300],\"reference\":\"r\"}" },
-        { 422, "/pooling", "{\"input\":\"x\",\"encoding_format\":\"base64\"}" },
+        { 422, "/pooling", "{\"input\":\"x\",\"encoding_format\":\"hex\"}" },
+        { 422, "/classify", "{\"input\":\"\\n\\nHuman: q\\n\\nAssistant: x\",\"reference\":\"r\"}" },
+        { 422, "/get_reward", "{\"query\":[\"q a\",\"q b\"],\"prompts\":[\"q\",\"q\"],\"labels\":[\"r\",null]}" },
         { 422, "/rerank", "{\"query\":\"q\",\"documents\":[]}" }, { 422, "/rerank", "{\"query\":\"q\"}" },
         { 422, "/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"top_n\":-1}" },
         { 422, "/predict", "{\"inputs\":[\"a\",\"b\",\"c\"]}" }, { 422, "/predict", "{}" },

@@ -1,0 +1,89 @@
+/* fields.c - fields of other servers that change what is computed, and that this one does not know.
+ *
+ * To leave such a field unread would answer another question than was asked. Where it says what holds anyway (null, and
+ * the values below) it is fine; else it is refused by its name. Fields that change nothing (user, priority, metadata)
+ * are read by nobody. web/openapi.json lists the same, and tests/e2e/serve_openapi.py holds the two together. */
+#include <string.h>
+#include "serve/req.h"
+
+/* What goes as if it were not there: 0, 1, - for -1, f and t for false and true, [ { " for what is empty. */
+typedef struct { const char *name, *neutral; const char *word; } rule;
+
+/* Of every path that gives scores. */
+static const rule scoring[] = {
+    { "truncate_prompt_tokens", "-", NULL },        /* what does not fit is refused anyway */
+    { "max_tokens_per_doc", "", NULL },
+    { "max_length", "", NULL },
+    { "max_chunks_per_doc", "", NULL },
+    { "chat_template", "", NULL },
+    { "chat_template_kwargs", "{", NULL },
+    { "add_generation_prompt", "f", NULL },
+    { "continue_final_message", "f", NULL },
+    { "dimensions", "1", NULL },
+    { "normalize", "f", NULL },
+    { "lora_path", "\"", NULL },
+    { "score_template", "", NULL },
+};
+
+static const rule chat[] = {
+    { "tools", "[", NULL },                 { "tool_choice", "", "none" },
+    { "functions", "[", NULL },             { "function_call", "", "none" },
+    { "logit_bias", "{", NULL },            { "frequency_penalty", "0", NULL },
+    { "presence_penalty", "0", NULL },      { "repetition_penalty", "1", NULL },
+    { "repeat_penalty", "1", NULL },        { "length_penalty", "1", NULL },
+    { "top_k", "-0", NULL },                { "min_p", "0", NULL },
+    { "typical_p", "1", NULL },             { "mirostat", "0", NULL },
+    { "min_tokens", "0", NULL },            { "ignore_eos", "f", NULL },
+    { "stop_token_ids", "[", NULL },        { "bad_words", "[", NULL },
+    { "best_of", "1", NULL },               { "use_beam_search", "f", NULL },
+    { "guided_json", "", NULL },            { "guided_regex", "", NULL },
+    { "guided_choice", "", NULL },          { "guided_grammar", "", NULL },
+    { "structured_outputs", "", NULL },     { "structural_tag", "", NULL },
+    { "json_schema", "", NULL },            { "grammar", "\"", NULL },
+    { "regex", "", NULL },                  { "ebnf", "", NULL },
+    { "chat_template", "", NULL },          { "chat_template_kwargs", "{", NULL },
+    { "add_generation_prompt", "t", NULL }, { "continue_final_message", "f", NULL },
+    { "documents", "[", NULL },             { "echo", "f", NULL },
+    { "prompt_logprobs", "f", NULL },       { "logits_processors", "[", NULL },
+    { "reasoning_effort", "", NULL },       { "truncate_prompt_tokens", "-", NULL },
+    { "audio", "", NULL },                  { "prediction", "", NULL },
+    { "web_search_options", "", NULL },     { "lora_path", "\"", NULL },
+    { "skip_special_tokens", "t", NULL },
+};
+
+static bool is_neutral(const rule *r, const json_t *v)
+{
+    for (const char *p = r->neutral; *p; p++)
+        switch (*p) {
+        case '0': if (json_is_number(v) && json_number_value(v) == 0) return true; break;
+        case '1': if (json_is_number(v) && json_number_value(v) == 1) return true; break;
+        case '-': if (json_is_number(v) && json_number_value(v) == -1) return true; break;
+        case 'f': if (json_is_false(v)) return true; break;
+        case 't': if (json_is_true(v)) return true; break;
+        case '[': if (json_is_array(v) && json_array_size(v) == 0) return true; break;
+        case '{': if (json_is_object(v) && json_object_size(v) == 0) return true; break;
+        case '"': if (json_is_string(v) && json_string_length(v) == 0) return true; break;
+        }
+    return json_is_null(v) || (r->word && json_is_string(v) && !strcmp(json_string_value(v), r->word));
+}
+
+static int refuse(gr_req *r, const rule *rules, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        json_t *v = json_object_get(r->in, rules[i].name);
+        if (v && !is_neutral(&rules[i], v))
+            return gr_refuse(r, 422, rules[i].name, "%s is not supported, and would change the result: leave it out",
+                             rules[i].name);
+    }
+    return 0;
+}
+
+int gr_refuse_unread(gr_req *r)
+{
+    return refuse(r, scoring, GR_COUNT(scoring));
+}
+
+int gr_refuse_unread_chat(gr_req *r)
+{
+    return refuse(r, chat, GR_COUNT(chat));
+}
