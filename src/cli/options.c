@@ -160,10 +160,11 @@ int cli_model_options(gram_options *out)
         cli_choice("template", chat_template, argument_of(cli_prompt_table, "template")) < 0)
         return CLI_USAGE;
     if (threads < 0 || batch_tokens < 0 || max_tokens < 0)
-        return cli_usage("--%s: wanted a number that is not negative",
-                         threads < 0 ? "threads" : batch_tokens < 0 ? "batch-tokens" : "max-tokens");
+        return cli_usage("--%s: wanted a number that is not negative, found %lld",
+                         threads < 0 ? "threads" : batch_tokens < 0 ? "batch-tokens" : "max-tokens",
+                         threads < 0 ? threads : batch_tokens < 0 ? batch_tokens : max_tokens);
     if (!(lambda >= 0))
-        return cli_usage("--lambda: wanted a number that is not negative");
+        return cli_usage("--lambda: wanted a number that is not negative, found %g", lambda);
     rc = split_labels(out);
     if (!rc && judge_file)
         rc = read_judge_prompt(&judge_prompt);

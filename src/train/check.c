@@ -45,6 +45,20 @@ static gram_status loss_of(struct check *c, bool backward, double *loss, gram_er
     return rc;
 }
 
+/* B of a new adapter is 0, and so is then every gradient of A: no mistake in them could be seen. It gets values of about
+ * the size that makes an adapter's output a tenth of what it could be with A's. */
+static void wake_adapters(struct check *c)
+{
+    for (size_t i = 0; i < c->n_params; i++) {
+        const gr_param *p = &c->param[i];
+        size_t n = p->rows * p->cols, zeros = 0;
+        for (size_t k = 0; k < n; k++)
+            zeros += p->w[k] == 0;
+        for (size_t k = 0; k < n && zeros == n && strstr(p->name, "lora_B"); k++)
+            p->w[k] = (float)(0.1 / sqrt((double)p->rows) * gr_random_normal(&c->random));
+    }
+}
+
 static gram_status check_open(struct check *c, gram_err *err)
 {
     const gr_training *r = c->r;
@@ -76,6 +90,7 @@ static gram_status check_open(struct check *c, gram_err *err)
             c->n += gr_grad_weight(&c->grad, c->batch[i]);
         }
     }
+    wake_adapters(c);
     gr_trainee_zero(c->t);
     gr_trainee_drop(c->t, r->opt->seed, 0);
     return rc;
@@ -212,6 +227,8 @@ gram_status gr_check_gradients(const gr_training *r, gram_err *err)
 
     if (!rc)
         rc = loss_of(&c, true, &loss, err);
+    if (!rc && !isfinite(loss))
+        rc = gr_fail(err, GRAM_EFORMAT, "the loss of the first batch is %g: there is no gradient to check", loss);
     c.grad.on.known = true;
     if (!rc)
         rc = measure_noise(&c, loss, err);

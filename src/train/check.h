@@ -14,6 +14,8 @@
  * must hold, and is reported over the size that p(u/2) has on average. Where that allows more than a fiftieth, u is
  * made longer if it is the noise that asks for it, up to 0.16 of the norm, and otherwise shorter, down to 1e-4.
  *
+ * B of a new adapter is 0, with which A has no gradient: it is given small values first, drawn from the seed.
+ *
  * What dropout leaves out is that of the run's first step throughout, and the hidden units of a reward head that are on
  * at w stay on, and those that are off stay off: the gradient is the slope between two kinks, and u may reach past
  * one. */

@@ -135,8 +135,10 @@ static const gram_option option[] = {
     { .name = "skip-bad", .kind = GRAM_OPTION_FLAG, .at = AT(skip_bad), .stages = BOTH,
       .help = "Warn about a row that cannot be read and go on, instead of failing at it" },
 
-    { .name = "judge-prompt", .kind = GRAM_OPTION_TEXT, .at = AT(model.judge_prompt), .stages = BOTH, .shared = true },
-    { .name = "labels", .kind = GRAM_OPTION_LABELS, .at = AT(model.label_a), .stages = BOTH, .shared = true },
+    { .name = "judge-prompt", .kind = GRAM_OPTION_TEXT, .at = AT(model.judge_prompt), .stages = BOTH,
+      .losses = JUDGES, .shared = true },
+    { .name = "labels", .kind = GRAM_OPTION_LABELS, .at = AT(model.label_a), .stages = BOTH, .losses = JUDGES,
+      .shared = true },
     { .name = "template", .kind = GRAM_OPTION_WORD, .at = AT(model.chat_template), .stages = BOTH, .shared = true,
       .choices = "chatml|llama3|llama2|mistral|qwen3|gemma" },
     { .name = "max-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(model.max_tokens), .stages = BOTH, .most = STEPS,

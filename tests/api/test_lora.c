@@ -1,6 +1,7 @@
 /* test_lora.c - adapters from files to files: trained, resumed, trained further, opened, merged, refused.
  *
  * The tiny model and the rows are those of test_train.c. */
+#include <jansson.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/digest.h"
 #include "check.h"
 #include "file/io.h"
 #include "gram/convert.h"
@@ -202,6 +204,63 @@ static void the_best_adapter_is_kept_and_taken(void **state)
     assert_true(exists("best-of/best") == (r.best_step < 10));      /* for a run that may get more steps */
 }
 
+/* The adapter that PEFT wrote for llama_gqa, of rank 4, with another alpha and kind of scale; its path. */
+static char *scaled_adapter(const char *name, double alpha, bool root)
+{
+    char *dir = check_tmppath(name), *path;
+    json_t *config = json_load_file("tests/golden/train/llama_gqa/lora/adapter_config.json", 0, NULL);
+    char *text, *to;
+    size_t n;
+    FILE *f;
+
+    assert_int_equal(mkdir(dir, 0777), 0);
+    json_object_set_new(config, "lora_alpha", json_real(alpha));
+    json_object_set_new(config, "use_rslora", json_boolean(root));
+    path = gr_path_join(dir, "adapter_config.json");
+    assert_int_equal(json_dump_file(config, path, 0), 0);
+    json_decref(config);
+    free(path);
+    CHECK_OK(gr_read_file("tests/golden/train/llama_gqa/lora/adapter_model.safetensors", 1 << 24, &text, &n, &check_err));
+    to = gr_path_join(dir, "adapter_model.safetensors");
+    f = fopen(to, "wb");
+    assert_true(f && fwrite(text, 1, n, f) == n && fclose(f) == 0);
+    free(text), free(to);
+    return dir;
+}
+
+/* rsLoRA's scale is alpha / sqrt(r): at rank 4 that of alpha 8 is the plain one of alpha 16. Merged, and as it is loaded
+ * beside its base, the two are the same to the bit, and another than the plain one of alpha 8. */
+static void rslora_has_its_own_scale(void **state)
+{
+    static const struct { const char *name, *merged; double alpha; bool root; } kind[] = {
+        { "rs", "rs-merged", 8, true }, { "plain16", "plain16-merged", 16, false }, { "plain8", "plain8-merged", 8, false }
+    };
+    static const int32_t ids[] = { 5, 9, 30, 7, 100 };
+    uint64_t merged[3], logits[3];
+
+    (void)state;
+    for (size_t k = 0; k < GR_COUNT(kind); k++) {
+        char *dir = scaled_adapter(kind[k].name, kind[k].alpha, kind[k].root), *to = check_tmppath(kind[k].merged);
+        const gram_options o = { .base = "tests/golden/train/llama_gqa" };
+        char *file = gr_path_join(to, "model.safetensors"), *text;
+        float *z;
+        gram_model *m;
+        size_t n;
+        CHECK_OK(gram_merge(dir, o.base, to, GRAM_F32, &check_err));
+        CHECK_OK(gr_read_file(file, 1 << 24, &text, &n, &check_err));
+        merged[k] = gr_digest(GR_DIGEST, text, n);
+        CHECK_OK(gram_open(&m, dir, &o, &check_err));
+        n = GR_COUNT(ids) * gram_vocabulary(m);
+        z = gr_calloc(n, sizeof *z);
+        CHECK_OK(gram_logits(m, ids, GR_COUNT(ids), z, &check_err));
+        logits[k] = gr_digest(GR_DIGEST, z, n * sizeof *z);
+        gram_close(m);
+        free(z), free(text), free(file), free(to), free(dir);
+    }
+    assert_true(merged[0] == merged[1] && merged[0] != merged[2]);
+    assert_true(logits[0] == logits[1] && logits[0] != logits[2]);
+}
+
 /* What PEFT's configuration says of it. */
 static void same_dropout(const char *adapter, const char *want)
 {
@@ -382,6 +441,7 @@ int main(void)
         cmocka_unit_test(an_adapter_learns_opens_and_merges),
         cmocka_unit_test(stopped_and_killed_runs_end_with_the_same_bits),
         cmocka_unit_test(the_best_adapter_is_kept_and_taken),
+        cmocka_unit_test(rslora_has_its_own_scale),
         cmocka_unit_test(an_adapter_is_trained_further),
         cmocka_unit_test(its_dropout_goes_with_an_adapter),
         cmocka_unit_test(a_reward_head_goes_with_its_adapter),

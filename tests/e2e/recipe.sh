@@ -34,6 +34,37 @@ says err 'did you mean "lr"'
 printf 'Q {input}' >"$tmp/judge.txt"
 expect 2 "$GRAM" train "$tmp/run.yaml"
 says err 'run.yaml: key "judge-prompt": judge prompt: no {response_a}'
+# A key of another stage has no use, and is said with its line; lists are lists.
+printf '# 1\nstage: pretrain\nsteps: 1\nties: drop\n' >"$tmp/one.yaml"
+expect 2 "$GRAM" train "$tmp/one.yaml" --set model=x --set data=x --set out="$tmp/x"
+says err 'one.yaml:4: key "ties": it is an option of the stage finetune'
+printf 'pairs: 2\n' >"$tmp/two.yaml"
+expect 2 "$GRAM" train "$tmp/two.yaml" --set model=x --set data=x --set out="$tmp/x"
+says err 'two.yaml:1: key "pairs": it is an option of the stage pretrain'
+rows 3 >"$tmp/more.jsonl"
+printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter:' >"$tmp/judge.txt"
+cat >"$tmp/list.yaml" <<YAML
+model: $PWD/tests/golden/train/judge
+data: [pairs.jsonl, "more.jsonl"]
+eval-file:          # the first decides
+    - pairs.jsonl
+    - more.jsonl
+judge-prompt: judge.txt
+out: by-list
+steps: 1
+batch-rows: 2
+YAML
+expect 0 "$GRAM" train "$tmp/list.yaml"
+says err "1 step over 7 rows"
+says err "more.jsonl, 3 rows, at step 1: "
+printf 'data: [a, b\n' >"$tmp/open.yaml"
+expect 1 "$GRAM" train "$tmp/open.yaml"
+says err 'open.yaml: '
+printf 'lr: [1, 2]\n' >"$tmp/open.yaml"
+expect 1 "$GRAM" train "$tmp/open.yaml"
+says err 'line 1'
+
+printf 'Q {input}' >"$tmp/judge.txt"
 printf 'lr: 1\n' >"$tmp/none.yaml"
 expect 2 "$GRAM" train "$tmp/none.yaml"
 says err 'key "model" is missing'

@@ -5,6 +5,7 @@
 m=$PWD/tests/golden/train/judge
 printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter:' >"$tmp/judge.txt"
 rows 8 >"$tmp/pairs.jsonl"
+rows 4 | sed 's/"prompt":"/&r/' >"$tmp/more.jsonl"
 cd "$tmp" || exit 1
 finetune() {    # finetune OUT OPTION...
     to=$1
@@ -19,6 +20,15 @@ says err "step 40 of 40, loss "
 says err "tokens/s"
 says out "accuracy on 8 held-out pairs"
 [ ! -e whole/checkpoints ] || die "checkpoints are left behind a whole run"
+
+says err "disk: at most about"
+# Held-out numbers stand where they were measured, with their step, and nowhere else; the first line knows the time left.
+[ "$(grep -c "^pairs.jsonl, 8 rows, at step" err)" = 3 ] && ! grep -q "^step .*held-out" err ||
+    die "held-out numbers are shown where nothing was judged"
+says err "pairs.jsonl, 8 rows, at step 0: accuracy 0."
+says err "pairs.jsonl, 8 rows, at step 20: accuracy "
+says err "pairs.jsonl, 8 rows, at step 40: accuracy "
+grep -q '^step 1 of 40, loss .*, [0-9]*:[0-9][0-9] left$' err || die "the first line does not say how long it will take"
 
 expect 0 script -qec "stty columns 70; '$GRAM' finetune '$m' pairs.jsonl --out bar -p judge.txt --steps 9 --lr 1e-3" /dev/null
 says out "[########]  9/9  loss 0."
@@ -41,6 +51,45 @@ cmp whole/held-out.jsonl killed/held-out.jsonl || die "a run that was killed jud
 expect 1 sh -c 'ulimit -f 40; "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out full -p judge.txt --steps 40 --save-every 5 -q
 one_sentence
 says err "File too large"
+
+# Numbers out of range are asked wrongly: the option, what was wanted and what was found; nothing is made.
+for o in lora-rank:-1 steps:-1 epochs:-1 seed:-1 save-every:-1 keep:-1 eval-every:-1 batch-rows:-1 patience:-1 \
+         epochs:0 keep:0 batch-rows:0 lr:nan lr:-0.5 lr:2 lr:inf smoothing:nan smoothing:0.6 clip:nan warmup:nan \
+         warmup:1.5 weight-decay:-1 lora-alpha:nan lora-alpha:0 lora-dropout:1 max-minutes:0 steps:1e3 steps:many; do
+    expect 2 "$GRAM" finetune "$m" pairs.jsonl --out wrong -p judge.txt "--${o%%:*}" "${o#*:}"
+    says err "gram finetune: --${o%%:*}: wanted "
+    says err "found \"${o#*:}\""
+    [ ! -e wrong ] || die "--${o%%:*} ${o#*:} made a directory"
+done
+for o in threads:-1 batch-tokens:-1 max-tokens:-1; do
+    expect 2 "$GRAM" finetune "$m" pairs.jsonl --out wrong -p judge.txt "--${o%%:*}" "${o#*:}"
+    says err "--${o%%:*}: wanted a number that is not negative, found -1"
+done
+# What another stage, loss or option would have a use for.
+expect 2 "$GRAM" finetune "$m" pairs.jsonl --out wrong --posreg 0.1
+says err "--posreg: it is an option of the loss bt-posreg, and the loss is gram"
+expect 2 "$GRAM" finetune "$m" pairs.jsonl --out wrong --best
+says err "--best: wanted --eval-file with it"
+expect 2 "$GRAM" pretrain "$m" pairs.jsonl --out wrong --loss bt
+says err "there is no option '--loss'"
+[ ! -e wrong ] || die "a usage error made a directory"
+
+# Several files of rows, and held-out sets.
+expect 0 finetune several --steps 2 --eval-file pairs.jsonl --eval-file more.jsonl more.jsonl
+says err "2 steps over 12 rows"
+says err "more.jsonl, 4 rows, at step 2: accuracy "
+says err "more.jsonl: accuracy on 4 held-out pairs, with 95 % intervals: "
+
+# A terminal that is closed asks it to stop as SIGTERM does; under nohup it goes on.
+expect 1 sh -c '(n=0
+    until [ -s hup/metrics.jsonl ] || [ $n -eq 300 ]; do n=$((n + 1)); sleep 0.1; done
+    kill -HUP $$) & exec "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out hup -p judge.txt --steps 100000 -q
+says err "the same command with --resume goes on"
+[ -e hup/checkpoints ] || die "SIGHUP left no checkpoint"
+expect 0 sh -c 'trap "" HUP
+    (n=0
+    until [ -s nohup/metrics.jsonl ] || [ $n -eq 300 ]; do n=$((n + 1)); sleep 0.1; done
+    kill -HUP $$) & exec "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out nohup -p judge.txt --steps 300 -b 8 -q
 
 # Cut short: named, and an error where there is no other.
 

@@ -10,7 +10,7 @@
 
 #define MODEL "tests/golden/train/qwen2_bias"
 
-struct watch { gr_model *m; size_t seen, wrong; bool spoil; };
+struct watch { gr_model *m; size_t seen, wrong, asleep; double loosest; bool spoil; };
 
 /* Spoiled: the last matrix of the model becomes another after the first tensor, so that no gradient fits any more. */
 static int on_tensor(void *arg, const gram_gradient_check *c)
@@ -20,6 +20,8 @@ static int on_tensor(void *arg, const gram_gradient_check *c)
     const gr_param *p = gr_model_params(w->m, &n);
 
     w->wrong += !c->agrees;
+    w->asleep += strstr(c->tensor, "lora") && !(c->norm > 0);
+    w->loosest = fmax(w->loosest, c->bound);
     if (w->seen++ == 0 && w->spoil)
         for (size_t i = 0; i < n; i++)
             for (size_t k = 0; strstr(p[i].name, "o_proj") && k < p[i].rows * p[i].cols; k++)
@@ -50,7 +52,7 @@ static gr_set make_set(gram_loss loss, bool write)
     return s;
 }
 
-static gram_status run(gram_loss loss, bool write, size_t units, struct watch *w)
+static gram_status run(gram_loss loss, bool write, size_t units, size_t rank, struct watch *w)
 {
     double smoothing = loss == GRAM_LOSS_GRAM ? 0.05 : 0;
     const gram_train_options o = { .batch_rows = 3, .seed = 1, .check_gradients = on_tensor, .arg = w };
@@ -58,6 +60,7 @@ static gram_status run(gram_loss loss, bool write, size_t units, struct watch *w
     gr_weights *weights;
     gr_config cfg;
     gr_pool *pool;
+    gr_lora *lora = NULL;
     gram_status rc;
 
     CHECK_OK(gr_weights_open_dir(&weights, MODEL, &check_err));
@@ -68,15 +71,20 @@ static gram_status run(gram_loss loss, bool write, size_t units, struct watch *w
         cfg.head = gr_head_new(gr_reward_outputs(cfg.reward), units);
         cfg.words = loss == GRAM_LOSS_SFT_REG;
     }
-    CHECK_OK(gr_model_open_writable(&w->m, weights, &cfg, &check_err));
+    CHECK_OK(gr_model_open_folded(&w->m, weights, NULL, &cfg, GR_LINEAR_F32, rank ? GR_MODEL_FIXED : GR_MODEL_WRITABLE,
+                                  &check_err));
     if (gram_loss_is_scalar(loss))
         gr_model_draw_score(w->m, 9);
+    if (rank)
+        CHECK_OK(gr_lora_open(&lora, w->m, &(gr_lora_spec){ .rank = rank, .alpha = 2.0 * (double)rank, .dropout = 0.2,
+                                                            .targets = GR_LORA_ALL }, 3, &check_err));
     CHECK_OK(gr_pool_open(&pool, 2, &check_err));
     rc = gr_check_gradients(&(gr_training){ .stage = write ? GRAM_STAGE_PRETRAIN : GRAM_STAGE_FINETUNE, .opt = &o,
                                             .loss = { loss, smoothing, 1, 0.1, 0.01, 0.1 }, .batch_tokens = 60,
-                                            .model = w->m, .pool = pool, .train = &set, .label = { 65, 66 } },
+                                            .model = w->m, .lora = lora, .pool = pool, .train = &set, .label = { 65, 66 } },
                             &check_err);
     gr_pool_close(pool);
+    gr_lora_close(lora);
     gr_model_close(w->m);
     gr_weights_close(weights);
     gr_set_clear(&set);
@@ -90,11 +98,27 @@ static void every_loss_agrees(void **state)
         gram_loss loss = i <= GRAM_LOSS_PURM ? (gram_loss)i : i % 2 ? GRAM_LOSS_BT : GRAM_LOSS_PURM;
         size_t units = i <= GRAM_LOSS_PURM ? 0 : 40;        /* the last two have a hidden layer, full of kinks */
         struct watch w = { 0 };
-        gram_status rc = run(loss, false, units, &w);
+        gram_status rc = run(loss, false, units, 0, &w);
         if (rc || w.seen < 20 || w.wrong)
             fail_msg("%s: %s", gram_loss_name(loss), rc ? check_err.text : "too few tensors");
     }
-    CHECK_OK(run(GRAM_LOSS_GRAM, true, 0, &(struct watch){ 0 }));
+    CHECK_OK(run(GRAM_LOSS_GRAM, true, 0, 0, &(struct watch){ 0 }));
+}
+
+/* New adapters with dropout: B is 0 in them, and would hide every gradient of A. What is allowed stays small enough for a
+ * scale that is left out, such as dropout's 1.25, to be seen. */
+static void new_adapters_are_seen_through(void **state)
+{
+    static const gram_loss loss[] = { GRAM_LOSS_GRAM, GRAM_LOSS_BT };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(loss); i++) {
+        struct watch w = { 0 };
+        gram_status rc = run(loss[i], false, 0, 4, &w);
+        if (rc || w.seen < 20 || w.wrong || w.asleep || w.loosest > 0.1)
+            fail_msg("%s: %zu tensors without a gradient, up to %.2g allowed: %s", gram_loss_name(loss[i]), w.asleep,
+                     w.loosest, rc ? check_err.text : "");
+    }
 }
 
 static void another_models_gradient_does_not(void **state)
@@ -102,7 +126,7 @@ static void another_models_gradient_does_not(void **state)
     struct watch w = { .spoil = true };
 
     (void)state;
-    assert_int_equal(run(GRAM_LOSS_BT, false, 0, &w), GRAM_EFORMAT);
+    assert_int_equal(run(GRAM_LOSS_BT, false, 0, 0, &w), GRAM_EFORMAT);
     assert_true(w.wrong > w.seen / 4);
     assert_non_null(strstr(check_err.text, "tensors are not the loss's slopes"));
 }
@@ -111,6 +135,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_loss_agrees),
+        cmocka_unit_test(new_adapters_are_seen_through),
         cmocka_unit_test(another_models_gradient_does_not),
     };
 
