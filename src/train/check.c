@@ -45,8 +45,8 @@ static gram_status loss_of(struct check *c, bool backward, double *loss, gram_er
     return rc;
 }
 
-/* B of a new adapter is 0, and so is then every gradient of A: no mistake in them could be seen. It gets values of about
- * the size that makes an adapter's output a tenth of what it could be with A's. */
+/* B of a new adapter is 0, and so is then every gradient of A: no mistake in them could be seen. It gets values of
+ * about the size that makes an adapter's output a tenth of what it could be with A's. */
 static void wake_adapters(struct check *c)
 {
     for (size_t i = 0; i < c->n_params; i++) {

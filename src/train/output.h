@@ -7,8 +7,8 @@
 #include "train/grad.h"
 #include "train/run.h"
 
-/* step: whose weights they are, of a run of so many. Every tensor must be read again byte for byte, and some rows' logits
- * come out of the forward pass that scores. */
+/* step: whose weights they are, of a run of so many. Every tensor must be read again byte for byte, and some rows'
+ * logits come out of the forward pass that scores. */
 gram_status gr_output_write(const gr_training *r, gr_grad *grad, uint64_t step, uint64_t steps, bool rows,
                             gram_err *err);
 

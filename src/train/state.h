@@ -23,8 +23,8 @@ typedef struct {
     uint64_t waited;            /* judgings since the best */
 } gr_state;
 
-/* settings: lines "name=value" of all that the run's bits depend on. What gr_state_check() refuses is not saved. Process
- * 0 saves, and the others give it their moments, in gr_state_give(). */
+/* settings: lines "name=value" of all that the run's bits depend on. What gr_state_check() refuses is not saved.
+ * Process 0 saves, and the others give it their moments, in gr_state_give(). */
 gram_status gr_state_save(const char *path, const gr_state *s, const char *settings, const gr_share *share,
                           gram_err *err);
 gram_status gr_state_give(const gr_share *share, gram_err *err);

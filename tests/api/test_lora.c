@@ -220,7 +220,8 @@ static char *scaled_adapter(const char *name, double alpha, bool root)
     assert_int_equal(json_dump_file(config, path, 0), 0);
     json_decref(config);
     free(path);
-    CHECK_OK(gr_read_file("tests/golden/train/llama_gqa/lora/adapter_model.safetensors", 1 << 24, &text, &n, &check_err));
+    CHECK_OK(gr_read_file("tests/golden/train/llama_gqa/lora/adapter_model.safetensors", 1 << 24, &text, &n,
+                          &check_err));
     to = gr_path_join(dir, "adapter_model.safetensors");
     f = fopen(to, "wb");
     assert_true(f && fwrite(text, 1, n, f) == n && fclose(f) == 0);
@@ -228,12 +229,13 @@ static char *scaled_adapter(const char *name, double alpha, bool root)
     return dir;
 }
 
-/* rsLoRA's scale is alpha / sqrt(r): at rank 4 that of alpha 8 is the plain one of alpha 16. Merged, and as it is loaded
- * beside its base, the two are the same to the bit, and another than the plain one of alpha 8. */
+/* rsLoRA's scale is alpha / sqrt(r): at rank 4 that of alpha 8 is the plain one of alpha 16. Merged, and as it is
+ * loaded beside its base, the two are the same to the bit, and another than the plain one of alpha 8. */
 static void rslora_has_its_own_scale(void **state)
 {
     static const struct { const char *name, *merged; double alpha; bool root; } kind[] = {
-        { "rs", "rs-merged", 8, true }, { "plain16", "plain16-merged", 16, false }, { "plain8", "plain8-merged", 8, false }
+        { "rs", "rs-merged", 8, true }, { "plain16", "plain16-merged", 16, false },
+        { "plain8", "plain8-merged", 8, false },
     };
     static const int32_t ids[] = { 5, 9, 30, 7, 100 };
     uint64_t merged[3], logits[3];

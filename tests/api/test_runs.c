@@ -185,8 +185,8 @@ static void the_best_of_a_run_that_went_on_is_not_lost(void **state)
     free(pairs), free(held);
 }
 
-/* A falling rate: refused with how it goes on, and goes on with --extend, at the rates of the longer run. A run that has
- * ended without it has no checkpoint left. */
+/* A falling rate: refused with how it goes on, and goes on with --extend, at the rates of the longer run. A run that
+ * has ended without it has no checkpoint left. */
 static void a_falling_rate_takes_more_steps_where_it_is_asked_to(void **state)
 {
     char *pairs = write_pairs("fall.jsonl", 0, 9, false), *dir = check_tmppath("fall");
@@ -253,8 +253,8 @@ static void another_runs_options_are_named_alone(void **state)
 
 /* ---- Early ends ------------------------------------------------------------------------------------ */
 
-/* Held-out rows with the other labels get worse: with patience 2 the run ends two judgings behind the best one, and what
- * is written is that step's, or the best's. Stopped behind it, it goes on to the same. */
+/* Held-out rows with the other labels get worse: with patience 2 the run ends two judgings behind the best one, and
+ * what is written is that step's, or the best's. Stopped behind it, it goes on to the same. */
 static void patience_ends_a_run(void **state)
 {
     char *pairs = write_pairs("towards.jsonl", 0, 6, false), *held = write_pairs("turned.jsonl", 0, 4, true);
@@ -378,7 +378,7 @@ static void stage_1_has_a_held_out_loss(void **state)
     char *groups = check_write("groups.jsonl", "{\"prompt\":\"a\",\"responses\":[\"one two\",\"two three\",\"four\"]}\n"
                                               "{\"prompt\":\"b\",\"responses\":[\"two one\",\"one\",\"four two\"]}\n");
     char *held = check_write("held1.jsonl", "{\"prompt\":\"c\",\"responses\":[\"one two\",\"four\"]}\n"
-                                           "{\"prompt\":\"d\",\"responses\":[\"a longer answer than that\",\"two\"]}\n");
+                                           "{\"prompt\":\"d\",\"responses\":[\"a longer answer\",\"two\"]}\n");
     char *out = check_tmppath("stage1"), *cut = check_tmppath("stage1-cut");
     struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_PRETRAIN, &w);
@@ -412,7 +412,8 @@ static void answers_that_are_one_text_are_left_out(void **state)
 
     (void)state;
     assert_true(gr_buf_puts(&b, "{\"prompt\":\"q1\",\"chosen\":\"same\",\"rejected\":\"same\"}\n"
-                            "{\"prompt\":\"q2\",\"chosen\":\"zz\",\"rejected\":\"a\"}\n{\"prompt\":\"q3\",\"chosen\":\""));
+                            "{\"prompt\":\"q2\",\"chosen\":\"zz\",\"rejected\":\"a\"}\n"
+                            "{\"prompt\":\"q3\",\"chosen\":\""));
     for (int k = 0; k < 2; k++) {                   /* two answers that differ in their middle */
         for (int i = 0; i < 300; i++)
             assert_true(gr_buf_puts(&b, i == 150 ? k ? "X" : "Y" : "m"));
@@ -439,7 +440,8 @@ static void margins_and_weights_are_counted(void **state)
         "{\"prompt\":\"q3\",\"chosen\":\"zz\",\"rejected\":\"a\",\"margin\":-0.5}\n"
         "{\"prompt\":\"q4\",\"chosen\":\"zz\",\"rejected\":\"a\",\"margin\":-0.5,\"tie\":true}\n"
         "{\"prompt\":\"q5\",\"chosen\":\"zz\",\"rejected\":\"a\",\"margin\":1,\"weight\":0}\n");
-    char *nothing = check_write("nothing.jsonl", "{\"prompt\":\"q\",\"chosen\":\"zz\",\"rejected\":\"a\",\"weight\":0}\n");
+    char *nothing = check_write("nothing.jsonl",
+        "{\"prompt\":\"q\",\"chosen\":\"zz\",\"rejected\":\"a\",\"weight\":0}\n");
     struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
     gram_train_report r;
@@ -489,7 +491,8 @@ static char *odd_model(const char *name, const char *tensor, float value)
 /* In weights that nobody trains, under adapters and under a head that is trained alone. */
 static void a_base_that_is_no_number_is_named(void **state)
 {
-    static const char *const tensor[] = { "model.layers.1.mlp.up_proj.weight", "model.layers.0.self_attn.q_proj.weight" };
+    static const char *const tensor[] = { "model.layers.1.mlp.up_proj.weight",
+                                          "model.layers.0.self_attn.q_proj.weight" };
     char *pairs = write_pairs("base.jsonl", 0, 4, false);
 
     (void)state;
@@ -551,7 +554,8 @@ static void the_disk_is_said_and_checked(void **state)
     free(pairs), free(dir), free(last);
 }
 
-/* The model cannot be written, since a directory stands in its place: nothing is lost, and with that away it goes on. */
+/* A file of the model cannot be written, since a directory stands in its place: nothing is lost, and with that away the
+ * run goes on. */
 static void a_checkpoint_comes_before_the_model(void **state)
 {
     char *pairs = write_pairs("blocked.jsonl", 0, 9, false), *out = check_tmppath("blocked");

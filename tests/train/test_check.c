@@ -81,7 +81,8 @@ static gram_status run(gram_loss loss, bool write, size_t units, size_t rank, st
     CHECK_OK(gr_pool_open(&pool, 2, &check_err));
     rc = gr_check_gradients(&(gr_training){ .stage = write ? GRAM_STAGE_PRETRAIN : GRAM_STAGE_FINETUNE, .opt = &o,
                                             .loss = { loss, smoothing, 1, 0.1, 0.01, 0.1 }, .batch_tokens = 60,
-                                            .model = w->m, .lora = lora, .pool = pool, .train = &set, .label = { 65, 66 } },
+                                            .model = w->m, .lora = lora, .pool = pool, .train = &set,
+                                            .label = { 65, 66 } },
                             &check_err);
     gr_pool_close(pool);
     gr_lora_close(lora);
@@ -105,8 +106,8 @@ static void every_loss_agrees(void **state)
     CHECK_OK(run(GRAM_LOSS_GRAM, true, 0, 0, &(struct watch){ 0 }));
 }
 
-/* New adapters with dropout: B is 0 in them, and would hide every gradient of A. What is allowed stays small enough for a
- * scale that is left out, such as dropout's 1.25, to be seen. */
+/* New adapters with dropout: B is 0 in them, and would hide every gradient of A. What is allowed stays small enough for
+ * a scale that is left out, such as dropout's 1.25, to be seen. */
 static void new_adapters_are_seen_through(void **state)
 {
     static const gram_loss loss[] = { GRAM_LOSS_GRAM, GRAM_LOSS_BT };
