@@ -265,7 +265,7 @@ def main():
                            "score", "Qwen2ForRewardModel", extra={"id2label": {"0": "a", "1": "b", "2": "c"}}),
         "rm_head": simple("rm_head", T.Qwen3Config(**SMALL), Linear(W, 1), "rm_head", None),
         "reward_head": simple("reward_head", T.LlamaConfig(**SMALL), Linear(W, 1, bias=False), "reward_head", "LlamaModelForScore"),
-        "v_head": simple("v_head", T.LlamaConfig(**SMALL), Linear(W, 1, bias=False), "v_head", "InternThingForRewardModel"),
+        "v_head": simple("v_head", T.LlamaConfig(**SMALL), Linear(W, 1, bias=False), "v_head", "InternThingForPreference"),
         "armo": armo("armo"), "urm": urm("urm"), "weighed": weighed("weighed"),
         "token": token("token", True), "nemotron": token("nemotron", False),
         "peft": adapter("peft", False), "peft-old": adapter("peft-old", True), "llamafactory-lora": adapter_beside("llamafactory-lora"),

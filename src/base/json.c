@@ -1,6 +1,7 @@
 /* json.c - see json.h. */
 #include <jansson.h>
 #include <math.h>
+#include <string.h>
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -23,6 +24,11 @@ char *gr_json_text(const json_t *o, size_t flags)
         return s.b.p;
     gr_buf_clear(&s.b);
     return NULL;
+}
+
+size_t gr_json_mark(const char *text, size_t n)
+{
+    return n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
 }
 
 json_t *gr_json_real(double x)

@@ -434,18 +434,21 @@ static gram_status read_head(const struct in *in, gr_config *c, gram_err *err)
         i++;
     snprintf(c->said.by, sizeof c->said.by, "%.*s", GR_HEAD_NAME - 1, name ? name : "");
     snprintf(c->said.name, sizeof c->said.name, "%.*s", 2 * GR_HEAD_NAME - 1, path ? path : "");
-    if (stem && strlen(stem) < GR_HEAD_NAME / 2)
-        snprintf(c->said.stem, sizeof c->said.stem, "%s", stem);
-    if (!name || (i == GR_COUNT(class_says) && !strstr(name, "For"))) {
-        c->words = true;
-        c->said.labels = -1;
+    if (!rc && stem && (!*stem || strlen(stem) >= GR_HEAD_NAME / 2))
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: \"value_head_prefix\": wanted a name of 1 to %d bytes, found %zu", in->name,
+                     GR_HEAD_NAME / 2 - 1, strlen(stem));
+    if (rc)
         return rc;
+    snprintf(c->said.stem, sizeof c->said.stem, "%s", stem ? stem : "");
+    c->said.labels = -1;
+    c->words = true;
+    if (i == GR_COUNT(class_says) || !name) {
+        c->said.end = name && strstr(name, "For") ? GR_SAYS_OTHER : GR_SAYS_NOTHING;
+        return GRAM_OK;
     }
-    if (i == GR_COUNT(class_says) || class_says[i].refused || (*c->prefix && class_says[i].end != GR_SAYS_WORDS))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported%s%s: wanted a language model "
-                       "(...ForCausalLM) or a reward model (...ForSequenceClassification)", in->name, name,
-                       i < GR_COUNT(class_says) && class_says[i].refused ? ", " : "",
-                       i < GR_COUNT(class_says) && class_says[i].refused ? class_says[i].refused : "");
+    if (class_says[i].refused || (*c->prefix && class_says[i].end != GR_SAYS_WORDS))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported: %s", in->name, name,
+                       class_says[i].refused ? class_says[i].refused : "a reward model that also reads images");
     c->said.end = class_says[i].end;
     c->words = c->said.end == GR_SAYS_WORDS;
     read_labels(in, c);
@@ -463,7 +466,7 @@ static gram_status check_packing(const struct in *in, gram_err *err)
                !json_is_true(get(packed, "load_in_8bit")) && !json_is_true(get(packed, "_load_in_4bit")) &&
                !json_is_true(get(packed, "_load_in_8bit"));
 
-    if (!packed || off)
+    if (!packed || off || (json_is_object(packed) && !json_object_size(packed)))
         return GRAM_OK;
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"%s\" are not supported; F32, F16, BF16 and GGUF are",
                    in->name, name ? name : "quantization_config");

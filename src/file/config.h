@@ -50,7 +50,10 @@ typedef struct {
 } gr_gate_form;
 
 /* What config.json, an adapter or a GGUF says that a checkpoint ends in, whatever its tensors are. */
-typedef enum { GR_SAYS_NOTHING, GR_SAYS_WORDS, GR_SAYS_HEAD } gr_says;
+typedef enum {
+    GR_SAYS_NOTHING, GR_SAYS_WORDS, GR_SAYS_HEAD,
+    GR_SAYS_OTHER               /* a ...For... of which nobody here knows; a head that is there counts all the same */
+} gr_says;
 
 typedef struct {
     gr_arch architecture;       /* GGUF writes Mistral as "llama" */

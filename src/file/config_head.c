@@ -98,7 +98,6 @@ void gr_gate_name(char out[GR_HEAD_NAME], const gr_gate_form *g, size_t layer, b
 bool gr_head_is_idle(const gr_config *c, const char *name)
 {
     gr_head_part p;
-    char old[2 * GR_HEAD_NAME];
 
     if (!strncmp(name, "normalizer.", 11))                  /* Safe-RLHF's, where config.json does not turn it on */
         return c->head.rows > 0;
@@ -106,11 +105,9 @@ bool gr_head_is_idle(const gr_config *c, const char *name)
         size_t n = strlen(stem[s]);
         if (strncmp(name, stem[s], n) || name[n] != '.')
             continue;
-        for (size_t i = 0; gr_head_part_at(&c->head, c->width, i, &p); i++) {
-            snprintf(old, sizeof old, "%s", p.name);
-            if (!strcmp(old, name))
+        for (size_t i = 0; !c->new_head && gr_head_part_at(&c->head, c->width, i, &p); i++)
+            if (!strcmp(p.name, name))
                 return false;
-        }
         return c->new_head;                                 /* the file's own, in whose place an adapter's stands */
     }
     return false;
@@ -148,7 +145,7 @@ static gram_status measure(const struct looking *l, const char *name, size_t col
     return GRAM_OK;
 }
 
-/* The head of this stem, if it has one: name[0] the first matrix where there are two, name[1] the last. */
+/* The head of this stem, if it has one: the names of its matrices. */
 static bool is_there(const struct looking *l, const char *stem_of, gr_head_form *h)
 {
     char in[3 * GR_HEAD_NAME], out[3 * GR_HEAD_NAME];
@@ -192,6 +189,7 @@ gram_status gr_head_find(gr_head_form *out, const char *first, size_t width, gr_
     static const char *const behind[] = { "", ".modules_to_save", ".modules_to_save.default" };
     const struct looking l = { find, from, before, path, width, err };
     char name[2 * GR_HEAD_NAME];
+    bool named = false;
 
     *out = (gr_head_form){ 0 };
     for (size_t i = 0; i < 1 + GR_COUNT(stem); i++)
@@ -201,12 +199,13 @@ gram_status gr_head_find(gr_head_form *out, const char *first, size_t width, gr_
             snprintf(name, sizeof name, "%s%s", s, behind[k]);
             if (!*s || (i && !strcmp(s, first)) || !is_there(&l, name, &h))
                 continue;
-            if (*out->out && *first)
-                continue;
+            if (*out->out && named)
+                continue;                   /* whoever binds the tensors says what is left over */
             if (*out->out)
                 return gr_fail(err, GRAM_EUNSUPPORTED, "%s: two reward heads, %s and %s, and nothing says which is "
                                "meant: \"value_head_prefix\" of config.json does", path, out->out, h.out);
             *out = h;
+            named = i == 0;
         }
     return *out->out ? measure_both(&l, out) : GRAM_OK;
 }
@@ -377,6 +376,8 @@ static gram_status untie(gr_config *c, const gr_weights *w, gram_err *err)
     if (rc || !other)
         return rc;
     c->tied_head = false;
+    if (!c->words)
+        return GRAM_OK;
     return gr_config_note(c, err, "%s: config.json ties lm_head.weight to the embedding (tie_word_embeddings), and the "
                           "file has one that differs: the file's is used", gr_weights_path(w));
 }
@@ -399,11 +400,15 @@ gram_status gr_config_settle(gr_config *c, const gr_weights *w, const gr_head_as
     if (!rc && !c->head.rows && c->said.vectors)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: an embedding model (%s): it gives vectors, and neither words nor "
                      "rewards", path, c->said.by);
+    if (!rc && !c->head.rows && c->said.end == GR_SAYS_OTHER)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported, and there is no reward head: wanted "
+                     "a language model (...ForCausalLM) or a reward model (...ForSequenceClassification)", path,
+                     c->said.by);
     if (!rc && !c->head.rows && q->weights)
         rc = gr_fail(err, GRAM_EARG, "%s: reward weights were given, and it has no reward head", path);
     if (!rc && q->token)
         rc = take_token(c, q->token, path, err);
-    if (!rc && c->words && c->tied_head && !gr_weights_gguf(w))
+    if (!rc && c->tied_head && !gr_weights_gguf(w))
         rc = untie(c, w, err);
     return rc;
 }

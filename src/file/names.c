@@ -5,6 +5,7 @@
 #include <string.h>
 #include <jansson.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "file/file_int.h"
 
 static int name_order(const void *a, const void *b, void *table)
@@ -110,16 +111,14 @@ gr_tensor gr_named_tensor(const gr_named *t)
 gram_status gr_json_parse(json_t **out, const char *name, const char *text, size_t n, gram_err *err)
 {
     json_error_t e = { 0 };
+    size_t mark;
 
     if (n >= 2 && (!memcmp(text, "\xff\xfe", 2) || !memcmp(text, "\xfe\xff", 2))) {
         *out = NULL;
         return gr_fail(err, GRAM_EFORMAT, "%s: begins with the byte-order mark of UTF-16; JSON is UTF-8", name);
     }
-    if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {      /* UTF-8's, which editors of Windows write */
-        text += 3;
-        n -= 3;
-    }
-    *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
+    mark = gr_json_mark(text, n);
+    *out = json_loadb(text + mark, n - mark, JSON_REJECT_DUPLICATES, &e);
     if (*out)
         return GRAM_OK;
     if (json_error_code(&e) == json_error_out_of_memory || !*e.text)

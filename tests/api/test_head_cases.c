@@ -88,6 +88,60 @@ static void each_is_read_or_named(void **state)
     }
 }
 
+/* ---- Their siblings ------------------------------------------------------------------------------------ */
+
+#define POINTER "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+#define BOM "\xef\xbb\xbf"
+
+/* Copies of a case with a file made anew, or put together of `before`, the file and nothing else, or with some of its text
+ * changed; `why` NULL: read. */
+static const struct { const char *from, *file, *before, *text, *to, *why; } siblings[] = {
+    { "openrlhf", "tokenizer.json", BOM, NULL, NULL, NULL },
+    { "openrlhf", "config.json", "\xff\xfe", NULL, NULL, "byte-order mark of UTF-16" },
+    { "openrlhf", "tokenizer.json", NULL, NULL, POINTER, "tokenizer.json: a Git LFS pointer" },
+    { "llamafactory", "value_head.safetensors", NULL, NULL, POINTER, "value_head.safetensors: a Git LFS pointer" },
+    { "openrlhf", "config.json", NULL, "\"model_type\"", "\"quantization_config\": {}, \"model_type\"", NULL },
+    { "openrlhf", "config.json", NULL, "\"model_type\"",
+      "\"quantization_config\": {\"quant_method\": \"bitsandbytes\", \"bnb_4bit_quant_type\": \"nf4\"}, \"model_type\"", NULL },
+    { "openrlhf", "config.json", NULL, "\"model_type\"",
+      "\"quantization_config\": {\"quant_method\": \"awq\"}, \"model_type\"", "\"awq\"" },
+    { "openrlhf", "config.json", NULL, "\"RewardModel\"", "\"MyOwnRewardModel\"", NULL },
+    { "openrlhf", "config.json", NULL, "\"value_head_prefix\": \"value_head\"", "\"value_head_prefix\": \"score\"", NULL },
+    { "grm", "config.json", NULL, "LlamaForCausalLM", "LlamaForCausalLMWithValueHead", NULL },
+    { "qwen2-rm", "config.json", NULL, "Qwen2ForRewardModel", "Qwen2ForSequenceClassification", NULL },
+};
+
+static void siblings_are_read_or_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(siblings); i++) {
+        char *dir = check_tmppath("sibling"), *command = NULL, *path, *text, *at;
+        gram_model *m = NULL;
+        gram_status rc;
+        size_t n;
+        FILE *f;
+        assert_true(asprintf(&command, "rm -rf '%s' && cp -r 'tests/golden/heads/%s' '%s'", dir, siblings[i].from, dir) > 0);
+        assert_int_equal(system(command), 0);
+        path = gr_path_join(dir, siblings[i].file);
+        CHECK_OK(gr_read_file(path, 1 << 24, &text, &n, &check_err));
+        at = siblings[i].text ? strstr(text, siblings[i].text) : text;
+        assert_non_null(at);
+        f = fopen(path, "w");
+        if (siblings[i].before)
+            fprintf(f, "%s%s", siblings[i].before, text);
+        else if (siblings[i].text)
+            fprintf(f, "%.*s%s%s", (int)(at - text), text, siblings[i].to, at + strlen(siblings[i].text));
+        else
+            fputs(siblings[i].to, f);
+        assert_int_equal(fclose(f), 0);
+        rc = gram_open(&m, dir, &(gram_options){ .note = hear }, &check_err);
+        gram_close(m);
+        if (!rc != !siblings[i].why || (rc && !strstr(check_err.text, siblings[i].why)))
+            fail_msg("%zu, %s: status %d, \"%s\"", i, siblings[i].from, (int)rc, rc ? check_err.text : "opened");
+        free(dir), free(command), free(path), free(text);
+    }
+}
+
 /* The head of an adapter that an older PEFT saved is the trained one, not the one it began with. */
 static void the_trained_head_is_used(void **state)
 {
@@ -130,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_is_read_or_named),
+        cmocka_unit_test(siblings_are_read_or_named),
         cmocka_unit_test(the_trained_head_is_used),
         cmocka_unit_test(training_goes_on_from_a_value_head),
     };

@@ -187,8 +187,9 @@ static void what_is_no_whole_model_is_refused(void **state)
     refused("saferlhf", "config.json", "\"do_normalize\": false", "\"do_normalize\": true", no, "\"do_normalize\" is set");
     refused("armo", "model.safetensors", "gating.layers.1.", "gating.layerz.1.", no, "gating.layerz.1.");
     refused("urm", "model.safetensors", "weights.fc.4.bias", "weights.fc.5.bias", no, "weights.fc.5.bias is not one");
+    refused("token", "config.json", "LlamaForCausalLM", "LlamaForNothing", no, "\"LlamaForNothing\" is not supported");
     refused("peft", "adapter_config.json", "\"SEQ_CLS\"", "\"TOKEN_CLS\"", no, "\"TOKEN_CLS\"");
-    refused("v_head", "config.json", "InternThingForRewardModel", "ThingForProcessRewardModel", no, "process reward model");
+    refused("v_head", "config.json", "InternThingForPreference", "ThingForProcessRewardModel", no, "process reward model");
 }
 
 static void judges_nothing(const char *dir, const char *why)
@@ -282,6 +283,35 @@ static void training_goes_on_from_any_head(void **state)
     free(pairs);
 }
 
+/* The same with adapters beside the model's matrices, which have such of their own already. */
+static void adapters_go_on_with_their_heads(void **state)
+{
+    static const char *const name[] = { "peft", "peft-old", "llamafactory-lora", "grm" };
+    char *pairs = check_write("pairs.jsonl", PAIRS);
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(name); i++) {
+        char as[64], *out, path[96];
+        gram_train_options o;
+        double was, is;
+        snprintf(as, sizeof as, "lora-%s", name[i]);
+        out = check_tmppath(as);
+        gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+        gram_train_options_set_loss(&o, GRAM_LOSS_BT);
+        o.steps = o.batch_rows = 1;
+        o.lora_rank = 2;
+        o.lr = 1e-30;
+        snprintf(path, sizeof path, GOLDEN "%s", name[i]);
+        was = reward_of(path);
+        CHECK_OK(gram_finetune(path, pairs, out, &o, NULL, &check_err));
+        is = reward_of(out);
+        if (!(fabs(was - is) < 2e-5 * (1 + fabs(was))))
+            fail_msg("%s: reward %.9g, after a step of no length %.9g", name[i], was, is);
+        free(out);
+    }
+    free(pairs);
+}
+
 static void what_cannot_be_trained_is_refused(void **state)
 {
     static const char *const name[] = { "armo", "urm" };
@@ -351,6 +381,7 @@ int main(void)
         cmocka_unit_test(what_cannot_judge_does_not),
         cmocka_unit_test(odd_files_beside_are_noted),
         cmocka_unit_test(training_goes_on_from_any_head),
+        cmocka_unit_test(adapters_go_on_with_their_heads),
         cmocka_unit_test(what_cannot_be_trained_is_refused),
         cmocka_unit_test(a_new_head_is_said),
         cmocka_unit_test(a_written_model_has_the_same_rewards),

@@ -1,5 +1,5 @@
 /* fuzz_gguf.c - any bytes as a GGUF file: its tensors, its lists, the configuration and the tokenizer they make. */
-#include "file/config.h"
+#include "file/adapter.h"
 #include "file/gguf_tok.h"
 #include "file/weights.h"
 #include "fuzz_file.h"
@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < sizeof key / sizeof *key; i++)
         ask(gr_weights_gguf(w), key[i]);
     read_tokenizer(w);
-    if (!gr_config_from_gguf(&c, gr_weights_gguf(w), w, &err)) {
+    if (!gr_config_open(&c, w, NULL, &(gr_head_asked){ 0 }, &err)) {
         gr_buf text = { 0 };
         gr_config again;
         if (!gr_config_json(&c, "fuzz", "float32", &text, &err) &&
