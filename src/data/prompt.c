@@ -147,8 +147,12 @@ static bool is_copy(const json_t *v, const gr_talk *t)
     if (json_is_string(v))
         return said(t, json_string_value(v));
     json_array_foreach(v, i, m) {
-        const json_t *text = json_object_get(m, json_object_get(m, "from") ? "value" : "content");
-        if (!json_is_string(text) || (!said(t, json_string_value(text)) && i + 1 < json_array_size(v)))
+        const char *from = json_string_value(json_object_get(m, "from")), *role = from;
+        const char *text = json_string_value(json_object_get(m, from ? "value" : "content"));
+        if (!from)
+            role = json_string_value(json_object_get(m, "role"));
+        role = role ? gr_role_named(role) : NULL;
+        if (!text || !role || (!said(t, text) && (i + 1 < json_array_size(v) || strcmp(role, "assistant"))))
             return false;
     }
     return json_is_array(v);
