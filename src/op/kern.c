@@ -1,6 +1,6 @@
 /* kern.c - read this to know which CPU runs what. GRAM_CPU=ref|avx2|avx512|vnni caps it (base/cpu.h). */
-#include <dnnl.h>
 #include "base/cpu.h"
+#include "op/dnnl_int.h"
 #include "op/op.h"
 
 struct gr_kern gr_kern;
@@ -34,7 +34,7 @@ struct gr_kern gr_kern;
 
 static dnnl_cpu_isa_t dnnl_cap(unsigned cpu)
 {
-    return cpu & GR_CPU_VNNI ? dnnl_cpu_isa_all : cpu & GR_CPU_AVX512 ? dnnl_cpu_isa_avx512_core :
+    return cpu & GR_CPU_VNNI ? GR_DNNL_ISA_ALL : cpu & GR_CPU_AVX512 ? dnnl_cpu_isa_avx512_core :
            cpu & GR_CPU_AVX2 ? dnnl_cpu_isa_avx2 : dnnl_cpu_isa_sse41;
 }
 

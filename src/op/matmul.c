@@ -203,49 +203,6 @@ static void quantise_row(gr_linear *l, size_t o, int8_t *q, const float *row)
         q[k] = (int8_t)_mm_cvtss_si32(_mm_set_ss(row[k] * inverse));       /* nearest; never beyond LIMIT */
 }
 
-/* Lays the plain [n,K] bytes q out as the product p wants its weights. */
-static gram_status reorder(void *to, const gr_product *p, const int8_t *q, const gr_linear *l, gram_err *err)
-{
-    const dnnl_dims_t dims = { (dnnl_dim_t)l->K, (dnnl_dim_t)p->shape.N };
-    dnnl_memory_desc_t plain;
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_primitive_t prim = NULL;
-    dnnl_memory_t from_m = NULL, to_m = NULL;
-    dnnl_stream_t stream = NULL;
-    dnnl_engine_t engine;
-    dnnl_status_t s;
-    gram_status rc = gr_dnnl_engine(&engine, err);
-
-    if (rc)
-        return rc;
-    s = dnnl_memory_desc_init_by_tag(&plain, 2, dims, dnnl_s8, dnnl_ba);
-    if (!s)
-        s = dnnl_reorder_primitive_desc_create(&pd, &plain, engine, &p->w, engine, NULL);
-    if (!s)
-        s = dnnl_primitive_create(&prim, pd);
-    if (!s)
-        s = dnnl_memory_create(&from_m, &plain, engine, (void *)(uintptr_t)q);
-    if (!s)
-        s = dnnl_memory_create(&to_m, &p->w, engine, to);
-    if (!s)
-        s = dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
-    if (!s) {
-        const dnnl_exec_arg_t arg[] = { { DNNL_ARG_FROM, from_m }, { DNNL_ARG_TO, to_m } };
-        s = dnnl_primitive_execute(prim, stream, GR_COUNT(arg), arg);
-    }
-    if (stream)
-        dnnl_stream_destroy(stream);
-    if (to_m)
-        dnnl_memory_destroy(to_m);
-    if (from_m)
-        dnnl_memory_destroy(from_m);
-    if (prim)
-        dnnl_primitive_destroy(prim);
-    if (pd)
-        dnnl_primitive_desc_destroy(pd);
-    return s ? gr_dnnl_fail(err, s, "int8 weights could not be laid out") : GRAM_OK;
-}
-
 static void put_panels(gr_linear *l, size_t o, size_t n, const int8_t *q)
 {
     int8_t *own = l->own;
@@ -271,7 +228,7 @@ static gram_status put_rows(gr_linear *l, size_t o, size_t n, const int8_t *q, g
             l->colsum[o + i] += q[i * l->K + k];
     }
     rc = get_product(&p, l, l->packed, GR_TILE, n, l->K, 0, err);
-    return rc ? rc : reorder((unsigned char *)l->own + o / l->slice * l->slice_bytes, p, q, l, err);
+    return rc ? rc : gr_product_lay_out(p, (unsigned char *)l->own + o / l->slice * l->slice_bytes, q, err);
 }
 
 static gram_status quantise_slices(gr_linear *l, float *row, int8_t *q, gram_err *err)
@@ -304,7 +261,7 @@ static gram_status make_own(gr_linear *l, gram_err *err)
         rc = get_product(&p, l, l->packed, GR_TILE, l->slice, l->K, 0, err);
         if (rc)
             return rc;
-        l->slice_bytes = gr_round_up(dnnl_memory_desc_get_size(&p->w), GR_ALIGN);
+        l->slice_bytes = gr_round_up(p->w_bytes, GR_ALIGN);
         l->own = gr_alloc_aligned(slices(l), l->slice_bytes);
         l->colsum = gr_alloc_aligned(l->O, sizeof *l->colsum);
     }

@@ -52,31 +52,34 @@ void gr_dnnl_leave(const gr_entered *was)
 
 static void free_product(gr_product *p)
 {
+    gr_md *const md[] = { &p->x, &p->w, &p->y, &p->pad };
+
     if (p->prim)
         dnnl_primitive_destroy(p->prim);
+    for (size_t i = 0; i < GR_COUNT(md); i++)
+        gr_md_clear(md[i]);
     free(p);
 }
 
-static dnnl_status_t describe_one(dnnl_memory_desc_t *m, size_t rows, size_t cols, size_t row, size_t col,
-                                  dnnl_data_type_t type)
+static dnnl_status_t describe_one(gr_md *m, size_t rows, size_t cols, size_t row, size_t col, dnnl_data_type_t type)
 {
     const dnnl_dims_t dims = { (dnnl_dim_t)rows, (dnnl_dim_t)cols }, strides = { (dnnl_dim_t)row, (dnnl_dim_t)col };
 
-    return dnnl_memory_desc_init_by_strides(m, 2, dims, type, strides);
+    return gr_md_by_strides(m, dims, type, strides);
 }
 
-static dnnl_status_t describe(gr_product *p, dnnl_matmul_desc_t *desc)
+static dnnl_status_t describe(gr_product *p)
 {
     const gr_product_shape *f = &p->shape;
     const dnnl_dims_t w = { (dnnl_dim_t)f->K, (dnnl_dim_t)f->N };
-    dnnl_status_t s = f->int8 ? dnnl_memory_desc_init_by_tag(&p->w, 2, w, dnnl_s8, dnnl_format_tag_any)
+    dnnl_status_t s = f->int8 ? gr_md_by_tag(&p->w, w, dnnl_s8, dnnl_format_tag_any)
                               : describe_one(&p->w, f->K, f->N, f->w_row, f->w_col, dnnl_f32);
 
     if (!s)
         s = describe_one(&p->x, f->M, f->K, f->x_row, f->x_col, f->int8 ? dnnl_u8 : dnnl_f32);
     if (!s)
         s = describe_one(&p->y, f->M, f->N, f->ldy, 1, f->int8 ? dnnl_s32 : dnnl_f32);
-    return s ? s : dnnl_matmul_desc_init(desc, &p->x, &p->w, NULL, &p->y);
+    return s;
 }
 
 static dnnl_status_t add_to_y(dnnl_primitive_attr_t attr)
@@ -85,7 +88,7 @@ static dnnl_status_t add_to_y(dnnl_primitive_attr_t attr)
     dnnl_status_t s = dnnl_post_ops_create(&ops);
 
     if (!s)
-        s = dnnl_post_ops_append_sum(ops, 1);
+        s = gr_add_to_y(ops);
     if (!s)
         s = dnnl_primitive_attr_set_post_ops(attr, ops);
     if (ops)
@@ -96,10 +99,9 @@ static dnnl_status_t add_to_y(dnnl_primitive_attr_t attr)
 /* The scratchpad is the caller's, so that threads may run one primitive at once. */
 static dnnl_status_t build(gr_product *p, dnnl_engine_t engine)
 {
-    dnnl_matmul_desc_t desc;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
-    dnnl_status_t s = describe(p, &desc);
+    dnnl_status_t s = describe(p);
 
     if (!s)
         s = dnnl_primitive_attr_create(&attr);
@@ -108,11 +110,14 @@ static dnnl_status_t build(gr_product *p, dnnl_engine_t engine)
     if (!s && p->shape.add)
         s = add_to_y(attr);
     if (!s)
-        s = dnnl_primitive_desc_create(&pd, &desc, attr, engine, NULL);
+        s = gr_matmul_desc(&pd, engine, &p->x, &p->w, &p->y, attr);
+    if (!s)
+        s = gr_md_of(&p->w, pd, dnnl_query_weights_md);
+    if (!s)
+        s = gr_md_of(&p->pad, pd, dnnl_query_scratchpad_md);
     if (!s) {
-        p->w = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
-        p->pad = *dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
-        p->pad_bytes = dnnl_memory_desc_get_size(&p->pad);
+        p->w_bytes = dnnl_memory_desc_get_size(GR_MD(p->w));
+        p->pad_bytes = dnnl_memory_desc_get_size(GR_MD(p->pad));
         s = dnnl_primitive_create(&p->prim, pd);
     }
     if (pd)
@@ -179,6 +184,49 @@ void gr_products_clear(gr_products *all)
     }
 }
 
+gram_status gr_product_lay_out(const gr_product *p, void *to, const int8_t *q, gram_err *err)
+{
+    const dnnl_dims_t dims = { (dnnl_dim_t)p->shape.K, (dnnl_dim_t)p->shape.N };
+    gr_md plain = { 0 };
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_primitive_t prim = NULL;
+    dnnl_memory_t from_m = NULL, to_m = NULL;
+    dnnl_stream_t stream = NULL;
+    dnnl_engine_t engine;
+    dnnl_status_t s;
+    gram_status rc = gr_dnnl_engine(&engine, err);
+
+    if (rc)
+        return rc;
+    s = gr_md_by_tag(&plain, dims, dnnl_s8, dnnl_ba);
+    if (!s)
+        s = dnnl_reorder_primitive_desc_create(&pd, GR_MD(plain), engine, GR_MD(p->w), engine, NULL);
+    if (!s)
+        s = dnnl_primitive_create(&prim, pd);
+    if (!s)
+        s = dnnl_memory_create(&from_m, GR_MD(plain), engine, (void *)(uintptr_t)q);
+    if (!s)
+        s = dnnl_memory_create(&to_m, GR_MD(p->w), engine, to);
+    if (!s)
+        s = dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
+    if (!s) {
+        const dnnl_exec_arg_t arg[] = { { DNNL_ARG_FROM, from_m }, { DNNL_ARG_TO, to_m } };
+        s = dnnl_primitive_execute(prim, stream, GR_COUNT(arg), arg);
+    }
+    if (stream)
+        dnnl_stream_destroy(stream);
+    if (to_m)
+        dnnl_memory_destroy(to_m);
+    if (from_m)
+        dnnl_memory_destroy(from_m);
+    if (prim)
+        dnnl_primitive_destroy(prim);
+    if (pd)
+        dnnl_primitive_desc_destroy(pd);
+    gr_md_clear(&plain);
+    return s ? gr_dnnl_fail(err, s, "int8 weights could not be laid out") : GRAM_OK;
+}
+
 void gr_run_end(gr_run *r)
 {
     dnnl_memory_t m[] = { r->x, r->w, r->y, r->pad };
@@ -208,13 +256,13 @@ gram_status gr_run_begin(gr_run *r, const gr_product *p, void *pad, size_t room,
     }
     s = dnnl_stream_create(&r->stream, engine, dnnl_stream_default_flags);
     if (!s)
-        s = dnnl_memory_create(&r->x, &p->x, engine, DNNL_MEMORY_NONE);
+        s = dnnl_memory_create(&r->x, GR_MD(p->x), engine, DNNL_MEMORY_NONE);
     if (!s)
-        s = dnnl_memory_create(&r->w, &p->w, engine, DNNL_MEMORY_NONE);
+        s = dnnl_memory_create(&r->w, GR_MD(p->w), engine, DNNL_MEMORY_NONE);
     if (!s)
-        s = dnnl_memory_create(&r->y, &p->y, engine, DNNL_MEMORY_NONE);
+        s = dnnl_memory_create(&r->y, GR_MD(p->y), engine, DNNL_MEMORY_NONE);
     if (!s)
-        s = dnnl_memory_create(&r->pad, &p->pad, engine, pad);
+        s = dnnl_memory_create(&r->pad, GR_MD(p->pad), engine, pad);
     if (s) {
         gr_run_end(r);
         return gr_dnnl_fail(err, s, "a matrix product could not begin");

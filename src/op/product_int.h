@@ -5,11 +5,11 @@
 #ifndef GR_OP_PRODUCT_INT_H
 #define GR_OP_PRODUCT_INT_H
 
-#include <dnnl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include "base/mem.h"
+#include "op/dnnl_int.h"
 
 #define GR_PIECE 768
 
@@ -24,7 +24,8 @@ typedef struct {
 typedef struct gr_product {
     gr_product_shape shape;
     dnnl_primitive_t prim;
-    dnnl_memory_desc_t x, w, y, pad;
+    gr_md x, w, y, pad;
+    size_t w_bytes;                     /* of the weights as it wants them */
     size_t pad_bytes;                   /* of the scratchpad that a call hands to oneDNN */
     struct gr_product *next;
 } gr_product;
@@ -42,6 +43,9 @@ void gr_dnnl_leave(const gr_entered *was);
 
 gram_status gr_product_get(const gr_product **out, gr_products *all, const gr_product_shape *s, gram_err *err);
 void gr_products_clear(gr_products *all);
+
+/* to: the plain bytes q [N,K] laid out as an int8 product wants its weights; w_bytes of them. */
+gram_status gr_product_lay_out(const gr_product *p, void *to, const int8_t *q, gram_err *err);
 
 /* Columns in one of the equal pieces that a wide product is cut into, so that both of its sides stay in the cache. */
 static inline size_t gr_piece(size_t columns)

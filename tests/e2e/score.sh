@@ -36,6 +36,7 @@ same_bytes() {
 what_it_sees() {
     expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --show-prompt --single-order
     says out "==== r1, forward ===="
+    grep -q "swapped ====" "$tmp/out" && die "--single-order shows the other order"
     says out "What is 1 plus 1?"
     expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --show-tokens
     [ "$(grep -c '"order":' "$tmp/out")" -eq 8 ] || die "wanted the tokens of 4 rows in both orders"
@@ -90,6 +91,11 @@ stopped_and_resumed() {
     expect 0 "$GRAM" score "$m" "$tmp/long.jsonl" --resume --out "$tmp/part.jsonl"
     says err "5 of them from the run before"
     cmp "$tmp/part.jsonl" "$tmp/whole.jsonl" || die "a resumed run differs"
+    head -n 5 "$tmp/whole.jsonl" >"$tmp/other.jsonl.partial"
+    sed 's/"r3"/"x3"/' "$tmp/long.jsonl" >"$tmp/other-rows.jsonl"
+    expect 2 "$GRAM" score "$m" "$tmp/other-rows.jsonl" --resume --out "$tmp/other.jsonl"
+    one_sentence
+    says err "other-rows.jsonl:3: row x3, but line 3 of what is to be resumed is of row r3"
     mkfifo "$tmp/slow"
     "$GRAM" score "$m" - --out "$tmp/cut.jsonl" --max-tokens 1000 --truncate drop <"$tmp/slow" 2>"$tmp/err" &
     pid=$!

@@ -97,12 +97,22 @@ static void purm_widens_wrong_pairs_and_narrows_right_ones(void **state)
     assert_true(gr_purm_sigma(0) == 1 && fabs(gr_purm_sigma(10) - exp(1)) < 1e-14);
 }
 
+/* Smoothing mixes a label with its opposite, and a soft label too: 0.8 x 0.9 + 0.2 x 0.1. */
+static void smoothing_pulls_from_both_sides(void **state)
+{
+    (void)state;
+    assert_true(fabs(gr_loss_target(0.8, 0.1) - 0.74) < 1e-15);
+    assert_true(gr_loss_target(0, 0.25) == 0.25 && gr_loss_target(1, 0.25) == 0.75);
+    assert_true(gr_loss_target(0.5, 0.3) == 0.5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slope_is_the_difference_quotient),
         cmocka_unit_test(papers_identity_and_minimum),
         cmocka_unit_test(tails_are_finite),
+        cmocka_unit_test(smoothing_pulls_from_both_sides),
         cmocka_unit_test(purm_slopes_are_the_difference_quotients),
         cmocka_unit_test(purm_preference_is_the_integral),
         cmocka_unit_test(purm_widens_wrong_pairs_and_narrows_right_ones),

@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""mutants.py - deliberate mistakes, and whether a test says so: the test of the tests.
+
+    scripts/mutants.py [--list] [--jobs N] [NAME or FOLDER...]
+
+Copies what git tracks here (and what is changed of it) to a folder of its own, builds it once, and plants the mistakes
+there one by one: each must make one of its tests fail, and the test must say which of its checks did. A mistake that
+goes unseen, or whose text is no longer in the file, is a failure of this script. It takes about ten minutes on two
+cores and is not run before each change: name the folder that you work on."""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+# name, file, what stands there, what is put there instead, the tests that should mind
+MUTANTS = [
+    ("cores-rounded-down", "src/base/limits.c", "((n[0] - 1) / n[1] + 1)", "(n[0] / n[1])", ["base/test_limits"]),
+    ("random-below-too-far", "src/base/random.c", "return (size_t)(x % n);", "return (size_t)(x % (n + 1));",
+     ["base/test_base"]),
+    ("merge-takes-the-last-of-equals", "src/text/bpe.c", "if (s[i].rank < s[best].rank)",
+     "if (s[i].rank <= s[best].rank)", ["text/test_tokenizer"]),
+    ("unknown-words-never-fuse", "src/text/bpe.c", "ok = !waiting || t->fuse_unk || add_symbol(e, t->unk);",
+     "ok = !waiting || add_symbol(e, t->unk);", ["text/test_tokenizer"]),
+    ("q8-scale", "src/tensor/quantize.c", "d = most / 127;", "d = most / 128;", ["tensor/test_dtype"]),
+    ("gguf-tensor-past-the-end", "src/file/gguf.c", "t->bytes > size - offset[i])", "t->bytes > size)",
+     ["file/test_weights"]),
+    ("gguf-alignment-ignored", "src/file/gguf.c", "*out = (size_t)a;", "*out = 32;", ["file/test_weights"]),
+    ("norm-without-its-bias", "src/op/rmsnorm_ref.c", "y[c] = x[c] * rn * (w[c] + bias);", "y[c] = x[c] * rn * w[c];",
+     ["op/test_rmsnorm"]),
+    ("window-one-wider", "src/op/attn_int.h", "pos - window + 1 : 0", "pos - window : 0",
+     ["model/test_golden_models", "op/test_attn"]),
+    ("sum-over-processes-skips-one", "src/dist/dist.c", "for (size_t p = 1; p < d->size; p++) {\n        const float *x",
+     "for (size_t p = 2; p < d->size; p++) {\n        const float *x", ["dist/test_dist", "api/test_dist"]),
+    ("cosine-counts-the-warm-up", "src/optim/schedule.c", "at = (double)(step - warmup)", "at = (double)step",
+     ["optim/test_optim"]),
+    ("prefix-one-too-long", "src/model/forest.c", "gr_kv_match(f->cache, &at, token, s->len - s->ends)",
+     "gr_kv_match(f->cache, &at, token, s->len - (s->len > 1 && s->ends))",
+     ["model/test_same_bits", "model/test_forest"]),
+    ("leaf-is-a-row-early", "src/model/forest.c", "s->row + s->len - s->cached - 1;",
+     "s->row + (s->len - s->cached > 1 ? s->len - s->cached - 2 : 0);", ["model/test_forest"]),
+    ("rank-stabilised-scale-is-plain", "src/model/lora.c", "root ? sqrt((double)rank) : (double)rank", "(double)rank",
+     ["model/test_lora", "api/test_lora"]),
+    ("end-allowed-a-token-early", "src/generate/sample.c", "text.n_answer < s->min_new",
+     "text.n_answer + 1 < s->min_new", ["generate/test_sample", "generate/test_write"]),
+    ("stop-across-pieces-missed", "src/generate/stop.c", "size_t reach = newest + longest(s)", "size_t reach = newest",
+     ["generate/test_write"]),
+    ("margin-with-the-wrong-sign", "src/data/forms.c", "out->margin = up - down;", "out->margin = down - up;",
+     ["data/test_rows"]),
+    ("smoothing-on-one-side", "src/reward/loss.c", "return soft * (1 - smoothing) + (1 - soft) * smoothing;",
+     "return soft * (1 - smoothing);", ["reward/test_loss"]),
+    ("tournament-turns-ties", "src/reward/rank.c", "+ from[m[k].b]] >= 0.5;", "+ from[m[k].b]] > 0.5;",
+     ["reward/test_rank"]),
+    ("clip-is-always-one", "src/train/run.c",
+     "if (o->clip > 0 && s->grad_norm > o->clip)\n        scale = o->clip /",
+     "if (o->clip > 0 && s->grad_norm > 1)\n        scale = 1 /", ["api/test_options", "api/test_train"]),
+    ("margin-scale-unused", "src/train/set.c", "rules->loss.margin_scale * row->margin", "row->margin",
+     ["api/test_options", "api/test_train"]),
+    ("a-tie-keeps-its-margin", "src/train/set.c", "&& !row->tie && !isnan(row->margin)", "&& !isnan(row->margin)",
+     ["api/test_options", "api/test_train"]),
+    ("warm-up-rounded-down", "src/train/run.c", "(uint64_t)ceil(o->warmup", "(uint64_t)floor(o->warmup",
+     ["api/test_options", "api/test_train"]),
+    ("held-out-a-step-late", "src/train/metrics.c", "const gr_metric metric = { step, true,",
+     "const gr_metric metric = { step + 1, true,", ["api/test_options", "api/test_train", "train/test_tfevents"]),
+    ("infinite-weights-are-kept", "src/train/state.c", ": !isfinite(p->w[k]))", ": isnan(p->w[k]))",
+     ["train/test_state", "api/test_train"]),
+    ("interval-too-wide", "src/eval/metrics.c", "z2 / (4 * n)) / (1 + z2)", "z2 / (2 * n)) / (1 + z2)",
+     ["eval/test_metrics"]),
+    ("resume-takes-any-row", "src/api/job.c", "(!j->written || !strcmp(j->written, id))", "true",
+     ["e2e/score.sh"]),
+    ("key-compared-by-its-end", "src/serve/auth.c", "differ |= a[i] ^ b[i];", "differ = a[i] ^ b[i];",
+     ["serve/test_http"]),
+    ("both-orders-shown", "src/cli/cmd_score.c", "cli_single_order ? 1 : 2", "2", ["e2e/score.sh"]),
+    ("usage-errors-end-with-1", "src/cli/cli.h", "CLI_USAGE = 2", "CLI_USAGE = 1", ["e2e/lora.sh"]),
+    ("winner-where-orders-disagree", "web/verdict.js", "if (v.flipped)", "if (false)", ["e2e/serve_page.sh"]),
+    ("refused-row-gets-a-number", "python/gram_client.py", "out.append(None)", "out.append(0.0)", ["e2e/serve.sh"]),
+]
+
+
+def run(command, cwd, **more):
+    return subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                          text=True, errors="replace", **more)
+
+
+def copy_tree(root, to):
+    names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root,
+                           check=True, stdout=subprocess.PIPE).stdout.decode()
+    for name in filter(None, names.split("\0")):
+        if os.path.isfile(os.path.join(root, name)):
+            os.makedirs(os.path.dirname(os.path.join(to, name)), exist_ok=True)
+            shutil.copy2(os.path.join(root, name), os.path.join(to, name))
+
+
+def program(test):
+    return "tests/" + test if test.endswith(".sh") else "build/tests/" + test
+
+
+def there(tree, tests):
+    """Those of the tests that this tree has."""
+    return [t for t in tests if os.path.exists(os.path.join(tree, "tests", t if t.endswith(".sh") else t + ".c"))]
+
+
+def make(tree, jobs, tests):
+    targets = ["build/gram", "build/tests/serve/fake_server"] if any(t.endswith(".sh") for t in tests) else []
+    return run(["make", f"-j{jobs}", *targets, *(program(t) for t in tests if not t.endswith(".sh"))], tree)
+
+
+def what_failed(output):
+    """The check that a test program or script names."""
+    found = re.findall(r"^\[  FAILED  \] (\w+)$|^\S*\.sh: (.+)$|^FAILED: (.+)$", output, re.M)
+    return next((word for group in found for word in group if word), None)
+
+
+def kill(tree, jobs, tests):
+    """The name of the check that minds, and all that was printed; None where no test does."""
+    built = make(tree, jobs, tests)
+    if built.returncode:
+        return None, "it does not compile:\n" + built.stdout[-2000:]
+    said = ""
+    for test in tests:
+        try:
+            ran = run([os.path.join(tree, program(test))], tree, timeout=600, env={**os.environ, "B": "build"})
+        except subprocess.TimeoutExpired:
+            return None, f"{test} does not end"
+        said += ran.stdout
+        if ran.returncode not in (0, 77):
+            name = what_failed(ran.stdout)
+            return (f"{test}: {name}", said) if name else (None, f"{test} ends with {ran.returncode} and names nothing")
+    return None, "no test minds"
+
+
+def plant(tree, jobs, mutant):
+    name, path, old, new, tests = mutant
+    full = os.path.join(tree, path)
+    tests = there(tree, tests)
+    if not os.path.exists(full):
+        return None, f"{path} is not there"
+    with open(full, encoding="utf-8") as f:
+        text = f.read()
+    if text.count(old) != 1:
+        return None, f"{path} has {text.count(old)} places that say: {old}"
+    if not tests:
+        return None, "none of its tests is there"
+    try:
+        with open(full, "w", encoding="utf-8") as f:
+            f.write(text.replace(old, new))
+        return kill(tree, jobs, tests)
+    finally:
+        with open(full, "w", encoding="utf-8") as f:
+            f.write(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--jobs", default=os.cpu_count())
+    parser.add_argument("wanted", nargs="*")
+    args = parser.parse_args()
+    chosen = [m for m in MUTANTS if not args.wanted or any(w == m[0] or w in m[1].split("/") for w in args.wanted)]
+    if args.list or not chosen:
+        for m in chosen or MUTANTS:
+            print(f"{m[0]:34} {m[1]}")
+        return 0 if chosen else 2
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    tree = tempfile.mkdtemp(prefix="gram-mutants-")
+    try:
+        copy_tree(root, tree)
+        every = sorted({t for m in chosen for t in there(tree, m[4])})
+        built = make(tree, args.jobs, every)
+        if built.returncode:
+            sys.exit(built.stdout[-4000:] + "\nit does not build")
+        unseen = 0
+        for m in chosen:
+            name, said = plant(tree, args.jobs, m)
+            unseen += name is None
+            print(f"{m[0]:34} {'seen by ' + name if name else 'NOT SEEN: ' + said}", flush=True)
+        print(f"{len(chosen) - unseen} passed, {unseen} failed")
+        return unseen > 0
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
