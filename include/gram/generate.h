@@ -76,6 +76,28 @@ gram_status gram_generate(gram_model *m, const gram_prompt *prompt, size_t n, co
                           gram_answer_fn *fn,
                           void *arg, gram_err *err);
 
+typedef struct {
+    gram_file_report file;          /* rows: prompts whose line was written */
+    uint64_t answers, tokens;       /* of this run: without those of the run that is resumed */
+    uint64_t cut, failed;           /* answers that ran into their length; prompts that could not be answered */
+    gram_err why;                   /* what stopped the run */
+} gram_generate_report;
+/* Reads prompts of JSON Lines (".gz" too; "-" is standard input): a text, a list of messages, or a row of any form of
+ * docs/formats.md, whose prompt is taken. Writes a line for each, in the order of the input: id, prompt, and for n = 1
+ * completion, finish, tokens, logprob and logprob_tempered (sums over the answer's tokens, its end too) and seed; for
+ * more answers responses and lists of the rest, as gram_rank_file() reads them. Prompt i (good rows counted from 0) has
+ * the seeds seed + i n and on. logprobs: a list for each token too. A prompt that cannot be answered has an "error" in
+ * their place. */
+gram_status gram_generate_file(gram_model *m, const char *in, const char *out, const gram_generation *g, bool logprobs,
+                               const gram_file_options *opt, gram_generate_report *report, gram_err *err);
+
+/* Takes over the settings of DIR/generation_config.json, as transformers' generate() would; *what, where not NULL, gets
+ * a sentence that names them, malloc'ed. A setting that changes answers and is none of gram's (beams, n-gram bans)
+ * fails by name; where the file is absent, or path is a GGUF, *what says so. */
+gram_status gram_generation_from_config(gram_generation *g, const char *path, char **what, gram_err *err);
+/* The ids that end this model's answers, and where each is said; *ids is free()d. */
+gram_status gram_end_ids(gram_model *m, int32_t **ids, size_t *n, gram_err *err);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

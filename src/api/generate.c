@@ -1,5 +1,7 @@
 /* generate.c - the model as a writer: what ends its answers, the one engine that all of its texts share, and answers to
  * a list of prompts. */
+#include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "api/api_int.h"
@@ -189,6 +191,7 @@ static gram_status tell_text(void *arg, gr_text *t, gram_err *err)
     struct asked *p = t->ask.arg;
     gram_status rc;
 
+    a->m->scorer.usage.tokens++;                    /* the model's lock is held */
     if (t->finish == GR_WRITING)
         return GRAM_OK;
     a->text.n = 0;
@@ -311,4 +314,129 @@ gram_status gram_generate(gram_model *m, const gram_prompt *prompt, size_t n, co
     struct list l = { prompt, n, 0 };
 
     return gr_api_generate(m, next_of_list, &l, 0, g, fn, arg, err);
+}
+
+gram_status gram_end_ids(gram_model *m, int32_t **ids, size_t *n, gram_err *err)
+{
+    gram_status rc = gr_api_ready(m, err);
+
+    *ids = NULL;
+    *n = 0;
+    pthread_mutex_lock(&m->lock);
+    if (!rc && !m->ends.n)
+        rc = find_ends(m, err);
+    if (!rc && !(*ids = gr_calloc(m->ends.n, sizeof **ids)))
+        rc = gr_nomem(err, "token ids");
+    for (size_t i = 0; i < m->ends.n && !rc; i++)
+        (*ids)[(*n)++] = m->ends.p[i];
+    pthread_mutex_unlock(&m->lock);
+    return rc;
+}
+
+/* ---- generation_config.json ---------------------------------------------------------------------- */
+
+struct taken { gram_generation *g; gr_buf said; const char *path; gram_err *err; };
+
+static gram_status take_number(struct taken *t, const json_t *o, const char *key, double low, double *out)
+{
+    const json_t *v = json_object_get(o, key);
+
+    if (!v || json_is_null(v))
+        return GRAM_OK;
+    if (!json_is_number(v) || !(json_number_value(v) >= low))
+        return gr_fail(t->err, GRAM_EFORMAT, "%s: %s: wanted a number of %g or more", t->path, key, low);
+    *out = json_number_value(v);
+    return gr_buf_printf(&t->said, "%s%s %g", t->said.n ? ", " : "", key, *out) ? GRAM_OK : gr_nomem(t->err, t->path);
+}
+
+static gram_status take_size(struct taken *t, const json_t *o, const char *key, size_t *out)
+{
+    double x = (double)*out;
+    gram_status rc = take_number(t, o, key, 0, &x);
+
+    if (!rc && (x != floor(x) || x > 1e9))
+        return gr_fail(t->err, GRAM_EFORMAT, "%s: %s: wanted a whole number, found %g", t->path, key, x);
+    *out = (size_t)x;
+    return rc;
+}
+
+/* Settings that change an answer and that gram has not, and the values with which they change nothing. */
+static gram_status refuse_others(struct taken *t, const json_t *o)
+{
+    static const struct { const char *key; double neutral; } other[] = {
+        { "num_beams", 1 }, { "typical_p", 1 }, { "epsilon_cutoff", 0 }, { "eta_cutoff", 0 }, { "top_h", 0 },
+        { "no_repeat_ngram_size", 0 }, { "encoder_repetition_penalty", 1 }, { "penalty_alpha", 0 },
+        { "diversity_penalty", 0 }, { "guidance_scale", 1 }, { "num_beam_groups", 1 }, { "bad_words_ids", 0 },
+        { "suppress_tokens", 0 }, { "begin_suppress_tokens", 0 }, { "forced_bos_token_id", 0 },
+        { "forced_eos_token_id", 0 }, { "sequence_bias", 0 }, { "force_words_ids", 0 }, { "stop_strings", 0 },
+        { "exponential_decay_length_penalty", 0 }, { "dola_layers", 0 }, { "constraints", 0 },
+    };
+
+    for (size_t i = 0; i < GR_COUNT(other); i++) {
+        const json_t *v = json_object_get(o, other[i].key);
+        bool same = !v || json_is_null(v) || json_is_false(v) ||
+                    (json_is_number(v) && json_number_value(v) == other[i].neutral);
+        if (!same)
+            return gr_fail(t->err, GRAM_EUNSUPPORTED, "%s: %s changes what is written, and there is no such setting here",
+                           t->path, other[i].key);
+    }
+    return GRAM_OK;
+}
+
+static gram_status take_all(struct taken *t, const json_t *o)
+{
+    const json_t *sample = json_object_get(o, "do_sample");
+    gram_generation *g = t->g;
+    gram_status rc = refuse_others(t, o);
+
+    if (!rc)
+        rc = take_number(t, o, "temperature", 0, &g->temperature);
+    if (!rc)
+        rc = take_size(t, o, "top_k", &g->top_k);
+    if (!rc)
+        rc = take_number(t, o, "top_p", 0, &g->top_p);
+    if (!rc)
+        rc = take_number(t, o, "min_p", 0, &g->min_p);
+    if (!rc)
+        rc = take_number(t, o, "repetition_penalty", 0, &g->repetition_penalty);
+    if (!rc)
+        rc = take_size(t, o, "min_new_tokens", &g->min_new_tokens);
+    if (!rc)
+        rc = take_size(t, o, "max_new_tokens", &g->max_new_tokens);
+    if (!rc && !json_is_true(sample)) {             /* transformers' default is greedy */
+        g->temperature = 0;
+        if (!gr_buf_printf(&t->said, "%sdo_sample false (greedy)", t->said.n ? ", " : ""))
+            rc = gr_nomem(t->err, t->path);
+    }
+    return rc;
+}
+
+gram_status gram_generation_from_config(gram_generation *g, const char *path, char **what, gram_err *err)
+{
+    char *file = gr_path_join(path, "generation_config.json"), *text = NULL;
+    struct taken t = { .g = g, .path = file, .err = err };
+    size_t n;
+    json_error_t je;
+    json_t *o = NULL;
+    gram_status rc = file ? GRAM_OK : gr_nomem(err, path);
+
+    if (!rc && !gr_path_exists(file))
+        rc = gr_buf_puts(&t.said, "no generation_config.json is there: all settings are as without it") ? GRAM_OK
+           : gr_nomem(err, path);
+    else if (!rc)
+        rc = gr_read_file(file, (size_t)1 << 20, &text, &n, err);
+    if (!rc && text) {
+        o = json_loadb(text, n, 0, &je);
+        rc = json_is_object(o) ? take_all(&t, o)
+           : gr_fail(err, GRAM_EFORMAT, "%s:%d: wanted a JSON object%s%s", file, o ? 1 : je.line, o ? "" : ": ",
+                     o ? "" : je.text);
+    }
+    json_decref(o);
+    free(text);
+    free(file);
+    if (!rc && what)
+        *what = t.said.p;
+    else
+        gr_buf_clear(&t.said);
+    return rc;
 }

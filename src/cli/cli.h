@@ -27,13 +27,16 @@ typedef struct {
     int (*run)(const char **arg, size_t n);             /* gives the exit code */
 } cli_command;
 
-extern const cli_command cli_info, cli_tokenize, cli_logits, cli_score, cli_rank, cli_eval, cli_finetune,
+extern const cli_command cli_info, cli_tokenize, cli_logits, cli_score, cli_rank, cli_generate, cli_eval, cli_finetune,
                          cli_pretrain, cli_train_recipe, cli_merge, cli_convert, cli_serve, cli_completion, cli_help,
                          cli_version;
 extern const cli_command *const cli_commands[];         /* ends with NULL */
 extern const char cli_about[], cli_exit_codes[], cli_environment[];
 
 #define CLI_MANY SIZE_MAX
+/* Whether an option was given, by its val (1 .. CLI_VALS - 1), where its value alone does not tell. */
+enum { CLI_VALS = 64 };
+extern bool cli_given[CLI_VALS];
 
 /* ---- Options that commands share (options.c) ---------------------------------------------------- */
 
@@ -41,6 +44,7 @@ extern const char cli_about[], cli_exit_codes[], cli_environment[];
 #define CLI_TABLE_END             { NULL, '\0', 0, NULL, 0, NULL, NULL }
 extern struct poptOption cli_run_table[];       /* --dtype --base --threads --batch-tokens */
 extern struct poptOption cli_engine_table[];    /* the same and which head gives a reward, for those that score */
+extern struct poptOption cli_chat_table[];      /* --template */
 extern struct poptOption cli_prompt_table[];    /* --judge-prompt --labels --template --max-tokens --truncate */
 extern struct poptOption cli_judge_table[];     /* the same and --lambda --single-order, for those that score */
 extern struct poptOption cli_rows_table[];      /* --resume --columns --skip-bad --quiet */

@@ -9,10 +9,12 @@
 #include "gram/dist.h"
 
 const cli_command *const cli_commands[] = {
-    &cli_info, &cli_tokenize, &cli_logits, &cli_score, &cli_rank, &cli_eval, &cli_finetune, &cli_pretrain,
+    &cli_info, &cli_tokenize, &cli_logits, &cli_score, &cli_rank, &cli_generate, &cli_eval, &cli_finetune, &cli_pretrain,
     &cli_train_recipe, &cli_merge, &cli_convert, &cli_serve, &cli_completion, &cli_help, &cli_version,
     NULL
 };
+
+bool cli_given[CLI_VALS];
 
 const char cli_about[] =
     "gram judges answers with a generative reward model: a language model reads a question and two answers, and "
@@ -91,7 +93,8 @@ static int run(const cli_command *c, int argc, char **argv)
             cli_print_help(stdout, c);
             poptFreeContext(con);
             return CLI_DONE;
-        }
+        } else if (rc < CLI_VALS)
+            cli_given[rc] = true;
     if (rc < -1) {
         rc = bad_option(con, table, argv, rc);
     } else {

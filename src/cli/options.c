@@ -34,19 +34,24 @@ struct poptOption cli_engine_table[] = {
     CLI_TABLE_END
 };
 
+struct poptOption cli_chat_table[] = {
+    { "template", '\0', POPT_ARG_STRING, &chat_template, 0,
+      "Use this chat template instead of the one recognised from the model.",
+      "chatml|llama3|llama2|mistral|qwen3|gemma" },
+    CLI_TABLE_END
+};
+
 struct poptOption cli_prompt_table[] = {
     { "judge-prompt", 'p', POPT_ARG_STRING, &judge_file, 0,
       "Take the judge prompt from FILE, byte for byte; it holds {input}, {response_a} and {response_b}.", "FILE" },
     { "labels", 'l', POPT_ARG_STRING, &labels, 0,
       "Read the verdict from these two labels, each one token (default: A,B).", "A,B" },
-    { "template", '\0', POPT_ARG_STRING, &chat_template, 0,
-      "Use this chat template instead of the one recognised from the model.",
-      "chatml|llama3|llama2|mistral|qwen3|gemma" },
     { "max-tokens", 'm', POPT_ARG_LONGLONG, &max_tokens, 0,
       "Let one order's prompt have at most N tokens (default: the model's context).", "N" },
     { "truncate", '\0', POPT_ARG_STRING, &truncate_how, 0,
       "What to do with a pair that is longer: fail at it (error, the default), shorten the question's middle and "
       "then both answers evenly (balanced), or give it no score (drop).", "error|balanced|drop" },
+    CLI_INCLUDE(cli_chat_table, NULL),
     CLI_TABLE_END
 };
 
@@ -157,7 +162,7 @@ int cli_model_options(gram_options *out)
 
     *out = (gram_options){ 0 };
     if (as_dtype < 0 || as_truncate < 0 ||
-        cli_choice("template", chat_template, argument_of(cli_prompt_table, "template")) < 0)
+        cli_choice("template", chat_template, argument_of(cli_chat_table, "template")) < 0)
         return CLI_USAGE;
     if (threads < 0 || batch_tokens < 0 || max_tokens < 0)
         return cli_usage("--%s: wanted a number that is not negative, found %lld",

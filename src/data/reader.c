@@ -231,7 +231,8 @@ gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
     return GRAM_OK;
 }
 
-gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *err)
+static gram_status next_group(gr_reader *r, gram_status (*read)(const gr_at *at, const json_t *row, gr_group *out),
+                              gr_group *out, bool *end, gram_err *err)
 {
     json_t *row;
     gram_status rc = gr_reader_json(r, &row, err);
@@ -241,7 +242,17 @@ gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *er
     *out = (gr_group){ 0 };
     if (rc || !row)
         return rc;
-    rc = gr_group_read(&at, row, out);
+    rc = read(&at, row, out);
     json_decref(row);
     return rc;
+}
+
+gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *err)
+{
+    return next_group(r, gr_group_read, out, end, err);
+}
+
+gram_status gr_reader_prompt(gr_reader *r, gr_group *out, bool *end, gram_err *err)
+{
+    return next_group(r, gr_lone_prompt_read, out, end, err);
 }

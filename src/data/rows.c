@@ -137,6 +137,63 @@ gram_status gr_group_read(const gr_at *at, const json_t *row, gr_group *g)
     return rc;
 }
 
+/* ---- Prompts ------------------------------------------------------------------------------------- */
+
+/* The prompt of a pair that does not give it apart: the turns that both answers begin with. */
+static gram_status prompt_of_pair(const gr_at *at, const json_t *row, gr_group *g)
+{
+    gr_row *pair;
+    size_t n;
+    gram_status rc = gr_forms_read(at, row, &pair, &n);
+
+    if (rc)
+        return rc;
+    if (n == 0)
+        rc = gr_bad(at, "the row has no prompt");
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0) {
+            g->turn = pair[0].turn;
+            g->n_turns = pair[0].n_turns;
+            g->tools = pair[0].tools;
+            pair[0].turn = NULL;
+            pair[0].tools = NULL;
+            pair[0].n_turns = 0;
+        }
+        gr_row_clear(&pair[i]);
+    }
+    free(pair);
+    return rc;
+}
+
+gram_status gr_lone_prompt_read(const gr_at *at, const json_t *row, gr_group *g)
+{
+    gr_talk prompt = { 0 };
+    gram_status rc;
+
+    *g = (gr_group){ 0 };
+    if (!json_is_object(row))
+        return gr_bad(at, "a row must be a JSON object, found %s", gr_json_kind(row));
+    rc = gr_prompt_read(at, row, &prompt);
+    if (!rc && prompt.n) {
+        rc = gr_prompt_finish(at, row, &prompt);
+        if (!rc)
+            rc = gr_tools_read(at, row, &g->tools);
+        g->turn = rc ? NULL : gr_talk_pack(&prompt, prompt.n);
+        g->n_turns = prompt.n;
+        if (!rc && !g->turn)
+            rc = gr_row_nomem(at);
+    } else if (!rc)
+        rc = prompt_of_pair(at, row, g);
+    if (!rc) {
+        g->id = gr_row_id(at, row, "");
+        rc = g->id ? check_group(at, g) : gr_row_nomem(at);
+    }
+    gr_talk_clear(&prompt);
+    if (rc)
+        gr_group_clear(g);
+    return rc;
+}
+
 /* ---- One line ----------------------------------------------------------------------------------- */
 
 gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_row **out, size_t *n,
@@ -155,8 +212,10 @@ gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, siz
     return rc;
 }
 
-gram_status gr_group_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_group *out,
-                           gram_err *err)
+typedef gram_status read_fn(const gr_at *at, const json_t *row, gr_group *out);
+
+static gram_status parse(read_fn *read, const char *name, uint64_t line, const char *json, size_t bytes, gr_group *out,
+                         gram_err *err)
 {
     gr_at at = { name, line, err, false };
     json_t *root;
@@ -166,7 +225,19 @@ gram_status gr_group_parse(const char *name, uint64_t line, const char *json, si
         *out = (gr_group){ 0 };
         return rc;
     }
-    rc = gr_group_read(&at, root, out);
+    rc = read(&at, root, out);
     json_decref(root);
     return rc;
+}
+
+gram_status gr_group_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_group *out,
+                           gram_err *err)
+{
+    return parse(gr_group_read, name, line, json, bytes, out, err);
+}
+
+gram_status gr_prompt_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_group *out,
+                            gram_err *err)
+{
+    return parse(gr_lone_prompt_read, name, line, json, bytes, out, err);
 }

@@ -74,6 +74,9 @@ void gr_reader_close(gr_reader *r);
 /* *end true: no more rows. A line may give several rows (ranked completions). */
 gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err);
 gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *err);
+/* A row's conversation alone, ending with a turn of the user or of a tool: a prompt, a list of messages, or the prompt
+ * of a pair. *out has no responses. */
+gram_status gr_reader_prompt(gr_reader *r, gr_group *out, bool *end, gram_err *err);
 /* A row as it stands, for forms that are read elsewhere: *row is the caller's, NULL at the end. */
 gram_status gr_reader_json(gr_reader *r, struct json_t **row, gram_err *err);
 gr_at gr_reader_at(const gr_reader *r, gram_err *err);      /* the row last read */
@@ -83,6 +86,8 @@ uint64_t gr_reader_line(const gr_reader *r);
  * name and line serve ids and errors. */
 gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_row **out, size_t *n,
                           gram_err *err);
+gram_status gr_prompt_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_group *out,
+                            gram_err *err);
 gram_status gr_group_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_group *out,
                            gram_err *err);
 

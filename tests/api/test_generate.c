@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "check.h"
 #include "gram/generate.h"
 #include "nomem_json.h"
@@ -80,9 +81,11 @@ static int tear_down(void **state)
 }
 
 enum { PROMPTS = 7, EACH = 8, NEW = 30 };
-static const gram_message said[PROMPTS] = {
-    { .role = "user", .content = "one two" }, { .role = "user", .content = "one three" }, { .role = "user", .content = "" },
-    { .role = "user", .content = "a long prompt of many words that goes on and on" }, { .role = "user", .content = "x" },
+static const gram_message asked[PROMPTS] = {
+    { .role = "user", .content = "one two" }, { .role = "user", .content = "one three" }, { .role = "user",
+                                                                                           .content = "" },
+    { .role = "user", .content = "a long prompt of many words that goes on and on" }, { .role = "user",
+                                                                                       .content = "x" },
     { .role = "user", .content = "one two" }, { .role = "user", .content = "Zebra" },
 };
 
@@ -105,7 +108,7 @@ static int keep(void *arg, const gram_answer *a)
 static void prompts_of(gram_prompt *p)
 {
     for (size_t i = 0; i < PROMPTS; i++)
-        p[i] = (gram_prompt){ .turn = &said[i], .n = 1 };
+        p[i] = (gram_prompt){ .turn = &asked[i], .n = 1 };
 }
 
 static void n_answers_are_n_runs_of_one(void **state)
@@ -132,8 +135,10 @@ static void n_answers_are_n_runs_of_one(void **state)
             CHECK_OK(gram_generate(model, &p[i], 1, &g, keep, &one, &check_err));
             assert_memory_equal(got, want, sizeof *got);
             ended += want->finish == GRAM_FINISH_STOP;
-            assert_true(want->finish == GRAM_FINISH_STOP || (want->finish == GRAM_FINISH_LENGTH && want->tokens == NEW));
-            for (size_t t = 0; t < want->tokens; t++) {     /* eos of config.json, the template's, and two of the list */
+            assert_true(want->finish == GRAM_FINISH_STOP || (want->finish == GRAM_FINISH_LENGTH &&
+                                                             want->tokens == NEW));
+            for (size_t t = 0; t < want->tokens; t++) {     /* eos of config.json,
+                                                       the template's, and two of the list */
                 bool end = want->id[t] == 1 || want->id[t] == 2 || want->id[t] == 7 || want->id[t] == 40;
                 assert_true(end == (want->finish == GRAM_FINISH_STOP && t + 1 == want->tokens));
             }
@@ -239,6 +244,122 @@ static void writers_that_would_take_too_much_are_refused(void **state)
     gram_close(m);
 }
 
+/* ---- Files ---- */
+
+static char *slurp(const char *path)
+{
+    gr_buf b = { 0 };
+    char block[4096];
+    FILE *f = fopen(path, "rb");
+    size_t n;
+
+    assert_non_null(f);
+    while ((n = fread(block, 1, sizeof block, f)) > 0)
+        assert_true(gr_buf_add(&b, block, n));
+    fclose(f);
+    return b.p;
+}
+
+static int stop_late(void *arg, uint64_t done, uint64_t total)
+{
+    (void)done;
+    (void)total;
+    return ++*(int *)arg == 2;
+}
+
+static const char rows[] =
+    "{\"id\":\"a\",\"prompt\":\"one\"}\n"
+    "{\"prompt\":[{\"role\":\"system\",\"content\":\"be kind\"},{\"role\":\"user\",\"content\":\"two\"}]}\n"
+    "{\"chosen\":[{\"role\":\"user\",\"content\":\"three\"},{\"role\":\"assistant\",\"content\":\"x\"}],"
+    "\"rejected\":[{\"role\":\"user\",\"content\":\"three\"},{\"role\":\"assistant\",\"content\":\"y\"}]}\n"
+    "{\"id\":\"bad\",\"prompt\":7}\n"
+    "{\"id\":\"b\",\"prompt\":\"four\"}\n";
+
+/* The same bytes unbroken, and stopped after two lines and resumed; rows and seeds as documented. */
+static void a_run_that_was_stopped_ends_with_the_same_bytes(void **state)
+{
+    gram_generation g;
+    gram_generate_report r;
+    char *in = check_write("prompts.jsonl", rows), *whole = check_tmppath("whole.jsonl");
+    char *parts = check_tmppath("parts.jsonl"), *a, *b, *line;
+    int calls = 0;
+    gram_file_options o = { .skip_bad = true, .progress = stop_late, .arg = &calls };
+
+    (void)state;
+    gram_generation_init(&g);
+    g.max_new_tokens = 12;
+    g.n = 3;
+    g.seed = 100;
+    assert_int_equal(gram_generate_file(model, in, whole, &g, true, NULL, &r, &check_err), GRAM_EFORMAT);
+    assert_non_null(strstr(check_err.text, ":4"));
+    CHECK_OK(gram_generate_file(model, in, whole, &g, true, &(gram_file_options){ .skip_bad = true }, &r, &check_err));
+    assert_true(r.file.rows == 4 && r.file.bad == 1 && r.answers == 12 && r.failed == 0);
+    assert_int_equal(gram_generate_file(model, in, parts, &g, true, &o, &r, &check_err), GRAM_ESTOPPED);
+    o.resume = true;
+    o.progress = NULL;
+    CHECK_OK(gram_generate_file(model, in, parts, &g, true, &o, &r, &check_err));
+    assert_true(r.file.resumed >= 2 && r.file.rows == 4);
+    a = slurp(whole);
+    b = slurp(parts);
+    assert_string_equal(a, b);
+    line = a;
+    for (size_t i = 0; i < 4; i++) {
+        static const char *const id[] = { "a", NULL, NULL, "b" };
+        json_t *j = json_loadb(line, strcspn(line, "\n"), 0, NULL), *seed = json_object_get(j, "seed");
+        assert_non_null(j);
+        assert_true(!id[i] || !strcmp(json_string_value(json_object_get(j, "id")), id[i]));
+        assert_int_equal(json_array_size(json_object_get(j, "responses")), 3);
+        for (size_t k = 0; k < 3; k++) {
+            json_t *list = json_array_get(json_object_get(j, "logprobs"), k);
+            double sum = json_number_value(json_array_get(json_object_get(j, "logprob"), k));
+            size_t tokens = (size_t)json_integer_value(json_array_get(json_object_get(j, "tokens"), k));
+            assert_int_equal(json_integer_value(json_array_get(seed, k)), 100 + 3 * i + k);
+            assert_int_equal(json_array_size(list), tokens);
+            for (size_t t = 0; t < tokens; t++)
+                sum -= json_number_value(json_array_get(list, t));
+            assert_true(fabs(sum) < 1e-9);
+        }
+        assert_true(json_is_array(json_object_get(j, "prompt")) == (i == 1));
+        json_decref(j);
+        line += strcspn(line, "\n") + 1;
+    }
+    free(a);
+    free(b);
+    free(in);
+    free(whole);
+    free(parts);
+}
+
+static void settings_come_from_a_config_only_when_asked(void **state)
+{
+    static const char good[] = "{\"do_sample\":true,\"temperature\":0.6,\"top_k\":20,\"top_p\":0.95,"
+                               "\"eos_token_id\":[7,40]}", greedy[] = "{\"temperature\":0.6}",
+                      beams[] = "{\"num_beams\":4}", wrong[] = "{\"top_k\":\"many\"}";
+    char *dir = check_tmpdir(), *said, *kept, path[300];
+    gram_generation g;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/generation_config.json", dir);
+    kept = slurp(path);
+    put(dir, "generation_config.json", good, strlen(good));
+    gram_generation_init(&g);
+    assert_true(g.temperature == 1 && g.top_k == 0 && g.top_p == 1);
+    CHECK_OK(gram_generation_from_config(&g, dir, &said, &check_err));
+    assert_true(g.temperature == 0.6 && g.top_k == 20 && g.top_p == 0.95 && strstr(said, "top_k 20"));
+    free(said);
+    put(dir, "generation_config.json", greedy, strlen(greedy));
+    CHECK_OK(gram_generation_from_config(&g, dir, &said, &check_err));
+    assert_true(g.temperature == 0 && strstr(said, "greedy"));
+    free(said);
+    put(dir, "generation_config.json", beams, strlen(beams));
+    assert_int_equal(gram_generation_from_config(&g, dir, &said, &check_err), GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "num_beams"));
+    put(dir, "generation_config.json", wrong, strlen(wrong));
+    assert_int_equal(gram_generation_from_config(&g, dir, &said, &check_err), GRAM_EFORMAT);
+    put(dir, "generation_config.json", kept, strlen(kept));
+    free(kept);
+}
+
 /* ---- Memory that runs out ---- */
 
 static int count(void *arg, const gram_answer *a)
@@ -265,6 +386,19 @@ static gram_status generate_some(gram_err *err)
     return gram_generate(model, p, 3, &g, count, &n, err);
 }
 
+static char *some, *some_out;           /* files */
+
+static gram_status generate_to_a_file(gram_err *err)
+{
+    gram_generation g;
+
+    unlink(some_out);
+    gram_generation_init(&g);
+    g.max_new_tokens = 3;
+    g.n = 2;
+    return gram_generate_file(model, some, some_out, &g, true, &(gram_file_options){ .skip_bad = true }, NULL, err);
+}
+
 static gram_status write_some(gram_err *err)
 {
     gram_prompt p[PROMPTS];
@@ -284,9 +418,11 @@ static gram_status write_some(gram_err *err)
 
 static void every_failing_allocation_is_said_and_given_back(void **state)
 {
-    gram_status (*const call[])(gram_err *err) = { generate_some, write_some };
+    gram_status (*const call[])(gram_err *err) = { generate_some, write_some, generate_to_a_file };
 
     (void)state;
+    some = check_write("some.jsonl", rows);
+    some_out = check_tmppath("some.out.jsonl");
     for (size_t i = 0; i < GR_COUNT(call); i++) {
         long before;
         bool failed = NOMEM_COUNTED;
@@ -306,6 +442,8 @@ static void every_failing_allocation_is_said_and_given_back(void **state)
                 fail_msg("call %zu, allocation %ld: %ld not given back", i, n, nomem_live - before);
         }
     }
+    free(some);
+    free(some_out);
 }
 
 int main(void)
@@ -315,6 +453,8 @@ int main(void)
         cmocka_unit_test(what_cannot_be_answered_fails_alone),
         cmocka_unit_test(writers_side_by_side_write_what_they_write_alone),
         cmocka_unit_test(writers_that_would_take_too_much_are_refused),
+        cmocka_unit_test(a_run_that_was_stopped_ends_with_the_same_bytes),
+        cmocka_unit_test(settings_come_from_a_config_only_when_asked),
         cmocka_unit_test(every_failing_allocation_is_said_and_given_back),
     };
 

@@ -4,7 +4,7 @@
 
 expect 0 "$GRAM" --help
 cp "$tmp/out" "$tmp/overview"
-for c in info tokenize logits score rank eval; do
+for c in info tokenize logits score rank generate eval; do
     says overview "  $c "
     expect 0 "$GRAM" "$c" --help
     says out "usage: gram $c "
@@ -36,6 +36,15 @@ says err "--threads"
 expect 2 "$GRAM" score model pairs --dtype f17
 says err "f32|bf16|int8"
 expect 2 "$GRAM" score model pairs --labels AB
+expect 2 "$GRAM" generate model prompts --top-p 0
+says err "top_p"
+expect 2 "$GRAM" generate model prompts --top-k -1
+says err "--top-k"
+expect 2 "$GRAM" generate model prompts --max-new-tokens 0
+says err "max_new_tokens"
+expect 2 "$GRAM" generate model prompts --greedy --temperature 1
+expect 2 "$GRAM" generate model prompts --stop ""
+says err "empty"
 expect 2 "$GRAM" score model pairs --max-tokens -3
 expect 2 "$GRAM" score model pairs --resume
 expect 2 "$GRAM" rank model groups --method best

@@ -1,0 +1,256 @@
+/* generate_file.c - prompts of a file in, a line with the answers to each out.
+ *
+ * Answers end in any order; a line is written when all of its answers and all lines before it are there. Since an
+ * answer follows from its prompt and its seed alone, a run that was cut off goes on and ends with the same bytes. */
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "api/job.h"
+#include "base/err.h"
+#include "base/json.h"
+
+/* A prompt whose line was not written yet. */
+struct line {
+    struct line *next;
+    gr_group row;
+    size_t index, left;
+    json_t **answer;            /* [n] what the line says of each; NULL: not there yet */
+    char *error;                /* the row has none: why */
+};
+
+struct writing {
+    gr_job job;
+    const gram_generation *g;
+    gram_generate_report *report;
+    struct line *first, **last;
+    size_t rows;                /* read, those of the run before too */
+    gram_prompt prompt;
+    bool logprobs;
+};
+
+static void line_free(struct line *l, size_t n)
+{
+    for (size_t k = 0; l->answer && k < n; k++)
+        json_decref(l->answer[k]);
+    free(l->answer);
+    free(l->error);
+    gr_group_clear(&l->row);
+    free(l);
+}
+
+/* ---- Reading ------------------------------------------------------------------------------------- */
+
+/* Takes the row over. */
+static gram_status take_row(struct writing *w, gr_group *row, gram_err *err)
+{
+    struct line *l = gr_calloc(1, sizeof *l);
+
+    if (!l) {
+        gr_group_clear(row);
+        return gr_nomem(err, w->job.in);
+    }
+    l->row = *row;
+    l->index = w->rows;
+    l->left = w->g->n;
+    l->answer = gr_calloc(w->g->n, sizeof(json_t *));
+    *w->last = l;
+    w->last = &l->next;
+    return l->answer ? GRAM_OK : gr_nomem(err, w->job.in);
+}
+
+/* The next prompt that the run before has not answered. */
+static gram_status next_prompt(void *arg, const gram_prompt **out, gram_err *err)
+{
+    struct writing *w = arg;
+
+    *out = NULL;
+    for (;;) {
+        gr_group row;
+        gram_err why = { 0 };
+        bool end, same;
+        gram_status rc = gr_reader_prompt(w->job.reader, &row, &end, &why);
+        if (rc)
+            rc = gr_job_bad_row(&w->job, rc, &why, err);
+        else if (end)
+            return GRAM_OK;
+        else if (w->rows < w->job.report->resumed) {
+            rc = gr_job_check_written(&w->job, row.id, &same, err);
+            w->rows++;
+            gr_group_clear(&row);
+        } else {
+            rc = take_row(w, &row, err);
+            w->rows++;
+            w->prompt = (gram_prompt){ row.turn, row.n_turns, row.tools };
+            *out = &w->prompt;
+            return rc;
+        }
+        if (rc)
+            return rc;
+    }
+}
+
+/* ---- Lines --------------------------------------------------------------------------------------- */
+
+static json_t *message_json(const gram_message *m)
+{
+    json_t *o = m->extra ? json_loads(m->extra, 0, NULL) : json_object();
+
+    if (!o || json_object_set_new(o, "role", json_string(m->role)) ||
+        (!json_object_get(o, "content") && json_object_set_new(o, "content", json_string(m->content)))) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}
+
+/* As rows give it: a text where it is one turn of the user's, else a list of messages. */
+static json_t *prompt_json(const gr_group *row)
+{
+    json_t *list;
+
+    if (row->n_turns == 1 && !strcmp(row->turn->role, "user") && !row->turn->extra)
+        return json_string(row->turn->content);
+    list = json_array();
+    for (size_t i = 0; i < row->n_turns; i++)
+        if (json_array_append_new(list, message_json(&row->turn[i]))) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static json_t *numbers(const float *x, size_t n)
+{
+    json_t *a = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        if (json_array_append_new(a, gr_json_real(x[i]))) {
+            json_decref(a);
+            return NULL;
+        }
+    return a;
+}
+
+static double sum(const float *x, size_t n)
+{
+    double s = 0;
+
+    for (size_t i = 0; i < n; i++)
+        s += x[i];
+    return s;
+}
+
+/* What one answer says, under the names that it has in a line of its own; several answers make lists of them. */
+static json_t *answer_json(const struct writing *w, const gram_answer *a)
+{
+    json_t *o = json_pack("{s:s%, s:s, s:I, s:f, s:f, s:I}", "completion", a->text, a->bytes,
+                          "finish", gram_finish_name(a->finish), "tokens", (json_int_t)a->tokens,
+                          "logprob", sum(a->logprob, a->tokens), "logprob_tempered", sum(a->tempered, a->tokens),
+                          "seed", (json_int_t)a->seed);
+
+    if (o && w->logprobs && json_object_set_new(o, "logprobs", numbers(a->logprob, a->tokens))) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}
+
+/* {"id", "prompt", "tools"?} and the answers. */
+static json_t *line_json(const struct writing *w, const struct line *l)
+{
+    json_t *o = json_pack("{s:s, s:o}", "id", l->row.id, "prompt", prompt_json(&l->row)), *v;
+    const char *key;
+    bool ok = o;
+
+    if (ok && l->row.tools)
+        ok = !json_object_set_new(o, "tools", json_loads(l->row.tools, 0, NULL));
+    if (ok && l->error)
+        ok = !json_object_set_new(o, "error", json_string(l->error));
+    else if (ok && w->g->n == 1)
+        ok = !json_object_update(o, l->answer[0]);
+    else if (ok)
+        json_object_foreach(l->answer[0], key, v) {
+            json_t *list = json_array();
+            for (size_t k = 0; k < w->g->n; k++)
+                ok = ok && !json_array_append(list, json_object_get(l->answer[k], key));
+            ok = !json_object_set_new(o, strcmp(key, "completion") ? key : "responses", list) && ok;
+        }
+    if (ok)
+        return o;
+    json_decref(o);
+    return NULL;
+}
+
+/* Writes the lines that are whole, in order. */
+static gram_status write_lines(struct writing *w, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+    bool any = false;
+
+    while (w->first && w->first->left == 0 && !rc) {
+        struct line *l = w->first;
+        w->first = l->next;
+        if (!w->first)
+            w->last = &w->first;
+        w->report->file.rows++;
+        w->report->failed += l->error != NULL;
+        if (l->error && w->job.opt->warn) {
+            gr_buf b = { 0 };
+            if (gr_buf_printf(&b, "%s: row %s: %s", w->job.in, l->row.id, l->error))
+                w->job.opt->warn(w->job.opt->arg, b.p);
+            gr_buf_clear(&b);
+        }
+        rc = gr_job_write(&w->job, line_json(w, l), err);
+        line_free(l, w->g->n);
+        any = true;
+    }
+    return rc || !any ? rc : gr_job_step(&w->job, err);
+}
+
+static int take_answer(void *arg, const gram_answer *a)
+{
+    struct writing *w = arg;
+    struct line *l = w->first;
+
+    while (l->index != a->prompt)
+        l = l->next;
+    l->left--;
+    if (a->finish == GRAM_FINISH_FAILED) {
+        if (!l->error && !(l->error = gr_strdup(a->error)))
+            return gr_nomem(&w->report->why, w->job.in), 1;
+    } else if (!(l->answer[a->k] = answer_json(w, a)))
+        return gr_nomem(&w->report->why, w->job.in), 1;
+    w->report->answers++;
+    w->report->tokens += a->tokens;
+    w->report->cut += a->finish == GRAM_FINISH_LENGTH;
+    return l == w->first && write_lines(w, &w->report->why) != GRAM_OK;
+}
+
+gram_status gram_generate_file(gram_model *m, const char *in, const char *out, const gram_generation *g, bool logprobs,
+                               const gram_file_options *opt, gram_generate_report *report, gram_err *err)
+{
+    gram_generate_report unwanted;
+    struct writing w = { .g = g, .report = report ? report : &unwanted, .logprobs = logprobs };
+    gram_status rc = gram_generation_check(g, err);
+
+    *w.report = (gram_generate_report){ 0 };
+    if (rc)
+        return rc;
+    w.last = &w.first;
+    rc = gr_job_open(&w.job, m, in, out, opt, &w.report->file, err);
+    if (!rc)
+        rc = gr_api_generate(m, next_prompt, &w, w.job.report->resumed, g, take_answer, &w, err);
+    if (w.report->why.status) {                 /* what a callback met */
+        rc = w.report->why.status;
+        if (err)
+            *err = w.report->why;
+    }
+    while (w.first) {
+        struct line *l = w.first;
+        w.first = l->next;
+        line_free(l, g->n);
+    }
+    w.report->file.rows += w.report->file.resumed;
+    return gr_job_close(&w.job, rc, err);
+}
