@@ -377,7 +377,7 @@ static gram_status refuse_others(struct taken *t, const json_t *o)
         bool same = !v || json_is_null(v) || json_is_false(v) ||
                     (json_is_number(v) && json_number_value(v) == other[i].neutral);
         if (!same)
-            return gr_fail(t->err, GRAM_EUNSUPPORTED, "%s: %s changes what is written, and there is no such setting here",
+            return gr_fail(t->err, GRAM_EUNSUPPORTED, "%s: %s changes what is written, and gram has no such setting",
                            t->path, other[i].key);
     }
     return GRAM_OK;

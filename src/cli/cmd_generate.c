@@ -224,8 +224,9 @@ const cli_command cli_generate = {
     "--n more than 1 responses and lists, as `gram rank` reads them.\n\n"
     "An answer has the same bits alone, in any batch and at any number of threads. Ctrl-C keeps what is done in "
     "FILE.partial, and the same command with --resume goes on from there and ends with the same bytes.",
-    "gram generate model.gguf prompts.jsonl --n 8 --max-new-tokens 128 --out answers.jsonl\n"
+    "gram generate model.gguf prompts.jsonl --n 8 --out answers.jsonl\n"
     "gram generate model.gguf prompts.jsonl --greedy | jq -r .completion\n"
-    "gram generate policy/ prompts.jsonl --n 16 --out g.jsonl && gram rank judge/ g.jsonl --out ranked.jsonl",
+    "gram generate policy/ prompts.jsonl --n 16 --out groups.jsonl\n"
+    "gram rank judge/ groups.jsonl --out ranked.jsonl",
     2, 2, opts, run
 };

@@ -89,7 +89,14 @@ static const gram_message asked[PROMPTS] = {
     { .role = "user", .content = "one two" }, { .role = "user", .content = "Zebra" },
 };
 
-struct kept { char text[4 * NEW]; int32_t id[NEW]; float logprob[NEW]; size_t tokens; gram_finish finish; uint64_t seed; };
+struct kept {
+    char text[4 * NEW];
+    int32_t id[NEW];
+    float logprob[NEW];
+    size_t tokens;
+    gram_finish finish;
+    uint64_t seed;
+};
 struct all { struct kept a[PROMPTS][EACH]; size_t n, stop_at; };
 
 static int keep(void *arg, const gram_answer *a)
