@@ -79,8 +79,8 @@ typedef struct {
     size_t        text_bytes;       /* keys and values of the texts that are written at once; 0: 1 GiB */
 } gram_options;
 
-/* Opens a Hugging Face directory, a .gguf file (the first part of a split one opens all), or the directory of a LoRA
- * adapter as PEFT writes it, which is added to its base model. On success *out is yours: gram_close() it. On failure *out is NULL and *err names the file and the
+/* Opens a Hugging Face directory, a .gguf file (the first part of a split one opens all), or a LoRA adapter, the
+ * directory that PEFT writes or the GGUF that llama.cpp's converter does, which is added to its base model. On success *out is yours: gram_close() it. On failure *out is NULL and *err names the file and the
  * tensor. opt may be NULL. */
 gram_status gram_open(gram_model **out, const char *path, const gram_options *opt, gram_err *err);
 /* Whether a text can be a judge prompt, as gram_open() will ask: GRAM_EARG names the placeholder that it lacks. */

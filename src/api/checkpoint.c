@@ -75,20 +75,25 @@ static gram_status tokenizer_of_gguf(gr_tok **out, const gr_weights *w, gram_err
 /* The base of the adapter at `path`, or, of a whole model, neither. */
 static gram_status find_base(gr_adapter **a, char **base, const char *path, const char *given, gram_err *err)
 {
-    gram_status rc = GRAM_OK;
+    bool is = false, base_is = false;
+    gram_status rc = gr_adapter_is(&is, path, err);
 
     *a = NULL;
     *base = NULL;
-    if (is_dir(path) && gr_adapter_is(path)) {
+    if (rc)
+        return rc;
+    if (is) {
         rc = gr_adapter_open(a, path, err);
         if (!rc)
             rc = gr_adapter_base(base, *a, given, err);
-        if (!rc && is_dir(*base) && gr_adapter_is(*base))
+        if (!rc)
+            rc = gr_adapter_is(&base_is, *base, err);
+        if (!rc && base_is)
             rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: its base model %s is an adapter too: gram merge makes a model of "
                          "that", path, *base);
     } else if (given) {
-        rc = gr_fail(err, GRAM_EARG, "%s: no LoRA adapter (it has no adapter_config.json), so there is no place for "
-                     "the base model %s", path, given);
+        rc = gr_fail(err, GRAM_EARG, "%s: no LoRA adapter (it has no adapter_config.json, and is no GGUF of the type "
+                     "adapter), so there is no place for the base model %s", path, given);
     }
     if (rc) {
         gr_adapter_close(*a);
@@ -104,10 +109,12 @@ gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *er
     gr_weights *w;
     gr_adapter *a;
     char *base = NULL;
-    bool has = true;
-    gram_status rc = is_dir(path) && gr_adapter_is(path) ? has_tokenizer(&has, path, err) : GRAM_OK;
+    bool has = true, adapter;
+    gram_status rc = gr_adapter_is(&adapter, path, err);
 
     *out = NULL;
+    if (!rc && adapter)
+        rc = has_tokenizer(&has, path, err);
     if (!rc && !has)
         rc = find_base(&a, &base, path, NULL, err);
     if (rc)

@@ -352,9 +352,12 @@ gram_status gram_convert(const char *model, const char *out, const gram_convert_
 {
     const gram_convert_options defaults = { 0 };
     struct job j = { .from = model, .out = out, .opt = opt ? opt : &defaults, .gguf = ends_in_gguf(out) };
+    bool adapter = false;
     gram_status rc = check_options(&j, err);
 
-    if (!rc && gr_adapter_is(model))
+    if (!rc)
+        rc = gr_adapter_is(&adapter, model, err);
+    if (!rc && adapter)
         return convert_folded(model, out, opt, report, err);
     if (!rc)
         rc = convert(&j, err);

@@ -287,8 +287,8 @@ static void describe_adapter(const struct checkpoint *c, gram_info *out)
 {
     out->adapter_rank = c->adapter->cfg.rank;
     out->adapter_alpha = c->adapter->cfg.alpha;
-    for (size_t i = 0; i < gr_st_count(c->adapter->st); i++) {
-        const gr_tensor t = gr_named_tensor(gr_st_at(c->adapter->st, i));
+    for (size_t i = 0; i < gr_adapter_count(c->adapter); i++) {
+        const gr_tensor t = gr_named_tensor(gr_adapter_at(c->adapter, i));
         out->adapter_parameters += t.rows * t.cols;
     }
     snprintf(out->base, sizeof out->base, "%s", c->base);

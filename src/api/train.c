@@ -296,6 +296,21 @@ static gram_status name_base(char **out, const char *path, gram_err *err)
     return *out ? GRAM_OK : gr_nomem(err, path);
 }
 
+/* Said before the run, not after it. */
+static gram_status tell_peft(const gram_train_options *o, const char *base, gram_err *err)
+{
+    gr_buf b = { 0 };
+    bool ok = !o->note ||
+              gr_buf_printf(&b, "the adapter's base is the GGUF file %s, which PEFT does not open: for PEFT, make a "
+                            "directory of it (gram convert %s --out DIR) and write its path into adapter_config.json as "
+                            "base_model_name_or_path", base, base);
+
+    if (ok && o->note)
+        o->note(o->arg, b.p);
+    gr_buf_clear(&b);
+    return ok ? GRAM_OK : gr_nomem(err, base);
+}
+
 /* Takes m's configuration over. With LoRA the base is held as the file has it, which is the same numbers as in float32
  * and never more memory. */
 static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_training *r, gram_err *err)
@@ -323,7 +338,9 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
         return rc;
     r->weights = m->file.weights;
     rc = open_lora(&r->lora, m, o, err);
-    return rc ? rc : name_base(&r->base, gr_weights_path(m->file.weights), err);
+    if (!rc)
+        rc = name_base(&r->base, gr_weights_path(m->file.weights), err);
+    return rc || !m->file.gguf ? rc : tell_peft(o, r->base, err);
 }
 
 /* m holds the files, the judge and the threads; its weights are opened here. */

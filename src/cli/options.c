@@ -16,7 +16,7 @@ struct poptOption cli_run_table[] = {
     { "dtype", 'd', POPT_ARG_STRING, &dtype, 0,
       "Hold and multiply weights as f32 (the default), hold them as bf16, or use 8-bit integers.", "f32|bf16|int8" },
     { "base", '\0', POPT_ARG_STRING, &base, 0,
-      "Where the base model of a LoRA adapter is (default: where the adapter says).", "PATH" },
+      "Where the base model of a LoRA adapter is (default: where the adapter says; one in a GGUF file does not).", "PATH" },
     { "threads", 't', POPT_ARG_INT, &threads, 0, "Use N threads (default: one for each core).", "N" },
     { "batch-tokens", '\0', POPT_ARG_LONGLONG, &batch_tokens, 0,
       "Compute up to N tokens together (default: 4096). This changes speed and memory, never a score.", "N" },

@@ -186,14 +186,15 @@ gram_status gr_adapter_config_write(const char *dir, const gr_adapter_config *c,
 
 /* ---- The directory --------------------------------------------------------------------------------- */
 
-bool gr_adapter_is(const char *dir)
+gram_status gr_adapter_is(bool *yes, const char *path, gram_err *err)
 {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);     /* no memory that could run out and mean no */
-    bool yes = fd >= 0 && faccessat(fd, GR_ADAPTER_CONFIG, F_OK, 0) == 0;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);    /* no memory that could run out and mean no */
 
-    if (fd >= 0)
-        close(fd);
-    return yes;
+    if (fd < 0)
+        return gr_adapter_gguf_is(yes, path, err);
+    *yes = faccessat(fd, GR_ADAPTER_CONFIG, F_OK, 0) == 0;
+    close(fd);
+    return GRAM_OK;
 }
 
 static gram_status open_tensors(gr_adapter *a, gram_err *err)
@@ -241,17 +242,12 @@ static gram_status find_head(gr_adapter *a, gram_err *err)
     return rc;
 }
 
-gram_status gr_adapter_open(gr_adapter **out, const char *dir, gram_err *err)
+static gram_status open_dir(gr_adapter *a, gram_err *err)
 {
-    gr_adapter *a = gr_calloc(1, sizeof *a);
-    char *path = gr_path_join(dir, GR_ADAPTER_CONFIG), *text = NULL;
+    char *path = gr_path_join(a->path, GR_ADAPTER_CONFIG), *text = NULL;
     size_t n;
-    gram_status rc;
+    gram_status rc = path ? gr_read_file(path, CONFIG_LIMIT, &text, &n, err) : gr_nomem(err, a->path);
 
-    *out = NULL;
-    if (a)
-        a->path = gr_strdup(dir);
-    rc = a && a->path && path ? gr_read_file(path, CONFIG_LIMIT, &text, &n, err) : gr_nomem(err, dir);
     if (!rc)
         rc = gr_adapter_config_parse(&a->cfg, path, text, n, err);
     if (!rc)
@@ -260,6 +256,21 @@ gram_status gr_adapter_open(gr_adapter **out, const char *dir, gram_err *err)
         rc = find_head(a, err);
     free(path);
     free(text);
+    return rc;
+}
+
+gram_status gr_adapter_open(gr_adapter **out, const char *path, gram_err *err)
+{
+    gr_adapter *a = gr_calloc(1, sizeof *a);
+    bool file = false;
+    gram_status rc;
+
+    *out = NULL;
+    if (a)
+        a->path = gr_strdup(path);
+    rc = a && a->path ? gr_adapter_gguf_is(&file, path, err) : gr_nomem(err, path);
+    if (!rc)
+        rc = file ? gr_adapter_gguf_open(a, err) : open_dir(a, err);
     if (rc) {
         gr_adapter_close(a);
         return rc;
@@ -274,9 +285,16 @@ void gr_adapter_close(gr_adapter *a)
         return;
     gr_st_close(a->st);
     gr_st_close(a->head_st);
+    gr_weights_close(a->gguf);
+    free(a->arch);
     gr_adapter_config_clear(&a->cfg);
     free(a->path);
     free(a);
+}
+
+bool gr_adapter_in_pairs(const gr_adapter *a)
+{
+    return a->arch && !strcmp(a->arch, "llama");
 }
 
 bool gr_adapter_has_head(const gr_adapter *a)
@@ -330,8 +348,8 @@ size_t gr_adapter_head_tensors(const gr_adapter *a)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < gr_st_count(a->st); i++)
-        n += gr_adapter_is_head_tensor(a, gr_st_at(a->st, i)->name);
+    for (size_t i = 0; i < gr_adapter_count(a); i++)
+        n += gr_adapter_is_head_tensor(a, gr_adapter_at(a, i)->name);
     return n;
 }
 
@@ -360,6 +378,16 @@ static gram_status take_head(gr_config *c, const gr_adapter *a, const gr_head_as
     return rc;
 }
 
+static gram_status check_arch(const gr_config *c, const gr_adapter *a, const gr_weights *w, gram_err *err)
+{
+    const char *base = c->architecture == GR_ARCH_MISTRAL ? "llama" : gr_arch_name(c->architecture);
+
+    if (!a->arch || !strcmp(a->arch, base))
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EARG, "%s: an adapter of a model of the architecture %s, and the base %s is %s", a->path,
+                   a->arch, gr_weights_path(w), base);
+}
+
 gram_status gr_config_open(gr_config *out, const gr_weights *w, const gr_adapter *a, const gr_head_asked *q,
                            gram_err *err)
 {
@@ -367,10 +395,12 @@ gram_status gr_config_open(gr_config *out, const gr_weights *w, const gr_adapter
     gram_status rc = g ? gr_config_from_gguf(out, g, w, err) : gr_config_read(out, gr_weights_path(w), err);
 
     if (!rc && a)
+        rc = check_arch(out, a, w, err);
+    if (!rc && a)
         rc = take_head(out, a, q, err);
     if (!rc)
         rc = gr_config_settle(out, w, q, err);
-    if (!rc && a)
+    if (!rc && a && !a->gguf)
         rc = gr_beside_check(out, a->path, err);
     if (!rc && !g)
         rc = gr_beside_check(out, gr_weights_path(w), err);
@@ -385,6 +415,9 @@ gram_status gr_adapter_base(char **out, const gr_adapter *a, const char *given, 
     char *beside;
 
     *out = NULL;
+    if (!base && a->gguf)
+        return gr_fail(err, GRAM_EARG, "%s: a LoRA adapter, which is no model without its base, and a GGUF does not name "
+                       "that: --base does", a->path);
     if (!base)
         return gr_fail(err, GRAM_EARG, "%s: " GR_ADAPTER_CONFIG " names no base model: --base does", a->path);
     beside = given || *base == '/' ? NULL : gr_path_join(a->path, base);

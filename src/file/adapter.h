@@ -1,6 +1,7 @@
-/* adapter.h - the directory of a LoRA adapter as PEFT writes it: adapter_config.json and adapter_model.safetensors.
+/* adapter.h - a LoRA adapter: a directory as PEFT writes it, adapter_config.json and adapter_model.safetensors, or a
+ * GGUF file as llama.cpp's converter writes it.
  *
- * Both come from strangers. What PEFT can do to a model and gram cannot (DoRA, biases, initial values that change the
+ * They come from strangers. What PEFT can do to a model and gram cannot (DoRA, biases, initial values that change the
  * base) is refused by name, never left out. */
 #ifndef GR_FILE_ADAPTER_H
 #define GR_FILE_ADAPTER_H
@@ -29,20 +30,29 @@ void gr_adapter_config_clear(gr_adapter_config *c);
 gram_status gr_adapter_config_write(const char *dir, const gr_adapter_config *c, const char *const *targets, bool head,
                                     gram_err *err);
 
-typedef struct {
-    char *path;                 /* the directory */
+typedef struct gr_adapter {
+    char *path;                 /* the directory or the file */
     gr_adapter_config cfg;
-    gr_st *st;                  /* its tensors, by PEFT's names */
+    gr_st *st;                  /* its tensors, by PEFT's names; NULL: those of gguf */
+    gr_weights *gguf;
+    char *arch;                 /* of gguf: the architecture of its base, as GGUF calls it */
     gr_st *head_st;             /* value_head.safetensors beside them, as LLaMA-Factory writes it; NULL: none */
     gr_head_form head;          /* rows 0: none. Of st its names stand behind GR_ADAPTER_STEM */
 } gr_adapter;
-bool gr_adapter_is(const char *dir);            /* adapter_config.json is there */
-gram_status gr_adapter_open(gr_adapter **out, const char *dir, gram_err *err);
+/* Whether an adapter is there: a directory with adapter_config.json, or a GGUF that says so. Fails without memory. */
+gram_status gr_adapter_is(bool *yes, const char *path, gram_err *err);
+gram_status gr_adapter_open(gr_adapter **out, const char *path, gram_err *err);
+/* Its tensors; by PEFT's name, whatever the file calls them. */
+size_t gr_adapter_count(const gr_adapter *a);
+const gr_named *gr_adapter_at(const gr_adapter *a, size_t i);
+const gr_named *gr_adapter_find(const gr_adapter *a, const char *name);         /* NULL: none */
+/* The rows of B of q and k lie as a GGUF has them, pairs side by side. */
+bool gr_adapter_in_pairs(const gr_adapter *a);
 void gr_adapter_close(gr_adapter *a);
 bool gr_adapter_has_head(const gr_adapter *a);  /* a reward head, trained whole beside A and B */
 /* The tensor that is part `at` of the head, for a base of this width. */
 gram_status gr_adapter_head_part(const gr_named **out, const gr_adapter *a, size_t width, size_t at, gram_err *err);
-/* How many of the tensors of a->st are of the head, or of no account beside it: the head as it was before training, which
+/* How many of its tensors are of the head, or of no account beside it: the head as it was before training, which
  * older versions of PEFT save too. */
 size_t gr_adapter_head_tensors(const gr_adapter *a);
 bool gr_adapter_is_head_tensor(const gr_adapter *a, const char *name);

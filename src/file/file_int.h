@@ -33,6 +33,11 @@ const gr_names *gr_gguf_names(const gr_gguf *g);
 uint64_t gr_gguf_file_bytes(const gr_gguf *g);
 void gr_gguf_release(const gr_gguf *g);
 
+/* An adapter in a GGUF: whether there is one (only a lack of memory fails), and opening a->path. */
+struct gr_adapter;
+gram_status gr_adapter_gguf_is(bool *yes, const char *path, gram_err *err);
+gram_status gr_adapter_gguf_open(struct gr_adapter *a, gram_err *err);
+
 const char *gr_st_path(const gr_st *st);
 uint64_t gr_st_file_bytes(const gr_st *st);
 void gr_st_release(const gr_st *st);

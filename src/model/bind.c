@@ -106,6 +106,11 @@ size_t gr_matrix_unpermuted(const gr_config *c, size_t r)
     return unpermuted(c->head_dim, r);
 }
 
+size_t gr_matrix_permuted(const gr_config *c, size_t r)
+{
+    return permuted(c->head_dim, r);
+}
+
 static enum slot slot_of(enum gr_matrix which)
 {
     return which <= GR_MAT_O ? (enum slot)(Q + which) : (enum slot)(GATE + which - GR_MAT_GATE);
@@ -345,8 +350,8 @@ static gram_status fold(struct binder *b, enum slot slot, size_t layer, gr_tenso
     if (b->exact && b->mode == GR_LINEAR_BF16)
         rc = round_values(b, w, t->rows * t->cols);
     if (!rc)
-        rc = gr_lora_fold(w, m, b->adapter, which, layer, !m->writable && m->cfg.rope_interleaved && which <= GR_MAT_K,
-                          &found, b->err);
+        rc = gr_lora_fold(w, m, b->adapter, which, layer, !m->writable && m->cfg.rope_interleaved, &found,
+                          b->err);
     b->folded += found;
     if (!rc && found && !m->writable) {
         m->layer[layer].folded[which] = w;

@@ -76,7 +76,7 @@ static gram_status find_named(const gr_named *out[2], const gr_adapter *a, const
     for (int i = 0; i < 2; i++) {
         char name[NAME];
         name_of(name, matrix, "AB"[i]);
-        out[i] = gr_st_find(a->st, name);
+        out[i] = gr_adapter_find(a, name);
         if (i && !out[0] != !out[1])
             return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s has no partner: of A and B one is missing", a->path,
                            out[0] ? out[0]->name : out[1]->name);
@@ -102,8 +102,26 @@ static gram_status find_pair(const gr_named *out[2], const gr_model *m, const gr
     return find_named(out, a, full, O, K, err);
 }
 
-/* to [rank, O] = B [O, rank] transposed and times `scale`; where O is permuted, its columns go with it. */
-static gram_status transpose(float *to, const gr_named *b, float scale, const gr_config *permuted, gram_err *err)
+/* Where the rows of B go in a matrix of the model: rows of q and k may lie otherwise in one of them. */
+typedef size_t place_fn(const gr_config *c, size_t row);
+
+static size_t same_place(const gr_config *c, size_t row)
+{
+    (void)c;
+    return row;
+}
+
+/* in_pairs: the model's rows lie as a GGUF's do. */
+static place_fn *place_of(const gr_adapter *a, enum gr_matrix which, bool in_pairs)
+{
+    if (which > GR_MAT_K || gr_adapter_in_pairs(a) == in_pairs)
+        return same_place;
+    return in_pairs ? gr_matrix_unpermuted : gr_matrix_permuted;
+}
+
+/* to [rank, O] = B [O, rank] transposed and times `scale`, its rows in their places. */
+static gram_status transpose(float *to, const gr_named *b, float scale, place_fn *place, const gr_config *c,
+                             gram_err *err)
 {
     size_t O = b->dim[0], r = b->dim[1], row_bytes = 0;
     float *row = gr_alloc_aligned(r, sizeof *row);
@@ -112,7 +130,7 @@ static gram_status transpose(float *to, const gr_named *b, float scale, const gr
         return gr_nomem(err, "adapter");
     gr_dtype_row_bytes(b->type, r, &row_bytes);             /* proved when the file was opened */
     for (size_t o = 0; o < O; o++) {
-        size_t at = permuted ? gr_matrix_unpermuted(permuted, o) : o;
+        size_t at = place(c, o);
         gr_dequant(row, (const char *)b->data + o * row_bytes, b->type, r);
         for (size_t i = 0; i < r; i++)
             to[i * O + at] = scale * row[i];
@@ -122,7 +140,7 @@ static gram_status transpose(float *to, const gr_named *b, float scale, const gr
 }
 
 gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
-                         bool permuted, bool *found, gram_err *err)
+                         bool in_pairs, bool *found, gram_err *err)
 {
     const gr_named *t[2];
     size_t O, K, r, M;
@@ -148,7 +166,7 @@ gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum 
     memset(A + r * K, 0, (M - r) * K * sizeof *A);
     memset(B + r * O, 0, (M - r) * O * sizeof *B);
     gr_dequant(A, t[0]->data, t[0]->type, r * K);
-    rc = transpose(B, t[1], scale_of(a->cfg.alpha, r, a->cfg.root), permuted ? &m->cfg : NULL, err);
+    rc = transpose(B, t[1], scale_of(a->cfg.alpha, r, a->cfg.root), place_of(a, which, in_pairs), &m->cfg, err);
     if (!rc)
         rc = gr_linear_dw(w, B, O, A, K, M, K, 0, O, scratch, err);
 out:
@@ -180,23 +198,23 @@ gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pai
 
     if (pairs == 0)
         return gr_fail(err, GRAM_EFORMAT, "%s: none of its %zu tensors belongs to the base model", a->path,
-                       gr_st_count(a->st));
-    if (2 * pairs + head == gr_st_count(a->st))
+                       gr_adapter_count(a));
+    if (2 * pairs + head == gr_adapter_count(a))
         return GRAM_OK;
-    for (size_t i = 0; i < gr_st_count(a->st); i++) {
-        const char *n = gr_st_at(a->st, i)->name;
-        bool known = gr_adapter_is_head_tensor(a, n);
+    for (size_t i = 0; i < gr_adapter_count(a); i++) {
+        const gr_named *t = gr_adapter_at(a, i);
+        bool known = gr_adapter_is_head_tensor(a, t->name);
         for (size_t l = 0; l < m->cfg.layers && !known; l++)
             for (int j = 0; j < 2 * GR_MATRICES && !known; j++) {
                 char name[NAME];
                 name_in(name, m, (enum gr_matrix)(j / 2), l, "AB"[j % 2]);
-                known = !strcmp(n, name);
+                known = gr_adapter_find(a, name) == t;
             }
         if (!known)
             return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s is none that can be added to the base model", a->path,
-                           n);
+                           t->name);
     }
-    return gr_fail(err, GRAM_EFORMAT, "%s: %zu tensors, wanted %zu", a->path, gr_st_count(a->st), 2 * pairs + head);
+    return gr_fail(err, GRAM_EFORMAT, "%s: %zu tensors, wanted %zu", a->path, gr_adapter_count(a), 2 * pairs + head);
 }
 
 /* ---- Opening to train ------------------------------------------------------------------------------ */
@@ -338,7 +356,7 @@ static gram_status fill_read(struct lora_pair *p, const gr_model *m, enum gr_mat
 
     if (!rc)
         gr_dequant(p->a, t[0]->data, t[0]->type, t[0]->dim[0] * t[0]->dim[1]);
-    return rc ? rc : transpose(p->b, t[1], 1, m->cfg.rope_interleaved && which <= GR_MAT_K ? &m->cfg : NULL, err);
+    return rc ? rc : transpose(p->b, t[1], 1, place_of(arg, which, m->cfg.rope_interleaved), &m->cfg, err);
 }
 
 gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, gram_err *err)
@@ -579,7 +597,8 @@ static void merged_row(void *arg, size_t tensor, size_t row, float *out)
     if (m->tensor != tensor)
         gr_dequant(m->A, t[0]->data, t[0]->type, r * K);
     m->tensor = tensor;
-    expand_row(m->b, t[1], row);
+    expand_row(m->b, t[1], m->t[tensor].head_dim && gr_adapter_in_pairs(m->a)
+                           ? gr_matrix_unpermuted(&(gr_config){ .head_dim = m->t[tensor].head_dim }, row) : row);
     s = scale_of(m->a->cfg.alpha, r, m->a->cfg.root);
     for (size_t i = 0; i < r; i++)
         for (size_t k = 0; k < K; k++)
@@ -603,9 +622,9 @@ static gram_status pair_all(struct merge *m, const gr_stored *t, size_t n, const
         floats = gr_max(floats, m->pair[i][0]->dim[0] * m->pair[i][0]->dim[1]);
     }
     used += gr_adapter_head_tensors(a);
-    if (!rc && used != gr_st_count(a->st))
+    if (!rc && used != gr_adapter_count(a))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu of its %zu tensors are none that can be added to the base model",
-                     a->path, gr_st_count(a->st) - used, gr_st_count(a->st));
+                     a->path, gr_adapter_count(a) - used, gr_adapter_count(a));
     if (rc)
         return rc;
     m->A = gr_alloc_aligned(floats, sizeof *m->A);

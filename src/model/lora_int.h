@@ -33,10 +33,10 @@ gram_status gr_lora_dw(const struct lora_pair *p, float *da, float *db, const fl
                        size_t ldx, size_t O, size_t K, size_t M, float *u, void *scratch, gram_err *err);
 size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M);
 
-/* The adapter of one matrix, if it has one, added to w [O,K]: rows as a Hugging Face file has them, or, permuted, as
- * the GGUF. *found: it had. */
+/* The adapter of one matrix, if it has one, added to w [O,K]: rows as a Hugging Face file has them, or, in_pairs,
+ * as a GGUF. *found: it had. */
 gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
-                         bool permuted, bool *found, gram_err *err);
+                         bool in_pairs, bool *found, gram_err *err);
 /* A tensor of the adapter's reward head, whose shape must be this. */
 gram_status gr_lora_head_part(float *out, const gr_adapter *a, size_t width, const gr_head_part *p, gram_err *err);
 /* Fails by the name of a tensor that `pairs` folded matrices have left over. */

@@ -36,8 +36,9 @@ struct gr_model {
 void gr_matrix_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size);
 void gr_matrix_shape(const gr_config *c, enum gr_matrix which, size_t *O, size_t *K);
 /* GGUF's "llama" stores the rows of q and k so that rotation pairs are neighbours, (2i, 2i+1); a Hugging Face file
- * has them D/2 apart. The row of the file that belongs at row r. */
+ * has them D/2 apart. The row of the GGUF that belongs at row r, and back. */
 size_t gr_matrix_unpermuted(const gr_config *c, size_t r);
+size_t gr_matrix_permuted(const gr_config *c, size_t r);
 
 const gr_model *gr_work_model(const gr_work *w);
 gr_pool *gr_work_pool(const gr_work *w);

@@ -26,6 +26,23 @@ expect 2 "$GRAM" merge m --out n
 says err "no LoRA adapter"
 one_sentence
 
+# Over a GGUF: what PEFT will need is said before the run, and the adapter opens.
+expect 0 "$GRAM" convert "$model" --out base.gguf
+expect 0 "$GRAM" finetune base.gguf pairs.jsonl --out g --lora-rank 4 --steps 1 --judge-prompt judge.txt
+says err "PEFT does not open"
+says err "gram convert $tmp/base.gguf --out DIR"
+says err "base_model_name_or_path"
+expect 0 "$GRAM" score g pairs.jsonl --judge-prompt judge.txt -q
+expect 0 "$GRAM" finetune "$model" pairs.jsonl --out h --lora-rank 4 --steps 1 --judge-prompt judge.txt
+grep -q "PEFT does not open" err && die "a directory is said to be none that PEFT opens"
+
+# An adapter in a GGUF file is no model, and says what is missing.
+expect 2 "$GRAM" info "$OLDPWD/tests/golden/train/llama_gqa/lora.gguf"
+says err "a LoRA adapter, which is no model without its base"
+one_sentence
+expect 0 "$GRAM" info "$OLDPWD/tests/golden/train/llama_gqa/lora.gguf" --base "$OLDPWD/tests/golden/train/llama_gqa"
+says out "LoRA, rank 4, alpha 6"
+
 # The same verdicts to the fourth place: sums in another order move the seventh.
 for dir in a m; do
     expect 0 "$GRAM" score $dir pairs.jsonl --judge-prompt judge.txt -q

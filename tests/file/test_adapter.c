@@ -71,12 +71,15 @@ static void what_is_written_is_read(void **state)
     const gr_adapter_config c = { base, 5, 7.5, true, 0.05, true };
     char *dir = check_tmpdir(), *path = gr_path_join(dir, GR_ADAPTER_CONFIG), *text;
     gr_adapter_config got;
+    bool is;
     size_t n;
 
     (void)state;
-    assert_false(gr_adapter_is(dir));
+    CHECK_OK(gr_adapter_is(&is, dir, &check_err));
+    assert_false(is);
     CHECK_OK(gr_adapter_config_write(dir, &c, targets, true, &check_err));
-    assert_true(gr_adapter_is(dir));
+    CHECK_OK(gr_adapter_is(&is, dir, &check_err));
+    assert_true(is);
     CHECK_OK(gr_read_file(path, 1 << 16, &text, &n, &check_err));
     CHECK_OK(gr_adapter_config_parse(&got, path, text, n, &check_err));
     assert_true(got.rank == 5 && got.alpha == 7.5 && got.root && got.dropout == 0.05);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "check.h"
+#include "file/adapter.h"
 #include "file/config.h"
 #include "file/io.h"
 
@@ -79,6 +80,15 @@ static gram_status open_parts(gram_err *err)
     return rc;
 }
 
+static gram_status open_adapter(gram_err *err)
+{
+    gr_adapter *a;
+    gram_status rc = gr_adapter_open(&a, "tests/golden/train/qwen2_bias/lora.gguf", err);
+
+    gr_adapter_close(a);
+    return rc;
+}
+
 static gram_status open_gguf(gram_err *err)
 {
     gr_weights *w;
@@ -144,8 +154,8 @@ static gram_status write_out(gram_err *err)
 /* A call may live without an allocation (qsort() sorts in place then), so success is fine as well. */
 static void each_allocation_may_fail(void **state)
 {
-    static gram_status (*const call[])(gram_err *) = { open_dir, open_unaligned, open_parts, open_gguf, read_config,
-                                                       read_gzip, write_npy, write_out };
+    static gram_status (*const call[])(gram_err *) = { open_dir, open_unaligned, open_parts, open_gguf, open_adapter,
+                                                       read_config, read_gzip, write_npy, write_out };
 
     (void)state;
     snprintf(npy, sizeof npy, "%s/x.npy", check_tmpdir());

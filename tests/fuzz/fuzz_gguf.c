@@ -54,15 +54,34 @@ static void read_tokenizer(const gr_weights *w)
     gr_gguf_tok_clear(&g);
 }
 
+/* As an adapter, if it says that it is one. */
+static void read_adapter(const char *path)
+{
+    gram_err err;
+    bool is;
+    gr_adapter *a;
+
+    if (gr_adapter_is(&is, path, &err) || !is || gr_adapter_open(&a, path, &err))
+        return;
+    if (!a->cfg.rank || !(a->cfg.alpha > 0) || !a->arch)
+        abort();
+    for (size_t i = 0; i < gr_adapter_count(a); i++)
+        fuzz_touch(gr_adapter_at(a, i)->data, gr_adapter_at(a, i)->bytes);
+    (void)gr_adapter_find(a, GR_ADAPTER_STEM "model.layers.0.self_attn.q_proj.lora_A.weight");
+    gr_adapter_close(a);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const key[] = { "t.strings", "t.i32s", "t.f32s", "t.bools", "t.u8", "t.i64", "t.f64",
                                        "t.string" };
+    const char *path = fuzz_file(data, size);
     gr_weights *w;
     gr_config c;
     gram_err err;
 
-    if (gr_weights_open_gguf(&w, fuzz_file(data, size), &err))
+    read_adapter(path);
+    if (gr_weights_open_gguf(&w, path, &err))
         return 0;
     for (size_t i = 0; i < gr_weights_count(w); i++)
         fuzz_touch(gr_weights_at(w, i)->data, gr_weights_at(w, i)->bytes);

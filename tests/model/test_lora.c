@@ -207,6 +207,42 @@ static void a_written_adapter_is_the_trained_one(void **state)
     }
 }
 
+/* llama.cpp's converter keeps the numbers and moves rows of q and k: read for training, the parameters are PEFT's. */
+static void a_gguf_adapter_has_the_same_parameters(void **state)
+{
+    static const char *const dirs[] = { "llama_gqa", "qwen2_bias" };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(dirs); i++) {
+        gr_lora *l[2];
+        const gr_param *p, *q;
+        struct subject s;
+        size_t n, m;
+        char path[256];
+        snprintf(path, sizeof path, GOLDEN "%s", dirs[i]);
+        open_base(&s, path, NULL, GR_LINEAR_F32, false);
+        for (int gguf = 0; gguf < 2; gguf++) {
+            gr_adapter *a;
+            snprintf(path, sizeof path, GOLDEN "%s/lora%s", dirs[i], gguf ? ".gguf" : "");
+            CHECK_OK(gr_adapter_open(&a, path, &check_err));
+            CHECK_OK(gr_lora_read(&l[gguf], s.model, a, &check_err));
+            gr_adapter_close(a);
+        }
+        assert_true(gr_lora_get_spec(l[0])->alpha == gr_lora_get_spec(l[1])->alpha);
+        assert_true(gr_lora_get_spec(l[0])->rank == gr_lora_get_spec(l[1])->rank);
+        p = gr_lora_params(l[0], &n);
+        q = gr_lora_params(l[1], &m);
+        assert_int_equal(n, m);
+        for (size_t k = 0; k < n; k++) {
+            assert_string_equal(p[k].name, q[k].name);
+            assert_memory_equal(p[k].w, q[k].w, p[k].rows * p[k].cols * sizeof(float));
+        }
+        gr_lora_close(l[0]);
+        gr_lora_close(l[1]);
+        subject_close(&s);
+    }
+}
+
 /* ---- Gradients ---------------------------------------------------------------------------------------- */
 
 /* Along its own gradient g a parameter's slope is |g|: (L(w + h g) - L(w - h g)) / 2h = |g|^2. The step moves w by
@@ -395,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folded_logits_are_pefts),
         cmocka_unit_test(a_written_adapter_is_the_trained_one),
+        cmocka_unit_test(a_gguf_adapter_has_the_same_parameters),
         cmocka_unit_test(slopes_are_difference_quotients),
         cmocka_unit_test(a_target_alone_has_its_gradients),
         cmocka_unit_test(new_adapters_follow_from_the_seed),
