@@ -38,7 +38,7 @@ struct gram_recipe {
     char *text;                 /* of the file */
     char *set[MOST];            /* what was set over it; or what a path became */
     char **more[MOST];          /* of a list, the paths behind the first, and NULL */
-    bool given[MOST];
+    bool given[MOST], over[MOST];       /* over: by `set` */
     char *label_b;
     struct values *file;
     cyaml_schema_field_t field[MOST];
@@ -154,12 +154,10 @@ static void make_fields(gram_recipe *r)
 /* "run.yaml:3", or "--set lr=x". */
 static void place(const gram_recipe *r, size_t i, char out[512])
 {
-    size_t line = r->set[i] ? 0 : line_of(r->text, key(i)->name);
-
-    if (r->set[i])
+    if (r->over[i])
         snprintf(out, 512, "--set %s=%.200s", key(i)->name, r->set[i]);
     else
-        snprintf(out, 512, "%.400s:%zu", r->path, line);
+        snprintf(out, 512, "%.400s:%zu", r->path, line_of(r->text, key(i)->name));
 }
 
 static gram_status unknown_key(const char *where, const char *name, gram_err *err)
@@ -398,6 +396,7 @@ static gram_status set_one(gram_recipe *r, const char *text, gram_err *err)
         return unknown_key(where, name, err);
     }
     free(r->set[i]);                            /* of two, the last */
+    r->over[i] = true;
     r->set[i] = gr_strdup(equals + 1);
     return r->set[i] ? GRAM_OK : gr_nomem(err, r->path);
 }

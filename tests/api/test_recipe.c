@@ -26,11 +26,11 @@ static void shipped_recipes_open(void **state)
         { "gram-stage2", GRAM_STAGE_FINETUNE, GRAM_LOSS_GRAM, 2e-5, 0.05, 128, 0, 2, 2048, 0.1, 1, 0, NULL },
         { "generative", GRAM_STAGE_FINETUNE, GRAM_LOSS_GENERATIVE, 2e-5, 0, 128, 0, 2, 2048, 0.1, 1, 0, NULL },
         { "bt", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, 5e-6, 0, 256, 0, 1, 3000, 0.03, 5, 0, NULL },
-        { "bt-margin", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_MARGIN, 1e-5, 0, 64, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
-        { "bt-smooth", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_SMOOTH, 1e-5, 0.1, 64, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
-        { "bt-posreg", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_POSREG, 1e-5, 0, 64, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
+        { "bt-margin", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_MARGIN, 1e-5, 0, 24, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
+        { "bt-smooth", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_SMOOTH, 1e-5, 0.1, 24, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
+        { "bt-posreg", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT_POSREG, 1e-5, 0, 24, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
         { "grm-full", GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, 5e-6, 0, 256, 0, 1, 3000, 0.03, 5, 0, NULL },
-        { "grm-lora", GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, 1e-5, 0, 64, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
+        { "grm-lora", GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, 1e-5, 0, 24, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
         { "bt-freeze", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, 1e-5, 0, 64, 0, 2, 1024, 0.03, 5, 0, NULL },
         { "purm", GRAM_STAGE_FINETUNE, GRAM_LOSS_PURM, 1e-6, 0, 32, 0, 1, 2048, 0.1, 1, GRAM_SCHEDULE_LINEAR, NULL },
     };
@@ -79,7 +79,7 @@ static void every_kind_of_value_is_read(void **state)
     (void)state;
     write_recipe("# a run\nloss: bt-smooth   # its smoothing is 0.1\nmodel: ../m\ndata: /abs/pairs.jsonl\n"
                  "lr: 1e-5\nclip: 0\nschedule: linear\nbatch-rows: 7\nbest: true\nties: drop\nlora-rank: ~\nkeep:\n"
-                 "labels: \"Yes,No\"\ntruncate: drop\ndtype: bf16\nthreads: 3\n"
+                 "truncate: drop\ndtype: bf16\nthreads: 3\n"
                  "eval-file: held.jsonl\n");
     CHECK_OK(gram_recipe_open(&r, path, set, GR_COUNT(set), &check_err));
     run = gram_recipe_run(r);
@@ -92,11 +92,21 @@ static void every_kind_of_value_is_read(void **state)
     assert_true(run->options.schedule == GRAM_SCHEDULE_LINEAR && run->options.batch_rows == 7);
     assert_true(run->options.best && run->options.ties == GRAM_TIES_DROP && run->options.lora_rank == 0);
     assert_true(run->options.keep == 2 && run->options.epochs == 2);         /* as where they are not there */
-    assert_string_equal(run->options.model.label_a, "Yes");
-    assert_string_equal(run->options.model.label_b, "No");
     assert_null(run->options.lora_targets);
     assert_true(run->options.model.truncate == GRAM_TRUNCATE_DROP && run->options.model.dtype == GRAM_BF16);
     assert_true(run->options.model.threads == 3 && strstr(run->options.eval_file, "/held.jsonl"));
+    gram_recipe_close(r);
+
+    write_recipe("labels: \"Yes,No\"\neval-file: [one.jsonl, /two.jsonl, 'three.jsonl']\n"
+                 "data:\n# all of them\n  - a\n  - b\n");
+    CHECK_OK(gram_recipe_open(&r, path, NULL, 0, &check_err));
+    run = gram_recipe_run(r);
+    assert_string_equal(run->options.model.label_a, "Yes");
+    assert_string_equal(run->options.model.label_b, "No");
+    assert_true(strstr(run->options.eval_file, "/one.jsonl") && strstr(run->options.more_eval[1], "/three.jsonl"));
+    assert_string_equal(run->options.more_eval[0], "/two.jsonl");
+    assert_null(run->options.more_eval[2]);
+    assert_true(strstr(run->data, "/a") && strstr(run->options.more_data[0], "/b") && !run->options.more_data[1]);
     gram_recipe_close(r);
 
     write_recipe("stage: pretrain");
@@ -127,6 +137,11 @@ static void what_is_wrong_has_its_line(void **state)
         { "lr: 1\n", "lr", { "--set lr: wanted KEY=VALUE" } },
         { "lr: 1\n", "lrr=2", { "--set lrr=2: there is no key", "\"lr\"" } },
         { "lr: 1\n", "lr=x", { "--set lr=x: key \"lr\"", "\"x\"" } },
+        { "# loss\nloss: bt\nlabels: A,B\n", NULL, { ":3: key \"labels\"", "of the losses gram and generative" } },
+        { "stage: pretrain\nbest: true\n", NULL, { ":2: key \"best\"", "`eval-file`" } },
+        { "eval-file: x\nstage: pretrain\nposreg: 1\n", NULL, { ":3: key \"posreg\"", "of the stage finetune" } },
+        { "lr: 1\n", "pairs=2", { "--set pairs=2: key \"pairs\"", "of the stage pretrain" } },
+        { "data: [a, [b]]\n", NULL, { "line 1" } },
         { "judge-prompt: not-there.txt\n", NULL, { "not-there.txt" } },
     };
 
