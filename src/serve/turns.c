@@ -151,6 +151,12 @@ static int read_messages(gr_req *r, json_t *list, const char *name, gram_message
     return 0;
 }
 
+/* As gram score has it. */
+static int check_question(gr_req *r, const gram_message *last, const char *name)
+{
+    return last->content[0] ? 0 : gr_refuse(r, 422, name, "%s: the prompt's last turn is empty", name);
+}
+
 /* The request's tools, as text that goes with it. */
 static int read_tools(gr_req *r, const char **out)
 {
@@ -186,7 +192,8 @@ int gr_read_prompt(gr_req *r, json_t *v, const char *name, gram_prompt *out)
         *turn = (gram_message){ .role = "user", .content = json_string_value(v) };
     }
     *out = (gram_prompt){ .turn = turn, .n = n };
-    return read_tools(r, &out->tools);
+    rc = check_question(r, &turn[n - 1], name);
+    return rc ? rc : read_tools(r, &out->tools);
 }
 
 int gr_read_answer(gr_req *r, json_t *v, const char *name, const char **out, const char **extra)
@@ -213,13 +220,16 @@ int gr_read_answer(gr_req *r, json_t *v, const char *name, const char **out, con
 
 int gr_split_turns(gr_req *r, const gram_message *turn, size_t n, const char *name, gr_talk *out)
 {
+    int rc;
+
     if (n < 2 || strcmp(turn[n - 1].role, "assistant")
         || (strcmp(turn[n - 2].role, "user") && strcmp(turn[n - 2].role, "tool")))
         return gr_refuse(r, 422, name, "%s must end with a message of the user and the assistant's answer", name);
     out->prompt = (gram_prompt){ .turn = turn, .n = n - 1 };
     out->answer = turn[n - 1].content;
     out->extra = turn[n - 1].extra;
-    return read_tools(r, &out->prompt.tools);
+    rc = check_question(r, &turn[n - 2], name);
+    return rc ? rc : read_tools(r, &out->prompt.tools);
 }
 
 int gr_read_conversation(gr_req *r, json_t *v, const char *name, gr_talk *out)

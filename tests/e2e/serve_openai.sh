@@ -3,7 +3,7 @@
 # can be reached; elsewhere the test is skipped.
 . tests/e2e/lib.sh
 venv=$PWD/$B/clients
-trap 'exec 3>&-; rm -rf "$tmp"' EXIT
+trap 'exec 3>&-; rm -rf "$all_tmp"' EXIT
 
 if ! "$venv/bin/python" -c 'import openai' 2>/dev/null; then
     python3 -m venv "$venv" >"$tmp/log" 2>&1 && timeout 120 "$venv/bin/pip" install -q --retries 0 openai >>"$tmp/log" 2>&1 ||

@@ -348,6 +348,10 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/v1/score", "{}" }, { 422, "/v1/score", "{\"prompt\":\"p\",\"a\":\"x\"}" },
         { 422, "/v1/score", "{\"prompt\":3,\"a\":\"x\",\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":[],\"a\":\"x\",\"b\":\"y\"}" },
+        { 422, "/v1/score", "{\"prompt\":\"\",\"a\":\"x\",\"b\":\"y\"}" },
+        { 422, "/rerank", "{\"query\":\"\",\"documents\":[\"x\",\"y\"]}" },
+        { 422, "/classify", "{\"reference\":\"r\",\"messages\":[{\"role\":\"user\",\"content\":\"\"},{\"role\":\"assistant\","
+          "\"content\":\"x\"}]}" },
         { 422, "/v1/score", "{\"prompt\":[{\"role\":\"function\",\"content\":\"\"}],\"a\":\"x\",\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":[{\"role\":\"assistant\",\"content\":\"\"}],\"a\":\"x\",\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":\"p\",\"a\":{\"role\":\"user\",\"content\":\"x\"},\"b\":\"y\"}" },
