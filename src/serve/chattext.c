@@ -1,5 +1,4 @@
 /* chattext.c - see chattext.h. Each family is a row of marks; one scan serves all rows. */
-#include <stdlib.h>
 #include <string.h>
 #include "serve/chattext.h"
 
@@ -182,15 +181,8 @@ int gr_chattext_prompt(gr_req *r, const char *text, size_t n, gram_prompt *out)
         return r->status;
     if (r->engine->read_chat(r->engine, text, n, &turn, &turns, &err))
         return err.status == GRAM_ENOMEM ? gr_nomem_req(r) : by_family(r, copy, out);
-    kept = gr_req_alloc(r, turns, sizeof *kept);
-    for (size_t i = 0; i < turns && kept; i++) {
-        kept[i] = turn[i];
-        kept[i].content = gr_req_strndup(r, turn[i].content, strlen(turn[i].content));
-        if (!kept[i].content)
-            kept = NULL;
-    }
+    kept = gr_keep_turns(r, turn, turns);
     if (kept && turns > 0 && !strcmp(kept[turns - 1].role, "user"))
         *out = (gram_prompt){ .turn = kept, .n = turns };
-    free(turn);
     return kept ? 0 : r->status;
 }

@@ -114,6 +114,8 @@ int gr_read_prompt(gr_req *r, json_t *v, const char *name, gram_prompt *out);
 int gr_read_answer(gr_req *r, json_t *v, const char *name, const char **out, const char **extra);
 /* Messages that end with the assistant's. */
 int gr_read_conversation(gr_req *r, json_t *v, const char *name, gr_talk *out);
+/* Texts of gram_read_chat()'s turns, which it frees, as they go with the request; NULL: refused. */
+gram_message *gr_keep_turns(gr_req *r, gram_message *turn, size_t n);
 int gr_split_turns(gr_req *r, const gram_message *turn, size_t n, const char *name, gr_talk *out);
 /* A list of 1..max_rows elements. */
 int gr_read_list(gr_req *r, const char *name, json_t *v, size_t *n);

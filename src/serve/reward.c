@@ -113,14 +113,8 @@ static int split_text(gr_req *r, gr_rewards *w, size_t i)
             rc = gr_refuse(r, 422, gr_item_name(r, w, i), "%s: %s", gr_item_name(r, w, i), err.text);
         return gr_item_read(r, it, rc);
     }
-    turn = gr_req_alloc(r, n, sizeof *turn);
+    turn = gr_keep_turns(r, found, n);
     rc = turn ? 0 : r->status;
-    for (size_t k = 0; k < n && !rc; k++) {
-        turn[k] = found[k];
-        turn[k].content = gr_req_strndup(r, found[k].content, strlen(found[k].content));
-        rc = turn[k].content ? 0 : r->status;
-    }
-    free(found);
     if (!rc)
         rc = gr_item_read(r, it, gr_split_turns(r, turn, n, gr_item_name(r, w, i), &talk));
     it->prompt = talk.prompt;

@@ -56,13 +56,12 @@ int gr_read_content(gr_req *r, json_t *v, const char *name, const char **out)
 
 /* ---- Messages ---- */
 
-static const char *known_role(const json_t *m)
+static const char *known_role(const char *role)
 {
     static const struct { const char *given, *means; } role_of[] = {
         { "user", "user" }, { "assistant", "assistant" }, { "system", "system" }, { "developer", "system" },
         { "model", "assistant" }, { "human", "user" }, { "tool", "tool" },
     };
-    const char *role = json_string_value(json_object_get(m, "role"));
 
     for (size_t i = 0; role && i < GR_COUNT(role_of); i++)
         if (!strcmp(role, role_of[i].given))
@@ -139,7 +138,7 @@ static int read_messages(gr_req *r, json_t *list, const char *name, gram_message
     if (!turn)
         return r->status;
     json_array_foreach(list, i, m) {
-        turn[i].role = known_role(m);
+        turn[i].role = known_role(json_string_value(json_object_get(m, "role")));
         if (!turn[i].role)
             return gr_refuse(r, 422, name, "%s: message %zu has no role that this server knows (system, user, "
                              "assistant, tool)", name, i);
@@ -209,13 +208,27 @@ int gr_read_answer(gr_req *r, json_t *v, const char *name, const char **out, con
                          json_array_size(v));
     if (!json_is_object(v))
         return gr_read_content(r, v, name, out);
-    m.role = known_role(v);
+    m.role = known_role(json_string_value(json_object_get(v, "role")));
     if (!m.role || strcmp(m.role, "assistant"))
         return gr_refuse(r, 422, name, "%s must be a message of the assistant", name);
     rc = read_message(r, v, name, &m);
     *out = m.content;
     *extra = m.extra;
     return rc;
+}
+
+gram_message *gr_keep_turns(gr_req *r, gram_message *turn, size_t n)
+{
+    gram_message *kept = gr_req_alloc(r, n, sizeof *kept);
+
+    for (size_t i = 0; i < n && kept; i++) {
+        kept[i].role = known_role(turn[i].role);
+        kept[i].content = gr_req_strndup(r, turn[i].content, strlen(turn[i].content));
+        if (!kept[i].content)
+            kept = NULL;
+    }
+    free(turn);
+    return kept;
 }
 
 int gr_split_turns(gr_req *r, const gram_message *turn, size_t n, const char *name, gr_talk *out)
