@@ -6,6 +6,7 @@ upstream metrics of RewardBench, RM-Bench and JudgeBench.
 rows.jsonl          judged rows as `gram eval` writes them
 metrics.json        what their report must say; tests compare the keys that stand here
 rewardbench.jsonl, rmbench.json, judgebench.jsonl       small upstream-shaped files
+rewardbench2.json   items with their rewards, and RewardBench 2's scores of them
 rules.json          their scores under the judge below
 
 The judge of the rule files reads numbers out of the texts: with q=X in an answer and bias=Y in a question, an order
@@ -313,6 +314,62 @@ def judgebench(rng):
     return pairs, scores
 
 
+RB2 = ("Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties")
+
+
+def best_of_four(scores):                                       # reroll_and_score_dataset
+    top = max(scores)
+    return 1 / sum(s == top for s in scores) if scores[0] == top else 0.0
+
+
+def ties(items):                                                # process_single_model
+    stats = {"ref": {}, "tied": {}}
+    for item in items:
+        kind, number_of = item["id"].split(":")
+        right, wrong = item["scores"][:item["num_correct"]], item["scores"][item["num_correct"]:]
+        stats[kind][int(number_of)] = (max(right) - min(right), min(right) - max(wrong))
+    ref, tied = stats["ref"], stats["tied"]
+    both = sorted(set(ref) & set(tied))
+
+    def share(values):
+        values = list(values)
+        return sum(values) / len(values)
+
+    def margin(n):
+        gap, spread = min(ref[n][1], tied[n][1]), tied[n][0]
+        if spread == 0:
+            return 0.0 if gap == 0 else math.copysign(1, gap)   # tanh of 0/0, which upstream counts as 0, or of inf
+        return math.tanh(gap / spread - 1)
+
+    return (0.3 * share(s[1] > 0 for s in tied.values()) + 0.3 * share(s[1] > 0 for s in ref.values())
+            + 0.2 * share(tied[n][1] > tied[n][0] for n in both)
+            + 0.2 * share(min(ref[n][1], tied[n][1]) > tied[n][0] for n in both) + 0.01 * share(map(margin, both)))
+
+
+def rewardbench2(rng):
+    """Items with their rewards, multiples of a quarter so that many are equal; half of a right answer's is a bonus."""
+    items = []
+    for subset in RB2[:-1]:
+        for _ in range(rng.randrange(6, 12)):
+            scores = [rng.randrange(-8, 8) / 4 for _ in range(4)]
+            items.append({"id": str(len(items)), "subset": subset, "num_correct": 1,
+                          "scores": [scores[0] + 1] + scores[1:]})
+    for n in range(14):
+        for kind in ("ref", "tied"):
+            right = 1 if kind == "ref" else rng.randrange(2, 7)
+            scores = [3 + rng.randrange(0, 3) / 4 for _ in range(right)]
+            scores += [rng.randrange(-2, 14) / 4 for _ in range(rng.randrange(2, 9))]
+            if kind == "tied" and n % 4 == 0:                   # no spread at all, and no gap
+                scores = [3.0] * right + [3.0 if n % 8 else 1.0] * (len(scores) - right)
+            if (kind, n) != ("ref", 13):                        # one prompt lacks its other item
+                items.append({"id": f"{kind}:{n}", "subset": "Ties", "num_correct": right, "scores": scores})
+    want = {s: sum(v) / len(v) for s in RB2[:-1]
+            for v in [[best_of_four(i["scores"]) for i in items if i["subset"] == s]]}
+    want["Ties"] = ties([i for i in items if i["subset"] == "Ties"])
+    want["overall"] = sum(want[s] for s in RB2) / len(RB2)
+    return {"items": items, "scores": want}
+
+
 def write(name, text):
     with open(os.path.join(OUT, name), "w", encoding="utf-8") as f:
         f.write(text)
@@ -331,6 +388,7 @@ def main():
     write("rmbench.json", json.dumps(data, indent=4) + "\n")
     data, scores["judgebench"] = judgebench(rng)
     write("judgebench.jsonl", "".join(json.dumps(r) + "\n" for r in data))
+    write("rewardbench2.json", json.dumps(rewardbench2(rng)) + "\n")
     write("rules.json", json.dumps(scores, indent=1) + "\n")
 
 

@@ -365,7 +365,7 @@ gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_
 
 typedef struct {
     gram_file_options file;
-    const char *rules;      /* NULL, "rewardbench", "rm-bench", "judgebench" */
+    const char *rules;      /* NULL, "rewardbench", "rewardbench2", "rm-bench", "judgebench" */
     const char *json;       /* where the numbers go as JSON; NULL: nowhere */
     const char *report_dir; /* gets index.html; NULL: no report */
     const char *rows;       /* per-row results, JSON Lines, what a resumed run reads; NULL: beside json */

@@ -15,8 +15,9 @@ static const struct poptOption opts[] = {
     { "report", 'R', POPT_ARG_STRING, &report_dir, 0,
       "Write a page with plots, readable without this program or a network, to DIR/index.html.", "DIR" },
     { "rules", '\0', POPT_ARG_STRING, &rules, 0,
-      "Count as a published benchmark does on its own files: RewardBench (math-prm counted as 984), RM-Bench (3x3, "
-      "easy, normal and hard) or JudgeBench (a positive vote over both orders).", "rewardbench|rm-bench|judgebench" },
+      "Count as a published benchmark does on its own files: RewardBench (math-prm counted as 984), RewardBench 2 (best "
+      "of four, and Ties), RM-Bench (3x3, easy, normal and hard) or JudgeBench (a positive vote over both orders).",
+      "rewardbench|rewardbench2|rm-bench|judgebench" },
     { "rows", '\0', POPT_ARG_STRING, &rows_path, 0,
       "Write the verdict of each row to FILE, which is also what --resume reads (default: NAME.rows.jsonl beside the "
       "JSON, or rows.jsonl in the report's directory).", "FILE" },

@@ -113,9 +113,9 @@ static double get_share(reader *p, const char *key, bool may_be_null)
 static int get_cell(reader *p)
 {
     const json_t *v = json_object_get(p->o, "cell");
-    bool ok = json_is_null(v) || (json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) < 9);
+    bool ok = json_is_null(v) || (json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) < 64);
 
-    v = want(p, "cell", ok, "null or 0 to 8");
+    v = want(p, "cell", ok, "null or 0 to 63");
     return v && json_is_integer(v) ? (int)json_integer_value(v) : -1;
 }
 

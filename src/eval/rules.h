@@ -1,4 +1,4 @@
-/* rules.h - three benchmarks scored as their authors score them.
+/* rules.h - four benchmarks scored as their authors score them.
  *
  * rewardbench (allenai/reward-bench: EXAMPLE_COUNTS, SUBSET_MAPPING, calculate_scores_per_section)
  *     A subset's score is its accuracy; a tie counts half for a judge (run_generative.py) and is a loss for a reward
@@ -18,6 +18,16 @@
  *     sum to more than 0. Overall: correct pairs over pairs. By source: knowledge (mmlu-pro*), reasoning
  *     (livebench-reasoning), math (livebench-math), coding (livecodebench).
  *
+ * rewardbench2 (allenai/reward-bench scripts/run_v2.py: reroll_and_score_dataset, process_single_model)
+ *     An item has one right answer and three wrong ones. It is worth 1 where the right one has the largest reward, 1/k
+ *     where k answers share that, else 0; of a judge, by its preferences for the right one over each other. A subset's
+ *     score is the mean over its items. Ties has items "tied:N" with several right answers and "ref:N" with one; with
+ *     gap the worst right less the best wrong reward and spread the best less the worst right one of the tied item,
+ *         0.3 share of tied items with gap > 0 + 0.3 share of ref items with gap > 0
+ *         + 0.2 share of prompts N with gap > spread + 0.2 the same with the smaller gap of both items
+ *         + 0.01 mean of tanh(smaller gap / spread - 1), 0 where that is 0/0
+ *     It needs rewards. Overall: mean of the subsets.
+ *
  * Added here: intervals as in metrics.h; the pooled ("micro") mean where the headline is a mean of means, and
  * the other way round for JudgeBench (the GRAM paper reports that macro mean). Differing from upstream: dropped
  * pairs and RM-Bench items that miss one are left out and counted in a note; a section or domain without rows is
@@ -28,7 +38,8 @@
 #include "eval/record.h"
 #include "gram/gram.h"
 
-typedef enum { GR_RULES_NONE, GR_RULES_REWARDBENCH, GR_RULES_RMBENCH, GR_RULES_JUDGEBENCH } gr_rules;
+typedef enum { GR_RULES_NONE, GR_RULES_REWARDBENCH, GR_RULES_RMBENCH, GR_RULES_JUDGEBENCH,
+               GR_RULES_REWARDBENCH2 } gr_rules;
 
 /* NULL is GR_RULES_NONE; GRAM_EARG names those there are. */
 gram_status gr_rules_parse(const char *name, gr_rules *out, gram_err *err);
@@ -49,7 +60,7 @@ typedef struct {
     gr_rules rules;
     gr_rule_score score[40];
     size_t n;
-    char note[4][200];                  /* where this run differs from a full upstream one */
+    char note[6][200];                  /* where this run differs from a full upstream one */
     size_t notes;
 } gr_rule_result;
 

@@ -1,11 +1,16 @@
-/* rules_rows.c - the rows of RM-Bench and JudgeBench as pairs.
+/* rules_rows.c - the rows of RM-Bench, JudgeBench and RewardBench 2 as pairs.
  *
  *     RM-Bench     {"id", "prompt", "chosen": [3 strings], "rejected": [3 strings], "domain"}      nine pairs
- *     JudgeBench   {"pair_id", "source", "question", "response_A", "response_B", "label": "A>B"}   one pair      */
+ *     JudgeBench   {"pair_id", "source", "question", "response_A", "response_B", "label": "A>B"}   one pair
+ *     RewardBench 2 {"id", "prompt", "chosen": [1, of Ties more], "rejected": [3 or others], "subset"}  see rules_rb2.c */
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <math.h>
+#include <strings.h>
 #include "eval/source.h"
+
+enum { MOST = 64 };             /* answers of one kind that an item may have */
 
 void gr_eval_item_clear(gr_eval_item *item)
 {
@@ -52,7 +57,7 @@ static gram_status fill(const gr_at *at, gr_eval_item *item, char *id, const tex
     r->margin = NAN;
     r->weight = r->soft = 1;
     item->cell = cell;
-    return r->id && r->subset && r->chosen && r->rejected && r->turn ? GRAM_OK : gr_row_nomem(at);
+    return r->id && r->subset && r->chosen && r->rejected && r->turn ? gr_row_check(at, r) : gr_row_nomem(at);
 }
 
 static gram_status get_subset(gr_rules rules, const gr_at *at, const json_t *o, const char *key, const char **out)
@@ -120,9 +125,52 @@ static gram_status judgebench_row(const gr_at *at, const json_t *o, gr_eval_item
     return fill(at, item, gr_row_id(at, o, ""), &t, -1);
 }
 
+/* The texts of a list of 1 to MOST. */
+static gram_status get_list(const gr_at *at, const json_t *o, const char *key, const char *out[MOST], size_t *n)
+{
+    const json_t *v = json_object_get(o, key);
+
+    *n = json_array_size(v);
+    for (size_t i = 0; i < *n && *n <= MOST; i++) {
+        out[i] = json_string_value(json_array_get(v, i));
+        if (!out[i])
+            *n = 0;
+    }
+    if (*n == 0 || *n > MOST)
+        return gr_bad(at, "\"%s\" should be a list of 1 to %d strings", key, MOST);
+    return GRAM_OK;
+}
+
+static gram_status rewardbench2_rows(const gr_at *at, const json_t *o, gr_eval_item *item, size_t *rows)
+{
+    const char *chosen[MOST], *rejected[MOST];
+    size_t n, m = 0;
+    texts t = { 0 };
+    gram_status rc = get_text(at, o, "prompt", &t.prompt);
+
+    *rows = 0;
+    if (!rc)
+        rc = get_subset(GR_RULES_REWARDBENCH2, at, o, "subset", &t.subset);
+    if (!rc)
+        rc = get_list(at, o, "chosen", chosen, &n);
+    if (!rc)
+        rc = get_list(at, o, "rejected", rejected, &m);
+    if (!rc && n != 1 && strcasecmp(t.subset, "Ties"))
+        rc = gr_bad(at, "\"chosen\" should be a list of one string outside of Ties, found %zu", n);
+    for (size_t k = 0; !rc && k < gr_max(n, m); k++) {
+        char suffix[24];
+        snprintf(suffix, sizeof suffix, "#%zu", k);
+        t.chosen = chosen[k % n];
+        t.rejected = rejected[k % m];
+        rc = fill(at, &item[k], gr_row_id(at, o, suffix), &t, (int)k);
+        *rows = k + 1;
+    }
+    return rc;
+}
+
 gram_status gr_rules_rows(gr_rules rules, const gr_at *at, const json_t *o, gr_eval_item **out, size_t *n)
 {
-    size_t rows = rules == GR_RULES_RMBENCH ? 9 : 1;
+    size_t most = rules == GR_RULES_RMBENCH ? 9 : rules == GR_RULES_JUDGEBENCH ? 1 : MOST, rows = most;
     gr_eval_item *item;
     gram_status rc;
 
@@ -130,16 +178,17 @@ gram_status gr_rules_rows(gr_rules rules, const gr_at *at, const json_t *o, gr_e
     *n = 0;
     if (!json_is_object(o))
         return gr_bad(at, "should be a JSON object");
-    item = gr_calloc(rows, sizeof *item);
+    item = gr_calloc(most, sizeof *item);
     if (!item)
         return gr_row_nomem(at);
-    rc = rules == GR_RULES_RMBENCH ? rmbench_rows(at, o, item) : judgebench_row(at, o, item);
+    rc = rules == GR_RULES_RMBENCH ? rmbench_rows(at, o, item)
+       : rules == GR_RULES_JUDGEBENCH ? judgebench_row(at, o, item) : rewardbench2_rows(at, o, item, &rows);
     if (!rc) {
         *out = item;
         *n = rows;
         return GRAM_OK;
     }
-    for (size_t i = 0; i < rows; i++)
+    for (size_t i = 0; i < most; i++)
         gr_eval_item_clear(&item[i]);
     free(item);
     return rc;

@@ -39,7 +39,7 @@ gram_status gr_eval_source_open(gr_eval_source **out, const char *path, gr_rules
     if (!s)
         return gr_nomem(err, path);
     s->rules = rules;
-    s->upstream = rules == GR_RULES_RMBENCH || rules == GR_RULES_JUDGEBENCH;
+    s->upstream = rules != GR_RULES_NONE && rules != GR_RULES_REWARDBENCH;
     rc = gr_reader_open(&s->reader, path, columns, err);
     if (rc)
         gr_eval_source_close(s);

@@ -127,6 +127,14 @@ echo '{"prompt":"q","responses":["x","x","x"]}' >"$tmp/row.jsonl"
 expect 0 "$GRAM" rank "$m" "$tmp/row.jsonl"
 says out '"ranking":[0,1,2]'
 
+# RewardBench 2 by its own rules: best of four, and Ties.
+expect 0 "$GRAM" eval "$m" $cases/rewardbench2_rules.jsonl --rules rewardbench2
+says out "  Math                              1"
+says out "  Ties                              1"
+sed 's/"Math"/"Music"/' $cases/rewardbench2_rules.jsonl >"$tmp/row.jsonl"
+expect 1 "$GRAM" eval "$m" "$tmp/row.jsonl" --rules rewardbench2
+says err "Factuality, Precise IF, Math, Safety, Focus or Ties"
+
 # Values that JSON does not know.
 expect 1 "$GRAM" score "$m" $cases/lone_surrogate.jsonl
 says err "the chosen answer holds a lone surrogate"

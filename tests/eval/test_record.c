@@ -38,7 +38,7 @@ static void bad_lines(void **state)
         { "\"id\":\"i\"", "\"id\":3", "x:9: \"id\" should be a string" },
         { "\"preference\":0.5", "\"preference\":1.5", "\"preference\" should be a number from 0 to 1" },
         { "\"preference\":0.5", "\"preference\":null", "\"preference\" should be a number from 0 to 1" },
-        { "\"cell\":null", "\"cell\":9", "\"cell\" should be null or 0 to 8" },
+        { "\"cell\":null", "\"cell\":64", "\"cell\" should be null or 0 to 63" },
         { "\"chars\":[1,2]", "\"chars\":[1]", "\"chars\" should be a count" },
         { "\"tokens\":4", "\"tokens\":-4", "\"tokens\" should be a count" },
         { "\"run\":\"000000000000002a\"", "\"run\":\"2a\"", "\"run\" should be 16 hexadecimal digits" },

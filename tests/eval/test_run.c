@@ -90,6 +90,51 @@ static void judgebench_as_upstream(void **state)
     check_rules("judgebench", GOLDEN "judgebench.jsonl");
 }
 
+/* Items with their rewards, as pairs, against upstream's formulas in Python; then what differs from them. */
+static void rewardbench2_as_upstream(void **state)
+{
+    json_t *golden = load_json(GOLDEN "rewardbench2.json"), *items = json_object_get(golden, "items"), *item;
+    json_t *want = json_object_get(golden, "scores");
+    gr_eval_row *row = gr_calloc(4096, sizeof *row);
+    gr_rule_result r;
+    size_t n = 0, i;
+
+    (void)state;
+    json_array_foreach(items, i, item) {
+        json_t *scores = json_object_get(item, "scores");
+        size_t right = (size_t)json_integer_value(json_object_get(item, "num_correct"));
+        size_t wrong = json_array_size(scores) - right;
+        for (size_t k = 0; k < gr_max(right, wrong); k++) {
+            double a = json_number_value(json_array_get(scores, k % right));
+            double b = json_number_value(json_array_get(scores, right + k % wrong));
+            row[n++] = (gr_eval_row){ .id = (char *)(uintptr_t)json_string_value(json_object_get(item, "id")),
+                                      .subset = (char *)(uintptr_t)json_string_value(json_object_get(item, "subset")),
+                                      .prompt = i, .cell = (int)k, .rewarded = true, .reward = { a, b },
+                                      .logit_margin = a - b };
+        }
+    }
+    CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH2, row, n, &r, &check_err));
+    assert_int_equal(r.n, json_object_size(want));
+    for (size_t k = 0; k < r.n; k++) {
+        json_t *w = json_object_get(want, r.score[k].name);
+        assert_non_null(w);
+        if (fabs(json_number_value(w) - r.score[k].score.value) > 1e-12)
+            fail_msg("%s is %.17g, upstream %.17g", r.score[k].name, r.score[k].score.value, json_number_value(w));
+        assert_true(r.score[k].score.low <= r.score[k].score.value && r.score[k].score.value <= r.score[k].score.high);
+    }
+    assert_int_equal(r.notes, 1);                       /* that there are equal rewards */
+    row[0].dropped = true;                              /* its item goes, and is said */
+    CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH2, row, n, &r, &check_err));
+    assert_non_null(strstr(r.note[0], "1 items without all of their answers"));
+    for (i = 0; i < n; i++)
+        row[i].rewarded = false;
+    CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH2, row, n, &r, &check_err));
+    assert_true(isnan(r.score[6].score.value));
+    assert_non_null(strstr(r.note[1], "Ties compares rewards"));
+    free(row);
+    json_decref(golden);
+}
+
 /* The weights themselves, with every subset wrong but one: 984 of 1968, 154 and 250 of 740. */
 static void rewardbench_weights(void **state)
 {
@@ -466,7 +511,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rewardbench_as_upstream), cmocka_unit_test(rmbench_as_upstream),
-        cmocka_unit_test(judgebench_as_upstream), cmocka_unit_test(rewardbench_weights),
+        cmocka_unit_test(judgebench_as_upstream), cmocka_unit_test(rewardbench2_as_upstream),
+        cmocka_unit_test(rewardbench_weights),
         cmocka_unit_test(ties_as_upstream), cmocka_unit_test(bad_upstream_rows), cmocka_unit_test(resumed_equals_whole),
         cmocka_unit_test(finished_run_resumes), cmocka_unit_test(resume_refuses_another_run),
         cmocka_unit_test(progress_stops), cmocka_unit_test(few_tokens_between_stops),
