@@ -66,7 +66,10 @@ typedef struct {
     bool          single_order;     /* read a first only: half the cost, and position bias is not averaged */
     const char   *judge_prompt;     /* the text, with {input}, {response_a}, {response_b}; NULL: the default */
     const char   *label_a, *label_b;/* one token each; NULL: "A", "B" */
-    const char   *chat_template;    /* chatml|llama3|llama2|mistral|qwen3|gemma; NULL: recognised */
+    const char   *chat_template;    /* NULL: the model's own. The path of a file that holds a template in Jinja, or of
+                                     * those written in C chatml|llama3|llama2|mistral|qwen3|gemma */
+    const char   *chat_args;        /* the text of a JSON object: variables for a template in Jinja, such as
+                                     * {"enable_thinking": true}, which a judge otherwise gets as false; NULL: none */
     const char   *base;             /* of a LoRA adapter: where its base model is; NULL: where the adapter says */
     double        lambda;           /* PURM: rank by mean - lambda u. The paper takes 30; 0: by the mean alone */
     const char   *reward_token;     /* "0": the id of a token whose logit after a conversation is the reward, of a
@@ -92,7 +95,7 @@ typedef struct { const char *name; size_t count; uint64_t bytes; } gram_type_cou
 typedef struct {
     const char *architecture;       /* "llama", "mistral", "qwen2", "qwen3", "gemma3" */
     const char *format;             /* "safetensors", "gguf" */
-    const char *chat_template;      /* as in gram_options; NULL: none was recognised */
+    const char *chat_template;      /* "jinja": the model's own, or a file; or a name as in gram_options; NULL: none */
     const char *tokenizer;          /* "byte-level BPE", "SentencePiece BPE"; NULL: the directory has none */
     const char *cpu;                /* the code path in use: "ref", "avx2", "avx512", "avx512+vnni" */
     uint64_t parameters, file_bytes;

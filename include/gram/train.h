@@ -163,7 +163,8 @@ typedef enum {
     GRAM_OPTION_REAL, GRAM_OPTION_SIZE, GRAM_OPTION_WIDE, GRAM_OPTION_INT,  /* double, size_t, uint64_t, int */
     GRAM_OPTION_FLAG, GRAM_OPTION_CHOICE,                                   /* bool; an enum in the order of choices */
     GRAM_OPTION_WORD, GRAM_OPTION_PATH, GRAM_OPTION_PATHS,                  /* const char *; with a list of more */
-    GRAM_OPTION_TEXT, GRAM_OPTION_LABELS                                    /* a file's text; label_a and label_b */
+    GRAM_OPTION_TEXT, GRAM_OPTION_LABELS,                                   /* a file's text; label_a and label_b */
+    GRAM_OPTION_TEMPLATE                                                    /* a chat template's name, or a path */
 } gram_option_kind;
 
 /* The one table of options, from which the command line, recipes, the checks of gram_finetune() and gram_pretrain(),

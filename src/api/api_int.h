@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include "file/adapter.h"
 #include "file/io.h"
+#include "file/tok_facts.h"
 #include "generate/write.h"
 #include "gram/generate.h"
 #include "gram/train.h"
@@ -23,12 +24,18 @@ struct checkpoint {
     gr_config cfg;
     gr_tok *tok;                /* NULL: a directory without tokenizer.json */
     gr_chat_facts facts;
-    char *jinja, *bos;          /* owned, behind facts */
+    gr_templates chat;          /* this and what follows: behind facts */
+    char *bos, *tokens;
 };
 /* Recognises a directory, of a model or of an adapter, or a .gguf file. Fails for anything else by name. Of the options
  * base, reward_token, reward_weights and note are heeded. */
 gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const gram_options *opt, gram_err *err);
+/* Its tokenizer and chat templates alone; of a directory, neither weights nor config.json need be there. */
+gram_status gr_checkpoint_words(struct checkpoint *c, const char *path, const char *base, gram_err *err);
 void gr_checkpoint_clear(struct checkpoint *c);
+/* The template that the options ask for, or the checkpoint's own. judge: what it writes is read by a judge, which does
+ * not think before its verdict. */
+gram_status gr_api_chat(gr_chat *out, const struct checkpoint *c, const gram_options *o, bool judge, gram_err *err);
 gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *err);
 char *gr_api_base_name(const char *path);       /* its last part, slashes at its end left out; free() it */
 

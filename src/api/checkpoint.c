@@ -1,9 +1,12 @@
 /* checkpoint.c - the files of a model: a Hugging Face directory, or one GGUF. */
+#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "api/api_int.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "file/gguf_tok.h"
 #include "file/tok_facts.h"
 
@@ -143,26 +146,79 @@ static gram_status facts_of_dir(struct checkpoint *c, const char *dir, gram_err 
 
     if (rc)
         return rc;
-    c->jinja = f.jinja;
+    c->chat = f.chat;
     c->bos = f.bos;
-    f.jinja = f.bos = NULL;
+    c->tokens = f.tokens;
+    f.chat = (gr_templates){ 0 };
+    f.bos = f.tokens = NULL;
     gr_tok_facts_clear(&f);
     return GRAM_OK;
+}
+
+/* The special tokens that a GGUF names, under the names that chat templates know them by. */
+static gram_status tokens_of_gguf(struct checkpoint *c, const gr_gguf *g, gram_err *err)
+{
+    static const char *const name[][2] = {
+        { "bos_token", "bos" }, { "eos_token", "eos" }, { "unk_token", "unknown" }, { "sep_token", "seperator" },
+        { "pad_token", "padding" }, { "cls_token", "cls" }, { "mask_token", "mask" }
+    };
+    json_t *tokens = json_object();
+    bool ok = tokens != NULL;
+
+    for (size_t i = 0; i < GR_COUNT(name) && ok && c->tok; i++) {
+        char key[64];
+        uint64_t id;
+        gr_str s;
+        snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", name[i][1]);
+        if (!gr_gguf_u64(g, key, &id) || id >= gr_tok_vocabulary(c->tok))
+            continue;
+        s = gr_tok_text(c->tok, (int32_t)id);
+        ok = !json_object_set_new(tokens, name[i][0], json_stringn(s.p, s.n));
+    }
+    c->tokens = ok ? gr_json_text(tokens, JSON_COMPACT) : NULL;
+    json_decref(tokens);
+    return c->tokens ? GRAM_OK : gr_nomem(err, "special tokens");
+}
+
+/* "tokenizer.chat_template", and one more for each name behind a further point. */
+static gram_status templates_of_gguf(struct checkpoint *c, const gr_gguf *g, gram_err *err)
+{
+    static const char plain[] = "tokenizer.chat_template";
+    size_t n = sizeof plain - 1;
+    json_t *named = json_object();
+    gram_status rc = named ? GRAM_OK : gr_nomem(err, "chat template");
+    gr_str key, s;
+
+    for (size_t i = 0; !rc && gr_gguf_key(g, i, &key); i++) {
+        char name[128];
+        if (key.n < n || key.n >= sizeof name || memcmp(key.p, plain, n) || (key.n > n && key.p[n] != '.'))
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)key.n, key.p);
+        if (!gr_gguf_str(g, name, &s))
+            continue;
+        if (json_object_set_new(named, key.n > n ? name + n + 1 : "default", json_stringn(s.p, s.n)))
+            rc = gr_fail(err, GRAM_EFORMAT, "%s: %s is not UTF-8", gr_weights_path(c->weights), name);
+    }
+    if (!rc)
+        rc = gr_templates_take(&c->chat, named, plain, err);
+    json_decref(named);
+    return rc;
 }
 
 static gram_status facts_of_gguf(struct checkpoint *c, gram_err *err)
 {
     const gr_gguf *g = gr_weights_gguf(c->weights);
+    gram_status rc = templates_of_gguf(c, g, err);
     gr_str s;
 
-    if (gr_gguf_str(g, "tokenizer.chat_template", &s) && !(c->jinja = gr_strndup(s.p, s.n)))
-        return gr_nomem(err, "chat template");
-    if (c->tok && c->cfg.bos >= 0 && (size_t)c->cfg.bos < gr_tok_vocabulary(c->tok)) {
+    if (!rc)
+        rc = tokens_of_gguf(c, g, err);
+    if (!rc && c->tok && c->cfg.bos >= 0 && (size_t)c->cfg.bos < gr_tok_vocabulary(c->tok)) {
         s = gr_tok_text(c->tok, c->cfg.bos);
         if (!(c->bos = gr_strndup(s.p, s.n)))
             return gr_nomem(err, "chat template");
     }
-    return GRAM_OK;
+    return rc;
 }
 
 /* The tokenizer and the chat template of a directory, or of the GGUF that was opened. Without a tokenizer there are
@@ -177,6 +233,12 @@ static gram_status read_words(struct checkpoint *c, const char *dir, gram_err *e
     if (!rc)
         rc = dir ? facts_of_dir(c, dir, err) : facts_of_gguf(c, err);
     return rc;
+}
+
+static void set_facts(struct checkpoint *c)
+{
+    c->facts = (gr_chat_facts){ .jinja = c->chat.jinja, .jinja_tools = c->chat.tools, .source = c->chat.source,
+                                .names = c->chat.names, .bos = c->bos, .tokens = c->tokens };
 }
 
 /* What the files have to say to a person, line by line. */
@@ -216,8 +278,32 @@ gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const gra
         return rc;
     }
     say(&c->cfg, opt);
-    c->facts = (gr_chat_facts){ .jinja = c->jinja, .architecture = gr_arch_name(c->cfg.architecture), .bos = c->bos };
+    set_facts(c);
+    c->facts.architecture = gr_arch_name(c->cfg.architecture);
     return GRAM_OK;
+}
+
+gram_status gr_checkpoint_words(struct checkpoint *c, const char *path, const char *given, gram_err *err)
+{
+    const char *words = path;
+    gram_status rc;
+
+    *c = (struct checkpoint){ .cfg.bos = -1 };
+    rc = find_base(&c->adapter, &c->base, path, given, err);
+    if (!rc && c->adapter)
+        rc = has_tokenizer(&c->own_words, path, err);
+    if (c->base && !c->own_words)
+        words = c->base;
+    c->gguf = !is_dir(words);
+    if (!rc && c->gguf)
+        rc = gr_weights_open_gguf(&c->weights, words, err);
+    if (!rc)
+        rc = read_words(c, c->gguf ? NULL : words, err);
+    if (rc)
+        gr_checkpoint_clear(c);
+    else
+        set_facts(c);
+    return rc;
 }
 
 void gr_checkpoint_clear(struct checkpoint *c)
@@ -227,7 +313,8 @@ void gr_checkpoint_clear(struct checkpoint *c)
     gr_weights_close(c->weights);
     gr_adapter_close(c->adapter);
     free(c->base);
-    free(c->jinja);
+    gr_templates_clear(&c->chat);
+    free(c->tokens);
     free(c->bos);
     *c = (struct checkpoint){ 0 };
 }

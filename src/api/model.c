@@ -87,7 +87,7 @@ static void init_judge(gram_model *m, const gram_options *o)
                 gr_weights_path(m->file.weights));
         return;
     }
-    if (gr_chat_init(&chat, o->chat_template, &m->file.facts, m->file.tok, &m->why))
+    if (gr_api_chat(&chat, &m->file, o, !m->file.cfg.reward, &m->why))
         return;
     m->chat = chat.kind;
     if (m->file.cfg.reward) {
@@ -321,7 +321,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
         goto out;
     out->architecture = gr_arch_name(c.cfg.architecture);
     out->format = c.gguf ? "gguf" : "safetensors";
-    if (c.tok && !gr_chat_init(&chat, opt->chat_template, &c.facts, c.tok, NULL))
+    if (c.tok && !gr_api_chat(&chat, &c, opt, false, NULL))
         out->chat_template = gr_chat_name(chat.kind);
     gr_chat_clear(&chat);
     out->tokenizer = c.tok ? gr_tok_kind(c.tok) : NULL;

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/near.h"
 #include "gram/recipe.h"
+#include "text/chat.h"
 #include "train/options.h"
 
 #define RECIPE_MOST ((size_t)1 << 20)
@@ -324,6 +325,10 @@ static gram_status take(gram_recipe *r, size_t i, const char *v, gram_err *err)
     if (i == 0)
         return take_stage(r, v, err);
     switch (k->kind) {
+    case GRAM_OPTION_TEMPLATE:
+        if (gr_chat_parse(v))
+            return gr_option_take(k, &r->run.options, v, &why) ? wrong(r, i, why.text, err) : GRAM_OK;
+        /* fall through */
     case GRAM_OPTION_PATH: case GRAM_OPTION_PATHS: case GRAM_OPTION_TEXT:
         rc = settle_path(r, i, v, err);
         if (!rc && k->kind == GRAM_OPTION_TEXT)

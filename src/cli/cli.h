@@ -27,7 +27,7 @@ typedef struct {
     int (*run)(const char **arg, size_t n);             /* gives the exit code */
 } cli_command;
 
-extern const cli_command cli_info, cli_tokenize, cli_logits, cli_score, cli_rank, cli_generate, cli_eval, cli_finetune,
+extern const cli_command cli_info, cli_render, cli_tokenize, cli_logits, cli_score, cli_rank, cli_generate, cli_eval, cli_finetune,
                          cli_pretrain, cli_train_recipe, cli_merge, cli_convert, cli_serve, cli_completion, cli_help,
                          cli_version;
 extern const cli_command *const cli_commands[];         /* ends with NULL */
@@ -44,7 +44,7 @@ extern bool cli_given[CLI_VALS];
 #define CLI_TABLE_END             { NULL, '\0', 0, NULL, 0, NULL, NULL }
 extern struct poptOption cli_run_table[];       /* --dtype --base --threads --batch-tokens */
 extern struct poptOption cli_engine_table[];    /* the same and which head gives a reward, for those that score */
-extern struct poptOption cli_chat_table[];      /* --template */
+extern struct poptOption cli_chat_table[];      /* --template --chat-arg; the next one holds it */
 extern struct poptOption cli_prompt_table[];    /* --judge-prompt --labels --template --max-tokens --truncate */
 extern struct poptOption cli_judge_table[];     /* the same and --lambda --single-order, for those that score */
 extern struct poptOption cli_rows_table[];      /* --resume --columns --skip-bad --quiet */

@@ -8,6 +8,7 @@
 int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
 char *cli_columns;
 static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base, *reward_token, *reward_weights;
+static char **chat_args;
 static int threads;
 static double lambda;
 static long long batch_tokens, max_tokens;
@@ -36,8 +37,11 @@ struct poptOption cli_engine_table[] = {
 
 struct poptOption cli_chat_table[] = {
     { "template", '\0', POPT_ARG_STRING, &chat_template, 0,
-      "Use this chat template instead of the one recognised from the model.",
-      "chatml|llama3|llama2|mistral|qwen3|gemma" },
+      "Render conversations by this chat template instead of the model's own: a file in Jinja, or one of those that are "
+      "written in C, chatml, llama3, llama2, mistral, qwen3 or gemma.", "FILE" },
+    { "chat-arg", '\0', POPT_ARG_ARGV, &chat_args, 0,
+      "Set a variable of the chat template to a value in JSON, as in enable_thinking=true; may be given many times. A "
+      "judge's template has enable_thinking=false where it reads it.", "NAME=JSON" },
     CLI_TABLE_END
 };
 
@@ -62,6 +66,7 @@ struct poptOption cli_judge_table[] = {
       "takes 30 (default: 0, the mean alone).", "X" },
     { "single-order", '\0', POPT_ARG_NONE, &cli_single_order, 0,
       "Read each pair in one order only. It costs half, and position bias is no longer averaged out.", NULL },
+    CLI_INCLUDE(cli_chat_table, NULL),
     CLI_TABLE_END
 };
 
@@ -145,6 +150,33 @@ static int split_labels(gram_options *out)
     return 0;
 }
 
+/* NAME=JSON of each --chat-arg, as the text of one object; NULL where there is none. */
+static int join_chat_args(char **out)
+{
+    json_t *all = json_object();
+    int rc = all ? 0 : cli_fail("out of memory");
+
+    for (char **a = chat_args; a && *a && !rc; a++) {
+        const char *equals = strchr(*a, '=');
+        char *name = equals ? strndup(*a, (size_t)(equals - *a)) : NULL;
+        json_error_t e;
+        json_t *v = equals ? json_loads(equals + 1, JSON_DECODE_ANY, &e) : NULL;
+        if (!equals || equals == *a)
+            rc = cli_usage("--chat-arg %s: wanted NAME=JSON, as in enable_thinking=false", *a);
+        else if (!v)
+            rc = cli_usage("--chat-arg %s: the value is not JSON (%s); a text stands in quotes, as in '%s=\"%s\"'", *a,
+                           e.text, name, equals + 1);
+        else if (json_object_set(all, name, v))
+            rc = cli_fail("--chat-arg %s: the name is not UTF-8", *a);
+        json_decref(v);
+        free(name);
+    }
+    if (!rc && json_object_size(all) && !(*out = json_dumps(all, JSON_COMPACT)))
+        rc = cli_fail("out of memory");
+    json_decref(all);
+    return rc;
+}
+
 /* What the model's files have to say, once for all processes. */
 static void note(void *arg, const char *text)
 {
@@ -156,13 +188,13 @@ static void note(void *arg, const char *text)
 int cli_model_options(gram_options *out)
 {
     static gr_buf judge_prompt;     /* borrowed by *out, like the strings of popt */
+    static char *variables;
     int as_dtype = cli_choice("dtype", dtype, argument_of(cli_run_table, "dtype"));
     int as_truncate = cli_choice("truncate", truncate_how, argument_of(cli_prompt_table, "truncate"));
     int rc;
 
     *out = (gram_options){ 0 };
-    if (as_dtype < 0 || as_truncate < 0 ||
-        cli_choice("template", chat_template, argument_of(cli_chat_table, "template")) < 0)
+    if (as_dtype < 0 || as_truncate < 0)
         return CLI_USAGE;
     if (threads < 0 || batch_tokens < 0 || max_tokens < 0)
         return cli_usage("--%s: wanted a number that is not negative, found %lld",
@@ -173,6 +205,8 @@ int cli_model_options(gram_options *out)
     rc = split_labels(out);
     if (!rc && judge_file)
         rc = read_judge_prompt(&judge_prompt);
+    if (!rc)
+        rc = join_chat_args(&variables);
     if (rc)
         return rc;
     out->threads = threads;
@@ -184,6 +218,7 @@ int cli_model_options(gram_options *out)
     out->single_order = cli_single_order;
     out->judge_prompt = judge_file ? judge_prompt.p : NULL;
     out->chat_template = chat_template;
+    out->chat_args = variables;
     out->base = base;
     out->reward_token = reward_token;
     out->reward_weights = reward_weights;

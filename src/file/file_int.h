@@ -3,6 +3,7 @@
 #define GR_FILE_FILE_INT_H
 
 #include "file/io.h"
+#include "file/tok_facts.h"
 #include "file/weights.h"
 
 /* Names in order, so that a search takes log n steps whatever a hostile file calls its tensors. */
@@ -49,5 +50,8 @@ const char *gr_sniff(const void *p, size_t n);
 /* Text of a JSON file to a value; a key that stands twice in one object is refused. */
 struct json_t;
 gram_status gr_json_parse(struct json_t **out, const char *name, const char *text, size_t n, gram_err *err);
+
+/* templates.c: config is what tokenizer_config.json holds. */
+gram_status gr_templates_of_dir(gr_templates *out, const char *dir, const struct json_t *config, gram_err *err);
 
 #endif

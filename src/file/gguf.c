@@ -406,6 +406,13 @@ bool gr_gguf_has(const gr_gguf *g, const char *key)
     return find(g, key) != NULL;
 }
 
+bool gr_gguf_key(const gr_gguf *g, size_t i, gr_str *out)
+{
+    if (i < g->n_keys)
+        *out = g->key[i].name;
+    return i < g->n_keys;
+}
+
 bool gr_gguf_str(const gr_gguf *g, const char *key, gr_str *out)
 {
     const struct key *k = find_one(g, key);

@@ -228,8 +228,8 @@ gram_status gr_gguf_tok_of_dir(gr_gguf_tok *out, const char *dir, const gr_confi
     t.add_bos = t.facts.add_bos && t.bos >= 0;
     t.add_eos = t.facts.add_eos && t.eos >= 0;
     read_template(&t, json_object_get(t.lists.root, "post_processor"));
-    if (t.facts.jinja)
-        t.chat_template = (gr_str){ t.facts.jinja, strlen(t.facts.jinja) };
+    if (t.facts.chat.jinja)
+        t.chat_template = (gr_str){ t.facts.chat.jinja, strlen(t.facts.chat.jinja) };
     *out = t;
     return GRAM_OK;
 }

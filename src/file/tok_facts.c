@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/json.h"
+#include "file/file_int.h"
 #include "file/io.h"
 #include "file/tok_facts.h"
 
@@ -14,91 +16,106 @@ static const char *token_text(const json_t *v)
     return json_is_object(v) ? json_string_value(json_object_get(v, "content")) : json_string_value(v);
 }
 
-/* chat_template: a string, or a list of named templates of which "default" is meant. */
-static const char *template_text(const json_t *v)
-{
-    size_t i;
-    const json_t *one;
-
-    json_array_foreach(v, i, one)
-        if (json_is_string(json_object_get(one, "name")) &&
-            !strcmp(json_string_value(json_object_get(one, "name")), "default"))
-            return json_string_value(json_object_get(one, "template"));
-    return json_string_value(v);
-}
-
 static bool copy(char **out, const char *s)
 {
     *out = s ? gr_strdup(s) : NULL;
     return !s || *out;
 }
 
-static gram_status of_json(gr_tok_facts *f, const char *path, const char *text, size_t n, gram_err *err)
+/* An object of a file, or an empty one where there is no such file. */
+static gram_status read_object(json_t **out, const char *dir, const char *file, gram_err *err)
 {
+    char *path = gr_path_join(dir, file), *text = NULL;
+    size_t n;
     json_error_t je;
-    json_t *root = json_loadb(text, n, JSON_DECODE_INT_AS_REAL, &je);   /* "model_max_length" is often about 1e30 */
-    gram_status rc = GRAM_OK;
-
-    if (!root && json_error_code(&je) == json_error_out_of_memory)
-        return gr_nomem(err, path);
-    if (!json_is_object(root))
-        rc = gr_fail(err, GRAM_EFORMAT, "%s:%d: wanted a JSON object: %s", path, root ? 1 : je.line,
-                     root ? "found another value" : je.text);
-    else if (!copy(&f->jinja, template_text(json_object_get(root, "chat_template"))) ||
-             !copy(&f->bos, token_text(json_object_get(root, "bos_token"))) ||
-             !copy(&f->eos, token_text(json_object_get(root, "eos_token"))) ||
-             !copy(&f->unk, token_text(json_object_get(root, "unk_token"))) ||
-             !copy(&f->pad, token_text(json_object_get(root, "pad_token"))))
-        rc = gr_nomem(err, "chat template");
-    f->add_bos = json_is_true(json_object_get(root, "add_bos_token"));
-    f->add_eos = json_is_true(json_object_get(root, "add_eos_token"));
-    json_decref(root);
-    return rc;
-}
-
-/* Newer checkpoints keep the template in a file of its own. */
-static gram_status own_template(gr_tok_facts *f, const char *dir, gram_err *err)
-{
-    char *path = gr_path_join(dir, "chat_template.jinja"), *text = NULL;
-    size_t n;
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
+    *out = NULL;
     if (!rc && gr_path_exists(path))
         rc = gr_read_file(path, SMALL_MOST, &text, &n, err);
-    if (!rc && text) {
-        free(f->jinja);
-        f->jinja = text;
+    if (!rc)                                    /* "model_max_length" is often about 1e30 */
+        *out = text ? json_loadb(text, n, JSON_DECODE_INT_AS_REAL, &je) : json_object();
+    if (!rc && !*out && (!text || json_error_code(&je) == json_error_out_of_memory))
+        rc = gr_nomem(err, path);
+    else if (!rc && !json_is_object(*out))
+        rc = gr_fail(err, GRAM_EFORMAT, "%s:%d: wanted a JSON object: %s", path, *out ? 1 : je.line,
+                     *out ? "found another value" : je.text);
+    if (rc) {
+        json_decref(*out);
+        *out = NULL;
     }
-    free(path);
-    return rc;
-}
-
-gram_status gr_tok_facts_read(gr_tok_facts *out, const char *dir, gram_err *err)
-{
-    char *path = gr_path_join(dir, "tokenizer_config.json"), *text = NULL;
-    size_t n;
-    gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
-
-    *out = (gr_tok_facts){ 0 };
-    if (!rc && gr_path_exists(path))
-        rc = gr_read_file(path, SMALL_MOST, &text, &n, err);
-    if (!rc && text)
-        rc = of_json(out, path, text, n, err);
-    if (!rc)
-        rc = own_template(out, dir, err);
-    if (rc)
-        gr_tok_facts_clear(out);
     free(path);
     free(text);
     return rc;
 }
 
+static bool names_token(const char *key)
+{
+    size_t n = strlen(key);
+
+    return n > 6 && !strcmp(key + n - 6, "_token") && strncmp(key, "add_", 4);
+}
+
+/* The entries that are tokens; those of a model's own are under a key that ends in _token too, or in an object. */
+static bool add_tokens(json_t *tokens, const json_t *from)
+{
+    static const char *const inner[] = { "extra_special_tokens", "model_specific_special_tokens" };
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)(uintptr_t)from, key, v)
+        if (names_token(key) && token_text(v) && json_object_set_new(tokens, key, json_string(token_text(v))))
+            return false;
+    for (size_t i = 0; i < GR_COUNT(inner); i++)
+        if (json_is_object(json_object_get(from, inner[i])) && !add_tokens(tokens, json_object_get(from, inner[i])))
+            return false;
+    return true;
+}
+
+static bool take_tokens(gr_tok_facts *f, const json_t *config, const json_t *map)
+{
+    json_t *tokens = json_object();
+    /* As transformers: the older file is heeded where the newer does not list its tokens. */
+    bool ok = tokens && add_tokens(tokens, config)
+           && (json_object_get(config, "added_tokens_decoder") || add_tokens(tokens, map));
+
+    ok = ok && copy(&f->bos, json_string_value(json_object_get(tokens, "bos_token")))
+      && copy(&f->eos, json_string_value(json_object_get(tokens, "eos_token")))
+      && copy(&f->unk, json_string_value(json_object_get(tokens, "unk_token")))
+      && copy(&f->pad, json_string_value(json_object_get(tokens, "pad_token")))
+      && (f->tokens = gr_json_text(tokens, JSON_COMPACT));
+    json_decref(tokens);
+    return ok;
+}
+
+gram_status gr_tok_facts_read(gr_tok_facts *out, const char *dir, gram_err *err)
+{
+    json_t *config, *map = NULL;
+    gram_status rc = read_object(&config, dir, "tokenizer_config.json", err);
+
+    *out = (gr_tok_facts){ 0 };
+    if (!rc)
+        rc = read_object(&map, dir, "special_tokens_map.json", err);
+    if (!rc && !take_tokens(out, config, map))
+        rc = gr_nomem(err, "special tokens");
+    if (!rc)
+        rc = gr_templates_of_dir(&out->chat, dir, config, err);
+    out->add_bos = json_is_true(json_object_get(config, "add_bos_token"));
+    out->add_eos = json_is_true(json_object_get(config, "add_eos_token"));
+    json_decref(config);
+    json_decref(map);
+    if (rc)
+        gr_tok_facts_clear(out);
+    return rc;
+}
+
 void gr_tok_facts_clear(gr_tok_facts *f)
 {
-    free(f->jinja);
+    gr_templates_clear(&f->chat);
     free(f->bos);
     free(f->eos);
     free(f->unk);
     free(f->pad);
+    free(f->tokens);
     *f = (gr_tok_facts){ 0 };
 }

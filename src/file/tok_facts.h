@@ -1,15 +1,29 @@
-/* tok_facts.h - what a Hugging Face directory says of its tokens in tokenizer_config.json and chat_template.jinja. */
+/* tok_facts.h - what a Hugging Face directory says of its tokens and chat templates in tokenizer_config.json,
+ * special_tokens_map.json, chat_template.jinja, additional_chat_templates/, and a processor's files. */
 #ifndef GR_FILE_TOK_FACTS_H
 #define GR_FILE_TOK_FACTS_H
 
 #include "base/mem.h"
 
+/* The chat templates of a checkpoint; all owned, each NULL where there is none. */
 typedef struct {
-    char *jinja;                        /* the chat template */
-    char *bos, *eos, *unk, *pad;        /* texts of tokens; each, and the template, NULL where nothing is said */
+    char *jinja;                        /* the only one, or the one called default */
+    char *tools;                        /* the one called tool_use, where there is a default too */
+    char *source;                       /* the file that they lie in, as a person would call it */
+    char *names;                        /* "rag, tool_use": none of several is called default, and jinja is NULL */
+} gr_templates;
+void gr_templates_clear(gr_templates *t);
+/* Takes them out of an object of names and texts. */
+struct json_t;
+gram_status gr_templates_take(gr_templates *out, const struct json_t *named, const char *source, gram_err *err);
+
+typedef struct {
+    gr_templates chat;
+    char *bos, *eos, *unk, *pad;        /* texts of tokens; NULL where nothing is said */
+    char *tokens;                       /* {"bos_token": TEXT, ...} as JSON: the variables of a chat template */
     bool add_bos, add_eos;
 } gr_tok_facts;
-/* Either file may be absent. On failure nothing is left to clear. */
+/* Any of the files may be absent. On failure nothing is left to clear. */
 gram_status gr_tok_facts_read(gr_tok_facts *out, const char *dir, gram_err *err);
 void gr_tok_facts_clear(gr_tok_facts *f);
 

@@ -50,6 +50,7 @@ const struct gr_gguf *gr_weights_gguf(const gr_weights *w);
 /* GGUF v2/v3 metadata. Strings are borrowed from the mapping: not NUL-terminated, and not proved to be UTF-8. Each
  * call is false, or 0, where the key is absent or of another kind. */
 typedef struct gr_gguf gr_gguf;
+bool gr_gguf_key(const gr_gguf *g, size_t i, gr_str *out);              /* the i-th key; false: there are no more */
 bool gr_gguf_str(const gr_gguf *g, const char *key, gr_str *out);
 bool gr_gguf_u64(const gr_gguf *g, const char *key, uint64_t *out);     /* any unsigned, or signed and not negative */
 bool gr_gguf_f64(const gr_gguf *g, const char *key, double *out);       /* any number */

@@ -93,13 +93,30 @@ static gram_status render(const gr_judge *j, const gr_str part[HOLES], gr_chat_t
 
 /* ---- Labels ------------------------------------------------------------------------------------- */
 
-/* The ids of the rendered text's last run of text with `more` behind it. */
+/* The ids of a program's text with `more` behind it, which is text. */
+static gram_status encode_more(const gr_judge *j, const gr_chat_text *t, const char *more, gr_ids *out, gram_err *err)
+{
+    gr_chat_text all = { .program = true };
+    bool ok = true;
+    gram_status rc;
+
+    for (size_t i = 0; i < t->n && ok; i++)
+        ok = gr_chat_text_add(&all, t->piece[i].special, t->text.p + t->piece[i].start, t->piece[i].n);
+    rc = ok && gr_chat_text_add(&all, false, more, strlen(more)) ? gr_chat_encode(j->tok, &all, out, err)
+                                                                 : gr_nomem(err, "label");
+    gr_chat_text_clear(&all);
+    return rc;
+}
+
+/* The ids of the rendered text's last run of text with `more` behind it; of a program's text all ids. */
 static gram_status encode_tail(const gr_judge *j, const gr_chat_text *t, const char *more, gr_ids *out, gram_err *err)
 {
     const gr_chat_piece *last = &t->piece[t->n - 1];
     gr_buf b = { 0 };
     gram_status rc = GRAM_OK;
 
+    if (t->program)
+        return encode_more(j, t, more, out, err);
     if (!gr_buf_add(&b, t->text.p + last->start, last->special ? 0 : last->n) || !gr_buf_puts(&b, more))
         rc = gr_nomem(err, "label");
     else if (b.n)
@@ -137,14 +154,29 @@ static gram_status try_label(const gr_judge *j, const gr_chat_text *t, const cha
     return rc;
 }
 
-/* The token with which the model would begin to write the label. The [INST] families answer with a space: their
- * templates write it, or SentencePiece puts it before every text. So the label they were trained to write is the one
- * with a space; where that takes two tokens (a space of the tokenizer's own comes on top) the bare label is right. */
-static gram_status find_label(gr_judge *j, const gr_chat_text *t, int which, gram_err *err)
+/* What a template writes before an answer, or else the space that SentencePiece puts before every text, unless the
+ * prompt ends in white space. *space is to be freed. */
+static gram_status space_before(const gr_judge *j, const gr_chat_text *t, char **space, gram_err *err)
 {
-    bool inst = j->chat.kind == GR_CHAT_LLAMA2 || j->chat.kind == GR_CHAT_MISTRAL;
-    bool spaced = inst && !strcmp(gr_tok_kind(j->tok), "SentencePiece BPE");
-    const char *label = j->label_text[which], *space = spaced ? " " : inst ? j->chat.inst.answer : "";
+    bool inst = j->chat.kind == GR_CHAT_LLAMA2 || j->chat.kind == GR_CHAT_MISTRAL, program = j->chat.kind == GR_CHAT_JINJA;
+    const char *last = t->text.n ? t->text.p + t->text.n - 1 : "\n";
+    bool spaced = (inst || (program && !strchr(" \n\t", *last))) && !strcmp(gr_tok_kind(j->tok), "SentencePiece BPE");
+    gr_chat_around around = { 0 };
+
+    if (program && gr_chat_find_around(&j->chat, &around, err) == GRAM_ENOMEM)
+        return GRAM_ENOMEM;
+    *space = gr_strdup(around.before && *around.before ? around.before : spaced ? " "
+                       : inst ? j->chat.inst.answer : "");
+    gr_chat_around_clear(&around);
+    return *space ? GRAM_OK : gr_nomem(err, "label");
+}
+
+/* The token with which the model would begin to write the label. Templates that answer with a space write it, or leave
+ * it to SentencePiece. So the label that the model was trained to write is the one with a space; where that takes two
+ * tokens (a space of the tokenizer's own comes on top) the bare label is right. */
+static gram_status find_label(gr_judge *j, const gr_chat_text *t, const char *space, int which, gram_err *err)
+{
+    const char *label = j->label_text[which];
     size_t n = 0;
     gram_status rc = try_label(j, t, space, label, &j->label[which], &n, err);
 
@@ -160,10 +192,14 @@ static gram_status find_labels(gr_judge *j, gram_err *err)
 {
     static const gr_str empty[HOLES] = { { "", 0 }, { "", 0 }, { "", 0 } };
     gr_chat_text t = { 0 };
+    char *space = NULL;
     gram_status rc = render(j, empty, &t, err);
 
+    if (!rc)
+        rc = space_before(j, &t, &space, err);
     for (int i = 0; i < 2 && !rc; i++)
-        rc = find_label(j, &t, i, err);
+        rc = find_label(j, &t, space, i, err);
+    free(space);
     if (!rc && j->label[0] == j->label[1])
         rc = gr_fail(err, GRAM_EARG, "labels \"%s\" and \"%s\" are the same token to this tokenizer",
                      j->label_text[0], j->label_text[1]);

@@ -43,49 +43,81 @@ static size_t behind(const gr_judge *j, int hole)
     return j->hole[hole].at + j->hole[hole].n;
 }
 
-/* The token behind an answer in the template: the first special one after it. */
-static gram_status end_of_turn(const gr_judge *j, int32_t *id, gram_err *err)
+/* The first special token of the text that the template writes behind an answer; -1: there is none. */
+static gram_status first_special(const gr_judge *j, const char *after, int32_t *id, gram_err *err)
 {
-    static const char answer[] = "gram's answer";
-    const gram_message turn[] = { { "user", "q" }, { "assistant", answer }, { "user", "q" } };
-    gr_chat_text t = { 0 };
-    gram_status rc = gr_chat_render(&j->chat, turn, GR_COUNT(turn), NULL, &t, err);
-    const char *at = rc ? NULL : strstr(t.text.p, answer);
-    size_t i = 0;
+    gr_ids ids = { 0 };
+    gram_status rc = gr_tok_encode_behind(j->tok, after, strlen(after), true, &ids, err);
 
-    while (at && i < t.n && !(t.piece[i].special && t.piece[i].start > (size_t)(at - t.text.p)))
-        i++;
-    if (!rc && at && i < t.n) {
-        char *name = gr_strndup(t.text.p + t.piece[i].start, t.piece[i].n);
-        *id = name ? gr_tok_find(j->tok, name) : -1;
-        if (!name)
-            rc = gr_nomem(err, "chat template");
-        else if (*id < 0)
-            rc = gr_fail(err, GRAM_EUNSUPPORTED, "the vocabulary has no token %s, which ends a turn", name);
-        free(name);
-    } else if (!rc) {
+    *id = -1;
+    for (size_t i = 0; i < ids.n && !rc && *id < 0; i++)
+        if (gr_tok_is_special(j->tok, ids.p[i]))
+            *id = ids.p[i];
+    gr_ids_clear(&ids);
+    return rc;
+}
+
+/* The prompt, the answer and what the template ends it with, as one text. */
+static gram_status add_answer(const gr_judge *j, gr_chat_text *t, gr_str answer, gr_ids *ids, gram_err *err)
+{
+    gr_chat_around around;
+    int32_t end;
+    bool inst = j->chat.kind == GR_CHAT_LLAMA2 || j->chat.kind == GR_CHAT_MISTRAL;
+    const char *before = inst ? j->chat.inst.answer : "", *stop;
+    gram_status rc = gr_chat_find_around(&j->chat, &around, err);
+
+    if (rc)
+        return rc;
+    rc = first_special(j, around.after, &end, err);
+    if (!rc && end < 0)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "the chat template %s ends no turn with a token of its own",
                      gr_chat_name(j->chat.kind));
+    if (!rc && t->program) {
+        gr_str name = gr_tok_text(j->tok, end);
+        before = around.before;
+        stop = memmem(around.after, strlen(around.after), name.p, name.n);
+        if (!gr_chat_text_add(t, true, before, strlen(before)) || !gr_chat_text_add(t, false, answer.p, answer.n)
+            || !gr_chat_text_add(t, true, around.after, stop ? (size_t)(stop - around.after) + name.n : 0))
+            rc = gr_nomem(err, "pair");
+        else
+            rc = gr_chat_encode(j->tok, t, ids, err);
+    } else if (!rc) {
+        gr_buf text = { 0 };
+        rc = gr_chat_encode(j->tok, t, ids, err);
+        if (!rc && !(gr_buf_puts(&text, before) && gr_buf_add(&text, answer.p, answer.n)))
+            rc = gr_nomem(err, "pair");
+        if (!rc)
+            rc = gr_tok_encode_behind(j->tok, text.p, text.n, false, ids, err);
+        if (!rc && !gr_ids_add(ids, &end, 1))
+            rc = gr_nomem(err, "pair");
+        gr_buf_clear(&text);
     }
-    gr_chat_text_clear(&t);
+    gr_chat_around_clear(&around);
     return rc;
+}
+
+static size_t shared(const gr_ids *a, const gr_ids *b)
+{
+    size_t n = 0;
+
+    while (n < gr_min(a->n, b->n) && a->p[n] == b->p[n])
+        n++;
+    return n;
 }
 
 gram_status gr_judge_written(const gr_judge *j, const gram_pair *pair, gr_ids *ids, size_t *asked, gram_err *err)
 {
-    bool inst = j->chat.kind == GR_CHAT_LLAMA2 || j->chat.kind == GR_CHAT_MISTRAL;
     struct marks m = { 0 };
     gr_buf input = { 0 }, user = { 0 }, answer = { 0 };
     gr_chat_text t = { 0 };
+    gr_ids prompt = { 0 };
     gram_message turn = { "user", NULL };
-    int32_t end = -1;
     gram_status rc = find_marks(j, &m, err);
 
     if (!rc)
         rc = gr_judge_input(pair, &input, err);
     if (!rc && !(add(&user, j, m.user, j->hole[INPUT].at) && gr_buf_add(&user, input.p, input.n) &&
                  add(&user, j, behind(j, INPUT), m.answer) &&
-                 gr_buf_puts(&answer, inst ? j->chat.inst.answer : "") &&
                  add(&answer, j, m.answer, j->hole[ANSWER_A].at) &&
                  gr_buf_puts(&answer, pair->a) && add(&answer, j, behind(j, ANSWER_A), j->hole[ANSWER_B].at) &&
                  gr_buf_puts(&answer, pair->b) && add(&answer, j, behind(j, ANSWER_B), m.end)))
@@ -94,14 +126,11 @@ gram_status gr_judge_written(const gr_judge *j, const gram_pair *pair, gr_ids *i
     if (!rc)
         rc = gr_chat_render(&j->chat, &turn, 1, NULL, &t, err);
     if (!rc)
-        rc = gr_chat_encode(j->tok, &t, ids, err);
-    *asked = ids->n;
+        rc = gr_chat_encode(j->tok, &t, &prompt, err);
     if (!rc)
-        rc = gr_tok_encode_behind(j->tok, answer.p, answer.n, false, ids, err);
-    if (!rc)
-        rc = end_of_turn(j, &end, err);
-    if (!rc && !gr_ids_add(ids, &end, 1))
-        rc = gr_nomem(err, "pair");
+        rc = add_answer(j, &t, (gr_str){ answer.p, answer.n }, ids, err);
+    *asked = shared(&prompt, ids);
+    gr_ids_clear(&prompt);
     gr_chat_text_clear(&t);
     gr_buf_clear(&input);
     gr_buf_clear(&user);

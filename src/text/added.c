@@ -57,14 +57,29 @@ bool gr_trie_put(gr_trie *t, const char *s, size_t n, uint32_t token)
 }
 
 /* The longest token that starts at s, or NULL; *len is what it covers. */
-static const gr_added *longest(const gr_enc *e, const gr_trie *t, const char *s, size_t n, size_t *len)
+/* Whether a special token may stand at s, n bytes long. The raw trie alone sees the text as it was given. */
+static bool may_be_special(gr_enc *e, const gr_trie *t, const char *s, size_t n)
+{
+    size_t at = (size_t)(s - e->text), k;
+
+    if (!e->run || t != &e->t->raw)
+        return e->special;
+    while (e->at_run + 1 < e->n_runs && e->run[e->at_run].end <= at)
+        e->at_run++;
+    for (k = e->at_run; k < e->n_runs && e->run[k].special; k++)
+        if (at + n <= e->run[k].end)
+            return true;
+    return false;
+}
+
+static const gr_added *longest(gr_enc *e, const gr_trie *t, const char *s, size_t n, size_t *len)
 {
     const gr_added *best = NULL;
     uint32_t at = t->root[(unsigned char)s[0]];
 
     for (size_t i = 1; at; i++) {
         const gr_added *a = t->node[at].token ? &e->t->added[t->node[at].token - 1] : NULL;
-        if (a && (e->special || !a->special)) {
+        if (a && (!a->special || may_be_special(e, t, s, i))) {
             best = a;
             *len = i;
         }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
-#include "text/chat.h"
+#include "text/chat_int.h"
 
 static gr_str str(const char *s) { return (gr_str){ s, strlen(s) }; }
 
@@ -152,8 +152,6 @@ static bool chatml(const gr_chat *c, const gram_message *turn, size_t n, bool an
 {
     bool ok = bos(t, c);
 
-    if (c->default_system && strcmp(turn[0].role, "system"))
-        ok = ok && chatml_turn(t, "system", str(c->default_system));
     for (size_t i = 0; i < n && ok; i++)
         ok = answered && i == n - 1 && c->empty_think ? thought_turn(t, turn[i].content)
                                                       : chatml_turn(t, turn[i].role, content(c, &turn[i]));
@@ -172,17 +170,7 @@ static bool llama3_header(gr_chat_text *t, const char *role)
 static bool llama3(const gr_chat *c, const gram_message *turn, size_t n, bool answered, gr_chat_text *t)
 {
     bool ok = bos(t, c);
-    const char *system = c->default_system ? c->default_system : "";
 
-    if (c->dated || (c->default_system && strcmp(turn[0].role, "system"))) {
-        gr_str s = strip(str(system));
-        if (!strcmp(turn[0].role, "system")) {
-            s = content(c, turn++);
-            n--;
-        }
-        ok = ok && llama3_header(t, "system") && (!c->dated || puts_text(t, c->dated)) && text(t, s)
-          && token(t, "<|eot_id|>");
-    }
     for (size_t i = 0; i < n && ok; i++)
         ok = llama3_header(t, turn[i].role) && text(t, content(c, &turn[i])) && token(t, "<|eot_id|>");
     return ok && (answered || llama3_header(t, "assistant"));
@@ -190,7 +178,7 @@ static bool llama3(const gr_chat *c, const gram_message *turn, size_t n, bool an
 
 static bool gemma(const gr_chat *c, const gram_message *turn, size_t n, bool answered, gr_chat_text *t)
 {
-    const char *system = c->default_system;
+    const char *system = NULL;
     bool ok = bos(t, c);
 
     if (!strcmp(turn[0].role, "system")) {
@@ -234,7 +222,7 @@ static bool inst_user(const gr_chat *c, gr_chat_text *t, const char *system, con
 static bool inst(const gr_chat *c, const gram_message *turn, size_t n, gr_chat_text *t)
 {
     const gr_chat_inst *f = &c->inst;
-    const char *system = c->default_system;
+    const char *system = NULL;
     bool ok = f->bos_each || bos(t, c);
 
     if (!strcmp(turn[0].role, "system")) {
@@ -288,9 +276,11 @@ static gram_status check_turns(const gr_chat *c, const gram_message *turn, size_
 static gram_status render(const gr_chat *c, const gram_message *turn, size_t n, const char *tools, bool answered,
                           gr_chat_text *out, gram_err *err)
 {
-    gram_status rc = gr_chat_check_extra("the chat template", NULL, turn, n, tools, err);
+    gram_status rc = gr_chat_check_extra("the chat template", c->text, turn, n, tools, err);
     bool ok = false;
 
+    if (!rc && c->kind == GR_CHAT_JINJA)
+        return gr_chat_run(c, turn, n, tools, answered, out, err);
     if (!rc)
         rc = check_turns(c, turn, n, answered, err);
     if (rc)
@@ -302,6 +292,7 @@ static gram_status render(const gr_chat *c, const gram_message *turn, size_t n, 
     case GR_CHAT_GEMMA:   ok = gemma(c, turn, n, answered, out); break;
     case GR_CHAT_LLAMA2:
     case GR_CHAT_MISTRAL: ok = inst(c, turn, n, out); break;
+    case GR_CHAT_JINJA:
     case GR_CHAT_NONE:
         return gr_fail(err, GRAM_EUNSUPPORTED, "no chat template; name one with --template");
     }
@@ -343,8 +334,24 @@ static gram_status encode_token(const gr_tok *tok, gr_str name, gr_ids *out, gra
     return rc;
 }
 
+static gram_status encode_program(const gr_tok *tok, const gr_chat_text *t, gr_ids *out, gram_err *err)
+{
+    gr_tok_run *run = gr_calloc(t->n, sizeof *run);
+    gram_status rc;
+
+    if (!run)
+        return gr_nomem(err, "chat text");
+    for (size_t i = 0; i < t->n; i++)
+        run[i] = (gr_tok_run){ t->piece[i].start + t->piece[i].n, t->piece[i].special };
+    rc = gr_tok_encode_runs(tok, t->text.p, t->text.n, run, t->n, out, err);
+    free(run);
+    return rc;
+}
+
 gram_status gr_chat_encode(const gr_tok *tok, const gr_chat_text *t, gr_ids *out, gram_err *err)
 {
+    if (t->program)
+        return t->n ? encode_program(tok, t, out, err) : GRAM_OK;
     for (size_t i = 0; i < t->n; i++) {
         gr_str s = { t->text.p + t->piece[i].start, t->piece[i].n };
         gram_status rc = t->piece[i].special ? encode_token(tok, s, out, err)

@@ -186,27 +186,71 @@ static gram_status words(gr_enc *e, gr_str s, bool first)
     return gr_pre_run(e, 0, s, first);
 }
 
+/* Where a token stands in a piece of the text: wholly in runs that may hold special ones, or elsewhere. */
+static void find_token(const gr_enc *e, gr_str s, const gr_added *a, bool *own, bool *other)
+{
+    const char *p = s.p;
+    size_t k = 0;
+
+    while ((p = memmem(p, s.n - (size_t)(p - s.p), a->text, a->n)) != NULL) {
+        size_t at = (size_t)(p - e->text), i;
+        while (k + 1 < e->n_runs && e->run[k].end <= at)
+            k++;
+        for (i = k; i + 1 < e->n_runs && e->run[i].special && e->run[i].end < at + a->n; )
+            i++;
+        *(e->run[i].special ? own : other) = true;
+        p++;
+    }
+}
+
+/* Behind the normalizer a byte no longer says which run it is of, so a piece is settled as a whole. */
+static gram_status settle_piece(gr_enc *e, gr_str s)
+{
+    bool own = false, other = false;
+
+    for (size_t i = 0; i < e->t->n_added; i++) {
+        const gr_added *a = &e->t->added[i];
+        bool here = false, there = false;
+        if (!a->special || !a->normalized || !a->n)
+            continue;
+        find_token(e, s, a, &here, &there);
+        own |= here;
+        other |= there;
+        if (own && other)
+            return gr_fail(e->err, GRAM_EUNSUPPORTED, "the conversation holds %s, which this tokenizer cannot tell from "
+                           "the chat template's own", a->text);
+    }
+    e->special = !other;
+    return GRAM_OK;
+}
+
 static gram_status normalise(gr_enc *e, gr_str s, bool first)
 {
-    gram_status rc = gr_norm_run(e, &s, &first);
+    gram_status rc = e->run ? settle_piece(e, s) : GRAM_OK;
+
+    if (!rc)
+        rc = gr_norm_run(e, &s, &first);
 
     return rc ? rc : gr_added_split(e, &e->t->normalized, s, first, words);
 }
 
-static gram_status encode(const gr_tok *t, const char *text, size_t n, bool special, bool first, gr_ids *out,
-                          gram_err *err)
+/* e: what to encode by; all else is set here. */
+static gram_status encode(gr_enc e, size_t n, bool first, gr_ids *out, gram_err *err)
 {
-    gr_enc e = { .t = t, .special = special, .limit = 64 * n + 65536, .out = out, .err = err };
+    const char *text = e.text;
     size_t was = out->n, bad = gr_utf8_bad(text, n);
     gram_status rc;
 
+    e.limit = 64 * n + 65536;
+    e.out = out;
+    e.err = err;
     if (bad < n)
         return gr_fail(err, GRAM_EFORMAT, "the text is not UTF-8: byte 0x%02x at offset %zu", (unsigned char)text[bad],
                        bad);
     if (n > INT32_MAX / 8)              /* positions are 32 bits wide, and a normalizer may lengthen the text */
         return gr_fail(err, GRAM_ELIMIT, "a text of %zu bytes, at most %d wanted", n, INT32_MAX / 8);
     e.md = pcre2_match_data_create(1, NULL);
-    rc = e.md ? gr_added_split(&e, &t->raw, (gr_str){ text, n }, first, normalise) : gr_nomem(err, "tokens");
+    rc = e.md ? gr_added_split(&e, &e.t->raw, (gr_str){ text, n }, first, normalise) : gr_nomem(err, "tokens");
     if (rc)
         out->n = was;
     enc_clear(&e);
@@ -215,10 +259,16 @@ static gram_status encode(const gr_tok *t, const char *text, size_t n, bool spec
 
 gram_status gr_tok_encode(const gr_tok *t, const char *text, size_t n, bool special, gr_ids *out, gram_err *err)
 {
-    return encode(t, text, n, special, true, out, err);
+    return encode((gr_enc){ .t = t, .text = text, .special = special }, n, true, out, err);
 }
 
 gram_status gr_tok_encode_behind(const gr_tok *t, const char *text, size_t n, bool special, gr_ids *out, gram_err *err)
 {
-    return encode(t, text, n, special, false, out, err);
+    return encode((gr_enc){ .t = t, .text = text, .special = special }, n, false, out, err);
+}
+
+gram_status gr_tok_encode_runs(const gr_tok *t, const char *text, size_t n, const gr_tok_run *run, size_t n_runs,
+                               gr_ids *out, gram_err *err)
+{
+    return encode((gr_enc){ .t = t, .text = text, .run = n_runs ? run : NULL, .n_runs = n_runs }, n, true, out, err);
 }

@@ -183,7 +183,10 @@ typedef struct { size_t at, n; } gr_piece;
 typedef struct { int32_t id; uint32_t prev, next, rank; int32_t merged; } gr_sym;
 typedef struct {
     const gr_tok *t;
-    bool special;
+    bool special;                   /* of a piece behind the normalizer, where there are runs */
+    const gr_tok_run *run;          /* of text; NULL: `special` says it of all */
+    size_t n_runs, at_run;
+    const char *text;
     bool piece, behind, fused;      /* decode: bytes as they are; other tokens stand before; the parts are one by now */
     size_t limit;                   /* bytes that a hostile file's replacements may make of the text */
     gr_ids *out;

@@ -139,8 +139,8 @@ static const gram_option option[] = {
       .losses = JUDGES, .shared = true },
     { .name = "labels", .kind = GRAM_OPTION_LABELS, .at = AT(model.label_a), .stages = BOTH, .losses = JUDGES,
       .shared = true },
-    { .name = "template", .kind = GRAM_OPTION_WORD, .at = AT(model.chat_template), .stages = BOTH, .shared = true,
-      .choices = "chatml|llama3|llama2|mistral|qwen3|gemma" },
+    { .name = "template", .kind = GRAM_OPTION_TEMPLATE, .at = AT(model.chat_template), .stages = BOTH, .shared = true },
+    { .name = "chat-args", .kind = GRAM_OPTION_WORD, .at = AT(model.chat_args), .stages = BOTH, .shared = true },
     { .name = "max-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(model.max_tokens), .stages = BOTH, .most = STEPS,
       .shared = true },
     { .name = "truncate", .kind = GRAM_OPTION_CHOICE, .at = AT(model.truncate), .stages = BOTH, .shared = true,
@@ -214,6 +214,7 @@ void gr_option_wanted(const gram_option *k, char out[96])
         [GRAM_OPTION_FLAG] = "true or false", [GRAM_OPTION_WORD] = "a word", [GRAM_OPTION_PATH] = "a path",
         [GRAM_OPTION_PATHS] = "a path, or a list of them", [GRAM_OPTION_TEXT] = "the path of a text",
         [GRAM_OPTION_LABELS] = "two labels with a comma between them",
+        [GRAM_OPTION_TEMPLATE] = "a path, or chatml|llama3|llama2|mistral|qwen3|gemma",
     };
 
     if (k->choices)

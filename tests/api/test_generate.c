@@ -56,7 +56,9 @@ static void copy(const char *dir, const char *name)
 
 static int set_up(void **state)
 {
-    static const char config[] = "{\"chat_template\":\"{{'<|im_start|>' + message['role']}}<|im_end|>\"}";
+    static const char config[] =
+        "{\"chat_template\":\"{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}\"}";
     static const char ends[] = "{\"eos_token_id\":[7, 40]}";
     const gram_options o = { .threads = 2, .judge_prompt = "{input}\n{response_a}\n{response_b}\n" };
     char *dir = check_tmpdir(), *words = tokenizer();

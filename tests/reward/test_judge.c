@@ -278,7 +278,10 @@ static void token_counts_equal_transformers(void **state)
 {
     const char *dir = getenv("GRAM_SHARED");
     gr_chat_facts facts = {
-        .default_system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+        .jinja = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+                 "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+                 "' }}{% endif %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+                 "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     };
     char *json, *prompt, *pairs, *scores, *p, *s, *more_pairs, *more_scores;
     gr_tok *smol;

@@ -50,31 +50,89 @@ static void same(const gr_chat *c, const char *name, size_t k, json_t *talk, con
     free(m);
 }
 
+/* What a golden template is rendered with: its BOS, and the one variable that Qwen3's goldens were made with. */
+static gr_chat_facts facts_of(json_t *t, json_t *tokens, char **text)
+{
+    if (json_object_get(t, "bos"))
+        json_object_set(tokens, "bos_token", json_object_get(t, "bos"));
+    json_object_set_new(tokens, "eos_token", json_string("</s>"));
+    *text = json_dumps(tokens, 0);
+    return (gr_chat_facts){ .jinja = json_string_value(json_object_get(t, "jinja")), .tokens = *text,
+                            .bos = json_string_value(json_object_get(t, "bos")), .no_thinking = true };
+}
+
+static bool refuses(const gr_chat *c, json_t *talk)
+{
+    size_t n;
+    gram_message *m = talk_of(talk, &n);
+    gr_chat_text t = { 0 };
+    gram_status rc = gr_chat_render(c, m, n, NULL, &t, &check_err);
+
+    gr_chat_text_clear(&t);
+    free(m);
+    return rc == GRAM_EARG;
+}
+
+static void all_talks(const gr_chat *c, json_t *g, json_t *t)
+{
+    json_t *talks = json_object_get(g, "talks"), *answers = json_object_get(g, "answers");
+    const char *name = json_string_value(json_object_get(t, "name"));
+
+    for (size_t k = 0; k < json_array_size(talks); k++) {
+        json_t *want = json_array_get(json_object_get(t, "want"), k), *talk = json_array_get(talks, k);
+        json_t *answer = json_array_get(answers, k % json_array_size(answers));
+        if (!json_is_string(want)) {            /* null: the template refuses it, or writes today's date */
+            assert_true(c->kind != GR_CHAT_JINJA || gr_chat_dated(c) || refuses(c, talk));
+            continue;
+        }
+        same(c, name, k, talk, NULL, json_string_value(want));
+        same(c, name, k, talk, json_string_value(answer),
+             json_string_value(json_array_get(json_object_get(t, "answered"), k)));
+    }
+}
+
 static void equals_jinja(void **state)
 {
-    json_t *g = golden(), *talks = json_object_get(g, "talks"), *answers = json_object_get(g, "answers"), *t;
+    json_t *g = golden(), *t;
     size_t i;
     (void)state;
 
     json_array_foreach(json_object_get(g, "templates"), i, t) {
-        const char *name = json_string_value(json_object_get(t, "name"));
-        gr_chat_facts facts = { .jinja = json_string_value(json_object_get(t, "jinja")),
-                                .bos = json_string_value(json_object_get(t, "bos")) };
+        json_t *tokens = json_object();
+        char *text;
+        gr_chat_facts facts = facts_of(t, tokens, &text);
         gr_chat c;
 
         CHECK_OK(gr_chat_init(&c, NULL, &facts, NULL, &check_err));
-        assert_string_equal(gr_chat_name(c.kind), json_string_value(json_object_get(t, "family")));
-        for (size_t k = 0; k < json_array_size(talks); k++) {
-            json_t *want = json_array_get(json_object_get(t, "want"), k), *talk = json_array_get(talks, k);
-            json_t *answer = json_array_get(answers, k % json_array_size(answers));
-            if (!json_is_string(want))          /* null: it refuses a system turn, which ours folds, or says the date */
-                continue;
-            same(&c, name, k, talk, NULL, json_string_value(want));
-            same(&c, name, k, talk, json_string_value(answer),
-                 json_string_value(json_array_get(json_object_get(t, "answered"), k)));
-        }
+        assert_string_equal(gr_chat_name(c.kind), "jinja");
+        all_talks(&c, g, t);
         gr_chat_clear(&c);
+        json_decref(tokens);
+        free(text);
     }
+    json_decref(g);
+}
+
+/* The families written in C are the plain form of these templates. */
+static void families_equal_jinja(void **state)
+{
+    static const char *const plain[] = { "chatml", "llama2", "llama3_1", "qwen3", "gemma2", "gemma3", "mistral-v0.2" };
+    json_t *g = golden(), *t;
+    size_t i, seen = 0;
+    (void)state;
+
+    json_array_foreach(json_object_get(g, "templates"), i, t)
+        for (size_t k = 0; k < GR_COUNT(plain); k++) {
+            gr_chat_facts facts = { .bos = json_string_value(json_object_get(t, "bos")) };
+            gr_chat c;
+            if (strcmp(json_string_value(json_object_get(t, "name")), plain[k]))
+                continue;
+            CHECK_OK(gr_chat_init(&c, json_string_value(json_object_get(t, "family")), &facts, NULL, &check_err));
+            all_talks(&c, g, t);
+            gr_chat_clear(&c);
+            seen++;
+        }
+    assert_int_equal(seen, GR_COUNT(plain));
     json_decref(g);
 }
 
@@ -107,38 +165,27 @@ static void names_give_plain_forms(void **state)
 
 static void unknown_is_refused(void **state)
 {
-    static const gr_chat_facts facts[] = { { .jinja = "{{ messages }} <|user|>" }, { 0 } };
-    gr_chat c;
+    static const struct { gr_chat_facts facts; const char *why; } c[] = {
+        { { 0 }, "its vocabulary hints at none" },
+        { { .names = "rag, tool_use" }, "named rag, tool_use, and none is called default" },
+        { { .jinja = "{{ messages | urlize }}" }, "line 1: the filter 'urlize', which gram does not know" },
+        { { .jinja = "\n{% include 'x' %}", .source = "t.jinja" }, "t.jinja: line 2: the statement 'include'" },
+        { { .jinja = "{% if %}" }, "line 1: Expected an expression" },
+    };
+    gr_chat chat;
     (void)state;
 
-    for (size_t i = 0; i < GR_COUNT(facts); i++) {
-        assert_int_equal(gr_chat_init(&c, NULL, &facts[i], NULL, &check_err), GRAM_EUNSUPPORTED);
-        assert_non_null(strstr(check_err.text, "--template (chatml, llama3, llama2, mistral, qwen3, gemma)"));
+    for (size_t i = 0; i < GR_COUNT(c); i++) {
+        assert_int_equal(gr_chat_init(&chat, NULL, &c[i].facts, NULL, &check_err), GRAM_EUNSUPPORTED);
+        assert_non_null(strstr(check_err.text, "--template (chatml, llama3, llama2, mistral, qwen3, gemma, or a file)"));
+        assert_non_null(strstr(check_err.text, c[i].why));
     }
-    assert_int_equal(gr_chat_init(&c, "vicuna", &facts[1], NULL, &check_err), GRAM_EARG);
+    assert_int_equal(gr_chat_init(&chat, "vicuna", &c[0].facts, NULL, &check_err), GRAM_EARG);
     assert_non_null(strstr(check_err.text, "\"vicuna\""));
-}
-
-/* A default system text is looked for behind each mark, and no further than the next: a moment, not hours. */
-static void a_template_of_many_marks(void **state)
-{
-#ifdef __SANITIZE_ADDRESS__
-    const size_t marks = 1 << 12;           /* its strstr() walks the whole text at each call */
-#else
-    const size_t marks = 1 << 20;
-#endif
-    static const char mark[] = "'<|im_start|>system\n";
-    gr_buf b = { 0 };
-    gr_chat c;
-
-    (void)state;
-    for (size_t i = 0; i < marks; i++)
-        assert_true(gr_buf_add(&b, mark, sizeof mark - 1));
-    assert_true(gr_buf_puts(&b, "Be kind.<|im_end|>'"));
-    CHECK_OK(gr_chat_init(&c, NULL, &(gr_chat_facts){ .jinja = b.p }, NULL, &check_err));
-    assert_string_equal(c.default_system, "Be kind.");
-    gr_chat_clear(&c);
-    gr_buf_clear(&b);
+    assert_int_equal(gr_chat_init(&chat, "chatml", &(gr_chat_facts){ .args = "{\"x\":1}" }, NULL, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "has no variables"));
+    assert_int_equal(gr_chat_init(&chat, NULL, &(gr_chat_facts){ .jinja = "", .args = "[1]" }, NULL, &check_err),
+                     GRAM_EARG);
 }
 
 static void bad_turns_are_refused(void **state)
@@ -181,6 +228,51 @@ static void user_text_stays_text(void **state)
 }
 
 /* Detection asks the vocabulary only where there is no template; ids put special tokens where the template does. */
+/* A tokenizer without merges, whose letters are tokens, and so are two special words. */
+static const char letters[] =
+    "{\"version\":\"1.0\",\"added_tokens\":["
+    "{\"id\":9,\"content\":\"<e>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true},"
+    "{\"id\":8,\"content\":\"<user>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}],"
+    "\"normalizer\":null,\"pre_tokenizer\":null,\"post_processor\":null,\"decoder\":null,\"model\":{\"type\":\"BPE\","
+    "\"vocab\":{\"<\":0,\"e\":1,\">\":2,\"a\":3,\"ab\":4,\"b\":5,\"u\":6,\"s\":7,\"r\":10},\"merges\":[\"a b\"]}}";
+
+/* Of a program's text only what it wrote itself can be a special token, while merges reach over every border. */
+static void programs_keep_user_text_text(void **state)
+{
+    static const struct { const char *jinja, *content; int32_t id[12]; size_t n; } c[] = {
+        { "{{ messages[0].content }}<e>", "<e>", { 0, 1, 2, 9 }, 4 },
+        { "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}", "e", { 8, 1 }, 2 },
+        { "<e{{ messages[0].content }}", ">", { 0, 1, 2 }, 3 },         /* half of each is no token */
+        { "a{{ messages[0].content }}<e>", "b", { 4, 9 }, 2 },
+        { "{{ messages[0].content | replace('x', '<e>') | upper | lower }}", "<e>x", { 0, 1, 2, 9 }, 4 },
+        { "{% set ns = namespace(t='') %}{% for c in messages[0].content %}{% set ns.t = ns.t ~ c %}{% endfor %}"
+          "{{ ns.t[::-1][::-1] ~ '<e>' }}", "<e>a", { 0, 1, 2, 3, 9 }, 5 },
+        { "{{ [messages[0].content, '<e>'] | join('a') }}", "<e>", { 0, 1, 2, 3, 9 }, 5 },
+        { "{{ '%s<e>' % messages[0].content }}{{ '{}'.format(messages[0].content) }}", "<e>",
+          { 0, 1, 2, 9, 0, 1, 2 }, 7 },
+    };
+    gr_tok *tok;
+    (void)state;
+
+    CHECK_OK(gr_tok_from_json(&tok, "letters", letters, sizeof letters - 1, &check_err));
+    for (size_t i = 0; i < GR_COUNT(c); i++) {
+        gram_message m = { "user", c[i].content, NULL };
+        gr_chat_text t = { 0 };
+        gr_ids ids = { 0 };
+        gr_chat chat;
+
+        CHECK_OK(gr_chat_init(&chat, NULL, &(gr_chat_facts){ .jinja = c[i].jinja }, NULL, &check_err));
+        CHECK_OK(gr_chat_render(&chat, &m, 1, NULL, &t, &check_err));
+        CHECK_OK(gr_chat_encode(tok, &t, &ids, &check_err));
+        assert_int_equal(ids.n, c[i].n);
+        assert_memory_equal(ids.p, c[i].id, ids.n * sizeof *ids.p);
+        gr_ids_clear(&ids);
+        gr_chat_text_clear(&t);
+        gr_chat_clear(&chat);
+    }
+    gr_tok_close(tok);
+}
+
 static void vocabulary_decides_without_a_template(void **state)
 {
     static const char json[] =
@@ -277,11 +369,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_no_family_writes_is_refused),
         cmocka_unit_test(equals_jinja),
+        cmocka_unit_test(families_equal_jinja),
         cmocka_unit_test(names_give_plain_forms),
         cmocka_unit_test(unknown_is_refused),
-        cmocka_unit_test(a_template_of_many_marks),
         cmocka_unit_test(bad_turns_are_refused),
         cmocka_unit_test(user_text_stays_text),
+        cmocka_unit_test(programs_keep_user_text_text),
         cmocka_unit_test(vocabulary_decides_without_a_template),
         cmocka_unit_test(only_the_first_piece_is_first),
     };
