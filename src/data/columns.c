@@ -28,7 +28,8 @@ static const struct { const char *name, *rival[MOST_RIVALS]; } known[] = {
                            "better_response_id" } },
     { "id", { "pair_id" } }, { "source", { NULL } }, { "subset", { "domain" } }, { "tie", { NULL } },
     { "weight", { NULL } }, { "margin", { NULL } }, { "soft", { "soft_label", "p_chosen" } },
-    { "score_chosen", { "chosen_score", "chosen_rating" } }, { "score_rejected", { "rejected_score", "rejected_rating" } },
+    { "score_chosen", { "chosen_score", "chosen_rating" } },
+    { "score_rejected", { "rejected_score", "rejected_rating" } },
 };
 
 struct gr_columns {

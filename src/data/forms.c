@@ -7,29 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
-#include "data/rows_int.h"
+#include "data/forms_int.h"
 
-#define MOST_COMPLETIONS 64
 #define MOST_BYTES ((size_t)256 << 20)      /* of the rows that one line expands to */
-
-struct form {
-    const gr_at *at;
-    const json_t *row;
-    gr_talk prompt;
-    char *tools;
-    gr_row *out;
-    size_t n, cap, bytes;
-};
-
-/* What a pair's data say besides its texts. */
-struct label { double margin, weight, soft; bool tie; };
 
 static const char *const soft_keys[] = { "soft", "soft_label", "p_chosen" };
 
 /* ---- Keys --------------------------------------------------------------------------------------- */
 
 /* The first of the keys that is there, or NULL. */
-static const json_t *first_of(const json_t *row, const char *const *key, size_t n, const char **name)
+const json_t *gr_first_of(const json_t *row, const char *const *key, size_t n, const char **name)
 {
     for (size_t i = 0; i < n; i++) {
         const json_t *v = gr_json_get(row, key[i]);
@@ -41,7 +28,7 @@ static const json_t *first_of(const json_t *row, const char *const *key, size_t 
     return NULL;
 }
 
-static gram_status number(const gr_at *at, const char *key, const json_t *v, double *out)
+gram_status gr_number_read(const gr_at *at, const char *key, const json_t *v, double *out)
 {
     if (!json_is_number(v))
         return gr_bad(at, "key \"%s\" must be a number, found %s", key, gr_json_kind(v));
@@ -53,12 +40,12 @@ static gram_status optional_number(const gr_at *at, const json_t *row, const cha
                                    double high, double *out)
 {
     const char *name;
-    const json_t *v = first_of(row, key, n, &name);
+    const json_t *v = gr_first_of(row, key, n, &name);
     gram_status rc;
 
     if (!v)
         return GRAM_OK;
-    rc = number(at, name, v, out);
+    rc = gr_number_read(at, name, v, out);
     if (!rc && !(*out >= low && *out <= high))
         rc = gr_bad(at, "key \"%s\" must lie between %g and %g, found %g", name, low, high, *out);
     return rc;
@@ -68,7 +55,7 @@ static gram_status optional_number(const gr_at *at, const json_t *row, const cha
 static gram_status read_soft(const gr_at *at, const json_t *row, double *out)
 {
     const char *name;
-    const json_t *v = first_of(row, soft_keys, GR_COUNT(soft_keys), &name);
+    const json_t *v = gr_first_of(row, soft_keys, GR_COUNT(soft_keys), &name);
     double x = json_number_value(v);
 
     if (json_is_number(v) && x > 1 && x <= 100)
@@ -76,7 +63,7 @@ static gram_status read_soft(const gr_at *at, const json_t *row, double *out)
     return optional_number(at, row, soft_keys, GR_COUNT(soft_keys), 0, 1, out);
 }
 
-static gram_status read_label(const gr_at *at, const json_t *row, struct label *out)
+gram_status gr_label_read(const gr_at *at, const json_t *row, gr_label *out)
 {
     static const char *const margin[] = { "margin" }, *const weight[] = { "weight" };
     static const char *const chosen[] = { "score_chosen", "chosen_score", "chosen_rating", "rating_chosen",
@@ -87,7 +74,7 @@ static gram_status read_label(const gr_at *at, const json_t *row, struct label *
     double up = NAN, down = NAN;
     gram_status rc;
 
-    *out = (struct label){ .margin = NAN, .weight = 1, .soft = 1, .tie = json_is_true(tie) };
+    *out = (gr_label){ .margin = NAN, .weight = 1, .soft = 1, .tie = json_is_true(tie) };
     if (tie && !json_is_boolean(tie))
         return gr_bad(at, "key \"tie\" must be true or false, found %s", gr_json_kind(tie));
     rc = optional_number(at, row, weight, 1, 0, 1e30, &out->weight);
@@ -111,7 +98,7 @@ char *gr_row_id(const gr_at *at, const json_t *row, const char *suffix)
 {
     static const char *const key[] = { "id", "pair_id" };
     const char *name;
-    const json_t *v = first_of(row, key, GR_COUNT(key), &name);
+    const json_t *v = gr_first_of(row, key, GR_COUNT(key), &name);
     gr_buf b = { 0 };
     bool ok;
 
@@ -133,7 +120,7 @@ char *gr_row_id(const gr_at *at, const json_t *row, const char *suffix)
 static char *string_of(const json_t *row, const char *const *key, size_t n, bool *ok)
 {
     const char *name;
-    const json_t *v = first_of(row, key, n, &name);
+    const json_t *v = gr_first_of(row, key, n, &name);
     gr_buf b = { 0 };
 
     if (json_is_string(v) ? gr_buf_puts(&b, json_string_value(v))
@@ -155,7 +142,7 @@ static char *copy_of(const char *s, bool *ok)
 }
 
 /* suffix tells expanded rows apart: "#i-j"; "" for a row alone. */
-static gram_status add_row(struct form *f, const gr_turn *chosen, const gr_turn *rejected, const struct label *l,
+gram_status gr_form_add(gr_form *f, const gr_turn *chosen, const gr_turn *rejected, const gr_label *l,
                            const char *suffix)
 {
     static const char *const source[] = { "source" }, *const subset[] = { "subset", "domain" };
@@ -187,23 +174,23 @@ static gram_status add_row(struct form *f, const gr_turn *chosen, const gr_turn 
     return ok ? gr_row_check(f->at, r) : gr_row_nomem(f->at);
 }
 
-static bool same_answer(const gr_turn *a, const gr_turn *b)
+bool gr_answer_same(const gr_turn *a, const gr_turn *b)
 {
     return !strcmp(a->text, b->text) && gr_text_same(a->extra, b->extra);
 }
 
-static gram_status add_pair(struct form *f, const gr_turn *chosen, const gr_turn *rejected, const struct label *l)
+static gram_status add_pair(gr_form *f, const gr_turn *chosen, const gr_turn *rejected, const gr_label *l)
 {
     gram_status rc = gr_prompt_finish(f->at, f->row, &f->prompt);
 
-    return rc ? rc : add_row(f, chosen, rejected, l, "");
+    return rc ? rc : gr_form_add(f, chosen, rejected, l, "");
 }
 
 /* ---- chosen, rejected --------------------------------------------------------------------------- */
 
 /* A side that is a conversation gives up its last turn as the answer; the turns before it are the prompt, or add
  * to it: one may lack the system turn that the other has. `first`: the prompt is this side's to set. */
-static gram_status take_answer(struct form *f, const char *key, gr_talk *side, bool first, gr_turn *answer)
+static gram_status take_answer(gr_form *f, const char *key, gr_talk *side, bool first, gr_turn *answer)
 {
     gr_talk *p = &f->prompt;
     size_t n, common;
@@ -236,7 +223,7 @@ struct side {
     bool transcript;
 };
 
-static gram_status look_at_side(struct form *f, const char *key, struct side *s)
+static gram_status look_at_side(gr_form *f, const char *key, struct side *s)
 {
     const char *text;
     gram_status rc;
@@ -250,7 +237,7 @@ static gram_status look_at_side(struct form *f, const char *key, struct side *s)
     return rc || s->parsed || s->transcript ? rc : gr_text_check(f->at, key, text);
 }
 
-static gram_status read_side(struct form *f, const struct side *s, bool first, gr_turn *answer)
+static gram_status read_side(gr_form *f, const struct side *s, bool first, gr_turn *answer)
 {
     const json_t *v = s->parsed ? s->parsed : s->v;
     gr_talk side = { 0 };
@@ -273,7 +260,7 @@ static gram_status read_side(struct form *f, const struct side *s, bool first, g
 
 /* Both answers; what they share of a conversation goes to the prompt. One text that is a conversation beside another
  * that is none would be scored as two different things. */
-static gram_status read_sides(struct form *f, const char *const key[2], gr_turn answer[2])
+static gram_status read_sides(gr_form *f, const char *const key[2], gr_turn answer[2])
 {
     struct side side[2] = { { 0 } };
     gram_status rc = look_at_side(f, key[0], &side[0]);
@@ -306,12 +293,12 @@ static bool is_texts(const gr_at *at, const json_t *v)
 }
 
 /* RM-Bench's lists of plain strings: every chosen one against every rejected one. */
-static gram_status cross(struct form *f, const json_t *chosen, const json_t *rejected, const struct label *l)
+static gram_status cross(gr_form *f, const json_t *chosen, const json_t *rejected, const gr_label *l)
 {
     gram_status rc = gr_prompt_finish(f->at, f->row, &f->prompt);
 
-    if (json_array_size(chosen) > MOST_COMPLETIONS || json_array_size(rejected) > MOST_COMPLETIONS)
-        return gr_bad(f->at, "wanted at most %d responses, found %zu", MOST_COMPLETIONS,
+    if (json_array_size(chosen) > GR_MOST_ANSWERS || json_array_size(rejected) > GR_MOST_ANSWERS)
+        return gr_bad(f->at, "wanted at most %d responses, found %zu", GR_MOST_ANSWERS,
                       gr_max(json_array_size(chosen), json_array_size(rejected)));
     for (size_t i = 0; i < json_array_size(chosen) && !rc; i++)
         for (size_t k = 0; k < json_array_size(rejected) && !rc; k++) {
@@ -325,8 +312,8 @@ static gram_status cross(struct form *f, const json_t *chosen, const json_t *rej
                 rc = gr_answer_read(f->at, "chosen", v[0], &a);
             if (!rc)
                 rc = gr_answer_read(f->at, "rejected", v[1], &b);
-            if (!rc && !same_answer(&a, &b))
-                rc = add_row(f, &a, &b, l, suffix);
+            if (!rc && !gr_answer_same(&a, &b))
+                rc = gr_form_add(f, &a, &b, l, suffix);
             gr_turn_clear(&a);
             gr_turn_clear(&b);
         }
@@ -339,15 +326,15 @@ static const char *const chosen_keys[][2] = {
     { "chosen", "rejected" }, { "chosen_response", "rejected_response" },
 };
 
-static gram_status chosen_rejected(struct form *f, const char *const key[2])
+static gram_status chosen_rejected(gr_form *f, const char *const key[2])
 {
     const json_t *a = json_object_get(f->row, key[0]), *b = json_object_get(f->row, key[1]);
     gr_turn answer[2] = { { 0 } };
-    struct label l;
+    gr_label l;
     gram_status rc = gr_prompt_read(f->at, f->row, &f->prompt);
 
     if (!rc)
-        rc = read_label(f->at, f->row, &l);
+        rc = gr_label_read(f->at, f->row, &l);
     if (rc)
         return rc;
     if (is_texts(f->at, a) && json_is_array(b))
@@ -380,7 +367,7 @@ static const char *const *two_of(const json_t *row)
 
 /* Chatbot Arena's table of 55,000 rows holds lists of texts in strings: the user's turns in `prompt`, and what each
  * model said to them. */
-static gram_status read_arena(struct form *f, const char *const key[2], gr_turn answer[2])
+static gram_status read_arena(gr_form *f, const char *const key[2], gr_turn answer[2])
 {
     const char *const name[] = { "prompt", key[0], key[1] };
     json_t *v[3] = { NULL, NULL, NULL };
@@ -390,8 +377,9 @@ static gram_status read_arena(struct form *f, const char *const key[2], gr_turn 
         const char *s = json_string_value(json_object_get(f->row, name[i]));
         v[i] = s ? gr_literal_read(s) : NULL;
         if (json_array_size(v[i]) != 1 || !json_is_string(json_array_get(v[i], 0)))
-            rc = gr_bad(f->at, "key \"%s\": wanted the text of a list of one text, as in a conversation of one question, "
-                        "found %zu: two conversations that differ before their last answers are no pair", name[i],
+            rc = gr_bad(f->at, "key \"%s\": wanted the text of a list of one text, as in a conversation of one "
+                        "question, found %zu: two conversations that differ before their last answers are no pair",
+                        name[i],
                         json_array_size(v[i]));
     }
     if (!rc) {
@@ -405,17 +393,17 @@ static gram_status read_arena(struct form *f, const char *const key[2], gr_turn 
     return rc;
 }
 
-static gram_status two_responses(struct form *f, const char *const key[2])
+static gram_status two_responses(gr_form *f, const char *const key[2])
 {
     const char *prompt = json_string_value(json_object_get(f->row, "prompt"));
     bool arena = json_object_get(f->row, "winner_model_a") && prompt && *prompt == '[';
     gr_turn answer[2] = { { 0 } };
     gr_verdict verdict = { 0 };
-    struct label l;
+    gr_label l;
     gram_status rc = arena ? GRAM_OK : gr_prompt_read(f->at, f->row, &f->prompt);
 
     if (!rc)
-        rc = read_label(f->at, f->row, &l);
+        rc = gr_label_read(f->at, f->row, &l);
     if (!rc)
         rc = gr_verdict_read(f->at, f->row, key, &verdict);
     if (!rc)
@@ -434,125 +422,6 @@ static gram_status two_responses(struct form *f, const char *const key[2])
     return rc;
 }
 
-/* ---- Ranked completions ------------------------------------------------------------------------- */
-
-struct item { gr_turn answer; double worth; };      /* more is better */
-
-static const char *const list_keys[] = { "completions", "responses", "answers" }, *const best_keys[] = { "best", "best_index" };
-
-/* The index of the best of n, from 0: one that is n says that the file counts from 1. */
-static gram_status read_best(const gr_at *at, const json_t *row, size_t n, size_t *out)
-{
-    const char *name = "";
-    const json_t *v = first_of(row, best_keys, GR_COUNT(best_keys), &name);
-
-    if (json_is_integer(v) && json_integer_value(v) == (json_int_t)n && n)
-        return gr_bad_code(at, "key \"%s\" must be the index of one of %zu responses, from 0, found %zu", name, n, n);
-    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > (json_int_t)n)
-        return gr_bad(at, "key \"%s\" must be the index of one of %zu responses, from 0", name, n);
-    *out = (size_t)json_integer_value(v);
-    return GRAM_OK;
-}
-
-/* An item's number is a rank (1 is best) or a score (more is better), in the item itself or in a list beside it. */
-static gram_status read_worth(struct form *f, const char *key, const json_t *v, size_t i, double *worth, bool *ranks)
-{
-    static const char *const rank[] = { "rank", "ranking" };
-    static const char *const score[] = { "overall_score", "score", "rating", "reward" };
-    static const char *const rank_list[] = { "ranks", "rank", "ranking" };
-    static const char *const score_list[] = { "scores", "score", "ratings", "rewards" };
-    const struct { const json_t *in; const char *const *key; size_t n; bool ranks, list; } place[] = {
-        { v, rank, GR_COUNT(rank), true, false },
-        { v, score, GR_COUNT(score), false, false },
-        { f->row, rank_list, GR_COUNT(rank_list), true, true },
-        { f->row, score_list, GR_COUNT(score_list), false, true },
-    };
-    const json_t *w;
-    const char *name;
-    gram_status rc;
-
-    for (size_t k = 0; k < GR_COUNT(place); k++) {
-        w = first_of(place[k].in, place[k].key, place[k].n, &name);
-        if (!w)
-            continue;
-        if (place[k].list && !json_is_array(w))
-            return gr_bad(f->at, "key \"%s\" must be a list of as many numbers as \"%s\" has responses, found %s", name,
-                          key, gr_json_kind(w));
-        if (place[k].list && json_array_size(w) != json_array_size(json_object_get(f->row, key)))
-            return gr_bad(f->at, "key \"%s\" must be a list of as many numbers as \"%s\" has responses, found %zu",
-                          name, key, json_array_size(w));
-        rc = number(f->at, name, place[k].list ? json_array_get(w, i) : w, worth);
-        *worth = place[k].ranks ? -*worth : *worth;
-        *ranks = place[k].ranks;
-        return rc;
-    }
-    if (first_of(f->row, best_keys, GR_COUNT(best_keys), &name)) {
-        size_t best = 0;
-        rc = read_best(f->at, f->row, json_array_size(json_object_get(f->row, key)), &best);
-        *worth = best == i;
-        *ranks = true;
-        return rc;
-    }
-    return gr_bad(f->at, "key \"%s\": response %zu has neither a rank nor a score", key, i + 1);
-}
-
-static gram_status add_pairs(struct form *f, const struct item *item, size_t n)
-{
-    struct label l;
-    gram_status rc = read_label(f->at, f->row, &l);
-    bool best_of = json_is_integer(json_object_get(f->row, "best"))
-                || json_is_integer(json_object_get(f->row, "best_index"));
-
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = i + 1; k < n && !rc; k++) {
-            size_t a = item[i].worth >= item[k].worth ? i : k, b = i + k - a;
-            bool tie = item[a].worth == item[b].worth;
-            struct label pair = { .margin = item[a].worth - item[b].worth, .weight = l.weight, .soft = tie ? 0.5 : 1,
-                                  .tie = tie };
-            char suffix[48];
-
-            if (same_answer(&item[a].answer, &item[b].answer) || (best_of && tie))    /* nothing to choose; nothing said */
-                continue;
-            snprintf(suffix, sizeof suffix, "#%zu-%zu", a, b);
-            rc = add_row(f, &item[a].answer, &item[b].answer, &pair, suffix);
-        }
-    if (!rc && !f->n)
-        rc = gr_bad(f->at, "no two of its responses differ");
-    return rc;
-}
-
-static gram_status completions(struct form *f, const char *key, const json_t *list)
-{
-    struct item item[MOST_COMPLETIONS] = { { { 0 } } };
-    size_t n = json_array_size(list);
-    bool ranks = false, first = false;
-    gram_status rc;
-
-    if (!json_is_array(list))
-        return gr_bad(f->at, "key \"%s\" must be a list of 2 to %d responses, found %s", key, MOST_COMPLETIONS,
-                      gr_json_kind(list));
-    if (n < 2 || n > MOST_COMPLETIONS)
-        return gr_bad(f->at, "key \"%s\" must be a list of 2 to %d responses, found %zu", key, MOST_COMPLETIONS, n);
-    rc = gr_prompt_read(f->at, f->row, &f->prompt);
-    if (!rc)
-        rc = gr_prompt_finish(f->at, f->row, &f->prompt);
-    for (size_t i = 0; i < n && !rc; i++) {
-        const json_t *v = json_array_get(list, i);
-        rc = gr_answer_read(f->at, key, v, &item[i].answer);
-        if (!rc)
-            rc = read_worth(f, key, v, i, &item[i].worth, &ranks);
-        if (i == 0)
-            first = ranks;
-        else if (!rc && ranks != first)
-            rc = gr_bad(f->at, "key \"%s\": some responses have a rank, others a score", key);
-    }
-    if (!rc)
-        rc = add_pairs(f, item, n);
-    for (size_t i = 0; i < n; i++)
-        gr_turn_clear(&item[i].answer);
-    return rc;
-}
-
 /* ---- Which form --------------------------------------------------------------------------------- */
 
 /* What is no pair, told by a key of its own. */
@@ -561,7 +430,8 @@ static const char *told_by_key(const json_t *row)
     static const struct { const char *key, *what; } known[] = {
         { "completion", "a row with one answer (unpaired data) has nothing to compare it with" },
         { "message_tree_id", "these are messages of a tree, as OpenAssistant ships it: make pairs of siblings first" },
-        { "summaries", "two summaries with a \"choice\": write \"response_0\", \"response_1\" and \"better_response_id\"" },
+        { "summaries", "two summaries with a \"choice\": write \"response_0\", \"response_1\" and "
+          "\"better_response_id\"" },
         { "conflict_pairs", "answers with a score each: write them as a list \"responses\" with a list \"scores\"" },
         { "row", "rows of a preview: write what stands in \"row\" as the row" },
         { "rows", "a preview with many rows: write each as a line" },
@@ -573,7 +443,7 @@ static const char *told_by_key(const json_t *row)
     return "--columns chosen=...,rejected=... takes them from other keys";
 }
 
-static gram_status unknown_form(struct form *f)
+static gram_status unknown_form(gr_form *f)
 {
     gr_buf keys = { 0 };
     const char *key;
@@ -592,7 +462,7 @@ static gram_status unknown_form(struct form *f)
     return rc;
 }
 
-static gram_status read_form(struct form *f)
+static gram_status read_form(gr_form *f)
 {
     const char *key, *const *two = two_of(f->row);
     const json_t *list;
@@ -602,8 +472,8 @@ static gram_status read_form(struct form *f)
             return chosen_rejected(f, chosen_keys[i]);
     if (two && !json_object_get(f->row, "conflict_pairs"))
         return two_responses(f, two);
-    list = first_of(f->row, list_keys, GR_COUNT(list_keys), &key);
-    return list ? completions(f, key, list) : unknown_form(f);
+    list = gr_ranked_list(f->row, &key);
+    return list ? gr_ranked_read(f, key, list) : unknown_form(f);
 }
 
 /* ---- What the whole file must agree on ----------------------------------------------------------- */
@@ -614,14 +484,14 @@ bool gr_forms_coded(const json_t *row)
                                        "preference_strength", "better_response_id", "first_is_better" };
     const char *name;
 
-    return first_of(row, key, GR_COUNT(key), &name) || first_of(row, soft_keys, GR_COUNT(soft_keys), &name)
-        || first_of(row, best_keys, GR_COUNT(best_keys), &name);
+    return gr_first_of(row, key, GR_COUNT(key), &name) || gr_first_of(row, soft_keys, GR_COUNT(soft_keys), &name)
+        || gr_ranked_has_best(row);
 }
 
 gram_status gr_forms_check_code(const gr_at *at, const json_t *row)
 {
     const char *const *two = two_of(row), *name;
-    const json_t *list = first_of(row, list_keys, GR_COUNT(list_keys), &name);
+    const json_t *list = gr_ranked_list(row, &name);
     bool pair = json_object_get(row, "chosen") || json_object_get(row, "rejected");
     gr_verdict verdict;
     double soft;
@@ -630,14 +500,14 @@ gram_status gr_forms_check_code(const gr_at *at, const json_t *row)
 
     if (rc != GRAM_EIO && two && !pair)
         rc = gr_verdict_read(at, row, two, &verdict);
-    if (rc != GRAM_EIO && list && !two && !pair && first_of(row, best_keys, GR_COUNT(best_keys), &name))
-        rc = read_best(at, row, json_array_size(list), &best);
+    if (rc != GRAM_EIO && list && !two && !pair && gr_ranked_has_best(row))
+        rc = gr_ranked_best(at, row, json_array_size(list), &best);
     return rc == GRAM_EIO ? rc : GRAM_OK;
 }
 
 gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_row **out, size_t *n)
 {
-    struct form f = { .at = at, .row = row };
+    gr_form f = { .at = at, .row = row };
     gram_status rc = GRAM_OK;
 
     *out = NULL;

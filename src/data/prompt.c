@@ -167,8 +167,8 @@ static gram_status read_passage(const gr_at *at, const json_t *row, gr_talk *out
     if (!json_string_length(v) || said(out, json_string_value(v)))
         return GRAM_OK;
     if (out->n > 1 || strcmp(out->turn[last].role, "user"))
-        return gr_bad(at, "both a text in \"context\" and a prompt of %zu turns are there: put it into the turn that it "
-                      "belongs to", out->n);
+        return gr_bad(at, "both a text in \"context\" and a prompt of %zu turns are there: put it into the turn that "
+                      "it belongs to", out->n);
     return join(at, json_string_value(v), out->turn[last].text, &out->turn[last].text);
 }
 
@@ -186,8 +186,8 @@ static gram_status check_others(const gr_at *at, const json_t *row, const char *
         if (!strcmp(key, read) || copy || (!strcmp(key, "input") && !strcmp(read, "instruction")))
             continue;
         if ((json_is_string(v) || json_is_array(v)) && gr_json_holds(v) && !is_copy(v, t))
-            return gr_bad(at, "both \"%s\" and \"%s\" are there, and they differ: say which is the \"prompt\" (--columns "
-                          "prompt=%s)", read, key, read);
+            return gr_bad(at, "both \"%s\" and \"%s\" are there, and they differ: say which is the \"prompt\" "
+                          "(--columns prompt=%s)", read, key, read);
     }
     if (strcmp(read, "context") && json_is_array(context) && gr_json_holds(context) && !is_copy(context, t))
         return gr_bad(at, "both \"%s\" and a \"context\" of messages are there, and they differ: say which is the "
@@ -281,8 +281,8 @@ gram_status gr_prompt_finish(const gr_at *at, const json_t *row, gr_talk *t)
     if (rc)
         return rc;
     if (!t->n)
-        return gr_bad(at, "no prompt: wanted \"prompt\", \"question\", \"instruction\", \"messages\" or \"context\", or "
-                      "turns before the answers");
+        return gr_bad(at, "no prompt: wanted \"prompt\", \"question\", \"instruction\", \"messages\" or \"context\", "
+                      "or turns before the answers");
     if (strcmp(t->turn[t->n - 1].role, "user") && strcmp(t->turn[t->n - 1].role, "tool"))
         return gr_bad(at, "the prompt must end with a turn of the user or of a tool, found %s",
                       t->turn[t->n - 1].role);

@@ -258,7 +258,8 @@ gram_status gr_answer_read(const gr_at *at, const char *key, const json_t *v, gr
         return read_answer(at, key, s, out);
     if (!json_is_string(s))
         return gr_bad(at, "key \"%s\": wanted the text of a response, found %s", key,
-                      json_is_object(v) && !s && !gr_json_odd(v) ? "an object without \"text\" or \"response\"" : gr_json_kind(s));
+                      json_is_object(v) && !s && !gr_json_odd(v) ? "an object without \"text\" or \"response\""
+                                                                 : gr_json_kind(s));
     out->text = gr_strndup(json_string_value(s), json_string_length(s));
     return out->text ? read_extra(at, v, false, &out->extra) : gr_row_nomem(at);
 }

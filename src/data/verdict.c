@@ -131,9 +131,10 @@ static gram_status read_word(const gr_at *at, const json_t *row, const char *key
         return GRAM_OK;
     }
     if (number_of(v, &x) && x >= -1 && x <= 2)
-        return gr_bad_code(at, "key \"%s\" is %g, and %d and %d are read of it, %d where the first is better; 0 and 1 are "
-                           "in use both ways, so say which: --columns better_response_id=%s (0: the first is better) or "
-                           "--columns first_is_better=%s (1: the first)", key, x, first, first + 1, first, key, key);
+        return gr_bad_code(at, "key \"%s\" is %g, and %d and %d are read of it, %d where the first is better; 0 and 1 "
+                           "are in use both ways, so say which: --columns better_response_id=%s (0: the first is "
+                           "better) or --columns first_is_better=%s (1: the first)", key, x, first, first + 1, first,
+                           key, key);
     return gr_bad(at, "key \"%s\" must be %d, %d, \"A>B\", \"B>A\", \"model_a\", \"model_b\" or \"tie\", found %s", key,
                   first, first + 1, json_is_string(v) ? json_string_value(v) : gr_json_kind(v));
 }
@@ -181,8 +182,8 @@ static gram_status read_flags(const gr_at *at, const json_t *row, gr_verdict *ou
             out->side = i - 1;
         }
     }
-    return won == 1 ? GRAM_OK : gr_bad(at, "of \"winner_model_a\", \"winner_tie\" and \"winner_model_b\" one must be 1, "
-                                       "found %d", won);
+    return won == 1 ? GRAM_OK : gr_bad(at, "of \"winner_model_a\", \"winner_tie\" and \"winner_model_b\" one must be "
+                                       "1, found %d", won);
 }
 
 gram_status gr_verdict_read(const gr_at *at, const json_t *row, const char *const two[2], gr_verdict *out)
@@ -211,6 +212,6 @@ gram_status gr_verdict_read(const gr_at *at, const json_t *row, const char *cons
     rc = read_ratings(at, row, two, out, &found);
     if (rc || found)
         return rc;
-    return gr_bad(at, "which response is better is not said: wanted \"overall_preference\", \"preference\", \"label\" or "
-                  "\"winner\"");
+    return gr_bad(at, "which response is better is not said: wanted \"overall_preference\", \"preference\", \"label\" "
+                  "or \"winner\"");
 }

@@ -42,7 +42,8 @@ gram_status gr_rules_parse(const char *name, gr_rules *out, gram_err *err)
             return GRAM_OK;
         }
     }
-    return gr_fail(err, GRAM_EARG, "the rules \"%s\" are not known: rewardbench, rewardbench2, rm-bench or judgebench", name);
+    return gr_fail(err, GRAM_EARG, "the rules \"%s\" are not known: rewardbench, rewardbench2, rm-bench or judgebench",
+                   name);
 }
 
 const char *gr_rules_name(gr_rules rules)
@@ -312,8 +313,8 @@ gram_status gr_rules_apply(gr_rules rules, const gr_eval_row *row, size_t n, gr_
         gr_rules_note(out, "%" PRIu64 " pairs have two equal rewards; answers with the same largest one share it, as "
                       "upstream has it.", equal);
     else if (equal && rules != GR_RULES_NONE)
-        gr_rules_note(out, "%" PRIu64 " pairs have two equal rewards: a tie is a loss here, as upstream counts it for reward "
-                 "models.", equal);
+        gr_rules_note(out, "%" PRIu64 " pairs have two equal rewards: a tie is a loss here, as upstream counts it for "
+                      "reward models.", equal);
     if (dropped && rules != GR_RULES_NONE && rules != GR_RULES_REWARDBENCH2)
         gr_rules_note(out, "%" PRIu64 " pairs were dropped as too long and are left out.", dropped);
 out:

@@ -164,7 +164,8 @@ static void add_scores(items *all, gr_rule_result *out)
         gr_rules_note(out, "Ties compares rewards, and a judge gives none: its %zu items are left out.",
                       all->unrewarded);
     else if (all->n[TIES] && !pairs)
-        gr_rules_note(out, "No prompt of Ties has both its items (ref:N and tied:N): four tenths of its score count as 0.");
+        gr_rules_note(out, "No prompt of Ties has both its items (ref:N and tied:N): four tenths of its score count as "
+                      "0.");
     if (all->broken)
         gr_rules_note(out, "%zu items without all of their answers are left out.", all->broken);
 }

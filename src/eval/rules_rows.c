@@ -2,7 +2,8 @@
  *
  *     RM-Bench     {"id", "prompt", "chosen": [3 strings], "rejected": [3 strings], "domain"}      nine pairs
  *     JudgeBench   {"pair_id", "source", "question", "response_A", "response_B", "label": "A>B"}   one pair
- *     RewardBench 2 {"id", "prompt", "chosen": [1, of Ties more], "rejected": [3 or others], "subset"}  see rules_rb2.c */
+ *     RewardBench 2 {"id", "prompt", "chosen": [1, of Ties more], "rejected": [3 or others], "subset"}
+ *                   as many as the longer list has: see rules_rb2.c */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* test_lenient.c - JSON as people's programs write it, conversations in strings, columns by other names, and files whose
+/* test_lenient.c - JSON as people's programs write it, conversations in strings, columns by other names,
+    and files whose
  * codes disagree. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,7 +68,8 @@ static void what_nobody_reads_does_no_harm(void **state)
         gr_buf_clear(&b);
     }
     /* a whole pair stays what it is, beside half of one */
-    reads("{\"prompt\":\"\\ud83d\\ude00\",\"chosen\":\"x\",\"rejected\":\"y\",\"t\":\"\\ud83d\"}", "u:\xf0\x9f\x98\x80>x<y");
+    reads("{\"prompt\":\"\\ud83d\\ude00\",\"chosen\":\"x\",\"rejected\":\"y\",\"t\":\"\\ud83d\"}", "u:"
+        "\xf0\x9f\x98\x80>x<y");
     /* an id beyond 64 bits is copied as it stands */
     CHECK_OK(parse(ROW("\"id\":18446744073709551615")));
     assert_string_equal(row->id, "18446744073709551615");
@@ -77,15 +79,18 @@ static void what_nobody_reads_does_no_harm(void **state)
 static void what_is_read_makes_a_bad_row(void **state)
 {
     (void)state;
-    refuses("{\"prompt\":\"q\",\"chosen\":\"ok \\ud83d\",\"rejected\":\"y\"}", "the chosen answer holds a lone surrogate");
-    refuses("{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"a\\u0000\"}", "the rejected answer holds a NUL character");
+    refuses("{\"prompt\":\"q\",\"chosen\":\"ok \\ud83d\",\"rejected\":\"y\"}", "the chosen answer holds a lone surroga"
+        "te");
+    refuses("{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"a\\u0000\"}", "the rejected answer holds a NUL characte"
+        "r");
     refuses("{\"prompt\":[{\"role\":\"system\",\"content\":\"\\udc00\"},{\"role\":\"user\",\"content\":\"q\"}],"
             "\"chosen\":\"x\",\"rejected\":\"y\"}", "turn 1 of the prompt holds a lone surrogate");
     refuses("{\"prompt\":\"q\",\"chosen\":NaN,\"rejected\":\"y\"}", "found NaN");
     refuses(ROW("\"margin\":NaN"), "key \"margin\" must be a number, found NaN");
     refuses(ROW("\"weight\":123456789012345678901234567890"), "found 123456789012345678901234567890");
     refuses(ROW("\"tools\":[{\"a\":NaN}]"), "key \"tools\" holds NaN");
-    refuses("{\"prompt\":[{\"role\":\"user\",\"content\":\"q\"}],\"chosen\":{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":"
+    refuses("{\"prompt\":[{\"role\":\"user\",\"content\":\"q\"}],\"chosen\":{\"role\":\"assistant\",\"content\":\"x\","
+        "\"tool_calls\":"
             "[{\"x\":\"\\ud83d\"}]},\"rejected\":\"y\"}", "\"tool_calls\" of a message holds a lone surrogate");
     /* where it was in the line as it came */
     refuses("{\"a\":NaN,\"b\":1e999,\"prompt\":nope}", "byte 32: not JSON");
@@ -110,13 +115,17 @@ static void mending_is_linear(void **state)
 static void messages_in_strings(void **state)
 {
     (void)state;
-    reads("{\"prompt\":\"[{'role': 'system', 'content': \\\"it's\\\"}, {'content': 'q\\\\n\\\\'', 'role': 'user'}]\",\"chosen\":"
+    reads("{\"prompt\":\"[{'role': 'system', 'content': \\\"it's\\\"}, {'content': 'q\\\\n\\\\'', 'role': 'user'}]\","
+        "\"chosen\":"
           "\"x\",\"rejected\":\"y\"}", "s:it's|u:q\n'>x<y");
     /* NumPy's: no comma, and its wrapper; another first key; None and True */
-    reads("{\"chosen\":\"[{'content': 'q', 'role': 'user'}\\n {'content': 'x', 'role': 'assistant', 'n': None}]\",\"rejected\":"
-          "\"array([{'from': 'human', 'value': 'q'}, {'from': 'gpt', 'value': 'y\\\\u00e9'}], dtype=object)\"}", "u:q>x<y\xc3\xa9");
+    reads("{\"chosen\":\"[{'content': 'q', 'role': 'user'}\\n {'content': 'x', 'role': 'assistant', 'n': None}]\",\"re"
+        "jected\":"
+          "\"array([{'from': 'human', 'value': 'q'}, {'from': 'gpt', 'value': 'y\\\\u00e9'}], dtype=object)\"}", "u:q>"
+          "x<y\xc3\xa9");
     /* each turn a string; one message */
-    reads("{\"prompt\":[\"{'role': 'user', 'content': 'q'}\"],\"chosen\":\"{\\\"role\\\":\\\"assistant\\\",\\\"content\\\":\\\"x\\\"}\","
+    reads("{\"prompt\":[\"{'role': 'user', 'content': 'q'}\"],\"chosen\":\"{\\\"role\\\":\\\"assistant\\\",\\\"content"
+        "\\\":\\\"x\\\"}\","
           "\"rejected\":\"{'role': 'assistant', 'content': 'y'}\"}", "u:q>x<y");
     /* JSON that is an answer stays one */
     reads("{\"prompt\":\"q\",\"chosen\":\"[{\\\"name\\\": \\\"Ann\\\"}]\",\"rejected\":\"{'value': 3}\"}",
@@ -130,21 +139,30 @@ static void messages_in_strings(void **state)
 static void transcripts(void **state)
 {
     (void)state;
-    reads("{\"prompt\":\"q\",\"chosen\":\"\\n\\nHuman: q\\n\\nAssistant: x\",\"rejected\":\"Human: q\\n\\nAssistant: y\"}", "u:q>x<y");
-    reads("{\"prompt\":\"<extra_id_0>System\\nbe\\n<extra_id_1>User\\nq\\n\\n<extra_id_1>Assistant\\na\\n<extra_id_1>User\\nr"
+    reads("{\"prompt\":\"q\",\"chosen\":\"\\n\\nHuman: q\\n\\nAssistant: x\",\"rejected\":\"Human: q\\n\\nAssistant: y"
+        "\"}", "u:q>x<y");
+    reads("{\"prompt\":\"<extra_id_0>System\\nbe\\n<extra_id_1>User\\nq\\n\\n<extra_id_1>Assistant\\na\\n<extra_id_1>U"
+        "ser\\nr"
           "\\n<extra_id_1>Assistant\\n\",\"chosen\":\"x\",\"rejected\":\"y\"}", "s:be|u:q\n|a:a|u:r>x<y");
     /* marks inside of a text are text */
-    reads("{\"prompt\":\"What is <extra_id_1>?\",\"chosen\":\"x\\n<extra_id_1>User\\nz\",\"rejected\":\"y\\n\\nHuman: z\"}",
+    reads("{\"prompt\":\"What is <extra_id_1>?\",\"chosen\":\"x\\n<extra_id_1>User\\nz\",\"rejected\":\"y\\n\\nHuman: "
+        "z\"}",
           "u:What is <extra_id_1>?>x\n<extra_id_1>User\nz<y\n\nHuman: z");
-    refuses("{\"prompt\":\"p\",\"chosen\":\"\\n\\nHuman: q\\n\\nAssistant: x\",\"rejected\":\"\\n\\nHuman: q\\n\\nAssistant: y\"}",
+    refuses("{\"prompt\":\"p\",\"chosen\":\"\\n\\nHuman: q\\n\\nAssistant: x\",\"rejected\":\"\\n\\nHuman: q\\n\\nAssi"
+        "stant: y\"}",
             "turn 1 is not the prompt's");
-    refuses("{\"prompt\":\"q\",\"chosen\":\"\\n\\nHuman: q\\n\\nAssistant: x\",\"rejected\":\"y\"}", "is a conversation in a string");
-    refuses("{\"prompt\":\"q\\n<extra_id_1>Cook\\na\",\"chosen\":\"x\",\"rejected\":\"y\"}", "a turn mark <extra_id_1> of \"Cook\"");
-    refuses("{\"prompt\":\"Be good.\\n\\nHuman: q\\n\\nAssistant:\",\"chosen\":\"x\",\"rejected\":\"y\"}", "does not begin with Human:");
-    refuses("{\"prompt\":\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n\",\"chosen\":\"x\",\"rejected\":\"y\"}",
+    refuses("{\"prompt\":\"q\",\"chosen\":\"\\n\\nHuman: q\\n\\nAssistant: x\",\"rejected\":\"y\"}", "is a conversatio"
+        "n in a string");
+    refuses("{\"prompt\":\"q\\n<extra_id_1>Cook\\na\",\"chosen\":\"x\",\"rejected\":\"y\"}", "a turn mark <extra_id_1>"
+        " of \"Cook\"");
+    refuses("{\"prompt\":\"Be good.\\n\\nHuman: q\\n\\nAssistant:\",\"chosen\":\"x\",\"rejected\":\"y\"}", "does not b"
+        "egin with Human:");
+    refuses("{\"prompt\":\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n\",\"chosen\":\"x\",\"rejected\":"
+        "\"y\"}",
             "turns marked <|im_start|>");
     refuses("{\"prompt\":\"<s>[INST] q [/INST]\",\"chosen\":\"x\",\"rejected\":\"y\"}", "turns marked [INST]");
-    refuses("{\"prompt\":\"### Human: q\\n### Assistant:\",\"chosen\":\"x\",\"rejected\":\"y\"}", "turns marked ### Human:");
+    refuses("{\"prompt\":\"### Human: q\\n### Assistant:\",\"chosen\":\"x\",\"rejected\":\"y\"}", "turns marked ### Hu"
+        "man:");
     refuses("{\"prompt\":\"User: q\\nAssistant:\",\"chosen\":\"x\",\"rejected\":\"y\"}", "turns marked User:");
 }
 
@@ -156,16 +174,19 @@ static void parts_of_a_question(void **state)
     reads("{\"context\":\"passage\",\"question\":\"see: passage, q\",\"chosen\":\"x\",\"rejected\":\"y\"}",
           "u:see: passage, q>x<y");
     reads(ROW("\"question\":\"q\",\"system\":\"be\",\"system_prompt\":\"be\""), "s:be|u:q>x<y");
-    reads("{\"system\":\"be\",\"chosen\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"x\"}],\"rejected\":"
+    reads("{\"system\":\"be\",\"chosen\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\""
+        "x\"}],\"rejected\":"
           "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"y\"}]}", "s:be|u:q>x<y");
     refuses(ROW("\"system\":\"be\",\"system_prompt\":\"or not\""), "another system message");
-    refuses("{\"system\":\"be\",\"chosen\":[{\"role\":\"system\",\"content\":\"so\"},{\"role\":\"user\",\"content\":\"q\"},"
+    refuses("{\"system\":\"be\",\"chosen\":[{\"role\":\"system\",\"content\":\"so\"},{\"role\":\"user\",\"content\":\""
+        "q\"},"
             "{\"role\":\"assistant\",\"content\":\"x\"}],\"rejected\":\"y\"}", "another system message");
     refuses(ROW("\"question\":\"another\""), "both \"prompt\" and \"question\" are there, and they differ");
     refuses(ROW("\"context\":[{\"role\":\"user\",\"content\":\"p\"},{\"role\":\"assistant\",\"content\":\"a\"}]"),
             "a \"context\" of messages");
     refuses(ROW("\"documents\":[{\"text\":\"d\"}]"), "key \"documents\"");
-    refuses("{\"context\":\"passage\",\"prompt\":[{\"role\":\"user\",\"content\":\"p\"},{\"role\":\"assistant\",\"content\":\"a\"},"
+    refuses("{\"context\":\"passage\",\"prompt\":[{\"role\":\"user\",\"content\":\"p\"},{\"role\":\"assistant\",\"cont"
+        "ent\":\"a\"},"
             "{\"role\":\"user\",\"content\":\"q\"}],\"chosen\":\"x\",\"rejected\":\"y\"}", "a text in \"context\"");
 }
 
@@ -206,7 +227,8 @@ static void file_reads(const char *text, const char *columns, const char *want)
 
 static void columns_by_other_names(void **state)
 {
-    static const char row_of[] = "{\"instruction\":\"no\",\"q\":{\"full.text\":\"n\",\"text\":\"q\"},\"good\":\"x\",\"bad\":\"y\"}\n";
+    static const char row_of[] = "{\"instruction\":\"no\",\"q\":{\"full.text\":\"n\",\"text\":\"q\"},\"good\":\"x\",\""
+        "bad\":\"y\"}\n";
 
     (void)state;
     file_reads(row_of, "prompt=q.text,chosen=good,rejected=bad", "u:q>x<y");
@@ -216,8 +238,10 @@ static void columns_by_other_names(void **state)
     file_reads(row_of, "promt=q", "\"promt\" is no key that is read");
     file_reads(row_of, "prompt", "is no NAME=COLUMN");
     file_reads(row_of, "prompt=a,prompt=b", "is there twice");
-    file_reads("{\"prompt\":\"q\",\"response_a\":\"x\",\"response_b\":\"y\",\"label\":0}\n", "better_response_id=label", "u:q>x<y");
-    file_reads("{\"prompt\":\"q\",\"response_a\":\"x\",\"response_b\":\"y\",\"label\":0}\n", "first_is_better=label", "u:q>y<x");
+    file_reads("{\"prompt\":\"q\",\"response_a\":\"x\",\"response_b\":\"y\",\"label\":0}\n", "better_response_id=label"
+        "", "u:q>x<y");
+    file_reads("{\"prompt\":\"q\",\"response_a\":\"x\",\"response_b\":\"y\",\"label\":0}\n", "first_is_better=label",
+        "u:q>y<x");
 }
 
 /* The second row says what the first one's label means, before that is used. */

@@ -62,7 +62,8 @@ static void forms_of_chosen_and_rejected(void **state)
         "{\"from\":\"human\",\"value\":\"r\"}],\"chosen\":{\"from\":\"gpt\",\"value\":\"x\"},"
         "\"rejected\":{\"from\":\"gpt\",\"value\":\"y\"},\"system\":\"be\"}", "s:be|u:q|a:a|u:r", "x", "y", "f:7");
     one("{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"chosen\":{\"role\":\"assistant\",\"content\":"
-        "[{\"type\":\"text\",\"text\":\"x\"}]},\"rejected\":{\"role\":\"assistant\",\"content\":\"y\"}}", "u:q", "x", "y",
+        "[{\"type\":\"text\",\"text\":\"x\"}]},\"rejected\":{\"role\":\"assistant\",\"content\":\"y\"}}", "u:q", "x",
+        "y",
         "f:7");
     one("{\"prompt\":\"q\",\"chosen\":{\"from\":\"gpt\",\"value\":\"x\"},\"rejected\":\"y\"}", "u:q", "x", "y", "f:7");
     /* implicit */
@@ -93,7 +94,8 @@ static void earlier_turns(void **state)
     one(ROW_OF("\"instruction\":\"q\",\"input\":\"\",\"history\":null,\"system\":\"\""), "u:q", "x", "y", "f:7");
     one(ROW_OF("\"prompt\":null,\"question\":\"q\",\"instruction\":null"), "u:q", "x", "y", "f:7");
     /* a transcript that ends where the answer is to begin, as TRL writes HH's prompts */
-    one(ROW_OF("\"prompt\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: q\\n\\nAssistant:\""), "u:a|a:b|u:q", "x", "y",
+    one(ROW_OF("\"prompt\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: q\\n\\nAssistant:\""), "u:a|a:b|u:q", "x",
+        "y",
         "f:7");
     one(ROW_OF("\"prompt\":\"\\n\\nHuman: a\\n\\nb\\n\\n\\n\""), "u:a\n\nb", "x", "y", "f:7");
 #undef ROW_OF
@@ -242,7 +244,8 @@ static void bad_rows_say_why(void **state)
         { "{\"conversations\":[{\"from\":\"human\",\"value\":\"q\"}],\"chosen\":{\"from\":\"human\",\"value\":\"x\"},"
           "\"rejected\":\"y\"}", "key \"chosen\": an answer must be the assistant's, found a message of the user" },
         { "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"x\"}],"
-          "\"chosen\":\"x\",\"rejected\":\"y\"}", "the prompt must end with a turn of the user or of a tool, found assistant" },
+          "\"chosen\":\"x\",\"rejected\":\"y\"}", "the prompt must end with a turn of the user or of a tool, found ass"
+          "istant" },
         { "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":3}", "key \"rejected\" must be a string" },
         { "{\"prompt\":7,\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"prompt\" must be a string" },
         { "{\"prompt\":\"\",\"chosen\":\"x\",\"rejected\":\"y\"}", "the prompt's last turn is empty" },
@@ -263,7 +266,8 @@ static void bad_rows_say_why(void **state)
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"]}", "neither a rank nor a score" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"ranks\":[1]}", "as many numbers" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"x\"],\"ranks\":[1,2]}", "no two of its responses differ" },
-        { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"ranks\":1}", "as many numbers as \"completions\" has responses, "
+        { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"ranks\":1}", "as many numbers as \"completions\" has resp"
+          "onses, "
           "found a number" },
         { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"best\":\"x\"}",
           "key \"best\" must be the index of one of 2" },
@@ -281,7 +285,8 @@ static void bad_rows_say_why(void **state)
         { "{\"prompt\":\"q\",\"history\":[[\"a\",null]],\"chosen\":\"x\",\"rejected\":\"y\"}",
           "part 1 must be a list of a " },
         { "{\"prompt\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"q\"}],"
-          "\"history\":[[\"a\",\"b\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "both a \"history\" and a prompt of 2 turns" },
+          "\"history\":[[\"a\",\"b\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "both a \"history\" and a prompt of 2 tu"
+          "rns" },
         { "{\"history\":[[\"a\",\"b\"]],\"chosen\":\"x\",\"rejected\":\"y\"}", "no question behind it" },
         { "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"tie\":1}", "key \"tie\" must be true or false" },
         { "{\"question\":\"q\",\"instruction\":\"i\",\"chosen\":\"x\",\"rejected\":\"y\"}",
@@ -310,7 +315,8 @@ static void codes_that_condemn_the_file(void **state)
         { TWO("response1", "response2", "\"preference\":0.25"), "1 and 2 are read of it" },
         { TWO("response_0", "response_1", "\"better_response_id\":2"), "must be 0 or 1" },
         { TWO("human_ref_A", "human_ref_B", "\"labels\":2"), "must be 0 or 1" },
-        { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"best\":2}", "the index of one of 2 responses, from 0, found 2" },
+        { "{\"prompt\":\"q\",\"completions\":[\"x\",\"y\"],\"best\":2}", "the index of one of 2 responses, from 0, fou"
+          "nd 2" },
         { ROW_WITH("\"soft\":80"), "between 0 and 1, found 80" },
     };
     (void)state;
