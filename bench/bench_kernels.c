@@ -50,7 +50,7 @@ static double seconds(job_fn *job, void *arg)
 
 static void row(const char *kernel, const char *shape, double value, const char *unit, double limit)
 {
-    printf("%s,%s,%s,%.1f,%s,%.1f,%.2f\n", gr_cpu_name(gr_kern.cpu), kernel, shape, value, unit, limit, value / limit);
+    printf("%s,%s,%s,%.1f,%s,%.1f,%.2f\n", gr_cpu_name(check_op->cpu), kernel, shape, value, unit, limit, value / limit);
     fflush(stdout);
 }
 
@@ -98,7 +98,7 @@ FMA_JOB(fma_avx512, "avx512f", 16)
 static double fma_peak(void)
 {
     float out[18] = { 0.5f, 0.25f };
-    unsigned cpu = gr_kern.cpu;
+    unsigned cpu = check_op->cpu;
     size_t lanes = cpu & GR_CPU_AVX512 ? 16 : cpu & GR_CPU_AVX2 ? 8 : 4;
     job_fn *job = lanes == 16 ? fma_avx512 : lanes == 8 ? fma_avx2 : fma_sse;
 
@@ -137,7 +137,7 @@ static void attention_job(void *arg)
     gr_kv_span span = { a->k, a->v, a->D, a->T };
 
     for (size_t t = 0; t < a->T; t += GR_ATTN_QUERIES)
-        gr_kern.attn_fwd(a->o + t * ld, ld, NULL, a->q + t * ld, ld, gr_min(GR_ATTN_QUERIES, a->T - t), t, &span, 1, a->D,
+        check_op->attn_fwd(a->o + t * ld, ld, NULL, a->q + t * ld, ld, gr_min(GR_ATTN_QUERIES, a->T - t), t, &span, 1, a->D,
                          a->G, 0.125f, a->window, a->scratch);
 }
 
@@ -148,7 +148,7 @@ static void dq_job(void *arg)
     gr_kv_span span = { a->k, a->v, a->D, a->T };
 
     for (size_t t = 0; t < a->T; t += GR_ATTN_QUERIES)
-        gr_kern.attn_dq(a->dq + t * ld, ld, a->delta + t * a->G, a->dout + t * ld, ld, a->o + t * ld, ld,
+        check_op->attn_dq(a->dq + t * ld, ld, a->delta + t * a->G, a->dout + t * ld, ld, a->o + t * ld, ld,
                         a->lse + t * a->G, a->q + t * ld, ld, gr_min(GR_ATTN_QUERIES, a->T - t), t, &span, 1, a->D,
                         a->G, 0.125f, a->window, a->scratch);
 }
@@ -165,7 +165,7 @@ static void dkv_job(void *arg)
                               gr_min(GR_ATTN_QUERIES, a->T - t), t };
     }
     for (size_t t = 0; t < a->T; t += GR_ATTN_QUERIES)
-        gr_kern.attn_dkv(a->dk + t * a->D, a->dv + t * a->D, a->D, a->k + t * a->D, a->v + t * a->D, a->D,
+        check_op->attn_dkv(a->dk + t * a->D, a->dv + t * a->D, a->D, a->k + t * a->D, a->v + t * a->D, a->D,
                          gr_min(GR_ATTN_QUERIES, a->T - t), t, run, n, a->D, a->G, 0.125f, a->window, a->scratch);
 }
 
@@ -209,7 +209,7 @@ struct product { dnnl_primitive_t prim; dnnl_stream_t stream; dnnl_memory_t x, w
 static void product_job(void *arg)
 {
     const struct product *p = arg;
-    const dnnl_exec_arg_t a[] = { { DNNL_ARG_SRC, p->x }, { DNNL_ARG_WEIGHTS, p->w }, { DNNL_ARG_DST, p->y } };
+    const dnnl_exec_arg_t a[] = { { DNNL_ARG_SRC, p->x }, { DNNL_ARG_WEIGHTS, gr_f32(p->w) }, { DNNL_ARG_DST, p->y } };
 
     if (dnnl_primitive_execute(p->prim, p->stream, 3, a))
         abort();
@@ -266,7 +266,7 @@ static void linear(const char *name, size_t O, size_t K, gr_dtype type, gr_linea
     gr_linear *l;
     char shape[64];
 
-    if (gr_linear_open(&l, &w, NULL, mode, NULL))
+    if (gr_linear_open(&l, check_device(1), &w, NULL, mode, NULL))
         abort();
     j.l = l;
     j.scratch = gr_alloc_aligned(gr_linear_scratch(l, M), 1);
@@ -288,35 +288,35 @@ static void rmsnorm_job(void *arg)
 {
     const struct rows *r = arg;
 
-    gr_kern.rmsnorm_fwd(r->y, r->C, NULL, r->x, r->C, r->w, 0, M, r->C, 1e-5f);
+    check_op->rmsnorm_fwd(r->y, r->C, NULL, r->x, r->C, r->w, 0, M, r->C, 1e-5f);
 }
 
 static void rope_job(void *arg)
 {
     const struct rows *r = arg;
 
-    gr_kern.rope_fwd(r->x, r->C, r->pos, r->table, M, r->C / 64, 64, false);
+    check_op->rope_fwd(r->x, r->C, r->pos, r->table, M, r->C / 64, 64, false);
 }
 
 static void rope_pairs_job(void *arg)
 {
     const struct rows *r = arg;
 
-    gr_kern.rope_fwd(r->x, r->C, r->pos, r->table, M, r->C / 64, 64, true);
+    check_op->rope_fwd(r->x, r->C, r->pos, r->table, M, r->C / 64, 64, true);
 }
 
 static void swiglu_job(void *arg)
 {
     const struct rows *r = arg;
 
-    gr_kern.swiglu_fwd(r->y, r->x, r->x, r->C, M, r->C);
+    check_op->swiglu_fwd(r->y, r->x, r->x, r->C, M, r->C);
 }
 
 static void geglu_job(void *arg)
 {
     const struct rows *r = arg;
 
-    gr_kern.geglu_fwd(r->y, r->x, r->x, r->C, M, r->C);
+    check_op->geglu_fwd(r->y, r->x, r->x, r->C, M, r->C);
 }
 
 static void quant_job(void *arg)
@@ -325,7 +325,7 @@ static void quant_job(void *arg)
     float scale;
 
     for (size_t m = 0; m < M; m++)
-        gr_kern.quant_row(r->q + 2 * m * r->C, &scale, r->x + m * r->C, r->C);
+        check_op->quant_row(r->q + 2 * m * r->C, &scale, r->x + m * r->C, r->C);
 }
 
 static void quant16_job(void *arg)
@@ -334,14 +334,14 @@ static void quant16_job(void *arg)
     float scale;
 
     for (size_t m = 0; m < M; m++)
-        gr_kern.quant16_row((int16_t *)(void *)(r->q + 2 * m * r->C), &scale, r->x + m * r->C, r->C);
+        check_op->quant16_row((int16_t *)(void *)(r->q + 2 * m * r->C), &scale, r->x + m * r->C, r->C);
 }
 
 static void dequant_job(void *arg)
 {
     const struct rows *r = arg;
 
-    gr_kern.dequant_acc(r->y, r->C, (const int32_t *)r->x, r->C, r->table, r->w, (const int32_t *)r->w, M / 2,
+    check_op->dequant_acc(r->y, r->C, (const int32_t *)r->x, r->C, r->table, r->w, (const int32_t *)r->w, M / 2,
                         r->C);
 }
 
@@ -372,7 +372,6 @@ int main(void)
     static const struct { size_t O, K; } shape[] = { { 960, 576 }, { 576, 576 }, { 3072, 576 }, { 576, 1536 } };
     double peak;
 
-    gr_kern_init(gr_cpu());
     omp_set_num_threads(1);
     puts("cpu,kernel,shape,value,unit,limit,share");
     peak = fma_peak();

@@ -23,7 +23,7 @@ enum { LABEL_A = 49, LABEL_B = 50 };        /* any two rows of the head cost the
 struct bench {
     gr_weights *weights;
     gr_model *model;
-    gr_pool *pool;
+    gr_device *device;
     gr_trainee *t;
     gr_adamw adam;
     gr_grad grad;                           /* of the full vocabulary */
@@ -91,11 +91,11 @@ static void open_all(struct bench *b, const char *dir, size_t threads)
     need(!gr_weights_open_dir(&b->weights, dir, &err), err.text);
     need(!gr_config_read(&cfg, dir, &err), err.text);
     need(!gr_model_open_writable(&b->model, b->weights, &cfg, &err), err.text);
-    need(!gr_pool_open(&b->pool, threads, &err), err.text);
-    need(!gr_trainee_open(&b->t, b->model, b->pool, &err), err.text);
+    need(!gr_device_open(&b->device, NULL, threads, &err), err.text);
+    need(!gr_trainee_open(&b->t, b->model, b->device, &err), err.text);
     p = gr_trainee_params(b->t, &n);
     need(!gr_adamw_init(&b->adam, p, n, &err), err.text);
-    b->grad = (gr_grad){ .t = b->t, .cfg = gr_model_config(b->model), .pool = b->pool, .write = true };
+    b->grad = (gr_grad){ .t = b->t, .cfg = gr_model_config(b->model), .device = b->device, .write = true };
 }
 
 static double dot(const float *a, const float *b, size_t n)
@@ -154,7 +154,6 @@ int main(int argc, char **argv)
     struct rusage u;
 
     need(argc == 5 && (two || !strcmp(argv[2], "full")), "HF_DIR two|full THREADS STEPS < IDS");
-    gr_kern_init(gr_cpu());
     read_rows(&b);
     open_all(&b, argv[1], (size_t)atoi(argv[3]));
     for (int i = 0; i <= atoi(argv[4]); i++) {
@@ -163,8 +162,8 @@ int main(int argc, char **argv)
         pass = now();
         loss = (two ? two_labels : vocabulary)(&b);
         pass = now() - pass;
-        norm = gr_grad_norm(&b.adam, b.pool);
-        gr_adamw_step(&b.adam, 1e-6, norm > 1 ? 1 / norm : 1, b.pool);
+        norm = gr_grad_norm(&b.adam, b.device);
+        gr_adamw_step(&b.adam, 1e-6, norm > 1 ? 1 / norm : 1, b.device);
         seconds = now() - start;
         best = i && seconds < best ? seconds : best;
         passes = i && pass < passes ? pass : passes;

@@ -48,7 +48,7 @@ struct gram_model {
     double lambda;
     pthread_mutex_t lock;       /* held for a forward pass: the model's threads serve one call at a time */
     struct checkpoint file;
-    gr_pool *pool;
+    gr_device *device;
     gr_model *model;
     gr_judge judge;
     gr_chat_kind chat;          /* NONE: no template was recognised, and judging fails with `why` */

@@ -10,14 +10,7 @@
 
 #define BATCH_TOKENS 4096
 #define TEXT_BYTES ((size_t)1 << 30)
-#define CACHE_TOKENS 512        /* the default cache: a judge prompt, and a question or two */
-
-static pthread_once_t kern_once = PTHREAD_ONCE_INIT;
-
-static void kern_init(void)
-{
-    gr_kern_init(gr_cpu());
-}
+#define CACHE_TOKENS 576        /* the default cache: a judge prompt, and a question or two, in pages */
 
 const char *gram_version(void)
 {
@@ -117,7 +110,7 @@ gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, 
 {
     const gr_config *c = gr_model_config(m->model);
 
-    return gr_kv_open(out, c->layers, c->kv_heads * c->head_dim, limit, err);
+    return gr_kv_open(out, m->device, c->layers, c->kv_heads * c->head_dim, limit, err);
 }
 
 static size_t cache_bytes(const gram_model *m)
@@ -165,7 +158,6 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     *out = NULL;
     if (!m)
         return gr_nomem(err, path);
-    pthread_once(&kern_once, kern_init);
     pthread_mutex_init(&m->lock, NULL);
     m->dtype = opt->dtype;
     m->lambda = opt->lambda;
@@ -203,17 +195,17 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
     *out = NULL;
     if (rc)
         return rc;
-    rc = gr_pool_open(&m->pool, (size_t)opt->threads, err);
+    rc = gr_device_open(&m->device, NULL, (size_t)opt->threads, err);
     if (rc)
         goto out;
     cfg = m->file.cfg;                              /* the model takes it over */
     m->file.cfg = (gr_config){ 0 };
-    rc = gr_model_open_folded(&m->model, m->file.weights, m->file.adapter, &cfg, mode_of(opt->dtype), GR_MODEL_FIXED,
-                              err);
+    rc = gr_model_open_folded(&m->model, m->device, m->file.weights, m->file.adapter, &cfg, mode_of(opt->dtype),
+                              GR_MODEL_FIXED, err);
     if (!rc)
         check_labels(m);
     if (!rc)
-        rc = gr_work_open(&m->scorer.work, m->model, m->pool, err);
+        rc = gr_work_open(&m->scorer.work, m->model, NULL, m->device, err);
     if (!rc)
         rc = gr_api_kv_open(&m->cache, m, opt->prefix_cache_bytes ? opt->prefix_cache_bytes : cache_bytes(m), err);
     if (rc)
@@ -239,7 +231,7 @@ void gram_close(gram_model *m)
     gr_kv_close(m->cache);
     gr_work_close(m->scorer.work);
     gr_model_close(m->model);
-    gr_pool_close(m->pool);
+    gr_device_close(m->device);
     if (m->chat != GR_CHAT_NONE)
         gr_judge_clear(&m->judge);
     gr_checkpoint_clear(&m->file);

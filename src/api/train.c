@@ -16,6 +16,7 @@
 #include "eval/training.h"
 #include "file/io.h"
 #include "gram/train.h"
+#include "op/op.h"
 #include "train/check.h"
 #include "train/estimate.h"
 #include "train/noise.h"
@@ -326,7 +327,7 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
                        "for", m->name);
     m->file.cfg = (gr_config){ 0 };
     r->mode = o->model.dtype == GRAM_BF16 ? GR_LINEAR_BF16 : lora ? GR_LINEAR_KEEP : GR_LINEAR_F32;
-    rc = gr_model_open_folded(&m->model, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode,
+    rc = gr_model_open_folded(&m->model, m->device, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode,
                               lora ? GR_MODEL_FIXED : GR_MODEL_WRITABLE, err);
     r->model = m->model;
     if (o->freeze)
@@ -366,7 +367,8 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     if (!rc && !o->check_gradients)
         rc = gr_dist_rank(o->dist) ? GRAM_OK : gr_make_directory(out, err);
     if (!rc)
-        rc = gr_pool_open(&m->pool, o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist), err);
+        rc = gr_device_open(&m->device, NULL, o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist),
+                            err);
     if (!rc)
         rc = gr_estimate_weights(m->file.weights, o, err);
     r.program = gr_ram_held();
@@ -378,7 +380,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
                                    .loss_after = NAN };
     if (!rc)
         rc = count_noise(&s, o, report, err);
-    r.pool = m->pool;
+    r.device = m->device;
     if (!rc)
         rc = o->check_gradients ? gr_check_gradients(&r, err) : gr_train(&r, report, err);
     if (rc == GRAM_ESTOPPED && !o->check_gradients) {       /* what it has come to; without a page nothing is lost */

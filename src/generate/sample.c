@@ -31,9 +31,9 @@ gram_status gr_sampling_check(const gr_sampling *s, gram_err *err)
     return GRAM_OK;
 }
 
-gram_status gr_sampler_init(gr_sampler *s, size_t V, gram_err *err)
+gram_status gr_sampler_init(gr_sampler *s, const struct gr_kern *op, size_t V, gram_err *err)
 {
-    *s = (gr_sampler){ .V = V };
+    *s = (gr_sampler){ .op = op, .V = V };
     s->y = gr_alloc_aligned(V, sizeof *s->y);
     s->w = gr_alloc_aligned(V, sizeof *s->w);
     s->seen = gr_calloc(V, sizeof *s->seen);
@@ -188,11 +188,11 @@ gram_status gr_sample_weights(gr_sampler *r, const float *z, const gr_sampling *
     float top;
 
     process(r, z, s, text, end, n_end);
-    top = gr_kern.row_top(r->y, r->V);
+    top = r->op->row_top(r->y, r->V);
     if (top == -INFINITY)
         return gr_fail(err, GRAM_EARG, "sampling: no token is left to draw from: min_new_tokens forbids all that the "
                        "model gives any probability");
-    *sum = gr_kern.row_exp(r->w, r->y, top, r->V);
+    *sum = r->op->row_exp(r->w, r->y, top, r->V);
     if (!isfinite(*sum))
         return gr_fail(err, GRAM_EFORMAT, "sampling: a logit is not a finite number");
     keep_top_k(r, s->top_k);
@@ -221,12 +221,12 @@ static size_t draw(const gr_sampler *r, double target)
     return last;
 }
 
-static size_t largest(const float *y, size_t V)
+static size_t largest(const gr_sampler *r)
 {
-    float top = gr_kern.row_top(y, V);
+    float top = r->op->row_top(r->y, r->V);
     size_t v = 0;
 
-    while (v + 1 < V && y[v] != top)
+    while (v + 1 < r->V && r->y[v] != top)
         v++;
     return v;
 }
@@ -235,15 +235,15 @@ gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so
                       size_t n_end,
                       double u, gr_drawn *out, gram_err *err)
 {
-    float top = gr_kern.row_top(z, r->V);
-    double all = gr_kern.row_exp(r->w, z, top, r->V), sum;
+    float top = r->op->row_top(z, r->V);
+    double all = r->op->row_exp(r->w, z, top, r->V), sum;
     size_t v;
 
     if (!isfinite(all))
         return gr_fail(err, GRAM_EFORMAT, "sampling: a logit is not a finite number: the model's weights are broken");
     if (s->temperature == 0) {
         process(r, z, s, text, end, n_end);
-        v = largest(r->y, r->V);
+        v = largest(r);
     } else {
         gram_status rc = gr_sample_weights(r, z, s, text, end, n_end, &sum, err);
         if (rc)
@@ -256,7 +256,7 @@ gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so
         float T = (float)s->temperature;
         for (size_t i = 0; i < r->V; i++)
             r->y[i] = z[i] / T;
-        all = gr_kern.row_exp(r->w, r->y, top / T, r->V);
+        all = r->op->row_exp(r->w, r->y, top / T, r->V);
         out->tempered = (float)((double)r->y[v] - top / T - log(all));
     }
     return GRAM_OK;

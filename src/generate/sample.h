@@ -20,7 +20,7 @@
 #ifndef GR_GENERATE_SAMPLE_H
 #define GR_GENERATE_SAMPLE_H
 
-#include "base/mem.h"
+#include "op/op.h"
 
 typedef struct {
     double temperature;                     /* >= 0; neutral: 1 */
@@ -41,8 +41,8 @@ typedef struct { const int32_t *prompt, *answer; size_t n_prompt, n_answer; } gr
 typedef struct { int32_t id; float raw, tempered; } gr_drawn;
 
 /* What one thread needs for vocabularies of V. */
-typedef struct { float *y, *w; uint32_t *seen; uint32_t turn; size_t V; } gr_sampler;
-gram_status gr_sampler_init(gr_sampler *s, size_t V, gram_err *err);
+typedef struct { const struct gr_kern *op; float *y, *w; uint32_t *seen; uint32_t turn; size_t V; } gr_sampler;
+gram_status gr_sampler_init(gr_sampler *s, const struct gr_kern *op, size_t V, gram_err *err);
 void gr_sampler_clear(gr_sampler *s);
 
 /* One token after z [V], which stays as it is. end[n_end]: the ids that end an answer. u: the draw, in [0, 1). Fails

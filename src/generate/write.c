@@ -7,7 +7,7 @@
 
 struct gr_write {
     gr_work *work;
-    gr_pool *pool;
+    gr_device *device;
     const gr_tok *tok;
     gr_kv_tree *kv;
     size_t most, prefill, V;
@@ -25,8 +25,8 @@ struct gr_write {
     gr_drawn *drawn;            /* [most] */
 };
 
-gram_status gr_write_open(gr_write **out, const gr_model *m, gr_work *work, gr_pool *pool, const gr_tok *tok, gr_kv_tree *kv, size_t live,
-                          size_t prefill, gram_err *err)
+gram_status gr_write_open(gr_write **out, const gr_model *m, gr_work *work, const gr_tok *tok, gr_kv_tree *kv,
+                          size_t live, size_t prefill, gram_err *err)
 {
     gr_write *w = gr_calloc(1, sizeof *w);
     gram_status rc = GRAM_OK;
@@ -34,7 +34,7 @@ gram_status gr_write_open(gr_write **out, const gr_model *m, gr_work *work, gr_p
     *out = NULL;
     if (!w)
         return gr_nomem(err, "writing");
-    *w = (gr_write){ .work = work, .pool = pool, .tok = tok, .kv = kv, .most = live, .prefill = prefill };
+    *w = (gr_write){ .work = work, .device = gr_work_device(work), .tok = tok, .kv = kv, .most = live, .prefill = prefill };
     w->V = gr_work_config(work)->vocabulary;
     w->last = &w->waiting;
     w->live = gr_calloc(live, sizeof *w->live);
@@ -43,13 +43,13 @@ gram_status gr_write_open(gr_write **out, const gr_model *m, gr_work *work, gr_p
     w->row = gr_calloc(live, sizeof *w->row);
     w->which = gr_calloc(live, sizeof *w->which);
     w->drawn = gr_calloc(live, sizeof *w->drawn);
-    w->sampler = gr_calloc(gr_pool_size(pool), sizeof *w->sampler);
+    w->sampler = gr_calloc(gr_device_lanes(w->device), sizeof *w->sampler);
     if (!w->live || !w->turn || !w->seq || !w->row || !w->which || !w->drawn || !w->sampler)
         rc = gr_nomem(err, "writing");
-    for (size_t i = 0; i < gr_pool_size(pool) && !rc; i++)
-        rc = gr_sampler_init(&w->sampler[i], w->V, err);
+    for (size_t i = 0; i < gr_device_lanes(w->device) && !rc; i++)
+        rc = gr_sampler_init(&w->sampler[i], gr_device_op(w->device), w->V, err);
     if (!rc)
-        rc = gr_vocabulary_open(&w->head, m, pool, err);
+        rc = gr_vocabulary_open(&w->head, m, w->device, err);
     if (rc)
         gr_write_close(w);
     else
@@ -81,7 +81,7 @@ void gr_write_close(gr_write *w)
         text_free(w->waiting);
         w->waiting = next;
     }
-    for (size_t i = 0; w->sampler && i < gr_pool_size(w->pool); i++)
+    for (size_t i = 0; w->sampler && i < gr_device_lanes(w->device); i++)
         gr_sampler_clear(&w->sampler[i]);
     free(w->sampler);
     free(w->live);
@@ -221,15 +221,14 @@ static gram_status read_all(gr_write *w, gram_err *err)
     return rc ? rc : gr_vocabulary_logits(w->head, hidden, rows, &w->z, err);
 }
 
-static void draw_one(void *arg, size_t task, size_t worker)
+static void draw_one(gr_write *w, size_t task, size_t lane)
 {
-    gr_write *w = arg;
     gr_text *t = w->turn[task];
     const float *z = w->z + w->which[task] * w->V;
     gr_so_far so_far = { t->ids.p, t->ids.p + t->ask.prompt.n, t->ask.prompt.n, t->n_answer };
     const gr_stops *s = t->ask.stops;
 
-    if (gr_sample(&w->sampler[worker], z, t->ask.sampling, so_far, s->id, s->n_ids,
+    if (gr_sample(&w->sampler[lane], z, t->ask.sampling, so_far, s->id, s->n_ids,
                   gr_draw_at(t->ask.seed, t->n_answer),
                   &w->drawn[task], &t->why)) {
         t->finish = GR_BROKEN;
@@ -238,6 +237,12 @@ static void draw_one(void *arg, size_t task, size_t worker)
     gr_likeliest(z, w->V, t->top, t->ask.top);
     for (size_t i = 0; i < t->ask.top; i++)                     /* z[v] - log sum, as of the token drawn */
         t->top_logp[i] = z[t->top[i]] - z[w->drawn[task].id] + w->drawn[task].raw;
+}
+
+static void draw(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    for (size_t i = first; i < first + n; i++)
+        draw_one(arg, i, lane->index);
 }
 
 static gram_status add_logp(float **list, size_t n, size_t *cap, float logp, gram_err *err)
@@ -294,7 +299,7 @@ gram_status gr_write_step(gr_write *w, gr_write_fn *fn, void *arg, bool *more, g
         rc = read_all(w, err);
     if (rc)
         return rc;
-    gr_pool_run(w->pool, draw_one, w, w->n_turn);
+    gr_device_run(w->device, w->n_turn, GR_CUT_ONE, draw, w);
     for (size_t i = 0; i < w->n_turn && !rc; i++) {
         gr_text *t = w->turn[i];
         if (t->finish == GR_WRITING)

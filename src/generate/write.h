@@ -54,8 +54,8 @@ typedef struct gr_write gr_write;
 /* live: texts that are written at once at most. prefill: prompt tokens that one step reads at most, but for one prompt.
  * All is borrowed; kv holds the texts' keys and values, and where it has no room they are computed anew. tok NULL: no
  * text is made, only ids. */
-gram_status gr_write_open(gr_write **out, const gr_model *m, gr_work *work, gr_pool *pool, const gr_tok *tok, gr_kv_tree *kv, size_t live,
-                          size_t prefill, gram_err *err);
+gram_status gr_write_open(gr_write **out, const gr_model *m, gr_work *work, const gr_tok *tok, gr_kv_tree *kv,
+                          size_t live, size_t prefill, gram_err *err);
 /* Closes the texts that were not. */
 void gr_write_close(gr_write *w);
 /* A text that waits for its turn; the engine's until gr_write_end(). Fails where the prompt is empty or leaves no room

@@ -201,8 +201,9 @@ static gram_status add_param(struct binder *b, enum slot slot, size_t layer, con
     }
     name_in(m, false, full, sizeof full, slot, layer, slot == SCORE ? b->as : part);
     if (p)
-        p[m->n_params] = (gr_param){ gr_strdup(full), w, NULL, rows, cols,
-                                       rows > 1 || (slot == SCORE && !is_bias(part)), half };
+        p[m->n_params] = (gr_param){ .name = gr_strdup(full), .rows = rows, .cols = cols, .on = m->on,
+                                     .w = half ? (gr_mat){ half, cols, GR_BF16 } : gr_mat_f32(w, cols),
+                                     .decay = rows > 1 || (slot == SCORE && !is_bias(part)) };
     if (!p || !p[m->n_params].name) {
         free(w);
         free(half);
@@ -308,7 +309,7 @@ static gram_status vector(struct binder *b, float **out, enum slot slot, size_t 
     if (rc || b->list)
         return rc;
     if (b->m->writable) {                   /* the parameter itself; not freed with the layer */
-        *out = b->m->param[b->m->n_params - 1].w;
+        *out = b->m->param[b->m->n_params - 1].w.p;
         return GRAM_OK;
     }
     *out = gr_alloc_aligned(n, sizeof **out);
@@ -340,7 +341,7 @@ static gram_status fold(struct binder *b, enum slot slot, size_t layer, gr_tenso
     gr_model *m = b->m;
     enum gr_matrix which = matrix_of(slot);
     bool found = false;
-    float *w = m->writable ? m->param[m->n_params - 1].w : gr_alloc_aligned(t->rows * t->cols, sizeof *w);
+    float *w = m->writable ? m->param[m->n_params - 1].w.p : gr_alloc_aligned(t->rows * t->cols, sizeof *w);
     gram_status rc = GRAM_OK;
 
     if (!w)
@@ -388,7 +389,7 @@ static gram_status linear(struct binder *b, gr_linear **out, enum slot slot, siz
     if (!rc && b->list)
         return GRAM_OK;
     if (!rc)
-        rc = gr_linear_open(out, &t, bias ? *bias : NULL, mode_of(b, slot, layer), b->err);
+        rc = gr_linear_open(out, b->m->on, &t, bias ? *bias : NULL, mode_of(b, slot, layer), b->err);
     if (!rc)
         b->m->bytes += gr_linear_bytes(*out);
     if (!rc && !gr_linear_borrows(*out)) {      /* it has its own form of what was folded */
@@ -533,7 +534,7 @@ static gram_status bind_part(struct binder *b, const gr_head_part *p, bool own, 
         return rc;
     if (!m->writable)
         return expanded(b, out, &t);
-    *out = m->param[m->n_params - 1].w;
+    *out = m->param[m->n_params - 1].w.p;
     return GRAM_OK;
 }
 
@@ -629,7 +630,7 @@ static uint64_t tensor_bytes(const gr_tensor *t)
     return (uint64_t)t->rows * row;
 }
 
-static gram_status open_model(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
+static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
                               gr_linear_mode mode, gr_model_use use, struct list *list, gram_err *err)
 {
     gr_model *m = gr_calloc(1, sizeof *m);
@@ -642,6 +643,7 @@ static gram_status open_model(gr_model **out, const gr_weights *w, const gr_adap
         gr_config_clear(cfg);
         return gr_nomem(err, "model");
     }
+    m->on = d;
     m->writable = writable;
     m->cfg = *cfg;
     *cfg = (gr_config){ 0 };
@@ -683,27 +685,28 @@ out:
     return rc;
 }
 
-gram_status gr_model_open_folded(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
-                                 gr_linear_mode mode, gr_model_use use, gram_err *err)
+gram_status gr_model_open_folded(gr_model **out, gr_device *d, const gr_weights *w, const gr_adapter *a,
+                                 gr_config *cfg, gr_linear_mode mode, gr_model_use use, gram_err *err)
 {
-    return open_model(out, w, a, cfg, mode, use, NULL, err);
+    return open_model(out, d, w, a, cfg, mode, use, NULL, err);
 }
 
-gram_status gr_model_open(gr_model **out, const gr_weights *w, gr_config *cfg, gr_linear_mode mode, gram_err *err)
+gram_status gr_model_open(gr_model **out, gr_device *d, const gr_weights *w, gr_config *cfg, gr_linear_mode mode,
+                          gram_err *err)
 {
-    return open_model(out, w, NULL, cfg, mode, GR_MODEL_FIXED, NULL, err);
+    return open_model(out, d, w, NULL, cfg, mode, GR_MODEL_FIXED, NULL, err);
 }
 
-gram_status gr_model_open_writable(gr_model **out, const gr_weights *w, gr_config *cfg, gram_err *err)
+gram_status gr_model_open_writable(gr_model **out, gr_device *d, const gr_weights *w, gr_config *cfg, gram_err *err)
 {
-    return open_model(out, w, NULL, cfg, GR_LINEAR_F32, GR_MODEL_WRITABLE, NULL, err);
+    return open_model(out, d, w, NULL, cfg, GR_LINEAR_F32, GR_MODEL_WRITABLE, NULL, err);
 }
 
 gram_status gr_model_stored(gr_stored **out, size_t *n, const gr_weights *w, gr_config *cfg, gram_err *err)
 {
     struct list list = { 0 };
     gr_model *m;
-    gram_status rc = open_model(&m, w, NULL, cfg, GR_LINEAR_KEEP, GR_MODEL_FIXED, &list, err);
+    gram_status rc = open_model(&m, NULL, w, NULL, cfg, GR_LINEAR_KEEP, GR_MODEL_FIXED, &list, err);
 
     gr_model_close(m);
     if (rc) {
@@ -758,8 +761,7 @@ void gr_model_close(gr_model *m)
     }
     for (size_t i = 0; i < m->n_params; i++) {
         free((char *)(uintptr_t)m->param[i].name);
-        free(m->param[i].w);
-        free(m->param[i].half);
+        free(m->param[i].w.p);
     }
     free(m->param);
     gr_gate_clear(&m->gate);

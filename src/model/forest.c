@@ -88,18 +88,18 @@ static void ask_cache(gr_forest *f, gr_segment *s, gr_save save)
 {
     const gr_segment *up = s->parent == GR_NO_SEGMENT ? NULL : &f->seg[s->parent];
     const int32_t *token = f->token + s->row;
-    bool below_rows = up && gr_kv_pos(up->at) < s->pos;     /* this pass computes what is above */
+    bool below_rows = up && gr_kv_pos(up->at) < s->pos; /* this pass computes what is above */
     gr_kv_at at = up ? up->at : (gr_kv_at){ NULL, 0 };
 
-    if (up && up->save)                         /* but it will be there once the pass has run */
-        at = (gr_kv_at){ up->save, gr_kv_count(up->save) };
+    if (up && up->save.node)                    /* but it will be there once the pass has run */
+        at = (gr_kv_at){ up->save.node, up->save.first + up->save.n };
     if (!below_rows)
         s->cached = gr_kv_match(f->cache, &at, token, s->len - s->ends);
     if (gr_kv_pos(at) == s->pos + s->cached && s->cached < s->len &&
         (save == GR_SAVE_ALL || (s->children > 1 && !s->ends)))
-        gr_kv_insert(f->cache, &at, token + s->cached, s->len - s->cached, &s->save);
+        gr_kv_insert(f->cache, at, token + s->cached, s->len - s->cached, save == GR_SAVE_ALL, &s->save);
     s->at = below_rows ? up->at : at;
-    gr_kv_pin(s->save ? s->save : s->at.node);
+    gr_kv_pin(s->save.node ? s->save.node : s->at.node);
 }
 
 /* Leaves out the rows of tokens that the cache knows. */
@@ -123,14 +123,6 @@ static void measure(gr_forest *f, const size_t *leaf)
     for (size_t i = 0; i < f->n_seqs; i++) {
         const gr_segment *s = &f->seg[leaf[i]];
         f->leaf_row[i] = s->row + s->len - s->cached - 1;
-    }
-    for (size_t i = 0; i < f->n_segs; i++) {
-        size_t spans = 0;
-        for (const gr_kv_node *n = f->seg[i].at.node; n; n = gr_kv_parent(n))
-            spans++;
-        for (size_t s = i; s != GR_NO_SEGMENT; s = f->seg[s].parent)
-            spans++;
-        f->max_spans = gr_max(f->max_spans, spans);
     }
 }
 
@@ -174,9 +166,9 @@ void gr_forest_clear(gr_forest *f, bool computed)
 {
     for (size_t i = f->cache ? f->n_segs : 0; i-- > 0; ) {      /* children first */
         gr_segment *s = &f->seg[i];
-        gr_kv_unpin(s->save ? s->save : s->at.node);
-        if (s->save && !computed)
-            gr_kv_remove(f->cache, s->save);
+        gr_kv_unpin(s->save.node ? s->save.node : s->at.node);
+        if (s->save.node && !computed)
+            gr_kv_take_back(f->cache, s->save);
     }
     free(f->seg);
     free(f->token);
@@ -207,4 +199,13 @@ size_t gr_forest_segment(const gr_forest *f, size_t row)
             hi = mid - 1;
     }
     return lo;
+}
+
+gram_status gr_forest_check(const gr_forest *f, size_t vocabulary, gram_err *err)
+{
+    for (size_t r = 0; r < f->rows; r++)
+        if (f->token[r] < 0 || (size_t)f->token[r] >= vocabulary)
+            return gr_fail(err, GRAM_EARG, "token %d is not in the model's vocabulary of %zu", (int)f->token[r],
+                           vocabulary);
+    return GRAM_OK;
 }

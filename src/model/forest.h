@@ -23,18 +23,18 @@ typedef struct {
     size_t row;                 /* rows [row, row + len - cached) */
     size_t children;
     bool ends;                  /* a sequence ends with its last token, which therefore has a row */
-    gr_kv_at at;                /* where the path to this segment's first row leaves the cache */
-    gr_kv_node *save;           /* gets the keys and values of the rows; NULL: nothing does */
+    gr_kv_at at;            /* where the path to this segment's first row leaves the cache */
+    gr_kv_room save;        /* gets the keys and values of the rows; node NULL: nothing does */
 } gr_segment;
 
 typedef struct {
     gr_segment *seg;
-    size_t n_segs, max_spans;   /* max_spans: cached nodes and segments on the longest path */
+    size_t n_segs;
     int32_t *token, *pos;       /* [rows] */
     size_t rows, max_len;       /* max_len: tokens of the longest sequence */
     size_t *leaf_row;           /* [n_seqs] the row of the sequence's last token */
     size_t n_seqs;
-    gr_kv_tree *cache;          /* NULL: none */
+    gr_kv_tree *cache;           /* NULL: none */
 } gr_forest;
 
 typedef enum {
@@ -49,6 +49,8 @@ gram_status gr_forest_init(gr_forest *f, const gr_seq *seq, size_t n, gr_kv_tree
 void gr_forest_clear(gr_forest *f, bool computed);
 /* The row of token `pos` of sequence s, which no cache knows: f was made without one. */
 size_t gr_forest_row(const gr_forest *f, size_t s, size_t pos);
+/* Fails by the first token that is not below `vocabulary`. */
+gram_status gr_forest_check(const gr_forest *f, size_t vocabulary, gram_err *err);
 size_t gr_forest_segment(const gr_forest *f, size_t row);   /* that the row lies in */
 
 /* How many tokens at the start of a and b are the same. */

@@ -6,44 +6,67 @@
 
 struct gr_kv_node {
     gr_kv_node *parent, *child, *next;      /* next: a sibling */
-    size_t pos, n;                          /* absolute position of the first token; how many there are */
-    size_t width, layers;
-    size_t pins;                            /* of this node and of those below it */
-    uint64_t seen;                          /* when it was last matched */
+    size_t from;                                /* tokens of the parent that come before */
+    size_t pos, n;                              /* absolute position of the first token; how many there are */
+    size_t pins;                                /* of this node and of those after it */
+    uint64_t seen, end_seen;                    /* when it was last matched; when a match last ended in it */
     int32_t *token;
-    float *kv;                              /* [layers][keys, values][n][width] */
+    uint32_t *page;                             /* [pages_of(n)] */
+    size_t cap_tokens, cap_pages;
 };
 
 struct gr_kv_tree {
-    size_t layers, width, limit, bytes;
+    gr_pages *pages;
+    size_t limit, bytes;
     uint64_t clock;
     gr_kv_node top;                         /* no tokens: the parent of the roots */
 };
 
-gram_status gr_kv_open(gr_kv_tree **out, size_t layers, size_t kv_width, size_t limit, gram_err *err)
+gram_status gr_kv_open(gr_kv_tree **out, gr_device *d, size_t layers, size_t kv_width, size_t limit, gram_err *err)
 {
     gr_kv_tree *t = gr_calloc(1, sizeof *t);
+    gram_status rc = t ? gr_pages_open(&t->pages, d, layers, kv_width, limit, err) : gr_nomem(err, "prefix cache");
 
-    *out = t;
-    if (!t)
-        return gr_nomem(err, "prefix cache");
-    t->layers = layers;
-    t->width = kv_width;
+    *out = NULL;
+    if (rc) {
+        free(t);
+        return rc;
+    }
     t->limit = limit;
+    *out = t;
     return GRAM_OK;
 }
 
-static void node_free(gr_kv_node *node)
+static size_t pages_of(size_t n)
 {
-    if (!node)
-        return;
+    return (n + GR_PAGE - 1) / GR_PAGE;
+}
+
+static size_t node_bytes(const gr_kv_tree *t, size_t n)
+{
+    return sizeof(gr_kv_node) + n * sizeof(int32_t) + pages_of(n) * gr_page_bytes(t->pages);
+}
+
+/* The node's tokens from n on are no more. */
+static void cut(gr_kv_tree *t, gr_kv_node *node, size_t n)
+{
+    t->bytes -= node_bytes(t, node->n) - node_bytes(t, n);
+    for (size_t i = pages_of(n); i < pages_of(node->n); i++)
+        gr_page_drop(t->pages, node->page[i]);
+    node->n = n;
+}
+
+static void node_free(gr_kv_tree *t, gr_kv_node *node)
+{
+    cut(t, node, 0);
+    t->bytes -= node_bytes(t, 0);
     free(node->token);
-    free(node->kv);
+    free(node->page);
     free(node);
 }
 
-/* Frees everything below `at`, leaf by leaf: a chain may be long, so nothing recurses. */
-static void free_below(gr_kv_node *at)
+/* Frees everything after `at`, leaf by leaf: a chain may be long, so nothing recurses. */
+static void free_below(gr_kv_tree *t, gr_kv_node *at)
 {
     gr_kv_node *n = at->child;
 
@@ -54,22 +77,23 @@ static void free_below(gr_kv_node *at)
             continue;
         }
         up->child = n->next;
-        node_free(n);
+        node_free(t, n);
         n = up->child ? up->child : up == at ? NULL : up;
     }
 }
 
 void gr_kv_forget(gr_kv_tree *t)
 {
-    if (!t)
-        return;
-    free_below(&t->top);
-    t->bytes = 0;
+    if (t)
+        free_below(t, &t->top);
 }
 
 void gr_kv_close(gr_kv_tree *t)
 {
+    if (!t)
+        return;
     gr_kv_forget(t);
+    gr_pages_close(t->pages);
     free(t);
 }
 
@@ -78,34 +102,16 @@ size_t gr_kv_bytes(const gr_kv_tree *t)
     return t->bytes;
 }
 
-static size_t node_bytes(const gr_kv_node *n)
+const gr_pages *gr_kv_pages(const gr_kv_tree *t)
 {
-    return sizeof *n + n->n * (sizeof *n->token + 2 * n->layers * n->width * sizeof *n->kv);
+    return t->pages;
 }
 
-static gr_kv_node *node_new(size_t layers, size_t width, const int32_t *token, size_t n)
-{
-    gr_kv_node *node = gr_calloc(1, sizeof *node);
-    size_t floats;
-
-    if (!node || !gr_mul(2 * layers * width, n, &floats))
-        return node_free(node), NULL;
-    node->layers = layers;
-    node->width = width;
-    node->n = n;
-    node->token = gr_calloc(n, sizeof *token);
-    node->kv = gr_alloc_aligned(floats, sizeof *node->kv);
-    if (!node->token || !node->kv)
-        return node_free(node), NULL;
-    memcpy(node->token, token, n * sizeof *token);
-    return node;
-}
-
-static gr_kv_node *child_with(const gr_kv_node *parent, int32_t token)
+static gr_kv_node *child_with(const gr_kv_node *parent, size_t from, int32_t token)
 {
     gr_kv_node *c = parent->child;
 
-    while (c && c->token[0] != token)
+    while (c && (c->from != from || c->token[0] != token))
         c = c->next;
     return c;
 }
@@ -116,46 +122,55 @@ size_t gr_kv_match(gr_kv_tree *t, gr_kv_at *at, const int32_t *token, size_t n)
 
     t->clock++;
     for (;;) {
-        gr_kv_node *node = at->node;
+        gr_kv_node *node = at->node, *next;
         while (node && at->used < node->n && matched < n && node->token[at->used] == token[matched]) {
             at->used++;
             matched++;
         }
-        for (gr_kv_node *up = node; up; up = up->parent)
-            up->seen = t->clock;
-        if (matched == n || (node && at->used < node->n))
-            return matched;
-        node = child_with(node ? node : &t->top, token[matched]);
-        if (!node)
-            return matched;
-        *at = (gr_kv_at){ node, 0 };
+        next = matched == n ? NULL : child_with(node ? node : &t->top, at->used, token[matched]);
+        if (!next)
+            break;
+        *at = (gr_kv_at){ next, 0 };
     }
+    for (gr_kv_node *up = at->node; up; up = up->parent)
+        up->seen = t->clock;
+    if (at->node)
+        at->node->end_seen = t->clock;
+    return matched;
 }
 
-static void unlink_node(gr_kv_node *node)
+static void remove_leaf(gr_kv_tree *t, gr_kv_node *node)
 {
     gr_kv_node **link = &node->parent->child;
 
     while (*link != node)
         link = &(*link)->next;
     *link = node->next;
+    node_free(t, node);
 }
 
-void gr_kv_remove(gr_kv_tree *t, gr_kv_node *node)
+/* Tokens of a node that others come after. */
+static size_t needed(const gr_kv_node *node)
 {
-    unlink_node(node);
-    t->bytes -= node_bytes(node);
-    node_free(node);
+    size_t n = 0;
+
+    for (const gr_kv_node *c = node->child; c; c = c->next)
+        n = gr_max(n, c->from);
+    return n;
 }
 
-/* The leaf that was matched longest ago, or NULL where all are pinned. */
-static gr_kv_node *oldest_leaf(const gr_kv_node *top)
+/* What was matched longest ago: a leaf, or a node whose end nothing comes after. NULL where all are pinned. */
+static gr_kv_node *oldest(const gr_kv_node *top)
 {
-    gr_kv_node *oldest = NULL;
+    gr_kv_node *found = NULL;
+    uint64_t age = 0;
 
     for (gr_kv_node *n = top->child; n; ) {
-        if (!n->child && !n->pins && (!oldest || n->seen < oldest->seen))
-            oldest = n;
+        uint64_t seen = n->child ? n->end_seen : n->seen;
+        if (!n->pins && (!found || seen < age) && (!n->child || pages_of(needed(n)) < pages_of(n->n))) {
+            found = n;
+            age = seen;
+        }
         if (n->child) {
             n = n->child;
             continue;
@@ -164,88 +179,88 @@ static gr_kv_node *oldest_leaf(const gr_kv_node *top)
             n = n->parent;
         n = n == top ? NULL : n->next;
     }
-    return oldest;
+    return found;
 }
 
 static bool make_room(gr_kv_tree *t, size_t bytes)
 {
-    while (t->bytes + bytes > t->limit) {
-        gr_kv_node *leaf = oldest_leaf(&t->top);
-        if (!leaf)
+    while (bytes > t->limit || t->bytes > t->limit - bytes) {
+        gr_kv_node *node = bytes > t->limit ? NULL : oldest(&t->top);
+        if (!node)
             return false;
-        gr_kv_remove(t, leaf);
+        if (node->child)
+            cut(t, node, needed(node));
+        else
+            remove_leaf(t, node);
     }
     return true;
 }
 
-/* The rows [from, from + n) of a node's keys and values, as a node of their own. */
-static gr_kv_node *node_part(const gr_kv_node *whole, size_t from, size_t n)
+/* n tokens more for a node; false, and it is as it was, where there is no room. */
+static bool extend(gr_kv_tree *t, gr_kv_node *node, const int32_t *token, size_t n)
 {
-    gr_kv_node *part = node_new(whole->layers, whole->width, whole->token + from, n);
+    size_t all = node->n + n, was = node->n;
+    int32_t *tokens = gr_grown(node->token, node->n, &node->cap_tokens, n, sizeof *tokens);
+    uint32_t *page;
 
-    if (!part)
-        return NULL;
-    for (size_t l = 0; l < 2 * whole->layers; l++)
-        memcpy(part->kv + l * n * whole->width, whole->kv + (l * whole->n + from) * whole->width,
-               n * whole->width * sizeof *part->kv);
-    part->pos = whole->pos + from;
-    part->seen = whole->seen;
-    return part;
+    if (!tokens)
+        return false;
+    node->token = tokens;
+    page = gr_grown(node->page, pages_of(was), &node->cap_pages, pages_of(all) - pages_of(was) + 1, sizeof *page);
+    if (!page)
+        return false;
+    node->page = page;
+    if (!make_room(t, node_bytes(t, all) - node_bytes(t, was)))
+        return false;
+    for (size_t i = pages_of(was); i < pages_of(all); i++)
+        if (!gr_page_take(t->pages, &page[i])) {
+            while (i-- > pages_of(was))
+                gr_page_drop(t->pages, page[i]);
+            return false;
+        }
+    memcpy(node->token + was, token, n * sizeof *token);
+    node->n = all;
+    t->bytes += node_bytes(t, all) - node_bytes(t, was);
+    return true;
 }
 
-/* Cuts a node in two after `used` tokens; the upper part, or NULL. */
-static gr_kv_node *split(gr_kv_tree *t, gr_kv_node *node, size_t used)
+void gr_kv_insert(gr_kv_tree *t, gr_kv_at at, const int32_t *token, size_t n, bool grow, gr_kv_room *room)
 {
-    gr_kv_node *upper = node->pins ? NULL : node_part(node, 0, used);
-    gr_kv_node *lower = upper ? node_part(node, used, node->n - used) : NULL;
+    gr_kv_node *parent = at.node ? at.node : &t->top, *node = at.node;
+    bool within = grow && node && at.used == node->n, made;
 
-    if (!lower)
-        return node_free(upper), NULL;
-    unlink_node(node);
-    upper->parent = node->parent;
-    upper->next = node->parent->child;
-    node->parent->child = upper;
-    upper->child = lower;
-    lower->parent = upper;
-    lower->child = node->child;
-    for (gr_kv_node *c = lower->child; c; c = c->next)
-        c->parent = lower;
-    t->bytes += node_bytes(upper) + node_bytes(lower) - node_bytes(node);
-    node_free(node);
-    return upper;
-}
-
-void gr_kv_insert(gr_kv_tree *t, gr_kv_at *at, const int32_t *token, size_t n, gr_kv_node **out)
-{
-    gr_kv_node *parent = at->node ? at->node : &t->top, *node;
-    bool room;
-
-    *out = NULL;
-    node = node_new(t->layers, t->width, token, n);
+    *room = (gr_kv_room){ 0 };
+    if (!within)
+        node = gr_calloc(1, sizeof *node);
     if (!node)
         return;
-    if (at->node && at->used < at->node->n) {
-        parent = split(t, at->node, at->used);
-        if (!parent) {
-            node_free(node);
-            return;
-        }
-        *at = (gr_kv_at){ parent, parent->n };
-    }
-    parent->pins++;                         /* not itself a leaf to evict */
-    room = make_room(t, node_bytes(node));
+    parent->pins++;                             /* stays while room is made */
+    if (!within)
+        t->bytes += node_bytes(t, 0);
+    made = extend(t, node, token, n);
     parent->pins--;
-    if (!room) {
-        node_free(node);
+    if (!made) {
+        if (!within)
+            node_free(t, node);
         return;
     }
-    node->pos = parent->pos + parent->n;
-    node->parent = parent;
-    node->next = parent->child;
-    node->seen = ++t->clock;
-    parent->child = node;
-    t->bytes += node_bytes(node);
-    *out = node;
+    if (!within) {
+        node->pos = parent->pos + at.used;
+        node->from = at.used;
+        node->parent = parent;
+        node->next = parent->child;
+        parent->child = node;
+    }
+    node->seen = node->end_seen = ++t->clock;
+    *room = (gr_kv_room){ node, node->n - n, n };
+}
+
+void gr_kv_take_back(gr_kv_tree *t, gr_kv_room room)
+{
+    if (room.first > 0)
+        cut(t, room.node, room.first);
+    else
+        remove_leaf(t, room.node);
 }
 
 void gr_kv_pin(gr_kv_node *node)
@@ -265,22 +280,14 @@ size_t gr_kv_pos(gr_kv_at at)
     return at.node ? at.node->pos + at.used : 0;
 }
 
-gr_kv_node *gr_kv_parent(const gr_kv_node *node)
+gr_kv_at gr_kv_before(const gr_kv_node *node)
 {
-    return node->parent && node->parent->n ? node->parent : NULL;   /* the top holds no tokens */
+    bool root = !node->parent->parent;          /* the top holds no tokens */
+
+    return (gr_kv_at){ root ? NULL : node->parent, node->from };
 }
 
-size_t gr_kv_count(const gr_kv_node *node)
+const uint32_t *gr_kv_node_pages(const gr_kv_node *node)
 {
-    return node->n;
-}
-
-float *gr_kv_keys(const gr_kv_node *node, size_t layer)
-{
-    return node->kv + 2 * layer * node->n * node->width;
-}
-
-float *gr_kv_values(const gr_kv_node *node, size_t layer)
-{
-    return gr_kv_keys(node, layer) + node->n * node->width;
+    return node->page;
 }

@@ -98,13 +98,14 @@ struct head_task { const float *hidden, *head; float *out; size_t V, C, row, row
 
 #define HEAD_ROWS 256           /* of the head, expanded at a time */
 
-static void head_rows(void *arg, size_t task, size_t worker)
+static void head_rows(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const struct head_task *t = arg;
 
-    (void)worker;
-    for (size_t v = t->row; v < t->row + t->rows; v++)
-        t->out[task * t->V + v] = (float)gr_dot(t->hidden + task * t->C, t->head + (v - t->row) * t->C, t->C);
+    (void)lane;
+    for (size_t i = first; i < first + n; i++)
+        for (size_t v = t->row; v < t->row + t->rows; v++)
+            t->out[i * t->V + v] = (float)gr_dot(t->hidden + i * t->C, t->head + (v - t->row) * t->C, t->C);
 }
 
 gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, size_t n, float *out, gram_err *err)
@@ -122,7 +123,7 @@ gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, 
         struct head_task t = { hidden, head, out, V, C, v, gr_min(HEAD_ROWS, V - v) };
         for (size_t i = 0; i < t.rows; i++)
             gr_dequant(head + i * C, (const char *)m->head.data + (v + i) * row_bytes, m->head.type, C);
-        gr_pool_run(gr_work_pool(w), head_rows, &t, n);
+        gr_device_run(gr_work_device(w), n, GR_CUT_ONE, head_rows, &t);
     }
     free(head);
     return rc;

@@ -139,13 +139,23 @@ static gram_status transpose(float *to, const gr_named *b, float scale, place_fn
     return GRAM_OK;
 }
 
+/* w [O,K] += B^T A, of M rows. */
+struct fold { float *w; const float *A, *B; size_t M, O, K; };
+
+static void fold_rows(void *arg, gr_lane *lane, size_t o, size_t n)
+{
+    const struct fold *f = arg;
+
+    gr_linear_dw(lane, gr_mat_f32(f->w, f->K), gr_mat_f32(f->B, f->O), gr_mat_f32(f->A, f->K), f->M, f->K, o, o + n);
+}
+
 gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
                          bool in_pairs, bool *found, gram_err *err)
 {
     const gr_named *t[2];
+    struct fold f;
     size_t O, K, r, M;
     float *A = NULL, *B = NULL;
-    void *scratch = NULL;
     gram_status rc = find_pair(t, m, a, which, layer, err);
 
     *found = !rc && t[0];
@@ -153,13 +163,12 @@ gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum 
         return rc;
     gr_matrix_shape(&m->cfg, which, &O, &K);
     r = t[0]->dim[0];
-    M = gr_round_up(r, GR_TILE);            /* rows of zeros fill the product up */
+    M = gr_round_up(r, gr_linear_cut(GR_ROWS_ALIKE, 1).unit);      /* rows of zeros fill the product up */
     if (M <= SIZE_MAX / sizeof *A / gr_max(O, K)) {
         A = gr_alloc_aligned(M * K, sizeof *A);
         B = gr_alloc_aligned(M * O, sizeof *B);
-        scratch = gr_alloc_aligned(gr_dw_scratch(K), 1);
     }
-    if (!A || !B || !scratch) {
+    if (!A || !B) {
         rc = gr_nomem(err, "adapter");
         goto out;
     }
@@ -167,12 +176,14 @@ gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum 
     memset(B + r * O, 0, (M - r) * O * sizeof *B);
     gr_dequant(A, t[0]->data, t[0]->type, r * K);
     rc = transpose(B, t[1], scale_of(a->cfg.alpha, r, a->cfg.root), place_of(a, which, in_pairs), &m->cfg, err);
-    if (!rc)
-        rc = gr_linear_dw(w, B, O, A, K, M, K, 0, O, scratch, err);
+    if (!rc) {
+        f = (struct fold){ w, A, B, M, O, K };
+        gr_device_run(m->on, O, (gr_cut){ 64, 64, 1, false }, fold_rows, &f);
+        rc = gr_device_wait(m->on, err);
+    }
 out:
     free(A);
     free(B);
-    free(scratch);
     return rc;
 }
 
@@ -220,12 +231,14 @@ gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pai
 /* ---- Opening to train ------------------------------------------------------------------------------ */
 
 /* Memory and a parameter; takes no values yet. */
-static gram_status add_param(gr_lora *l, float **out, const char *name, size_t rows, size_t cols, gram_err *err)
+static gram_status add_param(gr_lora *l, gr_device *on, float **out, const char *name, size_t rows, size_t cols,
+                             gram_err *err)
 {
     gr_param *p = &l->param[l->n_params];
 
     *out = gr_alloc_aligned(rows * cols, sizeof **out);
-    *p = (gr_param){ .name = gr_strdup(name), .w = *out, .rows = rows, .cols = cols, .decay = true };
+    *p = (gr_param){ .name = gr_strdup(name), .w = gr_mat_f32(*out, cols), .rows = rows, .cols = cols, .decay = true,
+                     .on = on };
     if (*out && p->name) {
         l->n_params++;
         return GRAM_OK;
@@ -249,13 +262,13 @@ static gram_status open_pair(gr_lora *l, const gr_model *m, enum gr_matrix which
     gr_matrix_shape(&m->cfg, which, &O, &K);
     p->rank = r;
     p->scale = scale_of(l->spec.alpha, r, l->spec.root);
-    rc = add_param(l, &p->a, a, r, K, err);
+    rc = add_param(l, m->on, &p->a, a, r, K, err);
     if (!rc)
-        rc = add_param(l, &p->b, b, r, O, err);
+        rc = add_param(l, m->on, &p->b, b, r, O, err);
     if (!rc)
-        rc = gr_linear_open(&p->la, &(gr_tensor){ GR_F32, p->a, r, K }, NULL, GR_LINEAR_F32, err);
+        rc = gr_linear_open(&p->la, m->on, &(gr_tensor){ GR_F32, p->a, r, K }, NULL, GR_LINEAR_F32, err);
     if (!rc)
-        rc = gr_linear_open(&p->lb, &(gr_tensor){ GR_F32, p->b, r, O }, NULL, GR_LINEAR_F32, err);
+        rc = gr_linear_open(&p->lb, m->on, &(gr_tensor){ GR_F32, p->b, r, O }, NULL, GR_LINEAR_F32, err);
     return rc;
 }
 
@@ -270,7 +283,7 @@ static gram_status open_head(gr_lora *l, const gr_model *m, gram_err *err)
     l->score = gr_head_of(&m->cfg);
     for (size_t i = 0; !rc && gr_head_part_at(&called, m->cfg.width, i, &p); i++) {
         name_of_part(name, &p);
-        rc = add_param(l, &l->score.part[p.at], name, p.rows, p.cols, err);
+        rc = add_param(l, m->on, &l->score.part[p.at], name, p.rows, p.cols, err);
         if (rc)
             break;
         l->param[l->n_params - 1].decay = !p.bias;
@@ -407,7 +420,7 @@ void gr_lora_close(gr_lora *l)
     }
     for (size_t i = 0; i < l->n_params; i++) {
         free((char *)(uintptr_t)l->param[i].name);
-        free(l->param[i].w);
+        free(l->param[i].w.p);
     }
     free(l->param);
     free(l->pair);
@@ -441,40 +454,49 @@ static void times(float *x, float s, size_t n)
 size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M)
 {
     return p->rank ? gr_max(gr_max(gr_linear_scratch(p->la, M), gr_linear_scratch(p->lb, M)),
-                            gr_max(gr_dw_scratch(O), gr_dw_scratch(K))) : 0;
+                            gr_max(gr_dw_scratch(O), gr_dw_scratch(K))) +
+                     gr_round_up(2 * M * p->rank * sizeof(float), GR_ALIGN) : 0;
 }
 
-gram_status gr_lora_fwd(const struct lora_pair *p, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
-                        float *u, void *scratch, gram_err *err)
+void gr_lora_fwd(gr_lane *lane, const struct lora_pair *p, gr_mat y, gr_mat x, size_t M)
 {
-    gram_status rc = gr_linear_fwd(p->la, u, p->rank, x, ldx, M, scratch, err);
+    size_t mark = gr_lane_mark(lane);
+    gr_mat u = gr_lane_scratch(lane, M, p->rank);
 
-    times(u, p->scale, M * p->rank);
-    return rc ? rc : gr_linear_dx(p->lb, NULL, y, ldy, u, p->rank, M, true, scratch, err);
+    if (lane->rc)
+        return;
+    gr_linear_fwd(lane, p->la, u, x, M);
+    times(gr_f32(u), p->scale, M * p->rank);
+    gr_linear_dx(lane, p->lb, y, u, M, true);
+    gr_lane_give_back(lane, mark);
 }
 
-gram_status gr_lora_dx(const struct lora_pair *p, float *dx, size_t lddx, const float *dy, size_t lddy, size_t M,
-                       float *du, void *scratch, gram_err *err)
+void gr_lora_dx(gr_lane *lane, const struct lora_pair *p, gr_mat dx, gr_mat dy, size_t M)
 {
-    gram_status rc = gr_linear_fwd(p->lb, du, p->rank, dy, lddy, M, scratch, err);
+    size_t mark = gr_lane_mark(lane);
+    gr_mat du = gr_lane_scratch(lane, M, p->rank);
 
-    times(du, p->scale, M * p->rank);
-    return rc ? rc : gr_linear_dx(p->la, NULL, dx, lddx, du, p->rank, M, true, scratch, err);
+    if (lane->rc)
+        return;
+    gr_linear_fwd(lane, p->lb, du, dy, M);
+    times(gr_f32(du), p->scale, M * p->rank);
+    gr_linear_dx(lane, p->la, dx, du, M, true);
+    gr_lane_give_back(lane, mark);
 }
 
-gram_status gr_lora_dw(const struct lora_pair *p, float *da, float *db, const float *dy, size_t lddy, const float *x,
-                       size_t ldx, size_t O, size_t K, size_t M, float *u, void *scratch, gram_err *err)
+void gr_lora_dw(gr_lane *lane, const struct lora_pair *p, gr_mat da, gr_mat db, gr_mat dy, gr_mat x, size_t M)
 {
-    size_t r = p->rank;
-    float *du = u + M * r;
-    gram_status rc = gr_linear_fwd(p->la, u, r, x, ldx, M, scratch, err);
+    size_t r = p->rank, mark = gr_lane_mark(lane);
+    gr_mat u = gr_lane_scratch(lane, 2 * M, r), du = gr_mat_at(u, M, 0);
 
-    if (!rc)
-        rc = gr_linear_fwd(p->lb, du, r, dy, lddy, M, scratch, err);
-    times(u, p->scale, 2 * M * r);
-    if (!rc)
-        rc = gr_linear_dw(da, du, r, x, ldx, M, K, 0, r, scratch, err);
-    return rc ? rc : gr_linear_dw(db, u, r, dy, lddy, M, O, 0, r, scratch, err);
+    if (lane->rc)
+        return;
+    gr_linear_fwd(lane, p->la, u, x, M);
+    gr_linear_fwd(lane, p->lb, du, dy, M);
+    times(gr_f32(u), p->scale, 2 * M * r);
+    gr_linear_dw(lane, da, du, x, M, da.ld, 0, r);
+    gr_linear_dw(lane, db, u, dy, M, db.ld, 0, r);
+    gr_lane_give_back(lane, mark);
 }
 
 /* ---- Writing -------------------------------------------------------------------------------------- */
@@ -516,7 +538,8 @@ static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char
         n += 2;
     }
     for (size_t i = n; i < l->n_params && !rc; i++, n++)        /* the head */
-        t[n] = (gr_saved){ "", l->param[i].name, l->param[i].w, l->param[i].rows, l->param[i].cols, l->param[i].decay };
+        t[n] = (gr_saved){ "", l->param[i].name, gr_f32(l->param[i].w), l->param[i].rows, l->param[i].cols,
+                            l->param[i].decay };
     if (!rc)
         rc = gr_st_write(path, t, n, meta, n_meta, err);
     for (size_t i = 0; b && i < n; i++)

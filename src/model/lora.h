@@ -33,7 +33,6 @@ gram_status gr_lora_targets(unsigned *out, const char *list, gram_err *err);
 /* The same list, in PEFT's names: out[8], NULL-terminated. */
 void gr_lora_modules(const char *out[8], unsigned targets);
 
-typedef struct gr_lora gr_lora;
 /* New adapters for m. Their values follow from the seed. */
 gram_status gr_lora_open(gr_lora **out, const gr_model *m, const gr_lora_spec *spec, uint64_t seed, gram_err *err);
 /* An adapter's, to be trained further: the same matrices in every layer, all of its config's rank. */

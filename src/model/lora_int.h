@@ -22,15 +22,13 @@ struct gr_lora {
     size_t n_params;
 };
 
-/* y += s (x A^T) B^T for M rows. u: [M, rank]; scratch: gr_lora_scratch(). */
-gram_status gr_lora_fwd(const struct lora_pair *p, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
-                        float *u, void *scratch, gram_err *err);
-/* dx += s (dy B) A; what is in dx stays under it. du: [M, rank]. */
-gram_status gr_lora_dx(const struct lora_pair *p, float *dx, size_t lddx, const float *dy, size_t lddy, size_t M,
-                       float *du, void *scratch, gram_err *err);
-/* da [rank,K] and db [rank,O] += what M rows give. u: [2 M, rank]. Padding rows: dy 0, x finite. */
-gram_status gr_lora_dw(const struct lora_pair *p, float *da, float *db, const float *dy, size_t lddy, const float *x,
-                       size_t ldx, size_t O, size_t K, size_t M, float *u, void *scratch, gram_err *err);
+/* y += s (x A^T) B^T for M rows. */
+void gr_lora_fwd(gr_lane *lane, const struct lora_pair *p, gr_mat y, gr_mat x, size_t M);
+/* dx += s (dy B) A; what is in dx stays under it. */
+void gr_lora_dx(gr_lane *lane, const struct lora_pair *p, gr_mat dx, gr_mat dy, size_t M);
+/* da [rank,K] and db [rank,O] += what M rows give. Padding rows: dy 0, x finite. */
+void gr_lora_dw(gr_lane *lane, const struct lora_pair *p, gr_mat da, gr_mat db, gr_mat dy, gr_mat x, size_t M);
+/* Scratch bytes of any of these. */
 size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M);
 
 /* The adapter of one matrix, if it has one, added to w [O,K]: rows as a Hugging Face file has them, or, in_pairs,

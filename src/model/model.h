@@ -13,30 +13,30 @@
 #ifndef GR_MODEL_MODEL_H
 #define GR_MODEL_MODEL_H
 
-#include "base/pool.h"
 #include "file/adapter.h"
 #include "file/config.h"
 #include "file/weights.h"
 #include "model/forest.h"
 #include "model/head.h"
 #include "op/matmul.h"
-#include "optim/optim.h"
+#include "tensor/param.h"
 
 typedef struct gr_model gr_model;
 
-/* Binds the tensors of w to the architecture that *cfg says; takes *cfg over (also on failure) and borrows w, which
- * must live longer. A tensor that is missing, of a wrong shape, or that the architecture does not know fails by
+/* Binds the tensors of w to the architecture that *cfg says, for use on d; takes *cfg over (also on failure) and borrows
+ * w and d, which must live longer. A tensor that is missing, of a wrong shape, or that the architecture does not know fails by
  * name. */
-gram_status gr_model_open(gr_model **out, const gr_weights *w, gr_config *cfg, gr_linear_mode mode, gram_err *err);
+gram_status gr_model_open(gr_model **out, gr_device *d, const gr_weights *w, gr_config *cfg, gr_linear_mode mode,
+                          gram_err *err);
 /* The same with every tensor copied into float32 memory that may be written, in the form of a Hugging Face checkpoint
  * whatever the file's: for training. The parameters are the model's; g is NULL in them. */
-gram_status gr_model_open_writable(gr_model **out, const gr_weights *w, gr_config *cfg, gram_err *err);
+gram_status gr_model_open_writable(gr_model **out, gr_device *d, const gr_weights *w, gr_config *cfg, gram_err *err);
 /* Either of them with an adapter's matrices added to those that it belongs to; a NULL is none. A tensor of the adapter
  * that the model has no place for fails by name. EXACT: as a base in this mode with the adapter beside it computes: the
  * sums are float32, and bfloat16 rounds the base alone. */
 typedef enum { GR_MODEL_FIXED, GR_MODEL_WRITABLE, GR_MODEL_EXACT } gr_model_use;
-gram_status gr_model_open_folded(gr_model **out, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
-                                 gr_linear_mode mode, gr_model_use use, gram_err *err);
+gram_status gr_model_open_folded(gr_model **out, gr_device *d, const gr_weights *w, const gr_adapter *a,
+                                 gr_config *cfg, gr_linear_mode mode, gr_model_use use, gram_err *err);
 const gr_param *gr_model_params(const gr_model *m, size_t *n);
 /* A writable model whose configuration has a reward head that the file lacks gets one of zeros. This draws its values,
  * the deviation being initializer_range. */
@@ -61,11 +61,14 @@ uint64_t gr_model_bytes(const gr_model *m);             /* memory that the weigh
 /* Activations of a forward over `rows` rows with `threads` threads, the products' own scratch left out. */
 uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads);
 
-/* The memory of forward passes; grows to the largest batch it met. One forward at a time in each. */
+/* The memory of forward passes; grows to the largest batch it met. One forward at a time in each. lora: adapters that are
+ * seen as they are at the time, as those in training; NULL: none. */
 typedef struct gr_work gr_work;
-gram_status gr_work_open(gr_work **out, const gr_model *m, gr_pool *pool, gram_err *err);
+typedef struct gr_lora gr_lora;
+gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_device *d, gram_err *err);
 void gr_work_close(gr_work *w);
 const gr_config *gr_work_config(const gr_work *w);
+gr_device *gr_work_device(const gr_work *w);
 
 /* Final hidden states, after the last norm. want[n] are rows of the forest; *hidden is [n, width], in w
  * until its next use. */

@@ -19,6 +19,7 @@ struct layer {
 
 struct gr_model {
     gr_config cfg;
+    gr_device *on;
     const gr_weights *file;
     gr_tensor embed, head;                  /* as the file has them; head is embed where tied */
     float *final_norm;
@@ -41,6 +42,5 @@ size_t gr_matrix_unpermuted(const gr_config *c, size_t r);
 size_t gr_matrix_permuted(const gr_config *c, size_t r);
 
 const gr_model *gr_work_model(const gr_work *w);
-gr_pool *gr_work_pool(const gr_work *w);
 
 #endif

@@ -1,18 +1,19 @@
-/* trainee.c - see trainee.h. Opening, memory, and the rows of the head. */
+/* trainee.c - see trainee.h. Opening, memory, the forward pass, and the rows of the head. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "base/random.h"
 #include "model/trainee_int.h"
-#include "op/dropout.h"
+
+enum { STAGED = 256 };          /* rows from which on there is room to lay weights out */
 
 /* ---- Opening ------------------------------------------------------------------------------------- */
 
 static float *grad_of(gr_trainee *t, const void *w)
 {
     for (size_t i = 0; w && i < t->n_params; i++)
-        if (t->param[i].w == w || t->param[i].half == w)
-            return t->param[i].g;
+        if (t->param[i].w.p == w)
+            return gr_f32(t->param[i].g);
     return NULL;
 }
 
@@ -40,23 +41,6 @@ static void bind_grads(gr_trainee *t)
         t->g_score.part[i] = grad_of(t, gr_trainee_score(t)->part[i]);
 }
 
-static size_t scratch_bytes(const gr_trainee *t)
-{
-    const gr_model *m = t->m;
-    const gr_config *c = &m->cfg;
-    size_t linear = 0, dw = gr_dw_scratch(gr_max(gr_max(c->width, c->hidden), c->heads * c->head_dim));
-
-    for (size_t i = 0; i < c->layers; i++)
-        for (enum gr_matrix j = 0; j < GR_MATRICES; j++) {
-            size_t O, K;
-            gr_matrix_shape(c, j, &O, &K);
-            linear = gr_max(linear, gr_linear_scratch(matrix(&m->layer[i], j), BLOCK));
-            if (pair(t, i, j))
-                linear = gr_max(linear, gr_lora_scratch(pair(t, i, j), O, K, BLOCK));
-        }
-    return gr_round_up(gr_max(gr_max(linear, dw), gr_attn_scratch(c->head_dim, c->heads / c->kv_heads)), GR_ALIGN);
-}
-
 /* The floats of all adapters of a layer: the same in each, or 0 in some. */
 static size_t lora_floats(const gr_lora *l, const gr_config *c)
 {
@@ -67,20 +51,6 @@ static size_t lora_floats(const gr_lora *l, const gr_config *c)
         gr_matrix_shape(c, i, &O, &K);
         if (l->spec.targets & 1u << i)
             n += l->spec.rank * (O + K);
-    }
-    return n;
-}
-
-/* The widest input of an adapter that may be dropped from. */
-static size_t widest_input(const gr_lora *l, const gr_config *c)
-{
-    size_t n = 0;
-
-    for (enum gr_matrix i = 0; l && l->spec.dropout > 0 && i < GR_MATRICES; i++) {
-        size_t O, K;
-        gr_matrix_shape(c, i, &O, &K);
-        if (l->spec.targets & 1u << i)
-            n = gr_max(n, K);
     }
     return n;
 }
@@ -99,88 +69,99 @@ static bool open_head(gr_trainee *t)
 static bool is_of_head(const gr_model *m, const gr_param *p)
 {
     for (size_t i = 0; i < GR_HEAD_PARTS; i++)
-        if (p->w && p->w == m->score.part[i])
+        if (p->w.p && p->w.p == m->score.part[i])
             return true;
     return false;
 }
 
-static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, bool head_only, gr_pool *pool,
+/* The pass over the layers, and memory for what follows from the model alone. */
+static bool open_pass(gr_trainee *t)
+{
+    const gr_model *m = t->m;
+
+    t->p = (struct pass){ .m = m, .lora = t->lora, .d = t->d, .cut = gr_linear_cut(GR_ROWS_BLOCKS, 0), .plan = &t->plan,
+                          .keep = true, .ldf = gr_linear_ld(m->cfg.hidden) };
+    t->g = gr_calloc(m->cfg.layers, sizeof *t->g);
+    t->p.kept = gr_calloc(m->cfg.layers, sizeof *t->p.kept);
+    return t->g && t->p.kept;
+}
+
+/* Those of the n parameters that are trained, with room for their gradients. */
+static bool take_params(gr_trainee *t, const gr_param *p, size_t n)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (!t->head_only || is_of_head(t->m, &p[i])) {
+            t->n_params++;
+            t->grad_floats += gr_param_count(&p[i]);
+        }
+    t->param = gr_calloc(t->n_params, sizeof *t->param);
+    t->grad = gr_calloc(t->grad_floats, sizeof *t->grad);
+    if (!t->param || !t->grad)
+        return false;
+    t->n_params = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!t->head_only || is_of_head(t->m, &p[i])) {
+            t->param[t->n_params] = p[i];
+            t->param[t->n_params++].g = gr_mat_f32(t->grad + at, p[i].cols);
+            at += gr_param_count(&p[i]);
+        }
+    return true;
+}
+
+static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, bool head_only, gr_device *d,
                                 gram_err *err)
 {
     gr_trainee *t = gr_calloc(1, sizeof *t);
     const gr_param *p;
-    size_t at = 0, all, n = 0;
+    size_t n;
+    gram_status rc = t ? GRAM_OK : gr_nomem(err, "training");
 
     *out = NULL;
-    if (!t)
-        return gr_nomem(err, "training");
-    p = lora ? gr_lora_params(lora, &all) : gr_model_params(m, &all);
+    if (rc)
+        return rc;
+    p = lora ? gr_lora_params(lora, &n) : gr_model_params(m, &n);
     t->m = m;
     t->lora = lora;
+    t->d = d;
     t->head_only = head_only;
-    t->made_again = head_only ? m->cfg.layers : 0;          /* but never is: they share their memory */
+    gr_trainee_recompute(t, 0);
     t->lora_floats = lora_floats(lora, &m->cfg);
-    t->pool = pool;
-    t->ldf = gr_uncrowded(m->cfg.hidden);
-    t->scratch_bytes = scratch_bytes(t);
-    for (size_t i = 0; i < all; i++)
-        if (!head_only || is_of_head(m, &p[i])) {
-            t->n_params++;
-            t->grad_floats += p[i].rows * p[i].cols;
-        }
-    t->param = gr_calloc(t->n_params, sizeof *t->param);
-    t->grad = gr_calloc(t->grad_floats, sizeof *t->grad);
-    t->g = gr_calloc(m->cfg.layers, sizeof *t->g);
-    t->kept = gr_calloc(m->cfg.layers, sizeof *t->kept);
-    t->worker = gr_calloc(gr_pool_size(pool), sizeof *t->worker);
-    if (!t->param || !t->grad || !t->g || !t->kept || !t->worker || !open_head(t))
-        goto nomem;
-    for (size_t i = 0; i < gr_pool_size(pool); i++) {
-        t->worker[i].scratch = gr_alloc_aligned(t->scratch_bytes, 1);
-        t->worker[i].u = gr_alloc_aligned(lora ? 2 * BLOCK * lora->spec.rank : 0, sizeof *t->worker[i].u);
-        t->worker[i].dropped = gr_alloc_aligned(BLOCK * widest_input(lora, &m->cfg), sizeof *t->worker[i].dropped);
-        if (!t->worker[i].scratch || !t->worker[i].u || !t->worker[i].dropped)
-            goto nomem;
+    if (!open_pass(t) || !take_params(t, p, n) || !open_head(t))
+        rc = gr_nomem(err, "training");
+    if (!rc)
+        rc = gr_device_reserve(d, gr_pass_scratch(&t->p, t->p.cut.most), err);
+    if (rc) {
+        gr_trainee_close(t);
+        return rc;
     }
-    for (size_t i = 0; i < all; i++)
-        if (!head_only || is_of_head(m, &p[i])) {
-            t->param[n] = p[i];
-            t->param[n++].g = t->grad + at;
-            at += p[i].rows * p[i].cols;
-        }
     bind_grads(t);
     *out = t;
     return GRAM_OK;
-nomem:
-    gr_trainee_close(t);
-    return gr_nomem(err, "training");
 }
 
-gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_pool *pool, gram_err *err)
+gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_device *d, gram_err *err)
 {
-    return open_trainee(out, m, NULL, false, pool, err);
+    return open_trainee(out, m, NULL, false, d, err);
 }
 
-gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, gr_pool *pool, gram_err *err)
+gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, gr_device *d, gram_err *err)
 {
-    return open_trainee(out, m, lora, false, pool, err);
+    return open_trainee(out, m, lora, false, d, err);
 }
 
-gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_pool *pool, gram_err *err)
+gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_device *d, gram_err *err)
 {
-    return open_trainee(out, m, NULL, true, pool, err);
+    return open_trainee(out, m, NULL, true, d, err);
 }
 
 static void rows_clear(gr_trainee *t)
 {
     free(t->memory);
-    free(t->pos);
-    free(t->run);
     free(t->key);
     t->memory = NULL;
-    t->pos = NULL;
     t->key = NULL;
-    t->run = NULL;
     t->rows = 0;
 }
 
@@ -194,22 +175,22 @@ void gr_trainee_close(gr_trainee *t)
     if (!t)
         return;
     rows_clear(t);
-    for (size_t i = 0; t->worker && i < gr_pool_size(t->pool); i++) {
-        free(t->worker[i].scratch);
-        free(t->worker[i].u);
-        free(t->worker[i].dropped);
-        free(t->worker[i].span);
-        free(t->worker[i].query);
-    }
-    free(t->worker);
-    free(t->table[0]);
-    free(t->table[1]);
+    gr_plan_clear(&t->plan);
+    gr_seen_clear(&t->seen);
+    gr_seen_clear(&t->want_seen);
+    free(t->p.table[0]);
+    free(t->p.table[1]);
     free(t->head_row);
-    free(t->kept);
+    free(t->p.kept);
     free(t->g);
     free(t->grad);
     free(t->param);
     free(t);
+}
+
+gr_device *gr_trainee_device(const gr_trainee *t)
+{
+    return t->d;
 }
 
 gr_param *gr_trainee_params(gr_trainee *t, size_t *n)
@@ -218,64 +199,36 @@ gr_param *gr_trainee_params(gr_trainee *t, size_t *n)
     return t->param;
 }
 
-#define ZEROS ((size_t)1 << 20)         /* floats of a task */
+enum { ZEROS = 1 << 20 };               /* floats of a task */
 
-static void zero(void *arg, size_t task, size_t worker)
+static void zero(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     gr_trainee *t = arg;
 
-    (void)worker;
-    memset(t->grad + task * ZEROS, 0, gr_min(ZEROS, t->grad_floats - task * ZEROS) * sizeof *t->grad);
+    (void)lane;
+    memset(t->grad + first, 0, n * sizeof *t->grad);
 }
 
 void gr_trainee_zero(gr_trainee *t)
 {
-    gr_pool_run(t->pool, zero, t, (t->grad_floats + ZEROS - 1) / ZEROS);
+    gr_device_run(t->d, t->grad_floats, (gr_cut){ ZEROS, ZEROS, 1, false }, zero, t);
 }
 
 void gr_trainee_recompute(gr_trainee *t, size_t layers)
 {
+    /* A head that is trained alone has no backward pass below it: all layers share one place, and none comes again. */
     t->made_again = t->head_only ? t->m->cfg.layers : gr_min(layers, t->m->cfg.layers);
 }
 
 void gr_trainee_drop(gr_trainee *t, uint64_t seed, uint64_t step)
 {
-    t->drop = t->lora && t->lora->spec.dropout > 0;
-    t->drop_key = gr_random_at(gr_random_at(0, seed), step);
+    t->p.drop = t->lora && t->lora->spec.dropout > 0;
+    t->p.drop_key = gr_random_at(gr_random_at(0, seed), step);
 }
 
 void gr_trainee_keep(gr_trainee *t)
 {
-    t->drop = false;
-}
-
-static uint64_t key_of(const gr_trainee *t, enum gr_matrix which)
-{
-    return gr_random_at(t->drop_key, t->layer * GR_MATRICES + which);
-}
-
-const float *gr_trainee_dropped(const gr_trainee *t, struct worker *me, enum gr_matrix which, const float *x,
-                                size_t *ldx, size_t K, size_t M)
-{
-    uint64_t key = key_of(t, which);
-
-    if (!t->drop)
-        return x;
-    for (size_t i = 0; i < M; i++)
-        gr_dropout_fwd(me->dropped + i * K, x + i * *ldx, K, gr_random_at(key, t->at_key[me->row + i]),
-                       t->lora->spec.dropout);
-    *ldx = K;
-    return me->dropped;
-}
-
-void gr_trainee_add_dropped(const gr_trainee *t, const struct worker *me, enum gr_matrix which, float *dx, size_t lddx,
-                            size_t K, size_t M)
-{
-    uint64_t key = key_of(t, which);
-
-    for (size_t i = 0; i < M; i++)
-        gr_dropout_bwd(dx + i * lddx, me->dropped + i * K, K, gr_random_at(key, t->at_key[me->row + i]),
-                       t->lora->spec.dropout);
+    t->p.drop = false;
 }
 
 const float *gr_trainee_head(gr_trainee *t, int32_t v)
@@ -288,7 +241,7 @@ const float *gr_trainee_head(gr_trainee *t, int32_t v)
         i++;
     if (i == HEAD_ROWS) {
         i = t->head_next++ % HEAD_ROWS;
-        expand(t->head_row + i * C, &t->m->head, (size_t)v);
+        gr_device_op(t->d)->embed(NULL, gr_mat_f32(t->head_row + i * C, C), &t->m->head, &v, 1, 1);
         t->head_id[i] = v;
     }
     return t->head_row + i * C;
@@ -325,125 +278,112 @@ static float *take(float *base, size_t *used, size_t n)
     return p;
 }
 
+static gr_mat take_rows(float *base, size_t *used, size_t rows, size_t cols)
+{
+    return gr_mat_f32(take(base, used, rows * cols), cols);
+}
+
 /* All of a layer but its input. */
 static struct kept carve_kept(const gr_trainee *t, float *base, size_t *used, size_t R)
 {
     const gr_config *c = &t->m->cfg;
-    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, ldf = t->p.ldf;
     struct kept k = { 0 };
 
     k.r1 = take(base, used, R);
-    k.q = take(base, used, R * q);
-    k.k = take(base, used, R * kv);
-    k.v = take(base, used, R * kv);
-    k.q0 = c->qk_norm ? take(base, used, R * q) : k.q;
-    k.k0 = c->qk_norm ? take(base, used, R * kv) : k.k;
+    k.q = take_rows(base, used, R, q);
+    k.k = take_rows(base, used, R, kv);
+    k.v = take_rows(base, used, R, kv);
+    k.q0 = c->qk_norm ? take_rows(base, used, R, q) : k.q;
+    k.k0 = c->qk_norm ? take_rows(base, used, R, kv) : k.k;
     k.rq = take(base, used, R * c->heads);
     k.rk = take(base, used, R * c->kv_heads);
-    k.o = take(base, used, R * q);
+    k.o = take_rows(base, used, R, q);
     k.lse = take(base, used, R * c->heads);
-    k.mid = take(base, used, R * C);
+    k.mid = take_rows(base, used, R, C);
     k.r2 = take(base, used, R);
-    k.gate = take(base, used, R * t->ldf);
-    k.up = take(base, used, R * t->ldf);
+    k.gate = take_rows(base, used, R, ldf);
+    k.up = take_rows(base, used, R, ldf);
     if (c->sandwich_norms) {
-        k.t1 = take(base, used, R * C);
+        k.t1 = take_rows(base, used, R, C);
         k.rt1 = take(base, used, R);
-        k.t2 = take(base, used, R * C);
+        k.t2 = take_rows(base, used, R, C);
         k.rt2 = take(base, used, R);
     }
     return k;
 }
 
+/* Room to lay out the weights of any layer. */
+static size_t stage_floats(const gr_trainee *t)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < t->m->cfg.layers; i++) {
+        gr_linear *all[GR_MATRICES];
+        for (enum gr_matrix k = 0; k < GR_MATRICES; k++)
+            all[k] = matrix(&t->m->layer[i], k);
+        bytes = gr_max(bytes, gr_stage_bytes(all, GR_MATRICES));
+    }
+    return bytes / sizeof(float);
+}
+
 static size_t carve(gr_trainee *t, float *base, size_t R)
 {
     const gr_config *c = &t->m->cfg;
-    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, used = 0;
+    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, ldf = t->p.ldf, used = 0;
+    size_t pieces = gr_device_pieces(t->d, R, t->p.cut);
 
     for (size_t i = 0; i < c->layers; i++) {
-        t->kept[i] = i && i < t->made_again ? t->kept[0] : carve_kept(t, base, &used, R);
-        t->kept[i].x = take(base, &used, R * C);
+        t->p.kept[i] = i && i < t->made_again ? t->p.kept[0] : carve_kept(t, base, &used, R);
+        t->p.kept[i].x = take_rows(base, &used, R, C);
     }
-    t->x = take(base, &used, R * C);
-    t->xw = take(base, &used, R * C);
-    t->rw = take(base, &used, R);
-    t->xf = take(base, &used, R * C);
+    t->p.end = take_rows(base, &used, R, C);
+    t->p.wanted.x = take_rows(base, &used, R, C);
+    t->p.wanted.r = take(base, &used, R);
+    t->xf = take_rows(base, &used, R, C);
     t->rf = take(base, &used, R);
-    t->hidden = take(base, &used, R * C);
-    t->dx = take(base, &used, R * C);
-    t->dh = take(base, &used, R * C);
-    t->dt1 = take(base, &used, R * C);
-    t->dt2 = take(base, &used, R * C);
-    t->h = take(base, &used, R * C);
-    t->dgate = take(base, &used, R * t->ldf);
-    t->dup = take(base, &used, R * t->ldf);
-    t->act = take(base, &used, R * t->ldf);
-    t->dq = take(base, &used, R * q);
-    t->dk = take(base, &used, R * kv);
-    t->dv = take(base, &used, R * kv);
-    t->dout = take(base, &used, R * q);
+    t->hidden = take_rows(base, &used, R, C);
+    t->dx = take_rows(base, &used, R, C);
+    t->dh = take_rows(base, &used, R, C);
+    t->dt1 = take_rows(base, &used, R, C);
+    t->dt2 = take_rows(base, &used, R, C);
+    t->h = take_rows(base, &used, R, C);
+    t->dgate = take_rows(base, &used, R, ldf);
+    t->dup = take_rows(base, &used, R, ldf);
+    t->act = take_rows(base, &used, R, ldf);
+    t->dq = take_rows(base, &used, R, q);
+    t->dk = take_rows(base, &used, R, kv);
+    t->dv = take_rows(base, &used, R, kv);
+    t->dout = take_rows(base, &used, R, q);
     t->delta = take(base, &used, R * c->heads);
-    t->partial = take(base, &used, blocks_of(R) * PARTIALS(c));
-    t->share = take(base, &used, blocks_of(R) * t->lora_floats);
-    for (enum gr_matrix i = 0; i < GR_MATRICES && R >= MANY; i++) {
-        size_t n = 0;
-        for (size_t j = 0; j < c->layers; j++)
-            for (gr_pack k = GR_PACK_FWD; k <= GR_PACK_DX; k++)
-                n = gr_max(n, gr_linear_pack_floats(matrix(&t->m->layer[j], i), k));
-        t->packed[i] = take(base, &used, n);
-    }
+    t->partial = take(base, &used, pieces * PARTIALS(c));
+    t->share = take(base, &used, pieces * t->lora_floats);
+    t->p.room = take(base, &used, R >= STAGED ? stage_floats(t) : 0);
+    t->p.attn.lse_rows = R;
     return used;
 }
 
 uint64_t gr_trainee_bytes(gr_trainee *t, size_t rows)
 {
-    size_t R = gr_round_up(rows, ROUND), each = 2 * (sizeof *t->pos + sizeof *t->run + sizeof *t->key);
+    size_t R = gr_round_up(rows, t->p.cut.unit);
     uint64_t floats = carve(t, NULL, R);
 
     if (t->memory)
         carve(t, t->memory, t->rows);       /* counting moved what points into it */
-    return floats * sizeof *t->memory + R * (each + gr_pool_size(t->pool) * sizeof *t->worker->query);
+    return floats * sizeof *t->memory + 2 * R * (sizeof *t->key + sizeof *t->plan.run);     /* a run a row at most */
 }
 
-gram_status gr_trainee_reserve(gr_trainee *t, const gr_forest *f, size_t n_want, gram_err *err)
+static gram_status reserve(gr_trainee *t, size_t need, gram_err *err)
 {
-    const gr_config *c = &t->m->cfg;
-    size_t rows = gr_round_up(gr_max(f->rows, n_want), ROUND), floats, R = gr_max(rows, t->rows);
+    size_t rows = gr_round_up(need, t->p.cut.unit), floats;
 
-    if (f->max_len > t->table_pos) {
-        t->table_pos = 0;
-        for (size_t i = 0; i < 2; i++) {
-            free(t->table[i]);
-            t->table[i] = c->inv_freq[i] ? gr_alloc_aligned(f->max_len * c->head_dim, sizeof(float)) : NULL;
-            if (c->inv_freq[i] && !t->table[i])
-                return gr_nomem(err, "rotary tables");
-            if (t->table[i])
-                gr_rope_table(t->table[i], c->inv_freq[i], 0, f->max_len, c->head_dim, c->rope_scale[i]);
-        }
-        t->table_pos = f->max_len;
-    }
-    if (f->max_spans > t->spans || R > t->rows) {
-        for (size_t i = 0; i < gr_pool_size(t->pool); i++) {
-            free(t->worker[i].span);
-            free(t->worker[i].query);
-            t->worker[i].span = gr_calloc(f->max_spans, sizeof *t->worker[i].span);
-            t->worker[i].query = gr_calloc(R, sizeof *t->worker[i].query);
-            if (!t->worker[i].span || !t->worker[i].query) {
-                t->spans = 0;
-                return gr_nomem(err, "training");
-            }
-        }
-        t->spans = f->max_spans;
-    }
     if (rows <= t->rows)
         return GRAM_OK;
     rows_clear(t);
     floats = carve(t, NULL, rows);
     t->memory = gr_alloc_aligned(floats, sizeof *t->memory);
-    t->pos = gr_calloc(2 * rows, sizeof *t->pos);
-    t->run = gr_calloc(2 * rows, sizeof *t->run);
     t->key = gr_calloc(2 * rows, sizeof *t->key);
-    if (!t->memory || !t->pos || !t->run || !t->key) {
+    if (!t->memory || !t->key) {
         rows_clear(t);
         return gr_fail(err, GRAM_ENOMEM, "training: out of memory for the activations of %zu rows", rows);
     }
@@ -451,4 +391,68 @@ gram_status gr_trainee_reserve(gr_trainee *t, const gr_forest *f, size_t n_want,
     carve(t, t->memory, rows);
     t->rows = rows;
     return GRAM_OK;
+}
+
+/* ---- Forward ------------------------------------------------------------------------------------- */
+
+/* A row's key follows from its token and the key of the row before it in the text. */
+static void make_keys(gr_trainee *t, const gr_forest *f)
+{
+    const gr_segment *seg = f->seg;
+
+    for (size_t s = 0; s < f->n_segs; s++) {
+        const gr_segment *up = seg[s].parent == GR_NO_SEGMENT ? NULL : &seg[seg[s].parent];
+        uint64_t key = up ? t->key[up->row + up->len - 1] : 0;
+        for (size_t i = seg[s].row; i < seg[s].row + seg[s].len; i++)
+            t->key[i] = key = gr_random_at(key, (uint64_t)f->token[i]);
+    }
+    for (size_t i = 0; i < t->plan.n_want; i++)
+        t->key[t->rows + i] = t->key[t->plan.want[i]];
+    t->p.key = t->key;
+    t->p.want_key = t->key + t->rows;
+}
+
+/* What the passes need to know of the forest, and memory for its rows. */
+static gram_status take_forest(gr_trainee *t, const gr_forest *f, const size_t *want, size_t n, gram_err *err)
+{
+    gram_status rc = gr_forest_check(f, t->m->cfg.vocabulary, err);
+
+    if (!rc)
+        rc = reserve(t, gr_max(f->rows, n), err);
+    if (!rc)
+        rc = gr_plan_forest(&t->plan, f, want, n, false, err);
+    if (!rc)
+        rc = gr_pass_tables(&t->p, err);
+    if (!rc && !t->head_only)
+        rc = gr_seen_forest(&t->seen, &t->plan, f, false, err);
+    if (!rc && !t->head_only)
+        rc = gr_seen_forest(&t->want_seen, &t->plan, f, true, err);
+    if (!rc && t->p.drop)
+        make_keys(t, f);
+    return rc;
+}
+
+gram_status gr_trainee_forward(gr_trainee *t, const gr_forest *f, const size_t *want, size_t n,
+                               const float **hidden, gram_err *err)
+{
+    size_t C = t->m->cfg.width;
+    const gr_norm norm = norm_of(&t->m->cfg, t->m->final_norm, C);
+    gram_status rc = take_forest(t, f, want, n, err);
+    gr_lane *lane;
+
+    if (rc)
+        return rc;
+    t->p.narrow = 2 * n <= f->rows;
+    for (size_t i = 0; i < HEAD_ROWS; i++)          /* a step may have changed them */
+        t->head_id[i] = -1;
+    memset(gr_mat_at(t->p.kept->x, f->rows, 0).p, 0, (t->rows - f->rows) * C * sizeof(float));
+    gr_pass_forward(&t->p);
+    lane = gr_device_lane(t->d);
+    if (t->p.narrow)
+        memcpy(t->xf.p, t->p.out.p, n * C * sizeof(float));
+    else
+        lane->op->gather(lane, t->xf, t->p.out, want, n, C);
+    lane->op->rmsnorm_fwd(lane, t->hidden, t->rf, t->xf, &norm, n);
+    *hidden = gr_f32(t->hidden);
+    return gr_device_wait(t->d, err);
 }

@@ -11,18 +11,19 @@
 typedef struct gr_trainee gr_trainee;
 
 /* m was opened by gr_model_open_writable() and is borrowed; its parameters get gradients here. */
-gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_pool *pool, gram_err *err);
+gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_device *d, gram_err *err);
 /* The same for any model, whose own weights stay as they are: the parameters are those of the adapters, borrowed. lora
  * NULL: as gr_trainee_open(). */
-gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, gr_pool *pool, gram_err *err);
+gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, gr_device *d, gram_err *err);
 /* Of a model as gr_trainee_open() has it, the reward head's parameters alone. Nothing else has a gradient, and no
  * backward pass goes below it. */
-gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_pool *pool, gram_err *err);
+gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_device *d, gram_err *err);
 void gr_trainee_close(gr_trainee *t);
+gr_device *gr_trainee_device(const gr_trainee *t);
 /* The parameters with their gradients, in the order of the file; the list lives as long as t. */
 gr_param *gr_trainee_params(gr_trainee *t, size_t *n);
 void gr_trainee_zero(gr_trainee *t);
-/* From now on the lowest `layers` layers keep their input alone, and their backward pass makes the rest again: the same
+/* From now on the lowest `layers` layers keep their input alone, and their backward pass computes the rest again: the same
  * bits, in a tenth of the activations' memory and four thirds of the time where that is all layers. Before the first
  * forward. */
 void gr_trainee_recompute(gr_trainee *t, size_t layers);

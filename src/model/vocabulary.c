@@ -11,20 +11,18 @@ struct slice { gr_linear *l; size_t v0; };
 
 struct gr_vocabulary {
     const gr_model *m;
-    gr_pool *pool;
+    gr_device *d;
     struct slice *slice;
-    size_t slices, scratch_bytes;
-    void **scratch;             /* [threads] */
-    float *x, *z;               /* [rows, C] and [rows, V], rows a multiple of GR_TILE */
-    size_t rows;
-    gram_err *why;              /* [threads] of the pass under way; status 0: none */
-    size_t tiles;
+    size_t slices;
+    float *x, *z;               /* [rows, C] and [rows, V], whole units of the cut */
+    gr_cut cut;
+    size_t rows, units;         /* units: of the pass under way */
 };
 
-gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_pool *pool, gram_err *err)
+gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_device *d, gram_err *err)
 {
     gr_vocabulary *h = gr_calloc(1, sizeof *h);
-    size_t V = m->cfg.vocabulary, C = m->cfg.width, threads = gr_pool_size(pool), row_bytes = 0;
+    size_t V = m->cfg.vocabulary, C = m->cfg.width, row_bytes = 0;
     gr_linear_mode mode = m->head.type == GR_F32 ? GR_LINEAR_F32 : GR_LINEAR_KEEP;
     gram_status rc = GRAM_OK;
 
@@ -32,12 +30,11 @@ gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_pool *
     if (!h)
         return gr_nomem(err, "vocabulary");
     h->m = m;
-    h->pool = pool;
+    h->d = d;
+    h->cut = gr_linear_cut(GR_ROWS_ALIKE, C * sizeof(float));
     h->slices = (V + SLICE_ROWS - 1) / SLICE_ROWS;
     h->slice = gr_calloc(h->slices, sizeof *h->slice);
-    h->scratch = gr_calloc(threads, sizeof *h->scratch);
-    h->why = gr_calloc(threads, sizeof *h->why);
-    if (!h->slice || !h->scratch || !h->why)
+    if (!h->slice)
         rc = gr_nomem(err, "vocabulary");
     gr_dtype_row_bytes(m->head.type, C, &row_bytes);        /* proved when the file was opened */
     for (size_t i = 0; i < h->slices && !rc; i++) {
@@ -45,13 +42,8 @@ gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_pool *
         h->slice[i].v0 = i * SLICE_ROWS;
         t.data = (const char *)m->head.data + h->slice[i].v0 * row_bytes;
         t.rows = gr_min(SLICE_ROWS, V - h->slice[i].v0);
-        rc = gr_linear_open(&h->slice[i].l, &t, NULL, mode, err);
-        if (!rc)
-            h->scratch_bytes = gr_max(h->scratch_bytes, gr_linear_scratch(h->slice[i].l, GR_TILE));
+        rc = gr_linear_open(&h->slice[i].l, d, &t, NULL, mode, err);
     }
-    for (size_t i = 0; i < threads && !rc; i++)
-        if (!(h->scratch[i] = gr_alloc_aligned(gr_max(h->scratch_bytes, 1), 1)))
-            rc = gr_nomem(err, "vocabulary");
     if (rc)
         gr_vocabulary_close(h);
     else
@@ -65,11 +57,7 @@ void gr_vocabulary_close(gr_vocabulary *h)
         return;
     for (size_t i = 0; h->slice && i < h->slices; i++)
         gr_linear_close(h->slice[i].l);
-    for (size_t i = 0; h->scratch && i < gr_pool_size(h->pool); i++)
-        free(h->scratch[i]);
     free(h->slice);
-    free(h->scratch);
-    free(h->why);
     free(h->x);
     free(h->z);
     free(h);
@@ -81,18 +69,20 @@ uint64_t gr_vocabulary_bytes(const gr_vocabulary *h)
 
     for (size_t i = 0; i < h->slices; i++)
         bytes += gr_linear_borrows(h->slice[i].l) ? 0 : gr_linear_bytes(h->slice[i].l);
-    return bytes + gr_pool_size(h->pool) * h->scratch_bytes;
+    return bytes;
 }
 
-/* A tile of rows times a slice of the head. */
-static void one_product(void *arg, size_t task, size_t worker)
+/* Some rows times a slice of the head: a task for each unit of rows and slice. */
+static void products(void *arg, gr_lane *lane, size_t first, size_t n)
 {
-    gr_vocabulary *h = arg;
-    const struct slice *s = &h->slice[task / h->tiles];
-    size_t V = h->m->cfg.vocabulary, C = h->m->cfg.width, r = task % h->tiles * GR_TILE;
+    const gr_vocabulary *h = arg;
+    size_t V = h->m->cfg.vocabulary, C = h->m->cfg.width;
 
-    if (!h->why[worker].status)
-        gr_linear_fwd(s->l, h->z + r * V + s->v0, V, h->x + r * C, C, GR_TILE, h->scratch[worker], &h->why[worker]);
+    for (size_t task = first; task < first + n; task++) {
+        const struct slice *s = &h->slice[task / h->units];
+        size_t r = task % h->units * h->cut.unit;
+        gr_linear_fwd(lane, s->l, gr_mat_f32(h->z + r * V + s->v0, V), gr_mat_f32(h->x + r * C, C), h->cut.unit);
+    }
 }
 
 static gram_status reserve(gr_vocabulary *h, size_t rows, gram_err *err)
@@ -112,20 +102,15 @@ static gram_status reserve(gr_vocabulary *h, size_t rows, gram_err *err)
 
 gram_status gr_vocabulary_logits(gr_vocabulary *h, const float *hidden, size_t n, const float **z, gram_err *err)
 {
-    size_t C = h->m->cfg.width, rows = gr_round_up(n, GR_TILE);
+    size_t C = h->m->cfg.width, rows = gr_round_up(n, h->cut.unit);
     gram_status rc = reserve(h, rows, err);
 
     if (rc)
         return rc;
     memcpy(h->x, hidden, n * C * sizeof *h->x);
     memset(h->x + n * C, 0, (rows - n) * C * sizeof *h->x);
-    h->tiles = rows / GR_TILE;
-    gr_pool_run(h->pool, one_product, h, h->slices * h->tiles);
-    for (size_t i = 0; i < gr_pool_size(h->pool); i++)
-        if (h->why[i].status) {
-            rc = gr_fail(err, h->why[i].status, "%s", h->why[i].text);
-            h->why[i].status = GRAM_OK;
-        }
+    h->units = rows / h->cut.unit;
+    gr_device_run(h->d, h->slices * h->units, GR_CUT_ONE, products, h);
     *z = h->z;
-    return rc;
+    return gr_device_wait(h->d, err);
 }

@@ -10,8 +10,8 @@
 #include "model/model.h"
 
 typedef struct gr_vocabulary gr_vocabulary;
-/* Fails where the model has no head over the vocabulary. m and pool are borrowed. */
-gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_pool *pool, gram_err *err);
+/* Fails where the model has no head over the vocabulary. m and d are borrowed. */
+gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_device *d, gram_err *err);
 void gr_vocabulary_close(gr_vocabulary *h);
 uint64_t gr_vocabulary_bytes(const gr_vocabulary *h);       /* of memory of its own */
 /* z, in h until its next use: rows n, V apart. A row's bits depend on that row alone. */

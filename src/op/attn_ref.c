@@ -48,16 +48,16 @@ static void one_query(float *o, float *lse, const float *q, const gr_kv_span *sp
         *lse = (float)(top + log(sum));
 }
 
-void gr_attn_fwd_ref(float *o, size_t ldo, float *lse, const float *q, size_t ldq, size_t nq, size_t pos0,
-                     const gr_kv_span *span, size_t n_spans, size_t D, size_t G, float scale, size_t window,
-                     void *scratch)
+void gr_attn_run_fwd_ref(gr_mat o, float *lse, gr_mat q, size_t nq, size_t pos0, const gr_kv_span *span,
+                         const gr_attn_shape *s, void *scratch)
 {
-    (void)n_spans;
+    size_t D = s->D, G = s->G;
+
     for (size_t t = 0; t < nq; t++) {
-        size_t last = pos0 + t, first = gr_attn_first(last, window);
+        size_t last = pos0 + t, first = gr_attn_first(last, s->window);
         for (size_t g = 0; g < G; g++)
-            one_query(o + t * ldo + g * D, lse ? lse + t * G + g : NULL, q + t * ldq + g * D, span, first, last, D,
-                      scale, scratch);
+            one_query(gr_f32(gr_mat_at(o, t, g * D)), lse ? lse + t * G + g : NULL, gr_f32(gr_mat_at(q, t, g * D)), span,
+                      first, last, D, s->scale, scratch);
     }
 }
 
@@ -78,32 +78,34 @@ static void dq_of(float *dq, double delta, const float *dout, double lse, const 
         dq[d] = (float)(scale * acc[d]);
 }
 
-void gr_attn_dq_ref(float *dq, size_t lddq, float *delta, const float *dout, size_t lddo, const float *o, size_t ldo,
-                    const float *lse, const float *q, size_t ldq, size_t nq, size_t pos0, const gr_kv_span *span,
-                    size_t n_spans, size_t D, size_t G, float scale, size_t window, void *scratch)
+void gr_attn_run_dq_ref(gr_mat dq, float *delta, gr_mat dout, gr_mat o, const float *lse, gr_mat q, size_t nq,
+                        size_t pos0, const gr_kv_span *span, const gr_attn_shape *s, void *scratch)
 {
-    (void)n_spans;
+    size_t D = s->D, G = s->G;
+
     for (size_t t = 0; t < nq; t++)
         for (size_t g = 0; g < G; g++) {
-            const float *dy = dout + t * lddo + g * D;
-            double sum = dot(dy, o + t * ldo + g * D, D);
+            const float *dy = gr_f32(gr_mat_at(dout, t, g * D));
+            double sum = dot(dy, gr_f32(gr_mat_at(o, t, g * D)), D);
             delta[t * G + g] = (float)sum;
-            dq_of(dq + t * lddq + g * D, sum, dy, lse[t * G + g], q + t * ldq + g * D, span,
-                  gr_attn_first(pos0 + t, window), pos0 + t, D, scale, scratch);
+            dq_of(gr_f32(gr_mat_at(dq, t, g * D)), sum, dy, lse[t * G + g], gr_f32(gr_mat_at(q, t, g * D)), span,
+                  gr_attn_first(pos0 + t, s->window), pos0 + t, D, s->scale, scratch);
         }
 }
 
 /* Adds what the queries of a run give the key at position pos. */
-static void add_dkv(double *dk, double *dv, const float *k, const float *v, size_t pos, const gr_q_span *run, size_t D,
-                    size_t G, float scale, size_t window)
+static void add_dkv(double *dk, double *dv, const float *k, const float *v, size_t pos, const gr_q_span *run,
+                    const gr_attn_shape *s)
 {
+    size_t D = s->D, G = s->G;
+
     for (size_t i = 0; i < run->n * G; i++) {
         const float *q = run->q + i / G * run->ldq + i % G * D, *dout = run->dout + i / G * run->ldq + i % G * D;
         size_t at = run->pos0 + i / G;
         double p, ds;
-        if (pos > at || pos < gr_attn_first(at, window))
+        if (pos > at || pos < gr_attn_first(at, s->window))
             continue;
-        p = exp(score(q, k, D, scale) - run->lse[i]);
+        p = exp(score(q, k, D, s->scale) - run->lse[i]);
         ds = p * (dot(dout, v, D) - run->delta[i]);
         for (size_t d = 0; d < D; d++) {
             dk[d] += ds * q[d];
@@ -112,20 +114,20 @@ static void add_dkv(double *dk, double *dv, const float *k, const float *v, size
     }
 }
 
-void gr_attn_dkv_ref(float *dk, float *dv, size_t lddk, const float *k, const float *v, size_t ldk, size_t nk,
-                     size_t kpos0, const gr_q_span *run, size_t n_runs, size_t D, size_t G, float scale, size_t window,
-                     void *scratch)
+void gr_attn_run_dkv_ref(gr_mat dk, gr_mat dv, gr_mat k, gr_mat v, size_t nk, size_t kpos0, const gr_q_span *run,
+                         size_t n_runs, const gr_attn_shape *s, void *scratch)
 {
     double *acc = scratch;
+    size_t D = s->D;
 
     for (size_t j = 0; j < nk; j++) {
         for (size_t d = 0; d < 2 * D; d++)
             acc[d] = 0;
         for (size_t i = 0; i < n_runs; i++)
-            add_dkv(acc, acc + D, k + j * ldk, v + j * ldk, kpos0 + j, run + i, D, G, scale, window);
+            add_dkv(acc, acc + D, gr_f32(gr_mat_at(k, j, 0)), gr_f32(gr_mat_at(v, j, 0)), kpos0 + j, run + i, s);
         for (size_t d = 0; d < D; d++) {
-            dk[j * lddk + d] = (float)(scale * acc[d]);
-            dv[j * lddk + d] = (float)acc[D + d];
+            gr_f32(dk)[j * dk.ld + d] = (float)(s->scale * acc[d]);
+            gr_f32(dv)[j * dv.ld + d] = (float)acc[D + d];
         }
     }
 }

@@ -17,9 +17,12 @@ static double one_row(float *z, size_t t, float wt, size_t V)
     return log(all) - (zt - top);
 }
 
-void gr_ce_ref(float *z, size_t ldz, const int32_t *t, const float *wt, double *loss, size_t N, size_t V)
+void gr_ce_ref(gr_lane *lane, gr_mat z_, const int32_t *t, const float *wt, double *loss, size_t N, size_t V)
 {
-    for (size_t n = 0; n < N; n++, z += ldz) {
+    float *z = z_.p;
+
+    (void)lane;
+    for (size_t n = 0; n < N; n++, z += z_.ld) {
         assert(t[n] >= -1 && t[n] < (int64_t)V);
         loss[n] = t[n] < 0 ? 0 : one_row(z, (size_t)t[n], wt[n], V);
         for (size_t v = 0; t[n] < 0 && v < V; v++)

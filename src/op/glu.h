@@ -6,19 +6,19 @@
  *             dgate = dy up act'(gate)    dup = dy act(gate)          both overwritten
  *             where act = gate s(h):  act' = s(h) (1 + gate h' (1 - s(h)))
  *             SwiGLU  h = gate        GeGLU  h = 2 sqrt(2/pi) (gate + 0.044715 gate^3), as (1 + tanh u) / 2 = s(2u)
- *   shapes    gate up y dgate dup dy [N,F], rows ld apart (all of a call)
+ *   shapes    gate up y dgate dup dy [N,F]
  * y may be gate; dgate may be gate, dup may be up. */
 #ifndef GR_OP_GLU_H
 #define GR_OP_GLU_H
 
-#include <stddef.h>
+#include "tensor/device.h"
 
-typedef void gr_glu_fwd_fn(float *y, const float *gate, const float *up, size_t ld, size_t N, size_t F);
+typedef void gr_glu_fwd_fn(gr_lane *lane, gr_mat y, gr_mat gate, gr_mat up, size_t N, size_t F);
 gr_glu_fwd_fn gr_swiglu_fwd_ref, gr_swiglu_fwd_avx2, gr_swiglu_fwd_avx512;
 gr_glu_fwd_fn gr_geglu_fwd_ref, gr_geglu_fwd_avx2, gr_geglu_fwd_avx512;
 
-typedef void gr_glu_bwd_fn(float *dgate, float *dup, const float *dy, const float *gate, const float *up, size_t ld,
-                           size_t N, size_t F);
+typedef void gr_glu_bwd_fn(gr_lane *lane, gr_mat dgate, gr_mat dup, gr_mat dy, gr_mat gate, gr_mat up, size_t N,
+                           size_t F);
 gr_glu_bwd_fn gr_swiglu_bwd_ref, gr_swiglu_bwd_avx2, gr_swiglu_bwd_avx512;
 gr_glu_bwd_fn gr_geglu_bwd_ref, gr_geglu_bwd_avx2, gr_geglu_bwd_avx512;
 

@@ -1,20 +1,24 @@
 /* kern.c - read this to know which CPU runs what. GRAM_CPU=ref|avx2|avx512|vnni caps it (base/cpu.h). */
+#include <string.h>
 #include "base/cpu.h"
+#include "base/err.h"
 #include "op/dnnl_int.h"
 #include "op/op.h"
 
-struct gr_kern gr_kern;
-
 /* Every op has every build. */
-#define TABLE(isa) (struct gr_kern){                \
-    .cpu         = cpu,                             \
+#define TABLE(isa, bits) {                          \
+    .cpu         = bits,                            \
+    .add         = gr_add_ref,                      \
+    .gather      = gr_gather_ref,                   \
+    .scatter     = gr_scatter_ref,                  \
+    .embed       = gr_embed_ref,                    \
     .rmsnorm_fwd = gr_rmsnorm_fwd_##isa,            \
     .rmsnorm_bwd = gr_rmsnorm_bwd_##isa,            \
     .rope_fwd    = gr_rope_fwd_##isa,               \
     .rope_bwd    = gr_rope_bwd_##isa,               \
-    .attn_fwd    = gr_attn_fwd_##isa,               \
-    .attn_dq     = gr_attn_dq_##isa,                \
-    .attn_dkv    = gr_attn_dkv_##isa,               \
+    .attn_fwd    = gr_attn_fwd_cpu,                 \
+    .attn_dq     = gr_attn_dq_cpu,                  \
+    .attn_dkv    = gr_attn_dkv_cpu,                 \
     .swiglu_fwd  = gr_swiglu_fwd_##isa,             \
     .geglu_fwd   = gr_geglu_fwd_##isa,              \
     .swiglu_bwd  = gr_swiglu_bwd_##isa,             \
@@ -25,11 +29,26 @@ struct gr_kern gr_kern;
     .adamw_f32   = gr_adamw_f32_##isa,              \
     .adamw_bf16  = gr_adamw_bf16_##isa,             \
     .squares     = gr_squares_##isa,                \
+    .attn_run_fwd = gr_attn_run_fwd_##isa,          \
+    .attn_run_dq = gr_attn_run_dq_##isa,            \
+    .attn_run_dkv = gr_attn_run_dkv_##isa,          \
     .rotate_row  = gr_rotate_row_##isa,             \
     .quant_row   = gr_quant_row_##isa,              \
     .dequant_acc = gr_dequant_acc_##isa,            \
     .quant16_row = gr_quant16_row_##isa,            \
     .dot16       = gr_dot16_##isa,                  \
+}
+
+static const struct gr_kern table[] = {
+    TABLE(ref, 0),
+    TABLE(avx2, GR_CPU_AVX2),
+    TABLE(avx512, GR_CPU_AVX2 | GR_CPU_AVX512),
+    TABLE(avx512, GR_CPU_AVX2 | GR_CPU_AVX512 | GR_CPU_VNNI),
+};
+
+const struct gr_kern *gr_kern_of(unsigned cpu)
+{
+    return &table[cpu & GR_CPU_VNNI ? 3 : cpu & GR_CPU_AVX512 ? 2 : cpu & GR_CPU_AVX2 ? 1 : 0];
 }
 
 static dnnl_cpu_isa_t dnnl_cap(unsigned cpu)
@@ -38,12 +57,13 @@ static dnnl_cpu_isa_t dnnl_cap(unsigned cpu)
            cpu & GR_CPU_AVX2 ? dnnl_cpu_isa_avx2 : dnnl_cpu_isa_sse41;
 }
 
-void gr_kern_init(unsigned cpu)
+gram_status gr_device_open(gr_device **out, const char *name, size_t threads, gram_err *err)
 {
-    gr_kern = TABLE(ref);
-    if (cpu & GR_CPU_AVX2)
-        gr_kern = TABLE(avx2);
-    if (cpu & GR_CPU_AVX512)
-        gr_kern = TABLE(avx512);
+    unsigned cpu = gr_cpu();
+
+    *out = NULL;
+    if (name && strcmp(name, "cpu"))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "device %s: this build knows \"cpu\" alone", name);
     (void)dnnl_set_max_cpu_isa(dnnl_cap(cpu));      /* refused once oneDNN has made its choice */
+    return gr_device_open_cpu(out, threads, gr_kern_of(cpu), err);
 }

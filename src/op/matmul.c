@@ -37,6 +37,7 @@ enum {
 };
 
 struct gr_linear {
+    const struct gr_kern *op;
     gr_linear_mode mode;
     size_t O, K, slice;
     size_t ld;                      /* of a packed float32 slice's rows: see choose_slice() */
@@ -49,6 +50,7 @@ struct gr_linear {
     float *wscale;                  /* int8 [O] */
     int32_t *colsum;                /* int8, not wide [O] */
     size_t rotated;                 /* int8: the block of rotate.h, the largest power of two that divides K */
+    const float *staged[2];         /* laid out for the products at hand, forward and dx; NULL: not */
     size_t pad_bytes;               /* of the scratchpad that the products made at open need */
     gr_products products;
 };
@@ -81,6 +83,29 @@ static gram_status get_product(const gr_product **out, const gr_linear *l, bool 
 static bool float_in_place(const gr_tensor *w)
 {
     return w->type == GR_F32 && (uintptr_t)w->data % sizeof(float) == 0;
+}
+
+/* ---- Cuts ---------------------------------------------------------------------------------------- */
+
+#define BLOCK_BYTES ((size_t)16 << 20)      /* of a lane's scratch: bounds the rows of a piece */
+
+/* ALIKE: four tiles; more gain nothing, as a weight's slice is then well reused. BLOCKS: pieces come in multiples of 4,
+ * as many for each of 2 or 4 threads, and have whole units of 16 rows, so that few shapes occur. */
+gr_cut gr_linear_cut(gr_rows_way way, size_t row_bytes)
+{
+    switch (way) {
+    case GR_ROWS_BLOCKS:
+        return (gr_cut){ 16, 128, 4, false };
+    case GR_ROWS_FEW:
+        return (gr_cut){ 1, SIZE_MAX, 1, true };
+    default:
+        return (gr_cut){ GR_TILE, GR_TILE * gr_max(1, gr_min(BLOCK_BYTES / (row_bytes * GR_TILE), 4)), 0, false };
+    }
+}
+
+size_t gr_linear_ld(size_t n)
+{
+    return gr_uncrowded(n);
 }
 
 /* ---- Opening a weight --------------------------------------------------------------------------- */
@@ -239,7 +264,7 @@ static gram_status quantise_slices(gr_linear *l, float *row, int8_t *q, gram_err
         size_t n = outputs(l, o);
         for (size_t i = 0; i < n; i++) {
             expand_row(row, &l->w, o + i);
-            gr_kern.rotate_row(row, row, l->K, l->rotated);
+            l->op->rotate_row(row, row, l->K, l->rotated);
             quantise_row(l, o + i, q + i * l->K, row);
         }
         rc = put_rows(l, o, n, q, err);
@@ -275,7 +300,7 @@ static gram_status quantise(gr_linear *l, gram_err *err)
     gram_status rc;
 
     l->rotated = gr_min(ROTATED, l->K & -l->K);
-    l->wide = !(gr_kern.cpu & GR_CPU_VNNI);
+    l->wide = !(l->op->cpu & GR_CPU_VNNI);
     rc = make_own(l, err);
     if (rc)
         goto out;
@@ -299,7 +324,7 @@ static bool lays_out(const gr_linear *l)
 {
     bool never_packed = l->mode != GR_LINEAR_INT8 && (l->mode != GR_LINEAR_F32 || float_in_place(&l->w));
 
-    return never_packed && gr_crowded(l->K) && gr_kern.cpu & GR_CPU_AVX512;
+    return never_packed && gr_crowded(l->K) && l->op->cpu & GR_CPU_AVX512;
 }
 
 /* Forward products that get nothing else see [K,slice]. */
@@ -309,7 +334,7 @@ static bool columns_of(const gr_linear *l)
 }
 
 /* Equal slices, as few as SLICE (or what is expanded at once) allows. Rows a multiple of 4 KiB apart fall into the
- * same few cache lines (76 of 131 GFLOP/s on AVX2), so slices end a little off any power of two. */
+ * same few sets of a cache (76 of 131 GFLOP/s on AVX2), so slices end a little off any power of two. */
 static void choose_slice(gr_linear *l)
 {
     size_t most = SLICE, n;
@@ -353,7 +378,8 @@ static gram_status dense_products(gr_linear *l, gram_err *err)
     return rc;
 }
 
-gram_status gr_linear_open(gr_linear **out, const gr_tensor *w, const float *bias, gr_linear_mode mode, gram_err *err)
+gram_status gr_linear_open(gr_linear **out, const gr_device *d, const gr_tensor *w, const float *bias,
+                           gr_linear_mode mode, gram_err *err)
 {
     size_t bytes;
     gram_status rc = GRAM_OK;
@@ -373,6 +399,7 @@ gram_status gr_linear_open(gr_linear **out, const gr_tensor *w, const float *bia
                      gr_dtype_name(w->type), w->rows, w->cols);
         goto out;
     }
+    l->op = gr_device_op(d);
     l->mode = mode;
     l->O = w->rows;
     l->K = w->cols;
@@ -480,30 +507,31 @@ static const float *slice_f32(const gr_linear *l, size_t o, size_t n, float *roo
     return room;
 }
 
-/* The same as forward products see it: [K,slice] where columns_of(). packed: of GR_PACK_FWD, or NULL. */
-static const float *slice_fwd(const gr_linear *l, const float *packed, size_t o, size_t n, float *room)
+/* The same as forward products see it: [K,slice] where columns_of(), or staged. */
+static const float *slice_fwd(const gr_linear *l, size_t o, size_t n, float *room)
 {
-    if (packed && !l->packed)
-        return packed + o / l->slice * l->K * l->ld;
+    if (l->staged[GR_STAGE_FWD])
+        return l->staged[GR_STAGE_FWD] + o / l->slice * l->K * l->ld;
     if (!lays_out(l))
         return slice_f32(l, o, n, room);
     pack_slice(l, room, o, room + l->ld * l->K);
     return room;
 }
 
-static gram_status fwd_f32(const gr_linear *l, const float *packed, float *y, size_t ldy, const float *x, size_t ldx,
-                           size_t M, gr_arena *a, gram_err *err)
+static gram_status fwd_f32(const gr_linear *l, float *y, size_t ldy, const float *x, size_t ldx, size_t M, gr_arena *a,
+                           gram_err *err)
 {
-    float *room = packed ? NULL : gr_arena_alloc(a, room_floats(l) * sizeof *room);
+    bool staged = l->staged[GR_STAGE_FWD];
+    float *room = staged ? NULL : gr_arena_alloc(a, room_floats(l) * sizeof *room);
     size_t T = tile_rows(M);
     gram_status rc = GRAM_OK;
 
     for (size_t o = 0; o < l->O && !rc; o += l->slice) {
         size_t n = outputs(l, o);
-        const float *w = slice_fwd(l, packed, o, n, room);
+        const float *w = slice_fwd(l, o, n, room);
         const gr_product *p;
         gr_run r;
-        rc = get_product(&p, l, packed || columns_of(l), T, n, ldx, ldy, err);
+        rc = get_product(&p, l, staged || columns_of(l), T, n, ldx, ldy, err);
         if (!rc)
             rc = gr_run_begin(&r, p, a->base + a->used, a->size - a->used, err);
         if (rc)
@@ -518,47 +546,101 @@ static gram_status fwd_f32(const gr_linear *l, const float *packed, float *y, si
     return rc;
 }
 
-size_t gr_linear_pack_slices(const gr_linear *l, gr_pack pass)
-{
-    bool asks = pass == GR_PACK_FWD ? !l->packed : expands(l) || copies(l);
+/* ---- Staging ------------------------------------------------------------------------------------ */
 
-    return asks ? slices(l) : 0;
+enum { MANY = 256 };                /* rows from which on it pays */
+
+static size_t stage_slices(const gr_linear *l, gr_stage stage)
+{
+    bool asks = stage == GR_STAGE_FWD ? !l->packed : expands(l) || copies(l);
+
+    return asks && l->mode != GR_LINEAR_INT8 ? slices(l) : 0;
 }
 
-size_t gr_linear_pack_floats(const gr_linear *l, gr_pack pass)
+static size_t stage_floats(const gr_linear *l, gr_stage stage)
 {
-    return gr_linear_pack_slices(l, pass) * (pass == GR_PACK_FWD ? l->K * l->ld : l->slice * gr_uncrowded(l->K));
+    size_t slice = stage == GR_STAGE_FWD ? l->K * l->ld : l->slice * gr_uncrowded(l->K);
+
+    return gr_round_up(stage_slices(l, stage) * slice, GR_ALIGN / sizeof(float));
 }
 
-void gr_linear_pack(const gr_linear *l, gr_pack pass, float *room, size_t slice, void *scratch)
+size_t gr_stage_bytes(gr_linear *const *l, size_t n)
 {
-    size_t o = slice * l->slice, end = o + outputs(l, o), ld = gr_uncrowded(l->K);
+    size_t floats[2] = { 0 };
 
-    if (pass == GR_PACK_FWD)
-        pack_slice(l, room + slice * l->K * l->ld, o, scratch);
-    else
-        for (; o < end; o++)
+    for (gr_stage stage = GR_STAGE_FWD; stage <= GR_STAGE_DX; stage++)
+        for (size_t i = 0; i < n; i++)
+            floats[stage] += stage_floats(l[i], stage);
+    return gr_max(floats[0], floats[1]) * sizeof(float);
+}
+
+void gr_linears_unstage(gr_linear *const *l, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        l[i]->staged[GR_STAGE_FWD] = l[i]->staged[GR_STAGE_DX] = NULL;
+}
+
+struct staging { gr_linear *const *l; gr_stage stage; };
+
+/* Tasks are the slices of the weights, one weight after the other. */
+static void stage_slice(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct staging *s = arg;
+
+    for (size_t task = first; task < first + n && !lane->rc; task++) {
+        size_t i = 0, slice = task, mark = gr_lane_mark(lane), o, end, ld;
+        const gr_linear *l;
+        float *rows, *room;
+        while (slice >= stage_slices(s->l[i], s->stage))
+            slice -= stage_slices(s->l[i++], s->stage);
+        l = s->l[i];
+        o = slice * l->slice;
+        end = o + outputs(l, o);
+        ld = gr_uncrowded(l->K);
+        room = (float *)(uintptr_t)l->staged[s->stage];
+        rows = gr_lane_bytes(lane, PACK_ROWS * l->K * sizeof *rows);
+        if (rows && s->stage == GR_STAGE_FWD)
+            pack_slice(l, room + slice * l->K * l->ld, o, rows);
+        for (; s->stage == GR_STAGE_DX && o < end; o++)
             expand_row(room + o * ld, &l->w, o);
+        gr_lane_give_back(lane, mark);
+    }
 }
+
+void gr_linears_stage(gr_device *d, gr_linear *const *l, size_t n, gr_stage stage, size_t rows, void *room)
+{
+    struct staging s = { l, stage };
+    size_t tasks = 0, used = 0;
+
+    gr_linears_unstage(l, n);
+    for (size_t i = 0; i < n && rows >= MANY; i++) {
+        l[i]->staged[stage] = stage_slices(l[i], stage) ? (const float *)room + used : NULL;
+        used += stage_floats(l[i], stage);
+        tasks += stage_slices(l[i], stage);
+    }
+    gr_device_run(d, tasks, GR_CUT_ONE, stage_slice, &s);
+}
+
+/* ---- Forward ------------------------------------------------------------------------------------ */
 
 /* x as bytes, or as the pairs of dot16.h. */
 static void quantise_x(const gr_linear *l, uint8_t *q, float *scale, const float *x, size_t ldx, size_t M, float *row)
 {
     for (size_t m = 0; m < M; m++) {
         unsigned char *to = q + m * row_bytes(l);
-        gr_kern.rotate_row(row, x + m * ldx, l->K, l->rotated);
+        l->op->rotate_row(row, x + m * ldx, l->K, l->rotated);
         if (l->wide) {
             memset(to + row_bytes(l) - 2, 0, 2);        /* behind an odd K */
-            gr_kern.quant16_row((int16_t *)(void *)to, scale + m, row, l->K);
+            l->op->quant16_row((int16_t *)(void *)to, scale + m, row, l->K);
         } else {
-            gr_kern.quant_row(to, scale + m, row, l->K);
+            l->op->quant_row(to, scale + m, row, l->K);
         }
     }
 }
 
 static void fwd_wide(const gr_linear *l, float *y, size_t ldy, const int16_t *X, const float *scale, size_t M)
 {
-    gr_kern.dot16(y, ldy, X, scale, M, l->own, l->wscale, l->O, gr_dot16_pairs(l->K));
+    l->op->dot16(y, ldy, X, scale, M, l->own, l->wscale, l->O, gr_dot16_pairs(l->K));
     if (l->bias)
         add_bias(y, ldy, l->bias, M, l->O);
 }
@@ -581,7 +663,7 @@ static gram_status fwd_bytes(const gr_linear *l, float *y, size_t ldy, const uin
             break;
         for (size_t m = 0; m < M && !rc; m += GR_TILE / 2) {
             rc = gr_run_tile(&r, acc, q + 2 * m * l->K, w, err);
-            gr_kern.dequant_acc(y + m * ldy + o, ldy, acc, n, scale + m, l->wscale + o, l->colsum + o,
+            l->op->dequant_acc(y + m * ldy + o, ldy, acc, n, scale + m, l->wscale + o, l->colsum + o,
                                 GR_TILE / 2, n);
             if (l->bias)
                 add_bias(y + m * ldy + o, ldy, l->bias + o, GR_TILE / 2, n);
@@ -591,53 +673,65 @@ static gram_status fwd_bytes(const gr_linear *l, float *y, size_t ldy, const uin
     return rc;
 }
 
-static gram_status fwd_int8(const gr_linear_to *to, size_t n, const float *x, size_t ldx, size_t M, void *scratch,
-                            gram_err *err)
+static gram_status fwd_int8(const gr_linear_to *to, size_t n, gr_mat x, size_t M, gr_arena all, gram_err *err)
 {
     size_t K = to->l->K;
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < n && !rc; i++) {
-        gr_arena a = { scratch, gr_linear_scratch(to[i].l, M), 0 };
+        gr_arena a = all;
         float *row = gr_arena_alloc(&a, K * sizeof *row);       /* these lie at the same place for every i */
         uint8_t *q = gr_arena_alloc(&a, M * row_bytes(to[i].l));
         float *scale = gr_arena_alloc(&a, M * sizeof *scale);
         if (i == 0)
-            quantise_x(to->l, q, scale, x, ldx, M, row);
+            quantise_x(to->l, q, scale, x.p, x.ld, M, row);
         if (to->l->wide)
-            fwd_wide(to[i].l, to[i].y, to[i].ldy, (const int16_t *)(const void *)q, scale, M);
+            fwd_wide(to[i].l, to[i].y.p, to[i].y.ld, (const int16_t *)(const void *)q, scale, M);
         else
-            rc = fwd_bytes(to[i].l, to[i].y, to[i].ldy, q, scale, M, &a, err);
+            rc = fwd_bytes(to[i].l, to[i].y.p, to[i].y.ld, q, scale, M, &a, err);
     }
     return rc;
 }
 
-gram_status gr_linears_fwd(const gr_linear_to *to, size_t n, const float *x, size_t ldx, size_t M, void *scratch,
-                           gram_err *err)
+/* The scratch of a call, which gives it back to the lane. */
+static gr_arena scratch_of(gr_lane *lane, size_t bytes)
 {
-    gr_entered was = gr_dnnl_enter();
-    bool int8 = to->l->mode == GR_LINEAR_INT8;
+    return (gr_arena){ gr_lane_bytes(lane, bytes), bytes, 0 };
+}
+
+void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M)
+{
+    size_t mark = gr_lane_mark(lane), bytes = 0;
+    gr_arena all;
+    gr_entered was;
     gram_status rc = GRAM_OK;
 
-    for (size_t i = 1; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         assert(to[i].l->mode == to->l->mode && to[i].l->K == to->l->K);
-    if (int8)
-        rc = fwd_int8(to, n, x, ldx, M, scratch, err);
-    for (size_t i = 0; i < n && !int8 && !rc; i++) {
-        gr_arena a = { scratch, gr_linear_scratch(to[i].l, M), 0 };
-        rc = fwd_f32(to[i].l, to[i].packed, to[i].y, to[i].ldy, x, ldx, M, &a, err);
+        bytes = gr_max(bytes, gr_linear_scratch(to[i].l, M));
     }
+    all = scratch_of(lane, bytes);
+    if (lane->rc)
+        return;
+    was = gr_dnnl_enter();
+    if (n > 0 && to->l->mode == GR_LINEAR_INT8)
+        rc = fwd_int8(to, n, x, M, all, &lane->err);
+    else
+        for (size_t i = 0; i < n && !rc; i++) {
+            gr_arena a = all;
+            rc = fwd_f32(to[i].l, to[i].y.p, to[i].y.ld, x.p, x.ld, M, &a, &lane->err);
+        }
     gr_dnnl_leave(&was);
-    return rc;
+    gr_lane_fail(lane, rc, &lane->err);
+    gr_lane_give_back(lane, mark);
 }
 
-gram_status gr_linear_fwd(const gr_linear *l, float *y, size_t ldy, const float *x, size_t ldx, size_t M,
-                          void *scratch, gram_err *err)
+void gr_linear_fwd(gr_lane *lane, const gr_linear *l, gr_mat y, gr_mat x, size_t M)
 {
-    const gr_linear_to to = { l, y, ldy, NULL };
-
-    return gr_linears_fwd(&to, 1, x, ldx, M, scratch, err);
+    gr_linears_fwd(lane, &(gr_linear_to){ l, y }, 1, x, M);
 }
+
+/* ---- Backward ----------------------------------------------------------------------------------- */
 
 /* The weights of a slice as dx uses them. */
 struct dx_side { const float *w; size_t row, col; bool copied; };
@@ -671,23 +765,28 @@ static gram_status slice_dx(const gr_linear *l, float *dx, size_t lddx, const fl
     return rc;
 }
 
-gram_status gr_linear_dx(const gr_linear *l, const float *packed, float *dx, size_t lddx, const float *dy, size_t lddy,
-                         size_t M, bool add, void *scratch, gram_err *err)
+void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add)
 {
-    bool ready = packed && gr_linear_pack_slices(l, GR_PACK_DX) > 0;
-    gr_arena a = { scratch, gr_linear_scratch(l, M), 0 };
-    float *room = expands(l) && !ready ? gr_arena_alloc(&a, l->slice * l->K * sizeof *room) : NULL;
-    gr_entered was = gr_dnnl_enter();
+    const float *staged = l->staged[GR_STAGE_DX];
+    size_t mark = gr_lane_mark(lane);
+    gr_arena a = scratch_of(lane, gr_linear_scratch(l, M));
+    float *room;
+    gr_entered was;
     gram_status rc = GRAM_OK;
 
     assert(l->mode != GR_LINEAR_INT8);
+    if (lane->rc)
+        return;
+    room = expands(l) && !staged ? gr_arena_alloc(&a, l->slice * l->K * sizeof *room) : NULL;
+    was = gr_dnnl_enter();
     for (size_t o = 0; o < l->O && !rc; o += l->slice) {
         size_t n = outputs(l, o), ld = gr_uncrowded(l->K);
-        const float *w = ready ? packed + o * ld : slice_f32(l, o, n, room);
-        const struct dx_side side = { w, l->packed ? 1 : ready ? ld : l->K, l->packed ? l->ld : 1,
-                                      !ready && copies(l) };
-        rc = slice_dx(l, dx, lddx, dy + o, lddy, M, n, &side, add || o > 0, a, err);
+        const float *w = staged ? staged + o * ld : slice_f32(l, o, n, room);
+        const struct dx_side side = { w, l->packed ? 1 : staged ? ld : l->K, l->packed ? l->ld : 1,
+                                      !staged && copies(l) };
+        rc = slice_dx(l, dx.p, dx.ld, gr_f32(dy) + o, dy.ld, M, n, &side, add || o > 0, a, &lane->err);
     }
     gr_dnnl_leave(&was);
-    return rc;
+    gr_lane_fail(lane, rc, &lane->err);
+    gr_lane_give_back(lane, mark);
 }

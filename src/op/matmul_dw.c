@@ -81,28 +81,33 @@ static gram_status add_piece(float *dW, size_t lddw, struct side dy, struct side
     return rc || !rest ? rc : add_tiles(dW, lddw, &dy, &x, M - rest, M, rest, a, err);
 }
 
-gram_status gr_linear_dw(float *dW, const float *dy, size_t lddy, const float *x, size_t ldx, size_t M, size_t K,
-                         size_t o0, size_t o1, void *scratch, gram_err *err)
+void gr_linear_dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1)
 {
-    size_t piece = gr_piece(K);
-    gr_entered was = gr_dnnl_enter();
+    size_t piece = gr_piece(K), mark = gr_lane_mark(lane);
+    unsigned char *scratch = gr_lane_bytes(lane, gr_dw_scratch(K));
+    gr_entered was;
     gram_status rc = GRAM_OK;
 
     assert(o0 % DW_ROWS == 0 && M > 0);
+    if (lane->rc)
+        return;
+    was = gr_dnnl_enter();
     for (size_t o = o0; o < o1 && !rc; o += DW_ROWS)
         for (size_t k = 0; k < K && !rc; k += piece) {
             gr_arena a = { scratch, gr_dw_scratch(K), 0 };
-            struct side left = make_side(dy + o, lddy, gr_min(DW_ROWS, o1 - o), &a);
-            struct side right = make_side(x + k, ldx, gr_min(piece, K - k), &a);
-            rc = add_piece(dW + o * K + k, K, left, right, M, &a, err);
+            struct side left = make_side(gr_f32(dy) + o, dy.ld, gr_min(DW_ROWS, o1 - o), &a);
+            struct side right = make_side(gr_f32(x) + k, x.ld, gr_min(piece, K - k), &a);
+            rc = add_piece(gr_f32(gr_mat_at(dW, o, k)), dW.ld, left, right, M, &a, &lane->err);
         }
     gr_dnnl_leave(&was);
-    return rc;
+    gr_lane_fail(lane, rc, &lane->err);
+    gr_lane_give_back(lane, mark);
 }
 
-void gr_linear_db(float *db, const float *dy, size_t lddy, size_t M, size_t O)
+void gr_linear_db(gr_lane *lane, float *db, gr_mat dy, size_t M, size_t O)
 {
+    (void)lane;
     for (size_t m = 0; m < M; m++)
         for (size_t o = 0; o < O; o++)
-            db[o] += dy[m * lddy + o];
+            db[o] += gr_f32(dy)[m * dy.ld + o];
 }

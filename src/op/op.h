@@ -1,11 +1,12 @@
-/* op.h - the kernels of this build and the one table through which they are called.
+/* op.h - the kernels of a device, in the one table through which they are called.
  *
- * Each op has its own header with its math, shapes and a plain _ref.c beside the fast files; gr_kern
- * holds the best that the CPU grants. Every kernel's result for one row (token, query) depends on that
+ * Each op has its own header with its math, shapes and a plain _ref.c beside the fast files; a CPU's table
+ * holds the best that it grants. Every kernel's result for one row (token, query) depends on that
  * row alone, never on its neighbours, its place in the batch or the number of threads. */
 #ifndef GR_OP_OP_H
 #define GR_OP_OP_H
 
+#include "op/rows.h"
 #include "op/rmsnorm.h"
 #include "op/rope.h"
 #include "op/attn.h"
@@ -19,12 +20,14 @@
 
 struct gr_kern {
     unsigned           cpu;             /* the bits that this table was made for */
+    gr_add_fn         *add;
+    gr_gather_fn      *gather;
+    gr_scatter_fn     *scatter;
+    gr_embed_fn       *embed;
     gr_rmsnorm_fwd_fn *rmsnorm_fwd;
     gr_rmsnorm_bwd_fn *rmsnorm_bwd;
     gr_rope_fwd_fn    *rope_fwd, *rope_bwd;
-    gr_attn_fwd_fn    *attn_fwd;
-    gr_attn_dq_fn     *attn_dq;
-    gr_attn_dkv_fn    *attn_dkv;
+    gr_attn_fn        *attn_fwd, *attn_dq, *attn_dkv;
     gr_glu_fwd_fn     *swiglu_fwd, *geglu_fwd;
     gr_glu_bwd_fn     *swiglu_bwd, *geglu_bwd;
     gr_ce_fn          *ce;
@@ -33,15 +36,20 @@ struct gr_kern {
     gr_adamw_f32_fn   *adamw_f32;
     gr_adamw_bf16_fn  *adamw_bf16;
     gr_squares_fn     *squares;
+    /* Which only the files of op/ call, on a CPU: */
+    gr_attn_run_fwd_fn *attn_run_fwd;
+    gr_attn_run_dq_fn *attn_run_dq;
+    gr_attn_run_dkv_fn *attn_run_dkv;
     gr_rotate_row_fn  *rotate_row;
     gr_quant_row_fn   *quant_row;
     gr_dequant_acc_fn *dequant_acc;
     gr_quant16_row_fn *quant16_row;
     gr_dot16_fn       *dot16;
 };
-extern struct gr_kern gr_kern;
-/* bits of base/cpu.h. Also caps oneDNN, which obeys the first call of a process only: later calls, which tests
- * make to switch kernels, leave it as it is. Called by gram_open() before any kernel. */
-void gr_kern_init(unsigned cpu);
+const struct gr_kern *gr_kern_of(unsigned cpu);         /* bits of base/cpu.h */
+
+/* Opens a device with its kernels: the "cpu", which NULL is too, with so many threads; 0: one for each core. Caps oneDNN
+ * at what GRAM_CPU grants, which obeys the first call of a process only. */
+gram_status gr_device_open(gr_device **out, const char *name, size_t threads, gram_err *err);
 
 #endif

@@ -4,16 +4,14 @@
  *             (x_i, x_j) <- (x_i cos a - x_j sin a,  x_i sin a + x_j cos a)
  *   where j = i + D/2, or for interleaved (GGUF's llama) the pair is (x_2i, x_2i+1).
  *   backward  the rotation by -a, in place on dx: same arguments
- *   shapes    x dx [N, H*D], rows ldx apart    pos [N]    table [max_pos, D]: cos then sin of each position
+ *   shapes    x dx [N, H*D]    pos [N]    table [max_pos, D]: cos then sin of each position
  * The table is made once by gr_rope_table(), in double before it is rounded. */
 #ifndef GR_OP_ROPE_H
 #define GR_OP_ROPE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tensor/device.h"
 
-typedef void gr_rope_fwd_fn(float *x, size_t ldx, const int32_t *pos, const float *table,
+typedef void gr_rope_fwd_fn(gr_lane *lane, gr_mat x, const int32_t *pos, const float *table,
                             size_t N, size_t H, size_t D, bool interleaved);
 gr_rope_fwd_fn gr_rope_fwd_ref, gr_rope_fwd_avx2, gr_rope_fwd_avx512;
 gr_rope_fwd_fn gr_rope_bwd_ref, gr_rope_bwd_avx2, gr_rope_bwd_avx512;

@@ -20,16 +20,18 @@ static void turn(float *x, size_t ldx, const int32_t *pos, const float *table, s
         }
 }
 
-void gr_rope_fwd_ref(float *x, size_t ldx, const int32_t *pos, const float *table, size_t N, size_t H, size_t D,
+void gr_rope_fwd_ref(gr_lane *lane, gr_mat x, const int32_t *pos, const float *table, size_t N, size_t H, size_t D,
                      bool interleaved)
 {
-    turn(x, ldx, pos, table, N, H, D, interleaved, 1);
+    (void)lane;
+    turn(x.p, x.ld, pos, table, N, H, D, interleaved, 1);
 }
 
-void gr_rope_bwd_ref(float *dx, size_t ldx, const int32_t *pos, const float *table, size_t N, size_t H, size_t D,
+void gr_rope_bwd_ref(gr_lane *lane, gr_mat dx, const int32_t *pos, const float *table, size_t N, size_t H, size_t D,
                      bool interleaved)
 {
-    turn(dx, ldx, pos, table, N, H, D, interleaved, -1);
+    (void)lane;
+    turn(dx.p, dx.ld, pos, table, N, H, D, interleaved, -1);
 }
 
 void gr_rope_table(float *table, const float *freq, size_t first_pos, size_t max_pos, size_t D, float scale)

@@ -31,15 +31,15 @@ gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, size_t pa
 
     *a = (gr_adamw){ .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .param = param, .n_params = n };
     for (size_t i = 0; i < n; i++) {
-        a->floats += param[i].rows * param[i].cols;
-        a->slices += (param[i].rows * param[i].cols + SLICE - 1) / SLICE;
+        a->floats += gr_param_count(&param[i]);
+        a->slices += (gr_param_count(&param[i]) + SLICE - 1) / SLICE;
     }
     a->slice = gr_calloc(a->slices, sizeof *a->slice);
     a->squares = gr_calloc(a->slices, sizeof *a->squares);
     if (!a->slice || !a->squares)
         goto nomem;
     for (size_t i = 0; i < n; i++)
-        for (size_t k = 0, count = param[i].rows * param[i].cols; k < count; k += SLICE) {
+        for (size_t k = 0, count = gr_param_count(&param[i]); k < count; k += SLICE) {
             a->slice[s] = (gr_slice){ i, k, gr_min(SLICE, count - k), at };
             at += a->slice[s++].n;
         }
@@ -71,20 +71,21 @@ void gr_adamw_clear(gr_adamw *a)
     *a = (gr_adamw){ 0 };
 }
 
-static void square(void *arg, size_t task, size_t worker)
+static void square(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     gr_adamw *a = arg;
-    const gr_slice *s = &a->slice[a->own_slice + task];
 
-    (void)worker;
-    a->squares[a->own_slice + task] = gr_kern.squares(a->param[s->param].g + s->first, s->n);
+    for (size_t i = a->own_slice + first; i < a->own_slice + first + n; i++) {
+        const gr_slice *s = &a->slice[i];
+        a->squares[i] = lane->op->squares(gr_f32(a->param[s->param].g) + s->first, s->n);
+    }
 }
 
-void gr_grad_squares(gr_adamw *a, gr_pool *pool)
+void gr_grad_squares(gr_adamw *a, gr_device *d)
 {
     for (size_t i = 0; i < a->slices; i++)
         a->squares[i] = 0;
-    gr_pool_run(pool, square, a, a->own_slices);
+    gr_device_run(d, a->own_slices, GR_CUT_ONE, square, a);
 }
 
 double gr_squares_norm(const gr_adamw *a)
@@ -96,34 +97,39 @@ double gr_squares_norm(const gr_adamw *a)
     return sqrt(sum);
 }
 
-double gr_grad_norm(gr_adamw *a, gr_pool *pool)
+double gr_grad_norm(gr_adamw *a, gr_device *d)
 {
-    gr_grad_squares(a, pool);
+    gr_grad_squares(a, d);
     return gr_squares_norm(a);
 }
 
 struct update { gr_adamw *a; gr_adamw_rule rule; float keep; uint64_t key; };
 
-static void update(void *arg, size_t task, size_t worker)
+static void update_slice(const struct update *u, gr_lane *lane, const gr_slice *s)
 {
-    const struct update *u = arg;
-    const gr_slice *s = &u->a->slice[u->a->own_slice + task];
     const gr_param *p = &u->a->param[s->param];
     size_t at = s->at - u->a->own;
+    float *m = u->a->m + at, *v = u->a->v + at, *g = gr_f32(p->g) + s->first;
+    uint64_t state = u->key + s->at / SLICE;            /* a key for each slice, so that places stay below 2^32 */
     gr_adamw_rule rule = u->rule;
 
-    (void)worker;
     rule.keep = p->decay ? u->keep : 1;
-    if (p->half) {
-        uint64_t state = u->key + s->at / SLICE;        /* a key for each slice, so that places stay below 2^32 */
-        gr_kern.adamw_bf16(p->half + s->first, u->a->m + at, u->a->v + at, p->g + s->first, s->n, &rule,
-                           (uint32_t)gr_random(&state), (uint32_t)s->at);
-    } else {
-        gr_kern.adamw_f32(p->w + s->first, u->a->m + at, u->a->v + at, p->g + s->first, s->n, &rule);
-    }
+    if (p->w.type == GR_BF16)
+        lane->op->adamw_bf16((uint16_t *)p->w.p + s->first, m, v, g, s->n, &rule, (uint32_t)gr_random(&state),
+                             (uint32_t)s->at);
+    else
+        lane->op->adamw_f32(gr_f32(p->w) + s->first, m, v, g, s->n, &rule);
 }
 
-void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_pool *pool)
+static void update(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct update *u = arg;
+
+    for (size_t i = first; i < first + n; i++)
+        update_slice(u, lane, &u->a->slice[u->a->own_slice + i]);
+}
+
+void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_device *d)
 {
     double t = (double)++a->t;
     struct update u = { a, { .scale = (float)scale, .b1 = (float)(1 - a->beta1), .b2 = (float)a->beta2,
@@ -133,5 +139,5 @@ void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_pool *pool)
     uint64_t state = a->seed + a->t * 0x9e3779b97f4a7c15;
 
     u.key = gr_random(&state);
-    gr_pool_run(pool, update, &u, a->own_slices);
+    gr_device_run(d, a->own_slices, GR_CUT_ONE, update, &u);
 }

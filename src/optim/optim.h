@@ -8,16 +8,7 @@
 #ifndef GR_OPTIM_OPTIM_H
 #define GR_OPTIM_OPTIM_H
 
-#include "base/mem.h"
-#include "base/pool.h"
-
-typedef struct {
-    const char *name;           /* as a Hugging Face checkpoint names it; owned by whoever made the list */
-    float *w, *g;               /* [rows, cols] values and gradient; a vector has rows == 1 */
-    size_t rows, cols;
-    bool decay;                 /* matrices; not norms and biases */
-    uint16_t *half;             /* the values in bfloat16; w is then NULL. NULL: w has them */
-} gr_param;
+#include "tensor/param.h"
 
 /* Values [first, first + n) of a parameter, of which the first stands at place `at` of the list of all. How the values
  * are cut into tasks, the same for any number of threads and parts. */
@@ -45,13 +36,13 @@ gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, size_t pa
 size_t gr_adamw_cut(const gr_adamw *a, size_t part, size_t parts);
 void gr_adamw_clear(gr_adamw *a);
 /* The norm of all gradients together, its slices summed in order. */
-double gr_grad_norm(gr_adamw *a, gr_pool *pool);
+double gr_grad_norm(gr_adamw *a, gr_device *d);
 /* The same in two steps: a->squares gets the sums of one's own slices and zeros elsewhere, so that those of all parts,
  * added up, are those of the whole. */
-void gr_grad_squares(gr_adamw *a, gr_pool *pool);
+void gr_grad_squares(gr_adamw *a, gr_device *d);
 double gr_squares_norm(const gr_adamw *a);
 /* One step of one's own values, with the gradients times `scale`: the factor that clips them, or 1. */
-void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_pool *pool);
+void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_device *d);
 
 typedef enum { GR_SCHEDULE_COSINE, GR_SCHEDULE_LINEAR, GR_SCHEDULE_CONSTANT } gr_schedule;
 /* The learning rate of step 0 .. steps-1: up in a line to `peak` over `warmup` steps, then down towards 0, which step

@@ -20,7 +20,7 @@ struct check {
     double n;                   /* what the batch counts */
     gr_param *param;
     size_t n_params;
-    float *was, *u;             /* of the largest tensor: its values, and the direction */
+    float *was, *u, *x, *g;     /* of the largest tensor: its values, the direction, moved values, its gradient */
     double noise;
     uint64_t random;
 };
@@ -51,11 +51,13 @@ static void wake_adapters(struct check *c)
 {
     for (size_t i = 0; i < c->n_params; i++) {
         const gr_param *p = &c->param[i];
-        size_t n = p->rows * p->cols, zeros = 0;
+        size_t n = gr_param_count(p), zeros = 0;
+        gr_param_get(p, 0, n, c->x);
         for (size_t k = 0; k < n; k++)
-            zeros += p->w[k] == 0;
+            zeros += c->x[k] == 0;
         for (size_t k = 0; k < n && zeros == n && strstr(p->name, "lora_B"); k++)
-            p->w[k] = (float)(0.1 / sqrt((double)p->rows) * gr_random_normal(&c->random));
+            c->x[k] = (float)(0.1 / sqrt((double)p->rows) * gr_random_normal(&c->random));
+        gr_param_put(p, 0, n, c->x);
     }
 }
 
@@ -63,17 +65,17 @@ static gram_status check_open(struct check *c, gram_err *err)
 {
     const gr_training *r = c->r;
     size_t most = 0, index;
-    gram_status rc = r->opt->freeze ? gr_trainee_open_head(&c->t, r->model, r->pool, err)
-                                    : gr_trainee_open_lora(&c->t, r->model, r->lora, r->pool, err);
+    gram_status rc = r->opt->freeze ? gr_trainee_open_head(&c->t, r->model, r->device, err)
+                                    : gr_trainee_open_lora(&c->t, r->model, r->lora, r->device, err);
 
     if (rc)
         return rc;
     c->param = gr_trainee_params(c->t, &c->n_params);
-    c->grad = (gr_grad){ .t = c->t, .cfg = gr_model_config(r->model), .pool = r->pool,
+    c->grad = (gr_grad){ .t = c->t, .cfg = gr_model_config(r->model), .device = r->device,
                          .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN,
                          .loss = r->loss };
     for (size_t i = 0; i < c->n_params; i++)
-        most = gr_max(most, c->param[i].rows * c->param[i].cols);
+        most = gr_max(most, gr_param_count(&c->param[i]));
     c->count = gr_min(r->opt->batch_rows, r->train->n);
     c->order = (gr_order){ .n = r->train->n, .seed = r->opt->seed };
     c->random = r->opt->seed;
@@ -81,7 +83,9 @@ static gram_status check_open(struct check *c, gram_err *err)
     c->grad.on.unit = gr_calloc(2 * c->count * c->grad.cfg->head.hidden, sizeof *c->grad.on.unit);
     c->was = gr_alloc_aligned(most, sizeof *c->was);
     c->u = gr_alloc_aligned(most, sizeof *c->u);
-    if (!c->batch || !c->grad.on.unit || !c->was || !c->u)
+    c->x = gr_alloc_aligned(most, sizeof *c->x);
+    c->g = gr_alloc_aligned(most, sizeof *c->g);
+    if (!c->batch || !c->grad.on.unit || !c->was || !c->u || !c->x || !c->g)
         return gr_nomem(err, "gradient check");
     for (size_t i = 0; i < c->count && !rc; i++) {
         rc = gr_order_at(&c->order, i, &index, err);
@@ -105,6 +109,25 @@ static void check_clear(struct check *c)
     free(c->grad.on.unit);
     free(c->was);
     free(c->u);
+    free(c->x);
+    free(c->g);
+}
+
+/* Every value moves one bit by a draw: towards `up` for odd ones, away from it for even ones. *said: what the gradient
+ * says of that is added. */
+static void move(struct check *c, const gr_param *p, uint64_t *draws, float up, double *said)
+{
+    size_t n = gr_param_count(p);
+
+    gr_param_get(p, 0, n, c->x);
+    gr_param_get_grad(p, 0, n, c->g);
+    for (size_t j = 0; j < n; j++) {
+        float w = c->x[j];
+        c->x[j] = nextafterf(w, gr_random(draws) & 1 ? up : -up);
+        if (said)
+            *said += ((double)c->x[j] - w) * c->g[j];
+    }
+    gr_param_put(p, 0, n, c->x);
 }
 
 /* Every weight moves one bit up or down; what the gradient says of it is taken off. */
@@ -117,15 +140,10 @@ static gram_status measure_noise(struct check *c, double loss, gram_err *err)
         double said = 0;
         uint64_t from = c->random;
         for (size_t i = 0; i < c->n_params; i++)
-            for (size_t j = 0; j < c->param[i].rows * c->param[i].cols; j++) {
-                float *w = &c->param[i].w[j], moved = nextafterf(*w, gr_random(&c->random) & 1 ? INFINITY : -INFINITY);
-                said += ((double)moved - *w) * c->param[i].g[j];
-                *w = moved;
-            }
+            move(c, &c->param[i], &c->random, INFINITY, &said);
         rc = loss_of(c, false, &now, err);
         for (size_t i = 0; i < c->n_params; i++)            /* the same draws, the other way */
-            for (size_t j = 0; j < c->param[i].rows * c->param[i].cols; j++)
-                c->param[i].w[j] = nextafterf(c->param[i].w[j], gr_random(&from) & 1 ? -INFINITY : INFINITY);
+            move(c, &c->param[i], &from, -INFINITY, NULL);
         sum += (now - loss - said) * (now - loss - said);
     }
     c->noise = fmax(sqrt(sum / NOISE), FLT_EPSILON * fabs(loss));
@@ -144,19 +162,20 @@ static double norm(const float *x, size_t n)
 /* d(h u) and p(h u); the tensor is as it was afterwards. */
 static gram_status difference(struct check *c, const gr_param *p, double h, double *d, double *said, gram_err *err)
 {
-    size_t n = p->rows * p->cols;
+    size_t n = gr_param_count(p);
     double loss[2];
     gram_status rc = GRAM_OK;
 
     *said = 0;
     for (int side = 0; side < 2 && !rc; side++) {
         for (size_t i = 0; i < n; i++) {
-            p->w[i] = (float)(c->was[i] + (side ? -h : h) * c->u[i]);
-            *said += (side ? -0.5 : 0.5) * p->g[i] * p->w[i];
+            c->x[i] = (float)(c->was[i] + (side ? -h : h) * c->u[i]);
+            *said += (side ? -0.5 : 0.5) * c->g[i] * c->x[i];
         }
+        gr_param_put(p, 0, n, c->x);
         rc = loss_of(c, false, &loss[side], err);
     }
-    memcpy(p->w, c->was, n * sizeof *p->w);
+    gr_param_put(p, 0, n, c->was);
     *d = (loss[0] - loss[1]) / 2;
     return rc;
 }
@@ -165,7 +184,7 @@ static gram_status difference(struct check *c, const gr_param *p, double h, doub
 static gram_status try_direction(struct check *c, const gr_param *p, gram_gradient_check *out, gram_err *err)
 {
     const double enough = 0.02, least = 1e-4, most = 0.16;
-    size_t n = p->rows * p->cols;
+    size_t n = gr_param_count(p);
     double size = norm(c->was, n), length, d[2], said[2], best = INFINITY, error = 0, allowed = 0, by = 0;
     gram_status rc;
 
@@ -207,11 +226,12 @@ static gram_status try_direction(struct check *c, const gr_param *p, gram_gradie
 
 static gram_status check_tensor(struct check *c, const gr_param *p, gram_gradient_check *out, gram_err *err)
 {
-    size_t n = p->rows * p->cols;
+    size_t n = gr_param_count(p);
     gram_status rc = GRAM_OK;
 
-    *out = (gram_gradient_check){ .tensor = p->name, .values = n, .norm = norm(p->g, n), .agrees = true };
-    memcpy(c->was, p->w, n * sizeof *p->w);
+    gr_param_get(p, 0, n, c->was);
+    gr_param_get_grad(p, 0, n, c->g);
+    *out = (gram_gradient_check){ .tensor = p->name, .values = n, .norm = norm(c->g, n), .agrees = true };
     for (int k = 0; k < DIRECTIONS && !rc; k++)
         rc = try_direction(c, p, out, err);
     return rc;

@@ -69,7 +69,7 @@ static uint64_t weight_bytes(const gr_training *r, const gr_adamw *a)
 
     for (size_t i = 0; i < n && !r->lora; i++) {
         const gr_param *p = &param[i];
-        bytes += p->rows * p->cols * (p->half ? sizeof *p->half : sizeof *p->w);
+        bytes += gr_param_count(p) * gr_dtype_bytes(p->w.type);
     }
     return bytes;
 }
@@ -80,7 +80,7 @@ static gram_status say(const gr_training *r, const gr_adamw *a, uint64_t all, ui
     size_t size = gr_dist_size(r->opt->dist);
     gr_buf text = { 0 };
     bool ok = size == 1 || gr_buf_printf(&text, "%zu processes with %zu thread%s each; of each: ", size,
-                                         gr_pool_size(r->pool), gr_pool_size(r->pool) == 1 ? "" : "s");
+                                         gr_device_lanes(r->device), gr_device_lanes(r->device) == 1 ? "" : "s");
 
     ok = ok && gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, gradients %.2f, optimizer %.2f, "
                              "activations of %" PRIu64 " tokens %.2f, the program and the rows %.2f",
@@ -108,7 +108,7 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw 
     for (size_t i = 0; i < r->n_held; i++)
         rows = gr_max(rows, most_rows(r, &r->held[i], r->held[i].n));
     if (r->stage == GRAM_STAGE_PRETRAIN || r->loss.kind == GRAM_LOSS_SFT_REG)
-        head = gr_grad_head_bytes(gr_model_config(r->model), gr_pool_size(r->pool));
+        head = gr_grad_head_bytes(gr_model_config(r->model), gr_device_lanes(r->device));
     if (r->lora && gr_dist_rank(r->opt->dist) == 0)
         check = gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model));
     base = r->program + weight_bytes(r, a) + (a->floats + 2 * a->own_floats) * sizeof(float) +
@@ -166,7 +166,7 @@ static uint64_t output_bytes(const gr_training *r, const gr_adamw *a)
     if (r->lora)
         return a->floats * sizeof(float);
     for (size_t i = 0; i < n; i++)
-        bytes += param[i].rows * param[i].cols * (param[i].half ? sizeof *param[i].half : sizeof *param[i].w);
+        bytes += gr_param_count(&param[i]) * gr_dtype_bytes(param[i].w.type);
     return bytes;
 }
 

@@ -14,7 +14,7 @@
 typedef struct {
     gr_trainee *t;
     const gr_config *cfg;
-    gr_pool *pool;
+    gr_device *device;
     int32_t label[2];           /* stage 2: ids of A and B */
     bool write;                 /* stage 1 */
     gr_loss_rules loss;         /* otherwise */

@@ -7,30 +7,25 @@
 
 enum {
     CHUNK = 384,                /* rows whose logits exist at once, at most; a constant, so that memory is one too */
-    TILE = 128,                 /* rows of a product, at most */
-    ROUND = 16,                 /* both are multiples of it, so that few shapes occur */
     SLICE = 64                  /* rows of the head in a weight-gradient task */
 };
 
 struct gr_head {
     gr_grad *g;
     gr_linear *linear;
-    size_t scratch_bytes, workers;
-    size_t ldz;
-    float *z;                   /* [CHUNK, V], rows ldz apart */
-    float *x, *dx;              /* [CHUNK, C] */
+    gr_cut cut;
+    gr_mat z;                   /* [CHUNK, V] */
+    gr_mat x, dx;               /* [CHUNK, C] */
     int32_t target[CHUNK];
     float wt[CHUNK];
     double loss[CHUNK];
-    unsigned char *scratch;     /* of each worker */
-    struct { gram_status rc; gram_err err; } *fail;     /* of each worker */
-    size_t rows, tile;          /* of the chunk at hand and of its products; those of the last may be fewer */
+    size_t rows;                /* of the chunk at hand, whole units */
     bool backward;
 };
 
 uint64_t gr_grad_head_bytes(const gr_config *c, size_t threads)
 {
-    return (uint64_t)CHUNK * (gr_uncrowded(c->vocabulary) + 2 * c->width) * sizeof(float) +
+    return (uint64_t)CHUNK * (gr_linear_ld(c->vocabulary) + 2 * c->width) * sizeof(float) +
            threads * gr_dw_scratch(c->width);
 }
 
@@ -39,105 +34,94 @@ void gr_grad_head_close(struct gr_head *h)
     if (!h)
         return;
     gr_linear_close(h->linear);
-    free(h->z);
-    free(h->x);
-    free(h->dx);
-    free(h->scratch);
-    free(h->fail);
+    gr_device_free(h->g->device, h->z.p);
+    gr_device_free(h->g->device, h->x.p);
+    gr_device_free(h->g->device, h->dx.p);
     free(h);
+}
+
+static gram_status take_rows(gr_mat *out, gr_device *d, size_t ld, gram_err *err)
+{
+    *out = gr_mat_f32(NULL, ld);
+    return gr_device_alloc(d, &out->p, CHUNK * ld * sizeof(float), err);
 }
 
 static gram_status head_open(gr_grad *g, gram_err *err)
 {
     size_t V = g->cfg->vocabulary, C = g->cfg->width;
     struct gr_head *h = gr_calloc(1, sizeof *h);
-    gram_status rc = h ? gr_linear_open(&h->linear, gr_trainee_head_tensor(g->t), NULL, GR_LINEAR_KEEP, err)
-                       : gr_nomem(err, "logits");
+    gram_status rc = h ? GRAM_OK : gr_nomem(err, "logits");
 
-    if (rc) {
-        free(h);
+    if (rc)
         return rc;
-    }
     h->g = g;
-    h->workers = gr_pool_size(g->pool);
-    h->scratch_bytes = gr_round_up(gr_max(gr_linear_scratch(h->linear, TILE), gr_dw_scratch(C)), GR_ALIGN);
-    h->ldz = gr_uncrowded(V);
-    h->z = gr_alloc_aligned(CHUNK * h->ldz, sizeof *h->z);
-    h->x = gr_alloc_aligned(CHUNK * C, sizeof *h->x);
-    h->dx = gr_alloc_aligned(CHUNK * C, sizeof *h->dx);
-    h->scratch = gr_alloc_aligned(h->workers, h->scratch_bytes);
-    h->fail = gr_calloc(h->workers, sizeof *h->fail);
-    if (!h->z || !h->x || !h->dx || !h->scratch || !h->fail) {
+    h->cut = gr_linear_cut(GR_ROWS_BLOCKS, 0);
+    h->cut.share = 2;                           /* as many pieces for each of two threads */
+    rc = gr_linear_open(&h->linear, g->device, gr_trainee_head_tensor(g->t), NULL, GR_LINEAR_KEEP, err);
+    if (!rc)
+        rc = take_rows(&h->z, g->device, gr_linear_ld(V), err);
+    if (!rc)
+        rc = take_rows(&h->x, g->device, C, err);
+    if (!rc)
+        rc = take_rows(&h->dx, g->device, C, err);
+    if (rc) {
         gr_grad_head_close(h);
-        return gr_nomem(err, "logits");
+        return rc;
     }
     g->head = h;
     return GRAM_OK;
 }
 
-/* A tile's logits, its losses, and what they ask of its hidden states. */
-static void head_tile(void *arg, size_t task, size_t worker)
+/* The logits of some rows, their losses, and what these ask of their hidden states. */
+static void head_rows(void *arg, gr_lane *lane, size_t r, size_t n)
 {
     struct gr_head *h = arg;
-    size_t V = h->g->cfg->vocabulary, C = h->g->cfg->width, r = task * h->tile, n = gr_min(h->tile, h->rows - r);
-    float *z = h->z + r * h->ldz;
-    void *scratch = h->scratch + worker * h->scratch_bytes;
-    gram_err *err = &h->fail[worker].err;
-    gram_status rc = gr_linear_fwd(h->linear, z, h->ldz, h->x + r * C, C, n, scratch, err);
+    gr_mat z = gr_mat_at(h->z, r, 0);
 
-    if (!rc) {
-        gr_kern.ce(z, h->ldz, h->target + r, h->wt + r, h->loss + r, n, V);
-        if (h->backward)
-            rc = gr_linear_dx(h->linear, NULL, h->dx + r * C, C, z, h->ldz, n, false, scratch, err);
-    }
-    if (rc)
-        h->fail[worker].rc = rc;
+    gr_linear_fwd(lane, h->linear, z, gr_mat_at(h->x, r, 0), n);
+    lane->op->ce(lane, z, h->target + r, h->wt + r, h->loss + r, n, h->g->cfg->vocabulary);
+    if (h->backward)
+        gr_linear_dx(lane, h->linear, gr_mat_at(h->dx, r, 0), z, n, false);
 }
 
-static void head_weights(void *arg, size_t task, size_t worker)
+static void head_weights(void *arg, gr_lane *lane, size_t o, size_t n)
 {
     struct gr_head *h = arg;
-    size_t V = h->g->cfg->vocabulary, C = h->g->cfg->width, o = task * SLICE;
-    gram_status rc = gr_linear_dw(gr_trainee_head_grad(h->g->t, 0), h->z, h->ldz, h->x, C, h->rows, C, o,
-                                  gr_min(o + SLICE, V), h->scratch + worker * h->scratch_bytes, &h->fail[worker].err);
+    size_t C = h->g->cfg->width;
 
-    if (rc)
-        h->fail[worker].rc = rc;
+    gr_linear_dw(lane, gr_mat_f32(gr_trainee_head_grad(h->g->t, 0), C), h->z, h->x, h->rows, C, o, o + n);
 }
 
 /* Rows [0, n) of w, n at most CHUNK. */
 static gram_status head_chunk(struct gr_head *h, const gr_words *w, gram_err *err)
 {
-    size_t V = h->g->cfg->vocabulary, C = h->g->cfg->width, n = w->n, M = gr_round_up(n, ROUND);
-    size_t tiles = gr_round_up((M + TILE - 1) / TILE, 2);       /* as many for each of two threads */
+    gr_device *d = h->g->device;
+    size_t V = h->g->cfg->vocabulary, C = h->g->cfg->width, n = w->n, M = gr_round_up(n, h->cut.unit);
+    gram_status rc;
 
     h->rows = M;
-    h->tile = gr_round_up((M + tiles - 1) / tiles, ROUND);
-    memset(h->x + n * C, 0, (M - n) * C * sizeof *h->x);
-    memcpy(h->x, w->hidden, n * C * sizeof *h->x);
+    memset(gr_mat_at(h->x, n, 0).p, 0, (M - n) * C * sizeof(float));
+    gr_device_put(d, h->x.p, w->hidden, n * C * sizeof(float));
     for (size_t i = 0; i < M; i++) {
         h->target[i] = i < n ? w->target[i] : -1;
         h->wt[i] = i < n ? w->wt[i] : 0;
     }
-    gr_pool_run(h->g->pool, head_tile, h, (M + h->tile - 1) / h->tile);
+    gr_device_run(d, M, h->cut, head_rows, h);
     if (h->backward && gr_trainee_head_grad(h->g->t, 0))
-        gr_pool_run(h->g->pool, head_weights, h, (V + SLICE - 1) / SLICE);
-    for (size_t i = 0; i < h->workers; i++)
-        if (h->fail[i].rc) {
-            if (err)
-                *err = h->fail[i].err;
-            return h->fail[i].rc;
-        }
+        gr_device_run(d, V, (gr_cut){ SLICE, SLICE, 1, false }, head_weights, h);
+    rc = gr_device_wait(d, err);
+    if (rc)
+        return rc;
     memcpy(w->loss, h->loss, n * sizeof *w->loss);
     if (h->backward)
-        memcpy(w->dhidden, h->dx, n * C * sizeof *w->dhidden);
+        gr_device_get(d, w->dhidden, h->dx.p, n * C * sizeof(float));
     return GRAM_OK;
 }
 
 gram_status gr_grad_words(gr_grad *g, const gr_words *w, bool backward, gram_err *err)
 {
     size_t C = g->cfg->width, chunks = (w->n + CHUNK - 1) / CHUNK;
-    size_t each = chunks ? gr_round_up((w->n + chunks - 1) / chunks, ROUND) : 0;
+    size_t each = chunks ? gr_round_up((w->n + chunks - 1) / chunks, gr_linear_cut(GR_ROWS_BLOCKS, 0).unit) : 0;
     gram_status rc = g->head ? GRAM_OK : head_open(g, err);
 
     if (!rc)

@@ -40,23 +40,12 @@ static bool is_written(const gr_training *r, const gr_param *p)
     return !gr_model_config(r->model)->reward || strcmp(p->name, "lm_head.weight");
 }
 
-/* The values of a parameter where they lie, and their bytes. */
-static void *values_of(const gr_param *p, gr_dtype *type, size_t *bytes)
-{
-    *type = p->half ? GR_BF16 : GR_F32;
-    *bytes = p->rows * p->cols * gr_dtype_bytes(*type);
-    return p->half ? (void *)p->half : p->w;
-}
-
 /* A row of the tensor-th of the parameters that are written, as float32. */
 static void written_row(void *arg, size_t tensor, size_t row, float *out)
 {
     const gr_param *p = ((const gr_param *const *)arg)[tensor];
-    gr_dtype type;
-    size_t bytes;
-    const char *x = values_of(p, &type, &bytes);
 
-    gr_dequant(out, x + bytes / p->rows * row, type, p->cols);
+    gr_param_get(p, row * p->cols, p->cols, out);
 }
 
 static gram_status save_model(const struct output *o, gram_err *err)
@@ -85,7 +74,7 @@ static gram_status save_model(const struct output *o, gram_err *err)
         if (!is_written(o->r, p))
             continue;
         each[n] = p;
-        t[n++] = (gr_planned){ p->name, p->half ? GR_BF16 : GR_F32, p->rows, p->cols, !p->decay };
+        t[n++] = (gr_planned){ p->name, p->w.type, p->rows, p->cols, !p->decay };
     }
     if (!rc && !gr_path_exists(o->path))        /* they come first */
         rc = gr_write_model_files(o->r->from, o->dir, o->r->mode == GR_LINEAR_BF16 ? "bfloat16" : "float32",
@@ -97,17 +86,32 @@ static gram_status save_model(const struct output *o, gram_err *err)
     return rc;
 }
 
+enum { SOME = 1024 };           /* values that are looked at together */
+
+/* Whether a tensor of a file has the type and the bits of a parameter; with `take` the parameter gets them. float32 holds
+ * a bfloat16 exactly, so its bits tell. */
+static bool same_or_taken(const gr_param *p, const gr_named *t, bool take)
+{
+    size_t bytes = gr_dtype_bytes(p->w.type);
+    float mine[SOME], theirs[SOME];
+    bool same = t && t->type == p->w.type && t->bytes == gr_param_count(p) * bytes;
+
+    for (size_t k = 0, n; k < gr_param_count(p) && same; k += n) {
+        n = gr_min(SOME, gr_param_count(p) - k);
+        gr_dequant(theirs, (const char *)t->data + k * bytes, t->type, n);
+        if (take)
+            same = gr_param_put(p, k, n, theirs);
+        gr_param_get(p, k, n, mine);
+        same = same && !memcmp(mine, theirs, n * sizeof *mine);
+    }
+    return same;
+}
+
 static gram_status same_weights(const struct output *o, const gr_weights *w, gram_err *err)
 {
     for (size_t i = 0; i < o->n; i++) {
         const gr_param *p = &o->param[i];
-        const gr_named *t = gr_weights_find(w, p->name);
-        gr_dtype type;
-        size_t bytes;
-        const void *x = values_of(p, &type, &bytes);
-        if (!is_written(o->r, p))
-            continue;
-        if (!t || t->type != type || memcmp(t->data, x, bytes))
+        if (is_written(o->r, p) && !same_or_taken(p, gr_weights_find(w, p->name), false))
             return gr_fail(err, GRAM_EIO, "%s: read again, tensor %s is not what was written", o->path,
                            p->name);
     }
@@ -143,7 +147,7 @@ static gram_status same_logits(const struct output *o, const gr_model *m, const 
     gr_seq seq[2];
     gr_work *work = NULL;
     gr_forest f;
-    gram_status rc = gr_work_open(&work, m, o->r->pool, err);
+    gram_status rc = gr_work_open(&work, m, NULL, o->r->device, err);
 
     for (size_t i = 0; i < check_rows(o) && !rc; i++, want += each * width) {
         const gr_example *e = &o->r->train->e[i];
@@ -164,6 +168,23 @@ static gram_status same_logits(const struct output *o, const gr_model *m, const 
     return rc;
 }
 
+/* Whether two parameters have the same bits; with `take` p gets those of q. */
+static bool same_values(const gr_param *p, const gr_param *q, bool take)
+{
+    float mine[SOME], theirs[SOME];
+    bool same = true;
+
+    for (size_t k = 0, n; k < gr_param_count(p) && same; k += n) {
+        n = gr_min(SOME, gr_param_count(p) - k);
+        gr_param_get(q, k, n, theirs);
+        if (take)
+            same = gr_param_put(p, k, n, theirs);
+        gr_param_get(p, k, n, mine);
+        same = same && !memcmp(mine, theirs, n * sizeof *mine);
+    }
+    return same;
+}
+
 /* Every number of an adapter as the directory has it: compared with the parameters bit for bit, or taken over. */
 static gram_status read_adapter(const gr_training *r, const char *dir, const gr_param *param, size_t n, bool take,
                                 gr_adapter **out, gram_err *err)
@@ -181,10 +202,7 @@ static gram_status read_adapter(const gr_training *r, const char *dir, const gr_
     for (size_t i = 0; i < n && !rc; i++) {
         bool same = i < n_got && !strcmp(got[i].name, param[i].name) && got[i].rows == param[i].rows &&
                     got[i].cols == param[i].cols;
-        size_t bytes = param[i].rows * param[i].cols * sizeof *param[i].w;
-        if (same && take)
-            memcpy(param[i].w, got[i].w, bytes);
-        else if (!same || memcmp(param[i].w, got[i].w, bytes))
+        if (!same || !same_values(&param[i], &got[i], take))
             rc = gr_fail(err, GRAM_EIO, "%s: read again, tensor %s is not what was written", dir, param[i].name);
     }
     gr_lora_close(l);
@@ -201,7 +219,7 @@ static gram_status reopen_folded(const struct output *o, const gr_adapter *a, co
 
     if (rc)
         return rc;
-    rc = gr_model_open_folded(&m, w, a, &cfg, o->r->mode, GR_MODEL_EXACT, err);
+    rc = gr_model_open_folded(&m, o->r->device, w, a, &cfg, o->r->mode, GR_MODEL_EXACT, err);
     if (!rc)
         rc = same_logits(o, m, want, err);
     gr_model_close(m);
@@ -233,7 +251,7 @@ static gram_status reopen(const struct output *o, const double *want, gram_err *
     if (!rc)
         rc = gr_config_open(&cfg, w, NULL, &(gr_head_asked){ 0 }, err);
     if (!rc)
-        rc = gr_model_open(&m, w, &cfg, o->r->mode, err);       /* bfloat16 is not copied to float32 */
+        rc = gr_model_open(&m, o->r->device, w, &cfg, o->r->mode, err);     /* bfloat16 is not copied to float32 */
     if (!rc)
         rc = same_logits(o, m, want, err);
     gr_model_close(m);
@@ -296,17 +314,14 @@ static gram_status take_weights(const gr_training *r, const char *path, const gr
 {
     for (size_t i = 0; i < n; i++) {
         const gr_named *t = NULL;
-        gr_dtype type;
-        size_t bytes;
-        void *x = values_of(&param[i], &type, &bytes);
         if (!is_written(r, &param[i]))
             continue;
         for (size_t k = 0; k < gr_st_count(st) && !t; k++)
             t = strcmp(gr_st_at(st, k)->name, param[i].name) ? NULL : gr_st_at(st, k);
-        if (!t || t->type != type || t->bytes != bytes)
-            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted %zu bytes of %s, found %s", path,
-                           param[i].name, bytes, gr_dtype_name(type), t ? "another size or type" : "none");
-        memcpy(x, t->data, bytes);
+        if (!same_or_taken(&param[i], t, true))
+            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted %zu finite values of %s, found %s", path,
+                           param[i].name, gr_param_count(&param[i]), gr_dtype_name(param[i].w.type),
+                           t ? "another size or type" : "none");
     }
     return GRAM_OK;
 }

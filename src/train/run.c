@@ -46,12 +46,14 @@ bool gr_run_is_over(const struct loop *l)
 
 static uint64_t digest_of(const gr_param *p, uint64_t h)
 {
-    size_t n = p->rows * p->cols;
+    float x[1024];
 
-    if (!p->half)
-        return gr_digest_words(h, p->w, n);
-    h = gr_digest_words(h, p->half, n / 2);
-    return gr_digest(h, p->half + n / 2 * 2, n % 2 * sizeof *p->half);
+    for (size_t k = 0, n; k < gr_param_count(p); k += n) {
+        n = gr_min(GR_COUNT(x), gr_param_count(p) - k);
+        gr_param_get(p, k, n, x);
+        h = gr_digest_words(h, x, n);
+    }
+    return h;
 }
 
 /* Each process reads files of its own, which may be on a disk of its own. */
@@ -103,8 +105,8 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     if (!rc)
         rc = gr_checkpoints_init(&l->checkpoints, r->out, o->keep, err);
     if (!rc)
-        rc = o->freeze ? gr_trainee_open_head(&l->t, r->model, r->pool, err)
-                       : gr_trainee_open_lora(&l->t, r->model, r->lora, r->pool, err);
+        rc = o->freeze ? gr_trainee_open_head(&l->t, r->model, r->device, err)
+                       : gr_trainee_open_lora(&l->t, r->model, r->lora, r->device, err);
     if (rc)
         return rc;
     param = gr_trainee_params(l->t, &n);
@@ -113,7 +115,7 @@ static gram_status loop_open(struct loop *l, gram_err *err)
         rc = gr_share_open(&l->share, o->dist, &l->adam, err);
     l->adam.decay = o->weight_decay;
     l->adam.seed = o->seed;
-    l->grad = (gr_grad){ .t = l->t, .cfg = gr_model_config(r->model), .pool = r->pool,
+    l->grad = (gr_grad){ .t = l->t, .cfg = gr_model_config(r->model), .device = r->device,
                          .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN,
                          .loss = r->loss };
     if (!rc)
@@ -184,7 +186,7 @@ static gram_status learn_batch(struct loop *l, size_t count, double n, gr_sum *s
     if (!rc)
         rc = gr_share_sum(&l->share, sum, err);
     gr_grad_whole(&l->grad, sum);
-    return rc ? rc : gr_share_gradients(&l->share, l->r->pool, norm, err);
+    return rc ? rc : gr_share_gradients(&l->share, l->r->device, norm, err);
 }
 
 static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
@@ -220,7 +222,7 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
         return rc;
     if (o->clip > 0 && s->grad_norm > o->clip)
         scale = o->clip / s->grad_norm;
-    gr_adamw_step(&l->adam, s->lr, scale, l->r->pool);
+    gr_adamw_step(&l->adam, s->lr, scale, l->r->device);
     rc = gr_share_values(&l->share, err);
     if (rc)
         return rc;

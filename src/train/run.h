@@ -15,7 +15,7 @@ typedef struct {
     uint64_t program;                   /* bytes that the process held before weights were read, with all the rows */
     const char *from, *out;             /* where the files beside the weights come from; a directory, which exists */
     gr_model *model;                    /* writable, unless there are adapters to train */
-    gr_pool *pool;
+    gr_device *device;
     const gr_set *train, *held;         /* held: [n_held], at least one, and n == 0 where there is none */
     const char *const *held_name;       /* [n_held] without folders */
     size_t n_held;

@@ -5,6 +5,13 @@
 #include "tensor/dtype.h"
 #include "train/share.h"
 
+/* Where a parameter's values travel from and to, as float32: where they lie, or, of bfloat16, in the memory of their
+ * gradients, which are done with. Messages go between the memories of hosts. */
+static float *values_of(const gr_param *p)
+{
+    return gr_f32(p->w.type == GR_F32 ? p->w : p->g);
+}
+
 gram_status gr_share_open(gr_share *s, gr_dist *d, gr_adamw *a, gram_err *err)
 {
     size_t size = gr_dist_size(d);
@@ -21,8 +28,8 @@ gram_status gr_share_open(gr_share *s, gr_dist *d, gr_adamw *a, gram_err *err)
         s->cut[i] = gr_adamw_cut(a, i, size);
     for (size_t i = 0; i < a->n_params; i++) {
         const gr_param *p = &a->param[i];
-        s->piece[0][i] = (gr_piece){ p->half ? p->g : p->w, p->rows * p->cols };
-        s->piece[1][i] = (gr_piece){ p->g, p->rows * p->cols };
+        s->piece[0][i] = (gr_piece){ values_of(p), gr_param_count(p) };
+        s->piece[1][i] = (gr_piece){ gr_f32(p->g), gr_param_count(p) };
     }
     s->w = (gr_vector){ s->piece[0], a->n_params, s->cut };
     s->g = (gr_vector){ s->piece[1], a->n_params, s->cut };
@@ -120,25 +127,24 @@ gram_status gr_share_sum(const gr_share *s, gr_sum *sum, gram_err *err)
     return rc;
 }
 
-gram_status gr_share_gradients(const gr_share *s, gr_pool *pool, double *norm, gram_err *err)
+gram_status gr_share_gradients(const gr_share *s, gr_device *device, double *norm, gram_err *err)
 {
     gram_status rc = gr_dist_reduce_scatter(s->d, &s->g, err);
 
     if (rc)
         return rc;
-    gr_grad_squares(s->a, pool);
+    gr_grad_squares(s->a, device);
     rc = gr_dist_sum(s->d, s->a->squares, s->a->slices, err);
     *norm = gr_squares_norm(s->a);
     return rc;
 }
 
-/* bfloat16 values travel as float32, in the memory of their gradients, which are done with. */
 static void expand_halves(const gr_share *s)
 {
     for (size_t i = 0; i < s->a->n_params; i++) {
         const gr_param *p = &s->a->param[i];
-        if (p->half)
-            gr_dequant(p->g, p->half, GR_BF16, p->rows * p->cols);
+        if (p->w.type != GR_F32)
+            gr_param_get(p, 0, gr_param_count(p), values_of(p));
     }
 }
 
@@ -146,8 +152,8 @@ static void fold_halves(const gr_share *s)
 {
     for (size_t i = 0; i < s->a->n_params; i++) {
         const gr_param *p = &s->a->param[i];
-        if (p->half)
-            gr_quantize(p->half, GR_BF16, p->g, p->rows * p->cols);
+        if (p->w.type != GR_F32)
+            gr_param_put(p, 0, gr_param_count(p), values_of(p));
     }
 }
 
@@ -173,8 +179,8 @@ static float *moments(const gr_share *s, size_t part)
 float *gr_share_part(const gr_share *s, size_t part, size_t i, size_t at)
 {
     if (part == 0)
-        return s->a->param[i].half ? s->a->param[i].g : s->a->param[i].w;
-    return s->d ? s->a->param[i].g : moments(s, part) + at;
+        return values_of(&s->a->param[i]);
+    return s->d ? gr_f32(s->a->param[i].g) : moments(s, part) + at;
 }
 
 /* Between two steps nobody needs the gradients, so a checkpoint takes no memory. */
@@ -213,9 +219,9 @@ gram_status gr_share_digest(const gr_share *s, uint64_t *digest, gram_err *err)
         for (size_t i = a->own_slice; i < a->own_slice + a->own_slices; i++) {
             const gr_slice *c = &a->slice[i];
             const gr_param *p = &a->param[c->param];
-            const float *x = k == 0 ? (p->half ? p->g : p->w) + c->first : moments(s, k) + c->at - a->own;
-            if (k == 0 && p->half)
-                gr_dequant(p->g + c->first, p->half + c->first, GR_BF16, c->n);
+            float *x = k == 0 ? values_of(p) + c->first : moments(s, k) + c->at - a->own;
+            if (k == 0 && p->w.type != GR_F32)
+                gr_param_get(p, c->first, c->n, x);
             mine[k * a->slices + i] = gr_digest_words(GR_DIGEST, x, c->n);
         }
     if (!rc)

@@ -33,7 +33,7 @@ void gr_share_rows(const gr_share *s, const gr_example *const *e, size_t count, 
 
 gram_status gr_share_sum(const gr_share *s, gr_sum *sum, gram_err *err);
 /* Adds up the gradients; each process then has those of its part. *norm: of all. */
-gram_status gr_share_gradients(const gr_share *s, gr_pool *pool, double *norm, gram_err *err);
+gram_status gr_share_gradients(const gr_share *s, gr_device *device, double *norm, gram_err *err);
 /* The values that each has stepped go to all. */
 gram_status gr_share_values(const gr_share *s, gram_err *err);
 

@@ -10,17 +10,25 @@
 #include "file/weights.h"
 #include "train/state.h"
 
-enum { PROGRESS = 320 };            /* bytes of the text that says how far a run is */
+enum {
+    PROGRESS = 320,             /* bytes of the text that says how far a run is */
+    SOME = 1024                 /* values looked at together */
+};
+
 static const char *const part[] = { "", "m.", "v." };
 
 gram_status gr_state_check(const gr_adamw *a, const char *what, gram_err *err)
 {
     for (size_t i = 0; i < a->n_params; i++) {
         const gr_param *p = &a->param[i];
-        for (size_t k = 0; k < p->rows * p->cols; k++)
-            if (p->half ? (p->half[k] & 0x7f80) == 0x7f80 : !isfinite(p->w[k]))
+        float x[SOME];
+        for (size_t k = 0; k < gr_param_count(p); k++) {
+            if (k % SOME == 0)
+                gr_param_get(p, k, gr_min(SOME, gr_param_count(p) - k), x);
+            if (!isfinite(x[k % SOME]))
                 return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: value %zu is %g, and training wants finite numbers",
-                               what, p->name, k, p->half ? INFINITY : p->w[k]);
+                               what, p->name, k, x[k % SOME]);
+        }
     }
     return GRAM_OK;
 }
@@ -97,7 +105,7 @@ gram_status gr_state_save(const char *path, const gr_state *s, const char *setti
         for (size_t i = 0, at = 0; i < a->n_params; i++) {
             const gr_param *p = &a->param[i];
             t[n++] = (gr_saved){ part[k], p->name, gr_share_part(share, k, i, at), p->rows, p->cols, p->decay };
-            at += p->rows * p->cols;
+            at += gr_param_count(p);
         }
     if (!rc)
         rc = gr_st_write_as_it_comes(path, t, n, meta, GR_COUNT(meta), collect, (void *)(uintptr_t)share, err);
@@ -213,7 +221,7 @@ static gram_status find_part(const gr_st *st, const char *path, const gr_adamw *
 {
     for (size_t i = 0; i < a->n_params; i++) {
         const gr_param *p = &a->param[i];
-        uint64_t bytes = (uint64_t)p->rows * p->cols * sizeof *p->w;
+        uint64_t bytes = (uint64_t)gr_param_count(p) * sizeof(float);
         const gr_named *t = find(st, part[k], p->name);
         if (!t || t->type != GR_F32 || t->bytes != bytes)
             return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s%s: wanted %" PRIu64 " bytes of F32, found %s", path,

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "base/cpu.h"
 #include "file/adapter.h"
 #include "model/model.h"
 #include "op/op.h"
@@ -77,6 +76,17 @@ static void write_weights(const char *dir, struct made *m)
     }
 }
 
+/* Open as long as the process. */
+static gr_device *device(void)
+{
+    static gr_device *d;
+    gram_err err;
+
+    if (!d && gr_device_open(&d, NULL, 1, &err))
+        abort();
+    return d;
+}
+
 /* Forward over two conversations of three tokens. */
 static void run(gr_model *m)
 {
@@ -85,12 +95,11 @@ static void run(gr_model *m)
     const gr_config *c = gr_model_config(m);
     size_t end[2] = { 0, 1 };
     float out[16];
-    gr_pool *pool;
     gr_work *w;
     gr_forest f;
     gram_err err;
 
-    if (gr_pool_open(&pool, 1, &err) || gr_work_open(&w, m, pool, &err) ||
+    if (gr_work_open(&w, m, NULL, device(), &err) ||
         gr_forest_init(&f, seq, 2, NULL, GR_SAVE_SHARED, &err))
         abort();
     for (size_t i = 0; i < 2; i++)
@@ -100,7 +109,6 @@ static void run(gr_model *m)
         abort();
     gr_forest_clear(&f, true);
     gr_work_close(w);
-    gr_pool_close(pool);
 }
 
 static void open_and_run(const char *dir, const gr_head_asked *asked)
@@ -113,7 +121,7 @@ static void open_and_run(const char *dir, const gr_head_asked *asked)
     if (gr_weights_open_dir(&w, dir, &err))
         return;
     if (!gr_config_open(&c, w, NULL, asked, &err)) {
-        if (!gr_model_open(&m, w, &c, GR_LINEAR_F32, &err)) {
+        if (!gr_model_open(&m, device(), w, &c, GR_LINEAR_F32, &err)) {
             run(m);
             gr_model_close(m);
         }
@@ -133,8 +141,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (!ready && !mkdtemp(dir))
         abort();
-    if (!ready)
-        gr_kern_init(gr_cpu());
     ready = true;
     n = gr_min(data[1] % 16, (size - at) / 3);
     gr_buf_puts(&m.header, "{");

@@ -33,7 +33,7 @@ static void same_tokens_stay_as_in_transformers(void **state)
 
     (void)state;
     assert_non_null(f);
-    CHECK_OK(gr_sampler_init(&r, V, &check_err));
+    CHECK_OK(gr_sampler_init(&r, gr_kern_of(gr_cpu()), V, &check_err));
     while (fscanf(f, "%lf %zu %lf %lf %lf %zu %llx", &s.temperature, &s.top_k, &s.top_p, &s.min_p, &s.repetition,
                   &want_n,
                   &want) == 7) {
@@ -86,8 +86,7 @@ static void draws_follow_the_distribution(void **state)
     float z[V];
 
     (void)state;
-    gr_kern_init(gr_cpu());
-    CHECK_OK(gr_sampler_init(&r, V, &check_err));
+    CHECK_OK(gr_sampler_init(&r, gr_kern_of(gr_cpu()), V, &check_err));
     logits(z, 77);
     for (size_t i = 0; i < GR_COUNT(each); i++) {
         size_t seen[V] = { 0 }, n = 0;
@@ -121,7 +120,7 @@ static void log_probabilities_are_those_of_double(void **state)
     gr_sampler r;
 
     (void)state;
-    CHECK_OK(gr_sampler_init(&r, V, &check_err));
+    CHECK_OK(gr_sampler_init(&r, gr_kern_of(gr_cpu()), V, &check_err));
     for (size_t row = 0; row < 100; row++)
         EACH_CPU {
             gr_sampling s = gr_sampling_neutral;
@@ -157,7 +156,7 @@ static void greedy_takes_the_lowest_of_equals_and_no_end_too_early(void **state)
     (void)state;
     s.temperature = 0;
     s.min_new = 1;
-    CHECK_OK(gr_sampler_init(&r, V, &check_err));
+    CHECK_OK(gr_sampler_init(&r, gr_kern_of(gr_cpu()), V, &check_err));
     EACH_CPU {
         for (size_t v = 0; v < V; v++)
             z[v] = v == 40 ? 3 : v == 41 || v == 256 ? 2 : -1;

@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "base/err.h"
 #include "check.h"
+#include "device.h"
 #include "generate/write.h"
 #include "op/op.h"
 
@@ -15,7 +16,7 @@ enum { NEW = 64, PROMPT = 40, CASES = 200 };
 struct subject {
     gr_weights *weights;
     gr_model *model;
-    gr_pool *pool;
+    gr_device *device;
     gr_work *work;
     gr_kv_tree *kv;
 };
@@ -30,11 +31,11 @@ static struct subject subject_open(const char *name, size_t threads, size_t kv_b
     snprintf(dir, sizeof dir, "tests/golden/models/%s", name);
     CHECK_OK(gr_weights_open_dir(&s.weights, dir, &check_err));
     CHECK_OK(gr_config_read(&cfg, dir, &check_err));
-    CHECK_OK(gr_model_open(&s.model, s.weights, &cfg, GR_LINEAR_F32, &check_err));
-    CHECK_OK(gr_pool_open(&s.pool, threads, &check_err));
-    CHECK_OK(gr_work_open(&s.work, s.model, s.pool, &check_err));
+    CHECK_OK(gr_model_open(&s.model, check_device(1), s.weights, &cfg, GR_LINEAR_F32, &check_err));
+    CHECK_OK(gr_device_open(&s.device, NULL, threads, &check_err));
+    CHECK_OK(gr_work_open(&s.work, s.model, NULL, s.device, &check_err));
     c = gr_model_config(s.model);
-    CHECK_OK(gr_kv_open(&s.kv, c->layers, c->kv_heads * c->head_dim, kv_bytes, &check_err));
+    CHECK_OK(gr_kv_open(&s.kv, s.device, c->layers, c->kv_heads * c->head_dim, kv_bytes, &check_err));
     return s;
 }
 
@@ -42,7 +43,7 @@ static void subject_close(struct subject *s)
 {
     gr_kv_close(s->kv);
     gr_work_close(s->work);
-    gr_pool_close(s->pool);
+    gr_device_close(s->device);
     gr_model_close(s->model);
     gr_weights_close(s->weights);
 }
@@ -84,7 +85,7 @@ static struct run write_all(struct subject *s, gr_ask *ask, size_t n, size_t liv
     struct run run = { 0 };
     bool more = true;
 
-    CHECK_OK(gr_write_open(&run.w, s->model, s->work, s->pool, NULL, s->kv, live, prefill, &check_err));
+    CHECK_OK(gr_write_open(&run.w, s->model, s->work, NULL, s->kv, live, prefill, &check_err));
     for (size_t i = 0; i + late < n; i++)
         CHECK_OK(gr_write_add(run.w, &ask[i], &(gr_text *){ NULL }, &check_err));
     for (; more; run.steps++) {
@@ -128,7 +129,6 @@ static void greedy_answers_are_those_of_transformers(void **state)
     size_t differ = 0;
 
     (void)state;
-    gr_kern_init(gr_cpu());
     assert_non_null(f);
     greedy.temperature = 0;
     for (size_t model = 0; model < 5; model++) {
@@ -243,9 +243,9 @@ static void log_probabilities_are_those_of_a_forced_pass(void **state)
     gr_vocabulary *head;
 
     (void)state;
-    CHECK_OK(gr_vocabulary_open(&head, s.model, s.pool, &check_err));
+    CHECK_OK(gr_vocabulary_open(&head, s.model, s.device, &check_err));
     make_asks(ask, r);
-    CHECK_OK(gr_sampler_init(&sampler, V, &check_err));
+    CHECK_OK(gr_sampler_init(&sampler, gr_kern_of(gr_cpu()), V, &check_err));
     write_all(&s, ask, MANY, 96, 4096, 0);
     for (size_t i = 0; i < MANY; i += 5) {
         int32_t id[PROMPT + NEW];
@@ -289,7 +289,7 @@ static void bad_asks_are_refused_and_broken_texts_end_alone(void **state)
     (void)state;
     make_asks(ask, r);
     bad.top_p = 2;
-    CHECK_OK(gr_write_open(&w, s.model, s.work, s.pool, NULL, s.kv, 4, 100, &check_err));
+    CHECK_OK(gr_write_open(&w, s.model, s.work, NULL, s.kv, 4, 100, &check_err));
     assert_int_equal(gr_write_add(w, &(gr_ask){ { many, 512 }, &setting[0], &stops, 1, 0, 0, NULL }, &t, &check_err),
                      GRAM_ELIMIT);
     assert_non_null(strstr(check_err.text, "512"));

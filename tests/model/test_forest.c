@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "check.h"
+#include "device.h"
 #include "model/forest.h"
 
 /* The tokens of the path that ends at sequence i's last row, cached ones from `known`, must be the sequence. */
@@ -74,15 +75,26 @@ static void each_prefix_stands_once(void **state)
     }
 }
 
-/* Writes what stands for keys and values: position and token, which the cache must hand back. */
-static void compute(const gr_forest *f, const gr_kv_tree *unused)
+static float *key(const gr_kv_tree *t, const gr_kv_node *node, size_t i)
 {
-    (void)unused;
-    for (size_t s = 0; s < f->n_segs; s++)
-        for (size_t k = 0; f->seg[s].save && k < f->seg[s].len - f->seg[s].cached; k++) {
-            gr_kv_keys(f->seg[s].save, 0)[k] = (float)f->pos[f->seg[s].row + k];
-            gr_kv_values(f->seg[s].save, 1)[k] = (float)f->token[f->seg[s].row + k];
+    return gr_page_keys(gr_kv_pages(t), 0, gr_kv_node_pages(node)[i / GR_PAGE], i % GR_PAGE).p;
+}
+
+static float *value(const gr_kv_tree *t, const gr_kv_node *node, size_t i)
+{
+    return gr_page_values(gr_kv_pages(t), 1, gr_kv_node_pages(node)[i / GR_PAGE], i % GR_PAGE).p;
+}
+
+/* Writes what stands for keys and values: position and token, which the cache must hand back. */
+static void compute(const gr_forest *f, const gr_kv_tree *t)
+{
+    for (size_t s = 0; s < f->n_segs; s++) {
+        const gr_kv_room *room = &f->seg[s].save;
+        for (size_t k = 0; room->node && k < room->n; k++) {
+            *key(t, room->node, room->first + k) = (float)f->pos[f->seg[s].row + k];
+            *value(t, room->node, room->first + k) = (float)f->token[f->seg[s].row + k];
         }
+    }
 }
 
 /* The nodes above a segment's first row spell the beginning of every sequence through it. */
@@ -95,27 +107,25 @@ static void check_cached(const gr_forest *f, size_t i, const gr_seq *seq)
         s++;
     at = f->seg[s].at;
     t = gr_kv_pos(at);
-    for (gr_kv_node *node = at.node; node; node = gr_kv_parent(node)) {
-        size_t used = node == at.node ? at.used : gr_kv_count(node);
-        while (used-- > 0) {
+    for (; at.node; at = gr_kv_before(at.node))
+        while (at.used-- > 0) {
             t--;
-            assert_int_equal((int)gr_kv_keys(node, 0)[used], t);
-            assert_int_equal((int)gr_kv_values(node, 1)[used], seq->token[t]);
+            assert_int_equal((int)*key(f->cache, at.node, at.used), t);
+            assert_int_equal((int)*value(f->cache, at.node, at.used), seq->token[t]);
         }
-    }
     assert_int_equal(t, 0);
 }
 
 static void cache_hands_back_what_it_was_given(void **state)
 {
-    static const size_t limits[] = { 1 << 10, 1 << 12, 1 << 20 };   /* too small for most, for some, for none */
+    static const size_t limits[] = { 1 << 10, 1 << 13, 1 << 20 };   /* too small for most, for some, for none */
     unsigned seed = 7;
 
     (void)state;
     for (size_t l = 0; l < GR_COUNT(limits); l++) {
         gr_kv_tree *cache;
         size_t known = 0;
-        CHECK_OK(gr_kv_open(&cache, 2, 1, limits[l], &check_err));
+        CHECK_OK(gr_kv_open(&cache, check_device(1), 2, 1, limits[l], &check_err));
         for (int round = 0; round < 3000; round++) {
             gr_seq seq[MOST];
             size_t n = draw(seq, &seed);

@@ -10,15 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/cpu.h"
-#include "base/pool.h"
 #include "check.h"
+#include "device.h"
 #include "file/io.h"
 #include "model/model.h"
 #include "op/op.h"
 
 #define TOLERANCE 1e-3
 
-static struct { gr_weights *weights; gr_model *model; gr_pool *pool; gr_work *work; } real;
+static struct { gr_weights *weights; gr_model *model; gr_device *device; gr_work *work; } real;
 
 static int open_real(void **state)
 {
@@ -28,12 +28,11 @@ static int open_real(void **state)
     (void)state;
     if (!path || !gr_path_exists(path))
         return 0;                       /* the tests skip */
-    gr_kern_init(gr_cpu());
     CHECK_OK(gr_weights_open_gguf(&real.weights, path, &check_err));
     CHECK_OK(gr_config_from_gguf(&cfg, gr_weights_gguf(real.weights), real.weights, &check_err));
-    CHECK_OK(gr_model_open(&real.model, real.weights, &cfg, GR_LINEAR_F32, &check_err));
-    CHECK_OK(gr_pool_open(&real.pool, 0, &check_err));
-    CHECK_OK(gr_work_open(&real.work, real.model, real.pool, &check_err));
+    CHECK_OK(gr_model_open(&real.model, check_device(1), real.weights, &cfg, GR_LINEAR_F32, &check_err));
+    CHECK_OK(gr_device_open(&real.device, NULL, 0, &check_err));
+    CHECK_OK(gr_work_open(&real.work, real.model, NULL, real.device, &check_err));
     return 0;
 }
 
@@ -41,7 +40,7 @@ static int close_real(void **state)
 {
     (void)state;
     gr_work_close(real.work);
-    gr_pool_close(real.pool);
+    gr_device_close(real.device);
     gr_model_close(real.model);
     gr_weights_close(real.weights);
     return 0;
@@ -96,6 +95,7 @@ static void agrees_with_transformers(void **state)
     }
     CHECK_OK(gr_forest_init(&f, &(gr_seq){ id.p, n }, 1, NULL, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_model_logits(real.work, &f, want, n, out, &check_err));
+    check_digest(out, n * V * sizeof *out, "logits SmolLM2 %s", (const char *)*state);
     assert_true(worst(out, V, n, json_object_get(g, "columns"), json_object_get(g, "logits")) <= TOLERANCE);
     assert_true(worst(out, V, n, json_object_get(g, "top"), json_object_get(g, "top_logits")) <= TOLERANCE);
     gr_forest_clear(&f, true);

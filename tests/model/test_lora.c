@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "file/io.h"
 #include "file/save.h"
 #include "model/lora.h"
@@ -22,7 +23,7 @@ static const int32_t label[2] = { 35, 36 }, golden_label[2] = { 65, 66 };
 struct subject {
     gr_weights *weights;
     gr_model *model;
-    gr_pool *pool;
+    gr_device *device;
     gr_lora *lora;
     gr_trainee *t;
 };
@@ -36,8 +37,8 @@ static void open_base(struct subject *s, const char *path, const gr_adapter *a, 
     CHECK_OK((gguf ? gr_weights_open_gguf : gr_weights_open_dir)(&s->weights, path, &check_err));
     CHECK_OK(gguf ? gr_config_from_gguf(&cfg, gr_weights_gguf(s->weights), s->weights, &check_err)
                   : gr_config_read(&cfg, path, &check_err));
-    CHECK_OK(gr_model_open_folded(&s->model, s->weights, a, &cfg, mode, writable, &check_err));
-    CHECK_OK(gr_pool_open(&s->pool, 2, &check_err));
+    CHECK_OK(gr_model_open_folded(&s->model, check_device(1), s->weights, a, &cfg, mode, writable, &check_err));
+    CHECK_OK(gr_device_open(&s->device, NULL, 2, &check_err));
 }
 
 /* New adapters of these targets; B is drawn too, so that it does not hide A. */
@@ -54,9 +55,9 @@ static struct subject open_new(const char *path, gr_linear_mode mode, unsigned t
     for (size_t i = 0; i < n; i++) {
         float *x = strstr(p[i].name, "lora_B") ? check_randn(p[i].rows * p[i].cols, i) : NULL;
         for (size_t k = 0; x && k < p[i].rows * p[i].cols; k++)
-            p[i].w[k] = 0.05f * x[k];
+            gr_f32(p[i].w)[k] = 0.05f * x[k];
     }
-    CHECK_OK(gr_trainee_open_lora(&s.t, s.model, s.lora, s.pool, &check_err));
+    CHECK_OK(gr_trainee_open_lora(&s.t, s.model, s.lora, s.device, &check_err));
     return s;
 }
 
@@ -64,7 +65,7 @@ static void subject_close(struct subject *s)
 {
     gr_trainee_close(s->t);
     gr_lora_close(s->lora);
-    gr_pool_close(s->pool);
+    gr_device_close(s->device);
     gr_model_close(s->model);
     gr_weights_close(s->weights);
 }
@@ -116,7 +117,7 @@ static void scored_logits(const struct subject *s, const int32_t *token, size_t 
     gr_work *w;
     gr_forest f;
 
-    CHECK_OK(gr_work_open(&w, s->model, s->pool, &check_err));
+    CHECK_OK(gr_work_open(&w, s->model, NULL, s->device, &check_err));
     CHECK_OK(gr_forest_init(&f, &seq, 1, NULL, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_model_label_logits(w, &f, of, 2, z, &check_err));
     gr_forest_clear(&f, true);
@@ -189,7 +190,7 @@ static void a_written_adapter_is_the_trained_one(void **state)
         assert_int_equal(n, m);
         for (size_t k = 0; k < n; k++) {
             assert_string_equal(p[k].name, q[k].name);
-            assert_memory_equal(p[k].w, q[k].w, p[k].rows * p[k].cols * sizeof(float));
+            assert_memory_equal(gr_f32(p[k].w), gr_f32(q[k].w), p[k].rows * p[k].cols * sizeof(float));
         }
         assert_int_equal(gr_lora_get_spec(again)->targets, GR_LORA_ALL);
         gr_lora_close(again);
@@ -235,7 +236,7 @@ static void a_gguf_adapter_has_the_same_parameters(void **state)
         assert_int_equal(n, m);
         for (size_t k = 0; k < n; k++) {
             assert_string_equal(p[k].name, q[k].name);
-            assert_memory_equal(p[k].w, q[k].w, p[k].rows * p[k].cols * sizeof(float));
+            assert_memory_equal(gr_f32(p[k].w), gr_f32(q[k].w), p[k].rows * p[k].cols * sizeof(float));
         }
         gr_lora_close(l[0]);
         gr_lora_close(l[1]);
@@ -261,15 +262,15 @@ static void slopes_are_difference_quotients(void **state)
         p = gr_trainee_params(s.t, &n);
         for (size_t k = 0; k < n; k++) {
             size_t count = p[k].rows * p[k].cols;
-            double g2 = dot(p[k].g, p[k].g, count), h = 0.01 * sqrt(dot(p[k].w, p[k].w, count) / g2), at[2];
+            double g2 = dot(gr_f32(p[k].g), gr_f32(p[k].g), count), h = 0.01 * sqrt(dot(gr_f32(p[k].w), gr_f32(p[k].w), count) / g2), at[2];
             for (int side = 0; side < 2; side++) {
                 for (size_t j = 0; j < count; j++)
-                    p[k].w[j] += (float)((side ? -2 : 1) * h * p[k].g[j]);
+                    gr_f32(p[k].w)[j] += (float)((side ? -2 : 1) * h * gr_f32(p[k].g)[j]);
                 trainee_logits(&s, z, false);
                 at[side] = z[0] - z[1];
             }
             for (size_t j = 0; j < count; j++)
-                p[k].w[j] += (float)(h * p[k].g[j]);
+                gr_f32(p[k].w)[j] += (float)(h * gr_f32(p[k].g)[j]);
             if (!(fabs((at[0] - at[1]) / (2 * h) - g2) <= 0.01 * g2 + 4e-6 / h))
                 fail_msg("%s: %s: slope %g, wanted %g", path[i], p[k].name, (at[0] - at[1]) / (2 * h), g2);
         }
@@ -296,17 +297,17 @@ static void a_target_alone_has_its_gradients(void **state)
             for (k = 0; k < n && strcmp(p[k].name, q[i].name); k++)
                 ;
             if (k < n)
-                memcpy(p[k].w, q[i].w, q[i].rows * q[i].cols * sizeof(float));
+                memcpy(gr_f32(p[k].w), gr_f32(q[i].w), q[i].rows * q[i].cols * sizeof(float));
             else if (strstr(q[i].name, "lora_B"))
-                memset(q[i].w, 0, q[i].rows * q[i].cols * sizeof(float));
+                memset(gr_f32(q[i].w), 0, q[i].rows * q[i].cols * sizeof(float));
         }
         trainee_logits(&one, z, true);
         trainee_logits(&all, z, true);
         for (size_t i = 0, found = 0; i < m; i++)
             for (size_t k = 0; k < n; k++)
                 if (!strcmp(p[k].name, q[i].name)) {
-                    CHECK_CLOSE(p[k].g, q[i].g, p[k].rows * p[k].cols, 1e-6);
-                    assert_true(dot(p[k].g, p[k].g, p[k].rows * p[k].cols) > 0 && ++found <= n);
+                    CHECK_CLOSE(gr_f32(p[k].g), gr_f32(q[i].g), p[k].rows * p[k].cols, 1e-6);
+                    assert_true(dot(gr_f32(p[k].g), gr_f32(p[k].g), p[k].rows * p[k].cols) > 0 && ++found <= n);
                 }
         assert_int_equal(n, 2 * gr_model_config(one.model)->layers);
         subject_close(&one);
@@ -333,16 +334,16 @@ static void new_adapters_follow_from_the_seed(void **state)
     for (size_t i = 0; i < n; i += 2) {
         size_t count = p[i].rows * p[i].cols;
         double bound = 1 / sqrt((double)p[i].cols), sum = 0;
-        assert_memory_equal(p[i].w, q[i].w, count * sizeof(float));
-        assert_memory_not_equal(p[i].w, r[i].w, count * sizeof(float));
+        assert_memory_equal(gr_f32(p[i].w), gr_f32(q[i].w), count * sizeof(float));
+        assert_memory_not_equal(gr_f32(p[i].w), gr_f32(r[i].w), count * sizeof(float));
         for (size_t k = 0; k < count; k++) {
-            assert_true(fabs(p[i].w[k]) <= bound * (1 + 1e-6));
-            sum += p[i].w[k] * p[i].w[k];
+            assert_true(fabs(gr_f32(p[i].w)[k]) <= bound * (1 + 1e-6));
+            sum += gr_f32(p[i].w)[k] * gr_f32(p[i].w)[k];
         }
         /* a uniform number's square is bound^2 / 3 on average, with deviation 0.3 bound^2 */
         assert_true(fabs(sum / (double)count - bound * bound / 3) < 5 * 0.3 * bound * bound / sqrt((double)count));
         for (size_t k = 0; k < p[i + 1].rows * p[i + 1].cols; k++)
-            assert_true(p[i + 1].w[k] == 0);
+            assert_true(gr_f32(p[i + 1].w)[k] == 0);
     }
     gr_lora_close(a);
     gr_lora_close(b);
@@ -371,7 +372,7 @@ static void expect_refused(const char *dir, const gr_saved *t, size_t n, const c
     open_base(&s, GOLDEN "llama_gqa", NULL, GR_LINEAR_F32, false);
     CHECK_OK(gr_config_read(&cfg, GOLDEN "llama_gqa", &check_err));
     for (int i = 0; i < 2; i++) {
-        gram_status rc = i ? gr_model_open_folded(&m, s.weights, a, &cfg, GR_LINEAR_F32, false, &check_err)
+        gram_status rc = i ? gr_model_open_folded(&m, check_device(1), s.weights, a, &cfg, GR_LINEAR_F32, false, &check_err)
                            : gr_lora_read(&l, s.model, a, &check_err);
         if (rc != GRAM_EFORMAT && rc != GRAM_EUNSUPPORTED)
             fail_msg("wanted \"%s\", found status %d", why, (int)rc);
@@ -439,6 +440,5 @@ int main(void)
         cmocka_unit_test(targets_are_named_either_way),
     };
 
-    gr_kern_init(gr_cpu());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "model/model.h"
 #include "op/op.h"
 
@@ -39,7 +40,7 @@ static struct subject subject_open(const char *dir, gr_linear_mode mode)
 
     CHECK_OK(gr_weights_open_dir(&s.weights, dir, &check_err));
     CHECK_OK(gr_config_read(&cfg, dir, &check_err));
-    CHECK_OK(gr_model_open(&s.model, s.weights, &cfg, mode, &check_err));
+    CHECK_OK(gr_model_open(&s.model, check_device(1), s.weights, &cfg, mode, &check_err));
     return s;
 }
 
@@ -55,21 +56,21 @@ static void batch(const struct subject *s, size_t threads, gr_kv_tree *cache, co
 {
     gr_seq picked[SEQS];
     float z[SEQS * LABELS];
-    gr_pool *pool;
+    gr_device *device;
     gr_work *work;
     gr_forest f;
 
     for (size_t i = 0; i < n; i++)
         picked[i] = seq[which[i]];
-    CHECK_OK(gr_pool_open(&pool, threads, &check_err));
-    CHECK_OK(gr_work_open(&work, s->model, pool, &check_err));
+    CHECK_OK(gr_device_open(&device, NULL, threads, &check_err));
+    CHECK_OK(gr_work_open(&work, s->model, NULL, device, &check_err));
     CHECK_OK(gr_forest_init(&f, picked, n, cache, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_model_label_logits(work, &f, label, LABELS, z, &check_err));
     for (size_t i = 0; i < n; i++)
         memcpy(out[which[i]], z + i * LABELS, sizeof *out);
     gr_forest_clear(&f, true);
     gr_work_close(work);
-    gr_pool_close(pool);
+    gr_device_close(device);
 }
 
 static void expect_same(float (*got)[LABELS], float (*want)[LABELS], const char *what)
@@ -93,6 +94,7 @@ static void check_subject(const char *dir, gr_linear_mode mode)
         order[i] = i;
         batch(&s, 1, NULL, &i, 1, alone);
     }
+    check_digest(alone, sizeof alone, "scores %s mode %d", dir, (int)mode);
     for (size_t threads = 1; threads <= 3; threads++) {
         for (size_t i = SEQS - 1; i > 0; i--) {
             size_t j = (size_t)rand_r(&seed) % (i + 1), swap = order[i];
@@ -105,7 +107,7 @@ static void check_subject(const char *dir, gr_linear_mode mode)
             batch(&s, threads, NULL, order + i, 5, got);
         expect_same(got, alone, "five in a batch");
     }
-    CHECK_OK(gr_kv_open(&cache, c->layers, c->kv_heads * c->head_dim, (size_t)1 << 24, &check_err));
+    CHECK_OK(gr_kv_open(&cache, check_device(1), c->layers, c->kv_heads * c->head_dim, (size_t)1 << 24, &check_err));
     for (int round = 0; round < 3; round++) {
         for (size_t i = 0; i < SEQS; i += 8)
             batch(&s, 2, cache, order + i, 8, got);
@@ -122,7 +124,6 @@ static void scores_do_not_depend_on_neighbours(void **state)
     static const gr_linear_mode modes[] = { GR_LINEAR_F32, GR_LINEAR_BF16, GR_LINEAR_INT8 };
 
     (void)state;
-    gr_kern_init(gr_cpu());
     draw();
     for (size_t d = 0; d < GR_COUNT(dirs); d++)
         for (size_t m = 0; m < GR_COUNT(modes); m++) {

@@ -14,6 +14,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "file/io.h"
 #include "model/trainee.h"
 #include "op/op.h"
@@ -39,7 +40,7 @@ static json_t *read_json(const char *dir, const char *name)
 struct subject {
     gr_weights *weights;
     gr_model *model;
-    gr_pool *pool;
+    gr_device *device;
     gr_trainee *t;
     gr_ids tokens;
 };
@@ -59,16 +60,16 @@ static struct subject subject_open(const char *dir, size_t threads)
     json_decref(list);
     CHECK_OK(gr_weights_open_dir(&s.weights, path, &check_err));
     CHECK_OK(gr_config_read(&cfg, path, &check_err));
-    CHECK_OK(gr_model_open_writable(&s.model, s.weights, &cfg, &check_err));
-    CHECK_OK(gr_pool_open(&s.pool, threads, &check_err));
-    CHECK_OK(gr_trainee_open(&s.t, s.model, s.pool, &check_err));
+    CHECK_OK(gr_model_open_writable(&s.model, check_device(1), s.weights, &cfg, &check_err));
+    CHECK_OK(gr_device_open(&s.device, NULL, threads, &check_err));
+    CHECK_OK(gr_trainee_open(&s.t, s.model, s.device, &check_err));
     return s;
 }
 
 static void subject_close(struct subject *s)
 {
     gr_trainee_close(s->t);
-    gr_pool_close(s->pool);
+    gr_device_close(s->device);
     gr_model_close(s->model);
     gr_weights_close(s->weights);
     gr_ids_clear(&s->tokens);
@@ -130,9 +131,9 @@ static void check_model(const char *dir)
         double got[3] = { 0 }, norm = json_number_value(json_array_get(g, 0));
         assert_int_equal(json_array_size(g), 3);
         for (size_t k = 0; k < p[i].rows * p[i].cols; k++) {
-            got[0] += (double)p[i].g[k] * p[i].g[k];
-            got[1] += p[i].g[k];
-            got[2] += p[i].g[k] * cos((double)k);
+            got[0] += (double)gr_f32(p[i].g)[k] * gr_f32(p[i].g)[k];
+            got[1] += gr_f32(p[i].g)[k];
+            got[2] += gr_f32(p[i].g)[k] * cos((double)k);
         }
         got[0] = sqrt(got[0]);
         for (size_t k = 0; k < 3; k++) {
@@ -181,8 +182,9 @@ static void shared_prefixes_collect_every_gradient(void **state)
         r = gr_trainee_params(three.t, &n);
         for (size_t i = 0; i < n; i++) {
             size_t count = p[i].rows * p[i].cols;
-            CHECK_CLOSE(q[i].g, p[i].g, count, 1e-4);
-            assert_memory_equal(q[i].g, r[i].g, count * sizeof(float));
+            CHECK_CLOSE(gr_f32(q[i].g), gr_f32(p[i].g), count, 1e-4);
+            assert_memory_equal(gr_f32(q[i].g), gr_f32(r[i].g), count * sizeof(float));
+            check_digest(gr_f32(q[i].g), count * sizeof(float), "gradient %s %s", dirs[m], p[i].name);
         }
         subject_close(&alone);
         subject_close(&one);
@@ -208,7 +210,7 @@ static void made_again_has_the_same_bits(void **state)
             p = gr_trainee_params(kept.t, &n);
             q = gr_trainee_params(again.t, &n);
             for (size_t i = 0; i < n; i++)
-                assert_memory_equal(p[i].g, q[i].g, p[i].rows * p[i].cols * sizeof(float));
+                assert_memory_equal(gr_f32(p[i].g), gr_f32(q[i].g), p[i].rows * p[i].cols * sizeof(float));
         }
         if (gr_model_config(again.model)->layers - turn % 2 > 1)            /* one alone shares its place with none */
             assert_true(gr_trainee_bytes(again.t, 4096) < gr_trainee_bytes(kept.t, 4096));
@@ -257,6 +259,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(memory_is_what_was_said),
     };
 
-    gr_kern_init(gr_cpu());
     return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
 }

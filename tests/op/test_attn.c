@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "op/op.h"
 
 struct shape { size_t T, D, G, window; };
@@ -37,10 +38,11 @@ static size_t below(uint64_t *seed, size_t n)
 }
 
 /* All T queries by calls of random length over spans of random length; seed 0: calls and spans as long as can be. */
-static float *attend(gr_attn_fwd_fn *fn, const struct shape *s, const struct data *d, uint64_t seed)
+static float *attend(gr_attn_run_fwd_fn *fn, const struct shape *s, const struct data *d, uint64_t seed)
 {
     size_t ldo = s->G * s->D;
     float *o = check_fenced(s->T * ldo * sizeof *o);
+    const gr_attn_shape attn = { s->D, s->G, s->window, d->scale };
     gr_kv_span *span = calloc(s->T, sizeof *span);
     void *scratch = gr_alloc_aligned(gr_attn_scratch(s->D, s->G), 1);
     bool cut = seed != 0;
@@ -57,7 +59,7 @@ static float *attend(gr_attn_fwd_fn *fn, const struct shape *s, const struct dat
                 len = t + nq - at;
             span[n++] = (gr_kv_span){ d->k + at * d->ldk, d->v + at * d->ldk, d->ldk, len };
         }
-        fn(o + t * ldo, ldo, NULL, d->q + t * d->ldq, d->ldq, nq, t, span, n, s->D, s->G, d->scale, s->window, scratch);
+        fn(MAT(o + t * ldo, ldo), NULL, MAT(d->q + t * d->ldq, d->ldq), nq, t, span, &attn, scratch);
     }
     free(span);
     free(scratch);
@@ -96,7 +98,7 @@ static void ref_is_the_formula(void **state)
     (void)state;
     for (size_t i = 0; i < GR_COUNT(shape); i++) {
         struct data d = make(shape + i, i + 1);
-        CHECK_CLOSE(attend(gr_attn_fwd_ref, shape + i, &d, 0), naive(shape + i, &d),
+        CHECK_CLOSE(attend(gr_attn_run_fwd_ref, shape + i, &d, 0), naive(shape + i, &d),
                     shape[i].T * shape[i].G * shape[i].D, FLT_EPSILON);
     }
 }
@@ -115,9 +117,9 @@ static void every_build_agrees_with_ref(void **state)
     (void)state;
     for (size_t i = 0; i < GR_COUNT(shape); i++) {
         struct data d = make(shape + i, i + 1);
-        float *want = attend(gr_attn_fwd_ref, shape + i, &d, 0);
+        float *want = attend(gr_attn_run_fwd_ref, shape + i, &d, 0);
         EACH_CPU
-            CHECK_CLOSE(attend(gr_kern.attn_fwd, shape + i, &d, 0), want, shape[i].T * shape[i].G * shape[i].D,
+            CHECK_CLOSE(attend(check_op->attn_run_fwd, shape + i, &d, 0), want, shape[i].T * shape[i].G * shape[i].D,
                         tol(shape + i));
     }
 }
@@ -128,9 +130,9 @@ static void cuts_change_no_bit(void **state)
     for (size_t i = 0; i < GR_COUNT(shape); i++) {
         struct data d = make(shape + i, i + 1);
         EACH_CPU {
-            float *want = attend(gr_kern.attn_fwd, shape + i, &d, 0);
+            float *want = attend(check_op->attn_run_fwd, shape + i, &d, 0);
             for (uint64_t seed = 1; seed <= 4; seed++)
-                assert_memory_equal(attend(gr_kern.attn_fwd, shape + i, &d, seed), want,
+                assert_memory_equal(attend(check_op->attn_run_fwd, shape + i, &d, seed), want,
                                     shape[i].T * shape[i].G * shape[i].D * sizeof *want);
         }
     }
@@ -145,14 +147,14 @@ static void masked_keys_do_not_matter(void **state)
 
     (void)state;
     EACH_CPU {
-        float *want = attend(gr_kern.attn_fwd, &s, &d, 0), *k = d.k, *v = d.v, *got;
+        float *want = attend(check_op->attn_run_fwd, &s, &d, 0), *k = d.k, *v = d.v, *got;
         d.k = check_randn(s.T * d.ldk, 9);
         d.v = check_randn(s.T * d.ldk, 10);
         memcpy(d.k + 40 * d.ldk, k + 40 * d.ldk, 30 * d.ldk * sizeof *k);
         memcpy(d.v + 40 * d.ldk, v + 40 * d.ldk, 30 * d.ldk * sizeof *v);
         for (size_t j = 70 * d.ldk; j < 100 * d.ldk; j++)
             d.k[j] = d.v[j] = 1e18f;
-        got = attend(gr_kern.attn_fwd, &s, &d, 0);
+        got = attend(check_op->attn_run_fwd, &s, &d, 0);
         assert_memory_equal(got + 60 * row, want + 60 * row, 10 * row * sizeof *got);
         d.k = k;
         d.v = v;
@@ -168,6 +170,5 @@ int main(void)
         cmocka_unit_test(masked_keys_do_not_matter),
     };
 
-    gr_kern_init(gr_cpu());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

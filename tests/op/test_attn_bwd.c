@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "op/grad.h"
 #include "op/op.h"
 
@@ -33,7 +34,7 @@ static size_t below(uint64_t *seed, size_t n)
 }
 
 /* Spans that hold the keys 0 .. n-1, cut at random where seed is given. */
-static size_t make_spans(gr_kv_span *span, const struct data *d, size_t n, uint64_t *seed)
+static void make_spans(gr_kv_span *span, const struct data *d, size_t n, uint64_t *seed)
 {
     size_t count = 0;
 
@@ -41,17 +42,17 @@ static size_t make_spans(gr_kv_span *span, const struct data *d, size_t n, uint6
         len = *seed && count + 1 < 40 ? below(seed, n - at + 1) : n - at;
         span[count++] = (gr_kv_span){ d->k + at * d->ldk, d->v + at * d->ldk, d->ldk, len };
     }
-    return count;
 }
 
-static void forward(struct data *d, gr_attn_fwd_fn *fn)
+static void forward(struct data *d, gr_attn_run_fwd_fn *fn)
 {
     const struct shape *s = d->s;
+    const gr_attn_shape attn = { s->D, s->G, s->window, d->scale };
     gr_kv_span span = { d->k, d->v, d->ldk, s->T };
 
     for (size_t t = 0; t < s->T; t += GR_ATTN_QUERIES)
-        fn(d->o + t * d->ldq, d->ldq, d->lse + t * s->G, d->q + t * d->ldq, d->ldq, gr_min(GR_ATTN_QUERIES, s->T - t),
-           t, &span, 1, s->D, s->G, d->scale, s->window, d->scratch);
+        fn(MAT(d->o + t * d->ldq, d->ldq), d->lse + t * s->G, MAT(d->q + t * d->ldq, d->ldq),
+           gr_min(GR_ATTN_QUERIES, s->T - t), t, &span, &attn, d->scratch);
 }
 
 static struct data make(const struct shape *s, uint64_t seed)
@@ -72,14 +73,15 @@ static struct data make(const struct shape *s, uint64_t seed)
     d.scratch = check_fenced(gr_round_up(gr_attn_scratch(s->D, s->G), GR_ALIGN));
     for (size_t i = 0; i < nq / 4; i++)
         d.q[i] *= 3;                    /* some queries are sharp */
-    forward(&d, gr_attn_fwd_ref);
+    forward(&d, gr_attn_run_fwd_ref);
     return d;
 }
 
 /* All gradients, by calls of random length over spans and runs of random length; seed 0: as long as can be. */
-static void backward(struct data *d, gr_attn_dq_fn *dq, gr_attn_dkv_fn *dkv, uint64_t seed)
+static void backward(struct data *d, gr_attn_run_dq_fn *dq, gr_attn_run_dkv_fn *dkv, uint64_t seed)
 {
     const struct shape *s = d->s;
+    const gr_attn_shape attn = { s->D, s->G, s->window, d->scale };
     gr_kv_span span[40];
     gr_q_span run[200];
     size_t runs = 0;
@@ -88,9 +90,9 @@ static void backward(struct data *d, gr_attn_dq_fn *dq, gr_attn_dkv_fn *dkv, uin
     for (size_t t = 0, n; t < s->T; t += n) {
         size_t at = t * d->ldq;
         n = cut ? 1 + below(&seed, gr_min(GR_ATTN_QUERIES, s->T - t)) : gr_min(GR_ATTN_QUERIES, s->T - t);
-        dq(d->dq + at, d->ldq, d->delta + t * s->G, d->dout + at, d->ldq, d->o + at, d->ldq, d->lse + t * s->G,
-           d->q + at, d->ldq, n, t, span, make_spans(span, d, t + n, &seed), s->D, s->G, d->scale, s->window,
-           d->scratch);
+        make_spans(span, d, t + n, &seed);
+        dq(MAT(d->dq + at, d->ldq), d->delta + t * s->G, MAT(d->dout + at, d->ldq), MAT(d->o + at, d->ldq),
+           d->lse + t * s->G, MAT(d->q + at, d->ldq), n, t, span, &attn, d->scratch);
     }
     for (size_t t = 0, n; t < s->T; t += n) {
         size_t at = t * d->ldq;
@@ -100,8 +102,8 @@ static void backward(struct data *d, gr_attn_dq_fn *dq, gr_attn_dkv_fn *dkv, uin
     for (size_t t = 0, n; t < s->T; t += n) {
         size_t at = t * d->ldk;
         n = cut ? 1 + below(&seed, gr_min(GR_ATTN_QUERIES, s->T - t)) : gr_min(GR_ATTN_QUERIES, s->T - t);
-        dkv(d->dk + at, d->dv + at, d->ldk, d->k + at, d->v + at, d->ldk, n, t, run, runs, s->D, s->G, d->scale,
-            s->window, d->scratch);
+        dkv(MAT(d->dk + at, d->ldk), MAT(d->dv + at, d->ldk), MAT(d->k + at, d->ldk), MAT(d->v + at, d->ldk), n, t, run,
+            runs, &attn, d->scratch);
     }
 }
 
@@ -165,7 +167,7 @@ static void ref_is_the_derivative(void **state)
             grad_widen(m.k + t * D, d.k + t * d.ldk, D);
             grad_widen(m.v + t * D, d.v + t * d.ldk, D);
         }
-        backward(&d, gr_attn_dq_ref, gr_attn_dkv_ref, 0);
+        backward(&d, gr_attn_run_dq_ref, gr_attn_run_dkv_ref, 0);
         grad_all(want, dot_forward, &m, m.q, T * G * D);
         for (size_t t = 0; t < T; t++)
             memcpy(d.o + t * G * D, d.dq + t * d.ldq, G * D * sizeof(float));       /* o is spent: dense from here */
@@ -196,12 +198,12 @@ static void every_build_agrees_with_ref(void **state)
     (void)state;
     for (size_t i = 0; i < GR_COUNT(shape); i++) {
         struct data want = make(shape + i, i + 1);
-        backward(&want, gr_attn_dq_ref, gr_attn_dkv_ref, 0);
+        backward(&want, gr_attn_run_dq_ref, gr_attn_run_dkv_ref, 0);
         EACH_CPU {
             struct data d = make(shape + i, i + 1);
-            forward(&d, gr_kern.attn_fwd);
+            forward(&d, check_op->attn_run_fwd);
             CHECK_CLOSE(d.lse, want.lse, shape[i].T * shape[i].G, tol(shape + i));
-            backward(&d, gr_kern.attn_dq, gr_kern.attn_dkv, 0);
+            backward(&d, check_op->attn_run_dq, check_op->attn_run_dkv, 0);
             near(d.delta, want.delta, shape[i].T * shape[i].G, tol(shape + i));
             near(d.dq, want.dq, d.nq, tol(shape + i));       /* the gaps are 0 in both */
             near(d.dk, want.dk, d.nk, tol(shape + i));
@@ -216,9 +218,9 @@ static void cuts_change_no_bit(void **state)
     for (size_t i = 0; i < GR_COUNT(shape); i++) {
         struct data one = make(shape + i, i + 1), cut = make(shape + i, i + 1);
         EACH_CPU {
-            backward(&one, gr_kern.attn_dq, gr_kern.attn_dkv, 0);
+            backward(&one, check_op->attn_run_dq, check_op->attn_run_dkv, 0);
             for (uint64_t seed = 1; seed <= 3; seed++) {
-                backward(&cut, gr_kern.attn_dq, gr_kern.attn_dkv, seed);
+                backward(&cut, check_op->attn_run_dq, check_op->attn_run_dkv, seed);
                 assert_memory_equal(cut.delta, one.delta, shape[i].T * shape[i].G * sizeof(float));
                 assert_memory_equal(cut.dq, one.dq, one.nq * sizeof(float));
                 assert_memory_equal(cut.dk, one.dk, one.nk * sizeof(float));
@@ -239,13 +241,13 @@ static void what_is_not_seen_does_not_matter(void **state)
         struct data d = make(&s, 5), far = make(&s, 5);
         for (size_t j = 70 * d.ldk; j < d.nk; j++)
             far.k[j] = far.v[j] = 1e18f;
-        backward(&d, gr_kern.attn_dq, gr_kern.attn_dkv, 0);
-        backward(&far, gr_kern.attn_dq, gr_kern.attn_dkv, 0);
+        backward(&d, check_op->attn_run_dq, check_op->attn_run_dkv, 0);
+        backward(&far, check_op->attn_run_dq, check_op->attn_run_dkv, 0);
         assert_memory_equal(far.dq, d.dq, 70 * d.ldq * sizeof(float));
         far = make(&s, 5);
         for (size_t i = 70 * d.ldq; i < d.nq; i++)
             far.q[i] = far.dout[i] = 1e18f;
-        backward(&far, gr_kern.attn_dq, gr_kern.attn_dkv, 0);
+        backward(&far, check_op->attn_run_dq, check_op->attn_run_dkv, 0);
         assert_memory_equal(far.dk, d.dk, 51 * d.ldk * sizeof(float));
         assert_memory_equal(far.dv, d.dv, 51 * d.ldk * sizeof(float));
     }
@@ -260,6 +262,5 @@ int main(void)
         cmocka_unit_test(what_is_not_seen_does_not_matter),
     };
 
-    gr_kern_init(gr_cpu());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

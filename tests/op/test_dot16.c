@@ -75,7 +75,7 @@ static void every_build_has_the_bits_of_ref(void **state)
         run(&p, gr_dot16_ref, want, ldy);
         check_sums(&p, want, ldy);
         EACH_CPU {
-            run(&p, gr_kern.dot16, y, ldy);
+            run(&p, check_op->dot16, y, ldy);
             assert_memory_equal(y, want, bytes);        /* what lies between the rows too */
         }
     }
@@ -88,11 +88,11 @@ static void a_row_does_not_depend_on_its_place(void **state)
 
     (void)state;
     EACH_CPU {
-        run(&p, gr_kern.dot16, y, 40);
+        run(&p, check_op->dot16, y, 40);
         for (size_t m = 1; m < M; m++) {
             memcpy(p.X, p.X + 2 * m * p.pairs, 2 * p.pairs * sizeof *p.X);
             p.scale[0] = p.scale[m];
-            run(&p, gr_kern.dot16, z, 40);
+            run(&p, check_op->dot16, z, 40);
             assert_memory_equal(z, y + m * 40, 40 * sizeof *z);
         }
         p = product(40, 576, false);

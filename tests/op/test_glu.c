@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "op/op.h"
 
 static const size_t width[] = { 1, 15, 16, 17, 576, 1536, 4097 };
@@ -21,7 +22,7 @@ static long double geglu(long double g, long double u)
 
 static const struct {
     gr_glu_fwd_fn *ref;
-    size_t kernel;                      /* its place in gr_kern */
+    size_t kernel;                      /* its place in the table */
     long double (*formula)(long double, long double);
 } unit[] = {
     { gr_swiglu_fwd_ref, offsetof(struct gr_kern, swiglu_fwd), swiglu },
@@ -32,7 +33,7 @@ static gr_glu_fwd_fn *kernel(size_t i)
 {
     gr_glu_fwd_fn *fn;
 
-    memcpy(&fn, (const char *)&gr_kern + unit[i].kernel, sizeof fn);
+    memcpy(&fn, (const char *)check_op + unit[i].kernel, sizeof fn);
     return fn;
 }
 
@@ -44,7 +45,7 @@ static void ref_is_the_formula(void **state)
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(unit); i++) {
-        unit[i].ref(y, gate, up, F, 1, F);
+        unit[i].ref(NULL, MAT(y, F), MAT(gate, F), MAT(up, F), 1, F);
         for (size_t f = 0; f < F; f++) {
             float want = (float)unit[i].formula(gate[f], up[f]);
             CHECK_CLOSE(y + f, &want, 1, FLT_EPSILON);
@@ -69,18 +70,18 @@ static void every_build_agrees_with_ref(void **state)
             float *want = check_fenced(n * sizeof *want);
             for (size_t k = 0; k < n; k++)
                 gate[k] *= 4;
-            unit[i].ref(want, gate, up, ld, N, F);
+            unit[i].ref(NULL, MAT(want, ld), MAT(gate, ld), MAT(up, ld), N, F);
             EACH_CPU {
                 memset(y, 0, n * sizeof *y);
-                kernel(i)(y, gate, up, ld, N, F);
+                kernel(i)(NULL, MAT(y, ld), MAT(gate, ld), MAT(up, ld), N, F);
                 for (size_t k = 0; k < n; k++)
                     if (k % ld < F)
                         CHECK_CLOSE(y + k, want + k, 1, tol(gate[k]));
                 memcpy(want, gate, n * sizeof *want);
-                kernel(i)(want, want, up, ld, N, F);            /* in place */
+                kernel(i)(NULL, MAT(want, ld), MAT(want, ld), MAT(up, ld), N, F);            /* in place */
                 for (size_t m = 0; m < N; m++)
                     assert_memory_equal(want + m * ld, y + m * ld, F * sizeof *y);
-                unit[i].ref(want, gate, up, ld, N, F);
+                unit[i].ref(NULL, MAT(want, ld), MAT(gate, ld), MAT(up, ld), N, F);
             }
         }
 }
@@ -97,7 +98,7 @@ static void far_gates_are_closed_or_open(void **state)
         up[f] = 1;
     for (size_t i = 0; i < GR_COUNT(unit); i++)
         EACH_CPU {
-            kernel(i)(y, gate, up, F, 1, F);
+            kernel(i)(NULL, MAT(y, F), MAT(gate, F), MAT(up, F), 1, F);
             for (size_t f = 0; f < F; f++)
                 assert_true(gate[f] > 0 ? y[f] == gate[f] : fabsf(y[f]) < 1e-35f);
         }
@@ -112,7 +113,7 @@ static void a_nan_stays_one(void **state)
         gate[f] = up[f] = f == 7 ? NAN : 1;
     for (size_t i = 0; i < GR_COUNT(unit); i++)
         EACH_CPU {
-            kernel(i)(y, gate, up, 20, 1, 20);
+            kernel(i)(NULL, MAT(y, 20), MAT(gate, 20), MAT(up, 20), 1, 20);
             for (size_t f = 0; f < 20; f++)
                 assert_true(isnan(y[f]) == (f == 7));
         }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "op/grad.h"
 #include "op/op.h"
 
@@ -26,7 +27,7 @@ static double geglu(void *arg)
 
 static const struct {
     gr_glu_bwd_fn *ref;
-    size_t kernel;                      /* its place in gr_kern */
+    size_t kernel;                      /* its place in the table */
     double (*dot_forward)(void *);      /* dy y of (gate, up, dy) */
 } unit[] = {
     { gr_swiglu_bwd_ref, offsetof(struct gr_kern, swiglu_bwd), swiglu },
@@ -37,7 +38,7 @@ static gr_glu_bwd_fn *kernel(size_t i)
 {
     gr_glu_bwd_fn *fn;
 
-    memcpy(&fn, (const char *)&gr_kern + unit[i].kernel, sizeof fn);
+    memcpy(&fn, (const char *)check_op + unit[i].kernel, sizeof fn);
     return fn;
 }
 
@@ -49,7 +50,7 @@ static void ref_is_the_derivative(void **state)
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(unit); i++) {
-        unit[i].ref(dgate, dup, dy, gate, up, F, 1, F);
+        unit[i].ref(NULL, MAT(dgate, F), MAT(dup, F), MAT(dy, F), MAT(gate, F), MAT(up, F), 1, F);
         for (size_t f = 0; f < F; f++) {
             double x[3] = { gate[f], up[f], dy[f] };
             want[0][f] = (float)grad_at(unit[i].dot_forward, x, x);
@@ -83,12 +84,12 @@ static void every_build_agrees_with_ref(void **state)
                 gate[k] *= 4;
                 up[k] = dy[k] = up[k] < 0 ? -1 : 1;
             }
-            unit[i].ref(want_g, want_u, dy, gate, up, ld, N, F);
+            unit[i].ref(NULL, MAT(want_g, ld), MAT(want_u, ld), MAT(dy, ld), MAT(gate, ld), MAT(up, ld), N, F);
             EACH_CPU {
                 float *g = check_fenced(n * sizeof *g), *u = check_fenced(n * sizeof *u);
                 memset(dgate, 0, n * sizeof *dgate);
                 memset(dup, 0, n * sizeof *dup);
-                kernel(i)(dgate, dup, dy, gate, up, ld, N, F);
+                kernel(i)(NULL, MAT(dgate, ld), MAT(dup, ld), MAT(dy, ld), MAT(gate, ld), MAT(up, ld), N, F);
                 for (size_t k = 0; k < n; k++)
                     if (k % ld < F) {
                         assert_true(fabsf(dgate[k] - want_g[k]) <= tol(gate[k]));
@@ -96,7 +97,7 @@ static void every_build_agrees_with_ref(void **state)
                     }
                 memcpy(g, gate, n * sizeof *g);
                 memcpy(u, up, n * sizeof *u);
-                kernel(i)(g, u, dy, g, u, ld, N, F);                        /* in place */
+                kernel(i)(NULL, MAT(g, ld), MAT(u, ld), MAT(dy, ld), MAT(g, ld), MAT(u, ld), N, F);                        /* in place */
                 for (size_t m = 0; m < N; m++) {
                     assert_memory_equal(g + m * ld, dgate + m * ld, F * sizeof *g);
                     assert_memory_equal(u + m * ld, dup + m * ld, F * sizeof *u);
@@ -118,7 +119,7 @@ static void far_gates_are_closed_or_open(void **state)
         up[f] = dy[f] = 1;
     for (size_t i = 0; i < GR_COUNT(unit); i++)
         EACH_CPU {
-            kernel(i)(dgate, dup, dy, gate, up, F, 1, F);
+            kernel(i)(NULL, MAT(dgate, F), MAT(dup, F), MAT(dy, F), MAT(gate, F), MAT(up, F), 1, F);
             for (size_t f = 0; f < F; f++)
                 if (isnan(gate[f]))
                     assert_true(isnan(dgate[f]) && isnan(dup[f]));

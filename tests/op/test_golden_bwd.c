@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "op/op.h"
 #include "op/matmul.h"
 
@@ -51,8 +52,7 @@ static void rmsnorm(json_t *c)
     size_t N = par(c, "N"), C = par(c, "C");
     float *dx = zeros(N * C), *dw = zeros(C);
 
-    gr_kern.rmsnorm_bwd(dx, C, dw, numbers(c, "in", "dy", N * C), C, numbers(c, "in", "x", N * C), C,
-                        numbers(c, "in", "r", N), numbers(c, "in", "w", C), real_par(c, "bias"), N, C, true);
+    check_op->rmsnorm_bwd(NULL, MAT(dx, C), dw, MAT(numbers(c, "in", "dy", N * C), C), MAT(numbers(c, "in", "x", N * C), C), numbers(c, "in", "r", N), &(gr_norm){ numbers(c, "in", "w", C), real_par(c, "bias"), 0, C }, N, true);
     is_golden(c, "dx", dx, N * C);
     is_golden(c, "dw", dw, C);
 }
@@ -65,7 +65,7 @@ static void rope(json_t *c)
 
     for (size_t n = 0; n < N; n++)
         pos[n] = (int32_t)n;
-    gr_kern.rope_bwd(dx, H * D, pos, numbers(c, "in", "table", N * D), N, H, D, par(c, "interleaved"));
+    check_op->rope_bwd(NULL, MAT(dx, H * D), pos, numbers(c, "in", "table", N * D), N, H, D, par(c, "interleaved"));
     is_golden(c, "dx", dx, N * H * D);
 }
 
@@ -74,20 +74,20 @@ static void glu(json_t *c, gr_glu_bwd_fn *fn)
     size_t N = par(c, "N"), F = par(c, "F");
     float *dgate = zeros(N * F), *dup = zeros(N * F);
 
-    fn(dgate, dup, numbers(c, "in", "dy", N * F), numbers(c, "in", "gate", N * F), numbers(c, "in", "up", N * F), F, N,
-       F);
+    fn(NULL, MAT(dgate, F), MAT(dup, F), MAT(numbers(c, "in", "dy", N * F), F), MAT(numbers(c, "in", "gate", N * F), F),
+       MAT(numbers(c, "in", "up", N * F), F), N, F);
     is_golden(c, "dgate", dgate, N * F);
     is_golden(c, "dup", dup, N * F);
 }
 
 static void swiglu(json_t *c)
 {
-    glu(c, gr_kern.swiglu_bwd);
+    glu(c, check_op->swiglu_bwd);
 }
 
 static void geglu(json_t *c)
 {
-    glu(c, gr_kern.geglu_bwd);
+    glu(c, check_op->geglu_bwd);
 }
 
 static void ce(json_t *c)
@@ -99,17 +99,17 @@ static void ce(json_t *c)
 
     for (size_t n = 0; n < N; n++)
         t[n] = (int32_t)tf[n];
-    gr_kern.ce(z, V, t, numbers(c, "in", "wt", N), loss, N, V);
+    check_op->ce(NULL, MAT(z, V), t, numbers(c, "in", "wt", N), loss, N, V);
     for (size_t n = 0; n < N; n++)
         rounded[n] = (float)loss[n];
     is_golden(c, "dz", z, N * V);
     is_golden(c, "loss", rounded, N);
 }
 
-/* The golden rows fill the first of a tile, zeros the rest. */
-static float *tile(json_t *c, const char *name, size_t M, size_t n)
+/* The golden rows fill the first of a unit, zeros the rest. */
+static float *unit(json_t *c, const char *name, size_t M, size_t n)
 {
-    float *x = zeros(GR_TILE * n);
+    float *x = zeros(gr_linear_cut(GR_ROWS_ALIKE, 1).unit * n);
 
     memcpy(x, numbers(c, "in", name, M * n), M * n * sizeof *x);
     return x;
@@ -117,19 +117,17 @@ static float *tile(json_t *c, const char *name, size_t M, size_t n)
 
 static void linear(json_t *c)
 {
-    size_t M = par(c, "M"), O = par(c, "O"), K = par(c, "K");
-    float *dx = zeros(GR_TILE * K), *dW = zeros(O * K), *db = zeros(O), *dy = tile(c, "dy", M, O);
+    size_t M = par(c, "M"), O = par(c, "O"), K = par(c, "K"), all = gr_linear_cut(GR_ROWS_ALIKE, 1).unit;
+    float *dx = zeros(all * K), *dW = zeros(O * K), *db = zeros(O), *dy = unit(c, "dy", M, O);
     gr_tensor w = { GR_F32, numbers(c, "in", "w", O * K), O, K };
+    gr_lane *lane = check_lane(1);
     gr_linear *l;
-    void *scratch;
 
-    CHECK_OK(gr_linear_open(&l, &w, NULL, GR_LINEAR_F32, &check_err));
-    scratch = gr_alloc_aligned(gr_max(gr_linear_scratch(l, GR_TILE), gr_dw_scratch(K)), 1);
-    assert_non_null(scratch);
-    CHECK_OK(gr_linear_dx(l, NULL, dx, K, dy, O, GR_TILE, false, scratch, &check_err));
-    CHECK_OK(gr_linear_dw(dW, dy, O, tile(c, "x", M, K), K, GR_TILE, K, 0, O, scratch, &check_err));
-    gr_linear_db(db, dy, O, M, O);
-    free(scratch);
+    CHECK_OK(gr_linear_open(&l, check_device(1), &w, NULL, GR_LINEAR_F32, &check_err));
+    gr_linear_dx(lane, l, MAT(dx, K), MAT(dy, O), all, false);
+    gr_linear_dw(lane, MAT(dW, K), MAT(dy, O), MAT(unit(c, "x", M, K), K), all, K, 0, O);
+    gr_linear_db(lane, db, MAT(dy, O), M, O);
+    CHECK_OK(gr_device_wait(check_device(1), &check_err));
     gr_linear_close(l);
     is_golden(c, "dx", dx, M * K);
     is_golden(c, "dw", dW, O * K);
@@ -142,14 +140,15 @@ static void attn(json_t *c)
     float *q = numbers(c, "in", "q", T * ld), *k = numbers(c, "in", "k", T * D), *v = numbers(c, "in", "v", T * D);
     float *dy = numbers(c, "in", "dy", T * ld), *o = zeros(T * ld), *lse = zeros(T * G), *delta = zeros(T * G);
     float *dq = zeros(T * ld), *dk = zeros(T * D), *dv = zeros(T * D), scale = real_par(c, "scale");
+    const gr_attn_shape shape = { D, G, window, scale };
     gr_kv_span span = { k, v, D, T };
     gr_q_span run = { q, dy, lse, delta, ld, T, 0 };
     void *scratch = gr_alloc_aligned(gr_attn_scratch(D, G), 1);
 
     assert_non_null(scratch);
-    gr_kern.attn_fwd(o, ld, lse, q, ld, T, 0, &span, 1, D, G, scale, window, scratch);
-    gr_kern.attn_dq(dq, ld, delta, dy, ld, o, ld, lse, q, ld, T, 0, &span, 1, D, G, scale, window, scratch);
-    gr_kern.attn_dkv(dk, dv, D, k, v, D, T, 0, &run, 1, D, G, scale, window, scratch);
+    check_op->attn_run_fwd(MAT(o, ld), lse, MAT(q, ld), T, 0, &span, &shape, scratch);
+    check_op->attn_run_dq(MAT(dq, ld), delta, MAT(dy, ld), MAT(o, ld), lse, MAT(q, ld), T, 0, &span, &shape, scratch);
+    check_op->attn_run_dkv(MAT(dk, D), MAT(dv, D), MAT(k, D), MAT(v, D), T, 0, &run, 1, &shape, scratch);
     free(scratch);
     is_golden(c, "dq", dq, T * ld);
     is_golden(c, "dk", dk, T * D);
@@ -190,7 +189,6 @@ int main(void)
         print_error("tests/golden/ops/backward.json:%d: %s\n", e.line, e.text);
         return 1;
     }
-    gr_kern_init(gr_cpu());
     failed = cmocka_run_group_tests(tests, NULL, NULL);
     json_decref(golden);
     return failed;

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/time.h>
 #include "base/cpu.h"
-#include "base/pool.h"
 #include "check.h"
-#include "op/matmul.h"
+#include "device.h"
 #include "op/op.h"
+#include "op/product_int.h"
 
 static const struct { size_t O, K; } shape[] = {
     { 1, 1 }, { 2, 576 }, { 17, 33 }, { 48, 48 }, { 80, 40 }, { 256, 64 }, { 320, 960 }, { 576, 576 },
@@ -34,27 +34,22 @@ static float *product(const float *x, const float *w, const float *bias, size_t 
 static float *forward(const gr_linear *l, const float *x, size_t M, size_t O, size_t K)
 {
     float *y = check_fenced(M * O * sizeof *y);
-    void *scratch = gr_alloc_aligned(gr_linear_scratch(l, M), 1);
 
-    assert_non_null(scratch);
-    CHECK_OK(gr_linear_fwd(l, y, O, x, K, M, scratch, &check_err));
-    free(scratch);
+    gr_linear_fwd(check_lane(1), l, MAT(y, O), MAT(x, K), M);
+    CHECK_OK(gr_device_wait(check_device(1), &check_err));
     return y;
 }
 
 /* The same with the weight laid out first. */
-static float *forward_packed(const gr_linear *l, const float *x, size_t M, size_t O, size_t K)
+static float *forward_staged(gr_linear *l, const float *x, size_t M, size_t O, size_t K)
 {
-    float *packed = check_fenced(gr_linear_pack_floats(l, GR_PACK_FWD) * sizeof *packed);
-    const gr_linear_to to = { l, check_fenced(M * O * sizeof *to.y), O, packed };
-    void *scratch = gr_alloc_aligned(gr_linear_scratch(l, M), 1);
+    void *room = check_fenced(gr_stage_bytes(&l, 1));
+    float *y;
 
-    assert_non_null(scratch);
-    for (size_t i = gr_linear_pack_slices(l, GR_PACK_FWD); i-- > 0; )
-        gr_linear_pack(l, GR_PACK_FWD, packed, i, scratch);
-    CHECK_OK(gr_linears_fwd(&to, 1, x, K, M, scratch, &check_err));
-    free(scratch);
-    return to.y;
+    gr_linears_stage(check_device(2), &l, 1, GR_STAGE_FWD, SIZE_MAX, room);
+    y = forward(l, x, M, O, K);
+    gr_linears_unstage(&l, 1);
+    return y;
 }
 
 /* A sum of K products, each rounded, in any order: error <= K * eps/2 * sum |x w|. For normal x and w the sum of
@@ -73,9 +68,9 @@ static void f32_is_the_product(void **state)
         float *x = check_randn(M * K, 1), *w = check_randn(O * K, 2), *bias = i % 2 ? check_randn(O, 3) : NULL;
         gr_tensor t = { GR_F32, w, O, K };
         gr_linear *l;
-        CHECK_OK(gr_linear_open(&l, &t, bias, GR_LINEAR_F32, &check_err));
+        CHECK_OK(gr_linear_open(&l, check_device(1), &t, bias, GR_LINEAR_F32, &check_err));
         CHECK_CLOSE(forward(l, x, M, O, K), product(x, w, bias, M, O, K), M * O, f32_tol(K));
-        CHECK_CLOSE(forward_packed(l, x, M, O, K), product(x, w, bias, M, O, K), M * O, f32_tol(K));
+        CHECK_CLOSE(forward_staged(l, x, M, O, K), product(x, w, bias, M, O, K), M * O, f32_tol(K));
         assert_true(gr_linear_bytes(l) == O * K * sizeof(float));
         gr_linear_close(l);
     }
@@ -108,9 +103,9 @@ static void expanded_types_multiply_the_same_numbers(void **state)
         for (size_t j = 0; j < GR_COUNT(t); j++)
             for (gr_linear_mode mode = GR_LINEAR_F32; mode <= GR_LINEAR_KEEP; mode++) {
                 gr_linear *l;
-                CHECK_OK(gr_linear_open(&l, t + j, NULL, mode, &check_err));
+                CHECK_OK(gr_linear_open(&l, check_device(1), t + j, NULL, mode, &check_err));
                 CHECK_CLOSE(forward(l, x, M, O, K), want, M * O, f32_tol(K));
-                CHECK_CLOSE(forward_packed(l, x, M, O, K), want, M * O, f32_tol(K));
+                CHECK_CLOSE(forward_staged(l, x, M, O, K), want, M * O, f32_tol(K));
                 gr_linear_close(l);
             }
     }
@@ -127,7 +122,7 @@ static void int8_is_near_the_product(void **state)
         float *x = check_randn(M * K, 1), *w = check_randn(O * K, 2), *bias = check_randn(O, 3);
         gr_tensor t = { GR_F32, w, O, K };
         gr_linear *l;
-        CHECK_OK(gr_linear_open(&l, &t, bias, GR_LINEAR_INT8, &check_err));
+        CHECK_OK(gr_linear_open(&l, check_device(1), &t, bias, GR_LINEAR_INT8, &check_err));
         CHECK_CLOSE(forward(l, x, M, O, K), product(x, w, bias, M, O, K), M * O, 0.015);
         gr_linear_close(l);
     }
@@ -147,7 +142,7 @@ static void int8_does_not_saturate(void **state)
         x[m * K] = m % 2 ? -3.0f : 3.0f;
     for (size_t o = 0; o < O; o++)
         w[o * K] = o % 2 ? -0.5f : 0.5f;
-    CHECK_OK(gr_linear_open(&l, &t, NULL, GR_LINEAR_INT8, &check_err));
+    CHECK_OK(gr_linear_open(&l, check_device(1), &t, NULL, GR_LINEAR_INT8, &check_err));
     CHECK_CLOSE(forward(l, x, M, O, K), product(x, w, NULL, M, O, K), M * O, 4 * FLT_EPSILON);
     gr_linear_close(l);
 }
@@ -165,7 +160,7 @@ static void row_bits_do_not_depend_on_the_place(void **state)
             float *w = bf16_weights(O * K, &half), *row = check_randn(K, 7), *x = check_randn(M * K, 8), *one, *all;
             gr_tensor f32 = { GR_F32, w, O, K }, bf16 = { GR_BF16, half, O, K };
             gr_linear *l;
-            CHECK_OK(gr_linear_open(&l, i % 2 ? &bf16 : &f32, NULL, mode[j], &check_err));
+            CHECK_OK(gr_linear_open(&l, check_device(1), i % 2 ? &bf16 : &f32, NULL, mode[j], &check_err));
             for (size_t m = 0; m < M; m++)
                 memcpy(x + m * K, row, K * sizeof *x);
             all = forward(l, x, M, O, K);
@@ -196,34 +191,29 @@ static void strided_rows(void **state)
         memcpy(dense + m * K, x + m * LDX, K * sizeof *x);
     for (gr_linear_mode mode = GR_LINEAR_F32; mode <= GR_LINEAR_INT8; mode++) {
         gr_linear *l;
-        void *scratch;
-        CHECK_OK(gr_linear_open(&l, &t, NULL, mode, &check_err));
+        CHECK_OK(gr_linear_open(&l, check_device(1), &t, NULL, mode, &check_err));
         want = forward(l, dense, M, O, K);
-        scratch = gr_alloc_aligned(gr_linear_scratch(l, M), 1);
         for (size_t i = 0; i < (M - 1) * LDY + O; i++)
             y[i] = 42;
-        CHECK_OK(gr_linear_fwd(l, y, LDY, x, LDX, M, scratch, &check_err));
+        gr_linear_fwd(check_lane(1), l, MAT(y, LDY), MAT(x, LDX), M);
         for (size_t m = 0; m < M; m++) {
             CHECK_CLOSE(y + m * LDY, want + m * O, O, f32_tol(K));
             for (size_t o = O; o < LDY && m * LDY + o < (M - 1) * LDY + O; o++)
                 assert_true(y[m * LDY + o] == 42);
         }
-        free(scratch);
         gr_linear_close(l);
     }
 }
 
 /* Four threads, one weight, strides that nobody has used before: the bits of one thread. */
-struct shared { const gr_linear *l; const float *x; float *y; size_t ldy; void *scratch[4]; gram_status rc[4]; };
+struct shared { const gr_linear *l; const float *x; float *y; size_t ldy; };
 
-static void share(void *arg, size_t task, size_t worker)
+static void share(void *arg, gr_lane *lane, size_t m, size_t n)
 {
     struct shared *s = arg;
-    size_t K = 96, at = task * GR_TILE;
-    gram_status rc = gr_linear_fwd(s->l, s->y + at * s->ldy, s->ldy, s->x + at * K, K, GR_TILE, s->scratch[worker], NULL);
+    size_t K = 96;
 
-    if (rc)
-        s->rc[worker] = rc;
+    gr_linear_fwd(lane, s->l, MAT(s->y + m * s->ldy, s->ldy), MAT(s->x + m * K, K), n);
 }
 
 static void threads_share_a_weight(void **state)
@@ -231,28 +221,20 @@ static void threads_share_a_weight(void **state)
     enum { O = 1040, K = 96, TASKS = 12, LDY = O + 7 };
     float *x = check_randn(TASKS * GR_TILE * K, 1), *w = check_randn(O * K, 2), *want;
     gr_tensor t = { GR_F32, w, O, K };
-    gr_pool *pool;
 
     (void)state;
-    CHECK_OK(gr_pool_open(&pool, 4, &check_err));
     for (gr_linear_mode mode = GR_LINEAR_F32; mode <= GR_LINEAR_INT8; mode++) {
         struct shared s = { .x = x, .y = check_fenced(TASKS * GR_TILE * LDY * sizeof(float)), .ldy = LDY };
         gr_linear *l;
-        CHECK_OK(gr_linear_open(&l, &t, NULL, mode, &check_err));
+        CHECK_OK(gr_linear_open(&l, check_device(1), &t, NULL, mode, &check_err));
         s.l = l;
         want = forward(l, x, TASKS * GR_TILE, O, K);
-        for (size_t i = 0; i < 4; i++)
-            s.scratch[i] = gr_alloc_aligned(gr_linear_scratch(l, GR_TILE), 1);
-        gr_pool_run(pool, share, &s, TASKS);
-        for (size_t i = 0; i < 4; i++) {
-            assert_int_equal(s.rc[i], GRAM_OK);
-            free(s.scratch[i]);
-        }
+        gr_device_run(check_device(4), TASKS * GR_TILE, (gr_cut){ GR_TILE, GR_TILE, 1, false }, share, &s);
+        CHECK_OK(gr_device_wait(check_device(4), &check_err));
         for (size_t m = 0; m < TASKS * GR_TILE; m++)
             assert_memory_equal(s.y + m * LDY, want + m * O, O * sizeof *want);
         gr_linear_close(l);
     }
-    gr_pool_close(pool);
 }
 
 static void bad_weights_are_refused(void **state)
@@ -264,7 +246,7 @@ static void bad_weights_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < GR_COUNT(t); i++) {
         gr_linear *l = (gr_linear *)&l;
-        assert_int_equal(gr_linear_open(&l, t + i, NULL, GR_LINEAR_F32, &check_err), GRAM_EUNSUPPORTED);
+        assert_int_equal(gr_linear_open(&l, check_device(1), t + i, NULL, GR_LINEAR_F32, &check_err), GRAM_EUNSUPPORTED);
         assert_null(l);
     }
     gr_linear_close(NULL);
@@ -289,22 +271,21 @@ static void a_signal_breaks_nothing(void **state)
     const struct itimerval often = { { 0, 100 }, { 0, 100 } }, never = { { 0, 0 }, { 0, 0 } };
     struct sigaction act = { .sa_handler = on_alarm, .sa_flags = SA_RESTART }, had;
     gr_linear *l;
-    void *scratch;
 
     (void)state;
-    CHECK_OK(gr_linear_open(&l, &t, NULL, GR_LINEAR_F32, &check_err));
-    scratch = gr_alloc_aligned(gr_linear_scratch(l, M), 1);
-    CHECK_OK(gr_linear_dx(l, NULL, want, K, dy, O, M, false, scratch, &check_err));
+    CHECK_OK(gr_linear_open(&l, check_device(1), &t, NULL, GR_LINEAR_F32, &check_err));
+    gr_linear_dx(check_lane(1), l, MAT(want, K), MAT(dy, O), M, false);
     alarms = 0;
     sigaction(SIGALRM, &act, &had);
     setitimer(ITIMER_REAL, &often, NULL);
     while (alarms < 4000) {
-        CHECK_OK(gr_linear_dx(l, NULL, dx, K, dy, O, M, false, scratch, &check_err));
+        gr_linear_dx(check_lane(1), l, MAT(dx, K), MAT(dy, O), M, false);
         assert_memory_equal(dx, want, M * K * sizeof *dx);
     }
     setitimer(ITIMER_REAL, &never, NULL);
     sigaction(SIGALRM, &had, NULL);
-    free(scratch), free(dx), free(want);
+    CHECK_OK(gr_device_wait(check_device(1), &check_err));
+    free(dx), free(want);
     gr_linear_close(l);
 }
 
@@ -322,6 +303,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_signal_breaks_nothing),
     };
 
-    gr_kern_init(gr_cpu());
     return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
 }

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/cpu.h"
-#include "base/pool.h"
 #include "check.h"
-#include "op/matmul.h"
+#include "device.h"
 #include "op/op.h"
+#include "op/product_int.h"
 
 static const struct { size_t O, K; } shape[] = {
     { 1, 1 }, { 2, 576 }, { 17, 33 }, { 64, 48 }, { 80, 40 }, { 320, 200 }, { 96, 1536 }, { 1040, 96 },
@@ -38,26 +38,24 @@ static gr_tensor weight(size_t O, size_t K, bool half, float **plain)
     return (gr_tensor){ half ? GR_BF16 : GR_F32, half ? (const void *)h : w, O, K };
 }
 
-/* Rows lddx = K + 1 and lddy = O + 2 apart; dx is fresh memory that holds `fill`. pack: the weight is laid out
+/* Rows lddx = K + 1 and lddy = O + 2 apart; dx is fresh memory that holds `fill`. staged: the weight is laid out
  * first. */
-static float *dx_by(const gr_linear *l, bool pack, const float *dy, size_t M, size_t O, size_t K, bool add, float fill)
+static float *dx_by(gr_linear *l, bool staged, const float *dy, size_t M, size_t O, size_t K, bool add, float fill)
 {
     size_t n = (M - 1) * (K + 1) + K;
     float *dx = check_fenced(n * sizeof *dx);
-    float *packed = pack ? check_fenced(gr_linear_pack_floats(l, GR_PACK_DX) * sizeof *packed) : NULL;
-    void *scratch = gr_alloc_aligned(gr_linear_scratch(l, M), 1);
 
-    assert_non_null(scratch);
     for (size_t i = 0; i < n; i++)
         dx[i] = fill;
-    for (size_t i = pack ? gr_linear_pack_slices(l, GR_PACK_DX) : 0; i-- > 0; )
-        gr_linear_pack(l, GR_PACK_DX, packed, i, scratch);
-    CHECK_OK(gr_linear_dx(l, packed, dx, K + 1, dy, O + 2, M, add, scratch, &check_err));
-    free(scratch);
+    if (staged)
+        gr_linears_stage(check_device(2), &l, 1, GR_STAGE_DX, SIZE_MAX, check_fenced(gr_stage_bytes(&l, 1)));
+    gr_linear_dx(check_lane(1), l, MAT(dx, K + 1), MAT(dy, O + 2), M, add);
+    CHECK_OK(gr_device_wait(check_device(1), &check_err));
+    gr_linears_unstage(&l, 1);
     return dx;
 }
 
-static float *dx_of(const gr_linear *l, const float *dy, size_t M, size_t O, size_t K, bool add, float fill)
+static float *dx_of(gr_linear *l, const float *dy, size_t M, size_t O, size_t K, bool add, float fill)
 {
     return dx_by(l, false, dy, M, O, K, add, fill);
 }
@@ -79,9 +77,9 @@ static void dx_is_the_product(void **state)
                 }
             for (gr_linear_mode mode = GR_LINEAR_F32; mode <= GR_LINEAR_KEEP; mode++) {
                 gr_linear *l;
-                CHECK_OK(gr_linear_open(&l, &t, NULL, mode, &check_err));
-                for (int pack = 0; pack < 2; pack++) {
-                    dx = dx_by(l, pack, dy, M, O, K, true, 3);
+                CHECK_OK(gr_linear_open(&l, check_device(1), &t, NULL, mode, &check_err));
+                for (int staged = 0; staged < 2; staged++) {
+                    dx = dx_by(l, staged, dy, M, O, K, true, 3);
                     for (size_t m = 0; m < M; m++) {
                         CHECK_CLOSE(dx + m * (K + 1), want + m * K, K, sum_tol(O));
                         assert_true(m + 1 == M || dx[m * (K + 1) + K] == 3);
@@ -108,7 +106,7 @@ static void row_bits_do_not_depend_on_the_place(void **state)
             float *w, *row = check_randn(O, 7), *dy = check_randn((M - 1) * ld + O, 8), *all, *one;
             gr_tensor t = weight(O, K, half, &w);
             gr_linear *l;
-            CHECK_OK(gr_linear_open(&l, &t, NULL, i % 2 ? GR_LINEAR_F32 : GR_LINEAR_KEEP, &check_err));
+            CHECK_OK(gr_linear_open(&l, check_device(1), &t, NULL, i % 2 ? GR_LINEAR_F32 : GR_LINEAR_KEEP, &check_err));
             for (size_t m = 0; m < M; m++)
                 memcpy(dy + m * ld, row, O * sizeof *dy);
             all = dx_of(l, dy, M, O, K, false, 0);
@@ -137,11 +135,8 @@ static struct dw make_dw(size_t M, size_t O, size_t K)
 
 static void add_dw(float *dW, const struct dw *d, size_t o0, size_t o1)
 {
-    void *scratch = gr_alloc_aligned(gr_dw_scratch(d->K), 1);
-
-    assert_non_null(scratch);
-    CHECK_OK(gr_linear_dw(dW, d->dy, d->O + 2, d->x, d->K + 3, d->M, d->K, o0, o1, scratch, &check_err));
-    free(scratch);
+    gr_linear_dw(check_lane(1), MAT(dW, d->K), MAT(d->dy, d->O + 2), MAT(d->x, d->K + 3), d->M, d->K, o0, o1);
+    CHECK_OK(gr_device_wait(check_device(1), &check_err));
 }
 
 static void dw_and_db_are_the_sums(void **state)
@@ -166,7 +161,7 @@ static void dw_and_db_are_the_sums(void **state)
         }
         add_dw(dW, &d, 0, O);
         CHECK_CLOSE(dW, want, O * K, sum_tol(M));
-        gr_linear_db(db, d.dy, O + 2, M, O);
+        gr_linear_db(NULL, db, MAT(d.dy, O + 2), M, O);
         CHECK_CLOSE(db, want_b, O, sum_tol(M));
     }
 }
@@ -184,9 +179,9 @@ static void cuts_change_no_bit(void **state)
         for (size_t o = 0; o < O; o += 64)
             add_dw(cut, &d, o, gr_min(O, o + 64));
         assert_memory_equal(cut, one, O * K * sizeof *one);
-        gr_linear_db(db, d.dy, O + 2, M, O);
-        gr_linear_db(db_cut, d.dy, O + 2, 50, O);
-        gr_linear_db(db_cut, d.dy + 50 * (O + 2), O + 2, M - 50, O);
+        gr_linear_db(NULL, db, MAT(d.dy, O + 2), M, O);
+        gr_linear_db(NULL, db_cut, MAT(d.dy, O + 2), 50, O);
+        gr_linear_db(NULL, db_cut, MAT(d.dy + 50 * (O + 2), O + 2), M - 50, O);
         assert_memory_equal(db, db_cut, O * sizeof *db);
     }
 }
@@ -194,20 +189,19 @@ static void cuts_change_no_bit(void **state)
 /* Four threads over dx of one weight and over blocks of one dW, strides that nobody has used before. */
 enum { T_O = 1040, T_K = 96, T_TASKS = 17 };
 
-struct shared { const gr_linear *l; struct dw d; float *dx, *dW; void *scratch[4]; gram_status rc[4]; };
+struct shared { const gr_linear *l; struct dw d; float *dx, *dW; };
 
-static void share(void *arg, size_t task, size_t worker)
+static void share(void *arg, gr_lane *lane, size_t task, size_t n)
 {
     struct shared *s = arg;
     size_t m = task % 3 * GR_TILE;
-    gram_status rc = gr_linear_dw(s->dW, s->d.dy, T_O + 2, s->d.x, T_K + 3, s->d.M, T_K, task * 64,
-                                  gr_min(T_O, task * 64 + 64), s->scratch[worker], NULL);
 
-    if (!rc && task < 3)
-        rc = gr_linear_dx(s->l, NULL, s->dx + m * (T_K + 1), T_K + 1, s->d.dy + m * (T_O + 2), T_O + 2, GR_TILE, false,
-                          s->scratch[worker], NULL);
-    if (rc)
-        s->rc[worker] = rc;
+    assert_int_equal(n, 1);
+    gr_linear_dw(lane, MAT(s->dW, T_K), MAT(s->d.dy, T_O + 2), MAT(s->d.x, T_K + 3), s->d.M, T_K, task * 64,
+                 gr_min(T_O, task * 64 + 64));
+    if (task < 3)
+        gr_linear_dx(lane, s->l, MAT(s->dx + m * (T_K + 1), T_K + 1), MAT(s->d.dy + m * (T_O + 2), T_O + 2), GR_TILE,
+                     false);
 }
 
 static void threads_give_the_bits_of_one(void **state)
@@ -216,27 +210,19 @@ static void threads_give_the_bits_of_one(void **state)
     float *w, *want = check_fenced(T_O * T_K * sizeof *want), *dx;
     gr_tensor t = weight(T_O, T_K, true, &w);
     gr_linear *l;
-    gr_pool *pool;
 
     (void)state;
-    CHECK_OK(gr_pool_open(&pool, 4, &check_err));
-    CHECK_OK(gr_linear_open(&l, &t, NULL, GR_LINEAR_KEEP, &check_err));
+    CHECK_OK(gr_linear_open(&l, check_device(1), &t, NULL, GR_LINEAR_KEEP, &check_err));
     s.l = l;
     s.dW = check_fenced(T_O * T_K * sizeof *s.dW);
     s.dx = check_fenced(((s.d.M - 1) * (T_K + 1) + T_K) * sizeof *s.dx);
-    for (size_t i = 0; i < 4; i++)
-        s.scratch[i] = gr_alloc_aligned(gr_max(gr_dw_scratch(T_K), gr_linear_scratch(l, GR_TILE)), 1);
-    gr_pool_run(pool, share, &s, T_TASKS);
-    for (size_t i = 0; i < 4; i++) {
-        assert_int_equal(s.rc[i], GRAM_OK);
-        free(s.scratch[i]);
-    }
+    gr_device_run(check_device(4), T_TASKS, GR_CUT_ONE, share, &s);
+    CHECK_OK(gr_device_wait(check_device(4), &check_err));
     add_dw(want, &s.d, 0, T_O);
     assert_memory_equal(s.dW, want, T_O * T_K * sizeof *want);
     dx = dx_of(l, s.d.dy, s.d.M, T_O, T_K, false, 0);
     assert_memory_equal(s.dx, dx, ((s.d.M - 1) * (T_K + 1) + T_K) * sizeof *dx);
     gr_linear_close(l);
-    gr_pool_close(pool);
 }
 
 int main(int argc, char **argv)
@@ -249,6 +235,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(threads_give_the_bits_of_one),
     };
 
-    gr_kern_init(gr_cpu());
     return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
 }

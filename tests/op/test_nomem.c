@@ -3,27 +3,27 @@
 #include <stdlib.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "nomem.h"
-#include "op/matmul.h"
 #include "op/op.h"
+#include "op/product_int.h"
 
 enum { O = 600, K = 64, LDY = O + 1 };  /* two slices, and rows apart as no product made at open has them */
 
 static gram_status use(gr_linear_mode mode, const gr_tensor *w, const float *x, float *y, float *dx)
 {
     gr_linear *l;
-    void *scratch = NULL;
-    gram_status rc = gr_linear_open(&l, w, NULL, mode, &check_err);
+    gr_device *d = check_device(1);
+    gr_lane *lane = check_lane(1);
+    gram_status rc = gr_linear_open(&l, d, w, NULL, mode, &check_err);
 
     if (rc)
         return rc;
-    scratch = gr_alloc_aligned(gr_linear_scratch(l, GR_TILE), 1);
-    rc = scratch ? gr_linear_fwd(l, y, LDY, x, K, GR_TILE, scratch, &check_err) : GRAM_ENOMEM;
-    if (!rc && mode != GR_LINEAR_INT8)
-        rc = gr_linear_dx(l, NULL, dx, K, y, LDY, GR_TILE, false, scratch, &check_err);
-    free(scratch);
+    gr_linear_fwd(lane, l, MAT(y, LDY), MAT(x, K), GR_TILE);
+    if (mode != GR_LINEAR_INT8)
+        gr_linear_dx(lane, l, MAT(dx, K), MAT(y, LDY), GR_TILE, false);
     gr_linear_close(l);
-    return rc;
+    return gr_device_wait(d, &check_err);
 }
 
 static void every_allocation_may_fail(void **state)
@@ -33,6 +33,7 @@ static void every_allocation_may_fail(void **state)
     gr_tensor t = { GR_F32, w, O, K };
 
     (void)state;
+    CHECK_OK(gr_device_reserve(check_device(1), 1 << 20, &check_err));      /* what follows counts what is not scratch */
     for (gr_linear_mode mode = GR_LINEAR_F32; mode <= GR_LINEAR_INT8; mode++) {
         bool failed = true;
         CHECK_OK(use(mode, &t, x, y, dx));
@@ -60,17 +61,17 @@ static void dw_may_find_no_memory(void **state)
 
     (void)state;
     for (size_t n = 0; failed; n++) {
-        void *scratch = gr_alloc_aligned(gr_dw_scratch(K + n), 1);
+        gr_lane *lane = check_lane(1);
         long live = nomem_live;
         gram_status rc;
         nomem_left = (long)n;
-        rc = gr_linear_dw(dW, dy, O, x, K + n, GR_TILE, K + n, 0, O, scratch, &check_err);
+        gr_linear_dw(lane, MAT(dW, K + n), MAT(dy, O), MAT(x, K + n), GR_TILE, K + n, 0, O);
+        rc = gr_device_wait(check_device(1), &check_err);
         failed = NOMEM_COUNTED && nomem_left < 0;
         nomem_left = -1;
         assert_int_equal(rc, failed ? GRAM_ENOMEM : GRAM_OK);
         assert_true(nomem_live >= live && nomem_live <= live + (long)n);
         assert_true(n < MORE);
-        free(scratch);
     }
 }
 
@@ -81,6 +82,5 @@ int main(void)
         cmocka_unit_test(dw_may_find_no_memory),
     };
 
-    gr_kern_init(gr_cpu());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,11 +41,11 @@ static void every_build_has_the_bytes_of_ref(void **state)
         gr_quant_row_ref(want, &scale, x, C);
         EACH_CPU {
             memset(q, 0, 2 * C);
-            gr_kern.quant_row(q, &s, x, C);
+            check_op->quant_row(q, &s, x, C);
             assert_true(s == scale);
             assert_memory_equal(q, want, 2 * C);
             memset(X, 0, C * sizeof *X);
-            gr_kern.quant16_row(X, &s, x, C);
+            check_op->quant16_row(X, &s, x, C);
             assert_true(s == scale);
             for (size_t c = 0; c < C; c++)
                 assert_int_equal(X[c], 128 * (want[c] - GR_QUANT_ZERO) + want[C + c] - GR_QUANT_ZERO);
@@ -63,11 +63,11 @@ static void rows_of_nothing(void **state)
             uint8_t q[6] = { 0 };
             int16_t X[3] = { 1, 1, 1 };
             float scale = 1;
-            gr_kern.quant_row(q, &scale, x[i], 3);
+            check_op->quant_row(q, &scale, x[i], 3);
             assert_true(scale == 0);
             for (size_t c = 0; c < GR_COUNT(q); c++)
                 assert_true(q[c] == GR_QUANT_ZERO);
-            gr_kern.quant16_row(X, &scale, x[i], 3);
+            check_op->quant16_row(X, &scale, x[i], 3);
             assert_true(scale == 0 && !X[0] && !X[1] && !X[2]);
         }
 }
@@ -88,7 +88,7 @@ static void sums_come_back_exactly(void **state)
             colsum[o] = (int32_t)(o * 977) - 300000;
         EACH_CPU {
             memset(y, 0, ((N - 1) * ldy + O) * sizeof *y);
-            gr_kern.dequant_acc(y, ldy, acc, lda, scale, wscale, colsum, N, O);
+            check_op->dequant_acc(y, ldy, acc, lda, scale, wscale, colsum, N, O);
             for (size_t n = 0; n < N; n++)
                 for (size_t o = 0; o < O; o++) {
                     int32_t zero = GR_QUANT_ZERO * colsum[o], high = acc[2 * n * lda + o], low = acc[(2 * n + 1) * lda + o];

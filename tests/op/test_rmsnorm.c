@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "op/op.h"
 
 static const size_t width[] = { 1, 15, 16, 17, 576, 1536, 4097 };      /* both sides of a lane's edge */
@@ -23,7 +24,7 @@ static void ref_is_the_formula(void **state)
             for (size_t c = 0; c < C; c++)
                 want[n * C + c] = (float)(x[n * C + c] / sqrtl(ss / C + 1e-5f) * (w[c] + 1.0L));
         }
-        gr_rmsnorm_fwd_ref(y, C, r, x, C, w, 1, N, C, 1e-5f);
+        gr_rmsnorm_fwd_ref(NULL, MAT(y, C), r, MAT(x, C), &(gr_norm){ w, 1, 1e-5f, C }, N);
         CHECK_CLOSE(y, want, N * C, 2 * FLT_EPSILON);       /* r, x r, w + 1 and their product: four halves */
     }
 }
@@ -37,10 +38,10 @@ static void every_build_agrees_with_ref(void **state)
         size_t C = width[i], ldx = C + 3, ldy = C + 1;
         float *x = check_randn((N - 1) * ldx + C, 1), *w = check_randn(C, 2), rw[N], r[N];
         float *y = check_fenced(((N - 1) * ldy + C) * sizeof *y), *want = check_fenced(N * C * sizeof *want);
-        gr_rmsnorm_fwd_ref(want, C, rw, x, ldx, w, 0, N, C, 1e-6f);
+        gr_rmsnorm_fwd_ref(NULL, MAT(want, C), rw, MAT(x, ldx), &(gr_norm){ w, 0, 1e-6f, C }, N);
         EACH_CPU {
             memset(y, 0, ((N - 1) * ldy + C) * sizeof *y);
-            gr_kern.rmsnorm_fwd(y, ldy, r, x, ldx, w, 0, N, C, 1e-6f);
+            check_op->rmsnorm_fwd(NULL, MAT(y, ldy), r, MAT(x, ldx), &(gr_norm){ w, 0, 1e-6f, C }, N);
             CHECK_CLOSE(r, rw, N, (4 + (double)C / 32) * FLT_EPSILON);
             for (size_t n = 0; n < N; n++) {
                 CHECK_CLOSE(y + n * ldy, want + n * C, C, (6 + (double)C / 32) * FLT_EPSILON);
@@ -58,12 +59,12 @@ static void in_place_and_alone_are_the_same_bits(void **state)
 
     (void)state;
     EACH_CPU {
-        gr_kern.rmsnorm_fwd(y, C, NULL, x, C, w, 0, N, C, 1e-6f);
+        check_op->rmsnorm_fwd(NULL, MAT(y, C), NULL, MAT(x, C), &(gr_norm){ w, 0, 1e-6f, C }, N);
         memcpy(z, x, N * C * sizeof *x);
-        gr_kern.rmsnorm_fwd(z, C, NULL, z, C, w, 0, N, C, 1e-6f);
+        check_op->rmsnorm_fwd(NULL, MAT(z, C), NULL, MAT(z, C), &(gr_norm){ w, 0, 1e-6f, C }, N);
         assert_memory_equal(z, y, N * C * sizeof *y);
         memcpy(z, x, N * C * sizeof *x);
-        gr_kern.rmsnorm_fwd(z + 2 * C, C, NULL, x + 2 * C, C, w, 0, 1, C, 1e-6f);
+        check_op->rmsnorm_fwd(NULL, MAT(z + 2 * C, C), NULL, MAT(x + 2 * C, C), &(gr_norm){ w, 0, 1e-6f, C }, 1);
         assert_memory_equal(z + 2 * C, y + 2 * C, C * sizeof *y);
     }
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "op/grad.h"
 #include "op/op.h"
 
@@ -40,8 +41,8 @@ static void ref_is_the_derivative(void **state)
         grad_widen(s.x, x, N * C);
         grad_widen(s.w, w, C);
         grad_widen(s.dy, dy, N * C);
-        gr_rmsnorm_fwd_ref(y, C, r, x, C, w, (float)s.bias, N, C, 1e-2f);
-        gr_rmsnorm_bwd_ref(dx, C, dw, dy, C, x, C, r, w, (float)s.bias, N, C, false);
+        gr_rmsnorm_fwd_ref(NULL, MAT(y, C), r, MAT(x, C), &(gr_norm){ w, (float)s.bias, 1e-2f, C }, N);
+        gr_rmsnorm_bwd_ref(NULL, MAT(dx, C), dw, MAT(dy, C), MAT(x, C), r, &(gr_norm){ w, (float)s.bias, 0, C }, N, false);
         grad_all(want, dot_forward, &s, s.x, N * C);
         CHECK_CLOSE(dx, want, N * C, 4 * FLT_EPSILON);
         grad_all(want, dot_forward, &s, s.w, C);
@@ -53,7 +54,8 @@ static void ref_is_the_derivative(void **state)
 static void backward(gr_rmsnorm_bwd_fn *fn, float *dx, float *dw, const float *dy, const float *x, const float *r,
                      const float *w, size_t C, size_t first, size_t n)
 {
-    fn(dx + first * (C + 1), C + 1, dw, dy + first * (C + 2), C + 2, x + first * (C + 3), C + 3, r + first, w, 1, n, C, true);
+    fn(NULL, MAT(dx + first * (C + 1), C + 1), dw, MAT(dy + first * (C + 2), C + 2), MAT(x + first * (C + 3), C + 3),
+       r + first, &(gr_norm){ w, 1, 0, C }, n, true);
 }
 
 /* The mean of g x sums C terms of magnitude |g x|, each lane's share of C/LANES at least C/16 at most C, and errs
@@ -74,19 +76,19 @@ static void every_build_agrees_with_ref(void **state)
         EACH_CPU {
             memcpy(dx, dx0, n * sizeof *dx);
             memcpy(dw, dw0, C * sizeof *dw);
-            backward(gr_kern.rmsnorm_bwd, dx, dw, dy, x, r, w, C, 0, N);
+            backward(check_op->rmsnorm_bwd, dx, dw, dy, x, r, w, C, 0, N);
             CHECK_CLOSE(dx, want, n, (8 + (double)C / 16) * FLT_EPSILON);
             CHECK_CLOSE(dw, want_w, C, (2 + 2 * N) * FLT_EPSILON);
             for (size_t m = 0; m + 1 < N; m++)                              /* the gap between rows */
                 assert_true(dx[m * (C + 1) + C] == dx0[m * (C + 1) + C]);
             memcpy(want, dx0, n * sizeof *want);
             memcpy(want_w, dw0, C * sizeof *want_w);
-            backward(gr_kern.rmsnorm_bwd, want, want_w, dy, x, r, w, C, 0, 1);
-            backward(gr_kern.rmsnorm_bwd, want, want_w, dy, x, r, w, C, 1, N - 1);
+            backward(check_op->rmsnorm_bwd, want, want_w, dy, x, r, w, C, 0, 1);
+            backward(check_op->rmsnorm_bwd, want, want_w, dy, x, r, w, C, 1, N - 1);
             assert_memory_equal(want, dx, n * sizeof *dx);
             assert_memory_equal(want_w, dw, C * sizeof *dw);
             memcpy(want, dx0, n * sizeof *want);
-            backward(gr_kern.rmsnorm_bwd, want, NULL, dy, x, r, w, C, 0, N);
+            backward(check_op->rmsnorm_bwd, want, NULL, dy, x, r, w, C, 0, N);
             assert_memory_equal(want, dx, n * sizeof *dx);
             memcpy(want, dx0, n * sizeof *want);                            /* for the next build */
             memcpy(want_w, dw0, C * sizeof *want_w);
@@ -108,14 +110,14 @@ static void without_sum_dx_may_be_dy(void **state)
             float *in_place = check_fenced(n * sizeof *in_place);
             memset(want, 0, n * sizeof *want);
             memset(want_w, 0, C * sizeof *want_w);
-            gr_kern.rmsnorm_bwd(want, C, want_w, dy, C, x, C, r, w, 1, N, C, true);
+            check_op->rmsnorm_bwd(NULL, MAT(want, C), want_w, MAT(dy, C), MAT(x, C), r, &(gr_norm){ w, 1, 0, C }, N, true);
             memset(dw, 0, C * sizeof *dw);
-            gr_kern.rmsnorm_bwd(dx, C, dw, dy, C, x, C, r, w, 1, N, C, false);
+            check_op->rmsnorm_bwd(NULL, MAT(dx, C), dw, MAT(dy, C), MAT(x, C), r, &(gr_norm){ w, 1, 0, C }, N, false);
             assert_memory_equal(dx, want, n * sizeof *dx);
             assert_memory_equal(dw, want_w, C * sizeof *dw);
             memcpy(in_place, dy, n * sizeof *dy);
             memset(dw, 0, C * sizeof *dw);
-            gr_kern.rmsnorm_bwd(in_place, C, dw, in_place, C, x, C, r, w, 1, N, C, false);
+            check_op->rmsnorm_bwd(NULL, MAT(in_place, C), dw, MAT(in_place, C), MAT(x, C), r, &(gr_norm){ w, 1, 0, C }, N, false);
             assert_memory_equal(in_place, want, n * sizeof *in_place);
             assert_memory_equal(dw, want_w, C * sizeof *dw);
         }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "op/op.h"
 
 static const size_t width[] = { 2, 8, 16, 30, 32, 34, 64, 80, 96, 128, 256 };
@@ -55,7 +56,7 @@ static void ref_turns_pairs(void **state)
                         want[at] = (float)creal(z);
                         want[to] = (float)cimag(z);
                     }
-            gr_rope_fwd_ref(x, ld, pos, table, N, H, D, interleaved);
+            gr_rope_fwd_ref(NULL, MAT(x, ld), pos, table, N, H, D, interleaved);
             CHECK_CLOSE(x, want, (N - 1) * ld + H * D, 4 * FLT_EPSILON);
         }
 }
@@ -71,10 +72,10 @@ static void every_build_has_the_bits_of_ref(void **state)
             float freq[128], *table = make_table(D, freq, 1), *x = check_randn(n, 1);
             float *want = check_fenced(n * sizeof *x), *got = check_fenced(n * sizeof *x);
             memcpy(want, x, n * sizeof *x);
-            gr_rope_fwd_ref(want, ld, pos, table, N, H, D, interleaved);
+            gr_rope_fwd_ref(NULL, MAT(want, ld), pos, table, N, H, D, interleaved);
             EACH_CPU {
                 memcpy(got, x, n * sizeof *x);
-                gr_kern.rope_fwd(got, ld, pos, table, N, H, D, interleaved);
+                check_op->rope_fwd(NULL, MAT(got, ld), pos, table, N, H, D, interleaved);
                 assert_memory_equal(got, want, n * sizeof *x);
             }
         }

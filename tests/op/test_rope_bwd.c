@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "op/op.h"
 
 static const size_t width[] = { 2, 8, 16, 30, 32, 34, 64, 80, 96, 128, 256 };
@@ -34,13 +35,13 @@ static void ref_is_the_transpose(void **state)
                 float unit[D] = { 0 };
                 double sum = 0;
                 unit[i] = 1;
-                gr_rope_fwd_ref(unit, D, pos + n, table, 1, 1, D, interleaved);
+                gr_rope_fwd_ref(NULL, MAT(unit, D), pos + n, table, 1, 1, D, interleaved);
                 for (size_t j = 0; j < D; j++)
                     sum += (double)unit[j] * dy[j];
                 want[i] = (float)sum;
             }
             memcpy(dx, dy, sizeof dx);
-            gr_rope_bwd_ref(dx, D, pos + n, table, 1, 1, D, interleaved);
+            gr_rope_bwd_ref(NULL, MAT(dx, D), pos + n, table, 1, 1, D, interleaved);
             CHECK_CLOSE(dx, want, D, 2 * FLT_EPSILON);
         }
 }
@@ -54,10 +55,10 @@ static void every_build_has_the_bits_of_ref(void **state)
             float *table = make_table(D), *dx = check_randn(n, 1);
             float *want = check_fenced(n * sizeof *dx), *got = check_fenced(n * sizeof *dx);
             memcpy(want, dx, n * sizeof *dx);
-            gr_rope_bwd_ref(want, ld, pos, table, N, H, D, interleaved);
+            gr_rope_bwd_ref(NULL, MAT(want, ld), pos, table, N, H, D, interleaved);
             EACH_CPU {
                 memcpy(got, dx, n * sizeof *dx);
-                gr_kern.rope_bwd(got, ld, pos, table, N, H, D, interleaved);
+                check_op->rope_bwd(NULL, MAT(got, ld), pos, table, N, H, D, interleaved);
                 assert_memory_equal(got, want, n * sizeof *dx);
             }
         }

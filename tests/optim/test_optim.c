@@ -17,22 +17,27 @@ static void numbers(const json_t *list, float *out, size_t n)
         out[i] = (float)json_number_value(json_array_get(list, i));
 }
 
+static gr_param param(const char *name, float *w, float *g, size_t rows, size_t cols, bool decay)
+{
+    return (gr_param){ name, rows, cols, decay, gr_mat_f32(w, cols), gr_mat_f32(g, cols), NULL };
+}
+
 static void twenty_steps_are_pytorchs(void **state)
 {
     static const size_t count[] = { 35, 9 };
     float w[2][35], g0[2][35], g[2][35], end[2][35], v[2][35];
-    gr_param p[2] = { { "matrix", w[0], g[0], 5, 7, true, NULL }, { "norm", w[1], g[1], 1, 9, false, NULL } };
+    gr_param p[2] = { param("matrix", w[0], g[0], 5, 7, true), param("norm", w[1], g[1], 1, 9, false) };
     json_t *want = json_load_file("tests/golden/optim.json", 0, NULL);
     uint64_t steps = (uint64_t)json_integer_value(json_object_get(want, "steps"));
     uint64_t warmup = (uint64_t)json_integer_value(json_object_get(want, "warmup"));
     double peak = json_number_value(json_object_get(want, "peak"));
     double clip = json_number_value(json_object_get(want, "clip"));
-    gr_pool *pool;
+    gr_device *device;
     gr_adamw a;
 
     (void)state;
     assert_non_null(want);
-    CHECK_OK(gr_pool_open(&pool, 2, &check_err));
+    CHECK_OK(gr_device_open(&device, NULL, 2, &check_err));
     CHECK_OK(gr_adamw_init(&a, p, 2, &check_err));
     a.decay = json_number_value(json_object_get(want, "decay"));
     for (size_t i = 0; i < 2; i++) {
@@ -46,10 +51,10 @@ static void twenty_steps_are_pytorchs(void **state)
         for (size_t i = 0; i < 2; i++)
             for (size_t k = 0; k < count[i]; k++)
                 g[i][k] = g0[i][k] * ((float)(s % 5) - 2);
-        norm = gr_grad_norm(&a, pool);
+        norm = gr_grad_norm(&a, device);
         assert_float_equal(lr, json_number_value(json_array_get(json_object_get(want, "rate"), s)), 1e-15);
         assert_float_equal(norm, json_number_value(json_array_get(json_object_get(want, "norm"), s)), 1e-5);
-        gr_adamw_step(&a, lr, norm > clip ? clip / norm : 1, pool);
+        gr_adamw_step(&a, lr, norm > clip ? clip / norm : 1, device);
     }
     for (size_t i = 0; i < 2; i++)          /* a few roundings a step, of weights of size 1 */
         CHECK_CLOSE(w[i], end[i], count[i], 20 * 4 * FLT_EPSILON);
@@ -57,7 +62,7 @@ static void twenty_steps_are_pytorchs(void **state)
         for (size_t k = 0; k < count[i]; k++, at++)
             assert_true(fabsf(a.v[at] - v[i][k]) <= 20 * 4 * FLT_EPSILON * v[i][k]);
     gr_adamw_clear(&a);
-    gr_pool_close(pool);
+    gr_device_close(device);
     json_decref(want);
 }
 
@@ -70,23 +75,23 @@ static void threads_change_no_bit(void **state)
     (void)state;
     for (size_t threads = 1; threads <= 3; threads++) {
         float *w = check_randn(N, 1), *g = check_randn(N, 2);
-        gr_param p = { "w", w, g, 3, N / 3, true, NULL };
-        gr_pool *pool;
+        gr_param p = param("w", w, g, 3, N / 3, true);
+        gr_device *device;
         gr_adamw a;
-        CHECK_OK(gr_pool_open(&pool, threads, &check_err));
+        CHECK_OK(gr_device_open(&device, NULL, threads, &check_err));
         CHECK_OK(gr_adamw_init(&a, &p, 1, &check_err));
         for (int s = 0; s < 3; s++) {
-            double now = gr_grad_norm(&a, pool);
+            double now = gr_grad_norm(&a, device);
             if (first)
                 assert_true(now == norm);
             norm = now;
-            gr_adamw_step(&a, 1e-3, 0.5, pool);
+            gr_adamw_step(&a, 1e-3, 0.5, device);
         }
         if (first)
             assert_memory_equal(w, first, N * sizeof *w);
         first = w;
         gr_adamw_clear(&a);
-        gr_pool_close(pool);
+        gr_device_close(device);
     }
 }
 
@@ -97,16 +102,16 @@ static void parts_step_as_the_whole(void **state)
     float *w[2] = { check_randn(N, 1), check_randn(N, 1) }, *g = check_randn(N, 2);
     gr_param p[2][3];
     gr_adamw whole, part[PARTS];
-    gr_pool *pool;
+    gr_device *device;
     size_t held = 0;
 
     (void)state;
     for (int k = 0; k < 2; k++) {
-        p[k][0] = (gr_param){ "a", w[k], g, 10, 70000, true, NULL };
-        p[k][1] = (gr_param){ "b", w[k] + 700000, g + 700000, 1, 5, false, NULL };
-        p[k][2] = (gr_param){ "c", w[k] + 700005, g + 700005, 5, 59999, true, NULL };
+        p[k][0] = param("a", w[k], g, 10, 70000, true);
+        p[k][1] = param("b", w[k] + 700000, g + 700000, 1, 5, false);
+        p[k][2] = param("c", w[k] + 700005, g + 700005, 5, 59999, true);
     }
-    CHECK_OK(gr_pool_open(&pool, 2, &check_err));
+    CHECK_OK(gr_device_open(&device, NULL, 2, &check_err));
     CHECK_OK(gr_adamw_init(&whole, p[0], 3, &check_err));
     for (size_t i = 0; i < PARTS; i++) {
         CHECK_OK(gr_adamw_init_part(&part[i], p[1], 3, i, PARTS, &check_err));
@@ -117,22 +122,22 @@ static void parts_step_as_the_whole(void **state)
     }
     assert_int_equal(held, 1000000);
     for (int s = 0; s < 3; s++) {
-        double norm = gr_grad_norm(&whole, pool);
+        double norm = gr_grad_norm(&whole, device);
         for (size_t i = 0; i < PARTS; i++) {
-            gr_grad_squares(&part[i], pool);
+            gr_grad_squares(&part[i], device);
             for (size_t k = 0; k < part[i].slices && i > 0; k++)
                 part[0].squares[k] += part[i].squares[k];
         }
         assert_true(gr_squares_norm(&part[0]) == norm);
-        gr_adamw_step(&whole, 1e-3, 0.5, pool);
+        gr_adamw_step(&whole, 1e-3, 0.5, device);
         for (size_t i = 0; i < PARTS; i++)
-            gr_adamw_step(&part[i], 1e-3, 0.5, pool);
+            gr_adamw_step(&part[i], 1e-3, 0.5, device);
         assert_memory_equal(w[0], w[1], N * sizeof *w[0]);
     }
     gr_adamw_clear(&whole);
     for (size_t i = 0; i < PARTS; i++)
         gr_adamw_clear(&part[i]);
-    gr_pool_close(pool);
+    gr_device_close(device);
 }
 
 static void rates_rise_and_fall(void **state)
@@ -155,6 +160,5 @@ int main(void)
         cmocka_unit_test(rates_rise_and_fall),
     };
 
-    gr_kern_init(gr_cpu());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

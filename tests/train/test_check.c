@@ -4,6 +4,7 @@
 #include "base/cpu.h"
 #include "base/random.h"
 #include "check.h"
+#include "device.h"
 #include "op/op.h"
 #include "reward/loss.h"
 #include "train/check.h"
@@ -25,7 +26,7 @@ static int on_tensor(void *arg, const gram_gradient_check *c)
     if (w->seen++ == 0 && w->spoil)
         for (size_t i = 0; i < n; i++)
             for (size_t k = 0; strstr(p[i].name, "o_proj") && k < p[i].rows * p[i].cols; k++)
-                p[i].w[k] *= 1.5f;
+                gr_f32(p[i].w)[k] *= 1.5f;
     return 0;
 }
 
@@ -59,7 +60,6 @@ static gram_status run(gram_loss loss, bool write, size_t units, size_t rank, st
     gr_set set = make_set(loss, write);
     gr_weights *weights;
     gr_config cfg;
-    gr_pool *pool;
     gr_lora *lora = NULL;
     gram_status rc;
 
@@ -71,20 +71,18 @@ static gram_status run(gram_loss loss, bool write, size_t units, size_t rank, st
         cfg.head = gr_head_new(gr_reward_outputs(cfg.reward), units);
         cfg.words = loss == GRAM_LOSS_SFT_REG;
     }
-    CHECK_OK(gr_model_open_folded(&w->m, weights, NULL, &cfg, GR_LINEAR_F32, rank ? GR_MODEL_FIXED : GR_MODEL_WRITABLE,
-                                  &check_err));
+    CHECK_OK(gr_model_open_folded(&w->m, check_device(2), weights, NULL, &cfg, GR_LINEAR_F32,
+                                  rank ? GR_MODEL_FIXED : GR_MODEL_WRITABLE, &check_err));
     if (gram_loss_is_scalar(loss))
         gr_model_draw_score(w->m, 9);
     if (rank)
         CHECK_OK(gr_lora_open(&lora, w->m, &(gr_lora_spec){ .rank = rank, .alpha = 2.0 * (double)rank, .dropout = 0.2,
                                                             .targets = GR_LORA_ALL }, 3, &check_err));
-    CHECK_OK(gr_pool_open(&pool, 2, &check_err));
     rc = gr_check_gradients(&(gr_training){ .stage = write ? GRAM_STAGE_PRETRAIN : GRAM_STAGE_FINETUNE, .opt = &o,
                                             .loss = { loss, smoothing, 1, 0.1, 0.01, 0.1 }, .batch_tokens = 60,
-                                            .model = w->m, .lora = lora, .pool = pool, .train = &set,
+                                            .model = w->m, .lora = lora, .device = check_device(2), .train = &set,
                                             .label = { 65, 66 } },
                             &check_err);
-    gr_pool_close(pool);
     gr_lora_close(lora);
     gr_model_close(w->m);
     gr_weights_close(weights);
@@ -140,6 +138,5 @@ int main(void)
         cmocka_unit_test(another_models_gradient_does_not),
     };
 
-    gr_kern_init(gr_cpu());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,8 +16,8 @@ struct subject { float w[N], g[2 * N]; uint16_t half[N]; gr_param p[2]; gr_adamw
 
 static void subject_open(struct subject *s)
 {
-    *s = (struct subject){ .p = { { "whole", s->w, s->g, 1, N, false, NULL },
-                                  { "half", NULL, s->g + N, 1, N, true, s->half } } };
+    *s = (struct subject){ .p = { { "whole", 1, N, false, gr_mat_f32(s->w, N), gr_mat_f32(s->g, N), NULL },
+                                  { "half", 1, N, true, { s->half, N, GR_BF16 }, gr_mat_f32(s->g + N, N), NULL } } };
     for (int i = 0; i < N; i++) {
         s->w[i] = (float)i;
         s->half[i] = (uint16_t)(0x3f80 + i);

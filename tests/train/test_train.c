@@ -12,8 +12,9 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "file/io.h"
-#include "op/op.h"
+#include "optim/optim.h"
 #include "reward/loss.h"
 #include "train/grad.h"
 
@@ -79,7 +80,7 @@ struct subject {
     gr_weights *weights;
     gr_model *model;
     gr_lora *lora;
-    gr_pool *pool;
+    gr_device *device;
     gr_trainee *t;
     gr_adamw adam;
     gr_grad grad;
@@ -126,19 +127,19 @@ static struct subject subject_of(const char *model, bool write, gram_loss loss, 
         cfg.head = gr_head_new(gr_reward_outputs(cfg.reward), units);
         cfg.words = loss == GRAM_LOSS_SFT_REG;
     }
-    CHECK_OK(gr_model_open_folded(&s.model, s.weights, NULL, &cfg, GR_LINEAR_F32, how == WHOLE, &check_err));
-    CHECK_OK(gr_pool_open(&s.pool, threads, &check_err));
+    CHECK_OK(gr_model_open_folded(&s.model, check_device(1), s.weights, NULL, &cfg, GR_LINEAR_F32, how == WHOLE, &check_err));
+    CHECK_OK(gr_device_open(&s.device, NULL, threads, &check_err));
     s.lora = how == WHOLE ? NULL : open_lora(s.model, model, how == DROPOUT ? DROP : 0);
-    CHECK_OK(gr_trainee_open_lora(&s.t, s.model, s.lora, s.pool, &check_err));
+    CHECK_OK(gr_trainee_open_lora(&s.t, s.model, s.lora, s.device, &check_err));
     p = gr_trainee_params(s.t, &n);
     CHECK_OK(gr_adamw_init(&s.adam, p, n, &check_err));
     s.adam.decay = 0.01;
-    s.grad = (gr_grad){ .t = s.t, .cfg = gr_model_config(s.model), .pool = s.pool, .label = { 65, 66 },
+    s.grad = (gr_grad){ .t = s.t, .cfg = gr_model_config(s.model), .device = s.device, .label = { 65, 66 },
                         .write = write,
                         .loss = { .kind = loss, .posreg = 0.1, .sft_weight = 0.01, .sft_beta = 0.1 } };
     for (size_t k = 0; k < n; k++)
         for (size_t c = 0; strstr(p[k].name, "score.") && c < p[k].rows * p[k].cols; c++)
-            p[k].w[c] = (float)(0.3 * sin(1 + 0.7 * (double)(c % p[k].cols) + 2.3 * (double)(c / p[k].cols)));
+            gr_f32(p[k].w)[c] = (float)(0.3 * sin(1 + 0.7 * (double)(c % p[k].cols) + 2.3 * (double)(c / p[k].cols)));
     return s;
 }
 
@@ -153,7 +154,7 @@ static void subject_close(struct subject *s)
     gr_adamw_clear(&s->adam);
     gr_trainee_close(s->t);
     gr_lora_close(s->lora);
-    gr_pool_close(s->pool);
+    gr_device_close(s->device);
     gr_model_close(s->model);
     gr_weights_close(s->weights);
 }
@@ -178,9 +179,9 @@ static double step(struct subject *x, const gr_set *set, uint64_t s, size_t micr
         CHECK_OK(gr_grad_add(&x->grad, e + b, gr_min(micro, BATCH - b), n, true, &sum, &check_err));
     gr_grad_whole(&x->grad, &sum);
     gr_trainee_keep(x->t);
-    *norm = gr_grad_norm(&x->adam, x->pool);
+    *norm = gr_grad_norm(&x->adam, x->device);
     gr_adamw_step(&x->adam, gr_learning_rate(GR_SCHEDULE_COSINE, 1e-3, s, WARMUP, STEPS), *norm > 1 ? 1 / *norm : 1,
-                  x->pool);
+                  x->device);
     return sum.loss;
 }
 
@@ -237,7 +238,7 @@ static void check_gradients(const struct subject *x, const json_t *want, const c
 
     for (size_t i = 0; i < x->adam.n_params; i++) {
         const gr_param *p = &x->adam.param[i];
-        check_summary(run, "gradient", p, summary_of(p, p->g, NULL), tensor(want, p->name), 0, tol);
+        check_summary(run, "gradient", p, summary_of(p, gr_f32(p->g), NULL), tensor(want, p->name), 0, tol);
     }
 }
 
@@ -250,7 +251,7 @@ static void check_changes(const struct subject *x, const float *from, const json
 
     for (size_t i = 0; i < x->adam.n_params; i++) {
         const gr_param *p = &x->adam.param[i];
-        check_summary(run, all ? "change by 20 steps" : "change by a step", p, summary_of(p, p->w, from),
+        check_summary(run, all ? "change by 20 steps" : "change by a step", p, summary_of(p, gr_f32(p->w), from),
                       tensor(want, p->name), all ? 6 : 3, tol);
         from += p->rows * p->cols;
     }
@@ -263,7 +264,7 @@ static float *weights_of(const struct subject *x)
     assert_non_null(all);
     for (size_t i = 0; i < x->adam.n_params; i++) {
         size_t n = x->adam.param[i].rows * x->adam.param[i].cols;
-        memcpy(w, x->adam.param[i].w, n * sizeof *w);
+        memcpy(w, gr_f32(x->adam.param[i].w), n * sizeof *w);
         w += n;
     }
     return all;
@@ -298,6 +299,9 @@ static void check_run_of(const char *model, bool write, gram_loss loss, enum how
         if (s == 0 || s == STEPS - 1)
             check_changes(&x, from, want, s > 0, run);
     }
+    free(from);
+    from = weights_of(&x);
+    check_digest(from, x.adam.floats * sizeof *from, "20 steps %s", run);
     free(from);
     gr_set_clear(&set);
     subject_close(&x);
@@ -404,7 +408,7 @@ static void threads_and_recompute_change_no_bit(void **state)
         for (uint64_t s = 0; s < 3; s++)
             assert_true(step(&one, &set, s, 3, &a) == step(&three, &set, s, 3, &b) && a == b);
         for (size_t i = 0; i < one.adam.n_params; i++)
-            assert_memory_equal(one.adam.param[i].w, three.adam.param[i].w,
+            assert_memory_equal(gr_f32(one.adam.param[i].w), gr_f32(three.adam.param[i].w),
                                 one.adam.param[i].rows * one.adam.param[i].cols * sizeof(float));
         gr_set_clear(&set);
         subject_close(&one);
@@ -436,7 +440,7 @@ static void a_batch_costs_the_same_however_it_is_cut(void **state)
                 CHECK_OK(gr_grad_add(&x.grad, e + b, gr_min(micro, BATCH - b), BATCH, true, &sum, &check_err));
             gr_grad_whole(&x.grad, &sum);
             learnt[micro - 1] = sum.loss;
-            norm[micro - 1] = gr_grad_norm(&x.adam, x.pool);
+            norm[micro - 1] = gr_grad_norm(&x.adam, x.device);
         }
         for (size_t m = 0; m < BATCH; m++)
             if (fabs(judged[m] - learnt[m]) > 1e-6 || fabs(judged[m] - judged[0]) > 1e-6 ||
@@ -490,7 +494,7 @@ static void label_logits_after_a_step_are_pytorchs(void **state)
             CHECK_OK(gr_trainee_backward(x.t, dh, &check_err));
             gr_forest_clear(&f, true);
             x.adam.decay = 0;
-            gr_adamw_step(&x.adam, 1e-3, 1, x.pool);
+            gr_adamw_step(&x.adam, 1e-3, 1, x.device);
         }
         json_decref(v);
         free(dh);
@@ -538,6 +542,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(epochs_are_shuffles_that_follow_from_the_seed),
     };
 
-    gr_kern_init(gr_cpu());
     return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
 }

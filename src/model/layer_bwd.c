@@ -1,0 +1,402 @@
+/* layer_bwd.c - a layer backward, of the layers that a forward pass kept:
+ *
+ *     mix_bwd      by rows: down, gated unit, up and gate, norm, residual; then the output projection
+ *     weights      by slices of outputs: dW += dy^T x over all rows
+ *     attend_bwd   dq by runs of queries, then dk and dv by runs of keys over the queries that see them
+ *     project_bwd  by rows: rope, head norms, q k v, norm, residual
+ *     weights      again, for q k v
+ *
+ * What is cheap to compute again is: normed inputs and the gated product.
+ *
+ * With gr_trainee_recompute() the lowest layers share one place for all but their inputs, and such a layer's forward
+ * pass, the last product left out, comes again before its backward.
+ *
+ * With LoRA the model's own weights have no gradients. A piece of rows makes its share of those of A and B, the shares
+ * are added in the order of the pieces, and the layers below the lowest adapter are left alone. */
+#include <string.h>
+#include "base/err.h"
+#include "model/trainee_int.h"
+#include "op/dropout.h"
+
+/* dx += what dropout leaves of dropped, of rows from r on. */
+static void add_dropped(const struct pass *p, enum gr_matrix which, gr_mat dx, gr_mat dropped, size_t r, size_t M)
+{
+    for (size_t i = 0; i < M; i++)
+        gr_dropout_bwd(gr_f32(gr_mat_at(dx, i, 0)), gr_f32(gr_mat_at(dropped, i, 0)), dropped.ld,
+                       gr_pass_drop_key(p, which, r + i), p->lora->spec.dropout);
+}
+
+static void linear_dx(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat dx, gr_mat dy, size_t r,
+                      size_t M, bool sum)
+{
+    const struct lora_pair *a = pair(p->lora, p->layer, which);
+    size_t mark = gr_lane_mark(lane), O, K;
+    gr_mat dropped;
+
+    gr_linear_dx(lane, matrix(p->l, which), dx, dy, M, sum);
+    if (a && !p->drop)
+        gr_lora_dx(lane, a, dx, dy, M);
+    if (a && p->drop) {
+        gr_matrix_shape(&p->m->cfg, which, &O, &K);
+        dropped = gr_lane_scratch(lane, M, K);
+        if (lane->rc)
+            return;
+        memset(dropped.p, 0, M * K * sizeof(float));
+        gr_lora_dx(lane, a, dropped, dy, M);
+        add_dropped(p, which, dx, dropped, r, M);
+    }
+    gr_lane_give_back(lane, mark);
+}
+
+enum { ATTN_NORM, ATTN_POST_NORM, MLP_NORM, MLP_POST_NORM, Q_NORM, K_NORM };
+
+/* A piece's share of a norm's weight gradient: which of the 4 norms of width, or the 2 of head_dim. */
+static float *partial(const gr_trainee *t, size_t piece, size_t which)
+{
+    size_t C = t->m->cfg.width, D = t->m->cfg.head_dim;
+
+    return t->partial + piece * PARTIALS(&t->m->cfg) + (which < 4 ? which * C : 4 * C + (which - 4) * D);
+}
+
+static void norm(gr_lane *lane, const struct pass *p, gr_mat y, gr_mat x, const float *w, size_t M)
+{
+    const gr_norm n = norm_of(&p->m->cfg, w, p->m->cfg.width);
+
+    lane->op->rmsnorm_fwd(lane, y, NULL, x, &n, M);
+}
+
+static void norm_bwd(gr_lane *lane, const gr_trainee *t, gr_mat dx, size_t which, gr_mat dy, gr_mat x, const float *r,
+                     const float *w, size_t n, bool sum)
+{
+    const gr_norm norm = norm_of(&t->m->cfg, w, t->m->cfg.width);
+
+    lane->op->rmsnorm_bwd(lane, dx, partial(t, lane->piece, which), dy, x, r, &norm, n, sum);
+}
+
+/* dy of what a residual branch ends in: the residual's, or back through the branch's last norm; with the rows that fill
+ * the unit up. */
+static void branch_bwd(gr_lane *lane, const gr_trainee *t, gr_mat to, size_t which, gr_mat x, const float *r,
+                       const float *w, size_t first, size_t n)
+{
+    gr_mat dt = gr_mat_at(to, first, 0);
+
+    memcpy(dt.p, gr_mat_at(t->dx, first, 0).p, gr_lane_rows(lane, n) * t->m->cfg.width * sizeof(float));
+    if (w)
+        norm_bwd(lane, t, dt, which, dt, gr_mat_at(x, first, 0), r + first, w, n, false);
+}
+
+static void mix_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    const gr_trainee *t = arg;
+    const struct pass *p = &t->p;
+    const gr_config *c = &t->m->cfg;
+    const struct layer *l = p->l;
+    const struct kept *s = p->s;
+    size_t F = c->hidden, M = gr_lane_rows(lane, n);
+    gr_mat dx = gr_mat_at(t->dx, r, 0), dh = gr_mat_at(t->dh, r, 0), h = gr_mat_at(t->h, r, 0);
+    gr_mat dgate = gr_mat_at(t->dgate, r, 0), dup = gr_mat_at(t->dup, r, 0), act = gr_mat_at(t->act, r, 0);
+    gr_mat gate = gr_mat_at(s->gate, r, 0), up = gr_mat_at(s->up, r, 0), mid = gr_mat_at(s->mid, r, 0);
+
+    memset(partial(t, lane->piece, 0), 0, PARTIALS(c) * sizeof *t->partial);
+    branch_bwd(lane, t, t->dt2, MLP_POST_NORM, s->t2, s->rt2, l->mlp_post_norm, r, n);
+    if (t->depth > TO_DOWN) {
+        linear_dx(lane, p, GR_MAT_DOWN, act, gr_mat_at(t->dt2, r, 0), r, M, false);
+        (c->geglu ? lane->op->geglu_bwd : lane->op->swiglu_bwd)(lane, dgate, dup, act, gate, up, M, F);
+    }
+    (c->geglu ? lane->op->geglu_fwd : lane->op->swiglu_fwd)(lane, act, gate, up, M, F);     /* for down's weights */
+    norm(lane, p, h, mid, l->mlp_norm, M);
+    if (t->depth <= TO_GATE_UP)
+        return;
+    linear_dx(lane, p, GR_MAT_GATE, dh, dgate, r, M, false);
+    linear_dx(lane, p, GR_MAT_UP, dh, dup, r, M, true);
+    norm_bwd(lane, t, dx, MLP_NORM, dh, mid, s->r2 + r, l->mlp_norm, n, true);
+    branch_bwd(lane, t, t->dt1, ATTN_POST_NORM, s->t1, s->rt1, l->attn_post_norm, r, n);
+    if (t->depth > TO_O)
+        linear_dx(lane, p, GR_MAT_O, gr_mat_at(t->dout, r, 0), gr_mat_at(t->dt1, r, 0), r, M, false);
+}
+
+/* A weight's gradient, cut by outputs among the lanes. */
+struct dw { float *g, *bias; gr_mat dy, x; enum gr_matrix which; };
+struct dw_set { gr_trainee *t; struct dw each[4]; size_t first[5], n; };
+
+static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct dw_set *set = arg;
+    const struct pass *p = &set->t->p;
+
+    for (size_t task = first; task < first + n; task++) {
+        size_t i = 0, O, K, o;
+        const struct dw *d;
+        while (task >= set->first[i + 1])
+            i++;
+        d = &set->each[i];
+        gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
+        o = (task - set->first[i]) * SLICE;
+        gr_linear_dw(lane, gr_mat_f32(d->g, K), d->dy, d->x, gr_round_up(p->rows, p->cut.unit), K, o,
+                     gr_min(o + SLICE, O));
+        if (d->bias && o == 0)
+            gr_linear_db(lane, d->bias, d->dy, p->rows, O);
+    }
+}
+
+/* With LoRA a piece of rows has its share of dA and dB of each matrix. */
+static void adapter_share(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    const struct dw_set *set = arg;
+    const struct pass *p = &set->t->p;
+    float *share = set->t->share + lane->piece * set->t->lora_floats;
+    size_t M = gr_lane_rows(lane, n);
+
+    for (size_t i = 0; i < set->n; i++) {
+        const struct dw *d = &set->each[i];
+        const struct lora_pair *a = pair(p->lora, p->layer, d->which);
+        size_t O, K, mark = gr_lane_mark(lane);
+        if (!a)
+            continue;
+        gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
+        memset(share, 0, a->rank * (K + O) * sizeof *share);
+        gr_lora_dw(lane, a, gr_mat_f32(share, K), gr_mat_f32(share + a->rank * K, O), gr_mat_at(d->dy, r, 0),
+                   gr_pass_dropped(lane, p, d->which, gr_mat_at(d->x, r, 0), r, M), M);
+        share += a->rank * (K + O);
+        gr_lane_give_back(lane, mark);
+    }
+}
+
+static void adapter_weights(gr_trainee *t, struct dw_set *set)
+{
+    const struct pass *p = &t->p;
+    size_t pieces = gr_device_pieces(t->d, p->rows, p->cut), at = 0;
+
+    gr_device_run(t->d, p->rows, p->cut, adapter_share, set);
+    for (size_t i = 0; i < set->n; i++) {
+        const struct dw *d = &set->each[i];
+        const struct lora_pair *a = pair(p->lora, p->layer, d->which);
+        float *const *g = t->g[p->layer].lora[d->which];
+        size_t O, K;
+        gr_matrix_shape(&t->m->cfg, d->which, &O, &K);
+        for (size_t b = 0; b < pieces && a; b++) {
+            const float *share = t->share + b * t->lora_floats + at;
+            add(g[0], share, a->rank * K);
+            add(g[1], share + a->rank * K, a->rank * O);
+        }
+        at += a ? a->rank * (K + O) : 0;
+    }
+}
+
+static void weights(gr_trainee *t, const struct dw *each, size_t n)
+{
+    struct dw_set set = { .t = t, .n = n };
+
+    memcpy(set.each, each, n * sizeof *each);
+    if (t->lora) {
+        adapter_weights(t, &set);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t O, K;
+        gr_matrix_shape(&t->m->cfg, each[i].which, &O, &K);
+        set.first[i + 1] = set.first[i] + (O + SLICE - 1) / SLICE;
+    }
+    gr_device_run(t->d, set.first[n], GR_CUT_ONE, weight_slices, &set);
+}
+
+static void attend_dq(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const gr_trainee *t = arg;
+
+    lane->op->attn_dq(lane, &t->p.attn, first, n);
+}
+
+static void attend_dkv(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const gr_trainee *t = arg;
+
+    lane->op->attn_dkv(lane, &t->p.attn, first, n);
+}
+
+static void attend_bwd(gr_trainee *t)
+{
+    gr_attn_pass *a = &t->p.attn;
+    const gr_seen *seen = t->p.kv ? &t->seen : &t->want_seen;
+
+    a->dq = t->dq;
+    a->dk = t->dk;
+    a->dv = t->dv;
+    a->dout = t->dout;
+    a->delta = t->delta;
+    a->key_run = t->plan.run;
+    a->key_runs = t->plan.runs;
+    a->seen_from = seen->from;
+    a->seen = seen->run;
+    gr_device_run(t->d, a->runs * a->kv_heads, GR_CUT_ONE, attend_dq, t);
+    gr_device_run(t->d, a->key_runs * a->kv_heads, GR_CUT_ONE, attend_dkv, t);
+}
+
+/* Back through rope and the head norm, in place on dx; the norm's share goes to `which` of the partials. */
+static void norm_and_rotate_bwd(gr_lane *lane, const gr_trainee *t, gr_mat dx, gr_mat x0, const float *r_of,
+                                const float *w, size_t which, size_t H, size_t r, size_t n)
+{
+    const gr_config *c = &t->m->cfg;
+    size_t D = c->head_dim;
+    const gr_norm by_head = norm_of(c, w, D);
+    gr_mat d = gr_mat_at(dx, r, 0), x = gr_mat_at(x0, r, 0), heads = gr_mat_f32(d.p, D);
+
+    lane->op->rope_bwd(lane, d, t->p.pos + r, table_of(&t->p), n, H, D, c->rope_interleaved);
+    if (w)
+        lane->op->rmsnorm_bwd(lane, heads, partial(t, lane->piece, which), heads, gr_mat_f32(x.p, D), r_of + r * H,
+                              &by_head, n * H, false);
+}
+
+static void project_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    const gr_trainee *t = arg;
+    const struct pass *p = &t->p;
+    const gr_config *c = &t->m->cfg;
+    const struct kept *s = p->s;
+    size_t M = gr_lane_rows(lane, n);
+    gr_mat dh = gr_mat_at(t->dh, r, 0), x = gr_mat_at(p->x, r, 0);
+
+    if (!p->qo)                                     /* otherwise mix_bwd() did */
+        memset(partial(t, lane->piece, 0), 0, PARTIALS(c) * sizeof *t->partial);
+    if (p->qo)
+        norm_and_rotate_bwd(lane, t, t->dq, s->q0, s->rq, p->l->q_norm, Q_NORM, c->heads, r, n);
+    if (p->kv)
+        norm_and_rotate_bwd(lane, t, t->dk, s->k0, s->rk, p->l->k_norm, K_NORM, c->kv_heads, r, n);
+    norm(lane, p, gr_mat_at(t->h, r, 0), x, p->l->attn_norm, M);
+    if (t->depth < THROUGH)
+        return;
+    if (p->qo)
+        linear_dx(lane, p, GR_MAT_Q, dh, gr_mat_at(t->dq, r, 0), r, M, false);
+    if (p->kv) {
+        linear_dx(lane, p, GR_MAT_K, dh, gr_mat_at(t->dk, r, 0), r, M, p->qo);
+        linear_dx(lane, p, GR_MAT_V, dh, gr_mat_at(t->dv, r, 0), r, M, true);
+    }
+    norm_bwd(lane, t, gr_mat_at(t->dx, r, 0), ATTN_NORM, dh, x, p->r_x + r, p->l->attn_norm, n, true);
+}
+
+/* The pieces' shares of the norms' gradients, in the order of the pieces. */
+static void add_partials(gr_trainee *t, struct grads *g)
+{
+    float *to[] = { g->attn_norm, g->attn_post_norm, g->mlp_norm, g->mlp_post_norm, g->q_norm, g->k_norm };
+
+    for (size_t b = 0; b < gr_device_pieces(t->d, t->p.rows, t->p.cut); b++)
+        for (size_t i = 0; i < GR_COUNT(to); i++)
+            if (to[i])
+                add(to[i], partial(t, b, i), i < 4 ? t->m->cfg.width : t->m->cfg.head_dim);
+}
+
+/* dx of the wanted rows to their places among all. */
+static void scatter(gr_trainee *t)
+{
+    size_t C = t->m->cfg.width, n = t->plan.n_want;
+    gr_lane *lane = gr_device_lane(t->d);
+
+    memcpy(t->dt2.p, t->dx.p, n * C * sizeof(float));
+    memset(t->dx.p, 0, t->rows * C * sizeof(float));
+    lane->op->scatter(lane, t->dx, t->dt2, t->plan.want, n, C);
+}
+
+/* Below the lowest adapter there is nothing to learn. */
+static enum depth depth_of(const gr_trainee *t, size_t layer)
+{
+    const gr_lora *l = t->lora;
+
+    if (!l || layer > 0)
+        return THROUGH;
+    if (pair(l, layer, GR_MAT_Q) || pair(l, layer, GR_MAT_K) || pair(l, layer, GR_MAT_V))
+        return TO_QKV;
+    if (pair(l, layer, GR_MAT_O))
+        return TO_O;
+    return pair(l, layer, GR_MAT_GATE) || pair(l, layer, GR_MAT_UP) ? TO_GATE_UP : TO_DOWN;
+}
+
+static void layer_backward(gr_trainee *t, size_t layer)
+{
+    struct pass *p = &t->p;
+    struct grads *g = &t->g[layer];
+    const struct kept *s = &p->kept[layer];
+    const struct dw qkv[] = { { g->q, g->bias[0], t->dq, t->h, GR_MAT_Q }, { g->k, g->bias[1], t->dk, t->h, GR_MAT_K },
+                              { g->v, g->bias[2], t->dv, t->h, GR_MAT_V } };
+
+    if (layer + 1 < t->made_again) {                /* what the last of them left is still there */
+        p->again = true;
+        gr_pass_layer(p, layer);
+        p->again = false;
+    }
+    gr_pass_enter(p, layer);
+    t->depth = depth_of(t, layer);
+    gr_pass_stage(p, GR_STAGE_DX);
+    gr_device_run(t->d, p->rows, p->cut, mix_bwd, t);
+    weights(t, (const struct dw[]){ { g->gate, NULL, t->dgate, t->h, GR_MAT_GATE },
+                                    { g->up, NULL, t->dup, t->h, GR_MAT_UP },
+                                    { g->down, NULL, t->dt2, t->act, GR_MAT_DOWN },
+                                    { g->o, g->bias[3], t->dt1, s->o, GR_MAT_O } }, 4);
+    if (t->depth < TO_QKV)
+        return;
+    attend_bwd(t);
+    gr_device_run(t->d, p->rows, p->cut, project_bwd, t);
+    if (p->kv)
+        weights(t, qkv, 3);
+    else {
+        weights(t, qkv, 1);
+        add_partials(t, g);
+        scatter(t);
+        gr_pass_enter_keys(p);
+        gr_pass_stage(p, GR_STAGE_DX);
+        gr_device_run(t->d, p->rows, p->cut, project_bwd, t);
+        weights(t, qkv + 1, 2);
+    }
+    add_partials(t, g);
+}
+
+/* Columns of the embeddings' gradient: tokens come again, so rows go in order. */
+static void embed_bwd(void *arg, gr_lane *lane, size_t task, size_t n)
+{
+    gr_trainee *t = arg;
+    size_t C = t->m->cfg.width, first = task * SLICE, end = gr_min((task + n) * SLICE, C);
+
+    (void)lane;
+    for (size_t r = 0; r < t->plan.rows; r++) {
+        const float *dx = gr_f32(gr_mat_at(t->dx, r, 0));
+        float *g = t->g_embed + (size_t)t->plan.token[r] * C;
+        for (size_t i = first; i < end; i++)
+            g[i] += t->m->cfg.embed_scale * dx[i];
+    }
+}
+
+static void zero_from(gr_mat x, size_t rows, size_t all, size_t width)
+{
+    memset(gr_mat_at(x, rows, 0).p, 0, (all - rows) * width * sizeof(float));
+}
+
+/* Rows may be asked for more than once: one at a time. */
+static void final_norm_bwd(gr_trainee *t, const float *dhidden)
+{
+    size_t C = t->m->cfg.width;
+    const gr_norm norm = norm_of(&t->m->cfg, t->m->final_norm, C);
+    gr_lane *lane = gr_device_lane(t->d);
+
+    for (size_t i = 0; i < t->plan.n_want; i++)
+        lane->op->rmsnorm_bwd(lane, gr_mat_at(t->dx, t->p.narrow ? i : t->plan.want[i], 0), t->g_final,
+                              gr_mat_f32(dhidden + i * C, C), gr_mat_at(t->xf, i, 0), t->rf + i, &norm, 1, true);
+}
+
+gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *err)
+{
+    const gr_config *c = &t->m->cfg;
+    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, rows = t->plan.rows;
+
+    if (t->head_only)
+        return GRAM_OK;
+    memset(t->dx.p, 0, t->rows * C * sizeof(float));        /* padding rows have no gradient, and keep none */
+    zero_from(t->dq, t->p.narrow ? t->plan.n_want : rows, t->rows, q);
+    zero_from(t->dk, rows, t->rows, kv);
+    zero_from(t->dv, rows, t->rows, kv);
+    final_norm_bwd(t, dhidden);
+    for (size_t i = c->layers; i-- > 0; )
+        layer_backward(t, i);
+    gr_pass_unstage(&t->p);
+    if (t->g_embed)
+        gr_device_run(t->d, (C + SLICE - 1) / SLICE, GR_CUT_ONE, embed_bwd, t);
+    return gr_device_wait(t->d, err);
+}

@@ -1,0 +1,352 @@
+/* layer_fwd.c - a layer forward, for everybody: scores, training, adapters, texts being written.
+ *
+ * It is three runs, the pieces of which write apart from each other:
+ *
+ *     project   by rows: norm, q k v, the norms of q and k, rope; keys and values to their pages
+ *     attend    by runs of queries and key/value heads, over the keys of the text up to them
+ *     mix       by rows: output projection, residual, norm, gated MLP, residual
+ *
+ * so that a piece's activations stay in the cache from one product to the next, and without `keep` only x, q, k, v and
+ * o are as long as the batch. Where few rows are asked for, the last layer is passed in two parts: all rows as keys and
+ * values, then those rows as queries. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "base/random.h"
+#include "model/pass_int.h"
+#include "op/dropout.h"
+
+/* ---- Pieces --------------------------------------------------------------------------------------- */
+
+/* Where a piece's rows of something are: in the pass's memory, or in scratch. */
+static gr_mat place(gr_lane *lane, gr_mat kept, size_t r, size_t rows, size_t ld)
+{
+    return kept.p ? gr_mat_at(kept, r, 0) : gr_lane_scratch(lane, rows, ld);
+}
+
+static float *from(float *x, size_t r)
+{
+    return x ? x + r : NULL;
+}
+
+uint64_t gr_pass_drop_key(const struct pass *p, enum gr_matrix which, size_t row)
+{
+    return gr_random_at(gr_random_at(p->drop_key, p->layer * GR_MATRICES + which), p->at_key[row]);
+}
+
+gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat x, size_t r, size_t M)
+{
+    size_t O, K;
+    gr_mat y;
+
+    if (!p->drop)
+        return x;
+    gr_matrix_shape(&p->m->cfg, which, &O, &K);
+    y = gr_lane_scratch(lane, M, K);
+    for (size_t i = 0; i < M && !lane->rc; i++)
+        gr_dropout_fwd(gr_f32(gr_mat_at(y, i, 0)), gr_f32(gr_mat_at(x, i, 0)), K, gr_pass_drop_key(p, which, r + i),
+                       p->lora->spec.dropout);
+    return y;
+}
+
+/* What the adapters of some matrices of one x add. */
+static void adapters(gr_lane *lane, const struct pass *p, const gr_linear_to *to, const enum gr_matrix *which, size_t n,
+                     gr_mat x, size_t r, size_t M)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct lora_pair *a = pair(p->lora, p->layer, which[i]);
+        size_t mark = gr_lane_mark(lane);
+        if (a)
+            gr_lora_fwd(lane, a, to[i].y, gr_pass_dropped(lane, p, which[i], x, r, M), M);
+        gr_lane_give_back(lane, mark);
+    }
+}
+
+static void linears(gr_lane *lane, const struct pass *p, const gr_linear_to *to, const enum gr_matrix *which, size_t n,
+                    gr_mat x, size_t r, size_t M)
+{
+    gr_linears_fwd(lane, to, n, x, M);
+    if (p->lora)
+        adapters(lane, p, to, which, n, x, r, M);
+}
+
+static void linear(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat y, gr_mat x, size_t r, size_t M)
+{
+    linears(lane, p, &(gr_linear_to){ matrix(p->l, which), y }, &which, 1, x, r, M);
+}
+
+/* The norm of rows as wide as the model. */
+static void norm(gr_lane *lane, const struct pass *p, gr_mat y, float *r, gr_mat x, const float *w, size_t M)
+{
+    const gr_norm n = norm_of(&p->m->cfg, w, p->m->cfg.width);
+
+    lane->op->rmsnorm_fwd(lane, y, r, x, &n, M);
+}
+
+/* q or k of rows [r, r + n): normed by head where the family does, from x0 to x, and rotated. */
+static void norm_and_rotate(gr_lane *lane, const struct pass *p, gr_mat x, gr_mat x0, float *r_of, const float *w,
+                            size_t H, size_t r, size_t n)
+{
+    const gr_config *c = &p->m->cfg;
+    size_t D = c->head_dim;
+    const gr_norm by_head = norm_of(c, w, D);
+    gr_mat to = gr_mat_at(x, r, 0), of = gr_mat_at(x0, r, 0);
+
+    if (w)
+        lane->op->rmsnorm_fwd(lane, gr_mat_f32(to.p, D), from(r_of, r * H), gr_mat_f32(of.p, D), &by_head, n * H);
+    lane->op->rope_fwd(lane, to, p->pos + r, table_of(p), n, H, D, c->rope_interleaved);
+}
+
+/* Keys and values of rows [r, r + n) to the pages that keep them. */
+static void put(const struct pass *p, size_t r, size_t n)
+{
+    const gr_plan *plan = p->plan;
+    size_t lo = 0, hi = plan->puts, bytes = p->m->cfg.kv_heads * p->m->cfg.head_dim * sizeof(float);
+
+    while (lo < hi) {                       /* the first that ends after r */
+        size_t mid = (lo + hi) / 2;
+        if (plan->put[mid].row + plan->put[mid].n <= r)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    for (; lo < plan->puts && plan->put[lo].row < r + n; lo++) {
+        const gr_put *t = &plan->put[lo];
+        size_t a = gr_max(t->row, r), rows = gr_min(t->row + t->n, r + n) - a, to = t->first + (a - t->row);
+        memcpy(gr_page_keys(plan->pages, p->layer, t->page, to).p, gr_mat_at(p->s->k, a, 0).p, rows * bytes);
+        memcpy(gr_page_values(plan->pages, p->layer, t->page, to).p, gr_mat_at(p->s->v, a, 0).p, rows * bytes);
+    }
+}
+
+static void project(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    static const enum gr_matrix which[] = { GR_MAT_K, GR_MAT_V, GR_MAT_Q };
+    const struct pass *p = arg;
+    const gr_config *c = &p->m->cfg;
+    const struct layer *l = p->l;
+    const struct kept *s = p->s;
+    size_t M = gr_lane_rows(lane, n), first = p->kv ? 0 : 2, end = p->qo ? 3 : 2;
+    gr_mat h = gr_lane_scratch(lane, M, c->width);
+    const gr_linear_to to[] = { { l->k, gr_mat_at(s->k0, r, 0) }, { l->v, gr_mat_at(s->v, r, 0) },
+                                { l->q, gr_mat_at(s->q0, r, 0) } };
+
+    if (lane->rc)
+        return;
+    norm(lane, p, h, from(p->r_x, r), gr_mat_at(p->x, r, 0), l->attn_norm, M);
+    linears(lane, p, to + first, which + first, end - first, h, r, M);
+    if (p->qo)
+        norm_and_rotate(lane, p, s->q, s->q0, s->rq, l->q_norm, c->heads, r, n);
+    if (p->kv) {
+        norm_and_rotate(lane, p, s->k, s->k0, s->rk, l->k_norm, c->kv_heads, r, n);
+        put(p, r, n);
+    }
+}
+
+static void attend(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct pass *p = arg;
+
+    lane->op->attn_fwd(lane, &p->attn, first, n);
+}
+
+static void mix(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    static const enum gr_matrix which[] = { GR_MAT_GATE, GR_MAT_UP };
+    const struct pass *p = arg;
+    const gr_config *c = &p->m->cfg;
+    const struct layer *l = p->l;
+    const struct kept *s = p->s;
+    size_t C = c->width, F = c->hidden, M = gr_lane_rows(lane, n);
+    gr_mat x = gr_mat_at(p->x, r, 0), out = gr_mat_at(p->out, r, 0), mid = s->mid.p ? gr_mat_at(s->mid, r, 0) : out;
+    gr_mat h = gr_lane_scratch(lane, M, C), t = gr_lane_scratch(lane, M, C);
+    gr_mat y = l->attn_post_norm && s->t1.p ? gr_mat_at(s->t1, r, 0) : s->mid.p ? mid : t;
+    gr_mat gate = place(lane, s->gate, r, M, p->ldf), up = place(lane, s->up, r, M, p->ldf);
+    gr_mat act = s->gate.p ? gr_lane_scratch(lane, M, p->ldf) : gate;
+    const gr_linear_to gate_up[] = { { l->gate, gate }, { l->up, up } };
+
+    if (lane->rc)
+        return;
+    linear(lane, p, GR_MAT_O, y, gr_mat_at(s->o, r, 0), r, M);
+    if (l->attn_post_norm)
+        norm(lane, p, t, from(s->rt1, r), y, l->attn_post_norm, M);
+    lane->op->add(lane, mid, x, l->attn_post_norm ? t : y, M, C);
+    norm(lane, p, h, from(s->r2, r), mid, l->mlp_norm, M);
+    linears(lane, p, gate_up, which, GR_COUNT(gate_up), h, r, M);
+    (c->geglu ? lane->op->geglu_fwd : lane->op->swiglu_fwd)(lane, act, gate, up, M, F);
+    if (p->again && !l->mlp_post_norm)
+        return;
+    y = l->mlp_post_norm && s->t2.p ? gr_mat_at(s->t2, r, 0) : t;
+    linear(lane, p, GR_MAT_DOWN, y, act, r, M);
+    if (l->mlp_post_norm)
+        norm(lane, p, t, from(s->rt2, r), y, l->mlp_post_norm, M);
+    lane->op->add(lane, out, mid, t, M, C);
+}
+
+size_t gr_pass_scratch(const struct pass *p, size_t rows)
+{
+    const gr_config *c = &p->m->cfg;
+    size_t floats = 2 * rows * c->width + 3 * rows * p->ldf, linear = 0, dropped = 0, adapter = 0;
+
+    for (size_t i = 0; i < c->layers; i++)
+        for (enum gr_matrix j = 0; j < GR_MATRICES; j++) {
+            size_t O, K;
+            gr_matrix_shape(c, j, &O, &K);
+            linear = gr_max(linear, gr_linear_scratch(matrix(&p->m->layer[i], j), rows));
+            if (!pair(p->lora, i, j))
+                continue;
+            adapter = gr_max(adapter, gr_lora_scratch(pair(p->lora, i, j), O, K, rows));
+            dropped = p->lora->spec.dropout > 0 ? gr_max(dropped, rows * K) : dropped;
+        }
+    if (p->keep)                            /* and goes back */
+        adapter = gr_max(adapter, gr_dw_scratch(gr_max(gr_max(c->width, c->hidden), c->heads * c->head_dim)));
+    return gr_max((floats + dropped) * sizeof(float) + gr_max(linear, adapter) + 8 * GR_ALIGN,
+                  gr_attn_scratch(c->head_dim, c->heads / c->kv_heads) + 4096);
+}
+
+/* ---- A layer -------------------------------------------------------------------------------------- */
+
+gram_status gr_pass_tables(struct pass *p, gram_err *err)
+{
+    const gr_config *c = &p->m->cfg;
+    size_t n = p->plan->max_pos;
+
+    if (n <= p->table_pos)
+        return GRAM_OK;
+    n = gr_max(n, gr_min(2 * p->table_pos, c->context));
+    p->table_pos = 0;
+    for (size_t i = 0; i < 2; i++) {
+        free(p->table[i]);
+        p->table[i] = c->inv_freq[i] ? gr_alloc_aligned(n * c->head_dim, sizeof(float)) : NULL;
+        if (c->inv_freq[i] && !p->table[i])
+            return gr_nomem(err, "rotary tables");
+        if (p->table[i])
+            gr_rope_table(p->table[i], c->inv_freq[i], 0, n, c->head_dim, c->rope_scale[i]);
+    }
+    p->table_pos = n;
+    return GRAM_OK;
+}
+
+static void take_all(struct pass *p)
+{
+    const gr_plan *plan = p->plan;
+    bool last = p->layer + 1 == p->m->cfg.layers;
+
+    p->rows = plan->rows;
+    p->x = p->s->x;
+    p->out = !p->keep ? p->x : last ? p->end : p->s[1].x;
+    p->r_x = p->s->r1;
+    p->pos = plan->pos;
+    p->at_key = p->key;
+    p->attn.run = plan->run;
+    p->attn.runs = plan->runs;
+}
+
+static void take_wanted(struct pass *p)
+{
+    const gr_plan *plan = p->plan;
+
+    p->rows = plan->n_want;
+    p->x = p->wanted.x;
+    p->out = p->keep ? p->end : p->x;
+    p->r_x = p->wanted.r;
+    p->pos = plan->want_pos;
+    p->at_key = p->want_key;
+    p->attn.run = plan->want_run;
+    p->attn.runs = plan->want_runs;
+}
+
+/* Attention of the layer at hand; of the runs, take_all() and take_wanted(). */
+static void set_attention(struct pass *p)
+{
+    const gr_config *c = &p->m->cfg;
+    const struct kept *s = p->s;
+    gr_attn_pass *a = &p->attn;
+
+    a->shape = (gr_attn_shape){ c->head_dim, c->heads / c->kv_heads, c->sliding[p->layer] ? c->window : 0, c->attn_scale };
+    a->kv_heads = c->kv_heads;
+    a->span = p->plan->span;
+    a->store[GR_STORE_PASS] = (gr_attn_store){ &p->s->k.p, 0, (size_t)(gr_f32(s->v) - gr_f32(s->k)), s->k.ld };
+    if (p->plan->pages)
+        a->store[GR_STORE_PAGES] = gr_pages_store(p->plan->pages, p->layer);
+    a->q = s->q;
+    a->o = s->o;
+    a->k = s->k;
+    a->v = s->v;
+    a->lse = s->lse;
+}
+
+void gr_pass_enter(struct pass *p, size_t layer)
+{
+    bool last = p->narrow && layer + 1 == p->m->cfg.layers;
+
+    p->layer = layer;
+    p->l = &p->m->layer[layer];
+    p->s = &p->kept[p->keep ? layer : 0];
+    p->qo = true;
+    p->kv = !last;
+    set_attention(p);
+    (last ? take_wanted : take_all)(p);
+}
+
+void gr_pass_enter_keys(struct pass *p)
+{
+    take_all(p);
+    p->qo = false;
+    p->kv = true;
+}
+
+void gr_pass_unstage(struct pass *p)
+{
+    gr_linears_unstage(p->staged, p->n_staged);
+    p->n_staged = 0;
+}
+
+void gr_pass_stage(struct pass *p, gr_stage stage)
+{
+    gr_pass_unstage(p);
+    for (enum gr_matrix i = 0; i < GR_MATRICES && p->room; i++)
+        if (i == GR_MAT_K || i == GR_MAT_V ? p->kv : p->qo)
+            p->staged[p->n_staged++] = matrix(p->l, i);
+    gr_linears_stage(p->d, p->staged, p->n_staged, stage, p->rows, p->room);
+}
+
+/* The residual of the rows that are asked for, and of rows that fill their last unit up. */
+static void gather(struct pass *p)
+{
+    size_t C = p->m->cfg.width, n = p->plan->n_want, all = gr_round_up(n, p->cut.unit);
+    gr_lane *lane = gr_device_lane(p->d);
+
+    lane->op->gather(lane, p->wanted.x, p->s->x, p->plan->want, n, C);
+    memset(gr_mat_at(p->wanted.x, n, 0).p, 0, (all - n) * C * sizeof(float));
+}
+
+void gr_pass_layer(struct pass *p, size_t layer)
+{
+    gr_pass_enter(p, layer);
+    if (!p->kv) {
+        gr_pass_enter_keys(p);
+        gr_pass_stage(p, GR_STAGE_FWD);
+        gr_device_run(p->d, p->rows, p->cut, project, p);
+        gather(p);
+        gr_pass_enter(p, layer);
+    }
+    gr_pass_stage(p, GR_STAGE_FWD);
+    gr_device_run(p->d, p->rows, p->cut, project, p);
+    gr_device_run(p->d, p->attn.runs * p->attn.kv_heads, GR_CUT_ONE, attend, p);
+    gr_device_run(p->d, p->rows, p->cut, mix, p);
+}
+
+static void embed(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    const struct pass *p = arg;
+
+    lane->op->embed(lane, gr_mat_at(p->kept->x, r, 0), &p->m->embed, p->plan->token + r, p->m->cfg.embed_scale, n);
+}
+
+void gr_pass_forward(struct pass *p)
+{
+    gr_device_run(p->d, p->plan->rows, p->cut, embed, p);
+    for (size_t i = 0; i < p->m->cfg.layers; i++)
+        gr_pass_layer(p, i);
+    gr_pass_unstage(p);
+}

@@ -1,0 +1,109 @@
+/* pass_int.h - a pass over the layers of a model, forward or backward: what it is made of while it runs.
+ *
+ * One walk for all who compute: scores keep nothing of a layer but what the next needs, training keeps what its backward
+ * pass asks for, and a text that is written is a pass of a row or a few. Adapters beside the weights are seen by all. */
+#ifndef GR_MODEL_PASS_INT_H
+#define GR_MODEL_PASS_INT_H
+
+#include "model/lora_int.h"
+#include "model/plan.h"
+#include "op/op.h"
+
+/* What a layer's forward leaves; [rows, ...] each. What is NULL is not kept: it is scratch, or made in place. */
+struct kept {
+    gr_mat x;                   /* the residual before the layer */
+    float *r1;                  /* its norm's r */
+    gr_mat q0, k0;              /* before the head norms; q and k where there are none or nobody asks */
+    float *rq, *rk;
+    gr_mat q, k, v, o;
+    float *lse;
+    gr_mat t1;                  /* sandwich: before the norm after attention */
+    float *rt1;
+    gr_mat mid;                 /* the residual before the MLP */
+    float *r2;
+    gr_mat gate, up;
+    gr_mat t2;                  /* sandwich: before the norm after the MLP */
+    float *rt2;
+};
+
+struct pass {
+    const gr_model *m;
+    gr_lora *lora;              /* NULL: no adapters */
+    gr_device *d;
+    gr_cut cut;                 /* of rows */
+    const gr_plan *plan;
+    float *table[2];            /* of rope, for table_pos positions */
+    size_t table_pos;
+    struct kept *kept;          /* [layers]; without keep one, whose x the layers pass on */
+    bool keep;
+    bool narrow;                /* of the last layer only the rows that are asked for go past keys and values, */
+    struct { gr_mat x; float *r; } wanted;      /* and this is their residual before it */
+    gr_mat end;                 /* keep: the residual after the last layer */
+    size_t ldf;                 /* from row to row of what is `hidden` wide */
+    gr_linear *staged[GR_MATRICES];     /* weights that are laid out for the layer at hand, in `room`; NULL room: never */
+    size_t n_staged;
+    void *room;
+
+    bool drop;                  /* adapters see their inputs with dropout, by chance that follows from drop_key */
+    uint64_t drop_key;
+    const uint64_t *key, *want_key;     /* of the tokens up to each row's */
+
+    size_t layer;
+    const struct layer *l;
+    struct kept *s;
+    bool again;                 /* a layer's forward is made for its backward: what comes after `up` is not wanted */
+    /* The rows that are worked on, all or those asked for, and which parts of the layer are theirs: */
+    size_t rows;
+    gr_mat x, out;              /* the residual before the layer, and after it */
+    float *r_x;                 /* of its norm */
+    const int32_t *pos;
+    const uint64_t *at_key;
+    bool qo, kv;
+    gr_attn_pass attn;
+};
+
+static inline gr_linear *matrix(const struct layer *l, enum gr_matrix which)
+{
+    gr_linear *const all[GR_MATRICES] = { l->q, l->k, l->v, l->o, l->gate, l->up, l->down };
+
+    return all[which];
+}
+
+/* The adapter of a matrix of a layer, or NULL. */
+static inline const struct lora_pair *pair(const gr_lora *l, size_t layer, enum gr_matrix which)
+{
+    return l && l->pair[layer][which].rank ? &l->pair[layer][which] : NULL;
+}
+
+static inline gr_norm norm_of(const gr_config *c, const float *w, size_t n)
+{
+    return (gr_norm){ w, c->norm_bias, c->rms_eps, n };
+}
+
+static inline const float *table_of(const struct pass *p)
+{
+    return p->table[p->m->cfg.sliding[p->layer] && p->table[1]];
+}
+
+/* ---- layer_fwd.c ----------------------------------------------------------------------------------- */
+
+/* Rope tables for the plan's positions. */
+gram_status gr_pass_tables(struct pass *p, gram_err *err);
+/* With all rows, or in the last layer with those asked for: past keys and values only they are of use. */
+void gr_pass_enter(struct pass *p, size_t layer);
+/* The other part of the last layer: all rows, as keys and values. */
+void gr_pass_enter_keys(struct pass *p);
+/* Lays out those of the layer's weights that are used, for the forward or the backward pass. */
+void gr_pass_stage(struct pass *p, gr_stage stage);
+void gr_pass_unstage(struct pass *p);
+void gr_pass_layer(struct pass *p, size_t layer);
+/* Embeddings, then all layers: p->out is the residual after the last. */
+void gr_pass_forward(struct pass *p);
+/* Scratch bytes that a lane takes for a piece of `rows` rows. */
+size_t gr_pass_scratch(const struct pass *p, size_t rows);
+
+/* x, or what dropout leaves of it, for a matrix [.., K] of the layer at hand and M rows, the first of which is row r. */
+gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat x, size_t r, size_t M);
+uint64_t gr_pass_drop_key(const struct pass *p, enum gr_matrix which, size_t row);
+
+#endif

@@ -1,0 +1,23 @@
+/* rows.h - what moves rows and adds them up, and no more.
+ *
+ *   add       y[n]          = a[n] + b[n]                   y may be either
+ *   gather    y[n]          = x[row[n]]
+ *   scatter   y[row[n]]    += x[n], in order: a row may come again
+ *   embed     y[n]          = scale table[token[n]]         of any type that dtype.h has
+ *   shapes    [N,C] */
+#ifndef GR_OP_ROWS_H
+#define GR_OP_ROWS_H
+
+#include "tensor/device.h"
+
+typedef void gr_add_fn(gr_lane *lane, gr_mat y, gr_mat a, gr_mat b, size_t N, size_t C);
+typedef void gr_gather_fn(gr_lane *lane, gr_mat y, gr_mat x, const size_t *row, size_t N, size_t C);
+typedef void gr_scatter_fn(gr_lane *lane, gr_mat y, gr_mat x, const size_t *row, size_t N, size_t C);
+typedef void gr_embed_fn(gr_lane *lane, gr_mat y, const gr_tensor *table, const int32_t *token, float scale, size_t N);
+
+gr_add_fn gr_add_ref;
+gr_gather_fn gr_gather_ref;
+gr_scatter_fn gr_scatter_ref;
+gr_embed_fn gr_embed_ref;
+
+#endif

@@ -1,0 +1,178 @@
+/* test_device.c - runs that are cut into pieces, scratch that grows, failures that are kept until somebody waits, and
+ * parameters read and written through their device. */
+#include <math.h>
+#include <string.h>
+#include "base/err.h"
+#include "check.h"
+#include "tensor/param.h"
+
+static gr_device *open_device(size_t threads)
+{
+    gr_device *d;
+
+    CHECK_OK(gr_device_open_cpu(&d, threads, NULL, &check_err));
+    return d;
+}
+
+struct cover { unsigned char seen[5000]; size_t piece[5000], first[64], most, unit, pieces; bool ragged; };
+
+static void cover(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    struct cover *c = arg;
+
+    for (size_t i = first; i < first + n; i++) {
+        c->seen[i]++;
+        c->piece[i] = lane->piece;
+    }
+    c->ragged = c->ragged || first % c->unit || n > c->most || lane->piece >= c->pieces || lane->unit != c->unit;
+}
+
+/* Each row once, pieces in the order of their rows, of whole units, no longer than asked, equal but for a unit. */
+static void a_run_covers_its_rows_once(void **state)
+{
+    static const gr_cut cut[] = { { 96, 384, 0, false }, { 16, 128, 4, false }, { 1, 1, 1, false }, { 64, 64, 1, false },
+                                  { 16, 128, 2, false } };
+
+    (void)state;
+    for (size_t threads = 1; threads <= 3; threads++) {
+        gr_device *d = open_device(threads);
+        for (size_t k = 0; k < GR_COUNT(cut); k++)
+            for (size_t n = 0; n < 5000; n = n * 3 / 2 + 1) {
+                struct cover c = { .most = cut[k].most, .unit = cut[k].unit, .pieces = gr_device_pieces(d, n, cut[k]) };
+                gr_device_run(d, n, cut[k], cover, &c);
+                CHECK_OK(gr_device_wait(d, &check_err));
+                assert_false(c.ragged);
+                for (size_t i = 0; i < n; i++) {
+                    assert_int_equal(c.seen[i], 1);
+                    assert_true(i == 0 || c.piece[i] == c.piece[i - 1] || c.piece[i] == c.piece[i - 1] + 1);
+                }
+                assert_true(n == 0 || c.piece[n - 1] + 1 == c.pieces);
+            }
+        gr_device_close(d);
+    }
+}
+
+static void count_whole(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    struct cover *c = arg;
+    unsigned char *mine = gr_lane_bytes(lane, 1000);
+
+    memset(mine, 7, 1000);
+    c->unit = 5;
+    c->most = 5;
+    c->pieces = (n + 4) / 5;
+    gr_lane_share(lane, n, (gr_cut){ 5, 5, 1, false }, cover, c);
+    for (size_t i = 0; i < 1000; i++)
+        assert_int_equal(mine[i], 7);           /* what is shared out leaves the lane's scratch alone */
+    assert_true(first == 0 && lane->whole && lane->unit == 1);
+}
+
+static void a_whole_piece_shares_itself_out(void **state)
+{
+    (void)state;
+    for (size_t threads = 1; threads <= 3; threads++) {
+        gr_device *d = open_device(threads);
+        struct cover c = { 0 };
+        gr_device_run(d, 77, (gr_cut){ .unit = 1, .most = SIZE_MAX, .share = 1, .whole = true }, count_whole, &c);
+        CHECK_OK(gr_device_wait(d, &check_err));
+        for (size_t i = 0; i < 77; i++)
+            assert_int_equal(c.seen[i], 1);
+        assert_false(c.ragged);
+        gr_device_close(d);
+    }
+}
+
+/* Blocks that do not overlap, be the arena as small as it is at first. */
+static void use_scratch(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    unsigned char *p[20];
+
+    (void)arg, (void)n;
+    for (size_t i = 0; i < GR_COUNT(p); i++) {
+        p[i] = gr_lane_bytes(lane, 100 * (i + first));
+        assert_true(p[i] && (uintptr_t)p[i] % GR_ALIGN == 0);
+        memset(p[i], (int)i, 100 * (i + first));
+    }
+    for (size_t i = 0; i < GR_COUNT(p); i++)
+        for (size_t k = 0; k < 100 * (i + first); k++)
+            assert_int_equal(p[i][k], i);
+}
+
+static void scratch_grows(void **state)
+{
+    gr_device *d = open_device(2);
+    gr_lane *lane;
+    void *a, *b;
+
+    (void)state;
+    gr_device_run(d, 50, GR_CUT_ONE, use_scratch, NULL);
+    CHECK_OK(gr_device_wait(d, &check_err));
+    CHECK_OK(gr_device_reserve(d, 1 << 20, &check_err));
+    lane = gr_device_lane(d);
+    a = gr_lane_bytes(lane, 1000);
+    gr_lane_give_back(lane, 0);
+    b = gr_lane_bytes(lane, 1000);
+    assert_ptr_equal(a, b);
+    gr_device_close(d);
+}
+
+static void fail_third(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    size_t *ran = arg;
+    gram_err err;
+
+    (void)n;
+    if (first == 3)
+        gr_lane_fail(lane, gr_fail(&err, GRAM_EIO, "piece %zu", first), &err);
+    __atomic_add_fetch(ran, 1, __ATOMIC_RELAXED);
+}
+
+static void a_failure_is_kept_until_somebody_waits(void **state)
+{
+    gr_device *d = open_device(3);
+    size_t ran = 0, later = 0;
+
+    (void)state;
+    gr_device_run(d, 9, GR_CUT_ONE, fail_third, &ran);
+    gr_device_run(d, 2, GR_CUT_ONE, fail_third, &later);
+    assert_int_equal(later, 0);
+    assert_int_equal(gr_device_wait(d, &check_err), GRAM_EIO);
+    assert_string_equal(check_err.text, "piece 3");
+    CHECK_OK(gr_device_wait(d, &check_err));
+    gr_device_run(d, 2, GR_CUT_ONE, fail_third, &later);
+    assert_int_equal(later, 2);
+    gr_device_close(d);
+}
+
+static void parameters_are_read_and_written(void **state)
+{
+    float w[6] = { 1, 2, 3, 4, 5, 6 }, g[6] = { 0 }, x[6], bad[1] = { NAN };
+    uint16_t half[6];
+    const gr_param p = { "w", 2, 3, true, gr_mat_f32(w, 3), gr_mat_f32(g, 3), NULL };
+    const gr_param h = { "h", 2, 3, true, { half, 3, GR_BF16 }, gr_mat_f32(g, 3), NULL };
+
+    (void)state;
+    gr_param_get(&p, 2, 3, x);
+    assert_true(x[0] == 3 && x[2] == 5);
+    assert_true(gr_param_put(&p, 4, 2, x) && w[4] == 3 && w[5] == 4);
+    assert_true(gr_param_put(&h, 0, 6, w));
+    gr_param_get(&h, 1, 5, x);
+    assert_true(x[0] == 2 && x[4] == 4 && half[0] == 0x3f80);
+    assert_false(gr_param_put(&h, 0, 1, bad));
+    gr_param_put_grad(&h, 3, 1, w + 1);
+    gr_param_get_grad(&p, 3, 1, x);
+    assert_true(g[3] == 2 && x[0] == 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_covers_its_rows_once),
+        cmocka_unit_test(a_whole_piece_shares_itself_out),
+        cmocka_unit_test(scratch_grows),
+        cmocka_unit_test(a_failure_is_kept_until_somebody_waits),
+        cmocka_unit_test(parameters_are_read_and_written),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
