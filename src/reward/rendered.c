@@ -52,10 +52,10 @@ static gram_status find_bos(const gr_chat *c, char **out, gram_err *err)
     const gram_message turn = { .role = "user", .content = user };
     gr_chat_text t;
     gram_status rc = probe(c, &turn, 1, &t, err);
-    size_t n = !rc && t.n && t.piece[0].special && c->bos && t.piece[0].n == strlen(c->bos)
-               && !memcmp(t.text.p, c->bos, t.piece[0].n) ? t.piece[0].n : 0;
+    size_t n = c->bos ? strlen(c->bos) : 0;
+    bool has = !rc && n && t.n && t.piece[0].special && t.piece[0].n >= n && !memcmp(t.text.p, c->bos, n);
 
-    *out = rc ? NULL : gr_strndup(t.text.p, n);
+    *out = rc ? NULL : gr_strndup(has ? t.text.p : "", has ? n : 0);
     gr_chat_text_clear(&t);
     return rc ? rc : *out ? GRAM_OK : gr_nomem(err, "template");
 }

@@ -166,6 +166,8 @@ static gram_status init_program(gr_chat *c, const gr_chat_facts *facts, gram_err
     if (!rc && !(gr_buf_puts(&text, facts->jinja) && gr_buf_puts(&text, tools ? tools : "")))
         rc = gr_nomem(err, "chat template");
     c->text = text.p;
+    if (!rc && facts->bos && !(c->bos = gr_strdup(facts->bos)))
+        rc = gr_nomem(err, "chat template");
     if (!rc)
         rc = parse_object(&c->own, facts->tokens, "the special tokens", err);
     if (!rc)

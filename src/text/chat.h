@@ -54,8 +54,8 @@ typedef struct {
     gr_jinja *program, *program_tools;      /* program_tools may be NULL */
     char *text;                             /* of both */
     struct json_t *own, *args;              /* special tokens; variables */
+    char *bos;                  /* owned; the token with which a rendered text may begin; NULL: none */
     /* A family: */
-    char *bos;                  /* owned; NULL: none */
     bool trim;                  /* contents are stripped of white space (Llama 3, Gemma) */
     bool drop_think;            /* earlier answers lose what precedes </think> (Qwen3) */
     bool empty_think;           /* an empty think block follows the assistant's header (Qwen3) */
