@@ -239,11 +239,26 @@ void gr_turn_clear(gr_turn *t)
     *t = (gr_turn){ 0 };
 }
 
+/* s is a text that stands alone, or in v. */
+static gram_status read_answer_text(const gr_at *at, const char *key, const json_t *v, const json_t *s, gr_turn *out)
+{
+    const char *text = json_string_value(s);
+
+    if (gr_text_is_transcript(text, true))
+        return gr_bad(at, "key \"%s\": wanted an answer alone, found a transcript", key);
+    if (gr_text_check(at, key, text))
+        return GRAM_EFORMAT;
+    out->text = gr_strndup(text, json_string_length(s));
+    return out->text ? read_extra(at, v, false, &out->extra) : gr_row_nomem(at);
+}
+
 gram_status gr_answer_read(const gr_at *at, const char *key, const json_t *v, gr_turn *out)
 {
     static const char *const name[] = { "text", "content", "response", "completion", "output", "answer",
                                         "generated_text" };
     const json_t *s = v;
+    json_t *list;
+    gram_status rc;
 
     *out = (gr_turn){ .role = "assistant" };
     if ((json_object_get(v, "role") && (json_object_get(v, "content") || calls_tools(v))) ||
@@ -260,8 +275,13 @@ gram_status gr_answer_read(const gr_at *at, const char *key, const json_t *v, gr
         return gr_bad(at, "key \"%s\": wanted the text of a response, found %s", key,
                       json_is_object(v) && !s && !gr_json_odd(v) ? "an object without \"text\" or \"response\""
                                                                  : gr_json_kind(s));
-    out->text = gr_strndup(json_string_value(s), json_string_length(s));
-    return out->text ? read_extra(at, v, false, &out->extra) : gr_row_nomem(at);
+    rc = gr_literal_messages(at, key, json_string_value(s), &list);
+    if (!rc && list)
+        rc = read_answer(at, key, list, out);
+    else if (!rc)
+        rc = read_answer_text(at, key, v, s, out);
+    json_decref(list);
+    return rc;
 }
 
 gram_status gr_text_read(const gr_at *at, const char *key, const json_t *v, char **out)

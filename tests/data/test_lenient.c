@@ -136,6 +136,23 @@ static void messages_in_strings(void **state)
             "is a conversation in a string, and \"rejected\" is a text alone");
 }
 
+/* The same of answers in lists, and of a group's. */
+static void answers_in_lists(void **state)
+{
+    gr_group g;
+    static const char group[] = "{\"prompt\":\"q\",\"responses\":[\"{'role': 'assistant', 'content': 'x'}\",\"y\"]}";
+
+    (void)state;
+    reads("{\"prompt\":\"q\",\"completions\":[\"[{'role': 'assistant', 'content': 'x'}]\",\"y\"],\"ranks\":[1,2]}",
+          "u:q>x<y");
+    refuses("{\"prompt\":\"q\",\"completions\":[\"x\",\"\\n\\nHuman: q\\n\\nAssistant: y\"],\"ranks\":[1,2]}",
+            "wanted an answer alone, found a transcript");
+    refuses("{\"prompt\":\"q\",\"chosen\":[\"x\"],\"rejected\":[\"[INST] q [/INST] y\"]}", "turns marked [INST]");
+    CHECK_OK(gr_group_parse("f", 1, group, sizeof group - 1, &g, &check_err));
+    assert_string_equal(g.response[0], "x");
+    gr_group_clear(&g);
+}
+
 static void transcripts(void **state)
 {
     (void)state;
@@ -264,6 +281,7 @@ int main(void)
         cmocka_unit_test(what_is_read_makes_a_bad_row),
         cmocka_unit_test(mending_is_linear),
         cmocka_unit_test(messages_in_strings),
+        cmocka_unit_test(answers_in_lists),
         cmocka_unit_test(transcripts),
         cmocka_unit_test(parts_of_a_question),
         cmocka_unit_test(columns_by_other_names),

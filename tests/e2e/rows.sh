@@ -59,6 +59,12 @@ expect 0 "$GRAM" score "$m" "$tmp/row.jsonl" --skip-bad
 says err "1 bad row skipped"
 expect 0 "$GRAM" eval "$m" "$tmp/row.jsonl" --skip-bad
 says out "bad and skipped"
+row '{"prompt":"q","chosen":"x","rejected":"y"}' '{"prompt":"q","tools":[{"a":1}],"chosen":"x","rejected":"y"}' \
+    '{"prompt":"q","chosen":"xx","rejected":"y"}' '{"prompt":"q","chosen":"xxx","rejected":"y"}'
+expect 0 "$GRAM" score "$m" "$tmp/row.jsonl" --skip-bad --out "$tmp/whole.jsonl"
+head -n 2 "$tmp/whole.jsonl" >"$tmp/parts.jsonl.partial"
+expect 0 "$GRAM" score "$m" "$tmp/row.jsonl" --skip-bad --resume --out "$tmp/parts.jsonl"
+cmp "$tmp/whole.jsonl" "$tmp/parts.jsonl" || die "a resumed run that skips a row gives other lines"
 
 # What belongs to the question.
 reads $cases/context_string_dropped.jsonl forward \
