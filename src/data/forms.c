@@ -432,7 +432,6 @@ static const char *told_by_key(const json_t *row)
         { "message_tree_id", "these are messages of a tree, as OpenAssistant ships it: make pairs of siblings first" },
         { "summaries", "two summaries with a \"choice\": write \"response_0\", \"response_1\" and "
           "\"better_response_id\"" },
-        { "conflict_pairs", "answers with a score each: write them as a list \"responses\" with a list \"scores\"" },
         { "row", "rows of a preview: write what stands in \"row\" as the row" },
         { "rows", "a preview with many rows: write each as a line" },
     };
@@ -470,7 +469,9 @@ static gram_status read_form(gr_form *f)
     for (size_t i = 0; i < GR_COUNT(chosen_keys); i++)
         if (json_object_get(f->row, chosen_keys[i][0]) || json_object_get(f->row, chosen_keys[i][1]))
             return chosen_rejected(f, chosen_keys[i]);
-    if (two && !json_object_get(f->row, "conflict_pairs"))
+    if (gr_conflicts(f->row))
+        return gr_conflicts_read(f);
+    if (two)
         return two_responses(f, two);
     list = gr_ranked_list(f->row, &key);
     return list ? gr_ranked_read(f, key, list) : unknown_form(f);
@@ -498,7 +499,7 @@ gram_status gr_forms_check_code(const gr_at *at, const json_t *row)
     size_t best;
     gram_status rc = read_soft(at, row, &soft);
 
-    if (rc != GRAM_EIO && two && !pair)
+    if (rc != GRAM_EIO && two && !pair && !gr_conflicts(row))
         rc = gr_verdict_read(at, row, two, &verdict);
     if (rc != GRAM_EIO && list && !two && !pair && gr_ranked_has_best(row))
         rc = gr_ranked_best(at, row, json_array_size(list), &best);

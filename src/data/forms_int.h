@@ -33,4 +33,8 @@ gram_status gr_ranked_read(gr_form *f, const char *key, const json_t *list);
 bool gr_ranked_has_best(const json_t *row);
 gram_status gr_ranked_best(const gr_at *at, const json_t *row, size_t n, size_t *out);
 
+/* PPE's best of K: "response_1" to "response_K", "scores", and which two are compared; NULL where it is no such row. */
+const json_t *gr_conflicts(const json_t *row);
+gram_status gr_conflicts_read(gr_form *f);
+
 #endif

@@ -1,5 +1,6 @@
 /* ranked.c - rows of many answers to one question, each with a rank, a score, or the index of the best beside them:
- * every two that differ become a pair. */
+ * every two that differ become a pair. Of PPE's best of K those two do that the row names. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -133,5 +134,75 @@ gram_status gr_ranked_read(gr_form *f, const char *key, const json_t *list)
         rc = add_pairs(f, item, n);
     for (size_t i = 0; i < n; i++)
         gr_turn_clear(&item[i].answer);
+    return rc;
+}
+
+/* ---- PPE's best of K ----------------------------------------------------------------------------- */
+
+const json_t *gr_conflicts(const json_t *row)
+{
+    static const char *const key[] = { "sampled_conflict_pairs", "conflict_pairs" };
+    const char *name;
+
+    return gr_first_of(row, key, GR_COUNT(key), &name);
+}
+
+/* The i-th answer, response_1 being number 0, and whether its score says that it is right. */
+static gram_status read_scored(gr_form *f, const json_t *index, gr_turn *answer, double *score)
+{
+    const json_t *list = json_object_get(f->row, "scores"), *s;
+    char key[40];
+
+    if (!json_is_integer(index) || json_integer_value(index) < 0 ||
+        json_integer_value(index) >= (json_int_t)json_array_size(list))
+        return gr_bad(f->at, "a pair of \"sampled_conflict_pairs\" must name two of the %zu \"scores\"",
+                      json_array_size(list));
+    s = json_array_get(list, (size_t)json_integer_value(index));
+    if (!json_is_boolean(s) && !json_is_number(s))
+        return gr_bad(f->at, "key \"scores\" must hold numbers, or true and false, found %s", gr_json_kind(s));
+    *score = json_is_boolean(s) ? json_is_true(s) : json_number_value(s);
+    snprintf(key, sizeof key, "response_%" JSON_INTEGER_FORMAT, json_integer_value(index) + 1);
+    return gr_answer_read(f->at, key, json_object_get(f->row, key), answer);
+}
+
+static gram_status read_conflict(gr_form *f, const json_t *pair, const gr_label *l)
+{
+    gr_turn answer[2] = { { 0 } };
+    double score[2] = { 0, 0 };
+    gram_status rc = json_array_size(pair) == 2 ? GRAM_OK
+                   : gr_bad(f->at, "\"sampled_conflict_pairs\" must hold lists of two numbers");
+
+    for (size_t k = 0; k < 2 && !rc; k++)
+        rc = read_scored(f, json_array_get(pair, k), &answer[k], &score[k]);
+    if (!rc && score[0] == score[1])
+        rc = gr_bad(f->at, "a pair of \"sampled_conflict_pairs\" has two equal scores");
+    if (!rc) {
+        size_t better = score[1] > score[0];
+        char suffix[64];
+        snprintf(suffix, sizeof suffix, "#%" JSON_INTEGER_FORMAT "-%" JSON_INTEGER_FORMAT,
+                 json_integer_value(json_array_get(pair, better)),
+                 json_integer_value(json_array_get(pair, 1 - better)));
+        rc = gr_form_add(f, &answer[better], &answer[1 - better], l, suffix);
+    }
+    gr_turn_clear(&answer[0]);
+    gr_turn_clear(&answer[1]);
+    return rc;
+}
+
+gram_status gr_conflicts_read(gr_form *f)
+{
+    const json_t *pairs = gr_conflicts(f->row);
+    gr_label l;
+    gram_status rc = gr_prompt_read(f->at, f->row, &f->prompt);
+
+    if (!rc)
+        rc = gr_prompt_finish(f->at, f->row, &f->prompt);
+    if (!rc)
+        rc = gr_label_read(f->at, f->row, &l);
+    if (!rc && !json_array_size(pairs))
+        rc = gr_bad(f->at, "\"sampled_conflict_pairs\" must be a list of pairs, found %s",
+                    json_is_array(pairs) ? "an empty one" : gr_json_kind(pairs));
+    for (size_t i = 0; i < json_array_size(pairs) && !rc; i++)
+        rc = read_conflict(f, json_array_get(pairs, i), &l);
     return rc;
 }

@@ -108,6 +108,11 @@ static void sets_that_are_read(void **state)
         { "PPE human preference", "{'question_id':'h','model_a':'m','model_b':'n','winner':'model_b','prompt':'q','res"
           "ponse_1':'x',"
           "'response_2':'y','language':'English','is_code':false,'hard_prompt':true}", 1, "u:q>y<x", false },
+        { "PPE best of K", "{'question_id':'h','prompt':'q','model_name':'m','parsed_outputs':['A','B','A'],'s"
+          "cores':[false,"
+          "true,false],'mean_score':0.3,'response_1':'y','response_2':'x','response_3':'z','conflict_pairs':[["
+          "0,1],[1,2]],"
+          "'sampled_conflict_pairs':[[0,1],[1,2]]}", 2, "u:q>x<y", false },
         { "chatbot_arena_conversations", "{'question_id':'h','model_a':'m','model_b':'n','winner':'tie (bothbad)','jud"
           "ge':'arena',"
           "'conversation_a':[" U("q") "," A("x") "],'conversation_b':[" U("q") "," A("y") "],'turn':1,'anony':true,'la"
@@ -170,9 +175,10 @@ static void sets_that_are_refused(void **state)
           "better_response_id" },
         { "webgpt as it ships", "{'question':{'full_text':'q'},'answer_0':'x','score_0':1,'answer_1':'y','score_1':-1}",
           "key \"question\" must be a string" },
-        { "PPE best of k", "{'question_id':'h','prompt':'q','response_1':'x','response_2':'y','scores':[true,false],'c"
-          "onflict_pairs':"
-          "[[0,1]]}", "with a list \"scores\"" },
+        { "PPE best of K without pairs", "{'prompt':'q','response_1':'x','response_2':'y','scores':[true,false]}",
+          "which response is better is not said" },
+        { "PPE best of K, an index too far", "{'prompt':'q','response_1':'x','response_2':'y','scores':[true,false],"
+          "'sampled_conflict_pairs':[[0,2]]}", "must name two of the 2 \"scores\"" },
         { "KTO", "{'prompt':'q','completion':'x','label':true}", "unpaired" },
         { "HelpSteer3 edits", "{'context':[" U("q") "],'original_response':'a','edited_response':'x','feedback':['f']}",
           "found \"context\", \"original_response\"" },
