@@ -26,6 +26,9 @@ static gram_status read_text(const gr_at *at, const char *key, const json_t *v, 
     }
     if (!gr_text_is_transcript(s, false)) {
         rc = gr_text_check(at, key, s);
+        if (!rc && !strncmp(s + strspn(s, " \t\r\n"), "Human:", 6))
+            rc = gr_bad(at, "key \"%s\" begins with Human: as a transcript does, and no Assistant: follows: wanted the "
+                        "question alone, or a list of messages", key);
         return rc ? rc : gr_talk_add(at, out, "user", s, json_string_length(v));
     }
     rc = gr_transcript_read(at, key, s, out);

@@ -170,6 +170,7 @@ static void transcripts(void **state)
             "turn 1 is not the prompt's");
     refuses("{\"prompt\":\"q\",\"chosen\":\"\\n\\nHuman: q\\n\\nAssistant: x\",\"rejected\":\"y\"}", "is a conversatio"
         "n in a string");
+    refuses("{\"prompt\":\"Human: q\",\"chosen\":\"x\",\"rejected\":\"y\"}", "begins with Human:");
     refuses("{\"prompt\":\"q\\n<extra_id_1>Cook\\na\",\"chosen\":\"x\",\"rejected\":\"y\"}", "a turn mark <extra_id_1>"
         " of \"Cook\"");
     refuses("{\"prompt\":\"Be good.\\n\\nHuman: q\\n\\nAssistant:\",\"chosen\":\"x\",\"rejected\":\"y\"}", "does not b"
