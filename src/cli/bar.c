@@ -140,7 +140,8 @@ int cli_bar_judging(void *arg, uint64_t done, uint64_t total)
     if (b->p.terminal)
         snprintf(word, sizeof word, "judging %llu/%llu", (unsigned long long)done, (unsigned long long)total);
     else
-        snprintf(word, sizeof word, "judging %llu held-out rows", (unsigned long long)total);
+        snprintf(word, sizeof word, "judging %llu held-out row%s", (unsigned long long)total,
+                 total == 1 ? "" : "s");
     cli_clock(left, done ? spent / (double)done * (double)(total - done) : 0);
     strcat(left, " left");
     show(b, (double)done / (double)total, shown, done ? 2 : 1);
@@ -155,7 +156,8 @@ void cli_bar_held(void *arg, const gram_train_held *h)
     cli_clear_line(&b->p);
     if (cli_quiet)
         return;
-    fprintf(stderr, "%s, %llu rows, at step %llu: ", h->file, (unsigned long long)h->rows, (unsigned long long)h->step);
+    fprintf(stderr, "%s, %llu row%s, at step %llu: ", h->file, (unsigned long long)h->rows, h->rows == 1 ? "" : "s",
+            (unsigned long long)h->step);
     if (!isnan(h->accuracy))
         fprintf(stderr, "accuracy %.3f, ", h->accuracy);
     fprintf(stderr, "loss %.4f%s\n", h->loss, h->best ? ", the best so far" : "");

@@ -6,7 +6,6 @@
 #include <unistd.h>
 #include "cli/cli.h"
 #include "gram/dist.h"
-#include "gram/train.h"
 
 static const char *command = "gram";
 
@@ -60,16 +59,25 @@ int cli_fail(const char *fmt, ...)
 
 bool cli_from_recipe;
 
-/* The length of an option's name at the start of a text; 0: it is none. */
-static size_t option_at(const char *text)
-{
-    size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz-");
-    const gram_option *o;
+struct word { const char *p; size_t n; bool found; };
 
-    for (size_t i = 0; (o = gram_train_option(i)); i++)
-        if (strlen(o->name) == n && !strncmp(o->name, text, n))
-            return n;
-    return 0;
+static bool is_option(const struct poptOption *o, void *arg)
+{
+    struct word *w = arg;
+
+    w->found = o->longName && strlen(o->longName) == w->n && !strncmp(o->longName, w->p, w->n);
+    return !w->found;
+}
+
+/* Whether a text begins with the name of an option of this command. */
+static bool begins_option(const char *text)
+{
+    const cli_command *c = cli_find(command);
+    struct word w = { text, strspn(text, "abcdefghijklmnopqrstuvwxyz-"), false };
+
+    if (c)
+        cli_each_option(c->opts, is_option, &w);
+    return w.found;
 }
 
 const char *cli_dashes(const char *text, char *out, size_t room)
@@ -77,7 +85,7 @@ const char *cli_dashes(const char *text, char *out, size_t room)
     size_t at = 0;
 
     while (*text && at + 4 < room) {
-        const char *end = *text == '`' && option_at(text + 1) ? strchr(text + 1, '`') : NULL;
+        const char *end = *text == '`' && begins_option(text + 1) ? strchr(text + 1, '`') : NULL;
         if (!end || cli_from_recipe) {
             out[at++] = *text++;
             continue;

@@ -170,8 +170,8 @@ static void summary(const gram_train_report *r)
                100 * r->before.low, 100 * r->before.high, 100 * r->after.value, 100 * r->after.low,
                100 * r->after.high);
     else if (!isnan(r->loss_after))
-        printf("loss on %llu held-out rows: %.4f before, %.4f after\n", (unsigned long long)r->eval_rows,
-               r->loss_before, r->loss_after);
+        printf("loss on %llu held-out row%s: %.4f before, %.4f after\n", (unsigned long long)r->eval_rows,
+               r->eval_rows == 1 ? "" : "s", r->loss_before, r->loss_after);
     if (r->best_step && r->best_step < r->steps && isnan(r->best_accuracy))
         printf("the best of the losses between: %.4f, after step %llu%s\n", r->best_loss,
                (unsigned long long)r->best_step,

@@ -520,7 +520,7 @@ static void numbers(gr_page *p, const struct run *r)
     gr_page_raw(p, "</tbody></table></div></details>\n");
     if (!judged)
         return;
-    table_open(p, "Held-out pairs", held, GR_COUNT(held));
+    table_open(p, "Held-out rows", held, GR_COUNT(held));
     for (size_t k = 1; k <= judged; k++) {
         const gr_metric *m = &r->held[k * r->n_held / judged - 1];
         gr_page_put(p, "<tr><th scope=\"row\">%" PRIu64 "</th>", m->step);

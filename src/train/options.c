@@ -325,6 +325,15 @@ gram_status gram_train_options_set(gram_train_options *o, const char *name, cons
     return rc ? gr_fail(err, rc, "%s: %s", name, why.text) : GRAM_OK;
 }
 
+/* 15 digits where they say the same number: 0.1 and not 0.10000000000000001. */
+static bool print_real(gr_buf *b, double x)
+{
+    char text[40];
+
+    snprintf(text, sizeof text, "%.15g", x);
+    return strtod(text, NULL) == x ? gr_buf_puts(b, text) : gr_buf_printf(b, "%.17g", x);
+}
+
 bool gr_option_print(gr_buf *b, const gram_option *k, const gram_train_options *o)
 {
     const void *p = of(k, o);
@@ -332,7 +341,7 @@ bool gr_option_print(gr_buf *b, const gram_option *k, const gram_train_options *
 
     switch (k->kind) {
     case GRAM_OPTION_REAL:
-        return gr_buf_printf(b, "%.17g", *(const double *)p);
+        return print_real(b, *(const double *)p);
     case GRAM_OPTION_SIZE:
         return gr_buf_printf(b, "%zu", *(const size_t *)p);
     case GRAM_OPTION_WIDE:
@@ -479,7 +488,8 @@ bool gr_option_tells(const gram_option *k, gram_stage stage, const gram_train_op
     double x = number_of(k, o);
     bool nothing = x == 0 && k->kind != GRAM_OPTION_REAL && k->kind != GRAM_OPTION_CHOICE;
 
-    if (k->kind >= GRAM_OPTION_PATH || gr_option_used(k, stage, o, NULL) || k->at == AT(resume))
+    if (k->kind >= GRAM_OPTION_PATH || gr_option_used(k, stage, o, NULL) || k->at == AT(resume) ||
+        (k->at == AT(epochs) && o->steps))
         return false;
     if (k->kind < GRAM_OPTION_FLAG && !within(k, x))
         return false;

@@ -30,6 +30,43 @@ expect 2 mpirun -np 2 "$GRAM" score $m "$tmp/pairs.jsonl"
 says err "alone share theirs"
 [ "$(grep -c '^gram ' "$tmp/err")" -eq 1 ] || die "each process says it"
 
+# A loss does not depend on the processes that share it: a mean over the batch, and a tie without a text, in the step
+# and in two held-out sets. lr 0: the weights are the same; 1e-6: float32 sums in another order.
+cat >"$tmp/four.jsonl" <<JSONL
+{"prompt":"q1","chosen":"zzzz","rejected":"aa"}
+{"prompt":"q2","chosen":"zz","rejected":"aaaa","tie":true}
+{"prompt":"q3","chosen":"a rather long answer","rejected":"b"}
+{"prompt":"q4","chosen":"z","rejected":"a"}
+JSONL
+losses() { sed -n 's/.*"\(held_\)\{0,1\}loss":\([0-9.e-]*\).*/\2/p' "$tmp/$1/metrics.jsonl"; }
+for loss in bt-posreg sft-reg purm; do
+    for n in 1 2 3; do
+        expect 0 mpirun -np $n "$GRAM" finetune $m "$tmp/four.jsonl" --out "$tmp/$loss-$n" --loss $loss --steps 1 -b 4 \
+            --lr 0 --eval-file "$tmp/four.jsonl" --eval-file "$tmp/pairs.jsonl" -q -t 1 --seed 3
+    done
+    [ "$(losses $loss-1 | wc -l)" = 5 ] || die "$loss: wanted five losses"
+    for n in 2 3; do
+        losses $loss-1 >"$tmp/one"
+        losses $loss-$n | paste "$tmp/one" - | awk '{ d = $1 - $2; if (d < 0) d = -d; if (d > 1e-6) exit 1 }' ||
+            { losses $loss-$n | paste "$tmp/one" -; die "$loss: the losses of $n processes are others"; }
+    done
+done
+
+# Two processes end early, are out of time and go on together.
+turned() { sed 's/"chosen"/"x"/; s/"rejected"/"chosen"/; s/"x"/"rejected"/' "$1"; }
+turned "$tmp/four.jsonl" | grep -v tie >"$tmp/turned.jsonl"
+expect 0 mpirun -np 2 "$GRAM" finetune $m "$tmp/four.jsonl" --out "$tmp/early" -p "$tmp/judge.txt" -b 4 -t 1 --steps 50 \
+    --lr 3e-3 --warmup 0 --eval-file "$tmp/turned.jsonl" --eval-every 1 --patience 2 --best
+says err "ended early"
+expect 1 mpirun -np 2 "$GRAM" finetune $m "$tmp/four.jsonl" --out "$tmp/late" -p "$tmp/judge.txt" -b 4 -t 1 --steps 3 \
+    --max-minutes 1e-9
+says err "--max-minutes have gone by"
+expect 0 mpirun -np 2 "$GRAM" finetune $m "$tmp/four.jsonl" --out "$tmp/late" -p "$tmp/judge.txt" -b 4 -t 1 --steps 5 \
+    --resume --extend -q
+expect 0 mpirun -np 2 "$GRAM" finetune $m "$tmp/four.jsonl" --out "$tmp/late" -p "$tmp/judge.txt" -b 4 -t 1 --steps 7 \
+    --resume --extend
+says err "7 steps over 4 rows"
+
 # A signal to mpirun in the middle of a run that would take for ever.
 steps() { cat "$tmp/out1/metrics.jsonl" 2>/dev/null | wc -l; }
 stopped() {     # stopped SIGNAL OPTION...
