@@ -193,6 +193,7 @@ static const struct move move[] = {
     { "skip-bad", "true", { "data=BAD" }, RC, 0 },
     { "judge-prompt", "OTHER", { NULL }, METRICS, 0 },
     { "labels", "C,D", { NULL }, METRICS, 0 },
+    { "chat-args", "[1]", { NULL }, RC, 0 },            /* no object */
     { "template", "gemma", { NULL }, RC, 0 },           /* which the model has no tokens for */
     { "max-tokens", "20", { NULL }, RC, 0 },
     { "truncate", "drop", { "max-tokens=20" }, RC, 0 }, /* every row is too long: another sentence's status */

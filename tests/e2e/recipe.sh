@@ -6,10 +6,11 @@
 for c in finetune pretrain; do          # all but those that say what is told, and the one that trains nothing
     "$GRAM" $c --help | grep -oE '^ +(-[a-z], )? *--[a-z-]+' | grep -oE '[a-z][a-z-]+$' >"$tmp/options"
     [ "$(wc -l <"$tmp/options")" -gt 20 ] || die "the options of gram $c were not found in its help"
-    for o in $(grep -vxE 'help|quiet|check-gradients' "$tmp/options"); do
+    for o in $(grep -vxE 'help|quiet|check-gradients|chat-arg' "$tmp/options"); do
         grep -q "^$o " "$tmp/keys" || die "gram $c has --$o, and recipes have no key $o"
     done
 done
+grep -q "^chat-args " "$tmp/keys" || die "recipes have no key for what --chat-arg says"
 
 rows 4 >"$tmp/pairs.jsonl"
 printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter:' >"$tmp/judge.txt"
