@@ -10,7 +10,8 @@
 
 static char *host, *key_file, *reference, *reference_file, *model_name;
 static int port = 8080, log_text, strict_text, timeout_s, no_log, drain_s = 60;
-static long long max_body, max_rows, max_pairs, max_queue, max_connections, max_new_tokens, prefix_cache, round_tokens;
+static long long max_body, max_rows, max_pairs, max_queue, max_connections, max_new_tokens, prefix_cache, chat_memory,
+                 round_tokens;
 
 static const struct poptOption opts[] = {
     { "host", '\0', POPT_ARG_STRING, &host, 0,
@@ -42,6 +43,8 @@ static const struct poptOption opts[] = {
       "Compute about N tokens in a round (default: 4096): more for throughput, fewer for latency.", "N" },
     { "prefix-cache", '\0', POPT_ARG_LONGLONG, &prefix_cache, 0,
       "Keep up to N MiB of keys and values for prompts that come again (default: 256).", "N" },
+    { "chat-memory", '\0', POPT_ARG_LONGLONG, &chat_memory, 0,
+      "Let the keys and values of all chats that are written take up to N MiB (default: 1024); then more get 503.", "N" },
     { "timeout", '\0', POPT_ARG_INT, &timeout_s, 0, "Give up on a request after N seconds (default: 300).", "N" },
     { "drain", '\0', POPT_ARG_INT, &drain_s, 0, "After SIGTERM, wait up to N seconds for answers (default: 60).", "N" },
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
@@ -77,6 +80,7 @@ static int too_small(void)
     const struct { const char *name; long long n; } all[] = {
         { "max-body", max_body }, { "max-rows", max_rows }, { "max-pairs", max_pairs }, { "max-queue", max_queue },
         { "max-connections", max_connections }, { "max-new-tokens", max_new_tokens }, { "prefix-cache", prefix_cache },
+        { "chat-memory", chat_memory },
         { "round-tokens", round_tokens }, { "timeout", timeout_s }, { "drain", drain_s },
     };
 
@@ -101,6 +105,7 @@ static int read_options(gr_serve_options *o, gr_engine *e)
     if (!rc && reference_file)
         rc = read_text(reference_file, "reference answer", &reference);
     e->options.prefix_cache_bytes = (size_t)(prefix_cache ? prefix_cache : 256) << 20;
+    e->options.text_bytes = (size_t)chat_memory << 20;
     *o = (gr_serve_options){
         .host = host, .port = (unsigned short)port, .name = model_name, .key = key && *key ? key : NULL,
         .reference = reference, .max_body = (size_t)max_body, .max_rows = (size_t)max_rows,

@@ -300,18 +300,76 @@ static int read_seed(gr_req *r, uint64_t *out)
     return 0;
 }
 
-static int read_options(gr_req *r, chat_state *st)
+static int check(gr_req *r, const char *name, double v, double low, double high, const char *wanted)
+{
+    return v >= low && v <= high ? 0 : gr_refuse(r, 422, name, "%s must be %s", name, wanted);
+}
+
+/* How a token is drawn. What 0 leaves alone in the library is 1 for a penalty that multiplies, and -1 for top_k too. */
+static int read_sampling(gr_req *r, gram_writer_options *o)
+{
+    static const char *const repetition[] = { "repetition_penalty", "repeat_penalty", NULL };
+    json_t *k = json_object_get(r->in, "top_k"), *v = gr_field(r, repetition);
+    int rc = gr_read_number(r, "temperature", 1, &o->temperature);
+
+    if (!rc)
+        rc = gr_read_number(r, "top_p", 1, &o->top_p);
+    if (!rc && !(json_is_integer(k) && json_integer_value(k) == -1))
+        rc = gr_read_size(r, "top_k", 0, &o->top_k);
+    if (!rc)
+        rc = gr_read_number(r, "min_p", 0, &o->min_p);
+    if (!rc)
+        rc = gr_read_number(r, "presence_penalty", 0, &o->presence_penalty);
+    if (!rc)
+        rc = gr_read_number(r, "frequency_penalty", 0, &o->frequency_penalty);
+    if (!rc && v && !json_is_number(v))
+        rc = gr_refuse(r, 422, "repetition_penalty", "repetition_penalty must be a number");
+    o->repetition_penalty = v ? json_number_value(v) : 1;
+    if (!rc)
+        rc = check(r, "temperature", o->temperature, 0, 100, "0 to 100");
+    if (!rc)
+        rc = check(r, "top_p", o->top_p, 1e-9, 1, "above 0 and at most 1");
+    if (!rc)
+        rc = check(r, "min_p", o->min_p, 0, 1, "0 to 1");
+    if (!rc)
+        rc = check(r, "presence_penalty", o->presence_penalty, -100, 100, "-100 to 100");
+    if (!rc)
+        rc = check(r, "frequency_penalty", o->frequency_penalty, -100, 100, "-100 to 100");
+    return rc ? rc : check(r, "repetition_penalty", o->repetition_penalty, 0.01, 100, "0.01 to 100");
+}
+
+/* How long the answer may get, and what ends it. */
+static int read_length(gr_req *r, chat_state *st)
 {
     static const char *const max_names[] = { "max_completion_tokens", "max_tokens", NULL };
-    json_t *max = gr_field(r, max_names), *format = json_object_get(r->in, "response_format");
+    json_t *max = gr_field(r, max_names), *ids = json_object_get(r->in, "stop_token_ids");
+    int32_t *id = NULL;
+    int rc = gr_read_size(r, "min_tokens", 0, &st->opt.min_tokens);
+
+    if (rc)
+        return rc;
+    if (max && (!json_is_integer(max) || json_integer_value(max) < 1))
+        return gr_refuse(r, 422, "max_tokens", "max_tokens must be a whole number, 1 or more");
+    st->max_tokens = gr_min(max ? (size_t)json_integer_value(max) : r->opt->max_new_tokens, r->opt->max_new_tokens);
+    st->opt.max_tokens = st->max_tokens;    /* for so many the memory is kept */
+    if (st->opt.min_tokens > st->max_tokens)
+        return gr_refuse(r, 422, "min_tokens", "min_tokens must be at most the %zu tokens that are written",
+                         st->max_tokens);
+    if (ids && !json_is_null(ids) && !(json_is_array(ids) && !json_array_size(ids)))
+        rc = gr_read_ids(r, ids, "stop_token_ids", &id, &st->opt.n_stop_ids);
+    st->opt.stop_ids = id;
+    return rc ? rc : read_stops(r, st);
+}
+
+static int read_options(gr_req *r, chat_state *st)
+{
+    json_t *format = json_object_get(r->in, "response_format");
     const char *kind = json_string_value(json_object_get(format, "type"));
     size_t top = 0, n = 1;
     int rc = gr_refuse_unread_chat(r);
 
     if (!rc)
-        rc = gr_read_number(r, "temperature", 1, &st->opt.temperature);
-    if (!rc)
-        rc = gr_read_number(r, "top_p", 1, &st->opt.top_p);
+        rc = read_sampling(r, &st->opt);
     if (!rc)
         rc = read_seed(r, &st->opt.seed);
     if (!rc)
@@ -324,23 +382,16 @@ static int read_options(gr_req *r, chat_state *st)
         rc = gr_read_bool(r, "stream", false, &st->stream);
     if (rc)
         return rc;
-    if (st->opt.temperature < 0 || st->opt.temperature > 100)
-        return gr_refuse(r, 422, "temperature", "temperature must be 0 to 100");
-    if (st->opt.top_p <= 0 || st->opt.top_p > 1)
-        return gr_refuse(r, 422, "top_p", "top_p must be above 0 and at most 1");
     if (n < 1 || n > CHOICES)
         return gr_refuse(r, 422, "n", "n must be 1 to %d", CHOICES);
     if (top > GRAM_TOP_MAX || (top > 0 && !st->logprobs))
         return gr_refuse(r, 422, "top_logprobs", "top_logprobs must be at most %d, and needs logprobs", GRAM_TOP_MAX);
-    if (max && (!json_is_integer(max) || json_integer_value(max) < 1))
-        return gr_refuse(r, 422, "max_tokens", "max_tokens must be a whole number, 1 or more");
     if (kind && strcmp(kind, "text"))
         return gr_refuse(r, 422, "response_format", "response_format must be of type text");
     st->opt.top_logprobs = top;
     st->n = n;
-    st->max_tokens = gr_min(max ? (size_t)json_integer_value(max) : r->opt->max_new_tokens, r->opt->max_new_tokens);
     st->usage = json_is_true(json_object_get(json_object_get(r->in, "stream_options"), "include_usage"));
-    return read_stops(r, st);
+    return read_length(r, st);
 }
 
 int gr_chat(gr_req *r)

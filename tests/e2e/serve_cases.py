@@ -175,6 +175,30 @@ def rendered_text(s):
     assert all(r == rewards[0] for r in rewards) and abs(rewards[0] - 1.6134) < 1e-3, rewards
 
 
+def chats_share_their_memory():
+    """Room for keys and values is kept for all that a chat may come to: more than there is at all is 422, more than is
+    left is 503, and what ends gives it back."""
+    chat = {"messages": [{"role": "user", "content": "q"}], "temperature": 0}
+    with Serve(JUDGE, "--chat-memory", "1", "--max-new-tokens", "60000") as s:
+        status, j = s.post("/v1/chat/completions", {**chat, "max_tokens": 60000})
+        assert status == 422 and "1 MiB" in j["error"]["message"], j
+        most = max(n for n in range(100, 4000, 100)
+                   if s.post("/v1/chat/completions", {**chat, "max_tokens": n, "stop": "e"})[0] == 200)
+        seen = []
+
+        def write():
+            seen.append(s.post("/v1/chat/completions", {**chat, "max_tokens": most, "min_tokens": most})[0])
+
+        threads = [threading.Thread(target=write) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert set(seen) == {200, 503}, seen
+        write()
+        assert seen[-1] == 200, seen
+
+
 with Serve(JUDGE) as judge:
     for case in (two_lengths, forged_turns, equal_answers, odd_rollouts, health_beside_a_big_request):
         case(judge)

@@ -377,9 +377,10 @@ static void fields_that_nobody_reads(void **state)
 #define CHATS "/v1/chat/completions", "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],"
         { CHATS "\"tools\":[{\"type\":\"function\"}]", "tools" }, { CHATS "\"tool_choice\":\"required\"", "tool_choice" },
         { CHATS "\"guided_choice\":[\"A\",\"B\"]", "guided_choice" }, { CHATS "\"logit_bias\":{\"5\":1}", "logit_bias" },
-        { CHATS "\"guided_json\":{}", "guided_json" }, { CHATS "\"frequency_penalty\":0.5", "frequency_penalty" },
-        { CHATS "\"top_k\":5", "top_k" }, { CHATS "\"min_p\":0.1", "min_p" },
-        { CHATS "\"stop_token_ids\":[1]", "stop_token_ids" }, { CHATS "\"response_format\":{\"type\":\"json_object\"}",
+        { CHATS "\"guided_json\":{}", "guided_json" }, { CHATS "\"frequency_penalty\":1000", "frequency_penalty" },
+        { CHATS "\"top_k\":-2", "top_k" }, { CHATS "\"min_p\":1.1", "min_p" },
+        { CHATS "\"repetition_penalty\":0", "repetition_penalty" }, { CHATS "\"min_tokens\":99", "min_tokens" },
+        { CHATS "\"stop_token_ids\":[-1]", "stop_token_ids" }, { CHATS "\"response_format\":{\"type\":\"json_object\"}",
           "response_format" }, { CHATS "\"chat_template_kwargs\":{\"enable_thinking\":false}", "chat_template_kwargs" },
         { CHATS "\"seed\":1.5", "seed" }, { CHATS "\"ignore_eos\":true", "ignore_eos" },
         { "/score", "\"queries\":\"q\",\"documents\":[\"x\",\"y\"],\"truncate_prompt_tokens\":5", "truncate_prompt_tokens" },
@@ -400,7 +401,7 @@ static void fields_that_nobody_reads(void **state)
     }
     snprintf(body, sizeof body, "{%s}", "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"tools\":[],\"tool_choice\":\"none\","
              "\"logit_bias\":{},\"top_k\":-1,\"min_p\":0,\"frequency_penalty\":0.0,\"repetition_penalty\":1,\"seed\":-1,"
-             "\"guided_json\":null,\"user\":\"u\",\"store\":true");
+             "\"guided_json\":null,\"user\":\"u\",\"store\":true,\"stop_token_ids\":[],\"min_tokens\":1,\"presence_penalty\":0.5");
     json_decref(ask("/v1/chat/completions", body));
 }
 
