@@ -47,15 +47,17 @@ static gram_status probe(const gr_chat *c, const gram_message *turn, size_t n, g
                                                  : gr_chat_render_answered(c, turn, n, NULL, out, err);
 }
 
+/* "" where the template begins with none. */
 static gram_status find_bos(const gr_chat *c, char **out, gram_err *err)
 {
     const gram_message turn = { .role = "user", .content = user };
+    const char *bos = c->bos ? c->bos : "";
+    size_t n = strlen(bos);
     gr_chat_text t;
     gram_status rc = probe(c, &turn, 1, &t, err);
-    size_t n = c->bos ? strlen(c->bos) : 0;
-    bool has = !rc && n && t.n && t.piece[0].special && t.piece[0].n >= n && !memcmp(t.text.p, c->bos, n);
+    bool begins = !rc && t.n && t.piece[0].special && t.piece[0].n >= n && !memcmp(t.text.p, bos, n);
 
-    *out = rc ? NULL : gr_strndup(has ? t.text.p : "", has ? n : 0);
+    *out = rc ? NULL : gr_strndup(bos, begins ? n : 0);
     gr_chat_text_clear(&t);
     return rc ? rc : *out ? GRAM_OK : gr_nomem(err, "template");
 }
@@ -292,71 +294,32 @@ out:
 
 /* ---- Ids ---------------------------------------------------------------------------------------- */
 
-static gram_status encode(const gr_judge *j, gr_str s, bool special, gr_ids *out, gram_err *err)
+/* As the template would have written it: special tokens are looked for in all but an answer that is known. */
+static bool put_text(gr_chat_text *out, const gram_text *t)
 {
-    return s.n ? (out->n ? gr_tok_encode_behind : gr_tok_encode)(j->tok, s.p, s.n, special, out, err) : GRAM_OK;
+    if (t->answer_end <= t->answer)
+        return gr_chat_text_add(out, true, t->text, t->bytes);
+    return gr_chat_text_add(out, true, t->text, t->answer)
+        && gr_chat_text_add(out, false, t->text + t->answer, t->answer_end - t->answer)
+        && gr_chat_text_add(out, true, t->text + t->answer_end, t->bytes - t->answer_end);
 }
 
-/* Where the last special token that the template writes before an answer ends, in a text that ends there; 0: the
- * template did not make the text. What follows is one with the answer to the tokenizer. */
-static gram_status last_special(const gr_judge *j, gr_str asked, size_t bos, size_t *out, gram_err *err)
+gram_status gr_rendered_ids(const gr_judge *j, const gram_text *text, gr_judged *out, gram_err *err)
 {
-    gram_message *turn;
-    size_t n, rest = 0;
-    gr_chat_text t = { 0 };
-    gram_status rc = gr_rendered_turns(&j->chat, asked, &turn, &n, err);
-
-    *out = 0;
-    if (rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED)
-        return GRAM_OK;
-    if (!rc)
-        rc = probe(&j->chat, turn, n, &t, err);
-    for (size_t i = t.n; !rc && i > 0 && !t.piece[i - 1].special; i--)
-        rest += t.piece[i - 1].n;
-    if (!rc && rest < asked.n - bos)
-        *out = asked.n - rest;
-    gr_chat_text_clear(&t);
-    free(turn);
-    return rc;
-}
-
-/* A text whose answer is known: what is written in it is text. */
-static gram_status encode_answered(const gr_judge *j, const gram_text *t, size_t bos, gr_ids *out, gram_err *err)
-{
-    const gr_str asked = { t->text, t->answer };
-    size_t at = 0;
-    gram_status rc = last_special(j, asked, bos, &at, err);
-
-    if (!rc)
-        rc = encode(j, (gr_str){ t->text + bos, (at ? at : t->answer) - bos }, true, out, err);
-    if (!rc)
-        rc = encode(j, (gr_str){ t->text + (at ? at : t->answer), t->answer_end - (at ? at : t->answer) }, false, out,
-                    err);
-    return rc ? rc : encode(j, (gr_str){ t->text + t->answer_end, t->bytes - t->answer_end }, true, out, err);
-}
-
-gram_status gr_rendered_ids(const gr_judge *j, const gram_text *t, gr_judged *out, gram_err *err)
-{
-    const gr_str s = { t->text, t->bytes };
     gr_ids *ids = &out->order[0];
+    gr_chat_text t = { .program = true };
     char *bos;
-    size_t given = 0;
     gram_status rc = find_bos(&j->chat, &bos, err);
 
     *out = (gr_judged){ 0 };
     if (rc)
         return rc;
-    if (bos[0]) {
-        int32_t id = gr_tok_find(j->tok, bos);
-        given = begins(s, bos) ? strlen(bos) : 0;
-        if (id < 0 || !gr_ids_add(ids, &id, 1))
-            rc = id < 0 ? gr_fail(err, GRAM_EFORMAT, "the template's %s is not in the vocabulary", bos)
-                        : gr_nomem(err, "token ids");
-    }
-    if (!rc && t->answer_end > t->answer && t->answer >= given)
-        rc = encode_answered(j, t, given, ids, err);
-    else if (!rc)
-        rc = encode(j, after(s, given), true, ids, err);
+    if (!begins((gr_str){ text->text, text->bytes }, bos) && !gr_chat_text_add(&t, true, bos, strlen(bos)))
+        rc = gr_nomem(err, "text");
+    if (!rc && !put_text(&t, text))
+        rc = gr_nomem(err, "text");
+    if (!rc)
+        rc = gr_chat_encode(j->tok, &t, ids, err);
     while (!rc && ids->n > 1 && ids->p[ids->n - 1] == j->pad)
         ids->n--;
     if (!rc && ids->n == 0)
@@ -364,6 +327,7 @@ gram_status gr_rendered_ids(const gr_judge *j, const gram_text *t, gr_judged *ou
     if (!rc && ids->n > j->max_tokens && j->truncate != GRAM_TRUNCATE_DROP)
         rc = gr_fail(err, GRAM_ELIMIT, "the text takes %zu tokens, and at most %zu may be read", ids->n, j->max_tokens);
     out->dropped = !rc && ids->n > j->max_tokens;
+    gr_chat_text_clear(&t);
     free(bos);
     if (rc)
         gr_judged_clear(out);
