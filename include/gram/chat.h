@@ -14,7 +14,8 @@ extern "C" {
 
 typedef struct gram_template gram_template;
 /* The template of a model (a directory, for which tokenizer_config.json will do, or a .gguf file), or the one that
- * opt->chat_template names; of the options chat_args, base and note are heeded too. Close with gram_template_close(). */
+ * opt->chat_template names; of the options chat_args, base and note are heeded too. Close it with
+ * gram_template_close(). */
 gram_status gram_template_open(gram_template **out, const char *model, const gram_options *opt, gram_err *err);
 /* A template from its text. name: what errors call it. tokens, args: texts of JSON objects, each may be NULL: special
  * tokens by name ({"bos_token": "<s>", "eos_token": "</s>"}), and further variables. */

@@ -17,8 +17,8 @@ static gram_status read_program(char **text, const char *path, gram_err *err)
 
     *text = NULL;
     if (!gr_path_exists(path))
-        return gr_fail(err, GRAM_EARG, "chat template \"%s\": neither one of chatml, llama3, llama2, mistral, qwen3 and "
-                       "gemma nor a file", path);
+        return gr_fail(err, GRAM_EARG, "chat template \"%s\": neither one of chatml, llama3, llama2, mistral, qwen3 "
+                       "and gemma nor a file", path);
     return gr_read_file(path, TEMPLATE_MOST, text, &n, err);
 }
 

@@ -123,8 +123,8 @@ const cli_command cli_render = {
     "render", "[MODEL] CONVERSATIONS.jsonl", "Show what a chat template makes of conversations",
     "Reads a conversation a line, {\"messages\": [...]}, with \"tools\", \"documents\", \"add_generation_prompt\" and "
     "\"arguments\" (the template's variables) where they are wanted, and writes {\"text\"} or {\"error\"} a line, in "
-    "order: the text that the model would be given to read, special tokens written out, or why the template refuses the "
-    "conversation. The text is the one that transformers' apply_chat_template gives. \"-\" is standard input.\n\n"
+    "order: the text that the model would be given to read, special tokens written out, or why the template refuses "
+    "the conversation. The text is the one that transformers' apply_chat_template gives. \"-\" is standard input.\n\n"
     "The template is MODEL's own, or that of --template; with --template FILE no model is needed, and --bos and --eos "
     "give its special tokens. Today's date, where a template writes it, follows SOURCE_DATE_EPOCH.",
     "gram render model/ conversations.jsonl\n"

@@ -37,8 +37,8 @@ struct poptOption cli_engine_table[] = {
 
 struct poptOption cli_chat_table[] = {
     { "template", '\0', POPT_ARG_STRING, &chat_template, 0,
-      "Render conversations by this chat template instead of the model's own: a file in Jinja, or one of those that are "
-      "written in C, chatml, llama3, llama2, mistral, qwen3 or gemma.", "FILE" },
+      "Render conversations by this chat template instead of the model's own: a file in Jinja, or one of those that "
+      "are written in C, chatml, llama3, llama2, mistral, qwen3 or gemma.", "FILE" },
     { "chat-arg", '\0', POPT_ARG_ARGV, &chat_args, 0,
       "Set a variable of the chat template to a value in JSON, as in enable_thinking=true; may be given many times. A "
       "judge's template has enable_thinking=false where it reads it.", "NAME=JSON" },

@@ -3,7 +3,8 @@
  *     chat_template.jinja             the default
  *     additional_chat_templates/      NAME.jinja each; with or without the file above they stand for all others
  *     tokenizer_config.json           "chat_template": a text, or a list of { "name", "template" }
- *     chat_template.json, processor_config.json, preprocessor_config.json     of a processor, where there is no other */
+ *     chat_template.json, processor_config.json, preprocessor_config.json
+ *                                     "chat_template", of a processor; where there is no other */
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>

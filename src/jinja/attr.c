@@ -103,6 +103,8 @@ static bool property(jctx *j, jval v, const jstr *name, jval *out)
     case J_RANGE:
         if (gr_jstr_is(name, "start"))
             *out = gr_jint(v.range->start);
+        else if (gr_jstr_is(name, "stop"))
+            *out = gr_jint(v.range->stop);
         else if (gr_jstr_is(name, "step"))
             *out = gr_jint(v.range->step);
         else
@@ -112,6 +114,11 @@ static bool property(jctx *j, jval v, const jstr *name, jval *out)
     }
 }
 
+static bool is_dunder(const jstr *name)
+{
+    return name->n > 4 && !memcmp(name->p, "__", 2) && !memcmp(name->p + name->n - 2, "__", 2);
+}
+
 /* A Python attribute of v; false: it has none of this name. */
 static bool attribute(jctx *j, jval v, const jstr *name, jval *out)
 {
@@ -119,7 +126,7 @@ static bool attribute(jctx *j, jval v, const jstr *name, jval *out)
     jmethod_fn *fn = NULL;
     const char *called = NULL;
 
-    if (v.t != J_NS && name->n > 4 && !memcmp(name->p, "__", 2) && !memcmp(name->p + name->n - 2, "__", 2)) {
+    if (v.t != J_NS && is_dunder(name)) {
         *out = unsafe(j, v, name);              /* all of these are there or might be, and none may be seen */
         return true;
     }
@@ -143,6 +150,8 @@ jval gr_jgetattr(jctx *j, jval v, const jstr *name)
 {
     jval out;
 
+    if (v.t == J_UNDEF && is_dunder(name))
+        return unsafe(j, v, name);
     gr_jneed(j, v);
     if (attribute(j, v, name, &out) || (v.t == J_DICT && gr_jget(j, v.d, gr_jstrv(name), &out)))
         return out;
@@ -229,9 +238,9 @@ jval gr_jslice(jctx *j, jval v, jval from, jval to, jval step)
 
     gr_jneed(j, v);
     if (v.t == J_DICT)
-        gr_jfail(j, GRAM_EUNSUPPORTED, "the chat template takes a slice of a dict, which gram does not know");
+        gr_jraise(j, "unhashable type: 'slice'");
     if (v.t != J_STR && v.t != J_LIST && v.t != J_TUPLE && v.t != J_RANGE)
-        return lacks(j, v, gr_jstrv(gr_jlit(j, "slice")));
+        gr_jraise(j, "'%s' object is not subscriptable", gr_jtype_name(v));
     n = (int64_t)gr_jlen(j, v);
     if (step.t != J_NONE) {
         if (step.t != J_INT && step.t != J_BOOL)
@@ -248,7 +257,8 @@ jval gr_jslice(jctx *j, jval v, jval from, jval to, jval step)
         return slice_str(j, v.s, count ? a : 0, by, count);
     if (v.t == J_RANGE) {
         jrange *r = gr_jalloc(j, sizeof *r);
-        *r = (jrange){ v.range->start + v.range->step * a, v.range->step * by, (size_t)count };
+        *r = (jrange){ v.range->start + v.range->step * a, v.range->start + v.range->step * b, v.range->step * by,
+                       (size_t)count };
         return (jval){ .t = J_RANGE, .range = r };
     }
     out = gr_jlist_new(j, v.t, (size_t)count);

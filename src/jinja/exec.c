@@ -97,20 +97,24 @@ static const jstr *capture(jctx *j, jframe *f, const jnodes *body)
 
 /* ---- Loops -------------------------------------------------------------------------------------- */
 
-/* The items that pass the loop's test, as a generator would give them: the test runs when an item is asked for. Here it
- * runs for all at once, which nothing can tell apart, for a test cannot see what the body sets. */
+bool gr_jfor_test(jctx *j, const jiter *it, jval v)
+{
+    gr_jassign(j, it->frame, it->loop->d, v);
+    return gr_jtrue(j, gr_jeval(j, it->frame, it->loop->c));
+}
+
+/* The items that pass the loop's test, which runs when one is asked for. */
 static jval filtered(jctx *j, jframe *f, const jnode *n, jval items)
 {
-    jframe *test = gr_jframe_new(j, f, n->scope3);
-    jval out = gr_jlist_new(j, J_LIST, 8), it = gr_jiter(j, items), v;
+    jiter *it = gr_jalloc(j, sizeof *it);
 
-    gr_jframe_enter(j, test);
-    while (gr_jnext(j, it.iter, &v)) {
-        gr_jassign(j, test, n->d, v);
-        if (gr_jtrue(j, gr_jeval(j, test, n->c)))
-            gr_jpush(j, out.l, v);
-    }
-    return gr_jiter(j, out);
+    it->kind = ITER_FOR;
+    it->type = "generator";
+    it->source = items;
+    it->loop = n;
+    it->frame = gr_jframe_new(j, f, n->scope3);
+    gr_jframe_enter(j, it->frame);
+    return (jval){ .t = J_ITER, .iter = it };
 }
 
 static jump loop(jctx *j, jframe *f, const jnode *n, jval items, size_t depth0)
@@ -261,6 +265,14 @@ jval gr_jmacro_call(jctx *j, jmacro *m, const jargs *a)
     return gr_jstrv(capture(j, f, &n->kid));
 }
 
+/* Python joins what such blocks give, and joins texts alone. */
+static void put_text(jctx *j, jval v)
+{
+    if (v.t != J_STR)
+        gr_jraise(j, "sequence item 0: expected str instance, %s found", gr_jtype_name(v));
+    gr_jbuf_add(j->out, v.s);
+}
+
 static void call_block(jctx *j, jframe *f, const jnode *n)
 {
     jval of = gr_jeval(j, f, n->a->a), out;
@@ -269,7 +281,7 @@ static void call_block(jctx *j, jframe *f, const jnode *n)
     gr_jargs_eval(j, f, n->a, &a);
     gr_jargs_kw(j, &a, gr_jlit(j, "caller"), macro(j, f, n));
     out = gr_jcall(j, of, &a);
-    gr_jbuf_val(j->out, out);
+    put_text(j, out);
 }
 
 /* {% generation %}: a macro that is called where it stands. */
@@ -309,7 +321,7 @@ static void block(jctx *j, jframe *f, const jnode *n)
     if (n->kind == N_SETBLOCK)
         gr_jassign(j, f, n->a, v);
     else
-        gr_jbuf_val(j->out, v);
+        put_text(j, v);
 }
 
 static jump with(jctx *j, jframe *f, const jnode *n)

@@ -86,7 +86,9 @@ static jval do_safe(jctx *j, jval v, const jargs *a)
 static jval do_center(jctx *j, jval v, const jargs *a)
 {
     ARGS(0, "width");
-    return gr_jstrv(gr_jpad(j, gr_jto_str(j, v), arg[0].t == J_MISSING ? 80 : gr_jindex(j, arg[0]), gr_jlit(j, " "), 0));
+    const int64_t width = arg[0].t == J_MISSING ? 80 : gr_jindex(j, arg[0]);
+
+    return gr_jstrv(gr_jpad(j, gr_jto_str(j, v), width, gr_jlit(j, " "), 0));
 }
 
 static jval method(jctx *j, jval v, const char *name)
@@ -106,8 +108,10 @@ static jval do_indent(jctx *j, jval v, const jargs *a)
     jbuf *b = gr_jbuf_new(j);
 
     gr_jneed(j, v);
+    if (v.t == J_LIST)
+        gr_jraise(j, "'list' object has no attribute 'splitlines'");
     if (v.t != J_STR)
-        gr_jbinary(j, OP_ADD, v, gr_jstrv(gr_jlit(j, "\n")));
+        gr_jraise(j, "unsupported operand type(s) for +=: '%s' and 'str'", gr_jtype_name(v));
     by = arg[0].t == J_STR ? arg[0].s
        : gr_jpad(j, gr_jlit(j, ""), arg[0].t == J_MISSING ? 4 : gr_jindex(j, arg[0]), gr_jlit(j, " "), 1);
     lines = method(j, gr_jstrv(gr_jjoin(j, v.s, gr_jlit(j, "\n"))), "splitlines");
@@ -130,15 +134,15 @@ static jval do_truncate(jctx *j, jval v, const jargs *a)
     int64_t length = arg[0].t == J_MISSING ? 255 : gr_jindex(j, arg[0]), cut = length - (int64_t)gr_jchars(end);
     int64_t leeway = arg[3].t == J_MISSING || arg[3].t == J_NONE ? 5 : gr_jindex(j, arg[3]);
 
-    if (v.t != J_STR)
-        gr_jraise(j, "object of type '%s' cannot be truncated", gr_jtype_name(v));
     if (cut < 0)
         gr_jraise(j, "expected length >= %zu, got %" PRId64, gr_jchars(end), length);
     if (leeway < 0)
         gr_jraise(j, "expected leeway >= 0, got %" PRId64, leeway);
-    s = v.s;
-    if ((int64_t)gr_jchars(s) <= length + leeway)
+    if ((int64_t)gr_jlen(j, v) <= length + leeway)
         return v;
+    if (v.t != J_STR)
+        gr_jraise(j, "'%s' object has no attribute 'rsplit'", gr_jtype_name(v));
+    s = v.s;
     head = gr_jsub(j, s, 0, gr_joffset(s, (size_t)cut));
     for (size_t i = head->n; !flag(j, arg[1]) && i-- > 0; )
         if (head->p[i] == ' ') {
@@ -155,6 +159,7 @@ static jval do_wordcount(jctx *j, jval v, const jargs *a)
     bool word = false;
 
     no_args(j, "wordcount", a);
+    gr_jstep(j, s->n / 8);
     for (size_t i = 0, len; i < s->n; i += len) {
         int32_t c;
         jstr one;
@@ -248,13 +253,13 @@ static jval do_round(jctx *j, jval v, const jargs *a)
     if (v.t != J_INT && v.t != J_BOOL && v.t != J_FLOAT)
         gr_jraise(j, "must be real number, not %s", gr_jtype_name(v));
     f = (v.t == J_FLOAT ? v.f : (double)gr_jindex(j, v)) * pow(10, (double)digits);
-    return gr_jfloat((ceiling ? ceil(f) : floor(f)) / pow(10, (double)digits));
+    f = ceiling ? ceil(f) : floor(f);               /* to Python a whole number, which has no minus zero */
+    return gr_jfloat((f == 0 ? 0 : f) / pow(10, (double)digits));
 }
 
 static jval do_abs(jctx *j, jval v, const jargs *a)
 {
     no_args(j, "abs", a);
-    gr_jneed(j, v);
     if (v.t == J_FLOAT)
         return gr_jfloat(fabs(v.f));
     if (v.t != J_INT && v.t != J_BOOL)

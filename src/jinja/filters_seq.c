@@ -1,5 +1,5 @@
-/* filters_seq.c - the filters that walk over a sequence. map, select and their like make elements as they are asked for,
- * as Python's generators do. */
+/* filters_seq.c - the filters that walk over a sequence. map, select and their like make elements as they are asked
+ * for, as Python's generators do. */
 #include "jinja/filters.h"
 
 #define ARGS(required, ...) \
@@ -162,96 +162,83 @@ static jval do_max(jctx *j, jval v, const jargs *a)
 
 /* ---- Generators --------------------------------------------------------------------------------- */
 
-static jval generator(jctx *j, jiter_kind kind, jval over, jiter **out)
+static jval generator(jctx *j, jiter_kind kind, jval over, const jargs *a, jiter **out)
 {
     jiter *it = gr_jalloc(j, sizeof *it);
 
     it->kind = kind;
     it->type = "generator";
-    it->source = gr_jiter(j, over);
+    it->source = over;
     it->attr = it->fallback = J_NOTHING;
+    it->args = *a;
     *out = it;
     return (jval){ .t = J_ITER, .iter = it };
 }
 
-/* Python asks whether there is anything before it looks at the arguments. */
-static jval empty(jctx *j)
+static void drop_args(jiter *it, size_t n)
 {
-    jiter *it;
-
-    return generator(j, ITER_SELECT, gr_jlist_new(j, J_LIST, 0), &it);
+    it->args.pos += n;
+    it->args.n -= n;
+    it->args.cap = it->args.cap_kw = 0;
 }
 
-static jargs rest(const jargs *a, size_t from)
+/* map(attribute=..., default=...) or map(FILTER, ...) */
+void gr_jbegin_map(jctx *j, jiter *it)
 {
-    jargs out = *a;
+    const jargs *a = &it->args;
+    bool attribute = false;
 
-    out.pos += from;
-    out.n -= from;
-    out.cap = out.cap_kw = 0;
-    return out;
+    for (size_t i = 0; i < a->n_kw; i++)
+        attribute |= gr_jstr_is(a->kw[i].name, "attribute");
+    if (!a->n && attribute) {
+        for (size_t i = 0; i < a->n_kw; i++) {
+            bool is_default = gr_jstr_is(a->kw[i].name, "default");
+            if (!is_default && !gr_jstr_is(a->kw[i].name, "attribute"))
+                gr_jraise(j, "Unexpected keyword argument '%s'", gr_jcstr(j, a->kw[i].name));
+            *(is_default ? &it->fallback : &it->attr) = a->kw[i].v;
+        }
+        return;
+    }
+    if (!a->n)
+        gr_jraise(j, "map requires a filter argument");
+    if (a->pos[0].t != J_STR || !gr_jfilter(a->pos[0].s))
+        gr_jraise(j, "No filter named %s.", gr_jrepr(j, a->pos[0]));
+    it->name = a->pos[0].s;
+    drop_args(it, 1);
+}
+
+void gr_jbegin_select(jctx *j, jiter *it)
+{
+    const jargs *a = &it->args;
+    size_t off = it->by_attr;
+
+    if (off && !a->n)
+        gr_jraise(j, "Missing parameter for attribute name");
+    if (off)
+        it->attr = a->pos[0];
+    if (a->n > off) {
+        if (a->pos[off].t != J_STR || !gr_jtest(a->pos[off].s))
+            gr_jraise(j, "No test named %s.", gr_jrepr(j, a->pos[off]));
+        it->name = a->pos[off].s;
+        off++;
+    }
+    drop_args(it, off);
 }
 
 static jval do_map(jctx *j, jval v, const jargs *a)
 {
     jiter *it;
-    jval out;
 
-    if (!gr_jtrue(j, v))
-        return empty(j);
-    if (!a->n && a->n_kw && gr_jstr_is(a->kw[0].name, "attribute")) {
-        out = generator(j, ITER_ATTR, v, &it);
-        it->attr = a->kw[0].v;
-        for (size_t i = 1; i < a->n_kw; i++) {
-            if (!gr_jstr_is(a->kw[i].name, "default"))
-                gr_jraise(j, "Unexpected keyword argument '%s'", gr_jcstr(j, a->kw[i].name));
-            it->fallback = a->kw[i].v;
-        }
-        return out;
-    }
-    for (size_t i = 1; !a->n && i < a->n_kw; i++)
-        if (gr_jstr_is(a->kw[i].name, "attribute")) {
-            jargs swapped = *a;
-            jkw first = a->kw[i];
-            swapped.kw = gr_jalloc(j, a->n_kw * sizeof *swapped.kw);
-            memcpy(swapped.kw, a->kw, a->n_kw * sizeof *swapped.kw);
-            swapped.kw[i] = swapped.kw[0];
-            swapped.kw[0] = first;
-            return do_map(j, v, &swapped);
-        }
-    if (!a->n)
-        gr_jraise(j, "map requires a filter argument");
-    if (a->pos[0].t != J_STR)
-        gr_jraise(j, "No filter named %s.", gr_jrepr(j, a->pos[0]));
-    out = generator(j, ITER_MAP, v, &it);
-    it->name = a->pos[0].s;
-    it->args = rest(a, 1);
-    if (!gr_jfilter(it->name))
-        gr_jraise(j, "No filter named '%s'.", gr_jcstr(j, it->name));
-    return out;
+    return generator(j, ITER_MAP, v, a, &it);
 }
 
 static jval select(jctx *j, jval v, const jargs *a, bool by_attr, bool reject)
 {
-    size_t off = by_attr;
     jiter *it;
-    jval out;
+    jval out = generator(j, ITER_SELECT, v, a, &it);
 
-    if (!gr_jtrue(j, v))
-        return empty(j);
-    if (by_attr && !a->n)
-        gr_jraise(j, "Missing parameter for attribute name");
-    out = generator(j, ITER_SELECT, v, &it);
     it->by_attr = by_attr;
     it->reject = reject;
-    if (by_attr)
-        it->attr = a->pos[0];
-    if (a->n <= off)
-        return out;
-    if (a->pos[off].t != J_STR || !gr_jtest(a->pos[off].s))
-        gr_jraise(j, "No test named %s.", gr_jrepr(j, a->pos[off]));
-    it->name = a->pos[off].s;
-    it->args = rest(a, off + 1);
     return out;
 }
 static jval do_select(jctx *j, jval v, const jargs *a) { return select(j, v, a, false, false); }
@@ -263,7 +250,7 @@ static jval do_unique(jctx *j, jval v, const jargs *a)
 {
     ARGS(0, "case_sensitive", "attribute");
     jiter *it;
-    jval out = generator(j, ITER_UNIQUE, v, &it);
+    jval out = generator(j, ITER_UNIQUE, v, a, &it);
 
     it->attr = arg[1];
     it->nocase = !flag(j, arg[0]);
@@ -271,21 +258,33 @@ static jval do_unique(jctx *j, jval v, const jargs *a)
     return out;
 }
 
-static jval do_items(jctx *j, jval v, const jargs *a)
+/* What Python makes element by element, and here may be made at once, for it asks no template for anything. */
+static jval made(jctx *j, jval v, const jargs *a, jval (*make)(jctx *, jval, const jargs *))
+{
+    jiter *it;
+    jval out = generator(j, ITER_MADE, v, a, &it);
+
+    it->make = make;
+    return out;
+}
+
+static jval make_items(jctx *j, jval v, const jargs *a)
 {
     jview *w;
-    jval out;
 
-    gr_jbind(j, "items", a, 0, 0, NULL, NULL);
+    (void)a;
     if (v.t == J_UNDEF)
-        return empty(j);
+        return v;
     if (v.t != J_DICT)
         gr_jraise(j, "Can only get item pairs from a mapping.");
     w = gr_jalloc(j, sizeof *w);
     *w = (jview){ v.d, 2 };
-    out = gr_jiter(j, (jval){ .t = J_VIEW, .view = w });
-    out.iter->type = "generator";
-    return out;
+    return (jval){ .t = J_VIEW, .view = w };
+}
+static jval do_items(jctx *j, jval v, const jargs *a)
+{
+    gr_jbind(j, "items", a, 0, 0, NULL, NULL);
+    return made(j, v, a, make_items);
 }
 
 static jval reversed(jctx *j, jval v)
@@ -372,12 +371,15 @@ static jval do_sum(jctx *j, jval v, const jargs *a)
     return sum;
 }
 
-static jval do_batch(jctx *j, jval v, const jargs *a)
+static jval make_batch(jctx *j, jval v, const jargs *a)
 {
-    ARGS(1, "linecount", "fill_with");
-    int64_t n = gr_jindex(j, arg[0]);
+    static const char *const name[] = { "linecount", "fill_with" };
+    jval arg[2];
+    int64_t n;
     jval out = gr_jlist_new(j, J_LIST, 4), it = gr_jiter(j, v), item, line = J_NOTHING;
 
+    gr_jbind(j, "batch", a, 1, 2, name, arg);
+    n = gr_jindex(j, arg[0]);
     while (gr_jnext(j, it.iter, &item)) {
         if (line.t == J_MISSING || (int64_t)line.l->n == n) {
             line = gr_jlist_new(j, J_LIST, 4);
@@ -387,15 +389,17 @@ static jval do_batch(jctx *j, jval v, const jargs *a)
     }
     while (line.t != J_MISSING && arg[1].t != J_MISSING && arg[1].t != J_NONE && (int64_t)line.l->n < n)
         gr_jpush(j, line.l, arg[1]);
-    return gr_jiter(j, out);
+    return out;
 }
 
-static jval do_slice(jctx *j, jval v, const jargs *a)
+static jval make_slice(jctx *j, jval v, const jargs *a)
 {
-    ARGS(1, "slices", "fill_with");
-    jval list = gr_jto_list(j, v), out = gr_jlist_new(j, J_LIST, 4);
-    int64_t n = gr_jindex(j, arg[0]), length = (int64_t)list.l->n, each, extra, at = 0;
+    static const char *const name[] = { "slices", "fill_with" };
+    jval arg[2], list = gr_jto_list(j, v), out = gr_jlist_new(j, J_LIST, 4);
+    int64_t n, length = (int64_t)list.l->n, each, extra, at = 0;
 
+    gr_jbind(j, "slice", a, 1, 2, name, arg);
+    n = gr_jindex(j, arg[0]);
     if (n == 0)
         gr_jraise(j, "integer division or modulo by zero");
     each = n > 0 ? length / n : 0;
@@ -409,7 +413,18 @@ static jval do_slice(jctx *j, jval v, const jargs *a)
             gr_jpush(j, part.l, arg[1]);
         gr_jpush(j, out.l, part);
     }
-    return gr_jiter(j, out);
+    return out;
+}
+
+static jval do_batch(jctx *j, jval v, const jargs *a)
+{
+    ARGS(1, "linecount", "fill_with");
+    return made(j, v, a, make_batch);
+}
+static jval do_slice(jctx *j, jval v, const jargs *a)
+{
+    ARGS(1, "slices", "fill_with");
+    return made(j, v, a, make_slice);
 }
 
 static const struct { const char *name; jfilter_fn *fn; } known[] = {

@@ -11,12 +11,13 @@ enum { WIDTH_MAX = 1 << 20 };
 
 typedef struct { bool minus, plus, space, zero, alt; int64_t width, precision; char type; } spec;
 
-static int64_t digits(const jstr *s, size_t *i)
+static int64_t digits(jctx *j, const jstr *s, size_t *i)
 {
     int64_t n = 0;
 
     for (; *i < s->n && s->p[*i] >= '0' && s->p[*i] <= '9'; ++*i)
-        n = n < WIDTH_MAX ? n * 10 + s->p[*i] - '0' : n;
+        if ((n = n * 10 + s->p[*i] - '0') > WIDTH_MAX)
+            gr_jfail(j, GRAM_ELIMIT, "the chat template formats a field wider than %d", WIDTH_MAX);
     return n;
 }
 
@@ -103,6 +104,8 @@ static void put_percent(jctx *j, jbuf *out, const spec *f, jval v)
         if (f->type == 'a')
             gr_jfail(j, GRAM_EUNSUPPORTED, "the chat template formats with %%a, which gram does not know");
         s = f->type == 's' ? gr_jto_str(j, v) : gr_jrepr_str(j, v);
+        if (out->safe)
+            s = gr_jescape(j, gr_jstrv(s));
         if (f->precision >= 0)
             s = gr_jsub(j, s, 0, gr_joffset(s, (size_t)f->precision));
         put_padded(j, out, s, f, false);
@@ -174,10 +177,10 @@ static size_t one_percent(jctx *j, jbuf *out, const jstr *s, size_t i, source *f
     i = read_flags(s, i, &f);
     if (i < s->n && s->p[i] == '*')
         gr_jfail(j, GRAM_EUNSUPPORTED, "the chat template formats with *, which gram does not know");
-    f.width = digits(s, &i);
+    f.width = digits(j, s, &i);
     if (i < s->n && s->p[i] == '.') {
         i++;
-        f.precision = digits(s, &i);
+        f.precision = digits(j, s, &i);
     }
     while (i < s->n && (s->p[i] == 'l' || s->p[i] == 'h' || s->p[i] == 'L'))
         i++;
@@ -207,7 +210,9 @@ const jstr *gr_jpercent(jctx *j, const jstr *s, jval args)
         i = done = one_percent(j, out, s, i + 1, &from);
     }
     gr_jbuf_sub(out, s, done, s->n - done);
-    if (args.t == J_TUPLE ? from.next < args.l->n : !from.used && args.t != J_DICT && args.t != J_LIST)
+    if (s->safe ? args.t == J_TUPLE && from.next < args.l->n
+                : args.t == J_TUPLE ? from.next < args.l->n
+                : !from.used && args.t != J_DICT && args.t != J_LIST && args.t != J_UNDEF && args.t != J_RANGE)
         gr_jraise(j, "not all arguments converted during string formatting");
     return gr_jbuf_str(out);
 }
@@ -286,10 +291,10 @@ static void put_spec(jctx *j, jbuf *out, jval v, const jstr *s)
         i = 1;
     }
     i = read_flags(s, i, &f);
-    f.width = digits(s, &i);
+    f.width = digits(j, s, &i);
     if (i < s->n && s->p[i] == '.') {
         i++;
-        f.precision = digits(s, &i);
+        f.precision = digits(j, s, &i);
     }
     f.type = i < s->n ? s->p[i++] : number && v.t == J_INT ? 'd' : 's';
     if (i < s->n || f.minus || align == '=' || !strchr("sdxXofFeEgG", f.type) || (number && f.type == 's' && s->n)
@@ -302,7 +307,8 @@ static void put_spec(jctx *j, jbuf *out, jval v, const jstr *s)
     if (f.zero && number && !align)
         put_padded(j, out, body, &f, true);
     else
-        gr_jbuf_add(out, gr_jpad(j, body, f.width, fill, align == '^' ? 0 : align == '>' || (!align && number) ? 1 : -1));
+        gr_jbuf_add(out, gr_jpad(j, body, f.width, fill,
+                                 align == '^' ? 0 : align == '>' || (!align && number) ? 1 : -1));
 }
 
 /* From behind '{' to behind its '}'. */
@@ -335,6 +341,8 @@ static size_t one_field(jctx *j, jbuf *out, const jstr *s, size_t i, const jargs
         gr_jfail(j, GRAM_EUNSUPPORTED, "the chat template formats with a field within a field");
     if (spec_text->n)
         put_spec(j, out, v, spec_text);
+    else if (out->safe)
+        gr_jbuf_add(out, gr_jescape(j, v));
     else
         gr_jbuf_val(out, v);
     return i + 1;

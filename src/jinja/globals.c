@@ -28,8 +28,7 @@ static jval range(jctx *j, const jargs *a)
     if (a->n_kw)
         gr_jraise(j, "range() takes no keyword arguments");
     if (a->n < 1 || a->n > 3)
-        gr_jraise(j, a->n ? "range expected at most 3 arguments, got %zu" : "range expected at least 1 argument, got %zu",
-                  a->n);
+        gr_jraise(j, "range expected at %s, got %zu", a->n ? "most 3 arguments" : "least 1 argument", a->n);
     for (size_t i = 0; i < a->n; i++)
         v[a->n == 1 ? 1 : i] = gr_jindex(j, a->pos[i]);
     if (v[2] == 0)
@@ -37,7 +36,7 @@ static jval range(jctx *j, const jargs *a)
     n = v[2] > 0 ? ((__int128)v[1] - v[0] + v[2] - 1) / v[2] : ((__int128)v[0] - v[1] - v[2] - 1) / -(__int128)v[2];
     if (n > JLIMIT_RANGE)
         gr_jraise(j, "Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).", JLIMIT_RANGE);
-    *r = (jrange){ v[0], v[2], n > 0 ? (size_t)n : 0 };
+    *r = (jrange){ v[0], v[1], v[2], n > 0 ? (size_t)n : 0 };
     return (jval){ .t = J_RANGE, .range = r };
 }
 
@@ -48,7 +47,9 @@ static jval dict(jctx *j, const jargs *a)
 
     if (a->n > 1)
         gr_jraise(j, "dict expected at most 1 argument, got %zu", a->n);
-    if (a->n && (a->pos[0].t == J_DICT || a->pos[0].t == J_NS)) {
+    if (a->n)
+        gr_jneed(j, a->pos[0]);
+    if (a->n && a->pos[0].t == J_DICT) {
         for (size_t i = 0; i < a->pos[0].d->n; i++)
             gr_jset(j, out.d, a->pos[0].d->key[i], a->pos[0].d->val[i]);
     } else if (a->n) {
@@ -69,8 +70,8 @@ static jval namespace(jctx *j, const jargs *a)
 
     for (size_t i = 0; i < out.d->n; i++)
         if (out.d->key[i].t == J_STR && out.d->key[i].s->n && out.d->key[i].s->p[0] == '_')
-            gr_jraise(j, "Chat templates cannot store underscore-prefixed attributes on a namespace, but got %s. Please "
-                      "rename the attribute.", gr_jrepr(j, out.d->key[i]));
+            gr_jraise(j, "Chat templates cannot store underscore-prefixed attributes on a namespace, but got %s. "
+                      "Please rename the attribute.", gr_jrepr(j, out.d->key[i]));
     out.t = J_NS;
     return out;
 }

@@ -110,27 +110,50 @@ static bool seen(jctx *j, jiter *it, jval v)
     return false;
 }
 
+/* A generator looks at nothing before it is asked for its first element, not even at its arguments. */
+static void begin(jctx *j, jiter *it)
+{
+    it->begun = true;
+    if (it->kind == ITER_MADE) {
+        it->source = gr_jiter(j, it->make(j, it->source, &it->args));
+        return;
+    }
+    if ((it->kind == ITER_MAP || it->kind == ITER_SELECT) && !gr_jtrue(j, it->source)) {
+        it->source = gr_jiter(j, gr_jlist_new(j, J_LIST, 0));
+        return;
+    }
+    if (it->kind == ITER_MAP)
+        gr_jbegin_map(j, it);
+    else if (it->kind == ITER_SELECT)
+        gr_jbegin_select(j, it);
+    it->source = gr_jiter(j, it->source);
+}
+
+static bool next_made(jctx *j, jiter *it, jval *v)
+{
+    while (gr_jnext(j, it->source.iter, v)) {
+        if (it->kind == ITER_SELECT && !chosen(j, it, *v))
+            continue;
+        if (it->kind == ITER_UNIQUE && seen(j, it, *v))
+            continue;
+        if (it->kind == ITER_FOR && !gr_jfor_test(j, it, *v))
+            continue;
+        if (it->kind == ITER_MAP)
+            *v = it->name ? gr_jfilter_apply(j, it->name, *v, &it->args)
+                          : gr_jattr_path(j, *v, it->attr, it->fallback);
+        return true;
+    }
+    return false;
+}
+
 bool gr_jnext(jctx *j, jiter *it, jval *v)
 {
     bool more;
 
     gr_jdeeper(j);
-    if (it->kind == ITER_SEQ) {
-        more = next_of_seq(j, it, v);
-        gr_jshallower(j);
-        return more;
-    }
-    while ((more = gr_jnext(j, it->source.iter, v))) {
-        if (it->kind == ITER_SELECT && !chosen(j, it, *v))
-            continue;
-        if (it->kind == ITER_UNIQUE && seen(j, it, *v))
-            continue;
-        if (it->kind == ITER_MAP)
-            *v = gr_jfilter_apply(j, it->name, *v, &it->args);
-        else if (it->kind == ITER_ATTR)
-            *v = gr_jattr_path(j, *v, it->attr, it->fallback);
-        break;
-    }
+    if (it->kind != ITER_SEQ && !it->begun)
+        begin(j, it);
+    more = it->kind == ITER_SEQ ? next_of_seq(j, it, v) : next_made(j, it, v);
     gr_jshallower(j);
     return more;
 }

@@ -8,6 +8,16 @@ static void copy_name(gr_jinja *t, const char *name)
     t->ctx.name = gr_jcstr(&t->ctx, gr_jlit(&t->ctx, name));
 }
 
+static void check_utf8(jctx *j, const char *text, size_t n)
+{
+    for (size_t i = 0, len; i < n; i += len) {
+        int32_t c;
+        len = gr_jget_char(text + i, n - i, &c);
+        if (len == 1 && (unsigned char)text[i] >= 0x80)
+            gr_jfail(j, GRAM_EFORMAT, "%s: not UTF-8: byte 0x%02x at %zu", j->name, (unsigned char)text[i], i);
+    }
+}
+
 gram_status gr_jinja_compile(gr_jinja **out, const char *name, const char *text, size_t n, gram_err *err)
 {
     gr_jinja *t = calloc(1, sizeof *t);
@@ -23,6 +33,7 @@ gram_status gr_jinja_compile(gr_jinja **out, const char *name, const char *text,
         return rc;
     }
     copy_name(t, name);
+    check_utf8(&t->ctx, text, n);
     p = gr_jalloc(&t->ctx, sizeof *p);
     *p = (jparser){ .j = &t->ctx, .calls = &t->calls };
     gr_jlex(&t->ctx, text, n, &p->tok);

@@ -1,8 +1,8 @@
 /* jinja.h - run a chat template as transformers runs it.
  *
- * A template is a program in Jinja 2, written by strangers. It is compiled once, and rendered for each conversation with
- * what Jinja calls an ImmutableSandboxedEnvironment: trim_blocks and lstrip_blocks are on, a last line end is taken away,
- * nothing can be changed but a namespace, and break, continue, {% generation %}, raise_exception(), strftime_now() and
+ * A template is a program in Jinja 2, written by strangers. It is compiled once, and rendered for each conversation
+ * with what Jinja calls an ImmutableSandboxedEnvironment: trim_blocks and lstrip_blocks are on, a last line end is taken
+ * away, nothing can be changed but a namespace, and break, continue, {% generation %}, raise_exception(), strftime_now() and
  * transformers' own tojson are there. The text is equal, byte for byte, to what Python's Jinja 2 and transformers make
  * of it; what Jinja has and this has not is refused by its name when the template is compiled (docs/templates.md).
  *
@@ -22,8 +22,9 @@ typedef struct gr_jinja gr_jinja;
 /* name: what errors call the template. The text is copied. */
 gram_status gr_jinja_compile(gr_jinja **out, const char *name, const char *text, size_t n, gram_err *err);
 void gr_jinja_close(gr_jinja *t);                       /* NULL is fine */
-bool gr_jinja_reads(const gr_jinja *t, const char *variable);   /* a name that the template looks up in what it is given */
-bool gr_jinja_calls(const gr_jinja *t, const char *function);   /* a name that it calls: "strftime_now" */
+/* Whether the template looks this name up in what it is given, and whether it calls this one ("strftime_now"). */
+bool gr_jinja_reads(const gr_jinja *t, const char *variable);
+bool gr_jinja_calls(const gr_jinja *t, const char *function);
 
 /* What a template is given: both are objects, and NULL is an empty one. */
 typedef struct {

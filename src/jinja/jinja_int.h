@@ -14,10 +14,10 @@
 #include "jinja/jinja.h"
 
 enum {
-    JLIMIT_DEPTH = 600,             /* nodes within nodes, and calls within calls: each takes some hundred bytes of stack */
+    JLIMIT_DEPTH = 600,             /* nodes within nodes, calls within calls: each takes some hundred bytes of stack */
     JLIMIT_NEST = 100,              /* statements and parentheses within each other in the template's text */
     JLIMIT_RANGE = 100000,          /* as Jinja's sandbox */
-    JLIMIT_STEPS = 50000000         /* evaluations, elements and copied lines of 64 bytes: about two seconds */
+    JLIMIT_STEPS = 20000000         /* evaluations, elements, writes and lines of 64 bytes: about two seconds */
 };
 #define JLIMIT_MEMORY ((size_t)512 << 20)
 #define JLIMIT_OUTPUT ((size_t)64 << 20)
@@ -95,7 +95,7 @@ typedef struct jval {
 
 typedef struct jlist { jval *v; size_t n, cap; } jlist;
 typedef struct jdict { jval *key, *val; size_t n, cap, cap_val; } jdict;
-typedef struct jrange { int64_t start, step; size_t n; } jrange;
+typedef struct jrange { int64_t start, stop, step; size_t n; } jrange;
 typedef struct jview { jdict *d; int what; } jview;                 /* 0 keys, 1 values, 2 items */
 typedef struct jundef { const char *hint, *obj, *name; bool attr, unsafe; } jundef;
 typedef struct jcycler { jval *v; size_t n, at; } jcycler;
@@ -105,18 +105,22 @@ typedef struct { const jstr *name; jval v; } jkw;
 typedef struct { jval *pos; size_t n; jkw *kw; size_t n_kw, cap, cap_kw; } jargs;
 
 /* A Python iterator: one pass over its source, made as it is read. */
-typedef enum { ITER_SEQ, ITER_MAP, ITER_ATTR, ITER_SELECT, ITER_UNIQUE } jiter_kind;
+typedef enum { ITER_SEQ, ITER_MAP, ITER_SELECT, ITER_UNIQUE, ITER_MADE, ITER_FOR } jiter_kind;
 typedef struct jiter {
     jiter_kind kind;
     const char *type;               /* what Python calls it */
-    jval source;                    /* SEQ: what is walked; otherwise another iterator */
+    jval source;                    /* SEQ: what is walked; otherwise what the generator was made of, and once it has
+                                     * begun, an iterator over that */
     size_t at, len;                 /* SEQ: len of a view or list when it began */
-    bool back;
-    jargs args;                     /* of map, select */
-    const jstr *name;
+    bool back, begun;
+    jargs args;                     /* of map, select, and of what is made at once */
+    const jstr *name;               /* of the filter or test; NULL: the attribute, or the value itself */
     jval attr, fallback;
     bool reject, by_attr, nocase;
     jlist *seen;
+    jval (*make)(struct jctx *j, jval source, const jargs *a);      /* MADE: a list of all */
+    const struct jnode *loop;       /* FOR: the items that pass the test of a loop */
+    jframe *frame;                  /* FOR: of the test */
 } jiter;
 
 typedef struct jfunc { const char *name; int id; } jfunc;
@@ -167,6 +171,9 @@ jval gr_jpair(jctx *j, jval a, jval b);                 /* a tuple */
 bool gr_jiterable(jval v);
 jval gr_jiter(jctx *j, jval v);                         /* a new iterator over v, or v itself where it is one */
 bool gr_jnext(jctx *j, jiter *it, jval *v);
+void gr_jbegin_map(jctx *j, jiter *it);                /* filters_seq.c: reads the arguments of a generator */
+void gr_jbegin_select(jctx *j, jiter *it);
+bool gr_jfor_test(jctx *j, const jiter *it, jval v);    /* exec.c */
 jval gr_jto_list(jctx *j, jval v);
 void gr_junpack(jctx *j, jval v, size_t n, jval *out);
 

@@ -105,7 +105,8 @@ static void comment(lexer *x)
             return;
         }
     }
-    fail(x, "Missing end of comment tag");
+    if (x->at < x->n)                       /* at the very end of the text Jinja says nothing */
+        fail(x, "Missing end of comment tag");
 }
 
 /* {% raw %}: from `at`, where its own text begins. */
@@ -124,7 +125,8 @@ static void raw(lexer *x)
         move_to(x, end);
         return;
     }
-    fail(x, "Missing end of raw directive");
+    if (x->at < x->n)
+        fail(x, "Missing end of raw directive");
 }
 
 /* Whether {% raw %} stands at `at`, and where it ends. */

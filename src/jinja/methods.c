@@ -97,7 +97,7 @@ static jval m_count(jctx *j, jval v, const jargs *a)
     size_t base, at = 0;
     int64_t n = 0;
 
-    gr_jstep(j, v.s->n / 64);
+    gr_jstep(j, v.s->n / 16);
     if (!window(j, v.s, arg[1], arg[2], &part, &base))
         return gr_jint(0);
     if (!x->n)
@@ -250,7 +250,7 @@ static jval split(jctx *j, jval v, const jval arg[2], bool right)
     jval out = gr_jlist_new(j, J_LIST, 4);
     int64_t max = number(j, arg[1], -1);
 
-    gr_jstep(j, v.s->n / 64);
+    gr_jstep(j, v.s->n / 16);
     if (arg[0].t == J_MISSING || arg[0].t == J_NONE)
         (right ? rsplit_words : split_words)(j, out.l, v.s, max);
     else
@@ -468,6 +468,7 @@ CASE(casefold, CASE_FOLD)
     static jval m_##name(jctx *j, jval v, const jargs *a) \
     { \
         no_args(j, #name, a); \
+        gr_jstep(j, v.s->n / 2); \
         return gr_jbool(gr_jis(v.s, what)); \
     }
 CLASS(isalpha, IS_ALPHA)
@@ -602,7 +603,7 @@ static const struct { const entry *here; const char *lacking, *unsafe; } of[] = 
     [J_STR] = { of_str, " encode expandtabs format_map maketrans translate ", "" },
     [J_LIST] = { of_list, "", " append clear extend insert pop remove reverse sort " },
     [J_TUPLE] = { of_tuple, "", "" },
-    [J_RANGE] = { of_tuple, " stop ", "" },
+    [J_RANGE] = { of_tuple, "", "" },
     [J_DICT] = { of_dict, " fromkeys ", " clear pop popitem setdefault update " },
     [J_LOOP] = { of_loop, "", "" },
     [J_CYCLER] = { of_cycler, " items pos ", "" },

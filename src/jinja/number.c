@@ -1,4 +1,4 @@
-/* number.c - arithmetic and the text of numbers, as Python has them. Integers have 64 bits: what would not fit fails. */
+/* number.c - arithmetic and the text of numbers, as Python has them. Integers have 64 bits: what does not fit fails. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -315,8 +315,9 @@ jval gr_jbinary(jctx *j, int op, jval a, jval b)
         return repeat(j, a, int_of(b));
     if (op == OP_MUL && (b.t == J_STR || seq(b)) && whole(a))
         return repeat(j, b, int_of(a));
-    if (op == OP_MUL && (a.t == J_STR || seq(a)))
-        gr_jraise(j, "can't multiply sequence by non-int of type '%s'", gr_jtype_name(b));
+    if (op == OP_MUL && (a.t == J_STR || seq(a) || b.t == J_STR || seq(b)))
+        gr_jraise(j, "can't multiply sequence by non-int of type '%s'",
+                  gr_jtype_name(a.t == J_STR || seq(a) ? b : a));
     gr_jraise(j, "unsupported operand type(s) for %s: '%s' and '%s'", symbol(op), gr_jtype_name(a), gr_jtype_name(b));
 }
 

@@ -85,7 +85,7 @@ static void room(jbuf *b, size_t n)
 {
     if (n > JLIMIT_OUTPUT - gr_min(b->n, JLIMIT_OUTPUT))
         gr_jfail(b->j, GRAM_ELIMIT, "the chat template writes more than %zu MiB of text", JLIMIT_OUTPUT >> 20);
-    gr_jstep(b->j, n / 64);
+    gr_jstep(b->j, 1 + n / 64);
     b->p = gr_jgrow(b->j, b->p, b->n, &b->cap, n, 1);
 }
 
@@ -146,8 +146,8 @@ const jstr *gr_jbuf_str(jbuf *b)
 {
     jstr *s = gr_jalloc(b->j, sizeof *s);
 
-    *s = (jstr){ .p = b->n ? b->p : "", .n = b->n, .chars = SIZE_MAX, .mark = b->any_given && b->any_own ? b->mark : NULL,
-                 .given = b->any_given, .safe = b->safe };
+    *s = (jstr){ .p = b->n ? b->p : "", .n = b->n, .chars = SIZE_MAX, .given = b->any_given, .safe = b->safe,
+                 .mark = b->any_given && b->any_own ? b->mark : NULL };
     return s;
 }
 
@@ -216,11 +216,9 @@ static void repr_dict(jbuf *b, const jdict *d)
 
 static void repr_range(jbuf *b, const jrange *r)
 {
-    int64_t stop = r->start + r->step * (int64_t)r->n;
-
-    gr_jbuf_puts(b, r->step == 1 ? gr_jprintf(b->j, "range(%" PRId64 ", %" PRId64 ")", r->start, stop)
-                                 : gr_jprintf(b->j, "range(%" PRId64 ", %" PRId64 ", %" PRId64 ")", r->start, stop,
-                                              r->step));
+    gr_jbuf_puts(b, r->step == 1
+                 ? gr_jprintf(b->j, "range(%" PRId64 ", %" PRId64 ")", r->start, r->stop)
+                 : gr_jprintf(b->j, "range(%" PRId64 ", %" PRId64 ", %" PRId64 ")", r->start, r->stop, r->step));
 }
 
 /* Python shows an address in these, so no template can mean to write them. */
@@ -333,6 +331,8 @@ const jstr *gr_jstrip(jctx *j, const jstr *s, const jstr *chars, bool left, bool
     int32_t c;
 
     while (left && from < to) {
+        if (from % 16 == 0)
+            gr_jstep(j, 1);
         len = gr_jget_char(s->p + from, to - from, &c);
         if (!strips(chars, s->p + from, len, c))
             break;
@@ -340,6 +340,8 @@ const jstr *gr_jstrip(jctx *j, const jstr *s, const jstr *chars, bool left, bool
     }
     while (right && from < to) {
         size_t at = to - 1;
+        if (to % 16 == 0)
+            gr_jstep(j, 1);
         while (at > from && ((unsigned char)s->p[at] & 0xc0) == 0x80)
             at--;
         len = gr_jget_char(s->p + at, to - at, &c);

@@ -14,6 +14,21 @@ static jval one(jctx *j, const jargs *a)
     return a->pos[0];
 }
 
+static bool hashable(jctx *j, jval v)
+{
+    if (v.t == J_LIST || v.t == J_DICT)
+        gr_jraise(j, "unhashable type: '%s'", gr_jtype_name(v));
+    return true;
+}
+
+static bool is_class(jctx *j, jval v, jclass what)
+{
+    const jstr *s = gr_jto_str(j, v);
+
+    gr_jstep(j, s->n / 16);
+    return gr_jis(s, what);
+}
+
 #define PLAIN(name, expression) \
     static bool is_##name(jctx *j, jval v, const jargs *a) \
     { \
@@ -34,12 +49,13 @@ PLAIN(number, v.t == J_INT || v.t == J_FLOAT || v.t == J_BOOL)
 PLAIN(iterable, gr_jiterable(v))
 /* An undefined value has a length, and is asked for __getitem__ where Python looks for it: on its class. */
 PLAIN(sequence, v.t == J_UNDEF || v.t == J_STR || v.t == J_LIST || v.t == J_TUPLE || v.t == J_DICT || v.t == J_RANGE)
-PLAIN(callable, v.t == J_UNDEF || v.t == J_MACRO || v.t == J_FUNC || v.t == J_METHOD || v.t == J_LOOP || v.t == J_JOINER)
+PLAIN(callable, v.t == J_UNDEF || v.t == J_MACRO || v.t == J_FUNC || v.t == J_METHOD || v.t == J_LOOP
+                || v.t == J_JOINER)
 PLAIN(escaped, v.t == J_STR && v.s->safe)
-PLAIN(lower, gr_jis(gr_jto_str(j, v), IS_LOWER))
-PLAIN(upper, gr_jis(gr_jto_str(j, v), IS_UPPER))
-PLAIN(filter, v.t == J_STR && gr_jfilter(v.s))
-PLAIN(test, v.t == J_STR && gr_jtest(v.s))
+PLAIN(lower, is_class(j, v, IS_LOWER))
+PLAIN(upper, is_class(j, v, IS_UPPER))
+PLAIN(filter, hashable(j, v) && v.t == J_STR && gr_jfilter(v.s))
+PLAIN(test, hashable(j, v) && v.t == J_STR && gr_jtest(v.s))
 
 static bool remainder_is(jctx *j, jval v, jval by, int64_t want)
 {

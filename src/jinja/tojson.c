@@ -20,7 +20,8 @@ static void write_str(writer *w, const jstr *s)
         if (c == '"' || c == '\\')
             snprintf(esc, sizeof esc, "\\%c", (int)c);
         else if (c == '\n' || c == '\r' || c == '\t' || c == '\b' || c == '\f')
-            snprintf(esc, sizeof esc, "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : c == '\b' ? 'b' : 'f');
+            snprintf(esc, sizeof esc, "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : c == '\b' ? 'b'
+                                            : 'f');
         else if (c > 0xffff)
             snprintf(esc, sizeof esc, "\\u%04x\\u%04x", 0xd800 + (unsigned)((c - 0x10000) >> 10),
                      0xdc00 + (unsigned)((c - 0x10000) & 0x3ff));

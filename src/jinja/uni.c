@@ -210,6 +210,7 @@ const jstr *gr_jcase(jctx *j, const jstr *s, jcase how)
     bool begins = true;
 
     b->safe = s->safe;
+    gr_jstep(j, s->n / 4);
     for (size_t i = 0, len; i < s->n; i += len) {
         int32_t c;
         bool given = gr_jmark(s, i), raise;

@@ -146,8 +146,8 @@ bool gr_jget_name(const jdict *d, const char *name, jval *val)
     return false;
 }
 
-/* A role that is one of the words for it belongs to the form of a conversation, not to its text: '<|' + role + '|>' is a
- * token that the template writes. */
+/* A role that is one of the words for it belongs to the form of a conversation, not to its text: '<|' + role + '|>' is
+ * a token that the template writes. */
 static bool is_role(const char *key, const json_t *v)
 {
     static const char *const known[] = { "system", "user", "assistant", "tool", "developer", "function", "model",
@@ -170,7 +170,8 @@ jval gr_jfrom_json(jctx *j, const json_t *o, bool given)
     case JSON_OBJECT:
         v = gr_jdict_new(j);
         json_object_foreach((json_t *)(uintptr_t)o, key, item)
-            put(j, v.d, gr_jstrv(gr_jstr(j, key, strlen(key), given)), gr_jfrom_json(j, item, given && !is_role(key, item)));
+            put(j, v.d, gr_jstrv(gr_jstr(j, key, strlen(key), given)),
+                gr_jfrom_json(j, item, given && !is_role(key, item)));
         break;
     case JSON_ARRAY:
         v = gr_jlist_new(j, J_LIST, json_array_size(o));
@@ -215,7 +216,9 @@ size_t gr_jlen(jctx *j, jval v)
 {
     switch (v.t) {
     case J_UNDEF: return 0;
-    case J_STR:   return gr_jchars(v.s);
+    case J_STR:
+        gr_jstep(j, v.s->chars == SIZE_MAX ? v.s->n / 16 : 0);
+        return gr_jchars(v.s);
     case J_LIST:
     case J_TUPLE: return v.l->n;
     case J_DICT:  return v.d->n;
@@ -303,7 +306,10 @@ bool gr_jequal(jctx *j, jval a, jval b)
     case J_MISSING:
     case J_UNDEF:
     case J_NONE:  same = true; break;
-    case J_STR:   same = gr_jstr_eq(a.s, b.s); break;
+    case J_STR:
+        gr_jstep(j, gr_min(a.s->n, b.s->n) / 64);
+        same = gr_jstr_eq(a.s, b.s);
+        break;
     case J_LIST:
     case J_TUPLE:
     case J_RANGE: same = a.l == b.l || equal_seqs(j, a, b); break;
@@ -358,7 +364,7 @@ static bool in_str(jctx *j, jval x, const jstr *s)
 {
     if (x.t != J_STR)
         gr_jraise(j, "'in <string>' requires string as left operand, not %s", gr_jtype_name(x));
-    gr_jstep(j, s->n / 64);
+    gr_jstep(j, s->n / 16);
     return !x.s->n || memmem(s->p, s->n, x.s->p, x.s->n);
 }
 

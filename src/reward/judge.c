@@ -158,7 +158,8 @@ static gram_status try_label(const gr_judge *j, const gr_chat_text *t, const cha
  * prompt ends in white space. *space is to be freed. */
 static gram_status space_before(const gr_judge *j, const gr_chat_text *t, char **space, gram_err *err)
 {
-    bool inst = j->chat.kind == GR_CHAT_LLAMA2 || j->chat.kind == GR_CHAT_MISTRAL, program = j->chat.kind == GR_CHAT_JINJA;
+    bool inst = j->chat.kind == GR_CHAT_LLAMA2 || j->chat.kind == GR_CHAT_MISTRAL;
+    bool program = j->chat.kind == GR_CHAT_JINJA;
     const char *last = t->text.n ? t->text.p + t->text.n - 1 : "\n";
     bool spaced = (inst || (program && !strchr(" \n\t", *last))) && !strcmp(gr_tok_kind(j->tok), "SentencePiece BPE");
     gr_chat_around around = { 0 };

@@ -195,8 +195,8 @@ static gram_status find_kind(gr_chat *c, const char *name, const gr_chat_facts *
     if (name)
         return gr_fail(err, GRAM_EARG, "chat template \"%s\" is not one of " NAMES, name);
     if (facts->names)
-        return gr_fail(err, GRAM_EUNSUPPORTED, "the model has chat templates named %s, and none is called default; name "
-                       "one with --template (" NAMES ", or a file)", facts->names);
+        return gr_fail(err, GRAM_EUNSUPPORTED, "the model has chat templates named %s, and none is called default; "
+                       "name one with --template (" NAMES ", or a file)", facts->names);
     c->kind = kind_of_vocabulary(tok, facts->architecture);
     if (c->kind)
         return GRAM_OK;

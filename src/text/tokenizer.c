@@ -217,8 +217,8 @@ static gram_status settle_piece(gr_enc *e, gr_str s)
         own |= here;
         other |= there;
         if (own && other)
-            return gr_fail(e->err, GRAM_EUNSUPPORTED, "the conversation holds %s, which this tokenizer cannot tell from "
-                           "the chat template's own", a->text);
+            return gr_fail(e->err, GRAM_EUNSUPPORTED, "the conversation holds %s, which this tokenizer cannot tell "
+                           "from the chat template's own", a->text);
     }
     e->special = !other;
     return GRAM_OK;

@@ -62,8 +62,8 @@ void gr_tok_close(gr_tok *t);
  * runs of newlines) are always found; special ones (<|im_end|>) only with `special`, otherwise they are
  * text like any other. Bytes that are not UTF-8 fail with GRAM_EFORMAT and the byte's offset. */
 gram_status gr_tok_encode(const gr_tok *t, const char *text, size_t n, bool special, gr_ids *out, gram_err *err);
-/* The same for a text of which only some parts may hold special tokens: run[i] goes up to byte `end`, from where run[i-1]
- * ended, and the last one to n. A special token counts as such where all of its bytes lie in runs that may hold them;
+/* The same for a text of which only some parts may hold special tokens: run[i] goes up to byte `end`, from where
+ * run[i-1] ended, and the last one to n. A special token counts as such where all of its bytes lie in runs that may hold them;
  * everything else, merges that reach from one run into another too, is as if the text had none. GRAM_EUNSUPPORTED where
  * the tokenizer looks for special tokens behind its normalizer and such a token stands both in a run that may hold it
  * and in one that may not, so that the two cannot be told apart. */

@@ -23,8 +23,10 @@ static const char tokenizer[] =
     "\"\\u010a\":2,\"\\u0120\":3,\"A\":4,\"B\":5,\"a\":6,\"b\":7,\"e\":8,\"i\":9,\"n\":10,\"r\":11,\"s\":12,\"t\":13,"
     "\"u\":14,\"st\":15},\"merges\":[\"s t\"]}}";
 static const char tokenizer_config[] =
-    "{\"chat_template\":\"{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}\",\"eos_token\":\"<|im_end|>\"}";
+    "{\"chat_template\":\"{% for m in messages %}"
+    "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}\","
+    "\"eos_token\":\"<|im_end|>\"}";
 
 static char dir[200], in[300], groups[300], out[300], json[300], rows[300], report[300], page[320],
             gguf[300], back[300], recipe[300];

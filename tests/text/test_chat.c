@@ -177,12 +177,14 @@ static void unknown_is_refused(void **state)
 
     for (size_t i = 0; i < GR_COUNT(c); i++) {
         assert_int_equal(gr_chat_init(&chat, NULL, &c[i].facts, NULL, &check_err), GRAM_EUNSUPPORTED);
-        assert_non_null(strstr(check_err.text, "--template (chatml, llama3, llama2, mistral, qwen3, gemma, or a file)"));
+        assert_non_null(strstr(check_err.text,
+                               "--template (chatml, llama3, llama2, mistral, qwen3, gemma, or a file)"));
         assert_non_null(strstr(check_err.text, c[i].why));
     }
     assert_int_equal(gr_chat_init(&chat, "vicuna", &c[0].facts, NULL, &check_err), GRAM_EARG);
     assert_non_null(strstr(check_err.text, "\"vicuna\""));
-    assert_int_equal(gr_chat_init(&chat, "chatml", &(gr_chat_facts){ .args = "{\"x\":1}" }, NULL, &check_err), GRAM_EARG);
+    assert_int_equal(gr_chat_init(&chat, "chatml", &(gr_chat_facts){ .args = "{\"x\":1}" }, NULL, &check_err),
+                     GRAM_EARG);
     assert_non_null(strstr(check_err.text, "has no variables"));
     assert_int_equal(gr_chat_init(&chat, NULL, &(gr_chat_facts){ .jinja = "", .args = "[1]" }, NULL, &check_err),
                      GRAM_EARG);
@@ -231,8 +233,10 @@ static void user_text_stays_text(void **state)
 /* A tokenizer without merges, whose letters are tokens, and so are two special words. */
 static const char letters[] =
     "{\"version\":\"1.0\",\"added_tokens\":["
-    "{\"id\":9,\"content\":\"<e>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true},"
-    "{\"id\":8,\"content\":\"<user>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}],"
+    "{\"id\":9,\"content\":\"<e>\",\"single_word\":false,"
+    "\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true},"
+    "{\"id\":8,\"content\":\"<user>\",\"single_word\":false,"
+    "\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}],"
     "\"normalizer\":null,\"pre_tokenizer\":null,\"post_processor\":null,\"decoder\":null,\"model\":{\"type\":\"BPE\","
     "\"vocab\":{\"<\":0,\"e\":1,\">\":2,\"a\":3,\"ab\":4,\"b\":5,\"u\":6,\"s\":7,\"r\":10},\"merges\":[\"a b\"]}}";
 
