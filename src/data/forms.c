@@ -281,15 +281,16 @@ static gram_status read_sides(gr_form *f, const char *const key[2], gr_turn answ
     return rc;
 }
 
-/* A list of texts, none of which is a message. */
-static bool is_texts(const gr_at *at, const json_t *v)
+/* A list of texts, the first of which is no message. */
+static gram_status is_texts(const gr_at *at, const char *key, const json_t *v, bool *out)
 {
     const char *first = json_string_value(json_array_get(v, 0));
     json_t *message = NULL;
-    bool texts = first && !gr_literal_messages(at, "", first, &message) && !message;
+    gram_status rc = first ? gr_literal_messages(at, key, first, &message) : GRAM_OK;
 
+    *out = first && !message;
     json_decref(message);
-    return texts;
+    return rc;
 }
 
 /* RM-Bench's lists of plain strings: every chosen one against every rejected one. */
@@ -331,13 +332,16 @@ static gram_status chosen_rejected(gr_form *f, const char *const key[2])
     const json_t *a = json_object_get(f->row, key[0]), *b = json_object_get(f->row, key[1]);
     gr_turn answer[2] = { { 0 } };
     gr_label l;
+    bool texts = false;
     gram_status rc = gr_prompt_read(f->at, f->row, &f->prompt);
 
     if (!rc)
         rc = gr_label_read(f->at, f->row, &l);
+    if (!rc)
+        rc = is_texts(f->at, key[0], a, &texts);
     if (rc)
         return rc;
-    if (is_texts(f->at, a) && json_is_array(b))
+    if (texts && json_is_array(b))
         return cross(f, a, b, &l);
     rc = read_sides(f, key, answer);
     if (!rc)
@@ -375,7 +379,9 @@ static gram_status read_arena(gr_form *f, const char *const key[2], gr_turn answ
 
     for (int i = 0; i < 3 && !rc; i++) {
         const char *s = json_string_value(json_object_get(f->row, name[i]));
-        v[i] = s ? gr_literal_read(s) : NULL;
+        rc = s ? gr_literal_read(f->at, s, &v[i]) : GRAM_OK;
+        if (rc)
+            break;
         if (json_array_size(v[i]) != 1 || !json_is_string(json_array_get(v[i], 0)))
             rc = gr_bad(f->at, "key \"%s\": wanted the text of a list of one text, as in a conversation of one "
                         "question, found %zu: two conversations that differ before their last answers are no pair",

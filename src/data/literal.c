@@ -11,7 +11,13 @@
 
 enum { DEEPEST = 64 };
 
-typedef struct { const char *p; } literal;
+typedef struct { const char *p; bool nomem; } literal;
+
+static bool keep(literal *l, bool ok)
+{
+    l->nomem = l->nomem || !ok;
+    return ok;
+}
 
 static void skip_space(literal *l)
 {
@@ -42,7 +48,7 @@ static bool hex_escape(literal *l, size_t digits, gr_buf *out)
     u = (int32_t)strtol(hex, NULL, 16);
     if (u <= 0 || u > 0x10ffff || (u >= 0xd800 && u < 0xe000))
         return false;
-    return gr_buf_add(out, utf8, gr_utf8_put(utf8, u));
+    return keep(l, gr_buf_add(out, utf8, gr_utf8_put(utf8, u)));
 }
 
 static bool escape(literal *l, gr_buf *out)
@@ -58,19 +64,19 @@ static bool escape(literal *l, gr_buf *out)
     if (!known)
         return false;                   /* Python prints no other */
     l->p++;
-    return gr_buf_add(out, &to[known - from], 1);
+    return keep(l, gr_buf_add(out, &to[known - from], 1));
 }
 
 static json_t *string(literal *l)
 {
     const char quote[] = { *l->p++, '\\', '\0' };
     gr_buf b = { 0 };
-    bool ok = gr_buf_puts(&b, "");
+    bool ok = keep(l, gr_buf_puts(&b, ""));
     json_t *v;
 
     while (ok && *l->p && *l->p != *quote) {
         size_t n = strcspn(l->p, quote);
-        ok = gr_buf_add(&b, l->p, n);
+        ok = keep(l, gr_buf_add(&b, l->p, n));
         l->p += n;
         if (ok && *l->p == '\\') {
             l->p++;
@@ -179,19 +185,24 @@ static json_t *value(literal *l, int depth)
     return take(l, "None") ? json_null() : number(l);
 }
 
-json_t *gr_literal_read(const char *s)
+gram_status gr_literal_read(const gr_at *at, const char *s, json_t **out)
 {
-    literal l = { s };
-    json_t *v = json_loads(s, JSON_REJECT_DUPLICATES, NULL);
+    json_error_t e = { .text = "" };
+    literal l = { s, false };
+    json_t *v;
 
-    if (v)
-        return v;
+    *out = json_loads(s, JSON_REJECT_DUPLICATES, &e);
+    if (*out)
+        return GRAM_OK;
+    if (json_error_code(&e) == json_error_out_of_memory)
+        return gr_row_nomem(at);
     v = value(&l, 0);
     skip_space(&l);
     if (v && !*l.p)
-        return v;
-    json_decref(v);
-    return NULL;
+        *out = v;
+    else
+        json_decref(v);
+    return l.nomem ? gr_row_nomem(at) : GRAM_OK;
 }
 
 /* ---- Messages in a string ------------------------------------------------------------------------ */
@@ -251,9 +262,12 @@ static bool has_key(const char *s, const char *key)
 
 gram_status gr_literal_messages(const gr_at *at, const char *key, const char *s, json_t **out)
 {
-    json_t *v = begins_a_message(s) ? gr_literal_read(s) : NULL;
+    json_t *v = NULL;
+    gram_status rc = begins_a_message(s) ? gr_literal_read(at, s, &v) : GRAM_OK;
 
     *out = NULL;
+    if (rc)
+        return rc;
     if (are_messages(v)) {
         *out = v;
         return GRAM_OK;

@@ -41,7 +41,8 @@ gram_status gr_tools_read(const gr_at *at, const json_t *row, char **out);
 
 /* ---- literal.c: values in a string ---- */
 
-json_t *gr_literal_read(const char *s);         /* JSON, or what Python prints; NULL: neither */
+/* *out: what the string holds as JSON, or as Python prints it; NULL: neither. */
+gram_status gr_literal_read(const gr_at *at, const char *s, json_t **out);
 /* *out: the list of messages, or the message, that the string holds; NULL where it holds none. GRAM_EFORMAT where it
  * holds one that cannot be read. */
 gram_status gr_literal_messages(const gr_at *at, const char *key, const char *s, json_t **out);

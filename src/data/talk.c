@@ -124,9 +124,15 @@ static gram_status read_content(const gr_at *at, const char *key, size_t i, cons
 static gram_status set_extra(const gr_at *at, json_t *o, const char *key, json_t *v)
 {
     bool list = !strcmp(key, "tool_calls");
-    json_t *parsed = list && json_is_string(v) ? gr_literal_read(json_string_value(v)) : json_incref(v);
+    json_t *parsed = NULL;
     gram_status rc = GRAM_OK;
 
+    if (list && json_is_string(v))
+        rc = gr_literal_read(at, json_string_value(v), &parsed);
+    else
+        parsed = json_incref(v);
+    if (rc)
+        return rc;
     if (gr_json_find_odd(at, v))
         rc = gr_bad(at, "\"%s\" of a message holds %s", key, gr_json_find_odd(at, v));
     else if (list && !json_is_array(parsed))
@@ -243,11 +249,13 @@ void gr_turn_clear(gr_turn *t)
 static gram_status read_answer_text(const gr_at *at, const char *key, const json_t *v, const json_t *s, gr_turn *out)
 {
     const char *text = json_string_value(s);
+    gram_status rc;
 
     if (gr_text_is_transcript(text, true))
         return gr_bad(at, "key \"%s\": wanted an answer alone, found a transcript", key);
-    if (gr_text_check(at, key, text))
-        return GRAM_EFORMAT;
+    rc = gr_text_check(at, key, text);
+    if (rc)
+        return rc;
     out->text = gr_strndup(text, json_string_length(s));
     return out->text ? read_extra(at, v, false, &out->extra) : gr_row_nomem(at);
 }
@@ -310,12 +318,14 @@ gram_status gr_tools_read(const gr_at *at, const json_t *row, char **out)
         return GRAM_OK;
     if (gr_json_find_odd(at, v))
         return gr_bad(at, "key \"tools\" holds %s", gr_json_find_odd(at, v));
-    if (json_is_string(v))
-        v = parsed = gr_literal_read(json_string_value(v));
-    if (!json_is_array(v))
+    if (json_is_string(v)) {
+        rc = gr_literal_read(at, json_string_value(v), &parsed);
+        v = parsed;
+    }
+    if (!rc && !json_is_array(v))
         rc = gr_bad(at, "key \"tools\" must be a list of tools or the text of one, found %s",
                     gr_json_kind(json_object_get(row, "tools")));
-    else if (json_array_size(v) && !(*out = gr_json_compact(v)))
+    else if (!rc && json_array_size(v) && !(*out = gr_json_compact(v)))
         rc = gr_row_nomem(at);
     json_decref(parsed);
     return rc;

@@ -54,19 +54,26 @@ static void every_allocation_may_fail(const char *file, const char *rules)
     assert_true(!NOMEM_COUNTED || n > 100);
 }
 
-static void upstream_run(void **state)
+static void rules_run(const char *rules, const char *line)
 {
-    char *file = gr_path_join(check_tmpdir(), "rm.jsonl");
+    char *file = gr_path_join(check_tmpdir(), "upstream.jsonl");
     FILE *f = fopen(file, "w");
 
-    (void)state;
     prepare();
     assert_non_null(f);
-    fputs("{\"id\":1,\"prompt\":\"p\",\"chosen\":[\"q=1\",\"q=2\",\"q=3\"],"
-          "\"rejected\":[\"q=3\",\"q=2\",\"q=1\"],\"domain\":\"chat\"}\n", f);
+    fprintf(f, "%s\n", line);
     assert_int_equal(fclose(f), 0);
-    every_allocation_may_fail(file, "rm-bench");
+    every_allocation_may_fail(file, rules);
     free(file), free(json), free(rows), free(partial), free(page), free(report);
+}
+
+static void upstream_run(void **state)
+{
+    (void)state;
+    rules_run("rm-bench", "{\"id\":1,\"prompt\":\"p\",\"chosen\":[\"q=1\",\"q=2\",\"q=3\"],"
+              "\"rejected\":[\"q=3\",\"q=2\",\"q=1\"],\"domain\":\"chat\"}");
+    rules_run("rewardbench2", "{\"id\":\"1\",\"prompt\":\"p\",\"chosen\":[\"q=1\"],"
+              "\"rejected\":[\"q=3\",\"q=2\",\"q=1\"],\"subset\":\"Math\"}");
 }
 
 static void plain_run(void **state)
