@@ -6,6 +6,7 @@ Each directory is a tiny trunk of transformers' with a head of a few lines of Py
 kind: the class in config.json, the names of the tensors, the files. heads.json holds, for each, the rewards of the
 conversations of golden_rewards.py in their order, and the options that gram needs.
 """
+
 import json
 import pathlib
 import shutil
@@ -116,19 +117,32 @@ def armo(name, outputs=5):
     matrix, scale, temperature = torch.eye(outputs) - 0.2 * torch.tril(torch.ones(outputs, outputs), -1), 1.25, 3.0
 
     def reward(h, ids):
-        at = max(j for j in range(len(ids)) if ids[j:j + len(mark)] == mark)
+        at = max(j for j in range(len(ids)) if ids[j : j + len(mark)] == mark)
         x = h[at]
         for i, layer in enumerate(layers):
             x = layer(x)
             x = torch.relu(x) if i + 1 < len(layers) else x
         g = torch.softmax(x / temperature, dim=-1) * scale
         return (g * (head(h[-1]) @ matrix)).sum()
-    tensors = named(head, "regression_layer") | {"reward_transform_matrix": matrix, "gating.logit_scale": torch.tensor([scale])}
+
+    tensors = named(head, "regression_layer") | {
+        "reward_transform_matrix": matrix,
+        "gating.logit_scale": torch.tensor([scale]),
+    }
     for i, layer in enumerate(layers):
         tensors |= named(layer, f"gating.layers.{i}")
-    m.save("LlamaForRewardModelWithGating", tensors, {
-        "gating_temperature": temperature, "gating_hidden_dim": 12, "gating_n_hidden": 2, "num_objectives": outputs,
-        "num_labels": outputs, "auto_map": {"AutoModelForSequenceClassification": "modeling_custom.Custom"}})
+    m.save(
+        "LlamaForRewardModelWithGating",
+        tensors,
+        {
+            "gating_temperature": temperature,
+            "gating_hidden_dim": 12,
+            "gating_n_hidden": 2,
+            "num_objectives": outputs,
+            "num_labels": outputs,
+            "auto_map": {"AutoModelForSequenceClassification": "modeling_custom.Custom"},
+        },
+    )
     return {"rewards": rewards(m, reward)}
 
 
@@ -136,9 +150,14 @@ def urm(name, pairs=3):
     """URM: pairs of mean and spread, whose means a network weighs by the last token."""
     m = Maker(name, T.LlamaConfig(**SMALL), llama3=True)
     head = spread(Linear(m.width, 2 * pairs, bias=False))
-    fc = spread(Sequential(Linear(m.width, m.width), SELU(), Linear(m.width, m.width), SELU(), Linear(m.width, pairs)), 6)
-    m.save("LlamaForSequenceClassificationWithNormal_Weights", named(head, "score") | named(fc, "weights.fc"),
-           {"id2label": {str(i): f"LABEL_{i}" for i in range(2 * pairs)}})
+    fc = spread(
+        Sequential(Linear(m.width, m.width), SELU(), Linear(m.width, m.width), SELU(), Linear(m.width, pairs)), 6
+    )
+    m.save(
+        "LlamaForSequenceClassificationWithNormal_Weights",
+        named(head, "score") | named(fc, "weights.fc"),
+        {"id2label": {str(i): f"LABEL_{i}" for i in range(2 * pairs)}},
+    )
     return {"rewards": rewards(m, lambda h, ids: (fc(h[-1]) * head(h[-1])[::2]).sum())}
 
 
@@ -169,7 +188,9 @@ def adapter(name, old):
     c.num_labels = 1
     torch.manual_seed(12)
     model = T.AutoModelForSequenceClassification.from_pretrained(base.dir, config=c, dtype=torch.float32)
-    model = peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"]))
+    model = peft.get_peft_model(
+        model, peft.LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"])
+    )
     for k, p in model.named_parameters():
         if "lora_B" in k or "modules_to_save" in k:
             p.data = 0.5 * torch.randn(p.shape)
@@ -178,7 +199,9 @@ def adapter(name, old):
     model.save_pretrained(out)
     (out / "README.md").unlink(missing_ok=True)
     f = out / "adapter_config.json"
-    f.write_text(json.dumps(json.loads(f.read_text()) | {"base_model_name_or_path": f"../{name}-base"}, indent=1) + "\n")
+    f.write_text(
+        json.dumps(json.loads(f.read_text()) | {"base_model_name_or_path": f"../{name}-base"}, indent=1) + "\n"
+    )
     if old:
         t = load_file(out / "adapter_model.safetensors")
         t["base_model.model.score.modules_to_save.weight"] = t.pop("base_model.model.score.weight")
@@ -189,6 +212,7 @@ def adapter(name, old):
         ids = base.tok.apply_chat_template(talk, tokenize=True, return_tensors="pt", return_dict=True)["input_ids"]
         with torch.no_grad():
             return float(model(input_ids=ids).logits[0, 0])
+
     return {"rewards": [reward(t) for t in G.TALKS]}
 
 
@@ -196,7 +220,9 @@ def adapter_beside(name):
     """LLaMA-Factory's: LoRA of a language model, and the head in a file of its own."""
     base = Maker(name + "-base", T.LlamaConfig(**SMALL), words=True)
     base.save("LlamaForCausalLM", {})
-    model = peft.get_peft_model(base.model, peft.LoraConfig(task_type="CAUSAL_LM", r=2, lora_alpha=4, target_modules=["k_proj", "up_proj"]))
+    model = peft.get_peft_model(
+        base.model, peft.LoraConfig(task_type="CAUSAL_LM", r=2, lora_alpha=4, target_modules=["k_proj", "up_proj"])
+    )
     torch.manual_seed(13)
     for k, p in model.named_parameters():
         if "lora_B" in k:
@@ -206,9 +232,15 @@ def adapter_beside(name):
     model.save_pretrained(out)
     (out / "README.md").unlink(missing_ok=True)
     f = out / "adapter_config.json"
-    f.write_text(json.dumps(json.loads(f.read_text()) | {"base_model_name_or_path": f"../{name}-base"}, indent=1) + "\n")
+    f.write_text(
+        json.dumps(json.loads(f.read_text()) | {"base_model_name_or_path": f"../{name}-base"}, indent=1) + "\n"
+    )
     head = spread(Linear(base.width, 1))
-    save_file({k: v.detach() for k, v in named(head, "v_head.summary").items()}, out / "value_head.safetensors", {"format": "pt"})
+    save_file(
+        {k: v.detach() for k, v in named(head, "v_head.summary").items()},
+        out / "value_head.safetensors",
+        {"format": "pt"},
+    )
     return {"rewards": rewards(base, lambda h, ids: head(h[-1]))}
 
 
@@ -243,33 +275,85 @@ def in_gguf(name, dense):
     tensors = named(head, "cls.output") | (named(first, "cls") if dense else {})
     add_to_gguf(path, tensors, {"ARCH.pooling_type": 4})
     shutil.rmtree(m.dir)
-    return {"rewards": rewards(m, lambda h, ids: head(torch.tanh(first(h[-1])) if dense else h[-1])), "path": name + ".gguf"}
+    return {
+        "rewards": rewards(m, lambda h, ids: head(torch.tanh(first(h[-1])) if dense else h[-1])),
+        "path": name + ".gguf",
+    }
 
 
 def main():
     W, shutil_dir = SMALL["hidden_size"], OUT
     shutil.rmtree(shutil_dir, ignore_errors=True)
     out = {
-        "openrlhf": simple("openrlhf", T.LlamaConfig(**SMALL), Linear(W, 1, bias=False), "value_head", "RewardModel",
-                           extra={"value_head_prefix": "value_head", "mean": 0.5, "std": 2.0}),
-        "openrlhf-score": simple("openrlhf-score", T.LlamaConfig(**SMALL), Linear(W, 1, bias=False), "score", "LlamaForSequenceClassification"),
-        "llamafactory": simple("llamafactory", T.LlamaConfig(**SMALL), Linear(W, 1), "v_head.summary", "LlamaForCausalLM",
-                               words=True, beside="value_head.safetensors"),
-        "grm": simple("grm", T.LlamaConfig(**SMALL), Sequential(Linear(W, 12), ReLU(), Linear(12, 1)), "v_head.summary",
-                      "LlamaForCausalLM", words=True),
-        "ultrarm": simple("ultrarm", T.MistralConfig(**SMALL), Linear(W, 1, bias=False), "regression_head", "LlamaRewardModel"),
-        "saferlhf": simple("saferlhf", T.LlamaConfig(**SMALL), Linear(W, 1), "score_head", "LlamaForScore",
-                           extra={"do_normalize": False, "score_type": "reward", "score_dim": 1, "score_bias": True},
-                           more={"normalizer.mean": torch.ones(1), "normalizer.var": torch.ones(1)}),
-        "qwen2-rm": simple("qwen2-rm", T.Qwen2Config(**SMALL), Sequential(Linear(W, 12, bias=False), ReLU(), Linear(12, 1, bias=False)),
-                           "score", "Qwen2ForRewardModel", extra={"id2label": {"0": "a", "1": "b", "2": "c"}}),
+        "openrlhf": simple(
+            "openrlhf",
+            T.LlamaConfig(**SMALL),
+            Linear(W, 1, bias=False),
+            "value_head",
+            "RewardModel",
+            extra={"value_head_prefix": "value_head", "mean": 0.5, "std": 2.0},
+        ),
+        "openrlhf-score": simple(
+            "openrlhf-score",
+            T.LlamaConfig(**SMALL),
+            Linear(W, 1, bias=False),
+            "score",
+            "LlamaForSequenceClassification",
+        ),
+        "llamafactory": simple(
+            "llamafactory",
+            T.LlamaConfig(**SMALL),
+            Linear(W, 1),
+            "v_head.summary",
+            "LlamaForCausalLM",
+            words=True,
+            beside="value_head.safetensors",
+        ),
+        "grm": simple(
+            "grm",
+            T.LlamaConfig(**SMALL),
+            Sequential(Linear(W, 12), ReLU(), Linear(12, 1)),
+            "v_head.summary",
+            "LlamaForCausalLM",
+            words=True,
+        ),
+        "ultrarm": simple(
+            "ultrarm", T.MistralConfig(**SMALL), Linear(W, 1, bias=False), "regression_head", "LlamaRewardModel"
+        ),
+        "saferlhf": simple(
+            "saferlhf",
+            T.LlamaConfig(**SMALL),
+            Linear(W, 1),
+            "score_head",
+            "LlamaForScore",
+            extra={"do_normalize": False, "score_type": "reward", "score_dim": 1, "score_bias": True},
+            more={"normalizer.mean": torch.ones(1), "normalizer.var": torch.ones(1)},
+        ),
+        "qwen2-rm": simple(
+            "qwen2-rm",
+            T.Qwen2Config(**SMALL),
+            Sequential(Linear(W, 12, bias=False), ReLU(), Linear(12, 1, bias=False)),
+            "score",
+            "Qwen2ForRewardModel",
+            extra={"id2label": {"0": "a", "1": "b", "2": "c"}},
+        ),
         "rm_head": simple("rm_head", T.Qwen3Config(**SMALL), Linear(W, 1), "rm_head", None),
-        "reward_head": simple("reward_head", T.LlamaConfig(**SMALL), Linear(W, 1, bias=False), "reward_head", "LlamaModelForScore"),
-        "v_head": simple("v_head", T.LlamaConfig(**SMALL), Linear(W, 1, bias=False), "v_head", "InternThingForPreference"),
-        "armo": armo("armo"), "urm": urm("urm"), "weighed": weighed("weighed"),
-        "token": token("token", True), "nemotron": token("nemotron", False),
-        "peft": adapter("peft", False), "peft-old": adapter("peft-old", True), "llamafactory-lora": adapter_beside("llamafactory-lora"),
-        "cls": in_gguf("cls", False), "cls-tanh": in_gguf("cls-tanh", True),
+        "reward_head": simple(
+            "reward_head", T.LlamaConfig(**SMALL), Linear(W, 1, bias=False), "reward_head", "LlamaModelForScore"
+        ),
+        "v_head": simple(
+            "v_head", T.LlamaConfig(**SMALL), Linear(W, 1, bias=False), "v_head", "InternThingForPreference"
+        ),
+        "armo": armo("armo"),
+        "urm": urm("urm"),
+        "weighed": weighed("weighed"),
+        "token": token("token", True),
+        "nemotron": token("nemotron", False),
+        "peft": adapter("peft", False),
+        "peft-old": adapter("peft-old", True),
+        "llamafactory-lora": adapter_beside("llamafactory-lora"),
+        "cls": in_gguf("cls", False),
+        "cls-tanh": in_gguf("cls-tanh", True),
     }
     (OUT / "heads.json").write_text(json.dumps({"talks": G.TALKS, "heads": out}, indent=1) + "\n")
 

@@ -4,10 +4,11 @@
     python3 scripts/models_table.py [NAME...]       NAME: a part of a row's name; then the table goes to stdout
 
 Each row of the table is built as a tiny model with random weights in the layout of its kind (class, names of the head's
-tensors, labels, rope, template family), read by build/gram, and compared with transformers, or a few lines of PyTorch, on
-the same conversations. A row is right when every number agrees and what gram cannot do is refused by name. No real
+tensors, labels, rope, template family), read by build/gram, and compared with transformers, or a few lines of PyTorch,
+on the same conversations. A row is right when every number agrees and what gram cannot do is refused by name. No real
 weights are read, and the templates here are short ones of the same form as the models' own.
 """
+
 import json
 import math
 import os
@@ -29,58 +30,119 @@ from torch.nn import Linear, ReLU, SELU, Sequential
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GRAM = os.environ.get("GRAM", ROOT / "build" / "gram")
 WORK = pathlib.Path(tempfile.mkdtemp(prefix="gram-models-"))
-SMALL = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
-             head_dim=8, max_position_embeddings=2048, initializer_range=0.3)
-SCALED = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_theta": 500000.0,
-          "original_max_position_embeddings": 64}
+SMALL = dict(
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=8,
+    max_position_embeddings=2048,
+    initializer_range=0.3,
+)
+SCALED = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "rope_theta": 500000.0,
+    "original_max_position_embeddings": 64,
+}
 TALKS = [
     [{"role": "user", "content": "Why is the sky blue?"}, {"role": "assistant", "content": "Rayleigh scattering."}],
-    [{"role": "system", "content": "Be terse."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"},
-     {"role": "user", "content": "A prime?"}, {"role": "assistant", "content": "7"}],
+    [
+        {"role": "system", "content": "Be terse."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "A prime?"},
+        {"role": "assistant", "content": "7"},
+    ],
 ]
 OTHER = "It is painted, and nobody knows by whom."
-TOLERANCE = 1e-4        # two layers in float32 against float32: the numbers are about 1, the differences about 1e-6
+TOLERANCE = 1e-4  # two layers in float32 against float32: the numbers are about 1, the differences about 1e-6
 
-# ---- Templates, one of each family ------------------------------------------------------------------------------------
+# ---- Templates, one of each family ---------------------------------------------------------------------------------
 
 LOOP, END = "{% for m in messages %}", "{% endfor %}"
-CHATML = (LOOP + "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}" + END +
-          "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
-CHATML_SYSTEM = ("{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nPlease reason step by step.<|im_end|>\n' }}"
-                 "{% endif %}" + CHATML)
-QWEN3 = (LOOP + "{% if m['role'] == 'assistant' and loop.last %}{{ '<|im_start|>assistant\n<think>\n\n</think>\n\n' + m['content']"
-         " + '<|im_end|>\n' }}{% else %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endif %}" + END +
-         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% if enable_thinking is defined and enable_thinking is "
-         "false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}")
+CHATML = (
+    LOOP
+    + "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}"
+    + END
+    + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CHATML_SYSTEM = (
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nPlease reason step by step.<|im_end|>\n' }}"
+    "{% endif %}" + CHATML
+)
+QWEN3 = (
+    LOOP
+    + "{% if m['role'] == 'assistant' and loop.last %}"
+    "{{ '<|im_start|>assistant\n<think>\n\n</think>\n\n' + m['content']"
+    " + '<|im_end|>\n' }}{% else %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endif %}"
+    + END
+    + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and enable_thinking is "
+    "false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+)
 OPENS_THINK = CHATML.replace("'<|im_start|>assistant\n'", "'<|im_start|>assistant\n<think>\n'")
-LLAMA3 = ("{{ bos_token }}" + LOOP + "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + "
-          "'<|eot_id|>' }}" + END + "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}")
-DATED = ("{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] | trim %}"
-         "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}"
-         "{{ '<|start_header_id|>system<|end_header_id|>\n\n' }}{{ 'Cutting Knowledge Date: December 2023\n' }}"
-         "{{ 'Today Date: 26 Jul 2024\n\n' }}{{ system }}{{ '<|eot_id|>' }}" + LLAMA3.replace("{{ bos_token }}", ""))
-TULU = (LOOP + "{{ '<|' + m['role'] + '|>\n' + m['content'] }}{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}"
-        "{% if not loop.last %}{{ '\n' }}{% endif %}" + END + "{% if add_generation_prompt %}{{ '\n<|assistant|>\n' }}{% endif %}")
-DEEPSEEK = ("{{ bos_token }}" + LOOP + "{% if m['role'] == 'user' %}{{ '<|User|>' + m['content'] }}{% elif m['role'] == 'assistant' %}"
-            "{{ '<|Assistant|>' + m['content'] + eos_token }}{% else %}{{ m['content'] }}{% endif %}" + END +
-            "{% if add_generation_prompt %}{{ '<|Assistant|><think>\n' }}{% endif %}")
-PHI4 = (LOOP + "{{ '<|im_start|>' + m['role'] + '<|im_sep|>' + m['content'] + '<|im_end|>' }}" + END +
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}")
-MISTRAL = ("{{ bos_token }}" + LOOP + "{% if m['role'] == 'assistant' %}{{ ' ' + m['content'] + eos_token }}{% else %}"
-           "{{ '[INST] ' + m['content'] + ' [/INST]' }}{% endif %}" + END)
-HUMAN = (LOOP + "{% if m['role'] == 'assistant' %}{{ '\nAssistant: ' + m['content'] }}{% else %}{{ ('\n' if not loop.first else '') + "
-         "'Human: ' + m['content'] }}{% endif %}" + END + "{% if add_generation_prompt %}{{ '\nAssistant:' }}{% endif %}")
-VICUNA = (LOOP + "{% if m['role'] == 'assistant' %}{{ 'ASSISTANT: ' + m['content'] + eos_token }}{% else %}{{ 'USER: ' + m['content'] + "
-          "' ' }}{% endif %}" + END + "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}")
+LLAMA3 = (
+    "{{ bos_token }}" + LOOP + "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + "
+    "'<|eot_id|>' }}"
+    + END
+    + "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+DATED = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] | trim %}"
+    "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}"
+    "{{ '<|start_header_id|>system<|end_header_id|>\n\n' }}{{ 'Cutting Knowledge Date: December 2023\n' }}"
+    "{{ 'Today Date: 26 Jul 2024\n\n' }}{{ system }}{{ '<|eot_id|>' }}" + LLAMA3.replace("{{ bos_token }}", "")
+)
+TULU = (
+    LOOP + "{{ '<|' + m['role'] + '|>\n' + m['content'] }}{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}"
+    "{% if not loop.last %}{{ '\n' }}{% endif %}"
+    + END
+    + "{% if add_generation_prompt %}{{ '\n<|assistant|>\n' }}{% endif %}"
+)
+DEEPSEEK = (
+    "{{ bos_token }}"
+    + LOOP
+    + "{% if m['role'] == 'user' %}{{ '<|User|>' + m['content'] }}{% elif m['role'] == 'assistant' %}"
+    "{{ '<|Assistant|>' + m['content'] + eos_token }}{% else %}{{ m['content'] }}{% endif %}"
+    + END
+    + "{% if add_generation_prompt %}{{ '<|Assistant|><think>\n' }}{% endif %}"
+)
+PHI4 = (
+    LOOP
+    + "{{ '<|im_start|>' + m['role'] + '<|im_sep|>' + m['content'] + '<|im_end|>' }}"
+    + END
+    + "{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}"
+)
+MISTRAL = (
+    "{{ bos_token }}" + LOOP + "{% if m['role'] == 'assistant' %}{{ ' ' + m['content'] + eos_token }}{% else %}"
+    "{{ '[INST] ' + m['content'] + ' [/INST]' }}{% endif %}" + END
+)
+HUMAN = (
+    LOOP
+    + "{% if m['role'] == 'assistant' %}{{ '\nAssistant: ' + m['content'] }}"
+    "{% else %}{{ ('\n' if not loop.first else '') + "
+    "'Human: ' + m['content'] }}{% endif %}" + END + "{% if add_generation_prompt %}{{ '\nAssistant:' }}{% endif %}"
+)
+VICUNA = (
+    LOOP
+    + "{% if m['role'] == 'assistant' %}{{ 'ASSISTANT: ' + m['content'] + eos_token }}"
+    "{% else %}{{ 'USER: ' + m['content'] + "
+    "' ' }}{% endif %}" + END + "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
 PLAIN = LOOP + "{{ m['content'] }}" + END
 
 CHATML_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|im_sep|>", "<think>", "</think>"]
 LLAMA3_TOKENS = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>"]
 PAIR_TOKENS = ["<s>", "</s>", "<|User|>", "<|Assistant|>", "<|user|>", "<|assistant|>", "[INST]", "[/INST]"]
-WORDS = [("y", "e"), ("ye", "s"), ("n", "o")]           # so that "yes" and "no" are tokens
+WORDS = [("y", "e"), ("ye", "s"), ("n", "o")]  # so that "yes" and "no" are tokens
 
 
-# ---- Building ---------------------------------------------------------------------------------------------------------
+# ---- Building ------------------------------------------------------------------------------------------------------
+
 
 def tokenizer(out, special, template, eos):
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -91,14 +153,19 @@ def tokenizer(out, special, template, eos):
     tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
     out.mkdir(parents=True, exist_ok=True)
     tok.save(str(out / "tokenizer.json"))
-    facts = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": special[0], "eos_token": eos, "add_bos_token": False}
+    facts = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": special[0],
+        "eos_token": eos,
+        "add_bos_token": False,
+    }
     if template:
         facts["chat_template"] = template
     (out / "tokenizer_config.json").write_text(json.dumps(facts, indent=1))
     return T.AutoTokenizer.from_pretrained(out), len(vocab)
 
 
-FAMILY = {      # config, special tokens, template, eos
+FAMILY = {  # config, special tokens, template, eos
     "llama31": (lambda: T.LlamaConfig(**SMALL, rope_parameters=SCALED), LLAMA3_TOKENS, DATED, "<|eot_id|>"),
     "llama3": (lambda: T.LlamaConfig(**SMALL), LLAMA3_TOKENS, LLAMA3, "<|eot_id|>"),
     "qwen3": (lambda: T.Qwen3Config(**SMALL), CHATML_TOKENS, QWEN3, "<|im_end|>"),
@@ -163,7 +230,8 @@ def named(module, stem):
     return {f"{stem}.{k}": v for k, v in module.state_dict().items()}
 
 
-# ---- Asking gram --------------------------------------------------------------------------------------------------------
+# ---- Asking gram ---------------------------------------------------------------------------------------------------
+
 
 class Failed(Exception):
     pass
@@ -175,7 +243,9 @@ def gram(*args):
 
 def score(path, talks, *opt):
     rows = WORK / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"prompt": t[:-1], "chosen": t[-1]["content"], "rejected": OTHER}) + "\n" for t in talks))
+    rows.write_text(
+        "".join(json.dumps({"prompt": t[:-1], "chosen": t[-1]["content"], "rejected": OTHER}) + "\n" for t in talks)
+    )
     r = gram("score", path, rows, *opt)
     if r.returncode:
         raise Failed(f"refused: {r.stderr.strip()}")
@@ -282,7 +352,9 @@ def check_rendered(m, head):
 def check_generative_scoring(m, query, items, labels):
     with Serve(m.dir) as s:
         ids = [m.tok.convert_tokens_to_ids(w) for w in labels]
-        status, a = s.post("/generative_scoring", {"query": query, "items": items, "label_token_ids": ids, "apply_softmax": True})
+        status, a = s.post(
+            "/generative_scoring", {"query": query, "items": items, "label_token_ids": ids, "apply_softmax": True}
+        )
         if status != 200:
             raise Failed(f"/generative_scoring answers {status}: {a}")
         for item, got in zip(items, a["scores"] if "scores" in a else [x["score"] for x in a["data"]]):
@@ -291,24 +363,30 @@ def check_generative_scoring(m, query, items, labels):
             near("yes", got[0] if isinstance(got, list) else got, float(want[0]))
 
 
-# ---- The rows -----------------------------------------------------------------------------------------------------------
+# ---- The rows ------------------------------------------------------------------------------------------------------
 
 ROWS = []
 
 
 def row(model, layout, does):
     """A row of the table: layout is what is built, does what gram does with it when the check passes."""
+
     def add(check):
         ROWS.append((model, layout, does, check))
         return check
+
     return add
 
 
 def scalar(m, stem="score", architecture=None, bias=False, config=None, **more):
     """One matrix behind the last token."""
     head = spread(Linear(m.width, 1, bias=bias))
-    m.save(architecture or type(m.model).__name__.replace("Model", "ForSequenceClassification"), named(head, stem),
-           {"id2label": {"0": "LABEL_0"}} if config is None else config, **more)
+    m.save(
+        architecture or type(m.model).__name__.replace("Model", "ForSequenceClassification"),
+        named(head, stem),
+        {"id2label": {"0": "LABEL_0"}} if config is None else config,
+        **more,
+    )
     return lambda h, ids: head(h[-1])[0]
 
 
@@ -328,12 +406,18 @@ def dated(name, template=None):
 ONE = "one-row head, {}"
 
 
-@row("Skywork-Reward-V2-Llama-3.1-8B, -8B-40M", "llama3 rope, dated template, pad token", "rewards; text that a client rendered has the same")
-def _(): dated("skywork-v2-31")
+@row(
+    "Skywork-Reward-V2-Llama-3.1-8B, -8B-40M",
+    "llama3 rope, dated template, pad token",
+    "rewards; text that a client rendered has the same",
+)
+def _():
+    dated("skywork-v2-31")
 
 
 @row("Skywork-Reward-V2-Llama-3.2-3B, -1B", "the same", "the same")
-def _(): dated("skywork-v2-32")
+def _():
+    dated("skywork-v2-32")
 
 
 @row("Skywork-Reward-V2-Qwen3-8B, 4B, 1.7B, 0.6B", "Qwen3ForSequenceClassification", "rewards")
@@ -342,19 +426,28 @@ def _():
     check_rewards(m, scalar(m))
 
 
-@row("Skywork-Reward-Llama-3.1-8B (-v0.2)", "llama3 rope, dated template", "rewards; text that a client rendered has the same")
-def _(): dated("skywork-31")
+@row(
+    "Skywork-Reward-Llama-3.1-8B (-v0.2)",
+    "llama3 rope, dated template",
+    "rewards; text that a client rendered has the same",
+)
+def _():
+    dated("skywork-31")
 
 
 GEMMA2 = {"model_type": "gemma2", "architectures": ["Gemma2ForSequenceClassification"], "final_logit_softcapping": 30.0}
 
 
 @row("Skywork-Reward-Gemma-2-27B (-v0.2)", "gemma2", "refused: architecture gemma2")
-def _(): check_other("skywork-gemma2", GEMMA2, "gemma2")
+def _():
+    check_other("skywork-gemma2", GEMMA2, "gemma2")
 
 
-@row("QRM-Gemma-2-27B, LDL-Reward-Gemma-2-27B", "gemma2, heads of their own in .pt files", "refused: architecture gemma2")
-def _(): check_other("qrm-gemma2", GEMMA2 | {"architectures": ["Gemma2ForRewardModelWithGating"]}, "gemma2")
+@row(
+    "QRM-Gemma-2-27B, LDL-Reward-Gemma-2-27B", "gemma2, heads of their own in .pt files", "refused: architecture gemma2"
+)
+def _():
+    check_other("qrm-gemma2", GEMMA2 | {"architectures": ["Gemma2ForRewardModelWithGating"]}, "gemma2")
 
 
 @row("GRM-gemma2-2B, GRM-Gemma-2B, RM-Gemma-2B/7B", "gemma2, gemma", "refused: architectures gemma2 and gemma")
@@ -369,7 +462,11 @@ def _():
     check_rewards(m, mlp(m, "score", "INFORMForSequenceClassification", config={"num_labels": 1}))
 
 
-@row("allenai Llama-3.1-8B/70B-*-RM-RB2", "dated template; tulu template", "rewards; text that a client rendered has the same")
+@row(
+    "allenai Llama-3.1-8B/70B-*-RM-RB2",
+    "dated template; tulu template",
+    "rewards; text that a client rendered has the same",
+)
 def _():
     dated("rb2")
     dated("rb2-tulu", TULU)
@@ -390,24 +487,38 @@ def _():
     matrix = torch.eye(n) - 0.1 * torch.tril(torch.ones(n, n), -1)
 
     def reward(h, ids):
-        x = h[max(j for j in range(len(ids)) if ids[j:j + len(mark)] == mark)]
+        x = h[max(j for j in range(len(ids)) if ids[j : j + len(mark)] == mark)]
         for i, layer in enumerate(layers):
             x = layer(x) if i == len(layers) - 1 else torch.relu(layer(x))
         return (torch.softmax(x / 10, -1) * (head(h[-1]) @ matrix)).sum()
+
     t = named(head, "regression_layer") | {"reward_transform_matrix": matrix, "gating.logit_scale": torch.ones(1)}
     for i, layer in enumerate(layers):
         t |= named(layer, f"gating.layers.{i}")
-    m.save("LlamaForRewardModelWithGating", t, {"num_labels": n, "gating_temperature": 10, "gating_n_hidden": 3, "gating_hidden_dim": 12})
+    m.save(
+        "LlamaForRewardModelWithGating",
+        t,
+        {"num_labels": n, "gating_temperature": 10, "gating_n_hidden": 3, "gating_hidden_dim": 12},
+    )
     check_rewards(m, reward)
 
 
-@row("URM-LLaMa-3.1-8B, QRM-Llama3.1-8B-v2", "pairs of outputs weighed by a network of the last token; quantiles",
-     "rewards of URM; QRM refused: its outputs are not those that its gate weighs")
+@row(
+    "URM-LLaMa-3.1-8B, QRM-Llama3.1-8B-v2",
+    "pairs of outputs weighed by a network of the last token; quantiles",
+    "rewards of URM; QRM refused: its outputs are not those that its gate weighs",
+)
 def _():
     m, pairs = Model("urm", "llama31"), 5
     head = spread(Linear(m.width, 2 * pairs, bias=False))
-    fc = spread(Sequential(Linear(m.width, m.width), SELU(), Linear(m.width, m.width), SELU(), Linear(m.width, pairs)), 6)
-    m.save("LlamaForSequenceClassificationWithNormal_Weights", named(head, "score") | named(fc, "weights.fc"), {"num_labels": 10})
+    fc = spread(
+        Sequential(Linear(m.width, m.width), SELU(), Linear(m.width, m.width), SELU(), Linear(m.width, pairs)), 6
+    )
+    m.save(
+        "LlamaForSequenceClassificationWithNormal_Weights",
+        named(head, "score") | named(fc, "weights.fc"),
+        {"num_labels": 10},
+    )
     check_rewards(m, lambda h, ids: (fc(h[-1]) * head(h[-1])[::2]).sum())
     q = Model("qrm", "llama31")
     t = named(spread(Linear(q.width, 5 * 19, bias=False)), "regression_layer")
@@ -424,15 +535,18 @@ def plain(name, family, **more):
 
 
 @row("OffsetBias-RM-Llama3-8B", "LlamaForSequenceClassification", "rewards")
-def _(): plain("offsetbias", "llama3")
+def _():
+    plain("offsetbias", "llama3")
 
 
 @row("FsfairX-LLaMA3-RM-v0.1", "LlamaForSequenceClassification, undated template", "rewards")
-def _(): plain("fsfairx", "llama3", pad="<|end_of_text|>")
+def _():
+    plain("fsfairx", "llama3", pad="<|end_of_text|>")
 
 
 @row("GRM-Llama3.x-*-rewardmodel-ft", "LlamaForSequenceClassification", "rewards")
-def _(): plain("grm-ft", "llama3")
+def _():
+    plain("grm-ft", "llama3")
 
 
 @row("GRM-*-sftreg, -distill", "a causal trunk with its lm_head, and v_head.summary.0/.2", "rewards, with a note")
@@ -442,20 +556,31 @@ def _():
 
 
 @row("internlm2-1_8b/7b/20b-reward", "internlm2", "refused: architecture internlm2")
-def _(): check_other("internlm2", {"model_type": "internlm2", "architectures": ["InternLM2ForRewardModel"]}, "internlm2")
+def _():
+    check_other("internlm2", {"model_type": "internlm2", "architectures": ["InternLM2ForRewardModel"]}, "internlm2")
 
 
 @row("POLAR-1.8B / 7B", "internlm2, with a reference", "refused: architecture internlm2")
-def _(): check_other("polar", {"model_type": "internlm2", "architectures": ["InternLM2ForRewardModel"], "reward_token_id": 92527}, "internlm2")
+def _():
+    check_other(
+        "polar",
+        {"model_type": "internlm2", "architectures": ["InternLM2ForRewardModel"], "reward_token_id": 92527},
+        "internlm2",
+    )
 
 
-@row("Qwen2.5-Math-RM-72B, WorldPM-72B; Qwen2.5-Math-PRM", "Qwen2ForRewardModel, score.0/score.2; Qwen2ForProcessRewardModel",
-     "rewards; the process reward model refused by name")
+@row(
+    "Qwen2.5-Math-RM-72B, WorldPM-72B; Qwen2.5-Math-PRM",
+    "Qwen2ForRewardModel, score.0/score.2; Qwen2ForProcessRewardModel",
+    "rewards; the process reward model refused by name",
+)
 def _():
     m = Model("qwen2-rm", "qwen2")
     check_rewards(m, mlp(m, "score", "Qwen2ForRewardModel", units=m.width))
     p = Model("qwen2-prm", "qwen2")
-    p.save("Qwen2ForProcessRewardModel", named(Sequential(Linear(p.width, p.width), ReLU(), Linear(p.width, 2)), "score"))
+    p.save(
+        "Qwen2ForProcessRewardModel", named(Sequential(Linear(p.width, p.width), ReLU(), Linear(p.width, 2)), "score")
+    )
     check_refused(p.dir, "Qwen2ForProcessRewardModel", "each step")
     p.save("Qwen2ForRewardModel")
     p.save("Qwen2ForRewardModel", named(Sequential(Linear(p.width, p.width), ReLU(), Linear(p.width, 2)), "score"))
@@ -463,7 +588,8 @@ def _():
 
 
 @row("AceMath-7B/72B-RM", "Qwen2ForSequenceClassification, a system message of its own", "rewards")
-def _(): plain("acemath", "qwen2", pad="<|endoftext|>")
+def _():
+    plain("acemath", "qwen2", pad="<|endoftext|>")
 
 
 @row("Qwen-2.5-Nemotron-32B-Reward, Qwen-3-Nemotron-32B-Reward", "Qwen2/Qwen3ForSequenceClassification", "rewards")
@@ -472,8 +598,11 @@ def _():
     plain("qwen3-nemotron", "qwen3")
 
 
-@row("Llama-3.1-Nemotron-70B-Reward-HF, Llama-3.3-Nemotron-70B-Reward", "LlamaForCausalLM; the reward is the logit of token 0",
-     "rewards with `--reward-token 0`; without it refused, by its lm_head or its name")
+@row(
+    "Llama-3.1-Nemotron-70B-Reward-HF, Llama-3.3-Nemotron-70B-Reward",
+    "LlamaForCausalLM; the reward is the logit of token 0",
+    "rewards with `--reward-token 0`; without it refused, by its lm_head or its name",
+)
 def _():
     m = Model("Llama-3.1-Nemotron-70B-Reward-HF", "llama31", words=True)
     m.save("LlamaForCausalLM")
@@ -486,16 +615,25 @@ def _():
     check_refused(other.dir, "--reward-token")
 
 
-@row("OpenRLHF Llama-3-8b-rm-700k, -mixture", "LlamaForSequenceClassification without labels; RewardModel, value_head_prefix",
-     "rewards; `mean` and `std` are noted")
+@row(
+    "OpenRLHF Llama-3-8b-rm-700k, -mixture",
+    "LlamaForSequenceClassification without labels; RewardModel, value_head_prefix",
+    "rewards; `mean` and `std` are noted",
+)
 def _():
     m = Model("openrlhf", "llama3")
     check_rewards(m, scalar(m, config={}))
     m = Model("openrlhf-class", "llama3")
-    check_rewards(m, scalar(m, "value_head", "RewardModel", config={"value_head_prefix": "value_head", "mean": 0.1, "std": 2.0}))
+    check_rewards(
+        m, scalar(m, "value_head", "RewardModel", config={"value_head_prefix": "value_head", "mean": 0.1, "std": 2.0})
+    )
 
 
-@row("LLaMA-Factory reward models", "a causal model and value_head.safetensors", "rewards, with a note; value_head.bin refused by name")
+@row(
+    "LLaMA-Factory reward models",
+    "a causal model and value_head.safetensors",
+    "rewards, with a note; value_head.bin refused by name",
+)
 def _():
     m = Model("llamafactory", "qwen2", words=True)
     head = spread(Linear(m.width, 1))
@@ -505,10 +643,14 @@ def _():
     check_refused(m.dir, "value_head.bin")
 
 
-@row("TRL RewardTrainer, full and LoRA", "...ForSequenceClassification; PEFT SEQ_CLS, old and new names",
-     "rewards; an adapter that lost its head refused by name")
+@row(
+    "TRL RewardTrainer, full and LoRA",
+    "...ForSequenceClassification; PEFT SEQ_CLS, old and new names",
+    "rewards; an adapter that lost its head refused by name",
+)
 def _():
     import peft
+
     plain("trl", "qwen3")
     m = Model("trl-base", "qwen3", words=True)
     m.save("Qwen3ForCausalLM")
@@ -516,7 +658,9 @@ def _():
     c.num_labels = 1
     c.pad_token_id = None
     seq = T.AutoModelForSequenceClassification.from_pretrained(m.dir, config=c, dtype=torch.float32)
-    seq = peft.get_peft_model(seq, peft.LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=4, target_modules=["q_proj", "up_proj"])).eval()
+    seq = peft.get_peft_model(
+        seq, peft.LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=4, target_modules=["q_proj", "up_proj"])
+    ).eval()
     for k, p in seq.named_parameters():
         if "lora_B" in k or "modules_to_save" in k:
             p.data = 0.5 * torch.randn(p.shape)
@@ -527,20 +671,29 @@ def _():
     f = WORK / "trl-lora" / "adapter_model.safetensors"
     t = load_file(f)
     w = t.pop("base_model.model.score.weight")
-    old = t | {"base_model.model.score.modules_to_save.weight": w, "base_model.model.score.original_module.weight": w * 0}
+    old = t | {
+        "base_model.model.score.modules_to_save.weight": w,
+        "base_model.model.score.original_module.weight": w * 0,
+    }
     save_file(old, f)
     check_rewards((m, WORK / "trl-lora"), lambda h, ids: head(h[-1])[0], "--base", m.dir)
     save_file(t, f)
     check_refused(WORK / "trl-lora", "reward head is missing", opt=("--base", m.dir))
 
 
-@row("UltraRM-13b, Eurus-RM-7b, Starling-RM, beaver, Ziya, moss-rlhf", "regression_head; score_head with bias; reward_head; v_head; .bin files",
-     "rewards from safetensors; files of Python objects refused by name")
+@row(
+    "UltraRM-13b, Eurus-RM-7b, Starling-RM, beaver, Ziya, moss-rlhf",
+    "regression_head; score_head with bias; reward_head; v_head; .bin files",
+    "rewards from safetensors; files of Python objects refused by name",
+)
 def _():
     for stem, arch, family, bias, config in (
-            ("regression_head", "LlamaRewardModel", "llama2", False, {}), ("regression_head", "EurusRewardModel", "mistral", False, {}),
-            ("score_head", "LlamaForScore", "llama2", True, {"do_normalize": False, "score_type": "reward"}),
-            ("reward_head", "LlamaRewardModel", "llama2", False, {}), ("v_head", "GPTRewardModel", "llama2", False, {})):
+        ("regression_head", "LlamaRewardModel", "llama2", False, {}),
+        ("regression_head", "EurusRewardModel", "mistral", False, {}),
+        ("score_head", "LlamaForScore", "llama2", True, {"do_normalize": False, "score_type": "reward"}),
+        ("reward_head", "LlamaRewardModel", "llama2", False, {}),
+        ("v_head", "GPTRewardModel", "llama2", False, {}),
+    ):
         m = Model(f"{arch}-{stem}", family)
         check_rewards(m, scalar(m, stem, arch, bias, config), talks=TALKS[:1])
     (m.dir / "model.safetensors").rename(m.dir / "pytorch_model.bin")
@@ -548,13 +701,24 @@ def _():
 
 
 @row("PairRM, OpenAssistant reward-model-deberta-v3", "deberta", "refused: architecture deberta-v2")
-def _(): check_other("deberta", {"model_type": "deberta-v2", "architectures": ["DebertaV2ForSequenceClassification"]}, "deberta-v2")
+def _():
+    check_other(
+        "deberta", {"model_type": "deberta-v2", "architectures": ["DebertaV2ForSequenceClassification"]}, "deberta-v2"
+    )
 
 
 @row("Skywork-VL-Reward, IXC-2.5-Reward", "qwen2_5_vl, internlm2 with images", "refused: architectures")
 def _():
-    check_other("skywork-vl", {"model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"]}, "qwen2_5_vl")
-    check_other("ixc", {"model_type": "internlmxcomposer2", "architectures": ["InternLMXComposer2ForRewardModel"]}, "internlmxcomposer2")
+    check_other(
+        "skywork-vl",
+        {"model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"]},
+        "qwen2_5_vl",
+    )
+    check_other(
+        "ixc",
+        {"model_type": "internlmxcomposer2", "architectures": ["InternLMXComposer2ForRewardModel"]},
+        "internlmxcomposer2",
+    )
 
 
 N_SCALAR = len(ROWS)
@@ -570,7 +734,11 @@ def judge(name, family, template=None, **more):
 NOTHINK = {"enable_thinking": False}
 
 
-@row("GRAM-Qwen3-*, GRAM-LLaMA3.x (NiuTrans)", "chat_template.jinja beside; Qwen3, Llama 3", "judges: A/B at the first token, both orders")
+@row(
+    "GRAM-Qwen3-*, GRAM-LLaMA3.x (NiuTrans)",
+    "chat_template.jinja beside; Qwen3, Llama 3",
+    "judges: A/B at the first token, both orders",
+)
 def _():
     m = Model("gram-qwen3", "qwen3", words=True, template="")
     m.save("Qwen3ForCausalLM")
@@ -580,12 +748,18 @@ def _():
     judge("gram-llama3", "llama31")
 
 
-@row("GRAM-RR-LLaMA-3.2 / Qwen3", "the same; writes a rationale first", "judges A/B at the first token; rationales by chat completions")
-def _(): judge("gram-rr", "llama31")
+@row(
+    "GRAM-RR-LLaMA-3.2 / Qwen3",
+    "the same; writes a rationale first",
+    "judges A/B at the first token; rationales by chat completions",
+)
+def _():
+    judge("gram-rr", "llama31")
 
 
 @row("RM-R1-Qwen2.5-7B/14B/32B", "Qwen2ForCausalLM; rationale, then <answer>", "opens; rationales by chat completions")
-def _(): judge("rm-r1", "qwen2")
+def _():
+    judge("rm-r1", "qwen2")
 
 
 @row("RM-R1-DeepSeek-Distilled-Qwen", "<|User|> template that opens <think>", "opens; rationales by chat completions")
@@ -594,36 +768,52 @@ def _():
     judge("rm-r1-deepseek", "deepseek")
 
 
-@row("RewardAnything-8B, Qwen3-Nemotron-32B-GenRM-Principle, R3-Qwen3", "Qwen3ForCausalLM; thinking; a template that opens <think>",
-     "opens; rationales by chat completions")
+@row(
+    "RewardAnything-8B, Qwen3-Nemotron-32B-GenRM-Principle, R3-Qwen3",
+    "Qwen3ForCausalLM; thinking; a template that opens <think>",
+    "opens; rationales by chat completions",
+)
 def _():
     judge("rewardanything", "qwen3", chat=NOTHINK)
     judge("genrm", "qwen3", OPENS_THINK)
 
 
 @row("Qwen3-Nemotron-235B-A22B-GenRM", "qwen3_moe", "refused: architecture qwen3_moe")
-def _(): check_other("qwen3moe", {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"]}, "qwen3_moe")
+def _():
+    check_other("qwen3moe", {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"]}, "qwen3_moe")
 
 
 @row("Llama-3_3-Nemotron-Super-49B-GenRM", "nemotron-nas", "refused: architecture nemotron-nas")
-def _(): check_other("nas", {"model_type": "nemotron-nas", "architectures": ["DeciLMForCausalLM"]}, "nemotron-nas")
+def _():
+    check_other("nas", {"model_type": "nemotron-nas", "architectures": ["DeciLMForCausalLM"]}, "nemotron-nas")
 
 
-@row("prometheus-7b-v2.0, -8x7b", "MistralForCausalLM; Mixtral", "7b opens, feedback by chat completions; 8x7b refused: mixtral")
+@row(
+    "prometheus-7b-v2.0, -8x7b",
+    "MistralForCausalLM; Mixtral",
+    "7b opens, feedback by chat completions; 8x7b refused: mixtral",
+)
 def _():
     judge("prometheus", "mistral")
     check_other("mixtral", {"model_type": "mixtral", "architectures": ["MixtralForCausalLM"]}, "mixtral")
 
 
-@row("Selene-1-Mini, Skywork-Critic-Llama-3.1-8B, Themis, Auto-J, PandaLM, JudgeLM", "Llama 3, llama2 and vicuna templates",
-     "judges with `--judge-prompt` and `--labels`")
+@row(
+    "Selene-1-Mini, Skywork-Critic-Llama-3.1-8B, Themis, Auto-J, PandaLM, JudgeLM",
+    "Llama 3, llama2 and vicuna templates",
+    "judges with `--judge-prompt` and `--labels`",
+)
 def _():
     judge("critic", "llama31", prompt="[Question]\n{input}\n[A]\n{response_a}\n[B]\n{response_b}\nFinal Verdict:\n[[")
     FAMILY["vicuna"] = (lambda: T.LlamaConfig(**SMALL), PAIR_TOKENS, VICUNA, "</s>")
     judge("judgelm", "vicuna", labels=("1", "2"))
 
 
-@row("pair-preference-model-LLaMA3-8B (RLHFlow)", "its own <turn> form, A/B, no BOS", "judges with `--judge-prompt` and `--template FILE`: one turn")
+@row(
+    "pair-preference-model-LLaMA3-8B (RLHFlow)",
+    "its own <turn> form, A/B, no BOS",
+    "judges with `--judge-prompt` and `--template FILE`: one turn",
+)
 def _():
     prompt = "[CONTEXT] <turn> user\n {input} [RESPONSE A] {response_a} [RESPONSE B] {response_b} \n"
     own = LLAMA3.replace("{{ bos_token }}", "")
@@ -637,15 +827,27 @@ def _():
 RERANK = '<|im_start|>system\nIs the answer "yes" or "no"?<|im_end|>\n<|im_start|>user\n<Query>: q\n'
 
 
-@row("Qwen3-Reranker-0.6B/4B/8B, zerank-2", "Qwen3ForCausalLM; a fixed prompt, yes/no", "yes/no of the text as it is by `/generative_scoring`")
+@row(
+    "Qwen3-Reranker-0.6B/4B/8B, zerank-2",
+    "Qwen3ForCausalLM; a fixed prompt, yes/no",
+    "yes/no of the text as it is by `/generative_scoring`",
+)
 def _():
     m = Model("reranker", "qwen3", words=True, tied=True)
     m.save("Qwen3ForCausalLM")
-    check_generative_scoring(m, RERANK, ["<Document>: d<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", "<Document>: e<|im_end|>\n"],
-                             ("yes", "no"))
+    check_generative_scoring(
+        m,
+        RERANK,
+        ["<Document>: d<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", "<Document>: e<|im_end|>\n"],
+        ("yes", "no"),
+    )
 
 
-@row("Qwen3-Reranker-*-seq-cls", "Qwen3ForSequenceClassification; the same prompt as text", "rewards of the text as it is by `/classify`")
+@row(
+    "Qwen3-Reranker-*-seq-cls",
+    "Qwen3ForSequenceClassification; the same prompt as text",
+    "rewards of the text as it is by `/classify`",
+)
 def _():
     m = Model("seqcls", "qwen3")
     head = scalar(m)
@@ -670,7 +872,8 @@ def _():
         check_other(kind, {"model_type": kind, "architectures": ["XForCausalLM"]}, kind)
 
 
-# ---- The table ----------------------------------------------------------------------------------------------------------
+# ---- The table -----------------------------------------------------------------------------------------------------
+
 
 def run(rows):
     """(row, what went wrong or None) of each."""
@@ -681,30 +884,33 @@ def run(rows):
             out.append((r, None))
         except Failed as e:
             out.append((r, str(e)))
-        print("%-5s %s%s" % ("FAIL" if out[-1][1] else "ok", r[0], ": " + out[-1][1] if out[-1][1] else ""), file=sys.stderr)
+        print(
+            "%-5s %s%s" % ("FAIL" if out[-1][1] else "ok", r[0], ": " + out[-1][1] if out[-1][1] else ""),
+            file=sys.stderr,
+        )
     return out
 
 
 HEAD = """# Reward models and judges, and what gram does with them
 
-`python3 scripts/models_table.py` makes this table. For each row it builds tiny models with random weights in the layout of
-its kind (class, names of the head's tensors, labels, rope, template family), lets gram read them, and compares with
-transformers, or with a few lines of PyTorch, on the same conversations. "right" means that all numbers agree, "refused" that
-gram does not compute the architecture and says its name. No real weights were read for it.
+`python3 scripts/models_table.py` makes this table. For each row it builds tiny models with random weights in the
+layout of its kind (class, names of the head's tensors, labels, rope, template family), lets gram read them, and
+compares with transformers, or with a few lines of PyTorch, on the same conversations. "right" means that all numbers
+agree, "refused" that gram does not compute the architecture and says its name. No real weights were read for it.
 
-What decides is in the files. A reward head is found by the names of its tensors and measured by their shapes: `score`,
-`v_head`, `v_head.summary`, `value_head`, `rm_head`, `reward_head`, `regression_head`, `score_head`, `regression_layer`, and
-`cls` and `cls.output` of a GGUF; one matrix, or two with a ReLU between (`score.0`, `score.2`), with any biases; in the
-model's file, in `value_head.safetensors` beside it or beside an adapter, or in an adapter under PEFT's old and new names.
-`value_head_prefix` of config.json chooses where there are two. The class and the labels in config.json only have to be no
-contradiction: a head that they speak of and the files lack is refused, labels that do not fit the head are noted. A head of
-several outputs becomes one reward by its own gate (ArmoRM, URM) or by `--reward-weights`; a language model that was trained
-to give its reward as a token's logit is read with `--reward-token`. Heads that gram writes, after training, merging or
-converting, are called `score`.
+What decides is in the files. A reward head is found by the names of its tensors and measured by their shapes:
+`score`, `v_head`, `v_head.summary`, `value_head`, `rm_head`, `reward_head`, `regression_head`, `score_head`,
+`regression_layer`, and `cls` and `cls.output` of a GGUF; one matrix, or two with a ReLU between (`score.0`,
+`score.2`), with any biases; in the model's file, in `value_head.safetensors` beside it or beside an adapter, or in an
+adapter under PEFT's old and new names. `value_head_prefix` of config.json chooses where there are two. The class and
+the labels in config.json only have to be no contradiction: a head that they speak of and the files lack is refused,
+labels that do not fit the head are noted. A head of several outputs becomes one reward by its own gate (ArmoRM, URM)
+or by `--reward-weights`; a language model that was trained to give its reward as a token's logit is read with
+`--reward-token`. Heads that gram writes, after training, merging or converting, are called `score`.
 
-A file with an `lm_head.weight` that differs from the embedding keeps it, with a note, though config.json ties the two. Keys
-of config.json that change numbers in a way that gram does not know are refused; other unknown keys, and weights beside the
-model that are not used, are noted.
+A file with an `lm_head.weight` that differs from the embedding keeps it, with a note, though config.json ties the
+two. Keys of config.json that change numbers in a way that gram does not know are refused; other unknown keys, and
+weights beside the model that are not used, are noted.
 """
 
 
@@ -712,7 +918,13 @@ def table(results, title):
     out = [f"\n## {title}\n", "| model | what is built | what gram does | |", "|---|---|---|---|"]
     for (model, layout, does, _), wrong in results:
         state = "**wrong**" if wrong else "refused" if does.startswith("refused") else "right"
-        out.append("| " + " | ".join(x.replace("|", "\\|").replace("\n", " ") for x in (model, layout, does if not wrong else wrong, state)) + " |")
+        out.append(
+            "| "
+            + " | ".join(
+                x.replace("|", "\\|").replace("\n", " ") for x in (model, layout, does if not wrong else wrong, state)
+            )
+            + " |"
+        )
     return "\n".join(out) + "\n"
 
 
@@ -727,7 +939,8 @@ def main():
         refused = sum(r[2].startswith("refused") for r, w in results if not w)
         wrong = len(results) - right
         text = HEAD + table(results[:N_SCALAR], "Scalar reward models") + table(results[N_SCALAR:], "Generative judges")
-        text += f"\nOf {len(results)} rows {right - refused} are right, {refused} are refused, and {wrong or 'none'} {'are' if wrong > 1 else 'is'} wrong.\n"
+        text += f"\nOf {len(results)} rows {right - refused} are right, {refused} are refused, "
+        text += f"and {wrong or 'none'} {'are' if wrong > 1 else 'is'} wrong.\n"
         (ROOT / "docs" / "models.md").write_text(text)
     shutil.rmtree(WORK)
     return 0 if right == len(results) else 1

@@ -277,7 +277,8 @@ static gram_status check_options(const struct job *j, gram_err *err)
 
 static gram_status convert(struct job *j, gram_err *err)
 {
-    gram_status rc = gr_checkpoint_open(&j->c, j->from, &(gram_options){ .note = j->opt->note, .note_arg = j->opt->arg }, err);
+    const gram_options o = { .note = j->opt->note, .note_arg = j->opt->arg };
+    gram_status rc = gr_checkpoint_open(&j->c, j->from, &o, err);
 
     if (!rc && j->c.cfg.reward && j->gguf)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward head (score.weight) has no form in a GGUF that llama.cpp "

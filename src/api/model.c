@@ -38,8 +38,8 @@ static gram_status check_options(const gram_options *o, size_t context, const ch
     return GRAM_OK;
 }
 
-/* NVIDIA's reward models of this name are language models by their files, and their reward is the logit of token 0. Nothing
- * else in the files says so. */
+/* NVIDIA's reward models of this name are language models by their files, and their reward is the logit of token 0.
+ * Nothing else in the files says so. */
 static bool known_by_name(const char *name)
 {
     return strcasestr(name, "nemotron") && strcasestr(name, "reward");
@@ -51,8 +51,8 @@ static void check_labels(gram_model *m)
     if (m->chat == GR_CHAT_NONE || gr_model_config(m->model)->reward ||
         !gr_model_same_rows(m->model, m->judge.label[0], m->judge.label[1]))
         return;
-    gr_fail(&m->why, GRAM_EUNSUPPORTED, "%s: the rows of lm_head.weight are equal for both labels, %s and %s, so it cannot "
-            "judge; if its reward is the logit of one token, --reward-token says which",
+    gr_fail(&m->why, GRAM_EUNSUPPORTED, "%s: the rows of lm_head.weight are equal for both labels, %s and %s, so it "
+            "cannot judge; if its reward is the logit of one token, --reward-token says which",
             gr_weights_path(m->file.weights), m->judge.label_text[0], m->judge.label_text[1]);
     gr_judge_clear(&m->judge);
     m->chat = GR_CHAT_NONE;

@@ -51,8 +51,8 @@ static bool is_of_the_head(const char *name)
 static gram_status check_file(gr_config *c, const char *dir, const char *name, bool lone_adapter, gram_err *err)
 {
     if (!strcmp(name, "modules.json") && !c->head.rows && !c->is_token)
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s/%s: an embedding model of sentence-transformers: it gives vectors, and "
-                       "neither words nor rewards", dir, name);
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s/%s: an embedding model of sentence-transformers: it gives vectors, "
+                       "and neither words nor rewards", dir, name);
     if (!holds_weights(name) || (is_usual(name) && !(lone_adapter && !strncmp(name, "adapter_model", 13))))
         return GRAM_OK;
     if (!strcmp(name, "value_head.bin") && c->head.rows)

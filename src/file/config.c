@@ -435,8 +435,8 @@ static gram_status read_head(const struct in *in, gr_config *c, gram_err *err)
     snprintf(c->said.by, sizeof c->said.by, "%.*s", GR_HEAD_NAME - 1, name ? name : "");
     snprintf(c->said.name, sizeof c->said.name, "%.*s", 2 * GR_HEAD_NAME - 1, path ? path : "");
     if (!rc && stem && (!*stem || strlen(stem) >= GR_HEAD_NAME / 2))
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: \"value_head_prefix\": wanted a name of 1 to %d bytes, found %zu", in->name,
-                     GR_HEAD_NAME / 2 - 1, strlen(stem));
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: \"value_head_prefix\": wanted a name of 1 to %d bytes, found %zu",
+                     in->name, GR_HEAD_NAME / 2 - 1, strlen(stem));
     if (rc)
         return rc;
     snprintf(c->said.stem, sizeof c->said.stem, "%s", stem ? stem : "");
@@ -468,8 +468,8 @@ static gram_status check_packing(const struct in *in, gram_err *err)
 
     if (!packed || off || (json_is_object(packed) && !json_object_size(packed)))
         return GRAM_OK;
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"%s\" are not supported; F32, F16, BF16 and GGUF are",
-                   in->name, name ? name : "quantization_config");
+    return gr_fail(err, GRAM_EUNSUPPORTED,
+                   "%s: weights packed by \"%s\" are not supported; F32, F16, BF16 and GGUF are", in->name, name ? name : "quantization_config");
 }
 
 /* Finds the architecture, and where the language model's keys are. */

@@ -20,12 +20,13 @@ const char *gr_arch_name(gr_arch a);        /* "llama", "mistral", "qwen2", "qwe
 typedef enum { GR_ROPE_DEFAULT, GR_ROPE_LINEAR, GR_ROPE_LLAMA3, GR_ROPE_TABLE } gr_rope_kind;
 typedef struct { gr_rope_kind kind; double theta, factor, low, high, original; } gr_rope;
 
-/* What a model gives besides, or instead of, words: one number, or two: PURM's mean and h, the spread being exp(h/10). */
+/* What a model gives besides, or instead of, words: one number, or two: PURM's mean and h, the spread being
+ * exp(h/10). */
 typedef enum { GR_REWARD_NONE, GR_REWARD_MEAN, GR_REWARD_PURM } gr_reward_kind;
 #define GR_PURM_MARK "purm"                 /* "gram_reward_head" of config.json, which tells PURM from a classifier */
 
 /* The reward head behind the last norm: one matrix [rows, width], or with `hidden` units between two, an MLP. What a
- * file calls them, "score" or "v_head.summary.2", stands before ".weight" and ".bias". rows 0: there is no such head. */
+ * file calls them, "score" or "v_head.summary.2", stands before ".weight" and ".bias". rows 0: there is no head. */
 enum { GR_HEAD_NAME = 64, GR_HEAD_MOST = 4096 };
 typedef struct {
     char in[GR_HEAD_NAME], out[GR_HEAD_NAME];
@@ -86,7 +87,7 @@ typedef struct {
     gr_reward_kind reward;
     gr_head_form head;
     gr_gate_form gate;
-    double *mix;                /* [head.rows], owned: the reward is the outputs' sum with these weights; NULL: neither */
+    double *mix;                /* [head.rows], owned: the reward is the outputs' sum with these weights; or NULL */
     bool is_token;              /* the reward is the logit of this token, and there is no other head */
     int32_t token;
     bool new_head;              /* the reward head is to be made, by training: the file has none */
@@ -141,9 +142,9 @@ gr_head_form gr_head_renamed(const gr_head_form *h);
 
 /* Tensors by name, wherever they lie. */
 typedef const gr_named *gr_find_fn(const void *from, const char *name);
-/* The reward head among tensors whose names begin with `before`; rows 0: there is none. `first`, where not "", is what it
- * is called if it is there; otherwise two heads fail. width 0: of any. saved: names as PEFT had them for a module that is
- * trained whole, too. */
+/* The reward head among tensors whose names begin with `before`; rows 0: there is none. `first`, where not "", is what
+ * it is called if it is there; otherwise two heads fail. width 0: of any. saved: names as PEFT had them for a module
+ * that is trained whole, too. */
 gram_status gr_head_find(gr_head_form *out, const char *first, size_t width, gr_find_fn *find, const void *from,
                          const char *before, bool saved, const char *path, gram_err *err);
 /* The head of a file whose configuration says that it has one, into c->head. */

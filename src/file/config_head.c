@@ -302,8 +302,8 @@ gram_status gr_config_take_head(gr_config *c, const gr_weights *w, const char *p
         return rc;
     if (!mix && !gated && c->head.rows != (purm ? 2u : 1u))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s.weight has %zu rows, as many outputs: wanted one, a "
-                       "reward, or two and \"gram_reward_head\": \"" GR_PURM_MARK "\"; --reward-weights says how others "
-                       "become one", path, c->head.out, c->head.rows);
+                       "reward, or two and \"gram_reward_head\": \"" GR_PURM_MARK "\"; --reward-weights says how "
+                       "others become one", path, c->head.out, c->head.rows);
     c->reward = purm && !mix && !gated ? GR_REWARD_PURM : GR_REWARD_MEAN;
     if (c->said.end == GR_SAYS_WORDS)
         rc = gr_config_note(c, err, "%s: %s says that this is a language model, and it has a reward head, %s.weight: "
@@ -401,8 +401,8 @@ gram_status gr_config_settle(gr_config *c, const gr_weights *w, const gr_head_as
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: an embedding model (%s): it gives vectors, and neither words nor "
                      "rewards", path, c->said.by);
     if (!rc && !c->head.rows && c->said.end == GR_SAYS_OTHER)
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported, and there is no reward head: wanted "
-                     "a language model (...ForCausalLM) or a reward model (...ForSequenceClassification)", path,
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported, and there is no reward head: "
+                     "wanted a language model (...ForCausalLM) or a reward model (...ForSequenceClassification)", path,
                      c->said.by);
     if (!rc && !c->head.rows && q->weights)
         rc = gr_fail(err, GRAM_EARG, "%s: reward weights were given, and it has no reward head", path);

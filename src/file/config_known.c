@@ -75,7 +75,7 @@ static gram_status refuse(const char *name, const char *key, gram_err *err)
                    key);
 }
 
-/* OpenRLHF writes the rewards' mean and deviation over its training rows; its own server takes them in only when asked. */
+/* OpenRLHF writes the rewards' mean and deviation over its training rows, and uses them only when asked. */
 static gram_status note_mean(gr_config *c, const char *name, json_t *o, gram_err *err)
 {
     const json_t *mean = json_object_get(o, "mean"), *std = json_object_get(o, "std");

@@ -41,8 +41,8 @@ static gram_status check_pointer(const char *path, const void *data, size_t n, g
 
     if (n < sizeof begin || n > 1024 || memcmp(data, begin, sizeof begin - 1))
         return GRAM_OK;
-    return gr_fail(err, GRAM_EFORMAT, "%s: a Git LFS pointer stands in the file's place: `git lfs pull` fetches the file "
-                   "itself", path);
+    return gr_fail(err, GRAM_EFORMAT, "%s: a Git LFS pointer stands in the file's place: `git lfs pull` fetches the "
+                   "file itself", path);
 }
 
 gram_status gr_map_open(gr_map *m, const char *path, gram_err *err)

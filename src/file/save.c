@@ -208,8 +208,8 @@ static bool say_reward(json_t *root, const gr_config *cfg)
     return ok;
 }
 
-/* transformers rounds the weights to the dtype that config.json says, and ties what it says is tied. A text that says all
- * this stays as it is. */
+/* transformers rounds the weights to the dtype that config.json says, and ties what it says is tied. A text that says
+ * all this stays as it is. */
 static gram_status edit_config(const char *path, const char *dtype, const gr_config *cfg, char **text, size_t *n,
                                gram_err *err)
 {

@@ -7,10 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
-#include "model/lora_int.h"
-
-enum slot { EMBED, HEAD, FINAL_NORM, ATTN_NORM, ATTN_POST_NORM, MLP_NORM, MLP_POST_NORM, Q, K, V, O, Q_NORM, K_NORM,
-            GATE, UP, DOWN, SCORE, SLOTS };
+#include "model/bind_int.h"
 
 static const struct { const char *hf, *gguf; } name[SLOTS] = {
     [EMBED]          = { "model.embed_tokens",                          "token_embd" },
@@ -30,20 +27,6 @@ static const struct { const char *hf, *gguf; } name[SLOTS] = {
     [UP]             = { "model.layers.%zu.mlp.up_proj",                "blk.%zu.ffn_up" },
     [DOWN]           = { "model.layers.%zu.mlp.down_proj",              "blk.%zu.ffn_down" },
     [SCORE]          = { "",                                            "" },       /* parts have whole names */
-};
-
-struct list { gr_stored *t; size_t n, cap; };
-
-struct binder {
-    gr_model *m;
-    gr_linear_mode mode;
-    size_t bound;               /* tensors asked for and found */
-    gram_err *err;
-    const gr_adapter *adapter;  /* folded into the matrices; NULL: none */
-    bool exact;                 /* model.h's GR_MODEL_EXACT */
-    size_t folded;              /* of them */
-    struct list *list;          /* not NULL: they are noted here, and nothing is loaded */
-    const char *as;             /* what gram calls the tensor of the reward head at hand */
 };
 
 /* Where a multimodal checkpoint keeps its language model, next to the older "language_model.model.". */
@@ -184,7 +167,7 @@ void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out)
 }
 
 /* Notes a parameter; takes over w, or half. */
-static gram_status add_param(struct binder *b, enum slot slot, size_t layer, const char *part, float *w,
+gram_status gr_bind_add_param(struct binder *b, enum slot slot, size_t layer, const char *part, float *w,
                              uint16_t *half, size_t rows, size_t cols)
 {
     gr_model *m = b->m;
@@ -237,7 +220,7 @@ static gram_status make_half(struct binder *b, enum slot slot, size_t layer, con
     }
     free(row);
     *t = (gr_tensor){ GR_BF16, half, t->rows, t->cols };
-    return add_param(b, slot, layer, part, NULL, half, t->rows, t->cols);
+    return gr_bind_add_param(b, slot, layer, part, NULL, half, t->rows, t->cols);
 }
 
 /* Copies a tensor into writable memory and lets *t stand for the copy. */
@@ -254,7 +237,7 @@ static gram_status make_writable(struct binder *b, enum slot slot, size_t layer,
     for (size_t r = 0; r < s.t.rows; r++)
         gr_stored_row(&s, false, r, w + r * s.t.cols);
     *t = (gr_tensor){ GR_F32, w, t->rows, t->cols };
-    return add_param(b, slot, layer, part, w, NULL, t->rows, t->cols);
+    return gr_bind_add_param(b, slot, layer, part, w, NULL, t->rows, t->cols);
 }
 
 static gram_status note(struct binder *b, enum slot slot, size_t layer, const char *part, const gr_tensor *t)
@@ -273,7 +256,7 @@ static gram_status note(struct binder *b, enum slot slot, size_t layer, const ch
     return GRAM_OK;
 }
 
-static gram_status find(struct binder *b, enum slot slot, size_t layer, const char *part, size_t rows, size_t cols,
+gram_status gr_bind_find(struct binder *b, enum slot slot, size_t layer, const char *part, size_t rows, size_t cols,
                         gr_tensor *out)
 {
     const gr_named *t;
@@ -304,7 +287,7 @@ static gram_status find(struct binder *b, enum slot slot, size_t layer, const ch
 static gram_status vector(struct binder *b, float **out, enum slot slot, size_t layer, const char *part, size_t n)
 {
     gr_tensor t;
-    gram_status rc = find(b, slot, layer, part, 1, n, &t);
+    gram_status rc = gr_bind_find(b, slot, layer, part, 1, n, &t);
 
     if (rc || b->list)
         return rc;
@@ -378,7 +361,7 @@ static gram_status linear(struct binder *b, gr_linear **out, enum slot slot, siz
                           size_t rows, size_t cols)
 {
     gr_tensor t;
-    gram_status rc = find(b, slot, layer, "weight", rows, cols, &t);
+    gram_status rc = gr_bind_find(b, slot, layer, "weight", rows, cols, &t);
 
     if (!rc && b->m->writable)
         b->m->layer[layer].w[matrix_of(slot)] = t.data;
@@ -436,131 +419,6 @@ static gram_status bind_layer(struct binder *b, size_t i)
     return rc;
 }
 
-/* The file's tensor as float32. */
-static gram_status expanded(struct binder *b, float **out, const gr_tensor *t)
-{
-    size_t n = t->rows * t->cols;
-
-    *out = gr_alloc_aligned(n, sizeof **out);
-    if (!*out)
-        return gr_nomem(b->err, "weights");
-    gr_dequant(*out, t->data, t->type, n);
-    b->m->bytes += n * sizeof **out;
-    return GRAM_OK;
-}
-
-/* The head's row of a token as a reward head of its own. */
-static gram_status bind_token(struct binder *b)
-{
-    gr_model *m = b->m;
-    size_t bytes = 0;
-    gr_tensor row = { m->head.type, NULL, 1, m->cfg.width };
-
-    if (m->writable || b->list)
-        return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: a reward that is a token's logit can be read alone, and neither "
-                       "trained nor written", gr_weights_path(m->file));
-    gr_dtype_row_bytes(m->head.type, m->cfg.width, &bytes);     /* proved when the file was opened */
-    row.data = (const char *)m->head.data + (size_t)m->cfg.token * bytes;
-    m->score.outputs = 1;
-    return expanded(b, &m->score.part[GR_HEAD_OUT], &row);
-}
-
-/* A tensor of the network that weighs the head's outputs; one that need not be there may be NULL. */
-static gram_status bind_of_gate(struct binder *b, const char *full, size_t rows, size_t cols, bool needed, float **out)
-{
-    gr_tensor t;
-    gram_status rc;
-
-    if (!needed && !gr_weights_find(b->m->file, full))
-        return GRAM_OK;
-    rc = find(b, SCORE, 0, full, rows, cols, &t);
-    return rc ? rc : expanded(b, out, &t);
-}
-
-static gram_status bind_gate(struct binder *b)
-{
-    gr_gate *g = &b->m->gate;
-    const gr_gate_form *f = &g->form;
-    char full[GR_HEAD_NAME];
-    gram_status rc = GRAM_OK;
-
-    g->form = b->m->cfg.gate;
-    if (b->m->writable || b->list)
-        return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: a reward head whose outputs a network weighs can be read alone, "
-                       "and neither trained nor written", gr_weights_path(b->m->file));
-    for (size_t l = 0; l < f->layers && !rc; l++) {
-        gr_gate_name(full, f, l, false);
-        rc = bind_of_gate(b, full, f->size[l + 1], f->size[l], true, &g->w[l]);
-        gr_gate_name(full, f, l, true);
-        if (!rc)
-            rc = bind_of_gate(b, full, 1, f->size[l + 1], false, &g->b[l]);
-    }
-    if (rc || f->kind != GR_GATE_PROMPT)
-        return rc;
-    rc = bind_of_gate(b, GR_GATE_SCALE, 1, 1, false, &g->scale);
-    return rc ? rc : bind_of_gate(b, GR_GATE_MATRIX, b->m->cfg.head.rows, b->m->cfg.head.rows, false, &g->matrix);
-}
-
-/* Zeros in the place of a tensor of the head that the file lacks. */
-static gram_status make_part(struct binder *b, const gr_head_part *p, float **out)
-{
-    gr_model *m = b->m;
-    float *w = gr_alloc_aligned(p->rows * p->cols, sizeof *w);
-    gram_status rc = w ? GRAM_OK : gr_nomem(b->err, "weights");
-
-    if (w)
-        memset(w, 0, p->rows * p->cols * sizeof *w);
-    if (w && m->writable)
-        rc = add_param(b, SCORE, 0, p->name, w, NULL, p->rows, p->cols);
-    else if (w)
-        m->bytes += p->rows * p->cols * sizeof *w;
-    *out = rc ? NULL : w;
-    return rc;
-}
-
-/* A tensor of the head behind the last token, as float32: an adapter's, the file's, or zeros where it is to be made. */
-static gram_status bind_part(struct binder *b, const gr_head_part *p, bool own, float **out)
-{
-    gr_model *m = b->m;
-    gr_tensor t;
-    gram_status rc;
-
-    if (m->cfg.new_head || own) {
-        rc = b->list ? GRAM_OK : make_part(b, p, out);
-        return rc || b->list || !own ? rc : gr_lora_head_part(*out, b->adapter, m->cfg.width, p, b->err);
-    }
-    rc = find(b, SCORE, 0, p->name, p->rows, p->cols, &t);
-    if (rc || b->list)
-        return rc;
-    if (!m->writable)
-        return expanded(b, out, &t);
-    *out = m->param[m->n_params - 1].w.p;
-    return GRAM_OK;
-}
-
-static gram_status bind_score(struct binder *b)
-{
-    gr_config *c = &b->m->cfg;
-    bool own = b->adapter && gr_adapter_has_head(b->adapter);
-    gr_head_part p, as;
-    gr_head_form called;
-    gram_status rc = own || c->new_head || c->is_token ? GRAM_OK : gr_config_find_head(c, b->m->file, b->err);
-
-    if (!rc && c->reward == GR_REWARD_PURM && c->head.rows != 2)
-        rc = gr_fail(b->err, GRAM_EFORMAT, "%s: tensor %s.weight has %zu rows; PURM's head has two",
-                     gr_weights_path(b->m->file), c->head.out, c->head.rows);
-    b->m->score = gr_head_of(c);
-    called = gr_head_renamed(&c->head);
-    for (size_t i = 0; !rc && gr_head_part_at(&c->head, c->width, i, &p); i++) {
-        gr_head_part_at(&called, c->width, i, &as);
-        b->as = as.name;
-        rc = bind_part(b, &p, own, &b->m->score.part[p.at]);
-    }
-    if (!rc && c->is_token)
-        rc = bind_token(b);
-    return rc || !c->gate.kind ? rc : bind_gate(b);
-}
-
 /* Tensors that checkpoints carry and no forward pass needs: tables that follow from the configuration, and the
  * image half of a model whose text half is read. */
 static bool is_idle(const struct binder *b, const char *n)
@@ -569,18 +427,6 @@ static bool is_idle(const struct binder *b, const char *n)
 
     return !strcmp(n, "rope_freqs.weight") || (end && !strcmp(end, ".inv_freq")) || gr_head_is_idle(&b->m->cfg, n) ||
            (strncmp(n, prefix, strlen(prefix)) && !(b->m->nested && !strcmp(n, "lm_head.weight")));
-}
-
-static bool is_of_gate(const gr_config *c, const char *n)
-{
-    char full[GR_HEAD_NAME];
-    bool yes = c->gate.kind == GR_GATE_PROMPT && (!strcmp(n, GR_GATE_SCALE) || !strcmp(n, GR_GATE_MATRIX));
-
-    for (size_t k = 0; !yes && k < 2 * c->gate.layers; k++) {
-        gr_gate_name(full, &c->gate, k / 2, k % 2);
-        yes = !strcmp(full, n);
-    }
-    return yes;
 }
 
 /* Something in the file was not asked for: say what. */
@@ -613,7 +459,7 @@ static gram_status check_unknown(struct binder *b)
         }
         for (size_t k = 0; !known && gr_head_part_at(&b->m->cfg.head, b->m->cfg.width, k, &part); k++)
             known = !strcmp(part.name, n);
-        known = known || is_of_gate(&b->m->cfg, n);
+        known = known || gr_bind_is_of_gate(&b->m->cfg, n);
         if (!known)
             return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: tensor %s is not one that the architecture %s knows",
                            gr_weights_path(w), n, gr_arch_name(b->m->cfg.architecture));
@@ -654,10 +500,10 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
         rc = gr_nomem(err, "model");
         goto out;
     }
-    rc = find(&b, EMBED, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->embed);
+    rc = gr_bind_find(&b, EMBED, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->embed);
     m->head = m->embed;
     if (!rc && !m->cfg.tied_head && m->cfg.words)
-        rc = find(&b, HEAD, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->head);
+        rc = gr_bind_find(&b, HEAD, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->head);
     if (!rc && !writable)
         m->bytes += tensor_bytes(&m->embed) + (m->cfg.tied_head ? 0 : tensor_bytes(&m->head));
     if (!rc)
@@ -667,7 +513,7 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
         gr_weights_release(m->file);        /* of what was copied the file's pages are not needed beside the copy */
     }
     if (!rc && m->cfg.reward)
-        rc = bind_score(&b);
+        rc = gr_bind_head(&b);
     if (!rc)
         rc = check_unknown(&b);
     if (!rc && a)

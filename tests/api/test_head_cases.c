@@ -21,8 +21,8 @@ static void hear(void *arg, const char *text)
     snprintf(said + n, sizeof said - n, "%s\n", text);
 }
 
-/* What comes of a case's one pair. want: both rewards, or with .judge p_forward; nothing: refused for `word` and `word2`.
- * Of what is read, a note has these words. */
+/* What comes of a case's one pair. want: both rewards, or with .judge p_forward; nothing: refused for `word` and
+ * `word2`. Of what is read, a note has these words. */
 static const struct {
     const char *dir, *model, *base;
     bool read, judge;
@@ -39,10 +39,10 @@ static const struct {
     { "reward_model_class_no_labels", "model", NULL, true, false, { -0.7434, -0.7365 }, "", "" },
     { "seqcls_adapter_passes", "model", "base", true, false, { -0.868166, -0.820148 }, "", "" },
     { "seqcls_adapter_modules_to_save_name", "model", "base", true, false, { 0.563159, 0.500488 }, "", "" },
-    { "seqcls_adapter_without_head", "model", "base", false, false, { 0, 0 }, "reward head is missing", "score.weight" },
+    { "seqcls_adapter_without_head", "model", "base", false, false, { 0, 0 }, "head is missing", "score.weight" },
     { "sequence_classifier_stale_labels", "model", NULL, true, false, { -0.2572, -0.2425 }, "id2label", "5 labels" },
     { "tied_flag_equal_lm_head_passes", "model", NULL, true, true, { 0.968418, 0 }, "", "" },
-    { "tied_flag_with_own_lm_head", "model", NULL, true, true, { 0.753046, 0 }, "tie_word_embeddings", "lm_head.weight" },
+    { "tied_flag_with_own_lm_head", "model", NULL, true, true, { 0.753046, 0 }, "tie_word_embeddings", "lm_head" },
     { "value_head_beside_causal", "model", NULL, true, false, { 1.3307 + 0.25, 2.3428 + 0.25 }, "v_head.summary", "" },
     { "value_head_prefix_value_head", "model", NULL, true, false, { -1.3253, -1.1726 }, "", "" },
     { "lfs_pointer_weights", "model", NULL, false, false, { 0, 0 }, "Git LFS pointer", "model.safetensors" },
@@ -93,8 +93,8 @@ static void each_is_read_or_named(void **state)
 #define POINTER "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 #define BOM "\xef\xbb\xbf"
 
-/* Copies of a case with a file made anew, or put together of `before`, the file and nothing else, or with some of its text
- * changed; `why` NULL: read. */
+/* Copies of a case with a file made anew, or with `before` in front of it, or with some of its text changed; `why` NULL:
+ * read. */
 static const struct { const char *from, *file, *before, *text, *to, *why; } siblings[] = {
     { "openrlhf", "tokenizer.json", BOM, NULL, NULL, NULL },
     { "openrlhf", "config.json", "\xff\xfe", NULL, NULL, "byte-order mark of UTF-16" },
@@ -102,11 +102,13 @@ static const struct { const char *from, *file, *before, *text, *to, *why; } sibl
     { "llamafactory", "value_head.safetensors", NULL, NULL, POINTER, "value_head.safetensors: a Git LFS pointer" },
     { "openrlhf", "config.json", NULL, "\"model_type\"", "\"quantization_config\": {}, \"model_type\"", NULL },
     { "openrlhf", "config.json", NULL, "\"model_type\"",
-      "\"quantization_config\": {\"quant_method\": \"bitsandbytes\", \"bnb_4bit_quant_type\": \"nf4\"}, \"model_type\"", NULL },
+      "\"quantization_config\": {\"quant_method\": \"bitsandbytes\", \"bnb_4bit_quant_type\": \"nf4\"}, "
+      "\"model_type\"", NULL },
     { "openrlhf", "config.json", NULL, "\"model_type\"",
       "\"quantization_config\": {\"quant_method\": \"awq\"}, \"model_type\"", "\"awq\"" },
     { "openrlhf", "config.json", NULL, "\"RewardModel\"", "\"MyOwnRewardModel\"", NULL },
-    { "openrlhf", "config.json", NULL, "\"value_head_prefix\": \"value_head\"", "\"value_head_prefix\": \"score\"", NULL },
+    { "openrlhf", "config.json", NULL, "\"value_head_prefix\": \"value_head\"", "\"value_head_prefix\": \"score\"",
+      NULL },
     { "grm", "config.json", NULL, "LlamaForCausalLM", "LlamaForCausalLMWithValueHead", NULL },
     { "qwen2-rm", "config.json", NULL, "Qwen2ForRewardModel", "Qwen2ForSequenceClassification", NULL },
 };
@@ -120,7 +122,8 @@ static void siblings_are_read_or_named(void **state)
         gram_status rc;
         size_t n;
         FILE *f;
-        assert_true(asprintf(&command, "rm -rf '%s' && cp -r 'tests/golden/heads/%s' '%s'", dir, siblings[i].from, dir) > 0);
+        assert_true(asprintf(&command, "rm -rf '%s' && cp -r 'tests/golden/heads/%s' '%s'", dir, siblings[i].from,
+                             dir) > 0);
         assert_int_equal(system(command), 0);
         path = gr_path_join(dir, siblings[i].file);
         CHECK_OK(gr_read_file(path, 1 << 24, &text, &n, &check_err));

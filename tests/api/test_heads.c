@@ -184,12 +184,14 @@ static void what_is_no_whole_model_is_refused(void **state)
     refused("token", "gating_layer.pt", NULL, "x", no, "gating_layer.pt");
     refused("token", "adapter_model.safetensors", NULL, "x", no, "adapter_model.safetensors");
     refused("token", "modules.json", NULL, "[]", no, "an embedding model");
-    refused("saferlhf", "config.json", "\"do_normalize\": false", "\"do_normalize\": true", no, "\"do_normalize\" is set");
+    refused("saferlhf", "config.json", "\"do_normalize\": false", "\"do_normalize\": true", no,
+            "\"do_normalize\" is set");
     refused("armo", "model.safetensors", "gating.layers.1.", "gating.layerz.1.", no, "gating.layerz.1.");
     refused("urm", "model.safetensors", "weights.fc.4.bias", "weights.fc.5.bias", no, "weights.fc.5.bias is not one");
     refused("token", "config.json", "LlamaForCausalLM", "LlamaForNothing", no, "\"LlamaForNothing\" is not supported");
     refused("peft", "adapter_config.json", "\"SEQ_CLS\"", "\"TOKEN_CLS\"", no, "\"TOKEN_CLS\"");
-    refused("v_head", "config.json", "InternThingForPreference", "ThingForProcessRewardModel", no, "process reward model");
+    refused("v_head", "config.json", "InternThingForPreference", "ThingForProcessRewardModel", no,
+            "process reward model");
 }
 
 static void judges_nothing(const char *dir, const char *why)

@@ -25,8 +25,8 @@ static const char *const stem[] = { "score", "v_head.summary", "v_head", "value_
                                     "v_head.summary.2", "gating.layers.0", "gating.layers.1", "gating.layers.8",
                                     "weights.fc.0", "weights.fc.2", "weights.fc.4", "lm_head", "normalizer" };
 static const char *const whole[] = { "gating.logit_scale", "reward_transform_matrix", "normalizer.mean", "x.weight" };
-static const char *const class[] = { "LlamaForCausalLM", "LlamaForSequenceClassification", "RewardModel", "LlamaForScore",
-                                     "LlamaForRewardModelWithGating", "Thing", "ForX" };
+static const char *const class[] = { "LlamaForCausalLM", "LlamaForSequenceClassification", "RewardModel",
+                                     "LlamaForScore", "LlamaForRewardModelWithGating", "Thing", "ForX" };
 
 struct made { gr_buf header; size_t floats; };
 
@@ -149,13 +149,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < n; i++, at += 3) {
         size_t which = data[at] % (2 * GR_COUNT(stem) + GR_COUNT(whole)), dims = data[at + 1] % 3;
         bool bias = which >= GR_COUNT(stem) && which < 2 * GR_COUNT(stem);
-        const char *name = which < 2 * GR_COUNT(stem) ? stem[which % GR_COUNT(stem)] : whole[which - 2 * GR_COUNT(stem)];
+        const char *name = which < 2 * GR_COUNT(stem) ? stem[which % GR_COUNT(stem)]
+                                                      : whole[which - 2 * GR_COUNT(stem)];
         add(&m, name, which >= 2 * GR_COUNT(stem) ? "" : bias ? ".bias" : ".weight", dims, data[at + 2] % 9,
             data[at + 2] / 9 % 9);
     }
     write_weights(dir, &m);
-    gr_buf_printf(&config, "{\"model_type\":\"llama\",\"architectures\":[\"%s\"],\"hidden_size\":4,\"intermediate_size\":4,"
-                  "\"num_hidden_layers\":1,\"num_attention_heads\":1,\"num_key_value_heads\":1,\"vocab_size\":8,"
+    gr_buf_printf(&config, "{\"model_type\":\"llama\",\"architectures\":[\"%s\"],\"hidden_size\":4,"
+                  "\"intermediate_size\":4,\"num_hidden_layers\":1,\"num_attention_heads\":1,\"num_key_value_heads\":1,\"vocab_size\":8,"
                   "\"tie_word_embeddings\":true%s", class[data[0] % GR_COUNT(class)], size > at ? "," : "");
     gr_buf_add(&config, (const char *)data + at, size - at);
     write_file(dir, "config.json", config.p, config.n, "}", 1);

@@ -1,0 +1,35 @@
+/* bind_int.h - what binding shares between the trunk (bind.c) and the reward head (bind_head.c). */
+#ifndef GR_MODEL_BIND_INT_H
+#define GR_MODEL_BIND_INT_H
+
+#include "model/lora_int.h"
+
+enum slot { EMBED, HEAD, FINAL_NORM, ATTN_NORM, ATTN_POST_NORM, MLP_NORM, MLP_POST_NORM, Q, K, V, O, Q_NORM, K_NORM,
+            GATE, UP, DOWN, SCORE, SLOTS };
+
+struct list { gr_stored *t; size_t n, cap; };
+
+struct binder {
+    gr_model *m;
+    gr_linear_mode mode;
+    size_t bound;               /* tensors asked for and found */
+    gram_err *err;
+    const gr_adapter *adapter;  /* folded into the matrices; NULL: none */
+    bool exact;                 /* model.h's GR_MODEL_EXACT */
+    size_t folded;              /* of them */
+    struct list *list;          /* not NULL: they are noted here, and nothing is loaded */
+    const char *as;             /* what gram calls the tensor of the reward head at hand */
+};
+
+/* Notes a parameter; takes over w, or half. */
+gram_status gr_bind_add_param(struct binder *b, enum slot slot, size_t layer, const char *part, float *w,
+                              uint16_t *half, size_t rows, size_t cols);
+/* The file's tensor of a slot, proved: noted, copied where the model is writable, or as it lies in the file. Of SCORE,
+ * `part` is its whole name. */
+gram_status gr_bind_find(struct binder *b, enum slot slot, size_t layer, const char *part, size_t rows, size_t cols,
+                         gr_tensor *out);
+/* The head behind the last token, and the network that weighs its outputs. */
+gram_status gr_bind_head(struct binder *b);
+bool gr_bind_is_of_gate(const gr_config *c, const char *name);
+
+#endif
