@@ -315,7 +315,7 @@ gram_usage gram_get_usage(const gram_model *m);
 /* ---- Tokenizer ---------------------------------------------------------------------------------- */
 
 typedef struct gram_tokenizer gram_tokenizer;
-/* A directory with tokenizer.json (weights are not needed) or a .gguf file. */
+/* A directory with tokenizer.json or SentencePiece's tokenizer.model (weights are not needed), or a .gguf file. */
 gram_status gram_tokenizer_open(gram_tokenizer **out, const char *path, gram_err *err);
 void gram_tokenizer_close(gram_tokenizer *t);
 /* Adds no BOS. special: special tokens written in the text count as such. *out is malloc'ed. */

@@ -22,7 +22,7 @@ struct checkpoint {
     bool gguf;
     gr_weights *weights;
     gr_config cfg;
-    gr_tok *tok;                /* NULL: a directory without tokenizer.json */
+    gr_tok *tok;                /* NULL: a directory without tokenizer.json or tokenizer.model */
     gr_chat_facts facts;
     gr_templates chat;          /* this and what follows: behind facts */
     char *bos, *tokens;

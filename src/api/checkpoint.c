@@ -30,34 +30,36 @@ char *gr_api_base_name(const char *path)
     return gr_strndup(path + from, n - from);
 }
 
-static gram_status read_in_dir(const char *dir, const char *name, size_t most, char **path, char **text, size_t *n,
-                               gram_err *err)
-{
-    *text = NULL;
-    *path = gr_path_join(dir, name);
-    if (!*path)
-        return gr_nomem(err, dir);
-    return gr_read_file(*path, most, text, n, err);
-}
 
 static gram_status has_tokenizer(bool *yes, const char *dir, gram_err *err)
 {
-    char *path = gr_path_join(dir, "tokenizer.json");
+    char *json = gr_path_join(dir, "tokenizer.json"), *model = gr_path_join(dir, "tokenizer.model");
+    bool ok = json && model;
 
-    *yes = path && gr_path_exists(path);
-    free(path);
-    return path ? GRAM_OK : gr_nomem(err, dir);
+    *yes = ok && (gr_path_exists(json) || gr_path_exists(model));
+    free(json);
+    free(model);
+    return ok ? GRAM_OK : gr_nomem(err, dir);
 }
 
 static gram_status tokenizer_of_dir(gr_tok **out, const char *dir, gram_err *err)
 {
-    char *path, *text;
+    char *path = gr_path_join(dir, "tokenizer.json"), *text = NULL;
+    gr_tok_lists l = { 0 };
     size_t n;
-    gram_status rc = read_in_dir(dir, "tokenizer.json", TOKENIZER_MOST, &path, &text, &n, err);
+    gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
     *out = NULL;
-    if (!rc)
-        rc = gr_tok_from_json(out, path, text, n, err);
+    if (!rc && !gr_path_exists(path)) {
+        rc = gr_dir_tok_model(&l, dir, 0, err);
+        if (!rc)
+            rc = gr_tok_from_spec(out, dir, &l.spec, err);
+        gr_tok_lists_clear(&l);
+    } else if (!rc) {
+        rc = gr_read_file(path, TOKENIZER_MOST, &text, &n, err);
+        if (!rc)
+            rc = gr_tok_from_json(out, path, text, n, err);
+    }
     free(path);
     free(text);
     return rc;

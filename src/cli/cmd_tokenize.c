@@ -124,7 +124,7 @@ const cli_command cli_tokenize = {
     "tokenize", "MODEL", "Turn text on standard input into token ids, or back",
     "Reads all of standard input as one text and writes one JSON array of ids; with --lines, an array for each line, "
     "which holds a JSON string. No BOS is added. MODEL is a .gguf file or a directory; one that holds a tokenizer.json "
-    "and no weights will do.\n\n"
+    "or a tokenizer.model and no weights will do.\n\n"
     "With --decode it reads one array a line and writes the texts as they are, or with --lines as JSON strings. Bytes "
     "that are no whole character become U+FFFD.",
     "echo -n 'Hello world' | gram tokenize model.gguf\n"

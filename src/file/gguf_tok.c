@@ -202,20 +202,68 @@ static void read_template(gr_gguf_tok *t, const json_t *post)
                  json_object_get(json_array_get(single, json_array_size(single) - 1), "SpecialToken") != NULL;
 }
 
-gram_status gr_gguf_tok_of_dir(gr_gguf_tok *out, const char *dir, const gr_config *c, gram_err *err)
+/* A file's text, or NULL where there is none. */
+static gram_status read_beside(char **text, size_t *n, const char *dir, const char *name, gram_err *err)
+{
+    char *path = gr_path_join(dir, name);
+    gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
+
+    *text = NULL;
+    if (!rc && gr_path_exists(path))
+        rc = gr_read_file(path, TOKENIZER_MOST, text, n, err);
+    free(path);
+    return rc;
+}
+
+gram_status gr_dir_tok_model(gr_tok_lists *out, const char *dir, size_t ids, gram_err *err)
+{
+    char *path = gr_path_join(dir, "tokenizer.model"), *text = NULL, *config = NULL, *added = NULL;
+    size_t n, n_config = 0, n_added;
+    gram_status rc = path ? gr_read_file(path, TOKENIZER_MOST, &text, &n, err) : gr_nomem(err, dir);
+
+    *out = (gr_tok_lists){ 0 };
+    if (!rc)
+        rc = read_beside(&config, &n_config, dir, "tokenizer_config.json", err);
+    if (!rc)
+        rc = read_beside(&added, &n_added, dir, "added_tokens.json", err);
+    if (!rc && added && !(config && strstr(config, "\"added_tokens_decoder\"")))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: added_tokens.json beside a tokenizer.model, without what "
+                     "tokenizer_config.json says of such tokens; transformers writes a tokenizer.json: "
+                     "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)", dir);
+    if (!rc)
+        rc = gr_tok_model_read(out, path, text, n, config, n_config, ids, err);
+    free(path);
+    free(text);
+    free(config);
+    free(added);
+    return rc;
+}
+
+static gram_status lists_of_dir(gr_tok_lists *out, const char *dir, size_t ids, gram_err *err)
 {
     char *path = gr_path_join(dir, "tokenizer.json"), *text = NULL;
-    gr_gguf_tok t = { 0 };
     size_t n;
-    gram_status rc = path ? gr_read_file(path, TOKENIZER_MOST, &text, &n, err) : gr_nomem(err, dir);
+    gram_status rc = !path ? gr_nomem(err, dir) : GRAM_OK;
+
+    if (!rc && !gr_path_exists(path))
+        rc = gr_dir_tok_model(out, dir, ids, err);
+    else if (!rc)
+        rc = gr_read_file(path, TOKENIZER_MOST, &text, &n, err);
+    if (!rc && text)
+        rc = gr_tok_lists_read(out, path, text, n, ids, err);
+    free(path);
+    free(text);
+    return rc;
+}
+
+gram_status gr_gguf_tok_of_dir(gr_gguf_tok *out, const char *dir, const gr_config *c, gram_err *err)
+{
+    gr_gguf_tok t = { 0 };
+    gram_status rc = lists_of_dir(&t.lists, dir, c->vocabulary, err);
 
     *out = (gr_gguf_tok){ 0 };
     if (!rc)
-        rc = gr_tok_lists_read(&t.lists, path, text, n, c->vocabulary, err);
-    if (!rc)
         rc = gr_tok_facts_read(&t.facts, dir, err);
-    free(path);
-    free(text);
     if (rc) {
         gr_gguf_tok_clear(&t);
         return rc;

@@ -33,12 +33,13 @@ static gram_status check_name(const char *path, uint64_t no, uint64_t n, gram_er
         return gr_fail(err, GRAM_EFORMAT, "%s: said to be split into %" PRIu64 " parts, at most %d wanted", path, n,
                        PARTS_MOST);
     if (no != 0)
-        return gr_fail(err, GRAM_EARG, "%s: part %" PRIu64 " of a model that is split into %" PRIu64 "; the first part, "
-                       "whose name ends in -00001-of-%05" PRIu64 ".gguf, opens all of them", path, no + 1, n, n);
+        return gr_fail(err, GRAM_EARG, "%s: part %" PRIu64 " of a model that is split into %" PRIu64 "; the first "
+                       "part, whose name ends in -00001-of-%05" PRIu64 ".gguf, opens all of them", path, no + 1, n, n);
     len = (size_t)snprintf(end, sizeof end, "-%05" PRIu64 "-of-%05" PRIu64 ".gguf", no + 1, n);
     if (strlen(path) < len || strcmp(path + strlen(path) - len, end))
         return gr_fail(err, GRAM_EARG, "%s: part 1 of a model that is split into %" PRIu64 "; the others are found by "
-                       "its name, which must end in %s, or are merged with it (llama-gguf-split --merge)", path, n, end);
+                       "its name, which must end in %s, or are merged with it (llama-gguf-split --merge)", path, n,
+                       end);
     return GRAM_OK;
 }
 

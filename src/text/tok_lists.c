@@ -155,7 +155,7 @@ static bool name_added(build *b, size_t id, gr_str s, bool spaces)
 }
 
 /* What GGUF has no form for, of an added token that is no word of the model. */
-static uint8_t flags_of(const json_t *v, bool special)
+uint8_t gr_tok_flags_of(const json_t *v, bool special)
 {
     const json_t *normalized = json_object_get(v, "normalized");
     bool n = json_is_boolean(normalized) ? json_is_true(normalized) : !special;
@@ -195,7 +195,7 @@ static gram_status read_tokens(build *b, bool sentence)
         if (rc || (rc = note_id(b, json_object_get(v, "id"), &n)))
             break;
         l->type[id] = special ? TYPE_CONTROL : TYPE_USER;
-        l->flag[id] = flags_of(v, special);
+        l->flag[id] = gr_tok_flags_of(v, special);
         if (!name_added(b, id, text_of(json_object_get(v, "content")), sentence && !special))
             rc = gr_nomem(b->err, b->name);
     }
@@ -349,26 +349,30 @@ static gram_status check_cuts(const build *b, const gr_tok *t)
                    "do not follow from scores, which is what a GGUF holds", b->name, merges, cuts);
 }
 
-/* Names those that other programs find elsewhere in a text; a normal form that changes nothing moves none. */
-static gram_status note_formless(build *b, const gr_tok *t)
+/* A normal form that changes nothing moves no token. */
+static bool is_respelt(const gr_tok_lists *l, const gr_tok *t, size_t i)
+{
+    return t ? i < t->vocab.n && t->vocab.flag[i] & WORD_RESPELT
+             : l->spec.add_space_prefix && l->spec.scheme == GR_SCHEME_PREPEND;
+}
+
+gram_status gr_tok_note_formless(gr_tok_lists *l, const gr_tok *t, const char *name, gram_err *err)
 {
     static const struct { unsigned bit; const char *name; } flag[] = {
         { GR_TOK_SINGLE_WORD, "single_word" }, { GR_TOK_LSTRIP, "lstrip" }, { GR_TOK_RSTRIP, "rstrip" },
         { GR_TOK_NORMALIZED, "normalized" }, { GR_TOK_WORD, "a word too" }
     };
     enum { SHOWN = 8 };
-    gr_tok_lists *l = b->l;
     size_t many = 0;
     bool ok = true;
 
-    for (size_t i = 0; i < b->ids && ok; i++) {
-        unsigned f = l->flag[i] & (t->vocab.flag[gr_min(i, t->vocab.cap - 1)] & WORD_RESPELT ? ~0u :
-                                   ~(unsigned)GR_TOK_NORMALIZED);
+    for (size_t i = 0; i < l->spec.n_tokens && ok; i++) {
+        unsigned f = l->flag[i] & (is_respelt(l, t, i) ? ~0u : ~(unsigned)GR_TOK_NORMALIZED);
         const char *before = " (";
-        if (!f || i >= t->vocab.n || ++many > SHOWN)
+        if (!f || ++many > SHOWN)
             continue;
         ok = gr_buf_printf(&l->formless, "%s\"%.*s\"", many > 1 ? ", " : "", (int)gr_min(l->token[i].n, 60),
-                           b->own_token[i] ? l->text.p + b->own_token[i] - 1 : l->token[i].p);
+                           l->token[i].p);
         for (size_t k = 0; k < GR_COUNT(flag) && ok; k++)
             if (f & flag[k].bit) {
                 ok = gr_buf_printf(&l->formless, "%s%s", before, flag[k].name);
@@ -378,7 +382,7 @@ static gram_status note_formless(build *b, const gr_tok *t)
     }
     if (ok && many > SHOWN)
         ok = gr_buf_printf(&l->formless, " and %zu more", many - SHOWN);
-    return ok ? GRAM_OK : gr_nomem(b->err, b->name);
+    return ok ? GRAM_OK : gr_nomem(err, name);
 }
 
 /* ---- The whole ------------------------------------------------------------------------------------ */
@@ -411,9 +415,6 @@ static gram_status read_all(build *b, const gr_tok *t)
     if (rc)
         return rc;
     note_words(b, t, sentence);
-    rc = note_formless(b, t);
-    if (rc)
-        return rc;
     settle(b);
     l->spec.n_tokens = b->ids;
     l->spec.token = l->token;
@@ -423,7 +424,7 @@ static gram_status read_all(build *b, const gr_tok *t)
         return rc;
     l->spec.score = sentence ? l->score : NULL;
     l->spec.merge = l->merge;
-    return GRAM_OK;
+    return gr_tok_note_formless(l, t, b->name, b->err);
 }
 
 gram_status gr_tok_lists_read(gr_tok_lists *out, const char *name, const char *json, size_t n, size_t ids,
@@ -454,6 +455,7 @@ void gr_tok_lists_clear(gr_tok_lists *l)
     free(l->score);
     free(l->type);
     free(l->flag);
+    free(l->pieces);
     gr_buf_clear(&l->formless);
     gr_buf_clear(&l->text);
     json_decref(l->root);

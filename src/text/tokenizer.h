@@ -50,11 +50,16 @@ typedef struct {
     float *score;
     int32_t *type;
     uint8_t *flag;
+    char *pieces;               /* a copy of tokenizer.model */
     gr_buf text;
     struct json_t *root;
 } gr_tok_lists;
 gram_status gr_tok_lists_read(gr_tok_lists *out, const char *name, const char *json, size_t n, size_t ids,
                               gram_err *err);
+/* Of SentencePiece's tokenizer.model and the tokenizer_config.json beside it (NULL: none), borrowed for the call; ids 0:
+ * as many tokens as there are. Unigram models and normalizers with rules are refused. */
+gram_status gr_tok_model_read(gr_tok_lists *out, const char *name, const char *bytes, size_t n, const char *config,
+                              size_t n_config, size_t ids, gram_err *err);
 void gr_tok_lists_clear(gr_tok_lists *l);
 void gr_tok_close(gr_tok *t);
 

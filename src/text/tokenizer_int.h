@@ -35,6 +35,10 @@ bool gr_tok_pre_recognise(const struct json_t *normalizer, const struct json_t *
 
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
 int32_t gr_spec_type(const gr_tok_spec *spec, size_t i);
+/* GR_TOK_* of an added token as JSON has it. */
+uint8_t gr_tok_flags_of(const struct json_t *v, bool special);
+/* Names in l->formless the tokens that other programs will find elsewhere; t: the tokenizer of the lists, or NULL. */
+gram_status gr_tok_note_formless(gr_tok_lists *l, const gr_tok *t, const char *name, gram_err *err);
 bool gr_spec_merges(const gr_tok_spec *spec, size_t i);        /* SentencePiece: text may become token i */
 
 #define META "\xe2\x96\x81"             /* U+2581, a space */

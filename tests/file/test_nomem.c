@@ -8,6 +8,7 @@
 #include "check.h"
 #include "file/adapter.h"
 #include "file/config.h"
+#include "file/gguf_tok.h"
 #include "file/io.h"
 
 static long left = -1;                  /* allocations until one fails; below 0: none does */
@@ -77,6 +78,20 @@ static gram_status open_parts(gram_err *err)
     gram_status rc = gr_weights_open_gguf(&w, "tests/golden/files/split-00001-of-00003.gguf", err);
 
     gr_weights_close(w);
+    return rc;
+}
+
+static gram_status read_tok_model(gram_err *err)
+{
+    gr_gguf_tok t;
+    gr_tok *tok;
+    gram_status rc = gr_gguf_tok_of_dir(&t, "tests/golden/tokens/sp_llama", &(gr_config){ .vocabulary = 530 }, err);
+
+    if (rc)
+        return rc;
+    rc = gr_tok_from_spec(&tok, "sp_llama", &t.lists.spec, err);
+    gr_tok_close(tok);
+    gr_gguf_tok_clear(&t);
     return rc;
 }
 
@@ -155,7 +170,7 @@ static gram_status write_out(gram_err *err)
 static void each_allocation_may_fail(void **state)
 {
     static gram_status (*const call[])(gram_err *) = { open_dir, open_unaligned, open_parts, open_gguf, open_adapter,
-                                                       read_config, read_gzip, write_npy, write_out };
+                                                       read_tok_model, read_config, read_gzip, write_npy, write_out };
 
     (void)state;
     snprintf(npy, sizeof npy, "%s/x.npy", check_tmpdir());

@@ -1,4 +1,4 @@
-/* test_tok_gguf.c - tokenizers that pass through a GGUF: each word of tokenizer.ggml.pre, and added tokens of every flag.
+/* test_tok_gguf.c - tokenizers that pass through a GGUF: each word of tokenizer.ggml.pre, and added tokens of each flag.
  *
  * pre.jsonl holds the Rust library's ids of a tokenizer whose merges know no words, so that they tell where each word
  * cuts a text (scripts/golden_pre.py, which asks llama.cpp too); added_*.jsonl those of tokenizers whose added tokens
@@ -114,15 +114,16 @@ static void a_name_that_is_not_known_is_said(void **state)
 /* A tokenizer.json that says the same in other words has the same name; one that cuts otherwise has none. */
 static void components_are_recognised(void **state)
 {
-#define CL "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+" \
-           "[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
-#define RAW "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+" \
-            "[\\r\\n]*|\\\\s*[\\r\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
-#define TIK "'(?i:[sdmt]|ll|ve|re)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?+\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]++" \
-            "[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]|\\\\s+(?!\\\\S)|\\\\s+"
+#define CL "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?" \
+           "[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
+#define RAW "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?" \
+            "[^\\\\s\\\\p{L}\\\\p{N}]+[\\r\\n]*|\\\\s*[\\r\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
+#define TIK "'(?i:[sdmt]|ll|ve|re)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?+\\\\p{L}+|\\\\p{N}{1,3}| ?" \
+            "[^\\\\s\\\\p{L}\\\\p{N}]++[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]|\\\\s+(?!\\\\S)|\\\\s+"
 #define SPLIT(re, how, invert) "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" re "\"},\"behavior\":\"" how \
                                "\",\"invert\":" invert "}"
-#define BYTES(regex) "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":false,\"use_regex\":" regex "}"
+#define BYTES(regex) "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":false,\"use_regex\":" \
+                     regex "}"
 #define SEQ(a) "{\"type\":\"Sequence\",\"pretokenizers\":[" a "]}"
     static const struct { const char *norm, *pre, *ignore, *name; } c[] = {
         { "null", SEQ(SPLIT(CL, "Isolated", "false") "," BYTES("false")), "true", "llama-bpe" },
@@ -150,11 +151,12 @@ static void components_are_recognised(void **state)
         gr_tok_lists l;
         gr_buf json = { 0 };
         gram_status rc;
-        assert_true(gr_buf_printf(&json, "{\"normalizer\":%s,\"pre_tokenizer\":%s,\"model\":{\"type\":\"BPE\",\"vocab\":"
-                                  "{\"a\":0},\"merges\":[],\"ignore_merges\":%s}}", c[i].norm, c[i].pre, c[i].ignore));
+        assert_true(gr_buf_printf(&json, "{\"normalizer\":%s,\"pre_tokenizer\":%s,\"model\":{\"type\":\"BPE\","
+                                  "\"vocab\":{\"a\":0},\"merges\":[],\"ignore_merges\":%s}}", c[i].norm, c[i].pre, c[i].ignore));
         rc = gr_tok_lists_read(&l, "t.json", json.p, json.n, 1, &check_err);
         if (rc != (c[i].name ? GRAM_OK : GRAM_EUNSUPPORTED) || (c[i].name && !gr_str_is(l.spec.pre, c[i].name)))
-            fail_msg("%zu: %s: %.*s", i, rc ? check_err.text : "read", rc ? 0 : (int)l.spec.pre.n, rc ? "" : l.spec.pre.p);
+            fail_msg("%zu: %s: %.*s", i, rc ? check_err.text : "read", rc ? 0 : (int)l.spec.pre.n,
+                     rc ? "" : l.spec.pre.p);
         if (!rc)
             gr_tok_lists_clear(&l);
         gr_buf_clear(&json);

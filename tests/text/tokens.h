@@ -66,7 +66,7 @@ static void same_ids(const gr_tok *t, const char *name, size_t line, json_t *tex
  * the rank of the first merge that makes it. */
 struct lists { gr_tok_spec spec; json_t *root; char *merges; };
 
-static void lists_of(struct lists *l, const char *path, const char *pre)
+static inline void lists_of(struct lists *l, const char *path, const char *pre)
 {
     gr_str s = slurp(path);
     json_t *model, *vocab, *merges, *added, *v;
@@ -128,7 +128,7 @@ static void lists_of(struct lists *l, const char *path, const char *pre)
         merge[i] = (gr_str){ key, strcspn(key, "\n") };
 }
 
-static void lists_clear(struct lists *l)
+static inline void lists_clear(struct lists *l)
 {
     free((void *)(uintptr_t)l->spec.token);
     free((void *)(uintptr_t)l->spec.merge);
