@@ -5,7 +5,7 @@
 set -u
 B=${B:-build}
 GRAM=$PWD/$B/gram
-GRAM_MODEL=${GRAM_MODEL:-build/model/SmolLM2-135M-Instruct.Q4_1.gguf}
+GRAM_MODEL=${GRAM_MODEL-build/model/SmolLM2-135M-Instruct.Q4_1.gguf}
 case $GRAM_MODEL in /*) ;; *) GRAM_MODEL=$PWD/$GRAM_MODEL ;; esac
 export GRAM GRAM_MODEL
 all_tmp=$(mktemp -d)
@@ -26,13 +26,12 @@ tiny_model() {
 }
 
 # on_each_model FUNCTION: with $m the tiny model, and then, where it has been fetched, the real one ($real is then 1);
-# $tmp is a folder of each one's own. A sanitizer would take minutes for the real one, and has the same code to see.
+# $tmp is a folder of each one's own.
 on_each_model() {
     tiny_model "$all_tmp/tiny"
     m=$all_tmp/tiny real='' tmp=$all_tmp/with-tiny
     mkdir "$tmp"
     "$1"
-    case $B in *-asan* | *-tsan*) return ;; esac
     if [ -f "$GRAM_MODEL" ]; then
         m=$GRAM_MODEL real=1 tmp=$all_tmp/with-real
         mkdir "$tmp"

@@ -137,5 +137,5 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(scores_do_not_depend_on_neighbours) };
 
-    return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
+    return cmocka_run_group_tests(tests, NULL, NULL) + CHECK_CAPPED(argc, argv) != 0;
 }

@@ -542,5 +542,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(epochs_are_shuffles_that_follow_from_the_seed),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
+    return cmocka_run_group_tests(tests, NULL, NULL) + CHECK_CAPPED(argc, argv) != 0;
 }
