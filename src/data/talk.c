@@ -143,6 +143,17 @@ static gram_status set_extra(const gr_at *at, json_t *o, const char *key, json_t
     return rc;
 }
 
+/* What a message may hold that neither its text nor the chat template would show. */
+static gram_status refuse_unread(const gr_at *at, const char *key, size_t i, const json_t *m)
+{
+    static const char *const name[] = { "images", "image", "audio", "audios", "videos", "video", "documents", "refusal" };
+
+    for (size_t k = 0; k < GR_COUNT(name); k++)
+        if (gr_json_holds(json_object_get(m, name[k])))
+            return gr_bad(at, "key \"%s\", message %zu: \"%s\" belongs to it, and is not read", key, i + 1, name[k]);
+    return GRAM_OK;
+}
+
 /* What a message holds besides its text, for the chat template: see gram_message. *out NULL: nothing. */
 static gram_status read_extra(const gr_at *at, const json_t *m, bool no_content, char **out)
 {
@@ -190,7 +201,9 @@ static gram_status read_message(const gr_at *at, const char *key, size_t i, cons
         return gr_bad(at, "key \"%s\", message %zu: role \"%s\" is not system, user, assistant or tool", key,
                       i + 1, json_string_value(name));
     no_content = calls_tools(m) && (!content || json_is_null(content));
-    rc = no_content ? GRAM_OK : read_content(at, key, i, content, &b);
+    rc = refuse_unread(at, key, i, m);
+    if (!rc && !no_content)
+        rc = read_content(at, key, i, content, &b);
     if (!rc)
         rc = gr_talk_add(at, out, role, b.p ? b.p : "", b.n);
     if (!rc)
