@@ -146,7 +146,8 @@ static gram_status set_extra(const gr_at *at, json_t *o, const char *key, json_t
 /* What a message may hold that neither its text nor the chat template would show. */
 static gram_status refuse_unread(const gr_at *at, const char *key, size_t i, const json_t *m)
 {
-    static const char *const name[] = { "images", "image", "audio", "audios", "videos", "video", "documents", "refusal" };
+    static const char *const name[] = { "images", "image", "audio", "audios", "videos", "video", "documents",
+                                        "refusal" };
 
     for (size_t k = 0; k < GR_COUNT(name); k++)
         if (gr_json_holds(json_object_get(m, name[k])))

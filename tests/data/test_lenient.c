@@ -203,8 +203,8 @@ static void parts_of_a_question(void **state)
     refuses(ROW("\"context\":[{\"role\":\"user\",\"content\":\"p\"},{\"role\":\"assistant\",\"content\":\"a\"}]"),
             "a \"context\" of messages");
     refuses(ROW("\"documents\":[{\"text\":\"d\"}]"), "key \"documents\"");
-    refuses("{\"prompt\":[{\"role\":\"user\",\"content\":\"q\",\"images\":[\"cat.png\"]}],\"chosen\":\"x\",\"rejected\":"
-            "\"y\"}", "message 1: \"images\" belongs to it");
+    refuses("{\"prompt\":[{\"role\":\"user\",\"content\":\"q\",\"images\":[\"cat.png\"]}],\"chosen\":\"x\","
+            "\"rejected\":\"y\"}", "message 1: \"images\" belongs to it");
     refuses("{\"context\":\"passage\",\"prompt\":[{\"role\":\"user\",\"content\":\"p\"},{\"role\":\"assistant\",\"cont"
         "ent\":\"a\"},"
             "{\"role\":\"user\",\"content\":\"q\"}],\"chosen\":\"x\",\"rejected\":\"y\"}", "a text in \"context\"");
