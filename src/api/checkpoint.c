@@ -182,35 +182,10 @@ static gram_status tokens_of_gguf(struct checkpoint *c, const gr_gguf *g, gram_e
     return c->tokens ? GRAM_OK : gr_nomem(err, "special tokens");
 }
 
-/* "tokenizer.chat_template", and one more for each name behind a further point. */
-static gram_status templates_of_gguf(struct checkpoint *c, const gr_gguf *g, gram_err *err)
-{
-    static const char plain[] = "tokenizer.chat_template";
-    size_t n = sizeof plain - 1;
-    json_t *named = json_object();
-    gram_status rc = named ? GRAM_OK : gr_nomem(err, "chat template");
-    gr_str key, s;
-
-    for (size_t i = 0; !rc && gr_gguf_key(g, i, &key); i++) {
-        char name[128];
-        if (key.n < n || key.n >= sizeof name || memcmp(key.p, plain, n) || (key.n > n && key.p[n] != '.'))
-            continue;
-        snprintf(name, sizeof name, "%.*s", (int)key.n, key.p);
-        if (!gr_gguf_str(g, name, &s))
-            continue;
-        if (json_object_set_new(named, key.n > n ? name + n + 1 : "default", json_stringn(s.p, s.n)))
-            rc = gr_fail(err, GRAM_EFORMAT, "%s: %s is not UTF-8", gr_weights_path(c->weights), name);
-    }
-    if (!rc)
-        rc = gr_templates_take(&c->chat, named, plain, err);
-    json_decref(named);
-    return rc;
-}
-
 static gram_status facts_of_gguf(struct checkpoint *c, gram_err *err)
 {
     const gr_gguf *g = gr_weights_gguf(c->weights);
-    gram_status rc = templates_of_gguf(c, g, err);
+    gram_status rc = gr_templates_of_gguf(&c->chat, g, gr_weights_path(c->weights), err);
     gr_str s;
 
     if (!rc)

@@ -51,7 +51,9 @@ const char *gr_sniff(const void *p, size_t n);
 struct json_t;
 gram_status gr_json_parse(struct json_t **out, const char *name, const char *text, size_t n, gram_err *err);
 
-/* templates.c: config is what tokenizer_config.json holds. */
+/* templates.c: the named templates that lie in a folder of their own, copied. config is what tokenizer_config.json
+ * holds. */
+gram_status gr_templates_copy(const char *from, const char *to, gram_err *err);
 gram_status gr_templates_of_dir(gr_templates *out, const char *dir, const struct json_t *config, gram_err *err);
 
 #endif

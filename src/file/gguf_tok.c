@@ -160,9 +160,12 @@ gram_status gr_gguf_tok_read(gr_gguf_tok *out, const gr_weights *w, gram_err *er
     t.add_bos = gr_str_is(s->model, "llama") || gr_tok_pre_adds_bos(s->pre);
     gr_gguf_bool(g, "tokenizer.ggml.add_bos_token", &t.add_bos);
     gr_gguf_bool(g, "tokenizer.ggml.add_eos_token", &t.add_eos);
-    gr_gguf_str(g, "tokenizer.chat_template", &t.chat_template);
-    *out = t;
-    return GRAM_OK;
+    rc = gr_templates_of_gguf(&t.facts.chat, g, path, err);
+    if (rc)
+        gr_gguf_tok_clear(&t);
+    else
+        *out = t;
+    return rc;
 }
 
 bool gr_gguf_tok_none(const gr_weights *w)
@@ -276,8 +279,6 @@ gram_status gr_gguf_tok_of_dir(gr_gguf_tok *out, const char *dir, const gr_confi
     t.add_bos = t.facts.add_bos && t.bos >= 0;
     t.add_eos = t.facts.add_eos && t.eos >= 0;
     read_template(&t, json_object_get(t.lists.root, "post_processor"));
-    if (t.facts.chat.jinja)
-        t.chat_template = (gr_str){ t.facts.chat.jinja, strlen(t.facts.chat.jinja) };
     *out = t;
     return GRAM_OK;
 }
@@ -310,6 +311,23 @@ static void add_flags(const gr_tok_spec *s, gr_keys *k)
     free(flag);
 }
 
+/* Each under a key of its own, as llama.cpp's converter has them. */
+static void add_templates(const gr_gguf_tok *t, gr_keys *k)
+{
+    const char *name;
+    json_t *v;
+
+    json_object_foreach(t->facts.chat.named, name, v) {
+        gr_buf key = { 0 };
+        bool plain = !strcmp(name, "default");
+        if (!gr_buf_printf(&key, "tokenizer.chat_template%s%s", plain ? "" : ".", plain ? "" : name))
+            k->failed = true;
+        else if (json_is_string(v))
+            gr_keys_str(k, key.p, (gr_str){ json_string_value(v), json_string_length(v) });
+        gr_buf_clear(&key);
+    }
+}
+
 void gr_gguf_tok_keys(const gr_gguf_tok *t, gr_keys *k)
 {
     const gr_tok_spec *s = &t->lists.spec;
@@ -336,8 +354,7 @@ void gr_gguf_tok_keys(const gr_gguf_tok *t, gr_keys *k)
     add_id(k, "tokenizer.ggml.unknown_token_id", s->unknown_id);
     gr_keys_bool(k, "tokenizer.ggml.add_bos_token", t->add_bos);
     gr_keys_bool(k, "tokenizer.ggml.add_eos_token", t->add_eos);
-    if (t->chat_template.p)
-        gr_keys_str(k, "tokenizer.chat_template", t->chat_template);
+    add_templates(t, k);
 }
 
 void gr_gguf_tok_clear(gr_gguf_tok *t)

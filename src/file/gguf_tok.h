@@ -12,8 +12,7 @@ typedef struct {
     gr_tok_lists lists;             /* lists.spec: strings borrowed from the file, or of the lists */
     int32_t bos, eos, pad;          /* -1: none */
     bool add_bos, add_eos;          /* around a text whose caller asks for special tokens */
-    gr_str chat_template;           /* p NULL: none */
-    gr_tok_facts facts;             /* of a directory; the template lies here */
+    gr_tok_facts facts;             /* of a directory; of a GGUF its chat templates alone */
 } gr_gguf_tok;
 /* w is of gr_weights_open_gguf(). On failure nothing is left to clear, here and below. */
 gram_status gr_gguf_tok_read(gr_gguf_tok *out, const gr_weights *w, gram_err *err);

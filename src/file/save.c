@@ -274,6 +274,23 @@ static bool set_token(json_t *o, const char *key, const gr_gguf_tok *t, int32_t 
     return id < 0 || !json_object_set_new(o, key, json_stringn(t->lists.spec.token[id].p, t->lists.spec.token[id].n));
 }
 
+/* One template as it is, several as a list of named ones. */
+static json_t *templates_json(const gr_templates *t)
+{
+    json_t *list, *v;
+    const char *name;
+
+    if (json_object_size(t->named) == 1 && t->jinja)
+        return json_string(t->jinja);
+    list = json_array();
+    json_object_foreach(t->named, name, v)
+        if (json_array_append_new(list, json_pack("{s:s, s:O}", "name", name, "template", v))) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
 /* tokenizer_config.json */
 static gram_status token_facts(const gr_gguf_tok *t, const gr_config *c, const char *name, gr_buf *out, gram_err *err)
 {
@@ -284,8 +301,8 @@ static gram_status token_facts(const gr_gguf_tok *t, const gr_config *c, const c
               set_token(o, "unk_token", t, t->lists.spec.unknown_id) && set_token(o, "pad_token", t, t->pad);
     char *text = NULL;
 
-    if (ok && t->chat_template.p)
-        ok = !json_object_set_new(o, "chat_template", json_stringn(t->chat_template.p, t->chat_template.n));
+    if (ok && t->facts.chat.named)
+        ok = !json_object_set_new(o, "chat_template", templates_json(&t->facts.chat));
     if (ok)
         text = gr_json_text(o, JSON_INDENT(2));
     ok = text && gr_buf_puts(out, text) && gr_buf_puts(out, "\n");
@@ -301,8 +318,6 @@ static gram_status write_tokenizer(const gr_weights *w, const gr_config *c, cons
     gr_gguf_tok t;
     gram_status rc = gr_gguf_tok_read(&t, w, err);
 
-    if (!rc && t.chat_template.p && gr_utf8_bad(t.chat_template.p, t.chat_template.n) < t.chat_template.n)
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: key tokenizer.chat_template is not UTF-8", name);
     if (!rc)
         rc = gr_tok_spec_json(&t.lists.spec, name, t.add_bos ? t.bos : -1, t.add_eos ? t.eos : -1, &whole, err);
     if (!rc)
@@ -348,6 +363,7 @@ gram_status gr_write_model_files(const char *from, const char *to, const char *d
     static const char *const name[] = {
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
         "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
+        "chat_template.json", "processor_config.json", "preprocessor_config.json",
     };
     gram_status rc = GRAM_OK;
 
@@ -362,7 +378,7 @@ gram_status gr_write_model_files(const char *from, const char *to, const char *d
         free(a);
         free(b);
     }
-    return rc;
+    return rc ? rc : gr_templates_copy(from, to, err);
 }
 
 gram_status gr_copy_model_files(const char *from, const char *to, const gr_config *cfg, gram_err *err)

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -24,6 +25,7 @@ void gr_templates_clear(gr_templates *t)
     free(t->tools);
     free(t->source);
     free(t->names);
+    json_decref(t->named);
     *t = (gr_templates){ 0 };
 }
 
@@ -38,7 +40,8 @@ static bool list_names(const json_t *named, gr_buf *out)
     return true;
 }
 
-gram_status gr_templates_take(gr_templates *out, const json_t *named, const char *source, gram_err *err)
+/* Takes them out of an object of names and texts. */
+static gram_status take(gr_templates *out, json_t *named, const char *source, gram_err *err)
 {
     const char *jinja = json_string_value(json_object_get(named, "default"));
     const char *tools = json_string_value(json_object_get(named, "tool_use"));
@@ -48,6 +51,7 @@ gram_status gr_templates_take(gr_templates *out, const json_t *named, const char
     *out = (gr_templates){ 0 };
     if (!json_object_size(named))
         return GRAM_OK;
+    out->named = json_incref(named);
     if (jinja)
         ok = (out->jinja = gr_strdup(jinja)) && (!tools || (out->tools = gr_strdup(tools)));
     else
@@ -170,7 +174,59 @@ gram_status gr_templates_of_dir(gr_templates *out, const char *dir, const json_t
         rc = of_processor(named, dir, source, err);
     }
     if (!rc)
-        rc = gr_templates_take(out, named, source, err);
+        rc = take(out, named, source, err);
     json_decref(named);
+    return rc;
+}
+
+gram_status gr_templates_of_gguf(gr_templates *out, const gr_gguf *g, const char *path, gram_err *err)
+{
+    static const char plain[] = "tokenizer.chat_template";
+    size_t n = sizeof plain - 1;
+    json_t *named = json_object();
+    gram_status rc = named ? GRAM_OK : gr_nomem(err, "chat template");
+    gr_str key, s;
+
+    *out = (gr_templates){ 0 };
+    for (size_t i = 0; !rc && gr_gguf_key(g, i, &key); i++) {
+        char name[128];
+        if (key.n < n || key.n >= sizeof name || memcmp(key.p, plain, n) || (key.n > n && key.p[n] != '.'))
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)key.n, key.p);
+        if (!gr_gguf_str(g, name, &s))
+            continue;
+        if (json_object_set_new(named, key.n > n ? name + n + 1 : "default", json_stringn(s.p, s.n)))
+            rc = gr_fail(err, GRAM_EFORMAT, "%s: key %s is not UTF-8", path, name);
+    }
+    if (!rc)
+        rc = take(out, named, plain, err);
+    json_decref(named);
+    return rc;
+}
+
+/* ---- To another directory ----------------------------------------------------------------------- */
+
+gram_status gr_templates_copy(const char *from, const char *to, gram_err *err)
+{
+    char *a = gr_path_join(from, folder), *b = gr_path_join(to, folder);
+    json_t *named = json_object(), *v;
+    const char *name;
+    gram_status rc = a && b && named ? add_folder(named, from, err) : gr_nomem(err, to);
+
+    if (!rc && json_object_size(named))
+        rc = gr_make_directory(b, err);
+    json_object_foreach(named, name, v) {
+        gr_buf file = { 0 };
+        char *path = NULL;
+        if (!rc && !(gr_buf_printf(&file, "%s%s", name, end) && (path = gr_path_join(b, file.p))))
+            rc = gr_nomem(err, to);
+        if (!rc)
+            rc = gr_write_file(path, json_string_value(v), json_string_length(v), err);
+        gr_buf_clear(&file);
+        free(path);
+    }
+    json_decref(named);
+    free(a);
+    free(b);
     return rc;
 }

@@ -11,11 +11,12 @@ typedef struct {
     char *tools;                        /* the one called tool_use, where there is a default too */
     char *source;                       /* the file that they lie in, as a person would call it */
     char *names;                        /* "rag, tool_use": none of several is called default, and jinja is NULL */
+    struct json_t *named;               /* all of them, texts by name */
 } gr_templates;
 void gr_templates_clear(gr_templates *t);
-/* Takes them out of an object of names and texts. */
-struct json_t;
-gram_status gr_templates_take(gr_templates *out, const struct json_t *named, const char *source, gram_err *err);
+/* Of a GGUF: "tokenizer.chat_template", and one more for each name behind a further point. */
+struct gr_gguf;
+gram_status gr_templates_of_gguf(gr_templates *out, const struct gr_gguf *g, const char *path, gram_err *err);
 
 typedef struct {
     gr_templates chat;
