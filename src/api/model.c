@@ -52,7 +52,7 @@ static void check_labels(gram_model *m)
         !gr_model_same_rows(m->model, m->judge.label[0], m->judge.label[1]))
         return;
     gr_fail(&m->why, GRAM_EUNSUPPORTED, "%s: the rows of lm_head.weight are equal for both labels, %s and %s, so it "
-            "cannot judge; if its reward is the logit of one token, --reward-token says which",
+            "cannot judge; if its reward is the logit of one token, `reward-token` says which",
             gr_weights_path(m->file.weights), m->judge.label_text[0], m->judge.label_text[1]);
     gr_judge_clear(&m->judge);
     m->chat = GR_CHAT_NONE;
@@ -71,7 +71,7 @@ static void init_judge(gram_model *m, const gram_options *o)
     if (!m->file.cfg.reward && !o->judge_prompt && !o->label_a &&
         (known_by_name(m->name) || known_by_name(m->file.cfg.said.name))) {
         gr_fail(&m->why, GRAM_EUNSUPPORTED, "%s: a language model by its files and a reward model by its name, whose "
-                "reward is the logit of one token: --reward-token 0 reads it so, and --labels A,B makes a judge of it",
+                "reward is the logit of one token: `reward-token 0` reads it so, and `labels A,B` makes a judge of it",
                 gr_weights_path(m->file.weights));
         return;
     }

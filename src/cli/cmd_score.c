@@ -65,6 +65,8 @@ static int show_row(gram_model *m, const gram_row *row, size_t n)
 {
     gram_err err;
     gram_status rc = GRAM_OK;
+    cli_progress none = { 0 };
+    char text[2048];
 
     for (int swapped = 0; swapped < (cli_single_order ? 1 : 2) && !rc; swapped++) {
         if (show_prompt)
@@ -76,8 +78,8 @@ static int show_row(gram_model *m, const gram_row *row, size_t n)
         return CLI_DONE;
     if (!(rc == GRAM_ELIMIT && cli_drops()) && !((rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED) && cli_skip_bad))
         return cli_fail("%s: %s", row->id, err.text);
-    if (!cli_quiet)
-        fprintf(stderr, "warning: %s: %s: %s\n", row->id, rc == GRAM_ELIMIT ? "dropped" : "skipped", err.text);
+    snprintf(text, sizeof text, "%.900s: %s: %s", row->id, rc == GRAM_ELIMIT ? "dropped" : "skipped", err.text);
+    cli_warn_fn(&none, text);
     return CLI_DONE;
 }
 

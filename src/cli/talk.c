@@ -14,49 +14,6 @@ void cli_set_name(const char *name)
     command = name;
 }
 
-static void say(const char *fmt, va_list ap)
-{
-    if (strcmp(command, "gram"))
-        fprintf(stderr, "gram %s: ", command);
-    else
-        fputs("gram: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
-}
-
-bool cli_is_echo(void)
-{
-    int rank, size;
-
-    return gram_dist_launched(&rank, &size) && rank > 0;
-}
-
-int cli_usage(const char *fmt, ...)
-{
-    va_list ap;
-
-    if (cli_is_echo())
-        return CLI_USAGE;
-    va_start(ap, fmt);
-    say(fmt, ap);
-    va_end(ap);
-    if (strcmp(command, "gram"))
-        fprintf(stderr, "`gram %s --help` says how it is used.\n", command);
-    else
-        fputs("`gram --help` lists the commands.\n", stderr);
-    return CLI_USAGE;
-}
-
-int cli_fail(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    say(fmt, ap);
-    va_end(ap);
-    return CLI_FAILED;
-}
-
 bool cli_from_recipe;
 
 struct word { const char *p; size_t n; bool found; };
@@ -98,11 +55,54 @@ const char *cli_dashes(const char *text, char *out, size_t room)
     return out;
 }
 
+static void say(const char *fmt, va_list ap)
+{
+    char text[4096], shown[6144];           /* sentences of the library have 1024 bytes, and a path before them */
+
+    if (strcmp(command, "gram"))
+        fprintf(stderr, "gram %s: ", command);
+    else
+        fputs("gram: ", stderr);
+    vsnprintf(text, sizeof text, fmt, ap);
+    fprintf(stderr, "%s\n", cli_dashes(text, shown, sizeof shown));
+}
+
+bool cli_is_echo(void)
+{
+    int rank, size;
+
+    return gram_dist_launched(&rank, &size) && rank > 0;
+}
+
+int cli_usage(const char *fmt, ...)
+{
+    va_list ap;
+
+    if (cli_is_echo())
+        return CLI_USAGE;
+    va_start(ap, fmt);
+    say(fmt, ap);
+    va_end(ap);
+    if (strcmp(command, "gram"))
+        fprintf(stderr, "`gram %s --help` says how it is used.\n", command);
+    else
+        fputs("`gram --help` lists the commands.\n", stderr);
+    return CLI_USAGE;
+}
+
+int cli_fail(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    say(fmt, ap);
+    va_end(ap);
+    return CLI_FAILED;
+}
+
 int cli_fail_err(const gram_err *err)
 {
-    char text[2 * sizeof err->text];
-
-    cli_fail("%s", cli_dashes(err->text, text, sizeof text));
+    cli_fail("%s", err->text);
     return err->status == GRAM_EARG ? CLI_USAGE : CLI_FAILED;
 }
 
@@ -222,9 +222,11 @@ int cli_progress_fn(void *arg, uint64_t done, uint64_t total)
 
 void cli_warn_fn(void *arg, const char *text)
 {
+    char shown[2048];
+
     cli_clear_line(arg);
     if (!cli_quiet)
-        fprintf(stderr, "warning: %s\n", text);
+        fprintf(stderr, "warning: %s\n", cli_dashes(text, shown, sizeof shown));
 }
 
 static void also(uint64_t n, const char *what)

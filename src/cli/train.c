@@ -76,13 +76,6 @@ void cli_train_init(void)
 
 /* ---- What they said -------------------------------------------------------------------------------- */
 
-static int usage(const gram_err *err)
-{
-    char text[2 * sizeof err->text];
-
-    return cli_usage("--%s", cli_dashes(err->text, text, sizeof text));
-}
-
 /* What was given, over the defaults; then whether this run has a use for it. */
 static int take_options(gram_train_options *o, gram_stage stage)
 {
@@ -94,7 +87,7 @@ static int take_options(gram_train_options *o, gram_stage stage)
             const char *value = given[i].flag ? "true" : given[i].list ? given[i].list[0] : given[i].text;
             if (value && (pass ? gram_train_option_used(o, stage, k->name, &err)
                                : gram_train_options_set(o, k->name, value, &err)))
-                return usage(&err);
+                return cli_usage("--%s", err.text);
             if (given[i].list)
                 *(char ***)((char *)o + k->more) = given[i].list + 1;
         }
@@ -196,7 +189,6 @@ int cli_train_run(gram_stage stage, const char *model, const char *data, const c
     gram_train_report report;
     cli_bar bar = { .judging_took = 0 };
     gram_err err;
-    char text[2 * sizeof err.text];
     gram_status s;
     int rc = CLI_DONE;
 
@@ -220,8 +212,7 @@ int cli_train_run(gram_stage stage, const char *model, const char *data, const c
     else if (!s)
         summary(&report);
     else if (gram_dist_speaks(o.dist) && !atomic_exchange(&death_said, true))
-        rc = s == GRAM_ESTOPPED && !check_gradients ? cli_fail("%s; the same command with --resume goes on",
-                                                               cli_dashes(err.text, text, sizeof text))
+        rc = s == GRAM_ESTOPPED && !check_gradients ? cli_fail("%s; the same command with --resume goes on", err.text)
                                                     : cli_fail_err(&err);
     else
         rc = CLI_FAILED;

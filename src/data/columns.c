@@ -139,7 +139,7 @@ gram_status gr_columns_apply(const gr_columns *c, const gr_at *at, json_t *row)
     for (size_t i = 0; i < c->n && !rc; i++) {
         v[i] = json_incref(find(row, c->map[i].column, &top[i]));
         if (!v[i])
-            rc = gr_bad(at, "no column \"%s\", which --columns names as \"%s\"", c->map[i].column,
+            rc = gr_bad(at, "no column \"%s\", which `columns` names as \"%s\"", c->map[i].column,
                         known[c->map[i].name].name);
     }
     for (size_t i = 0; i < c->n && !rc; i++) {

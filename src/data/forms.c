@@ -445,7 +445,7 @@ static const char *told_by_key(const json_t *row)
     for (size_t i = 0; i < GR_COUNT(known); i++)
         if (json_object_get(row, known[i].key))
             return known[i].what;
-    return "--columns chosen=...,rejected=... takes them from other keys";
+    return "`columns chosen=...,rejected=...` takes them from other keys";
 }
 
 static gram_status unknown_form(gr_form *f)

@@ -190,11 +190,11 @@ static gram_status check_others(const gr_at *at, const json_t *row, const char *
             continue;
         if ((json_is_string(v) || json_is_array(v)) && gr_json_holds(v) && !is_copy(v, t))
             return gr_bad(at, "both \"%s\" and \"%s\" are there, and they differ: say which is the \"prompt\" "
-                          "(--columns prompt=%s)", read, key, read);
+                          "(`columns prompt=%s`)", read, key, read);
     }
     if (strcmp(read, "context") && json_is_array(context) && gr_json_holds(context) && !is_copy(context, t))
         return gr_bad(at, "both \"%s\" and a \"context\" of messages are there, and they differ: say which is the "
-                      "\"prompt\" (--columns prompt=context)", read);
+                      "\"prompt\" (`columns prompt=context`)", read);
     return GRAM_OK;
 }
 
@@ -220,8 +220,8 @@ gram_status gr_prompt_read(const gr_at *at, const json_t *row, gr_talk *out)
     gram_status rc = GRAM_OK;
 
     if (key && !strcmp(key, "question") && gr_json_get(row, "instruction"))
-        return gr_bad(at, "both \"question\" and \"instruction\" are there: say which is the \"prompt\" (--columns "
-                      "prompt=question)");
+        return gr_bad(at, "both \"question\" and \"instruction\" are there: say which is the \"prompt\" (`columns "
+                      "prompt=question`)");
     if (key)
         rc = !strcmp(key, "instruction") ? read_instruction(at, row, out)
                                          : read_question(at, key, gr_json_get(row, key), out);
@@ -266,7 +266,7 @@ static gram_status refuse_what_is_not_read(const gr_at *at, const json_t *row)
     static const struct { const char *key, *why; } not_read[] = {
         { "images", "only text is read" }, { "image", "only text is read" }, { "videos", "only text is read" },
         { "audios", "only text is read" }, { "documents", "they are not handed to the chat template" },
-        { "functions", "wanted \"tools\"" }, { "chat_template_kwargs", "wanted --chat-arg for the whole file" },
+        { "functions", "wanted \"tools\"" }, { "chat_template_kwargs", "wanted `chat-arg` for the whole file" },
     };
 
     for (size_t i = 0; i < GR_COUNT(not_read); i++)

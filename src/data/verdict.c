@@ -132,8 +132,8 @@ static gram_status read_word(const gr_at *at, const json_t *row, const char *key
     }
     if (number_of(v, &x) && x >= -1 && x <= 2)
         return gr_bad_code(at, "key \"%s\" is %g, and %d and %d are read of it, %d where the first is better; 0 and 1 "
-                           "are in use both ways, so say which: --columns better_response_id=%s (0: the first is "
-                           "better) or --columns first_is_better=%s (1: the first)", key, x, first, first + 1, first,
+                           "are in use both ways, so say which: `columns better_response_id=%s` (0: the first is "
+                           "better) or `columns first_is_better=%s` (1: the first)", key, x, first, first + 1, first,
                            key, key);
     return gr_bad(at, "key \"%s\" must be %d, %d, \"A>B\", \"B>A\", \"model_a\", \"model_b\" or \"tie\", found %s", key,
                   first, first + 1, json_is_string(v) ? json_string_value(v) : gr_json_kind(v));

@@ -417,9 +417,9 @@ gram_status gr_adapter_base(char **out, const gr_adapter *a, const char *given, 
     *out = NULL;
     if (!base && a->gguf)
         return gr_fail(err, GRAM_EARG, "%s: a LoRA adapter, which is no model without its base, and a GGUF does not name "
-                       "that: --base does", a->path);
+                       "that: `base` does", a->path);
     if (!base)
-        return gr_fail(err, GRAM_EARG, "%s: " GR_ADAPTER_CONFIG " names no base model: --base does", a->path);
+        return gr_fail(err, GRAM_EARG, "%s: " GR_ADAPTER_CONFIG " names no base model: `base` does", a->path);
     beside = given || *base == '/' ? NULL : gr_path_join(a->path, base);
     if (!beside && !given && *base != '/')
         return gr_nomem(err, a->path);
@@ -432,6 +432,6 @@ gram_status gr_adapter_base(char **out, const gr_adapter *a, const char *given, 
         *out = gr_strdup(base);
         return *out ? GRAM_OK : gr_nomem(err, a->path);
     }
-    return gr_fail(err, GRAM_EIO, "%s: its base model %s is not there, nor beside it: --base names the directory or "
+    return gr_fail(err, GRAM_EIO, "%s: its base model %s is not there, nor beside it: `base` names the directory or "
                    "file", a->path, base);
 }

@@ -302,7 +302,7 @@ gram_status gr_config_take_head(gr_config *c, const gr_weights *w, const char *p
         return rc;
     if (!mix && !gated && c->head.rows != (purm ? 2u : 1u))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s.weight has %zu rows, as many outputs: wanted one, a "
-                       "reward, or two and \"gram_reward_head\": \"" GR_PURM_MARK "\"; --reward-weights says how "
+                       "reward, or two and \"gram_reward_head\": \"" GR_PURM_MARK "\"; `reward-weights` says how "
                        "others become one", path, c->head.out, c->head.rows);
     c->reward = purm && !mix && !gated ? GR_REWARD_PURM : GR_REWARD_MEAN;
     if (c->said.end == GR_SAYS_WORDS)

@@ -94,7 +94,7 @@ static gram_status check_vocabulary(gr_chat_kind kind, const gr_tok *tok, gram_e
         for (size_t k = 0; family[i].kind == kind && k < GR_COUNT(family[i].token) && family[i].token[k]; k++)
             if (!knows(tok, family[i].token[k]))
                 return gr_fail(err, GRAM_EUNSUPPORTED, "chat template %s: its token %s is not in the tokenizer's "
-                               "vocabulary; name another with --template (" NAMES ")", family[i].name,
+                               "vocabulary; name another with `template` (" NAMES ")", family[i].name,
                                family[i].token[k]);
     return GRAM_OK;
 }
@@ -150,7 +150,7 @@ static gram_status compile(gr_jinja **out, const char *text, const char *source,
     if (rc == GRAM_ENOMEM)
         return gr_fail(err, rc, "%s", why.text);
     if (rc)             /* a model whose template cannot be run may still be described */
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s; name another template with --template (" NAMES ", or a file)",
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s; name another template with `template` (" NAMES ", or a file)",
                        why.text);
     return GRAM_OK;
 }
@@ -196,12 +196,12 @@ static gram_status find_kind(gr_chat *c, const char *name, const gr_chat_facts *
         return gr_fail(err, GRAM_EARG, "chat template \"%s\" is not one of " NAMES, name);
     if (facts->names)
         return gr_fail(err, GRAM_EUNSUPPORTED, "the model has chat templates named %s, and none is called default; "
-                       "name one with --template (" NAMES ", or a file)", facts->names);
+                       "name one with `template` (" NAMES ", or a file)", facts->names);
     c->kind = kind_of_vocabulary(tok, facts->architecture);
     if (c->kind)
         return GRAM_OK;
     return gr_fail(err, GRAM_EUNSUPPORTED, "the model has no chat template, and its vocabulary hints at none; name one "
-                   "with --template (" NAMES ", or a file)");
+                   "with `template` (" NAMES ", or a file)");
 }
 
 gram_status gr_chat_init(gr_chat *c, const char *name, const gr_chat_facts *facts, const gr_tok *tok, gram_err *err)

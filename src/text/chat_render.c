@@ -294,7 +294,7 @@ static gram_status render(const gr_chat *c, const gram_message *turn, size_t n, 
     case GR_CHAT_MISTRAL: ok = inst(c, turn, n, out); break;
     case GR_CHAT_JINJA:
     case GR_CHAT_NONE:
-        return gr_fail(err, GRAM_EUNSUPPORTED, "no chat template; name one with --template");
+        return gr_fail(err, GRAM_EUNSUPPORTED, "no chat template; name one with `template`");
     }
     return ok ? GRAM_OK : gr_nomem(err, "chat text");
 }

@@ -214,8 +214,8 @@ static void what_cannot_judge_does_not(void **state)
                        "\"_name_or_path\": \"x/Llama-3.3-Nemotron-70B-Reward\", \"model_type\"");
 
     (void)state;
-    judges_nothing(GOLDEN "nemotron", "--reward-token");
-    judges_nothing(dir, "--reward-token 0");
+    judges_nothing(GOLDEN "nemotron", "`reward-token`");
+    judges_nothing(dir, "`reward-token 0`");
     free(dir);
 }
 

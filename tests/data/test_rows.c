@@ -310,7 +310,7 @@ static void codes_that_condemn_the_file(void **state)
         { TWO("response1", "response2", "\"overall_preference\":9"), "between -3 and 3" },
         { TWO("response_0", "response_1", "\"label\":2"), "0 and 1 are read of it" },
         { TWO("response1", "response2", "\"label\":0"), "1 and 2 are read of it, 1 where the first is better" },
-        { TWO("response1", "response2", "\"winner\":\"0\""), "--columns better_response_id=winner" },
+        { TWO("response1", "response2", "\"winner\":\"0\""), "`columns better_response_id=winner`" },
         { TWO("response1", "response2", "\"preference\":-1"), "1 and 2 are read of it" },
         { TWO("response1", "response2", "\"preference\":0.25"), "1 and 2 are read of it" },
         { TWO("response_0", "response_1", "\"better_response_id\":2"), "must be 0 or 1" },

@@ -178,7 +178,7 @@ static void unknown_is_refused(void **state)
     for (size_t i = 0; i < GR_COUNT(c); i++) {
         assert_int_equal(gr_chat_init(&chat, NULL, &c[i].facts, NULL, &check_err), GRAM_EUNSUPPORTED);
         assert_non_null(strstr(check_err.text,
-                               "--template (chatml, llama3, llama2, mistral, qwen3, gemma, or a file)"));
+                               "`template` (chatml, llama3, llama2, mistral, qwen3, gemma, or a file)"));
         assert_non_null(strstr(check_err.text, c[i].why));
     }
     assert_int_equal(gr_chat_init(&chat, "vicuna", &c[0].facts, NULL, &check_err), GRAM_EARG);
