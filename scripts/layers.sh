@@ -2,7 +2,7 @@
 # Fails on an #include that points down. The arguments are the folders of src/ in their order: a file includes
 # headers of its own folder and of folders before it; serve and cli include only include/gram/, base/ and what
 # is their own, so that what they do a user of the library can do; `gram serve` starts the server by serve/serve.h
-# and knows no other header of it. A *_int.h stays in its folder.
+# and knows no other header of it. A *_int.h stays in its folder. The map, src/README.md, has the folders in that order.
 order=$*
 found=0
 for f in src/*/*.[ch]; do
@@ -27,5 +27,9 @@ for f in src/*/*.[ch]; do
         esac
     done
 done
+# shellcheck disable=SC2016  # backquotes of Markdown
+map=$(sed -n 's/^| `\([a-z]*\)\/` .*/\1/p' src/README.md | tr '\n' ' ')
+there=$(for l in $order; do [ ! -d "src/$l" ] || printf '%s ' "$l"; done)
+[ "$map" = "$there" ] || { echo "src/README.md: lists the folders as $map; the Makefile has $there"; found=1; }
 [ "$found" = 0 ] && echo "layers: no include points down"
 exit "$found"
