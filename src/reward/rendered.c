@@ -231,6 +231,37 @@ static gram_status is_made_of(const gr_chat *c, gr_str s, const marks *m, const 
     return GRAM_OK;
 }
 
+/* mark less the white space around it. */
+static gr_str bare(const char *mark)
+{
+    static const char blank[] = " \n\r\t";
+    size_t lead = strspn(mark, blank);
+    gr_str s = { mark + lead, strlen(mark + lead) };
+
+    while (s.n && strchr(blank, s.p[s.n - 1]))
+        s.n--;
+    return s;
+}
+
+/* Whether a turn's text holds a mark of the template: it is another turn, which the marks found here do not tell, or was
+ * written to look like one. */
+static bool holds_marks(const marks *m, gr_str s)
+{
+    size_t n = 0;
+    gr_str mark[4];
+
+    while (m->end[n] && m->end[n] == m->then[n])            /* what follows is the next turn's own */
+        n++;
+    mark[0] = bare(m->end);
+    mark[1] = bare(m->then + n);
+    mark[2] = bare(m->header);
+    mark[3] = bare(m->past);
+    for (size_t i = 0; i < GR_COUNT(mark); i++)
+        if (mark[i].n && memmem(s.p, s.n, mark[i].p, mark[i].n))
+            return true;
+    return false;
+}
+
 /* One way to read the text: after `front`, with the system turn that may stand in it. */
 static gram_status try_front(const gr_chat *c, const marks *m, gr_str s, bool told, turns *t, gram_message **turn,
                              bool *made, gram_err *err)
@@ -254,6 +285,9 @@ static gram_status try_front(const gr_chat *c, const marks *m, gr_str s, bool to
     }
     if (!take_apart(m, rest, t))
         return GRAM_OK;
+    for (size_t i = 0; i < t->n; i++)
+        if (holds_marks(m, t->turn[i].content))
+            return GRAM_OK;
     *turn = build(t);
     if (!*turn)
         return gr_nomem(err, "conversation");
