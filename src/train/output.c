@@ -48,6 +48,17 @@ static void written_row(void *arg, size_t tensor, size_t row, float *out)
     gr_param_get(p, row * p->cols, p->cols, out);
 }
 
+/* The template that the run was given goes with the model, which was trained on its texts. */
+static gram_status write_template(const struct output *o, gram_err *err)
+{
+    const char *text = o->r->chat_template;
+    char *path = text ? gr_path_join(o->dir, "chat_template.jinja") : NULL;
+    gram_status rc = !text ? GRAM_OK : path ? gr_write_file(path, text, strlen(text), err) : gr_nomem(err, o->dir);
+
+    free(path);
+    return rc;
+}
+
 static gram_status save_model(const struct output *o, gram_err *err)
 {
     char step[24], steps[24];
@@ -64,6 +75,8 @@ static gram_status save_model(const struct output *o, gram_err *err)
     snprintf(steps, sizeof steps, "%" PRIu64, o->steps);
     if (o->r->lora) {
         rc = gr_path_exists(o->path) ? GRAM_OK : gr_copy_words(o->r->from, o->dir, err);
+        if (!rc)
+            rc = write_template(o, err);
         return rc ? rc : gr_lora_write(o->r->lora, o->r->model, o->dir, o->r->base, meta, n_meta, err);
     }
     t = gr_calloc(o->n, sizeof *t);
@@ -79,6 +92,8 @@ static gram_status save_model(const struct output *o, gram_err *err)
     if (!rc && !gr_path_exists(o->path))        /* they come first */
         rc = gr_write_model_files(o->r->from, o->dir, o->r->mode == GR_LINEAR_BF16 ? "bfloat16" : "float32",
                                   cfg, err);
+    if (!rc)
+        rc = write_template(o, err);
     if (!rc)
         rc = gr_st_write_rows(o->path, t, n, meta, n_meta, written_row, each, err);
     free(t);

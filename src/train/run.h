@@ -14,6 +14,7 @@ typedef struct {
     size_t batch_tokens;
     uint64_t program;                   /* bytes that the process held before weights were read, with all the rows */
     const char *from, *out;             /* where the files beside the weights come from; a directory, which exists */
+    const char *chat_template;          /* a program in Jinja that takes the place of the files' own; NULL: it stays */
     gr_model *model;                    /* writable, unless there are adapters to train */
     gr_device *device;
     const gr_set *train, *held;         /* held: [n_held], at least one, and n == 0 where there is none */

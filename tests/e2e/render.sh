@@ -1,0 +1,79 @@
+#!/bin/sh
+# gram render: where templates are found, what is said of those that cannot be run, and variables; a template that a run
+# was given stays with the model that it trains.
+. tests/e2e/lib.sh
+
+cat >"$tmp/t.jinja" <<'END'
+{{ bos_token }}{% for m in messages %}
+    {%- if m.role not in ['user', 'assistant'] %}{{ raise_exception('no role ' + m.role) }}{% endif %}
+<|im_start|>{{ m.role }}
+{{ m.content | trim }}<|im_end|>
+{% endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}{% endif %}
+END
+cat >"$tmp/c.jsonl" <<'END'
+{"messages": [{"role": "user", "content": " q <|im_end|> "}]}
+{"messages": [{"role": "user", "content": "q"}], "add_generation_prompt": true, "arguments": {"enable_thinking": false}}
+{"messages": [{"role": "system", "content": "s"}]}
+{"messages": []}
+not JSON
+{"messages": [{"role": "user", "content": "q"}], "message": 1}
+END
+expect 0 "$GRAM" render --template "$tmp/t.jinja" --bos '<s>' "$tmp/c.jsonl"
+cat >"$tmp/want" <<'END'
+{"text":"<s><|im_start|>user\nq <|im_end|><|im_end|>\n"}
+{"text":"<s><|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think></think>"}
+{"error":"no role system"}
+END
+head -3 "$tmp/out" | cmp - "$tmp/want" || die "another text"
+[ "$(grep -c '^{"error":' "$tmp/out")" -eq 4 ] || die "wanted four errors"
+says out 'is none of messages, tools, documents'
+one() { echo '{"messages": [{"role": "user", "content": "q"}]'"$1"'}' >"$tmp/one.jsonl"; }
+
+one ', "add_generation_prompt": true'
+expect 0 "$GRAM" render --template "$tmp/t.jinja" --chat-arg enable_thinking=false --chat-arg 'x={"y":[1]}' \
+    "$tmp/one.jsonl"
+says out '<think></think>'
+expect 2 "$GRAM" render --template "$tmp/t.jinja" --chat-arg enable_thinking "$tmp/one.jsonl"
+says err 'wanted NAME=JSON'
+expect 2 "$GRAM" render --template "$tmp/t.jinja" --chat-arg x=word "$tmp/one.jsonl"
+says err 'a text stands in quotes'
+expect 2 "$GRAM" render "$tmp/one.jsonl"
+says err 'or --template FILE'
+echo "{{ strftime_now('%d %b %Y') }}" >"$tmp/d.jinja"
+expect 0 env SOURCE_DATE_EPOCH=86400 "$GRAM" render --template "$tmp/d.jinja" "$tmp/one.jsonl"
+says out '{"text":"02 Jan 1970"}'
+printf '\n{%% include "x" %%}' >"$tmp/i.jinja"
+expect 1 "$GRAM" render --template "$tmp/i.jinja" "$tmp/one.jsonl"
+says err "line 2: the statement 'include', which gram does not know"
+one_sentence
+
+# The files of a model, the later of these winning over the earlier.
+tiny_model "$tmp/m"
+finds() { expect 0 "$GRAM" render "$tmp/m" "$tmp/one.jsonl"; says out "{\"text\":\"$1\"}"; }
+rm -f "$tmp/m/tokenizer_config.json" "$tmp/m/chat_template.jinja"
+expect 0 "$GRAM" render "$tmp/m" "$tmp/one.jsonl" --template "$tmp/d.jinja"
+echo '{"chat_template": "processor"}' >"$tmp/m/processor_config.json"
+finds processor
+echo '{"chat_template": "processor 2"}' >"$tmp/m/chat_template.json"
+finds 'processor 2'
+echo '{"eos_token": {"content": "</s>"}, "chat_template": [{"name": "rag", "template": "r"}]}' >"$tmp/m/tokenizer_config.json"
+expect 1 "$GRAM" render "$tmp/m" "$tmp/one.jsonl"
+says err 'named rag, and none is called default'
+echo '{"eos_token": {"content": "</s>"}, "chat_template": "config{{ eos_token }}"}' >"$tmp/m/tokenizer_config.json"
+finds 'config</s>'
+echo 'file' >"$tmp/m/chat_template.jinja"
+finds file
+mkdir "$tmp/m/additional_chat_templates"
+echo 'tools {{ tools | length }}' >"$tmp/m/additional_chat_templates/tool_use.jinja"
+finds file
+one ', "tools": [{}, {}]'
+finds 'tools 2'
+
+# What a run was trained with, its model is read with.
+tiny_model "$tmp/n"
+echo '{"prompt": "a", "chosen": "b", "rejected": "c"}' >"$tmp/rows.jsonl"
+sed 's/<|im_start|>/</; s/<|im_end|>/>/' "$tmp/t.jinja" >"$tmp/mine.jinja"
+expect 0 "$GRAM" finetune "$tmp/n" "$tmp/rows.jsonl" --loss bt --steps 1 --template "$tmp/mine.jinja" --out "$tmp/trained" -q
+cmp "$tmp/mine.jinja" "$tmp/trained/chat_template.jinja" || die "the template did not go with the model"
