@@ -197,6 +197,18 @@ gram_status gr_adapter_is(bool *yes, const char *path, gram_err *err)
     return GRAM_OK;
 }
 
+/* LLaMA-Factory's, where there is one. */
+static gram_status open_value_head(gr_adapter *a, gram_err *err)
+{
+    char *path = gr_path_join(a->path, GR_VALUE_HEAD);
+    gram_status rc = !path ? gr_nomem(err, a->path) : GRAM_OK;
+
+    if (!rc && gr_path_exists(path))
+        rc = gr_st_open(&a->head_st, path, err);
+    free(path);
+    return rc;
+}
+
 static gram_status open_tensors(gr_adapter *a, gram_err *err)
 {
     char *path = gr_path_join(a->path, GR_ADAPTER_WEIGHTS), *pickle = gr_path_join(a->path, "adapter_model.bin");
@@ -211,13 +223,7 @@ static gram_status open_tensors(gr_adapter *a, gram_err *err)
         rc = gr_st_open(&a->st, path, err);
     free(path);
     free(pickle);
-    if (!rc && !(path = gr_path_join(a->path, GR_VALUE_HEAD)))
-        return gr_nomem(err, a->path);
-    if (!rc && gr_path_exists(path))
-        rc = gr_st_open(&a->head_st, path, err);
-    if (!rc)
-        free(path);
-    return rc;
+    return rc ? rc : open_value_head(a, err);
 }
 
 static const gr_named *in_st(const void *st, const char *name)
