@@ -25,7 +25,7 @@ typedef struct gram_dist gram_dist;
 /* What the environment says, before anything is opened: true where a launcher started this process together with
  * others, and its place among them, from 0. */
 bool gram_dist_launched(int *rank, int *size);
-/* Called in the process that talks to people, once, by a thread of its own, as soon as a process is known to have died
+/* Called in the process that prints, once, by a thread of its own, as soon as a process is known to have died
  * or to hang. The call that works may be far from its next look at the others, and mpirun ends every process within two
  * seconds: what must be said is said here. */
 typedef void gram_dist_fn(void *arg, const gram_err *why);
@@ -34,7 +34,7 @@ typedef void gram_dist_fn(void *arg, const gram_err *why);
 gram_status gram_dist_open(gram_dist **out, gram_dist_fn *on_death, void *arg, gram_err *err);
 int gram_dist_rank(const gram_dist *d);         /* 0 when alone */
 int gram_dist_size(const gram_dist *d);         /* 1 when alone */
-/* Whether this is the process that talks to people: the first of those that live. */
+/* Whether this is the process that prints: the first of those that live. */
 bool gram_dist_speaks(const gram_dist *d);
 /* Waits for the others, who must close too. NULL is fine. */
 void gram_dist_close(gram_dist *d);

@@ -54,7 +54,7 @@ static uint64_t limit_in(gr_limit what, int version, const char *dir)
     return n[0] > 0 && n[1] > 0 ? (uint64_t)((n[0] - 1) / n[1] + 1) : UINT64_MAX;
 }
 
-/* Of a group and all around it, the outermost too. */
+/* The least of a group's limit and of those of all groups around it, the outermost too. */
 static uint64_t least_around(gr_limit what, int version, const char *mount, const char *group)
 {
     static const char *const folder[] = { [GR_LIMIT_RAM] = "/memory", [GR_LIMIT_CORES] = "/cpu" };

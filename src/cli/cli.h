@@ -77,7 +77,7 @@ void cli_print_completion(FILE *f, const char *shell);  /* bash, zsh or fish */
 /* "gram score: ..." and the exit code: cli_usage() CLI_USAGE, with where the help is. */
 int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* The same for an error of the library: GRAM_EARG was asked wrongly, all else failed. */
+/* The same for an error of the library: GRAM_EARG is a usage error, all else a failure. */
 int cli_fail_err(const gram_err *err);
 /* The library calls options by their names, `lr` or `recompute auto`; here they are --lr and --recompute auto, unless
  * what is told of came from a recipe. out is at least as large as the text and a half. */

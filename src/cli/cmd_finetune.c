@@ -19,7 +19,7 @@ const cli_command cli_finetune = {
     "finetune", "MODEL PAIRS.jsonl...", "Train a judge, or a reward model, on labelled pairs",
     "Stage 2 of GRAM: both orders of each pair are read as `gram score` reads them, and the two label logits learn "
     "which answer is better. With --loss bt and those like it each answer is read by itself, as a conversation in the "
-    "model's own chat template, and a head behind its last token learns a number; MODEL then is a language model, "
+    "model's own chat template, and a head on its last token learns a number; MODEL then is a language model, "
     "which gets such a head, or a reward model, whose head goes on. Every weight is trained, in float32, with AdamW. "
     "MODEL is a Hugging Face directory or a .gguf file; what comes out is a directory that `gram score` and transformers open.\n\n"
     "With --lora-rank the model stays as it is and low-rank adapters beside it are trained, in far less memory. What "

@@ -1,4 +1,4 @@
-/* cmd_serve.c - `gram serve`: a model behind HTTP until SIGTERM, which lets it finish what it accepted. */
+/* cmd_serve.c - `gram serve`: a model over HTTP until SIGTERM, which lets it finish what it accepted. */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>

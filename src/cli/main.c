@@ -21,7 +21,7 @@ const char cli_about[] =
     "gram judges answers with a generative reward model: a language model reads a question and two answers, and "
     "the probability of its one-token verdict is the reward.";
 const char cli_exit_codes[] =
-    "0: done. 1: failed, or stopped by Ctrl-C; one sentence on stderr says why. 2: asked wrongly.";
+    "0: done. 1: failed, or stopped by Ctrl-C; one sentence on stderr says why. 2: usage error.";
 const char cli_environment[] =
     "GRAM_CPU=ref|avx2|avx512|vnni caps the instructions that are used; by default the CPU's best are. "
     "GRAM_PEER_TIMEOUT=SECONDS: a process of a run under mpirun that gives no sign of life for so long ends the run "

@@ -32,7 +32,7 @@ static const char *argument_name(const gram_option *o)
          : o->kind >= GRAM_OPTION_PATH ? "FILE" : "N";
 }
 
-/* Its sentences with the defaults behind them: "(default: 2e-5; pretrain 1e-5)". */
+/* Its sentences with the defaults after them: "(default: 2e-5; pretrain 1e-5)". */
 static void write_help(const gram_option *o, char *out_text, size_t room)
 {
     const char *first = o->usual[GRAM_STAGE_PRETRAIN], *second = o->usual[GRAM_STAGE_FINETUNE];

@@ -294,7 +294,7 @@ void gr_vector_put(const gr_vector *v, size_t from, size_t n, const float *x)
 enum way { REDUCE, SHARE, GATHER, SCATTER };
 struct range { size_t from, n; };
 
-/* Its k-th chunk; n is 0 behind the end. */
+/* Its k-th chunk; n is 0 past the end. */
 static struct range range_of(const gr_dist *d, const gr_vector *v, enum way way, size_t from, size_t to, size_t k)
 {
     size_t owner = way == REDUCE || way == SCATTER ? to : from, first = v->cut[owner] + k * d->chunk;

@@ -130,7 +130,7 @@ static bool has_died(pid_t pid)
     n = fread(text, 1, sizeof text - 1, f);
     text[n] = '\0';
     fclose(f);
-    state = strrchr(text, ')');             /* behind the name of the program, which may hold anything */
+    state = strrchr(text, ')');             /* after the name of the program, which may hold anything */
     return state && (!strncmp(state, ") Z", 3) || !strncmp(state, ") X", 3));
 }
 

@@ -49,7 +49,7 @@ typedef struct {
     gr_eval_bin bin[GR_EVAL_BINS];
 } gr_eval_stats;
 
-/* Of the n rows row[index[0..n)]. */
+/* The numbers of the n rows row[index[0..n)]. */
 gram_status gr_eval_stats_of(const gr_eval_row *row, const size_t *index, size_t n, gr_eval_stats *out,
                              gram_err *err);
 

@@ -25,14 +25,14 @@ typedef struct { gr_rope_kind kind; double theta, factor, low, high, original; }
 typedef enum { GR_REWARD_NONE, GR_REWARD_MEAN, GR_REWARD_PURM } gr_reward_kind;
 #define GR_PURM_MARK "purm"                 /* "gram_reward_head" of config.json, which tells PURM from a classifier */
 
-/* The reward head behind the last norm: one matrix [rows, width], or with `hidden` units between two, an MLP. What a
+/* The reward head after the last norm: one matrix [rows, width], or with `hidden` units between two, an MLP. What a
  * file calls them, "score" or "v_head.summary.2", stands before ".weight" and ".bias". rows 0: there is no head. */
 enum { GR_HEAD_NAME = 64, GR_HEAD_MOST = 4096 };
 typedef struct {
     char in[GR_HEAD_NAME], out[GR_HEAD_NAME];
     size_t rows, hidden;        /* hidden 0: `out` alone */
     bool in_bias, out_bias;
-    bool tanh;                  /* behind the first matrix, as llama.cpp has it behind "cls"; otherwise ReLU */
+    bool tanh;                  /* after the first matrix, as llama.cpp has it after "cls"; otherwise ReLU */
 } gr_head_form;
 
 /* A network whose outputs are the weights of the rewards that the head gives: layers [out, in], an activation between

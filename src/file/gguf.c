@@ -29,7 +29,7 @@ struct key {
 struct gr_gguf {
     char *path;
     gr_map map;
-    size_t at;                      /* while reading: bytes behind us */
+    size_t at;                      /* while reading: bytes already read */
     struct key *key;                /* sorted by name */
     size_t n_keys;
     gr_names names;
@@ -225,7 +225,7 @@ static gram_status read_alignment(const gr_gguf *g, size_t *out, gram_err *err)
     return GRAM_OK;
 }
 
-/* Turns the offsets into places, once the list is behind us. */
+/* Turns the offsets into places, once the whole list is read. */
 static gram_status place_tensors(gr_gguf *g, const uint64_t *offset, gram_err *err)
 {
     const char *name = g->name_text.p;

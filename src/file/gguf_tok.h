@@ -19,7 +19,7 @@ gram_status gr_gguf_tok_read(gr_gguf_tok *out, const gr_weights *w, gram_err *er
 bool gr_gguf_tok_none(const gr_weights *w);         /* a file that says that it has no tokenizer */
 /* The tokenizer.model of a directory that has no tokenizer.json; ids as gr_tok_model_read() takes it. */
 gram_status gr_dir_tok_model(gr_tok_lists *out, const char *dir, size_t ids, gram_err *err);
-/* Of a directory with a tokenizer.json or a tokenizer.model; c is its model's. */
+/* The same for a directory with a tokenizer.json or a tokenizer.model; c is its model's. */
 gram_status gr_gguf_tok_of_dir(gr_gguf_tok *out, const char *dir, const gr_config *c, gram_err *err);
 void gr_gguf_tok_keys(const gr_gguf_tok *t, gr_keys *k);
 void gr_gguf_tok_clear(gr_gguf_tok *t);     /* all zeros is fine */

@@ -19,7 +19,7 @@ gram_status gr_make_directory(const char *path, gram_err *err);        /* there 
 char *gr_path_join(const char *dir, const char *name);      /* malloc'ed; NULL: out of memory */
 
 /* Lines of a text file, "-" for standard input, gzip recognised by its first bytes. A line is given without
- * its newline. One longer than 64 MiB fails with its number, GRAM_EFORMAT, and the next call gives the line behind it;
+ * its newline. One longer than 64 MiB fails with its number, GRAM_EFORMAT, and the next call gives the line after it;
  * a gzip stream that ends early is GRAM_EIO, since nothing comes after it; and so is a file that is no text (Parquet,
  * UTF-16, a Git LFS pointer, a web page ...), with what it is. */
 typedef struct gr_lines gr_lines;
@@ -31,7 +31,7 @@ uint64_t gr_lines_number(const gr_lines *l);                /* of the line last 
 
 /* A file that appears under its name only when it is whole: written as NAME.partial (or, with keep
  * false, a unique temporary beside it), flushed, fsynced and renamed by gr_out_commit(). "-" is standard
- * output. keep: gr_out_close() without commit leaves NAME.partial behind for a resume. */
+ * output. keep: gr_out_close() without commit leaves NAME.partial for a resume. */
 typedef struct gr_out gr_out;
 gram_status gr_out_open(gr_out **out, const char *path, bool keep, gram_err *err);
 /* Opens NAME.partial to go on: whole lines are kept, a line cut short at the end is removed, and *lines is how

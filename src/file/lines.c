@@ -76,7 +76,7 @@ uint64_t gr_lines_number(const gr_lines *l)
     return l->number;
 }
 
-/* More bytes behind those in raw[], which are moved to its front. *n 0: the end of the file. */
+/* Reads more bytes after those in raw[], which are moved to its front. *n 0: the end of the file. */
 static gram_status read_raw(gr_lines *l, size_t *n, gram_err *err)
 {
     ssize_t k;

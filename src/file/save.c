@@ -43,7 +43,7 @@ static bool add_tensor(json_t *header, const char *prefix, const gr_planned *t, 
     return ok;
 }
 
-/* The length, and the header filled up with spaces so that the numbers behind it are aligned. Takes header over, which
+/* The length, and the header filled up with spaces so that the numbers after it are aligned. Takes header over, which
  * is NULL where memory ran out. */
 static gram_status write_header(gr_out *o, const char *path, json_t *header, gram_err *err)
 {
@@ -65,7 +65,7 @@ static gram_status write_header(gr_out *o, const char *path, json_t *header, gra
     return rc;
 }
 
-/* Of what is in memory or of what is planned, whichever there is; NULL where memory ran out. */
+/* The header of what is in memory or of what is planned, whichever there is; NULL where memory ran out. */
 static json_t *header_of(const gr_saved *saved, const gr_planned *planned, size_t n, const gr_meta *meta, size_t n_meta)
 {
     json_t *header = json_object();

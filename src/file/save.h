@@ -41,7 +41,7 @@ gram_status gr_write_model_files(const char *from, const char *to, const char *d
                                  gram_err *err);
 /* The same for float32. */
 gram_status gr_copy_model_files(const char *from, const char *to, const gr_config *cfg, gram_err *err);
-/* Of those the files of the tokenizer and the chat template alone. */
+/* The same for the files of the tokenizer and the chat template alone. */
 gram_status gr_copy_words(const char *from, const char *to, gram_err *err);
 
 #endif

@@ -14,7 +14,7 @@ typedef struct {
     struct json_t *named;               /* all of them, texts by name */
 } gr_templates;
 void gr_templates_clear(gr_templates *t);
-/* Of a GGUF: "tokenizer.chat_template", and one more for each name behind a further point. */
+/* A GGUF's keys: "tokenizer.chat_template", and one more for each name after a further point. */
 struct gr_gguf;
 gram_status gr_templates_of_gguf(gr_templates *out, const struct gr_gguf *g, const char *path, gram_err *err);
 

@@ -38,7 +38,7 @@ static bool has_left(gr_req *r, unsigned events)
 
 enum { TICK_MS = 200 };
 
-/* Lock held. The list begins with the newest, so behind one that is looked at all are. */
+/* Lock held. The list begins with the newest, so after one that is looked at all are. */
 static void look_at_new(gr_watch *w)
 {
     for (gr_req *r = w->first; r && !r->looked_at; r = r->next) {

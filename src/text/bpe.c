@@ -293,7 +293,7 @@ static gram_status merge_long(gr_enc *e)
 
 /* ---- the word ---- */
 
-/* Where the first U+2581 stands behind another character; n when there is none. */
+/* Where the first U+2581 stands after another character; n when there is none. */
 static size_t next_cut(const char *s, size_t n)
 {
     size_t i = 0;
@@ -344,7 +344,7 @@ static gram_status add_bytes(gr_enc *e, int32_t symbol)
     return GRAM_OK;
 }
 
-/* SentencePiece cuts no words, but where no token holds U+2581 behind another character, nothing merges across
+/* SentencePiece cuts no words, but where no token holds U+2581 after another character, nothing merges across
  * the place between the two: the text falls into short words with the same result. */
 bool gr_bpe_cuts(const gr_tok *t)
 {

@@ -38,7 +38,7 @@ typedef struct {
  *     lead [INST] gap USER close [/INST] answer ASSISTANT after </s> next            lead [INST] ... */
 typedef struct {
     const char *lead, *gap, *close, *answer, *after, *next;     /* "" or " "; static */
-    const char *system_gap;     /* behind [SYSTEM_PROMPT] */
+    const char *system_gap;     /* after [SYSTEM_PROMPT] */
     bool system_turn;           /* the system text stands before all in [SYSTEM_PROMPT] marks (Mistral v7) */
     bool bos_each;              /* BOS before every user turn (Llama 2), not just the first */
     bool sys_marks;             /* the system text stands in <<SYS>> marks */

@@ -9,7 +9,7 @@
 
 #define REPLACEMENT "\xef\xbf\xbd"
 
-/* Texts one behind the other. */
+/* Texts one after the other. */
 typedef struct { gr_buf text; size_t *end; size_t n, cap; } parts;
 
 static void clear(parts *p)

@@ -52,7 +52,7 @@ expect 1 sh -c 'ulimit -f 40; "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out fu
 one_sentence
 says err "File too large"
 
-# Numbers out of range are asked wrongly: the option, what was wanted and what was found; nothing is made.
+# Numbers out of range are usage errors: the option, what was wanted and what was found; nothing is made.
 for o in lora-rank:-1 steps:-1 epochs:-1 seed:-1 save-every:-1 keep:-1 eval-every:-1 batch-rows:-1 patience:-1 \
          epochs:0 keep:0 batch-rows:0 lr:nan lr:-0.5 lr:2 lr:inf smoothing:nan smoothing:0.6 clip:nan warmup:nan \
          warmup:1.5 weight-decay:-1 lora-alpha:nan lora-alpha:0 lora-dropout:1 max-minutes:0 steps:1e3 steps:many; do
