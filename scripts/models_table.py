@@ -684,7 +684,7 @@ def _():
 @row(
     "UltraRM-13b, Eurus-RM-7b, Starling-RM, beaver, Ziya, moss-rlhf",
     "regression_head; score_head with bias; reward_head; v_head; .bin files",
-    "rewards from safetensors; files of Python objects refused by name",
+    "rewards from safetensors, their prompts by `--template FILE`; files of Python objects refused by name",
 )
 def _():
     for stem, arch, family, bias, config in (
