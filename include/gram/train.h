@@ -44,7 +44,7 @@ bool gram_loss_is_scalar(gram_loss loss);   /* bt and those below it */
  * layer, y = W2 max(0, W1 h + b1) + b2, which transformers opens when its score is replaced (docs/training.md). */
 typedef enum { GRAM_HEAD_LINEAR, GRAM_HEAD_MLP } gram_head_kind;
 
-/* Layers that keep their input alone for the backward pass, which makes the rest again: the same bits, and with every
+/* Layers that store their input only and recompute the rest in the backward pass: the same bits, and with every
  * layer a tenth of the activations' memory and about four thirds of the time. */
 typedef enum {
     GRAM_RECOMPUTE_AUTO,        /* as many as it takes for a run to fit the machine; with LoRA, which is for little

@@ -43,7 +43,7 @@ static uint64_t most_rows(const gr_training *r, const gr_set *set, size_t each)
  * lets a run be foreseen: one row of 2,048 tokens in both orders is below 3 GB with 135 million parameters. */
 #define LORA_ACTIVATIONS ((uint64_t)2 << 30)
 
-/* Bytes of the activations of so many rows, as few layers made again as keep them below `room`. *layers: how many. */
+/* Bytes of the activations of so many rows, as few layers recomputed as keep them below `room`. *layers: how many. */
 static uint64_t fit_activations(const gr_training *r, gr_trainee *t, uint64_t rows, uint64_t room, size_t *layers)
 {
     gram_recompute how = r->opt->recompute;
@@ -89,7 +89,7 @@ static gram_status say(const gr_training *r, const gr_adamw *a, uint64_t all, ui
                              (double)(2 * a->own_floats * sizeof(float)) / GIB, rows, (double)acts / GIB,
                              (double)r->program / GIB);
     if (ok && again)
-        ok = gr_buf_printf(&text, "; %zu of %zu layers made again", again, gr_model_config(r->model)->layers);
+        ok = gr_buf_printf(&text, "; %zu of %zu layers recomputed", again, gr_model_config(r->model)->layers);
     if (ok && r->opt->note)
         r->opt->note(r->opt->arg, text.p);
     gr_buf_clear(&text);

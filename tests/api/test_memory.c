@@ -153,17 +153,17 @@ static void what_is_said_is_what_is_taken(void **state)
         check_peak(&off);
         check_peak(&on);
         assert_true(on.told.said < off.told.said * 7 / 8 && off.told.said > ROWS * 10 * MIB);
-        assert_non_null(strstr(on.told.note, "2 of 2 layers made again"));
-        assert_null(strstr(off.told.note, "made again"));
+        assert_non_null(strstr(on.told.note, "2 of 2 layers recomputed"));
+        assert_null(strstr(off.told.note, "recomputed"));
 
         /* auto: none in a machine that has room, and in one that lacks a little what it takes: here both layers, for
-         * one that is made again is in memory beside the one that is kept. */
+         * one that is recomputed is in memory beside the one that is kept. */
         some = run(rank ? "lora-roomy" : "roomy", GRAM_RECOMPUTE_AUTO, rank, off.told.said + SLACK);
         check_peak(&some);
-        assert_true(close_to(some.told.said, off.told.said) && !strstr(some.told.note, "made again"));
+        assert_true(close_to(some.told.said, off.told.said) && !strstr(some.told.note, "recomputed"));
         some = run(rank ? "lora-some" : "some", GRAM_RECOMPUTE_AUTO, rank, off.told.said - SLACK);
         check_peak(&some);
-        assert_non_null(strstr(some.told.note, "layers made again"));
+        assert_non_null(strstr(some.told.note, "layers recomputed"));
         assert_true(some.told.said < off.told.said - SLACK);
         some = run(rank ? "lora-tight" : "tight", GRAM_RECOMPUTE_AUTO, rank, on.told.said + SLACK);
         check_peak(&some);
@@ -190,7 +190,7 @@ static void what_cannot_fit_stops_before_the_first_step(void **state)
     (void)state;
     no = run("none", GRAM_RECOMPUTE_AUTO, 0, r.told.said - SLACK);      /* not even with every layer made again */
     assert_true(no.told.rc == GRAM_ENOMEM && no.told.steps == 0);
-    assert_non_null(strstr(no.told.note, "2 of 2 layers made again"));
+    assert_non_null(strstr(no.told.note, "2 of 2 layers recomputed"));
     assert_non_null(strstr(no.told.err.text, "the machine has"));
     assert_non_null(strstr(no.told.err.text, "a smaller `batch-tokens`"));
     assert_true(!exists("none/model.safetensors") && !exists("none/checkpoints"));

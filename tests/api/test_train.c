@@ -263,7 +263,7 @@ static void a_stopped_run_ends_with_the_same_bits(void **state)
 }
 
 /* Matrices of two bytes, rounded by chance: learns as float32 does with a rate far below their last digit, with the
- * same bits at other numbers of threads, stopped and resumed, with layers made again. */
+ * same bits at other numbers of threads, stopped and resumed, with layers recomputed. */
 static void weights_of_two_bytes_learn_and_repeat(void **state)
 {
     char *pairs = write_pairs("half.jsonl", 24), *to = check_tmppath("half");
