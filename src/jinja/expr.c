@@ -140,6 +140,8 @@ static jnode *constant(jparser *p, jval v, int line)
     jnode *n = gr_jnode(p, N_CONST, line);
 
     n->val = v;
+    if (v.t == J_STR)
+        gr_jchars(v.s);
     return n;
 }
 

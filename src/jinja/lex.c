@@ -436,4 +436,7 @@ void gr_jlex(jctx *j, const char *text, size_t n, jtokens *out)
             tag(&x);
     }
     push(&x, T_EOF);
+    for (size_t i = 0; i < out->n; i++)         /* counted now: what threads share must not change when it is read */
+        if (out->v[i].s)
+            gr_jchars(out->v[i].s);
 }
