@@ -17,7 +17,7 @@ typedef enum {
     GRAM_EIO,               /* the system refused to read or write */
     GRAM_EFORMAT,           /* a file is not what its format promises */
     GRAM_EUNSUPPORTED,      /* well formed, but of a kind this build does not know */
-    GRAM_ELIMIT,            /* too long for the model or for --max-tokens */
+    GRAM_ELIMIT,            /* too long for the model or for max_tokens */
     GRAM_ESTOPPED,          /* a callback asked to stop; what was finished is kept */
     GRAM_EBUSY              /* no room now; the same call may work later */
 } gram_status;
