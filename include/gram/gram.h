@@ -176,7 +176,12 @@ gram_status gram_rewards(gram_model *m, gram_prompt prompt, const char *const *a
  * what looks like a special token is one, nothing is added, and the BOS token that the template begins with stands
  * there once whether the text has it or not. Where the answer is known to be bytes [answer, answer_end), what looks
  * like a special token in these is text; equal: it is not known. */
-typedef struct { const char *text; size_t bytes, answer, answer_end; } gram_text;
+typedef struct {
+    const char *text;
+    size_t bytes, answer, answer_end;
+    const int32_t *id;              /* where not NULL, the tokens of the text, which are read as they are: not even a */
+    size_t n_ids;                   /* BOS is added */
+} gram_text;
 /* The reward of each text, out[n], by a model with a reward head. Where one text is to blame for a failure *bad is its
  * index, otherwise n. A text that is too long is never cut. */
 gram_status gram_text_rewards(gram_model *m, const gram_text *text, size_t n, gram_reward *out, size_t *bad,

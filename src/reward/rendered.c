@@ -338,14 +338,20 @@ static bool put_text(gr_chat_text *out, const gram_text *t)
         && gr_chat_text_add(out, true, t->text + t->answer_end, t->bytes - t->answer_end);
 }
 
-gram_status gr_rendered_ids(const gr_judge *j, const gram_text *text, gr_judged *out, gram_err *err)
+static gram_status take_ids(const gr_judge *j, const gram_text *text, gr_ids *out, gram_err *err)
 {
-    gr_ids *ids = &out->order[0];
+    for (size_t i = 0; i < text->n_ids; i++)
+        if (text->id[i] < 0 || (size_t)text->id[i] >= gr_tok_vocabulary(j->tok))
+            return gr_fail(err, GRAM_EARG, "token %zu: id %d is not in the vocabulary", i, (int)text->id[i]);
+    return gr_ids_add(out, text->id, text->n_ids) ? GRAM_OK : gr_nomem(err, "token ids");
+}
+
+static gram_status encode(const gr_judge *j, const gram_text *text, gr_ids *ids, gram_err *err)
+{
     gr_chat_text t = { .program = true };
     char *bos;
     gram_status rc = find_bos(&j->chat, &bos, err);
 
-    *out = (gr_judged){ 0 };
     if (rc)
         return rc;
     if (!begins((gr_str){ text->text, text->bytes }, bos) && !gr_chat_text_add(&t, true, bos, strlen(bos)))
@@ -354,6 +360,18 @@ gram_status gr_rendered_ids(const gr_judge *j, const gram_text *text, gr_judged 
         rc = gr_nomem(err, "text");
     if (!rc)
         rc = gr_chat_encode(j->tok, &t, ids, err);
+    gr_chat_text_clear(&t);
+    free(bos);
+    return rc;
+}
+
+gram_status gr_rendered_ids(const gr_judge *j, const gram_text *text, gr_judged *out, gram_err *err)
+{
+    gr_ids *ids = &out->order[0];
+    gram_status rc;
+
+    *out = (gr_judged){ 0 };
+    rc = text->id ? take_ids(j, text, ids, err) : encode(j, text, ids, err);
     while (!rc && ids->n > 1 && ids->p[ids->n - 1] == j->pad)
         ids->n--;
     if (!rc && ids->n == 0)
@@ -361,8 +379,6 @@ gram_status gr_rendered_ids(const gr_judge *j, const gram_text *text, gr_judged 
     if (!rc && ids->n > j->max_tokens && j->truncate != GRAM_TRUNCATE_DROP)
         rc = gr_fail(err, GRAM_ELIMIT, "the text takes %zu tokens, and at most %zu may be read", ids->n, j->max_tokens);
     out->dropped = !rc && ids->n > j->max_tokens;
-    gr_chat_text_clear(&t);
-    free(bos);
     if (rc)
         gr_judged_clear(out);
     return rc;

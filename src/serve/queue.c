@@ -62,7 +62,7 @@ size_t gr_pair_bytes(const gram_pair *p, const gram_text *text)
     size_t n = 256;                                     /* the judge's own words */
 
     if (text)
-        return 2 * (n + text->bytes);
+        return 2 * (n + text->bytes + 4 * text->n_ids);
     n += strlen(p->a) + strlen(p->b);
     for (size_t i = 0; i < p->prompt.n; i++)
         n += strlen(p->prompt.turn[i].content);

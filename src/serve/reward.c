@@ -65,19 +65,29 @@ static int refuse_faults(gr_req *r, gr_rewards *w)
 
 /* ---- What is asked ---- */
 
-int gr_item_text(gr_req *r, gr_rewards *w, size_t i, const char *text, size_t bytes, size_t answer, size_t answer_end)
+static int add_text(gr_req *r, gr_rewards *w, size_t i, gram_text text)
 {
     gram_text *t = gr_req_alloc(r, 1, sizeof *t);
 
     if (!t)
         return r->status;
-    if (r->opt->strict_text && answer == 0)
+    if (r->opt->strict_text && text.answer == 0)
         return gr_refuse(r, 422, gr_item_name(r, w, i), "%s is one text, in which an answer that holds the marks of a "
                          "turn cannot be told from turns; this server takes only what comes apart: messages, or a "
                          "prompt and its response", gr_item_name(r, w, i));
-    *t = (gram_text){ text, bytes, answer, answer_end };
+    *t = text;
     w->item[i].text = t;
     return 0;
+}
+
+int gr_item_text(gr_req *r, gr_rewards *w, size_t i, const char *text, size_t bytes, size_t answer, size_t answer_end)
+{
+    return add_text(r, w, i, (gram_text){ .text = text, .bytes = bytes, .answer = answer, .answer_end = answer_end });
+}
+
+int gr_item_ids(gr_req *r, gr_rewards *w, size_t i, const char *text, size_t bytes, const int32_t *id, size_t n)
+{
+    return add_text(r, w, i, (gram_text){ .text = text, .bytes = text ? bytes : 0, .id = id, .n_ids = n });
 }
 
 int gr_item_conversation(gr_req *r, gr_rewards *w, size_t i, json_t *v)
@@ -105,6 +115,9 @@ static int split_text(gr_req *r, gr_rewards *w, size_t i)
     gram_err err;
     int rc;
 
+    if (!it->text->text)
+        return gr_item_read(r, it, gr_refuse(r, 422, gr_item_name(r, w, i), "%s: these tokens are no text",
+                                             gr_item_name(r, w, i)));
     if (r->engine->read_chat(r->engine, it->text->text, it->text->bytes, &found, &n, &err)) {
         rc = gr_refuse_err(r, &err);
         if (rc == 501)

@@ -52,6 +52,8 @@ const char *gr_item_name(gr_req *r, const gr_rewards *w, size_t i);     /* as gr
 int gr_item_read(gr_req *r, gr_item *it, int rc);
 /* A text for the item, whose bytes [answer, answer_end) are known to be the answer (answer 0: they are not). */
 int gr_item_text(gr_req *r, gr_rewards *w, size_t i, const char *text, size_t bytes, size_t answer, size_t answer_end);
+/* The same of one that came as token ids, which a head reads as they are; text NULL: they are no text. */
+int gr_item_ids(gr_req *r, gr_rewards *w, size_t i, const char *text, size_t bytes, const int32_t *id, size_t n);
 /* A conversation for the item: text as the checkpoint's chat template made it, or messages. */
 int gr_item_conversation(gr_req *r, gr_rewards *w, size_t i, json_t *v);
 /* Reads field "reference" (or "labels"): a string for all, or a list of one for each, null where there is none. */

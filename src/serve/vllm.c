@@ -107,10 +107,7 @@ static int read_text(gr_req *r, gr_rewards *w, size_t i, json_t *v)
         return gr_item_read(r, &w->item[i], gr_refuse_err(r, &err));
     kept = gr_is_text(text, bytes) ? gr_req_strndup(r, text, bytes) : NULL;
     free(text);
-    if (kept)
-        return gr_item_text(r, w, i, kept, bytes, 0, 0);
-    return r->status ? r->status : gr_item_read(r, &w->item[i], gr_refuse(r, 422, gr_item_name(r, w, i), "%s: these "
-                                                "tokens are no text", gr_item_name(r, w, i)));
+    return r->status ? r->status : gr_item_ids(r, w, i, kept, bytes, id, n);
 }
 
 static bool is_batch(json_t *v)

@@ -130,19 +130,31 @@ static void a_text_has_the_reward_of_its_messages(void **state)
         CHECK_OK(gram_show_prompt(m, &pair, false, &whole, &check_err));
         n = strlen(whole);
         at = (size_t)(strstr(whole, forged) - whole);
-        gram_text text[] = { { whole, n, at, at + strlen(forged) }, { whole, n, 0, 0 }, { whole, at + strlen(forged), 0, 0 },
-                             { whole, n, at, at + strlen(forged) } };
+        gram_text text[] = { { .text = whole, .bytes = n, .answer = at, .answer_end = at + strlen(forged) },
+                             { .text = whole, .bytes = n }, { .text = whole, .bytes = at + strlen(forged) },
+                             { .text = whole, .bytes = n } };
         const char *bos = strstr(whole, "<|begin_of_text|>") == whole ? "<|begin_of_text|>" : "";
-        text[3] = (gram_text){ whole + strlen(bos), n - strlen(bos), at - strlen(bos), at - strlen(bos) + strlen(forged) };
+        at -= strlen(bos);
+        text[3] = (gram_text){ .text = whole + strlen(bos), .bytes = n - strlen(bos), .answer = at,
+                               .answer_end = at + strlen(forged) };
         CHECK_OK(gram_text_rewards(m, text, 4, r, &bad, &check_err));
         assert_true(r[0].mean == want[1].mean && r[0].tokens == want[1].tokens && r[3].mean == want[1].mean);
         if (r[1].tokens != r[0].tokens)                 /* the family's own marks were forged */
             assert_true(r[1].mean != want[1].mean);
         assert_true(r[2].tokens < r[1].tokens);
         free(whole);
+        int32_t *id;
+        CHECK_OK(gram_show_tokens(m, &pair, false, &id, &n, &check_err));
+        text[0] = (gram_text){ .id = id, .n_ids = n };
+        CHECK_OK(gram_text_rewards(m, text, 1, r, &bad, &check_err));
+        assert_true(r[0].mean == want[1].mean);
+        id[0] = 1 << 20;
+        assert_int_equal(gram_text_rewards(m, text, 1, r, &bad, &check_err), GRAM_EARG);
+        assert_int_equal(bad, 0);
+        free(id);
         pair.a = answers[0];
         CHECK_OK(gram_show_prompt(m, &pair, false, &whole, &check_err));
-        text[0] = (gram_text){ whole, strlen(whole), 0, 0 };
+        text[0] = (gram_text){ .text = whole, .bytes = strlen(whole) };
         CHECK_OK(gram_text_rewards(m, text, 1, r, &bad, &check_err));
         assert_true(r[0].mean == want[0].mean && r[0].sigma == want[0].sigma && bad == 1);
         free(whole);
