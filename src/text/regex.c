@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "text/newer.h"
 #include "text/tokenizer_int.h"
 #include "text/utf8.h"
 
@@ -13,20 +14,8 @@ enum { PATTERN_MAX = 1 << 16 };
 
 #define SPACE   "\\x09-\\x0d\\x20\\x85\\p{Z}"
 #define HEX     "0-9a-fA-F"
-/* Letters and numbers that Unicode gained after PCRE2 10.42's version 14, up to the library's 16. */
-#define NEW_L \
-    "\\x{1c89}-\\x{1c8a}\\x{a7cb}-\\x{a7cd}\\x{a7da}-\\x{a7dc}\\x{105c0}-\\x{105f3}\\x{10d4a}-\\x{10d65}" \
-    "\\x{10d6f}-\\x{10d85}\\x{10ec2}-\\x{10ec4}\\x{1123f}-\\x{11240}\\x{11380}-\\x{11389}\\x{1138b}\\x{1138e}" \
-    "\\x{11390}-\\x{113b5}\\x{113b7}\\x{113d1}\\x{113d3}\\x{11bc0}-\\x{11be0}\\x{11f02}\\x{11f04}-\\x{11f10}" \
-    "\\x{11f12}-\\x{11f33}\\x{1342f}\\x{13441}-\\x{13446}\\x{13460}-\\x{143fa}\\x{16100}-\\x{1611d}" \
-    "\\x{16d40}-\\x{16d6c}\\x{18cff}\\x{1b132}\\x{1b155}\\x{1df25}-\\x{1df2a}\\x{1e030}-\\x{1e06d}" \
-    "\\x{1e4d0}-\\x{1e4eb}\\x{1e5d0}-\\x{1e5ed}\\x{1e5f0}\\x{2b739}\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}"
-#define NEW_N \
-    "\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}\\x{11f50}-\\x{11f59}" \
-    "\\x{16130}-\\x{16139}\\x{16d70}-\\x{16d79}\\x{1ccf0}-\\x{1ccf9}\\x{1d2c0}-\\x{1d2d3}" \
-    "\\x{1e4f0}-\\x{1e4f9}\\x{1e5f1}-\\x{1e5fa}"
 #define WORD    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe\\x{24b6}-\\x{24e9}" \
-                "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}" NEW_L
+                "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}" NEW_L NEW_M NEW_ND
 
 bool gr_spans_add(gr_spans *s, size_t start, size_t end, bool match)
 {
@@ -72,17 +61,27 @@ static void shorthand(struct walk *w, const char *chars, bool negated)
     }
 }
 
-/* \p{L} and \p{N}, with what is new. */
+/* \p{L} and its like, with what is new. */
 static bool property(struct walk *w)
 {
-    bool letter = !strncmp(w->p + 2, "{L}", gr_min(3, (size_t)(w->end - w->p) - 2));
-    bool number = !strncmp(w->p + 2, "{N}", gr_min(3, (size_t)(w->end - w->p) - 2));
+    static const struct { const char *name, *chars; } known[] = {
+        { "{L}", "\\p{L}" NEW_L }, { "{Lu}", "\\p{Lu}" NEW_LU }, { "{Ll}", "\\p{Ll}" NEW_LL }, { "{Lm}", "\\p{Lm}" NEW_LM },
+        { "{Lo}", "\\p{Lo}" NEW_LO }, { "{M}", "\\p{M}" NEW_M }, { "{Mn}", "\\p{Mn}" NEW_MN }, { "{Mc}", "\\p{Mc}" NEW_MC },
+        { "{N}", "\\p{N}" NEW_N }, { "{Nd}", "\\p{Nd}" NEW_ND }, { "{No}", "\\p{No}" NEW_NO }, { "{P}", "\\p{P}" NEW_P },
+        { "{S}", "\\p{S}" NEW_S }, { "{Han}", "\\p{sc:Han}" NEW_HAN }
+    };
 
-    if (w->end - w->p < 5 || !(letter || number) || (w->in_class && w->p[1] == 'P'))
+    if (w->in_class && w->p[1] == 'P')
         return false;
-    shorthand(w, letter ? "\\p{L}" NEW_L : "\\p{N}" NEW_N, w->p[1] == 'P');
-    w->p += 5;
-    return true;
+    for (size_t i = 0; i < GR_COUNT(known); i++) {
+        size_t n = strlen(known[i].name);
+        if ((size_t)(w->end - w->p) < 2 + n || memcmp(w->p + 2, known[i].name, n))
+            continue;
+        shorthand(w, known[i].chars, w->p[1] == 'P');
+        w->p += 2 + n;
+        return true;
+    }
+    return false;
 }
 
 /* Is it the name of a script? To PCRE2 that would mean its extensions too. */
@@ -154,8 +153,13 @@ static void escape(struct walk *w)
     case 'b': puts_(w, w->in_class ? "\\b" : "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))"); break;
     case 'B': puts_(w, "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))"); break;
     case 'v': puts_(w, "\\x0b"); break;
-    case 'd': puts_(w, "\\p{Nd}"); break;
-    case 'D': puts_(w, "\\P{Nd}"); break;
+    case 'd': shorthand(w, "\\p{Nd}" NEW_ND, false); break;
+    case 'D':
+        if (w->in_class)
+            puts_(w, "\\P{Nd}");      /* differs in new digits alone */
+        else
+            shorthand(w, "\\p{Nd}" NEW_ND, true);
+        break;
     default:
         if (((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) && !strchr("aefnrtAGKRXzZ", c))
             w->refused = "an escape that is not known here";
