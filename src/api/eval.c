@@ -28,16 +28,20 @@ gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gr
     static const char *const dtypes[] = { "f32", "bf16", "int8" };
     static const char *const truncates[] = { "error", "balanced", "drop" };
     gram_status rc = gr_api_ready(m, err);
-    char digest[17], date[32];
+    char digest[17], date[32], chat[32];
     gr_eval_facts facts;
 
     if (rc)
         return rc;
     snprintf(digest, sizeof digest, "%016" PRIx64,
              m->judge.plain ? GR_DIGEST : gr_digest(GR_DIGEST, m->judge.prompt, strlen(m->judge.prompt)));
+    if (m->chat == GR_CHAT_JINJA)               /* a run is resumed with the template and the variables that it began with */
+        snprintf(chat, sizeof chat, "jinja %016" PRIx64, m->judge.chat.digest);
+    else
+        snprintf(chat, sizeof chat, "%s", gr_chat_name(m->chat));
     facts = (gr_eval_facts){
         .model = m->name, .dtype = dtypes[m->dtype], .cpu = gr_cpu_name(gr_cpu()),
-        .chat_template = gr_chat_name(m->chat),
+        .chat_template = chat,
         .truncate = truncates[m->judge.truncate], .date = gr_api_date(date),
         .prompt_hash = m->judge.plain ? NULL : digest, .lambda = m->lambda,
         .label_a = m->judge.label_text[0], .label_b = m->judge.label_text[1], .max_tokens = m->judge.max_tokens,

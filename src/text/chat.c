@@ -5,7 +5,9 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/digest.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "text/chat.h"
 
 #define NAMES "chatml, llama3, llama2, mistral, qwen3, gemma"
@@ -155,6 +157,17 @@ static gram_status compile(gr_jinja **out, const char *text, const char *source,
     return GRAM_OK;
 }
 
+static gram_status set_digest(gr_chat *c, gram_err *err)
+{
+    char *args = gr_json_text(c->args, JSON_COMPACT | JSON_SORT_KEYS);
+
+    if (!args)
+        return gr_nomem(err, "chat template");
+    c->digest = gr_digest(gr_digest(GR_DIGEST, c->text, strlen(c->text)), args, strlen(args));
+    free(args);
+    return GRAM_OK;
+}
+
 static gram_status init_program(gr_chat *c, const gr_chat_facts *facts, gram_err *err)
 {
     const char *tools = facts->jinja_tools;
@@ -177,7 +190,7 @@ static gram_status init_program(gr_chat *c, const gr_chat_facts *facts, gram_err
             || (tools && gr_jinja_reads(c->program_tools, "enable_thinking")))
         && json_object_set_new(c->args, "enable_thinking", json_false()))
         rc = gr_nomem(err, "chat template");
-    return rc;
+    return rc ? rc : set_digest(c, err);
 }
 
 bool gr_chat_dated(const gr_chat *c)

@@ -54,6 +54,7 @@ typedef struct {
     gr_jinja *program, *program_tools;      /* program_tools may be NULL */
     char *text;                             /* of both */
     struct json_t *own, *args;              /* special tokens; variables */
+    uint64_t digest;                        /* of text and args */
     char *bos;                  /* owned; the token with which a rendered text may begin; NULL: none */
     /* A family: */
     bool trim;                  /* contents are stripped of white space (Llama 3, Gemma) */
