@@ -197,7 +197,7 @@ static gram_status write_gguf(struct job *j, gram_err *err)
         gr_keys_u32(&k, "general.quantization_version", 2);
         rc = add_tokenizer(j, &k, err);
     }
-    if (!rc && j->cfg.window && j->cfg.architecture != GR_ARCH_GEMMA3)
+    if (!rc && j->cfg.window && gr_arch_of(j->cfg.architecture)->slide != GR_SLIDE_PATTERN)
         note(j, "llama.cpp reads this architecture without its sliding window: longer texts give other scores there");
     if (!rc)
         rc = gr_gguf_write(j->out, &k, j->plan, j->n_plan, row, j, err);

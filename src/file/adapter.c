@@ -386,7 +386,8 @@ static gram_status take_head(gr_config *c, const gr_adapter *a, const gr_head_as
 
 static gram_status check_arch(const gr_config *c, const gr_adapter *a, const gr_weights *w, gram_err *err)
 {
-    const char *base = c->architecture == GR_ARCH_MISTRAL ? "llama" : gr_arch_name(c->architecture);
+    const gr_arch_row *row = gr_arch_of(c->architecture);
+    const char *base = row->gguf ? row->gguf : row->name;
 
     if (!a->arch || !strcmp(a->arch, base))
         return GRAM_OK;

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "file/adapter.h"
 #include "file/file_int.h"
+#include "file/tensors.h"
 
 static bool is_word(const gr_gguf *g, const char *key, const char *word)
 {
@@ -80,22 +81,21 @@ gram_status gr_adapter_gguf_open(gr_adapter *a, gram_err *err)
 /* PEFT's name of a tensor in the words of GGUF; false where it is none of a matrix in a layer. */
 static bool gguf_name(char *out, size_t size, const char *name)
 {
-    static const struct { const char *peft, *gguf; } matrix[] = {
-        { "self_attn.q_proj", "attn_q" }, { "self_attn.k_proj", "attn_k" }, { "self_attn.v_proj", "attn_v" },
-        { "self_attn.o_proj", "attn_output" }, { "mlp.gate_proj", "ffn_gate" }, { "mlp.up_proj", "ffn_up" },
-        { "mlp.down_proj", "ffn_down" }
-    };
+    static const gr_config any = { 0 };     /* matrices are called the same in all */
     const char *at = strstr(name, ".layers.");
-    char *end;
-    unsigned long layer = at ? strtoul(at + 8, &end, 10) : 0;
+    unsigned long layer = at ? strtoul(at + 8, NULL, 10) : 0;
 
-    for (size_t i = 0; at && i < GR_COUNT(matrix); i++) {
-        size_t n = strlen(matrix[i].peft);
-        if (*end == '.' && !strncmp(end + 1, matrix[i].peft, n) &&
-            (!strcmp(end + 1 + n, ".lora_A.weight") || !strcmp(end + 1 + n, ".lora_B.weight"))) {
-            snprintf(out, size, "blk.%lu.%s.weight.lora_%c", layer, matrix[i].gguf, end[1 + n + 6] == 'A' ? 'a' : 'b');
-            return true;
-        }
+    for (gr_tensor_kind t = GR_T_Q; at && t <= GR_T_DOWN; t++) {
+        char peft[96], gguf[96];
+        size_t n;
+        gr_tensor_stem(&any, false, t, layer, peft, sizeof peft);
+        n = strlen(peft) - strlen("model");
+        if (strncmp(at, peft + strlen("model"), n) ||
+            (strcmp(at + n, ".lora_A.weight") && strcmp(at + n, ".lora_B.weight")))
+            continue;
+        gr_tensor_stem(&any, true, t, layer, gguf, sizeof gguf);
+        snprintf(out, size, "%s.weight.lora_%c", gguf, at[n + 6] == 'A' ? 'a' : 'b');
+        return true;
     }
     return false;
 }

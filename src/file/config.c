@@ -15,38 +15,20 @@
 
 #define CONFIG_LIMIT ((size_t)16 << 20)
 
-/* What a class sets where config.json says nothing. 0 for kv_heads and head_dim: from heads and width. */
-static const struct defaults {
-    const char *name, *model_type;
-    size_t vocabulary, width, hidden, layers, heads, kv_heads, head_dim, context, window;
-    int32_t bos, eos;
-} arch_defaults[GR_ARCHS] = {
-    [GR_ARCH_LLAMA]   = { "llama",   "llama",        32000, 4096, 11008, 32, 32,  0,   0,   2048,    0,  1,  2 },
-    [GR_ARCH_MISTRAL] = { "mistral", "mistral",      32000, 4096, 14336, 32, 32,  8,   0, 131072, 4096,  1,  2 },
-    [GR_ARCH_QWEN2]   = { "qwen2",   "qwen2",       151936, 4096, 22016, 32, 32, 32,   0,  32768, 4096, -1, -1 },
-    [GR_ARCH_QWEN3]   = { "qwen3",   "qwen3",       151936, 4096, 22016, 32, 32, 32, 128,  32768, 4096, -1, -1 },
-    [GR_ARCH_GEMMA3]  = { "gemma3",  "gemma3_text", 262208, 2304,  9216, 26,  8,  4, 256, 131072, 4096,  2,  1 },
-};
-
 /* One file on its way in. */
 struct in {
     const char *name;
     json_t *top;                    /* the whole object */
     json_t *text;                   /* the language model's part: top, or its text_config */
-    const struct defaults *d;
+    const gr_arch_row *row;
 };
-
-const char *gr_arch_name(gr_arch a)
-{
-    assert(a < GR_ARCHS);
-    return arch_defaults[a].name;
-}
 
 gram_status gr_config_refuse(const char *name, const char *architecture, gram_err *err)
 {
-    return gr_fail(err, GRAM_EUNSUPPORTED,
-                   "%s: architecture \"%s\" is not supported; supported: llama, mistral, qwen2, "
-                   "qwen3, gemma3", name, architecture);
+    char list[256];
+
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported; supported: %s", name,
+                   architecture, gr_arch_list(list, sizeof list));
 }
 
 void gr_config_clear(gr_config *c)
@@ -209,7 +191,7 @@ static gram_status read_ropes(const struct in *in, gr_config *c, gram_err *err)
     double theta;
     gram_status rc;
 
-    if (c->architecture == GR_ARCH_GEMMA3) {
+    if (gr_config_has(c, GR_HAS_TWO_ROPES)) {
         rc = read_two_ropes(in, c->context, r, err);
     } else {
         rc = get_number(in, in->text, "rope_theta", 1e4, &theta, err);
@@ -246,31 +228,31 @@ static gram_status read_layer_types(const struct in *in, gr_config *c, json_t *t
 static gram_status read_windows(const struct in *in, gr_config *c, gram_err *err)
 {
     json_t *types = get(in->text, "layer_types");
-    bool gemma = c->architecture == GR_ARCH_GEMMA3, qwen = c->architecture == GR_ARCH_QWEN2 ||
-         c->architecture == GR_ARCH_QWEN3, used = gemma || c->architecture == GR_ARCH_MISTRAL, any = false;
+    bool by_pattern = in->row->slide == GR_SLIDE_PATTERN, asked = in->row->slide == GR_SLIDE_ASKED;
+    bool used = by_pattern || in->row->slide == GR_SLIDE_ALL, any = false;
     json_t *from = json_object_get(in->text, "max_window_layers");
-    size_t pattern = 6;
+    size_t pattern = in->row->slide_but;
     gram_status rc = GRAM_OK;
 
     c->sliding = gr_calloc(c->layers, sizeof *c->sliding);
     if (!c->sliding)
         return gr_nomem(err, in->name);
-    if (qwen)
+    if (asked)
         rc = get_bool(in, in->text, "use_sliding_window", false, &used, err);
     if (!rc && used && !json_is_null(json_object_get(in->text, "sliding_window")))
-        rc = get_size(in, "sliding_window", in->d->window, MAX_CONTEXT, &c->window, err);
-    if (!rc && gemma)
-        rc = get_size(in, "sliding_window_pattern", 6, MAX_LAYERS, &pattern, err);
-    if (!rc && qwen && from && (!json_is_integer(from) || json_integer_value(from) < 0))
+        rc = get_size(in, "sliding_window", in->row->otherwise.window, MAX_CONTEXT, &c->window, err);
+    if (!rc && by_pattern)
+        rc = get_size(in, "sliding_window_pattern", pattern, MAX_LAYERS, &pattern, err);
+    if (!rc && asked && from && (!json_is_integer(from) || json_integer_value(from) < 0))
         rc = gr_fail(err, GRAM_EFORMAT, "%s: \"max_window_layers\" is not a count", in->name);
     if (rc)
         return rc;
-    if (types && (gemma || qwen)) {
+    if (types && (by_pattern || asked)) {
         rc = read_layer_types(in, c, types, err);
     } else {
-        uint64_t first = from && qwen ? (uint64_t)json_integer_value(from) : 28;
+        uint64_t first = from && asked ? (uint64_t)json_integer_value(from) : 28;
         for (size_t i = 0; i < c->layers; i++)
-            c->sliding[i] = gemma ? (i + 1) % pattern != 0 : c->window && (!qwen || i >= first);
+            c->sliding[i] = by_pattern ? (i + 1) % pattern != 0 : c->window && (!asked || i >= first);
     }
     for (size_t i = 0; i < c->layers; i++)
         any = any || c->sliding[i];
@@ -285,14 +267,14 @@ static gram_status read_windows(const struct in *in, gr_config *c, gram_err *err
 
 static gram_status read_sizes(const struct in *in, gr_config *c, gram_err *err)
 {
-    const struct defaults *d = in->d;
+    const gr_arch_row *d = in->row;
     const struct { const char *key; size_t otherwise, max, *out; } size[] = {
-        { "num_hidden_layers",       d->layers,     MAX_LAYERS,     &c->layers },
-        { "hidden_size",             d->width,      MAX_WIDTH,      &c->width },
-        { "num_attention_heads",     d->heads,      MAX_HEADS,      &c->heads },
-        { "intermediate_size",       d->hidden,     MAX_HIDDEN,     &c->hidden },
-        { "vocab_size",              d->vocabulary, MAX_VOCABULARY, &c->vocabulary },
-        { "max_position_embeddings", d->context,    MAX_CONTEXT,    &c->context },
+        { "num_hidden_layers",       d->otherwise.layers,     MAX_LAYERS,     &c->layers },
+        { "hidden_size",             d->otherwise.width,      MAX_WIDTH,      &c->width },
+        { "num_attention_heads",     d->otherwise.heads,      MAX_HEADS,      &c->heads },
+        { "intermediate_size",       d->otherwise.hidden,     MAX_HIDDEN,     &c->hidden },
+        { "vocab_size",              d->otherwise.vocabulary, MAX_VOCABULARY, &c->vocabulary },
+        { "max_position_embeddings", d->otherwise.context,    MAX_CONTEXT,    &c->context },
     };
     bool kv_null = json_is_null(json_object_get(in->text, "num_key_value_heads"));
     bool dim_null = json_is_null(json_object_get(in->text, "head_dim"));
@@ -302,10 +284,10 @@ static gram_status read_sizes(const struct in *in, gr_config *c, gram_err *err)
     for (size_t i = 0; i < GR_COUNT(size) && !rc; i++)
         rc = get_size(in, size[i].key, size[i].otherwise, size[i].max, size[i].out, err);
     if (!rc)
-        rc = get_size(in, "num_key_value_heads", kv_null || !d->kv_heads ? c->heads : d->kv_heads, MAX_HEADS,
-                      &c->kv_heads, err);
+        rc = get_size(in, "num_key_value_heads", kv_null || !d->otherwise.kv_heads ? c->heads : d->otherwise.kv_heads,
+                      MAX_HEADS, &c->kv_heads, err);
     if (!rc)
-        rc = get_size(in, "head_dim", dim_null ? 0 : d->head_dim, MAX_HEAD_DIM, &c->head_dim, err);
+        rc = get_size(in, "head_dim", dim_null ? 0 : d->otherwise.head_dim, MAX_HEAD_DIM, &c->head_dim, err);
     if (!rc)
         rc = get_number(in, in->text, "rms_norm_eps", 1e-6, &eps, err);
     if (rc)
@@ -337,13 +319,14 @@ gram_status gr_config_check(gr_config *c, const char *name, gram_err *err)
     return GRAM_OK;
 }
 
-static gram_status check_activation(const struct in *in, bool gemma, gram_err *err)
+static gram_status check_activation(const struct in *in, gram_err *err)
 {
-    const char *key = gemma ? "hidden_activation" : "hidden_act", *want = gemma ? "gelu_pytorch_tanh" : "silu";
+    bool gelu = in->row->has & GR_HAS_GEGLU;
+    const char *key = gelu ? "hidden_activation" : "hidden_act", *want = gelu ? "gelu_pytorch_tanh" : "silu";
     json_t *v = get(in->text, key);
     const char *s = v ? json_string_value(v) : want;
 
-    if (!s || (strcmp(s, want) && (gemma || strcmp(s, "swish"))))
+    if (!s || (strcmp(s, want) && (gelu || strcmp(s, "swish"))))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%s\" is \"%s\", only \"%s\" is supported", in->name, key,
                        s ? s : "(not a string)", want);
     return GRAM_OK;
@@ -354,19 +337,18 @@ static gram_status read_attention(const struct in *in, gr_config *c, gram_err *e
     bool bias, mlp = false;
     gram_status rc = get_bool(in, in->text, "attention_bias", false, &bias, err);
 
-    if (!rc && c->architecture == GR_ARCH_LLAMA)
+    if (!rc && in->row->has & GR_HAS_MLP_BIAS_KEY)
         rc = get_bool(in, in->text, "mlp_bias", false, &mlp, err);
     if (!rc && mlp)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"mlp_bias\" true is not supported", in->name);
-    c->o_bias = bias && c->architecture != GR_ARCH_MISTRAL && c->architecture != GR_ARCH_QWEN2;
-    c->qkv_bias = c->o_bias || c->architecture == GR_ARCH_QWEN2;
-    c->qk_norm = c->architecture == GR_ARCH_QWEN3 || c->architecture == GR_ARCH_GEMMA3;
+    c->o_bias = bias && in->row->has & GR_HAS_BIAS_KEY;
+    c->qkv_bias = c->o_bias || in->row->has & GR_HAS_QKV_BIAS;
     c->attn_scale = (float)(1 / sqrt((double)c->head_dim));
-    c->embed_scale = 1;
     return rc;
 }
 
-static gram_status read_gemma(const struct in *in, gr_config *c, gram_err *err)
+/* What config.json says where attention is scaled by a key of its own: the Gemmas. */
+static gram_status read_query_scalar(const struct in *in, gr_config *c, gram_err *err)
 {
     static const char *const refused[] = { "attn_logit_softcapping", "final_logit_softcapping" };
     double scalar;
@@ -384,10 +366,16 @@ static gram_status read_gemma(const struct in *in, gr_config *c, gram_err *err)
     if (rc)
         return rc;
     c->attn_scale = (float)(1 / sqrt(scalar));
-    c->embed_scale = (float)sqrt((double)c->width);
-    c->norm_bias = 1;
-    c->sandwich_norms = c->geglu = true;
     return GRAM_OK;
+}
+
+void gr_config_of_arch(gr_config *c)
+{
+    c->qk_norm = gr_config_has(c, GR_HAS_QK_NORM);
+    c->sandwich_norms = gr_config_has(c, GR_HAS_POST_NORMS);
+    c->geglu = gr_config_has(c, GR_HAS_GEGLU);
+    c->embed_scale = gr_config_has(c, GR_HAS_EMBED_SCALE) ? (float)sqrt((double)c->width) : 1;
+    c->norm_bias = gr_config_has(c, GR_HAS_PLUS_ONE) ? 1 : 0;
 }
 
 size_t gr_reward_outputs(gr_reward_kind k)
@@ -484,20 +472,15 @@ static gram_status begin(struct in *in, gr_config *c, gram_err *err)
         return gr_fail(err, GRAM_EFORMAT, "%s: \"model_type\" is missing", in->name);
     in->text = in->top;
     c->prefix = "";
-    if (!strcmp(type, "gemma3")) {          /* with images: the text model lies inside */
+    if (gr_arch_by_outer(&c->architecture, type)) {
         in->text = get(in->top, "text_config");
         if (!json_is_object(in->text))
             return gr_fail(err, GRAM_EFORMAT, "%s: \"text_config\" is missing", in->name);
-        type = "gemma3_text";
         c->prefix = "language_model.";
-    }
-    for (size_t i = 0; i < GR_ARCHS && !in->d; i++)
-        if (!strcmp(type, arch_defaults[i].model_type)) {
-            in->d = &arch_defaults[i];
-            c->architecture = (gr_arch)i;
-        }
-    if (!in->d)
+    } else if (!gr_arch_by_type(&c->architecture, type)) {
         return gr_config_refuse(in->name, type, err);
+    }
+    in->row = gr_arch_of(c->architecture);
     rc = check_packing(in, err);
     if (!rc)
         rc = gr_config_check_keys(c, in->name, in->top, in->text, err);
@@ -507,32 +490,33 @@ static gram_status begin(struct in *in, gr_config *c, gram_err *err)
 static gram_status read_config(struct in *in, gr_config *c, gram_err *err)
 {
     gram_status rc = begin(in, c, err);
-    bool gemma = c->architecture == GR_ARCH_GEMMA3;
 
     if (!rc)
         rc = read_sizes(in, c, err);
     if (!rc)
-        rc = check_activation(in, gemma, err);
+        rc = check_activation(in, err);
     if (!rc)
         rc = read_attention(in, c, err);
-    if (!rc && gemma)
-        rc = read_gemma(in, c, err);
+    if (!rc)
+        gr_config_of_arch(c);
+    if (!rc && gr_config_has(c, GR_HAS_QUERY_SCALAR))
+        rc = read_query_scalar(in, c, err);
     if (!rc)
         rc = read_windows(in, c, err);
     if (!rc)
         rc = read_ropes(in, c, err);
     if (!rc)
-        rc = get_id(in, "bos_token_id", in->d->bos, &c->bos, err);
+        rc = get_id(in, "bos_token_id", in->row->otherwise.bos, &c->bos, err);
     if (!rc)
-        rc = get_id(in, "eos_token_id", in->d->eos, &c->eos, err);
+        rc = get_id(in, "eos_token_id", in->row->otherwise.eos, &c->eos, err);
     if (!rc)
-        rc = get_id(in, "pad_token_id", gemma ? 0 : -1, &c->pad, err);
+        rc = get_id(in, "pad_token_id", in->row->otherwise.pad, &c->pad, err);
     c->init_std = json_number_value(get(in->text, "initializer_range"));    /* 0 where it is absent or no number */
     if (!(c->init_std > 0 && c->init_std < 10))
         c->init_std = 0.02;
     if (!rc)
-        rc = get_bool(in, get(in->top, "tie_word_embeddings") ? in->top : in->text, "tie_word_embeddings", gemma,
-                      &c->tied_head, err);
+        rc = get_bool(in, get(in->top, "tie_word_embeddings") ? in->top : in->text, "tie_word_embeddings",
+                      in->row->otherwise.tied, &c->tied_head, err);
     return rc;
 }
 

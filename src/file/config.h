@@ -7,10 +7,8 @@
 #define GR_FILE_CONFIG_H
 
 #include "base/mem.h"
+#include "file/arch.h"
 #include "file/weights.h"
-
-typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA3, GR_ARCHS } gr_arch;
-const char *gr_arch_name(gr_arch a);        /* "llama", "mistral", "qwen2", "qwen3", "gemma3" */
 
 /* freq[i] = theta^(-2i/head_dim), then by kind:
  *   linear  freq / factor
@@ -124,6 +122,7 @@ gram_status gr_config_keys(const gr_config *c, const char *name, struct gr_keys 
 /* What rope's unscaled frequencies are divided by, as the tensor rope_freqs.weight holds it: out[head_dim / 2]. The
  * kind of c->rope[0] is llama3. */
 void gr_config_rope_factors(const gr_config *c, float *out);
+static inline bool gr_config_has(const gr_config *c, unsigned what) { return gr_arch_has(c->architecture, what); }
 void gr_config_clear(gr_config *c);         /* all zeros is fine */
 size_t gr_reward_outputs(gr_reward_kind k); /* what a person gets of it: 0, 1 or 2 numbers */
 

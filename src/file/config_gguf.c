@@ -57,7 +57,6 @@ static bool is_word(const gr_gguf *g, const char *key, const char *word)
 
 static gram_status find_arch(struct in *in, gr_config *c, gram_err *err)
 {
-    static const gr_arch known[] = { GR_ARCH_LLAMA, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA3 };
     gr_str arch;
     char shown[64];
 
@@ -66,13 +65,9 @@ static gram_status find_arch(struct in *in, gr_config *c, gram_err *err)
                        "read as PEFT writes it, a directory with adapter_config.json", in->name);
     if (!gr_gguf_str(in->g, "general.architecture", &arch))
         return gr_fail(err, GRAM_EFORMAT, "%s: key \"general.architecture\" is missing", in->name);
-    for (size_t i = 0; i < GR_COUNT(known); i++) {
-        const char *s = gr_arch_name(known[i]);
-        if (arch.n == strlen(s) && !memcmp(arch.p, s, arch.n)) {
-            in->arch = s;
-            c->architecture = known[i];
-            return GRAM_OK;
-        }
+    if (gr_arch_by_gguf(&c->architecture, arch.p, arch.n)) {
+        in->arch = gr_arch_of(c->architecture)->gguf;
+        return GRAM_OK;
     }
     snprintf(shown, sizeof shown, "%.*s", (int)gr_min(arch.n, sizeof shown - 1), arch.p);
     return gr_config_refuse(in->name, shown, err);
@@ -156,28 +151,29 @@ static gram_status refuse_unknown(struct in *in, const gr_weights *w, gram_err *
  * model was never trained with. */
 static gram_status read_windows(struct in *in, gr_config *c, gram_err *err)
 {
-    bool gemma = c->architecture == GR_ARCH_GEMMA3;
-    size_t pattern = 6, many = gr_gguf_count(in->g, full_key(in, "attention.sliding_window_pattern"));
+    bool by_pattern = gr_arch_of(c->architecture)->slide == GR_SLIDE_PATTERN;
+    size_t pattern = 1, many = gr_gguf_count(in->g, full_key(in, "attention.sliding_window_pattern"));
     gram_status rc = GRAM_OK;
 
     c->sliding = gr_calloc(c->layers, sizeof *c->sliding);
     if (!c->sliding)
         return gr_nomem(err, in->name);
-    if (!gemma && c->architecture != GR_ARCH_LLAMA)
+    if (!gr_config_has(c, GR_GGUF_WINDOW))
         return GRAM_OK;
-    if (gemma || gr_gguf_has(in->g, full_key(in, "attention.sliding_window")))
+    if (by_pattern || gr_gguf_has(in->g, full_key(in, "attention.sliding_window")))
         rc = get_size(in, "attention.sliding_window", 0, MAX_CONTEXT, &c->window, err);
-    if (!rc && gemma && many > 0) {
+    if (!rc && by_pattern && many > 0) {
         full_key(in, "attention.sliding_window_pattern");
         if (many == c->layers && gr_gguf_bools(in->g, in->key, c->sliding))
             return GRAM_OK;
         return gr_fail(err, GRAM_EFORMAT, "%s: key \"%s\" has %zu entries, %zu bools wanted", in->name, in->key, many,
                        c->layers);
     }
-    if (!rc && gemma)
-        rc = get_size(in, "attention.sliding_window_pattern", 6, MAX_LAYERS, &pattern, err);
+    if (!rc && by_pattern)
+        rc = get_size(in, "attention.sliding_window_pattern", gr_arch_of(c->architecture)->slide_but, MAX_LAYERS,
+                      &pattern, err);
     for (size_t i = 0; i < c->layers && !rc; i++)
-        c->sliding[i] = gemma ? (i + 1) % pattern != 0 : c->window > 0;
+        c->sliding[i] = by_pattern ? (i + 1) % pattern != 0 : c->window > 0;
     return rc;
 }
 
@@ -200,20 +196,20 @@ static gram_status divide_by_factors(struct in *in, gr_config *c, const gr_weigh
                            "%s: tensor \"rope_freqs.weight\" has %g at %zu, a positive factor wanted",
                            in->name, (double)f[i], i);
         c->inv_freq[0][i] /= f[i];
-        if (c->architecture != GR_ARCH_GEMMA3)
+        if (!gr_config_has(c, GR_HAS_TWO_ROPES))
             c->inv_freq[1][i] /= f[i];
     }
     gr_gguf_u64(in->g, full_key(in, "rope.scaling.original_context_length"), &original);
     if (c->rope[0].kind != GR_ROPE_DEFAULT || !gr_rope_recognise(&c->rope[0], f, c->head_dim, (double)original))
         c->rope[0].kind = GR_ROPE_TABLE;
-    if (c->architecture != GR_ARCH_GEMMA3)
+    if (!gr_config_has(c, GR_HAS_TWO_ROPES))
         c->rope[1] = c->rope[0];
     return GRAM_OK;
 }
 
 static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, gram_err *err)
 {
-    bool gemma = c->architecture == GR_ARCH_GEMMA3;
+    bool two = gr_config_has(c, GR_HAS_TWO_ROPES);
     gr_rope r[2] = { { .kind = GR_ROPE_DEFAULT } };
     double old, attn;
     gr_str type = { "none", 4 };
@@ -227,7 +223,7 @@ static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, 
     if (!rc && (attn < 1 || attn > 1))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" %g is not supported, only 1", in->name, in->key, attn);
     if (!rc)
-        rc = get_number(in, "rope.freq_base", gemma ? 1e6 : 1e4, &r[0].theta, err);
+        rc = get_number(in, "rope.freq_base", two ? 1e6 : 1e4, &r[0].theta, err);
     if (!rc)
         rc = get_number(in, "rope.scale_linear", 1, &old, err);
     if (!rc)
@@ -237,7 +233,7 @@ static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, 
     if (type.n == 6 || old > 1 || old < 1)
         r[0].kind = GR_ROPE_LINEAR;
     r[1] = r[0];
-    if (gemma) {                            /* its windows keep the short-range rope, unscaled */
+    if (two) {                              /* its windows keep the short-range rope, unscaled */
         r[1].kind = GR_ROPE_DEFAULT;
         rc = get_number(in, "rope.freq_base_swa", 1e4, &r[1].theta, err);
     }
@@ -272,19 +268,17 @@ static void read_pooling(struct in *in, gr_config *c)
 
 static void read_parts(gr_config *c, const gr_gguf *g, const gr_weights *w)
 {
-    bool gemma = c->architecture == GR_ARCH_GEMMA3;
     double per_head = (double)c->head_dim;
 
-    if (gemma && c->layers == 62)           /* the 27B scales by its width instead, and no key says so */
+    if (gr_config_has(c, GR_HAS_QUERY_SCALAR) && c->layers == 62)     /* the 27B scales by its width instead, and no key says so */
         per_head = (double)c->width / (double)c->heads;
     c->attn_scale = (float)(1 / sqrt(per_head));
-    c->embed_scale = gemma ? (float)sqrt((double)c->width) : 1;
-    c->rope_interleaved = c->architecture == GR_ARCH_LLAMA;
+    gr_config_of_arch(c);
+    c->norm_bias = 0;                       /* the converter has added it */
+    c->rope_interleaved = gr_config_has(c, GR_GGUF_PAIRS);
     c->tied_head = !gr_weights_find(w, "output.weight");
     c->qkv_bias = gr_weights_find(w, "blk.0.attn_q.bias") != NULL;
     c->o_bias = gr_weights_find(w, "blk.0.attn_output.bias") != NULL;
-    c->qk_norm = gemma || c->architecture == GR_ARCH_QWEN3;
-    c->sandwich_norms = c->geglu = gemma;
     c->words = true;
     c->init_std = 0.02;
     c->pad = -1;

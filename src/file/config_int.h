@@ -17,6 +17,8 @@ double gr_rope_factor(const gr_rope *r, size_t i, size_t head_dim);
  * `original`, where not 0, is what the file says of it; otherwise it may be any that gives these factors. */
 bool gr_rope_recognise(gr_rope *r, const float *factor, size_t head_dim, double original);
 
+/* What follows from the architecture and the width alone; norms as a Hugging Face file holds them. */
+void gr_config_of_arch(gr_config *c);
 /* The last checks, alike for both: name is the file's. kv_heads divides heads, head_dim is even, ... */
 gram_status gr_config_check(gr_config *c, const char *name, gram_err *err);
 

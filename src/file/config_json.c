@@ -50,29 +50,21 @@ static json_t *layer_types(const gr_config *c)
 
 /* ---- What the classes can say --------------------------------------------------------------------- */
 
-/* transformers' class for it. GGUF writes Mistral as "llama", and a window is what tells them apart. */
-static const struct classes { const char *type, *causal; } classes[GR_ARCHS] = {
-    [GR_ARCH_LLAMA]   = { "llama", "LlamaForCausalLM" },
-    [GR_ARCH_MISTRAL] = { "mistral", "MistralForCausalLM" },
-    [GR_ARCH_QWEN2]   = { "qwen2", "Qwen2ForCausalLM" },
-    [GR_ARCH_QWEN3]   = { "qwen3", "Qwen3ForCausalLM" },
-    [GR_ARCH_GEMMA3]  = { "gemma3_text", "Gemma3ForCausalLM" },
-};
-
-static gr_arch class_of(const gr_config *c)
+/* The row of the class that it is written for. */
+static const gr_arch_row *row_of(const gr_config *c)
 {
-    return c->architecture == GR_ARCH_LLAMA && c->window ? GR_ARCH_MISTRAL : c->architecture;
+    return gr_arch_of(gr_arch_written(c->architecture, c->window > 0));
 }
 
 static gram_status check(const gr_config *c, const char *name, gram_err *err)
 {
-    gr_arch a = class_of(c);
+    const gr_arch_row *a = row_of(c);
     bool qkv = c->qkv_bias, o = c->o_bias;
 
-    if (a == GR_ARCH_QWEN2 ? !qkv || o : a == GR_ARCH_MISTRAL ? qkv || o : qkv != o)
+    if (a->has & GR_HAS_QKV_BIAS ? !qkv || o : a->has & GR_HAS_BIAS_KEY ? qkv != o : qkv || o)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: biases %s q, k and v and %s the output of the attention: "
                        "transformers' %s has no such form", name, qkv ? "of" : "not of", o ? "of" : "not of",
-                       classes[a].causal);
+                       a->causal);
     if (c->rope[0].kind == GR_ROPE_TABLE)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"rope_freqs.weight\" holds factors that are not those of "
                        "llama3's scaling, and config.json has no place for a list", name);
@@ -105,27 +97,26 @@ static int set_sizes(json_t *o, const gr_config *c)
 
 static int set_attention(json_t *o, const gr_config *c)
 {
-    gr_arch a = class_of(c);
-    int bad = 0;
+    const gr_arch_row *a = row_of(c);
+    int bad = json_object_set_new(o, c->geglu ? "hidden_activation" : "hidden_act",
+                                  json_string(c->geglu ? "gelu_pytorch_tanh" : "silu"));
 
-    if (a == GR_ARCH_GEMMA3) {
-        bad |= json_object_set_new(o, "hidden_activation", json_string("gelu_pytorch_tanh"));
-        bad |= json_object_set_new(o, "query_pre_attn_scalar", query_scalar(c->attn_scale));
+    if (a->has & GR_HAS_TWO_ROPES)
         bad |= json_object_set_new(o, "rope_local_base_freq", real(c->rope[1].theta));
+    if (a->has & GR_HAS_QUERY_SCALAR) {
+        bad |= json_object_set_new(o, "query_pre_attn_scalar", query_scalar(c->attn_scale));
         bad |= json_object_set_new(o, "attn_logit_softcapping", json_null());
         bad |= json_object_set_new(o, "final_logit_softcapping", json_null());
-    } else {
-        bad |= json_object_set_new(o, "hidden_act", json_string("silu"));
     }
-    if (a == GR_ARCH_LLAMA || a == GR_ARCH_QWEN3 || a == GR_ARCH_GEMMA3)
+    if (a->has & GR_HAS_BIAS_KEY)
         bad |= json_object_set_new(o, "attention_bias", json_boolean(c->o_bias));
-    if (a == GR_ARCH_LLAMA)
+    if (a->has & GR_HAS_MLP_BIAS_KEY)
         bad |= json_object_set_new(o, "mlp_bias", json_false());
-    if (a == GR_ARCH_QWEN2 || a == GR_ARCH_QWEN3)
+    if (a->slide == GR_SLIDE_ASKED)
         bad |= json_object_set_new(o, "use_sliding_window", json_boolean(c->window > 0));
-    if (a != GR_ARCH_LLAMA)
+    if (a->slide != GR_SLIDE_NONE)
         bad |= json_object_set_new(o, "sliding_window", c->window ? json_integer((json_int_t)c->window) : json_null());
-    if (a != GR_ARCH_LLAMA && a != GR_ARCH_MISTRAL)
+    if (a->slide == GR_SLIDE_ASKED || a->slide == GR_SLIDE_PATTERN)
         bad |= json_object_set_new(o, "layer_types", layer_types(c));
     return bad;
 }
@@ -133,8 +124,8 @@ static int set_attention(json_t *o, const gr_config *c)
 gram_status gr_config_json(const gr_config *c, const char *name, const char *dtype, gr_buf *out, gram_err *err)
 {
     gram_status rc = check(c, name, err);
-    const struct classes *k = &classes[class_of(c)];
-    json_t *o = rc ? NULL : json_pack("{s:[s], s:s, s:s}", "architectures", k->causal, "model_type", k->type,
+    const gr_arch_row *a = row_of(c);
+    json_t *o = rc ? NULL : json_pack("{s:[s], s:s, s:s}", "architectures", a->causal, "model_type", a->model_type,
                                       "torch_dtype", dtype);
     char *text = NULL;
     int bad = 0;

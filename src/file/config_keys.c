@@ -7,10 +7,9 @@
 #include "file/config_int.h"
 #include "file/gguf_write.h"
 
-/* Mistral is written as "llama". */
 static const char *arch_of(const gr_config *c)
 {
-    return gr_arch_name(c->architecture == GR_ARCH_MISTRAL ? GR_ARCH_LLAMA : c->architecture);
+    return gr_arch_of(c->architecture)->gguf;
 }
 
 static const char *key(char out[96], const gr_config *c, const char *name)
@@ -29,24 +28,24 @@ static float gemma_scale(const gr_config *c)
 
 static gram_status check(const gr_config *c, const char *name, gram_err *err)
 {
-    bool llama = c->architecture == GR_ARCH_LLAMA || c->architecture == GR_ARCH_MISTRAL;
-    bool gemma = c->architecture == GR_ARCH_GEMMA3;
+    const gr_arch_row *a = gr_arch_of(c->architecture);
+    bool scalar = a->has & GR_HAS_QUERY_SCALAR;
     bool listed = c->rope[0].kind == GR_ROPE_LLAMA3 || c->rope[0].kind == GR_ROPE_TABLE;
     const char *what = NULL;
 
-    if (c->o_bias && !llama)
+    if (c->o_bias && !(a->has & GR_GGUF_O_BIAS))
         what = "a bias of the attention's output";
-    else if (c->window && !llama && !gemma)
+    else if (c->window && !(a->has & GR_GGUF_WINDOW))
         what = "a sliding window";
-    else if (gemma && !c->window)
+    else if (a->slide == GR_SLIDE_PATTERN && !c->window)
         what = "attention without a sliding window";
-    else if (gemma && (c->attn_scale < gemma_scale(c) || c->attn_scale > gemma_scale(c)))
+    else if (scalar && (c->attn_scale < gemma_scale(c) || c->attn_scale > gemma_scale(c)))
         what = "its scale of the attention (query_pre_attn_scalar)";
-    else if (gemma && c->rope[1].kind != GR_ROPE_DEFAULT)
+    else if (a->has & GR_HAS_TWO_ROPES && c->rope[1].kind != GR_ROPE_DEFAULT)
         what = "scaled rope in the layers with a window";
-    else if (listed && !llama)
+    else if (listed && !(a->has & GR_GGUF_FACTORS))
         what = "rope that is scaled as Llama 3's";
-    else if (c->architecture == GR_ARCH_QWEN2 && c->heads * c->head_dim != c->width)
+    else if (a->has & GR_GGUF_HEADS_FILL && c->heads * c->head_dim != c->width)
         what = "heads that are not as wide together as the model";
     if (!what)
         return GRAM_OK;
@@ -88,10 +87,10 @@ gram_status gr_config_keys(const gr_config *c, const char *name, gr_keys *k, gra
         gr_keys_u32(k, key(full, c, "rope.scaling.original_context_length"), (uint32_t)c->rope[0].original);
     if (c->window)
         gr_keys_u32(k, key(full, c, "attention.sliding_window"), (uint32_t)c->window);
-    if (c->architecture == GR_ARCH_GEMMA3) {
+    if (gr_arch_of(c->architecture)->slide == GR_SLIDE_PATTERN)
         gr_keys_bools(k, key(full, c, "attention.sliding_window_pattern"), c->sliding, c->layers);
+    if (gr_config_has(c, GR_HAS_TWO_ROPES))
         gr_keys_f32(k, key(full, c, "rope.freq_base_swa"), (float)c->rope[1].theta);
-    }
     return GRAM_OK;
 }
 

@@ -1,69 +1,36 @@
 /* bind.c - find each tensor of the architecture by its name in the file, and prove its shape.
  *
- * Hugging Face and GGUF name the same tensors differently; the table below is the whole translation. A tensor
- * that nothing asked for is an error too: a bias that a checkpoint has and the forward pass leaves out
- * would give wrong scores without a word. */
+ * Hugging Face and GGUF name the same tensors differently; file/tensors.c is the whole translation. A tensor that
+ * nothing asked for is an error too: a bias that a checkpoint has and the forward pass leaves out would give wrong
+ * scores without a word. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "model/bind_int.h"
 
-static const struct { const char *hf, *gguf; } name[SLOTS] = {
-    [EMBED]          = { "model.embed_tokens",                          "token_embd" },
-    [HEAD]           = { "lm_head",                                     "output" },
-    [FINAL_NORM]     = { "model.norm",                                  "output_norm" },
-    [ATTN_NORM]      = { "model.layers.%zu.input_layernorm",            "blk.%zu.attn_norm" },
-    [ATTN_POST_NORM] = { "model.layers.%zu.post_attention_layernorm",   "blk.%zu.post_attention_norm" },
-    [MLP_NORM]       = { "model.layers.%zu.pre_feedforward_layernorm",  "blk.%zu.ffn_norm" },
-    [MLP_POST_NORM]  = { "model.layers.%zu.post_feedforward_layernorm", "blk.%zu.post_ffw_norm" },
-    [Q]              = { "model.layers.%zu.self_attn.q_proj",           "blk.%zu.attn_q" },
-    [K]              = { "model.layers.%zu.self_attn.k_proj",           "blk.%zu.attn_k" },
-    [V]              = { "model.layers.%zu.self_attn.v_proj",           "blk.%zu.attn_v" },
-    [O]              = { "model.layers.%zu.self_attn.o_proj",           "blk.%zu.attn_output" },
-    [Q_NORM]         = { "model.layers.%zu.self_attn.q_norm",           "blk.%zu.attn_q_norm" },
-    [K_NORM]         = { "model.layers.%zu.self_attn.k_norm",           "blk.%zu.attn_k_norm" },
-    [GATE]           = { "model.layers.%zu.mlp.gate_proj",              "blk.%zu.ffn_gate" },
-    [UP]             = { "model.layers.%zu.mlp.up_proj",                "blk.%zu.ffn_up" },
-    [DOWN]           = { "model.layers.%zu.mlp.down_proj",              "blk.%zu.ffn_down" },
-    [SCORE]          = { "",                                            "" },       /* parts have whole names */
-};
-
 /* Where a multimodal checkpoint keeps its language model, next to the older "language_model.model.". */
 #define NESTED "model.language_model."
 
-/* The name of a slot of a layer, without ".weight" or ".bias" and what a multimodal file puts before it. */
-static void stem_in(const gr_config *c, bool gguf, char *out, size_t size, enum slot slot, size_t layer)
-{
-    const char *pattern = gguf ? name[slot].gguf : name[slot].hf;
-
-    /* Without the sandwich, HF's name of the norm before the MLP is the one after the attention. */
-    if (!gguf && slot == MLP_NORM && !c->sandwich_norms)
-        pattern = name[ATTN_POST_NORM].hf;
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(out, size, pattern, layer);
-#pragma GCC diagnostic pop
-}
-
 /* The file's name of it, whole; of a reward head that is `part` itself. */
-static void name_in(const gr_model *m, bool gguf, char *out, size_t size, enum slot slot, size_t layer,
+static void name_in(const gr_model *m, bool gguf, char *out, size_t size, gr_tensor_kind slot, size_t layer,
                     const char *part)
 {
     char stem[96];
 
-    if (slot == SCORE) {
+    if (slot == GR_T_SCORE) {
         snprintf(out, size, "%s", part);
         return;
     }
-    stem_in(&m->cfg, gguf, stem, sizeof stem, slot, layer);
+    gr_tensor_stem(&m->cfg, gguf, slot, layer, stem, sizeof stem);
     if (!gguf && m->nested)                 /* the head stays outside */
-        snprintf(out, size, "%s%s.%s", slot == HEAD ? "" : NESTED, stem + (slot == HEAD ? 0 : strlen("model.")), part);
+        snprintf(out, size, "%s%s.%s", slot == GR_T_HEAD ? "" : NESTED,
+                 stem + (slot == GR_T_HEAD ? 0 : strlen("model.")), part);
     else
         snprintf(out, size, "%s%s.%s", gguf ? "" : m->cfg.prefix, stem, part);
 }
 
-static void tensor_name(const struct binder *b, char *out, size_t size, enum slot slot, size_t layer, const char *part)
+static void tensor_name(const struct binder *b, char *out, size_t size, gr_tensor_kind slot, size_t layer, const char *part)
 {
     name_in(b->m, gr_weights_gguf(b->m->file) != NULL, out, size, slot, layer, part);
 }
@@ -94,14 +61,14 @@ size_t gr_matrix_permuted(const gr_config *c, size_t r)
     return permuted(c->head_dim, r);
 }
 
-static enum slot slot_of(enum gr_matrix which)
+static gr_tensor_kind slot_of(enum gr_matrix which)
 {
-    return which <= GR_MAT_O ? (enum slot)(Q + which) : (enum slot)(GATE + which - GR_MAT_GATE);
+    return (gr_tensor_kind)(GR_T_Q + which);
 }
 
-static enum gr_matrix matrix_of(enum slot slot)
+static enum gr_matrix matrix_of(gr_tensor_kind slot)
 {
-    return slot <= O ? (enum gr_matrix)(slot - Q) : (enum gr_matrix)(slot - GATE + GR_MAT_GATE);
+    return (enum gr_matrix)(slot - GR_T_Q);
 }
 
 void gr_matrix_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size)
@@ -111,11 +78,7 @@ void gr_matrix_name(const gr_model *m, enum gr_matrix which, size_t layer, char 
 
 void gr_matrix_shape(const gr_config *c, enum gr_matrix which, size_t *rows, size_t *cols)
 {
-    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-
-    *rows = which == GR_MAT_Q ? q : which <= GR_MAT_V ? kv : which == GR_MAT_GATE || which == GR_MAT_UP ? c->hidden
-                                                                                                        : c->width;
-    *cols = which == GR_MAT_O ? q : which == GR_MAT_DOWN ? c->hidden : c->width;
+    gr_tensor_shape(c, slot_of(which), rows, cols);
 }
 
 /* "bias", or a head's "0.bias". */
@@ -126,27 +89,26 @@ static bool is_bias(const char *part)
     return n >= 4 && !strcmp(part + n - 4, "bias");
 }
 
-static gr_stored stored(const struct binder *b, enum slot slot, size_t layer, const char *part, const gr_tensor *t)
+static gr_stored stored(const struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, const gr_tensor *t)
 {
     const gr_config *c = &b->m->cfg;
-    bool bias = is_bias(part), gemma = c->architecture == GR_ARCH_GEMMA3;
-    bool pairs = c->architecture == GR_ARCH_LLAMA || c->architecture == GR_ARCH_MISTRAL;
-    gr_stored s = { .t = *t, .flat = t->rows == 1 && (slot != SCORE || bias),
-                    .head_dim = pairs && (slot == Q || slot == K) ? c->head_dim : 0,
-                    .permuted = c->rope_interleaved, .gemma_norm = gemma && t->rows == 1 && !bias && slot != SCORE,
+    bool bias = is_bias(part), gemma = gr_config_has(c, GR_HAS_PLUS_ONE), pairs = gr_config_has(c, GR_GGUF_PAIRS);
+    gr_stored s = { .t = *t, .flat = t->rows == 1 && (slot != GR_T_SCORE || bias),
+                    .head_dim = pairs && (slot == GR_T_Q || slot == GR_T_K) ? c->head_dim : 0,
+                    .permuted = c->rope_interleaved, .gemma_norm = gemma && t->rows == 1 && !bias && slot != GR_T_SCORE,
                     .plus_one = gemma && c->norm_bias == 0 };
     char stem[96];
 
     if (bias && s.head_dim)                 /* its values go where the rows go */
         s.t.rows = t->cols, s.t.cols = 1;
-    if (slot == SCORE) {
+    if (slot == GR_T_SCORE) {
         snprintf(s.name, sizeof s.name, "%s", b->as);
         snprintf(s.gguf, sizeof s.gguf, "%s", b->as);
         return s;
     }
-    stem_in(c, false, stem, sizeof stem, slot, layer);
+    gr_tensor_stem(c, false, slot, layer, stem, sizeof stem);
     snprintf(s.name, sizeof s.name, "%s.%s", stem, part);
-    stem_in(c, true, stem, sizeof stem, slot, layer);
+    gr_tensor_stem(c, true, slot, layer, stem, sizeof stem);
     snprintf(s.gguf, sizeof s.gguf, "%s.%s", stem, part);
     return s;
 }
@@ -167,7 +129,7 @@ void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out)
 }
 
 /* Notes a parameter; takes over w, or half. */
-gram_status gr_bind_add_param(struct binder *b, enum slot slot, size_t layer, const char *part, float *w,
+gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, float *w,
                              uint16_t *half, size_t rows, size_t cols)
 {
     gr_model *m = b->m;
@@ -182,11 +144,11 @@ gram_status gr_bind_add_param(struct binder *b, enum slot slot, size_t layer, co
             m->cap_params = cap;
         }
     }
-    name_in(m, false, full, sizeof full, slot, layer, slot == SCORE ? b->as : part);
+    name_in(m, false, full, sizeof full, slot, layer, slot == GR_T_SCORE ? b->as : part);
     if (p)
         p[m->n_params] = (gr_param){ .name = gr_strdup(full), .rows = rows, .cols = cols, .on = m->on,
                                      .w = half ? (gr_mat){ half, cols, GR_BF16 } : gr_mat_f32(w, cols),
-                                     .decay = rows > 1 || (slot == SCORE && !is_bias(part)) };
+                                     .decay = rows > 1 || (slot == GR_T_SCORE && !is_bias(part)) };
     if (!p || !p[m->n_params].name) {
         free(w);
         free(half);
@@ -198,7 +160,7 @@ gram_status gr_bind_add_param(struct binder *b, enum slot slot, size_t layer, co
 }
 
 /* Copies a matrix, rounded to bfloat16. */
-static gram_status make_half(struct binder *b, enum slot slot, size_t layer, const char *part, gr_tensor *t)
+static gram_status make_half(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, gr_tensor *t)
 {
     const gr_stored s = stored(b, slot, layer, part, t);
     uint16_t *half = gr_alloc_aligned(t->rows * t->cols, sizeof *half);
@@ -224,12 +186,12 @@ static gram_status make_half(struct binder *b, enum slot slot, size_t layer, con
 }
 
 /* Copies a tensor into writable memory and lets *t stand for the copy. */
-static gram_status make_writable(struct binder *b, enum slot slot, size_t layer, const char *part, gr_tensor *t)
+static gram_status make_writable(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, gr_tensor *t)
 {
     const gr_stored s = stored(b, slot, layer, part, t);
     float *w;
 
-    if (b->mode == GR_LINEAR_BF16 && t->rows > 1 && slot != SCORE)
+    if (b->mode == GR_LINEAR_BF16 && t->rows > 1 && slot != GR_T_SCORE)
         return make_half(b, slot, layer, part, t);
     w = gr_alloc_aligned(t->rows * t->cols, sizeof *w);
     if (!w)
@@ -240,7 +202,7 @@ static gram_status make_writable(struct binder *b, enum slot slot, size_t layer,
     return gr_bind_add_param(b, slot, layer, part, w, NULL, t->rows, t->cols);
 }
 
-static gram_status note(struct binder *b, enum slot slot, size_t layer, const char *part, const gr_tensor *t)
+static gram_status note(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, const gr_tensor *t)
 {
     struct list *l = b->list;
 
@@ -256,7 +218,7 @@ static gram_status note(struct binder *b, enum slot slot, size_t layer, const ch
     return GRAM_OK;
 }
 
-gram_status gr_bind_find(struct binder *b, enum slot slot, size_t layer, const char *part, size_t rows, size_t cols,
+gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, size_t rows, size_t cols,
                         gr_tensor *out)
 {
     const gr_named *t;
@@ -275,7 +237,8 @@ gram_status gr_bind_find(struct binder *b, enum slot slot, size_t layer, const c
                        "and found [%zu, %zu]", gr_weights_path(b->m->file), full, t->n_dims, c, rows, cols, r, c);
     *out = (gr_tensor){ t->type, t->data, rows, cols };
     b->bound++;
-    if ((b->list || b->m->writable) && (slot == Q || slot == K) && !strcmp(part, "bias") && gr_dtype_block(t->type) > 1)
+    if ((b->list || b->m->writable) && (slot == GR_T_Q || slot == GR_T_K) && !strcmp(part, "bias") &&
+        gr_dtype_block(t->type) > 1)
         return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: tensor %s is %s: a bias in blocks is not supported",
                        gr_weights_path(b->m->file), full, gr_dtype_name(t->type));
     if (b->list)
@@ -284,7 +247,7 @@ gram_status gr_bind_find(struct binder *b, enum slot slot, size_t layer, const c
 }
 
 /* A vector, expanded to float32. */
-static gram_status vector(struct binder *b, float **out, enum slot slot, size_t layer, const char *part, size_t n)
+static gram_status vector(struct binder *b, float **out, gr_tensor_kind slot, size_t layer, const char *part, size_t n)
 {
     gr_tensor t;
     gram_status rc = gr_bind_find(b, slot, layer, part, 1, n, &t);
@@ -319,7 +282,7 @@ static gram_status round_values(struct binder *b, float *w, size_t n)
 }
 
 /* Adds the adapter's share to a matrix: in place where it may be written, otherwise to a copy that *t then is. */
-static gram_status fold(struct binder *b, enum slot slot, size_t layer, gr_tensor *t)
+static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_tensor *t)
 {
     gr_model *m = b->m;
     enum gr_matrix which = matrix_of(slot);
@@ -348,16 +311,16 @@ static gram_status fold(struct binder *b, enum slot slot, size_t layer, gr_tenso
 
 /* In the last layer only the rows that are asked for go past k and v: int8 saves no time there, and what comes last
  * errs most. The rest of that layer keeps the file's type, as float32 where it is used. */
-static gr_linear_mode mode_of(const struct binder *b, enum slot slot, size_t layer)
+static gr_linear_mode mode_of(const struct binder *b, gr_tensor_kind slot, size_t layer)
 {
-    bool few = layer + 1 == b->m->cfg.layers && slot != K && slot != V;
+    bool few = layer + 1 == b->m->cfg.layers && slot != GR_T_K && slot != GR_T_V;
 
     if (b->exact && b->m->layer[layer].folded[matrix_of(slot)])
         return GR_LINEAR_KEEP;
     return few && b->mode == GR_LINEAR_INT8 ? GR_LINEAR_KEEP : b->mode;
 }
 
-static gram_status linear(struct binder *b, gr_linear **out, enum slot slot, size_t layer, float **bias,
+static gram_status linear(struct binder *b, gr_linear **out, gr_tensor_kind slot, size_t layer, float **bias,
                           size_t rows, size_t cols)
 {
     gr_tensor t;
@@ -383,39 +346,43 @@ static gram_status linear(struct binder *b, gr_linear **out, enum slot slot, siz
     return rc;
 }
 
+/* Where a vector, or a matrix, of a layer belongs. */
+static float **vector_of(struct layer *l, gr_tensor_kind slot)
+{
+    switch (slot) {
+    case GR_T_ATTN_NORM:      return &l->attn_norm;
+    case GR_T_MLP_NORM:       return &l->mlp_norm;
+    case GR_T_ATTN_POST_NORM: return &l->attn_post_norm;
+    case GR_T_MLP_POST_NORM:  return &l->mlp_post_norm;
+    case GR_T_Q_NORM:         return &l->q_norm;
+    case GR_T_K_NORM:         return &l->k_norm;
+    default:                  return NULL;
+    }
+}
+
+static gr_linear **linear_of(struct layer *l, enum gr_matrix which)
+{
+    gr_linear **all[GR_MATRICES] = { &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down };
+
+    return all[which];
+}
+
 static gram_status bind_layer(struct binder *b, size_t i)
 {
     const gr_config *c = &b->m->cfg;
     struct layer *l = &b->m->layer[i];
-    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    bool qkv = c->qkv_bias;
-    gram_status rc;
+    gram_status rc = GRAM_OK;
 
-    rc = vector(b, &l->attn_norm, ATTN_NORM, i, "weight", c->width);
-    if (!rc)
-        rc = vector(b, &l->mlp_norm, MLP_NORM, i, "weight", c->width);
-    if (!rc && c->sandwich_norms)
-        rc = vector(b, &l->attn_post_norm, ATTN_POST_NORM, i, "weight", c->width);
-    if (!rc && c->sandwich_norms)
-        rc = vector(b, &l->mlp_post_norm, MLP_POST_NORM, i, "weight", c->width);
-    if (!rc && c->qk_norm)
-        rc = vector(b, &l->q_norm, Q_NORM, i, "weight", c->head_dim);
-    if (!rc && c->qk_norm)
-        rc = vector(b, &l->k_norm, K_NORM, i, "weight", c->head_dim);
-    if (!rc)
-        rc = linear(b, &l->q, Q, i, qkv ? &l->bias[0] : NULL, q, c->width);
-    if (!rc)
-        rc = linear(b, &l->k, K, i, qkv ? &l->bias[1] : NULL, kv, c->width);
-    if (!rc)
-        rc = linear(b, &l->v, V, i, qkv ? &l->bias[2] : NULL, kv, c->width);
-    if (!rc)
-        rc = linear(b, &l->o, O, i, c->o_bias ? &l->bias[3] : NULL, c->width, q);
-    if (!rc)
-        rc = linear(b, &l->gate, GATE, i, NULL, c->hidden, c->width);
-    if (!rc)
-        rc = linear(b, &l->up, UP, i, NULL, c->hidden, c->width);
-    if (!rc)
-        rc = linear(b, &l->down, DOWN, i, NULL, c->width, c->hidden);
+    for (gr_tensor_kind s = GR_T_LAYER; s < GR_T_LAYER_END && !rc; s++) {
+        float **v = vector_of(l, s);
+        size_t rows, cols;
+        gr_tensor_shape(c, s, &rows, &cols);
+        if (!gr_tensor_there(c, s))
+            continue;
+        rc = v ? vector(b, v, s, i, "weight", cols)
+               : linear(b, linear_of(l, matrix_of(s)), s, i,
+                        gr_tensor_has_bias(c, s) ? &l->bias[matrix_of(s)] : NULL, rows, cols);
+    }
     return rc;
 }
 
@@ -440,7 +407,7 @@ static gram_status check_unknown(struct binder *b)
     for (size_t i = 0; i < gr_weights_count(w); i++)
         idle += is_idle(b, gr_weights_at(w, i)->name);
     if (b->m->cfg.tied_head || !b->m->cfg.words) {      /* many files save the tied head again */
-        tensor_name(b, full, sizeof full, HEAD, 0, "weight");
+        tensor_name(b, full, sizeof full, GR_T_HEAD, 0, "weight");
         idle += gr_weights_find(w, full) != NULL;
     }
     if (b->bound + idle >= gr_weights_count(w))
@@ -448,13 +415,12 @@ static gram_status check_unknown(struct binder *b)
     for (size_t i = 0; i < gr_weights_count(w); i++) {
         const char *n = gr_weights_at(w, i)->name;
         bool known = is_idle(b, n);
-        for (size_t s = 0; s < SLOTS && !known; s++) {
+        for (gr_tensor_kind s = 0; s < GR_T_SCORE && !known; s++) {
             for (size_t l = 0; l < b->m->cfg.layers && !known; l++) {
-                tensor_name(b, full, sizeof full, (enum slot)s, l, "weight");
-                known = !strcmp(full, n) && s != SCORE;
-                tensor_name(b, full, sizeof full, (enum slot)s, l, "bias");
-                known = known || (!strcmp(full, n) && ((s == O && b->m->cfg.o_bias) ||
-                                                       ((s == Q || s == K || s == V) && b->m->cfg.qkv_bias)));
+                tensor_name(b, full, sizeof full, s, l, "weight");
+                known = !strcmp(full, n);
+                tensor_name(b, full, sizeof full, s, l, "bias");
+                known = known || (!strcmp(full, n) && gr_tensor_has_bias(&b->m->cfg, s));
             }
         }
         for (size_t k = 0; !known && gr_head_part_at(&b->m->cfg.head, b->m->cfg.width, k, &part); k++)
@@ -500,14 +466,14 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
         rc = gr_nomem(err, "model");
         goto out;
     }
-    rc = gr_bind_find(&b, EMBED, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->embed);
+    rc = gr_bind_find(&b, GR_T_EMBED, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->embed);
     m->head = m->embed;
-    if (!rc && !m->cfg.tied_head && m->cfg.words)
-        rc = gr_bind_find(&b, HEAD, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->head);
+    if (!rc && gr_tensor_there(&m->cfg, GR_T_HEAD))
+        rc = gr_bind_find(&b, GR_T_HEAD, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->head);
     if (!rc && !writable)
         m->bytes += tensor_bytes(&m->embed) + (m->cfg.tied_head ? 0 : tensor_bytes(&m->head));
     if (!rc)
-        rc = vector(&b, &m->final_norm, FINAL_NORM, 0, "weight", m->cfg.width);
+        rc = vector(&b, &m->final_norm, GR_T_FINAL_NORM, 0, "weight", m->cfg.width);
     for (size_t i = 0; i < m->cfg.layers && !rc; i++) {
         rc = bind_layer(&b, i);
         gr_weights_release(m->file);        /* of what was copied the file's pages are not needed beside the copy */
@@ -522,7 +488,7 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
         goto out;
     if (writable) {                         /* the copies have the form of a Hugging Face checkpoint */
         m->cfg.rope_interleaved = false;
-        m->cfg.norm_bias = m->cfg.architecture == GR_ARCH_GEMMA3 ? 1 : 0;
+        m->cfg.norm_bias = gr_config_has(&m->cfg, GR_HAS_PLUS_ONE) ? 1 : 0;
     }
     *out = m;
     m = NULL;

@@ -41,7 +41,7 @@ static gram_status bind_of_gate(struct binder *b, const char *full, size_t rows,
 
     if (!needed && !gr_weights_find(b->m->file, full))
         return GRAM_OK;
-    rc = gr_bind_find(b, SCORE, 0, full, rows, cols, &t);
+    rc = gr_bind_find(b, GR_T_SCORE, 0, full, rows, cols, &t);
     return rc ? rc : expanded(b, out, &t);
 }
 
@@ -79,7 +79,7 @@ static gram_status make_part(struct binder *b, const gr_head_part *p, float **ou
     if (w)
         memset(w, 0, p->rows * p->cols * sizeof *w);
     if (w && m->writable)
-        rc = gr_bind_add_param(b, SCORE, 0, p->name, w, NULL, p->rows, p->cols);
+        rc = gr_bind_add_param(b, GR_T_SCORE, 0, p->name, w, NULL, p->rows, p->cols);
     else if (w)
         m->bytes += p->rows * p->cols * sizeof *w;
     *out = rc ? NULL : w;
@@ -97,7 +97,7 @@ static gram_status bind_part(struct binder *b, const gr_head_part *p, bool own, 
         rc = b->list ? GRAM_OK : make_part(b, p, out);
         return rc || b->list || !own ? rc : gr_lora_head_part(*out, b->adapter, m->cfg.width, p, b->err);
     }
-    rc = gr_bind_find(b, SCORE, 0, p->name, p->rows, p->cols, &t);
+    rc = gr_bind_find(b, GR_T_SCORE, 0, p->name, p->rows, p->cols, &t);
     if (rc || b->list)
         return rc;
     if (!m->writable)

@@ -2,10 +2,8 @@
 #ifndef GR_MODEL_BIND_INT_H
 #define GR_MODEL_BIND_INT_H
 
+#include "file/tensors.h"
 #include "model/lora_int.h"
-
-enum slot { EMBED, HEAD, FINAL_NORM, ATTN_NORM, ATTN_POST_NORM, MLP_NORM, MLP_POST_NORM, Q, K, V, O, Q_NORM, K_NORM,
-            GATE, UP, DOWN, SCORE, SLOTS };
 
 struct list { gr_stored *t; size_t n, cap; };
 
@@ -22,11 +20,11 @@ struct binder {
 };
 
 /* Notes a parameter; takes over w, or half. */
-gram_status gr_bind_add_param(struct binder *b, enum slot slot, size_t layer, const char *part, float *w,
+gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, float *w,
                               uint16_t *half, size_t rows, size_t cols);
-/* The file's tensor of a slot, proved: noted, copied where the model is writable, or as it lies in the file. Of SCORE,
+/* The file's tensor of a slot, proved: noted, copied where the model is writable, or as it lies in the file. Of GR_T_SCORE,
  * `part` is its whole name. */
-gram_status gr_bind_find(struct binder *b, enum slot slot, size_t layer, const char *part, size_t rows, size_t cols,
+gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, size_t rows, size_t cols,
                          gr_tensor *out);
 /* The head behind the last token, and the network that weighs its outputs. */
 gram_status gr_bind_head(struct binder *b);

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/random.h"
 #include "file/io.h"
+#include "file/tensors.h"
 #include "model/lora_int.h"
 #include "op/op.h"
 
@@ -13,10 +14,13 @@
 
 /* ---- Targets -------------------------------------------------------------------------------------- */
 
-static const struct { const char *brief, *module; } target[GR_MATRICES] = {
-    { "q", "q_proj" }, { "k", "k_proj" }, { "v", "v_proj" }, { "o", "o_proj" },
-    { "gate", "gate_proj" }, { "up", "up_proj" }, { "down", "down_proj" },
-};
+static const char *const brief[GR_MATRICES] = { "q", "k", "v", "o", "gate", "up", "down" };
+
+/* PEFT's name. */
+static const char *module_of(size_t which)
+{
+    return gr_tensor_module(&(gr_config){ 0 }, (gr_tensor_kind)(GR_T_Q + which));
+}
 
 static bool is_word(const char *p, size_t n, const char *word)
 {
@@ -28,7 +32,7 @@ gram_status gr_lora_targets(unsigned *out, const char *list, gram_err *err)
     *out = list ? 0 : GR_LORA_ALL;
     for (const char *p = list; p; ) {
         size_t n = strcspn(p, ","), i = 0;
-        while (i < GR_MATRICES && !is_word(p, n, target[i].brief) && !is_word(p, n, target[i].module))
+        while (i < GR_MATRICES && !is_word(p, n, brief[i]) && !is_word(p, n, module_of(i)))
             i++;
         if (i == GR_MATRICES)
             return gr_fail(err, GRAM_EARG, "LoRA targets: wanted some of q,k,v,o,gate,up,down or PEFT's names of them, "
@@ -43,7 +47,7 @@ void gr_lora_modules(const char *out[8], unsigned targets)
 {
     for (size_t i = 0; i < GR_MATRICES; i++)
         if (targets & 1u << i)
-            *out++ = target[i].module;
+            *out++ = module_of(i);
     *out = NULL;
 }
 

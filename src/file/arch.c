@@ -1,0 +1,94 @@
+/* arch.c - see arch.h. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include "file/arch.h"
+
+static const gr_arch_row row[GR_ARCHS] = {
+    [GR_ARCH_LLAMA] = {
+        .name = "llama", .model_type = "llama", .causal = "LlamaForCausalLM", .gguf = "llama",
+        .has = GR_HAS_BIAS_KEY | GR_HAS_MLP_BIAS_KEY | GR_GGUF_PAIRS | GR_GGUF_O_BIAS | GR_GGUF_FACTORS | GR_GGUF_WINDOW,
+        .otherwise = { 32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1, 2, -1, false },
+    },
+    [GR_ARCH_MISTRAL] = {
+        .name = "mistral", .model_type = "mistral", .causal = "MistralForCausalLM", .gguf = "llama",
+        .has = GR_GGUF_PAIRS | GR_GGUF_O_BIAS | GR_GGUF_FACTORS | GR_GGUF_WINDOW, .slide = GR_SLIDE_ALL,
+        .otherwise = { 32000, 4096, 14336, 32, 32, 8, 0, 131072, 4096, 1, 2, -1, false },
+    },
+    [GR_ARCH_QWEN2] = {
+        .name = "qwen2", .model_type = "qwen2", .causal = "Qwen2ForCausalLM", .gguf = "qwen2",
+        .has = GR_HAS_QKV_BIAS | GR_GGUF_HEADS_FILL, .slide = GR_SLIDE_ASKED,
+        .otherwise = { 151936, 4096, 22016, 32, 32, 32, 0, 32768, 4096, -1, -1, -1, false },
+    },
+    [GR_ARCH_QWEN3] = {
+        .name = "qwen3", .model_type = "qwen3", .causal = "Qwen3ForCausalLM", .gguf = "qwen3",
+        .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM, .slide = GR_SLIDE_ASKED,
+        .otherwise = { 151936, 4096, 22016, 32, 32, 32, 128, 32768, 4096, -1, -1, -1, false },
+    },
+    [GR_ARCH_GEMMA3] = {
+        .name = "gemma3", .model_type = "gemma3_text", .causal = "Gemma3ForCausalLM", .outer = "gemma3",
+        .gguf = "gemma3",
+        .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM | GR_HAS_POST_NORMS | GR_HAS_GEGLU | GR_HAS_PLUS_ONE |
+               GR_HAS_EMBED_SCALE | GR_HAS_QUERY_SCALAR | GR_HAS_TWO_ROPES | GR_GGUF_WINDOW,
+        .slide = GR_SLIDE_PATTERN, .slide_but = 6,
+        .otherwise = { 262208, 2304, 9216, 26, 8, 4, 256, 131072, 4096, 2, 1, 0, true },
+    },
+};
+
+const gr_arch_row *gr_arch_of(gr_arch a)
+{
+    assert(a < GR_ARCHS);
+    return &row[a];
+}
+
+const char *gr_arch_name(gr_arch a)
+{
+    return gr_arch_of(a)->name;
+}
+
+bool gr_arch_by_type(gr_arch *out, const char *model_type)
+{
+    for (*out = 0; *out < GR_ARCHS; ++*out)
+        if (!strcmp(model_type, row[*out].model_type))
+            return true;
+    return false;
+}
+
+bool gr_arch_by_outer(gr_arch *out, const char *model_type)
+{
+    for (*out = 0; *out < GR_ARCHS; ++*out)
+        if (row[*out].outer && !strcmp(model_type, row[*out].outer))
+            return true;
+    return false;
+}
+
+bool gr_arch_by_gguf(gr_arch *out, const char *name, size_t n)
+{
+    for (*out = 0; *out < GR_ARCHS; ++*out) {
+        const char *s = row[*out].gguf;
+        if (s && strlen(s) == n && !memcmp(name, s, n))
+            return true;
+    }
+    return false;
+}
+
+gr_arch gr_arch_written(gr_arch a, bool window)
+{
+    gr_arch b = a;
+
+    if (!window || row[a].slide != GR_SLIDE_NONE || !row[a].gguf)
+        return a;
+    while (b < GR_ARCHS && (row[b].slide == GR_SLIDE_NONE || !row[b].gguf || strcmp(row[a].gguf, row[b].gguf)))
+        b++;
+    return b < GR_ARCHS ? b : a;
+}
+
+const char *gr_arch_list(char *out, size_t size)
+{
+    size_t at = 0;
+
+    *out = '\0';
+    for (size_t i = 0; i < GR_ARCHS && at < size; i++)
+        at += (size_t)snprintf(out + at, size - at, "%s%s", i ? ", " : "", row[i].name);
+    return out;
+}

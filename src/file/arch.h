@@ -1,0 +1,66 @@
+/* arch.h - read this to know which model is what: a row an architecture. What is computed follows from gr_config alone;
+ * these rows say how the two formats come to it, and back. */
+#ifndef GR_FILE_ARCH_H
+#define GR_FILE_ARCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA3, GR_ARCHS } gr_arch;
+
+enum {
+    GR_HAS_QKV_BIAS     = 1 << 0,   /* q, k and v have a bias, always, and the output has none */
+    GR_HAS_BIAS_KEY     = 1 << 1,   /* "attention_bias" gives all four one */
+    GR_HAS_MLP_BIAS_KEY = 1 << 2,   /* "mlp_bias" may be there; true is refused */
+    GR_HAS_QK_NORM      = 1 << 3,   /* each head of q and k is normed */
+    GR_HAS_POST_NORMS   = 1 << 4,   /* norms after attention and MLP, too */
+    GR_HAS_GEGLU        = 1 << 5,   /* and not SiLU */
+    GR_HAS_PLUS_ONE     = 1 << 6,   /* a Hugging Face file holds the norms' weights less 1 */
+    GR_HAS_EMBED_SCALE  = 1 << 7,   /* embeddings are multiplied by sqrt(width) */
+    GR_HAS_QUERY_SCALAR = 1 << 8,   /* attention is scaled by "query_pre_attn_scalar", not by the head's size */
+    GR_HAS_TWO_ROPES    = 1 << 9,   /* layers with a window have a rope of their own */
+    /* What llama.cpp's GGUF of it is like: */
+    GR_GGUF_PAIRS       = 1 << 16,  /* rows of q and k are ordered for rope on neighbours, (2i, 2i+1) */
+    GR_GGUF_O_BIAS      = 1 << 17,  /* the attention's output may have a bias */
+    GR_GGUF_FACTORS     = 1 << 18,  /* rope may be scaled by a list of factors */
+    GR_GGUF_WINDOW      = 1 << 19,  /* a window has a key */
+    GR_GGUF_HEADS_FILL  = 1 << 20,  /* the heads together must be as wide as the model */
+};
+
+/* Which layers see a window of keys alone, in a config.json. */
+typedef enum {
+    GR_SLIDE_NONE,              /* none */
+    GR_SLIDE_ALL,               /* all, where "sliding_window" is set */
+    GR_SLIDE_ASKED,             /* with "use_sliding_window", those from "max_window_layers" on, or of "layer_types" */
+    GR_SLIDE_PATTERN            /* all but each n-th, "sliding_window_pattern", or those of "layer_types" */
+} gr_slide;
+
+typedef struct {
+    const char *name;
+    const char *model_type, *causal;        /* config.json's, and transformers' class with a head over words */
+    const char *outer;                      /* the model_type of one with images, whose text model lies inside; or NULL */
+    const char *gguf;                       /* general.architecture; of two rows with the same the first is read */
+    unsigned has;
+    gr_slide slide;
+    size_t slide_but;                       /* of a pattern: the n that transformers takes where nothing is said */
+    struct {                                /* what transformers takes where config.json says nothing; 0: it follows */
+        size_t vocabulary, width, hidden, layers, heads, kv_heads, head_dim, context, window;
+        int32_t bos, eos, pad;
+        bool tied;
+    } otherwise;
+} gr_arch_row;
+
+const gr_arch_row *gr_arch_of(gr_arch a);
+const char *gr_arch_name(gr_arch a);        /* "llama" */
+static inline bool gr_arch_has(gr_arch a, unsigned what) { return (gr_arch_of(a)->has & what) != 0; }
+/* The row of a model_type, of one with images, or of a GGUF's general.architecture (n bytes); false: there is none. */
+bool gr_arch_by_type(gr_arch *out, const char *model_type);
+bool gr_arch_by_outer(gr_arch *out, const char *model_type);
+bool gr_arch_by_gguf(gr_arch *out, const char *name, size_t n);
+/* A GGUF calls Mistral "llama", and a window is what tells them apart: the row that config.json is written by. */
+gr_arch gr_arch_written(gr_arch a, bool window);
+/* "llama, mistral, ...": all names, in out. */
+const char *gr_arch_list(char *out, size_t size);
+
+#endif

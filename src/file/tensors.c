@@ -1,0 +1,90 @@
+/* tensors.c - see tensors.h. */
+#include <stdio.h>
+#include <string.h>
+#include "file/tensors.h"
+
+enum when { ALWAYS, WORDS, POST_NORMS, HEAD_NORMS };
+enum size { ONE, WIDTH, HIDDEN, VOCABULARY, HEAD, QUERIES, KEYS };
+
+static const struct row {
+    const char *hf, *gguf;
+    enum when when;
+    enum size rows, cols;
+} row[GR_TENSORS] = {
+    [GR_T_EMBED]          = { "model.embed_tokens",            "token_embd",          ALWAYS,     VOCABULARY, WIDTH },
+    [GR_T_HEAD]           = { "lm_head",                       "output",              WORDS,      VOCABULARY, WIDTH },
+    [GR_T_FINAL_NORM]     = { "model.norm",                    "output_norm",         ALWAYS,     ONE,        WIDTH },
+    [GR_T_ATTN_NORM]      = { "input_layernorm",               "attn_norm",           ALWAYS,     ONE,        WIDTH },
+    [GR_T_MLP_NORM]       = { "pre_feedforward_layernorm",     "ffn_norm",            ALWAYS,     ONE,        WIDTH },
+    [GR_T_ATTN_POST_NORM] = { "post_attention_layernorm",      "post_attention_norm", POST_NORMS, ONE,        WIDTH },
+    [GR_T_MLP_POST_NORM]  = { "post_feedforward_layernorm",    "post_ffw_norm",       POST_NORMS, ONE,        WIDTH },
+    [GR_T_Q_NORM]         = { "self_attn.q_norm",              "attn_q_norm",         HEAD_NORMS, ONE,        HEAD },
+    [GR_T_K_NORM]         = { "self_attn.k_norm",              "attn_k_norm",         HEAD_NORMS, ONE,        HEAD },
+    [GR_T_Q]              = { "self_attn.q_proj",              "attn_q",              ALWAYS,     QUERIES,    WIDTH },
+    [GR_T_K]              = { "self_attn.k_proj",              "attn_k",              ALWAYS,     KEYS,       WIDTH },
+    [GR_T_V]              = { "self_attn.v_proj",              "attn_v",              ALWAYS,     KEYS,       WIDTH },
+    [GR_T_O]              = { "self_attn.o_proj",              "attn_output",         ALWAYS,     WIDTH,      QUERIES },
+    [GR_T_GATE]           = { "mlp.gate_proj",                 "ffn_gate",            ALWAYS,     HIDDEN,     WIDTH },
+    [GR_T_UP]             = { "mlp.up_proj",                   "ffn_up",              ALWAYS,     HIDDEN,     WIDTH },
+    [GR_T_DOWN]           = { "mlp.down_proj",                 "ffn_down",            ALWAYS,     WIDTH,      HIDDEN },
+    [GR_T_SCORE]          = { "",                              "",                    ALWAYS,     ONE,        WIDTH },
+};
+
+static const char *name_of(const gr_config *c, bool gguf, gr_tensor_kind t)
+{
+    /* Where there are no norms behind, a Hugging Face file calls the norm before the MLP the one after the attention. */
+    if (!gguf && t == GR_T_MLP_NORM && !c->sandwich_norms)
+        t = GR_T_ATTN_POST_NORM;
+    return gguf ? row[t].gguf : row[t].hf;
+}
+
+void gr_tensor_stem(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
+{
+    if (t >= GR_T_LAYER && t < GR_T_LAYER_END)
+        snprintf(out, size, "%s%zu.%s", gguf ? "blk." : "model.layers.", layer, name_of(c, gguf, t));
+    else
+        snprintf(out, size, "%s", name_of(c, gguf, t));
+}
+
+const char *gr_tensor_module(const gr_config *c, gr_tensor_kind t)
+{
+    const char *name = name_of(c, false, t), *dot = strrchr(name, '.');
+
+    return dot ? dot + 1 : name;
+}
+
+bool gr_tensor_there(const gr_config *c, gr_tensor_kind t)
+{
+    switch (row[t].when) {
+    case WORDS:      return c->words && !c->tied_head;
+    case POST_NORMS: return c->sandwich_norms;
+    case HEAD_NORMS: return c->qk_norm;
+    case ALWAYS:     break;
+    }
+    return true;
+}
+
+bool gr_tensor_has_bias(const gr_config *c, gr_tensor_kind t)
+{
+    return t == GR_T_O ? c->o_bias : t >= GR_T_Q && t <= GR_T_V && c->qkv_bias;
+}
+
+static size_t size_of(const gr_config *c, enum size s)
+{
+    switch (s) {
+    case WIDTH:      return c->width;
+    case HIDDEN:     return c->hidden;
+    case VOCABULARY: return c->vocabulary;
+    case HEAD:       return c->head_dim;
+    case QUERIES:    return c->heads * c->head_dim;
+    case KEYS:       return c->kv_heads * c->head_dim;
+    case ONE:        break;
+    }
+    return 1;
+}
+
+void gr_tensor_shape(const gr_config *c, gr_tensor_kind t, size_t *rows, size_t *cols)
+{
+    *rows = size_of(c, row[t].rows);
+    *cols = size_of(c, row[t].cols);
+}

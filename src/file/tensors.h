@@ -1,0 +1,27 @@
+/* tensors.h - the tensors of a model, a row each: what both formats call it, its shape, and which models have it. What is
+ * bound, checked, listed, converted or given an adapter is read from here. */
+#ifndef GR_FILE_TENSORS_H
+#define GR_FILE_TENSORS_H
+
+#include "file/config.h"
+
+/* In the order in which a model's parameters stand. */
+typedef enum {
+    GR_T_EMBED, GR_T_HEAD, GR_T_FINAL_NORM,
+    GR_T_ATTN_NORM, GR_T_MLP_NORM, GR_T_ATTN_POST_NORM, GR_T_MLP_POST_NORM, GR_T_Q_NORM, GR_T_K_NORM,   /* of a layer */
+    GR_T_Q, GR_T_K, GR_T_V, GR_T_O, GR_T_GATE, GR_T_UP, GR_T_DOWN,                      /* of a layer, matrices */
+    GR_T_SCORE,                 /* the reward head's: names and shapes are in gr_head_form */
+    GR_TENSORS,
+    GR_T_LAYER = GR_T_ATTN_NORM, GR_T_LAYER_END = GR_T_SCORE
+} gr_tensor_kind;
+
+/* What a Hugging Face directory, or a GGUF, calls it, without ".weight" or ".bias". */
+void gr_tensor_stem(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size);
+/* The last word of the former, PEFT's name of a matrix: "q_proj". */
+const char *gr_tensor_module(const gr_config *c, gr_tensor_kind t);
+bool gr_tensor_there(const gr_config *c, gr_tensor_kind t);
+bool gr_tensor_has_bias(const gr_config *c, gr_tensor_kind t);
+/* [rows, cols] of its weight; a vector is one row. */
+void gr_tensor_shape(const gr_config *c, gr_tensor_kind t, size_t *rows, size_t *cols);
+
+#endif
