@@ -65,9 +65,10 @@ static void shorthand(struct walk *w, const char *chars, bool negated)
 static bool property(struct walk *w)
 {
     static const struct { const char *name, *chars; } known[] = {
-        { "{L}", "\\p{L}" NEW_L }, { "{Lu}", "\\p{Lu}" NEW_LU }, { "{Ll}", "\\p{Ll}" NEW_LL }, { "{Lm}", "\\p{Lm}" NEW_LM },
-        { "{Lo}", "\\p{Lo}" NEW_LO }, { "{M}", "\\p{M}" NEW_M }, { "{Mn}", "\\p{Mn}" NEW_MN }, { "{Mc}", "\\p{Mc}" NEW_MC },
-        { "{N}", "\\p{N}" NEW_N }, { "{Nd}", "\\p{Nd}" NEW_ND }, { "{No}", "\\p{No}" NEW_NO }, { "{P}", "\\p{P}" NEW_P },
+        { "{L}", "\\p{L}" NEW_L }, { "{Lu}", "\\p{Lu}" NEW_LU }, { "{Ll}", "\\p{Ll}" NEW_LL },
+        { "{Lm}", "\\p{Lm}" NEW_LM }, { "{Lo}", "\\p{Lo}" NEW_LO }, { "{M}", "\\p{M}" NEW_M },
+        { "{Mn}", "\\p{Mn}" NEW_MN }, { "{Mc}", "\\p{Mc}" NEW_MC }, { "{N}", "\\p{N}" NEW_N },
+        { "{Nd}", "\\p{Nd}" NEW_ND }, { "{No}", "\\p{No}" NEW_NO }, { "{P}", "\\p{P}" NEW_P },
         { "{S}", "\\p{S}" NEW_S }, { "{Han}", "\\p{sc:Han}" NEW_HAN }
     };
 
