@@ -9,6 +9,7 @@
 #   make check             all of these
 #   make coverage          gcov over the tests, in build-cov/
 #   make clang             all of it by another compiler, in build-clang/; WERROR=1 makes warnings errors
+#   make mutants           plants mistakes and asks whether a test names each: the test of the tests, ten minutes
 #   make bench             time gram and its kernels, a CSV row each time; bench-train: steps of training
 #   make install           PREFIX and DESTDIR are respected; uninstall takes it back
 
@@ -173,6 +174,9 @@ tsan-run: $(TSAN_TESTS) $(FAKE_SERVER)
 clang:
 	@$(MAKE_ALL) --no-print-directory CC=clang B=build-clang tests
 
+mutants:
+	@scripts/mutants.py
+
 layers:
 	@scripts/layers.sh $(LAYERS)
 
@@ -205,7 +209,7 @@ clean:
 
 include mk/install.mk
 
-.PHONY: all deps test-deps model tests test unit demo check clang tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
+.PHONY: all deps test-deps model tests test unit demo check clang mutants tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
         coverage bench bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:
