@@ -16,6 +16,12 @@
 #include "op/matmul.h"
 #include "op/op.h"
 
+/* Of the one thread, with the kernels of its CPU. */
+static gr_device *device;
+static gr_lane *lane;
+
+#define MAT(p, ld) gr_mat_f32(p, ld)
+
 typedef void job_fn(void *arg);
 
 static double now(void)
@@ -50,7 +56,7 @@ static double seconds(job_fn *job, void *arg)
 
 static void row(const char *kernel, const char *shape, double value, const char *unit, double limit)
 {
-    printf("%s,%s,%s,%.1f,%s,%.1f,%.2f\n", gr_cpu_name(check_op->cpu), kernel, shape, value, unit, limit, value / limit);
+    printf("%s,%s,%s,%.1f,%s,%.1f,%.2f\n", gr_cpu_name(lane->op->cpu), kernel, shape, value, unit, limit, value / limit);
     fflush(stdout);
 }
 
@@ -98,7 +104,7 @@ FMA_JOB(fma_avx512, "avx512f", 16)
 static double fma_peak(void)
 {
     float out[18] = { 0.5f, 0.25f };
-    unsigned cpu = check_op->cpu;
+    unsigned cpu = lane->op->cpu;
     size_t lanes = cpu & GR_CPU_AVX512 ? 16 : cpu & GR_CPU_AVX2 ? 8 : 4;
     job_fn *job = lanes == 16 ? fma_avx512 : lanes == 8 ? fma_avx2 : fma_sse;
 
@@ -128,7 +134,12 @@ static double copy_speed(size_t bytes)
 /* ---- Attention ---------------------------------------------------------------------------------- */
 
 /* dq dk dv are where backward leaves its results; lse and delta are [T, G]. */
-struct attention { size_t T, D, G, window; float *o, *q, *k, *v, *dout, *dq, *dk, *dv, *lse, *delta; void *scratch; };
+struct attention {
+    size_t T, D, G;
+    gr_attn_shape shape;
+    float *o, *q, *k, *v, *dout, *dq, *dk, *dv, *lse, *delta;
+    void *scratch;
+};
 
 static void attention_job(void *arg)
 {
@@ -137,8 +148,8 @@ static void attention_job(void *arg)
     gr_kv_span span = { a->k, a->v, a->D, a->T };
 
     for (size_t t = 0; t < a->T; t += GR_ATTN_QUERIES)
-        check_op->attn_fwd(a->o + t * ld, ld, NULL, a->q + t * ld, ld, gr_min(GR_ATTN_QUERIES, a->T - t), t, &span, 1, a->D,
-                         a->G, 0.125f, a->window, a->scratch);
+        lane->op->attn_run_fwd(MAT(a->o + t * ld, ld), NULL, MAT(a->q + t * ld, ld), gr_min(GR_ATTN_QUERIES, a->T - t), t,
+                               &span, &a->shape, a->scratch);
 }
 
 static void dq_job(void *arg)
@@ -148,9 +159,9 @@ static void dq_job(void *arg)
     gr_kv_span span = { a->k, a->v, a->D, a->T };
 
     for (size_t t = 0; t < a->T; t += GR_ATTN_QUERIES)
-        check_op->attn_dq(a->dq + t * ld, ld, a->delta + t * a->G, a->dout + t * ld, ld, a->o + t * ld, ld,
-                        a->lse + t * a->G, a->q + t * ld, ld, gr_min(GR_ATTN_QUERIES, a->T - t), t, &span, 1, a->D,
-                        a->G, 0.125f, a->window, a->scratch);
+        lane->op->attn_run_dq(MAT(a->dq + t * ld, ld), a->delta + t * a->G, MAT(a->dout + t * ld, ld),
+                              MAT(a->o + t * ld, ld), a->lse + t * a->G, MAT(a->q + t * ld, ld),
+                              gr_min(GR_ATTN_QUERIES, a->T - t), t, &span, &a->shape, a->scratch);
 }
 
 static void dkv_job(void *arg)
@@ -165,14 +176,15 @@ static void dkv_job(void *arg)
                               gr_min(GR_ATTN_QUERIES, a->T - t), t };
     }
     for (size_t t = 0; t < a->T; t += GR_ATTN_QUERIES)
-        check_op->attn_dkv(a->dk + t * a->D, a->dv + t * a->D, a->D, a->k + t * a->D, a->v + t * a->D, a->D,
-                         gr_min(GR_ATTN_QUERIES, a->T - t), t, run, n, a->D, a->G, 0.125f, a->window, a->scratch);
+        lane->op->attn_run_dkv(MAT(a->dk + t * a->D, a->D), MAT(a->dv + t * a->D, a->D), MAT(a->k + t * a->D, a->D),
+                               MAT(a->v + t * a->D, a->D), gr_min(GR_ATTN_QUERIES, a->T - t), t, run, n, &a->shape,
+                               a->scratch);
 }
 
 /* Of the products that forward needs two are made, of backward's by queries three and by keys four. */
 static void attention(size_t T, size_t D, size_t G, size_t window, double peak)
 {
-    struct attention a = { T, D, G, window, randoms(T * D * G), randoms(T * D * G), randoms(T * D), randoms(T * D),
+    struct attention a = { T, D, G, { D, G, window, 0.125f }, randoms(T * D * G), randoms(T * D * G), randoms(T * D), randoms(T * D),
                            randoms(T * D * G), randoms(T * D * G), randoms(T * D), randoms(T * D), randoms(T * G),
                            randoms(T * G), gr_alloc_aligned(gr_attn_scratch(D, G), 1) };
     double seen = 0;
@@ -192,15 +204,16 @@ static void attention(size_t T, size_t D, size_t G, size_t window, double peak)
 
 /* ---- Linear layers ------------------------------------------------------------------------------ */
 
-enum { M = 21 * GR_TILE };
+enum { M = 21 * 96 };           /* whole units of a run of scores */
 
-struct linear { const gr_linear *l; size_t O, K; float *x, *y; void *scratch; };
+struct linear { const gr_linear *l; size_t O, K; float *x, *y; };
 
 static void linear_job(void *arg)
 {
     const struct linear *j = arg;
 
-    if (gr_linear_fwd(j->l, j->y, j->O, j->x, j->K, M, j->scratch, NULL))
+    gr_linear_fwd(lane, j->l, MAT(j->y, j->O), MAT(j->x, j->K), M);
+    if (gr_device_wait(device, NULL))
         abort();
 }
 
@@ -209,7 +222,7 @@ struct product { dnnl_primitive_t prim; dnnl_stream_t stream; dnnl_memory_t x, w
 static void product_job(void *arg)
 {
     const struct product *p = arg;
-    const dnnl_exec_arg_t a[] = { { DNNL_ARG_SRC, p->x }, { DNNL_ARG_WEIGHTS, gr_f32(p->w) }, { DNNL_ARG_DST, p->y } };
+    const dnnl_exec_arg_t a[] = { { DNNL_ARG_SRC, p->x }, { DNNL_ARG_WEIGHTS, p->w }, { DNNL_ARG_DST, p->y } };
 
     if (dnnl_primitive_execute(p->prim, p->stream, 3, a))
         abort();
@@ -261,21 +274,19 @@ static void linear(const char *name, size_t O, size_t K, gr_dtype type, gr_linea
 {
     float *numbers = randoms(O * K);
     gr_tensor w = { type, type == GR_BF16 ? halve(numbers, O * K) : numbers, O, K };
-    struct linear j = { NULL, O, K, randoms(M * K), randoms(M * O), NULL };
+    struct linear j = { NULL, O, K, randoms(M * K), randoms(M * O) };
     double flop = 2e-9 * M * (double)O * (double)K;
     gr_linear *l;
     char shape[64];
 
-    if (gr_linear_open(&l, check_device(1), &w, NULL, mode, NULL))
+    if (gr_linear_open(&l, device, &w, NULL, mode, NULL))
         abort();
     j.l = l;
-    j.scratch = gr_alloc_aligned(gr_linear_scratch(l, M), 1);
     snprintf(shape, sizeof shape, "M=%d O=%zu K=%zu", M, O, K);
     row(name, shape, flop / seconds(linear_job, &j), "GFLOP/s", flop / dnnl_best(O, K, mode == GR_LINEAR_INT8));
     gr_linear_close(l);
     free(j.x);
     free(j.y);
-    free(j.scratch);
     free(numbers);
 }
 
@@ -287,36 +298,37 @@ struct rows { size_t C; float *x, *y, *w, *table; int32_t *pos; uint8_t *q; /* [
 static void rmsnorm_job(void *arg)
 {
     const struct rows *r = arg;
+    const gr_norm norm = { r->w, 0, 1e-5f, r->C };
 
-    check_op->rmsnorm_fwd(r->y, r->C, NULL, r->x, r->C, r->w, 0, M, r->C, 1e-5f);
+    lane->op->rmsnorm_fwd(lane, MAT(r->y, r->C), NULL, MAT(r->x, r->C), &norm, M);
 }
 
 static void rope_job(void *arg)
 {
     const struct rows *r = arg;
 
-    check_op->rope_fwd(r->x, r->C, r->pos, r->table, M, r->C / 64, 64, false);
+    lane->op->rope_fwd(lane, MAT(r->x, r->C), r->pos, r->table, M, r->C / 64, 64, false);
 }
 
 static void rope_pairs_job(void *arg)
 {
     const struct rows *r = arg;
 
-    check_op->rope_fwd(r->x, r->C, r->pos, r->table, M, r->C / 64, 64, true);
+    lane->op->rope_fwd(lane, MAT(r->x, r->C), r->pos, r->table, M, r->C / 64, 64, true);
 }
 
 static void swiglu_job(void *arg)
 {
     const struct rows *r = arg;
 
-    check_op->swiglu_fwd(r->y, r->x, r->x, r->C, M, r->C);
+    lane->op->swiglu_fwd(lane, MAT(r->y, r->C), MAT(r->x, r->C), MAT(r->x, r->C), M, r->C);
 }
 
 static void geglu_job(void *arg)
 {
     const struct rows *r = arg;
 
-    check_op->geglu_fwd(r->y, r->x, r->x, r->C, M, r->C);
+    lane->op->geglu_fwd(lane, MAT(r->y, r->C), MAT(r->x, r->C), MAT(r->x, r->C), M, r->C);
 }
 
 static void quant_job(void *arg)
@@ -325,7 +337,7 @@ static void quant_job(void *arg)
     float scale;
 
     for (size_t m = 0; m < M; m++)
-        check_op->quant_row(r->q + 2 * m * r->C, &scale, r->x + m * r->C, r->C);
+        lane->op->quant_row(r->q + 2 * m * r->C, &scale, r->x + m * r->C, r->C);
 }
 
 static void quant16_job(void *arg)
@@ -334,15 +346,15 @@ static void quant16_job(void *arg)
     float scale;
 
     for (size_t m = 0; m < M; m++)
-        check_op->quant16_row((int16_t *)(void *)(r->q + 2 * m * r->C), &scale, r->x + m * r->C, r->C);
+        lane->op->quant16_row((int16_t *)(void *)(r->q + 2 * m * r->C), &scale, r->x + m * r->C, r->C);
 }
 
 static void dequant_job(void *arg)
 {
     const struct rows *r = arg;
 
-    check_op->dequant_acc(r->y, r->C, (const int32_t *)r->x, r->C, r->table, r->w, (const int32_t *)r->w, M / 2,
-                        r->C);
+    lane->op->dequant_acc(r->y, r->C, (const int32_t *)r->x, r->C, r->table, r->w, (const int32_t *)r->w, M / 2,
+                          r->C);
 }
 
 /* `bytes` are those that the kernel reads and writes for a number; a memcpy() of as many is the limit. */
@@ -373,6 +385,10 @@ int main(void)
     double peak;
 
     omp_set_num_threads(1);
+    if (gr_device_open(&device, NULL, 1, NULL))
+        return 1;
+    lane = gr_device_lane(device);
+    lane->whole = false;
     puts("cpu,kernel,shape,value,unit,limit,share");
     peak = fma_peak();
     attention(2048, 64, 3, 0, peak);

@@ -12,9 +12,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-#include "base/cpu.h"
 #include "file/config.h"
 #include "op/op.h"
+#include "optim/optim.h"
 #include "reward/loss.h"
 #include "train/grad.h"
 
@@ -90,8 +90,8 @@ static void open_all(struct bench *b, const char *dir, size_t threads)
 
     need(!gr_weights_open_dir(&b->weights, dir, &err), err.text);
     need(!gr_config_read(&cfg, dir, &err), err.text);
-    need(!gr_model_open_writable(&b->model, b->weights, &cfg, &err), err.text);
     need(!gr_device_open(&b->device, NULL, threads, &err), err.text);
+    need(!gr_model_open_writable(&b->model, b->device, b->weights, &cfg, &err), err.text);
     need(!gr_trainee_open(&b->t, b->model, b->device, &err), err.text);
     p = gr_trainee_params(b->t, &n);
     need(!gr_adamw_init(&b->adam, p, n, &err), err.text);

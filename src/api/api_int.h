@@ -54,6 +54,7 @@ struct gram_model {
     gr_chat_kind chat;          /* NONE: no template was recognised, and judging fails with `why` */
     gram_err why;
     gr_scorer scorer;
+    gr_work *writing;           /* passes of a few rows: a token each of some texts, and their prompts */
     gr_kv_tree *cache;
     gr_ids ends;                /* tokens that end an answer; found when the first is written */
     size_t text_bytes;          /* keys and values of the texts that are written at once */

@@ -205,7 +205,9 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
     if (!rc)
         check_labels(m);
     if (!rc)
-        rc = gr_work_open(&m->scorer.work, m->model, NULL, m->device, err);
+        rc = gr_work_open(&m->scorer.work, m->model, NULL, GR_ROWS_ALIKE, m->device, err);
+    if (!rc)
+        rc = gr_work_open(&m->writing, m->model, NULL, GR_ROWS_FEW, m->device, err);
     if (!rc)
         rc = gr_api_kv_open(&m->cache, m, opt->prefix_cache_bytes ? opt->prefix_cache_bytes : cache_bytes(m), err);
     if (rc)
@@ -230,6 +232,7 @@ void gram_close(gram_model *m)
     gr_ids_clear(&m->ends);
     gr_kv_close(m->cache);
     gr_work_close(m->scorer.work);
+    gr_work_close(m->writing);
     gr_model_close(m->model);
     gr_device_close(m->device);
     if (m->chat != GR_CHAT_NONE)

@@ -49,7 +49,7 @@ gram_status gr_write_open(gr_write **out, const gr_model *m, gr_work *work, cons
     for (size_t i = 0; i < gr_device_lanes(w->device) && !rc; i++)
         rc = gr_sampler_init(&w->sampler[i], gr_device_op(w->device), w->V, err);
     if (!rc)
-        rc = gr_vocabulary_open(&w->head, m, w->device, err);
+        rc = gr_vocabulary_open(&w->head, m, gr_work_way(work), w->device, err);
     if (rc)
         gr_write_close(w);
     else

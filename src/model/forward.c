@@ -9,6 +9,7 @@
 
 struct gr_work {
     struct pass p;
+    gr_rows_way way;
     struct kept one;            /* what every layer uses in its turn */
     gr_plan plan;
     size_t rows;                /* capacity, whole units */
@@ -21,9 +22,9 @@ static size_t scratch_row(const gr_config *c)
     return 2 * c->width + 2 * c->hidden;
 }
 
-static gr_cut cut_of(const gr_config *c)
+static gr_cut cut_of(const gr_config *c, gr_rows_way way)
 {
-    return gr_linear_cut(GR_ROWS_ALIKE, scratch_row(c) * sizeof(float));
+    return gr_linear_cut(way, scratch_row(c) * sizeof(float));
 }
 
 /* Floats of a row of the batch: x and those asked for, q and o, k and v. */
@@ -34,13 +35,14 @@ static size_t batch_row(const gr_config *c)
 
 uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads)
 {
-    gr_cut cut = cut_of(c);
+    gr_cut cut = cut_of(c, GR_ROWS_ALIKE);
 
     return ((uint64_t)gr_round_up(rows, cut.unit) * batch_row(c) + (uint64_t)threads * cut.most * scratch_row(c)) *
            sizeof(float);
 }
 
-gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_device *d, gram_err *err)
+gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_rows_way way, gr_device *d,
+                         gram_err *err)
 {
     gr_work *w = gr_calloc(1, sizeof *w);
     gram_status rc;
@@ -48,8 +50,9 @@ gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_dev
     *out = NULL;
     if (!w)
         return gr_nomem(err, "forward pass");
-    w->p = (struct pass){ .m = m, .lora = lora, .d = d, .cut = cut_of(&m->cfg), .plan = &w->plan, .kept = &w->one,
+    w->p = (struct pass){ .m = m, .lora = lora, .d = d, .cut = cut_of(&m->cfg, way), .plan = &w->plan, .kept = &w->one,
                           .narrow = true, .ldf = m->cfg.hidden };
+    w->way = way;
     rc = gr_device_reserve(d, gr_pass_scratch(&w->p, w->p.cut.most), err);
     if (rc) {
         gr_work_close(w);
@@ -83,6 +86,11 @@ const gr_model *gr_work_model(const gr_work *w)
 gr_device *gr_work_device(const gr_work *w)
 {
     return w->p.d;
+}
+
+gr_rows_way gr_work_way(const gr_work *w)
+{
+    return w->way;
 }
 
 static gr_mat take(float **at, size_t rows, size_t cols)

@@ -185,7 +185,7 @@ static void mix(void *arg, gr_lane *lane, size_t r, size_t n)
 size_t gr_pass_scratch(const struct pass *p, size_t rows)
 {
     const gr_config *c = &p->m->cfg;
-    size_t floats = 2 * rows * c->width + 3 * rows * p->ldf, linear = 0, dropped = 0, adapter = 0;
+    size_t floats = 2 * rows * c->width + (p->keep ? 1 : 2) * rows * p->ldf, linear = 0, dropped = 0, adapter = 0;
 
     for (size_t i = 0; i < c->layers; i++)
         for (enum gr_matrix j = 0; j < GR_MATRICES; j++) {

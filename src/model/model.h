@@ -62,13 +62,16 @@ uint64_t gr_model_bytes(const gr_model *m);             /* memory that the weigh
 uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads);
 
 /* The memory of forward passes; grows to the largest batch it met. One forward at a time in each. lora: adapters that are
- * seen as they are at the time, as those in training; NULL: none. */
+ * seen as they are at the time, as those in training; NULL: none. way: GR_ROWS_ALIKE, or for passes of a handful of rows
+ * GR_ROWS_FEW; a row has the same bits in any pass of the same way. */
 typedef struct gr_work gr_work;
 typedef struct gr_lora gr_lora;
-gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_device *d, gram_err *err);
+gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_rows_way way, gr_device *d,
+                         gram_err *err);
 void gr_work_close(gr_work *w);
 const gr_config *gr_work_config(const gr_work *w);
 gr_device *gr_work_device(const gr_work *w);
+gr_rows_way gr_work_way(const gr_work *w);
 
 /* Final hidden states, after the last norm. want[n] are rows of the forest; *hidden is [n, width], in w
  * until its next use. */

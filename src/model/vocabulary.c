@@ -13,13 +13,13 @@ struct gr_vocabulary {
     const gr_model *m;
     gr_device *d;
     struct slice *slice;
-    size_t slices;
+    size_t slices, slice_rows;
     float *x, *z;               /* [rows, C] and [rows, V], whole units of the cut */
     gr_cut cut;
     size_t rows, units;         /* units: of the pass under way */
 };
 
-gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_device *d, gram_err *err)
+gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_way way, gr_device *d, gram_err *err)
 {
     gr_vocabulary *h = gr_calloc(1, sizeof *h);
     size_t V = m->cfg.vocabulary, C = m->cfg.width, row_bytes = 0;
@@ -31,17 +31,18 @@ gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_device
         return gr_nomem(err, "vocabulary");
     h->m = m;
     h->d = d;
-    h->cut = gr_linear_cut(GR_ROWS_ALIKE, C * sizeof(float));
-    h->slices = (V + SLICE_ROWS - 1) / SLICE_ROWS;
+    h->cut = gr_linear_cut(way, C * sizeof(float));
+    h->slice_rows = way == GR_ROWS_FEW ? V : SLICE_ROWS;
+    h->slices = (V + h->slice_rows - 1) / h->slice_rows;
     h->slice = gr_calloc(h->slices, sizeof *h->slice);
     if (!h->slice)
         rc = gr_nomem(err, "vocabulary");
     gr_dtype_row_bytes(m->head.type, C, &row_bytes);        /* proved when the file was opened */
     for (size_t i = 0; i < h->slices && !rc; i++) {
         gr_tensor t = m->head;
-        h->slice[i].v0 = i * SLICE_ROWS;
+        h->slice[i].v0 = i * h->slice_rows;
         t.data = (const char *)m->head.data + h->slice[i].v0 * row_bytes;
-        t.rows = gr_min(SLICE_ROWS, V - h->slice[i].v0);
+        t.rows = gr_min(h->slice_rows, V - h->slice[i].v0);
         rc = gr_linear_open(&h->slice[i].l, d, &t, NULL, mode, err);
     }
     if (rc)
@@ -85,6 +86,14 @@ static void products(void *arg, gr_lane *lane, size_t first, size_t n)
     }
 }
 
+static void whole(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    const gr_vocabulary *h = arg;
+    size_t V = h->m->cfg.vocabulary, C = h->m->cfg.width;
+
+    gr_linear_fwd(lane, h->slice->l, gr_mat_f32(h->z + r * V, V), gr_mat_f32(h->x + r * C, C), n);
+}
+
 static gram_status reserve(gr_vocabulary *h, size_t rows, gram_err *err)
 {
     if (rows <= h->rows)
@@ -110,7 +119,10 @@ gram_status gr_vocabulary_logits(gr_vocabulary *h, const float *hidden, size_t n
     memcpy(h->x, hidden, n * C * sizeof *h->x);
     memset(h->x + n * C, 0, (rows - n) * C * sizeof *h->x);
     h->units = rows / h->cut.unit;
-    gr_device_run(h->d, h->slices * h->units, GR_CUT_ONE, products, h);
+    if (h->cut.whole)
+        gr_device_run(h->d, n, h->cut, whole, h);
+    else
+        gr_device_run(h->d, h->slices * h->units, GR_CUT_ONE, products, h);
     *z = h->z;
     return gr_device_wait(h->d, err);
 }

@@ -2,7 +2,7 @@
  *
  *   z[n,v] = sum_c hidden[n,c] head[v,c]           hidden [N,C]    z [N,V], float32 sums
  *
- * The head's rows are cut into slices, which the threads share out. gr_model_logits() and the labels of a verdict sum in
+ * For many rows the head's are cut into slices, which the threads share out; for a handful each is read once. gr_model_logits() and the labels of a verdict sum in
  * double instead, one row at a time; the two agree to float32's rounding. */
 #ifndef GR_MODEL_VOCABULARY_H
 #define GR_MODEL_VOCABULARY_H
@@ -10,8 +10,8 @@
 #include "model/model.h"
 
 typedef struct gr_vocabulary gr_vocabulary;
-/* Fails where the model has no head over the vocabulary. m and d are borrowed. */
-gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_device *d, gram_err *err);
+/* way: GR_ROWS_ALIKE, or GR_ROWS_FEW. Fails where the model has no head over the vocabulary. m and d are borrowed. */
+gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_way way, gr_device *d, gram_err *err);
 void gr_vocabulary_close(gr_vocabulary *h);
 uint64_t gr_vocabulary_bytes(const gr_vocabulary *h);       /* of memory of its own */
 /* z, in h until its next use: rows n, V apart. A row's bits depend on that row alone. */

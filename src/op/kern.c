@@ -37,6 +37,8 @@
     .dequant_acc = gr_dequant_acc_##isa,            \
     .quant16_row = gr_quant16_row_##isa,            \
     .dot16       = gr_dot16_##isa,                  \
+    .few_rows    = gr_few_rows_##isa,               \
+    .few_cols    = gr_few_cols_##isa,               \
 }
 
 static const struct gr_kern table[] = {

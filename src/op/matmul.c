@@ -9,56 +9,23 @@
  * itself it lays out as oneDNN likes it best: float32 slices as [K,slice] (10 % faster than [O,K] on AVX-512, 4 % on
  * AVX2), int8 in the layout that oneDNN asks for, or, on a CPU without VNNI, in that of dot16.h.
  *
- * Before both sides of an int8 product go to 8 bits they are rotated (rotate.h), which changes no product but
- * shares out the few channels that are far larger than the rest and would leave them fewer bits: the preferences of
- * 120 real pairs by SmolLM2-135M move by 0.004 at most instead of 0.008.
- *
  * Backward, dx sums over the outputs: slice by slice, in place, each added to what the slices before it gave. Crowded
  * rows of a weight are copied first (75 to 128 GFLOP/s on AVX2 for widths of 1024 and 2048, 225 to 245 on AVX-512). */
 #include <assert.h>
 #include <immintrin.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/cpu.h"
 #include "base/err.h"
-#include "op/matmul.h"
-#include "op/op.h"
-#include "op/product_int.h"
+#include "op/matmul_int.h"
 
 enum {
     SLICE      = 512,               /* outputs in a slice at most */
     EXPANDED   = 384 * 1024,        /* weights of a slice that is expanded in use: 1.5 MiB of float32 */
     LAID_OUT   = 512 * 1024,        /* of one that is only laid out anew */
     PACK_ROWS  = 16,                /* rows transposed together: a cache line of each column */
-    ROTATED    = 512,               /* channels rotated together before 8 bits, at most: see rotate.h */
-    LIMIT      = 127,               /* the largest 8-bit weight */
-    MAX_K_INT8 = INT32_MAX / (2 * 128 * LIMIT)  /* longer sums, and what is taken off them, could wrap an int32 */
+    MAX_K_INT8 = INT32_MAX / (2 * 128 * 127)    /* longer sums, and what is taken off them, could wrap an int32 */
 };
-
-struct gr_linear {
-    const struct gr_kern *op;
-    gr_linear_mode mode;
-    size_t O, K, slice;
-    size_t ld;                      /* of a packed float32 slice's rows: see choose_slice() */
-    const float *bias;
-    gr_tensor w;                    /* F32 expanded, borrowed and kept weights; data is `own` or borrowed */
-    void *own;
-    bool packed;                    /* own holds slices [K,slice], or oneDNN's int8 layout */
-    bool wide;                      /* int8 for dot16.h, and own is its panels */
-    size_t slice_bytes;             /* int8, not wide: of a full slice in own */
-    float *wscale;                  /* int8 [O] */
-    int32_t *colsum;                /* int8, not wide [O] */
-    size_t rotated;                 /* int8: the block of rotate.h, the largest power of two that divides K */
-    const float *staged[2];         /* laid out for the products at hand, forward and dx; NULL: not */
-    size_t pad_bytes;               /* of the scratchpad that the products made at open need */
-    gr_products products;
-};
-
-static size_t outputs(const gr_linear *l, size_t o)
-{
-    return gr_min(l->slice, l->O - o);
-}
 
 /* Rows of a product, of the M of a call. */
 static size_t tile_rows(size_t M)
@@ -66,10 +33,10 @@ static size_t tile_rows(size_t M)
     return M % GR_TILE ? M : GR_TILE;
 }
 
-/* The product of T rows with the n outputs of a slice. The list is a cache: a const gr_linear may still grow it.
- * Sums of bytes lie without gaps, [T,n]: for others oneDNN takes a slower way (1020 and 870 GOP/s a core). */
-static gram_status get_product(const gr_product **out, const gr_linear *l, bool columns, size_t T, size_t n, size_t ldx,
-                               size_t ldy, gram_err *err)
+/* The list is a cache: a const gr_linear may still grow it. Sums of bytes lie without gaps, [T,n]: for others oneDNN takes
+ * a slower way (1020 and 870 GOP/s a core). */
+gram_status gr_linear_product(const gr_product **out, const gr_linear *l, bool columns, size_t T, size_t n, size_t ldx,
+                              size_t ldy, gram_err *err)
 {
     bool int8 = l->mode == GR_LINEAR_INT8;
     const gr_product_shape s = {
@@ -78,11 +45,6 @@ static gram_status get_product(const gr_product **out, const gr_linear *l, bool 
     };
 
     return gr_product_get(out, &((gr_linear *)(uintptr_t)l)->products, &s, err);
-}
-
-static bool float_in_place(const gr_tensor *w)
-{
-    return w->type == GR_F32 && (uintptr_t)w->data % sizeof(float) == 0;
 }
 
 /* ---- Cuts ---------------------------------------------------------------------------------------- */
@@ -97,7 +59,7 @@ gr_cut gr_linear_cut(gr_rows_way way, size_t row_bytes)
     case GR_ROWS_BLOCKS:
         return (gr_cut){ 16, 128, 4, false };
     case GR_ROWS_FEW:
-        return (gr_cut){ 1, SIZE_MAX, 1, true };
+        return (gr_cut){ 1, GR_TILE, 1, true };
     default:
         return (gr_cut){ GR_TILE, GR_TILE * gr_max(1, gr_min(BLOCK_BYTES / (row_bytes * GR_TILE), 4)), 0, false };
     }
@@ -109,15 +71,6 @@ size_t gr_linear_ld(size_t n)
 }
 
 /* ---- Opening a weight --------------------------------------------------------------------------- */
-
-/* K values of row o, whatever its type. Row bytes were proved at open. */
-static void expand_row(float *y, const gr_tensor *w, size_t o)
-{
-    size_t bytes = 0;
-
-    gr_dtype_row_bytes(w->type, w->cols, &bytes);
-    gr_dequant(y, (const unsigned char *)w->data + o * bytes, w->type, w->cols);
-}
 
 static void expand_rows(float *y, const gr_tensor *w, size_t o, size_t n)
 {
@@ -134,11 +87,6 @@ static uint16_t to_bf16(float f)
     if ((u & 0x7fffffff) > 0x7f800000)
         return (uint16_t)(u >> 16 | 0x40);
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
-static size_t slices(const gr_linear *l)
-{
-    return (l->O + l->slice - 1) / l->slice;
 }
 
 /* Column k of to, ld apart, is what rows hold at k: n rows, K apart. */
@@ -214,109 +162,6 @@ static gram_status round_bf16(gr_linear *l, gram_err *err)
     return GRAM_OK;
 }
 
-static void quantise_row(gr_linear *l, size_t o, int8_t *q, const float *row)
-{
-    float top = 0, inverse;
-
-    for (size_t k = 0; k < l->K; k++) {
-        float size = fabsf(row[k]);
-        top = size > top ? size : top;
-    }
-    l->wscale[o] = top / (float)LIMIT;
-    inverse = top > 0 ? (float)LIMIT / top : 0;
-    for (size_t k = 0; k < l->K; k++)
-        q[k] = (int8_t)_mm_cvtss_si32(_mm_set_ss(row[k] * inverse));       /* nearest; never beyond LIMIT */
-}
-
-static void put_panels(gr_linear *l, size_t o, size_t n, const int8_t *q)
-{
-    int8_t *own = l->own;
-
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < l->K; k++)
-            own[gr_dot16_at(o + i, k, gr_dot16_pairs(l->K))] = q[i * l->K + k];
-}
-
-/* Puts the n rows q of the slice at output o into own. */
-static gram_status put_rows(gr_linear *l, size_t o, size_t n, const int8_t *q, gram_err *err)
-{
-    const gr_product *p;
-    gram_status rc;
-
-    if (l->wide) {
-        put_panels(l, o, n, q);
-        return GRAM_OK;
-    }
-    for (size_t i = 0; i < n; i++) {
-        l->colsum[o + i] = 0;
-        for (size_t k = 0; k < l->K; k++)
-            l->colsum[o + i] += q[i * l->K + k];
-    }
-    rc = get_product(&p, l, l->packed, GR_TILE, n, l->K, 0, err);
-    return rc ? rc : gr_product_lay_out(p, (unsigned char *)l->own + o / l->slice * l->slice_bytes, q, err);
-}
-
-static gram_status quantise_slices(gr_linear *l, float *row, int8_t *q, gram_err *err)
-{
-    gram_status rc = GRAM_OK;
-
-    for (size_t o = 0; o < l->O && !rc; o += l->slice) {
-        size_t n = outputs(l, o);
-        for (size_t i = 0; i < n; i++) {
-            expand_row(row, &l->w, o + i);
-            l->op->rotate_row(row, row, l->K, l->rotated);
-            quantise_row(l, o + i, q + i * l->K, row);
-        }
-        rc = put_rows(l, o, n, q, err);
-    }
-    return rc;
-}
-
-/* Room for the bytes, and for what goes with them; what dot16.h reads behind the outputs is 0. */
-static gram_status make_own(gr_linear *l, gram_err *err)
-{
-    const gr_product *p;
-    gram_status rc = GRAM_OK;
-
-    if (l->wide) {
-        l->own = gr_alloc_aligned(gr_dot16_bytes(l->O, l->K), 1);
-        if (l->own)
-            memset(l->own, 0, gr_dot16_bytes(l->O, l->K));
-    } else {
-        rc = get_product(&p, l, l->packed, GR_TILE, l->slice, l->K, 0, err);
-        if (rc)
-            return rc;
-        l->slice_bytes = gr_round_up(p->w_bytes, GR_ALIGN);
-        l->own = gr_alloc_aligned(slices(l), l->slice_bytes);
-        l->colsum = gr_alloc_aligned(l->O, sizeof *l->colsum);
-    }
-    return l->own && (l->wide || l->colsum) ? GRAM_OK : gr_nomem(err, "weights");
-}
-
-static gram_status quantise(gr_linear *l, gram_err *err)
-{
-    float *row = gr_alloc_aligned(l->K, sizeof *row);
-    int8_t *q = gr_alloc_aligned(l->slice * l->K, 1);
-    gram_status rc;
-
-    l->rotated = gr_min(ROTATED, l->K & -l->K);
-    l->wide = !(l->op->cpu & GR_CPU_VNNI);
-    rc = make_own(l, err);
-    if (rc)
-        goto out;
-    l->wscale = gr_alloc_aligned(l->O, sizeof *l->wscale);
-    if (!row || !q || !l->wscale) {
-        rc = gr_nomem(err, "weights");
-        goto out;
-    }
-    l->packed = true;
-    rc = quantise_slices(l, row, q, err);
-out:
-    free(row);
-    free(q);
-    return rc;
-}
-
 /* On AVX-512 a core makes 207, 180, 169 and 87 GFLOP/s of rows of 1536, 1024, 2048 and 4096 numbers, and 240 to 250 of
  * the same as [K,slice]: such slices are laid out for each call, at the cost of 12 % of the time of four tiles. On AVX2
  * it would be 119 and 126. */
@@ -357,7 +202,7 @@ static gram_status prepare(gr_linear *l, gram_err *err)
     case GR_LINEAR_BF16:
         return l->w.type == GR_BF16 ? GRAM_OK : round_bf16(l, err);
     case GR_LINEAR_INT8:
-        return quantise(l, err);
+        return gr_int8_open(l, err);
     case GR_LINEAR_KEEP:
         break;
     }
@@ -371,7 +216,7 @@ static gram_status dense_products(gr_linear *l, gram_err *err)
     const gr_product *p;
 
     for (size_t o = 0; o < l->O && !rc && !l->wide; o += l->slice) {
-        rc = get_product(&p, l, columns_of(l), GR_TILE, outputs(l, o), l->K, l->O, err);
+        rc = gr_linear_product(&p, l, columns_of(l), GR_TILE, outputs(l, o), l->K, l->O, err);
         if (!rc)
             l->pad_bytes = gr_max(l->pad_bytes, gr_round_up(p->pad_bytes, GR_ALIGN));
     }
@@ -451,12 +296,6 @@ static size_t room_floats(const gr_linear *l)
     return lays_out(l) ? (l->ld + PACK_ROWS) * l->K : expands(l) ? l->slice * l->K : 0;
 }
 
-/* Of an int8 row of x: two bytes a value, each by itself, or the pairs of dot16.h. */
-static size_t row_bytes(const gr_linear *l)
-{
-    return l->wide ? 4 * gr_dot16_pairs(l->K) : 2 * l->K;
-}
-
 size_t gr_linear_scratch(const gr_linear *l, size_t M)
 {
     size_t n = l->pad_bytes;
@@ -465,7 +304,7 @@ size_t gr_linear_scratch(const gr_linear *l, size_t M)
     if (copies(l))
         n += gr_copy_bytes(l->slice, gr_piece(l->K));
     if (l->mode == GR_LINEAR_INT8)
-        n += gr_round_up(l->K * sizeof(float), GR_ALIGN) + gr_round_up(M * row_bytes(l), GR_ALIGN) +
+        n += gr_round_up(l->K * sizeof(float), GR_ALIGN) + gr_round_up(M * gr_int8_row_bytes(l), GR_ALIGN) +
              gr_round_up(M * sizeof(float), GR_ALIGN) +
              (l->wide ? 0 : gr_round_up(GR_TILE * l->slice * sizeof(int32_t), GR_ALIGN));
     return n;
@@ -487,13 +326,6 @@ size_t gr_linear_bytes(const gr_linear *l)
 bool gr_linear_borrows(const gr_linear *l)
 {
     return !l->own;
-}
-
-static void add_bias(float *y, size_t ldy, const float *bias, size_t M, size_t N)
-{
-    for (size_t m = 0; m < M; m++)
-        for (size_t n = 0; n < N; n++)
-            y[m * ldy + n] += bias[n];
 }
 
 /* The weights of the slice at output o as float32: where they lie, or in room. */
@@ -531,7 +363,7 @@ static gram_status fwd_f32(const gr_linear *l, float *y, size_t ldy, const float
         const float *w = slice_fwd(l, o, n, room);
         const gr_product *p;
         gr_run r;
-        rc = get_product(&p, l, staged || columns_of(l), T, n, ldx, ldy, err);
+        rc = gr_linear_product(&p, l, staged || columns_of(l), T, n, ldx, ldy, err);
         if (!rc)
             rc = gr_run_begin(&r, p, a->base + a->used, a->size - a->used, err);
         if (rc)
@@ -623,76 +455,6 @@ void gr_linears_stage(gr_device *d, gr_linear *const *l, size_t n, gr_stage stag
 
 /* ---- Forward ------------------------------------------------------------------------------------ */
 
-/* x as bytes, or as the pairs of dot16.h. */
-static void quantise_x(const gr_linear *l, uint8_t *q, float *scale, const float *x, size_t ldx, size_t M, float *row)
-{
-    for (size_t m = 0; m < M; m++) {
-        unsigned char *to = q + m * row_bytes(l);
-        l->op->rotate_row(row, x + m * ldx, l->K, l->rotated);
-        if (l->wide) {
-            memset(to + row_bytes(l) - 2, 0, 2);        /* behind an odd K */
-            l->op->quant16_row((int16_t *)(void *)to, scale + m, row, l->K);
-        } else {
-            l->op->quant_row(to, scale + m, row, l->K);
-        }
-    }
-}
-
-static void fwd_wide(const gr_linear *l, float *y, size_t ldy, const int16_t *X, const float *scale, size_t M)
-{
-    l->op->dot16(y, ldy, X, scale, M, l->own, l->wscale, l->O, gr_dot16_pairs(l->K));
-    if (l->bias)
-        add_bias(y, ldy, l->bias, M, l->O);
-}
-
-static gram_status fwd_bytes(const gr_linear *l, float *y, size_t ldy, const uint8_t *q, const float *scale, size_t M,
-                             gr_arena *a, gram_err *err)
-{
-    int32_t *acc = gr_arena_alloc(a, GR_TILE * l->slice * sizeof *acc);
-    gram_status rc = GRAM_OK;
-
-    for (size_t o = 0; o < l->O && !rc; o += l->slice) {
-        const unsigned char *w = (const unsigned char *)l->own + o / l->slice * l->slice_bytes;
-        size_t n = outputs(l, o);
-        const gr_product *p;
-        gr_run r;
-        rc = get_product(&p, l, l->packed, GR_TILE, n, l->K, 0, err);
-        if (!rc)
-            rc = gr_run_begin(&r, p, a->base + a->used, a->size - a->used, err);
-        if (rc)
-            break;
-        for (size_t m = 0; m < M && !rc; m += GR_TILE / 2) {
-            rc = gr_run_tile(&r, acc, q + 2 * m * l->K, w, err);
-            l->op->dequant_acc(y + m * ldy + o, ldy, acc, n, scale + m, l->wscale + o, l->colsum + o,
-                                GR_TILE / 2, n);
-            if (l->bias)
-                add_bias(y + m * ldy + o, ldy, l->bias + o, GR_TILE / 2, n);
-        }
-        gr_run_end(&r);
-    }
-    return rc;
-}
-
-static gram_status fwd_int8(const gr_linear_to *to, size_t n, gr_mat x, size_t M, gr_arena all, gram_err *err)
-{
-    size_t K = to->l->K;
-    gram_status rc = GRAM_OK;
-
-    for (size_t i = 0; i < n && !rc; i++) {
-        gr_arena a = all;
-        float *row = gr_arena_alloc(&a, K * sizeof *row);       /* these lie at the same place for every i */
-        uint8_t *q = gr_arena_alloc(&a, M * row_bytes(to[i].l));
-        float *scale = gr_arena_alloc(&a, M * sizeof *scale);
-        if (i == 0)
-            quantise_x(to->l, q, scale, x.p, x.ld, M, row);
-        if (to->l->wide)
-            fwd_wide(to[i].l, to[i].y.p, to[i].y.ld, (const int16_t *)(const void *)q, scale, M);
-        else
-            rc = fwd_bytes(to[i].l, to[i].y.p, to[i].y.ld, q, scale, M, &a, err);
-    }
-    return rc;
-}
-
 /* The scratch of a call, which gives it back to the lane. */
 static gr_arena scratch_of(gr_lane *lane, size_t bytes)
 {
@@ -706,6 +468,10 @@ void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, s
     gr_entered was;
     gram_status rc = GRAM_OK;
 
+    if (lane->whole) {
+        gr_few_fwd(lane, to, n, x, M);
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
         assert(to[i].l->mode == to->l->mode && to[i].l->K == to->l->K);
         bytes = gr_max(bytes, gr_linear_scratch(to[i].l, M));
@@ -715,7 +481,7 @@ void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, s
         return;
     was = gr_dnnl_enter();
     if (n > 0 && to->l->mode == GR_LINEAR_INT8)
-        rc = fwd_int8(to, n, x, M, all, &lane->err);
+        rc = gr_int8_fwd(to, n, x, M, all, &lane->err);
     else
         for (size_t i = 0; i < n && !rc; i++) {
             gr_arena a = all;
@@ -769,12 +535,17 @@ void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_
 {
     const float *staged = l->staged[GR_STAGE_DX];
     size_t mark = gr_lane_mark(lane);
-    gr_arena a = scratch_of(lane, gr_linear_scratch(l, M));
+    gr_arena a;
     float *room;
     gr_entered was;
     gram_status rc = GRAM_OK;
 
     assert(l->mode != GR_LINEAR_INT8);
+    if (lane->whole) {
+        gr_few_dx(lane, l, dx, dy, M, add);
+        return;
+    }
+    a = scratch_of(lane, gr_linear_scratch(l, M));
     if (lane->rc)
         return;
     room = expands(l) && !staged ? gr_arena_alloc(&a, l->slice * l->K * sizeof *room) : NULL;

@@ -16,6 +16,7 @@
 #include "op/adamw.h"
 #include "op/quant.h"
 #include "op/dot16.h"
+#include "op/few.h"
 #include "op/rotate.h"
 
 struct gr_kern {
@@ -45,6 +46,8 @@ struct gr_kern {
     gr_dequant_acc_fn *dequant_acc;
     gr_quant16_row_fn *quant16_row;
     gr_dot16_fn       *dot16;
+    gr_few_rows_fn    *few_rows;
+    gr_few_cols_fn    *few_cols;
 };
 const struct gr_kern *gr_kern_of(unsigned cpu);         /* bits of base/cpu.h */
 

@@ -197,7 +197,7 @@ size_t gr_device_pieces(const gr_device *d, size_t n, gr_cut cut)
     size_t units = (n + cut.unit - 1) / cut.unit, each = gr_max(1, cut.most / cut.unit);
 
     if (cut.whole)
-        return n > 0;
+        return n / cut.most + (n % cut.most > 0);
     return gr_min(units, gr_round_up((units + each - 1) / each, cut.share ? cut.share : d->lanes));
 }
 
@@ -233,10 +233,10 @@ static void run(gr_device *d, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg, b
     for (size_t i = 0; i < d->lanes; i++)
         if (d->lane[i].rc)
             return;
-    if (cut.whole && n > 0)
-        one_piece(&r, 0, 0);
-    else
+    if (!cut.whole)
         gr_pool_run(d->pool, one_piece, &r, r.pieces);
+    for (size_t i = 0; i < r.pieces && cut.whole; i++)
+        one_piece(&r, i, 0);
 }
 
 void gr_device_run(gr_device *d, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg)

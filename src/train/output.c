@@ -162,7 +162,7 @@ static gram_status same_logits(const struct output *o, const gr_model *m, const 
     gr_seq seq[2];
     gr_work *work = NULL;
     gr_forest f;
-    gram_status rc = gr_work_open(&work, m, NULL, o->r->device, err);
+    gram_status rc = gr_work_open(&work, m, NULL, GR_ROWS_ALIKE, o->r->device, err);
 
     for (size_t i = 0; i < check_rows(o) && !rc; i++, want += each * width) {
         const gr_example *e = &o->r->train->e[i];

@@ -99,7 +99,7 @@ static void run(gr_model *m)
     gr_forest f;
     gram_err err;
 
-    if (gr_work_open(&w, m, NULL, device(), &err) ||
+    if (gr_work_open(&w, m, NULL, GR_ROWS_ALIKE, device(), &err) ||
         gr_forest_init(&f, seq, 2, NULL, GR_SAVE_SHARED, &err))
         abort();
     for (size_t i = 0; i < 2; i++)

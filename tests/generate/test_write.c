@@ -33,7 +33,7 @@ static struct subject subject_open(const char *name, size_t threads, size_t kv_b
     CHECK_OK(gr_config_read(&cfg, dir, &check_err));
     CHECK_OK(gr_model_open(&s.model, check_device(1), s.weights, &cfg, GR_LINEAR_F32, &check_err));
     CHECK_OK(gr_device_open(&s.device, NULL, threads, &check_err));
-    CHECK_OK(gr_work_open(&s.work, s.model, NULL, s.device, &check_err));
+    CHECK_OK(gr_work_open(&s.work, s.model, NULL, GR_ROWS_ALIKE, s.device, &check_err));
     c = gr_model_config(s.model);
     CHECK_OK(gr_kv_open(&s.kv, s.device, c->layers, c->kv_heads * c->head_dim, kv_bytes, &check_err));
     return s;
@@ -243,7 +243,7 @@ static void log_probabilities_are_those_of_a_forced_pass(void **state)
     gr_vocabulary *head;
 
     (void)state;
-    CHECK_OK(gr_vocabulary_open(&head, s.model, s.device, &check_err));
+    CHECK_OK(gr_vocabulary_open(&head, s.model, GR_ROWS_ALIKE, s.device, &check_err));
     make_asks(ask, r);
     CHECK_OK(gr_sampler_init(&sampler, gr_kern_of(gr_cpu()), V, &check_err));
     write_all(&s, ask, MANY, 96, 4096, 0);

@@ -113,7 +113,7 @@ static gr_model *open_model(const struct golden *g, const char *dir, gr_linear_m
 
 /* The sequence and two of its prefixes: three segments in a row, so that attention crosses their borders while the
  * rows stay those of the sequence. */
-static void run(const gr_model *m, const gr_ids *token, float *out)
+static void run(const gr_model *m, gr_rows_way way, const gr_ids *token, float *out)
 {
     gr_seq seq[] = { { token->p, token->n }, { token->p, token->n / 3 }, { token->p, token->n / 3 * 2 } };
     gr_work *work = NULL;
@@ -123,7 +123,7 @@ static void run(const gr_model *m, const gr_ids *token, float *out)
     assert_non_null(want);
     for (size_t i = 0; i < token->n; i++)
         want[i] = i;
-    CHECK_OK(gr_work_open(&work, m, NULL, device, &check_err));
+    CHECK_OK(gr_work_open(&work, m, NULL, way, device, &check_err));
     CHECK_OK(gr_forest_init(&f, seq, GR_COUNT(seq), NULL, GR_SAVE_SHARED, &check_err));
     assert_int_equal(f.rows, token->n);
     CHECK_OK(gr_model_logits(work, &f, want, token->n, out, &check_err));
@@ -170,12 +170,14 @@ static void check_mode(const struct golden *g, const char *dir, gr_linear_mode m
     float *out = check_fenced(n * sizeof *out);
     gr_model *m = open_model(g, dir, mode);
 
-    run(m, &g->token, out);
-    check_digest(out, n * sizeof *out, "logits %s mode %d", dir, (int)mode);
-    if (mode != GR_LINEAR_INT8)
-        CHECK_CLOSE(out, g->logits, n, tolerance(m, g->token.n));
-    else if (!(rms_off(out, g->logits, n) < 0.054 * (double)gr_model_config(m)->layers))
-        fail_msg("%s: int8 is off by %.3f of the logits' spread", dir, rms_off(out, g->logits, n));
+    for (gr_rows_way way = GR_ROWS_ALIKE; way <= GR_ROWS_FEW; way = way == GR_ROWS_ALIKE ? GR_ROWS_FEW : way + 1) {
+        run(m, way, &g->token, out);
+        check_digest(out, n * sizeof *out, "logits %s mode %d%s", dir, (int)mode, way == GR_ROWS_FEW ? " few" : "");
+        if (mode != GR_LINEAR_INT8)
+            CHECK_CLOSE(out, g->logits, n, tolerance(m, g->token.n));
+        else if (!(rms_off(out, g->logits, n) < 0.054 * (double)gr_model_config(m)->layers))
+            fail_msg("%s: int8 is off by %.3f of the logits' spread", dir, rms_off(out, g->logits, n));
+    }
     gr_model_close(m);
 }
 
@@ -242,14 +244,14 @@ static void a_multimodal_file_gives_the_same_bits(void **state)
     gr_model *m = open_model(&g, "gemma3", GR_LINEAR_F32);
 
     (void)state;
-    run(m, &g.token, want);
+    run(m, GR_ROWS_ALIKE, &g.token, want);
     gr_model_close(m);
     write_nested(check_tmpdir());
     CHECK_OK(gr_weights_open_dir(&w, check_tmpdir(), &check_err));
     assert_true(asprintf(&config, "{\"model_type\":\"gemma3\",\"text_config\":%s}", inner) > 0);
     CHECK_OK(gr_config_parse(&cfg, "config.json", config, strlen(config), &check_err));
     CHECK_OK(gr_model_open(&m, device, w, &cfg, GR_LINEAR_F32, &check_err));
-    run(m, &g.token, out);
+    run(m, GR_ROWS_ALIKE, &g.token, out);
     assert_memory_equal(out, want, n * sizeof *out);
     gr_model_close(m);
     gr_weights_close(w);

@@ -32,7 +32,7 @@ static int open_real(void **state)
     CHECK_OK(gr_config_from_gguf(&cfg, gr_weights_gguf(real.weights), real.weights, &check_err));
     CHECK_OK(gr_model_open(&real.model, check_device(1), real.weights, &cfg, GR_LINEAR_F32, &check_err));
     CHECK_OK(gr_device_open(&real.device, NULL, 0, &check_err));
-    CHECK_OK(gr_work_open(&real.work, real.model, NULL, real.device, &check_err));
+    CHECK_OK(gr_work_open(&real.work, real.model, NULL, GR_ROWS_ALIKE, real.device, &check_err));
     return 0;
 }
 

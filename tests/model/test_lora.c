@@ -111,17 +111,60 @@ static void trainee_logits(struct subject *s, double z[2], bool backward)
     free(dh);
 }
 
-static void scored_logits(const struct subject *s, const int32_t *token, size_t n, const int32_t *of, float z[2])
+/* cache: where the tokens' keys and values are kept, or NULL. */
+static void logits_by(const struct subject *s, gr_lora *lora, gr_rows_way way, gr_kv_tree *cache, const int32_t *token,
+                      size_t n, const int32_t *of, float z[2])
 {
     gr_seq seq = { token, n };
     gr_work *w;
     gr_forest f;
 
-    CHECK_OK(gr_work_open(&w, s->model, NULL, s->device, &check_err));
-    CHECK_OK(gr_forest_init(&f, &seq, 1, NULL, GR_SAVE_SHARED, &check_err));
+    CHECK_OK(gr_work_open(&w, s->model, lora, way, s->device, &check_err));
+    CHECK_OK(gr_forest_init(&f, &seq, 1, cache, GR_SAVE_ALL, &check_err));
     CHECK_OK(gr_model_label_logits(w, &f, of, 2, z, &check_err));
     gr_forest_clear(&f, true);
     gr_work_close(w);
+}
+
+static void scored_logits(const struct subject *s, const int32_t *token, size_t n, const int32_t *of, float z[2])
+{
+    logits_by(s, NULL, GR_ROWS_ALIKE, NULL, token, n, of, z);
+}
+
+/* Adapters that are being trained, as the trainee sees them, in a pass of many rows, in one of few, and token by token as
+ * a text is written: the same logits but for the order of sums, and the same bits however they are read. */
+static void every_forward_sees_adapters_in_training(void **state)
+{
+    static const struct { const char *path; gr_linear_mode mode; } base[] = {
+        { GOLDEN "llama_gqa", GR_LINEAR_F32 }, { GOLDEN "qwen2_bias", GR_LINEAR_BF16 },
+        { GOLDEN "gemma3_text", GR_LINEAR_KEEP },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(base); i++) {
+        struct subject s = open_new(base[i].path, base[i].mode, GR_LORA_ALL);
+        const gr_config *c = gr_model_config(s.model);
+        int32_t token[TOKENS];
+        float plain[2], z[2], again[2];
+        double want[2];
+        make_tokens(token, &s);
+        trainee_logits(&s, want, false);
+        scored_logits(&s, token, TOKENS, label, plain);
+        assert_true(fabs(plain[1] - want[1]) > 0.01);
+        for (int few = 0; few < 2; few++) {
+            gr_rows_way way = few ? GR_ROWS_FEW : GR_ROWS_ALIKE;
+            gr_kv_tree *cache;
+            logits_by(&s, s.lora, way, NULL, token, TOKENS, label, z);
+            for (int k = 0; k < 2; k++)
+                assert_true(fabs(z[k] - want[k]) < 1e-5 * (1 + fabs(want[k])));
+            CHECK_OK(gr_kv_open(&cache, s.device, c->layers, c->kv_heads * c->head_dim, (size_t)1 << 24, &check_err));
+            for (size_t n = TOKENS - 9; n <= TOKENS; n++)
+                logits_by(&s, s.lora, way, cache, token, n, label, again);
+            assert_memory_equal(again, z, sizeof z);
+            gr_kv_close(cache);
+        }
+        subject_close(&s);
+    }
 }
 
 /* ---- What an adapter adds ---------------------------------------------------------------------------- */
@@ -430,6 +473,7 @@ static void targets_are_named_either_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_forward_sees_adapters_in_training),
         cmocka_unit_test(folded_logits_are_pefts),
         cmocka_unit_test(a_written_adapter_is_the_trained_one),
         cmocka_unit_test(a_gguf_adapter_has_the_same_parameters),

@@ -31,11 +31,12 @@ struct subject {
     gr_weights *weights;
     gr_model *model;
     gr_linear_mode mode;
+    gr_rows_way way;
 };
 
-static struct subject subject_open(const char *dir, gr_linear_mode mode)
+static struct subject subject_open(const char *dir, gr_linear_mode mode, gr_rows_way way)
 {
-    struct subject s = { .mode = mode };
+    struct subject s = { .mode = mode, .way = way };
     gr_config cfg;
 
     CHECK_OK(gr_weights_open_dir(&s.weights, dir, &check_err));
@@ -63,7 +64,7 @@ static void batch(const struct subject *s, size_t threads, gr_kv_tree *cache, co
     for (size_t i = 0; i < n; i++)
         picked[i] = seq[which[i]];
     CHECK_OK(gr_device_open(&device, NULL, threads, &check_err));
-    CHECK_OK(gr_work_open(&work, s->model, NULL, device, &check_err));
+    CHECK_OK(gr_work_open(&work, s->model, NULL, s->way, device, &check_err));
     CHECK_OK(gr_forest_init(&f, picked, n, cache, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_model_label_logits(work, &f, label, LABELS, z, &check_err));
     for (size_t i = 0; i < n; i++)
@@ -81,9 +82,9 @@ static void expect_same(float (*got)[LABELS], float (*want)[LABELS], const char 
                      (double)want[i][0]);
 }
 
-static void check_subject(const char *dir, gr_linear_mode mode)
+static void check_subject(const char *dir, gr_linear_mode mode, gr_rows_way way)
 {
-    struct subject s = subject_open(dir, mode);
+    struct subject s = subject_open(dir, mode, way);
     const gr_config *c = gr_model_config(s.model);
     float alone[SEQS][LABELS], got[SEQS][LABELS];
     size_t order[SEQS];
@@ -94,7 +95,7 @@ static void check_subject(const char *dir, gr_linear_mode mode)
         order[i] = i;
         batch(&s, 1, NULL, &i, 1, alone);
     }
-    check_digest(alone, sizeof alone, "scores %s mode %d", dir, (int)mode);
+    check_digest(alone, sizeof alone, "scores %s mode %d%s", dir, (int)mode, way == GR_ROWS_FEW ? " few" : "");
     for (size_t threads = 1; threads <= 3; threads++) {
         for (size_t i = SEQS - 1; i > 0; i--) {
             size_t j = (size_t)rand_r(&seed) % (i + 1), swap = order[i];
@@ -129,7 +130,8 @@ static void scores_do_not_depend_on_neighbours(void **state)
         for (size_t m = 0; m < GR_COUNT(modes); m++) {
             char path[128];
             snprintf(path, sizeof path, "tests/golden/models/%s", dirs[d]);
-            check_subject(path, modes[m]);
+            check_subject(path, modes[m], GR_ROWS_ALIKE);
+            check_subject(path, modes[m], GR_ROWS_FEW);
         }
 }
 

@@ -237,6 +237,56 @@ static void threads_share_a_weight(void **state)
     }
 }
 
+/* M rows as a handful, each weight read once, by all threads of a device. */
+struct handful { const gr_linear *l; gr_mat y, x; };
+
+static void multiply_few(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct handful *h = arg;
+
+    assert_int_equal(first, 0);
+    gr_linear_fwd(lane, h->l, h->y, h->x, n);
+}
+
+static float *forward_few(size_t threads, const gr_linear *l, const float *x, size_t M, size_t O, size_t K)
+{
+    struct handful h = { l, MAT(check_fenced(M * O * sizeof(float)), O), MAT(x, K) };
+
+    gr_device_run(check_device(threads), M, gr_linear_cut(GR_ROWS_FEW, 0), multiply_few, &h);
+    CHECK_OK(gr_device_wait(check_device(threads), &check_err));
+    return gr_f32(h.y);
+}
+
+/* Any type and mode, with and without a bias: the product; a row's bits alone, among others and at 1 to 3 threads. Of
+ * int8, which adds up whole numbers, the bits of many rows too. */
+static void a_handful_of_rows_is_the_product(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(shape); i++)
+        for (int k = 0; k < 8; k++) {
+            enum { M = 29 };
+            size_t O = shape[i].O, K = shape[i].K;
+            gr_linear_mode mode = (gr_linear_mode)(k / 2);
+            uint16_t *half;
+            float *w = bf16_weights(O * K, &half), *x = check_randn(GR_TILE * K, 1), *bias = i % 2 ? check_randn(O, 3) : NULL;
+            gr_tensor t = { k % 2 ? GR_BF16 : GR_F32, k % 2 ? (const void *)half : w, O, K };
+            float *want = product(x, w, bias, M, O, K), *all, *got;
+            gr_linear *l;
+            CHECK_OK(gr_linear_open(&l, check_device(1), &t, bias, mode, &check_err));
+            all = forward_few(1, l, x, M, O, K);
+            if (mode == GR_LINEAR_INT8)
+                assert_memory_equal(all, forward(l, x, GR_TILE, O, K), M * O * sizeof *all);
+            else
+                CHECK_CLOSE(all, want, M * O, f32_tol(K));
+            for (size_t m = 0, n; m < M; m += n) {
+                n = gr_min(1 + m % 7, M - m);
+                got = forward_few(1 + m % 3, l, x + m * K, n, O, K);
+                assert_memory_equal(got, all + m * O, n * O * sizeof *got);
+            }
+            gr_linear_close(l);
+        }
+}
+
 static void bad_weights_are_refused(void **state)
 {
     static const float w[1];
@@ -299,6 +349,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(row_bits_do_not_depend_on_the_place),
         cmocka_unit_test(strided_rows),
         cmocka_unit_test(threads_share_a_weight),
+        cmocka_unit_test(a_handful_of_rows_is_the_product),
         cmocka_unit_test(bad_weights_are_refused),
         cmocka_unit_test(a_signal_breaks_nothing),
     };

@@ -1,0 +1,4 @@
+/* few_avx2.c - few.inc in vectors of 8. */
+#define FN(name) name##_avx2
+#include "op/vec.inc"
+#include "op/few.inc"

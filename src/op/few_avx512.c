@@ -1,0 +1,4 @@
+/* few_avx512.c - few.inc in vectors of 16. */
+#define FN(name) name##_avx512
+#include "op/vec.inc"
+#include "op/few.inc"

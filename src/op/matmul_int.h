@@ -1,0 +1,86 @@
+/* matmul_int.h - a weight made ready, as the files that multiply by it see it: matmul.c in float32, matmul_int8.c in
+ * bytes, matmul_few.c for a handful of rows. */
+#ifndef GR_OP_MATMUL_INT_H
+#define GR_OP_MATMUL_INT_H
+
+#include "op/matmul.h"
+#include "op/op.h"
+#include "op/product_int.h"
+
+struct gr_linear {
+    const struct gr_kern *op;
+    gr_linear_mode mode;
+    size_t O, K, slice;
+    size_t ld;                      /* of a packed float32 slice's rows: see choose_slice() */
+    const float *bias;
+    gr_tensor w;                    /* F32 expanded, borrowed and kept weights; data is `own` or borrowed */
+    void *own;
+    bool packed;                    /* own holds slices [K,slice], or oneDNN's int8 layout */
+    bool wide;                      /* int8 for dot16.h, and own is its panels */
+    size_t slice_bytes;             /* int8, not wide: of a full slice in own */
+    float *wscale;                  /* int8 [O] */
+    int32_t *colsum;                /* int8, not wide [O] */
+    size_t rotated;                 /* int8: the block of rotate.h, the largest power of two that divides K */
+    const float *staged[2];         /* laid out for the products at hand, forward and dx; NULL: not */
+    size_t pad_bytes;               /* of the scratchpad that the products made at open need */
+    gr_products products;
+};
+
+static inline size_t outputs(const gr_linear *l, size_t o)
+{
+    return gr_min(l->slice, l->O - o);
+}
+
+static inline bool float_in_place(const gr_tensor *w)
+{
+    return w->type == GR_F32 && (uintptr_t)w->data % sizeof(float) == 0;
+}
+
+/* K values of row o, whatever its type. Row bytes were proved at open. */
+static inline void expand_row(float *y, const gr_tensor *w, size_t o)
+{
+    size_t bytes = 0;
+
+    gr_dtype_row_bytes(w->type, w->cols, &bytes);
+    gr_dequant(y, (const unsigned char *)w->data + o * bytes, w->type, w->cols);
+}
+
+static inline size_t slices(const gr_linear *l)
+{
+    return (l->O + l->slice - 1) / l->slice;
+}
+
+static inline void add_bias(float *y, size_t ldy, const float *bias, size_t M, size_t N)
+{
+    for (size_t m = 0; m < M; m++)
+        for (size_t n = 0; n < N; n++)
+            y[m * ldy + n] += bias[n];
+}
+
+/* Bytes of an int8 row of x: two for a value, each by itself, or the pairs of dot16.h. */
+static inline size_t gr_int8_row_bytes(const gr_linear *l)
+{
+    return l->wide ? 4 * gr_dot16_pairs(l->K) : 2 * l->K;
+}
+
+/* The product of T rows with the n outputs of a slice. */
+gram_status gr_linear_product(const gr_product **out, const gr_linear *l, bool columns, size_t T, size_t n, size_t ldx,
+                              size_t ldy, gram_err *err);
+
+/* ---- matmul_int8.c -------------------------------------------------------------------------------- */
+
+gram_status gr_int8_open(gr_linear *l, gram_err *err);
+/* x as bytes, or as the pairs of dot16.h: q[M] rows, and a scale for each; row [K] is room. */
+void gr_int8_quantise(const gr_linear *l, uint8_t *q, float *scale, gr_mat x, size_t M, float *row);
+gram_status gr_int8_fwd(const gr_linear_to *to, size_t n, gr_mat x, size_t M, gr_arena all, gram_err *err);
+/* The outputs of one slice of bytes, of the M rows q; T of them are multiplied at once. acc: room for 2 T rows of a slice;
+ * pad: what is left. Not for panels. */
+gram_status gr_int8_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const float *scale, size_t M, size_t T,
+                          size_t slice, int32_t *acc, gr_arena pad, gram_err *err);
+
+/* ---- matmul_few.c --------------------------------------------------------------------------------- */
+
+void gr_few_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M);
+void gr_few_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add);
+
+#endif
