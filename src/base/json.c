@@ -31,6 +31,13 @@ size_t gr_json_mark(const char *text, size_t n)
     return n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
 }
 
+json_t *gr_json_loadb(const char *text, size_t n, size_t flags, json_error_t *e)
+{
+    size_t mark = gr_json_mark(text, n);
+
+    return json_loadb(text + mark, n - mark, flags, e);
+}
+
 json_t *gr_json_real(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();

@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "file/ends.h"
 #include "file/io.h"
 
@@ -32,7 +33,7 @@ static gram_status of_file(gr_ids *out, const char *dir, const char *name, gram_
     if (gr_path_exists(path))
         rc = gr_read_file(path, CONFIG_MOST, &text, &n, err);
     if (!rc && text) {
-        root = json_loadb(text, n, 0, &je);
+        root = gr_json_loadb(text, n, 0, &je);
         v = json_object_get(root, "eos_token_id");
         if (!root)
             rc = gr_fail(err, GRAM_EFORMAT, "%s:%d: not JSON: %s", path, je.line, je.text);

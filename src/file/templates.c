@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "file/file_int.h"
 #include "file/io.h"
 #include "file/tok_facts.h"
@@ -139,7 +140,7 @@ static gram_status of_processor(json_t *named, const char *dir, const char *file
     if (!rc && gr_path_exists(path))
         rc = gr_read_file(path, TEMPLATE_MOST, &text, &n, err);
     if (!rc && text) {
-        root = json_loadb(text, n, JSON_DECODE_INT_AS_REAL, &e);
+        root = gr_json_loadb(text, n, JSON_DECODE_INT_AS_REAL, &e);
         if (!root)
             rc = gr_fail(err, json_error_code(&e) == json_error_out_of_memory ? GRAM_ENOMEM : GRAM_EFORMAT, "%s:%d: %s",
                          path, e.line, e.text);

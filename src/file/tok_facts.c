@@ -34,7 +34,7 @@ static gram_status read_object(json_t **out, const char *dir, const char *file, 
     if (!rc && gr_path_exists(path))
         rc = gr_read_file(path, SMALL_MOST, &text, &n, err);
     if (!rc)                                    /* "model_max_length" is often about 1e30 */
-        *out = text ? json_loadb(text, n, JSON_DECODE_INT_AS_REAL, &je) : json_object();
+        *out = text ? gr_json_loadb(text, n, JSON_DECODE_INT_AS_REAL, &je) : json_object();
     if (!rc && !*out && (!text || json_error_code(&je) == json_error_out_of_memory))
         rc = gr_nomem(err, path);
     else if (!rc && !json_is_object(*out))

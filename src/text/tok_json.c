@@ -569,7 +569,7 @@ gram_status gr_tok_from_json(gr_tok **out, const char *name, const char *json, s
         rc = gr_nomem(err, name);
         goto out;
     }
-    root = json_loadb(json + gr_json_mark(json, n), n - gr_json_mark(json, n), JSON_ALLOW_NUL, &why);
+    root = gr_json_loadb(json, n, JSON_ALLOW_NUL, &why);
     if (!root) {
         rc = json_error_code(&why) == json_error_out_of_memory ? gr_nomem(err, name) :
              gr_fail(err, GRAM_EFORMAT, "%s:%d: not JSON: %s", name, why.line, why.text);

@@ -437,7 +437,7 @@ gram_status gr_tok_lists_read(gr_tok_lists *out, const char *name, const char *j
     *out = (gr_tok_lists){ .spec = { .unknown_id = -1, .add_space_prefix = true } };
     if (rc)
         return rc;
-    out->root = b.root = json_loadb(json + gr_json_mark(json, n), n - gr_json_mark(json, n), JSON_ALLOW_NUL, NULL);
+    out->root = b.root = gr_json_loadb(json, n, JSON_ALLOW_NUL, NULL);
     b.model = json_object_get(b.root, "model");
     rc = b.root ? read_all(&b, t) : gr_nomem(err, name);
     gr_tok_close(t);

@@ -97,6 +97,7 @@ static void each_is_read_or_named(void **state)
  * read. */
 static const struct { const char *from, *file, *before, *text, *to, *why; } siblings[] = {
     { "openrlhf", "tokenizer.json", BOM, NULL, NULL, NULL },
+    { "openrlhf", "tokenizer_config.json", BOM, NULL, NULL, NULL },
     { "openrlhf", "config.json", "\xff\xfe", NULL, NULL, "byte-order mark of UTF-16" },
     { "openrlhf", "tokenizer.json", NULL, NULL, POINTER, "tokenizer.json: a Git LFS pointer" },
     { "llamafactory", "value_head.safetensors", NULL, NULL, POINTER, "value_head.safetensors: a Git LFS pointer" },
