@@ -27,10 +27,11 @@ from safetensors.torch import save_file
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "models"
 T, V = 53, 61                   # odd, so that every vector kernel meets its tail
 LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cross a tile of 96 rows
-        "qwen3_head320": 96, "gemma3_head512": 96}                  # these are trained too, on 96 tokens
+        "qwen3_head320": 96, "gemma3_head512": 96, "smollm3": 96, "olmo2": 96}  # these are trained too, on 96 tokens
 TEETH = 0.05
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
-         "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig}
+         "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
+         "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config}
 F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
@@ -89,6 +90,13 @@ HF = {
                                            query_pre_attn_scalar=512, **WIDE,
                                            layer_types=["sliding_attention", "full_attention"]), BF16, "new", 1,
                        [{"layer_types": ["full_attention"] * 2}]),
+    "smollm3": ("smollm3", size(5, 24, 4, 2, 40, rope_parameters={**PLAIN, "rope_theta": 2e6}, pad_token_id=None,
+                                tie_word_embeddings=True, **WIDE), BF16, "new", 1, [{"no_rope_layers": [1] * 5}]),
+    "smollm3_old": ("smollm3", size(4, 32, 2, 1, 32, rope_parameters=PLAIN, pad_token_id=None, use_sliding_window=True,
+                                    sliding_window=16, no_rope_layers=[0, 1, 1, 0]), F16, "old", 1,
+                    [{"no_rope_layers": [1, 1, 1, 1]}, {"no_rope_layers": None}, {"use_sliding_window": False}]),
+    "olmo2": ("olmo2", size(3, 24, 4, 2, 40, rope_parameters=PLAIN, pad_token_id=None, **WIDE), BF16, "new", 1,
+              [{"rms_norm_eps": 0.1}, {"rope_theta": 100.0, "rope_parameters": None}]),
 }
 
 # name: architecture, sizes, type of the embedding (and head), and types that the matrices of a layer take in turn.
@@ -108,6 +116,9 @@ GGUF = {
     "gguf_qwen3": ("qwen3", size(2, 64, 4, 2, 64, rope_parameters=PLAIN, head_dim=16), Q.Q5_0, [Q.Q4_1, Q.Q5_0]),
     "gguf_gemma3": ("gemma3_text", size(7, 32, 2, 1, 32, tie_word_embeddings=True, head_dim=16, sliding_window=16,
                                         query_pre_attn_scalar=16), Q.Q8_0, [Q.Q8_0, Q.F16]),
+    "gguf_smollm3": ("smollm3", size(5, 32, 4, 2, 32, rope_parameters=PLAIN, tie_word_embeddings=True,
+                                     pad_token_id=None), Q.Q8_0, [Q.Q8_0, Q.F16]),
+    "gguf_olmo2": ("olmo2", size(2, 32, 4, 4, 32, rope_parameters=PLAIN, pad_token_id=None), Q.Q8_0, [Q.F16, Q.Q8_0]),
 }
 
 
@@ -286,10 +297,10 @@ def write_meta(w, config, arch):
     w.add_head_count_kv(config.num_key_value_heads)
     w.add_layer_norm_rms_eps(config.rms_norm_eps)
     w.add_vocab_size(config.vocab_size)
-    if arch != "qwen2":
+    if arch not in ("qwen2", "olmo2"):
         w.add_key_length(head_dim)
         w.add_value_length(head_dim)
-    if arch == "llama":
+    if arch in ("llama", "smollm3"):
         w.add_rope_dimension_count(head_dim)
     if arch == "gemma3_text":
         w.add_sliding_window(config.sliding_window)
@@ -322,7 +333,7 @@ def make_gguf(name, seed, arch, sizes, embed, types):
         if w.ndim == 1:                             # norms and biases stay float32, as converters leave them
             writer.add_tensor(to, w + np.float32(shift))
             continue
-        permuted = arch == "llama" and heads
+        permuted = arch in ("llama", "smollm3") and heads
         w = permute(w, heads) if permuted else w
         if "embed" in hf or "lm_head" in hf:
             as_ = embed

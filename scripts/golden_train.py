@@ -2,7 +2,7 @@
 """golden_train.py - steps of both stages by PyTorch, and a tiny model that can read, for the tests of training.
 
     python3 scripts/golden_train.py             all of it; golden_models.py comes first
-    python3 scripts/golden_train.py gradients   the train.json alone
+    python3 scripts/golden_train.py gradients [MODEL]   the train.json, and the adapters that no steps go with
 
 tests/golden/train/MODEL/train.json, and that of two of tests/golden/models: of one pass over tokens.json the loss, the
 label logits, each parameter's gradient as the three numbers below, and the label logits after a step of AdamW.
@@ -36,6 +36,8 @@ LABEL, EPS, PEAK, STEPS, WARMUP, BATCH, ROWS, ASKED = (65, 66), 0.05, 1e-3, 20, 
 DROP, SEED, UNITS = 0.2, 9, 24
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+ADAPTERS_ALONE = ("../models/smollm3", "../models/olmo2")       # an adapter, and no steps
 
 
 def rate(step):
@@ -286,9 +288,12 @@ def make_judge(out):
 def main():
     torch.set_num_threads(1)
     for name in ("llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
-                 "../models/qwen3_head320", "../models/gemma3_head512"):
-        one_pass(name)
-    if sys.argv[1:] == ["gradients"]:
+                 "../models/qwen3_head320", "../models/gemma3_head512", "../models/smollm3", "../models/olmo2"):
+        if sys.argv[2:] in ([], [name]):
+            one_pass(name)
+            if name in ADAPTERS_ALONE:
+                make_adapter(name, r=2, lora_alpha=3, target_modules=ALL)
+    if sys.argv[1:2] == ["gradients"]:
         return
     steps = {}
     lora = {"llama_gqa": {"r": 4, "lora_alpha": 6, "target_modules": ALL},

@@ -93,7 +93,7 @@ const char *gram_head(const gram_model *m); /* what it ends in, as gram_info say
 
 typedef struct { const char *name; size_t count; uint64_t bytes; } gram_type_count;
 typedef struct {
-    const char *architecture;       /* "llama", "mistral", "qwen2", "qwen3", "gemma3" */
+    const char *architecture;       /* "llama", "qwen3", ...: a name of src/file/arch.c */
     const char *format;             /* "safetensors", "gguf" */
     const char *chat_template;      /* "jinja": the model's own, or a file; or a name as in gram_options; NULL: none */
     const char *tokenizer;          /* "byte-level BPE", "SentencePiece BPE"; NULL: the directory has none */

@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA3, GR_ARCHS } gr_arch;
+typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA3, GR_ARCH_SMOLLM3,
+               GR_ARCH_OLMO2, GR_ARCHS } gr_arch;
 
 enum {
     GR_HAS_QKV_BIAS     = 1 << 0,   /* q, k and v have a bias, always, and the output has none */
@@ -20,12 +21,15 @@ enum {
     GR_HAS_EMBED_SCALE  = 1 << 7,   /* embeddings are multiplied by sqrt(width) */
     GR_HAS_QUERY_SCALAR = 1 << 8,   /* attention is scaled by "query_pre_attn_scalar", not by the head's size */
     GR_HAS_TWO_ROPES    = 1 << 9,   /* layers with a window have a rope of their own */
+    GR_HAS_QK_NORM_WIDE = 1 << 10,  /* all heads of q, or of k, are normed as one */
+    GR_HAS_NO_PRE_NORMS = 1 << 11,  /* no norms before attention and MLP */
     /* What llama.cpp's GGUF of it is like: */
     GR_GGUF_PAIRS       = 1 << 16,  /* rows of q and k are ordered for rope on neighbours, (2i, 2i+1) */
     GR_GGUF_O_BIAS      = 1 << 17,  /* the attention's output may have a bias */
     GR_GGUF_FACTORS     = 1 << 18,  /* rope may be scaled by a list of factors */
     GR_GGUF_WINDOW      = 1 << 19,  /* a window has a key */
-    GR_GGUF_HEADS_FILL  = 1 << 20,  /* the heads together must be as wide as the model */
+    GR_GGUF_IDLE_WINDOW = 1 << 20,  /* a window may have a key, and is none that the model was trained with */
+    GR_GGUF_HEADS_FILL  = 1 << 21,  /* the heads together must be as wide as the model */
 };
 
 /* Which layers see a window of keys alone, in a config.json. */
@@ -44,10 +48,13 @@ typedef struct {
     unsigned has;
     gr_slide slide;
     size_t slide_but;                       /* of a pattern: the n that transformers takes where nothing is said */
+    size_t rope_but;                        /* layers i with (i + 1) % rope_but == 0 are without rope; 0: none are */
+    const char *const *keys;                /* of config.json that are of this architecture alone; a NULL ends them */
     struct {                                /* what transformers takes where config.json says nothing; 0: it follows */
         size_t vocabulary, width, hidden, layers, heads, kv_heads, head_dim, context, window;
         int32_t bos, eos, pad;
         bool tied;
+        double eps, theta;
     } otherwise;
 } gr_arch_row;
 

@@ -34,6 +34,7 @@ gram_status gr_config_refuse(const char *name, const char *architecture, gram_er
 void gr_config_clear(gr_config *c)
 {
     free(c->sliding);
+    free(c->bare);
     free(c->inv_freq[0]);
     free(c->inv_freq[1]);
     free(c->mix);
@@ -174,7 +175,7 @@ static gram_status read_two_ropes(const struct in *in, size_t context, gr_rope r
                        "\"sliding_attention\"", in->name);
     if (full && scaling)
         return gr_fail(err, GRAM_EFORMAT, "%s: \"rope_scaling\" and \"rope_parameters\" are both there", in->name);
-    rc = get_number(in, in->text, "rope_theta", 1e6, &theta[0], err);
+    rc = get_number(in, in->text, "rope_theta", in->row->otherwise.theta, &theta[0], err);
     if (!rc)
         rc = get_number(in, in->text, "rope_local_base_freq", 1e4, &theta[1], err);
     if (!rc)
@@ -194,7 +195,7 @@ static gram_status read_ropes(const struct in *in, gr_config *c, gram_err *err)
     if (gr_config_has(c, GR_HAS_TWO_ROPES)) {
         rc = read_two_ropes(in, c->context, r, err);
     } else {
-        rc = get_number(in, in->text, "rope_theta", 1e4, &theta, err);
+        rc = get_number(in, in->text, "rope_theta", in->row->otherwise.theta, &theta, err);
         if (!rc)
             rc = read_rope(in, scaling ? scaling : get(in->text, "rope_parameters"), theta, c->context, &r[0], err);
         r[1] = r[0];
@@ -205,6 +206,34 @@ static gram_status read_ropes(const struct in *in, gr_config *c, gram_err *err)
         rc = gr_rope_freq(&c->inv_freq[i], &r[i], c->head_dim, err);
     }
     return rc;
+}
+
+/* Which layers have no rope. In "no_rope_layers" a 1 stands for a layer that has one. */
+static gram_status read_bare(const struct in *in, gr_config *c, gram_err *err)
+{
+    json_t *list = get(in->text, "no_rope_layers");
+    size_t but = in->row->rope_but;
+    gram_status rc = GRAM_OK;
+
+    if (!but)
+        return GRAM_OK;
+    rc = get_size(in, "no_rope_layer_interval", but, MAX_LAYERS, &but, err);
+    if (rc)
+        return rc;
+    if (list && (!json_is_array(list) || json_array_size(list) != c->layers))
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"no_rope_layers\" has %zu entries, %zu layers wanted", in->name,
+                       json_array_size(list), c->layers);
+    c->bare = gr_calloc(c->layers, sizeof *c->bare);
+    if (!c->bare)
+        return gr_nomem(err, in->name);
+    for (size_t i = 0; i < c->layers; i++) {
+        json_t *v = json_array_get(list, i);
+        json_int_t n = json_is_boolean(v) ? json_is_true(v) : json_is_integer(v) ? json_integer_value(v) : -1;
+        if (list && n != 0 && n != 1)
+            return gr_fail(err, GRAM_EFORMAT, "%s: \"no_rope_layers\": entry %zu is neither 0 nor 1", in->name, i);
+        c->bare[i] = list ? n == 0 : (i + 1) % but == 0;
+    }
+    return GRAM_OK;
 }
 
 /* ---- Windows -------------------------------------------------------------------------------------- */
@@ -252,7 +281,8 @@ static gram_status read_windows(const struct in *in, gr_config *c, gram_err *err
     } else {
         uint64_t first = from && asked ? (uint64_t)json_integer_value(from) : 28;
         for (size_t i = 0; i < c->layers; i++)
-            c->sliding[i] = by_pattern ? (i + 1) % pattern != 0 : c->window && (!asked || i >= first);
+            c->sliding[i] = by_pattern ? (i + 1) % pattern != 0 : !c->window ? false : c->bare ? c->bare[i]
+                                                                  : !asked || i >= first;
     }
     for (size_t i = 0; i < c->layers; i++)
         any = any || c->sliding[i];
@@ -289,7 +319,7 @@ static gram_status read_sizes(const struct in *in, gr_config *c, gram_err *err)
     if (!rc)
         rc = get_size(in, "head_dim", dim_null ? 0 : d->otherwise.head_dim, MAX_HEAD_DIM, &c->head_dim, err);
     if (!rc)
-        rc = get_number(in, in->text, "rms_norm_eps", 1e-6, &eps, err);
+        rc = get_number(in, in->text, "rms_norm_eps", in->row->otherwise.eps, &eps, err);
     if (rc)
         return rc;
     c->rms_eps = (float)eps;
@@ -372,6 +402,8 @@ static gram_status read_query_scalar(const struct in *in, gr_config *c, gram_err
 void gr_config_of_arch(gr_config *c)
 {
     c->qk_norm = gr_config_has(c, GR_HAS_QK_NORM);
+    c->qk_norm_wide = gr_config_has(c, GR_HAS_QK_NORM_WIDE);
+    c->no_pre_norms = gr_config_has(c, GR_HAS_NO_PRE_NORMS);
     c->sandwich_norms = gr_config_has(c, GR_HAS_POST_NORMS);
     c->geglu = gr_config_has(c, GR_HAS_GEGLU);
     c->embed_scale = gr_config_has(c, GR_HAS_EMBED_SCALE) ? (float)sqrt((double)c->width) : 1;
@@ -501,6 +533,8 @@ static gram_status read_config(struct in *in, gr_config *c, gram_err *err)
         gr_config_of_arch(c);
     if (!rc && gr_config_has(c, GR_HAS_QUERY_SCALAR))
         rc = read_query_scalar(in, c, err);
+    if (!rc)
+        rc = read_bare(in, c, err);
     if (!rc)
         rc = read_windows(in, c, err);
     if (!rc)

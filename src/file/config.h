@@ -68,14 +68,17 @@ typedef struct {
     bool tied_head;             /* the embedding is the output head; in a GGUF: output.weight is absent */
     bool qkv_bias, o_bias;
     bool qk_norm;               /* RMSNorm of each head of q and k before rope (Qwen3, Gemma 3) */
+    bool qk_norm_wide;          /* of all heads of q, or of k, as one (OLMo 2) */
     float norm_bias;            /* added to every norm weight: 1 where a Gemma stores w - 1, else 0 */
     bool sandwich_norms;        /* Gemma 3: norms after attention and after the MLP too */
+    bool no_pre_norms;          /* OLMo 2: those alone */
     bool geglu;                 /* tanh-GELU gate; false: SiLU */
     float embed_scale;          /* multiplies embeddings: sqrt(width) in float32 for Gemma, else 1 */
     float attn_scale;           /* multiplies q.k */
 
     size_t window;              /* keys a sliding layer's query sees, itself included; 0: no layer slides */
     bool *sliding;              /* [layers], owned */
+    bool *bare;                 /* [layers], owned: no rope there (SmolLM3); NULL: it is in all */
     /* [0] of full layers, [1] of sliding ones: inverse frequencies [head_dim/2], owned; computed in float32 as
      * transformers does. rope_scale multiplies cos and sin. */
     float *inv_freq[2];

@@ -158,8 +158,12 @@ static gram_status read_windows(struct in *in, gr_config *c, gram_err *err)
     c->sliding = gr_calloc(c->layers, sizeof *c->sliding);
     if (!c->sliding)
         return gr_nomem(err, in->name);
-    if (!gr_config_has(c, GR_GGUF_WINDOW))
+    if (gr_config_has(c, GR_GGUF_IDLE_WINDOW) ||
+        (!gr_config_has(c, GR_GGUF_WINDOW) && !gr_gguf_has(in->g, full_key(in, "attention.sliding_window"))))
         return GRAM_OK;
+    if (!gr_config_has(c, GR_GGUF_WINDOW))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\": %s with a sliding window is not supported", in->name,
+                       in->key, in->arch);
     if (by_pattern || gr_gguf_has(in->g, full_key(in, "attention.sliding_window")))
         rc = get_size(in, "attention.sliding_window", 0, MAX_CONTEXT, &c->window, err);
     if (!rc && by_pattern && many > 0) {
@@ -245,6 +249,20 @@ static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, 
     return rc ? rc : divide_by_factors(in, c, w, err);
 }
 
+static gram_status read_bare(const struct in *in, gr_config *c, gram_err *err)
+{
+    size_t but = gr_arch_of(c->architecture)->rope_but;
+
+    if (!but)
+        return GRAM_OK;
+    c->bare = gr_calloc(c->layers, sizeof *c->bare);
+    if (!c->bare)
+        return gr_nomem(err, in->name);
+    for (size_t i = 0; i < c->layers; i++)
+        c->bare[i] = (i + 1) % but == 0;
+    return GRAM_OK;
+}
+
 static int32_t token_id(const gr_gguf *g, const char *key)
 {
     uint64_t id;
@@ -298,6 +316,8 @@ gram_status gr_config_from_gguf(gr_config *out, const gr_gguf *g, const gr_weigh
         rc = refuse_unknown(&in, w, err);
     if (!rc)
         rc = read_sizes(&in, out, w, err);
+    if (!rc)
+        rc = read_bare(&in, out, err);
     if (!rc)
         rc = read_windows(&in, out, err);
     if (!rc)

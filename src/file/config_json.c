@@ -48,6 +48,16 @@ static json_t *layer_types(const gr_config *c)
     return list;
 }
 
+static json_t *rope_layers(const gr_config *c)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < c->layers; i++)
+        if (json_array_append_new(list, json_integer(!c->bare[i])))
+            return json_decref(list), NULL;
+    return list;
+}
+
 /* ---- What the classes can say --------------------------------------------------------------------- */
 
 /* The row of the class that it is written for. */
@@ -108,6 +118,8 @@ static int set_attention(json_t *o, const gr_config *c)
         bad |= json_object_set_new(o, "attn_logit_softcapping", json_null());
         bad |= json_object_set_new(o, "final_logit_softcapping", json_null());
     }
+    if (c->bare)
+        bad |= json_object_set_new(o, "no_rope_layers", rope_layers(c));
     if (a->has & GR_HAS_BIAS_KEY)
         bad |= json_object_set_new(o, "attention_bias", json_boolean(c->o_bias));
     if (a->has & GR_HAS_MLP_BIAS_KEY)
@@ -140,6 +152,8 @@ gram_status gr_config_json(const gr_config *c, const char *name, const char *dty
     bad |= json_object_set_new(o, "tie_word_embeddings", json_boolean(c->tied_head));
     bad |= json_object_set_new(o, "bos_token_id", id(c->bos));
     bad |= json_object_set_new(o, "eos_token_id", id(c->eos));
+    if (a->otherwise.pad > 0)               /* which may be beyond the vocabulary */
+        bad |= json_object_set_new(o, "pad_token_id", id(c->pad));
     if (!bad)
         text = gr_json_text(o, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (!text || !gr_buf_puts(out, text) || !gr_buf_puts(out, "\n"))

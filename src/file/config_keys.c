@@ -26,6 +26,15 @@ static float gemma_scale(const gr_config *c)
     return (float)(1 / sqrt(per_head));
 }
 
+/* llama.cpp knows which layers are without rope, and no key says so. */
+static bool bare_as_llamacpp(const gr_config *c)
+{
+    for (size_t i = 0; i < c->layers && c->bare; i++)
+        if (c->bare[i] != ((i + 1) % gr_arch_of(c->architecture)->rope_but == 0))
+            return false;
+    return true;
+}
+
 static gram_status check(const gr_config *c, const char *name, gram_err *err)
 {
     const gr_arch_row *a = gr_arch_of(c->architecture);
@@ -43,6 +52,8 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
         what = "its scale of the attention (query_pre_attn_scalar)";
     else if (a->has & GR_HAS_TWO_ROPES && c->rope[1].kind != GR_ROPE_DEFAULT)
         what = "scaled rope in the layers with a window";
+    else if (!bare_as_llamacpp(c))
+        what = "its choice of layers without rope (no_rope_layers)";
     else if (listed && !(a->has & GR_GGUF_FACTORS))
         what = "rope that is scaled as Llama 3's";
     else if (a->has & GR_GGUF_HEADS_FILL && c->heads * c->head_dim != c->width)

@@ -3,8 +3,8 @@
 #include <string.h>
 #include "file/tensors.h"
 
-enum when { ALWAYS, WORDS, POST_NORMS, HEAD_NORMS };
-enum size { ONE, WIDTH, HIDDEN, VOCABULARY, HEAD, QUERIES, KEYS };
+enum when { ALWAYS, WORDS, PRE_NORMS, POST_NORMS, HEAD_NORMS };
+enum size { ONE, WIDTH, HIDDEN, VOCABULARY, QUERIES, KEYS, Q_NORM, K_NORM };
 
 static const struct row {
     const char *hf, *gguf;
@@ -14,12 +14,12 @@ static const struct row {
     [GR_T_EMBED]          = { "model.embed_tokens",            "token_embd",          ALWAYS,     VOCABULARY, WIDTH },
     [GR_T_HEAD]           = { "lm_head",                       "output",              WORDS,      VOCABULARY, WIDTH },
     [GR_T_FINAL_NORM]     = { "model.norm",                    "output_norm",         ALWAYS,     ONE,        WIDTH },
-    [GR_T_ATTN_NORM]      = { "input_layernorm",               "attn_norm",           ALWAYS,     ONE,        WIDTH },
-    [GR_T_MLP_NORM]       = { "pre_feedforward_layernorm",     "ffn_norm",            ALWAYS,     ONE,        WIDTH },
+    [GR_T_ATTN_NORM]      = { "input_layernorm",               "attn_norm",           PRE_NORMS,  ONE,        WIDTH },
+    [GR_T_MLP_NORM]       = { "pre_feedforward_layernorm",     "ffn_norm",            PRE_NORMS,  ONE,        WIDTH },
     [GR_T_ATTN_POST_NORM] = { "post_attention_layernorm",      "post_attention_norm", POST_NORMS, ONE,        WIDTH },
     [GR_T_MLP_POST_NORM]  = { "post_feedforward_layernorm",    "post_ffw_norm",       POST_NORMS, ONE,        WIDTH },
-    [GR_T_Q_NORM]         = { "self_attn.q_norm",              "attn_q_norm",         HEAD_NORMS, ONE,        HEAD },
-    [GR_T_K_NORM]         = { "self_attn.k_norm",              "attn_k_norm",         HEAD_NORMS, ONE,        HEAD },
+    [GR_T_Q_NORM]         = { "self_attn.q_norm",              "attn_q_norm",         HEAD_NORMS, ONE,        Q_NORM },
+    [GR_T_K_NORM]         = { "self_attn.k_norm",              "attn_k_norm",         HEAD_NORMS, ONE,        K_NORM },
     [GR_T_Q]              = { "self_attn.q_proj",              "attn_q",              ALWAYS,     QUERIES,    WIDTH },
     [GR_T_K]              = { "self_attn.k_proj",              "attn_k",              ALWAYS,     KEYS,       WIDTH },
     [GR_T_V]              = { "self_attn.v_proj",              "attn_v",              ALWAYS,     KEYS,       WIDTH },
@@ -57,6 +57,7 @@ bool gr_tensor_there(const gr_config *c, gr_tensor_kind t)
 {
     switch (row[t].when) {
     case WORDS:      return c->words && !c->tied_head;
+    case PRE_NORMS:  return !c->no_pre_norms;
     case POST_NORMS: return c->sandwich_norms;
     case HEAD_NORMS: return c->qk_norm;
     case ALWAYS:     break;
@@ -75,7 +76,8 @@ static size_t size_of(const gr_config *c, enum size s)
     case WIDTH:      return c->width;
     case HIDDEN:     return c->hidden;
     case VOCABULARY: return c->vocabulary;
-    case HEAD:       return c->head_dim;
+    case Q_NORM:     return (c->qk_norm_wide ? c->heads : 1) * c->head_dim;
+    case K_NORM:     return (c->qk_norm_wide ? c->kv_heads : 1) * c->head_dim;
     case QUERIES:    return c->heads * c->head_dim;
     case KEYS:       return c->kv_heads * c->head_dim;
     case ONE:        break;

@@ -50,19 +50,24 @@ static void linear_dx(gr_lane *lane, const struct pass *p, enum gr_matrix which,
 
 enum { ATTN_NORM, ATTN_POST_NORM, MLP_NORM, MLP_POST_NORM, Q_NORM, K_NORM };
 
-/* A piece's share of a norm's weight gradient: which of the 4 norms of width, or the 2 of head_dim. */
+/* A piece's share of a norm's weight gradient: which of the 4 norms of width, or the 2 of q and k. */
 static float *partial(const gr_trainee *t, size_t piece, size_t which)
 {
-    size_t C = t->m->cfg.width, D = t->m->cfg.head_dim;
+    size_t C = t->m->cfg.width;
 
-    return t->partial + piece * PARTIALS(&t->m->cfg) + (which < 4 ? which * C : 4 * C + (which - 4) * D);
+    return t->partial + piece * PARTIALS(&t->m->cfg) +
+           (which < Q_NORM ? which * C : 4 * C + (which == K_NORM ? q_norm_size(&t->m->cfg) : 0));
 }
 
+/* The norm before a branch again, or where there is none the rows themselves. */
 static void norm(gr_lane *lane, const struct pass *p, gr_mat y, gr_mat x, const float *w, size_t M)
 {
     const gr_norm n = norm_of(&p->m->cfg, w, p->m->cfg.width);
 
-    lane->op->rmsnorm_fwd(lane, y, NULL, x, &n, M);
+    if (w)
+        lane->op->rmsnorm_fwd(lane, y, NULL, x, &n, M);
+    else
+        memcpy(y.p, x.p, M * p->m->cfg.width * sizeof(float));
 }
 
 static void norm_bwd(gr_lane *lane, const gr_trainee *t, gr_mat dx, size_t which, gr_mat dy, gr_mat x, const float *r,
@@ -70,7 +75,10 @@ static void norm_bwd(gr_lane *lane, const gr_trainee *t, gr_mat dx, size_t which
 {
     const gr_norm norm = norm_of(&t->m->cfg, w, t->m->cfg.width);
 
-    lane->op->rmsnorm_bwd(lane, dx, partial(t, lane->piece, which), dy, x, r, &norm, n, sum);
+    if (!w)                                 /* of none before a branch: sum is true */
+        lane->op->add(lane, dx, dx, dy, n, t->m->cfg.width);
+    else
+        lane->op->rmsnorm_bwd(lane, dx, partial(t, lane->piece, which), dy, x, r, &norm, n, sum);
 }
 
 /* dy of what a residual branch ends in: the residual's, or back through the branch's last norm; with the rows that fill
@@ -238,13 +246,15 @@ static void norm_and_rotate_bwd(gr_lane *lane, const gr_trainee *t, gr_mat dx, g
 {
     const gr_config *c = &t->m->cfg;
     size_t D = c->head_dim;
-    const gr_norm by_head = norm_of(c, w, D);
-    gr_mat d = gr_mat_at(dx, r, 0), x = gr_mat_at(x0, r, 0), heads = gr_mat_f32(d.p, D);
+    size_t parts = c->qk_norm_wide ? 1 : H, wide = H * D / parts;
+    const gr_norm norm = norm_of(c, w, wide);
+    gr_mat d = gr_mat_at(dx, r, 0), x = gr_mat_at(x0, r, 0), heads = gr_mat_f32(d.p, wide);
 
-    lane->op->rope_bwd(lane, d, t->p.pos + r, table_of(&t->p), n, H, D, c->rope_interleaved);
+    if (rotates(&t->p))
+        lane->op->rope_bwd(lane, d, t->p.pos + r, table_of(&t->p), n, H, D, c->rope_interleaved);
     if (w)
-        lane->op->rmsnorm_bwd(lane, heads, partial(t, lane->piece, which), heads, gr_mat_f32(x.p, D), r_of + r * H,
-                              &by_head, n * H, false);
+        lane->op->rmsnorm_bwd(lane, heads, partial(t, lane->piece, which), heads, gr_mat_f32(x.p, wide),
+                              r_of + r * parts, &norm, n * parts, false);
 }
 
 static void project_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
@@ -279,10 +289,13 @@ static void add_partials(gr_trainee *t, struct grads *g)
 {
     float *to[] = { g->attn_norm, g->attn_post_norm, g->mlp_norm, g->mlp_post_norm, g->q_norm, g->k_norm };
 
+    const gr_config *c = &t->m->cfg;
+    const size_t size[] = { c->width, c->width, c->width, c->width, q_norm_size(c), k_norm_size(c) };
+
     for (size_t b = 0; b < gr_device_pieces(t->d, t->p.rows, t->p.cut); b++)
         for (size_t i = 0; i < GR_COUNT(to); i++)
             if (to[i])
-                add(to[i], partial(t, b, i), i < 4 ? t->m->cfg.width : t->m->cfg.head_dim);
+                add(to[i], partial(t, b, i), size[i]);
 }
 
 /* dx of the wanted rows to their places among all. */

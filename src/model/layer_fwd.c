@@ -83,18 +83,21 @@ static void norm(gr_lane *lane, const struct pass *p, gr_mat y, float *r, gr_mat
     lane->op->rmsnorm_fwd(lane, y, r, x, &n, M);
 }
 
-/* q or k of rows [r, r + n): normed by head where the family does, from x0 to x, and rotated. */
+/* q or k of rows [r, r + n): normed where the family does, by head or all heads as one, from x0 to x, and rotated. */
 static void norm_and_rotate(gr_lane *lane, const struct pass *p, gr_mat x, gr_mat x0, float *r_of, const float *w,
                             size_t H, size_t r, size_t n)
 {
     const gr_config *c = &p->m->cfg;
     size_t D = c->head_dim;
-    const gr_norm by_head = norm_of(c, w, D);
+    size_t parts = c->qk_norm_wide ? 1 : H, wide = H * D / parts;
+    const gr_norm norm = norm_of(c, w, wide);
     gr_mat to = gr_mat_at(x, r, 0), of = gr_mat_at(x0, r, 0);
 
     if (w)
-        lane->op->rmsnorm_fwd(lane, gr_mat_f32(to.p, D), from(r_of, r * H), gr_mat_f32(of.p, D), &by_head, n * H);
-    lane->op->rope_fwd(lane, to, p->pos + r, table_of(p), n, H, D, c->rope_interleaved);
+        lane->op->rmsnorm_fwd(lane, gr_mat_f32(to.p, wide), from(r_of, r * parts), gr_mat_f32(of.p, wide), &norm,
+                              n * parts);
+    if (rotates(p))
+        lane->op->rope_fwd(lane, to, p->pos + r, table_of(p), n, H, D, c->rope_interleaved);
 }
 
 /* Keys and values of rows [r, r + n) to the pages that keep them. */
@@ -126,13 +129,14 @@ static void project(void *arg, gr_lane *lane, size_t r, size_t n)
     const struct layer *l = p->l;
     const struct kept *s = p->s;
     size_t M = gr_lane_rows(lane, n), first = p->kv ? 0 : 2, end = p->qo ? 3 : 2;
-    gr_mat h = gr_lane_scratch(lane, M, c->width);
+    gr_mat x = gr_mat_at(p->x, r, 0), h = l->attn_norm ? gr_lane_scratch(lane, M, c->width) : x;
     const gr_linear_to to[] = { { l->k, gr_mat_at(s->k0, r, 0) }, { l->v, gr_mat_at(s->v, r, 0) },
                                 { l->q, gr_mat_at(s->q0, r, 0) } };
 
     if (lane->rc)
         return;
-    norm(lane, p, h, from(p->r_x, r), gr_mat_at(p->x, r, 0), l->attn_norm, M);
+    if (l->attn_norm)
+        norm(lane, p, h, from(p->r_x, r), x, l->attn_norm, M);
     linears(lane, p, to + first, which + first, end - first, h, r, M);
     if (p->qo)
         norm_and_rotate(lane, p, s->q, s->q0, s->rq, l->q_norm, c->heads, r, n);
@@ -158,7 +162,7 @@ static void mix(void *arg, gr_lane *lane, size_t r, size_t n)
     const struct kept *s = p->s;
     size_t C = c->width, F = c->hidden, M = gr_lane_rows(lane, n);
     gr_mat x = gr_mat_at(p->x, r, 0), out = gr_mat_at(p->out, r, 0), mid = s->mid.p ? gr_mat_at(s->mid, r, 0) : out;
-    gr_mat h = gr_lane_scratch(lane, M, C), t = gr_lane_scratch(lane, M, C);
+    gr_mat h = l->mlp_norm ? gr_lane_scratch(lane, M, C) : mid, t = gr_lane_scratch(lane, M, C);
     gr_mat y = l->attn_post_norm && s->t1.p ? gr_mat_at(s->t1, r, 0) : s->mid.p ? mid : t;
     gr_mat gate = place(lane, s->gate, r, M, p->ldf), up = place(lane, s->up, r, M, p->ldf);
     gr_mat act = s->gate.p ? gr_lane_scratch(lane, M, p->ldf) : gate;
@@ -170,7 +174,8 @@ static void mix(void *arg, gr_lane *lane, size_t r, size_t n)
     if (l->attn_post_norm)
         norm(lane, p, t, from(s->rt1, r), y, l->attn_post_norm, M);
     lane->op->add(lane, mid, x, l->attn_post_norm ? t : y, M, C);
-    norm(lane, p, h, from(s->r2, r), mid, l->mlp_norm, M);
+    if (l->mlp_norm)
+        norm(lane, p, h, from(s->r2, r), mid, l->mlp_norm, M);
     linears(lane, p, gate_up, which, GR_COUNT(gate_up), h, r, M);
     (c->geglu ? lane->op->geglu_fwd : lane->op->swiglu_fwd)(lane, act, gate, up, M, F);
     if (p->again && !l->mlp_post_norm)

@@ -1,10 +1,10 @@
 /* model.h - a decoder-only transformer: weights bound to an architecture, and its forward pass.
  *
  *   x = embed[token] * embed_scale
- *   each layer   h = norm(x)              q k v = h W^T + b;  q k normed by head where the family does
+ *   each layer   h = [norm](x)            q k v = h W^T + b;  q k normed where the family does
  *                o = attn(rope(q), rope(k), v)
- *                x += [norm](o Wo^T)      the norm in brackets: Gemma 3's sandwich
- *                h = norm(x)
+ *                x += [norm](o Wo^T)      norms in brackets are in some: Gemma 3 has all, OLMo 2 the last
+ *                h = [norm](x)
  *                x += [norm]((act(h Wg^T) * (h Wu^T)) Wd^T)
  *   logits = norm(x) head^T          reward = head(norm(x)), of the last token, where the model has such a head
  *

@@ -8,9 +8,9 @@
 enum gr_matrix { GR_MAT_Q, GR_MAT_K, GR_MAT_V, GR_MAT_O, GR_MAT_GATE, GR_MAT_UP, GR_MAT_DOWN, GR_MATRICES };
 
 struct layer {
-    float *attn_norm, *mlp_norm;            /* [C] */
+    float *attn_norm, *mlp_norm;            /* [C], NULL where there are none before */
     float *attn_post_norm, *mlp_post_norm;  /* [C], NULL but for sandwich norms */
-    float *q_norm, *k_norm;                 /* [D] or NULL */
+    float *q_norm, *k_norm;                 /* [D], [H*D] where all heads are normed as one, or NULL */
     float *bias[4];                         /* q k v o, NULL without */
     gr_linear *q, *k, *v, *o, *gate, *up, *down;
     const float *w[GR_MATRICES];            /* of a writable model: the matrices behind them, in this order */

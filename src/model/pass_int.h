@@ -80,6 +80,12 @@ static inline gr_norm norm_of(const gr_config *c, const float *w, size_t n)
     return (gr_norm){ w, c->norm_bias, c->rms_eps, n };
 }
 
+/* Whether the layer at hand has rope. */
+static inline bool rotates(const struct pass *p)
+{
+    return !p->m->cfg.bare || !p->m->cfg.bare[p->layer];
+}
+
 static inline const float *table_of(const struct pass *p)
 {
     return p->table[p->m->cfg.sliding[p->layer] && p->table[1]];

@@ -114,7 +114,7 @@ static void every_architecture_keeps_its_bits(void **state)
 {
     static const char *const name[] = { "llama_mha", "llama_gqa", "llama_scaled", "llama_scaled_new", "llama_linear",
                                         "llama_bias", "mistral_window", "mistral_wide", "qwen2", "qwen3",
-                                        "qwen3_sharded", "gemma3" };
+                                        "qwen3_sharded", "gemma3", "smollm3", "olmo2" };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(name); i++) {
@@ -215,6 +215,7 @@ static void what_has_no_form_is_said(void **state)
     (void)state;
     fails(MODELS "qwen2_window", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "sliding window");
     fails(MODELS "gemma3_untied", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "query_pre_attn_scalar");
+    fails(MODELS "smollm3_old", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "sliding window");
     fails(MODELS "qwen3", "x", GRAM_STORE_Q8_0, GRAM_EARG, "Q8_0");
     fails("tests/golden/rewards/llama", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "reward head");
     fails("no/such", "x", GRAM_STORE_F32, GRAM_EIO, "no/such");

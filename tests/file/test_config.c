@@ -274,6 +274,10 @@ static void what_is_not_supported_is_named(void **state)
           "bidirectional" },
         { "{\"model_type\": \"gemma3_text\", \"rope_parameters\": {\"rope_theta\": 5}}", GRAM_EFORMAT,
           "full_attention" },
+        { "{\"model_type\": \"smollm3\", \"num_hidden_layers\": 2, \"no_rope_layers\": [1]}", GRAM_EFORMAT, "2 layers wanted" },
+        { "{\"model_type\": \"smollm3\", \"num_hidden_layers\": 2, \"no_rope_layers\": [1, 3]}", GRAM_EFORMAT,
+          "neither 0 nor 1" },
+        { "{\"model_type\": \"llama\", \"no_rope_layers\": [1, 0]}", GRAM_EUNSUPPORTED, "no_rope_layers" },
         { "{\"model_type\": \"gemma3\"}", GRAM_EFORMAT, "text_config" },
     };
 

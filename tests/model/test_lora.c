@@ -172,7 +172,8 @@ static void every_forward_sees_adapters_in_training(void **state)
 /* The bound is that of tests/model/test_golden_models.c: a few roundings of each layer's sums. */
 static void folded_logits_are_pefts(void **state)
 {
-    static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "gemma3_text" };
+    static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "gemma3_text", "../models/smollm3",
+                                        "../models/olmo2" };
 
     (void)state;
     for (size_t i = 0; i < 2 * GR_COUNT(dirs); i++) {
@@ -209,7 +210,8 @@ static void folded_logits_are_pefts(void **state)
 static void a_written_adapter_is_the_trained_one(void **state)
 {
     static const struct { const char *path; gr_linear_mode mode; } base[] = {
-        { GOLDEN "qwen3_headdim", GR_LINEAR_F32 }, { GOLDEN "llama_gqa", GR_LINEAR_KEEP }, { GGUF, GR_LINEAR_KEEP },
+        { GOLDEN "qwen3_headdim", GR_LINEAR_F32 }, { GOLDEN "../models/olmo2", GR_LINEAR_F32 },
+        { GOLDEN "../models/smollm3", GR_LINEAR_F32 }, { GOLDEN "llama_gqa", GR_LINEAR_KEEP }, { GGUF, GR_LINEAR_KEEP },
     };
     char *dir = check_tmpdir();
 
@@ -293,7 +295,8 @@ static void a_gguf_adapter_has_the_same_parameters(void **state)
  * 0.01 of its own length, and the third derivative and the roundings of L stay below a hundredth. */
 static void slopes_are_difference_quotients(void **state)
 {
-    static const char *const path[] = { GOLDEN "llama_gqa", GOLDEN "qwen3_headdim", GOLDEN "gemma3_text", GGUF };
+    static const char *const path[] = { GOLDEN "llama_gqa", GOLDEN "qwen3_headdim", GOLDEN "gemma3_text", GGUF,
+                                        GOLDEN "../models/smollm3", GOLDEN "../models/olmo2" };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(path); i++) {
