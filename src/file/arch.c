@@ -8,27 +8,32 @@ static const char *const smollm3_keys[] = { "no_rope_layers", "no_rope_layer_int
 
 static const gr_arch_row row[GR_ARCHS] = {
     [GR_ARCH_LLAMA] = {
-        .name = "llama", .model_type = "llama", .causal = "LlamaForCausalLM", .gguf = "llama",
+        .name = "llama", .model_type = "llama", .causal = "LlamaForCausalLM",
+        .classifier = "LlamaForSequenceClassification", .gguf = "llama",
         .has = GR_HAS_BIAS_KEY | GR_HAS_MLP_BIAS_KEY | GR_GGUF_PAIRS | GR_GGUF_O_BIAS | GR_GGUF_FACTORS | GR_GGUF_WINDOW,
         .otherwise = { 32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1, 2, -1, false, 1e-6, 1e4 },
     },
     [GR_ARCH_MISTRAL] = {
-        .name = "mistral", .model_type = "mistral", .causal = "MistralForCausalLM", .gguf = "llama",
+        .name = "mistral", .model_type = "mistral", .causal = "MistralForCausalLM",
+        .classifier = "MistralForSequenceClassification", .gguf = "llama",
         .has = GR_GGUF_PAIRS | GR_GGUF_O_BIAS | GR_GGUF_FACTORS | GR_GGUF_WINDOW, .slide = GR_SLIDE_ALL,
         .otherwise = { 32000, 4096, 14336, 32, 32, 8, 0, 131072, 4096, 1, 2, -1, false, 1e-6, 1e4 },
     },
     [GR_ARCH_QWEN2] = {
-        .name = "qwen2", .model_type = "qwen2", .causal = "Qwen2ForCausalLM", .gguf = "qwen2",
+        .name = "qwen2", .model_type = "qwen2", .causal = "Qwen2ForCausalLM",
+        .classifier = "Qwen2ForSequenceClassification", .gguf = "qwen2",
         .has = GR_HAS_QKV_BIAS | GR_GGUF_HEADS_FILL | GR_GGUF_IDLE_WINDOW, .slide = GR_SLIDE_ASKED,
         .otherwise = { 151936, 4096, 22016, 32, 32, 32, 0, 32768, 4096, -1, -1, -1, false, 1e-6, 1e4 },
     },
     [GR_ARCH_QWEN3] = {
-        .name = "qwen3", .model_type = "qwen3", .causal = "Qwen3ForCausalLM", .gguf = "qwen3",
+        .name = "qwen3", .model_type = "qwen3", .causal = "Qwen3ForCausalLM",
+        .classifier = "Qwen3ForSequenceClassification", .gguf = "qwen3",
         .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM | GR_GGUF_IDLE_WINDOW, .slide = GR_SLIDE_ASKED,
         .otherwise = { 151936, 4096, 22016, 32, 32, 32, 128, 32768, 4096, -1, -1, -1, false, 1e-6, 1e4 },
     },
     [GR_ARCH_GEMMA3] = {
-        .name = "gemma3", .model_type = "gemma3_text", .causal = "Gemma3ForCausalLM", .outer = "gemma3",
+        .name = "gemma3", .model_type = "gemma3_text", .causal = "Gemma3ForCausalLM",
+        .classifier = "Gemma3TextForSequenceClassification", .outer = "gemma3",
         .gguf = "gemma3",
         .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM | GR_HAS_POST_NORMS | GR_HAS_GEGLU | GR_HAS_PLUS_ONE |
                GR_HAS_EMBED_SCALE | GR_HAS_QUERY_SCALAR | GR_HAS_TWO_ROPES | GR_GGUF_WINDOW,
@@ -36,13 +41,15 @@ static const gr_arch_row row[GR_ARCHS] = {
         .otherwise = { 262208, 2304, 9216, 26, 8, 4, 256, 131072, 4096, 2, 1, 0, true, 1e-6, 1e6 },
     },
     [GR_ARCH_SMOLLM3] = {
-        .name = "smollm3", .model_type = "smollm3", .causal = "SmolLM3ForCausalLM", .gguf = "smollm3",
+        .name = "smollm3", .model_type = "smollm3", .causal = "SmolLM3ForCausalLM",
+        .classifier = "SmolLM3ForSequenceClassification", .gguf = "smollm3",
         .has = GR_HAS_BIAS_KEY | GR_HAS_MLP_BIAS_KEY | GR_GGUF_PAIRS, .slide = GR_SLIDE_ASKED, .rope_but = 4,
         .keys = smollm3_keys,
         .otherwise = { 128256, 2048, 11008, 36, 16, 4, 0, 32768, 0, 128000, 128001, 128004, true, 1e-6, 2e6 },
     },
     [GR_ARCH_OLMO2] = {
-        .name = "olmo2", .model_type = "olmo2", .causal = "Olmo2ForCausalLM", .gguf = "olmo2",
+        .name = "olmo2", .model_type = "olmo2", .causal = "Olmo2ForCausalLM",
+        .classifier = "Olmo2ForSequenceClassification", .gguf = "olmo2",
         .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM | GR_HAS_QK_NORM_WIDE | GR_HAS_POST_NORMS | GR_HAS_NO_PRE_NORMS |
                GR_GGUF_HEADS_FILL,
         .otherwise = { 50304, 4096, 11008, 32, 32, 0, 0, 2048, 0, -1, 50279, 1, false, 1e-5, 1e4 },

@@ -43,6 +43,7 @@ typedef enum {
 typedef struct {
     const char *name;
     const char *model_type, *causal;        /* config.json's, and transformers' class with a head over words */
+    const char *classifier;                 /* and its class with a head for numbers */
     const char *outer;                      /* the model_type of one with images, whose text model lies inside; or NULL */
     const char *gguf;                       /* general.architecture; of two rows with the same the first is read */
     unsigned has;

@@ -188,11 +188,10 @@ gram_status gr_st_meta(const char *path, const char *key, char **out, gram_err *
 /* What transformers writes of a ...ForSequenceClassification; and PURM's mark, since its two labels are no classes. */
 static bool say_reward(json_t *root, const gr_config *cfg)
 {
-    static const char *const class[GR_ARCHS] = { "Llama", "Mistral", "Qwen2", "Qwen3", "Gemma3Text" };
     static const char *const id[] = { "0", "1" }, *const label[] = { "LABEL_0", "LABEL_1" };
     json_t *names = json_object(), *ids = json_object();
     gr_buf b = { 0 };
-    bool ok = gr_buf_printf(&b, "%sForSequenceClassification", class[cfg->architecture]);
+    bool ok = gr_buf_puts(&b, gr_arch_of(cfg->architecture)->classifier);
 
     for (size_t i = 0; i < gr_reward_outputs(cfg->reward) && ok; i++)
         ok = !json_object_set_new(names, id[i], json_string(label[i])) &&

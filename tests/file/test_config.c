@@ -301,6 +301,20 @@ static void a_missing_file_is_named(void **state)
     assert_string_equal(check_err.text, GOLDEN "none/config.json: No such file or directory");
 }
 
+static void every_row_is_whole(void **state)
+{
+    (void)state;
+    for (gr_arch a = 0; a < GR_ARCHS; a++) {
+        const gr_arch_row *r = gr_arch_of(a);
+        gr_arch b;
+        assert_true(r->name && r->causal && strstr(r->classifier, "ForSequenceClassification"));
+        assert_true(gr_arch_by_type(&b, r->model_type) && b == a);
+        assert_true(gr_arch_by_gguf(&b, r->gguf, strlen(r->gguf)) && !strcmp(gr_arch_of(b)->gguf, r->gguf));
+        assert_true((r->slide == GR_SLIDE_PATTERN) == (r->slide_but > 0));
+        assert_true(r->otherwise.eps > 0 && r->otherwise.theta > 0 && r->otherwise.layers > 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest test[] = {
