@@ -24,7 +24,8 @@ static void cover(void *arg, gr_lane *lane, size_t first, size_t n)
         c->seen[i]++;
         c->piece[i] = lane->piece;
     }
-    c->ragged = c->ragged || first % c->unit || n > c->most || lane->piece >= c->pieces || lane->unit != c->unit;
+    if (first % c->unit || n > c->most || lane->piece >= c->pieces || lane->unit != c->unit)
+        __atomic_store_n(&c->ragged, true, __ATOMIC_RELAXED);
 }
 
 /* Each row once, pieces in the order of their rows, of whole units, no longer than asked, equal but for a unit. */
