@@ -56,7 +56,8 @@ static double seconds(job_fn *job, void *arg)
 
 static void row(const char *kernel, const char *shape, double value, const char *unit, double limit)
 {
-    printf("%s,%s,%s,%.1f,%s,%.1f,%.2f\n", gr_cpu_name(lane->op->cpu), kernel, shape, value, unit, limit, value / limit);
+    printf("%s,%s,%s,%.1f,%s,%.1f,%.2f\n", gr_cpu_name(lane->op->cpu), kernel, shape, value, unit, limit,
+           value / limit);
     fflush(stdout);
 }
 
@@ -148,8 +149,8 @@ static void attention_job(void *arg)
     gr_kv_span span = { a->k, a->v, a->D, a->T };
 
     for (size_t t = 0; t < a->T; t += GR_ATTN_QUERIES)
-        lane->op->attn_run_fwd(MAT(a->o + t * ld, ld), NULL, MAT(a->q + t * ld, ld), gr_min(GR_ATTN_QUERIES, a->T - t), t,
-                               &span, &a->shape, a->scratch);
+        lane->op->attn_run_fwd(MAT(a->o + t * ld, ld), NULL, MAT(a->q + t * ld, ld),
+                               gr_min(GR_ATTN_QUERIES, a->T - t), t, &span, &a->shape, a->scratch);
 }
 
 static void dq_job(void *arg)
@@ -184,8 +185,8 @@ static void dkv_job(void *arg)
 /* Of the products that forward needs two are made, of backward's by queries three and by keys four. */
 static void attention(size_t T, size_t D, size_t G, size_t window, double peak)
 {
-    struct attention a = { T, D, G, { D, G, window, 0.125f }, randoms(T * D * G), randoms(T * D * G), randoms(T * D), randoms(T * D),
-                           randoms(T * D * G), randoms(T * D * G), randoms(T * D), randoms(T * D), randoms(T * G),
+    struct attention a = { T, D, G, { D, G, window, 0.125f }, randoms(T * D * G), randoms(T * D * G), randoms(T * D),
+                           randoms(T * D), randoms(T * D * G), randoms(T * D * G), randoms(T * D), randoms(T * D), randoms(T * G),
                            randoms(T * G), gr_alloc_aligned(gr_attn_scratch(D, G), 1) };
     double seen = 0;
     char shape[64];

@@ -1,4 +1,5 @@
-/* device.h - what tests compute on: devices that are opened once, and a lane that multiplies as a run of scores does. */
+/* device.h - what tests compute on: devices that are opened once, and a lane that multiplies as a run of scores
+ * does. */
 #ifndef TESTS_DEVICE_H
 #define TESTS_DEVICE_H
 

@@ -34,7 +34,8 @@ gram_status gr_write_open(gr_write **out, const gr_model *m, gr_work *work, cons
     *out = NULL;
     if (!w)
         return gr_nomem(err, "writing");
-    *w = (gr_write){ .work = work, .device = gr_work_device(work), .tok = tok, .kv = kv, .most = live, .prefill = prefill };
+    *w = (gr_write){ .work = work, .device = gr_work_device(work), .tok = tok, .kv = kv, .most = live,
+                     .prefill = prefill };
     w->V = gr_work_config(work)->vocabulary;
     w->last = &w->waiting;
     w->live = gr_calloc(live, sizeof *w->live);

@@ -1,14 +1,15 @@
 /* kv.h - keys and values that outlive a forward pass: prefixes that come again, and texts being written.
  *
  * A tree of token runs. A node holds the keys and values of its tokens for every layer, given that the tokens before it
- * on the path came before; a child may begin behind any token of its parent, so a text that leaves another in its middle
- * copies nothing and moves nobody. What a forward pass reads from here has the bits that it would compute itself, since
- * a row's bits depend on its prefix alone.
+ * on the path came before; a child may begin behind any token of its parent, so a text that leaves another in its
+ * middle copies nothing and moves nobody. What a forward pass reads from here has the bits that it would compute
+ * itself, since a row's bits depend on its prefix alone.
  *
  *     [ judge, question, a, b ]           pages 0 1
  *               +--[ c, d, cue ]          page 2
  *
- * A node's rows begin at the beginning of a page. A text that grows fills its last page; what branches off begins one. */
+ * A node's rows begin at the beginning of a page. A text that grows fills its last page; what branches off begins
+ * one. */
 #ifndef GR_MODEL_KV_H
 #define GR_MODEL_KV_H
 
@@ -17,8 +18,8 @@
 typedef struct gr_kv_node gr_kv_node;
 typedef struct gr_kv_tree gr_kv_tree;
 
-/* A place in the tree: the first `used` tokens of a node, and what is before it on its path. {NULL, 0}: before the first
- * token. */
+/* A place in the tree: the first `used` tokens of a node, and what is before it on its path. {NULL, 0}: before the
+ * first token. */
 typedef struct { gr_kv_node *node; size_t used; } gr_kv_at;
 /* Tokens [first, first + n) of a node, whose keys and values a pass is to write. node NULL: none. */
 typedef struct { gr_kv_node *node; size_t first, n; } gr_kv_room;
@@ -33,9 +34,9 @@ const gr_pages *gr_kv_pages(const gr_kv_tree *t);
 /* Moves *at forward as far as token[0..n) is known; how many tokens that was. */
 size_t gr_kv_match(gr_kv_tree *t, gr_kv_at *at, const int32_t *token, size_t n);
 
-/* Room for token[0..n) after *at. grow: at the end of a node that node gets them, as a text's does; otherwise they are a
- * node of their own. What was matched longest ago makes room, but for what is pinned and what is before it. room->node
- * is NULL where there is none, or no memory: a cache may decline. */
+/* Room for token[0..n) after *at. grow: at the end of a node that node gets them, as a text's does; otherwise they are
+ * a node of their own. What was matched longest ago makes room, but for what is pinned and what is before it.
+ * room->node is NULL where there is none, or no memory: a cache may decline. */
 void gr_kv_insert(gr_kv_tree *t, gr_kv_at at, const int32_t *token, size_t n, bool grow, gr_kv_room *room);
 /* Gives back room whose contents could not be computed; the latest first. */
 void gr_kv_take_back(gr_kv_tree *t, gr_kv_room room);

@@ -23,9 +23,9 @@
 
 typedef struct gr_model gr_model;
 
-/* Binds the tensors of w to the architecture that *cfg says, for use on d; takes *cfg over (also on failure) and borrows
- * w and d, which must live longer. A tensor that is missing, of a wrong shape, or that the architecture does not know fails by
- * name. */
+/* Binds the tensors of w to the architecture that *cfg says, for use on d; takes *cfg over (also on failure) and
+ * borrows w and d, which must live longer. A tensor that is missing, of a wrong shape, or that the architecture does
+ * not know fails by name. */
 gram_status gr_model_open(gr_model **out, gr_device *d, const gr_weights *w, gr_config *cfg, gr_linear_mode mode,
                           gram_err *err);
 /* The same with every tensor copied into float32 memory that may be written, in the form of a Hugging Face checkpoint
@@ -61,9 +61,9 @@ uint64_t gr_model_bytes(const gr_model *m);             /* memory that the weigh
 /* Activations of a forward over `rows` rows with `threads` threads, the products' own scratch left out. */
 uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads);
 
-/* The memory of forward passes; grows to the largest batch it met. One forward at a time in each. lora: adapters that are
- * seen as they are at the time, as those in training; NULL: none. way: GR_ROWS_ALIKE, or for passes of a handful of rows
- * GR_ROWS_FEW; a row has the same bits in any pass of the same way. */
+/* The memory of forward passes; grows to the largest batch it met. One forward at a time in each. lora: adapters that
+ * are seen as they are at the time, as those in training; NULL: none. way: GR_ROWS_ALIKE, or for passes of a handful of
+ * rows GR_ROWS_FEW; a row has the same bits in any pass of the same way. */
 typedef struct gr_work gr_work;
 typedef struct gr_lora gr_lora;
 gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_rows_way way, gr_device *d,
@@ -81,8 +81,8 @@ gram_status gr_model_forward(gr_work *w, const gr_forest *f, const size_t *want,
 /* out[n, n_labels]: hidden state times the head's rows of the labels; no other logits are computed. */
 gram_status gr_model_label_logits(gr_work *w, const gr_forest *f, const int32_t *label, size_t n_labels,
                                   float *out, gram_err *err);
-/* out[n, gr_reward_outputs()]: what the reward head makes of the last hidden states, in a model that has one. prompt_end:
- * [n] rows where each sequence's last prompt ends, for a gate that reads there; otherwise NULL. */
+/* out[n, gr_reward_outputs()]: what the reward head makes of the last hidden states, in a model that has one.
+ * prompt_end: [n] rows where each sequence's last prompt ends, for a gate that reads there; otherwise NULL. */
 gram_status gr_model_rewards(gr_work *w, const gr_forest *f, const size_t *prompt_end, float *out, gram_err *err);
 /* Whether the head over the vocabulary has the same row for both tokens, which it then cannot tell apart. */
 bool gr_model_same_rows(const gr_model *m, int32_t a, int32_t b);

@@ -1,7 +1,8 @@
 /* pass_int.h - a pass over the layers of a model, forward or backward: what it is made of while it runs.
  *
- * One walk for all who compute: scores keep nothing of a layer but what the next needs, training keeps what its backward
- * pass asks for, and a text that is written is a pass of a row or a few. Adapters beside the weights are seen by all. */
+ * One walk for all who compute: scores keep nothing of a layer but what the next needs, training keeps what its
+ * backward pass asks for, and a text that is written is a pass of a row or a few. Adapters beside the weights are seen
+ * by all. */
 #ifndef GR_MODEL_PASS_INT_H
 #define GR_MODEL_PASS_INT_H
 
@@ -40,7 +41,7 @@ struct pass {
     struct { gr_mat x; float *r; } wanted;      /* and this is their residual before it */
     gr_mat end;                 /* keep: the residual after the last layer */
     size_t ldf;                 /* from row to row of what is `hidden` wide */
-    gr_linear *staged[GR_MATRICES];     /* weights that are laid out for the layer at hand, in `room`; NULL room: never */
+    gr_linear *staged[GR_MATRICES];     /* weights laid out for the layer at hand, in `room`; NULL room: never */
     size_t n_staged;
     void *room;
 
@@ -108,7 +109,8 @@ void gr_pass_forward(struct pass *p);
 /* Scratch bytes that a lane takes for a piece of `rows` rows. */
 size_t gr_pass_scratch(const struct pass *p, size_t rows);
 
-/* x, or what dropout leaves of it, for a matrix [.., K] of the layer at hand and M rows, the first of which is row r. */
+/* x, or what dropout leaves of it, for a matrix [.., K] of the layer at hand and M rows, the first of which is row
+ * r. */
 gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat x, size_t r, size_t M);
 uint64_t gr_pass_drop_key(const struct pass *p, enum gr_matrix which, size_t row);
 

@@ -30,8 +30,8 @@ typedef struct {
     struct { size_t row, want, run, want_run, put, span; } cap;
 } gr_plan;
 
-/* The rows of a forest. f is borrowed for as long as the plan is used. longest: runs are ordered so that the longest come
- * first and no thread is left with one at the end; otherwise by their rows, one for each row that is asked for. */
+/* The rows of a forest. f is borrowed for as long as the plan is used. longest: runs are ordered so that the longest
+ * come first and no thread is left with one at the end; otherwise by their rows, one for each row that is asked for. */
 gram_status gr_plan_forest(gr_plan *p, const gr_forest *f, const size_t *want, size_t n_want, bool longest,
                            gram_err *err);
 void gr_plan_clear(gr_plan *p);

@@ -23,9 +23,9 @@ gr_device *gr_trainee_device(const gr_trainee *t);
 /* The parameters with their gradients, in the order of the file; the list lives as long as t. */
 gr_param *gr_trainee_params(gr_trainee *t, size_t *n);
 void gr_trainee_zero(gr_trainee *t);
-/* From now on the lowest `layers` layers keep their input alone, and their backward pass computes the rest again: the same
- * bits, in a tenth of the activations' memory and four thirds of the time where that is all layers. Before the first
- * forward. */
+/* From now on the lowest `layers` layers keep their input alone, and their backward pass computes the rest again: the
+ * same bits, in a tenth of the activations' memory and four thirds of the time where that is all layers. Before the
+ * first forward. */
 void gr_trainee_recompute(gr_trainee *t, size_t layers);
 /* From now on, in forward and backward, adapters see their inputs with dropout, where they have any; or not. What is
  * left out follows from the seed, the step, the layer, the matrix and the tokens up to the row's, so another cut into

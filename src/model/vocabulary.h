@@ -2,8 +2,9 @@
  *
  *   z[n,v] = sum_c hidden[n,c] head[v,c]           hidden [N,C]    z [N,V], float32 sums
  *
- * For many rows the head's are cut into slices, which the threads share out; for a handful each is read once. gr_model_logits() and the labels of a verdict sum in
- * double instead, one row at a time; the two agree to float32's rounding. */
+ * For many rows the head's are cut into slices, which the threads share out; for a handful each is read once.
+ * gr_model_logits() and the labels of a verdict sum in double instead, one row at a time; the two agree to float32's
+ * rounding. */
 #ifndef GR_MODEL_VOCABULARY_H
 #define GR_MODEL_VOCABULARY_H
 

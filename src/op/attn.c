@@ -1,5 +1,5 @@
-/* attn.c - a pass of attention on a CPU: its tasks, each a run of queries or keys and a key/value head, by the kernels for
- * one such; and the scratch that every build of these fits into. */
+/* attn.c - a pass of attention on a CPU: its tasks, each a run of queries or keys and a key/value head, by the kernels
+ * for one such; and the scratch that every build of these fits into. */
 #include "op/attn_int.h"
 #include "op/op.h"
 
@@ -62,8 +62,8 @@ static void dq(gr_lane *lane, const gr_attn_pass *a, size_t i, size_t head, void
     if (span)
         lane->op->attn_run_dq(gr_mat_at(a->dq, run->row, col), of_head(a, a->delta, head, run->row),
                               gr_mat_at(a->dout, run->row, col), gr_mat_at(a->o, run->row, col),
-                              of_head(a, a->lse, head, run->row), gr_mat_at(a->q, run->row, col), run->n, run->pos0, span,
-                              &a->shape, scratch);
+                              of_head(a, a->lse, head, run->row), gr_mat_at(a->q, run->row, col), run->n, run->pos0,
+                              span, &a->shape, scratch);
 }
 
 static void dkv(gr_lane *lane, const gr_attn_pass *a, size_t i, size_t head, void *scratch)

@@ -26,8 +26,8 @@
  *             spans hold at least pos0 + nq keys together
  *             scratch: gr_attn_scratch(D, G) bytes, GR_ALIGN-aligned
  *
- * That is what a CPU has for a run of queries and one key/value head. A lane is asked for a pass: all runs and heads of a
- * layer, of which it makes some. Its keys and values lie in pages, which a span names by their number: a pass is said
+ * That is what a CPU has for a run of queries and one key/value head. A lane is asked for a pass: all runs and heads of
+ * a layer, of which it makes some. Its keys and values lie in pages, which a span names by their number: a pass is said
  * once and is the same in every layer but for where in a page the layer's rows are. */
 #ifndef GR_OP_ATTN_H
 #define GR_OP_ATTN_H
@@ -40,8 +40,8 @@ typedef struct { size_t D, G, window /* 0: none */; float scale; } gr_attn_shape
 
 /* ---- A pass ---------------------------------------------------------------------------------------- */
 
-/* Queries of rows [row, row + n) at positions pos0 ..; the keys of positions 0 .. are those of n_spans spans from `span`
- * on, one after the other. There may be more keys than the run sees. */
+/* Queries of rows [row, row + n) at positions pos0 ..; the keys of positions 0 .. are those of n_spans spans from
+ * `span` on, one after the other. There may be more keys than the run sees. */
 typedef struct { size_t row, n, pos0, span, n_spans; } gr_attn_run;
 /* Rows [first, first + n) of a page of a store. */
 typedef struct { uint32_t store, page, first, n; } gr_attn_span;

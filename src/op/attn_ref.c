@@ -56,8 +56,8 @@ void gr_attn_run_fwd_ref(gr_mat o, float *lse, gr_mat q, size_t nq, size_t pos0,
     for (size_t t = 0; t < nq; t++) {
         size_t last = pos0 + t, first = gr_attn_first(last, s->window);
         for (size_t g = 0; g < G; g++)
-            one_query(gr_f32(gr_mat_at(o, t, g * D)), lse ? lse + t * G + g : NULL, gr_f32(gr_mat_at(q, t, g * D)), span,
-                      first, last, D, s->scale, scratch);
+            one_query(gr_f32(gr_mat_at(o, t, g * D)), lse ? lse + t * G + g : NULL, gr_f32(gr_mat_at(q, t, g * D)),
+                      span, first, last, D, s->scale, scratch);
     }
 }
 

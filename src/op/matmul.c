@@ -33,8 +33,8 @@ static size_t tile_rows(size_t M)
     return M % GR_TILE ? M : GR_TILE;
 }
 
-/* The list is a cache: a const gr_linear may still grow it. Sums of bytes lie without gaps, [T,n]: for others oneDNN takes
- * a slower way (1020 and 870 GOP/s a core). */
+/* The list is a cache: a const gr_linear may still grow it. Sums of bytes lie without gaps, [T,n]: for others oneDNN
+ * takes a slower way (1020 and 870 GOP/s a core). */
 gram_status gr_linear_product(const gr_product **out, const gr_linear *l, bool columns, size_t T, size_t n, size_t ldx,
                               size_t ldy, gram_err *err)
 {

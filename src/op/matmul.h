@@ -34,8 +34,8 @@ typedef enum {
 } gr_linear_mode;
 
 typedef struct gr_linear gr_linear;
-/* For lanes of d, or of another device with its kernels. w stays borrowed where the mode says so. bias is borrowed, [O],
- * or NULL. */
+/* For lanes of d, or of another device with its kernels. w stays borrowed where the mode says so. bias is borrowed,
+ * [O], or NULL. */
 gram_status gr_linear_open(gr_linear **out, const gr_device *d, const gr_tensor *w, const float *bias,
                            gr_linear_mode mode, gram_err *err);
 void gr_linear_close(gr_linear *l);

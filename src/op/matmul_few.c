@@ -163,7 +163,8 @@ static void dx_columns(void *arg, gr_lane *lane, size_t k, size_t n)
     const gr_linear *l = f->l;
 
     (void)lane;
-    l->op->few_cols(gr_mat_at(f->dx, 0, k), f->dy, f->M, gr_mat_f32((const float *)l->w.data + k, l->K), n, l->O, f->add);
+    l->op->few_cols(gr_mat_at(f->dx, 0, k), f->dy, f->M, gr_mat_f32((const float *)l->w.data + k, l->K), n, l->O,
+                    f->add);
 }
 
 /* Of adapters alone, which are float32 where they lie. */

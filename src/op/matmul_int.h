@@ -73,8 +73,8 @@ gram_status gr_int8_open(gr_linear *l, gram_err *err);
 /* x as bytes, or as the pairs of dot16.h: q[M] rows, and a scale for each; row [K] is room. */
 void gr_int8_quantise(const gr_linear *l, uint8_t *q, float *scale, gr_mat x, size_t M, float *row);
 gram_status gr_int8_fwd(const gr_linear_to *to, size_t n, gr_mat x, size_t M, gr_arena all, gram_err *err);
-/* The outputs of one slice of bytes, of the M rows q; T of them are multiplied at once. acc: room for 2 T rows of a slice;
- * pad: what is left. Not for panels. */
+/* The outputs of one slice of bytes, of the M rows q; T of them are multiplied at once. acc: room for 2 T rows of a
+ * slice; pad: what is left. Not for panels. */
 gram_status gr_int8_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const float *scale, size_t M, size_t T,
                           size_t slice, int32_t *acc, gr_arena pad, gram_err *err);
 

@@ -51,8 +51,8 @@ struct gr_kern {
 };
 const struct gr_kern *gr_kern_of(unsigned cpu);         /* bits of base/cpu.h */
 
-/* Opens a device with its kernels: the "cpu", which NULL is too, with so many threads; 0: one for each core. Caps oneDNN
- * at what GRAM_CPU grants, which obeys the first call of a process only. */
+/* Opens a device with its kernels: the "cpu", which NULL is too, with so many threads; 0: one for each core. Caps
+ * oneDNN at what GRAM_CPU grants, which obeys the first call of a process only. */
 gram_status gr_device_open(gr_device **out, const char *name, size_t threads, gram_err *err);
 
 #endif

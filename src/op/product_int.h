@@ -14,13 +14,13 @@
 #define GR_PIECE 768
 
 /* oneDNN is called single-threaded, from the lane's thread, and for rows whose bits are to be alike on GR_TILE of them:
- * with one shape, and a tile that is a multiple of 6, each row's bits are the same at every place of a tile (measured on
- * AVX2, where other row counts take other paths through oneDNN's kernels, and on AVX-512; tests/op/test_matmul.c asserts
- * it). */
+ * with one shape, and a tile that is a multiple of 6, each row's bits are the same at every place of a tile (measured
+ * on AVX2, where other row counts take other paths through oneDNN's kernels, and on AVX-512; tests/op/test_matmul.c
+ * asserts it). */
 #define GR_TILE 96
 
-/* Rows a multiple of 2 KiB apart fall into the same few sets of a cache, and a product can take twice its time, or copies
- * them first. A distance for rows of n floats that is none of those. */
+/* Rows a multiple of 2 KiB apart fall into the same few sets of a cache, and a product can take twice its time, or
+ * copies them first. A distance for rows of n floats that is none of those. */
 static inline bool gr_crowded(size_t ld) { return ld % 512 == 0; }
 static inline size_t gr_uncrowded(size_t n) { return gr_crowded(n) ? n + 16 : n; }
 

@@ -1,11 +1,12 @@
 /* device.h - where numbers lie and who computes rows of them: the threads of this machine, or one GPU.
  *
- * What computes sees only what lies on its device. The host sees that through put and get; what a device is asked for is
- * done in order. A piece of work is a function over rows: a CPU cuts the rows into blocks for its threads, so that a
+ * What computes sees only what lies on its device. The host sees that through put and get; what a device is asked for
+ * is done in order. A piece of work is a function over rows: a CPU cuts the rows into blocks for its threads, so that a
  * block stays in the cache from one operation to the next, and a GPU takes all of them at once. Which thread gets which
  * block is left to chance, so a block writes only what no other block of the same run reads or writes.
  *
- *     gr_device_run(d, rows, cut, layer_norm, &pass);      void layer_norm(void *arg, gr_lane *lane, size_t first, size_t n)
+ *     gr_device_run(d, rows, cut, layer_norm, &pass);      void layer_norm(void *arg, gr_lane *lane, size_t first,
+ * size_t n)
  *     gr_device_run(d, rows, cut, project, &pass);
  *     rc = gr_device_wait(d, err);
  *
@@ -75,7 +76,8 @@ void gr_device_close(gr_device *d);             /* NULL is fine */
 const struct gr_kern *gr_device_op(const gr_device *d);
 size_t gr_device_lanes(const gr_device *d);     /* threads; of a GPU 1 */
 
-gram_status gr_device_alloc(gr_device *d, void **out, size_t bytes, gram_err *err);     /* GR_ALIGN-aligned, not zeroed */
+/* GR_ALIGN-aligned, not zeroed. */
+gram_status gr_device_alloc(gr_device *d, void **out, size_t bytes, gram_err *err);
 void gr_device_free(gr_device *d, void *p);
 void gr_device_put(gr_device *d, void *to, const void *from, size_t bytes);
 void gr_device_get(gr_device *d, void *to, const void *from, size_t bytes);

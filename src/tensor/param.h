@@ -8,7 +8,7 @@ typedef struct {
     const char *name;           /* as a Hugging Face checkpoint names it; owned by whoever made the list */
     size_t rows, cols;          /* a vector has rows == 1 */
     bool decay;                 /* matrices; not norms and biases */
-    gr_mat w, g;                /* [rows, cols], without gaps: values, float32 or bfloat16; gradient, float32, NULL: none */
+    gr_mat w, g;                /* [rows, cols], without gaps: values, float32 or bfloat16; float32 gradient, or NULL */
     gr_device *on;              /* NULL: the memory of the host */
 } gr_param;
 

@@ -131,8 +131,8 @@ static void scored_logits(const struct subject *s, const int32_t *token, size_t 
     logits_by(s, NULL, GR_ROWS_ALIKE, NULL, token, n, of, z);
 }
 
-/* Adapters that are being trained, as the trainee sees them, in a pass of many rows, in one of few, and token by token as
- * a text is written: the same logits but for the order of sums, and the same bits however they are read. */
+/* Adapters that are being trained, as the trainee sees them, in a pass of many rows, in one of few, and token by token
+ * as a text is written: the same logits but for the order of sums, and the same bits however they are read. */
 static void every_forward_sees_adapters_in_training(void **state)
 {
     static const struct { const char *path; gr_linear_mode mode; } base[] = {

@@ -6,7 +6,9 @@
 #include "check.h"
 #include "device.h"
 
-static const struct { size_t O, K; } shape[] = { { 1, 1 }, { 3, 15 }, { 16, 16 }, { 37, 100 }, { 130, 33 }, { 5, 1031 } };
+static const struct { size_t O, K; } shape[] = {
+    { 1, 1 }, { 3, 15 }, { 16, 16 }, { 37, 100 }, { 130, 33 }, { 5, 1031 },
+};
 enum { M = 11 };
 
 /* As derived in test_matmul.c. */

@@ -268,7 +268,8 @@ static void a_handful_of_rows_is_the_product(void **state)
             size_t O = shape[i].O, K = shape[i].K;
             gr_linear_mode mode = (gr_linear_mode)(k / 2);
             uint16_t *half;
-            float *w = bf16_weights(O * K, &half), *x = check_randn(GR_TILE * K, 1), *bias = i % 2 ? check_randn(O, 3) : NULL;
+            float *w = bf16_weights(O * K, &half), *x = check_randn(GR_TILE * K, 1);
+            float *bias = i % 2 ? check_randn(O, 3) : NULL;
             gr_tensor t = { k % 2 ? GR_BF16 : GR_F32, k % 2 ? (const void *)half : w, O, K };
             float *want = product(x, w, bias, M, O, K), *all, *got;
             gr_linear *l;
@@ -296,7 +297,8 @@ static void bad_weights_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < GR_COUNT(t); i++) {
         gr_linear *l = (gr_linear *)&l;
-        assert_int_equal(gr_linear_open(&l, check_device(1), t + i, NULL, GR_LINEAR_F32, &check_err), GRAM_EUNSUPPORTED);
+        assert_int_equal(gr_linear_open(&l, check_device(1), t + i, NULL, GR_LINEAR_F32, &check_err),
+                         GRAM_EUNSUPPORTED);
         assert_null(l);
     }
     gr_linear_close(NULL);

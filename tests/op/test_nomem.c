@@ -33,7 +33,7 @@ static void every_allocation_may_fail(void **state)
     gr_tensor t = { GR_F32, w, O, K };
 
     (void)state;
-    CHECK_OK(gr_device_reserve(check_device(1), 1 << 20, &check_err));      /* what follows counts what is not scratch */
+    CHECK_OK(gr_device_reserve(check_device(1), 1 << 20, &check_err));      /* scratch is not what is counted */
     for (gr_linear_mode mode = GR_LINEAR_F32; mode <= GR_LINEAR_INT8; mode++) {
         bool failed = true;
         CHECK_OK(use(mode, &t, x, y, dx));

@@ -42,7 +42,8 @@ static void ref_is_the_derivative(void **state)
         grad_widen(s.w, w, C);
         grad_widen(s.dy, dy, N * C);
         gr_rmsnorm_fwd_ref(NULL, MAT(y, C), r, MAT(x, C), &(gr_norm){ w, (float)s.bias, 1e-2f, C }, N);
-        gr_rmsnorm_bwd_ref(NULL, MAT(dx, C), dw, MAT(dy, C), MAT(x, C), r, &(gr_norm){ w, (float)s.bias, 0, C }, N, false);
+        gr_rmsnorm_bwd_ref(NULL, MAT(dx, C), dw, MAT(dy, C), MAT(x, C), r, &(gr_norm){ w, (float)s.bias, 0, C }, N,
+                           false);
         grad_all(want, dot_forward, &s, s.x, N * C);
         CHECK_CLOSE(dx, want, N * C, 4 * FLT_EPSILON);
         grad_all(want, dot_forward, &s, s.w, C);
@@ -104,20 +105,21 @@ static void without_sum_dx_may_be_dy(void **state)
     for (size_t i = 0; i < GR_COUNT(width); i++) {
         size_t C = width[i], n = N * C;
         float *dy = check_randn(n, 1), *x = check_randn(n, 2), *w = check_randn(C, 3), r[N] = { 1.1f, 0.8f, 1.25f };
+        const gr_norm n1 = { w, 1, 0, C };
         float *want = check_fenced(n * sizeof *want), *dx = check_randn(n, 4);
         float *want_w = check_fenced(C * sizeof *want_w), *dw = check_fenced(C * sizeof *dw);
         EACH_CPU {
             float *in_place = check_fenced(n * sizeof *in_place);
             memset(want, 0, n * sizeof *want);
             memset(want_w, 0, C * sizeof *want_w);
-            check_op->rmsnorm_bwd(NULL, MAT(want, C), want_w, MAT(dy, C), MAT(x, C), r, &(gr_norm){ w, 1, 0, C }, N, true);
+            check_op->rmsnorm_bwd(NULL, MAT(want, C), want_w, MAT(dy, C), MAT(x, C), r, &n1, N, true);
             memset(dw, 0, C * sizeof *dw);
-            check_op->rmsnorm_bwd(NULL, MAT(dx, C), dw, MAT(dy, C), MAT(x, C), r, &(gr_norm){ w, 1, 0, C }, N, false);
+            check_op->rmsnorm_bwd(NULL, MAT(dx, C), dw, MAT(dy, C), MAT(x, C), r, &n1, N, false);
             assert_memory_equal(dx, want, n * sizeof *dx);
             assert_memory_equal(dw, want_w, C * sizeof *dw);
             memcpy(in_place, dy, n * sizeof *dy);
             memset(dw, 0, C * sizeof *dw);
-            check_op->rmsnorm_bwd(NULL, MAT(in_place, C), dw, MAT(in_place, C), MAT(x, C), r, &(gr_norm){ w, 1, 0, C }, N, false);
+            check_op->rmsnorm_bwd(NULL, MAT(in_place, C), dw, MAT(in_place, C), MAT(x, C), r, &n1, N, false);
             assert_memory_equal(in_place, want, n * sizeof *in_place);
             assert_memory_equal(dw, want_w, C * sizeof *dw);
         }

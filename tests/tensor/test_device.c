@@ -31,8 +31,8 @@ static void cover(void *arg, gr_lane *lane, size_t first, size_t n)
 /* Each row once, pieces in the order of their rows, of whole units, no longer than asked, equal but for a unit. */
 static void a_run_covers_its_rows_once(void **state)
 {
-    static const gr_cut cut[] = { { 96, 384, 0, false }, { 16, 128, 4, false }, { 1, 1, 1, false }, { 64, 64, 1, false },
-                                  { 16, 128, 2, false } };
+    static const gr_cut cut[] = { { 96, 384, 0, false }, { 16, 128, 4, false }, { 1, 1, 1, false },
+                                  { 64, 64, 1, false }, { 16, 128, 2, false } };
 
     (void)state;
     for (size_t threads = 1; threads <= 3; threads++) {
