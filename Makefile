@@ -25,7 +25,7 @@ PREFIX  ?= /usr/local
 
 # The order of the folders: each includes its own headers and those of folders before it.
 # tensor stands before file: a file format names the type of each tensor that it holds.
-LAYERS  := base jinja text tensor file op dist optim model generate data reward train eval align api serve cli
+LAYERS  := base jinja text tensor file op comm optim model generate data reward train eval align api serve cli
 
 PKGS    := jansson libpcre2-8 libutf8proc zlib libcyaml popt libmicrohttpd
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla \
@@ -107,11 +107,11 @@ test-$(1): $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c))
 endef
 $(foreach l,$(LAYERS),$(eval $(call test_rules,$(l))))
 
-# The one program that is built with MPI: it holds what src/dist declares against mpi.h.
+# The one program that is built with MPI: it holds what src/comm declares against mpi.h.
 MPI_CFLAGS := $(shell pkg-config --cflags ompi-c 2>/dev/null)
 MPI_LIBS   := $(shell pkg-config --libs ompi-c 2>/dev/null)
-$(B)/tests/dist/test_mpi.o: CFLAGS += $(MPI_CFLAGS) -Wno-cast-function-type
-$(B)/tests/dist/test_mpi: LIBS += $(MPI_LIBS)
+$(B)/tests/comm/test_mpi.o: CFLAGS += $(MPI_CFLAGS) -Wno-cast-function-type
+$(B)/tests/comm/test_mpi: LIBS += $(MPI_LIBS)
 
 # The server over an engine without a model: for tests in other languages, and for load.
 FAKE_SERVER := $(B)/tests/serve/fake_server

@@ -1,5 +1,5 @@
 /* dist.c - include/gram/dist.h over src/dist. */
-#include "dist/dist.h"
+#include "comm/comm.h"
 
 bool gram_dist_launched(int *rank, int *size)
 {

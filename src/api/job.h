@@ -5,7 +5,7 @@
 #define GR_API_JOB_H
 
 #include "api/api_int.h"
-#include "api/spread.h"
+#include "api/overlap.h"
 #include "data/rows.h"
 
 typedef struct {

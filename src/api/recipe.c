@@ -7,7 +7,7 @@
 #include <string.h>
 #include "api/api_int.h"
 #include "base/err.h"
-#include "base/near.h"
+#include "base/suggest.h"
 #include "gram/recipe.h"
 #include "text/chat.h"
 #include "train/options.h"

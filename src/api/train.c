@@ -11,9 +11,9 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/limits.h"
-#include "dist/dist.h"
+#include "comm/comm.h"
 #include "eval/text.h"
-#include "eval/training.h"
+#include "eval/training_page.h"
 #include "file/io.h"
 #include "gram/train.h"
 #include "op/op.h"
@@ -21,7 +21,7 @@
 #include "train/estimate.h"
 #include "train/noise.h"
 #include "train/options.h"
-#include "train/run.h"
+#include "train/loop.h"
 
 #define BATCH_TOKENS 4096
 

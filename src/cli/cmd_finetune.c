@@ -1,5 +1,5 @@
 /* cmd_finetune.c - `gram finetune`: stage 2 of GRAM, a language model learns to give the verdict. */
-#include "cli/train.h"
+#include "cli/train_options.h"
 
 static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_train_own[GRAM_STAGE_FINETUNE], "Options:"),

@@ -1,5 +1,5 @@
 /* cmd_pretrain.c - `gram pretrain`: stage 1 of GRAM, a language model learns what pairs of answers look like. */
-#include "cli/train.h"
+#include "cli/train_options.h"
 
 static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_train_own[GRAM_STAGE_PRETRAIN], "Options:"),

@@ -1,7 +1,7 @@
 /* cmd_train.c - `gram train`: a run of `gram pretrain` or `gram finetune` as a file has it. */
 #include <stdlib.h>
 #include <string.h>
-#include "cli/train.h"
+#include "cli/train_options.h"
 #include "gram/recipe.h"
 
 static char **set;

@@ -3,9 +3,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/near.h"
+#include "base/suggest.h"
 #include "cli/cli.h"
-#include "cli/train.h"
+#include "cli/train_options.h"
 #include "gram/dist.h"
 
 const cli_command *const cli_commands[] = {

@@ -4,7 +4,7 @@
 
 #include "eval/metrics.h"
 #include "eval/rules.h"
-#include "eval/spread.h"
+#include "eval/purm.h"
 
 #define GR_EVAL_HISTOGRAM 20        /* bins of preference, equal width over [0,1] */
 #define GR_EVAL_MARGINS 10          /* groups of rows by |logit margin|, equally many in each */

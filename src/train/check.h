@@ -22,7 +22,7 @@
 #ifndef GR_TRAIN_CHECK_H
 #define GR_TRAIN_CHECK_H
 
-#include "train/run.h"
+#include "train/loop.h"
 
 /* The first batch of the run. Calls opt->check_gradients for each tensor; GRAM_EFORMAT where one does not agree. */
 gram_status gr_check_gradients(const gr_training *r, gram_err *err);

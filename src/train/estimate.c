@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include "base/err.h"
 #include "base/limits.h"
-#include "dist/dist.h"
+#include "comm/comm.h"
 #include "file/io.h"
 #include "train/estimate.h"
 #include "train/grad.h"

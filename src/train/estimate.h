@@ -3,7 +3,7 @@
 #define GR_TRAIN_ESTIMATE_H
 
 #include "optim/optim.h"
-#include "train/run.h"
+#include "train/loop.h"
 
 /* Before weights are read: whether all of them, their gradients and the optimizer fit the machine. */
 gram_status gr_estimate_weights(const gr_weights *w, const gram_train_options *o, gram_err *err);

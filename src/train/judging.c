@@ -8,7 +8,7 @@
 #include <string.h>
 #include "base/err.h"
 #include "train/output.h"
-#include "train/run_int.h"
+#include "train/loop_int.h"
 
 /* What each process has of them becomes that of all. */
 static gram_status put_together(struct loop *l, gr_held *h, size_t n, gr_sum *sum, bool *stopped, gram_err *err)

@@ -5,7 +5,7 @@
 #define GR_TRAIN_OUTPUT_H
 
 #include "train/grad.h"
-#include "train/run.h"
+#include "train/loop.h"
 
 /* step: whose weights they are, of a run of so many. Every tensor must be read again byte for byte, and some rows'
  * logits come out of the forward pass that scores. */

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include "base/err.h"
 #include "train/options.h"
-#include "train/run_int.h"
+#include "train/loop_int.h"
 
 /* Options as they came out: what an adapter that is trained further has goes before what nobody asked for. */
 static gram_train_options settled(const gr_training *r)

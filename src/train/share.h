@@ -10,7 +10,7 @@
 #ifndef GR_TRAIN_SHARE_H
 #define GR_TRAIN_SHARE_H
 
-#include "dist/dist.h"
+#include "comm/comm.h"
 #include "optim/optim.h"
 #include "train/grad.h"
 

@@ -9,7 +9,7 @@
 #include "check.h"
 #include "file/io.h"
 #include "gram/train.h"
-#include "train/metrics.h"
+#include "train/metrics_file.h"
 
 #define MODEL "tests/golden/train/judge"
 enum { STEPS = 10, SAVE_EVERY = 3 };

@@ -11,7 +11,7 @@
 #include "file/io.h"
 #include "file/weights.h"
 #include "gram/recipe.h"
-#include "train/metrics.h"
+#include "train/metrics_file.h"
 
 /* ---- Each moves a number --------------------------------------------------------------------------- */
 

@@ -13,7 +13,7 @@
 #include "file/io.h"
 #include "file/weights.h"
 #include "gram/train.h"
-#include "train/metrics.h"
+#include "train/metrics_file.h"
 
 #define MODEL "tests/golden/train/judge"
 

@@ -1,6 +1,6 @@
 /* test_training.c - the page of a training run, from files as a run leaves them, whole, cut short or absent. */
 #include <sys/stat.h>
-#include "eval/training.h"
+#include "eval/training_page.h"
 #include "eval_check.h"
 
 static void put(const char *dir, const char *name, const char *text)

@@ -8,7 +8,7 @@
 #include "check.h"
 #include "file/io.h"
 #include "train/checkpoints.h"
-#include "train/metrics.h"
+#include "train/metrics_file.h"
 
 enum { N = 7 };
 

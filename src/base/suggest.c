@@ -1,8 +1,8 @@
-/* near.c - see near.h. */
+/* suggest.c - see suggest.h. */
 #include <stdint.h>
 #include <string.h>
 #include "base/mem.h"
-#include "base/near.h"
+#include "base/suggest.h"
 
 /* How many letters must be put in, left out or changed to make a of b (Levenshtein), for names up to 31 long. */
 static size_t distance(const char *a, const char *b)

@@ -1,12 +1,12 @@
-/* dist_int.h - what the files of src/dist share. */
-#ifndef GR_DIST_DIST_INT_H
-#define GR_DIST_DIST_INT_H
+/* comm_int.h - what the files of src/dist share. */
+#ifndef GR_COMM_COMM_INT_H
+#define GR_COMM_COMM_INT_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 #include <time.h>
-#include "dist/dist.h"
+#include "comm/comm.h"
 
 /* ---- MPI, as far as it is used (mpi.c) ------------------------------------------------------------ */
 

@@ -1,7 +1,7 @@
-/* training.h - a training run as one page, from what it left in its output directory: the lines of metrics.jsonl as
+/* training_page.h - a training run as one page, from what it left in its output directory: the lines of metrics.jsonl as
  * curves, the held-out rows before and after. Like report.h's page it needs neither the network nor this program. */
-#ifndef GR_EVAL_TRAINING_H
-#define GR_EVAL_TRAINING_H
+#ifndef GR_EVAL_TRAINING_PAGE_H
+#define GR_EVAL_TRAINING_PAGE_H
 
 #include "base/mem.h"
 #include "eval/metrics.h"

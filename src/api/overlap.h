@@ -1,7 +1,7 @@
-/* spread.h - what PURM's verdicts can only say once all of a file's are there: u, the overlap of an answer's reward
+/* overlap.h - what PURM's verdicts can only say once all of a file's are there: u, the overlap of an answer's reward
  * with those of all others, and mean - lambda u. Until then their lines are kept. */
-#ifndef GR_API_SPREAD_H
-#define GR_API_SPREAD_H
+#ifndef GR_API_OVERLAP_H
+#define GR_API_OVERLAP_H
 
 #include "file/io.h"
 

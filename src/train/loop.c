@@ -1,4 +1,4 @@
-/* run.c - see run.h.
+/* loop.c - see loop.h.
  *
  *     batch of rows --+-- micro-batch: forest, forward, loss, backward --+-- norm, clip, AdamW -- metrics -- checkpoint
  *                     +-- micro-batch: ...           gradients add up ---+
@@ -20,7 +20,7 @@
 #include "file/save.h"
 #include "train/estimate.h"
 #include "train/output.h"
-#include "train/run_int.h"
+#include "train/loop_int.h"
 
 static double seconds(const struct loop *l)
 {

@@ -1,4 +1,4 @@
-/* dist.h - the processes of a run: who they are, sums and copies between them, and the news that one has failed.
+/* comm.h - the processes of a run: who they are, sums and copies between them, and the news that one has failed.
  *
  *     one process     gr_dist *d is NULL; everything here is done at once
  *     MPI             found at run time (mpi.c), when mpirun started the process
@@ -9,8 +9,8 @@
  *
  * No call waits for a process that is gone: each watches the others (watch.c), and a call fails with a sentence that
  * names the one that died, or the one that called gr_dist_fail() and why. */
-#ifndef GR_DIST_DIST_H
-#define GR_DIST_DIST_H
+#ifndef GR_COMM_COMM_H
+#define GR_COMM_COMM_H
 
 #include "base/mem.h"
 #include "gram/dist.h"

@@ -1,4 +1,4 @@
-/* watch.c - two threads in each process that know within seconds when another can no longer be waited for.
+/* heartbeat.c - two threads in each process that know within seconds when another can no longer be waited for.
  *
  *     watch   every tenth of a second     is each process of this machine still there?
  *     talk    every second                process 0 says to each that it lives, and each to process 0
@@ -16,7 +16,7 @@
 #include <time.h>
 #include "base/clock.h"
 #include "base/err.h"
-#include "dist/dist_int.h"
+#include "comm/comm_int.h"
 
 #define TICK_NS  100000000L
 #define HEARD    0.5            /* seconds in which what was told is heard */

@@ -1,11 +1,11 @@
-/* train.c - see train.h. */
+/* train_options.c - see train_options.h. */
 #include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include "cli/bar.h"
-#include "cli/train.h"
+#include "cli/train_options.h"
 
 /* What was given for each of the library's options, as it was typed: the library says what it may be. */
 static struct { char *text, **list; int flag; char help[1024]; } given[CLI_TRAIN_MOST];

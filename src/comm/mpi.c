@@ -1,10 +1,10 @@
 /* mpi.c - Open MPI, looked for when mpirun started this process: docs/decisions/0009-mpi.md says why so. The
- * declarations are those of its mpi.h, which tests/dist/test_mpi.c holds against them where that is installed. */
+ * declarations are those of its mpi.h, which tests/comm/test_mpi.c holds against them where that is installed. */
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
-#include "dist/dist_int.h"
+#include "comm/comm_int.h"
 
 #define LIBRARY "libmpi.so.40"          /* of Open MPI 3, 4 and 5 */
 

@@ -1,6 +1,6 @@
-/* near.h - how far a name is from another, to say what was meant by one that is not there. */
-#ifndef GR_BASE_NEAR_H
-#define GR_BASE_NEAR_H
+/* suggest.h - how far a name is from another, to say what was meant by one that is not there. */
+#ifndef GR_BASE_SUGGEST_H
+#define GR_BASE_SUGGEST_H
 
 #include <stddef.h>
 

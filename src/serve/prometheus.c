@@ -1,4 +1,4 @@
-/* metrics.c - GET /metrics in Prometheus' text format. */
+/* prometheus.c - GET /metrics in Prometheus' text format. */
 #include <stdlib.h>
 #include <string.h>
 #include "serve/serve_int.h"

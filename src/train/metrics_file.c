@@ -1,4 +1,4 @@
-/* metrics.c - see metrics.h. */
+/* metrics_file.c - see metrics_file.h. */
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -11,7 +11,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "file/io.h"
-#include "train/metrics.h"
+#include "train/metrics_file.h"
 #include "train/tfevents.h"
 
 #define LARGEST ((size_t)1 << 30)

@@ -1,4 +1,4 @@
-/* metrics.h - what a run says in numbers, on the disk as soon as it is known.
+/* metrics_file.h - what a run says in numbers, on the disk as soon as it is known.
  *
  *     OUT/metrics.jsonl       {"step":1,"loss":..}, a line for each step; {"step":0,"held_loss":..,"held_accuracy":..},
  *                             a line each time that the held-out rows were judged, in stage 1 without the accuracy.
@@ -8,8 +8,8 @@
  *
  * A resumed run takes some steps again, so what is there of them is cut off first; the event file is written anew from
  * the lines that stay, and says nothing twice. */
-#ifndef GR_TRAIN_METRICS_H
-#define GR_TRAIN_METRICS_H
+#ifndef GR_TRAIN_METRICS_FILE_H
+#define GR_TRAIN_METRICS_FILE_H
 
 #include "gram/train.h"
 #include "train/state.h"

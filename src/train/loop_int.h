@@ -1,11 +1,11 @@
-/* run_int.h - a run on its way, which the files of the loop share: run.c, judging.c and settings.c. */
-#ifndef GR_TRAIN_RUN_INT_H
-#define GR_TRAIN_RUN_INT_H
+/* loop_int.h - a run on its way, which the files of the loop share: run.c, judging.c and settings.c. */
+#ifndef GR_TRAIN_LOOP_INT_H
+#define GR_TRAIN_LOOP_INT_H
 
 #include <time.h>
 #include "train/checkpoints.h"
-#include "train/metrics.h"
-#include "train/run.h"
+#include "train/metrics_file.h"
+#include "train/loop.h"
 
 struct loop {
     const gr_training *r;

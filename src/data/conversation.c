@@ -1,4 +1,4 @@
-/* talk.c - messages and answers as data sets write them. */
+/* conversation.c - messages and answers as data sets write them. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* grad_written.c - text that is learnt token by token: the whole vocabulary, a chunk of rows at a time. */
+/* grad_tokens.c - text that is learnt token by token: the whole vocabulary, a chunk of rows at a time. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"

@@ -1,4 +1,4 @@
-/* training.c - see training.h. */
+/* training_page.c - see training_page.h. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,8 +8,8 @@
 #include "eval/figure.h"
 #include "eval/plot.h"
 #include "eval/text.h"
-#include "eval/training.h"
-#include "train/metrics.h"
+#include "eval/training_page.h"
+#include "train/metrics_file.h"
 #include "train/options.h"
 
 #define POINTS 200                  /* of a curve; more steps than that are averaged in groups */

@@ -1,4 +1,4 @@
-/* talk.c - messages, progress and Ctrl-C. All of it goes to stderr: stdout is data. */
+/* messages.c - messages, progress and Ctrl-C. All of it goes to stderr: stdout is data. */
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
-/* test_mpi.c - what src/dist/mpi.c declares of Open MPI is what its mpi.h says, and lies where dlopen finds it. */
+/* test_mpi.c - what src/comm/mpi.c declares of Open MPI is what its mpi.h says, and lies where dlopen finds it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "check.h"
-#include "dist/dist_int.h"
+#include "comm/comm_int.h"
 
 #if __has_include(<mpi.h>)
 #include <mpi.h>
@@ -38,7 +38,7 @@ int main(void)
 #else
 int main(void)
 {
-    puts("  Open MPI's mpi.h is not installed: src/dist/mpi.c was not held against it");
+    puts("  Open MPI's mpi.h is not installed: src/comm/mpi.c was not held against it");
     return 77;
 }
 #endif

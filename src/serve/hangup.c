@@ -1,4 +1,4 @@
-/* watch.c - notices clients that leave while their request waits, and requests and connections whose time is up.
+/* hangup.c - notices clients that leave while their request waits, and requests and connections whose time is up.
  *
  * A FIN alone does not say that a client left: it may have closed its sending half and still read. So a client that
  * speaks HTTP/1.1 is sent "100 Continue", which every client skips; one that is gone answers with a reset, and the

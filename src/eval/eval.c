@@ -1,4 +1,4 @@
-/* run.c - see eval.h. */
+/* eval.c - see eval.h. */
 #include <inttypes.h>
 #include <locale.h>
 #include <math.h>

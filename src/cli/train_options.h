@@ -1,6 +1,6 @@
-/* train.h - what `gram finetune`, `gram pretrain` and `gram train` share. */
-#ifndef CLI_TRAIN_H
-#define CLI_TRAIN_H
+/* train_options.h - what `gram finetune`, `gram pretrain` and `gram train` share. */
+#ifndef GR_CLI_TRAIN_OPTIONS_H
+#define GR_CLI_TRAIN_OPTIONS_H
 
 #include "cli/cli.h"
 #include "gram/train.h"

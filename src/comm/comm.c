@@ -1,4 +1,4 @@
-/* dist.c - see dist.h.
+/* comm.c - see comm.h.
  *
  * All is made of one thing: everyone sends a block to everyone, or to some, and waits until what is meant for it has
  * come. Blocks are copied, so that when a process is gone no memory of the caller's is waited for. */
@@ -12,7 +12,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/limits.h"
-#include "dist/dist_int.h"
+#include "comm/comm_int.h"
 
 #define STAGE ((size_t)1 << 20)         /* floats that one process receives at a time, from all the others together */
 #define LEFT  5                         /* seconds after which one that is closing will not send any more */

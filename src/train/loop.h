@@ -1,6 +1,6 @@
-/* run.h - the loop: batches to gradients to steps, checkpoints, and the model that comes out. */
-#ifndef GR_TRAIN_RUN_H
-#define GR_TRAIN_RUN_H
+/* loop.h - the loop: batches to gradients to steps, checkpoints, and the model that comes out. */
+#ifndef GR_TRAIN_LOOP_H
+#define GR_TRAIN_LOOP_H
 
 #include "gram/train.h"
 #include "model/trainee.h"

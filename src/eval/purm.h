@@ -1,9 +1,9 @@
-/* spread.h - what PURM's rewards say besides which is larger: how wide they are, and how far they overlap.
+/* purm.h - what PURM's rewards say besides which is larger: how wide they are, and how far they overlap.
  *
  * u of an answer is its overlap with all other answers of the run (reward/score.h). What one would hope for is that
  * pairs judged wrong overlap more than pairs judged right. */
-#ifndef GR_EVAL_SPREAD_H
-#define GR_EVAL_SPREAD_H
+#ifndef GR_EVAL_PURM_H
+#define GR_EVAL_PURM_H
 
 #include "eval/metrics.h"
 

@@ -1,10 +1,10 @@
-/* test_dist.c - what goes between processes: the sums and copies of dist.h, alone and in four processes that mpirun
+/* test_comm.c - what goes between processes: the sums and copies of dist.h, alone and in four processes that mpirun
  * starts; what the others say when one fails, dies or hangs. */
 #include <math.h>
 #include <signal.h>
 #include <time.h>
 #include "check.h"
-#include "dist/dist_int.h"
+#include "comm/comm_int.h"
 #include "mpirun.h"
 
 enum { RANKS = 4 };

@@ -1,8 +1,8 @@
-/* spread.c - see spread.h. */
+/* overlap.c - see overlap.h. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include "api/spread.h"
+#include "api/overlap.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "reward/score.h"

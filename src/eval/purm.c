@@ -1,8 +1,8 @@
-/* spread.c - see spread.h. */
+/* purm.c - see purm.h. */
 #include <math.h>
 #include <stdlib.h>
 #include "base/err.h"
-#include "eval/spread.h"
+#include "eval/purm.h"
 #include "reward/score.h"
 
 static double mean_of(double sum, double n)
