@@ -83,8 +83,8 @@ typedef struct {
 } gram_options;
 
 /* Opens a Hugging Face directory, a .gguf file (the first part of a split one opens all), or a LoRA adapter, the
- * directory that PEFT writes or the GGUF that llama.cpp's converter does, which is added to its base model. On success *out is yours: gram_close() it. On failure *out is NULL and *err names the file and the
- * tensor. opt may be NULL. */
+ * directory that PEFT writes or the GGUF that llama.cpp's converter does, which is added to its base model. On success
+ * *out is yours: gram_close() it. On failure *out is NULL and *err names the file and the tensor. opt may be NULL. */
 gram_status gram_open(gram_model **out, const char *path, const gram_options *opt, gram_err *err);
 /* Whether a text can be a judge prompt, as gram_open() will ask: GRAM_EARG names the placeholder that it lacks. */
 gram_status gram_check_judge_prompt(const char *text, gram_err *err);
@@ -153,10 +153,11 @@ typedef struct {
     gram_reward reward[2];
 } gram_verdict;
 
-/* A model with a reward head (a tensor such as score.weight or v_head.summary.weight, whatever the class is called) reads
- * each conversation with one answer at its end, in its chat template and without a judge prompt. Then preference is s(reward a - reward b), or E s() over PURM's normal
- * rewards, and logit_margin the difference of the means. There are no two orders: p_forward is preference, p_swapped
- * NAN, consistent true, logit 0, and single_order changes nothing. */
+/* A model with a reward head (a tensor such as score.weight or v_head.summary.weight, whatever the class is called)
+ * reads each conversation with one answer at its end, in its chat template and without a judge prompt. Then preference
+ * is s(reward a - reward b), or E s() over PURM's normal rewards, and logit_margin the difference of the means. There
+ * are no two orders: p_forward is preference, p_swapped NAN, consistent true, logit 0, and single_order changes
+ * nothing. */
 
 /* Where both answers are the same, or were shortened to the same, there is nothing to judge: preference, p_forward and
  * p_swapped are 0.5, logit_margin 0 and consistent true; the logits are as they were read. */

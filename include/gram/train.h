@@ -212,9 +212,9 @@ typedef struct {
 } gram_train_report;
 
 /* Writes OUT/model.safetensors, config.json and the tokenizer's files, and the run's numbers: metrics.jsonl,
- * held-out.jsonl, tb/ and report.html. Until the end OUT/checkpoints/ holds what a resume needs, and behind it, where the
- * run may get more steps, its last checkpoint; OUT/best/ is the model that judged eval_file best, where that is another
- * one. The model is opened again and compared with what was trained.
+ * held-out.jsonl, tb/ and report.html. Until the end OUT/checkpoints/ holds what a resume needs, and behind it, where
+ * the run may get more steps, its last checkpoint; OUT/best/ is the model that judged eval_file best, where that is
+ * another one. The model is opened again and compared with what was trained.
  * opt and report may be NULL. */
 gram_status gram_finetune(const char *model, const char *pairs, const char *out, const gram_train_options *opt,
                           gram_train_report *report, gram_err *err);

@@ -8,7 +8,8 @@
  * its failures, and then gives a text that lacks a key. */
 struct json_t;
 char *gr_json_text(const struct json_t *o, size_t flags);
-/* Bytes of the byte-order mark that a UTF-8 text begins with, as editors of Windows write it and JSON has none: 3 or 0. */
+/* Bytes of the byte-order mark that a UTF-8 text begins with, as editors of Windows write it and JSON has none: 3 or
+ * 0. */
 size_t gr_json_mark(const char *text, size_t n);
 /* json_loadb() of what comes after that mark. */
 struct json_error_t;

@@ -12,8 +12,8 @@
 typedef struct { gr_row row; int cell; } gr_eval_item;  /* cell as in gr_eval_row */
 void gr_eval_item_clear(gr_eval_item *item);
 
-/* One upstream object to its pairs: nine for RM-Bench, one for JudgeBench, three or more for RewardBench 2. On success *out is a malloc'ed array of *n
- * items. */
+/* One upstream object to its pairs: nine for RM-Bench, one for JudgeBench, three or more for RewardBench 2. On success
+ * *out is a malloc'ed array of *n items. */
 gram_status gr_rules_rows(gr_rules rules, const gr_at *at, const json_t *o, gr_eval_item **out, size_t *n);
 
 typedef struct gr_eval_source gr_eval_source;

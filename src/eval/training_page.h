@@ -1,5 +1,5 @@
-/* training_page.h - a training run as one page, from what it left in its output directory: the lines of metrics.jsonl as
- * curves, the held-out rows before and after. Like report.h's page it needs neither the network nor this program. */
+/* training_page.h - a training run as one page, from what it left in its output directory: the lines of metrics.jsonl
+ * as curves, the held-out rows before and after. Like report.h's page it needs neither the network nor this program. */
 #ifndef GR_EVAL_TRAINING_PAGE_H
 #define GR_EVAL_TRAINING_PAGE_H
 

@@ -1,10 +1,11 @@
 /* jinja.h - run a chat template as transformers runs it.
  *
  * A template is a program in Jinja 2, written by strangers. It is compiled once, and rendered for each conversation
- * with what Jinja calls an ImmutableSandboxedEnvironment: trim_blocks and lstrip_blocks are on, a last line end is taken
- * away, nothing can be changed but a namespace, and break, continue, {% generation %}, raise_exception(), strftime_now() and
- * transformers' own tojson are there. The text is equal, byte for byte, to what Python's Jinja 2 and transformers make
- * of it; what Jinja has and this has not is refused by its name when the template is compiled (docs/templates.md).
+ * with what Jinja calls an ImmutableSandboxedEnvironment: trim_blocks and lstrip_blocks are on, a last line end is
+ * taken away, nothing can be changed but a namespace, and break, continue, {% generation %}, raise_exception(),
+ * strftime_now() and transformers' own tojson are there. The text is equal, byte for byte, to what Python's Jinja 2 and
+ * transformers make of it; what Jinja has and this has not is refused by its name when the template is compiled
+ * (docs/templates.md).
  *
  * Each byte of the text is known by where it came from: from the template, or from the conversation. A tokenizer can so
  * find special tokens where the template writes them and nowhere else.

@@ -60,7 +60,8 @@ void gr_judge_clear(gr_judge *j);
 typedef struct { gr_ids order[2]; bool truncated, dropped; } gr_judged;
 gram_status gr_judge_pair(const gr_judge *j, const gram_pair *pair, bool single_order, gr_judged *out, gram_err *err);
 void gr_judged_clear(gr_judged *j);
-/* Plain: one conversation, into order[0]. extra: of the answer, as in gram_message, or NULL. *asked (may be NULL) is how many of its ids come before the answer. */
+/* Plain: one conversation, into order[0]. extra: of the answer, as in gram_message, or NULL. *asked (may be NULL) is
+ * how many of its ids come before the answer. */
 gram_status gr_judge_answer(const gr_judge *j, gram_prompt prompt, const char *answer, const char *extra,
                             gr_judged *out, size_t *asked, gram_err *err);
 /* The rendered text of one order, special tokens written out. */

@@ -243,8 +243,8 @@ static gr_str bare(const char *mark)
     return s;
 }
 
-/* Whether a turn's text holds a mark of the template: it is another turn, which the marks found here do not tell, or was
- * written to look like one. */
+/* Whether a turn's text holds a mark of the template: it is another turn, which the marks found here do not tell, or
+ * was written to look like one. */
 static bool holds_marks(const marks *m, gr_str s)
 {
     size_t n = 0;

@@ -18,8 +18,8 @@ gram_status gr_rendered_ids(const gr_judge *j, const gram_text *text, gr_judged 
 /* The turns that the text was made of; *turn is malloc'ed with its strings behind it. The last one is the user's where
  * the text ends with the header of an answer, else the answer: as far as the text goes, where it was cut off. Fails
  * with GRAM_EARG where the template makes this text of no conversation, or a turn holds marks of the template without
- * being one more turn. Marks that were written so that they make a whole turn are taken for one: in one text they cannot
- * be told apart. */
+ * being one more turn. Marks that were written so that they make a whole turn are taken for one: in one text they
+ * cannot be told apart. */
 gram_status gr_rendered_turns(const gr_chat *c, gr_str text, gram_message **turn, size_t *n, gram_err *err);
 
 #endif

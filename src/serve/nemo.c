@@ -8,7 +8,8 @@
 #include "serve/reward.h"
 
 /* A string; a message; or an object of OpenAI's Responses API, whose output holds messages. One that holds none, such
- * as thoughts that came to no end, answers nothing: it is judged as the empty answer, as NeMo Gym's own server has it. */
+ * as thoughts that came to no end, answers nothing: it is judged as the empty answer, as NeMo Gym's own server has
+ * it. */
 static int read_response(gr_req *r, json_t *v, const char *name, const char **out, const char **extra)
 {
     json_t *output = json_object_get(v, "output"), *m;

@@ -1,6 +1,6 @@
 /* chat_run.c - conversations handed to a checkpoint's own template, as transformers' apply_chat_template hands them
- * over: keys that are null are left out, thoughts are there under each of the names that templates read, and special tokens
- * are variables of their own. */
+ * over: keys that are null are left out, thoughts are there under each of the names that templates read, and special
+ * tokens are variables of their own. */
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>

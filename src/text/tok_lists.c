@@ -269,8 +269,8 @@ static gram_status merge_lines(build *b, const json_t *merges)
     return GRAM_OK;
 }
 
-/* A token's score falls with the merges that make it; tokens that none makes come last. Those that are cut out of a text
- * before, Gemma's runs of spaces and lines, may be made anywhere: their merges have nothing left to do. */
+/* A token's score falls with the merges that make it; tokens that none makes come last. Those that are cut out of a
+ * text before, Gemma's runs of spaces and lines, may be made anywhere: their merges have nothing left to do. */
 static gram_status merge_scores(build *b, const gr_tok *t, const json_t *merges)
 {
     gr_tok_lists *l = b->l;

@@ -1,9 +1,10 @@
 /* tok_spec.c - a tokenizer from the lists of a GGUF file.
  *
- * What happens before the merges is named by a word (tok_pre.c). A SentencePiece model has scores instead of merges: any two neighbours whose joined text is
- * a token may merge, the best score first. That is the same as a list of merges, one for each way to cut a
- * token in two, ranked by score; so it is turned into one, and a single loop serves both kinds. A half that
- * is no token can only be a lone character: it becomes a symbol with an id past the vocabulary. */
+ * What happens before the merges is named by a word (tok_pre.c). A SentencePiece model has scores instead of merges:
+ * any two neighbours whose joined text is a token may merge, the best score first. That is the same as a list of
+ * merges, one for each way to cut a token in two, ranked by score; so it is turned into one, and a single loop serves
+ * both kinds. A half that is no token can only be a lone character: it becomes a symbol with an id past the
+ * vocabulary. */
 #include <stdlib.h>
 #include <string.h>
 #include "text/tokenizer_int.h"

@@ -56,8 +56,8 @@ typedef struct {
 } gr_tok_lists;
 gram_status gr_tok_lists_read(gr_tok_lists *out, const char *name, const char *json, size_t n, size_t ids,
                               gram_err *err);
-/* Of SentencePiece's tokenizer.model and the tokenizer_config.json beside it (NULL: none), borrowed for the call; ids 0:
- * as many tokens as there are. Unigram models and normalizers with rules are refused. */
+/* Of SentencePiece's tokenizer.model and the tokenizer_config.json beside it (NULL: none), borrowed for the call; ids
+ * 0: as many tokens as there are. Unigram models and normalizers with rules are refused. */
 gram_status gr_tok_model_read(gr_tok_lists *out, const char *name, const char *bytes, size_t n, const char *config,
                               size_t n_config, size_t ids, gram_err *err);
 void gr_tok_lists_clear(gr_tok_lists *l);
@@ -68,10 +68,10 @@ void gr_tok_close(gr_tok *t);
  * text like any other. Bytes that are not UTF-8 fail with GRAM_EFORMAT and the byte's offset. */
 gram_status gr_tok_encode(const gr_tok *t, const char *text, size_t n, bool special, gr_ids *out, gram_err *err);
 /* The same for a text of which only some parts may hold special tokens: run[i] goes up to byte `end`, from where
- * run[i-1] ended, and the last one to n. A special token counts as such where all of its bytes lie in runs that may hold them;
- * everything else, merges that reach from one run into another too, is as if the text had none. GRAM_EUNSUPPORTED where
- * the tokenizer looks for special tokens behind its normalizer and such a token stands both in a run that may hold it
- * and in one that may not, so that the two cannot be told apart. */
+ * run[i-1] ended, and the last one to n. A special token counts as such where all of its bytes lie in runs that may
+ * hold them; everything else, merges that reach from one run into another too, is as if the text had none.
+ * GRAM_EUNSUPPORTED where the tokenizer looks for special tokens behind its normalizer and such a token stands both in
+ * a run that may hold it and in one that may not, so that the two cannot be told apart. */
 typedef struct { size_t end; bool special; } gr_tok_run;
 gram_status gr_tok_encode_runs(const gr_tok *t, const char *text, size_t n, const gr_tok_run *run, size_t n_runs,
                                gr_ids *out, gram_err *err);

@@ -103,8 +103,8 @@ static gram_status save_model(const struct output *o, gram_err *err)
 
 enum { SOME = 1024 };           /* values that are looked at together */
 
-/* Whether a tensor of a file has the type and the bits of a parameter; with `take` the parameter gets them. float32 holds
- * a bfloat16 exactly, so its bits tell. */
+/* Whether a tensor of a file has the type and the bits of a parameter; with `take` the parameter gets them. float32
+ * holds a bfloat16 exactly, so its bits tell. */
 static bool same_or_taken(const gr_param *p, const gr_named *t, bool take)
 {
     size_t bytes = gr_dtype_bytes(p->w.type);

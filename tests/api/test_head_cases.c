@@ -93,8 +93,8 @@ static void each_is_read_or_named(void **state)
 #define POINTER "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 #define BOM "\xef\xbb\xbf"
 
-/* Copies of a case with a file made anew, or with `before` in front of it, or with some of its text changed; `why` NULL:
- * read. */
+/* Copies of a case with a file made anew, or with `before` in front of it, or with some of its text changed; `why`
+ * NULL: read. */
 static const struct { const char *from, *file, *before, *text, *to, *why; } siblings[] = {
     { "openrlhf", "tokenizer.json", BOM, NULL, NULL, NULL },
     { "openrlhf", "tokenizer_config.json", BOM, NULL, NULL, NULL },

@@ -138,8 +138,8 @@ static void killed_and_resumed_it_is_the_same(void **state)
 }
 
 /* Each loss over every weight and with adapters of rank 3 and dropout, sft-reg with a head of a hidden layer; stage 1
- * likewise; weights of two bytes; a head alone. Killed at steps 1 to 9: before the first checkpoint, at the step of one,
- * behind one, at the step of a judging. */
+ * likewise; weights of two bytes; a head alone. Killed at steps 1 to 9: before the first checkpoint, at the step of
+ * one, behind one, at the step of a judging. */
 int main(void)
 {
     static struct kind k[2 * (GRAM_LOSS_PURM + 2) + 2];

@@ -305,7 +305,8 @@ static const struct { const char *name; gram_status (*fn)(gram_err *err); } call
 
 static size_t faults;
 
-/* The call with its allocation n failing. False: it made fewer than that. All faults are told of before the test fails. */
+/* The call with its allocation n failing. False: it made fewer than that. All faults are told of before the test
+ * fails. */
 static bool fail_at(size_t i, long n)
 {
     long before = nomem_live;

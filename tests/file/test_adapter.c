@@ -1,4 +1,5 @@
-/* test_adapter.c - adapter_config.json: what PEFT writes is read, what cannot be done is named, what is written is read. */
+/* test_adapter.c - adapter_config.json: what PEFT writes is read, what cannot be done is named, what is written is
+ * read. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -30,8 +30,8 @@ static void start(void)
         usleep(1000);
 }
 
-/* Sends all, closes its half, and reads what comes within a while, and after it within a moment: whether the server will
- * say more, only a parser of what was sent could tell. The text is the caller's. */
+/* Sends all, closes its half, and reads what comes within a while, and after it within a moment: whether the server
+ * will say more, only a parser of what was sent could tell. The text is the caller's. */
 static char *talk(const void *data, size_t n, int patience_ms)
 {
     struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)gr_serve_port(server)),

@@ -1,5 +1,5 @@
-/* fuzz_rendered.c - any text, as what a family's template is said to have made: taken apart, its turns render to the text
- * again, or it is refused. The first byte chooses the family. */
+/* fuzz_rendered.c - any text, as what a family's template is said to have made: taken apart, its turns render to the
+ * text again, or it is refused. The first byte chooses the family. */
 #include <stdlib.h>
 #include <string.h>
 #include "reward/rendered.h"

@@ -1,5 +1,5 @@
-/* fuzz_tok_model.c - any bytes as a tokenizer.model, and behind a line "{...}" as the tokenizer_config.json beside it: an
- * error, or lists that make a tokenizer and a tokenizer.json of it. */
+/* fuzz_tok_model.c - any bytes as a tokenizer.model, and behind a line "{...}" as the tokenizer_config.json beside it:
+ * an error, or lists that make a tokenizer and a tokenizer.json of it. */
 #include <stdlib.h>
 #include <string.h>
 #include "text/tokenizer.h"

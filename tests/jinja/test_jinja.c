@@ -1,4 +1,5 @@
-/* test_jinja.c - the interpreter against Python's (scripts/golden_jinja.py), its limits, and the origin of each byte. */
+/* test_jinja.c - the interpreter against Python's (scripts/golden_jinja.py), its limits, and the origin of each
+ * byte. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

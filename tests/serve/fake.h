@@ -1,12 +1,13 @@
 /* fake.h - an engine without a model, for the server's tests: scores that follow from the texts alone, and words in
  * them that make it fail.
  *
- *     TOOLONG   GRAM_ELIMIT of the pair that holds it      BOOM   GRAM_EFORMAT      NAN    a preference that is no number
- *     SLOW      takes 0.2 s (2 ms a token)     CUT    truncated         FLIP   the orders disagree
- *     HELD      waits until the test lets it pass, and model "held" opens only then: no test guesses how fast a machine is
+ *     TOOLONG   GRAM_ELIMIT of the pair that holds it      BOOM   GRAM_EFORMAT      NAN    a preference that is no
+ *     number SLOW      takes 0.2 s (2 ms a token)     CUT    truncated         FLIP   the orders disagree
+ *     HELD      waits until the test lets it pass, and model "held" opens only then: no test guesses how fast a machine
+ *     is
  *
- * Model "head" has PURM's reward head: an answer's reward is its strength, sigma a quarter; of a text the answer is what
- * stands behind its last header. The chat template is ChatML without a system turn of its own. */
+ * Model "head" has PURM's reward head: an answer's reward is its strength, sigma a quarter; of a text the answer is
+ * what stands behind its last header. The chat template is ChatML without a system turn of its own. */
 #ifndef FAKE_H
 #define FAKE_H
 

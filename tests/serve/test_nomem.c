@@ -1,5 +1,5 @@
-/* test_nomem.c - the n-th allocation of a request fails, for every n, those of the JSON library among them: the answer is
- * "out of memory" or none at all, never a part of a score, and nothing leaks. */
+/* test_nomem.c - the n-th allocation of a request fails, for every n, those of the JSON library among them: the answer
+ * is "out of memory" or none at all, never a part of a score, and nothing leaks. */
 #include "check.h"
 #include "nomem.h"
 #include <malloc.h>

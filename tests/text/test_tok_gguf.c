@@ -1,4 +1,5 @@
-/* test_tok_gguf.c - tokenizers that pass through a GGUF: each word of tokenizer.ggml.pre, and added tokens of each flag.
+/* test_tok_gguf.c - tokenizers that pass through a GGUF: each word of tokenizer.ggml.pre, and added tokens of each
+ * flag.
  *
  * pre.jsonl holds the Rust library's ids of a tokenizer whose merges know no words, so that they tell where each word
  * cuts a text (scripts/golden_pre.py, which asks llama.cpp too); added_*.jsonl those of tokenizers whose added tokens
