@@ -27,11 +27,13 @@ from safetensors.torch import save_file
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "models"
 T, V = 53, 61                   # odd, so that every vector kernel meets its tail
 LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cross a tile of 96 rows
-        "qwen3_head320": 96, "gemma3_head512": 96, "smollm3": 96, "olmo2": 96}  # these are trained too, on 96 tokens
+        "qwen3_head320": 96, "gemma3_head512": 96, "smollm3": 96, "olmo2": 96,
+        "internlm2": 96, "phi3": 96}                                # these are trained too, on 96 tokens
 TEETH = 0.05
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
-         "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config}
+         "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
+         "phi3": transformers.Phi3Config}
 F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
@@ -97,6 +99,8 @@ HF = {
                     [{"no_rope_layers": [1, 1, 1, 1]}, {"no_rope_layers": None}, {"use_sliding_window": False}]),
     "olmo2": ("olmo2", size(3, 24, 4, 2, 40, rope_parameters=PLAIN, pad_token_id=None, **WIDE), BF16, "new", 1,
               [{"rms_norm_eps": 0.1}, {"rope_theta": 100.0, "rope_parameters": None}]),
+    "phi3": ("phi3", size(2, 24, 4, 2, 40, rope_parameters=PLAIN, pad_token_id=None, sliding_window=40, **WIDE), BF16,
+             "new", 1, [{"rms_norm_eps": 0.1}, {"sliding_window": None}]),
 }
 
 # name: architecture, sizes, type of the embedding (and head), and types that the matrices of a layer take in turn.
@@ -234,6 +238,91 @@ def make_hf(name, seed, arch, sizes, dtype, form, shards, changes):
     want = logits(load(path), tokens)
     assert np.array_equal(want, logits(model, tokens)), f"{name}: config.json does not mean the model"
     check_teeth(path, want, tokens, changes)
+    np.save(path / "logits.npy", want)
+    report(path, want)
+
+
+class InternLM2(torch.nn.Module):
+    """The model that InternLM publishes as code beside its weights; transformers has no class of it."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = c = config
+        self.D = c["hidden_size"] // c["num_attention_heads"]
+        self.groups = c["num_attention_heads"] // c["num_key_value_heads"]
+
+        def linear(rows, cols):
+            return torch.nn.Parameter(torch.zeros(rows, cols))
+
+        C, F = c["hidden_size"], c["intermediate_size"]
+        shapes = {"model.tok_embeddings": linear(c["vocab_size"], C), "output": linear(c["vocab_size"], C),
+                  "model.norm": torch.nn.Parameter(torch.ones(C))}
+        for i in range(c["num_hidden_layers"]):
+            at = f"model.layers.{i}."
+            rows = (c["num_attention_heads"] + 2 * c["num_key_value_heads"]) * self.D
+            shapes |= {at + "attention.wqkv": linear(rows, C), at + "attention.wo": linear(C, C),
+                       at + "feed_forward.w1": linear(F, C), at + "feed_forward.w3": linear(F, C),
+                       at + "feed_forward.w2": linear(C, F), at + "attention_norm": torch.nn.Parameter(torch.ones(C)),
+                       at + "ffn_norm": torch.nn.Parameter(torch.ones(C))}
+        self.names = {n + ".weight": (n + ".weight").replace(".", "_") for n in shapes}
+        for n, p in shapes.items():
+            self.register_parameter(self.names[n + ".weight"], p)
+
+    def w(self, name):
+        return getattr(self, self.names[name + ".weight"])
+
+    def norm(self, x, name):
+        return self.w(name) * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.config["rms_norm_eps"]))
+
+    def rotate(self, x):
+        """Of [heads, T, D]: the two halves of a head turn together."""
+        half = 1.0 / self.config["rope_theta"] ** (torch.arange(0, self.D, 2, dtype=F32) / self.D)
+        angle = torch.arange(x.shape[1], dtype=F32)[:, None] * half[None]
+        cos, sin = (torch.cat([f(angle)] * 2, dim=-1) for f in (torch.cos, torch.sin))
+        a, b = x[..., :self.D // 2], x[..., self.D // 2:]
+        return x * cos + torch.cat([-b, a], dim=-1) * sin
+
+    def attention(self, x, at):
+        n = x.shape[0]
+        qkv = (x @ self.w(at + "wqkv").T).view(n, -1, self.groups + 2, self.D)      # [T, kv heads, q.. k v, D]
+        q = self.rotate(qkv[:, :, :self.groups].reshape(n, -1, self.D).transpose(0, 1))
+        k, v = (t.transpose(0, 1) for t in (qkv[:, :, -2], qkv[:, :, -1]))
+        k = self.rotate(k).repeat_interleave(self.groups, dim=0)
+        v = v.repeat_interleave(self.groups, dim=0)
+        score = q @ k.transpose(1, 2) / math.sqrt(self.D) + torch.full((n, n), -math.inf).triu(1)
+        return (score.softmax(-1) @ v).transpose(0, 1).reshape(n, -1) @ self.w(at + "wo").T
+
+    def hidden(self, tokens):
+        x = self.w("model.tok_embeddings")[torch.tensor(tokens)]
+        for i in range(self.config["num_hidden_layers"]):
+            at = f"model.layers.{i}."
+            x = x + self.attention(self.norm(x, at + "attention_norm"), at + "attention.")
+            h, f = self.norm(x, at + "ffn_norm"), at + "feed_forward."
+            x = x + (torch.nn.functional.silu(h @ self.w(f + "w1").T) * (h @ self.w(f + "w3").T)) @ self.w(f + "w2").T
+        return self.norm(x, "model.norm")
+
+    def forward(self, tokens):
+        return self.hidden(tokens) @ self.w("output").T
+
+
+def internlm2_config(sizes):
+    c = {k: v for k, v in sizes.items() if k != "rope_parameters"}
+    return {**c, "architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "bias": False,
+            "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "bos_token_id": 1, "eos_token_id": 2,
+            "rope_scaling": {"type": "dynamic", "factor": 2.0}, "pad_token_id": 2, "torch_dtype": "bfloat16"}
+
+
+def make_internlm2(name, seed, sizes):
+    path, tokens = fresh(name, seed, sizes["vocab_size"])
+    config = internlm2_config(sizes)
+    model = fill(InternLM2(config), seed)
+    for p in model.parameters():
+        p.data = p.data.to(BF16).float()
+    state = {n: model.w(n.removesuffix(".weight")).data.to(BF16) for n in model.names}
+    save_weights(path, state, 1)
+    (path / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    with torch.no_grad():
+        want = model(tokens).numpy()
     np.save(path / "logits.npy", want)
     report(path, want)
 
@@ -396,6 +485,8 @@ def main():
     for seed, (name, spec) in enumerate(HF.items()):
         if not args.name or name in args.name:
             make_hf(name, seed, *spec)
+    if not args.name or "internlm2" in args.name:
+        make_internlm2("internlm2", 90, size(2, 48, 6, 2, 40, **WIDE))
     for seed, (name, spec) in enumerate(GGUF.items(), 100):
         if not args.name or name in args.name:
             make_gguf(name, seed, *spec)

@@ -23,12 +23,16 @@ import math
 import pathlib
 import re
 import sys
+import types
 
 import peft
 import numpy
 import torch
 import transformers
+from safetensors.torch import load_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+import golden_models
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "train"
 LABEL, EPS, PEAK, STEPS, WARMUP, BATCH, ROWS, ASKED = (65, 66), 0.05, 1e-3, 20, 2, 3, 6, 20
@@ -139,7 +143,7 @@ def one_pass(name):
     d = z[LABEL[0]] - z[LABEL[1]]
     loss = -torch.nn.functional.logsigmoid(d) + EPS * d
     loss.backward()
-    grads = {n: summary(p.grad) for n, p in model.named_parameters()}
+    grads = {n: summary(g) for n, g in as_llama(model)}
     opt.step()
     after = last()
     text = json.dumps(short({"loss": loss.item(), "label_logits": [z[i].item() for i in LABEL], "gradient": grads,
@@ -147,11 +151,56 @@ def one_pass(name):
     (OUT / name / "train.json").write_text(re.sub(r"\n\s+(?=[-\d\]])", " ", text) + "\n")
 
 
+def as_llama(model):
+    """Gradients, those of fused tensors apart, under the names that a Llama has."""
+    c = model.config
+    D = c.hidden_size // c.num_attention_heads
+    q, kv = c.num_attention_heads * D, c.num_key_value_heads * D
+    plain = {"tok_embeddings": "embed_tokens", "attention_norm": "input_layernorm", "attention.wo": "self_attn.o_proj",
+             "ffn_norm": "post_attention_layernorm", "feed_forward.w1": "mlp.gate_proj",
+             "feed_forward.w3": "mlp.up_proj", "feed_forward.w2": "mlp.down_proj"}
+    for n, p in model.named_parameters():
+        g, at = p.grad, n.rsplit(".", 3)[0]
+        if n.endswith("attention.wqkv.weight"):
+            each = g.view(c.num_key_value_heads, -1, D, g.shape[1])
+            parts = {"q": each[:, :-2], "k": each[:, -2], "v": each[:, -1]}
+            yield from ((f"{at}.self_attn.{k}_proj.weight", x.reshape(-1, g.shape[1])) for k, x in parts.items())
+        elif n.endswith("qkv_proj.weight"):
+            yield from ((f"{at}.self_attn.{k}_proj.weight", x) for k, x in zip("qkv", g.split([q, kv, kv])))
+        elif n.endswith("gate_up_proj.weight"):
+            yield from ((f"{at}.mlp.{k}_proj.weight", x) for k, x in zip(("gate", "up"), g.chunk(2)))
+        elif c.model_type == "internlm2":
+            for a, b in plain.items():
+                n = n.replace(a, b)
+            yield n.replace("output", "lm_head"), g
+        else:
+            yield n, g
+
+
+class InternLM2(torch.nn.Module):
+    """golden_models.py's, with the face of a model of transformers."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.config = types.SimpleNamespace(**json.loads((path / "config.json").read_text()))
+        self.inner = golden_models.InternLM2(vars(self.config))
+        for n, w in load_file(path / "model.safetensors").items():
+            self.inner.w(n.removesuffix(".weight")).data = w.float()
+
+    def named_parameters(self, *args, **kwargs):
+        return ((n, self.inner.w(n.removesuffix(".weight"))) for n in self.inner.names)
+
+    def forward(self, ids):
+        return types.SimpleNamespace(logits=self.inner(ids[0].tolist())[None])
+
+
 def tokens_of(name):
     return json.loads((OUT / name / "tokens.json").read_text())
 
 
 def load(name):
+    if json.loads((OUT / name / "config.json").read_text())["model_type"] == "internlm2":
+        return InternLM2(OUT / name)
     return transformers.AutoModelForCausalLM.from_pretrained(OUT / name, dtype=torch.float32,
                                                              attn_implementation="eager")
 
@@ -288,7 +337,8 @@ def make_judge(out):
 def main():
     torch.set_num_threads(1)
     for name in ("llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
-                 "../models/qwen3_head320", "../models/gemma3_head512", "../models/smollm3", "../models/olmo2"):
+                 "../models/qwen3_head320", "../models/gemma3_head512", "../models/smollm3", "../models/olmo2",
+                 "../models/phi3", "../models/internlm2"):
         if sys.argv[2:] in ([], [name]):
             one_pass(name)
             if name in ADAPTERS_ALONE:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import urllib.request
 
 import torch
@@ -26,6 +27,8 @@ import transformers as T
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch.nn import Linear, ReLU, SELU, Sequential
+
+import golden_models
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GRAM = os.environ.get("GRAM", ROOT / "build" / "gram")
@@ -555,18 +558,46 @@ def _():
     check_rewards(m, mlp(m, "v_head.summary", "LlamaForCausalLM"))
 
 
-@row("internlm2-1_8b/7b/20b-reward", "internlm2", "refused: architecture internlm2")
-def _():
-    check_other("internlm2", {"model_type": "internlm2", "architectures": ["InternLM2ForRewardModel"]}, "internlm2")
+class InternLM2:
+    """A directory of InternLM2's reward model, beside golden_models.py's code of it. Its get_score() puts the token
+    reward_token_id behind the text, and reads the head there."""
+
+    def __init__(self, name):
+        self.dir = WORK / name
+        self.tok, n = tokenizer(self.dir, CHATML_TOKENS + ["[UNUSED_TOKEN_130]"], CHATML, "<|im_end|>")
+        self.last = self.tok.convert_tokens_to_ids("[UNUSED_TOKEN_130]")
+        sizes = {k: v for k, v in SMALL.items() if k not in ("head_dim", "initializer_range")}
+        self.config = golden_models.internlm2_config(sizes | {"vocab_size": n, "tie_word_embeddings": False})
+        self.inner = golden_models.fill(golden_models.InternLM2(self.config), 3)
+        self.model = types.SimpleNamespace(config=types.SimpleNamespace(pad_token_id=None))
+        self.width = self.config["hidden_size"]
+
+    def ids(self, talk):
+        text = self.tok.apply_chat_template(talk, tokenize=False)
+        return self.tok.encode(text, add_special_tokens=False) + [self.last]
+
+    def hidden(self, ids):
+        return self.inner.hidden(ids)
+
+    def save(self, head):
+        t = {n: self.inner.w(n.removesuffix(".weight")).data for n in self.inner.names if not n.startswith("output")}
+        save_file(t | {"v_head.weight": head.weight.data}, self.dir / "model.safetensors", {"format": "pt"})
+        c = self.config | {"architectures": ["InternLM2ForRewardModel"], "reward_token_id": self.last}
+        (self.dir / "config.json").write_text(json.dumps(c, indent=1))
+        return lambda h, ids: head(h[-1])[0]
 
 
-@row("POLAR-1.8B / 7B", "internlm2, with a reference", "refused: architecture internlm2")
+@row("internlm2-1_8b/7b/20b-reward", "internlm2, v_head, reward_token_id behind the text", "rewards, with a note")
 def _():
-    check_other(
-        "polar",
-        {"model_type": "internlm2", "architectures": ["InternLM2ForRewardModel"], "reward_token_id": 92527},
-        "internlm2",
-    )
+    m = InternLM2("internlm2-reward")
+    check_rewards((m, m.dir), m.save(spread(Linear(m.width, 1, bias=False))))
+
+
+@row("POLAR-1.8B / 7B", "internlm2, with a reference", "refused by name, where the directory or config.json says POLAR")
+def _():
+    m = InternLM2("POLAR-1_8B")
+    m.save(spread(Linear(m.width, 1, bias=False)))
+    check_refused(m.dir, "POLAR", "reference")
 
 
 @row(
@@ -859,11 +890,22 @@ def _():
         near("the reward of a text", a[0]["embedding"][0], float(head(m.hidden(m.ids(text)), None)))
 
 
-@row("Phi-4, Llama-fied phi-4 judges", "<|im_sep|> template; phi3", "judges; phi3 refused by name")
+LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4, "rope_theta": 10000.0}
+
+
+@row(
+    "Phi-4, Llama-fied phi-4 judges; Phi-4-mini",
+    "<|im_sep|> template; phi3; longrope",
+    "judges; longrope and a part of a head that is rotated refused by name",
+)
 def _():
     FAMILY["phi4"] = (lambda: T.LlamaConfig(**SMALL), CHATML_TOKENS, PHI4, "<|im_end|>")
     judge("phi4", "phi4")
-    check_other("phi3", {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"]}, "phi3")
+    FAMILY["phi3"] = (lambda: T.Phi3Config(**SMALL, pad_token_id=None), CHATML_TOKENS, PHI4, "<|im_end|>")
+    judge("phi3", "phi3")
+    phi3 = {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"]}
+    check_other("phi4-mini", phi3 | {"rope_scaling": LONG}, "longrope")
+    check_other("phi4-part", phi3 | {"partial_rotary_factor": 0.75}, "partial_rotary_factor")
 
 
 @row("Qwen3.5 / Qwen3-Next, gpt-oss, GLM, DeepSeek-V3", "other architectures", "refused: architectures")

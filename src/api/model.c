@@ -86,6 +86,7 @@ static void init_judge(gram_model *m, const gram_options *o)
     if (m->file.cfg.reward) {
         gr_judge_init_plain(&m->judge, &chat, m->file.tok, m->file.cfg.pad,
                             o->max_tokens ? o->max_tokens : m->file.cfg.context, o->truncate);
+        m->judge.last = m->file.cfg.last;
         if (gr_config_reads_prompt(&m->file.cfg) && gr_judge_mark_prompt(&m->judge, &m->why)) {
             gr_judge_clear(&m->judge);
             m->chat = GR_CHAT_NONE;

@@ -6,11 +6,14 @@
 
 static const char *const smollm3_keys[] = { "no_rope_layers", "no_rope_layer_interval", NULL };
 
+static const char *const internlm2_keys[] = { "bias", NULL };
+
 static const gr_arch_row row[GR_ARCHS] = {
     [GR_ARCH_LLAMA] = {
         .name = "llama", .model_type = "llama", .causal = "LlamaForCausalLM",
         .classifier = "LlamaForSequenceClassification", .gguf = "llama",
-        .has = GR_HAS_BIAS_KEY | GR_HAS_MLP_BIAS_KEY | GR_GGUF_PAIRS | GR_GGUF_O_BIAS | GR_GGUF_FACTORS | GR_GGUF_WINDOW,
+        .has = GR_HAS_BIAS_KEY | GR_HAS_MLP_BIAS_KEY | GR_GGUF_PAIRS | GR_GGUF_O_BIAS | GR_GGUF_FACTORS |
+               GR_GGUF_WINDOW,
         .otherwise = { 32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1, 2, -1, false, 1e-6, 1e4 },
     },
     [GR_ARCH_MISTRAL] = {
@@ -53,6 +56,19 @@ static const gr_arch_row row[GR_ARCHS] = {
         .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM | GR_HAS_QK_NORM_WIDE | GR_HAS_POST_NORMS | GR_HAS_NO_PRE_NORMS |
                GR_GGUF_HEADS_FILL,
         .otherwise = { 50304, 4096, 11008, 32, 32, 0, 0, 2048, 0, -1, 50279, 1, false, 1e-5, 1e4 },
+    },
+    [GR_ARCH_INTERNLM2] = {
+        .name = "internlm2", .model_type = "internlm2", .causal = "InternLM2ForCausalLM",
+        .classifier = "InternLM2ForSequenceClassification", .gguf = "internlm2",
+        .has = GR_HAS_OWN_FORM | GR_HAS_BIAS_REFUSED | GR_HAS_DYNAMIC_ROPE | GR_GGUF_PAIRS,
+        .keys = internlm2_keys,
+        .otherwise = { 103168, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1, 2, 0, false, 1e-6, 1e4 },
+    },
+    [GR_ARCH_PHI3] = {
+        .name = "phi3", .model_type = "phi3", .causal = "Phi3ForCausalLM",
+        .classifier = "Phi3ForSequenceClassification", .gguf = "llama",
+        .has = GR_HAS_OWN_FORM | GR_GGUF_PAIRS | GR_GGUF_WINDOW, .slide = GR_SLIDE_ALL,
+        .otherwise = { 32064, 3072, 8192, 32, 32, 0, 0, 4096, 0, 1, 32000, 32000, false, 1e-5, 1e4 },
     },
 };
 
@@ -97,6 +113,8 @@ gr_arch gr_arch_written(gr_arch a, bool window)
 {
     gr_arch b = a;
 
+    if (row[a].has & GR_HAS_OWN_FORM)
+        return window ? GR_ARCH_MISTRAL : GR_ARCH_LLAMA;
     if (!window || row[a].slide != GR_SLIDE_NONE || !row[a].gguf)
         return a;
     while (b < GR_ARCHS && (row[b].slide == GR_SLIDE_NONE || !row[b].gguf || strcmp(row[a].gguf, row[b].gguf)))

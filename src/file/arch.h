@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA3, GR_ARCH_SMOLLM3,
-               GR_ARCH_OLMO2, GR_ARCHS } gr_arch;
+               GR_ARCH_OLMO2, GR_ARCH_INTERNLM2, GR_ARCH_PHI3, GR_ARCHS } gr_arch;
 
 enum {
     GR_HAS_QKV_BIAS     = 1 << 0,   /* q, k and v have a bias, always, and the output has none */
@@ -23,6 +23,10 @@ enum {
     GR_HAS_TWO_ROPES    = 1 << 9,   /* layers with a window have a rope of their own */
     GR_HAS_QK_NORM_WIDE = 1 << 10,  /* all heads of q, or of k, are normed as one */
     GR_HAS_NO_PRE_NORMS = 1 << 11,  /* no norms before attention and MLP */
+    GR_HAS_OWN_FORM     = 1 << 12,  /* a Llama whose tensors a Hugging Face file names otherwise and fuses: it is written
+                                     * as the Llama, or with a window the Mistral, that it is */
+    GR_HAS_BIAS_REFUSED = 1 << 13,  /* "bias", true where it is not there, and then refused */
+    GR_HAS_DYNAMIC_ROPE = 1 << 14,  /* rope of the type "dynamic", which changes nothing within the context */
     /* What llama.cpp's GGUF of it is like: */
     GR_GGUF_PAIRS       = 1 << 16,  /* rows of q and k are ordered for rope on neighbours, (2i, 2i+1) */
     GR_GGUF_O_BIAS      = 1 << 17,  /* the attention's output may have a bias */
@@ -44,7 +48,7 @@ typedef struct {
     const char *name;
     const char *model_type, *causal;        /* config.json's, and transformers' class with a head over words */
     const char *classifier;                 /* and its class with a head for numbers */
-    const char *outer;                      /* the model_type of one with images, whose text model lies inside; or NULL */
+    const char *outer;                      /* the model_type of one with images that has it inside, or NULL */
     const char *gguf;                       /* general.architecture; of two rows with the same the first is read */
     unsigned has;
     gr_slide slide;
@@ -66,7 +70,7 @@ static inline bool gr_arch_has(gr_arch a, unsigned what) { return (gr_arch_of(a)
 bool gr_arch_by_type(gr_arch *out, const char *model_type);
 bool gr_arch_by_outer(gr_arch *out, const char *model_type);
 bool gr_arch_by_gguf(gr_arch *out, const char *name, size_t n);
-/* A GGUF calls Mistral "llama", and a window is what tells them apart: the row that config.json is written by. */
+/* The row that config.json is written by. A GGUF calls Mistral "llama", and a window is what tells them apart. */
 gr_arch gr_arch_written(gr_arch a, bool window);
 /* "llama, mistral, ...": all names, in out. */
 const char *gr_arch_list(char *out, size_t size);

@@ -133,6 +133,8 @@ static gram_status read_rope(const struct in *in, json_t *o, double theta, size_
     kind = type ? json_string_value(type) : "default";
     if (!kind)
         return gr_fail(err, GRAM_EFORMAT, "%s: \"rope_type\" is not a string", in->name);
+    if (in->row->has & GR_HAS_DYNAMIC_ROPE && !strcmp(kind, "dynamic"))
+        kind = "default";
     r->kind = !strcmp(kind, "linear") ? GR_ROPE_LINEAR : !strcmp(kind, "llama3") ? GR_ROPE_LLAMA3 : GR_ROPE_DEFAULT;
     if (r->kind == GR_ROPE_DEFAULT && strcmp(kind, "default"))
         return gr_fail(err, GRAM_EUNSUPPORTED,
@@ -371,6 +373,10 @@ static gram_status read_attention(const struct in *in, gr_config *c, gram_err *e
         rc = get_bool(in, in->text, "mlp_bias", false, &mlp, err);
     if (!rc && mlp)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"mlp_bias\" true is not supported", in->name);
+    if (!rc && in->row->has & GR_HAS_BIAS_REFUSED)
+        rc = get_bool(in, in->text, "bias", true, &mlp, err);
+    if (!rc && mlp)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"bias\" true is not supported", in->name);
     c->o_bias = bias && in->row->has & GR_HAS_BIAS_KEY;
     c->qkv_bias = c->o_bias || in->row->has & GR_HAS_QKV_BIAS;
     c->attn_scale = (float)(1 / sqrt((double)c->head_dim));
@@ -544,7 +550,18 @@ static gram_status read_config(struct in *in, gr_config *c, gram_err *err)
     if (!rc)
         rc = get_id(in, "eos_token_id", in->row->otherwise.eos, &c->eos, err);
     if (!rc)
+        rc = get_id(in, "reward_token_id", -1, &c->last, err);
+    if (!rc)
         rc = get_id(in, "pad_token_id", in->row->otherwise.pad, &c->pad, err);
+    if (!rc && c->last >= 0 && (strcasestr(c->said.name, "polar") || strcasestr(in->name, "polar")))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: POLAR is not supported: it reads an answer beside a reference, and "
+                     "its configuration is that of a reward model that reads one alone", in->name);
+    if (!rc && c->last >= 0)
+        rc = gr_config_note(c, err, "%s: \"reward_token_id\": each text ends with the token %d, where the reward is "
+                            "read", in->name, (int)c->last);
+    if (!rc && c->last >= 0 && (size_t)c->last >= c->vocabulary)
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: \"reward_token_id\" %d is beyond a vocabulary of %zu", in->name,
+                     (int)c->last, c->vocabulary);
     c->init_std = json_number_value(get(in->text, "initializer_range"));    /* 0 where it is absent or no number */
     if (!(c->init_std > 0 && c->init_std < 10))
         c->init_std = 0.02;

@@ -107,6 +107,8 @@ typedef struct {
     double init_std;            /* initializer_range: of a head that training makes */
 
     int32_t bos, eos, pad;      /* token ids; -1: none. Of a list of eos ids, the first. */
+    int32_t last;               /* "reward_token_id": goes behind each text that is given a number, and the number is
+                                 * read there; -1: none */
     const char *prefix;         /* before "model." in tensor names: "" or "language_model."; static */
 } gr_config;
 

@@ -288,7 +288,8 @@ static void read_parts(gr_config *c, const gr_gguf *g, const gr_weights *w)
 {
     double per_head = (double)c->head_dim;
 
-    if (gr_config_has(c, GR_HAS_QUERY_SCALAR) && c->layers == 62)     /* the 27B scales by its width instead, and no key says so */
+    /* The 27B scales by its width instead, and no key says so. */
+    if (gr_config_has(c, GR_HAS_QUERY_SCALAR) && c->layers == 62)
         per_head = (double)c->width / (double)c->heads;
     c->attn_scale = (float)(1 / sqrt(per_head));
     gr_config_of_arch(c);
@@ -299,7 +300,7 @@ static void read_parts(gr_config *c, const gr_gguf *g, const gr_weights *w)
     c->o_bias = gr_weights_find(w, "blk.0.attn_output.bias") != NULL;
     c->words = true;
     c->init_std = 0.02;
-    c->pad = -1;
+    c->pad = c->last = -1;
     c->bos = token_id(g, "tokenizer.ggml.bos_token_id");
     c->eos = token_id(g, "tokenizer.ggml.eos_token_id");
     c->prefix = "";

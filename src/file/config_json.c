@@ -152,6 +152,8 @@ gram_status gr_config_json(const gr_config *c, const char *name, const char *dty
     bad |= json_object_set_new(o, "tie_word_embeddings", json_boolean(c->tied_head));
     bad |= json_object_set_new(o, "bos_token_id", id(c->bos));
     bad |= json_object_set_new(o, "eos_token_id", id(c->eos));
+    if (c->last >= 0)
+        bad |= json_object_set_new(o, "reward_token_id", id(c->last));
     if (a->otherwise.pad > 0)               /* which may be beyond the vocabulary */
         bad |= json_object_set_new(o, "pad_token_id", id(c->pad));
     if (!bad)

@@ -191,7 +191,7 @@ static bool say_reward(json_t *root, const gr_config *cfg)
     static const char *const id[] = { "0", "1" }, *const label[] = { "LABEL_0", "LABEL_1" };
     json_t *names = json_object(), *ids = json_object();
     gr_buf b = { 0 };
-    bool ok = gr_buf_puts(&b, gr_arch_of(cfg->architecture)->classifier);
+    bool ok = gr_buf_puts(&b, gr_arch_of(gr_arch_written(cfg->architecture, cfg->window > 0))->classifier);
 
     for (size_t i = 0; i < gr_reward_outputs(cfg->reward) && ok; i++)
         ok = !json_object_set_new(names, id[i], json_string(label[i])) &&
@@ -356,6 +356,21 @@ static gram_status files_of_gguf(const char *from, const char *to, const char *d
     return rc;
 }
 
+/* config.json of a directory whose tensors are written in another architecture's form. */
+static gram_status rewrite_config(const char *from, const char *to, const char *dtype, const gr_config *cfg,
+                                  gram_err *err)
+{
+    gr_buf b = { 0 };
+    gram_status rc = gr_config_json(cfg, from, dtype, &b, err);
+
+    if (!rc)
+        rc = edit_config(from, dtype, cfg, &b.p, &b.n, err);
+    if (!rc)
+        rc = write_in(to, "config.json", &b, err);
+    gr_buf_clear(&b);
+    return rc;
+}
+
 gram_status gr_write_model_files(const char *from, const char *to, const char *dtype, const gr_config *cfg,
                                  gram_err *err)
 {
@@ -372,6 +387,8 @@ gram_status gr_write_model_files(const char *from, const char *to, const char *d
         char *a = gr_path_join(from, name[i]), *b = gr_path_join(to, name[i]);
         if (!a || !b)
             rc = gr_nomem(err, to);
+        else if (i == 0 && cfg && gr_config_has(cfg, GR_HAS_OWN_FORM))
+            rc = rewrite_config(from, to, dtype, cfg, err);
         else if (gr_path_exists(a))
             rc = copy_one(a, b, i == 0 ? dtype : NULL, cfg, err);
         free(a);

@@ -30,20 +30,64 @@ static const struct row {
     [GR_T_SCORE]          = { "",                              "",                    ALWAYS,     ONE,        WIDTH },
 };
 
+/* A Hugging Face file's own names. */
+static const char *const internlm2[GR_TENSORS] = {
+    [GR_T_EMBED] = "model.tok_embeddings", [GR_T_HEAD] = "output", [GR_T_ATTN_NORM] = "attention_norm",
+    [GR_T_MLP_NORM] = "ffn_norm", [GR_T_Q] = "attention.wqkv", [GR_T_K] = "attention.wqkv",
+    [GR_T_V] = "attention.wqkv", [GR_T_O] = "attention.wo", [GR_T_GATE] = "feed_forward.w1",
+    [GR_T_UP] = "feed_forward.w3", [GR_T_DOWN] = "feed_forward.w2",
+};
+static const char *const phi3[GR_TENSORS] = {
+    [GR_T_Q] = "self_attn.qkv_proj", [GR_T_K] = "self_attn.qkv_proj", [GR_T_V] = "self_attn.qkv_proj",
+    [GR_T_GATE] = "mlp.gate_up_proj", [GR_T_UP] = "mlp.gate_up_proj",
+};
+static const char *const *const own[GR_ARCHS] = { [GR_ARCH_INTERNLM2] = internlm2, [GR_ARCH_PHI3] = phi3 };
+
 static const char *name_of(const gr_config *c, bool gguf, gr_tensor_kind t)
 {
-    /* Where there are no norms behind, a Hugging Face file calls the norm before the MLP the one after the attention. */
+    /* Where no norms follow, a Hugging Face file calls the norm before the MLP the one after the attention. */
     if (!gguf && t == GR_T_MLP_NORM && !c->sandwich_norms)
         t = GR_T_ATTN_POST_NORM;
     return gguf ? row[t].gguf : row[t].hf;
 }
 
-void gr_tensor_stem(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
+static void write_name(char *out, size_t size, const char *before, gr_tensor_kind t, size_t layer, const char *name)
 {
     if (t >= GR_T_LAYER && t < GR_T_LAYER_END)
-        snprintf(out, size, "%s%zu.%s", gguf ? "blk." : "model.layers.", layer, name_of(c, gguf, t));
+        snprintf(out, size, "%s%zu.%s", before, layer, name);
     else
-        snprintf(out, size, "%s", name_of(c, gguf, t));
+        snprintf(out, size, "%s", name);
+}
+
+void gr_tensor_stem(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
+{
+    write_name(out, size, gguf ? "blk." : "model.layers.", t, layer, name_of(c, gguf, t));
+}
+
+void gr_tensor_stem_read(const gr_config *c, gr_tensor_kind t, size_t layer, char *out, size_t size)
+{
+    const char *const *names = own[c->architecture];
+
+    write_name(out, size, "model.layers.", t, layer, names && names[t] ? names[t] : name_of(c, false, t));
+}
+
+/* InternLM2 has the rows of a key-value head together: those of its queries, of its keys and of its values. Phi-3 has
+ * all queries, then all keys, then all values; and all of the gate, then all of what it lets through. */
+bool gr_tensor_fused(const gr_config *c, gr_tensor_kind t, gr_fused *out)
+{
+    size_t D = c->head_dim, q = c->heads * D, kv = c->kv_heads * D, group = c->heads / c->kv_heads * D;
+    bool qkv = t >= GR_T_Q && t <= GR_T_V, gate_up = t == GR_T_GATE || t == GR_T_UP;
+
+    if (c->architecture == GR_ARCH_INTERNLM2 && qkv)
+        *out = (gr_fused){ q + 2 * kv, t == GR_T_Q ? 0 : t == GR_T_K ? group : group + D, t == GR_T_Q ? group : D,
+                           group + 2 * D };
+    else if (c->architecture == GR_ARCH_PHI3 && qkv)
+        *out = (gr_fused){ q + 2 * kv, t == GR_T_Q ? 0 : t == GR_T_K ? q : q + kv, t == GR_T_Q ? q : kv, 0 };
+    else if (c->architecture == GR_ARCH_PHI3 && gate_up)
+        *out = (gr_fused){ 2 * c->hidden, t == GR_T_GATE ? 0 : c->hidden, c->hidden, 0 };
+    else
+        return false;
+    return true;
 }
 
 const char *gr_tensor_module(const gr_config *c, gr_tensor_kind t)

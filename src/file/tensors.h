@@ -1,5 +1,5 @@
-/* tensors.h - the tensors of a model, a row each: what both formats call it, its shape, and which models have it. What is
- * bound, checked, listed, converted or given an adapter is read from here. */
+/* tensors.h - the tensors of a model, a row each: what both formats call it, its shape, and which models have it. What
+ * is bound, checked, listed, converted or given an adapter is read from here. */
 #ifndef GR_FILE_TENSORS_H
 #define GR_FILE_TENSORS_H
 
@@ -17,7 +17,14 @@ typedef enum {
 
 /* What a Hugging Face directory, or a GGUF, calls it, without ".weight" or ".bias". */
 void gr_tensor_stem(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size);
-/* The last word of the former, PEFT's name of a matrix: "q_proj". */
+/* The same as it stands in a Hugging Face directory of this architecture, which is read: some have their own names, and
+ * one tensor for several. */
+void gr_tensor_stem_read(const gr_config *c, gr_tensor_kind t, size_t layer, char *out, size_t size);
+/* Where its rows are in such a tensor of `all` rows: row r is at from + r / take * every + r % take. False: it stands
+ * alone. */
+typedef struct { size_t all, from, take, every; } gr_fused;
+bool gr_tensor_fused(const gr_config *c, gr_tensor_kind t, gr_fused *out);
+/* The last word of what gr_tensor_stem() gives, PEFT's name of a matrix: "q_proj". */
 const char *gr_tensor_module(const gr_config *c, gr_tensor_kind t);
 bool gr_tensor_there(const gr_config *c, gr_tensor_kind t);
 bool gr_tensor_has_bias(const gr_config *c, gr_tensor_kind t);

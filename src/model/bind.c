@@ -12,8 +12,10 @@
 /* Where a multimodal checkpoint keeps its language model, next to the older "language_model.model.". */
 #define NESTED "model.language_model."
 
-/* The file's name of it, whole; of a reward head that is `part` itself. */
-static void name_in(const gr_model *m, bool gguf, char *out, size_t size, gr_tensor_kind slot, size_t layer,
+/* The name of it, whole, as the file has it or is to be written; of a reward head that is `part` itself. */
+enum format { GGUF, HF, HF_READ };
+
+static void name_in(const gr_model *m, enum format format, char *out, size_t size, gr_tensor_kind slot, size_t layer,
                     const char *part)
 {
     char stem[96];
@@ -22,17 +24,20 @@ static void name_in(const gr_model *m, bool gguf, char *out, size_t size, gr_ten
         snprintf(out, size, "%s", part);
         return;
     }
-    gr_tensor_stem(&m->cfg, gguf, slot, layer, stem, sizeof stem);
-    if (!gguf && m->nested)                 /* the head stays outside */
+    if (format == HF_READ)
+        gr_tensor_stem_read(&m->cfg, slot, layer, stem, sizeof stem);
+    else
+        gr_tensor_stem(&m->cfg, format == GGUF, slot, layer, stem, sizeof stem);
+    if (format != GGUF && m->nested)                 /* the head stays outside */
         snprintf(out, size, "%s%s.%s", slot == GR_T_HEAD ? "" : NESTED,
                  stem + (slot == GR_T_HEAD ? 0 : strlen("model.")), part);
     else
-        snprintf(out, size, "%s%s.%s", gguf ? "" : m->cfg.prefix, stem, part);
+        snprintf(out, size, "%s%s.%s", format == GGUF ? "" : m->cfg.prefix, stem, part);
 }
 
 static void tensor_name(const struct binder *b, char *out, size_t size, gr_tensor_kind slot, size_t layer, const char *part)
 {
-    name_in(b->m, gr_weights_gguf(b->m->file) != NULL, out, size, slot, layer, part);
+    name_in(b->m, gr_weights_gguf(b->m->file) ? GGUF : HF_READ, out, size, slot, layer, part);
 }
 
 /* GGUF's "llama" stores the rows of q and k so that rotation pairs are neighbours, (2i, 2i+1); a Hugging Face file
@@ -73,7 +78,7 @@ static enum gr_matrix matrix_of(gr_tensor_kind slot)
 
 void gr_matrix_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size)
 {
-    name_in(m, false, out, size, slot_of(which), layer, "weight");
+    name_in(m, HF, out, size, slot_of(which), layer, "weight");
 }
 
 void gr_matrix_shape(const gr_config *c, enum gr_matrix which, size_t *rows, size_t *cols)
@@ -99,6 +104,8 @@ static gr_stored stored(const struct binder *b, gr_tensor_kind slot, size_t laye
                     .plus_one = gemma && c->norm_bias == 0 };
     char stem[96];
 
+    if (!gr_weights_gguf(b->m->file))
+        gr_tensor_fused(c, slot, &s.in);
     if (bias && s.head_dim)                 /* its values go where the rows go */
         s.t.rows = t->cols, s.t.cols = 1;
     if (slot == GR_T_SCORE) {
@@ -121,6 +128,8 @@ void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out)
         r = permuted(s->head_dim, r);
     if (s->head_dim && s->permuted)
         r = unpermuted(s->head_dim, r);
+    if (s->in.take)
+        r = s->in.from + r / s->in.take * s->in.every + r % s->in.take;
     gr_dtype_row_bytes(s->t.type, s->t.cols, &row_bytes);       /* proved when the file was opened */
     gr_dequant(out, (const char *)s->t.data + r * row_bytes, s->t.type, s->t.cols);
     if (s->gemma_norm && s->plus_one != gguf)
@@ -144,7 +153,7 @@ gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t laye
             m->cap_params = cap;
         }
     }
-    name_in(m, false, full, sizeof full, slot, layer, slot == GR_T_SCORE ? b->as : part);
+    name_in(m, HF, full, sizeof full, slot, layer, slot == GR_T_SCORE ? b->as : part);
     if (p)
         p[m->n_params] = (gr_param){ .name = gr_strdup(full), .rows = rows, .cols = cols, .on = m->on,
                                      .w = half ? (gr_mat){ half, cols, GR_BF16 } : gr_mat_f32(w, cols),
@@ -218,31 +227,57 @@ static gram_status note(struct binder *b, gr_tensor_kind slot, size_t layer, con
     return GRAM_OK;
 }
 
+/* The rows of one matrix among those of others, in the file's type: as they lie, or a copy where they lie apart. */
+static gram_status take_apart(struct binder *b, gr_tensor_kind slot, size_t layer, const gr_fused *in, gr_tensor *t)
+{
+    const char *from = t->data;
+    char *copy;
+    size_t bytes = 0;
+
+    gr_dtype_row_bytes(t->type, t->cols, &bytes);               /* proved when the file was opened */
+    if (in->take == t->rows) {
+        t->data = from + in->from * bytes;
+        return GRAM_OK;
+    }
+    copy = gr_alloc_aligned(t->rows, bytes);
+    if (!copy)
+        return gr_nomem(b->err, "weights");
+    for (size_t r = 0; r < t->rows; r += in->take)
+        memcpy(copy + r * bytes, from + (in->from + r / in->take * in->every) * bytes, in->take * bytes);
+    b->m->layer[layer].apart[matrix_of(slot)] = copy;
+    t->data = copy;
+    return GRAM_OK;
+}
+
 gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, size_t rows, size_t cols,
                         gr_tensor *out)
 {
     const gr_named *t;
     char full[128];
+    gr_fused in = { rows, 0, 0, 0 };
+    bool fused = !gr_weights_gguf(b->m->file) && gr_tensor_fused(&b->m->cfg, slot, &in);
     size_t r, c;
 
     tensor_name(b, full, sizeof full, slot, layer, part);
     t = gr_weights_find(b->m->file, full);
     if (!t)
         return gr_fail(b->err, GRAM_EFORMAT, "%s: tensor %s is missing; %s needs it with shape [%zu, %zu]",
-                       gr_weights_path(b->m->file), full, gr_arch_name(b->m->cfg.architecture), rows, cols);
+                       gr_weights_path(b->m->file), full, gr_arch_name(b->m->cfg.architecture), in.all, cols);
     r = t->n_dims == 2 ? t->dim[0] : 1;
     c = t->n_dims ? t->dim[t->n_dims - 1] : 1;
-    if (t->n_dims > 2 || r != rows || c != cols)
+    if (t->n_dims > 2 || r != in.all || c != cols)
         return gr_fail(b->err, GRAM_EFORMAT, "%s: tensor %s has %zu dimensions with rows of %zu, wanted [%zu, %zu] "
-                       "and found [%zu, %zu]", gr_weights_path(b->m->file), full, t->n_dims, c, rows, cols, r, c);
+                       "and found [%zu, %zu]", gr_weights_path(b->m->file), full, t->n_dims, c, in.all, cols, r, c);
     *out = (gr_tensor){ t->type, t->data, rows, cols };
-    b->bound++;
+    b->bound += in.from == 0;               /* of those that lie in one tensor the first counts */
     if ((b->list || b->m->writable) && (slot == GR_T_Q || slot == GR_T_K) && !strcmp(part, "bias") &&
         gr_dtype_block(t->type) > 1)
         return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: tensor %s is %s: a bias in blocks is not supported",
                        gr_weights_path(b->m->file), full, gr_dtype_name(t->type));
     if (b->list)
         return note(b, slot, layer, part, out);
+    if (fused && !b->m->writable)
+        return take_apart(b, slot, layer, &in, out);
     return b->m->writable ? make_writable(b, slot, layer, part, out) : GRAM_OK;
 }
 
@@ -338,7 +373,11 @@ static gram_status linear(struct binder *b, gr_linear **out, gr_tensor_kind slot
         rc = gr_linear_open(out, b->m->on, &t, bias ? *bias : NULL, mode_of(b, slot, layer), b->err);
     if (!rc)
         b->m->bytes += gr_linear_bytes(*out);
-    if (!rc && !gr_linear_borrows(*out)) {      /* it has its own form of what was folded */
+    if (!rc && !gr_linear_borrows(*out)) {      /* it has its own form of what was taken apart or folded */
+        free(b->m->layer[layer].apart[matrix_of(slot)]);
+        b->m->layer[layer].apart[matrix_of(slot)] = NULL;
+    }
+    if (!rc && !gr_linear_borrows(*out)) {
         float **folded = &b->m->layer[layer].folded[matrix_of(slot)];
         free(*folded);
         *folded = NULL;
@@ -555,8 +594,10 @@ static void layer_clear(struct layer *l, bool vectors)
     gr_linear_close(l->gate);
     gr_linear_close(l->up);
     gr_linear_close(l->down);
-    for (size_t i = 0; i < GR_MATRICES; i++)
+    for (size_t i = 0; i < GR_MATRICES; i++) {
+        free(l->apart[i]);
         free(l->folded[i]);
+    }
 }
 
 void gr_model_close(gr_model *m)

@@ -15,6 +15,7 @@
 
 #include "file/adapter.h"
 #include "file/config.h"
+#include "file/tensors.h"
 #include "file/weights.h"
 #include "model/forest.h"
 #include "model/head.h"
@@ -49,6 +50,7 @@ typedef struct {
     gr_tensor t;                        /* in the file; the bias of q or k has rows of one value */
     bool flat;                          /* a vector, whose shape is one number */
     size_t head_dim;                    /* rows of heads, which GGUF's "llama" orders its own way; 0: as they are */
+    gr_fused in;                        /* take > 0: t begins a tensor that holds others too */
     bool permuted;                      /* the file is such a GGUF */
     bool gemma_norm, plus_one;          /* a norm, of which a Hugging Face Gemma holds w - 1; this file holds w */
 } gr_stored;

@@ -14,6 +14,7 @@ struct layer {
     float *bias[4];                         /* q k v o, NULL without */
     gr_linear *q, *k, *v, *o, *gate, *up, *down;
     const float *w[GR_MATRICES];            /* of a writable model: the matrices behind them, in this order */
+    void *apart[GR_MATRICES];               /* owned: rows that the file has among those of others */
     float *folded[GR_MATRICES];             /* owned: a matrix with an adapter in it, where the file's will not do */
 };
 

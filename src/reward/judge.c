@@ -214,7 +214,7 @@ gram_status gr_judge_init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const c
 {
     gram_status rc;
 
-    *j = (gr_judge){ .chat = *chat, .tok = tok, .max_tokens = max_tokens, .truncate = truncate };
+    *j = (gr_judge){ .chat = *chat, .tok = tok, .pad = -1, .last = -1, .max_tokens = max_tokens, .truncate = truncate };
     *chat = (gr_chat){ 0 };
     j->prompt = gr_strdup(prompt ? prompt : gr_judge_default);
     j->label_text[0] = gr_strdup(label_a ? label_a : "A");
@@ -233,7 +233,7 @@ gram_status gr_judge_init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const c
 void gr_judge_init_plain(gr_judge *j, gr_chat *chat, const gr_tok *tok, int32_t pad, size_t max_tokens,
                          gram_truncate truncate)
 {
-    *j = (gr_judge){ .chat = *chat, .tok = tok, .plain = true, .pad = pad, .max_tokens = max_tokens,
+    *j = (gr_judge){ .chat = *chat, .tok = tok, .plain = true, .pad = pad, .last = -1, .max_tokens = max_tokens,
                      .truncate = truncate };
     *chat = (gr_chat){ 0 };
 }
@@ -372,6 +372,16 @@ static gram_status render_cut(const gr_judge *j, const struct cut *c, bool swapp
     return rc;
 }
 
+gram_status gr_judge_end(const gr_judge *j, gr_ids *ids, gram_err *err)
+{
+    if (j->last >= 0)
+        return (ids->n && ids->p[ids->n - 1] == j->last) || gr_ids_add(ids, &j->last, 1) ? GRAM_OK
+                                                                                         : gr_nomem(err, "pair");
+    while (ids->n > 1 && ids->p[ids->n - 1] == j->pad)
+        ids->n--;
+    return GRAM_OK;
+}
+
 /* Tokenises every order that is read into out, and says how many tokens the longer one takes. */
 static gram_status encode(const gr_judge *j, const struct cut *c, bool single_order, gr_judged *out, size_t *tokens,
                           gram_err *err)
@@ -385,8 +395,8 @@ static gram_status encode(const gr_judge *j, const struct cut *c, bool single_or
         rc = render_cut(j, c, i == 1, &t, err);
         if (!rc)
             rc = gr_chat_encode(j->tok, &t, &out->order[i], err);
-        while (!rc && j->plain && out->order[i].n > 1 && out->order[i].p[out->order[i].n - 1] == j->pad)
-            out->order[i].n--;
+        if (!rc && j->plain)
+            rc = gr_judge_end(j, &out->order[i], err);
         gr_chat_text_clear(&t);
         *tokens = gr_max(*tokens, out->order[i].n);
     }

@@ -17,6 +17,7 @@ typedef struct {
     gr_chat chat;
     const gr_tok *tok;          /* borrowed */
     bool plain;                 /* conversations are read, one answer each; of the following, only the limits hold */
+    int32_t last;               /* plain: -1 or a token that goes behind each text */
     int32_t pad;                /* plain: -1 or a token that does not stand at the end */
     char *prompt;               /* the template text; its placeholders were found once: */
     struct { size_t at, n; int which; } *hole;      /* which: 0 input, 1 response_a, 2 response_b; in order */
@@ -44,6 +45,8 @@ gram_status gr_judge_init(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *
 /* For a model with a reward head. */
 void gr_judge_init_plain(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, int32_t pad, size_t max_tokens,
                          gram_truncate truncate);
+/* Of a plain judge: the end of a text as the model reads it, pads left away, or its last token put there. */
+gram_status gr_judge_end(const gr_judge *j, gr_ids *ids, gram_err *err);
 /* Plain: for a head that also reads where the last prompt ends. Finds the header of an answer as ArmoRM's two families
  * write it; fails where the tokenizer knows neither. */
 gram_status gr_judge_mark_prompt(gr_judge *j, gram_err *err);

@@ -372,10 +372,10 @@ gram_status gr_rendered_ids(const gr_judge *j, const gram_text *text, gr_judged 
 
     *out = (gr_judged){ 0 };
     rc = text->id ? take_ids(j, text, ids, err) : encode(j, text, ids, err);
-    while (!rc && ids->n > 1 && ids->p[ids->n - 1] == j->pad)
-        ids->n--;
     if (!rc && ids->n == 0)
         rc = gr_fail(err, GRAM_EARG, "the text is empty");
+    if (!rc)
+        rc = gr_judge_end(j, ids, err);
     if (!rc && ids->n > j->max_tokens && j->truncate != GRAM_TRUNCATE_DROP)
         rc = gr_fail(err, GRAM_ELIMIT, "the text takes %zu tokens, and at most %zu may be read", ids->n, j->max_tokens);
     out->dropped = !rc && ids->n > j->max_tokens;

@@ -114,7 +114,7 @@ static void every_architecture_keeps_its_bits(void **state)
 {
     static const char *const name[] = { "llama_mha", "llama_gqa", "llama_scaled", "llama_scaled_new", "llama_linear",
                                         "llama_bias", "mistral_window", "mistral_wide", "qwen2", "qwen3",
-                                        "qwen3_sharded", "gemma3", "smollm3", "olmo2" };
+                                        "qwen3_sharded", "gemma3", "smollm3", "olmo2", "internlm2", "phi3" };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(name); i++) {
@@ -127,7 +127,8 @@ static void every_architecture_keeps_its_bits(void **state)
         close_logits(name[i], from, gguf);
         convert(gguf, back, GRAM_STORE_F32);
         (gemma ? close_logits : same_logits)(name[i], from, back);
-        same_values(from, back, gemma ? 0x1p-24 : 0);
+        if (strcmp(name[i], "internlm2") && strcmp(name[i], "phi3"))        /* they come back as Llama and Mistral */
+            same_values(from, back, gemma ? 0x1p-24 : 0);
         convert(gguf, small, GRAM_STORE_Q8_0);
         convert(small, small_back, GRAM_STORE_F32);
         close_logits(name[i], small, small_back);

@@ -274,7 +274,15 @@ static void what_is_not_supported_is_named(void **state)
           "bidirectional" },
         { "{\"model_type\": \"gemma3_text\", \"rope_parameters\": {\"rope_theta\": 5}}", GRAM_EFORMAT,
           "full_attention" },
-        { "{\"model_type\": \"smollm3\", \"num_hidden_layers\": 2, \"no_rope_layers\": [1]}", GRAM_EFORMAT, "2 layers wanted" },
+        { "{\"model_type\": \"smollm3\", \"num_hidden_layers\": 2, \"no_rope_layers\": [1]}", GRAM_EFORMAT,
+          "2 layers wanted" },
+        { "{\"model_type\": \"internlm2\"}", GRAM_EUNSUPPORTED, "\"bias\"" },
+        { "{\"model_type\": \"internlm2\", \"bias\": false, \"reward_token_id\": 103168}", GRAM_EFORMAT,
+          "beyond a vocabulary" },
+        { "{\"model_type\": \"internlm2\", \"bias\": false, \"reward_token_id\": 7, \"_name_or_path\": \"x/POLAR-7B\"}",
+          GRAM_EUNSUPPORTED, "POLAR" },
+        { "{\"model_type\": \"phi3\", \"rope_scaling\": {\"type\": \"longrope\"}}", GRAM_EUNSUPPORTED, "longrope" },
+        { "{\"model_type\": \"phi3\", \"partial_rotary_factor\": 0.75}", GRAM_EUNSUPPORTED, "partial_rotary" },
         { "{\"model_type\": \"smollm3\", \"num_hidden_layers\": 2, \"no_rope_layers\": [1, 3]}", GRAM_EFORMAT,
           "neither 0 nor 1" },
         { "{\"model_type\": \"llama\", \"no_rope_layers\": [1, 0]}", GRAM_EUNSUPPORTED, "no_rope_layers" },
@@ -318,6 +326,7 @@ static void every_row_is_whole(void **state)
 int main(void)
 {
     const struct CMUnitTest test[] = {
+        cmocka_unit_test(every_row_is_whole),
         cmocka_unit_test(config_json_reads_as_transformers_reads_it),
         cmocka_unit_test(gguf_metadata_says_the_same),
         cmocka_unit_test(a_config_that_is_written_reads_the_same),

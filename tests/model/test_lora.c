@@ -211,7 +211,8 @@ static void a_written_adapter_is_the_trained_one(void **state)
 {
     static const struct { const char *path; gr_linear_mode mode; } base[] = {
         { GOLDEN "qwen3_headdim", GR_LINEAR_F32 }, { GOLDEN "../models/olmo2", GR_LINEAR_F32 },
-        { GOLDEN "../models/smollm3", GR_LINEAR_F32 }, { GOLDEN "llama_gqa", GR_LINEAR_KEEP }, { GGUF, GR_LINEAR_KEEP },
+        { GOLDEN "../models/smollm3", GR_LINEAR_F32 }, { GOLDEN "../models/phi3", GR_LINEAR_KEEP },
+        { GOLDEN "llama_gqa", GR_LINEAR_KEEP }, { GGUF, GR_LINEAR_KEEP },
     };
     char *dir = check_tmpdir();
 
@@ -296,7 +297,8 @@ static void a_gguf_adapter_has_the_same_parameters(void **state)
 static void slopes_are_difference_quotients(void **state)
 {
     static const char *const path[] = { GOLDEN "llama_gqa", GOLDEN "qwen3_headdim", GOLDEN "gemma3_text", GGUF,
-                                        GOLDEN "../models/smollm3", GOLDEN "../models/olmo2" };
+                                        GOLDEN "../models/smollm3", GOLDEN "../models/olmo2",
+                                        GOLDEN "../models/internlm2" };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(path); i++) {

@@ -148,7 +148,7 @@ static void check_model(const char *dir)
 
 static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
                                     "../models/qwen3_head320", "../models/gemma3_head512",
-                                    "../models/smollm3", "../models/olmo2" };
+                                    "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/internlm2" };
 
 static void gradients_are_pytorchs(void **state)
 {
