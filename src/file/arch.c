@@ -72,6 +72,49 @@ static const gr_arch_row row[GR_ARCHS] = {
     },
 };
 
+static const struct { const char *name, *missing; } other[] = {
+    { "gemma", "the layer of the first Gemma, without norms of q and k" },
+    { "gemma2", "caps on attention scores and logits" },
+    { "gemma3n", "layers that share keys and values, and embeddings of each layer" },
+    { "gemma4", "layers that share keys and values, and embeddings of each layer" },
+    { "qwen2_moe", "a mixture of experts" }, { "qwen2moe", "a mixture of experts" },
+    { "qwen3_moe", "a mixture of experts" }, { "qwen3moe", "a mixture of experts" },
+    { "mixtral", "a mixture of experts" }, { "olmoe", "a mixture of experts" }, { "phimoe", "a mixture of experts" },
+    { "glm4_moe", "a mixture of experts" }, { "llama4", "a mixture of experts, and images" },
+    { "gpt_oss", "a mixture of experts, and attention with sinks" },
+    { "gpt-oss", "a mixture of experts, and attention with sinks" },
+    { "deepseek_v2", "a mixture of experts, and attention over latent keys and values" },
+    { "deepseek_v3", "a mixture of experts, and attention over latent keys and values" },
+    { "deepseek2", "a mixture of experts, and attention over latent keys and values" },
+    { "qwen3_next", "linear attention, and a mixture of experts" }, { "qwen3next", "linear attention" },
+    { "qwen3_5", "linear attention" }, { "qwen3_5_text", "linear attention" },
+    { "mamba", "state-space layers" }, { "nemotron_h", "state-space layers" }, { "jamba", "state-space layers" },
+    { "nemotron-nas", "layers of different sizes" },
+    { "nemotron", "layer norms with a bias, and an MLP without a gate" },
+    { "glm4", "rope in a part of each head" }, { "phi", "layer norms, and an MLP without a gate" },
+    { "phi3", "the fused tensors of a GGUF; its Hugging Face directory is read" },     /* of a GGUF: model_type has a row */
+    { "olmo", "layer norms without weights" }, { "olmo3", "windows beside norms after the layers" },
+    { "cohere", "layer norms, and attention beside the MLP" },
+    { "cohere2", "layer norms, and attention beside the MLP" },
+    { "falcon", "layer norms, and attention beside the MLP" }, { "gpt2", "layer norms, and learned positions" },
+    { "granite", "multipliers of embeddings, residuals and logits" },
+    { "minicpm", "multipliers of residuals and logits" },
+    { "bert", "attention in both directions" }, { "roberta", "attention in both directions" },
+    { "deberta-v2", "attention in both directions, with relative positions" },
+    { "modernbert", "attention in both directions" }, { "t5", "an encoder beside the decoder" },
+    { "qwen2_vl", "images" }, { "qwen2_5_vl", "images" }, { "qwen3_vl", "images" }, { "mllama", "images" },
+    { "llava", "images" }, { "mistral3", "images" }, { "internvl", "images" }, { "internvl_chat", "images" },
+    { "internlmxcomposer2", "images" }, { "phi4_multimodal", "images and sound" }, { "phi4mm", "images and sound" },
+};
+
+const char *gr_arch_missing(const char *name)
+{
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        if (!strcmp(name, other[i].name))
+            return other[i].missing;
+    return NULL;
+}
+
 const gr_arch_row *gr_arch_of(gr_arch a)
 {
     assert(a < GR_ARCHS);

@@ -23,7 +23,7 @@ enum {
     GR_HAS_TWO_ROPES    = 1 << 9,   /* layers with a window have a rope of their own */
     GR_HAS_QK_NORM_WIDE = 1 << 10,  /* all heads of q, or of k, are normed as one */
     GR_HAS_NO_PRE_NORMS = 1 << 11,  /* no norms before attention and MLP */
-    GR_HAS_OWN_FORM     = 1 << 12,  /* a Llama whose tensors a Hugging Face file names otherwise and fuses: it is written
+    GR_HAS_OWN_FORM     = 1 << 12,  /* a Llama whose tensors a Hugging Face file renames and fuses: it is written
                                      * as the Llama, or with a window the Mistral, that it is */
     GR_HAS_BIAS_REFUSED = 1 << 13,  /* "bias", true where it is not there, and then refused */
     GR_HAS_DYNAMIC_ROPE = 1 << 14,  /* rope of the type "dynamic", which changes nothing within the context */
@@ -72,6 +72,8 @@ bool gr_arch_by_outer(gr_arch *out, const char *model_type);
 bool gr_arch_by_gguf(gr_arch *out, const char *name, size_t n);
 /* The row that config.json is written by. A GGUF calls Mistral "llama", and a window is what tells them apart. */
 gr_arch gr_arch_written(gr_arch a, bool window);
+/* What a popular architecture that has no row asks for, by a model_type or a name of GGUF; NULL: nobody here knows. */
+const char *gr_arch_missing(const char *name);
 /* "llama, mistral, ...": all names, in out. */
 const char *gr_arch_list(char *out, size_t size);
 

@@ -25,10 +25,12 @@ struct in {
 
 gram_status gr_config_refuse(const char *name, const char *architecture, gram_err *err)
 {
+    const char *missing = gr_arch_missing(architecture);
     char list[256];
 
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported; supported: %s", name,
-                   architecture, gr_arch_list(list, sizeof list));
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: architecture \"%s\" is not supported%s%s; supported: %s", name,
+                   architecture, missing ? ": it asks for " : "", missing ? missing : "",
+                   gr_arch_list(list, sizeof list));
 }
 
 void gr_config_clear(gr_config *c)
