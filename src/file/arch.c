@@ -92,7 +92,7 @@ static const struct { const char *name, *missing; } other[] = {
     { "nemotron-nas", "layers of different sizes" },
     { "nemotron", "layer norms with a bias, and an MLP without a gate" },
     { "glm4", "rope in a part of each head" }, { "phi", "layer norms, and an MLP without a gate" },
-    { "phi3", "the fused tensors of a GGUF; its Hugging Face directory is read" },     /* of a GGUF: model_type has a row */
+    { "phi3", "the fused tensors of a GGUF; its Hugging Face directory is read" },     /* model_type has a row */
     { "olmo", "layer norms without weights" }, { "olmo3", "windows beside norms after the layers" },
     { "cohere", "layer norms, and attention beside the MLP" },
     { "cohere2", "layer norms, and attention beside the MLP" },
