@@ -35,6 +35,10 @@ variants = {
     "qwen3_old": small | {"model_type": "qwen3", "head_dim": 128, "rope_theta": 1000000, "rope_scaling": None,
                           "sliding_window": None, "max_window_layers": 2, "tie_word_embeddings": True},
     "qwen3_bias": small | {"model_type": "qwen3", "attention_bias": True, "head_dim": 24},
+    "gemma2_defaults": {"model_type": "gemma2"},
+    "gemma2_caps": small | {"model_type": "gemma2", "head_dim": 32, "query_pre_attn_scalar": 144, "sliding_window": 512,
+                            "attn_logit_softcapping": 20.5, "final_logit_softcapping": None, "rope_theta": 10000.0,
+                            "hidden_activation": "gelu_pytorch_tanh", "num_hidden_layers": 5},
     "gemma3_old": gemma | {"sliding_window_pattern": 3},
     "gemma3_inner": {"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"],
                      "eos_token_id": [1, 106], "text_config": gemma,
@@ -61,8 +65,8 @@ def describe(path):
     module = getattr(transformers.models, c.model_type.removesuffix("_text"))
     rotary = [v for k, v in vars(getattr(module, f"modeling_{c.model_type.removesuffix('_text')}")).items()
               if k.endswith("RotaryEmbedding")][0](c)
-    is_gemma = c.model_type == "gemma3_text"
-    if is_gemma:
+    is_gemma = c.model_type in ("gemma2", "gemma3_text")
+    if c.model_type == "gemma3_text":
         sliding = [t == "sliding_attention" for t in c.layer_types]
         freq = [hexes(rotary.full_attention_inv_freq), hexes(rotary.sliding_attention_inv_freq)]
     else:
@@ -87,6 +91,8 @@ def describe(path):
         "o_bias": has("o_proj.bias"), "qk_norm": has("q_norm"), "sandwich_norms": has("post_feedforward"),
         "geglu": is_gemma, "norm_bias": float(is_gemma),
         "embed_scale": torch.tensor(c.hidden_size**0.5).item() if is_gemma else 1.0,
+        "attn_cap": getattr(c, "attn_logit_softcapping", None) or 0.0,
+        "logit_cap": getattr(c, "final_logit_softcapping", None) or 0.0,
         "attn_scale": (c.query_pre_attn_scalar if is_gemma else head_dim)**-0.5,
         "window": c.sliding_window if any(sliding) else 0, "sliding": sliding,
         "bos": first(outer.bos_token_id if outer is c or getattr(outer, "bos_token_id", None) is not None
@@ -101,7 +107,8 @@ want = {p.parent.name: describe(p.parent) for p in sorted(out.glob("*/config.jso
 
 
 # GGUF: the keys and the few tensors that say something
-def gguf(name, arch, keys, bias=False, tied=True, factors=None, head_dim=None, pattern=None):
+def gguf(name, arch, keys, bias=False, tied=True, factors=None, head_dim=None, pattern=None,
+         caps=None):
     w = GGUFWriter(out / f"{name}.gguf", arch)
     w.add_block_count(keys["layers"]); w.add_embedding_length(64); w.add_feed_forward_length(96)
     w.add_context_length(4096); w.add_head_count(4); w.add_head_count_kv(2); w.add_layer_norm_rms_eps(1e-5)
@@ -112,6 +119,8 @@ def gguf(name, arch, keys, bias=False, tied=True, factors=None, head_dim=None, p
         w.add_sliding_window(keys["window"])
     if pattern:
         w.add_array(f"{arch}.attention.sliding_window_pattern", pattern)
+    if caps:
+        w.add_attn_logit_softcapping(caps[0]); w.add_final_logit_softcapping(caps[1])
     if "factor" in keys:
         w.add_string(f"{arch}.rope.scaling.type", "linear")
         w.add_float32(f"{arch}.rope.scaling.factor", keys["factor"])
@@ -132,3 +141,5 @@ gguf("qwen3", "qwen3", {"layers": 2, "theta": 1000000.0}, head_dim=32)
 gguf("gemma3", "gemma3", {"layers": 7, "theta": 1000000.0, "window": 16, "factor": 8.0}, head_dim=32)
 gguf("gemma3_pattern", "gemma3", {"layers": 3, "theta": 1000000.0, "window": 16}, head_dim=32,
      pattern=[True, False, True])
+gguf("gemma2", "gemma2", {"layers": 3, "theta": 10000.0, "window": 16}, head_dim=32, caps=(20.5, 12.0))
+gguf("gemma2_early", "gemma2", {"layers": 46, "theta": 10000.0}, head_dim=32)

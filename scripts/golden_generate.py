@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""tests/golden/generate.txt: what transformers writes greedily, in float32, after 200 prompts with five tiny models.
+"""tests/golden/generate.txt: what transformers writes greedily, in float32, after 200 prompts with six tiny models.
 
 A line `NAME PROMPT ANSWER` each; a token is one character, chr(48 + id) (the models of tests/golden/models know 61). No
 token ends an answer. Prompts have 1 to 40 random tokens, drawn with a seed; 64 tokens are written."""
@@ -11,7 +11,7 @@ import torch
 import transformers
 
 HERE = pathlib.Path(__file__).resolve().parent.parent / 'tests/golden'
-MODELS, LENGTHS, EACH, NEW = ('llama_scaled', 'mistral_window', 'qwen2_window', 'qwen3', 'gemma3'), 20, 10, 64
+MODELS, LENGTHS, EACH, NEW = ('llama_scaled', 'mistral_window', 'qwen2_window', 'qwen3', 'gemma3', 'gemma2_untied'), 20, 10, 64
 
 
 def text(ids):
@@ -22,7 +22,8 @@ def main():
     random.seed(5)
     with open(HERE / 'generate.txt', 'w') as out:
         for name in MODELS:
-            m = transformers.AutoModelForCausalLM.from_pretrained(HERE / 'models' / name, dtype=torch.float32).eval()
+            m = transformers.AutoModelForCausalLM.from_pretrained(HERE / 'models' / name, dtype=torch.float32,
+                                                                  attn_implementation='eager').eval()
             m.generation_config = transformers.GenerationConfig(do_sample=False, max_new_tokens=NEW, pad_token_id=0)
             for _ in range(LENGTHS):
                 n = random.randint(1, 40)

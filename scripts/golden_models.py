@@ -28,12 +28,12 @@ OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "mod
 T, V = 53, 61                   # odd, so that every vector kernel meets its tail
 LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cross a tile of 96 rows
         "qwen3_head320": 96, "gemma3_head512": 96, "smollm3": 96, "olmo2": 96,
-        "internlm2": 96, "phi3": 96}                                # these are trained too, on 96 tokens
+        "internlm2": 96, "phi3": 96, "gemma2": 96}                  # these are trained too, on 96 tokens
 TEETH = 0.05
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
          "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
-         "phi3": transformers.Phi3Config}
+         "phi3": transformers.Phi3Config, "gemma2": transformers.Gemma2Config}
 F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
@@ -101,6 +101,18 @@ HF = {
               [{"rms_norm_eps": 0.1}, {"rope_theta": 100.0, "rope_parameters": None}]),
     "phi3": ("phi3", size(2, 24, 4, 2, 40, rope_parameters=PLAIN, pad_token_id=None, sliding_window=40, **WIDE), BF16,
              "new", 1, [{"rms_norm_eps": 0.1}, {"sliding_window": None}]),
+    "gemma2": ("gemma2", size(4, 32, 4, 2, 40, rope_parameters=PLAIN, tie_word_embeddings=True, head_dim=16,
+                              sliding_window=16, query_pre_attn_scalar=16, attn_logit_softcapping=2.0,
+                              final_logit_softcapping=4.0, pad_token_id=None, **WIDE), BF16, "old", 1,
+               [{"attn_logit_softcapping": None}, {"final_logit_softcapping": None}, {"sliding_window": 17},
+                {"layer_types": ["full_attention", "sliding_attention"] * 2}, {"hidden_activation": "gelu"}]),
+    "gemma2_untied": ("gemma2", size(3, 24, 2, 1, 32, rope_parameters=PLAIN, head_dim=16, sliding_window=16,
+                                     query_pre_attn_scalar=40, attn_logit_softcapping=1.5,
+                                     final_logit_softcapping=None,
+                                     layer_types=["full_attention", "sliding_attention", "sliding_attention"]),
+                      F16, "new", 1,
+                      [{"query_pre_attn_scalar": 16}, {"layer_types": ["full_attention"] * 3},
+                       {"final_logit_softcapping": 4.0}]),
 }
 
 # name: architecture, sizes, type of the embedding (and head), and types that the matrices of a layer take in turn.
@@ -123,6 +135,9 @@ GGUF = {
     "gguf_smollm3": ("smollm3", size(5, 32, 4, 2, 32, rope_parameters=PLAIN, tie_word_embeddings=True,
                                      pad_token_id=None), Q.Q8_0, [Q.Q8_0, Q.F16]),
     "gguf_olmo2": ("olmo2", size(2, 32, 4, 4, 32, rope_parameters=PLAIN, pad_token_id=None), Q.Q8_0, [Q.F16, Q.Q8_0]),
+    "gguf_gemma2": ("gemma2", size(4, 32, 2, 1, 32, rope_parameters=PLAIN, tie_word_embeddings=True, head_dim=16,
+                                   sliding_window=16, query_pre_attn_scalar=16, attn_logit_softcapping=2.0,
+                                   final_logit_softcapping=4.0), Q.Q8_0, [Q.Q8_0, Q.F16]),
 }
 
 
@@ -394,6 +409,10 @@ def write_meta(w, config, arch):
     if arch == "gemma3_text":
         w.add_sliding_window(config.sliding_window)
         rope = rope["full_attention"]
+    if arch == "gemma2":
+        w.add_sliding_window(config.sliding_window)
+        w.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        w.add_final_logit_softcapping(config.final_logit_softcapping)
     w.add_rope_freq_base(rope["rope_theta"])
     if rope["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
@@ -418,7 +437,7 @@ def make_gguf(name, seed, arch, sizes, embed, types):
         w = tensor.numpy()
         to = names.get_name(hf, try_suffixes=(".weight", ".bias"))
         heads = {"q_proj": sizes["num_attention_heads"], "k_proj": sizes["num_key_value_heads"]}.get(hf.split(".")[-2])
-        shift = 1 if arch == "gemma3_text" and hf.endswith("norm.weight") else 0
+        shift = 1 if arch.startswith("gemma") and hf.endswith("norm.weight") else 0
         if w.ndim == 1:                             # norms and biases stay float32, as converters leave them
             writer.add_tensor(to, w + np.float32(shift))
             continue

@@ -4,6 +4,7 @@
     python3 scripts/golden_rewards.py                       writes tests/golden/rewards/
     python3 scripts/golden_rewards.py DIR PAIRS.jsonl       opens DIR, which `gram finetune --loss bt` or purm wrote,
                                                             and PAIRS.jsonl, and compares with `build/gram score`
+    python3 scripts/golden_rewards.py NAME                  this model alone, beside the others
 
 A reward is AutoModelForSequenceClassification's on the text that apply_chat_template gives of the conversation with the
 answer at its end. In rewards.json are the conversations, and for each model their rewards in this order.
@@ -80,24 +81,30 @@ def make(name, config, special=CHATML_TOKENS, template=CHATML):
     return [rewards(model, tok, t) for t in TALKS]
 
 
-def golden():
+def golden(only):
     T = transformers
     gemma = dict(SMALL, query_pre_attn_scalar=8, sliding_window=16, layer_types=["sliding_attention", "full_attention"])
-    out = {
-        "llama": make("llama", T.LlamaConfig(**SMALL)),
-        "qwen2": make("qwen2", T.Qwen2Config(**SMALL, pad_token_id=0)),
-        "qwen3": make("qwen3", T.Qwen3Config(**SMALL)),
-        "mistral": make("mistral", T.MistralConfig(**SMALL, pad_token_id=3), LLAMA3_TOKENS, LLAMA3),
-        "gemma3": make("gemma3", T.Gemma3TextConfig(**gemma)),
-        "purm": make("purm", T.LlamaConfig(**SMALL, bos_token_id=1)),
-        "mlp": make("mlp", T.LlamaConfig(**SMALL)),
+    what = {
+        "llama": (T.LlamaConfig(**SMALL),),
+        "qwen2": (T.Qwen2Config(**SMALL, pad_token_id=0),),
+        "qwen3": (T.Qwen3Config(**SMALL),),
+        "mistral": (T.MistralConfig(**SMALL, pad_token_id=3), LLAMA3_TOKENS, LLAMA3),
+        "gemma3": (T.Gemma3TextConfig(**gemma),),
+        "gemma2": (T.Gemma2Config(**gemma, attn_logit_softcapping=0.1, final_logit_softcapping=0.5,
+                                  attn_implementation="eager"),),           # the others leave the cap out
+        "purm": (T.LlamaConfig(**SMALL, bos_token_id=1),),
+        "mlp": (T.LlamaConfig(**SMALL),),
     }
+    out = json.loads((OUT / "rewards.json").read_text())["rewards"] if only else {}
+    for name in only or what:
+        out[name] = make(name, *what[name])
     (OUT / "rewards.json").write_text(json.dumps({"talks": TALKS, "rewards": out}, indent=1) + "\n")
 
 
 def compare(path, pairs):
     tok = transformers.AutoTokenizer.from_pretrained(path)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32).eval()
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32,
+                                                                                attn_implementation="eager").eval()
     tensors = safetensors.torch.load_file(pathlib.Path(path) / "model.safetensors")
     if "score.0.weight" in tensors:
         give_mlp(model, len(tensors["score.0.weight"]))
@@ -118,4 +125,4 @@ def compare(path, pairs):
 
 
 if __name__ == "__main__":
-    sys.exit(0 if len(sys.argv) == 3 and compare(*sys.argv[1:]) else 1) if len(sys.argv) > 1 else golden()
+    sys.exit(not compare(*sys.argv[1:])) if len(sys.argv) == 3 else golden(sys.argv[1:])

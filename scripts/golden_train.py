@@ -3,6 +3,7 @@
 
     python3 scripts/golden_train.py             all of it; golden_models.py comes first
     python3 scripts/golden_train.py gradients [MODEL]   the train.json, and the adapters that no steps go with
+    python3 scripts/golden_train.py NAME...     these models' steps alone, beside those of the others
 
 tests/golden/train/MODEL/train.json, and that of two of tests/golden/models: of one pass over tokens.json the loss, the
 label logits, each parameter's gradient as the three numbers below, and the label logits after a step of AdamW.
@@ -107,6 +108,8 @@ def scalar_loss(loss):
             if loss == "sft-reg":
                 ids = torch.tensor(row(tokens, i, 0))
                 z = model.lm_head(hidden[0][39:-1])
+                cap = getattr(model.config, "final_logit_softcapping", None)
+                z = cap * torch.tanh(z / cap) if cap else z
                 log_p = -torch.nn.functional.cross_entropy(z, ids[40:], reduction="sum")
                 one = 0.99 * one + (0 if i == 5 else 0.01 * -logsigmoid(0.1 * log_p))
             lifted = lifted + weight * (q * y[0][0] + (1 - q) * y[1][0]) / len(rows)
@@ -336,10 +339,11 @@ def make_judge(out):
 
 def main():
     torch.set_num_threads(1)
+    only = [x for x in sys.argv[1:] if x != "gradients"]
     for name in ("llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
                  "../models/qwen3_head320", "../models/gemma3_head512", "../models/smollm3", "../models/olmo2",
-                 "../models/phi3", "../models/internlm2"):
-        if sys.argv[2:] in ([], [name]):
+                 "../models/phi3", "../models/internlm2", "../models/gemma2"):
+        if not only or name in only:
             one_pass(name)
             if name in ADAPTERS_ALONE:
                 make_adapter(name, r=2, lora_alpha=3, target_modules=ALL)
@@ -348,8 +352,11 @@ def main():
     steps = {}
     lora = {"llama_gqa": {"r": 4, "lora_alpha": 6, "target_modules": ALL},
             "qwen2_bias": {"r": 1, "lora_alpha": 2, "target_modules": ["v_proj", "up_proj"]},
-            "gemma3_text": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ALL}}
-    for name in lora:
+            "gemma3_text": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ALL},
+            "../models/gemma2": {"r": 2, "lora_alpha": 4, "target_modules": ALL}}
+    if only:
+        steps = json.loads((OUT / "steps.json").read_text())
+    for name in only or lora:
         make_adapter(name, **lora[name])
         each = {"gram": per_row(pair_loss(EPS)), "pretrain": per_row(written_loss)}
         scalar = ("bt", "sft-reg")
@@ -370,7 +377,8 @@ def main():
             loss = key.split()[-1]
             steps[name][key] = run(name, scalar_loss(loss), "lora" in key, 2 if loss == "purm" else 1, mlp=True)
     (OUT / "steps.json").write_text(json.dumps(short(steps), indent=None, separators=(",", ":")) + "\n")
-    make_judge(OUT / "judge")
+    if not only:
+        make_judge(OUT / "judge")
 
 
 if __name__ == "__main__":

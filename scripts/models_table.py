@@ -138,8 +138,16 @@ VICUNA = (
 )
 PLAIN = LOOP + "{{ m['content'] }}" + END
 
+GEMMA = (
+    "{{ bos_token }}" + LOOP + "{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' + "
+    "m['content'] | trim + '<end_of_turn>\n' }}"
+    + END
+    + "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+
 CHATML_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|im_sep|>", "<think>", "</think>"]
 LLAMA3_TOKENS = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>"]
+GEMMA_TOKENS = ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"]
 PAIR_TOKENS = ["<s>", "</s>", "<|User|>", "<|Assistant|>", "<|user|>", "<|assistant|>", "[INST]", "[/INST]"]
 WORDS = [("y", "e"), ("ye", "s"), ("n", "o")]  # so that "yes" and "no" are tokens
 
@@ -174,6 +182,20 @@ FAMILY = {  # config, special tokens, template, eos
     "qwen3": (lambda: T.Qwen3Config(**SMALL), CHATML_TOKENS, QWEN3, "<|im_end|>"),
     "qwen2": (lambda: T.Qwen2Config(**SMALL), CHATML_TOKENS, CHATML_SYSTEM, "<|im_end|>"),
     "mistral": (lambda: T.MistralConfig(**SMALL, sliding_window=None), PAIR_TOKENS, MISTRAL, "</s>"),
+    # Every second layer slides, and caps that are felt; eager, since the others leave the cap of the scores out.
+    "gemma2": (
+        lambda: T.Gemma2Config(
+            **SMALL,
+            query_pre_attn_scalar=8,
+            sliding_window=32,
+            attn_logit_softcapping=1.0,
+            final_logit_softcapping=2.0,
+            attn_implementation="eager",
+        ),
+        GEMMA_TOKENS,
+        GEMMA,
+        "<eos>",
+    ),
     "llama2": (lambda: T.LlamaConfig(**SMALL), PAIR_TOKENS, HUMAN, "</s>"),
 }
 
@@ -438,25 +460,29 @@ def _():
     dated("skywork-31")
 
 
-GEMMA2 = {"model_type": "gemma2", "architectures": ["Gemma2ForSequenceClassification"], "final_logit_softcapping": 30.0}
-
-
-@row("Skywork-Reward-Gemma-2-27B (-v0.2)", "gemma2", "refused: architecture gemma2")
+@row("Skywork-Reward-Gemma-2-27B (-v0.2)", "Gemma2ForSequenceClassification: capped scores, windows", "rewards")
 def _():
-    check_other("skywork-gemma2", GEMMA2, "gemma2")
+    m = Model("skywork-gemma2", "gemma2", tied=True)
+    head = scalar(m)
+    check_rewards(m, head)
+    check_rendered(m, head)
 
 
 @row(
-    "QRM-Gemma-2-27B, LDL-Reward-Gemma-2-27B", "gemma2, heads of their own in .pt files", "refused: architecture gemma2"
+    "QRM-Gemma-2-27B, LDL-Reward-Gemma-2-27B",
+    "gemma2, heads of their own in .pt files",
+    "refused: no head in the safetensors",
 )
 def _():
-    check_other("qrm-gemma2", GEMMA2 | {"architectures": ["Gemma2ForRewardModelWithGating"]}, "gemma2")
+    m = Model("qrm-gemma2", "gemma2", tied=True).save("Gemma2ForRewardModelWithGating")
+    check_refused(m.dir, "Gemma2ForRewardModelWithGating", "head")
 
 
-@row("GRM-gemma2-2B, GRM-Gemma-2B, RM-Gemma-2B/7B", "gemma2, gemma", "refused: architectures gemma2 and gemma")
+@row("GRM-gemma2-2B, GRM-Gemma-2B, RM-Gemma-2B/7B", "gemma2; gemma", "rewards; architecture gemma refused")
 def _():
-    check_other("grm-gemma2", GEMMA2, "gemma2")
-    check_other("grm-gemma", GEMMA2 | {"model_type": "gemma"}, 'architecture "gemma"')
+    m = Model("grm-gemma2", "gemma2", tied=True)
+    check_rewards(m, scalar(m))
+    check_other("grm-gemma", {"model_type": "gemma", "architectures": ["GemmaForSequenceClassification"]}, '"gemma"')
 
 
 @row("INF-ORM-Llama3.1-70B", "INFORMForSequenceClassification, score.0/score.2", "rewards")

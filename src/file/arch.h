@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA3, GR_ARCH_SMOLLM3,
-               GR_ARCH_OLMO2, GR_ARCH_INTERNLM2, GR_ARCH_PHI3, GR_ARCHS } gr_arch;
+typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA2, GR_ARCH_GEMMA3,
+               GR_ARCH_SMOLLM3, GR_ARCH_OLMO2, GR_ARCH_INTERNLM2, GR_ARCH_PHI3, GR_ARCHS } gr_arch;
 
 enum {
     GR_HAS_QKV_BIAS     = 1 << 0,   /* q, k and v have a bias, always, and the output has none */
@@ -27,6 +27,7 @@ enum {
                                      * as the Llama, or with a window the Mistral, that it is */
     GR_HAS_BIAS_REFUSED = 1 << 13,  /* "bias", true where it is not there, and then refused */
     GR_HAS_DYNAMIC_ROPE = 1 << 14,  /* rope of the type "dynamic", which changes nothing within the context */
+    GR_HAS_CAPS         = 1 << 15,  /* "attn_logit_softcapping" and "final_logit_softcapping" */
     /* What llama.cpp's GGUF of it is like: */
     GR_GGUF_PAIRS       = 1 << 16,  /* rows of q and k are ordered for rope on neighbours, (2i, 2i+1) */
     GR_GGUF_O_BIAS      = 1 << 17,  /* the attention's output may have a bias */
@@ -55,11 +56,13 @@ typedef struct {
     size_t slide_but;                       /* of a pattern: the n that transformers takes where nothing is said */
     size_t rope_but;                        /* layers i with (i + 1) % rope_but == 0 are without rope; 0: none are */
     const char *const *keys;                /* of config.json that are of this architecture alone; a NULL ends them */
+    size_t wide_layers;                     /* of the model that llama.cpp scales attention in by width / heads */
     struct {                                /* what transformers takes where config.json says nothing; 0: it follows */
         size_t vocabulary, width, hidden, layers, heads, kv_heads, head_dim, context, window;
         int32_t bos, eos, pad;
         bool tied;
         double eps, theta;
+        float attn_cap, logit_cap;
     } otherwise;
 } gr_arch_row;
 

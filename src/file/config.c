@@ -388,15 +388,10 @@ static gram_status read_attention(const struct in *in, gr_config *c, gram_err *e
 /* What config.json says where attention is scaled by a key of its own: the Gemmas. */
 static gram_status read_query_scalar(const struct in *in, gr_config *c, gram_err *err)
 {
-    static const char *const refused[] = { "attn_logit_softcapping", "final_logit_softcapping" };
     double scalar;
     bool both_ways;
-    gram_status rc;
+    gram_status rc = get_bool(in, in->text, "use_bidirectional_attention", false, &both_ways, err);
 
-    for (size_t i = 0; i < GR_COUNT(refused); i++)
-        if (get(in->text, refused[i]))
-            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%s\" is not supported", in->name, refused[i]);
-    rc = get_bool(in, in->text, "use_bidirectional_attention", false, &both_ways, err);
     if (!rc && both_ways)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"use_bidirectional_attention\" true is not supported", in->name);
     if (!rc)
@@ -404,6 +399,33 @@ static gram_status read_query_scalar(const struct in *in, gr_config *c, gram_err
     if (rc)
         return rc;
     c->attn_scale = (float)(1 / sqrt(scalar));
+    return GRAM_OK;
+}
+
+/* null is none. */
+static gram_status read_caps(const struct in *in, gr_config *c, gram_err *err)
+{
+    const struct { const char *key; float otherwise, *out; } cap[] = {
+        { "attn_logit_softcapping",  in->row->otherwise.attn_cap,  &c->attn_cap },
+        { "final_logit_softcapping", in->row->otherwise.logit_cap, &c->logit_cap },
+    };
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < GR_COUNT(cap) && !rc; i++) {
+        double x = 0;
+        if (!json_is_null(json_object_get(in->text, cap[i].key)))
+            rc = get_number(in, in->text, cap[i].key, (double)cap[i].otherwise, &x, err);
+        if (!rc)
+            rc = gr_config_take_cap(cap[i].out, x, in->name, cap[i].key, err);
+    }
+    return rc;
+}
+
+gram_status gr_config_take_cap(float *out, double x, const char *name, const char *key, gram_err *err)
+{
+    *out = (float)x;
+    if (x > 0 && x < 1e-3)
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"%s\" is %g, at least 0.001 wanted", name, key, x);
     return GRAM_OK;
 }
 
@@ -541,6 +563,8 @@ static gram_status read_config(struct in *in, gr_config *c, gram_err *err)
         gr_config_of_arch(c);
     if (!rc && gr_config_has(c, GR_HAS_QUERY_SCALAR))
         rc = read_query_scalar(in, c, err);
+    if (!rc && gr_config_has(c, GR_HAS_CAPS))
+        rc = read_caps(in, c, err);
     if (!rc)
         rc = read_bare(in, c, err);
     if (!rc)

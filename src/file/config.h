@@ -1,8 +1,8 @@
 /* config.h - what a checkpoint says of its model, from config.json or from GGUF metadata, as one plain struct.
  *
  * Every number is in range when a reader returns: no size is zero, kv_heads divides heads, head_dim is even.
- * What a reader cannot do exactly (another architecture, another kind of rope, soft-capped logits) it refuses
- * by name. Keys that are missing take the defaults of transformers' configuration classes. */
+ * What a reader cannot do exactly (another architecture, another kind of rope) it refuses by name. Keys that are
+ * missing take the defaults of transformers' configuration classes. */
 #ifndef GR_FILE_CONFIG_H
 #define GR_FILE_CONFIG_H
 
@@ -70,11 +70,12 @@ typedef struct {
     bool qk_norm;               /* RMSNorm of each head of q and k before rope (Qwen3, Gemma 3) */
     bool qk_norm_wide;          /* of all heads of q, or of k, as one (OLMo 2) */
     float norm_bias;            /* added to every norm weight: 1 where a Gemma stores w - 1, else 0 */
-    bool sandwich_norms;        /* Gemma 3: norms after attention and after the MLP too */
+    bool sandwich_norms;        /* Gemma: norms after attention and after the MLP too */
     bool no_pre_norms;          /* OLMo 2: those alone */
     bool geglu;                 /* tanh-GELU gate; false: SiLU */
     float embed_scale;          /* multiplies embeddings: sqrt(width) in float32 for Gemma, else 1 */
     float attn_scale;           /* multiplies q.k */
+    float attn_cap, logit_cap;  /* Gemma 2: x becomes cap tanh(x / cap), of scores and of logits over words; 0: none */
 
     size_t window;              /* keys a sliding layer's query sees, itself included; 0: no layer slides */
     bool *sliding;              /* [layers], owned */

@@ -119,14 +119,15 @@ static gram_status read_sizes(struct in *in, gr_config *c, const gr_weights *w, 
 }
 
 /* Keys of other architectures, which a file may have all the same: each changes what is computed. Fine at 0, and at
- * `neutral`. */
-static const struct { const char *key; double neutral; } refused[] = {
-    { "attn_logit_softcapping", 0 }, { "final_logit_softcapping", 0 }, { "logit_scale", 1 }, { "residual_scale", 1 },
-    { "embedding_scale", 1 }, { "attention.scale", 0 }, { "attention.clamp_kqv", 0 }, { "attention.max_alibi_bias", 0 },
+ * `neutral`, and in an architecture that has it. */
+static const struct { const char *key; double neutral; unsigned has; } refused[] = {
+    { "attn_logit_softcapping", 0, GR_HAS_CAPS }, { "final_logit_softcapping", 0, GR_HAS_CAPS }, { "logit_scale", 1 },
+    { "residual_scale", 1 }, { "embedding_scale", 1 }, { "attention.scale", 0 }, { "attention.clamp_kqv", 0 },
+    { "attention.max_alibi_bias", 0 },
     { "attention.temperature_scale", 0 }, { "attention.chunk_size", 0 }, { "expert_count", 0 },
 };
 
-static gram_status refuse_unknown(struct in *in, const gr_weights *w, gram_err *err)
+static gram_status refuse_unknown(struct in *in, const gr_config *c, const gr_weights *w, gram_err *err)
 {
     uint64_t experts = 0;
     double x = 0;
@@ -136,8 +137,8 @@ static gram_status refuse_unknown(struct in *in, const gr_weights *w, gram_err *
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a mixture of %llu experts is not supported", in->name,
                        (unsigned long long)experts);
     for (size_t i = 0; i < GR_COUNT(refused); i++)
-        if (gr_gguf_f64(in->g, full_key(in, refused[i].key), &x) && (x > 0 || x < 0) &&
-            (x > refused[i].neutral || x < refused[i].neutral))
+        if (!gr_config_has(c, refused[i].has) && gr_gguf_f64(in->g, full_key(in, refused[i].key), &x) &&
+            (x > 0 || x < 0) && (x > refused[i].neutral || x < refused[i].neutral))
             return gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" %g is not supported", in->name, in->key, x);
     if (gr_gguf_bool(in->g, full_key(in, "attention.causal"), &causal) && !causal)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" false is not supported", in->name, in->key);
@@ -165,7 +166,9 @@ static gram_status read_windows(struct in *in, gr_config *c, gram_err *err)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\": %s with a sliding window is not supported", in->name,
                        in->key, in->arch);
     if (by_pattern || gr_gguf_has(in->g, full_key(in, "attention.sliding_window")))
-        rc = get_size(in, "attention.sliding_window", 0, MAX_CONTEXT, &c->window, err);
+        rc = get_size(in, "attention.sliding_window",     /* the first files of Gemma 2 lack it, and the caps */
+                      gr_config_has(c, GR_HAS_CAPS) ? gr_arch_of(c->architecture)->otherwise.window : 0, MAX_CONTEXT,
+                      &c->window, err);
     if (!rc && by_pattern && many > 0) {
         full_key(in, "attention.sliding_window_pattern");
         if (many == c->layers && gr_gguf_bools(in->g, in->key, c->sliding))
@@ -263,6 +266,24 @@ static gram_status read_bare(const struct in *in, gr_config *c, gram_err *err)
     return GRAM_OK;
 }
 
+static gram_status read_caps(struct in *in, gr_config *c, gram_err *err)
+{
+    const gr_arch_row *a = gr_arch_of(c->architecture);
+    double x;
+    gram_status rc;
+
+    if (!gr_config_has(c, GR_HAS_CAPS))
+        return GRAM_OK;
+    rc = get_number(in, "attn_logit_softcapping", (double)a->otherwise.attn_cap, &x, err);
+    if (!rc)
+        rc = gr_config_take_cap(&c->attn_cap, x, in->name, in->key, err);
+    if (!rc)
+        rc = get_number(in, "final_logit_softcapping", (double)a->otherwise.logit_cap, &x, err);
+    if (!rc)
+        rc = gr_config_take_cap(&c->logit_cap, x, in->name, in->key, err);
+    return rc;
+}
+
 static int32_t token_id(const gr_gguf *g, const char *key)
 {
     uint64_t id;
@@ -286,12 +307,7 @@ static void read_pooling(struct in *in, gr_config *c)
 
 static void read_parts(gr_config *c, const gr_gguf *g, const gr_weights *w)
 {
-    double per_head = (double)c->head_dim;
-
-    /* The 27B scales by its width instead, and no key says so. */
-    if (gr_config_has(c, GR_HAS_QUERY_SCALAR) && c->layers == 62)
-        per_head = (double)c->width / (double)c->heads;
-    c->attn_scale = (float)(1 / sqrt(per_head));
+    c->attn_scale = gr_config_gguf_scale(c);
     gr_config_of_arch(c);
     c->norm_bias = 0;                       /* the converter has added it */
     c->rope_interleaved = gr_config_has(c, GR_GGUF_PAIRS);
@@ -314,7 +330,7 @@ gram_status gr_config_from_gguf(gr_config *out, const gr_gguf *g, const gr_weigh
     *out = (gr_config){ 0 };
     rc = find_arch(&in, out, err);
     if (!rc)
-        rc = refuse_unknown(&in, w, err);
+        rc = refuse_unknown(&in, out, w, err);
     if (!rc)
         rc = read_sizes(&in, out, w, err);
     if (!rc)
@@ -323,6 +339,8 @@ gram_status gr_config_from_gguf(gr_config *out, const gr_gguf *g, const gr_weigh
         rc = read_windows(&in, out, err);
     if (!rc)
         rc = read_ropes(&in, out, w, err);
+    if (!rc)
+        rc = read_caps(&in, out, err);
     if (rc)
         gr_config_clear(out);
     else {

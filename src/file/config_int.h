@@ -28,6 +28,12 @@ struct json_t;
 gram_status gr_config_check_keys(gr_config *c, const char *name, struct json_t *top, struct json_t *text,
                                  gram_err *err);
 
+/* A cap that was read under `key`, 0 being none: one that float32 can divide by, or it fails. */
+gram_status gr_config_take_cap(float *out, double x, const char *name, const char *key, gram_err *err);
+
+/* What llama.cpp multiplies q.k by: no key says so, and in the largest Gemmas it is the width that decides. */
+float gr_config_gguf_scale(const gr_config *c);
+
 /* "architecture "mamba" is not supported; supported: ..." */
 gram_status gr_config_refuse(const char *name, const char *architecture, gram_err *err);
 

@@ -91,6 +91,11 @@ static json_t *query_scalar(float scale)
     return (float)(1 / sqrt(rint(x))) == scale ? json_integer((json_int_t)rint(x)) : json_real(x);
 }
 
+static json_t *cap(float x)
+{
+    return x > 0 ? real((double)x) : json_null();
+}
+
 static int set_sizes(json_t *o, const gr_config *c)
 {
     const struct { const char *key; size_t n; } size[] = {
@@ -115,8 +120,8 @@ static int set_attention(json_t *o, const gr_config *c)
         bad |= json_object_set_new(o, "rope_local_base_freq", real(c->rope[1].theta));
     if (a->has & GR_HAS_QUERY_SCALAR) {
         bad |= json_object_set_new(o, "query_pre_attn_scalar", query_scalar(c->attn_scale));
-        bad |= json_object_set_new(o, "attn_logit_softcapping", json_null());
-        bad |= json_object_set_new(o, "final_logit_softcapping", json_null());
+        bad |= json_object_set_new(o, "attn_logit_softcapping", cap(c->attn_cap));
+        bad |= json_object_set_new(o, "final_logit_softcapping", cap(c->logit_cap));
     }
     if (c->bare)
         bad |= json_object_set_new(o, "no_rope_layers", rope_layers(c));

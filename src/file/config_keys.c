@@ -18,12 +18,21 @@ static const char *key(char out[96], const gr_config *c, const char *name)
     return out;
 }
 
-/* llama.cpp knows one scale for each Gemma 3: by the head, and for the 27B, which has 62 layers, by the width. */
-static float gemma_scale(const gr_config *c)
+float gr_config_gguf_scale(const gr_config *c)
 {
-    double per_head = c->layers == 62 ? (double)c->width / (double)c->heads : (double)c->head_dim;
+    bool wide = c->layers == gr_arch_of(c->architecture)->wide_layers;
 
-    return (float)(1 / sqrt(per_head));
+    return (float)(1 / sqrt(wide ? (double)c->width / (double)c->heads : (double)c->head_dim));
+}
+
+/* Whether the layers slide as llama.cpp has it where it reads no pattern. */
+static bool slides_by_default(const gr_config *c)
+{
+    bool same = true;
+
+    for (size_t i = 0; i < c->layers; i++)
+        same = same && c->sliding[i] == ((i + 1) % gr_arch_of(c->architecture)->slide_but != 0);
+    return same;
 }
 
 /* llama.cpp knows which layers are without rope, and no key says so. */
@@ -48,7 +57,11 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
         what = "a sliding window";
     else if (a->slide == GR_SLIDE_PATTERN && !c->window)
         what = "attention without a sliding window";
-    else if (scalar && (c->attn_scale < gemma_scale(c) || c->attn_scale > gemma_scale(c)))
+    else if (a->has & GR_HAS_CAPS && !slides_by_default(c))
+        what = "a pattern of sliding layers other than every second";
+    else if (a->has & GR_HAS_CAPS && !(c->attn_cap > 0 && c->logit_cap > 0))
+        what = "a model without caps on scores or logits";
+    else if (scalar && (c->attn_scale < gr_config_gguf_scale(c) || c->attn_scale > gr_config_gguf_scale(c)))
         what = "its scale of the attention (query_pre_attn_scalar)";
     else if (a->has & GR_HAS_TWO_ROPES && c->rope[1].kind != GR_ROPE_DEFAULT)
         what = "scaled rope in the layers with a window";
@@ -98,7 +111,10 @@ gram_status gr_config_keys(const gr_config *c, const char *name, gr_keys *k, gra
         gr_keys_u32(k, key(full, c, "rope.scaling.original_context_length"), (uint32_t)c->rope[0].original);
     if (c->window)
         gr_keys_u32(k, key(full, c, "attention.sliding_window"), (uint32_t)c->window);
-    if (gr_arch_of(c->architecture)->slide == GR_SLIDE_PATTERN)
+    if (gr_config_has(c, GR_HAS_CAPS)) {
+        gr_keys_f32(k, key(full, c, "attn_logit_softcapping"), c->attn_cap);
+        gr_keys_f32(k, key(full, c, "final_logit_softcapping"), c->logit_cap);
+    } else if (gr_arch_of(c->architecture)->slide == GR_SLIDE_PATTERN)
         gr_keys_bools(k, key(full, c, "attention.sliding_window_pattern"), c->sliding, c->layers);
     if (gr_config_has(c, GR_HAS_TWO_ROPES))
         gr_keys_f32(k, key(full, c, "rope.freq_base_swa"), (float)c->rope[1].theta);

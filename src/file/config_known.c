@@ -30,6 +30,7 @@ static const char *const known[] = {
     "return_dict_in_generate", "reward_token_id",
     "rms_norm_eps", "rope_local_base_freq", "rope_parameters", "rope_scaling", "rope_theta",
     "score_bias", "score_dim", "score_type", "sep_token_id", "sliding_window", "sliding_window_pattern",
+    "sliding_window_size",
     "_sliding_window_pattern", "summary_dropout_prob", "suppress_tokens", "task_specific_params", "temperature",
     "text_config", "tf_legacy_loss", "tie_encoder_decoder", "tie_word_embeddings", "tokenizer_class", "top_k", "top_p",
     "torch_dtype", "torchscript", "transformers.js_config", "transformers_version", "trust_remote_code", "typical_p",
@@ -37,9 +38,10 @@ static const char *const known[] = {
     "use_sliding_window", "value_head_prefix", "vocab_size",
 };
 
-/* Fine where they are null, false, 0, "", empty, or the number here. */
-static const struct { const char *name; double neutral; } refused[] = {
-    { "attn_logit_softcapping", 0 }, { "final_logit_softcapping", 0 }, { "logit_softcapping", 0 },
+/* Fine where they are null, false, 0, "", empty, or the number here; and in an architecture that has what they say. */
+static const struct { const char *name; double neutral; unsigned has; } refused[] = {
+    { "attn_logit_softcapping", 0, GR_HAS_CAPS }, { "final_logit_softcapping", 0, GR_HAS_CAPS },
+    { "logit_softcapping", 0 },
     { "attention_multiplier", 0 }, { "embedding_multiplier", 1 }, { "residual_multiplier", 1 },
     { "logits_scaling", 1 }, { "logit_scale", 1 }, { "clip_qkv", 0 }, { "alibi", 0 }, { "use_alibi", 0 },
     { "num_experts", 0 }, { "num_local_experts", 0 }, { "n_routed_experts", 0 }, { "use_mrope", 0 },
@@ -113,7 +115,7 @@ gram_status gr_config_check_keys(gr_config *c, const char *name, json_t *top, js
             continue;
         while (i < GR_COUNT(refused) && strcmp(key, refused[i].name))
             i++;
-        if (i < GR_COUNT(refused) && !is_neutral(v, refused[i].neutral))
+        if (i < GR_COUNT(refused) && !gr_config_has(c, refused[i].has) && !is_neutral(v, refused[i].neutral))
             rc = refuse(name, key, err);
         if (i < GR_COUNT(refused) || is_known(key) || !strcmp(key, "mean") || !strcmp(key, "std"))
             continue;

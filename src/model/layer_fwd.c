@@ -268,7 +268,7 @@ static void set_attention(struct pass *p)
     gr_attn_pass *a = &p->attn;
 
     a->shape = (gr_attn_shape){ c->head_dim, c->heads / c->kv_heads, c->sliding[p->layer] ? c->window : 0,
-                                c->attn_scale };
+                                c->attn_scale, c->attn_cap };
     a->kv_heads = c->kv_heads;
     a->span = p->plan->span;
     a->store[GR_STORE_PASS] = (gr_attn_store){ &p->s->k.p, 0, (size_t)(gr_f32(s->v) - gr_f32(s->k)), s->k.ld };

@@ -3,17 +3,19 @@
 #include <string.h>
 #include "base/err.h"
 #include "model/model_int.h"
+#include "op/cap.h"
 
-/* The last hidden states times some rows. */
+/* Of the last hidden states times some rows, capped. */
 static gram_status last_times(gr_work *w, const gr_forest *f, const float *row, size_t n, float *out, gram_err *err)
 {
-    size_t C = gr_work_model(w)->cfg.width;
+    const gr_config *c = &gr_work_model(w)->cfg;
+    size_t C = c->width;
     const float *hidden;
     gram_status rc = gr_model_forward(w, f, f->leaf_row, f->n_seqs, &hidden, err);
 
     for (size_t i = 0; i < f->n_seqs && !rc; i++)
         for (size_t j = 0; j < n; j++)
-            out[i * n + j] = (float)gr_dot(hidden + i * C, row + j * C, C);
+            out[i * n + j] = (float)gr_capped(gr_dot(hidden + i * C, row + j * C, C), c->logit_cap);
     return rc;
 }
 
@@ -84,6 +86,8 @@ gram_status gr_model_rewards(gr_work *w, const gr_forest *f, const size_t *promp
     for (size_t i = 0; i < n && !rc; i++) {
         const float *x = hidden + i * h->width;
         gr_head_fwd(h, NULL, NULL, x, y);
+        if (m->cfg.is_token)
+            y[0] = gr_capped(y[0], m->cfg.logit_cap);
         if (one)
             y[0] = one_of(m, y, prompt_end ? x + n * h->width : x, y + h->outputs);
         for (size_t k = 0; k < each; k++)
@@ -94,7 +98,7 @@ gram_status gr_model_rewards(gr_work *w, const gr_forest *f, const size_t *promp
     return rc;
 }
 
-struct head_task { const float *hidden, *head; float *out; size_t V, C, row, rows; };
+struct head_task { const float *hidden, *head; float *out; size_t V, C, row, rows; float cap; };
 
 #define HEAD_ROWS 256           /* of the head, expanded at a time */
 
@@ -105,7 +109,8 @@ static void head_rows(void *arg, gr_lane *lane, size_t first, size_t n)
     (void)lane;
     for (size_t i = first; i < first + n; i++)
         for (size_t v = t->row; v < t->row + t->rows; v++)
-            t->out[i * t->V + v] = (float)gr_dot(t->hidden + i * t->C, t->head + (v - t->row) * t->C, t->C);
+            t->out[i * t->V + v] = (float)gr_capped(gr_dot(t->hidden + i * t->C, t->head + (v - t->row) * t->C, t->C),
+                                                    t->cap);
 }
 
 gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, size_t n, float *out, gram_err *err)
@@ -120,7 +125,7 @@ gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, 
         rc = gr_model_forward(w, f, want, n, &hidden, err);
     gr_dtype_row_bytes(m->head.type, C, &row_bytes);        /* proved when the file was opened */
     for (size_t v = 0; v < V && !rc; v += HEAD_ROWS) {
-        struct head_task t = { hidden, head, out, V, C, v, gr_min(HEAD_ROWS, V - v) };
+        struct head_task t = { hidden, head, out, V, C, v, gr_min(HEAD_ROWS, V - v), m->cfg.logit_cap };
         for (size_t i = 0; i < t.rows; i++)
             gr_dequant(head + i * C, (const char *)m->head.data + (v + i) * row_bytes, m->head.type, C);
         gr_device_run(gr_work_device(w), n, GR_CUT_ONE, head_rows, &t);

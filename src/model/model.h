@@ -2,11 +2,12 @@
  *
  *   x = embed[token] * embed_scale
  *   each layer   h = [norm](x)            q k v = h W^T + b;  q k normed where the family does
- *                o = attn(rope(q), rope(k), v)
- *                x += [norm](o Wo^T)      norms in brackets are in some: Gemma 3 has all, OLMo 2 the last
+ *                o = attn(rope(q), rope(k), v)         scores capped in Gemma 2
+ *                x += [norm](o Wo^T)      norms in brackets are in some: Gemma has all, OLMo 2 the last
  *                h = [norm](x)
  *                x += [norm]((act(h Wg^T) * (h Wu^T)) Wd^T)
- *   logits = norm(x) head^T          reward = head(norm(x)), of the last token, where the model has such a head
+ *   logits = norm(x) head^T          capped in Gemma 2
+ *   reward = head(norm(x))           of the last token, where the model has such a head
  *
  * The forward runs over a prefix forest, so a prefix that sequences share is computed once, and keeps the keys and
  * values of one layer only. In the last layer only the rows that are asked for go past K and V. */

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "model/model_int.h"
 #include "model/vocabulary.h"
+#include "op/op.h"
 
 #define SLICE_ROWS 1536         /* of the head: many more slices than threads, and each a product of its own */
 
@@ -78,11 +79,15 @@ static void products(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const gr_vocabulary *h = arg;
     size_t V = h->m->cfg.vocabulary, C = h->m->cfg.width;
+    float cap = h->m->cfg.logit_cap;
 
     for (size_t task = first; task < first + n; task++) {
         const struct slice *s = &h->slice[task / h->units];
         size_t r = task % h->units * h->cut.unit;
-        gr_linear_fwd(lane, s->l, gr_mat_f32(h->z + r * V + s->v0, V), gr_mat_f32(h->x + r * C, C), h->cut.unit);
+        gr_mat z = gr_mat_f32(h->z + r * V + s->v0, V);
+        gr_linear_fwd(lane, s->l, z, gr_mat_f32(h->x + r * C, C), h->cut.unit);
+        if (cap > 0)
+            lane->op->cap_fwd(lane, z, z, cap, h->cut.unit, gr_min(SLICE_ROWS, V - s->v0));
     }
 }
 

@@ -1,6 +1,7 @@
-/* attn.h - causal attention with an online softmax: no T x T matrix, grouped queries, sliding window.
+/* attn.h - causal attention with an online softmax: no T x T matrix, grouped queries, sliding window, capped scores.
  *
  *   s[i,j] = scale * q[i] . k[j]            for j <= i and, with a window, j > i - window
+ *   s[i,j] = cap tanh(s[i,j] / cap)         with a cap (op/cap.h)
  *   o[i]   = sum_j p[i,j] v[j]          p[i,j] = exp(s[i,j] - lse[i]),  lse[i] = log sum_j exp(s[i,j])
  *
  * One call of forward computes the nq queries of one segment for one key/value head and the G query heads that share
@@ -13,7 +14,7 @@
  * sides and no sum depends on threads:
  *
  *   delta[i] = do[i] . o[i]                                        (= sum_j p[i,j] dp[i,j])
- *   ds[i,j]  = p[i,j] (do[i] . v[j] - delta[i])
+ *   ds[i,j]  = p[i,j] (do[i] . v[j] - delta[i])                    times 1 - (s[i,j] / cap)^2 with a cap
  *   dq[i]    = scale * sum_j ds[i,j] k[j]                          a call for a run of queries, as forward
  *   dk[j]    = scale * sum_i ds[i,j] q[i]                          a call for GR_ATTN_QUERIES keys, over all
  *   dv[j]    = sum_i p[i,j] do[i]                                  queries, of all runs and heads, that see them
@@ -36,7 +37,7 @@
 
 #define GR_ATTN_QUERIES 128      /* nq at most in one call; callers cut longer segments at any place */
 
-typedef struct { size_t D, G, window /* 0: none */; float scale; } gr_attn_shape;
+typedef struct { size_t D, G, window /* 0: none */; float scale, cap /* 0: none */; } gr_attn_shape;
 
 /* ---- A pass ---------------------------------------------------------------------------------------- */
 

@@ -23,6 +23,8 @@
     .geglu_fwd   = gr_geglu_fwd_##isa,              \
     .swiglu_bwd  = gr_swiglu_bwd_##isa,             \
     .geglu_bwd   = gr_geglu_bwd_##isa,              \
+    .cap_fwd     = gr_cap_fwd_##isa,                \
+    .cap_bwd     = gr_cap_bwd_##isa,                \
     .ce          = gr_ce_##isa,                     \
     .row_top     = gr_row_top_##isa,                \
     .row_exp     = gr_row_exp_##isa,                \

@@ -11,6 +11,7 @@
 #include "op/rope.h"
 #include "op/attn.h"
 #include "op/glu.h"
+#include "op/cap.h"
 #include "op/ce.h"
 #include "op/softmax.h"
 #include "op/adamw.h"
@@ -31,6 +32,8 @@ struct gr_kern {
     gr_attn_fn        *attn_fwd, *attn_dq, *attn_dkv;
     gr_glu_fwd_fn     *swiglu_fwd, *geglu_fwd;
     gr_glu_bwd_fn     *swiglu_bwd, *geglu_bwd;
+    gr_cap_fwd_fn     *cap_fwd;
+    gr_cap_bwd_fn     *cap_bwd;
     gr_ce_fn          *ce;
     gr_row_top_fn     *row_top;
     gr_row_exp_fn     *row_exp;

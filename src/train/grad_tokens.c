@@ -15,6 +15,7 @@ struct gr_head {
     gr_linear *linear;
     gr_cut cut;
     gr_mat z;                   /* [CHUNK, V] */
+    gr_mat capped;              /* the same, of which the cap's slope is made; NULL: there is no cap */
     gr_mat x, dx;               /* [CHUNK, C] */
     int32_t target[CHUNK];
     float wt[CHUNK];
@@ -25,7 +26,9 @@ struct gr_head {
 
 uint64_t gr_grad_head_bytes(const gr_config *c, size_t threads)
 {
-    return (uint64_t)CHUNK * (gr_linear_ld(c->vocabulary) + 2 * c->width) * sizeof(float) +
+    uint64_t kept = c->logit_cap > 0 ? 2 : 1;
+
+    return (uint64_t)CHUNK * (kept * gr_linear_ld(c->vocabulary) + 2 * c->width) * sizeof(float) +
            threads * gr_dw_scratch(c->width);
 }
 
@@ -35,6 +38,7 @@ void gr_grad_head_close(struct gr_head *h)
         return;
     gr_linear_close(h->linear);
     gr_device_free(h->g->device, h->z.p);
+    gr_device_free(h->g->device, h->capped.p);
     gr_device_free(h->g->device, h->x.p);
     gr_device_free(h->g->device, h->dx.p);
     free(h);
@@ -60,6 +64,8 @@ static gram_status head_open(gr_grad *g, gram_err *err)
     rc = gr_linear_open(&h->linear, g->device, gr_trainee_head_tensor(g->t), NULL, GR_LINEAR_KEEP, err);
     if (!rc)
         rc = take_rows(&h->z, g->device, gr_linear_ld(V), err);
+    if (!rc && g->cfg->logit_cap > 0)
+        rc = take_rows(&h->capped, g->device, gr_linear_ld(V), err);
     if (!rc)
         rc = take_rows(&h->x, g->device, C, err);
     if (!rc)
@@ -76,10 +82,18 @@ static gram_status head_open(gr_grad *g, gram_err *err)
 static void head_rows(void *arg, gr_lane *lane, size_t r, size_t n)
 {
     struct gr_head *h = arg;
-    gr_mat z = gr_mat_at(h->z, r, 0);
+    gr_mat z = gr_mat_at(h->z, r, 0), y = h->capped.p ? gr_mat_at(h->capped, r, 0) : z;
+    size_t V = h->g->cfg->vocabulary;
+    float cap = h->g->cfg->logit_cap;
 
     gr_linear_fwd(lane, h->linear, z, gr_mat_at(h->x, r, 0), n);
-    lane->op->ce(lane, z, h->target + r, h->wt + r, h->loss + r, n, h->g->cfg->vocabulary);
+    if (cap > 0) {
+        lane->op->cap_fwd(lane, z, z, cap, n, V);
+        memcpy(y.p, z.p, n * z.ld * sizeof(float));
+    }
+    lane->op->ce(lane, z, h->target + r, h->wt + r, h->loss + r, n, V);
+    if (cap > 0 && h->backward)
+        lane->op->cap_bwd(lane, z, y, cap, n, V);
     if (h->backward)
         gr_linear_dx(lane, h->linear, gr_mat_at(h->dx, r, 0), z, n, false);
 }

@@ -114,12 +114,13 @@ static void every_architecture_keeps_its_bits(void **state)
 {
     static const char *const name[] = { "llama_mha", "llama_gqa", "llama_scaled", "llama_scaled_new", "llama_linear",
                                         "llama_bias", "mistral_window", "mistral_wide", "qwen2", "qwen3",
-                                        "qwen3_sharded", "gemma3", "smollm3", "olmo2", "internlm2", "phi3" };
+                                        "qwen3_sharded", "gemma3", "smollm3", "olmo2", "internlm2", "phi3",
+                                        "gemma2" };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(name); i++) {
         char *gguf = in_dir(name[i], ".gguf"), *back = in_dir(name[i], ""), *from;
-        bool gemma = !strcmp(name[i], "gemma3");
+        bool gemma = !strncmp(name[i], "gemma", 5);
         char *small = in_dir(name[i], ".q8_0.gguf"), *small_back = in_dir(name[i], "_q8_0");
 
         assert_true(asprintf(&from, MODELS "%s", name[i]) > 0);
@@ -217,6 +218,7 @@ static void what_has_no_form_is_said(void **state)
     fails(MODELS "qwen2_window", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "sliding window");
     fails(MODELS "gemma3_untied", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "query_pre_attn_scalar");
     fails(MODELS "smollm3_old", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "sliding window");
+    fails(MODELS "gemma2_untied", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "a pattern of sliding layers");
     fails(MODELS "qwen3", "x", GRAM_STORE_Q8_0, GRAM_EARG, "Q8_0");
     fails("tests/golden/rewards/llama", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "reward head");
     fails("no/such", "x", GRAM_STORE_F32, GRAM_EIO, "no/such");

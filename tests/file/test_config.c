@@ -51,6 +51,7 @@ static void check_one(const char *name, const gr_config *c, json_t *want)
     assert_true(c->norm_bias == (float)real(want, "norm_bias"));
     assert_true(c->embed_scale == (float)real(want, "embed_scale"));
     assert_true(c->attn_scale == (float)real(want, "attn_scale"));
+    assert_true(c->attn_cap == (float)real(want, "attn_cap") && c->logit_cap == (float)real(want, "logit_cap"));
     assert_false(c->rope_interleaved);
     for (size_t i = 0; i < c->layers; i++)
         assert_int_equal(c->sliding[i], json_is_true(json_array_get(json_object_get(want, "sliding"), i)));
@@ -66,7 +67,7 @@ static void config_json_reads_as_transformers_reads_it(void **state)
     (void)state;
     if (!all)
         fail_msg("want.json: %s; tests run in the root of the repository", e.text);
-    assert_int_equal(json_object_size(all), 17);
+    assert_int_equal(json_object_size(all), 19);
     json_object_foreach(all, name, want) {
         char dir[128];
         gr_config c;
@@ -102,6 +103,7 @@ static void same_when_written(const char *name, const gr_config *c, gr_arch arch
     assert_true(d.tied_head == c->tied_head && d.qkv_bias == c->qkv_bias && d.o_bias == c->o_bias &&
                 d.qk_norm == c->qk_norm && d.sandwich_norms == c->sandwich_norms && d.geglu == c->geglu);
     assert_true(d.rms_eps == c->rms_eps && d.embed_scale == c->embed_scale && d.attn_scale == c->attn_scale);
+    assert_true(d.attn_cap == c->attn_cap && d.logit_cap == c->logit_cap);
     assert_memory_equal(d.sliding, c->sliding, c->layers * sizeof *c->sliding);
     for (size_t k = 0; k < 2; k++)          /* a list of factors divides in float32, a formula rounds a step more */
         CHECK_CLOSE(d.inv_freq[k], c->inv_freq[k], c->head_dim / 2, 4 * 0x1p-23);
@@ -112,7 +114,7 @@ static void a_config_that_is_written_reads_the_same(void **state)
 {
     static const struct { const char *name; gr_arch arch; } gguf[] = {
         { "mistral", GR_ARCH_MISTRAL }, { "qwen2", GR_ARCH_QWEN2 }, { "qwen3", GR_ARCH_QWEN3 },
-        { "gemma3", GR_ARCH_GEMMA3 }, { "gemma3_pattern", GR_ARCH_GEMMA3 },
+        { "gemma2", GR_ARCH_GEMMA2 }, { "gemma3", GR_ARCH_GEMMA3 }, { "gemma3_pattern", GR_ARCH_GEMMA3 },
     };
     json_t *all = json_load_file(GOLDEN "want.json", 0, NULL), *want;
     const char *name;
@@ -212,6 +214,19 @@ static void gguf_metadata_says_the_same(void **state)
     gr_config_clear(&c);
     gr_weights_close(w);
 
+    read_gguf(&c, &w, GOLDEN "gemma2.gguf");
+    assert_true(c.architecture == GR_ARCH_GEMMA2 && c.window == 16 && c.sliding[0] && !c.sliding[1] && c.sliding[2]);
+    assert_true(c.embed_scale == 8 && c.norm_bias == 0 && c.sandwich_norms && c.geglu && !c.qk_norm);
+    assert_true(c.attn_cap == 20.5f && c.logit_cap == 12 && c.attn_scale == 1 / sqrtf(32));
+    gr_config_clear(&c);
+    gr_weights_close(w);
+
+    read_gguf(&c, &w, GOLDEN "gemma2_early.gguf");      /* no window, no caps: llama.cpp's; and the 27B's scale */
+    assert_true(c.window == 4096 && c.sliding[0] && !c.sliding[1] && c.attn_cap == 50 && c.logit_cap == 30);
+    assert_true(c.attn_scale == 1 / sqrtf(16));
+    gr_config_clear(&c);
+    gr_weights_close(w);
+
     read_gguf(&c, &w, GOLDEN "gemma3_pattern.gguf");
     assert_true(c.sliding[0] && !c.sliding[1] && c.sliding[2]);
     gr_config_clear(&c);
@@ -270,6 +285,13 @@ static void what_is_not_supported_is_named(void **state)
         { "{\"model_type\": \"qwen2\", \"num_hidden_layers\": 1, \"layer_types\": [\"sliding_attention\"]}",
           GRAM_EFORMAT, "\"sliding_window\" is not set" },
         { "{\"model_type\": \"gemma3_text\", \"attn_logit_softcapping\": 50.0}", GRAM_EUNSUPPORTED, "softcapping" },
+        { "{\"model_type\": \"gemma2\", \"attn_logit_softcapping\": 0}", GRAM_EFORMAT,
+          "\"attn_logit_softcapping\" is not a positive number" },
+        { "{\"model_type\": \"gemma2\", \"attn_logit_softcapping\": 1e-40}", GRAM_EFORMAT, "at least 0.001" },
+        { "{\"model_type\": \"gemma2\", \"final_logit_softcapping\": \"x\"}", GRAM_EFORMAT,
+          "\"final_logit_softcapping\" is not a positive number" },
+        { "{\"model_type\": \"gemma2\", \"logit_softcapping\": 30}", GRAM_EUNSUPPORTED,
+          "\"logit_softcapping\" is set" },
         { "{\"model_type\": \"gemma3_text\", \"use_bidirectional_attention\": true}", GRAM_EUNSUPPORTED,
           "bidirectional" },
         { "{\"model_type\": \"gemma3_text\", \"rope_parameters\": {\"rope_theta\": 5}}", GRAM_EFORMAT,

@@ -269,10 +269,10 @@ int main(int argc, char **argv)
         MODEL("llama_linear"), MODEL("llama_bias"), MODEL("mistral_window"), MODEL("mistral_wide"), MODEL("qwen2"),
         MODEL("qwen2_window"), MODEL("qwen3"), MODEL("qwen3_sharded"), MODEL("gemma3"), MODEL("gemma3_untied"), MODEL("qwen3_head320"),
         MODEL("gemma3_head512"), MODEL("smollm3"), MODEL("smollm3_old"), MODEL("olmo2"), MODEL("internlm2"),
-        MODEL("phi3"),
+        MODEL("phi3"), MODEL("gemma2"), MODEL("gemma2_untied"),
         MODEL("gguf_f32_scaled"), MODEL("gguf_f16_linear"), MODEL("gguf_bf16_headdim"), MODEL("gguf_q4_0"),
         MODEL("gguf_q4_1"), MODEL("gguf_q5_0"), MODEL("gguf_q5_1"), MODEL("gguf_k"), MODEL("gguf_qwen2"),
-        MODEL("gguf_qwen3"), MODEL("gguf_gemma3"), MODEL("gguf_smollm3"), MODEL("gguf_olmo2"),
+        MODEL("gguf_qwen3"), MODEL("gguf_gemma3"), MODEL("gguf_smollm3"), MODEL("gguf_olmo2"), MODEL("gguf_gemma2"),
         cmocka_unit_test(a_multimodal_file_gives_the_same_bits),
     };
     CHECK_OK(gr_device_open(&device, NULL, 2, &check_err));

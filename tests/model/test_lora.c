@@ -173,7 +173,7 @@ static void every_forward_sees_adapters_in_training(void **state)
 static void folded_logits_are_pefts(void **state)
 {
     static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "gemma3_text", "../models/smollm3",
-                                        "../models/olmo2" };
+                                        "../models/olmo2", "../models/gemma2" };
 
     (void)state;
     for (size_t i = 0; i < 2 * GR_COUNT(dirs); i++) {

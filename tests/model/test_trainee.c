@@ -90,20 +90,22 @@ static double step(struct subject *s, const gr_seq *seq, size_t n, double *d)
     size_t C = gr_model_config(s->model)->width;
     const float *hidden, *a = gr_trainee_head(s->t, PREFERRED), *b = gr_trainee_head(s->t, OTHER);
     float *dhidden = gr_calloc(n * C, sizeof *dhidden);
+    float cap = gr_model_config(s->model)->logit_cap;
     double loss = 0;
     gr_forest f;
 
     CHECK_OK(gr_forest_init(&f, seq, n, NULL, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_trainee_forward(s->t, &f, f.leaf_row, n, &hidden, &check_err));
     for (size_t i = 0; i < n; i++) {
-        double za = dot(hidden + i * C, a, C), zb = dot(hidden + i * C, b, C), dd;
+        double za = gr_capped(dot(hidden + i * C, a, C), cap), zb = gr_capped(dot(hidden + i * C, b, C), cap), dd;
+        double steep_a = gr_cap_slope(za, cap), steep_b = gr_cap_slope(zb, cap);
         d[i] = za - zb;
         loss += log1p(exp(-d[i])) + eps * d[i];
         dd = 1 / (1 + exp(-d[i])) - 1 + eps;
         for (size_t c = 0; c < C; c++) {
-            dhidden[i * C + c] = (float)(dd * ((double)a[c] - b[c]));
-            gr_trainee_head_grad(s->t, PREFERRED)[c] += (float)(dd * hidden[i * C + c]);
-            gr_trainee_head_grad(s->t, OTHER)[c] -= (float)(dd * hidden[i * C + c]);
+            dhidden[i * C + c] = (float)(dd * (steep_a * a[c] - steep_b * b[c]));
+            gr_trainee_head_grad(s->t, PREFERRED)[c] += (float)(dd * steep_a * hidden[i * C + c]);
+            gr_trainee_head_grad(s->t, OTHER)[c] -= (float)(dd * steep_b * hidden[i * C + c]);
         }
     }
     CHECK_OK(gr_trainee_backward(s->t, dhidden, &check_err));
@@ -148,7 +150,8 @@ static void check_model(const char *dir)
 
 static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
                                     "../models/qwen3_head320", "../models/gemma3_head512",
-                                    "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/internlm2" };
+                                    "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/internlm2",
+                                    "../models/gemma2" };
 
 static void gradients_are_pytorchs(void **state)
 {

@@ -9,12 +9,13 @@
 #include "device.h"
 #include "op/op.h"
 
-struct shape { size_t T, D, G, window; };
+struct shape { size_t T, D, G, window; float cap; };
 
 static const struct shape shape[] = {
     { 1, 64, 3, 0 },   { 65, 8, 1, 0 },    { 130, 16, 4, 0 },  { 200, 32, 2, 7 },   { 150, 64, 9, 0 },
     { 150, 64, 3, 1 }, { 320, 64, 3, 64 }, { 129, 80, 5, 0 },  { 97, 96, 7, 65 },   { 140, 128, 4, 0 },
     { 90, 256, 1, 40 }, { 70, 256, 8, 0 }, { 64, 20, 6, 0 },   { 71, 13, 2, 30 },
+    { 150, 64, 3, 0, 2 }, { 200, 32, 2, 7, 50 }, { 70, 256, 8, 0, 5 }, { 131, 13, 4, 70, 0.5f },
 };
 
 struct data { float *q, *k, *v; size_t ldq, ldk; float scale; };
@@ -42,7 +43,7 @@ static float *attend(gr_attn_run_fwd_fn *fn, const struct shape *s, const struct
 {
     size_t ldo = s->G * s->D;
     float *o = check_fenced(s->T * ldo * sizeof *o);
-    const gr_attn_shape attn = { s->D, s->G, s->window, d->scale };
+    const gr_attn_shape attn = { s->D, s->G, s->window, d->scale, s->cap };
     gr_kv_span *span = calloc(s->T, sizeof *span);
     void *scratch = gr_alloc_aligned(gr_attn_scratch(s->D, s->G), 1);
     bool cut = seed != 0;
@@ -81,7 +82,7 @@ static float *naive(const struct shape *s, const struct data *d)
                     continue;
                 for (size_t c = 0; c < s->D; c++)
                     dot += (double)d->q[t * d->ldq + h * s->D + c] * d->k[j * d->ldk + c];
-                w = exp(dot * d->scale);
+                w = exp(s->cap > 0 ? s->cap * tanh(dot * d->scale / s->cap) : dot * d->scale);
                 sum += w;
                 for (size_t c = 0; c < s->D; c++)
                     acc[c] += w * d->v[j * d->ldk + c];
@@ -106,10 +107,11 @@ static void ref_is_the_formula(void **state)
 /* A score is a sum of D products, of magnitudes that add up to |s| <= 6 * 0.8 sqrt(D) * 2: it errs by at most
  * (D + 2) eps/2 of that and, as roundings scatter, by about sqrt(D) eps/2; a weight errs by as much, relatively,
  * and by 2 eps of 2^x. o is a mean of values: it errs by the weights' error, and by a walk of sqrt(T)
- * roundings. */
+ * roundings. A cap's tanh errs by 3 eps, its two products by half an ulp each. */
 static double tol(const struct shape *s)
 {
-    return (10 * sqrt((double)s->D) * sqrt((double)s->D) / 2 + 4 + sqrt((double)s->T)) * FLT_EPSILON;
+    return (10 * sqrt((double)s->D) * sqrt((double)s->D) / 2 + 4 + sqrt((double)s->T) + 4 * (double)s->cap) *
+           FLT_EPSILON;
 }
 
 static void every_build_agrees_with_ref(void **state)

@@ -10,12 +10,12 @@
 #include "op/grad.h"
 #include "op/op.h"
 
-struct shape { size_t T, D, G, window; };
+struct shape { size_t T, D, G, window; float cap; };
 
 static const struct shape shape[] = {
     { 1, 64, 3, 0 },   { 65, 8, 1, 0 },   { 130, 16, 4, 0 }, { 150, 32, 2, 7 },  { 100, 64, 9, 0 }, { 90, 64, 3, 1 },
     { 200, 64, 3, 64 }, { 129, 80, 5, 0 }, { 97, 96, 7, 65 }, { 90, 128, 4, 0 }, { 70, 256, 1, 40 }, { 64, 20, 6, 0 },
-    { 71, 13, 2, 30 },
+    { 71, 13, 2, 30 }, { 100, 64, 3, 0, 2 }, { 150, 32, 2, 7, 50 }, { 70, 256, 4, 0, 5 }, { 131, 13, 4, 70, 0.5f },
 };
 
 /* The sequence, what forward made of it, and the gradients. Rows of q o dq do are ldq apart, of k v dk dv ldk. */
@@ -47,7 +47,7 @@ static void make_spans(gr_kv_span *span, const struct data *d, size_t n, uint64_
 static void forward(struct data *d, gr_attn_run_fwd_fn *fn)
 {
     const struct shape *s = d->s;
-    const gr_attn_shape attn = { s->D, s->G, s->window, d->scale };
+    const gr_attn_shape attn = { s->D, s->G, s->window, d->scale, s->cap };
     gr_kv_span span = { d->k, d->v, d->ldk, s->T };
 
     for (size_t t = 0; t < s->T; t += GR_ATTN_QUERIES)
@@ -81,7 +81,7 @@ static struct data make(const struct shape *s, uint64_t seed)
 static void backward(struct data *d, gr_attn_run_dq_fn *dq, gr_attn_run_dkv_fn *dkv, uint64_t seed)
 {
     const struct shape *s = d->s;
-    const gr_attn_shape attn = { s->D, s->G, s->window, d->scale };
+    const gr_attn_shape attn = { s->D, s->G, s->window, d->scale, s->cap };
     gr_kv_span span[40];
     gr_q_span run[200];
     size_t runs = 0;
@@ -125,7 +125,7 @@ static void near(const float *a, const float *b, size_t n, double tol)
 enum { T = 8, D = 3, G = 2 };
 
 /* A small sequence in double, dense. */
-struct small { double q[T * G * D], k[T * D], v[T * D], dout[T * G * D], scale; size_t window; };
+struct small { double q[T * G * D], k[T * D], v[T * D], dout[T * G * D], scale, cap; size_t window; };
 
 /* sum do o. */
 static double dot_forward(void *arg)
@@ -143,8 +143,10 @@ static double dot_forward(void *arg)
                 s += m->q[i * D + d] * m->k[j * D + d];
                 dv += m->dout[i * D + d] * m->v[j * D + d];
             }
-            sum += exp(s * m->scale);
-            acc += exp(s * m->scale) * dv;
+            s *= m->scale;
+            s = m->cap > 0 ? m->cap * tanh(s / m->cap) : s;
+            sum += exp(s);
+            acc += exp(s) * dv;
         }
         total += acc / sum;
     }
@@ -156,10 +158,10 @@ static double dot_forward(void *arg)
 static void ref_is_the_derivative(void **state)
 {
     (void)state;
-    for (size_t window = 0; window <= 4; window++) {
-        const struct shape s = { T, D, G, window };
-        struct data d = make(&s, window + 1);
-        struct small m = { .scale = d.scale, .window = window };
+    for (size_t i = 0; i < 10; i++) {
+        const struct shape s = { T, D, G, i % 5, i < 5 ? 0 : i % 2 ? 2 : 0.5f };
+        struct data d = make(&s, i % 5 + 1);
+        struct small m = { .scale = d.scale, .cap = s.cap, .window = s.window };
         float want[T * G * D];
         for (size_t t = 0; t < T; t++) {
             grad_widen(m.q + t * G * D, d.q + t * d.ldq, G * D);
@@ -187,10 +189,11 @@ static void ref_is_the_derivative(void **state)
 
 /* A score sums D products whose magnitudes add up to at most 3 * 0.8 sqrt(D) * 2 after scaling: it errs, and p with it,
  * by 5 sqrt(D) * D/2 halves of an ulp at most and, as roundings scatter, by about D/2 of them; dp and delta by as
- * much of themselves. Sums over the T G queries or T keys add a walk of their square root. */
+ * much of themselves, and the slope of a cap by 3 eps more. Sums over the T G queries or T keys add a walk of their
+ * square root. */
 static double tol(const struct shape *s)
 {
-    return (16 + (double)s->D / 2 + sqrt((double)(s->T * s->G))) * FLT_EPSILON;
+    return (16 + (double)s->D / 2 + sqrt((double)(s->T * s->G)) + 4 * (double)s->cap) * FLT_EPSILON;
 }
 
 static void every_build_agrees_with_ref(void **state)

@@ -1,0 +1,4 @@
+/* cap_avx2.c - cap.inc in vectors of 8. */
+#define FN(name) name##_avx2
+#include "op/vec.inc"
+#include "op/cap.inc"
