@@ -80,10 +80,11 @@ says err "2 steps over 12 rows"
 says err "more.jsonl, 4 rows, at step 2: accuracy "
 says err "more.jsonl: accuracy on 4 held-out pairs, with 95 % intervals: "
 
-# A terminal that is closed asks it to stop as SIGTERM does; under nohup it goes on.
+# A terminal that is closed asks it to stop as SIGTERM does; under nohup it goes on. The tests may themselves have been
+# started with signals ignored, which a shell cannot undo.
 expect 1 sh -c '(n=0
     until [ -s hup/metrics.jsonl ] || [ $n -eq 300 ]; do n=$((n + 1)); sleep 0.1; done
-    kill -HUP $$) & exec "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out hup -p judge.txt --steps 100000 -q
+    kill -HUP $$) & exec env --default-signal=HUP "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out hup -p judge.txt --steps 100000 -q
 says err "the same command with --resume goes on"
 [ -e hup/checkpoints ] || die "SIGHUP left no checkpoint"
 expect 0 sh -c 'trap "" HUP
@@ -97,7 +98,7 @@ mkdir -p cut
 expect 1 sh -c '(n=0
     until [ -s cut/metrics.jsonl ] || [ $n -eq 300 ]; do n=$((n + 1)); sleep 0.1; done
     "$1" finetune "$3" "$4" --out cut --resume 2>second
-    kill -INT $$) & exec "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out cut -p judge.txt --steps 100000 -q
+    kill -INT $$) & exec env --default-signal=INT "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out cut -p judge.txt --steps 100000 -q
 says err "the same command with --resume goes on"
 says second "another run is writing to it"
 for f in cut/checkpoints/*; do truncate -s 1000 "$f"; done
