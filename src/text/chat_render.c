@@ -76,11 +76,11 @@ static gr_str after_think(gr_str s)
 
 /* ---- Pieces ------------------------------------------------------------------------------------- */
 
-static bool add_piece(gr_chat_text *t, bool special, size_t n)
+bool gr_chat_piece_add(gr_chat_text *t, bool special, bool join, size_t n)
 {
     gr_chat_piece *last = t->n ? &t->piece[t->n - 1] : NULL, *grown;
 
-    if (last && !special && !last->special) {   /* neighbours in text are one text */
+    if (join && last && last->special == special) {
         last->n += n;
         return true;
     }
@@ -94,14 +94,14 @@ static bool add_piece(gr_chat_text *t, bool special, size_t n)
 
 static bool text(gr_chat_text *t, gr_str s)
 {
-    return !s.n || (gr_buf_add(&t->text, s.p, s.n) && add_piece(t, false, s.n));
+    return !s.n || (gr_buf_add(&t->text, s.p, s.n) && gr_chat_piece_add(t, false, true, s.n));
 }
 
 static bool puts_text(gr_chat_text *t, const char *s) { return text(t, str(s)); }
 
 static bool token(gr_chat_text *t, const char *name)
 {
-    return gr_buf_puts(&t->text, name) && add_piece(t, true, strlen(name));
+    return gr_buf_puts(&t->text, name) && gr_chat_piece_add(t, true, false, strlen(name));
 }
 
 static bool bos(gr_chat_text *t, const gr_chat *c) { return !c->bos || token(t, c->bos); }

@@ -103,22 +103,7 @@ static bool add_pieces(gr_chat_text *out, const gr_jinja_text *t)
 
 bool gr_chat_text_add(gr_chat_text *t, bool own, const char *s, size_t n)
 {
-    gr_chat_piece *last = t->n ? &t->piece[t->n - 1] : NULL, *grown;
-
-    if (!n)
-        return true;
-    if (!gr_buf_add(&t->text, s, n))
-        return false;
-    if (last && last->special == own) {
-        last->n += n;
-        return true;
-    }
-    grown = gr_grown(t->piece, t->n, &t->cap, 1, sizeof *grown);
-    if (!grown)
-        return false;
-    t->piece = grown;
-    t->piece[t->n++] = (gr_chat_piece){ own, t->text.n - n, n };
-    return true;
+    return !n || (gr_buf_add(&t->text, s, n) && gr_chat_piece_add(t, own, true, n));
 }
 
 /* given: the variables of this conversation, messages among them. */
