@@ -57,22 +57,24 @@ static int read_text(const char *path, const char *what, char **out)
 {
     FILE *f = fopen(path, "rb");
     gr_buf text = { 0 };
-    bool ok;
+    int rc = CLI_FAILED;
 
     if (!f)
         return cli_fail("%s: %s", path, strerror(errno));
-    ok = cli_slurp(f, path, &text);
+    if (cli_slurp(f, path, &text))
+        rc = CLI_DONE;
     fclose(f);
-    if (!ok)
-        return CLI_FAILED;
     while (text.n > 0 && strchr("\r\n", text.p[text.n - 1]))
         text.p[--text.n] = '\0';
-    if (text.n == 0)
-        return cli_fail("%s: no %s, the file is empty", path, what);
-    if (strlen(text.p) != text.n)
-        return cli_fail("%s: byte %zu of the %s is U+0000; wanted text", path, strlen(text.p), what);
-    *out = text.p;
-    return 0;
+    if (!rc && text.n == 0)
+        rc = cli_fail("%s: no %s, the file is empty", path, what);
+    else if (!rc && strlen(text.p) != text.n)
+        rc = cli_fail("%s: byte %zu of the %s is U+0000; wanted text", path, strlen(text.p), what);
+    if (rc)
+        gr_buf_clear(&text);
+    else
+        *out = text.p;
+    return rc;
 }
 
 static int too_small(void)

@@ -53,7 +53,7 @@ bool gr_text_same(const char *a, const char *b)
 bool gr_talk_same(const gr_turn *a, const gr_turn *b, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (a[i].role != b[i].role || strcmp(a[i].text, b[i].text) || !gr_text_same(a[i].extra, b[i].extra))
+        if (strcmp(a[i].role, b[i].role) || strcmp(a[i].text, b[i].text) || !gr_text_same(a[i].extra, b[i].extra))
             return false;
     return true;
 }

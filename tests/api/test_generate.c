@@ -109,8 +109,10 @@ static int keep(void *arg, const gram_answer *a)
     *k = (struct kept){ .tokens = a->tokens, .finish = a->finish, .seed = a->seed };
     assert_true(a->tokens <= NEW && a->bytes < sizeof k->text && a->bytes == strlen(a->text));
     snprintf(k->text, sizeof k->text, "%s", a->text);
-    memcpy(k->id, a->id, a->tokens * sizeof *k->id);
-    memcpy(k->logprob, a->logprob, a->tokens * sizeof *k->logprob);
+    for (size_t t = 0; t < a->tokens; t++) {
+        k->id[t] = a->id[t];
+        k->logprob[t] = a->logprob[t];
+    }
     return ++all->n == all->stop_at;
 }
 

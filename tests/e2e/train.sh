@@ -75,7 +75,8 @@ says err "there is no option '--loss'"
 [ ! -e wrong ] || die "a usage error made a directory"
 
 # Several files of rows, and held-out sets.
-expect 0 finetune several --steps 2 --eval-file pairs.jsonl --eval-file more.jsonl more.jsonl
+expect 0 "$GRAM" finetune "$m" pairs.jsonl more.jsonl --out several -p judge.txt --steps 2 --batch-rows 2 --lr 3e-3 \
+    --eval-file pairs.jsonl --eval-file more.jsonl
 says err "2 steps over 12 rows"
 says err "more.jsonl, 4 rows, at step 2: accuracy "
 says err "more.jsonl: accuracy on 4 held-out pairs, with 95 % intervals: "
