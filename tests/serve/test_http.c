@@ -176,8 +176,8 @@ static void a_bad_neighbour_fails_alone(void **state)
     (void)state;
     start(&(gr_serve_options){ 0 }, "fake");
     fd[7] = dial();
-    post(fd[7], "/v1/score", "", HELD);                             /* while it is judged, the others gather */
-    WAIT_FOR(waiting_pairs() == 1);
+    post(fd[7], "/v1/score", "", HELD);
+    WAIT_FOR(fake_held == 1);               /* it is being judged, by itself, and the others gather meanwhile */
     for (int i = 0; i < 7; i++) {
         fd[i] = dial();
         post(fd[i], "/v1/score", "", i == 3 ? "{\"prompt\":\"p\",\"a\":\"TOOLONG\",\"b\":\"y\"}" :
@@ -200,7 +200,7 @@ static void a_client_that_leaves_frees_its_work(void **state)
     start(&(gr_serve_options){ .batch_tokens = 1 }, "fake");
     fd = dial();
     post_many(fd, 50, HELD);
-    WAIT_FOR(waiting_pairs() == 50);
+    WAIT_FOR(waiting_pairs() == 50 && fake_held == 1);
     close(fd);
     WAIT_FOR(waiting_pairs() == 1);         /* the one that is being judged; no other can be, for it is held */
     let_pass(1);
@@ -226,7 +226,7 @@ static void a_full_queue(void **state)
     start(&(gr_serve_options){ .max_queue = 2, .batch_tokens = 1 }, "fake");
     fd = dial();
     post_many(fd, 10, HELD);
-    WAIT_FOR(waiting_pairs() == 10);
+    WAIT_FOR(waiting_pairs() == 10 && fake_held == 1);
     assert_int_equal(one("/v1/score", "", PAIR), 429);
     assert_non_null(strstr(text, "Retry-After: "));
     let_pass(10);
@@ -260,7 +260,7 @@ static void small_requests_do_not_wait_for_large_ones(void **state)
     start(&(gr_serve_options){ .batch_tokens = 1000 }, "fake");
     large = dial();
     post_many(large, 60, HELD);
-    WAIT_FOR(waiting_pairs() == 60);        /* a first batch is held */
+    WAIT_FOR(waiting_pairs() == 60 && fake_held == 1);              /* a first batch is held */
     small = dial();
     post(small, "/v1/score", "", PAIR);
     WAIT_FOR(waiting_pairs() == 61);
