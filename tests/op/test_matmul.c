@@ -304,7 +304,7 @@ static void bad_weights_are_refused(void **state)
     gr_linear_close(NULL);
 }
 
-static volatile sig_atomic_t alarms;
+static _Atomic int alarms;            /* any thread may get the signal */
 
 static void on_alarm(int sig)
 {
