@@ -52,30 +52,13 @@ const char *gram_finish_name(gram_finish f)
 
 /* ---- What ends an answer ------------------------------------------------------------------------ */
 
-/* The token with which the chat template closes the assistant's turn: the last special one behind a rendered answer. */
+/* The token with which the chat template closes the assistant's turn, where there is one. */
 static gram_status add_turn_end(gram_model *m, gram_err *err)
 {
-    const gram_message turn[] = { { .role = "user", .content = "x" }, { .role = "assistant", .content = "x" } };
-    gr_chat_text open = { 0 }, closed = { 0 };
-    gr_ids a = { 0 }, b = { 0 };
-    gram_status rc = gr_chat_render(&m->judge.chat, turn, 1, NULL, &open, err);
+    int32_t id;
+    gram_status rc = gr_judge_turn_end(&m->judge, &id, err);
 
-    if (!rc)
-        rc = gr_chat_encode(m->file.tok, &open, &a, err);
-    if (!rc)
-        rc = gr_chat_render_answered(&m->judge.chat, turn, 2, NULL, &closed, err);
-    if (!rc)
-        rc = gr_chat_encode(m->file.tok, &closed, &b, err);
-    for (size_t i = b.n; i > a.n && !rc; i--)
-        if (gr_tok_is_special(m->file.tok, b.p[i - 1])) {
-            rc = gr_ids_add(&m->ends, &b.p[i - 1], 1) ? GRAM_OK : gr_nomem(err, "token ids");
-            break;
-        }
-    gr_chat_text_clear(&open);
-    gr_chat_text_clear(&closed);
-    gr_ids_clear(&a);
-    gr_ids_clear(&b);
-    return rc;
+    return rc || id < 0 || gr_ids_add(&m->ends, &id, 1) ? rc : gr_nomem(err, "token ids");
 }
 
 /* m->ends, each id once. */

@@ -276,11 +276,10 @@ static gram_status add_token(const gr_write *w, gr_text *t, const gr_drawn *d, g
     }
     if (rc)
         return gr_nomem(err, "an answer");
-    t->newest = t->text.n - was;
     t->n_answer++;
     if (end)
         t->finish = GR_STOP;
-    else if (gr_stops_cut(t->ask.stops, &t->text, t->newest))
+    else if (gr_stops_cut(t->ask.stops, &t->text, t->text.n - was))
         t->finish = GR_STOP_STRING;
     else if (t->n_answer == t->ask.max_new || t->ids.n == gr_work_config(w->work)->context)
         t->finish = GR_LENGTH;

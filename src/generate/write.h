@@ -41,7 +41,6 @@ struct gr_text {
     float *raw, *tempered;      /* [answer] of each token, as gr_drawn has them */
     size_t n_answer, cap_raw, cap_tempered;
     gr_buf text;                /* bytes of the answer without its end token */
-    size_t newest;              /* bytes that the last token added, before any cut */
     int32_t *top;               /* [ask.top] likeliest tokens of the last step, and their log-probabilities */
     float *top_logp;
     bool paused;                /* the caller's: live, but steps go on without it */

@@ -65,15 +65,6 @@ void gr_vocabulary_close(gr_vocabulary *h)
     free(h);
 }
 
-uint64_t gr_vocabulary_bytes(const gr_vocabulary *h)
-{
-    uint64_t bytes = h->rows * (h->m->cfg.vocabulary + h->m->cfg.width) * sizeof *h->z;
-
-    for (size_t i = 0; i < h->slices; i++)
-        bytes += gr_linear_borrows(h->slice[i].l) ? 0 : gr_linear_bytes(h->slice[i].l);
-    return bytes;
-}
-
 /* Some rows times a slice of the head: a task for each unit of rows and slice. */
 static void products(void *arg, gr_lane *lane, size_t first, size_t n)
 {

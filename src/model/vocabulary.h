@@ -14,7 +14,6 @@ typedef struct gr_vocabulary gr_vocabulary;
 /* way: GR_ROWS_ALIKE, or GR_ROWS_FEW. Fails where the model has no head over the vocabulary. m and d are borrowed. */
 gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_way way, gr_device *d, gram_err *err);
 void gr_vocabulary_close(gr_vocabulary *h);
-uint64_t gr_vocabulary_bytes(const gr_vocabulary *h);       /* of memory of its own */
 /* z, in h until its next use: rows n, V apart. A row's bits depend on that row alone. */
 gram_status gr_vocabulary_logits(gr_vocabulary *h, const float *hidden, size_t n, const float **z, gram_err *err);
 

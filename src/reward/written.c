@@ -57,6 +57,18 @@ static gram_status first_special(const gr_judge *j, const char *after, int32_t *
     return rc;
 }
 
+gram_status gr_judge_turn_end(const gr_judge *j, int32_t *id, gram_err *err)
+{
+    gr_chat_around around;
+    gram_status rc = gr_chat_find_around(&j->chat, &around, err);
+
+    *id = -1;
+    if (!rc)
+        rc = first_special(j, around.after, id, err);
+    gr_chat_around_clear(&around);
+    return rc;
+}
+
 /* The prompt, the answer and what the template ends it with, as one text. */
 static gram_status add_answer(const gr_judge *j, gr_chat_text *t, gr_str answer, gr_ids *ids, gram_err *err)
 {
