@@ -115,8 +115,8 @@ static uint32_t key_of(float x)
 }
 
 /* The largest key such that the weights of this key and larger ones come to `enough` at least; all weights if they
- * never do. weight NULL: each is 1. *above: the weights of larger keys. Keys are read in digits of 11, 11 and 10 bits.
- * */
+ * never do. weight NULL: each is 1. *above: the weights of larger keys. Keys are read in digits of 11, 11 and 10
+ * bits. */
 static uint32_t border(const float *y, const float *weight, size_t V, double enough, double *above)
 {
     static const unsigned shift[] = { 21, 10, 0 }, bits[] = { 11, 11, 10 };
@@ -143,16 +143,16 @@ static uint32_t border(const float *y, const float *weight, size_t V, double eno
     return key;
 }
 
-static void keep_top_k(gr_sampler *r, size_t k)
+static void keep_top_k(gr_sampler *r, const float *y, size_t k)
 {
     double above;
     uint32_t least;
 
     if (k == 0 || k >= r->V)
         return;
-    least = border(r->y, NULL, r->V, (double)k, &above);
+    least = border(y, NULL, r->V, (double)k, &above);
     for (size_t v = 0; v < r->V; v++)
-        if (key_of(r->y[v]) < least)
+        if (key_of(y[v]) < least)
             r->w[v] = 0;
 }
 
@@ -165,14 +165,14 @@ static double sum_of(const gr_sampler *r)
     return sum;
 }
 
-static void keep_top_p(gr_sampler *r, double p)
+static void keep_top_p(gr_sampler *r, const float *y, double p)
 {
     double above, enough = p * sum_of(r);
-    uint32_t least = border(r->y, r->w, r->V, enough, &above);
+    uint32_t least = border(y, r->w, r->V, enough, &above);
     bool one = above > 0;                   /* the likeliest always stays */
 
     for (size_t v = 0; v < r->V; v++) {
-        uint32_t k = key_of(r->y[v]);
+        uint32_t k = key_of(y[v]);
         if (k < least || (k == least && one && above >= enough))
             r->w[v] = 0;
         else if (k == least && r->w[v] > 0) {
@@ -180,6 +180,25 @@ static void keep_top_p(gr_sampler *r, double p)
             one = true;
         }
     }
+}
+
+/* r->w holds exp(y - top): the tokens that the filters leave out get 0. Returns the sum of the others. */
+static double filter(gr_sampler *r, const float *y, const gr_sampling *s)
+{
+    keep_top_k(r, y, s->top_k);
+    if (s->top_p < 1)
+        keep_top_p(r, y, s->top_p);
+    for (size_t v = 0; s->min_p > 0 && v < r->V; v++)
+        if (r->w[v] < (float)s->min_p)      /* the likeliest has 1 */
+            r->w[v] = 0;
+    return sum_of(r);
+}
+
+/* Whether process() would leave the logits as they are. */
+static bool is_raw(const gr_sampling *s, gr_so_far text)
+{
+    return s->temperature == 1 && s->repetition == 1 && s->presence == 0 && s->frequency == 0 &&
+           text.n_answer >= s->min_new;
 }
 
 gram_status gr_sample_weights(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
@@ -195,13 +214,7 @@ gram_status gr_sample_weights(gr_sampler *r, const float *z, const gr_sampling *
     *sum = r->op->row_exp(r->w, r->y, top, r->V);
     if (!isfinite(*sum))
         return gr_fail(err, GRAM_EFORMAT, "sampling: a logit is not a finite number");
-    keep_top_k(r, s->top_k);
-    if (s->top_p < 1)
-        keep_top_p(r, s->top_p);
-    for (size_t v = 0; s->min_p > 0 && v < r->V; v++)
-        if (r->w[v] < (float)s->min_p)      /* the likeliest has 1 */
-            r->w[v] = 0;
-    *sum = sum_of(r);
+    *sum = filter(r, r->y, s);
     return GRAM_OK;
 }
 
@@ -232,8 +245,7 @@ static size_t largest(const gr_sampler *r)
 }
 
 gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
-                      size_t n_end,
-                      double u, gr_drawn *out, gram_err *err)
+                      size_t n_end, double u, gr_drawn *out, gram_err *err)
 {
     float top = r->op->row_top(z, r->V);
     double all = r->op->row_exp(r->w, z, top, r->V), sum;
@@ -244,6 +256,9 @@ gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so
     if (s->temperature == 0) {
         process(r, z, s, text, end, n_end);
         v = largest(r);
+    } else if (is_raw(s, text)) {               /* the weights are there */
+        sum = filter(r, z, s);
+        v = draw(r, u * sum);
     } else {
         gram_status rc = gr_sample_weights(r, z, s, text, end, n_end, &sum, err);
         if (rc)

@@ -50,8 +50,7 @@ void gr_sampler_clear(gr_sampler *s);
 gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
                       size_t n_end,
                       double u, gr_drawn *out, gram_err *err);
-/* The first half of it: s->w[V] holds the weight of each token that may be drawn, 0 for the others. *sum: of them all.
- * */
+/* The first half of it: r->w[V] holds the weight of each token that may be drawn, 0 for the others; *sum is theirs. */
 gram_status gr_sample_weights(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
                               size_t n_end, double *sum, gram_err *err);
 

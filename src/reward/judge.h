@@ -42,11 +42,11 @@ typedef struct {
 gram_status gr_judge_init(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, const char *prompt,
                           const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
                           gram_err *err);
+/* The token with which the chat template closes the assistant's turn; -1: it has none. */
+gram_status gr_judge_turn_end(const gr_judge *j, int32_t *id, gram_err *err);
 /* For a model with a reward head. */
 void gr_judge_init_plain(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, int32_t pad, size_t max_tokens,
                          gram_truncate truncate);
-/* The token with which the chat template closes the assistant's turn; -1: it has none. */
-gram_status gr_judge_turn_end(const gr_judge *j, int32_t *id, gram_err *err);
 /* Of a plain judge: the end of a text as the model reads it, pads left away, or its last token put there. */
 gram_status gr_judge_end(const gr_judge *j, gr_ids *ids, gram_err *err);
 /* Plain: for a head that also reads where the last prompt ends. Finds the header of an answer as ArmoRM's two families
