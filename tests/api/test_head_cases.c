@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "check.h"
 #include "file/io.h"
 #include "file/weights.h"
@@ -93,56 +94,90 @@ static void each_is_read_or_named(void **state)
 #define POINTER "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 #define BOM "\xef\xbb\xbf"
 
-/* Copies of a case with a file made anew, or with `before` in front of it, or with some of its text changed; `why`
- * NULL: read. */
-static const struct { const char *from, *file, *before, *text, *to, *why; } siblings[] = {
-    { "openrlhf", "tokenizer.json", BOM, NULL, NULL, NULL },
-    { "openrlhf", "tokenizer_config.json", BOM, NULL, NULL, NULL },
-    { "openrlhf", "config.json", "\xff\xfe", NULL, NULL, "byte-order mark of UTF-16" },
-    { "openrlhf", "tokenizer.json", NULL, NULL, POINTER, "tokenizer.json: a Git LFS pointer" },
-    { "llamafactory", "value_head.safetensors", NULL, NULL, POINTER, "value_head.safetensors: a Git LFS pointer" },
-    { "openrlhf", "config.json", NULL, "\"model_type\"", "\"quantization_config\": {}, \"model_type\"", NULL },
-    { "openrlhf", "config.json", NULL, "\"model_type\"",
+/* A copy of a folder in which a file is made anew, or gets `before` in front of it, or has its first `text` changed. Then `open` is opened, "" the folder itself: read where `why` is NULL. */
+static const struct { const char *from, *open, *file, *before, *text, *to, *why; } siblings[] = {
+    { "golden/heads/openrlhf", "", "tokenizer.json", BOM, NULL, NULL, NULL },
+    { "golden/heads/openrlhf", "", "tokenizer_config.json", BOM, NULL, NULL, NULL },
+    { "golden/heads/openrlhf", "", "config.json", "\xff\xfe", NULL, NULL, "byte-order mark of UTF-16" },
+    { "golden/heads/openrlhf", "", "tokenizer.json", NULL, NULL, POINTER, "tokenizer.json: a Git LFS pointer" },
+    { "golden/heads/llamafactory", "", "value_head.safetensors", NULL, NULL, POINTER,
+      "value_head.safetensors: a Git LFS pointer" },
+    { "golden/heads/openrlhf", "", "config.json", NULL, "\"model_type\"", "\"quantization_config\": {}, \"model_type\"",
+      NULL },
+    { "golden/heads/openrlhf", "", "config.json", NULL, "\"model_type\"",
       "\"quantization_config\": {\"quant_method\": \"bitsandbytes\", \"bnb_4bit_quant_type\": \"nf4\"}, "
       "\"model_type\"", NULL },
-    { "openrlhf", "config.json", NULL, "\"model_type\"",
+    { "golden/heads/openrlhf", "", "config.json", NULL, "\"model_type\"",
       "\"quantization_config\": {\"quant_method\": \"awq\"}, \"model_type\"", "\"awq\"" },
-    { "openrlhf", "config.json", NULL, "\"RewardModel\"", "\"MyOwnRewardModel\"", NULL },
-    { "openrlhf", "config.json", NULL, "\"value_head_prefix\": \"value_head\"", "\"value_head_prefix\": \"score\"",
-      NULL },
-    { "grm", "config.json", NULL, "LlamaForCausalLM", "LlamaForCausalLMWithValueHead", NULL },
-    { "qwen2-rm", "config.json", NULL, "Qwen2ForRewardModel", "Qwen2ForSequenceClassification", NULL },
+    { "golden/heads/openrlhf", "", "config.json", NULL, "\"RewardModel\"", "\"MyOwnRewardModel\"", NULL },
+    { "golden/heads/openrlhf", "", "config.json", NULL, "\"value_head_prefix\": \"value_head\"",
+      "\"value_head_prefix\": \"score\"", NULL },
+    { "golden/heads/grm", "", "config.json", NULL, "LlamaForCausalLM", "LlamaForCausalLMWithValueHead", NULL },
+    { "golden/heads/qwen2-rm", "", "config.json", NULL, "Qwen2ForRewardModel", "Qwen2ForSequenceClassification", NULL },
+    { "cases/sequence_classifier_stale_labels", "model", "model/config.json", NULL, "\"num_labels\": 1",
+      "\"num_labels\": 2", NULL },
+    { "cases/reward_model_class_no_labels", "model", "model/config.json", NULL, "\"model_type\"",
+      "\"num_labels\": null, \"model_type\"", NULL },
+    { "cases/seqcls_adapter_passes", "model", "model/adapter_config.json", NULL, "\"score\"", "\"classifier\"", NULL },
+    { "cases/seqcls_adapter_passes", "model", "base/config.json", NULL, "LlamaForCausalLM", "LlamaModel", NULL },
+    { "cases/seqcls_adapter_without_head", "model", "model/adapter_config.json", NULL, "\"classifier\"", "\"v_head\"",
+      "head is missing" },
+    { "cases/tied_flag_with_own_lm_head", "model", "model/config.json", NULL, "\"tie_word_embeddings\": true",
+      "\"tie_word_embeddings\": false", NULL },
+    { "cases/tied_flag_equal_lm_head_passes", "model", "model/config.json", NULL, "\"tie_word_embeddings\": true",
+      "\"tie_word_embeddings\": null", NULL },
+    { "cases/value_head_beside_causal", "model", "model/value_head.safetensors", NULL, NULL, "", "value_head" },
+    { "cases/gguf_split_part_passes", "model-00001-of-00003.gguf", "model-00002-of-00003.gguf", NULL, NULL, "GGUF",
+      "model-00002-of-00003.gguf" },
+    { "golden/heads", "cls.gguf", "cls.gguf", NULL, "cls.output.weight", "cls.outpux.weight", "head is missing" },
 };
+
+/* The bytes may be a GGUF's, with NUL among them. */
+static void change(const char *path, const char *before, const char *text, const char *to)
+{
+    char *old = NULL, *at = NULL;
+    size_t n = 0, head = 0, tail = 0;
+    FILE *f;
+
+    if (before || text)
+        CHECK_OK(gr_read_file(path, 1 << 24, &old, &n, &check_err));
+    if (text) {
+        at = memmem(old, n, text, strlen(text));
+        assert_non_null(at);
+        head = (size_t)(at - old);
+        tail = head + strlen(text);
+    }
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "%s", before ? before : "");
+    if (head)
+        fwrite(old, 1, head, f);
+    fprintf(f, "%s", to ? to : "");
+    if (n > tail)
+        fwrite(old + tail, 1, n - tail, f);
+    assert_int_equal(fclose(f), 0);
+    free(old);
+}
 
 static void siblings_are_read_or_named(void **state)
 {
     (void)state;
     for (size_t i = 0; i < GR_COUNT(siblings); i++) {
-        char *dir = check_tmppath("sibling"), *command = NULL, *path, *text, *at;
+        char *dir = check_tmppath("sibling"), *command = NULL, *base = NULL, *path, *model;
         gram_model *m = NULL;
         gram_status rc;
-        size_t n;
-        FILE *f;
-        assert_true(asprintf(&command, "rm -rf '%s' && cp -r 'tests/golden/heads/%s' '%s'", dir, siblings[i].from,
-                             dir) > 0);
+        struct stat st;
+        assert_true(asprintf(&command, "rm -rf '%s' && cp -r 'tests/%s' '%s'", dir, siblings[i].from, dir) > 0);
         assert_int_equal(system(command), 0);
         path = gr_path_join(dir, siblings[i].file);
-        CHECK_OK(gr_read_file(path, 1 << 24, &text, &n, &check_err));
-        at = siblings[i].text ? strstr(text, siblings[i].text) : text;
-        assert_non_null(at);
-        f = fopen(path, "w");
-        if (siblings[i].before)
-            fprintf(f, "%s%s", siblings[i].before, text);
-        else if (siblings[i].text)
-            fprintf(f, "%.*s%s%s", (int)(at - text), text, siblings[i].to, at + strlen(siblings[i].text));
-        else
-            fputs(siblings[i].to, f);
-        assert_int_equal(fclose(f), 0);
-        rc = gram_open(&m, dir, &(gram_options){ .note = hear }, &check_err);
+        change(path, siblings[i].before, siblings[i].text, siblings[i].to);
+        model = gr_path_join(dir, siblings[i].open);
+        base = gr_path_join(dir, "base");
+        rc = gram_open(&m, model, &(gram_options){ .note = hear, .base = stat(base, &st) ? NULL : base }, &check_err);
         gram_close(m);
         if (!rc != !siblings[i].why || (rc && !strstr(check_err.text, siblings[i].why)))
             fail_msg("%zu, %s: status %d, \"%s\"", i, siblings[i].from, (int)rc, rc ? check_err.text : "opened");
-        free(dir), free(command), free(path), free(text);
+        free(dir), free(command), free(base), free(path), free(model);
     }
 }
 
