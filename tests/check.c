@@ -130,6 +130,9 @@ int check_capped(int argc, char **argv)
     unsigned ran = gr_cpu();
     int failed = 0;
 
+#ifdef __SANITIZE_THREAD__
+    return 0;                               /* threads meet in the same places whatever the kernels are */
+#endif
     for (size_t i = 0; argc == 1 && i < GR_COUNT(cap); i++) {
         if ((ran & cap[i].keeps) == ran)
             continue;                       /* it takes nothing away */
