@@ -34,11 +34,13 @@ typedef enum {
     GRAM_LOSS_BT_SMOOTH,        /* smoothed */
     GRAM_LOSS_BT_POSREG,        /* - posreg log s(mean r_w) besides */
     GRAM_LOSS_SFT_REG,          /* GRM: (1-a) bt + a (-log s(b log pi(y_w | x))) */
-    GRAM_LOSS_PURM              /* a mean and a spread for each answer: -log E s(r_w - r_l) */
+    GRAM_LOSS_PURM,             /* a mean and a spread for each answer: -log E s(r_w - r_l) */
+    GRAM_LOSS_DPO,              /* this and what follows trains a policy, which writes answers: docs/alignment.md */
+    GRAM_LOSS_CDPO, GRAM_LOSS_IPO, GRAM_LOSS_SIMPO, GRAM_LOSS_ORPO, GRAM_LOSS_KTO
 } gram_loss;
 gram_status gram_loss_parse(const char *name, gram_loss *out, gram_err *err);   /* "gram", "bt-margin" ... */
 const char *gram_loss_name(gram_loss loss);
-bool gram_loss_is_scalar(gram_loss loss);   /* bt and those below it */
+bool gram_loss_is_scalar(gram_loss loss);   /* bt to purm */
 
 /* What gives a reward model its number: the hidden state of the last token times a vector; or GRM's MLP of one hidden
  * layer, y = W2 max(0, W1 h + b1) + b2, which transformers opens when its score is replaced (docs/training.md). */

@@ -28,5 +28,5 @@ const char *gram_loss_name(gram_loss loss)
 
 bool gram_loss_is_scalar(gram_loss loss)
 {
-    return loss >= GRAM_LOSS_BT;
+    return loss >= GRAM_LOSS_BT && loss <= GRAM_LOSS_PURM;
 }
