@@ -94,7 +94,8 @@ static void each_is_read_or_named(void **state)
 #define POINTER "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 #define BOM "\xef\xbb\xbf"
 
-/* A copy of a folder in which a file is made anew, or gets `before` in front of it, or has its first `text` changed. Then `open` is opened, "" the folder itself: read where `why` is NULL. */
+/* A copy of a folder in which a file is made anew, or gets `before` in front of it, or has its first `text` changed.
+ * Then `open` is opened, "" the folder itself: read where `why` is NULL. */
 static const struct { const char *from, *open, *file, *before, *text, *to, *why; } siblings[] = {
     { "golden/heads/openrlhf", "", "tokenizer.json", BOM, NULL, NULL, NULL },
     { "golden/heads/openrlhf", "", "tokenizer_config.json", BOM, NULL, NULL, NULL },
