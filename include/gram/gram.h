@@ -394,6 +394,19 @@ typedef struct {
 gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gram_eval_options *opt,
                       gram_eval_summary *out, char **table_out, gram_err *err);
 
+typedef struct {
+    uint64_t rows;                              /* that both judged */
+    uint64_t only_a, only_b;                    /* of them: one judge right and the other not, or more nearly so */
+    uint64_t alone_a, alone_b, dropped;         /* left out: in one run alone; too long for one of them */
+    gram_interval difference;                   /* accuracy of b - accuracy of a, paired; see docs/eval.md */
+    gram_interval macro_difference;             /* mean over files */
+} gram_eval_comparison;
+/* Which of two judges is better on the rows that both judged. a, b: the rows of two runs of gram_eval(), or the JSON or
+ * the report's folder beside which they stand. json, rows: where the numbers and the rows that differ go, NULL: nowhere.
+ * out and table_out may be NULL; *table_out is malloc'ed. */
+gram_status gram_eval_compare(const char *a, const char *b, const char *json, const char *rows,
+                              gram_eval_comparison *out, char **table_out, gram_err *err);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "eval/compare.h"
 #include "eval/eval.h"
 
 static gram_status score(void *arg, const gram_pair *pair, size_t n, gram_verdict *out, gram_err *err)
@@ -48,4 +49,10 @@ gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gr
         .single_order = m->scorer.single_order, .batch_tokens = m->scorer.batch_tokens
     };
     return gr_eval_run(file, n, opt, &facts, score, m, out, table_out, err);
+}
+
+gram_status gram_eval_compare(const char *a, const char *b, const char *json, const char *rows,
+                              gram_eval_comparison *out, char **table_out, gram_err *err)
+{
+    return gr_eval_compare(a, b, json, rows, out, table_out, err);
 }

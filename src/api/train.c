@@ -1,7 +1,6 @@
 /* train.c - include/gram/train.h over src/train. */
 #include <inttypes.h>
 #include <limits.h>
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/numeric.h"
 #include "base/limits.h"
 #include "comm/comm.h"
 #include "eval/text.h"
@@ -451,15 +451,13 @@ static gram_status train(gram_stage stage, const char *from, const char *data, c
 static gram_status train_in_c(gram_stage stage, const char *from, const char *data, const char *out,
                               const gram_train_options *opt, gram_train_report *report, gram_err *err)
 {
-    locale_t mine = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0), before;
+    gr_numeric numeric;
     gram_status rc;
 
-    if (!mine)
+    if (!gr_numeric_enter(&numeric))
         return gr_nomem(err, "training");
-    before = uselocale(mine);
     rc = train(stage, from, data, out, opt, report, err);
-    uselocale(before);
-    freelocale(mine);
+    gr_numeric_leave(&numeric);
     return rc;
 }
 

@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 
 static char *json, *report_dir, *rules, *rows_path;
-static int verdicts;
+static int verdicts, comparing;
 
 static const struct poptOption opts[] = {
     { "json", 'j', POPT_ARG_STRING, &json, 0, "Write all numbers to FILE as JSON.", "FILE" },
@@ -21,6 +21,10 @@ static const struct poptOption opts[] = {
     { "rows", '\0', POPT_ARG_STRING, &rows_path, 0,
       "Write the verdict of each row to FILE, which is also what --resume reads (default: NAME.rows.jsonl beside the "
       "JSON, or rows.jsonl in the report's directory).", "FILE" },
+    { "compare", 'c', POPT_ARG_NONE, &comparing, 0,
+      "No model is run: A.json B.json (or a report's folder, or a file of rows) say how two judges did on the same rows; "
+      "prints the difference with its paired interval, and the rows that they judge otherwise, which --rows writes to a "
+      "file.", NULL },
     { "verdicts", 'v', POPT_ARG_NONE, &verdicts, 0,
       "Also print a line for each row: what was asked and who won.", NULL },
     CLI_INCLUDE(cli_rows_table, "Run options:"),
@@ -212,12 +216,31 @@ static int with_temporary_rows(gram_model *m, const char *const *file, size_t n)
     return rc;
 }
 
+static int compare(const char **arg, size_t n)
+{
+    char *table = NULL;
+    gram_err err;
+
+    if (n != 2)
+        return cli_usage("--compare takes two runs, found %zu", n);
+    if (report_dir || rules || verdicts || cli_resume)
+        return cli_usage("--compare reads runs that are over: of this command's options it takes --json and --rows");
+    if (gram_eval_compare(arg[0], arg[1], json, rows_path, NULL, &table, &err))
+        return cli_fail_err(&err);
+    if (!(json && !strcmp(json, "-")))
+        fputs(table, stdout);
+    free(table);
+    return CLI_DONE;
+}
+
 static int run(const char **arg, size_t n)
 {
     gr_buf path = { 0 };
     gram_model *m = NULL;
     int rc;
 
+    if (comparing)
+        return compare(arg, n);
     if (!(rows_path ? gr_buf_puts(&path, rows_path) : default_rows(&path)))
         return cli_fail("out of memory");
     if (cli_resume && !path.n)
@@ -239,6 +262,7 @@ const cli_command cli_eval = {
     "A run that was cut off goes on with --resume from the rows that it wrote.",
     "gram eval model.gguf data/demo.jsonl --verdicts\n"
     "gram eval model.gguf a.jsonl b.jsonl.gz --json numbers.json --report report/\n"
-    "gram eval ./my-grm rewardbench.jsonl --rules rewardbench --resume --json rb.json",
+    "gram eval ./my-grm rewardbench.jsonl --rules rewardbench --resume --json rb.json\n"
+    "gram eval --compare before.json after.json",
     2, CLI_MANY, opts, run
 };

@@ -1,12 +1,12 @@
 /* eval.c - see eval.h. */
 #include <inttypes.h>
-#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/numeric.h"
 #include "eval/eval.h"
 #include "eval/numbers.h"
 #include "eval/report.h"
@@ -562,7 +562,7 @@ static gram_status start(run *r, const char *const *file, size_t n, const gr_eva
 gram_status gr_eval_run(const char *const *file, size_t n, const gram_eval_options *opt, const gr_eval_facts *facts,
                         gr_score_fn *score, void *arg, gram_eval_summary *out, char **table_out, gram_err *err)
 {
-    locale_t mine = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0), before;
+    gr_numeric numeric;
     gram_err own;
     run *r = gr_calloc(1, sizeof *r);
     gram_status rc;
@@ -571,13 +571,10 @@ gram_status gr_eval_run(const char *const *file, size_t n, const gram_eval_optio
         *table_out = NULL;
     if (!err)
         err = &own;                     /* warnings are made from it */
-    if (!r || !mine) {
+    if (!r || !gr_numeric_enter(&numeric)) {
         free(r);
-        if (mine)
-            freelocale(mine);
         return gr_nomem(err, "evaluation");
     }
-    before = uselocale(mine);
     r->opt = opt ? *opt : (gram_eval_options){ 0 };
     r->score = score;
     r->arg = arg;
@@ -588,7 +585,6 @@ gram_status gr_eval_run(const char *const *file, size_t n, const gram_eval_optio
         rc = publish(r, out, table_out, err);
     run_clear(r);
     free(r);
-    uselocale(before);
-    freelocale(mine);
+    gr_numeric_leave(&numeric);
     return rc;
 }

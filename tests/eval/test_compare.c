@@ -1,0 +1,132 @@
+/* test_compare.c - two judges on the same rows: what is paired, the difference and its interval, by hand. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "check.h"
+#include "eval/compare.h"
+#include "eval/metrics.h"
+#include "file/io.h"
+
+typedef struct { const char *file, *id; uint64_t prompt; double preference; bool dropped; } judged;
+
+static char *rows_file(const char *name, const judged *row, size_t n)
+{
+    char *path = check_tmppath(name);
+    gr_buf b = { 0 };
+
+    for (size_t i = 0; i < n; i++) {
+        char id[16];
+        gr_eval_row r = { .id = id, .prompt = row[i].prompt, .preference = row[i].preference,
+                          .p_forward = row[i].preference, .p_swapped = row[i].preference, .consistent = true,
+                          .chosen_chars = 3, .rejected_chars = 4, .cell = -1, .dropped = row[i].dropped };
+        snprintf(id, sizeof id, "%s", row[i].id);
+        assert_true(gr_eval_row_write(&b, &r, row[i].file, 7));
+    }
+    CHECK_OK(gr_write_file(path, b.p, b.n, &check_err));
+    gr_buf_clear(&b);
+    return path;
+}
+
+static const judged before[] = {
+    { "x/one.jsonl", "a", 1, 0.4, false }, { "x/one.jsonl", "b", 1, 0.4, false }, { "x/one.jsonl", "c", 2, 0.9, false },
+    { "x/one.jsonl", "d", 3, 0.5, false }, { "x/two.jsonl", "a", 4, 0.2, false },
+    { "x/two.jsonl", "gone", 5, 0.9, false }, { "x/two.jsonl", "long", 6, 0.9, true },
+};
+static const judged after[] = {             /* another order, another folder */
+    { "y/two.jsonl", "a", 4, 0.8, false }, { "y/two.jsonl", "long", 6, 0.9, false },
+    { "y/one.jsonl", "d", 3, 0.6, false }, { "y/one.jsonl", "c", 2, 0.8, false },
+    { "y/one.jsonl", "b", 1, 0.7, false }, { "y/one.jsonl", "a", 1, 0.6, false },
+    { "y/one.jsonl", "new", 9, 0.6, false }, { "y/one.jsonl", "new2", 9, 0.6, false },
+};
+
+/* d = 1, 1, 0, 1/2 of prompts 1, 1, 2, 3 in one file, and 1 of prompt 4 in the other. */
+static void the_difference_is_paired_and_clustered(void **state)
+{
+    char *a = rows_file("a.jsonl", before, GR_COUNT(before)), *b = rows_file("b.jsonl", after, GR_COUNT(after)), *table;
+    char *json = check_tmppath("d.json"), *rows = check_tmppath("d.jsonl"), *text;
+    double x = 3.5 / 5, sum[] = { 2 - 2 * x, -x, 0.5 - x, 1 - x }, V = 0, half;
+    gram_eval_comparison c;
+    size_t n;
+
+    (void)state;
+    for (size_t g = 0; g < 4; g++)
+        V += 4.0 / 3 * sum[g] * sum[g] / 25;
+    half = gr_eval_t975(3) * sqrt(V);
+    CHECK_OK(gr_eval_compare(a, b, json, rows, &c, &table, &check_err));
+    assert_int_equal(c.rows, 5);
+    assert_int_equal(c.only_b, 4);
+    assert_int_equal(c.only_a, 0);
+    assert_int_equal(c.alone_a, 1);
+    assert_int_equal(c.alone_b, 2);
+    assert_int_equal(c.dropped, 1);
+    assert_true(fabs(c.difference.value - x) < 1e-12);
+    assert_true(fabs(c.difference.low - fmax(-1, x - half)) < 1e-12 && c.difference.high == fmin(1, x + half));
+    assert_true(fabs(c.macro_difference.value - (2.5 / 4 + 1) / 2) < 1e-12);
+    assert_non_null(strstr(table, "1 row of A alone is left out"));
+    assert_non_null(strstr(table, "2 rows of B alone are left out"));
+    assert_non_null(strstr(table, "Neither can be said to be better"));      /* five rows say little */
+    CHECK_OK(gr_read_file(rows, 1 << 20, &text, &n, &check_err));
+    assert_true(text == strstr(text, "{\"file\":\"x/one.jsonl\",\"id\":\"a\""));
+    assert_null(strstr(text, "\"id\":\"c\""));
+    free(text);
+    CHECK_OK(gr_read_file(json, 1 << 20, &text, &n, &check_err));
+    assert_non_null(strstr(text, "\"only_in_b\":2"));
+    free(text), free(table), free(a), free(b), free(json), free(rows);
+}
+
+static void a_better_judge_is_called_so(void **state)
+{
+    judged worse[40], better[40];
+    char id[40][8], *a, *b, *table;
+
+    (void)state;
+    for (size_t i = 0; i < 40; i++) {
+        snprintf(id[i], sizeof id[i], "%zu", i);
+        worse[i] = (judged){ "f.jsonl", id[i], i, i % 2 ? 0.9 : 0.1, false };
+        better[i] = (judged){ "f.jsonl", id[i], i, i % 4 ? 0.9 : 0.1, false };
+    }
+    a = rows_file("worse.jsonl", worse, 40);
+    b = rows_file("better.jsonl", better, 40);
+    CHECK_OK(gr_eval_compare(a, b, NULL, NULL, NULL, &table, &check_err));
+    assert_non_null(strstr(table, "B is better on these rows"));
+    free(table);
+    CHECK_OK(gr_eval_compare(b, a, NULL, NULL, NULL, &table, &check_err));
+    assert_non_null(strstr(table, "A is better on these rows"));
+    free(table), free(a), free(b);
+}
+
+static void refused(const char *a, const char *b, gram_status want, const char *why)
+{
+    gram_status rc = gr_eval_compare(a, b, NULL, NULL, NULL, NULL, &check_err);
+
+    if (rc != want || !strstr(check_err.text, why))
+        fail_msg("status %d, \"%s\"; wanted \"%s\"", (int)rc, rc ? check_err.text : "", why);
+}
+
+static void what_cannot_be_compared_is_said(void **state)
+{
+    static const judged other = { "z.jsonl", "q", 1, 0.4, false };
+    char *a = rows_file("a.jsonl", before, GR_COUNT(before)), *b = rows_file("other.jsonl", &other, 1), *gone;
+
+    (void)state;
+    refused(a, b, GRAM_EFORMAT, "no row in common");
+    gone = check_tmppath("gone.json");
+    refused(gone, b, GRAM_EIO, "gone.rows.jsonl");
+    free(gone);
+    gone = check_tmppath("bad.jsonl");
+    CHECK_OK(gr_write_file(gone, "{}\n", 3, &check_err));
+    refused(a, gone, GRAM_EFORMAT, "bad.jsonl:1");
+    free(a), free(b), free(gone);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_difference_is_paired_and_clustered),
+        cmocka_unit_test(a_better_judge_is_called_so),
+        cmocka_unit_test(what_cannot_be_compared_is_said),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
