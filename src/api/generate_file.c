@@ -92,34 +92,6 @@ static gram_status next_prompt(void *arg, const gram_prompt **out, gram_err *err
 
 /* ---- Lines --------------------------------------------------------------------------------------- */
 
-static json_t *message_json(const gram_message *m)
-{
-    json_t *o = m->extra ? json_loads(m->extra, 0, NULL) : json_object();
-
-    if (!o || json_object_set_new(o, "role", json_string(m->role)) ||
-        (!json_object_get(o, "content") && json_object_set_new(o, "content", json_string(m->content)))) {
-        json_decref(o);
-        return NULL;
-    }
-    return o;
-}
-
-/* As rows give it: a text where it is one turn of the user's, else a list of messages. */
-static json_t *prompt_json(const gr_group *row)
-{
-    json_t *list;
-
-    if (row->n_turns == 1 && !strcmp(row->turn->role, "user") && !row->turn->extra)
-        return json_string(row->turn->content);
-    list = json_array();
-    for (size_t i = 0; i < row->n_turns; i++)
-        if (json_array_append_new(list, message_json(&row->turn[i]))) {
-            json_decref(list);
-            return NULL;
-        }
-    return list;
-}
-
 static json_t *numbers(const float *x, size_t n)
 {
     json_t *a = json_array();
@@ -159,7 +131,8 @@ static json_t *answer_json(const struct writing *w, const gram_answer *a)
 /* {"id", "prompt", "tools"?} and the answers. */
 static json_t *line_json(const struct writing *w, const struct line *l)
 {
-    json_t *o = json_pack("{s:s, s:o}", "id", l->row.id, "prompt", prompt_json(&l->row)), *v;
+    const gram_prompt prompt = { l->row.turn, l->row.n_turns, l->row.tools };
+    json_t *o = json_pack("{s:s, s:o}", "id", l->row.id, "prompt", gr_api_prompt_json(&prompt)), *v;
     const char *key;
     bool ok = o;
 

@@ -176,3 +176,36 @@ gram_status gr_job_write(gr_job *j, json_t *o, gram_err *err)
     json_decref(o);
     return rc;
 }
+
+/* ---- Conversations ------------------------------------------------------------------------------- */
+
+static json_t *message_json(const gram_message *m)
+{
+    json_t *o = m->extra ? json_loads(m->extra, 0, NULL) : json_object();
+
+    if (!o || json_object_set_new(o, "role", json_string(m->role)) ||
+        (!json_object_get(o, "content") && json_object_set_new(o, "content", json_string(m->content)))) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}
+
+json_t *gr_api_messages_json(const gram_prompt *p)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < p->n; i++)
+        if (json_array_append_new(list, message_json(&p->turn[i]))) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+json_t *gr_api_prompt_json(const gram_prompt *p)
+{
+    if (p->n == 1 && !strcmp(p->turn->role, "user") && !p->turn->extra)
+        return json_string(p->turn->content);
+    return gr_api_messages_json(p);
+}

@@ -40,4 +40,9 @@ gram_status gr_job_step(gr_job *j, gram_err *err);
 struct json_t;
 gram_status gr_job_write(gr_job *j, struct json_t *o, gram_err *err);
 
+/* The conversation as a list of messages; NULL: out of memory. */
+struct json_t *gr_api_messages_json(const gram_prompt *p);
+/* The same as rows give it: a text where it is one turn of the user's, else a list of messages. */
+struct json_t *gr_api_prompt_json(const gram_prompt *p);
+
 #endif

@@ -2,9 +2,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/client.h"
 #include "base/err.h"
 #include "base/json.h"
-#include "cli/client.h"
 #include "cli/remote.h"
 
 enum { ROWS = 16 };                         /* in a request: enough for the server to batch, few to lose */
@@ -156,7 +156,7 @@ static gram_status ask(remote *r, size_t from, size_t n, gram_err *err)
         rc = gr_nomem(err, "request");
         goto out;
     }
-    rc = gr_client_post(r->url, r->key, "/v1/score", request, &text, err);
+    rc = gr_client_post(r->url, r->key, "/v1/score", request, &text, NULL, err);
     if (rc)
         goto out;
     answer = json_loadb(text.p, text.n, 0, NULL);

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/client.h"
 #include "base/err.h"
-#include "cli/client.h"
 
 enum { TRIES = 30, ANSWER_MAX = 1 << 28 };
 
@@ -133,21 +133,24 @@ static gram_status refused(const char *url, int status, const gr_buf *answer, gr
 }
 
 gram_status gr_client_post(const char *url, const char *key, const char *path, const char *body, gr_buf *answer,
-                           gram_err *err)
+                           int *status, gram_err *err)
 {
     address a;
     char why[256] = "";
     gram_status rc = read_url(url, &a, err);
+    int unwanted;
 
+    status = status ? status : &unwanted;
+    *status = 0;
     if (rc)
         return rc;
     for (int i = 0; ; i++) {
         unsigned wait = 1;
-        int status = try_once(&a, key, path, body, answer, &wait, why);
-        if (status == 200)
+        *status = try_once(&a, key, path, body, answer, &wait, why);
+        if (*status == 200)
             return GRAM_OK;
-        if (i + 1 == TRIES || (status && status != 429 && status != 503) || (!status && i >= 2))
-            return status ? refused(url, status, answer, err) : gr_fail(err, GRAM_EIO, "%s: %s", url, why);
+        if (i + 1 == TRIES || (*status && *status != 429 && *status != 503) || (!*status && i >= 2))
+            return *status ? refused(url, *status, answer, err) : gr_fail(err, GRAM_EIO, "%s: %s", url, why);
         sleep(wait < 1 ? 1 : wait > 60 ? 60 : wait);
     }
 }

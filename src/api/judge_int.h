@@ -1,0 +1,37 @@
+/* judge_int.h - what the kinds of judges behind gram/judge.h share. */
+#ifndef GR_API_JUDGE_INT_H
+#define GR_API_JUDGE_INT_H
+
+#include <pthread.h>
+#include "api/api_int.h"
+#include "reward/program.h"
+#include "reward/scheme.h"
+
+struct gram_judge {
+    pthread_mutex_t lock;
+    gram_scheme scheme;
+    gram_unit unit;
+    double lambda;
+    gram_model *m;              /* one of these three: m, url, program */
+    bool owned;                 /* m is closed with the judge */
+    char *url, *key;
+    gr_program *program;
+    bool head, spread;          /* it gives numbers by a reward head; with a sigma */
+    char *about;
+};
+
+/* Rewards of the n distinct answers of a group by a reward head: out[n], or a malloc'ed sentence in fault[i] for one
+ * that cannot be read. */
+gram_status gr_judge_server_rewards(gram_judge *j, const gram_group *g, const size_t *index, size_t n, gram_reward *out,
+                                    char **fault, gram_err *err);
+/* gr_scheme_compare over a server; arg: a struct judging. */
+struct judging { gram_judge *j; const gram_group *g; };
+gr_scheme_compare gr_judge_server_compare;
+/* Asks for one comparison, and finds out whether the server's model has a head. */
+gram_status gr_judge_server_open(gram_judge *j, gram_err *err);
+
+/* reward and error of the distinct answers index[n] of the group. */
+gram_status gr_judge_program_rewards(gram_judge *j, const gram_group *g, const size_t *index, size_t n,
+                                     gram_judged_group *out, gram_err *err);
+
+#endif
