@@ -394,6 +394,12 @@ typedef struct {
 gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gram_eval_options *opt,
                       gram_eval_summary *out, char **table_out, gram_err *err);
 
+/* The same over every file of rows in a folder, each benchmark (RewardBench 1 and 2, RM-Bench, JudgeBench: told by
+ * their rows) by its own rules, all else as the user's own sets. opt->report_dir gets index.html with all of them and a
+ * folder for each with its page, numbers.json and rows; opt->json a summary; opt->rules and opt->rows are not taken. */
+gram_status gram_eval_folder(gram_model *m, const char *folder, const gram_eval_options *opt, char **table_out,
+                             gram_err *err);
+
 typedef struct {
     uint64_t rows;                              /* that both judged */
     uint64_t only_a, only_b;                    /* of them: one judge right and the other not, or more nearly so */
@@ -402,8 +408,8 @@ typedef struct {
     gram_interval macro_difference;             /* mean over files */
 } gram_eval_comparison;
 /* Which of two judges is better on the rows that both judged. a, b: the rows of two runs of gram_eval(), or the JSON or
- * the report's folder beside which they stand. json, rows: where the numbers and the rows that differ go, NULL: nowhere.
- * out and table_out may be NULL; *table_out is malloc'ed. */
+ * the report's folder beside which they stand. json, rows: where the numbers and the rows that differ go, NULL:
+ * nowhere. out and table_out may be NULL; *table_out is malloc'ed. */
 gram_status gram_eval_compare(const char *a, const char *b, const char *json, const char *rows,
                               gram_eval_comparison *out, char **table_out, gram_err *err);
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "cli/cli.h"
 
@@ -22,9 +23,9 @@ static const struct poptOption opts[] = {
       "Write the verdict of each row to FILE, which is also what --resume reads (default: NAME.rows.jsonl beside the "
       "JSON, or rows.jsonl in the report's directory).", "FILE" },
     { "compare", 'c', POPT_ARG_NONE, &comparing, 0,
-      "No model is run: A.json B.json (or a report's folder, or a file of rows) say how two judges did on the same rows; "
-      "prints the difference with its paired interval, and the rows that they judge otherwise, which --rows writes to a "
-      "file.", NULL },
+      "No model is run: A.json B.json (or a report's folder, or a file of rows) say how two judges did on the same "
+      "rows; prints the difference with its paired interval, and the rows that they judge otherwise, which --rows "
+      "writes to a file.", NULL },
     { "verdicts", 'v', POPT_ARG_NONE, &verdicts, 0,
       "Also print a line for each row: what was asked and who won.", NULL },
     CLI_INCLUDE(cli_rows_table, "Run options:"),
@@ -233,14 +234,41 @@ static int compare(const char **arg, size_t n)
     return CLI_DONE;
 }
 
+static int over_folder(const char *model, const char *folder)
+{
+    cli_progress p;
+    gram_eval_options o = { .file = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns },
+                            .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_path };
+    gram_model *m = NULL;
+    char *table = NULL;
+    gram_err err;
+    gram_status s;
+    int rc = verdicts ? cli_usage("--verdicts prints the rows of files, not of a folder") : cli_open(&m, model);
+
+    if (rc)
+        return rc;
+    cli_progress_start(&p, m, "pairs");
+    s = gram_eval_folder(m, folder, &o, &table, &err);
+    cli_progress_end(&p);
+    rc = cli_file_status(s, &err, report_dir);
+    if (!rc && !(json && !strcmp(json, "-")))
+        fputs(table, stdout);
+    free(table);
+    gram_close(m);
+    return rc;
+}
+
 static int run(const char **arg, size_t n)
 {
+    struct stat st;
     gr_buf path = { 0 };
     gram_model *m = NULL;
     int rc;
 
     if (comparing)
         return compare(arg, n);
+    if (n == 2 && !stat(arg[1], &st) && S_ISDIR(st.st_mode))
+        return over_folder(arg[0], arg[1]);
     if (!(rows_path ? gr_buf_puts(&path, rows_path) : default_rows(&path)))
         return cli_fail("out of memory");
     if (cli_resume && !path.n)
@@ -259,10 +287,13 @@ const cli_command cli_eval = {
     "Reads labelled pairs (as `gram score` does) and prints, for each file and each subset: accuracy with its 95 % "
     "interval, how often the two orders disagree (flips) and how often the answer read first wins, the expected "
     "calibration error, what \"the longer answer wins\" would score, and the speed.\n\n"
+    "A folder in place of the files is a run over every benchmark in it, each by its own rules, with one page for "
+    "all.\n\n"
     "A run that was cut off goes on with --resume from the rows that it wrote.",
     "gram eval model.gguf data/demo.jsonl --verdicts\n"
     "gram eval model.gguf a.jsonl b.jsonl.gz --json numbers.json --report report/\n"
     "gram eval ./my-grm rewardbench.jsonl --rules rewardbench --resume --json rb.json\n"
+    "gram eval ./my-grm benchmarks/ --report report/\n"
     "gram eval --compare before.json after.json",
     2, CLI_MANY, opts, run
 };
