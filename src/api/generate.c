@@ -105,7 +105,8 @@ gram_status gr_api_write_engine(gram_model *m, gr_write **out, gr_kv_tree **kv, 
     if (!rc)
         rc = gr_api_kv_open(kv, m, m->text_bytes, err);
     if (!rc)
-        rc = gr_write_open(out, m->model, m->writing, m->file.tok, *kv, LIVE, m->scorer.batch_tokens, err);
+        rc = gr_write_open(out, &(gr_write_setup){ m->model, m->writing, m->file.tok, *kv, LIVE,
+                                                   m->scorer.batch_tokens, 0 }, err);
     if (rc) {
         gr_kv_close(*kv);
         *kv = NULL;

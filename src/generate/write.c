@@ -1,9 +1,15 @@
 /* write.c - see write.h. */
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "generate/write.h"
+
+enum {
+    SAME = 3, LEAST = 2,        /* newest tokens that have to stand earlier for a guess, at best and at least */
+    PATIENCE = 8                /* texts that end before one more is tried, where there was no room */
+};
 
 struct gr_write {
     gr_work *work;
@@ -11,6 +17,9 @@ struct gr_write {
     const gr_tok *tok;
     gr_kv_tree *kv;
     size_t most, prefill, V;
+    size_t now;                 /* texts that live at once at most, as far as the tree has had room */
+    size_t ended;               /* since it was put down, or up by one */
+    size_t guesses, rows;       /* of a text; rows of a step that are worth guessing for */
     gr_text **live;             /* [most] in the order in which they were let in */
     size_t n_live;
     gr_text **turn;             /* [most] those of them that a step goes on with */
@@ -18,39 +27,51 @@ struct gr_write {
     gr_text *waiting, **last;
     size_t n_waiting;
     gr_seq *seq;                /* [most] */
-    size_t *row, *which;        /* [most] the rows whose logits are made, and which of them each text takes */
+    gr_kv_at *known;            /* [most] */
+    size_t *row, *which;        /* [most (1 + guesses)] the rows whose logits are made; [most] which of them is a text's
+                                 * first */
     gr_vocabulary *head;
     const float *z;             /* [rows, V] of the step under way, in head */
     gr_sampler *sampler;        /* [threads] */
-    gr_drawn *drawn;            /* [most] */
+    gr_drawn *drawn;            /* [most, 1 + guesses] */
+    gr_write_counts count;
 };
 
-gram_status gr_write_open(gr_write **out, const gr_model *m, gr_work *work, const gr_tok *tok, gr_kv_tree *kv,
-                          size_t live, size_t prefill, gram_err *err)
+/* Rows of a step up to which a guess costs next to nothing: the weights have to be read for one, or a tile is there. */
+static size_t cheap_rows(gr_rows_way way)
 {
+    return way == GR_ROWS_FEW ? 8 : gr_linear_cut(way, 1).unit;
+}
+
+gram_status gr_write_open(gr_write **out, const gr_write_setup *s, gram_err *err)
+{
+    size_t live = s->live, rows = live * (1 + s->guesses);
     gr_write *w = gr_calloc(1, sizeof *w);
     gram_status rc = GRAM_OK;
 
     *out = NULL;
     if (!w)
         return gr_nomem(err, "writing");
-    *w = (gr_write){ .work = work, .device = gr_work_device(work), .tok = tok, .kv = kv, .most = live,
-                     .prefill = prefill };
-    w->V = gr_work_config(work)->vocabulary;
+    assert(s->guesses <= GR_GUESSES_MOST);
+    *w = (gr_write){ .work = s->work, .device = gr_work_device(s->work), .tok = s->tok, .kv = s->kv, .most = live,
+                     .now = live, .prefill = s->prefill, .guesses = s->guesses };
+    w->V = gr_work_config(s->work)->vocabulary;
+    w->rows = cheap_rows(gr_work_way(s->work));
     w->last = &w->waiting;
     w->live = gr_calloc(live, sizeof *w->live);
     w->turn = gr_calloc(live, sizeof *w->turn);
     w->seq = gr_calloc(live, sizeof *w->seq);
-    w->row = gr_calloc(live, sizeof *w->row);
+    w->known = gr_calloc(live, sizeof *w->known);
+    w->row = gr_calloc(rows, sizeof *w->row);
     w->which = gr_calloc(live, sizeof *w->which);
-    w->drawn = gr_calloc(live, sizeof *w->drawn);
+    w->drawn = gr_calloc(rows, sizeof *w->drawn);
     w->sampler = gr_calloc(gr_device_lanes(w->device), sizeof *w->sampler);
-    if (!w->live || !w->turn || !w->seq || !w->row || !w->which || !w->drawn || !w->sampler)
+    if (!w->live || !w->turn || !w->seq || !w->known || !w->row || !w->which || !w->drawn || !w->sampler)
         rc = gr_nomem(err, "writing");
     for (size_t i = 0; i < gr_device_lanes(w->device) && !rc; i++)
         rc = gr_sampler_init(&w->sampler[i], gr_device_op(w->device), w->V, err);
     if (!rc)
-        rc = gr_vocabulary_open(&w->head, m, gr_work_way(work), w->device, err);
+        rc = gr_vocabulary_open(&w->head, s->m, gr_work_way(s->work), w->device, err);
     if (rc)
         gr_write_close(w);
     else
@@ -75,8 +96,10 @@ void gr_write_close(gr_write *w)
 {
     if (!w)
         return;
-    for (size_t i = 0; i < w->n_live; i++)
+    for (size_t i = 0; i < w->n_live; i++) {
+        gr_kv_unpin(w->live[i]->at.node);
         text_free(w->live[i]);
+    }
     while (w->waiting) {
         gr_text *next = w->waiting->next;
         text_free(w->waiting);
@@ -88,6 +111,7 @@ void gr_write_close(gr_write *w)
     free(w->live);
     free(w->turn);
     free(w->seq);
+    free(w->known);
     free(w->row);
     free(w->which);
     free(w->drawn);
@@ -103,6 +127,11 @@ size_t gr_write_live(const gr_write *w)
 size_t gr_write_waiting(const gr_write *w)
 {
     return w->n_waiting;
+}
+
+gr_write_counts gr_write_count(const gr_write *w)
+{
+    return w->count;
 }
 
 static gram_status check_ask(const gr_write *w, const gr_ask *ask, gram_err *err)
@@ -154,7 +183,21 @@ gram_status gr_write_add(gr_write *w, const gr_ask *ask, gr_text **out, gram_err
     return GRAM_OK;
 }
 
-void gr_write_end(gr_write *w, gr_text *t)
+/* ---- Who lives ----------------------------------------------------------------------------------- */
+
+/* The text's keys and values may go when the tree needs room. */
+static void let_go(gr_write *w, gr_text *t)
+{
+    gr_kv_at at = t->at;
+
+    if (!at.node)
+        return;
+    gr_kv_unpin(at.node);
+    gr_kv_match(w->kv, &at, NULL, 0);               /* but not before what was used longer ago */
+    t->at = (gr_kv_at){ NULL, 0 };
+}
+
+static void take_out(gr_write *w, gr_text *t)
 {
     for (gr_text **at = &w->waiting; *at; at = &(*at)->next)
         if (*at == t) {
@@ -162,15 +205,54 @@ void gr_write_end(gr_write *w, gr_text *t)
             if (w->last == &t->next)
                 w->last = at;
             w->n_waiting--;
-            break;
+            t->next = NULL;
+            return;
         }
     for (size_t i = 0; i < w->n_live; i++)
         if (w->live[i] == t) {
             w->n_live--;
             memmove(w->live + i, w->live + i + 1, (w->n_live - i) * sizeof *w->live);
-            break;
+            return;
         }
+}
+
+void gr_write_end(gr_write *w, gr_text *t)
+{
+    size_t lived = w->n_live;
+
+    let_go(w, t);
+    take_out(w, t);
     text_free(t);
+    if (w->n_live < lived && w->now < w->most && ++w->ended == PATIENCE) {
+        w->now++;
+        w->ended = 0;
+    }
+}
+
+/* The last `n` that were let in wait again, before all others or behind them. */
+static void put_back(gr_write *w, size_t n, bool behind)
+{
+    for (; n > 0; n--) {
+        gr_text *t = w->live[w->n_live - 1];
+        let_go(w, t);
+        take_out(w, t);
+        if (behind) {
+            *w->last = t;
+            w->last = &t->next;
+        } else {
+            if (!w->waiting)
+                w->last = &t->next;
+            t->next = w->waiting;
+            w->waiting = t;
+        }
+        w->n_waiting++;
+        w->count.put_back++;
+    }
+}
+
+static bool goes_on(const gr_text *t)
+{
+    return !t->paused && t->finish == GR_WRITING;
 }
 
 /* Lets in what waits, in order, as far as there is room. Answers to one prompt cost its tokens once. */
@@ -179,65 +261,151 @@ static void admit(gr_write *w)
     size_t tokens = 0;
     const gr_text *before = NULL;
 
-    while (w->waiting && w->n_live < w->most) {
-        gr_text *t = w->waiting;
+    for (gr_text *t = w->waiting, *next; t && w->n_live < w->now; t = next) {
         bool same = before && before->ids.n == t->ids.n &&
                     !memcmp(before->ids.p, t->ids.p, t->ids.n * sizeof *t->ids.p);
+        next = t->next;
+        if (!goes_on(t))
+            continue;
         if (!same && tokens && tokens + t->ids.n > w->prefill)
             return;
         tokens += same ? 0 : t->ids.n;
-        w->waiting = t->next;
-        if (!w->waiting)
-            w->last = &w->waiting;
-        t->next = NULL;
-        w->n_waiting--;
+        take_out(w, t);
         w->live[w->n_live++] = t;
+        w->count.let_in++;
         before = t;
     }
 }
 
-/* w->z: the logits of w->row, which hold each text's last token once; w->which says where a text finds its own. */
-static gram_status read_all(gr_write *w, gram_err *err)
+static size_t take_turns(gr_write *w)
+{
+    w->n_turn = 0;
+    for (size_t i = 0; i < w->n_live; i++)
+        if (goes_on(w->live[i]))
+            w->turn[w->n_turn++] = w->live[i];
+    return w->n_turn;
+}
+
+/* The texts of a step. Where all that live are paused, they make room for one that waits. */
+static void choose(gr_write *w)
+{
+    admit(w);
+    while (take_turns(w) == 0 && w->n_live > 0) {
+        gr_text *t = w->waiting;
+        while (t && !goes_on(t))
+            t = t->next;
+        if (!t)
+            return;
+        put_back(w, 1, true);
+        w->now = gr_max(w->now, w->n_live + 1);
+        admit(w);
+    }
+}
+
+/* ---- A step -------------------------------------------------------------------------------------- */
+
+/* Guesses what a text goes on with: what followed the last time that its newest SAME tokens, or fewer, stood in it. They
+ * lie behind its ids. */
+static void guess(gr_write *w, gr_text *t)
+{
+    size_t n = t->ids.n, most = gr_min(w->guesses, t->ask.max_new - t->n_answer - 1);
+
+    most = gr_min(most, gr_work_config(w->work)->context - n - 1);
+    t->guesses = 0;
+    for (size_t same = SAME; same >= LEAST && most > 0 && !t->guesses; same--)
+        for (size_t end = n - 1; end >= same; end--)
+            if (!memcmp(t->ids.p + end - same, t->ids.p + n - same, same * sizeof *t->ids.p)) {
+                size_t found = gr_min(most, n - end);
+                int32_t next[GR_GUESSES_MOST];
+                memcpy(next, t->ids.p + end, found * sizeof *next);
+                t->guesses = gr_ids_add(&t->ids, next, found) ? found : 0;
+                break;
+            }
+    t->ids.n = n;
+    w->count.guessed += t->guesses;
+}
+
+/* Which rows' logits are made: a text's last and those of its guesses; texts that end in one row share it. */
+static size_t choose_rows(gr_write *w, const gr_forest *f)
+{
+    size_t rows = 0;
+
+    for (size_t i = 0; i < w->n_turn; i++) {
+        size_t k = 0, first = f->leaf_row[i] - w->turn[i]->guesses;
+        while (k < rows && w->row[k] != first)
+            k++;
+        w->which[i] = k;
+        if (k == rows)
+            while (first <= f->leaf_row[i])
+                w->row[rows++] = first++;
+    }
+    return rows;
+}
+
+/* Texts stay where their rows were put; *lost: how many have no place, as there was no room. */
+static void keep_places(gr_write *w, const gr_forest *f, size_t *lost)
+{
+    *lost = 0;
+    for (size_t i = 0; i < w->n_turn; i++) {
+        const gr_segment *s = &f->seg[gr_forest_segment(f, f->leaf_row[i])];
+        gr_text *t = w->turn[i];
+        gr_kv_pin(s->save.node);
+        let_go(w, t);
+        *lost += !s->save.node;
+        if (s->save.node)
+            t->at = (gr_kv_at){ s->save.node, s->save.first + s->save.n };
+    }
+}
+
+/* w->z: the logits of w->row. */
+static gram_status read_all(gr_write *w, size_t *lost, gram_err *err)
 {
     gr_forest f;
     const float *hidden;
     size_t rows = 0;
     gram_status rc;
 
-    for (size_t i = 0; i < w->n_turn; i++)
-        w->seq[i] = (gr_seq){ w->turn[i]->ids.p, w->turn[i]->ids.n };
-    rc = gr_forest_init(&f, w->seq, w->n_turn, w->kv, GR_SAVE_ALL, err);
+    for (size_t i = 0; i < w->n_turn; i++) {
+        gr_text *t = w->turn[i];
+        t->guesses = 0;
+        if (t->at.node && !t->ask.top && w->n_turn * (1 + w->guesses) <= w->rows)
+            guess(w, t);
+        w->known[i] = t->at;
+        w->seq[i] = (gr_seq){ t->ids.p, t->ids.n + t->guesses };
+    }
+    rc = gr_forest_go_on(&f, w->seq, w->known, w->n_turn, w->kv, err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < w->n_turn; i++) {
-        size_t k = 0;
-        while (k < rows && w->row[k] != f.leaf_row[i])
-            k++;
-        w->which[i] = k;
-        if (k == rows)
-            w->row[rows++] = f.leaf_row[i];
-    }
+    rows = choose_rows(w, &f);
     rc = gr_model_forward(w->work, &f, w->row, rows, &hidden, err);
+    if (!rc)
+        keep_places(w, &f, lost);
     gr_forest_clear(&f, !rc);
     return rc ? rc : gr_vocabulary_logits(w->head, hidden, rows, &w->z, err);
 }
 
+/* The tokens of a text, one after the other as long as its guesses are right. */
 static void draw_one(gr_write *w, size_t task, size_t lane)
 {
     gr_text *t = w->turn[task];
+    gr_drawn *d = w->drawn + task * (1 + w->guesses);
     const float *z = w->z + w->which[task] * w->V;
-    gr_so_far so_far = { t->ids.p, t->ids.p + t->ask.prompt.n, t->ask.prompt.n, t->n_answer };
     const gr_stops *s = t->ask.stops;
+    bool right = true;
 
-    if (gr_sample(&w->sampler[lane], z, t->ask.sampling, so_far, s->id, s->n_ids,
-                  gr_draw_at(t->ask.seed, t->n_answer),
-                  &w->drawn[task], &t->why)) {
-        t->finish = GR_BROKEN;
-        return;
+    for (size_t g = 0; g <= t->guesses && right; g++, d++, z += w->V) {
+        gr_so_far so_far = { t->ids.p, t->ids.p + t->ask.prompt.n, t->ask.prompt.n, t->n_answer + g };
+        d->id = -1;
+        if (gr_sample(&w->sampler[lane], z, t->ask.sampling, so_far, s->id, s->n_ids,
+                      gr_draw_at(t->ask.seed, t->n_answer + g), d, &t->why)) {
+            d->id = -1;
+            return;
+        }
+        gr_likeliest(z, w->V, t->top, t->ask.top);
+        for (size_t i = 0; i < t->ask.top; i++)                 /* z[v] - log sum, as of the token drawn */
+            t->top_logp[i] = z[t->top[i]] - z[d->id] + d->raw;
+        right = g < t->guesses && d->id == t->ids.p[t->ids.n + g];
     }
-    gr_likeliest(z, w->V, t->top, t->ask.top);
-    for (size_t i = 0; i < t->ask.top; i++)                     /* z[v] - log sum, as of the token drawn */
-        t->top_logp[i] = z[t->top[i]] - z[w->drawn[task].id] + w->drawn[task].raw;
 }
 
 static void draw(void *arg, gr_lane *lane, size_t first, size_t n)
@@ -286,26 +454,57 @@ static gram_status add_token(const gr_write *w, gr_text *t, const gr_drawn *d, g
     return GRAM_OK;
 }
 
+/* The tokens that were drawn for a text become part of it, which fn is told one by one. What it guessed wrong leaves the
+ * tree. */
+static gram_status take_tokens(gr_write *w, size_t i, gr_write_fn *fn, void *arg, gram_err *err)
+{
+    gr_text *t = w->turn[i];
+    const gr_drawn *d = w->drawn + i * (1 + w->guesses);
+    size_t guesses = t->guesses, taken = 0;
+    gram_status rc;
+
+    while (taken < guesses && d[taken].id == t->ids.p[t->ids.n + taken])
+        taken++;
+    w->count.taken += taken;
+    if (t->at.node && taken < guesses) {
+        t->at.used -= guesses - taken;
+        gr_kv_shorten(w->kv, t->at);
+    }
+    for (size_t g = 0;; g++) {
+        bool more = g < taken;
+        if (d[g].id < 0)                        /* why says it */
+            t->finish = GR_BROKEN;
+        rc = d[g].id < 0 ? GRAM_OK : add_token(w, t, &d[g], err);
+        more = more && t->finish == GR_WRITING;
+        if (t->finish != GR_WRITING)
+            let_go(w, t);
+        if (!rc)
+            rc = fn(arg, t, err);               /* which may end it, unless there is more */
+        if (rc || !more)
+            return rc;
+    }
+}
+
 gram_status gr_write_step(gr_write *w, gr_write_fn *fn, void *arg, bool *more, gram_err *err)
 {
+    size_t lost = 0, lived;
     gram_status rc = GRAM_OK;
 
-    admit(w);
-    w->n_turn = 0;
-    for (size_t i = 0; i < w->n_live; i++)
-        if (!w->live[i]->paused && w->live[i]->finish == GR_WRITING)
-            w->turn[w->n_turn++] = w->live[i];
+    choose(w);
     if (w->n_turn)
-        rc = read_all(w, err);
+        rc = read_all(w, &lost, err);
     if (rc)
         return rc;
     gr_device_run(w->device, w->n_turn, GR_CUT_ONE, draw, w);
-    for (size_t i = 0; i < w->n_turn && !rc; i++) {
-        gr_text *t = w->turn[i];
-        if (t->finish == GR_WRITING)
-            rc = add_token(w, t, &w->drawn[i], err);
-        if (!rc)
-            rc = fn(arg, t, err);
+    lived = w->n_live;
+    for (size_t i = 0; i < w->n_turn && !rc; i++)
+        rc = take_tokens(w, i, fn, arg, err);
+    lost -= gr_min(lost, lived - w->n_live);
+    lost = gr_min(lost, gr_max(w->n_live, 1) - 1);
+    if (lost > 0) {                             /* the others get what room there is */
+        put_back(w, lost, false);
+        w->now = w->n_live;
+        w->ended = 0;
     }
     *more = w->n_live > 0 || w->waiting;
     return rc;

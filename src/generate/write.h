@@ -2,9 +2,15 @@
  *
  * Texts wait, live and end. A step reads the newest token of every live text (and the prompts of those that were let in
  * with it), draws one token for each, and lets others in where texts have ended: continuous batching. The answers to
- * one prompt share its keys and values. A text has the same bits alone, among any others, let in early or late, and
+ * one prompt share its keys and values, and a text keeps its place among them, so that a step costs it its new tokens
+ * alone. Where the memory for keys and values is spent, those let in last wait again until a text has ended, and what
+ * was lost of theirs is computed anew. A text has the same bits alone, among any others, let in early or late, and
  * however many threads there are, because a row's logits depend on its own tokens alone and a draw on its seed and
  * place.
+ *
+ * Guesses (prompt lookup): where the newest tokens of a text stand in it earlier, what followed there is read along, a
+ * row for each token, and as many of them are taken as the draws agree with. A draw follows from seed and place, so the
+ * tokens are those of single steps, bit for bit.
  *
  * Not for two threads at once. */
 #ifndef GR_GENERATE_WRITE_H
@@ -44,30 +50,43 @@ struct gr_text {
     int32_t *top;               /* [ask.top] likeliest tokens of the last step, and their log-probabilities */
     float *top_logp;
     bool paused;                /* the caller's: live, but steps go on without it */
+    gr_kv_at at;                /* where it stands in the tree, which keeps it; node NULL: nowhere */
+    size_t guesses;             /* tokens behind ids.n that are read along in this step */
     gr_finish finish;
     gram_err why;               /* of GR_BROKEN */
     gr_text *next;              /* of those that wait */
 };
 
 typedef struct gr_write gr_write;
-/* live: texts that are written at once at most. prefill: prompt tokens that one step reads at most, but for one prompt.
- * All is borrowed; kv holds the texts' keys and values, and where it has no room they are computed anew. tok NULL: no
- * text is made, only ids. */
-gram_status gr_write_open(gr_write **out, const gr_model *m, gr_work *work, const gr_tok *tok, gr_kv_tree *kv,
-                          size_t live, size_t prefill, gram_err *err);
+enum { GR_GUESSES_MOST = 16 };
+/* All but the numbers is borrowed. kv holds the texts' keys and values, and is not forgotten while one lives; where it has
+ * no room they are computed anew. */
+typedef struct {
+    const gr_model *m;
+    gr_work *work;
+    const gr_tok *tok;          /* NULL: no text is made, only ids */
+    gr_kv_tree *kv;
+    size_t live;                /* texts that are written at once at most */
+    size_t prefill;             /* prompt tokens that one step reads at most, but for one prompt */
+    size_t guesses;             /* tokens that a text guesses in a step, at most GR_GUESSES_MOST; 0: none */
+} gr_write_setup;
+gram_status gr_write_open(gr_write **out, const gr_write_setup *setup, gram_err *err);
 /* Closes the texts that were not. */
 void gr_write_close(gr_write *w);
 /* A text that waits for its turn; the engine's until gr_write_end(). Fails where the prompt is empty or leaves no room
  * in the model's context, or a setting is wrong. */
 gram_status gr_write_add(gr_write *w, const gr_ask *ask, gr_text **out, gram_err *err);
-/* Every live text that is not paused has one token more, or has broken. fn is called for each, in the order in which
- * they were added, and may end the text; a failure of it ends the step and is handed back. *more: some text lives or
- * waits. */
+/* Every live text that is not paused has one token more (with guesses, one or some), or has broken. fn is called for each
+ * token, text by text in the order in which they were let in, and may end a text that has finished; a failure of it ends
+ * the step and is handed back. *more: some text lives or waits. */
 typedef gram_status gr_write_fn(void *arg, gr_text *t, gram_err *err);
 gram_status gr_write_step(gr_write *w, gr_write_fn *fn, void *arg, bool *more, gram_err *err);
 /* Takes the text out, whatever its state, and frees it. */
 void gr_write_end(gr_write *w, gr_text *t);
 size_t gr_write_live(const gr_write *w);
 size_t gr_write_waiting(const gr_write *w);
+/* How often until now: a text was let in, one had to wait again, a guess was read along, and one was taken. */
+typedef struct { uint64_t let_in, put_back, guessed, taken; } gr_write_counts;
+gr_write_counts gr_write_count(const gr_write *w);
 
 #endif

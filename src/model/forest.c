@@ -66,13 +66,14 @@ static void place(gr_forest *f, const struct ranked *r, struct run run, struct r
     }
 }
 
-static void place_all(gr_forest *f, const struct ranked *r, struct run *todo, size_t *leaf)
+/* n of them. */
+static void place_all(gr_forest *f, const struct ranked *r, size_t n, struct run *todo, size_t *leaf)
 {
     size_t n_todo = 0;
 
-    for (size_t i = 0; i < f->n_seqs; ) {               /* each first token is a root of its own */
+    for (size_t i = 0; i < n; ) {                       /* each first token is a root of its own */
         size_t j = i + 1;
-        while (j < f->n_seqs && r[j].seq->token[0] == r[i].seq->token[0])
+        while (j < n && r[j].seq->token[0] == r[i].seq->token[0])
             j++;
         todo[n_todo++] = (struct run){ i, j, 0, GR_NO_SEGMENT };
         while (n_todo > 0) {
@@ -126,33 +127,67 @@ static void measure(gr_forest *f, const size_t *leaf)
     }
 }
 
-gram_status gr_forest_init(gr_forest *f, const gr_seq *seq, size_t n, gr_kv_tree *cache, gr_save save, gram_err *err)
+/* A segment for what goes on from a place in the tree. */
+static size_t place_tail(gr_forest *f, const gr_seq *seq, gr_kv_at at)
 {
-    struct ranked *r = gr_calloc(n, sizeof *r);
-    struct run *todo = gr_calloc(n + 1, sizeof *todo);  /* parts of one run are disjoint and not empty */
-    size_t *leaf = gr_calloc(n, sizeof *leaf), tokens = 0;
-    gram_status rc = GRAM_OK;
+    size_t s = f->n_segs++, pos = gr_kv_pos(at), n = seq->n - pos;
+    gr_segment *tail = &f->seg[s];
 
-    *f = (gr_forest){ .n_seqs = n, .cache = cache };
+    *tail = (gr_segment){ .parent = GR_NO_SEGMENT, .pos = pos, .len = n, .row = f->rows, .ends = true, .at = at };
+    for (size_t t = pos; t < seq->n; t++, f->rows++) {
+        f->token[f->rows] = seq->token[t];
+        f->pos[f->rows] = (int32_t)t;
+    }
+    gr_kv_insert(f->cache, at, seq->token + pos, n, true, &tail->save);
+    gr_kv_pin(tail->save.node ? tail->save.node : at.node);
+    return s;
+}
+
+static bool is_known(const gr_kv_at *known, size_t i)
+{
+    return known && known[i].node;
+}
+
+/* Room for the sequences' rows and segments; what is known takes no rows. */
+static bool reserve(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n)
+{
+    size_t tokens = 0;
+
     for (size_t i = 0; i < n; i++) {
-        tokens += seq[i].n;
+        tokens += seq[i].n - (is_known(known, i) ? gr_kv_pos(known[i]) : 0);
         f->max_len = gr_max(f->max_len, seq[i].n);
     }
     f->seg = gr_calloc(2 * n, sizeof *f->seg);          /* n leaves, and fewer branchings */
     f->token = gr_calloc(tokens, sizeof *f->token);
     f->pos = gr_calloc(tokens, sizeof *f->pos);
     f->leaf_row = gr_calloc(n, sizeof *f->leaf_row);
-    if (!r || !todo || !leaf || !f->seg || !f->token || !f->pos || !f->leaf_row) {
+    return f->seg && f->token && f->pos && f->leaf_row;
+}
+
+static gram_status init(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n, gr_kv_tree *cache,
+                        gr_save save, gram_err *err)
+{
+    struct ranked *r = gr_calloc(n, sizeof *r);
+    struct run *todo = gr_calloc(n + 1, sizeof *todo);  /* parts of one run are disjoint and not empty */
+    size_t *leaf = gr_calloc(n, sizeof *leaf), unknown = 0;
+    gram_status rc = GRAM_OK;
+
+    *f = (gr_forest){ .n_seqs = n, .cache = cache };
+    if (!reserve(f, seq, known, n) || !r || !todo || !leaf) {
         gr_forest_clear(f, false);
         rc = gr_nomem(err, "prefix forest");
         goto out;
     }
     for (size_t i = 0; i < n; i++)
-        r[i] = (struct ranked){ &seq[i], i };
-    qsort(r, n, sizeof *r, by_tokens);
-    place_all(f, r, todo, leaf);
+        if (!is_known(known, i))
+            r[unknown++] = (struct ranked){ &seq[i], i };
+    qsort(r, unknown, sizeof *r, by_tokens);
+    place_all(f, r, unknown, todo, leaf);
     for (size_t i = 0; i < f->n_segs && cache; i++)
         ask_cache(f, &f->seg[i], save);
+    for (size_t i = 0; i < n; i++)                      /* last, so that nothing above finds their tokens */
+        if (is_known(known, i))
+            leaf[i] = place_tail(f, &seq[i], known[i]);
     close_gaps(f);
     measure(f, leaf);
 out:
@@ -160,6 +195,17 @@ out:
     free(todo);
     free(leaf);
     return rc;
+}
+
+gram_status gr_forest_init(gr_forest *f, const gr_seq *seq, size_t n, gr_kv_tree *cache, gr_save save, gram_err *err)
+{
+    return init(f, seq, NULL, n, cache, save, err);
+}
+
+gram_status gr_forest_go_on(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n, gr_kv_tree *cache,
+                            gram_err *err)
+{
+    return init(f, seq, known, n, cache, GR_SAVE_ALL, err);
 }
 
 void gr_forest_clear(gr_forest *f, bool computed)

@@ -46,6 +46,11 @@ typedef enum {
  * only for tokens that it does not know, and it keeps what `save` says: the forward pass must then run, or
  * gr_forest_clear(f, false) takes the places back. */
 gram_status gr_forest_init(gr_forest *f, const gr_seq *seq, size_t n, gr_kv_tree *cache, gr_save save, gram_err *err);
+/* The same for texts that go on, and cache keeps everything: of sequence i the tokens before known[i], less than all of
+ * it, are in the tree there, and are not looked at. known[i].node NULL: not known. What goes on from a place has a
+ * segment of its own, though another may go on alike. */
+gram_status gr_forest_go_on(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n, gr_kv_tree *cache,
+                            gram_err *err);
 void gr_forest_clear(gr_forest *f, bool computed);
 /* The row of token `pos` of sequence s, which no cache knows: f was made without one. */
 size_t gr_forest_row(const gr_forest *f, size_t s, size_t pos);

@@ -1,4 +1,5 @@
 /* kv.c - see kv.h. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -261,6 +262,12 @@ void gr_kv_take_back(gr_kv_tree *t, gr_kv_room room)
         cut(t, room.node, room.first);
     else
         remove_leaf(t, room.node);
+}
+
+void gr_kv_shorten(gr_kv_tree *t, gr_kv_at at)
+{
+    assert(at.used > 0 && at.used <= at.node->n && needed(at.node) <= at.used);
+    cut(t, at.node, at.used);
 }
 
 void gr_kv_pin(gr_kv_node *node)

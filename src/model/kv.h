@@ -41,6 +41,9 @@ void gr_kv_insert(gr_kv_tree *t, gr_kv_at at, const int32_t *token, size_t n, bo
 /* Gives back room whose contents could not be computed; the latest first. */
 void gr_kv_take_back(gr_kv_tree *t, gr_kv_room room);
 
+/* The tokens of at.node from at.used on are no more: a text took them back. Nothing comes after them. */
+void gr_kv_shorten(gr_kv_tree *t, gr_kv_at at);
+
 /* Keeps a node and those before it from being evicted. */
 void gr_kv_pin(gr_kv_node *node);
 void gr_kv_unpin(gr_kv_node *node);

@@ -20,11 +20,13 @@ struct subject {
     gr_device *device;
     gr_work *work;
     gr_kv_tree *kv;
+    gr_rows_way way;
+    size_t guesses;
 };
 
-static struct subject subject_open(const char *name, size_t threads, size_t kv_bytes)
+static struct subject subject_open(const char *name, gr_rows_way way, size_t threads, size_t kv_bytes)
 {
-    struct subject s = { 0 };
+    struct subject s = { .way = way };
     char dir[128];
     gr_config cfg;
     const gr_config *c;
@@ -34,7 +36,7 @@ static struct subject subject_open(const char *name, size_t threads, size_t kv_b
     CHECK_OK(gr_config_read(&cfg, dir, &check_err));
     CHECK_OK(gr_model_open(&s.model, check_device(1), s.weights, &cfg, GR_LINEAR_F32, &check_err));
     CHECK_OK(gr_device_open(&s.device, NULL, threads, &check_err));
-    CHECK_OK(gr_work_open(&s.work, s.model, NULL, GR_ROWS_ALIKE, s.device, &check_err));
+    CHECK_OK(gr_work_open(&s.work, s.model, NULL, way, s.device, &check_err));
     c = gr_model_config(s.model);
     CHECK_OK(gr_kv_open(&s.kv, s.device, c->layers, c->kv_heads * c->head_dim, kv_bytes, &check_err));
     return s;
@@ -58,7 +60,7 @@ struct result {
     char why[128];
 };
 
-struct run { gr_write *w; size_t steps, most_live; };
+struct run { gr_write *w; size_t steps, most_live; gr_write_counts count; };
 
 static gram_status take(void *arg, gr_text *t, gram_err *err)
 {
@@ -86,7 +88,8 @@ static struct run write_all(struct subject *s, gr_ask *ask, size_t n, size_t liv
     struct run run = { 0 };
     bool more = true;
 
-    CHECK_OK(gr_write_open(&run.w, s->model, s->work, NULL, s->kv, live, prefill, &check_err));
+    CHECK_OK(gr_write_open(&run.w, &(gr_write_setup){ s->model, s->work, NULL, s->kv, live, prefill, s->guesses },
+                           &check_err));
     for (size_t i = 0; i + late < n; i++)
         CHECK_OK(gr_write_add(run.w, &ask[i], &(gr_text *){ NULL }, &check_err));
     for (; more; run.steps++) {
@@ -95,6 +98,7 @@ static struct run write_all(struct subject *s, gr_ask *ask, size_t n, size_t liv
                 CHECK_OK(gr_write_add(run.w, &ask[i], &(gr_text *){ NULL }, &check_err));
         CHECK_OK(gr_write_step(run.w, take, &run, &more, &check_err));
     }
+    run.count = gr_write_count(run.w);
     gr_write_close(run.w);
     return run;
 }
@@ -141,7 +145,7 @@ static void greedy_answers_are_those_of_transformers(void **state)
                 g[i].id[t] = g[i].prompt[t] - 48;
             ask[i] = (gr_ask){ { g[i].id, strlen(g[i].prompt) }, &greedy, &none, NEW, 0, 0, &r[i] };
         }
-        s = subject_open(g[0].name, 2, (size_t)1 << 30);
+        s = subject_open(g[0].name, model % 2 ? GR_ROWS_FEW : GR_ROWS_ALIKE, 2, (size_t)1 << 30);
         write_all(&s, ask, CASES, 96, 2048, 0);
         for (size_t i = 0; i < CASES; i++) {
             size_t n = 0;
@@ -196,20 +200,12 @@ static void expect_same(const struct result *got, const struct result *want, con
             fail_msg("answer %zu, %s: %zu tokens, alone %zu", i, what, got[i].n, want[i].n);
 }
 
-static void an_answer_has_its_bits_in_any_company(void **state)
+/* Each answer written alone, one token a step; how many of them came to an end. */
+static size_t write_alone(gr_rows_way way, gr_ask *ask, struct result *alone)
 {
-    static const struct { const char *what; size_t threads, live, prefill, late, kv; } each[] = {
-        { "96 at once", 2, 96, 4096, 0, 1 << 28 }, { "ten at once", 1, 10, 4096, 0, 1 << 28 },
-        { "one prompt let in at a time", 3, 96, 1, 0, 1 << 28 }, { "half of them late", 2, 96, 4096, MANY / 2,
-                                                                  1 << 28 },
-        { "hardly any room for keys and values", 2, 96, 4096, 0, 40000 }, { "four threads", 4, 33, 100, 9, 1 << 28 },
-    };
-    static struct result alone[MANY], got[MANY];
-    gr_ask ask[MANY];
-    struct subject s = subject_open("qwen3", 1, 1 << 28);
+    struct subject s = subject_open("qwen3", way, 1, 1 << 28);
     size_t ended = 0;
 
-    (void)state;
     make_asks(ask, alone);
     for (size_t i = 0; i < MANY; i++) {
         gr_kv_forget(s.kv);
@@ -219,32 +215,64 @@ static void an_answer_has_its_bits_in_any_company(void **state)
         assert_true(alone[i].finish != GR_STOP || gr_stops_at(&stops, alone[i].id[alone[i].n - 1]));
         assert_true(i / EACH % 3 != 2 || alone[i].n > 5);
     }
-    assert_true(ended > MANY / 4 && ended < MANY);
     subject_close(&s);
-    for (size_t k = 0; k < GR_COUNT(each); k++) {
-        struct run run;
-        s = subject_open("qwen3", each[k].threads, each[k].kv);
-        make_asks(ask, got);
-        memset(got, 0, sizeof got);
-        run = write_all(&s, ask, MANY, each[k].live, each[k].prefill, each[k].late);
-        expect_same(got, alone, each[k].what);
-        assert_true(run.most_live <= each[k].live);
-        subject_close(&s);
+    return ended;
+}
+
+/* Of the texts alone 96 have 310 pages of 32 KiB at most at the end: what is called spent has room for some of them. */
+static void an_answer_has_its_bits_in_any_company(void **state)
+{
+    static const struct { const char *what; size_t threads, live, prefill, late, kv, guesses; bool spent; } each[] = {
+        { "96 at once", 2, 96, 4096, 0, 1 << 28, 0, false }, { "ten at once", 1, 10, 4096, 0, 1 << 28, 0, false },
+        { "one prompt let in at a time", 3, 96, 1, 0, 1 << 28, 0, false },
+        { "half of them late", 2, 96, 4096, MANY / 2, 1 << 28, 0, false },
+        { "hardly any room for keys and values", 2, 96, 4096, 0, 40000, 0, true },
+        { "room for some", 2, 96, 4096, MANY / 3, 600000, 0, true },
+        { "four threads", 4, 33, 100, 9, 1 << 28, 0, false },
+        { "guesses", 2, 2, 4096, 0, 1 << 28, 3, false }, { "many guesses", 2, 1, 100, 3, 1 << 28, 7, false },
+        { "guesses and little room", 2, 6, 50, 9, 100000, 3, true },
+    };
+    static struct result alone[MANY], got[MANY];
+    gr_ask ask[MANY];
+
+    (void)state;
+    for (gr_rows_way way = GR_ROWS_ALIKE; way <= GR_ROWS_FEW; way = way == GR_ROWS_ALIKE ? GR_ROWS_FEW : way + 1) {
+        size_t ended = write_alone(way, ask, alone);
+        assert_true(ended > MANY / 4 && ended < MANY);
+        for (size_t k = 0; k < GR_COUNT(each); k++) {
+            struct subject s = subject_open("qwen3", way, each[k].threads, each[k].kv);
+            struct run run;
+            s.guesses = each[k].guesses;
+            make_asks(ask, got);
+            for (size_t i = 0; i < MANY && s.guesses; i++)
+                ask[i].top = 0;                             /* who wants rivals gets no guesses */
+            memset(got, 0, sizeof got);
+            run = write_all(&s, ask, MANY, each[k].live, each[k].prefill, each[k].late);
+            expect_same(got, alone, each[k].what);
+            assert_true(run.most_live <= each[k].live);
+            assert_true(run.count.let_in == MANY + run.count.put_back);
+            if ((run.count.put_back > 0) != each[k].spent || gr_kv_bytes(s.kv) > each[k].kv)
+                fail_msg("%s: %llu texts had to wait again, %zu bytes of keys and values", each[k].what,
+                         (unsigned long long)run.count.put_back, gr_kv_bytes(s.kv));
+            if ((run.count.taken > 0) != (s.guesses > 0) || run.count.taken >= run.count.guessed + !s.guesses)
+                fail_msg("%s: %llu guesses of %llu were right", each[k].what, (unsigned long long)run.count.taken,
+                         (unsigned long long)run.count.guessed);
+            subject_close(&s);
+        }
     }
 }
 
 /* The log-probabilities are those of one forced pass over prompt and answer, bit for bit. */
-static void log_probabilities_are_those_of_a_forced_pass(void **state)
+static void check_a_forced_pass(gr_rows_way way)
 {
     static struct result r[MANY];
     gr_ask ask[MANY];
-    struct subject s = subject_open("llama_scaled", 2, 1 << 28);
+    struct subject s = subject_open("llama_scaled", way, 2, 1 << 28);
     size_t V = gr_model_config(s.model)->vocabulary;
     gr_sampler sampler;
     gr_vocabulary *head;
 
-    (void)state;
-    CHECK_OK(gr_vocabulary_open(&head, s.model, GR_ROWS_ALIKE, s.device, &check_err));
+    CHECK_OK(gr_vocabulary_open(&head, s.model, way, s.device, &check_err));
     make_asks(ask, r);
     CHECK_OK(gr_sampler_init(&sampler, gr_kern_of(gr_cpu()), V, &check_err));
     write_all(&s, ask, MANY, 96, 4096, 0);
@@ -275,6 +303,13 @@ static void log_probabilities_are_those_of_a_forced_pass(void **state)
     subject_close(&s);
 }
 
+static void log_probabilities_are_those_of_a_forced_pass(void **state)
+{
+    (void)state;
+    check_a_forced_pass(GR_ROWS_ALIKE);
+    check_a_forced_pass(GR_ROWS_FEW);
+}
+
 /* What texts are drawn from are the model's logits, capped where it has a cap: a sum of C products in another order,
  * as many roundings apart. */
 static void the_vocabulary_gives_the_models_logits(void **state)
@@ -284,7 +319,7 @@ static void the_vocabulary_gives_the_models_logits(void **state)
 
     (void)state;
     for (size_t k = 0; k < GR_COUNT(name); k++) {
-        struct subject s = subject_open(name[k], 2, 1 << 28);
+        struct subject s = subject_open(name[k], GR_ROWS_ALIKE, 2, 1 << 28);
         size_t V = gr_model_config(s.model)->vocabulary, C = gr_model_config(s.model)->width, want[LEN];
         float *all = calloc(LEN * V, sizeof *all);
         int32_t id[LEN];
@@ -315,7 +350,7 @@ static void bad_asks_are_refused_and_broken_texts_end_alone(void **state)
     static int32_t many[513];
     static struct result r[MANY];
     gr_sampling bad = gr_sampling_neutral;
-    struct subject s = subject_open("llama_mha", 1, 1 << 24);
+    struct subject s = subject_open("llama_mha", GR_ROWS_ALIKE, 1, 1 << 24);
     gr_ask ask[MANY];
     gr_write *w;
     gr_text *t;
@@ -323,7 +358,7 @@ static void bad_asks_are_refused_and_broken_texts_end_alone(void **state)
     (void)state;
     make_asks(ask, r);
     bad.top_p = 2;
-    CHECK_OK(gr_write_open(&w, s.model, s.work, NULL, s.kv, 4, 100, &check_err));
+    CHECK_OK(gr_write_open(&w, &(gr_write_setup){ s.model, s.work, NULL, s.kv, 4, 100, 0 }, &check_err));
     assert_int_equal(gr_write_add(w, &(gr_ask){ { many, 512 }, &setting[0], &stops, 1, 0, 0, NULL }, &t, &check_err),
                      GRAM_ELIMIT);
     assert_non_null(strstr(check_err.text, "512"));
