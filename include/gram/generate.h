@@ -8,7 +8,7 @@
  *     gram_generate(m, prompt, n_prompts, &g, show, NULL, &err);
  *
  * An answer has the same bits alone, in any batch and at any number of threads, and answer k of n is the answer that a
- * run of its own with seed + k gives. Nothing is taken over from a checkpoint's generation_config.json but the tokens
+ * run of its own with seed + k gives: for the same way of making products, see gram_products. Nothing is taken over from a checkpoint's generation_config.json but the tokens
  * that end an answer. */
 #ifndef GRAM_GENERATE_H
 #define GRAM_GENERATE_H
@@ -21,6 +21,13 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 #define GRAM_ANSWERS_MOST 1024
+
+/* How the products of a run are made. FEW reads each weight once for a handful of rows; TILES takes 96 rows at once, as
+ * scoring does, and gives the bits of scoring's log-probabilities. Each gives a row the same bits in any company, but not
+ * the other's. AUTO: by the number of answers that a run is asked for, for all of it; what was chosen is told with each
+ * answer. */
+typedef enum { GRAM_PRODUCTS_AUTO, GRAM_PRODUCTS_FEW, GRAM_PRODUCTS_TILES } gram_products;
+const char *gram_products_name(gram_products p);    /* "auto", "few", "tiles" */
 
 /* The settings mean what they mean in transformers' generate(), and work in its order: penalties, temperature, top_k,
  * top_p, min_p. Strings and lists are borrowed for the call. */
@@ -40,6 +47,9 @@ typedef struct {
     size_t n_stop_ids;
     uint64_t seed;
     size_t n;                       /* answers to each prompt, at most GRAM_ANSWERS_MOST. Neutral: 1 */
+    gram_products products;
+    size_t speculate;               /* tokens that are guessed from what the text says earlier, while few texts are
+                                     * written; at most 16. Changes no token and no bit, only speed. Neutral: 0 */
 } gram_generation;
 void gram_generation_init(gram_generation *g);      /* all neutral; max_new_tokens 0 */
 /* GRAM_EARG names the setting that cannot be meant, what is wanted and what was found. */
@@ -63,7 +73,8 @@ typedef struct {
     const float *logprob;           /* [tokens] under the whole vocabulary, before temperature, penalties and filters */
     const float *tempered;          /* [tokens] the same of z / T */
     size_t tokens, prompt_tokens;
-    uint64_t seed;                  /* that writes this answer alone */
+    uint64_t seed;                  /* that writes this answer alone, */
+    gram_products products;         /* with these */
     const char *error;
 } gram_answer;
 /* Any order of answers. Non-zero stops: the call returns GRAM_ESTOPPED. */
@@ -80,12 +91,13 @@ typedef struct {
     gram_file_report file;          /* rows: prompts whose line was written */
     uint64_t answers, tokens;       /* of this run: without those of the run that is resumed */
     uint64_t cut, failed;           /* answers that ran into their length; prompts that could not be answered */
+    gram_products products;         /* of the run; AUTO: it wrote nothing */
     gram_err why;                   /* what stopped the run */
 } gram_generate_report;
 /* Reads prompts of JSON Lines (".gz" too; "-" is standard input): a text, a list of messages, or a row of any form of
  * docs/formats.md, whose prompt is taken. Writes a line for each, in the order of the input: id, prompt, and for n = 1
- * completion, finish, tokens, logprob and logprob_tempered (sums over the answer's tokens, its end too) and seed; for
- * more answers responses and lists of the rest, as gram_rank_file() reads them. Prompt i (good rows counted from 0) has
+ * completion, finish, tokens, logprob and logprob_tempered (sums over the answer's tokens, its end too), seed and
+ * products; for more answers responses and lists of the rest, as gram_rank_file() reads them. Prompt i (good rows counted from 0) has
  * the seeds seed + i n and on. logprobs: a list for each token too. A prompt that cannot be answered has an "error" in
  * their place. */
 gram_status gram_generate_file(gram_model *m, const char *in, const char *out, const gram_generation *g, bool logprobs,

@@ -70,8 +70,10 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
 gram_status gr_api_ready(const gram_model *m, gram_err *err);     /* fails where judging cannot work */
 
 gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, gram_err *err);
+enum { GR_API_LIVE = 96 };      /* texts that are written at once: a tile of the products */
+typedef struct { gram_products products /* FEW or TILES */; size_t guesses; } gr_api_engine;
 /* An engine that writes with the model's weights, and its keys and values; both to be closed. m->ends is there then. */
-gram_status gr_api_write_engine(gram_model *m, gr_write **out, gr_kv_tree **kv, gram_err *err);
+gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write **out, gr_kv_tree **kv, gram_err *err);
 gram_status gr_api_prompt_ids(const gram_model *m, gram_prompt prompt, gr_ids *out, gram_err *err);
 /* The next prompt, which lives until the next call; NULL: there are no more. */
 typedef gram_status gr_api_prompts(void *arg, const gram_prompt **out, gram_err *err);

@@ -9,8 +9,6 @@
 #include "file/ends.h"
 #include "text/utf8.h"
 
-#define LIVE 96                 /* texts at once: a tile of the products */
-
 void gram_generation_init(gram_generation *g)
 {
     *g = (gram_generation){ .temperature = 1, .top_p = 1, .repetition_penalty = 1, .n = 1 };
@@ -40,7 +38,16 @@ gram_status gram_generation_check(const gram_generation *g, gram_err *err)
     if (g->min_new_tokens > g->max_new_tokens)
         return gr_fail(err, GRAM_EARG, "min_new_tokens: %zu is more than max_new_tokens, %zu", g->min_new_tokens,
                        g->max_new_tokens);
+    if (g->speculate > GR_GUESSES_MOST)
+        return gr_fail(err, GRAM_EARG, "speculate: wanted 0 to %d tokens, found %zu", GR_GUESSES_MOST, g->speculate);
     return GRAM_OK;
+}
+
+const char *gram_products_name(gram_products p)
+{
+    static const char *const names[] = { "auto", "few", "tiles" };
+
+    return (size_t)p < GR_COUNT(names) ? names[p] : "unknown";
 }
 
 const char *gram_finish_name(gram_finish f)
@@ -89,24 +96,33 @@ static gram_status find_ends(gram_model *m, gram_err *err)
 
 /* ---- The engine --------------------------------------------------------------------------------- */
 
-gram_status gr_api_write_engine(gram_model *m, gr_write **out, gr_kv_tree **kv, gram_err *err)
+/* Whether the model can write; m->ends is there then. */
+static gram_status check_writes(gram_model *m, gram_err *err)
 {
     gram_status rc = gr_api_ready(m, err);
 
-    *out = NULL;
-    *kv = NULL;
     if (rc)
         return rc;
     if (!gr_model_config(m->model)->words)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward model, whose head gives a number: it cannot write",
                        m->name);
-    if (!m->ends.n)
-        rc = find_ends(m, err);
+    return m->ends.n ? GRAM_OK : find_ends(m, err);
+}
+
+gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write **out, gr_kv_tree **kv, gram_err *err)
+{
+    gr_write_setup s = { .m = m->model, .tok = m->file.tok, .live = GR_API_LIVE, .prefill = m->scorer.batch_tokens,
+                         .guesses = e->guesses };
+    gram_status rc = check_writes(m, err);
+
+    *out = NULL;
+    *kv = NULL;
     if (!rc)
         rc = gr_api_kv_open(kv, m, m->text_bytes, err);
+    s.work = e->products == GRAM_PRODUCTS_TILES ? m->scorer.work : m->writing;
+    s.kv = *kv;
     if (!rc)
-        rc = gr_write_open(out, &(gr_write_setup){ m->model, m->writing, m->file.tok, *kv, LIVE,
-                                                   m->scorer.batch_tokens, 0 }, err);
+        rc = gr_write_open(out, &s, err);
     if (rc) {
         gr_kv_close(*kv);
         *kv = NULL;
@@ -132,6 +148,7 @@ struct asked {
     struct asked *next;
     size_t index, left;
     gr_ids ids;
+    gram_err why;               /* it cannot be answered */
     uint64_t seed;              /* of its first answer */
 };
 
@@ -139,13 +156,17 @@ struct answers {
     gram_model *m;
     const gram_generation *g;
     gr_api_prompts *source;
+    void *source_arg;
+    gram_products products;     /* FEW or TILES, from when the engine is there */
     gr_write *w;
     gr_kv_tree *kv;
     gr_sampling sampling;
     gr_stops stops;
     gr_ids ends;
     struct asked *open;
-    size_t next;                /* the index of the prompt that is asked next */
+    struct asked *ahead, **last;    /* read and not asked for yet */
+    size_t next;                /* the index of the prompt that is read next */
+    bool end;                   /* of the prompts */
     gr_buf text;                /* of the answer at hand, as UTF-8 */
     gram_answer_fn *fn;
     void *arg;
@@ -182,6 +203,7 @@ static gram_status tell_text(void *arg, gr_text *t, gram_err *err)
     if (!gr_utf8_add(&a->text, t->text.p, t->text.n))
         return gr_nomem(err, "an answer");
     rc = tell(a, &(gram_answer){ .prompt = p->index, .k = (size_t)(t->ask.seed - p->seed), .finish = finish[t->finish],
+                                 .products = a->products,
                                  .text = a->text.p, .bytes = a->text.n, .id = t->ids.p + t->ask.prompt.n,
                                  .logprob = t->raw, .tempered = t->tempered, .tokens = t->n_answer,
                                  .prompt_tokens = t->ask.prompt.n, .seed = t->ask.seed,
@@ -207,22 +229,42 @@ static gram_status tell_failed(struct answers *a, struct asked *p, gr_text *cons
     return rc;
 }
 
-/* Asks for the answers to one prompt, or tells why there will be none. */
-static gram_status ask(struct answers *a, const gram_prompt *prompt, gram_err *err)
+/* The next prompt goes to the end of those that were read ahead. */
+static gram_status read_one(struct answers *a, gram_err *err)
 {
-    struct asked *p = gr_calloc(1, sizeof *p);
-    gr_text *added[GRAM_ANSWERS_MOST];
-    gr_ask one = { .sampling = &a->sampling, .stops = &a->stops, .max_new = a->g->max_new_tokens, .arg = p };
-    gram_err why;
-    gram_status rc;
+    const gram_prompt *prompt;
+    struct asked *p;
+    gram_status rc = a->source(a->source_arg, &prompt, err);
 
+    a->end = !rc && !prompt;
+    if (rc || a->end)
+        return rc;
+    p = gr_calloc(1, sizeof *p);
     if (!p)
         return gr_nomem(err, "a prompt");
-    *p = (struct asked){ .next = a->open, .index = a->next, .seed = a->g->seed + a->next * a->g->n };
-    a->open = p;
+    *p = (struct asked){ .index = a->next, .seed = a->g->seed + a->next * a->g->n };
     a->next++;
-    rc = gr_api_prompt_ids(a->m, *prompt, &p->ids, &why);
-    one.prompt = (gr_seq){ p->ids.p, p->ids.n };
+    *a->last = p;
+    a->last = &p->next;
+    rc = gr_api_prompt_ids(a->m, *prompt, &p->ids, &p->why);
+    return rc == GRAM_ENOMEM ? gr_fail(err, rc, "%s", p->why.text) : GRAM_OK;
+}
+
+/* Asks for the answers to the first prompt that was read, or tells why there will be none. */
+static gram_status ask(struct answers *a, gram_err *err)
+{
+    struct asked *p = a->ahead;
+    gr_text *added[GRAM_ANSWERS_MOST];
+    gr_ask one = { .sampling = &a->sampling, .stops = &a->stops, .max_new = a->g->max_new_tokens, .arg = p,
+                   .prompt = { p->ids.p, p->ids.n } };
+    gram_err why = p->why;
+    gram_status rc = why.status;
+
+    a->ahead = p->next;
+    if (!a->ahead)
+        a->last = &a->ahead;
+    p->next = a->open;
+    a->open = p;
     for (size_t k = 0; k < a->g->n && !rc; k++) {
         one.seed = p->seed + k;
         rc = gr_write_add(a->w, &one, &added[k], &why);
@@ -233,19 +275,41 @@ static gram_status ask(struct answers *a, const gram_prompt *prompt, gram_err *e
     return rc == GRAM_ENOMEM ? gr_fail(err, rc, "%s", why.text) : tell_failed(a, p, added, &why, err);
 }
 
+/* How a run multiplies follows from the answers that it is asked for, those that a run before it has written among
+ * them, so that it goes on as that one did: what is read ahead here is as much as can tell. */
+static gram_status open_engine(struct answers *a, gram_err *err)
+{
+    gram_status rc = check_writes(a->m, err);
+
+    while (!rc && !a->end && a->next * a->g->n < GR_API_LIVE)
+        rc = read_one(a, err);
+    a->products = a->g->products;
+    if (a->products == GRAM_PRODUCTS_AUTO)
+        a->products = gr_linear_way(a->m->device, a->next * a->g->n) == GR_ROWS_FEW ? GRAM_PRODUCTS_FEW
+                                                                                   : GRAM_PRODUCTS_TILES;
+    if (!rc)
+        rc = gr_api_write_engine(a->m, &(gr_api_engine){ a->products, a->g->speculate }, &a->w, &a->kv, err);
+    if (rc)
+        return rc;
+    a->sampling = sampling_of(a->g);
+    if (!gr_ids_add(&a->ends, a->m->ends.p, a->m->ends.n) || !gr_ids_add(&a->ends, a->g->stop_ids, a->g->n_stop_ids))
+        rc = gr_nomem(err, "token ids");
+    a->stops = (gr_stops){ a->ends.p, a->ends.n, a->g->stop, a->g->n_stop };
+    return rc;
+}
+
 /* Prompts are asked for when there is room for them, so that a long list need not be in memory. */
-static gram_status write_all(struct answers *a, void *source_arg, gram_err *err)
+static gram_status write_all(struct answers *a, gram_err *err)
 {
     gram_status rc = GRAM_OK;
-    bool more = true, end = false;
+    bool more = true;
 
-    while (!rc && (more || !end)) {
-        while (!rc && !end && gr_write_waiting(a->w) < LIVE) {
-            const gram_prompt *prompt;
-            rc = a->source(source_arg, &prompt, err);
-            end = !rc && !prompt;
-            if (!rc && !end)
-                rc = ask(a, prompt, err);
+    while (!rc && (more || a->ahead || !a->end)) {
+        while (!rc && (a->ahead || !a->end) && gr_write_waiting(a->w) < GR_API_LIVE) {
+            if (!a->ahead)
+                rc = read_one(a, err);
+            if (!rc && a->ahead)
+                rc = ask(a, err);
         }
         if (rc)
             break;
@@ -259,23 +323,24 @@ static gram_status write_all(struct answers *a, void *source_arg, gram_err *err)
 gram_status gr_api_generate(gram_model *m, gr_api_prompts *source, void *source_arg, size_t first,
                             const gram_generation *g, gram_answer_fn *fn, void *arg, gram_err *err)
 {
-    struct answers a = { .m = m, .g = g, .source = source, .next = first, .fn = fn, .arg = arg };
+    struct answers a = { .m = m, .g = g, .source = source, .source_arg = source_arg, .next = first, .fn = fn,
+                         .arg = arg };
     gram_status rc = gram_generation_check(g, err);
 
+    a.last = &a.ahead;
     if (!rc)
-        rc = gr_api_write_engine(m, &a.w, &a.kv, err);
-    if (rc)
-        return rc;
-    a.sampling = sampling_of(g);
-    if (!gr_ids_add(&a.ends, m->ends.p, m->ends.n) || !gr_ids_add(&a.ends, g->stop_ids, g->n_stop_ids))
-        rc = gr_nomem(err, "token ids");
-    a.stops = (gr_stops){ a.ends.p, a.ends.n, g->stop, g->n_stop };
+        rc = open_engine(&a, err);
     if (!rc)
-        rc = write_all(&a, source_arg, err);
+        rc = write_all(&a, err);
     gr_write_close(a.w);
     gr_kv_close(a.kv);
-    while (a.open)
-        asked_done(&a, a.open);
+    *a.last = a.open;                           /* those read ahead, then those asked for */
+    while (a.ahead) {
+        struct asked *p = a.ahead;
+        a.ahead = p->next;
+        gr_ids_clear(&p->ids);
+        free(p);
+    }
     gr_ids_clear(&a.ends);
     gr_buf_clear(&a.text);
     return rc;

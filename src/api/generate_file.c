@@ -116,10 +116,10 @@ static double sum(const float *x, size_t n)
 /* What one answer says, under the names that it has in a line of its own; several answers make lists of them. */
 static json_t *answer_json(const struct writing *w, const gram_answer *a)
 {
-    json_t *o = json_pack("{s:s%, s:s, s:I, s:f, s:f, s:I}", "completion", a->text, a->bytes,
+    json_t *o = json_pack("{s:s%, s:s, s:I, s:f, s:f, s:I, s:s}", "completion", a->text, a->bytes,
                           "finish", gram_finish_name(a->finish), "tokens", (json_int_t)a->tokens,
                           "logprob", sum(a->logprob, a->tokens), "logprob_tempered", sum(a->tempered, a->tokens),
-                          "seed", (json_int_t)a->seed);
+                          "seed", (json_int_t)a->seed, "products", gram_products_name(a->products));
 
     if (o && w->logprobs && json_object_set_new(o, "logprobs", numbers(a->logprob, a->tokens))) {
         json_decref(o);
@@ -144,7 +144,12 @@ static json_t *line_json(const struct writing *w, const struct line *l)
         ok = !json_object_update(o, l->answer[0]);
     else if (ok)
         json_object_foreach(l->answer[0], key, v) {
-            json_t *list = json_array();
+            json_t *list;
+            if (!strcmp(key, "products")) {         /* a run's, not an answer's */
+                ok = !json_object_set(o, key, v) && ok;
+                continue;
+            }
+            list = json_array();
             for (size_t k = 0; k < w->g->n; k++)
                 ok = ok && !json_array_append(list, json_object_get(l->answer[k], key));
             ok = !json_object_set_new(o, strcmp(key, "completion") ? key : "responses", list) && ok;
@@ -197,6 +202,7 @@ static int take_answer(void *arg, const gram_answer *a)
     w->report->answers++;
     w->report->tokens += a->tokens;
     w->report->cut += a->finish == GRAM_FINISH_LENGTH;
+    w->report->products = a->products;
     return l == w->first && write_lines(w, &w->report->why) != GRAM_OK;
 }
 

@@ -58,7 +58,8 @@ static gram_status add(gram_writer *w, const gram_writer_options *o, gram_err *e
     gram_model *m = w->m;
     size_t most = o->max_tokens ? o->max_tokens : gr_model_config(m->model)->context;
     gr_ask ask = { { w->prompt.p, w->prompt.n }, &w->sampling, &w->stops, most, o->top_logprobs, o->seed, w };
-    gram_status rc = m->chats ? GRAM_OK : gr_api_write_engine(m, &m->chats, &m->chats_kv, err);
+    const gr_api_engine e = { GRAM_PRODUCTS_FEW, 0 };
+    gram_status rc = m->chats ? GRAM_OK : gr_api_write_engine(m, &e, &m->chats, &m->chats_kv, err);
 
     if (rc)
         return rc;

@@ -7,12 +7,13 @@
 
 #define NEW_TOKENS 256          /* said, like every other setting */
 
-static char *out, **stop, *stop_ids;
+static char *out, **stop, *stop_ids, *products;
 static int greedy, logprobs, from_config;
 static gram_generation set;     /* what the options say */
-static long long n, top_k, min_new, max_new, seed;
+static long long n, top_k, min_new, max_new, seed, speculate;
 
-enum { TEMPERATURE = 1, TOP_K, TOP_P, MIN_P, REPETITION, PRESENCE, FREQUENCY, MIN_NEW, MAX_NEW, SEED, N };
+enum { TEMPERATURE = 1, TOP_K, TOP_P, MIN_P, REPETITION, PRESENCE, FREQUENCY, MIN_NEW, MAX_NEW, SEED, N, SPECULATE,
+       PRODUCTS };
 
 static const struct poptOption opts[] = {
     { "out", 'o', POPT_ARG_STRING, &out, 0,
@@ -49,6 +50,13 @@ static const struct poptOption opts[] = {
     { "from-config", '\0', POPT_ARG_NONE, &from_config, 0,
       "Take the settings that are not given from MODEL's generation_config.json, as transformers does. Without this "
       "nothing is taken from there but the tokens that end an answer.", NULL },
+    { "products", '\0', POPT_ARG_STRING, &products, PRODUCTS,
+      "How products are made: few (each weight read once for a handful of answers), tiles (96 rows at once, as scoring "
+      "does) or auto (default: by the number of answers of the run; each line says which). An answer has the same bits "
+      "in any company with the one or with the other.", "HOW" },
+    { "speculate", '\0', POPT_ARG_LONGLONG, &speculate, SPECULATE,
+      "While few answers are written, guess up to N tokens from what stands earlier in prompt and answer, and check "
+      "them together, at most 16 (default: 0). Changes no token and no log-probability, only speed.", "N" },
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_chat_table, "Chat options:"),
     CLI_INCLUDE(cli_run_table, "Engine options:"),
@@ -87,6 +95,16 @@ static int whole(const char *name, int which, long long x, size_t *to)
     return CLI_DONE;
 }
 
+static int read_products(gram_generation *g)
+{
+    for (gram_products p = GRAM_PRODUCTS_AUTO; products && p <= GRAM_PRODUCTS_TILES; p++)
+        if (!strcmp(products, gram_products_name(p))) {
+            g->products = p;
+            return CLI_DONE;
+        }
+    return products ? cli_usage("--products %s: wanted auto, few or tiles", products) : CLI_DONE;
+}
+
 static int read_settings(gram_generation *g, const char *model)
 {
     double *const to[] = { &g->temperature, &g->top_p, &g->min_p, &g->repetition_penalty, &g->presence_penalty,
@@ -116,7 +134,7 @@ static int read_settings(gram_generation *g, const char *model)
     if ((rc = whole("top-k", TOP_K, top_k, &g->top_k)) || (rc = whole("n", N, n, &g->n)) ||
         (rc = whole("min-new-tokens", MIN_NEW, min_new, &g->min_new_tokens)) ||
         (rc = whole("max-new-tokens", MAX_NEW, max_new, &g->max_new_tokens)) || (rc = whole("seed", SEED, seed, &s)) ||
-        (rc = read_ids(g)))
+        (rc = whole("speculate", SPECULATE, speculate, &g->speculate)) || (rc = read_ids(g)) || (rc = read_products(g)))
         return rc;
     g->seed = s;
     g->stop = (const char *const *)stop;
@@ -159,7 +177,8 @@ static int say_settings(gram_model *m, const gram_generation *g)
         fprintf(stderr, ", %d (given)", (int)g->stop_ids[i]);
     if (g->n_stop)
         fprintf(stderr, "; %zu stop string%s (given)", g->n_stop, g->n_stop == 1 ? "" : "s");
-    fputc('\n', stderr);
+    fprintf(stderr, "\nproducts %s (%s), speculate %zu (%s)\n", gram_products_name(g->products), origin(PRODUCTS),
+            g->speculate, origin(SPECULATE));
     free(id);
     return CLI_DONE;
 }
@@ -169,7 +188,8 @@ static void summary(const cli_progress *p, const gram_generate_report *r, const 
     if (cli_quiet)
         return;
     cli_summary(p, &r->file);
-    fprintf(stderr, "%llu answers of %llu tokens", (unsigned long long)r->answers, (unsigned long long)r->tokens);
+    fprintf(stderr, "%llu answers of %llu tokens, products %s", (unsigned long long)r->answers,
+            (unsigned long long)r->tokens, gram_products_name(r->products));
     if (r->cut)
         fprintf(stderr, ", %llu of them cut at max-new-tokens %zu", (unsigned long long)r->cut, g->max_new_tokens);
     if (r->failed)
@@ -220,8 +240,8 @@ const cli_command cli_generate = {
     "generate", "MODEL PROMPTS.jsonl", "Write answers to prompts, one JSON object a line",
     "Reads rows of JSON Lines (gzip too; - is standard input): {\"prompt\": a text or a list of messages}, or a row of "
     "any form that docs/formats.md lists, whose prompt is taken. Writes one JSON object a line in the order of the "
-    "input: id, prompt, completion, finish (stop, stop_string, length), tokens, logprob, logprob_tempered, seed; with "
-    "--n more than 1 responses and lists, as `gram rank` reads them.\n\n"
+    "input: id, prompt, completion, finish (stop, stop_string, length), tokens, logprob, logprob_tempered, seed, products; "
+    "with --n more than 1 responses and lists, as `gram rank` reads them.\n\n"
     "An answer has the same bits alone, in any batch and at any number of threads. Ctrl-C keeps what is done in "
     "FILE.partial, and the same command with --resume goes on from there and ends with the same bytes.",
     "gram generate model.gguf prompts.jsonl --n 8 --out answers.jsonl\n"

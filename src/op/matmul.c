@@ -23,6 +23,8 @@ enum {
     SLICE      = 512,               /* outputs in a slice at most */
     EXPANDED   = 384 * 1024,        /* weights of a slice that is expanded in use: 1.5 MiB of float32 */
     LAID_OUT   = 512 * 1024,        /* of one that is only laid out anew */
+    FEW_AVX2   = 48,                /* rows from which on a whole tile is faster than so many rows one by one */
+    FEW_AVX512 = 64,
     PACK_ROWS  = 16,                /* rows transposed together: a cache line of each column */
     MAX_K_INT8 = INT32_MAX / (2 * 128 * 127)    /* longer sums, and what is taken off them, could wrap an int32 */
 };
@@ -63,6 +65,13 @@ gr_cut gr_linear_cut(gr_rows_way way, size_t row_bytes)
     default:
         return (gr_cut){ GR_TILE, GR_TILE * gr_max(1, gr_min(BLOCK_BYTES / (row_bytes * GR_TILE), 4)), 0, false };
     }
+}
+
+gr_rows_way gr_linear_way(const gr_device *d, size_t rows)
+{
+    bool wide = gr_device_op(d)->cpu & GR_CPU_AVX512;
+
+    return rows < (wide ? FEW_AVX512 : FEW_AVX2) ? GR_ROWS_FEW : GR_ROWS_ALIKE;
 }
 
 size_t gr_linear_ld(size_t n)

@@ -21,6 +21,8 @@
 #include "tensor/device.h"
 
 typedef enum { GR_ROWS_ALIKE, GR_ROWS_BLOCKS, GR_ROWS_FEW } gr_rows_way;
+/* ALIKE or FEW, whichever is faster for a run that has so many rows at once most of the time. */
+gr_rows_way gr_linear_way(const gr_device *d, size_t rows);
 /* row_bytes: of the scratch that a piece takes for each of its rows. */
 gr_cut gr_linear_cut(gr_rows_way way, size_t row_bytes);
 /* From row to row of a matrix of n columns, so that products need not copy it. */
