@@ -98,6 +98,7 @@ struct kept {
     size_t tokens;
     gram_finish finish;
     uint64_t seed;
+    gram_products products;
 };
 struct all { struct kept a[PROMPTS][EACH]; size_t n, stop_at; };
 
@@ -106,7 +107,7 @@ static int keep(void *arg, const gram_answer *a)
     struct all *all = arg;
     struct kept *k = &all->a[a->prompt][a->k];
 
-    *k = (struct kept){ .tokens = a->tokens, .finish = a->finish, .seed = a->seed };
+    *k = (struct kept){ .tokens = a->tokens, .finish = a->finish, .seed = a->seed, .products = a->products };
     assert_true(a->tokens <= NEW && a->bytes < sizeof k->text && a->bytes == strlen(a->text));
     snprintf(k->text, sizeof k->text, "%s", a->text);
     for (size_t t = 0; t < a->tokens; t++) {
@@ -122,22 +123,24 @@ static void prompts_of(gram_prompt *p)
         p[i] = (gram_prompt){ .turn = &asked[i], .n = 1 };
 }
 
-static void n_answers_are_n_runs_of_one(void **state)
+static void check_runs_of_one(gram_products products)
 {
     static struct all all, one;
     gram_prompt p[PROMPTS];
     gram_generation g;
     size_t ended = 0;
 
-    (void)state;
     prompts_of(p);
     gram_generation_init(&g);
     g.max_new_tokens = NEW;
     g.n = EACH;
     g.seed = 5;
+    g.products = products;
+    all.n = 0;
     CHECK_OK(gram_generate(model, p, PROMPTS, &g, keep, &all, &check_err));
     assert_int_equal(all.n, PROMPTS * EACH);
     g.n = 1;
+    g.speculate = 5;                                        /* which changes nothing */
     for (size_t i = 0; i < PROMPTS; i++)
         for (size_t k = 0; k < EACH; k++) {
             const struct kept *want = &all.a[i][k], *got = &one.a[0][0];
@@ -145,6 +148,7 @@ static void n_answers_are_n_runs_of_one(void **state)
             assert_int_equal(g.seed, 5 + i * EACH + k);
             CHECK_OK(gram_generate(model, &p[i], 1, &g, keep, &one, &check_err));
             assert_memory_equal(got, want, sizeof *got);
+            assert_int_equal(got->products, products);
             ended += want->finish == GRAM_FINISH_STOP;
             assert_true(want->finish == GRAM_FINISH_STOP || (want->finish == GRAM_FINISH_LENGTH &&
                                                              want->tokens == NEW));
@@ -156,6 +160,43 @@ static void n_answers_are_n_runs_of_one(void **state)
         }
     assert_true(ended > 10);
     assert_true(strcmp(all.a[0][0].text, all.a[5][0].text) != 0);      /* the same prompt, other seeds */
+}
+
+static void n_answers_are_n_runs_of_one(void **state)
+{
+    (void)state;
+    check_runs_of_one(GRAM_PRODUCTS_FEW);
+    check_runs_of_one(GRAM_PRODUCTS_TILES);
+}
+
+static int note_products(void *arg, const gram_answer *a)
+{
+    *(gram_products *)arg = a->products;
+    return 1;
+}
+
+/* By the answers asked for: one is a few, 96 and more fill a tile. */
+static void products_are_chosen_once_for_a_run(void **state)
+{
+    static const struct { size_t n; gram_products products; } each[] = {
+        { 1, GRAM_PRODUCTS_FEW }, { 96, GRAM_PRODUCTS_TILES }, { GRAM_ANSWERS_MOST, GRAM_PRODUCTS_TILES },
+    };
+    gram_prompt p[PROMPTS];
+    gram_generation g;
+
+    (void)state;
+    prompts_of(p);
+    gram_generation_init(&g);
+    g.max_new_tokens = 3;
+    for (size_t i = 0; i < GR_COUNT(each); i++) {
+        gram_products found = GRAM_PRODUCTS_AUTO;
+        g.n = each[i].n;
+        assert_int_equal(gram_generate(model, p, 1, &g, note_products, &found, &check_err), GRAM_ESTOPPED);
+        assert_int_equal(found, each[i].products);
+    }
+    g.speculate = 17;
+    assert_int_equal(gram_generate(model, p, 1, &g, note_products, NULL, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "speculate"));
 }
 
 static void what_cannot_be_answered_fails_alone(void **state)
@@ -341,6 +382,38 @@ static void a_run_that_was_stopped_ends_with_the_same_bytes(void **state)
     free(parts);
 }
 
+/* A run that goes on counts the answers that are there, and so takes the way that it took. */
+static void a_resumed_run_takes_the_way_that_it_took(void **state)
+{
+    gram_generation g;
+    gram_generate_report r;
+    char *in = check_write("many.jsonl", rows), *whole = check_tmppath("many-whole.jsonl");
+    char *parts = check_tmppath("many-parts.jsonl"), *a, *b;
+    int calls = 0;
+    gram_file_options o = { .skip_bad = true, .progress = stop_late, .arg = &calls };
+
+    (void)state;
+    gram_generation_init(&g);
+    g.max_new_tokens = 4;
+    g.n = 24;                                       /* the last row's alone would be few */
+    CHECK_OK(gram_generate_file(model, in, whole, &g, true, &(gram_file_options){ .skip_bad = true }, &r, &check_err));
+    assert_int_equal(r.products, GRAM_PRODUCTS_TILES);
+    assert_int_equal(gram_generate_file(model, in, parts, &g, true, &o, &r, &check_err), GRAM_ESTOPPED);
+    o.resume = true;
+    o.progress = NULL;
+    CHECK_OK(gram_generate_file(model, in, parts, &g, true, &o, &r, &check_err));
+    assert_true(r.file.resumed >= 2 && r.file.resumed < 4 && r.products == GRAM_PRODUCTS_TILES);
+    a = slurp(whole);
+    b = slurp(parts);
+    assert_string_equal(a, b);
+    assert_non_null(strstr(a, "\"products\":\"tiles\""));
+    free(a);
+    free(b);
+    free(in);
+    free(whole);
+    free(parts);
+}
+
 static void settings_come_from_a_config_only_when_asked(void **state)
 {
     static const char good[] = "{\"do_sample\":true,\"temperature\":0.6,\"top_k\":20,\"top_p\":0.95,"
@@ -394,6 +467,7 @@ static gram_status generate_some(gram_err *err)
     g.n_stop = 1;
     g.stop_ids = (const int32_t[]){ 30 };
     g.n_stop_ids = 1;
+    g.speculate = 2;
     return gram_generate(model, p, 3, &g, count, &n, err);
 }
 
@@ -461,10 +535,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(n_answers_are_n_runs_of_one),
+        cmocka_unit_test(products_are_chosen_once_for_a_run),
         cmocka_unit_test(what_cannot_be_answered_fails_alone),
         cmocka_unit_test(writers_side_by_side_write_what_they_write_alone),
         cmocka_unit_test(writers_that_would_take_too_much_are_refused),
         cmocka_unit_test(a_run_that_was_stopped_ends_with_the_same_bytes),
+        cmocka_unit_test(a_resumed_run_takes_the_way_that_it_took),
         cmocka_unit_test(settings_come_from_a_config_only_when_asked),
         cmocka_unit_test(every_failing_allocation_is_said_and_given_back),
     };

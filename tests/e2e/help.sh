@@ -45,6 +45,10 @@ says err "max_new_tokens"
 expect 2 "$GRAM" generate model prompts --greedy --temperature 1
 expect 2 "$GRAM" generate model prompts --stop ""
 says err "empty"
+expect 2 "$GRAM" generate model prompts --products many
+says err "auto, few or tiles"
+expect 2 "$GRAM" generate model prompts --speculate 17
+says err "speculate"
 expect 2 "$GRAM" score model pairs --max-tokens -3
 expect 2 "$GRAM" score model pairs --resume
 expect 2 "$GRAM" rank model groups --method best
