@@ -8,8 +8,8 @@
  *     gram_generate(m, prompt, n_prompts, &g, show, NULL, &err);
  *
  * An answer has the same bits alone, in any batch and at any number of threads, and answer k of n is the answer that a
- * run of its own with seed + k gives: for the same way of making products, see gram_products. Nothing is taken over from a checkpoint's generation_config.json but the tokens
- * that end an answer. */
+ * run of its own with seed + k gives: for the same way of making products, see gram_products. Nothing is taken over
+ * from a checkpoint's generation_config.json but the tokens that end an answer. */
 #ifndef GRAM_GENERATE_H
 #define GRAM_GENERATE_H
 
@@ -23,9 +23,9 @@ extern "C" {
 #define GRAM_ANSWERS_MOST 1024
 
 /* How the products of a run are made. FEW reads each weight once for a handful of rows; TILES takes 96 rows at once, as
- * scoring does, and gives the bits of scoring's log-probabilities. Each gives a row the same bits in any company, but not
- * the other's. AUTO: by the number of answers that a run is asked for, for all of it; what was chosen is told with each
- * answer. */
+ * scoring does, and gives the bits of scoring's log-probabilities. Each gives a row the same bits in any company, but
+ * not the other's. AUTO: by the number of answers that a run is asked for, for all of it; what was chosen is told with
+ * each answer. */
 typedef enum { GRAM_PRODUCTS_AUTO, GRAM_PRODUCTS_FEW, GRAM_PRODUCTS_TILES } gram_products;
 const char *gram_products_name(gram_products p);    /* "auto", "few", "tiles" */
 
@@ -97,9 +97,9 @@ typedef struct {
 /* Reads prompts of JSON Lines (".gz" too; "-" is standard input): a text, a list of messages, or a row of any form of
  * docs/formats.md, whose prompt is taken. Writes a line for each, in the order of the input: id, prompt, and for n = 1
  * completion, finish, tokens, logprob and logprob_tempered (sums over the answer's tokens, its end too), seed and
- * products; for more answers responses and lists of the rest, as gram_rank_file() reads them. Prompt i (good rows counted from 0) has
- * the seeds seed + i n and on. logprobs: a list for each token too. A prompt that cannot be answered has an "error" in
- * their place. */
+ * products; for more answers responses and lists of the rest, as gram_rank_file() reads them. Prompt i (good rows
+ * counted from 0) has the seeds seed + i n and on. logprobs: a list for each token too. A prompt that cannot be answered
+ * has an "error" in their place. */
 gram_status gram_generate_file(gram_model *m, const char *in, const char *out, const gram_generation *g, bool logprobs,
                                const gram_file_options *opt, gram_generate_report *report, gram_err *err);
 

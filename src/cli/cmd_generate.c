@@ -240,8 +240,8 @@ const cli_command cli_generate = {
     "generate", "MODEL PROMPTS.jsonl", "Write answers to prompts, one JSON object a line",
     "Reads rows of JSON Lines (gzip too; - is standard input): {\"prompt\": a text or a list of messages}, or a row of "
     "any form that docs/formats.md lists, whose prompt is taken. Writes one JSON object a line in the order of the "
-    "input: id, prompt, completion, finish (stop, stop_string, length), tokens, logprob, logprob_tempered, seed, products; "
-    "with --n more than 1 responses and lists, as `gram rank` reads them.\n\n"
+    "input: id, prompt, completion, finish (stop, stop_string, length), tokens, logprob, logprob_tempered, seed, "
+    "products; with --n more than 1 responses and lists, as `gram rank` reads them.\n\n"
     "An answer has the same bits alone, in any batch and at any number of threads. Ctrl-C keeps what is done in "
     "FILE.partial, and the same command with --resume goes on from there and ends with the same bytes.",
     "gram generate model.gguf prompts.jsonl --n 8 --out answers.jsonl\n"

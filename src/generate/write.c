@@ -304,8 +304,8 @@ static void choose(gr_write *w)
 
 /* ---- A step -------------------------------------------------------------------------------------- */
 
-/* Guesses what a text goes on with: what followed the last time that its newest SAME tokens, or fewer, stood in it. They
- * lie behind its ids. */
+/* Guesses what a text goes on with: what followed the last time that its newest SAME tokens, or fewer, stood in it.
+ * They lie behind its ids. */
 static void guess(gr_write *w, gr_text *t)
 {
     size_t n = t->ids.n, most = gr_min(w->guesses, t->ask.max_new - t->n_answer - 1);
@@ -454,8 +454,8 @@ static gram_status add_token(const gr_write *w, gr_text *t, const gr_drawn *d, g
     return GRAM_OK;
 }
 
-/* The tokens that were drawn for a text become part of it, which fn is told one by one. What it guessed wrong leaves the
- * tree. */
+/* The tokens that were drawn for a text become part of it, which fn is told one by one. What it guessed wrong leaves
+ * the tree. */
 static gram_status take_tokens(gr_write *w, size_t i, gr_write_fn *fn, void *arg, gram_err *err)
 {
     gr_text *t = w->turn[i];

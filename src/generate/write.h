@@ -59,8 +59,8 @@ struct gr_text {
 
 typedef struct gr_write gr_write;
 enum { GR_GUESSES_MOST = 16 };
-/* All but the numbers is borrowed. kv holds the texts' keys and values, and is not forgotten while one lives; where it has
- * no room they are computed anew. */
+/* All but the numbers is borrowed. kv holds the texts' keys and values, and is not forgotten while one lives; where it
+ * has no room they are computed anew. */
 typedef struct {
     const gr_model *m;
     gr_work *work;
@@ -76,9 +76,9 @@ void gr_write_close(gr_write *w);
 /* A text that waits for its turn; the engine's until gr_write_end(). Fails where the prompt is empty or leaves no room
  * in the model's context, or a setting is wrong. */
 gram_status gr_write_add(gr_write *w, const gr_ask *ask, gr_text **out, gram_err *err);
-/* Every live text that is not paused has one token more (with guesses, one or some), or has broken. fn is called for each
- * token, text by text in the order in which they were let in, and may end a text that has finished; a failure of it ends
- * the step and is handed back. *more: some text lives or waits. */
+/* Every live text that is not paused has one token more (with guesses, one or some), or has broken. fn is called for
+ * each token, text by text in the order in which they were let in, and may end a text that has finished; a failure of
+ * it ends the step and is handed back. *more: some text lives or waits. */
 typedef gram_status gr_write_fn(void *arg, gr_text *t, gram_err *err);
 gram_status gr_write_step(gr_write *w, gr_write_fn *fn, void *arg, bool *more, gram_err *err);
 /* Takes the text out, whatever its state, and frees it. */
