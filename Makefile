@@ -25,7 +25,7 @@ PREFIX  ?= /usr/local
 
 # The order of the folders: each includes its own headers and those of folders before it.
 # tensor stands before file: a file format names the type of each tensor that it holds.
-LAYERS  := base jinja text tensor file op comm optim model generate data reward train eval align api serve cli
+LAYERS  := base jinja text tensor file op comm optim model generate data reward rationale train eval align api serve cli
 
 PKGS    := jansson libpcre2-8 libutf8proc zlib libcyaml popt libmicrohttpd
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla \

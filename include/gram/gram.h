@@ -360,6 +360,7 @@ typedef struct {
     const char *columns;    /* "prompt=question,chosen=good": what the file calls the keys of docs/formats.md, each in
                              * place of all else that would be read for the same thing; NULL: by their own names. A path
                              * with dots leads into an object. GRAM_EARG: it names a key that is not read */
+    const struct gram_rationale_options *rationale;     /* gram/rationale.h: reasons before each verdict; NULL: none */
 } gram_file_options;
 
 typedef struct { uint64_t rows, bad, dropped, truncated, resumed; gram_usage usage; double seconds; } gram_file_report;

@@ -51,6 +51,7 @@ struct gram_model {
     gr_device *device;
     gr_model *model;
     gr_judge judge;
+    char *template, *template_args;     /* of gram_options, or NULL */
     gr_chat_kind chat;          /* NONE: no template was recognised, and judging fails with `why` */
     gram_err why;
     gr_scorer scorer;
@@ -69,6 +70,7 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
                               gram_err *err);
 gram_status gr_api_ready(const gram_model *m, gram_err *err);     /* fails where judging cannot work */
 
+#define GR_API_LIVE 96          /* texts written at once: a tile of the products */
 gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, gram_err *err);
 enum { GR_API_LIVE = 96 };      /* texts that are written at once: a tile of the products */
 typedef struct { gram_products products /* FEW or TILES */; size_t guesses; } gr_api_engine;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include "api/api_int.h"
+#include "api/reason_int.h"
 #include "base/cpu.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -11,9 +11,37 @@
 #include "eval/eval.h"
 #include "eval/folder.h"
 
-static gram_status score(void *arg, const gram_pair *pair, size_t n, gram_verdict *out, gram_err *err)
+/* What judges: the model, or the model and its reasons. */
+struct judge { gram_model *m; gram_reasoner *reasoner; gr_buf words; };
+
+static gram_status score(void *arg, const gram_pair *pair, size_t n, gram_verdict *out, gram_reasoned *why,
+                         gram_err *err)
 {
-    return gram_score(arg, pair, n, out, err);
+    const struct judge *j = arg;
+    gram_err first;
+    size_t bad;
+    gram_status rc;
+
+    if (!j->reasoner)
+        return gram_score(j->m, pair, n, out, err);
+    rc = gram_reason(j->reasoner, pair, n, why, &bad, &first);
+    for (size_t i = 0; i < n && !rc; i++)
+        out[i] = why[i].verdict;
+    return !rc ? GRAM_OK : bad < n ? gr_fail(err, rc, "pair %zu: %s", bad, first.text) : gr_fail(err, rc, "%s", first.text);
+}
+
+/* All that decides what is written, for a person and for the mark of a run. */
+static gram_status describe(const gram_rationale_options *o, const gr_reason_words *w, gr_buf *out, gram_err *err)
+{
+    uint64_t h = gr_digest(GR_DIGEST, w->judge.prompt, strlen(w->judge.prompt) + 1);
+    const char *const tag[] = { w->format.opening, w->format.closing, w->format.cue, w->label[0], w->label[1] };
+
+    for (size_t i = 0; i < GR_COUNT(tag); i++)
+        h = gr_digest(h, tag[i], strlen(tag[i]) + 1);
+    return gr_buf_printf(out, "%zu votes of at most %zu tokens, temperature %g, top_p %g, top_k %zu, min_p %g, seed %"
+                         PRIu64 ", early %zu (%g), products %s, format %016" PRIx64, o->votes, o->max_tokens, o->temperature,
+                         o->top_p, o->top_k, o->min_p, o->seed, o->early, o->sure, gram_products_name(o->products), h)
+               ? GRAM_OK : gr_nomem(err, "evaluation");
 }
 
 const char *gr_api_date(char text[32])
@@ -48,28 +76,56 @@ static void collect(facts_of *f, gram_model *m)
     };
 }
 
+/* The judge of a run, with its reasons where they are asked for; close_judge() also where it fails. */
+static gram_status open_judge(struct judge *j, gram_model *m, const gram_eval_options *opt, facts_of *f, gram_err *err)
+{
+    gram_status rc = gr_api_ready(m, err);
+
+    *j = (struct judge){ .m = m };
+    if (rc)
+        return rc;
+    collect(f, m);
+    if (opt && opt->file.rationale) {
+        rc = gram_reasoner_open(&j->reasoner, m, opt->file.rationale, err);
+        if (!rc)
+            rc = describe(opt->file.rationale, &j->reasoner->words, &j->words, err);
+        f->facts.rationale = j->words.p;
+    }
+    return rc;
+}
+
+static void close_judge(struct judge *j)
+{
+    gram_reasoner_close(j->reasoner);
+    gr_buf_clear(&j->words);
+}
+
 gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gram_eval_options *opt,
                       gram_eval_summary *out, char **table_out, gram_err *err)
 {
-    gram_status rc = gr_api_ready(m, err);
+    struct judge j;
     facts_of f;
+    gram_status rc = open_judge(&j, m, opt, &f, err);
 
-    if (rc)
-        return rc;
-    collect(&f, m);
-    return gr_eval_run(file, n, opt, &f.facts, score, m, out, table_out, err);
+    if (table_out)
+        *table_out = NULL;
+    if (!rc)
+        rc = gr_eval_run(file, n, opt, &f.facts, score, &j, out, table_out, err);
+    close_judge(&j);
+    return rc;
 }
 
 gram_status gram_eval_folder(gram_model *m, const char *folder, const gram_eval_options *opt, char **table_out,
                              gram_err *err)
 {
-    gram_status rc = gr_api_ready(m, err);
+    struct judge j;
     facts_of f;
+    gram_status rc = open_judge(&j, m, opt, &f, err);
 
-    if (rc)
-        return rc;
-    collect(&f, m);
-    return gr_eval_folder(folder, opt, &f.facts, score, m, table_out, err);
+    if (!rc)
+        rc = gr_eval_folder(folder, opt, &f.facts, score, &j, table_out, err);
+    close_judge(&j);
+    return rc;
 }
 
 gram_status gram_eval_compare(const char *a, const char *b, const char *json, const char *rows,

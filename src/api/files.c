@@ -8,6 +8,7 @@
 #include "api/job.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "rationale/json.h"
 #include "reward/rank.h"
 
 #define CHUNK_ROWS 256
@@ -57,7 +58,9 @@ static void put(json_t **o, const char *key, json_t *list)
     }
 }
 
-static gram_status write_verdict(gr_job *j, const char *id, const gram_verdict *v, gram_err *err)
+/* why: what was written before the verdict; NULL: nothing was. */
+static gram_status write_verdict(gr_job *j, const char *id, const gram_verdict *v, const gram_reasoned *why,
+                                 gram_err *err)
 {
     json_t *o;
 
@@ -74,6 +77,10 @@ static gram_status write_verdict(gr_job *j, const char *id, const gram_verdict *
         put(&o, "reward", rewards_json(v->reward, 2, false));
     if (v->spread)
         put(&o, "sigma", rewards_json(v->reward, 2, true));
+    if (why && o && !gr_reasoned_put(o, why, j->opt->rationale->seed)) {
+        json_decref(o);
+        o = NULL;
+    }
     return gr_job_write(j, o, err);
 }
 
@@ -84,13 +91,16 @@ struct chunk {
     uint64_t line[CHUNK_ROWS];
     gram_pair pair[CHUNK_ROWS];
     gram_verdict verdict[CHUNK_ROWS];
+    gram_reasoned why[CHUNK_ROWS];          /* empty without rationales */
     size_t n, tokens;
 };
 
 static void chunk_clear(struct chunk *c)
 {
-    for (size_t i = 0; i < c->n; i++)
+    for (size_t i = 0; i < c->n; i++) {
         gr_row_clear(&c->row[i]);
+        gram_reasoned_clear(&c->why[i]);
+    }
     c->n = c->tokens = 0;
 }
 
@@ -120,12 +130,25 @@ static gram_status fill_chunk(gr_job *j, struct chunk *c, uint64_t *skip, bool *
     return GRAM_OK;
 }
 
+/* Judges rows [from, from + n) of the chunk. */
+static gram_status judge_rows(gr_job *j, struct chunk *c, size_t from, size_t n, size_t *bad, gram_err *err)
+{
+    gram_status rc;
+
+    if (!j->reasoner)
+        return gr_api_score(j->m, c->pair + from, n, c->verdict + from, bad, err);
+    rc = gram_reason(j->reasoner, c->pair + from, n, c->why + from, bad, err);
+    for (size_t i = from; i < from + n && !rc; i++)
+        c->verdict[i] = c->why[i].verdict;
+    return rc;
+}
+
 static gram_status write_verdicts(gr_job *j, const struct chunk *c, size_t from, size_t to, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
     for (size_t i = from; i < to && !rc; i++)
-        rc = write_verdict(j, c->row[i].id, &c->verdict[i], err);
+        rc = write_verdict(j, c->row[i].id, &c->verdict[i], j->reasoner ? &c->why[i] : NULL, err);
     return rc;
 }
 
@@ -135,13 +158,13 @@ static gram_status score_up_to(gr_job *j, struct chunk *c, size_t from, size_t *
 {
     gram_err why = { 0 };
     size_t n = c->n - from, good;
-    gram_status rc = gr_api_score(j->m, c->pair + from, n, c->verdict + from, bad, &why), wrote;
+    gram_status rc = judge_rows(j, c, from, n, bad, &why), wrote;
 
     if (rc && *bad == n) {
         *bad = c->n;
         return gr_fail(err, rc, "%s", why.text);
     }
-    if (rc && *bad > 0 && gr_api_score(j->m, c->pair + from, *bad, c->verdict + from, &good, NULL))
+    if (rc && *bad > 0 && judge_rows(j, c, from, *bad, &good, NULL))
         *bad = 0;
     *bad += from;
     wrote = write_verdicts(j, c, from, *bad, rc ? NULL : err);
@@ -219,7 +242,27 @@ static json_t *score_json(const double *score, size_t n)
     return whole(a, n);
 }
 
-static gram_status rank_group(gr_job *j, const gr_group *g, gram_rank_method method, gram_err *err)
+/* What was written for each comparison of a group. */
+struct compared { json_t *list; size_t n; uint64_t seed; };
+
+/* NULL in the list's place: memory ran out. */
+static int add_compared(void *arg, size_t i, size_t k, const gram_reasoned *v)
+{
+    struct compared *c = arg;
+    json_t *pair = k < c->n ? json_pack("[I,I]", (json_int_t)i, (json_int_t)k)
+                            : json_pack("[I,s]", (json_int_t)i, "reference");
+    json_t *o = json_pack("{s:o, s:o}", "pair", pair, "preference", gr_json_real(v->verdict.preference));
+
+    if (c->list && (!o || !gr_reasoned_put(o, v, c->seed) || json_array_append(c->list, o))) {
+        json_decref(c->list);
+        c->list = NULL;
+    }
+    json_decref(o);
+    return 0;
+}
+
+static gram_status rank_and_write(gr_job *j, const gr_group *g, gram_rank_method method, struct compared *compared,
+                                  gram_err *err)
 {
     static const char *const names[] = { "linear", "tournament", "all-pairs", "reference" };
     gram_prompt prompt = { g->turn, g->n_turns, g->tools };
@@ -231,7 +274,9 @@ static gram_status rank_group(gr_job *j, const gr_group *g, gram_rank_method met
     /* What a group costs is told beside its ranking, and must not depend on the groups before it or on a resume:
      * the judge's words, some hundredths of the tokens, are computed anew for each. */
     gr_kv_forget(j->m->scorer.cache);
-    rc = gram_rank(j->m, prompt, (const char *const *)g->response, g->n, method, g->reference, &r, &why);
+    rc = j->reasoner ? gram_reason_rank(j->reasoner, prompt, (const char *const *)g->response, g->n, method,
+                                        g->reference, add_compared, compared, &r, &why)
+                     : gram_rank(j->m, prompt, (const char *const *)g->response, g->n, method, g->reference, &r, &why);
 
     if (rc == GRAM_ELIMIT && j->m->judge.truncate == GRAM_TRUNCATE_DROP) {
         j->report->rows++;
@@ -258,8 +303,19 @@ static gram_status rank_group(gr_job *j, const gr_group *g, gram_rank_method met
         put(&o, "sigma", rewards_json(r.reward, g->n, true));
         put(&o, "overlap", score_json(r.overlap, g->n));
     }
+    if (j->reasoner)
+        put(&o, "judged", json_incref(compared->list));
     gram_ranking_clear(&r);
     return gr_job_write(j, o, err);
+}
+
+static gram_status rank_group(gr_job *j, const gr_group *g, gram_rank_method method, gram_err *err)
+{
+    struct compared compared = { json_array(), g->n, j->opt->rationale ? j->opt->rationale->seed : 0 };
+    gram_status rc = rank_and_write(j, g, method, &compared, err);
+
+    json_decref(compared.list);
+    return rc;
 }
 
 /* What makes a group bad that the method cannot rank. */

@@ -50,7 +50,10 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
         return rc;
     if (j->opt->progress)
         j->lines = count_lines(in);
-    rc = gr_reader_open(&j->reader, in, j->opt->columns, err);
+    if (j->opt->rationale)
+        rc = gram_reasoner_open(&j->reasoner, m, j->opt->rationale, err);
+    if (!rc)
+        rc = gr_reader_open(&j->reader, in, j->opt->columns, err);
     if (!rc)
         rc = j->opt->resume ? gr_out_resume(&j->out, out, &report->resumed, err) : gr_out_open(&j->out, out, true, err);
     if (!rc && report->resumed)
@@ -133,6 +136,7 @@ gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err)
     gr_lines_close(j->earlier);
     free(j->written);
     gr_reader_close(j->reader);
+    gram_reasoner_close(j->reasoner);
     j->report->seconds = gr_now() - j->start;
     j->report->usage = (gram_usage){ u.sequences - j->before.sequences, u.tokens - j->before.tokens,
                                      u.tokens_computed - j->before.tokens_computed, u.seconds - j->before.seconds };

@@ -7,9 +7,11 @@
 #include "api/api_int.h"
 #include "api/overlap.h"
 #include "data/rows.h"
+#include "gram/rationale.h"
 
 typedef struct {
     gram_model *m;
+    gram_reasoner *reasoner;                /* of opt->rationale; NULL: none is asked for */
     const char *in;
     const gram_file_options *opt;
     gram_file_report *report;

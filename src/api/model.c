@@ -164,6 +164,11 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     m->lambda = opt->lambda;
     m->text_bytes = opt->text_bytes ? opt->text_bytes : TEXT_BYTES;
     m->name = gr_api_base_name(path);
+    if ((opt->chat_template && !(m->template = gr_strdup(opt->chat_template))) ||
+        (opt->chat_args && !(m->template_args = gr_strdup(opt->chat_args)))) {
+        rc = gr_nomem(err, path);
+        goto out;
+    }
     rc = m->name ? gr_checkpoint_open(&m->file, path, opt, err) : gr_nomem(err, path);
     if (!rc)
         rc = check_options(opt, m->file.cfg.context, path, err);
@@ -241,6 +246,8 @@ void gram_close(gram_model *m)
     gr_checkpoint_clear(&m->file);
     pthread_mutex_destroy(&m->lock);
     free(m->name);
+    free(m->template);
+    free(m->template_args);
     free(m);
 }
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "gram/gram.h"
+#include "gram/rationale.h"
 
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };   /* the exit codes */
 
@@ -47,6 +48,9 @@ extern struct poptOption cli_engine_table[];    /* the same and which head gives
 extern struct poptOption cli_chat_table[];      /* --template --chat-arg; the next one holds it */
 extern struct poptOption cli_prompt_table[];    /* --judge-prompt --labels --template --max-tokens --truncate */
 extern struct poptOption cli_judge_table[];     /* the same and --lambda --single-order, for those that score */
+extern struct poptOption cli_rationale_table[]; /* --rationale --votes and what goes with them */
+/* *out is o, filled from them, or NULL without --rationale. Zero, or an exit code after a message. */
+int cli_rationale(gram_rationale_options *o, const gram_rationale_options **out);
 extern struct poptOption cli_rows_table[];      /* --resume --columns --skip-bad --quiet */
 extern struct poptOption cli_common_table[];    /* --help; main() adds it to every command */
 

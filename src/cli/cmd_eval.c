@@ -30,6 +30,7 @@ static const struct poptOption opts[] = {
       "Also print a line for each row: what was asked and who won.", NULL },
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
+    CLI_INCLUDE(cli_rationale_table, "Rationales:"),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END
 };
@@ -161,10 +162,14 @@ static int read_verdicts(const char *path, const char *const *file)
 
 /* ---- The run ------------------------------------------------------------------------------------ */
 
+static gram_rationale_options writing;
+static const gram_rationale_options *rationale;
+
 static int evaluate(gram_model *m, const char *const *file, size_t n, const char *rows_file)
 {
     cli_progress p;
-    gram_eval_options o = { .file = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns },
+    gram_eval_options o = { .file = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns,
+                                    rationale },
                             .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_file };
     gram_eval_summary sum = { 0 };
     char *table = NULL;
@@ -237,7 +242,8 @@ static int compare(const char **arg, size_t n)
 static int over_folder(const char *model, const char *folder)
 {
     cli_progress p;
-    gram_eval_options o = { .file = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns },
+    gram_eval_options o = { .file = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns,
+                                    rationale },
                             .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_path };
     gram_model *m = NULL;
     char *table = NULL;
@@ -263,8 +269,10 @@ static int run(const char **arg, size_t n)
     struct stat st;
     gr_buf path = { 0 };
     gram_model *m = NULL;
-    int rc;
+    int rc = cli_rationale(&writing, &rationale);
 
+    if (rc)
+        return rc;
     if (comparing)
         return compare(arg, n);
     if (n == 2 && !stat(arg[1], &st) && S_ISDIR(st.st_mode))

@@ -13,14 +13,15 @@ static const struct poptOption opts[] = {
       "Write to FILE, which appears under its name when it is whole; - is standard output (the default).", "FILE" },
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
+    CLI_INCLUDE(cli_rationale_table, "Rationales:"),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END
 };
 
-static int rank_file(gram_model *m, const char *in, gram_rank_method method)
+static int rank_file(gram_model *m, const char *in, gram_rank_method method, const gram_rationale_options *rationale)
 {
     cli_progress p;
-    gram_file_options o = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns };
+    gram_file_options o = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns, rationale };
     gram_file_report report = { 0 };
     gram_err err;
     gram_status rc;
@@ -36,18 +37,22 @@ static int rank_file(gram_model *m, const char *in, gram_rank_method method)
 static int run(const char **arg, size_t n)
 {
     gram_rank_method method = GRAM_RANK_ALL_PAIRS;
+    gram_rationale_options writing;
+    const gram_rationale_options *rationale;
     gram_model *m;
     gram_err err;
-    int rc;
+    int rc = cli_rationale(&writing, &rationale);
 
     (void)n;
+    if (rc)
+        return rc;
     if (method_name && gram_rank_method_parse(method_name, &method, &err))
         return cli_usage("--method: %s", err.text);
     if (cli_resume && (!out || !strcmp(out, "-")))
         return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
     rc = cli_open(&m, arg[0]);
     if (!rc)
-        rc = rank_file(m, arg[1], method);
+        rc = rank_file(m, arg[1], method, rationale);
     gram_close(m);
     return rc;
 }
@@ -57,7 +62,7 @@ const cli_command cli_rank = {
     "Reads rows of JSON Lines (gzip too; - is standard input), each {\"prompt\", \"responses\": [...]}, and writes one "
     "JSON object a line: the ranking, a number for each response, the forward passes and tokens that it cost, and "
     "whether the preferences seen were intransitive. A reward model reads each response once and sorts, whatever the "
-    "method.",
+    "method.\n\nWith --rationale each comparison is a vote over rationales, which stand under \"judged\".",
     "gram rank model.gguf groups.jsonl --method tournament --out ranks.jsonl\n"
     "gram rank model.gguf - --method all-pairs < groups.jsonl",
     2, 2, opts, run

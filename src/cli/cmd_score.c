@@ -7,6 +7,7 @@
 
 static char *out, *server;
 static int show_prompt, show_tokens;
+static gram_reasoner *writer;        /* whose prompts are shown; NULL: no rationales are asked for */
 
 static const struct poptOption opts[] = {
     { "out", 'o', POPT_ARG_STRING, &out, 0,
@@ -20,6 +21,7 @@ static const struct poptOption opts[] = {
       "Score nothing: print the token ids that the model reads of each row, a JSON object for each order.", NULL },
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
+    CLI_INCLUDE(cli_rationale_table, "Rationales:"),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END
 };
@@ -28,7 +30,8 @@ static const struct poptOption opts[] = {
 static gram_status show_text_of(gram_model *m, const gram_row *row, size_t n, bool swapped, gram_err *err)
 {
     char *text, number[40] = "";
-    gram_status rc = gram_show_prompt(m, &row->pair, swapped, &text, err);
+    gram_status rc = writer ? gram_reason_show(writer, &row->pair, swapped, &text, err)
+                            : gram_show_prompt(m, &row->pair, swapped, &text, err);
 
     if (rc)
         return rc;
@@ -83,7 +86,7 @@ static int show_row(gram_model *m, const gram_row *row, size_t n)
     return CLI_DONE;
 }
 
-static int show_file(gram_model *m, const char *path)
+static int show_file(gram_model *m, const char *path, const gram_rationale_options *rationale)
 {
     cli_progress none = { 0 };      /* no line is drawn that a warning would have to clear */
     gram_rows *rows;
@@ -92,8 +95,12 @@ static int show_file(gram_model *m, const char *path)
     size_t n = 0;
     int rc = CLI_DONE;
 
-    if (gram_rows_open_columns(&rows, path, cli_columns, &err))
+    if (rationale && gram_reasoner_open(&writer, m, rationale, &err))
         return cli_fail_err(&err);
+    if (gram_rows_open_columns(&rows, path, cli_columns, &err)) {
+        gram_reasoner_close(writer);
+        return cli_fail_err(&err);
+    }
     while (!rc) {
         gram_status s = gram_rows_next(rows, &row, &err);
         if (s == GRAM_EFORMAT && cli_skip_bad)
@@ -106,13 +113,15 @@ static int show_file(gram_model *m, const char *path)
             rc = show_row(m, row, ++n);
     }
     gram_rows_close(rows);
+    gram_reasoner_close(writer);
+    writer = NULL;
     return rc;
 }
 
-static int score_file(gram_model *m, const char *in)
+static int score_file(gram_model *m, const char *in, const gram_rationale_options *rationale)
 {
     cli_progress p;
-    gram_file_options o = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns };
+    gram_file_options o = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns, rationale };
     gram_file_report report = { 0 };
     gram_err err;
     gram_status rc;
@@ -127,14 +136,20 @@ static int score_file(gram_model *m, const char *in)
 
 static int run(const char **arg, size_t n)
 {
+    gram_rationale_options writing;
+    const gram_rationale_options *rationale;
     gram_model *m;
-    int rc;
+    int rc = cli_rationale(&writing, &rationale);
 
+    if (rc)
+        return rc;
     if (n != (server ? 1 : 2))
         return cli_usage(server ? "--server takes the place of MODEL: wanted PAIRS.jsonl alone"
                                 : "wanted MODEL PAIRS.jsonl, found 1 argument");
-    if (server && (show_prompt || show_tokens || cli_resume))
-        return cli_usage("--server goes with none of --show-prompt, --show-tokens and --resume");
+    if (server && (show_prompt || show_tokens || cli_resume || rationale))
+        return cli_usage("--server goes with none of --show-prompt, --show-tokens, --resume and --rationale");
+    if (rationale && show_tokens)
+        return cli_usage("--show-tokens goes with no --rationale: --show-prompt shows what a rationale follows");
     if (server)
         return cli_score_remote(server, arg[0], out);
     if (out && (show_prompt || show_tokens))
@@ -143,7 +158,7 @@ static int run(const char **arg, size_t n)
         return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
     rc = cli_open(&m, arg[0]);
     if (!rc)
-        rc = show_prompt || show_tokens ? show_file(m, arg[1]) : score_file(m, arg[1]);
+        rc = show_prompt || show_tokens ? show_file(m, arg[1], rationale) : score_file(m, arg[1], rationale);
     gram_close(m);
     return rc;
 }
@@ -155,11 +170,16 @@ const cli_command cli_score = {
     "preference (the probability that chosen beats rejected, both orders averaged), p_forward, p_swapped, "
     "logit_margin, consistent, tokens (of both orders together) and truncated. Of a reward model a line also has the "
     "reward of each answer, and PURM's sigma, overlap and reward - lambda overlap.\n\n"
+    "With --rationale the judge writes its reasons --votes times, over both orders in turn, and preference is the mean "
+    "of the verdicts after them (docs/rationale.md). A line then also has reward, votes, hard (the share of votes for "
+    "chosen), error (the standard error), flip, first_seat, forced, contradicts, written (tokens), and for each order "
+    "the rationales with p, status and tokens.\n\n"
     "Ctrl-C keeps what is done in FILE.partial, and the same command with --resume goes on from there.",
     "gram score model.gguf pairs.jsonl --out verdicts.jsonl\n"
     "zcat pairs.jsonl.gz | gram score model.gguf - > verdicts.jsonl\n"
     "gram score ./my-grm pairs.jsonl -o v.jsonl --judge-prompt judge.txt --dtype int8\n"
     "gram score model.gguf pairs.jsonl --show-prompt | less\n"
+    "gram score ./my-gram-r2 pairs.jsonl --rationale --votes 4 -o v.jsonl\n"
     "gram score --server http://127.0.0.1:8080 pairs.jsonl --out verdicts.jsonl",
     1, 2, opts, run
 };

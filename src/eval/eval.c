@@ -72,11 +72,11 @@ static uint64_t hash_text(uint64_t h, const char *s)
 static uint64_t mark_of(const gr_eval_facts *f, gr_rules rules)
 {
     const char *const part[] = { f->model, f->dtype, f->chat_template, f->prompt_hash, f->label_a, f->label_b,
-                                 gr_rules_name(rules), f->single_order ? "single" : "both" };
+                                 gr_rules_name(rules), f->single_order ? "single" : "both", f->rationale };
     char tokens[32];
     uint64_t h = GR_DIGEST;
 
-    for (size_t k = 0; k < GR_COUNT(part); k++)
+    for (size_t k = 0; k < GR_COUNT(part) - !f->rationale; k++)     /* the last part is the rationale's */
         h = hash_text(h, part[k] ? part[k] : "\001");   /* no part looks like a missing one */
     snprintf(tokens, sizeof tokens, "%zu", f->max_tokens);
     return hash_text(h, tokens);
@@ -287,6 +287,19 @@ static gram_status room_for_row(run *r, gram_err *err)
 
 /* ---- Judging ---- */
 
+/* Takes *why over. */
+static gram_status keep_reasons(gr_eval_row *row, gram_reasoned *why, gram_err *err)
+{
+    if (!why->rationale)
+        return GRAM_OK;
+    row->why = gr_calloc(1, sizeof *row->why);
+    if (!row->why)
+        return gr_nomem(err, "evaluation");
+    *row->why = *why;
+    *why = (gram_reasoned){ 0 };
+    return GRAM_OK;
+}
+
 static gram_status keep_verdict(run *r, gr_eval_row *row, const gram_verdict *v, gram_err *err)
 {
     row->dropped = v->dropped;
@@ -315,26 +328,33 @@ static gram_status judge(run *r, size_t m, gram_err *err)
 {
     gram_pair pair[BATCH_PAIRS];
     gram_verdict verdict[BATCH_PAIRS];
+    gram_reasoned why[BATCH_PAIRS] = { { .n = 0 } };
     double start;
     gram_status rc;
 
     for (size_t i = 0; i < m; i++)
         pair[i] = gr_row_pair(&r->item[i].row);
     start = gr_now();
-    rc = r->score(r->arg, pair, m, verdict, err);
+    rc = r->score(r->arg, pair, m, verdict, why, err);
     if (rc)
         return rc;
     r->seconds += gr_now() - start;
     for (size_t i = 0; i < m; i++) {
-        rc = keep_verdict(r, &r->row[r->n], &verdict[i], err);
+        rc = keep_reasons(&r->row[r->n], &why[i], err);
+        if (!rc)
+            rc = keep_verdict(r, &r->row[r->n], &verdict[i], err);
         if (rc)
-            return rc;
+            break;
         r->pairs += !verdict[i].dropped;
         r->tokens += verdict[i].dropped ? 0 : verdict[i].tokens;
         r->n++;
         gr_eval_item_clear(&r->item[0]);
         memmove(&r->item[0], &r->item[1], --r->waiting * sizeof r->item[0]);
     }
+    for (size_t i = 0; i < m; i++)
+        gram_reasoned_clear(&why[i]);
+    if (rc)
+        return rc;
     return r->rows ? gr_out_flush(r->rows, err) : GRAM_OK;
 }
 

@@ -10,8 +10,10 @@
 #include "eval/result.h"
 #include "gram/gram.h"
 
-/* Scores n pairs, as gram_score() does. GRAM_ELIMIT: one of them is too long. */
-typedef gram_status gr_score_fn(void *arg, const gram_pair *pair, size_t n, gram_verdict *out, gram_err *err);
+/* Scores n pairs, as gram_score() does. GRAM_ELIMIT: one of them is too long. why[n] are empty, and hold what was
+ * written before the verdicts, where something was. */
+typedef gram_status gr_score_fn(void *arg, const gram_pair *pair, size_t n, gram_verdict *out, gram_reasoned *why,
+                                gram_err *err);
 
 /* As gram_eval(). facts go into JSON and report, and all but cpu, date and truncate into the mark that keeps a
  * resume from mixing two runs. table_out may be NULL. */

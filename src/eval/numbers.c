@@ -78,6 +78,8 @@ static json_t *facts(builder *b, const gr_eval_facts *f)
     set(b, o, "max_tokens", count(f->max_tokens));
     set(b, o, "truncate", text(f->truncate));
     set(b, o, "single_order", json_boolean(f->single_order));
+    if (f->rationale)
+        set(b, o, "rationale", text(f->rationale));
     set(b, o, "date", text(f->date));
     return o;
 }
@@ -176,6 +178,34 @@ static json_t *spread(builder *b, const gr_eval_spread *s)
     return o;
 }
 
+static json_t *votes(builder *b, const gr_eval_votes *v)
+{
+    json_t *o = v->rationales ? json_object() : json_null(), *points;
+
+    if (!v->rationales)
+        return o;
+    set(b, o, "rows", count(v->rows));
+    set(b, o, "rationales", count(v->rationales));
+    set(b, o, "forced", count(v->forced));
+    set(b, o, "contradicts", count(v->contradicts));
+    set(b, o, "unparsed", count(0));
+    set(b, o, "early", count(v->early));
+    set(b, o, "written_tokens", count(v->tokens));
+    set(b, o, "first_seat_rate", gr_json_real(v->first_seat));
+    set(b, o, "standard_error", gr_json_real(v->error));
+    points = json_array();
+    for (size_t k = 0; k < v->points; k++) {
+        json_t *p = json_object();
+        set(b, p, "votes", count(v->point[k].k));
+        set(b, p, "accuracy", interval(b, v->point[k].soft));
+        set(b, p, "majority_accuracy", interval(b, v->point[k].hard));
+        set(b, p, "written_tokens_a_row", gr_json_real(v->point[k].tokens));
+        push(b, points, p);
+    }
+    set(b, o, "accuracy_by_votes", points);
+    return o;
+}
+
 static json_t *reliability(builder *b, const gr_eval_stats *s)
 {
     json_t *a = json_array();
@@ -232,6 +262,8 @@ gram_status gr_eval_json(const gr_eval_result *r, gr_buf *out, gram_err *err)
     set(&b, o, "preference_histogram", histogram(&b, r));
     set(&b, o, "accuracy_by_margin", margins(&b, r));
     set(&b, o, "purm", spread(&b, &r->spread));
+    if (r->facts.rationale)
+        set(&b, o, "rationales", votes(&b, &r->votes));
     set(&b, o, "speed", speed(&b, r));
     all = b.ok ? gr_json_text(o, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
     b.ok = all && gr_buf_puts(out, all) && gr_buf_puts(out, "\n");

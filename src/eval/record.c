@@ -5,13 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "eval/record.h"
 #include "eval/text.h"
+#include "rationale/json.h"
 
 void gr_eval_row_clear(gr_eval_row *r)
 {
     free(r->id);
     free(r->subset);
+    if (r->why)
+        gram_reasoned_clear(r->why);
+    free(r->why);
     *r = (gr_eval_row){ .cell = -1 };
 }
 
@@ -24,6 +29,18 @@ static bool put_two(gr_buf *b, const char *key, const double x[2])
 {
     return gr_buf_printf(b, ",\"%s\":[", key) && gr_text_number(b, x[0]) && gr_buf_puts(b, ",") &&
         gr_text_number(b, x[1]) && gr_buf_puts(b, "]");
+}
+
+/* Numbers of jansson's 17 digits read back as they were. */
+static bool put_reasons(gr_buf *b, const gram_reasoned *why)
+{
+    json_t *o = json_object();
+    char *text = o && gr_reasoned_put(o, why, 0) && !json_object_del(o, "seed") ? gr_json_text(o, JSON_COMPACT) : NULL;
+    bool ok = text && gr_buf_puts(b, ",\"reasons\":") && gr_buf_puts(b, text);
+
+    free(text);
+    json_decref(o);
+    return ok;
 }
 
 bool gr_eval_row_write(gr_buf *b, const gr_eval_row *r, const char *file, uint64_t run)
@@ -40,6 +57,7 @@ bool gr_eval_row_write(gr_buf *b, const gr_eval_row *r, const char *file, uint64
                       r->prompt, r->chosen_chars, r->rejected_chars) &&
         (r->cell < 0 ? gr_buf_puts(b, ",\"cell\":null") : gr_buf_printf(b, ",\"cell\":%d", r->cell)) &&
         (!r->rewarded || put_two(b, "reward", r->reward)) && (!r->spread || put_two(b, "sigma", r->sigma)) &&
+        (!r->why || put_reasons(b, r->why)) &&
         gr_buf_printf(b, ",\"run\":\"%016" PRIx64 "\"}\n", run);
 }
 
@@ -133,6 +151,24 @@ static bool get_two(reader *p, const char *key, double x[2])
     return true;
 }
 
+static gram_reasoned *get_reasons(reader *p)
+{
+    const json_t *o = json_object_get(p->o, "reasons");
+    const char *why;
+    gram_reasoned *v = o && !p->rc ? gr_calloc(1, sizeof *v) : NULL;
+    gram_status rc;
+
+    if (!o || p->rc)
+        return NULL;
+    rc = v ? gr_reasoned_get(o, v, &why) : GRAM_ENOMEM;
+    if (!rc)
+        return v;
+    p->rc = rc == GRAM_ENOMEM ? gr_nomem(p->err, p->name)
+          : gr_fail(p->err, rc, "%s:%" PRIu64 ": reasons: %s", p->name, p->line, why);
+    free(v);
+    return NULL;
+}
+
 static void read_all(reader *p, gr_eval_row *r, char **file, uint64_t *run)
 {
     const json_t *chars = json_object_get(p->o, "chars");
@@ -155,6 +191,7 @@ static void read_all(reader *p, gr_eval_row *r, char **file, uint64_t *run)
     r->cell = get_cell(p);
     r->rewarded = get_two(p, "reward", r->reward);
     r->spread = get_two(p, "sigma", r->sigma);
+    r->why = get_reasons(p);
     *run = get_hash(p, "run");
 }
 

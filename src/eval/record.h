@@ -10,6 +10,7 @@
 #ifndef GR_EVAL_RECORD_H
 #define GR_EVAL_RECORD_H
 
+#include "gram/rationale.h"
 #include "base/mem.h"
 
 typedef struct {
@@ -25,6 +26,7 @@ typedef struct {
     bool rewarded, spread;              /* by a reward model; by PURM: its lines also hold "reward" and "sigma",
                                          * [chosen, rejected] */
     double reward[2], sigma[2];
+    gram_reasoned *why;                 /* owned: what was written before the verdict, under "reasons"; NULL: nothing */
 } gr_eval_row;
 void gr_eval_row_clear(gr_eval_row *r);
 

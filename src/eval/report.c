@@ -194,6 +194,80 @@ static void worst(gr_page *p, const gr_eval_result *r)
     gr_page_raw(p, "</tbody></table></div>\n");
 }
 
+/* ---- Rationales ---- */
+
+static void votes(gr_page *p, const gr_eval_result *r)
+{
+    const gr_eval_votes *v = &r->votes;
+
+    gr_page_raw(p, "<h2>Votes</h2>\n<div class=\"wide\" tabindex=\"0\"><table>\n<thead><tr><th scope=\"col\">votes a "
+                "pair</th><th scope=\"col\">accuracy, mean</th><th scope=\"col\">95&#160;% interval</th>"
+                "<th scope=\"col\">accuracy, majority</th><th scope=\"col\">95&#160;% interval</th>"
+                "<th scope=\"col\">tokens written a pair</th></tr></thead>\n<tbody>\n");
+    for (size_t k = 0; k < v->points; k++) {
+        gr_page_put(p, "<tr><th scope=\"row\">%zu</th>", v->point[k].k);
+        gr_page_cell_percent(p, v->point[k].soft.value);
+        gr_page_cell_range(p, v->point[k].soft);
+        gr_page_cell_percent(p, v->point[k].hard.value);
+        gr_page_cell_range(p, v->point[k].hard);
+        gr_page_cell_count(p, (uint64_t)llround(v->point[k].tokens));
+        gr_page_raw(p, "</tr>\n");
+    }
+    gr_page_raw(p, "</tbody></table></div>\n<p class=\"note\">");
+    gr_page_count(p, v->rationales);
+    gr_page_raw(p, " rationales, ");
+    gr_page_percent(p, (double)v->forced / (double)v->rationales);
+    gr_page_raw(p, " closed by force, ");
+    gr_page_percent(p, (double)v->contradicts / (double)v->rationales);
+    gr_page_raw(p, " whose conclusion names the answer that the verdict does not, ");
+    gr_page_percent(p, v->first_seat);
+    gr_page_raw(p, " for the answer read first, none unparsed.</p>\n");
+}
+
+/* One row with its reasons beside the verdicts. */
+static void reasons_of(gr_page *p, const gr_eval_row *row)
+{
+    gr_page_raw(p, "<details><summary>");
+    gr_page_text(p, row->id);
+    gr_page_put(p, ": %s, %.3f</summary>\n", row->preference > 0.5 ? "right" : row->preference < 0.5 ? "wrong" : "tie",
+                row->preference);
+    for (size_t j = 0; j < row->why->n; j++) {
+        const gram_rationale *v = &row->why->rationale[j];
+        gr_page_put(p, "<p class=\"note\">%s first: %.3f for the better one, %zu tokens, %s%s</p>\n<div class=\"box\">"
+                    "<pre style=\"white-space:pre-wrap;margin:0\">", v->swapped ? "worse answer" : "better answer", v->p,
+                    v->tokens, gram_rationale_status_name(v->status), v->contradicts ? ", contradicts its verdict" : "");
+        gr_page_text(p, v->text);
+        gr_page_raw(p, "</pre></div>\n");
+    }
+    gr_page_raw(p, "</details>\n");
+}
+
+static bool is_worst(const gr_eval_result *r, size_t i)
+{
+    for (size_t k = 0; k < r->n_worst; k++)
+        if (r->worst[k] == i)
+            return true;
+    return false;
+}
+
+/* The rows that are most surely wrong, and others spread evenly over the files. */
+static void reasons(gr_page *p, const gr_eval_result *r)
+{
+    enum { OTHERS = 20 };
+    size_t step = gr_max(r->n_rows / OTHERS, 1);
+
+    if (!r->votes.rationales)
+        return;
+    votes(p, r);
+    gr_page_raw(p, "<h2>Rationales</h2>\n");
+    for (size_t k = 0; k < r->n_worst; k++)
+        if (r->row[r->worst[k]].why)
+            reasons_of(p, &r->row[r->worst[k]]);
+    for (size_t i = 0; i < r->n_rows; i += step)
+        if (r->row[i].why && r->row[i].why->n && !is_worst(r, i))
+            reasons_of(p, &r->row[i]);
+}
+
 /* ---- Foot ---- */
 
 static void facts(gr_page *p, const gr_eval_result *r)
@@ -219,6 +293,7 @@ static void facts(gr_page *p, const gr_eval_result *r)
         gr_page_raw(p, "</dd>\n");
     }
     gr_page_fact(p, "longer pairs", f->truncate);
+    gr_page_fact(p, "rationales", f->rationale);
     gr_page_put(p, "<dt>orders read</dt><dd>%s</dd>\n<dt>tokens read</dt><dd>",
                 f->single_order ? "one, the better answer first" : "both, averaged");
     gr_page_count(p, r->all.tokens);
@@ -268,6 +343,7 @@ gram_status gr_eval_report(const gr_eval_result *r, gr_buf *out, gram_err *err)
     files(&p, r);
     subsets(&p, r);
     worst(&p, r);
+    reasons(&p, r);
     facts(&p, r);
     definitions(&p);
     gr_page_end(&p);

@@ -268,6 +268,8 @@ gram_status gr_eval_collect(gr_eval_result *r, const gr_eval_row *row, size_t n,
         rc = gr_rules_apply(rules, row, n, &r->rules, err);
     if (!rc)
         rc = gr_eval_spread_of(row, n, r->facts.lambda, &r->spread, err);
+    if (!rc)
+        rc = gr_eval_votes_of(row, n, &r->votes, err);
     collect_rows(r);
     return rc;
 }

@@ -5,6 +5,7 @@
 #include "eval/metrics.h"
 #include "eval/rules.h"
 #include "eval/purm.h"
+#include "eval/votes.h"
 
 #define GR_EVAL_HISTOGRAM 20        /* bins of preference, equal width over [0,1] */
 #define GR_EVAL_MARGINS 10          /* groups of rows by |logit margin|, equally many in each */
@@ -19,6 +20,7 @@ typedef struct {
     size_t batch_tokens;            /* that the scorer computes together, 0: a row at a time; not written anywhere */
     bool single_order;
     double lambda;                  /* PURM: of mean - lambda u */
+    const char *rationale;          /* how reasons were written, in words; NULL: none were */
 } gr_eval_facts;
 
 typedef struct {
@@ -54,6 +56,7 @@ typedef struct {
     size_t worst[10], n_worst;      /* rows judged wrong with the most confidence */
     gr_rule_result rules;
     gr_eval_spread spread;
+    gr_eval_votes votes;
     uint64_t resumed;               /* rows that an earlier run had judged */
     double seconds, tokens_per_s, pairs_per_s;      /* judging, in this run; NAN where it judged none */
 } gr_eval_result;

@@ -96,11 +96,35 @@ static bool spread(gr_buf *b, const gr_eval_spread *s)
                             range(b, s->penalised) && gr_buf_puts(b, "\n")));
 }
 
+static bool votes(gr_buf *b, const gr_eval_votes *v)
+{
+    bool ok = true;
+
+    if (!v->rationales)
+        return true;
+    ok = gr_buf_printf(b, "\n%-*s%7s%7s  %13s%10s\n" RULE "\n", NAME, "by rationales", "votes", "right",
+                       "95 % interval", "tokens");
+    for (size_t k = 0; k < v->points && ok; k++)
+        for (int hard = 0; hard < 2 && ok; hard++) {
+            gram_interval right = hard ? v->point[k].hard : v->point[k].soft;
+            ok = gr_buf_printf(b, "%-*s%7zu", NAME, hard ? "  majority" : "mean of the verdicts", v->point[k].k) &&
+                percent(b, right.value, 7) && range(b, right) && gr_buf_printf(b, "%10.0f\n", v->point[k].tokens);
+        }
+    ok = ok && gr_buf_printf(b, RULE "\n%" PRIu64 " rationales of %.0f tokens: closed by force", v->rationales,
+                             (double)v->tokens / (double)v->rationales) &&
+        percent(b, (double)v->forced / (double)v->rationales, 6) && gr_buf_puts(b, " %, contradicting their verdict") &&
+        percent(b, (double)v->contradicts / (double)v->rationales, 6) && gr_buf_puts(b, " %, for the first seat") &&
+        percent(b, v->first_seat, 6) && gr_buf_puts(b, " %, unparsed 0\n");
+    if (ok && !isnan(v->error))
+        ok = gr_buf_printf(b, "standard error of a row's preference: %.3f in the mean\n", v->error);
+    return ok && (!v->early || gr_buf_printf(b, "%" PRIu64 " rows whose first rationales agreed\n", v->early));
+}
+
 static bool footer(gr_buf *b, const gr_eval_result *r)
 {
     bool ok = (r->n_files < 2 || mean_line(b, "mean of files (macro)", r->macro)) &&
         mean_line(b, "mean of subsets", r->macro_subsets) && rules(b, &r->rules) &&
-        gr_buf_puts(b, "\n") && spread(b, &r->spread) && left_out(b, r);
+        gr_buf_puts(b, "\n") && spread(b, &r->spread) && votes(b, &r->votes) && left_out(b, r);
 
     if (ok && !isnan(r->tokens_per_s))
         ok = gr_buf_printf(b, "%.1f s of judging: %.1f tokens/s, %.2f pairs/s\n", r->seconds, r->tokens_per_s,

@@ -208,23 +208,39 @@ static gram_status find_labels(gr_judge *j, gram_err *err)
     return rc;
 }
 
-gram_status gr_judge_init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt,
-                          const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
-                          gram_err *err)
+/* All but the labels' tokens. */
+static gram_status init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt, const char *label_a,
+                        const char *label_b, size_t max_tokens, gram_truncate truncate, gram_err *err)
 {
-    gram_status rc;
-
     *j = (gr_judge){ .chat = *chat, .tok = tok, .pad = -1, .last = -1, .max_tokens = max_tokens, .truncate = truncate };
     *chat = (gr_chat){ 0 };
     j->prompt = gr_strdup(prompt ? prompt : gr_judge_default);
     j->label_text[0] = gr_strdup(label_a ? label_a : "A");
     j->label_text[1] = gr_strdup(label_b ? label_b : "B");
     if (!j->prompt || !j->label_text[0] || !j->label_text[1])
-        rc = gr_nomem(err, "judge prompt");
-    else
-        rc = find_holes(j, err);
+        return gr_nomem(err, "judge prompt");
+    return find_holes(j, err);
+}
+
+gram_status gr_judge_init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt,
+                          const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
+                          gram_err *err)
+{
+    gram_status rc = init(j, chat, tok, prompt, label_a, label_b, max_tokens, truncate, err);
+
     if (!rc)
         rc = find_labels(j, err);
+    if (rc)
+        gr_judge_clear(j);
+    return rc;
+}
+
+gram_status gr_judge_init_writing(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt, size_t max_tokens,
+                                  gram_truncate truncate, gram_err *err)
+{
+    gram_status rc = init(j, chat, tok, prompt, NULL, NULL, max_tokens, truncate, err);
+
+    j->label[0] = j->label[1] = -1;
     if (rc)
         gr_judge_clear(j);
     return rc;
@@ -350,23 +366,28 @@ static gram_status render_plain(const gr_judge *j, gram_prompt p, const char *qu
     return rc;
 }
 
+/* And what is read of each text, into b. */
+static gram_status render_parts(const gr_judge *j, const struct cut *c, bool swapped, gr_buf b[HOLES],
+                                gr_chat_text *out, gram_err *err)
+{
+    gr_str part[HOLES];
+
+    for (int i = 0; i < HOLES; i++) {
+        int from = swapped && i != INPUT ? ANSWER_A + ANSWER_B - i : i;
+        if (!shorten(c->whole[from], c->keep[from], &b[i]))
+            return gr_nomem(err, "pair");
+        part[i] = (gr_str){ b[i].p, b[i].n };
+    }
+    return j->plain ? render_plain(j, c->prompt, b[INPUT].p ? b[INPUT].p : "", b[ANSWER_A].p ? b[ANSWER_A].p : "",
+                                   c->extra, out, err)
+                    : render(j, part, out, err);
+}
+
 static gram_status render_cut(const gr_judge *j, const struct cut *c, bool swapped, gr_chat_text *out, gram_err *err)
 {
     gr_buf b[HOLES] = { { 0 } };
-    gr_str part[HOLES];
-    gram_status rc = GRAM_OK;
+    gram_status rc = render_parts(j, c, swapped, b, out, err);
 
-    for (int i = 0; i < HOLES && !rc; i++) {
-        int from = swapped && i != INPUT ? ANSWER_A + ANSWER_B - i : i;
-        if (!shorten(c->whole[from], c->keep[from], &b[i]))
-            rc = gr_nomem(err, "pair");
-        part[i] = (gr_str){ b[i].p, b[i].n };
-    }
-    if (!rc && j->plain)
-        rc = render_plain(j, c->prompt, b[INPUT].p ? b[INPUT].p : "", b[ANSWER_A].p ? b[ANSWER_A].p : "", c->extra,
-                          out, err);
-    else if (!rc)
-        rc = render(j, part, out, err);
     for (int i = 0; i < HOLES; i++)
         gr_buf_clear(&b[i]);
     return rc;
@@ -616,4 +637,34 @@ gram_status gr_judge_show(const gr_judge *j, const gram_pair *pair, bool swapped
     gr_judged_clear(&ids);
     gr_buf_clear(&input);
     return rc;
+}
+
+gram_status gr_judge_texts(const gr_judge *j, const gram_pair *pair, bool both, gr_judge_text out[2], gram_err *err)
+{
+    gr_judged ids = { 0 };
+    gr_buf input = { 0 };
+    struct cut c;
+    gram_status rc = judge(j, pair, !both, &input, &c, &ids, err);
+
+    out[0] = out[1] = (gr_judge_text){ 0 };
+    for (int i = 0; i < (both ? 2 : 1) && !rc; i++) {
+        out[i].truncated = ids.truncated;
+        out[i].dropped = ids.dropped;
+        if (!ids.dropped)
+            rc = render_parts(j, &c, i == 1, out[i].part, &out[i].chat, err);
+    }
+    if (rc)
+        for (int i = 0; i < 2; i++)
+            gr_judge_text_clear(&out[i]);
+    gr_judged_clear(&ids);
+    gr_buf_clear(&input);
+    return rc;
+}
+
+void gr_judge_text_clear(gr_judge_text *t)
+{
+    for (int i = 0; i < HOLES; i++)
+        gr_buf_clear(&t->part[i]);
+    gr_chat_text_clear(&t->chat);
+    *t = (gr_judge_text){ 0 };
 }

@@ -42,6 +42,9 @@ typedef struct {
 gram_status gr_judge_init(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, const char *prompt,
                           const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
                           gram_err *err);
+/* The same for a judge that writes before its verdict, of which nothing is known here: no label is looked for. */
+gram_status gr_judge_init_writing(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, const char *prompt,
+                                  size_t max_tokens, gram_truncate truncate, gram_err *err);
 /* The token with which the chat template closes the assistant's turn; -1: it has none. */
 gram_status gr_judge_turn_end(const gr_judge *j, int32_t *id, gram_err *err);
 /* For a model with a reward head. */
@@ -71,6 +74,12 @@ gram_status gr_judge_answer(const gr_judge *j, gram_prompt prompt, const char *a
                             gr_judged *out, size_t *asked, gram_err *err);
 /* The rendered text of one order, special tokens written out. */
 gram_status gr_judge_show(const gr_judge *j, const gram_pair *pair, bool swapped, gr_buf *out, gram_err *err);
+
+/* Both orders as the chat's text, and what stands in it for {input} and for the answers in the seats of A and B, as
+ * gr_judge_pair() cuts them; out[1] is swapped, and empty without `both`. Not of a plain judge. */
+typedef struct { gr_chat_text chat; gr_buf part[3]; bool truncated, dropped; } gr_judge_text;
+gram_status gr_judge_texts(const gr_judge *j, const gram_pair *pair, bool both, gr_judge_text out[2], gram_err *err);
+void gr_judge_text_clear(gr_judge_text *t);
 
 /* The text that {input} stands for: the question, or the whole conversation. Added to *out. Refuses what is no text:
  * tools, and calls of them in a turn or in an answer. */

@@ -58,7 +58,7 @@ bool gr_trie_put(gr_trie *t, const char *s, size_t n, uint32_t token)
 
 /* The longest token that starts at s, or NULL; *len is what it covers. */
 /* Whether a special token may stand at s, n bytes long. The raw trie alone sees the text as it was given. */
-static bool may_be_special(gr_enc *e, const gr_trie *t, const char *s, size_t n)
+static bool may_be_special(gr_enc *e, const gr_trie *t, const gr_added *a, const char *s, size_t n)
 {
     size_t at = (size_t)(s - e->text), k;
 
@@ -66,10 +66,18 @@ static bool may_be_special(gr_enc *e, const gr_trie *t, const char *s, size_t n)
         return e->special;
     while (e->at_run + 1 < e->n_runs && e->run[e->at_run].end <= at)
         e->at_run++;
-    for (k = e->at_run; k < e->n_runs && e->run[k].special; k++)
+    for (k = e->at_run; k < e->n_runs && (e->run[k].special || (!a->special && e->run[k].marks)); k++)
         if (at + n <= e->run[k].end)
             return true;
     return false;
+}
+
+bool gr_added_placed(const gr_enc *e, const gr_added *a)
+{
+    for (size_t i = 0; !a->special && e->mark && i < e->mark->n; i++)
+        if (e->mark->p[i] == a->id)
+            return true;
+    return a->special;
 }
 
 static const gr_added *longest(gr_enc *e, const gr_trie *t, const char *s, size_t n, size_t *len)
@@ -79,7 +87,7 @@ static const gr_added *longest(gr_enc *e, const gr_trie *t, const char *s, size_
 
     for (size_t i = 1; at; i++) {
         const gr_added *a = t->node[at].token ? &e->t->added[t->node[at].token - 1] : NULL;
-        if (a && (!a->special || may_be_special(e, t, s, i))) {
+        if (a && (!gr_added_placed(e, a) || may_be_special(e, t, a, s, i))) {
             best = a;
             *len = i;
         }

@@ -211,7 +211,7 @@ static gram_status settle_piece(gr_enc *e, gr_str s)
     for (size_t i = 0; i < e->t->n_added; i++) {
         const gr_added *a = &e->t->added[i];
         bool here = false, there = false;
-        if (!a->special || !a->normalized || !a->n)
+        if (!gr_added_placed(e, a) || !a->normalized || !a->n)
             continue;
         find_token(e, s, a, &here, &there);
         own |= here;
@@ -267,8 +267,15 @@ gram_status gr_tok_encode_behind(const gr_tok *t, const char *text, size_t n, bo
     return encode((gr_enc){ .t = t, .text = text, .special = special }, n, false, out, err);
 }
 
+gram_status gr_tok_encode_marked(const gr_tok *t, const char *text, size_t n, const gr_tok_run *run, size_t n_runs,
+                                 const gr_ids *mark, gr_ids *out, gram_err *err)
+{
+    return encode((gr_enc){ .t = t, .text = text, .run = n_runs ? run : NULL, .n_runs = n_runs, .mark = mark }, n,
+                  true, out, err);
+}
+
 gram_status gr_tok_encode_runs(const gr_tok *t, const char *text, size_t n, const gr_tok_run *run, size_t n_runs,
                                gr_ids *out, gram_err *err)
 {
-    return encode((gr_enc){ .t = t, .text = text, .run = n_runs ? run : NULL, .n_runs = n_runs }, n, true, out, err);
+    return gr_tok_encode_marked(t, text, n, run, n_runs, NULL, out, err);
 }

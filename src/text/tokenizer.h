@@ -72,9 +72,13 @@ gram_status gr_tok_encode(const gr_tok *t, const char *text, size_t n, bool spec
  * hold them; everything else, merges that reach from one run into another too, is as if the text had none.
  * GRAM_EUNSUPPORTED where the tokenizer looks for special tokens behind its normalizer and such a token stands both in
  * a run that may hold it and in one that may not, so that the two cannot be told apart. */
-typedef struct { size_t end; bool special; } gr_tok_run;
+typedef struct { size_t end; bool special, marks; } gr_tok_run;      /* marks: of gr_tok_encode_marked() */
 gram_status gr_tok_encode_runs(const gr_tok *t, const char *text, size_t n, const gr_tok_run *run, size_t n_runs,
                                gr_ids *out, gram_err *err);
+/* The same, and the added tokens of `mark` that are not special (a <think> that begins a thought) are found in runs with
+ * `special` or `marks` alone. */
+gram_status gr_tok_encode_marked(const gr_tok *t, const char *text, size_t n, const gr_tok_run *run, size_t n_runs,
+                                 const gr_ids *mark, gr_ids *out, gram_err *err);
 /* The same for a text that other tokens stand before: what a tokenizer adds to the very beginning alone (Metaspace with
  * prepend_scheme "first") is not added. */
 gram_status gr_tok_encode_behind(const gr_tok *t, const char *text, size_t n, bool special, gr_ids *out, gram_err *err);

@@ -190,6 +190,7 @@ typedef struct {
     bool special;                   /* of a piece behind the normalizer, where there are runs */
     const gr_tok_run *run;          /* of text; NULL: `special` says it of all */
     size_t n_runs, at_run;
+    const gr_ids *mark;             /* added tokens that are found like special ones; NULL: none */
     const char *text;
     bool piece, behind, fused;      /* decode: bytes as they are; other tokens stand before; the parts are one by now */
     size_t limit;                   /* bytes that a hostile file's replacements may make of the text */
@@ -223,6 +224,8 @@ gram_status gr_pat_replace(gr_enc *e, const gr_pat *p, gr_str s, gr_str content,
 gram_status gr_norm_run(gr_enc *e, gr_str *s, bool *first);
 gram_status gr_pre_run(gr_enc *e, size_t step, gr_str s, bool first);
 gram_status gr_bpe_word(gr_enc *e, const char *s, size_t n);
+/* Whether the token stands only where a run may hold special ones. */
+bool gr_added_placed(const gr_enc *e, const gr_added *a);
 gram_status gr_added_split(gr_enc *e, const gr_trie *trie, gr_str s, bool first,
                            gram_status (*text)(gr_enc *e, gr_str s, bool first));
 

@@ -8,69 +8,19 @@
 #include <unistd.h>
 #include "check.h"
 #include "gram/generate.h"
+#include "letters.h"
 #include "nomem_json.h"
-
-/* 61 tokens for tests/golden/models/llama_gqa: two marks, newline, space, letters, and pieces of a character. */
-static char *tokenizer(void)
-{
-    static const char *const first[] = { "<|im_start|>", "<|im_end|>", "\\u010a", "\\u0120", "\\u00c3", "\\u00bc",
-                                         "\\u00f0\\u0141", "\\u013a\\u0122", "." };
-    gr_buf b = { 0 };
-
-    gr_buf_puts(&b, "{\"added_tokens\":[{\"id\":0,\"content\":\"<|im_start|>\",\"special\":true},"
-                    "{\"id\":1,\"content\":\"<|im_end|>\",\"special\":true}],"
-                    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
-                    "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{");
-    for (int i = 0; i < 61; i++) {
-        char one[2] = { (char)(i < 35 ? 'a' + i - 9 : 'A' + i - 35), 0 };
-        gr_buf_printf(&b, "%s\"%s\":%d", i ? "," : "", i < 9 ? first[i] : one, i);
-    }
-    gr_buf_puts(&b, "}}}");
-    return b.p;
-}
 
 static gram_model *model;
 
-static void put(const char *dir, const char *name, const void *p, size_t n)
-{
-    char path[400];
-    FILE *f;
-
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    f = fopen(path, "wb");
-    assert_true(f && fwrite(p, 1, n, f) == n && fclose(f) == 0);
-}
-
-static void copy(const char *dir, const char *name)
-{
-    static char bytes[1 << 17];
-    char from[300];
-    FILE *f;
-
-    snprintf(from, sizeof from, "tests/golden/models/llama_gqa/%s", name);
-    f = fopen(from, "rb");
-    assert_non_null(f);
-    put(dir, name, bytes, fread(bytes, 1, sizeof bytes, f));
-    fclose(f);
-}
-
 static int set_up(void **state)
 {
-    static const char config[] =
-        "{\"chat_template\":\"{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
-        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}\"}";
-    static const char ends[] = "{\"eos_token_id\":[7, 40]}";
     const gram_options o = { .threads = 2, .judge_prompt = "{input}\n{response_a}\n{response_b}\n" };
-    char *dir = check_tmpdir(), *words = tokenizer();
+    char *dir = check_tmpdir();
 
     (void)state;
     json_set_alloc_funcs(json_take, json_give);
-    copy(dir, "config.json");
-    copy(dir, "model.safetensors");
-    put(dir, "tokenizer.json", words, strlen(words));
-    put(dir, "tokenizer_config.json", config, strlen(config));
-    put(dir, "generation_config.json", ends, strlen(ends));
-    free(words);
+    letters_model(dir);
     CHECK_OK(gram_open(&model, dir, &o, &check_err));
     return 0;
 }
@@ -425,22 +375,22 @@ static void settings_come_from_a_config_only_when_asked(void **state)
     (void)state;
     snprintf(path, sizeof path, "%s/generation_config.json", dir);
     kept = slurp(path);
-    put(dir, "generation_config.json", good, strlen(good));
+    letters_put(dir, "generation_config.json", good, strlen(good));
     gram_generation_init(&g);
     assert_true(g.temperature == 1 && g.top_k == 0 && g.top_p == 1);
     CHECK_OK(gram_generation_from_config(&g, dir, &said, &check_err));
     assert_true(g.temperature == 0.6 && g.top_k == 20 && g.top_p == 0.95 && strstr(said, "top_k 20"));
     free(said);
-    put(dir, "generation_config.json", greedy, strlen(greedy));
+    letters_put(dir, "generation_config.json", greedy, strlen(greedy));
     CHECK_OK(gram_generation_from_config(&g, dir, &said, &check_err));
     assert_true(g.temperature == 0 && strstr(said, "greedy"));
     free(said);
-    put(dir, "generation_config.json", beams, strlen(beams));
+    letters_put(dir, "generation_config.json", beams, strlen(beams));
     assert_int_equal(gram_generation_from_config(&g, dir, &said, &check_err), GRAM_EUNSUPPORTED);
     assert_non_null(strstr(check_err.text, "num_beams"));
-    put(dir, "generation_config.json", wrong, strlen(wrong));
+    letters_put(dir, "generation_config.json", wrong, strlen(wrong));
     assert_int_equal(gram_generation_from_config(&g, dir, &said, &check_err), GRAM_EFORMAT);
-    put(dir, "generation_config.json", kept, strlen(kept));
+    letters_put(dir, "generation_config.json", kept, strlen(kept));
     free(kept);
 }
 

@@ -131,6 +131,27 @@ rank_and_eval() {
     [ -s "$tmp/n.json" ] && [ -s "$tmp/n.rows.jsonl" ] && [ -s "$tmp/report/index.html" ] || die "eval wrote too little"
 }
 
+# A judge that writes its reasons: the same ones however it is run, and where they are shown.
+reasons() {
+    set -- --rationale --votes 3 --rationale-tokens 6
+    expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" "$@" --out "$tmp/r.jsonl"
+    [ "$(grep -c '"orders":' "$tmp/r.jsonl")" -eq 4 ] || die "wanted rationales in each line"
+    tail -1 "$tmp/pairs.jsonl" >"$tmp/last.jsonl"
+    expect 0 "$GRAM" score "$m" "$tmp/last.jsonl" "$@" --threads 1 --batch-tokens 64
+    [ "$(cat "$tmp/out")" = "$(tail -1 "$tmp/r.jsonl")" ] || die "a pair alone has other rationales"
+    expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --rationale --show-prompt
+    says out "<think>"
+    expect 0 "$GRAM" rank "$m" "$tmp/groups.jsonl" "$@"
+    says out '"judged":'
+    expect 0 "$GRAM" eval "$m" "$tmp/pairs.jsonl" "$@" --early 2 --report "$tmp/reasons"
+    says out "by rationales"
+    grep -q '<h2>Rationales</h2>' "$tmp/reasons/index.html" || die "the report shows no rationales"
+    expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --votes 3
+    says err "--votes goes with --rationale"
+    expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --rationale --rationale-format xml
+    says err "neither one of gram-r2"
+}
+
 all_of_it() {
     hello=42,71,78,78,81,223,89,81,84,78,70 vocabulary=259      # a token a byte
     [ -z "$real" ] || hello=19556,905 vocabulary=49152
@@ -143,6 +164,7 @@ all_of_it() {
     full_disk
     stopped_and_resumed
     rank_and_eval
+    reasons
 }
 
 on_each_model all_of_it

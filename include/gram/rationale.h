@@ -1,0 +1,122 @@
+/* rationale.h - a judge that writes its reasons before its verdict, several times over, and votes (GRAM-R2).
+ *
+ *     gram_rationale_options o;
+ *     gram_reasoner *r;
+ *     gram_reasoned v;
+ *     gram_rationale_options_init(&o);
+ *     o.votes = 4;
+ *     if (gram_reasoner_open(&r, m, &o, &err)) { puts(err.text); return 1; }
+ *     if (!gram_reason(r, &pair, 1, &v, &bad, &err)) {
+ *         printf("%.3f\n%s\n", v.verdict.preference, v.rationale[0].text);
+ *         gram_reasoned_clear(&v);
+ *     }
+ *     gram_reasoner_close(r);
+ *
+ * The model writes up to the tag that closes its reasons, an end of its turn, or max_tokens. What is missing of the tag
+ * and of the verdict's cue is put behind, and the verdict is the softmax of the two labels' logits there:
+ *
+ *     p_j  = P(a beats b) after rationale j              s(z_A - z_B) where a was read first, s(z_B - z_A) where b was
+ *     soft = mean of p_j       standard error = sd(p_j) / sqrt(k)        hard = share of p_j > 1/2, a half for a tie
+ *
+ * so there is always a verdict, and no text is searched for one. A rationale is judged by its text, read anew: what is
+ * stored scores the same bits again. Its draws depend on the seed, the pair and its number alone, so a pair has the
+ * same rationales in any batch and any order. docs/rationale.md says what the paper leaves open and what is done. */
+#ifndef GRAM_RATIONALE_H
+#define GRAM_RATIONALE_H
+
+#include "gram/generate.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+#define GRAM_VOTES_MOST 1024
+
+/* Strings are copied by gram_reasoner_open(). */
+typedef struct gram_rationale_options {
+    const char *format;             /* "gram-r2" (NULL), "rm-r1" or "think-rm"; else the path of a JSON object, or its
+                                     * text: {"opening", "closing", "cue", "ending", "labels": ["A", "B"], "prompt"} */
+    const char *prompt;             /* judge prompt; NULL: the one that gram_open() was given, or else the format's */
+    size_t votes;                   /* rationales of a pair, over both orders in turn: a first, b first, ... */
+    size_t max_tokens;              /* of one rationale, its closing tag included */
+    double temperature, top_p;      /* as in gram_generation */
+    size_t top_k;
+    double min_p;
+    uint64_t seed;
+    gram_products products;         /* FEW is quicker for a pair or two at a time, TILES (AUTO too) for files. With either
+                                     * a pair has its rationales in any company, not the other's */
+    bool single_order;              /* a is always read first */
+    size_t early;                   /* no more rationales where the first `early` all prefer the same answer ... */
+    double sure;                    /* ... each with more than this probability; early 0: all are always written */
+} gram_rationale_options;
+/* gram-r2; 2 votes, 512 tokens, temperature 1, top_p 1, early 0, sure 0.9. */
+void gram_rationale_options_init(gram_rationale_options *o);
+/* GRAM_EARG names the option that cannot be meant. The format's file is read. */
+gram_status gram_rationale_options_check(const gram_rationale_options *o, gram_err *err);
+
+typedef enum {
+    GRAM_RATIONALE_CLOSED,          /* by the model itself */
+    GRAM_RATIONALE_FORCED           /* it ended its turn without the closing tag, or ran into max_tokens */
+} gram_rationale_status;
+const char *gram_rationale_status_name(gram_rationale_status s);        /* "closed", "forced" */
+
+typedef struct {
+    char *text;                     /* UTF-8, NUL-terminated; tags and white space around it left out */
+    bool swapped;                   /* b stood in the first seat */
+    double p;                       /* P(a beats b) after it */
+    float logit[2];                 /* of label A, the first seat's, and of label B */
+    gram_rationale_status status;
+    bool contradicts;               /* its conclusion names one answer, and the logits prefer the other */
+    size_t tokens;                  /* that the model wrote, the closing tag or end included */
+    uint64_t seed;                  /* of its draws */
+} gram_rationale;
+
+typedef struct {
+    /* preference is the soft vote, p_forward and p_swapped the means of the two orders (NAN where one has none),
+     * logit_margin the mean margin for a, consistent whether the orders agree; tokens: the prompt of each order once,
+     * and all that was written. logit is that of the first two rationales. */
+    gram_verdict verdict;
+    double error;                   /* standard error of preference over rationales; NAN of one alone */
+    double hard;                    /* share of rationales that prefer a */
+    double first_seat;              /* share that prefer the answer read first */
+    size_t votes[2];                /* for a, for b */
+    gram_rationale *rationale;      /* [n] in the order of their numbers; none where both answers are the same */
+    size_t n, forced, contradicts, written;     /* written: tokens */
+    bool early;                     /* fewer than `votes` were written, for the first agreed */
+} gram_reasoned;
+void gram_reasoned_clear(gram_reasoned *v);
+
+typedef struct gram_reasoner gram_reasoner;
+/* Over a model that stays open until gram_reasoner_close(). GRAM_EUNSUPPORTED: a reward model, which cannot write, or a
+ * tokenizer to which a label is not one token behind the cue. Several threads may share one: their calls wait for each
+ * other. */
+gram_status gram_reasoner_open(gram_reasoner **out, gram_model *m, const gram_rationale_options *opt, gram_err *err);
+void gram_reasoner_close(gram_reasoner *r);     /* NULL is fine */
+
+/* out[n], each to be cleared. Where one pair is to blame for a failure *bad is its index, otherwise n. */
+gram_status gram_reason(gram_reasoner *r, const gram_pair *pair, size_t n, gram_reasoned *out, size_t *bad,
+                        gram_err *err);
+/* The verdict after a rationale that is there already, such as a stored one; status is CLOSED, tokens 0 and seed 0.
+ * *out's text is a copy to free(). */
+gram_status gram_rationale_read(gram_reasoner *r, const gram_pair *pair, bool swapped, const char *text,
+                                gram_rationale *out, gram_err *err);
+/* gram_rank() by soft votes. fn, where not NULL, is told of each comparison of responses i and j (n: the reference),
+ * what was written included; non-zero stops, and the call returns GRAM_ESTOPPED. */
+typedef int gram_reason_compared_fn(void *arg, size_t i, size_t j, const gram_reasoned *v);
+gram_status gram_reason_rank(gram_reasoner *r, gram_prompt prompt, const char *const *response, size_t n,
+                             gram_rank_method method, const char *reference, gram_reason_compared_fn *fn, void *arg,
+                             gram_ranking *out, gram_err *err);
+/* The prompt of one order up to where the rationale begins, special tokens written out; malloc'ed, free() it. */
+gram_status gram_reason_show(gram_reasoner *r, const gram_pair *pair, bool swapped, char **out, gram_err *err);
+
+/* Foreign text: what a judge of this format wrote. *rationale gets what stands before the last closing tag and behind
+ * the last opening tag before that, malloc'ed; label: 0 or 1 by the label in the last cue and ending, -1: none. Without
+ * a closing tag all of the text is the rationale. */
+gram_status gram_rationale_parse(const char *format, const char *text, char **rationale, int *label, gram_err *err);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,20 @@
+/* reason_int.h - a judge that writes, as files, ranking and evaluation use it. */
+#ifndef GR_API_REASON_INT_H
+#define GR_API_REASON_INT_H
+
+#include "api/api_int.h"
+#include "rationale/reason.h"
+
+struct gram_reasoner {
+    gram_model *m;
+    pthread_mutex_t lock;       /* one call at a time */
+    gr_reason_words words;
+    gr_reason reason;
+    gr_write *engine;           /* NULL: not opened yet, or given up after a failure */
+    gr_kv_tree *kv;
+    gr_ids ends;                /* tokens that end a rationale */
+    char *tag;                  /* and the text */
+    const char *tags[1];
+};
+
+#endif

@@ -1,0 +1,351 @@
+/* test_rationale.c - a model that judges by written reasons: the same reasons and bits in any company, from text that was
+ * stored, over files that are resumed; and what it refuses. */
+#include <jansson.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "check.h"
+#include "gram/generate.h"
+#include "gram/rationale.h"
+#include "letters.h"
+#include "nomem_json.h"
+
+/* The tiny model has letters, spaces and dots alone. */
+#define FORMAT "{\"opening\":\"Why \",\"closing\":\".\",\"cue\":\" Then \",\"ending\":\".\"}"
+
+static gram_model *model;
+static gram_rationale_options opt;
+
+static int set_up(void **state)
+{
+    const gram_options o = { .threads = 2, .judge_prompt = "{input}\n{response_a}\n{response_b}\n" };
+    char *dir = check_tmpdir();
+
+    (void)state;
+    json_set_alloc_funcs(json_take, json_give);
+    letters_model(dir);
+    CHECK_OK(gram_open(&model, dir, &o, &check_err));
+    gram_rationale_options_init(&opt);
+    opt.format = FORMAT;
+    opt.votes = 6;
+    opt.max_tokens = 20;
+    opt.products = GRAM_PRODUCTS_FEW;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    gram_close(model);
+    return 0;
+}
+
+enum { PAIRS = 5 };
+static const gram_message ask[PAIRS] = { { "user", "one two", NULL }, { "user", "one three", NULL },
+                                         { "user", "x", NULL }, { "user", "a much longer question than the others", NULL },
+                                         { "user", "Zebra", NULL } };
+
+static gram_pair pair_at(size_t i)
+{
+    static const char *const answer[] = { "yes", "no", "Why yes", "never. Then A.", "maybe so" };
+
+    return (gram_pair){ { &ask[i], 1, NULL }, answer[i], answer[(i + 1) % PAIRS], NULL, NULL };
+}
+
+static gram_reasoner *open_reasoner(const gram_rationale_options *o)
+{
+    gram_reasoner *r;
+
+    CHECK_OK(gram_reasoner_open(&r, model, o, &check_err));
+    return r;
+}
+
+static void reason_all(gram_reasoner *r, gram_reasoned v[PAIRS])
+{
+    gram_pair p[PAIRS];
+    size_t bad;
+
+    for (size_t i = 0; i < PAIRS; i++)
+        p[i] = pair_at(i);
+    CHECK_OK(gram_reason(r, p, PAIRS, v, &bad, &check_err));
+}
+
+static void same(const gram_reasoned *a, const gram_reasoned *b)
+{
+    assert_int_equal(a->n, b->n);
+    for (size_t j = 0; j < a->n; j++) {
+        assert_string_equal(a->rationale[j].text, b->rationale[j].text);
+        assert_memory_equal(a->rationale[j].logit, b->rationale[j].logit, sizeof a->rationale[j].logit);
+        assert_true(a->rationale[j].p == b->rationale[j].p);
+    }
+    assert_true(a->verdict.preference == b->verdict.preference);
+}
+
+static void same_alone(void **state)
+{
+    gram_reasoner *r = open_reasoner(&opt), *other;
+    gram_reasoned v[PAIRS], one;
+    gram_rationale_options few = opt;
+    bool differ = false;
+    (void)state;
+
+    reason_all(r, v);
+    other = open_reasoner(&opt);
+    for (size_t i = PAIRS; i-- > 0; ) {
+        gram_pair p = pair_at(i);
+        size_t bad;
+        CHECK_OK(gram_reason(other, &p, 1, &one, &bad, &check_err));
+        same(&v[i], &one);
+        gram_reasoned_clear(&one);
+        differ = differ || strcmp(v[i].rationale[0].text, v[i].rationale[2].text);
+    }
+    assert_true(differ);
+    gram_reasoner_close(other);
+    few.votes = 2;                                      /* fewer votes are the first of more */
+    other = open_reasoner(&few);
+    for (size_t i = 0; i < PAIRS; i++) {
+        gram_pair p = pair_at(i);
+        size_t bad;
+        CHECK_OK(gram_reason(other, &p, 1, &one, &bad, &check_err));
+        for (size_t j = 0; j < 2; j++)
+            assert_string_equal(one.rationale[j].text, v[i].rationale[j].text);
+        gram_reasoned_clear(&one);
+    }
+    gram_reasoner_close(other);
+    gram_reasoner_close(r);
+    for (size_t i = 0; i < PAIRS; i++)
+        gram_reasoned_clear(&v[i]);
+}
+
+static void stored_scores_again(void **state)
+{
+    gram_reasoner *r = open_reasoner(&opt);
+    gram_reasoned v[PAIRS];
+    size_t closed = 0;
+    (void)state;
+
+    reason_all(r, v);
+    for (size_t i = 0; i < PAIRS; i++)
+        for (size_t j = 0; j < v[i].n; j++) {
+            const gram_rationale *was = &v[i].rationale[j];
+            gram_pair p = pair_at(i);
+            gram_rationale now;
+            CHECK_OK(gram_rationale_read(r, &p, was->swapped, was->text, &now, &check_err));
+            assert_memory_equal(now.logit, was->logit, sizeof now.logit);
+            free(now.text);
+            closed += was->status == GRAM_RATIONALE_CLOSED;
+            assert_true(was->tokens <= 20 && was->p >= 0 && was->p <= 1);
+        }
+    assert_true(closed > 0 && closed < PAIRS * 6);      /* both happen */
+    gram_reasoner_close(r);
+    for (size_t i = 0; i < PAIRS; i++)
+        gram_reasoned_clear(&v[i]);
+}
+
+/* The verdict is the labels' logits behind the text as gram_label_logits() gives them. */
+static void verdict_is_the_labels(void **state)
+{
+    gram_reasoner *r = open_reasoner(&opt);
+    gram_pair p = pair_at(0);
+    gram_reasoned v;
+    gram_tokenizer *t;
+    char *shown, *dir = check_tmpdir();
+    gr_buf b = { 0 };
+    int32_t *id, label[2];
+    size_t n, bad, one;
+    float z[2];
+    (void)state;
+
+    letters_model(dir);
+    CHECK_OK(gram_tokenizer_open(&t, dir, &check_err));
+    CHECK_OK(gram_reason(r, &p, 1, &v, &bad, &check_err));
+    CHECK_OK(gram_reason_show(r, &p, true, &shown, &check_err));
+    gr_buf_printf(&b, "%s%s. Then ", shown, v.rationale[1].text);
+    CHECK_OK(gram_tokenize(t, b.p, b.n, true, &id, &n, &check_err));
+    for (int k = 0; k < 2; k++) {
+        int32_t *l;
+        CHECK_OK(gram_tokenize(t, k ? "B" : "A", 1, false, &l, &one, &check_err));
+        assert_int_equal(one, 1);
+        label[k] = *l;
+        free(l);
+    }
+    CHECK_OK(gram_label_logits(model, (const int32_t *const[]){ id }, &n, 1, label, 2, z, NULL, &check_err));
+    assert_memory_equal(z, v.rationale[1].logit, sizeof z);
+    assert_true(v.rationale[1].swapped && fabs(v.rationale[1].p - 1 / (1 + exp((double)z[0] - z[1]))) < 1e-12);
+    gram_reasoned_clear(&v);
+    gram_tokenizer_close(t);
+    gram_reasoner_close(r);
+    gr_buf_clear(&b);
+    free(shown);
+    free(id);
+}
+
+static int count_compared(void *arg, size_t i, size_t j, const gram_reasoned *v)
+{
+    assert_true(i < 4 && j < 4 && (v->n == 6 || v->n == 0));
+    ++*(size_t *)arg;
+    return 0;
+}
+
+static void ranks(void **state)
+{
+    static const char *const response[] = { "yes", "no", "maybe", "never" };
+    gram_reasoner *r = open_reasoner(&opt);
+    gram_ranking out;
+    size_t compared = 0;
+    (void)state;
+
+    CHECK_OK(gram_reason_rank(r, (gram_prompt){ &ask[0], 1, NULL }, response, 4, GRAM_RANK_ALL_PAIRS, NULL,
+                              count_compared, &compared, &out, &check_err));
+    assert_int_equal(compared, 6);
+    assert_int_equal(out.comparisons, 6);
+    assert_int_equal(out.passes, 36);
+    gram_ranking_clear(&out);
+    gram_reasoner_close(r);
+}
+
+static char *slurp(const char *path)
+{
+    gr_buf b = { 0 };
+    char part[4096];
+    size_t n;
+    FILE *f = fopen(path, "rb");
+
+    assert_non_null(f);
+    while ((n = fread(part, 1, sizeof part, f)))
+        gr_buf_add(&b, part, n);
+    fclose(f);
+    return b.p;
+}
+
+static int stop_after_one(void *arg, uint64_t done, uint64_t total)
+{
+    (void)done, (void)total;
+    return ++*(int *)arg >= 1;
+}
+
+static void files_resume(void **state)
+{
+    char *in, *whole = check_tmppath("whole.jsonl"), *cut = check_tmppath("cut.jsonl"), *a, *b;
+    int calls = 0;
+    gram_file_options o = { .rationale = &opt };
+    gram_file_report report;
+    gr_buf rows = { 0 };
+    json_t *line;
+    (void)state;
+
+    for (int i = 0; i < 300; i++)
+        gr_buf_printf(&rows, "{\"id\":\"r%d\",\"prompt\":\"q %c\",\"chosen\":\"%c\",\"rejected\":\"%c\"}\n", i, 'a' + i % 26,
+                      'a' + i / 26, 'A' + i % 7);
+    in = check_write("rows.jsonl", rows.p);
+    opt.votes = 2;
+    opt.max_tokens = 3;
+    CHECK_OK(gram_score_file(model, in, whole, &o, &report, &check_err));
+    assert_int_equal(report.rows, 300);
+    o.progress = stop_after_one;
+    o.arg = &calls;
+    assert_int_equal(gram_score_file(model, in, cut, &o, &report, &check_err), GRAM_ESTOPPED);
+    o.progress = NULL;
+    o.resume = true;
+    CHECK_OK(gram_score_file(model, in, cut, &o, &report, &check_err));
+    assert_true(report.resumed > 0 && report.resumed < 300);
+    a = slurp(whole);
+    b = slurp(cut);
+    assert_string_equal(a, b);
+    line = json_loads(a, JSON_DISABLE_EOF_CHECK, NULL);
+    assert_int_equal(json_array_size(json_object_get(line, "orders")), 2);
+    assert_int_equal(json_integer_value(json_object_get(line, "unparsed")), 0);
+    json_decref(line);
+    opt.votes = 6;
+    opt.max_tokens = 20;
+    gr_buf_clear(&rows);
+    free(a), free(b), free(in), free(whole), free(cut);
+}
+
+static void refuses(void **state)
+{
+    static const struct { gram_rationale_options o; const char *say; } bad[] = {
+        { { .votes = 0, .max_tokens = 9, .temperature = 1, .top_p = 1, .sure = 0.9 }, "votes: wanted 1 to 1024, found 0" },
+        { { .votes = 2, .max_tokens = 0, .temperature = 1, .top_p = 1, .sure = 0.9 }, "max_tokens: wanted 1" },
+        { { .votes = 2, .max_tokens = 100000, .temperature = 1, .top_p = 1, .sure = 0.9, .format = FORMAT },
+          "leaves no room" },
+        { { .votes = 2, .max_tokens = 9, .temperature = -1, .top_p = 1, .sure = 0.9 }, "temperature" },
+        { { .votes = 2, .max_tokens = 9, .temperature = 1, .top_p = 1, .sure = 0.4 }, "sure: wanted" },
+        { { .votes = 2, .max_tokens = 9, .temperature = 1, .top_p = 1, .sure = 0.9, .early = 3 }, "early: 3 is more" },
+        { { .votes = 2, .max_tokens = 9, .temperature = 1, .top_p = 1, .sure = 0.9, .prompt = "{input}" }, "judge prompt" },
+    };
+    gram_reasoner *r;
+    (void)state;
+
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        assert_int_equal(gram_reasoner_open(&r, model, &bad[i].o, &check_err), GRAM_EARG);
+        assert_null(r);
+        if (!strstr(check_err.text, bad[i].say))
+            fail_msg("said \"%s\", wanted \"%s\"", check_err.text, bad[i].say);
+    }
+}
+
+static void *reason_in_thread(void *arg)
+{
+    gram_reasoned v[PAIRS];
+
+    reason_all(arg, v);
+    for (size_t i = 0; i < PAIRS; i++)
+        gram_reasoned_clear(&v[i]);
+    return NULL;
+}
+
+static void two_threads_share_one(void **state)
+{
+    gram_reasoner *r = open_reasoner(&opt);
+    pthread_t t[2];
+    (void)state;
+
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, reason_in_thread, r), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(t[i], NULL);
+    gram_reasoner_close(r);
+}
+
+/* Whatever allocation fails is said, and everything is given back. */
+static void no_memory(void **state)
+{
+    gram_pair p = pair_at(1);
+    bool failed = NOMEM_COUNTED;
+    (void)state;
+
+    for (long n = 0; failed; n++) {
+        long before = nomem_live;
+        gram_reasoner *r = NULL;
+        gram_reasoned v = { .n = 0 };
+        size_t bad;
+        gram_status rc;
+        nomem_left = n;
+        rc = gram_reasoner_open(&r, model, &opt, &check_err);
+        if (!rc)
+            rc = gram_reason(r, &p, 1, &v, &bad, &check_err);
+        failed = nomem_left < 0;
+        nomem_left = -1;
+        if (!rc)
+            gram_reasoned_clear(&v);
+        gram_reasoner_close(r);
+        assert_true(!rc || (failed && rc == GRAM_ENOMEM));      /* what a cache cannot keep is computed anew */
+        if (nomem_live != before && n > 0)              /* the first call finds the tokens that end answers, and keeps them */
+            fail_msg("allocation %ld: %ld not given back", n, nomem_live - before);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_alone), cmocka_unit_test(stored_scores_again), cmocka_unit_test(verdict_is_the_labels),
+        cmocka_unit_test(ranks), cmocka_unit_test(files_resume), cmocka_unit_test(refuses),
+        cmocka_unit_test(two_threads_share_one), cmocka_unit_test(no_memory),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
