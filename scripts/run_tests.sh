@@ -3,6 +3,9 @@
 # exits with 77 could not be run here: the last line that it printed says why.
 export ASAN_OPTIONS="allocator_may_return_null=1:${ASAN_OPTIONS:-}"    # as malloc does: NULL, not the end
 export TSAN_OPTIONS="allocator_may_return_null=1:suppressions=$PWD/tests/tsan.supp:${TSAN_OPTIONS:-}"
+[ -n "${GRAM_DUCKDB-}" ] || for f in build/duckdb/_duckdb*.so; do      # what scripts/get_duckdb.sh got
+    [ ! -f "$f" ] || export GRAM_DUCKDB="$PWD/$f"
+done
 passed=0; failed=0; skipped=0
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT

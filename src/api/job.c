@@ -56,6 +56,8 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
         rc = gr_reader_open(&j->reader, in, j->opt->columns, err);
     if (!rc)
         rc = j->opt->resume ? gr_out_resume(&j->out, out, &report->resumed, err) : gr_out_open(&j->out, out, true, err);
+    if (!rc)
+        rc = gr_out_as_table(j->out, err);
     if (!rc && report->resumed)
         rc = open_earlier(j, out, err);
     return rc;
@@ -109,6 +111,8 @@ static gram_status write_spread(gr_job *j, gram_err *err)
     if (gr_out_in_place(j->out))
         return gr_spread_write(j->spread, j->m->lambda, j->out, err);
     rc = gr_out_open(&whole, j->name, false, err);
+    if (!rc)
+        rc = gr_out_as_table(whole, err);
     if (!rc)
         rc = gr_spread_write(j->spread, j->m->lambda, whole, err);
     if (!rc)

@@ -28,12 +28,15 @@ const json_t *gr_first_of(const json_t *row, const char *const *key, size_t n, c
     return NULL;
 }
 
+/* CSV has no numbers but as texts. */
 gram_status gr_number_read(const gr_at *at, const char *key, const json_t *v, double *out)
 {
-    if (!json_is_number(v))
-        return gr_bad(at, "key \"%s\" must be a number, found %s", key, gr_json_kind(v));
-    *out = json_number_value(v);
-    return GRAM_OK;
+    json_t *of_text = json_is_string(v) ? json_loads(json_string_value(v), JSON_DECODE_ANY, NULL) : NULL;
+    bool ok = json_is_number(v) || json_is_number(of_text);
+
+    *out = ok ? json_number_value(of_text ? of_text : v) : 0;
+    json_decref(of_text);
+    return ok ? GRAM_OK : gr_bad(at, "key \"%s\" must be a number, found %s", key, gr_json_kind(v));
 }
 
 static gram_status optional_number(const gr_at *at, const json_t *row, const char *const *key, size_t n, double low,

@@ -18,10 +18,11 @@ bool gr_path_regular(const char *path);     /* a file that can be read again; a 
 gram_status gr_make_directory(const char *path, gram_err *err);        /* there already is fine */
 char *gr_path_join(const char *dir, const char *name);      /* malloc'ed; NULL: out of memory */
 
-/* Lines of a text file, "-" for standard input, gzip recognised by its first bytes. A line is given without
- * its newline. One longer than 64 MiB fails with its number, GRAM_EFORMAT, and the next call gives the line after it;
- * a gzip stream that ends early is GRAM_EIO, since nothing comes after it; and so is a file that is no text (Parquet,
- * UTF-16, a Git LFS pointer, a web page ...), with what it is. */
+/* Lines of a text file, "-" for standard input, gzip and zstd recognised by their first bytes. A file of Parquet, CSV
+ * or TSV gives its rows as JSON objects (table.h). A line is given without its newline. One longer than 64 MiB fails
+ * with its number, GRAM_EFORMAT, and the next call gives the line after it; a compressed stream that ends early is
+ * GRAM_EIO, since nothing comes after it; and so is a file that is no text (Arrow, UTF-16, a Git LFS pointer, a web
+ * page ...), with what it is. */
 typedef struct gr_lines gr_lines;
 gram_status gr_lines_open(gr_lines **out, const char *path, gram_err *err);
 void gr_lines_close(gr_lines *l);
@@ -37,6 +38,9 @@ gram_status gr_out_open(gr_out **out, const char *path, bool keep, gram_err *err
 /* Opens NAME.partial to go on: whole lines are kept, a line cut short at the end is removed, and *lines is how
  * many there are. Absent: as gr_out_open(keep true). */
 gram_status gr_out_resume(gr_out **out, const char *path, uint64_t *lines, gram_err *err);
+/* What is written are rows, an object a line: under a name that ends like a table's (table.h) they become one when they
+ * are committed. Fails where that cannot be done, before any row is. */
+gram_status gr_out_as_table(gr_out *o, gram_err *err);
 gram_status gr_out_write(gr_out *o, const void *p, size_t n, gram_err *err);
 gram_status gr_out_flush(gr_out *o, gram_err *err);         /* to the file, so that a kill loses nothing written */
 gram_status gr_out_commit(gr_out *o, gram_err *err);        /* whole, under its name; then close it */

@@ -1,5 +1,5 @@
-/* lines.c - see io.h. Reads through a file descriptor and zlib's inflate, so that standard input may be gzip
- * too, and a stream that ends early is told from one that is whole (gzread() would not tell). */
+/* lines.c - see io.h. Reads through a file descriptor and zlib's inflate or zstd's stream, so that standard input may
+ * be compressed too, and a stream that ends early is told from one that is whole (gzread() would not tell). */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -8,9 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
+#include <zstd.h>
 #include "base/err.h"
 #include "file/file_int.h"
 #include "file/io.h"
+#include "file/table.h"
 
 #define BLOCK   ((size_t)64 << 10)
 #define LONGEST ((size_t)64 << 20)
@@ -21,8 +23,11 @@ struct gr_lines {
     int fd;
     bool own_fd, gzip, begun, end;  /* begun: the first bytes were looked at; end: of the text */
     bool told;                      /* the first bytes of the text are those of a text */
-    bool in_member;                 /* gzip: a member is open, so the file may not end here */
+    bool in_member;                 /* gzip, zstd: a member or frame is open, so the file may not end here */
     z_stream z;
+    ZSTD_DStream *zstd;             /* NULL: it is not */
+    bool zstd_more;                 /* it holds text that did not fit */
+    gr_table *table;                /* the file is one, and its rows are the lines; NULL: it is none */
     unsigned char raw[BLOCK];       /* as read */
     size_t raw_at, raw_n;
     char text[BLOCK];               /* inflated (or unused: plain files are taken from raw) */
@@ -32,9 +37,27 @@ struct gr_lines {
     uint64_t number;
 };
 
+/* A table is told by its name, Parquet by its first bytes as well. It is read at any place, so a pipe's stays what it
+ * is. */
+static gram_status open_table(gr_lines *l, const char *path, gram_err *err)
+{
+    gr_table_kind kind = gr_table_kind_of(path);
+    char first[4];
+    struct stat st;
+
+    if (fstat(l->fd, &st) || !S_ISREG(st.st_mode))
+        return GRAM_OK;
+    if (pread(l->fd, first, 4, 0) == 4 && !memcmp(first, "PAR1", 4))
+        kind = GR_TABLE_PARQUET;
+    else if (kind == GR_TABLE_PARQUET)
+        kind = GR_TABLE_NONE;               /* a Git LFS pointer, say, which is told below */
+    return kind ? gr_table_open(&l->table, path, l->fd, kind, err) : GRAM_OK;
+}
+
 gram_status gr_lines_open(gr_lines **out, const char *path, gram_err *err)
 {
     bool standard = !strcmp(path, "-");
+    gram_status rc;
     struct stat st;
     gr_lines *l = gr_calloc(1, sizeof *l);
 
@@ -54,8 +77,12 @@ gram_status gr_lines_open(gr_lines **out, const char *path, gram_err *err)
         gr_lines_close(l);
         return gr_fail(err, GRAM_EIO, "%s: %s", path, strerror(why));
     }
-    *out = l;
-    return GRAM_OK;
+    rc = standard ? GRAM_OK : open_table(l, path, err);
+    if (rc)
+        gr_lines_close(l);
+    else
+        *out = l;
+    return rc;
 }
 
 void gr_lines_close(gr_lines *l)
@@ -64,6 +91,8 @@ void gr_lines_close(gr_lines *l)
         return;
     if (l->gzip)
         inflateEnd(&l->z);
+    ZSTD_freeDStream(l->zstd);
+    gr_table_close(l->table);
     if (l->own_fd && l->fd >= 0)
         close(l->fd);
     gr_buf_clear(&l->line);
@@ -95,7 +124,7 @@ static gram_status read_raw(gr_lines *l, size_t *n, gram_err *err)
 }
 
 /* GRAM_EIO, not GRAM_EFORMAT: it is not this line that is bad, and there is none after it to go on with. */
-static gram_status gzip_failed(gr_lines *l, const char *what, gram_err *err)
+static gram_status unpack_failed(gr_lines *l, const char *what, gram_err *err)
 {
     return gr_fail(err, GRAM_EIO, "%s:%" PRIu64 ": %s", l->name, l->number + 1, what);
 }
@@ -122,6 +151,10 @@ static gram_status begin(gr_lines *l, gram_err *err)
         if (rc)
             return rc;
     } while (n > 0 && (l->raw_n < 2 || (l->raw_n < TELLING && !memchr(l->raw, '\n', l->raw_n))));
+    if (l->raw_n >= 4 && !memcmp(l->raw, "\x28\xb5\x2f\xfd", 4)) {
+        l->zstd = ZSTD_createDStream();
+        return l->zstd ? GRAM_OK : gr_nomem(err, l->name);
+    }
     if (l->raw_n < 2 || l->raw[0] != 0x1f || l->raw[1] != 0x8b)
         return tell(l, l->raw, l->raw_n, err);
     if (inflateInit2(&l->z, 15 + 16) != Z_OK)           /* 16: a gzip header is wanted */
@@ -150,7 +183,7 @@ static gram_status next_member(gr_lines *l, gram_err *err)
         }
     }
     if (inflateReset(&l->z) != Z_OK)
-        return gzip_failed(l, "gzip data are damaged", err);
+        return unpack_failed(l, "gzip data are damaged", err);
     l->in_member = true;
     return GRAM_OK;
 }
@@ -174,7 +207,7 @@ static gram_status refill_gzip(gr_lines *l, gram_err *err)
             if (rc)
                 return rc;
             if (n == 0)
-                return gzip_failed(l, "the gzip stream ends early", err);
+                return unpack_failed(l, "the gzip stream ends early", err);
         }
         l->z.next_in = l->raw + l->raw_at;
         l->z.avail_in = (uInt)(l->raw_n - l->raw_at);
@@ -189,7 +222,38 @@ static gram_status refill_gzip(gr_lines *l, gram_err *err)
         else if (z == Z_MEM_ERROR)
             return gr_nomem(err, l->name);
         else if (z != Z_OK && z != Z_BUF_ERROR)         /* Z_BUF_ERROR: it wants more input */
-            return gzip_failed(l, "gzip data are damaged", err);
+            return unpack_failed(l, "gzip data are damaged", err);
+    }
+    return tell(l, l->got, l->got_n, err);
+}
+
+static gram_status refill_zstd(gr_lines *l, gram_err *err)
+{
+    size_t n;
+
+    while (l->got_n == 0 && !l->end) {
+        ZSTD_inBuffer in;
+        ZSTD_outBuffer to = { l->text, BLOCK, 0 };
+        size_t left;
+        if (l->raw_at == l->raw_n && !l->zstd_more) {
+            gram_status rc = read_raw(l, &n, err);
+            if (rc)
+                return rc;
+            if (n == 0 && l->in_member)
+                return unpack_failed(l, "the zstd stream ends early", err);
+            l->end = n == 0;
+            if (l->end)
+                break;
+        }
+        in = (ZSTD_inBuffer){ l->raw + l->raw_at, l->raw_n - l->raw_at, 0 };
+        left = ZSTD_decompressStream(l->zstd, &to, &in);
+        if (ZSTD_isError(left))
+            return unpack_failed(l, "zstd data are damaged", err);
+        l->in_member = left != 0;
+        l->zstd_more = to.pos == BLOCK;
+        l->raw_at += in.pos;
+        l->got = l->text;
+        l->got_n = to.pos;
     }
     return tell(l, l->got, l->got_n, err);
 }
@@ -203,6 +267,8 @@ static gram_status refill(gr_lines *l, gram_err *err)
         return rc;
     if (l->gzip)
         return refill_gzip(l, err);
+    if (l->zstd)
+        return refill_zstd(l, err);
     if (l->raw_at == l->raw_n) {
         rc = read_raw(l, &n, err);
         if (rc)
@@ -262,6 +328,11 @@ gram_status gr_lines_next(gr_lines *l, const char **line, size_t *n, gram_err *e
 
     *line = NULL;
     *n = 0;
+    if (l->table) {
+        gram_status rc = gr_table_next(l->table, line, n, err);
+        l->number += *line != NULL;
+        return rc;
+    }
     l->line.n = 0;
     while (!whole) {
         gram_status rc = more(l, &end, err);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "base/err.h"
 #include "file/io.h"
+#include "file/table.h"
 
 #define FLUSH_AT ((size_t)64 << 10)
 
@@ -23,6 +24,7 @@ struct gr_out {
     char *partial;              /* what is written until commit; NULL: path itself, in place */
     int fd;
     bool keep;
+    gr_table_kind table;        /* rows become one when they are whole */
     bool failed;                /* a write failed, so this can never be committed */
     uint64_t written;           /* bytes in the file, those found by a resume included */
     gr_buf held;
@@ -278,6 +280,44 @@ static gram_status sync_directory(const char *path, gram_err *err)
     return rc;
 }
 
+gram_status gr_out_as_table(gr_out *o, gram_err *err)
+{
+    o->table = gr_table_kind_of(o->path);
+    if (!o->table)
+        return GRAM_OK;
+    if (!o->partial)
+        return gr_fail(err, GRAM_EARG, "%s: a table is written into a file of its own, and this is none", o->path);
+    return gr_table_ready(o->path, err);
+}
+
+/* The table takes the name when it is whole; the lines that it was made from go. */
+static gram_status commit_table(gr_out *o, gram_err *err)
+{
+    gr_buf name = { 0 };
+    int fd = -1;
+    gram_status rc = gr_buf_printf(&name, "%s.%ld.tmp", o->path, (long)getpid()) ? GRAM_OK : gr_nomem(err, o->path);
+
+    if (!rc)
+        rc = gr_table_write(o->partial, name.p, o->path, o->table, err);
+    if (!rc)
+        fd = open(name.p, O_RDONLY | O_CLOEXEC);
+    if (!rc && (fd < 0 || !synced(fd) || rename(name.p, o->path)))
+        rc = io_failed(o, "not written as a table", err);
+    if (fd >= 0)
+        close(fd);
+    if (rc && name.p)
+        unlink(name.p);
+    gr_buf_clear(&name);
+    if (rc)
+        return rc;
+    unlink(o->partial);
+    close(o->fd);
+    o->fd = -1;
+    free(o->partial);
+    o->partial = NULL;
+    return sync_directory(o->path, err);
+}
+
 gram_status gr_out_commit(gr_out *o, gram_err *err)
 {
     gram_status rc = gr_out_flush(o, err);
@@ -289,6 +329,8 @@ gram_status gr_out_commit(gr_out *o, gram_err *err)
         return io_failed(o, "not synced", err);
     if (!o->partial)
         return GRAM_OK;
+    if (o->table)
+        return commit_table(o, err);
     if (rename(o->partial, o->path))        /* the lock is held until it is: see open_partial() */
         return io_failed(o, "not renamed", err);
     o->fd = -1;

@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""Writes tests/golden/table: Parquet by pyarrow, zstd by its command. Run once, with pyarrow and zstd at hand."""
+import json
+import os
+import subprocess
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+DIR = "tests/golden/table/"
+
+
+def parquet(name, columns, schema=None, **how):
+    pq.write_table(pa.table(columns, schema=schema), DIR + name, **how)
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
+
+
+def frame(text):
+    return subprocess.run(["zstd", "-q", "--check", "-c"], input=text.encode(), stdout=subprocess.PIPE, check=True).stdout
+
+
+os.makedirs(DIR, exist_ok=True)
+messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+parquet("rows.parquet", {
+    "prompt": pa.array([user("Wie geht's?"), user('a "quoted" word\nand a line'), []], messages),
+    "chosen": ["gut \U0001f600", "0123456789ab", "0123456789abc"], "n": [2**62 + 1, 1, 2],
+    "score": [0.1, 1.5, -2e-300], "note": [None, "2020-01-01", "x"]}, row_group_size=2, compression="snappy")
+parquet("named_t.parquet", {"t": [1], "gram": ["x"]})
+parquet("empty.parquet", {"prompt": pa.array([], pa.string())})
+with open(DIR + "frames.jsonl.zst", "wb") as out:
+    out.write(frame("".join(json.dumps({"i": i}, separators=(",", ":")) + "\n" for i in range(5000))))
+    out.write(frame('{"last":true}\n'))

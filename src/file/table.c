@@ -1,0 +1,276 @@
+/* table.c - see table.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "file/duckdb.h"
+#include "file/table.h"
+
+/* One thread, in the order of the file; and nothing is fetched from anywhere. */
+#define SETTINGS "SET threads=1; SET preserve_insertion_order=true; SET autoinstall_known_extensions=false; " \
+                 "SET autoload_known_extensions=false; "
+/* A row takes at most what a line may. */
+#define LONGEST "67108864"
+/* What the row as a whole is called in SQL: a column of the same name would be meant in its place. */
+#define ROW "\"gram: a row of the file\""
+
+typedef struct { const gr_duckdb *f; void *db, *connection; } session;
+struct gr_table {
+    session s;
+    char *name;
+    void *statement, *chunk;
+    gr_duckdb_result result;
+    bool begun;
+    uint64_t at, rows;              /* in the chunk */
+    const gr_duckdb_string *text;
+};
+
+gr_table_kind gr_table_kind_of(const char *path)
+{
+    static const struct { const char *ending; gr_table_kind kind; } known[] = {
+        { ".parquet", GR_TABLE_PARQUET }, { ".csv", GR_TABLE_CSV }, { ".csv.gz", GR_TABLE_CSV },
+        { ".csv.zst", GR_TABLE_CSV }, { ".tsv", GR_TABLE_TSV }, { ".tsv.gz", GR_TABLE_TSV },
+        { ".tsv.zst", GR_TABLE_TSV },
+    };
+    size_t n = strlen(path);
+
+    for (size_t k = 0; k < GR_COUNT(known); k++) {
+        size_t e = strlen(known[k].ending);
+        if (n > e && !strcmp(path + n - e, known[k].ending))
+            return known[k].kind;
+    }
+    return GR_TABLE_NONE;
+}
+
+static const char *compression(const char *path)
+{
+    size_t n = strlen(path);
+
+    return n > 3 && !strcmp(path + n - 3, ".gz") ? "gzip" : n > 4 && !strcmp(path + n - 4, ".zst") ? "zstd" : "none";
+}
+
+static void session_close(session *s)
+{
+    if (s->connection)
+        s->f->disconnect(&s->connection);
+    if (s->db)
+        s->f->close(&s->db);
+}
+
+/* DuckDB's words without its advice on options, on one line, and with the file's own name in them. */
+static gram_status failed(const char *name, const char *why, gram_err *err)
+{
+    static const char first[] = "Invalid Input Error: ", sniffing[] = "Error when sniffing", fd[] = "/proc/self/fd/";
+    gr_buf b = { 0 };
+    const char *end;
+    bool ok = true;
+
+    why = why ? why : "";
+    why += strncmp(why, first, strlen(first)) ? 0 : strlen(first);
+    if (!strncmp(why, sniffing, strlen(sniffing)))
+        return gr_fail(err, GRAM_EIO, "%s: no table: wanted a line of column names, and lines of as many cells as "
+                       "those are, with double quotes around a cell that has them, a newline or the separator in it",
+                       name);
+    end = strstr(why, "\nPossible");
+    end = end ? end : strstr(why, "\n\n") ? strstr(why, "\n\n") : why + strlen(why);
+    while (why < end && ok && b.n < 400) {
+        if (!strncmp(why, fd, strlen(fd))) {
+            ok = gr_buf_puts(&b, name);
+            why += strlen(fd);
+            why += strspn(why, "0123456789");
+        } else if (*why == '\n') {
+            ok = gr_buf_puts(&b, "; ");
+            why++;
+        } else {
+            ok = gr_buf_add(&b, why++, 1);
+        }
+    }
+    gr_fail(err, GRAM_EIO, "%s: %s", name, ok && b.p ? b.p : "DuckDB does not read it");
+    gr_buf_clear(&b);
+    return GRAM_EIO;
+}
+
+static gram_status run(session *s, const char *sql, const char *name, gram_err *err)
+{
+    gr_duckdb_result r = { 0 };
+    gram_status rc = GRAM_OK;
+
+    if (s->f->query(s->connection, sql, &r))
+        rc = failed(name, s->f->result_error(&r), err);
+    s->f->destroy_result(&r);
+    return rc;
+}
+
+static gram_status session_open(session *s, const char *name, gram_err *err)
+{
+    gram_status rc = gr_duckdb_load(&s->f, name, err);
+
+    if (rc)
+        return rc;
+    if (s->f->open(NULL, &s->db) || s->f->connect(s->db, &s->connection))
+        return gr_fail(err, GRAM_EIO, "%s: DuckDB does not start", name);
+    return run(s, SETTINGS, name, err);
+}
+
+/* ---- Reading ---- */
+
+/* The file by its descriptor: its own name might hold what DuckDB takes for a pattern. */
+static bool select_rows(gr_buf *sql, const char *path, int fd, gr_table_kind kind)
+{
+    if (!gr_buf_puts(sql, "SELECT to_json(" ROW ")::VARCHAR FROM "))
+        return false;
+    if (kind == GR_TABLE_PARQUET)
+        return gr_buf_printf(sql, "read_parquet('/proc/self/fd/%d') " ROW, fd);
+    return gr_buf_printf(sql, "read_csv('/proc/self/fd/%d', delim='%s', quote='\"', escape='\"', header=true, "
+                         "all_varchar=true, allow_quoted_nulls=false, skip=0, comment='', compression='%s', "
+                         "max_line_size=" LONGEST ") " ROW, fd, kind == GR_TABLE_TSV ? "\t" : ",", compression(path));
+}
+
+/* Parquet goes on with another way to rows. */
+static gram_status with_way(gr_table_kind kind, const char *path, gram_status rc, gram_err *err)
+{
+    gram_err why = *err;
+    size_t n = strlen(path);
+
+    if (kind != GR_TABLE_PARQUET || rc == GRAM_ENOMEM)
+        return rc;
+    return gr_fail(err, rc, "%s: a Parquet file: %s; or pandas.read_parquet(FILE).to_json(\"rows.jsonl\", "
+                   "orient=\"records\", lines=True) makes JSON Lines of it", path,
+                   strncmp(why.text, path, n) ? why.text : why.text + n + strspn(why.text + n, ": "));
+}
+
+static gram_status open_rows(gr_table *t, const char *path, int fd, gr_table_kind kind, gram_err *err)
+{
+    gr_buf sql = { 0 };
+    bool ok = t->name && select_rows(&sql, path, fd, kind);
+    gram_status rc = ok ? session_open(&t->s, path, err) : gr_nomem(err, path);
+
+    if (!rc && t->s.f->prepare(t->s.connection, sql.p, &t->statement))
+        rc = failed(path, t->s.f->prepare_error(t->statement), err);
+    if (!rc && t->s.f->execute_streaming(t->statement, &t->result))
+        rc = failed(path, t->s.f->result_error(&t->result), err);
+    gr_buf_clear(&sql);
+    return rc ? with_way(kind, path, rc, err) : GRAM_OK;
+}
+
+gram_status gr_table_open(gr_table **out, const char *path, int fd, gr_table_kind kind, gram_err *err)
+{
+    gr_table *t = gr_calloc(1, sizeof *t);
+    gram_err own;
+    gram_status rc;
+
+    *out = NULL;
+    if (!t)
+        return gr_nomem(err, path);
+    t->name = gr_strdup(path);
+    rc = open_rows(t, path, fd, kind, err ? err : &own);
+    if (rc)
+        gr_table_close(t);
+    else
+        *out = t;
+    return rc;
+}
+
+void gr_table_close(gr_table *t)
+{
+    if (!t)
+        return;
+    if (t->chunk)
+        t->s.f->destroy_chunk(&t->chunk);
+    if (t->s.f)
+        t->s.f->destroy_result(&t->result);
+    if (t->statement)
+        t->s.f->destroy_prepare(&t->statement);
+    session_close(&t->s);
+    free(t->name);
+    free(t);
+}
+
+/* *end: no more rows. */
+static gram_status next_chunk(gr_table *t, bool *end, gram_err *err)
+{
+    const char *why;
+
+    do {
+        if (t->chunk)
+            t->s.f->destroy_chunk(&t->chunk);
+        t->chunk = t->s.f->fetch_chunk(t->result);
+        t->at = 0;
+        t->rows = t->chunk ? t->s.f->chunk_size(t->chunk) : 0;
+    } while (t->chunk && !t->rows);
+    *end = !t->chunk;
+    why = *end ? t->s.f->result_error(&t->result) : NULL;
+    if (why && *why)
+        return failed(t->name, why, err);
+    if (t->chunk)
+        t->text = t->s.f->vector_data(t->s.f->chunk_vector(t->chunk, 0));
+    return GRAM_OK;
+}
+
+gram_status gr_table_next(gr_table *t, const char **json, size_t *n, gram_err *err)
+{
+    const gr_duckdb_string *s;
+    bool end = false;
+    gram_status rc = t->at == t->rows ? next_chunk(t, &end, err) : GRAM_OK;
+
+    *json = NULL;
+    *n = 0;
+    if (rc || end)
+        return rc;
+    s = &t->text[t->at++];
+    *json = s->in.n <= sizeof s->in.at ? s->in.at : s->out.at;
+    *n = s->in.n;
+    return GRAM_OK;
+}
+
+/* ---- Writing ---- */
+
+static bool quoted(gr_buf *b, const char *s)
+{
+    bool ok = gr_buf_puts(b, "'");
+
+    for (; *s && ok; s++)
+        ok = gr_buf_printf(b, "%s%c", *s == '\'' ? "'" : "", *s);
+    return ok && gr_buf_puts(b, "'");
+}
+
+gram_status gr_table_ready(const char *path, gram_err *err)
+{
+    const gr_duckdb *f;
+
+    return gr_duckdb_load(&f, path, err);
+}
+
+static bool objects(gr_buf *sql, const char *lines)
+{
+    return gr_buf_puts(sql, "read_json_objects(") && quoted(sql, lines) &&
+        gr_buf_puts(sql, ", format='newline_delimited', maximum_object_size=" LONGEST ")");
+}
+
+/* The objects' types are told from all of them and by their JSON alone, since DuckDB would make dates of texts. A key
+ * that is null in all lines is a text. */
+static bool copy_rows(gr_buf *sql, const char *lines, const char *to, const char *name, gr_table_kind kind)
+{
+    bool ok = gr_buf_puts(sql, "SET VARIABLE form = (SELECT replace(json_group_structure(json)::VARCHAR, '\"NULL\"', "
+                          "'\"VARCHAR\"') FROM ") && objects(sql, lines) &&
+        gr_buf_puts(sql, "); COPY (SELECT unnest(from_json(json, getvariable('form'))) FROM ") && objects(sql, lines) &&
+        gr_buf_puts(sql, ") TO ") && quoted(sql, to);
+
+    if (ok && kind == GR_TABLE_PARQUET)
+        return gr_buf_puts(sql, " (FORMAT parquet, COMPRESSION zstd)");
+    return ok && gr_buf_printf(sql, " (FORMAT csv, HEADER true, DELIMITER '%s', COMPRESSION %s)",
+                               kind == GR_TABLE_TSV ? "\t" : ",", compression(name));
+}
+
+gram_status gr_table_write(const char *lines, const char *to, const char *name, gr_table_kind kind, gram_err *err)
+{
+    session s = { 0 };
+    gr_buf sql = { 0 };
+    gram_status rc = copy_rows(&sql, lines, to, name, kind) ? session_open(&s, name, err) : gr_nomem(err, name);
+
+    if (!rc)
+        rc = run(&s, sql.p, name, err);
+    session_close(&s);
+    gr_buf_clear(&sql);
+    return rc;
+}

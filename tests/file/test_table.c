@@ -1,0 +1,206 @@
+/* test_table.c - Parquet, CSV and TSV read as lines of JSON and written from them. The Parquet files were written by
+ * pyarrow. Without DuckDB there is nothing to test but the sentence that says so. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "check.h"
+#include "file/io.h"
+#include "file/table.h"
+
+#define GOLDEN "tests/golden/table/"
+
+static bool here(void)
+{
+    return !gr_table_ready("x.parquet", &check_err);
+}
+
+static char *put(const char *name, const char *text)
+{
+    char *path = check_tmppath(name);
+
+    CHECK_OK(gr_write_file(path, text, strlen(text), &check_err));
+    return path;
+}
+
+/* All lines of the file, with a newline after each. */
+static char *all_lines(const char *path)
+{
+    gr_buf b = { 0 };
+    gr_lines *l;
+    const char *line;
+    size_t n;
+
+    CHECK_OK(gr_lines_open(&l, path, &check_err));
+    for (;;) {
+        CHECK_OK(gr_lines_next(l, &line, &n, &check_err));
+        if (!line)
+            break;
+        assert_true(gr_buf_add(&b, line, n) && gr_buf_puts(&b, "\n"));
+    }
+    gr_lines_close(l);
+    assert_true(b.p != NULL || gr_buf_puts(&b, ""));
+    return b.p;
+}
+
+static void reads(const char *path, const char *want)
+{
+    char *text = all_lines(path);
+
+    assert_string_equal(text, want);
+    free(text);
+}
+
+static void parquet_is_read_as_it_stands(void **state)
+{
+    (void)state;
+    if (!here())
+        skip();
+    /* messages, long and short texts, a null, an integer that a double does not hold; row groups of two rows */
+    reads(GOLDEN "rows.parquet",
+          "{\"prompt\":[{\"role\":\"user\",\"content\":\"Wie geht's?\"}],\"chosen\":\"gut \xf0\x9f\x98\x80\",\"n\":"
+          "4611686018427387905,\"score\":0.1,\"note\":null}\n"
+          "{\"prompt\":[{\"role\":\"user\",\"content\":\"a \\\"quoted\\\" word\\nand a line\"}],"
+          "\"chosen\":\"0123456789ab\",\"n\":1,\"score\":1.5,\"note\":\"2020-01-01\"}\n"
+          "{\"prompt\":[],\"chosen\":\"0123456789abc\",\"n\":2,\"score\":-2e-300,\"note\":\"x\"}\n");
+    reads(GOLDEN "named_t.parquet", "{\"t\":1,\"gram\":\"x\"}\n");      /* what SQL could take for the row's name */
+    reads(GOLDEN "empty.parquet", "");
+}
+
+static void csv_has_texts_alone(void **state)
+{
+    char *path;
+
+    (void)state;
+    if (!here())
+        skip();
+    path = put("a.csv", "prompt,chosen,rejected\n\"a \"\"q\"\"\nline\",007,\"x, y\"\n,\"\",2020-01-01\n");
+    reads(path, "{\"prompt\":\"a \\\"q\\\"\\nline\",\"chosen\":\"007\",\"rejected\":\"x, y\"}\n"
+                "{\"prompt\":null,\"chosen\":\"\",\"rejected\":\"2020-01-01\"}\n");
+    free(path);
+    path = put("a.tsv", "# prompt\tchosen\n# a, b\t\"c\td\"\n");
+    reads(path, "{\"# prompt\":\"# a, b\",\"chosen\":\"c\\td\"}\n");
+    free(path);
+    path = put("strange [1]*?.csv", "a,b\n1,2\n");
+    reads(path, "{\"a\":\"1\",\"b\":\"2\"}\n");
+    free(path);
+}
+
+static void refused(const char *path, const char *why)
+{
+    gr_lines *l;
+    const char *line = "";
+    size_t n;
+    gram_status rc = gr_lines_open(&l, path, &check_err);
+
+    while (!rc && line)
+        rc = gr_lines_next(l, &line, &n, &check_err);
+    if (rc != GRAM_EIO || !strstr(check_err.text, why) || !strstr(check_err.text, path))
+        fail_msg("%s: status %d, \"%s\"; wanted \"%s\"", path, (int)rc, rc ? check_err.text : "", why);
+    gr_lines_close(l);
+}
+
+static void what_is_no_table_is_said(void **state)
+{
+    char *path;
+
+    (void)state;
+    if (!here())
+        skip();
+    path = put("ragged.csv", "a,b,c\n1,2\n");
+    refused(path, "no table");
+    free(path);
+    path = put("utf.csv", "a,b\n1,\xff\n");
+    refused(path, "utf-8");
+    free(path);
+    path = put("cut.parquet", "PAR1 and no more");
+    refused(path, "No magic bytes");
+    free(path);
+    path = put("pointer.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
+    refused(path, "Git LFS pointer");
+    free(path);
+}
+
+/* Keys of all lines, in any order; a text that looks like a date or a number stays one. */
+static void rows_become_a_table(void **state)
+{
+    static const char *const name[] = { "o.parquet", "o.csv", "o.tsv.gz" };
+    static const char lines[] = "{\"id\":\"2020-01-01\",\"p\":0.12345678901234568,\"l\":[1,2],\"none\":null}\n"
+                                "{\"id\":\"007\",\"p\":1,\"ok\":true,\"none\":null}\n";
+    static const char *const want[] = {
+        "{\"id\":\"2020-01-01\",\"p\":0.12345678901234568,\"l\":[1,2],\"none\":null,\"ok\":null}\n"
+        "{\"id\":\"007\",\"p\":1.0,\"l\":null,\"none\":null,\"ok\":true}\n",
+        "{\"id\":\"2020-01-01\",\"p\":\"0.12345678901234568\",\"l\":\"[1, 2]\",\"none\":null,\"ok\":null}\n"
+        "{\"id\":\"007\",\"p\":\"1.0\",\"l\":null,\"none\":null,\"ok\":\"true\"}\n",
+    };
+
+    (void)state;
+    if (!here())
+        skip();
+    for (size_t k = 0; k < GR_COUNT(name); k++) {
+        char *path = check_tmppath(name[k]), *partial;
+        gr_out *o;
+        uint64_t n;
+        struct stat st;
+        CHECK_OK(gr_out_open(&o, path, true, &check_err));
+        CHECK_OK(gr_out_as_table(o, &check_err));
+        CHECK_OK(gr_out_write(o, lines, strcspn(lines, "\n") + 1, &check_err));
+        gr_out_close(o);                                    /* as a run that was cut off leaves it */
+        CHECK_OK(gr_out_resume(&o, path, &n, &check_err));
+        assert_int_equal(n, 1);
+        CHECK_OK(gr_out_as_table(o, &check_err));
+        CHECK_OK(gr_out_write(o, strchr(lines, '\n') + 1, strlen(strchr(lines, '\n') + 1), &check_err));
+        CHECK_OK(gr_out_commit(o, &check_err));
+        gr_out_close(o);
+        assert_true(asprintf(&partial, "%s.partial", path) > 0);
+        assert_true(stat(partial, &st));
+        reads(path, want[k > 0]);
+        free(path), free(partial);
+    }
+}
+
+static void a_pipe_takes_no_table(void **state)
+{
+    gr_out *o;
+
+    (void)state;
+    CHECK_OK(gr_out_open(&o, "-", true, &check_err));
+    CHECK_OK(gr_out_as_table(o, &check_err));               /* a name without an ending: lines */
+    gr_out_close(o);
+}
+
+/* zstd: several frames, one cut off, and more text than a block in one. */
+static void zstd_is_read_and_its_end_is_seen(void **state)
+{
+    char *text = all_lines(GOLDEN "frames.jsonl.zst"), *path = check_tmppath("cut.jsonl.zst");
+    char *bytes;
+    size_t n, lines = 0;
+
+    (void)state;
+    for (char *p = text; (p = strchr(p, '\n')); p++)
+        lines++;
+    assert_int_equal(lines, 5001);
+    assert_non_null(strstr(text, "{\"i\":4999}\n{\"last\":true}\n"));
+    CHECK_OK(gr_read_file(GOLDEN "frames.jsonl.zst", 1 << 24, &bytes, &n, &check_err));
+    CHECK_OK(gr_write_file(path, bytes, n - 3, &check_err));
+    refused(path, "ends early");
+    bytes[n / 2] ^= 0x55;
+    CHECK_OK(gr_write_file(path, bytes, n, &check_err));
+    refused(path, "damaged");
+    free(text), free(path), free(bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parquet_is_read_as_it_stands),
+        cmocka_unit_test(csv_has_texts_alone),
+        cmocka_unit_test(what_is_no_table_is_said),
+        cmocka_unit_test(rows_become_a_table),
+        cmocka_unit_test(a_pipe_takes_no_table),
+        cmocka_unit_test(zstd_is_read_and_its_end_is_seen),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
