@@ -120,7 +120,7 @@ static double two_labels(struct bench *b)
     b->computed = f.rows;
     need(!gr_trainee_forward(b->t, &f, f.leaf_row, b->n, &hidden, &err), err.text);
     for (size_t i = 0; i < b->n; i++) {
-        float *da = gr_trainee_head_grad(b->t, LABEL_A), *db = gr_trainee_head_grad(b->t, LABEL_B);
+        float *da = gr_trainee_head_grad(b->t) + LABEL_A * C, *db = gr_trainee_head_grad(b->t) + LABEL_B * C;
         const float *h = hidden + i * C;
         loss += gr_loss_pair(dot(h, row[0], C) - dot(h, row[1], C), 1, &dd) / (double)b->n;
         dd /= (double)b->n;

@@ -336,7 +336,7 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
         r->weights = m->file.weights;
     if (!rc && gr_model_config(m->model)->new_head &&
         !(m->file.adapter && gr_adapter_has_head(m->file.adapter)))
-        gr_model_draw_score(m->model, o->seed);
+        rc = gr_model_draw_score(m->model, o->seed, err);
     if (rc || !lora)
         return rc;
     r->weights = m->file.weights;

@@ -137,13 +137,30 @@ void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out)
             out[i] += gguf ? 1 : -1;
 }
 
-/* Notes a parameter; takes over w, or half. */
+gram_status gr_bind_settle(const gr_model *m, void **p, size_t bytes, gram_err *err)
+{
+    const void *there;
+    gram_status rc;
+
+    if (gr_device_is_host(m->on))
+        return GRAM_OK;
+    rc = gr_device_hold(m->on, &there, *p, bytes, err);
+    free(*p);
+    *p = (void *)(uintptr_t)there;
+    return rc;
+}
+
 gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, float *w,
                              uint16_t *half, size_t rows, size_t cols)
 {
     gr_model *m = b->m;
     gr_param *p = m->param;
+    void *values = half ? (void *)half : w;
     char full[128];
+    gram_status rc = gr_bind_settle(m, &values, rows * cols * (half ? sizeof *half : sizeof *w), b->err);
+
+    if (rc)
+        return rc;
 
     if (m->n_params == m->cap_params) {
         size_t cap = 2 * m->cap_params + 64;
@@ -156,16 +173,25 @@ gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t laye
     name_in(m, HF, full, sizeof full, slot, layer, slot == GR_T_SCORE ? b->as : part);
     if (p)
         p[m->n_params] = (gr_param){ .name = gr_strdup(full), .rows = rows, .cols = cols, .on = m->on,
-                                     .w = half ? (gr_mat){ half, cols, GR_BF16 } : gr_mat_f32(w, cols),
+                                     .w = { values, cols, half ? GR_BF16 : GR_F32 },
                                      .decay = rows > 1 || (slot == GR_T_SCORE && !is_bias(part)) };
     if (!p || !p[m->n_params].name) {
-        free(w);
-        free(half);
+        gr_device_free(m->on, values);
         return gr_nomem(b->err, "weights");
     }
     m->n_params++;
     m->bytes += rows * cols * (half ? sizeof *half : sizeof *w);
     return GRAM_OK;
+}
+
+/* *t is the parameter that was noted last. */
+static gram_status stand_for(const struct binder *b, gr_tensor *t, gram_status rc)
+{
+    const gr_param *p = &b->m->param[b->m->n_params - 1];
+
+    if (!rc)
+        *t = (gr_tensor){ p->w.type, p->w.p, t->rows, t->cols };
+    return rc;
 }
 
 /* Copies a matrix, rounded to bfloat16. */
@@ -190,8 +216,7 @@ static gram_status make_half(struct binder *b, gr_tensor_kind slot, size_t layer
         }
     }
     free(row);
-    *t = (gr_tensor){ GR_BF16, half, t->rows, t->cols };
-    return gr_bind_add_param(b, slot, layer, part, NULL, half, t->rows, t->cols);
+    return stand_for(b, t, gr_bind_add_param(b, slot, layer, part, NULL, half, t->rows, t->cols));
 }
 
 /* Copies a tensor into writable memory and lets *t stand for the copy. */
@@ -207,8 +232,7 @@ static gram_status make_writable(struct binder *b, gr_tensor_kind slot, size_t l
         return gr_nomem(b->err, "weights");
     for (size_t r = 0; r < s.t.rows; r++)
         gr_stored_row(&s, false, r, w + r * s.t.cols);
-    *t = (gr_tensor){ GR_F32, w, t->rows, t->cols };
-    return gr_bind_add_param(b, slot, layer, part, w, NULL, t->rows, t->cols);
+    return stand_for(b, t, gr_bind_add_param(b, slot, layer, part, w, NULL, t->rows, t->cols));
 }
 
 static gram_status note(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, const gr_tensor *t)
@@ -281,10 +305,11 @@ gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, co
     return b->m->writable ? make_writable(b, slot, layer, part, out) : GRAM_OK;
 }
 
-/* A vector, expanded to float32. */
+/* A vector, expanded to float32, on the device. */
 static gram_status vector(struct binder *b, float **out, gr_tensor_kind slot, size_t layer, const char *part, size_t n)
 {
     gr_tensor t;
+    void *w;
     gram_status rc = gr_bind_find(b, slot, layer, part, 1, n, &t);
 
     if (rc || b->list)
@@ -293,12 +318,14 @@ static gram_status vector(struct binder *b, float **out, gr_tensor_kind slot, si
         *out = b->m->param[b->m->n_params - 1].w.p;
         return GRAM_OK;
     }
-    *out = gr_alloc_aligned(n, sizeof **out);
-    if (!*out)
+    w = gr_alloc_aligned(n, sizeof **out);
+    if (!w)
         return gr_nomem(b->err, "weights");
-    gr_dequant(*out, t.data, t.type, n);
+    gr_dequant(w, t.data, t.type, n);
+    rc = gr_bind_settle(b->m, &w, n * sizeof **out, b->err);
+    *out = w;
     b->m->bytes += n * sizeof **out;
-    return GRAM_OK;
+    return rc;
 }
 
 /* w as bfloat16 holds it. */
@@ -322,7 +349,9 @@ static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_
     gr_model *m = b->m;
     enum gr_matrix which = matrix_of(slot);
     bool found = false;
-    float *w = m->writable ? m->param[m->n_params - 1].w.p : gr_alloc_aligned(t->rows * t->cols, sizeof *w);
+    size_t bytes = t->rows * t->cols * sizeof(float);
+    void *there = m->writable ? m->param[m->n_params - 1].w.p : NULL;
+    float *w = m->writable ? gr_device_map(m->on, there, bytes, true) : gr_alloc_aligned(t->rows * t->cols, sizeof *w);
     gram_status rc = GRAM_OK;
 
     if (!w)
@@ -340,6 +369,8 @@ static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_
         *t = (gr_tensor){ GR_F32, w, t->rows, t->cols };
     } else if (!m->writable) {
         free(w);
+    } else {
+        gr_device_unmap(m->on, there, w, bytes, !rc);
     }
     return rc;
 }
@@ -506,7 +537,9 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
         goto out;
     }
     rc = gr_bind_find(&b, GR_T_EMBED, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->embed);
-    m->head = m->embed;
+    m->head = m->table = m->embed;
+    if (!rc && !writable && !list)
+        rc = gr_device_hold(d, &m->table.data, m->embed.data, tensor_bytes(&m->embed), err);
     if (!rc && gr_tensor_there(&m->cfg, GR_T_HEAD))
         rc = gr_bind_find(&b, GR_T_HEAD, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->head);
     if (!rc && !writable)
@@ -569,9 +602,23 @@ gram_status gr_model_stored(gr_stored **out, size_t *n, const gr_weights *w, gr_
     return rc;
 }
 
-void gr_model_draw_score(gr_model *m, uint64_t seed)
+gram_status gr_model_draw_score(gr_model *m, uint64_t seed, gram_err *err)
 {
-    gr_head_draw(&m->score, m->cfg.init_std, seed);
+    gr_head h = m->score;
+    size_t bytes[GR_HEAD_PARTS] = { 0 };
+    gr_head_part p;
+    bool ok = true;
+
+    for (size_t i = 0; gr_head_part_at(&m->cfg.head, m->cfg.width, i, &p); i++) {
+        bytes[p.at] = p.rows * p.cols * sizeof(float);
+        h.part[p.at] = gr_device_map(m->on, m->score.part[p.at], bytes[p.at], false);
+        ok = ok && h.part[p.at];
+    }
+    if (ok)
+        gr_head_draw(&h, m->cfg.init_std, seed);
+    for (size_t i = 0; i < GR_HEAD_PARTS; i++)
+        gr_device_unmap(m->on, m->score.part[i], bytes[i] ? h.part[i] : NULL, bytes[i], ok);
+    return ok ? GRAM_OK : gr_nomem(err, "reward head");
 }
 
 const gr_param *gr_model_params(const gr_model *m, size_t *n)
@@ -580,13 +627,13 @@ const gr_param *gr_model_params(const gr_model *m, size_t *n)
     return m->param;
 }
 
-static void layer_clear(struct layer *l, bool vectors)
+static void layer_clear(gr_device *d, struct layer *l, bool vectors)
 {
     float *vector[] = { l->attn_norm, l->mlp_norm, l->attn_post_norm, l->mlp_post_norm, l->q_norm, l->k_norm,
                         l->bias[0], l->bias[1], l->bias[2], l->bias[3] };
 
     for (size_t i = 0; vectors && i < GR_COUNT(vector); i++)
-        free(vector[i]);
+        gr_device_free(d, vector[i]);
     gr_linear_close(l->q);
     gr_linear_close(l->k);
     gr_linear_close(l->v);
@@ -605,16 +652,17 @@ void gr_model_close(gr_model *m)
     if (!m)
         return;
     for (size_t i = 0; m->layer && i < m->cfg.layers; i++)
-        layer_clear(&m->layer[i], !m->writable);
+        layer_clear(m->on, &m->layer[i], !m->writable);
     free(m->layer);
     if (!m->writable) {
-        free(m->final_norm);
+        gr_device_free(m->on, m->final_norm);
+        gr_device_drop(m->on, m->table.data);
         for (size_t i = 0; i < GR_HEAD_PARTS; i++)
             free(m->score.part[i]);
     }
     for (size_t i = 0; i < m->n_params; i++) {
         free((char *)(uintptr_t)m->param[i].name);
-        free(m->param[i].w.p);
+        gr_device_free(m->on, m->param[i].w.p);
     }
     free(m->param);
     gr_gate_clear(&m->gate);

@@ -1,5 +1,6 @@
 /* bind_head.c - the tensors of a reward head: the file's, under whatever name, an adapter's, or zeros that training
  * will draw. */
+#include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "model/bind_int.h"
@@ -69,20 +70,26 @@ static gram_status bind_gate(struct binder *b)
     return rc ? rc : bind_of_gate(b, GR_GATE_MATRIX, b->m->cfg.head.rows, b->m->cfg.head.rows, false, &g->matrix);
 }
 
-/* Zeros in the place of a tensor of the head that the file lacks. */
-static gram_status make_part(struct binder *b, const gr_head_part *p, float **out)
+/* What takes the place of a tensor of the head that the file lacks: the adapter's, or zeros. */
+static gram_status make_part(struct binder *b, const gr_head_part *p, bool own, float **out)
 {
     gr_model *m = b->m;
-    float *w = gr_alloc_aligned(p->rows * p->cols, sizeof *w);
+    float *w = gr_calloc(p->rows * p->cols, sizeof *w);
     gram_status rc = w ? GRAM_OK : gr_nomem(b->err, "weights");
 
-    if (w)
-        memset(w, 0, p->rows * p->cols * sizeof *w);
-    if (w && m->writable)
-        rc = gr_bind_add_param(b, GR_T_SCORE, 0, p->name, w, NULL, p->rows, p->cols);
-    else if (w)
+    if (!rc && own)
+        rc = gr_lora_head_part(w, b->adapter, m->cfg.width, p, b->err);
+    if (rc) {
+        free(w);
+        return rc;
+    }
+    *out = w;
+    if (!m->writable) {
         m->bytes += p->rows * p->cols * sizeof *w;
-    *out = rc ? NULL : w;
+        return GRAM_OK;
+    }
+    rc = gr_bind_add_param(b, GR_T_SCORE, 0, p->name, w, NULL, p->rows, p->cols);
+    *out = rc ? NULL : m->param[m->n_params - 1].w.p;
     return rc;
 }
 
@@ -93,10 +100,8 @@ static gram_status bind_part(struct binder *b, const gr_head_part *p, bool own, 
     gr_tensor t;
     gram_status rc;
 
-    if (m->cfg.new_head || own) {
-        rc = b->list ? GRAM_OK : make_part(b, p, out);
-        return rc || b->list || !own ? rc : gr_lora_head_part(*out, b->adapter, m->cfg.width, p, b->err);
-    }
+    if (m->cfg.new_head || own)
+        return b->list ? GRAM_OK : make_part(b, p, own, out);
     rc = gr_bind_find(b, GR_T_SCORE, 0, p->name, p->rows, p->cols, &t);
     if (rc || b->list)
         return rc;

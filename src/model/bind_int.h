@@ -19,7 +19,9 @@ struct binder {
     const char *as;             /* what gram calls the tensor of the reward head at hand */
 };
 
-/* Notes a parameter; takes over w, or half. */
+/* Memory of the host becomes the device's, which on a CPU it is; on failure it is given back, and *p is NULL. */
+gram_status gr_bind_settle(const gr_model *m, void **p, size_t bytes, gram_err *err);
+/* Notes a parameter; takes over w, or half, of the host's memory. Its values are then where the parameter says. */
 gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, float *w,
                               uint16_t *half, size_t rows, size_t cols);
 /* The file's tensor of a slot, proved: noted, copied where the model is writable, or as it lies in the file. Of GR_T_SCORE,

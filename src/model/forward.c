@@ -3,7 +3,6 @@
  * Only x, q, k, v and o are as long as the batch. The number of rows in a piece, the threads and the order of the work
  * change no bit: every kernel's result for a row depends on that row alone. */
 #include <stdlib.h>
-#include <string.h>
 #include "base/err.h"
 #include "model/pass_int.h"
 
@@ -13,7 +12,8 @@ struct gr_work {
     struct kept one;            /* what every layer uses in its turn */
     gr_plan plan;
     size_t rows;                /* capacity, whole units */
-    float *memory;
+    float *memory;              /* on the device */
+    void *room;                 /* of a view of what is asked for */
 };
 
 /* Floats of a piece's row in scratch: h and t, gate and up. */
@@ -66,9 +66,9 @@ void gr_work_close(gr_work *w)
 {
     if (!w)
         return;
-    free(w->memory);
-    free(w->p.table[0]);
-    free(w->p.table[1]);
+    gr_device_free(w->p.d, w->memory);
+    free(w->room);
+    gr_pass_clear(&w->p);
     gr_plan_clear(&w->plan);
     free(w);
 }
@@ -106,15 +106,19 @@ static gram_status reserve(gr_work *w, size_t need, gram_err *err)
     const gr_config *c = &w->p.m->cfg;
     size_t rows = gr_round_up(need, gr_max(w->p.cut.unit, GR_ALIGN / sizeof(float)));
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    size_t floats;
+    void *memory;
     float *at;
 
     if (rows <= w->rows)
         return GRAM_OK;
-    free(w->memory);
+    gr_device_free(w->p.d, w->memory);
+    w->memory = NULL;
     w->rows = 0;
-    at = w->memory = gr_alloc_aligned(rows * batch_row(c), sizeof *at);
-    if (!at)
+    if (!gr_mul(rows, batch_row(c), &floats) || floats > SIZE_MAX / sizeof *at ||
+        gr_device_alloc(w->p.d, &memory, floats * sizeof *at, NULL))
         return gr_fail(err, GRAM_ENOMEM, "forward pass: out of memory for %zu rows", rows);
+    at = w->memory = memory;
     w->one.x = take(&at, rows, c->width);
     w->p.wanted.x = take(&at, rows, c->width);
     w->one.q = w->one.q0 = take(&at, rows, q);
@@ -128,16 +132,24 @@ static gram_status reserve(gr_work *w, size_t need, gram_err *err)
 /* Rows that fill the last unit up: any finite numbers will do. */
 static void fill_up(const gr_work *w, gr_mat x, size_t rows)
 {
-    memset(gr_mat_at(x, rows, 0).p, 0, (gr_round_up(rows, w->p.cut.unit) - rows) * x.ld * sizeof(float));
+    gr_device_zero(w->p.d, gr_mat_at(x, rows, 0).p, (gr_round_up(rows, w->p.cut.unit) - rows) * x.ld * sizeof(float));
+}
+
+/* The last norm, of the rows that are asked for. */
+static void last_norm(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct pass *p = arg;
+    const gr_norm norm = norm_of(&p->m->cfg, p->m->final_norm, p->m->cfg.width);
+
+    (void)first;
+    lane->op->rmsnorm_fwd(lane, p->out, NULL, p->out, &norm, n);
 }
 
 gram_status gr_model_forward(gr_work *w, const gr_forest *f, const size_t *want, size_t n,
                              const float **hidden, gram_err *err)
 {
     const gr_model *m = w->p.m;
-    const gr_norm norm = norm_of(&m->cfg, m->final_norm, m->cfg.width);
     gram_status rc = gr_forest_check(f, m->cfg.vocabulary, err);
-    gr_lane *lane;
 
     if (!rc)
         rc = reserve(w, gr_max(f->rows, n), err);
@@ -150,8 +162,10 @@ gram_status gr_model_forward(gr_work *w, const gr_forest *f, const size_t *want,
     fill_up(w, w->one.x, f->rows);
     fill_up(w, w->one.o, f->rows);
     gr_pass_forward(&w->p);
-    lane = gr_device_lane(w->p.d);
-    lane->op->rmsnorm_fwd(lane, w->p.out, NULL, w->p.out, &norm, n);
-    *hidden = gr_f32(w->p.out);
-    return gr_device_wait(w->p.d, err);
+    gr_device_once(w->p.d, last_norm, &w->p, n);
+    rc = gr_device_wait(w->p.d, err);
+    if (rc)
+        return rc;
+    *hidden = gr_device_view(w->p.d, w->p.out.p, n * m->cfg.width * sizeof **hidden, &w->room);
+    return *hidden ? GRAM_OK : gr_nomem(err, "forward pass");
 }

@@ -16,15 +16,6 @@
 #include <string.h>
 #include "base/err.h"
 #include "model/trainee_int.h"
-#include "op/dropout.h"
-
-/* dx += what dropout leaves of dropped, of rows from r on. */
-static void add_dropped(const struct pass *p, enum gr_matrix which, gr_mat dx, gr_mat dropped, size_t r, size_t M)
-{
-    for (size_t i = 0; i < M; i++)
-        gr_dropout_bwd(gr_f32(gr_mat_at(dx, i, 0)), gr_f32(gr_mat_at(dropped, i, 0)), dropped.ld,
-                       gr_pass_drop_key(p, which, r + i), p->lora->spec.dropout);
-}
 
 static void linear_dx(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat dx, gr_mat dy, size_t r,
                       size_t M, bool sum)
@@ -41,9 +32,10 @@ static void linear_dx(gr_lane *lane, const struct pass *p, enum gr_matrix which,
         dropped = gr_lane_scratch(lane, M, K);
         if (lane->rc)
             return;
-        memset(dropped.p, 0, M * K * sizeof(float));
+        lane->op->zero(lane, dropped, M, K);
         gr_lora_dx(lane, a, dropped, dy, M);
-        add_dropped(p, which, dx, dropped, r, M);
+        lane->op->dropout_bwd(lane, dx, dropped, gr_pass_drop_key(p, which), p->at_key + r, M, K,
+                              p->lora->spec.dropout);
     }
     gr_lane_give_back(lane, mark);
 }
@@ -67,7 +59,7 @@ static void norm(gr_lane *lane, const struct pass *p, gr_mat y, gr_mat x, const 
     if (w)
         lane->op->rmsnorm_fwd(lane, y, NULL, x, &n, M);
     else
-        memcpy(y.p, x.p, M * p->m->cfg.width * sizeof(float));
+        lane->op->copy(lane, y, x, M, p->m->cfg.width);
 }
 
 static void norm_bwd(gr_lane *lane, const gr_trainee *t, gr_mat dx, size_t which, gr_mat dy, gr_mat x, const float *r,
@@ -88,7 +80,7 @@ static void branch_bwd(gr_lane *lane, const gr_trainee *t, gr_mat to, size_t whi
 {
     gr_mat dt = gr_mat_at(to, first, 0);
 
-    memcpy(dt.p, gr_mat_at(t->dx, first, 0).p, gr_lane_rows(lane, n) * t->m->cfg.width * sizeof(float));
+    lane->op->copy(lane, dt, gr_mat_at(t->dx, first, 0), gr_lane_rows(lane, n), t->m->cfg.width);
     if (w)
         norm_bwd(lane, t, dt, which, dt, gr_mat_at(x, first, 0), r + first, w, n, false);
 }
@@ -105,7 +97,7 @@ static void mix_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
     gr_mat dgate = gr_mat_at(t->dgate, r, 0), dup = gr_mat_at(t->dup, r, 0), act = gr_mat_at(t->act, r, 0);
     gr_mat gate = gr_mat_at(s->gate, r, 0), up = gr_mat_at(s->up, r, 0), mid = gr_mat_at(s->mid, r, 0);
 
-    memset(partial(t, lane->piece, 0), 0, PARTIALS(c) * sizeof *t->partial);
+    lane->op->zero(lane, gr_mat_f32(partial(t, lane->piece, 0), PARTIALS(c)), 1, PARTIALS(c));
     branch_bwd(lane, t, t->dt2, MLP_POST_NORM, s->t2, s->rt2, l->mlp_post_norm, r, n);
     if (t->depth > TO_DOWN) {
         linear_dx(lane, p, GR_MAT_DOWN, act, gr_mat_at(t->dt2, r, 0), r, M, false);
@@ -162,7 +154,7 @@ static void adapter_share(void *arg, gr_lane *lane, size_t r, size_t n)
         if (!a)
             continue;
         gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
-        memset(share, 0, a->rank * (K + O) * sizeof *share);
+        lane->op->zero(lane, gr_mat_f32(share, a->rank * (K + O)), 1, a->rank * (K + O));
         gr_lora_dw(lane, a, gr_mat_f32(share, K), gr_mat_f32(share + a->rank * K, O), gr_mat_at(d->dy, r, 0),
                    gr_pass_dropped(lane, p, d->which, gr_mat_at(d->x, r, 0), r, M), M);
         share += a->rank * (K + O);
@@ -170,12 +162,21 @@ static void adapter_share(void *arg, gr_lane *lane, size_t r, size_t n)
     }
 }
 
-static void adapter_weights(gr_trainee *t, struct dw_set *set)
+/* y += x of n numbers that are no rows. */
+static void add(gr_lane *lane, float *y, const float *x, size_t n)
 {
-    const struct pass *p = &t->p;
-    size_t pieces = gr_device_pieces(t->d, p->rows, p->cut), at = 0;
+    lane->op->add(lane, gr_mat_f32(y, n), gr_mat_f32(y, n), gr_mat_f32(x, n), 1, n);
+}
 
-    gr_device_run(t->d, p->rows, p->cut, adapter_share, set);
+/* The shares of the pieces, in their order. */
+static void add_shares(void *arg, gr_lane *lane, size_t first, size_t pieces)
+{
+    const struct dw_set *set = arg;
+    const gr_trainee *t = set->t;
+    const struct pass *p = &t->p;
+    size_t at = 0;
+
+    (void)first;
     for (size_t i = 0; i < set->n; i++) {
         const struct dw *d = &set->each[i];
         const struct lora_pair *a = pair(p->lora, p->layer, d->which);
@@ -184,8 +185,8 @@ static void adapter_weights(gr_trainee *t, struct dw_set *set)
         gr_matrix_shape(&t->m->cfg, d->which, &O, &K);
         for (size_t b = 0; b < pieces && a; b++) {
             const float *share = t->share + b * t->lora_floats + at;
-            add(g[0], share, a->rank * K);
-            add(g[1], share + a->rank * K, a->rank * O);
+            add(lane, g[0], share, a->rank * K);
+            add(lane, g[1], share + a->rank * K, a->rank * O);
         }
         at += a ? a->rank * (K + O) : 0;
     }
@@ -197,7 +198,8 @@ static void weights(gr_trainee *t, const struct dw *each, size_t n)
 
     memcpy(set.each, each, n * sizeof *each);
     if (t->lora) {
-        adapter_weights(t, &set);
+        gr_device_run(t->d, t->p.rows, t->p.cut, adapter_share, &set);
+        gr_device_once(t->d, add_shares, &set, gr_device_pieces(t->d, t->p.rows, t->p.cut));
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -267,7 +269,7 @@ static void project_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
     gr_mat dh = gr_mat_at(t->dh, r, 0), x = gr_mat_at(p->x, r, 0);
 
     if (!p->qo)                                     /* otherwise mix_bwd() did */
-        memset(partial(t, lane->piece, 0), 0, PARTIALS(c) * sizeof *t->partial);
+        lane->op->zero(lane, gr_mat_f32(partial(t, lane->piece, 0), PARTIALS(c)), 1, PARTIALS(c));
     if (p->qo)
         norm_and_rotate_bwd(lane, t, t->dq, s->q0, s->rq, p->l->q_norm, Q_NORM, c->heads, r, n);
     if (p->kv)
@@ -285,27 +287,35 @@ static void project_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
 }
 
 /* The pieces' shares of the norms' gradients, in the order of the pieces. */
-static void add_partials(gr_trainee *t, struct grads *g)
+static void add_partials(void *arg, gr_lane *lane, size_t first, size_t pieces)
 {
+    const gr_trainee *t = arg;
+    const struct grads *g = &t->g[t->p.layer];
     float *to[] = { g->attn_norm, g->attn_post_norm, g->mlp_norm, g->mlp_post_norm, g->q_norm, g->k_norm };
-
     const gr_config *c = &t->m->cfg;
     const size_t size[] = { c->width, c->width, c->width, c->width, q_norm_size(c), k_norm_size(c) };
 
-    for (size_t b = 0; b < gr_device_pieces(t->d, t->p.rows, t->p.cut); b++)
+    (void)first;
+    for (size_t b = 0; b < pieces; b++)
         for (size_t i = 0; i < GR_COUNT(to); i++)
             if (to[i])
-                add(to[i], partial(t, b, i), size[i]);
+                add(lane, to[i], partial(t, b, i), size[i]);
+}
+
+static void norm_gradients(gr_trainee *t)
+{
+    gr_device_once(t->d, add_partials, t, gr_device_pieces(t->d, t->p.rows, t->p.cut));
 }
 
 /* dx of the wanted rows to their places among all. */
-static void scatter(gr_trainee *t)
+static void scatter(void *arg, gr_lane *lane, size_t first, size_t n)
 {
-    size_t C = t->m->cfg.width, n = t->plan.n_want;
-    gr_lane *lane = gr_device_lane(t->d);
+    const gr_trainee *t = arg;
+    size_t C = t->m->cfg.width;
 
-    memcpy(t->dt2.p, t->dx.p, n * C * sizeof(float));
-    memset(t->dx.p, 0, t->rows * C * sizeof(float));
+    (void)first;
+    lane->op->copy(lane, t->dt2, t->dx, n, C);
+    lane->op->zero(lane, t->dx, t->rows, C);
     lane->op->scatter(lane, t->dx, t->dt2, t->plan.want, n, C);
 }
 
@@ -326,7 +336,7 @@ static enum depth depth_of(const gr_trainee *t, size_t layer)
 static void layer_backward(gr_trainee *t, size_t layer)
 {
     struct pass *p = &t->p;
-    struct grads *g = &t->g[layer];
+    const struct grads *g = &t->g[layer];
     const struct kept *s = &p->kept[layer];
     const struct dw qkv[] = { { g->q, g->bias[0], t->dq, t->h, GR_MAT_Q }, { g->k, g->bias[1], t->dk, t->h, GR_MAT_K },
                               { g->v, g->bias[2], t->dv, t->h, GR_MAT_V } };
@@ -352,14 +362,14 @@ static void layer_backward(gr_trainee *t, size_t layer)
         weights(t, qkv, 3);
     else {
         weights(t, qkv, 1);
-        add_partials(t, g);
-        scatter(t);
+        norm_gradients(t);
+        gr_device_once(t->d, scatter, t, t->plan.n_want);
         gr_pass_enter_keys(p);
         gr_pass_stage(p, GR_STAGE_DX);
         gr_device_run(t->d, p->rows, p->cut, project_bwd, t);
         weights(t, qkv + 1, 2);
     }
-    add_partials(t, g);
+    norm_gradients(t);
 }
 
 /* Columns of the embeddings' gradient: tokens come again, so rows go in order. */
@@ -368,48 +378,53 @@ static void embed_bwd(void *arg, gr_lane *lane, size_t task, size_t n)
     gr_trainee *t = arg;
     size_t C = t->m->cfg.width, first = task * SLICE, end = gr_min((task + n) * SLICE, C);
 
-    (void)lane;
-    for (size_t r = 0; r < t->plan.rows; r++) {
-        const float *dx = gr_f32(gr_mat_at(t->dx, r, 0));
-        float *g = t->g_embed + (size_t)t->plan.token[r] * C;
-        for (size_t i = first; i < end; i++)
-            g[i] += t->m->cfg.embed_scale * dx[i];
-    }
+    lane->op->unembed(lane, gr_mat_at(gr_mat_f32(t->g_embed, C), 0, first), gr_mat_at(t->dx, 0, first), t->plan.token,
+                      t->m->cfg.embed_scale, t->plan.rows, end - first);
 }
 
-static void zero_from(gr_mat x, size_t rows, size_t all, size_t width)
+static void zero_from(gr_lane *lane, gr_mat x, size_t rows, size_t all)
 {
-    memset(gr_mat_at(x, rows, 0).p, 0, (all - rows) * width * sizeof(float));
+    lane->op->zero(lane, gr_mat_at(x, rows, 0), all - rows, x.ld);
 }
 
-/* Rows may be asked for more than once: one at a time. */
-static void final_norm_bwd(gr_trainee *t, const float *dhidden)
+/* Padding rows have no gradient, and keep none. Rows may be asked for more than once: one at a time. */
+static void final_norm_bwd(void *arg, gr_lane *lane, size_t first, size_t n)
 {
-    size_t C = t->m->cfg.width;
+    const gr_trainee *t = arg;
+    size_t C = t->m->cfg.width, rows = t->plan.rows;
     const gr_norm norm = norm_of(&t->m->cfg, t->m->final_norm, C);
-    gr_lane *lane = gr_device_lane(t->d);
 
-    for (size_t i = 0; i < t->plan.n_want; i++)
+    (void)first;
+    lane->op->zero(lane, t->dx, t->rows, C);
+    zero_from(lane, t->dq, t->p.narrow ? n : rows, t->rows);
+    zero_from(lane, t->dk, rows, t->rows);
+    zero_from(lane, t->dv, rows, t->rows);
+    for (size_t i = 0; i < n; i++)
         lane->op->rmsnorm_bwd(lane, gr_mat_at(t->dx, t->p.narrow ? i : t->plan.want[i], 0), t->g_final,
-                              gr_mat_f32(dhidden + i * C, C), gr_mat_at(t->xf, i, 0), t->rf + i, &norm, 1, true);
+                              gr_mat_f32(t->dhidden + i * C, C), gr_mat_at(t->xf, i, 0), t->rf + i, &norm, 1, true);
 }
 
 gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *err)
 {
     const gr_config *c = &t->m->cfg;
-    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, rows = t->plan.rows;
+    size_t C = c->width, n = t->plan.n_want;
+    const void *held;
+    gram_status rc;
 
+    gr_trainee_put_score(t);
     if (t->head_only)
         return GRAM_OK;
-    memset(t->dx.p, 0, t->rows * C * sizeof(float));        /* padding rows have no gradient, and keep none */
-    zero_from(t->dq, t->p.narrow ? t->plan.n_want : rows, t->rows, q);
-    zero_from(t->dk, rows, t->rows, kv);
-    zero_from(t->dv, rows, t->rows, kv);
-    final_norm_bwd(t, dhidden);
+    rc = gr_device_hold(t->d, &held, dhidden, n * C * sizeof *dhidden, err);
+    if (rc)
+        return rc;
+    t->dhidden = held;
+    gr_device_once(t->d, final_norm_bwd, t, n);
     for (size_t i = c->layers; i-- > 0; )
         layer_backward(t, i);
     gr_pass_unstage(&t->p);
     if (t->g_embed)
         gr_device_run(t->d, (C + SLICE - 1) / SLICE, GR_CUT_ONE, embed_bwd, t);
-    return gr_device_wait(t->d, err);
+    rc = gr_device_wait(t->d, err);
+    gr_device_drop(t->d, held);
+    return rc;
 }

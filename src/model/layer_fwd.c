@@ -10,11 +10,9 @@
  * o are as long as the batch. Where few rows are asked for, the last layer is passed in two parts: all rows as keys and
  * values, then those rows as queries. */
 #include <stdlib.h>
-#include <string.h>
 #include "base/err.h"
 #include "base/random.h"
 #include "model/pass_int.h"
-#include "op/dropout.h"
 
 /* ---- Pieces --------------------------------------------------------------------------------------- */
 
@@ -29,9 +27,9 @@ static float *from(float *x, size_t r)
     return x ? x + r : NULL;
 }
 
-uint64_t gr_pass_drop_key(const struct pass *p, enum gr_matrix which, size_t row)
+uint64_t gr_pass_drop_key(const struct pass *p, enum gr_matrix which)
 {
-    return gr_random_at(gr_random_at(p->drop_key, p->layer * GR_MATRICES + which), p->at_key[row]);
+    return gr_random_at(p->drop_key, p->layer * GR_MATRICES + which);
 }
 
 gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat x, size_t r, size_t M)
@@ -43,9 +41,8 @@ gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, enum gr_matrix which
         return x;
     gr_matrix_shape(&p->m->cfg, which, &O, &K);
     y = gr_lane_scratch(lane, M, K);
-    for (size_t i = 0; i < M && !lane->rc; i++)
-        gr_dropout_fwd(gr_f32(gr_mat_at(y, i, 0)), gr_f32(gr_mat_at(x, i, 0)), K, gr_pass_drop_key(p, which, r + i),
-                       p->lora->spec.dropout);
+    if (!lane->rc)
+        lane->op->dropout_fwd(lane, y, x, gr_pass_drop_key(p, which), p->at_key + r, M, K, p->lora->spec.dropout);
     return y;
 }
 
@@ -101,10 +98,10 @@ static void norm_and_rotate(gr_lane *lane, const struct pass *p, gr_mat x, gr_ma
 }
 
 /* Keys and values of rows [r, r + n) to the pages that keep them. */
-static void put(const struct pass *p, size_t r, size_t n)
+static void put(gr_lane *lane, const struct pass *p, size_t r, size_t n)
 {
     const gr_plan *plan = p->plan;
-    size_t lo = 0, hi = plan->puts, bytes = p->m->cfg.kv_heads * p->m->cfg.head_dim * sizeof(float);
+    size_t lo = 0, hi = plan->puts, C = p->m->cfg.kv_heads * p->m->cfg.head_dim;
 
     while (lo < hi) {                       /* the first that ends after r */
         size_t mid = (lo + hi) / 2;
@@ -116,8 +113,8 @@ static void put(const struct pass *p, size_t r, size_t n)
     for (; lo < plan->puts && plan->put[lo].row < r + n; lo++) {
         const gr_put *t = &plan->put[lo];
         size_t a = gr_max(t->row, r), rows = gr_min(t->row + t->n, r + n) - a, to = t->first + (a - t->row);
-        memcpy(gr_page_keys(plan->pages, p->layer, t->page, to).p, gr_mat_at(p->s->k, a, 0).p, rows * bytes);
-        memcpy(gr_page_values(plan->pages, p->layer, t->page, to).p, gr_mat_at(p->s->v, a, 0).p, rows * bytes);
+        lane->op->copy(lane, gr_page_keys(plan->pages, p->layer, t->page, to), gr_mat_at(p->s->k, a, 0), rows, C);
+        lane->op->copy(lane, gr_page_values(plan->pages, p->layer, t->page, to), gr_mat_at(p->s->v, a, 0), rows, C);
     }
 }
 
@@ -142,7 +139,7 @@ static void project(void *arg, gr_lane *lane, size_t r, size_t n)
         norm_and_rotate(lane, p, s->q, s->q0, s->rq, l->q_norm, c->heads, r, n);
     if (p->kv) {
         norm_and_rotate(lane, p, s->k, s->k0, s->rk, l->k_norm, c->kv_heads, r, n);
-        put(p, r, n);
+        put(lane, p, r, n);
     }
 }
 
@@ -210,25 +207,49 @@ size_t gr_pass_scratch(const struct pass *p, size_t rows)
 
 /* ---- A layer -------------------------------------------------------------------------------------- */
 
+void gr_pass_clear(struct pass *p)
+{
+    for (size_t i = 0; i < 2; i++) {
+        gr_device_free(p->d, p->table[i]);
+        p->table[i] = NULL;
+    }
+}
+
+static gram_status make_table(struct pass *p, size_t i, size_t n, gram_err *err)
+{
+    const gr_config *c = &p->m->cfg;
+    size_t bytes = n * c->head_dim * sizeof(float);
+    float *host = gr_alloc_aligned(n * c->head_dim, sizeof *host);
+    void *table;
+    gram_status rc = host ? GRAM_OK : gr_nomem(err, "rotary tables");
+
+    if (!rc)
+        rc = gr_device_alloc(p->d, &table, bytes, err);
+    if (!rc) {
+        gr_rope_table(host, c->inv_freq[i], 0, n, c->head_dim, c->rope_scale[i]);
+        gr_device_put(p->d, table, host, bytes);
+        p->table[i] = table;
+    }
+    free(host);
+    return rc;
+}
+
 gram_status gr_pass_tables(struct pass *p, gram_err *err)
 {
     const gr_config *c = &p->m->cfg;
     size_t n = p->plan->max_pos;
+    gram_status rc = GRAM_OK;
 
     if (n <= p->table_pos)
         return GRAM_OK;
     n = gr_max(n, gr_min(2 * p->table_pos, c->context));
     p->table_pos = 0;
-    for (size_t i = 0; i < 2; i++) {
-        free(p->table[i]);
-        p->table[i] = c->inv_freq[i] ? gr_alloc_aligned(n * c->head_dim, sizeof(float)) : NULL;
-        if (c->inv_freq[i] && !p->table[i])
-            return gr_nomem(err, "rotary tables");
-        if (p->table[i])
-            gr_rope_table(p->table[i], c->inv_freq[i], 0, n, c->head_dim, c->rope_scale[i]);
-    }
-    p->table_pos = n;
-    return GRAM_OK;
+    gr_pass_clear(p);
+    for (size_t i = 0; i < 2 && !rc; i++)
+        if (c->inv_freq[i])
+            rc = make_table(p, i, n, err);
+    p->table_pos = rc ? 0 : n;
+    return rc;
 }
 
 static void take_all(struct pass *p)
@@ -317,13 +338,14 @@ void gr_pass_stage(struct pass *p, gr_stage stage)
 }
 
 /* The residual of the rows that are asked for, and of rows that fill their last unit up. */
-static void gather(struct pass *p)
+static void gather(void *arg, gr_lane *lane, size_t first, size_t n)
 {
-    size_t C = p->m->cfg.width, n = p->plan->n_want, all = gr_round_up(n, p->cut.unit);
-    gr_lane *lane = gr_device_lane(p->d);
+    const struct pass *p = arg;
+    size_t C = p->m->cfg.width, all = gr_round_up(n, p->cut.unit);
 
+    (void)first;
     lane->op->gather(lane, p->wanted.x, p->s->x, p->plan->want, n, C);
-    memset(gr_mat_at(p->wanted.x, n, 0).p, 0, (all - n) * C * sizeof(float));
+    lane->op->zero(lane, gr_mat_at(p->wanted.x, n, 0), all - n, C);
 }
 
 void gr_pass_layer(struct pass *p, size_t layer)
@@ -333,7 +355,7 @@ void gr_pass_layer(struct pass *p, size_t layer)
         gr_pass_enter_keys(p);
         gr_pass_stage(p, GR_STAGE_FWD);
         gr_device_run(p->d, p->rows, p->cut, project, p);
-        gather(p);
+        gr_device_once(p->d, gather, p, p->plan->n_want);
         gr_pass_enter(p, layer);
     }
     gr_pass_stage(p, GR_STAGE_FWD);
@@ -346,7 +368,7 @@ static void embed(void *arg, gr_lane *lane, size_t r, size_t n)
 {
     const struct pass *p = arg;
 
-    lane->op->embed(lane, gr_mat_at(p->kept->x, r, 0), &p->m->embed, p->plan->token + r, p->m->cfg.embed_scale, n);
+    lane->op->embed(lane, gr_mat_at(p->kept->x, r, 0), &p->m->table, p->plan->token + r, p->m->cfg.embed_scale, n);
 }
 
 void gr_pass_forward(struct pass *p)

@@ -5,6 +5,19 @@
 #include "model/model_int.h"
 #include "op/cap.h"
 
+void gr_model_head_row(const gr_model *m, size_t v, float *out)
+{
+    size_t C = m->cfg.width, bytes = 0;
+
+    for (size_t i = 0; i < m->n_params && m->writable; i++)
+        if (m->param[i].w.p == m->head.data) {
+            gr_param_get(&m->param[i], v * C, C, out);
+            return;
+        }
+    gr_dtype_row_bytes(m->head.type, C, &bytes);            /* proved when the file was opened */
+    gr_dequant(out, (const char *)m->head.data + v * bytes, m->head.type, C);
+}
+
 /* Of the last hidden states times some rows, capped. */
 static gram_status last_times(gr_work *w, const gr_forest *f, const float *row, size_t n, float *out, gram_err *err)
 {
@@ -31,17 +44,16 @@ gram_status gr_model_label_logits(gr_work *w, const gr_forest *f, const int32_t 
                                   float *out, gram_err *err)
 {
     const gr_model *m = gr_work_model(w);
-    size_t C = m->cfg.width, row_bytes = 0;
+    size_t C = m->cfg.width;
     float *row = gr_calloc(n_labels * C, sizeof *row);
     gram_status rc = row ? check_words(m, err) : gr_nomem(err, "label rows");
 
-    gr_dtype_row_bytes(m->head.type, C, &row_bytes);        /* proved when the file was opened */
     for (size_t j = 0; j < n_labels && !rc; j++)
         if (label[j] < 0 || (size_t)label[j] >= m->cfg.vocabulary)
             rc = gr_fail(err, GRAM_EARG, "label token %d is not in the model's vocabulary of %zu", (int)label[j],
                          m->cfg.vocabulary);
         else
-            gr_dequant(row + j * C, (const char *)m->head.data + (size_t)label[j] * row_bytes, m->head.type, C);
+            gr_model_head_row(m, (size_t)label[j], row + j * C);
     if (!rc)
         rc = last_times(w, f, row, n_labels, out, err);
     free(row);
@@ -116,18 +128,17 @@ static void head_rows(void *arg, gr_lane *lane, size_t first, size_t n)
 gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, size_t n, float *out, gram_err *err)
 {
     const gr_model *m = gr_work_model(w);
-    size_t C = m->cfg.width, V = m->cfg.vocabulary, row_bytes = 0;
+    size_t C = m->cfg.width, V = m->cfg.vocabulary;
     float *head = gr_alloc_aligned(HEAD_ROWS * C, sizeof *head);
     const float *hidden;
     gram_status rc = head ? check_words(m, err) : gr_nomem(err, "logits");
 
     if (!rc)
         rc = gr_model_forward(w, f, want, n, &hidden, err);
-    gr_dtype_row_bytes(m->head.type, C, &row_bytes);        /* proved when the file was opened */
     for (size_t v = 0; v < V && !rc; v += HEAD_ROWS) {
         struct head_task t = { hidden, head, out, V, C, v, gr_min(HEAD_ROWS, V - v), m->cfg.logit_cap };
         for (size_t i = 0; i < t.rows; i++)
-            gr_dequant(head + i * C, (const char *)m->head.data + (v + i) * row_bytes, m->head.type, C);
+            gr_model_head_row(m, v + i, head + i * C);
         gr_device_run(gr_work_device(w), n, GR_CUT_ONE, head_rows, &t);
     }
     free(head);

@@ -153,11 +153,34 @@ static void fold_rows(void *arg, gr_lane *lane, size_t o, size_t n)
     gr_linear_dw(lane, gr_mat_f32(f->w, f->K), gr_mat_f32(f->B, f->O), gr_mat_f32(f->A, f->K), f->M, f->K, o, o + n);
 }
 
+/* Of what lies on the host. */
+static gram_status fold_on(gr_device *d, float *w, const float *A, const float *B, size_t M, size_t O, size_t K,
+                           gram_err *err)
+{
+    const void *held[3] = { NULL };
+    gram_status rc = gr_device_hold(d, &held[0], w, O * K * sizeof *w, err);
+    struct fold f;
+
+    if (!rc)
+        rc = gr_device_hold(d, &held[1], A, M * K * sizeof *A, err);
+    if (!rc)
+        rc = gr_device_hold(d, &held[2], B, M * O * sizeof *B, err);
+    if (!rc) {
+        f = (struct fold){ (float *)(uintptr_t)held[0], held[1], held[2], M, O, K };
+        gr_device_run(d, O, (gr_cut){ 64, 64, 1, false }, fold_rows, &f);
+        rc = gr_device_wait(d, err);
+    }
+    if (!rc && !gr_device_is_host(d))
+        gr_device_get(d, w, held[0], O * K * sizeof *w);
+    for (size_t i = 0; i < GR_COUNT(held); i++)
+        gr_device_drop(d, held[i]);
+    return rc;
+}
+
 gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
                          bool in_pairs, bool *found, gram_err *err)
 {
     const gr_named *t[2];
-    struct fold f;
     size_t O, K, r, M;
     float *A = NULL, *B = NULL;
     gram_status rc = find_pair(t, m, a, which, layer, err);
@@ -180,11 +203,8 @@ gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum 
     memset(B + r * O, 0, (M - r) * O * sizeof *B);
     gr_dequant(A, t[0]->data, t[0]->type, r * K);
     rc = transpose(B, t[1], scale_of(a->cfg.alpha, r, a->cfg.root), place_of(a, which, in_pairs), &m->cfg, err);
-    if (!rc) {
-        f = (struct fold){ w, A, B, M, O, K };
-        gr_device_run(m->on, O, (gr_cut){ 64, 64, 1, false }, fold_rows, &f);
-        rc = gr_device_wait(m->on, err);
-    }
+    if (!rc)
+        rc = fold_on(m->on, w, A, B, M, O, K, err);
 out:
     free(A);
     free(B);
@@ -239,15 +259,17 @@ static gram_status add_param(gr_lora *l, gr_device *on, float **out, const char 
                              gram_err *err)
 {
     gr_param *p = &l->param[l->n_params];
+    void *values = NULL;
 
-    *out = gr_alloc_aligned(rows * cols, sizeof **out);
+    gr_device_alloc(on, &values, rows * cols * sizeof **out, NULL);
+    *out = values;
     *p = (gr_param){ .name = gr_strdup(name), .w = gr_mat_f32(*out, cols), .rows = rows, .cols = cols, .decay = true,
                      .on = on };
     if (*out && p->name) {
         l->n_params++;
         return GRAM_OK;
     }
-    free(*out);
+    gr_device_free(on, values);
     *out = NULL;
     free((char *)(uintptr_t)p->name);
     *p = (gr_param){ 0 };
@@ -291,14 +313,30 @@ static gram_status open_head(gr_lora *l, const gr_model *m, gram_err *err)
         if (rc)
             break;
         l->param[l->n_params - 1].decay = !p.bias;
-        memcpy(l->score.part[p.at], m->score.part[p.at], p.rows * p.cols * sizeof *m->score.part[p.at]);
+        gr_device_put(m->on, l->score.part[p.at], m->score.part[p.at], p.rows * p.cols * sizeof(float));
     }
     return rc;
 }
 
-/* Fills a pair's values in. */
-typedef gram_status fill_fn(struct lora_pair *p, const gr_model *m, enum gr_matrix which, size_t layer, void *arg,
-                            gram_err *err);
+/* Fills the values of a pair of this rank in, as the host sees them: a [rank,K] and b [rank,O]. */
+typedef gram_status fill_fn(float *a, float *b, size_t rank, const gr_model *m, enum gr_matrix which, size_t layer,
+                            void *arg, gram_err *err);
+
+static gram_status fill_pair(struct lora_pair *p, const gr_model *m, enum gr_matrix which, size_t layer, fill_fn *fill,
+                             void *arg, gram_err *err)
+{
+    size_t O, K, bytes = p->rank * sizeof(float);
+    float *a, *b;
+    gram_status rc;
+
+    gr_matrix_shape(&m->cfg, which, &O, &K);
+    a = gr_device_map(m->on, p->a, bytes * K, false);
+    b = gr_device_map(m->on, p->b, bytes * O, false);
+    rc = a && b ? fill(a, b, p->rank, m, which, layer, arg, err) : gr_nomem(err, "LoRA");
+    gr_device_unmap(m->on, p->a, a, bytes * K, !rc);
+    gr_device_unmap(m->on, p->b, b, bytes * O, !rc);
+    return rc;
+}
 
 static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec *spec, fill_fn *fill, void *arg,
                             gram_err *err)
@@ -322,7 +360,7 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
             continue;
         rc = open_pair(l, m, which, i / GR_MATRICES, err);
         if (!rc)
-            rc = fill(&l->pair[i / GR_MATRICES][which], m, which, i / GR_MATRICES, arg, err);
+            rc = fill_pair(&l->pair[i / GR_MATRICES][which], m, which, i / GR_MATRICES, fill, arg, err);
     }
     if (!rc)
         rc = open_head(l, m, err);
@@ -334,17 +372,17 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
     return GRAM_OK;
 }
 
-static gram_status fill_new(struct lora_pair *p, const gr_model *m, enum gr_matrix which, size_t layer, void *arg,
-                            gram_err *err)
+static gram_status fill_new(float *a, float *b, size_t rank, const gr_model *m, enum gr_matrix which, size_t layer,
+                            void *arg, gram_err *err)
 {
     uint64_t *state = arg;
     size_t O, K;
 
     (void)layer, (void)err;
     gr_matrix_shape(&m->cfg, which, &O, &K);
-    for (size_t i = 0; i < p->rank * K; i++)
-        p->a[i] = (float)((2 * gr_random_unit(state) - 1) / sqrt((double)K));
-    memset(p->b, 0, p->rank * O * sizeof *p->b);
+    for (size_t i = 0; i < rank * K; i++)
+        a[i] = (float)((2 * gr_random_unit(state) - 1) / sqrt((double)K));
+    memset(b, 0, rank * O * sizeof *b);
     return GRAM_OK;
 }
 
@@ -365,15 +403,16 @@ gram_status gr_lora_open(gr_lora **out, const gr_model *m, const gr_lora_spec *s
     return open_all(out, m, spec, fill_new, &state, err);
 }
 
-static gram_status fill_read(struct lora_pair *p, const gr_model *m, enum gr_matrix which, size_t layer, void *arg,
-                             gram_err *err)
+static gram_status fill_read(float *a, float *b, size_t rank, const gr_model *m, enum gr_matrix which, size_t layer,
+                             void *arg, gram_err *err)
 {
     const gr_named *t[2];
     gram_status rc = find_pair(t, m, arg, which, layer, err);
 
+    (void)rank;
     if (!rc)
-        gr_dequant(p->a, t[0]->data, t[0]->type, t[0]->dim[0] * t[0]->dim[1]);
-    return rc ? rc : transpose(p->b, t[1], 1, place_of(arg, which, m->cfg.rope_interleaved), &m->cfg, err);
+        gr_dequant(a, t[0]->data, t[0]->type, t[0]->dim[0] * t[0]->dim[1]);
+    return rc ? rc : transpose(b, t[1], 1, place_of(arg, which, m->cfg.rope_interleaved), &m->cfg, err);
 }
 
 gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, gram_err *err)
@@ -405,8 +444,12 @@ gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, 
                      each * m->cfg.layers);
     if (!rc)
         rc = open_all(out, m, &spec, fill_read, (void *)(uintptr_t)a, err);
-    for (size_t i = 0; !rc && gr_adapter_has_head(a) && gr_head_part_at(&m->cfg.head, m->cfg.width, i, &part); i++)
-        rc = gr_lora_head_part((*out)->score.part[part.at], a, m->cfg.width, &part, err);
+    for (size_t i = 0; !rc && gr_adapter_has_head(a) && gr_head_part_at(&m->cfg.head, m->cfg.width, i, &part); i++) {
+        size_t bytes = part.rows * part.cols * sizeof(float);
+        float *there = (*out)->score.part[part.at], *w = gr_device_map(m->on, there, bytes, false);
+        rc = w ? gr_lora_head_part(w, a, m->cfg.width, &part, err) : gr_nomem(err, "LoRA");
+        gr_device_unmap(m->on, there, w, bytes, !rc);
+    }
     if (rc) {
         gr_lora_close(*out);
         *out = NULL;
@@ -424,7 +467,7 @@ void gr_lora_close(gr_lora *l)
     }
     for (size_t i = 0; i < l->n_params; i++) {
         free((char *)(uintptr_t)l->param[i].name);
-        free(l->param[i].w.p);
+        gr_device_free(l->param[i].on, l->param[i].w.p);
     }
     free(l->param);
     free(l->pair);
@@ -449,12 +492,6 @@ const gr_param *gr_lora_params(const gr_lora *l, size_t *n)
 
 /* ---- Use ------------------------------------------------------------------------------------------ */
 
-static void times(float *x, float s, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        x[i] *= s;
-}
-
 size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M)
 {
     return p->rank ? gr_max(gr_max(gr_linear_scratch(p->la, M), gr_linear_scratch(p->lb, M)),
@@ -470,7 +507,7 @@ void gr_lora_fwd(gr_lane *lane, const struct lora_pair *p, gr_mat y, gr_mat x, s
     if (lane->rc)
         return;
     gr_linear_fwd(lane, p->la, u, x, M);
-    times(gr_f32(u), p->scale, M * p->rank);
+    lane->op->scale(lane, u, p->scale, M, p->rank);
     gr_linear_dx(lane, p->lb, y, u, M, true);
     gr_lane_give_back(lane, mark);
 }
@@ -483,7 +520,7 @@ void gr_lora_dx(gr_lane *lane, const struct lora_pair *p, gr_mat dx, gr_mat dy, 
     if (lane->rc)
         return;
     gr_linear_fwd(lane, p->lb, du, dy, M);
-    times(gr_f32(du), p->scale, M * p->rank);
+    lane->op->scale(lane, du, p->scale, M, p->rank);
     gr_linear_dx(lane, p->la, dx, du, M, true);
     gr_lane_give_back(lane, mark);
 }
@@ -497,7 +534,7 @@ void gr_lora_dw(gr_lane *lane, const struct lora_pair *p, gr_mat da, gr_mat db, 
         return;
     gr_linear_fwd(lane, p->la, u, x, M);
     gr_linear_fwd(lane, p->lb, du, dy, M);
-    times(gr_f32(u), p->scale, 2 * M * r);
+    lane->op->scale(lane, u, p->scale, 2 * M, r);
     gr_linear_dw(lane, da, du, x, M, da.ld, 0, r);
     gr_linear_dw(lane, db, u, dy, M, db.ld, 0, r);
     gr_lane_give_back(lane, mark);
@@ -506,25 +543,50 @@ void gr_lora_dw(gr_lane *lane, const struct lora_pair *p, gr_mat da, gr_mat db, 
 /* ---- Writing -------------------------------------------------------------------------------------- */
 
 /* B as a file has it, [O, rank]. */
-static float *plain_b(const struct lora_pair *p, size_t O, const gr_config *permuted)
+static float *plain_b(gr_device *on, const struct lora_pair *p, size_t O, const gr_config *permuted)
 {
-    float *b = gr_alloc_aligned(O * p->rank, sizeof *b);
+    size_t bytes = p->rank * O * sizeof(float);
+    float *b = gr_alloc_aligned(O * p->rank, sizeof *b), *lies = gr_device_map(on, p->b, bytes, true);
 
+    if (!b || !lies) {
+        free(b);
+        b = NULL;
+    }
     for (size_t o = 0; b && o < O; o++) {
         size_t at = permuted ? gr_matrix_unpermuted(permuted, o) : o;
         for (size_t i = 0; i < p->rank; i++)
-            b[o * p->rank + i] = p->b[i * O + at];
+            b[o * p->rank + i] = lies[i * O + at];
     }
+    gr_device_unmap(on, p->b, lies, bytes, false);
     return b;
+}
+
+/* The values of a parameter for the host, where they are or a copy. */
+static float *values_of(const gr_param *p)
+{
+    return gr_device_map(p->on, p->w.p, gr_param_count(p) * sizeof(float), true);
+}
+
+static void values_back(const gr_param *p, const float *values)
+{
+    gr_device_unmap(p->on, p->w.p, (float *)(uintptr_t)values, gr_param_count(p) * sizeof(float), false);
+}
+
+static size_t pairs_of(const gr_lora *l)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < l->layers * GR_MATRICES; i++)
+        n += l->pair[i / GR_MATRICES][i % GR_MATRICES].rank > 0;
+    return n;
 }
 
 static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char *path, const gr_meta *meta,
                                  size_t n_meta, gram_err *err)
 {
     gr_saved *t = gr_calloc(l->n_params, sizeof *t);
-    float **b = gr_calloc(l->n_params, sizeof *b);
     size_t n = 0;
-    gram_status rc = t && b ? GRAM_OK : gr_nomem(err, path);
+    gram_status rc = t ? GRAM_OK : gr_nomem(err, path);
 
     for (size_t i = 0; i < l->layers * GR_MATRICES && !rc; i++) {
         enum gr_matrix which = (enum gr_matrix)(i % GR_MATRICES);
@@ -534,21 +596,25 @@ static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char
         if (!p->rank)
             continue;
         gr_matrix_shape(&m->cfg, which, &O, &K);
-        b[n] = plain_b(p, O, m->cfg.rope_interleaved && which <= GR_MAT_K ? &m->cfg : NULL);
-        if (!b[n])
-            rc = gr_nomem(err, path);
-        t[n] = (gr_saved){ "", param[0].name, p->a, p->rank, K, true };
-        t[n + 1] = (gr_saved){ "", param[1].name, b[n], O, p->rank, true };
+        t[n] = (gr_saved){ "", param[0].name, values_of(&param[0]), p->rank, K, true };
+        t[n + 1] = (gr_saved){ "", param[1].name, plain_b(m->on, p, O, m->cfg.rope_interleaved && which <= GR_MAT_K
+                                                                       ? &m->cfg : NULL), O, p->rank, true };
         n += 2;
     }
     for (size_t i = n; i < l->n_params && !rc; i++, n++)        /* the head */
-        t[n] = (gr_saved){ "", l->param[i].name, gr_f32(l->param[i].w), l->param[i].rows, l->param[i].cols,
+        t[n] = (gr_saved){ "", l->param[i].name, values_of(&l->param[i]), l->param[i].rows, l->param[i].cols,
                             l->param[i].decay };
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = t[i].data ? GRAM_OK : gr_nomem(err, path);
     if (!rc)
         rc = gr_st_write(path, t, n, meta, n_meta, err);
-    for (size_t i = 0; b && i < n; i++)
-        free(b[i]);
-    free(b);
+    for (size_t i = 0; i < n; i++) {
+        bool is_b = i % 2 == 1 && i < 2 * pairs_of(l);
+        if (is_b)
+            free((float *)(uintptr_t)t[i].data);
+        else
+            values_back(&l->param[i], t[i].data);
+    }
     free(t);
     return rc;
 }

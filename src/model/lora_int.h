@@ -9,7 +9,7 @@
 struct lora_pair {
     size_t rank;
     float scale;
-    float *a, *b;               /* [rank,K], and B transposed: [rank,O] */
+    float *a, *b;               /* [rank,K], and B transposed: [rank,O]; on the device */
     gr_linear *la, *lb;         /* over them */
 };
 

@@ -42,7 +42,7 @@ gram_status gr_model_open_folded(gr_model **out, gr_device *d, const gr_weights 
 const gr_param *gr_model_params(const gr_model *m, size_t *n);
 /* A writable model whose configuration has a reward head that the file lacks gets one of zeros. This draws its values,
  * the deviation being initializer_range. */
-void gr_model_draw_score(gr_model *m, uint64_t seed);
+gram_status gr_model_draw_score(gr_model *m, uint64_t seed, gram_err *err);
 void gr_model_close(gr_model *m);
 
 /* A tensor of a checkpoint, and what becomes of it in the other format. */

@@ -22,7 +22,8 @@ struct gr_model {
     gr_config cfg;
     gr_device *on;
     const gr_weights *file;
-    gr_tensor embed, head;                  /* as the file has them; head is embed where tied */
+    gr_tensor embed, head;                  /* as the file has them; head is embed where tied; writable: parameters */
+    gr_tensor table;                        /* embed for kernels: on the device */
     float *final_norm;
     gr_head score;                          /* writable: its parts are parameters */
     gr_gate gate;                           /* behind it, where form.kind is one */
@@ -41,6 +42,9 @@ void gr_matrix_shape(const gr_config *c, enum gr_matrix which, size_t *O, size_t
  * has them D/2 apart. The row of the GGUF that belongs at row r, and back. */
 size_t gr_matrix_unpermuted(const gr_config *c, size_t r);
 size_t gr_matrix_permuted(const gr_config *c, size_t r);
+
+/* Row v of the vocabulary's head as float32, for the host. */
+void gr_model_head_row(const gr_model *m, size_t v, float *out);
 
 const gr_model *gr_work_model(const gr_work *w);
 

@@ -33,7 +33,7 @@ struct pass {
     gr_device *d;
     gr_cut cut;                 /* of rows */
     const gr_plan *plan;
-    float *table[2];            /* of rope, for table_pos positions */
+    float *table[2];            /* of rope, for table_pos positions, on the device */
     size_t table_pos;
     struct kept *kept;          /* [layers]; without keep one, whose x the layers pass on */
     bool keep;
@@ -96,6 +96,7 @@ static inline const float *table_of(const struct pass *p)
 
 /* Rope tables for the plan's positions. */
 gram_status gr_pass_tables(struct pass *p, gram_err *err);
+void gr_pass_clear(struct pass *p);     /* gives them back */
 /* With all rows, or in the last layer with those asked for: past keys and values only they are of use. */
 void gr_pass_enter(struct pass *p, size_t layer);
 /* The other part of the last layer: all rows, as keys and values. */
@@ -112,6 +113,7 @@ size_t gr_pass_scratch(const struct pass *p, size_t rows);
 /* x, or what dropout leaves of it, for a matrix [.., K] of the layer at hand and M rows, the first of which is row
  * r. */
 gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat x, size_t r, size_t M);
-uint64_t gr_pass_drop_key(const struct pass *p, enum gr_matrix which, size_t row);
+/* Of a matrix of the layer at hand; each row's own is p->at_key. */
+uint64_t gr_pass_drop_key(const struct pass *p, enum gr_matrix which);
 
 #endif

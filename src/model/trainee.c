@@ -37,8 +37,52 @@ static void bind_grads(gr_trainee *t)
     t->g_embed = grad_of(t, t->m->embed.data);
     t->g_head = grad_of(t, t->m->head.data);
     t->g_final = grad_of(t, t->m->final_norm);
-    for (size_t i = 0; i < GR_HEAD_PARTS; i++)
-        t->g_score.part[i] = grad_of(t, gr_trainee_score(t)->part[i]);
+}
+
+/* What is the host's of the reward head: its values, and the gradients of a step. Where host and device are one, these
+ * are the parameters'. */
+static gram_status open_score(gr_trainee *t, gram_err *err)
+{
+    t->score = t->lora ? t->lora->score : t->m->score;
+    t->g_score = t->score;
+    for (size_t i = 0; i < GR_HEAD_PARTS; i++) {
+        t->score_param[i] = NULL;
+        for (size_t k = 0; t->score.part[i] && k < t->n_params; k++)
+            if (t->param[k].w.p == t->score.part[i])
+                t->score_param[i] = &t->param[k];
+        t->g_score.part[i] = grad_of(t, t->score.part[i]);
+        if (!t->score_param[i] || gr_device_is_host(t->d))
+            continue;
+        t->score.part[i] = gr_calloc(gr_param_count(t->score_param[i]), sizeof(float));
+        t->g_score.part[i] = gr_calloc(gr_param_count(t->score_param[i]), sizeof(float));
+        if (!t->score.part[i] || !t->g_score.part[i])
+            return gr_nomem(err, "training");
+    }
+    return GRAM_OK;
+}
+
+static void score_close(gr_trainee *t)
+{
+    for (size_t i = 0; i < GR_HEAD_PARTS && !gr_device_is_host(t->d); i++)
+        if (t->score_param[i]) {
+            free(t->score.part[i]);
+            free(t->g_score.part[i]);
+        }
+}
+
+/* Before a forward pass the host gets the head's values, and after its loss the device the gradients. */
+static void get_score(gr_trainee *t)
+{
+    for (size_t i = 0; i < GR_HEAD_PARTS && !gr_device_is_host(t->d); i++)
+        if (t->score_param[i])
+            gr_param_get(t->score_param[i], 0, gr_param_count(t->score_param[i]), t->score.part[i]);
+}
+
+void gr_trainee_put_score(gr_trainee *t)
+{
+    for (size_t i = 0; i < GR_HEAD_PARTS && !gr_device_is_host(t->d); i++)
+        if (t->score_param[i])
+            gr_param_put_grad(t->score_param[i], 0, gr_param_count(t->score_param[i]), t->g_score.part[i]);
 }
 
 /* The floats of all adapters of a layer: the same in each, or 0 in some. */
@@ -55,12 +99,18 @@ static size_t lora_floats(const gr_lora *l, const gr_config *c)
     return n;
 }
 
-/* Room for rows of a frozen head that must be expanded. */
+/* Whether the host may read the head where it is. */
+static bool is_hosts_head(const gr_trainee *t)
+{
+    return t->m->head.type == GR_F32 && (gr_device_is_host(t->d) || !t->m->writable);
+}
+
+/* Room for rows of the head that the host must have expanded or brought. */
 static bool open_head(gr_trainee *t)
 {
     for (size_t i = 0; i < HEAD_ROWS; i++)
         t->head_id[i] = -1;
-    if (t->m->head.type == GR_F32)
+    if (is_hosts_head(t))
         return true;
     t->head_row = gr_alloc_aligned(HEAD_ROWS * t->m->cfg.width, sizeof *t->head_row);
     return t->head_row != NULL;
@@ -90,6 +140,7 @@ static bool open_pass(gr_trainee *t)
 static bool take_params(gr_trainee *t, const gr_param *p, size_t n)
 {
     size_t at = 0;
+    void *grad;
 
     for (size_t i = 0; i < n; i++)
         if (!t->head_only || is_of_head(t->m, &p[i])) {
@@ -97,9 +148,9 @@ static bool take_params(gr_trainee *t, const gr_param *p, size_t n)
             t->grad_floats += gr_param_count(&p[i]);
         }
     t->param = gr_calloc(t->n_params, sizeof *t->param);
-    t->grad = gr_calloc(t->grad_floats, sizeof *t->grad);
-    if (!t->param || !t->grad)
+    if (!t->param || gr_device_alloc_zeros(t->d, &grad, t->grad_floats, sizeof *t->grad, NULL))
         return false;
+    t->grad = grad;
     t->n_params = 0;
     for (size_t i = 0; i < n; i++)
         if (!t->head_only || is_of_head(t->m, &p[i])) {
@@ -132,11 +183,14 @@ static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, bo
         rc = gr_nomem(err, "training");
     if (!rc)
         rc = gr_device_reserve(d, gr_pass_scratch(&t->p, t->p.cut.most), err);
+    if (!rc) {
+        bind_grads(t);
+        rc = open_score(t, err);
+    }
     if (rc) {
         gr_trainee_close(t);
         return rc;
     }
-    bind_grads(t);
     *out = t;
     return GRAM_OK;
 }
@@ -158,7 +212,7 @@ gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_device *d, gr
 
 static void rows_clear(gr_trainee *t)
 {
-    free(t->memory);
+    gr_device_free(t->d, t->memory);
     free(t->key);
     t->memory = NULL;
     t->key = NULL;
@@ -178,12 +232,13 @@ void gr_trainee_close(gr_trainee *t)
     gr_plan_clear(&t->plan);
     gr_seen_clear(&t->seen);
     gr_seen_clear(&t->want_seen);
-    free(t->p.table[0]);
-    free(t->p.table[1]);
+    gr_pass_clear(&t->p);
+    score_close(t);
+    free(t->view);
     free(t->head_row);
     free(t->p.kept);
     free(t->g);
-    free(t->grad);
+    gr_device_free(t->d, t->grad);
     free(t->param);
     free(t);
 }
@@ -205,13 +260,15 @@ static void zero(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     gr_trainee *t = arg;
 
-    (void)lane;
-    memset(t->grad + first, 0, n * sizeof *t->grad);
+    lane->op->zero(lane, gr_mat_f32(t->grad + first, n), 1, n);
 }
 
 void gr_trainee_zero(gr_trainee *t)
 {
     gr_device_run(t->d, t->grad_floats, (gr_cut){ ZEROS, ZEROS, 1, false }, zero, t);
+    for (size_t i = 0; i < GR_HEAD_PARTS && !gr_device_is_host(t->d); i++)
+        if (t->score_param[i])
+            memset(t->g_score.part[i], 0, gr_param_count(t->score_param[i]) * sizeof(float));
 }
 
 void gr_trainee_recompute(gr_trainee *t, size_t layers)
@@ -241,7 +298,7 @@ const float *gr_trainee_head(gr_trainee *t, int32_t v)
         i++;
     if (i == HEAD_ROWS) {
         i = t->head_next++ % HEAD_ROWS;
-        gr_device_op(t->d)->embed(NULL, gr_mat_f32(t->head_row + i * C, C), &t->m->head, &v, 1, 1);
+        gr_model_head_row(t->m, (size_t)v, t->head_row + i * C);
         t->head_id[i] = v;
     }
     return t->head_row + i * C;
@@ -252,14 +309,25 @@ const gr_tensor *gr_trainee_head_tensor(const gr_trainee *t)
     return &t->m->head;
 }
 
-float *gr_trainee_head_grad(gr_trainee *t, int32_t v)
+float *gr_trainee_head_grad(gr_trainee *t)
 {
-    return t->g_head ? t->g_head + (size_t)v * t->m->cfg.width : NULL;
+    return t->g_head;
+}
+
+bool gr_trainee_head_add(gr_trainee *t, int32_t v, double s, const float *x)
+{
+    size_t C = t->m->cfg.width, bytes = C * sizeof(float);
+    float *at = t->g_head ? t->g_head + (size_t)v * C : NULL, *g = at ? gr_device_map(t->d, at, bytes, true) : NULL;
+
+    for (size_t c = 0; c < C && g; c++)
+        g[c] += (float)(s * x[c]);
+    gr_device_unmap(t->d, at, g, bytes, true);
+    return !at || g;
 }
 
 const gr_head *gr_trainee_score(const gr_trainee *t)
 {
-    return t->lora ? &t->lora->score : &t->m->score;
+    return &t->score;
 }
 
 const gr_head *gr_trainee_score_grad(const gr_trainee *t)
@@ -376,18 +444,21 @@ uint64_t gr_trainee_bytes(gr_trainee *t, size_t rows)
 static gram_status reserve(gr_trainee *t, size_t need, gram_err *err)
 {
     size_t rows = gr_round_up(need, t->p.cut.unit), floats;
+    void *memory = NULL;
 
     if (rows <= t->rows)
         return GRAM_OK;
     rows_clear(t);
     floats = carve(t, NULL, rows);
-    t->memory = gr_alloc_aligned(floats, sizeof *t->memory);
+    if (floats <= SIZE_MAX / sizeof *t->memory)
+        gr_device_alloc(t->d, &memory, floats * sizeof *t->memory, NULL);
+    t->memory = memory;
     t->key = gr_calloc(2 * rows, sizeof *t->key);
     if (!t->memory || !t->key) {
         rows_clear(t);
         return gr_fail(err, GRAM_ENOMEM, "training: out of memory for the activations of %zu rows", rows);
     }
-    memset(t->memory, 0, floats * sizeof *t->memory);       /* padding rows hold finite numbers */
+    gr_device_zero(t->d, t->memory, floats * sizeof *t->memory);    /* padding rows hold finite numbers */
     carve(t, t->memory, rows);
     t->rows = rows;
     return GRAM_OK;
@@ -432,27 +503,39 @@ static gram_status take_forest(gr_trainee *t, const gr_forest *f, const size_t *
     return rc;
 }
 
+/* The rows that are asked for, and their last norm. */
+static void last_norm(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const gr_trainee *t = arg;
+    size_t C = t->m->cfg.width;
+    const gr_norm norm = norm_of(&t->m->cfg, t->m->final_norm, C);
+
+    (void)first;
+    if (t->p.narrow)
+        lane->op->copy(lane, t->xf, t->p.out, n, C);
+    else
+        lane->op->gather(lane, t->xf, t->p.out, t->plan.want, n, C);
+    lane->op->rmsnorm_fwd(lane, t->hidden, t->rf, t->xf, &norm, n);
+}
+
 gram_status gr_trainee_forward(gr_trainee *t, const gr_forest *f, const size_t *want, size_t n,
                                const float **hidden, gram_err *err)
 {
     size_t C = t->m->cfg.width;
-    const gr_norm norm = norm_of(&t->m->cfg, t->m->final_norm, C);
     gram_status rc = take_forest(t, f, want, n, err);
-    gr_lane *lane;
 
     if (rc)
         return rc;
     t->p.narrow = 2 * n <= f->rows;
     for (size_t i = 0; i < HEAD_ROWS; i++)          /* a step may have changed them */
         t->head_id[i] = -1;
-    memset(gr_mat_at(t->p.kept->x, f->rows, 0).p, 0, (t->rows - f->rows) * C * sizeof(float));
+    get_score(t);
+    gr_device_zero(t->d, gr_mat_at(t->p.kept->x, f->rows, 0).p, (t->rows - f->rows) * C * sizeof(float));
     gr_pass_forward(&t->p);
-    lane = gr_device_lane(t->d);
-    if (t->p.narrow)
-        memcpy(t->xf.p, t->p.out.p, n * C * sizeof(float));
-    else
-        lane->op->gather(lane, t->xf, t->p.out, want, n, C);
-    lane->op->rmsnorm_fwd(lane, t->hidden, t->rf, t->xf, &norm, n);
-    *hidden = gr_f32(t->hidden);
-    return gr_device_wait(t->d, err);
+    gr_device_once(t->d, last_norm, t, n);
+    rc = gr_device_wait(t->d, err);
+    if (rc)
+        return rc;
+    *hidden = gr_device_view(t->d, t->hidden.p, n * C * sizeof **hidden, &t->view);
+    return *hidden ? GRAM_OK : gr_nomem(err, "training");
 }

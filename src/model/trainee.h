@@ -42,13 +42,15 @@ uint64_t gr_trainee_bytes(gr_trainee *t, size_t rows);
 gram_status gr_trainee_forward(gr_trainee *t, const gr_forest *f, const size_t *want, size_t n,
                                const float **hidden, gram_err *err);
 /* Adds the gradients of all parameters, given dhidden [n, width] of the last forward's hidden states. What the loss
- * gives the head itself is added through gr_trainee_head_grad(). */
+ * gives the head itself is added through gr_trainee_head_add() and gr_trainee_head_grad(). */
 gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *err);
 
-/* Row v of the output head and of its gradient, [width]; the gradient is NULL where the head is frozen, and then a row
- * stays only until 8 others were asked for. */
+/* Row v of the output head, [width], which stays only until 8 others were asked for. */
 const float *gr_trainee_head(gr_trainee *t, int32_t v);
-float *gr_trainee_head_grad(gr_trainee *t, int32_t v);
+/* The gradient of row v += s x, on the host; nothing where the head is frozen. False: there is no memory. */
+bool gr_trainee_head_add(gr_trainee *t, int32_t v, double s, const float *x);
+/* The whole head's, [vocabulary, width], on the device; NULL where it is frozen. */
+float *gr_trainee_head_grad(gr_trainee *t);
 const gr_tensor *gr_trainee_head_tensor(const gr_trainee *t);       /* all of it */
 /* The reward head, in a model that has one, and its gradients. */
 const gr_head *gr_trainee_score(const gr_trainee *t);

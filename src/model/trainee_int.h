@@ -36,16 +36,19 @@ struct gr_trainee {
     size_t grad_floats;
     struct grads *g;            /* [layers], into grad */
     float *g_embed, *g_head, *g_final;
-    gr_head g_score;            /* the reward head's gradients */
-    float *head_row;            /* [HEAD_ROWS, width], and which rows; NULL where the head is float32 */
+    gr_head score, g_score;     /* the reward head and its gradients, as the host sees them */
+    gr_param *score_param[GR_HEAD_PARTS];       /* of its parts; NULL: it has none, or it does not learn */
+    float *head_row;            /* [HEAD_ROWS, width], and which rows; NULL where the head is the host's in float32 */
     int32_t head_id[HEAD_ROWS];
     size_t head_next;
+    void *view;                 /* of the hidden states that a forward pass gives */
 
     size_t rows;                /* capacity, whole units */
     float *memory;              /* which holds everything below */
     gr_mat xf, hidden;          /* the residual of the asked rows, and its norm */
     float *rf;
     gr_mat dx, dh, dt1, dt2, dgate, dup, act, dq, dk, dv, dout, h;
+    const float *dhidden;       /* of the backward pass under way */
     float *delta;
     float *partial;             /* [pieces, PARTIALS]: norm gradients of each piece */
     float *share;               /* LoRA: [pieces, lora_floats]: gradients of a layer's A and B from each piece */
@@ -57,10 +60,7 @@ struct gr_trainee {
     enum depth depth;           /* of the backward pass in the layer at hand */
 };
 
-static inline void add(float *y, const float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        y[i] += x[i];
-}
+/* The gradients that the host made of the reward head go to the device. */
+void gr_trainee_put_score(gr_trainee *t);
 
 #endif

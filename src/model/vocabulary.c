@@ -1,6 +1,5 @@
 /* vocabulary.c - see vocabulary.h. */
 #include <stdlib.h>
-#include <string.h>
 #include "base/err.h"
 #include "model/model_int.h"
 #include "model/vocabulary.h"
@@ -15,7 +14,8 @@ struct gr_vocabulary {
     gr_device *d;
     struct slice *slice;
     size_t slices, slice_rows;
-    float *x, *z;               /* [rows, C] and [rows, V], whole units of the cut */
+    float *x, *z;               /* [rows, C] and [rows, V], whole units of the cut, on the device */
+    void *view;                 /* of z */
     gr_cut cut;
     size_t rows, units;         /* units: of the pass under way */
 };
@@ -53,6 +53,14 @@ gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_w
     return rc;
 }
 
+static void rows_clear(gr_vocabulary *h)
+{
+    gr_device_free(h->d, h->x);
+    gr_device_free(h->d, h->z);
+    h->x = h->z = NULL;
+    h->rows = 0;
+}
+
 void gr_vocabulary_close(gr_vocabulary *h)
 {
     if (!h)
@@ -60,8 +68,8 @@ void gr_vocabulary_close(gr_vocabulary *h)
     for (size_t i = 0; h->slice && i < h->slices; i++)
         gr_linear_close(h->slice[i].l);
     free(h->slice);
-    free(h->x);
-    free(h->z);
+    rows_clear(h);
+    free(h->view);
     free(h);
 }
 
@@ -92,15 +100,17 @@ static void whole(void *arg, gr_lane *lane, size_t r, size_t n)
 
 static gram_status reserve(gr_vocabulary *h, size_t rows, gram_err *err)
 {
+    void *x, *z = NULL;
+
     if (rows <= h->rows)
         return GRAM_OK;
-    free(h->x);
-    free(h->z);
-    h->rows = 0;
-    h->x = gr_alloc_aligned(rows * h->m->cfg.width, sizeof *h->x);
-    h->z = gr_alloc_aligned(rows * h->m->cfg.vocabulary, sizeof *h->z);
-    if (!h->x || !h->z)
+    rows_clear(h);
+    if (gr_device_alloc(h->d, &x, rows * h->m->cfg.width * sizeof *h->x, NULL))
         return gr_nomem(err, "logits");
+    h->x = x;
+    if (gr_device_alloc(h->d, &z, rows * h->m->cfg.vocabulary * sizeof *h->z, NULL))
+        return gr_nomem(err, "logits");
+    h->z = z;
     h->rows = rows;
     return GRAM_OK;
 }
@@ -112,13 +122,16 @@ gram_status gr_vocabulary_logits(gr_vocabulary *h, const float *hidden, size_t n
 
     if (rc)
         return rc;
-    memcpy(h->x, hidden, n * C * sizeof *h->x);
-    memset(h->x + n * C, 0, (rows - n) * C * sizeof *h->x);
+    gr_device_put(h->d, h->x, hidden, n * C * sizeof *h->x);
+    gr_device_zero(h->d, h->x + n * C, (rows - n) * C * sizeof *h->x);
     h->units = rows / h->cut.unit;
     if (h->cut.whole)
         gr_device_run(h->d, n, h->cut, whole, h);
     else
         gr_device_run(h->d, h->slices * h->units, GR_CUT_ONE, products, h);
-    *z = h->z;
-    return gr_device_wait(h->d, err);
+    rc = gr_device_wait(h->d, err);
+    if (rc)
+        return rc;
+    *z = gr_device_view(h->d, h->z, n * h->m->cfg.vocabulary * sizeof **z, &h->view);
+    return *z ? GRAM_OK : gr_nomem(err, "logits");
 }

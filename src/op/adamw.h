@@ -12,23 +12,23 @@
  * far smaller than the last digit still moves w on average, where rounding to the nearest would lose all of them.
  * Chance is a hash of key and the value's place at, at + 1, ... below 2^32, so it is the same at any number of threads.
  *
- *   shapes    w m v g [n]          w finite */
+ *   shapes    w m v g [n]          w finite, and all on the device; the sum of squares goes to the host */
 #ifndef GR_OP_ADAMW_H
 #define GR_OP_ADAMW_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "tensor/device.h"
 
 typedef struct { float scale, b1, b2, c2, eps, keep, size, root; } gr_adamw_rule;
 
-typedef void gr_adamw_f32_fn(float *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r);
+typedef void gr_adamw_f32_fn(gr_lane *lane, float *w, float *m, float *v, const float *g, size_t n,
+                             const gr_adamw_rule *r);
 gr_adamw_f32_fn gr_adamw_f32_ref, gr_adamw_f32_avx2, gr_adamw_f32_avx512;
 
-typedef void gr_adamw_bf16_fn(uint16_t *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r,
-                              uint32_t key, uint32_t at);
+typedef void gr_adamw_bf16_fn(gr_lane *lane, uint16_t *w, float *m, float *v, const float *g, size_t n,
+                              const gr_adamw_rule *r, uint32_t key, uint32_t at);
 gr_adamw_bf16_fn gr_adamw_bf16_ref, gr_adamw_bf16_avx2, gr_adamw_bf16_avx512;
 
-typedef double gr_squares_fn(const float *x, size_t n);
+typedef void gr_squares_fn(gr_lane *lane, const float *x, size_t n, double *out);
 gr_squares_fn gr_squares_ref, gr_squares_avx2, gr_squares_avx512;
 
 #endif

@@ -12,8 +12,10 @@ static float step(float w, float *m, float *v, float g, const gr_adamw_rule *r)
     return w * r->keep - r->size * *m / (sqrtf(*v) / r->root + r->eps);
 }
 
-void gr_adamw_f32_ref(float *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r)
+void gr_adamw_f32_ref(gr_lane *lane, float *w, float *m, float *v, const float *g, size_t n,
+                      const gr_adamw_rule *r)
 {
+    (void)lane;
     for (size_t i = 0; i < n; i++)
         w[i] = step(w[i], m + i, v + i, g[i], r);
 }
@@ -28,9 +30,10 @@ static uint32_t chance(uint32_t key, uint32_t at)
     return x >> 16;
 }
 
-void gr_adamw_bf16_ref(uint16_t *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r,
-                       uint32_t key, uint32_t at)
+void gr_adamw_bf16_ref(gr_lane *lane, uint16_t *w, float *m, float *v, const float *g, size_t n,
+                       const gr_adamw_rule *r, uint32_t key, uint32_t at)
 {
+    (void)lane;
     for (size_t i = 0; i < n; i++) {
         uint32_t u = (uint32_t)w[i] << 16;
         float x;
@@ -42,13 +45,14 @@ void gr_adamw_bf16_ref(uint16_t *w, float *m, float *v, const float *g, size_t n
 }
 
 /* 16 sums, value i in sum i % 16, which are then added in order. */
-double gr_squares_ref(const float *x, size_t n)
+void gr_squares_ref(gr_lane *lane, const float *x, size_t n, double *out)
 {
     double sum[16] = { 0 }, all = 0;
 
+    (void)lane;
     for (size_t i = 0; i < n; i++)
         sum[i % 16] += (double)x[i] * x[i];
     for (size_t i = 0; i < 16; i++)
         all += sum[i];
-    return all;
+    *out = all;
 }

@@ -1,6 +1,5 @@
 /* dropout.c - see dropout.h. By parts, so that the compiler makes vectors of all but the draws: in a fourth of the
  * time. */
-#include <stdbool.h>
 #include <string.h>
 #include "base/random.h"
 #include "op/dropout.h"
@@ -45,4 +44,20 @@ FAST void gr_dropout_fwd(float *y, const float *x, size_t n, uint64_t key, doubl
 FAST void gr_dropout_bwd(float *dx, const float *dy, size_t n, uint64_t key, double p)
 {
     drop(dx, dy, n, key, p, true);
+}
+
+void gr_dropout_rows_fwd(gr_lane *lane, gr_mat y, gr_mat x, uint64_t key, const uint64_t *row_key, size_t N, size_t C,
+                         double p)
+{
+    (void)lane;
+    for (size_t n = 0; n < N; n++)
+        gr_dropout_fwd(gr_f32(gr_mat_at(y, n, 0)), gr_f32(gr_mat_at(x, n, 0)), C, gr_random_at(key, row_key[n]), p);
+}
+
+void gr_dropout_rows_bwd(gr_lane *lane, gr_mat dx, gr_mat dy, uint64_t key, const uint64_t *row_key, size_t N, size_t C,
+                         double p)
+{
+    (void)lane;
+    for (size_t n = 0; n < N; n++)
+        gr_dropout_bwd(gr_f32(gr_mat_at(dx, n, 0)), gr_f32(gr_mat_at(dy, n, 0)), C, gr_random_at(key, row_key[n]), p);
 }

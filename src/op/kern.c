@@ -12,6 +12,12 @@
     .gather      = gr_gather_ref,                   \
     .scatter     = gr_scatter_ref,                  \
     .embed       = gr_embed_ref,                    \
+    .unembed     = gr_unembed_ref,                  \
+    .copy        = gr_copy_ref,                     \
+    .zero        = gr_zero_ref,                     \
+    .scale       = gr_scale_ref,                    \
+    .dropout_fwd = gr_dropout_rows_fwd,             \
+    .dropout_bwd = gr_dropout_rows_bwd,             \
     .rmsnorm_fwd = gr_rmsnorm_fwd_##isa,            \
     .rmsnorm_bwd = gr_rmsnorm_bwd_##isa,            \
     .rope_fwd    = gr_rope_fwd_##isa,               \
@@ -25,7 +31,8 @@
     .geglu_bwd   = gr_geglu_bwd_##isa,              \
     .cap_fwd     = gr_cap_fwd_##isa,                \
     .cap_bwd     = gr_cap_bwd_##isa,                \
-    .ce          = gr_ce_##isa,                     \
+    .ce_fwd      = gr_ce_fwd_##isa,                 \
+    .ce_bwd      = gr_ce_bwd_##isa,                 \
     .row_top     = gr_row_top_##isa,                \
     .row_exp     = gr_row_exp_##isa,                \
     .adamw_f32   = gr_adamw_f32_##isa,              \

@@ -12,6 +12,7 @@
 #include "op/attn.h"
 #include "op/glu.h"
 #include "op/cap.h"
+#include "op/dropout.h"
 #include "op/ce.h"
 #include "op/softmax.h"
 #include "op/adamw.h"
@@ -26,6 +27,11 @@ struct gr_kern {
     gr_gather_fn      *gather;
     gr_scatter_fn     *scatter;
     gr_embed_fn       *embed;
+    gr_unembed_fn     *unembed;
+    gr_copy_fn        *copy;
+    gr_zero_fn        *zero;
+    gr_scale_fn       *scale;
+    gr_dropout_fn     *dropout_fwd, *dropout_bwd;
     gr_rmsnorm_fwd_fn *rmsnorm_fwd;
     gr_rmsnorm_bwd_fn *rmsnorm_bwd;
     gr_rope_fwd_fn    *rope_fwd, *rope_bwd;
@@ -34,7 +40,8 @@ struct gr_kern {
     gr_glu_bwd_fn     *swiglu_bwd, *geglu_bwd;
     gr_cap_fwd_fn     *cap_fwd;
     gr_cap_bwd_fn     *cap_bwd;
-    gr_ce_fn          *ce;
+    gr_ce_fwd_fn      *ce_fwd;
+    gr_ce_bwd_fn      *ce_bwd;
     gr_row_top_fn     *row_top;
     gr_row_exp_fn     *row_exp;
     gr_adamw_f32_fn   *adamw_f32;

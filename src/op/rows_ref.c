@@ -55,3 +55,44 @@ void gr_embed_ref(gr_lane *lane, gr_mat y, const gr_tensor *table, const int32_t
             to[c] *= scale;
     }
 }
+
+void gr_unembed_ref(gr_lane *lane, gr_mat table, gr_mat y, const int32_t *token, float scale, size_t N, size_t C)
+{
+    (void)lane;
+    for (size_t n = 0; n < N; n++) {
+        float *to = gr_f32(gr_mat_at(table, (size_t)token[n], 0));
+        const float *from = gr_f32(gr_mat_at(y, n, 0));
+        for (size_t c = 0; c < C; c++)
+            to[c] += scale * from[c];
+    }
+}
+
+void gr_copy_ref(gr_lane *lane, gr_mat y, gr_mat x, size_t N, size_t C)
+{
+    (void)lane;
+    if (y.ld == C && x.ld == C) {
+        C *= N;
+        N = N > 0;
+    }
+    for (size_t n = 0; n < N; n++)
+        memcpy(gr_mat_at(y, n, 0).p, gr_mat_at(x, n, 0).p, C * sizeof(float));
+}
+
+void gr_zero_ref(gr_lane *lane, gr_mat y, size_t N, size_t C)
+{
+    (void)lane;
+    if (y.ld == C) {
+        C *= N;
+        N = N > 0;
+    }
+    for (size_t n = 0; n < N; n++)
+        memset(gr_mat_at(y, n, 0).p, 0, C * sizeof(float));
+}
+
+void gr_scale_ref(gr_lane *lane, gr_mat y, float s, size_t N, size_t C)
+{
+    (void)lane;
+    for (size_t n = 0; n < N; n++)
+        for (size_t c = 0; c < C; c++)
+            gr_f32(gr_mat_at(y, n, 0))[c] *= s;
+}

@@ -28,8 +28,10 @@ size_t gr_adamw_cut(const gr_adamw *a, size_t part, size_t parts)
 gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, size_t part, size_t parts, gram_err *err)
 {
     size_t at = 0, s = 0;
+    void *m, *v;
 
-    *a = (gr_adamw){ .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .param = param, .n_params = n };
+    *a = (gr_adamw){ .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .param = param, .n_params = n,
+                     .on = n ? param->on : NULL };
     for (size_t i = 0; i < n; i++) {
         a->floats += gr_param_count(&param[i]);
         a->slices += (gr_param_count(&param[i]) + SLICE - 1) / SLICE;
@@ -47,10 +49,12 @@ gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, size_t pa
     a->own_slices = first_slice(a, part + 1, parts) - a->own_slice;
     a->own = gr_adamw_cut(a, part, parts);
     a->own_floats = gr_adamw_cut(a, part + 1, parts) - a->own;
-    a->m = gr_calloc(a->own_floats, sizeof *a->m);
-    a->v = gr_calloc(a->own_floats, sizeof *a->v);
-    if (!a->m || !a->v)
+    if (gr_device_alloc_zeros(a->on, &m, a->own_floats, sizeof *a->m, NULL))
         goto nomem;
+    a->m = m;
+    if (gr_device_alloc_zeros(a->on, &v, a->own_floats, sizeof *a->v, NULL))
+        goto nomem;
+    a->v = v;
     return GRAM_OK;
 nomem:
     gr_adamw_clear(a);
@@ -64,8 +68,8 @@ gram_status gr_adamw_init(gr_adamw *a, gr_param *param, size_t n, gram_err *err)
 
 void gr_adamw_clear(gr_adamw *a)
 {
-    free(a->m);
-    free(a->v);
+    gr_device_free(a->on, a->m);
+    gr_device_free(a->on, a->v);
     free(a->slice);
     free(a->squares);
     *a = (gr_adamw){ 0 };
@@ -77,7 +81,7 @@ static void square(void *arg, gr_lane *lane, size_t first, size_t n)
 
     for (size_t i = a->own_slice + first; i < a->own_slice + first + n; i++) {
         const gr_slice *s = &a->slice[i];
-        a->squares[i] = lane->op->squares(gr_f32(a->param[s->param].g) + s->first, s->n);
+        lane->op->squares(lane, gr_f32(a->param[s->param].g) + s->first, s->n, &a->squares[i]);
     }
 }
 
@@ -115,10 +119,10 @@ static void update_slice(const struct update *u, gr_lane *lane, const gr_slice *
 
     rule.keep = p->decay ? u->keep : 1;
     if (p->w.type == GR_BF16)
-        lane->op->adamw_bf16((uint16_t *)p->w.p + s->first, m, v, g, s->n, &rule, (uint32_t)gr_random(&state),
+        lane->op->adamw_bf16(lane, (uint16_t *)p->w.p + s->first, m, v, g, s->n, &rule, (uint32_t)gr_random(&state),
                              (uint32_t)s->at);
     else
-        lane->op->adamw_f32(gr_f32(p->w) + s->first, m, v, g, s->n, &rule);
+        lane->op->adamw_f32(lane, gr_f32(p->w) + s->first, m, v, g, s->n, &rule);
 }
 
 static void update(void *arg, gr_lane *lane, size_t first, size_t n)

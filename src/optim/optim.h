@@ -20,6 +20,7 @@ typedef struct {
     double beta1, beta2, eps, decay;    /* b1, b2, eps and wd of the formula */
     gr_param *param;            /* borrowed, with gradients */
     size_t n_params;
+    gr_device *on;              /* the parameters' device, where m and v are too */
     float *m, *v;               /* [own_floats]; with t all that a checkpoint must keep */
     size_t floats;              /* of the list */
     size_t own, own_floats;     /* values [own, own + own_floats) of the list are stepped here */

@@ -1,13 +1,17 @@
-/* device.c - the CPU as a device: its memory is the host's, its lanes are the threads of a pool. */
+/* device.c - the CPU as a device: its memory is the host's, its lanes are the threads of a pool. A device of another kind
+ * says in a table what it does where the CPU does nothing. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/pool.h"
 #include "tensor/device.h"
 
 struct gr_lane_more { struct gr_lane_more *next; void *p; size_t bytes; };
 
 struct gr_device {
+    const gr_device_kind *kind;     /* NULL: the CPU */
+    void *self;
     gr_pool *pool;
     const struct gr_kern *op;
     gr_lane *lane;
@@ -97,14 +101,23 @@ static void lane_begin(gr_lane *lane)
 
 /* ---- The device ----------------------------------------------------------------------------------- */
 
-gram_status gr_device_open_cpu(gr_device **out, size_t threads, const struct gr_kern *op, gram_err *err)
+gram_status gr_device_open_kind(gr_device **out, const gr_device_kind *kind, void *self, size_t threads,
+                                const struct gr_kern *op, gram_err *err)
 {
     gr_device *d = gr_calloc(1, sizeof *d);
-    gram_status rc = d ? gr_pool_open(&d->pool, threads, err) : gr_nomem(err, "device");
+    gram_status rc = d ? GRAM_OK : gr_nomem(err, "device");
 
     *out = NULL;
+    if (rc) {
+        if (kind)
+            kind->close(self);
+        return rc;
+    }
+    d->kind = kind;
+    d->self = self;
+    d->op = op;
+    rc = gr_pool_open(&d->pool, threads, err);
     if (!rc) {
-        d->op = op;
         d->lanes = gr_pool_size(d->pool);
         d->lane = gr_calloc(d->lanes, sizeof *d->lane);
         rc = d->lane ? GRAM_OK : gr_nomem(err, "device");
@@ -119,6 +132,11 @@ gram_status gr_device_open_cpu(gr_device **out, size_t threads, const struct gr_
     return GRAM_OK;
 }
 
+gram_status gr_device_open_cpu(gr_device **out, size_t threads, const struct gr_kern *op, gram_err *err)
+{
+    return gr_device_open_kind(out, NULL, NULL, threads, op, err);
+}
+
 void gr_device_close(gr_device *d)
 {
     if (!d)
@@ -128,8 +146,27 @@ void gr_device_close(gr_device *d)
         drop_more(&d->lane[i]);
         gr_arena_clear(&d->lane[i].scratch);
     }
+    if (d->kind)
+        d->kind->close(d->self);
     free(d->lane);
     free(d);
+}
+
+const char *gr_device_name(const gr_device *d)
+{
+    return d->kind ? d->kind->name : "cpu";
+}
+
+gr_dtype gr_device_activations(const gr_device *d)
+{
+    return d->kind ? d->kind->activations : GR_F32;
+}
+
+uint64_t gr_device_free_bytes(const gr_device *d)
+{
+    uint64_t all = gr_ram(), held = gr_ram_held();
+
+    return d->kind ? d->kind->free_bytes(d->self) : all > held ? all - held : 0;
 }
 
 const struct gr_kern *gr_device_op(const gr_device *d)
@@ -142,34 +179,134 @@ size_t gr_device_lanes(const gr_device *d)
     return d->lanes;
 }
 
+bool gr_device_is_host(const gr_device *d)
+{
+    return !d || !d->kind;
+}
+
 gram_status gr_device_alloc(gr_device *d, void **out, size_t bytes, gram_err *err)
 {
-    (void)d;
+    if (!gr_device_is_host(d))
+        return d->kind->alloc(d->self, out, bytes, err);
     *out = gr_alloc_aligned(bytes, 1);
     return *out ? GRAM_OK : gr_fail(err, GRAM_ENOMEM, "out of memory for %zu bytes", bytes);
 }
 
+gram_status gr_device_alloc_zeros(gr_device *d, void **out, size_t n, size_t size, gram_err *err)
+{
+    size_t bytes;
+    gram_status rc;
+
+    *out = gr_device_is_host(d) ? gr_calloc(n, size) : NULL;
+    if (*out)
+        return GRAM_OK;
+    if (gr_device_is_host(d) || !gr_mul(n, size, &bytes))
+        return gr_fail(err, GRAM_ENOMEM, "out of memory for %zu numbers", n);
+    rc = gr_device_alloc(d, out, bytes, err);
+    if (!rc)
+        gr_device_zero(d, *out, bytes);
+    return rc;
+}
+
 void gr_device_free(gr_device *d, void *p)
 {
-    (void)d;
-    free(p);
+    if (!gr_device_is_host(d) && p)
+        d->kind->free(d->self, p);
+    else
+        free(p);
 }
 
 void gr_device_put(gr_device *d, void *to, const void *from, size_t bytes)
 {
-    (void)d;
-    memcpy(to, from, bytes);
+    if (!gr_device_is_host(d))
+        d->kind->put(d->self, to, from, bytes);
+    else
+        memcpy(to, from, bytes);
 }
 
 void gr_device_get(gr_device *d, void *to, const void *from, size_t bytes)
 {
-    (void)d;
-    memcpy(to, from, bytes);
+    if (!gr_device_is_host(d))
+        d->kind->get(d->self, to, from, bytes);
+    else
+        memcpy(to, from, bytes);
+}
+
+void gr_device_zero(gr_device *d, void *p, size_t bytes)
+{
+    static const char zeros[4096];
+
+    if (gr_device_is_host(d)) {
+        memset(p, 0, bytes);
+        return;
+    }
+    for (size_t n; bytes > 0; p = (char *)p + n, bytes -= n) {
+        n = gr_min(bytes, sizeof zeros);
+        d->kind->put(d->self, p, zeros, n);
+    }
+}
+
+void *gr_device_map(gr_device *d, void *p, size_t bytes, bool read)
+{
+    void *mapped;
+
+    if (gr_device_is_host(d))
+        return p;
+    mapped = gr_alloc_aligned(bytes, 1);
+    if (mapped && read)
+        d->kind->get(d->self, mapped, p, bytes);
+    return mapped;
+}
+
+void gr_device_unmap(gr_device *d, void *p, void *mapped, size_t bytes, bool write)
+{
+    if (gr_device_is_host(d) || !mapped)
+        return;
+    if (write)
+        d->kind->put(d->self, p, mapped, bytes);
+    free(mapped);
+}
+
+const void *gr_device_view(gr_device *d, const void *p, size_t bytes, void **room)
+{
+    void *more;
+
+    if (gr_device_is_host(d))
+        return p;
+    more = realloc(*room, gr_max(bytes, 1));
+    if (!more)
+        return NULL;
+    *room = more;
+    d->kind->get(d->self, more, p, bytes);
+    return more;
+}
+
+gram_status gr_device_hold(gr_device *d, const void **out, const void *p, size_t bytes, gram_err *err)
+{
+    void *copy;
+    gram_status rc;
+
+    *out = p;
+    if (gr_device_is_host(d))
+        return GRAM_OK;
+    *out = NULL;
+    rc = d->kind->alloc(d->self, &copy, bytes, err);
+    if (rc)
+        return rc;
+    d->kind->put(d->self, copy, p, bytes);
+    *out = copy;
+    return GRAM_OK;
+}
+
+void gr_device_drop(gr_device *d, const void *held)
+{
+    if (held && !gr_device_is_host(d))
+        d->kind->free(d->self, (void *)(uintptr_t)held);
 }
 
 gram_status gr_device_wait(gr_device *d, gram_err *err)
 {
-    gram_status rc = GRAM_OK;
+    gram_status rc = d->kind ? d->kind->wait(d->self, err) : GRAM_OK;
 
     for (size_t i = d->lanes; i-- > 0; )
         if (d->lane[i].rc) {
@@ -196,6 +333,8 @@ size_t gr_device_pieces(const gr_device *d, size_t n, gr_cut cut)
 {
     size_t units = (n + cut.unit - 1) / cut.unit, each = gr_max(1, cut.most / cut.unit);
 
+    if (d->kind && d->kind->takes_all)
+        return n > 0;
     if (cut.whole)
         return n / cut.most + (n % cut.most > 0);
     return gr_min(units, gr_round_up((units + each - 1) / each, cut.share ? cut.share : d->lanes));
@@ -241,7 +380,16 @@ static void run(gr_device *d, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg, b
 
 void gr_device_run(gr_device *d, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg)
 {
+    if (d->kind)
+        d->kind->enter(d->self);
     run(d, n, cut, fn, arg, false);
+    if (d->kind)
+        d->kind->leave(d->self);
+}
+
+void gr_device_once(gr_device *d, gr_lane_fn *fn, void *arg, size_t n)
+{
+    gr_device_run(d, n, (gr_cut){ gr_max(n, 1), gr_max(n, 1), 1, true }, fn, arg);
 }
 
 void gr_lane_share(gr_lane *lane, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg)

@@ -5,12 +5,16 @@
  * block stays in the cache from one operation to the next, and a GPU takes all of them at once. Which thread gets which
  * block is left to chance, so a block writes only what no other block of the same run reads or writes.
  *
- *     gr_device_run(d, rows, cut, layer_norm, &pass);      void layer_norm(void *arg, gr_lane *lane, size_t first,
- * size_t n)
- *     gr_device_run(d, rows, cut, project, &pass);
+ *     gr_device_run(d, rows, cut, project, &pass);         void project(void *arg, gr_lane *lane, size_t first, size_t n)
+ *     gr_device_run(d, runs, cut, attend, &pass);
  *     rc = gr_device_wait(d, err);
  *
- * A failure stays in the lane that met it; runs that follow do nothing, and gr_device_wait() says it. */
+ * A failure stays in the lane that met it; runs that follow do nothing, and gr_device_wait() says it.
+ *
+ * Numbers of rows - activations, weights, moments, gradients, keys and values - lie on the device, and only kernels
+ * (op/op.h) and products (op/matmul.h) read and write them. Lists that say which rows - tokens, positions, runs,
+ * targets - lie on the host, and so does the one number that a kernel makes of a row or a slice (a loss, a sum of
+ * squares): it is there after gr_device_wait(). */
 #ifndef GR_TENSOR_DEVICE_H
 #define GR_TENSOR_DEVICE_H
 
@@ -72,15 +76,53 @@ void gr_lane_fail(gr_lane *lane, gram_status rc, const gram_err *err);
 
 /* The threads of this machine; 0: one for each core. op is borrowed. */
 gram_status gr_device_open_cpu(gr_device **out, size_t threads, const struct gr_kern *op, gram_err *err);
+
+/* A device that has memory of its own, in a table: what the CPU need not do. self is handed to each. */
+typedef struct {
+    const char *name;
+    gr_dtype activations;
+    bool takes_all;             /* a run is one piece */
+    gram_status (*alloc)(void *self, void **out, size_t bytes, gram_err *err);
+    void (*free)(void *self, void *p);
+    void (*put)(void *self, void *to, const void *from, size_t bytes);
+    void (*get)(void *self, void *to, const void *from, size_t bytes);
+    uint64_t (*free_bytes)(void *self);
+    void (*enter)(void *self);  /* before a run, and after it */
+    void (*leave)(void *self);
+    gram_status (*wait)(void *self, gram_err *err);
+    void (*close)(void *self);
+} gr_device_kind;
+/* Takes self over, also on failure. kind and op are borrowed. */
+gram_status gr_device_open_kind(gr_device **out, const gr_device_kind *kind, void *self, size_t threads,
+                                const struct gr_kern *op, gram_err *err);
 void gr_device_close(gr_device *d);             /* NULL is fine */
+const char *gr_device_name(const gr_device *d); /* "cpu" */
 const struct gr_kern *gr_device_op(const gr_device *d);
 size_t gr_device_lanes(const gr_device *d);     /* threads; of a GPU 1 */
+gr_dtype gr_device_activations(const gr_device *d);     /* the type of rows between layers */
+uint64_t gr_device_free_bytes(const gr_device *d);      /* of memory that can still be had; 0: not known */
 
-/* GR_ALIGN-aligned, not zeroed. */
+/* d NULL in any of the following: the memory of the host. GR_ALIGN-aligned, not zeroed. */
 gram_status gr_device_alloc(gr_device *d, void **out, size_t bytes, gram_err *err);
-void gr_device_free(gr_device *d, void *p);
+/* n things, zeroed. Pages of the host's memory are taken as they are written to. */
+gram_status gr_device_alloc_zeros(gr_device *d, void **out, size_t n, size_t size, gram_err *err);
+void gr_device_free(gr_device *d, void *p);     /* NULL is fine */
 void gr_device_put(gr_device *d, void *to, const void *from, size_t bytes);
 void gr_device_get(gr_device *d, void *to, const void *from, size_t bytes);
+void gr_device_zero(gr_device *d, void *p, size_t bytes);
+
+/* Whether the host may touch the device's memory, as on a CPU. What the two need of each other is then not copied: */
+bool gr_device_is_host(const gr_device *d);
+/* Device memory for the host to read or fill: where it is, or a copy, whose values are only the device's if `read`. It
+ * goes back, or is forgotten, with gr_device_unmap(). NULL where there is no memory. */
+void *gr_device_map(gr_device *d, void *p, size_t bytes, bool read);
+void gr_device_unmap(gr_device *d, void *p, void *mapped, size_t bytes, bool write);
+/* What lies on the device, for the host to read: where it is, or copied to *room, which grows; free() that at the end.
+ * NULL where there is no memory. */
+const void *gr_device_view(gr_device *d, const void *p, size_t bytes, void **room);
+/* What the host has, for the device to read: where it is, or a copy; both end with gr_device_drop(). */
+gram_status gr_device_hold(gr_device *d, const void **out, const void *p, size_t bytes, gram_err *err);
+void gr_device_drop(gr_device *d, const void *held);
 /* All is done that was asked for; the first failure since the last wait. */
 gram_status gr_device_wait(gr_device *d, gram_err *err);
 /* Makes room for so many bytes of scratch in each lane, so that no run has to. */
@@ -90,7 +132,9 @@ gram_status gr_device_reserve(gr_device *d, size_t bytes, gram_err *err);
 typedef void gr_lane_fn(void *arg, gr_lane *lane, size_t first, size_t n);
 void gr_device_run(gr_device *d, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg);
 size_t gr_device_pieces(const gr_device *d, size_t n, gr_cut cut);
-/* The lane of the caller between two runs, for what is not worth one. Its rows are whole. */
+/* The same as one piece, which the caller's own lane computes. */
+void gr_device_once(gr_device *d, gr_lane_fn *fn, void *arg, size_t n);
+/* The lane of the caller between two runs, for tests of one kernel. Its rows are whole. */
 gr_lane *gr_device_lane(gr_device *d);
 /* From within a whole piece: fn over [0, n) among all threads. Otherwise fn by the lane itself. */
 void gr_lane_share(gr_lane *lane, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg);

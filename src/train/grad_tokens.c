@@ -20,6 +20,7 @@ struct gr_head {
     int32_t target[CHUNK];
     float wt[CHUNK];
     double loss[CHUNK];
+    gr_ce_sum sum[CHUNK];
     size_t rows;                /* of the chunk at hand, whole units */
     bool backward;
 };
@@ -89,13 +90,15 @@ static void head_rows(void *arg, gr_lane *lane, size_t r, size_t n)
     gr_linear_fwd(lane, h->linear, z, gr_mat_at(h->x, r, 0), n);
     if (cap > 0) {
         lane->op->cap_fwd(lane, z, z, cap, n, V);
-        memcpy(y.p, z.p, n * z.ld * sizeof(float));
+        lane->op->copy(lane, y, z, n, V);
     }
-    lane->op->ce(lane, z, h->target + r, h->wt + r, h->loss + r, n, V);
-    if (cap > 0 && h->backward)
+    lane->op->ce_fwd(lane, z, h->target + r, h->loss + r, h->sum + r, n, V);
+    if (!h->backward)
+        return;
+    lane->op->ce_bwd(lane, z, h->target + r, h->wt + r, h->sum + r, n, V);
+    if (cap > 0)
         lane->op->cap_bwd(lane, z, y, cap, n, V);
-    if (h->backward)
-        gr_linear_dx(lane, h->linear, gr_mat_at(h->dx, r, 0), z, n, false);
+    gr_linear_dx(lane, h->linear, gr_mat_at(h->dx, r, 0), z, n, false);
 }
 
 static void head_weights(void *arg, gr_lane *lane, size_t o, size_t n)
@@ -103,7 +106,7 @@ static void head_weights(void *arg, gr_lane *lane, size_t o, size_t n)
     struct gr_head *h = arg;
     size_t C = h->g->cfg->width;
 
-    gr_linear_dw(lane, gr_mat_f32(gr_trainee_head_grad(h->g->t, 0), C), h->z, h->x, h->rows, C, o, o + n);
+    gr_linear_dw(lane, gr_mat_f32(gr_trainee_head_grad(h->g->t), C), h->z, h->x, h->rows, C, o, o + n);
 }
 
 /* Rows [0, n) of w, n at most CHUNK. */
@@ -114,14 +117,14 @@ static gram_status head_chunk(struct gr_head *h, const gr_words *w, gram_err *er
     gram_status rc;
 
     h->rows = M;
-    memset(gr_mat_at(h->x, n, 0).p, 0, (M - n) * C * sizeof(float));
+    gr_device_zero(d, gr_mat_at(h->x, n, 0).p, (M - n) * C * sizeof(float));
     gr_device_put(d, h->x.p, w->hidden, n * C * sizeof(float));
     for (size_t i = 0; i < M; i++) {
         h->target[i] = i < n ? w->target[i] : -1;
         h->wt[i] = i < n ? w->wt[i] : 0;
     }
     gr_device_run(d, M, h->cut, head_rows, h);
-    if (h->backward && gr_trainee_head_grad(h->g->t, 0))
+    if (h->backward && gr_trainee_head_grad(h->g->t))
         gr_device_run(d, V, (gr_cut){ SLICE, SLICE, 1, false }, head_weights, h);
     rc = gr_device_wait(d, err);
     if (rc)

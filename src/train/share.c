@@ -5,11 +5,31 @@
 #include "tensor/dtype.h"
 #include "train/share.h"
 
-/* Where a parameter's values travel from and to, as float32: where they lie, or, of bfloat16, in the memory of their
- * gradients, which are done with. Messages go between the memories of hosts. */
-static float *values_of(const gr_param *p)
+/* Where a parameter's values travel from and to, as float32: where they are, or, of bfloat16, in the memory of their
+ * gradients, which are done with. Messages go between the memories of hosts, so of another device both are in a copy. */
+static float *values_of(const gr_share *s, size_t i)
 {
-    return gr_f32(p->w.type == GR_F32 ? p->w : p->g);
+    const gr_param *p = &s->a->param[i];
+
+    return s->copy ? s->copy + s->at[i] : gr_f32(p->w.type == GR_F32 ? p->w : p->g);
+}
+
+static float *gradients_of(const gr_share *s, size_t i)
+{
+    return s->copy ? s->copy + s->at[i] : gr_f32(s->a->param[i].g);
+}
+
+/* The copy gets all gradients, or its values, or gives them back; where there is none they are where they should be. */
+static void get_gradients(const gr_share *s)
+{
+    for (size_t i = 0; i < s->a->n_params && s->copy; i++)
+        gr_param_get_grad(&s->a->param[i], 0, gr_param_count(&s->a->param[i]), gradients_of(s, i));
+}
+
+static void put_gradients(const gr_share *s)
+{
+    for (size_t i = 0; i < s->a->n_params && s->copy; i++)
+        gr_param_put_grad(&s->a->param[i], 0, gr_param_count(&s->a->param[i]), gradients_of(s, i));
 }
 
 gram_status gr_share_open(gr_share *s, gr_dist *d, gr_adamw *a, gram_err *err)
@@ -20,7 +40,10 @@ gram_status gr_share_open(gr_share *s, gr_dist *d, gr_adamw *a, gram_err *err)
     s->cut = gr_calloc(size + 1, sizeof *s->cut);
     s->piece[0] = gr_calloc(a->n_params, sizeof *s->piece[0]);
     s->piece[1] = gr_calloc(a->n_params, sizeof *s->piece[1]);
-    if (!s->cut || !s->piece[0] || !s->piece[1]) {
+    s->at = gr_calloc(a->n_params + 1, sizeof *s->at);
+    if (!gr_device_is_host(a->on))
+        s->copy = gr_alloc_aligned(a->floats, sizeof *s->copy);
+    if (!s->cut || !s->piece[0] || !s->piece[1] || !s->at || (!s->copy && !gr_device_is_host(a->on))) {
         gr_share_clear(s);
         return gr_nomem(err, "processes");
     }
@@ -28,8 +51,9 @@ gram_status gr_share_open(gr_share *s, gr_dist *d, gr_adamw *a, gram_err *err)
         s->cut[i] = gr_adamw_cut(a, i, size);
     for (size_t i = 0; i < a->n_params; i++) {
         const gr_param *p = &a->param[i];
-        s->piece[0][i] = (gr_piece){ values_of(p), gr_param_count(p) };
-        s->piece[1][i] = (gr_piece){ gr_f32(p->g), gr_param_count(p) };
+        s->at[i + 1] = s->at[i] + gr_param_count(p);
+        s->piece[0][i] = (gr_piece){ values_of(s, i), gr_param_count(p) };
+        s->piece[1][i] = (gr_piece){ gradients_of(s, i), gr_param_count(p) };
     }
     s->w = (gr_vector){ s->piece[0], a->n_params, s->cut };
     s->g = (gr_vector){ s->piece[1], a->n_params, s->cut };
@@ -41,6 +65,8 @@ void gr_share_clear(gr_share *s)
     free(s->cut);
     free(s->piece[0]);
     free(s->piece[1]);
+    free(s->at);
+    free(s->copy);
     *s = (gr_share){ 0 };
 }
 
@@ -129,31 +155,39 @@ gram_status gr_share_sum(const gr_share *s, gr_sum *sum, gram_err *err)
 
 gram_status gr_share_gradients(const gr_share *s, gr_device *device, double *norm, gram_err *err)
 {
-    gram_status rc = gr_dist_reduce_scatter(s->d, &s->g, err);
+    gram_status rc;
 
+    if (s->d)
+        get_gradients(s);
+    rc = gr_dist_reduce_scatter(s->d, &s->g, err);
     if (rc)
         return rc;
+    if (s->d)
+        put_gradients(s);
     gr_grad_squares(s->a, device);
-    rc = gr_dist_sum(s->d, s->a->squares, s->a->slices, err);
+    rc = gr_device_wait(device, err);
+    if (!rc)
+        rc = gr_dist_sum(s->d, s->a->squares, s->a->slices, err);
     *norm = gr_squares_norm(s->a);
     return rc;
 }
 
-static void expand_halves(const gr_share *s)
+/* Values that are not where they travel from, as float32, and back. */
+static void get_values(const gr_share *s)
 {
     for (size_t i = 0; i < s->a->n_params; i++) {
         const gr_param *p = &s->a->param[i];
-        if (p->w.type != GR_F32)
-            gr_param_get(p, 0, gr_param_count(p), values_of(p));
+        if (s->copy || p->w.type != GR_F32)
+            gr_param_get(p, 0, gr_param_count(p), values_of(s, i));
     }
 }
 
-static void fold_halves(const gr_share *s)
+static void put_values(const gr_share *s)
 {
     for (size_t i = 0; i < s->a->n_params; i++) {
         const gr_param *p = &s->a->param[i];
-        if (p->w.type != GR_F32)
-            gr_param_put(p, 0, gr_param_count(p), values_of(p));
+        if (s->copy || p->w.type != GR_F32)
+            gr_param_put(p, 0, gr_param_count(p), values_of(s, i));
     }
 }
 
@@ -163,9 +197,9 @@ gram_status gr_share_values(const gr_share *s, gram_err *err)
 
     if (!s->d)
         return GRAM_OK;
-    expand_halves(s);
+    get_values(s);
     rc = gr_dist_all_gather(s->d, &s->w, err);
-    fold_halves(s);
+    put_values(s);
     return rc;
 }
 
@@ -179,18 +213,39 @@ static float *moments(const gr_share *s, size_t part)
 float *gr_share_part(const gr_share *s, size_t part, size_t i, size_t at)
 {
     if (part == 0)
-        return values_of(&s->a->param[i]);
-    return s->d ? gr_f32(s->a->param[i].g) : moments(s, part) + at;
+        return values_of(s, i);
+    return s->d || s->copy ? gradients_of(s, i) : moments(s, part) + at;
+}
+
+/* The moments of one's own values, in their places among all, and back. */
+static void get_moments(const gr_share *s, size_t part)
+{
+    const gr_adamw *a = s->a;
+
+    if (s->copy)
+        gr_device_get(a->on, s->copy + a->own, moments(s, part), a->own_floats * sizeof *s->copy);
+    else if (s->d)
+        gr_vector_put(&s->g, a->own, a->own_floats, moments(s, part));
+}
+
+static void put_moments(const gr_share *s, size_t part)
+{
+    const gr_adamw *a = s->a;
+
+    if (s->copy)
+        gr_device_put(a->on, moments(s, part), s->copy + a->own, a->own_floats * sizeof *s->copy);
+    else if (s->d)
+        gr_vector_get(&s->g, a->own, a->own_floats, moments(s, part));
 }
 
 /* Between two steps nobody needs the gradients, so a checkpoint takes no memory. */
 gram_status gr_share_collect(const gr_share *s, size_t part, gram_err *err)
 {
-    if (part == 0)
-        expand_halves(s);
-    if (!s->d || part == 0)
+    if (part == 0) {
+        get_values(s);
         return GRAM_OK;
-    gr_vector_put(&s->g, s->a->own, s->a->own_floats, moments(s, part));
+    }
+    get_moments(s, part);
     return gr_dist_gather(s->d, &s->g, err);
 }
 
@@ -201,10 +256,24 @@ gram_status gr_share_spread(const gr_share *s, size_t part, gram_err *err)
     if (!rc && part == 0)
         rc = gr_dist_all_gather(s->d, &s->w, err);
     if (!rc && part == 0)
-        fold_halves(s);
-    if (!rc && part > 0 && s->d)
-        gr_vector_get(&s->g, s->a->own, s->a->own_floats, moments(s, part));
+        put_values(s);
+    if (!rc && part > 0)
+        put_moments(s, part);
     return rc;
+}
+
+/* A slice of the values or moments, where it is or as the memory of gradients gets it. */
+static const float *slice_of(const gr_share *s, size_t part, const gr_slice *c)
+{
+    const gr_param *p = &s->a->param[c->param];
+    float *x = part ? moments(s, part) + c->at - s->a->own : values_of(s, c->param) + c->first;
+
+    if (part == 0 && (s->copy || p->w.type != GR_F32))
+        gr_param_get(p, c->first, c->n, x);
+    if (part == 0 || !s->copy)
+        return x;
+    gr_device_get(s->a->on, s->copy + c->at, x, c->n * sizeof *x);
+    return s->copy + c->at;
 }
 
 /* Each slice has its own digest, and those make the whole's: a slice lies in one process. */
@@ -218,11 +287,7 @@ gram_status gr_share_digest(const gr_share *s, uint64_t *digest, gram_err *err)
     for (size_t k = 0; k < GR_SHARE_PARTS && !rc; k++)
         for (size_t i = a->own_slice; i < a->own_slice + a->own_slices; i++) {
             const gr_slice *c = &a->slice[i];
-            const gr_param *p = &a->param[c->param];
-            float *x = k == 0 ? values_of(p) + c->first : moments(s, k) + c->at - a->own;
-            if (k == 0 && p->w.type != GR_F32)
-                gr_param_get(p, c->first, c->n, x);
-            mine[k * a->slices + i] = gr_digest_words(GR_DIGEST, x, c->n);
+            mine[k * a->slices + i] = gr_digest_words(GR_DIGEST, slice_of(s, k, c), c->n);
         }
     if (!rc)
         rc = gr_dist_all(s->d, mine, all, n * sizeof *mine, err);

@@ -18,6 +18,8 @@ typedef struct {
     gr_dist *d;                 /* NULL: one process */
     gr_adamw *a;                /* borrowed: this process's part */
     gr_piece *piece[2];         /* of w and g */
+    size_t *at;                 /* [n_params + 1] where each parameter begins among all values */
+    float *copy;                /* [floats] of a device whose memory the host cannot touch; otherwise NULL */
     size_t *cut;
     gr_vector w, g;             /* all values and all gradients, cut where the parts are */
 } gr_share;

@@ -104,7 +104,7 @@ static void trainee_logits(struct subject *s, double z[2], bool backward)
         dh[c] = row[0][c] - row[1][c];
     if (backward) {
         gr_trainee_zero(s->t);
-        assert_null(gr_trainee_head_grad(s->t, label[0]));
+        assert_null(gr_trainee_head_grad(s->t));
         CHECK_OK(gr_trainee_backward(s->t, dh, &check_err));
     }
     gr_forest_clear(&f, true);

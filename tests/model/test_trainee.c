@@ -104,8 +104,8 @@ static double step(struct subject *s, const gr_seq *seq, size_t n, double *d)
         dd = 1 / (1 + exp(-d[i])) - 1 + eps;
         for (size_t c = 0; c < C; c++) {
             dhidden[i * C + c] = (float)(dd * (steep_a * a[c] - steep_b * b[c]));
-            gr_trainee_head_grad(s->t, PREFERRED)[c] += (float)(dd * steep_a * hidden[i * C + c]);
-            gr_trainee_head_grad(s->t, OTHER)[c] -= (float)(dd * steep_b * hidden[i * C + c]);
+            gr_trainee_head_grad(s->t)[PREFERRED * C + c] += (float)(dd * steep_a * hidden[i * C + c]);
+            gr_trainee_head_grad(s->t)[OTHER * C + c] -= (float)(dd * steep_b * hidden[i * C + c]);
         }
     }
     CHECK_OK(gr_trainee_backward(s->t, dhidden, &check_err));

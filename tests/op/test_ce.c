@@ -23,6 +23,16 @@ static double loss_of(void *arg)
     return log(sum) - s->z[s->t];
 }
 
+/* Both ways, by one build. */
+static void ce(gr_ce_fwd_fn *fwd, gr_ce_bwd_fn *bwd, gr_mat z, const int32_t *t, const float *wt, double *loss,
+               size_t n, size_t V)
+{
+    gr_ce_sum sum[N];
+
+    fwd(NULL, z, t, loss, sum, n, V);
+    bwd(NULL, z, t, wt, sum, n, V);
+}
+
 static void ref_is_the_derivative(void **state)
 {
     (void)state;
@@ -32,7 +42,7 @@ static void ref_is_the_derivative(void **state)
         int32_t t = (int32_t)s.t;
         double loss;
         grad_widen(s.z, z, V);
-        gr_ce_ref(NULL, MAT(z, V), &t, &wt, &loss, 1, V);
+        ce(gr_ce_fwd_ref, gr_ce_bwd_ref, MAT(z, V), &t, &wt, &loss, 1, V);
         assert_true(fabs(loss - loss_of(&s)) < 1e-13);
         grad_all(want, loss_of, &s, s.z, V);
         CHECK_CLOSE(z, want, V, FLT_EPSILON);
@@ -55,10 +65,10 @@ static void every_build_agrees_with_ref(void **state)
         for (size_t k = 0; k < n; k++)
             z[k] *= 4;
         memcpy(want, z, n * sizeof *z);
-        gr_ce_ref(NULL, MAT(want, ld), t, wt, loss_ref, N, V);
+        ce(gr_ce_fwd_ref, gr_ce_bwd_ref, MAT(want, ld), t, wt, loss_ref, N, V);
         EACH_CPU {
             memcpy(got, z, n * sizeof *z);
-            check_op->ce(NULL, MAT(got, ld), t, wt, loss, N, V);
+            ce(check_op->ce_fwd, check_op->ce_bwd, MAT(got, ld), t, wt, loss, N, V);
             for (size_t m = 0; m < N; m++) {
                 CHECK_CLOSE(got + m * ld, want + m * ld, V, TOL * FLT_EPSILON);
                 assert_true(fabs(loss[m] - loss_ref[m]) <= TOL * FLT_EPSILON);      /* d log = relative error */
@@ -68,12 +78,12 @@ static void every_build_agrees_with_ref(void **state)
             memcpy(want, z, n * sizeof *z);
             for (size_t m = N; m-- > 0; ) {                                         /* alone: the same bits */
                 double one;
-                check_op->ce(NULL, MAT(want + m * ld, 1), t + m, wt + m, &one, 1, V);
+                ce(check_op->ce_fwd, check_op->ce_bwd, MAT(want + m * ld, 1), t + m, wt + m, &one, 1, V);
                 assert_memory_equal(want + m * ld, got + m * ld, V * sizeof *got);
                 assert_true(one == loss[m]);
             }
             memcpy(want, z, n * sizeof *z);
-            gr_ce_ref(NULL, MAT(want, ld), t, wt, loss_ref, N, V);
+            ce(gr_ce_fwd_ref, gr_ce_bwd_ref, MAT(want, ld), t, wt, loss_ref, N, V);
         }
     }
 }
@@ -90,7 +100,7 @@ static void a_sure_target_keeps_its_digits(void **state)
             z[v] = v == 7 ? 30 : 0;
             want[v] = (float)(v == 7 ? -rest : rest / 19);
         }
-        check_op->ce(NULL, MAT(z, 20), &t, &wt, &loss, 1, 20);
+        ce(check_op->ce_fwd, check_op->ce_bwd, MAT(z, 20), &t, &wt, &loss, 1, 20);
         CHECK_CLOSE(z, want, 20, 8 * FLT_EPSILON);
         assert_true(fabs(loss / rest - 1) < 1e-2);      /* 1 + 2e-12 in double */
     }
@@ -106,7 +116,7 @@ static void infinite_and_nan_logits(void **state)
         double loss;
         for (size_t v = 0; v < 40; v++)
             z[v] = v % 2 ? 1e4f : -INFINITY;
-        check_op->ce(NULL, MAT(z, 40), &t, &wt, &loss, 1, 40);
+        ce(check_op->ce_fwd, check_op->ce_bwd, MAT(z, 40), &t, &wt, &loss, 1, 40);
         assert_true(fabs(loss - log(20)) < 1e-6);
         for (size_t v = 0; v < 40; v++) {
             assert_true(v % 2 || z[v] == 0);
@@ -114,7 +124,7 @@ static void infinite_and_nan_logits(void **state)
         }
         assert_true(fabsf(sum) < 20 * FLT_EPSILON);
         z[30] = NAN;
-        check_op->ce(NULL, MAT(z, 40), &t, &wt, &loss, 1, 40);
+        ce(check_op->ce_fwd, check_op->ce_bwd, MAT(z, 40), &t, &wt, &loss, 1, 40);
         assert_true(isnan(loss) && isnan(z[0]) && isnan(z[3]));
     }
 }

@@ -97,10 +97,12 @@ static void ce(json_t *c)
     float *z = numbers(c, "in", "z", N * V), *tf = numbers(c, "in", "t", N), *rounded = zeros(N);
     int32_t *t = check_fenced(N * sizeof *t);
     double *loss = check_fenced(N * sizeof *loss);
+    gr_ce_sum *sum = check_fenced(N * sizeof *sum);
 
     for (size_t n = 0; n < N; n++)
         t[n] = (int32_t)tf[n];
-    check_op->ce(NULL, MAT(z, V), t, numbers(c, "in", "wt", N), loss, N, V);
+    check_op->ce_fwd(NULL, MAT(z, V), t, loss, sum, N, V);
+    check_op->ce_bwd(NULL, MAT(z, V), t, numbers(c, "in", "wt", N), sum, N, V);
     for (size_t n = 0; n < N; n++)
         rounded[n] = (float)loss[n];
     is_golden(c, "dz", z, N * V);

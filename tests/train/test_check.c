@@ -74,7 +74,7 @@ static gram_status run(gram_loss loss, bool write, size_t units, size_t rank, st
     CHECK_OK(gr_model_open_folded(&w->m, check_device(2), weights, NULL, &cfg, GR_LINEAR_F32,
                                   rank ? GR_MODEL_FIXED : GR_MODEL_WRITABLE, &check_err));
     if (gram_loss_is_scalar(loss))
-        gr_model_draw_score(w->m, 9);
+        CHECK_OK(gr_model_draw_score(w->m, 9, &check_err));
     if (rank)
         CHECK_OK(gr_lora_open(&lora, w->m, &(gr_lora_spec){ .rank = rank, .alpha = 2.0 * (double)rank, .dropout = 0.2,
                                                             .targets = GR_LORA_ALL }, 3, &check_err));

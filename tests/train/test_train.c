@@ -491,8 +491,8 @@ static void label_logits_after_a_step_are_pytorchs(void **state)
             gr_loss_pair(z[0] - z[1], gr_loss_target(1, 0.05), &dd);
             for (size_t c = 0; c < C; c++) {
                 dh[c] = (float)(dd * (steep[0] * w[0][c] - steep[1] * w[1][c]));
-                gr_trainee_head_grad(x.t, 65)[c] += (float)(dd * steep[0] * h[c]);
-                gr_trainee_head_grad(x.t, 66)[c] -= (float)(dd * steep[1] * h[c]);
+                gr_trainee_head_grad(x.t)[65 * C + c] += (float)(dd * steep[0] * h[c]);
+                gr_trainee_head_grad(x.t)[66 * C + c] -= (float)(dd * steep[1] * h[c]);
             }
             CHECK_OK(gr_trainee_backward(x.t, dh, &check_err));
             gr_forest_clear(&f, true);
