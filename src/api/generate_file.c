@@ -113,27 +113,45 @@ static double sum(const float *x, size_t n)
     return s;
 }
 
-/* What one answer says, under the names that it has in a line of its own; several answers make lists of them. */
-static json_t *answer_json(const struct writing *w, const gram_answer *a)
+json_t *gr_api_answer_json(const gram_answer *a, bool logprobs)
 {
     json_t *o = json_pack("{s:s%, s:s, s:I, s:f, s:f, s:I, s:s}", "completion", a->text, a->bytes,
                           "finish", gram_finish_name(a->finish), "tokens", (json_int_t)a->tokens,
                           "logprob", sum(a->logprob, a->tokens), "logprob_tempered", sum(a->tempered, a->tokens),
                           "seed", (json_int_t)a->seed, "products", gram_products_name(a->products));
 
-    if (o && w->logprobs && json_object_set_new(o, "logprobs", numbers(a->logprob, a->tokens))) {
+    if (o && logprobs && json_object_set_new(o, "logprobs", numbers(a->logprob, a->tokens))) {
         json_decref(o);
         return NULL;
     }
     return o;
 }
 
+bool gr_api_put_answers(json_t *o, json_t *const *answer, size_t n)
+{
+    const char *key;
+    json_t *v;
+    bool ok = true;
+
+    json_object_foreach(answer[0], key, v) {
+        json_t *list;
+        if (!strcmp(key, "products")) {                 /* a run's, not an answer's */
+            ok = !json_object_set(o, key, v) && ok;
+            continue;
+        }
+        list = json_array();
+        for (size_t k = 0; k < n; k++)
+            ok = ok && !json_array_append(list, json_object_get(answer[k], key));
+        ok = !json_object_set_new(o, strcmp(key, "completion") ? key : "responses", list) && ok;
+    }
+    return ok;
+}
+
 /* {"id", "prompt", "tools"?} and the answers. */
 static json_t *line_json(const struct writing *w, const struct line *l)
 {
     const gram_prompt prompt = { l->row.turn, l->row.n_turns, l->row.tools };
-    json_t *o = json_pack("{s:s, s:o}", "id", l->row.id, "prompt", gr_api_prompt_json(&prompt)), *v;
-    const char *key;
+    json_t *o = json_pack("{s:s, s:o}", "id", l->row.id, "prompt", gr_api_prompt_json(&prompt));
     bool ok = o;
 
     if (ok && l->row.tools)
@@ -143,17 +161,7 @@ static json_t *line_json(const struct writing *w, const struct line *l)
     else if (ok && w->g->n == 1)
         ok = !json_object_update(o, l->answer[0]);
     else if (ok)
-        json_object_foreach(l->answer[0], key, v) {
-            json_t *list;
-            if (!strcmp(key, "products")) {         /* a run's, not an answer's */
-                ok = !json_object_set(o, key, v) && ok;
-                continue;
-            }
-            list = json_array();
-            for (size_t k = 0; k < w->g->n; k++)
-                ok = ok && !json_array_append(list, json_object_get(l->answer[k], key));
-            ok = !json_object_set_new(o, strcmp(key, "completion") ? key : "responses", list) && ok;
-        }
+        ok = gr_api_put_answers(o, l->answer, w->g->n);
     if (ok)
         return o;
     json_decref(o);
@@ -197,7 +205,7 @@ static int take_answer(void *arg, const gram_answer *a)
     if (a->finish == GRAM_FINISH_FAILED) {
         if (!l->error && !(l->error = gr_strdup(a->error)))
             return gr_nomem(&w->report->why, w->job.in), 1;
-    } else if (!(l->answer[a->k] = answer_json(w, a)))
+    } else if (!(l->answer[a->k] = gr_api_answer_json(a, w->logprobs)))
         return gr_nomem(&w->report->why, w->job.in), 1;
     w->report->answers++;
     w->report->tokens += a->tokens;

@@ -40,10 +40,10 @@ static gram_status open_earlier(gr_job *j, const char *out, gram_err *err)
 gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *out, const gram_file_options *opt,
                             gram_file_report *report, gram_err *err)
 {
-    gram_status rc = gr_api_ready(m, err);
+    gram_status rc = m ? gr_api_ready(m, err) : GRAM_OK;
 
     *j = (gr_job){ .m = m, .in = in, .name = out, .opt = opt ? opt : &no_options, .report = report,
-                       .before = gram_get_usage(m) };
+                   .before = m ? gram_get_usage(m) : (gram_usage){ 0 } };
     *report = (gram_file_report){ 0 };
     j->start = gr_now();
     if (rc)
@@ -128,7 +128,7 @@ static gram_status write_spread(gr_job *j, gram_err *err)
 /* Ends the job: on success the output appears under its name, otherwise its partial lines stay. */
 gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err)
 {
-    gram_usage u = gram_get_usage(j->m);
+    gram_usage u = j->m ? gram_get_usage(j->m) : (gram_usage){ 0 };
 
     if (!rc && j->spread)
         rc = write_spread(j, err);

@@ -26,6 +26,7 @@ typedef struct {
     double start;
 } gr_job;
 
+/* m: whose work is told of; NULL: nobody's. */
 gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *out, const gram_file_options *opt,
                         gram_file_report *report, gram_err *err);
 /* Ends the job: on success the output appears under its name, otherwise its partial lines stay. rc is handed back, or
@@ -42,6 +43,10 @@ gram_status gr_job_step(gr_job *j, gram_err *err);
 struct json_t;
 gram_status gr_job_write(gr_job *j, struct json_t *o, gram_err *err);
 
+/* What one answer says, under the names that it has in a line of its own: completion, finish, tokens, .... */
+struct json_t *gr_api_answer_json(const gram_answer *a, bool logprobs);
+/* Adds lists of what n answers say to a line: responses for their completions. False: out of memory. */
+bool gr_api_put_answers(struct json_t *o, struct json_t *const *answer, size_t n);
 /* The conversation as a list of messages; NULL: out of memory. */
 struct json_t *gr_api_messages_json(const gram_prompt *p);
 /* The same as rows give it: a text where it is one turn of the user's, else a list of messages. */

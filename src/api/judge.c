@@ -65,10 +65,11 @@ static gram_status settle(gram_judge *j, const char *name, gram_err *err)
 {
     bool numbers = j->program || j->head;
     gr_buf b = { 0 };
-    bool ok;
+    bool ok = true;
 
     if (j->m && j->m->scorer.single_order)
-        return gr_fail(err, GRAM_EARG, "%s: a judge that gives rewards reads both orders, and single_order is set", name);
+        return gr_fail(err, GRAM_EARG, "%s: a judge that gives rewards reads both orders, and single_order is set",
+                       name);
     if (numbers && j->scheme != GRAM_SCHEME_DEFAULT)
         return gr_fail(err, GRAM_EARG, "%s: gives each answer a number of its own: there is nothing to compare by "
                        "scheme %s", name, gram_scheme_name(j->scheme));
@@ -78,6 +79,8 @@ static gram_status settle(gram_judge *j, const char *name, gram_err *err)
         return gr_fail(err, GRAM_EARG, "%s: lambda %g is for a PURM head, and this is none", name, j->lambda);
     if (!numbers && j->scheme == GRAM_SCHEME_DEFAULT)
         j->scheme = GRAM_SCHEME_ALL_PAIRS;
+    if (j->m)
+        name = j->m->name;
     if (j->program)
         ok = gr_buf_printf(&b, "%s, a program that gives each answer a number", name);
     else if (j->spread)

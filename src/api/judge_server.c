@@ -121,8 +121,8 @@ static gram_status ask_some(gram_judge *j, const gram_pair *pair, size_t n, gram
     bool refused;
     gram_status rc = request(j, pair, n, out, fault, &refused, &why);
 
-    if (!rc || !refused)
-        return rc ? gr_fail(err, rc, "%s", why.text) : GRAM_OK;
+    if (!rc || !refused)                    /* no answer of this group is to blame for a wrong key or path */
+        return rc ? gr_fail(err, rc == GRAM_EARG ? GRAM_EIO : rc, "%s", why.text) : GRAM_OK;
     if (n == 1) {
         fault[0] = gr_strdup(why.text);
         return fault[0] ? GRAM_OK : gr_nomem(err, j->url);

@@ -1,200 +1,37 @@
 /* cmd_generate.c - `gram generate`: answers to the prompts of a file. */
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include "cli/cli.h"
-#include "gram/generate.h"
+#include "cli/generation.h"
 
-#define NEW_TOKENS 256          /* said, like every other setting */
-
-static char *out, **stop, *stop_ids, *products;
-static int greedy, logprobs, from_config;
-static gram_generation set;     /* what the options say */
-static long long n, top_k, min_new, max_new, seed, speculate;
-
-enum { TEMPERATURE = 1, TOP_K, TOP_P, MIN_P, REPETITION, PRESENCE, FREQUENCY, MIN_NEW, MAX_NEW, SEED, N, SPECULATE,
-       PRODUCTS };
+static char *out;
+static int logprobs;
 
 static const struct poptOption opts[] = {
     { "out", 'o', POPT_ARG_STRING, &out, 0,
       "Write to FILE, which appears under its name when it is whole; - is standard output (the default).", "FILE" },
-    { "n", 'n', POPT_ARG_LONGLONG, &n, N, "Write N answers to each prompt, at most 1024 (default: 1).", "N" },
-    { "greedy", '\0', POPT_ARG_NONE, &greedy, 0, "Always take the likeliest token: --temperature 0.", NULL },
-    { "temperature", 'T', POPT_ARG_DOUBLE, &set.temperature, TEMPERATURE,
-      "Divide the logits by X before a token is drawn (default: 1).", "X" },
-    { "top-k", '\0', POPT_ARG_LONGLONG, &top_k, TOP_K, "Draw from the N likeliest tokens (default: 0, from all).",
-     "N" },
-    { "top-p", '\0', POPT_ARG_DOUBLE, &set.top_p, TOP_P,
-      "Draw from the likeliest tokens that have the mass X together (default: 1).", "X" },
-    { "min-p", '\0', POPT_ARG_DOUBLE, &set.min_p, MIN_P,
-      "Draw from tokens that have X times the likeliest one's probability at least (default: 0).", "X" },
-    { "repetition-penalty", '\0', POPT_ARG_DOUBLE, &set.repetition_penalty, REPETITION,
-      "Divide the positive logits of tokens of prompt and answer by X, and multiply the negative ones (default: 1).",
-      "X" },
-    { "presence-penalty", '\0', POPT_ARG_DOUBLE, &set.presence_penalty, PRESENCE,
-      "Take X from the logits of tokens that the answer has (default: 0).", "X" },
-    { "frequency-penalty", '\0', POPT_ARG_DOUBLE, &set.frequency_penalty, FREQUENCY,
-      "Take X from a token's logit for each time that the answer has it (default: 0).", "X" },
-    { "min-new-tokens", '\0', POPT_ARG_LONGLONG, &min_new, MIN_NEW,
-      "Let no answer end before it has N tokens (default: 0).", "N" },
-    { "max-new-tokens", '\0', POPT_ARG_LONGLONG, &max_new, MAX_NEW,
-      "Cut an answer at N tokens, its end among them (default: 256). Answers that were cut are counted.", "N" },
-    { "stop", '\0', POPT_ARG_ARGV, &stop, 0, "Cut an answer where TEXT begins; may be given several times.", "TEXT" },
-    { "stop-ids", '\0', POPT_ARG_STRING, &stop_ids, 0,
-      "Tokens that end an answer besides the model's own, as in 13,198.", "ID,ID,..." },
-    { "seed", 's', POPT_ARG_LONGLONG, &seed, SEED,
-      "Of the draws (default: 0). Answer k of prompt i has the seed N + i n + k, by which it can be written alone.",
-      "N" },
+    { "n", 'n', POPT_ARG_LONGLONG, &cli_answers, CLI_ANSWERS,
+      "Write N answers to each prompt, at most 1024 (default: 1).", "N" },
     { "logprobs", '\0', POPT_ARG_NONE, &logprobs, 0,
       "Also write a list with the log-probability of each token, under all tokens and before temperature.", NULL },
-    { "from-config", '\0', POPT_ARG_NONE, &from_config, 0,
-      "Take the settings that are not given from MODEL's generation_config.json, as transformers does. Without this "
-      "nothing is taken from there but the tokens that end an answer.", NULL },
-    { "products", '\0', POPT_ARG_STRING, &products, PRODUCTS,
-      "How products are made: few (each weight read once for a handful of answers), tiles (96 rows at once, as scoring "
-      "does) or auto (default: by the number of answers of the run; each line says which). An answer has the same bits "
-      "in any company with the one or with the other.", "HOW" },
-    { "speculate", '\0', POPT_ARG_LONGLONG, &speculate, SPECULATE,
-      "While few answers are written, guess up to N tokens from what stands earlier in prompt and answer, and check "
-      "them together, at most 16 (default: 0). Changes no token and no log-probability, only speed.", "N" },
+    CLI_INCLUDE(cli_generation_table, NULL),
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_chat_table, "Chat options:"),
     CLI_INCLUDE(cli_run_table, "Engine options:"),
     CLI_TABLE_END
 };
 
-static int read_ids(gram_generation *g)
-{
-    static gr_ids ids;          /* borrowed by *g */
-    const char *p = stop_ids;
-
-    while (p) {
-        char *end;
-        long id;
-        errno = 0;
-        id = strtol(p, &end, 10);
-        if (end == p || errno || id < 0 || id > INT32_MAX || (*end && *end != ','))
-            return cli_usage("--stop-ids %s: wanted token ids with commas between them", stop_ids);
-        if (!gr_ids_add(&ids, &(int32_t){ (int32_t)id }, 1))
-            return cli_fail("out of memory");
-        p = *end ? end + 1 : NULL;
-    }
-    g->stop_ids = ids.p;
-    g->n_stop_ids = ids.n;
-    return CLI_DONE;
-}
-
-/* A whole number that was given, in the place of what *to holds. */
-static int whole(const char *name, int which, long long x, size_t *to)
-{
-    if (!cli_given[which])
-        return CLI_DONE;
-    if (x < 0)
-        return cli_usage("--%s: wanted a whole number that is not negative, found %lld", name, x);
-    *to = (size_t)x;
-    return CLI_DONE;
-}
-
-static int read_products(gram_generation *g)
-{
-    for (gram_products p = GRAM_PRODUCTS_AUTO; products && p <= GRAM_PRODUCTS_TILES; p++)
-        if (!strcmp(products, gram_products_name(p))) {
-            g->products = p;
-            return CLI_DONE;
-        }
-    return products ? cli_usage("--products %s: wanted auto, few or tiles", products) : CLI_DONE;
-}
-
-static int read_settings(gram_generation *g, const char *model)
-{
-    double *const to[] = { &g->temperature, &g->top_p, &g->min_p, &g->repetition_penalty, &g->presence_penalty,
-                           &g->frequency_penalty };
-    const double *const from[] = { &set.temperature, &set.top_p, &set.min_p, &set.repetition_penalty,
-                                   &set.presence_penalty, &set.frequency_penalty };
-    static const int which[] = { TEMPERATURE, TOP_P, MIN_P, REPETITION, PRESENCE, FREQUENCY };
-    char *what = NULL;
-    gram_err err;
-    size_t s = 0;
-    int rc = CLI_DONE;
-
-    gram_generation_init(g);
-    g->max_new_tokens = NEW_TOKENS;
-    if (from_config && gram_generation_from_config(g, model, &what, &err))
-        return cli_fail_err(&err);
-    if (what && !cli_quiet)
-        fprintf(stderr, "from generation_config.json: %s\n", what);
-    free(what);
-    for (size_t i = 0; i < GR_COUNT(which); i++)
-        if (cli_given[which[i]])
-            *to[i] = *from[i];
-    if (greedy && cli_given[TEMPERATURE] && set.temperature != 0)
-        return cli_usage("--greedy is --temperature 0, and --temperature %g is given too", set.temperature);
-    if (greedy)
-        g->temperature = 0;
-    if ((rc = whole("top-k", TOP_K, top_k, &g->top_k)) || (rc = whole("n", N, n, &g->n)) ||
-        (rc = whole("min-new-tokens", MIN_NEW, min_new, &g->min_new_tokens)) ||
-        (rc = whole("max-new-tokens", MAX_NEW, max_new, &g->max_new_tokens)) || (rc = whole("seed", SEED, seed, &s)) ||
-        (rc = whole("speculate", SPECULATE, speculate, &g->speculate)) || (rc = read_ids(g)) || (rc = read_products(g)))
-        return rc;
-    g->seed = s;
-    g->stop = (const char *const *)stop;
-    while (stop && stop[g->n_stop])
-        g->n_stop++;
-    return gram_generation_check(g, &err) ? cli_usage("%s", err.text) : CLI_DONE;
-}
-
-static const char *origin(int which)
-{
-    return cli_given[which] ? "given" : from_config ? "as above, or the default" : "default";
-}
-
-/* Every setting, and where it comes from. */
-static int say_settings(gram_model *m, const gram_generation *g)
-{
-    gram_err err;
-    int32_t *id;
-    size_t ids;
-
-    if (cli_quiet)
-        return CLI_DONE;
-    if (gram_end_ids(m, &id, &ids, &err))
-        return cli_fail_err(&err);
-    fprintf(stderr, "n %zu (%s), seed %llu (%s), max-new-tokens %zu (%s), min-new-tokens %zu (%s)\n", g->n, origin(N),
-            (unsigned long long)g->seed, origin(SEED), g->max_new_tokens, origin(MAX_NEW), g->min_new_tokens,
-            origin(MIN_NEW));
-    if (g->temperature == 0)
-        fprintf(stderr, "greedy (%s): the likeliest token, always\n", greedy ? "given" : origin(TEMPERATURE));
-    else
-        fprintf(stderr, "temperature %g (%s), top-k %zu (%s), top-p %g (%s), min-p %g (%s)\n", g->temperature,
-                origin(TEMPERATURE), g->top_k, origin(TOP_K), g->top_p, origin(TOP_P), g->min_p, origin(MIN_P));
-    fprintf(stderr, "repetition-penalty %g (%s), presence-penalty %g (%s), frequency-penalty %g (%s)\nends: tokens",
-            g->repetition_penalty, origin(REPETITION), g->presence_penalty, origin(PRESENCE), g->frequency_penalty,
-            origin(FREQUENCY));
-    for (size_t i = 0; i < ids; i++)
-        fprintf(stderr, "%s %d", i ? "," : "", (int)id[i]);
-    fprintf(stderr, " (of the model and its chat template)");
-    for (size_t i = 0; i < g->n_stop_ids; i++)
-        fprintf(stderr, ", %d (given)", (int)g->stop_ids[i]);
-    if (g->n_stop)
-        fprintf(stderr, "; %zu stop string%s (given)", g->n_stop, g->n_stop == 1 ? "" : "s");
-    fprintf(stderr, "\nproducts %s (%s), speculate %zu (%s)\n", gram_products_name(g->products), origin(PRODUCTS),
-            g->speculate, origin(SPECULATE));
-    free(id);
-    return CLI_DONE;
-}
-
 static void summary(const cli_progress *p, const gram_generate_report *r, const gram_generation *g)
 {
     if (cli_quiet)
         return;
     cli_summary(p, &r->file);
-    fprintf(stderr, "%llu answers of %llu tokens, products %s", (unsigned long long)r->answers,
-            (unsigned long long)r->tokens, gram_products_name(r->products));
+    fprintf(stderr, "%llu answer%s of %llu tokens, products %s", (unsigned long long)r->answers,
+            r->answers == 1 ? "" : "s", (unsigned long long)r->tokens, gram_products_name(r->products));
     if (r->cut)
         fprintf(stderr, ", %llu of them cut at max-new-tokens %zu", (unsigned long long)r->cut, g->max_new_tokens);
     if (r->failed)
-        fprintf(stderr, "; %llu prompts could not be answered: their lines have an \"error\"",
-                (unsigned long long)r->failed);
+        fprintf(stderr, "; %llu prompt%s could not be answered: %s an \"error\"",
+                (unsigned long long)r->failed, r->failed == 1 ? "" : "s",
+                r->failed == 1 ? "its line has" : "their lines have");
     fputc('\n', stderr);
 }
 
@@ -224,12 +61,12 @@ static int run(const char **arg, size_t count)
     (void)count;
     if (cli_resume && (!out || !strcmp(out, "-")))
         return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
-    rc = read_settings(&g, arg[0]);
+    rc = cli_generation(&g, arg[0], 1);
     if (rc)
         return rc;
     rc = cli_open(&m, arg[0]);
     if (!rc)
-        rc = say_settings(m, &g);
+        rc = cli_say_generation(m, &g);
     if (!rc)
         rc = generate(m, arg[1], &g);
     gram_close(m);

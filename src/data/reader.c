@@ -231,28 +231,43 @@ gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
     return GRAM_OK;
 }
 
-static gram_status next_group(gr_reader *r, gram_status (*read)(const gr_at *at, const json_t *row, gr_group *out),
-                              gr_group *out, bool *end, gram_err *err)
+static gram_status next_group(gr_reader *r, gr_group_fn *read, gr_group *out, json_t **row, bool *end, gram_err *err)
 {
-    json_t *row;
-    gram_status rc = gr_reader_json(r, &row, err);
+    gram_status rc = gr_reader_json(r, row, err);
     gr_at at = gr_reader_at(r, err);
 
-    *end = !rc && !row;
+    *end = !rc && !*row;
     *out = (gr_group){ 0 };
-    if (rc || !row)
+    if (rc || !*row)
         return rc;
-    rc = read(&at, row, out);
+    rc = read(&at, *row, out);
+    if (rc) {
+        json_decref(*row);
+        *row = NULL;
+    }
+    return rc;
+}
+
+static gram_status group_alone(gr_reader *r, gr_group_fn *read, gr_group *out, bool *end, gram_err *err)
+{
+    json_t *row;
+    gram_status rc = next_group(r, read, out, &row, end, err);
+
     json_decref(row);
     return rc;
 }
 
 gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *err)
 {
-    return next_group(r, gr_group_read, out, end, err);
+    return group_alone(r, gr_group_read, out, end, err);
 }
 
 gram_status gr_reader_prompt(gr_reader *r, gr_group *out, bool *end, gram_err *err)
 {
-    return next_group(r, gr_lone_prompt_read, out, end, err);
+    return group_alone(r, gr_lone_prompt_read, out, end, err);
+}
+
+gram_status gr_reader_asked(gr_reader *r, bool group, gr_group *out, json_t **row, bool *end, gram_err *err)
+{
+    return next_group(r, group ? gr_group_read : gr_asked_read, out, row, end, err);
 }

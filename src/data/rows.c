@@ -96,6 +96,13 @@ static gram_status read_responses(const gr_at *at, const json_t *row, gr_group *
     return GRAM_OK;
 }
 
+static gram_status read_reference(const gr_at *at, const json_t *row, gr_group *g)
+{
+    const json_t *reference = gr_json_get(row, "reference");
+
+    return reference ? gr_text_read(at, "reference", reference, &g->reference) : GRAM_OK;
+}
+
 static gram_status check_group(const gr_at *at, const gr_group *g)
 {
     for (size_t i = 0; i < g->n; i++)
@@ -109,7 +116,6 @@ static gram_status check_group(const gr_at *at, const gr_group *g)
 
 gram_status gr_group_read(const gr_at *at, const json_t *row, gr_group *g)
 {
-    const json_t *reference = json_object_get(row, "reference");
     gr_talk prompt = { 0 };
     gram_status rc;
 
@@ -123,8 +129,8 @@ gram_status gr_group_read(const gr_at *at, const json_t *row, gr_group *g)
         rc = read_responses(at, row, g);
     if (!rc)
         rc = gr_tools_read(at, row, &g->tools);
-    if (!rc && reference && !json_is_null(reference))
-        rc = gr_text_read(at, "reference", reference, &g->reference);
+    if (!rc)
+        rc = read_reference(at, row, g);
     if (!rc) {
         g->id = gr_row_id(at, row, "");
         g->turn = gr_talk_pack(&prompt, prompt.n);
@@ -189,6 +195,22 @@ gram_status gr_lone_prompt_read(const gr_at *at, const json_t *row, gr_group *g)
         rc = g->id ? check_group(at, g) : gr_row_nomem(at);
     }
     gr_talk_clear(&prompt);
+    if (rc)
+        gr_group_clear(g);
+    return rc;
+}
+
+gram_status gr_asked_read(const gr_at *at, const json_t *row, gr_group *g)
+{
+    gram_status rc = gr_lone_prompt_read(at, row, g);
+
+    if (!rc && gr_json_get(row, "responses"))
+        rc = gr_bad(at, "the row has \"responses\" of its own, and a policy is to write some: without a policy these are "
+                    "judged");
+    if (!rc)
+        rc = read_reference(at, row, g);
+    if (!rc)
+        rc = check_group(at, g);
     if (rc)
         gr_group_clear(g);
     return rc;

@@ -77,6 +77,9 @@ gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *er
 /* A row's conversation alone, ending with a turn of the user or of a tool: a prompt, a list of messages, or the prompt
  * of a pair. *out has no responses. */
 gram_status gr_reader_prompt(gr_reader *r, gr_group *out, bool *end, gram_err *err);
+/* For best-of-n: a group, or without `group` a prompt with its "reference", which must not have "responses" of its own.
+ * *row is the caller's and holds what else the row says. */
+gram_status gr_reader_asked(gr_reader *r, bool group, gr_group *out, struct json_t **row, bool *end, gram_err *err);
 /* A row as it stands, for forms that are read elsewhere: *row is the caller's, NULL at the end. */
 gram_status gr_reader_json(gr_reader *r, struct json_t **row, gram_err *err);
 gr_at gr_reader_at(const gr_reader *r, gram_err *err);      /* the row last read */

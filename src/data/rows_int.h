@@ -86,6 +86,8 @@ gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_row **out, size
 /* Whether the row holds a coded value, and whether it is one of those that condemn the file: GRAM_EIO, else GRAM_OK. */
 gram_status gr_group_read(const gr_at *at, const json_t *row, gr_group *out);      /* rows.c */
 gram_status gr_lone_prompt_read(const gr_at *at, const json_t *row, gr_group *out); /* the same; gr_reader_prompt()'s */
+gram_status gr_asked_read(const gr_at *at, const json_t *row, gr_group *out);      /* the same; gr_reader_asked()'s */
+typedef gram_status gr_group_fn(const gr_at *at, const json_t *row, gr_group *out);
 bool gr_forms_coded(const json_t *row);
 gram_status gr_forms_check_code(const gr_at *at, const json_t *row);
 

@@ -3,6 +3,27 @@
 #include <stdio.h>
 #include "eval/figure.h"
 
+double gr_fig_nice(double range, double n)
+{
+    double raw = range / n, ten = pow(10, floor(log10(raw)));
+
+    return raw <= ten ? ten : raw <= 2 * ten ? 2 * ten : raw <= 5 * ten ? 5 * ten : 10 * ten;
+}
+
+void gr_fig_round(gr_frame *f, int *ticks)
+{
+    double step;
+
+    if (!(f->y1 > f->y0)) {                 /* nothing, or always the same */
+        f->y0 = isfinite(f->y0) ? f->y0 - 0.5 : 0;
+        f->y1 = f->y0 + 1;
+    }
+    step = gr_fig_nice(f->y1 - f->y0, 4);
+    f->y0 = floor(f->y0 / step + 1e-9) * step;
+    f->y1 = ceil(f->y1 / step - 1e-9) * step;
+    *ticks = (int)fmin(12, fmax(1, round((f->y1 - f->y0) / step)));     /* 12: values that no run has */
+}
+
 double gr_fig_x(const gr_frame *f, double x)
 {
     return f->left + (GR_FIG_RIGHT - f->left) * (x - f->x0) / (f->x1 - f->x0);

@@ -12,6 +12,10 @@
 
 /* A frame in which x and y run from lo to hi. */
 typedef struct { double x0, x1, y0, y1, left, top, bottom; } gr_frame;
+/* A step of 1, 2 or 5 times a power of ten that cuts `range` into about n parts. */
+double gr_fig_nice(double range, double n);
+/* Widens y0 to y1, which hold all that is drawn (y0 INFINITY: nothing is), to such steps; *ticks of them. */
+void gr_fig_round(gr_frame *f, int *ticks);
 double gr_fig_x(const gr_frame *f, double x);
 double gr_fig_y(const gr_frame *f, double y);
 

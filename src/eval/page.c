@@ -143,6 +143,7 @@ static const char style[] =
     "svg .strong{fill:var(--fg);font-size:13px;font-weight:600}svg .s{text-anchor:start}svg .m{text-anchor:middle}"
     "svg .e{text-anchor:end}.grid{stroke:var(--line);stroke-width:1}.chance{stroke:var(--mut);stroke-width:1;"
     "stroke-dasharray:4 4}.whisk{stroke:var(--fg);stroke-width:1.5}.base{stroke:var(--base);stroke-width:3}"
+    ".thin{fill:none;stroke-width:2}"
     ".track{fill:var(--line);opacity:.5}.bar{fill:var(--acc)}.soft{fill:var(--soft)}.muted{fill:var(--mut);opacity:.6}"
     ".wrong{fill:var(--wrong)}.curve,.faint,.held{fill:none;stroke:var(--acc);stroke-width:2;stroke-linejoin:round}"
     ".faint{stroke-width:1;opacity:.4}.held{stroke:var(--wrong)}.hdot{fill:var(--wrong)}"

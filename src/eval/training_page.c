@@ -176,14 +176,6 @@ static double point(const struct run *r, const struct curve *c, size_t k, size_t
     return c->unit * mean(r, c->value, from, to);
 }
 
-/* A step of 1, 2 or 5 times a power of ten that cuts `range` into about n parts. */
-static double nice(double range, double n)
-{
-    double raw = range / n, ten = pow(10, floor(log10(raw)));
-
-    return raw <= ten ? ten : raw <= 2 * ten ? 2 * ten : raw <= 5 * ten ? 5 * ten : 10 * ten;
-}
-
 static void widen(gr_frame *f, double y)
 {
     if (isfinite(y)) {
@@ -205,20 +197,13 @@ static gr_frame frame_of(const struct run *r, const struct curve *c, int *ticks)
         widen(&f, c->unit * c->value(&r->held[i]));
     if (c->from_zero)
         widen(&f, 0);
-    if (!(f.y1 > f.y0)) {                   /* nothing, or always the same */
-        f.y0 = isfinite(f.y0) ? f.y0 - 0.5 : 0;
-        f.y1 = f.y0 + 1;
-    }
-    step = nice(f.y1 - f.y0, 4);
-    f.y0 = floor(f.y0 / step + 1e-9) * step;
-    f.y1 = ceil(f.y1 / step - 1e-9) * step;
-    *ticks = (int)fmin(12, fmax(1, round((f.y1 - f.y0) / step)));      /* 12: values that no run has */
+    gr_fig_round(&f, ticks);
     return f;
 }
 
 static void axis_x(gr_page *p, const gr_frame *f)
 {
-    double every = fmax(1, nice(f->x1, 4));
+    double every = fmax(1, gr_fig_nice(f->x1, 4));
 
     for (double x = 0; x <= f->x1; x += every) {
         gr_fig_line(p, "grid", gr_fig_x(f, x), f->top, gr_fig_x(f, x), f->bottom);

@@ -247,7 +247,8 @@ static void a_program_answers_line_by_line(void **state)
 static void lines_without_a_number(void **state)
 {
     static const char *const lines[] = { "1.5", "null", "{\\\"reward\\\": -2, \\\"index\\\": 2}",
-                                         "{\\\"error\\\": \\\"no idea\\\"}", "NaN", "-inf", "", "\\\"7\\\"", "[1]", "true",
+                                         "{\\\"error\\\": \\\"no idea\\\"}", "NaN", "-inf", "", "\\\"7\\\"", "[1]",
+                                         "true",
                                          "{\\\"score\\\": 1}", "1e400" };
     static const char *const says[] = { NULL, "no number", NULL, "no idea", "NaN", "-inf", "no number", "\"7\"", "[1]",
                                         "true", "score", NULL };
@@ -322,7 +323,8 @@ static void programs_that_are_not_believed(void **state)
 /* Both pipes full at once: neither waits for the other. */
 static void more_than_the_pipes_hold(void **state)
 {
-    gram_judge *j = open("exec:while read -r line; do echo \"                                        ${#line}\"; done", NULL);
+    gram_judge *j = open("exec:while read -r line; do echo \"                                        ${#line}\"; done",
+                         NULL);
     static char text[1024][1200];
     static const char *response[1024];
     gram_group g = group();
@@ -389,7 +391,8 @@ static gram_status judge_once(gram_err *err)
     gram_group g = group();
     gram_judged_group r = { 0 };
     gram_judge *j;
-    gram_status rc = nomem_model ? gram_judge_over(&j, nomem_model, &o, err) : gram_judge_open(&j, nomem_where, &o, err);
+    gram_status rc = nomem_model ? gram_judge_over(&j, nomem_model, &o, err) : gram_judge_open(&j, nomem_where, &o,
+                                                                                               err);
 
     g.columns = "{\"k\": 1}";
     if (rc) {

@@ -1,0 +1,503 @@
+/* bon.c - gram/bon.h: answers from a policy or a file, a judge over them, a line for each row.
+ *
+ * Answers end in any order while others are written; whenever the engine asks for another prompt, and at the end, the
+ * lines at the front that are whole are judged and written. An answer follows from its prompt and its seed, and a
+ * reward from its group, so a run that was cut off goes on and ends with the same bytes. */
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "api/bon_int.h"
+#include "api/judge_int.h"
+#include "base/err.h"
+#include "base/json.h"
+
+double gram_best_of(const double *key, const double *value, size_t N, size_t n)
+{
+    return gr_best_of(key, value, N, n);
+}
+
+struct run {
+    gr_job job;
+    gram_model *policy;             /* NULL: rows have their responses */
+    gram_judge *judge;
+    const gram_bon_options *opt;
+    gram_bon_report *report;
+    gr_bon_line *first, **last;
+    size_t rows;                    /* read, those of the run before too */
+    gram_prompt prompt;             /* the one that the engine has asked for */
+    gr_bon curve;
+    gram_err why;                   /* what a callback met */
+};
+
+static bool wants_gold(const gram_bon_options *o) { return o->gold || o->gold_column; }
+
+/* ---- Reading ------------------------------------------------------------------------------------- */
+
+static gram_status read_gold_column(struct run *r, gr_bon_line *l, gr_at at)
+{
+    const char *key = r->opt->gold_column;
+    const json_t *list = json_object_get(l->columns, key);
+    size_t n = l->row.n;
+
+    if (!key)
+        return GRAM_OK;
+    if (!json_is_array(list) || json_array_size(list) != n)
+        return gr_bad(&at, "key \"%s\" must be a list of %zu numbers, one for each response", key, n);
+    l->gold = gr_calloc(n, sizeof *l->gold);
+    if (!l->gold)
+        return gr_row_nomem(&at);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!json_is_number(v) && !json_is_null(v))
+            return gr_bad(&at, "key \"%s\": element %zu must be a number or null", key, i + 1);
+        l->gold[i] = json_is_null(v) ? NAN : json_number_value(v);
+    }
+    return GRAM_OK;
+}
+
+/* Room for the policy's answers. */
+static bool make_room(gr_bon_line *l, size_t n)
+{
+    l->row.response = gr_calloc(n, sizeof *l->row.response);
+    l->answer = gr_calloc(n, sizeof *l->answer);
+    l->row.n = l->row.response && l->answer ? n : 0;
+    l->left = n;
+    return l->row.n == n;
+}
+
+/* The next good row; NULL at the end. A bad one is counted or fails. */
+static gram_status next_row(struct run *r, gr_bon_line **out, gram_err *err)
+{
+    for (;;) {
+        gr_bon_line *l = gr_calloc(1, sizeof *l);
+        gram_err why = { 0 };
+        bool end = false;
+        gram_status rc = l ? gr_reader_asked(r->job.reader, !r->policy, &l->row, &l->columns, &end, &why)
+                           : gr_nomem(&why, r->job.in);
+        *out = NULL;
+        if (!rc && !end)
+            rc = read_gold_column(r, l, gr_reader_at(r->job.reader, &why));
+        if (!rc && !end && r->policy && !make_room(l, r->opt->generation->n))
+            rc = gr_nomem(&why, r->job.in);
+        if (!rc && !end) {
+            l->index = r->rows++;
+            *out = l;
+            return GRAM_OK;
+        }
+        if (l)
+            gr_bon_line_free(l);
+        if (!rc)
+            return GRAM_OK;
+        rc = gr_job_bad_row(&r->job, rc, &why, err);
+        if (rc)
+            return rc;
+    }
+}
+
+/* The same past the rows that the run before has written. */
+static gram_status next_new(struct run *r, gr_bon_line **out, gram_err *err)
+{
+    for (;;) {
+        bool same;
+        gram_status rc = next_row(r, out, err);
+        if (rc || !*out || (*out)->index >= r->job.report->resumed)
+            return rc;
+        rc = gr_job_check_written(&r->job, (*out)->row.id, &same, err);
+        gr_bon_line_free(*out);
+        *out = NULL;
+        if (rc)
+            return rc;
+    }
+}
+
+/* ---- Judging ------------------------------------------------------------------------------------- */
+
+/* What a program gets beside the answer: the row's other columns. */
+static gram_status columns_of(const gr_bon_line *l, char **out, gram_err *err)
+{
+    static const char *const own[] = { "prompt", "messages", "responses", "completions", "answers", "completion",
+                                       "index", "reference" };
+    json_t *o = json_copy(l->columns);
+
+    for (size_t i = 0; i < GR_COUNT(own); i++)
+        json_object_del(o, own[i]);
+    *out = gr_json_text(o, JSON_COMPACT);
+    json_decref(o);
+    return *out ? GRAM_OK : gr_nomem(err, "columns");
+}
+
+static void add_cost(gram_judge_cost *to, const gram_judge_cost *c)
+{
+    to->comparisons += c->comparisons;
+    to->flips += c->flips;
+    to->passes += c->passes;
+    to->tokens += c->tokens;
+    to->tokens_computed += c->tokens_computed;
+    to->truncated += c->truncated;
+    to->seconds += c->seconds;
+}
+
+/* A judge's rewards of the line; where the whole group cannot be judged, the line says why. */
+static gram_status judge_by(gram_judge *j, gr_bon_line *l, gram_judged_group *out, gram_judge_cost *cost, gram_err *err)
+{
+    gram_group g = { .prompt = { l->row.turn, l->row.n_turns, l->row.tools },
+                     .response = (const char *const *)l->row.response, .n = l->row.n, .reference = l->row.reference };
+    gram_err why = { 0 };
+    char *columns = NULL;
+    gram_status rc = j->program ? columns_of(l, &columns, &why) : GRAM_OK;
+
+    g.columns = columns;
+    if (!rc)
+        rc = gram_judge_group(j, &g, out, &why);
+    free(columns);
+    if (rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED || rc == GRAM_ELIMIT) {
+        l->error = gr_strdup(why.text);
+        return l->error ? GRAM_OK : gr_nomem(err, "rewards");
+    }
+    if (rc)
+        return gr_fail(err, rc, "row %s: %s", l->row.id, why.text);
+    add_cost(cost, &out->cost);
+    return GRAM_OK;
+}
+
+static void tell_of(struct run *r, const gr_bon_line *l, const char *what)
+{
+    gr_buf b = { 0 };
+
+    if (r->job.opt->warn && gr_buf_printf(&b, "%s: row %s: %s", r->job.in, l->row.id, what))
+        r->job.opt->warn(r->job.opt->arg, b.p);
+    gr_buf_clear(&b);
+}
+
+/* Judges the line and writes it. */
+static gram_status finish_line(struct run *r, gr_bon_line *l, gram_err *err)
+{
+    const double *gold;
+    json_t *o;
+    gram_status rc = GRAM_OK;
+
+    if (!l->error)
+        rc = judge_by(r->judge, l, &l->judged, &r->report->judge, err);
+    if (!rc && !l->error && r->opt->gold)
+        rc = judge_by(r->opt->gold, l, &l->by_gold, &r->report->gold, err);
+    if (rc)
+        return rc;
+    gold = r->opt->gold ? l->by_gold.reward : l->gold;
+    o = gr_bon_line_json(l, gold, r->opt->seconds);
+    if (!o)
+        return gr_nomem(err, r->job.in);
+    if (json_object_get(o, "error")) {
+        r->report->failed++;
+        tell_of(r, l, json_string_value(json_object_get(o, "error")));
+    } else
+        r->report->unjudged += l->judged.failed;
+    r->report->file.rows++;
+    rc = gr_bon_take(&r->curve, o, err);
+    if (rc) {
+        json_decref(o);
+        return rc;
+    }
+    rc = gr_job_write(&r->job, o, err);
+    return rc ? rc : gr_job_step(&r->job, err);
+}
+
+/* The answer's text, malloc'ed; U+0000, which no judge takes, stands as U+FFFD. NULL: out of memory. */
+static char *text_of(const gram_answer *a)
+{
+    gr_buf b = { 0 };
+    bool ok = gr_buf_add(&b, "", 0);
+
+    for (size_t at = 0, n; at < a->bytes && ok; at += n + 1) {
+        n = strnlen(a->text + at, a->bytes - at);
+        ok = gr_buf_add(&b, a->text + at, n) && (at + n == a->bytes || gr_buf_puts(&b, "\xef\xbf\xbd"));
+    }
+    if (!ok)
+        gr_buf_clear(&b);
+    return b.p;
+}
+
+/* ---- References: the policy's greedy answer ------------------------------------------------------- */
+
+struct references { struct run *r; gr_bon_line **line; gram_err *err; };
+
+static int take_reference(void *arg, const gram_answer *a)
+{
+    struct references *f = arg;
+    gr_bon_line *l = f->line[a->prompt];
+    bool failed = a->finish == GRAM_FINISH_FAILED;
+    char **to = failed ? &l->error : &l->row.reference;
+
+    *to = failed ? gr_strdup(a->error) : text_of(a);
+    l->written += a->tokens;
+    f->r->report->tokens += a->tokens;
+    if (!*to)
+        gr_nomem(&f->r->why, "a reference");
+    return !*to;
+}
+
+/* Of the first n lines those that have none. How they are written must not depend on how many of them meet here. */
+static gram_status write_references(struct run *r, size_t n, gram_err *err)
+{
+    gram_generation g = *r->opt->generation;
+    struct references f = { r, gr_calloc(n, sizeof *f.line), err };
+    gram_prompt *prompt = gr_calloc(n, sizeof *prompt);
+    size_t asked = 0;
+    gram_status rc = f.line && prompt ? GRAM_OK : gr_nomem(err, "references");
+
+    g.temperature = 0;
+    g.n = 1;
+    if (g.products == GRAM_PRODUCTS_AUTO)
+        g.products = GRAM_PRODUCTS_FEW;
+    for (gr_bon_line *l = r->first; n-- > 0 && !rc; l = l->next)
+        if (!l->error && !l->row.reference) {
+            f.line[asked] = l;
+            prompt[asked++] = (gram_prompt){ l->row.turn, l->row.n_turns, l->row.tools };
+        }
+    if (!rc && asked)
+        rc = gram_generate(r->policy, prompt, asked, &g, take_reference, &f, err);
+    free(f.line);
+    free(prompt);
+    return rc;
+}
+
+/* Judges and writes the lines at the front that are whole. */
+static gram_status finish_lines(struct run *r, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+    size_t n = 0;
+
+    for (gr_bon_line *l = r->first; l && l->left == 0; l = l->next)
+        n++;
+    if (n && r->policy && gram_judge_needs_reference(r->judge))
+        rc = write_references(r, n, err);
+    for (; n > 0 && !rc; n--) {
+        gr_bon_line *l = r->first;
+        rc = finish_line(r, l, err);
+        r->first = l->next;
+        if (!r->first)
+            r->last = &r->first;
+        gr_bon_line_free(l);
+    }
+    return rc;
+}
+
+/* ---- Answers of a policy -------------------------------------------------------------------------- */
+
+static gram_status next_prompt(void *arg, const gram_prompt **out, gram_err *err)
+{
+    struct run *r = arg;
+    gr_bon_line *l = NULL;
+    gram_status rc = finish_lines(r, err);
+
+    *out = NULL;
+    if (!rc)
+        rc = next_new(r, &l, err);
+    if (rc || !l)
+        return rc;
+    *r->last = l;
+    r->last = &l->next;
+    r->prompt = (gram_prompt){ l->row.turn, l->row.n_turns, l->row.tools };
+    *out = &r->prompt;
+    return GRAM_OK;
+}
+
+static bool stopped(struct run *r)
+{
+    const gram_file_options *o = r->job.opt;
+
+    return o->progress && o->progress(o->arg, gr_reader_line(r->job.reader), r->job.lines);
+}
+
+static int take_answer(void *arg, const gram_answer *a)
+{
+    struct run *r = arg;
+    gr_bon_line *l = r->first;
+    gram_answer shown = *a;
+
+    while (l->index != a->prompt)
+        l = l->next;
+    l->left--;
+    if (a->finish == GRAM_FINISH_FAILED) {
+        if (!l->error && !(l->error = gr_strdup(a->error)))
+            return gr_nomem(&r->why, r->job.in), 1;
+        return 0;
+    }
+    shown.text = l->row.response[a->k] = text_of(a);
+    shown.bytes = shown.text ? strlen(shown.text) : 0;
+    l->answer[a->k] = shown.text ? gr_api_answer_json(&shown, false) : NULL;
+    if (!l->answer[a->k])
+        return gr_nomem(&r->why, r->job.in), 1;
+    l->written += a->tokens;
+    r->report->answers++;
+    r->report->tokens += a->tokens;
+    r->report->cut += a->finish == GRAM_FINISH_LENGTH;
+    if (stopped(r))
+        return gr_fail(&r->why, GRAM_ESTOPPED, "%s: stopped after line %llu", r->job.in,
+                       (unsigned long long)gr_reader_line(r->job.reader)), 1;
+    return 0;
+}
+
+static gram_status with_policy(struct run *r, gram_err *err)
+{
+    gram_status rc = gr_api_generate(r->policy, next_prompt, r, r->job.report->resumed, r->opt->generation, take_answer,
+                                     r, err);
+
+    if (!rc)
+        rc = finish_lines(r, err);
+    if (r->why.status && err)
+        *err = r->why;
+    return r->why.status ? r->why.status : rc;
+}
+
+static gram_status without_policy(struct run *r, gram_err *err)
+{
+    for (;;) {
+        gr_bon_line *l;
+        gram_status rc = next_new(r, &l, err);
+        if (rc || !l)
+            return rc;
+        rc = finish_line(r, l, err);
+        gr_bon_line_free(l);
+        if (rc)
+            return rc;
+    }
+}
+
+/* ---- The run ------------------------------------------------------------------------------------- */
+
+static gram_status check_options(const gram_model *policy, const gram_bon_options *o, gram_err *err)
+{
+    if (policy && !o->generation)
+        return gr_fail(err, GRAM_EARG, "best-of-n with a policy: wanted the settings of its answers");
+    if (policy && o->most)
+        return gr_fail(err, GRAM_EARG, "best-of-n with a policy: the largest n is how many answers it writes");
+    if (policy && o->gold_column)
+        return gr_fail(err, GRAM_EARG, "gold column \"%s\": the answers are only written now, so the rows can have no "
+                       "gold for them; wanted a judge", o->gold_column);
+    if (o->gold && o->gold_column)
+        return gr_fail(err, GRAM_EARG, "gold: both a judge and a column");
+    if (o->gold && gram_judge_needs_reference(o->gold))
+        return gr_fail(err, GRAM_EARG, "gold: by reference it would measure against what the policy wrote");
+    return policy ? gram_generation_check(o->generation, err) : GRAM_OK;
+}
+
+/* The lines that the run before has written, into the curve. */
+static gram_status take_earlier(struct run *r, gram_err *err)
+{
+    uint64_t seed, n = r->job.report->resumed;
+    gr_bon_expected e = { r->policy ? r->opt->generation->n : 0, r->policy ? &seed : NULL, wants_gold(r->opt) };
+    gr_buf path = { 0 };
+    gr_lines *lines = NULL;
+    gram_status rc = gr_buf_printf(&path, "%s.partial", r->job.name) ? GRAM_OK : gr_nomem(err, r->job.name);
+
+    if (!rc && n)
+        rc = gr_lines_open(&lines, path.p, err);
+    for (uint64_t i = 0; i < n && !rc; i++) {
+        const char *line;
+        size_t bytes;
+        json_t *o = NULL;
+        rc = gr_lines_next(lines, &line, &bytes, err);
+        if (rc || !line)
+            break;
+        seed = r->policy ? r->opt->generation->seed + i * r->opt->generation->n : 0;
+        o = json_loadb(line, bytes, 0, NULL);
+        rc = gr_bon_check(o, &e, path.p, i + 1, err);
+        if (!rc)
+            rc = gr_bon_take(&r->curve, o, err);
+        json_decref(o);
+    }
+    gr_lines_close(lines);
+    gr_buf_clear(&path);
+    return rc;
+}
+
+typedef gram_status write_fn(const gram_bon_curve *c, const gr_bon_facts *f, gr_buf *out, gram_err *err);
+
+static gram_status write_as(write_fn *write, const struct run *r, const gr_bon_facts *f, const char *path,
+                            gram_err *err)
+{
+    gr_buf b = { 0 };
+    gram_status rc = write(&r->report->curve, f, &b, err);
+
+    if (!rc)
+        rc = gr_write_file(path, b.p, b.n, err);
+    gr_buf_clear(&b);
+    return rc;
+}
+
+/* The curve and what shows it; the rows are committed after it, so that a resume can make it again. */
+static gram_status publish(struct run *r, char **table, gram_err *err)
+{
+    const gram_bon_options *o = r->opt;
+    char date[32], *name = gr_api_base_name(r->job.in), *page = NULL;
+    gr_bon_facts f = { name, gram_judge_about(r->judge), o->gold ? gram_judge_about(o->gold) : NULL,
+                      gr_api_date(date) };
+    gr_buf column = { 0 }, text = { 0 };
+    gram_status rc = name ? GRAM_OK : gr_nomem(err, r->job.in);
+
+    r->curve.gold = wants_gold(o);
+    if (o->gold_column && !gr_buf_printf(&column, "the rows' column %s", o->gold_column))
+        rc = gr_nomem(err, r->job.in);
+    f.gold = o->gold_column ? column.p : f.gold;
+    if (!rc)
+        rc = gr_bon_curve(&r->curve, r->policy ? o->generation->n : o->most, &r->report->curve, err);
+    if (!rc && o->json)
+        rc = write_as(gr_bon_json, r, &f, o->json, err);
+    if (!rc && o->report_dir) {
+        page = gr_path_join(o->report_dir, "index.html");
+        rc = page ? write_as(gr_bon_page, r, &f, page, err) : gr_nomem(err, o->report_dir);
+    }
+    if (!rc && table)
+        rc = gr_bon_table(&r->report->curve, &f, &text, err);
+    if (rc)
+        gr_buf_clear(&text);
+    else if (table)
+        *table = text.p;
+    gr_buf_clear(&column);
+    free(page);
+    free(name);
+    return rc;
+}
+
+gram_status gram_bon_file(gram_model *policy, gram_judge *judge, const char *in, const char *out,
+                          const gram_bon_options *opt, gram_bon_report *report, char **table, gram_err *err)
+{
+    static const gram_bon_options none;
+    gram_bon_report unwanted;
+    struct run r = { .policy = policy, .judge = judge, .opt = opt ? opt : &none,
+                    .report = report ? report : &unwanted };
+    gram_status rc = check_options(policy, r.opt, err);
+
+    *r.report = (gram_bon_report){ 0 };
+    if (table)
+        *table = NULL;
+    if (rc)
+        return rc;
+    r.last = &r.first;
+    r.curve.gold = wants_gold(r.opt);
+    if (r.opt->report_dir)
+        rc = gr_make_directory(r.opt->report_dir, err);
+    if (rc)
+        return rc;
+    rc = gr_job_open(&r.job, policy, in, out, &r.opt->file, &r.report->file, err);
+    if (!rc)
+        rc = take_earlier(&r, err);
+    if (!rc)
+        rc = policy ? with_policy(&r, err) : without_policy(&r, err);
+    if (!rc)
+        rc = publish(&r, table, err);
+    while (r.first) {
+        gr_bon_line *l = r.first;
+        r.first = l->next;
+        gr_bon_line_free(l);
+    }
+    gr_bon_clear(&r.curve);
+    r.report->file.rows += r.report->file.resumed;
+    rc = gr_job_close(&r.job, rc, err);
+    if (rc && table) {
+        free(*table);
+        *table = NULL;
+    }
+    return rc;
+}
