@@ -62,7 +62,7 @@ def policy_case(name, logp, old, ref, adv, cls=GRPOTrainer, **k):
     loss = cls._compute_loss(fake, None, inputs)
     loss.backward()
     return dict(name=name, loss=loss.item(), grad=cut(x.grad), rules=k | {"delta": args.delta},
-                metrics={m: v[-1] for m, v in fake._metrics["train"].items() if m.startswith("clip_ratio") or m == "kl"})
+                metrics={m: v[-1] for m, v in fake._metrics["train"].items() if m.startswith("clip_ratio")})
 
 
 def cut(x):

@@ -21,8 +21,10 @@ extern "C" {
 
 typedef enum {
     GRAM_STAGE_PRETRAIN,        /* stage 1: to write pairs of answers, -log pi([y_a, y_b] | x); no labels */
-    GRAM_STAGE_FINETUNE         /* stage 2: to give the verdict, two labels' cross-entropy with smoothing */
+    GRAM_STAGE_FINETUNE,        /* stage 2: to give the verdict, two labels' cross-entropy with smoothing */
+    GRAM_STAGE_ALIGN            /* a policy writes answers and learns from a judge's rewards: gram/align.h */
 } gram_stage;
+#define GRAM_STAGES 3
 
 /* What stage 2 minimises; docs/training.md has the formulas. The first two train a judge that reads two answers and
  * names one; the others a reward model (...ForSequenceClassification), whose head reads one. */
@@ -60,6 +62,56 @@ typedef enum { GRAM_SCHEDULE_COSINE, GRAM_SCHEDULE_LINEAR, GRAM_SCHEDULE_CONSTAN
 /* Rows that the data call a tie: their target is a half, or they are left out. */
 typedef enum { GRAM_TIES_HALF, GRAM_TIES_DROP } gram_ties;
 
+/* What a kind of run counts besides, under the name that metrics.jsonl has for it. */
+typedef struct { const char *name; double value; } gram_number;
+
+/* ---- A policy's ------------------------------------------------------------------------------------ */
+
+/* What an answer is worth to the policy that wrote it; docs/alignment.md has the formulas. */
+typedef enum {
+    GRAM_ALGORITHM_RAFT,            /* the best answer of each prompt is learnt as if somebody had given it */
+    GRAM_ALGORITHM_RAFT_PP,         /* the same with a ratio that is clipped */
+    GRAM_ALGORITHM_REINFORCE_REJ,   /* r itself, of prompts whose answers differ in it */
+    GRAM_ALGORITHM_RLOO,            /* r less the mean of the other answers' */
+    GRAM_ALGORITHM_GRPO,            /* r less the mean, over the standard deviation */
+    GRAM_ALGORITHM_DR_GRPO,         /* r less the mean, and answers are not divided by their length */
+    GRAM_ALGORITHM_REINFORCE,       /* r less the running mean of all rewards */
+    GRAM_ALGORITHM_REMAX            /* r less that of the greedy answer */
+} gram_algorithm;
+const char *gram_algorithm_name(gram_algorithm a);
+
+typedef enum { GRAM_KL_NONE, GRAM_KL_K1, GRAM_KL_K2, GRAM_KL_K3 } gram_kl;
+typedef enum { GRAM_KL_IN_REWARD, GRAM_KL_IN_LOSS } gram_kl_place;
+typedef enum { GRAM_RATIO_NONE, GRAM_RATIO_TOKEN, GRAM_RATIO_ANSWER_MEAN, GRAM_RATIO_ANSWER_SUM } gram_ratio_of;
+typedef enum { GRAM_PER_TOKEN, GRAM_PER_ANSWER, GRAM_PER_LENGTH } gram_per;
+typedef enum { GRAM_CUT_MASK, GRAM_CUT_KEEP, GRAM_CUT_PENALTY } gram_cut;
+typedef enum { GRAM_AGAINST_ROW, GRAM_AGAINST_GREEDY } gram_against;
+
+typedef struct {
+    gram_algorithm algorithm;       /* Set it by gram_train_options_set_algorithm() */
+    const char *judge;              /* as gram_judge_open() takes it; it has to be given */
+    const char *eval_judge;         /* of the held-out prompts; NULL: the same */
+    size_t   samples;               /* answers to a prompt */
+    size_t   rollout;               /* prompts that the same weights answer; batch_rows of them make a step */
+    size_t   updates;               /* times that each of their answers is learnt from */
+    double   temperature, top_p;
+    size_t   max_new;               /* tokens of an answer, its end among them; has to be given */
+    gram_kl  kl;
+    gram_kl_place kl_in;
+    double   kl_target, kl_horizon; /* target 0: beta stays as it is */
+    gram_ratio_of ratio;
+    double   clip_low, clip_high, dual_clip;
+    gram_per per;                   /* what the loss is a mean over */
+    gram_cut cut;                   /* answers that ran into max_new */
+    double   cut_penalty, length_penalty;
+    double   sd_floor;
+    bool     whiten, global;
+    double   min_gain;
+    const char *scheme, *unit;      /* of judges that compare; NULL: their defaults */
+    gram_against against;
+    double   lambda;
+} gram_align_options;
+
 typedef struct {
     uint64_t step, steps;       /* steps done, and all */
     double   loss;              /* of this step's batch: a mean over rows (stage 2) or target tokens (stage 1) */
@@ -70,6 +122,8 @@ typedef struct {
     uint64_t tokens;            /* read since the call began, each sequence whole */
     double   seconds;           /* since the call began */
     double   took;              /* seconds of this step */
+    const gram_number *more;    /* [n_more] until the call returns */
+    size_t   n_more;
 } gram_train_step;
 /* Called after each step. Non-zero stops: a checkpoint is written and the call returns GRAM_ESTOPPED. */
 typedef int gram_train_fn(void *arg, const gram_train_step *s);
@@ -145,6 +199,9 @@ typedef struct {
                                  * for each token, matrix and step: -1, which is that of the adapter that is trained
                                  * further, and 0 for a new one */
     const char   *lora_targets; /* which matrices have one: some of "q,k,v,o,gate,up,down"; NULL: all */
+    double        beta;         /* of a policy: how much the distance to the reference weighs */
+    const char   *reference;    /* of a policy: the model that it is held against; NULL: the one it starts from */
+    gram_align_options align;   /* of GRAM_STAGE_ALIGN */
     gram_dist    *dist;         /* NULL: this process alone. Otherwise the processes that share each step, all of which
                                  * make the call; process 0 alone calls what follows, and writes files */
     gram_train_fn *progress;    /* may be NULL */
@@ -158,6 +215,8 @@ typedef struct {
 void gram_train_options_init(gram_train_options *o, gram_stage stage);
 /* The loss, with its published parameters. */
 void gram_train_options_set_loss(gram_train_options *o, gram_loss loss);
+/* The algorithm, with its published parameters. */
+void gram_train_options_set_algorithm(gram_train_options *o, gram_algorithm algorithm);
 
 /* ---- What an option is ---------------------------------------------------------------------------- */
 
@@ -180,8 +239,9 @@ typedef struct {
     double least, most;         /* of a number */
     bool above, below;          /* these are left out themselves; above: 0 is */
     unsigned stages, losses;    /* which use it: bit GRAM_STAGE_...; of stage 2 bit GRAM_LOSS_..., 0 being all */
+    unsigned algorithms;        /* of GRAM_STAGE_ALIGN bit GRAM_ALGORITHM_..., 0 being all */
     const char *needs;          /* an option without which it says nothing */
-    const char *usual[2];       /* its default in each gram_stage, as text; NULL: none that one word says */
+    const char *usual[GRAM_STAGES];     /* its default in each gram_stage, as text; NULL: none that one word says */
     bool alike;                 /* a resume must have it as the run had it */
     bool shared;                /* other commands than those that train have it too, with its help */
     const char *help;           /* one sentence or more, without the last full stop */

@@ -75,6 +75,8 @@ enum { GR_API_LIVE = 96 };      /* texts that are written at once: a tile of the
 typedef struct { gram_products products /* FEW or TILES */; size_t guesses; } gr_api_engine;
 /* An engine that writes with the model's weights, and its keys and values; both to be closed. m->ends is there then. */
 gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write **out, gr_kv_tree **kv, gram_err *err);
+/* m->ends, each id once; m has its weights. */
+gram_status gr_api_find_ends(gram_model *m, gram_err *err);
 gram_status gr_api_prompt_ids(const gram_model *m, gram_prompt prompt, gr_ids *out, gram_err *err);
 /* The next prompt, which lives until the next call; NULL: there are no more. */
 typedef gram_status gr_api_prompts(void *arg, const gram_prompt **out, gram_err *err);

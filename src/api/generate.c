@@ -68,8 +68,7 @@ static gram_status add_turn_end(gram_model *m, gram_err *err)
     return rc || id < 0 || gr_ids_add(&m->ends, &id, 1) ? rc : gr_nomem(err, "token ids");
 }
 
-/* m->ends, each id once. */
-static gram_status find_ends(gram_model *m, gram_err *err)
+gram_status gr_api_find_ends(gram_model *m, gram_err *err)
 {
     int32_t eos = gr_model_config(m->model)->eos;
     gr_ids all = { 0 };
@@ -106,7 +105,7 @@ static gram_status check_writes(gram_model *m, gram_err *err)
     if (!gr_model_config(m->model)->words)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward model, whose head gives a number: it cannot write",
                        m->name);
-    return m->ends.n ? GRAM_OK : find_ends(m, err);
+    return m->ends.n ? GRAM_OK : gr_api_find_ends(m, err);
 }
 
 gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write **out, gr_kv_tree **kv, gram_err *err)
@@ -373,7 +372,7 @@ gram_status gram_end_ids(gram_model *m, int32_t **ids, size_t *n, gram_err *err)
     *n = 0;
     pthread_mutex_lock(&m->lock);
     if (!rc && !m->ends.n)
-        rc = find_ends(m, err);
+        rc = gr_api_find_ends(m, err);
     if (!rc && !(*ids = gr_calloc(m->ends.n, sizeof **ids)))
         rc = gr_nomem(err, "token ids");
     for (size_t i = 0; i < m->ends.n && !rc; i++)

@@ -18,7 +18,8 @@ enum { OWN = 4, MOST = 96 };            /* keys that are no options; all keys ar
 
 /* What a run has besides its options. The stage comes first: it sets the defaults of the others. */
 static const gram_option own[OWN] = {
-    { .name = "stage", .kind = GRAM_OPTION_CHOICE, .at = offsetof(gram_run, stage), .choices = "pretrain|finetune" },
+    { .name = "stage", .kind = GRAM_OPTION_CHOICE, .at = offsetof(gram_run, stage),
+      .choices = "pretrain|finetune|align" },
     { .name = "model", .kind = GRAM_OPTION_PATH, .at = offsetof(gram_run, model) },
     { .name = "data", .kind = GRAM_OPTION_PATHS, .at = offsetof(gram_run, data),
       .more = offsetof(gram_run, options.more_data) },
@@ -287,9 +288,9 @@ static gram_status wrong_value(const gram_recipe *r, size_t i, const char *v, gr
 
 static gram_status take_stage(gram_recipe *r, const char *v, gram_err *err)
 {
-    if (strcmp(v, "pretrain") && strcmp(v, "finetune"))
+    if (strcmp(v, "pretrain") && strcmp(v, "finetune") && strcmp(v, "align"))
         return wrong_value(r, 0, v, err);
-    r->run.stage = *v == 'p' ? GRAM_STAGE_PRETRAIN : GRAM_STAGE_FINETUNE;
+    r->run.stage = *v == 'p' ? GRAM_STAGE_PRETRAIN : *v == 'f' ? GRAM_STAGE_FINETUNE : GRAM_STAGE_ALIGN;
     return GRAM_OK;
 }
 

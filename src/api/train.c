@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "api/api_int.h"
+#include "api/policy.h"
 #include "base/cpu.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -15,7 +15,7 @@
 #include "eval/text.h"
 #include "eval/training_page.h"
 #include "file/io.h"
-#include "gram/train.h"
+#include "gram/align.h"
 #include "op/op.h"
 #include "train/check.h"
 #include "train/estimate.h"
@@ -355,8 +355,11 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     gr_training r = { .stage = stage, .opt = o, .loss = rules_of(o), .from = from, .out = out, .train = &s.train,
                       .batch_tokens = o->model.batch_tokens ? o->model.batch_tokens : BATCH_TOKENS,
                       .label = { m->judge.label[0], m->judge.label[1] }, .finish = finish, .arg = &f };
+    gr_policy *policy = NULL;
     gram_status rc = rows_init(&s, o, err);
 
+    if (stage == GRAM_STAGE_ALIGN)          /* further files of held-out prompts are of the same set */
+        s.n_held = 1;
     r.held = s.held;
     r.held_name = s.name;
     r.n_held = s.n_held;
@@ -365,7 +368,8 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     if (!rc && (o->lora_rank > 0 || o->freeze))
         rc = same_base(o->dist, m->file.weights, err);
     if (!rc)
-        rc = read_rows(m, stage, data, o, &s, err);
+        rc = stage == GRAM_STAGE_ALIGN ? gr_policy_read(&policy, m, data, o, &s.train, s.held, err)
+                                       : read_rows(m, stage, data, o, &s, err);
     if (!rc && !o->check_gradients)
         rc = gr_dist_rank(o->dist) ? GRAM_OK : gr_make_directory(out, err);
     if (!rc)
@@ -376,19 +380,22 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     r.program = gr_ram_held();
     if (!rc)
         rc = open_weights(m, o, &r, err);
+    r.device = m->device;
+    if (!rc && policy)
+        rc = gr_policy_open(policy, m, &r, err);
     *report = (gram_train_report){ .rows = s.train.n, .bad = s.train.bad, .dropped = s.train.dropped,
                                    .truncated = s.train.truncated, .ties = s.train.ties, .alike = s.train.alike,
                                    .before = { NAN, NAN, NAN }, .after = { NAN, NAN, NAN }, .loss_before = NAN,
                                    .loss_after = NAN };
     if (!rc)
         rc = count_noise(&s, o, report, err);
-    r.device = m->device;
     if (!rc)
         rc = o->check_gradients ? gr_check_gradients(&r, err) : gr_train(&r, report, err);
     if (rc == GRAM_ESTOPPED && !o->check_gradients) {       /* what it has come to; without a page nothing is lost */
         f.stopped = true;
         finish(&f, report, NULL);
     }
+    gr_policy_close(policy);
     gr_lora_close(r.lora);
     free(r.base);
     rows_clear(&s);
@@ -465,6 +472,12 @@ gram_status gram_finetune(const char *model, const char *pairs, const char *out,
                           gram_train_report *report, gram_err *err)
 {
     return train_in_c(GRAM_STAGE_FINETUNE, model, pairs, out, opt, report, err);
+}
+
+gram_status gram_align(const char *policy, const char *prompts, const char *out, const gram_train_options *opt,
+                       gram_train_report *report, gram_err *err)
+{
+    return train_in_c(GRAM_STAGE_ALIGN, policy, prompts, out, opt, report, err);
 }
 
 gram_status gram_pretrain(const char *model, const char *unlabeled, const char *out, const gram_train_options *opt,

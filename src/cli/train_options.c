@@ -6,13 +6,15 @@
 #include <string.h>
 #include "cli/bar.h"
 #include "cli/train_options.h"
+#include "gram/align.h"
 
 /* What was given for each of the library's options, as it was typed: the library says what it may be. */
-static struct { char *text, **list; int flag; char help[1024]; } given[CLI_TRAIN_MOST];
+static struct { char *text, **list; int flag; char help[1024]; } given[CLI_TRAIN_ALL];
 static char *out;
 static int check_gradients;
+static char raft_by_default[] = "raft";
 
-struct poptOption cli_train_own[2][CLI_TRAIN_MOST], cli_train_both[CLI_TRAIN_MOST] = {
+struct poptOption cli_train_own[GRAM_STAGES][CLI_TRAIN_MOST], cli_train_both[CLI_TRAIN_MOST] = {
     { "out", 'o', POPT_ARG_STRING, &out, 0,
       "Write the trained model, its numbers, report.html and until the end checkpoints to the directory DIR.", "DIR" },
     { "check-gradients", '\0', POPT_ARG_NONE, &check_gradients, 0,
@@ -35,15 +37,18 @@ static const char *argument_name(const gram_option *o)
 /* Its sentences with the defaults after them: "(default: 2e-5; pretrain 1e-5)". */
 static void write_help(const gram_option *o, char *out_text, size_t room)
 {
-    const char *first = o->usual[GRAM_STAGE_PRETRAIN], *second = o->usual[GRAM_STAGE_FINETUNE];
-    bool both = (o->stages & 1u << GRAM_STAGE_PRETRAIN) && (o->stages & 1u << GRAM_STAGE_FINETUNE);
+    static const char *const name[GRAM_STAGES] = { "pretrain", NULL, "raft and rl" };
+    int most = o->stages & 1u << GRAM_STAGE_FINETUNE ? GRAM_STAGE_FINETUNE
+             : o->stages & 1u << GRAM_STAGE_ALIGN ? GRAM_STAGE_ALIGN : GRAM_STAGE_PRETRAIN;
+    const char *usual = o->usual[most];
+    size_t at = (size_t)snprintf(out_text, room, "%s", o->help);
 
-    if (!second)
-        snprintf(out_text, room, "%s.", o->help);
-    else if (both && strcmp(first, second))
-        snprintf(out_text, room, "%s (default: %s; pretrain %s).", o->help, second, first);
-    else
-        snprintf(out_text, room, "%s (default: %s).", o->help, second);
+    if (usual)
+        at += (size_t)snprintf(out_text + at, room - at, " (default: %s", usual);
+    for (int stage = 0; stage < GRAM_STAGES && usual; stage++)
+        if (stage != most && (o->stages >> stage & 1) && strcmp(o->usual[stage], usual))
+            at += (size_t)snprintf(out_text + at, room - at, "; %s %s", name[stage], o->usual[stage]);
+    snprintf(out_text + at, room - at, "%s.", usual ? ")" : "");
 }
 
 static void add(struct poptOption *table, size_t i, const gram_option *o)
@@ -67,10 +72,12 @@ void cli_train_init(void)
     const gram_option *o;
 
     for (size_t i = 0; (o = gram_train_option(i)); i++) {
-        bool first = o->stages & 1u << GRAM_STAGE_PRETRAIN, second = o->stages & 1u << GRAM_STAGE_FINETUNE;
-        if (!o->shared)
-            add(first && second ? cli_train_both : cli_train_own[first ? GRAM_STAGE_PRETRAIN : GRAM_STAGE_FINETUNE], i,
-                o);
+        bool all = o->stages == (1u << GRAM_STAGES) - 1;
+        if (!o->shared && all)
+            add(cli_train_both, i, o);
+        for (int stage = 0; stage < GRAM_STAGES && !o->shared && !all; stage++)
+            if (o->stages >> stage & 1)
+                add(cli_train_own[stage], i, o);
     }
 }
 
@@ -126,7 +133,7 @@ static int fill_options(gram_train_options *o, gram_stage stage)
 /* Another process died, or hangs. This one may be killed before its call returns, so it is said at once. */
 static atomic_bool death_said;
 static const char *out_dir;
-static bool writes_best;
+static bool writes_best, aligned;
 
 static void on_death(void *arg, const gram_err *why)
 {
@@ -157,7 +164,10 @@ static void summary(const gram_train_report *r)
     if (r->bad)
         fprintf(stderr, ", %llu bad rows skipped", (unsigned long long)r->bad);
     fputc('\n', stderr);
-    if (!isnan(r->after.value))
+    if (aligned && !isnan(r->loss_after))
+        printf("reward on %llu held-out prompt%s: %.4f before, %.4f after\n", (unsigned long long)r->eval_rows,
+               r->eval_rows == 1 ? "" : "s", -r->loss_before, -r->loss_after);
+    else if (!isnan(r->after.value))
         printf("accuracy on %llu held-out pairs, with 95 %% intervals: %.1f %% (%.1f to %.1f) before, "
                "%.1f %% (%.1f to %.1f) after\n", (unsigned long long)r->eval_rows, 100 * r->before.value,
                100 * r->before.low, 100 * r->before.high, 100 * r->after.value, 100 * r->after.low,
@@ -166,13 +176,30 @@ static void summary(const gram_train_report *r)
         printf("loss on %llu held-out row%s: %.4f before, %.4f after\n", (unsigned long long)r->eval_rows,
                r->eval_rows == 1 ? "" : "s", r->loss_before, r->loss_after);
     if (r->best_step && r->best_step < r->steps && isnan(r->best_accuracy))
-        printf("the best of the losses between: %.4f, after step %llu%s\n", r->best_loss,
+        printf("the best of the %s between: %.4f, after step %llu%s\n", aligned ? "rewards" : "losses",
+               aligned ? -r->best_loss : r->best_loss,
                (unsigned long long)r->best_step,
                writes_best ? ", whose weights were written" : "; the directory best/ holds that model");
     else if (r->best_step && r->best_step < r->steps)
         printf("the best of the accuracies between: %.1f %%, after step %llu%s\n", 100 * r->best_accuracy,
                (unsigned long long)r->best_step,
                writes_best ? ", whose weights were written" : "; the directory best/ holds that model");
+}
+
+int cli_align(bool raft, const char *policy, const char *const *prompts)
+{
+    gram_train_options o;
+    int rc;
+
+    for (size_t i = 0; gram_train_option(i); i++)
+        if (!strcmp(gram_train_option(i)->name, "algorithm") && !given[i].text && raft)
+            given[i].text = raft_by_default;
+    rc = fill_options(&o, GRAM_STAGE_ALIGN);
+    if (!rc && raft != (o.align.algorithm <= GRAM_ALGORITHM_REINFORCE_REJ))
+        return cli_usage("--algorithm %s: it is one of `gram %s`", gram_algorithm_name(o.align.algorithm),
+                         raft ? "rl" : "raft");
+    o.more_data = prompts + 1;
+    return rc ? rc : cli_train_run(GRAM_STAGE_ALIGN, policy, prompts[0], out, o);
 }
 
 int cli_train(gram_stage stage, const char *model, const char *const *data)
@@ -186,6 +213,9 @@ int cli_train(gram_stage stage, const char *model, const char *const *data)
 
 int cli_train_run(gram_stage stage, const char *model, const char *data, const char *to, gram_train_options o)
 {
+    static gram_status (*const run[GRAM_STAGES])(const char *, const char *, const char *, const gram_train_options *,
+                                                 gram_train_report *, gram_err *) = { gram_pretrain, gram_finetune,
+                                                                                      gram_align };
     gram_train_report report;
     cli_bar bar = { .judging_took = 0 };
     gram_err err;
@@ -194,6 +224,7 @@ int cli_train_run(gram_stage stage, const char *model, const char *data, const c
 
     out_dir = to;
     writes_best = o.best;
+    aligned = stage == GRAM_STAGE_ALIGN;
     if (gram_dist_open(&o.dist, on_death, &bar, &err))
         return cli_is_echo() ? CLI_FAILED : cli_fail_err(&err);
     cli_quiet = cli_quiet || gram_dist_rank(o.dist) > 0;
@@ -205,7 +236,7 @@ int cli_train_run(gram_stage stage, const char *model, const char *data, const c
     o.note = cli_bar_note;
     o.arg = &bar;
     cli_bar_start(&bar);
-    s = (stage == GRAM_STAGE_PRETRAIN ? gram_pretrain : gram_finetune)(model, data, to, &o, &report, &err);
+    s = run[stage](model, data, to, &o, &report, &err);
     cli_bar_end(&bar);
     if (!s && check_gradients)
         puts("every gradient agrees");

@@ -332,7 +332,8 @@ static void head(gr_page *p, const gr_run_facts *f)
 {
     gr_page_begin(p, "Training of ", f->model);
     gr_page_raw(p, "<p class=\"sub\">");
-    gr_page_raw(p, f->stage == GRAM_STAGE_PRETRAIN ? "Training, stage 1: to write pairs of answers"
+    gr_page_raw(p, f->stage == GRAM_STAGE_ALIGN ? "A policy learns from a judge&#8217;s rewards"
+                : f->stage == GRAM_STAGE_PRETRAIN ? "Training, stage 1: to write pairs of answers"
                 : gram_loss_is_scalar(f->opt->loss) ? "Training of a reward model"
                                                     : "Training, stage 2: to give the verdict");
     if (f->date) {
@@ -572,6 +573,9 @@ static void definitions(gr_page *p, const gr_run_facts *f)
     if (f->stage == GRAM_STAGE_PRETRAIN)
         gr_page_raw(p, "<dt>loss</dt><dd>-log of the probability of a token of the two answers, the mean over those "
                     "of a batch.</dd>\n");
+    else if (f->stage == GRAM_STAGE_ALIGN)
+        gr_page_raw(p, "<dt>loss</dt><dd>What a step of the policy makes smaller; its size says little. Of held-out "
+                    "prompts: the mean reward of the greedy answers, with its sign turned.</dd>\n");
     else
         gr_page_raw(p, gram_loss_is_scalar(f->opt->loss)
                     ? "<dt>loss</dt><dd>Of the two answers&#8217; rewards, the mean over the rows of a batch.</dd>\n"

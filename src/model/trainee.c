@@ -210,6 +210,15 @@ gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_device *d, gr
     return open_trainee(out, m, NULL, true, d, err);
 }
 
+gram_status gr_trainee_open_frozen(gr_trainee **out, gr_model *m, gr_lora *lora, gr_device *d, gram_err *err)
+{
+    gram_status rc = open_trainee(out, m, lora, true, d, err);
+
+    if (!rc)
+        (*out)->n_params = 0;
+    return rc;
+}
+
 static void rows_clear(gr_trainee *t)
 {
     gr_device_free(t->d, t->memory);

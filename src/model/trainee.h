@@ -18,6 +18,9 @@ gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, g
 /* Of a model as gr_trainee_open() has it, the reward head's parameters alone. Nothing else has a gradient, and no
  * backward pass goes below it. */
 gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_device *d, gram_err *err);
+/* Of any model, with adapters or without, for forward passes alone, whose bits are those of the passes above: what a
+ * policy is held against. */
+gram_status gr_trainee_open_frozen(gr_trainee **out, gr_model *m, gr_lora *lora, gr_device *d, gram_err *err);
 void gr_trainee_close(gr_trainee *t);
 gr_device *gr_trainee_device(const gr_trainee *t);
 /* The parameters with their gradients, in the order of the file; the list lives as long as t. */

@@ -105,14 +105,16 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw 
     size_t again;
     gram_status rc;
 
-    for (size_t i = 0; i < r->n_held; i++)
+    for (size_t i = 0; i < r->n_held && !r->source; i++)
         rows = gr_max(rows, most_rows(r, &r->held[i], r->held[i].n));
-    if (r->stage == GRAM_STAGE_PRETRAIN || r->loss.kind == GRAM_LOSS_SFT_REG)
+    if (r->source)
+        rows = r->source->rows;
+    if (r->stage == GRAM_STAGE_PRETRAIN || r->source || r->loss.kind == GRAM_LOSS_SFT_REG)
         head = gr_grad_head_bytes(gr_model_config(r->model), gr_device_lanes(r->device));
     if (r->lora && gr_dist_rank(r->opt->dist) == 0)
         check = gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model));
     base = r->program + weight_bytes(r, a) + (a->floats + 2 * a->own_floats) * sizeof(float) +
-           gr_dist_bytes(r->opt->dist);
+           gr_dist_bytes(r->opt->dist) + (r->source ? r->source->bytes : 0);
     acts = head + fit_activations(r, t, rows, have / near > base + head ? have / near - base - head : 0, &again);
     *check_rows = (near - 1) * (base + acts) + base + check <= have;
     *bytes = base + (*check_rows ? gr_max(acts, check) : acts);

@@ -5,9 +5,8 @@
 #include "reward/loss.h"
 #include "train/grad_int.h"
 
-/* The forest of some examples. */
-static gram_status grow(gr_forest *f, const gr_grad *g, const gr_example *const *e, size_t count, gr_sum *sum,
-                        gram_err *err)
+gram_status gr_grad_grow(gr_forest *f, const gr_grad *g, const gr_example *const *e, size_t count, gr_sum *sum,
+                         gram_err *err)
 {
     size_t each = g->write ? 1 : 2;
     gr_seq *seq = gr_calloc(count * each, sizeof *seq);
@@ -50,7 +49,7 @@ gram_status gr_grad_logits(gr_grad *g, const gr_example *const *e, size_t count,
     gr_forest f;
     gr_sum sum = { 0 };
     const float *hidden;
-    gram_status rc = grow(&f, g, e, count, &sum, err);
+    gram_status rc = gr_grad_grow(&f, g, e, count, &sum, err);
 
     if (rc)
         return rc;
@@ -85,7 +84,7 @@ gram_status gr_grad_add(gr_grad *g, const gr_example *const *e, size_t count, do
 {
     gr_grad_fn *add = g->write ? gr_grad_written : gr_grad_is_scalar(g) ? gr_grad_scalar : gr_grad_judge;
     gr_forest f;
-    gram_status rc = grow(&f, g, e, count, sum, err);
+    gram_status rc = gr_grad_grow(&f, g, e, count, sum, err);
 
     if (rc)
         return rc;

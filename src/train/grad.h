@@ -9,6 +9,7 @@
 #define GR_TRAIN_GRAD_H
 
 #include "model/trainee.h"
+#include "train/policy.h"
 #include "train/set.h"
 
 typedef struct {
@@ -17,6 +18,7 @@ typedef struct {
     gr_device *device;
     int32_t label[2];           /* stage 2: ids of A and B */
     bool write;                 /* stage 1 */
+    double temperature;         /* by which logits of the vocabulary are divided; 0: 1 */
     gr_loss_rules loss;         /* otherwise */
     double chosen;              /* bt-posreg: gr_sum's of the whole batch, which its gradients want beforehand */
     struct {
@@ -54,5 +56,17 @@ size_t gr_grad_fits(const gr_example *const *e, size_t count, size_t batch_token
 double gr_grad_weight(const gr_grad *g, const gr_example *e);
 uint64_t gr_grad_head_bytes(const gr_config *c, size_t threads);   /* memory of a chunk of logits of the vocabulary */
 void gr_grad_clear(gr_grad *g);
+
+/* An answer that was sampled, for a policy: e has its tokens in seq[0], behind those of the prompt. */
+typedef struct {
+    gr_example e;
+    double *logp, *advantage;   /* [n] of its tokens. logp: from the last forward pass of gr_grad_policy() or _logp() */
+    const double *old, *ref;    /* [n], or NULL; see policy.h */
+} gr_sampled;
+/* One micro-batch, of a gr_grad whose `write` is set: the log-probabilities alone; the policy's loss, its sums and its
+ * gradients. *sum gets tokens. */
+gram_status gr_grad_logp(gr_grad *g, gr_sampled *const *s, size_t count, gr_sum *sum, gram_err *err);
+gram_status gr_grad_policy(gr_grad *g, const gr_policy_rules *rules, gr_sampled *const *s, size_t count,
+                           gr_policy_counts n, gr_policy_sum *policy, gr_sum *sum, gram_err *err);
 
 #endif

@@ -9,6 +9,23 @@ typedef gram_status gr_grad_fn(gr_grad *g, const gr_forest *f, const gr_example 
                                bool backward, gr_sum *sum, gram_err *err);
 gr_grad_fn gr_grad_judge, gr_grad_scalar, gr_grad_written;
 
+/* The forest of some examples; clear it with gr_forest_clear(f, true). */
+gram_status gr_grad_grow(gr_forest *f, const gr_grad *g, const gr_example *const *e, size_t count, gr_sum *sum,
+                         gram_err *err);
+/* The answers of the forest's examples, one token after the other, and their hidden states from a forward pass. */
+typedef struct {
+    size_t rows, *row, *at;     /* at[count + 1]: where each example's tokens begin */
+    int32_t *target;
+    float *wt, *dhidden;
+    double *loss;
+    const float *hidden;
+} gr_answers;
+gram_status gr_answers_open(gr_answers *a, gr_grad *g, const gr_forest *f, const gr_example *const *e, size_t count,
+                            gram_err *err);
+void gr_answers_clear(gr_answers *a);
+/* a->loss; backward: the gradients of sum_i wt[i] loss[i] too, down to the first layer. */
+gram_status gr_answers_learn(gr_answers *a, gr_grad *g, bool backward, gram_err *err);
+
 /* Rows of the vocabulary's head: loss[n] = -log p of the targets, and where backward is set dhidden[n, C] and the
  * head's gradient of sum_i wt[i] loss[i]. */
 typedef struct { const float *hidden, *wt; const int32_t *target; float *dhidden; double *loss; size_t n; } gr_words;

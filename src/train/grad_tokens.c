@@ -22,6 +22,7 @@ struct gr_head {
     double loss[CHUNK];
     gr_ce_sum sum[CHUNK];
     size_t rows;                /* of the chunk at hand, whole units */
+    float cooler;               /* 1 / temperature */
     bool backward;
 };
 
@@ -92,6 +93,8 @@ static void head_rows(void *arg, gr_lane *lane, size_t r, size_t n)
         lane->op->cap_fwd(lane, z, z, cap, n, V);
         lane->op->copy(lane, y, z, n, V);
     }
+    if (h->cooler != 1)
+        lane->op->scale(lane, z, h->cooler, n, V);
     lane->op->ce_fwd(lane, z, h->target + r, h->loss + r, h->sum + r, n, V);
     if (!h->backward)
         return;
@@ -117,11 +120,12 @@ static gram_status head_chunk(struct gr_head *h, const gr_words *w, gram_err *er
     gram_status rc;
 
     h->rows = M;
+    h->cooler = h->g->temperature > 0 ? (float)(1 / h->g->temperature) : 1;
     gr_device_zero(d, gr_mat_at(h->x, n, 0).p, (M - n) * C * sizeof(float));
     gr_device_put(d, h->x.p, w->hidden, n * C * sizeof(float));
     for (size_t i = 0; i < M; i++) {
         h->target[i] = i < n ? w->target[i] : -1;
-        h->wt[i] = i < n ? w->wt[i] : 0;
+        h->wt[i] = i < n ? w->wt[i] * h->cooler : 0;
     }
     gr_device_run(d, M, h->cut, head_rows, h);
     if (h->backward && gr_trainee_head_grad(h->g->t))
@@ -167,43 +171,60 @@ size_t gr_grad_trace(const gr_forest *f, size_t s, const gr_example *e, size_t *
     return n;
 }
 
+gram_status gr_answers_open(gr_answers *a, gr_grad *g, const gr_forest *f, const gr_example *const *e, size_t count,
+                            gram_err *err)
+{
+    size_t C = g->cfg->width, all = 0;
+
+    *a = (gr_answers){ .rows = 0 };
+    for (size_t i = 0; i < count; i++)
+        all += e[i]->seq[0].n - e[i]->asked;
+    a->row = gr_calloc(all, sizeof *a->row);
+    a->at = gr_calloc(count + 1, sizeof *a->at);
+    a->target = gr_calloc(all, sizeof *a->target);
+    a->dhidden = gr_calloc(all * C, sizeof *a->dhidden);
+    a->wt = gr_calloc(all, sizeof *a->wt);
+    a->loss = gr_calloc(all, sizeof *a->loss);
+    if (!a->row || !a->at || !a->target || !a->dhidden || !a->wt || !a->loss)
+        return gr_nomem(err, "training rows");
+    for (size_t i = 0; i < count; i++) {
+        a->rows += gr_grad_trace(f, i, e[i], a->row + a->rows, a->target + a->rows);
+        a->at[i + 1] = a->rows;
+    }
+    return gr_trainee_forward(g->t, f, a->row, a->rows, &a->hidden, err);
+}
+
+void gr_answers_clear(gr_answers *a)
+{
+    free(a->row);
+    free(a->at);
+    free(a->target);
+    free(a->wt);
+    free(a->dhidden);
+    free(a->loss);
+}
+
+gram_status gr_answers_learn(gr_answers *a, gr_grad *g, bool backward, gram_err *err)
+{
+    const gr_words w = { a->hidden, a->wt, a->target, a->dhidden, a->loss, a->rows };
+    gram_status rc = gr_grad_words(g, &w, backward, err);
+
+    return rc || !backward ? rc : gr_trainee_backward(g->t, a->dhidden, err);
+}
+
 gram_status gr_grad_written(gr_grad *g, const gr_forest *f, const gr_example *const *e, size_t count, double n,
                             bool backward, gr_sum *sum, gram_err *err)
 {
-    size_t C = g->cfg->width, all = 0, rows = 0;
-    size_t *row;
-    int32_t *target;
-    float *dhidden, *wt;
-    double *loss;
-    const float *hidden;
-    gram_status rc = GRAM_OK;
+    gr_answers a;
+    gram_status rc = gr_answers_open(&a, g, f, e, count, err);
 
-    for (size_t i = 0; i < count; i++)
-        all += e[i]->seq[0].n - e[i]->asked;
-    row = gr_calloc(all, sizeof *row);
-    target = gr_calloc(all, sizeof *target);
-    dhidden = gr_calloc(all * C, sizeof *dhidden);
-    wt = gr_calloc(all, sizeof *wt);
-    loss = gr_calloc(all, sizeof *loss);
-    if (!row || !target || !dhidden || !wt || !loss)
-        rc = gr_nomem(err, "training rows");
-    for (size_t i = 0; i < count && !rc; i++)
-        rows += gr_grad_trace(f, i, e[i], row + rows, target + rows);
-    for (size_t i = 0; i < rows; i++)
-        wt[i] = (float)(1 / n);
+    for (size_t i = 0; i < a.rows; i++)
+        a.wt[i] = (float)(1 / n);
     if (!rc)
-        rc = gr_trainee_forward(g->t, f, row, rows, &hidden, err);
-    if (!rc)
-        rc = gr_grad_words(g, &(gr_words){ hidden, wt, target, dhidden, loss, rows }, backward, err);
-    for (size_t i = 0; i < rows && !rc; i++)
-        sum->loss += loss[i] / n;
-    if (!rc && backward)
-        rc = gr_trainee_backward(g->t, dhidden, err);
-    sum->count += (double)rows;
-    free(row);
-    free(target);
-    free(dhidden);
-    free(wt);
-    free(loss);
+        rc = gr_answers_learn(&a, g, backward, err);
+    for (size_t i = 0; i < a.rows && !rc; i++)
+        sum->loss += a.loss[i] / n;
+    sum->count += (double)a.rows;
+    gr_answers_clear(&a);
     return rc;
 }

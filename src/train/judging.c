@@ -60,6 +60,8 @@ static gram_status judge_all(struct loop *l, bool *stopped, gram_err *err)
     gram_status rc = GRAM_OK;
 
     *stopped = false;
+    if (l->r->source)
+        return l->r->source->judge(l->r->source->arg, &l->grad, l->state.step, l->held, stopped, err);
     for (size_t k = 0; k < l->r->n_held && !rc && !*stopped; k++) {
         const gr_set *held = &l->r->held[k];
         const gr_example **e = gr_calloc(held->n, sizeof *e);
@@ -78,7 +80,7 @@ bool gr_judging_due(const struct loop *l)
     uint64_t step = l->state.step, every = l->r->opt->eval_every;
 
     return l->r->held->n > 0 && l->state.judged != step &&
-           (step == 0 || step == l->steps || (every && step % every == 0));
+           (step == 0 || step == l->steps || gr_run_is_time(l, every));
 }
 
 /* Where two are as often right, or nothing can be, the smaller loss is better; where that is equal too, the earlier. */

@@ -93,7 +93,7 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     gram_status rc;
 
     l->rows = o->steps ? o->steps * o->batch_rows : (uint64_t)r->train->n * o->epochs;
-    l->steps = (l->rows + o->batch_rows - 1) / o->batch_rows;
+    l->steps = r->source ? r->source->steps : (l->rows + o->batch_rows - 1) / o->batch_rows;
     l->warmup = (uint64_t)ceil(o->warmup * (double)l->steps);
     l->order = (gr_order){ .n = r->train->n, .seed = o->seed };
     l->state = (gr_state){ .judged = GR_NEVER, .best = GR_NEVER, .steps = l->steps, .warmup = l->warmup };
@@ -116,7 +116,8 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     l->adam.decay = o->weight_decay;
     l->adam.seed = o->seed;
     l->grad = (gr_grad){ .t = l->t, .cfg = gr_model_config(r->model), .device = r->device,
-                         .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN,
+                         .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN || r->source,
+                         .temperature = r->source ? o->align.temperature : 0,
                          .loss = r->loss };
     if (!rc)
         rc = gr_run_settings(r, &l->settings, err);
@@ -189,13 +190,13 @@ static gram_status learn_batch(struct loop *l, size_t count, double n, gr_sum *s
     return rc ? rc : gr_share_gradients(&l->share, l->r->device, norm, err);
 }
 
-static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
+/* The rows of the next step, and the gradients of their loss. */
+static gram_status learn_rows(struct loop *l, gr_sum *sum, double *norm, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
     uint64_t first = l->state.step * o->batch_rows;
     size_t count = (size_t)(l->rows - first < o->batch_rows ? l->rows - first : o->batch_rows), index;
-    double n = 0, scale = 1, norm = 0, begin = seconds(l);
-    gr_sum sum = { 0 };
+    double n = 0;
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < count && !rc; i++) {
@@ -205,18 +206,38 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
             n += gr_grad_weight(&l->grad, l->batch[i]);
         }
     }
+    return rc ? rc : learn_batch(l, count, n, sum, norm, err);
+}
+
+static gram_status learn_source(struct loop *l, gram_train_step *s, gr_sum *sum, double *norm, gram_err *err)
+{
+    const gr_source *from = l->r->source;
+    gram_status rc = from->learn(from->arg, &l->grad, l->state.step, l->state.carried, l->metrics, sum, &s->more,
+                                 &s->n_more, err);
+
+    return rc ? rc : gr_share_gradients(&l->share, l->r->device, norm, err);
+}
+
+static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
+{
+    const gram_train_options *o = l->r->opt;
+    double scale = 1, norm = 0, begin = seconds(l);
+    gr_sum sum = { 0 };
+    gram_status rc;
+
+    *s = (gram_train_step){ .step = l->state.step + 1, .steps = l->steps };
     gr_trainee_zero(l->t);
     gr_trainee_drop(l->t, o->seed, l->state.step);
-    if (!rc)
-        rc = learn_batch(l, count, n, &sum, &norm, err);
+    rc = l->r->source ? learn_source(l, s, &sum, &norm, err) : learn_rows(l, &sum, &norm, err);
     gr_trainee_keep(l->t);
     if (rc)
         return rc;
     l->tokens += sum.tokens;
-    *s = (gram_train_step){ .step = l->state.step + 1, .steps = l->steps, .loss = sum.loss,
-                            .accuracy = l->grad.write ? NAN : sum.right / sum.count, .tokens = l->tokens,
-                            .lr = gr_learning_rate((gr_schedule)o->schedule, o->lr, l->state.step, l->warmup, l->steps),
-                            .grad_norm = norm };
+    s->loss = sum.loss;
+    s->accuracy = l->grad.write ? NAN : sum.right / sum.count;
+    s->tokens = l->tokens;
+    s->lr = gr_learning_rate((gr_schedule)o->schedule, o->lr, l->state.step, l->warmup, l->steps);
+    s->grad_norm = norm;
     rc = check_finite(s, err);
     if (rc)
         return rc;
@@ -258,6 +279,19 @@ gram_status gr_run_stop(struct loop *l, const char *why, gram_err *err)
 
 /* ---- The loop ------------------------------------------------------------------------------------- */
 
+/* A rollout that was begun is learnt to its end: what it wrote cannot be written again by other weights. */
+static bool between_rollouts(const struct loop *l)
+{
+    return !l->r->source || l->state.step % l->r->source->every == 0;
+}
+
+bool gr_run_is_time(const struct loop *l, uint64_t every)
+{
+    uint64_t step = l->state.step, rollout = l->r->source ? l->r->source->every : 1;
+
+    return every && between_rollouts(l) && step >= rollout && step / every != (step - rollout) / every;
+}
+
 static gram_status one_step(struct loop *l, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
@@ -270,8 +304,9 @@ static gram_status one_step(struct loop *l, gram_err *err)
     if (rc)
         return rc;
     l->report->loss = s.loss;
-    stop.asked = o->progress && o->progress(o->arg, &s);
-    stop.late = o->max_minutes > 0 && s.seconds > 60 * o->max_minutes && s.step < l->steps;
+    l->asked = (o->progress && o->progress(o->arg, &s)) || l->asked;
+    stop.asked = l->asked && between_rollouts(l);
+    stop.late = o->max_minutes > 0 && s.seconds > 60 * o->max_minutes && s.step < l->steps && between_rollouts(l);
     rc = gr_dist_broadcast(l->share.d, &stop, sizeof stop, err);
     if (rc || !(stop.asked || stop.late))
         return rc;
@@ -289,7 +324,7 @@ static gram_status all_steps(struct loop *l, gram_err *err)
         rc = one_step(l, err);
         if (!rc && gr_judging_due(l))
             rc = gr_judging(l, err);
-        if (!rc && every && (l->state.step % every == 0 || gr_run_is_over(l)))
+        if (!rc && (gr_run_is_time(l, every) || (every && gr_run_is_over(l))))
             rc = save_state(l, err);
     }
     return rc;
@@ -393,7 +428,7 @@ static gram_status begin(struct loop *l, gram_err *err)
             rc = gr_state_check_base(l->r->weights, err);
     }
     if (!rc && !l->report->finished && gr_run_is_first(l))
-        rc = gr_metrics_open(&l->metrics, l->r->out, l->state.step, l->state.judged, err);
+        rc = gr_metrics_open(&l->metrics, l->r->out, l->state.step, l->state.judged, l->r->source, err);
     return rc;
 }
 

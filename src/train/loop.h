@@ -4,7 +4,26 @@
 
 #include "gram/train.h"
 #include "model/trainee.h"
-#include "train/set.h"
+#include "train/grad.h"
+#include "train/metrics_file.h"
+
+/* Where the examples of a run come from that makes them as it goes, and what is learnt of them: src/align. A rollout is
+ * what the same weights write, and `every` steps learn of it; checkpoints and judging lie between rollouts, since one
+ * is made again from its beginning. */
+typedef struct {
+    void *arg;
+    uint64_t steps, every;
+    size_t rows;                /* tokens of a micro-batch at most, */
+    uint64_t bytes;             /* and memory that is held besides what the loop holds */
+    /* Adds the gradients of step `step`, the first being 0, and fills in *sum. numbers: *n, until the next call.
+     * carried [GR_CARRIED]: all zeros at first. */
+    gram_status (*learn)(void *arg, gr_grad *g, uint64_t step, double *carried, gr_metrics *m, gr_sum *sum,
+                         const gram_number **numbers, size_t *n, gram_err *err);
+    /* How the weights do on held-out prompts: h->loss, the smaller the better, and h->n. */
+    gram_status (*judge)(void *arg, gr_grad *g, uint64_t step, gr_held *h, bool *stopped, gram_err *err);
+    /* A line "name=value" for each thing that a resume must agree on; false: out of memory. */
+    bool (*settings)(const void *arg, gr_buf *b);
+} gr_source;
 
 /* All borrowed. */
 typedef struct {
@@ -17,6 +36,7 @@ typedef struct {
     const char *chat_template;          /* a program in Jinja that takes the place of the files' own; NULL: it stays */
     gr_model *model;                    /* writable, unless there are adapters to train */
     gr_device *device;
+    const gr_source *source;            /* NULL: the rows of `train`, which otherwise holds the prompts */
     const gr_set *train, *held;         /* held: [n_held], at least one, and n == 0 where there is none */
     const char *const *held_name;       /* [n_held] without folders */
     size_t n_held;

@@ -24,6 +24,7 @@ struct loop {
     gr_held *held;                  /* [r->n_held] as they were last judged; n == 0: not in this call */
     struct timespec start;
     uint64_t tokens;
+    bool asked;                     /* somebody wants the run to stop */
     bool check_rows;                /* of the model that is opened again: there is memory for it */
     gram_train_report *report;
 };
@@ -32,6 +33,8 @@ struct loop {
 bool gr_run_is_first(const struct loop *l);
 /* Whether the weights are the last ones: after the last step, or where patience is at its end. */
 bool gr_run_is_over(const struct loop *l);
+/* Whether it is time for what is done every so many steps: behind the rollout in which they were full. */
+bool gr_run_is_time(const struct loop *l, uint64_t every);
 /* Somebody asked to stop: what is done is kept, and the call fails with GRAM_ESTOPPED. why: "" or a reason. */
 gram_status gr_run_stop(struct loop *l, const char *why, gram_err *err);
 

@@ -16,8 +16,9 @@
 
 #define LARGEST ((size_t)1 << 30)
 
-enum { LINES, HELD, EVENTS, FILES };
-static const char *const name[FILES] = { "metrics.jsonl", "held-out.jsonl", "tb/events.out.tfevents.gram" };
+enum { LINES, HELD, SAMPLES, EVENTS, FILES };
+static const char *const name[FILES] = { "metrics.jsonl", "held-out.jsonl", "samples.jsonl",
+                                         "tb/events.out.tfevents.gram" };
 
 struct gr_metrics { struct { char *path; FILE *f; } file[FILES]; };
 
@@ -216,6 +217,27 @@ static bool add_event(gr_buf *b, const gr_metric *m)
                    : gr_tfevents_add(b, m->time, m->step, train, GR_COUNT(train));
 }
 
+/* A run's own numbers under the names that TRL gives them. */
+static bool add_number(gr_buf *b, double time, uint64_t step, bool held, const char *key, double x)
+{
+    char tag[96];
+    const gr_scalar s = { tag, x };
+
+    snprintf(tag, sizeof tag, "%s/%s", held ? "eval" : "train", key);
+    return gr_tfevents_add(b, time, step, &s, 1);
+}
+
+static bool is_known(const char *key)
+{
+    static const char *const known[] = { "step", "loss", "accuracy", "lr", "grad_norm", "tokens_per_s", "tokens",
+                                         "seconds", "time", "set", "file", "held_loss", "held_accuracy" };
+
+    for (size_t i = 0; i < GR_COUNT(known); i++)
+        if (!strcmp(known[i], key))
+            return true;
+    return false;
+}
+
 /* ---- Writing -------------------------------------------------------------------------------------- */
 
 static gram_status make_tb(const char *dir, gram_err *err)
@@ -238,30 +260,48 @@ static gram_status append(gr_metrics *m, int file, const gr_buf *b, gram_err *er
     return GRAM_OK;
 }
 
+struct events { gr_buf b; bool begun, failed; };
+
+static bool add_row_events(void *arg, const char *line, size_t n, const json_t *row)
+{
+    struct events *e = arg;
+    const gr_metric m = metric_of(row);
+    const char *key;
+    json_t *v;
+    bool ok = (e->begun || gr_tfevents_begin(&e->b, m.time)) && add_event(&e->b, &m);
+
+    (void)line, (void)n;
+    json_object_foreach((json_t *)(uintptr_t)row, key, v)
+        if (json_is_number(v) && !is_known(key))
+            ok = ok && add_number(&e->b, m.time, m.step, m.held, key, json_number_value(v));
+    e->begun = true;
+    e->failed = !ok;
+    return ok;
+}
+
 /* All that metrics.jsonl says so far. */
 static gram_status write_events(gr_metrics *m, gram_err *err)
 {
-    gr_metric *metric;
-    size_t n;
-    gr_buf b = { 0 };
-    gram_status rc = read_metrics(m->file[LINES].path, &metric, &n, err);
-    bool ok = !rc && gr_tfevents_begin(&b, n > 0 ? metric[0].time : clock_now());
+    struct events e = { .begun = false };
+    gram_status rc = each_line(m->file[LINES].path, add_row_events, &e, err);
 
-    for (size_t i = 0; i < n && ok; i++)
-        ok = add_event(&b, &metric[i]);
+    if (!rc && !e.failed && !e.begun)
+        e.failed = !gr_tfevents_begin(&e.b, clock_now());
     if (!rc)
-        rc = ok ? append(m, EVENTS, &b, err) : gr_nomem(err, m->file[EVENTS].path);
-    gr_buf_clear(&b);
-    free(metric);
+        rc = e.failed ? gr_nomem(err, m->file[EVENTS].path) : append(m, EVENTS, &e.b, err);
+    gr_buf_clear(&e.b);
     return rc;
 }
 
-static gram_status open_files(gr_metrics *m, const char *dir, uint64_t steps, uint64_t judged, gram_err *err)
+static gram_status open_files(gr_metrics *m, const char *dir, uint64_t steps, uint64_t judged, bool samples,
+                              gram_err *err)
 {
     gram_status rc = make_tb(dir, err);
 
     for (int i = 0; i < FILES && !rc; i++) {
-        char *path = m->file[i].path = gr_path_join(dir, name[i]);
+        char *path = i == SAMPLES && !samples ? NULL : (m->file[i].path = gr_path_join(dir, name[i]));
+        if (i == SAMPLES && !samples)
+            continue;
         if (!path)
             return gr_nomem(err, dir);
         if (i != EVENTS)
@@ -272,10 +312,11 @@ static gram_status open_files(gr_metrics *m, const char *dir, uint64_t steps, ui
     return rc ? rc : write_events(m, err);
 }
 
-gram_status gr_metrics_open(gr_metrics **out, const char *dir, uint64_t steps, uint64_t judged, gram_err *err)
+gram_status gr_metrics_open(gr_metrics **out, const char *dir, uint64_t steps, uint64_t judged, bool samples,
+                            gram_err *err)
 {
     gr_metrics *m = gr_calloc(1, sizeof *m);
-    gram_status rc = m ? open_files(m, dir, steps, judged, err) : gr_nomem(err, dir);
+    gram_status rc = m ? open_files(m, dir, steps, judged, samples, err) : gr_nomem(err, dir);
 
     if (rc) {
         gr_metrics_close(m);
@@ -286,17 +327,32 @@ gram_status gr_metrics_open(gr_metrics **out, const char *dir, uint64_t steps, u
 }
 
 /* A line of metrics.jsonl, and the same as an event; both buffers are empty afterwards. */
-static gram_status add_line(gr_metrics *m, gr_buf *line, bool ok, const gr_metric *metric, gram_err *err)
+static gram_status add_line(gr_metrics *m, gr_buf *line, bool ok, const gr_metric *metric, const gram_number *more,
+                            size_t n_more, gram_err *err)
 {
     gr_buf event = { 0 };
-    gram_status rc = ok && add_event(&event, metric) ? append(m, LINES, line, err)
-                                                     : gr_nomem(err, m->file[LINES].path);
+    gram_status rc;
 
+    ok = ok && add_event(&event, metric);
+    for (size_t i = 0; i < n_more && ok; i++)
+        if (isfinite(more[i].value))
+            ok = add_number(&event, metric->time, metric->step, metric->held, more[i].name, more[i].value);
+    rc = ok ? append(m, LINES, line, err) : gr_nomem(err, m->file[LINES].path);
     if (!rc)
         rc = append(m, EVENTS, &event, err);
     gr_buf_clear(line);
     gr_buf_clear(&event);
     return rc;
+}
+
+static bool print_numbers(gr_buf *b, const gram_number *more, size_t n)
+{
+    bool ok = true;
+
+    for (size_t i = 0; i < n && ok; i++)
+        if (isfinite(more[i].value))
+            ok = gr_buf_printf(b, ",\"%s\":%.9g", more[i].name, more[i].value);
+    return ok;
 }
 
 gram_status gr_metrics_step(gr_metrics *m, const gram_train_step *s, gram_err *err)
@@ -308,10 +364,11 @@ gram_status gr_metrics_step(gr_metrics *m, const gram_train_step *s, gram_err *e
 
     if (ok && !isnan(s->accuracy))
         ok = gr_buf_printf(&b, ",\"accuracy\":%.6g", s->accuracy);
+    ok = ok && print_numbers(&b, s->more, s->n_more);
     ok = ok && gr_buf_printf(&b, ",\"lr\":%.9g,\"grad_norm\":%.9g,\"tokens_per_s\":%.1f,\"tokens\":%" PRIu64
                              ",\"seconds\":%.3f,\"time\":%.3f}\n", s->lr, s->grad_norm, s->tokens_per_s, s->tokens,
                              s->seconds, metric.time);
-    return add_line(m, &b, ok, &metric, err);
+    return add_line(m, &b, ok, &metric, s->more, s->n_more, err);
 }
 
 /* Behind the step, which set it is: `,"set":2,"file":"other.jsonl"`; nothing of the first. A name that is no UTF-8 is
@@ -363,14 +420,19 @@ gram_status gr_metrics_held(gr_metrics *m, uint64_t step, size_t set, const char
 
     if (ok && !isnan(j->accuracy))
         ok = gr_buf_printf(&b, ",\"held_accuracy\":%.9g", j->accuracy);
-    ok = ok && gr_buf_printf(&b, ",\"time\":%.3f}\n", metric.time);
-    return rc ? rc : add_line(m, &b, ok, &metric, err);
+    ok = ok && print_numbers(&b, j->more, j->n_more) && gr_buf_printf(&b, ",\"time\":%.3f}\n", metric.time);
+    return rc ? rc : add_line(m, &b, ok, &metric, j->more, j->n_more, err);
+}
+
+gram_status gr_metrics_sample(gr_metrics *m, const gr_buf *line, gram_err *err)
+{
+    return append(m, SAMPLES, line, err);
 }
 
 gram_status gr_metrics_sync(gr_metrics *m, gram_err *err)
 {
     for (int i = 0; i < EVENTS; i++)
-        if (fsync(fileno(m->file[i].f)) && errno != EINVAL && errno != EROFS && errno != ENOTSUP)
+        if (m->file[i].f && fsync(fileno(m->file[i].f)) && errno != EINVAL && errno != EROFS && errno != ENOTSUP)
             return gr_fail(err, GRAM_EIO, "%s: not synced: %s", m->file[i].path, strerror(errno));
     return GRAM_OK;
 }

@@ -17,7 +17,13 @@
 #define AT(field)  offsetof(gram_train_options, field)
 #define STAGE1     (1u << GRAM_STAGE_PRETRAIN)
 #define STAGE2     (1u << GRAM_STAGE_FINETUNE)
-#define BOTH       (STAGE1 | STAGE2)
+#define STAGE3     (1u << GRAM_STAGE_ALIGN)
+#define LABELLED   (STAGE1 | STAGE2)
+#define ALL        (STAGE1 | STAGE2 | STAGE3)
+#define THE(name)  (1u << GRAM_ALGORITHM_##name)
+#define RAFTS      (THE(RAFT) | THE(RAFT_PP))
+#define GRADIENTS  (THE(RAFT_PP) | THE(REINFORCE_REJ) | THE(RLOO) | THE(GRPO) | THE(DR_GRPO) | THE(REINFORCE) | \
+                    THE(REMAX))
 #define ONE(loss)  (1u << GRAM_LOSS_##loss)
 #define JUDGES     (ONE(GRAM) | ONE(GENERATIVE))
 #define SCALARS    (~JUDGES & (2u * ONE(PURM) - 1))
@@ -63,94 +69,195 @@ static const gram_option option[] = {
       .most = MANY, .usual = { "1", "1" },
       .help = "Draw at most N pairs of one prompt's responses, none of them in two" },
 
-    { .name = "lr", .kind = GRAM_OPTION_REAL, .at = AT(lr), .stages = BOTH, .alike = true, .most = 1,
-      .usual = { "1e-5", "2e-5" }, .help = "The peak of the learning rate" },
-    { .name = "schedule", .kind = GRAM_OPTION_CHOICE, .at = AT(schedule), .stages = BOTH, .alike = true,
-      .choices = "cosine|linear|constant", .usual = { "cosine", "cosine" },
+    { .name = "algorithm", .kind = GRAM_OPTION_CHOICE, .at = AT(align.algorithm), .stages = STAGE3, .alike = true,
+      .choices = "raft|raft++|reinforce-rej|rloo|grpo|dr-grpo|reinforce|remax", .usual = { "", "", "rloo" },
+      .help = "How rewards move the policy. raft: the best answer of each prompt is learnt; raft++: the same with a "
+      "clipped ratio; reinforce-rej: the reward itself, of prompts whose answers differ in it; rloo: less the mean of "
+      "the others; grpo: less the mean, over the standard deviation; dr-grpo: less the mean; reinforce: less the "
+      "running mean of all; remax: less that of the greedy answer" },
+    { .name = "judge", .kind = GRAM_OPTION_WORD, .at = AT(align.judge), .stages = STAGE3, .alike = true,
+      .help = "Whose rewards are learnt from: the path of a judge or reward model, http://HOST:PORT of a gram serve, "
+      "or exec:COMMAND, a program that reads and writes JSON Lines" },
+    { .name = "eval-judge", .kind = GRAM_OPTION_WORD, .at = AT(align.eval_judge), .stages = STAGE3, .alike = true,
+      .needs = "eval-file",
+      .help = "Who judges the held-out prompts, and by that says which policy is best (default: the judge itself, "
+      "which rates what it was pleased with)" },
+    { .name = "samples", .letter = 'n', .kind = GRAM_OPTION_SIZE, .at = AT(align.samples), .stages = STAGE3,
+      .alike = true, .least = 1, .most = 1024, .usual = { "", "", "8" }, .help = "Answers to each prompt" },
+    { .name = "rollout-prompts", .kind = GRAM_OPTION_SIZE, .at = AT(align.rollout), .stages = STAGE3, .alike = true,
+      .least = 1, .most = MANY, .usual = { "", "", "16; raft 64" },
+      .help = "Prompts that the same weights answer before they learn; --batch-rows of them make a step" },
+    { .name = "updates", .kind = GRAM_OPTION_SIZE, .at = AT(align.updates), .stages = STAGE3, .alike = true,
+      .least = 1, .most = 1000, .usual = { "", "", "1; raft 2" },
+      .help = "Learn N times from each answer, TRL's num_iterations" },
+    { .name = "max-new-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(align.max_new), .stages = STAGE3, .alike = true,
+      .least = 1, .most = MANY, .help = "The longest answer, its end counted. It has no default" },
+    { .name = "temperature", .kind = GRAM_OPTION_REAL, .at = AT(align.temperature), .stages = STAGE3, .alike = true,
+      .above = true, .most = 100, .usual = { "", "", "1" },
+      .help = "At which answers are drawn, and at which their probabilities are taken in the loss" },
+    { .name = "top-p", .kind = GRAM_OPTION_REAL, .at = AT(align.top_p), .stages = STAGE3, .alike = true, .above = true,
+      .most = 1, .algorithms = THE(RAFT), .usual = { "", "", "1" },
+      .help = "raft: draw from the likeliest tokens of this mass. What is learnt by its probability is never filtered, "
+      "which would bias it" },
+    { .name = "kl", .kind = GRAM_OPTION_CHOICE, .at = AT(align.kl), .stages = STAGE3, .alike = true,
+      .choices = "none|k1|k2|k3", .usual = { "", "", "none; rloo k1" },
+      .help = "How the distance to the reference is measured: k1, the logarithm of the ratio; k2, half its square; k3, "
+      "GRPO's. In the loss k2 has the gradient of KL(policy, reference), k3 that of KL(reference, policy)" },
+    { .name = "kl-in", .kind = GRAM_OPTION_CHOICE, .at = AT(align.kl_in), .stages = STAGE3, .alike = true,
+      .choices = "reward|loss", .needs = "kl", .usual = { "", "", "reward" },
+      .help = "Where it stands: summed over an answer and taken from its reward, or in the loss at each token" },
+    { .name = "beta", .kind = GRAM_OPTION_REAL, .at = AT(beta), .stages = STAGE3, .alike = true, .most = ANY,
+      .needs = "kl", .usual = { "", "", "0.05" }, .help = "What the distance to the reference weighs" },
+    { .name = "kl-target", .kind = GRAM_OPTION_REAL, .at = AT(align.kl_target), .stages = STAGE3, .alike = true,
+      .most = ANY, .needs = "kl",
+      .help = "Let beta grow where the distance of an answer is above X, and fall where it is below (default: 0, beta "
+      "stays)" },
+    { .name = "kl-horizon", .kind = GRAM_OPTION_REAL, .at = AT(align.kl_horizon), .stages = STAGE3, .alike = true,
+      .above = true, .most = ANY, .needs = "kl-target", .usual = { "", "", "10000" },
+      .help = "In how many answers beta changes by a fifth" },
+    { .name = "reference", .kind = GRAM_OPTION_PATH, .at = AT(reference), .stages = STAGE3, .alike = true,
+      .needs = "kl", .help = "The model that the policy is held against (default: the one that it starts from)" },
+    { .name = "ratio", .kind = GRAM_OPTION_CHOICE, .at = AT(align.ratio), .stages = STAGE3, .alike = true,
+      .choices = "none|token|answer-mean|answer-sum", .algorithms = GRADIENTS, .usual = { "", "", "token" },
+      .help = "Of what the ratio to the policy that wrote is: a token; the mean over an answer, GSPO's; its sum, that "
+      "of RLOO in TRL; or none" },
+    { .name = "clip-low", .kind = GRAM_OPTION_REAL, .at = AT(align.clip_low), .stages = STAGE3, .alike = true,
+      .most = 1, .algorithms = GRADIENTS, .needs = "ratio", .usual = { "", "", "0.2" },
+      .help = "How far below 1 a ratio still moves the policy" },
+    { .name = "clip-high", .kind = GRAM_OPTION_REAL, .at = AT(align.clip_high), .stages = STAGE3, .alike = true,
+      .most = ANY, .algorithms = GRADIENTS, .needs = "ratio", .usual = { "", "", "0.2" },
+      .help = "How far above 1; DAPO's is 0.28" },
+    { .name = "dual-clip", .kind = GRAM_OPTION_REAL, .at = AT(align.dual_clip), .stages = STAGE3, .alike = true,
+      .most = ANY, .algorithms = GRADIENTS, .needs = "ratio",
+      .help = "The largest ratio of an answer that is worse than the others; 3 is usual (default: 0, none)" },
+    { .name = "aggregate", .kind = GRAM_OPTION_CHOICE, .at = AT(align.per), .stages = STAGE3, .alike = true,
+      .choices = "token|answer|length", .algorithms = GRADIENTS,
+      .usual = { "", "", "token; grpo answer; dr-grpo length" },
+      .help = "What the loss is a mean over: the tokens of a step, DAPO's; answers, each the mean of its tokens, "
+      "GRPO's; answers, each the sum of its tokens over --max-new-tokens, Dr. GRPO's" },
+    { .name = "cut", .kind = GRAM_OPTION_CHOICE, .at = AT(align.cut), .stages = STAGE3, .alike = true,
+      .choices = "mask|keep|penalty", .usual = { "", "", "mask" },
+      .help = "Answers that ran into --max-new-tokens: mask, nothing is learnt of them, though their rewards stand "
+      "among the others; keep, like the others; penalty, with --cut-penalty taken from their reward. raft never learns "
+      "them unless they are kept" },
+    { .name = "cut-penalty", .kind = GRAM_OPTION_REAL, .at = AT(align.cut_penalty), .stages = STAGE3, .alike = true,
+      .most = ANY, .needs = "cut", .usual = { "", "", "0" }, .help = "What a cut answer loses" },
+    { .name = "length-penalty", .kind = GRAM_OPTION_REAL, .at = AT(align.length_penalty), .stages = STAGE3,
+      .alike = true, .most = ANY, .usual = { "", "", "0" },
+      .help = "Take X times the share of --max-new-tokens that an answer used from its reward" },
+    { .name = "sd-floor", .kind = GRAM_OPTION_REAL, .at = AT(align.sd_floor), .stages = STAGE3, .alike = true,
+      .most = ANY, .algorithms = THE(GRPO), .usual = { "", "", "0" },
+      .help = "grpo: the least standard deviation, so that what a judge gives by chance is not blown up" },
+    { .name = "whiten", .kind = GRAM_OPTION_FLAG, .at = AT(align.whiten), .stages = STAGE3, .alike = true,
+      .algorithms = GRADIENTS & ~THE(RAFT_PP),
+      .help = "Bring the advantages of a rollout to mean 0 and variance 1, over its tokens" },
+    { .name = "global", .kind = GRAM_OPTION_FLAG, .at = AT(align.global), .stages = STAGE3, .alike = true,
+      .algorithms = RAFTS,
+      .help = "raft: one answer to a prompt, of which the best of each --samples prompts are learnt. For judges whose "
+      "rewards can be compared across prompts" },
+    { .name = "min-gain", .kind = GRAM_OPTION_REAL, .at = AT(align.min_gain), .stages = STAGE3, .alike = true,
+      .most = ANY, .algorithms = RAFTS, .usual = { "", "", "0" },
+      .help = "raft: leave out prompts whose best answer is not X above their mean" },
+    { .name = "scheme", .kind = GRAM_OPTION_WORD, .at = AT(align.scheme), .stages = STAGE3, .alike = true,
+      .help = "How a judge that compares makes rewards: all-pairs, reference, tournament, linear or circular "
+      "(default: all-pairs)" },
+    { .name = "against", .kind = GRAM_OPTION_CHOICE, .at = AT(align.against), .stages = STAGE3, .alike = true,
+      .choices = "row|greedy", .needs = "scheme", .usual = { "", "", "row" },
+      .help = "The answer of the scheme `reference`: the row's own \"reference\", or the policy's greedy one" },
+    { .name = "unit", .kind = GRAM_OPTION_WORD, .at = AT(align.unit), .stages = STAGE3, .alike = true,
+      .help = "What a judge that compares gives: margin, that of the logits, or preference (default: margin)" },
+    { .name = "lambda", .kind = GRAM_OPTION_REAL, .at = AT(align.lambda), .stages = STAGE3, .alike = true, .most = ANY,
+      .usual = { "", "", "0" }, .help = "PURM: the reward is mean - X u, u the overlap with the other answers" },
+
+    { .name = "lr", .kind = GRAM_OPTION_REAL, .at = AT(lr), .stages = ALL, .alike = true, .most = 1,
+      .usual = { "1e-5", "2e-5", "1e-6" }, .help = "The peak of the learning rate" },
+    { .name = "schedule", .kind = GRAM_OPTION_CHOICE, .at = AT(schedule), .stages = ALL, .alike = true,
+      .choices = "cosine|linear|constant", .usual = { "cosine", "cosine", "constant" },
       .help = "How the rate falls after its peak" },
-    { .name = "warmup", .kind = GRAM_OPTION_REAL, .at = AT(warmup), .stages = BOTH, .alike = true, .most = 1,
-      .usual = { "0.1", "0.1" }, .help = "The share of the steps, rounded up to a step, over which the rate rises" },
-    { .name = "weight-decay", .kind = GRAM_OPTION_REAL, .at = AT(weight_decay), .stages = BOTH, .alike = true,
-      .most = 1, .usual = { "0", "0" }, .help = "AdamW's decay of matrices" },
-    { .name = "clip", .kind = GRAM_OPTION_REAL, .at = AT(clip), .stages = BOTH, .alike = true, .most = ANY,
-      .usual = { "1", "1" }, .help = "Scale gradients down to this norm of all of them together; 0: never" },
-    { .name = "batch-rows", .letter = 'b', .kind = GRAM_OPTION_SIZE, .at = AT(batch_rows), .stages = BOTH,
-      .alike = true, .least = 1, .most = MANY, .usual = { "32", "16" }, .help = "Rows of a step" },
-    { .name = "epochs", .letter = 'e', .kind = GRAM_OPTION_SIZE, .at = AT(epochs), .stages = BOTH, .least = 1,
-      .most = MANY, .usual = { "1", "2" }, .help = "Go through the data N times" },
-    { .name = "steps", .kind = GRAM_OPTION_WIDE, .at = AT(steps), .stages = BOTH, .most = STEPS,
+    { .name = "warmup", .kind = GRAM_OPTION_REAL, .at = AT(warmup), .stages = ALL, .alike = true, .most = 1,
+      .usual = { "0.1", "0.1", "0.05" },
+      .help = "The share of the steps, rounded up to a step, over which the rate rises" },
+    { .name = "weight-decay", .kind = GRAM_OPTION_REAL, .at = AT(weight_decay), .stages = ALL, .alike = true,
+      .most = 1, .usual = { "0", "0", "0" }, .help = "AdamW's decay of matrices" },
+    { .name = "clip", .kind = GRAM_OPTION_REAL, .at = AT(clip), .stages = ALL, .alike = true, .most = ANY,
+      .usual = { "1", "1", "1" }, .help = "Scale gradients down to this norm of all of them together; 0: never" },
+    { .name = "batch-rows", .letter = 'b', .kind = GRAM_OPTION_SIZE, .at = AT(batch_rows), .stages = ALL,
+      .alike = true, .least = 1, .most = MANY, .usual = { "32", "16", "16" }, .help = "Rows of a step" },
+    { .name = "epochs", .letter = 'e', .kind = GRAM_OPTION_SIZE, .at = AT(epochs), .stages = ALL, .least = 1,
+      .most = MANY, .usual = { "1", "2", "1" }, .help = "Go through the data N times" },
+    { .name = "steps", .kind = GRAM_OPTION_WIDE, .at = AT(steps), .stages = ALL, .most = STEPS,
       .help = "Take N steps, whatever the epochs are (default: 0, as many as they ask for)" },
-    { .name = "seed", .letter = 's', .kind = GRAM_OPTION_WIDE, .at = AT(seed), .stages = BOTH, .alike = true,
-      .most = ANY, .usual = { "0", "0" },
+    { .name = "seed", .letter = 's', .kind = GRAM_OPTION_WIDE, .at = AT(seed), .stages = ALL, .alike = true,
+      .most = ANY, .usual = { "0", "0", "0" },
       .help = "Of the order of the rows, of what is drawn from them, of new weights and of dropout" },
-    { .name = "lora-rank", .kind = GRAM_OPTION_SIZE, .at = AT(lora_rank), .stages = BOTH, .alike = true, .most = MANY,
+    { .name = "lora-rank", .kind = GRAM_OPTION_SIZE, .at = AT(lora_rank), .stages = ALL, .alike = true, .most = MANY,
       .help = "Train low-rank adapters of rank N beside a model that stays as it is, and write them as PEFT does "
       "(default: 0, every weight is trained). --dtype bf16 halves the memory of the model; without adapters it is "
       "trained in two bytes, rounded by chance at each step" },
-    { .name = "lora-alpha", .kind = GRAM_OPTION_REAL, .at = AT(lora_alpha), .stages = BOTH, .alike = true,
+    { .name = "lora-alpha", .kind = GRAM_OPTION_REAL, .at = AT(lora_alpha), .stages = ALL, .alike = true,
       .above = true, .most = 1e9, .needs = "lora-rank",
       .help = "What the adapters give is times X / rank (default: X is twice the rank)" },
-    { .name = "lora-dropout", .kind = GRAM_OPTION_REAL, .at = AT(lora_dropout), .stages = BOTH, .alike = true,
+    { .name = "lora-dropout", .kind = GRAM_OPTION_REAL, .at = AT(lora_dropout), .stages = ALL, .alike = true,
       .most = 1, .below = true, .needs = "lora-rank",
       .help = "The share of their inputs that the adapters do not see in a step, drawn anew for each token and matrix; "
       "never when the model is judged (default: 0, or what the adapter that is trained further had)" },
-    { .name = "lora-targets", .kind = GRAM_OPTION_WORD, .at = AT(lora_targets), .stages = BOTH, .alike = true,
+    { .name = "lora-targets", .kind = GRAM_OPTION_WORD, .at = AT(lora_targets), .stages = ALL, .alike = true,
       .needs = "lora-rank",
       .help = "Which matrices of a layer have adapters: some of q,k,v,o,gate,up,down (default: all of them)" },
-    { .name = "recompute", .kind = GRAM_OPTION_CHOICE, .at = AT(recompute), .stages = BOTH, .choices = "auto|on|off",
-      .usual = { "auto", "auto" },
+    { .name = "recompute", .kind = GRAM_OPTION_CHOICE, .at = AT(recompute), .stages = ALL, .choices = "auto|on|off",
+      .usual = { "auto", "auto", "auto" },
       .help = "Layers that keep their input alone for the backward pass and make the rest again, with the same bits: "
       "on, all, for a tenth of the activations' memory and about four thirds of the time; off, none; auto, as many as "
       "it takes for the run to fit the machine and, with adapters, for activations of 2 GiB" },
 
-    { .name = "eval-file", .kind = GRAM_OPTION_PATHS, .at = AT(eval_file), .more = AT(more_eval), .stages = BOTH,
+    { .name = "eval-file", .kind = GRAM_OPTION_PATHS, .at = AT(eval_file), .more = AT(more_eval), .stages = ALL,
       .help = "Judge the held-out rows of FILE before the first step and after the last, and say how well it did. May "
       "be given again: the first decides what is best, the others are judged beside it" },
-    { .name = "eval-every", .kind = GRAM_OPTION_WIDE, .at = AT(eval_every), .stages = BOTH, .alike = true,
-      .most = STEPS, .needs = "eval-file", .usual = { "0", "0" },
+    { .name = "eval-every", .kind = GRAM_OPTION_WIDE, .at = AT(eval_every), .stages = ALL, .alike = true,
+      .most = STEPS, .needs = "eval-file", .usual = { "0", "0", "0" },
       .help = "Judge them every N steps too, and keep the model that did it best in DIR/best; 0: not between" },
-    { .name = "best", .kind = GRAM_OPTION_FLAG, .at = AT(best), .stages = BOTH, .needs = "eval-file",
+    { .name = "best", .kind = GRAM_OPTION_FLAG, .at = AT(best), .stages = ALL, .needs = "eval-file",
       .help = "Write the model that judged them best, not the last one. Chosen by these rows, its numbers on them "
       "flatter" },
-    { .name = "patience", .kind = GRAM_OPTION_WIDE, .at = AT(patience), .stages = BOTH, .most = STEPS,
-      .needs = "eval-every", .usual = { "0", "0" },
+    { .name = "patience", .kind = GRAM_OPTION_WIDE, .at = AT(patience), .stages = ALL, .most = STEPS,
+      .needs = "eval-every", .usual = { "0", "0", "0" },
       .help = "End the run early, where N judgings in a row were no better than the best before them; 0: never" },
-    { .name = "max-minutes", .kind = GRAM_OPTION_REAL, .at = AT(max_minutes), .stages = BOTH, .above = true,
+    { .name = "max-minutes", .kind = GRAM_OPTION_REAL, .at = AT(max_minutes), .stages = ALL, .above = true,
       .most = 1e9, .help = "Stop, with a checkpoint to resume from, at the first step that ends X minutes after the "
       "command began (default: no limit)" },
-    { .name = "save-every", .kind = GRAM_OPTION_WIDE, .at = AT(save_every), .stages = BOTH, .most = STEPS,
-      .usual = { "50", "50" },
+    { .name = "save-every", .kind = GRAM_OPTION_WIDE, .at = AT(save_every), .stages = ALL, .most = STEPS,
+      .usual = { "50", "50", "10" },
       .help = "Write a checkpoint every N steps and before the model; 0: only when the run is stopped" },
-    { .name = "keep", .kind = GRAM_OPTION_SIZE, .at = AT(keep), .stages = BOTH, .least = 1, .most = MANY,
-      .usual = { "2", "2" }, .help = "Keep the N newest checkpoints" },
-    { .name = "extend", .kind = GRAM_OPTION_FLAG, .at = AT(extend), .stages = BOTH,
+    { .name = "keep", .kind = GRAM_OPTION_SIZE, .at = AT(keep), .stages = ALL, .least = 1, .most = MANY,
+      .usual = { "2", "2", "2" }, .help = "Keep the N newest checkpoints" },
+    { .name = "extend", .kind = GRAM_OPTION_FLAG, .at = AT(extend), .stages = ALL,
       .help = "With --resume, go on with another number of steps or epochs though the rate falls: from here on it is "
       "that of the longer run. The last checkpoint stays when the run has ended, as with the constant schedule, which "
       "needs no --extend" },
-    { .name = "resume", .letter = 'r', .kind = GRAM_OPTION_FLAG, .at = AT(resume), .stages = BOTH,
+    { .name = "resume", .letter = 'r', .kind = GRAM_OPTION_FLAG, .at = AT(resume), .stages = ALL,
       .help = "Go on from the newest whole checkpoint in DIR, or begin where there is none. The run ends with the bits "
       "of one that was never stopped" },
-    { .name = "columns", .kind = GRAM_OPTION_WORD, .at = AT(columns), .stages = BOTH,
+    { .name = "columns", .kind = GRAM_OPTION_WORD, .at = AT(columns), .stages = ALL,
       .help = "What the files of rows call the keys that are read: prompt=question,chosen=good" },
-    { .name = "skip-bad", .kind = GRAM_OPTION_FLAG, .at = AT(skip_bad), .stages = BOTH,
+    { .name = "skip-bad", .kind = GRAM_OPTION_FLAG, .at = AT(skip_bad), .stages = ALL,
       .help = "Warn about a row that cannot be read and go on, instead of failing at it" },
 
-    { .name = "judge-prompt", .kind = GRAM_OPTION_TEXT, .at = AT(model.judge_prompt), .stages = BOTH,
+    { .name = "judge-prompt", .kind = GRAM_OPTION_TEXT, .at = AT(model.judge_prompt), .stages = LABELLED,
       .losses = JUDGES, .shared = true },
-    { .name = "labels", .kind = GRAM_OPTION_LABELS, .at = AT(model.label_a), .stages = BOTH, .losses = JUDGES,
+    { .name = "labels", .kind = GRAM_OPTION_LABELS, .at = AT(model.label_a), .stages = LABELLED, .losses = JUDGES,
       .shared = true },
-    { .name = "template", .kind = GRAM_OPTION_TEMPLATE, .at = AT(model.chat_template), .stages = BOTH, .shared = true },
-    { .name = "chat-args", .kind = GRAM_OPTION_WORD, .at = AT(model.chat_args), .stages = BOTH, .shared = true },
-    { .name = "max-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(model.max_tokens), .stages = BOTH, .most = STEPS,
+    { .name = "template", .kind = GRAM_OPTION_TEMPLATE, .at = AT(model.chat_template), .stages = ALL, .shared = true },
+    { .name = "chat-args", .kind = GRAM_OPTION_WORD, .at = AT(model.chat_args), .stages = ALL, .shared = true },
+    { .name = "max-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(model.max_tokens), .stages = ALL, .most = STEPS,
       .shared = true },
-    { .name = "truncate", .kind = GRAM_OPTION_CHOICE, .at = AT(model.truncate), .stages = BOTH, .shared = true,
+    { .name = "truncate", .kind = GRAM_OPTION_CHOICE, .at = AT(model.truncate), .stages = ALL, .shared = true,
       .choices = "error|balanced|drop" },
-    { .name = "dtype", .kind = GRAM_OPTION_CHOICE, .at = AT(model.dtype), .stages = BOTH, .alike = true,
+    { .name = "dtype", .kind = GRAM_OPTION_CHOICE, .at = AT(model.dtype), .stages = ALL, .alike = true,
       .choices = "f32|bf16|int8", .shared = true },
-    { .name = "base", .kind = GRAM_OPTION_PATH, .at = AT(model.base), .stages = BOTH, .shared = true },
-    { .name = "threads", .kind = GRAM_OPTION_INT, .at = AT(model.threads), .stages = BOTH, .most = 1 << 16,
+    { .name = "base", .kind = GRAM_OPTION_PATH, .at = AT(model.base), .stages = ALL, .shared = true },
+    { .name = "threads", .kind = GRAM_OPTION_INT, .at = AT(model.threads), .stages = ALL, .most = 1 << 16,
       .shared = true },
-    { .name = "batch-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(model.batch_tokens), .stages = BOTH, .alike = true,
+    { .name = "batch-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(model.batch_tokens), .stages = ALL, .alike = true,
       .most = STEPS, .shared = true },
 };
 
@@ -304,6 +411,8 @@ gram_status gr_option_take(const gram_option *k, gram_train_options *o, const ch
         return GRAM_OK;
     case GRAM_OPTION_CHOICE:                /* enums of the header are as wide as an int */
         memcpy(to, &i, sizeof i);
+        if (k->at == AT(align.algorithm))
+            gram_train_options_set_algorithm(o, (gram_algorithm)i);
         if (k->at == AT(loss))
             gram_train_options_set_loss(o, (gram_loss)i);
         return GRAM_OK;
@@ -364,12 +473,16 @@ bool gr_option_print(gr_buf *b, const gram_option *k, const gram_train_options *
 void gram_train_options_init(gram_train_options *o, gram_stage stage)
 {
     *o = (gram_train_options){ .lora_dropout = -1 };
-    for (size_t i = 0; i < GR_COUNT(option); i++)
-        if (option[i].usual[stage] && *option[i].usual[stage] && !option[i].losses)
-            gr_option_take(&option[i], o, option[i].usual[stage], NULL);
+    for (size_t i = 0; i < GR_COUNT(option); i++) {
+        const char *usual = option[i].usual[stage];
+        if (usual && *usual && !option[i].losses && strcspn(usual, ";") == strlen(usual))
+            gr_option_take(&option[i], o, usual, NULL);
+    }
     o->pairs = 1;
     o->head_width = 1024;
     gram_train_options_set_loss(o, GRAM_LOSS_GRAM);
+    if (stage == GRAM_STAGE_ALIGN)
+        gram_train_options_set_algorithm(o, GRAM_ALGORITHM_RLOO);
 }
 
 void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
@@ -382,6 +495,29 @@ void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
     o->sft_beta = SFT_BETA;
 }
 
+const char *gram_algorithm_name(gram_algorithm a)
+{
+    static const char *const name[] = { "raft", "raft++", "reinforce-rej", "rloo", "grpo", "dr-grpo", "reinforce",
+                                        "remax" };
+
+    return (size_t)a < GR_COUNT(name) ? name[a] : "unknown";
+}
+
+void gram_train_options_set_algorithm(gram_train_options *o, gram_algorithm algorithm)
+{
+    gram_align_options *a = &o->align;
+
+    a->algorithm = algorithm;
+    a->ratio = algorithm == GRAM_ALGORITHM_RAFT ? GRAM_RATIO_NONE : GRAM_RATIO_TOKEN;
+    a->per = algorithm == GRAM_ALGORITHM_GRPO ? GRAM_PER_ANSWER
+           : algorithm == GRAM_ALGORITHM_DR_GRPO ? GRAM_PER_LENGTH : GRAM_PER_TOKEN;
+    a->kl = algorithm == GRAM_ALGORITHM_RLOO ? GRAM_KL_K1 : GRAM_KL_NONE;
+    a->rollout = algorithm == GRAM_ALGORITHM_RAFT ? 64 : 16;
+    a->updates = algorithm == GRAM_ALGORITHM_RAFT ? 2 : 1;
+    o->lr = algorithm == GRAM_ALGORITHM_RAFT ? 1e-5 : 1e-6;
+    o->beta = 0.05;
+}
+
 bool gr_option_is_usual(const gram_option *k, gram_stage stage, const gram_train_options *o)
 {
     gram_train_options usual;
@@ -389,6 +525,8 @@ bool gr_option_is_usual(const gram_option *k, gram_stage stage, const gram_train
     gram_train_options_init(&usual, stage);
     if (k->at != AT(loss))
         gram_train_options_set_loss(&usual, o->loss);
+    if (stage == GRAM_STAGE_ALIGN && k->at != AT(align.algorithm))
+        gram_train_options_set_algorithm(&usual, o->align.algorithm);
     return number_of(k, o) == number_of(k, &usual);
 }
 
@@ -419,13 +557,15 @@ gram_status gram_train_option_used(const gram_train_options *o, gram_stage stage
 
 gram_status gr_option_used(const gram_option *k, gram_stage stage, const gram_train_options *o, gram_err *err)
 {
-    static const char *const name[] = { "pretrain", "finetune" };
+    static const char *const name[GRAM_STAGES] = { "pretrain", "finetune", "align" };
     const gram_option *needed = k->needs ? gr_option_find(k->needs) : NULL;
     char losses[128];
 
     if (!(k->stages >> stage & 1))
         return gr_fail(err, GRAM_EARG, "it is an option of the stage %s, and this run is of the stage %s",
-                       name[1 - stage], name[stage]);
+                       name[k->stages & STAGE2 ? 1 : k->stages & STAGE1 ? 0 : 2], name[stage]);
+    if (stage == GRAM_STAGE_ALIGN && k->algorithms && !(k->algorithms >> o->align.algorithm & 1))
+        return gr_fail(err, GRAM_EARG, "the algorithm %s has no use for it", gram_algorithm_name(o->align.algorithm));
     if (stage == GRAM_STAGE_FINETUNE && k->losses && !(k->losses >> o->loss & 1)) {
         name_losses(k->losses, losses);
         return gr_fail(err, GRAM_EARG, "it is an option of the loss%s %s, and the loss is %s",
@@ -478,9 +618,10 @@ gram_status gr_options_check(gram_stage stage, const gram_train_options *o, gram
     if (o->model.lambda != 0 || o->model.reward_token || o->model.reward_weights)
         return gr_fail(err, GRAM_EARG, "%s: it is for scoring, and training has no use for it",
                        o->model.lambda != 0 ? "lambda" : o->model.reward_token ? "reward-token" : "reward-weights");
-    if (stage == GRAM_STAGE_PRETRAIN && o->model.truncate == GRAM_TRUNCATE_BALANCED)
-        return gr_fail(err, GRAM_EARG, "truncate: stage 1 writes whole answers: wanted error or drop, found balanced");
-    return GRAM_OK;
+    if (stage != GRAM_STAGE_FINETUNE && o->model.truncate == GRAM_TRUNCATE_BALANCED)
+        return gr_fail(err, GRAM_EARG, "truncate: %s: wanted error or drop, found balanced",
+                       stage == GRAM_STAGE_ALIGN ? "a policy answers whole prompts" : "stage 1 writes whole answers");
+    return stage == GRAM_STAGE_ALIGN ? gr_options_check_align(o, err) : GRAM_OK;
 }
 
 bool gr_option_tells(const gram_option *k, gram_stage stage, const gram_train_options *o)

@@ -44,6 +44,8 @@ gram_status gr_run_settings(const gr_training *r, char **out, gram_err *err)
         ok = gr_buf_printf(&b, "base model=%016" PRIx64 "\n", gr_weights_digest(r->weights));
     if (ok && r->held->n > 0)               /* which weights are the best depends on them */
         ok = gr_buf_printf(&b, "held-out rows=%016" PRIx64 "\n", r->held->digest);
+    if (ok && r->source)
+        ok = r->source->settings(r->source->arg, &b);
     if (!ok) {
         gr_buf_clear(&b);
         return gr_nomem(err, "settings");

@@ -11,7 +11,7 @@
 #include "train/state.h"
 
 enum {
-    PROGRESS = 320,             /* bytes of the text that says how far a run is */
+    PROGRESS = 448,             /* bytes of the text that says how far a run is */
     SOME = 1024                 /* values looked at together */
 };
 
@@ -69,9 +69,24 @@ gram_status gr_state_check_base(const gr_weights *w, gram_err *err)
 /* GR_NEVER reads and writes as a number like any other. */
 static void write_progress(char text[PROGRESS], const gr_state *s)
 {
-    snprintf(text, PROGRESS, "step=%" PRIu64 " judged=%" PRIu64 " best=%" PRIu64 " best-accuracy=%.17g "
+    const double *c = s->carried;
+    bool any = c[0] != 0 || c[1] != 0 || c[2] != 0 || c[3] != 0;
+    int n = snprintf(text, PROGRESS, "step=%" PRIu64 " judged=%" PRIu64 " best=%" PRIu64 " best-accuracy=%.17g "
              "best-loss=%.17g processes=%" PRIu64 " steps=%" PRIu64 " warmup=%" PRIu64 " waited=%" PRIu64, s->step,
              s->judged, s->best, s->best_accuracy, s->best_loss, s->processes, s->steps, s->warmup, s->waited);
+
+    if (any)
+        snprintf(text + n, PROGRESS - (size_t)n, " carried=%.17g,%.17g,%.17g,%.17g", c[0], c[1], c[2], c[3]);
+}
+
+/* What stands behind the rest, where anything does. */
+static bool read_carried(const char *text, double c[GR_CARRIED])
+{
+    int end = 0;
+
+    memset(c, 0, GR_CARRIED * sizeof *c);
+    return !*text || (sscanf(text, " carried=%lf,%lf,%lf,%lf%n", &c[0], &c[1], &c[2], &c[3], &end) == GR_CARRIED &&
+                      !text[end]);
 }
 
 /* Moments come from the other processes when it is their turn to be written. */
@@ -196,7 +211,7 @@ static gram_status read_progress(const char *path, gr_state *s, gram_err *err)
     if (!text || sscanf(text, "step=%" SCNu64 " judged=%" SCNu64 " best=%" SCNu64 " best-accuracy=%lf best-loss=%lf "
                         "processes=%" SCNu64 " steps=%" SCNu64 " warmup=%" SCNu64 " waited=%" SCNu64 "%n", &s->step,
                         &s->judged, &s->best, &s->best_accuracy, &s->best_loss, &s->processes, &s->steps, &s->warmup,
-                        &s->waited, &end) != 9 || text[end])
+                        &s->waited, &end) != 9 || !end || !read_carried(text + end, s->carried))
         rc = gr_fail(err, GRAM_EFORMAT, "%s: metadata progress: wanted step, judged, best and its numbers, "
                      "processes, steps, warmup and waited, found %s", path, text ? text : "nothing");
     free(text);

@@ -12,6 +12,7 @@
 #include "train/share.h"
 
 #define GR_NEVER UINT64_MAX
+#define GR_CARRIED 4
 
 typedef struct {
     uint64_t step;              /* steps taken */
@@ -21,6 +22,7 @@ typedef struct {
     uint64_t processes;         /* that took the last step */
     uint64_t steps, warmup;     /* of the run, in all, and over which its rate rises */
     uint64_t waited;            /* judgings since the best */
+    double carried[GR_CARRIED]; /* of a run that makes its own examples: numbers that go from one to the next */
 } gr_state;
 
 /* settings: lines "name=value" of all that the run's bits depend on. What gr_state_check() refuses is not saved.

@@ -222,7 +222,7 @@ static void event_files_have_the_steps_of_their_numbers(void **state)
     assert_int_equal(mkdir(dir, 0777), 0);
     for (int call = 0; call < 2; call++) {
         gr_metrics *m;
-        CHECK_OK(gr_metrics_open(&m, dir, call ? 3 : 0, call ? 3 : GR_NEVER, &check_err));
+        CHECK_OK(gr_metrics_open(&m, dir, call ? 3 : 0, call ? 3 : GR_NEVER, false, &check_err));
         for (uint64_t step = call ? 3 : 0; step <= 4; step++) {
             if (step > (call ? 3 : 0))
                 CHECK_OK(gr_metrics_step(m, &(gram_train_step){ .step = step, .loss = 1, .accuracy = 1 }, &check_err));

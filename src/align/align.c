@@ -1,0 +1,408 @@
+/* align.c - see align.h. Which prompts a rollout answers follows from the seed and its number; what goes from one
+ * rollout to the next is `carried`: the running mean of the rewards, how many they were, and beta where it adapts. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "align/align_int.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/random.h"
+
+#define APART 1e-2              /* of two log-probabilities of one token: who wrote is not who is trained */
+
+/* ---- Opening ----------------------------------------------------------------------------------------- */
+
+static gr_policy_rules rules_of(const gram_train_options *o)
+{
+    const gram_align_options *a = &o->align;
+    bool in_loss = a->kl != GRAM_KL_NONE && a->kl_in == GRAM_KL_IN_LOSS;
+
+    return (gr_policy_rules){ .ratio = (gr_ratio)a->ratio, .clips = a->ratio != GRAM_RATIO_NONE, .low = a->clip_low,
+                              .high = a->clip_high, .dual = a->dual_clip, .per = (gr_per)a->per,
+                              .longest = (double)a->max_new, .kl = in_loss ? (gr_kl)a->kl : GR_KL_NONE,
+                              .beta = o->beta };
+}
+
+/* Tokens of the longest prompt with an answer. */
+static size_t longest(const gr_align_prompts *p, size_t max_new)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->n; i++)
+        n = gr_max(n, p->p[i].ids.n);
+    return n + max_new;
+}
+
+static void plan(gr_align *a)
+{
+    const gram_train_options *o = a->f.opt;
+    const gram_align_options *x = &o->align;
+    uint64_t rollouts, every;
+
+    a->prompts = gr_min(x->rollout, a->f.train->n);
+    a->steps = (a->prompts + o->batch_rows - 1) / o->batch_rows;
+    every = a->steps * x->updates;
+    rollouts = o->steps ? (o->steps + every - 1) / every
+                        : ((uint64_t)a->f.train->n * o->epochs + a->prompts - 1) / a->prompts;
+    a->source.every = every;
+    a->source.steps = rollouts * every;
+    a->source.rows = gr_max(a->f.batch_tokens, longest(a->f.train, x->max_new));
+    a->source.bytes = a->f.kv_bytes + a->f.bytes;
+    a->samples = x->global ? 1 : x->samples;
+    a->greedy = x->algorithm == GRAM_ALGORITHM_REMAX ||
+                (a->f.reference_judge && x->against == GRAM_AGAINST_GREEDY);
+}
+
+static gram_status learn(void *arg, gr_grad *g, uint64_t step, double *carried, gr_metrics *m, gr_sum *sum,
+                         const gram_number **numbers, size_t *n, gram_err *err);
+static gram_status judge_held(void *arg, gr_grad *g, uint64_t step, gr_held *h, bool *stopped, gram_err *err);
+static bool settings(const void *arg, gr_buf *b);
+
+gram_status gr_align_open(gr_align **out, const gr_align_facts *f, gram_err *err)
+{
+    gr_align *a = gr_calloc(1, sizeof *a);
+    const gram_align_options *o = &f->opt->align;
+
+    *out = NULL;
+    if (!a)
+        return gr_nomem(err, "a policy");
+    a->f = *f;
+    a->source = (gr_source){ .arg = a, .learn = learn, .judge = judge_held, .settings = settings };
+    plan(a);
+    a->rules = rules_of(f->opt);
+    a->order = (gr_order){ .n = f->train->n, .seed = f->opt->seed };
+    a->writer = (gr_writer){ f->model, f->lora, f->device, f->tok, f->ends, f->kv_bytes, f->batch_tokens,
+                             o->temperature, o->top_p, o->max_new };
+    a->reference = (gr_grad){ .t = f->reference, .cfg = gr_model_config(f->model), .device = f->device, .write = true,
+                              .temperature = o->temperature };
+    a->prompt = gr_calloc(a->prompts, sizeof(*a->prompt));
+    a->turn = gr_calloc(a->prompts, sizeof *a->turn);
+    if (!a->prompt || !a->turn) {
+        gr_align_close(a);
+        return gr_nomem(err, "a policy");
+    }
+    *out = a;
+    return GRAM_OK;
+}
+
+const gr_source *gr_align_source(const gr_align *a)
+{
+    return &a->source;
+}
+
+void gr_align_close(gr_align *a)
+{
+    if (!a)
+        return;
+    gr_answers_free(a->answer, a->n);
+    gr_order_clear(&a->order);
+    gr_grad_clear(&a->reference);
+    free(a->prompt);
+    free(a->turn);
+    free(a);
+}
+
+static bool settings(const void *arg, gr_buf *b)
+{
+    const gr_align *a = arg;
+
+    return !a->f.reference || gr_buf_printf(b, "the reference is another model=%d\n", a->f.opt->reference != NULL);
+}
+
+/* ---- A rollout ------------------------------------------------------------------------------------------ */
+
+static uint64_t digest_weights(gr_trainee *t, uint64_t h)
+{
+    float x[1024];
+    size_t n_params;
+    const gr_param *p = gr_trainee_params(t, &n_params);
+
+    for (size_t i = 0; i < n_params; i++)
+        for (size_t k = 0, n; k < gr_param_count(&p[i]); k += n) {
+            n = gr_min(GR_COUNT(x), gr_param_count(&p[i]) - k);
+            gr_param_get(&p[i], k, n, x);
+            h = gr_digest_words(h, x, n);
+        }
+    return h;
+}
+
+static gram_status take_prompts(gr_align *a, uint64_t rollout, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+    size_t index;
+
+    for (size_t i = 0; i < a->prompts && !rc; i++) {
+        rc = gr_order_at(&a->order, rollout * a->prompts + i, &index, err);
+        if (!rc)
+            a->prompt[i] = &a->f.train->p[index];
+    }
+    return rc;
+}
+
+/* Micro-batches of a list of samples, all of one kind of pass. */
+typedef gram_status some_fn(void *arg, gr_sampled *const *s, size_t n, gram_err *err);
+
+static gram_status in_batches(const gr_align *a, gr_sampled *const *s, size_t n, some_fn *fn, void *arg, gram_err *err)
+{
+    const gr_example **e = gr_calloc(n, sizeof(*e));
+    gram_status rc = e ? GRAM_OK : gr_nomem(err, "samples");
+
+    for (size_t i = 0; i < n && !rc; i++)
+        e[i] = &s[i]->e;
+    for (size_t i = 0, k; i < n && !rc; i += k) {
+        k = gr_grad_fits(e + i, n - i, a->f.batch_tokens);
+        rc = fn(arg, s + i, k, err);
+    }
+    free(e);
+    return rc;
+}
+
+struct reading { gr_grad *g; gr_sum sum; };
+
+static gram_status read_some(void *arg, gr_sampled *const *s, size_t n, gram_err *err)
+{
+    struct reading *r = arg;
+
+    return gr_grad_logp(r->g, s, n, &r->sum, err);
+}
+
+/* The log-probabilities of all answers, by g, into place `into` of their numbers. */
+static gram_status read_all(gr_align *a, gr_grad *g, size_t into, gr_sum *sum, gram_err *err)
+{
+    gr_sampled **s = gr_calloc(a->n, sizeof *s);
+    struct reading r = { g, { 0 } };
+    gram_status rc = s ? GRAM_OK : gr_nomem(err, "samples");
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->n && !rc; i++)
+        if (a->answer[i].k != GR_GREEDY) {
+            a->answer[i].s.logp = a->answer[i].numbers + into * a->answer[i].n;
+            s[n++] = &a->answer[i].s;
+        }
+    if (!rc)
+        rc = in_batches(a, s, n, read_some, &r, err);
+    for (size_t i = 0; i < a->n; i++)
+        a->answer[i].s.logp = a->answer[i].numbers;
+    sum->tokens += r.sum.tokens;
+    sum->computed += r.sum.computed;
+    free(s);
+    return rc;
+}
+
+enum { LOGP, ADVANTAGE, OLD, REFERENCE };       /* places in an answer's numbers */
+
+/* What wrote and what is trained are one policy, or something is wrong. */
+static gram_status check_apart(const gr_align *a, gram_err *err)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        const gr_answer *x = &a->answer[i];
+        for (size_t t = 0; t < x->n && x->k != GR_GREEDY; t++)
+            if (!(fabs(x->s.logp[t] - x->drawn[t]) <= APART))
+                return gr_fail(err, GRAM_EFORMAT, "token %zu of an answer had the log-probability %g when it was "
+                               "drawn, and has %g in the pass that learns it: these are two policies", t,
+                               (double)x->drawn[t], x->s.logp[t]);
+    }
+    return GRAM_OK;
+}
+
+/* Log-probabilities of those who wrote, where a later step or a distance asks for them. */
+static gram_status read_answers(gr_align *a, gr_grad *g, gr_sum *sum, gram_err *err)
+{
+    bool later = a->source.every > 1 && a->rules.ratio != GR_RATIO_NONE;
+    double begin = gr_now();
+    gram_status rc = later || a->f.reference ? read_all(a, g, LOGP, sum, err) : GRAM_OK;
+
+    if (!rc && (later || a->f.reference))
+        rc = check_apart(a, err);
+    if (!rc && a->f.reference)
+        rc = read_all(a, &a->reference, REFERENCE, sum, err);
+    for (size_t i = 0; i < a->n && !rc; i++) {
+        gr_answer *x = &a->answer[i];
+        if (later)
+            x->s.old = memcpy(x->numbers + OLD * x->n, x->s.logp, x->n * sizeof *x->s.logp);
+        if (a->f.reference && x->k != GR_GREEDY)
+            x->s.ref = x->numbers + REFERENCE * x->n;
+    }
+    gr_trainee_release(g->t);
+    if (a->f.reference)
+        gr_trainee_release(a->f.reference);
+    a->took.reference = gr_now() - begin;
+    return rc;
+}
+
+static gram_status make_rollout(gr_align *a, gr_grad *g, uint64_t rollout, double *carried, gr_sum *sum, gram_err *err)
+{
+    uint64_t seed = gr_random_at(gr_random_at(0x726f6c6c, a->f.opt->seed), rollout);
+    double begin = gr_now();
+    gram_status rc;
+
+    gr_answers_free(a->answer, a->n);
+    a->answer = NULL;
+    a->n = 0;
+    a->there = false;
+    a->beta = carried[2] > 0 ? carried[2] : a->f.opt->beta;
+    a->rules.beta = a->beta;
+    a->weights = digest_weights(g->t, a->f.base);
+    gr_trainee_keep(g->t);                          /* nothing is dropped where answers are only read */
+    gr_trainee_release(g->t);
+    rc = take_prompts(a, rollout, err);
+    if (!rc)
+        rc = gr_rollout(&a->writer, a->prompt, a->prompts, a->samples, a->greedy, seed, &a->answer, &a->n, err);
+    a->took.generate = gr_now() - begin;
+    begin = gr_now();
+    if (!rc)
+        rc = gr_align_judge_all(a, err);
+    a->took.judge = gr_now() - begin;
+    if (!rc)
+        rc = read_answers(a, g, sum, err);
+    if (rc)
+        return rc;
+    gr_align_worth(a, carried);
+    gr_align_tell_rollout(a);
+    a->at = rollout;
+    a->there = true;
+    a->turn_of = SIZE_MAX;
+    return GRAM_OK;
+}
+
+/* ---- A step ----------------------------------------------------------------------------------------------- */
+
+/* In which order pass `pass` over the rollout takes its prompts. */
+static void shuffle(gr_align *a, size_t pass)
+{
+    uint64_t state = gr_random_at(gr_random_at(gr_random_at(0x70617373, a->f.opt->seed), a->at), pass);
+
+    for (size_t i = 0; i < a->prompts; i++)
+        a->turn[i] = i;
+    for (size_t i = a->prompts; i > 1; i--) {
+        size_t k = gr_random_below(&state, i), was = a->turn[i - 1];
+        a->turn[i - 1] = a->turn[k];
+        a->turn[k] = was;
+    }
+    a->turn_of = pass;
+}
+
+/* The answers that step `within` of the rollout learns, and what they count: of those whose weight is 0 whatever their
+ * probability, the count alone. */
+static size_t pick(gr_align *a, size_t within, gr_sampled **s, gr_policy_counts *counts)
+{
+    size_t each = a->n / a->prompts, first = within % a->steps * a->f.opt->batch_rows, n = 0;
+    size_t end = gr_min(first + a->f.opt->batch_rows, a->prompts);
+
+    if (a->turn_of != within / a->steps)
+        shuffle(a, within / a->steps);
+    *counts = (gr_policy_counts){ 0, 0 };
+    for (size_t i = first; i < end; i++)
+        for (size_t k = 0; k < each; k++) {
+            gr_answer *x = &a->answer[a->turn[i] * each + k];
+            if (!x->learnt)
+                continue;
+            counts->tokens += (double)x->n;
+            counts->answers++;
+            if (x->worth != 0 || a->rules.kl != GR_KL_NONE)
+                s[n++] = &x->s;
+        }
+    return n;
+}
+
+struct learning { gr_align *a; gr_grad *g; gr_policy_counts counts; gr_policy_sum policy; gr_sum *sum; };
+
+static gram_status learn_some(void *arg, gr_sampled *const *s, size_t n, gram_err *err)
+{
+    struct learning *l = arg;
+
+    return gr_grad_policy(l->g, &l->a->rules, s, n, l->counts, &l->policy, l->sum, err);
+}
+
+static gram_status learn(void *arg, gr_grad *g, uint64_t step, double *carried, gr_metrics *m, gr_sum *sum,
+                         const gram_number **numbers, size_t *n, gram_err *err)
+{
+    gr_align *a = arg;
+    uint64_t rollout = step / a->source.every, within = step % a->source.every;
+    struct learning l = { .a = a, .g = g, .sum = sum };
+    gr_sampled **s;
+    double begin;
+    gram_status rc = GRAM_OK;
+
+    gr_policy_sum_init(&l.policy);
+    a->n_numbers = 0;
+    if (!a->there || a->at != rollout) {
+        rc = make_rollout(a, g, rollout, carried, sum, err);
+        if (!rc)
+            rc = gr_align_write_samples(a, step + 1, m, err);
+        gr_trainee_drop(g->t, a->f.opt->seed, step);
+    }
+    s = gr_calloc(a->n, sizeof *s);
+    if (!rc && !s)
+        rc = gr_nomem(err, "samples");
+    begin = gr_now();
+    if (!rc)
+        rc = in_batches(a, s, pick(a, within, s, &l.counts), learn_some, &l, err);
+    free(s);
+    gr_align_tell_step(a, &l.policy, gr_now() - begin);
+    sum->loss = l.policy.loss;
+    *numbers = a->number;
+    *n = a->n_numbers;
+    return rc;
+}
+
+/* ---- Held-out prompts ------------------------------------------------------------------------------------- */
+
+/* The reward of each greedy answer by the judge of held-out prompts. */
+static gram_status judge_each(gr_align *a, const gr_align_prompt *const *p, const gr_answer *x, size_t n, gr_held *h,
+                              gram_err *err)
+{
+    double sum = 0, known = 0, tokens = 0, cut = 0, reward;
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < n && !rc; i++) {
+        const char *text = x[i].text;
+        rc = a->f.eval_judge.rewards(a->f.eval_judge.arg, &p[i]->row, &text, 1, p[i]->row.reference, &reward, err);
+        if (rc)
+            return rc;
+        if (!isnan(reward)) {
+            sum += reward;
+            known++;
+        }
+        tokens += (double)x[i].n;
+        cut += x[i].finish == GR_LENGTH;
+    }
+    if (known == 0)
+        return gr_fail(err, GRAM_EFORMAT, "the judge of the held-out prompts gave none of %zu answers a reward", n);
+    h->loss = -sum / known;
+    a->n_numbers = 0;
+    gr_align_number(a, "reward", sum / known);
+    gr_align_number(a, "completions/mean_length", tokens / (double)n);
+    gr_align_number(a, "completions/clipped_ratio", cut / (double)n);
+    gr_align_number(a, "judge/unparsed", 1 - known / (double)n);
+    h->more = a->number;
+    h->n_more = a->n_numbers;
+    return GRAM_OK;
+}
+
+static gram_status judge_held(void *arg, gr_grad *g, uint64_t step, gr_held *h, bool *stopped, gram_err *err)
+{
+    gr_align *a = arg;
+    const gr_align_prompts *held = a->f.held;
+    const gr_align_prompt **p = gr_calloc(held->n, sizeof(*p));
+    gr_answer *x = NULL;
+    size_t n = 0;
+    gram_status rc = p ? GRAM_OK : gr_nomem(err, "held-out prompts");
+
+    (void)step;
+    *stopped = false;
+    gr_trainee_release(g->t);
+    for (size_t i = 0; i < held->n && !rc; i++)
+        p[i] = &held->p[i];
+    if (!rc)
+        rc = gr_rollout(&a->writer, p, held->n, 0, true, 0, &x, &n, err);
+    if (!rc)
+        rc = judge_each(a, p, x, n, h, err);
+    h->n = rc ? 0 : held->n;
+    h->accuracy = NAN;
+    gr_answers_free(x, n);
+    free(p);
+    return rc;
+}

@@ -1,0 +1,45 @@
+/* align_int.h - a policy's run on its way, which the files of src/align share. */
+#ifndef GR_ALIGN_ALIGN_INT_H
+#define GR_ALIGN_ALIGN_INT_H
+
+#include "align/advantage.h"
+#include "align/rollout.h"
+
+enum { NUMBERS = 64 };
+
+struct gr_align {
+    gr_align_facts f;
+    gr_source source;
+    gr_writer writer;
+    gr_policy_rules rules;
+    gr_order order;
+    gr_grad reference;          /* t NULL: none */
+    size_t prompts, steps;      /* of a rollout; steps of one pass over it */
+    size_t samples;             /* answers to a prompt */
+    bool greedy;                /* and its greedy one */
+
+    uint64_t at;                /* the rollout at hand, of which the following are */
+    bool there;
+    const gr_align_prompt **prompt;     /* [prompts] */
+    gr_answer *answer;
+    size_t n;
+    uint64_t weights;           /* digest of what wrote them */
+    double beta;
+    size_t *turn, turn_of;      /* [prompts] the order in which pass `turn_of` takes them */
+    struct { double generate, judge, reference; } took;
+    gram_number number[NUMBERS];
+    size_t n_numbers;
+};
+
+static inline const gram_align_options *gr_align_opt(const gr_align *a) { return &a->f.opt->align; }
+
+/* worth.c. carried: see align.c. */
+gram_status gr_align_judge_all(gr_align *a, gram_err *err);
+void gr_align_worth(gr_align *a, double *carried);
+/* numbers.c */
+void gr_align_number(gr_align *a, const char *name, double value);
+void gr_align_tell_rollout(gr_align *a);
+void gr_align_tell_step(gr_align *a, const gr_policy_sum *s, double seconds);
+gram_status gr_align_write_samples(const gr_align *a, uint64_t step, gr_metrics *m, gram_err *err);
+
+#endif

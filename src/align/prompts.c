@@ -1,0 +1,124 @@
+/* prompts.c - the prompts of a policy's run, rendered once; see align.h. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include "align/align.h"
+#include "base/digest.h"
+#include "base/err.h"
+
+void gr_align_prompts_clear(gr_align_prompts *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        gr_group_clear(&p->p[i].row);
+        gr_ids_clear(&p->p[i].ids);
+    }
+    free(p->p);
+    *p = (gr_align_prompts){ 0 };
+}
+
+static gram_status render(const gr_judge *j, const gr_group *row, gr_ids *out, gram_err *err)
+{
+    gr_chat_text text = { 0 };
+    gram_status rc = gr_chat_render(&j->chat, row->turn, row->n_turns, row->tools, &text, err);
+
+    if (!rc)
+        rc = gr_chat_encode(j->tok, &text, out, err);
+    gr_chat_text_clear(&text);
+    return rc;
+}
+
+/* Takes the row over. */
+static gram_status add(gr_align_prompts *s, gr_group *row, const gr_align_rules *r, gram_err *err)
+{
+    gr_align_prompt p = { *row, { 0 } }, *more;
+    gram_status rc = render(r->judge, &p.row, &p.ids, err);
+
+    if (!rc && p.ids.n > r->most && r->truncate == GRAM_TRUNCATE_DROP) {
+        s->dropped++;
+    } else if (!rc && p.ids.n > r->most) {
+        rc = gr_fail(err, GRAM_EFORMAT, "row %s: a prompt of %zu tokens, of which %zu leave room for an answer; "
+                     "`truncate drop` leaves such rows out", p.row.id, p.ids.n, r->most);
+    } else if (!rc) {
+        more = gr_grown(s->p, s->n, &s->cap, 1, sizeof *s->p);
+        if (!more)
+            rc = gr_nomem(err, "prompts");
+    }
+    if (!rc && p.ids.n <= r->most) {
+        s->digest = gr_digest(s->n ? s->digest : GR_DIGEST, p.ids.p, p.ids.n * sizeof *p.ids.p);
+        if (p.row.reference)
+            s->digest = gr_digest(s->digest, p.row.reference, strlen(p.row.reference) + 1);
+        s->p = more;
+        s->p[s->n++] = p;
+        return GRAM_OK;
+    }
+    gr_group_clear(&p.row);
+    gr_ids_clear(&p.ids);
+    return rc;
+}
+
+static gram_status read_file(gr_align_prompts *out, const char *path, const gr_align_rules *r, gram_err *err)
+{
+    gr_reader *reader;
+    bool end = false;
+    gram_status rc = gr_reader_open(&reader, path, r->columns, err);
+
+    if (rc)
+        return rc;
+    while (!rc && !end) {
+        gr_group row = { 0 };
+        gram_err why;
+        rc = gr_reader_prompt(reader, &row, &end, &why);
+        if (!rc && !end) {
+            rc = add(out, &row, r, &why);
+            if (rc && rc != GRAM_ENOMEM) {
+                gram_err said = why;
+                rc = gr_fail(&why, GRAM_EFORMAT, "%s:%" PRIu64 ": %s", path, gr_reader_line(reader), said.text);
+            }
+        }
+        if (rc == GRAM_EFORMAT && r->skip_bad) {
+            out->bad++;
+            if (r->warn)
+                r->warn(r->arg, why.text);
+            rc = GRAM_OK;
+        } else if (rc && err) {
+            *err = why;
+        }
+    }
+    gr_reader_close(reader);
+    return rc;
+}
+
+gram_status gr_align_read(gr_align_prompts *out, const char *path, const char *const *more, const gr_align_rules *r,
+                          gram_err *err)
+{
+    gram_status rc;
+
+    *out = (gr_align_prompts){ 0 };
+    rc = read_file(out, path, r, err);
+    for (; more && *more && !rc; more++)
+        rc = read_file(out, *more, r, err);
+    if (!rc && out->n == 0)
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: no prompt to answer: %" PRIu64 " bad rows, %" PRIu64 " too long", path,
+                     out->bad, out->dropped);
+    if (rc)
+        gr_align_prompts_clear(out);
+    return rc;
+}
+
+gram_status gr_align_set(const gr_align_prompts *p, gr_set *out, gram_err *err)
+{
+    *out = (gr_set){ .bad = p->bad, .dropped = p->dropped };
+    for (size_t i = 0; i < p->n; i++) {
+        gr_example e = { .weight = 1, .text = { gr_digest(GR_DIGEST, p->p[i].ids.p,
+                                                          p->p[i].ids.n * sizeof *p->p[i].ids.p), 0 } };
+        gram_status rc = gr_ids_add(&e.seq[0], p->p[i].ids.p, p->p[i].ids.n) ? gr_set_add(out, &e, err)
+                                                                            : gr_nomem(err, "prompts");
+        if (rc) {
+            gr_ids_clear(&e.seq[0]);
+            gr_set_clear(out);
+            return rc;
+        }
+    }
+    out->digest ^= p->digest;           /* references too */
+    return GRAM_OK;
+}

@@ -1,0 +1,136 @@
+/* rollout.c - see rollout.h. */
+#include <stdlib.h>
+#include <string.h>
+#include "align/rollout.h"
+#include "base/err.h"
+#include "base/random.h"
+#include "text/utf8.h"
+
+enum {
+    LIVE = 96,                  /* texts at once: a tile of the products */
+    MANY = 24                   /* from so many answers on rows are multiplied by the tile */
+};
+#define SEEDS ((uint64_t)1 << 53)       /* those that a double, and so any reader of JSON, holds */
+
+void gr_answers_free(gr_answer *a, size_t n)
+{
+    for (size_t i = 0; a && i < n; i++) {
+        gr_ids_clear(&a[i].s.e.seq[0]);
+        free(a[i].drawn);
+        free(a[i].numbers);
+        free(a[i].text);
+    }
+    free(a);
+}
+
+/* What was written becomes the answer's. */
+static gram_status keep(gr_answer *a, const gr_text *t, gram_err *err)
+{
+    gr_buf text = { 0 };
+
+    a->n = t->n_answer;
+    a->finish = t->finish;
+    a->s.e.asked = t->ask.prompt.n;
+    a->numbers = gr_calloc(4 * a->n, sizeof *a->numbers);
+    a->drawn = gr_calloc(a->n, sizeof *a->drawn);
+    if (!a->numbers || !a->drawn || !gr_ids_add(&a->s.e.seq[0], t->ids.p, t->ids.n) ||
+        !gr_buf_puts(&text, "") || !gr_utf8_add(&text, t->text.p, t->text.n)) {
+        gr_buf_clear(&text);
+        return gr_nomem(err, "an answer");
+    }
+    memcpy(a->drawn, t->tempered, a->n * sizeof *a->drawn);
+    a->s.logp = a->numbers;
+    a->s.advantage = a->numbers + a->n;
+    a->text = text.p;
+    return GRAM_OK;
+}
+
+struct writing { gr_write *w; };
+
+static gram_status on_token(void *arg, gr_text *t, gram_err *err)
+{
+    struct writing *w = arg;
+    gram_status rc = GRAM_OK;
+
+    if (t->finish == GR_WRITING)
+        return GRAM_OK;
+    if (t->finish == GR_BROKEN)
+        return gr_fail(err, t->why.status, "an answer of the policy: %s", t->why.text);
+    rc = keep(t->ask.arg, t, err);
+    gr_write_end(w->w, t);
+    return rc;
+}
+
+/* Asks for all of them; the engine lets them in as there is room. */
+static gram_status ask_all(struct writing *w, const gr_writer *how, const gr_sampling sampling[2],
+                           const gr_stops *stops, const gr_align_prompt *const *p, gr_answer *a, size_t n,
+                           gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+    gr_text *t;
+
+    for (size_t i = 0; i < n && !rc; i++) {
+        const gr_ids *ids = &p[a[i].place]->ids;
+        rc = gr_write_add(w->w, &(gr_ask){ .prompt = { ids->p, ids->n }, .stops = stops, .max_new = how->max_new,
+                                           .sampling = &sampling[a[i].k == GR_GREEDY], .seed = a[i].seed,
+                                           .arg = &a[i] }, &t, err);
+    }
+    return rc;
+}
+
+static gram_status write_all(const gr_writer *how, const gr_align_prompt *const *p, gr_answer *a, size_t n,
+                             gram_err *err)
+{
+    gr_sampling sampling[2] = { gr_sampling_neutral, gr_sampling_neutral };
+    const gr_stops stops = { how->ends->p, how->ends->n, NULL, 0 };
+    const gr_config *c = gr_model_config(how->model);
+    struct writing w = { NULL };
+    gr_work *work = NULL;
+    gr_kv_tree *kv = NULL;
+    bool more = true;
+    gram_status rc = gr_work_open(&work, how->model, how->lora, n < MANY ? GR_ROWS_FEW : GR_ROWS_ALIKE, how->device,
+                                  err);
+
+    sampling[0].temperature = how->temperature;
+    sampling[0].top_p = how->top_p;
+    sampling[1].temperature = 0;
+    if (!rc)
+        rc = gr_kv_open(&kv, how->device, c->layers, c->kv_heads * c->head_dim, how->kv_bytes, err);
+    if (!rc)
+        rc = gr_write_open(&w.w, &(gr_write_setup){ .m = how->model, .work = work, .tok = how->tok, .kv = kv,
+                                                    .live = LIVE, .prefill = how->prefill }, err);
+    if (!rc)
+        rc = ask_all(&w, how, sampling, &stops, p, a, n, err);
+    while (!rc && more)
+        rc = gr_write_step(w.w, on_token, &w, &more, err);
+    gr_write_close(w.w);
+    gr_kv_close(kv);
+    gr_work_close(work);
+    return rc;
+}
+
+gram_status gr_rollout(const gr_writer *w, const gr_align_prompt *const *p, size_t n, size_t samples, bool greedy,
+                       uint64_t seed, gr_answer **out, size_t *n_out, gram_err *err)
+{
+    size_t each = samples + greedy, all = n * each;
+    gr_answer *a = gr_calloc(all, sizeof *a);
+    gram_status rc;
+
+    *out = NULL;
+    *n_out = 0;
+    if (!a)
+        return gr_nomem(err, "answers");
+    for (size_t i = 0; i < all; i++) {
+        a[i].place = i / each;
+        a[i].k = i % each < samples ? i % each : GR_GREEDY;
+        a[i].seed = gr_random_at(gr_random_at(seed, a[i].place), a[i].k) % SEEDS;
+    }
+    rc = write_all(w, p, a, all, err);
+    if (rc) {
+        gr_answers_free(a, all);
+        return rc;
+    }
+    *out = a;
+    *n_out = all;
+    return GRAM_OK;
+}

@@ -1,0 +1,46 @@
+/* rollout.h - answers that a policy writes with the weights that it has at the moment.
+ *
+ * Nothing that earlier weights made is used: the engine, its keys and values and its head are opened for each rollout.
+ * What answer k to a prompt draws follows from the seed, the rollout, the prompt's place in it and k alone. */
+#ifndef GR_ALIGN_ROLLOUT_H
+#define GR_ALIGN_ROLLOUT_H
+
+#include "align/align.h"
+#include "generate/write.h"
+#include "train/grad.h"
+
+/* An answer, and what comes of it. */
+typedef struct {
+    gr_sampled s;                /* its ids, and numbers of each token: see grad.h; owned */
+    size_t n;                   /* tokens, the end among them */
+    float *drawn;               /* [n] log-probability of each when it was drawn, at the temperature */
+    double *numbers;            /* which s.logp, s.advantage, s.old and s.ref lie in */
+    gr_finish finish;
+    char *text;                 /* UTF-8, without the end */
+    uint64_t seed;
+    size_t place, k;            /* of the prompt in the rollout; of the answer to it, GR_GREEDY: its greedy one */
+    double reward, shaped;      /* the judge's, NAN: it failed; less what length, cuts and the KL take */
+    double kl, worth;           /* k1 summed over the answer; the advantage, or its mean over tokens */
+    bool learnt;                /* it is in the loss and in what the loss is divided by */
+} gr_answer;
+#define GR_GREEDY SIZE_MAX
+
+/* What the policy is at the moment. All borrowed. */
+typedef struct {
+    gr_model *model;
+    gr_lora *lora;
+    gr_device *device;
+    const gr_tok *tok;
+    const gr_ids *ends;
+    size_t kv_bytes, prefill;
+    double temperature, top_p;
+    size_t max_new;
+} gr_writer;
+
+/* `samples` answers to each of n prompts at the temperature, those of one prompt together in the order of k; 0: none.
+ * greedy: one more behind them. *out is malloc'ed; clear it with gr_answers_free(). */
+gram_status gr_rollout(const gr_writer *w, const gr_align_prompt *const *p, size_t n, size_t samples, bool greedy,
+                       uint64_t seed, gr_answer **out, size_t *n_out, gram_err *err);
+void gr_answers_free(gr_answer *a, size_t n);
+
+#endif

@@ -1,0 +1,211 @@
+/* policy.c - see policy.h. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "api/policy.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "gram/align.h"
+
+struct gr_policy {
+    const gram_train_options *o;
+    gr_align_prompts train, held;
+    gram_judge *judge, *eval_judge;     /* eval_judge may be judge */
+    gram_model *other;                  /* the reference's files, where it is another model */
+    gr_model *model;                    /* its weights, where they are not the policy's own */
+    gr_lora *lora;                      /* the adapter that the policy started from */
+    gr_trainee *reference;
+    gr_align *align;
+};
+
+/* ---- Judges ------------------------------------------------------------------------------------------- */
+
+static gram_status rewards(void *arg, const gr_group *row, const char *const *answer, size_t n, const char *reference,
+                           double *reward, gram_err *err)
+{
+    const gram_group g = { .prompt = { row->turn, row->n_turns, row->tools }, .response = answer, .n = n,
+                           .reference = reference };
+    gram_judged_group out;
+    gram_status rc = gram_judge_group(arg, &g, &out, err);
+
+    if (!rc)
+        memcpy(reward, out.reward, n * sizeof *reward);
+    if (!rc)
+        gram_judged_group_clear(&out);
+    return rc;
+}
+
+static gram_status open_judge(gram_judge **out, const char *where, const gram_train_options *o, gram_err *err)
+{
+    const gram_align_options *a = &o->align;
+    const gram_options model = { .threads = o->model.threads, .note = o->model.note, .note_arg = o->model.note_arg };
+    gram_judge_options j = { .model = &model, .lambda = a->lambda };
+    gram_status rc = a->scheme ? gram_scheme_parse(a->scheme, &j.scheme, err) : GRAM_OK;
+
+    if (!rc && a->unit)
+        rc = gram_unit_parse(a->unit, &j.unit, err);
+    return rc ? rc : gram_judge_open(out, where, &j, err);
+}
+
+static gram_status check_references(const gr_align_prompts *p, const char *what, gram_err *err)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (!p->p[i].row.reference)
+            return gr_fail(err, GRAM_EFORMAT, "row %s: %s compares each answer with one that is given, and this row "
+                           "has no \"reference\"", p->p[i].row.id, what);
+    return GRAM_OK;
+}
+
+/* What the judge can say of answers to one prompt, and of others. */
+static gram_status check_judges(const gr_policy *p, gram_err *err)
+{
+    const gram_align_options *a = &p->o->align;
+    bool across = gram_judge_across_prompts(p->judge), needs = gram_judge_needs_reference(p->judge);
+    gram_status rc = GRAM_OK;
+
+    if (!across && !needs && (a->global || a->algorithm == GRAM_ALGORITHM_REINFORCE))
+        return gr_fail(err, GRAM_EARG, "%s: the judge compares answers to one prompt, and %s sets rewards of several "
+                       "prompts against each other", a->judge, a->global ? "global" : "reinforce");
+    if (a->against == GRAM_AGAINST_GREEDY && !needs)
+        return gr_fail(err, GRAM_EARG, "against: wanted the scheme `reference` with it, without which it says nothing");
+    if (needs && a->against == GRAM_AGAINST_ROW)
+        rc = check_references(&p->train, "the judge", err);
+    if (rc || !p->held.n)
+        return rc;
+    if (gram_judge_needs_reference(p->eval_judge))
+        return check_references(&p->held, "the judge of the held-out prompts", err);
+    if (!gram_judge_across_prompts(p->eval_judge))
+        return gr_fail(err, GRAM_EARG, "%s: it compares answers to one prompt, and a held-out prompt has one: wanted "
+                       "an `eval-judge` that gives numbers, or the scheme `reference`",
+                       a->eval_judge ? a->eval_judge : a->judge);
+    return GRAM_OK;
+}
+
+static gram_status open_judges(gr_policy *p, gram_err *err)
+{
+    const gram_align_options *a = &p->o->align;
+    gram_status rc = open_judge(&p->judge, a->judge, p->o, err);
+
+    p->eval_judge = p->judge;
+    if (!rc && a->eval_judge && strcmp(a->eval_judge, a->judge))
+        rc = open_judge(&p->eval_judge, a->eval_judge, p->o, err);
+    if (!rc && p->o->note)
+        p->o->note(p->o->arg, gram_judge_about(p->judge));
+    return rc ? rc : check_judges(p, err);
+}
+
+/* ---- Prompts -------------------------------------------------------------------------------------------- */
+
+gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *prompts, const gram_train_options *o,
+                           gr_set *train, gr_set *held, gram_err *err)
+{
+    gr_policy *p = gr_calloc(1, sizeof *p);
+    size_t most = m->judge.max_tokens;
+    const gr_align_rules rules = { .judge = &m->judge, .columns = o->columns, .skip_bad = o->skip_bad,
+                                   .most = most > o->align.max_new ? most - o->align.max_new : 0,
+                                   .truncate = o->model.truncate, .warn = o->note, .arg = o->arg };
+    gram_status rc = p ? GRAM_OK : gr_nomem(err, prompts);
+
+    *out = p;
+    if (rc)
+        return rc;
+    p->o = o;
+    if (rules.most == 0)
+        return gr_fail(err, GRAM_EARG, "max-new-tokens: %zu leave no room for a prompt in %zu", o->align.max_new, most);
+    rc = gr_align_read(&p->train, prompts, o->more_data, &rules, err);
+    if (!rc && o->eval_file)
+        rc = gr_align_read(&p->held, o->eval_file, o->more_eval, &rules, err);
+    if (!rc)
+        rc = gr_align_set(&p->train, train, err);
+    if (!rc && o->eval_file)
+        rc = gr_align_set(&p->held, held, err);
+    return rc ? rc : open_judges(p, err);
+}
+
+/* ---- The reference -------------------------------------------------------------------------------------- */
+
+static gram_status same_words(const gram_model *a, const gram_model *b, gram_err *err)
+{
+    size_t n = gr_tok_vocabulary(a->file.tok), m = b->file.tok ? gr_tok_vocabulary(b->file.tok) : 0;
+
+    for (size_t i = 0; i < n && n == m; i++) {
+        gr_str x = gr_tok_text(a->file.tok, (int32_t)i), y = gr_tok_text(b->file.tok, (int32_t)i);
+        if (x.n != y.n || memcmp(x.p, y.p, x.n))
+            return gr_fail(err, GRAM_EARG, "%s: token %zu is \"%.*s\" there and \"%.*s\" in the policy: the reference "
+                           "has to have its vocabulary", b->name, i, (int)gr_min(y.n, 40), y.p, (int)gr_min(x.n, 40),
+                           x.p);
+    }
+    return n == m ? GRAM_OK : gr_fail(err, GRAM_EARG, "%s: a vocabulary of %zu tokens, and the policy's has %zu",
+                                      b->name, m, n);
+}
+
+/* Weights that stay as they are, of the files that the policy starts from or of another model. */
+static gram_status open_frozen(gr_policy *p, const gram_model *m, const gr_training *r, gram_err *err)
+{
+    const struct checkpoint *files = p->other ? &p->other->file : &m->file;
+    gr_config cfg;
+    gram_status rc = gr_config_open(&cfg, files->weights, files->adapter, &(gr_head_asked){ 0 }, err);
+
+    return rc ? rc : gr_model_open_folded(&p->model, m->device, files->weights, files->adapter, &cfg, r->mode,
+                                          GR_MODEL_FIXED, err);
+}
+
+static gram_status open_reference(gr_policy *p, gram_model *m, gr_training *r, gram_err *err)
+{
+    const gram_options files = { 0 };
+    gram_status rc = GRAM_OK;
+
+    if (p->o->align.kl == GRAM_KL_NONE)
+        return GRAM_OK;
+    if (p->o->reference)
+        rc = gr_api_open_files(&p->other, p->o->reference, &files, GRAM_LOSS_GRAM, err);
+    if (!rc && p->other)
+        rc = same_words(m, p->other, err);
+    if (!rc && (p->other || !r->lora))
+        rc = open_frozen(p, m, r, err);
+    else if (!rc && m->file.adapter)
+        rc = gr_lora_read(&p->lora, m->model, m->file.adapter, err);
+    if (!rc)
+        rc = gr_trainee_open_frozen(&p->reference, p->model ? p->model : r->model, p->lora, r->device, err);
+    return rc;
+}
+
+gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err *err)
+{
+    gr_align_facts f = { .opt = p->o, .train = &p->train, .held = &p->held,
+                         .judge = { rewards, p->judge, gram_judge_across_prompts(p->judge) },
+                         .eval_judge = { rewards, p->eval_judge, true },
+                         .reference_judge = gram_judge_needs_reference(p->judge),
+                         .model = r->model, .lora = r->lora, .device = r->device, .tok = m->file.tok, .ends = &m->ends,
+                         .batch_tokens = r->batch_tokens, .kv_bytes = m->text_bytes };
+    gram_status rc = gr_api_find_ends(m, err);
+
+    if (!rc)
+        rc = open_reference(p, m, r, err);
+    if (rc)
+        return rc;
+    f.reference = p->reference;
+    f.bytes = p->model ? gr_model_bytes(p->model) : 0;
+    f.base = r->lora ? gr_weights_digest(r->weights) : GR_DIGEST;
+    rc = gr_align_open(&p->align, &f, err);
+    if (!rc)
+        r->source = gr_align_source(p->align);
+    return rc;
+}
+
+void gr_policy_close(gr_policy *p)
+{
+    if (!p)
+        return;
+    gr_align_close(p->align);
+    gr_trainee_close(p->reference);
+    gr_lora_close(p->lora);
+    gr_model_close(p->model);
+    gram_close(p->other);
+    if (p->eval_judge != p->judge)
+        gram_judge_close(p->eval_judge);
+    gram_judge_close(p->judge);
+    gr_align_prompts_clear(&p->train);
+    gr_align_prompts_clear(&p->held);
+    free(p);
+}

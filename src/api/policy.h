@@ -1,0 +1,17 @@
+/* policy.h - what a policy's run has besides the training's: prompts, judges and a reference. */
+#ifndef GR_API_POLICY_H
+#define GR_API_POLICY_H
+
+#include "align/align.h"
+#include "api/api_int.h"
+
+typedef struct gr_policy gr_policy;
+/* Reads the prompts and opens the judges, before any weight of the policy is. *train and *held get the prompts as rows;
+ * held: of o->eval_file, where that is given. */
+gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *prompts, const gram_train_options *o,
+                           gr_set *train, gr_set *held, gram_err *err);
+/* The reference, and the source of examples, which goes into r; m and r have the policy's weights. */
+gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err *err);
+void gr_policy_close(gr_policy *p);
+
+#endif

@@ -1,0 +1,64 @@
+/* options_align.c - options of a policy's run that say nothing, or something wrong, beside each other. */
+#include "base/err.h"
+#include "train/options.h"
+
+static gram_status check_kl(const gram_train_options *o, gram_err *err)
+{
+    const gram_align_options *a = &o->align;
+
+    if (a->kl == GRAM_KL_NONE)
+        return GRAM_OK;
+    if (a->kl == GRAM_KL_K1 && a->kl_in == GRAM_KL_IN_LOSS)
+        return gr_fail(err, GRAM_EARG, "kl: the gradient of k1 in the loss is 0 on average, so it would do nothing: "
+                       "wanted k1 in the reward, or k2 or k3");
+    if (o->beta == 0)
+        return gr_fail(err, GRAM_EARG, "beta: 0 leaves the distance to the reference out, and `kl` asks for it");
+    return GRAM_OK;
+}
+
+static gram_status check_updates(const gram_train_options *o, gram_err *err)
+{
+    const gram_align_options *a = &o->align;
+    bool again = a->updates > 1 || a->rollout > o->batch_rows;
+
+    if (a->algorithm != GRAM_ALGORITHM_RAFT && a->ratio == GRAM_RATIO_NONE && again)
+        return gr_fail(err, GRAM_EARG, "ratio: without one, answers may be learnt from by the weights that wrote them "
+                       "alone: wanted `updates` 1 and `rollout-prompts` no more than `batch-rows`, %zu", o->batch_rows);
+    if (a->rollout % (a->rollout < o->batch_rows ? a->rollout : o->batch_rows))
+        return gr_fail(err, GRAM_EARG, "rollout-prompts: %zu is no multiple of batch-rows, %zu", a->rollout,
+                       o->batch_rows);
+    return GRAM_OK;
+}
+
+gram_status gr_options_check_align(const gram_train_options *o, gram_err *err)
+{
+    const gram_align_options *a = &o->align;
+    bool alone = a->algorithm == GRAM_ALGORITHM_REINFORCE || a->algorithm == GRAM_ALGORITHM_REMAX;
+    gram_status rc = check_kl(o, err);
+
+    if (!rc)
+        rc = check_updates(o, err);
+    if (rc)
+        return rc;
+    if (!a->judge)
+        return gr_fail(err, GRAM_EARG, "judge: wanted a path, an address or exec:COMMAND, found none: nothing says "
+                       "what is a good answer");
+    if (!a->max_new)
+        return gr_fail(err, GRAM_EARG, "max-new-tokens: wanted 1 or more; there is no default, which would cut answers "
+                       "without a word");
+    if (a->samples < 2 && !alone)
+        return gr_fail(err, GRAM_EARG, "samples: %s sets the answers to a prompt against each other: wanted 2 or more",
+                       gram_algorithm_name(a->algorithm));
+    if (a->cut == GRAM_CUT_PENALTY ? a->cut_penalty == 0 : a->cut_penalty != 0)
+        return gr_fail(err, GRAM_EARG, "cut-penalty: wanted a number above 0 with `cut` penalty, and none without; "
+                       "found %g", a->cut_penalty);
+    if (a->global && a->rollout % a->samples)
+        return gr_fail(err, GRAM_EARG, "global: the best of each %zu answers are kept: wanted `rollout-prompts` to be "
+                       "a multiple, found %zu", a->samples, a->rollout);
+    if (o->dist)
+        return gr_fail(err, GRAM_EARG, "a policy is trained by one process alone; several were started");
+    if (o->check_gradients)
+        return gr_fail(err, GRAM_EARG, "gradients are checked of rows that are there before the run; a policy writes "
+                       "its own");
+    return GRAM_OK;
+}

@@ -1,0 +1,456 @@
+/* test_align.c - a policy's run: that what wrote is what is trained, what of it moves what, and a resume bit for bit.
+ *
+ * The policy is a tiny model that reads bytes; the judge a shell loop that gives each line a number, or what a test
+ * says. */
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/digest.h"
+#include "check.h"
+#include "file/io.h"
+#include "gram/align.h"
+
+#define MODEL "tests/golden/train/judge"
+/* A number that follows from what was answered and from nothing else. */
+#define JUDGE "exec:while read -r l; do l=${l#*completion}; echo $(( ${#l} % 7 )); done"
+
+static char *prompts, *held;
+
+static void write_prompts(void)
+{
+    gr_buf b = { 0 };
+
+    for (int i = 0; i < 12; i++)
+        assert_true(gr_buf_printf(&b, "{\"prompt\":\"Say %d%s\",\"reference\":\"no\"}\n", i, i % 3 ? "" : " again"));
+    prompts = check_write("prompts.jsonl", b.p);
+    gr_buf_clear(&b);
+    held = check_write("held.jsonl", "{\"prompt\":\"Say it\",\"reference\":\"no\"}\n{\"prompt\":\"And that\"}\n");
+}
+
+/* Settings "name=value" over small ones. */
+static void settle(gram_train_options *o, const char *const *set, size_t n)
+{
+    static const char *const small[] = { "algorithm=rloo", "judge=" JUDGE, "max-new-tokens=20", "samples=3",
+                                         "rollout-prompts=4", "batch-rows=2", "steps=4", "lr=1e-2", "threads=1",
+                                         "warmup=0" };
+    static char value[48][256];
+
+    gram_train_options_init(o, GRAM_STAGE_ALIGN);
+    for (size_t i = 0, k = 0; i < GR_COUNT(small) + n; i++) {
+        const char *s = i < GR_COUNT(small) ? small[i] : set[i - GR_COUNT(small)], *equals = strchr(s, '=');
+        char name[48];
+        snprintf(name, sizeof name, "%.*s", (int)(equals - s), s);
+        snprintf(value[k], sizeof value[k], "%s", equals + 1);
+        if (!strcmp(name, "threads"))
+            o->model.threads = atoi(equals + 1);
+        else if (!strcmp(name, "algorithm") && i >= GR_COUNT(small)) {  /* it sets others' defaults, so it is first */
+            double lr = o->lr;
+            CHECK_OK(gram_train_options_set(o, name, value[k++], &check_err));
+            o->lr = lr;
+            o->align.rollout = 4;
+        } else
+            CHECK_OK(gram_train_options_set(o, name, value[k++], &check_err));
+    }
+}
+
+static int runs;
+typedef struct { gram_status rc; char dir[512]; uint64_t weights, samples; json_t *lines; } outcome;
+
+static uint64_t digest_file(const char *dir, const char *name)
+{
+    char *path = gr_path_join(dir, name), *text;
+    size_t n;
+    uint64_t h = 0;
+
+    if (gr_path_exists(path)) {
+        CHECK_OK(gr_read_file(path, 1 << 26, &text, &n, &check_err));
+        h = gr_digest(GR_DIGEST, text, n);
+        free(text);
+    }
+    free(path);
+    return h;
+}
+
+/* metrics.jsonl as a list. */
+static json_t *read_lines(const char *dir, const char *name)
+{
+    char *path = gr_path_join(dir, name), *text = NULL;
+    json_t *list = json_array();
+    size_t n;
+
+    if (gr_path_exists(path))
+        CHECK_OK(gr_read_file(path, 1 << 26, &text, &n, &check_err));
+    for (char *at = text, *end; at && (end = strchr(at, '\n')); at = end + 1)
+        json_array_append_new(list, json_loadb(at, (size_t)(end - at), 0, NULL));
+    free(text);
+    free(path);
+    return list;
+}
+
+static double of(const json_t *line, const char *key)
+{
+    const json_t *v = json_object_get(line, key);
+
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+/* Line `step` of the metrics, the held-out ones left out. */
+static const json_t *step_of(const outcome *o, int step)
+{
+    size_t i;
+    const json_t *line;
+
+    json_array_foreach(o->lines, i, line)
+        if (json_object_get(line, "loss") && (int)of(line, "step") == step)
+            return line;
+    fail_msg("no step %d", step);
+    return NULL;
+}
+
+static outcome run_in(const char *dir, const char *const *set, size_t n)
+{
+    gram_train_options o;
+    outcome out = { .rc = GRAM_OK };
+
+    settle(&o, set, n);
+    snprintf(out.dir, sizeof out.dir, "%s/%s", check_tmpdir(), dir);
+    out.rc = gram_align(MODEL, prompts, out.dir, &o, NULL, &check_err);
+    out.weights = digest_file(out.dir, o.lora_rank ? "adapter_model.safetensors" : "model.safetensors");
+    out.samples = digest_file(out.dir, "samples.jsonl");
+    out.lines = read_lines(out.dir, "metrics.jsonl");
+    return out;
+}
+
+static outcome run(const char *const *set, size_t n)
+{
+    char dir[32];
+
+    snprintf(dir, sizeof dir, "run%d", runs++);
+    return run_in(dir, set, n);
+}
+
+/* ---- What wrote is what is trained ------------------------------------------------------------------------ */
+
+/* At the first step, whatever the temperature, the ratio is 1 and the distance to the reference 0: to the last bit
+ * where both are passes over the same answers in the same micro-batches. Another micro-batch, or the pass that wrote,
+ * sums float32 in another order. */
+static void at_first_nothing_has_moved(void **state)
+{
+    static const char *const T[] = { "temperature=0.7", "temperature=1", "temperature=1.3" };
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        for (int lora = 0; lora < 2; lora++) {
+            const char *const set[] = { T[i], "kl=k3", "kl-in=loss", "beta=0.3", "updates=2", "cut=keep",
+                                        lora ? "lora-rank=2" : "lora-rank=0" };
+            outcome o = run(set, GR_COUNT(set));
+            const json_t *first, *last;
+            CHECK_OK(o.rc);
+            first = step_of(&o, 1);
+            last = step_of(&o, 4);
+            assert_true(fabs(of(first, "val/ratio_min") - 1) < 1e-5 && fabs(of(first, "val/ratio_max") - 1) < 1e-5);
+            assert_true(of(first, "kl") == 0 && of(first, "kl_k3") == 0);
+            assert_true(of(first, "sampling/sampling_logp_difference/max") < 1e-4);
+            assert_true(of(last, "val/ratio_min") < 1 && of(last, "val/ratio_max") > 1);    /* the second pass */
+            assert_true(of(first, "grad_norm") > 0);
+            json_decref(o.lines);
+        }
+}
+
+/* The cut into micro-batches moves no weight from answer to answer: the same gradient, but for the order of sums. */
+static void any_cut_has_the_same_gradient(void **state)
+{
+    const char *const one[] = { "batch-rows=4", "steps=1", "cut=keep", "kl=none", "batch-tokens=4096" },
+               *const many[] = { "batch-rows=4", "steps=1", "cut=keep", "kl=none", "batch-tokens=70" };
+    outcome a = run(one, 5), b = run(many, 5);
+
+    (void)state;
+    CHECK_OK(a.rc);
+    CHECK_OK(b.rc);
+    assert_true(a.samples == b.samples);
+    if (!(fabs(of(step_of(&a, 1), "grad_norm") / of(step_of(&b, 1), "grad_norm") - 1) < 1e-4))
+        fail_msg("%.9g and %.9g", of(step_of(&a, 1), "grad_norm"), of(step_of(&b, 1), "grad_norm"));
+    json_decref(a.lines), json_decref(b.lines);
+}
+
+/* ---- Rows that fail, and answers that are cut ------------------------------------------------------------------ */
+
+static void what_the_judge_fails_at_leaves_its_group(void **state)
+{
+    const char *const set[] = { "judge=exec:while read -r l; do case $l in *'\"index\":1'*|*'\"index\": 1'*) echo "
+                                "null;; *) l=${l#*completion}; echo $(( ${#l} % 7 ));; esac; done", "cut=keep" };
+    outcome o = run(set, 2);
+    json_t *s, *line;
+    size_t i, failed = 0;
+    double sum = 0;
+
+    (void)state;
+    CHECK_OK(o.rc);
+    s = read_lines(o.dir, "samples.jsonl");
+    assert_int_equal(json_array_size(s), 24);               /* two rollouts of four prompts and three answers */
+    json_array_foreach(s, i, line) {
+        bool null = json_is_null(json_object_get(line, "reward"));
+        failed += null;
+        if (null)                               /* the other two are set against each other alone */
+            assert_true(of(line, "advantage") == 0 && json_is_false(json_object_get(line, "learnt")));
+        sum += of(line, "advantage");
+        if (i % 3 == 2) {
+            assert_true(fabs(sum) < 1e-6);
+            sum = 0;
+        }
+    }
+    assert_int_equal(failed, 8);
+    assert_true(fabs(of(step_of(&o, 1), "judge/unparsed") - 1.0 / 3) < 1e-9);
+    json_decref(s), json_decref(o.lines);
+}
+
+static void cut_answers_have_no_end_and_are_masked(void **state)
+{
+    outcome o = run((const char *const[]){ "algorithm=grpo" }, 1);
+    json_t *s, *line;
+    size_t i, cut = 0;
+
+    (void)state;
+    CHECK_OK(o.rc);
+    s = read_lines(o.dir, "samples.jsonl");
+    json_array_foreach(s, i, line)
+        if (!strcmp(json_string_value(json_object_get(line, "finish")), "length")) {
+            cut++;
+            assert_true(of(line, "tokens") == 20 && json_is_false(json_object_get(line, "learnt")));
+        } else {
+            assert_true(of(line, "tokens") <= 20 && json_is_true(json_object_get(line, "learnt")));
+        }
+    assert_true(cut > 0);
+    json_decref(s), json_decref(o.lines);
+}
+
+/* Equal rewards teach nothing: the gradient is 0, which is no fault of the run. */
+static void equal_rewards_teach_nothing(void **state)
+{
+    outcome o = run((const char *const[]){ "judge=exec:while read -r l; do echo 1; done", "cut=keep", "kl=none" }, 3);
+
+    (void)state;
+    CHECK_OK(o.rc);
+    assert_true(of(step_of(&o, 1), "frac_reward_zero_std") == 1 && of(step_of(&o, 1), "grad_norm") == 0);
+    json_decref(o.lines);
+}
+
+/* ---- Options --------------------------------------------------------------------------------------------- */
+
+enum { WEIGHTS, SAMPLES, RC, LINES };
+static const struct { const char *set, *with[5]; int what; } move[] = {
+    { "algorithm=grpo", { "kl=none", "cut=keep" }, WEIGHTS },
+    { "algorithm=dr-grpo", { "kl=none", "cut=keep" }, WEIGHTS },
+    { "algorithm=reinforce", { "kl=none", "cut=keep" }, WEIGHTS }, { "algorithm=remax", { "cut=keep" }, WEIGHTS },
+    { "algorithm=raft", { "kl=none", "cut=keep" }, WEIGHTS },
+    { "algorithm=raft++", { "kl=none", "cut=keep" }, WEIGHTS },
+    { "algorithm=reinforce-rej", { "kl=none", "cut=keep" }, WEIGHTS },
+    { "judge=exec:while read -r l; do l=${l#*completion}; echo $(( ${#l} % 5 )); done", { "cut=keep" }, WEIGHTS },
+    { "eval-judge=exec:while read -r l; do echo 3; done", { "eval-file=HELD" }, LINES },
+    { "samples=4", { NULL }, SAMPLES }, { "rollout-prompts=2", { NULL }, SAMPLES },
+    { "updates=2", { "cut=keep" }, SAMPLES },
+    { "max-new-tokens=5", { NULL }, SAMPLES }, { "temperature=0.5", { NULL }, SAMPLES },
+    { "top-p=0.5", { "algorithm=raft" }, SAMPLES }, { "kl=k2", { "cut=keep" }, WEIGHTS },
+    { "kl-in=loss", { "kl=k2", "cut=keep" }, WEIGHTS }, { "beta=0.5", { "cut=keep" }, WEIGHTS },
+    { "kl-target=1e-3", { "cut=keep", "beta=0.5" }, WEIGHTS },
+    { "kl-horizon=20", { "cut=keep", "beta=0.5", "kl-target=1e-3" }, WEIGHTS },
+    { "reference=" MODEL "/../qwen2_bias", { NULL }, RC },              /* which has no tokenizer */
+    { "ratio=answer-sum", { "cut=keep", "updates=2" }, WEIGHTS },
+    { "clip-low=0.01", { "cut=keep", "updates=2" }, WEIGHTS },
+    { "clip-high=0.01", { "cut=keep", "updates=2" }, WEIGHTS },
+    { "dual-clip=1.01", { "cut=keep", "updates=2", "lr=0.1" }, WEIGHTS },
+    { "aggregate=answer", { "cut=keep" }, WEIGHTS }, { "cut=keep", { NULL }, WEIGHTS },
+    { "cut-penalty=4", { "cut=penalty", "cut-penalty=1" }, WEIGHTS }, { "length-penalty=9", { "cut=keep" }, WEIGHTS },
+    { "sd-floor=9", { "algorithm=grpo", "cut=keep" }, WEIGHTS }, { "whiten=true", { "cut=keep" }, WEIGHTS },
+    { "global=true", { "algorithm=raft", "samples=2", "cut=keep" }, SAMPLES },
+    { "min-gain=3", { "algorithm=raft", "cut=keep" }, WEIGHTS },
+    { "scheme=circular", { NULL }, RC }, { "against=greedy", { NULL }, RC }, { "unit=preference", { NULL }, RC },
+    { "lambda=1", { NULL }, RC },           /* a program gives numbers: these four are for models, and refused */
+};
+
+static char *filled(const char *s)
+{
+    gr_buf b = { 0 };
+    const char *at = strstr(s, "HELD");
+
+    assert_true(at ? gr_buf_printf(&b, "%.*s%s", (int)(at - s), s, held) : gr_buf_puts(&b, s));
+    return b.p;
+}
+
+static bool differs(const outcome *a, const outcome *b, int what)
+{
+    switch (what) {
+    case WEIGHTS: return !a->rc && !b->rc && a->weights != b->weights;
+    case SAMPLES: return !a->rc && !b->rc && a->samples != b->samples;
+    case LINES: return !a->rc && !b->rc && !json_equal(json_array_get(a->lines, 0), json_array_get(b->lines, 0)) &&
+                       of(json_array_get(a->lines, 0), "held_loss") != of(json_array_get(b->lines, 0), "held_loss");
+    default: return a->rc != b->rc;
+    }
+}
+
+static void every_option_moves_something(void **state)
+{
+    const gram_option *o;
+
+    (void)state;
+    for (size_t k = 0; (o = gram_train_option(k)); k++) {
+        bool known = o->stages != 1u << GRAM_STAGE_ALIGN;
+        for (size_t i = 0; i < GR_COUNT(move); i++)
+            known = known || (!strncmp(move[i].set, o->name, strlen(o->name)) && move[i].set[strlen(o->name)] == '=');
+        if (!known)
+            fail_msg("%s: nothing is looked at for it here", o->name);
+    }
+    for (size_t i = 0; i < GR_COUNT(move); i++) {
+        const char *set[6];
+        size_t n = 0;
+        outcome a, b;
+        for (; n < 5 && move[i].with[n]; n++)
+            set[n] = filled(move[i].with[n]);
+        set[n] = filled(move[i].set);
+        a = run(set, n);
+        b = run(set, n + 1);
+        if (!differs(&a, &b, move[i].what))
+            fail_msg("%s: nothing that is looked at moves: status %d and %d: %s", move[i].set, (int)a.rc, (int)b.rc,
+                     check_err.text);
+        json_decref(a.lines), json_decref(b.lines);
+        for (size_t k = 0; k <= n; k++)
+            free((char *)(uintptr_t)set[k]);
+    }
+}
+
+static void what_says_nothing_is_refused(void **state)
+{
+    static const struct { const char *set[4]; const char *why; } bad[] = {
+        { { "kl=k1", "kl-in=loss" }, "would do nothing" }, { { "beta=0" }, "leaves the distance" },
+        { { "kl=none", "beta=0.2" }, "wanted `kl`" }, { { "updates=2", "ratio=none" }, "without one" },
+        { { "top-p=0.9" }, "rloo has no use" }, { { "samples=1" }, "2 or more" },
+        { { "cut-penalty=1" }, "cut" }, { { "algorithm=raft", "global=true", "samples=3" }, "multiple" },
+        { { "judge=nowhere" }, "nowhere" }, { { "rollout-prompts=3" }, "multiple" },
+        { { "algorithm=raft", "ratio=token" }, "raft has no use" }, { { "truncate=balanced" }, "whole prompts" },
+        { { "max-new-tokens=60000" }, "no room" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        size_t n = 0;
+        outcome o;
+        while (n < 4 && bad[i].set[n])
+            n++;
+        o = run(bad[i].set, n);
+        if (o.rc == GRAM_OK || !strstr(check_err.text, bad[i].why))
+            fail_msg("%s: status %d: %s", bad[i].set[0], (int)o.rc, check_err.text);
+        json_decref(o.lines);
+    }
+}
+
+/* ---- Resume ------------------------------------------------------------------------------------------------ */
+
+static int kill_at(void *arg, const gram_train_step *s)
+{
+    return s->step == *(const uint64_t *)arg ? raise(SIGKILL) : 0;
+}
+
+/* The same lines but for the time. */
+static void same_lines(json_t *a, json_t *b)
+{
+    static const char *const key[] = { "step", "loss", "held_loss", "reward", "kl", "beta", "grad_norm", "val/ratio" };
+    size_t i;
+    json_t *line;
+
+    assert_int_equal(json_array_size(a), json_array_size(b));
+    json_array_foreach(a, i, line)
+        for (size_t k = 0; k < GR_COUNT(key); k++)
+            if (!json_equal(json_object_get(line, key[k]), json_object_get(json_array_get(b, i), key[k])))
+                if (json_object_get(line, key[k]) || json_object_get(json_array_get(b, i), key[k]))
+                    fail_msg("line %zu: %s is another", i, key[k]);
+}
+
+static void killed_and_resumed_it_is_the_same(void **state)
+{
+    const char *const set[] = { "algorithm=reinforce", "kl=k1", "beta=0.1", "kl-target=0.01", "steps=12", "updates=2",
+                                "save-every=4", "eval-file=HELD", "eval-every=4", "cut=keep", "lora-rank=2" };
+    const char *own[GR_COUNT(set)];
+    outcome whole;
+    char dir[512];
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(set); i++)
+        own[i] = filled(set[i]);
+    whole = run_in("unbroken", own, GR_COUNT(set));
+    CHECK_OK(whole.rc);
+    snprintf(dir, sizeof dir, "%s/killed", check_tmpdir());
+    for (uint64_t at = 3; at <= 11; at += 4) {              /* in the middle of a rollout's steps, each time later */
+        pid_t pid = fork();
+        int status;
+        if (pid == 0) {
+            gram_train_options o;
+            settle(&o, own, GR_COUNT(set));
+            o.resume = true;
+            o.progress = kill_at;
+            o.arg = &at;
+            gram_align(MODEL, prompts, dir, &o, NULL, &check_err);
+            fprintf(stderr, "it was not killed: %s\n", check_err.text);
+            _exit(1);
+        }
+        assert_true(pid > 0 && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+    }
+    {
+        gram_train_options o;
+        json_t *lines;
+        settle(&o, own, GR_COUNT(set));
+        o.resume = true;
+        CHECK_OK(gram_align(MODEL, prompts, dir, &o, NULL, &check_err));
+        assert_true(digest_file(dir, "adapter_model.safetensors") == whole.weights);
+        assert_true(digest_file(dir, "samples.jsonl") == whole.samples);
+        lines = read_lines(dir, "metrics.jsonl");
+        same_lines(whole.lines, lines);
+        json_decref(lines);
+    }
+    json_decref(whole.lines);
+    for (size_t i = 0; i < GR_COUNT(set); i++)
+        free((char *)(uintptr_t)own[i]);
+}
+
+/* ---- Learning ------------------------------------------------------------------------------------------------ */
+
+/* A reward that a tiny policy can find: short answers. Every method raises it. */
+static void every_method_climbs(void **state)
+{
+    static const char *const how[] = { "algorithm=raft", "algorithm=raft++", "algorithm=reinforce-rej",
+                                       "algorithm=rloo", "algorithm=grpo", "algorithm=dr-grpo", "algorithm=reinforce",
+                                       "algorithm=remax" };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(how); i++) {
+        const char *const set[] = { how[i], "judge=exec:while read -r l; do l=${l#*completion}; echo -${#l}; done",
+                                    "samples=8", "rollout-prompts=4", "batch-rows=4", "steps=20", "cut=keep", "lr=1e-2",
+                                    "max-new-tokens=12", "kl=none" };
+        outcome o = run(set, GR_COUNT(set));
+        double first, last;
+        CHECK_OK(o.rc);
+        first = of(step_of(&o, 1), "reward");
+        last = of(step_of(&o, i == 0 ? 19 : 20), "reward");     /* raft: the rollout's first step tells it */
+        if (!(last > first))
+            fail_msg("%s: the reward was %g, and is %g", how[i], first, last);
+        json_decref(o.lines);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(at_first_nothing_has_moved), cmocka_unit_test(any_cut_has_the_same_gradient),
+        cmocka_unit_test(what_the_judge_fails_at_leaves_its_group),
+        cmocka_unit_test(cut_answers_have_no_end_and_are_masked), cmocka_unit_test(equal_rewards_teach_nothing),
+        cmocka_unit_test(what_says_nothing_is_refused), cmocka_unit_test(killed_and_resumed_it_is_the_same),
+        cmocka_unit_test(every_method_climbs), cmocka_unit_test(every_option_moves_something)
+    };
+
+    write_prompts();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

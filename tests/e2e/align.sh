@@ -1,0 +1,47 @@
+#!/bin/sh
+# align.sh - `gram raft` and `gram rl` on the tiny model that reads bytes: a run, what comes of it, a resume, and what is
+# refused in a sentence.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+model=$PWD/tests/golden/train/judge
+for i in 1 2 3 4; do
+    printf '{"prompt":"q%d"}\n' $i
+done >"$tmp/p.jsonl"
+# shellcheck disable=SC2016
+judge='exec:while read -r l; do l=${l#*completion}; echo -${#l}; done'
+cd "$tmp" || exit 1
+small="--max-new-tokens 8 --samples 3 --rollout-prompts 4 --batch-rows 2 --steps 4"
+
+# shellcheck disable=SC2086
+expect 0 "$GRAM" raft "$model" p.jsonl --judge "$judge" --out a $small --cut keep --eval-file p.jsonl
+says out "reward on 4 held-out prompts"
+expect 0 "$GRAM" info a
+[ "$(wc -l <a/samples.jsonl)" -eq 12 ] || die "12 answers are wanted in samples.jsonl"
+# shellcheck disable=SC2086
+expect 0 "$GRAM" raft "$model" p.jsonl --judge "$judge" --out a $small --cut keep --eval-file p.jsonl --resume
+says err "holds a model already"
+# shellcheck disable=SC2086
+expect 0 "$GRAM" rl a p.jsonl --judge "$judge" --out b $small --lora-rank 2 --algorithm grpo
+expect 0 "$GRAM" generate b p.jsonl --max-new-tokens 4 --out answers.jsonl
+
+# shellcheck disable=SC2086
+expect 2 "$GRAM" rl "$model" p.jsonl --out c $small
+says err "judge"
+# shellcheck disable=SC2086
+expect 2 "$GRAM" raft "$model" p.jsonl --judge "$judge" --out c $small --algorithm grpo
+says err "gram rl"
+# shellcheck disable=SC2086
+expect 1 "$GRAM" rl "$model" p.jsonl --judge nowhere/ --out c $small
+says err "nowhere"
+# A judge that compares cannot set prompts against each other.
+# shellcheck disable=SC2086
+expect 2 "$GRAM" raft "$model" p.jsonl --judge "$model" --out c $small --samples 2 --global
+says err "compares answers to one prompt"
+expect 2 "$GRAM" rl "$model" p.jsonl --judge "$judge" --out c
+says err "max-new-tokens"
+# What compares, as it is.
+# shellcheck disable=SC2086
+expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out d $small --steps 2 --cut keep
+# shellcheck disable=SC2086
+expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out e $small --steps 2 --cut keep --scheme reference \
+    --against greedy
