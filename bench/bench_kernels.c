@@ -308,14 +308,14 @@ static void rope_job(void *arg)
 {
     const struct rows *r = arg;
 
-    lane->op->rope_fwd(lane, MAT(r->x, r->C), r->pos, r->table, M, r->C / 64, 64, false);
+    lane->op->rope_fwd(lane, MAT(r->x, r->C), r->pos, r->table, M, r->C / 64, 64, 64, false);
 }
 
 static void rope_pairs_job(void *arg)
 {
     const struct rows *r = arg;
 
-    lane->op->rope_fwd(lane, MAT(r->x, r->C), r->pos, r->table, M, r->C / 64, 64, true);
+    lane->op->rope_fwd(lane, MAT(r->x, r->C), r->pos, r->table, M, r->C / 64, 64, 64, true);
 }
 
 static void swiglu_job(void *arg)

@@ -116,7 +116,7 @@ static double two_labels(struct bench *b)
     gram_err err;
     gr_forest f;
 
-    need(dhidden && !gr_forest_init(&f, b->seq, b->n, NULL, GR_SAVE_SHARED, &err), "the sequences do not fit");
+    need(dhidden && !gr_forest_init(&f, b->seq, b->n, 0, NULL, GR_SAVE_SHARED, &err), "the sequences do not fit");
     b->computed = f.rows;
     need(!gr_trainee_forward(b->t, &f, f.leaf_row, b->n, &hidden, &err), err.text);
     for (size_t i = 0; i < b->n; i++) {

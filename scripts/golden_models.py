@@ -28,7 +28,7 @@ OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "mod
 T, V = 53, 61                   # odd, so that every vector kernel meets its tail
 LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cross a tile of 96 rows
         "qwen3_head320": 96, "gemma3_head512": 96, "smollm3": 96, "olmo2": 96,
-        "internlm2": 96, "phi3": 96, "gemma2": 96}                  # these are trained too, on 96 tokens
+        "internlm2": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96}                  # these are trained too, on 96 tokens
 TEETH = 0.05
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
@@ -39,6 +39,10 @@ LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_fre
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
 LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
 PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
+FAR = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.05, 1.3, 2.0],
+       "long_factor": [1.1, 1.9, 6.0, 9.5]}
+PART = {"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
+        "short_factor": [1.0, 1.1, 1.2, 1.3, 1.7, 2.5], "long_factor": [1.0, 1.4, 3.0, 8.0, 17.0, 30.0]}
 
 
 def size(layers, width, heads, kv, hidden, **more):
@@ -113,7 +117,17 @@ HF = {
                       F16, "new", 1,
                       [{"query_pre_attn_scalar": 16}, {"layer_types": ["full_attention"] * 3},
                        {"final_logit_softcapping": 4.0}]),
+    # Twice as many tokens as the original context, and fewer.
+    "phi3_long": ("phi3", size(2, 32, 4, 4, 40, rope_parameters=FAR, original_max_position_embeddings=48,
+                               pad_token_id=None, sliding_window=60, **WIDE), BF16, "old", 1,
+                  [{"original_max_position_embeddings": 96}, {"max_position_embeddings": 48},
+                   {"sliding_window": None}]),
+    "phi4_mini": ("phi3", size(2, 64, 4, 2, 40, rope_parameters=PART, original_max_position_embeddings=128,
+                               partial_rotary_factor=0.75, pad_token_id=None, tie_word_embeddings=True, **WIDE),
+                  BF16, "old", 1,
+                  [{"original_max_position_embeddings": 95}, {"max_position_embeddings": 128}]),
 }
+SHORT = {"phi3_long": 48}       # tokens, whose logits stand beside those of the whole
 
 # name: architecture, sizes, type of the embedding (and head), and types that the matrices of a layer take in turn.
 Q = gguf.GGMLQuantizationType
@@ -254,6 +268,8 @@ def make_hf(name, seed, arch, sizes, dtype, form, shards, changes):
     assert np.array_equal(want, logits(model, tokens)), f"{name}: config.json does not mean the model"
     check_teeth(path, want, tokens, changes)
     np.save(path / "logits.npy", want)
+    if name in SHORT:
+        np.save(path / "short.npy", logits(load(path), tokens[:SHORT[name]]))
     report(path, want)
 
 

@@ -42,7 +42,15 @@ DROP, SEED, UNITS = 0.2, 9, 24
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
-ADAPTERS_ALONE = ("../models/smollm3", "../models/olmo2")       # an adapter, and no steps
+FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+ONE_LOSS = {                    # 20 steps of one loss, whole and with an adapter
+    "../models/smollm3": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
+    "../models/olmo2": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
+    "../models/phi3": {"r": 2, "lora_alpha": 3, "target_modules": FUSED},
+    "../models/phi3_long": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ["qkv_proj"]},
+    "../models/phi4_mini": {"r": 2, "lora_alpha": 4, "target_modules": ["gate_up_proj", "qkv_proj"]},
+    "../models/internlm2": {"r": 2, "lora_alpha": 3, "target_modules": ["wqkv", "wo", "w1", "w2", "w3"]},
+}
 
 
 def rate(step):
@@ -146,7 +154,7 @@ def one_pass(name):
     d = z[LABEL[0]] - z[LABEL[1]]
     loss = -torch.nn.functional.logsigmoid(d) + EPS * d
     loss.backward()
-    grads = {n: summary(g) for n, g in as_llama(model)}
+    grads = {k: summary(g) for n, p in model.named_parameters() for k, g in apart(model.config, n, p.grad).items()}
     opt.step()
     after = last()
     text = json.dumps(short({"loss": loss.item(), "label_logits": [z[i].item() for i in LABEL], "gradient": grads,
@@ -154,47 +162,66 @@ def one_pass(name):
     (OUT / name / "train.json").write_text(re.sub(r"\n\s+(?=[-\d\]])", " ", text) + "\n")
 
 
-def as_llama(model):
-    """Gradients, those of fused tensors apart, under the names that a Llama has."""
-    c = model.config
+def apart(c, n, x):
+    """A tensor, or the parts of a fused one, under the names that a Llama has; of an adapter B alone falls apart."""
     D = c.hidden_size // c.num_attention_heads
     q, kv = c.num_attention_heads * D, c.num_key_value_heads * D
     plain = {"tok_embeddings": "embed_tokens", "attention_norm": "input_layernorm", "attention.wo": "self_attn.o_proj",
              "ffn_norm": "post_attention_layernorm", "feed_forward.w1": "mlp.gate_proj",
-             "feed_forward.w3": "mlp.up_proj", "feed_forward.w2": "mlp.down_proj"}
-    for n, p in model.named_parameters():
-        g, at = p.grad, n.rsplit(".", 3)[0]
-        if n.endswith("attention.wqkv.weight"):
-            each = g.view(c.num_key_value_heads, -1, D, g.shape[1])
+             "feed_forward.w3": "mlp.up_proj", "feed_forward.w2": "mlp.down_proj", "output": "lm_head"}
+    for end in (".weight", ".lora_B.weight"):
+        if n.endswith("attention.wqkv" + end):
+            at, each = n.removesuffix("attention.wqkv" + end), x.reshape(c.num_key_value_heads, -1, D, x.shape[1])
             parts = {"q": each[:, :-2], "k": each[:, -2], "v": each[:, -1]}
-            yield from ((f"{at}.self_attn.{k}_proj.weight", x.reshape(-1, g.shape[1])) for k, x in parts.items())
-        elif n.endswith("qkv_proj.weight"):
-            yield from ((f"{at}.self_attn.{k}_proj.weight", x) for k, x in zip("qkv", g.split([q, kv, kv])))
-        elif n.endswith("gate_up_proj.weight"):
-            yield from ((f"{at}.mlp.{k}_proj.weight", x) for k, x in zip(("gate", "up"), g.chunk(2)))
-        elif c.model_type == "internlm2":
-            for a, b in plain.items():
-                n = n.replace(a, b)
-            yield n.replace("output", "lm_head"), g
-        else:
-            yield n, g
+            return {f"{at}self_attn.{k}_proj{end}": x.reshape(-1, x.shape[-1]) for k, x in parts.items()}
+        if n.endswith("qkv_proj" + end):
+            at = n.removesuffix("qkv_proj" + end)
+            return {f"{at}{k}_proj{end}": x for k, x in zip("qkv", x.split([q, kv, kv]))}
+        if n.endswith("gate_up_proj" + end):
+            at = n.removesuffix("gate_up_proj" + end)
+            return {f"{at}{k}_proj{end}": x for k, x in zip(("gate", "up"), x.chunk(2))}
+    if c.model_type == "internlm2" and "lora_" not in n:
+        for a, b in plain.items():
+            n = n.replace(a, b)
+    return {n: x}
 
 
-class InternLM2(torch.nn.Module):
-    """golden_models.py's, with the face of a model of transformers."""
+class Config(dict):
+    """Of a model that transformers has no class of."""
+
+    def __getattr__(self, name):
+        if name not in self:
+            raise AttributeError(name)
+        return self[name]
+
+
+class InternLM2(golden_models.InternLM2):
+    """golden_models.py's, its matrices in modules that PEFT finds, with the face of a model of transformers."""
 
     def __init__(self, path):
-        super().__init__()
-        self.config = types.SimpleNamespace(**json.loads((path / "config.json").read_text()))
-        self.inner = golden_models.InternLM2(vars(self.config))
+        torch.nn.Module.__init__(self)
+        self.config = c = Config(json.loads((path / "config.json").read_text()))
+        self.D = c.hidden_size // c.num_attention_heads
+        self.groups = c.num_attention_heads // c.num_key_value_heads
         for n, w in load_file(path / "model.safetensors").items():
-            self.inner.w(n.removesuffix(".weight")).data = w.float()
+            at, words = self, n.removesuffix(".weight").split(".")
+            for word in words[:-1]:
+                if not hasattr(at, word):
+                    at.add_module(word, torch.nn.Module())
+                at = getattr(at, word)
+            leaf = torch.nn.Linear(w.shape[1], w.shape[0], bias=False) if w.ndim == 2 else torch.nn.Module()
+            leaf.weight = torch.nn.Parameter(w.float())
+            at.add_module(words[-1], leaf)
 
-    def named_parameters(self, *args, **kwargs):
-        return ((n, self.inner.w(n.removesuffix(".weight"))) for n in self.inner.names)
+    def w(self, name):
+        at = self.get_submodule(name)
+        return at.base_layer.weight + at.get_delta_weight("default") if hasattr(at, "lora_A") else at.weight
 
-    def forward(self, ids):
-        return types.SimpleNamespace(logits=self.inner(ids[0].tolist())[None])
+    def prepare_inputs_for_generation(self, **kwargs):
+        return kwargs
+
+    def forward(self, input_ids, **kwargs):
+        return types.SimpleNamespace(logits=golden_models.InternLM2.forward(self, input_ids[0].tolist())[None])
 
 
 def tokens_of(name):
@@ -263,8 +290,8 @@ class Dropout(torch.nn.Module):
 def add_dropout(model):
     model.model.register_forward_pre_hook(Dropout.see, with_kwargs=True)
     for i, layer in enumerate(model.model.layers):
-        for k, which in enumerate(ALL):
-            matrix = getattr(layer.mlp if k > 3 else layer.self_attn, which)
+        for k, which in [*enumerate(ALL), (0, "qkv_proj"), (4, "gate_up_proj")]:
+            matrix = getattr(layer.mlp if k > 3 else layer.self_attn, which, None)
             if hasattr(matrix, "lora_dropout"):
                 matrix.lora_dropout["default"] = Dropout(i * len(ALL) + k)
 
@@ -305,12 +332,13 @@ def run(name, one, lora=False, outputs=0, dropout=False, mlp=False):
         out["loss"].append(loss.item())
         params = {n: p for n, p in params.items() if p.grad is not None}
         if step == 0:
-            out["tensor"] = {n: summary(p.grad) for n, p in params.items()}
+            out["tensor"] = {k: summary(x) for n, p in params.items() for k, x in apart(model.config, n, p.grad).items()}
         out["norm"].append(torch.nn.utils.clip_grad_norm_(params.values(), 1.0).item())
         opt.step()
         if step + 1 in (1, STEPS):
             for n, p in params.items():
-                out["tensor"][n] += summary(p - begun[n])
+                for k, x in apart(model.config, n, p - begun[n]).items():
+                    out["tensor"][k] += summary(x)
     return out
 
 
@@ -342,11 +370,10 @@ def main():
     only = [x for x in sys.argv[1:] if x != "gradients"]
     for name in ("llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
                  "../models/qwen3_head320", "../models/gemma3_head512", "../models/smollm3", "../models/olmo2",
-                 "../models/phi3", "../models/internlm2", "../models/gemma2"):
+                 "../models/phi3", "../models/phi3_long", "../models/phi4_mini", "../models/internlm2",
+                 "../models/gemma2"):
         if not only or name in only:
             one_pass(name)
-            if name in ADAPTERS_ALONE:
-                make_adapter(name, r=2, lora_alpha=3, target_modules=ALL)
     if sys.argv[1:2] == ["gradients"]:
         return
     steps = {}
@@ -356,7 +383,12 @@ def main():
             "../models/gemma2": {"r": 2, "lora_alpha": 4, "target_modules": ALL}}
     if only:
         steps = json.loads((OUT / "steps.json").read_text())
-    for name in only or lora:
+    for name in only or ONE_LOSS:
+        if name in ONE_LOSS:
+            make_adapter(name, **ONE_LOSS[name])
+            steps[name] = {key + "gram": run(name, per_row(pair_loss(EPS)), key != "", dropout=key == "dropout ")
+                           for key in ("", "lora ") + ("dropout ",) * (name in ("../models/phi3", "../models/olmo2"))}
+    for name in [n for n in only or lora if n in lora]:
         make_adapter(name, **lora[name])
         each = {"gram": per_row(pair_loss(EPS)), "pretrain": per_row(written_loss)}
         scalar = ("bt", "sft-reg")

@@ -28,9 +28,11 @@ struct job {
     struct checkpoint c;
     gr_config cfg;                  /* of c, which binding takes over: a second reading */
     gr_stored *tensor;
-    gr_planned *plan;               /* [n], and rope_freqs.weight where there is one */
-    size_t n, n_plan;
-    float *factor;                  /* rope_freqs.weight */
+    gr_planned *plan;               /* [n_plan] tensors that are written: those of one name together, and factors */
+    size_t *first;                  /* [n_tensors] of each the first of its tensors */
+    size_t n, n_tensors, n_plan;
+    const float *factor[2];         /* rope_freqs.weight, or rope_factors_long.weight and .._short; behind the rest */
+    float *computed;
 };
 
 static void note(const struct job *j, const char *text)
@@ -55,22 +57,33 @@ static gr_dtype type_of(const struct job *j, const gr_stored *s)
     return ends && gr_dtype_block(want) > 1 ? GR_Q8_0 : want;
 }
 
-/* Llama 3's factors: of the formula, or the list that the file holds. */
+static void plan_list(struct job *j, const char *name, const float *factor)
+{
+    j->factor[j->n_plan - j->n_tensors] = factor;
+    j->plan[j->n_plan++] = (gr_planned){ name, GR_F32, 1, j->cfg.rope_dim / 2, true };
+}
+
+/* Llama 3's factors, of the formula or the list that the file holds; or LongRoPE's. */
 static gram_status plan_factors(struct job *j, gram_err *err)
 {
     const gr_named *t = gr_weights_find(j->c.weights, "rope_freqs.weight");
-    size_t n = j->cfg.head_dim / 2;
+    const gr_config *c = &j->cfg;
 
-    if (!j->gguf || (j->cfg.rope[0].kind != GR_ROPE_LLAMA3 && j->cfg.rope[0].kind != GR_ROPE_TABLE))
+    if (j->gguf && c->far.after) {
+        plan_list(j, "rope_factors_long.weight", c->far.longs);
+        plan_list(j, "rope_factors_short.weight", c->far.shorts);
+    }
+    if (!j->gguf || (c->rope[0].kind != GR_ROPE_LLAMA3 && c->rope[0].kind != GR_ROPE_TABLE))
         return GRAM_OK;
-    j->factor = gr_calloc(n, sizeof *j->factor);
-    if (!j->factor)
+    if (t && j->c.gguf) {                   /* divide_by_factors() has found as many values of F32 */
+        plan_list(j, "rope_freqs.weight", t->data);
+        return GRAM_OK;
+    }
+    j->computed = gr_calloc(c->rope_dim / 2, sizeof *j->computed);
+    if (!j->computed)
         return gr_nomem(err, j->out);
-    if (t && j->c.gguf)                     /* read_ropes() has found n values of F32 */
-        memcpy(j->factor, t->data, n * sizeof *j->factor);
-    else
-        gr_config_rope_factors(&j->cfg, j->factor);
-    j->plan[j->n_plan++] = (gr_planned){ "rope_freqs.weight", GR_F32, 1, n, true };
+    gr_config_rope_factors(c, j->computed);
+    plan_list(j, "rope_freqs.weight", j->computed);
     return GRAM_OK;
 }
 
@@ -78,16 +91,19 @@ static gram_status make_plan(struct job *j, gram_err *err)
 {
     size_t odd = 0;
 
-    j->plan = gr_calloc(j->n + 1, sizeof *j->plan);
-    if (!j->plan)
+    j->plan = gr_calloc(j->n + 2, sizeof *j->plan);
+    j->first = gr_calloc(j->n + 2, sizeof *j->first);
+    if (!j->plan || !j->first)
         return gr_nomem(err, j->out);
-    for (size_t i = 0; i < j->n; i++) {
+    for (size_t i = 0, some, rows; i < j->n; i += some) {
         const gr_stored *s = &j->tensor[i];
         gr_dtype type = type_of(j, s);
+        some = gr_stored_together(s, j->n - i, j->gguf, &rows);
         odd += type == GR_F16 && store[j->opt->dtype].type != GR_F16;
-        j->plan[i] = (gr_planned){ j->gguf ? s->gguf : s->name, type, s->t.rows, s->t.cols, s->flat };
+        j->first[j->n_plan] = i;
+        j->plan[j->n_plan++] = (gr_planned){ j->gguf ? s->gguf : s->name, type, rows, s->t.cols, s->flat };
     }
-    j->n_plan = j->n;
+    j->n_tensors = j->n_plan;
     if (odd)
         note(j, "some matrices are written as f16: their rows are not whole blocks of 32");
     return plan_factors(j, err);
@@ -96,11 +112,15 @@ static gram_status make_plan(struct job *j, gram_err *err)
 static void row(void *arg, size_t i, size_t r, float *out)
 {
     const struct job *j = arg;
+    size_t k = j->first[i];
 
-    if (i < j->n)
-        gr_stored_row(&j->tensor[i], j->gguf, r, out);
-    else
-        memcpy(out, j->factor, j->plan[i].cols * sizeof *out);
+    if (i >= j->n_tensors) {
+        memcpy(out, j->factor[i - j->n_tensors], j->plan[i].cols * sizeof *out);
+        return;
+    }
+    for (; r >= j->tensor[k].t.rows; k++)
+        r -= j->tensor[k].t.rows;
+    gr_stored_row(&j->tensor[k], j->gguf, r, out);
 }
 
 /* ---- A directory ---------------------------------------------------------------------------------- */
@@ -368,7 +388,8 @@ gram_status gram_convert(const char *model, const char *out, const gram_convert_
         report->bytes += gr_planned_bytes(&j.plan[i]);
     free(j.tensor);
     free(j.plan);
-    free(j.factor);
+    free(j.first);
+    free(j.computed);
     gr_config_clear(&j.cfg);
     gr_checkpoint_clear(&j.c);
     return rc;

@@ -254,12 +254,12 @@ gram_status gram_show_tokens(gram_model *m, const gram_pair *pair, bool swapped,
 /* One sequence of T tokens as a forest, its length checked against the context. */
 static gram_status forest_of(const gram_model *m, const gr_seq *seq, gr_forest *f, gram_err *err)
 {
-    size_t context = gr_model_config(m->model)->context;
+    const gr_config *c = gr_model_config(m->model);
 
-    if (seq->n == 0 || seq->n > context)
-        return gr_fail(err, GRAM_ELIMIT, "tokens: wanted 1 to %zu, which is the model's context, found %zu", context,
+    if (seq->n == 0 || seq->n > c->context)
+        return gr_fail(err, GRAM_ELIMIT, "tokens: wanted 1 to %zu, which is the model's context, found %zu", c->context,
                        seq->n);
-    return gr_forest_init(f, seq, 1, NULL, GR_SAVE_SHARED, err);
+    return gr_forest_init(f, seq, 1, c->far.after, NULL, GR_SAVE_SHARED, err);
 }
 
 gram_status gram_logits(gram_model *m, const int32_t *token, size_t T, float *out, gram_err *err)

@@ -79,21 +79,23 @@ gram_status gr_adapter_gguf_open(gr_adapter *a, gram_err *err)
 }
 
 /* PEFT's name of a tensor in the words of GGUF; false where it is none of a matrix in a layer. */
-static bool gguf_name(char *out, size_t size, const char *name)
+static bool gguf_name(char *out, size_t size, const char *name, const char *arch)
 {
-    static const gr_config any = { 0 };     /* matrices are called the same in all */
+    gr_config of = { 0 };                   /* its architecture is all that counts */
     const char *at = strstr(name, ".layers.");
     unsigned long layer = at ? strtoul(at + 8, NULL, 10) : 0;
 
+    if (!gr_arch_by_gguf(&of.architecture, arch, strlen(arch)))
+        of.architecture = GR_ARCH_LLAMA;    /* most call matrices the same */
     for (gr_tensor_kind t = GR_T_Q; at && t <= GR_T_DOWN; t++) {
         char peft[96], gguf[96];
         size_t n;
-        gr_tensor_stem(&any, false, t, layer, peft, sizeof peft);
+        gr_tensor_stem_written(&of, false, t, layer, peft, sizeof peft);
         n = strlen(peft) - strlen("model");
         if (strncmp(at, peft + strlen("model"), n) ||
             (strcmp(at + n, ".lora_A.weight") && strcmp(at + n, ".lora_B.weight")))
             continue;
-        gr_tensor_stem(&any, true, t, layer, gguf, sizeof gguf);
+        gr_tensor_stem_written(&of, true, t, layer, gguf, sizeof gguf);
         snprintf(out, size, "%s.weight.lora_%c", gguf, at[n + 6] == 'A' ? 'a' : 'b');
         return true;
     }
@@ -106,7 +108,7 @@ const gr_named *gr_adapter_find(const gr_adapter *a, const char *name)
 
     if (!a->gguf)
         return gr_st_find(a->st, name);
-    return gguf_name(own, sizeof own, name) ? gr_weights_find(a->gguf, own) : NULL;
+    return gguf_name(own, sizeof own, name, a->arch) ? gr_weights_find(a->gguf, own) : NULL;
 }
 
 size_t gr_adapter_count(const gr_adapter *a)

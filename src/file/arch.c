@@ -74,8 +74,8 @@ static const gr_arch_row row[GR_ARCHS] = {
     },
     [GR_ARCH_PHI3] = {
         .name = "phi3", .model_type = "phi3", .causal = "Phi3ForCausalLM",
-        .classifier = "Phi3ForSequenceClassification", .gguf = "llama",
-        .has = GR_HAS_OWN_FORM | GR_GGUF_PAIRS | GR_GGUF_WINDOW, .slide = GR_SLIDE_ALL,
+        .classifier = "Phi3ForSequenceClassification", .gguf = "phi3",
+        .has = GR_HAS_LONG_ROPE | GR_GGUF_WINDOW | GR_GGUF_HEADS_FILL, .slide = GR_SLIDE_ALL,
         .otherwise = { 32064, 3072, 8192, 32, 32, 0, 0, 4096, 0, 1, 32000, 32000, false, 1e-5, 1e4 },
     },
 };
@@ -99,7 +99,6 @@ static const struct { const char *name, *missing; } other[] = {
     { "nemotron-nas", "layers of different sizes" },
     { "nemotron", "layer norms with a bias, and an MLP without a gate" },
     { "glm4", "rope in a part of each head" }, { "phi", "layer norms, and an MLP without a gate" },
-    { "phi3", "the fused tensors of a GGUF; its Hugging Face directory is read" },     /* model_type has a row */
     { "olmo", "layer norms without weights" }, { "olmo3", "windows beside norms after the layers" },
     { "cohere", "layer norms, and attention beside the MLP" },
     { "cohere2", "layer norms, and attention beside the MLP" },

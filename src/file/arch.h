@@ -28,6 +28,7 @@ enum {
     GR_HAS_BIAS_REFUSED = 1 << 13,  /* "bias", true where it is not there, and then refused */
     GR_HAS_DYNAMIC_ROPE = 1 << 14,  /* rope of the type "dynamic", which changes nothing within the context */
     GR_HAS_CAPS         = 1 << 15,  /* "attn_logit_softcapping" and "final_logit_softcapping" */
+    GR_HAS_LONG_ROPE    = 1 << 24,  /* rope of the type "longrope", and "partial_rotary_factor" */
     /* What llama.cpp's GGUF of it is like: */
     GR_GGUF_PAIRS       = 1 << 16,  /* rows of q and k are ordered for rope on neighbours, (2i, 2i+1) */
     GR_GGUF_O_BIAS      = 1 << 17,  /* the attention's output may have a bias */

@@ -39,6 +39,9 @@ void gr_config_clear(gr_config *c)
     free(c->bare);
     free(c->inv_freq[0]);
     free(c->inv_freq[1]);
+    free(c->far.freq);
+    free(c->far.shorts);
+    free(c->far.longs);
     free(c->mix);
     free(c->notes);
     *c = (gr_config){ 0 };
@@ -119,38 +122,112 @@ static gram_status get_id(const struct in *in, const char *key, int32_t otherwis
 
 /* ---- Rope ----------------------------------------------------------------------------------------- */
 
-/* One set of rope parameters; o may be NULL. theta: where the set does not say. */
-static gram_status read_rope(const struct in *in, json_t *o, double theta, size_t context, gr_rope *r,
-                             gram_err *err)
+/* "su" and "yarn" are the names that the first Phi-3 had for longrope. */
+static gram_status read_kind(const struct in *in, json_t *o, gr_rope_kind *out, gram_err *err)
 {
-    json_t *type = get(o, "rope_type"), *outer = get(in->text, "original_max_position_embeddings");
-    const char *kind;
-    double partial;
-    gram_status rc;
+    json_t *type = get(o, "rope_type") ? get(o, "rope_type") : get(o, "type");
+    const char *kind = type ? json_string_value(type) : "default";
+    bool far = in->row->has & GR_HAS_LONG_ROPE;
 
-    if (o && !json_is_object(o))
-        return gr_fail(err, GRAM_EFORMAT, "%s: the rope parameters are not an object", in->name);
-    if (!type)
-        type = get(o, "type");
-    kind = type ? json_string_value(type) : "default";
     if (!kind)
         return gr_fail(err, GRAM_EFORMAT, "%s: \"rope_type\" is not a string", in->name);
     if (in->row->has & GR_HAS_DYNAMIC_ROPE && !strcmp(kind, "dynamic"))
         kind = "default";
-    r->kind = !strcmp(kind, "linear") ? GR_ROPE_LINEAR : !strcmp(kind, "llama3") ? GR_ROPE_LLAMA3 : GR_ROPE_DEFAULT;
-    if (r->kind == GR_ROPE_DEFAULT && strcmp(kind, "default"))
-        return gr_fail(err, GRAM_EUNSUPPORTED,
-                       "%s: rope type \"%s\" is not supported; supported: default, linear, llama3",
-                       in->name, kind);
-    rc = get_number(in, in->text, "partial_rotary_factor", 1, &partial, err);
+    if (far && (!strcmp(kind, "su") || !strcmp(kind, "yarn")))
+        kind = "longrope";
+    *out = far && !strcmp(kind, "longrope") ? GR_ROPE_LONG : !strcmp(kind, "linear") ? GR_ROPE_LINEAR
+         : !strcmp(kind, "llama3") ? GR_ROPE_LLAMA3 : GR_ROPE_DEFAULT;
+    if (*out == GR_ROPE_DEFAULT && strcmp(kind, "default"))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: rope type \"%s\" is not supported; supported: default, linear, "
+                       "llama3%s", in->name, kind, far ? ", longrope" : "");
+    return GRAM_OK;
+}
+
+/* How many channels of a head rope turns. */
+static gram_status read_partial(const struct in *in, json_t *o, size_t head_dim, size_t *out, gram_err *err)
+{
+    double part;
+    gram_status rc = get_number(in, in->text, "partial_rotary_factor", 1, &part, err);
+
     if (!rc)
-        rc = get_number(in, o, "partial_rotary_factor", partial, &partial, err);
-    if (!rc && (partial < 1 || partial > 1))
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"partial_rotary_factor\" %g is not supported, only 1", in->name,
-                     partial);
+        rc = get_number(in, o, "partial_rotary_factor", part, &part, err);
+    if (rc)
+        return rc;
+    if (part > 1 || (part < 1 && !(in->row->has & GR_HAS_LONG_ROPE)))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"partial_rotary_factor\" %g is not supported, only 1%s", in->name,
+                       part, part > 1 ? " and less" : "");
+    *out = (size_t)((double)head_dim * part);
+    if (*out == 0 || *out % 2)
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"partial_rotary_factor\" %g makes %zu of a head's %zu channels, an even "
+                       "number wanted", in->name, part, *out, head_dim);
+    return GRAM_OK;
+}
+
+static gram_status read_factors(const struct in *in, json_t *o, const char *key, size_t n, float **out, gram_err *err)
+{
+    json_t *list = get(o, key);
+
+    if (!json_is_array(list) || json_array_size(list) != n)
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"%s\" has %zu entries, %zu numbers wanted, half the channels that rope "
+                       "turns", in->name, key, json_array_size(list), n);
+    *out = gr_calloc(n, sizeof **out);
+    if (!*out)
+        return gr_nomem(err, in->name);
+    for (size_t i = 0; i < n; i++) {
+        (*out)[i] = (float)json_number_value(json_array_get(list, i));
+        if (!((*out)[i] > 0 && (*out)[i] < 1e9f))
+            return gr_fail(err, GRAM_EFORMAT, "%s: \"%s\": entry %zu is not a positive number", in->name, key, i);
+    }
+    return GRAM_OK;
+}
+
+/* transformers' Phi3Config has an "original_max_position_embeddings" beside the sizes, 4096 where a file has none, and
+ * lets it win over the one among rope's parameters. */
+static gram_status read_far(const struct in *in, json_t *o, gr_config *c, gram_err *err)
+{
+    json_t *inner = get(o, "original_max_position_embeddings");
+    size_t original, n = c->rope_dim / 2;
+    double attention;
+    gram_status rc = get_size(in, "original_max_position_embeddings", 4096, MAX_CONTEXT, &original, err);
+
+    if (!rc && (original < 2 || (inner && !(json_number_value(inner) >= (double)original &&
+                                            json_number_value(inner) <= (double)original))))
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"original_max_position_embeddings\" is %zu beside the sizes, and %g in "
+                       "rope's parameters", in->name, original, json_number_value(inner));
+    if (!rc && (get(o, "short_mscale") || get(o, "long_mscale")))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"short_mscale\" and \"long_mscale\" are not supported: transformers' "
+                     "Phi-3 leaves them aside, and other programs multiply by them", in->name);
+    c->rope[0].original = (double)original;
+    if (!rc)
+        rc = get_number(in, o, "factor", (double)c->context / (double)original, &c->rope[0].factor, err);
+    if (!rc)
+        rc = get_number(in, o, "attention_factor", gr_rope_attention(c->rope[0].factor, (double)original), &attention,
+                        err);
+    if (!rc)
+        rc = read_factors(in, o, "short_factor", n, &c->far.shorts, err);
+    if (!rc)
+        rc = read_factors(in, o, "long_factor", n, &c->far.longs, err);
+    if (rc)
+        return rc;
+    c->rope_scale[0] = c->rope_scale[1] = (float)attention;
+    c->rope[1] = c->rope[0];
+    return gr_rope_far(c, err);
+}
+
+/* One set of rope parameters; o may be NULL. theta: where the set does not say. */
+static gram_status read_rope(const struct in *in, json_t *o, double theta, gr_config *c, gr_rope *r, gram_err *err)
+{
+    json_t *outer = get(in->text, "original_max_position_embeddings");
+    gram_status rc;
+
+    if (o && !json_is_object(o))
+        return gr_fail(err, GRAM_EFORMAT, "%s: the rope parameters are not an object", in->name);
+    rc = read_kind(in, o, &r->kind, err);
+    if (!rc)
+        rc = read_partial(in, o, c->head_dim, &c->rope_dim, err);
     if (!rc)
         rc = get_number(in, o, "rope_theta", theta, &r->theta, err);
-    if (!rc && r->kind != GR_ROPE_DEFAULT)
+    if (!rc && (r->kind == GR_ROPE_LINEAR || r->kind == GR_ROPE_LLAMA3))
         rc = get_number(in, o, "factor", 0, &r->factor, err);
     if (rc || r->kind != GR_ROPE_LLAMA3)
         return rc;
@@ -158,7 +235,7 @@ static gram_status read_rope(const struct in *in, json_t *o, double theta, size_
     if (!rc)
         rc = get_number(in, o, "high_freq_factor", 0, &r->high, err);
     if (!rc)
-        rc = get_number(in, outer ? in->text : o, "original_max_position_embeddings", (double)context, &r->original,
+        rc = get_number(in, outer ? in->text : o, "original_max_position_embeddings", (double)c->context, &r->original,
                         err);
     if (!rc && !(r->high > r->low))
         rc = gr_fail(err, GRAM_EFORMAT, "%s: \"high_freq_factor\" %g is not above \"low_freq_factor\" %g", in->name,
@@ -167,7 +244,7 @@ static gram_status read_rope(const struct in *in, json_t *o, double theta, size_
 }
 
 /* Gemma 3 has one rope for each kind of layer; `rope_scaling` of the old form is the full layers' alone. */
-static gram_status read_two_ropes(const struct in *in, size_t context, gr_rope r[2], gram_err *err)
+static gram_status read_two_ropes(const struct in *in, gr_config *c, gr_rope r[2], gram_err *err)
 {
     json_t *both = get(in->text, "rope_parameters"), *scaling = get(in->text, "rope_scaling");
     json_t *full = get(both, "full_attention"), *local = get(both, "sliding_attention");
@@ -183,33 +260,35 @@ static gram_status read_two_ropes(const struct in *in, size_t context, gr_rope r
     if (!rc)
         rc = get_number(in, in->text, "rope_local_base_freq", 1e4, &theta[1], err);
     if (!rc)
-        rc = read_rope(in, full ? full : scaling, theta[0], context, &r[0], err);
+        rc = read_rope(in, full ? full : scaling, theta[0], c, &r[0], err);
     if (!rc)
-        rc = read_rope(in, local, theta[1], context, &r[1], err);
+        rc = read_rope(in, local, theta[1], c, &r[1], err);
     return rc;
 }
 
 static gram_status read_ropes(const struct in *in, gr_config *c, gram_err *err)
 {
     json_t *scaling = get(in->text, "rope_scaling");        /* where both forms are there, transformers takes it */
+    json_t *set = scaling ? scaling : get(in->text, "rope_parameters");
     gr_rope r[2] = { { 0 } };
     double theta;
     gram_status rc;
 
     if (gr_config_has(c, GR_HAS_TWO_ROPES)) {
-        rc = read_two_ropes(in, c->context, r, err);
+        rc = read_two_ropes(in, c, r, err);
     } else {
         rc = get_number(in, in->text, "rope_theta", in->row->otherwise.theta, &theta, err);
         if (!rc)
-            rc = read_rope(in, scaling ? scaling : get(in->text, "rope_parameters"), theta, c->context, &r[0], err);
+            rc = read_rope(in, set, theta, c, &r[0], err);
         r[1] = r[0];
     }
     for (size_t i = 0; i < 2 && !rc; i++) {
         c->rope_scale[i] = 1;
         c->rope[i] = r[i];
-        rc = gr_rope_freq(&c->inv_freq[i], &r[i], c->head_dim, err);
+        if (r[i].kind != GR_ROPE_LONG)
+            rc = gr_rope_freq(&c->inv_freq[i], &r[i], c->rope_dim, err);
     }
-    return rc;
+    return rc || r[0].kind != GR_ROPE_LONG ? rc : read_far(in, set, c, err);
 }
 
 /* Which layers have no rope. In "no_rope_layers" a 1 stands for a layer that has one. */

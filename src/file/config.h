@@ -10,12 +10,13 @@
 #include "file/arch.h"
 #include "file/weights.h"
 
-/* freq[i] = theta^(-2i/head_dim), then by kind:
+/* freq[i] = theta^(-2i/rope_dim), then by kind:
  *   linear  freq / factor
  *   llama3  as it is where its wave is shorter than original/high, / factor where longer than original/low,
  *           a blend of both between
- *   table   freq / factors that a file lists and none of the above gives */
-typedef enum { GR_ROPE_DEFAULT, GR_ROPE_LINEAR, GR_ROPE_LLAMA3, GR_ROPE_TABLE } gr_rope_kind;
+ *   table   freq / factors that a file lists and none of the above gives
+ *   long    freq / short factors in a text of up to `original` tokens, freq / long ones in all of a longer text */
+typedef enum { GR_ROPE_DEFAULT, GR_ROPE_LINEAR, GR_ROPE_LLAMA3, GR_ROPE_TABLE, GR_ROPE_LONG } gr_rope_kind;
 typedef struct { gr_rope_kind kind; double theta, factor, low, high, original; } gr_rope;
 
 /* What a model gives besides, or instead of, words: one number, or two: PURM's mean and h, the spread being
@@ -60,6 +61,7 @@ typedef struct {
     size_t width;               /* hidden_size */
     size_t heads, kv_heads;     /* kv_heads divides heads */
     size_t head_dim;            /* even; heads * head_dim need not be width */
+    size_t rope_dim;            /* even; of each head rope turns as many channels, the first */
     size_t hidden;              /* intermediate_size */
     size_t vocabulary, context;
     float rms_eps;
@@ -80,11 +82,14 @@ typedef struct {
     size_t window;              /* keys a sliding layer's query sees, itself included; 0: no layer slides */
     bool *sliding;              /* [layers], owned */
     bool *bare;                 /* [layers], owned: no rope there (SmolLM3); NULL: it is in all */
-    /* [0] of full layers, [1] of sliding ones: inverse frequencies [head_dim/2], owned; computed in float32 as
+    /* [0] of full layers, [1] of sliding ones: inverse frequencies [rope_dim/2], owned; computed in float32 as
      * transformers does. rope_scale multiplies cos and sin. */
     float *inv_freq[2];
     float rope_scale[2];
     gr_rope rope[2];            /* what inv_freq was computed from */
+    /* Of GR_ROPE_LONG, [rope_dim/2] each, owned; after 0: of another kind. A text of more than `after` tokens has the
+     * frequencies `freq` from its first token on, in every layer. */
+    struct { size_t after; float *freq, *shorts, *longs; } far;
 
     gr_reward_kind reward;
     gr_head_form head;
@@ -125,7 +130,7 @@ gram_status gr_config_json(const gr_config *c, const char *name, const char *dty
 /* As the keys of a GGUF. What llama.cpp does not compute is refused by name. */
 struct gr_keys;
 gram_status gr_config_keys(const gr_config *c, const char *name, struct gr_keys *k, gram_err *err);
-/* What rope's unscaled frequencies are divided by, as the tensor rope_freqs.weight holds it: out[head_dim / 2]. The
+/* What rope's unscaled frequencies are divided by, as the tensor rope_freqs.weight holds it: out[rope_dim / 2]. The
  * kind of c->rope[0] is llama3. */
 void gr_config_rope_factors(const gr_config *c, float *out);
 static inline bool gr_config_has(const gr_config *c, unsigned what) { return gr_arch_has(c->architecture, what); }

@@ -76,7 +76,7 @@ static gram_status find_arch(struct in *in, gr_config *c, gram_err *err)
 static gram_status read_sizes(struct in *in, gr_config *c, const gr_weights *w, gram_err *err)
 {
     const gr_named *embedding = gr_weights_find(w, "token_embd.weight");
-    size_t value, turned;
+    size_t value;
     double eps;
     gram_status rc;
 
@@ -105,11 +105,12 @@ static gram_status read_sizes(struct in *in, gr_config *c, const gr_weights *w, 
     if (!rc)
         rc = get_size(in, "attention.value_length", c->head_dim, MAX_HEAD_DIM, &value, err);
     if (!rc)
-        rc = get_size(in, "rope.dimension_count", c->head_dim, MAX_HEAD_DIM, &turned, err);
-    if (!rc && (value != c->head_dim || turned != c->head_dim))
+        rc = get_size(in, "rope.dimension_count", c->head_dim, MAX_HEAD_DIM, &c->rope_dim, err);
+    if (!rc && (value != c->head_dim || c->rope_dim > c->head_dim || c->rope_dim % 2 ||
+                (c->rope_dim < c->head_dim && !gr_config_has(c, GR_HAS_LONG_ROPE))))
         rc = gr_fail(err, GRAM_EUNSUPPORTED,
                      "%s: heads of %zu for keys, %zu for values and %zu for rope are not supported, "
-                     "only alike", in->name, c->head_dim, value, turned);
+                     "only alike", in->name, c->head_dim, value, c->rope_dim);
     if (!rc)
         rc = get_number(in, "attention.layer_norm_rms_epsilon", 1e-6, &eps, err);
     if (rc)
@@ -154,6 +155,7 @@ static gram_status read_windows(struct in *in, gr_config *c, gram_err *err)
 {
     bool by_pattern = gr_arch_of(c->architecture)->slide == GR_SLIDE_PATTERN;
     size_t pattern = 1, many = gr_gguf_count(in->g, full_key(in, "attention.sliding_window_pattern"));
+    uint64_t none = 1;
     gram_status rc = GRAM_OK;
 
     c->sliding = gr_calloc(c->layers, sizeof *c->sliding);
@@ -165,6 +167,8 @@ static gram_status read_windows(struct in *in, gr_config *c, gram_err *err)
     if (!gr_config_has(c, GR_GGUF_WINDOW))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\": %s with a sliding window is not supported", in->name,
                        in->key, in->arch);
+    if (gr_gguf_u64(in->g, full_key(in, "attention.sliding_window"), &none) && none == 0 && !by_pattern)
+        return GRAM_OK;                     /* llama.cpp's converter has a 0 for a Phi-3 without one */
     if (by_pattern || gr_gguf_has(in->g, full_key(in, "attention.sliding_window")))
         rc = get_size(in, "attention.sliding_window",     /* the first files of Gemma 2 lack it, and the caps */
                       gr_config_has(c, GR_HAS_CAPS) ? gr_arch_of(c->architecture)->otherwise.window : 0, MAX_CONTEXT,
@@ -184,50 +188,86 @@ static gram_status read_windows(struct in *in, gr_config *c, gram_err *err)
     return rc;
 }
 
-/* Llama 3's scaling comes as a tensor of factors, one a frequency. */
+/* A tensor of positive factors, one a frequency. */
+static gram_status get_factors(const struct in *in, const gr_named *t, const char *name, size_t n, gram_err *err)
+{
+    const float *f = t ? t->data : NULL;
+
+    if (!t || t->type != GR_F32 || t->n_dims != 1 || t->dim[0] != n)
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": %zu values of F32 wanted", in->name, name, n);
+    for (size_t i = 0; i < n; i++)
+        if (!(f[i] > 0 && f[i] < 1e9f))
+            return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\" has %g at %zu, a positive factor wanted",
+                           in->name, name, (double)f[i], i);
+    return GRAM_OK;
+}
+
+/* Llama 3's scaling comes as such a tensor. */
 static gram_status divide_by_factors(struct in *in, gr_config *c, const gr_weights *w, gram_err *err)
 {
     const gr_named *t = gr_weights_find(w, "rope_freqs.weight");
+    gram_status rc = t ? get_factors(in, t, "rope_freqs.weight", c->rope_dim / 2, err) : GRAM_OK;
     uint64_t original = 0;
     const float *f;
 
-    if (!t)
-        return GRAM_OK;
-    if (t->type != GR_F32 || t->n_dims != 1 || t->dim[0] != c->head_dim / 2)
-        return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"rope_freqs.weight\": %zu values of F32 wanted", in->name,
-                       c->head_dim / 2);
+    if (!t || rc)
+        return rc;
     f = t->data;
-    for (size_t i = 0; i < c->head_dim / 2; i++) {
-        if (!(f[i] > 0 && f[i] < 1e9f))
-            return gr_fail(err, GRAM_EFORMAT,
-                           "%s: tensor \"rope_freqs.weight\" has %g at %zu, a positive factor wanted",
-                           in->name, (double)f[i], i);
+    for (size_t i = 0; i < c->rope_dim / 2; i++) {
         c->inv_freq[0][i] /= f[i];
         if (!gr_config_has(c, GR_HAS_TWO_ROPES))
             c->inv_freq[1][i] /= f[i];
     }
     gr_gguf_u64(in->g, full_key(in, "rope.scaling.original_context_length"), &original);
-    if (c->rope[0].kind != GR_ROPE_DEFAULT || !gr_rope_recognise(&c->rope[0], f, c->head_dim, (double)original))
+    if (c->rope[0].kind != GR_ROPE_DEFAULT || !gr_rope_recognise(&c->rope[0], f, c->rope_dim, (double)original))
         c->rope[0].kind = GR_ROPE_TABLE;
     if (!gr_config_has(c, GR_HAS_TWO_ROPES))
         c->rope[1] = c->rope[0];
     return GRAM_OK;
 }
 
+/* LongRoPE's two lists, for texts within the original context and beyond it. */
+static gram_status read_far(struct in *in, gr_config *c, const gr_weights *w, gram_err *err)
+{
+    static const char *const name[] = { "rope_factors_short.weight", "rope_factors_long.weight" };
+    float **list[] = { &c->far.shorts, &c->far.longs };
+    size_t n = c->rope_dim / 2, original;
+    gram_status rc = get_size(in, "rope.scaling.original_context_length", 0, MAX_CONTEXT, &original, err);
+
+    for (size_t i = 0; i < 2 && !rc; i++) {
+        const gr_named *t = gr_weights_find(w, name[i]);
+        rc = get_factors(in, t, name[i], n, err);
+        *list[i] = rc ? NULL : gr_calloc(n, sizeof **list[i]);
+        if (!rc && !*list[i])
+            rc = gr_nomem(err, in->name);
+        if (!rc)
+            memcpy(*list[i], t->data, n * sizeof **list[i]);
+    }
+    if (rc)
+        return rc;
+    c->rope[0].kind = GR_ROPE_LONG;
+    c->rope[0].original = (double)original;
+    c->rope[0].factor = (double)c->context / (double)original;
+    c->rope[1] = c->rope[0];
+    return gr_rope_far(c, err);
+}
+
 static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, gram_err *err)
 {
-    bool two = gr_config_has(c, GR_HAS_TWO_ROPES);
+    bool two = gr_config_has(c, GR_HAS_TWO_ROPES), far = gr_weights_find(w, "rope_factors_long.weight") != NULL &&
+                                                         gr_config_has(c, GR_HAS_LONG_ROPE);
     gr_rope r[2] = { { .kind = GR_ROPE_DEFAULT } };
     double old, attn;
     gr_str type = { "none", 4 };
     gram_status rc;
 
     gr_gguf_str(in->g, full_key(in, "rope.scaling.type"), &type);
-    if (!(type.n == 4 && !memcmp(type.p, "none", 4)) && !(type.n == 6 && !memcmp(type.p, "linear", 6)))
+    if (!(type.n == 4 && !memcmp(type.p, "none", 4)) && !(type.n == 6 && !memcmp(type.p, "linear", 6)) &&
+        !(far && type.n == 8 && !memcmp(type.p, "longrope", 8)))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: rope scaling \"%.*s\" is not supported; supported: none, linear",
                        in->name, (int)gr_min(type.n, 64), type.p);
     rc = get_number(in, "rope.scaling.attn_factor", 1, &attn, err);
-    if (!rc && (attn < 1 || attn > 1))
+    if (!rc && !far && (attn < 1 || attn > 1))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" %g is not supported, only 1", in->name, in->key, attn);
     if (!rc)
         rc = get_number(in, "rope.freq_base", two ? 1e6 : 1e4, &r[0].theta, err);
@@ -245,10 +285,13 @@ static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, 
         rc = get_number(in, "rope.freq_base_swa", 1e4, &r[1].theta, err);
     }
     for (size_t i = 0; i < 2 && !rc; i++) {
-        c->rope_scale[i] = 1;
+        c->rope_scale[i] = (float)attn;
         c->rope[i] = r[i];
-        rc = gr_rope_freq(&c->inv_freq[i], &r[i], c->head_dim, err);
+        if (!far)
+            rc = gr_rope_freq(&c->inv_freq[i], &r[i], c->rope_dim, err);
     }
+    if (!rc && far)
+        return read_far(in, c, w, err);
     return rc ? rc : divide_by_factors(in, c, w, err);
 }
 

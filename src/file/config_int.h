@@ -10,12 +10,16 @@ enum {
     MAX_VOCABULARY = 1 << 24, MAX_CONTEXT = 1 << 28
 };
 
-gram_status gr_rope_freq(float **out, const gr_rope *r, size_t head_dim, gram_err *err);
+gram_status gr_rope_freq(float **out, const gr_rope *r, size_t rope_dim, gram_err *err);
+/* Of GR_ROPE_LONG: c->inv_freq, c->far.freq from c->rope, c->far.shorts and c->far.longs. */
+gram_status gr_rope_far(gr_config *c, gram_err *err);
+/* sqrt(1 + ln s / ln original), by which LongRoPE multiplies cos and sin of a context s times as long. */
+double gr_rope_attention(double s, double original);
 /* What the i-th unscaled frequency is divided by; not for GR_ROPE_TABLE, which has no formula. */
-double gr_rope_factor(const gr_rope *r, size_t i, size_t head_dim);
+double gr_rope_factor(const gr_rope *r, size_t i, size_t rope_dim);
 /* The llama3 scaling whose factors for r->theta are those, within what float32 tells apart; false where there is none.
  * `original`, where not 0, is what the file says of it; otherwise it may be any that gives these factors. */
-bool gr_rope_recognise(gr_rope *r, const float *factor, size_t head_dim, double original);
+bool gr_rope_recognise(gr_rope *r, const float *factor, size_t rope_dim, double original);
 
 /* What follows from the architecture and the width alone; norms as a Hugging Face file holds them. */
 void gr_config_of_arch(gr_config *c);

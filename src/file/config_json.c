@@ -27,8 +27,24 @@ static json_t *id(int32_t token)
     return token < 0 ? json_null() : json_integer(token);
 }
 
-static json_t *scaling(const gr_rope *r)
+static json_t *factors(const float *f, size_t n)
 {
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        if (json_array_append_new(list, real((double)f[i])))
+            return json_decref(list), NULL;
+    return list;
+}
+
+static json_t *scaling(const gr_config *c)
+{
+    const gr_rope *r = &c->rope[0];
+
+    if (r->kind == GR_ROPE_LONG)
+        return json_pack("{s:s, s:o, s:o, s:o}", "rope_type", "longrope", "short_factor",
+                         factors(c->far.shorts, c->rope_dim / 2), "long_factor",
+                         factors(c->far.longs, c->rope_dim / 2), "attention_factor", real((double)c->rope_scale[0]));
     if (r->kind == GR_ROPE_LINEAR)
         return json_pack("{s:s, s:o}", "rope_type", "linear", "factor", real(r->factor));
     if (r->kind != GR_ROPE_LLAMA3)
@@ -36,6 +52,14 @@ static json_t *scaling(const gr_rope *r)
     return json_pack("{s:s, s:o, s:o, s:o, s:I}", "rope_type", "llama3", "factor", real(r->factor), "low_freq_factor",
                      real(r->low), "high_freq_factor", real(r->high), "original_max_position_embeddings",
                      (json_int_t)r->original);
+}
+
+/* The share of a head that rope turns: what it is multiplied by is rounded down. */
+static double part_of(size_t some, size_t all)
+{
+    double part = (double)some / (double)all;
+
+    return (size_t)((double)all * part) == some ? part : ((double)some + 0.25) / (double)all;
 }
 
 static json_t *layer_types(const gr_config *c)
@@ -116,6 +140,10 @@ static int set_attention(json_t *o, const gr_config *c)
     int bad = json_object_set_new(o, c->geglu ? "hidden_activation" : "hidden_act",
                                   json_string(c->geglu ? "gelu_pytorch_tanh" : "silu"));
 
+    if (c->far.after)
+        bad |= json_object_set_new(o, "original_max_position_embeddings", json_integer((json_int_t)c->far.after));
+    if (c->rope_dim < c->head_dim)
+        bad |= json_object_set_new(o, "partial_rotary_factor", json_real(part_of(c->rope_dim, c->head_dim)));
     if (a->has & GR_HAS_TWO_ROPES)
         bad |= json_object_set_new(o, "rope_local_base_freq", real(c->rope[1].theta));
     if (a->has & GR_HAS_QUERY_SCALAR) {
@@ -152,7 +180,7 @@ gram_status gr_config_json(const gr_config *c, const char *name, const char *dty
     bad |= set_sizes(o, c);
     bad |= json_object_set_new(o, "rms_norm_eps", real((double)c->rms_eps));
     bad |= json_object_set_new(o, "rope_theta", real(c->rope[0].theta));
-    bad |= json_object_set_new(o, "rope_scaling", scaling(&c->rope[0]));
+    bad |= json_object_set_new(o, "rope_scaling", scaling(c));
     bad |= set_attention(o, c);
     bad |= json_object_set_new(o, "tie_word_embeddings", json_boolean(c->tied_head));
     bad |= json_object_set_new(o, "bos_token_id", id(c->bos));

@@ -83,7 +83,7 @@ static void add_sizes(const gr_config *c, gr_keys *k)
         { "block_count", c->layers }, { "context_length", c->context }, { "embedding_length", c->width },
         { "feed_forward_length", c->hidden }, { "attention.head_count", c->heads },
         { "attention.head_count_kv", c->kv_heads }, { "attention.key_length", c->head_dim },
-        { "attention.value_length", c->head_dim }, { "rope.dimension_count", c->head_dim },
+        { "attention.value_length", c->head_dim }, { "rope.dimension_count", c->rope_dim },
         { "vocab_size", c->vocabulary },
     };
     char full[96];
@@ -109,6 +109,11 @@ gram_status gr_config_keys(const gr_config *c, const char *name, gr_keys *k, gra
     }
     if (c->rope[0].kind == GR_ROPE_LLAMA3)      /* the factors are a tensor; with this they lead back to the formula */
         gr_keys_u32(k, key(full, c, "rope.scaling.original_context_length"), (uint32_t)c->rope[0].original);
+    if (gr_config_has(c, GR_HAS_LONG_ROPE))     /* llama.cpp's converter has it, long rope or not */
+        gr_keys_u32(k, key(full, c, "rope.scaling.original_context_length"),
+                    (uint32_t)(c->far.after ? c->far.after : c->context));
+    if (c->far.after)
+        gr_keys_f32(k, key(full, c, "rope.scaling.attn_factor"), c->rope_scale[0]);
     if (c->window)
         gr_keys_u32(k, key(full, c, "attention.sliding_window"), (uint32_t)c->window);
     if (gr_config_has(c, GR_HAS_CAPS)) {
@@ -123,6 +128,6 @@ gram_status gr_config_keys(const gr_config *c, const char *name, gr_keys *k, gra
 
 void gr_config_rope_factors(const gr_config *c, float *out)
 {
-    for (size_t i = 0; i < c->head_dim / 2; i++)
-        out[i] = (float)gr_rope_factor(&c->rope[0], i, c->head_dim);
+    for (size_t i = 0; i < c->rope_dim / 2; i++)
+        out[i] = (float)gr_rope_factor(&c->rope[0], i, c->rope_dim);
 }

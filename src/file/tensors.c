@@ -41,7 +41,12 @@ static const char *const phi3[GR_TENSORS] = {
     [GR_T_Q] = "self_attn.qkv_proj", [GR_T_K] = "self_attn.qkv_proj", [GR_T_V] = "self_attn.qkv_proj",
     [GR_T_GATE] = "mlp.gate_up_proj", [GR_T_UP] = "mlp.gate_up_proj",
 };
-static const char *const *const own[GR_ARCHS] = { [GR_ARCH_INTERNLM2] = internlm2, [GR_ARCH_PHI3] = phi3 };
+static const char *const phi3_gguf[GR_TENSORS] = {
+    [GR_T_Q] = "attn_qkv", [GR_T_K] = "attn_qkv", [GR_T_V] = "attn_qkv", [GR_T_GATE] = "ffn_up", [GR_T_UP] = "ffn_up",
+};
+static const char *const *const own[GR_ARCHS][2] = {        /* and a GGUF's */
+    [GR_ARCH_INTERNLM2] = { internlm2, NULL }, [GR_ARCH_PHI3] = { phi3, phi3_gguf },
+};
 
 static const char *name_of(const gr_config *c, bool gguf, gr_tensor_kind t)
 {
@@ -64,21 +69,26 @@ void gr_tensor_stem(const gr_config *c, bool gguf, gr_tensor_kind t, size_t laye
     write_name(out, size, gguf ? "blk." : "model.layers.", t, layer, name_of(c, gguf, t));
 }
 
-void gr_tensor_stem_read(const gr_config *c, gr_tensor_kind t, size_t layer, char *out, size_t size)
+void gr_tensor_stem_read(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
 {
-    const char *const *names = own[c->architecture];
+    const char *const *names = own[c->architecture][gguf];
 
-    write_name(out, size, "model.layers.", t, layer, names && names[t] ? names[t] : name_of(c, false, t));
+    write_name(out, size, gguf ? "blk." : "model.layers.", t, layer, names && names[t] ? names[t] : name_of(c, gguf, t));
+}
+
+void gr_tensor_stem_written(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
+{
+    (gr_config_has(c, GR_HAS_OWN_FORM) ? gr_tensor_stem : gr_tensor_stem_read)(c, gguf, t, layer, out, size);
 }
 
 /* InternLM2 has the rows of a key-value head together: those of its queries, of its keys and of its values. Phi-3 has
  * all queries, then all keys, then all values; and all of the gate, then all of what it lets through. */
-bool gr_tensor_fused(const gr_config *c, gr_tensor_kind t, gr_fused *out)
+bool gr_tensor_fused(const gr_config *c, bool gguf, gr_tensor_kind t, gr_fused *out)
 {
     size_t D = c->head_dim, q = c->heads * D, kv = c->kv_heads * D, group = c->heads / c->kv_heads * D;
     bool qkv = t >= GR_T_Q && t <= GR_T_V, gate_up = t == GR_T_GATE || t == GR_T_UP;
 
-    if (c->architecture == GR_ARCH_INTERNLM2 && qkv)
+    if (c->architecture == GR_ARCH_INTERNLM2 && qkv && !gguf)
         *out = (gr_fused){ q + 2 * kv, t == GR_T_Q ? 0 : t == GR_T_K ? group : group + D, t == GR_T_Q ? group : D,
                            group + 2 * D };
     else if (c->architecture == GR_ARCH_PHI3 && qkv)
@@ -90,11 +100,33 @@ bool gr_tensor_fused(const gr_config *c, gr_tensor_kind t, gr_fused *out)
     return true;
 }
 
-const char *gr_tensor_module(const gr_config *c, gr_tensor_kind t)
+static const char *last_word(const char *name)
 {
-    const char *name = name_of(c, false, t), *dot = strrchr(name, '.');
+    const char *dot = strrchr(name, '.');
 
     return dot ? dot + 1 : name;
+}
+
+const char *gr_tensor_module(const gr_config *c, gr_tensor_kind t)
+{
+    return last_word(name_of(c, false, t));
+}
+
+const char *gr_tensor_own_module(const gr_config *c, gr_tensor_kind t)
+{
+    const char *const *names = own[c->architecture][0];
+
+    return names && names[t] ? last_word(names[t]) : gr_tensor_module(c, t);
+}
+
+bool gr_tensor_is_called(gr_tensor_kind t, const char *word, size_t n)
+{
+    for (gr_arch a = 0; a < GR_ARCHS; a++) {
+        const char *s = gr_tensor_own_module(&(gr_config){ .architecture = a }, t);
+        if (strlen(s) == n && !memcmp(s, word, n))
+            return true;
+    }
+    return false;
 }
 
 bool gr_tensor_there(const gr_config *c, gr_tensor_kind t)

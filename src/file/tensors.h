@@ -17,15 +17,20 @@ typedef enum {
 
 /* What a Hugging Face directory, or a GGUF, calls it, without ".weight" or ".bias". */
 void gr_tensor_stem(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size);
-/* The same as it stands in a Hugging Face directory of this architecture, which is read: some have their own names, and
- * one tensor for several. */
-void gr_tensor_stem_read(const gr_config *c, gr_tensor_kind t, size_t layer, char *out, size_t size);
+/* The same as it stands in a file of this architecture: some have their own names, and one tensor for several. */
+void gr_tensor_stem_read(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size);
 /* Where its rows are in such a tensor of `all` rows: row r is at from + r / take * every + r % take. False: it stands
  * alone. */
 typedef struct { size_t all, from, take, every; } gr_fused;
-bool gr_tensor_fused(const gr_config *c, gr_tensor_kind t, gr_fused *out);
-/* The last word of what gr_tensor_stem() gives, PEFT's name of a matrix: "q_proj". */
+bool gr_tensor_fused(const gr_config *c, bool gguf, gr_tensor_kind t, gr_fused *out);
+/* As gr_tensor_stem_read() what is written is called, but for an architecture whose directory is written as a Llama's.
+ * Tensors of one name stand in it one after the other. */
+void gr_tensor_stem_written(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size);
+/* The last word of what gr_tensor_stem() gives, PEFT's name of a matrix: "q_proj"; and of gr_tensor_stem_read(). */
 const char *gr_tensor_module(const gr_config *c, gr_tensor_kind t);
+const char *gr_tensor_own_module(const gr_config *c, gr_tensor_kind t);
+/* Whether any architecture calls it by this last word. */
+bool gr_tensor_is_called(gr_tensor_kind t, const char *word, size_t n);
 bool gr_tensor_there(const gr_config *c, gr_tensor_kind t);
 bool gr_tensor_has_bias(const gr_config *c, gr_tensor_kind t);
 /* [rows, cols] of its weight; a vector is one row. */

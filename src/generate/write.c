@@ -311,6 +311,8 @@ static void guess(gr_write *w, gr_text *t)
     size_t n = t->ids.n, most = gr_min(w->guesses, t->ask.max_new - t->n_answer - 1);
 
     most = gr_min(most, gr_work_config(w->work)->context - n - 1);
+    if (n <= gr_work_config(w->work)->far.after)    /* what goes beyond has other angles */
+        most = gr_min(most, gr_work_config(w->work)->far.after - n);
     t->guesses = 0;
     for (size_t same = SAME; same >= LEAST && most > 0 && !t->guesses; same--)
         for (size_t end = n - 1; end >= same; end--)
@@ -373,7 +375,7 @@ static gram_status read_all(gr_write *w, size_t *lost, gram_err *err)
         w->known[i] = t->at;
         w->seq[i] = (gr_seq){ t->ids.p, t->ids.n + t->guesses };
     }
-    rc = gr_forest_go_on(&f, w->seq, w->known, w->n_turn, w->kv, err);
+    rc = gr_forest_go_on(&f, w->seq, w->known, w->n_turn, gr_work_config(w->work)->far.after, w->kv, err);
     if (rc)
         return rc;
     rows = choose_rows(w, &f);

@@ -12,7 +12,8 @@
 /* Where a multimodal checkpoint keeps its language model, next to the older "language_model.model.". */
 #define NESTED "model.language_model."
 
-/* The name of it, whole, as the file has it or is to be written; of a reward head that is `part` itself. */
+/* The name of it, whole: of a GGUF, as a Llama's is, or as a directory of this architecture has it; of a reward head
+ * that is `part` itself. */
 enum format { GGUF, HF, HF_READ };
 
 static void name_in(const gr_model *m, enum format format, char *out, size_t size, gr_tensor_kind slot, size_t layer,
@@ -24,10 +25,10 @@ static void name_in(const gr_model *m, enum format format, char *out, size_t siz
         snprintf(out, size, "%s", part);
         return;
     }
-    if (format == HF_READ)
-        gr_tensor_stem_read(&m->cfg, slot, layer, stem, sizeof stem);
+    if (format != HF)
+        gr_tensor_stem_read(&m->cfg, format == GGUF, slot, layer, stem, sizeof stem);
     else
-        gr_tensor_stem(&m->cfg, format == GGUF, slot, layer, stem, sizeof stem);
+        gr_tensor_stem(&m->cfg, false, slot, layer, stem, sizeof stem);
     if (format != GGUF && m->nested)                 /* the head stays outside */
         snprintf(out, size, "%s%s.%s", slot == GR_T_HEAD ? "" : NESTED,
                  stem + (slot == GR_T_HEAD ? 0 : strlen("model.")), part);
@@ -81,6 +82,11 @@ void gr_matrix_name(const gr_model *m, enum gr_matrix which, size_t layer, char 
     name_in(m, HF, out, size, slot_of(which), layer, "weight");
 }
 
+void gr_matrix_own_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size)
+{
+    name_in(m, HF_READ, out, size, slot_of(which), layer, "weight");
+}
+
 void gr_matrix_shape(const gr_config *c, enum gr_matrix which, size_t *rows, size_t *cols)
 {
     gr_tensor_shape(c, slot_of(which), rows, cols);
@@ -104,18 +110,24 @@ static gr_stored stored(const struct binder *b, gr_tensor_kind slot, size_t laye
                     .plus_one = gemma && c->norm_bias == 0 };
     char stem[96];
 
-    if (!gr_weights_gguf(b->m->file))
-        gr_tensor_fused(c, slot, &s.in);
+    gr_tensor_fused(c, gr_weights_gguf(b->m->file) != NULL, slot, &s.in);
+    gr_tensor_fused(c, false, slot, &s.own_in);
     if (bias && s.head_dim)                 /* its values go where the rows go */
         s.t.rows = t->cols, s.t.cols = 1;
     if (slot == GR_T_SCORE) {
         snprintf(s.name, sizeof s.name, "%s", b->as);
         snprintf(s.gguf, sizeof s.gguf, "%s", b->as);
+        snprintf(s.matrix, sizeof s.matrix, "%s", b->as);
+        snprintf(s.own, sizeof s.own, "%s", b->as);
         return s;
     }
     gr_tensor_stem(c, false, slot, layer, stem, sizeof stem);
+    snprintf(s.matrix, sizeof s.matrix, "%s.%s", stem, part);
+    gr_tensor_stem_read(c, false, slot, layer, stem, sizeof stem);
+    snprintf(s.own, sizeof s.own, "%s.%s", stem, part);
+    gr_tensor_stem_written(c, false, slot, layer, stem, sizeof stem);
     snprintf(s.name, sizeof s.name, "%s.%s", stem, part);
-    gr_tensor_stem(c, true, slot, layer, stem, sizeof stem);
+    gr_tensor_stem_written(c, true, slot, layer, stem, sizeof stem);
     snprintf(s.gguf, sizeof s.gguf, "%s.%s", stem, part);
     return s;
 }
@@ -150,6 +162,15 @@ gram_status gr_bind_settle(const gr_model *m, void **p, size_t bytes, gram_err *
     return rc;
 }
 
+size_t gr_stored_together(const gr_stored *t, size_t n, bool gguf, size_t *rows)
+{
+    size_t i = 0;
+
+    for (*rows = 0; i < n && !strcmp(gguf ? t[i].gguf : t[i].name, gguf ? t->gguf : t->name); i++)
+        *rows += t[i].t.rows;
+    return i;
+}
+
 gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, float *w,
                              uint16_t *half, size_t rows, size_t cols)
 {
@@ -157,6 +178,8 @@ gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t laye
     gr_param *p = m->param;
     void *values = half ? (void *)half : w;
     char full[128];
+    gr_fused in = { rows, 0, 0, 0 };
+    bool together = false;
     gram_status rc = gr_bind_settle(m, &values, rows * cols * (half ? sizeof *half : sizeof *w), b->err);
 
     if (rc)
@@ -175,7 +198,17 @@ gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t laye
         p[m->n_params] = (gr_param){ .name = gr_strdup(full), .rows = rows, .cols = cols, .on = m->on,
                                      .w = { values, cols, half ? GR_BF16 : GR_F32 },
                                      .decay = rows > 1 || (slot == GR_T_SCORE && !is_bias(part)) };
-    if (!p || !p[m->n_params].name) {
+    if (p && p[m->n_params].name && slot != GR_T_SCORE && !gr_config_has(&m->cfg, GR_HAS_OWN_FORM) &&
+        gr_tensor_fused(&m->cfg, false, slot, &in)) {
+        together = true;
+        name_in(m, HF_READ, full, sizeof full, slot, layer, part);
+        p[m->n_params].in = gr_strdup(full);
+        p[m->n_params].first = in.from;
+        p[m->n_params].all = in.all;
+    }
+    if (!p || !p[m->n_params].name || (together && !p[m->n_params].in)) {
+        if (p)
+            free((char *)(uintptr_t)p[m->n_params].name);
         gr_device_free(m->on, values);
         return gr_nomem(b->err, "weights");
     }
@@ -279,7 +312,7 @@ gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, co
     const gr_named *t;
     char full[128];
     gr_fused in = { rows, 0, 0, 0 };
-    bool fused = !gr_weights_gguf(b->m->file) && gr_tensor_fused(&b->m->cfg, slot, &in);
+    bool fused = gr_tensor_fused(&b->m->cfg, gr_weights_gguf(b->m->file) != NULL, slot, &in);
     size_t r, c;
 
     tensor_name(b, full, sizeof full, slot, layer, part);
@@ -349,6 +382,7 @@ static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_
     gr_model *m = b->m;
     enum gr_matrix which = matrix_of(slot);
     bool found = false;
+    size_t pairs = 0;
     size_t bytes = t->rows * t->cols * sizeof(float);
     void *there = m->writable ? m->param[m->n_params - 1].w.p : NULL;
     float *w = m->writable ? gr_device_map(m->on, there, bytes, true) : gr_alloc_aligned(t->rows * t->cols, sizeof *w);
@@ -361,9 +395,9 @@ static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_
     if (b->exact && b->mode == GR_LINEAR_BF16)
         rc = round_values(b, w, t->rows * t->cols);
     if (!rc)
-        rc = gr_lora_fold(w, m, b->adapter, which, layer, !m->writable && m->cfg.rope_interleaved, &found,
-                          b->err);
-    b->folded += found;
+        rc = gr_lora_fold(w, m, b->adapter, which, layer, !m->writable && m->cfg.rope_interleaved, &pairs,
+                          &found, b->err);
+    b->folded += pairs;
     if (!rc && found && !m->writable) {
         m->layer[layer].folded[which] = w;
         *t = (gr_tensor){ GR_F32, w, t->rows, t->cols };
@@ -462,7 +496,7 @@ static bool is_idle(const struct binder *b, const char *n)
 {
     const char *end = strrchr(n, '.'), *prefix = b->m->nested ? NESTED : b->m->cfg.prefix;
 
-    return !strcmp(n, "rope_freqs.weight") || (end && !strcmp(end, ".inv_freq")) || gr_head_is_idle(&b->m->cfg, n) ||
+    return !strcmp(n, "rope_freqs.weight") || (b->m->cfg.far.after && !strncmp(n, "rope_factors_", 13)) || (end && !strcmp(end, ".inv_freq")) || gr_head_is_idle(&b->m->cfg, n) ||
            (strncmp(n, prefix, strlen(prefix)) && !(b->m->nested && !strcmp(n, "lm_head.weight")));
 }
 
@@ -662,6 +696,7 @@ void gr_model_close(gr_model *m)
     }
     for (size_t i = 0; i < m->n_params; i++) {
         free((char *)(uintptr_t)m->param[i].name);
+        free((char *)(uintptr_t)m->param[i].in);
         gr_device_free(m->on, m->param[i].w.p);
     }
     free(m->param);

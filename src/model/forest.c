@@ -26,12 +26,17 @@ int gr_seq_order(const gr_seq *a, const gr_seq *b)
     return a->n < b->n ? -1 : a->n > b->n;
 }
 
-struct ranked { const gr_seq *seq; size_t index; };
+static bool is_far(const gr_forest *f, const gr_seq *s)
+{
+    return f->far && s->n > f->far;
+}
+
+struct ranked { const gr_seq *seq; size_t index; bool far; };
 
 static int by_tokens(const void *pa, const void *pb)
 {
     const struct ranked *a = pa, *b = pb;
-    int order = gr_seq_order(a->seq, b->seq);
+    int order = a->far != b->far ? a->far - b->far : gr_seq_order(a->seq, b->seq);
 
     return order ? order : a->index < b->index ? -1 : a->index > b->index;
 }
@@ -51,6 +56,7 @@ static void place(gr_forest *f, const struct ranked *r, struct run run, struct r
         for (size_t t = run.depth; t < end; t++, f->rows++) {
             f->token[f->rows] = r[run.from].seq->token[t];
             f->pos[f->rows] = (int32_t)t;
+            f->angle[f->rows] = (int32_t)(t + (r[run.from].far ? f->far : 0));
         }
     }
     for (; run.from < run.to && r[run.from].seq->n == end; run.from++) {   /* these end here */
@@ -73,7 +79,7 @@ static void place_all(gr_forest *f, const struct ranked *r, size_t n, struct run
 
     for (size_t i = 0; i < n; ) {                       /* each first token is a root of its own */
         size_t j = i + 1;
-        while (j < n && r[j].seq->token[0] == r[i].seq->token[0])
+        while (j < n && r[j].far == r[i].far && r[j].seq->token[0] == r[i].seq->token[0])
             j++;
         todo[n_todo++] = (struct run){ i, j, 0, GR_NO_SEGMENT };
         while (n_todo > 0) {
@@ -90,7 +96,7 @@ static void ask_cache(gr_forest *f, gr_segment *s, gr_save save)
     const gr_segment *up = s->parent == GR_NO_SEGMENT ? NULL : &f->seg[s->parent];
     const int32_t *token = f->token + s->row;
     bool below_rows = up && gr_kv_pos(up->at) < s->pos; /* this pass computes what is above */
-    gr_kv_at at = up ? up->at : (gr_kv_at){ NULL, 0 };
+    gr_kv_at at = up ? up->at : (gr_kv_at){ NULL, f->angle[s->row] > f->pos[s->row] };
 
     if (up && up->save.node)                    /* but it will be there once the pass has run */
         at = (gr_kv_at){ up->save.node, up->save.first + up->save.n };
@@ -113,6 +119,7 @@ static void close_gaps(gr_forest *f)
         size_t n = s->len - s->cached;
         memmove(f->token + rows, f->token + s->row + s->cached, n * sizeof *f->token);
         memmove(f->pos + rows, f->pos + s->row + s->cached, n * sizeof *f->pos);
+        memmove(f->angle + rows, f->angle + s->row + s->cached, n * sizeof *f->angle);
         s->row = rows;
         rows += n;
     }
@@ -137,15 +144,16 @@ static size_t place_tail(gr_forest *f, const gr_seq *seq, gr_kv_at at)
     for (size_t t = pos; t < seq->n; t++, f->rows++) {
         f->token[f->rows] = seq->token[t];
         f->pos[f->rows] = (int32_t)t;
+        f->angle[f->rows] = (int32_t)(t + (is_far(f, seq) ? f->far : 0));
     }
     gr_kv_insert(f->cache, at, seq->token + pos, n, true, &tail->save);
     gr_kv_pin(tail->save.node ? tail->save.node : at.node);
     return s;
 }
 
-static bool is_known(const gr_kv_at *known, size_t i)
+static bool is_known(const gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t i)
 {
-    return known && known[i].node;
+    return known && known[i].node && gr_kv_is_far(known[i]) == is_far(f, &seq[i]);
 }
 
 /* Room for the sequences' rows and segments; what is known takes no rows. */
@@ -154,39 +162,41 @@ static bool reserve(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size
     size_t tokens = 0;
 
     for (size_t i = 0; i < n; i++) {
-        tokens += seq[i].n - (is_known(known, i) ? gr_kv_pos(known[i]) : 0);
+        tokens += seq[i].n - (is_known(f, seq, known, i) ? gr_kv_pos(known[i]) : 0);
         f->max_len = gr_max(f->max_len, seq[i].n);
     }
+    f->angles = f->max_len + (f->far && f->max_len > f->far ? f->far : 0);
     f->seg = gr_calloc(2 * n, sizeof *f->seg);          /* n leaves, and fewer branchings */
     f->token = gr_calloc(tokens, sizeof *f->token);
     f->pos = gr_calloc(tokens, sizeof *f->pos);
+    f->angle = gr_calloc(tokens, sizeof *f->angle);
     f->leaf_row = gr_calloc(n, sizeof *f->leaf_row);
-    return f->seg && f->token && f->pos && f->leaf_row;
+    return f->seg && f->token && f->pos && f->angle && f->leaf_row;
 }
 
-static gram_status init(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n, gr_kv_tree *cache,
-                        gr_save save, gram_err *err)
+static gram_status init(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n, size_t far,
+                        gr_kv_tree *cache, gr_save save, gram_err *err)
 {
     struct ranked *r = gr_calloc(n, sizeof *r);
     struct run *todo = gr_calloc(n + 1, sizeof *todo);  /* parts of one run are disjoint and not empty */
     size_t *leaf = gr_calloc(n, sizeof *leaf), unknown = 0;
     gram_status rc = GRAM_OK;
 
-    *f = (gr_forest){ .n_seqs = n, .cache = cache };
+    *f = (gr_forest){ .n_seqs = n, .cache = cache, .far = far };
     if (!reserve(f, seq, known, n) || !r || !todo || !leaf) {
         gr_forest_clear(f, false);
         rc = gr_nomem(err, "prefix forest");
         goto out;
     }
     for (size_t i = 0; i < n; i++)
-        if (!is_known(known, i))
-            r[unknown++] = (struct ranked){ &seq[i], i };
+        if (!is_known(f, seq, known, i))
+            r[unknown++] = (struct ranked){ &seq[i], i, is_far(f, &seq[i]) };
     qsort(r, unknown, sizeof *r, by_tokens);
     place_all(f, r, unknown, todo, leaf);
     for (size_t i = 0; i < f->n_segs && cache; i++)
         ask_cache(f, &f->seg[i], save);
     for (size_t i = 0; i < n; i++)                      /* last, so that nothing above finds their tokens */
-        if (is_known(known, i))
+        if (is_known(f, seq, known, i))
             leaf[i] = place_tail(f, &seq[i], known[i]);
     close_gaps(f);
     measure(f, leaf);
@@ -197,15 +207,16 @@ out:
     return rc;
 }
 
-gram_status gr_forest_init(gr_forest *f, const gr_seq *seq, size_t n, gr_kv_tree *cache, gr_save save, gram_err *err)
+gram_status gr_forest_init(gr_forest *f, const gr_seq *seq, size_t n, size_t far, gr_kv_tree *cache, gr_save save,
+                           gram_err *err)
 {
-    return init(f, seq, NULL, n, cache, save, err);
+    return init(f, seq, NULL, n, far, cache, save, err);
 }
 
-gram_status gr_forest_go_on(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n, gr_kv_tree *cache,
-                            gram_err *err)
+gram_status gr_forest_go_on(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n, size_t far,
+                            gr_kv_tree *cache, gram_err *err)
 {
-    return init(f, seq, known, n, cache, GR_SAVE_ALL, err);
+    return init(f, seq, known, n, far, cache, GR_SAVE_ALL, err);
 }
 
 void gr_forest_clear(gr_forest *f, bool computed)
@@ -219,6 +230,7 @@ void gr_forest_clear(gr_forest *f, bool computed)
     free(f->seg);
     free(f->token);
     free(f->pos);
+    free(f->angle);
     free(f->leaf_row);
     *f = (gr_forest){ 0 };
 }

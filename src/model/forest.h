@@ -31,7 +31,9 @@ typedef struct {
     gr_segment *seg;
     size_t n_segs;
     int32_t *token, *pos;       /* [rows] */
+    int32_t *angle;             /* [rows] row of the tables of rope: pos, or of a far sequence far + pos */
     size_t rows, max_len;       /* max_len: tokens of the longest sequence */
+    size_t far, angles;         /* far: see below; rows that the tables of rope have */
     size_t *leaf_row;           /* [n_seqs] the row of the sequence's last token */
     size_t n_seqs;
     gr_kv_tree *cache;           /* NULL: none */
@@ -42,15 +44,18 @@ typedef enum {
     GR_SAVE_ALL                 /* everything: a text that is being written */
 } gr_save;
 
-/* Every sequence has at least one token. Equal sequences share everything. cache may be NULL; with one, rows are made
+/* Every sequence has at least one token. Equal sequences share everything. far, where not 0: a sequence of more tokens is
+ * turned by other angles, from its first token on (gr_config.far), and shares nothing with those that are not; a text
+ * that grows beyond it is computed anew. cache may be NULL; with one, rows are made
  * only for tokens that it does not know, and it keeps what `save` says: the forward pass must then run, or
  * gr_forest_clear(f, false) takes the places back. */
-gram_status gr_forest_init(gr_forest *f, const gr_seq *seq, size_t n, gr_kv_tree *cache, gr_save save, gram_err *err);
+gram_status gr_forest_init(gr_forest *f, const gr_seq *seq, size_t n, size_t far, gr_kv_tree *cache, gr_save save,
+                           gram_err *err);
 /* The same for texts that go on, and cache keeps everything: of sequence i the tokens before known[i], less than all of
- * it, are in the tree there, and are not looked at. known[i].node NULL: not known. What goes on from a place has a
- * segment of its own, though another may go on alike. */
-gram_status gr_forest_go_on(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n, gr_kv_tree *cache,
-                            gram_err *err);
+ * it, are in the tree there, and are not looked at, but where it is longer than `far` and was not. known[i].node NULL:
+ * not known. What goes on from a place has a segment of its own, though another may go on alike. */
+gram_status gr_forest_go_on(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n, size_t far,
+                            gr_kv_tree *cache, gram_err *err);
 void gr_forest_clear(gr_forest *f, bool computed);
 /* The row of token `pos` of sequence s, which no cache knows: f was made without one. */
 size_t gr_forest_row(const gr_forest *f, size_t s, size_t pos);

@@ -2,6 +2,7 @@
  *
  * Only x, q, k, v and o are as long as the batch. The number of rows in a piece, the threads and the order of the work
  * change no bit: every kernel's result for a row depends on that row alone. */
+#include <assert.h>
 #include <stdlib.h>
 #include "base/err.h"
 #include "model/pass_int.h"
@@ -151,6 +152,7 @@ gram_status gr_model_forward(gr_work *w, const gr_forest *f, const size_t *want,
     const gr_model *m = w->p.m;
     gram_status rc = gr_forest_check(f, m->cfg.vocabulary, err);
 
+    assert(f->far == m->cfg.far.after);
     if (!rc)
         rc = reserve(w, gr_max(f->rows, n), err);
     if (!rc)

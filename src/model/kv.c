@@ -108,6 +108,7 @@ const gr_pages *gr_kv_pages(const gr_kv_tree *t)
     return t->pages;
 }
 
+/* Of the top, `from` is which of the two kinds of text begins there. */
 static gr_kv_node *child_with(const gr_kv_node *parent, size_t from, int32_t token)
 {
     gr_kv_node *c = parent->child;
@@ -246,7 +247,7 @@ void gr_kv_insert(gr_kv_tree *t, gr_kv_at at, const int32_t *token, size_t n, bo
         return;
     }
     if (!within) {
-        node->pos = parent->pos + at.used;
+        node->pos = at.node ? parent->pos + at.used : 0;
         node->from = at.used;
         node->parent = parent;
         node->next = parent->child;
@@ -285,6 +286,15 @@ void gr_kv_unpin(gr_kv_node *node)
 size_t gr_kv_pos(gr_kv_at at)
 {
     return at.node ? at.node->pos + at.used : 0;
+}
+
+bool gr_kv_is_far(gr_kv_at at)
+{
+    const gr_kv_node *n = at.node;
+
+    while (n->parent->parent)
+        n = n->parent;
+    return n->from > 0;
 }
 
 gr_kv_at gr_kv_before(const gr_kv_node *node)

@@ -19,7 +19,7 @@ typedef struct gr_kv_node gr_kv_node;
 typedef struct gr_kv_tree gr_kv_tree;
 
 /* A place in the tree: the first `used` tokens of a node, and what is before it on its path. {NULL, 0}: before the
- * first token. */
+ * first token; {NULL, 1}: of texts that are computed otherwise from there on, and share nothing with the others. */
 typedef struct { gr_kv_node *node; size_t used; } gr_kv_at;
 /* Tokens [first, first + n) of a node, whose keys and values a pass is to write. node NULL: none. */
 typedef struct { gr_kv_node *node; size_t first, n; } gr_kv_room;
@@ -48,6 +48,7 @@ void gr_kv_shorten(gr_kv_tree *t, gr_kv_at at);
 void gr_kv_pin(gr_kv_node *node);
 void gr_kv_unpin(gr_kv_node *node);
 
+bool gr_kv_is_far(gr_kv_at at);                 /* at.node is after {NULL, 1} */
 size_t gr_kv_pos(gr_kv_at at);                  /* absolute position of the next token */
 gr_kv_at gr_kv_before(const gr_kv_node *node);      /* the place where the node begins */
 const uint32_t *gr_kv_node_pages(const gr_kv_node *node);   /* token i has row i % GR_PAGE of page i / GR_PAGE */

@@ -253,7 +253,7 @@ static void norm_and_rotate_bwd(gr_lane *lane, const gr_trainee *t, gr_mat dx, g
     gr_mat d = gr_mat_at(dx, r, 0), x = gr_mat_at(x0, r, 0), heads = gr_mat_f32(d.p, wide);
 
     if (rotates(&t->p))
-        lane->op->rope_bwd(lane, d, t->p.pos + r, table_of(&t->p), n, H, D, c->rope_interleaved);
+        lane->op->rope_bwd(lane, d, t->p.angle + r, table_of(&t->p), n, H, D, c->rope_dim, c->rope_interleaved);
     if (w)
         lane->op->rmsnorm_bwd(lane, heads, partial(t, lane->piece, which), heads, gr_mat_f32(x.p, wide),
                               r_of + r * parts, &norm, n * parts, false);

@@ -29,6 +29,7 @@ static float *from(float *x, size_t r)
 
 uint64_t gr_pass_drop_key(const struct pass *p, enum gr_matrix which)
 {
+    which = gr_lora_first(p->lora, &p->m->cfg, which);      /* one A sees one input */
     return gr_random_at(p->drop_key, p->layer * GR_MATRICES + which);
 }
 
@@ -94,7 +95,7 @@ static void norm_and_rotate(gr_lane *lane, const struct pass *p, gr_mat x, gr_ma
         lane->op->rmsnorm_fwd(lane, gr_mat_f32(to.p, wide), from(r_of, r * parts), gr_mat_f32(of.p, wide), &norm,
                               n * parts);
     if (rotates(p))
-        lane->op->rope_fwd(lane, to, p->pos + r, table_of(p), n, H, D, c->rope_interleaved);
+        lane->op->rope_fwd(lane, to, p->angle + r, table_of(p), n, H, D, c->rope_dim, c->rope_interleaved);
 }
 
 /* Keys and values of rows [r, r + n) to the pages that keep them. */
@@ -218,15 +219,17 @@ void gr_pass_clear(struct pass *p)
 static gram_status make_table(struct pass *p, size_t i, size_t n, gram_err *err)
 {
     const gr_config *c = &p->m->cfg;
-    size_t bytes = n * c->head_dim * sizeof(float);
-    float *host = gr_alloc_aligned(n * c->head_dim, sizeof *host);
+    size_t R = c->rope_dim, bytes = n * R * sizeof(float), near = c->far.after ? gr_min(n, c->far.after) : n;
+    float *host = gr_alloc_aligned(n * R, sizeof *host);
     void *table;
     gram_status rc = host ? GRAM_OK : gr_nomem(err, "rotary tables");
 
     if (!rc)
         rc = gr_device_alloc(p->d, &table, bytes, err);
     if (!rc) {
-        gr_rope_table(host, c->inv_freq[i], 0, n, c->head_dim, c->rope_scale[i]);
+        gr_rope_table(host, c->inv_freq[i], 0, near, R, c->rope_scale[i]);
+        if (n > near)
+            gr_rope_table(host + near * R, c->far.freq, 0, n - near, R, c->rope_scale[i]);
         gr_device_put(p->d, table, host, bytes);
         p->table[i] = table;
     }
@@ -237,18 +240,18 @@ static gram_status make_table(struct pass *p, size_t i, size_t n, gram_err *err)
 gram_status gr_pass_tables(struct pass *p, gram_err *err)
 {
     const gr_config *c = &p->m->cfg;
-    size_t n = p->plan->max_pos;
+    size_t n = p->plan->angles;
     gram_status rc = GRAM_OK;
 
-    if (n <= p->table_pos)
+    if (n <= p->table_rows)
         return GRAM_OK;
-    n = gr_max(n, gr_min(2 * p->table_pos, c->context));
-    p->table_pos = 0;
+    n = gr_max(n, gr_min(2 * p->table_rows, c->context + c->far.after));
+    p->table_rows = 0;
     gr_pass_clear(p);
     for (size_t i = 0; i < 2 && !rc; i++)
         if (c->inv_freq[i])
             rc = make_table(p, i, n, err);
-    p->table_pos = rc ? 0 : n;
+    p->table_rows = rc ? 0 : n;
     return rc;
 }
 
@@ -261,7 +264,7 @@ static void take_all(struct pass *p)
     p->x = p->s->x;
     p->out = !p->keep ? p->x : last ? p->end : p->s[1].x;
     p->r_x = p->s->r1;
-    p->pos = plan->pos;
+    p->angle = plan->angle;
     p->at_key = p->key;
     p->attn.run = plan->run;
     p->attn.runs = plan->runs;
@@ -275,7 +278,7 @@ static void take_wanted(struct pass *p)
     p->x = p->wanted.x;
     p->out = p->keep ? p->end : p->x;
     p->r_x = p->wanted.r;
-    p->pos = plan->want_pos;
+    p->angle = plan->want_angle;
     p->at_key = p->want_key;
     p->attn.run = plan->want_run;
     p->attn.runs = plan->want_runs;

@@ -16,12 +16,6 @@
 
 static const char *const brief[GR_MATRICES] = { "q", "k", "v", "o", "gate", "up", "down" };
 
-/* PEFT's name. */
-static const char *module_of(size_t which)
-{
-    return gr_tensor_module(&(gr_config){ 0 }, (gr_tensor_kind)(GR_T_Q + which));
-}
-
 static bool is_word(const char *p, size_t n, const char *word)
 {
     return strlen(word) == n && !memcmp(p, word, n);
@@ -32,26 +26,55 @@ gram_status gr_lora_targets(unsigned *out, const char *list, gram_err *err)
     *out = list ? 0 : GR_LORA_ALL;
     for (const char *p = list; p; ) {
         size_t n = strcspn(p, ","), i = 0;
-        while (i < GR_MATRICES && !is_word(p, n, brief[i]) && !is_word(p, n, module_of(i)))
-            i++;
-        if (i == GR_MATRICES)
+        unsigned before = *out, found = 0;
+        for (; i < GR_MATRICES; i++)        /* "qkv_proj" is three of them */
+            if (is_word(p, n, brief[i]) || gr_tensor_is_called((gr_tensor_kind)(GR_T_Q + i), p, n))
+                found |= 1u << i;
+        if (!found)
             return gr_fail(err, GRAM_EARG, "LoRA targets: wanted some of q,k,v,o,gate,up,down or PEFT's names of them, "
                            "found \"%.*s\"", (int)gr_min(n, 64), p);
-        *out |= 1u << i;
+        *out = before | found;
         p = p[n] ? p + n + 1 : NULL;
     }
     return GRAM_OK;
 }
 
-void gr_lora_modules(const char *out[8], unsigned targets)
+void gr_lora_modules(const char *out[8], const gr_config *c, unsigned targets)
 {
-    for (size_t i = 0; i < GR_MATRICES; i++)
-        if (targets & 1u << i)
-            *out++ = module_of(i);
-    *out = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < GR_MATRICES; i++) {
+        const char *name = gr_tensor_own_module(c, (gr_tensor_kind)(GR_T_Q + i));
+        if (targets & 1u << i && (n == 0 || strcmp(out[n - 1], name)))
+            out[n++] = name;
+    }
+    out[n] = NULL;
 }
 
-static float scale_of(double alpha, size_t rank, bool root)
+/* Whether its matrices have other names in a directory of this architecture than in a Llama's, some in one another. */
+static bool has_own_names(const gr_config *c)
+{
+    gr_fused in;
+
+    return gr_tensor_fused(c, false, GR_T_Q, &in);
+}
+
+/* The first of the matrices that lie in one tensor with it. */
+static enum gr_matrix first_of(const gr_config *c, enum gr_matrix which)
+{
+    gr_fused in;
+
+    if (!gr_tensor_fused(c, false, (gr_tensor_kind)(GR_T_Q + which), &in))
+        return which;
+    return which <= GR_MAT_V ? GR_MAT_Q : GR_MAT_GATE;
+}
+
+enum gr_matrix gr_lora_first(const gr_lora *l, const gr_config *c, enum gr_matrix which)
+{
+    return l->own ? first_of(c, which) : which;
+}
+
+float gr_lora_scale(double alpha, size_t rank, bool root)
 {
     return (float)(alpha / (root ? sqrt((double)rank) : (double)rank));
 }
@@ -63,11 +86,11 @@ static void name_of(char *out, const char *matrix, char part)
              part);
 }
 
-static void name_in(char *out, const gr_model *m, enum gr_matrix which, size_t layer, char part)
+static void name_in(char *out, const gr_model *m, enum gr_matrix which, size_t layer, char part, bool own)
 {
     char full[128];
 
-    gr_matrix_name(m, which, layer, full, sizeof full);
+    (own ? gr_matrix_own_name : gr_matrix_name)(m, which, layer, full, sizeof full);
     name_of(out, full, part);
 }
 
@@ -95,15 +118,41 @@ static gram_status find_named(const gr_named *out[2], const gr_adapter *a, const
     return GRAM_OK;
 }
 
-static gram_status find_pair(const gr_named *out[2], const gr_model *m, const gr_adapter *a, enum gr_matrix which,
+gram_status gr_lora_find(struct lora_found *out, const gr_adapter *a, const char *matrix, const char *own,
+                         const gr_fused *in, size_t O, size_t K, gram_err *err)
+{
+    gram_status rc;
+
+    *out = (struct lora_found){ .in = *in };
+    rc = find_named(out->t, a, own, in->take ? in->all : O, K, err);
+    if (rc || out->t[0] || !strcmp(own, matrix))
+        return rc;
+    out->in = (gr_fused){ 0 };              /* of its own, as gram gave them once */
+    return find_named(out->t, a, matrix, O, K, err);
+}
+
+static gram_status find_pair(struct lora_found *out, const gr_model *m, const gr_adapter *a, enum gr_matrix which,
                              size_t layer, gram_err *err)
 {
-    char full[128];
+    char matrix[128], own[128];
+    gr_fused in = { 0 };
     size_t O, K;
 
-    gr_matrix_name(m, which, layer, full, sizeof full);
+    gr_matrix_name(m, which, layer, matrix, sizeof matrix);
+    gr_matrix_own_name(m, which, layer, own, sizeof own);
     gr_matrix_shape(&m->cfg, which, &O, &K);
-    return find_named(out, a, full, O, K, err);
+    gr_tensor_fused(&m->cfg, false, (gr_tensor_kind)(GR_T_Q + which), &in);
+    return gr_lora_find(out, a, matrix, own, &in, O, K, err);
+}
+
+size_t gr_lora_pairs(const struct lora_found *f)
+{
+    return f->t[0] && (!f->in.take || f->in.from == 0);
+}
+
+size_t gr_lora_row(const struct lora_found *f, size_t row)
+{
+    return f->in.take ? f->in.from + row / f->in.take * f->in.every + row % f->in.take : row;
 }
 
 /* Where the rows of B go in a matrix of the model: rows of q and k may lie otherwise in one of them. */
@@ -123,11 +172,12 @@ static place_fn *place_of(const gr_adapter *a, enum gr_matrix which, bool in_pai
     return in_pairs ? gr_matrix_unpermuted : gr_matrix_permuted;
 }
 
-/* to [rank, O] = B [O, rank] transposed and times `scale`, its rows in their places. */
-static gram_status transpose(float *to, const gr_named *b, float scale, place_fn *place, const gr_config *c,
-                             gram_err *err)
+/* to [rank, O] = B's rows of the matrix, [O, rank], transposed and times `scale`, in their places. */
+static gram_status transpose(float *to, const struct lora_found *f, size_t O, float scale, place_fn *place,
+                             const gr_config *c, gram_err *err)
 {
-    size_t O = b->dim[0], r = b->dim[1], row_bytes = 0;
+    const gr_named *b = f->t[1];
+    size_t r = b->dim[1], row_bytes = 0;
     float *row = gr_alloc_aligned(r, sizeof *row);
 
     if (!row)
@@ -135,7 +185,7 @@ static gram_status transpose(float *to, const gr_named *b, float scale, place_fn
     gr_dtype_row_bytes(b->type, r, &row_bytes);             /* proved when the file was opened */
     for (size_t o = 0; o < O; o++) {
         size_t at = place(c, o);
-        gr_dequant(row, (const char *)b->data + o * row_bytes, b->type, r);
+        gr_dequant(row, (const char *)b->data + gr_lora_row(f, o) * row_bytes, b->type, r);
         for (size_t i = 0; i < r; i++)
             to[i * O + at] = scale * row[i];
     }
@@ -178,14 +228,16 @@ static gram_status fold_on(gr_device *d, float *w, const float *A, const float *
 }
 
 gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
-                         bool in_pairs, bool *found, gram_err *err)
+                         bool in_pairs, size_t *pairs, bool *found, gram_err *err)
 {
-    const gr_named *t[2];
+    struct lora_found in;
+    const gr_named *const *t = in.t;
     size_t O, K, r, M;
     float *A = NULL, *B = NULL;
-    gram_status rc = find_pair(t, m, a, which, layer, err);
+    gram_status rc = find_pair(&in, m, a, which, layer, err);
 
     *found = !rc && t[0];
+    *pairs = rc ? 0 : gr_lora_pairs(&in);
     if (!*found)
         return rc;
     gr_matrix_shape(&m->cfg, which, &O, &K);
@@ -202,7 +254,8 @@ gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum 
     memset(A + r * K, 0, (M - r) * K * sizeof *A);
     memset(B + r * O, 0, (M - r) * O * sizeof *B);
     gr_dequant(A, t[0]->data, t[0]->type, r * K);
-    rc = transpose(B, t[1], scale_of(a->cfg.alpha, r, a->cfg.root), place_of(a, which, in_pairs), &m->cfg, err);
+    rc = transpose(B, &in, O, gr_lora_scale(a->cfg.alpha, r, a->cfg.root), place_of(a, which, in_pairs), &m->cfg,
+                   err);
     if (!rc)
         rc = fold_on(m->on, w, A, B, M, O, K, err);
 out:
@@ -240,9 +293,9 @@ gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pai
         const gr_named *t = gr_adapter_at(a, i);
         bool known = gr_adapter_is_head_tensor(a, t->name);
         for (size_t l = 0; l < m->cfg.layers && !known; l++)
-            for (int j = 0; j < 2 * GR_MATRICES && !known; j++) {
+            for (int j = 0; j < 4 * GR_MATRICES && !known; j++) {
                 char name[NAME];
-                name_in(name, m, (enum gr_matrix)(j / 2), l, "AB"[j % 2]);
+                name_in(name, m, (enum gr_matrix)(j / 4), l, "AB"[j % 2], j / 2 % 2);
                 known = gr_adapter_find(a, name) == t;
             }
         if (!known)
@@ -278,17 +331,21 @@ static gram_status add_param(gr_lora *l, gr_device *on, float **out, const char 
 
 static gram_status open_pair(gr_lora *l, const gr_model *m, enum gr_matrix which, size_t layer, gram_err *err)
 {
-    struct lora_pair *p = &l->pair[layer][which];
+    struct lora_pair *p = &l->pair[layer][which], *first = &l->pair[layer][gr_lora_first(l, &m->cfg, which)];
     char a[NAME], b[NAME];
     size_t O, K, r = l->spec.rank;
-    gram_status rc;
+    gr_fused in;
+    gram_status rc = GRAM_OK;
 
-    name_in(a, m, which, layer, 'A');
-    name_in(b, m, which, layer, 'B');
+    name_in(a, m, which, layer, 'A', l->own);
+    name_in(b, m, which, layer, 'B', l->own && !gr_tensor_fused(&m->cfg, false, (gr_tensor_kind)(GR_T_Q + which), &in));
     gr_matrix_shape(&m->cfg, which, &O, &K);
     p->rank = r;
-    p->scale = scale_of(l->spec.alpha, r, l->spec.root);
-    rc = add_param(l, m->on, &p->a, a, r, K, err);
+    p->scale = gr_lora_scale(l->spec.alpha, r, l->spec.root);
+    if (first == p)
+        rc = add_param(l, m->on, &p->a, a, r, K, err);
+    else
+        p->a = first->a;
     if (!rc)
         rc = add_param(l, m->on, &p->b, b, r, O, err);
     if (!rc)
@@ -312,34 +369,39 @@ static gram_status open_head(gr_lora *l, const gr_model *m, gram_err *err)
         rc = add_param(l, m->on, &l->score.part[p.at], name, p.rows, p.cols, err);
         if (rc)
             break;
+        l->n_head++;
         l->param[l->n_params - 1].decay = !p.bias;
         gr_device_put(m->on, l->score.part[p.at], m->score.part[p.at], p.rows * p.cols * sizeof(float));
     }
     return rc;
 }
 
-/* Fills the values of a pair of this rank in, as the host sees them: a [rank,K] and b [rank,O]. */
+/* Fills the values of a pair of this rank in, as the host sees them: a [rank,K], or NULL where it is filled already, and
+ * b [rank,O]. */
 typedef gram_status fill_fn(float *a, float *b, size_t rank, const gr_model *m, enum gr_matrix which, size_t layer,
                             void *arg, gram_err *err);
 
-static gram_status fill_pair(struct lora_pair *p, const gr_model *m, enum gr_matrix which, size_t layer, fill_fn *fill,
+static gram_status fill_pair(gr_lora *l, const gr_model *m, enum gr_matrix which, size_t layer, fill_fn *fill,
                              void *arg, gram_err *err)
 {
+    const struct lora_pair *p = &l->pair[layer][which];
+    bool first = gr_lora_first(l, &m->cfg, which) == which;
     size_t O, K, bytes = p->rank * sizeof(float);
     float *a, *b;
     gram_status rc;
 
     gr_matrix_shape(&m->cfg, which, &O, &K);
-    a = gr_device_map(m->on, p->a, bytes * K, false);
+    a = first ? gr_device_map(m->on, p->a, bytes * K, false) : NULL;
     b = gr_device_map(m->on, p->b, bytes * O, false);
-    rc = a && b ? fill(a, b, p->rank, m, which, layer, arg, err) : gr_nomem(err, "LoRA");
-    gr_device_unmap(m->on, p->a, a, bytes * K, !rc);
+    rc = (a || !first) && b ? fill(a, b, p->rank, m, which, layer, arg, err) : gr_nomem(err, "LoRA");
+    if (first)
+        gr_device_unmap(m->on, p->a, a, bytes * K, !rc);
     gr_device_unmap(m->on, p->b, b, bytes * O, !rc);
     return rc;
 }
 
-static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec *spec, fill_fn *fill, void *arg,
-                            gram_err *err)
+static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec *spec, bool own, fill_fn *fill,
+                            void *arg, gram_err *err)
 {
     gr_lora *l = gr_calloc(1, sizeof *l);
     size_t layers = m->cfg.layers;
@@ -349,6 +411,7 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
     if (!l)
         return gr_nomem(err, "LoRA");
     l->spec = *spec;
+    l->own = own;
     l->layers = layers;
     l->pair = gr_calloc(layers, sizeof *l->pair);
     l->param = gr_calloc(layers * GR_MATRICES * 2 + GR_HEAD_PARTS, sizeof *l->param);
@@ -360,7 +423,7 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
             continue;
         rc = open_pair(l, m, which, i / GR_MATRICES, err);
         if (!rc)
-            rc = fill_pair(&l->pair[i / GR_MATRICES][which], m, which, i / GR_MATRICES, fill, arg, err);
+            rc = fill_pair(l, m, which, i / GR_MATRICES, fill, arg, err);
     }
     if (!rc)
         rc = open_head(l, m, err);
@@ -380,7 +443,7 @@ static gram_status fill_new(float *a, float *b, size_t rank, const gr_model *m, 
 
     (void)layer, (void)err;
     gr_matrix_shape(&m->cfg, which, &O, &K);
-    for (size_t i = 0; i < rank * K; i++)
+    for (size_t i = 0; a && i < rank * K; i++)
         a[i] = (float)((2 * gr_random_unit(state) - 1) / sqrt((double)K));
     memset(b, 0, rank * O * sizeof *b);
     return GRAM_OK;
@@ -400,35 +463,56 @@ gram_status gr_lora_open(gr_lora **out, const gr_model *m, const gr_lora_spec *s
     if (spec->rank < 1 || spec->rank > least || !(spec->targets & GR_LORA_ALL))
         return gr_fail(err, GRAM_EARG, "LoRA rank: wanted 1 to %zu, the narrowest side of this model's matrices, found "
                        "%zu", least, spec->rank);
-    return open_all(out, m, spec, fill_new, &state, err);
+    for (enum gr_matrix i = 0; i < GR_MATRICES; i++)
+        if ((spec->targets >> i & 1) != (spec->targets >> first_of(&m->cfg, i) & 1))
+            return gr_fail(err, GRAM_EARG, "LoRA targets: %s and %s are one matrix in this architecture, %s: wanted both "
+                           "or none", brief[i], brief[first_of(&m->cfg, i)],
+                           gr_tensor_own_module(&m->cfg, (gr_tensor_kind)(GR_T_Q + i)));
+    return open_all(out, m, spec, has_own_names(&m->cfg), fill_new, &state, err);
 }
 
 static gram_status fill_read(float *a, float *b, size_t rank, const gr_model *m, enum gr_matrix which, size_t layer,
                              void *arg, gram_err *err)
 {
-    const gr_named *t[2];
-    gram_status rc = find_pair(t, m, arg, which, layer, err);
+    struct lora_found f;
+    gram_status rc = find_pair(&f, m, arg, which, layer, err);
+    size_t O, K;
 
     (void)rank;
-    if (!rc)
-        gr_dequant(a, t[0]->data, t[0]->type, t[0]->dim[0] * t[0]->dim[1]);
-    return rc ? rc : transpose(b, t[1], 1, place_of(arg, which, m->cfg.rope_interleaved), &m->cfg, err);
+    gr_matrix_shape(&m->cfg, which, &O, &K);
+    if (!rc && a)
+        gr_dequant(a, f.t[0]->data, f.t[0]->type, f.t[0]->dim[0] * f.t[0]->dim[1]);
+    return rc ? rc : transpose(b, &f, O, 1, place_of(arg, which, m->cfg.rope_interleaved), &m->cfg, err);
+}
+
+/* How many of the targets lie in a tensor with others. */
+static size_t pairs_together(const gr_config *c, unsigned targets)
+{
+    gr_fused in;
+    size_t n = 0;
+
+    for (unsigned i = 0; i < GR_MATRICES; i++)
+        n += targets >> i & 1 && gr_tensor_fused(c, false, (gr_tensor_kind)(GR_T_Q + i), &in);
+    return n;
 }
 
 gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, gram_err *err)
 {
     gr_lora_spec spec = { a->cfg.rank, a->cfg.alpha, a->cfg.root, 0, a->cfg.dropout };
-    size_t pairs = 0, each = 0;
+    size_t pairs = 0, found = 0, together = 0, each = 0;
     gr_head_part part;
     gram_status rc = GRAM_OK;
 
     *out = NULL;
     for (size_t i = 0; i < m->cfg.layers * GR_MATRICES && !rc; i++) {
-        const gr_named *t[2];
-        rc = find_pair(t, m, a, (enum gr_matrix)(i % GR_MATRICES), i / GR_MATRICES, err);
+        struct lora_found f;
+        const gr_named *const *t = f.t;
+        rc = find_pair(&f, m, a, (enum gr_matrix)(i % GR_MATRICES), i / GR_MATRICES, err);
         if (rc || !t[0])
             continue;
-        pairs++;
+        found++;
+        together += f.in.take > 0;
+        pairs += gr_lora_pairs(&f);
         spec.targets |= 1u << i % GR_MATRICES;
         if (t[0]->dim[0] != spec.rank)
             rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s has rank %zu beside others of %zu; to be trained "
@@ -438,12 +522,15 @@ gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, 
         each += spec.targets >> i & 1;
     if (!rc)
         rc = gr_lora_check_all(m, a, pairs, err);
-    if (!rc && pairs != each * m->cfg.layers)
+    if (!rc && found != each * m->cfg.layers)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu matrices have adapters, and %zu of them in each of %zu layers "
-                     "are %zu; to be trained further every layer has the same", a->path, pairs, each, m->cfg.layers,
+                     "are %zu; to be trained further every layer has the same", a->path, found, each, m->cfg.layers,
                      each * m->cfg.layers);
+    if (!rc && together && together != pairs_together(&m->cfg, spec.targets) * m->cfg.layers)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: matrices that lie in one tensor have an adapter together here, and "
+                     "each its own there", a->path);
     if (!rc)
-        rc = open_all(out, m, &spec, fill_read, (void *)(uintptr_t)a, err);
+        rc = open_all(out, m, &spec, together > 0, fill_read, (void *)(uintptr_t)a, err);
     for (size_t i = 0; !rc && gr_adapter_has_head(a) && gr_head_part_at(&m->cfg.head, m->cfg.width, i, &part); i++) {
         size_t bytes = part.rows * part.cols * sizeof(float);
         float *there = (*out)->score.part[part.at], *w = gr_device_map(m->on, there, bytes, false);
@@ -542,79 +629,83 @@ void gr_lora_dw(gr_lane *lane, const struct lora_pair *p, gr_mat da, gr_mat db, 
 
 /* ---- Writing -------------------------------------------------------------------------------------- */
 
-/* B as a file has it, [O, rank]. */
-static float *plain_b(gr_device *on, const struct lora_pair *p, size_t O, const gr_config *permuted)
+/* B of the matrices that have one A, as a file has it, [all, rank]. */
+static float *plain_b(const gr_lora *l, const gr_model *m, size_t layer, enum gr_matrix which, size_t *all)
 {
-    size_t bytes = p->rank * O * sizeof(float);
-    float *b = gr_alloc_aligned(O * p->rank, sizeof *b), *lies = gr_device_map(on, p->b, bytes, true);
+    size_t r = l->spec.rank, O, K;
+    float *b, *lies;
 
-    if (!b || !lies) {
-        free(b);
-        b = NULL;
+    *all = 0;
+    for (enum gr_matrix i = which; i < GR_MATRICES; i++)
+        if (gr_lora_first(l, &m->cfg, i) == which) {
+            gr_matrix_shape(&m->cfg, i, &O, &K);
+            *all += O;
+        }
+    b = gr_alloc_aligned(*all * r, sizeof *b);
+    for (enum gr_matrix i = which; i < GR_MATRICES && b; i++) {
+        struct lora_found f = { 0 };
+        if (gr_lora_first(l, &m->cfg, i) != which)
+            continue;
+        if (l->own)
+            gr_tensor_fused(&m->cfg, false, (gr_tensor_kind)(GR_T_Q + i), &f.in);
+        gr_matrix_shape(&m->cfg, i, &O, &K);
+        lies = gr_device_map(m->on, l->pair[layer][i].b, r * O * sizeof *lies, true);
+        if (!lies) {
+            free(b);
+            return NULL;
+        }
+        for (size_t o = 0; o < O; o++) {
+            size_t at = m->cfg.rope_interleaved && i <= GR_MAT_K ? gr_matrix_unpermuted(&m->cfg, o) : o;
+            for (size_t k = 0; k < r; k++)
+                b[gr_lora_row(&f, o) * r + k] = lies[k * O + at];
+        }
+        gr_device_unmap(m->on, l->pair[layer][i].b, lies, r * O * sizeof *lies, false);
     }
-    for (size_t o = 0; b && o < O; o++) {
-        size_t at = permuted ? gr_matrix_unpermuted(permuted, o) : o;
-        for (size_t i = 0; i < p->rank; i++)
-            b[o * p->rank + i] = lies[i * O + at];
-    }
-    gr_device_unmap(on, p->b, lies, bytes, false);
     return b;
 }
 
-/* The values of a parameter for the host, where they are or a copy. */
-static float *values_of(const gr_param *p)
+static float *host_copy(gr_device *on, const float *x, size_t n)
 {
-    return gr_device_map(p->on, p->w.p, gr_param_count(p) * sizeof(float), true);
-}
+    float *copy = gr_alloc_aligned(n, sizeof *copy);
 
-static void values_back(const gr_param *p, const float *values)
-{
-    gr_device_unmap(p->on, p->w.p, (float *)(uintptr_t)values, gr_param_count(p) * sizeof(float), false);
-}
-
-static size_t pairs_of(const gr_lora *l)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < l->layers * GR_MATRICES; i++)
-        n += l->pair[i / GR_MATRICES][i % GR_MATRICES].rank > 0;
-    return n;
+    if (copy)
+        gr_device_get(on, copy, x, n * sizeof *copy);
+    return copy;
 }
 
 static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char *path, const gr_meta *meta,
                                  size_t n_meta, gram_err *err)
 {
     gr_saved *t = gr_calloc(l->n_params, sizeof *t);
+    char (*name)[NAME] = gr_calloc(l->n_params, sizeof *name);
     size_t n = 0;
-    gram_status rc = t ? GRAM_OK : gr_nomem(err, path);
+    gram_status rc = t && name ? GRAM_OK : gr_nomem(err, path);
 
     for (size_t i = 0; i < l->layers * GR_MATRICES && !rc; i++) {
         enum gr_matrix which = (enum gr_matrix)(i % GR_MATRICES);
         const struct lora_pair *p = &l->pair[i / GR_MATRICES][which];
-        const gr_param *param = &l->param[n];
-        size_t O, K;
-        if (!p->rank)
+        size_t O, K, all;
+        if (!p->rank || gr_lora_first(l, &m->cfg, which) != which)
             continue;
         gr_matrix_shape(&m->cfg, which, &O, &K);
-        t[n] = (gr_saved){ "", param[0].name, values_of(&param[0]), p->rank, K, true };
-        t[n + 1] = (gr_saved){ "", param[1].name, plain_b(m->on, p, O, m->cfg.rope_interleaved && which <= GR_MAT_K
-                                                                       ? &m->cfg : NULL), O, p->rank, true };
+        name_in(name[n], m, which, i / GR_MATRICES, 'A', l->own);
+        name_in(name[n + 1], m, which, i / GR_MATRICES, 'B', l->own);
+        t[n] = (gr_saved){ "", name[n], host_copy(m->on, p->a, p->rank * K), p->rank, K, true };
+        t[n + 1] = (gr_saved){ "", name[n + 1], plain_b(l, m, i / GR_MATRICES, which, &all), 0, p->rank, true };
+        t[n + 1].rows = all;
         n += 2;
     }
-    for (size_t i = n; i < l->n_params && !rc; i++, n++)        /* the head */
-        t[n] = (gr_saved){ "", l->param[i].name, values_of(&l->param[i]), l->param[i].rows, l->param[i].cols,
+    for (size_t i = l->n_params - l->n_head; i < l->n_params && !rc; i++, n++)
+        t[n] = (gr_saved){ "", l->param[i].name, host_copy(m->on, l->param[i].w.p, gr_param_count(&l->param[i])),
+                            l->param[i].rows, l->param[i].cols,
                             l->param[i].decay };
     for (size_t i = 0; i < n && !rc; i++)
         rc = t[i].data ? GRAM_OK : gr_nomem(err, path);
     if (!rc)
         rc = gr_st_write(path, t, n, meta, n_meta, err);
-    for (size_t i = 0; i < n; i++) {
-        bool is_b = i % 2 == 1 && i < 2 * pairs_of(l);
-        if (is_b)
-            free((float *)(uintptr_t)t[i].data);
-        else
-            values_back(&l->param[i], t[i].data);
-    }
+    for (size_t i = 0; i < n; i++)
+        free((float *)(uintptr_t)t[i].data);
+    free(name);
     free(t);
     return rc;
 }
@@ -628,7 +719,7 @@ gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, 
     char *path = gr_path_join(dir, GR_ADAPTER_WEIGHTS);
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
-    gr_lora_modules(modules, l->spec.targets);
+    gr_lora_modules(modules, l->own ? &m->cfg : &(gr_config){ 0 }, l->spec.targets);
     if (!rc)
         rc = gr_adapter_config_write(dir, &c, modules, l->score.part[GR_HEAD_OUT] != NULL, err);
     if (!rc)
@@ -648,130 +739,4 @@ uint64_t gr_lora_folded_bytes(const gr_lora_spec *s, const gr_config *c)
             n += (uint64_t)c->layers * O * K * sizeof(float);
     }
     return n;
-}
-
-/* ---- Merging --------------------------------------------------------------------------------------- */
-
-struct merge {
-    const gr_stored *t;
-    const gr_named *(*pair)[2];     /* of each tensor; NULL: it has no adapter */
-    const gr_adapter *a;
-    const gr_named *head[GR_HEAD_PARTS];      /* the adapter's reward head; where each is written */
-    size_t heads, place[GR_HEAD_PARTS];
-    float *A, *b;                   /* [rank,K] of the tensor at hand, and the row's [rank] */
-    size_t tensor;                  /* whose A is there */
-};
-
-static void expand_row(float *out, const gr_named *t, size_t row)
-{
-    size_t bytes = 0;
-
-    gr_dtype_row_bytes(t->type, t->dim[t->n_dims - 1], &bytes);     /* proved when the file was opened */
-    gr_dequant(out, (const char *)t->data + row * bytes, t->type, t->dim[t->n_dims - 1]);
-}
-
-static void merged_row(void *arg, size_t tensor, size_t row, float *out)
-{
-    struct merge *m = arg;
-    const gr_named *const *t = m->pair[tensor];
-    size_t K, r;
-    float s;
-
-    for (size_t i = 0; i < m->heads; i++)
-        if (tensor == m->place[i]) {
-            expand_row(out, m->head[i], row);
-            return;
-        }
-    gr_stored_row(&m->t[tensor], false, row, out);
-    if (!t[0])
-        return;
-    r = t[0]->dim[0];
-    K = t[0]->dim[1];
-    if (m->tensor != tensor)
-        gr_dequant(m->A, t[0]->data, t[0]->type, r * K);
-    m->tensor = tensor;
-    expand_row(m->b, t[1], m->t[tensor].head_dim && gr_adapter_in_pairs(m->a)
-                           ? gr_matrix_unpermuted(&(gr_config){ .head_dim = m->t[tensor].head_dim }, row) : row);
-    s = scale_of(m->a->cfg.alpha, r, m->a->cfg.root);
-    for (size_t i = 0; i < r; i++)
-        for (size_t k = 0; k < K; k++)
-            out[k] += s * m->b[i] * m->A[i * K + k];
-}
-
-/* Which tensor has which adapter, with memory for the largest. */
-static gram_status pair_all(struct merge *m, const gr_stored *t, size_t n, const gr_adapter *a, gram_err *err)
-{
-    size_t floats = 0, rank = 0, used = 0;
-    gram_status rc = GRAM_OK;
-
-    for (size_t i = 0; i < n && !rc; i++) {
-        if (t[i].flat)
-            continue;
-        rc = find_named(m->pair[i], a, t[i].name, t[i].t.rows, t[i].t.cols, err);
-        if (rc || !m->pair[i][0])
-            continue;
-        used += 2;
-        rank = gr_max(rank, m->pair[i][0]->dim[0]);
-        floats = gr_max(floats, m->pair[i][0]->dim[0] * m->pair[i][0]->dim[1]);
-    }
-    used += gr_adapter_head_tensors(a);
-    if (!rc && used != gr_adapter_count(a))
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu of its %zu tensors are none that can be added to the base model",
-                     a->path, gr_adapter_count(a) - used, gr_adapter_count(a));
-    if (rc)
-        return rc;
-    m->A = gr_alloc_aligned(floats, sizeof *m->A);
-    m->b = gr_alloc_aligned(rank, sizeof *m->b);
-    return m->A && m->b ? GRAM_OK : gr_nomem(err, a->path);
-}
-
-/* The head that the merged model gets where the adapter has one, and where it is written: behind the rest. */
-static gram_status take_head(struct merge *m, gr_config *cfg, gr_head_part part[GR_HEAD_PARTS], gram_err *err)
-{
-    gram_status rc = GRAM_OK;
-
-    if (!gr_adapter_has_head(m->a))
-        return GRAM_OK;
-    cfg->new_head = true;                   /* whatever head the base has */
-    for (; !rc && gr_head_part_at(&cfg->head, cfg->width, m->heads, &part[m->heads]); m->heads++)
-        rc = gr_adapter_head_part(&m->head[m->heads], m->a, cfg->width, part[m->heads].at, err);
-    return rc;
-}
-
-gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg, const gr_adapter *a, gr_dtype type,
-                          gram_err *err)
-{
-    static const gr_meta meta = { "format", "pt" };
-    struct merge m = { .a = a, .tensor = SIZE_MAX };
-    gr_head_part part[GR_HEAD_PARTS];
-    gr_planned *plan = NULL;
-    gr_stored *t;
-    size_t n;
-    gram_status rc = take_head(&m, cfg, part, err);
-
-    if (rc) {
-        gr_config_clear(cfg);
-        return rc;
-    }
-    rc = gr_model_stored(&t, &n, w, cfg, err);
-    if (rc)
-        return rc;
-    m.t = t;
-    m.pair = gr_calloc(n + GR_HEAD_PARTS, sizeof *m.pair);
-    plan = gr_calloc(n + GR_HEAD_PARTS, sizeof *plan);
-    rc = m.pair && plan ? pair_all(&m, t, n, a, err) : gr_nomem(err, path);
-    for (size_t i = 0; i < n && !rc; i++)
-        plan[i] = (gr_planned){ t[i].name, type, t[i].t.rows, t[i].t.cols, t[i].flat };
-    for (size_t k = 0; k < m.heads && !rc; k++) {
-        m.place[k] = n;
-        plan[n++] = (gr_planned){ part[k].name, type, part[k].rows, part[k].cols, part[k].bias };
-    }
-    if (!rc)
-        rc = gr_st_write_rows(path, plan, n, &meta, 1, merged_row, &m, err);
-    free(m.A);
-    free(m.b);
-    free(m.pair);
-    free(plan);
-    free(t);
-    return rc;
 }

@@ -9,7 +9,8 @@
 struct lora_pair {
     size_t rank;
     float scale;
-    float *a, *b;               /* [rank,K], and B transposed: [rank,O]; on the device */
+    float *a, *b;               /* [rank,K], the same of those that lie in one tensor; B transposed: [rank,O]; on the
+                                 * device */
     gr_linear *la, *lb;         /* over them */
 };
 
@@ -19,7 +20,8 @@ struct gr_lora {
     struct lora_pair (*pair)[GR_MATRICES];      /* [layers] */
     gr_head score;              /* trained whole, if the model has one */
     gr_param *param;            /* names owned, values those of the pairs */
-    size_t n_params;
+    size_t n_params, n_head;    /* the last n_head are the head's */
+    bool own;                   /* named as the architecture's directory names its matrices, several in one tensor */
 };
 
 /* y += s (x A^T) B^T for M rows. */
@@ -32,9 +34,21 @@ void gr_lora_dw(gr_lane *lane, const struct lora_pair *p, gr_mat da, gr_mat db, 
 size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M);
 
 /* The adapter of one matrix, if it has one, added to w [O,K]: rows as a Hugging Face file has them, or, in_pairs,
- * as a GGUF. *found: it had. */
+ * as a GGUF. *found: it had; *pairs: gr_lora_pairs(). */
 gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
-                         bool in_pairs, bool *found, gram_err *err);
+                         bool in_pairs, size_t *pairs, bool *found, gram_err *err);
+/* What an adapter has for a matrix: A and B, of which some rows are its own; in.take 0: all. NULLs: nothing. */
+struct lora_found { const gr_named *t[2]; gr_fused in; };
+/* By what a directory of the architecture calls it (where it may lie in a tensor with others), or as a Llama's. */
+gram_status gr_lora_find(struct lora_found *out, const gr_adapter *a, const char *matrix, const char *own,
+                         const gr_fused *in, size_t O, size_t K, gram_err *err);
+/* 1 where A and B are found, and not found before by another matrix in the same tensor. */
+size_t gr_lora_pairs(const struct lora_found *f);
+/* B's row of the matrix's. */
+size_t gr_lora_row(const struct lora_found *f, size_t row);
+float gr_lora_scale(double alpha, size_t rank, bool root);
+/* The matrix whose A is that of `which`: itself, or the first of those in one tensor. */
+enum gr_matrix gr_lora_first(const gr_lora *l, const gr_config *c, enum gr_matrix which);
 /* A tensor of the adapter's reward head, whose shape must be this. */
 gram_status gr_lora_head_part(float *out, const gr_adapter *a, size_t width, const gr_head_part *p, gram_err *err);
 /* Fails by the name of a tensor that `pairs` folded matrices have left over. */

@@ -47,7 +47,10 @@ void gr_model_close(gr_model *m);
 
 /* A tensor of a checkpoint, and what becomes of it in the other format. */
 typedef struct {
-    char name[128], gguf[128];          /* what a Hugging Face directory calls it, and what a GGUF does */
+    char name[128], gguf[128];          /* what a Hugging Face directory calls it, and what a GGUF does; those of one
+                                         * name are together a tensor of that file, in their order */
+    char matrix[128], own[128];         /* as a Llama's, and as a directory of its architecture has it */
+    gr_fused own_in;                    /* where in the latter; take 0: alone */
     gr_tensor t;                        /* in the file; the bias of q or k has rows of one value */
     bool flat;                          /* a vector, whose shape is one number */
     size_t head_dim;                    /* rows of heads, which GGUF's "llama" orders its own way; 0: as they are */
@@ -57,6 +60,8 @@ typedef struct {
 } gr_stored;
 /* The tensors that gr_model_open() would bind, checked as it checks them; *out is free()d. Takes *cfg over. */
 gram_status gr_model_stored(gr_stored **out, size_t *n, const gr_weights *w, gr_config *cfg, gram_err *err);
+/* t[0 .. returned) are together one tensor, of *rows rows, of a GGUF or a Hugging Face file; n > 0. */
+size_t gr_stored_together(const gr_stored *t, size_t n, bool gguf, size_t *rows);
 /* Row r as a GGUF, or else a Hugging Face file, is to hold it: out[s->t.cols]. */
 void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out);
 const gr_config *gr_model_config(const gr_model *m);

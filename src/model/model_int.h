@@ -37,6 +37,8 @@ struct gr_model {
 
 /* The name of a matrix in a Hugging Face checkpoint of this model, "model.layers.0.self_attn.q_proj.weight". */
 void gr_matrix_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size);
+/* The same as a directory of this architecture calls it, where it may stand among others. */
+void gr_matrix_own_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size);
 void gr_matrix_shape(const gr_config *c, enum gr_matrix which, size_t *O, size_t *K);
 /* GGUF's "llama" stores the rows of q and k so that rotation pairs are neighbours, (2i, 2i+1); a Hugging Face file
  * has them D/2 apart. The row of the GGUF that belongs at row r, and back. */

@@ -33,8 +33,8 @@ struct pass {
     gr_device *d;
     gr_cut cut;                 /* of rows */
     const gr_plan *plan;
-    float *table[2];            /* of rope, for table_pos positions, on the device */
-    size_t table_pos;
+    float *table[2];            /* of rope, on the device, of table_rows rows; from cfg.far.after on of far texts */
+    size_t table_rows;
     struct kept *kept;          /* [layers]; without keep one, whose x the layers pass on */
     bool keep;
     bool narrow;                /* of the last layer only the rows that are asked for go past keys and values, */
@@ -57,7 +57,7 @@ struct pass {
     size_t rows;
     gr_mat x, out;              /* the residual before the layer, and after it */
     float *r_x;                 /* of its norm */
-    const int32_t *pos;
+    const int32_t *angle;       /* rows of the table */
     const uint64_t *at_key;
     bool qo, kv;
     gr_attn_pass attn;

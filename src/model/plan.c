@@ -117,21 +117,21 @@ gram_status gr_plan_forest(gr_plan *p, const gr_forest *f, const size_t *want, s
 {
     size_t *path = gr_calloc(f->n_segs + 1, sizeof *path), first;
     size_t *rows = gr_grown(p->want, 0, &p->cap.want, n_want + 1, sizeof *rows);
-    int32_t *pos = rows ? realloc(p->want_pos, p->cap.want * sizeof *pos) : NULL;
-    bool ok = path && rows && pos;
+    int32_t *angle = rows ? realloc(p->want_angle, p->cap.want * sizeof *angle) : NULL;
+    bool ok = path && rows && angle;
 
     p->want = rows ? rows : p->want;
-    p->want_pos = pos ? pos : p->want_pos;
+    p->want_angle = angle ? angle : p->want_angle;
     p->runs = p->want_runs = p->spans = p->puts = 0;
     p->rows = f->rows;
     p->token = f->token;
-    p->pos = f->pos;
+    p->angle = f->angle;
     p->n_want = n_want;
-    p->max_pos = f->max_len;
+    p->angles = f->angles;
     p->pages = f->cache ? gr_kv_pages(f->cache) : NULL;
     for (size_t i = 0; i < n_want && ok; i++) {
         rows[i] = want[i];
-        pos[i] = f->pos[want[i]];
+        angle[i] = f->angle[want[i]];
     }
     for (size_t s = 0; s < f->n_segs && ok; s++) {
         ok = add_path(p, f, s, &first) && add_puts(p, &f->seg[s]);
@@ -155,7 +155,7 @@ void gr_plan_clear(gr_plan *p)
     free(p->run);
     free(p->put);
     free(p->want);
-    free(p->want_pos);
+    free(p->want_angle);
     free(p->want_run);
     free(p->span);
     *p = (gr_plan){ 0 };

@@ -15,17 +15,17 @@ typedef struct { size_t row, n; uint32_t page, first; } gr_put;
 
 typedef struct {
     size_t rows;
-    int32_t *token, *pos;           /* [rows] */
+    int32_t *token, *angle;         /* [rows] angle: row of the tables of rope */
     gr_attn_run *run;               /* of the queries, each within one text */
     gr_put *put;                    /* in the order of their rows */
     size_t runs, puts;
     size_t *want;                   /* [n_want] rows that are asked for: they alone go past the last layer's keys */
-    int32_t *want_pos;
+    int32_t *want_angle;
     gr_attn_run *want_run;          /* of them, as rows 0 .. n_want - 1 */
     size_t n_want, want_runs;
     gr_attn_span *span;             /* of all runs */
     size_t spans;
-    size_t max_pos;                 /* positions are below it */
+    size_t angles;                  /* rows of rope's tables */
     const gr_pages *pages;          /* NULL: there is no tree */
     struct { size_t row, want, run, want_run, put, span; } cap;
 } gr_plan;

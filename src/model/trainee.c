@@ -1,4 +1,5 @@
 /* trainee.c - see trainee.h. Opening, memory, the forward pass, and the rows of the head. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -497,6 +498,7 @@ static gram_status take_forest(gr_trainee *t, const gr_forest *f, const size_t *
 {
     gram_status rc = gr_forest_check(f, t->m->cfg.vocabulary, err);
 
+    assert(f->far == t->m->cfg.far.after);
     if (!rc)
         rc = reserve(t, gr_max(f->rows, n), err);
     if (!rc)

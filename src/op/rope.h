@@ -1,10 +1,10 @@
 /* rope.h - rotary position embedding, in place.
  *
- *   With a = pos * freq[i], i < D/2:
+ *   With a = pos * freq[i], i < R/2:
  *             (x_i, x_j) <- (x_i cos a - x_j sin a,  x_i sin a + x_j cos a)
- *   where j = i + D/2, or for interleaved (GGUF's llama) the pair is (x_2i, x_2i+1).
+ *   where j = i + R/2, or for interleaved (GGUF's llama) the pair is (x_2i, x_2i+1). R <= D: the rest of a head stays.
  *   backward  the rotation by -a, in place on dx: same arguments
- *   shapes    x dx [N, H*D]    pos [N]    table [max_pos, D]: cos then sin of each position
+ *   shapes    x dx [N, H*D]    pos [N]    table [max_pos, R]: cos then sin of each position
  * The table is made once by gr_rope_table(), in double before it is rounded. */
 #ifndef GR_OP_ROPE_H
 #define GR_OP_ROPE_H
@@ -12,13 +12,13 @@
 #include "tensor/device.h"
 
 typedef void gr_rope_fwd_fn(gr_lane *lane, gr_mat x, const int32_t *pos, const float *table,
-                            size_t N, size_t H, size_t D, bool interleaved);
+                            size_t N, size_t H, size_t D, size_t R, bool interleaved);
 gr_rope_fwd_fn gr_rope_fwd_ref, gr_rope_fwd_avx2, gr_rope_fwd_avx512;
 gr_rope_fwd_fn gr_rope_bwd_ref, gr_rope_bwd_avx2, gr_rope_bwd_avx512;
 
-/* table[max_pos * D] from inverse frequencies freq[D/2] (already scaled as config.json asks). The angle is
+/* table[max_pos * R] from inverse frequencies freq[R/2] (already scaled as config.json asks). The angle is
  * the float32 product float(pos) * float(freq), as PyTorch computes it; its cos and sin are taken in double.
  * `scale` multiplies both (attention_factor of YaRN and the like; 1 otherwise). */
-void gr_rope_table(float *table, const float *freq, size_t first_pos, size_t max_pos, size_t D, float scale);
+void gr_rope_table(float *table, const float *freq, size_t first_pos, size_t max_pos, size_t R, float scale);
 
 #endif

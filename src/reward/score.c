@@ -67,7 +67,7 @@ static gram_status run_batch(gr_scorer *s, const gr_seq *const *sorted, size_t n
 
     for (size_t i = 0; i < n; i++)
         seq[i] = *sorted[i];
-    rc = gr_forest_init(&f, seq, n, cache, GR_SAVE_SHARED, err);
+    rc = gr_forest_init(&f, seq, n, gr_work_config(s->work)->far.after, cache, GR_SAVE_SHARED, err);
     if (rc)
         return rc;
     if (!label)

@@ -6,6 +6,8 @@
 
 typedef struct {
     const char *name;           /* as a Hugging Face checkpoint names it; owned by whoever made the list */
+    const char *in;             /* NULL, or the tensor in which a file has it as rows [first, first + rows) of `all`, */
+    size_t first, all;          /* beside parameters that come next to it; owned as the name is */
     size_t rows, cols;          /* a vector has rows == 1 */
     bool decay;                 /* matrices; not norms and biases */
     gr_mat w, g;                /* [rows, cols], without gaps: values, float32 or bfloat16; float32 gradient, or NULL */

@@ -19,7 +19,7 @@ gram_status gr_grad_grow(gr_forest *f, const gr_grad *g, const gr_example *const
             seq[i * each + k] = (gr_seq){ e[i]->seq[k].p, e[i]->seq[k].n };
         sum->tokens += gr_example_tokens(e[i]);
     }
-    rc = gr_forest_init(f, seq, count * each, NULL, GR_SAVE_SHARED, err);
+    rc = gr_forest_init(f, seq, count * each, g->cfg->far.after, NULL, GR_SAVE_SHARED, err);
     if (!rc)
         sum->computed += f->rows;
     free(seq);

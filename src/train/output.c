@@ -34,17 +34,25 @@ static const gr_param *params_of(const gr_training *r, size_t *n)
     return r->lora ? gr_lora_params(r->lora, n) : gr_model_params(r->model, n);
 }
 
+/* Of the tensor that a file has it in. */
+static const char *name_of(const gr_param *p)
+{
+    return p->in ? p->in : p->name;
+}
+
 /* A reward model has no head over the vocabulary, though sft-reg trains one. */
 static bool is_written(const gr_training *r, const gr_param *p)
 {
     return !gr_model_config(r->model)->reward || strcmp(p->name, "lm_head.weight");
 }
 
-/* A row of the tensor-th of the parameters that are written, as float32. */
+/* A row of the tensor-th of the tensors that are written, as float32. */
 static void written_row(void *arg, size_t tensor, size_t row, float *out)
 {
     const gr_param *p = ((const gr_param *const *)arg)[tensor];
 
+    for (; row >= p->rows; p++)
+        row -= p->rows;
     gr_param_get(p, row * p->cols, p->cols, out);
 }
 
@@ -86,8 +94,10 @@ static gram_status save_model(const struct output *o, gram_err *err)
         const gr_param *p = &o->param[i];
         if (!is_written(o->r, p))
             continue;
+        if (p->in && p->first > 0)
+            continue;
         each[n] = p;
-        t[n++] = (gr_planned){ p->name, p->w.type, p->rows, p->cols, !p->decay };
+        t[n++] = (gr_planned){ name_of(p), p->w.type, p->in ? p->all : p->rows, p->cols, !p->decay };
     }
     if (!rc && !gr_path_exists(o->path))        /* they come first */
         rc = gr_write_model_files(o->r->from, o->dir, o->r->mode == GR_LINEAR_BF16 ? "bfloat16" : "float32",
@@ -109,11 +119,11 @@ static bool same_or_taken(const gr_param *p, const gr_named *t, bool take)
 {
     size_t bytes = gr_dtype_bytes(p->w.type);
     float mine[SOME], theirs[SOME];
-    bool same = t && t->type == p->w.type && t->bytes == gr_param_count(p) * bytes;
+    bool same = t && t->type == p->w.type && t->bytes == (p->in ? p->all : p->rows) * p->cols * bytes;
 
     for (size_t k = 0, n; k < gr_param_count(p) && same; k += n) {
         n = gr_min(SOME, gr_param_count(p) - k);
-        gr_dequant(theirs, (const char *)t->data + k * bytes, t->type, n);
+        gr_dequant(theirs, (const char *)t->data + (p->first * p->cols + k) * bytes, t->type, n);
         if (take)
             same = gr_param_put(p, k, n, theirs);
         gr_param_get(p, k, n, mine);
@@ -126,7 +136,7 @@ static gram_status same_weights(const struct output *o, const gr_weights *w, gra
 {
     for (size_t i = 0; i < o->n; i++) {
         const gr_param *p = &o->param[i];
-        if (is_written(o->r, p) && !same_or_taken(p, gr_weights_find(w, p->name), false))
+        if (is_written(o->r, p) && !same_or_taken(p, gr_weights_find(w, name_of(p)), false))
             return gr_fail(err, GRAM_EIO, "%s: read again, tensor %s is not what was written", o->path,
                            p->name);
     }
@@ -168,7 +178,7 @@ static gram_status same_logits(const struct output *o, const gr_model *m, const 
         const gr_example *e = &o->r->train->e[i];
         for (size_t k = 0; k < each; k++)
             seq[k] = (gr_seq){ e->seq[k].p, e->seq[k].n };
-        rc = gr_forest_init(&f, seq, each, NULL, GR_SAVE_SHARED, err);
+        rc = gr_forest_init(&f, seq, each, gr_model_config(m)->far.after, NULL, GR_SAVE_SHARED, err);
         if (rc)
             break;
         rc = gr_grad_is_scalar(o->grad) ? gr_model_rewards(work, &f, NULL, got, err)
@@ -332,7 +342,7 @@ static gram_status take_weights(const gr_training *r, const char *path, const gr
         if (!is_written(r, &param[i]))
             continue;
         for (size_t k = 0; k < gr_st_count(st) && !t; k++)
-            t = strcmp(gr_st_at(st, k)->name, param[i].name) ? NULL : gr_st_at(st, k);
+            t = strcmp(gr_st_at(st, k)->name, name_of(&param[i])) ? NULL : gr_st_at(st, k);
         if (!same_or_taken(&param[i], t, true))
             return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted %zu finite values of %s, found %s", path,
                            param[i].name, gr_param_count(&param[i]), gr_dtype_name(param[i].w.type),

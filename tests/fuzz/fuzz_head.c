@@ -100,7 +100,7 @@ static void run(gr_model *m)
     gram_err err;
 
     if (gr_work_open(&w, m, NULL, GR_ROWS_ALIKE, device(), &err) ||
-        gr_forest_init(&f, seq, 2, NULL, GR_SAVE_SHARED, &err))
+        gr_forest_init(&f, seq, 2, 0, NULL, GR_SAVE_SHARED, &err))
         abort();
     for (size_t i = 0; i < 2; i++)
         end[i] = gr_forest_row(&f, i, end[i]);

@@ -117,7 +117,7 @@ static double gap_after(struct subject *s, const struct golden *g, size_t n)
 
     for (size_t i = 0; i < len + n; i++)
         id[i] = (i < len ? g->prompt[i] : g->answer[i - len]) - 48;
-    CHECK_OK(gr_forest_init(&f, &(gr_seq){ id, len + n }, 1, NULL, GR_SAVE_SHARED, &check_err));
+    CHECK_OK(gr_forest_init(&f, &(gr_seq){ id, len + n }, 1, 0, NULL, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_model_logits(s->work, &f, f.leaf_row, 1, z, &check_err));
     gr_forest_clear(&f, true);
     gr_likeliest(z, V, two, 2);
@@ -283,7 +283,7 @@ static void check_a_forced_pass(gr_rows_way way)
         gr_forest f;
         memcpy(id, ask[i].prompt.token, n * sizeof *id);
         memcpy(id + n, r[i].id, r[i].n * sizeof *id);
-        CHECK_OK(gr_forest_init(&f, &(gr_seq){ id, n + r[i].n }, 1, NULL, GR_SAVE_SHARED, &check_err));
+        CHECK_OK(gr_forest_init(&f, &(gr_seq){ id, n + r[i].n }, 1, 0, NULL, GR_SAVE_SHARED, &check_err));
         for (size_t t = 0; t < r[i].n; t++)
             want[t] = n - 1 + t;
         CHECK_OK(gr_model_forward(s.work, &f, want, r[i].n, &hidden, &check_err));
@@ -331,7 +331,7 @@ static void the_vocabulary_gives_the_models_logits(void **state)
             want[t] = t;
         }
         CHECK_OK(gr_vocabulary_open(&head, s.model, GR_ROWS_ALIKE, s.device, &check_err));
-        CHECK_OK(gr_forest_init(&f, &(gr_seq){ id, LEN }, 1, NULL, GR_SAVE_SHARED, &check_err));
+        CHECK_OK(gr_forest_init(&f, &(gr_seq){ id, LEN }, 1, 0, NULL, GR_SAVE_SHARED, &check_err));
         CHECK_OK(gr_model_logits(s.work, &f, want, LEN, all, &check_err));
         CHECK_OK(gr_model_forward(s.work, &f, want, LEN, &hidden, &check_err));
         CHECK_OK(gr_vocabulary_logits(head, hidden, LEN, &z, &check_err));

@@ -67,7 +67,7 @@ static void each_prefix_stands_once(void **state)
         gr_seq seq[MOST];
         size_t n = draw(seq, &seed);
         gr_forest f;
-        CHECK_OK(gr_forest_init(&f, seq, n, NULL, GR_SAVE_SHARED, &check_err));
+        CHECK_OK(gr_forest_init(&f, seq, n, 0, NULL, GR_SAVE_SHARED, &check_err));
         assert_int_equal(f.rows, distinct(seq, n));
         for (size_t i = 0; i < n; i++)
             check_path(&f, i, &seq[i]);
@@ -131,7 +131,7 @@ static void cache_hands_back_what_it_was_given(void **state)
             size_t n = draw(seq, &seed);
             bool computed = round % 7 != 0;         /* now and then the forward pass fails */
             gr_forest f;
-            CHECK_OK(gr_forest_init(&f, seq, n, cache, round % 3 ? GR_SAVE_SHARED : GR_SAVE_ALL, &check_err));
+            CHECK_OK(gr_forest_init(&f, seq, n, 0, cache, round % 3 ? GR_SAVE_SHARED : GR_SAVE_ALL, &check_err));
             known += distinct(seq, n) - f.rows;
             for (size_t i = 0; i < n; i++) {
                 check_path(&f, i, &seq[i]);

@@ -46,18 +46,18 @@ static void read_ids(gr_ids *out, json_t *list)
 }
 
 /* "\x93NUMPY", version 1.0, u16 length of a header that says ...'shape': (T, V)..., then float32. */
-static void read_npy(struct golden *g, const char *dir)
+static void read_npy(struct golden *g, const char *dir, const char *name, size_t tokens)
 {
     size_t n, rows, header;
     const char *shape;
 
-    g->npy = read_all(dir, "logits.npy", &n);
+    g->npy = read_all(dir, name, &n);
     assert_true(n > 10 && !memcmp(g->npy, "\x93NUMPY\x01", 7));
     header = 10 + (unsigned char)g->npy[8] + 256u * (unsigned char)g->npy[9];
     shape = strstr(g->npy + 10, "'shape': (");
     assert_true(shape && strstr(g->npy + 10, "'<f4'"));
     assert_int_equal(sscanf(shape, "'shape': (%zu, %zu)", &rows, &g->vocabulary), 2);
-    assert_int_equal(rows, g->token.n);
+    assert_int_equal(rows, tokens);
     assert_int_equal(n, header + rows * g->vocabulary * sizeof(float));
     g->logits = (float *)(void *)(g->npy + header);     /* NumPy pads the header to 64 bytes */
 }
@@ -85,7 +85,7 @@ static struct golden golden_open(const char *dir)
     read_ids(&g.token, list);
     json_decref(list);
     free(text);
-    read_npy(&g, dir);
+    read_npy(&g, dir, "logits.npy", g.token.n);
     open_weights(&g, dir);
     return g;
 }
@@ -117,14 +117,14 @@ static void run(const gr_model *m, gr_rows_way way, const gr_ids *token, float *
 {
     gr_seq seq[] = { { token->p, token->n }, { token->p, token->n / 3 }, { token->p, token->n / 3 * 2 } };
     gr_work *work = NULL;
-    size_t *want = gr_calloc(token->n, sizeof *want);
+    size_t *want = gr_calloc(token->n, sizeof *want), far = gr_model_config(m)->far.after;
     gr_forest f;
 
     assert_non_null(want);
     for (size_t i = 0; i < token->n; i++)
         want[i] = i;
     CHECK_OK(gr_work_open(&work, m, NULL, way, device, &check_err));
-    CHECK_OK(gr_forest_init(&f, seq, GR_COUNT(seq), NULL, GR_SAVE_SHARED, &check_err));
+    CHECK_OK(gr_forest_init(&f, seq, far && token->n > far ? 1 : GR_COUNT(seq), far, NULL, GR_SAVE_SHARED, &check_err));
     assert_int_equal(f.rows, token->n);
     CHECK_OK(gr_model_logits(work, &f, want, token->n, out, &check_err));
     gr_forest_clear(&f, true);
@@ -260,6 +260,54 @@ static void a_multimodal_file_gives_the_same_bits(void **state)
     free(config);
 }
 
+/* The logits at the end of n_seqs texts, in one batch. */
+static void ends(const gr_model *m, gr_rows_way way, gr_kv_tree *cache, gr_save save, const gr_seq *seq, size_t n_seqs,
+                 float *out)
+{
+    gr_work *work = NULL;
+    gr_forest f;
+
+    CHECK_OK(gr_work_open(&work, m, NULL, way, device, &check_err));
+    CHECK_OK(gr_forest_init(&f, seq, n_seqs, gr_model_config(m)->far.after, cache, save, &check_err));
+    CHECK_OK(gr_model_logits(work, &f, f.leaf_row, n_seqs, out, &check_err));
+    gr_forest_clear(&f, true);
+    gr_work_close(work);
+}
+
+/* LongRoPE: a text beyond the original context and its beginning, which is within it, in one batch and from one cache,
+ * each with the logits that transformers gives it alone; and a text that is written on beyond it. */
+static void a_text_has_the_rope_of_its_length(void **state)
+{
+    struct golden all = golden_open("phi3_long");
+    size_t V = all.vocabulary, near = 48;
+    gr_seq seq[] = { { all.token.p, near }, { all.token.p, all.token.n }, { all.token.p, near + 1 } };
+    float *out = check_fenced(3 * V * sizeof *out), *again = check_fenced(3 * V * sizeof *out);
+    struct golden brief = { 0 };
+    gr_model *m = open_model(&all, "phi3_long", GR_LINEAR_KEEP);
+    const gr_config *c = gr_model_config(m);
+    double tol = tolerance(m, all.token.n);
+    gr_kv_tree *cache;
+
+    (void)state;
+    read_npy(&brief, "phi3_long", "short.npy", near);
+    for (gr_rows_way way = GR_ROWS_ALIKE; way <= GR_ROWS_FEW; way = way == GR_ROWS_ALIKE ? GR_ROWS_FEW : way + 1) {
+        ends(m, way, NULL, GR_SAVE_SHARED, seq, 3, out);
+        CHECK_CLOSE(out, brief.logits + (near - 1) * V, V, tol);
+        CHECK_CLOSE(out + V, all.logits + (all.token.n - 1) * V, V, tol);
+        CHECK_CLOSE(out + 2 * V, all.logits + near * V, V, tol);
+        CHECK_OK(gr_kv_open(&cache, device, c->layers, c->kv_heads * c->head_dim, SIZE_MAX / 2, &check_err));
+        for (int turn = 0; turn < 2; turn++)
+            for (size_t i = 0; i < 3; i++) {        /* each is known, in part or whole, by the time it comes again */
+                ends(m, way, cache, GR_SAVE_ALL, &seq[turn ? i : 2 - i], 1, again);
+                assert_memory_equal(again, out + (turn ? i : 2 - i) * V, V * sizeof *out);
+            }
+        gr_kv_close(cache);
+    }
+    gr_model_close(m);
+    free(brief.npy);
+    golden_close(&all);
+}
+
 #define MODEL(name) { name, agrees_with_transformers, NULL, NULL, (void *)(uintptr_t)name }
 
 int main(int argc, char **argv)
@@ -269,11 +317,12 @@ int main(int argc, char **argv)
         MODEL("llama_linear"), MODEL("llama_bias"), MODEL("mistral_window"), MODEL("mistral_wide"), MODEL("qwen2"),
         MODEL("qwen2_window"), MODEL("qwen3"), MODEL("qwen3_sharded"), MODEL("gemma3"), MODEL("gemma3_untied"), MODEL("qwen3_head320"),
         MODEL("gemma3_head512"), MODEL("smollm3"), MODEL("smollm3_old"), MODEL("olmo2"), MODEL("internlm2"),
-        MODEL("phi3"), MODEL("gemma2"), MODEL("gemma2_untied"),
+        MODEL("phi3"), MODEL("phi3_long"), MODEL("phi4_mini"), MODEL("gemma2"), MODEL("gemma2_untied"),
         MODEL("gguf_f32_scaled"), MODEL("gguf_f16_linear"), MODEL("gguf_bf16_headdim"), MODEL("gguf_q4_0"),
         MODEL("gguf_q4_1"), MODEL("gguf_q5_0"), MODEL("gguf_q5_1"), MODEL("gguf_k"), MODEL("gguf_qwen2"),
         MODEL("gguf_qwen3"), MODEL("gguf_gemma3"), MODEL("gguf_smollm3"), MODEL("gguf_olmo2"), MODEL("gguf_gemma2"),
         cmocka_unit_test(a_multimodal_file_gives_the_same_bits),
+        cmocka_unit_test(a_text_has_the_rope_of_its_length),
     };
     CHECK_OK(gr_device_open(&device, NULL, 2, &check_err));
     return cmocka_run_group_tests_name("golden models", tests, NULL, NULL) + check_capped(argc, argv) != 0;

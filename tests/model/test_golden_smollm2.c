@@ -93,7 +93,7 @@ static void agrees_with_transformers(void **state)
         assert_true(gr_ids_add(&id, &t, 1));
         want[i] = i;
     }
-    CHECK_OK(gr_forest_init(&f, &(gr_seq){ id.p, n }, 1, NULL, GR_SAVE_SHARED, &check_err));
+    CHECK_OK(gr_forest_init(&f, &(gr_seq){ id.p, n }, 1, 0, NULL, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_model_logits(real.work, &f, want, n, out, &check_err));
     check_digest(out, n * V * sizeof *out, "logits SmolLM2 %s", (const char *)*state);
     assert_true(worst(out, V, n, json_object_get(g, "columns"), json_object_get(g, "logits")) <= TOLERANCE);

@@ -96,7 +96,7 @@ static void trainee_logits(struct subject *s, double z[2], bool backward)
     gr_forest f;
 
     make_tokens(token, s);
-    CHECK_OK(gr_forest_init(&f, &seq, 1, NULL, GR_SAVE_SHARED, &check_err));
+    CHECK_OK(gr_forest_init(&f, &seq, 1, gr_model_config(s->model)->far.after, NULL, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_trainee_forward(s->t, &f, f.leaf_row, 1, &h, &check_err));
     for (int i = 0; i < 2; i++)
         z[i] = dot(h, row[i], C);
@@ -120,7 +120,7 @@ static void logits_by(const struct subject *s, gr_lora *lora, gr_rows_way way, g
     gr_forest f;
 
     CHECK_OK(gr_work_open(&w, s->model, lora, way, s->device, &check_err));
-    CHECK_OK(gr_forest_init(&f, &seq, 1, cache, GR_SAVE_ALL, &check_err));
+    CHECK_OK(gr_forest_init(&f, &seq, 1, gr_model_config(s->model)->far.after, cache, GR_SAVE_ALL, &check_err));
     CHECK_OK(gr_model_label_logits(w, &f, of, 2, z, &check_err));
     gr_forest_clear(&f, true);
     gr_work_close(w);
@@ -173,7 +173,8 @@ static void every_forward_sees_adapters_in_training(void **state)
 static void folded_logits_are_pefts(void **state)
 {
     static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "gemma3_text", "../models/smollm3",
-                                        "../models/olmo2", "../models/gemma2" };
+                                        "../models/olmo2", "../models/gemma2", "../models/phi3", "../models/phi3_long",
+                                        "../models/phi4_mini", "../models/internlm2" };
 
     (void)state;
     for (size_t i = 0; i < 2 * GR_COUNT(dirs); i++) {
@@ -212,6 +213,7 @@ static void a_written_adapter_is_the_trained_one(void **state)
     static const struct { const char *path; gr_linear_mode mode; } base[] = {
         { GOLDEN "qwen3_headdim", GR_LINEAR_F32 }, { GOLDEN "../models/olmo2", GR_LINEAR_F32 },
         { GOLDEN "../models/smollm3", GR_LINEAR_F32 }, { GOLDEN "../models/phi3", GR_LINEAR_KEEP },
+        { GOLDEN "../models/phi4_mini", GR_LINEAR_F32 }, { GOLDEN "../models/internlm2", GR_LINEAR_F32 },
         { GOLDEN "llama_gqa", GR_LINEAR_KEEP }, { GGUF, GR_LINEAR_KEEP },
     };
     char *dir = check_tmpdir();
@@ -298,7 +300,7 @@ static void slopes_are_difference_quotients(void **state)
 {
     static const char *const path[] = { GOLDEN "llama_gqa", GOLDEN "qwen3_headdim", GOLDEN "gemma3_text", GGUF,
                                         GOLDEN "../models/smollm3", GOLDEN "../models/olmo2",
-                                        GOLDEN "../models/internlm2" };
+                                        GOLDEN "../models/internlm2", GOLDEN "../models/phi4_mini" };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(path); i++) {
@@ -412,7 +414,7 @@ static void expect_refused(const char *dir, const gr_saved *t, size_t n, const c
     gr_lora *l = NULL;
     gr_adapter *a;
 
-    gr_lora_modules(modules, 1);
+    gr_lora_modules(modules, &(gr_config){ 0 }, 1);
     CHECK_OK(gr_adapter_config_write(dir, &c, modules, false, &check_err));
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", dir);
     CHECK_OK(gr_st_write(path, t, n, NULL, 0, &check_err));

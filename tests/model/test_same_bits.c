@@ -65,7 +65,7 @@ static void batch(const struct subject *s, size_t threads, gr_kv_tree *cache, co
         picked[i] = seq[which[i]];
     CHECK_OK(gr_device_open(&device, NULL, threads, &check_err));
     CHECK_OK(gr_work_open(&work, s->model, NULL, s->way, device, &check_err));
-    CHECK_OK(gr_forest_init(&f, picked, n, cache, GR_SAVE_SHARED, &check_err));
+    CHECK_OK(gr_forest_init(&f, picked, n, gr_model_config(s->model)->far.after, cache, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_model_label_logits(work, &f, label, LABELS, z, &check_err));
     for (size_t i = 0; i < n; i++)
         memcpy(out[which[i]], z + i * LABELS, sizeof *out);
@@ -122,7 +122,7 @@ static void check_subject(const char *dir, gr_linear_mode mode, gr_rows_way way)
 static void scores_do_not_depend_on_neighbours(void **state)
 {
     static const char *const dirs[] = { "llama_gqa", "gemma3", "qwen3", "mistral_window", "qwen2", "smollm3", "olmo2",
-                                        "internlm2", "gemma2" };
+                                        "internlm2", "gemma2", "phi3_long", "phi4_mini" };
     static const gr_linear_mode modes[] = { GR_LINEAR_F32, GR_LINEAR_BF16, GR_LINEAR_INT8 };
 
     (void)state;

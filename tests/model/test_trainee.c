@@ -94,7 +94,7 @@ static double step(struct subject *s, const gr_seq *seq, size_t n, double *d)
     double loss = 0;
     gr_forest f;
 
-    CHECK_OK(gr_forest_init(&f, seq, n, NULL, GR_SAVE_SHARED, &check_err));
+    CHECK_OK(gr_forest_init(&f, seq, n, gr_model_config(s->model)->far.after, NULL, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_trainee_forward(s->t, &f, f.leaf_row, n, &hidden, &check_err));
     for (size_t i = 0; i < n; i++) {
         double za = gr_capped(dot(hidden + i * C, a, C), cap), zb = gr_capped(dot(hidden + i * C, b, C), cap), dd;
@@ -150,7 +150,8 @@ static void check_model(const char *dir)
 
 static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
                                     "../models/qwen3_head320", "../models/gemma3_head512",
-                                    "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/internlm2",
+                                    "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/phi3_long",
+                                    "../models/phi4_mini", "../models/internlm2",
                                     "../models/gemma2" };
 
 static void gradients_are_pytorchs(void **state)
@@ -242,7 +243,7 @@ static void memory_is_what_was_said(void **state)
         if (recompute)
             gr_trainee_recompute(s.t, SIZE_MAX);
         said = gr_trainee_bytes(s.t, ROWS);
-        CHECK_OK(gr_forest_init(&f, &seq, 1, NULL, GR_SAVE_SHARED, &check_err));
+        CHECK_OK(gr_forest_init(&f, &seq, 1, 0, NULL, GR_SAVE_SHARED, &check_err));
         before = mallinfo2();
         CHECK_OK(gr_trainee_forward(s.t, &f, f.leaf_row, 1, &hidden, &check_err));
         after = mallinfo2();

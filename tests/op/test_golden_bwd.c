@@ -66,7 +66,7 @@ static void rope(json_t *c)
 
     for (size_t n = 0; n < N; n++)
         pos[n] = (int32_t)n;
-    check_op->rope_bwd(NULL, MAT(dx, H * D), pos, numbers(c, "in", "table", N * D), N, H, D, par(c, "interleaved"));
+    check_op->rope_bwd(NULL, MAT(dx, H * D), pos, numbers(c, "in", "table", N * D), N, H, D, D, par(c, "interleaved"));
     is_golden(c, "dx", dx, N * H * D);
 }
 

@@ -22,6 +22,12 @@ static float *make_table(size_t D, float *freq, float scale)
     return table;
 }
 
+/* Ways 0 and 1 turn a whole head, 2 and 3 the first three quarters. */
+static size_t turned(size_t D, int way)
+{
+    return way < 2 || D < 8 ? D : D * 3 / 8 * 2;
+}
+
 static void table_is_cos_and_sin(void **state)
 {
     float freq[128], *table = make_table(64, freq, 1.25f);
@@ -42,9 +48,10 @@ static void ref_turns_pairs(void **state)
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(width); i++)
-        for (int interleaved = 0; interleaved < 2; interleaved++) {
-            size_t D = width[i], half = D / 2, ld = H * D + 1;
-            float freq[128], *table = make_table(D, freq, 1), *x = check_randn((N - 1) * ld + H * D, 1);
+        for (int way = 0; way < 4; way++) {
+            bool interleaved = way % 2;
+            size_t D = width[i], R = turned(D, way), half = R / 2, ld = H * D + 1;
+            float freq[128], *table = make_table(R, freq, 1), *x = check_randn((N - 1) * ld + H * D, 1);
             float *want = check_fenced(((N - 1) * ld + H * D) * sizeof *want);
             memcpy(want, x, ((N - 1) * ld + H * D) * sizeof *want);
             for (size_t n = 0; n < N; n++)
@@ -56,7 +63,7 @@ static void ref_turns_pairs(void **state)
                         want[at] = (float)creal(z);
                         want[to] = (float)cimag(z);
                     }
-            gr_rope_fwd_ref(NULL, MAT(x, ld), pos, table, N, H, D, interleaved);
+            gr_rope_fwd_ref(NULL, MAT(x, ld), pos, table, N, H, D, R, interleaved);
             CHECK_CLOSE(x, want, (N - 1) * ld + H * D, 4 * FLT_EPSILON);
         }
 }
@@ -67,15 +74,16 @@ static void every_build_has_the_bits_of_ref(void **state)
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(width); i++)
-        for (int interleaved = 0; interleaved < 2; interleaved++) {
-            size_t D = width[i], ld = H * D + 1, n = (N - 1) * ld + H * D;
-            float freq[128], *table = make_table(D, freq, 1), *x = check_randn(n, 1);
+        for (int way = 0; way < 4; way++) {
+            bool interleaved = way % 2;
+            size_t D = width[i], R = turned(D, way), ld = H * D + 1, n = (N - 1) * ld + H * D;
+            float freq[128], *table = make_table(R, freq, 1), *x = check_randn(n, 1);
             float *want = check_fenced(n * sizeof *x), *got = check_fenced(n * sizeof *x);
             memcpy(want, x, n * sizeof *x);
-            gr_rope_fwd_ref(NULL, MAT(want, ld), pos, table, N, H, D, interleaved);
+            gr_rope_fwd_ref(NULL, MAT(want, ld), pos, table, N, H, D, R, interleaved);
             EACH_CPU {
                 memcpy(got, x, n * sizeof *x);
-                check_op->rope_fwd(NULL, MAT(got, ld), pos, table, N, H, D, interleaved);
+                check_op->rope_fwd(NULL, MAT(got, ld), pos, table, N, H, D, R, interleaved);
                 assert_memory_equal(got, want, n * sizeof *x);
             }
         }

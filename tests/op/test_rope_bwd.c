@@ -35,13 +35,13 @@ static void ref_is_the_transpose(void **state)
                 float unit[D] = { 0 };
                 double sum = 0;
                 unit[i] = 1;
-                gr_rope_fwd_ref(NULL, MAT(unit, D), pos + n, table, 1, 1, D, interleaved);
+                gr_rope_fwd_ref(NULL, MAT(unit, D), pos + n, table, 1, 1, D, D, interleaved);
                 for (size_t j = 0; j < D; j++)
                     sum += (double)unit[j] * dy[j];
                 want[i] = (float)sum;
             }
             memcpy(dx, dy, sizeof dx);
-            gr_rope_bwd_ref(NULL, MAT(dx, D), pos + n, table, 1, 1, D, interleaved);
+            gr_rope_bwd_ref(NULL, MAT(dx, D), pos + n, table, 1, 1, D, D, interleaved);
             CHECK_CLOSE(dx, want, D, 2 * FLT_EPSILON);
         }
 }
@@ -50,15 +50,16 @@ static void every_build_has_the_bits_of_ref(void **state)
 {
     (void)state;
     for (size_t i = 0; i < GR_COUNT(width); i++)
-        for (int interleaved = 0; interleaved < 2; interleaved++) {
-            size_t D = width[i], ld = H * D + 1, n = (N - 1) * ld + H * D;
-            float *table = make_table(D), *dx = check_randn(n, 1);
+        for (int way = 0; way < 4; way++) {
+            bool interleaved = way % 2;
+            size_t D = width[i], R = way < 2 || D < 8 ? D : D * 3 / 8 * 2, ld = H * D + 1, n = (N - 1) * ld + H * D;
+            float *table = make_table(R), *dx = check_randn(n, 1);
             float *want = check_fenced(n * sizeof *dx), *got = check_fenced(n * sizeof *dx);
             memcpy(want, dx, n * sizeof *dx);
-            gr_rope_bwd_ref(NULL, MAT(want, ld), pos, table, N, H, D, interleaved);
+            gr_rope_bwd_ref(NULL, MAT(want, ld), pos, table, N, H, D, R, interleaved);
             EACH_CPU {
                 memcpy(got, dx, n * sizeof *dx);
-                check_op->rope_bwd(NULL, MAT(got, ld), pos, table, N, H, D, interleaved);
+                check_op->rope_bwd(NULL, MAT(got, ld), pos, table, N, H, D, R, interleaved);
                 assert_memory_equal(got, want, n * sizeof *dx);
             }
         }

@@ -315,6 +315,9 @@ static void check_run(const char *model, bool write, gram_loss loss, enum how ho
 }
 
 static const char *const models[] = { "llama_gqa", "qwen2_bias", "gemma3_text", "../models/gemma2" };
+/* Of one loss. */
+static const char *const others[] = { "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/phi3_long",
+                                      "../models/phi4_mini", "../models/internlm2" };
 
 /* Over every weight, or with the adapters that PEFT wrote. */
 static void each_loss_is_pytorchs(enum how lora)
@@ -330,6 +333,8 @@ static void each_loss_is_pytorchs(enum how lora)
     }
     for (size_t i = 0; i < GR_COUNT(one); i++)
         check_run("llama_gqa", false, one[i], lora);
+    for (size_t i = 0; i < GR_COUNT(others); i++)
+        check_run(others[i], false, GRAM_LOSS_GRAM, lora);
 }
 
 /* Rows of unlike weights, a soft label and a tie, in micro-batches of 2 and 1. */
@@ -361,6 +366,8 @@ static void dropout_is_pytorchs(void **state)
     (void)state;
     for (size_t i = 0; i < GR_COUNT(models); i++)
         check_run(models[i], false, GRAM_LOSS_GRAM, DROPOUT);
+    check_run("../models/phi3", false, GRAM_LOSS_GRAM, DROPOUT);
+    check_run("../models/olmo2", false, GRAM_LOSS_GRAM, DROPOUT);
     check_run("llama_gqa", true, GRAM_LOSS_GRAM, DROPOUT);
     check_run("llama_gqa", false, GRAM_LOSS_BT, DROPOUT);
 }
@@ -476,7 +483,7 @@ static void label_logits_after_a_step_are_pytorchs(void **state)
         v = json_load_file(path, 0, NULL);
         for (int after = 0; after < 2; after++) {
             const json_t *want = json_object_get(v, after ? "label_logits_after_adamw_lr1e-3" : "label_logits");
-            CHECK_OK(gr_forest_init(&f, &seq, 1, NULL, GR_SAVE_SHARED, &check_err));
+            CHECK_OK(gr_forest_init(&f, &seq, 1, 0, NULL, GR_SAVE_SHARED, &check_err));
             CHECK_OK(gr_trainee_forward(x.t, &f, f.leaf_row, 1, &h, &check_err));
             for (int k = 0; k < 2; k++) {
                 w[k] = gr_trainee_head(x.t, x.grad.label[k]);
