@@ -310,6 +310,63 @@ static void log_probabilities_are_those_of_a_forced_pass(void **state)
     check_a_forced_pass(GR_ROWS_FEW);
 }
 
+/* LongRoPE: each token has the log-probability of a pass over the text as long as it was then, on both sides of the
+ * original context of 48 tokens. The prompts go round in a circle, so that there is much to guess. */
+static void check_growth(gr_rows_way way, size_t guesses)
+{
+    enum { TEXTS = 6, GROWN = 30 };
+    struct result r[TEXTS] = { 0 };
+    gr_ask ask[TEXTS];
+    int32_t id[PROMPT + NEW];
+    struct subject s = subject_open("phi3_long", way, 2, 1 << 28);
+    size_t V = gr_model_config(s.model)->vocabulary, far = gr_model_config(s.model)->far.after;
+    gr_sampling greedy = gr_sampling_neutral;
+    gr_stops none = { 0 };
+    gr_sampler sampler;
+    gr_vocabulary *head;
+
+    s.guesses = guesses;
+    greedy.temperature = 0;
+    for (size_t t = 0; t < PROMPT; t++)
+        id[t] = (int32_t)(t % 5 * 40 + 3);
+    for (size_t i = 0; i < TEXTS; i++)
+        ask[i] = (gr_ask){ { id, PROMPT - 2 * i }, &greedy, &none, GROWN, 0, 1, &r[i] };
+    write_all(&s, ask, TEXTS, TEXTS, 4096, 2);
+    CHECK_OK(gr_vocabulary_open(&head, s.model, way, s.device, &check_err));
+    CHECK_OK(gr_sampler_init(&sampler, gr_kern_of(gr_cpu()), V, &check_err));
+    for (size_t i = 0; i < TEXTS; i++) {
+        size_t n = ask[i].prompt.n;
+        assert_true(n < far && r[i].n == GROWN && n + GROWN > far + 5);
+        memcpy(id + n, r[i].id, r[i].n * sizeof *id);
+        for (size_t t = 0; t < r[i].n; t++) {
+            const float *z, *hidden;
+            gr_drawn d;
+            gr_forest f;
+            CHECK_OK(gr_forest_init(&f, &(gr_seq){ id, n + t }, 1, far, NULL, GR_SAVE_SHARED, &check_err));
+            CHECK_OK(gr_model_forward(s.work, &f, f.leaf_row, 1, &hidden, &check_err));
+            CHECK_OK(gr_vocabulary_logits(head, hidden, 1, &z, &check_err));
+            gr_forest_clear(&f, true);
+            CHECK_OK(gr_sample(&sampler, z, &greedy, (gr_so_far){ id, id + n, n, t }, NULL, 0, 0, &d, &check_err));
+            assert_int_equal(d.id, r[i].id[t]);
+            assert_memory_equal(&d.raw, &r[i].raw[t], sizeof d.raw);
+        }
+        for (size_t t = n; t < PROMPT; t++)
+            id[t] = (int32_t)(t % 5 * 40 + 3);
+    }
+    gr_sampler_clear(&sampler);
+    gr_vocabulary_close(head);
+    subject_close(&s);
+}
+
+static void a_text_grows_beyond_the_original_context(void **state)
+{
+    (void)state;
+    check_growth(GR_ROWS_ALIKE, 0);
+    check_growth(GR_ROWS_FEW, 0);
+    check_growth(GR_ROWS_ALIKE, 3);
+    check_growth(GR_ROWS_FEW, 7);
+}
+
 /* What texts are drawn from are the model's logits, capped where it has a cap: a sum of C products in another order,
  * as many roundings apart. */
 static void the_vocabulary_gives_the_models_logits(void **state)
@@ -423,6 +480,7 @@ int main(void)
         cmocka_unit_test(greedy_answers_are_those_of_transformers),
         cmocka_unit_test(an_answer_has_its_bits_in_any_company),
         cmocka_unit_test(log_probabilities_are_those_of_a_forced_pass),
+        cmocka_unit_test(a_text_grows_beyond_the_original_context),
         cmocka_unit_test(the_vocabulary_gives_the_models_logits),
         cmocka_unit_test(bad_asks_are_refused_and_broken_texts_end_alone),
         cmocka_unit_test(text_is_settled_in_whole_characters_and_before_stops),
