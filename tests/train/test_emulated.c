@@ -71,11 +71,11 @@ static void score(const struct bound *b, gr_rows_way way, struct scores *out)
     CHECK_OK(gr_work_open(&work, b->model, NULL, way, b->device, &check_err));
     CHECK_OK(gr_vocabulary_open(&head, b->model, way, b->device, &check_err));
     for (int k = 0; k < 2; k++) {
-        CHECK_OK(gr_forest_init(&f, seq, SEQS, cache, GR_SAVE_SHARED, &check_err));
+        CHECK_OK(gr_forest_init(&f, seq, SEQS, c->far.after, cache, GR_SAVE_SHARED, &check_err));
         CHECK_OK(gr_model_label_logits(work, &f, label, LABELS, out->label[k], &check_err));
         gr_forest_clear(&f, true);
     }
-    CHECK_OK(gr_forest_init(&f, seq, SEQS, NULL, GR_SAVE_SHARED, &check_err));
+    CHECK_OK(gr_forest_init(&f, seq, SEQS, c->far.after, NULL, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_model_logits(work, &f, f.leaf_row, SEQS, out->logits, &check_err));
     CHECK_OK(gr_model_forward(work, &f, f.leaf_row, SEQS, &hidden, &check_err));
     CHECK_OK(gr_vocabulary_logits(head, hidden, SEQS, &z, &check_err));
@@ -89,7 +89,7 @@ static void score(const struct bound *b, gr_rows_way way, struct scores *out)
 static void scores_are_the_cpus(void **state)
 {
     static const char *const dirs[] = { "llama_gqa", "gemma3", "qwen3", "mistral_window", "qwen2", "smollm3", "olmo2",
-                                        "internlm2", "gemma2", "phi3", "llama_bias" };
+                                        "internlm2", "gemma2", "phi3", "phi3_long", "phi4_mini", "llama_bias" };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(dirs); i++)
