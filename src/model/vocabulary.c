@@ -90,12 +90,25 @@ static void products(void *arg, gr_lane *lane, size_t first, size_t n)
     }
 }
 
+struct capped { const gr_vocabulary *h; size_t r; };
+
+static void cap_rows(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct capped *c = arg;
+    size_t V = c->h->m->cfg.vocabulary;
+    gr_mat z = gr_mat_f32(c->h->z + (c->r + first) * V, V);
+
+    lane->op->cap_fwd(lane, z, z, c->h->m->cfg.logit_cap, n, V);
+}
+
 static void whole(void *arg, gr_lane *lane, size_t r, size_t n)
 {
     const gr_vocabulary *h = arg;
     size_t V = h->m->cfg.vocabulary, C = h->m->cfg.width;
 
     gr_linear_fwd(lane, h->slice->l, gr_mat_f32(h->z + r * V, V), gr_mat_f32(h->x + r * C, C), n);
+    if (h->m->cfg.logit_cap > 0)
+        gr_lane_share(lane, n, GR_CUT_ONE, cap_rows, &(struct capped){ h, r });
 }
 
 static gram_status reserve(gr_vocabulary *h, size_t rows, gram_err *err)
