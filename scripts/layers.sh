@@ -27,6 +27,20 @@ for f in src/*/*.[ch]; do
         esac
     done
 done
+# A device's threads and kernels are reached through it alone.
+for l in model train optim align; do
+    if grep -nE 'gr_pool_|gr_kern_of|gr_device_lane\(' src/"$l"/*.c; then
+        echo "src/$l: threads and kernels are the device's: gr_device_run(), lane->op"; found=1
+    fi
+done
+# A caller in C or Python writes no dashes: sentences name an option `so`, and the command line adds them. What a
+# program is called with on a command line of its own is as it is typed.
+for l in $order; do
+    case $l in serve|cli) continue ;; esac
+    if grep -nE '^[^"]*"([^"]*[^-"])?--[a-z]' src/"$l"/*.c | grep -vE 'src/eval/[a-z_]*page\.c|gguf-split --|gram [a-z]+ %s --|started with --'; then
+        echo "src/$l: a sentence names an option with dashes"; found=1
+    fi
+done
 # shellcheck disable=SC2016  # backquotes of Markdown
 map=$(sed -n 's/^| `\([a-z]*\)\/` .*/\1/p' src/README.md | tr '\n' ' ')
 there=$(for l in $order; do [ ! -d "src/$l" ] || printf '%s ' "$l"; done)

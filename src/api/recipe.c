@@ -153,11 +153,11 @@ static void make_fields(gram_recipe *r)
                                          .data_size = sizeof(struct values), .mapping.fields = r->field };
 }
 
-/* "run.yaml:3", or "--set lr=x". */
+/* "run.yaml:3", or "set lr=x". */
 static void place(const gram_recipe *r, size_t i, char out[512])
 {
     if (r->over[i])
-        snprintf(out, 512, "--set %s=%.200s", key(i)->name, r->set[i]);
+        snprintf(out, 512, "set %s=%.200s", key(i)->name, r->set[i]);
     else
         snprintf(out, 512, "%.400s:%zu", r->path, line_of(r->text, key(i)->name));
 }
@@ -393,12 +393,12 @@ static gram_status set_one(gram_recipe *r, const char *text, gram_err *err)
     size_t i = 0;
 
     if (!equals)
-        return gr_fail(err, GRAM_EARG, "--set %s: wanted KEY=VALUE", text);
+        return gr_fail(err, GRAM_EARG, "set %s: wanted KEY=VALUE", text);
     snprintf(name, sizeof name, "%.*s", (int)gr_min((size_t)(equals - text), sizeof name - 1), text);
     while (key(i) && strcmp(key(i)->name, name))
         i++;
     if (!key(i)) {
-        snprintf(where, sizeof where, "--set %.400s", text);
+        snprintf(where, sizeof where, "set %.400s", text);
         return unknown_key(where, name, err);
     }
     free(r->set[i]);                            /* of two, the last */

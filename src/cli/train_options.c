@@ -9,7 +9,8 @@
 #include "gram/align.h"
 
 /* What was given for each of the library's options, as it was typed: the library says what it may be. */
-static struct { char *text, **list; int flag; char help[1024]; } given[CLI_TRAIN_ALL];
+enum { HELP = 1024 };             /* bytes of an option's sentences */
+static struct { char *text, **list; int flag; char help[HELP]; } given[CLI_TRAIN_ALL];
 static char *out;
 static int check_gradients;
 static char raft_by_default[] = "raft";
@@ -34,6 +35,24 @@ static const char *argument_name(const gram_option *o)
          : o->kind >= GRAM_OPTION_PATH ? "FILE" : "N";
 }
 
+/* A sentence of the library names options `so`; the command line's have dashes. */
+static void write_dashes(const char *help, char *text, size_t room)
+{
+    bool inside = false;
+
+    for (; *help && room > 3; help++) {
+        if (*help != '`') {
+            *text++ = *help;
+            room--;
+            continue;
+        }
+        inside = !inside;
+        for (int i = 0; i < 2 && inside; i++, room--)
+            *text++ = '-';
+    }
+    *text = '\0';
+}
+
 /* Its sentences with the defaults after them: "(default: 2e-5; pretrain 1e-5)". */
 static void write_help(const gram_option *o, char *out_text, size_t room)
 {
@@ -41,8 +60,10 @@ static void write_help(const gram_option *o, char *out_text, size_t room)
     int most = o->stages & 1u << GRAM_STAGE_FINETUNE ? GRAM_STAGE_FINETUNE
              : o->stages & 1u << GRAM_STAGE_ALIGN ? GRAM_STAGE_ALIGN : GRAM_STAGE_PRETRAIN;
     const char *usual = o->usual[most];
-    size_t at = (size_t)snprintf(out_text, room, "%s", o->help);
+    size_t at;
 
+    write_dashes(o->help, out_text, room);
+    at = strlen(out_text);
     if (usual)
         at += (size_t)snprintf(out_text + at, room - at, " (default: %s", usual);
     for (int stage = 0; stage < GRAM_STAGES && usual; stage++)

@@ -3,8 +3,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/cpu.h"
 #include "base/err.h"
 #include "generate/write.h"
+#include "op/op.h"
 
 enum {
     SAME = 3, LEAST = 2,        /* newest tokens that have to stand earlier for a guess, at best and at least */
@@ -69,7 +71,7 @@ gram_status gr_write_open(gr_write **out, const gr_write_setup *s, gram_err *err
     if (!w->live || !w->turn || !w->seq || !w->known || !w->row || !w->which || !w->drawn || !w->sampler)
         rc = gr_nomem(err, "writing");
     for (size_t i = 0; i < gr_device_lanes(w->device) && !rc; i++)
-        rc = gr_sampler_init(&w->sampler[i], gr_device_op(w->device), w->V, err);
+        rc = gr_sampler_init(&w->sampler[i], gr_kern_of(gr_cpu()), w->V, err);
     if (!rc)
         rc = gr_vocabulary_open(&w->head, s->m, gr_work_way(s->work), w->device, err);
     if (rc)

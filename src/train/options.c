@@ -86,7 +86,7 @@ static const gram_option option[] = {
       .alike = true, .least = 1, .most = 1024, .usual = { "", "", "8" }, .help = "Answers to each prompt" },
     { .name = "rollout-prompts", .kind = GRAM_OPTION_SIZE, .at = AT(align.rollout), .stages = STAGE3, .alike = true,
       .least = 1, .most = MANY, .usual = { "", "", "16; raft 64" },
-      .help = "Prompts that the same weights answer before they learn; --batch-rows of them make a step" },
+      .help = "Prompts that the same weights answer before they learn; `batch-rows` of them make a step" },
     { .name = "updates", .kind = GRAM_OPTION_SIZE, .at = AT(align.updates), .stages = STAGE3, .alike = true,
       .least = 1, .most = 1000, .usual = { "", "", "1; raft 2" },
       .help = "Learn N times from each answer, TRL's num_iterations" },
@@ -134,17 +134,17 @@ static const gram_option option[] = {
       .choices = "token|answer|length", .algorithms = GRADIENTS,
       .usual = { "", "", "token; grpo answer; dr-grpo length" },
       .help = "What the loss is a mean over: the tokens of a step, DAPO's; answers, each the mean of its tokens, "
-      "GRPO's; answers, each the sum of its tokens over --max-new-tokens, Dr. GRPO's" },
+      "GRPO's; answers, each the sum of its tokens over `max-new-tokens`, Dr. GRPO's" },
     { .name = "cut", .kind = GRAM_OPTION_CHOICE, .at = AT(align.cut), .stages = STAGE3, .alike = true,
       .choices = "mask|keep|penalty", .usual = { "", "", "mask" },
-      .help = "Answers that ran into --max-new-tokens: mask, nothing is learnt of them, though their rewards stand "
-      "among the others; keep, like the others; penalty, with --cut-penalty taken from their reward. raft never learns "
+      .help = "Answers that ran into `max-new-tokens`: mask, nothing is learnt of them, though their rewards stand "
+      "among the others; keep, like the others; penalty, with `cut-penalty` taken from their reward. raft never learns "
       "them unless they are kept" },
     { .name = "cut-penalty", .kind = GRAM_OPTION_REAL, .at = AT(align.cut_penalty), .stages = STAGE3, .alike = true,
       .most = ANY, .needs = "cut", .usual = { "", "", "0" }, .help = "What a cut answer loses" },
     { .name = "length-penalty", .kind = GRAM_OPTION_REAL, .at = AT(align.length_penalty), .stages = STAGE3,
       .alike = true, .most = ANY, .usual = { "", "", "0" },
-      .help = "Take X times the share of --max-new-tokens that an answer used from its reward" },
+      .help = "Take X times the share of `max-new-tokens` that an answer used from its reward" },
     { .name = "sd-floor", .kind = GRAM_OPTION_REAL, .at = AT(align.sd_floor), .stages = STAGE3, .alike = true,
       .most = ANY, .algorithms = THE(GRPO), .usual = { "", "", "0" },
       .help = "grpo: the least standard deviation, so that what a judge gives by chance is not blown up" },
@@ -153,7 +153,7 @@ static const gram_option option[] = {
       .help = "Bring the advantages of a rollout to mean 0 and variance 1, over its tokens" },
     { .name = "global", .kind = GRAM_OPTION_FLAG, .at = AT(align.global), .stages = STAGE3, .alike = true,
       .algorithms = RAFTS,
-      .help = "raft: one answer to a prompt, of which the best of each --samples prompts are learnt. For judges whose "
+      .help = "raft: one answer to a prompt, of which the best of each `samples` prompts are learnt. For judges whose "
       "rewards can be compared across prompts" },
     { .name = "min-gain", .kind = GRAM_OPTION_REAL, .at = AT(align.min_gain), .stages = STAGE3, .alike = true,
       .most = ANY, .algorithms = RAFTS, .usual = { "", "", "0" },
@@ -192,7 +192,7 @@ static const gram_option option[] = {
       .help = "Of the order of the rows, of what is drawn from them, of new weights and of dropout" },
     { .name = "lora-rank", .kind = GRAM_OPTION_SIZE, .at = AT(lora_rank), .stages = ALL, .alike = true, .most = MANY,
       .help = "Train low-rank adapters of rank N beside a model that stays as it is, and write them as PEFT does "
-      "(default: 0, every weight is trained). --dtype bf16 halves the memory of the model; without adapters it is "
+      "(default: 0, every weight is trained). `dtype bf16` halves the memory of the model; without adapters it is "
       "trained in two bytes, rounded by chance at each step" },
     { .name = "lora-alpha", .kind = GRAM_OPTION_REAL, .at = AT(lora_alpha), .stages = ALL, .alike = true,
       .above = true, .most = 1e9, .needs = "lora-rank",
@@ -231,9 +231,9 @@ static const gram_option option[] = {
     { .name = "keep", .kind = GRAM_OPTION_SIZE, .at = AT(keep), .stages = ALL, .least = 1, .most = MANY,
       .usual = { "2", "2", "2" }, .help = "Keep the N newest checkpoints" },
     { .name = "extend", .kind = GRAM_OPTION_FLAG, .at = AT(extend), .stages = ALL,
-      .help = "With --resume, go on with another number of steps or epochs though the rate falls: from here on it is "
+      .help = "With `resume`, go on with another number of steps or epochs though the rate falls: from here on it is "
       "that of the longer run. The last checkpoint stays when the run has ended, as with the constant schedule, which "
-      "needs no --extend" },
+      "needs no `extend`" },
     { .name = "resume", .letter = 'r', .kind = GRAM_OPTION_FLAG, .at = AT(resume), .stages = ALL,
       .help = "Go on from the newest whole checkpoint in DIR, or begin where there is none. The run ends with the bits "
       "of one that was never stopped" },
