@@ -438,6 +438,8 @@ static gram_status linear(struct binder *b, gr_linear **out, gr_tensor_kind slot
         rc = gr_linear_open(out, b->m->on, &t, bias ? *bias : NULL, mode_of(b, slot, layer), b->err);
     if (!rc)
         b->m->bytes += gr_linear_bytes(*out);
+    if (!rc && !b->m->layer[layer].apart[matrix_of(slot)] && !b->m->layer[layer].folded[matrix_of(slot)])
+        gr_linear_stays(*out);
     if (!rc && !gr_linear_borrows(*out)) {      /* it has its own form of what was taken apart or folded */
         free(b->m->layer[layer].apart[matrix_of(slot)]);
         b->m->layer[layer].apart[matrix_of(slot)] = NULL;

@@ -48,6 +48,7 @@
     .dot16       = gr_dot16_##isa,                  \
     .few_rows    = gr_few_rows_##isa,               \
     .few_cols    = gr_few_cols_##isa,               \
+    .few_blocks  = gr_few_blocks_##isa,             \
 }
 
 static const struct gr_kern table[] = {

@@ -337,6 +337,11 @@ bool gr_linear_borrows(const gr_linear *l)
     return !l->own;
 }
 
+void gr_linear_stays(gr_linear *l)
+{
+    l->stays = true;
+}
+
 /* The weights of the slice at output o as float32: where they lie, or in room. */
 static const float *slice_f32(const gr_linear *l, size_t o, size_t n, float *room)
 {

@@ -43,6 +43,8 @@ gram_status gr_linear_open(gr_linear **out, const gr_device *d, const gr_tensor 
 void gr_linear_close(gr_linear *l);
 size_t gr_linear_bytes(const gr_linear *l);     /* of memory that the weight keeps, borrowed bytes included */
 bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it */
+/* w does outlive it: a handful of rows then reads w's bytes, and not what was made of them. Before the first use. */
+void gr_linear_stays(gr_linear *l);
 /* Bytes of a lane's scratch that one call with M rows takes, forward or dx; and dW, of K columns. */
 size_t gr_linear_scratch(const gr_linear *l, size_t M);
 size_t gr_dw_scratch(size_t K);

@@ -9,6 +9,7 @@
 enum {
     OUTPUTS = 64,               /* of a task: enough to be worth one, and a multiple of dot16.h's panels */
     EXPANDED = 4,               /* rows of a weight that are expanded together */
+    IN_TYPE = 8,                /* rows up to which they are multiplied in their type instead */
     BYTE_ROWS = 8               /* rows of an int8 product, so that few shapes occur */
 };
 
@@ -22,6 +23,12 @@ struct few {
     size_t M_all;
 };
 
+/* Whether the outputs of each slice lie by themselves: bytes do, and float32 whose rows as the file has them are gone. */
+static bool in_slices(const gr_linear *l)
+{
+    return l->packed && !l->wide && (l->mode == GR_LINEAR_INT8 || !l->stays);
+}
+
 /* Outputs of a task: a slice of bytes is a product of its own, and no task crosses a border of slices. */
 static size_t step(const gr_linear *l)
 {
@@ -32,20 +39,25 @@ static size_t tasks(const gr_linear *l)
 {
     size_t each = (l->slice + step(l) - 1) / step(l), last = outputs(l, (slices(l) - 1) * l->slice);
 
-    return l->packed && !l->wide ? (slices(l) - 1) * each + (last + step(l) - 1) / step(l)
+    return in_slices(l) ? (slices(l) - 1) * each + (last + step(l) - 1) / step(l)
                                  : (l->O + step(l) - 1) / step(l);
 }
 
-/* Rows of a weight that lie one after the other, or have to be expanded first. */
+/* Rows of a weight that lie one after the other, are multiplied in their type where rows are few, or have to be expanded
+ * first: the bits are the same. */
 static void by_rows(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n)
 {
-    size_t mark = gr_lane_mark(lane);
+    size_t mark = gr_lane_mark(lane), bytes = 0;
     float *room;
 
     if (l->w.type == GR_F32 && float_in_place(&l->w)) {
         l->op->few_rows(gr_mat_at(y, 0, o), f->x, f->M, gr_mat_f32((const float *)l->w.data + o * l->K, l->K), n, l->K);
         return;
     }
+    gr_dtype_row_bytes(l->w.type, l->K, &bytes);        /* proved at open */
+    if (f->M <= IN_TYPE && l->op->few_blocks(gr_mat_at(y, 0, o), f->x, f->M, (const char *)l->w.data + o * bytes,
+                                             l->w.type, n, l->K))
+        return;
     room = gr_lane_bytes(lane, EXPANDED * l->K * sizeof *room);
     for (size_t i = 0, some; i < n && room; i += some) {
         some = gr_min(EXPANDED, n - i);
@@ -91,7 +103,7 @@ static void one_task(gr_lane *lane, const struct few *f, const gr_linear_to *to,
         gr_lane_give_back(lane, mark);
         return;
     }
-    if (l->packed && !l->wide) {                    /* float32 slices [K, ld] */
+    if (in_slices(l)) {                    /* float32 slices [K, ld] */
         size_t in = task % each * OUTPUTS;
         o = task / each * l->slice;
         n = gr_min(OUTPUTS, outputs(l, o) - in);

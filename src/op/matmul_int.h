@@ -16,6 +16,7 @@ struct gr_linear {
     gr_tensor w;                    /* F32 expanded, borrowed and kept weights; data is `own` or borrowed */
     void *own;
     bool packed;                    /* own holds slices [K,slice], or oneDNN's int8 layout */
+    bool stays;                     /* w.data outlives the weight, whatever was made of it */
     bool wide;                      /* int8 for dot16.h, and own is its panels */
     size_t slice_bytes;             /* int8, not wide: of a full slice in own */
     float *wscale;                  /* int8 [O] */

@@ -58,6 +58,7 @@ struct gr_kern {
     gr_dot16_fn       *dot16;
     gr_few_rows_fn    *few_rows;
     gr_few_cols_fn    *few_cols;
+    gr_few_blocks_fn  *few_blocks;
 };
 const struct gr_kern *gr_kern_of(unsigned cpu);         /* bits of base/cpu.h */
 
