@@ -16,7 +16,7 @@ void gr_few_rows_ref(gr_mat y, gr_mat x, size_t M, gr_mat w, size_t O, size_t K)
 bool gr_few_blocks_ref(gr_mat y, gr_mat x, size_t M, const void *w, gr_dtype type, size_t O, size_t K)
 {
     (void)y, (void)x, (void)M, (void)w, (void)type, (void)O, (void)K;
-    return false;                           /* who asks makes the weights float32 first: that is what others agree with */
+    return false;                   /* who asks makes the weights float32 first: that is what others agree with */
 }
 
 void gr_few_cols_ref(gr_mat y, gr_mat x, size_t M, gr_mat w, size_t O, size_t K, bool add)

@@ -23,7 +23,7 @@ struct few {
     size_t M_all;
 };
 
-/* Whether the outputs of each slice lie by themselves: bytes do, and float32 whose rows as the file has them are gone. */
+/* Whether each slice's outputs lie by themselves: bytes do, and float32 whose rows as the file has them are gone. */
 static bool in_slices(const gr_linear *l)
 {
     return l->packed && !l->wide && (l->mode == GR_LINEAR_INT8 || !l->stays);
@@ -43,8 +43,8 @@ static size_t tasks(const gr_linear *l)
                                  : (l->O + step(l) - 1) / step(l);
 }
 
-/* Rows of a weight that lie one after the other, are multiplied in their type where rows are few, or have to be expanded
- * first: the bits are the same. */
+/* Rows of a weight that lie one after the other, are multiplied in their type where rows are few, or have to be
+ * expanded first: the bits are the same. */
 static void by_rows(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n)
 {
     size_t mark = gr_lane_mark(lane), bytes = 0;

@@ -75,8 +75,8 @@ static void cols_agree_with_ref(void **state)
 static unsigned char *random_blocks(gr_dtype type, size_t O, size_t K)
 {
     static const struct { gr_dtype type; size_t at[2]; } scale[] = {
-        { GR_Q4_0, { 0, 0 } }, { GR_Q4_1, { 0, 2 } }, { GR_Q5_0, { 0, 0 } }, { GR_Q5_1, { 0, 2 } }, { GR_Q8_0, { 0, 0 } },
-        { GR_Q4_K, { 0, 2 } }, { GR_Q5_K, { 0, 2 } }, { GR_Q6_K, { 208, 208 } },
+        { GR_Q4_0, { 0, 0 } }, { GR_Q4_1, { 0, 2 } }, { GR_Q5_0, { 0, 0 } }, { GR_Q5_1, { 0, 2 } },
+        { GR_Q8_0, { 0, 0 } }, { GR_Q4_K, { 0, 2 } }, { GR_Q5_K, { 0, 2 } }, { GR_Q6_K, { 208, 208 } },
     };
     size_t row, bytes = gr_dtype_bytes(type);
     unsigned char *w;
