@@ -3,6 +3,7 @@
 
     python3 scripts/golden_train.py             all of it; golden_models.py comes first
     python3 scripts/golden_train.py gradients [MODEL]   the train.json, and the adapters that no steps go with
+    python3 scripts/golden_train.py losses rationale    this loss's steps alone, with the adapters that are there
     python3 scripts/golden_train.py NAME...     these models' steps alone, beside those of the others
 
 tests/golden/train/MODEL/train.json, and that of two of tests/golden/models: of one pass over tokens.json the loss, the
@@ -78,6 +79,18 @@ def written_loss(model, tokens, i):
     ids = torch.tensor([row(tokens, i, 0)])
     z = model(ids).logits[0, ASKED - 1:-1]
     return torch.nn.functional.cross_entropy(z, ids[0, ASKED:], reduction="sum"), ids.shape[1] - ASKED
+
+
+def rationale_loss(model, tokens, i):
+    """A text whose token 50 is a label, learnt over the two labels alone, with the weight 2."""
+    ids = row(tokens, i, 0)
+    ids[50] = LABEL[i % 2]
+    z = model(torch.tensor([ids])).logits[0, ASKED - 1:-1]
+    each = torch.nn.functional.cross_entropy(z, torch.tensor(ids[ASKED:]), reduction="none")
+    k = 50 - ASKED
+    d = z[k][LABEL[i % 2]] - z[k][LABEL[1 - i % 2]]
+    text = each[:k].sum() + each[k + 1:].sum()
+    return (1 + i / 4) * (text + 2 * (-torch.nn.functional.logsigmoid(d) + EPS * d)), len(ids) - ASKED
 
 
 def score(outputs, width):
@@ -365,8 +378,19 @@ def make_judge(out):
         "chat_template": template}, indent=1) + "\n")
 
 
+def add_losses(names):
+    steps = json.loads((OUT / "steps.json").read_text())
+    for name in steps:
+        for loss in names:
+            for adapters in (False, True):
+                steps[name]["lora " * adapters + loss] = run(name, per_row({"rationale": rationale_loss}[loss]), adapters)
+    (OUT / "steps.json").write_text(json.dumps(short(steps), indent=None, separators=(",", ":")) + "\n")
+
+
 def main():
     torch.set_num_threads(1)
+    if sys.argv[1:2] == ["losses"]:
+        return add_losses(sys.argv[2:])
     only = [x for x in sys.argv[1:] if x != "gradients"]
     for name in ("llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
                  "../models/qwen3_head320", "../models/gemma3_head512", "../models/smollm3", "../models/olmo2",
@@ -390,7 +414,7 @@ def main():
                            for key in ("", "lora ") + ("dropout ",) * (name in ("../models/phi3", "../models/olmo2"))}
     for name in [n for n in only or lora if n in lora]:
         make_adapter(name, **lora[name])
-        each = {"gram": per_row(pair_loss(EPS)), "pretrain": per_row(written_loss)}
+        each = {"gram": per_row(pair_loss(EPS)), "pretrain": per_row(written_loss), "rationale": per_row(rationale_loss)}
         scalar = ("bt", "sft-reg")
         if name == "llama_gqa":
             each["generative"] = per_row(pair_loss(0))

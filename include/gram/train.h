@@ -37,12 +37,15 @@ typedef enum {
     GRAM_LOSS_BT_POSREG,        /* - posreg log s(mean r_w) besides */
     GRAM_LOSS_SFT_REG,          /* GRM: (1-a) bt + a (-log s(b log pi(y_w | x))) */
     GRAM_LOSS_PURM,             /* a mean and a spread for each answer: -log E s(r_w - r_l) */
+    GRAM_LOSS_RATIONALE,        /* to write reasons and give the verdict behind them: docs/rationale.md */
+    GRAM_LOSS_PROOF,            /* to write, told which answer is better, why */
     GRAM_LOSS_DPO,              /* this and what follows trains a policy, which writes answers: docs/alignment.md */
     GRAM_LOSS_CDPO, GRAM_LOSS_IPO, GRAM_LOSS_SIMPO, GRAM_LOSS_ORPO, GRAM_LOSS_KTO
 } gram_loss;
 gram_status gram_loss_parse(const char *name, gram_loss *out, gram_err *err);   /* "gram", "bt-margin" ... */
 const char *gram_loss_name(gram_loss loss);
 bool gram_loss_is_scalar(gram_loss loss);   /* bt to purm */
+bool gram_loss_writes(gram_loss loss);      /* rationale and proof: text is learnt */
 
 /* What gives a reward model its number: the hidden state of the last token times a vector; or GRM's MLP of one hidden
  * layer, y = W2 max(0, W1 h + b1) + b2, which transformers opens when its score is replaced (docs/training.md). */
@@ -164,6 +167,8 @@ typedef struct {
     double        margin_scale; /* bt-margin: multiplies the rows' margins: 1 */
     double        posreg;       /* bt-posreg: 0.1 */
     double        sft_weight, sft_beta;     /* sft-reg: a 0.01 and b 0.1 */
+    double        verdict_weight;   /* rationale: of the label's term beside the text's tokens: 1 */
+    const char   *rationale_format; /* rationale: as in gram_rationale_options; NULL: gram-r2 */
     gram_head_kind head;        /* of a reward model that is made: linear. One that MODEL has goes on as it is */
     size_t        head_width;   /* mlp: its hidden units: 1024 */
     bool          freeze;       /* train that head alone; the model stays as it is, and is written with it */

@@ -104,6 +104,44 @@ static gram_status read_labels(void *arg, const gr_seq *seq, size_t n, const int
 
 /* ---- Opening -------------------------------------------------------------------------------------- */
 
+/* A prover's words: the prompt names the better answer, and no tag is written. */
+static gram_status make_prover(gr_format *f, const char *prompt, const char *label, gram_err *err)
+{
+    char *opening = gr_strdup("");
+    gram_status rc = opening ? GRAM_OK : gr_nomem(err, "rationale format");
+
+    free(f->opening);
+    f->opening = opening;
+    if (!rc) {
+        free(f->prompt);
+        rc = gr_format_prove_prompt(prompt, label, &f->prompt, err);
+    }
+    return rc;
+}
+
+gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const char *format, const char *prompt,
+                                const char *prove, size_t room, gram_err *err)
+{
+    const gram_options chosen = { .chat_template = m->template, .chat_args = m->template_args };
+    const char *const labels[2] = { m->judge.label_text[0], m->judge.label_text[1] };
+    gr_format f;
+    gr_chat chat;
+    gram_status rc = gr_format_init(&f, format, err);
+
+    if (!prompt && strcmp(m->judge.prompt, gr_judge_default))
+        prompt = m->judge.prompt;
+    if (!rc && prove)
+        rc = make_prover(&f, prompt, prove, err);
+    if (!rc)
+        rc = gr_api_chat(&chat, &m->file, &chosen, false, err);
+    if (rc) {
+        gr_format_clear(&f);
+        return rc;
+    }
+    chat.empty_think = false;                       /* it is about to think */
+    return gr_reason_words_init(w, &f, &chat, m->file.tok, prove ? NULL : prompt, labels, room, m->judge.truncate, err);
+}
+
 /* Tokens that a prompt may have, up to where the rationale begins. The tags take no more tokens than bytes. */
 static gram_status prompt_room(const gram_model *m, const gram_rationale_options *o, const gr_format *f, size_t *room,
                                gram_err *err)
@@ -120,26 +158,14 @@ static gram_status prompt_room(const gram_model *m, const gram_rationale_options
 
 static gram_status open_words(gram_reasoner *r, const gram_rationale_options *o, gram_err *err)
 {
-    gram_model *m = r->m;
-    const gram_options chosen = { .chat_template = m->template, .chat_args = m->template_args };
-    const char *const labels[2] = { m->judge.label_text[0], m->judge.label_text[1] };
-    const char *prompt = o->prompt ? o->prompt : strcmp(m->judge.prompt, gr_judge_default) ? m->judge.prompt : NULL;
     gr_format f;
-    gr_chat chat;
     size_t room = 0;
     gram_status rc = gr_format_init(&f, o->format, err);
 
-    if (rc)
-        return rc;
-    rc = prompt_room(m, o, &f, &room, err);
     if (!rc)
-        rc = gr_api_chat(&chat, &m->file, &chosen, false, err);
-    if (rc) {
-        gr_format_clear(&f);
-        return rc;
-    }
-    chat.empty_think = false;                       /* it is about to think */
-    return gr_reason_words_init(&r->words, &f, &chat, m->file.tok, prompt, labels, room, m->judge.truncate, err);
+        rc = prompt_room(r->m, o, &f, &room, err);
+    gr_format_clear(&f);
+    return rc ? rc : gr_api_reason_words(&r->words, r->m, o->format, o->prompt, NULL, room, err);
 }
 
 /* All that ends a rationale: the model's ends, and the closing tag as a text or as one special token. */

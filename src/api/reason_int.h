@@ -17,4 +17,9 @@ struct gram_reasoner {
     const char *tags[1];
 };
 
+/* How reasons are asked for. prompt NULL: the one that the model was opened with, or else the format's. prove NULL: a
+ * judge; a label: a prover that is told it. room: tokens of a prompt. */
+gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const char *format, const char *prompt,
+                                const char *prove, size_t room, gram_err *err);
+
 #endif

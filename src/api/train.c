@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api/policy.h"
+#include "api/reason_int.h"
 #include "base/cpu.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -53,7 +54,8 @@ static gram_status choose_head(gram_model *m, const char *path, const gram_train
 
 static gr_loss_rules rules_of(const gram_train_options *o)
 {
-    return (gr_loss_rules){ o->loss, o->smoothing, o->margin_scale, o->posreg, o->sft_weight, o->sft_beta };
+    return (gr_loss_rules){ o->loss, o->smoothing, o->margin_scale, o->posreg, o->sft_weight, o->sft_beta,
+                            o->verdict_weight };
 }
 
 /* The rows of a run: those to learn from, and the held-out sets, of which there is one at least, empty where no file
@@ -83,19 +85,43 @@ static void rows_clear(struct rows *s)
     free(s->name);
 }
 
-static gram_status read_rows(const gram_model *m, gram_stage stage, const char *data, const gram_train_options *o,
-                             struct rows *s, gram_err *err)
+/* The judge of a rationale, or the two provers of a proof; label[] becomes that of the judge. */
+static gram_status open_reasons(const gram_model *m, const gram_train_options *o, gr_reason_words words[2],
+                                int32_t label[2], gr_set_rules *rules, gram_err *err)
 {
+    bool proof = o->loss == GRAM_LOSS_PROOF;
+    gram_status rc = gr_judge_turn_end(&m->judge, &rules->turn_end, err);
+
+    rules->max_tokens = m->judge.max_tokens;
+    for (int i = 0; i < 1 + proof && !rc; i++) {
+        rc = gr_api_reason_words(&words[i], m, o->rationale_format, NULL, proof ? m->judge.label_text[i] : NULL,
+                                 m->judge.max_tokens, err);
+        rules->words[i] = &words[i];
+    }
+    if (!rc && !proof)
+        memcpy(label, words[0].label_id, 2 * sizeof *label);
+    return rc;
+}
+
+static gram_status read_rows(const gram_model *m, gram_stage stage, const char *data, const gram_train_options *o,
+                             struct rows *s, int32_t label[2], gram_err *err)
+{
+    gr_reason_words words[2] = { { .marks = { 0 } } };
     gr_set_rules rules = { .judge = &m->judge, .loss = rules_of(o), .ties = o->ties, .skip_bad = o->skip_bad,
                            .columns = o->columns,
                            .pairs = o->pairs, .seed = o->seed, .warn = o->note, .arg = o->arg };
-    bool first = stage == GRAM_STAGE_PRETRAIN;
-    gram_status rc = (first ? gr_set_read_groups : gr_set_read_pairs)(&s->train, data, o->more_data, &rules, err);
+    bool writes = gram_loss_writes(o->loss);
+    gram_status (*read)(gr_set *, const char *, const char *const *, const gr_set_rules *, gram_err *) =
+        stage == GRAM_STAGE_PRETRAIN ? gr_set_read_groups : writes ? gr_set_read_reasons : gr_set_read_pairs;
+    gram_status rc = writes ? open_reasons(m, o, words, label, &rules, err) : GRAM_OK;
 
+    if (!rc)
+        rc = read(&s->train, data, o->more_data, &rules, err);
     rules.ties = GRAM_TIES_DROP;            /* the data prefer neither: there is nothing to be right about */
     for (size_t i = 0; i < s->n_held && !rc && o->eval_file; i++)
-        rc = (first ? gr_set_read_groups : gr_set_read_pairs)(&s->held[i], i ? o->more_eval[i - 1] : o->eval_file, NULL,
-                                                              &rules, err);
+        rc = read(&s->held[i], i ? o->more_eval[i - 1] : o->eval_file, NULL, &rules, err);
+    gr_reason_words_clear(&words[0]);
+    gr_reason_words_clear(&words[1]);
     return rc;
 }
 
@@ -128,6 +154,8 @@ static gram_status say_rows(const gr_set *s, const gram_train_options *o, gram_e
         { margins ? none : 0, s->n, "rows have no margin of their own, which is taken as 0" },
         { margins ? s->negative : 0, s->n, "rows have a negative margin, which contradicts the answer they chose" },
         { s->weightless, s->n, "rows have the weight 0, and nothing is learnt from them" },
+        { s->contrary, s->n + s->contrary, "reasons are left out, since their writers preferred the other answer" },
+        { s->seated, s->n, "reasons hold in one order alone, and are learnt in that one" },
     };
 
     return say_counts(o, part, GR_COUNT(part), err);
@@ -369,7 +397,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
         rc = same_base(o->dist, m->file.weights, err);
     if (!rc)
         rc = stage == GRAM_STAGE_ALIGN ? gr_policy_read(&policy, m, data, o, &s.train, s.held, err)
-                                       : read_rows(m, stage, data, o, &s, err);
+                                       : read_rows(m, stage, data, o, &s, r.label, err);
     if (!rc && !o->check_gradients)
         rc = gr_dist_rank(o->dist) ? GRAM_OK : gr_make_directory(out, err);
     if (!rc)

@@ -162,7 +162,8 @@ gram_status gr_form_add(gr_form *f, const gr_turn *chosen, const gr_turn *reject
         return gr_row_nomem(f->at);
     f->out = r;
     r = &f->out[f->n++];
-    *r = (gr_row){ .margin = l->margin, .weight = l->weight, .soft = l->soft, .tie = l->tie };
+    *r = (gr_row){ .margin = l->margin, .weight = l->weight, .soft = l->soft, .tie = l->tie,
+                   .swapped = f->swapped };
     r->id = gr_row_id(f->at, f->row, suffix);
     r->source = string_of(f->row, source, GR_COUNT(source), &ok);
     r->subset = string_of(f->row, subset, GR_COUNT(subset), &ok);
@@ -424,6 +425,7 @@ static gram_status two_responses(gr_form *f, const char *const key[2])
             l.tie = true;
             l.soft = 0.5;
         }
+        f->swapped = verdict.side > 0;
         rc = add_pair(f, &answer[verdict.side > 0], &answer[verdict.side <= 0], &l);
     }
     gr_turn_clear(&answer[0]);
@@ -528,6 +530,8 @@ gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_row **out, size
         rc = gr_tools_read(at, row, &f.tools);
     if (!rc)
         rc = read_form(&f);
+    if (!rc && at->reasons && f.n == 1)         /* rows that one line expands to have no reasons of their own */
+        rc = gr_reasons_read(at, row, &f.out[0].reasons);
     gr_talk_clear(&f.prompt);
     free(f.tools);
     if (rc) {

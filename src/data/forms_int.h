@@ -13,6 +13,7 @@ typedef struct {
     char *tools;
     gr_row *out;
     size_t n, cap, bytes;
+    bool swapped;               /* as of gr_row, of the next row */
 } gr_form;
 
 /* What a pair's data say besides its texts. */

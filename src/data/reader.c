@@ -15,6 +15,7 @@ struct gr_reader {
     gr_columns *columns;        /* NULL: keys mean what they say */
     const char *spec;           /* of the columns; borrowed */
     bool regular;               /* it can be read twice */
+    bool reasons;
     bool begun, coded;          /* coded: the file was looked at for codes that do not agree */
     uint64_t line;
     unsigned odd;               /* see gr_at */
@@ -97,7 +98,7 @@ static gram_status next_line(gr_reader *r, const char **line, size_t *n, gram_er
 static gram_status load_array(gr_reader *r, const char *line, size_t n, gram_err *err)
 {
     gram_err why;
-    gr_at at = { r->name, r->line, &why, false, 0 };
+    gr_at at = { r->name, r->line, &why, false, 0, false };
     gr_buf b = { 0 };
     gram_status rc = GRAM_OK;
 
@@ -120,7 +121,7 @@ static gram_status load_array(gr_reader *r, const char *line, size_t n, gram_err
 /* The next object as it stands in the file; at->odd is set. */
 static gram_status next_json(gr_reader *r, json_t **row, gram_err *err)
 {
-    gr_at at = { r->name, 0, err, false, 0 };
+    gr_at at = { r->name, 0, err, false, 0, false };
     const char *line = NULL;
     size_t n = 0;
     gram_status rc;
@@ -202,7 +203,12 @@ gram_status gr_reader_json(gr_reader *r, json_t **row, gram_err *err)
 
 gr_at gr_reader_at(const gr_reader *r, gram_err *err)
 {
-    return (gr_at){ r->name, r->line, err, r->array != NULL, r->odd };
+    return (gr_at){ r->name, r->line, err, r->array != NULL, r->odd, r->reasons };
+}
+
+void gr_reader_want_reasons(gr_reader *r)
+{
+    r->reasons = true;
 }
 
 gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)

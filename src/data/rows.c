@@ -15,6 +15,7 @@ void gr_row_clear(gr_row *r)
     free(r->rejected);
     free(r->chosen_extra);
     free(r->rejected_extra);
+    gr_reasons_free(r->reasons);
     *r = (gr_row){ 0 };
 }
 

@@ -23,7 +23,17 @@ typedef struct {
     double weight;              /* 1 unless the data say */
     double soft;                /* probability that chosen is better, where the data say; 1 otherwise */
     bool tie;                   /* the data call it a tie */
+    bool swapped;               /* chosen stands second in the row: its "Response 2" */
+    struct gr_reasons *reasons; /* where the reader was asked for them and the row has some; NULL otherwise */
 } gr_row;
+
+/* Why the chosen answer is better, in the row's own words: texts that name the row's answers by their place in it. */
+typedef struct gr_reasons {
+    char **text;
+    size_t n;
+    int label;                  /* which place the reasons are said to speak for, 0 or 1; -1: nothing says it */
+    size_t contrary;            /* further ones that speak for the other answer and are left out */
+} gr_reasons;
 void gr_row_clear(gr_row *r);
 gram_pair gr_row_pair(const gr_row *r);         /* a is chosen; borrows */
 /* About how many tokens judging the row computes: the question once, both answers in both orders. To cut work into
@@ -52,6 +62,7 @@ typedef struct {
     gram_err *err;
     bool element;               /* of a file that is one JSON array; line is its number there, from 1 */
     unsigned odd;               /* what was put aside in the row's JSON: see rows_int.h */
+    bool reasons;               /* they are read, too */
 } gr_at;
 /* GRAM_EFORMAT, "NAME:LINE: ..." or "NAME: element N: ...". */
 gram_status gr_bad(const gr_at *at, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -71,6 +82,9 @@ typedef struct gr_reader gr_reader;
  * It is borrowed until gr_reader_close(). GRAM_EARG: it names a key that is not read. */
 gram_status gr_reader_open(gr_reader **out, const char *path, const char *columns, gram_err *err);
 void gr_reader_close(gr_reader *r);
+/* Rows of pairs also bring their reasons: "rationale" (a text or a list of them) with "rationale_label" where it is there,
+ * or HelpSteer3's individual_preference. */
+void gr_reader_want_reasons(gr_reader *r);
 /* *end true: no more rows. A line may give several rows (ranked completions). */
 gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err);
 gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *err);

@@ -79,6 +79,12 @@ void gr_columns_close(gr_columns *c);
 /* Puts the values under the names that forms.c reads, in place of what else would be read for them. */
 gram_status gr_columns_apply(const gr_columns *c, const gr_at *at, json_t *row);
 
+/* ---- reasons.c ---- */
+
+/* The row's reasons, NULL where it has none. */
+gram_status gr_reasons_read(const gr_at *at, const json_t *row, gr_reasons **out);
+void gr_reasons_free(gr_reasons *r);
+
 /* ---- forms.c ---- */
 
 /* One JSON object to rows. */

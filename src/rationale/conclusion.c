@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
+#include "base/err.h"
 #include "rationale/format.h"
 
 typedef struct { size_t start, end; int seat; } mention;
@@ -121,4 +122,51 @@ bool gr_names_answer(const char *const label[2], gr_str rationale, int seat)
         if (m.seat == seat)
             return true;
     return false;
+}
+
+/* ---- Names that hold in any order ------------------------------------------------------------------ */
+
+#define FIRST  "{first}"
+#define SECOND "{second}"
+
+gram_status gr_reason_unseat(gr_str text, gr_buf *out, size_t named[2], bool *seated, gram_err *err)
+{
+    static const char *const label[] = { "A", "B" }, *const mark[] = { FIRST, SECOND };
+    static const char *const word[] = { "former", "latter", "first response", "second response", "first answer",
+                                        "second answer", "first one", "second one" };
+    size_t at = 0;
+    mention m = { 0 };
+    bool ok = true;
+
+    for (int i = 0; i < 2; i++)
+        for (size_t k = named[i] = 0, n = strlen(mark[i]); k + n <= text.n; k++)
+            named[i] += !memcmp(text.p + k, mark[i], n);
+    while (ok && next_mention(label, text, m.end, &m)) {
+        size_t start = m.start > at && text.p[m.start - 1] == '@' ? m.start - 1 : m.start;
+        ok = gr_buf_add(out, text.p + at, start - at) && gr_buf_puts(out, mark[m.seat]);
+        named[m.seat]++;
+        at = m.end;
+    }
+    *seated = false;
+    for (size_t i = 0; i < GR_COUNT(word); i++)
+        *seated = *seated || holds(text, word[i]);
+    return ok && gr_buf_add(out, text.p + at, text.n - at) ? GRAM_OK : gr_nomem(err, "a rationale");
+}
+
+gram_status gr_reason_seat(gr_str text, const char *const label[2], int first_seat, gr_buf *out, gram_err *err)
+{
+    static const char *const mark[] = { FIRST, SECOND };
+    size_t at = 0;
+    bool ok = true;
+
+    for (size_t i = 0; i < text.n && ok; i++)
+        for (int k = 0; k < 2 && ok; k++) {
+            size_t n = strlen(mark[k]);
+            if (i < at || n > text.n - i || memcmp(text.p + i, mark[k], n))
+                continue;
+            ok = gr_buf_add(out, text.p + at, i - at) &&
+                 gr_buf_printf(out, "Response %s", label[k ? 1 - first_seat : first_seat]);
+            at = i + n;
+        }
+    return ok && gr_buf_add(out, text.p + at, text.n - at) ? GRAM_OK : gr_nomem(err, "a rationale");
 }

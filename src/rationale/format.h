@@ -34,4 +34,15 @@ int gr_conclusion(const char *const label[2], gr_str rationale);
 /* Whether the rationale names the answer of this seat anywhere. */
 bool gr_names_answer(const char *const label[2], gr_str rationale, int seat);
 
+/* A rationale that names the answers by {first} and {second}, the row's places, in place of "@Response 1", "Response A",
+ * "Answer 2" and the like; added to *out. named[]: how often each. *seated: words are left that hold in one order alone
+ * ("the former", "the first response"). */
+gram_status gr_reason_unseat(gr_str text, gr_buf *out, size_t named[2], bool *seated, gram_err *err);
+/* And back, for an order in which the row's first answer sits in this seat: "Response A" and "Response B". */
+gram_status gr_reason_seat(gr_str text, const char *const label[2], int first_seat, gr_buf *out, gram_err *err);
+
+/* What a model that proves a preference reads: the prompt with the better response named. prompt NULL: the project's
+ * own. "{label}" in the prompt is where its label goes; one without it gets a line at its end. *out is malloc'ed. */
+gram_status gr_format_prove_prompt(const char *prompt, const char *label, char **out, gram_err *err);
+
 #endif

@@ -236,6 +236,7 @@ gram_status gr_reason_prompt(const gr_reason_words *w, const gram_pair *pair, bo
     out->dropped = text[0].dropped;
     for (int i = 0; i < (both ? 2 : 1) && !rc && !out->dropped; i++) {
         rc = lay_out(&w->judge, &text[i], &out->order[i], err);
+        out->header[i] = out->order[i].text.n;
         if (!rc && !open_rationale(w, &out->order[i]))
             rc = gr_nomem(err, "a judge prompt");
     }
@@ -251,4 +252,77 @@ void gr_reason_prompts_clear(gr_reason_prompts *p)
     gr_reason_text_clear(&p->order[0]);
     gr_reason_text_clear(&p->order[1]);
     *p = (gr_reason_prompts){ 0 };
+}
+
+/* ---- What is learnt ------------------------------------------------------------------------------- */
+
+/* Ids of the first `header` bytes that the whole begins with, too. */
+static gram_status find_asked(const gr_reason_words *w, const gr_reason_text *prompt, size_t header,
+                              gr_reason_written *out, gram_err *err)
+{
+    const gr_reason_text front = { { prompt->text.p, header, 0 }, { prompt->kind.p, header, 0 } };
+    gr_ids ids = { 0 };
+    gram_status rc = gr_reason_text_ids(w, &front, &ids, err);
+
+    for (out->asked = 0; !rc && out->asked < gr_min(ids.n, out->ids.n) && ids.p[out->asked] == out->ids.p[out->asked]; )
+        out->asked++;
+    gr_ids_clear(&ids);
+    return rc;
+}
+
+static gram_status whole_ids(const gr_reason_words *w, const gr_reason_text *like, gr_str body, int label, int32_t end,
+                             gr_ids *out, gram_err *err)
+{
+    gr_str words = gr_format_trim(body);
+    gr_reason_text t = { 0 };
+    bool ok = gr_buf_add(&t.text, like->text.p, like->text.n) && gr_buf_add(&t.kind, like->kind.p, like->kind.n) &&
+              gr_reason_text_add(&t, GR_FOREIGN, words.p, words.n);
+    gram_status rc;
+
+    if (label >= 0)
+        ok = ok && add_tag(&t, w->format.closing) && add_tag(&t, w->format.cue) && add_tag(&t, w->label[label]) &&
+             add_tag(&t, w->format.ending);
+    rc = ok ? gr_reason_text_ids(w, &t, out, err) : gr_nomem(err, "a rationale");
+    gr_reason_text_clear(&t);
+    if (!rc && end >= 0 && !gr_ids_add(out, &end, 1))
+        rc = gr_nomem(err, "a rationale");
+    return rc;
+}
+
+/* The one place in which the text differs from the one with the other label. */
+static gram_status find_label_place(const gr_reason_words *w, const gr_reason_text *like, gr_str body, int label,
+                                    int32_t end, gr_reason_written *out, gram_err *err)
+{
+    gr_ids other = { 0 };
+    size_t differ = 0;
+    gram_status rc = whole_ids(w, like, body, 1 - label, end, &other, err);
+
+    for (size_t i = 0; i < other.n && other.n == out->ids.n && !rc; i++)
+        if (other.p[i] != out->ids.p[i]) {
+            differ++;
+            out->verdict = i;
+        }
+    if (!rc && (differ != 1 || out->ids.p[out->verdict] != w->label_id[label] ||
+                other.p[out->verdict] != w->label_id[1 - label]))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "the label is not one token of its own between \"%s\" and \"%s\"",
+                     w->format.cue, w->format.ending);
+    gr_ids_clear(&other);
+    return rc;
+}
+
+gram_status gr_reason_write_out(const gr_reason_words *w, const gr_reason_prompts *p, int order, gr_str body, int label,
+                                int32_t end, gr_reason_written *out, gram_err *err)
+{
+    const gr_reason_text *like = &p->order[order];
+    gram_status rc;
+
+    *out = (gr_reason_written){ 0 };
+    rc = whole_ids(w, like, body, label, end, &out->ids, err);
+    if (!rc)
+        rc = find_asked(w, like, p->header[order], out, err);
+    if (!rc && label >= 0)
+        rc = find_label_place(w, like, body, label, end, out, err);
+    if (rc)
+        gr_ids_clear(&out->ids);
+    return rc;
 }

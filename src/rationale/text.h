@@ -33,7 +33,11 @@ void gr_reason_text_clear(gr_reason_text *t);
 gram_status gr_reason_text_ids(const gr_reason_words *w, const gr_reason_text *t, gr_ids *out, gram_err *err);
 
 /* Both orders (or the first alone) up to where a rationale begins. */
-typedef struct { gr_reason_text order[2]; bool truncated, dropped; } gr_reason_prompts;
+typedef struct {
+    gr_reason_text order[2];
+    size_t header[2];           /* bytes before what was added of the opening */
+    bool truncated, dropped;
+} gr_reason_prompts;
 gram_status gr_reason_prompt(const gr_reason_words *w, const gram_pair *pair, bool both, gr_reason_prompts *out,
                              gram_err *err);
 void gr_reason_prompts_clear(gr_reason_prompts *p);
@@ -42,5 +46,15 @@ void gr_reason_prompts_clear(gr_reason_prompts *p);
  * as it is. What the two labels' texts have in common is read, and each adds the one token label_id[] to it. */
 gram_status gr_reason_verdict_ids(const gr_reason_words *w, const gr_reason_text *like, gr_str rationale, gr_ids *out,
                                   gram_err *err);
+
+/* What a model learns to write: everything from the opening on, and the token that ends its turn (-1: none). */
+typedef struct {
+    gr_ids ids;                 /* owned */
+    size_t asked;               /* ids of the prompt, at their start */
+    size_t verdict;             /* where the label stands; 0: a proof, which has none */
+} gr_reason_written;
+/* label -1: a proof, the bare text behind the prompt. */
+gram_status gr_reason_write_out(const gr_reason_words *w, const gr_reason_prompts *p, int order, gr_str body, int label,
+                                int32_t end, gr_reason_written *out, gram_err *err);
 
 #endif

@@ -72,7 +72,8 @@ static gram_status check_open(struct check *c, gram_err *err)
         return rc;
     c->param = gr_trainee_params(c->t, &c->n_params);
     c->grad = (gr_grad){ .t = c->t, .cfg = gr_model_config(r->model), .device = r->device,
-                         .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN,
+                         .label = { r->label[0], r->label[1] },
+                         .write = r->stage == GRAM_STAGE_PRETRAIN || gram_loss_writes(r->loss.kind),
                          .loss = r->loss };
     for (size_t i = 0; i < c->n_params; i++)
         most = gr_max(most, gr_param_count(&c->param[i]));

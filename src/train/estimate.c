@@ -109,7 +109,8 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw 
         rows = gr_max(rows, most_rows(r, &r->held[i], r->held[i].n));
     if (r->source)
         rows = r->source->rows;
-    if (r->stage == GRAM_STAGE_PRETRAIN || r->source || r->loss.kind == GRAM_LOSS_SFT_REG)
+    if (r->stage == GRAM_STAGE_PRETRAIN || r->source || gram_loss_writes(r->loss.kind) ||
+        r->loss.kind == GRAM_LOSS_SFT_REG)
         head = gr_grad_head_bytes(gr_model_config(r->model), gr_device_lanes(r->device));
     if (r->lora && gr_dist_rank(r->opt->dist) == 0)
         check = gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model));

@@ -1,4 +1,5 @@
 /* grad.c - see grad.h. */
+#include <math.h>
 #include <stdlib.h>
 #include "base/err.h"
 #include "op/cap.h"
@@ -91,6 +92,16 @@ gram_status gr_grad_add(gr_grad *g, const gr_example *const *e, size_t count, do
     rc = add(g, &f, e, count, n, backward, sum, err);
     gr_forest_clear(&f, true);
     return rc;
+}
+
+bool gr_grad_has_verdicts(const gr_grad *g)
+{
+    return !g->write || g->loss.kind == GRAM_LOSS_RATIONALE;
+}
+
+double gr_grad_accuracy(const gr_grad *g, const gr_sum *sum)
+{
+    return gr_grad_has_verdicts(g) ? sum->right / sum->count : NAN;
 }
 
 void gr_grad_whole(const gr_grad *g, gr_sum *sum)

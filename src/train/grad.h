@@ -3,6 +3,9 @@
  *   stage 2    L = sum_i w_i (L_i,A + L_i,B) / (2 n)       both orders of row i; n rows in the batch
  *   scalar     L = sum_i w_i L_i / n                       one conversation for each answer; see reward/loss.h
  *   stage 1    L = sum over targets -log p / n             n target tokens in the batch
+ *   rationale  L = sum_i w_i (sum_t -log p(t) + v L_i) / n the text's tokens over the vocabulary, the label's over the
+ *                                                          two labels as in stage 2, v its weight; n counts both
+ *   proof      as stage 1, the text's tokens alone
  *
  * n is that of the whole batch, so the cut into micro-batches moves no weight from row to row. */
 #ifndef GR_TRAIN_GRAD_H
@@ -17,7 +20,7 @@ typedef struct {
     const gr_config *cfg;
     gr_device *device;
     int32_t label[2];           /* stage 2: ids of A and B */
-    bool write;                 /* stage 1 */
+    bool write;                 /* stage 1, rationale, proof */
     double temperature;         /* by which logits of the vocabulary are divided; 0: 1 */
     gr_loss_rules loss;         /* otherwise */
     double chosen;              /* bt-posreg: gr_sum's of the whole batch, which its gradients want beforehand */
@@ -32,7 +35,7 @@ typedef struct {
 /* What examples amounted to; sums, so that they may be added up over micro-batches. */
 typedef struct {
     double loss;                /* already over n */
-    double right, count;        /* stage 2: rows whose mean preference is for chosen, ties of either half; rows */
+    double right, count;        /* stage 2, rationale: rows whose mean preference is for chosen, ties of either half; rows */
     double chosen;              /* scalar: the weighted rewards of chosen answers, already over n */
     uint64_t tokens;            /* read, each sequence whole */
     uint64_t computed;          /* after sharing prefixes */
@@ -48,6 +51,8 @@ void gr_grad_whole(const gr_grad *g, gr_sum *sum);
  * the two labels, or what the reward head gives. */
 size_t gr_grad_width(const gr_grad *g);
 bool gr_grad_is_scalar(const gr_grad *g);
+bool gr_grad_has_verdicts(const gr_grad *g);        /* whether an example has one, to be right or wrong */
+double gr_grad_accuracy(const gr_grad *g, const gr_sum *sum);   /* NAN where nothing has a verdict */
 void gr_grad_outputs(const gr_grad *g, const float *hidden, size_t n_seqs, double *out);
 gram_status gr_grad_logits(gr_grad *g, const gr_example *const *e, size_t count, double *out, gram_err *err);
 /* How many of the examples make the next micro-batch: as many as batch_tokens hold, at least one. */

@@ -35,4 +35,8 @@ void gr_grad_head_close(struct gr_head *h);
 /* The rows of sequence s, which is seq[0] of e, that write its tokens from e->asked on, and those tokens; how many. */
 size_t gr_grad_trace(const gr_forest *f, size_t s, const gr_example *e, size_t *row, int32_t *target);
 
+/* dL/dd of one verdict reaches the hidden state that its logits z [2] are read from, *dhidden = ..., and the two rows of
+ * the head, through the cap on each logit. d is z of label `right` less the other's. False: memory ran out. */
+bool gr_grad_push_verdict(gr_grad *g, float *dhidden, const float *hidden, const double *z, int right, double dd);
+
 #endif

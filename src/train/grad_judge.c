@@ -6,20 +6,17 @@
 #include "reward/loss.h"
 #include "train/grad_int.h"
 
-/* dL/dd of sequence i reaches its hidden state and the two rows of the head, through the cap on each logit. d is z of
- * the chosen answer's label, which is A in the even sequences, less the other's. */
-static bool push_back(gr_grad *g, float *dhidden, const float *hidden, const double *z, size_t i, double dd)
+bool gr_grad_push_verdict(gr_grad *g, float *dhidden, const float *hidden, const double *z, int right, double dd)
 {
-    double da_z = dd * gr_cap_slope(z[2 * i + i % 2], g->cfg->logit_cap);
-    double db_z = dd * gr_cap_slope(z[2 * i + 1 - i % 2], g->cfg->logit_cap);
+    double da_z = dd * gr_cap_slope(z[right], g->cfg->logit_cap);
+    double db_z = dd * gr_cap_slope(z[1 - right], g->cfg->logit_cap);
     size_t C = g->cfg->width;
-    int32_t chosen = g->label[i % 2], other = g->label[1 - i % 2];
+    int32_t chosen = g->label[right], other = g->label[1 - right];
     const float *a = gr_trainee_head(g->t, chosen), *b = gr_trainee_head(g->t, other);
 
     for (size_t c = 0; c < C; c++)
-        dhidden[i * C + c] = (float)(g->cfg->logit_cap > 0 ? da_z * a[c] - db_z * b[c] : dd * ((double)a[c] - b[c]));
-    return gr_trainee_head_add(g->t, chosen, da_z, hidden + i * C) &&
-           gr_trainee_head_add(g->t, other, -db_z, hidden + i * C);
+        dhidden[c] = (float)(g->cfg->logit_cap > 0 ? da_z * a[c] - db_z * b[c] : dd * ((double)a[c] - b[c]));
+    return gr_trainee_head_add(g->t, chosen, da_z, hidden) && gr_trainee_head_add(g->t, other, -db_z, hidden);
 }
 
 gram_status gr_grad_judge(gr_grad *g, const gr_forest *f, const gr_example *const *e, size_t count, double n,
@@ -39,7 +36,8 @@ gram_status gr_grad_judge(gr_grad *g, const gr_forest *f, const gr_example *cons
         const gr_example *row = e[i / 2];
         double d = z[2 * i + i % 2] - z[2 * i + 1 - i % 2], dd;
         sum->loss += row->weight * gr_loss_pair(d, row->target, &dd) / (2 * n);
-        if (backward && !push_back(g, dhidden, hidden, z, i, row->weight * dd / (2 * n)))
+        if (backward && !gr_grad_push_verdict(g, dhidden + i * C, hidden + i * C, z + 2 * i, i % 2,
+                                              row->weight * dd / (2 * n)))
             rc = gr_nomem(err, "training rows");
         prefer = (i % 2 ? prefer : 0) + 0.5 / (1 + exp(-d));
         if (sum->p)

@@ -1,8 +1,10 @@
 /* grad_tokens.c - text that is learnt token by token: the whole vocabulary, a chunk of rows at a time. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "op/op.h"
+#include "reward/loss.h"
 #include "train/grad_int.h"
 
 enum {
@@ -212,19 +214,59 @@ gram_status gr_answers_learn(gr_answers *a, gr_grad *g, bool backward, gram_err 
     return rc || !backward ? rc : gr_trainee_backward(g->t, a->dhidden, err);
 }
 
+/* The verdict of example i: its label is learnt over the two labels, not over the vocabulary. */
+static gram_status learn_verdict(gr_grad *g, const gr_answers *a, const gr_example *const *e, size_t i, double n,
+                                 bool backward, gr_sum *sum, gram_err *err)
+{
+    const gr_example *row = e[i];
+    size_t C = g->cfg->width, at = a->at[i] + row->verdict - row->asked;
+    double z[2], dd, w = row->weight * g->loss.verdict_weight / n;
+
+    gr_grad_outputs(g, a->hidden + at * C, 1, z);
+    sum->loss += w * gr_loss_pair(z[row->right] - z[1 - row->right], row->target, &dd);
+    if (backward && !gr_grad_push_verdict(g, a->dhidden + at * C, a->hidden + at * C, z, row->right, w * dd))
+        return gr_nomem(err, "training rows");
+    sum->right += z[0] == z[1] ? 0.5 : z[row->right] > z[1 - row->right];
+    if (sum->p) {
+        double *p = sum->p[(size_t)sum->count];
+        p[0] = p[1] = 1 / (1 + exp(z[1 - row->right] - z[row->right]));
+    }
+    sum->count++;
+    return GRAM_OK;
+}
+
+/* A verdict's row has the weight 0, and so no part in the vocabulary's gradients. */
+static void set_weights(const gr_answers *a, const gr_example *const *e, size_t count, double n)
+{
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = a->at[i]; k < a->at[i + 1]; k++)
+            a->wt[k] = (float)(e[i]->weight / n);
+        if (e[i]->verdict)
+            a->wt[a->at[i] + e[i]->verdict - e[i]->asked] = 0;
+    }
+}
+
 gram_status gr_grad_written(gr_grad *g, const gr_forest *f, const gr_example *const *e, size_t count, double n,
                             bool backward, gr_sum *sum, gram_err *err)
 {
     gr_answers a;
     gram_status rc = gr_answers_open(&a, g, f, e, count, err);
 
-    for (size_t i = 0; i < a.rows; i++)
-        a.wt[i] = (float)(1 / n);
-    if (!rc)
-        rc = gr_answers_learn(&a, g, backward, err);
-    for (size_t i = 0; i < a.rows && !rc; i++)
-        sum->loss += a.loss[i] / n;
-    sum->count += (double)a.rows;
+    if (!rc) {
+        set_weights(&a, e, count, n);
+        rc = gr_grad_words(g, &(gr_words){ a.hidden, a.wt, a.target, a.dhidden, a.loss, a.rows }, backward, err);
+    }
+    for (size_t i = 0; i < count && !rc; i++) {
+        for (size_t k = a.at[i]; k < a.at[i + 1]; k++)
+            if (!e[i]->verdict || k != a.at[i] + e[i]->verdict - e[i]->asked)
+                sum->loss += e[i]->weight * a.loss[k] / n;
+        if (e[i]->verdict)
+            rc = learn_verdict(g, &a, e, i, n, backward, sum, err);
+        else
+            sum->count += (double)(a.at[i + 1] - a.at[i]);
+    }
+    if (!rc && backward)
+        rc = gr_trainee_backward(g->t, a.dhidden, err);
     gr_answers_clear(&a);
     return rc;
 }

@@ -36,7 +36,7 @@ static gram_status judge_rows(struct loop *l, gr_held *h, const gr_example *cons
         counts += gr_grad_weight(&l->grad, e[i]);
     gr_share_rows(&l->share, e, n, &first, &own);
     memset(h->p, 0, n * sizeof *h->p);
-    sum = (gr_sum){ .p = l->grad.write ? NULL : h->p + first };
+    sum = (gr_sum){ .p = gr_grad_has_verdicts(&l->grad) ? h->p + first : NULL };
     *stopped = o->judging && o->judging(o->arg, 0, n) != 0;
     for (size_t i = 0; i < own && !rc && !*stopped; i += k) {
         k = gr_grad_fits(e + first + i, own - i, l->r->batch_tokens);
@@ -51,7 +51,7 @@ static gram_status judge_rows(struct loop *l, gr_held *h, const gr_example *cons
                      "diverged; a smaller `lr` may help", l->state.step, sum.loss);
     h->n = rc || *stopped ? 0 : n;
     h->loss = sum.loss;
-    h->accuracy = l->grad.write ? NAN : sum.right / sum.count;
+    h->accuracy = gr_grad_accuracy(&l->grad, &sum);
     return rc;
 }
 

@@ -116,7 +116,8 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     l->adam.decay = o->weight_decay;
     l->adam.seed = o->seed;
     l->grad = (gr_grad){ .t = l->t, .cfg = gr_model_config(r->model), .device = r->device,
-                         .label = { r->label[0], r->label[1] }, .write = r->stage == GRAM_STAGE_PRETRAIN || r->source,
+                         .label = { r->label[0], r->label[1] },
+                         .write = r->stage == GRAM_STAGE_PRETRAIN || r->source || gram_loss_writes(r->loss.kind),
                          .temperature = r->source ? o->align.temperature : 0,
                          .loss = r->loss };
     if (!rc)
@@ -234,7 +235,7 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
         return rc;
     l->tokens += sum.tokens;
     s->loss = sum.loss;
-    s->accuracy = l->grad.write ? NAN : sum.right / sum.count;
+    s->accuracy = gr_grad_accuracy(&l->grad, &sum);
     s->tokens = l->tokens;
     s->lr = gr_learning_rate((gr_schedule)o->schedule, o->lr, l->state.step, l->warmup, l->steps);
     s->grad_norm = norm;

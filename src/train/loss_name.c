@@ -8,6 +8,7 @@ static const char *const name[] = {
     [GRAM_LOSS_GRAM] = "gram", [GRAM_LOSS_GENERATIVE] = "generative", [GRAM_LOSS_BT] = "bt",
     [GRAM_LOSS_BT_MARGIN] = "bt-margin", [GRAM_LOSS_BT_SMOOTH] = "bt-smooth", [GRAM_LOSS_BT_POSREG] = "bt-posreg",
     [GRAM_LOSS_SFT_REG] = "sft-reg", [GRAM_LOSS_PURM] = "purm",
+    [GRAM_LOSS_RATIONALE] = "rationale", [GRAM_LOSS_PROOF] = "proof",
 };
 
 gram_status gram_loss_parse(const char *text, gram_loss *out, gram_err *err)
@@ -18,7 +19,7 @@ gram_status gram_loss_parse(const char *text, gram_loss *out, gram_err *err)
             return GRAM_OK;
         }
     return gr_fail(err, GRAM_EARG, "loss \"%s\": wanted one of gram, generative, bt, bt-margin, bt-smooth, bt-posreg, "
-                   "sft-reg and purm", text);
+                   "sft-reg, purm, rationale and proof", text);
 }
 
 const char *gram_loss_name(gram_loss loss)
@@ -29,4 +30,9 @@ const char *gram_loss_name(gram_loss loss)
 bool gram_loss_is_scalar(gram_loss loss)
 {
     return loss >= GRAM_LOSS_BT && loss <= GRAM_LOSS_PURM;
+}
+
+bool gram_loss_writes(gram_loss loss)
+{
+    return loss == GRAM_LOSS_RATIONALE || loss == GRAM_LOSS_PROOF;
 }

@@ -25,6 +25,7 @@
 #define GRADIENTS  (THE(RAFT_PP) | THE(REINFORCE_REJ) | THE(RLOO) | THE(GRPO) | THE(DR_GRPO) | THE(REINFORCE) | \
                     THE(REMAX))
 #define ONE(loss)  (1u << GRAM_LOSS_##loss)
+#define WRITERS    (ONE(RATIONALE) | ONE(PROOF))
 #define JUDGES     (ONE(GRAM) | ONE(GENERATIVE))
 #define SCALARS    (~JUDGES & (2u * ONE(PURM) - 1))
 #define MANY       ((double)(1 << 20))
@@ -34,13 +35,14 @@
 /* The loss comes first: it sets the defaults of its own. */
 static const gram_option option[] = {
     { .name = "loss", .kind = GRAM_OPTION_CHOICE, .at = AT(loss), .stages = STAGE2, .alike = true,
-      .usual = { "", "gram" }, .choices = "gram|generative|bt|bt-margin|bt-smooth|bt-posreg|sft-reg|purm",
+      .usual = { "", "gram" }, .choices = "gram|generative|bt|bt-margin|bt-smooth|bt-posreg|sft-reg|purm|rationale|proof",
       .help = "What is minimised. gram: the cross-entropy of the two labels, smoothed; generative: the same without "
       "smoothing. The others train a reward model, whose head reads one answer: bt (Bradley-Terry), bt-margin, "
-      "bt-smooth, bt-posreg, sft-reg (which also learns to write the chosen answer) and purm (a mean and a spread)" },
+      "bt-smooth, bt-posreg, sft-reg (which also learns to write the chosen answer) and purm (a mean and a spread). "
+      "rationale learns to write the rows' reasons and the verdict behind them; proof, told the verdict, to write why" },
     { .name = "smoothing", .kind = GRAM_OPTION_REAL, .at = AT(smoothing), .stages = STAGE2, .alike = true, .most = 0.5,
-      .losses = ONE(GRAM) | ONE(BT_SMOOTH), .usual = { "", "0.05; bt-smooth 0.1" },
-      .help = "gram, bt-smooth: the mass that the target gives to the other label, as the paper defines it. torch's "
+      .losses = ONE(GRAM) | ONE(BT_SMOOTH) | ONE(RATIONALE), .usual = { "", "0.05; bt-smooth 0.1" },
+      .help = "gram, rationale, bt-smooth: the mass that the target gives to the other label, as the paper defines it. torch's "
       "label_smoothing=0.1 is the paper's 0.05 and 0.05 here, since torch spreads it over both labels" },
     { .name = "margin-scale", .kind = GRAM_OPTION_REAL, .at = AT(margin_scale), .stages = STAGE2, .alike = true,
       .most = ANY, .losses = ONE(BT_MARGIN), .usual = { "", "1" },
@@ -53,6 +55,12 @@ static const gram_option option[] = {
     { .name = "sft-beta", .kind = GRAM_OPTION_REAL, .at = AT(sft_beta), .stages = STAGE2, .alike = true, .most = ANY,
       .losses = ONE(SFT_REG), .usual = { "", "0.1" },
       .help = "sft-reg: b, which multiplies the text's log-probability" },
+    { .name = "verdict-weight", .kind = GRAM_OPTION_REAL, .at = AT(verdict_weight), .stages = STAGE2, .alike = true,
+      .most = ANY, .losses = ONE(RATIONALE), .usual = { "", "1" },
+      .help = "rationale: the weight of the label's term, which counts as one token at 1" },
+    { .name = "rationale-format", .kind = GRAM_OPTION_WORD, .at = AT(rationale_format), .stages = STAGE2,
+      .alike = true, .losses = ONE(RATIONALE),
+      .help = "rationale: how reasons and verdict are written: gram-r2 (the default), rm-r1, think-rm, or a file" },
     { .name = "head", .kind = GRAM_OPTION_CHOICE, .at = AT(head), .stages = STAGE2, .alike = true, .losses = SCALARS,
       .choices = "linear|mlp", .usual = { "", "linear" },
       .help = "What gives a new reward model its number: linear, the hidden state of the last token times a vector, "
@@ -243,9 +251,10 @@ static const gram_option option[] = {
       .help = "Warn about a row that cannot be read and go on, instead of failing at it" },
 
     { .name = "judge-prompt", .kind = GRAM_OPTION_TEXT, .at = AT(model.judge_prompt), .stages = LABELLED,
-      .losses = JUDGES, .shared = true },
-    { .name = "labels", .kind = GRAM_OPTION_LABELS, .at = AT(model.label_a), .stages = LABELLED, .losses = JUDGES,
-      .shared = true },
+      .losses = JUDGES | WRITERS, .shared = true },
+    { .name = "labels", .kind = GRAM_OPTION_LABELS, .at = AT(model.label_a), .stages = LABELLED,
+      .losses = JUDGES | WRITERS,
+            .shared = true },
     { .name = "template", .kind = GRAM_OPTION_TEMPLATE, .at = AT(model.chat_template), .stages = ALL, .shared = true },
     { .name = "chat-args", .kind = GRAM_OPTION_WORD, .at = AT(model.chat_args), .stages = ALL, .shared = true },
     { .name = "max-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(model.max_tokens), .stages = ALL, .most = STEPS,
@@ -488,11 +497,12 @@ void gram_train_options_init(gram_train_options *o, gram_stage stage)
 void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
 {
     o->loss = loss;
-    o->smoothing = loss == GRAM_LOSS_GRAM ? 0.05 : loss == GRAM_LOSS_BT_SMOOTH ? 0.1 : 0;
+    o->smoothing = loss == GRAM_LOSS_GRAM || loss == GRAM_LOSS_RATIONALE ? 0.05 : loss == GRAM_LOSS_BT_SMOOTH ? 0.1 : 0;
     o->margin_scale = 1;
     o->posreg = POSREG;
     o->sft_weight = SFT_WEIGHT;
     o->sft_beta = SFT_BETA;
+    o->verdict_weight = 1;
 }
 
 const char *gram_algorithm_name(gram_algorithm a)
@@ -538,7 +548,7 @@ static void name_losses(unsigned losses, char out[128])
     size_t at = 0;
 
     out[0] = '\0';
-    for (int i = 0; i <= GRAM_LOSS_PURM && at < 128; i++)
+    for (int i = 0; i <= GRAM_LOSS_PROOF && at < 128; i++)
         if (losses >> i & 1) {
             bool last = !(losses >> (i + 1));
             at += (size_t)snprintf(out + at, 128 - at, "%s%s", !at ? "" : last ? " and " : ", ",

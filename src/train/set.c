@@ -8,7 +8,7 @@
 #include "base/random.h"
 #include "data/rows.h"
 #include "reward/loss.h"
-#include "train/set.h"
+#include "train/set_int.h"
 
 /* ---- Chance ------------------------------------------------------------------------------------- */
 
@@ -80,6 +80,8 @@ gram_status gr_set_add(gr_set *s, gr_example *e, gram_err *err)
     s->digest = gr_digest(s->digest, &e->weight, sizeof e->weight);
     s->digest = gr_digest(s->digest, &e->soft, sizeof e->soft);
     s->digest = gr_digest(s->digest, &e->margin, sizeof e->margin);
+    if (e->verdict)
+        s->digest = gr_digest(s->digest, &e->verdict, sizeof e->verdict);
     s->e[s->n++] = *e;
     *e = (gr_example){ 0 };
     return GRAM_OK;
@@ -266,6 +268,21 @@ static gram_status one_group(gr_set *s, gr_reader *r, const char *path, const gr
     return rc && rc != GRAM_ENOMEM ? blame(r, path, err) : rc;
 }
 
+static gram_status one_reasoned(gr_set *s, gr_reader *r, const char *path, const gr_set_rules *rules, bool *end,
+                                gram_err *err)
+{
+    gr_row row = { 0 };
+    gram_status rc;
+
+    gr_reader_want_reasons(r);
+    rc = gr_reader_pair(r, &row, end, err);
+    if (rc || *end)
+        return rc;
+    rc = gr_set_add_reasons(s, &row, rules, hash_talk(&row), err);
+    gr_row_clear(&row);
+    return rc && rc != GRAM_ENOMEM ? blame(r, path, err) : rc;
+}
+
 typedef gram_status one_fn(gr_set *s, gr_reader *r, const char *path, const gr_set_rules *rules, bool *end,
                            gram_err *err);
 
@@ -326,6 +343,12 @@ gram_status gr_set_read_pairs(gr_set *out, const char *path, const char *const *
     gr_set_clear(out);
     return gr_fail(err, GRAM_EARG, "%s: the loss bt-margin wants margins, and no row has one: a \"margin\", two "
                    "scores or a graded preference", path);
+}
+
+gram_status gr_set_read_reasons(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
+                                gram_err *err)
+{
+    return read_all(out, path, more, one_reasoned, rules, err);
 }
 
 gram_status gr_set_read_groups(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,

@@ -6,17 +6,22 @@
 #define GR_TRAIN_SET_H
 
 #include "gram/train.h"
+#include "rationale/text.h"
 #include "reward/judge.h"
 
 typedef struct {
     gram_loss kind;
     double smoothing, margin_scale, posreg, sft_weight, sft_beta;      /* as in gram_train_options */
+    double verdict_weight;
 } gr_loss_rules;
 
 typedef struct {
     gr_ids seq[2];          /* stage 2: the chosen answer read as A, and as B; scalar losses: the conversation with the
                              * chosen answer, and with the rejected one. Stage 1: the first alone */
-    size_t asked;           /* stage 1, sft-reg: tokens at the start of the first that are read and not learnt */
+    size_t asked;           /* stage 1, sft-reg, rationale, proof: tokens at the start of the first that are read and
+                             * not learnt */
+    size_t verdict;         /* rationale: the place of the label in the first, which is label `right`; 0: none */
+    int right;
     double target, weight;  /* stage 2: of the chosen answer, see reward/loss.h */
     uint64_t prompt;        /* stage 2: hash of the conversation */
     uint64_t text[2];       /* of the conversation with the chosen answer, and with the rejected one, however much of
@@ -33,6 +38,8 @@ typedef struct {
     uint64_t alike;         /* pairs that are left out, since what is read of both answers is the same */
     uint64_t margins, negative;     /* rows that are no tie and have a margin, and of them those with one below 0 */
     uint64_t weightless;    /* rows of weight 0 */
+    uint64_t contrary;      /* reasons of annotators who preferred the other answer, or none, and are left out */
+    uint64_t seated;        /* reasons whose words hold in one order alone */
 } gr_set;
 
 /* What reading needs to know; strings are borrowed. */
@@ -42,6 +49,9 @@ typedef struct {
     gram_ties ties;
     bool skip_bad;
     const char *columns;    /* as of gr_reader_open() */
+    const gr_reason_words *words[2];        /* rationale: the judge, twice; proof: of the first and the second label */
+    int32_t turn_end;       /* both: the token that ends a turn, or -1 */
+    size_t max_tokens;      /* both: of a row, prompt and text together */
     size_t pairs;           /* stage 1: at most this many pairs of one prompt's responses */
     uint64_t seed;          /* stage 1: which of them */
     gram_warn_fn *warn;     /* NULL: nobody listens */
@@ -51,6 +61,9 @@ typedef struct {
 /* The rows of a file and of those of a list behind it, which ends with NULL or is it. */
 gram_status gr_set_read_pairs(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
                               gram_err *err);
+/* Rows with reasons, each text in both orders, or in its own where its words hold in no other. */
+gram_status gr_set_read_reasons(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
+                                gram_err *err);
 gram_status gr_set_read_groups(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
                                gram_err *err);
 /* Moves the example's ids into the set; a failure leaves them with the caller. */

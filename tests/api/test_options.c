@@ -15,7 +15,7 @@
 
 /* ---- Each moves a number --------------------------------------------------------------------------- */
 
-static char *pairs, *groups, *bad, *against, *judge, *other, *none;
+static char *pairs, *groups, *bad, *against, *judge, *other, *reasons, *none;
 static int runs;
 
 /* What a run leaves to look at, a digest each. */
@@ -161,6 +161,8 @@ static const struct move move[] = {
     { "posreg", "0.5", { "judge-prompt=", "loss=bt-posreg" }, METRICS, 0 },
     { "sft-weight", "0.5", { "judge-prompt=", "loss=sft-reg" }, METRICS, 0 },
     { "sft-beta", "1", { "judge-prompt=", "loss=sft-reg" }, METRICS, 0 },
+    { "verdict-weight", "3", { "data=REASONS", "loss=rationale" }, METRICS, 0 },
+    { "rationale-format", "rm-r1", { "data=REASONS", "loss=rationale" }, METRICS, 0 },
     { "head", "mlp", { "judge-prompt=", "loss=bt" }, WEIGHTS, 0 },
     { "head-width", "8", { "judge-prompt=", "loss=bt", "head=mlp" }, WEIGHTS, 0 },
     { "freeze", "true", { "judge-prompt=", "loss=bt" }, WEIGHTS, 0 },
@@ -206,7 +208,8 @@ static const struct move move[] = {
 static char *filled(const char *name, const char *text)
 {
     const struct { const char *word, *path; } path[] = { { "AGAINST", against }, { "GROUPS", groups }, { "BAD", bad },
-                                                         { "OTHER", other } };
+                                                         { "OTHER", other },
+                                                         { "REASONS", reasons } };
     gr_buf b = { 0 };
 
     assert_true(!name || gr_buf_printf(&b, "%s=", name));
@@ -406,7 +409,7 @@ static void what_has_no_use_is_refused(void **state)
         { GRAM_STAGE_PRETRAIN, GRAM_LOSS_GRAM, "ties", "drop", "of the stage finetune" },
         { GRAM_STAGE_PRETRAIN, GRAM_LOSS_GRAM, "smoothing", "0.1", "of the stage finetune" },
         { GRAM_STAGE_FINETUNE, GRAM_LOSS_GRAM, "pairs", "2", "of the stage pretrain" },
-        { GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, "smoothing", "0.1", "of the losses gram and bt-smooth" },
+        { GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, "smoothing", "0.1", "of the losses gram, bt-smooth and rationale" },
         { GRAM_STAGE_FINETUNE, GRAM_LOSS_GRAM, "head", "mlp", "and the loss is gram" },
         { GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, "freeze", "true", "and the loss is sft-reg" },
         { GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, "head-width", "7", "`head` mlp" },
@@ -448,6 +451,9 @@ static int set_up(void **state)
         "{\"prompt\":\"a\",\"responses\":[\"one two\",\"two\",\"three four\",\"four\"]}\n"
         "{\"prompt\":\"b\",\"responses\":[\"two one\",\"one\",\"four two\",\"x\"]}\n");
     judge = check_write("judge.txt", "Q {input}\nA {response_a}\nB {response_b}\nBetter:");
+    reasons = check_write("reasons.jsonl",
+        "{\"prompt\":\"q1\",\"chosen\":\"zz\",\"rejected\":\"a\",\"rationale\":\"{first} is long, {second} short.\"}\n"
+        "{\"prompt\":\"q2\",\"chosen\":\"z\",\"rejected\":\"aa\",\"rationale\":\"{second} is long, {first} short.\"}\n");
     other = check_write("other.txt", "{input}\n{response_a}\n{response_b}\n?");
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "check.h"
 #include "gram/generate.h"
 #include "gram/rationale.h"
+#include "gram/train.h"
 #include "letters.h"
 #include "nomem_json.h"
 
@@ -288,6 +289,80 @@ static void refuses(void **state)
     }
 }
 
+/* Rows that teach nothing are named by their line. */
+static void bad_rows_are_named(void **state)
+{
+    static const char good[] = "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\",\"rationale\":\"Response A is it.\"}";
+    static const struct { const char *row, *say; } bad[] = {
+        { "", "wanted a \"rationale\", or HelpSteer3's" },
+        { ",\"rationale\":\"It is better.\"", "names neither answer" },
+        { ",\"rationale\":\" \"", "the reason is empty" },
+        { ",\"rationale\":\"Response B is better.\"", "its verdict for the second answer, and the row prefers the first" },
+        { ",\"rationale\":\"Response A is it.\",\"rationale_label\":\"B\"", "its verdict for the second answer" },
+        { ",\"rationale\":\"A</think><answer>B</answer>\"", "its verdict for the second answer" },
+        { ",\"rationale\":\"Response A.\",\"rationale_label\":\"C\"", "\"rationale_label\" must be" },
+        { ",\"rationale\":[1]", "must be a text or a list of texts, found a number" },
+        { ",\"rationale\":\"Response A: LONG\"", "tokens with its reason, and at most 2048 may be read" },
+    };
+    char *out = check_tmppath("trained");
+    (void)state;
+
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        gram_train_options o;
+        gr_buf rows = { 0 };
+        char *path;
+        const char *at = strstr(bad[i].row, "LONG");
+        gr_buf_printf(&rows, "%s\n{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"", good);
+        gr_buf_add(&rows, bad[i].row, at ? (size_t)(at - bad[i].row) : strlen(bad[i].row));
+        for (int k = 0; at && k < 10000; k++)
+            gr_buf_puts(&rows, "x");
+        gr_buf_puts(&rows, at ? at + 4 : "");
+        gr_buf_puts(&rows, "}\n");
+        path = check_write("bad.jsonl", rows.p);
+        gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+        gram_train_options_set_loss(&o, GRAM_LOSS_RATIONALE);
+        o.steps = 1;
+        assert_int_equal(gram_finetune("tests/golden/train/judge", path, out, &o, NULL, &check_err), GRAM_EFORMAT);
+        if (!strstr(check_err.text, ".jsonl:2: ") || !strstr(check_err.text, bad[i].say))
+            fail_msg("said \"%s\", wanted \"%s\"", check_err.text, bad[i].say);
+        gr_buf_clear(&rows);
+        free(path);
+    }
+    free(out);
+}
+
+static int hear(void *arg, const gram_gradient_check *c)
+{
+    ++*(size_t *)arg;
+    return !c->agrees;
+}
+
+/* Of HelpSteer3's rows and of others the gradients of both losses are those of difference quotients. */
+static void losses_have_gradients(void **state)
+{
+    static const gram_loss loss[] = { GRAM_LOSS_RATIONALE, GRAM_LOSS_PROOF };
+    char *rows = check_write("reasons.jsonl",
+        "{\"context\":[{\"role\":\"user\",\"content\":\"4+4?\"}],\"response1\":\"9\",\"response2\":\"8\",\"overall_preference\":2,"
+        "\"individual_preference\":[{\"score\":2,\"reasoning\":\"@Response 2 adds.\",\"feedback1\":\"No.\",\"feedback2\":\"Yes.\"},"
+        "{\"score\":-1,\"reasoning\":\"@Response 1\",\"feedback1\":\"\",\"feedback2\":\"\"}]}\n"
+        "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\",\"rationale\":\"The former, Response A, is it.\"}\n");
+    (void)state;
+
+    for (size_t i = 0; i < GR_COUNT(loss); i++) {
+        gram_train_options o;
+        size_t heard = 0;
+        gram_train_report report;
+        gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+        gram_train_options_set_loss(&o, loss[i]);
+        o.check_gradients = hear;
+        o.arg = &heard;
+        CHECK_OK(gram_finetune("tests/golden/train/judge", rows, "unused", &o, &report, &check_err));
+        assert_int_equal(report.rows, 3);               /* both orders of the first, the one of the second */
+        assert_true(heard > 10);
+    }
+    free(rows);
+}
+
 static void *reason_in_thread(void *arg)
 {
     gram_reasoned v[PAIRS];
@@ -344,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_alone), cmocka_unit_test(stored_scores_again), cmocka_unit_test(verdict_is_the_labels),
         cmocka_unit_test(ranks), cmocka_unit_test(files_resume), cmocka_unit_test(refuses),
+        cmocka_unit_test(bad_rows_are_named), cmocka_unit_test(losses_have_gradients),
         cmocka_unit_test(two_threads_share_one), cmocka_unit_test(no_memory),
     };
 

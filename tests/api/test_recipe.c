@@ -137,7 +137,7 @@ static void what_is_wrong_has_its_line(void **state)
         { "lr: 1\n", "lr", { "set lr: wanted KEY=VALUE" } },
         { "lr: 1\n", "lrr=2", { "set lrr=2: there is no key", "\"lr\"" } },
         { "lr: 1\n", "lr=x", { "set lr=x: key \"lr\"", "\"x\"" } },
-        { "# loss\nloss: bt\nlabels: A,B\n", NULL, { ":3: key \"labels\"", "of the losses gram and generative" } },
+        { "# loss\nloss: bt\nlabels: A,B\n", NULL, { ":3: key \"labels\"", "of the losses gram, generative, " } },
         { "stage: pretrain\nbest: true\n", NULL, { ":2: key \"best\"", "`eval-file`" } },
         { "eval-file: x\nstage: pretrain\nposreg: 1\n", NULL, { ":3: key \"posreg\"", "of the stage finetune" } },
         { "lr: 1\n", "pairs=2", { "set pairs=2: key \"pairs\"", "of the stage pretrain" } },

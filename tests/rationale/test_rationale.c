@@ -536,6 +536,75 @@ static void conclusions(void **state)
     assert_false(gr_names_answer(label, (gr_str){ "see answer b, Answer A", 22 }, 1));
 }
 
+static void seats(void **state)
+{
+    static const struct { const char *text, *any; bool seated; size_t named[2]; const char *second; } t[] = {
+        { "@Response 1 beats Response 2.", "{first} beats {second}.", false, { 1, 1 }, "Response B beats Response A." },
+        { "Answer A. assistant **B**!", "{first}. {second}**!", false, { 1, 1 }, "Response B. Response A**!" },
+        { "{second} is better", "{second} is better", false, { 0, 1 }, "Response A is better" },
+        { "The former, Response A", "The former, {first}", true, { 1, 0 }, "The former, Response B" },
+        { "It is good.", "It is good.", false, { 0, 0 }, "It is good." },
+    };
+    const char *const label[] = { "A", "B" };
+    (void)state;
+
+    for (size_t i = 0; i < GR_COUNT(t); i++) {
+        gr_buf b = { 0 }, c = { 0 };
+        size_t named[2];
+        bool seated;
+        CHECK_OK(gr_reason_unseat((gr_str){ t[i].text, strlen(t[i].text) }, &b, named, &seated, &check_err));
+        assert_string_equal(b.p, t[i].any);
+        assert_int_equal(seated, t[i].seated);
+        assert_memory_equal(named, t[i].named, sizeof named);
+        CHECK_OK(gr_reason_seat((gr_str){ b.p, b.n }, label, 1, &c, &check_err));
+        assert_string_equal(c.p, t[i].second);
+        gr_buf_clear(&b);
+        gr_buf_clear(&c);
+    }
+}
+
+/* What is learnt: from the opening to the end of the turn, and where the label stands. */
+static void written_out(void **state)
+{
+    struct judge j;
+    gr_reason_prompts p;
+    gr_reason_written w;
+    char *text;
+    (void)state;
+
+    judge_open(&j, NULL, 1);
+    CHECK_OK(gr_reason_prompt(&j.words, &right_first, true, &p, &check_err));
+    CHECK_OK(gr_reason_write_out(&j.words, &p, 1, (gr_str){ "Bad.", 4 }, 1, IM_END, &w, &check_err));
+    text = spelled(&w.ids);
+    assert_string_equal(text, "[S]user\nQ:Why? 1:wrong 2:right [T][E]\n[S]assistant\n"
+                              "[T]\nBad.\n[/T]\n\n<answer>\nB\n</answer>[E]");
+    assert_int_equal(w.ids.p[w.asked], THINK);
+    assert_int_equal(w.ids.p[w.asked - 1], '\n');
+    assert_int_equal(w.ids.p[w.verdict], 'B');
+    free(text);
+    gr_ids_clear(&w.ids);
+    CHECK_OK(gr_reason_write_out(&j.words, &p, 0, (gr_str){ "Proof", 5 }, -1, -1, &w, &check_err));
+    assert_int_equal(w.verdict, 0);
+    assert_int_equal(w.ids.p[w.ids.n - 1], 'f');
+    gr_ids_clear(&w.ids);
+    gr_reason_prompts_clear(&p);
+    judge_close(&j);
+}
+
+static void prove_prompts(void **state)
+{
+    char *p;
+    (void)state;
+
+    CHECK_OK(gr_format_prove_prompt(NULL, "B", &p, &check_err));
+    assert_non_null(strstr(p, "found that Response B serves"));
+    assert_null(strstr(p, "{label}"));
+    free(p);
+    CHECK_OK(gr_format_prove_prompt("{input}", "A", &p, &check_err));
+    assert_string_equal(p, "{input}\n\nResponse A is the better one. Write the reasons that show it.");
+    free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -544,7 +613,8 @@ int main(void)
         cmocka_unit_test(one_vote_and_single_order), cmocka_unit_test(equal_answers_are_a_tie),
         cmocka_unit_test(seeds_in_any_company), cmocka_unit_test(stored_text_scores_the_same),
         cmocka_unit_test(too_long_is_forced), cmocka_unit_test(json_and_back), cmocka_unit_test(own_formats),
-        cmocka_unit_test(last_tags_count), cmocka_unit_test(conclusions),
+        cmocka_unit_test(last_tags_count), cmocka_unit_test(conclusions), cmocka_unit_test(seats),
+        cmocka_unit_test(written_out), cmocka_unit_test(prove_prompts),
     };
     int failed;
 

@@ -42,6 +42,9 @@ static gr_example scalar_row(gram_loss loss, size_t i)
 {
     gr_example e = { .asked = 40, .weight = 1, .soft = 1 };
 
+    if (loss == GRAM_LOSS_RATIONALE)            /* a text with a label in it */
+        return (gr_example){ .asked = ASKED, .verdict = 50, .right = (int)(i % 2), .target = gr_loss_target(1, 0.05),
+                             .weight = 1 + (double)i / 4, .soft = 1 };
     if (!gram_loss_is_scalar(loss)) {
         e.target = 1;
         return e;
@@ -65,6 +68,8 @@ static gr_set make_set_of(bool write, gram_loss loss)
         for (int k = 0; k < (write ? 1 : 2); k++)
             for (size_t j = 0; j < 60 + i; j++) {
                 int32_t id = (list[(j + 7 * i) % LIST] + (j >= 40 ? 11 * k : 0)) % 256;
+                if (e.verdict && j == e.verdict)
+                    id = 65 + e.right;
                 assert_true(gr_ids_add(&e.seq[k], &id, 1));
             }
         CHECK_OK(gr_set_add(&s, &e, &check_err));
@@ -137,7 +142,8 @@ static struct subject subject_of(const char *model, bool write, gram_loss loss, 
     s.adam.decay = 0.01;
     s.grad = (gr_grad){ .t = s.t, .cfg = gr_model_config(s.model), .device = s.device, .label = { 65, 66 },
                         .write = write,
-                        .loss = { .kind = loss, .posreg = 0.1, .sft_weight = 0.01, .sft_beta = 0.1 } };
+                        .loss = { .kind = loss, .posreg = 0.1, .sft_weight = 0.01, .sft_beta = 0.1,
+                                  .verdict_weight = 2 } };
     for (size_t k = 0; k < n; k++)
         for (size_t c = 0; strstr(p[k].name, "score.") && c < p[k].rows * p[k].cols; c++)
             gr_f32(p[k].w)[c] = (float)(0.3 * sin(1 + 0.7 * (double)(c % p[k].cols) + 2.3 * (double)(c / p[k].cols)));
@@ -281,7 +287,7 @@ static void check_run_of(const char *model, bool write, gram_loss loss, enum how
     gr_set set;
 
     snprintf(run, sizeof run, "%s: %s%s%s", model, kind[how], units ? "mlp " : "",
-             write ? "pretrain" : gram_loss_name(loss));
+             write && loss == GRAM_LOSS_GRAM ? "pretrain" : gram_loss_name(loss));
     want = json_object_get(json_object_get(all, model), key);
     if (json_object_size(json_object_get(want, "tensor")) != x.adam.n_params)
         fail_msg("%s: %zu tensors are trained and %zu in the golden file", run, x.adam.n_params,
@@ -330,6 +336,7 @@ static void each_loss_is_pytorchs(enum how lora)
         check_run(models[i], false, GRAM_LOSS_GRAM, lora);
         check_run(models[i], false, GRAM_LOSS_BT, lora);
         check_run(models[i], false, GRAM_LOSS_SFT_REG, lora);
+        check_run(models[i], true, GRAM_LOSS_RATIONALE, lora);
     }
     for (size_t i = 0; i < GR_COUNT(one); i++)
         check_run("llama_gqa", false, one[i], lora);
