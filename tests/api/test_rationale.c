@@ -354,6 +354,7 @@ static void losses_have_gradients(void **state)
         gram_train_report report;
         gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
         gram_train_options_set_loss(&o, loss[i]);
+        o.model.judge_prompt = "{input} {response_a} {response_b}";
         o.check_gradients = hear;
         o.arg = &heard;
         CHECK_OK(gram_finetune("tests/golden/train/judge", rows, "unused", &o, &report, &check_err));
