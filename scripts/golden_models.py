@@ -152,6 +152,11 @@ GGUF = {
     "gguf_gemma2": ("gemma2", size(4, 32, 2, 1, 32, rope_parameters=PLAIN, tie_word_embeddings=True, head_dim=16,
                                    sliding_window=16, query_pre_attn_scalar=16, attn_logit_softcapping=2.0,
                                    final_logit_softcapping=4.0), Q.Q8_0, [Q.Q8_0, Q.F16]),
+    "gguf_phi3": ("phi3", size(2, 32, 4, 2, 32, rope_parameters=PLAIN, pad_token_id=None, sliding_window=24), Q.F16,
+                  [Q.F16, Q.Q8_0]),
+    "gguf_phi4_mini": ("phi3", size(2, 64, 4, 2, 32, rope_parameters=PART, original_max_position_embeddings=40,
+                                    partial_rotary_factor=0.75, pad_token_id=None, tie_word_embeddings=True), Q.Q8_0,
+                       [Q.Q8_0, Q.Q4_0]),
 }
 
 
@@ -417,7 +422,17 @@ def write_meta(w, config, arch):
     w.add_head_count_kv(config.num_key_value_heads)
     w.add_layer_norm_rms_eps(config.rms_norm_eps)
     w.add_vocab_size(config.vocab_size)
-    if arch not in ("qwen2", "olmo2"):
+    if arch == "phi3":              # as its converter writes them, long rope or not
+        part = int(head_dim * rope["partial_rotary_factor"])
+        w.add_rope_dimension_count(part)
+        w.add_rope_scaling_orig_ctx_len(config.original_max_position_embeddings)
+        w.add_sliding_window(config.sliding_window or 0)
+        if rope["rope_type"] == "longrope":
+            s, original = config.max_position_embeddings, config.original_max_position_embeddings
+            w.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(s / original) / math.log(original)))
+            for which in ("long", "short"):
+                w.add_tensor(f"rope_factors_{which}.weight", np.array(rope[which + "_factor"], dtype=np.float32))
+    if arch not in ("qwen2", "olmo2", "phi3"):
         w.add_key_length(head_dim)
         w.add_value_length(head_dim)
     if arch in ("llama", "smollm3"):

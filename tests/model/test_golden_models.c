@@ -321,6 +321,7 @@ int main(int argc, char **argv)
         MODEL("gguf_f32_scaled"), MODEL("gguf_f16_linear"), MODEL("gguf_bf16_headdim"), MODEL("gguf_q4_0"),
         MODEL("gguf_q4_1"), MODEL("gguf_q5_0"), MODEL("gguf_q5_1"), MODEL("gguf_k"), MODEL("gguf_qwen2"),
         MODEL("gguf_qwen3"), MODEL("gguf_gemma3"), MODEL("gguf_smollm3"), MODEL("gguf_olmo2"), MODEL("gguf_gemma2"),
+        MODEL("gguf_phi3"), MODEL("gguf_phi4_mini"),
         cmocka_unit_test(a_multimodal_file_gives_the_same_bits),
         cmocka_unit_test(a_text_has_the_rope_of_its_length),
     };
