@@ -92,6 +92,7 @@ void gram_close(gram_model *m);             /* NULL is fine */
 const char *gram_head(const gram_model *m); /* what it ends in, as gram_info says it; lives as long as the program */
 
 typedef struct { const char *name; size_t count; uint64_t bytes; } gram_type_count;
+typedef struct { const char *name; char value[160]; } gram_fact;        /* "caps": "scores at 50, logits at 30" */
 typedef struct {
     const char *architecture;       /* "llama", "qwen3", ...: a name of src/file/arch.c */
     const char *format;             /* "safetensors", "gguf" */
@@ -107,6 +108,8 @@ typedef struct {
     char head_name[64];             /* what the file calls a reward head, as in "v_head.summary"; otherwise "" */
     gram_type_count type[16];       /* of the file's tensors */
     size_t types;
+    gram_fact fact[12];             /* what else of the architecture changes a number: rope, norms, caps and the like */
+    size_t facts;
     size_t adapter_rank;            /* of a LoRA adapter, all else being its base model's; 0: a whole model */
     double adapter_alpha;
     uint64_t adapter_parameters;

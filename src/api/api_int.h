@@ -70,6 +70,8 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
                               gram_err *err);
 gram_status gr_api_ready(const gram_model *m, gram_err *err);     /* fails where judging cannot work */
 
+/* Adds the facts of gram_info. */
+void gr_api_describe(gram_info *out, const gr_config *c);
 gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, gram_err *err);
 enum { GR_API_LIVE = 96 };      /* texts that are written at once: a tile of the products */
 typedef struct { gram_products products /* FEW or TILES */; size_t guesses; } gr_api_engine;

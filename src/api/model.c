@@ -344,6 +344,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     out->context = c.cfg.context;
     out->window = c.cfg.window;
     out->tied_head = c.cfg.tied_head;
+    gr_api_describe(out, &c.cfg);
     out->head = head_name(&c.cfg);
     snprintf(out->head_name, sizeof out->head_name, "%s", c.cfg.head.rows ? c.cfg.head.out : "");
     out->work_bytes = gr_config_work_bytes(&c.cfg, opt->batch_tokens ? opt->batch_tokens : BATCH_TOKENS,

@@ -45,9 +45,9 @@ static int run(const char **arg, size_t n)
     printf("%-14s%" PRIu64 " (%.1f million)\n", "parameters", i.parameters, (double)i.parameters / 1e6);
     printf("%-14s%zu layers, width %zu, feed-forward %zu\n", "shape", i.layers, i.width, i.hidden);
     printf("%-14s%zu query heads, %zu key/value heads, %zu wide", "attention", i.heads, i.kv_heads, i.head_dim);
-    if (i.window)
-        printf(", sliding window %zu", i.window);
     printf("\n%-14s%zu tokens\n", "context", i.context);
+    for (size_t k = 0; k < i.facts; k++)
+        line(i.fact[k].name, i.fact[k].value);
     printf("%-14s%zu tokens, %s, %s head\n", "vocabulary", i.vocabulary, i.tokenizer ? i.tokenizer : "no tokenizer",
            i.tied_head ? "tied" : "untied");
     if (strcmp(i.head, "vocabulary"))

@@ -10,7 +10,7 @@ says err "21 tensors"
 expect 0 "$GRAM" convert $models/mistral_window --out "$tmp/m.gguf" -q
 [ ! -s "$tmp/err" ] || die "-q is not quiet"
 expect 0 "$GRAM" info "$tmp/m.gguf"
-says out "sliding window 24"
+says out "see a window of 24 tokens"
 expect 0 "$GRAM" convert "$tmp/m.gguf" --out "$tmp/m" --dtype bf16
 grep -q '"model_type": "mistral"' "$tmp/m/config.json" || die "a Mistral came back as something else"
 grep -q '"torch_dtype": "bfloat16"' "$tmp/m/config.json" || die "config.json does not say bfloat16"

@@ -1,0 +1,109 @@
+/* describe.c - what of an architecture changes a number, in words: the facts of gram_info. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "api/api_int.h"
+
+/* A fact that goes on as long as parts are added. */
+static char *begin(gram_info *out, const char *name)
+{
+    gram_fact *f = &out->fact[out->facts++];
+
+    f->name = name;
+    *f->value = '\0';
+    return f->value;
+}
+
+__attribute__((format(printf, 2, 3))) static void part(char *value, const char *fmt, ...)
+{
+    size_t n = strlen(value), size = sizeof ((gram_fact *)0)->value;
+    va_list ap;
+
+    if (n > 0 && n + 2 < size)
+        n += (size_t)snprintf(value + n, size - n, ", ");
+    va_start(ap, fmt);
+    vsnprintf(value + n, size - n, fmt, ap);
+    va_end(ap);
+}
+
+static void tell_rope(gram_info *out, const gr_config *c, const char *name, size_t i)
+{
+    const gr_rope *r = &c->rope[i];
+    char *v = begin(out, name);
+
+    part(v, "base %g", r->theta);
+    if (c->rope_dim < c->head_dim)
+        part(v, "the first %zu channels of each head", c->rope_dim);
+    if (r->kind == GR_ROPE_LINEAR)
+        part(v, "linear, factor %g", r->factor);
+    if (r->kind == GR_ROPE_LLAMA3)
+        part(v, "llama3, factor %g, low %g, high %g, original %g", r->factor, r->low, r->high, r->original);
+    if (r->kind == GR_ROPE_TABLE)
+        part(v, "each frequency divided by a factor of the file");
+    if (r->kind == GR_ROPE_LONG)
+        part(v, "longrope: short factors in texts up to %zu tokens, long ones in longer texts", c->far.after);
+    if (c->rope_scale[i] < 1 || c->rope_scale[i] > 1)
+        part(v, "cos and sin times %g", (double)c->rope_scale[i]);
+}
+
+static void tell_layers(gram_info *out, const gr_config *c)
+{
+    size_t sliding = 0, bare = 0;
+    char *v;
+
+    for (size_t i = 0; i < c->layers; i++) {
+        sliding += c->window && c->sliding[i];
+        bare += c->bare && c->bare[i];
+    }
+    if (!sliding && !bare)
+        return;
+    v = begin(out, "layers");
+    if (sliding)
+        part(v, "%zu of %zu see a window of %zu tokens", sliding, c->layers, c->window);
+    if (bare)
+        part(v, "%zu of %zu without rope", bare, c->layers);
+}
+
+static void tell_norms(gram_info *out, const gr_config *c)
+{
+    char *v = begin(out, "norms");
+
+    part(v, "%s attention and MLP", c->no_pre_norms ? "after" : c->sandwich_norms ? "before and after" : "before");
+    if (c->qk_norm)
+        part(v, "of q and k, %s", c->qk_norm_wide ? "all heads as one" : "each head");
+    part(v, "epsilon %g", (double)c->rms_eps);
+}
+
+void gr_api_describe(gram_info *out, const gr_config *c)
+{
+    double scale = 1 / sqrt((double)c->head_dim);
+    char *v;
+
+    tell_rope(out, c, "rope", 0);
+    if (gr_config_has(c, GR_HAS_TWO_ROPES))
+        tell_rope(out, c, "rope, windows", 1);
+    tell_layers(out, c);
+    tell_norms(out, c);
+    v = begin(out, "activation");
+    part(v, "%s", c->geglu ? "tanh-GELU" : "SiLU");
+    if (c->attn_cap > 0 || c->logit_cap > 0) {
+        v = begin(out, "caps");
+        if (c->attn_cap > 0)
+            part(v, "scores at %g", (double)c->attn_cap);
+        if (c->logit_cap > 0)
+            part(v, "logits at %g", (double)c->logit_cap);
+    }
+    if (fabs((double)c->attn_scale / scale - 1) > 1e-6 || c->embed_scale > 1) {
+        v = begin(out, "scales");
+        if (fabs((double)c->attn_scale / scale - 1) > 1e-6)
+            part(v, "attention by 1 / sqrt(%g)", 1 / ((double)c->attn_scale * (double)c->attn_scale));
+        if (c->embed_scale > 1)
+            part(v, "embeddings by %g", (double)c->embed_scale);
+    }
+    if (c->qkv_bias || c->o_bias) {
+        v = begin(out, "biases");
+        part(v, "%s", c->qkv_bias && c->o_bias ? "q, k, v and the attention's output" : c->qkv_bias ? "q, k and v"
+                      : "the attention's output");
+    }
+}
