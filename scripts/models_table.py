@@ -471,7 +471,7 @@ def _():
 @row(
     "QRM-Gemma-2-27B, LDL-Reward-Gemma-2-27B",
     "gemma2, heads of their own in .pt files",
-    "refused: no head in the safetensors",
+    "refused: their heads are no tensors of the safetensors",
 )
 def _():
     m = Model("qrm-gemma2", "gemma2", tied=True).save("Gemma2ForRewardModelWithGating")
@@ -535,7 +535,7 @@ def _():
 @row(
     "URM-LLaMa-3.1-8B, QRM-Llama3.1-8B-v2",
     "pairs of outputs weighed by a network of the last token; quantiles",
-    "rewards of URM; QRM refused: its outputs are not those that its gate weighs",
+    "rewards of URM; QRM refused: which outputs are whose quantiles stands in its code alone",
 )
 def _():
     m, pairs = Model("urm", "llama31"), 5
@@ -916,22 +916,40 @@ def _():
         near("the reward of a text", a[0]["embedding"][0], float(head(m.hidden(m.ids(text)), None)))
 
 
-LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4, "rope_theta": 10000.0}
+LONG = {"rope_type": "longrope", "short_factor": [1.0, 1.1, 1.4], "long_factor": [1.0, 2.0, 9.0], "rope_theta": 1e4}
+PHI_TOKENS = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+PHI3 = (
+    LOOP
+    + "{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}"
+    + END
+    + "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def phi(original):
+    """Phi-4-mini's rope: of a head's 8 channels 6 turn, by factors for texts up to `original` tokens and beyond."""
+    return T.Phi3Config(
+        **SMALL,
+        pad_token_id=None,
+        rope_parameters=LONG | {"partial_rotary_factor": 0.75},
+        original_max_position_embeddings=original,
+        partial_rotary_factor=0.75,
+    )
 
 
 @row(
-    "Phi-4, Llama-fied phi-4 judges; Phi-4-mini",
-    "<|im_sep|> template; phi3; longrope",
-    "judges; longrope and a part of a head that is rotated refused by name",
+    "Phi-4, Llama-fied phi-4 judges; Phi-3.5, Phi-4-mini",
+    "<|im_sep|> template; phi3; longrope, and rope in a part of each head",
+    "judges; a text beyond the original context has the other factors, whatever is beside it",
 )
 def _():
     FAMILY["phi4"] = (lambda: T.LlamaConfig(**SMALL), CHATML_TOKENS, PHI4, "<|im_end|>")
     judge("phi4", "phi4")
     FAMILY["phi3"] = (lambda: T.Phi3Config(**SMALL, pad_token_id=None), CHATML_TOKENS, PHI4, "<|im_end|>")
     judge("phi3", "phi3")
-    phi3 = {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"]}
-    check_other("phi4-mini", phi3 | {"rope_scaling": LONG}, "longrope")
-    check_other("phi4-part", phi3 | {"partial_rotary_factor": 0.75}, "partial_rotary_factor")
+    for name, original in (("phi4mini", 1024), ("phi4mini-far", 16)):
+        FAMILY[name] = ((lambda n: lambda: phi(n))(original), PHI_TOKENS, PHI3, "<|end|>")
+        judge(name, name)
 
 
 @row("Qwen3.5 / Qwen3-Next, gpt-oss, GLM, DeepSeek-V3", "other architectures", "refused: architectures")
