@@ -284,7 +284,8 @@ static gram_status note(struct binder *b, gr_tensor_kind slot, size_t layer, con
     return GRAM_OK;
 }
 
-/* The rows of one matrix among those of others, in the file's type: as they lie, or a copy where they lie apart. */
+/* The rows of one matrix among those of others, in the file's type: in place, or copied where they are not one after
+ * the other. */
 static gram_status take_apart(struct binder *b, gr_tensor_kind slot, size_t layer, const gr_fused *in, gr_tensor *t)
 {
     const char *from = t->data;

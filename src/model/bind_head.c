@@ -93,7 +93,7 @@ static gram_status make_part(struct binder *b, const gr_head_part *p, bool own, 
     return rc;
 }
 
-/* A tensor of the head behind the last token, as float32: an adapter's, the file's, or zeros where it is to be made. */
+/* A tensor of the reward head, as float32: an adapter's, the file's, or zeros where it is to be made. */
 static gram_status bind_part(struct binder *b, const gr_head_part *p, bool own, float **out)
 {
     gr_model *m = b->m;

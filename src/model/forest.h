@@ -40,7 +40,7 @@ typedef struct {
 } gr_forest;
 
 typedef enum {
-    GR_SAVE_SHARED,             /* what more than one segment follows: prefixes that come again */
+    GR_SAVE_SHARED,             /* what more than one segment follows: shared prefixes */
     GR_SAVE_ALL                 /* everything: a text that is being written */
 } gr_save;
 

@@ -1,4 +1,4 @@
-/* head.h - the head of a reward model, behind the last token's hidden state x.
+/* head.h - the head of a reward model, which reads the last token's hidden state x.
  *
  *   forward   y = W x                      or, with a hidden layer,
  *             a = max(0, W1 x + b1)        y = W2 a + b2

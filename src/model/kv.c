@@ -108,7 +108,7 @@ const gr_pages *gr_kv_pages(const gr_kv_tree *t)
     return t->pages;
 }
 
-/* Of the top, `from` is which of the two kinds of text begins there. */
+/* In the top, `from` says which of the two kinds of text begins there. */
 static gr_kv_node *child_with(const gr_kv_node *parent, size_t from, int32_t token)
 {
     gr_kv_node *c = parent->child;

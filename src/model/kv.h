@@ -1,7 +1,7 @@
-/* kv.h - keys and values that outlive a forward pass: prefixes that come again, and texts being written.
+/* kv.h - keys and values that outlive a forward pass: prefixes that are seen again, and texts being written.
  *
  * A tree of token runs. A node holds the keys and values of its tokens for every layer, given that the tokens before it
- * on the path came before; a child may begin behind any token of its parent, so a text that leaves another in its
+ * on the path came before; a child may begin after any token of its parent, so a text that leaves another in its
  * middle copies nothing and moves nobody. What a forward pass reads from here has the bits that it would compute
  * itself, since a row's bits depend on its prefix alone.
  *

@@ -6,10 +6,10 @@
  *     project_bwd  by rows: rope, head norms, q k v, norm, residual
  *     weights      again, for q k v
  *
- * What is cheap to compute again is: normed inputs and the gated product.
+ * Normed inputs and the gated product are cheap, and are always recomputed.
  *
  * With gr_trainee_recompute() the lowest layers share one place for all but their inputs, and such a layer's forward
- * pass, the last product left out, comes again before its backward.
+ * pass, without the last product, is recomputed before its backward.
  *
  * With LoRA the model's own weights have no gradients. A piece of rows makes its share of those of A and B, the shares
  * are added in the order of the pieces, and the layers below the lowest adapter are left alone. */
@@ -372,7 +372,7 @@ static void layer_backward(gr_trainee *t, size_t layer)
     norm_gradients(t);
 }
 
-/* Columns of the embeddings' gradient: tokens come again, so rows go in order. */
+/* Some columns of the embeddings' gradient. A token may occur in many rows, so rows are added in order. */
 static void embed_bwd(void *arg, gr_lane *lane, size_t task, size_t n)
 {
     gr_trainee *t = arg;

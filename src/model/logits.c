@@ -18,7 +18,7 @@ void gr_model_head_row(const gr_model *m, size_t v, float *out)
     gr_dequant(out, (const char *)m->head.data + v * bytes, m->head.type, C);
 }
 
-/* Of the last hidden states times some rows, capped. */
+/* The last hidden states times some rows of the head, capped. */
 static gram_status last_times(gr_work *w, const gr_forest *f, const float *row, size_t n, float *out, gram_err *err)
 {
     const gr_config *c = &gr_work_model(w)->cfg;
@@ -68,7 +68,7 @@ bool gr_model_same_rows(const gr_model *m, int32_t a, int32_t b)
     return !memcmp((const char *)m->head.data + (size_t)a * bytes, (const char *)m->head.data + (size_t)b * bytes, bytes);
 }
 
-/* Of a head with several outputs, one number. at: the hidden state that a gate reads. */
+/* The one number that a head with several outputs stands for. at: the hidden state that a gate reads. */
 static double one_of(const gr_model *m, const double *y, const float *at, double *scratch)
 {
     double sum = 0;

@@ -203,7 +203,7 @@ static void fold_rows(void *arg, gr_lane *lane, size_t o, size_t n)
     gr_linear_dw(lane, gr_mat_f32(f->w, f->K), gr_mat_f32(f->B, f->O), gr_mat_f32(f->A, f->K), f->M, f->K, o, o + n);
 }
 
-/* Of what lies on the host. */
+/* w, A and B are the host's. */
 static gram_status fold_on(gr_device *d, float *w, const float *A, const float *B, size_t M, size_t O, size_t K,
                            gram_err *err)
 {

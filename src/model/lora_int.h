@@ -5,7 +5,7 @@
 #include "model/lora.h"
 #include "model/model_int.h"
 
-/* Of one matrix; rank 0: it has none. */
+/* The adapter of one matrix; rank 0: it has none. */
 struct lora_pair {
     size_t rank;
     float scale;

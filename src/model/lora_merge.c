@@ -82,7 +82,7 @@ static gram_status pair_all(struct merge *m, const gr_stored *t, size_t n, const
     return m->A && m->b ? GRAM_OK : gr_nomem(err, a->path);
 }
 
-/* The head that the merged model gets where the adapter has one, and where it is written: behind the rest. */
+/* The head that the merged model gets where the adapter has one, and where it is written: after the rest. */
 static gram_status take_head(struct merge *m, gr_config *cfg, gr_head_part part[GR_HEAD_PARTS], gram_err *err)
 {
     gram_status rc = GRAM_OK;

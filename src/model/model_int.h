@@ -13,7 +13,7 @@ struct layer {
     float *q_norm, *k_norm;                 /* [D], [H*D] where all heads are normed as one, or NULL */
     float *bias[4];                         /* q k v o, NULL without */
     gr_linear *q, *k, *v, *o, *gate, *up, *down;
-    const float *w[GR_MATRICES];            /* of a writable model: the matrices behind them, in this order */
+    const float *w[GR_MATRICES];            /* of a writable model: the values of these, in this order */
     void *apart[GR_MATRICES];               /* owned: rows that the file has among those of others */
     float *folded[GR_MATRICES];             /* owned: a matrix with an adapter in it, where the file's will not do */
 };
@@ -26,7 +26,7 @@ struct gr_model {
     gr_tensor table;                        /* embed for kernels: on the device */
     float *final_norm;
     gr_head score;                          /* writable: its parts are parameters */
-    gr_gate gate;                           /* behind it, where form.kind is one */
+    gr_gate gate;                           /* weighs its outputs, where form.kind is one */
     struct layer *layer;                    /* [cfg.layers] */
     uint64_t bytes;
     bool writable;                          /* every tensor is a parameter below */

@@ -113,7 +113,7 @@ size_t gr_pass_scratch(const struct pass *p, size_t rows);
 /* x, or what dropout leaves of it, for a matrix [.., K] of the layer at hand and M rows, the first of which is row
  * r. */
 gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat x, size_t r, size_t M);
-/* Of a matrix of the layer at hand; each row's own is p->at_key. */
+/* The key of a matrix of the layer at hand; each row has its own beside it, p->at_key. */
 uint64_t gr_pass_drop_key(const struct pass *p, enum gr_matrix which);
 
 #endif

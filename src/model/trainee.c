@@ -283,7 +283,7 @@ void gr_trainee_zero(gr_trainee *t)
 
 void gr_trainee_recompute(gr_trainee *t, size_t layers)
 {
-    /* A head that is trained alone has no backward pass below it: all layers share one place, and none comes again. */
+    /* A head that is trained alone has no backward pass below it: all layers share one place; none is recomputed. */
     t->made_again = t->head_only ? t->m->cfg.layers : gr_min(layers, t->m->cfg.layers);
 }
 

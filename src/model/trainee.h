@@ -15,11 +15,11 @@ gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_device *d, gram_er
 /* The same for any model, whose own weights stay as they are: the parameters are those of the adapters, borrowed. lora
  * NULL: as gr_trainee_open(). */
 gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, gr_device *d, gram_err *err);
-/* Of a model as gr_trainee_open() has it, the reward head's parameters alone. Nothing else has a gradient, and no
+/* The same for the reward head's parameters alone. Nothing else has a gradient, and no
  * backward pass goes below it. */
 gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_device *d, gram_err *err);
-/* Of any model, with adapters or without, for forward passes alone, whose bits are those of the passes above: what a
- * policy is held against. */
+/* The same for any model, with adapters or without, and forward passes alone, whose bits are those of the passes above:
+ * what a policy is held against. */
 gram_status gr_trainee_open_frozen(gr_trainee **out, gr_model *m, gr_lora *lora, gr_device *d, gram_err *err);
 void gr_trainee_close(gr_trainee *t);
 gr_device *gr_trainee_device(const gr_trainee *t);

@@ -45,7 +45,7 @@ static inline float *gr_f32(gr_mat m) { return m.p; }
 
 /* How a run is cut: pieces begin at multiples of `unit` rows and have `most` at most, and their number is a multiple of
  * `share` where there are enough rows; 0: of the lanes. Where pieces have rows of matrices, these have room for whole
- * units, and what lies behind the last row is finite. whole: all threads work on one piece, as a GPU does, and then on
+ * units, and what follows the last row is finite. whole: all threads work on one piece, as a GPU does, and then on
  * the next: what is worth it shares itself out by gr_lane_share(). */
 typedef struct { size_t unit, most, share; bool whole; } gr_cut;
 #define GR_CUT_ONE ((gr_cut){ 1, 1, 1, false })     /* each by itself: tasks that are no rows */

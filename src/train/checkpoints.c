@@ -34,8 +34,8 @@ static char *path_of(const gr_checkpoints *c, uint64_t step)
     return gr_path_join(c->dir, name);
 }
 
-/* The step of a checkpoint's name; false for any other file. A write that was killed leaves the name with more
- * behind it. */
+/* The step of a checkpoint's name; false for any other file. A write that was killed leaves a longer
+ * name. */
 static bool step_of(const char *name, uint64_t *step, bool *left)
 {
     int end = 0;

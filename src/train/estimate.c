@@ -159,7 +159,7 @@ static gram_status bytes_there(const char *out, uint64_t *bytes, gram_err *err)
     return rc;
 }
 
-/* Of the model as it is written. */
+/* The bytes of the model as it is written. */
 static uint64_t output_bytes(const gr_training *r, const gr_adamw *a)
 {
     uint64_t bytes = 0;

@@ -62,7 +62,7 @@ double gr_grad_weight(const gr_grad *g, const gr_example *e);
 uint64_t gr_grad_head_bytes(const gr_config *c, size_t threads);   /* memory of a chunk of logits of the vocabulary */
 void gr_grad_clear(gr_grad *g);
 
-/* An answer that was sampled, for a policy: e has its tokens in seq[0], behind those of the prompt. */
+/* An answer that was sampled, for a policy: e has its tokens in seq[0], after those of the prompt. */
 typedef struct {
     gr_example e;
     double *logp, *advantage;   /* [n] of its tokens. logp: from the last forward pass of gr_grad_policy() or _logp() */

@@ -1,4 +1,4 @@
-/* grad_scalar.c - rewards: a row's two answers, each at the end of its conversation, and the head behind the last
+/* grad_scalar.c - rewards: a row's two answers, each at the end of its conversation, and the head that reads its last
  * token.
  *
  * The losses are those of reward/loss.h. sft-reg also learns the chosen answer's text, whose rows follow those of the

@@ -314,7 +314,7 @@ static gram_status one_step(struct loop *l, gram_err *err)
     return gr_run_stop(l, stop.asked ? "" : ", since `max-minutes` have gone by", err);
 }
 
-/* A checkpoint is written behind the judging of its step, so that a run that goes on from it need not judge again; the
+/* A checkpoint is written after the judging of its step, so that a run that goes on from it need not judge again; the
  * last one before the model, which may fail to be written. */
 static gram_status all_steps(struct loop *l, gram_err *err)
 {

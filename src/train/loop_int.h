@@ -33,7 +33,7 @@ struct loop {
 bool gr_run_is_first(const struct loop *l);
 /* Whether the weights are the last ones: after the last step, or where patience is at its end. */
 bool gr_run_is_over(const struct loop *l);
-/* Whether it is time for what is done every so many steps: behind the rollout in which they were full. */
+/* Whether it is time for what is done every so many steps: after the rollout in which they were full. */
 bool gr_run_is_time(const struct loop *l, uint64_t every);
 /* Somebody asked to stop: what is done is kept, and the call fails with GRAM_ESTOPPED. why: "" or a reason. */
 gram_status gr_run_stop(struct loop *l, const char *why, gram_err *err);

@@ -28,7 +28,7 @@ struct gr_metrics { struct { char *path; FILE *f; } file[FILES]; };
 typedef bool visit_fn(void *arg, const char *line, size_t n, const json_t *row);
 
 /* The whole lines of a file, as far as they are JSON: a run that was killed, or a machine that went down, may leave a
- * part of one behind them. A file that is not there has none. */
+ * part of one after them. A file that is not there has none. */
 static gram_status each_line(const char *path, visit_fn *visit, void *arg, gram_err *err)
 {
     char *text = NULL, *end;

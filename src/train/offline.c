@@ -3,7 +3,7 @@
 #include "reward/loss.h"
 #include "train/offline.h"
 
-/* Of -log s(d), smoothed. */
+/* -log s(d), smoothed, and its slope. */
 static double sigmoid_loss(double d, double smoothing, double *slope)
 {
     return gr_loss_pair(d, gr_loss_target(1, smoothing), slope);

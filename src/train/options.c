@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "train/options.h"
 
-/* Of losses that have them, as published. */
+/* What weighs the terms of these losses, as published. */
 #define POSREG     0.1
 #define SFT_WEIGHT 0.01
 #define SFT_BETA   0.1

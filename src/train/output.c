@@ -34,7 +34,7 @@ static const gr_param *params_of(const gr_training *r, size_t *n)
     return r->lora ? gr_lora_params(r->lora, n) : gr_model_params(r->model, n);
 }
 
-/* Of the tensor that a file has it in. */
+/* The name of the tensor that a file has it in. */
 static const char *name_of(const gr_param *p)
 {
     return p->in ? p->in : p->name;

@@ -157,7 +157,7 @@ static double margin_of(const gr_row *row, const gr_set_rules *rules)
     return used ? rules->loss.margin_scale * row->margin : 0;
 }
 
-/* Of rows that are trained on: what a notice before the first step will say. */
+/* Counts of the rows that are trained on, for a notice before the first step. */
 static void count_row(gr_set *s, const gr_row *row, const gr_judged *ids)
 {
     s->truncated += ids->truncated;

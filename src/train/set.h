@@ -58,7 +58,7 @@ typedef struct {
     void *arg;
 } gr_set_rules;
 
-/* The rows of a file and of those of a list behind it, which ends with NULL or is it. */
+/* The rows of a file and of those in the list after it, which ends with NULL or is it. */
 gram_status gr_set_read_pairs(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
                               gram_err *err);
 /* Rows with reasons, each text in both orders, or in its own where its words hold in no other. */

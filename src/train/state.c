@@ -79,7 +79,7 @@ static void write_progress(char text[PROGRESS], const gr_state *s)
         snprintf(text + n, PROGRESS - (size_t)n, " carried=%.17g,%.17g,%.17g,%.17g", c[0], c[1], c[2], c[3]);
 }
 
-/* What stands behind the rest, where anything does. */
+/* What follows the rest, where anything does. */
 static bool read_carried(const char *text, double c[GR_CARRIED])
 {
     int end = 0;
