@@ -80,12 +80,12 @@ typedef struct {
 /* Any order of answers. Non-zero stops: the call returns GRAM_ESTOPPED. */
 typedef int gram_answer_fn(void *arg, const gram_answer *a);
 
-/* g->n answers to each of n prompts, as the chat template renders them with the header of the assistant's turn. A
- * prompt that cannot be answered (too long, refused by the template) gets GRAM_FINISH_FAILED answers, and the others go
- * on. */
+/* g->n answers to each of n prompts, as the chat template renders them with the header of the assistant's turn. What
+ * the run holds in memory at most is told by gram_options.note before the first token (once, unless it is more than was
+ * told before); GRAM_ENOMEM where the machine has less. A prompt that cannot be answered (too long, refused by the
+ * template) gets GRAM_FINISH_FAILED answers, and the others go on. */
 gram_status gram_generate(gram_model *m, const gram_prompt *prompt, size_t n, const gram_generation *g,
-                          gram_answer_fn *fn,
-                          void *arg, gram_err *err);
+                          gram_answer_fn *fn, void *arg, gram_err *err);
 
 typedef struct {
     gram_file_report file;          /* rows: prompts whose line was written */

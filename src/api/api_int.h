@@ -44,6 +44,10 @@ const char *gr_api_date(char text[32]);
 
 struct gram_model {
     char *name;                 /* the path's last part, for reports */
+    gram_warn_fn *note;         /* of gram_options */
+    void *note_arg;
+    uint64_t program;           /* bytes that the process held before the weights were there */
+    uint64_t told;              /* the most memory that writing has announced */
     gram_dtype dtype;
     double lambda;
     pthread_mutex_t lock;       /* held for a forward pass: the model's threads serve one call at a time */
@@ -80,6 +84,13 @@ gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write 
 /* m->ends, each id once; m has its weights. */
 gram_status gr_api_find_ends(gram_model *m, gram_err *err);
 gram_status gr_api_prompt_ids(const gram_model *m, gram_prompt prompt, gr_ids *out, gram_err *err);
+/* What a run of writing holds at most, in bytes: for prompts of `tokens` tokens in all (longest: of one) and n answers of
+ * max_new tokens to each; tokens 0: not known. */
+typedef struct { size_t tokens, longest, prompts, n, max_new, guesses; } gr_api_written;
+typedef struct { uint64_t all, weights, texts, pass, program; } gr_api_memory;
+gr_api_memory gr_api_write_memory(const gram_model *m, const gr_api_written *w);
+/* Says it by the model's note where it is more than was said before. GRAM_ENOMEM: the machine has less. */
+gram_status gr_api_tell_memory(gram_model *m, const gr_api_written *w, gram_err *err);
 /* The next prompt, which lives until the next call; NULL: there are no more. */
 typedef gram_status gr_api_prompts(void *arg, const gram_prompt **out, gram_err *err);
 /* gram_generate() over a source of prompts, the first of which has the index `first`. */

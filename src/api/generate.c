@@ -274,18 +274,35 @@ static gram_status ask(struct answers *a, gram_err *err)
     return rc == GRAM_ENOMEM ? gr_fail(err, rc, "%s", why.text) : tell_failed(a, p, added, &why, err);
 }
 
+/* Of all prompts where they are few enough to have been read; otherwise how many come is not known. */
+static gram_status tell_memory(struct answers *a, gram_err *err)
+{
+    gr_api_written w = { .n = a->g->n, .max_new = a->g->max_new_tokens, .guesses = a->g->speculate };
+
+    for (const struct asked *p = a->ahead; p; p = p->next) {
+        w.tokens += p->ids.n;
+        w.longest = gr_max(w.longest, p->ids.n);
+        w.prompts++;
+    }
+    if (!a->end)
+        w.tokens = 0;
+    return gr_api_tell_memory(a->m, &w, err);
+}
+
 /* How a run multiplies follows from the answers that it is asked for, those that a run before it has written among
  * them, so that it goes on as that one did: what is read ahead here is as much as can tell. */
 static gram_status open_engine(struct answers *a, gram_err *err)
 {
     gram_status rc = check_writes(a->m, err);
 
-    while (!rc && !a->end && a->next * a->g->n < GR_API_LIVE)
+    while (!rc && !a->end && a->next * a->g->n <= GR_API_LIVE)
         rc = read_one(a, err);
     a->products = a->g->products;
     if (a->products == GRAM_PRODUCTS_AUTO)
         a->products = gr_linear_way(a->m->device, a->next * a->g->n) == GR_ROWS_FEW ? GRAM_PRODUCTS_FEW
                                                                                    : GRAM_PRODUCTS_TILES;
+    if (!rc)
+        rc = tell_memory(a, err);
     if (!rc)
         rc = gr_api_write_engine(a->m, &(gr_api_engine){ a->products, a->g->speculate }, &a->w, &a->kv, err);
     if (rc)

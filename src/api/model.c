@@ -162,6 +162,9 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     pthread_mutex_init(&m->lock, NULL);
     m->dtype = opt->dtype;
     m->lambda = opt->lambda;
+    m->note = opt->note;
+    m->note_arg = opt->note_arg;
+    m->program = gr_ram_held();
     m->text_bytes = opt->text_bytes ? opt->text_bytes : TEXT_BYTES;
     m->name = gr_api_base_name(path);
     if ((opt->chat_template && !(m->template = gr_strdup(opt->chat_template))) ||

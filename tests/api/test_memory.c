@@ -1,5 +1,5 @@
-/* test_memory.c - the memory that a training run says it will take: against what the kernel measured, in machines of
- * several sizes, which sysconf() below makes up.
+/* test_memory.c - the memory that a run, of training or of writing, says it will take: against what the kernel
+ * measured, in machines of several sizes, which sysconf() below makes up.
  *
  * A run is a process of its own: its peak is the kernel's count (ru_maxrss). */
 #include <dlfcn.h>
@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "api/api_int.h"
 #include "check.h"
 #include "file/io.h"
 #include "gram/train.h"
@@ -204,11 +205,78 @@ static void what_cannot_fit_stops_before_the_first_step(void **state)
     assert_non_null(strstr(no.told.err.text, "`lora-rank`"));
 }
 
+/* ---- Writing -------------------------------------------------------------------------------------- */
+
+enum { ANSWERS = 96, NEW = MEASURED ? 500 : 20 };
+
+static int no_answer(void *arg, const gram_answer *a)
+{
+    assert_int_not_equal(a->finish, GRAM_FINISH_FAILED);
+    ++*(int *)arg;
+    return 0;
+}
+
+/* In a process of its own; the note comes before the first answer. */
+static void write_answers(uint64_t machine, struct told *t)
+{
+    const gram_options o = { .threads = 1, .note = on_note, .note_arg = t };
+    const gram_message turn = { .role = "user", .content = "Go on." };
+    const gram_prompt prompt = { .turn = &turn, .n = 1 };
+    gram_generation g;
+    gram_model *m;
+
+    gram_generation_init(&g);
+    g.n = ANSWERS;
+    g.max_new_tokens = g.min_new_tokens = NEW;
+    t->rc = gram_open(&m, MODEL, &o, &t->err);
+    pretended = machine;
+    if (!t->rc)
+        t->rc = gram_generate(m, &prompt, 1, &g, no_answer, &t->steps, &t->err);
+    t->said = m ? m->told : 0;
+    gram_close(m);
+}
+
+static struct outcome run_writing(uint64_t machine)
+{
+    struct outcome r = { 0 };
+    struct rusage use;
+    int pipes[2], status;
+    pid_t pid;
+
+    assert_int_equal(pipe(pipes), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        write_answers(machine, &r.told);
+        getrusage(RUSAGE_SELF, &use);
+        r.peak = (uint64_t)use.ru_maxrss << 10;
+        _exit(write(pipes[1], &r, sizeof r) != sizeof r);
+    }
+    close(pipes[1]);
+    assert_int_equal(read(pipes[0], &r, sizeof r), sizeof r);
+    close(pipes[0]);
+    assert_true(waitpid(pid, &status, 0) == pid && status == 0);
+    return r;
+}
+
+static void writing_takes_what_it_says(void **state)
+{
+    struct outcome r = run_writing(0), no;
+
+    (void)state;
+    assert_int_equal(r.told.steps, ANSWERS);
+    assert_non_null(strstr(r.told.note, "keys and values"));
+    check_peak(&r);
+    no = run_writing(r.told.said - SLACK);
+    assert_true(no.told.rc == GRAM_ENOMEM && no.told.steps == 0);
+    assert_non_null(strstr(no.told.err.text, "the machine has"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_said_is_what_is_taken),
-        cmocka_unit_test(what_cannot_fit_stops_before_the_first_step),
+        cmocka_unit_test(what_cannot_fit_stops_before_the_first_step), cmocka_unit_test(writing_takes_what_it_says),
     };
 
     dir = check_tmpdir();
