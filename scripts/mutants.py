@@ -88,7 +88,7 @@ MUTANTS = [
     ("both-orders-shown", "src/cli/cmd_score.c", "cli_single_order ? 1 : 2", "2", ["e2e/score.sh"]),
     ("usage-errors-end-with-1", "src/cli/cli.h", "CLI_USAGE = 2", "CLI_USAGE = 1", ["e2e/lora.sh"]),
     ("winner-where-orders-disagree", "web/verdict.js", "if (v.flipped)", "if (false)", ["e2e/serve_page.sh"]),
-    ("refused-row-gets-a-number", "python/gram_client.py", "out.extend([None] * (end - start))",
+    ("refused-row-gets-a-number", "python/gram/client.py", "out.extend([None] * (end - start))",
      "out.extend([0.0] * (end - start))", ["e2e/serve.sh"]),
 ]
 

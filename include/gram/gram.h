@@ -368,9 +368,9 @@ typedef struct {
 
 typedef struct { uint64_t rows, bad, dropped, truncated, resumed; gram_usage usage; double seconds; } gram_file_report;
 
-/* Reads rows of JSON Lines (".gz" and ".zst" too; "-" is standard input), Parquet or CSV in any of the forms of docs/formats.md and
- * writes one verdict a line, in the order of the input. The output appears under its name when it is
- * whole; until then its lines are in NAME.partial. opt and report may be NULL. */
+/* Reads rows of JSON Lines (".gz" and ".zst" too; "-" is standard input), Parquet or CSV in any of the forms of
+ * docs/formats.md and writes one verdict a line, in the order of the input. The output appears under its name when it
+ * is whole; until then its lines are in NAME.partial. opt and report may be NULL. */
 gram_status gram_score_file(gram_model *m, const char *in, const char *out, const gram_file_options *opt,
                             gram_file_report *report, gram_err *err);
 gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_rank_method method,

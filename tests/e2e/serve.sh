@@ -107,7 +107,7 @@ a_key() {
     start "$m" --key-file "$tmp/key" --log-text
     post /v1/score '{"prompt":"p","a":"x","b":"y"}' >"$tmp/out"; says out "401 {"
     GRAM_API_KEY=k3y GRAM_URL=$url PYTHONPATH=python python3 -c '
-import gram_client
+from gram import client as gram_client
 gram_client.Gram().score("q", "an answer", "another one")' || die "client with a key"
     grep -q "another one" "$tmp/log" || die "--log-text logs no text"
     kill -INT "$server"
@@ -131,7 +131,7 @@ start tests/golden/rewards/purm
 GRAM_URL=$url python3 - "$url" tests/golden/rewards/rewards.json <<'EOF' || die "a lone response's reward"
 import json, sys
 sys.path.insert(0, "python")
-import gram_client
+from gram import client as gram_client
 gram = gram_client.Gram(sys.argv[1])
 with open(sys.argv[2]) as f:
     golden = json.load(f)

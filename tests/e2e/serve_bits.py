@@ -9,7 +9,7 @@ import sys
 import threading
 
 sys.path.insert(0, "python")
-from gram_client import Gram  # noqa: E402
+from gram.client import Gram  # noqa: E402
 
 url, pairs, verdicts = sys.argv[1:]
 gram = Gram(url)

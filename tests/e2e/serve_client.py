@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""python/gram_client.py against a server: serve_client.py URL. The engine may be any."""
+"""python/gram/client.py against a server: serve_client.py URL. The engine may be any."""
 import os
 import sys
 import threading
 import types
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "python"))
-import gram_client  # noqa: E402
+from gram import client as gram_client  # noqa: E402
 
 URL = sys.argv[1]
 os.environ["GRAM_URL"] = URL

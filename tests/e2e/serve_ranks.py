@@ -8,7 +8,7 @@ import math
 import sys
 
 sys.path.insert(0, "python")
-from gram_client import Gram  # noqa: E402
+from gram.client import Gram  # noqa: E402
 
 url, groups, ranks = sys.argv[1:]
 gram = Gram(url)

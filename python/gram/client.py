@@ -1,6 +1,6 @@
-"""gram_client - rewards from `gram serve`, for Python programs and RL trainers. Standard library only.
+"""gram.client - rewards from `gram serve`, for Python programs and RL trainers. Standard library only.
 
-    from gram_client import Gram
+    from gram.client import Gram
     gram = Gram("http://127.0.0.1:8080")                    # key="..." or GRAM_API_KEY where the server has one
     gram.score("Why is the sky blue?", "Rayleigh scattering.", "It is painted.")["preference"]
     gram.rank("1+1?", ["2", "3", "11"])["results"]
@@ -9,8 +9,8 @@
 In a trainer:
 
     TRL         GRPOTrainer(reward_funcs=[trl_reward("http://127.0.0.1:8080")], ...)
-    OpenRLHF    --remote_rm_url gram_client.py               (reads GRAM_URL), or the server's own /get_reward
-    verl        custom_reward_function.path=gram_client.py custom_reward_function.name=compute_score
+    OpenRLHF    --remote_rm_url gram/client.py               (reads GRAM_URL), or the server's own /get_reward
+    verl        custom_reward_function.path=gram/client.py custom_reward_function.name=compute_score
 
 A request that fails raises GramError; nothing here makes up a score.
 """

@@ -1,0 +1,465 @@
+"""Models: scores, rewards, rankings, text, evaluation. Numbers that are many come as NumPy arrays."""
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
+
+import numpy as np
+
+from gram._native import Call, GramError, answer, ffi, lib, prompt, take, text
+
+__all__ = ["Model", "Verdict", "Verdicts", "Ranking", "Rewards", "Answer", "inspect", "compare"]
+
+Conversation = Union[str, Sequence[Mapping[str, Any]]]
+Progress = Union[None, bool, Callable[[int, int], Any]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One pair: preference is P(a beats b), both orders averaged; see gram_verdict in include/gram/gram.h. reward and
+    sigma, of a and of b, are None unless a reward head judged."""
+    preference: float
+    p_forward: float
+    p_swapped: float
+    logit_margin: float
+    consistent: bool
+    truncated: bool
+    dropped: bool
+    tokens: int
+    reward: Optional[tuple] = None
+    sigma: Optional[tuple] = None
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Many pairs: each field is an array with a number for each; reward and sigma are [n, 2] or None."""
+    preference: np.ndarray
+    p_forward: np.ndarray
+    p_swapped: np.ndarray
+    logit_margin: np.ndarray
+    consistent: np.ndarray
+    truncated: np.ndarray
+    dropped: np.ndarray
+    tokens: np.ndarray
+    reward: Optional[np.ndarray] = None
+    sigma: Optional[np.ndarray] = None
+
+    def __len__(self):
+        return len(self.preference)
+
+    def __getitem__(self, i) -> Verdict:
+        two = [None if x is None else tuple(float(v) for v in x[i]) for x in (self.reward, self.sigma)]
+        return Verdict(float(self.preference[i]), float(self.p_forward[i]), float(self.p_swapped[i]),
+                       float(self.logit_margin[i]), bool(self.consistent[i]), bool(self.truncated[i]),
+                       bool(self.dropped[i]), int(self.tokens[i]), *two)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """order: indices, best first. score: a number a response, higher is better. preference[i, j]: P(i beats j), NaN
+    where the method did not ask. reward and sigma: of a reward head, else None."""
+    order: np.ndarray
+    score: np.ndarray
+    preference: np.ndarray
+    reward: Optional[np.ndarray]
+    sigma: Optional[np.ndarray]
+    intransitive: bool
+    truncated: bool
+    comparisons: int
+    tokens: int
+    tokens_computed: int
+
+
+class Rewards(np.ndarray):
+    """One number a response, NaN where there is none; error[i] then says why, and is None elsewhere."""
+    error: List[Optional[str]]
+
+    def __array_finalize__(self, other):
+        self.error = getattr(other, "error", [])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """text of an answer, and of each token its id, its log-probability, and the same under z / temperature."""
+    text: str
+    finish: str                     # "stop", "stop_string", "length", "failed"
+    ids: np.ndarray
+    logprobs: np.ndarray
+    tempered: np.ndarray
+    prompt_tokens: int
+    seed: int
+    error: Optional[str] = None
+
+
+_DTYPES = {"f32": "GRAM_F32", "bf16": "GRAM_BF16", "int8": "GRAM_INT8"}
+_TRUNCATE = {"error": "GRAM_TRUNCATE_ERROR", "balanced": "GRAM_TRUNCATE_BALANCED", "drop": "GRAM_TRUNCATE_DROP"}
+
+
+def _choice(name, value, known):
+    if value not in known:
+        raise GramError(f"{name} must be one of {', '.join(known)}, found {value!r}", "EARG")
+    return getattr(lib, known[value])
+
+
+def _options(call, o, *, threads=0, dtype="f32", max_tokens=None, truncate="error", batch_tokens=0, single_order=False,
+             judge_prompt=None, labels=None, chat_template=None, chat_args=None, base=None, lambda_=0.0,
+             reward_token=None, reward_weights=None, note=None):
+    """Fills a gram_options with what Model takes."""
+    o.threads, o.dtype, o.max_tokens = threads, _choice("dtype", dtype, _DTYPES), max_tokens or 0
+    o.truncate, o.batch_tokens = _choice("truncate", truncate, _TRUNCATE), batch_tokens
+    o.single_order = single_order
+    setattr(o, "lambda", lambda_)       # a keyword of Python's
+    o.judge_prompt, o.chat_template = call.string(judge_prompt), call.string(chat_template)
+    if labels is not None:
+        a, b = labels
+        o.label_a, o.label_b = call.string(a), call.string(b)
+    o.chat_args = call.string(json.dumps(chat_args)) if chat_args else ffi.NULL
+    o.base, o.reward_token = call.string(base), call.string(None if reward_token is None else str(reward_token))
+    if reward_weights is not None:
+        o.reward_weights = call.string(",".join(repr(float(w)) for w in reward_weights))
+    if note is not None:
+        o.note = call.callback("gram_warn_fn", lambda arg, s: note(text(s)))
+
+
+def _bar(progress, what):
+    """progress as (fn(done, total), end())."""
+    if callable(progress):
+        return progress, lambda: None
+    if not progress:
+        return None, lambda: None
+    from tqdm.auto import tqdm
+    bar = tqdm(unit=what)
+
+    def show(done, total):
+        bar.total = total or None
+        bar.update(done - bar.n)
+    return show, bar.close
+
+
+def _array(p, n, dtype):
+    """A copy of n values of C memory."""
+    return np.frombuffer(ffi.buffer(p, n * np.dtype(dtype).itemsize), dtype=dtype).copy()
+
+
+class Model:
+    """An open model. Threads may share it: their calls wait for each other, and the interpreter's lock is free while
+    one computes. It does not survive a fork. Keywords are those of the command line: threads, dtype ("f32", "bf16",
+    "int8"), max_tokens, truncate ("error", "balanced", "drop"), batch_tokens, single_order, judge_prompt (the text),
+    labels, chat_template, chat_args (a dict), base, lambda_, reward_token, reward_weights, note (called with a
+    sentence)."""
+
+    def __init__(self, path: Union[str, os.PathLike], **options):
+        self._m = ffi.NULL
+        self._life = Call()                     # a note may come later than the opening
+        o = ffi.new("gram_options *")
+        _options(self._life, o, **options)
+        out = ffi.new("gram_model **")
+        self._life.check(lib.gram_open(out, self._life.string(path), o, self._life.err))
+        self._m, self._pid, self.path = out[0], os.getpid(), os.fspath(path)
+
+    def _model(self):
+        if self._m == ffi.NULL:
+            raise GramError("the model is closed", "EARG")
+        if self._pid != os.getpid():
+            raise GramError("a model does not survive a fork: open it in the process that uses it, or start processes "
+                            "by \"spawn\"", "EUNSUPPORTED")
+        return self._m
+
+    def close(self):
+        if self._m != ffi.NULL and self._pid == os.getpid():
+            lib.gram_close(self._m)
+        self._m = ffi.NULL
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        if getattr(self, "_m", ffi.NULL) != ffi.NULL:
+            self.close()
+
+    def __repr__(self):
+        return f"<gram.Model {self.path}{' (closed)' if self._m == ffi.NULL else ''}>"
+
+    @property
+    def head(self) -> str:
+        """What it ends in: "vocabulary", or of a reward model "reward" or "purm"."""
+        return text(lib.gram_head(self._model()))
+
+    @property
+    def vocabulary(self) -> int:
+        return lib.gram_vocabulary(self._model())
+
+    # ---- Judging -----------------------------------------------------------------------------------------------------
+
+    def score(self, prompt: Conversation, a, b) -> Verdict:
+        """One pair."""
+        return self.score_pairs([(prompt, a, b)])[0]
+
+    def score_pairs(self, pairs: Sequence) -> Verdicts:
+        """Pairs (prompt, a, b), judged together; the numbers do not depend on which stand together."""
+        call, pairs = Call(), list(pairs)
+        pair, out = ffi.new("gram_pair[]", len(pairs)), ffi.new("gram_verdict[]", len(pairs))
+        for i, (p, a, b) in enumerate(pairs):
+            pair[i].prompt = prompt(call, p)
+            pair[i].a, pair[i].b = call.string(answer(a), f"a of pair {i}"), call.string(answer(b), f"b of pair {i}")
+        if pairs:
+            call.check(lib.gram_score(self._model(), pair, len(pairs), out, call.err))
+
+        def field(name, dtype):
+            return np.array([getattr(v, name) for v in out], dtype=dtype)
+        rewarded = bool(pairs) and all(v.rewarded or v.dropped for v in out) and any(v.rewarded for v in out)
+        two = [np.array([[getattr(v.reward[k], x) if v.rewarded else np.nan for k in range(2)] for v in out])
+               if rewarded else None for x in ("mean", "sigma")]
+        spread = rewarded and any(v.spread for v in out)
+        dropped = field("dropped", bool)
+        real = {n: np.where(dropped, np.nan, field(n, np.float64))
+                for n in ("preference", "p_forward", "p_swapped", "logit_margin")}
+        return Verdicts(consistent=field("consistent", bool), truncated=field("truncated", bool), dropped=dropped,
+                        tokens=field("tokens", np.int64), reward=two[0], sigma=two[1] if spread else None, **real)
+
+    def rank(self, prompt: Conversation, responses: Sequence, method: str = "all-pairs", reference=None) -> Ranking:
+        """method: "linear", "tournament", "all-pairs", or "reference" with one."""
+        call, responses = Call(), list(responses)
+        how, out, n = ffi.new("gram_rank_method *"), ffi.new("gram_ranking *"), len(responses)
+        call.check(lib.gram_rank_method_parse(call.string(method), how, call.err))
+        call.check(lib.gram_rank(self._model(), _prompt(call, prompt), call.strings([answer(r) for r in responses]), n,
+                                 how[0], call.string(None if reference is None else answer(reference)), out, call.err))
+        reward = sigma = None
+        if out.reward != ffi.NULL:
+            reward = np.array([out.reward[i].mean for i in range(n)])
+            sigma = np.array([out.reward[i].sigma for i in range(n)])
+        made = Ranking(_array(out.order, n, np.uintp).astype(np.int64), _array(out.score, n, np.float64),
+                       _array(out.preference, n * n, np.float64).reshape(n, n), reward, sigma, bool(out.intransitive),
+                       bool(out.truncated), out.comparisons, out.tokens, out.tokens_computed)
+        lib.gram_ranking_clear(out)
+        return made
+
+    def rewards(self, prompt: Conversation, responses: Sequence, *, scheme: str = "all-pairs", unit: str = "preference",
+                reference=None, lambda_: float = 0.0) -> Rewards:
+        """One number a response, measured within the group: of a reward head what it gives (PURM: mean - lambda_ u);
+        of a judge by `scheme` ("all-pairs", "reference", "tournament", "linear", "circular") over both orders, in
+        units of "preference" or "margin". A response that cannot be judged has NaN and an error; the others keep
+        their numbers."""
+        call, texts, odd = Call(), [], {}
+        for i, r in enumerate(responses):
+            try:
+                texts.append(call.string(answer(r), "the response"))
+            except (GramError, TypeError) as e:     # no text: it fails alone
+                odd[i] = str(e)
+        whole = Rewards((len(texts) + len(odd),))
+        whole[:], whole.error = np.nan, [odd.get(i) for i in range(len(whole))]
+        if not texts and odd:
+            return whole
+        o, j, g = ffi.new("gram_judge_options *"), ffi.new("gram_judge **"), ffi.new("gram_group *")
+        out = ffi.new("gram_judged_group *")
+        if self.head == "vocabulary":
+            call.check(lib.gram_unit_parse(call.string(unit), ffi.addressof(o, "unit"), call.err))
+            scheme = "reference" if reference is not None else scheme
+            call.check(lib.gram_scheme_parse(call.string(scheme), ffi.addressof(o, "scheme"), call.err))
+        setattr(o, "lambda", lambda_)
+        g.prompt, g.n = _prompt(call, prompt), len(texts)
+        g.response = call.keep(ffi.new("char *[]", texts))
+        g.reference = call.string(None if reference is None else answer(reference))
+        call.check(lib.gram_judge_over(j, self._model(), o, call.err))
+        try:
+            call.check(lib.gram_judge_group(j[0], g, out, call.err))
+            for k, i in enumerate(i for i in range(len(whole)) if i not in odd):
+                whole[i], whole.error[i] = out.reward[k], text(out.error[k])
+        finally:
+            lib.gram_judged_group_clear(out)
+            lib.gram_judge_close(j[0])
+        return whole
+
+    # ---- Writing -----------------------------------------------------------------------------------------------------
+
+    def generate(self, prompts: Sequence[Conversation], *, n: int = 1, max_new_tokens: int = 256,
+                 temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0,
+                 repetition_penalty: float = 1.0, presence_penalty: float = 0.0, frequency_penalty: float = 0.0,
+                 min_new_tokens: int = 0, stop: Sequence[str] = (), stop_ids: Sequence[int] = (), seed: int = 0,
+                 progress: Progress = None) -> List[List[Answer]]:
+        """n answers to each prompt. temperature 0 is greedy. Answer k of prompt i is that of a run of its own with the
+        seed that it says."""
+        call, g = Call(), ffi.new("gram_generation *")
+        lib.gram_generation_init(g)
+        for name, value in dict(n=n, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p,
+                                min_p=min_p, repetition_penalty=repetition_penalty, presence_penalty=presence_penalty,
+                                frequency_penalty=frequency_penalty, min_new_tokens=min_new_tokens, seed=seed).items():
+            setattr(g, name, value)
+        stop, stop_ids = [stop] if isinstance(stop, str) else list(stop), list(stop_ids)
+        g.stop, g.n_stop = call.strings(stop, "a stop text"), len(stop)
+        g.stop_ids, g.n_stop_ids = call.keep(ffi.new("int32_t[]", stop_ids)), len(stop_ids)
+        asked = ffi.new("gram_prompt[]", max(1, len(prompts)))
+        for i, p in enumerate(prompts):
+            asked[i] = prompt(call, p)
+        made = [[None] * n for _ in prompts]
+        show, end = _bar(progress, "answer")
+        done = [0]
+
+        def keep(_, a):
+            made[a.prompt][a.k] = Answer(
+                ffi.buffer(a.text, a.bytes)[:].decode("utf-8", "replace") if a.bytes else "",
+                text(lib.gram_finish_name(a.finish)), _array(a.id, a.tokens, np.int32),
+                _array(a.logprob, a.tokens, np.float32), _array(a.tempered, a.tokens, np.float32), a.prompt_tokens,
+                a.seed, text(a.error) if a.finish == lib.GRAM_FINISH_FAILED else None)
+            done[0] += 1
+            return 1 if show and show(done[0], n * len(prompts)) is False else 0
+        fn = call.callback("gram_answer_fn", keep)
+        try:
+            if prompts:
+                call.check(lib.gram_generate(self._model(), asked, len(prompts), g, fn, ffi.NULL, call.err))
+        finally:
+            end()
+        return made
+
+    # ---- Files and rows ----------------------------------------------------------------------------------------------
+
+    def _file_options(self, call, o, show, columns, skip_bad, resume, warn):
+        o.resume, o.skip_bad = resume, skip_bad
+        if columns:
+            o.columns = call.string(columns if isinstance(columns, str)
+                                    else ",".join(f"{k}={v}" for k, v in columns.items()))
+        if show:
+            o.progress = call.callback("gram_progress_fn", lambda _, d, t: 1 if show(d, t) is False else 0)
+        if warn:
+            o.warn = call.callback("gram_warn_fn", lambda _, s: warn(text(s)))
+
+    def _file(self, what, source, out, *rest, columns=None, skip_bad=False, resume=False, progress=None, warn=None):
+        call = Call()
+        o, report = ffi.new("gram_file_options *"), ffi.new("gram_file_report *")
+        show, end = _bar(progress, "row")
+        self._file_options(call, o, show, columns, skip_bad, resume, warn)
+        try:
+            call.check(what(self._model(), call.string(source), call.string(out), *rest, o, report, call.err))
+        finally:
+            end()
+        return {k: getattr(report, k) for k in ("rows", "bad", "dropped", "truncated", "resumed", "seconds")}
+
+    def score_file(self, source, out, **options) -> dict:
+        """`gram score SOURCE --out OUT`: any form and format of rows (docs/formats.md). Options: columns, skip_bad,
+        resume, progress, warn. Returns the counts."""
+        return self._file(lib.gram_score_file, source, out, **options)
+
+    def rank_file(self, source, out, method="all-pairs", **options) -> dict:
+        call, how = Call(), ffi.new("gram_rank_method *")
+        call.check(lib.gram_rank_method_parse(call.string(method), how, call.err))
+        return self._file(lib.gram_rank_file, source, out, how[0], **options)
+
+    def score_rows(self, rows, **options):
+        """Rows (dicts in any form of docs/formats.md, or a datasets.Dataset) to a list of verdicts, as dicts; of a
+        Dataset a Dataset with the verdicts' columns beside its own."""
+        return _over_rows(rows, lambda source, out: self.score_file(source, out, **options))
+
+    def rank_rows(self, rows, method="all-pairs", **options):
+        """The same for rows of a prompt and its responses."""
+        return _over_rows(rows, lambda source, out: self.rank_file(source, out, method, **options))
+
+    def eval(self, files, *, rules: Optional[str] = None, report: Optional[str] = None, rows: Optional[str] = None,
+             columns=None, skip_bad=False, resume=False, progress: Progress = None, warn=None) -> dict:
+        """Labelled files to all numbers, as the dict that `gram eval --json` writes (docs/eval.md)."""
+        call = Call()
+        files = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+        o, summary = ffi.new("gram_eval_options *"), ffi.new("gram_eval_summary *")
+        show, end = _bar(progress, "pair")
+        with tempfile.TemporaryDirectory() as dir:
+            json_path = os.path.join(dir, "numbers.json")
+            self._file_options(call, o.file, show, columns, skip_bad, resume, warn)
+            o.rules, o.json, o.report_dir = call.string(rules), call.string(json_path), call.string(report)
+            o.rows = call.string(rows or os.path.join(dir, "rows.jsonl"))
+            try:
+                call.check(lib.gram_eval(self._model(), call.strings(files), len(files), o, summary, ffi.NULL,
+                                         call.err))
+            finally:
+                end()
+            with open(json_path, encoding="utf-8") as f:
+                return json.load(f)
+
+    # ---- What the model sees -----------------------------------------------------------------------------------------
+
+    def show_prompt(self, prompt: Conversation, a, b, swapped: bool = False) -> str:
+        """The text of one order as the model reads it."""
+        call, out, pair = Call(), ffi.new("char **"), ffi.new("gram_pair *")
+        pair.prompt, pair.a, pair.b = _prompt(call, prompt), call.string(answer(a)), call.string(answer(b))
+        call.check(lib.gram_show_prompt(self._model(), pair, swapped, out, call.err))
+        return take(out[0])
+
+    def show_chat(self, prompt: Conversation) -> str:
+        """The conversation in the chat template, up to where the assistant's answer begins."""
+        call, out = Call(), ffi.new("char **")
+        call.check(lib.gram_show_chat(self._model(), _prompt(call, prompt), out, call.err))
+        return take(out[0])
+
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """Next-token logits [T, vocabulary] of T token ids; no BOS is added."""
+        call, ids = Call(), np.ascontiguousarray(ids, dtype=np.int32)
+        out = np.empty((len(ids), self.vocabulary), np.float32)
+        call.check(lib.gram_logits(self._model(), ffi.cast("int32_t *", ids.ctypes.data), len(ids),
+                                   ffi.cast("float *", out.ctypes.data), call.err))
+        return out
+
+    def text_rewards(self, texts: Sequence[str]) -> np.ndarray:
+        """The reward head's number of each text as it stands, rendered by the checkpoint's own template already."""
+        call, texts = Call(), list(texts)
+        asked, out = ffi.new("gram_text[]", max(1, len(texts))), ffi.new("gram_reward[]", max(1, len(texts)))
+        bad = ffi.new("size_t *")
+        for i, t in enumerate(texts):
+            asked[i].text, asked[i].bytes = call.string(t, f"text {i}"), len(t.encode())
+        if texts:
+            call.check(lib.gram_text_rewards(self._model(), asked, len(texts), out, bad, call.err))
+        return np.array([out[i].mean for i in range(len(texts))])
+
+
+_prompt = prompt                    # methods have a parameter of this name
+
+
+def _over_rows(rows, run):
+    dataset = rows if type(rows).__module__.partition(".")[0] == "datasets" else None
+    with tempfile.TemporaryDirectory() as dir:
+        source, out = os.path.join(dir, "rows.jsonl"), os.path.join(dir, "out.jsonl")
+        with open(source, "w", encoding="utf-8") as f:
+            for i, row in enumerate(rows):
+                f.write(json.dumps({"id": str(i), **row}, default=str) + "\n")
+        run(source, out)
+        with open(out, encoding="utf-8") as f:
+            made = [json.loads(line) for line in f]
+    if dataset is None:
+        return made
+    import datasets
+    if len(made) != len(dataset):
+        raise GramError(f"{len(made)} lines for {len(dataset)} rows: rows that were skipped or that hold several pairs "
+                        "have no place in a Dataset; give them as a list", "EARG")
+    taken = set(dataset.column_names)
+    keys = sorted({k for line in made for k in line if k != "id"})
+    columns = {("gram_" + k if k in taken else k): [line.get(k) for line in made] for k in keys}
+    return datasets.concatenate_datasets([dataset, datasets.Dataset.from_dict(columns)], axis=1)
+
+
+def inspect(path, **options) -> dict:
+    """What a model is, without loading it: architecture, parameters, template, head, memory."""
+    call, o, out = Call(), ffi.new("gram_options *"), ffi.new("gram_info *")
+    _options(call, o, **options)
+    call.check(lib.gram_inspect(call.string(path), o, out, call.err))
+    made = {}
+    for name, field in ffi.typeof("gram_info").fields:
+        value = getattr(out, name)
+        if name == "type":
+            made[name] = [(text(value[i].name), value[i].count, value[i].bytes) for i in range(out.types)]
+        elif field.type.kind == "primitive":
+            made[name] = value
+        else:
+            made[name] = text(value)
+    return made
+
+
+def compare(a, b, rows=None) -> dict:
+    """Which of two evaluated judges is better: files of rows, JSON or report folders of Model.eval or `gram eval`."""
+    call = Call()
+    with tempfile.TemporaryDirectory() as dir:
+        path = os.path.join(dir, "d.json")
+        call.check(lib.gram_eval_compare(call.string(a), call.string(b), call.string(path), call.string(rows), ffi.NULL,
+                                         ffi.NULL, call.err))
+        with open(path, encoding="utf-8") as f:
+            return json.load(f)

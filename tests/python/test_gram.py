@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""The Python package against the library: test_gram.py GRAM_PROGRAM. Needs cffi and NumPy; what needs TRL, datasets or
+transformers is left out where these are not installed."""
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+import numpy as np
+
+import gram
+from gram import GramError
+
+JUDGE, REWARD = "tests/golden/train/judge", "tests/golden/rewards/llama"
+PROGRAM = os.environ["GRAM"]
+
+
+def has(name):
+    return importlib.util.find_spec(name) is not None
+
+
+def command(*args):
+    return subprocess.run([PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True).stdout
+
+
+class Judging(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.m, cls.r = gram.Model(JUDGE), gram.Model(REWARD)
+
+    def test_the_numbers_are_the_commands(self):
+        rows = [{"id": "x", "prompt": "Why?", "chosen": "because 😀", "rejected": "no"},
+                {"id": "y", "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}],
+                 "chosen": "a", "rejected": "b"}]
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "rows.jsonl")
+            with open(path, "w") as f:
+                f.writelines(json.dumps(r) + "\n" for r in rows)
+            want = [json.loads(line) for line in command("score", JUDGE, path, "-q").splitlines()]
+        v = self.m.score_pairs([(r["prompt"], r["chosen"], r["rejected"]) for r in rows])
+        for i, w in enumerate(want):
+            self.assertEqual(w["preference"], v.preference[i])
+            self.assertEqual(w["p_swapped"], v[i].p_swapped)
+            self.assertEqual(w["tokens"], v[i].tokens)
+        self.assertEqual([w["preference"] for w in self.m.score_rows(rows)], list(v.preference))
+        self.assertEqual(v[0].reward, None)
+        self.assertEqual(len(self.m.score_pairs([])), 0)
+
+    def test_a_reward_head(self):
+        v = self.r.score("q", "a", "b")
+        r = self.r.rewards("q", ["a", "b", "a"])
+        self.assertEqual(v.reward, (r[0], r[1]))
+        self.assertEqual(r[0], r[2])
+        self.assertEqual(self.r.head, "reward")
+        text = self.r.show_chat("q")
+        self.assertTrue(np.isfinite(self.r.text_rewards([text + "a", text + "b"])).all())
+
+    def test_groups(self):
+        k = self.m.rank("q", ["a", "b", "c"])
+        self.assertEqual(sorted(k.order), [0, 1, 2])
+        self.assertEqual(k.preference.shape, (3, 3))
+        self.assertEqual(self.m.rank("q", ["a", "b"], "reference", "c").comparisons, 2)
+        r = self.m.rewards("q", ["a", "b"], reference="c")
+        want = [self.m.score("q", x, "c").preference - 0.5 for x in "ab"]
+        np.testing.assert_allclose(r, want, atol=1e-12)
+        odd = self.m.rewards("q", ["a", "7\0", "b", "\ud800"])
+        self.assertEqual([e is None for e in odd.error], [True, False, True, False])
+        np.testing.assert_array_equal(odd[[0, 2]], self.m.rewards("q", ["a", "b"]))
+        self.assertTrue(np.isnan(odd[1]) and "U+0000" in odd.error[1] and "surrogate" in odd.error[3])
+
+    def test_errors_are_sentences(self):
+        with self.assertRaisesRegex(GramError, "/nonexistent") as e:
+            gram.Model("/nonexistent")
+        self.assertEqual(e.exception.status, "EIO")
+        with self.assertRaisesRegex(GramError, "dtype must be one of"):
+            gram.Model(JUDGE, dtype="fp4")
+        with self.assertRaises(TypeError):
+            gram.Model(JUDGE, unknown=1)
+        with self.assertRaisesRegex(GramError, "wildest"):
+            self.m.rank("q", ["a", "b"], "wildest")
+        with self.assertRaises(TypeError):
+            self.m.score("q", 3, "x")
+        m = gram.Model(JUDGE)
+        m.close()
+        with self.assertRaisesRegex(GramError, "closed"):
+            m.score("q", "a", "b")
+
+    def test_text(self):
+        a = self.m.generate(["Hi", "Ho"], n=2, max_new_tokens=6, seed=5, temperature=0.8)
+        b = self.m.generate(["Hi"], n=1, max_new_tokens=6, seed=a[0][1].seed, temperature=0.8)
+        self.assertEqual(list(a[0][1].ids), list(b[0][0].ids))
+        np.testing.assert_array_equal(a[0][1].logprobs, b[0][0].logprobs)
+        self.assertEqual(a[0][0].finish, "length")
+        seen = []
+        self.m.generate(["Hi"], n=3, max_new_tokens=2, progress=lambda done, total: seen.append((done, total)))
+        self.assertEqual(seen, [(1, 3), (2, 3), (3, 3)])
+
+        def stop(done, total):
+            raise KeyError("mine")
+        with self.assertRaisesRegex(KeyError, "mine"):
+            self.m.generate(["Hi"], n=3, max_new_tokens=2, progress=stop)
+        with self.assertRaisesRegex(GramError, "top_p"):
+            self.m.generate(["Hi"], top_p=2)
+
+    def test_logits_and_inspection(self):
+        self.assertEqual(self.m.logits([1, 2, 3]).shape, (3, self.m.vocabulary))
+        self.assertEqual(gram.inspect(JUDGE)["architecture"], "llama")
+        self.assertIn("head", gram.inspect(REWARD))
+
+    def test_threads_share_a_model(self):
+        want, got = self.m.score("q", "a", "b"), [None] * 4
+
+        def work(i):
+            got[i] = self.m.score("q", "a", "b")
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        self.assertEqual(got, [want] * 4)
+
+    def test_a_fork_is_refused(self):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.m.score("q", "a", "b")
+            except GramError as e:
+                os._exit(0 if "fork" in str(e) else 2)
+            os._exit(1)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+
+    def test_evaluation(self):
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "rows.jsonl")
+            with open(path, "w") as f:
+                f.writelines(json.dumps({"id": str(i), "prompt": "q", "chosen": "a" * (i + 1), "rejected": "b"}) + "\n"
+                             for i in range(5))
+            one = self.m.eval(path, rows=os.path.join(d, "one.jsonl"))
+            self.r.eval([path], rows=os.path.join(d, "two.jsonl"))
+            self.assertEqual(one["gram_eval"], 1)
+            self.assertEqual(gram.compare(os.path.join(d, "one.jsonl"), os.path.join(d, "two.jsonl"))["all"]["rows"], 5)
+
+
+class Training(unittest.TestCase):
+    rows = [{"prompt": f"q{i}", "chosen": "yes " * (i % 3 + 1), "rejected": "no"} for i in range(8)]
+
+    def test_a_run_and_its_report(self):
+        steps = []
+        with tempfile.TemporaryDirectory() as d:
+            out = os.path.join(d, "out")
+            r = gram.finetune(JUDGE, self.rows, out, steps=3, batch_rows=2, lr=1e-3, loss="bt", lora_rank=2,
+                              on_step=lambda s: steps.append(s["loss"]))
+            self.assertEqual((r["steps"], len(steps)), (3, 3))
+            self.assertEqual(r["loss"], steps[-1])
+            self.assertEqual(gram.Model(out).head, "reward")
+
+    def test_what_is_no_option_is_said(self):
+        for options, why in (({"lrr": 1}, "lrr"), ({"lr": "fast"}, "lr"), ({"loss": "gram", "posreg": 0.5}, "posreg")):
+            with tempfile.TemporaryDirectory() as d, self.assertRaisesRegex(GramError, why):
+                gram.finetune(JUDGE, self.rows, os.path.join(d, "out"), **options)
+        self.assertIn("lora_rank", gram.train_options())
+
+    def test_a_stop_can_be_resumed(self):
+        with tempfile.TemporaryDirectory() as d:
+            out, how = os.path.join(d, "out"), dict(steps=4, batch_rows=2, lr=1e-3)
+            with open(os.path.join(d, "rows.jsonl"), "w") as f:
+                f.writelines(json.dumps(r) + "\n" for r in self.rows)
+            with self.assertRaises(GramError) as e:
+                gram.finetune(JUDGE, f.name, out, on_step=lambda s: s["step"] < 2, **how)
+            self.assertEqual(e.exception.status, "ESTOPPED")
+            self.assertEqual(gram.finetune(JUDGE, f.name, out, resume=True, **how)["resumed"], 2)
+
+
+class Trainers(unittest.TestCase):
+    def test_the_reward_function(self):
+        from gram.trl import reward_function
+        fn = reward_function(gram.Model(JUDGE))
+        got = fn(["q", "q", "r"], ["a", "b", "alone"])
+        self.assertEqual(got[2], None)
+        self.assertAlmostEqual(got[0], -got[1])
+        chat = [{"role": "user", "content": "q"}]
+        self.assertEqual(fn([chat, chat], [[{"role": "assistant", "content": t}] for t in "ab"]), got[:2])
+        self.assertEqual(fn(["q"] * 3, ["a", "\0", "b"])[1], None)
+        by_reference = reward_function(gram.Model(JUDGE), "solution")
+        self.assertFalse(math.isnan(by_reference(["q"], ["a"], solution=["b"])[0]))
+
+    def test_verl(self):
+        os.environ["GRAM_JUDGE"] = JUDGE
+        from gram import verl
+        want = gram.Model(JUDGE).score("q", "a", "b").preference
+        self.assertEqual(verl.compute_score("d", "a", "b", {"question": "q"}), want)
+
+    @unittest.skipUnless(has("torch"), "torch is not installed")
+    def test_openrlhf(self):
+        os.environ["GRAM_JUDGE"] = REWARD
+        from gram import openrlhf
+        text = gram.Model(REWARD).show_chat("q")
+        self.assertEqual(tuple(openrlhf.reward_func([text + "a"], [text], ["x"])["rewards"].shape), (1,))
+
+    @unittest.skipUnless(has("datasets"), "datasets is not installed")
+    def test_a_dataset_goes_in_and_comes_out(self):
+        import datasets
+        d = datasets.Dataset.from_list([{"prompt": "q", "chosen": "a", "rejected": "b", "tokens": "mine"}])
+        out = gram.Model(JUDGE).score_rows(d)
+        self.assertEqual(out[0]["tokens"], "mine")
+        self.assertIn("preference", out.column_names)
+        self.assertIn("gram_tokens", out.column_names)
+
+    @unittest.skipUnless(has("trl"), "trl is not installed")
+    def test_grpo_for_two_steps(self):
+        import datasets
+        from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+        from trl import GRPOConfig, GRPOTrainer
+        from gram.trl import RewardModel, reward_function
+        tokenizer = AutoTokenizer.from_pretrained(REWARD)
+        tokenizer.eos_token = tokenizer.pad_token = tokenizer.convert_ids_to_tokens(len(tokenizer) - 1)
+        policy = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32,
+                                              num_hidden_layers=1, num_attention_heads=2))
+        asked = []
+        judge = reward_function(gram.Model(JUDGE))
+
+        def counted(prompts, completions, **columns):
+            asked.append(len(prompts))
+            return judge(prompts, completions, **columns)
+        with tempfile.TemporaryDirectory() as d:
+            trainer = GRPOTrainer(
+                model=policy, reward_funcs=[counted, RewardModel(REWARD, tokenizer)],
+                reward_processing_classes=[None, tokenizer], processing_class=tokenizer,
+                train_dataset=datasets.Dataset.from_list([{"prompt": "Say something."}] * 8),
+                args=GRPOConfig(output_dir=d, max_steps=2, per_device_train_batch_size=4, num_generations=4,
+                                max_completion_length=6, report_to=[], use_cpu=True, bf16=False, save_strategy="no",
+                                logging_steps=1))
+            trainer.train()
+        self.assertEqual(asked, [4, 4])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=1)
