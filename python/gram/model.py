@@ -442,13 +442,18 @@ def inspect(path, **options) -> dict:
     call, o, out = Call(), ffi.new("gram_options *"), ffi.new("gram_info *")
     _options(call, o, **options)
     call.check(lib.gram_inspect(call.string(path), o, out, call.err))
+    return _plain(out, "gram_info")
+
+
+def _plain(c, kind):
+    """A struct as a dict; a list of structs in it is counted by the field that is called like it with an s."""
     made = {}
-    for name, field in ffi.typeof("gram_info").fields:
-        value = getattr(out, name)
-        if name == "type":
-            made[name] = [(text(value[i].name), value[i].count, value[i].bytes) for i in range(out.types)]
-        elif field.type.kind == "primitive":
+    for name, field in (ffi.typeof(kind) if isinstance(kind, str) else kind).fields:
+        value, shape = getattr(c, name), field.type
+        if shape.kind == "primitive":
             made[name] = value
+        elif shape.kind == "array" and shape.item.kind == "struct":
+            made[name] = [_plain(value[i], shape.item) for i in range(getattr(c, name + "s"))]
         else:
             made[name] = text(value)
     return made
