@@ -84,8 +84,8 @@ gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write 
 /* m->ends, each id once; m has its weights. */
 gram_status gr_api_find_ends(gram_model *m, gram_err *err);
 gram_status gr_api_prompt_ids(const gram_model *m, gram_prompt prompt, gr_ids *out, gram_err *err);
-/* What a run of writing holds at most, in bytes: for prompts of `tokens` tokens in all (longest: of one) and n answers of
- * max_new tokens to each; tokens 0: not known. */
+/* What a run of writing holds at most, in bytes: for prompts of `tokens` tokens in all (longest: of one) and n answers
+ * of max_new tokens to each; tokens 0: not known. */
 typedef struct { size_t tokens, longest, prompts, n, max_new, guesses; } gr_api_written;
 typedef struct { uint64_t all, weights, texts, pass, program; } gr_api_memory;
 gr_api_memory gr_api_write_memory(const gram_model *m, const gr_api_written *w);

@@ -27,11 +27,16 @@ gram_status gr_judge_server_rewards(gram_judge *j, const gram_group *g, const si
 /* gr_scheme_compare over a server; arg: a struct judging. */
 struct judging { gram_judge *j; const gram_group *g; };
 gr_scheme_compare gr_judge_server_compare;
+/* The body of a server's answer to n pairs. */
+gram_status gr_judge_server_read(const gram_judge *j, const char *answer, size_t bytes, size_t n, gram_verdict *out,
+                                 char **fault, gram_err *err);
 /* Asks for one comparison, and finds out whether the server's model has a head. */
 gram_status gr_judge_server_open(gram_judge *j, gram_err *err);
 
 /* reward and error of the distinct answers index[n] of the group. */
 gram_status gr_judge_program_rewards(gram_judge *j, const gram_group *g, const size_t *index, size_t n,
                                      gram_judged_group *out, gram_err *err);
+/* What a program's line says of response i. */
+gram_status gr_judge_program_line(const gram_judge *j, size_t i, gr_str line, gram_judged_group *out, gram_err *err);
 
 #endif

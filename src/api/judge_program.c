@@ -8,11 +8,7 @@
 #include "base/err.h"
 #include "base/json.h"
 
-struct lines {
-    const gram_judge *j;
-    const size_t *index;
-    gram_judged_group *out;
-};
+struct lines { const gram_judge *j; const size_t *index; gram_judged_group *out; };
 
 /* The keys that are the judge's own stand in front of the caller's, which cannot take their place. */
 static bool add_line(gr_buf *b, const gram_group *g, json_t *columns, size_t i)
@@ -34,11 +30,11 @@ static bool add_line(gr_buf *b, const gram_group *g, json_t *columns, size_t i)
     return ok;
 }
 
-static bool fail(struct lines *l, size_t i, const char *what, gr_str line)
+static bool fail(gram_judged_group *out, size_t i, const char *what, gr_str line)
 {
     gr_buf b = { 0 };
     bool ok = gr_buf_printf(&b, "%s%s%.*s", what, line.n ? ": " : "", (int)gr_min(line.n, 120), line.n ? line.p : "") &&
-              gr_judged_group_fail(l->out, i, b.p);
+              gr_judged_group_fail(out, i, b.p);
 
     gr_buf_clear(&b);
     return ok;
@@ -66,42 +62,47 @@ static bool is_no_number(gr_str s)
 }
 
 /* What the value says of answer i. */
-static bool take_value(struct lines *l, size_t i, json_t *v, gr_str line)
+static bool take_value(gram_judged_group *out, size_t i, json_t *v, gr_str line)
 {
     const char *why = json_string_value(json_object_get(v, "error"));
     json_t *x = json_is_object(v) ? json_object_get(v, "reward") : v;
 
     if (why)
-        return fail(l, i, "the program says", (gr_str){ why, strlen(why) });
+        return fail(out, i, "the program says", (gr_str){ why, strlen(why) });
     if (json_is_number(x)) {
-        l->out->reward[i] = json_number_value(x) + 0.0;
+        out->reward[i] = json_number_value(x) + 0.0;
         return true;
     }
-    return json_is_null(x) ? fail(l, i, "the program gave it no number", (gr_str){ 0 })
-                           : fail(l, i, "the program wrote no number", line);
+    return json_is_null(x) ? fail(out, i, "the program gave it no number", (gr_str){ 0 })
+                           : fail(out, i, "the program wrote no number", line);
 }
 
-static gram_status take_line(void *arg, size_t k, gr_str line, gram_err *err)
+gram_status gr_judge_program_line(const gram_judge *j, size_t i, gr_str line, gram_judged_group *out, gram_err *err)
 {
-    struct lines *l = arg;
-    size_t i = l->index[k];
     json_t *v = json_loadb(line.p, line.n, JSON_DECODE_ANY, NULL), *echo = json_object_get(v, "index");
     gram_status rc = GRAM_OK;
     bool ok = true;
 
     if (v && echo && (!json_is_integer(echo) || json_integer_value(echo) != (json_int_t)i))
-        rc = gr_fail(err, GRAM_EIO, "%s: it answered with index %lld where %zu was asked for", l->j->about,
+        rc = gr_fail(err, GRAM_EIO, "%s: it answered with index %lld where %zu was asked for", j->about,
                      (long long)json_integer_value(echo), i);
     else if (v)
-        ok = take_value(l, i, v, line);
+        ok = take_value(out, i, v, line);
     else if (is_blank(line) || is_no_number(line))
-        ok = fail(l, i, "the program gave it no number", line);
+        ok = fail(out, i, "the program gave it no number", line);
     else                                    /* a greeting, or a line too many: what comes next may be another's */
-        rc = gr_fail(err, GRAM_EIO, "%s: it wrote a line that is no JSON: %.*s", l->j->about,
+        rc = gr_fail(err, GRAM_EIO, "%s: it wrote a line that is no JSON: %.*s", j->about,
                      (int)gr_min(line.n, 120), line.p);
-    l->out->cost.passes++;
+    out->cost.passes++;
     json_decref(v);
     return rc ? rc : ok ? GRAM_OK : gr_nomem(err, "rewards");
+}
+
+static gram_status take_line(void *arg, size_t k, gr_str line, gram_err *err)
+{
+    const struct lines *l = arg;
+
+    return gr_judge_program_line(l->j, l->index[k], line, l->out, err);
 }
 
 gram_status gr_judge_program_rewards(gram_judge *j, const gram_group *g, const size_t *index, size_t n,

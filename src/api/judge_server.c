@@ -87,27 +87,33 @@ static gram_status read_one(const gram_judge *j, const json_t *o, gram_verdict *
     return *fault ? GRAM_OK : gr_nomem(err, j->url);
 }
 
+gram_status gr_judge_server_read(const gram_judge *j, const char *answer, size_t bytes, size_t n, gram_verdict *out,
+                                 char **fault, gram_err *err)
+{
+    json_t *o = json_loadb(answer, bytes, 0, NULL), *data = json_object_get(o, "data");
+    gram_status rc = GRAM_OK;
+
+    if (json_array_size(data) != n)
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: %zu verdicts for %zu pairs", j->url, json_array_size(data), n);
+    for (size_t k = 0; k < n && !rc; k++)
+        rc = read_one(j, json_array_get(data, k), &out[k], &fault[k], err);
+    json_decref(o);
+    return rc;
+}
+
 /* One request. *refused: these pairs are at fault, all of them or one alone. */
 static gram_status request(gram_judge *j, const gram_pair *pair, size_t n, gram_verdict *out, char **fault,
                            bool *refused, gram_err *err)
 {
     char *text = request_text(pair, n);
     gr_buf answer = { 0 };
-    json_t *o = NULL, *data;
     int status;
     gram_status rc = text ? gr_client_post(j->url, j->key, "/v1/score", text, &answer, &status, err)
                           : gr_nomem(err, j->url);
 
     *refused = text && rc && (status == 422 || status == 400 || status == 413);
-    if (!rc) {
-        o = json_loadb(answer.p, answer.n, 0, NULL);
-        data = json_object_get(o, "data");
-        if (json_array_size(data) != n)
-            rc = gr_fail(err, GRAM_EFORMAT, "%s: %zu verdicts for %zu pairs", j->url, json_array_size(data), n);
-        for (size_t k = 0; k < n && !rc; k++)
-            rc = read_one(j, json_array_get(data, k), &out[k], &fault[k], err);
-    }
-    json_decref(o);
+    if (!rc)
+        rc = gr_judge_server_read(j, answer.p, answer.n, n, out, fault, err);
     free(text);
     gr_buf_clear(&answer);
     return rc;

@@ -7,8 +7,8 @@
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 
-/* Keys and values: nodes of the tree stay until their room is needed, so in the end those of all texts do. A node begins
- * a page of its own: a prompt and each answer to it, and where prompts part. */
+/* Keys and values: nodes of the tree stay until their room is needed, so in the end those of all texts do. A node
+ * begins a page of its own: a prompt and each answer to it, and where prompts part. */
 static uint64_t text_bytes(const gram_model *m, const gr_api_written *w)
 {
     const gr_config *c = gr_model_config(m->model);
@@ -55,8 +55,8 @@ gram_status gr_api_tell_memory(gram_model *m, const gr_api_written *w, gram_err 
         return gr_fail(err, GRAM_ENOMEM, "writing needs about %.2f GiB and the machine has %.2f GiB: shorter answers, "
                        "fewer of them or a smaller text_bytes need less", (double)b.all / GIB, (double)have / GIB);
     if (m->note && b.all > m->told) {
-        ok = gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, keys and values %.2f, a pass %.2f, the "
-                           "program %.2f", (double)b.all / GIB, (double)b.weights / GIB, (double)b.texts / GIB,
+        ok = gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, keys and values %.2f, a pass %.2f, "
+                           "the program %.2f", (double)b.all / GIB, (double)b.weights / GIB, (double)b.texts / GIB,
                            (double)b.pass / GIB, (double)b.program / GIB);
         if (ok)
             m->note(m->note_arg, text.p);
