@@ -196,4 +196,65 @@ def advantages():
                                      returns=(a + value).tolist(), white=white.tolist()))
 
 
-OUT.write_text(json.dumps(dict(policies=policies(), offline=offline(), advantages=advantages())) + "\n")
+# ---- Steps of a model ------------------------------------------------------------------------------------
+
+LOSSES = dict(dpo=(0.1, 0), cdpo=(0.1, 0.1), ipo=(0.1, 0), simpo=(2.0, 1.0), orpo=(0.1, 0), kto=(0.1, 0))
+
+
+def row(tokens, i, k):              # as golden_train.py makes them
+    return [(tokens[(j + 7 * i) % 96] + (11 * k if j >= 40 else 0)) % 256 for j in range(60 + i)]
+
+
+def answer_logp(model, ids, asked=20):
+    z = model(torch.tensor([ids])).logits[0, asked - 1:-1]
+    return torch.log_softmax(z, -1).gather(1, torch.tensor(ids[asked:])[:, None]).sum(), len(ids) - asked
+
+
+def row_loss(kind, model, tokens, i, ref, z):
+    beta, extra = LOSSES[kind]
+    sig = torch.nn.functional.logsigmoid
+    (w, nw), (l, nl) = (answer_logp(model, row(tokens, i, k)) for k in (0, 1))
+    u = (w - ref[i][0]) - (l - ref[i][1])
+    if kind in ("dpo", "cdpo"):
+        return -(1 - extra) * sig(beta * u) - extra * sig(-beta * u)
+    if kind == "ipo":
+        return ((w - ref[i][0]) / nw - (l - ref[i][1]) / nl - 1 / (2 * beta)) ** 2
+    if kind == "simpo":
+        return -sig(beta * (w / nw - l / nl) - extra)
+    if kind == "orpo":
+        odds = lambda x: x - torch.log1p(-torch.exp(x))
+        return -w / nw - beta * sig(odds(w / nw) - odds(l / nl))
+    good = i % 2 == 0
+    x = beta * (w - ref[i][0] - z)
+    return (1 - torch.sigmoid(x)) if good else 1.3 * (1 - torch.sigmoid(-x))
+
+
+def mismatched(tokens, i):
+    return row(tokens, i, 0)[:20] + row(tokens, (i + 1) % 6, 0)[20:]
+
+
+def steps(kind):
+    import transformers
+    path = OUT.parent / "train" / "llama_gqa"
+    tokens = json.loads((path / "tokens.json").read_text())
+    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float64, attn_implementation="eager")
+    with torch.no_grad():
+        ref = [[float(answer_logp(model, row(tokens, i, k))[0]) for k in (0, 1)] for i in range(6)]
+        far = [float(answer_logp(model, mismatched(tokens, i))[0]) for i in range(6)]
+    opt = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0)
+    out = dict(loss=[], norm=[])
+    for s in range(4):
+        batch = [(3 * s + b) % 6 for b in range(3)]
+        with torch.no_grad():
+            z = max(0.0, sum(float(answer_logp(model, mismatched(tokens, i))[0]) - far[i] for i in batch) / 3)
+        opt.zero_grad()
+        loss = sum(row_loss(kind, model, tokens, i, ref, z) for i in batch) / 3
+        loss.backward()
+        out["loss"].append(float(loss))
+        out["norm"].append(float(torch.sqrt(sum((p.grad ** 2).sum() for p in model.parameters()))))
+        opt.step()
+    return out
+
+
+OUT.write_text(json.dumps(dict(policies=policies(), offline=offline(), advantages=advantages(),
+                               steps={k: steps(k) for k in LOSSES})) + "\n")

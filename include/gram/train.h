@@ -39,13 +39,19 @@ typedef enum {
     GRAM_LOSS_PURM,             /* a mean and a spread for each answer: -log E s(r_w - r_l) */
     GRAM_LOSS_RATIONALE,        /* to write reasons and give the verdict behind them: docs/rationale.md */
     GRAM_LOSS_PROOF,            /* to write, told which answer is better, why */
-    GRAM_LOSS_DPO,              /* this and what follows trains a policy, which writes answers: docs/alignment.md */
-    GRAM_LOSS_CDPO, GRAM_LOSS_IPO, GRAM_LOSS_SIMPO, GRAM_LOSS_ORPO, GRAM_LOSS_KTO
+    GRAM_LOSS_DPO,              /* this and what follows trains a policy, which writes answers: -log s(beta (u_w -
+                                 * u_l)), u = log pi / pi_ref of an answer; docs/alignment.md has the formulas */
+    GRAM_LOSS_CDPO,             /* smoothed */
+    GRAM_LOSS_IPO,              /* the squared distance of means over tokens from 1 / (2 beta) */
+    GRAM_LOSS_SIMPO,            /* means over tokens and a margin, without a reference */
+    GRAM_LOSS_ORPO,             /* the chosen answer's text, and the odds of both, without a reference */
+    GRAM_LOSS_KTO               /* single answers that are labelled good or not */
 } gram_loss;
 gram_status gram_loss_parse(const char *name, gram_loss *out, gram_err *err);   /* "gram", "bt-margin" ... */
 const char *gram_loss_name(gram_loss loss);
 bool gram_loss_is_scalar(gram_loss loss);   /* bt to purm */
 bool gram_loss_writes(gram_loss loss);      /* rationale and proof: text is learnt */
+bool gram_loss_is_policy(gram_loss loss);   /* dpo to kto */
 
 /* What gives a reward model its number: the hidden state of the last token times a vector; or GRM's MLP of one hidden
  * layer, y = W2 max(0, W1 h + b1) + b2, which transformers opens when its score is replaced (docs/training.md). */
@@ -157,7 +163,7 @@ typedef struct {
     gram_options  model;        /* threads, labels, judge_prompt, chat_template, max_tokens and truncate as for
                                  * gram_open(); batch_tokens: computed together; dtype: matrices are stored
                                  * as GRAM_F32, or as GRAM_BF16 and rounded by chance at each step */
-    double        lr;           /* its peak: 2e-5 (stage 1: 1e-5) */
+    double        lr;           /* its peak: 2e-5 (stage 1: 1e-5; policies 1e-6) */
     gram_schedule schedule;     /* cosine */
     double        warmup;       /* share of the steps over which the rate rises: 0.1 */
     double        weight_decay; /* of matrices: 0 */
@@ -204,7 +210,10 @@ typedef struct {
                                  * for each token, matrix and step: -1, which is that of the adapter that is trained
                                  * further, and 0 for a new one */
     const char   *lora_targets; /* which matrices have one: some of "q,k,v,o,gate,up,down"; NULL: all */
-    double        beta;         /* of a policy: how much the distance to the reference weighs */
+    double        beta;         /* of a policy: how much the distance to the reference weighs: 0.1; simpo 2, stage ALIGN
+                                 * 0.05 */
+    double        gamma;        /* simpo: the margin: 1 */
+    double        good_weight, bad_weight;      /* kto: what good and other answers weigh: 1, 1 */
     const char   *reference;    /* of a policy: the model that it is held against; NULL: the one it starts from */
     gram_align_options align;   /* of GRAM_STAGE_ALIGN */
     gram_dist    *dist;         /* NULL: this process alone. Otherwise the processes that share each step, all of which

@@ -359,7 +359,7 @@ static gram_status judge_each(gr_align *a, const gr_align_prompt *const *p, cons
 
     for (size_t i = 0; i < n && !rc; i++) {
         const char *text = x[i].text;
-        rc = a->f.eval_judge.rewards(a->f.eval_judge.arg, &p[i]->row, &text, 1, p[i]->row.reference, &reward, err);
+        rc = a->f.eval_judge.rewards(a->f.eval_judge.arg, p[i], &text, 1, p[i]->row.reference, &reward, err);
         if (rc)
             return rc;
         if (!isnan(reward)) {

@@ -13,7 +13,7 @@
 #include "train/loop.h"
 
 /* A prompt as the policy reads it. Owned. */
-typedef struct { gr_group row; gr_ids ids; } gr_align_prompt;
+typedef struct { gr_group row; gr_ids ids; char *columns; /* all of the row, a JSON object */ } gr_align_prompt;
 typedef struct {
     gr_align_prompt *p;
     size_t n, cap;
@@ -39,8 +39,8 @@ gram_status gr_align_set(const gr_align_prompts *p, gr_set *out, gram_err *err);
 /* Rewards of the answers to a prompt: reward[n], NAN where one has none, which is counted. reference: the answer to
  * compare with, or NULL. */
 typedef struct {
-    gram_status (*rewards)(void *arg, const gr_group *row, const char *const *answer, size_t n, const char *reference,
-                           double *reward, gram_err *err);
+    gram_status (*rewards)(void *arg, const gr_align_prompt *p, const char *const *answer, size_t n,
+                           const char *reference, double *reward, gram_err *err);
     void *arg;
     bool across;                /* its rewards can be compared across prompts */
 } gr_align_judge;

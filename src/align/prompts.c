@@ -1,16 +1,19 @@
 /* prompts.c - the prompts of a policy's run, rendered once; see align.h. */
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include "align/align.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/json.h"
 
 void gr_align_prompts_clear(gr_align_prompts *p)
 {
     for (size_t i = 0; i < p->n; i++) {
         gr_group_clear(&p->p[i].row);
         gr_ids_clear(&p->p[i].ids);
+        free(p->p[i].columns);
     }
     free(p->p);
     *p = (gr_align_prompts){ 0 };
@@ -27,11 +30,11 @@ static gram_status render(const gr_judge *j, const gr_group *row, gr_ids *out, g
     return rc;
 }
 
-/* Takes the row over. */
-static gram_status add(gr_align_prompts *s, gr_group *row, const gr_align_rules *r, gram_err *err)
+/* Takes the row over, but not its JSON. */
+static gram_status add(gr_align_prompts *s, gr_group *row, const json_t *json, const gr_align_rules *r, gram_err *err)
 {
-    gr_align_prompt p = { *row, { 0 } }, *more;
-    gram_status rc = render(r->judge, &p.row, &p.ids, err);
+    gr_align_prompt p = { *row, { 0 }, gr_json_text(json, JSON_COMPACT) }, *more;
+    gram_status rc = p.columns ? render(r->judge, &p.row, &p.ids, err) : gr_nomem(err, "prompts");
 
     if (!rc && p.ids.n > r->most && r->truncate == GRAM_TRUNCATE_DROP) {
         s->dropped++;
@@ -45,14 +48,14 @@ static gram_status add(gr_align_prompts *s, gr_group *row, const gr_align_rules 
     }
     if (!rc && p.ids.n <= r->most) {
         s->digest = gr_digest(s->n ? s->digest : GR_DIGEST, p.ids.p, p.ids.n * sizeof *p.ids.p);
-        if (p.row.reference)
-            s->digest = gr_digest(s->digest, p.row.reference, strlen(p.row.reference) + 1);
+        s->digest = gr_digest(s->digest, p.columns, strlen(p.columns) + 1);
         s->p = more;
         s->p[s->n++] = p;
         return GRAM_OK;
     }
     gr_group_clear(&p.row);
     gr_ids_clear(&p.ids);
+    free(p.columns);
     return rc;
 }
 
@@ -66,10 +69,12 @@ static gram_status read_file(gr_align_prompts *out, const char *path, const gr_a
         return rc;
     while (!rc && !end) {
         gr_group row = { 0 };
+        json_t *json = NULL;
         gram_err why;
-        rc = gr_reader_prompt(reader, &row, &end, &why);
+        rc = gr_reader_asked(reader, false, &row, &json, &end, &why);
         if (!rc && !end) {
-            rc = add(out, &row, r, &why);
+            rc = add(out, &row, json, r, &why);
+            json_decref(json);
             if (rc && rc != GRAM_ENOMEM) {
                 gram_err said = why;
                 rc = gr_fail(&why, GRAM_EFORMAT, "%s:%" PRIu64 ": %s", path, gr_reader_line(reader), said.text);

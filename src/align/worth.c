@@ -11,15 +11,15 @@
 static gram_status judge_group(gr_align *a, gr_answer *first, size_t n, const char **text, double *reward,
                                gram_err *err)
 {
-    const gr_group *row = &a->prompt[first->place]->row;
+    const gr_align_prompt *p = a->prompt[first->place];
     bool against = a->f.reference_judge && gr_align_opt(a)->against == GRAM_AGAINST_GREEDY;
-    const char *reference = against ? first[n - 1].text : row->reference;
+    const char *reference = against ? first[n - 1].text : p->row.reference;
     size_t judged = a->greedy && gr_align_opt(a)->algorithm != GRAM_ALGORITHM_REMAX ? n - 1 : n;
     gram_status rc;
 
     for (size_t i = 0; i < n; i++)
         text[i] = first[i].text;
-    rc = a->f.judge.rewards(a->f.judge.arg, row, text, judged, a->f.reference_judge ? reference : NULL, reward, err);
+    rc = a->f.judge.rewards(a->f.judge.arg, p, text, judged, a->f.reference_judge ? reference : NULL, reward, err);
     for (size_t i = 0; i < n; i++)
         first[i].reward = !rc && i < judged ? reward[i] : NAN;
     return rc;

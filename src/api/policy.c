@@ -11,20 +11,17 @@ struct gr_policy {
     const gram_train_options *o;
     gr_align_prompts train, held;
     gram_judge *judge, *eval_judge;     /* eval_judge may be judge */
-    gram_model *other;                  /* the reference's files, where it is another model */
-    gr_model *model;                    /* its weights, where they are not the policy's own */
-    gr_lora *lora;                      /* the adapter that the policy started from */
-    gr_trainee *reference;
+    gr_reference reference;
     gr_align *align;
 };
 
 /* ---- Judges ------------------------------------------------------------------------------------------- */
 
-static gram_status rewards(void *arg, const gr_group *row, const char *const *answer, size_t n, const char *reference,
-                           double *reward, gram_err *err)
+static gram_status rewards(void *arg, const gr_align_prompt *p, const char *const *answer, size_t n,
+                           const char *reference, double *reward, gram_err *err)
 {
-    const gram_group g = { .prompt = { row->turn, row->n_turns, row->tools }, .response = answer, .n = n,
-                           .reference = reference };
+    const gram_group g = { .prompt = { p->row.turn, p->row.n_turns, p->row.tools }, .response = answer, .n = n,
+                           .reference = reference, .columns = p->columns };
     gram_judged_group out;
     gram_status rc = gram_judge_group(arg, &g, &out, err);
 
@@ -140,34 +137,36 @@ static gram_status same_words(const gram_model *a, const gram_model *b, gram_err
 }
 
 /* Weights that stay as they are, of the files that the policy starts from or of another model. */
-static gram_status open_frozen(gr_policy *p, const gram_model *m, const gr_training *r, gram_err *err)
+static gram_status open_frozen(gr_reference *f, const gram_model *m, const gr_training *r, gram_err *err)
 {
-    const struct checkpoint *files = p->other ? &p->other->file : &m->file;
+    const struct checkpoint *files = f->other ? &f->other->file : &m->file;
     gr_config cfg;
     gram_status rc = gr_config_open(&cfg, files->weights, files->adapter, &(gr_head_asked){ 0 }, err);
 
-    return rc ? rc : gr_model_open_folded(&p->model, m->device, files->weights, files->adapter, &cfg, r->mode,
+    return rc ? rc : gr_model_open_folded(&f->model, m->device, files->weights, files->adapter, &cfg, r->mode,
                                           GR_MODEL_FIXED, err);
 }
 
-static gram_status open_reference(gr_policy *p, gram_model *m, gr_training *r, gram_err *err)
+gram_status gr_reference_open(gr_reference *f, gram_model *m, const gr_training *r, const char *path, gram_err *err)
 {
     const gram_options files = { 0 };
-    gram_status rc = GRAM_OK;
+    gram_status rc = path ? gr_api_open_files(&f->other, path, &files, GRAM_LOSS_GRAM, err) : GRAM_OK;
 
-    if (p->o->align.kl == GRAM_KL_NONE)
-        return GRAM_OK;
-    if (p->o->reference)
-        rc = gr_api_open_files(&p->other, p->o->reference, &files, GRAM_LOSS_GRAM, err);
-    if (!rc && p->other)
-        rc = same_words(m, p->other, err);
-    if (!rc && (p->other || !r->lora))
-        rc = open_frozen(p, m, r, err);
+    if (!rc && f->other)
+        rc = same_words(m, f->other, err);
+    if (!rc && (f->other || !r->lora))
+        rc = open_frozen(f, m, r, err);
     else if (!rc && m->file.adapter)
-        rc = gr_lora_read(&p->lora, m->model, m->file.adapter, err);
-    if (!rc)
-        rc = gr_trainee_open_frozen(&p->reference, p->model ? p->model : r->model, p->lora, r->device, err);
-    return rc;
+        rc = gr_lora_read(&f->lora, m->model, m->file.adapter, err);
+    return rc ? rc : gr_trainee_open_frozen(&f->t, f->model ? f->model : r->model, f->lora, r->device, err);
+}
+
+void gr_reference_close(gr_reference *f)
+{
+    gr_trainee_close(f->t);
+    gr_lora_close(f->lora);
+    gr_model_close(f->model);
+    gram_close(f->other);
 }
 
 gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err *err)
@@ -180,12 +179,12 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
                          .batch_tokens = r->batch_tokens, .kv_bytes = m->text_bytes };
     gram_status rc = gr_api_find_ends(m, err);
 
-    if (!rc)
-        rc = open_reference(p, m, r, err);
+    if (!rc && p->o->align.kl != GRAM_KL_NONE)
+        rc = gr_reference_open(&p->reference, m, r, p->o->reference, err);
     if (rc)
         return rc;
-    f.reference = p->reference;
-    f.bytes = p->model ? gr_model_bytes(p->model) : 0;
+    f.reference = p->reference.t;
+    f.bytes = p->reference.model ? gr_model_bytes(p->reference.model) : 0;
     f.base = r->lora ? gr_weights_digest(r->weights) : GR_DIGEST;
     rc = gr_align_open(&p->align, &f, err);
     if (!rc)
@@ -198,10 +197,7 @@ void gr_policy_close(gr_policy *p)
     if (!p)
         return;
     gr_align_close(p->align);
-    gr_trainee_close(p->reference);
-    gr_lora_close(p->lora);
-    gr_model_close(p->model);
-    gram_close(p->other);
+    gr_reference_close(&p->reference);
     if (p->eval_judge != p->judge)
         gram_judge_close(p->eval_judge);
     gram_judge_close(p->judge);

@@ -5,6 +5,17 @@
 #include "align/align.h"
 #include "api/api_int.h"
 
+/* Weights that stay as they are beside those under training. */
+typedef struct {
+    gram_model *other;          /* the files of another model; NULL: the policy's own */
+    gr_model *model;            /* NULL: the policy's own weights, */
+    gr_lora *lora;              /* with the adapter that it started from, where there is one */
+    gr_trainee *t;
+} gr_reference;
+/* path NULL: the model that the run starts from, as it was. */
+gram_status gr_reference_open(gr_reference *f, gram_model *m, const gr_training *r, const char *path, gram_err *err);
+void gr_reference_close(gr_reference *f);
+
 typedef struct gr_policy gr_policy;
 /* Reads the prompts and opens the judges, before any weight of the policy is. *train and *held get the prompts as rows;
  * held: of o->eval_file, where that is given. */

@@ -55,7 +55,7 @@ static gram_status choose_head(gram_model *m, const char *path, const gram_train
 static gr_loss_rules rules_of(const gram_train_options *o)
 {
     return (gr_loss_rules){ o->loss, o->smoothing, o->margin_scale, o->posreg, o->sft_weight, o->sft_beta,
-                            o->verdict_weight };
+                            o->verdict_weight, o->beta, o->gamma, o->good_weight, o->bad_weight };
 }
 
 /* The rows of a run: those to learn from, and the held-out sets, of which there is one at least, empty where no file
@@ -112,9 +112,12 @@ static gram_status read_rows(const gram_model *m, gram_stage stage, const char *
                            .pairs = o->pairs, .seed = o->seed, .warn = o->note, .arg = o->arg };
     bool writes = gram_loss_writes(o->loss);
     gram_status (*read)(gr_set *, const char *, const char *const *, const gr_set_rules *, gram_err *) =
-        stage == GRAM_STAGE_PRETRAIN ? gr_set_read_groups : writes ? gr_set_read_reasons : gr_set_read_pairs;
+        stage == GRAM_STAGE_PRETRAIN ? gr_set_read_groups : writes ? gr_set_read_reasons
+                                     : o->loss == GRAM_LOSS_KTO ? gr_set_read_labelled : gr_set_read_pairs;
     gram_status rc = writes ? open_reasons(m, o, words, label, &rules, err) : GRAM_OK;
 
+    if (gram_loss_is_policy(o->loss))
+        rules.ties = GRAM_TIES_DROP;
     if (!rc)
         rc = read(&s->train, data, o->more_data, &rules, err);
     rules.ties = GRAM_TIES_DROP;            /* the data prefer neither: there is nothing to be right about */
@@ -384,6 +387,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
                       .batch_tokens = o->model.batch_tokens ? o->model.batch_tokens : BATCH_TOKENS,
                       .label = { m->judge.label[0], m->judge.label[1] }, .finish = finish, .arg = &f };
     gr_policy *policy = NULL;
+    gr_reference reference = { .t = NULL };
     gram_status rc = rows_init(&s, o, err);
 
     if (stage == GRAM_STAGE_ALIGN)          /* further files of held-out prompts are of the same set */
@@ -411,6 +415,10 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     r.device = m->device;
     if (!rc && policy)
         rc = gr_policy_open(policy, m, &r, err);
+    r.needs_reference = gram_loss_is_policy(o->loss) && stage == GRAM_STAGE_FINETUNE;
+    if (!rc && r.needs_reference && o->reference)
+        rc = gr_reference_open(&reference, m, &r, o->reference, err);
+    r.reference = reference.t;
     *report = (gram_train_report){ .rows = s.train.n, .bad = s.train.bad, .dropped = s.train.dropped,
                                    .truncated = s.train.truncated, .ties = s.train.ties, .alike = s.train.alike,
                                    .before = { NAN, NAN, NAN }, .after = { NAN, NAN, NAN }, .loss_before = NAN,
@@ -424,6 +432,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
         finish(&f, report, NULL);
     }
     gr_policy_close(policy);
+    gr_reference_close(&reference);
     gr_lora_close(r.lora);
     free(r.base);
     rows_clear(&s);

@@ -21,7 +21,9 @@ const cli_command cli_finetune = {
     "which answer is better. With --loss bt and those like it each answer is read by itself, as a conversation in the "
     "model's own chat template, and a head on its last token learns a number; MODEL then is a language model, "
     "which gets such a head, or a reward model, whose head goes on. Every weight is trained, in float32, with AdamW. "
-    "MODEL is a Hugging Face directory or a .gguf file; what comes out is a directory that `gram score` and transformers open.\n\n"
+    "MODEL is a Hugging Face directory or a .gguf file; what comes out is a directory that `gram score` and "
+    "transformers open.\n\n--loss dpo, cdpo, ipo, simpo, orpo and kto train a policy, which writes answers, on the "
+    "same pairs (kto on rows of a prompt, a \"completion\" and a \"label\"): docs/alignment.md.\n\n"
     "With --lora-rank the model stays as it is and low-rank adapters beside it are trained, in far less memory. What "
     "comes out is a directory that `gram score` and PEFT open; `gram merge` makes a whole model of it. MODEL may be "
     "such a directory, which is then trained further.\n\n"
@@ -31,6 +33,7 @@ const cli_command cli_finetune = {
     "A run's bits do not depend on the number of threads, nor on whether it was stopped and resumed.",
     "gram finetune ./my-model pairs.jsonl --out judge/ --loss gram --eval-file heldout.jsonl\n"
     "gram finetune ./my-model pairs.jsonl --out reward/ --loss bt-margin\n"
+    "gram finetune ./my-model pairs.jsonl --out better/ --loss dpo --beta 0.1\n"
     "gram finetune ./my-model pairs.jsonl --out judge/ --max-tokens 2048 --truncate balanced --save-every 50 --resume\n"
     "mpirun -np 4 gram finetune ./my-model pairs.jsonl --out judge/\n"
     "gram finetune ./my-model pairs.jsonl --out judge-lora/ --lora-rank 16 --lr 2e-4",

@@ -334,6 +334,7 @@ static void head(gr_page *p, const gr_run_facts *f)
     gr_page_raw(p, "<p class=\"sub\">");
     gr_page_raw(p, f->stage == GRAM_STAGE_ALIGN ? "A policy learns from a judge&#8217;s rewards"
                 : f->stage == GRAM_STAGE_PRETRAIN ? "Training, stage 1: to write pairs of answers"
+                : gram_loss_is_policy(f->opt->loss) ? "A policy learns from preferences"
                 : gram_loss_is_scalar(f->opt->loss) ? "Training of a reward model"
                                                     : "Training, stage 2: to give the verdict");
     if (f->date) {
@@ -398,7 +399,7 @@ static void cards(gr_page *p, const struct run *r)
     if (r->after.rows) {
         gr_page_card(p, "Accuracy before", r->before.accuracy, "held-out pairs");
         gr_page_card(p, "Accuracy after", r->after.accuracy, "held-out pairs");
-        if (!gram_loss_is_scalar(r->f->opt->loss))
+        if (!gram_loss_is_scalar(r->f->opt->loss) && !gram_loss_is_policy(r->f->opt->loss))
             gr_page_card(p, "Flip rate after", r->after.flip_rate, "orders disagree");
         snprintf(value, sizeof value, "%.1f&#160;%%", 100 * r->after.ece);
         snprintf(what, sizeof what, "before %.1f&#160;%%", 100 * r->before.ece);
@@ -576,6 +577,9 @@ static void definitions(gr_page *p, const gr_run_facts *f)
     else if (f->stage == GRAM_STAGE_ALIGN)
         gr_page_raw(p, "<dt>loss</dt><dd>What a step of the policy makes smaller; its size says little. Of held-out "
                     "prompts: the mean reward of the greedy answers, with its sign turned.</dd>\n");
+    else if (gram_loss_is_policy(f->opt->loss))
+        gr_page_raw(p, "<dt>loss</dt><dd>Of the two answers&#8217; log-probabilities against the reference&#8217;s, the "
+                    "mean over the rows of a batch.</dd>\n");
     else
         gr_page_raw(p, gram_loss_is_scalar(f->opt->loss)
                     ? "<dt>loss</dt><dd>Of the two answers&#8217; rewards, the mean over the rows of a batch.</dd>\n"

@@ -149,3 +149,20 @@ gram_status gr_judge_written(const gr_judge *j, const gram_pair *pair, gr_ids *i
     gr_buf_clear(&answer);
     return rc;
 }
+
+gram_status gr_judge_reply(const gr_judge *j, gram_prompt prompt, const char *answer, gr_ids *ids, size_t *asked,
+                           gram_err *err)
+{
+    gr_chat_text t = { 0 };
+    gr_ids alone = { 0 };
+    gram_status rc = gr_chat_render(&j->chat, prompt.turn, prompt.n, prompt.tools, &t, err);
+
+    if (!rc)
+        rc = gr_chat_encode(j->tok, &t, &alone, err);
+    if (!rc)
+        rc = add_answer(j, &t, (gr_str){ answer, strlen(answer) }, ids, err);
+    *asked = shared(&alone, ids);
+    gr_ids_clear(&alone);
+    gr_chat_text_clear(&t);
+    return rc;
+}

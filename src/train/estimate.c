@@ -110,7 +110,7 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw 
     if (r->source)
         rows = r->source->rows;
     if (r->stage == GRAM_STAGE_PRETRAIN || r->source || gram_loss_writes(r->loss.kind) ||
-        r->loss.kind == GRAM_LOSS_SFT_REG)
+        gram_loss_is_policy(r->loss.kind) || r->loss.kind == GRAM_LOSS_SFT_REG)
         head = gr_grad_head_bytes(gr_model_config(r->model), gr_device_lanes(r->device));
     if (r->lora && gr_dist_rank(r->opt->dist) == 0)
         check = gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model));

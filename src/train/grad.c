@@ -6,10 +6,10 @@
 #include "reward/loss.h"
 #include "train/grad_int.h"
 
-gram_status gr_grad_grow(gr_forest *f, const gr_grad *g, const gr_example *const *e, size_t count, gr_sum *sum,
-                         gram_err *err)
+gram_status gr_grad_grow(gr_forest *f, const gr_grad *g, gr_orders which, const gr_example *const *e, size_t count,
+                         gr_sum *sum, gram_err *err)
 {
-    size_t each = g->write ? 1 : 2;
+    size_t each = which.each;
     gr_seq *seq = gr_calloc(count * each, sizeof *seq);
     gram_status rc;
 
@@ -17,8 +17,9 @@ gram_status gr_grad_grow(gr_forest *f, const gr_grad *g, const gr_example *const
         return gr_nomem(err, "training rows");
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; k < each; k++)
-            seq[i * each + k] = (gr_seq){ e[i]->seq[k].p, e[i]->seq[k].n };
-        sum->tokens += gr_example_tokens(e[i]);
+            seq[i * each + k] = (gr_seq){ e[i]->seq[which.first + k].p, e[i]->seq[which.first + k].n };
+        for (size_t k = 0; k < each; k++)
+            sum->tokens += e[i]->seq[which.first + k].n;
     }
     rc = gr_forest_init(f, seq, count * each, g->cfg->far.after, NULL, GR_SAVE_SHARED, err);
     if (!rc)
@@ -50,7 +51,7 @@ gram_status gr_grad_logits(gr_grad *g, const gr_example *const *e, size_t count,
     gr_forest f;
     gr_sum sum = { 0 };
     const float *hidden;
-    gram_status rc = gr_grad_grow(&f, g, e, count, &sum, err);
+    gram_status rc = gr_grad_grow(&f, g, (gr_orders){ 0, g->write ? 1 : 2 }, e, count, &sum, err);
 
     if (rc)
         return rc;
@@ -83,9 +84,11 @@ double gr_grad_weight(const gr_grad *g, const gr_example *e)
 gram_status gr_grad_add(gr_grad *g, const gr_example *const *e, size_t count, double n, bool backward, gr_sum *sum,
                         gram_err *err)
 {
-    gr_grad_fn *add = g->write ? gr_grad_written : gr_grad_is_scalar(g) ? gr_grad_scalar : gr_grad_judge;
+    gr_grad_fn *add = g->write ? gr_grad_written : gram_loss_is_policy(g->loss.kind) ? gr_grad_offline
+                    : gr_grad_is_scalar(g) ? gr_grad_scalar : gr_grad_judge;
+    bool one = g->write || g->loss.kind == GRAM_LOSS_KTO;       /* kto looks at its answers, or at others' */
     gr_forest f;
-    gram_status rc = gr_grad_grow(&f, g, e, count, sum, err);
+    gram_status rc = gr_grad_grow(&f, g, (gr_orders){ g->look, one ? 1 : 2 }, e, count, sum, err);
 
     if (rc)
         return rc;

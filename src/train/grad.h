@@ -23,7 +23,8 @@ typedef struct {
     bool write;                 /* stage 1, rationale, proof */
     double temperature;         /* by which logits of the vocabulary are divided; 0: 1 */
     gr_loss_rules loss;         /* otherwise */
-    double chosen;              /* bt-posreg: gr_sum's of the whole batch, which its gradients want beforehand */
+    bool look;                  /* kto: the pass that measures z, before the others; its gr_sum has z in chosen */
+    double chosen;              /* bt-posreg, kto: gr_sum's of the whole batch, which its gradients want beforehand */
     struct {
         bool *unit, known;
         size_t at;
@@ -36,7 +37,9 @@ typedef struct {
 typedef struct {
     double loss;                /* already over n */
     double right, count;        /* stage 2, rationale: rows whose mean preference is for chosen, ties of either half; rows */
-    double chosen;              /* scalar: the weighted rewards of chosen answers, already over n */
+    double chosen;              /* scalar: the weighted rewards of chosen answers, already over n; kto: z */
+    double policy[6];           /* policies: of preferred answers, or good ones: how many, beta u, log pi; then of the
+                                 * others */
     uint64_t tokens;            /* read, each sequence whole */
     uint64_t computed;          /* after sharing prefixes */
     double (*p)[2];             /* stage 2: gets each row's preference for chosen, read first and second; or NULL */
@@ -70,6 +73,8 @@ typedef struct {
 } gr_sampled;
 /* One micro-batch, of a gr_grad whose `write` is set: the log-probabilities alone; the policy's loss, its sums and its
  * gradients. *sum gets tokens. */
+/* The answers' log-probabilities under g become the reference's of the examples. */
+gram_status gr_grad_reference(gr_grad *g, const gr_example *const *e, size_t count, gram_err *err);
 gram_status gr_grad_logp(gr_grad *g, gr_sampled *const *s, size_t count, gr_sum *sum, gram_err *err);
 gram_status gr_grad_policy(gr_grad *g, const gr_policy_rules *rules, gr_sampled *const *s, size_t count,
                            gr_policy_counts n, gr_policy_sum *policy, gr_sum *sum, gram_err *err);

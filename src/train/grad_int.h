@@ -7,21 +7,22 @@
 /* Adds the loss of the forest's examples, and its gradients; n as for gr_grad_add(). */
 typedef gram_status gr_grad_fn(gr_grad *g, const gr_forest *f, const gr_example *const *e, size_t count, double n,
                                bool backward, gr_sum *sum, gram_err *err);
-gr_grad_fn gr_grad_judge, gr_grad_scalar, gr_grad_written;
+gr_grad_fn gr_grad_judge, gr_grad_scalar, gr_grad_written, gr_grad_offline;
 
-/* The forest of some examples; clear it with gr_forest_clear(f, true). */
-gram_status gr_grad_grow(gr_forest *f, const gr_grad *g, const gr_example *const *e, size_t count, gr_sum *sum,
-                         gram_err *err);
-/* The answers of the forest's examples, one token after the other, and their hidden states from a forward pass. */
+/* The sequences of some examples, [first, first + each) of each; clear it with gr_forest_clear(f, true). */
+typedef struct { size_t first, each; } gr_orders;
+gram_status gr_grad_grow(gr_forest *f, const gr_grad *g, gr_orders which, const gr_example *const *e, size_t count,
+                         gr_sum *sum, gram_err *err);
+/* The answers of the forest's sequences, one token after the other, and their hidden states from a forward pass. */
 typedef struct {
-    size_t rows, *row, *at;     /* at[count + 1]: where each example's tokens begin */
+    size_t rows, *row, *at;     /* at[sequences + 1]: where each one's tokens begin */
     int32_t *target;
     float *wt, *dhidden;
     double *loss;
     const float *hidden;
 } gr_answers;
-gram_status gr_answers_open(gr_answers *a, gr_grad *g, const gr_forest *f, const gr_example *const *e, size_t count,
-                            gram_err *err);
+gram_status gr_answers_open(gr_answers *a, gr_grad *g, const gr_forest *f, gr_orders which,
+                            const gr_example *const *e, size_t count, gram_err *err);
 void gr_answers_clear(gr_answers *a);
 /* a->loss; backward: the gradients of sum_i wt[i] loss[i] too, down to the first layer. */
 gram_status gr_answers_learn(gr_answers *a, gr_grad *g, bool backward, gram_err *err);
@@ -32,8 +33,10 @@ typedef struct { const float *hidden, *wt; const int32_t *target; float *dhidden
 gram_status gr_grad_words(gr_grad *g, const gr_words *w, bool backward, gram_err *err);
 void gr_grad_head_close(struct gr_head *h);
 
-/* The rows of sequence s, which is seq[0] of e, that write its tokens from e->asked on, and those tokens; how many. */
-size_t gr_grad_trace(const gr_forest *f, size_t s, const gr_example *e, size_t *row, int32_t *target);
+/* The rows of sequence s of the forest, which is seq[k] of e, that write its tokens from where its answer begins, and
+ * those tokens; how many. */
+size_t gr_grad_trace(const gr_forest *f, size_t s, const gr_example *e, int k, size_t *row, int32_t *target);
+static inline size_t gr_asked(const gr_example *e, int k) { return k ? e->asked_other : e->asked; }
 
 /* dL/dd of one verdict reaches the hidden state that its logits z [2] are read from, *dhidden = ..., and the two rows of
  * the head, through the cap on each logit. d is z of label `right` less the other's. False: memory ran out. */

@@ -18,9 +18,9 @@ static gram_status read_samples(gr_answers *a, gr_forest *f, gr_grad *g, gr_samp
     for (size_t i = 0; i < count && !rc; i++)
         e[i] = &s[i]->e;
     if (!rc)
-        rc = gr_grad_grow(f, g, e, count, sum, err);
+        rc = gr_grad_grow(f, g, (gr_orders){ 0, 1 }, e, count, sum, err);
     if (!rc)
-        rc = gr_answers_open(a, g, f, e, count, err);
+        rc = gr_answers_open(a, g, f, (gr_orders){ 0, 1 }, e, count, err);
     if (!rc)
         rc = gr_answers_learn(a, g, false, err);
     for (size_t i = 0; i < count && !rc; i++)

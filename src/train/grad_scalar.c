@@ -48,7 +48,7 @@ static gram_status batch_init(struct batch *b, const gr_forest *f, gram_err *err
         b->row[i] = f->leaf_row[i];
     for (size_t i = 0; i < b->count; i++)
         if (learnt(b, i))
-            at += gr_grad_trace(f, 2 * i, b->e[i], b->row + at, b->target + at - 2 * b->count);
+            at += gr_grad_trace(f, 2 * i, b->e[i], 0, b->row + at, b->target + at - 2 * b->count);
     return GRAM_OK;
 }
 

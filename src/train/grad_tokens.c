@@ -157,40 +157,43 @@ gram_status gr_grad_words(gr_grad *g, const gr_words *w, bool backward, gram_err
     return rc;
 }
 
-size_t gr_grad_trace(const gr_forest *f, size_t s, const gr_example *e, size_t *row, int32_t *target)
+size_t gr_grad_trace(const gr_forest *f, size_t s, const gr_example *e, int k, size_t *row, int32_t *target)
 {
-    size_t n = e->seq[0].n - e->asked, seg = 0;
+    size_t asked = gr_asked(e, k), n = e->seq[k].n - asked, seg = 0;
 
     while (f->leaf_row[s] >= f->seg[seg].row + f->seg[seg].len)
         seg++;
     for (size_t i = n; i-- > 0; ) {
-        size_t at = e->asked + i - 1;           /* this position writes token at + 1 */
+        size_t at = asked + i - 1;           /* this position writes token at + 1 */
         while (f->seg[seg].pos > at)
             seg = f->seg[seg].parent;
         row[i] = f->seg[seg].row + at - f->seg[seg].pos;
-        target[i] = e->seq[0].p[at + 1];
+        target[i] = e->seq[k].p[at + 1];
     }
     return n;
 }
 
-gram_status gr_answers_open(gr_answers *a, gr_grad *g, const gr_forest *f, const gr_example *const *e, size_t count,
-                            gram_err *err)
+gram_status gr_answers_open(gr_answers *a, gr_grad *g, const gr_forest *f, gr_orders which,
+                            const gr_example *const *e, size_t count, gram_err *err)
 {
-    size_t C = g->cfg->width, all = 0;
+    size_t C = g->cfg->width, all = 0, n = count * which.each;
 
     *a = (gr_answers){ .rows = 0 };
-    for (size_t i = 0; i < count; i++)
-        all += e[i]->seq[0].n - e[i]->asked;
+    for (size_t i = 0; i < n; i++) {
+        int k = (int)(which.first + i % which.each);
+        all += e[i / which.each]->seq[k].n - gr_asked(e[i / which.each], k);
+    }
     a->row = gr_calloc(all, sizeof *a->row);
-    a->at = gr_calloc(count + 1, sizeof *a->at);
+    a->at = gr_calloc(n + 1, sizeof *a->at);
     a->target = gr_calloc(all, sizeof *a->target);
     a->dhidden = gr_calloc(all * C, sizeof *a->dhidden);
     a->wt = gr_calloc(all, sizeof *a->wt);
     a->loss = gr_calloc(all, sizeof *a->loss);
     if (!a->row || !a->at || !a->target || !a->dhidden || !a->wt || !a->loss)
         return gr_nomem(err, "training rows");
-    for (size_t i = 0; i < count; i++) {
-        a->rows += gr_grad_trace(f, i, e[i], a->row + a->rows, a->target + a->rows);
+    for (size_t i = 0; i < n; i++) {
+        int k = (int)(which.first + i % which.each);
+        a->rows += gr_grad_trace(f, i, e[i / which.each], k, a->row + a->rows, a->target + a->rows);
         a->at[i + 1] = a->rows;
     }
     return gr_trainee_forward(g->t, f, a->row, a->rows, &a->hidden, err);
@@ -250,7 +253,7 @@ gram_status gr_grad_written(gr_grad *g, const gr_forest *f, const gr_example *co
                             bool backward, gr_sum *sum, gram_err *err)
 {
     gr_answers a;
-    gram_status rc = gr_answers_open(&a, g, f, e, count, err);
+    gram_status rc = gr_answers_open(&a, g, f, (gr_orders){ 0, 1 }, e, count, err);
 
     if (!rc) {
         set_weights(&a, e, count, n);

@@ -37,6 +37,7 @@ static gram_status judge_rows(struct loop *l, gr_held *h, const gr_example *cons
     gr_share_rows(&l->share, e, n, &first, &own);
     memset(h->p, 0, n * sizeof *h->p);
     sum = (gr_sum){ .p = gr_grad_has_verdicts(&l->grad) ? h->p + first : NULL };
+    rc = gr_run_look(l, e + first, own, counts, err);
     *stopped = o->judging && o->judging(o->arg, 0, n) != 0;
     for (size_t i = 0; i < own && !rc && !*stopped; i += k) {
         k = gr_grad_fits(e + first + i, own - i, l->r->batch_tokens);

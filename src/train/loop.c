@@ -171,18 +171,39 @@ static gram_status check_finite(const gram_train_step *s, gram_err *err)
                    s->grad_norm);
 }
 
+/* Losses of which a mean is that of the whole batch, and wanted beforehand. */
+static bool looks_first(const struct loop *l)
+{
+    return l->r->loss.kind == GRAM_LOSS_BT_POSREG || l->r->loss.kind == GRAM_LOSS_KTO;
+}
+
+static gram_status look(struct loop *l, const gr_example *const *e, size_t count, double n, gram_err *err)
+{
+    gr_sum first_look = { 0 };
+    gram_status rc;
+
+    l->grad.look = l->r->loss.kind == GRAM_LOSS_KTO;
+    rc = learn(l, e, count, n, false, &first_look, err);
+    l->grad.look = false;
+    if (!rc)
+        rc = gr_share_sum(&l->share, &first_look, err);
+    l->grad.chosen = first_look.chosen;
+    return rc;
+}
+
+gram_status gr_run_look(struct loop *l, const gr_example *const *e, size_t count, double n, gram_err *err)
+{
+    l->grad.chosen = 0;
+    return l->r->loss.kind == GRAM_LOSS_KTO ? look(l, e, count, n, err) : GRAM_OK;
+}
+
 /* The loss of the batch and its gradients, of which this process then has its part. */
 static gram_status learn_batch(struct loop *l, size_t count, double n, gr_sum *sum, double *norm, gram_err *err)
 {
-    bool posreg = l->r->loss.kind == GRAM_LOSS_BT_POSREG;   /* its mean is that of the batch, and wanted beforehand */
-    gr_sum first_look = { 0 };
     gram_status rc = gr_share_batch(&l->share, l->batch, &count, err);
 
-    if (!rc && posreg)
-        rc = learn(l, l->batch, count, n, false, &first_look, err);
-    if (!rc && posreg)
-        rc = gr_share_sum(&l->share, &first_look, err);
-    l->grad.chosen = first_look.chosen;
+    if (!rc && looks_first(l))
+        rc = look(l, l->batch, count, n, err);
     if (!rc)
         rc = learn(l, l->batch, count, n, true, sum, err);
     if (!rc)
@@ -210,6 +231,21 @@ static gram_status learn_rows(struct loop *l, gr_sum *sum, double *norm, gram_er
     return rc ? rc : learn_batch(l, count, n, sum, norm, err);
 }
 
+/* A policy's numbers as TRL names them: means over preferred answers, or good ones, and over the others. */
+static void tell_policy(struct loop *l, gram_train_step *s, const gr_sum *sum)
+{
+    static const char *const name[] = { "rewards/chosen", "logps/chosen", "rewards/rejected", "logps/rejected",
+                                        "rewards/margins", "rewards/accuracies", "kl" };
+    const double *p = sum->policy;
+    const double x[] = { p[1] / p[0], p[2] / p[0], p[4] / p[3], p[5] / p[3], p[1] / p[0] - p[4] / p[3],
+                         sum->right / sum->count, l->r->loss.kind == GRAM_LOSS_KTO ? fmax(l->grad.chosen, 0) : NAN };
+
+    for (size_t i = 0; i < GR_COUNT(x); i++)
+        l->number[i] = (gram_number){ name[i], x[i] };
+    s->more = l->number;
+    s->n_more = GR_COUNT(x);
+}
+
 static gram_status learn_source(struct loop *l, gram_train_step *s, gr_sum *sum, double *norm, gram_err *err)
 {
     const gr_source *from = l->r->source;
@@ -233,6 +269,8 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
     gr_trainee_keep(l->t);
     if (rc)
         return rc;
+    if (gram_loss_is_policy(l->r->loss.kind))
+        tell_policy(l, s, &sum);
     l->tokens += sum.tokens;
     s->loss = sum.loss;
     s->accuracy = gr_grad_accuracy(&l->grad, &sum);
@@ -418,6 +456,10 @@ static gram_status begin(struct loop *l, gram_err *err)
     if (found.what && !o->resume)
         return gr_fail(err, GRAM_EARG, "%s holds a run: `resume` goes on with it; a new one needs another directory",
                        l->checkpoints.dir);
+    if (found.what != MODEL && l->r->needs_reference)
+        rc = gr_run_refer(l, err);
+    if (rc)
+        return rc;
     if (found.what == RUN) {
         rc = load(l, found.ended, err);
     } else if (found.what == MODEL) {

@@ -37,6 +37,8 @@ typedef struct {
     gr_model *model;                    /* writable, unless there are adapters to train */
     gr_device *device;
     const gr_source *source;            /* NULL: the rows of `train`, which otherwise holds the prompts */
+    bool needs_reference;               /* dpo and its kin: the log-probabilities of the rows' answers, */
+    gr_trainee *reference;              /* of this model; NULL: of the one that the run starts from */
     const gr_set *train, *held;         /* held: [n_held], at least one, and n == 0 where there is none */
     const char *const *held_name;       /* [n_held] without folders */
     size_t n_held;

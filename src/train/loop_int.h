@@ -25,6 +25,7 @@ struct loop {
     struct timespec start;
     uint64_t tokens;
     bool asked;                     /* somebody wants the run to stop */
+    gram_number number[8];          /* of a step of dpo and its kin */
     bool check_rows;                /* of the model that is opened again: there is memory for it */
     gram_train_report *report;
 };
@@ -37,6 +38,11 @@ bool gr_run_is_over(const struct loop *l);
 bool gr_run_is_time(const struct loop *l, uint64_t every);
 /* Somebody asked to stop: what is done is kept, and the call fails with GRAM_ESTOPPED. why: "" or a reason. */
 gram_status gr_run_stop(struct loop *l, const char *why, gram_err *err);
+
+/* reference.c: fills in ref of all rows, whose weights are those that the run starts from. */
+gram_status gr_run_refer(struct loop *l, gram_err *err);
+/* kto: what a list of examples wants to be looked at for before its loss is taken; n: theirs. */
+gram_status gr_run_look(struct loop *l, const gr_example *const *e, size_t count, double n, gram_err *err);
 
 /* settings.c: *out is all that the run's bits depend on, a line for each; see gr_state_load(). */
 gram_status gr_run_settings(const gr_training *r, char **out, gram_err *err);

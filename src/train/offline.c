@@ -49,7 +49,7 @@ double gr_loss_offline(gram_loss kind, double beta, double gamma, double smoothi
         slope[1] /= nl;
         return L;
     default:
-        L = sigmoid_loss(beta * (uw - ul), kind == GRAM_LOSS_CDPO ? smoothing : 0, &dd);
+        L = sigmoid_loss(beta * (uw - ul), smoothing, &dd);
         slope[0] = beta * dd;
         slope[1] = -beta * dd;
         return L;

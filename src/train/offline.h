@@ -17,7 +17,8 @@
 
 typedef struct { double logp, ref; size_t n; } gr_whole_answer;
 
-/* L of a pair, and its slopes in the sums p_w and p_l. kind: one of dpo, cdpo, ipo, simpo and orpo. */
+/* L of a pair, and its slopes in the sums p_w and p_l. kind: one of dpo, cdpo, ipo, simpo and orpo. smoothing: e, of
+ * the first two. */
 double gr_loss_offline(gram_loss kind, double beta, double gamma, double smoothing, const gr_whole_answer *w,
                        const gr_whole_answer *l, double slope[2]);
 /* L of one answer without its weight, and its slope in p. */

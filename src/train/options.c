@@ -28,6 +28,8 @@
 #define WRITERS    (ONE(RATIONALE) | ONE(PROOF))
 #define JUDGES     (ONE(GRAM) | ONE(GENERATIVE))
 #define SCALARS    (~JUDGES & (2u * ONE(PURM) - 1))
+#define POLICIES   (ONE(DPO) | ONE(CDPO) | ONE(IPO) | ONE(SIMPO) | ONE(ORPO) | ONE(KTO))
+#define REFERRED   (ONE(DPO) | ONE(CDPO) | ONE(IPO) | ONE(KTO))
 #define MANY       ((double)(1 << 20))
 #define STEPS      ((double)((uint64_t)1 << 40))
 #define ANY        1e30                     /* of numbers that have no natural end */
@@ -35,15 +37,21 @@
 /* The loss comes first: it sets the defaults of its own. */
 static const gram_option option[] = {
     { .name = "loss", .kind = GRAM_OPTION_CHOICE, .at = AT(loss), .stages = STAGE2, .alike = true,
-      .usual = { "", "gram" }, .choices = "gram|generative|bt|bt-margin|bt-smooth|bt-posreg|sft-reg|purm|rationale|proof",
+      .usual = { "", "gram" },
+      .choices = "gram|generative|bt|bt-margin|bt-smooth|bt-posreg|sft-reg|purm|rationale|proof|dpo|cdpo|ipo|simpo|orpo|"
+      "kto",
       .help = "What is minimised. gram: the cross-entropy of the two labels, smoothed; generative: the same without "
       "smoothing. The others train a reward model, whose head reads one answer: bt (Bradley-Terry), bt-margin, "
       "bt-smooth, bt-posreg, sft-reg (which also learns to write the chosen answer) and purm (a mean and a spread). "
-      "rationale learns to write the rows' reasons and the verdict behind them; proof, told the verdict, to write why" },
+      "rationale learns to write the rows' reasons and the verdict behind them; proof, told the verdict, to write why. "
+      "The rest train a policy, which writes answers: dpo, cdpo (smoothed), ipo, simpo and orpo from pairs, kto from rows "
+      "of a prompt, a \"completion\" and a \"label\"" },
     { .name = "smoothing", .kind = GRAM_OPTION_REAL, .at = AT(smoothing), .stages = STAGE2, .alike = true, .most = 0.5,
-      .losses = ONE(GRAM) | ONE(BT_SMOOTH) | ONE(RATIONALE), .usual = { "", "0.05; bt-smooth 0.1" },
-      .help = "gram, rationale, bt-smooth: the mass that the target gives to the other label, as the paper defines it. torch's "
-      "label_smoothing=0.1 is the paper's 0.05 and 0.05 here, since torch spreads it over both labels" },
+      .losses = ONE(GRAM) | ONE(BT_SMOOTH) | ONE(RATIONALE) | ONE(CDPO),
+      .usual = { "", "0.05; bt-smooth and cdpo 0.1" },
+      .help = "gram, rationale, bt-smooth, cdpo: the mass that the target gives to the other label, as the paper "
+      "defines it. "
+      "torch's label_smoothing=0.1 is the paper's 0.05 and 0.05 here, since torch spreads it over both labels" },
     { .name = "margin-scale", .kind = GRAM_OPTION_REAL, .at = AT(margin_scale), .stages = STAGE2, .alike = true,
       .most = ANY, .losses = ONE(BT_MARGIN), .usual = { "", "1" },
       .help = "bt-margin: multiplies the margins of the rows" },
@@ -71,6 +79,7 @@ static const gram_option option[] = {
       .losses = SCALARS & ~ONE(SFT_REG),
       .help = "Train the reward head alone and leave the rest of the model as it is" },
     { .name = "ties", .kind = GRAM_OPTION_CHOICE, .at = AT(ties), .stages = STAGE2, .alike = true,
+      .losses = JUDGES | SCALARS,
       .choices = "half|drop", .usual = { "", "half" },
       .help = "Rows that the data call a tie: their target is a half, or they are dropped" },
     { .name = "pairs", .kind = GRAM_OPTION_SIZE, .at = AT(pairs), .stages = STAGE1, .alike = true, .least = 1,
@@ -114,8 +123,6 @@ static const gram_option option[] = {
     { .name = "kl-in", .kind = GRAM_OPTION_CHOICE, .at = AT(align.kl_in), .stages = STAGE3, .alike = true,
       .choices = "reward|loss", .needs = "kl", .usual = { "", "", "reward" },
       .help = "Where it stands: summed over an answer and taken from its reward, or in the loss at each token" },
-    { .name = "beta", .kind = GRAM_OPTION_REAL, .at = AT(beta), .stages = STAGE3, .alike = true, .most = ANY,
-      .needs = "kl", .usual = { "", "", "0.05" }, .help = "What the distance to the reference weighs" },
     { .name = "kl-target", .kind = GRAM_OPTION_REAL, .at = AT(align.kl_target), .stages = STAGE3, .alike = true,
       .most = ANY, .needs = "kl",
       .help = "Let beta grow where the distance of an answer is above X, and fall where it is below (default: 0, beta "
@@ -123,8 +130,6 @@ static const gram_option option[] = {
     { .name = "kl-horizon", .kind = GRAM_OPTION_REAL, .at = AT(align.kl_horizon), .stages = STAGE3, .alike = true,
       .above = true, .most = ANY, .needs = "kl-target", .usual = { "", "", "10000" },
       .help = "In how many answers beta changes by a fifth" },
-    { .name = "reference", .kind = GRAM_OPTION_PATH, .at = AT(reference), .stages = STAGE3, .alike = true,
-      .needs = "kl", .help = "The model that the policy is held against (default: the one that it starts from)" },
     { .name = "ratio", .kind = GRAM_OPTION_CHOICE, .at = AT(align.ratio), .stages = STAGE3, .alike = true,
       .choices = "none|token|answer-mean|answer-sum", .algorithms = GRADIENTS, .usual = { "", "", "token" },
       .help = "Of what the ratio to the policy that wrote is: a token; the mean over an answer, GSPO's; its sum, that "
@@ -177,8 +182,22 @@ static const gram_option option[] = {
     { .name = "lambda", .kind = GRAM_OPTION_REAL, .at = AT(align.lambda), .stages = STAGE3, .alike = true, .most = ANY,
       .usual = { "", "", "0" }, .help = "PURM: the reward is mean - X u, u the overlap with the other answers" },
 
+    { .name = "beta", .kind = GRAM_OPTION_REAL, .at = AT(beta), .stages = STAGE2 | STAGE3, .alike = true,
+      .above = true, .most = ANY, .losses = POLICIES, .usual = { "", "0.1; simpo 2", "0.05" },
+      .help = "What the distance of a policy to its reference weighs; orpo: what the odds weigh beside the text" },
+    { .name = "gamma", .kind = GRAM_OPTION_REAL, .at = AT(gamma), .stages = STAGE2, .alike = true, .most = ANY,
+      .losses = ONE(SIMPO), .usual = { "", "1" }, .help = "simpo: the margin, -log s(beta D - X). TRL's is 0.5" },
+    { .name = "good-weight", .kind = GRAM_OPTION_REAL, .at = AT(good_weight), .stages = STAGE2, .alike = true,
+      .most = ANY, .losses = ONE(KTO), .usual = { "", "1" }, .help = "kto: what answers weigh that are labelled good" },
+    { .name = "bad-weight", .kind = GRAM_OPTION_REAL, .at = AT(bad_weight), .stages = STAGE2, .alike = true,
+      .most = ANY, .losses = ONE(KTO), .usual = { "", "1" }, .help = "kto: what the others weigh" },
+    { .name = "reference", .kind = GRAM_OPTION_PATH, .at = AT(reference), .stages = STAGE2 | STAGE3, .alike = true,
+      .losses = REFERRED,
+      .help = "The model that a policy is held against (default: the one that it starts from)" },
+
     { .name = "lr", .kind = GRAM_OPTION_REAL, .at = AT(lr), .stages = ALL, .alike = true, .most = 1,
-      .usual = { "1e-5", "2e-5", "1e-6" }, .help = "The peak of the learning rate" },
+      .usual = { "1e-5", "2e-5", "1e-6" },
+      .help = "The peak of the learning rate. dpo and its kin begin with 1e-6" },
     { .name = "schedule", .kind = GRAM_OPTION_CHOICE, .at = AT(schedule), .stages = ALL, .alike = true,
       .choices = "cosine|linear|constant", .usual = { "cosine", "cosine", "constant" },
       .help = "How the rate falls after its peak" },
@@ -484,7 +503,7 @@ void gram_train_options_init(gram_train_options *o, gram_stage stage)
     *o = (gram_train_options){ .lora_dropout = -1 };
     for (size_t i = 0; i < GR_COUNT(option); i++) {
         const char *usual = option[i].usual[stage];
-        if (usual && *usual && !option[i].losses && strcspn(usual, ";") == strlen(usual))
+        if (usual && *usual && !option[i].losses && !strchr(usual, ';'))
             gr_option_take(&option[i], o, usual, NULL);
     }
     o->pairs = 1;
@@ -497,7 +516,12 @@ void gram_train_options_init(gram_train_options *o, gram_stage stage)
 void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
 {
     o->loss = loss;
-    o->smoothing = loss == GRAM_LOSS_GRAM || loss == GRAM_LOSS_RATIONALE ? 0.05 : loss == GRAM_LOSS_BT_SMOOTH ? 0.1 : 0;
+    o->smoothing = loss == GRAM_LOSS_GRAM || loss == GRAM_LOSS_RATIONALE ? 0.05
+                 : loss == GRAM_LOSS_BT_SMOOTH || loss == GRAM_LOSS_CDPO ? 0.1 : 0;
+    o->beta = loss == GRAM_LOSS_SIMPO ? 2 : 0.1;
+    o->gamma = o->good_weight = o->bad_weight = 1;
+    if (gram_loss_is_policy(loss))
+        o->lr = 1e-6;
     o->margin_scale = 1;
     o->posreg = POSREG;
     o->sft_weight = SFT_WEIGHT;
@@ -548,7 +572,7 @@ static void name_losses(unsigned losses, char out[128])
     size_t at = 0;
 
     out[0] = '\0';
-    for (int i = 0; i <= GRAM_LOSS_PROOF && at < 128; i++)
+    for (int i = 0; i <= GRAM_LOSS_KTO && at < 128; i++)
         if (losses >> i & 1) {
             bool last = !(losses >> (i + 1));
             at += (size_t)snprintf(out + at, 128 - at, "%s%s", !at ? "" : last ? " and " : ", ",

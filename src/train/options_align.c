@@ -6,13 +6,14 @@ static gram_status check_kl(const gram_train_options *o, gram_err *err)
 {
     const gram_align_options *a = &o->align;
 
+    if (a->kl == GRAM_KL_NONE && (o->beta != 0.05 || o->reference))
+        return gr_fail(err, GRAM_EARG, "%s: wanted `kl` with it, without which it says nothing",
+                       o->reference ? "reference" : "beta");
     if (a->kl == GRAM_KL_NONE)
         return GRAM_OK;
     if (a->kl == GRAM_KL_K1 && a->kl_in == GRAM_KL_IN_LOSS)
         return gr_fail(err, GRAM_EARG, "kl: the gradient of k1 in the loss is 0 on average, so it would do nothing: "
                        "wanted k1 in the reward, or k2 or k3");
-    if (o->beta == 0)
-        return gr_fail(err, GRAM_EARG, "beta: 0 leaves the distance to the reference out, and `kl` asks for it");
     return GRAM_OK;
 }
 

@@ -1,5 +1,6 @@
 /* set.c - see set.h. */
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,7 @@ static void example_clear(gr_example *e)
 {
     gr_ids_clear(&e->seq[0]);
     gr_ids_clear(&e->seq[1]);
+    free(e->ref);
 }
 
 size_t gr_example_tokens(const gr_example *e)
@@ -76,6 +78,7 @@ gram_status gr_set_add(gr_set *s, gr_example *e, gram_err *err)
         s->digest = gr_digest(s->digest, &n, sizeof n);
         s->digest = gr_digest(s->digest, e->seq[i].p, e->seq[i].n * sizeof *e->seq[i].p);
     }
+    s->digest = e->asked_other || e->ref ? gr_digest(s->digest, &e->asked, sizeof e->asked) : s->digest;
     s->digest = gr_digest(s->digest, &e->target, sizeof e->target);
     s->digest = gr_digest(s->digest, &e->weight, sizeof e->weight);
     s->digest = gr_digest(s->digest, &e->soft, sizeof e->soft);
@@ -172,6 +175,34 @@ static bool same_ids(const gr_ids *a, const gr_ids *b)
     return a->n == b->n && !memcmp(a->p, b->p, a->n * sizeof *a->p);
 }
 
+/* A policy's: the prompt with each answer, as it would write them. */
+static gram_status reply_pair(const gr_row *row, const gr_set_rules *rules, gr_example *e, gr_judged *ids,
+                              gram_err *err)
+{
+    const gr_judge *j = rules->judge;
+    const gram_prompt prompt = { row->turn, row->n_turns, row->tools };
+    const char *answer[] = { row->chosen, row->rejected };
+    size_t *asked[] = { &e->asked, &e->asked_other };
+    gram_status rc = GRAM_OK;
+
+    if (row->soft != 1 && rules->loss.kind != GRAM_LOSS_DPO && rules->loss.kind != GRAM_LOSS_CDPO)
+        return gr_fail(err, GRAM_EFORMAT, "the row says that its chosen answer is the better one with a probability of "
+                       "%g, and the loss %s has no use for it", row->soft, gram_loss_name(rules->loss.kind));
+    if (row->chosen_extra || row->rejected_extra)
+        return gr_fail(err, GRAM_EFORMAT, "an answer calls a tool: a policy learns to write texts");
+    for (size_t k = 0; k < 2 && !rc; k++) {
+        rc = gr_judge_reply(j, prompt, answer[k], &ids->order[k], asked[k], err);
+        if (!rc && ids->order[k].n > j->max_tokens && j->truncate == GRAM_TRUNCATE_DROP)
+            ids->dropped = true;
+        else if (!rc && ids->order[k].n > j->max_tokens)
+            rc = gr_fail(err, GRAM_ELIMIT, "the prompt and an answer take %zu tokens, more than the %zu allowed; "
+                         "`truncate drop` leaves such rows out", ids->order[k].n, j->max_tokens);
+    }
+    if (!rc && !(e->ref = gr_calloc(2, sizeof *e->ref)))
+        rc = gr_nomem(err, "training rows");
+    return rc;
+}
+
 static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *rules, gram_err *err)
 {
     gr_example e = { .target = gr_loss_target(row->soft, rules->loss.smoothing), .weight = row->weight,
@@ -186,7 +217,8 @@ static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *ru
         s->ties++;
         return GRAM_OK;
     }
-    rc = judge_pair(row, rules, &ids, &e.asked, err);
+    rc = gram_loss_is_policy(rules->loss.kind) ? reply_pair(row, rules, &e, &ids, err)
+                                               : judge_pair(row, rules, &ids, &e.asked, err);
     if (!rc && ids.dropped) {
         s->dropped++;
     } else if (!rc && same_ids(&ids.order[0], &ids.order[1])) {
@@ -201,6 +233,46 @@ static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *ru
     example_clear(&e);
     gr_judged_clear(&ids);
     return rc;
+}
+
+static gram_status add_labelled(gr_set *s, const gr_group *row, const char *answer, bool good,
+                                const gr_set_rules *rules, gram_err *err)
+{
+    const gr_judge *j = rules->judge;
+    const gram_prompt prompt = { row->turn, row->n_turns, row->tools };
+    gr_example e = { .target = good, .good = good, .weight = good ? rules->loss.good_weight : rules->loss.bad_weight,
+                     .ref = gr_calloc(2, sizeof *e.ref) };
+    gram_status rc = e.ref ? gr_judge_reply(j, prompt, answer, &e.seq[0], &e.asked, err)
+                           : gr_nomem(err, "training rows");
+
+    e.text[0] = gr_digest(GR_DIGEST, e.seq[0].p, e.seq[0].n * sizeof *e.seq[0].p);
+    if (!rc && e.seq[0].n > j->max_tokens && j->truncate == GRAM_TRUNCATE_DROP)
+        s->dropped++;
+    else if (!rc && e.seq[0].n > j->max_tokens)
+        rc = gr_fail(err, GRAM_ELIMIT, "the prompt and the answer take %zu tokens, more than the %zu allowed; "
+                     "`truncate drop` leaves such rows out", e.seq[0].n, j->max_tokens);
+    else if (!rc)
+        rc = gr_set_add(s, &e, err);
+    example_clear(&e);
+    return rc;
+}
+
+/* kto: behind each prompt the answer to the next row's, cut where it is too long. */
+static gram_status add_mismatched(gr_set *s, size_t most, const char *path, gram_err *err)
+{
+    if (s->n < 2)
+        return gr_fail(err, GRAM_EFORMAT, "%s: %zu row: kto measures a policy's distance by answers to other prompts: "
+                       "wanted two rows or more", path, s->n);
+    for (size_t i = 0; i < s->n; i++) {
+        gr_example *e = &s->e[i];
+        const gr_example *next = &s->e[(i + 1) % s->n];
+        size_t n = gr_min(next->seq[0].n - next->asked, most > e->asked ? most - e->asked : 1);
+        if (!gr_ids_add(&e->seq[1], e->seq[0].p, e->asked) ||
+            !gr_ids_add(&e->seq[1], next->seq[0].p + next->asked, n))
+            return gr_nomem(err, "training rows");
+        e->asked_other = e->asked;
+    }
+    return GRAM_OK;
 }
 
 static gram_status add_written(gr_set *s, const gram_pair *pair, const gr_set_rules *rules, gram_err *err)
@@ -283,6 +355,42 @@ static gram_status one_reasoned(gr_set *s, gr_reader *r, const char *path, const
     return rc && rc != GRAM_ENOMEM ? blame(r, path, err) : rc;
 }
 
+/* {"prompt", "completion", "label"}: a text or the assistant's message, and true or false, 1 or 0. */
+static gram_status read_label(const json_t *row, const char **answer, bool *good, gram_err *err)
+{
+    const json_t *text = json_object_get(row, "completion"), *label = json_object_get(row, "label"), *turn;
+
+    if (json_array_size(text) == 1 && (turn = json_array_get(text, 0)))
+        text = json_object_get(turn, "content");
+    if (!json_is_string(text))
+        return gr_fail(err, GRAM_EFORMAT, "key \"completion\": wanted a text, or a list of one message; kto learns "
+                       "from single answers with a \"label\"");
+    if (!json_is_boolean(label) && !(json_is_integer(label) && (json_integer_value(label) | 1) == 1))
+        return gr_fail(err, GRAM_EFORMAT, "key \"label\": wanted true or false, whether the completion is good");
+    *answer = json_string_value(text);
+    *good = json_is_true(label) || json_integer_value(label) == 1;
+    return GRAM_OK;
+}
+
+static gram_status one_labelled(gr_set *s, gr_reader *r, const char *path, const gr_set_rules *rules, bool *end,
+                                gram_err *err)
+{
+    gr_group g = { 0 };
+    json_t *row = NULL;
+    const char *answer = "";
+    bool good = false;
+    gram_status rc = gr_reader_asked(r, false, &g, &row, end, err);
+
+    if (rc || *end)
+        return rc;
+    rc = read_label(row, &answer, &good, err);
+    if (!rc)
+        rc = add_labelled(s, &g, answer, good, rules, err);
+    json_decref(row);
+    gr_group_clear(&g);
+    return rc && rc != GRAM_ENOMEM ? blame(r, path, err) : rc;
+}
+
 typedef gram_status one_fn(gr_set *s, gr_reader *r, const char *path, const gr_set_rules *rules, bool *end,
                            gram_err *err);
 
@@ -355,4 +463,16 @@ gram_status gr_set_read_groups(gr_set *out, const char *path, const char *const 
                                gram_err *err)
 {
     return read_all(out, path, more, one_group, rules, err);
+}
+
+gram_status gr_set_read_labelled(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
+                                 gram_err *err)
+{
+    gram_status rc = read_all(out, path, more, one_labelled, rules, err);
+
+    if (!rc)
+        rc = add_mismatched(out, rules->judge->max_tokens, path, err);
+    if (rc)
+        gr_set_clear(out);
+    return rc;
 }

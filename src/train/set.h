@@ -13,21 +13,25 @@ typedef struct {
     gram_loss kind;
     double smoothing, margin_scale, posreg, sft_weight, sft_beta;      /* as in gram_train_options */
     double verdict_weight;
+    double beta, gamma, good_weight, bad_weight;
 } gr_loss_rules;
 
 typedef struct {
     gr_ids seq[2];          /* stage 2: the chosen answer read as A, and as B; scalar losses: the conversation with the
                              * chosen answer, and with the rejected one. Stage 1: the first alone */
-    size_t asked;           /* stage 1, sft-reg, rationale, proof: tokens at the start of the first that are read and
-                             * not learnt */
+    size_t asked;           /* stage 1, sft-reg, rationale, proof, policies: tokens at the start of the first that are
+                             * read and not learnt */
     size_t verdict;         /* rationale: the place of the label in the first, which is label `right`; 0: none */
     int right;
+    size_t asked_other;     /* policies: the same of the second */
+    double *ref;            /* policies: [2] log-probabilities of both answers under the reference; owned */
     double target, weight;  /* stage 2: of the chosen answer, see reward/loss.h */
     uint64_t prompt;        /* stage 2: hash of the conversation */
     uint64_t text[2];       /* of the conversation with the chosen answer, and with the rejected one, however much of
                              * them is read; stage 1: of all that is read, and 0 */
     double soft, margin;    /* q before smoothing; m, scaled, 0 where there is none */
     bool tie;
+    bool good;              /* kto: the label; seq[1] is the prompt with the answer to another, for z */
 } gr_example;
 
 typedef struct {
@@ -66,6 +70,9 @@ gram_status gr_set_read_reasons(gr_set *out, const char *path, const char *const
                                 gram_err *err);
 gram_status gr_set_read_groups(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
                                gram_err *err);
+/* Rows of a prompt, a completion and a label, for kto. */
+gram_status gr_set_read_labelled(gr_set *out, const char *path, const char *const *more, const gr_set_rules *rules,
+                                 gram_err *err);
 /* Moves the example's ids into the set; a failure leaves them with the caller. */
 gram_status gr_set_add(gr_set *s, gr_example *e, gram_err *err);
 void gr_set_clear(gr_set *s);

@@ -1,5 +1,6 @@
 /* share.c - see share.h. */
 #include <stdlib.h>
+#include <string.h>
 #include "base/digest.h"
 #include "base/err.h"
 #include "tensor/dtype.h"
@@ -141,8 +142,12 @@ void gr_share_rows(const gr_share *s, const gr_example *const *e, size_t count, 
 
 gram_status gr_share_sum(const gr_share *s, gr_sum *sum, gram_err *err)
 {
-    double x[] = { sum->loss, sum->right, sum->count, sum->chosen, (double)sum->tokens, (double)sum->computed };
+    double *p = sum->policy;
+    double x[] = { sum->loss, sum->right, sum->count, sum->chosen, (double)sum->tokens, (double)sum->computed, p[0],
+                   p[1], p[2], p[3], p[4], p[5] };
     gram_status rc = gr_dist_sum(s->d, x, GR_COUNT(x), err);
+
+    memcpy(p, x + 6, sizeof sum->policy);
 
     sum->loss = x[0];
     sum->right = x[1];

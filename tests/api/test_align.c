@@ -326,8 +326,8 @@ static void every_option_moves_something(void **state)
 static void what_says_nothing_is_refused(void **state)
 {
     static const struct { const char *set[4]; const char *why; } bad[] = {
-        { { "kl=k1", "kl-in=loss" }, "would do nothing" }, { { "beta=0" }, "leaves the distance" },
-        { { "kl=none", "beta=0.2" }, "wanted `kl`" }, { { "updates=2", "ratio=none" }, "without one" },
+        { { "kl=k1", "kl-in=loss" }, "would do nothing" },         { { "kl=none", "beta=0.2" }, "wanted `kl`" },
+        { { "updates=2", "ratio=none" }, "without one" },
         { { "top-p=0.9" }, "rloo has no use" }, { { "samples=1" }, "2 or more" },
         { { "cut-penalty=1" }, "cut" }, { { "algorithm=raft", "global=true", "samples=3" }, "multiple" },
         { { "judge=nowhere" }, "nowhere" }, { { "rollout-prompts=3" }, "multiple" },

@@ -64,7 +64,7 @@ static gram_status train(const struct kind *k, const char *out, int threads, boo
     if (k->stage == GRAM_STAGE_FINETUNE) {
         o.eval_file = held;
         o.eval_every = 4;
-        if (!gram_loss_is_scalar(k->loss))
+        if (!gram_loss_is_scalar(k->loss) && !gram_loss_is_policy(k->loss))
             o.model.judge_prompt = "Q {input}\nA {response_a}\nB {response_b}\nBetter:";
     }
     o.model.dtype = k->dtype;
@@ -142,7 +142,7 @@ static void killed_and_resumed_it_is_the_same(void **state)
  * one, behind one, at the step of a judging. */
 int main(void)
 {
-    static struct kind k[2 * (GRAM_LOSS_PURM + 2) + 2];
+    static struct kind k[2 * (GRAM_LOSS_PURM + 2) + 4];
     static char name[GR_COUNT(k)][50];
     struct CMUnitTest tests[GR_COUNT(k)];
     size_t n = 0;
@@ -152,6 +152,8 @@ int main(void)
             k[n++] = (struct kind){ GRAM_STAGE_FINETUNE, (gram_loss)loss, rank, GRAM_F32, 0, false };
         k[n++] = (struct kind){ GRAM_STAGE_PRETRAIN, GRAM_LOSS_GRAM, rank, GRAM_F32, 0, false };
     }
+    k[n++] = (struct kind){ GRAM_STAGE_FINETUNE, GRAM_LOSS_DPO, 0, GRAM_F32, 0, false };
+    k[n++] = (struct kind){ GRAM_STAGE_FINETUNE, GRAM_LOSS_CDPO, 2, GRAM_F32, 0, false };
     k[n++] = (struct kind){ GRAM_STAGE_FINETUNE, GRAM_LOSS_GRAM, 0, GRAM_BF16, 0, false };
     k[n++] = (struct kind){ GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, 0, GRAM_F32, 0, true };
     for (size_t i = 0; i < n; i++) {

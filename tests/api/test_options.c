@@ -15,7 +15,7 @@
 
 /* ---- Each moves a number --------------------------------------------------------------------------- */
 
-static char *pairs, *groups, *bad, *against, *judge, *other, *reasons, *none;
+static char *labelled, *model_b, *pairs, *groups, *bad, *against, *judge, *other, *reasons, *none;
 static int runs;
 
 /* What a run leaves to look at, a digest each. */
@@ -163,6 +163,11 @@ static const struct move move[] = {
     { "sft-beta", "1", { "judge-prompt=", "loss=sft-reg" }, METRICS, 0 },
     { "verdict-weight", "3", { "data=REASONS", "loss=rationale" }, METRICS, 0 },
     { "rationale-format", "rm-r1", { "data=REASONS", "loss=rationale" }, METRICS, 0 },
+    { "beta", "3", { "judge-prompt=", "loss=dpo", "lr=3e-3" }, METRICS, 0 },
+    { "gamma", "3", { "judge-prompt=", "loss=simpo", "lr=3e-3" }, METRICS, 0 },
+    { "good-weight", "3", { "judge-prompt=", "loss=kto", "data=LABELLED" }, METRICS, 0 },
+    { "bad-weight", "3", { "judge-prompt=", "loss=kto", "data=LABELLED" }, METRICS, 0 },
+    { "reference", "MODEL_B", { "judge-prompt=", "loss=dpo" }, METRICS, 0 },
     { "head", "mlp", { "judge-prompt=", "loss=bt" }, WEIGHTS, 0 },
     { "head-width", "8", { "judge-prompt=", "loss=bt", "head=mlp" }, WEIGHTS, 0 },
     { "freeze", "true", { "judge-prompt=", "loss=bt" }, WEIGHTS, 0 },
@@ -209,7 +214,8 @@ static char *filled(const char *name, const char *text)
 {
     const struct { const char *word, *path; } path[] = { { "AGAINST", against }, { "GROUPS", groups }, { "BAD", bad },
                                                          { "OTHER", other },
-                                                         { "REASONS", reasons } };
+                                                         { "REASONS", reasons }, { "LABELLED", labelled },
+                                                         { "MODEL_B", model_b } };
     gr_buf b = { 0 };
 
     assert_true(!name || gr_buf_printf(&b, "%s=", name));
@@ -409,7 +415,8 @@ static void what_has_no_use_is_refused(void **state)
         { GRAM_STAGE_PRETRAIN, GRAM_LOSS_GRAM, "ties", "drop", "of the stage finetune" },
         { GRAM_STAGE_PRETRAIN, GRAM_LOSS_GRAM, "smoothing", "0.1", "of the stage finetune" },
         { GRAM_STAGE_FINETUNE, GRAM_LOSS_GRAM, "pairs", "2", "of the stage pretrain" },
-        { GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, "smoothing", "0.1", "of the losses gram, bt-smooth and rationale" },
+        { GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, "smoothing", "0.1",
+          "of the losses gram, bt-smooth, rationale and cdpo" },
         { GRAM_STAGE_FINETUNE, GRAM_LOSS_GRAM, "head", "mlp", "and the loss is gram" },
         { GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, "freeze", "true", "and the loss is sft-reg" },
         { GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, "head-width", "7", "`head` mlp" },
@@ -434,6 +441,19 @@ static void what_has_no_use_is_refused(void **state)
     }
 }
 
+/* The tiny model a few steps on: another one with the same vocabulary. */
+static int make_model_b(void)
+{
+    gram_train_options o;
+
+    gram_train_options_init(&o, GRAM_STAGE_PRETRAIN);
+    o.steps = 2;
+    o.lr = 1e-2;
+    o.model.threads = 1;
+    CHECK_OK(gram_pretrain("tests/golden/train/judge", groups, model_b, &o, NULL, &check_err));
+    return 0;
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -455,13 +475,18 @@ static int set_up(void **state)
         "{\"prompt\":\"q1\",\"chosen\":\"zz\",\"rejected\":\"a\",\"rationale\":\"{first} is long, {second} short.\"}\n"
         "{\"prompt\":\"q2\",\"chosen\":\"z\",\"rejected\":\"aa\",\"rationale\":\"{second} is long, {first} short.\"}\n");
     other = check_write("other.txt", "{input}\n{response_a}\n{response_b}\n?");
-    return 0;
+    labelled = check_write("labelled.jsonl", "{\"prompt\":\"q1\",\"completion\":\"zzzz\",\"label\":true}\n"
+                                             "{\"prompt\":\"q2\",\"completion\":\"aa\",\"label\":false}\n"
+                                             "{\"prompt\":\"q3\",\"completion\":\"aaa\",\"label\":0}\n");
+    model_b = check_tmppath("model-b");
+    return make_model_b();
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    free(none), free(pairs), free(against), free(bad), free(groups), free(judge), free(other);
+    free(labelled), free(model_b), free(none), free(pairs), free(against), free(bad), free(groups), free(judge);
+    free(other);
     return 0;
 }
 

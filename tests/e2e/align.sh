@@ -45,3 +45,22 @@ expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out d $small --steps 2 -
 # shellcheck disable=SC2086
 expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out e $small --steps 2 --cut keep --scheme reference \
     --against greedy
+
+# Answers that somebody else wrote.
+for i in 1 2 3 4; do
+    printf '{"prompt":"q%d","chosen":"zzzz","rejected":"aaaa"}\n' $i
+done >pairs.jsonl
+printf '{"prompt":"q1","completion":"zz","label":true}\n{"prompt":"q2","completion":"aaa","label":false}\n' >kto.jsonl
+expect 0 "$GRAM" finetune "$model" pairs.jsonl --out dpo --loss dpo --lr 1e-3 --steps 8 --batch-rows 4 \
+    --eval-file pairs.jsonl
+says out "100.0 %"
+[ "$(wc -l <dpo/reference.jsonl)" -eq 9 ] || die "reference.jsonl: a digest and 8 rows are wanted"
+grep -q '"rewards/margins"' dpo/metrics.jsonl || die "no margins in metrics.jsonl"
+expect 0 "$GRAM" finetune "$model" kto.jsonl --out kto --loss kto --lr 1e-3 --steps 4 --batch-rows 2 --lora-rank 2 \
+    --reference dpo
+expect 1 "$GRAM" finetune "$model" pairs.jsonl --out x --loss kto
+says err "label"
+expect 2 "$GRAM" finetune "$model" pairs.jsonl --out x --loss simpo --reference dpo
+says err "--reference: it is an option of the losses dpo, cdpo, ipo and kto"
+expect 2 "$GRAM" finetune "$model" pairs.jsonl --out x --loss dpo --labels C,D
+says err "labels"

@@ -1,0 +1,117 @@
+/* reference.c - the log-probabilities of the answers of dpo and its kin under the reference: computed once, before the
+ * first step, and kept in OUT/reference.jsonl, where a run that goes on finds them.
+ *
+ *     {"rows":"9f0c..."}                         a digest of all rows
+ *     {"chosen":-41.2,"rejected":-38.9}          of each; kto: of the answer, and of the one to another prompt */
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "file/io.h"
+#include "train/loop_int.h"
+
+#define LARGEST ((size_t)1 << 32)
+
+/* The rows of every set, one behind the other. */
+struct all { const gr_example **e; size_t n; uint64_t digest; };
+
+static gram_status collect(const struct loop *l, struct all *a, gram_err *err)
+{
+    size_t n = l->r->train->n, at = 0;
+
+    for (size_t k = 0; k < l->r->n_held; k++)
+        n += l->r->held[k].n;
+    *a = (struct all){ gr_calloc(n, sizeof(*a->e)), n, l->r->train->digest };
+    if (!a->e)
+        return gr_nomem(err, "training rows");
+    for (size_t i = 0; i < l->r->train->n; i++)
+        a->e[at++] = &l->r->train->e[i];
+    for (size_t k = 0; k < l->r->n_held; k++) {
+        a->digest = a->digest * 3 ^ l->r->held[k].digest;
+        for (size_t i = 0; i < l->r->held[k].n; i++)
+            a->e[at++] = &l->r->held[k].e[i];
+    }
+    return GRAM_OK;
+}
+
+static gram_status compute(struct loop *l, const struct all *a, gram_err *err)
+{
+    gr_grad g = l->grad;
+    gram_status rc = GRAM_OK;
+
+    g.head = NULL;
+    if (l->r->reference)
+        g.t = l->r->reference;
+    for (size_t i = 0, k; i < a->n && !rc; i += k) {
+        k = gr_grad_fits(a->e + i, a->n - i, l->r->batch_tokens);
+        rc = gr_grad_reference(&g, a->e + i, k, err);
+        if (!rc)
+            rc = gr_dist_check(l->share.d, err);
+    }
+    gr_grad_clear(&g);
+    gr_trainee_release(g.t);
+    return rc;
+}
+
+static gram_status write(const char *path, const struct all *a, gram_err *err)
+{
+    gr_buf b = { 0 };
+    bool ok = gr_buf_printf(&b, "{\"rows\":\"%016" PRIx64 "\"}\n", a->digest);
+    gram_status rc;
+
+    for (size_t i = 0; i < a->n && ok; i++)
+        ok = gr_buf_printf(&b, "{\"chosen\":%.17g,\"rejected\":%.17g}\n", a->e[i]->ref[0], a->e[i]->ref[1]);
+    rc = ok ? gr_write_file(path, b.p, b.n, err) : gr_nomem(err, path);
+    gr_buf_clear(&b);
+    return rc;
+}
+
+/* Whether the file has them all, of these rows; otherwise they are computed again. */
+static bool read_line(const char *line, size_t n, double ref[2])
+{
+    json_t *o = json_loadb(line, n, 0, NULL);
+    const json_t *w = json_object_get(o, "chosen"), *l = json_object_get(o, "rejected");
+    bool ok = json_is_number(w) && json_is_number(l);
+
+    if (ok) {
+        ref[0] = json_number_value(w);
+        ref[1] = json_number_value(l);
+    }
+    json_decref(o);
+    return ok;
+}
+
+static bool read_all(const char *path, const struct all *a)
+{
+    char *text = NULL, want[40], *at, *end;
+    size_t bytes, i = 0;
+    bool ok = gr_path_exists(path) && !gr_read_file(path, LARGEST, &text, &bytes, NULL);
+
+    snprintf(want, sizeof want, "{\"rows\":\"%016" PRIx64 "\"}\n", a->digest);
+    ok = ok && bytes > strlen(want) && !memcmp(text, want, strlen(want));
+    at = ok ? text + strlen(want) : NULL;
+    for (; ok && i < a->n; i++, at = end + 1) {
+        end = memchr(at, '\n', bytes - (size_t)(at - text));
+        ok = end && read_line(at, (size_t)(end - at), a->e[i]->ref);
+    }
+    free(text);
+    return ok;
+}
+
+gram_status gr_run_refer(struct loop *l, gram_err *err)
+{
+    char *path = gr_path_join(l->r->out, "reference.jsonl");
+    struct all a = { NULL, 0, 0 };
+    gram_status rc = path ? collect(l, &a, err) : gr_nomem(err, l->r->out);
+
+    if (!rc && !(l->r->opt->resume && !l->share.d && read_all(path, &a))) {
+        rc = compute(l, &a, err);
+        if (!rc && gr_run_is_first(l))
+            rc = write(path, &a, err);
+    }
+    free(a.e);
+    free(path);
+    return rc;
+}

@@ -1,0 +1,139 @@
+/* test_offline.c - steps of DPO and its kin against PyTorch: losses and gradient norms of four steps of AdamW over a
+ * tiny model, by any cut into micro-batches. tests/golden/align.json has them; scripts/golden_align.py holds the rule by
+ * which the rows are made, which is that of test_train.c. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include "check.h"
+#include "device.h"
+#include "optim/optim.h"
+#include "reward/loss.h"
+#include "train/grad.h"
+
+#define MODEL "tests/golden/train/llama_gqa"
+enum { ROWS = 6, BATCH = 3, STEPS = 4, ASKED = 20, LIST = 96 };
+
+static int32_t list[LIST];
+
+static void add_row(gr_ids *ids, size_t i, int k, size_t from, size_t to)
+{
+    for (size_t j = from; j < gr_min(to, 60 + i); j++) {
+        int32_t id = (list[(j + 7 * i) % LIST] + (j >= 40 ? 11 * k : 0)) % 256;
+        assert_true(gr_ids_add(ids, &id, 1));
+    }
+}
+
+static gr_set make_set(gram_loss loss)
+{
+    gr_set s = { 0 };
+
+    for (size_t i = 0; i < ROWS; i++) {
+        bool kto = loss == GRAM_LOSS_KTO;
+        gr_example e = { .asked = ASKED, .asked_other = ASKED, .soft = 1, .good = i % 2 == 0,
+                         .weight = kto && i % 2 ? 1.3 : 1, .ref = gr_calloc(2, sizeof *e.ref),
+                         .target = gr_loss_target(1, loss == GRAM_LOSS_CDPO ? 0.1 : 0) };
+        add_row(&e.seq[0], i, 0, 0, 99);
+        add_row(&e.seq[1], i, !kto, 0, kto ? ASKED : 99);
+        if (kto)
+            add_row(&e.seq[1], (i + 1) % ROWS, 0, ASKED, 99);
+        CHECK_OK(gr_set_add(&s, &e, &check_err));
+    }
+    return s;
+}
+
+struct subject { gr_weights *weights; gr_model *model; gr_device *device; gr_trainee *t; gr_adamw adam; gr_grad grad; };
+
+static struct subject subject_open(gram_loss loss)
+{
+    struct subject s = { 0 };
+    gr_config cfg;
+    gr_param *p;
+    size_t n;
+
+    CHECK_OK(gr_weights_open_dir(&s.weights, MODEL, &check_err));
+    CHECK_OK(gr_config_read(&cfg, MODEL, &check_err));
+    CHECK_OK(gr_model_open_writable(&s.model, check_device(1), s.weights, &cfg, &check_err));
+    CHECK_OK(gr_device_open(&s.device, NULL, 2, &check_err));
+    CHECK_OK(gr_trainee_open(&s.t, s.model, s.device, &check_err));
+    p = gr_trainee_params(s.t, &n);
+    CHECK_OK(gr_adamw_init(&s.adam, p, n, &check_err));
+    s.grad = (gr_grad){ .t = s.t, .cfg = gr_model_config(s.model), .device = s.device,
+                        .loss = { .kind = loss, .beta = loss == GRAM_LOSS_SIMPO ? 2 : 0.1, .gamma = 1 } };
+    return s;
+}
+
+static void subject_close(struct subject *s)
+{
+    gr_grad_clear(&s->grad);
+    gr_adamw_clear(&s->adam);
+    gr_trainee_close(s->t);
+    gr_device_close(s->device);
+    gr_model_close(s->model);
+    gr_weights_close(s->weights);
+}
+
+static double step(struct subject *x, const gr_set *set, size_t s, size_t micro, double *norm)
+{
+    const gr_example *e[BATCH];
+    gr_sum sum = { 0 }, look = { 0 };
+
+    for (size_t b = 0; b < BATCH; b++)
+        e[b] = &set->e[(s * BATCH + b) % ROWS];
+    gr_trainee_zero(x->t);
+    x->grad.look = x->grad.loss.kind == GRAM_LOSS_KTO;
+    for (size_t b = 0; b < BATCH && x->grad.look; b += micro)
+        CHECK_OK(gr_grad_add(&x->grad, e + b, gr_min(micro, BATCH - b), BATCH, false, &look, &check_err));
+    x->grad.look = false;
+    x->grad.chosen = look.chosen;
+    for (size_t b = 0; b < BATCH; b += micro)
+        CHECK_OK(gr_grad_add(&x->grad, e + b, gr_min(micro, BATCH - b), BATCH, true, &sum, &check_err));
+    assert_true(sum.count == BATCH && sum.policy[0] + sum.policy[3] == (x->grad.loss.kind == GRAM_LOSS_KTO ? 3 : 6));
+    *norm = gr_grad_norm(&x->adam, x->device);
+    gr_adamw_step(&x->adam, 1e-3, 1, x->device);
+    return sum.loss;
+}
+
+static void check_loss(const json_t *steps, gram_loss loss, size_t micro)
+{
+    const json_t *want = json_object_get(steps, gram_loss_name(loss));
+    struct subject x = subject_open(loss);
+    gr_set set = make_set(loss);
+    const gr_example *e[ROWS];
+
+    for (size_t i = 0; i < ROWS; i++)
+        e[i] = &set.e[i];
+    CHECK_OK(gr_grad_reference(&x.grad, e, ROWS, &check_err));
+    for (size_t s = 0; s < STEPS; s++) {
+        double norm, cost = step(&x, &set, s, micro, &norm);
+        double wloss = json_number_value(json_array_get(json_object_get(want, "loss"), s));
+        double wnorm = json_number_value(json_array_get(json_object_get(want, "norm"), s));
+        double tol = s ? 2e-3 : 2e-5;       /* as in test_train.c: the first has its own rounding, then it adds up */
+        if (!(fabs(cost - wloss) <= tol * (1 + wloss)) || !(fabs(norm - wnorm) <= 5 * tol * (1 + wnorm)))
+            fail_msg("%s in micro-batches of %zu, step %zu: loss %.9g norm %.9g, wanted %.9g and %.9g",
+                     gram_loss_name(loss), micro, s, cost, norm, wloss, wnorm);
+    }
+    gr_set_clear(&set);
+    subject_close(&x);
+}
+
+static void each_loss_is_pytorchs(void **state)
+{
+    json_t *all = json_load_file("tests/golden/align.json", 0, NULL);
+    json_t *tokens = json_load_file(MODEL "/tokens.json", 0, NULL);
+
+    (void)state;
+    for (size_t i = 0; i < LIST; i++)
+        list[i] = (int32_t)json_integer_value(json_array_get(tokens, i));
+    for (gram_loss loss = GRAM_LOSS_DPO; loss <= GRAM_LOSS_KTO; loss++)
+        for (size_t micro = 1; micro <= 3; micro++)
+            check_loss(json_object_get(all, "steps"), loss, micro);
+    json_decref(all), json_decref(tokens);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(each_loss_is_pytorchs) };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
