@@ -28,12 +28,14 @@ OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "mod
 T, V = 53, 61                   # odd, so that every vector kernel meets its tail
 LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cross a tile of 96 rows
         "qwen3_head320": 96, "gemma3_head512": 96, "smollm3": 96, "olmo2": 96,
-        "internlm2": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96}                  # these are trained too, on 96 tokens
+        "internlm2": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
+        "qwen3_moe": 96, "qwen3_moe_stacked": 96}                  # these are trained too, on 96 tokens
 TEETH = 0.05
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
          "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
-         "phi3": transformers.Phi3Config, "gemma2": transformers.Gemma2Config}
+         "phi3": transformers.Phi3Config, "gemma2": transformers.Gemma2Config,
+         "qwen3_moe": transformers.Qwen3MoeConfig}
 F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
@@ -126,6 +128,16 @@ HF = {
                                partial_rotary_factor=0.75, pad_token_id=None, tie_word_embeddings=True, **WIDE),
                   BF16, "old", 1,
                   [{"original_max_position_embeddings": 95}, {"max_position_embeddings": 128}]),
+    # Experts apart, and a layer without any; all of a layer in one tensor, as transformers 5 has them in memory.
+    "qwen3_moe": ("qwen3_moe", size(3, 24, 2, 1, 40, rope_parameters=PLAIN, head_dim=16, num_experts=6,
+                                    num_experts_per_tok=2, moe_intermediate_size=20, norm_topk_prob=True,
+                                    mlp_only_layers=[1], **WIDE), BF16, "old", 1,
+                  [{"norm_topk_prob": False}, {"num_experts_per_tok": 3}]),
+    "qwen3_moe_stacked": ("qwen3_moe", size(4, 24, 4, 2, 32, rope_parameters=PLAIN, head_dim=8, num_experts=9,
+                                            num_experts_per_tok=3, moe_intermediate_size=17, norm_topk_prob=False,
+                                            decoder_sparse_step=2, use_sliding_window=True, sliding_window=24,
+                                            tie_word_embeddings=True, **WIDE), F16, "new", 1,
+                          [{"norm_topk_prob": True}, {"use_sliding_window": False}]),
 }
 SHORT = {"phi3_long": 48}       # tokens, whose logits stand beside those of the whole
 
@@ -157,6 +169,9 @@ GGUF = {
     "gguf_phi4_mini": ("phi3", size(2, 64, 4, 2, 32, rope_parameters=PART, original_max_position_embeddings=40,
                                     partial_rotary_factor=0.75, pad_token_id=None, tie_word_embeddings=True), Q.Q8_0,
                        [Q.Q8_0, Q.Q4_0]),
+    "gguf_qwen3_moe": ("qwen3_moe", size(2, 32, 2, 1, 32, rope_parameters=PLAIN, head_dim=16, num_experts=5,
+                                         num_experts_per_tok=2, moe_intermediate_size=32, norm_topk_prob=True), Q.Q8_0,
+                       [Q.Q8_0, Q.F16, Q.Q5_0]),
 }
 
 
@@ -165,8 +180,8 @@ def fill(model, seed):
     rng = np.random.default_rng(seed)
     for name, p in sorted(model.named_parameters()):
         x = rng.standard_normal(p.shape)
-        if p.ndim == 2:
-            x *= 1.5 / math.sqrt(p.shape[1])
+        if p.ndim >= 2:
+            x *= 1.5 / math.sqrt(p.shape[-1])
         elif name.endswith("bias"):
             x *= 0.3
         else:                                   # a norm: Gemma stores w - 1 and starts at 0, the others at 1
@@ -177,7 +192,7 @@ def fill(model, seed):
 
 def build(arch, sizes, seed):
     config = CLASS[arch](**json.loads(json.dumps(sizes)))
-    config._attn_implementation = "eager"
+    config._attn_implementation = config._experts_implementation = "eager"
     return fill(transformers.AutoModelForCausalLM.from_config(config), seed).eval()
 
 
@@ -186,7 +201,7 @@ def logits(model, tokens):
         return model(torch.tensor([tokens])).logits[0].float().numpy()
 
 
-IDLE = ("_attn_implementation", "_name_or_path", "attention_dropout", "chunk_size_feed_forward", "id2label",
+IDLE = ("_attn_implementation", "_experts_implementation", "_name_or_path", "attention_dropout", "chunk_size_feed_forward", "id2label",
         "initializer_range", "is_encoder_decoder", "label2id", "output_attentions", "output_hidden_states",
         "pretraining_tp", "problem_type", "return_dict", "transformers_version", "use_cache")
 
@@ -200,6 +215,8 @@ def config_json(config, form, dtype):
     if form == "new":
         return d
     d["torch_dtype"] = d.pop("dtype")
+    if "num_local_experts" in d:
+        d["num_experts"] = d.pop("num_local_experts")
     d.pop("layer_types", None)
     rope = d.pop("rope_parameters")
     if "full_attention" in rope:                # Gemma 3: two bases, and a pattern
@@ -211,6 +228,37 @@ def config_json(config, form, dtype):
     if form == "legacy":
         d["rope_scaling"]["type"] = d["rope_scaling"].pop("rope_type")
     return d
+
+
+def apart(state):
+    """Experts as transformers 4 has them: three matrices each."""
+    out = {}
+    for n, w in state.items():
+        at = n.rpartition(".")[0]
+        if n.endswith("experts.gate_up_proj"):
+            for e, both in enumerate(w):
+                out |= {f"{at}.{e}.{k}_proj.weight": x for k, x in zip(("gate", "up"), both.chunk(2))}
+        elif n.endswith("experts.down_proj"):
+            out |= {f"{at}.{e}.down_proj.weight": x for e, x in enumerate(w)}
+        else:
+            out[n] = w
+    return out
+
+
+def check_choices(name, model, tokens):
+    """No row's last expert that is chosen is close to the first that is not: roundings choose none."""
+    if model.config.model_type != "qwen3_moe":
+        return
+    gaps, k = [], model.config.num_experts_per_tok
+
+    def see(module, args, out):
+        p = out[0].softmax(-1).sort(-1, descending=True).values
+        gaps.append(((p[:, k - 1] - p[:, k]) / p[:, k - 1]).min().item())
+    hooks = [m.register_forward_hook(see) for n, m in model.named_modules() if n.endswith("mlp.gate")]
+    logits(model, tokens)
+    for h in hooks:
+        h.remove()
+    assert min(gaps) > 1e-4, f"{name}: experts within {min(gaps)} of each other"
 
 
 def save_weights(path, state, shards):
@@ -230,7 +278,8 @@ def save_weights(path, state, shards):
 
 
 def load(path):
-    return transformers.AutoModelForCausalLM.from_pretrained(path, dtype=F32, attn_implementation="eager").eval()
+    return transformers.AutoModelForCausalLM.from_pretrained(path, dtype=F32, attn_implementation="eager",
+                                                             experts_implementation="eager").eval()
 
 
 def check_teeth(path, want, tokens, changes):
@@ -267,7 +316,8 @@ def make_hf(name, seed, arch, sizes, dtype, form, shards, changes):
     model.load_state_dict({n: w.float() for n, w in state.items()})     # rounded as it is stored
     if sizes["tie_word_embeddings"]:
         del state["lm_head.weight"]
-    save_weights(path, state, shards)
+    save_weights(path, apart(state) if form == "old" else state, shards)
+    check_choices(name, model, tokens)
     (path / "config.json").write_text(json.dumps(config_json(model.config, form, dtype), indent=1) + "\n")
     want = logits(load(path), tokens)
     assert np.array_equal(want, logits(model, tokens)), f"{name}: config.json does not mean the model"
@@ -448,14 +498,27 @@ def write_meta(w, config, arch):
     if rope["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(rope["factor"])
+    if arch == "qwen3_moe":
+        w.add_expert_count(config.num_experts)
+        w.add_expert_used_count(config.num_experts_per_tok)
+        w.add_expert_feed_forward_length(config.moe_intermediate_size)
     w.add_tokenizer_model("none")
+
+
+def stacks(name, w):
+    """The tensors of a GGUF that a tensor of experts becomes: views of it. Any other stays."""
+    if name.endswith("experts.down_proj"):
+        return [(f"blk.{name.split('.')[2]}.ffn_down_exps.weight", w)]
+    if name.endswith("experts.gate_up_proj"):
+        return [(f"blk.{name.split('.')[2]}.ffn_{k}_exps.weight", x) for k, x in zip(("gate", "up"), w.chunk(2, dim=1))]
+    return [(name, w)]
 
 
 def make_gguf(name, seed, arch, sizes, embed, types):
     path, tokens = fresh(name, seed)
     rng = np.random.default_rng(seed + 2000)
     model = build(arch, sizes, seed)
-    kind = getattr(gguf.MODEL_ARCH, arch.removesuffix("_text").upper())
+    kind = getattr(gguf.MODEL_ARCH, arch.removesuffix("_text").upper().replace("_MOE", "MOE"))
     names = gguf.get_tensor_name_map(kind, sizes["num_hidden_layers"])
     writer = gguf.GGUFWriter(path / "model.gguf", gguf.MODEL_ARCH_NAMES[kind])
     write_meta(writer, model.config, arch)
@@ -464,9 +527,9 @@ def make_gguf(name, seed, arch, sizes, embed, types):
         del state["lm_head.weight"]
     if arch == "llama" and model.config.rope_parameters["rope_type"] == "llama3":
         writer.add_tensor("rope_freqs.weight", rope_factors(model.config))
-    for hf, tensor in state.items():
+    for hf, tensor in [x for pair in state.items() for x in stacks(*pair)]:
         w = tensor.numpy()
-        to = names.get_name(hf, try_suffixes=(".weight", ".bias"))
+        to = hf if hf.startswith("blk.") else names.get_name(hf, try_suffixes=(".weight", ".bias"))
         heads = {"q_proj": sizes["num_attention_heads"], "k_proj": sizes["num_key_value_heads"]}.get(hf.split(".")[-2])
         shift = 1 if arch.startswith("gemma") and hf.endswith("norm.weight") else 0
         if w.ndim == 1:                             # norms and biases stay float32, as converters leave them
@@ -476,21 +539,24 @@ def make_gguf(name, seed, arch, sizes, embed, types):
         w = permute(w, heads) if permuted else w
         if "embed" in hf or "lm_head" in hf:
             as_ = embed
+        elif hf.endswith("mlp.gate.weight"):
+            as_ = Q.F32                             # no converter packs a router
         else:
             as_, turn = types[turn % len(types)], turn + 1
-        if w.shape[1] % gguf.GGML_QUANT_SIZES[as_][0]:
+        if w.shape[-1] % gguf.GGML_QUANT_SIZES[as_][0]:
             as_ = Q.Q8_0                            # a row must be whole blocks; llama-quantize falls back too
         packed, values = pack(rng, w, as_)
         if as_ in (Q.F32, Q.F16):
             writer.add_tensor(to, packed)
         else:
             writer.add_tensor(to, packed, raw_dtype=as_)
-        tensor.copy_(torch.tensor(unpermute(values, heads) if permuted else values))
+        tensor.copy_(torch.tensor(unpermute(values, heads) if permuted else values.reshape(w.shape)))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     want = logits(model, tokens)
+    check_choices(name, model, tokens)
     np.save(path / "logits.npy", want)
     report(path, want)
 

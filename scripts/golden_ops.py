@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """golden_ops.py - inputs of each op and what PyTorch's autograd says of them.
 
-    python3 scripts/golden_ops.py           writes tests/golden/ops/backward.json
+    python3 scripts/golden_ops.py           writes tests/golden/ops/backward.json and route.json
 
 {"torch": version, "cases": [{"op": name, "par": {name: number}, "in": {name: [numbers]}, "want": {name: [numbers]}}]}
 Inputs are float32 numbers of few digits, so that JSON holds them exactly; the gradients are computed in double and
 printed with nine digits. Arrays are dense and row by row, shaped as the op's header in src/op/ says.
+
+route.json, a list: for E logits z, some or all of them equal, the k experts that torch.topk() chooses of their softmax
+in float32, by their numbers, their weights, divided by their sum where norm, and for dw the gradient dz.
 """
 import json
 import pathlib
@@ -13,6 +16,7 @@ import pathlib
 import torch
 import torch.nn.functional as F
 
+ROUTE = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "ops" / "route.json"
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "ops" / "backward.json"
 
 
@@ -84,6 +88,25 @@ def rope(N, H, D, interleaved):
                 {"dx": x})
 
 
+def route(E, k, kinds, norm):
+    """The logits are of so many kinds, so that the k-th often equals others."""
+    z = torch.randint(kinds, (E,)).double() / 4 if kinds else randn(E).detach()
+    z.requires_grad_()
+    chosen = torch.topk(z.detach().float().softmax(-1), k).indices.sort().values
+    w = z.softmax(-1)[chosen]
+    w = w / w.sum() if norm else w
+    dw = randn(k).detach()
+    dz, = torch.autograd.grad(w, z, dw)
+    return {"E": E, "k": k, "norm": int(norm), "z": flat(z), "chosen": chosen.tolist(), "w": flat(w), "dw": flat(dw),
+            "dz": flat(dz)}
+
+
+def routes():
+    sizes = [(1, 1), (2, 1), (3, 2), (4, 4), (5, 2), (8, 2), (9, 3), (16, 4), (60, 4), (64, 1), (64, 6), (128, 2),
+             (128, 8), (160, 1), (192, 3), (256, 8)]
+    return [route(E, k, kinds, i % 2) for i, (E, k) in enumerate(sizes) for kinds in (1, 2, 3, 12, 0)]
+
+
 def main():
     torch.manual_seed(1)
     cases = [
@@ -96,6 +119,7 @@ def main():
     ]
     OUT.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases)
+    ROUTE.write_text("[\n" + ",\n".join(json.dumps(r, separators=(",", ":")) for r in routes()) + "\n]\n")
     OUT.write_text(f'{{"torch": "{torch.__version__}", "cases": [\n{lines}\n]}}\n')
 
 

@@ -14,7 +14,7 @@ and 20, as three numbers: the norm, the sum, and the dot product with cos(place)
 "dropout LOSS" are LoRA with dropout, by the masks of src/op/dropout.h, whose keys src/model/trainee.c makes, and
 "mlp LOSS" are a reward head with a hidden layer.
 tests/golden/train/MODEL/lora/: the adapter that those start from, as PEFT writes it, with the label logits that PEFT
-gives for tokens.json. tests/golden/train/judge/: a checkpoint with a tokenizer of single bytes and a ChatML template.
+gives for tokens.json; of Qwen3-MoE as PEFT writes it over a transformers that has experts apart, which is played here. tests/golden/train/judge/: a checkpoint with a tokenizer of single bytes and a ChatML template.
 
 The rows are made of tokens.json, here and in tests/train/test_train.c by the same rule: row i of order k has token j
 of the list at (j + 7 i) % 96, plus 11 k from token 40 on, all modulo 256, and 60 + i tokens. Stage 1 learns order 0 of
@@ -31,7 +31,7 @@ import peft
 import numpy
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 import golden_models
@@ -44,12 +44,14 @@ DROP, SEED, UNITS = 0.2, 9, 24
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+MOE = {"r": 2, "lora_alpha": 3}
 ONE_LOSS = {                    # 20 steps of one loss, whole and with an adapter
     "../models/smollm3": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/olmo2": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/phi3": {"r": 2, "lora_alpha": 3, "target_modules": FUSED},
     "../models/phi3_long": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ["qkv_proj"]},
     "../models/phi4_mini": {"r": 2, "lora_alpha": 4, "target_modules": ["gate_up_proj", "qkv_proj"]},
+    "../models/qwen3_moe": MOE,
     "../models/internlm2": {"r": 2, "lora_alpha": 3, "target_modules": ["wqkv", "wo", "w1", "w2", "w3"]},
 }
 
@@ -193,6 +195,8 @@ def apart(c, n, x):
         if n.endswith("gate_up_proj" + end):
             at = n.removesuffix("gate_up_proj" + end)
             return {f"{at}{k}_proj{end}": x for k, x in zip(("gate", "up"), x.chunk(2))}
+    if c.model_type == "qwen3_moe":
+        return golden_models.apart({n: x})
     if c.model_type == "internlm2" and "lora_" not in n:
         for a, b in plain.items():
             n = n.replace(a, b)
@@ -245,11 +249,89 @@ def load(name):
     if json.loads((OUT / name / "config.json").read_text())["model_type"] == "internlm2":
         return InternLM2(OUT / name)
     return transformers.AutoModelForCausalLM.from_pretrained(OUT / name, dtype=torch.float32,
-                                                             attn_implementation="eager")
+                                                             attn_implementation="eager",
+                                                             experts_implementation="eager")
+
+
+def beside(linear, rank, scale):
+    """A and B beside a matrix [out, in] of PyTorch, in the words of PEFT's linear layers."""
+    linear.lora_A = torch.nn.Linear(linear.in_features, rank, bias=False)
+    linear.lora_B = torch.nn.Linear(rank, linear.out_features, bias=False)
+    linear.lora_dropout = torch.nn.ModuleDict({"default": torch.nn.Identity()})
+    linear.lora_B.weight.data.normal_(0, 0.1)
+
+    def forward(x, *rows):
+        plain = torch.nn.functional.linear(x, linear.weight)
+        return plain + scale * linear.lora_B(linear.lora_A(linear.lora_dropout["default"](x, *rows)))
+    linear.forward = forward
+
+
+def split_experts(experts, rank, scale):
+    """Three matrices an expert, each with its A and B, as PEFT has adapted them where transformers has them apart."""
+    for e in range(experts.num_experts):
+        one = torch.nn.Module()
+        for which, w in zip(ALL[4:], (*experts.gate_up_proj[e].chunk(2), experts.down_proj[e])):
+            linear = torch.nn.Linear(w.shape[1], w.shape[0], bias=False)
+            linear.weight = torch.nn.Parameter(w.detach().clone())
+            beside(linear, rank, scale)
+            setattr(one, which, linear)
+        experts.add_module(str(e), one)
+    del experts.gate_up_proj, experts.down_proj
+
+    def forward(x, chosen, weight):
+        out = torch.zeros_like(x)
+        for e in range(experts.num_experts):
+            one, (rows, place) = getattr(experts, str(e)), torch.where(chosen == e)
+            drops = [] if isinstance(one.up_proj.lora_dropout["default"], torch.nn.Identity) else [rows]
+            act = torch.nn.functional.silu(one.gate_proj(x[rows], *drops)) * one.up_proj(x[rows], *drops)
+            out = out.index_add(0, rows, one.down_proj(act, *drops) * weight[rows, place, None])
+        return out
+    experts.forward = forward
+
+
+def adapt_experts(model, rank, scale):
+    """PEFT cannot: its adapters of stacked experts are others."""
+    for layer in model.model.layers:
+        for which in ALL[:4]:
+            beside(getattr(layer.self_attn, which), rank, scale)
+        if hasattr(layer.mlp, "experts"):
+            split_experts(layer.mlp.experts, rank, scale)
+        else:
+            for which in ALL[4:]:
+                beside(getattr(layer.mlp, which), rank, scale)
+    for n, p in model.named_parameters():
+        p.requires_grad = "lora_" in n
+
+
+def make_experts_adapter(name):
+    torch.manual_seed(5)
+    model = load(name)
+    adapt_experts(model, MOE["r"], MOE["lora_alpha"] / MOE["r"])
+    out = OUT / name / "lora"
+    out.mkdir(exist_ok=True)
+    save_file({"base_model.model." + n: p.detach().contiguous() for n, p in sorted(model.named_parameters())
+               if "lora_" in n}, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    (out / "adapter_config.json").write_text(json.dumps(MOE | {
+        "base_model_name_or_path": "..", "bias": "none", "lora_dropout": 0.0, "peft_type": "LORA",
+        "target_modules": ALL, "task_type": "CAUSAL_LM"}, indent=1, sort_keys=True) + "\n")
+    z = model(torch.tensor([tokens_of(name)])).logits[0, -1]
+    (out / "logits.json").write_text(json.dumps([z[i].item() for i in LABEL]) + "\n")
+
+
+def open_adapter(name, model):
+    if "qwen3_moe" not in name:
+        peft.PeftModel.from_pretrained(model, OUT / name / "lora", is_trainable=True)   # it changes model itself
+        return
+    adapt_experts(model, MOE["r"], MOE["lora_alpha"] / MOE["r"])
+    for n, w in load_file(OUT / name / "lora" / "adapter_model.safetensors").items():
+        model.get_parameter(n.removeprefix("base_model.model.")).data = w
 
 
 def make_adapter(name, **how):
     """An adapter whose B is not zero, so that A has gradients in the first step."""
+    if "qwen3_moe" in name:
+        make_experts_adapter(name)
+        return
     torch.manual_seed(5)
     model = peft.get_peft_model(load(name), peft.LoraConfig(task_type="CAUSAL_LM", **how))
     for n, p in model.named_parameters():
@@ -278,9 +360,10 @@ class Dropout(torch.nn.Module):
     """In the place of an adapter's: the mask of each row follows from the tokens up to it."""
     now = {"step": 0, "rows": []}
 
-    def __init__(self, matrix):
+    def __init__(self, matrix, expert=None):
         super().__init__()
         self.matrix = matrix
+        self.expert = expert            # which of the experts' matrices
 
     @classmethod
     def see(cls, module, args, kwargs):
@@ -289,14 +372,16 @@ class Dropout(torch.nn.Module):
             key = beneath(key, token)
             cls.now["rows"].append(key)
 
-    def forward(self, x):
+    def forward(self, x, rows=None):
+        """x: of all rows, [1, T, K], or of those that an expert gets, [n, K]."""
         key = beneath(beneath(beneath(0, SEED), self.now["step"]), self.matrix)
-        mask = torch.empty(x.shape)
-        for t, row in enumerate(self.now["rows"]):
+        key = key if self.expert is None else beneath(key, self.expert)
+        mask = torch.empty(x.shape if rows is not None else x.shape[1:])
+        for t, row in enumerate(self.now["rows"] if rows is None else [self.now["rows"][r] for r in rows]):
             state = beneath(key, row)
-            draws = [mix(state + 0x9e3779b97f4a7c15 * (i + 1) & 2**64 - 1) for i in range(x.shape[2] // 4)]
+            draws = [mix(state + 0x9e3779b97f4a7c15 * (i + 1) & 2**64 - 1) for i in range(x.shape[-1] // 4)]
             chance = [z >> shift & 0xffff for z in draws for shift in (0, 16, 32, 48)]
-            mask[0, t] = torch.tensor([float(x >= int(DROP * 2**16)) for x in chance])
+            mask[t] = torch.tensor([float(x >= int(DROP * 2**16)) for x in chance])
         return x * mask / (1 - DROP)
 
 
@@ -305,6 +390,10 @@ def add_dropout(model):
     for i, layer in enumerate(model.model.layers):
         for k, which in [*enumerate(ALL), (0, "qkv_proj"), (4, "gate_up_proj")]:
             matrix = getattr(layer.mlp if k > 3 else layer.self_attn, which, None)
+            experts = getattr(layer.mlp, "experts", None) if which in ALL[4:] else None
+            for e in range(experts.num_experts if experts else 0):
+                one = getattr(getattr(experts, str(e)), which)
+                one.lora_dropout["default"] = Dropout(i * len(ALL) + k, len(ALL) + 1 + 3 * e + k - 4)
             if hasattr(matrix, "lora_dropout"):
                 matrix.lora_dropout["default"] = Dropout(i * len(ALL) + k)
 
@@ -324,7 +413,7 @@ def run(name, one, lora=False, outputs=0, dropout=False, mlp=False):
     tokens = tokens_of(name)
     model = load(name)
     if lora:
-        peft.PeftModel.from_pretrained(model, OUT / name / "lora", is_trainable=True)   # it changes model itself
+        open_adapter(name, model)
     if dropout:
         add_dropout(model)
     if outputs:
@@ -395,7 +484,7 @@ def main():
     for name in ("llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
                  "../models/qwen3_head320", "../models/gemma3_head512", "../models/smollm3", "../models/olmo2",
                  "../models/phi3", "../models/phi3_long", "../models/phi4_mini", "../models/internlm2",
-                 "../models/gemma2"):
+                 "../models/gemma2", "../models/qwen3_moe", "../models/qwen3_moe_stacked"):
         if not only or name in only:
             one_pass(name)
     if sys.argv[1:2] == ["gradients"]:
@@ -411,7 +500,7 @@ def main():
         if name in ONE_LOSS:
             make_adapter(name, **ONE_LOSS[name])
             steps[name] = {key + "gram": run(name, per_row(pair_loss(EPS)), key != "", dropout=key == "dropout ")
-                           for key in ("", "lora ") + ("dropout ",) * (name in ("../models/phi3", "../models/olmo2"))}
+                           for key in ("", "lora ") + ("dropout ",) * (name in ("../models/phi3", "../models/olmo2", "../models/qwen3_moe"))}
     for name in [n for n in only or lora if n in lora]:
         make_adapter(name, **lora[name])
         each = {"gram": per_row(pair_loss(EPS)), "pretrain": per_row(written_loss), "rationale": per_row(rationale_loss)}

@@ -103,6 +103,8 @@ typedef struct {
     uint64_t weight_bytes;          /* held in memory by the dtype asked for, mapped pages included */
     uint64_t work_bytes;            /* besides the weights, for one full batch */
     size_t layers, width, heads, kv_heads, head_dim, hidden, vocabulary, context, window;
+    size_t experts, experts_chosen;         /* of a layer, and those that a token gets; 0: there are none */
+    size_t expert_hidden, expert_layers;    /* units of an expert, and layers that have experts */
     bool tied_head;
     const char *head;               /* "vocabulary", or of a reward model "reward" or "purm" */
     char head_name[64];             /* what the file calls a reward head, as in "v_head.summary"; otherwise "" */

@@ -43,14 +43,14 @@ static void note(const struct job *j, const char *text)
 
 /* ---- The plan ------------------------------------------------------------------------------------- */
 
-/* The type that a tensor is written in. A GGUF's vectors are F32; rows that are not whole blocks are F16; and the
- * embedding and the head, which are felt the most, are not cut below 8 bits. */
+/* The type that a tensor is written in. A GGUF's vectors are F32, and its routers; rows that are not whole blocks are
+ * F16; and the embedding and the head, which are felt the most, are not cut below 8 bits. */
 static gr_dtype type_of(const struct job *j, const gr_stored *s)
 {
     gr_dtype want = store[j->opt->dtype].type;
     bool ends = !strncmp(s->gguf, "token_embd", 10) || !strncmp(s->gguf, "output.", 7);
 
-    if (j->gguf && s->flat)
+    if (j->gguf && (s->flat || strstr(s->gguf, ".ffn_gate_inp.")))
         return GR_F32;
     if (gr_dtype_block(want) > 1 && s->t.cols % gr_dtype_block(want))
         return GR_F16;
@@ -101,7 +101,8 @@ static gram_status make_plan(struct job *j, gram_err *err)
         some = gr_stored_together(s, j->n - i, j->gguf, &rows);
         odd += type == GR_F16 && store[j->opt->dtype].type != GR_F16;
         j->first[j->n_plan] = i;
-        j->plan[j->n_plan++] = (gr_planned){ j->gguf ? s->gguf : s->name, type, rows, s->t.cols, s->flat };
+        j->plan[j->n_plan++] = (gr_planned){ j->gguf ? s->gguf : s->name, type, rows, s->t.cols, s->flat,
+                                             j->gguf ? s->experts : 0 };
     }
     j->n_tensors = j->n_plan;
     if (odd)
@@ -117,6 +118,10 @@ static void row(void *arg, size_t i, size_t r, float *out)
     if (i >= j->n_tensors) {
         memcpy(out, j->factor[i - j->n_tensors], j->plan[i].cols * sizeof *out);
         return;
+    }
+    if (j->tensor[k].experts) {             /* all of a size */
+        k += r / j->tensor[k].t.rows;
+        r %= j->tensor[k].t.rows;
     }
     for (; r >= j->tensor[k].t.rows; k++)
         r -= j->tensor[k].t.rows;

@@ -278,9 +278,12 @@ static void count_types(const gr_weights *w, gram_info *out)
 static uint64_t weight_bytes(const gr_config *c, const gr_weights *w, gram_dtype dtype)
 {
     uint64_t q = (uint64_t)c->heads * c->head_dim, kv = (uint64_t)c->kv_heads * c->head_dim, bytes = 0;
-    uint64_t matrix = c->layers * (c->width * (2 * q + 2 * kv) + 3 * (uint64_t)c->width * c->hidden);
+    uint64_t matrix = c->layers * (c->width * (2 * q + 2 * kv));
     static const uint64_t per[] = { [GRAM_F32] = 4, [GRAM_BF16] = 2, [GRAM_INT8] = 1 };
 
+    for (size_t i = 0; i < c->layers; i++)
+        matrix += gr_config_sparse(c, i) ? c->experts * c->width * (3 * (uint64_t)c->expert_hidden + 1)
+                                         : 3 * (uint64_t)c->width * c->hidden;
     for (size_t i = 0; i < gr_weights_count(w); i++) {
         const gr_named *t = gr_weights_at(w, i);
         if (t->n_dims == 2 && t->dim[0] == c->vocabulary)
@@ -343,6 +346,11 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     out->kv_heads = c.cfg.kv_heads;
     out->head_dim = c.cfg.head_dim;
     out->hidden = c.cfg.hidden;
+    out->experts = c.cfg.experts;
+    out->experts_chosen = c.cfg.chosen;
+    out->expert_hidden = c.cfg.expert_hidden;
+    for (size_t i = 0; i < c.cfg.layers; i++)
+        out->expert_layers += gr_config_sparse(&c.cfg, i);
     out->vocabulary = c.cfg.vocabulary;
     out->context = c.cfg.context;
     out->window = c.cfg.window;

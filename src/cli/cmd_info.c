@@ -44,6 +44,9 @@ static int run(const char **arg, size_t n)
     line("architecture", i.architecture);
     printf("%-14s%" PRIu64 " (%.1f million)\n", "parameters", i.parameters, (double)i.parameters / 1e6);
     printf("%-14s%zu layers, width %zu, feed-forward %zu\n", "shape", i.layers, i.width, i.hidden);
+    if (i.experts)
+        printf("%-14s%zu of %zu for each token, feed-forward %zu, in %zu of the layers\n", "experts", i.experts_chosen,
+               i.experts, i.expert_hidden, i.expert_layers);
     printf("%-14s%zu query heads, %zu key/value heads, %zu wide", "attention", i.heads, i.kv_heads, i.head_dim);
     printf("\n%-14s%zu tokens\n", "context", i.context);
     for (size_t k = 0; k < i.facts; k++)

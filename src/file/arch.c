@@ -8,6 +8,11 @@ static const char *const smollm3_keys[] = { "no_rope_layers", "no_rope_layer_int
 
 static const char *const internlm2_keys[] = { "bias", NULL };
 
+static const char *const moe_keys[] = {
+    "num_experts", "num_local_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob",
+    "decoder_sparse_step", "mlp_only_layers", "output_router_logits", "router_aux_loss_coef", NULL
+};
+
 static const gr_arch_row row[GR_ARCHS] = {
     [GR_ARCH_LLAMA] = {
         .name = "llama", .model_type = "llama", .causal = "LlamaForCausalLM",
@@ -78,6 +83,13 @@ static const gr_arch_row row[GR_ARCHS] = {
         .has = GR_HAS_LONG_ROPE | GR_GGUF_WINDOW | GR_GGUF_HEADS_FILL, .slide = GR_SLIDE_ALL,
         .otherwise = { 32064, 3072, 8192, 32, 32, 0, 0, 4096, 0, 1, 32000, 32000, false, 1e-5, 1e4 },
     },
+    [GR_ARCH_QWEN3_MOE] = {
+        .name = "qwen3_moe", .model_type = "qwen3_moe", .causal = "Qwen3MoeForCausalLM",
+        .classifier = "Qwen3MoeForSequenceClassification", .gguf = "qwen3moe",
+        .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM | GR_HAS_EXPERTS | GR_GGUF_IDLE_WINDOW, .slide = GR_SLIDE_ALL_ASKED,
+        .keys = moe_keys, .experts = 128, .chosen = 8, .expert_hidden = 768,
+        .otherwise = { 151936, 2048, 6144, 24, 32, 4, 0, 32768, 4096, -1, -1, -1, false, 1e-6, 1e4 },
+    },
 };
 
 static const struct { const char *name, *missing; } other[] = {
@@ -85,7 +97,6 @@ static const struct { const char *name, *missing; } other[] = {
     { "gemma3n", "layers that share keys and values, and embeddings of each layer" },
     { "gemma4", "layers that share keys and values, and embeddings of each layer" },
     { "qwen2_moe", "a mixture of experts" }, { "qwen2moe", "a mixture of experts" },
-    { "qwen3_moe", "a mixture of experts" }, { "qwen3moe", "a mixture of experts" },
     { "mixtral", "a mixture of experts" }, { "olmoe", "a mixture of experts" }, { "phimoe", "a mixture of experts" },
     { "glm4_moe", "a mixture of experts" }, { "llama4", "a mixture of experts, and images" },
     { "gpt_oss", "a mixture of experts, and attention with sinks" },

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA2, GR_ARCH_GEMMA3,
-               GR_ARCH_SMOLLM3, GR_ARCH_OLMO2, GR_ARCH_INTERNLM2, GR_ARCH_PHI3, GR_ARCHS } gr_arch;
+               GR_ARCH_SMOLLM3, GR_ARCH_OLMO2, GR_ARCH_INTERNLM2, GR_ARCH_PHI3, GR_ARCH_QWEN3_MOE, GR_ARCHS } gr_arch;
 
 enum {
     GR_HAS_QKV_BIAS     = 1 << 0,   /* q, k and v have a bias, always, and the output has none */
@@ -29,6 +29,7 @@ enum {
     GR_HAS_DYNAMIC_ROPE = 1 << 14,  /* rope of the type "dynamic", which changes nothing within the context */
     GR_HAS_CAPS         = 1 << 15,  /* "attn_logit_softcapping" and "final_logit_softcapping" */
     GR_HAS_LONG_ROPE    = 1 << 24,  /* rope of the type "longrope", and "partial_rotary_factor" */
+    GR_HAS_EXPERTS      = 1 << 22,  /* a router and experts in place of the MLP, in some or all layers */
     /* What llama.cpp's GGUF of it is like: */
     GR_GGUF_PAIRS       = 1 << 16,  /* rows of q and k are ordered for rope on neighbours, (2i, 2i+1) */
     GR_GGUF_O_BIAS      = 1 << 17,  /* the attention's output may have a bias */
@@ -43,6 +44,7 @@ typedef enum {
     GR_SLIDE_NONE,              /* none */
     GR_SLIDE_ALL,               /* all, where "sliding_window" is set */
     GR_SLIDE_ASKED,             /* with "use_sliding_window", those from "max_window_layers" on, or of "layer_types" */
+    GR_SLIDE_ALL_ASKED,         /* all, with "use_sliding_window" */
     GR_SLIDE_PATTERN            /* all but each n-th, "sliding_window_pattern", or those of "layer_types" */
 } gr_slide;
 
@@ -57,6 +59,7 @@ typedef struct {
     size_t slide_but;                       /* of a pattern: the n that transformers takes where nothing is said */
     size_t rope_but;                        /* layers i with (i + 1) % rope_but == 0 are without rope; 0: none are */
     const char *const *keys;                /* of config.json that are of this architecture alone; a NULL ends them */
+    size_t experts, chosen, expert_hidden;  /* what transformers takes where config.json says nothing of them */
     size_t wide_layers;                     /* of the model that llama.cpp scales attention in by width / heads */
     struct {                                /* what transformers takes where config.json says nothing; 0: it follows */
         size_t vocabulary, width, hidden, layers, heads, kv_heads, head_dim, context, window;

@@ -37,6 +37,7 @@ void gr_config_clear(gr_config *c)
 {
     free(c->sliding);
     free(c->bare);
+    free(c->sparse);
     free(c->inv_freq[0]);
     free(c->inv_freq[1]);
     free(c->far.freq);
@@ -341,6 +342,7 @@ static gram_status read_windows(const struct in *in, gr_config *c, gram_err *err
 {
     json_t *types = get(in->text, "layer_types");
     bool by_pattern = in->row->slide == GR_SLIDE_PATTERN, asked = in->row->slide == GR_SLIDE_ASKED;
+    bool all_asked = in->row->slide == GR_SLIDE_ALL_ASKED;
     bool used = by_pattern || in->row->slide == GR_SLIDE_ALL, any = false;
     json_t *from = json_object_get(in->text, "max_window_layers");
     size_t pattern = in->row->slide_but;
@@ -349,7 +351,7 @@ static gram_status read_windows(const struct in *in, gr_config *c, gram_err *err
     c->sliding = gr_calloc(c->layers, sizeof *c->sliding);
     if (!c->sliding)
         return gr_nomem(err, in->name);
-    if (asked)
+    if (asked || all_asked)
         rc = get_bool(in, in->text, "use_sliding_window", false, &used, err);
     if (!rc && used && !json_is_null(json_object_get(in->text, "sliding_window")))
         rc = get_size(in, "sliding_window", in->row->otherwise.window, MAX_CONTEXT, &c->window, err);
@@ -374,6 +376,80 @@ static gram_status read_windows(const struct in *in, gr_config *c, gram_err *err
     if (!any)
         c->window = 0;
     return rc;
+}
+
+/* ---- Experts --------------------------------------------------------------------------------------- */
+
+/* As Qwen3MoeDecoderLayer chooses: each decoder_sparse_step-th layer, but for those that are listed. */
+static gram_status read_sparse(const struct in *in, gr_config *c, gram_err *err)
+{
+    json_t *dense = get(in->text, "mlp_only_layers"), *v;
+    size_t step, i;
+    gram_status rc = get_size(in, "decoder_sparse_step", 1, MAX_LAYERS, &step, err);
+
+    if (rc)
+        return rc;
+    if (dense && !json_is_array(dense))
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"mlp_only_layers\" is not a list", in->name);
+    c->sparse = gr_calloc(c->layers, sizeof *c->sparse);
+    if (!c->sparse)
+        return gr_nomem(err, in->name);
+    for (i = 0; i < c->layers; i++)
+        c->sparse[i] = (i + 1) % step == 0;
+    json_array_foreach(dense, i, v) {
+        if (!json_is_integer(v))
+            return gr_fail(err, GRAM_EFORMAT, "%s: \"mlp_only_layers\": entry %zu is no number of a layer", in->name,
+                           i);
+        if (json_integer_value(v) >= 0 && (uint64_t)json_integer_value(v) < c->layers)
+            c->sparse[json_integer_value(v)] = false;
+    }
+    return GRAM_OK;
+}
+
+/* transformers 4 writes "num_experts" and 5 "num_local_experts". */
+static gram_status read_experts(const struct in *in, gr_config *c, gram_err *err)
+{
+    const gr_arch_row *a = in->row;
+    const char *key = get(in->text, "num_local_experts") ? "num_local_experts" : "num_experts";
+    json_t *old = get(in->text, "num_experts"), *now = get(in->text, key);
+    gram_status rc;
+
+    if (!(a->has & GR_HAS_EXPERTS))
+        return GRAM_OK;
+    if (now && json_is_integer(now) && json_integer_value(now) == 0)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%s\" 0: a model without experts is of another architecture",
+                       in->name, key);
+    if (old && now && !json_equal(old, now))
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"num_experts\" and \"num_local_experts\" are not the same", in->name);
+    rc = get_size(in, key, a->experts, MAX_EXPERTS, &c->experts, err);
+    if (!rc)
+        rc = get_size(in, "num_experts_per_tok", a->chosen, MAX_EXPERTS, &c->chosen, err);
+    if (!rc)
+        rc = get_size(in, "moe_intermediate_size", a->expert_hidden, MAX_HIDDEN, &c->expert_hidden, err);
+    if (!rc)
+        rc = get_bool(in, in->text, "norm_topk_prob", false, &c->norm_chosen, err);
+    if (!rc)
+        rc = get_bool(in, in->text, "output_router_logits", false, &c->router_loss, err);
+    if (!rc)
+        rc = gr_config_check_experts(c, in->name, err);
+    return rc ? rc : read_sparse(in, c, err);
+}
+
+gram_status gr_config_check_experts(const gr_config *c, const char *name, gram_err *err)
+{
+    if (c->chosen <= c->experts)
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EFORMAT, "%s: %zu experts for a token are more than the %zu that there are", name,
+                   c->chosen, c->experts);
+}
+
+size_t gr_config_most_hidden(const gr_config *c)
+{
+    size_t most = 0;
+
+    for (size_t i = 0; i < c->layers; i++)
+        most = gr_max(most, gr_config_sparse(c, i) ? c->expert_hidden : c->hidden);
+    return most;
 }
 
 /* ---- The rest ------------------------------------------------------------------------------------- */
@@ -646,6 +722,8 @@ static gram_status read_config(struct in *in, gr_config *c, gram_err *err)
         rc = read_caps(in, c, err);
     if (!rc)
         rc = read_bare(in, c, err);
+    if (!rc)
+        rc = read_experts(in, c, err);
     if (!rc)
         rc = read_windows(in, c, err);
     if (!rc)

@@ -62,7 +62,14 @@ typedef struct {
     size_t heads, kv_heads;     /* kv_heads divides heads */
     size_t head_dim;            /* even; heads * head_dim need not be width */
     size_t rope_dim;            /* even; of each head rope turns as many channels, the first */
-    size_t hidden;              /* intermediate_size */
+    size_t hidden;              /* intermediate_size, of a layer without experts */
+    /* Qwen3-MoE: some layers choose `chosen` of `experts` gated MLPs for each token; 0: none do. */
+    size_t experts, chosen;     /* num_experts, num_experts_per_tok */
+    size_t expert_hidden;       /* moe_intermediate_size */
+    bool *sparse;               /* [layers], owned: which; NULL where experts is 0 */
+    bool norm_chosen;           /* norm_topk_prob: their probabilities are divided by their sum */
+    bool router_loss;           /* output_router_logits: training is to add the routers' own loss */
+    bool stacked;               /* the file has all experts of a layer in one tensor: found when it is bound */
     size_t vocabulary, context;
     float rms_eps;
 
@@ -134,6 +141,9 @@ gram_status gr_config_keys(const gr_config *c, const char *name, struct gr_keys 
  * kind of c->rope[0] is llama3. */
 void gr_config_rope_factors(const gr_config *c, float *out);
 static inline bool gr_config_has(const gr_config *c, unsigned what) { return gr_arch_has(c->architecture, what); }
+static inline bool gr_config_sparse(const gr_config *c, size_t layer) { return c->sparse && c->sparse[layer]; }
+/* Units of the widest gated MLP that there is, an expert or a layer's. */
+size_t gr_config_most_hidden(const gr_config *c);
 void gr_config_clear(gr_config *c);         /* all zeros is fine */
 size_t gr_reward_outputs(gr_reward_kind k); /* what a person gets of it: 0, 1 or 2 numbers */
 

@@ -119,13 +119,39 @@ static gram_status read_sizes(struct in *in, gr_config *c, const gr_weights *w, 
     return gr_config_check(c, in->name, err);
 }
 
+/* llama.cpp's qwen3moe: experts in every layer, whose weights are divided by their sum. */
+static gram_status read_experts(struct in *in, gr_config *c, gram_err *err)
+{
+    gram_status rc = get_size(in, "expert_count", 0, MAX_EXPERTS, &c->experts, err);
+
+    if (!rc)
+        rc = get_size(in, "expert_used_count", 0, MAX_EXPERTS, &c->chosen, err);
+    if (!rc)
+        rc = gr_config_check_experts(c, in->name, err);
+    if (!rc)
+        rc = get_size(in, "expert_feed_forward_length", gr_max(c->hidden / gr_max(c->chosen, 1), 1), MAX_HIDDEN,
+                      &c->expert_hidden, err);
+    if (rc)
+        return rc;
+    c->norm_chosen = true;
+    c->sparse = gr_calloc(c->layers, sizeof *c->sparse);
+    if (!c->sparse)
+        return gr_nomem(err, in->name);
+    for (size_t i = 0; i < c->layers; i++)
+        c->sparse[i] = true;
+    return GRAM_OK;
+}
+
 /* Keys of other architectures, which a file may have all the same: each changes what is computed. Fine at 0, and at
  * `neutral`, and in an architecture that has it. */
 static const struct { const char *key; double neutral; unsigned has; } refused[] = {
     { "attn_logit_softcapping", 0, GR_HAS_CAPS }, { "final_logit_softcapping", 0, GR_HAS_CAPS }, { "logit_scale", 1 },
     { "residual_scale", 1 }, { "embedding_scale", 1 }, { "attention.scale", 0 }, { "attention.clamp_kqv", 0 },
     { "attention.max_alibi_bias", 0 },
-    { "attention.temperature_scale", 0 }, { "attention.chunk_size", 0 }, { "expert_count", 0 },
+    { "attention.temperature_scale", 0 }, { "attention.chunk_size", 0 }, { "expert_weights_scale", 1 },
+    { "expert_shared_count", 0 }, { "expert_shared_feed_forward_length", 0 }, { "expert_group_count", 1 },
+    { "expert_gating_func", 1 },            /* 1: a softmax */
+    { "leading_dense_block_count", 0 },
 };
 
 static gram_status refuse_unknown(struct in *in, const gr_config *c, const gr_weights *w, gram_err *err)
@@ -134,7 +160,7 @@ static gram_status refuse_unknown(struct in *in, const gr_config *c, const gr_we
     double x = 0;
     bool causal = true;
 
-    if (gr_gguf_u64(in->g, full_key(in, "expert_count"), &experts) && experts > 0)
+    if (!gr_config_has(c, GR_HAS_EXPERTS) && gr_gguf_u64(in->g, full_key(in, "expert_count"), &experts) && experts > 0)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a mixture of %llu experts is not supported", in->name,
                        (unsigned long long)experts);
     for (size_t i = 0; i < GR_COUNT(refused); i++)
@@ -378,6 +404,8 @@ gram_status gr_config_from_gguf(gr_config *out, const gr_gguf *g, const gr_weigh
         rc = read_sizes(&in, out, w, err);
     if (!rc)
         rc = read_bare(&in, out, err);
+    if (!rc && gr_config_has(out, GR_HAS_EXPERTS))
+        rc = read_experts(&in, out, err);
     if (!rc)
         rc = read_windows(&in, out, err);
     if (!rc)

@@ -7,7 +7,7 @@
 /* Caps that no model comes near and no product of two overflows. */
 enum {
     MAX_LAYERS = 4096, MAX_HEADS = 1 << 16, MAX_HEAD_DIM = 1 << 14, MAX_WIDTH = 1 << 20, MAX_HIDDEN = 1 << 24,
-    MAX_VOCABULARY = 1 << 24, MAX_CONTEXT = 1 << 28
+    MAX_VOCABULARY = 1 << 24, MAX_CONTEXT = 1 << 28, MAX_EXPERTS = 1 << 12
 };
 
 gram_status gr_rope_freq(float **out, const gr_rope *r, size_t rope_dim, gram_err *err);
@@ -25,6 +25,9 @@ bool gr_rope_recognise(gr_rope *r, const float *factor, size_t rope_dim, double 
 void gr_config_of_arch(gr_config *c);
 /* The last checks, alike for both: name is the file's. kv_heads divides heads, head_dim is even, ... */
 gram_status gr_config_check(gr_config *c, const char *name, gram_err *err);
+
+/* Enough experts for those that a token gets. */
+gram_status gr_config_check_experts(const gr_config *c, const char *name, gram_err *err);
 
 /* Keys of a config.json, the whole and its language model's part: one that changes numbers and is not done here fails;
  * keys that nobody knows are noted. */

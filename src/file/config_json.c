@@ -99,6 +99,11 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: biases %s q, k and v and %s the output of the attention: "
                        "transformers' %s has no such form", name, qkv ? "of" : "not of", o ? "of" : "not of",
                        a->causal);
+    if (c->window && a->slide == GR_SLIDE_ALL_ASKED)
+        for (size_t i = 0; i < c->layers; i++)
+            if (!c->sliding[i])
+                return gr_fail(err, GRAM_EUNSUPPORTED, "%s: layers without a window beside others with one: "
+                               "transformers' %s has no such form", name, a->causal);
     if (c->rope[0].kind == GR_ROPE_TABLE)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"rope_freqs.weight\" holds factors that are not those of "
                        "llama3's scaling, and config.json has no place for a list", name);
@@ -134,6 +139,33 @@ static int set_sizes(json_t *o, const gr_config *c)
     return bad;
 }
 
+/* mlp_only_layers says all of it. */
+static json_t *dense_layers(const gr_config *c)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < c->layers; i++)
+        if (!c->sparse[i] && json_array_append_new(list, json_integer((json_int_t)i)))
+            return json_decref(list), NULL;
+    return list;
+}
+
+static int set_experts(json_t *o, const gr_config *c)
+{
+    int bad = 0;
+
+    if (!c->experts)
+        return 0;
+    bad |= json_object_set_new(o, "num_experts", json_integer((json_int_t)c->experts));
+    bad |= json_object_set_new(o, "num_experts_per_tok", json_integer((json_int_t)c->chosen));
+    bad |= json_object_set_new(o, "moe_intermediate_size", json_integer((json_int_t)c->expert_hidden));
+    bad |= json_object_set_new(o, "norm_topk_prob", json_boolean(c->norm_chosen));
+    bad |= json_object_set_new(o, "decoder_sparse_step", json_integer(1));
+    bad |= json_object_set_new(o, "mlp_only_layers", dense_layers(c));
+    bad |= json_object_set_new(o, "output_router_logits", json_boolean(c->router_loss));
+    return bad;
+}
+
 static int set_attention(json_t *o, const gr_config *c)
 {
     const gr_arch_row *a = row_of(c);
@@ -157,7 +189,7 @@ static int set_attention(json_t *o, const gr_config *c)
         bad |= json_object_set_new(o, "attention_bias", json_boolean(c->o_bias));
     if (a->has & GR_HAS_MLP_BIAS_KEY)
         bad |= json_object_set_new(o, "mlp_bias", json_false());
-    if (a->slide == GR_SLIDE_ASKED)
+    if (a->slide == GR_SLIDE_ASKED || a->slide == GR_SLIDE_ALL_ASKED)
         bad |= json_object_set_new(o, "use_sliding_window", json_boolean(c->window > 0));
     if (a->slide != GR_SLIDE_NONE)
         bad |= json_object_set_new(o, "sliding_window", c->window ? json_integer((json_int_t)c->window) : json_null());
@@ -182,6 +214,7 @@ gram_status gr_config_json(const gr_config *c, const char *name, const char *dty
     bad |= json_object_set_new(o, "rope_theta", real(c->rope[0].theta));
     bad |= json_object_set_new(o, "rope_scaling", scaling(c));
     bad |= set_attention(o, c);
+    bad |= set_experts(o, c);
     bad |= json_object_set_new(o, "tie_word_embeddings", json_boolean(c->tied_head));
     bad |= json_object_set_new(o, "bos_token_id", id(c->bos));
     bad |= json_object_set_new(o, "eos_token_id", id(c->eos));

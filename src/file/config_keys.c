@@ -44,6 +44,17 @@ static bool bare_as_llamacpp(const gr_config *c)
     return true;
 }
 
+/* llama.cpp has experts in every layer of qwen3moe, and divides by the sum. */
+static const char *experts_without_form(const gr_config *c)
+{
+    bool all = true;
+
+    for (size_t i = 0; i < c->layers && c->experts; i++)
+        all = all && c->sparse[i];
+    return !all ? "layers without experts among others (mlp_only_layers, decoder_sparse_step)" :
+           c->experts && !c->norm_chosen ? "experts whose weights do not add up to 1 (norm_topk_prob false)" : NULL;
+}
+
 static gram_status check(const gr_config *c, const char *name, gram_err *err)
 {
     const gr_arch_row *a = gr_arch_of(c->architecture);
@@ -71,6 +82,8 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
         what = "rope that is scaled as Llama 3's";
     else if (a->has & GR_GGUF_HEADS_FILL && c->heads * c->head_dim != c->width)
         what = "heads that are not as wide together as the model";
+    else
+        what = experts_without_form(c);
     if (!what)
         return GRAM_OK;
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: %s has no form in a GGUF of the architecture %s that llama.cpp "
@@ -101,6 +114,11 @@ gram_status gr_config_keys(const gr_config *c, const char *name, gr_keys *k, gra
         return rc;
     gr_keys_str(k, "general.architecture", (gr_str){ arch_of(c), strlen(arch_of(c)) });
     add_sizes(c, k);
+    if (c->experts) {
+        gr_keys_u32(k, key(full, c, "expert_count"), (uint32_t)c->experts);
+        gr_keys_u32(k, key(full, c, "expert_used_count"), (uint32_t)c->chosen);
+        gr_keys_u32(k, key(full, c, "expert_feed_forward_length"), (uint32_t)c->expert_hidden);
+    }
     gr_keys_f32(k, key(full, c, "attention.layer_norm_rms_epsilon"), c->rms_eps);
     gr_keys_f32(k, key(full, c, "rope.freq_base"), (float)c->rope[0].theta);
     if (c->rope[0].kind == GR_ROPE_LINEAR) {

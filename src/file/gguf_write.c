@@ -122,10 +122,12 @@ static bool add_head(gr_keys *h, const gr_keys *k, const gr_planned *t, size_t n
     add(h, &k->n, sizeof k->n);
     add(h, k->bytes.p, k->bytes.n);
     for (size_t i = 0; i < n; i++) {
-        uint64_t dim[2] = { t[i].flat ? t[i].rows * t[i].cols : t[i].cols, t[i].rows };
+        uint64_t deep = t[i].deep, rows = deep ? t[i].rows / deep : t[i].rows;
+        uint64_t dim[3] = { t[i].flat ? t[i].rows * t[i].cols : t[i].cols, rows, deep };
+        uint32_t dims = t[i].flat ? 1 : deep ? 3 : 2;
         add_str(h, (gr_str){ t[i].name, strlen(t[i].name) });
-        add_u32(h, t[i].flat ? 1 : 2);
-        add(h, dim, (t[i].flat ? 1 : 2) * sizeof *dim);
+        add_u32(h, dims);
+        add(h, dim, dims * sizeof *dim);
         add_u32(h, ggml_type(t[i].type));
         add(h, &at, sizeof at);
         at = gr_round_up(at + gr_planned_bytes(&t[i]), ALIGN);

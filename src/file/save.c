@@ -74,7 +74,8 @@ static json_t *header_of(const gr_saved *saved, const gr_planned *planned, size_
 
     for (size_t i = 0; i < n && ok; i++) {
         const gr_saved *s = saved ? &saved[i] : NULL;
-        gr_planned p = s ? (gr_planned){ s->name, GR_F32, s->rows, s->cols, s->rows == 1 && !s->matrix } : planned[i];
+        gr_planned p = s ? (gr_planned){ .name = s->name, .type = GR_F32, .rows = s->rows, .cols = s->cols,
+                                         .flat = s->rows == 1 && !s->matrix } : planned[i];
         ok = add_tensor(header, s ? s->prefix : "", &p, &at);
     }
     if (ok)

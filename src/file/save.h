@@ -14,8 +14,9 @@ typedef struct { const char *prefix, *name; const float *data; size_t rows, cols
 typedef struct { const char *key, *value; } gr_meta;
 gram_status gr_st_write(const char *path, const gr_saved *t, size_t n, const gr_meta *meta, size_t n_meta,
                         gram_err *err);
-/* A tensor that is written row by row, in a type that gr_quantizes(): [rows, cols], or [rows * cols] where flat. */
-typedef struct { const char *name; gr_dtype type; size_t rows, cols; bool flat; } gr_planned;
+/* A tensor that is written row by row, in a type that gr_quantizes(): [rows, cols], or [rows * cols] where flat; in a
+ * GGUF with deep > 0 [deep, rows / deep, cols]. */
+typedef struct { const char *name; gr_dtype type; size_t rows, cols; bool flat; size_t deep; } gr_planned;
 typedef void gr_row_fn(void *arg, size_t tensor, size_t row, float *out);       /* out[cols] */
 uint64_t gr_planned_bytes(const gr_planned *t);
 gram_status gr_st_write_rows(const char *path, const gr_planned *t, size_t n, const gr_meta *meta, size_t n_meta,

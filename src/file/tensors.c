@@ -3,8 +3,8 @@
 #include <string.h>
 #include "file/tensors.h"
 
-enum when { ALWAYS, WORDS, PRE_NORMS, POST_NORMS, HEAD_NORMS };
-enum size { ONE, WIDTH, HIDDEN, VOCABULARY, QUERIES, KEYS, Q_NORM, K_NORM };
+enum when { ALWAYS, WORDS, PRE_NORMS, POST_NORMS, HEAD_NORMS, DENSE, SPARSE };
+enum size { ONE, WIDTH, HIDDEN, VOCABULARY, QUERIES, KEYS, Q_NORM, K_NORM, EXPERTS, EXPERT };
 
 static const struct row {
     const char *hf, *gguf;
@@ -24,9 +24,13 @@ static const struct row {
     [GR_T_K]              = { "self_attn.k_proj",              "attn_k",              ALWAYS,     KEYS,       WIDTH },
     [GR_T_V]              = { "self_attn.v_proj",              "attn_v",              ALWAYS,     KEYS,       WIDTH },
     [GR_T_O]              = { "self_attn.o_proj",              "attn_output",         ALWAYS,     WIDTH,      QUERIES },
-    [GR_T_GATE]           = { "mlp.gate_proj",                 "ffn_gate",            ALWAYS,     HIDDEN,     WIDTH },
-    [GR_T_UP]             = { "mlp.up_proj",                   "ffn_up",              ALWAYS,     HIDDEN,     WIDTH },
-    [GR_T_DOWN]           = { "mlp.down_proj",                 "ffn_down",            ALWAYS,     WIDTH,      HIDDEN },
+    [GR_T_GATE]           = { "mlp.gate_proj",                 "ffn_gate",            DENSE,      HIDDEN,     WIDTH },
+    [GR_T_UP]             = { "mlp.up_proj",                   "ffn_up",              DENSE,      HIDDEN,     WIDTH },
+    [GR_T_DOWN]           = { "mlp.down_proj",                 "ffn_down",            DENSE,      WIDTH,      HIDDEN },
+    [GR_T_ROUTER]         = { "mlp.gate",                      "ffn_gate_inp",        SPARSE,     EXPERTS,    WIDTH },
+    [GR_T_EXPERT_GATE]    = { "gate_proj",                     "ffn_gate_exps",       SPARSE,     EXPERT,     WIDTH },
+    [GR_T_EXPERT_UP]      = { "up_proj",                       "ffn_up_exps",         SPARSE,     EXPERT,     WIDTH },
+    [GR_T_EXPERT_DOWN]    = { "down_proj",                     "ffn_down_exps",       SPARSE,     WIDTH,      EXPERT },
     [GR_T_SCORE]          = { "",                              "",                    ALWAYS,     ONE,        WIDTH },
 };
 
@@ -64,37 +68,71 @@ static void write_name(char *out, size_t size, const char *before, gr_tensor_kin
         snprintf(out, size, "%s", name);
 }
 
+static void write_expert(const gr_config *c, bool gguf, gr_tensor_kind t, size_t at, char *out, size_t size)
+{
+    size_t layer = at / c->experts, expert = at % c->experts;
+
+    if (gguf)
+        snprintf(out, size, "blk.%zu.%s", layer, row[t].gguf);
+    else
+        snprintf(out, size, "model.layers.%zu.mlp.experts.%zu.%s", layer, expert, row[t].hf);
+}
+
 void gr_tensor_stem(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
 {
-    write_name(out, size, gguf ? "blk." : "model.layers.", t, layer, name_of(c, gguf, t));
+    if (gr_tensor_of_expert(t))
+        write_expert(c, gguf, t, layer, out, size);
+    else
+        write_name(out, size, gguf ? "blk." : "model.layers.", t, layer, name_of(c, gguf, t));
 }
 
 void gr_tensor_stem_read(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
 {
     const char *const *names = own[c->architecture][gguf];
 
-    write_name(out, size, gguf ? "blk." : "model.layers.", t, layer, names && names[t] ? names[t] : name_of(c, gguf, t));
+    if (gr_tensor_of_expert(t) && !gguf && c->stacked)
+        write_name(out, size, "model.layers.", t, layer / c->experts,
+                   t == GR_T_EXPERT_DOWN ? "mlp.experts.down_proj" : "mlp.experts.gate_up_proj");
+    else if (gr_tensor_of_expert(t))
+        write_expert(c, gguf, t, layer, out, size);
+    else
+        write_name(out, size, gguf ? "blk." : "model.layers.", t, layer,
+                   names && names[t] ? names[t] : name_of(c, gguf, t));
 }
 
+/* Experts are written each apart. */
 void gr_tensor_stem_written(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
 {
-    (gr_config_has(c, GR_HAS_OWN_FORM) ? gr_tensor_stem : gr_tensor_stem_read)(c, gguf, t, layer, out, size);
+    bool llama = gr_config_has(c, GR_HAS_OWN_FORM) || gr_tensor_of_expert(t);
+
+    (llama ? gr_tensor_stem : gr_tensor_stem_read)(c, gguf, t, layer, out, size);
+}
+
+static void stacked(const gr_config *c, bool gguf, gr_tensor_kind t, size_t expert, gr_fused *out)
+{
+    size_t F = c->expert_hidden, rows = t == GR_T_EXPERT_DOWN ? c->width : gguf ? F : 2 * F;
+
+    *out = (gr_fused){ c->experts * rows, expert * rows + (!gguf && t == GR_T_EXPERT_UP ? F : 0),
+                       t == GR_T_EXPERT_DOWN ? rows : F, 0, c->experts };
 }
 
 /* InternLM2 has the rows of a key-value head together: those of its queries, of its keys and of its values. Phi-3 has
- * all queries, then all keys, then all values; and all of the gate, then all of what it lets through. */
-bool gr_tensor_fused(const gr_config *c, bool gguf, gr_tensor_kind t, gr_fused *out)
+ * all queries, then all keys, then all values; and all of the gate, then all of what it lets through. Stacked experts
+ * lie one after the other, in a Hugging Face file gate and up of an expert together. */
+bool gr_tensor_fused(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, gr_fused *out)
 {
     size_t D = c->head_dim, q = c->heads * D, kv = c->kv_heads * D, group = c->heads / c->kv_heads * D;
     bool qkv = t >= GR_T_Q && t <= GR_T_V, gate_up = t == GR_T_GATE || t == GR_T_UP;
 
-    if (c->architecture == GR_ARCH_INTERNLM2 && qkv && !gguf)
+    if (gr_tensor_of_expert(t) && (gguf || c->stacked))
+        stacked(c, gguf, t, layer % c->experts, out);
+    else if (c->architecture == GR_ARCH_INTERNLM2 && qkv && !gguf)
         *out = (gr_fused){ q + 2 * kv, t == GR_T_Q ? 0 : t == GR_T_K ? group : group + D, t == GR_T_Q ? group : D,
-                           group + 2 * D };
+                           group + 2 * D, 0 };
     else if (c->architecture == GR_ARCH_PHI3 && qkv)
-        *out = (gr_fused){ q + 2 * kv, t == GR_T_Q ? 0 : t == GR_T_K ? q : q + kv, t == GR_T_Q ? q : kv, 0 };
+        *out = (gr_fused){ q + 2 * kv, t == GR_T_Q ? 0 : t == GR_T_K ? q : q + kv, t == GR_T_Q ? q : kv, 0, 0 };
     else if (c->architecture == GR_ARCH_PHI3 && gate_up)
-        *out = (gr_fused){ 2 * c->hidden, t == GR_T_GATE ? 0 : c->hidden, c->hidden, 0 };
+        *out = (gr_fused){ 2 * c->hidden, t == GR_T_GATE ? 0 : c->hidden, c->hidden, 0, 0 };
     else
         return false;
     return true;
@@ -129,13 +167,15 @@ bool gr_tensor_is_called(gr_tensor_kind t, const char *word, size_t n)
     return false;
 }
 
-bool gr_tensor_there(const gr_config *c, gr_tensor_kind t)
+bool gr_tensor_there(const gr_config *c, gr_tensor_kind t, size_t layer)
 {
     switch (row[t].when) {
     case WORDS:      return c->words && !c->tied_head;
     case PRE_NORMS:  return !c->no_pre_norms;
     case POST_NORMS: return c->sandwich_norms;
     case HEAD_NORMS: return c->qk_norm;
+    case DENSE:      return !gr_config_sparse(c, layer);
+    case SPARSE:     return gr_config_sparse(c, gr_tensor_of_expert(t) ? layer / c->experts : layer);
     case ALWAYS:     break;
     }
     return true;
@@ -156,6 +196,8 @@ static size_t size_of(const gr_config *c, enum size s)
     case K_NORM:     return (c->qk_norm_wide ? c->kv_heads : 1) * c->head_dim;
     case QUERIES:    return c->heads * c->head_dim;
     case KEYS:       return c->kv_heads * c->head_dim;
+    case EXPERTS:    return c->experts;
+    case EXPERT:     return c->expert_hidden;
     case ONE:        break;
     }
     return 1;

@@ -34,6 +34,8 @@ static void name_in(const gr_model *m, enum format format, char *out, size_t siz
                  stem + (slot == GR_T_HEAD ? 0 : strlen("model.")), part);
     else
         snprintf(out, size, "%s%s.%s", format == GGUF ? "" : m->cfg.prefix, stem, part);
+    if (format == HF_READ && m->cfg.stacked && gr_tensor_of_expert(slot))
+        out[strlen(out) - strlen(part) - 1] = '\0';     /* a parameter itself, not the weight of a module */
 }
 
 static void tensor_name(const struct binder *b, char *out, size_t size, gr_tensor_kind slot, size_t layer, const char *part)
@@ -67,27 +69,64 @@ size_t gr_matrix_permuted(const gr_config *c, size_t r)
     return permuted(c->head_dim, r);
 }
 
-static gr_tensor_kind slot_of(enum gr_matrix which)
+/* The first of each kind follow each other here as there. */
+_Static_assert((int)GR_T_ROUTER - (int)GR_T_Q == GR_MAT_ROUTER && (int)GR_T_EXPERT_GATE - (int)GR_T_Q == GR_MAT_EXPERTS,
+               "the order of matrices");
+
+static gr_tensor_kind slot_of(size_t which)
 {
-    return (gr_tensor_kind)(GR_T_Q + which);
+    return (gr_tensor_kind)(which < GR_MAT_EXPERTS ? GR_T_Q + which : GR_T_EXPERT_GATE + (which - GR_MAT_EXPERTS) % 3);
 }
 
-static enum gr_matrix matrix_of(gr_tensor_kind slot)
+/* What tensors.h counts by: layers, or experts of layers. */
+static size_t place_of(const gr_config *c, size_t which, size_t layer)
 {
-    return (enum gr_matrix)(slot - GR_T_Q);
+    return which < GR_MAT_EXPERTS ? layer : layer * c->experts + (which - GR_MAT_EXPERTS) / 3;
 }
 
-void gr_matrix_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size)
+/* The matrix of a slot; `at` as tensors.h counts. */
+static size_t matrix_of(const gr_config *c, gr_tensor_kind slot, size_t at)
 {
-    name_in(m, HF, out, size, slot_of(which), layer, "weight");
+    return slot - GR_T_Q + (gr_tensor_of_expert(slot) ? 3 * (at % c->experts) : 0);
 }
 
-void gr_matrix_own_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size)
+static size_t layer_of(const gr_config *c, gr_tensor_kind slot, size_t at)
 {
-    name_in(m, HF_READ, out, size, slot_of(which), layer, "weight");
+    return gr_tensor_of_expert(slot) ? at / c->experts : at;
 }
 
-void gr_matrix_shape(const gr_config *c, enum gr_matrix which, size_t *rows, size_t *cols)
+static struct matrix *mat_of(const gr_model *m, gr_tensor_kind slot, size_t at)
+{
+    return &m->layer[layer_of(&m->cfg, slot, at)].mat[matrix_of(&m->cfg, slot, at)];
+}
+
+size_t gr_matrices(const gr_config *c)
+{
+    return c->experts ? GR_MAT_EXPERTS + 3 * c->experts : GR_MATRICES;
+}
+
+bool gr_matrix_there(const gr_config *c, size_t which, size_t layer)
+{
+    return gr_tensor_there(c, slot_of(which), place_of(c, which, layer));
+}
+
+void gr_matrix_name(const gr_model *m, size_t which, size_t layer, char *out, size_t size)
+{
+    name_in(m, HF, out, size, slot_of(which), place_of(&m->cfg, which, layer), "weight");
+}
+
+/* Experts have no name but their own: stacked ones are of a file alone. */
+void gr_matrix_own_name(const gr_model *m, size_t which, size_t layer, char *out, size_t size)
+{
+    name_in(m, which < GR_MATRICES ? HF_READ : HF, out, size, slot_of(which), place_of(&m->cfg, which, layer), "weight");
+}
+
+bool gr_matrix_fused(const gr_config *c, size_t which, gr_fused *in)
+{
+    return which < GR_MATRICES && gr_tensor_fused(c, false, slot_of(which), 0, in);
+}
+
+void gr_matrix_shape(const gr_config *c, size_t which, size_t *rows, size_t *cols)
 {
     gr_tensor_shape(c, slot_of(which), rows, cols);
 }
@@ -110,8 +149,10 @@ static gr_stored stored(const struct binder *b, gr_tensor_kind slot, size_t laye
                     .plus_one = gemma && c->norm_bias == 0 };
     char stem[96];
 
-    gr_tensor_fused(c, gr_weights_gguf(b->m->file) != NULL, slot, &s.in);
-    gr_tensor_fused(c, false, slot, &s.own_in);
+    gr_tensor_fused(c, gr_weights_gguf(b->m->file) != NULL, slot, layer, &s.in);
+    s.experts = gr_tensor_of_expert(slot) ? c->experts : 0;
+    if (!s.experts)
+        gr_tensor_fused(c, false, slot, layer, &s.own_in);
     if (bias && s.head_dim)                 /* its values go where the rows go */
         s.t.rows = t->cols, s.t.cols = 1;
     if (slot == GR_T_SCORE) {
@@ -123,7 +164,7 @@ static gr_stored stored(const struct binder *b, gr_tensor_kind slot, size_t laye
     }
     gr_tensor_stem(c, false, slot, layer, stem, sizeof stem);
     snprintf(s.matrix, sizeof s.matrix, "%s.%s", stem, part);
-    gr_tensor_stem_read(c, false, slot, layer, stem, sizeof stem);
+    (s.experts ? gr_tensor_stem : gr_tensor_stem_read)(c, false, slot, layer, stem, sizeof stem);
     snprintf(s.own, sizeof s.own, "%s.%s", stem, part);
     gr_tensor_stem_written(c, false, slot, layer, stem, sizeof stem);
     snprintf(s.name, sizeof s.name, "%s.%s", stem, part);
@@ -178,7 +219,7 @@ gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t laye
     gr_param *p = m->param;
     void *values = half ? (void *)half : w;
     char full[128];
-    gr_fused in = { rows, 0, 0, 0 };
+    gr_fused in = { .all = rows };
     bool together = false;
     gram_status rc = gr_bind_settle(m, &values, rows * cols * (half ? sizeof *half : sizeof *w), b->err);
 
@@ -198,8 +239,8 @@ gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t laye
         p[m->n_params] = (gr_param){ .name = gr_strdup(full), .rows = rows, .cols = cols, .on = m->on,
                                      .w = { values, cols, half ? GR_BF16 : GR_F32 },
                                      .decay = rows > 1 || (slot == GR_T_SCORE && !is_bias(part)) };
-    if (p && p[m->n_params].name && slot != GR_T_SCORE && !gr_config_has(&m->cfg, GR_HAS_OWN_FORM) &&
-        gr_tensor_fused(&m->cfg, false, slot, &in)) {
+    if (p && p[m->n_params].name && slot != GR_T_SCORE && !gr_tensor_of_expert(slot) &&
+        !gr_config_has(&m->cfg, GR_HAS_OWN_FORM) && gr_tensor_fused(&m->cfg, false, slot, layer, &in)) {
         together = true;
         name_in(m, HF_READ, full, sizeof full, slot, layer, part);
         p[m->n_params].in = gr_strdup(full);
@@ -302,9 +343,20 @@ static gram_status take_apart(struct binder *b, gr_tensor_kind slot, size_t laye
         return gr_nomem(b->err, "weights");
     for (size_t r = 0; r < t->rows; r += in->take)
         memcpy(copy + r * bytes, from + (in->from + r / in->take * in->every) * bytes, in->take * bytes);
-    b->m->layer[layer].apart[matrix_of(slot)] = copy;
+    mat_of(b->m, slot, layer)->apart = copy;
     t->data = copy;
     return GRAM_OK;
+}
+
+/* The shape of a tensor that holds the matrices of all experts of a layer. */
+static gram_status check_stack(const struct binder *b, const gr_named *t, const gr_fused *in, size_t cols)
+{
+    if (t->n_dims == 3 && t->dim[0] == in->deep && t->dim[1] == in->all / in->deep && t->dim[2] == cols)
+        return GRAM_OK;
+    return gr_fail(b->err, GRAM_EFORMAT,
+                   "%s: tensor %s: wanted 3 dimensions [%zu, %zu, %zu], found %zu [%zu, %zu, %zu]",
+                   gr_weights_path(b->m->file), t->name, in->deep, in->all / in->deep, cols, t->n_dims,
+                   t->n_dims > 0 ? t->dim[0] : 0, t->n_dims > 1 ? t->dim[1] : 0, t->n_dims > 2 ? t->dim[2] : 0);
 }
 
 gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, size_t rows, size_t cols,
@@ -312,18 +364,23 @@ gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, co
 {
     const gr_named *t;
     char full[128];
-    gr_fused in = { rows, 0, 0, 0 };
-    bool fused = gr_tensor_fused(&b->m->cfg, gr_weights_gguf(b->m->file) != NULL, slot, &in);
+    gr_fused in = { .all = rows };
+    bool fused = gr_tensor_fused(&b->m->cfg, gr_weights_gguf(b->m->file) != NULL, slot, layer, &in);
     size_t r, c;
+    gram_status rc = GRAM_OK;
 
     tensor_name(b, full, sizeof full, slot, layer, part);
     t = gr_weights_find(b->m->file, full);
     if (!t)
         return gr_fail(b->err, GRAM_EFORMAT, "%s: tensor %s is missing; %s needs it with shape [%zu, %zu]",
                        gr_weights_path(b->m->file), full, gr_arch_name(b->m->cfg.architecture), in.all, cols);
-    r = t->n_dims == 2 ? t->dim[0] : 1;
+    if (in.deep)
+        rc = check_stack(b, t, &in, cols);
+    if (rc)
+        return rc;
+    r = in.deep ? in.all : t->n_dims == 2 ? t->dim[0] : 1;
     c = t->n_dims ? t->dim[t->n_dims - 1] : 1;
-    if (t->n_dims > 2 || r != in.all || c != cols)
+    if ((t->n_dims > 2 && !in.deep) || r != in.all || c != cols)
         return gr_fail(b->err, GRAM_EFORMAT, "%s: tensor %s has %zu dimensions with rows of %zu, wanted [%zu, %zu] "
                        "and found [%zu, %zu]", gr_weights_path(b->m->file), full, t->n_dims, c, in.all, cols, r, c);
     *out = (gr_tensor){ t->type, t->data, rows, cols };
@@ -381,7 +438,7 @@ static gram_status round_values(struct binder *b, float *w, size_t n)
 static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_tensor *t)
 {
     gr_model *m = b->m;
-    enum gr_matrix which = matrix_of(slot);
+    size_t which = matrix_of(&m->cfg, slot, layer);
     bool found = false;
     size_t pairs = 0;
     size_t bytes = t->rows * t->cols * sizeof(float);
@@ -396,11 +453,11 @@ static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_
     if (b->exact && b->mode == GR_LINEAR_BF16)
         rc = round_values(b, w, t->rows * t->cols);
     if (!rc)
-        rc = gr_lora_fold(w, m, b->adapter, which, layer, !m->writable && m->cfg.rope_interleaved, &pairs,
-                          &found, b->err);
+        rc = gr_lora_fold(w, m, b->adapter, which, layer_of(&m->cfg, slot, layer),
+                          !m->writable && m->cfg.rope_interleaved, &pairs, &found, b->err);
     b->folded += pairs;
     if (!rc && found && !m->writable) {
-        m->layer[layer].folded[which] = w;
+        mat_of(m, slot, layer)->folded = w;
         *t = (gr_tensor){ GR_F32, w, t->rows, t->cols };
     } else if (!m->writable) {
         free(w);
@@ -411,49 +468,50 @@ static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_
 }
 
 /* In the last layer only the rows that are asked for go past k and v: int8 saves no time there, and what comes last
- * errs most. The rest of that layer keeps the file's type, as float32 where it is used. */
+ * errs most. The rest of that layer keeps the file's type, as float32 where it is used. So does a router, whose
+ * roundings send a token to other experts. */
 static gr_linear_mode mode_of(const struct binder *b, gr_tensor_kind slot, size_t layer)
 {
-    bool few = layer + 1 == b->m->cfg.layers && slot != GR_T_K && slot != GR_T_V;
+    const gr_config *c = &b->m->cfg;
+    bool few = layer_of(c, slot, layer) + 1 == c->layers && slot != GR_T_K && slot != GR_T_V;
 
-    if (b->exact && b->m->layer[layer].folded[matrix_of(slot)])
+    if (b->exact && mat_of(b->m, slot, layer)->folded)
+        return GR_LINEAR_KEEP;
+    if (slot == GR_T_ROUTER && b->mode != GR_LINEAR_F32)
         return GR_LINEAR_KEEP;
     return few && b->mode == GR_LINEAR_INT8 ? GR_LINEAR_KEEP : b->mode;
 }
 
-static gram_status linear(struct binder *b, gr_linear **out, gr_tensor_kind slot, size_t layer, float **bias,
+static gram_status linear(struct binder *b, gr_tensor_kind slot, size_t layer, float **bias,
                           size_t rows, size_t cols)
 {
     gr_tensor t;
+    struct matrix *mat = mat_of(b->m, slot, layer);
     gram_status rc = gr_bind_find(b, slot, layer, "weight", rows, cols, &t);
 
     if (!rc && b->m->writable)
-        b->m->layer[layer].w[matrix_of(slot)] = t.data;
-    if (!rc && b->adapter)
+        mat->w = t.data;
+    if (!rc && b->adapter && slot != GR_T_ROUTER)
         rc = fold(b, slot, layer, &t);
     if (!rc && bias)
         rc = vector(b, bias, slot, layer, "bias", rows);
     if (!rc && b->list)
         return GRAM_OK;
     if (!rc)
-        rc = gr_linear_open(out, b->m->on, &t, bias ? *bias : NULL, mode_of(b, slot, layer), b->err);
+        rc = gr_linear_open(&mat->l, b->m->on, &t, bias ? *bias : NULL, mode_of(b, slot, layer), b->err);
     if (!rc)
-        b->m->bytes += gr_linear_bytes(*out);
-    if (!rc && !b->m->layer[layer].apart[matrix_of(slot)] && !b->m->layer[layer].folded[matrix_of(slot)])
-        gr_linear_stays(*out);
-    if (!rc && !gr_linear_borrows(*out)) {      /* it has its own form of what was taken apart or folded */
-        free(b->m->layer[layer].apart[matrix_of(slot)]);
-        b->m->layer[layer].apart[matrix_of(slot)] = NULL;
-    }
-    if (!rc && !gr_linear_borrows(*out)) {
-        float **folded = &b->m->layer[layer].folded[matrix_of(slot)];
-        free(*folded);
-        *folded = NULL;
+        b->m->bytes += gr_linear_bytes(mat->l);
+    if (!rc && !mat->apart && !mat->folded)
+        gr_linear_stays(mat->l);
+    if (!rc && !gr_linear_borrows(mat->l)) {    /* it has its own form of what was taken apart or folded */
+        free(mat->apart);
+        free(mat->folded);
+        mat->apart = mat->folded = NULL;
     }
     return rc;
 }
 
-/* Where a vector, or a matrix, of a layer belongs. */
+/* Where a vector of a layer belongs; of a matrix NULL. */
 static float **vector_of(struct layer *l, gr_tensor_kind slot)
 {
     switch (slot) {
@@ -467,13 +525,6 @@ static float **vector_of(struct layer *l, gr_tensor_kind slot)
     }
 }
 
-static gr_linear **linear_of(struct layer *l, enum gr_matrix which)
-{
-    gr_linear **all[GR_MATRICES] = { &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down };
-
-    return all[which];
-}
-
 static gram_status bind_layer(struct binder *b, size_t i)
 {
     const gr_config *c = &b->m->cfg;
@@ -481,14 +532,13 @@ static gram_status bind_layer(struct binder *b, size_t i)
     gram_status rc = GRAM_OK;
 
     for (gr_tensor_kind s = GR_T_LAYER; s < GR_T_LAYER_END && !rc; s++) {
+        size_t n = gr_tensor_of_expert(s) ? c->experts : 1;
         float **v = vector_of(l, s);
         size_t rows, cols;
         gr_tensor_shape(c, s, &rows, &cols);
-        if (!gr_tensor_there(c, s))
-            continue;
-        rc = v ? vector(b, v, s, i, "weight", cols)
-               : linear(b, linear_of(l, matrix_of(s)), s, i,
-                        gr_tensor_has_bias(c, s) ? &l->bias[matrix_of(s)] : NULL, rows, cols);
+        for (size_t at = i * n; at < (i + 1) * n && !rc && gr_tensor_there(c, s, at); at++)
+            rc = v ? vector(b, v, s, at, "weight", cols)
+                   : linear(b, s, at, gr_tensor_has_bias(c, s) ? &l->bias[s - GR_T_Q] : NULL, rows, cols);
     }
     return rc;
 }
@@ -501,6 +551,25 @@ static bool is_idle(const struct binder *b, const char *n)
 
     return !strcmp(n, "rope_freqs.weight") || (b->m->cfg.far.after && !strncmp(n, "rope_factors_", 13)) || (end && !strcmp(end, ".inv_freq")) || gr_head_is_idle(&b->m->cfg, n) ||
            (strncmp(n, prefix, strlen(prefix)) && !(b->m->nested && !strcmp(n, "lm_head.weight")));
+}
+
+/* Whether it is the name of a slot in any layer. The numbers in it say in which it could be. */
+static bool is_of_slot(const struct binder *b, gr_tensor_kind s, const char *name)
+{
+    const gr_config *c = &b->m->cfg;
+    const char *layer = strpbrk(name, "0123456789"), *expert = strstr(name, ".experts.");
+    bool one = gr_tensor_of_expert(s) && !c->experts;
+    size_t l = layer ? (size_t)strtoul(layer, NULL, 10) : 0, e = expert ? (size_t)strtoul(expert + 9, NULL, 10) : 0;
+    char full[128];
+
+    if (one || l >= c->layers || (c->experts && e >= c->experts))
+        return false;
+    l = gr_tensor_of_expert(s) ? l * c->experts + e : l;
+    tensor_name(b, full, sizeof full, s, l, "weight");
+    if (!strcmp(full, name))
+        return true;
+    tensor_name(b, full, sizeof full, s, l, "bias");
+    return !strcmp(full, name) && gr_tensor_has_bias(c, s);
 }
 
 /* Something in the file was not asked for: say what. */
@@ -522,14 +591,8 @@ static gram_status check_unknown(struct binder *b)
     for (size_t i = 0; i < gr_weights_count(w); i++) {
         const char *n = gr_weights_at(w, i)->name;
         bool known = is_idle(b, n);
-        for (gr_tensor_kind s = 0; s < GR_T_SCORE && !known; s++) {
-            for (size_t l = 0; l < b->m->cfg.layers && !known; l++) {
-                tensor_name(b, full, sizeof full, s, l, "weight");
-                known = !strcmp(full, n);
-                tensor_name(b, full, sizeof full, s, l, "bias");
-                known = known || (!strcmp(full, n) && gr_tensor_has_bias(&b->m->cfg, s));
-            }
-        }
+        for (gr_tensor_kind s = 0; s < GR_T_SCORE && !known; s++)
+            known = is_of_slot(b, s, n);
         for (size_t k = 0; !known && gr_head_part_at(&b->m->cfg.head, b->m->cfg.width, k, &part); k++)
             known = !strcmp(part.name, n);
         known = known || gr_bind_is_of_gate(&b->m->cfg, n);
@@ -547,6 +610,37 @@ static uint64_t tensor_bytes(const gr_tensor *t)
 
     gr_dtype_row_bytes(t->type, t->cols, &row);             /* proved when the file was opened */
     return (uint64_t)t->rows * row;
+}
+
+/* Whether a Hugging Face file has the experts of a layer in one tensor. */
+static bool stacks(const gr_model *m)
+{
+    gr_config c = m->cfg;
+    gr_model as = { .cfg = c, .nested = m->nested };
+    size_t i = 0;
+    char full[128];
+
+    while (i < c.layers && !gr_config_sparse(&c, i))
+        i++;
+    if (i == c.layers || gr_weights_gguf(m->file))
+        return false;
+    as.cfg.stacked = true;
+    name_in(&as, HF_READ, full, sizeof full, GR_T_EXPERT_DOWN, i * c.experts, "weight");
+    return gr_weights_find(m->file, full) != NULL;
+}
+
+static gram_status open_layers(gr_model *m, gram_err *err)
+{
+    size_t n = gr_matrices(&m->cfg);
+
+    m->layer = gr_calloc(m->cfg.layers, sizeof *m->layer);
+    m->mat = gr_calloc(m->cfg.layers * n, sizeof *m->mat);
+    if (!m->layer || !m->mat)
+        return gr_nomem(err, "model");
+    for (size_t i = 0; i < m->cfg.layers; i++)
+        m->layer[i].mat = m->mat + i * n;
+    m->cfg.stacked = stacks(m);
+    return GRAM_OK;
 }
 
 static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
@@ -568,16 +662,14 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
     *cfg = (gr_config){ 0 };
     m->file = w;
     m->nested = m->cfg.prefix[0] && gr_weights_find(w, NESTED "embed_tokens.weight");
-    m->layer = gr_calloc(m->cfg.layers, sizeof *m->layer);
-    if (!m->layer) {
-        rc = gr_nomem(err, "model");
+    rc = open_layers(m, err);
+    if (rc)
         goto out;
-    }
     rc = gr_bind_find(&b, GR_T_EMBED, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->embed);
     m->head = m->table = m->embed;
     if (!rc && !writable && !list)
         rc = gr_device_hold(d, &m->table.data, m->embed.data, tensor_bytes(&m->embed), err);
-    if (!rc && gr_tensor_there(&m->cfg, GR_T_HEAD))
+    if (!rc && gr_tensor_there(&m->cfg, GR_T_HEAD, 0))
         rc = gr_bind_find(&b, GR_T_HEAD, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->head);
     if (!rc && !writable)
         m->bytes += tensor_bytes(&m->embed) + (m->cfg.tied_head ? 0 : tensor_bytes(&m->head));
@@ -664,23 +756,17 @@ const gr_param *gr_model_params(const gr_model *m, size_t *n)
     return m->param;
 }
 
-static void layer_clear(gr_device *d, struct layer *l, bool vectors)
+static void layer_clear(gr_device *d, struct layer *l, size_t matrices, bool vectors)
 {
     float *vector[] = { l->attn_norm, l->mlp_norm, l->attn_post_norm, l->mlp_post_norm, l->q_norm, l->k_norm,
                         l->bias[0], l->bias[1], l->bias[2], l->bias[3] };
 
     for (size_t i = 0; vectors && i < GR_COUNT(vector); i++)
         gr_device_free(d, vector[i]);
-    gr_linear_close(l->q);
-    gr_linear_close(l->k);
-    gr_linear_close(l->v);
-    gr_linear_close(l->o);
-    gr_linear_close(l->gate);
-    gr_linear_close(l->up);
-    gr_linear_close(l->down);
-    for (size_t i = 0; i < GR_MATRICES; i++) {
-        free(l->apart[i]);
-        free(l->folded[i]);
+    for (size_t i = 0; l->mat && i < matrices; i++) {
+        gr_linear_close(l->mat[i].l);
+        free(l->mat[i].apart);
+        free(l->mat[i].folded);
     }
 }
 
@@ -689,8 +775,9 @@ void gr_model_close(gr_model *m)
     if (!m)
         return;
     for (size_t i = 0; m->layer && i < m->cfg.layers; i++)
-        layer_clear(m->on, &m->layer[i], !m->writable);
+        layer_clear(m->on, &m->layer[i], gr_matrices(&m->cfg), !m->writable);
     free(m->layer);
+    free(m->mat);
     if (!m->writable) {
         gr_device_free(m->on, m->final_norm);
         gr_device_drop(m->on, m->table.data);

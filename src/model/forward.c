@@ -20,7 +20,7 @@ struct gr_work {
 /* Floats of a piece's row in scratch: h and t, gate and up. */
 static size_t scratch_row(const gr_config *c)
 {
-    return 2 * c->width + 2 * c->hidden;
+    return 2 * c->width + 2 * gr_config_most_hidden(c);
 }
 
 static gr_cut cut_of(const gr_config *c, gr_rows_way way)
@@ -28,10 +28,12 @@ static gr_cut cut_of(const gr_config *c, gr_rows_way way)
     return gr_linear_cut(way, scratch_row(c) * sizeof(float));
 }
 
-/* Floats of a row of the batch: x and those asked for, q and o, k and v. */
+/* Floats of a row of the batch: x and those asked for, q and o, k and v; of experts what they see, what comes back of
+ * each that is chosen, and its weight. */
 static size_t batch_row(const gr_config *c)
 {
-    return 2 * c->width + 2 * c->heads * c->head_dim + 2 * c->kv_heads * c->head_dim;
+    return 2 * c->width + 2 * c->heads * c->head_dim + 2 * c->kv_heads * c->head_dim +
+           (c->experts ? c->width + c->chosen * (c->width + 1) : 0);
 }
 
 uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads)
@@ -52,7 +54,7 @@ gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_row
     if (!w)
         return gr_nomem(err, "forward pass");
     w->p = (struct pass){ .m = m, .lora = lora, .d = d, .cut = cut_of(&m->cfg, way), .plan = &w->plan, .kept = &w->one,
-                          .narrow = true, .ldf = m->cfg.hidden };
+                          .narrow = true, .ldf = m->cfg.hidden, .lde = m->cfg.expert_hidden };
     w->way = way;
     rc = gr_device_reserve(d, gr_pass_scratch(&w->p, w->p.cut.most), err);
     if (rc) {
@@ -70,6 +72,8 @@ void gr_work_close(gr_work *w)
     gr_device_free(w->p.d, w->memory);
     free(w->room);
     gr_pass_clear(&w->p);
+    free(w->one.chosen);
+    gr_routed_clear(&w->p.routed);
     gr_plan_clear(&w->plan);
     free(w);
 }
@@ -102,6 +106,23 @@ static gr_mat take(float **at, size_t rows, size_t cols)
     return m;
 }
 
+static gram_status reserve_experts(gr_work *w, float **at, size_t rows, gram_err *err)
+{
+    const gr_config *c = &w->p.m->cfg;
+
+    if (!c->experts)
+        return GRAM_OK;
+    w->p.h = take(at, rows, c->width);
+    w->p.y = take(at, rows, c->chosen * c->width);
+    w->p.y.ld = c->width;
+    w->one.weight = take(at, rows, c->chosen);
+    free(w->one.chosen);
+    w->one.chosen = gr_calloc(rows * c->chosen, sizeof *w->one.chosen);     /* experts even where a pass fails */
+    if (!w->one.chosen)
+        return gr_nomem(err, "rows of experts");
+    return gr_routed_reserve(&w->p.routed, rows, c->experts, c->chosen, w->p.cut, err);
+}
+
 static gram_status reserve(gr_work *w, size_t need, gram_err *err)
 {
     const gr_config *c = &w->p.m->cfg;
@@ -110,6 +131,7 @@ static gram_status reserve(gr_work *w, size_t need, gram_err *err)
     size_t floats;
     void *memory;
     float *at;
+    gram_status rc;
 
     if (rows <= w->rows)
         return GRAM_OK;
@@ -126,8 +148,9 @@ static gram_status reserve(gr_work *w, size_t need, gram_err *err)
     w->one.o = take(&at, rows, q);
     w->one.k = w->one.k0 = take(&at, rows, kv);
     w->one.v = take(&at, rows, kv);
-    w->rows = rows;
-    return GRAM_OK;
+    rc = reserve_experts(w, &at, rows, err);
+    w->rows = rc ? 0 : rows;
+    return rc;
 }
 
 /* Rows that fill the last unit up: any finite numbers will do. */

@@ -6,6 +6,12 @@
  *     project_bwd  by rows: rope, head norms, q k v, norm, residual
  *     weights      again, for q k v
  *
+ * In a layer with experts three runs stand in place of mix_bwd, and weights has each expert's too:
+ *
+ *     h            by rows: norm, and what comes back to the experts
+ *     expert_bwd   by the rows of an expert: its gated MLP; from the product with its output its weight's gradient
+ *     route_bwd    by rows: the experts' sum, router, norm, residual; then the output projection
+ *
  * Normed inputs and the gated product are cheap, and are always recomputed.
  *
  * With gr_trainee_recompute() the lowest layers share one place for all but their inputs, and such a layer's forward
@@ -17,8 +23,8 @@
 #include "base/err.h"
 #include "model/trainee_int.h"
 
-static void linear_dx(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat dx, gr_mat dy, size_t r,
-                      size_t M, bool sum)
+static void linear_dx(gr_lane *lane, const struct pass *p, size_t which, gr_mat dx, gr_mat dy,
+                      const uint64_t *key, size_t M, bool sum)
 {
     const struct lora_pair *a = pair(p->lora, p->layer, which);
     size_t mark = gr_lane_mark(lane), O, K;
@@ -34,7 +40,7 @@ static void linear_dx(gr_lane *lane, const struct pass *p, enum gr_matrix which,
             return;
         lane->op->zero(lane, dropped, M, K);
         gr_lora_dx(lane, a, dropped, dy, M);
-        lane->op->dropout_bwd(lane, dx, dropped, gr_pass_drop_key(p, which), p->at_key + r, M, K,
+        lane->op->dropout_bwd(lane, dx, dropped, gr_pass_drop_key(p, which), key, M, K,
                               p->lora->spec.dropout);
     }
     gr_lane_give_back(lane, mark);
@@ -85,57 +91,158 @@ static void branch_bwd(gr_lane *lane, const gr_trainee *t, gr_mat to, size_t whi
         norm_bwd(lane, t, dt, which, dt, gr_mat_at(x, first, 0), r + first, w, n, false);
 }
 
+/* From the residual before the MLP, whose gradient through the norm dh is, to the attention. */
+static void open_attention(gr_lane *lane, const gr_trainee *t, gr_mat dh, size_t r, size_t n)
+{
+    const struct pass *p = &t->p;
+    const struct layer *l = p->l;
+    const struct kept *s = p->s;
+
+    norm_bwd(lane, t, gr_mat_at(t->dx, r, 0), MLP_NORM, dh, gr_mat_at(s->mid, r, 0), s->r2 + r, l->mlp_norm, n, true);
+    branch_bwd(lane, t, t->dt1, ATTN_POST_NORM, s->t1, s->rt1, l->attn_post_norm, r, n);
+    if (t->depth > TO_O)
+        linear_dx(lane, p, GR_MAT_O, gr_mat_at(t->dout, r, 0), gr_mat_at(t->dt1, r, 0), gr_pass_keys(p, r),
+                  gr_lane_rows(lane, n), false);
+}
+
+/* What begins the way back of rows: dt2, the gradient behind the MLP or the experts, and h, which they saw. */
+static void open_mlp(gr_lane *lane, const gr_trainee *t, size_t r, size_t n)
+{
+    const struct pass *p = &t->p;
+    const gr_config *c = &t->m->cfg;
+    const struct kept *s = p->s;
+
+    lane->op->zero(lane, gr_mat_f32(partial(t, lane->piece, 0), PARTIALS(c)), 1, PARTIALS(c));
+    branch_bwd(lane, t, t->dt2, MLP_POST_NORM, s->t2, s->rt2, p->l->mlp_post_norm, r, n);
+    norm(lane, p, gr_mat_at(t->h, r, 0), gr_mat_at(s->mid, r, 0), p->l->mlp_norm, gr_lane_rows(lane, n));
+}
+
 static void mix_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
 {
     const gr_trainee *t = arg;
     const struct pass *p = &t->p;
     const gr_config *c = &t->m->cfg;
-    const struct layer *l = p->l;
-    const struct kept *s = p->s;
+    const uint64_t *key = gr_pass_keys(p, r);
     size_t F = c->hidden, M = gr_lane_rows(lane, n);
-    gr_mat dx = gr_mat_at(t->dx, r, 0), dh = gr_mat_at(t->dh, r, 0), h = gr_mat_at(t->h, r, 0);
+    gr_mat dh = gr_mat_at(t->dh, r, 0);
     gr_mat dgate = gr_mat_at(t->dgate, r, 0), dup = gr_mat_at(t->dup, r, 0), act = gr_mat_at(t->act, r, 0);
-    gr_mat gate = gr_mat_at(s->gate, r, 0), up = gr_mat_at(s->up, r, 0), mid = gr_mat_at(s->mid, r, 0);
+    gr_mat gate = gr_mat_at(p->s->gate, r, 0), up = gr_mat_at(p->s->up, r, 0);
 
-    lane->op->zero(lane, gr_mat_f32(partial(t, lane->piece, 0), PARTIALS(c)), 1, PARTIALS(c));
-    branch_bwd(lane, t, t->dt2, MLP_POST_NORM, s->t2, s->rt2, l->mlp_post_norm, r, n);
+    open_mlp(lane, t, r, n);
     if (t->depth > TO_DOWN) {
-        linear_dx(lane, p, GR_MAT_DOWN, act, gr_mat_at(t->dt2, r, 0), r, M, false);
+        linear_dx(lane, p, GR_MAT_DOWN, act, gr_mat_at(t->dt2, r, 0), key, M, false);
         (c->geglu ? lane->op->geglu_bwd : lane->op->swiglu_bwd)(lane, dgate, dup, act, gate, up, M, F);
     }
     (c->geglu ? lane->op->geglu_fwd : lane->op->swiglu_fwd)(lane, act, gate, up, M, F);     /* for down's weights */
-    norm(lane, p, h, mid, l->mlp_norm, M);
     if (t->depth <= TO_GATE_UP)
         return;
-    linear_dx(lane, p, GR_MAT_GATE, dh, dgate, r, M, false);
-    linear_dx(lane, p, GR_MAT_UP, dh, dup, r, M, true);
-    norm_bwd(lane, t, dx, MLP_NORM, dh, mid, s->r2 + r, l->mlp_norm, n, true);
-    branch_bwd(lane, t, t->dt1, ATTN_POST_NORM, s->t1, s->rt1, l->attn_post_norm, r, n);
-    if (t->depth > TO_O)
-        linear_dx(lane, p, GR_MAT_O, gr_mat_at(t->dout, r, 0), gr_mat_at(t->dt1, r, 0), r, M, false);
+    linear_dx(lane, p, GR_MAT_GATE, dh, dgate, key, M, false);
+    linear_dx(lane, p, GR_MAT_UP, dh, dup, key, M, true);
+    open_attention(lane, t, dh, r, n);
 }
 
-/* A weight's gradient, cut by outputs among the lanes. */
-struct dw { float *g, *bias; gr_mat dy, x; enum gr_matrix which; };
-struct dw_set { gr_trainee *t; struct dw each[4]; size_t first[5], n; };
+/* ---- Experts -------------------------------------------------------------------------------------- */
+
+static void before_experts(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    open_mlp(lane, arg, r, n);
+}
+
+static void expert_piece(gr_lane *lane, const gr_trainee *t, const gr_slots *e)
+{
+    const struct pass *p = &t->p;
+    const size_t *row = p->routed.row + e->at, *place = p->routed.place + e->at;
+    const uint64_t *key = p->routed.key + e->at;
+    size_t C = t->m->cfg.width, F = t->m->cfg.expert_hidden, M = gr_round_up(e->n, p->cut.unit), at = e->at;
+    gr_mat dgate = gr_mat_at(t->e.dgate, at, 0), dup = gr_mat_at(t->e.dup, at, 0), act = gr_mat_at(t->e.act, at, 0);
+    gr_mat gate = gr_mat_at(p->s->gate, at, 0), up = gr_mat_at(p->s->up, at, 0), dy = gr_mat_at(t->e.dy, at, 0);
+    gr_mat d = t->depth > TO_DOWN ? gr_lane_scratch(lane, M, p->lde) : (gr_mat){ 0 }, dx;
+
+    if (lane->rc)
+        return;
+    lane->op->gather(lane, dy, t->dt2, row, M, C);
+    lane->op->gather(lane, gr_mat_at(t->e.x, at, 0), t->h, row, M, C);
+    lane->op->swiglu_fwd(lane, act, gate, up, M, F);
+    if (d.p)
+        linear_dx(lane, p, gr_expert_matrix(e->expert, GR_MAT_DOWN), d, dy, key, M, false);
+    lane->op->weigh(lane, d, dy, t->dw_chosen, act, p->s->weight, place, e->n, M, F, C);
+    if (d.p)
+        lane->op->swiglu_bwd(lane, dgate, dup, d, gate, up, M, F);
+    if (t->depth <= TO_GATE_UP)
+        return;
+    dx = gr_lane_scratch(lane, M, C);
+    if (lane->rc)
+        return;
+    linear_dx(lane, p, gr_expert_matrix(e->expert, GR_MAT_GATE), dx, dgate, key, M, false);
+    linear_dx(lane, p, gr_expert_matrix(e->expert, GR_MAT_UP), dx, dup, key, M, true);
+    lane->op->place(lane, p->y, dx, place, e->n, C);
+}
+
+static void expert_bwd(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const gr_trainee *t = arg;
+
+    for (size_t i = first; i < first + n && !lane->rc; i++)
+        expert_piece(lane, t, &t->p.routed.piece[i]);
+}
+
+static void route_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    const gr_trainee *t = arg;
+    const struct pass *p = &t->p;
+    const gr_config *c = &t->m->cfg;
+    const struct kept *s = p->s;
+    size_t k = c->chosen, M = gr_lane_rows(lane, n), C = c->width;
+    gr_mat dh = gr_mat_at(t->dh, r, 0), dz = gr_mat_at(t->dz, r, 0);
+
+    lane->op->zero(lane, dh, M, C);
+    lane->op->zero(lane, gr_mat_at(dz, n, 0), M - n, c->experts);
+    for (size_t j = 0; j < k; j++)          /* of a row every k-th is its j-th */
+        lane->op->add(lane, dh, dh, gr_mat_f32(gr_mat_at(p->y, r * k + j, 0).p, k * C), n, C);
+    lane->op->route_bwd(lane, dz, gr_mat_at(t->dw_chosen, r, 0), gr_mat_at(s->prob, r, 0), s->chosen + r * k,
+                        gr_mat_at(s->weight, r, 0), n, c->experts, k, c->norm_chosen);
+    gr_linear_dx(lane, matrix(p->l, GR_MAT_ROUTER), dh, dz, M, true);
+    open_attention(lane, t, dh, r, n);
+}
+
+static void experts_bwd(gr_trainee *t)
+{
+    struct pass *p = &t->p;
+
+    gr_pass_group(p);
+    gr_device_run(t->d, p->rows, p->cut, before_experts, t);
+    gr_pass_run_experts(p, expert_bwd, t);
+    if (t->depth > TO_GATE_UP)
+        gr_device_run(t->d, p->rows, p->cut, route_bwd, t);
+}
+
+/* ---- Weights -------------------------------------------------------------------------------------- */
+
+struct dw_set { gr_trainee *t; const struct dw *each; size_t n; };
 
 static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const struct dw_set *set = arg;
     const struct pass *p = &set->t->p;
+    const size_t *begin = set->t->dw_first;
 
     for (size_t task = first; task < first + n; task++) {
-        size_t i = 0, O, K, o;
+        size_t i = 0, end = set->n, O, K, o;
         const struct dw *d;
-        while (task >= set->first[i + 1])
-            i++;
+        while (i + 1 < end) {               /* the last that begins at or before it */
+            size_t mid = (i + end) / 2;
+            if (begin[mid] <= task)
+                i = mid;
+            else
+                end = mid;
+        }
         d = &set->each[i];
         gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
-        o = (task - set->first[i]) * SLICE;
-        gr_linear_dw(lane, gr_mat_f32(d->g, K), d->dy, d->x, gr_round_up(p->rows, p->cut.unit), K, o,
+        o = (task - begin[i]) * SLICE;
+        gr_linear_dw(lane, gr_mat_f32(d->g, K), d->dy, d->x, gr_round_up(d->M, p->cut.unit), K, o,
                      gr_min(o + SLICE, O));
         if (d->bias && o == 0)
-            gr_linear_db(lane, d->bias, d->dy, p->rows, O);
+            gr_linear_db(lane, d->bias, d->dy, d->M, O);
     }
 }
 
@@ -156,7 +263,7 @@ static void adapter_share(void *arg, gr_lane *lane, size_t r, size_t n)
         gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
         lane->op->zero(lane, gr_mat_f32(share, a->rank * (K + O)), 1, a->rank * (K + O));
         gr_lora_dw(lane, a, gr_mat_f32(share, K), gr_mat_f32(share + a->rank * K, O), gr_mat_at(d->dy, r, 0),
-                   gr_pass_dropped(lane, p, d->which, gr_mat_at(d->x, r, 0), r, M), M);
+                   gr_pass_dropped(lane, p, d->which, gr_mat_at(d->x, r, 0), gr_pass_keys(p, r), M), M);
         share += a->rank * (K + O);
         gr_lane_give_back(lane, mark);
     }
@@ -180,10 +287,10 @@ static void add_shares(void *arg, gr_lane *lane, size_t first, size_t pieces)
     for (size_t i = 0; i < set->n; i++) {
         const struct dw *d = &set->each[i];
         const struct lora_pair *a = pair(p->lora, p->layer, d->which);
-        float *const *g = t->g[p->layer].lora[d->which];
         size_t O, K;
         gr_matrix_shape(&t->m->cfg, d->which, &O, &K);
         for (size_t b = 0; b < pieces && a; b++) {
+            float *const *g = t->g[p->layer].lora[d->which];
             const float *share = t->share + b * t->lora_floats + at;
             add(lane, g[0], share, a->rank * K);
             add(lane, g[1], share + a->rank * K, a->rank * O);
@@ -192,11 +299,11 @@ static void add_shares(void *arg, gr_lane *lane, size_t first, size_t pieces)
     }
 }
 
+/* The n gradients at each, of rows that all are the pass's. */
 static void weights(gr_trainee *t, const struct dw *each, size_t n)
 {
-    struct dw_set set = { .t = t, .n = n };
+    struct dw_set set = { t, each, n };
 
-    memcpy(set.each, each, n * sizeof *each);
     if (t->lora) {
         gr_device_run(t->d, t->p.rows, t->p.cut, adapter_share, &set);
         gr_device_once(t->d, add_shares, &set, gr_device_pieces(t->d, t->p.rows, t->p.cut));
@@ -205,9 +312,57 @@ static void weights(gr_trainee *t, const struct dw *each, size_t n)
     for (size_t i = 0; i < n; i++) {
         size_t O, K;
         gr_matrix_shape(&t->m->cfg, each[i].which, &O, &K);
-        set.first[i + 1] = set.first[i] + (O + SLICE - 1) / SLICE;
+        t->dw_first[i + 1] = t->dw_first[i] + (O + SLICE - 1) / SLICE;
     }
-    gr_device_run(t->d, set.first[n], GR_CUT_ONE, weight_slices, &set);
+    gr_device_run(t->d, t->dw_first[n], GR_CUT_ONE, weight_slices, &set);
+}
+
+/* The adapters of an expert see all of its rows at once. */
+static void adapters_of_expert(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct dw_set *set = arg;
+    const struct pass *p = &set->t->p;
+
+    for (size_t i = first; i < first + n && !lane->rc; i++) {
+        const struct dw *d = &set->each[i];
+        const gr_slots *e = &p->routed.whole[i / 3];
+        const struct lora_pair *a = pair(p->lora, p->layer, d->which);
+        size_t O, K, M = gr_round_up(d->M, p->cut.unit), mark = gr_lane_mark(lane);
+        if (!a)
+            continue;
+        gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
+        gr_lora_dw(lane, a, gr_mat_f32(set->t->g[p->layer].lora[d->which][0], K),
+                   gr_mat_f32(set->t->g[p->layer].lora[d->which][1], O), d->dy,
+                   gr_pass_dropped(lane, p, d->which, d->x, p->routed.key + e->at, M), M);
+        gr_lane_give_back(lane, mark);
+    }
+}
+
+/* Gate, up and down of each expert that has rows; then the router and the output projection. */
+static void weights_of_experts(gr_trainee *t)
+{
+    const struct pass *p = &t->p;
+    const struct grads *g = &t->g[p->layer];
+    size_t n = 3 * p->routed.wholes;
+
+    for (size_t i = 0; i < p->routed.wholes; i++) {
+        const gr_slots *e = &p->routed.whole[i];
+        const gr_mat x = gr_mat_at(t->e.x, e->at, 0);
+        size_t gate = gr_expert_matrix(e->expert, GR_MAT_GATE);
+        struct dw *d = &t->dw[3 * i];
+        d[0] = (struct dw){ g->mat[gate], NULL, gr_mat_at(t->e.dgate, e->at, 0), x, gate, e->n };
+        d[1] = (struct dw){ g->mat[gate + 1], NULL, gr_mat_at(t->e.dup, e->at, 0), x, gate + 1, e->n };
+        d[2] = (struct dw){ g->mat[gate + 2], NULL, gr_mat_at(t->e.dy, e->at, 0), gr_mat_at(t->e.act, e->at, 0),
+                            gate + 2, e->n };
+    }
+    if (t->lora) {
+        gr_device_run(t->d, n, GR_CUT_ONE, adapters_of_expert, &(struct dw_set){ t, t->dw, n });
+        n = 0;
+    } else {
+        t->dw[n++] = (struct dw){ g->mat[GR_MAT_ROUTER], NULL, t->dz, t->h, GR_MAT_ROUTER, p->rows };
+    }
+    t->dw[n++] = (struct dw){ g->mat[GR_MAT_O], g->bias[3], t->dt1, p->s->o, GR_MAT_O, p->rows };
+    weights(t, t->dw, n);
 }
 
 static void attend_dq(void *arg, gr_lane *lane, size_t first, size_t n)
@@ -265,6 +420,7 @@ static void project_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
     const struct pass *p = &t->p;
     const gr_config *c = &t->m->cfg;
     const struct kept *s = p->s;
+    const uint64_t *key = gr_pass_keys(p, r);
     size_t M = gr_lane_rows(lane, n);
     gr_mat dh = gr_mat_at(t->dh, r, 0), x = gr_mat_at(p->x, r, 0);
 
@@ -278,10 +434,10 @@ static void project_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
     if (t->depth < THROUGH)
         return;
     if (p->qo)
-        linear_dx(lane, p, GR_MAT_Q, dh, gr_mat_at(t->dq, r, 0), r, M, false);
+        linear_dx(lane, p, GR_MAT_Q, dh, gr_mat_at(t->dq, r, 0), key, M, false);
     if (p->kv) {
-        linear_dx(lane, p, GR_MAT_K, dh, gr_mat_at(t->dk, r, 0), r, M, p->qo);
-        linear_dx(lane, p, GR_MAT_V, dh, gr_mat_at(t->dv, r, 0), r, M, true);
+        linear_dx(lane, p, GR_MAT_K, dh, gr_mat_at(t->dk, r, 0), key, M, p->qo);
+        linear_dx(lane, p, GR_MAT_V, dh, gr_mat_at(t->dv, r, 0), key, M, true);
     }
     norm_bwd(lane, t, gr_mat_at(t->dx, r, 0), ATTN_NORM, dh, x, p->r_x + r, p->l->attn_norm, n, true);
 }
@@ -319,27 +475,51 @@ static void scatter(void *arg, gr_lane *lane, size_t first, size_t n)
     lane->op->scatter(lane, t->dx, t->dt2, t->plan.want, n, C);
 }
 
-/* Below the lowest adapter there is nothing to learn. */
+/* Below the lowest adapter there is nothing to learn. Every layer has the same adapters. */
 static enum depth depth_of(const gr_trainee *t, size_t layer)
 {
-    const gr_lora *l = t->lora;
+    unsigned targets = t->lora ? t->lora->spec.targets : 0;
 
-    if (!l || layer > 0)
+    if (!t->lora || layer > 0)
         return THROUGH;
-    if (pair(l, layer, GR_MAT_Q) || pair(l, layer, GR_MAT_K) || pair(l, layer, GR_MAT_V))
+    if (targets & (1u << GR_MAT_Q | 1u << GR_MAT_K | 1u << GR_MAT_V))
         return TO_QKV;
-    if (pair(l, layer, GR_MAT_O))
+    if (targets & 1u << GR_MAT_O)
         return TO_O;
-    return pair(l, layer, GR_MAT_GATE) || pair(l, layer, GR_MAT_UP) ? TO_GATE_UP : TO_DOWN;
+    return targets & (1u << GR_MAT_GATE | 1u << GR_MAT_UP) ? TO_GATE_UP : TO_DOWN;
+}
+
+static void mlp_backward(gr_trainee *t)
+{
+    struct pass *p = &t->p;
+    const struct grads *g = &t->g[p->layer];
+
+    if (gr_config_sparse(&t->m->cfg, p->layer)) {
+        experts_bwd(t);
+        weights_of_experts(t);
+        return;
+    }
+    gr_device_run(t->d, p->rows, p->cut, mix_bwd, t);
+    weights(t, (const struct dw[]){ { g->mat[GR_MAT_GATE], NULL, t->dgate, t->h, GR_MAT_GATE, p->rows },
+                                    { g->mat[GR_MAT_UP], NULL, t->dup, t->h, GR_MAT_UP, p->rows },
+                                    { g->mat[GR_MAT_DOWN], NULL, t->dt2, t->act, GR_MAT_DOWN, p->rows },
+                                    { g->mat[GR_MAT_O], g->bias[3], t->dt1, p->s->o, GR_MAT_O, p->rows } }, 4);
+}
+
+/* q, k and v: the n from `first` on. */
+static void weights_of_qkv(gr_trainee *t, size_t first, size_t n)
+{
+    const struct grads *g = &t->g[t->p.layer];
+    const struct dw qkv[] = { { g->mat[GR_MAT_Q], g->bias[0], t->dq, t->h, GR_MAT_Q, t->p.rows },
+                              { g->mat[GR_MAT_K], g->bias[1], t->dk, t->h, GR_MAT_K, t->p.rows },
+                              { g->mat[GR_MAT_V], g->bias[2], t->dv, t->h, GR_MAT_V, t->p.rows } };
+
+    weights(t, qkv + first, n);
 }
 
 static void layer_backward(gr_trainee *t, size_t layer)
 {
     struct pass *p = &t->p;
-    const struct grads *g = &t->g[layer];
-    const struct kept *s = &p->kept[layer];
-    const struct dw qkv[] = { { g->q, g->bias[0], t->dq, t->h, GR_MAT_Q }, { g->k, g->bias[1], t->dk, t->h, GR_MAT_K },
-                              { g->v, g->bias[2], t->dv, t->h, GR_MAT_V } };
 
     if (layer + 1 < t->made_again) {                /* what the last of them left is still there */
         p->again = true;
@@ -349,25 +529,21 @@ static void layer_backward(gr_trainee *t, size_t layer)
     gr_pass_enter(p, layer);
     t->depth = depth_of(t, layer);
     gr_pass_stage(p, GR_STAGE_DX);
-    gr_device_run(t->d, p->rows, p->cut, mix_bwd, t);
-    weights(t, (const struct dw[]){ { g->gate, NULL, t->dgate, t->h, GR_MAT_GATE },
-                                    { g->up, NULL, t->dup, t->h, GR_MAT_UP },
-                                    { g->down, NULL, t->dt2, t->act, GR_MAT_DOWN },
-                                    { g->o, g->bias[3], t->dt1, s->o, GR_MAT_O } }, 4);
+    mlp_backward(t);
     if (t->depth < TO_QKV)
         return;
     attend_bwd(t);
     gr_device_run(t->d, p->rows, p->cut, project_bwd, t);
     if (p->kv)
-        weights(t, qkv, 3);
+        weights_of_qkv(t, 0, 3);
     else {
-        weights(t, qkv, 1);
+        weights_of_qkv(t, 0, 1);
         norm_gradients(t);
         gr_device_once(t->d, scatter, t, t->plan.n_want);
         gr_pass_enter_keys(p);
         gr_pass_stage(p, GR_STAGE_DX);
         gr_device_run(t->d, p->rows, p->cut, project_bwd, t);
-        weights(t, qkv + 1, 2);
+        weights_of_qkv(t, 1, 2);
     }
     norm_gradients(t);
 }

@@ -6,6 +6,12 @@
  *     attend    by runs of queries and key/value heads, over the keys of the text up to them
  *     mix       by rows: output projection, residual, norm, gated MLP, residual
  *
+ * or, in a layer with experts, three in place of the last:
+ *
+ *     route     by rows: output projection, residual, norm, router
+ *     expert    by the rows of an expert: its gated MLP
+ *     blend     by rows: what the row's experts gave, each times its weight, and the residual
+ *
  * so that a piece's activations stay in the cache from one product to the next, and without `keep` only x, q, k, v and
  * o are as long as the batch. Where few rows are asked for, the last layer is passed in two parts: all rows as keys and
  * values, then those rows as queries. */
@@ -27,13 +33,16 @@ static float *from(float *x, size_t r)
     return x ? x + r : NULL;
 }
 
-uint64_t gr_pass_drop_key(const struct pass *p, enum gr_matrix which)
+/* Of the experts' matrices of one kind, a word more tells them apart. */
+uint64_t gr_pass_drop_key(const struct pass *p, size_t which)
 {
-    which = gr_lora_first(p->lora, &p->m->cfg, which);      /* one A sees one input */
-    return gr_random_at(p->drop_key, p->layer * GR_MATRICES + which);
+    size_t kind = gr_matrix_kind(which), first = which < GR_MATRICES ? gr_lora_first(p->lora, &p->m->cfg, which) : kind;
+    uint64_t key = gr_random_at(p->drop_key, p->layer * GR_MATRICES + first);       /* one A sees one input */
+
+    return which < GR_MAT_EXPERTS ? key : gr_random_at(key, which);
 }
 
-gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat x, size_t r, size_t M)
+gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, size_t which, gr_mat x, const uint64_t *key, size_t M)
 {
     size_t O, K;
     gr_mat y;
@@ -43,34 +52,34 @@ gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, enum gr_matrix which
     gr_matrix_shape(&p->m->cfg, which, &O, &K);
     y = gr_lane_scratch(lane, M, K);
     if (!lane->rc)
-        lane->op->dropout_fwd(lane, y, x, gr_pass_drop_key(p, which), p->at_key + r, M, K, p->lora->spec.dropout);
+        lane->op->dropout_fwd(lane, y, x, gr_pass_drop_key(p, which), key, M, K, p->lora->spec.dropout);
     return y;
 }
 
 /* What the adapters of some matrices of one x add. */
-static void adapters(gr_lane *lane, const struct pass *p, const gr_linear_to *to, const enum gr_matrix *which, size_t n,
-                     gr_mat x, size_t r, size_t M)
+static void adapters(gr_lane *lane, const struct pass *p, const gr_linear_to *to, const size_t *which, size_t n,
+                     gr_mat x, const uint64_t *key, size_t M)
 {
     for (size_t i = 0; i < n; i++) {
         const struct lora_pair *a = pair(p->lora, p->layer, which[i]);
         size_t mark = gr_lane_mark(lane);
         if (a)
-            gr_lora_fwd(lane, a, to[i].y, gr_pass_dropped(lane, p, which[i], x, r, M), M);
+            gr_lora_fwd(lane, a, to[i].y, gr_pass_dropped(lane, p, which[i], x, key, M), M);
         gr_lane_give_back(lane, mark);
     }
 }
 
-static void linears(gr_lane *lane, const struct pass *p, const gr_linear_to *to, const enum gr_matrix *which, size_t n,
-                    gr_mat x, size_t r, size_t M)
+static void linears(gr_lane *lane, const struct pass *p, const gr_linear_to *to, const size_t *which, size_t n,
+                    gr_mat x, const uint64_t *key, size_t M)
 {
     gr_linears_fwd(lane, to, n, x, M);
     if (p->lora)
-        adapters(lane, p, to, which, n, x, r, M);
+        adapters(lane, p, to, which, n, x, key, M);
 }
 
-static void linear(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat y, gr_mat x, size_t r, size_t M)
+static void linear(gr_lane *lane, const struct pass *p, size_t which, gr_mat y, gr_mat x, const uint64_t *key, size_t M)
 {
-    linears(lane, p, &(gr_linear_to){ matrix(p->l, which), y }, &which, 1, x, r, M);
+    linears(lane, p, &(gr_linear_to){ matrix(p->l, which), y }, &which, 1, x, key, M);
 }
 
 /* The norm of rows as wide as the model. */
@@ -121,21 +130,22 @@ static void put(gr_lane *lane, const struct pass *p, size_t r, size_t n)
 
 static void project(void *arg, gr_lane *lane, size_t r, size_t n)
 {
-    static const enum gr_matrix which[] = { GR_MAT_K, GR_MAT_V, GR_MAT_Q };
+    static const size_t which[] = { GR_MAT_K, GR_MAT_V, GR_MAT_Q };
     const struct pass *p = arg;
     const gr_config *c = &p->m->cfg;
     const struct layer *l = p->l;
     const struct kept *s = p->s;
     size_t M = gr_lane_rows(lane, n), first = p->kv ? 0 : 2, end = p->qo ? 3 : 2;
     gr_mat x = gr_mat_at(p->x, r, 0), h = l->attn_norm ? gr_lane_scratch(lane, M, c->width) : x;
-    const gr_linear_to to[] = { { l->k, gr_mat_at(s->k0, r, 0) }, { l->v, gr_mat_at(s->v, r, 0) },
-                                { l->q, gr_mat_at(s->q0, r, 0) } };
+    const gr_linear_to to[] = { { matrix(l, GR_MAT_K), gr_mat_at(s->k0, r, 0) },
+                                { matrix(l, GR_MAT_V), gr_mat_at(s->v, r, 0) },
+                                { matrix(l, GR_MAT_Q), gr_mat_at(s->q0, r, 0) } };
 
     if (lane->rc)
         return;
     if (l->attn_norm)
         norm(lane, p, h, from(p->r_x, r), x, l->attn_norm, M);
-    linears(lane, p, to + first, which + first, end - first, h, r, M);
+    linears(lane, p, to + first, which + first, end - first, h, gr_pass_keys(p, r), M);
     if (p->qo)
         norm_and_rotate(lane, p, s->q, s->q0, s->rq, l->q_norm, c->heads, r, n);
     if (p->kv) {
@@ -151,48 +161,154 @@ static void attend(void *arg, gr_lane *lane, size_t first, size_t n)
     lane->op->attn_fwd(lane, &p->attn, first, n);
 }
 
-static void mix(void *arg, gr_lane *lane, size_t r, size_t n)
+/* Output projection and residual, of rows from r on, to mid; then the norm, to h. t: room. */
+static void close_attention(gr_lane *lane, const struct pass *p, gr_mat mid, gr_mat h, gr_mat t, size_t r, size_t M)
 {
-    static const enum gr_matrix which[] = { GR_MAT_GATE, GR_MAT_UP };
-    const struct pass *p = arg;
-    const gr_config *c = &p->m->cfg;
     const struct layer *l = p->l;
     const struct kept *s = p->s;
-    size_t C = c->width, F = c->hidden, M = gr_lane_rows(lane, n);
-    gr_mat x = gr_mat_at(p->x, r, 0), out = gr_mat_at(p->out, r, 0), mid = s->mid.p ? gr_mat_at(s->mid, r, 0) : out;
-    gr_mat h = l->mlp_norm ? gr_lane_scratch(lane, M, C) : mid, t = gr_lane_scratch(lane, M, C);
     gr_mat y = l->attn_post_norm && s->t1.p ? gr_mat_at(s->t1, r, 0) : s->mid.p ? mid : t;
-    gr_mat gate = place(lane, s->gate, r, M, p->ldf), up = place(lane, s->up, r, M, p->ldf);
-    gr_mat act = s->gate.p ? gr_lane_scratch(lane, M, p->ldf) : gate;
-    const gr_linear_to gate_up[] = { { l->gate, gate }, { l->up, up } };
+
+    linear(lane, p, GR_MAT_O, y, gr_mat_at(s->o, r, 0), gr_pass_keys(p, r), M);
+    if (l->attn_post_norm)
+        norm(lane, p, t, from(s->rt1, r), y, l->attn_post_norm, M);
+    lane->op->add(lane, mid, gr_mat_at(p->x, r, 0), l->attn_post_norm ? t : y, M, p->m->cfg.width);
+    if (l->mlp_norm)
+        norm(lane, p, h, from(s->r2, r), mid, l->mlp_norm, M);
+}
+
+/* What the attention leaves: kept apart, or in the place of the layer's result. */
+static gr_mat mid_of(const struct pass *p, size_t r)
+{
+    return gr_mat_at(p->s->mid.p ? p->s->mid : p->out, r, 0);
+}
+
+/* The gated unit of M rows of x, up to the product that closes it. which: its gate and up; at: where its rows are kept,
+ * or scratch. */
+static gr_mat gated(gr_lane *lane, const struct pass *p, const size_t which[2], gr_mat x, const uint64_t *key,
+                    size_t at, size_t M)
+{
+    const gr_config *c = &p->m->cfg;
+    const struct kept *s = p->s;
+    bool expert = which[0] >= GR_MAT_EXPERTS;
+    size_t ld = expert ? p->lde : p->ldf, F = expert ? c->expert_hidden : c->hidden;
+    gr_mat gate = place(lane, s->gate, at, M, ld), up = place(lane, s->up, at, M, ld);
+    gr_mat act = s->gate.p ? gr_lane_scratch(lane, M, ld) : gate;
+    const gr_linear_to to[] = { { matrix(p->l, which[0]), gate }, { matrix(p->l, which[1]), up } };
+
+    if (lane->rc)
+        return act;
+    linears(lane, p, to, which, GR_COUNT(to), x, key, M);
+    (c->geglu ? lane->op->geglu_fwd : lane->op->swiglu_fwd)(lane, act, gate, up, M, F);
+    return act;
+}
+
+static void mix(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    static const size_t which[] = { GR_MAT_GATE, GR_MAT_UP };
+    const struct pass *p = arg;
+    const struct layer *l = p->l;
+    const struct kept *s = p->s;
+    const uint64_t *key = gr_pass_keys(p, r);
+    size_t C = p->m->cfg.width, M = gr_lane_rows(lane, n);
+    gr_mat mid = mid_of(p, r), h = l->mlp_norm ? gr_lane_scratch(lane, M, C) : mid, t = gr_lane_scratch(lane, M, C);
+    gr_mat act, y = l->mlp_post_norm && s->t2.p ? gr_mat_at(s->t2, r, 0) : t;
 
     if (lane->rc)
         return;
-    linear(lane, p, GR_MAT_O, y, gr_mat_at(s->o, r, 0), r, M);
-    if (l->attn_post_norm)
-        norm(lane, p, t, from(s->rt1, r), y, l->attn_post_norm, M);
-    lane->op->add(lane, mid, x, l->attn_post_norm ? t : y, M, C);
-    if (l->mlp_norm)
-        norm(lane, p, h, from(s->r2, r), mid, l->mlp_norm, M);
-    linears(lane, p, gate_up, which, GR_COUNT(gate_up), h, r, M);
-    (c->geglu ? lane->op->geglu_fwd : lane->op->swiglu_fwd)(lane, act, gate, up, M, F);
-    if (p->again && !l->mlp_post_norm)
+    close_attention(lane, p, mid, h, t, r, M);
+    act = gated(lane, p, which, h, key, r, M);
+    if (lane->rc || (p->again && !l->mlp_post_norm))
         return;
-    y = l->mlp_post_norm && s->t2.p ? gr_mat_at(s->t2, r, 0) : t;
-    linear(lane, p, GR_MAT_DOWN, y, act, r, M);
+    linear(lane, p, GR_MAT_DOWN, y, act, key, M);
     if (l->mlp_post_norm)
         norm(lane, p, t, from(s->rt2, r), y, l->mlp_post_norm, M);
-    lane->op->add(lane, out, mid, t, M, C);
+    lane->op->add(lane, gr_mat_at(p->out, r, 0), mid, t, M, C);
+}
+
+/* ---- Experts -------------------------------------------------------------------------------------- */
+
+static void route(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    const struct pass *p = arg;
+    const gr_config *c = &p->m->cfg;
+    const struct kept *s = p->s;
+    size_t E = c->experts, k = c->chosen, M = gr_lane_rows(lane, n);
+    gr_mat t = gr_lane_scratch(lane, M, c->width), z = gr_lane_scratch(lane, M, E);
+    gr_mat prob = place(lane, s->prob, r, M, E), h = gr_mat_at(p->h, r, 0);
+
+    if (lane->rc)
+        return;
+    close_attention(lane, p, mid_of(p, r), h, t, r, M);
+    gr_linear_fwd(lane, matrix(p->l, GR_MAT_ROUTER), z, h, M);
+    if (!lane->rc)
+        lane->op->route_fwd(lane, prob, s->chosen + r * k, gr_mat_at(s->weight, r, 0), z, n, E, k, c->norm_chosen);
+}
+
+static void expert(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct pass *p = arg;
+    const gr_routed *routed = &p->routed;
+    size_t C = p->m->cfg.width;
+
+    for (size_t i = first; i < first + n && !lane->rc; i++) {
+        const gr_slots *e = &routed->piece[i];
+        const size_t which[] = { gr_expert_matrix(e->expert, GR_MAT_GATE), gr_expert_matrix(e->expert, GR_MAT_UP) };
+        const uint64_t *key = routed->key + e->at;
+        size_t M = gr_round_up(e->n, p->cut.unit);
+        gr_mat x = gr_lane_scratch(lane, M, C), act;
+        if (lane->rc)
+            return;
+        lane->op->gather(lane, x, p->h, routed->row + e->at, M, C);
+        act = gated(lane, p, which, x, key, e->at, M);
+        if (lane->rc || p->again)
+            return;
+        linear(lane, p, gr_expert_matrix(e->expert, GR_MAT_DOWN), x, act, key, M);
+        lane->op->place(lane, p->y, x, routed->place + e->at, e->n, C);
+    }
+}
+
+static void blend(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    const struct pass *p = arg;
+    size_t k = p->m->cfg.chosen;
+
+    lane->op->blend(lane, gr_mat_at(p->out, r, 0), mid_of(p, r), gr_mat_at(p->y, r * k, 0),
+                    gr_mat_at(p->s->weight, r, 0), n, k, p->m->cfg.width);
+}
+
+void gr_pass_run_experts(struct pass *p, gr_lane_fn *fn, void *arg)
+{
+    gr_device_run(p->d, p->routed.pieces, (gr_cut){ 1, 1, 1, p->cut.whole }, fn, arg);
+}
+
+void gr_pass_group(struct pass *p)
+{
+    const gr_config *c = &p->m->cfg;
+
+    gr_device_sync(p->d);
+    gr_routed_group(&p->routed, p->s->chosen, gr_pass_keys(p, 0), p->rows, c->experts, c->chosen, p->cut);
+}
+
+static void mix_experts(struct pass *p)
+{
+    gr_device_run(p->d, p->rows, p->cut, route, p);
+    gr_pass_group(p);
+    gr_pass_run_experts(p, expert, p);
+    if (!p->again)
+        gr_device_run(p->d, p->rows, p->cut, blend, p);
 }
 
 size_t gr_pass_scratch(const struct pass *p, size_t rows)
 {
     const gr_config *c = &p->m->cfg;
-    size_t floats = 2 * rows * c->width + (p->keep ? 1 : 2) * rows * p->ldf, linear = 0, dropped = 0, adapter = 0;
+    size_t floats = 2 * rows * c->width + rows * gr_max((p->keep ? 1 : 2) * gr_max(p->ldf, p->lde), 2 * c->experts);
+    size_t linear = 0, dropped = 0, adapter = 0, widest = gr_max(gr_config_most_hidden(c), c->heads * c->head_dim);
 
     for (size_t i = 0; i < c->layers; i++)
-        for (enum gr_matrix j = 0; j < GR_MATRICES; j++) {
+        for (size_t j = 0; j < gr_matrices(c); j++) {
             size_t O, K;
+            if (!matrix(&p->m->layer[i], j))
+                continue;
             gr_matrix_shape(c, j, &O, &K);
             linear = gr_max(linear, gr_linear_scratch(matrix(&p->m->layer[i], j), rows));
             if (!pair(p->lora, i, j))
@@ -201,7 +317,7 @@ size_t gr_pass_scratch(const struct pass *p, size_t rows)
             dropped = p->lora->spec.dropout > 0 ? gr_max(dropped, rows * K) : dropped;
         }
     if (p->keep)                            /* and goes back */
-        adapter = gr_max(adapter, gr_dw_scratch(gr_max(gr_max(c->width, c->hidden), c->heads * c->head_dim)));
+        adapter = gr_max(adapter, gr_dw_scratch(gr_max(c->width, widest)));
     return gr_max((floats + dropped) * sizeof(float) + gr_max(linear, adapter) + 8 * GR_ALIGN,
                   gr_attn_scratch(c->head_dim, c->heads / c->kv_heads) + 4096);
 }
@@ -334,8 +450,8 @@ void gr_pass_unstage(struct pass *p)
 void gr_pass_stage(struct pass *p, gr_stage stage)
 {
     gr_pass_unstage(p);
-    for (enum gr_matrix i = 0; i < GR_MATRICES && p->room; i++)
-        if (i == GR_MAT_K || i == GR_MAT_V ? p->kv : p->qo)
+    for (size_t i = 0; i < GR_MATRICES && p->room; i++)
+        if (matrix(p->l, i) && (i == GR_MAT_K || i == GR_MAT_V ? p->kv : p->qo))
             p->staged[p->n_staged++] = matrix(p->l, i);
     gr_linears_stage(p->d, p->staged, p->n_staged, stage, p->rows, p->room);
 }
@@ -364,7 +480,10 @@ void gr_pass_layer(struct pass *p, size_t layer)
     gr_pass_stage(p, GR_STAGE_FWD);
     gr_device_run(p->d, p->rows, p->cut, project, p);
     gr_device_run(p->d, p->attn.runs * p->attn.kv_heads, GR_CUT_ONE, attend, p);
-    gr_device_run(p->d, p->rows, p->cut, mix, p);
+    if (gr_config_sparse(&p->m->cfg, layer))
+        mix_experts(p);
+    else
+        gr_device_run(p->d, p->rows, p->cut, mix, p);
 }
 
 static void embed(void *arg, gr_lane *lane, size_t r, size_t n)

@@ -56,20 +56,20 @@ static bool has_own_names(const gr_config *c)
 {
     gr_fused in;
 
-    return gr_tensor_fused(c, false, GR_T_Q, &in);
+    return gr_matrix_fused(c, GR_MAT_Q, &in);
 }
 
 /* The first of the matrices that lie in one tensor with it. */
-static enum gr_matrix first_of(const gr_config *c, enum gr_matrix which)
+static size_t first_of(const gr_config *c, size_t which)
 {
     gr_fused in;
 
-    if (!gr_tensor_fused(c, false, (gr_tensor_kind)(GR_T_Q + which), &in))
+    if (!gr_matrix_fused(c, which, &in))
         return which;
     return which <= GR_MAT_V ? GR_MAT_Q : GR_MAT_GATE;
 }
 
-enum gr_matrix gr_lora_first(const gr_lora *l, const gr_config *c, enum gr_matrix which)
+size_t gr_lora_first(const gr_lora *l, const gr_config *c, size_t which)
 {
     return l->own ? first_of(c, which) : which;
 }
@@ -86,7 +86,7 @@ static void name_of(char *out, const char *matrix, char part)
              part);
 }
 
-static void name_in(char *out, const gr_model *m, enum gr_matrix which, size_t layer, char part, bool own)
+static void name_in(char *out, const gr_model *m, size_t which, size_t layer, char part, bool own)
 {
     char full[128];
 
@@ -131,7 +131,7 @@ gram_status gr_lora_find(struct lora_found *out, const gr_adapter *a, const char
     return find_named(out->t, a, matrix, O, K, err);
 }
 
-static gram_status find_pair(struct lora_found *out, const gr_model *m, const gr_adapter *a, enum gr_matrix which,
+static gram_status find_pair(struct lora_found *out, const gr_model *m, const gr_adapter *a, size_t which,
                              size_t layer, gram_err *err)
 {
     char matrix[128], own[128];
@@ -141,7 +141,7 @@ static gram_status find_pair(struct lora_found *out, const gr_model *m, const gr
     gr_matrix_name(m, which, layer, matrix, sizeof matrix);
     gr_matrix_own_name(m, which, layer, own, sizeof own);
     gr_matrix_shape(&m->cfg, which, &O, &K);
-    gr_tensor_fused(&m->cfg, false, (gr_tensor_kind)(GR_T_Q + which), &in);
+    gr_matrix_fused(&m->cfg, which, &in);
     return gr_lora_find(out, a, matrix, own, &in, O, K, err);
 }
 
@@ -165,7 +165,7 @@ static size_t same_place(const gr_config *c, size_t row)
 }
 
 /* in_pairs: the model's rows lie as a GGUF's do. */
-static place_fn *place_of(const gr_adapter *a, enum gr_matrix which, bool in_pairs)
+static place_fn *place_of(const gr_adapter *a, size_t which, bool in_pairs)
 {
     if (which > GR_MAT_K || gr_adapter_in_pairs(a) == in_pairs)
         return same_place;
@@ -227,7 +227,7 @@ static gram_status fold_on(gr_device *d, float *w, const float *A, const float *
     return rc;
 }
 
-gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
+gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, size_t which, size_t layer,
                          bool in_pairs, size_t *pairs, bool *found, gram_err *err)
 {
     struct lora_found in;
@@ -280,6 +280,22 @@ gram_status gr_lora_head_part(float *out, const gr_adapter *a, size_t width, con
     return rc;
 }
 
+/* Whether it stands beside a matrix of the model. The number in its name says in which layer that could be. */
+static bool is_of_matrix(const gr_model *m, const gr_adapter *a, const gr_named *t)
+{
+    const char *digit = strpbrk(t->name, "0123456789");
+    size_t l = digit ? (size_t)strtoul(digit, NULL, 10) : 0;
+    char name[NAME];
+
+    for (size_t j = 0; j < 4 * gr_matrices(&m->cfg) && l < m->cfg.layers; j++)
+        if (j / 4 != GR_MAT_ROUTER && gr_matrix_there(&m->cfg, j / 4, l)) {
+            name_in(name, m, j / 4, l, "AB"[j % 2], j / 2 % 2);
+            if (gr_adapter_find(a, name) == t)
+                return true;
+        }
+    return false;
+}
+
 gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pairs, gram_err *err)
 {
     size_t head = gr_adapter_head_tensors(a);
@@ -291,18 +307,19 @@ gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pai
         return GRAM_OK;
     for (size_t i = 0; i < gr_adapter_count(a); i++) {
         const gr_named *t = gr_adapter_at(a, i);
-        bool known = gr_adapter_is_head_tensor(a, t->name);
-        for (size_t l = 0; l < m->cfg.layers && !known; l++)
-            for (int j = 0; j < 4 * GR_MATRICES && !known; j++) {
-                char name[NAME];
-                name_in(name, m, (enum gr_matrix)(j / 4), l, "AB"[j % 2], j / 2 % 2);
-                known = gr_adapter_find(a, name) == t;
-            }
-        if (!known)
+        if (!gr_adapter_is_head_tensor(a, t->name) && !is_of_matrix(m, a, t))
             return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s is none that can be added to the base model", a->path,
                            t->name);
     }
     return gr_fail(err, GRAM_EFORMAT, "%s: %zu tensors, wanted %zu", a->path, gr_adapter_count(a), 2 * pairs + head);
+}
+
+/* Whether matrix i of all, layer by layer, is there and one that those targets mean. */
+static bool is_target(const gr_config *c, unsigned targets, size_t i)
+{
+    size_t n = gr_matrices(c), which = i % n;
+
+    return which != GR_MAT_ROUTER && targets >> gr_matrix_kind(which) & 1 && gr_matrix_there(c, which, i / n);
 }
 
 /* ---- Opening to train ------------------------------------------------------------------------------ */
@@ -329,16 +346,16 @@ static gram_status add_param(gr_lora *l, gr_device *on, float **out, const char 
     return gr_nomem(err, "LoRA");
 }
 
-static gram_status open_pair(gr_lora *l, const gr_model *m, enum gr_matrix which, size_t layer, gram_err *err)
+static gram_status open_pair(gr_lora *l, const gr_model *m, size_t which, size_t layer, gram_err *err)
 {
-    struct lora_pair *p = &l->pair[layer][which], *first = &l->pair[layer][gr_lora_first(l, &m->cfg, which)];
+    struct lora_pair *p = lora_pair(l, layer, which), *first = lora_pair(l, layer, gr_lora_first(l, &m->cfg, which));
     char a[NAME], b[NAME];
     size_t O, K, r = l->spec.rank;
     gr_fused in;
     gram_status rc = GRAM_OK;
 
     name_in(a, m, which, layer, 'A', l->own);
-    name_in(b, m, which, layer, 'B', l->own && !gr_tensor_fused(&m->cfg, false, (gr_tensor_kind)(GR_T_Q + which), &in));
+    name_in(b, m, which, layer, 'B', l->own && !gr_matrix_fused(&m->cfg, which, &in));
     gr_matrix_shape(&m->cfg, which, &O, &K);
     p->rank = r;
     p->scale = gr_lora_scale(l->spec.alpha, r, l->spec.root);
@@ -378,13 +395,13 @@ static gram_status open_head(gr_lora *l, const gr_model *m, gram_err *err)
 
 /* Fills the values of a pair of this rank in, as the host sees them: a [rank,K], or NULL where it is filled already, and
  * b [rank,O]. */
-typedef gram_status fill_fn(float *a, float *b, size_t rank, const gr_model *m, enum gr_matrix which, size_t layer,
+typedef gram_status fill_fn(float *a, float *b, size_t rank, const gr_model *m, size_t which, size_t layer,
                             void *arg, gram_err *err);
 
-static gram_status fill_pair(gr_lora *l, const gr_model *m, enum gr_matrix which, size_t layer, fill_fn *fill,
+static gram_status fill_pair(gr_lora *l, const gr_model *m, size_t which, size_t layer, fill_fn *fill,
                              void *arg, gram_err *err)
 {
-    const struct lora_pair *p = &l->pair[layer][which];
+    const struct lora_pair *p = lora_pair(l, layer, which);
     bool first = gr_lora_first(l, &m->cfg, which) == which;
     size_t O, K, bytes = p->rank * sizeof(float);
     float *a, *b;
@@ -404,7 +421,7 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
                             void *arg, gram_err *err)
 {
     gr_lora *l = gr_calloc(1, sizeof *l);
-    size_t layers = m->cfg.layers;
+    size_t n = gr_matrices(&m->cfg), all = m->cfg.layers * n;
     gram_status rc = GRAM_OK;
 
     *out = NULL;
@@ -412,18 +429,18 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
         return gr_nomem(err, "LoRA");
     l->spec = *spec;
     l->own = own;
-    l->layers = layers;
-    l->pair = gr_calloc(layers, sizeof *l->pair);
-    l->param = gr_calloc(layers * GR_MATRICES * 2 + GR_HEAD_PARTS, sizeof *l->param);
+    l->layers = m->cfg.layers;
+    l->matrices = n;
+    l->pair = gr_calloc(all, sizeof *l->pair);
+    l->param = gr_calloc(2 * all + GR_HEAD_PARTS, sizeof *l->param);
     if (!l->pair || !l->param)
         rc = gr_nomem(err, "LoRA");
-    for (size_t i = 0; i < layers * GR_MATRICES && !rc; i++) {
-        enum gr_matrix which = (enum gr_matrix)(i % GR_MATRICES);
-        if (!(spec->targets & 1u << which))
+    for (size_t i = 0; i < all && !rc; i++) {
+        if (!is_target(&m->cfg, spec->targets, i))
             continue;
-        rc = open_pair(l, m, which, i / GR_MATRICES, err);
+        rc = open_pair(l, m, i % n, i / n, err);
         if (!rc)
-            rc = fill_pair(l, m, which, i / GR_MATRICES, fill, arg, err);
+            rc = fill_pair(l, m, i % n, i / n, fill, arg, err);
     }
     if (!rc)
         rc = open_head(l, m, err);
@@ -435,7 +452,7 @@ static gram_status open_all(gr_lora **out, const gr_model *m, const gr_lora_spec
     return GRAM_OK;
 }
 
-static gram_status fill_new(float *a, float *b, size_t rank, const gr_model *m, enum gr_matrix which, size_t layer,
+static gram_status fill_new(float *a, float *b, size_t rank, const gr_model *m, size_t which, size_t layer,
                             void *arg, gram_err *err)
 {
     uint64_t *state = arg;
@@ -455,15 +472,15 @@ gram_status gr_lora_open(gr_lora **out, const gr_model *m, const gr_lora_spec *s
     size_t least = SIZE_MAX;
 
     *out = NULL;
-    for (size_t i = 0; i < GR_MATRICES; i++) {
+    for (size_t i = 0; i < m->cfg.layers * gr_matrices(&m->cfg); i++) {
         size_t O, K;
-        gr_matrix_shape(&m->cfg, (enum gr_matrix)i, &O, &K);
-        least = gr_min(least, gr_min(O, K));
+        gr_matrix_shape(&m->cfg, i % gr_matrices(&m->cfg), &O, &K);
+        least = is_target(&m->cfg, GR_LORA_ALL, i) ? gr_min(least, gr_min(O, K)) : least;
     }
     if (spec->rank < 1 || spec->rank > least || !(spec->targets & GR_LORA_ALL))
         return gr_fail(err, GRAM_EARG, "LoRA rank: wanted 1 to %zu, the narrowest side of this model's matrices, found "
                        "%zu", least, spec->rank);
-    for (enum gr_matrix i = 0; i < GR_MATRICES; i++)
+    for (size_t i = 0; i < GR_MATRICES; i++)
         if ((spec->targets >> i & 1) != (spec->targets >> first_of(&m->cfg, i) & 1))
             return gr_fail(err, GRAM_EARG, "LoRA targets: %s and %s are one matrix in this architecture, %s: wanted both "
                            "or none", brief[i], brief[first_of(&m->cfg, i)],
@@ -471,7 +488,7 @@ gram_status gr_lora_open(gr_lora **out, const gr_model *m, const gr_lora_spec *s
     return open_all(out, m, spec, has_own_names(&m->cfg), fill_new, &state, err);
 }
 
-static gram_status fill_read(float *a, float *b, size_t rank, const gr_model *m, enum gr_matrix which, size_t layer,
+static gram_status fill_read(float *a, float *b, size_t rank, const gr_model *m, size_t which, size_t layer,
                              void *arg, gram_err *err)
 {
     struct lora_found f;
@@ -485,47 +502,47 @@ static gram_status fill_read(float *a, float *b, size_t rank, const gr_model *m,
     return rc ? rc : transpose(b, &f, O, 1, place_of(arg, which, m->cfg.rope_interleaved), &m->cfg, err);
 }
 
-/* How many of the targets lie in a tensor with others. */
+/* How many of the targets of a layer lie in a tensor with others. */
 static size_t pairs_together(const gr_config *c, unsigned targets)
 {
     gr_fused in;
     size_t n = 0;
 
-    for (unsigned i = 0; i < GR_MATRICES; i++)
-        n += targets >> i & 1 && gr_tensor_fused(c, false, (gr_tensor_kind)(GR_T_Q + i), &in);
+    for (size_t i = 0; i < GR_MATRICES; i++)
+        n += targets >> i & 1 && gr_matrix_fused(c, i, &in);
     return n;
 }
 
 gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, gram_err *err)
 {
     gr_lora_spec spec = { a->cfg.rank, a->cfg.alpha, a->cfg.root, 0, a->cfg.dropout };
-    size_t pairs = 0, found = 0, together = 0, each = 0;
+    size_t n = gr_matrices(&m->cfg), pairs = 0, found = 0, together = 0, wanted = 0;
     gr_head_part part;
     gram_status rc = GRAM_OK;
 
     *out = NULL;
-    for (size_t i = 0; i < m->cfg.layers * GR_MATRICES && !rc; i++) {
-        struct lora_found f;
+    for (size_t i = 0; i < m->cfg.layers * n && !rc; i++) {
+        struct lora_found f = { 0 };
         const gr_named *const *t = f.t;
-        rc = find_pair(&f, m, a, (enum gr_matrix)(i % GR_MATRICES), i / GR_MATRICES, err);
+        if (is_target(&m->cfg, GR_LORA_ALL, i))
+            rc = find_pair(&f, m, a, i % n, i / n, err);
         if (rc || !t[0])
             continue;
         found++;
         together += f.in.take > 0;
         pairs += gr_lora_pairs(&f);
-        spec.targets |= 1u << i % GR_MATRICES;
+        spec.targets |= 1u << gr_matrix_kind(i % n);
         if (t[0]->dim[0] != spec.rank)
             rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s has rank %zu beside others of %zu; to be trained "
                          "further an adapter has one", a->path, t[0]->name, t[0]->dim[0], spec.rank);
     }
-    for (unsigned i = 0; i < GR_MATRICES; i++)
-        each += spec.targets >> i & 1;
+    for (size_t i = 0; i < m->cfg.layers * n; i++)
+        wanted += is_target(&m->cfg, spec.targets, i);
     if (!rc)
         rc = gr_lora_check_all(m, a, pairs, err);
-    if (!rc && found != each * m->cfg.layers)
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu matrices have adapters, and %zu of them in each of %zu layers "
-                     "are %zu; to be trained further every layer has the same", a->path, found, each, m->cfg.layers,
-                     each * m->cfg.layers);
+    if (!rc && found != wanted)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: %zu matrices have adapters, and the like of them in all %zu layers "
+                     "are %zu; to be trained further every layer has the same", a->path, found, m->cfg.layers, wanted);
     if (!rc && together && together != pairs_together(&m->cfg, spec.targets) * m->cfg.layers)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: matrices that lie in one tensor have an adapter together here, and "
                      "each its own there", a->path);
@@ -548,9 +565,9 @@ void gr_lora_close(gr_lora *l)
 {
     if (!l)
         return;
-    for (size_t i = 0; l->pair && i < l->layers * GR_MATRICES; i++) {
-        gr_linear_close(l->pair[i / GR_MATRICES][i % GR_MATRICES].la);
-        gr_linear_close(l->pair[i / GR_MATRICES][i % GR_MATRICES].lb);
+    for (size_t i = 0; l->pair && i < l->layers * l->matrices; i++) {
+        gr_linear_close(l->pair[i].la);
+        gr_linear_close(l->pair[i].lb);
     }
     for (size_t i = 0; i < l->n_params; i++) {
         free((char *)(uintptr_t)l->param[i].name);
@@ -629,27 +646,28 @@ void gr_lora_dw(gr_lane *lane, const struct lora_pair *p, gr_mat da, gr_mat db, 
 
 /* ---- Writing -------------------------------------------------------------------------------------- */
 
-/* B of the matrices that have one A, as a file has it, [all, rank]. */
-static float *plain_b(const gr_lora *l, const gr_model *m, size_t layer, enum gr_matrix which, size_t *all)
+/* B of the matrices that have one A, as a file has it, [all, rank]. Those in one tensor are of the first seven. */
+static float *plain_b(const gr_lora *l, const gr_model *m, size_t layer, size_t which, size_t *all)
 {
-    size_t r = l->spec.rank, O, K;
+    size_t r = l->spec.rank, end = gr_max(which + 1, GR_MATRICES), O, K;
     float *b, *lies;
 
     *all = 0;
-    for (enum gr_matrix i = which; i < GR_MATRICES; i++)
+    for (size_t i = which; i < end; i++)
         if (gr_lora_first(l, &m->cfg, i) == which) {
             gr_matrix_shape(&m->cfg, i, &O, &K);
             *all += O;
         }
     b = gr_alloc_aligned(*all * r, sizeof *b);
-    for (enum gr_matrix i = which; i < GR_MATRICES && b; i++) {
+    for (size_t i = which; i < end && b; i++) {
         struct lora_found f = { 0 };
+        const float *from = lora_pair(l, layer, i)->b;
         if (gr_lora_first(l, &m->cfg, i) != which)
             continue;
         if (l->own)
-            gr_tensor_fused(&m->cfg, false, (gr_tensor_kind)(GR_T_Q + i), &f.in);
+            gr_matrix_fused(&m->cfg, i, &f.in);
         gr_matrix_shape(&m->cfg, i, &O, &K);
-        lies = gr_device_map(m->on, l->pair[layer][i].b, r * O * sizeof *lies, true);
+        lies = gr_device_map(m->on, (float *)(uintptr_t)from, r * O * sizeof *lies, true);
         if (!lies) {
             free(b);
             return NULL;
@@ -659,7 +677,7 @@ static float *plain_b(const gr_lora *l, const gr_model *m, size_t layer, enum gr
             for (size_t k = 0; k < r; k++)
                 b[gr_lora_row(&f, o) * r + k] = lies[k * O + at];
         }
-        gr_device_unmap(m->on, l->pair[layer][i].b, lies, r * O * sizeof *lies, false);
+        gr_device_unmap(m->on, (float *)(uintptr_t)from, lies, r * O * sizeof *lies, false);
     }
     return b;
 }
@@ -681,17 +699,17 @@ static gram_status write_tensors(const gr_lora *l, const gr_model *m, const char
     size_t n = 0;
     gram_status rc = t && name ? GRAM_OK : gr_nomem(err, path);
 
-    for (size_t i = 0; i < l->layers * GR_MATRICES && !rc; i++) {
-        enum gr_matrix which = (enum gr_matrix)(i % GR_MATRICES);
-        const struct lora_pair *p = &l->pair[i / GR_MATRICES][which];
+    for (size_t i = 0; i < l->layers * l->matrices && !rc; i++) {
+        size_t which = i % l->matrices, layer = i / l->matrices;
+        const struct lora_pair *p = &l->pair[i];
         size_t O, K, all;
         if (!p->rank || gr_lora_first(l, &m->cfg, which) != which)
             continue;
         gr_matrix_shape(&m->cfg, which, &O, &K);
-        name_in(name[n], m, which, i / GR_MATRICES, 'A', l->own);
-        name_in(name[n + 1], m, which, i / GR_MATRICES, 'B', l->own);
+        name_in(name[n], m, which, layer, 'A', l->own);
+        name_in(name[n + 1], m, which, layer, 'B', l->own);
         t[n] = (gr_saved){ "", name[n], host_copy(m->on, p->a, p->rank * K), p->rank, K, true };
-        t[n + 1] = (gr_saved){ "", name[n + 1], plain_b(l, m, i / GR_MATRICES, which, &all), 0, p->rank, true };
+        t[n + 1] = (gr_saved){ "", name[n + 1], plain_b(l, m, layer, which, &all), 0, p->rank, true };
         t[n + 1].rows = all;
         n += 2;
     }
@@ -732,11 +750,11 @@ uint64_t gr_lora_folded_bytes(const gr_lora_spec *s, const gr_config *c)
 {
     uint64_t n = 0;
 
-    for (size_t i = 0; i < GR_MATRICES; i++) {
+    for (size_t i = 0; i < c->layers * gr_matrices(c); i++) {
         size_t O, K;
-        gr_matrix_shape(c, (enum gr_matrix)i, &O, &K);
-        if (s->targets & 1u << i)
-            n += (uint64_t)c->layers * O * K * sizeof(float);
+        gr_matrix_shape(c, i % gr_matrices(c), &O, &K);
+        if (is_target(c, s->targets, i))
+            n += (uint64_t)O * K * sizeof(float);
     }
     return n;
 }

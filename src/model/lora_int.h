@@ -16,13 +16,18 @@ struct lora_pair {
 
 struct gr_lora {
     gr_lora_spec spec;
-    size_t layers;
-    struct lora_pair (*pair)[GR_MATRICES];      /* [layers] */
+    size_t layers, matrices;    /* gr_matrices() of each */
+    struct lora_pair *pair;     /* [layers, matrices] */
     gr_head score;              /* trained whole, if the model has one */
     gr_param *param;            /* names owned, values those of the pairs */
     size_t n_params, n_head;    /* the last n_head are the head's */
     bool own;                   /* named as the architecture's directory names its matrices, several in one tensor */
 };
+
+static inline struct lora_pair *lora_pair(const gr_lora *l, size_t layer, size_t which)
+{
+    return &l->pair[layer * l->matrices + which];
+}
 
 /* y += s (x A^T) B^T for M rows. */
 void gr_lora_fwd(gr_lane *lane, const struct lora_pair *p, gr_mat y, gr_mat x, size_t M);
@@ -35,7 +40,7 @@ size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M);
 
 /* The adapter of one matrix, if it has one, added to w [O,K]: rows as a Hugging Face file has them, or, in_pairs,
  * as a GGUF. *found: it had; *pairs: gr_lora_pairs(). */
-gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, enum gr_matrix which, size_t layer,
+gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, size_t which, size_t layer,
                          bool in_pairs, size_t *pairs, bool *found, gram_err *err);
 /* What an adapter has for a matrix: A and B, of which some rows are its own; in.take 0: all. NULLs: nothing. */
 struct lora_found { const gr_named *t[2]; gr_fused in; };
@@ -48,7 +53,7 @@ size_t gr_lora_pairs(const struct lora_found *f);
 size_t gr_lora_row(const struct lora_found *f, size_t row);
 float gr_lora_scale(double alpha, size_t rank, bool root);
 /* The matrix whose A is that of `which`: itself, or the first of those in one tensor. */
-enum gr_matrix gr_lora_first(const gr_lora *l, const gr_config *c, enum gr_matrix which);
+size_t gr_lora_first(const gr_lora *l, const gr_config *c, size_t which);
 /* A tensor of the adapter's reward head, whose shape must be this. */
 gram_status gr_lora_head_part(float *out, const gr_adapter *a, size_t width, const gr_head_part *p, gram_err *err);
 /* Fails by the name of a tensor that `pairs` folded matrices have left over. */

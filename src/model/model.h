@@ -6,6 +6,7 @@
  *                x += [norm](o Wo^T)      norms in brackets are in some: Gemma has all, OLMo 2 the last
  *                h = [norm](x)
  *                x += [norm]((act(h Wg^T) * (h Wu^T)) Wd^T)
+ *                or, of a Qwen3-MoE, the sum of such MLPs of the experts that a router chooses, each times its weight
  *   logits = norm(x) head^T          capped in Gemma 2
  *   reward = head(norm(x))           of the last token, where the model has such a head
  *
@@ -55,6 +56,7 @@ typedef struct {
     bool flat;                          /* a vector, whose shape is one number */
     size_t head_dim;                    /* rows of heads, which GGUF's "llama" orders its own way; 0: as they are */
     gr_fused in;                        /* take > 0: t begins a tensor that holds others too */
+    size_t experts;                     /* of a layer, whose matrices have one name in a GGUF and follow here; or 0 */
     bool permuted;                      /* the file is such a GGUF */
     bool gemma_norm, plus_one;          /* a norm, of which a Hugging Face Gemma holds w - 1; this file holds w */
 } gr_stored;

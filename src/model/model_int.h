@@ -4,18 +4,24 @@
 
 #include "model/model.h"
 
-/* The matrices of a layer that have rows for outputs: what LoRA may stand beside. */
-enum gr_matrix { GR_MAT_Q, GR_MAT_K, GR_MAT_V, GR_MAT_O, GR_MAT_GATE, GR_MAT_UP, GR_MAT_DOWN, GR_MATRICES };
+/* The matrices of a layer that have rows for outputs. LoRA may stand beside all but the router. Those of the experts
+ * follow, gate, up and down of each: gr_expert_matrix(). */
+enum gr_matrix { GR_MAT_Q, GR_MAT_K, GR_MAT_V, GR_MAT_O, GR_MAT_GATE, GR_MAT_UP, GR_MAT_DOWN, GR_MATRICES,
+                 GR_MAT_ROUTER = GR_MATRICES, GR_MAT_EXPERTS };
+
+struct matrix {
+    gr_linear *l;               /* NULL: the layer has none such */
+    const float *w;             /* of a writable model: the numbers behind it */
+    void *apart;                /* owned: rows that the file has among those of others */
+    float *folded;              /* owned: with an adapter in it, where the file's will not do */
+};
 
 struct layer {
     float *attn_norm, *mlp_norm;            /* [C], NULL where there are none before */
     float *attn_post_norm, *mlp_post_norm;  /* [C], NULL but for sandwich norms */
     float *q_norm, *k_norm;                 /* [D], [H*D] where all heads are normed as one, or NULL */
     float *bias[4];                         /* q k v o, NULL without */
-    gr_linear *q, *k, *v, *o, *gate, *up, *down;
-    const float *w[GR_MATRICES];            /* of a writable model: the values of these, in this order */
-    void *apart[GR_MATRICES];               /* owned: rows that the file has among those of others */
-    float *folded[GR_MATRICES];             /* owned: a matrix with an adapter in it, where the file's will not do */
+    struct matrix *mat;                     /* [gr_matrices()], into the model's */
 };
 
 struct gr_model {
@@ -28,6 +34,7 @@ struct gr_model {
     gr_head score;                          /* writable: its parts are parameters */
     gr_gate gate;                           /* weighs its outputs, where form.kind is one */
     struct layer *layer;                    /* [cfg.layers] */
+    struct matrix *mat;                     /* of all layers */
     uint64_t bytes;
     bool writable;                          /* every tensor is a parameter below */
     bool nested;                            /* of a multimodal file that keeps its text half under another name */
@@ -35,11 +42,27 @@ struct gr_model {
     size_t n_params, cap_params;
 };
 
+/* How many matrices a layer may have, which of them this one has, and which of them the experts' are: `which` is
+ * GR_MAT_GATE, UP or DOWN. */
+size_t gr_matrices(const gr_config *c);
+bool gr_matrix_there(const gr_config *c, size_t which, size_t layer);
+static inline size_t gr_expert_matrix(size_t expert, enum gr_matrix which)
+{
+    return GR_MAT_EXPERTS + 3 * expert + (which - GR_MAT_GATE);
+}
+/* The one of the first seven that an expert's is the like of. */
+static inline enum gr_matrix gr_matrix_kind(size_t which)
+{
+    return (enum gr_matrix)(which < GR_MAT_EXPERTS ? which : GR_MAT_GATE + (which - GR_MAT_EXPERTS) % 3);
+}
+
 /* The name of a matrix in a Hugging Face checkpoint of this model, "model.layers.0.self_attn.q_proj.weight". */
-void gr_matrix_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size);
+void gr_matrix_name(const gr_model *m, size_t which, size_t layer, char *out, size_t size);
 /* The same as a directory of this architecture calls it, where it may stand among others. */
-void gr_matrix_own_name(const gr_model *m, enum gr_matrix which, size_t layer, char *out, size_t size);
-void gr_matrix_shape(const gr_config *c, enum gr_matrix which, size_t *O, size_t *K);
+void gr_matrix_own_name(const gr_model *m, size_t which, size_t layer, char *out, size_t size);
+/* Where it stands among others there; false: it stands alone. */
+bool gr_matrix_fused(const gr_config *c, size_t which, gr_fused *in);
+void gr_matrix_shape(const gr_config *c, size_t which, size_t *O, size_t *K);
 /* GGUF's "llama" stores the rows of q and k so that rotation pairs are neighbours, (2i, 2i+1); a Hugging Face file
  * has them D/2 apart. The row of the GGUF that belongs at row r, and back. */
 size_t gr_matrix_unpermuted(const gr_config *c, size_t r);

@@ -8,6 +8,7 @@
 
 #include "model/lora_int.h"
 #include "model/plan.h"
+#include "model/routed.h"
 #include "op/op.h"
 
 /* What a layer's forward leaves; [rows, ...] each. What is NULL is not kept: it is scratch, or made in place. */
@@ -22,7 +23,10 @@ struct kept {
     float *rt1;
     gr_mat mid;                 /* the residual before the MLP */
     float *r2;
-    gr_mat gate, up;
+    gr_mat gate, up;            /* of experts: [slots, ...], see routed.h */
+    gr_mat prob;                /* [rows, experts]: of the router */
+    int32_t *chosen;            /* [rows, chosen], on the host */
+    gr_mat weight;              /* [rows, chosen]: of what these give */
     gr_mat t2;                  /* sandwich: before the norm after the MLP */
     float *rt2;
 };
@@ -40,7 +44,9 @@ struct pass {
     bool narrow;                /* of the last layer only the rows that are asked for go past keys and values, */
     struct { gr_mat x; float *r; } wanted;      /* and this is their residual before it */
     gr_mat end;                 /* keep: the residual after the last layer */
-    size_t ldf;                 /* from row to row of what is `hidden` wide */
+    size_t ldf, lde;            /* from row to row of what is `hidden` wide, and `expert_hidden` */
+    gr_routed routed;           /* of a layer with experts, */
+    gr_mat h, y;                /* what they see, [rows, C], and what comes back, [rows, chosen, C] */
     gr_linear *staged[GR_MATRICES];     /* weights laid out for the layer at hand, in `room`; NULL room: never */
     size_t n_staged;
     void *room;
@@ -63,17 +69,17 @@ struct pass {
     gr_attn_pass attn;
 };
 
-static inline gr_linear *matrix(const struct layer *l, enum gr_matrix which)
+static inline gr_linear *matrix(const struct layer *l, size_t which)
 {
-    gr_linear *const all[GR_MATRICES] = { l->q, l->k, l->v, l->o, l->gate, l->up, l->down };
-
-    return all[which];
+    return l->mat[which].l;
 }
 
 /* The adapter of a matrix of a layer, or NULL. */
-static inline const struct lora_pair *pair(const gr_lora *l, size_t layer, enum gr_matrix which)
+static inline const struct lora_pair *pair(const gr_lora *l, size_t layer, size_t which)
 {
-    return l && l->pair[layer][which].rank ? &l->pair[layer][which] : NULL;
+    const struct lora_pair *p = l ? lora_pair(l, layer, which) : NULL;
+
+    return p && p->rank ? p : NULL;
 }
 
 static inline gr_norm norm_of(const gr_config *c, const float *w, size_t n)
@@ -110,10 +116,18 @@ void gr_pass_forward(struct pass *p);
 /* Scratch bytes that a lane takes for a piece of `rows` rows. */
 size_t gr_pass_scratch(const struct pass *p, size_t rows);
 
-/* x, or what dropout leaves of it, for a matrix [.., K] of the layer at hand and M rows, the first of which is row
- * r. */
-gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, enum gr_matrix which, gr_mat x, size_t r, size_t M);
+/* The keys of rows from r on; NULL without dropout. */
+static inline const uint64_t *gr_pass_keys(const struct pass *p, size_t r)
+{
+    return p->drop ? p->at_key + r : NULL;
+}
+/* x, or what dropout leaves of it, for a matrix [.., K] of the layer at hand and M rows that have these keys. */
+gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, size_t which, gr_mat x, const uint64_t *key, size_t M);
 /* The key of a matrix of the layer at hand; each row has its own beside it, p->at_key. */
-uint64_t gr_pass_drop_key(const struct pass *p, enum gr_matrix which);
+uint64_t gr_pass_drop_key(const struct pass *p, size_t which);
+/* The rows of the layer at hand by the experts that they chose. */
+void gr_pass_group(struct pass *p);
+/* fn over the pieces of the experts' rows. */
+void gr_pass_run_experts(struct pass *p, gr_lane_fn *fn, void *arg);
 
 #endif

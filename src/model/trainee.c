@@ -10,34 +10,63 @@ enum { STAGED = 256 };          /* rows from which on there is room to lay weigh
 
 /* ---- Opening ------------------------------------------------------------------------------------- */
 
-static float *grad_of(gr_trainee *t, const void *w)
+static int by_place(const void *pa, const void *pb)
 {
-    for (size_t i = 0; w && i < t->n_params; i++)
-        if (t->param[i].w.p == w)
-            return gr_f32(t->param[i].g);
-    return NULL;
+    uintptr_t a = (uintptr_t)(*(const gr_param *const *)pa)->w.p, b = (uintptr_t)(*(const gr_param *const *)pb)->w.p;
+
+    return a < b ? -1 : a > b;
 }
 
-static void bind_grads(gr_trainee *t)
+/* The parameters in the order of their places in memory: a model of many experts has tens of thousands. */
+struct places { const gr_param **p; size_t n; };
+
+static float *grad_of(const struct places *all, const void *w)
 {
-    for (size_t i = 0; i < t->m->cfg.layers; i++) {
-        const struct layer *l = &t->m->layer[i];
-        t->g[i] = (struct grads){
-            .attn_norm = grad_of(t, l->attn_norm), .mlp_norm = grad_of(t, l->mlp_norm),
-            .attn_post_norm = grad_of(t, l->attn_post_norm), .mlp_post_norm = grad_of(t, l->mlp_post_norm),
-            .q_norm = grad_of(t, l->q_norm), .k_norm = grad_of(t, l->k_norm),
-            .bias = { grad_of(t, l->bias[0]), grad_of(t, l->bias[1]), grad_of(t, l->bias[2]), grad_of(t, l->bias[3]) },
-            .q = grad_of(t, l->w[0]), .k = grad_of(t, l->w[1]), .v = grad_of(t, l->w[2]), .o = grad_of(t, l->w[3]),
-            .gate = grad_of(t, l->w[4]), .up = grad_of(t, l->w[5]), .down = grad_of(t, l->w[6]),
-        };
-        for (size_t k = 0; t->lora && k < GR_MATRICES; k++) {
-            t->g[i].lora[k][0] = grad_of(t, t->lora->pair[i][k].a);
-            t->g[i].lora[k][1] = grad_of(t, t->lora->pair[i][k].b);
+    const gr_param key = { .w.p = (void *)(uintptr_t)w }, *of = &key;
+    const gr_param *const *found = w ? bsearch(&of, all->p, all->n, sizeof *all->p, by_place) : NULL;
+
+    return found ? gr_f32((*found)->g) : NULL;
+}
+
+static void bind_layer(const gr_trainee *t, const struct places *all, size_t i)
+{
+    const struct layer *l = &t->m->layer[i];
+    size_t n = gr_matrices(&t->m->cfg);
+    struct grads *g = &t->g[i];
+
+    *g = (struct grads){
+        .attn_norm = grad_of(all, l->attn_norm), .mlp_norm = grad_of(all, l->mlp_norm),
+        .attn_post_norm = grad_of(all, l->attn_post_norm), .mlp_post_norm = grad_of(all, l->mlp_post_norm),
+        .q_norm = grad_of(all, l->q_norm), .k_norm = grad_of(all, l->k_norm), .mat = t->g_mat + i * n,
+        .lora = t->lora ? t->g_lora + i * n : NULL,
+    };
+    for (size_t k = 0; k < GR_COUNT(g->bias); k++)
+        g->bias[k] = grad_of(all, l->bias[k]);
+    for (size_t k = 0; k < n; k++) {
+        g->mat[k] = grad_of(all, l->mat[k].w);
+        if (t->lora) {
+            g->lora[k][0] = grad_of(all, lora_pair(t->lora, i, k)->a);
+            g->lora[k][1] = grad_of(all, lora_pair(t->lora, i, k)->b);
         }
     }
-    t->g_embed = grad_of(t, t->m->embed.data);
-    t->g_head = grad_of(t, t->m->head.data);
-    t->g_final = grad_of(t, t->m->final_norm);
+}
+
+static gram_status bind_grads(gr_trainee *t, gram_err *err)
+{
+    struct places all = { gr_calloc(t->n_params, sizeof *all.p), t->n_params };
+
+    if (!all.p)
+        return gr_nomem(err, "training");
+    for (size_t i = 0; i < t->n_params; i++)
+        all.p[i] = &t->param[i];
+    qsort(all.p, all.n, sizeof *all.p, by_place);
+    for (size_t i = 0; i < t->m->cfg.layers; i++)
+        bind_layer(t, &all, i);
+    t->g_embed = grad_of(&all, t->m->embed.data);
+    t->g_head = grad_of(&all, t->m->head.data);
+    t->g_final = grad_of(&all, t->m->final_norm);
+    free(all.p);
+    return GRAM_OK;
 }
 
 /* What is the host's of the reward head: its values, and the gradients of a step. Where host and device are one, these
@@ -51,7 +80,7 @@ static gram_status open_score(gr_trainee *t, gram_err *err)
         for (size_t k = 0; t->score.part[i] && k < t->n_params; k++)
             if (t->param[k].w.p == t->score.part[i])
                 t->score_param[i] = &t->param[k];
-        t->g_score.part[i] = grad_of(t, t->score.part[i]);
+        t->g_score.part[i] = t->score_param[i] ? gr_f32(t->score_param[i]->g) : NULL;
         if (!t->score_param[i] || gr_device_is_host(t->d))
             continue;
         t->score.part[i] = gr_calloc(gr_param_count(t->score_param[i]), sizeof(float));
@@ -86,12 +115,12 @@ void gr_trainee_put_score(gr_trainee *t)
             gr_param_put_grad(t->score_param[i], 0, gr_param_count(t->score_param[i]), t->g_score.part[i]);
 }
 
-/* The floats of all adapters of a layer: the same in each, or 0 in some. */
+/* The floats of all adapters of a layer, those of experts left out: the same in each, or 0 in some. */
 static size_t lora_floats(const gr_lora *l, const gr_config *c)
 {
     size_t n = 0;
 
-    for (enum gr_matrix i = 0; l && i < GR_MATRICES; i++) {
+    for (size_t i = 0; l && i < GR_MATRICES; i++) {
         size_t O, K;
         gr_matrix_shape(c, i, &O, &K);
         if (l->spec.targets & 1u << i)
@@ -129,12 +158,17 @@ static bool is_of_head(const gr_model *m, const gr_param *p)
 static bool open_pass(gr_trainee *t)
 {
     const gr_model *m = t->m;
+    size_t n = gr_matrices(&m->cfg);
 
     t->p = (struct pass){ .m = m, .lora = t->lora, .d = t->d, .cut = gr_linear_cut(GR_ROWS_BLOCKS, 0), .plan = &t->plan,
-                          .keep = true, .ldf = gr_linear_ld(m->cfg.hidden) };
+                          .keep = true, .ldf = gr_linear_ld(m->cfg.hidden), .lde = gr_linear_ld(m->cfg.expert_hidden) };
     t->g = gr_calloc(m->cfg.layers, sizeof *t->g);
+    t->g_mat = gr_calloc(m->cfg.layers * n, sizeof *t->g_mat);
+    t->g_lora = gr_calloc(t->lora ? m->cfg.layers * n : 1, sizeof *t->g_lora);
+    t->dw = gr_calloc(n, sizeof *t->dw);
+    t->dw_first = gr_calloc(n + 1, sizeof *t->dw_first);
     t->p.kept = gr_calloc(m->cfg.layers, sizeof *t->p.kept);
-    return t->g && t->p.kept;
+    return t->g && t->g_mat && t->g_lora && t->dw && t->dw_first && t->p.kept;
 }
 
 /* Those of the n parameters that are trained, with room for their gradients. */
@@ -173,6 +207,11 @@ static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, bo
     *out = NULL;
     if (rc)
         return rc;
+    if (m->cfg.router_loss && !head_only) {
+        free(t);
+        return gr_fail(err, GRAM_EUNSUPPORTED, "\"output_router_logits\" true of the model's config.json asks for the "
+                       "routers' own loss in training (router_aux_loss_coef), which is not supported");
+    }
     p = lora ? gr_lora_params(lora, &n) : gr_model_params(m, &n);
     t->m = m;
     t->lora = lora;
@@ -184,10 +223,10 @@ static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, bo
         rc = gr_nomem(err, "training");
     if (!rc)
         rc = gr_device_reserve(d, gr_pass_scratch(&t->p, t->p.cut.most), err);
-    if (!rc) {
-        bind_grads(t);
+    if (!rc)
+        rc = bind_grads(t, err);
+    if (!rc)
         rc = open_score(t, err);
-    }
     if (rc) {
         gr_trainee_close(t);
         return rc;
@@ -224,8 +263,11 @@ static void rows_clear(gr_trainee *t)
 {
     gr_device_free(t->d, t->memory);
     free(t->key);
+    free(t->chosen);
+    gr_routed_clear(&t->p.routed);
     t->memory = NULL;
     t->key = NULL;
+    t->chosen = NULL;
     t->rows = 0;
 }
 
@@ -248,6 +290,10 @@ void gr_trainee_close(gr_trainee *t)
     free(t->head_row);
     free(t->p.kept);
     free(t->g);
+    free(t->g_mat);
+    free(t->g_lora);
+    free(t->dw);
+    free(t->dw_first);
     gr_device_free(t->d, t->grad);
     free(t->param);
     free(t);
@@ -361,11 +407,30 @@ static gr_mat take_rows(float *base, size_t *used, size_t rows, size_t cols)
     return gr_mat_f32(take(base, used, rows * cols), cols);
 }
 
-/* All of a layer but its input. */
-static struct kept carve_kept(const gr_trainee *t, float *base, size_t *used, size_t R)
+static size_t slots_of(const gr_trainee *t, size_t R)
+{
+    return gr_routed_slots(R, t->m->cfg.experts, t->m->cfg.chosen, t->p.cut.unit);
+}
+
+/* Of the gated MLP, or of the experts. */
+static void carve_mlp(const gr_trainee *t, struct kept *k, float *base, size_t *used, size_t R, bool sparse)
 {
     const gr_config *c = &t->m->cfg;
-    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, ldf = t->p.ldf;
+    size_t rows = sparse ? slots_of(t, R) : R, ld = sparse ? t->p.lde : t->p.ldf;
+
+    k->gate = take_rows(base, used, rows, ld);
+    k->up = take_rows(base, used, rows, ld);
+    if (!sparse)
+        return;
+    k->prob = take_rows(base, used, R, c->experts);
+    k->weight = take_rows(base, used, R, c->chosen);
+}
+
+/* All of a layer but its input. */
+static struct kept carve_kept(const gr_trainee *t, float *base, size_t *used, size_t R, bool sparse)
+{
+    const gr_config *c = &t->m->cfg;
+    size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     struct kept k = { 0 };
 
     k.r1 = take(base, used, R);
@@ -380,8 +445,7 @@ static struct kept carve_kept(const gr_trainee *t, float *base, size_t *used, si
     k.lse = take(base, used, R * c->heads);
     k.mid = take_rows(base, used, R, C);
     k.r2 = take(base, used, R);
-    k.gate = take_rows(base, used, R, ldf);
-    k.up = take_rows(base, used, R, ldf);
+    carve_mlp(t, &k, base, used, R, sparse);
     if (c->sandwich_norms) {
         k.t1 = take_rows(base, used, R, C);
         k.rt1 = take(base, used, R);
@@ -398,11 +462,50 @@ static size_t stage_floats(const gr_trainee *t)
 
     for (size_t i = 0; i < t->m->cfg.layers; i++) {
         gr_linear *all[GR_MATRICES];
-        for (enum gr_matrix k = 0; k < GR_MATRICES; k++)
-            all[k] = matrix(&t->m->layer[i], k);
-        bytes = gr_max(bytes, gr_stage_bytes(all, GR_MATRICES));
+        size_t n = 0;
+        for (size_t k = 0; k < GR_MATRICES; k++)
+            if (matrix(&t->m->layer[i], k))
+                all[n++] = matrix(&t->m->layer[i], k);
+        bytes = gr_max(bytes, gr_stage_bytes(all, n));
     }
     return bytes / sizeof(float);
+}
+
+/* The places that layers share which are made again: all have the attention's, and those of a kind the MLP's. */
+struct shared { struct kept kept[2]; bool there[2]; };
+
+static const struct kept *shared_kept(const gr_trainee *t, struct shared *s, float *base, size_t *used, size_t R,
+                                      bool sparse)
+{
+    struct kept *k = &s->kept[sparse];
+
+    if (!s->there[sparse] && s->there[!sparse]) {
+        *k = s->kept[!sparse];
+        carve_mlp(t, k, base, used, R, sparse);
+    } else if (!s->there[sparse]) {
+        *k = carve_kept(t, base, used, R, sparse);
+    }
+    s->there[sparse] = true;
+    return k;
+}
+
+/* What the backward pass of experts needs. */
+static void carve_experts(gr_trainee *t, float *base, size_t *used, size_t R)
+{
+    const gr_config *c = &t->m->cfg;
+    size_t slots = slots_of(t, R);
+
+    if (!c->experts)
+        return;
+    t->p.h = take_rows(base, used, R, c->width);
+    t->p.y = take_rows(base, used, R * c->chosen, c->width);
+    t->dz = take_rows(base, used, R, c->experts);
+    t->dw_chosen = take_rows(base, used, R, c->chosen);
+    t->e.dgate = take_rows(base, used, slots, t->p.lde);
+    t->e.dup = take_rows(base, used, slots, t->p.lde);
+    t->e.act = take_rows(base, used, slots, t->p.lde);
+    t->e.dy = take_rows(base, used, slots, c->width);
+    t->e.x = take_rows(base, used, slots, c->width);
 }
 
 static size_t carve(gr_trainee *t, float *base, size_t R)
@@ -410,9 +513,13 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
     const gr_config *c = &t->m->cfg;
     size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, ldf = t->p.ldf, used = 0;
     size_t pieces = gr_device_pieces(t->d, R, t->p.cut);
+    struct shared shared = { 0 };
 
     for (size_t i = 0; i < c->layers; i++) {
-        t->p.kept[i] = i && i < t->made_again ? t->p.kept[0] : carve_kept(t, base, &used, R);
+        bool sparse = gr_config_sparse(c, i);
+        t->p.kept[i] = i >= t->made_again ? carve_kept(t, base, &used, R, sparse) :
+                       *shared_kept(t, &shared, base, &used, R, sparse);
+        t->p.kept[i].chosen = sparse && t->chosen ? t->chosen + i * R * c->chosen : NULL;
         t->p.kept[i].x = take_rows(base, &used, R, C);
     }
     t->p.end = take_rows(base, &used, R, C);
@@ -434,6 +541,7 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
     t->dv = take_rows(base, &used, R, kv);
     t->dout = take_rows(base, &used, R, q);
     t->delta = take(base, &used, R * c->heads);
+    carve_experts(t, base, &used, R);
     t->partial = take(base, &used, pieces * PARTIALS(c));
     t->share = take(base, &used, pieces * t->lora_floats);
     t->p.room = take(base, &used, R >= STAGED ? stage_floats(t) : 0);
@@ -448,7 +556,8 @@ uint64_t gr_trainee_bytes(gr_trainee *t, size_t rows)
 
     if (t->memory)
         carve(t, t->memory, t->rows);       /* counting moved what points into it */
-    return floats * sizeof *t->memory + 2 * R * (sizeof *t->key + sizeof *t->plan.run);     /* a run a row at most */
+    return floats * sizeof *t->memory + t->m->cfg.layers * R * t->m->cfg.chosen * sizeof *t->chosen +
+           2 * R * (sizeof *t->key + sizeof *t->plan.run);     /* a run a row at most */
 }
 
 static gram_status reserve(gr_trainee *t, size_t need, gram_err *err)
@@ -456,15 +565,22 @@ static gram_status reserve(gr_trainee *t, size_t need, gram_err *err)
     size_t rows = gr_round_up(need, t->p.cut.unit), floats;
     void *memory = NULL;
 
+    const gr_config *c = &t->m->cfg;
+    gram_status rc;
+
     if (rows <= t->rows)
         return GRAM_OK;
     rows_clear(t);
+    rc = c->experts ? gr_routed_reserve(&t->p.routed, rows, c->experts, c->chosen, t->p.cut, err) : GRAM_OK;
+    if (rc)
+        return rc;
     floats = carve(t, NULL, rows);
     if (floats <= SIZE_MAX / sizeof *t->memory)
         gr_device_alloc(t->d, &memory, floats * sizeof *t->memory, NULL);
     t->memory = memory;
     t->key = gr_calloc(2 * rows, sizeof *t->key);
-    if (!t->memory || !t->key) {
+    t->chosen = c->experts ? gr_calloc(c->layers * rows * c->chosen, sizeof *t->chosen) : NULL;
+    if (!t->memory || !t->key || (c->experts && !t->chosen)) {
         rows_clear(t);
         return gr_fail(err, GRAM_ENOMEM, "training: out of memory for the activations of %zu rows", rows);
     }

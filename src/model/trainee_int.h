@@ -12,9 +12,12 @@ enum { SLICE = 64 };            /* outputs of a weight-gradient task */
 struct grads {
     float *attn_norm, *mlp_norm, *attn_post_norm, *mlp_post_norm, *q_norm, *k_norm;
     float *bias[4];
-    float *q, *k, *v, *o, *gate, *up, *down;
-    float *lora[GR_MATRICES][2];        /* of A and B */
+    float **mat;                        /* [gr_matrices()] */
+    float *(*lora)[2];                  /* [gr_matrices()], of A and B; NULL without LoRA */
 };
+
+/* A weight's gradient, from M rows: cut by outputs among the lanes. */
+struct dw { float *g, *bias; gr_mat dy, x; size_t which, M; };
 
 /* How far down a layer the gradient goes: to the inputs of these matrices, or through to the layer below. */
 enum depth { TO_DOWN, TO_GATE_UP, TO_O, TO_QKV, THROUGH };
@@ -35,6 +38,9 @@ struct gr_trainee {
     float *grad;                /* of all parameters, one after the other */
     size_t grad_floats;
     struct grads *g;            /* [layers], into grad */
+    float **g_mat, *(*g_lora)[2];       /* of all layers */
+    struct dw *dw;              /* of those that are made together, */
+    size_t *dw_first;           /* and where each one's tasks begin */
     float *g_embed, *g_head, *g_final;
     gr_head score, g_score;     /* the reward head and its gradients, as the host sees them */
     gr_param *score_param[GR_HEAD_PARTS];       /* of its parts; NULL: it has none, or it does not learn */
@@ -48,6 +54,10 @@ struct gr_trainee {
     gr_mat xf, hidden;          /* the residual of the asked rows, and its norm */
     float *rf;
     gr_mat dx, dh, dt1, dt2, dgate, dup, act, dq, dk, dv, dout, h;
+    gr_mat dz;                  /* [rows, experts]: of the router, */
+    gr_mat dw_chosen;           /* [rows, chosen]: of the weights of what the experts give */
+    int32_t *chosen;            /* [layers, rows, chosen] on the host: the experts of each row */
+    struct { gr_mat dgate, dup, act, dy, x; } e;        /* of experts: [slots, ...] */
     const float *dhidden;       /* of the backward pass under way */
     float *delta;
     float *partial;             /* [pieces, PARTIALS]: norm gradients of each piece */

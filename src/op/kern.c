@@ -11,6 +11,7 @@
     .add         = gr_add_ref,                      \
     .gather      = gr_gather_ref,                   \
     .scatter     = gr_scatter_ref,                  \
+    .place       = gr_place_ref,                    \
     .embed       = gr_embed_ref,                    \
     .unembed     = gr_unembed_ref,                  \
     .copy        = gr_copy_ref,                     \
@@ -35,6 +36,10 @@
     .ce_bwd      = gr_ce_bwd_##isa,                 \
     .row_top     = gr_row_top_##isa,                \
     .row_exp     = gr_row_exp_##isa,                \
+    .route_fwd   = gr_route_fwd_ref,                \
+    .route_bwd   = gr_route_bwd_ref,                \
+    .weigh       = gr_weigh_ref,                    \
+    .blend       = gr_blend_ref,                    \
     .adamw_f32   = gr_adamw_f32_##isa,              \
     .adamw_bf16  = gr_adamw_bf16_##isa,             \
     .squares     = gr_squares_##isa,                \

@@ -15,6 +15,7 @@
 #include "op/dropout.h"
 #include "op/ce.h"
 #include "op/softmax.h"
+#include "op/route.h"
 #include "op/adamw.h"
 #include "op/quant.h"
 #include "op/dot16.h"
@@ -26,6 +27,7 @@ struct gr_kern {
     gr_add_fn         *add;
     gr_gather_fn      *gather;
     gr_scatter_fn     *scatter;
+    gr_place_fn       *place;
     gr_embed_fn       *embed;
     gr_unembed_fn     *unembed;
     gr_copy_fn        *copy;
@@ -44,6 +46,10 @@ struct gr_kern {
     gr_ce_bwd_fn      *ce_bwd;
     gr_row_top_fn     *row_top;
     gr_row_exp_fn     *row_exp;
+    gr_route_fwd_fn   *route_fwd;
+    gr_route_bwd_fn   *route_bwd;
+    gr_weigh_fn       *weigh;
+    gr_blend_fn       *blend;
     gr_adamw_f32_fn   *adamw_f32;
     gr_adamw_bf16_fn  *adamw_bf16;
     gr_squares_fn     *squares;

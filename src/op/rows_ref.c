@@ -42,6 +42,13 @@ void gr_scatter_ref(gr_lane *lane, gr_mat y, gr_mat x, const size_t *row, size_t
     }
 }
 
+void gr_place_ref(gr_lane *lane, gr_mat y, gr_mat x, const size_t *row, size_t N, size_t C)
+{
+    (void)lane;
+    for (size_t n = 0; n < N; n++)
+        memcpy(gr_mat_at(y, row[n], 0).p, gr_mat_at(x, n, 0).p, C * sizeof(float));
+}
+
 void gr_embed_ref(gr_lane *lane, gr_mat y, const gr_tensor *table, const int32_t *token, float scale, size_t N)
 {
     size_t bytes = 0;

@@ -318,6 +318,14 @@ gram_status gr_device_wait(gr_device *d, gram_err *err)
     return rc;
 }
 
+void gr_device_sync(gr_device *d)
+{
+    gram_err why;
+    gram_status rc = d->kind ? d->kind->wait(d->self, &why) : GRAM_OK;
+
+    gr_lane_fail(&d->lane[0], rc, &why);
+}
+
 gram_status gr_device_reserve(gr_device *d, size_t bytes, gram_err *err)
 {
     gram_status rc = GRAM_OK;

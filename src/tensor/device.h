@@ -125,6 +125,9 @@ gram_status gr_device_hold(gr_device *d, const void **out, const void *p, size_t
 void gr_device_drop(gr_device *d, const void *held);
 /* All is done that was asked for; the first failure since the last wait. */
 gram_status gr_device_wait(gr_device *d, gram_err *err);
+/* The same, where a failure stays for gr_device_wait() to say: between two runs of which the second is cut by what the
+ * first has told the host. */
+void gr_device_sync(gr_device *d);
 /* Makes room for so many bytes of scratch in each lane, so that no run has to. */
 gram_status gr_device_reserve(gr_device *d, size_t bytes, gram_err *err);
 

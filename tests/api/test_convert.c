@@ -137,6 +137,25 @@ static void every_architecture_keeps_its_bits(void **state)
     }
 }
 
+/* A GGUF has all experts of a layer in one tensor, a directory each apart, or as newer ones have it all together. */
+static void experts_are_taken_apart_and_stacked(void **state)
+{
+    char *apart = in_dir("apart", ""), *again = in_dir("apart", ".gguf"), *small = in_dir("apart", ".q8_0.gguf");
+    char *from_stacked = in_dir("from_stacked", ""), *small_apart = in_dir("small_apart", "");
+
+    (void)state;
+    convert(MODELS "gguf_qwen3_moe/model.gguf", apart, GRAM_STORE_F32);
+    same_logits("gguf_qwen3_moe", MODELS "gguf_qwen3_moe/model.gguf", apart);
+    convert(apart, again, GRAM_STORE_F32);
+    same_logits("gguf_qwen3_moe", apart, again);
+    convert(again, small, GRAM_STORE_Q8_0);
+    convert(small, small_apart, GRAM_STORE_F32);
+    same_logits("gguf_qwen3_moe", small, small_apart);
+    convert(MODELS "qwen3_moe_stacked", from_stacked, GRAM_STORE_F32);
+    same_logits("qwen3_moe_stacked", MODELS "qwen3_moe_stacked", from_stacked);
+    free(apart), free(again), free(small), free(small_apart), free(from_stacked);
+}
+
 static void halves_are_written_and_read(void **state)
 {
     char *half = in_dir("half", ""), *again = in_dir("half_again", ""), *bf16 = in_dir("bf16", "");
@@ -219,6 +238,7 @@ static void what_has_no_form_is_said(void **state)
     fails(MODELS "gemma3_untied", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "query_pre_attn_scalar");
     fails(MODELS "smollm3_old", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "sliding window");
     fails(MODELS "gemma2_untied", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "a pattern of sliding layers");
+    fails(MODELS "qwen3_moe", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "layers without experts");
     fails(MODELS "qwen3", "x", GRAM_STORE_Q8_0, GRAM_EARG, "Q8_0");
     fails("tests/golden/rewards/llama", "x.gguf", GRAM_STORE_F32, GRAM_EUNSUPPORTED, "reward head");
     fails("no/such", "x", GRAM_STORE_F32, GRAM_EIO, "no/such");
@@ -292,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_architecture_keeps_its_bits),
+        cmocka_unit_test(experts_are_taken_apart_and_stacked),
         cmocka_unit_test(halves_are_written_and_read),
         cmocka_unit_test(a_judge_gives_the_same_verdict),
         cmocka_unit_test(what_has_no_form_is_said),

@@ -135,7 +135,7 @@ static void run(const gr_model *m, gr_rows_way way, const gr_ids *token, float *
 static double tolerance(const gr_model *m, size_t T)
 {
     const gr_config *c = gr_model_config(m);
-    size_t K = gr_max(gr_max(c->width, c->hidden), gr_max(c->heads * c->head_dim, T));
+    size_t K = gr_max(gr_max(c->width, gr_config_most_hidden(c)), gr_max(c->heads * c->head_dim, T));
 
     return 2.0 * (double)c->layers * (double)K * FLT_EPSILON;
 }
@@ -318,10 +318,12 @@ int main(int argc, char **argv)
         MODEL("qwen2_window"), MODEL("qwen3"), MODEL("qwen3_sharded"), MODEL("gemma3"), MODEL("gemma3_untied"), MODEL("qwen3_head320"),
         MODEL("gemma3_head512"), MODEL("smollm3"), MODEL("smollm3_old"), MODEL("olmo2"), MODEL("internlm2"),
         MODEL("phi3"), MODEL("phi3_long"), MODEL("phi4_mini"), MODEL("gemma2"), MODEL("gemma2_untied"),
+        MODEL("qwen3_moe"), MODEL("qwen3_moe_stacked"),
         MODEL("gguf_f32_scaled"), MODEL("gguf_f16_linear"), MODEL("gguf_bf16_headdim"), MODEL("gguf_q4_0"),
         MODEL("gguf_q4_1"), MODEL("gguf_q5_0"), MODEL("gguf_q5_1"), MODEL("gguf_k"), MODEL("gguf_qwen2"),
         MODEL("gguf_qwen3"), MODEL("gguf_gemma3"), MODEL("gguf_smollm3"), MODEL("gguf_olmo2"), MODEL("gguf_gemma2"),
         MODEL("gguf_phi3"), MODEL("gguf_phi4_mini"),
+        MODEL("gguf_qwen3_moe"),
         cmocka_unit_test(a_multimodal_file_gives_the_same_bits),
         cmocka_unit_test(a_text_has_the_rope_of_its_length),
     };

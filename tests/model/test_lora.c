@@ -214,6 +214,7 @@ static void a_written_adapter_is_the_trained_one(void **state)
         { GOLDEN "qwen3_headdim", GR_LINEAR_F32 }, { GOLDEN "../models/olmo2", GR_LINEAR_F32 },
         { GOLDEN "../models/smollm3", GR_LINEAR_F32 }, { GOLDEN "../models/phi3", GR_LINEAR_KEEP },
         { GOLDEN "../models/phi4_mini", GR_LINEAR_F32 }, { GOLDEN "../models/internlm2", GR_LINEAR_F32 },
+        { GOLDEN "../models/qwen3_moe", GR_LINEAR_KEEP }, { GOLDEN "../models/qwen3_moe_stacked", GR_LINEAR_F32 },
         { GOLDEN "llama_gqa", GR_LINEAR_KEEP }, { GGUF, GR_LINEAR_KEEP },
     };
     char *dir = check_tmpdir();
@@ -295,7 +296,8 @@ static void a_gguf_adapter_has_the_same_parameters(void **state)
 /* ---- Gradients ---------------------------------------------------------------------------------------- */
 
 /* Along its own gradient g a parameter's slope is |g|: (L(w + h g) - L(w - h g)) / 2h = |g|^2. The step moves w by
- * 0.01 of its own length, and the third derivative and the roundings of L stay below a hundredth. */
+ * 0.01 of its own length, and the third derivative and the roundings of L stay below a hundredth. Not where such a step
+ * may send a row to other experts. */
 static void slopes_are_difference_quotients(void **state)
 {
     static const char *const path[] = { GOLDEN "llama_gqa", GOLDEN "qwen3_headdim", GOLDEN "gemma3_text", GGUF,

@@ -89,7 +89,8 @@ static void score(const struct bound *b, gr_rows_way way, struct scores *out)
 static void scores_are_the_cpus(void **state)
 {
     static const char *const dirs[] = { "llama_gqa", "gemma3", "qwen3", "mistral_window", "qwen2", "smollm3", "olmo2",
-                                        "internlm2", "gemma2", "phi3", "phi3_long", "phi4_mini", "llama_bias" };
+                                        "internlm2", "gemma2", "phi3", "phi3_long", "phi4_mini", "llama_bias",
+                                        "qwen3_moe" };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(dirs); i++)
@@ -145,6 +146,8 @@ static const struct how hows[] = {
     { "a head and adapters", MODEL, GRAM_LOSS_PURM, false, 0, 3, GR_LINEAR_BF16, false },
     { "a head alone", MODEL, GRAM_LOSS_BT_POSREG, false, 20, 0, GR_LINEAR_F32, true },
     { "Gemma 3", "tests/golden/train/gemma3_text", GRAM_LOSS_GRAM, false, 0, 0, GR_LINEAR_F32, false },
+    { "experts", MODELS "qwen3_moe", GRAM_LOSS_GRAM, false, 0, 0, GR_LINEAR_F32, false },
+    { "adapters of experts", MODELS "qwen3_moe", GRAM_LOSS_GRAM, false, 0, 3, GR_LINEAR_F32, false },
     { "Qwen3", "tests/golden/train/qwen3_headdim", GRAM_LOSS_GRAM, false, 0, 0, GR_LINEAR_F32, false },
     { "Qwen2", "tests/golden/train/qwen2_bias", GRAM_LOSS_GRAM, false, 0, 4, GR_LINEAR_F32, false },
     { "a window", "tests/golden/train/mistral_window", GRAM_LOSS_GRAM, false, 0, 0, GR_LINEAR_F32, false },
