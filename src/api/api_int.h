@@ -93,9 +93,12 @@ gr_api_memory gr_api_write_memory(const gram_model *m, const gr_api_written *w);
 gram_status gr_api_tell_memory(gram_model *m, const gr_api_written *w, gram_err *err);
 /* The next prompt, which lives until the next call; NULL: there are no more. */
 typedef gram_status gr_api_prompts(void *arg, const gram_prompt **out, gram_err *err);
-/* gram_generate() over a source of prompts, the first of which has the index `first`. */
+/* gram_generate() over a source of prompts, the first of which has the index `first`. between, where not NULL, is
+ * called after each step, when nothing of the model is locked: what takes long, or needs the model, belongs there. */
+typedef gram_status gr_api_between(void *arg, gram_err *err);
 gram_status gr_api_generate(gram_model *m, gr_api_prompts *source, void *source_arg, size_t first,
-                            const gram_generation *g, gram_answer_fn *fn, void *arg, gram_err *err);
+                            const gram_generation *g, gram_answer_fn *fn, gr_api_between *between, void *arg,
+                            gram_err *err);
 
 /* log sum_v exp(z[v]), with the largest taken out first. */
 double gr_api_log_sum_exp(const float *z, size_t n);

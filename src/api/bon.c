@@ -1,8 +1,8 @@
 /* bon.c - gram/bon.h: answers from a policy or a file, a judge over them, a line for each row.
  *
- * Answers end in any order while others are written; whenever the engine asks for another prompt, and at the end, the
- * lines at the front that are whole are judged and written. An answer follows from its prompt and its seed, and a
- * reward from its group, so a run that was cut off goes on and ends with the same bytes. */
+ * Answers end in any order while others are written; between two steps of the engine the lines at the front that are
+ * whole are judged and written. An answer follows from its prompt and its seed, and a reward from its group, so a run
+ * that was cut off goes on and ends with the same bytes. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -287,12 +287,10 @@ static gram_status finish_lines(struct run *r, gram_err *err)
 static gram_status next_prompt(void *arg, const gram_prompt **out, gram_err *err)
 {
     struct run *r = arg;
-    gr_bon_line *l = NULL;
-    gram_status rc = finish_lines(r, err);
+    gr_bon_line *l;
+    gram_status rc = next_new(r, &l, err);
 
     *out = NULL;
-    if (!rc)
-        rc = next_new(r, &l, err);
     if (rc || !l)
         return rc;
     *r->last = l;
@@ -338,10 +336,15 @@ static int take_answer(void *arg, const gram_answer *a)
     return 0;
 }
 
+static gram_status between_steps(void *arg, gram_err *err)
+{
+    return finish_lines(arg, err);
+}
+
 static gram_status with_policy(struct run *r, gram_err *err)
 {
     gram_status rc = gr_api_generate(r->policy, next_prompt, r, r->job.report->resumed, r->opt->generation, take_answer,
-                                     r, err);
+                                     between_steps, r, err);
 
     if (!rc)
         rc = finish_lines(r, err);

@@ -168,6 +168,7 @@ struct answers {
     bool end;                   /* of the prompts */
     gr_buf text;                /* of the answer at hand, as UTF-8 */
     gram_answer_fn *fn;
+    gr_api_between *between;
     void *arg;
 };
 
@@ -332,15 +333,18 @@ static gram_status write_all(struct answers *a, gram_err *err)
         pthread_mutex_lock(&a->m->lock);
         rc = gr_write_step(a->w, tell_text, a, &more, err);
         pthread_mutex_unlock(&a->m->lock);
+        if (!rc && a->between)
+            rc = a->between(a->arg, err);
     }
     return rc;
 }
 
 gram_status gr_api_generate(gram_model *m, gr_api_prompts *source, void *source_arg, size_t first,
-                            const gram_generation *g, gram_answer_fn *fn, void *arg, gram_err *err)
+                            const gram_generation *g, gram_answer_fn *fn, gr_api_between *between, void *arg,
+                            gram_err *err)
 {
     struct answers a = { .m = m, .g = g, .source = source, .source_arg = source_arg, .next = first, .fn = fn,
-                         .arg = arg };
+                         .between = between, .arg = arg };
     gram_status rc = gram_generation_check(g, err);
 
     a.last = &a.ahead;
@@ -378,7 +382,7 @@ gram_status gram_generate(gram_model *m, const gram_prompt *prompt, size_t n, co
 {
     struct list l = { prompt, n, 0 };
 
-    return gr_api_generate(m, next_of_list, &l, 0, g, fn, arg, err);
+    return gr_api_generate(m, next_of_list, &l, 0, g, fn, NULL, arg, err);
 }
 
 gram_status gram_end_ids(gram_model *m, int32_t **ids, size_t *n, gram_err *err)

@@ -227,7 +227,7 @@ gram_status gram_generate_file(gram_model *m, const char *in, const char *out, c
     w.last = &w.first;
     rc = gr_job_open(&w.job, m, in, out, opt, &w.report->file, err);
     if (!rc)
-        rc = gr_api_generate(m, next_prompt, &w, w.job.report->resumed, g, take_answer, &w, err);
+        rc = gr_api_generate(m, next_prompt, &w, w.job.report->resumed, g, take_answer, NULL, &w, err);
     if (w.report->why.status) {                 /* what a callback met */
         rc = w.report->why.status;
         if (err)
