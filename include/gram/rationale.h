@@ -115,6 +115,48 @@ gram_status gram_reason_show(gram_reasoner *r, const gram_pair *pair, bool swapp
  * a closing tag all of the text is the rationale. */
 gram_status gram_rationale_parse(const char *format, const char *text, char **rationale, int *label, gram_err *err);
 
+/* ---- Proofs of a preference ---------------------------------------------------------------------- */
+
+typedef struct {
+    size_t k;                       /* proofs of a pair, half of them in each order: 4 */
+    size_t max_tokens;              /* of one; a proof that is cut is not kept: 256 */
+    double temperature, top_p;      /* 1 and 1 */
+    uint64_t seed;
+    double least;                   /* a pair whose best proof scores less gets none: -1 */
+    gram_products products;         /* as in gram_rationale_options */
+    const char *format, *prompt;    /* likewise; the prompt is the prover's: "{label}" is where the better label goes */
+} gram_prove_options;
+void gram_prove_options_init(gram_prove_options *o);
+
+typedef struct {
+    char *text;
+    bool swapped;                   /* written with the better answer in the second seat */
+    double ll_given, ll_alone;      /* sums of log-probabilities of its tokens: told the pair and label, and without */
+    double score;                   /* - ll_given / ll_alone, at most 0: nearest 0 is best */
+    const char *flaw;               /* why it cannot be a rationale, static; NULL: it can */
+    size_t tokens;
+    uint64_t seed;
+} gram_proof;
+typedef struct {
+    gram_proof *proof;
+    size_t n, best;                 /* best: n where there is none */
+    char *rationale;                /* the best one with {first} for the better answer and {second} for the other */
+    const char *dropped;            /* why there is none, static */
+} gram_proved;
+void gram_proved_clear(gram_proved *v);
+
+typedef struct {
+    gram_file_report file;
+    uint64_t proved, unproved;      /* rows with a rationale, and without; ties are among the latter */
+    uint64_t proofs, cut, contrary; /* written; of them cut at max_tokens, and concluding for the other answer */
+    double   score;                 /* the mean of those kept; NAN where there is none */
+} gram_prove_report;
+/* Proves the preference of each row of pairs and writes a line for each: the pair with its "rationale", which
+ * `gram finetune --loss rationale` reads, or null and what it was "dropped" for, and all proofs with their scores. prover: a model
+ * trained with the loss proof, or any. The same bytes after a resume. opt, file and report may be NULL. */
+gram_status gram_prove_file(gram_model *prover, const char *in, const char *out, const gram_prove_options *opt,
+                            const gram_file_options *file, gram_prove_report *report, gram_err *err);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -54,7 +54,7 @@ static gram_status take(void *arg, gr_text *t, gram_err *err)
     return rc;
 }
 
-static void close_engine(gram_reasoner *r)
+void gr_api_reason_close_engine(gram_reasoner *r)
 {
     gr_write_close(r->engine);
     gr_kv_close(r->kv);
@@ -62,7 +62,7 @@ static void close_engine(gram_reasoner *r)
     r->kv = NULL;
 }
 
-static gram_status write_texts(void *arg, const gr_ask *ask, size_t n, gr_write_fn *fn, void *fn_arg, gram_err *err)
+gram_status gr_api_reason_write(void *arg, const gr_ask *ask, size_t n, gr_write_fn *fn, void *fn_arg, gram_err *err)
 {
     gram_reasoner *r = arg;
     struct writing w = { r, fn, fn_arg, n };
@@ -86,7 +86,7 @@ static gram_status write_texts(void *arg, const gr_ask *ask, size_t n, gr_write_
         pthread_mutex_unlock(&r->m->lock);
     }
     if (rc)
-        close_engine(r);                            /* and the texts that are in it */
+        gr_api_reason_close_engine(r);                            /* and the texts that are in it */
     return rc;
 }
 
@@ -142,17 +142,16 @@ gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const c
     return gr_reason_words_init(w, &f, &chat, m->file.tok, prove ? NULL : prompt, labels, room, m->judge.truncate, err);
 }
 
-/* Tokens that a prompt may have, up to where the rationale begins. The tags take no more tokens than bytes. */
-static gram_status prompt_room(const gram_model *m, const gram_rationale_options *o, const gr_format *f, size_t *room,
-                               gram_err *err)
+/* The tags take no more tokens than bytes. */
+gram_status gr_api_prompt_room(const gram_model *m, size_t max_tokens, const gr_format *f, size_t *room, gram_err *err)
 {
     size_t context = gr_model_config(m->model)->context, tags = strlen(f->opening) + strlen(f->closing) +
                                                                 strlen(f->cue) + 8;
 
-    if (o->max_tokens >= context || context - o->max_tokens <= tags)
-        return gr_fail(err, GRAM_EARG, "max_tokens: a rationale of %zu leaves no room for a pair in the model's context "
-                       "of %zu", o->max_tokens, context);
-    *room = gr_min(context - o->max_tokens - tags, m->judge.max_tokens);
+    if (max_tokens >= context || context - max_tokens <= tags)
+        return gr_fail(err, GRAM_EARG, "max_tokens: a text of %zu leaves no room for a pair in the model's context of "
+                       "%zu", max_tokens, context);
+    *room = gr_min(context - max_tokens - tags, m->judge.max_tokens);
     return GRAM_OK;
 }
 
@@ -163,7 +162,7 @@ static gram_status open_words(gram_reasoner *r, const gram_rationale_options *o,
     gram_status rc = gr_format_init(&f, o->format, err);
 
     if (!rc)
-        rc = prompt_room(r->m, o, &f, &room, err);
+        rc = gr_api_prompt_room(r->m, o->max_tokens, &f, &room, err);
     gr_format_clear(&f);
     return rc ? rc : gr_api_reason_words(&r->words, r->m, o->format, o->prompt, NULL, room, err);
 }
@@ -210,7 +209,7 @@ gram_status gram_reasoner_open(gram_reasoner **out, gram_model *m, const gram_ra
     r->m = m;
     rc = open_words(r, opt, err);
     r->reason = (gr_reason){ .words = &r->words, .opt = *opt, .context = gr_model_config(m->model)->context,
-                             .write = write_texts, .read = read_labels, .arg = r };
+                             .write = gr_api_reason_write, .read = read_labels, .arg = r };
     r->reason.opt.single_order |= m->scorer.single_order;
     if (opt->products == GRAM_PRODUCTS_AUTO)
         r->reason.opt.products = GRAM_PRODUCTS_TILES;
@@ -227,7 +226,7 @@ void gram_reasoner_close(gram_reasoner *r)
 {
     if (!r)
         return;
-    close_engine(r);
+    gr_api_reason_close_engine(r);
     gr_reason_words_clear(&r->words);
     gr_ids_clear(&r->ends);
     free(r->tag);

@@ -22,4 +22,10 @@ struct gram_reasoner {
 gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const char *format, const char *prompt,
                                 const char *prove, size_t room, gram_err *err);
 
+/* Writes texts by r's engine, which it opens: a gr_reason_write_fn, whose arg is r. */
+gram_status gr_api_reason_write(void *r, const gr_ask *ask, size_t n, gr_write_fn *fn, void *fn_arg, gram_err *err);
+void gr_api_reason_close_engine(gram_reasoner *r);
+/* How many tokens a prompt may have, where a text of max_tokens and its tags follow. */
+gram_status gr_api_prompt_room(const gram_model *m, size_t max_tokens, const gr_format *f, size_t *room, gram_err *err);
+
 #endif

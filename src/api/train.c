@@ -158,6 +158,7 @@ static gram_status say_rows(const gr_set *s, const gram_train_options *o, gram_e
         { margins ? s->negative : 0, s->n, "rows have a negative margin, which contradicts the answer they chose" },
         { s->weightless, s->n, "rows have the weight 0, and nothing is learnt from them" },
         { s->contrary, s->n + s->contrary, "reasons are left out, since their writers preferred the other answer" },
+        { s->unproved, s->n + s->unproved, "rows are left out, since no proof of them was kept" },
         { s->seated, s->n, "reasons hold in one order alone, and are learnt in that one" },
     };
 

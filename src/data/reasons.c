@@ -129,17 +129,20 @@ static gram_status read_annotators(const gr_at *at, const json_t *row, const jso
 gram_status gr_reasons_read(const gr_at *at, const json_t *row, gr_reasons **out)
 {
     const json_t *own = gr_json_get(row, "rationale"), *annotators = gr_json_get(row, "individual_preference");
+    bool dropped = !own && json_is_string(json_object_get(row, "dropped"));
     gr_reasons *r;
     gram_status rc;
 
     *out = NULL;
-    if (!own && !json_is_array(annotators))
+    if (!own && !json_is_array(annotators) && !dropped)
         return GRAM_OK;
     r = gr_calloc(1, sizeof *r);
     if (!r)
         return gr_row_nomem(at);
-    rc = own ? read_rationales(at, row, own, r) : read_annotators(at, row, annotators, r);
-    if (rc || !r->n) {
+    r->dropped = dropped;
+    r->label = -1;
+    rc = dropped ? GRAM_OK : own ? read_rationales(at, row, own, r) : read_annotators(at, row, annotators, r);
+    if (rc || !(r->n || dropped)) {
         gr_reasons_free(r);
         return rc;
     }

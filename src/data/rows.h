@@ -32,6 +32,7 @@ typedef struct gr_reasons {
     char **text;
     size_t n;
     int label;                  /* which place the reasons are said to speak for, 0 or 1; -1: nothing says it */
+    bool dropped;               /* no reason was found for it, as `gram prove` says: it has none, and is no bad row */
     size_t contrary;            /* further ones that speak for the other answer and are left out */
 } gr_reasons;
 void gr_row_clear(gr_row *r);

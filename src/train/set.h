@@ -43,6 +43,7 @@ typedef struct {
     uint64_t margins, negative;     /* rows that are no tie and have a margin, and of them those with one below 0 */
     uint64_t weightless;    /* rows of weight 0 */
     uint64_t contrary;      /* reasons of annotators who preferred the other answer, or none, and are left out */
+    uint64_t unproved;      /* rows that are said to have been left without a reason */
     uint64_t seated;        /* reasons whose words hold in one order alone */
 } gr_set;
 

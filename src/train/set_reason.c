@@ -143,6 +143,10 @@ gram_status gr_set_add_reasons(gr_set *s, const gr_row *row, const gr_set_rules 
         s->ties++;
         return GRAM_OK;
     }
+    if (why && why->dropped) {
+        s->unproved++;
+        return GRAM_OK;
+    }
     if (!why)
         return gr_fail(err, GRAM_EFORMAT, "wanted a \"rationale\", or HelpSteer3's \"individual_preference\" with reasoning "
                        "for the better answer, found none");

@@ -289,6 +289,109 @@ static void refuses(void **state)
     }
 }
 
+/* The log-probability of text behind a conversation's one turn, by a pass for each token. */
+static double forced(gram_tokenizer *t, const char *turn, const char *text)
+{
+    const gram_message q = { "user", turn, NULL };
+    char *chat;
+    gr_buf b = { 0 };
+    int32_t *head, *all;
+    size_t n_head, n;
+    double ll = 0;
+
+    CHECK_OK(gram_show_chat(model, (gram_prompt){ &q, 1, NULL }, &chat, &check_err));
+    CHECK_OK(gram_tokenize(t, chat, strlen(chat), true, &head, &n_head, &check_err));
+    gr_buf_printf(&b, "%s%s", chat, text);
+    CHECK_OK(gram_tokenize(t, b.p, b.n, true, &all, &n, &check_err));
+    for (size_t i = n_head; i < n; i++) {
+        float z, log_sum;
+        CHECK_OK(gram_label_logits(model, (const int32_t *const[]){ all }, &i, 1, &all[i], 1, &z, &log_sum, &check_err));
+        ll += z - log_sum;
+    }
+    free(chat), free(head), free(all);
+    gr_buf_clear(&b);
+    return ll;
+}
+
+/* Both sums against their definition, of proofs that ran into their length and whose text has their very tokens. */
+static void proofs_are_scored_by_definition(void **state)
+{
+    gram_prove_options o;
+    char *dir = check_tmpdir(), *rows = check_write("prove.jsonl", "{\"prompt\":\"q\",\"chosen\":\"yes\",\"rejected\":\"no\"}\n"),
+         *out = check_tmppath("proofs.jsonl"), *text;
+    gram_tokenizer *t;
+    size_t checked = 0;
+    json_t *line, *proof;
+    size_t i;
+    (void)state;
+
+    letters_model(dir);
+    CHECK_OK(gram_tokenizer_open(&t, dir, &check_err));
+    gram_prove_options_init(&o);
+    o.format = FORMAT;
+    o.k = 40;
+    o.max_tokens = 3;
+    o.products = GRAM_PRODUCTS_FEW;
+    CHECK_OK(gram_prove_file(model, rows, out, &o, NULL, NULL, &check_err));
+    text = slurp(out);
+    line = json_loads(text, JSON_DISABLE_EOF_CHECK, NULL);
+    json_array_foreach(json_object_get(line, "proofs"), i, proof) {
+        const char *s = json_string_value(json_object_get(proof, "proof"));
+        bool swapped = !strcmp(json_string_value(json_object_get(proof, "first")), "rejected");
+        double given = json_number_value(json_object_get(proof, "ll_given"));
+        double alone = json_number_value(json_object_get(proof, "ll_alone"));
+        char turn[200];
+        if (strlen(s) != 3 || strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
+            continue;
+        snprintf(turn, sizeof turn, "q\n%s\n\n\nResponse %c is the better one. Write the reasons that show it.",
+                 swapped ? "no\nyes" : "yes\nno", swapped ? 'B' : 'A');
+        assert_true(fabs(forced(t, turn, s) - given) < 1e-3);       /* float32 sums of a handful of tokens */
+        assert_true(fabs(forced(t, "Compare two responses to a question: say what is good and bad about each, which "
+                                "one is better, and why.", s) - alone) < 1e-3);
+        assert_true(fabs(json_number_value(json_object_get(proof, "score")) + given / alone) < 1e-9);
+        checked++;
+    }
+    assert_true(checked > 5);
+    json_decref(line);
+    gram_tokenizer_close(t);
+    free(text), free(rows), free(out);
+}
+
+static void proofs_resume(void **state)
+{
+    gram_prove_options o;
+    int calls = 0;
+    gram_file_options f = { .progress = NULL };
+    gram_prove_report report;
+    char *in, *whole = check_tmppath("proofs.whole"), *cut = check_tmppath("proofs.cut"), *a, *b;
+    gr_buf rows = { 0 };
+    (void)state;
+
+    for (int i = 0; i < 150; i++)
+        gr_buf_printf(&rows, "{\"id\":\"r%d\",\"prompt\":\"q %c\",\"chosen\":\"%c\",\"rejected\":\"%c\"%s}\n", i, 'a' + i % 26,
+                      'a' + i / 26, 'A' + i % 7, i % 50 ? "" : ",\"tie\":true");
+    in = check_write("prove.rows.jsonl", rows.p);
+    gram_prove_options_init(&o);
+    o.format = FORMAT;
+    o.k = 2;
+    o.max_tokens = 3;
+    CHECK_OK(gram_prove_file(model, in, whole, &o, &f, &report, &check_err));
+    assert_int_equal(report.proved + report.unproved, 150);
+    assert_int_equal(report.proofs, 2 * 147);
+    f.progress = stop_after_one;
+    f.arg = &calls;
+    assert_int_equal(gram_prove_file(model, in, cut, &o, &f, &report, &check_err), GRAM_ESTOPPED);
+    f.progress = NULL;
+    f.resume = true;
+    CHECK_OK(gram_prove_file(model, in, cut, &o, &f, &report, &check_err));
+    assert_int_equal(report.file.resumed, 64);
+    a = slurp(whole);
+    b = slurp(cut);
+    assert_string_equal(a, b);
+    gr_buf_clear(&rows);
+    free(a), free(b), free(in), free(whole), free(cut);
+}
+
 /* Rows that teach nothing are named by their line. */
 static void bad_rows_are_named(void **state)
 {
@@ -420,7 +523,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_alone), cmocka_unit_test(stored_scores_again), cmocka_unit_test(verdict_is_the_labels),
         cmocka_unit_test(ranks), cmocka_unit_test(files_resume), cmocka_unit_test(refuses),
-        cmocka_unit_test(bad_rows_are_named), cmocka_unit_test(losses_have_gradients),
+        cmocka_unit_test(proofs_are_scored_by_definition),
+        cmocka_unit_test(proofs_resume), cmocka_unit_test(bad_rows_are_named), cmocka_unit_test(losses_have_gradients),
         cmocka_unit_test(two_threads_share_one), cmocka_unit_test(no_memory),
     };
 

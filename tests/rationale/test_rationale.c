@@ -10,6 +10,7 @@
 #include "bytes.h"
 #include "check.h"
 #include "rationale/json.h"
+#include "rationale/prove.h"
 #include "rationale/reason.h"
 
 static gr_tok *tok;
@@ -605,6 +606,124 @@ static void prove_prompts(void **state)
     free(p);
 }
 
+/* ---- Proofs ----------------------------------------------------------------------------------------- */
+
+/* Alone a text is as likely as its length says. */
+static gram_status force_length(void *arg, const gr_seq *seq, size_t asked, double *ll, gram_err *err)
+{
+    (void)arg, (void)err;
+    *ll = -(double)(seq->n - asked);
+    return GRAM_OK;
+}
+
+/* Like write_script(), with log-probabilities of z[order][j] a token, and 4 tokens each. */
+static gram_status write_proofs(void *arg, const gr_ask *ask, size_t n, gr_write_fn *fn, void *fn_arg, gram_err *err)
+{
+    struct script *s = arg;
+    size_t at[2] = { 0 };
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < n && !rc; i++) {
+        size_t order = order_of(&ask[i].prompt), k = at[order]++;
+        const char *line = s->line[order][k];
+        bool cut = *line == '/';
+        float raw[4];
+        gr_text t = { .ask = ask[i], .n_answer = 4, .finish = cut ? GR_LENGTH : GR_STOP, .raw = raw };
+        for (int j = 0; j < 4; j++)
+            raw[j] = (float)s->z[order][k];
+        gr_ids_add(&t.ids, ask[i].prompt.token, ask[i].prompt.n);
+        gr_ids_add(&t.ids, (const int32_t[]){ 'a', 'b', 'c', IM_END }, 4);
+        gr_buf_puts(&t.text, line + cut);
+        rc = fn(fn_arg, &t, err);
+        gr_ids_clear(&t.ids);
+        gr_buf_clear(&t.text);
+    }
+    return rc;
+}
+
+struct prover { gr_reason_words words[2]; gr_prover p; struct script script; };
+
+static void prover_open(struct prover *p, size_t k)
+{
+    memset(p, 0, sizeof *p);
+    for (int i = 0; i < 2; i++) {
+        char *prompt;
+        CHECK_OK(gr_format_prove_prompt("Q:{input} 1:{response_a} 2:{response_b} {label}!", i ? "B" : "A", &prompt,
+                                        &check_err));
+        CHECK_OK(open_words(&p->words[i], "{\"opening\":\"\",\"closing\":\"x\",\"cue\":\"\",\"ending\":\"\"}", prompt,
+                            "A", "B"));
+        free(prompt);
+    }
+    p->p = (gr_prover){ .words = { &p->words[0], &p->words[1] }, .write = write_proofs, .force = force_length,
+                        .arg = &p->script };
+    gram_prove_options_init(&p->p.opt);
+    p->p.opt.k = k;
+    CHECK_OK(gr_prove_alone(&p->words[0], &p->p.alone, &check_err));
+}
+
+static void prover_close(struct prover *p)
+{
+    gr_reason_words_clear(&p->words[0]);
+    gr_reason_words_clear(&p->words[1]);
+    gr_ids_clear(&p->p.alone);
+}
+
+static gram_proved prove(struct prover *p)
+{
+    gram_proved v;
+    size_t bad;
+
+    CHECK_OK(gr_prove_pairs(&p->p, &right_first, 1, &v, &bad, &check_err));
+    return v;
+}
+
+static void best_proof_is_kept(void **state)
+{
+    struct prover p;
+    gram_proved v;
+    (void)state;
+
+    prover_open(&p, 4);
+    /* With a first its label is A, with b first B: the last of the second order wins, for those before it have flaws. */
+    p.script = (struct script){ .line = { { "Response A is better.", "Response B is better." },
+                                          { "/Response B is better", "Response B says this, Response A that." } },
+                                .z = { { -0.9, -0.1 }, { -0.2, -0.5 } } };
+    v = prove(&p);
+    assert_int_equal(v.n, 4);
+    near(v.proof[0].score, -0.9, 1e-6);
+    near(v.proof[0].ll_given, -3.6, 1e-6);
+    near(v.proof[0].ll_alone, -4, 0);
+    assert_null(v.proof[0].flaw);
+    assert_true(v.proof[1].swapped && v.proof[3].swapped && !v.proof[2].swapped);
+    assert_string_equal(v.proof[1].flaw, "cut");
+    assert_string_equal(v.proof[2].flaw, "concludes for the other answer");
+    assert_int_equal(v.best, 3);
+    assert_string_equal(v.rationale, "{first} says this, {second} that.\n\nConclusion:\n{first} is better.");
+    gram_proved_clear(&v);
+    p.p.opt.least = -0.4;
+    v = prove(&p);
+    assert_string_equal(v.dropped, "the best score is too low");
+    assert_null(v.rationale);
+    gram_proved_clear(&v);
+    prover_close(&p);
+}
+
+static void no_proof_is_whole(void **state)
+{
+    struct prover p;
+    gram_proved v;
+    (void)state;
+
+    prover_open(&p, 2);
+    p.script = (struct script){ .line = { { "It is." }, { "/" } }, .z = { { -0.1 }, { -0.1 } } };
+    v = prove(&p);
+    assert_string_equal(v.proof[0].flaw, "names neither answer");
+    assert_string_equal(v.dropped, "no proof is whole");
+    assert_int_equal(v.best, 2);
+    gram_proved_clear(&v);
+    prover_close(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -615,6 +734,7 @@ int main(void)
         cmocka_unit_test(too_long_is_forced), cmocka_unit_test(json_and_back), cmocka_unit_test(own_formats),
         cmocka_unit_test(last_tags_count), cmocka_unit_test(conclusions), cmocka_unit_test(seats),
         cmocka_unit_test(written_out), cmocka_unit_test(prove_prompts),
+        cmocka_unit_test(best_proof_is_kept), cmocka_unit_test(no_proof_is_whole),
     };
     int failed;
 

@@ -1,0 +1,290 @@
+/* prove.c - gram_prove_file() over src/rationale: rows of pairs in, rows with rationales out. */
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "api/job.h"
+#include "api/reason_int.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "rationale/prove.h"
+
+enum { ROWS = 64, FORCED = 32 };        /* rows proved together; logits of the vocabulary that exist at once */
+
+struct prover {
+    gram_reasoner writer;               /* its engine and the model; all else of it is empty */
+    gr_reason_words words[2];
+    gr_vocabulary *head;
+    gr_ids ends;
+    gr_prover core;
+    gram_prove_report *report;
+    double scores;
+};
+
+/* ---- The log-probability of given ids ------------------------------------------------------------- */
+
+/* hidden[n] are the states before ids[n]. */
+static gram_status add_up(struct prover *p, const float *hidden, const int32_t *id, size_t n, double *ll, gram_err *err)
+{
+    size_t V = gram_vocabulary(p->writer.m), C = gr_model_config(p->writer.m->model)->width;
+    gram_status rc = GRAM_OK;
+
+    for (size_t at = 0; at < n && !rc; at += FORCED) {
+        size_t some = gr_min(FORCED, n - at);
+        const float *z;
+        rc = gr_vocabulary_logits(p->head, hidden + at * C, some, &z, err);
+        for (size_t i = 0; i < some && !rc; i++)
+            *ll += z[i * V + (size_t)id[at + i]] - gr_api_log_sum_exp(z + i * V, V);
+    }
+    return rc;
+}
+
+static gram_status force(void *arg, const gr_seq *seq, size_t asked, double *ll, gram_err *err)
+{
+    struct prover *p = arg;
+    gram_model *m = p->writer.m;
+    size_t n = seq->n - asked, *row = gr_calloc(n, sizeof *row);
+    const float *hidden;
+    gr_forest f;
+    gram_status rc;
+
+    *ll = 0;
+    if (!row)
+        return gr_nomem(err, "proofs");
+    pthread_mutex_lock(&m->lock);
+    rc = gr_forest_init(&f, seq, 1, gr_model_config(m->model)->far.after, NULL, GR_SAVE_SHARED, err);
+    for (size_t i = 0; i < n && !rc; i++)
+        row[i] = gr_forest_row(&f, 0, asked + i - 1);
+    if (!rc) {
+        rc = gr_model_forward(m->scorer.work, &f, row, n, &hidden, err);
+        gr_forest_clear(&f, !rc);
+        if (!rc)
+            rc = add_up(p, hidden, seq->token + asked, n, ll, err);
+    }
+    m->scorer.usage.tokens += seq->n;
+    pthread_mutex_unlock(&m->lock);
+    free(row);
+    return rc;
+}
+
+/* ---- Opening -------------------------------------------------------------------------------------- */
+
+static gram_status check(const gram_prove_options *o, gram_err *err)
+{
+    const gr_sampling s = { .temperature = o->temperature, .top_p = o->top_p, .repetition = 1 };
+
+    if (o->k == 0 || o->k > GRAM_VOTES_MOST)
+        return gr_fail(err, GRAM_EARG, "k: wanted 1 to %d proofs, found %zu", GRAM_VOTES_MOST, o->k);
+    if (o->max_tokens == 0)
+        return gr_fail(err, GRAM_EARG, "max_tokens: wanted 1 or more tokens of a proof, found 0");
+    if (!(o->least <= 0))
+        return gr_fail(err, GRAM_EARG, "least: wanted a score, which is at most 0, found %g", o->least);
+    return gr_sampling_check(&s, err);
+}
+
+static gram_status prover_open(struct prover *p, gram_model *m, const gram_prove_options *o, gram_err *err)
+{
+    gr_format f = { 0 };
+    int32_t *id = NULL;
+    size_t room = 0, n = 0;
+    gram_status rc = check(o, err);
+
+    *p = (struct prover){ .writer = { .m = m } };
+    if (!rc)
+        rc = gr_api_ready(m, err);
+    if (!rc && m->judge.plain)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward model, whose head gives a number: it cannot write proofs",
+                     m->name);
+    if (!rc)
+        rc = gr_format_init(&f, o->format, err);
+    if (!rc)
+        rc = gr_api_prompt_room(m, o->max_tokens, &f, &room, err);
+    gr_format_clear(&f);
+    for (int i = 0; i < 2 && !rc; i++)
+        rc = gr_api_reason_words(&p->words[i], m, o->format, o->prompt, m->judge.label_text[i], room, err);
+    if (!rc)
+        rc = gram_end_ids(m, &id, &n, err);
+    if (!rc && !gr_ids_add(&p->ends, id, n))
+        rc = gr_nomem(err, "token ids");
+    free(id);
+    if (!rc)
+        rc = gr_vocabulary_open(&p->head, m->model, GR_ROWS_ALIKE, m->device, err);
+    p->core = (gr_prover){ .words = { &p->words[0], &p->words[1] }, .opt = *o, .stops = { p->ends.p, p->ends.n, NULL, 0 },
+                           .write = gr_api_reason_write, .force = force, .arg = p };
+    p->writer.reason.opt.products = o->products == GRAM_PRODUCTS_AUTO ? GRAM_PRODUCTS_TILES : o->products;
+    return rc ? rc : gr_prove_alone(&p->words[0], &p->core.alone, err);
+}
+
+static void prover_close(struct prover *p)
+{
+    gr_api_reason_close_engine(&p->writer);
+    gr_vocabulary_close(p->head);
+    gr_reason_words_clear(&p->words[0]);
+    gr_reason_words_clear(&p->words[1]);
+    gr_ids_clear(&p->ends);
+    gr_ids_clear(&p->core.alone);
+}
+
+/* ---- Lines ---------------------------------------------------------------------------------------- */
+
+static json_t *turns_json(const gr_row *row)
+{
+    json_t *a = json_array();
+
+    for (size_t i = 0; a && i < row->n_turns; i++)
+        if (json_array_append_new(a, json_pack("{s:s, s:s}", "role", row->turn[i].role, "content",
+                                               row->turn[i].content))) {
+            json_decref(a);
+            return NULL;
+        }
+    return a;
+}
+
+static json_t *proofs_json(const gram_proved *v)
+{
+    json_t *a = json_array();
+
+    for (size_t i = 0; a && i < v->n; i++) {
+        const gram_proof *p = &v->proof[i];
+        json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:I, s:s?}", "first", p->swapped ? "rejected" : "chosen", "proof",
+                              p->text, "score", gr_json_real(p->score), "ll_given", gr_json_real(p->ll_given),
+                              "ll_alone", gr_json_real(p->ll_alone), "tokens", (json_int_t)p->tokens, "flaw", p->flaw);
+        if (json_array_append_new(a, o)) {
+            json_decref(a);
+            return NULL;
+        }
+    }
+    return a;
+}
+
+static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, const gram_proved *v, gram_err *err)
+{
+    const gram_proof *best = v->best < v->n ? &v->proof[v->best] : NULL;
+    json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:s?, s:s, s:s?, s:o, s:o, s:I, s:s?, s:s?, s:f}", "id", row->id, "prompt",
+                          turns_json(row), "chosen", row->chosen, "rejected", row->rejected, "rationale", v->rationale,
+                          "rationale_label", "chosen", "dropped", v->rationale ? NULL : v->dropped,
+                          "score", gr_json_real(best ? best->score : NAN), "proofs", proofs_json(v),
+                          "best", best ? (json_int_t)v->best : (json_int_t)-1, "subset", row->subset,
+                          "source", row->source, "weight", row->weight);
+
+    j->report->rows++;
+    p->report->proved += v->rationale != NULL;
+    p->report->unproved += v->rationale == NULL;
+    p->report->proofs += v->n;
+    for (size_t i = 0; i < v->n; i++) {
+        p->report->cut += v->proof[i].flaw && !strcmp(v->proof[i].flaw, "cut");
+        p->report->contrary += v->proof[i].flaw && !strncmp(v->proof[i].flaw, "concludes", 9);
+    }
+    p->scores += best ? best->score : 0;
+    return gr_job_write(j, o, err);
+}
+
+/* ---- Rows ----------------------------------------------------------------------------------------- */
+
+struct chunk { gr_row row[ROWS]; uint64_t line[ROWS]; size_t n; };
+
+static gram_status fill(gr_job *j, struct chunk *c, uint64_t *skip, bool *end, gram_err *err)
+{
+    while (c->n < ROWS && !*end) {
+        gr_row *r = &c->row[c->n];
+        gram_err why = { 0 };
+        bool same = false;
+        gram_status rc = gr_reader_pair(j->reader, r, end, &why);
+        if (!rc && !*end && (r->tools || r->chosen_extra || r->rejected_extra))
+            rc = gr_bad(&(gr_at){ j->in, gr_reader_line(j->reader), &why, false, 0, false },
+                        "a conversation with tools has no proofs");
+        if (rc) {
+            gr_row_clear(r);
+            rc = gr_job_bad_row(j, rc, &why, err);
+        } else if (!*end && *skip > 0) {
+            rc = gr_job_check_written(j, r->id, &same, err);
+            *skip -= same;
+            gr_row_clear(r);
+        } else if (!*end) {
+            c->line[c->n++] = gr_reader_line(j->reader);
+        }
+        if (rc)
+            return rc;
+    }
+    return GRAM_OK;
+}
+
+/* Ties prove nothing, and stand in the output as what they are. */
+static gram_status prove_chunk(gr_job *j, struct prover *p, const struct chunk *c, gram_err *err)
+{
+    gram_pair pair[ROWS];
+    gram_proved v[ROWS];
+    gram_err why = { 0 };
+    size_t n = 0, next = 0, bad, of[ROWS];
+    gram_status rc;
+
+    for (size_t i = 0; i < c->n; i++)
+        if (!c->row[i].tie) {
+            of[n] = i;
+            pair[n++] = gr_row_pair(&c->row[i]);
+        }
+    rc = n ? gr_prove_pairs(&p->core, pair, n, v, &bad, &why) : GRAM_OK;
+    if (rc)
+        return bad < n ? gr_fail(err, rc, "%s:%llu: row %s: %s", j->in, (unsigned long long)c->line[of[bad]],
+                                 c->row[of[bad]].id, why.text) : gr_fail(err, rc, "%s", why.text);
+    for (size_t i = 0; i < c->n && !rc; i++) {
+        const gram_proved tie = { .dropped = "a tie" };
+        rc = write_line(j, p, &c->row[i], c->row[i].tie ? &tie : &v[next], err);
+        next += !c->row[i].tie;
+    }
+    for (size_t i = 0; i < n; i++)
+        gram_proved_clear(&v[i]);
+    return rc;
+}
+
+static void chunk_clear(struct chunk *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        gr_row_clear(&c->row[i]);
+    c->n = 0;
+}
+
+static gram_status prove_rows(gr_job *j, struct prover *p, gram_err *err)
+{
+    struct chunk *c = gr_calloc(1, sizeof *c);
+    uint64_t skip = j->report->resumed;
+    bool end = false;
+    gram_status rc = c ? GRAM_OK : gr_nomem(err, j->in);
+
+    while (!rc && !end) {
+        rc = fill(j, c, &skip, &end, err);
+        if (!rc && c->n)
+            rc = prove_chunk(j, p, c, err);
+        chunk_clear(c);
+        if (!rc)
+            rc = gr_job_step(j, err);
+    }
+    free(c);
+    return rc;
+}
+
+gram_status gram_prove_file(gram_model *m, const char *in, const char *out, const gram_prove_options *opt,
+                            const gram_file_options *file, gram_prove_report *report, gram_err *err)
+{
+    gram_prove_options defaults;
+    gram_prove_report unread;
+    struct prover p;
+    gr_job j;
+    gram_status rc;
+
+    gram_prove_options_init(&defaults);
+    report = report ? report : &unread;
+    *report = (gram_prove_report){ .score = NAN };
+    rc = prover_open(&p, m, opt ? opt : &defaults, err);
+    p.report = report;
+    if (!rc) {
+        rc = gr_job_open(&j, m, in, out, file, &report->file, err);
+        if (!rc)
+            rc = prove_rows(&j, &p, err);
+        rc = gr_job_close(&j, rc, err);
+    }
+    if (report->proved)
+        report->score = p.scores / (double)report->proved;
+    prover_close(&p);
+    return rc;
+}
