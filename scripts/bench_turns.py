@@ -5,7 +5,8 @@
 
 Each task runs BEFORE, AFTER, AFTER, BEFORE and so on, one thread each, and a row has the CPU seconds that the process
 spent as a user (the system's are not a kernel's) and the wall's: of each build the median of its turns and the least,
-and AFTER over BEFORE. On a machine that does other things too the least of the CPU's seconds is what can be compared.
+and AFTER over BEFORE. On a machine that does other things too the two of a turn run side by side (--together), so that
+both meet the same, and the CPU's seconds are what can be compared.
 
     score_f32, score_int8   gram score over some pairs of data/demo.jsonl
     step_lora               gram finetune with adapters, some steps over these pairs
@@ -14,6 +15,7 @@ and AFTER over BEFORE. On a machine that does other things too the least of the 
     serve                   gram serve, which is sent these pairs one by one; its start is not counted
 """
 import argparse
+import concurrent.futures
 import csv
 import datetime
 import http.client
@@ -30,7 +32,7 @@ import time
 
 TINY = "tests/golden/train/judge"
 COLUMNS = ["date", "before", "after", "cpu", "load", "task", "turns", "user_before", "user_after", "user_ratio",
-           "least_before", "least_after", "least_ratio", "wall_before", "wall_after", "wall_ratio"]
+           "least_before", "least_after", "least_ratio", "wall_before", "wall_after", "wall_ratio", "together"]
 
 
 def timed(command):
@@ -113,6 +115,16 @@ TASKS = {"score_f32": lambda *a: score(*a, "f32"), "score_int8": lambda *a: scor
          "step_tiny": step_tiny, "step_text": step_text, "serve": serve}
 
 
+def folder_of(tmp, args, gram):
+    """A copy of the rows for each build, so that two may write at once."""
+    own = tmp / ("before" if gram == args.before else "after")
+    if not own.exists():
+        own.mkdir()
+        for f in tmp.glob("*.jsonl"):
+            shutil.copy(f, own)
+    return own
+
+
 def commit_of(gram):
     where = pathlib.Path(gram).resolve().parent
     return subprocess.run(["git", "-C", where, "rev-parse", "--short", "HEAD"], capture_output=True,
@@ -137,6 +149,7 @@ def main():
     p.add_argument("--model", required=True)
     p.add_argument("--turns", type=int, default=8, help="of each build and task")
     p.add_argument("--rows", type=int, default=8, help="pairs that are scored and served")
+    p.add_argument("--together", action="store_true")
     p.add_argument("--only", default=",".join(TASKS))
     p.add_argument("--csv", type=pathlib.Path, default=pathlib.Path("bench/turns.csv"))
     args = p.parse_args()
@@ -148,14 +161,17 @@ def main():
             load = os.getloadavg()[0]
             seen = {args.before: [], args.after: []}
             for turn in range(args.turns):
-                order = [args.before, args.after]
-                for gram in order if turn % 2 == 0 else order[::-1]:
-                    seen[gram].append(TASKS[task](gram, args, tmp))
+                order = [args.before, args.after] if turn % 2 == 0 else [args.after, args.before]
+                with concurrent.futures.ThreadPoolExecutor(2 if args.together else 1) as pool:
+                    took = pool.map(lambda gram: TASKS[task](gram, args, folder_of(tmp, args, gram)), order)
+                    for gram, t in zip(order, took):
+                        seen[gram].append(t)
             (ub, wb), (ua, wa) = (zip(*seen[g]) for g in (args.before, args.after))
             m = statistics.median
             row = [datetime.date.today(), commit_of(args.before), commit_of(args.after), cpu, f"{load:.1f}", task,
                    args.turns, f"{m(ub):.3f}", f"{m(ua):.3f}", f"{m(ua) / m(ub):.4f}", f"{min(ub):.3f}",
-                   f"{min(ua):.3f}", f"{min(ua) / min(ub):.4f}", f"{m(wb):.3f}", f"{m(wa):.3f}", f"{m(wa) / m(wb):.4f}"]
+                   f"{min(ua):.3f}", f"{min(ua) / min(ub):.4f}", f"{m(wb):.3f}", f"{m(wa):.3f}", f"{m(wa) / m(wb):.4f}",
+                   "yes" if args.together else "no"]
             new = not args.csv.exists()
             with open(args.csv, "a", newline="") as f:
                 w = csv.writer(f, lineterminator="\n")

@@ -33,7 +33,7 @@ static void copy(struct mend *m, size_t n)
     m->at += n;
 }
 
-/* The value of four hexadecimal digits behind "\u" at i, or -1. */
+/* The value of four hexadecimal digits after "\u" at i, or -1. */
 static long unit_at(const struct mend *m, size_t i)
 {
     char hex[5] = "", *end;

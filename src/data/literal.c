@@ -35,7 +35,7 @@ static bool take(literal *l, const char *word)
     return true;
 }
 
-/* The digits behind \x, \u or \U. Half of a surrogate pair and U+0000 are no characters. */
+/* The digits after \x, \u or \U. Half of a surrogate pair and U+0000 are no characters. */
 static bool hex_escape(literal *l, size_t digits, gr_buf *out)
 {
     char hex[9] = "", utf8[4];

@@ -141,7 +141,7 @@ static bool said(const gr_talk *t, const char *text)
 }
 
 /* Whether a value under another of a question's names says nothing that the conversation does not say: its text stands
- * in a turn, or its messages do, with an answer behind them perhaps. */
+ * in a turn, or its messages do, with an answer after them perhaps. */
 static bool is_copy(const json_t *v, const gr_talk *t)
 {
     size_t i;

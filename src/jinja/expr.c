@@ -341,7 +341,7 @@ static void bad_call(jparser *p, bool fine, int line)
         gr_jsyntax(p, line, "invalid syntax for function call expression");
 }
 
-/* Into n: kid the positional arguments, kid2 the named ones, c what stands behind *, d behind **. */
+/* Into n: kid the positional arguments, kid2 the named ones, c what follows *, d what follows **. */
 static void parse_args(jparser *p, jnode *n)
 {
     int line = gr_jtok(p)->line;

@@ -1,4 +1,4 @@
-/* filters.c - what may stand behind |: those of one value. Those that walk over a sequence are in filters_seq.c. */
+/* filters.c - the filters, which follow |: those of one value. Those that walk over a sequence are in filters_seq.c. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>

@@ -155,7 +155,7 @@ static size_t read_flags(const jstr *s, size_t i, spec *f)
     return i;
 }
 
-/* From behind the '%' to behind its letter. */
+/* From after the '%' to after its letter. */
 static size_t one_percent(jctx *j, jbuf *out, const jstr *s, size_t i, source *from)
 {
     spec f = { .precision = -1 };
@@ -311,7 +311,7 @@ static void put_spec(jctx *j, jbuf *out, jval v, const jstr *s)
                                  align == '^' ? 0 : align == '>' || (!align && number) ? 1 : -1));
 }
 
-/* From behind '{' to behind its '}'. */
+/* From after '{' to after its '}'. */
 static size_t one_field(jctx *j, jbuf *out, const jstr *s, size_t i, const jargs *a, int64_t *automatic)
 {
     size_t from = i, colon = SIZE_MAX, bang = SIZE_MAX;

@@ -1,6 +1,6 @@
 /* lex.c - the text of a template as tokens, with transformers' whitespace control.
  *
- *     trim_blocks     the line end behind a block or a comment goes with it
+ *     trim_blocks     the line end after a block or a comment goes with it
  *     lstrip_blocks   so does the white space before it, where nothing else stands on its line
  *     -               takes all white space on its side, + keeps what the two above would take
  *
@@ -84,7 +84,7 @@ static void put_data(lexer *x, size_t from, size_t to, char sign, bool variable)
         push(x, T_DATA)->s = s;
 }
 
-/* Where a tag that began ends, with what it takes behind itself; 0: nowhere from `at` on. */
+/* Where a tag that began ends, with what it takes after itself; 0: nowhere from `at` on. */
 static size_t end_of_tag(const lexer *x, size_t at, const char *close, bool plus)
 {
     if (is(x, at, "-") && is(x, at + 1, close))
@@ -357,7 +357,7 @@ static bool name(lexer *x)
     return true;
 }
 
-/* From behind the mark that opened a tag to behind the one that closes it. */
+/* From after the mark that opened a tag to after the one that closes it. */
 static void inside(lexer *x, bool variable)
 {
     while (x->at < x->n) {

@@ -243,7 +243,7 @@ static void bind_name(binder *b, jscope *s, jnode *n)
             return;
         }
     }
-    define(b->j, s, n->name, LOAD_RESOLVE);             /* only a filter's argument behind `set` can come here */
+    define(b->j, s, n->name, LOAD_RESOLVE);             /* only a filter's argument after `set` can come here */
     bind_name(b, s, n);
 }
 

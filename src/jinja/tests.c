@@ -1,4 +1,4 @@
-/* tests.c - what may stand behind `is`. */
+/* tests.c - the tests, which follow an `is`. */
 #include "jinja/jinja_int.h"
 
 static void no_args(jctx *j, const jargs *a)

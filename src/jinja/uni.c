@@ -158,7 +158,7 @@ static void put_raised(jbuf *b, int32_t c, bool title, bool given)
     gr_jbuf_char(b, title ? utf8proc_totitle(c) : utf8proc_toupper(c), given);
 }
 
-/* A sigma ends a word when a cased character stands before it and none behind it. */
+/* A sigma ends a word when a cased character stands before it and none after it. */
 static bool final_sigma(const jstr *s, size_t at)
 {
     size_t len;

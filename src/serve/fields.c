@@ -9,7 +9,7 @@
 /* What goes as if it were not there: 0, 1, - for -1, f and t for false and true, [ { " for what is empty. */
 typedef struct { const char *name, *neutral; const char *word; } rule;
 
-/* Of every path that gives scores. */
+/* The fields of every path that gives scores. */
 static const rule scoring[] = {
     { "truncate_prompt_tokens", "-", NULL },        /* what does not fit is refused anyway */
     { "max_tokens_per_doc", "", NULL },

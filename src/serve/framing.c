@@ -2,7 +2,7 @@
  *
  * Behind a proxy that cuts a connection's bytes into other requests than this server does, one client's body becomes
  * another's request (RFC 9112, 11.2). libmicrohttpd is lenient: it takes the first of two lengths, a blank before a
- * colon, a folded line (whose text it puts behind the header's *name*), a NUL or a line that ends in a bare LF; and it
+ * colon, a folded line (whose text it appends to the header's *name*), a NUL or a line that ends in a bare LF; and it
  * shows no raw bytes. It does hand out pointers into the buffer that it read into, with each line's CRLF and colon
  * overwritten by NULs, so that the lines can be measured:
  *

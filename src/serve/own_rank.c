@@ -238,7 +238,7 @@ static int leave_out(gr_req *r, rank_state *st)
     return 0;
 }
 
-/* Of a comparison that failed the longer response is to blame, unless one is out already. */
+/* The longer response of a comparison that failed is to blame, unless one is out already. */
 static int read_fault(gr_req *r, rank_state *st, size_t i, size_t j, const char *why)
 {
     size_t x = j < st->n && strlen(st->key[j]) >= strlen(st->key[i]) ? j : i;

@@ -294,7 +294,7 @@ static bool is_own_fault(gram_status rc)
     return rc == GRAM_ELIMIT || rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED;
 }
 
-/* Judges at..at+n of the batch, all pairs or all texts. What is before one at fault, and what is behind it, is judged
+/* Judges at..at+n of the batch, all pairs or all texts. What is before one at fault, and what is after it, is judged
  * by itself: a fault shows before anything is computed. */
 static gram_status judge_kind(gr_queue *q, gr_engine *e, size_t at, size_t n, gram_err *err)
 {

@@ -61,7 +61,7 @@ struct gr_req {
     struct MHD_Connection *conn;
     int fd, phase;
     struct gr_conn *place;          /* its connection; NULL: none, or out of memory */
-    bool last;                      /* the connection is closed behind its answer */
+    bool last;                      /* the connection is closed after its answer */
     bool http11, counted, discard, probed, watched, looked_at;
     bool running, orphan;           /* the queue has the job; the connection is gone, done() frees the request */
     size_t discarded;
