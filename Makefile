@@ -180,6 +180,11 @@ clang:
 mutants:
 	@scripts/mutants.py
 
+deb: all
+	@scripts/build_deb.sh
+wheel:
+	@scripts/build_wheel.sh
+
 layers:
 	@scripts/layers.sh $(LAYERS)
 
@@ -212,7 +217,7 @@ clean:
 
 include mk/install.mk
 
-.PHONY: all deps test-deps model tests test unit demo check clang mutants tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
+.PHONY: deb wheel all deps test-deps model tests test unit demo check clang mutants tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
         coverage bench bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:

@@ -1,0 +1,41 @@
+#!/bin/sh
+# build/deb/gram_VERSION_ARCH.deb: the program, the library, headers, man page, completions, recipes and the service. Its
+# dependencies are what the built files link. Needs dpkg-dev. Two builds of one commit have the same bytes.
+set -eu
+version=$(sed -n 's/#define GRAM_VERSION "\(.*\)"/\1/p' include/gram/gram.h)
+arch=$(dpkg --print-architecture)
+to=build/deb root=build/deb/root
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 315532800)}
+export SOURCE_DATE_EPOCH
+rm -rf "$to"
+mkdir -p "$root/DEBIAN" "$to/debian"
+make --no-print-directory install PREFIX=/usr libdir="/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)" \
+    DESTDIR="$PWD/$root" >/dev/null
+strip --strip-unneeded "$root"/usr/bin/gram "$root"/usr/lib/*/libgram.so.*.*
+gzip -n9 "$root"/usr/share/man/man1/gram.1
+install -Dm 644 packaging/gram.service "$root/usr/lib/systemd/system/gram.service"
+install -Dm 644 packaging/default "$root/etc/default/gram"
+install -Dm 644 LICENSE "$root/usr/share/doc/gram/copyright"
+echo /etc/default/gram >"$root/DEBIAN/conffiles"
+
+# dpkg-shlibdeps wants a source package's control file, which says nothing here.
+printf 'Source: gram\n\nPackage: gram\nArchitecture: any\n' >"$to/debian/control"
+depends=$(cd "$to" && dpkg-shlibdeps -O root/usr/bin/gram root/usr/lib/*/libgram.so.*.* | sed -n 's/^shlibs:Depends=//p')
+cat >"$root/DEBIAN/control" <<X
+Package: gram
+Version: $version
+Architecture: $arch
+Maintainer: the gram project <gram@localhost>
+Installed-Size: $(du -sk "$root" | cut -f 1)
+Depends: $depends
+Suggests: python3-duckdb, openmpi-bin
+Section: science
+Priority: optional
+Description: generative reward models: score, rank, generate, train and serve
+ gram judges which of two answers is better, ranks groups, serves rewards to
+ programs that train language models, and trains such judges, on a CPU.
+X
+find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+dpkg-deb --root-owner-group -b "$root" "$to/gram_${version}_$arch.deb" >/dev/null
+rm -rf "$root" "$to/debian"
+ls -l "$to"
