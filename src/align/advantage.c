@@ -78,7 +78,7 @@ void gr_advantage_gae(const double *reward, const double *value, size_t n, doubl
     }
 }
 
-void gr_advantage_whiten(double *x, size_t n, bool keep_mean)
+void gr_advantage_whiten(double *x, size_t n)
 {
     double mean = 0, var = 0, scale;
 
@@ -90,25 +90,7 @@ void gr_advantage_whiten(double *x, size_t n, bool keep_mean)
         var += (x[i] - mean) * (x[i] - mean) / ((double)n - 1);
     scale = 1 / sqrt(var + WHITEN_EPS);
     for (size_t i = 0; i < n; i++)
-        x[i] = (x[i] - mean) * scale + (keep_mean ? mean : 0);
-}
-
-double gr_advantage_margins(const double *margin, size_t n, double *reward)
-{
-    double squares = 0, compared = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        double sum = 0, with = 0;
-        for (size_t j = 0; j < n; j++)
-            if (j != i && !isnan(margin[i * n + j])) {
-                sum += margin[i * n + j];
-                squares += margin[i * n + j] * margin[i * n + j];
-                with++;
-            }
-        reward[i] = with ? sum / (with + 1) : NAN;      /* the answer against itself is 0 */
-        compared += with;
-    }
-    return compared ? sqrt(squares / (2 * compared)) : 0;
+        x[i] = (x[i] - mean) * scale;
 }
 
 double gr_beta_adapted(double beta, double kl, double target, double n, double horizon)

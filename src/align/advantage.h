@@ -30,12 +30,8 @@ void gr_advantage_gae(const double *reward, const double *value, size_t n, doubl
                       double *returns);
 
 /* (x - mean) / sqrt(var + 1e-8) over all n, var over n - 1 as torch's; as TRL's masked_whiten of what is valid. Of
- * fewer than two nothing can be said, and they stay. keep_mean: the mean stays. */
-void gr_advantage_whiten(double *x, size_t n, bool keep_mean);
-
-/* Of a pairwise judge's margins D [n, n] (D[i n + j] = -D[j n + i], NAN where not compared): r_i = mean_j D_ij, and
- * Think-RM's scale sqrt(sum_ij D^2 / (2 n (n-1))), which is GRPO's standard deviation where D_ij = r_i - r_j. */
-double gr_advantage_margins(const double *margin, size_t n, double *reward);
+ * fewer than two nothing can be said, and they stay. */
+void gr_advantage_whiten(double *x, size_t n);
 
 /* beta *= 1 + clip(kl / target - 1, -0.2, 0.2) n / horizon */
 double gr_beta_adapted(double beta, double kl, double target, double n, double horizon);

@@ -42,7 +42,6 @@ typedef struct {
     gram_status (*rewards)(void *arg, const gr_align_prompt *p, const char *const *answer, size_t n,
                            const char *reference, double *reward, gram_err *err);
     void *arg;
-    bool across;                /* its rewards can be compared across prompts */
 } gr_align_judge;
 
 /* All borrowed. */

@@ -33,7 +33,7 @@ static gram_status render(const gr_judge *j, const gr_group *row, gr_ids *out, g
 /* Takes the row over, but not its JSON. */
 static gram_status add(gr_align_prompts *s, gr_group *row, const json_t *json, const gr_align_rules *r, gram_err *err)
 {
-    gr_align_prompt p = { *row, { 0 }, gr_json_text(json, JSON_COMPACT) }, *more;
+    gr_align_prompt p = { *row, { 0 }, gr_json_text(json, JSON_COMPACT) }, *more = NULL;
     gram_status rc = p.columns ? render(r->judge, &p.row, &p.ids, err) : gr_nomem(err, "prompts");
 
     if (!rc && p.ids.n > r->most && r->truncate == GRAM_TRUNCATE_DROP) {

@@ -134,7 +134,7 @@ static gr_advantage method_of(gram_algorithm a)
 }
 
 /* The n answers to a prompt without the greedy one, which is behind them where there is one. */
-static bool gradient_group(const gr_align *a, gr_answer *x, size_t n, double running, double *r, bool *known,
+static void gradient_group(const gr_align *a, gr_answer *x, size_t n, double running, double *r, bool *known,
                            double *worth)
 {
     gram_algorithm how = gr_align_opt(a)->algorithm;
@@ -151,7 +151,6 @@ static bool gradient_group(const gr_align *a, gr_answer *x, size_t n, double run
         x[i].learnt = is_learnt(a, &x[i]) && !lost && !(rejected && alike);
         x[i].worth = x[i].learnt ? worth[i] : 0;
     }
-    return true;
 }
 
 static double mean_reward(const gr_align *a, double *known)
@@ -182,7 +181,7 @@ static void spread(gr_align *a)
     for (size_t i = 0; i < a->n; i++)
         for (size_t t = 0; a->answer[i].learnt && t < a->answer[i].n; t++)
             all[at++] = a->answer[i].worth;
-    gr_advantage_whiten(all, tokens, false);
+    gr_advantage_whiten(all, tokens);
     at = 0;
     for (size_t i = 0; i < a->n; i++)
         if (a->answer[i].learnt) {

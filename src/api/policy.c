@@ -172,8 +172,7 @@ void gr_reference_close(gr_reference *f)
 gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err *err)
 {
     gr_align_facts f = { .opt = p->o, .train = &p->train, .held = &p->held,
-                         .judge = { rewards, p->judge, gram_judge_across_prompts(p->judge) },
-                         .eval_judge = { rewards, p->eval_judge, true },
+                         .judge = { rewards, p->judge }, .eval_judge = { rewards, p->eval_judge },
                          .reference_judge = gram_judge_needs_reference(p->judge),
                          .model = r->model, .lora = r->lora, .device = r->device, .tok = m->file.tok, .ends = &m->ends,
                          .batch_tokens = r->batch_tokens, .kv_bytes = m->text_bytes };

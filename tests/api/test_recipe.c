@@ -33,6 +33,9 @@ static void shipped_recipes_open(void **state)
         { "grm-lora", GRAM_STAGE_FINETUNE, GRAM_LOSS_SFT_REG, 1e-5, 0, 24, 32, 2, 1024, 0.03, 5, 0, "q,k,v,o" },
         { "bt-freeze", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, 1e-5, 0, 64, 0, 2, 1024, 0.03, 5, 0, NULL },
         { "purm", GRAM_STAGE_FINETUNE, GRAM_LOSS_PURM, 1e-6, 0, 32, 0, 1, 2048, 0.1, 1, GRAM_SCHEDULE_LINEAR, NULL },
+        { "trl-rloo", GRAM_STAGE_ALIGN, GRAM_LOSS_GRAM, 1e-6, 0, 16, 0, 3, 0, 0, 1, GRAM_SCHEDULE_LINEAR, NULL },
+        { "trl-grpo", GRAM_STAGE_ALIGN, GRAM_LOSS_GRAM, 1e-6, 0, 16, 0, 3, 0, 0, 1, GRAM_SCHEDULE_LINEAR, NULL },
+        { "raft-plus", GRAM_STAGE_ALIGN, GRAM_LOSS_GRAM, 1e-6, 0, 256, 0, 1, 0, 0, 1, GRAM_SCHEDULE_CONSTANT, NULL },
     };
     size_t files = 0;
     DIR *d = opendir("recipes");
