@@ -87,6 +87,60 @@ typedef int gram_answer_fn(void *arg, const gram_answer *a);
 gram_status gram_generate(gram_model *m, const gram_prompt *prompt, size_t n, const gram_generation *g,
                           gram_answer_fn *fn, void *arg, gram_err *err);
 
+/* ---- Token by token ------------------------------------------------------------------------------- */
+
+/* The answers to one prompt, a token of each at a time; between two calls of gram_writer_next() other calls on the
+ * model may run. Writers that are open at the same time share their forward passes: a step writes a token of every
+ * text, and reads a part of the prompts that are long. Answer k is the one that the seed `seed + k` writes alone. */
+typedef struct gram_writer gram_writer;
+
+typedef struct { int32_t id; const char *text; size_t bytes; float logprob; } gram_rival;
+
+/* A token of an answer, or the answer's end. It lives until the callback returns. */
+typedef struct {
+    size_t k;                       /* which answer */
+    int32_t id;
+    const char *text;               /* bytes of this token, perhaps part of a character; of one that ends the answer
+                                     * there are none */
+    size_t bytes;
+    float logprob;                  /* under the whole vocabulary, before temperature, penalties and filters */
+    const gram_rival *top;          /* [top] the likeliest tokens in its place (itself among them), likeliest first */
+    size_t n_top;
+    const char *more;               /* what can be shown now, behind what could be before: well-formed UTF-8, whole */
+    size_t more_bytes;              /* characters, and nothing that may turn out to begin a text of `stop` */
+    bool ended, by_end;             /* the answer's last; by a token that ends answers, which has no text */
+    gram_finish finish;             /* where it has ended */
+    const char *error;              /* of GRAM_FINISH_FAILED, of which all but k is void */
+} gram_written;
+#define GRAM_TOP_MAX 20
+
+typedef struct {
+    gram_prompt prompt;             /* a conversation, which the chat template renders up to where the answer begins ... */
+    const int32_t *id;              /* ... or, where not NULL, tokens that are gone on with as they are */
+    size_t n_ids;
+    const gram_generation *how;     /* products: FEW, which AUTO is for writers; nothing is guessed */
+    size_t top;                     /* rivals told with each token, at most GRAM_TOP_MAX */
+} gram_writing;
+/* All is copied. Close it with gram_writer_close(), before the model. GRAM_EBUSY: the writers that are open may come to
+ * take all the memory for keys and values, text_bytes of gram_options; GRAM_ELIMIT: this one alone would, or the prompt
+ * leaves no room in the model's context. */
+gram_status gram_writer_open(gram_writer **out, gram_model *m, const gram_writing *w, gram_err *err);
+size_t gram_writer_prompt_tokens(const gram_writer *w);
+/* A token of each answer that has one now: where this writer's have none left over, all open writers' texts get one in
+ * one step. There may be none, while the prompt is read or others' texts are to be taken first. fn may not call the
+ * model, and a failure of it is handed back. *more: some answer has not ended. */
+typedef gram_status gram_written_fn(void *arg, const gram_written *t, gram_err *err);
+gram_status gram_writer_next(gram_writer *w, gram_written_fn *fn, void *arg, bool *more, gram_err *err);
+void gram_writer_close(gram_writer *w);     /* NULL is fine */
+
+/* A text as it stands: fn is called for each token, in order, with its log-probability after those before it (of the
+ * first: NAN) and the likeliest tokens in its place. One pass over all; k, more and what says how an answer ends are
+ * void. No BOS is added. */
+gram_status gram_text_logprobs(gram_model *m, const int32_t *id, size_t n, size_t top, gram_written_fn *fn, void *arg,
+                               gram_err *err);
+
+/* ---- Files ---------------------------------------------------------------------------------------- */
+
 typedef struct {
     gram_file_report file;          /* rows: prompts whose line was written */
     uint64_t answers, tokens;       /* of this run: without those of the run that is resumed */

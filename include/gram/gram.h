@@ -282,38 +282,14 @@ gram_status gram_logits_file(gram_model *m, const int32_t *token, size_t T, cons
 gram_status gram_label_logits(gram_model *m, const int32_t *const *token, const size_t *n_tokens, size_t n,
                               const int32_t *label, size_t n_labels, float *out, float *log_sum, gram_err *err);
 
-/* ---- Writing text --------------------------------------------------------------------------------- */
+/* ---- Taking turns -------------------------------------------------------------------------------- */
 
-/* One answer written token by token; between two calls of gram_writer_next() other calls on the model may run. Writers
- * that are open at the same time share their forward passes. Many answers at once, and what the settings mean:
- * gram/generate.h. */
-typedef struct gram_writer gram_writer;
-typedef struct {
-    double   temperature;           /* 0: the likeliest token, always */
-    double   top_p;                 /* 0 or 1: every token may be drawn */
-    uint64_t seed;                  /* the same seed, prompt and options write the same text */
-    size_t   top_logprobs;          /* alternatives reported with each token, at most GRAM_TOP_MAX */
-    size_t   top_k;                 /* this and what follows: 0 changes nothing */
-    double   min_p, repetition_penalty, presence_penalty, frequency_penalty;
-    size_t   min_tokens, max_tokens;    /* max_tokens 0: as many as the context holds, for which room is kept */
-    const int32_t *stop_ids;        /* that end the answer besides the model's own; copied */
-    size_t   n_stop_ids;
-} gram_writer_options;
-#define GRAM_TOP_MAX 20
-typedef struct {
-    int32_t id;
-    const char *text;               /* bytes of this token, perhaps part of a character; lives until the next call */
-    size_t bytes;
-    float logprob;                  /* under the whole vocabulary, before temperature and top_p */
-} gram_written;
-/* Reads the conversation as the chat template renders it; *tokens gets its length. Close with gram_writer_close(),
- * before the model. GRAM_EBUSY: the writers that are open may take all the memory for keys and values of text_bytes. */
-gram_status gram_writer_open(gram_writer **out, gram_model *m, gram_prompt prompt, const gram_writer_options *opt,
-                             size_t *tokens, gram_err *err);
-/* The next token, and its top_logprobs likeliest rivals (itself among them, likeliest first) in top[]. *end is true of
- * the token with which the model ends its turn, which has no text. GRAM_ELIMIT: max_tokens or the context is spent. */
-gram_status gram_writer_next(gram_writer *w, gram_written *out, gram_written *top, bool *end, gram_err *err);
-void gram_writer_close(gram_writer *w);
+/* Lets texts be written between two pieces of a long computation, which are some milliseconds: due() is asked there by
+ * the thread of the call that scores, and where it says yes that thread calls turn(), which may open, advance and close
+ * writers of this model (gram/generate.h) and call nothing else of it. After a turn due() has to say no for a while, or
+ * the call never ends. Scores keep their bits. turns is copied; NULL: never. Not while another thread uses the model. */
+typedef struct { bool (*due)(void *arg); void (*turn)(void *arg); void *arg; } gram_turns;
+void gram_set_turns(gram_model *m, const gram_turns *turns);
 
 /* Work done since gram_open(), for speed reports. */
 typedef struct {
@@ -332,6 +308,10 @@ void gram_tokenizer_close(gram_tokenizer *t);
 /* Adds no BOS. special: special tokens written in the text count as such. *out is malloc'ed. */
 gram_status gram_tokenize(const gram_tokenizer *t, const char *text, size_t bytes, bool special,
                           int32_t **out, size_t *n, gram_err *err);
+/* A text that a model goes on with: special tokens in it count as such, and the token that the checkpoint puts in front
+ * of a text (BOS, where it does) stands there once. */
+gram_status gram_tokenize_prompt(const gram_tokenizer *t, const char *text, size_t bytes, int32_t **out, size_t *n,
+                                 gram_err *err);
 gram_status gram_detokenize(const gram_tokenizer *t, const int32_t *id, size_t n, bool special,
                             char **out, size_t *bytes, gram_err *err);
 

@@ -11,7 +11,7 @@
 #include "gram/train.h"
 #include "reward/score.h"
 
-struct gram_tokenizer { gr_tok *tok; };
+struct gram_tokenizer { gr_tok *tok; int32_t front; };
 
 /* A checkpoint's files, before its weights are bound: what gram_open, gram_inspect and the tokenizer share. Of a LoRA
  * adapter they are its base model's, but for the tokenizer where the adapter has one. */
@@ -36,7 +36,8 @@ void gr_checkpoint_clear(struct checkpoint *c);
 /* The template that the options ask for, or the checkpoint's own. judge: what it writes is read by a judge, which does
  * not think before its verdict. */
 gram_status gr_api_chat(gr_chat *out, const struct checkpoint *c, const gram_options *o, bool judge, gram_err *err);
-gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *err);
+/* *front: the token that it puts in front of a text, or -1. */
+gram_status gr_checkpoint_tokenizer(gr_tok **out, int32_t *front, const char *path, gram_err *err);
 char *gr_api_base_name(const char *path);       /* its last part, slashes at its end left out; free() it */
 
 /* "2026-11-26 05:30 UTC"; NULL where there is no clock. */
@@ -50,7 +51,8 @@ struct gram_model {
     uint64_t told;              /* the most memory that writing has announced */
     gram_dtype dtype;
     double lambda;
-    pthread_mutex_t lock;       /* held for a forward pass: the model's threads serve one call at a time */
+    pthread_mutex_t lock;       /* held for a forward pass: the model's threads serve one call at a time. Recursive:
+                                 * writers go on in a turn, on the thread that scores */
     struct checkpoint file;
     gr_device *device;
     gr_model *model;
@@ -66,6 +68,8 @@ struct gram_model {
     gr_write *chats;            /* what writers share; NULL: none was opened yet */
     gr_kv_tree *chats_kv;
     size_t chat_tokens;         /* that the writers' texts may come to */
+    uint64_t chat_steps;        /* that the engine has made */
+    gram_turns turns;           /* due NULL: nobody asks for any */
 };
 
 /* All of gram_open() but the weights and the threads: files, options and the judge. A scalar loss makes a reward model
@@ -78,7 +82,8 @@ gram_status gr_api_ready(const gram_model *m, gram_err *err);     /* fails where
 void gr_api_describe(gram_info *out, const gr_config *c);
 gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, gram_err *err);
 enum { GR_API_LIVE = 96 };      /* texts that are written at once: a tile of the products */
-typedef struct { gram_products products /* FEW or TILES */; size_t guesses; } gr_api_engine;
+/* products: FEW or TILES. prefill: prompt tokens that a step reads. */
+typedef struct { gram_products products; size_t guesses, prefill; } gr_api_engine;
 /* An engine that writes with the model's weights, and its keys and values; both to be closed. m->ends is there then. */
 gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write **out, gr_kv_tree **kv, gram_err *err);
 /* m->ends, each id once; m has its weights. */
@@ -99,6 +104,12 @@ typedef gram_status gr_api_between(void *arg, gram_err *err);
 gram_status gr_api_generate(gram_model *m, gr_api_prompts *source, void *source_arg, size_t first,
                             const gram_generation *g, gram_answer_fn *fn, gr_api_between *between, void *arg,
                             gram_err *err);
+
+gr_sampling gr_api_sampling(const gram_generation *g);
+gram_finish gr_api_finish(gr_finish f);
+/* The lock around what the scorer computes, which lets others have their turns. */
+void gr_api_begin_scoring(gram_model *m);
+void gr_api_end_scoring(gram_model *m);
 
 /* log sum_v exp(z[v]), with the largest taken out first. */
 double gr_api_log_sum_exp(const float *z, size_t n);

@@ -42,11 +42,52 @@ static gram_status has_tokenizer(bool *yes, const char *dir, gram_err *err)
     return ok ? GRAM_OK : gr_nomem(err, dir);
 }
 
-static gram_status tokenizer_of_dir(gr_tok **out, const char *dir, gram_err *err)
+/* The token that a TemplateProcessing puts in front of a text; *said: there is such a processor. */
+static void read_front(const json_t *post, int32_t *front, bool *said)
+{
+    const char *type = json_string_value(json_object_get(post, "type")), *name;
+    const json_t *first = json_array_get(json_object_get(post, "single"), 0), *v, *id;
+    size_t i;
+
+    json_array_foreach(json_object_get(post, "processors"), i, v)
+        read_front(v, front, said);
+    if (!type || strcmp(type, "TemplateProcessing"))
+        return;
+    *said = true;
+    name = json_string_value(json_object_get(json_object_get(first, "SpecialToken"), "id"));
+    v = name ? json_object_get(json_object_get(post, "special_tokens"), name) : NULL;
+    id = json_array_get(json_object_get(v, "ids"), 0);
+    *front = id ? (int32_t)json_integer_value(id) : -1;
+}
+
+/* json: of tokenizer.json, NULL where there is none. */
+static gram_status front_of_dir(int32_t *front, const gr_tok *tok, const char *dir, const char *json, size_t n,
+                                gram_err *err)
+{
+    json_t *root = json ? gr_json_loadb(json, n, JSON_ALLOW_NUL, NULL) : NULL;
+    gr_tok_facts facts;
+    bool said = false;
+    gram_status rc = json && !root ? gr_nomem(err, dir) : gr_tok_facts_read(&facts, dir, err);
+
+    *front = -1;
+    if (rc) {
+        json_decref(root);
+        return rc;
+    }
+    read_front(json_object_get(root, "post_processor"), front, &said);
+    if (!said && facts.add_bos && facts.bos)
+        *front = gr_tok_find(tok, facts.bos);
+    json_decref(root);
+    gr_tok_facts_clear(&facts);
+    return GRAM_OK;
+}
+
+/* front: the token that stands in front of a text, or -1. May be NULL, here and below. */
+static gram_status tokenizer_of_dir(gr_tok **out, int32_t *front, const char *dir, gram_err *err)
 {
     char *path = gr_path_join(dir, "tokenizer.json"), *text = NULL;
     gr_tok_lists l = { 0 };
-    size_t n;
+    size_t n = 0;
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
     *out = NULL;
@@ -60,12 +101,18 @@ static gram_status tokenizer_of_dir(gr_tok **out, const char *dir, gram_err *err
         if (!rc)
             rc = gr_tok_from_json(out, path, text, n, err);
     }
+    if (!rc && front)
+        rc = front_of_dir(front, *out, dir, text, n, err);
+    if (rc) {
+        gr_tok_close(*out);
+        *out = NULL;
+    }
     free(path);
     free(text);
     return rc;
 }
 
-static gram_status tokenizer_of_gguf(gr_tok **out, const gr_weights *w, gram_err *err)
+static gram_status tokenizer_of_gguf(gr_tok **out, int32_t *front, const gr_weights *w, gram_err *err)
 {
     gr_gguf_tok t;
     gram_status rc = gr_gguf_tok_read(&t, w, err);
@@ -73,6 +120,8 @@ static gram_status tokenizer_of_gguf(gr_tok **out, const gr_weights *w, gram_err
     *out = NULL;
     if (!rc)
         rc = gr_tok_from_spec(out, gr_weights_path(w), &t.lists.spec, err);
+    if (!rc && front)
+        *front = t.add_bos ? t.bos : -1;
     gr_gguf_tok_clear(&t);
     return rc;
 }
@@ -109,7 +158,7 @@ static gram_status find_base(gr_adapter **a, char **base, const char *path, cons
     return rc;
 }
 
-gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *err)
+gram_status gr_checkpoint_tokenizer(gr_tok **out, int32_t *front, const char *path, gram_err *err)
 {
     gr_weights *w;
     gr_adapter *a;
@@ -129,11 +178,11 @@ gram_status gr_checkpoint_tokenizer(gr_tok **out, const char *path, gram_err *er
         path = base;
     }
     if (is_dir(path)) {
-        rc = tokenizer_of_dir(out, path, err);
+        rc = tokenizer_of_dir(out, front, path, err);
     } else {
         rc = gr_weights_open_gguf(&w, path, err);
         if (!rc) {
-            rc = tokenizer_of_gguf(out, w, err);
+            rc = tokenizer_of_gguf(out, front, w, err);
             gr_weights_close(w);
         }
     }
@@ -206,7 +255,7 @@ static gram_status read_words(struct checkpoint *c, const char *dir, gram_err *e
     gram_status rc = dir ? has_tokenizer(&has, dir, err) : GRAM_OK;
 
     if (!rc && has)
-        rc = dir ? tokenizer_of_dir(&c->tok, dir, err) : tokenizer_of_gguf(&c->tok, c->weights, err);
+        rc = dir ? tokenizer_of_dir(&c->tok, NULL, dir, err) : tokenizer_of_gguf(&c->tok, NULL, c->weights, err);
     if (!rc)
         rc = dir ? facts_of_dir(c, dir, err) : facts_of_gguf(c, err);
     return rc;

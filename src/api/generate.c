@@ -6,15 +6,15 @@
 #include <string.h>
 #include "api/api_int.h"
 #include "base/err.h"
+#include "base/utf8.h"
 #include "file/ends.h"
-#include "text/utf8.h"
 
 void gram_generation_init(gram_generation *g)
 {
     *g = (gram_generation){ .temperature = 1, .top_p = 1, .repetition_penalty = 1, .n = 1 };
 }
 
-static gr_sampling sampling_of(const gram_generation *g)
+gr_sampling gr_api_sampling(const gram_generation *g)
 {
     return (gr_sampling){ g->temperature, g->top_k, g->top_p, g->min_p, g->repetition_penalty, g->presence_penalty,
                           g->frequency_penalty, g->min_new_tokens };
@@ -22,7 +22,7 @@ static gr_sampling sampling_of(const gram_generation *g)
 
 gram_status gram_generation_check(const gram_generation *g, gram_err *err)
 {
-    const gr_sampling s = sampling_of(g);
+    const gr_sampling s = gr_api_sampling(g);
     const gr_stops stops = { NULL, 0, g->stop, g->n_stop };
     gram_status rc = gr_sampling_check(&s, err);
 
@@ -48,6 +48,15 @@ const char *gram_products_name(gram_products p)
     static const char *const names[] = { "auto", "few", "tiles" };
 
     return (size_t)p < GR_COUNT(names) ? names[p] : "unknown";
+}
+
+gram_finish gr_api_finish(gr_finish f)
+{
+    static const gram_finish all[] = { [GR_WRITING] = GRAM_FINISH_LENGTH, [GR_STOP] = GRAM_FINISH_STOP,
+                                       [GR_STOP_STRING] = GRAM_FINISH_STOP_STRING, [GR_LENGTH] = GRAM_FINISH_LENGTH,
+                                       [GR_BROKEN] = GRAM_FINISH_FAILED };
+
+    return all[f];
 }
 
 const char *gram_finish_name(gram_finish f)
@@ -110,7 +119,7 @@ static gram_status check_writes(gram_model *m, gram_err *err)
 
 gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write **out, gr_kv_tree **kv, gram_err *err)
 {
-    gr_write_setup s = { .m = m->model, .tok = m->file.tok, .live = GR_API_LIVE, .prefill = m->scorer.batch_tokens,
+    gr_write_setup s = { .m = m->model, .tok = m->file.tok, .live = GR_API_LIVE, .prefill = e->prefill,
                          .guesses = e->guesses };
     gram_status rc = check_writes(m, err);
 
@@ -190,8 +199,6 @@ static void asked_done(struct answers *a, struct asked *p)
 
 static gram_status tell_text(void *arg, gr_text *t, gram_err *err)
 {
-    static const gram_finish finish[] = { [GR_STOP] = GRAM_FINISH_STOP, [GR_STOP_STRING] = GRAM_FINISH_STOP_STRING,
-                                          [GR_LENGTH] = GRAM_FINISH_LENGTH, [GR_BROKEN] = GRAM_FINISH_FAILED };
     struct answers *a = arg;
     struct asked *p = t->ask.arg;
     gram_status rc;
@@ -202,8 +209,8 @@ static gram_status tell_text(void *arg, gr_text *t, gram_err *err)
     a->text.n = 0;
     if (!gr_utf8_add(&a->text, t->text.p, t->text.n))
         return gr_nomem(err, "an answer");
-    rc = tell(a, &(gram_answer){ .prompt = p->index, .k = (size_t)(t->ask.seed - p->seed), .finish = finish[t->finish],
-                                 .products = a->products,
+    rc = tell(a, &(gram_answer){ .prompt = p->index, .k = (size_t)(t->ask.seed - p->seed),
+                                 .finish = gr_api_finish(t->finish), .products = a->products,
                                  .text = a->text.p, .bytes = a->text.n, .id = t->ids.p + t->ask.prompt.n,
                                  .logprob = t->raw, .tempered = t->tempered, .tokens = t->n_answer,
                                  .prompt_tokens = t->ask.prompt.n, .seed = t->ask.seed,
@@ -305,10 +312,11 @@ static gram_status open_engine(struct answers *a, gram_err *err)
     if (!rc)
         rc = tell_memory(a, err);
     if (!rc)
-        rc = gr_api_write_engine(a->m, &(gr_api_engine){ a->products, a->g->speculate }, &a->w, &a->kv, err);
+        rc = gr_api_write_engine(a->m, &(gr_api_engine){ a->products, a->g->speculate, a->m->scorer.batch_tokens },
+                                 &a->w, &a->kv, err);
     if (rc)
         return rc;
-    a->sampling = sampling_of(a->g);
+    a->sampling = gr_api_sampling(a->g);
     if (!gr_ids_add(&a->ends, a->m->ends.p, a->m->ends.n) || !gr_ids_add(&a->ends, a->g->stop_ids, a->g->n_stop_ids))
         rc = gr_nomem(err, "token ids");
     a->stops = (gr_stops){ a->ends.p, a->ends.n, a->g->stop, a->g->n_stop };

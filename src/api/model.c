@@ -154,12 +154,18 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
                               gram_err *err)
 {
     gram_model *m = gr_calloc(1, sizeof *m);
+    pthread_mutexattr_t again;
     gram_status rc;
 
     *out = NULL;
     if (!m)
         return gr_nomem(err, path);
-    pthread_mutex_init(&m->lock, NULL);
+    if (pthread_mutexattr_init(&again) || pthread_mutexattr_settype(&again, PTHREAD_MUTEX_RECURSIVE) ||
+        pthread_mutex_init(&m->lock, &again)) {
+        free(m);
+        return gr_nomem(err, path);
+    }
+    pthread_mutexattr_destroy(&again);
     m->dtype = opt->dtype;
     m->lambda = opt->lambda;
     m->note = opt->note;

@@ -7,6 +7,24 @@
 #include "reward/rank.h"
 #include "reward/rendered.h"
 
+void gram_set_turns(gram_model *m, const gram_turns *turns)
+{
+    m->turns = turns ? *turns : (gram_turns){ 0 };
+}
+
+void gr_api_begin_scoring(gram_model *m)
+{
+    pthread_mutex_lock(&m->lock);
+    if (m->turns.due)
+        gr_device_set_turns(m->device, &(gr_turns){ m->turns.due, m->turns.turn, m->turns.arg });
+}
+
+void gr_api_end_scoring(gram_model *m)
+{
+    gr_device_set_turns(m->device, NULL);
+    pthread_mutex_unlock(&m->lock);
+}
+
 gram_status gr_api_score(gram_model *m, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err)
 {
     gram_status rc = gr_api_ready(m, err);
@@ -14,9 +32,9 @@ gram_status gr_api_score(gram_model *m, const gram_pair *pair, size_t n, gram_ve
     *bad = n;
     if (rc)
         return rc;
-    pthread_mutex_lock(&m->lock);
+    gr_api_begin_scoring(m);
     rc = gr_score_pairs(&m->scorer, pair, n, out, bad, err);
-    pthread_mutex_unlock(&m->lock);
+    gr_api_end_scoring(m);
     return rc;
 }
 
@@ -50,10 +68,10 @@ gram_status gram_rewards(gram_model *m, gram_prompt prompt, const char *const *a
     if (!rc && !is_reward_model(m))
         rc = gr_fail(&why, GRAM_EUNSUPPORTED, "%s: a judge, which compares two answers: only a reward model gives one "
                      "a number", m->name);
-    pthread_mutex_lock(&m->lock);
+    gr_api_begin_scoring(m);
     if (!rc)
         rc = gr_score_answers(&m->scorer, prompt, answer, n, out, &bad, &why);
-    pthread_mutex_unlock(&m->lock);
+    gr_api_end_scoring(m);
     if (!rc)
         return GRAM_OK;
     return bad < n ? gr_fail(err, rc, "answer %zu: %s", bad, why.text) : gr_fail(err, rc, "%s", why.text);
@@ -70,9 +88,9 @@ gram_status gram_text_rewards(gram_model *m, const gram_text *text, size_t n, gr
                      "text a number", m->name);
     if (rc)
         return rc;
-    pthread_mutex_lock(&m->lock);
+    gr_api_begin_scoring(m);
     rc = gr_score_texts(&m->scorer, text, n, out, bad, err);
-    pthread_mutex_unlock(&m->lock);
+    gr_api_end_scoring(m);
     return rc;
 }
 
@@ -271,10 +289,10 @@ gram_status gram_logits(gram_model *m, const int32_t *token, size_t T, float *ou
 
     for (size_t i = 0; i < T && !rc; i++)
         want[i] = i;
-    pthread_mutex_lock(&m->lock);
+    gr_api_begin_scoring(m);
     if (!rc)
         rc = gr_model_logits(m->scorer.work, &f, want, T, out, err);
-    pthread_mutex_unlock(&m->lock);
+    gr_api_end_scoring(m);
     gr_forest_clear(&f, !rc);
     free(want);
     return rc;
@@ -337,12 +355,12 @@ gram_status gram_label_logits(gram_model *m, const int32_t *const *token, const 
     for (size_t j = 0; j < n_labels && !rc; j++)
         if (label[j] < 0 || (size_t)label[j] >= V)
             rc = gr_fail(err, GRAM_EARG, "label token %d is not in the model's vocabulary of %zu", (int)label[j], V);
-    pthread_mutex_lock(&m->lock);
+    gr_api_begin_scoring(m);
     if (!rc && !log_sum)
         rc = gr_score_sequences(&m->scorer, seq, n, label, n_labels, out, err);
     for (size_t i = 0; i < n && !rc && log_sum; i++)
         rc = one_full(m, &seq[i], label, n_labels, z, out + i * n_labels, &log_sum[i], err);
-    pthread_mutex_unlock(&m->lock);
+    gr_api_end_scoring(m);
     free(seq);
     free(z);
     return rc;

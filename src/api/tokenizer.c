@@ -1,12 +1,13 @@
 /* tokenizer.c - gram.h's tokenizer over src/text. */
 #include <stdlib.h>
+#include <string.h>
 #include "api/api_int.h"
 #include "base/err.h"
 
 gram_status gram_tokenizer_open(gram_tokenizer **out, const char *path, gram_err *err)
 {
     gram_tokenizer *t = gr_calloc(1, sizeof *t);
-    gram_status rc = t ? gr_checkpoint_tokenizer(&t->tok, path, err) : gr_nomem(err, path);
+    gram_status rc = t ? gr_checkpoint_tokenizer(&t->tok, &t->front, path, err) : gr_nomem(err, path);
 
     *out = NULL;
     if (rc)
@@ -31,6 +32,25 @@ gram_status gram_tokenize(const gram_tokenizer *t, const char *text, size_t byte
     gram_status rc = gr_tok_encode(t->tok, text, bytes, special, &ids, err);
 
     if (!rc && !gr_ids_add(&ids, NULL, 0))      /* no ids are still an array */
+        rc = gr_nomem(err, "tokens");
+    if (rc)
+        gr_ids_clear(&ids);
+    *out = ids.p;
+    *n = ids.n;
+    return rc;
+}
+
+gram_status gram_tokenize_prompt(const gram_tokenizer *t, const char *text, size_t bytes, int32_t **out, size_t *n,
+                                 gram_err *err)
+{
+    gr_ids ids = { 0 };
+    gram_status rc = t->front < 0 || gr_ids_add(&ids, &t->front, 1) ? GRAM_OK : gr_nomem(err, "tokens");
+
+    if (!rc)
+        rc = gr_tok_encode(t->tok, text, bytes, true, &ids, err);
+    if (!rc && t->front >= 0 && ids.n > 1 && ids.p[1] == t->front)      /* the text has it already */
+        memmove(ids.p, ids.p + 1, --ids.n * sizeof *ids.p);
+    if (!rc && !gr_ids_add(&ids, NULL, 0))
         rc = gr_nomem(err, "tokens");
     if (rc)
         gr_ids_clear(&ids);

@@ -2,7 +2,6 @@
 #include <immintrin.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include "base/err.h"
 #include "base/limits.h"
@@ -22,6 +21,8 @@ struct gr_pool {
     gr_task_fn *fn;
     void *arg;
     size_t n, next;                 /* tasks in all, next to hand out */
+    gr_stop_fn *stop;               /* asked by worker 0; where it says so n becomes what has been handed out */
+    void *stop_arg;
     atomic_size_t running;          /* workers still inside; changes with the lock held, as the next two do */
     atomic_ulong round;             /* counts calls, so that a sleeper knows a new one */
     atomic_bool quit;
@@ -33,7 +34,12 @@ struct start { gr_pool *pool; size_t worker; };
 static void drain(gr_pool *p, size_t worker)
 {
     while (p->next < p->n) {
-        size_t task = p->next++;
+        size_t task;
+        if (worker == 0 && p->stop && p->stop(p->stop_arg)) {
+            p->n = p->next;
+            break;
+        }
+        task = p->next++;
         pthread_mutex_unlock(&p->lock);
         p->fn(p->arg, task, worker);
         pthread_mutex_lock(&p->lock);
@@ -137,13 +143,20 @@ size_t gr_pool_size(const gr_pool *p)
 
 void gr_pool_run(gr_pool *p, gr_task_fn *fn, void *arg, size_t n)
 {
-    if (n == 0)
-        return;
+    gr_pool_some(p, fn, arg, 0, n, NULL, NULL);
+}
+
+size_t gr_pool_some(gr_pool *p, gr_task_fn *fn, void *arg, size_t first, size_t n, gr_stop_fn *stop, void *stop_arg)
+{
+    if (first >= n)
+        return n;
     pthread_mutex_lock(&p->lock);
     p->fn = fn;
     p->arg = arg;
+    p->stop = stop;
+    p->stop_arg = stop_arg;
     p->n = n;
-    p->next = 0;
+    p->next = first;
     p->running = p->started;
     p->round++;
     if (p->started)
@@ -154,5 +167,7 @@ void gr_pool_run(gr_pool *p, gr_task_fn *fn, void *arg, size_t n)
     pthread_mutex_lock(&p->lock);
     while (p->running > 0)
         pthread_cond_wait(&p->done, &p->lock);
+    n = p->n;
     pthread_mutex_unlock(&p->lock);
+    return n;
 }

@@ -5,6 +5,7 @@
 #ifndef GR_BASE_POOL_H
 #define GR_BASE_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include "gram/error.h"
 
@@ -17,5 +18,9 @@ void gr_pool_close(gr_pool *p);                                    /* NULL is fi
 size_t gr_pool_size(const gr_pool *p);
 /* Runs fn for task 0..n-1 and returns when all are done. One call at a time. */
 void gr_pool_run(gr_pool *p, gr_task_fn *fn, void *arg, size_t n);
+/* The same from task `first` on, until stop() says so, which the caller's thread asks before each task that it takes;
+ * returns the first task that was not run, with all before it done. */
+typedef bool gr_stop_fn(void *arg);
+size_t gr_pool_some(gr_pool *p, gr_task_fn *fn, void *arg, size_t first, size_t n, gr_stop_fn *stop, void *stop_arg);
 
 #endif

@@ -1,8 +1,8 @@
 /* stop.c - see stop.h. */
 #include <string.h>
 #include "base/err.h"
+#include "base/utf8.h"
 #include "generate/stop.h"
-#include "text/utf8.h"
 
 gram_status gr_stops_check(const gr_stops *s, gram_err *err)
 {

@@ -257,6 +257,11 @@ static bool goes_on(const gr_text *t)
     return !t->paused && t->finish == GR_WRITING;
 }
 
+static bool same_ids(const gr_text *a, const gr_text *b)
+{
+    return a->ids.n == b->ids.n && !memcmp(a->ids.p, b->ids.p, a->ids.n * sizeof *a->ids.p);
+}
+
 /* Lets in what waits, in order, as far as there is room. Answers to one prompt cost its tokens once. */
 static void admit(gr_write *w)
 {
@@ -264,8 +269,7 @@ static void admit(gr_write *w)
     const gr_text *before = NULL;
 
     for (gr_text *t = w->waiting, *next; t && w->n_live < w->now; t = next) {
-        bool same = before && before->ids.n == t->ids.n &&
-                    !memcmp(before->ids.p, t->ids.p, t->ids.n * sizeof *t->ids.p);
+        bool same = before && same_ids(before, t);
         next = t->next;
         if (!goes_on(t))
             continue;
@@ -329,13 +333,62 @@ static void guess(gr_write *w, gr_text *t)
     w->count.guessed += t->guesses;
 }
 
+static bool is_part(const gr_text *t)
+{
+    return t->upto < t->ids.n;
+}
+
+/* Tokens of the text that no step has read. */
+static size_t unread(gr_write *w, const gr_text *t)
+{
+    gr_kv_at at = { NULL, 0 };
+
+    return t->ids.n - (t->at.node ? gr_kv_pos(t->at) : gr_kv_match(w->kv, &at, t->ids.p, t->ids.n - 1));
+}
+
+/* How far each text is read in this step. Of those with one prompt that is read in parts the first does it, all but the
+ * last token; then the others find it in the tree. */
+static void cut_prompts(gr_write *w)
+{
+    size_t sum = 0, prompts = 0, n = 0, share;
+    const gr_text *before = NULL;
+
+    for (size_t i = 0; i < w->n_turn; i++) {
+        gr_text *t = w->turn[i];
+        t->upto = unread(w, t);                 /* for now */
+        if (t->upto > 1 && !(before && same_ids(before, t))) {
+            sum += t->upto;
+            prompts++;
+            before = t;
+        }
+    }
+    share = sum <= w->prefill ? SIZE_MAX : gr_max(w->prefill / gr_max(prompts, 1), 1);
+    before = NULL;
+    for (size_t i = 0; i < w->n_turn; i++) {
+        gr_text *t = w->turn[i];
+        size_t rest = t->upto;
+        t->upto = t->ids.n;
+        if (before && !t->at.node && same_ids(before, t))
+            continue;
+        w->turn[n++] = t;
+        if (rest > 1 && (rest > share || t->at.node) && !t->unkept) {
+            t->upto -= rest - gr_min(rest - 1, share);
+            before = t;
+        }
+    }
+    w->n_turn = n;
+}
+
 /* Which rows' logits are made: a text's last and those of its guesses; texts that end in one row share it. */
 static size_t choose_rows(gr_write *w, const gr_forest *f)
 {
     size_t rows = 0;
 
+    w->row[0] = f->leaf_row[0];                 /* of parts alone nothing is asked, but a pass is for some row */
     for (size_t i = 0; i < w->n_turn; i++) {
         size_t k = 0, first = f->leaf_row[i] - w->turn[i]->guesses;
+        if (is_part(w->turn[i]))
+            continue;
         while (k < rows && w->row[k] != first)
             k++;
         w->which[i] = k;
@@ -355,6 +408,7 @@ static void keep_places(gr_write *w, const gr_forest *f, size_t *lost)
         gr_text *t = w->turn[i];
         gr_kv_pin(s->save.node);
         let_go(w, t);
+        t->unkept = is_part(t) && !s->save.node;
         *lost += !s->save.node;
         if (s->save.node)
             t->at = (gr_kv_at){ s->save.node, s->save.first + s->save.n };
@@ -369,23 +423,24 @@ static gram_status read_all(gr_write *w, size_t *lost, gram_err *err)
     size_t rows = 0;
     gram_status rc;
 
+    cut_prompts(w);
     for (size_t i = 0; i < w->n_turn; i++) {
         gr_text *t = w->turn[i];
         t->guesses = 0;
-        if (t->at.node && !t->ask.top && w->n_turn * (1 + w->guesses) <= w->rows)
+        if (t->at.node && !is_part(t) && !t->ask.top && w->n_turn * (1 + w->guesses) <= w->rows)
             guess(w, t);
         w->known[i] = t->at;
-        w->seq[i] = (gr_seq){ t->ids.p, t->ids.n + t->guesses };
+        w->seq[i] = (gr_seq){ t->ids.p, t->upto + t->guesses };
     }
     rc = gr_forest_go_on(&f, w->seq, w->known, w->n_turn, gr_work_config(w->work)->far.after, w->kv, err);
     if (rc)
         return rc;
     rows = choose_rows(w, &f);
-    rc = gr_model_forward(w->work, &f, w->row, rows, &hidden, err);
+    rc = gr_model_forward(w->work, &f, w->row, gr_max(rows, 1), &hidden, err);
     if (!rc)
         keep_places(w, &f, lost);
     gr_forest_clear(&f, !rc);
-    return rc ? rc : gr_vocabulary_logits(w->head, hidden, rows, &w->z, err);
+    return rc || rows == 0 ? rc : gr_vocabulary_logits(w->head, hidden, rows, &w->z, err);
 }
 
 /* The tokens of a text, one after the other as long as its guesses are right. */
@@ -395,7 +450,7 @@ static void draw_one(gr_write *w, size_t task, size_t lane)
     gr_drawn *d = w->drawn + task * (1 + w->guesses);
     const float *z = w->z + w->which[task] * w->V;
     const gr_stops *s = t->ask.stops;
-    bool right = true;
+    bool right = !is_part(t);
 
     for (size_t g = 0; g <= t->guesses && right; g++, d++, z += w->V) {
         gr_so_far so_far = { t->ids.p, t->ids.p + t->ask.prompt.n, t->ask.prompt.n, t->n_answer + g };
@@ -502,7 +557,7 @@ gram_status gr_write_step(gr_write *w, gr_write_fn *fn, void *arg, bool *more, g
     gr_device_run(w->device, w->n_turn, GR_CUT_ONE, draw, w);
     lived = w->n_live;
     for (size_t i = 0; i < w->n_turn && !rc; i++)
-        rc = take_tokens(w, i, fn, arg, err);
+        rc = is_part(w->turn[i]) ? GRAM_OK : take_tokens(w, i, fn, arg, err);
     lost -= gr_min(lost, lived - w->n_live);
     lost = gr_min(lost, gr_max(w->n_live, 1) - 1);
     if (lost > 0) {                             /* the others get what room there is */

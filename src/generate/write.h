@@ -52,6 +52,8 @@ struct gr_text {
     bool paused;                /* the caller's: live, but steps go on without it */
     gr_kv_at at;                /* where it stands in the tree, which keeps it; node NULL: nowhere */
     size_t guesses;             /* tokens behind ids.n that are read along in this step */
+    size_t upto;                /* of ids, read in this step; less than all: a part, behind which there is no token yet */
+    bool unkept;                /* there was no room for a part, so it is read as a whole */
     gr_finish finish;
     gram_err why;               /* of GR_BROKEN */
     gr_text *next;              /* of those that wait */
@@ -67,7 +69,7 @@ typedef struct {
     const gr_tok *tok;          /* NULL: no text is made, only ids */
     gr_kv_tree *kv;
     size_t live;                /* texts that are written at once at most */
-    size_t prefill;             /* prompt tokens that one step reads at most, but for one prompt */
+    size_t prefill;             /* prompt tokens that one step reads: longer prompts are read in parts, of equal share */
     size_t guesses;             /* tokens that a text guesses in a step, at most GR_GUESSES_MOST; 0: none */
 } gr_write_setup;
 gram_status gr_write_open(gr_write **out, const gr_write_setup *setup, gram_err *err);
@@ -76,7 +78,8 @@ void gr_write_close(gr_write *w);
 /* A text that waits for its turn; the engine's until gr_write_end(). Fails where the prompt is empty or leaves no room
  * in the model's context, or a setting is wrong. */
 gram_status gr_write_add(gr_write *w, const gr_ask *ask, gr_text **out, gram_err *err);
-/* Every live text that is not paused has one token more (with guesses, one or some), or has broken. fn is called for
+/* Every live text that is not paused and whose prompt has been read has one token more (with guesses, one or some), or
+ * has broken. fn is called for
  * each token, text by text in the order in which they were let in, and may end a text that has finished; a failure of
  * it ends the step and is handed back. *more: some text lives or waits. */
 typedef gram_status gr_write_fn(void *arg, gr_text *t, gram_err *err);

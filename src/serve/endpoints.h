@@ -10,7 +10,7 @@ gr_req_fn gr_sglang_classify;
 gr_req_fn gr_rerank, gr_tei_predict, gr_tei_rerank;
 gr_req_fn gr_labels_vllm, gr_labels_sglang;
 gr_req_fn gr_openrlhf, gr_llamafactory, gr_nemo_compare;
-gr_req_fn gr_chat;
+gr_req_fn gr_chat, gr_completions;
 gr_req_fn gr_health, gr_models, gr_page, gr_tokenize, gr_detokenize, gr_apply_template; /* meta.c */
 
 #endif

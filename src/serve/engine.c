@@ -80,6 +80,12 @@ static gram_status lib_tokenize(gr_engine *e, const char *text, size_t bytes, bo
     return gram_tokenize(((libgram *)e->self)->tokenizer, text, bytes, special, out, n, err);
 }
 
+static gram_status lib_prompt_ids(gr_engine *e, const char *text, size_t bytes, int32_t **out, size_t *n,
+                                  gram_err *err)
+{
+    return gram_tokenize_prompt(((libgram *)e->self)->tokenizer, text, bytes, out, n, err);
+}
+
 static gram_status lib_detokenize(gr_engine *e, const int32_t *id, size_t n, bool special, char **out, size_t *bytes,
                                   gram_err *err)
 {
@@ -97,10 +103,25 @@ static gram_status lib_label_logits(gr_engine *e, const int32_t *const *token, c
     return gram_label_logits(model(e), token, n_tokens, n, label, n_labels, out, log_sum, err);
 }
 
-static gram_status lib_writer_open(gr_engine *e, gram_writer **out, gram_prompt prompt,
-                                   const gram_writer_options *opt, size_t *tokens, gram_err *err)
+static gram_status lib_writer_open(gr_engine *e, gram_writer **out, const gram_writing *w, size_t *prompt_tokens,
+                                   gram_err *err)
 {
-    return gram_writer_open(out, model(e), prompt, opt, tokens, err);
+    gram_status rc = gram_writer_open(out, model(e), w, err);
+
+    if (!rc)
+        *prompt_tokens = gram_writer_prompt_tokens(*out);
+    return rc;
+}
+
+static gram_status lib_text_logprobs(gr_engine *e, const int32_t *id, size_t n, size_t top, gram_written_fn *fn,
+                                     void *arg, gram_err *err)
+{
+    return gram_text_logprobs(model(e), id, n, top, fn, arg, err);
+}
+
+static void lib_set_turns(gr_engine *e, const gram_turns *turns)
+{
+    gram_set_turns(model(e), turns);
 }
 
 void gr_engine_libgram(gr_engine *e)
@@ -113,6 +134,7 @@ void gr_engine_libgram(gr_engine *e)
     e->show = lib_show;
     e->usage = lib_usage;
     e->tokenize = lib_tokenize;
+    e->prompt_ids = lib_prompt_ids;
     e->detokenize = lib_detokenize;
     e->show_chat = lib_show_chat;
     e->rank = gram_rank_by;
@@ -120,4 +142,6 @@ void gr_engine_libgram(gr_engine *e)
     e->writer_open = lib_writer_open;
     e->writer_next = gram_writer_next;
     e->writer_close = gram_writer_close;
+    e->text_logprobs = lib_text_logprobs;
+    e->set_turns = lib_set_turns;
 }

@@ -5,7 +5,7 @@
 #ifndef GR_SERVE_ENGINE_H
 #define GR_SERVE_ENGINE_H
 
-#include "gram/gram.h"
+#include "gram/generate.h"
 
 typedef struct gr_engine gr_engine;
 struct gr_engine {
@@ -28,14 +28,18 @@ struct gr_engine {
     /* NULL in a build that cannot: the endpoints that need them answer 501. By the worker alone. */
     gram_status (*label_logits)(gr_engine *e, const int32_t *const *token, const size_t *n_tokens, size_t n,
                                 const int32_t *label, size_t n_labels, float *out, float *log_sum, gram_err *err);
-    gram_status (*writer_open)(gr_engine *e, gram_writer **out, gram_prompt prompt, const gram_writer_options *opt,
-                               size_t *tokens, gram_err *err);
-    gram_status (*writer_next)(gram_writer *w, gram_written *out, gram_written *top, bool *end, gram_err *err);
+    gram_status (*writer_open)(gr_engine *e, gram_writer **out, const gram_writing *w, size_t *prompt_tokens,
+                               gram_err *err);
+    gram_status (*writer_next)(gram_writer *w, gram_written_fn *fn, void *arg, bool *more, gram_err *err);
     void (*writer_close)(gram_writer *w);
+    gram_status (*text_logprobs)(gr_engine *e, const int32_t *id, size_t n, size_t top, gram_written_fn *fn, void *arg,
+                                 gram_err *err);
+    void (*set_turns)(gr_engine *e, const gram_turns *turns);       /* NULL: it writes nothing */
 
     /* Called by any thread, once open has succeeded. */
     gram_status (*tokenize)(gr_engine *e, const char *text, size_t bytes, bool special, int32_t **out, size_t *n,
                             gram_err *err);
+    gram_status (*prompt_ids)(gr_engine *e, const char *text, size_t bytes, int32_t **out, size_t *n, gram_err *err);
     gram_status (*detokenize)(gr_engine *e, const int32_t *id, size_t n, bool special, char **out, size_t *bytes,
                               gram_err *err);
     gram_status (*read_chat)(gr_engine *e, const char *text, size_t bytes, gram_message **turn, size_t *n,

@@ -25,26 +25,37 @@ static const rule scoring[] = {
     { "score_template", "", NULL },
 };
 
-static const rule chat[] = {
-    { "tools", "[", NULL },                 { "tool_choice", "", "none" },
-    { "functions", "[", NULL },             { "function_call", "", "none" },
+/* Of every path that writes texts. */
+static const rule writing[] = {
     { "logit_bias", "{", NULL },            { "length_penalty", "1", NULL },
     { "typical_p", "1", NULL },             { "mirostat", "0", NULL },
     { "ignore_eos", "f", NULL },            { "bad_words", "[", NULL },
-    { "best_of", "1", NULL },               { "use_beam_search", "f", NULL },
+    { "use_beam_search", "f", NULL },       { "allowed_token_ids", "", NULL },
     { "guided_json", "", NULL },            { "guided_regex", "", NULL },
     { "guided_choice", "", NULL },          { "guided_grammar", "", NULL },
     { "structured_outputs", "", NULL },     { "structural_tag", "", NULL },
     { "json_schema", "", NULL },            { "grammar", "\"", NULL },
     { "regex", "", NULL },                  { "ebnf", "", NULL },
+    { "prompt_logprobs", "f", NULL },       { "logits_processors", "[", NULL },
+    { "truncate_prompt_tokens", "-", NULL },{ "lora_path", "\"", NULL },
+    { "skip_special_tokens", "t", NULL },   { "include_stop_str_in_output", "f", NULL },
+    { "dry_multiplier", "0", NULL },        { "xtc_probability", "0", NULL },
+    { "dynatemp_range", "0", NULL },        { "no_repeat_ngram_size", "0", NULL },
+};
+
+static const rule chat[] = {
+    { "tools", "[", NULL },                 { "tool_choice", "", "none" },
+    { "functions", "[", NULL },             { "function_call", "", "none" },
     { "chat_template", "", NULL },          { "chat_template_kwargs", "{", NULL },
     { "add_generation_prompt", "t", NULL }, { "continue_final_message", "f", NULL },
     { "documents", "[", NULL },             { "echo", "f", NULL },
-    { "prompt_logprobs", "f", NULL },       { "logits_processors", "[", NULL },
-    { "reasoning_effort", "", NULL },       { "truncate_prompt_tokens", "-", NULL },
+    { "best_of", "1", NULL },               { "reasoning_effort", "", NULL },
     { "audio", "", NULL },                  { "prediction", "", NULL },
-    { "web_search_options", "", NULL },     { "lora_path", "\"", NULL },
-    { "skip_special_tokens", "t", NULL },
+    { "web_search_options", "", NULL },
+};
+
+static const rule completion[] = {
+    { "suffix", "\"", NULL },               { "prompt_embeds", "", NULL },
 };
 
 static bool is_neutral(const rule *r, const json_t *v)
@@ -79,7 +90,17 @@ int gr_refuse_unread(gr_req *r)
     return refuse(r, scoring, GR_COUNT(scoring));
 }
 
+int gr_refuse_unread_writing(gr_req *r)
+{
+    return refuse(r, writing, GR_COUNT(writing));
+}
+
 int gr_refuse_unread_chat(gr_req *r)
 {
     return refuse(r, chat, GR_COUNT(chat));
+}
+
+int gr_refuse_unread_completion(gr_req *r)
+{
+    return refuse(r, completion, GR_COUNT(completion));
 }

@@ -8,6 +8,7 @@
 #include "serve/queue.h"
 
 enum { BATCH_PAIRS = 256 };                 /* slots of a batch; short pairs fill them before the token budget */
+#define SHARE 1.4                           /* of a round of written tokens, until the next inside of a batch */
 
 struct gr_queue {
     gr_queue_options opt;
@@ -21,6 +22,10 @@ struct gr_queue {
     double tokens_per_byte, computed_per_token;
     gr_queue_stats stats;
     /* The worker's own, outside the lock. */
+    gr_engine *engine;
+    bool writing;                           /* a round of steps that write is under way */
+    double wrote, round_seconds;            /* when the last one ended, how long it took */
+    double due, late;                       /* when the next is wanted inside of a batch; by how much it comes later */
     gram_pair pair[BATCH_PAIRS];
     const gram_text *text[BATCH_PAIRS];     /* NULL: the pair */
     gram_verdict verdict[BATCH_PAIRS];
@@ -126,8 +131,8 @@ static void drop_rest(gr_queue *q, gr_job *job)
 {
     size_t rest = job->step ? 1 : job->n - job->taken;
 
-    if (job->step && job->in_batch)
-        return;                             /* its step gives the unit back */
+    if (job->step && (job->in_batch || (job->end && job->started != 0)))
+        return;                             /* the worker gives the unit back, once it has ended it */
     q->pairs -= rest;
     q->stats.dropped_pairs += rest;
     job->taken += rest;
@@ -429,65 +434,126 @@ static void compute(gr_queue *q, gr_engine *e)
     }
 }
 
-/* A job that goes by steps, whose turn it still is in this round; NULL: none. Lock held. */
-static gr_job *next_step(const gr_queue *q, uint64_t round)
+/* A job that goes by steps, whose turn it still is in this round, or which the worker is to end; NULL: none. Lock
+ * held. */
+static gr_job *next_step(const gr_queue *q, uint64_t round, bool in_turns)
 {
     for (gr_job *j = q->first; j; j = j->next)
-        if (j->step && !j->status && j->round != round)
+        if (j->step && j->in_turns == in_turns && !j->in_batch && (j->status || j->round != round))
             return j;
     return NULL;
 }
 
-/* One step of each job that goes by steps. in_batch keeps a job on the list while the lock is away. */
-static void step_all(gr_queue *q, gr_engine *e)
+/* The worker is done with a job that goes by steps. Called and left with the lock held, which is away in between. */
+static void retire(gr_queue *q, gr_engine *e, gr_job *job)
+{
+    job->in_batch = 1;
+    pthread_mutex_unlock(&q->lock);
+    if (job->end && job->started != 0)
+        job->end(e, job->arg);
+    pthread_mutex_lock(&q->lock);
+    job->in_batch = 0;
+    job->taken = 1;
+    q->pairs--;
+    finish(q, job);
+    pthread_mutex_unlock(&q->lock);
+    q->opt.done(job);
+    pthread_mutex_lock(&q->lock);
+}
+
+/* One step of each job of one of the two kinds. in_batch keeps a job on the list while the lock is away. */
+static void step_all(gr_queue *q, gr_engine *e, bool in_turns)
 {
     gr_job *job;
+    uint64_t round;
 
     pthread_mutex_lock(&q->lock);
-    q->round++;
-    while ((job = next_step(q, q->round))) {
-        bool again = false;
+    round = ++q->round;
+    while ((job = next_step(q, round, in_turns))) {
+        bool again = !job->status;
         gram_err err;
-        gram_status rc;
-        job->round = q->round;
+        gram_status rc = GRAM_OK;
+        job->round = round;
         job->in_batch = 1;
-        if (job->started == 0)
+        if (again && job->started == 0)
             job->started = gr_now();
         pthread_mutex_unlock(&q->lock);
-        rc = job->step(e, job->arg, &again, &err);
+        if (again)
+            rc = job->step(e, job->arg, &again, &err);
         pthread_mutex_lock(&q->lock);
         job->in_batch = 0;
         if (rc && !job->status) {
             job->status = rc;
             job->err = err;
         }
-        if (job->status || !again) {
-            job->taken = 1;
-            q->pairs--;
-            finish(q, job);
-            pthread_mutex_unlock(&q->lock);
-            q->opt.done(job);
-            pthread_mutex_lock(&q->lock);
-        }
+        if (job->status || !again)
+            retire(q, e, job);
     }
     pthread_mutex_unlock(&q->lock);
 }
 
+/* A token of each text that is written. */
+static void write_all(gr_queue *q)
+{
+    double begin = gr_now();
+
+    q->writing = true;
+    step_all(q, q->engine, true);
+    q->writing = false;
+    q->wrote = gr_now();
+    q->round_seconds = q->wrote - begin;
+    q->due = q->wrote + SHARE * q->round_seconds;
+}
+
+static bool may_write(gr_queue *q)
+{
+    bool some;
+
+    if (q->writing || gr_now() < q->due - fmin(q->late, 0.8 * SHARE * q->round_seconds))
+        return false;
+    pthread_mutex_lock(&q->lock);
+    some = next_step(q, UINT64_MAX, true) != NULL;
+    pthread_mutex_unlock(&q->lock);
+    return some;
+}
+
+static bool turn_due(void *arg)
+{
+    return may_write(arg);
+}
+
+/* Lanes stop when their pieces are done, which is later than they are asked; so they are asked sooner. A turn long
+ * after it was due is the first of a text. */
+static void take_turn(void *arg)
+{
+    gr_queue *q = arg;
+    double late = gr_now() - q->due;
+
+    if (late < SHARE * q->round_seconds)
+        q->late = fmax(0, q->late + 0.2 * late);
+    write_all(q);
+}
+
 void gr_queue_round(gr_queue *q, gr_engine *e)
 {
+    q->engine = e;
     pthread_mutex_lock(&q->lock);
     collect(q);
     pthread_mutex_unlock(&q->lock);
     if (q->n_pairs > 0)
         compute(q, e);
-    step_all(q, e);
+    step_all(q, e, false);
+    if (q->n_pairs == 0 || may_write(q))
+        write_all(q);
 }
 
 void gr_queue_work(gr_queue *q, gr_engine *e)
 {
-    bool stopped = false;
+    bool stopped = false, due;
     gr_job *left;
 
+    if (e->set_turns)
+        e->set_turns(e, &(gram_turns){ turn_due, take_turn, q });
     while (!stopped) {
         pthread_mutex_lock(&q->lock);
         while (!q->first && !q->stopped)
@@ -500,10 +566,11 @@ void gr_queue_work(gr_queue *q, gr_engine *e)
     do {                                    /* whoever still waits is told */
         pthread_mutex_lock(&q->lock);
         left = q->first;
-        if (left)
-            cancel(q, left);
+        due = left && cancel(q, left);
+        if (left && !due)
+            retire(q, e, left);
         pthread_mutex_unlock(&q->lock);
-        if (left)
+        if (due)
             q->opt.done(left);
     } while (left);
 }

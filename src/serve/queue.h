@@ -4,6 +4,10 @@
  *     request --> job: pairs ----> worker: a batch of up to a token budget, from all jobs --> done(job)
  *     request --> job: steps --/           then one step of each job that goes by steps
  *
+ * Texts that are written do not wait for a batch to end: steps `in_turns` are made inside of one, as soon as it has had
+ * SHARE times as long as the round of such steps before took. So the token of a chat takes 1 + SHARE times as long as
+ * alone at most, whatever else is scored, and who scores keeps SHARE / (1 + SHARE) of the time.
+ *
  * A batch takes from every waiting job an equal share of the budget, one pair at the least, then fills up; who has more
  * goes to the end of the line. So a request of one pair does not wait for all of a request of a thousand. Scores do not
  * depend on neighbours, so nothing but time changes. A job that is cancelled loses the pairs no batch has taken yet.
@@ -34,6 +38,9 @@ struct gr_job {
     size_t bytes;                   /* of all their text, by gr_pair_bytes() */
     gr_step_fn *step;               /* ... or, where not NULL, called until it has enough */
     void *arg;
+    void (*end)(gr_engine *e, void *arg);   /* called by the worker before done(), once a step was made, however the job
+                                     * ends: gives back what steps took of the engine. NULL: nothing */
+    bool in_turns;                  /* its steps write texts, and may be made between two pieces of a batch */
     void *owner;
     double deadline;                /* gr_now() time after which it fails; 0: never */
 
@@ -69,7 +76,7 @@ size_t gr_pair_bytes(const gram_pair *p, const gram_text *text);
 
 gram_status gr_queue_open(gr_queue **out, const gr_queue_options *opt, gram_err *err);
 void gr_queue_close(gr_queue *q);           /* after gr_queue_work() has returned; NULL is fine */
-void gr_queue_work(gr_queue *q, gr_engine *e);      /* the worker: returns after gr_queue_stop() */
+void gr_queue_work(gr_queue *q, gr_engine *e);      /* the worker: returns after gr_queue_stop(). The engine is open */
 void gr_queue_round(gr_queue *q, gr_engine *e);     /* what one turn of that does, where there is a job */
 /* The worker ends after the batch it is in; jobs still waiting are cancelled and done() is called for each. */
 void gr_queue_stop(gr_queue *q);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/err.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "serve/req.h"
 
 enum { REPEATED = 64 };                     /* of max_body: text read by all comparisons of a request */
@@ -192,33 +193,9 @@ int gr_read_ids(gr_req *r, json_t *v, const char *name, int32_t **out, size_t *n
     return 0;
 }
 
-int gr_char_bytes(const unsigned char *p, size_t n)
-{
-    int want = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
-             : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : -1;
-
-    for (int i = 1; i < want; i++) {
-        if ((size_t)i >= n)
-            return 0;
-        if ((p[i] & 0xc0) != 0x80)
-            return -1;
-    }
-    if (want == 3 && ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0)))
-        return -1;
-    if (want == 4 && ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90)))
-        return -1;
-    return want;
-}
-
 bool gr_is_text(const char *p, size_t n)
 {
-    for (size_t i = 0; i < n; ) {
-        int len = gr_char_bytes((const unsigned char *)p + i, n - i);
-        if (len <= 0 || p[i] == '\0')
-            return false;
-        i += (size_t)len;
-    }
-    return true;
+    return gr_utf8_bad(p, n) == n && !memchr(p, '\0', n);
 }
 
 /* ---- Answers ---- */

@@ -120,13 +120,14 @@ int gr_split_turns(gr_req *r, const gram_message *turn, size_t n, const char *na
 /* A list of 1..max_rows elements. */
 int gr_read_list(gr_req *r, const char *name, json_t *v, size_t *n);
 int gr_read_ids(gr_req *r, json_t *v, const char *name, int32_t **out, size_t *n);
-/* Bytes of the UTF-8 character at p, 0 where n bytes hold no whole one, -1 where none begins here. */
-int gr_char_bytes(const unsigned char *p, size_t n);
 bool gr_is_text(const char *p, size_t n);                   /* UTF-8 without NUL */
 
-/* Fields that change a result and that nobody here reads, of a path that scores and of a chat: fields.c. */
+/* Fields that change a result and that nobody here reads: of a path that scores, of one that writes, and what a chat or
+ * a completion adds to that. fields.c */
 int gr_refuse_unread(gr_req *r);
+int gr_refuse_unread_writing(gr_req *r);
 int gr_refuse_unread_chat(gr_req *r);
+int gr_refuse_unread_completion(gr_req *r);
 
 /* ---- Answers ---- */
 

@@ -45,6 +45,7 @@ const gr_route gr_routes[] = {
     { "POST", "/v1/score/evaluation",   gr_llamafactory,    false, false },
     { "POST", "/compare",               gr_nemo_compare,    false, false },
     { "POST", "/v1/chat/completions",   gr_chat,            false, false },
+    { "POST", "/v1/completions",        gr_completions,     false, false },
     { "POST", "/tokenize",              gr_tokenize,        false, false },
     { "POST", "/detokenize",            gr_detokenize,      false, false },
     { "POST", "/apply-template",        gr_apply_template,  false, false },

@@ -16,6 +16,8 @@ struct gr_device {
     const struct gr_kern *op;
     gr_lane *lane;
     size_t lanes;
+    gr_turns turns;             /* due NULL: none */
+    bool turn;                  /* one is under way */
 };
 
 /* A run, or what a lane shares out. */
@@ -373,17 +375,48 @@ static void one_piece(void *arg, size_t task, size_t worker)
     }
 }
 
+static bool has_failed(const gr_device *d)
+{
+    for (size_t i = 0; i < d->lanes; i++)
+        if (d->lane[i].rc)
+            return true;
+    return false;
+}
+
+/* Pieces from `first` on until it is another's turn; the first that is left. */
+static size_t run_some(struct run *r, size_t first, bool may_stop)
+{
+    const gr_turns *t = &r->d->turns;
+
+    if (!r->cut.whole)
+        return gr_pool_some(r->d->pool, one_piece, r, first, r->pieces, may_stop ? t->due : NULL, t->arg);
+    while (first < r->pieces && !(may_stop && t->due(t->arg)))
+        one_piece(r, first++, 0);
+    return first;
+}
+
 static void run(gr_device *d, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg, bool within)
 {
     struct run r = { d, n, (n + cut.unit - 1) / cut.unit, gr_device_pieces(d, n, cut), cut, fn, arg, within };
+    bool may_stop = d->turns.due && !d->turn && !within;
 
-    for (size_t i = 0; i < d->lanes; i++)
-        if (d->lane[i].rc)
-            return;
-    if (!cut.whole)
-        gr_pool_run(d->pool, one_piece, &r, r.pieces);
-    for (size_t i = 0; i < r.pieces && cut.whole; i++)
-        one_piece(&r, i, 0);
+    for (size_t i = 0; i < r.pieces && !has_failed(d); ) {
+        i = run_some(&r, i, may_stop);
+        if (i < r.pieces && !has_failed(d)) {
+            d->turn = true;
+            if (d->kind)
+                d->kind->leave(d->self);
+            d->turns.turn(d->turns.arg);
+            if (d->kind)
+                d->kind->enter(d->self);
+            d->turn = false;
+        }
+    }
+}
+
+void gr_device_set_turns(gr_device *d, const gr_turns *turns)
+{
+    d->turns = turns ? *turns : (gr_turns){ 0 };
 }
 
 void gr_device_run(gr_device *d, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg)

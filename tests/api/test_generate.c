@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "api/api_int.h"
+#include "base/utf8.h"
 #include "check.h"
 #include "gram/generate.h"
 #include "letters.h"
@@ -176,50 +178,165 @@ static void what_cannot_be_answered_fails_alone(void **state)
     assert_int_equal(gram_generate(model, p, PROMPTS, &g, keep, &all, &check_err), GRAM_EARG);
 }
 
-/* Tokens that write a character in three steps; its bytes come out one piece a token. */
+/* ---- Token by token ---- */
+
+enum { WRITERS = 5, OF_EACH = 8 };
+
+/* What a writer's answers came to. */
+struct heard {
+    char text[OF_EACH][4 * NEW];            /* as it was shown */
+    char bytes[OF_EACH][4 * NEW];           /* of the tokens */
+    float logprob[OF_EACH][NEW];
+    size_t tokens[OF_EACH];
+    gram_finish finish[OF_EACH];
+};
+
+static gram_status hear(void *arg, const gram_written *t, gram_err *err)
+{
+    struct heard *h = arg;
+
+    (void)err;
+    assert_true(t->k < OF_EACH && h->tokens[t->k] < NEW);
+    assert_int_equal(gr_utf8_bad(t->more, t->more_bytes), t->more_bytes);
+    memcpy(h->text[t->k] + strlen(h->text[t->k]), t->more, t->more_bytes);
+    memcpy(h->bytes[t->k] + strlen(h->bytes[t->k]), t->text, t->bytes);
+    h->logprob[t->k][h->tokens[t->k]++] = t->logprob;
+    assert_true(t->logprob <= 0 && (t->n_top == 0 || t->top[0].logprob >= t->logprob));
+    assert_true(t->n_top < 2 || t->top[0].logprob >= t->top[1].logprob);
+    assert_true(!t->by_end || (t->ended && t->bytes == 0));
+    if (t->ended)
+        h->finish[t->k] = t->finish;
+    return GRAM_OK;
+}
+
+static gram_generation how_of(size_t i)
+{
+    static const char *const stop[] = { "t", "\xc3\xbc", "Zz" };
+    gram_generation g;
+
+    gram_generation_init(&g);
+    g.temperature = 0.8;
+    g.seed = 10 * i;
+    g.n = 1 + i % 3;
+    g.max_new_tokens = NEW - 3 * (i == 2);
+    g.repetition_penalty = i % 2 ? 1.2 : 1;
+    g.stop = stop;
+    g.n_stop = i == 4 ? 3 : 0;
+    g.products = GRAM_PRODUCTS_FEW;
+    return g;
+}
+
+/* Writers from .. to - 1, one of which is asked late, until all have ended. Steps of the engine. */
+static uint64_t write_texts(gram_model *m, size_t from, size_t to, struct heard *heard)
+{
+    gram_prompt p[PROMPTS];
+    gram_writer *w[WRITERS] = { NULL };
+    uint64_t before = m->chat_steps;
+    size_t open = to - from;
+
+    prompts_of(p);
+    for (size_t i = from; i < to; i++) {
+        const gram_generation g = how_of(i);
+        CHECK_OK(gram_writer_open(&w[i], m, &(gram_writing){ .prompt = p[i], .how = &g, .top = i % 3 }, &check_err));
+        assert_true(gram_writer_prompt_tokens(w[i]) > 3);
+    }
+    for (size_t step = 0; open; step++)
+        for (size_t i = from; i < to; i++) {
+            bool more;
+            if (!w[i] || (to - from > 1 && i == 3 && step < 7))
+                continue;
+            CHECK_OK(gram_writer_next(w[i], hear, &heard[i], &more, &check_err));
+            if (more)
+                continue;
+            gram_writer_close(w[i]);
+            w[i] = NULL;
+            open--;
+        }
+    return m->chat_steps - before;
+}
+
+/* And that is what gram_generate() writes. */
 static void writers_side_by_side_write_what_they_write_alone(void **state)
 {
-    enum { WRITERS = 5 };
-    static char alone[WRITERS][4 * NEW], together[WRITERS][4 * NEW];
+    static struct heard alone[WRITERS], together[WRITERS];
+    static struct all all;
     gram_prompt p[PROMPTS];
+    bool stopped = false;
 
     (void)state;
     prompts_of(p);
-    for (int at_once = 0; at_once < 2; at_once++) {
-        gram_writer *w[WRITERS] = { NULL };
-        for (size_t round = 0; round < (at_once ? 1 : WRITERS); round++) {
-            size_t from = at_once ? 0 : round, to = at_once ? WRITERS : round + 1, open = 0;
-            for (size_t i = from; i < to; i++) {
-                gram_writer_options o = { .temperature = 0.8, .seed = i, .top_logprobs = i % 3, .max_tokens = NEW,
-                                          .repetition_penalty = i % 2 ? 1.2 : 0 };
-                size_t tokens;
-                CHECK_OK(gram_writer_open(&w[i], model, p[i], &o, &tokens, &check_err));
-                assert_true(tokens > 3);
-                open++;
-            }
-            for (size_t step = 0; open; step++)
-                for (size_t i = from; i < to; i++) {
-                    gram_written t, top[GRAM_TOP_MAX];
-                    bool end;
-                    gram_status rc;
-                    if (!w[i] || (at_once && i == 3 && step < 7))      /* one that is read late */
-                        continue;
-                    rc = gram_writer_next(w[i], &t, top, &end, &check_err);
-                    if (!rc && !end) {
-                        char *to_text = at_once ? together[i] : alone[i];
-                        memcpy(to_text + strlen(to_text), t.text, t.bytes);
-                        assert_true(t.logprob <= 0 && (i % 3 == 0 || top[0].logprob >= t.logprob));
-                        continue;
-                    }
-                    assert_true(!rc || rc == GRAM_ELIMIT);
-                    gram_writer_close(w[i]);
-                    w[i] = NULL;
-                    open--;
-                }
+    for (size_t i = 0; i < WRITERS; i++)
+        write_texts(model, i, i + 1, alone);
+    assert_true(write_texts(model, 0, WRITERS, together) <= NEW + 8);      /* they share their steps */
+    assert_memory_equal(alone, together, sizeof alone);
+    for (size_t i = 0; i < WRITERS; i++) {
+        const gram_generation g = how_of(i);
+        CHECK_OK(gram_generate(model, &p[i], 1, &g, keep, &all, &check_err));
+        for (size_t k = 0; k < g.n; k++) {
+            const struct kept *want = &all.a[0][k];
+            assert_string_equal(alone[i].text[k], want->text);
+            assert_int_equal(alone[i].tokens[k], want->tokens);
+            assert_int_equal(alone[i].finish[k], want->finish);
+            assert_memory_equal(alone[i].logprob[k], want->logprob, want->tokens * sizeof *want->logprob);
+            stopped = stopped || want->finish == GRAM_FINISH_STOP_STRING;
         }
     }
-    assert_memory_equal(alone, together, sizeof alone);
-    assert_true(strlen(alone[0]) > 0);
+    assert_true(stopped);
+}
+
+/* The tokens of a rendered conversation write what the conversation does. */
+static void tokens_are_gone_on_with_as_they_are(void **state)
+{
+    static struct heard chat, ids;
+    gram_prompt p[PROMPTS];
+    gram_tokenizer *t;
+    const gram_generation g = how_of(0);
+    gram_writer *w;
+    int32_t *id;
+    char *text;
+    size_t n;
+
+    (void)state;
+    prompts_of(p);
+    CHECK_OK(gram_tokenizer_open(&t, check_tmpdir(), &check_err));
+    CHECK_OK(gram_show_chat(model, p[0], &text, &check_err));
+    CHECK_OK(gram_tokenize_prompt(t, text, strlen(text), &id, &n, &check_err));
+    write_texts(model, 0, 1, &chat);
+    CHECK_OK(gram_writer_open(&w, model, &(gram_writing){ .id = id, .n_ids = n, .how = &g }, &check_err));
+    for (bool more = true; more; )
+        CHECK_OK(gram_writer_next(w, hear, &ids, &more, &check_err));
+    gram_writer_close(w);
+    assert_memory_equal(&chat, &ids, sizeof chat);
+    assert_int_equal(gram_writer_open(&w, model, &(gram_writing){ .id = id, .n_ids = 0, .how = &g }, &check_err),
+                     GRAM_EARG);
+    free(id);
+    free(text);
+    gram_tokenizer_close(t);
+}
+
+static void a_prompt_is_read_once_for_all_its_answers(void **state)
+{
+    gram_prompt p[PROMPTS];
+    gram_generation g;
+    gram_writer *w;
+    size_t bytes[2];
+    bool more;
+
+    (void)state;
+    prompts_of(p);
+    for (size_t i = 0; i < 2; i++) {
+        gram_generation_init(&g);
+        g.max_new_tokens = 2;
+        g.min_new_tokens = 2;
+        g.n = i ? 8 : 1;
+        CHECK_OK(gram_writer_open(&w, model, &(gram_writing){ .prompt = p[3], .how = &g }, &check_err));
+        assert_true(gram_writer_prompt_tokens(w) > 2 * GR_PAGE);
+        for (more = true; more; )
+            CHECK_OK(gram_writer_next(w, hear, &(struct heard){ 0 }, &more, &check_err));
+        bytes[i] = gr_kv_bytes(model->chats_kv);
+        gram_writer_close(w);
+    }
+    assert_true(bytes[1] <= bytes[0] + 8 * gr_page_bytes(gr_kv_pages(model->chats_kv)));
 }
 
 static void writers_that_would_take_too_much_are_refused(void **state)
@@ -227,23 +344,86 @@ static void writers_that_would_take_too_much_are_refused(void **state)
     gram_prompt p[PROMPTS];
     gram_model *m;
     gram_writer *a, *b;
-    size_t tokens;
     const gram_options o = { .threads = 1, .judge_prompt = "{input}\n{response_a}\n{response_b}\n",
                              .text_bytes = 100 * 3 * 2 * 2 * 8 * sizeof(float) };      /* a hundred tokens */
-    const gram_writer_options most = { .max_tokens = 40 };
+    gram_generation g;
+    gram_writing w = { .how = &g };
 
     (void)state;
     prompts_of(p);
+    gram_generation_init(&g);
     CHECK_OK(gram_open(&m, check_tmpdir(), &o, &check_err));
-    CHECK_OK(gram_writer_open(&a, m, p[0], &most, &tokens, &check_err));
-    assert_int_equal(gram_writer_open(&b, m, p[0], NULL, &tokens, &check_err), GRAM_ELIMIT);     /* its whole context */
-    CHECK_OK(gram_writer_open(&b, m, p[4], &(gram_writer_options){ .max_tokens = 1 }, &tokens, &check_err));
-    gram_writer_close(b);
-    assert_int_equal(gram_writer_open(&b, m, p[0], &most, &tokens, &check_err), GRAM_EBUSY);
+    w.prompt = p[0];
+    g.max_new_tokens = 40;
+    CHECK_OK(gram_writer_open(&a, m, &w, &check_err));
+    g.max_new_tokens = 1000;
+    assert_int_equal(gram_writer_open(&b, m, &w, &check_err), GRAM_ELIMIT);
+    g.max_new_tokens = 40;
+    g.n = 4;
+    assert_int_equal(gram_writer_open(&b, m, &w, &check_err), GRAM_ELIMIT);
+    g.n = 1;
+    assert_int_equal(gram_writer_open(&b, m, &w, &check_err), GRAM_EBUSY);
     gram_writer_close(a);
-    CHECK_OK(gram_writer_open(&a, m, p[0], &most, &tokens, &check_err));
+    CHECK_OK(gram_writer_open(&a, m, &w, &check_err));
     gram_writer_close(a);
     gram_close(m);
+}
+
+/* ---- Turns ---- */
+
+struct turns { size_t asked, taken, tokens; gram_writer *w; bool more; struct heard heard; };
+
+static bool often(void *arg)
+{
+    struct turns *t = arg;
+
+    return t->w && ++t->asked % 3 == 0;
+}
+
+static void write_one(void *arg)
+{
+    struct turns *t = arg;
+
+    t->taken++;
+    CHECK_OK(gram_writer_next(t->w, hear, &t->heard, &t->more, &check_err));
+    if (!t->more) {
+        gram_writer_close(t->w);
+        t->w = NULL;
+    }
+}
+
+/* A text is written in the middle of a batch, and neither has other bits than alone. */
+static void texts_have_their_turns_inside_of_a_batch(void **state)
+{
+    enum { PAIRS = 40 };
+    static char a[PAIRS][200], b[PAIRS][200];
+    static struct heard alone;
+    const gram_generation g = how_of(0);
+    gram_pair pair[PAIRS];
+    gram_verdict want[PAIRS], got[PAIRS];
+    gram_prompt p[PROMPTS];
+    struct turns t = { .more = true };
+
+    (void)state;
+    prompts_of(p);
+    for (size_t i = 0; i < PAIRS; i++) {
+        for (size_t k = 0; k < 190; k++) {
+            a[i][k] = "abc de"[(k * (i + 3) / 7) % 6];
+            b[i][k] = "fgh ij"[(k * (i + 5) / 9) % 6];
+        }
+        pair[i] = (gram_pair){ .prompt = p[i % PROMPTS], .a = a[i], .b = b[i] };
+    }
+    CHECK_OK(gram_score(model, pair, PAIRS, want, &check_err));
+    write_texts(model, 0, 1, &alone);
+    CHECK_OK(gram_writer_open(&t.w, model, &(gram_writing){ .prompt = p[0], .how = &g }, &check_err));
+    gram_set_turns(model, &(gram_turns){ often, write_one, &t });
+    CHECK_OK(gram_score(model, pair, PAIRS, got, &check_err));
+    gram_set_turns(model, NULL);
+    assert_false(t.more);                   /* all of the text, inside of one call */
+    assert_true(t.taken >= 10);
+    assert_memory_equal(&t.heard, &alone, sizeof alone);
+    for (size_t i = 0; i < PAIRS; i++)
+        assert_memory_equal(got[i].logit, want[i].logit, sizeof got[i].logit);
 }
 
 /* ---- Files ---- */
@@ -436,17 +616,22 @@ static gram_status generate_to_a_file(gram_err *err)
 
 static gram_status write_some(gram_err *err)
 {
+    static const char *const stop[] = { "never", "at all" };
     gram_prompt p[PROMPTS];
+    gram_generation g;
     gram_writer *w;
-    gram_written t, top[GRAM_TOP_MAX];
-    bool end = false;
-    size_t tokens;
+    bool more = true;
     gram_status rc;
 
     prompts_of(p);
-    rc = gram_writer_open(&w, model, p[0], &(gram_writer_options){ .top_logprobs = 2, .max_tokens = 5 }, &tokens, err);
-    for (size_t i = 0; i < 5 && !rc && !end; i++)
-        rc = gram_writer_next(w, &t, top, &end, err);
+    gram_generation_init(&g);
+    g.max_new_tokens = 5;
+    g.n = 2;
+    g.stop = stop;
+    g.n_stop = 2;
+    rc = gram_writer_open(&w, model, &(gram_writing){ .prompt = p[0], .how = &g, .top = 2 }, err);
+    while (!rc && more)
+        rc = gram_writer_next(w, hear, &(struct heard){ 0 }, &more, err);
     gram_writer_close(w);
     return rc;
 }
@@ -488,6 +673,9 @@ int main(void)
         cmocka_unit_test(products_are_chosen_once_for_a_run),
         cmocka_unit_test(what_cannot_be_answered_fails_alone),
         cmocka_unit_test(writers_side_by_side_write_what_they_write_alone),
+        cmocka_unit_test(tokens_are_gone_on_with_as_they_are),
+        cmocka_unit_test(a_prompt_is_read_once_for_all_its_answers),
+        cmocka_unit_test(texts_have_their_turns_inside_of_a_batch),
         cmocka_unit_test(writers_that_would_take_too_much_are_refused),
         cmocka_unit_test(a_run_that_was_stopped_ends_with_the_same_bytes),
         cmocka_unit_test(a_resumed_run_takes_the_way_that_it_took),

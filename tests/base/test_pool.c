@@ -69,10 +69,46 @@ static void default_is_a_thread_for_each_core(void **state)
     gr_pool_close(NULL);
 }
 
+struct stopper { size_t asked, every; };
+
+static bool stop_now(void *arg)
+{
+    struct stopper *s = arg;
+
+    return ++s->asked % s->every == 0;
+}
+
+/* However often it is stopped, every task runs once, and those before the place where it stopped have run. */
+static void a_run_that_is_stopped_goes_on(void **state)
+{
+    (void)state;
+    for (size_t threads = 1; threads <= 4; threads++) {
+        gr_pool *p;
+        CHECK_OK(gr_pool_open(&p, threads, &check_err));
+        for (size_t every = 2; every <= 30; every += 7) {
+            struct tally t = { .workers = threads };
+            struct stopper s = { 0, every };
+            size_t stops = 0, next = 0;
+            while (next < TASKS) {
+                size_t from = next;
+                next = gr_pool_some(p, count, &t, from, TASKS, stop_now, &s);
+                assert_true(next >= from && next <= TASKS);
+                for (size_t i = 0; i < TASKS; i++)
+                    assert_int_equal(t.ran[i], i < next);
+                stops += next < TASKS;
+            }
+            assert_true(threads > 1 || stops > 2);          /* others may do it all before worker 0 is asked */
+            assert_int_equal(t.bad_worker, 0);
+        }
+        gr_pool_close(p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_task_runs_once), cmocka_unit_test(many_rounds_lose_nothing),
+        cmocka_unit_test(a_run_that_is_stopped_goes_on),
         cmocka_unit_test(default_is_a_thread_for_each_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

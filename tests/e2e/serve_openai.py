@@ -40,6 +40,22 @@ refused(422, "logit_bias", chat, model="m", messages=USER, logit_bias={"5": 10})
 refused(422, "guided_choice", chat, model="m", messages=USER, extra_body={"guided_choice": ["A", "B"]})
 refused(422, "response_format", chat, model="m", messages=USER, response_format={"type": "json_object"})
 refused(422, "U+0000", chat, model="m", messages=[{"role": "user", "content": "\0"}])
+complete = client.completions.create
+out = complete(model="m", prompt=["Once", "upon"], n=2, max_tokens=20, logprobs=2, echo=True, seed=5, stop=["x"])
+assert [c.text for c in out.choices] == ["OnceThe answer is A. ✓"] * 2 + ["uponThe answer is A. ✓"] * 2, out
+assert out.choices[0].logprobs.tokens[0] == "O" and out.choices[0].logprobs.token_logprobs[0] is None
+assert len(out.choices[0].logprobs.top_logprobs) == len(out.choices[0].logprobs.text_offset) == 4 + 7
+assert out.usage.completion_tokens == 28 and out.object == "text_completion" and out.choices[3].index == 3
+assert complete(model="m", prompt=[72, 105], best_of=4, max_tokens=2).choices[0].finish_reason == "length"
+parts = list(complete(model="m", prompt="Once", stream=True, stream_options={"include_usage": True}))
+assert "".join(c.choices[0].text for c in parts if c.choices) == "The answer is A. ✓"
+assert parts[-1].usage.prompt_tokens == 4 and parts[-2].choices[0].finish_reason == "stop"
+more = {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1, "min_tokens": 2, "stop_token_ids": [5], "ignore_eos": False}
+complete(model="m", prompt="q", temperature=0.7, top_p=0.9, presence_penalty=0.1, frequency_penalty=0.1, extra_body=more)
+chat(model="m", messages=USER, temperature=0.7, top_p=0.9, presence_penalty=0.1, frequency_penalty=0.1, extra_body=more)
+refused(422, "suffix", complete, model="m", prompt="q", suffix="after")
+refused(422, "ignore_eos", complete, model="m", prompt="q", extra_body={"ignore_eos": True})
+refused(422, "best_of", complete, model="m", prompt="q", n=3, best_of=2)
 assert client.models.list().data[0].object == "model"
 client.api_key = "wrong"
 refused(401, "wrong", chat, model="m", messages=USER)

@@ -40,6 +40,9 @@ EXAMPLES = {
     "/compare": [{"conversation_history": USER, "response_objs": ["x", {"output": [{"type": "message", "content": "y"}]}]}],
     "/v1/chat/completions": [{"messages": USER, "max_tokens": 3, "logprobs": True, "top_logprobs": 2, "n": 2, "seed": 1},
                              {"messages": USER, "max_tokens": 3, "seed": -1}],
+    "/v1/completions": [{"prompt": "Once", "max_tokens": 3, "logprobs": 2, "n": 2, "seed": 1},
+                        {"prompt": ["Once", "upon"], "echo": True, "best_of": 3, "min_p": 0.1, "stop": ["A."]},
+                        {"prompt": [72, 73], "logprobs": 0}, {"prompt": [[72], [73, 74]], "echo": True, "max_tokens": 0}],
     "/tokenize": [{"content": "hello"}], "/detokenize": [{"tokens": [72, 73]}], "/apply-template": [{"messages": USER}],
 }
 for path in ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking"):
@@ -73,10 +76,11 @@ def response(operation, status):
 
 def refused_fields(operation):
     """The fields whose values the request's schema pins down: {name: what goes}."""
+    fields = {}
     for part in operation["requestBody"]["content"]["application/json"]["schema"].get("allOf", []):
         if part.get("$ref", "").rsplit("/", 1)[-1].startswith("Unread"):
-            return {k: v["enum"] for k, v in resolver.resolve(part["$ref"])[1]["properties"].items()}
-    return {}
+            fields.update({k: v["enum"] for k, v in resolver.resolve(part["$ref"])[1]["properties"].items()})
+    return fields
 
 
 def check_refused(path, operation, body):

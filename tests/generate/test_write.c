@@ -224,7 +224,8 @@ static void an_answer_has_its_bits_in_any_company(void **state)
 {
     static const struct { const char *what; size_t threads, live, prefill, late, kv, guesses; bool spent; } each[] = {
         { "96 at once", 2, 96, 4096, 0, 1 << 28, 0, false }, { "ten at once", 1, 10, 4096, 0, 1 << 28, 0, false },
-        { "one prompt let in at a time", 3, 96, 1, 0, 1 << 28, 0, false },
+        { "prompts in parts", 3, 96, 7, 0, 1 << 28, 0, false },
+        { "parts and little room", 2, 9, 11, MANY / 3, 100000, 0, true },
         { "half of them late", 2, 96, 4096, MANY / 2, 1 << 28, 0, false },
         { "hardly any room for keys and values", 2, 96, 4096, 0, 40000, 0, true },
         { "room for some", 2, 96, 4096, MANY / 3, 600000, 0, true },

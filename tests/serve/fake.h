@@ -48,9 +48,12 @@ static bool fake_has(const gram_pair *p, const char *word)
     return strstr(p->a, word) || strstr(p->b, word);
 }
 
+struct fake_self { gram_usage usage; gram_turns turns; };       /* of an engine that is open */
+
 static gram_status fake_score(gr_engine *e, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad,
                               gram_err *err)
 {
+    const gram_turns *t = &((struct fake_self *)e->self)->turns;
     gram_usage *u = e->self;
 
     *bad = n;
@@ -72,6 +75,8 @@ static gram_status fake_score(gr_engine *e, const gram_pair *pair, size_t n, gra
             usleep(200000);
         if (fake_has(p, "HELD"))
             fake_wait();
+        if (t->due && t->due(t->arg))
+            t->turn(t->arg);
         v.p_forward = v.p_swapped = 1 / (1 + exp(-m));
         if (e->rewards) {
             v.p_swapped = NAN;
@@ -202,6 +207,12 @@ static gram_status fake_tokenize(gr_engine *e, const char *text, size_t bytes, b
     return GRAM_OK;
 }
 
+static gram_status fake_prompt_ids(gr_engine *e, const char *text, size_t bytes, int32_t **out, size_t *n,
+                                   gram_err *err)
+{
+    return fake_tokenize(e, text, bytes, true, out, n, err);
+}
+
 static gram_status fake_detokenize(gr_engine *e, const int32_t *id, size_t n, bool special, char **out, size_t *bytes,
                                    gram_err *err)
 {
@@ -232,44 +243,150 @@ static gram_status fake_labels(gr_engine *e, const int32_t *const *token, const 
     return GRAM_OK;
 }
 
-/* Writes "The answer is A. ✓" with the check mark in two pieces, then ends its turn. */
-struct gram_writer { size_t at; bool slow; gram_writer_options opt; };
-
-static gram_status fake_writer_open(gr_engine *e, gram_writer **out, gram_prompt prompt, const gram_writer_options *opt,
-                                    size_t *tokens, gram_err *err)
-{
-    (void)e;
-    if (strstr(prompt.turn[prompt.n - 1].content, "TOOLONG"))
-        return gr_fail(err, GRAM_ELIMIT, "9999 tokens, the model reads 2048");
-    *out = calloc(1, sizeof **out);
-    if (!*out)
-        return gr_nomem(err, "writer");
-    (*out)->opt = *opt;
-    (*out)->slow = strstr(prompt.turn[prompt.n - 1].content, "SLOW") != NULL;
-    *tokens = strlen(prompt.turn[prompt.n - 1].content);
-    return GRAM_OK;
-}
-
-static gram_status fake_writer_next(gram_writer *w, gram_written *out, gram_written *top, bool *end, gram_err *err)
-{
-    static const char *const text[] = { "The", " answer", " is", " A", ".", " \xe2\x9c", "\x93" };
-
-    (void)err;
-    *end = w->at == GR_COUNT(text);
-    if (*end)
-        return GRAM_OK;
-    *out = (gram_written){ (int32_t)w->at, text[w->at], strlen(text[w->at]), -0.5f };
-    for (size_t i = 0; i < w->opt.top_logprobs; i++)
-        top[i] = (gram_written){ (int32_t)i, i ? "x" : text[w->at], i ? 1 : strlen(text[w->at]), -0.5f - (float)i };
-    w->at++;
-    if (w->slow)
-        usleep(2000);
-    return GRAM_OK;
-}
+/* Each answer is "The answer is A. \xe2\x9c\x93" with the check mark in two tokens; then it ends its turn. The first
+ * call has no token, as while a prompt is read. Answer k of the prompt NAN k has a logit that is none. */
+static const char *const fake_token[] = { "The", " answer", " is", " A", ".", " \xe2\x9c", "\x93" };
+struct fake_answer { gr_buf text; size_t at, shown; bool ended; };
+struct gram_writer {
+    gram_generation how;
+    char *stop[16];
+    size_t top, tokens, left;
+    bool slow, begun;
+    long nan;
+    struct fake_answer *answer;
+};
 
 static void fake_writer_close(gram_writer *w)
 {
+    for (size_t i = 0; i < w->how.n_stop; i++)
+        free(w->stop[i]);
+    for (size_t k = 0; w->answer && k < w->how.n; k++)
+        gr_buf_clear(&w->answer[k].text);
+    free(w->answer);
     free(w);
+}
+
+static gram_status fake_writer_open(gr_engine *e, gram_writer **out, const gram_writing *o, size_t *tokens,
+                                    gram_err *err)
+{
+    const char *prompt = o->id ? "" : o->prompt.turn[o->prompt.n - 1].content;
+    gram_writer *w;
+
+    (void)e;
+    if (strstr(prompt, "TOOLONG"))
+        return gr_fail(err, GRAM_ELIMIT, "9999 tokens, the model reads 2048");
+    if (o->id && o->n_ids == 0)
+        return gr_fail(err, GRAM_EARG, "the prompt has no tokens");
+    if (strstr(prompt, "BUSY"))
+        return gr_fail(err, GRAM_EBUSY, "the texts that are being written take all memory");
+    w = gr_calloc(1, sizeof *w);
+    if (!w)
+        return gr_nomem(err, "writer");
+    w->how = *o->how;
+    w->how.n_stop = 0;
+    w->top = o->top;
+    w->left = w->how.n;
+    w->slow = strstr(prompt, "SLOW") != NULL;
+    w->nan = strstr(prompt, "NAN") ? strtol(strstr(prompt, "NAN") + 3, NULL, 10) : -1;
+    w->answer = gr_calloc(w->how.n, sizeof *w->answer);
+    for (; w->answer && w->how.n_stop < o->how->n_stop; w->how.n_stop++)
+        if (!(w->stop[w->how.n_stop] = gr_strdup(o->how->stop[w->how.n_stop])))
+            break;
+    if (!w->answer || w->how.n_stop < o->how->n_stop) {
+        fake_writer_close(w);
+        return gr_nomem(err, "writer");
+    }
+    *tokens = o->id ? o->n_ids : strlen(prompt);
+    *out = w;
+    return GRAM_OK;
+}
+
+/* Where the first stop string begins, or the end. */
+static size_t fake_cut(const gram_writer *w, const gr_buf *text)
+{
+    size_t n = text->n;
+
+    for (size_t i = 0; i < w->how.n_stop; i++) {
+        const char *p = strstr(text->p, w->stop[i]);
+        n = p ? gr_min(n, (size_t)(p - text->p)) : n;
+    }
+    return n;
+}
+
+/* So much less one byte of a text may be the beginning of a stop string. */
+static size_t fake_longest(const gram_writer *w)
+{
+    size_t n = 1;
+
+    for (size_t i = 0; i < w->how.n_stop; i++)
+        n = gr_max(n, strlen(w->stop[i]));
+    return n - 1;
+}
+
+static gram_status fake_one(gram_writer *w, size_t k, gram_written_fn *fn, void *arg, gram_err *err)
+{
+    struct fake_answer *a = &w->answer[k];
+    const char *t = a->at < GR_COUNT(fake_token) ? fake_token[a->at] : "";
+    gram_rival top[GRAM_TOP_MAX] = { { 0 } };
+    gram_written out = { .k = k, .id = (int32_t)a->at, .text = t, .bytes = strlen(t), .top = top, .n_top = w->top,
+                         .logprob = -0.5f - (float)k };
+    size_t cut;
+
+    for (size_t i = 0; i < w->top; i++)
+        top[i] = (gram_rival){ (int32_t)i, i ? "x" : t, i ? 1 : strlen(t), -0.5f - (float)i };
+    if (!gr_buf_puts(&a->text, t))
+        return gr_nomem(err, "writer");
+    a->at++;
+    cut = fake_cut(w, &a->text);
+    out.by_end = a->at > GR_COUNT(fake_token);
+    out.ended = out.by_end || cut < a->text.n || a->at == w->how.max_new_tokens || w->nan == (long)k;
+    out.finish = w->nan == (long)k ? GRAM_FINISH_FAILED : out.by_end ? GRAM_FINISH_STOP
+               : cut < a->text.n ? GRAM_FINISH_STOP_STRING : GRAM_FINISH_LENGTH;
+    out.error = "sampling: a logit is not a finite number: the model's weights are broken";
+    if (!out.ended)                                         /* the mark is not whole yet, or a stop string may be */
+        cut -= gr_min(cut, t == fake_token[5] ? 2 : fake_longest(w));
+    out.more = a->text.p + a->shown;
+    out.more_bytes = cut > a->shown ? cut - a->shown : 0;
+    a->shown = gr_max(cut, a->shown);
+    a->ended = out.ended;
+    w->left -= a->ended;
+    return fn(arg, &out, err);
+}
+
+static gram_status fake_writer_next(gram_writer *w, gram_written_fn *fn, void *arg, bool *more, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+
+    for (size_t k = 0; k < w->how.n && w->begun && !rc; k++)
+        if (!w->answer[k].ended)
+            rc = fake_one(w, k, fn, arg, err);
+    w->begun = true;
+    *more = w->left > 0;
+    if (w->slow)
+        usleep(2000);
+    return rc;
+}
+
+static gram_status fake_text_logprobs(gr_engine *e, const int32_t *id, size_t n, size_t top, gram_written_fn *fn,
+                                      void *arg, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+
+    (void)e;
+    for (size_t i = 0; i < n && !rc; i++) {
+        const char text[] = { (char)id[i], 0 };
+        gram_rival rival[GRAM_TOP_MAX];
+        for (size_t k = 0; k < top; k++)
+            rival[k] = (gram_rival){ (int32_t)k, k ? "x" : text, 1, -0.5f - (float)k };
+        rc = fn(arg, &(gram_written){ .id = id[i], .text = text, .bytes = 1, .logprob = i ? -0.5f : NAN, .top = rival,
+                                      .n_top = i ? top : 0 }, err);
+    }
+    return rc;
+}
+
+static void fake_set_turns(gr_engine *e, const gram_turns *turns)
+{
+    ((struct fake_self *)e->self)->turns = turns ? *turns : (gram_turns){ 0 };
 }
 
 static gram_status fake_open(gr_engine *e, gram_err *err)
@@ -279,7 +396,7 @@ static gram_status fake_open(gr_engine *e, gram_err *err)
     if (!strcmp(e->path, "held"))
         fake_wait();
     e->rewards = e->spread = !strcmp(e->path, "head");
-    e->self = calloc(1, sizeof(gram_usage));
+    e->self = calloc(1, sizeof(struct fake_self));
     return e->self ? GRAM_OK : gr_nomem(err, "fake");
 }
 
@@ -296,7 +413,9 @@ static inline gr_engine fake_engine(const char *path)
                         .usage = fake_usage, .tokenize = fake_tokenize, .detokenize = fake_detokenize,
                         .show_chat = fake_show_chat, .label_logits = fake_labels,
                         .writer_open = fake_writer_open, .writer_next = fake_writer_next,
-                        .writer_close = fake_writer_close, .rank = gram_rank_by };
+                        .writer_close = fake_writer_close, .set_turns = fake_set_turns,
+                        .text_logprobs = fake_text_logprobs,
+                        .prompt_ids = fake_prompt_ids, .rank = gram_rank_by };
 }
 
 #endif

@@ -308,6 +308,35 @@ static void streaming(void **state)
     stop(NULL);
 }
 
+/* Texts are written between the pairs of one batch, not behind it. */
+static void a_chat_does_not_wait_for_a_batch(void **state)
+{
+    enum { PAIRS = 200 };
+    struct pollfd chat;
+    int fd, passed = 0;
+
+    (void)state;
+    start(&(gr_serve_options){ .batch_tokens = 1000000 }, "fake");
+    fd = dial();
+    post_many(fd, PAIRS, HELD);
+    WAIT_FOR(fake_held == 1);
+    chat = (struct pollfd){ .fd = dial(), .events = POLLIN };
+    post(chat.fd, "/v1/chat/completions", "", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"n\":3}");
+    WAIT_FOR(gr_serve_in_flight(server) == 2);
+    for (; passed < PAIRS - 1 && poll(&chat, 1, 10) == 0; passed++) {
+        let_pass(1);
+        WAIT_FOR(fake_held == 1);
+    }
+    assert_true(passed < PAIRS - 1);
+    assert_int_equal(answer(chat.fd, text), 200);
+    WAIT_FOR(fake_held == 1);               /* the batch is under way still */
+    let_pass(PAIRS);
+    assert_int_equal(answer(fd, text), 200);
+    close(chat.fd);
+    close(fd);
+    stop(NULL);
+}
+
 static void draining(void **state)
 {
     int fd, idle;
@@ -437,6 +466,7 @@ int main(void)
         cmocka_unit_test_teardown(a_late_answer, stop),
         cmocka_unit_test_teardown(small_requests_do_not_wait_for_large_ones, stop),
         cmocka_unit_test_teardown(streaming, stop),
+        cmocka_unit_test_teardown(a_chat_does_not_wait_for_a_batch, stop),
         cmocka_unit_test_teardown(draining, stop),
         cmocka_unit_test_teardown(stopped_with_work_in_flight, stop),
         cmocka_unit_test_teardown(a_crowd_of_slow_clients, stop),

@@ -324,6 +324,44 @@ static void chat(void **state)
     json_decref(out);
 }
 
+static void completions(void **state)
+{
+    json_t *out = ask("/v1/completions", "{\"prompt\":[\"ab\",\"c\"],\"n\":2,\"stop\":[\"A.\"],\"logprobs\":2}");
+
+    (void)state;
+    assert_int_equal(json_array_size(json_object_get(out, "choices")), 4);
+    assert_string_equal(string(out, "choices.3.text"), "The answer is ");
+    assert_string_equal(string(out, "choices.0.finish_reason"), "stop");
+    CLOSE(number(out, "choices.2.index"), 2);
+    CLOSE(number(out, "usage.prompt_tokens"), 3);
+    CLOSE(number(out, "choices.0.logprobs.token_logprobs.0"), -0.5);
+    CLOSE(number(out, "choices.0.logprobs.text_offset.2"), 10);
+    assert_string_equal(string(out, "choices.0.logprobs.tokens.1"), " answer");
+    CLOSE(number(out, "choices.0.logprobs.top_logprobs.1.x"), -1.5);
+    json_decref(out);
+    /* A character of two tokens is whole in the text, and is told as its bytes. */
+    out = ask("/v1/completions", "{\"prompt\":[97,98],\"echo\":true,\"logprobs\":0}");
+    assert_string_equal(string(out, "choices.0.text"), "abThe answer is A. \xe2\x9c\x93");
+    assert_string_equal(string(out, "choices.0.logprobs.tokens.7"), "bytes:\\x20\\xe2\\x9c");
+    assert_string_equal(string(out, "choices.0.logprobs.tokens.0"), "a");
+    assert_true(json_is_null(at(out, "choices.0.logprobs.token_logprobs.0")));
+    CLOSE(number(out, "choices.0.logprobs.token_logprobs.1"), -0.5);
+    CLOSE(number(out, "choices.0.logprobs.text_offset.2"), 2);
+    json_decref(out);
+    out = ask("/v1/completions", "{\"prompt\":[[97],[98,99]],\"echo\":true,\"logprobs\":1,\"max_tokens\":0}");
+    assert_string_equal(string(out, "choices.1.text"), "bc");
+    assert_string_equal(string(out, "choices.1.finish_reason"), "length");
+    CLOSE(number(out, "usage.completion_tokens"), 0);
+    CLOSE(number(out, "usage.prompt_tokens"), 3);
+    json_decref(out);
+    out = ask("/v1/completions", "{\"prompt\":\"a\",\"best_of\":3,\"n\":2,\"logprobs\":0,\"max_tokens\":2}");
+    assert_int_equal(json_array_size(json_object_get(out, "choices")), 2);      /* the fake's first answer is likeliest */
+    CLOSE(number(out, "choices.0.logprobs.token_logprobs.1"), -0.5);
+    CLOSE(number(out, "choices.1.logprobs.token_logprobs.1"), -1.5);
+    CLOSE(number(out, "usage.completion_tokens"), 6);
+    json_decref(out);
+}
+
 static void tokens(void **state)
 {
     json_t *out = ask("/tokenize", "{\"content\":\"ab\"}");
@@ -394,6 +432,25 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"stop\":[\"\"]}" },
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"top_logprobs\":2}" },
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"TOOLONG\"}]}" },
+        { 503, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"BUSY\"}]}" },
+        { 500, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"NAN 1\"}],\"n\":2}" },
+        { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"stop\":\"a\\u0000\"}" },
+        { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"max_tokens\":0}" },
+        { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"n\":129}" },
+        { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"top_k\":-2}" },
+        { 422, "/v1/completions", "{}" },
+        { 422, "/v1/completions", "{\"prompt\":\"\"}" },
+        { 422, "/v1/completions", "{\"prompt\":[]}" },
+        { 422, "/v1/completions", "{\"prompt\":[1,\"a\"]}" },
+        { 422, "/v1/completions", "{\"prompt\":[\"a\",1]}" },
+        { 422, "/v1/completions", "{\"prompt\":{}}" },
+        { 422, "/v1/completions", "{\"prompt\":\"a\\u0000\"}" },
+        { 422, "/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":0}" },
+        { 422, "/v1/completions", "{\"prompt\":\"a\",\"suffix\":\"b\"}" },
+        { 422, "/v1/completions", "{\"prompt\":\"a\",\"logprobs\":true}" },
+        { 422, "/v1/completions", "{\"prompt\":\"a\",\"logprobs\":21}" },
+        { 422, "/v1/completions", "{\"prompt\":\"a\",\"n\":3,\"best_of\":2}" },
+        { 422, "/v1/completions", "{\"prompt\":\"a\",\"best_of\":2,\"stream\":true}" },
     };
 
     (void)state;
@@ -426,6 +483,7 @@ int main(void)
         cmocka_unit_test(reranking),
         cmocka_unit_test(trainers),
         cmocka_unit_test(chat),
+        cmocka_unit_test(completions),
         cmocka_unit_test(tokens),
         cmocka_unit_test(a_wrong_request_is_never_a_score),
     };

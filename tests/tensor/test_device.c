@@ -53,6 +53,63 @@ static void a_run_covers_its_rows_once(void **state)
     }
 }
 
+struct turns { gr_device *d; size_t asked, taken; bool within; unsigned char seen[77]; };
+
+static bool every_other(void *arg)
+{
+    struct turns *t = arg;
+
+    assert_false(t->within);                            /* a turn is not interrupted */
+    return ++t->asked % 2 == 0;
+}
+
+static void see(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    struct turns *t = arg;
+
+    memset(gr_lane_bytes(lane, 5000), 9, 5000);         /* scratch of its own: no piece of the outer run has any */
+    for (size_t i = first; i < first + n; i++)
+        t->seen[i]++;
+}
+
+static void run_within(void *arg)
+{
+    struct turns *t = arg;
+
+    t->within = true;
+    memset(t->seen, 0, sizeof t->seen);
+    gr_device_run(t->d, 77, (gr_cut){ 5, 5, 1, false }, see, t);
+    CHECK_OK(gr_device_wait(t->d, &check_err));
+    for (size_t i = 0; i < 77; i++)
+        assert_int_equal(t->seen[i], 1);
+    t->within = false;
+    t->taken++;
+}
+
+/* Others' runs come between the pieces of one that goes on behind them. */
+static void others_have_their_turns(void **state)
+{
+    static const gr_cut cut[] = { { 16, 128, 4, false }, { .unit = 1, .most = 100, .share = 1, .whole = true } };
+
+    (void)state;
+    for (size_t threads = 1; threads <= 3; threads++)
+        for (size_t k = 0; k < GR_COUNT(cut); k++) {
+            gr_device *d = open_device(threads);
+            struct turns t = { .d = d };
+            struct cover c = { .most = cut[k].most, .unit = cut[k].unit,
+                               .pieces = gr_device_pieces(d, 5000, cut[k]) };
+            gr_device_set_turns(d, &(gr_turns){ every_other, run_within, &t });
+            gr_device_run(d, 5000, cut[k], cover, &c);
+            gr_device_set_turns(d, NULL);
+            CHECK_OK(gr_device_wait(d, &check_err));
+            assert_true(t.taken > 0 || threads > 1);
+            assert_false(c.ragged);
+            for (size_t i = 0; i < 5000; i++)
+                assert_int_equal(c.seen[i], 1);
+            gr_device_close(d);
+        }
+}
+
 static void count_whole(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     struct cover *c = arg;
@@ -149,8 +206,10 @@ static void parameters_are_read_and_written(void **state)
 {
     float w[6] = { 1, 2, 3, 4, 5, 6 }, g[6] = { 0 }, x[6], bad[1] = { NAN };
     uint16_t half[6];
-    const gr_param p = { "w", 2, 3, true, gr_mat_f32(w, 3), gr_mat_f32(g, 3), NULL };
-    const gr_param h = { "h", 2, 3, true, { half, 3, GR_BF16 }, gr_mat_f32(g, 3), NULL };
+    const gr_param p = { .name = "w", .rows = 2, .cols = 3, .decay = true, .w = gr_mat_f32(w, 3),
+                         .g = gr_mat_f32(g, 3) };
+    const gr_param h = { .name = "h", .rows = 2, .cols = 3, .decay = true, .w = { half, 3, GR_BF16 },
+                         .g = gr_mat_f32(g, 3) };
 
     (void)state;
     gr_param_get(&p, 2, 3, x);
@@ -169,6 +228,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_covers_its_rows_once),
+        cmocka_unit_test(others_have_their_turns),
         cmocka_unit_test(a_whole_piece_shares_itself_out),
         cmocka_unit_test(scratch_grows),
         cmocka_unit_test(a_failure_is_kept_until_somebody_waits),
