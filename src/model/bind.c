@@ -482,6 +482,14 @@ static gr_linear_mode mode_of(const struct binder *b, gr_tensor_kind slot, size_
     return few && b->mode == GR_LINEAR_INT8 ? GR_LINEAR_KEEP : b->mode;
 }
 
+static uint64_t tensor_bytes(const gr_tensor *t)
+{
+    size_t row = 0;
+
+    gr_dtype_row_bytes(t->type, t->cols, &row);             /* proved when the file was opened */
+    return (uint64_t)t->rows * row;
+}
+
 static gram_status linear(struct binder *b, gr_tensor_kind slot, size_t layer, float **bias,
                           size_t rows, size_t cols)
 {
@@ -501,8 +509,11 @@ static gram_status linear(struct binder *b, gr_tensor_kind slot, size_t layer, f
         rc = gr_linear_open(&mat->l, b->m->on, &t, bias ? *bias : NULL, mode_of(b, slot, layer), b->err);
     if (!rc)
         b->m->bytes += gr_linear_bytes(mat->l);
-    if (!rc && !mat->apart && !mat->folded)
+    if (!rc && !mat->apart && !mat->folded) {
         gr_linear_stays(mat->l);
+        if (!gr_linear_borrows(mat->l) && mode_of(b, slot, layer) == GR_LINEAR_F32)
+            b->m->bytes += tensor_bytes(&t);    /* a handful of rows reads the file's */
+    }
     if (!rc && !gr_linear_borrows(mat->l)) {    /* it has its own form of what was taken apart or folded */
         free(mat->apart);
         free(mat->folded);
@@ -602,14 +613,6 @@ static gram_status check_unknown(struct binder *b)
     }
     return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: %zu tensors that %s has no use for, such as a second set of norms",
                    gr_weights_path(w), gr_weights_count(w) - b->bound - idle, gr_arch_name(b->m->cfg.architecture));
-}
-
-static uint64_t tensor_bytes(const gr_tensor *t)
-{
-    size_t row = 0;
-
-    gr_dtype_row_bytes(t->type, t->cols, &row);             /* proved when the file was opened */
-    return (uint64_t)t->rows * row;
 }
 
 /* Whether a Hugging Face file has the experts of a layer in one tensor. */
