@@ -6,7 +6,8 @@
  *   backward   z[n,v] <- wt[n] (p[n,v] - [v == t[n]])        for v = t as -wt sum_{v != t} p, which does not cancel
  *   shapes     z [N,V]    t wt loss sum [N]    t in 0 .. V-1, or -1 for a row without a loss: both are 0
  *
- * Weights come with backward alone: they may follow from the losses. */
+ * Weights come with backward alone: they may follow from the losses. Where they are known, gr_ce does both while a row
+ * is in the cache: the same bits. */
 #ifndef GR_OP_CE_H
 #define GR_OP_CE_H
 
@@ -16,7 +17,10 @@ typedef struct { double others, all; } gr_ce_sum;       /* of exp(z - their larg
 typedef void gr_ce_fwd_fn(gr_lane *lane, gr_mat z, const int32_t *t, double *loss, gr_ce_sum *sum, size_t N, size_t V);
 typedef void gr_ce_bwd_fn(gr_lane *lane, gr_mat z, const int32_t *t, const float *wt, const gr_ce_sum *sum, size_t N,
                           size_t V);
+typedef void gr_ce_fn(gr_lane *lane, gr_mat z, const int32_t *t, const float *wt, double *loss, gr_ce_sum *sum, size_t N,
+                      size_t V);
 gr_ce_fwd_fn gr_ce_fwd_ref, gr_ce_fwd_avx2, gr_ce_fwd_avx512;
 gr_ce_bwd_fn gr_ce_bwd_ref, gr_ce_bwd_avx2, gr_ce_bwd_avx512;
+gr_ce_fn gr_ce_ref, gr_ce_avx2, gr_ce_avx512;
 
 #endif

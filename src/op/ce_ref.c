@@ -41,3 +41,12 @@ void gr_ce_bwd_ref(gr_lane *lane, gr_mat z_, const int32_t *t, const float *wt, 
             z[v] = t[n] < 0 ? 0 : (float)(wt[n] * ((int64_t)v == t[n] ? -sum[n].others / sum[n].all
                                                                       : z[v] / sum[n].all));
 }
+
+void gr_ce_ref(gr_lane *lane, gr_mat z, const int32_t *t, const float *wt, double *loss, gr_ce_sum *sum, size_t N,
+               size_t V)
+{
+    for (size_t n = 0; n < N; n++) {
+        gr_ce_fwd_ref(lane, gr_mat_at(z, n, 0), t + n, loss + n, sum + n, 1, V);
+        gr_ce_bwd_ref(lane, gr_mat_at(z, n, 0), t + n, wt + n, sum + n, 1, V);
+    }
+}

@@ -32,6 +32,7 @@
     .geglu_bwd   = gr_geglu_bwd_##isa,              \
     .cap_fwd     = gr_cap_fwd_##isa,                \
     .cap_bwd     = gr_cap_bwd_##isa,                \
+    .ce          = gr_ce_##isa,                     \
     .ce_fwd      = gr_ce_fwd_##isa,                 \
     .ce_bwd      = gr_ce_bwd_##isa,                 \
     .row_top     = gr_row_top_##isa,                \

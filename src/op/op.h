@@ -42,6 +42,7 @@ struct gr_kern {
     gr_glu_bwd_fn     *swiglu_bwd, *geglu_bwd;
     gr_cap_fwd_fn     *cap_fwd;
     gr_cap_bwd_fn     *cap_bwd;
+    gr_ce_fn          *ce;
     gr_ce_fwd_fn      *ce_fwd;
     gr_ce_bwd_fn      *ce_bwd;
     gr_row_top_fn     *row_top;

@@ -97,10 +97,11 @@ static void head_rows(void *arg, gr_lane *lane, size_t r, size_t n)
     }
     if (h->cooler != 1)
         lane->op->scale(lane, z, h->cooler, n, V);
-    lane->op->ce_fwd(lane, z, h->target + r, h->loss + r, h->sum + r, n, V);
-    if (!h->backward)
+    if (!h->backward) {
+        lane->op->ce_fwd(lane, z, h->target + r, h->loss + r, h->sum + r, n, V);
         return;
-    lane->op->ce_bwd(lane, z, h->target + r, h->wt + r, h->sum + r, n, V);
+    }
+    lane->op->ce(lane, z, h->target + r, h->wt + r, h->loss + r, h->sum + r, n, V);
     if (cap > 0)
         lane->op->cap_bwd(lane, z, y, cap, n, V);
     gr_linear_dx(lane, h->linear, gr_mat_at(h->dx, r, 0), z, n, false);

@@ -33,6 +33,26 @@ static void ce(gr_ce_fwd_fn *fwd, gr_ce_bwd_fn *bwd, gr_mat z, const int32_t *t,
     bwd(NULL, z, t, wt, sum, n, V);
 }
 
+static void both_at_once_are_one_after_the_other(void **state)
+{
+    enum { V = 1025 };
+    float *z = check_randn(N * V, 3), wt[N] = { 1, -0.5f, 2 };
+    int32_t t[N] = { 5, -1, V - 1 };
+
+    (void)state;
+    EACH_CPU {
+        float *a = check_fenced(N * V * sizeof *a), *b = check_fenced(N * V * sizeof *b);
+        double la[N], lb[N];
+        gr_ce_sum sum[N];
+        memcpy(a, z, N * V * sizeof *a);
+        memcpy(b, z, N * V * sizeof *b);
+        ce(check_op->ce_fwd, check_op->ce_bwd, MAT(a, V), t, wt, la, N, V);
+        check_op->ce(NULL, MAT(b, V), t, wt, lb, sum, N, V);
+        assert_memory_equal(a, b, N * V * sizeof *a);
+        assert_memory_equal(la, lb, sizeof la);
+    }
+}
+
 static void ref_is_the_derivative(void **state)
 {
     (void)state;
@@ -133,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ref_is_the_derivative),
+        cmocka_unit_test(both_at_once_are_one_after_the_other),
         cmocka_unit_test(every_build_agrees_with_ref),
         cmocka_unit_test(a_sure_target_keeps_its_digits),
         cmocka_unit_test(infinite_and_nan_logits),
