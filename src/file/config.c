@@ -176,7 +176,7 @@ static gram_status read_factors(const struct in *in, json_t *o, const char *key,
         return gr_nomem(err, in->name);
     for (size_t i = 0; i < n; i++) {
         (*out)[i] = (float)json_number_value(json_array_get(list, i));
-        if (!((*out)[i] > 0 && (*out)[i] < 1e9f))
+        if (!((*out)[i] > 1e-6f && (*out)[i] < 1e9f))       /* what is divided by it stays finite */
             return gr_fail(err, GRAM_EFORMAT, "%s: \"%s\": entry %zu is not a positive number", in->name, key, i);
     }
     return GRAM_OK;

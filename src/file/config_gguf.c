@@ -222,7 +222,7 @@ static gram_status get_factors(const struct in *in, const gr_named *t, const cha
     if (!t || t->type != GR_F32 || t->n_dims != 1 || t->dim[0] != n)
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": %zu values of F32 wanted", in->name, name, n);
     for (size_t i = 0; i < n; i++)
-        if (!(f[i] > 0 && f[i] < 1e9f))
+        if (!(f[i] > 1e-6f && f[i] < 1e9f))
             return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\" has %g at %zu, a positive factor wanted",
                            in->name, name, (double)f[i], i);
     return GRAM_OK;

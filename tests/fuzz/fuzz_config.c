@@ -18,8 +18,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < c.layers; i++)
         if (c.sliding[i] && !c.window)
             abort();
-    for (size_t i = 0; i < c.head_dim / 2; i++)
-        if (!isfinite(c.inv_freq[0][i]) || !isfinite(c.inv_freq[1][i]))
+    if (!c.rope_dim || c.rope_dim % 2 || c.rope_dim > c.head_dim)
+        abort();
+    for (size_t i = 0; i < c.rope_dim / 2; i++)
+        if (!isfinite(c.inv_freq[0][i]) || !isfinite(c.inv_freq[1][i]) || (c.far.after && !isfinite(c.far.freq[i])))
             abort();
     gr_config_clear(&c);
     return 0;
