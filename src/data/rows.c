@@ -222,7 +222,7 @@ gram_status gr_asked_read(const gr_at *at, const json_t *row, gr_group *g)
 gram_status gr_rows_parse(const char *name, uint64_t line, const char *json, size_t bytes, gr_row **out, size_t *n,
                           gram_err *err)
 {
-    gr_at at = { name, line, err, false };
+    gr_at at = { name, line, err, false, 0, true };
     json_t *root;
     gram_status rc = gr_json_lenient(&at, json, bytes, &root);
 
