@@ -31,6 +31,7 @@ LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cr
         "internlm2": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
         "qwen3_moe": 96, "qwen3_moe_stacked": 96}                  # these are trained too, on 96 tokens
 TEETH = 0.05
+SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "gguf_qwen3_moe": 114}     # others follow from their places
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
          "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
@@ -600,12 +601,12 @@ def main():
         return smollm2(args.smollm2)
     for seed, (name, spec) in enumerate(HF.items()):
         if not args.name or name in args.name:
-            make_hf(name, seed, *spec)
+            make_hf(name, SEED.get(name, seed), *spec)
     if not args.name or "internlm2" in args.name:
         make_internlm2("internlm2", 90, size(2, 48, 6, 2, 40, **WIDE))
     for seed, (name, spec) in enumerate(GGUF.items(), 100):
         if not args.name or name in args.name:
-            make_gguf(name, seed, *spec)
+            make_gguf(name, SEED.get(name, seed), *spec)
     print(f"{sum(f.stat().st_size for f in OUT.rglob('*') if f.is_file()) / 1024:.0f} KiB in all")
 
 

@@ -835,9 +835,16 @@ def _():
     judge("genrm", "qwen3", OPENS_THINK)
 
 
-@row("Qwen3-Nemotron-235B-A22B-GenRM", "qwen3_moe", "refused: architecture qwen3_moe")
+@row(
+    "Qwen3-Nemotron-235B-A22B-GenRM",
+    "Qwen3MoeForCausalLM; experts; a template that opens <think>",
+    "opens; rationales by chat completions",
+)
 def _():
-    check_other("qwen3moe", {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"]}, "qwen3_moe")
+    experts = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "norm_topk_prob": True}
+    FAMILY["qwen3moe"] = (lambda: T.Qwen3MoeConfig(**SMALL, **experts), CHATML_TOKENS, QWEN3, "<|im_end|>")
+    judge("qwen3moe", "qwen3moe", chat=NOTHINK)
+    judge("genrm-moe", "qwen3moe", OPENS_THINK)
 
 
 @row("Llama-3_3-Nemotron-Super-49B-GenRM", "nemotron-nas", "refused: architecture nemotron-nas")

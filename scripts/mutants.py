@@ -46,6 +46,8 @@ MUTANTS = [
      ["model/test_same_bits", "model/test_forest"]),
     ("leaf-is-a-row-early", "src/model/forest.c", "s->row + s->len - s->cached - 1;",
      "s->row + (s->len - s->cached > 1 ? s->len - s->cached - 2 : 0);", ["model/test_forest"]),
+    ("experts-overwrite-each-other", "src/model/routed.c", "r->place[slot] = i;", "r->place[slot] = i / k * k;",
+     ["model/test_golden_models", "model/test_trainee"]),
     ("rank-stabilised-scale-is-plain", "src/model/lora.c", "root ? sqrt((double)rank) : (double)rank", "(double)rank",
      ["model/test_lora", "api/test_lora"]),
     ("end-allowed-a-token-early", "src/generate/sample.c", "text.n_answer < s->min_new",

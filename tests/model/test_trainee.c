@@ -197,6 +197,27 @@ static void shared_prefixes_collect_every_gradient(void **state)
     }
 }
 
+/* transformers adds the routers' own loss where config.json says so; a head that is trained alone has no part in it. */
+static void the_routers_own_loss_is_refused(void **state)
+{
+    gr_weights *w;
+    gr_config cfg;
+    gr_model *m;
+    gr_trainee *t;
+
+    (void)state;
+    CHECK_OK(gr_weights_open_dir(&w, GOLDEN "../models/qwen3_moe", &check_err));
+    CHECK_OK(gr_config_read(&cfg, GOLDEN "../models/qwen3_moe", &check_err));
+    assert_false(cfg.router_loss);
+    cfg.router_loss = true;
+    CHECK_OK(gr_model_open_writable(&m, check_device(1), w, &cfg, &check_err));
+    assert_int_equal(gr_trainee_open(&t, m, check_device(1), &check_err), GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "output_router_logits"));
+    assert_null(t);
+    gr_model_close(m);
+    gr_weights_close(w);
+}
+
 /* Inputs kept alone in every layer, or in the lowest but one, one sequence asked for at its end and one at each token:
  * the bits of a pass that keeps all. */
 static void made_again_has_the_same_bits(void **state)
@@ -260,6 +281,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_pytorchs),
         cmocka_unit_test(shared_prefixes_collect_every_gradient),
+        cmocka_unit_test(the_routers_own_loss_is_refused),
         cmocka_unit_test(made_again_has_the_same_bits),
         cmocka_unit_test(memory_is_what_was_said),
     };
