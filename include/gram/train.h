@@ -85,7 +85,8 @@ typedef enum {
     GRAM_ALGORITHM_GRPO,            /* r less the mean, over the standard deviation */
     GRAM_ALGORITHM_DR_GRPO,         /* r less the mean, and answers are not divided by their length */
     GRAM_ALGORITHM_REINFORCE,       /* r less the running mean of all rewards */
-    GRAM_ALGORITHM_REMAX            /* r less that of the greedy answer */
+    GRAM_ALGORITHM_REMAX,           /* r less that of the greedy answer */
+    GRAM_ALGORITHM_ONLINE_DPO       /* dpo of each prompt's best answer and its worst */
 } gram_algorithm;
 const char *gram_algorithm_name(gram_algorithm a);
 

@@ -316,10 +316,76 @@ static gram_status learn_some(void *arg, gr_sampled *const *s, size_t n, gram_er
     return gr_grad_policy(l->g, &l->a->rules, s, n, l->counts, &l->policy, l->sum, err);
 }
 
+/* ---- Pairs: online DPO --------------------------------------------------------------------------------------- */
+
+/* The pair of the n answers to a prompt as a row of dpo: their ids stay where they are. false: there is none. */
+static bool pair_of(const gr_answer *x, size_t n, gr_example *e, double ref[2])
+{
+    size_t found = 0;
+
+    *e = (gr_example){ .target = 1, .weight = 1, .soft = 1, .ref = ref };
+    ref[0] = ref[1] = 0;
+    for (size_t i = 0; i < n; i++) {
+        int k = x[i].worth < 0;
+        if (x[i].worth == 0)
+            continue;
+        e->seq[k] = x[i].s.e.seq[0];
+        *(k ? &e->asked_other : &e->asked) = x[i].s.e.asked;
+        for (size_t t = 0; t < x[i].n; t++)
+            ref[k] += x[i].s.ref[t];
+        found++;
+    }
+    return found == 2;
+}
+
+static void tell_pairs(gr_align *a, const gr_sum *sum)
+{
+    const double *p = sum->policy;
+
+    gr_align_number(a, "rewards/chosen", p[1] / p[0]);
+    gr_align_number(a, "rewards/rejected", p[4] / p[3]);
+    gr_align_number(a, "rewards/margins", p[1] / p[0] - p[4] / p[3]);
+    gr_align_number(a, "rewards/accuracies", sum->right / sum->count);
+    gr_align_number(a, "logps/chosen", p[2] / p[0]);
+    gr_align_number(a, "logps/rejected", p[5] / p[3]);
+}
+
+/* The prompts of step `within`, in micro-batches. */
+static gram_status learn_pairs(gr_align *a, gr_grad *g, size_t within, gr_sum *sum, gram_err *err)
+{
+    size_t each = a->n / a->prompts, first = within % a->steps * a->f.opt->batch_rows, n = 0;
+    size_t end = gr_min(first + a->f.opt->batch_rows, a->prompts);
+    gr_example *e = gr_calloc(end - first, sizeof *e);
+    const gr_example **list = gr_calloc(end - first, sizeof(*list));
+    double (*ref)[2] = gr_calloc(end - first, sizeof *ref);
+    gram_status rc = e && list && ref ? GRAM_OK : gr_nomem(err, "pairs");
+
+    if (a->turn_of != within / a->steps)
+        shuffle(a, within / a->steps);
+    for (size_t i = first; i < end && !rc; i++)
+        if (pair_of(a->answer + a->turn[i] * each, each, &e[n], ref[n])) {
+            list[n] = &e[n];
+            n++;
+        }
+    g->write = false;
+    g->loss = (gr_loss_rules){ .kind = GRAM_LOSS_DPO, .beta = a->f.opt->beta };
+    for (size_t i = 0, k; i < n && !rc; i += k) {
+        k = gr_grad_fits(list + i, n - i, a->f.batch_tokens);
+        rc = gr_grad_add(g, list + i, k, (double)n, true, sum, err);
+    }
+    g->write = true;
+    tell_pairs(a, sum);
+    free(e);
+    free(list);
+    free(ref);
+    return rc;
+}
+
 static gram_status learn(void *arg, gr_grad *g, uint64_t step, double *carried, gr_metrics *m, gr_sum *sum,
                          const gram_number **numbers, size_t *n, gram_err *err)
 {
     gr_align *a = arg;
+    bool pairs = gr_align_opt(a)->algorithm == GRAM_ALGORITHM_ONLINE_DPO;
     uint64_t rollout = step / a->source.every, within = step % a->source.every;
     struct learning l = { .a = a, .g = g, .sum = sum };
     gr_sampled **s;
@@ -338,11 +404,14 @@ static gram_status learn(void *arg, gr_grad *g, uint64_t step, double *carried, 
     if (!rc && !s)
         rc = gr_nomem(err, "samples");
     begin = gr_now();
-    if (!rc)
+    if (!rc && pairs)
+        rc = learn_pairs(a, g, within, sum, err);
+    else if (!rc)
         rc = in_batches(a, s, pick(a, within, s, &l.counts), learn_some, &l, err);
     free(s);
     gr_align_tell_step(a, &l.policy, gr_now() - begin);
-    sum->loss = l.policy.loss;
+    if (!pairs)
+        sum->loss = l.policy.loss;
     *numbers = a->number;
     *n = a->n_numbers;
     return rc;

@@ -123,6 +123,26 @@ static bool is_learnt(const gr_align *a, const gr_answer *x)
            (x->finish != GR_LENGTH || gr_align_opt(a)->cut != GRAM_CUT_MASK);
 }
 
+/* The best answer against the worst, where they are not the same. */
+static void pair_group(const gr_align *a, gr_answer *x, size_t n)
+{
+    gr_answer *best = NULL, *worst = NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!is_learnt(a, &x[i]))
+            continue;
+        if (!best || x[i].shaped > best->shaped)
+            best = &x[i];
+        if (!worst || x[i].shaped < worst->shaped)
+            worst = &x[i];
+    }
+    if (!best || best->shaped == worst->shaped)
+        return;
+    best->worth = 1;
+    worst->worth = -1;
+    best->learnt = worst->learnt = true;
+}
+
 static gr_advantage method_of(gram_algorithm a)
 {
     static const gr_advantage of[] = {
@@ -225,6 +245,8 @@ void gr_align_worth(gr_align *a, double *carried)
     for (size_t i = 0; i < a->n && !gr_align_opt(a)->global; i += each)
         if (how <= GRAM_ALGORITHM_RAFT_PP)
             raft_group(a, a->answer + i, n);
+        else if (how == GRAM_ALGORITHM_ONLINE_DPO)
+            pair_group(a, a->answer + i, n);
         else if (numbers && is)
             gradient_group(a, a->answer + i, n, running, numbers, is, numbers + each);
     spread(a);

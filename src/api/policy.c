@@ -178,7 +178,7 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
                          .batch_tokens = r->batch_tokens, .kv_bytes = m->text_bytes };
     gram_status rc = gr_api_find_ends(m, err);
 
-    if (!rc && p->o->align.kl != GRAM_KL_NONE)
+    if (!rc && (p->o->align.kl != GRAM_KL_NONE || p->o->align.algorithm == GRAM_ALGORITHM_ONLINE_DPO))
         rc = gr_reference_open(&p->reference, m, r, p->o->reference, err);
     if (rc)
         return rc;

@@ -44,8 +44,8 @@ static const gram_option option[] = {
       "smoothing. The others train a reward model, whose head reads one answer: bt (Bradley-Terry), bt-margin, "
       "bt-smooth, bt-posreg, sft-reg (which also learns to write the chosen answer) and purm (a mean and a spread). "
       "rationale learns to write the rows' reasons and the verdict behind them; proof, told the verdict, to write why. "
-      "The rest train a policy, which writes answers: dpo, cdpo (smoothed), ipo, simpo and orpo from pairs, kto from rows "
-      "of a prompt, a \"completion\" and a \"label\"" },
+      "The rest train a policy, which writes answers: dpo, cdpo (smoothed), ipo, simpo and orpo from pairs, kto from "
+      "rows of a prompt, a \"completion\" and a \"label\"" },
     { .name = "smoothing", .kind = GRAM_OPTION_REAL, .at = AT(smoothing), .stages = STAGE2, .alike = true, .most = 0.5,
       .losses = ONE(GRAM) | ONE(BT_SMOOTH) | ONE(RATIONALE) | ONE(CDPO),
       .usual = { "", "0.05; bt-smooth and cdpo 0.1" },
@@ -87,11 +87,13 @@ static const gram_option option[] = {
       .help = "Draw at most N pairs of one prompt's responses, none of them in two" },
 
     { .name = "algorithm", .kind = GRAM_OPTION_CHOICE, .at = AT(align.algorithm), .stages = STAGE3, .alike = true,
-      .choices = "raft|raft++|reinforce-rej|rloo|grpo|dr-grpo|reinforce|remax", .usual = { "", "", "rloo" },
+      .choices = "raft|raft++|reinforce-rej|rloo|grpo|dr-grpo|reinforce|remax|online-dpo",
+      .usual = { "", "", "rloo" },
       .help = "How rewards move the policy. raft: the best answer of each prompt is learnt; raft++: the same with a "
       "clipped ratio; reinforce-rej: the reward itself, of prompts whose answers differ in it; rloo: less the mean of "
       "the others; grpo: less the mean, over the standard deviation; dr-grpo: less the mean; reinforce: less the "
-      "running mean of all; remax: less that of the greedy answer" },
+      "running mean of all; remax: less that of the greedy answer; online-dpo: dpo of the best answer to each prompt "
+      "against the worst" },
     { .name = "judge", .kind = GRAM_OPTION_WORD, .at = AT(align.judge), .stages = STAGE3, .alike = true,
       .help = "Whose rewards are learnt from: the path of a judge or reward model, http://HOST:PORT of a gram serve, "
       "or exec:COMMAND, a program that reads and writes JSON Lines" },
@@ -100,7 +102,8 @@ static const gram_option option[] = {
       .help = "Who judges the held-out prompts, and by that says which policy is best (default: the judge itself, "
       "which rates what it was pleased with)" },
     { .name = "samples", .letter = 'n', .kind = GRAM_OPTION_SIZE, .at = AT(align.samples), .stages = STAGE3,
-      .alike = true, .least = 1, .most = 1024, .usual = { "", "", "8" }, .help = "Answers to each prompt" },
+      .alike = true, .least = 1, .most = 1024, .usual = { "", "", "8; online-dpo 2" },
+      .help = "Answers to each prompt" },
     { .name = "rollout-prompts", .kind = GRAM_OPTION_SIZE, .at = AT(align.rollout), .stages = STAGE3, .alike = true,
       .least = 1, .most = MANY, .usual = { "", "", "16; raft 64" },
       .help = "Prompts that the same weights answer before they learn; `batch-rows` of them make a step" },
@@ -117,10 +120,12 @@ static const gram_option option[] = {
       .help = "raft: draw from the likeliest tokens of this mass. What is learnt by its probability is never filtered, "
       "which would bias it" },
     { .name = "kl", .kind = GRAM_OPTION_CHOICE, .at = AT(align.kl), .stages = STAGE3, .alike = true,
+      .algorithms = RAFTS | GRADIENTS,
       .choices = "none|k1|k2|k3", .usual = { "", "", "none; rloo k1" },
       .help = "How the distance to the reference is measured: k1, the logarithm of the ratio; k2, half its square; k3, "
       "GRPO's. In the loss k2 has the gradient of KL(policy, reference), k3 that of KL(reference, policy)" },
     { .name = "kl-in", .kind = GRAM_OPTION_CHOICE, .at = AT(align.kl_in), .stages = STAGE3, .alike = true,
+      .algorithms = RAFTS | GRADIENTS,
       .choices = "reward|loss", .needs = "kl", .usual = { "", "", "reward" },
       .help = "Where it stands: summed over an answer and taken from its reward, or in the loss at each token" },
     { .name = "kl-target", .kind = GRAM_OPTION_REAL, .at = AT(align.kl_target), .stages = STAGE3, .alike = true,
@@ -532,7 +537,7 @@ void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
 const char *gram_algorithm_name(gram_algorithm a)
 {
     static const char *const name[] = { "raft", "raft++", "reinforce-rej", "rloo", "grpo", "dr-grpo", "reinforce",
-                                        "remax" };
+                                        "remax", "online-dpo" };
 
     return (size_t)a < GR_COUNT(name) ? name[a] : "unknown";
 }
@@ -549,7 +554,10 @@ void gram_train_options_set_algorithm(gram_train_options *o, gram_algorithm algo
     a->rollout = algorithm == GRAM_ALGORITHM_RAFT ? 64 : 16;
     a->updates = algorithm == GRAM_ALGORITHM_RAFT ? 2 : 1;
     o->lr = algorithm == GRAM_ALGORITHM_RAFT ? 1e-5 : 1e-6;
-    o->beta = 0.05;
+    a->samples = algorithm == GRAM_ALGORITHM_ONLINE_DPO ? 2 : 8;
+    o->beta = algorithm == GRAM_ALGORITHM_ONLINE_DPO ? 0.1 : 0.05;
+    if (algorithm == GRAM_ALGORITHM_ONLINE_DPO)
+        o->lr = 5e-7;
 }
 
 bool gr_option_is_usual(const gram_option *k, gram_stage stage, const gram_train_options *o)

@@ -6,6 +6,8 @@ static gram_status check_kl(const gram_train_options *o, gram_err *err)
 {
     const gram_align_options *a = &o->align;
 
+    if (a->algorithm == GRAM_ALGORITHM_ONLINE_DPO)
+        return GRAM_OK;
     if (a->kl == GRAM_KL_NONE && (o->beta != 0.05 || o->reference))
         return gr_fail(err, GRAM_EARG, "%s: wanted `kl` with it, without which it says nothing",
                        o->reference ? "reference" : "beta");
