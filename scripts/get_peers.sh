@@ -36,6 +36,8 @@ if [ ! -x "$dir/bin/llama-server" ]; then
     mkdir -p bin
     cc -O2 -Wall -Wextra "$here/bench_llamacpp.c" -Isrc/include -Isrc/ggml/include -Lbuild/bin \
        -Wl,-rpath,"$dir/build/bin" -lllama -lggml -lggml-base -o bin/bench_llamacpp
+    cc -O2 -Wall -Wextra "$here/bench_llama_write.c" -Isrc/include -Isrc/ggml/include -Lbuild/bin \
+       -Wl,-rpath,"$dir/build/bin" -lllama -lggml -lggml-base -o bin/bench_llama_write
     ln -sf ../build/bin/llama-bench bin/llama-bench
     ln -sf ../build/bin/llama-server bin/llama-server
     cd - > /dev/null
