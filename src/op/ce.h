@@ -17,8 +17,8 @@ typedef struct { double others, all; } gr_ce_sum;       /* of exp(z - their larg
 typedef void gr_ce_fwd_fn(gr_lane *lane, gr_mat z, const int32_t *t, double *loss, gr_ce_sum *sum, size_t N, size_t V);
 typedef void gr_ce_bwd_fn(gr_lane *lane, gr_mat z, const int32_t *t, const float *wt, const gr_ce_sum *sum, size_t N,
                           size_t V);
-typedef void gr_ce_fn(gr_lane *lane, gr_mat z, const int32_t *t, const float *wt, double *loss, gr_ce_sum *sum, size_t N,
-                      size_t V);
+typedef void gr_ce_fn(gr_lane *lane, gr_mat z, const int32_t *t, const float *wt, double *loss, gr_ce_sum *sum,
+                      size_t N, size_t V);
 gr_ce_fwd_fn gr_ce_fwd_ref, gr_ce_fwd_avx2, gr_ce_fwd_avx512;
 gr_ce_bwd_fn gr_ce_bwd_ref, gr_ce_bwd_avx2, gr_ce_bwd_avx512;
 gr_ce_fn gr_ce_ref, gr_ce_avx2, gr_ce_avx512;
