@@ -16,8 +16,11 @@ struct subject { float w[N], g[2 * N]; uint16_t half[N]; gr_param p[2]; gr_adamw
 
 static void subject_open(struct subject *s)
 {
-    *s = (struct subject){ .p = { { "whole", 1, N, false, gr_mat_f32(s->w, N), gr_mat_f32(s->g, N), NULL },
-                                  { "half", 1, N, true, { s->half, N, GR_BF16 }, gr_mat_f32(s->g + N, N), NULL } } };
+    *s = (struct subject){ .p = {
+        { .name = "whole", .rows = 1, .cols = N, .w = gr_mat_f32(s->w, N), .g = gr_mat_f32(s->g, N) },
+        { .name = "half", .rows = 1, .cols = N, .decay = true, .w = { s->half, N, GR_BF16 },
+          .g = gr_mat_f32(s->g + N, N) },
+    } };
     for (int i = 0; i < N; i++) {
         s->w[i] = (float)i;
         s->half[i] = (uint16_t)(0x3f80 + i);
