@@ -19,7 +19,8 @@ static void numbers(const json_t *list, float *out, size_t n)
 
 static gr_param param(const char *name, float *w, float *g, size_t rows, size_t cols, bool decay)
 {
-    return (gr_param){ name, rows, cols, decay, gr_mat_f32(w, cols), gr_mat_f32(g, cols), NULL };
+    return (gr_param){ .name = name, .rows = rows, .cols = cols, .decay = decay, .w = gr_mat_f32(w, cols),
+                       .g = gr_mat_f32(g, cols) };
 }
 
 static void twenty_steps_are_pytorchs(void **state)
