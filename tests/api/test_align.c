@@ -35,7 +35,7 @@ static void write_prompts(void)
 /* Settings "name=value" over small ones. */
 static void settle(gram_train_options *o, const char *const *set, size_t n)
 {
-    static const char *const small[] = { "algorithm=rloo", "judge=" JUDGE, "max-new-tokens=20", "samples=3",
+    static const char *const small[] = { "algorithm=rloo", ("judge=" JUDGE), "max-new-tokens=20", "samples=3",
                                          "rollout-prompts=4", "batch-rows=2", "steps=4", "lr=1e-2", "threads=1",
                                          "warmup=0" };
     static char value[48][256];
