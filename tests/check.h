@@ -22,8 +22,8 @@ float *check_randn(size_t n, uint64_t seed);    /* fenced, standard normal */
 void check_close_at(const float *a, const float *b, size_t n, double tol, const char *file, int line);
 #define CHECK_CLOSE(a, b, n, tol) check_close_at(a, b, n, tol, __FILE__, __LINE__)
 
-/* Runs the block that follows with check_op the kernels of each CPU that this machine and GRAM_CPU grant, the best first,
- * and leaves the best. Needs base/cpu.h and op/op.h. */
+/* Runs the block that follows with check_op the kernels of each CPU that this machine and GRAM_CPU grant, the best
+ * first, and leaves the best. Needs base/cpu.h and op/op.h. */
 extern const struct gr_kern *check_op;
 #define EACH_CPU \
     for (size_t cpu_ = 0; cpu_ < GR_COUNT(check_cpu) || (check_op = gr_kern_of(gr_cpu()), 0); cpu_++) \
@@ -35,8 +35,8 @@ static const unsigned check_cpu[] = { 7, 3, 1, 0 };     /* VNNI, AVX-512, AVX2, 
  * runs failed. */
 int check_capped(int argc, char **argv);
 
-/* Where GRAM_DIGESTS names a file, adds a line to it: what these bytes are called, and their digest. Two builds that give
- * the same numbers write the same lines; scripts/digests.sh compares them. */
+/* Where GRAM_DIGESTS names a file, adds a line to it: what these bytes are called, and their digest. Two builds that
+ * give the same numbers write the same lines; scripts/digests.sh compares them. */
 void check_digest(const void *p, size_t bytes, const char *name, ...) __attribute__((format(printf, 3, 4)));
 
 /* The same where it takes long: a sanitizer has seen the kernels in their own tests. */

@@ -152,8 +152,8 @@ typedef struct {
  * docs/formats.md, whose prompt is taken. Writes a line for each, in the order of the input: id, prompt, and for n = 1
  * completion, finish, tokens, logprob and logprob_tempered (sums over the answer's tokens, its end too), seed and
  * products; for more answers responses and lists of the rest, as gram_rank_file() reads them. Prompt i (good rows
- * counted from 0) has the seeds seed + i n and on. logprobs: a list for each token too. A prompt that cannot be answered
- * has an "error" in their place. */
+ * counted from 0) has the seeds seed + i n and on. logprobs: a list for each token too. A prompt that cannot be
+ * answered has an "error" in their place. */
 gram_status gram_generate_file(gram_model *m, const char *in, const char *out, const gram_generation *g, bool logprobs,
                                const gram_file_options *opt, gram_generate_report *report, gram_err *err);
 

@@ -152,8 +152,9 @@ typedef struct {
     double   score;                 /* the mean of those kept; NAN where there is none */
 } gram_prove_report;
 /* Proves the preference of each row of pairs and writes a line for each: the pair with its "rationale", which
- * `gram finetune --loss rationale` reads, or null and what it was "dropped" for, and all proofs with their scores. prover: a model
- * trained with the loss proof, or any. The same bytes after a resume. opt, file and report may be NULL. */
+ * `gram finetune --loss rationale` reads, or null and what it was "dropped" for, and all proofs with their scores.
+ * prover: a model trained with the loss proof, or any. The same bytes after a resume. opt, file and report may be
+ * NULL. */
 gram_status gram_prove_file(gram_model *prover, const char *in, const char *out, const gram_prove_options *opt,
                             const gram_file_options *file, gram_prove_report *report, gram_err *err);
 

@@ -1,4 +1,5 @@
-/* client.h - the other end: one request to a `gram serve`, for `gram score --server` and for judges that are far away. */
+/* client.h - the other end: one request to a `gram serve`, for `gram score --server` and for judges that are far
+ * away. */
 #ifndef GR_BASE_CLIENT_H
 #define GR_BASE_CLIENT_H
 

@@ -23,7 +23,7 @@ static int print_keys(void)
     const char *name, *wanted;
 
     for (size_t i = 0; (name = gram_recipe_key(i, &wanted)); i++)
-        printf("%-14s%s\n", name, wanted);
+        printf("%-18s%s\n", name, wanted);
     return CLI_DONE;
 }
 

@@ -83,8 +83,8 @@ typedef struct gr_reader gr_reader;
  * It is borrowed until gr_reader_close(). GRAM_EARG: it names a key that is not read. */
 gram_status gr_reader_open(gr_reader **out, const char *path, const char *columns, gram_err *err);
 void gr_reader_close(gr_reader *r);
-/* Rows of pairs also bring their reasons: "rationale" (a text or a list of them) with "rationale_label" where it is there,
- * or HelpSteer3's individual_preference. */
+/* Rows of pairs also bring their reasons: "rationale" (a text or a list of them) with "rationale_label" where it is
+ * there, or HelpSteer3's individual_preference. */
 void gr_reader_want_reasons(gr_reader *r);
 /* *end true: no more rows. A line may give several rows (ranked completions). */
 gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err);

@@ -1,6 +1,7 @@
 /* text.h - text that came from a file, made fit for a table, a JSON string or an HTML page.
  *
- * Numbers are written as the C locale writes them; gr_eval_run() and gr_eval_compare() see to it that their thread has that locale. */
+ * Numbers are written as the C locale writes them; gr_eval_run() and gr_eval_compare() see to it that their thread has
+ * that locale. */
 #ifndef GR_EVAL_TEXT_H
 #define GR_EVAL_TEXT_H
 

@@ -43,8 +43,8 @@ const char *gr_st_path(const gr_st *st);
 uint64_t gr_st_file_bytes(const gr_st *st);
 void gr_st_release(const gr_st *st);
 
-/* What a file that was taken for text begins as: "a Parquet file: ...", with the way on; NULL: nothing known. p holds its
- * first n bytes, not compressed. */
+/* What a file that was taken for text begins as: "a Parquet file: ...", with the way on; NULL: nothing known. p holds
+ * its first n bytes, not compressed. */
 const char *gr_sniff(const void *p, size_t n);
 
 /* Text of a JSON file to a value; a key that stands twice in one object is refused. */

@@ -28,7 +28,8 @@ const gr_named *gr_st_at(const gr_st *st, size_t i);
 const gr_named *gr_st_find(const gr_st *st, const char *name);          /* NULL: none */
 
 /* A Hugging Face directory's weights: model.safetensors, or the shards that model.safetensors.index.json
- * names; and value_head.safetensors, where a trainer left a head beside them. A tensor found twice, or missing from its shard, is an error. */
+ * names; and value_head.safetensors, where a trainer left a head beside them. A tensor found twice, or missing from its
+ * shard, is an error. */
 #define GR_VALUE_HEAD "value_head.safetensors"
 typedef struct gr_weights gr_weights;
 gram_status gr_weights_open_dir(gr_weights **out, const char *dir, gram_err *err);

@@ -24,8 +24,8 @@ gram_status gr_bind_settle(const gr_model *m, void **p, size_t bytes, gram_err *
 /* Notes a parameter; takes over w, or half, of the host's memory. Its values are then where the parameter says. */
 gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, float *w,
                               uint16_t *half, size_t rows, size_t cols);
-/* The file's tensor of a slot, proved: noted, copied where the model is writable, or as it lies in the file. Of GR_T_SCORE,
- * `part` is its whole name. */
+/* The file's tensor of a slot, proved: noted, copied where the model is writable, or as it lies in the file. Of
+ * GR_T_SCORE, `part` is its whole name. */
 gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, size_t rows, size_t cols,
                          gr_tensor *out);
 /* The reward head, and the network that weighs its outputs. */

@@ -44,9 +44,9 @@ typedef enum {
     GR_SAVE_ALL                 /* everything: a text that is being written */
 } gr_save;
 
-/* Every sequence has at least one token. Equal sequences share everything. far, where not 0: a sequence of more tokens is
- * turned by other angles, from its first token on (gr_config.far), and shares nothing with those that are not; a text
- * that grows beyond it is computed anew. cache may be NULL; with one, rows are made
+/* Every sequence has at least one token. Equal sequences share everything. far, where not 0: a sequence of more tokens
+ * is turned by other angles, from its first token on (gr_config.far), and shares nothing with those that are not; a
+ * text that grows beyond it is computed anew. cache may be NULL; with one, rows are made
  * only for tokens that it does not know, and it keeps what `save` says: the forward pass must then run, or
  * gr_forest_clear(f, false) takes the places back. */
 gram_status gr_forest_init(gr_forest *f, const gr_seq *seq, size_t n, size_t far, gr_kv_tree *cache, gr_save save,

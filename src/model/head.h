@@ -13,8 +13,8 @@
 
 #include "file/config.h"
 
-/* part: W1, b1, W or W2, b2, as gr_head_part_at() counts them; NULL: there is none. tanh: instead of max(0, .), and with
- * one matrix behind it. */
+/* part: W1, b1, W or W2, b2, as gr_head_part_at() counts them; NULL: there is none. tanh: instead of max(0, .), and
+ * with one matrix behind it. */
 typedef struct { size_t outputs, width, hidden; bool tanh; float *part[GR_HEAD_PARTS]; } gr_head;
 
 /* The network of file/config.h's gr_gate_form: w[l] [size[l+1], size[l]], b[l] or NULL; scale and mix [n,n] are of

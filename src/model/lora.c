@@ -393,8 +393,8 @@ static gram_status open_head(gr_lora *l, const gr_model *m, gram_err *err)
     return rc;
 }
 
-/* Fills the values of a pair of this rank in, as the host sees them: a [rank,K], or NULL where it is filled already, and
- * b [rank,O]. */
+/* Fills the values of a pair of this rank in, as the host sees them: a [rank,K], or NULL where it is filled already,
+ * and b [rank,O]. */
 typedef gram_status fill_fn(float *a, float *b, size_t rank, const gr_model *m, size_t which, size_t layer,
                             void *arg, gram_err *err);
 

@@ -33,8 +33,8 @@ gram_status gr_lora_targets(unsigned *out, const char *list, gram_err *err);
 /* The same list, in PEFT's names for this architecture: out[8], NULL-terminated. */
 void gr_lora_modules(const char *out[8], const gr_config *c, unsigned targets);
 
-/* New adapters for m. Their values follow from the seed. Matrices that lie in one tensor of a directory, as Phi-3's q, k
- * and v, have one A together, as PEFT gives them. */
+/* New adapters for m. Their values follow from the seed. Matrices that lie in one tensor of a directory, as Phi-3's q,
+ * k and v, have one A together, as PEFT gives them. */
 gram_status gr_lora_open(gr_lora **out, const gr_model *m, const gr_lora_spec *spec, uint64_t seed, gram_err *err);
 /* An adapter's, to be trained further: the same matrices in every layer, all of its config's rank. */
 gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, gram_err *err);

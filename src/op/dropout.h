@@ -14,7 +14,8 @@
 void gr_dropout_fwd(float *y, const float *x, size_t n, uint64_t key, double p);
 void gr_dropout_bwd(float *dx, const float *dy, size_t n, uint64_t key, double p);
 
-/* The same of N rows of C numbers. The key of row n follows from `key`, which is one for all of them, and row_key[n]. */
+/* The same of N rows of C numbers. The key of row n follows from `key`, which is one for all of them, and
+ * row_key[n]. */
 typedef void gr_dropout_fn(gr_lane *lane, gr_mat y, gr_mat x, uint64_t key, const uint64_t *row_key, size_t N, size_t C,
                            double p);
 gr_dropout_fn gr_dropout_rows_fwd, gr_dropout_rows_bwd;

@@ -6,15 +6,15 @@
  *                        of the others 0
  *             dz[e]    = p[e] (dp[e] - sum_e p[e] dp[e])
  *   weigh     dw[i]    = sum_f d[f] act[f];        d[f] *= w[i];        dy[c] *= w[i]
- *             of a row that goes to an expert, whose output is W act: with d = W^T dy this is dy . (W act), the slope of
- *             the weight w[i] of that output
+ *             of a row that goes to an expert, whose output is W act: with d = W^T dy this is dy . (W act), the slope
+ *             of the weight w[i] of that output
  *   blend     y[c]     = x[c] + sum_j w[j] v[j,c]        in the order of j
  *   shapes    z p dz [N,E]    w dw chosen [N,k]    v [N,k,C]    x y [N,C], y may be x    d act [M,F]    dy [M,C]
  *
  * The chosen stand in the order of their numbers. Where p are equal, those are chosen that torch.topk() chooses on a
  * CPU. This assumes PyTorch's aten/src/ATen/native/TopKImpl.h over GNU's C++ library: std::partial_sort() where
- * 64 k <= E, otherwise std::nth_element(). Softmax is in double here and the p are rounded to float32, so that equal z give equal
- * p; z that differ in their last bits may be equal in one program and not in the other. */
+ * 64 k <= E, otherwise std::nth_element(). Softmax is in double here and the p are rounded to float32, so that equal z
+ * give equal p; z that differ in their last bits may be equal in one program and not in the other. */
 #ifndef GR_OP_ROUTE_H
 #define GR_OP_ROUTE_H
 

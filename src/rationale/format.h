@@ -27,16 +27,16 @@ gr_str gr_format_tag(const char *tag);
 /* gram_rationale_parse(). The rationale lies in text; label[]: what the labels are. */
 gr_str gr_format_parse(const gr_format *f, const char *const label[2], gr_str text, int *verdict);
 
-/* Which seat a rationale's conclusion names as the better one, 0 or 1; -1: none, or both. The conclusion is what follows
- * the last "Conclusion", or else the last paragraph. An answer is named as Response, Answer or Assistant and its label
- * or number; where both are, the one that is said to be better counts. */
+/* Which seat a rationale's conclusion names as the better one, 0 or 1; -1: none, or both. The conclusion is what
+ * follows the last "Conclusion", or else the last paragraph. An answer is named as Response, Answer or Assistant and
+ * its label or number; where both are, the one that is said to be better counts. */
 int gr_conclusion(const char *const label[2], gr_str rationale);
 /* Whether the rationale names the answer of this seat anywhere. */
 bool gr_names_answer(const char *const label[2], gr_str rationale, int seat);
 
-/* A rationale that names the answers by {first} and {second}, the row's places, in place of "@Response 1", "Response A",
- * "Answer 2" and the like; added to *out. named[]: how often each. *seated: words are left that hold in one order alone
- * ("the former", "the first response"). */
+/* A rationale that names the answers by {first} and {second}, the row's places, in place of "@Response 1", "Response
+ * A", "Answer 2" and the like; added to *out. named[]: how often each. *seated: words are left that hold in one order
+ * alone ("the former", "the first response"). */
 gram_status gr_reason_unseat(gr_str text, gr_buf *out, size_t named[2], bool *seated, gram_err *err);
 /* And back, for an order in which the row's first answer sits in this seat: "Response A" and "Response B". */
 gram_status gr_reason_seat(gr_str text, const char *const label[2], int first_seat, gr_buf *out, gram_err *err);

@@ -3,8 +3,8 @@
  *
  *     score = - LL(proof | pair, label) / LL(proof)            in (-inf, 0], nearest 0 is best
  *
- * LL is the sum of log-probabilities over the same ids, the token that ends the turn included. "Alone" the ids stand behind
- * a turn of the user that asks for a comparison and shows none. Above -1 the pair explains the proof. */
+ * LL is the sum of log-probabilities over the same ids, the token that ends the turn included. "Alone" the ids stand
+ * behind a turn of the user that asks for a comparison and shows none. Above -1 the pair explains the proof. */
 #ifndef GR_RATIONALE_PROVE_H
 #define GR_RATIONALE_PROVE_H
 

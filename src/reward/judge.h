@@ -45,7 +45,8 @@ gram_status gr_judge_init(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *
 /* The same for a judge that writes before its verdict, of which nothing is known here: no label is looked for. */
 gram_status gr_judge_init_writing(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, const char *prompt,
                                   size_t max_tokens, gram_truncate truncate, gram_err *err);
-/* The prompt as the chat template renders it, the answer, and the token that ends it; asked: where the answer begins. */
+/* The prompt as the chat template renders it, the answer, and the token that ends it; asked: where the answer
+ * begins. */
 gram_status gr_judge_reply(const gr_judge *j, gram_prompt prompt, const char *answer, gr_ids *ids, size_t *asked,
                            gram_err *err);
 /* The token with which the chat template closes the assistant's turn; -1: it has none. */

@@ -1,5 +1,5 @@
-/* device.c - the CPU as a device: its memory is the host's, its lanes are the threads of a pool. A device of another kind
- * says in a table what it does where the CPU does nothing. */
+/* device.c - the CPU as a device: its memory is the host's, its lanes are the threads of a pool. A device of another
+ * kind says in a table what it does where the CPU does nothing. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"

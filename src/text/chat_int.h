@@ -4,7 +4,8 @@
 
 #include "text/chat.h"
 
-/* chat_render.c: the last n bytes of the text as a piece, or with `join` as part of the one before, where that is alike. */
+/* chat_render.c: the last n bytes of the text as a piece, or with `join` as part of the one before, where that is
+ * alike. */
 bool gr_chat_piece_add(gr_chat_text *t, bool special, bool join, size_t n);
 
 /* chat_run.c: by the checkpoint's own template. */

@@ -75,8 +75,8 @@ gram_status gr_tok_encode(const gr_tok *t, const char *text, size_t n, bool spec
 typedef struct { size_t end; bool special, marks; } gr_tok_run;      /* marks: of gr_tok_encode_marked() */
 gram_status gr_tok_encode_runs(const gr_tok *t, const char *text, size_t n, const gr_tok_run *run, size_t n_runs,
                                gr_ids *out, gram_err *err);
-/* The same, and the added tokens of `mark` that are not special (a <think> that begins a thought) are found in runs with
- * `special` or `marks` alone. */
+/* The same, and the added tokens of `mark` that are not special (a <think> that begins a thought) are found in runs
+ * with `special` or `marks` alone. */
 gram_status gr_tok_encode_marked(const gr_tok *t, const char *text, size_t n, const gr_tok_run *run, size_t n_runs,
                                  const gr_ids *mark, gr_ids *out, gram_err *err);
 /* The same for a text that other tokens stand before: what a tokenizer adds to the very beginning alone (Metaspace with

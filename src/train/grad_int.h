@@ -38,8 +38,8 @@ void gr_grad_head_close(struct gr_head *h);
 size_t gr_grad_trace(const gr_forest *f, size_t s, const gr_example *e, int k, size_t *row, int32_t *target);
 static inline size_t gr_asked(const gr_example *e, int k) { return k ? e->asked_other : e->asked; }
 
-/* dL/dd of one verdict reaches the hidden state that its logits z [2] are read from, *dhidden = ..., and the two rows of
- * the head, through the cap on each logit. d is z of label `right` less the other's. False: memory ran out. */
+/* dL/dd of one verdict reaches the hidden state that its logits z [2] are read from, *dhidden = ..., and the two rows
+ * of the head, through the cap on each logit. d is z of label `right` less the other's. False: memory ran out. */
 bool gr_grad_push_verdict(gr_grad *g, float *dhidden, const float *hidden, const double *z, int right, double dd);
 
 #endif

@@ -31,7 +31,8 @@ static gram_status check_label(const gr_row *row, int said, gram_err *err)
                    name[said], name[chosen]);
 }
 
-/* A whole reply in the format's tags is taken apart; its verdict, like the conclusion of any text, must be the row's. */
+/* A whole reply in the format's tags is taken apart; its verdict, like the conclusion of any text, must be the
+ * row's. */
 static gram_status prepare(const gr_set_rules *rules, const gr_row *row, const char *text, struct reason *out,
                            gram_err *err)
 {

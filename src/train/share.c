@@ -7,7 +7,8 @@
 #include "train/share.h"
 
 /* Where a parameter's values travel from and to, as float32: where they are, or, of bfloat16, in the memory of their
- * gradients, which are done with. Messages go between the memories of hosts, so of another device both are in a copy. */
+ * gradients, which are done with. Messages go between the memories of hosts, so of another device both are in a
+ * copy. */
 static float *values_of(const gr_share *s, size_t i)
 {
     const gr_param *p = &s->a->param[i];

@@ -1,8 +1,8 @@
 /* test_advantage.c - advantages against torch, and every estimator of a gradient against the whole of it.
  *
- * The enumeration: a policy over 5 tokens, the last of which ends an answer, that writes two tokens at most: 21 answers.
- * Its parameters are the logits of the first token and those of the second behind each first, 25 numbers. What a method
- * gives on average is then no matter of chance: every group of answers is taken with its probability. */
+ * The enumeration: a policy over 5 tokens, the last of which ends an answer, that writes two tokens at most: 21
+ * answers. Its parameters are the logits of the first token and those of the second behind each first, 25 numbers. What
+ * a method gives on average is then no matter of chance: every group of answers is taken with its probability. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* test_golden_scores.c - preferences of real pairs by the real model against transformers', each order read alone.
  *
- * scripts/golden_scores.py made the file with our default judge prompt. Logits agree to 1e-4 (test_golden_smollm2.c), and a
- * preference moves by a quarter of a logit's change at most; 1e-4 is what the project promises. The model is named by GRAM_MODEL;
- * without it the tests are skipped. */
+ * scripts/golden_scores.py made the file with our default judge prompt. Logits agree to 1e-4 (test_golden_smollm2.c),
+ * and a preference moves by a quarter of a logit's change at most; 1e-4 is what the project promises. The model is
+ * named by GRAM_MODEL; without it the tests are skipped. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>

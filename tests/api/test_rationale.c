@@ -1,5 +1,5 @@
-/* test_rationale.c - a model that judges by written reasons: the same reasons and bits in any company, from text that was
- * stored, over files that are resumed; and what it refuses. */
+/* test_rationale.c - a model that judges by written reasons: the same reasons and bits in any company, from text that
+ * was stored, over files that are resumed; and what it refuses. */
 #include <jansson.h>
 #include <math.h>
 #include <pthread.h>

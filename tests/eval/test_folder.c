@@ -1,5 +1,5 @@
-/* test_folder.c - a judge over every benchmark of a folder: which rules a file has, the numbers of one that is judged by
- * itself, a resume, and what is refused. */
+/* test_folder.c - a judge over every benchmark of a folder: which rules a file has, the numbers of one that is judged
+ * by itself, a resume, and what is refused. */
 #include <stdlib.h>
 #include "eval/folder.h"
 #include "eval_check.h"

@@ -1,5 +1,5 @@
-/* fuzz_rationale.c - any text as what a judge wrote, and as a format: a rationale lies in the text it was found in, and a
- * format that is taken has all its parts. The first byte chooses. */
+/* fuzz_rationale.c - any text as what a judge wrote, and as a format: a rationale lies in the text it was found in, and
+ * a format that is taken has all its parts. The first byte chooses. */
 #include <stdlib.h>
 #include <string.h>
 #include "rationale/format.h"

@@ -1,5 +1,5 @@
-/* test_adamw.c - AdamW's reference against its formula in long double, every build against the reference to the bit, and
- * what rounding by chance does on average. */
+/* test_adamw.c - AdamW's reference against its formula in long double, every build against the reference to the bit,
+ * and what rounding by chance does on average. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>

@@ -684,7 +684,8 @@ static void best_proof_is_kept(void **state)
     (void)state;
 
     prover_open(&p, 4);
-    /* With a first its label is A, with b first B: the last of the second order wins, for those before it have flaws. */
+    /* With a first its label is A, with b first B: the last of the second order wins, for those before it have
+     * flaws. */
     p.script = (struct script){ .line = { { "Response A is better.", "Response B is better." },
                                           { "/Response B is better", "Response B says this, Response A that." } },
                                 .z = { { -0.9, -0.1 }, { -0.2, -0.5 } } };

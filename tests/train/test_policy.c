@@ -1,8 +1,8 @@
 /* test_policy.c - losses of sampled and of given answers against TRL's own functions.
  *
- * tests/golden/align.json is written by scripts/golden_align.py: log-probabilities of six answers, and for each loss its
- * value and its gradient in each of them, in double. A sum of a few dozen terms of size 1 in another order differs by
- * some 1e-15; what JSON keeps, 17 digits, adds no more. */
+ * tests/golden/align.json is written by scripts/golden_align.py: log-probabilities of six answers, and for each loss
+ * its value and its gradient in each of them, in double. A sum of a few dozen terms of size 1 in another order differs
+ * by some 1e-15; what JSON keeps, 17 digits, adds no more. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
