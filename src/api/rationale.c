@@ -72,7 +72,8 @@ gram_status gr_api_reason_write(void *arg, const gr_ask *ask, size_t n, gr_write
 
     if (!r->engine) {
         pthread_mutex_lock(&r->m->lock);
-        rc = gr_api_write_engine(r->m, &(gr_api_engine){ r->reason.opt.products, 0 }, &r->engine, &r->kv, err);
+        rc = gr_api_write_engine(r->m, &(gr_api_engine){ r->reason.opt.products, 0, r->m->scorer.batch_tokens },
+                                 &r->engine, &r->kv, err);
         pthread_mutex_unlock(&r->m->lock);
     }
     while (!rc && w.left) {

@@ -54,7 +54,7 @@ gram_status gr_write_open(gr_write **out, const gr_write_setup *s, gram_err *err
     *out = NULL;
     if (!w)
         return gr_nomem(err, "writing");
-    assert(s->guesses <= GR_GUESSES_MOST);
+    assert(s->guesses <= GR_GUESSES_MOST && s->prefill);
     *w = (gr_write){ .work = s->work, .device = gr_work_device(s->work), .tok = s->tok, .kv = s->kv, .most = live,
                      .now = live, .prefill = s->prefill, .guesses = s->guesses };
     w->V = gr_work_config(s->work)->vocabulary;

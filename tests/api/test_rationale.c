@@ -494,9 +494,12 @@ static void two_threads_share_one(void **state)
 static void no_memory(void **state)
 {
     gram_pair p = pair_at(1);
+    gram_rationale_options short_ones = opt;            /* every allocation is one more run */
     bool failed = NOMEM_COUNTED;
     (void)state;
 
+    short_ones.votes = 2;
+    short_ones.max_tokens = 3;
     for (long n = 0; failed; n++) {
         long before = nomem_live;
         gram_reasoner *r = NULL;
@@ -504,7 +507,7 @@ static void no_memory(void **state)
         size_t bad;
         gram_status rc;
         nomem_left = n;
-        rc = gram_reasoner_open(&r, model, &opt, &check_err);
+        rc = gram_reasoner_open(&r, model, &short_ones, &check_err);
         if (!rc)
             rc = gram_reason(r, &p, 1, &v, &bad, &check_err);
         failed = nomem_left < 0;
