@@ -10,7 +10,9 @@ done >"$tmp/p.jsonl"
 # shellcheck disable=SC2016
 judge='exec:while read -r l; do l=${l#*completion}; echo -${#l}; done'
 cd "$tmp" || exit 1
-small="--max-new-tokens 8 --samples 3 --rollout-prompts 4 --batch-rows 2 --steps 4"
+# No option twice: popt loses the value that it had.
+few="--max-new-tokens 8 --rollout-prompts 4 --batch-rows 2"
+small="$few --samples 3 --steps 4"
 
 # shellcheck disable=SC2086
 expect 0 "$GRAM" raft "$model" p.jsonl --judge "$judge" --out a $small --cut keep --eval-file p.jsonl
@@ -35,15 +37,15 @@ expect 1 "$GRAM" rl "$model" p.jsonl --judge nowhere/ --out c $small
 says err "nowhere"
 # A judge that compares cannot set prompts against each other.
 # shellcheck disable=SC2086
-expect 2 "$GRAM" raft "$model" p.jsonl --judge "$model" --out c $small --samples 2 --global
+expect 2 "$GRAM" raft "$model" p.jsonl --judge "$model" --out c $few --steps 4 --samples 2 --global
 says err "compares answers to one prompt"
 expect 2 "$GRAM" rl "$model" p.jsonl --judge "$judge" --out c
 says err "max-new-tokens"
 # What compares, as it is.
 # shellcheck disable=SC2086
-expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out d $small --steps 2 --cut keep
+expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out d $few --samples 3 --steps 2 --cut keep
 # shellcheck disable=SC2086
-expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out e $small --steps 2 --cut keep --scheme reference \
+expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out e $few --samples 3 --steps 2 --cut keep --scheme reference \
     --against greedy
 
 # Answers that somebody else wrote.
