@@ -97,6 +97,10 @@ static dnnl_status_t add_to_y(dnnl_primitive_attr_t attr)
 }
 
 /* The scratchpad is the caller's, so that threads may run one primitive at once. */
+/* Threads that ask for the same product get one descriptor from oneDNN's own cache. What makes it safe to share stands
+ * in oneDNN, where ThreadSanitizer does not see it, and products are made rarely: they are made one at a time. */
+static pthread_mutex_t building = PTHREAD_MUTEX_INITIALIZER;
+
 static dnnl_status_t build(gr_product *p, dnnl_engine_t engine)
 {
     dnnl_primitive_attr_t attr = NULL;
@@ -141,7 +145,9 @@ static gram_status make(gr_product **out, const gr_product_shape *shape, gram_er
     if (rc)
         goto out;
     p->shape = *shape;
+    pthread_mutex_lock(&building);
     s = build(p, engine);
+    pthread_mutex_unlock(&building);
     if (s) {
         rc = gr_dnnl_fail(err, s, "no matrix product of this shape");
         goto out;
