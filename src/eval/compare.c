@@ -178,37 +178,9 @@ static double step(const both *r)
     return gr_eval_right(&r->b->row) - gr_eval_right(&r->a->row);
 }
 
-static int by_prompt(const void *a, const void *b)
-{
-    const gr_eval_value *x = a, *y = b;
-
-    ORDER(x->cluster, y->cluster);
-    return 0;
-}
-
 static gram_interval around(double x, double half)
 {
     return (gram_interval){ x, fmax(-1, x - half), fmin(1, x + half) };
-}
-
-/* The mean, and half the width of its interval. */
-static double mean_of(gr_eval_value *v, size_t n, double *half)
-{
-    double x = 0, between = 0, groups = 0;
-
-    for (size_t i = 0; i < n; i++)
-        x += v[i].x / (double)n;
-    qsort(v, n, sizeof *v, by_prompt);
-    for (size_t i = 0, end; i < n; i = end) {
-        double sum = 0;
-        for (end = i; end < n && v[end].cluster == v[i].cluster; end++)
-            sum += v[end].x - x;
-        between += sum * sum;
-        groups++;
-    }
-    *half = groups < 2 ? INFINITY
-          : gr_eval_t975(groups - 1) * sqrt(groups / (groups - 1) * between) / (double)n;
-    return x;
 }
 
 /* path NULL: all rows. */
@@ -229,7 +201,7 @@ static part part_of(const comparison *c, const char *path, gr_eval_value *scratc
     }
     p.right[0] /= (double)p.rows;
     p.right[1] /= (double)p.rows;
-    mean = mean_of(scratch, p.rows, &p.half);
+    mean = gr_eval_paired(scratch, p.rows, &p.half);
     p.difference = around(mean, p.half);
     return p;
 }
@@ -362,15 +334,11 @@ static bool table(gr_buf *b, const comparison *c)
 
 static bool json_part(gr_buf *b, const part *p)
 {
-    const double x[] = { p->right[0], p->right[1], p->difference.value, p->difference.low, p->difference.high };
-    static const char *const key[] = { "\"right_a\":", ",\"right_b\":", ",\"difference\":{\"value\":", ",\"low\":",
-                                       ",\"high\":" };
-    bool ok = gr_buf_puts(b, "{\"name\":") && gr_text_json(b, p->name) &&
-        gr_buf_printf(b, ",\"rows\":%" PRIu64 ",", p->rows);
-
-    for (size_t k = 0; k < GR_COUNT(x) && ok; k++)
-        ok = gr_buf_puts(b, key[k]) && gr_text_number(b, x[k]);
-    return ok && gr_buf_printf(b, "},\"only_a\":%" PRIu64 ",\"only_b\":%" PRIu64 "}", p->only[0], p->only[1]);
+    return gr_buf_puts(b, "{\"name\":") && gr_text_json(b, p->name) &&
+        gr_buf_printf(b, ",\"rows\":%" PRIu64 ",\"right_a\":", p->rows) && gr_text_number(b, p->right[0]) &&
+        gr_buf_puts(b, ",\"right_b\":") && gr_text_number(b, p->right[1]) && gr_buf_puts(b, ",\"difference\":") &&
+        gr_text_interval(b, p->difference) &&
+        gr_buf_printf(b, ",\"only_a\":%" PRIu64 ",\"only_b\":%" PRIu64 "}", p->only[0], p->only[1]);
 }
 
 static bool json(gr_buf *b, const comparison *c)
@@ -378,9 +346,8 @@ static bool json(gr_buf *b, const comparison *c)
     bool ok = gr_buf_puts(b, "{\"gram_eval_comparison\":1,\"a\":") && gr_text_json(b, c->asked[0]) &&
         gr_buf_puts(b, ",\"b\":") && gr_text_json(b, c->asked[1]) &&
         gr_buf_puts(b, ",\"all\":") && json_part(b, &c->all) &&
-        gr_buf_puts(b, ",\"macro\":{\"value\":") && gr_text_number(b, c->macro.value) && gr_buf_puts(b, ",\"low\":") &&
-        gr_text_number(b, c->macro.low) && gr_buf_puts(b, ",\"high\":") && gr_text_number(b, c->macro.high) &&
-        gr_buf_printf(b, "},\"only_in_a\":%" PRIu64 ",\"only_in_b\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"files\":[",
+        gr_buf_puts(b, ",\"macro\":") && gr_text_interval(b, c->macro) &&
+        gr_buf_printf(b, ",\"only_in_a\":%" PRIu64 ",\"only_in_b\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"files\":[",
                       c->alone[0], c->alone[1], c->dropped);
 
     for (size_t k = 0; k < c->parts && ok; k++)

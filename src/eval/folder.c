@@ -2,7 +2,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -97,33 +96,72 @@ static gram_status list(folder *f, gram_err *err)
     return rc;
 }
 
-/* Whether the first row is one of these rules'; `why` is what it is not, otherwise. */
-static bool reads_as(const char *path, gr_rules rules, const char *columns, gram_err *why)
+/* Whether the first object is one of these rules', which have forms of their own. */
+static bool has_form(const gr_at *at, const json_t *first, gr_rules rules)
+{
+    gr_eval_item *item = NULL;
+    size_t n = 0;
+    bool ok = !gr_rules_rows(rules, at, first, &item, &n);
+
+    for (size_t i = 0; i < n; i++)
+        gr_eval_item_clear(&item[i]);
+    free(item);
+    return ok;
+}
+
+/* *found false: its first row has no form of its own, or is none at all. */
+static gram_status tell_form(const folder *f, const char *path, gr_rules *rules, bool *found, gram_err *err)
+{
+    static const gr_rules own[] = { GR_RULES_JUDGEBENCH, GR_RULES_RMBENCH, GR_RULES_REWARDBENCH2 };
+    gr_reader *r = NULL;
+    json_t *first = NULL;
+    gram_err why;
+    gram_status rc = gr_reader_open(&r, path, f->opt.file.columns, err);
+    gr_at at;
+
+    *found = false;
+    if (!rc && !gr_reader_json(r, &first, &why) && first) {
+        at = gr_reader_at(r, &why);
+        for (size_t k = 0; k < GR_COUNT(own) && !*found; k++) {
+            *rules = own[k];
+            *found = has_form(&at, first, own[k]);
+        }
+    }
+    json_decref(first);
+    gr_reader_close(r);
+    return rc;
+}
+
+/* A row of RewardBench is a pair like others, whose subset tells it. */
+static gram_status tell_pair(const folder *f, const char *path, gr_rules *rules, gram_err *err)
 {
     gr_eval_source *s = NULL;
     gr_eval_item item = { .cell = -1 };
-    bool end = true, ok = !gr_eval_source_open(&s, path, rules, columns, why) &&
-        !gr_eval_source_next(s, &item, &end, why) && !end;
+    bool end = false;
+    gram_status rc = gr_eval_source_open(&s, path, GR_RULES_NONE, f->opt.file.columns, err);
 
+    if (!rc)
+        rc = gr_eval_source_next(s, &item, &end, err);
+    if (!rc && end)
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: no row to judge", path);
+    *rules = !rc && gr_rules_knows(GR_RULES_REWARDBENCH, item.row.subset) ? GR_RULES_REWARDBENCH : GR_RULES_NONE;
     gr_eval_item_clear(&item);
     gr_eval_source_close(s);
-    return ok;
+    return rc;
 }
 
 static gram_status tell_files(folder *f, gram_err *err)
 {
-    /* Those with a form that no other has come first; a row of RewardBench is a pair like others. */
-    static const gr_rules order[] = { GR_RULES_JUDGEBENCH, GR_RULES_RMBENCH, GR_RULES_REWARDBENCH2,
-                                      GR_RULES_REWARDBENCH, GR_RULES_NONE };
-
     for (size_t i = 0; i < f->n; i++) {
-        benchmark *b = NULL;
-        gram_err why = { 0 };
-        for (size_t k = 0; k < GR_COUNT(order) && !b; k++)
-            if (reads_as(f->path[i], order[k], f->opt.file.columns, &why))
-                b = &f->of[order[k]];
-        if (!b)
-            return gr_fail(err, GRAM_EFORMAT, "%s", why.text);
+        benchmark *b;
+        gr_rules rules;
+        bool found;
+        gram_status rc = tell_form(f, f->path[i], &rules, &found, err);
+        if (!rc && !found)
+            rc = tell_pair(f, f->path[i], &rules, err);
+        if (rc)
+            return rc;
+        b = &f->of[rules];
         if (!b->path)
             b->path = gr_calloc(f->n, sizeof *b->path);
         if (!b->path)
@@ -134,11 +172,6 @@ static gram_status tell_files(folder *f, gram_err *err)
 }
 
 /* ---- What comes out ---- */
-
-static bool percent(gr_buf *b, double x, int width)
-{
-    return isnan(x) ? gr_buf_printf(b, "%*s", width, "-") : gr_buf_printf(b, "%*.1f", width, 100 * x);
-}
 
 /* The benchmark's own number; of the user's sets the mean over them. */
 static gram_interval headline(const benchmark *b, size_t k)
@@ -158,9 +191,9 @@ static bool table(gr_buf *b, const folder *f)
             continue;
         score = headline(m, k);
         ok = gr_text_cell(b, title(k), NAME) && gr_buf_printf(b, "%7zu%8" PRIu64, m->n, m->sum.rows) &&
-            percent(b, score.value, 8) && gr_buf_printf(b, "%8.1f - %5.1f", 100 * score.low, 100 * score.high) &&
-            percent(b, m->sum.accuracy.value, 8) && percent(b, m->sum.flip_rate.value, 8) &&
-            percent(b, m->sum.ece, 8) && gr_buf_puts(b, "\n");
+            gr_text_percent(b, score.value, 8) && gr_buf_printf(b, "%8.1f - %5.1f", 100 * score.low, 100 * score.high) &&
+            gr_text_percent(b, m->sum.accuracy.value, 8) && gr_text_percent(b, m->sum.flip_rate.value, 8) &&
+            gr_text_percent(b, m->sum.ece, 8) && gr_buf_puts(b, "\n");
     }
     if (ok)
         ok = gr_buf_puts(b, "\nscore: the benchmark's own metric; of own sets the mean of their accuracies. right: of "
@@ -224,8 +257,7 @@ static void page(gr_page *p, const folder *f)
 
 static bool interval(gr_buf *b, const char *key, gram_interval v)
 {
-    return gr_buf_printf(b, ",\"%s\":{\"value\":", key) && gr_text_number(b, v.value) && gr_buf_puts(b, ",\"low\":") &&
-        gr_text_number(b, v.low) && gr_buf_puts(b, ",\"high\":") && gr_text_number(b, v.high) && gr_buf_puts(b, "}");
+    return gr_buf_printf(b, ",\"%s\":", key) && gr_text_interval(b, v);
 }
 
 static bool json(gr_buf *b, const folder *f)

@@ -91,6 +91,25 @@ gram_interval gr_eval_mean(gr_eval_value *v, size_t n)
     return gr_eval_wilson(sum / (double)n, effective_rows(v, n, sum / (double)n));
 }
 
+double gr_eval_paired(gr_eval_value *v, size_t n, double *half)
+{
+    double x = 0, between = 0, groups = 0;
+
+    for (size_t i = 0; i < n; i++)
+        x += v[i].x / (double)n;
+    qsort(v, n, sizeof *v, by_cluster);
+    for (size_t i = 0, end; i < n; i = end) {
+        double sum = 0;
+        for (end = i; end < n && v[end].cluster == v[i].cluster; end++)
+            sum += v[end].x - x;
+        between += sum * sum;
+        groups++;
+    }
+    *half = groups < 2 ? INFINITY
+          : gr_eval_t975(groups - 1) * sqrt(groups / (groups - 1) * between) / (double)n;
+    return x;
+}
+
 gram_interval gr_eval_combine(const gram_interval *part, const double *weight, size_t n)
 {
     double all = 0, x = 0, below = 0, above = 0;

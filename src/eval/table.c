@@ -9,12 +9,6 @@
 #define NAME 30                     /* columns of the first column */
 #define RULE "────────────────────────────────────────────────────────────────────────────────────────"
 
-/* Right-aligned percent in `width` columns; a dash where there is none. */
-static bool percent(gr_buf *b, double x, int width)
-{
-    return isnan(x) ? gr_buf_printf(b, "%*s", width, "-") : gr_buf_printf(b, "%*.1f", width, 100 * x);
-}
-
 static bool range(gr_buf *b, gram_interval v)
 {
     return isnan(v.value) ? gr_buf_printf(b, "  %13s", "-")
@@ -24,9 +18,9 @@ static bool range(gr_buf *b, gram_interval v)
 static bool stats_line(gr_buf *b, const char *indent, const char *name, const gr_eval_stats *s)
 {
     return gr_buf_puts(b, indent) && gr_text_cell(b, name, NAME - gr_text_width(indent)) &&
-        gr_buf_printf(b, "%7" PRIu64, s->rows) && percent(b, s->accuracy.value, 7) && range(b, s->accuracy) &&
-        percent(b, s->longer.value, 7) && percent(b, s->flip_rate.value, 8) && percent(b, s->first_seat.value, 8) &&
-        percent(b, s->ece, 6) && gr_buf_puts(b, "\n");
+        gr_buf_printf(b, "%7" PRIu64, s->rows) && gr_text_percent(b, s->accuracy.value, 7) && range(b, s->accuracy) &&
+        gr_text_percent(b, s->longer.value, 7) && gr_text_percent(b, s->flip_rate.value, 8) && gr_text_percent(b, s->first_seat.value, 8) &&
+        gr_text_percent(b, s->ece, 6) && gr_buf_puts(b, "\n");
 }
 
 static bool files(gr_buf *b, const gr_eval_result *r)
@@ -49,7 +43,7 @@ static bool files(gr_buf *b, const gr_eval_result *r)
 
 static bool mean_line(gr_buf *b, const char *name, gram_interval v)
 {
-    return gr_text_cell(b, name, NAME) && gr_buf_printf(b, "%7s", "") && percent(b, v.value, 7) && range(b, v) &&
+    return gr_text_cell(b, name, NAME) && gr_buf_printf(b, "%7s", "") && gr_text_percent(b, v.value, 7) && range(b, v) &&
         gr_buf_puts(b, "\n");
 }
 
@@ -62,7 +56,7 @@ static bool rules(gr_buf *b, const gr_rule_result *r)
     for (size_t k = 0; k < r->n && ok; k++) {
         const gr_rule_score *s = &r->score[k];
         ok = gr_buf_puts(b, indent[s->level]) && gr_text_cell(b, s->name, NAME - gr_text_width(indent[s->level])) &&
-            gr_buf_printf(b, "%7" PRIu64, s->rows) && percent(b, s->score.value, 7) && range(b, s->score) &&
+            gr_buf_printf(b, "%7" PRIu64, s->rows) && gr_text_percent(b, s->score.value, 7) && range(b, s->score) &&
             gr_buf_puts(b, s->level == GR_SCORE_ADDED ? "   (added here)\n" : "\n");
     }
     for (size_t k = 0; k < r->notes && ok; k++)
@@ -92,7 +86,7 @@ static bool spread(gr_buf *b, const gr_eval_spread *s)
     return gr_buf_printf(b, "PURM: mean sigma %.3f; mean overlap u %.3f", s->sigma, s->overlap) &&
         (isnan(s->right) || gr_buf_printf(b, ", of rows judged right %.3f", s->right)) &&
         (isnan(s->wrong) || gr_buf_printf(b, ", judged wrong %.3f", s->wrong)) && gr_buf_puts(b, "\n") &&
-        (s->lambda <= 0 || (gr_buf_printf(b, "right by mean - %g u:", s->lambda) && percent(b, s->penalised.value, 7) &&
+        (s->lambda <= 0 || (gr_buf_printf(b, "right by mean - %g u:", s->lambda) && gr_text_percent(b, s->penalised.value, 7) &&
                             range(b, s->penalised) && gr_buf_puts(b, "\n")));
 }
 
@@ -108,13 +102,13 @@ static bool votes(gr_buf *b, const gr_eval_votes *v)
         for (int hard = 0; hard < 2 && ok; hard++) {
             gram_interval right = hard ? v->point[k].hard : v->point[k].soft;
             ok = gr_buf_printf(b, "%-*s%7zu", NAME, hard ? "  majority" : "mean of the verdicts", v->point[k].k) &&
-                percent(b, right.value, 7) && range(b, right) && gr_buf_printf(b, "%10.0f\n", v->point[k].tokens);
+                gr_text_percent(b, right.value, 7) && range(b, right) && gr_buf_printf(b, "%10.0f\n", v->point[k].tokens);
         }
     ok = ok && gr_buf_printf(b, RULE "\n%" PRIu64 " rationales of %.0f tokens: closed by force", v->rationales,
                              (double)v->tokens / (double)v->rationales) &&
-        percent(b, (double)v->forced / (double)v->rationales, 6) && gr_buf_puts(b, " %, contradicting their verdict") &&
-        percent(b, (double)v->contradicts / (double)v->rationales, 6) && gr_buf_puts(b, " %, for the first seat") &&
-        percent(b, v->first_seat, 6) && gr_buf_puts(b, " %, unparsed 0\n");
+        gr_text_percent(b, (double)v->forced / (double)v->rationales, 6) && gr_buf_puts(b, " %, contradicting their verdict") &&
+        gr_text_percent(b, (double)v->contradicts / (double)v->rationales, 6) && gr_buf_puts(b, " %, for the first seat") &&
+        gr_text_percent(b, v->first_seat, 6) && gr_buf_puts(b, " %, unparsed 0\n");
     if (ok && !isnan(v->error))
         ok = gr_buf_printf(b, "standard error of a row's preference: %.3f in the mean\n", v->error);
     return ok && (!v->early || gr_buf_printf(b, "%" PRIu64 " rows whose first rationales agreed\n", v->early));

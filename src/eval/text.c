@@ -111,6 +111,17 @@ bool gr_text_number(gr_buf *b, double x)
     return gr_buf_puts(b, text);
 }
 
+bool gr_text_interval(gr_buf *b, gram_interval v)
+{
+    return gr_buf_puts(b, "{\"value\":") && gr_text_number(b, v.value) && gr_buf_puts(b, ",\"low\":") &&
+        gr_text_number(b, v.low) && gr_buf_puts(b, ",\"high\":") && gr_text_number(b, v.high) && gr_buf_puts(b, "}");
+}
+
+bool gr_text_percent(gr_buf *b, double x, int width)
+{
+    return isnan(x) ? gr_buf_printf(b, "%*s", width, "-") : gr_buf_printf(b, "%*.1f", width, 100 * x);
+}
+
 bool gr_text_html(gr_buf *b, const char *s)
 {
     bool ok = true;

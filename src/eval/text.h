@@ -6,6 +6,7 @@
 #define GR_EVAL_TEXT_H
 
 #include "base/mem.h"
+#include "gram/gram.h"
 
 /* A malloc'ed copy in which every byte that is not UTF-8 became U+FFFD, so that what is written can be read
  * back; NULL: out of memory. */
@@ -14,6 +15,8 @@ size_t gr_text_points(const char *s);                   /* code points; a stray 
 size_t gr_text_width(const char *s);                    /* columns of a terminal */
 bool gr_text_json(gr_buf *b, const char *s);            /* quoted and escaped; NULL gives null */
 bool gr_text_number(gr_buf *b, double x);               /* the fewest digits that read back as x; null if not finite */
+bool gr_text_interval(gr_buf *b, gram_interval v);      /* {"value":...,"low":...,"high":...} */
+bool gr_text_percent(gr_buf *b, double x, int width);   /* 12.3, right-aligned; a dash where there is none */
 bool gr_text_html(gr_buf *b, const char *s);            /* fit for text and for quoted attributes */
 /* Padded with spaces to `width` columns, or cut to it with an ellipsis. */
 bool gr_text_cell(gr_buf *b, const char *s, size_t width);
