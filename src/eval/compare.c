@@ -283,7 +283,8 @@ static bool differing(gr_buf *b, const comparison *c)
                            n == 1 ? " is" : "s are", n > SHOWN ? ", the farthest apart of which are" : "");
     }
     for (size_t i = 0; i < gr_min(n, SHOWN) && ok; i++)
-        ok = gr_text_cell(b, gr_text_base(row[i]->a->file), NAME) && gr_buf_puts(b, " ") && gr_text_cell(b, row[i]->a->row.id, NAME) &&
+        ok = gr_text_cell(b, gr_text_base(row[i]->a->file), NAME) && gr_buf_puts(b, " ") &&
+            gr_text_cell(b, row[i]->a->row.id, NAME) &&
             gr_buf_printf(b, "%8.4f%8.4f\n", row[i]->a->row.preference, row[i]->b->row.preference);
     free(row);
     return ok;

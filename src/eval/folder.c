@@ -191,7 +191,8 @@ static bool table(gr_buf *b, const folder *f)
             continue;
         score = headline(m, k);
         ok = gr_text_cell(b, title(k), NAME) && gr_buf_printf(b, "%7zu%8" PRIu64, m->n, m->sum.rows) &&
-            gr_text_percent(b, score.value, 8) && gr_buf_printf(b, "%8.1f - %5.1f", 100 * score.low, 100 * score.high) &&
+            gr_text_percent(b, score.value, 8) &&
+            gr_buf_printf(b, "%8.1f - %5.1f", 100 * score.low, 100 * score.high) &&
             gr_text_percent(b, m->sum.accuracy.value, 8) && gr_text_percent(b, m->sum.flip_rate.value, 8) &&
             gr_text_percent(b, m->sum.ece, 8) && gr_buf_puts(b, "\n");
     }

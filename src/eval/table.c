@@ -19,7 +19,8 @@ static bool stats_line(gr_buf *b, const char *indent, const char *name, const gr
 {
     return gr_buf_puts(b, indent) && gr_text_cell(b, name, NAME - gr_text_width(indent)) &&
         gr_buf_printf(b, "%7" PRIu64, s->rows) && gr_text_percent(b, s->accuracy.value, 7) && range(b, s->accuracy) &&
-        gr_text_percent(b, s->longer.value, 7) && gr_text_percent(b, s->flip_rate.value, 8) && gr_text_percent(b, s->first_seat.value, 8) &&
+        gr_text_percent(b, s->longer.value, 7) && gr_text_percent(b, s->flip_rate.value, 8) &&
+        gr_text_percent(b, s->first_seat.value, 8) &&
         gr_text_percent(b, s->ece, 6) && gr_buf_puts(b, "\n");
 }
 
@@ -43,7 +44,8 @@ static bool files(gr_buf *b, const gr_eval_result *r)
 
 static bool mean_line(gr_buf *b, const char *name, gram_interval v)
 {
-    return gr_text_cell(b, name, NAME) && gr_buf_printf(b, "%7s", "") && gr_text_percent(b, v.value, 7) && range(b, v) &&
+    return gr_text_cell(b, name, NAME) && gr_buf_printf(b, "%7s", "") && gr_text_percent(b, v.value, 7) &&
+        range(b, v) &&
         gr_buf_puts(b, "\n");
 }
 
@@ -86,7 +88,8 @@ static bool spread(gr_buf *b, const gr_eval_spread *s)
     return gr_buf_printf(b, "PURM: mean sigma %.3f; mean overlap u %.3f", s->sigma, s->overlap) &&
         (isnan(s->right) || gr_buf_printf(b, ", of rows judged right %.3f", s->right)) &&
         (isnan(s->wrong) || gr_buf_printf(b, ", judged wrong %.3f", s->wrong)) && gr_buf_puts(b, "\n") &&
-        (s->lambda <= 0 || (gr_buf_printf(b, "right by mean - %g u:", s->lambda) && gr_text_percent(b, s->penalised.value, 7) &&
+        (s->lambda <= 0 || (gr_buf_printf(b, "right by mean - %g u:", s->lambda) &&
+                            gr_text_percent(b, s->penalised.value, 7) &&
                             range(b, s->penalised) && gr_buf_puts(b, "\n")));
 }
 
@@ -102,12 +105,15 @@ static bool votes(gr_buf *b, const gr_eval_votes *v)
         for (int hard = 0; hard < 2 && ok; hard++) {
             gram_interval right = hard ? v->point[k].hard : v->point[k].soft;
             ok = gr_buf_printf(b, "%-*s%7zu", NAME, hard ? "  majority" : "mean of the verdicts", v->point[k].k) &&
-                gr_text_percent(b, right.value, 7) && range(b, right) && gr_buf_printf(b, "%10.0f\n", v->point[k].tokens);
+                gr_text_percent(b, right.value, 7) && range(b, right) &&
+                gr_buf_printf(b, "%10.0f\n", v->point[k].tokens);
         }
     ok = ok && gr_buf_printf(b, RULE "\n%" PRIu64 " rationales of %.0f tokens: closed by force", v->rationales,
                              (double)v->tokens / (double)v->rationales) &&
-        gr_text_percent(b, (double)v->forced / (double)v->rationales, 6) && gr_buf_puts(b, " %, contradicting their verdict") &&
-        gr_text_percent(b, (double)v->contradicts / (double)v->rationales, 6) && gr_buf_puts(b, " %, for the first seat") &&
+        gr_text_percent(b, (double)v->forced / (double)v->rationales, 6) &&
+        gr_buf_puts(b, " %, contradicting their verdict") &&
+        gr_text_percent(b, (double)v->contradicts / (double)v->rationales, 6) &&
+        gr_buf_puts(b, " %, for the first seat") &&
         gr_text_percent(b, v->first_seat, 6) && gr_buf_puts(b, " %, unparsed 0\n");
     if (ok && !isnan(v->error))
         ok = gr_buf_printf(b, "standard error of a row's preference: %.3f in the mean\n", v->error);
