@@ -135,56 +135,54 @@ static gram_status open_server(gram_judge *j, const char *url, const char *key, 
 
 static const gram_judge_options no_options;
 
-gram_status gram_judge_open(gram_judge **out, const char *where, const gram_judge_options *opt, gram_err *err)
+static gram_status begin(gram_judge **out, const gram_judge_options *opt, gram_err *err)
 {
-    gram_judge *j;
-    gram_status rc;
+    gram_status rc = check_options(opt, err);
 
     *out = NULL;
-    opt = opt ? opt : &no_options;
-    rc = check_options(opt, err);
     if (rc)
         return rc;
-    j = judge_new(opt);
-    if (!j)
-        return gr_nomem(err, "judge");
-    if (is_program(where))
-        rc = gr_program_open(&j->program, where + 5, opt->timeout > 0 ? opt->timeout : TIMEOUT, err);
-    else if (is_server(where))
-        rc = open_server(j, where, opt->key, err);
-    else
-        rc = open_model(j, where, opt->model, err);
+    *out = judge_new(opt);
+    return *out ? GRAM_OK : gr_nomem(err, "judge");
+}
+
+/* The judge, whose kind is known, or after a failure none. */
+static gram_status finish(gram_judge **out, gram_status rc, const char *name, gram_err *err)
+{
     if (!rc)
-        rc = settle(j, where, err);
-    if (rc)
-        gram_judge_close(j);
-    else
-        *out = j;
+        rc = settle(*out, name, err);
+    if (rc) {
+        gram_judge_close(*out);
+        *out = NULL;
+    }
     return rc;
+}
+
+gram_status gram_judge_open(gram_judge **out, const char *where, const gram_judge_options *opt, gram_err *err)
+{
+    gram_status rc;
+
+    opt = opt ? opt : &no_options;
+    rc = begin(out, opt, err);
+    if (rc)
+        return rc;
+    if (is_program(where))
+        rc = gr_program_open(&(*out)->program, where + 5, opt->timeout > 0 ? opt->timeout : TIMEOUT, err);
+    else if (is_server(where))
+        rc = open_server(*out, where, opt->key, err);
+    else
+        rc = open_model(*out, where, opt->model, err);
+    return finish(out, rc, where, err);
 }
 
 gram_status gram_judge_over(gram_judge **out, gram_model *m, const gram_judge_options *opt, gram_err *err)
 {
-    gram_judge *j;
-    gram_status rc;
+    gram_status rc = begin(out, opt ? opt : &no_options, err);
 
-    *out = NULL;
-    opt = opt ? opt : &no_options;
-    rc = check_options(opt, err);
     if (rc)
         return rc;
-    j = judge_new(opt);
-    if (!j)
-        return gr_nomem(err, "judge");
-    j->m = m;
-    rc = find_head(j, err);
-    if (!rc)
-        rc = settle(j, m->name, err);
-    if (rc)
-        gram_judge_close(j);
-    else
-        *out = j;
-    return rc;
+    (*out)->m = m;
+    return finish(out, find_head(*out, err), m->name, err);
 }
 
 void gram_judge_close(gram_judge *j)
