@@ -132,11 +132,9 @@ static bool put_cost(json_t *o, const gr_bon_line *l, bool seconds)
 json_t *gr_bon_line_json(const gr_bon_line *l, const double *gold, bool seconds)
 {
     const gram_prompt prompt = { l->row.turn, l->row.n_turns, l->row.tools };
-    json_t *o = json_pack("{s:s, s:o}", "id", l->row.id, "prompt", gr_api_prompt_json(&prompt));
+    json_t *o = gr_api_line_json(l->row.id, &prompt);
     bool whole = l->row.n && (!l->answer || l->answer[0]), ok = o;
 
-    if (ok && l->row.tools)
-        ok = set(o, "tools", json_loads(l->row.tools, 0, NULL));
     if (ok && whole)
         ok = put_responses(o, l);
     if (ok && l->error)

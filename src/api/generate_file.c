@@ -147,15 +147,12 @@ bool gr_api_put_answers(json_t *o, json_t *const *answer, size_t n)
     return ok;
 }
 
-/* {"id", "prompt", "tools"?} and the answers. */
 static json_t *line_json(const struct writing *w, const struct line *l)
 {
     const gram_prompt prompt = { l->row.turn, l->row.n_turns, l->row.tools };
-    json_t *o = json_pack("{s:s, s:o}", "id", l->row.id, "prompt", gr_api_prompt_json(&prompt));
+    json_t *o = gr_api_line_json(l->row.id, &prompt);
     bool ok = o;
 
-    if (ok && l->row.tools)
-        ok = !json_object_set_new(o, "tools", json_loads(l->row.tools, 0, NULL));
     if (ok && l->error)
         ok = !json_object_set_new(o, "error", json_string(l->error));
     else if (ok && w->g->n == 1)

@@ -217,3 +217,14 @@ json_t *gr_api_prompt_json(const gram_prompt *p)
         return json_string(p->turn->content);
     return gr_api_messages_json(p);
 }
+
+json_t *gr_api_line_json(const char *id, const gram_prompt *p)
+{
+    json_t *o = json_pack("{s:s, s:o}", "id", id, "prompt", gr_api_prompt_json(p));
+
+    if (o && p->tools && json_object_set_new(o, "tools", json_loads(p->tools, 0, NULL))) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}

@@ -51,5 +51,7 @@ bool gr_api_put_answers(struct json_t *o, struct json_t *const *answer, size_t n
 struct json_t *gr_api_messages_json(const gram_prompt *p);
 /* The same as rows give it: a text where it is one turn of the user's, else a list of messages. */
 struct json_t *gr_api_prompt_json(const gram_prompt *p);
+/* {"id", "prompt", "tools"?}: how a line about a row's prompt begins; NULL: out of memory. */
+struct json_t *gr_api_line_json(const char *id, const gram_prompt *p);
 
 #endif

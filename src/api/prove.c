@@ -127,19 +127,6 @@ static void prover_close(struct prover *p)
 
 /* ---- Lines ---------------------------------------------------------------------------------------- */
 
-static json_t *turns_json(const gr_row *row)
-{
-    json_t *a = json_array();
-
-    for (size_t i = 0; a && i < row->n_turns; i++)
-        if (json_array_append_new(a, json_pack("{s:s, s:s}", "role", row->turn[i].role, "content",
-                                               row->turn[i].content))) {
-            json_decref(a);
-            return NULL;
-        }
-    return a;
-}
-
 static json_t *proofs_json(const gram_proved *v)
 {
     json_t *a = json_array();
@@ -160,8 +147,9 @@ static json_t *proofs_json(const gram_proved *v)
 static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, const gram_proved *v, gram_err *err)
 {
     const gram_proof *best = v->best < v->n ? &v->proof[v->best] : NULL;
+    const gram_prompt prompt = { row->turn, row->n_turns, row->tools };
     json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:s?, s:s, s:s?, s:o, s:o, s:I, s:s?, s:s?, s:f}", "id", row->id, "prompt",
-                          turns_json(row), "chosen", row->chosen, "rejected", row->rejected, "rationale", v->rationale,
+                          gr_api_messages_json(&prompt), "chosen", row->chosen, "rejected", row->rejected, "rationale", v->rationale,
                           "rationale_label", "chosen", "dropped", v->rationale ? NULL : v->dropped,
                           "score", gr_json_real(best ? best->score : NAN), "proofs", proofs_json(v),
                           "best", best ? (json_int_t)v->best : (json_int_t)-1, "subset", row->subset,
