@@ -30,10 +30,18 @@ static gram_status render(const gr_judge *j, const gr_group *row, gr_ids *out, g
     return rc;
 }
 
+static bool room_for_one(gr_align_prompts *s)
+{
+    gr_align_prompt *grown = gr_grown(s->p, s->n, &s->cap, 1, sizeof *grown);
+
+    s->p = grown ? grown : s->p;
+    return grown;
+}
+
 /* Takes the row over, but not its JSON. */
 static gram_status add(gr_align_prompts *s, gr_group *row, const json_t *json, const gr_align_rules *r, gram_err *err)
 {
-    gr_align_prompt p = { *row, { 0 }, gr_json_text(json, JSON_COMPACT) }, *more = NULL;
+    gr_align_prompt p = { *row, { 0 }, gr_json_text(json, JSON_COMPACT) };
     gram_status rc = p.columns ? render(r->judge, &p.row, &p.ids, err) : gr_nomem(err, "prompts");
 
     if (!rc && p.ids.n > r->most && r->truncate == GRAM_TRUNCATE_DROP) {
@@ -41,17 +49,13 @@ static gram_status add(gr_align_prompts *s, gr_group *row, const json_t *json, c
     } else if (!rc && p.ids.n > r->most) {
         rc = gr_fail(err, GRAM_EFORMAT, "row %s: a prompt of %zu tokens, of which %zu leave room for an answer; "
                      "`truncate drop` leaves such rows out", p.row.id, p.ids.n, r->most);
-    } else if (!rc) {
-        more = gr_grown(s->p, s->n, &s->cap, 1, sizeof *s->p);
-        if (!more)
-            rc = gr_nomem(err, "prompts");
-    }
-    if (!rc && p.ids.n <= r->most) {
+    } else if (!rc && room_for_one(s)) {
         s->digest = gr_digest(s->n ? s->digest : GR_DIGEST, p.ids.p, p.ids.n * sizeof *p.ids.p);
         s->digest = gr_digest(s->digest, p.columns, strlen(p.columns) + 1);
-        s->p = more;
         s->p[s->n++] = p;
         return GRAM_OK;
+    } else if (!rc) {
+        rc = gr_nomem(err, "prompts");
     }
     gr_group_clear(&p.row);
     gr_ids_clear(&p.ids);

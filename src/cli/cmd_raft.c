@@ -1,13 +1,6 @@
 /* cmd_raft.c - `gram raft`: a policy writes, a judge ranks, and the best answers are learnt. */
 #include "cli/train_options.h"
 
-static const struct poptOption opts[] = {
-    CLI_INCLUDE(cli_train_own[GRAM_STAGE_ALIGN], "Options:"),
-    CLI_INCLUDE(cli_train_both, "Training options:"),
-    CLI_INCLUDE(cli_run_table, "Engine options:"),
-    CLI_TABLE_END
-};
-
 static int run(const char **arg, size_t n)
 {
     (void)n;
@@ -30,5 +23,5 @@ const cli_command cli_raft = {
     "--samples 4 --lora-rank 16 --lr 1e-4\n"
     "gram raft ./my-model prompts.jsonl --judge gram-judge/ --eval-file held-out.jsonl --eval-judge reward/ "
     "--eval-every 8 --best --out better/ --max-new-tokens 64",
-    2, CLI_MANY, opts, run
+    2, CLI_MANY, cli_align_table, run
 };

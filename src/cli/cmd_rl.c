@@ -1,13 +1,6 @@
 /* cmd_rl.c - `gram rl`: policy gradients from a judge's rewards. */
 #include "cli/train_options.h"
 
-static const struct poptOption opts[] = {
-    CLI_INCLUDE(cli_train_own[GRAM_STAGE_ALIGN], "Options:"),
-    CLI_INCLUDE(cli_train_both, "Training options:"),
-    CLI_INCLUDE(cli_run_table, "Engine options:"),
-    CLI_TABLE_END
-};
-
 static int run(const char **arg, size_t n)
 {
     (void)n;
@@ -26,5 +19,5 @@ const cli_command cli_rl = {
     "gram rl ./my-model prompts.jsonl --judge reward/ --out better/ --max-new-tokens 64 --lora-rank 16 --lr 1e-5\n"
     "gram rl ./my-model prompts.jsonl --judge gram-judge/ --algorithm grpo --kl k3 --kl-in loss --beta 0.04 --out "
     "better/ --max-new-tokens 64",
-    2, CLI_MANY, opts, run
+    2, CLI_MANY, cli_align_table, run
 };

@@ -25,6 +25,13 @@ struct poptOption cli_train_own[GRAM_STAGES][CLI_TRAIN_MOST], cli_train_both[CLI
     CLI_TABLE_END
 };
 
+const struct poptOption cli_align_table[] = {
+    CLI_INCLUDE(cli_train_own[GRAM_STAGE_ALIGN], "Options:"),
+    CLI_INCLUDE(cli_train_both, "Training options:"),
+    CLI_INCLUDE(cli_run_table, "Engine options:"),
+    CLI_TABLE_END
+};
+
 /* ---- The tables, from the library's ---------------------------------------------------------------- */
 
 static const char *argument_name(const gram_option *o)

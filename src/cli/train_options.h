@@ -9,6 +9,7 @@ enum { CLI_TRAIN_MOST = 80, CLI_TRAIN_ALL = 128 };   /* options of a table, and 
 /* The library's options of a stage: those that the other stage has not, and the others with --out and what only tells
  * or checks. cli_train_init() fills them in, before anything reads them. */
 extern struct poptOption cli_train_own[GRAM_STAGES][CLI_TRAIN_MOST], cli_train_both[CLI_TRAIN_MOST];
+extern const struct poptOption cli_align_table[];       /* all options of `gram raft` and `gram rl` */
 void cli_train_init(void);
 
 /* Runs the stage with what the options said; data: files, ends with NULL. An exit code. */
