@@ -58,24 +58,16 @@ def text(p):
     return None if p == ffi.NULL else ffi.string(p).decode("utf-8", "replace")
 
 
-def take(p):
-    """A malloc'ed C string that becomes ours."""
-    value = text(p)
-    _free(p)
-    return value
-
-
 _libc = cffi.FFI()
 _libc.cdef("void free(void *p);")
 _c = _libc.dlopen(None)
 
 
-def _free(p):
-    if p != ffi.NULL:
-        _c.free(_libc.cast("void *", int(ffi.cast("uintptr_t", p))))
-
-
-free = _free
+def take(p):
+    """A malloc'ed C string that becomes ours."""
+    value = text(p)
+    _c.free(_libc.cast("void *", int(ffi.cast("uintptr_t", p))))
+    return value
 
 
 class Call:

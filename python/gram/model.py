@@ -1,4 +1,5 @@
 """Models: scores, rewards, rankings, text, evaluation. Numbers that are many come as NumPy arrays."""
+import functools
 import json
 import os
 import tempfile
@@ -415,13 +416,28 @@ class Model:
 _prompt = prompt                    # methods have a parameter of this name
 
 
+def write_rows(rows, path):
+    """Dicts, or a datasets.Dataset, as JSON Lines."""
+    with open(path, "w", encoding="utf-8") as f:
+        for row in rows:
+            f.write(json.dumps(row, default=str) + "\n")
+
+
+_opened = functools.lru_cache(maxsize=None)(Model)
+
+
+def from_environment():
+    """The model that GRAM_JUDGE names, for trainers that load a file of functions; each is opened once."""
+    if not os.environ.get("GRAM_JUDGE"):
+        raise GramError("GRAM_JUDGE names no judge", "EARG")
+    return _opened(os.environ["GRAM_JUDGE"])
+
+
 def _over_rows(rows, run):
     dataset = rows if type(rows).__module__.partition(".")[0] == "datasets" else None
     with tempfile.TemporaryDirectory() as dir:
         source, out = os.path.join(dir, "rows.jsonl"), os.path.join(dir, "out.jsonl")
-        with open(source, "w", encoding="utf-8") as f:
-            for i, row in enumerate(rows):
-                f.write(json.dumps({"id": str(i), **row}, default=str) + "\n")
+        write_rows(({"id": str(i), **row} for i, row in enumerate(rows)), source)
         run(source, out)
         with open(out, encoding="utf-8") as f:
             made = [json.loads(line) for line in f]
@@ -442,18 +458,18 @@ def inspect(path, **options) -> dict:
     call, o, out = Call(), ffi.new("gram_options *"), ffi.new("gram_info *")
     _options(call, o, **options)
     call.check(lib.gram_inspect(call.string(path), o, out, call.err))
-    return _plain(out, "gram_info")
+    return plain(out)
 
 
-def _plain(c, kind):
+def plain(c):
     """A struct as a dict; a list of structs in it is counted by the field that is called like it with an s."""
-    made = {}
-    for name, field in (ffi.typeof(kind) if isinstance(kind, str) else kind).fields:
+    made, kind = {}, ffi.typeof(c)
+    for name, field in (kind.item if kind.kind == "pointer" else kind).fields:
         value, shape = getattr(c, name), field.type
         if shape.kind == "primitive":
             made[name] = value
         elif shape.kind == "array" and shape.item.kind == "struct":
-            made[name] = [_plain(value[i], shape.item) for i in range(getattr(c, name + "s"))]
+            made[name] = [plain(value[i]) for i in range(getattr(c, name + "s"))]
         else:
             made[name] = text(value)
     return made

@@ -1,11 +1,10 @@
 """Training: gram.finetune() and gram.pretrain() with the options of `gram finetune` and `gram pretrain` by name."""
-import json
 import os
 import tempfile
 from contextlib import contextmanager
 
 from gram._native import Call, ffi, lib, text
-from gram.model import _bar, _choice
+from gram.model import _bar, _choice, plain, write_rows
 
 __all__ = ["finetune", "pretrain", "merge", "convert", "train_options"]
 
@@ -34,9 +33,7 @@ def _rows_file(rows):
         return
     with tempfile.TemporaryDirectory() as dir:
         path = os.path.join(dir, "rows.jsonl")
-        with open(path, "w", encoding="utf-8") as f:
-            for row in rows:
-                f.write(json.dumps(row, default=str) + "\n")
+        write_rows(rows, path)
         yield path
 
 
@@ -48,11 +45,6 @@ def _word(value):
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return repr(value) if isinstance(value, float) else str(value)
-
-
-def _fields(c):
-    return {name: getattr(c, name) if f.type.kind == "primitive" else text(getattr(c, name))
-            for name, f in ffi.typeof(c[0] if ffi.typeof(c).kind == "pointer" else c).fields}
 
 
 def _train(stage, run, model, rows, out, on_step, on_held, progress, note, resume, options):
@@ -67,13 +59,13 @@ def _train(stage, run, model, rows, out, on_step, on_held, progress, note, resum
     show, end = _bar(progress, "step")
 
     def stepped(_, s):
-        stop = on_step(_fields(s)) is False if on_step else False
+        stop = on_step(plain(s)) is False if on_step else False
         if show:
             show(s.step, s.steps)
         return 1 if stop else 0
     o.progress = call.callback("gram_train_fn", stepped)
     if on_held:
-        o.held = call.callback("gram_held_fn", lambda _, h: on_held(_fields(h)))
+        o.held = call.callback("gram_held_fn", lambda _, h: on_held(plain(h)))
     if note:
         o.note = call.callback("gram_warn_fn", lambda _, s: note(text(s)))
     try:

@@ -6,17 +6,10 @@
 """
 import math
 
+from gram.client import _runs
 from gram.model import Model
 
 __all__ = ["reward_function", "RewardModel"]
-
-
-def _groups(items):
-    start = 0
-    for i in range(1, len(items) + 1):
-        if i == len(items) or items[i] != items[start]:
-            yield start, i
-            start = i
 
 
 def reward_function(judge, reference_column=None, scheme="all-pairs", unit="preference", lambda_=0.0, **options):
@@ -29,7 +22,7 @@ def reward_function(judge, reference_column=None, scheme="all-pairs", unit="pref
     def gram_reward(prompts, completions, **columns):
         references = columns[reference_column] if reference_column else [None] * len(prompts)
         compares, out = model.head == "vocabulary", []
-        for start, end in _groups(list(zip(prompts, references))):
+        for start, end in _runs(list(zip(prompts, references))):
             if compares and references[start] is None and end - start < 2:
                 out.extend([None] * (end - start))
                 continue

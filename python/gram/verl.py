@@ -3,19 +3,7 @@ model.
 
 compute_score gives one response its preference over ground_truth, the reference answer (a judge), or the reward head's
 number; compute_score_batch does it for many at once."""
-import os
-
-_model = None
-
-
-def _judge():
-    global _model
-    if _model is None:
-        from gram.model import GramError, Model
-        if not os.environ.get("GRAM_JUDGE"):
-            raise GramError("GRAM_JUDGE names no judge", "EARG")
-        _model = Model(os.environ["GRAM_JUDGE"])
-    return _model
+from gram.model import GramError, from_environment
 
 
 def _prompt(extra_info):
@@ -23,13 +11,11 @@ def _prompt(extra_info):
         if extra_info and extra_info.get(name) is not None:
             p = extra_info[name]
             return p if isinstance(p, str) else list(p)
-    from gram.model import GramError
     raise GramError("extra_info holds no raw_prompt, prompt or question", "EARG")
 
 
 def compute_score_batch(data_sources, solution_strs, ground_truths, extra_infos, **_):
-    from gram.model import GramError
-    model, prompts = _judge(), [_prompt(e) for e in extra_infos]
+    model, prompts = from_environment(), [_prompt(e) for e in extra_infos]
     if model.head != "vocabulary":
         return [float(model.rewards(p, [s])[0]) for p, s in zip(prompts, solution_strs)]
     if any(g is None for g in ground_truths):
