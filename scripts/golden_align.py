@@ -256,5 +256,41 @@ def steps(kind):
     return out
 
 
+def value_loss(v, old, ret, mask, clip):     # TRL PPO's lines, masked_mean over the answers' tokens
+    near = torch.clamp(v, old - clip, old + clip)
+    return 0.5 * (torch.max((v - ret) ** 2, (near - ret) ** 2) * mask).sum() / mask.sum()
+
+
+def values():
+    """The loss of single values, and steps of a value model: a head on the states before the tokens of an answer."""
+    g = torch.Generator().manual_seed(3)
+    v, old, ret = (torch.randn(12, generator=g) for _ in range(3))
+    x = v.clone().requires_grad_()
+    value_loss(x, old, ret, torch.ones(12), 0.2).backward()
+    import transformers
+    path = OUT.parent / "train" / "llama_gqa"
+    tokens = json.loads((path / "tokens.json").read_text())
+    model = transformers.AutoModel.from_pretrained(path, dtype=torch.float64, attn_implementation="eager")
+    head = torch.nn.Parameter(0.1 * torch.sin(torch.arange(48.0) + 1))
+    params = list(model.parameters()) + [head]
+    opt = torch.optim.AdamW(params, lr=1e-3, weight_decay=0)
+    out = dict(loss=[], norm=[])
+    for s in range(4):
+        total, n = 0, sum(40 + (3 * s + b) % 6 for b in range(3))
+        opt.zero_grad()
+        for i in ((3 * s + b) % 6 for b in range(3)):
+            ids = row(tokens, i, 0)
+            t = torch.arange(float(len(ids) - 20))
+            at = model(torch.tensor([ids])).last_hidden_state[0, 19:-1] @ head
+            total = total + value_loss(at, 0.5 * torch.cos(t + i), torch.sin(0.3 * t + i), torch.ones(len(t)),
+                                       0.2) * len(t) / n
+        total.backward()
+        out["loss"].append(total.item())
+        out["norm"].append(torch.sqrt(sum((p.grad ** 2).sum() for p in params)).item())
+        opt.step()
+    return dict(v=v.tolist(), old=old.tolist(), returns=ret.tolist(), clip=0.2,
+                grad=(x.grad * 12).tolist(), loss=value_loss(v, old, ret, torch.ones(12), 0.2).item(), steps=out)
+
+
 OUT.write_text(json.dumps(dict(policies=policies(), offline=offline(), advantages=advantages(),
-                               steps={k: steps(k) for k in LOSSES})) + "\n")
+                               steps={k: steps(k) for k in LOSSES}, value=values())) + "\n")

@@ -86,7 +86,8 @@ typedef enum {
     GRAM_ALGORITHM_DR_GRPO,         /* r less the mean, and answers are not divided by their length */
     GRAM_ALGORITHM_REINFORCE,       /* r less the running mean of all rewards */
     GRAM_ALGORITHM_REMAX,           /* r less that of the greedy answer */
-    GRAM_ALGORITHM_ONLINE_DPO       /* dpo of each prompt's best answer and its worst */
+    GRAM_ALGORITHM_ONLINE_DPO,      /* dpo of each prompt's best answer and its worst */
+    GRAM_ALGORITHM_PPO              /* each token: what came behind it, less what a value model said would come */
 } gram_algorithm;
 const char *gram_algorithm_name(gram_algorithm a);
 
@@ -96,6 +97,7 @@ typedef enum { GRAM_RATIO_NONE, GRAM_RATIO_TOKEN, GRAM_RATIO_ANSWER_MEAN, GRAM_R
 typedef enum { GRAM_PER_TOKEN, GRAM_PER_ANSWER, GRAM_PER_LENGTH } gram_per;
 typedef enum { GRAM_CUT_MASK, GRAM_CUT_KEEP, GRAM_CUT_PENALTY } gram_cut;
 typedef enum { GRAM_AGAINST_ROW, GRAM_AGAINST_GREEDY } gram_against;
+typedef enum { GRAM_WHITEN_NO, GRAM_WHITEN_YES } gram_whiten;
 
 typedef struct {
     gram_algorithm algorithm;       /* Set it by gram_train_options_set_algorithm() */
@@ -115,11 +117,16 @@ typedef struct {
     gram_cut cut;                   /* answers that ran into max_new */
     double   cut_penalty, length_penalty;
     double   sd_floor;
-    bool     whiten, global;
+    gram_whiten whiten;             /* advantages to mean 0 and variance 1, over the tokens of a rollout */
+    bool     global;
     double   min_gain;
     const char *scheme, *unit;      /* of judges that compare; NULL: their defaults */
     gram_against against;
     double   lambda;
+    const char *value;              /* ppo: what the value model starts from, a reward model or another; NULL: the
+                                     * policy, with a new head */
+    double   gae_gamma, gae_lambda; /* ppo: 1 and 0.95 */
+    double   value_clip, value_weight, value_lr;    /* ppo: 0.2; of its loss beside the policy's: 0.1; 0: 10 * lr */
 } gram_align_options;
 
 typedef struct {

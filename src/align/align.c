@@ -77,6 +77,9 @@ gram_status gr_align_open(gr_align **out, const gr_align_facts *f, gram_err *err
                              o->temperature, o->top_p, o->max_new };
     a->reference = (gr_grad){ .t = f->reference, .cfg = gr_model_config(f->model), .device = f->device, .write = true,
                               .temperature = o->temperature };
+    a->value = (gr_grad){ .t = f->value, .cfg = f->value_config, .device = f->device, .write = true };
+    a->source.also = f->values;
+    a->source.n_also = f->n_values;
     a->prompt = gr_calloc(a->prompts, sizeof(*a->prompt));
     a->turn = gr_calloc(a->prompts, sizeof *a->turn);
     if (!a->prompt || !a->turn) {
@@ -99,6 +102,7 @@ void gr_align_close(gr_align *a)
     gr_answers_free(a->answer, a->n);
     gr_order_clear(&a->order);
     gr_grad_clear(&a->reference);
+    gr_grad_clear(&a->value);
     free(a->prompt);
     free(a->turn);
     free(a);
@@ -108,6 +112,8 @@ static bool settings(const void *arg, gr_buf *b)
 {
     const gr_align *a = arg;
 
+    if (a->f.value_base && !gr_buf_printf(b, "value model=%016" PRIx64 "\n", a->f.value_base))
+        return false;
     return !a->f.reference || gr_buf_printf(b, "the reference is another model=%d\n", a->f.opt->reference != NULL);
 }
 
@@ -141,10 +147,8 @@ static gram_status take_prompts(gr_align *a, uint64_t rollout, gram_err *err)
     return rc;
 }
 
-/* Micro-batches of a list of samples, all of one kind of pass. */
-typedef gram_status some_fn(void *arg, gr_sampled *const *s, size_t n, gram_err *err);
-
-static gram_status in_batches(const gr_align *a, gr_sampled *const *s, size_t n, some_fn *fn, void *arg, gram_err *err)
+gram_status gr_align_batches(const gr_align *a, gr_sampled *const *s, size_t n, gr_some_fn *fn, void *arg,
+                             gram_err *err)
 {
     const gr_example **e = gr_calloc(n, sizeof(*e));
     gram_status rc = e ? GRAM_OK : gr_nomem(err, "samples");
@@ -182,7 +186,7 @@ static gram_status read_all(gr_align *a, gr_grad *g, size_t into, gr_sum *sum, g
             s[n++] = &a->answer[i].s;
         }
     if (!rc)
-        rc = in_batches(a, s, n, read_some, &r, err);
+        rc = gr_align_batches(a, s, n, read_some, &r, err);
     for (size_t i = 0; i < a->n; i++)
         a->answer[i].s.logp = a->answer[i].numbers;
     sum->tokens += r.sum.tokens;
@@ -190,8 +194,6 @@ static gram_status read_all(gr_align *a, gr_grad *g, size_t into, gr_sum *sum, g
     free(s);
     return rc;
 }
-
-enum { LOGP, ADVANTAGE, OLD, REFERENCE };       /* places in an answer's numbers */
 
 /* What wrote and what is trained are one policy, or something is wrong. */
 static gram_status check_apart(const gr_align *a, gram_err *err)
@@ -212,22 +214,24 @@ static gram_status read_answers(gr_align *a, gr_grad *g, gr_sum *sum, gram_err *
 {
     bool later = a->source.every > 1 && a->rules.ratio != GR_RATIO_NONE;
     double begin = gr_now();
-    gram_status rc = later || a->f.reference ? read_all(a, g, LOGP, sum, err) : GRAM_OK;
+    gram_status rc = later || a->f.reference ? read_all(a, g, GR_AT_LOGP, sum, err) : GRAM_OK;
 
     if (!rc && (later || a->f.reference))
         rc = check_apart(a, err);
     if (!rc && a->f.reference)
-        rc = read_all(a, &a->reference, REFERENCE, sum, err);
+        rc = read_all(a, &a->reference, GR_AT_REFERENCE, sum, err);
     for (size_t i = 0; i < a->n && !rc; i++) {
         gr_answer *x = &a->answer[i];
         if (later)
-            x->s.old = memcpy(x->numbers + OLD * x->n, x->s.logp, x->n * sizeof *x->s.logp);
+            x->s.old = memcpy(x->numbers + GR_AT_OLD * x->n, x->s.logp, x->n * sizeof *x->s.logp);
         if (a->f.reference && x->k != GR_GREEDY)
-            x->s.ref = x->numbers + REFERENCE * x->n;
+            x->s.ref = x->numbers + GR_AT_REFERENCE * x->n;
     }
     gr_trainee_release(g->t);
     if (a->f.reference)
         gr_trainee_release(a->f.reference);
+    if (!rc && a->f.value)
+        rc = gr_align_read_values(a, g, sum, err);
     a->took.reference = gr_now() - begin;
     return rc;
 }
@@ -301,7 +305,7 @@ static size_t pick(gr_align *a, size_t within, gr_sampled **s, gr_policy_counts 
                 continue;
             counts->tokens += (double)x->n;
             counts->answers++;
-            if (x->worth != 0 || a->rules.kl != GR_KL_NONE)
+            if (x->worth != 0 || a->rules.kl != GR_KL_NONE || a->f.value)
                 s[n++] = &x->s;
         }
     return n;
@@ -381,6 +385,21 @@ static gram_status learn_pairs(gr_align *a, gr_grad *g, size_t within, gr_sum *s
     return rc;
 }
 
+/* s: room for all answers. */
+static gram_status learn_answers(struct learning *l, gr_sampled **s, size_t within, uint64_t step, gram_err *err)
+{
+    gr_align *a = l->a;
+    size_t n = pick(a, within, s, &l->counts);
+    gram_status rc = gr_align_batches(a, s, n, learn_some, l, err);
+
+    l->sum->loss = l->policy.loss;
+    if (rc || !a->f.value)
+        return rc;
+    gr_trainee_release(l->g->t);
+    gr_align_number(a, "loss/policy_avg", l->policy.loss);
+    return gr_align_learn_values(a, s, n, l->counts, step, l->sum, err);
+}
+
 static gram_status learn(void *arg, gr_grad *g, uint64_t step, double *carried, gr_metrics *m, gr_sum *sum,
                          const gram_number **numbers, size_t *n, gram_err *err)
 {
@@ -407,11 +426,9 @@ static gram_status learn(void *arg, gr_grad *g, uint64_t step, double *carried, 
     if (!rc && pairs)
         rc = learn_pairs(a, g, within, sum, err);
     else if (!rc)
-        rc = in_batches(a, s, pick(a, within, s, &l.counts), learn_some, &l, err);
+        rc = learn_answers(&l, s, within, step, err);
     free(s);
     gr_align_tell_step(a, &l.policy, gr_now() - begin);
-    if (!pairs)
-        sum->loss = l.policy.loss;
     *numbers = a->number;
     *n = a->n_numbers;
     return rc;

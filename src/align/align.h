@@ -56,9 +56,14 @@ typedef struct {
     const gr_tok *tok;
     const gr_ids *ends;
     gr_trainee *reference;      /* NULL: no distance is measured */
+    gr_trainee *value;          /* PPO's, with a reward head; and its model */
+    const gr_config *value_config;
+    const gr_param *values;     /* [n_values] its parameters, under names of their own */
+    size_t n_values;
+    uint64_t value_base;        /* digest of the files that it starts from; 0: the policy's */
     uint64_t base;              /* digest of what is not trained */
     size_t batch_tokens, kv_bytes;
-    uint64_t bytes;             /* that the reference holds besides */
+    uint64_t bytes;             /* that reference and value model hold besides */
 } gr_align_facts;
 
 typedef struct gr_align gr_align;

@@ -6,6 +6,8 @@
 #include "align/rollout.h"
 
 enum { NUMBERS = 64 };
+/* Places in an answer's numbers. */
+enum { GR_AT_LOGP, GR_AT_ADVANTAGE, GR_AT_OLD, GR_AT_REFERENCE, GR_AT_VALUE, GR_AT_BEFORE, GR_AT_RETURN };
 
 struct gr_align {
     gr_align_facts f;
@@ -13,7 +15,8 @@ struct gr_align {
     gr_writer writer;
     gr_policy_rules rules;
     gr_order order;
-    gr_grad reference;          /* t NULL: none */
+    gr_grad reference, value;   /* t NULL: none */
+    bool value_ready;
     size_t prompts, steps;      /* of a rollout; steps of one pass over it */
     size_t samples;             /* answers to a prompt */
     bool greedy;                /* and its greedy one */
@@ -33,6 +36,17 @@ struct gr_align {
 
 static inline const gram_align_options *gr_align_opt(const gr_align *a) { return &a->f.opt->align; }
 
+/* align.c: micro-batches of a list of samples, all of one kind of pass. */
+typedef gram_status gr_some_fn(void *arg, gr_sampled *const *s, size_t n, gram_err *err);
+gram_status gr_align_batches(const gr_align *a, gr_sampled *const *s, size_t n, gr_some_fn *fn, void *arg,
+                             gram_err *err);
+/* value.c, where there is a value model: the values of all answers before they are learnt; what a token of one is worth;
+ * a step of the samples that the policy learns too. g: the policy's. */
+gram_status gr_align_read_values(gr_align *a, const gr_grad *g, gr_sum *sum, gram_err *err);
+void gr_align_gae(const gr_align *a, gr_answer *x);
+gram_status gr_align_learn_values(gr_align *a, gr_sampled *const *s, size_t n, gr_policy_counts counts, uint64_t step,
+                                  gr_sum *sum, gram_err *err);
+double gr_align_explained(const gr_align *a);
 /* worth.c. carried: see align.c. */
 gram_status gr_align_judge_all(gr_align *a, gram_err *err);
 void gr_align_worth(gr_align *a, double *carried);

@@ -60,7 +60,7 @@ static double dead(const gr_align *a)
             take(&s, a->answer[i + k].reward);
         n += s.n < 2 || s.least == s.most;
     }
-    return (double)n / (double)a->prompts;
+    return a->samples < 2 ? NAN : (double)n / (double)a->prompts;
 }
 
 static void tell_lengths(gr_align *a, const struct spread *all, const struct spread *ended)
@@ -132,6 +132,8 @@ void gr_align_tell_rollout(gr_align *a)
     gr_align_number(a, "judge/unparsed", (double)failed / (double)of);
     tell_lengths(a, &length, &ended);
     tell_tokens(a);
+    if (a->f.value)
+        gr_align_number(a, "val/explained_variance", gr_align_explained(a));
     gr_align_number(a, "beta", a->f.reference ? a->beta : NAN);
     gr_align_number(a, "time/generate", a->took.generate);
     gr_align_number(a, "time/judge", a->took.judge);

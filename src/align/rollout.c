@@ -31,7 +31,7 @@ static gram_status keep(gr_answer *a, const gr_text *t, gram_err *err)
     a->n = t->n_answer;
     a->finish = t->finish;
     a->s.e.asked = t->ask.prompt.n;
-    a->numbers = gr_calloc(4 * a->n, sizeof *a->numbers);
+    a->numbers = gr_calloc(GR_NUMBERS * a->n, sizeof *a->numbers);
     a->drawn = gr_calloc(a->n, sizeof *a->drawn);
     if (!a->numbers || !a->drawn || !gr_ids_add(&a->s.e.seq[0], t->ids.p, t->ids.n) ||
         !gr_buf_puts(&text, "") || !gr_utf8_add(&text, t->text.p, t->text.n)) {

@@ -9,6 +9,9 @@
 #include "generate/write.h"
 #include "train/grad.h"
 
+/* Numbers of each token of an answer: align_int.h says which. */
+enum { GR_NUMBERS = 7 };
+
 /* An answer, and what comes of it. */
 typedef struct {
     gr_sampled s;                /* its ids, and numbers of each token: see grad.h; owned */

@@ -173,6 +173,15 @@ static void gradient_group(const gr_align *a, gr_answer *x, size_t n, double run
     }
 }
 
+static void value_group(const gr_align *a, gr_answer *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        x[i].learnt = is_learnt(a, &x[i]);
+        if (x[i].learnt)
+            gr_align_gae(a, &x[i]);
+    }
+}
+
 static double mean_reward(const gr_align *a, double *known)
 {
     double sum = 0;
@@ -189,10 +198,10 @@ static double mean_reward(const gr_align *a, double *known)
 static void spread(gr_align *a)
 {
     size_t tokens = 0, at = 0;
-    double *all;
+    double *all, sum;
 
     for (size_t i = 0; i < a->n; i++) {
-        for (size_t t = 0; t < a->answer[i].n; t++)
+        for (size_t t = 0; t < a->answer[i].n && !a->f.value; t++)
             a->answer[i].s.advantage[t] = a->answer[i].worth;
         tokens += a->answer[i].learnt ? a->answer[i].n : 0;
     }
@@ -200,14 +209,15 @@ static void spread(gr_align *a)
         return;
     for (size_t i = 0; i < a->n; i++)
         for (size_t t = 0; a->answer[i].learnt && t < a->answer[i].n; t++)
-            all[at++] = a->answer[i].worth;
+            all[at++] = a->answer[i].s.advantage[t];
     gr_advantage_whiten(all, tokens);
     at = 0;
     for (size_t i = 0; i < a->n; i++)
         if (a->answer[i].learnt) {
-            a->answer[i].worth = all[at];
+            sum = 0;
             for (size_t t = 0; t < a->answer[i].n; t++)
-                a->answer[i].s.advantage[t] = all[at++];
+                sum += a->answer[i].s.advantage[t] = all[at++];
+            a->answer[i].worth = sum / (double)a->answer[i].n;
         }
     free(all);
 }
@@ -247,6 +257,8 @@ void gr_align_worth(gr_align *a, double *carried)
             raft_group(a, a->answer + i, n);
         else if (how == GRAM_ALGORITHM_ONLINE_DPO)
             pair_group(a, a->answer + i, n);
+        else if (how == GRAM_ALGORITHM_PPO)
+            value_group(a, a->answer + i, n);
         else if (numbers && is)
             gradient_group(a, a->answer + i, n, running, numbers, is, numbers + each);
     spread(a);

@@ -11,7 +11,9 @@ struct gr_policy {
     const gram_train_options *o;
     gr_align_prompts train, held;
     gram_judge *judge, *eval_judge;     /* eval_judge may be judge */
+    const char *from;
     gr_reference reference;
+    gr_critic value;
     gr_align *align;
 };
 
@@ -63,6 +65,9 @@ static gram_status check_judges(const gr_policy *p, gram_err *err)
     if (!across && !needs && (a->global || a->algorithm == GRAM_ALGORITHM_REINFORCE))
         return gr_fail(err, GRAM_EARG, "%s: the judge compares answers to one prompt, and %s sets rewards of several "
                        "prompts against each other", a->judge, a->global ? "global" : "reinforce");
+    if (!across && !needs && a->algorithm == GRAM_ALGORITHM_PPO && a->samples < 2)
+        return gr_fail(err, GRAM_EARG, "%s: the judge compares answers to one prompt: wanted `samples` 2 or more, or the "
+                       "scheme `reference`", a->judge);
     if (a->against == GRAM_AGAINST_GREEDY && !needs)
         return gr_fail(err, GRAM_EARG, "against: wanted the scheme `reference` with it, without which it says nothing");
     if (needs && a->against == GRAM_AGAINST_ROW)
@@ -93,8 +98,8 @@ static gram_status open_judges(gr_policy *p, gram_err *err)
 
 /* ---- Prompts -------------------------------------------------------------------------------------------- */
 
-gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *prompts, const gram_train_options *o,
-                           gr_set *train, gr_set *held, gram_err *err)
+gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *from, const char *prompts,
+                           const gram_train_options *o, gr_set *train, gr_set *held, gram_err *err)
 {
     gr_policy *p = gr_calloc(1, sizeof *p);
     size_t most = m->judge.max_tokens;
@@ -107,6 +112,7 @@ gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *pro
     if (rc)
         return rc;
     p->o = o;
+    p->from = from;
     if (rules.most == 0)
         return gr_fail(err, GRAM_EARG, "max-new-tokens: %zu leave no room for a prompt in %zu", o->align.max_new, most);
     rc = gr_align_read(&p->train, prompts, o->more_data, &rules, err);
@@ -121,16 +127,17 @@ gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *pro
 
 /* ---- The reference -------------------------------------------------------------------------------------- */
 
-static gram_status same_words(const gram_model *a, const gram_model *b, gram_err *err)
+/* what: "the reference". */
+static gram_status same_words(const gram_model *a, const gram_model *b, const char *what, gram_err *err)
 {
     size_t n = gr_tok_vocabulary(a->file.tok), m = b->file.tok ? gr_tok_vocabulary(b->file.tok) : 0;
 
     for (size_t i = 0; i < n && n == m; i++) {
         gr_str x = gr_tok_text(a->file.tok, (int32_t)i), y = gr_tok_text(b->file.tok, (int32_t)i);
         if (x.n != y.n || memcmp(x.p, y.p, x.n))
-            return gr_fail(err, GRAM_EARG, "%s: token %zu is \"%.*s\" there and \"%.*s\" in the policy: the reference "
+            return gr_fail(err, GRAM_EARG, "%s: token %zu is \"%.*s\" there and \"%.*s\" in the policy: %s "
                            "has to have its vocabulary", b->name, i, (int)gr_min(y.n, 40), y.p, (int)gr_min(x.n, 40),
-                           x.p);
+                           x.p, what);
     }
     return n == m ? GRAM_OK : gr_fail(err, GRAM_EARG, "%s: a vocabulary of %zu tokens, and the policy's has %zu",
                                       b->name, m, n);
@@ -153,7 +160,7 @@ gram_status gr_reference_open(gr_reference *f, gram_model *m, const gr_training 
     gram_status rc = path ? gr_api_open_files(&f->other, path, &files, GRAM_LOSS_GRAM, err) : GRAM_OK;
 
     if (!rc && f->other)
-        rc = same_words(m, f->other, err);
+        rc = same_words(m, f->other, "the reference", err);
     if (!rc && (f->other || !r->lora))
         rc = open_frozen(f, m, r, err);
     else if (!rc && m->file.adapter)
@@ -169,6 +176,70 @@ void gr_reference_close(gr_reference *f)
     gram_close(f->other);
 }
 
+/* ---- The value model ------------------------------------------------------------------------------------ */
+
+/* The parameters under names that no parameter of the policy has. */
+static gram_status name_values(gr_critic *v, gram_err *err)
+{
+    size_t n;
+    const gr_param *param = gr_trainee_params(v->t, &n);
+
+    v->param = gr_calloc(n, sizeof *v->param);
+    for (size_t i = 0; v->param && i < n; i++) {
+        gr_buf name = { 0 };
+        if (!gr_buf_printf(&name, "value.%s", param[i].name))
+            return gr_nomem(err, "a value model");
+        v->param[i] = param[i];
+        v->param[i].name = name.p;
+        v->n++;
+    }
+    return v->param ? GRAM_OK : gr_nomem(err, "a value model");
+}
+
+/* It is trained as the policy is: every weight, or adapters of the same form and another seed. */
+static gram_status value_open(gr_critic *v, const gr_policy *p, const gram_model *m, const gr_training *r,
+                              gram_err *err)
+{
+    const gram_train_options *o = p->o;
+    const char *path = o->align.value ? o->align.value : p->from;
+    const gram_options files = { .base = o->align.value ? NULL : o->model.base };
+    gr_config cfg;
+    gram_status rc = gr_api_open_files(&v->files, path, &files, GRAM_LOSS_BT, err);
+    bool own;
+
+    if (!rc)
+        rc = same_words(m, v->files, "a value model", err);
+    if (rc)
+        return rc;
+    own = v->files->file.adapter && gr_adapter_has_head(v->files->file.adapter);
+    cfg = v->files->file.cfg;
+    v->files->file.cfg = (gr_config){ 0 };
+    rc = gr_model_open_folded(&v->model, r->device, v->files->file.weights, v->files->file.adapter, &cfg, r->mode,
+                              r->lora ? GR_MODEL_FIXED : GR_MODEL_WRITABLE, err);
+    if (!rc && gr_model_config(v->model)->new_head && !own)
+        rc = gr_model_draw_score(v->model, ~o->seed, err);
+    if (!rc && r->lora)
+        rc = gr_lora_open(&v->lora, v->model, gr_lora_get_spec(r->lora), ~o->seed, err);
+    if (!rc)
+        rc = gr_trainee_open_lora(&v->t, v->model, v->lora, r->device, err);
+    if (!rc)
+        rc = name_values(v, err);
+    for (size_t i = 0; i < v->n && o->lr > 0; i++)
+        v->param[i].pace = o->align.value_lr > 0 ? o->align.value_lr / o->lr : 10;
+    return rc;
+}
+
+static void value_close(gr_critic *v)
+{
+    for (size_t i = 0; i < v->n; i++)
+        free((char *)(uintptr_t)v->param[i].name);
+    free(v->param);
+    gr_trainee_close(v->t);
+    gr_lora_close(v->lora);
+    gr_model_close(v->model);
+    gram_close(v->files);
+}
+
 gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err *err)
 {
     gr_align_facts f = { .opt = p->o, .train = &p->train, .held = &p->held,
@@ -180,10 +251,20 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
 
     if (!rc && (p->o->align.kl != GRAM_KL_NONE || p->o->align.algorithm == GRAM_ALGORITHM_ONLINE_DPO))
         rc = gr_reference_open(&p->reference, m, r, p->o->reference, err);
+    if (!rc && p->o->align.algorithm == GRAM_ALGORITHM_PPO)
+        rc = value_open(&p->value, p, m, r, err);
     if (rc)
         return rc;
     f.reference = p->reference.t;
     f.bytes = p->reference.model ? gr_model_bytes(p->reference.model) : 0;
+    if (p->value.t) {
+        f.value = p->value.t;
+        f.value_config = gr_model_config(p->value.model);
+        f.values = p->value.param;
+        f.n_values = p->value.n;
+        f.value_base = p->o->align.value ? gr_weights_digest(p->value.files->file.weights) : 0;
+        f.bytes += gr_model_bytes(p->value.model);
+    }
     f.base = r->lora ? gr_weights_digest(r->weights) : GR_DIGEST;
     rc = gr_align_open(&p->align, &f, err);
     if (!rc)
@@ -196,6 +277,7 @@ void gr_policy_close(gr_policy *p)
     if (!p)
         return;
     gr_align_close(p->align);
+    value_close(&p->value);
     gr_reference_close(&p->reference);
     if (p->eval_judge != p->judge)
         gram_judge_close(p->eval_judge);

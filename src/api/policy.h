@@ -16,11 +16,21 @@ typedef struct {
 gram_status gr_reference_open(gr_reference *f, gram_model *m, const gr_training *r, const char *path, gram_err *err);
 void gr_reference_close(gr_reference *f);
 
+/* PPO's value model: a reward model that is trained beside the policy, as the policy is, and never written. */
+typedef struct {
+    gram_model *files;
+    gr_model *model;
+    gr_lora *lora;              /* NULL: every weight is trained */
+    gr_trainee *t;
+    gr_param *param;            /* [n] with names of their own, owned */
+    size_t n;
+} gr_critic;
+
 typedef struct gr_policy gr_policy;
-/* Reads the prompts and opens the judges, before any weight of the policy is. *train and *held get the prompts as rows;
- * held: of o->eval_file, where that is given. */
-gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *prompts, const gram_train_options *o,
-                           gr_set *train, gr_set *held, gram_err *err);
+/* Reads the prompts and opens the judges, before any weight of the policy is. from: the policy's path. *train and *held
+ * get the prompts as rows; held: of o->eval_file, where that is given. */
+gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *from, const char *prompts,
+                           const gram_train_options *o, gr_set *train, gr_set *held, gram_err *err);
 /* The reference, and the source of examples, which goes into r; m and r have the policy's weights. */
 gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err *err);
 void gr_policy_close(gr_policy *p);

@@ -401,7 +401,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     if (!rc && (o->lora_rank > 0 || o->freeze))
         rc = same_base(o->dist, m->file.weights, err);
     if (!rc)
-        rc = stage == GRAM_STAGE_ALIGN ? gr_policy_read(&policy, m, data, o, &s.train, s.held, err)
+        rc = stage == GRAM_STAGE_ALIGN ? gr_policy_read(&policy, m, from, data, o, &s.train, s.held, err)
                                        : read_rows(m, stage, data, o, &s, r.label, err);
     if (!rc && !o->check_gradients)
         rc = gr_dist_rank(o->dist) ? GRAM_OK : gr_make_directory(out, err);

@@ -11,7 +11,7 @@ const cli_command cli_rl = {
     "rl", "POLICY PROMPTS.jsonl...", "Train a policy from a judge's rewards, by policy gradients",
     "POLICY answers each prompt --samples times at --temperature, --judge gives the answers rewards, and what makes an "
     "answer better than the others of its prompt becomes likelier: --algorithm rloo, grpo, dr-grpo, reinforce, "
-    "remax or online-dpo. Judges that compare two answers work as they are: the answers to a prompt are compared with "
+    "remax, online-dpo or ppo, which trains a value model beside the policy (--value). Judges that compare two answers work as they are: the answers to a prompt are compared with "
     "each other, or, with --scheme reference, with the row's \"reference\" or the policy's own greedy answer "
     "(--against greedy).\n\nEach part has an option of its own: where the distance to the reference stands and how it "
     "is measured (--kl, --kl-in, --beta), the ratio and its clipping, what the loss is a mean over, and what becomes "

@@ -333,6 +333,11 @@ void gr_trainee_recompute(gr_trainee *t, size_t layers)
     t->made_again = t->head_only ? t->m->cfg.layers : gr_min(layers, t->m->cfg.layers);
 }
 
+size_t gr_trainee_recomputed(const gr_trainee *t)
+{
+    return t->made_again;
+}
+
 void gr_trainee_drop(gr_trainee *t, uint64_t seed, uint64_t step)
 {
     t->p.drop = t->lora && t->lora->spec.dropout > 0;

@@ -30,6 +30,7 @@ void gr_trainee_zero(gr_trainee *t);
  * same bits, in a tenth of the activations' memory and four thirds of the time where that is all layers. Before the
  * first forward. */
 void gr_trainee_recompute(gr_trainee *t, size_t layers);
+size_t gr_trainee_recomputed(const gr_trainee *t);
 /* From now on, in forward and backward, adapters see their inputs with dropout, where they have any; or not. What is
  * left out follows from the seed, the step, the layer, the matrix and the tokens up to the row's, so another cut into
  * micro-batches, threads or processes leaves the same out. */

@@ -107,7 +107,7 @@ double gr_grad_norm(gr_adamw *a, gr_device *d)
     return gr_squares_norm(a);
 }
 
-struct update { gr_adamw *a; gr_adamw_rule rule; float keep; uint64_t key; };
+struct update { gr_adamw *a; gr_adamw_rule rule; double fall; uint64_t key; };
 
 static void update_slice(const struct update *u, gr_lane *lane, const gr_slice *s)
 {
@@ -115,9 +115,11 @@ static void update_slice(const struct update *u, gr_lane *lane, const gr_slice *
     size_t at = s->at - u->a->own;
     float *m = u->a->m + at, *v = u->a->v + at, *g = gr_f32(p->g) + s->first;
     uint64_t state = u->key + s->at / SLICE;            /* a key for each slice, so that places stay below 2^32 */
+    double pace = p->pace > 0 ? p->pace : 1;
     gr_adamw_rule rule = u->rule;
 
-    rule.keep = p->decay ? u->keep : 1;
+    rule.size *= (float)pace;
+    rule.keep = p->decay ? (float)(1 - pace * u->fall) : 1;
     if (p->w.type == GR_BF16)
         lane->op->adamw_bf16(lane, (uint16_t *)p->w.p + s->first, m, v, g, s->n, &rule, (uint32_t)gr_random(&state),
                              (uint32_t)s->at);
@@ -139,7 +141,7 @@ void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_device *d)
     struct update u = { a, { .scale = (float)scale, .b1 = (float)(1 - a->beta1), .b2 = (float)a->beta2,
                              .c2 = (float)(1 - a->beta2), .eps = (float)a->eps,
                              .size = (float)(lr / (1 - pow(a->beta1, t))),
-                             .root = (float)sqrt(1 - pow(a->beta2, t)) }, (float)(1 - lr * a->decay), 0 };
+                             .root = (float)sqrt(1 - pow(a->beta2, t)) }, lr * a->decay, 0 };
     uint64_t state = a->seed + a->t * 0x9e3779b97f4a7c15;
 
     u.key = gr_random(&state);

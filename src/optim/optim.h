@@ -1,7 +1,8 @@
 /* optim.h - AdamW, clipping and learning-rate schedules over a list of named tensors; knows no model.
  *
  *   m <- b1 m + (1-b1) g        v <- b2 v + (1-b2) g^2
- *   w <- w - lr wd w - lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)         wd only where decay is set
+ *   w <- w - lr wd w - lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)         wd only where decay is set; lr times
+ *                                                                             the parameter's pace
  *
  * Values do not meet but in the norm, which is a sum of fixed slices in a fixed order: no bit depends on the number
  * of threads. */

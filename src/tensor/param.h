@@ -10,6 +10,7 @@ typedef struct {
     size_t first, all;          /* beside parameters that come next to it; owned as the name is */
     size_t rows, cols;          /* a vector has rows == 1 */
     bool decay;                 /* matrices; not norms and biases */
+    double pace;                /* its learning rate is the others' times this; 0: 1 */
     gr_mat w, g;                /* [rows, cols], without gaps: values, float32 or bfloat16; float32 gradient, or NULL */
     gr_device *on;              /* NULL: the memory of the host */
 } gr_param;

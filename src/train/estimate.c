@@ -160,14 +160,12 @@ static gram_status bytes_there(const char *out, uint64_t *bytes, gram_err *err)
 }
 
 /* The bytes of the model as it is written. */
-static uint64_t output_bytes(const gr_training *r, const gr_adamw *a)
+static uint64_t output_bytes(const gr_training *r)
 {
     uint64_t bytes = 0;
     size_t n;
-    const gr_param *param = gr_model_params(r->model, &n);
+    const gr_param *param = r->lora ? gr_lora_params(r->lora, &n) : gr_model_params(r->model, &n);
 
-    if (r->lora)
-        return a->floats * sizeof(float);
     for (size_t i = 0; i < n; i++)
         bytes += gr_param_count(&param[i]) * gr_dtype_bytes(param[i].w.type);
     return bytes;
@@ -178,7 +176,7 @@ static uint64_t output_bytes(const gr_training *r, const gr_adamw *a)
 gram_status gr_estimate_disk(const gr_training *r, const gr_adamw *a, uint64_t steps, uint64_t *bytes, gram_err *err)
 {
     const gram_train_options *o = r->opt;
-    uint64_t each = 3 * a->floats * sizeof(float), model = output_bytes(r, a), have, there;
+    uint64_t each = 3 * a->floats * sizeof(float), model = output_bytes(r), have, there;
     uint64_t kept = o->save_every ? gr_min(o->keep, (steps + o->save_every - 1) / o->save_every) : 1;
     uint64_t best = r->held->n && o->eval_every && o->eval_every < steps ? model : 0;
     bool known = gr_disk_free(r->out, &have);

@@ -70,13 +70,22 @@ typedef struct {
     gr_example e;
     double *logp, *advantage;   /* [n] of its tokens. logp: from the last forward pass of gr_grad_policy() or _logp() */
     const double *old, *ref;    /* [n], or NULL; see policy.h */
+    double *value;              /* [n], or NULL: from the last forward pass of gr_grad_values() or _value() */
+    const double *before, *returns;     /* [n] of PPO: the values when the answer was written, and what came */
 } gr_sampled;
-/* One micro-batch, of a gr_grad whose `write` is set: the log-probabilities alone; the policy's loss, its sums and its
- * gradients. *sum gets tokens. */
 /* The answers' log-probabilities under g become the reference's of the examples. */
 gram_status gr_grad_reference(gr_grad *g, const gr_example *const *e, size_t count, gram_err *err);
+/* One micro-batch, of a gr_grad whose `write` is set: the log-probabilities alone; the policy's loss, its sums and its
+ * gradients. *sum gets tokens. */
 gram_status gr_grad_logp(gr_grad *g, gr_sampled *const *s, size_t count, gr_sum *sum, gram_err *err);
 gram_status gr_grad_policy(gr_grad *g, const gr_policy_rules *rules, gr_sampled *const *s, size_t count,
                            gr_policy_counts n, gr_policy_sum *policy, gr_sum *sum, gram_err *err);
+/* The same of a value model, whose reward head says before each token what the rest of the answer will bring: the values
+ * alone; its loss, weight times the mean over n tokens, and its gradients. */
+typedef struct { double clip, weight; } gr_value_rules;
+typedef struct { double loss, tokens, clipped; } gr_value_sum;      /* loss: weight left out */
+gram_status gr_grad_values(gr_grad *g, gr_sampled *const *s, size_t count, gr_sum *sum, gram_err *err);
+gram_status gr_grad_value(gr_grad *g, const gr_value_rules *rules, gr_sampled *const *s, size_t count, double n,
+                          gr_value_sum *value, gr_sum *sum, gram_err *err);
 
 #endif

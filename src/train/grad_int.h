@@ -24,6 +24,9 @@ typedef struct {
 gram_status gr_answers_open(gr_answers *a, gr_grad *g, const gr_forest *f, gr_orders which,
                             const gr_example *const *e, size_t count, gram_err *err);
 void gr_answers_clear(gr_answers *a);
+/* The same of samples, with the forest; both are to be cleared, whatever comes out. */
+gram_status gr_answers_of(gr_answers *a, gr_forest *f, gr_grad *g, gr_sampled *const *s, size_t count, gr_sum *sum,
+                          gram_err *err);
 /* a->loss; backward: the gradients of sum_i wt[i] loss[i] too, down to the first layer. */
 gram_status gr_answers_learn(gr_answers *a, gr_grad *g, bool backward, gram_err *err);
 

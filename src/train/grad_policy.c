@@ -6,9 +6,8 @@
 #include "base/err.h"
 #include "train/grad_int.h"
 
-/* The forest of the samples and a forward pass over it, and the log-probabilities. */
-static gram_status read_samples(gr_answers *a, gr_forest *f, gr_grad *g, gr_sampled *const *s, size_t count,
-                                gr_sum *sum, gram_err *err)
+gram_status gr_answers_of(gr_answers *a, gr_forest *f, gr_grad *g, gr_sampled *const *s, size_t count, gr_sum *sum,
+                          gram_err *err)
 {
     const gr_example **e = gr_calloc(count, sizeof(*e));
     gram_status rc = e ? GRAM_OK : gr_nomem(err, "training rows");
@@ -21,12 +20,21 @@ static gram_status read_samples(gr_answers *a, gr_forest *f, gr_grad *g, gr_samp
         rc = gr_grad_grow(f, g, (gr_orders){ 0, 1 }, e, count, sum, err);
     if (!rc)
         rc = gr_answers_open(a, g, f, (gr_orders){ 0, 1 }, e, count, err);
+    free(e);
+    return rc;
+}
+
+/* The forest of the samples and a forward pass over it, and the log-probabilities. */
+static gram_status read_samples(gr_answers *a, gr_forest *f, gr_grad *g, gr_sampled *const *s, size_t count,
+                                gr_sum *sum, gram_err *err)
+{
+    gram_status rc = gr_answers_of(a, f, g, s, count, sum, err);
+
     if (!rc)
         rc = gr_answers_learn(a, g, false, err);
     for (size_t i = 0; i < count && !rc; i++)
         for (size_t t = a->at[i]; t < a->at[i + 1]; t++)
             s[i]->logp[t - a->at[i]] = -a->loss[t];
-    free(e);
     return rc;
 }
 

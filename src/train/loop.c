@@ -84,12 +84,27 @@ static gram_status open_held(struct loop *l, gram_err *err)
     return l->held ? GRAM_OK : gr_nomem(err, "held-out rows");
 }
 
+/* The trainee's parameters, and behind them those that the source has besides. */
+static gram_status list_params(struct loop *l, gram_err *err)
+{
+    const gr_source *s = l->r->source;
+    size_t n, also = s ? s->n_also : 0;
+    const gr_param *param = gr_trainee_params(l->t, &n);
+
+    l->param = gr_calloc(n + also, sizeof *l->param);
+    if (!l->param)
+        return gr_nomem(err, "training");
+    memcpy(l->param, param, n * sizeof *param);
+    if (also)
+        memcpy(l->param + n, s->also, also * sizeof *param);
+    return gr_adamw_init_part(&l->adam, l->param, n + also, gr_dist_rank(l->r->opt->dist),
+                              gr_dist_size(l->r->opt->dist), err);
+}
+
 static gram_status loop_open(struct loop *l, gram_err *err)
 {
     const gr_training *r = l->r;
     const gram_train_options *o = r->opt;
-    gr_param *param;
-    size_t n;
     gram_status rc;
 
     l->rows = o->steps ? o->steps * o->batch_rows : (uint64_t)r->train->n * o->epochs;
@@ -107,10 +122,8 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     if (!rc)
         rc = o->freeze ? gr_trainee_open_head(&l->t, r->model, r->device, err)
                        : gr_trainee_open_lora(&l->t, r->model, r->lora, r->device, err);
-    if (rc)
-        return rc;
-    param = gr_trainee_params(l->t, &n);
-    rc = gr_adamw_init_part(&l->adam, param, n, gr_dist_rank(o->dist), gr_dist_size(o->dist), err);
+    if (!rc)
+        rc = list_params(l, err);
     if (!rc)
         rc = gr_share_open(&l->share, o->dist, &l->adam, err);
     l->adam.decay = o->weight_decay;
@@ -134,6 +147,7 @@ static void loop_clear(struct loop *l)
     gr_grad_clear(&l->grad);
     gr_share_clear(&l->share);
     gr_adamw_clear(&l->adam);
+    free(l->param);
     gr_trainee_close(l->t);
     gr_order_clear(&l->order);
     free(l->batch);

@@ -11,6 +11,7 @@ struct loop {
     const gr_training *r;
     gr_trainee *t;
     gr_adamw adam;
+    gr_param *param;            /* what adam steps */
     gr_share share;
     gr_grad grad;
     gr_order order;

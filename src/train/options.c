@@ -23,7 +23,7 @@
 #define THE(name)  (1u << GRAM_ALGORITHM_##name)
 #define RAFTS      (THE(RAFT) | THE(RAFT_PP))
 #define GRADIENTS  (THE(RAFT_PP) | THE(REINFORCE_REJ) | THE(RLOO) | THE(GRPO) | THE(DR_GRPO) | THE(REINFORCE) | \
-                    THE(REMAX))
+                    THE(REMAX) | THE(PPO))
 #define ONE(loss)  (1u << GRAM_LOSS_##loss)
 #define WRITERS    (ONE(RATIONALE) | ONE(PROOF))
 #define JUDGES     (ONE(GRAM) | ONE(GENERATIVE))
@@ -87,13 +87,13 @@ static const gram_option option[] = {
       .help = "Draw at most N pairs of one prompt's responses, none of them in two" },
 
     { .name = "algorithm", .kind = GRAM_OPTION_CHOICE, .at = AT(align.algorithm), .stages = STAGE3, .alike = true,
-      .choices = "raft|raft++|reinforce-rej|rloo|grpo|dr-grpo|reinforce|remax|online-dpo",
+      .choices = "raft|raft++|reinforce-rej|rloo|grpo|dr-grpo|reinforce|remax|online-dpo|ppo",
       .usual = { "", "", "rloo" },
       .help = "How rewards move the policy. raft: the best answer of each prompt is learnt; raft++: the same with a "
       "clipped ratio; reinforce-rej: the reward itself, of prompts whose answers differ in it; rloo: less the mean of "
       "the others; grpo: less the mean, over the standard deviation; dr-grpo: less the mean; reinforce: less the "
       "running mean of all; remax: less that of the greedy answer; online-dpo: dpo of the best answer to each prompt "
-      "against the worst" },
+      "against the worst; ppo: of each token, what came of it less what a value model said would come" },
     { .name = "judge", .kind = GRAM_OPTION_WORD, .at = AT(align.judge), .stages = STAGE3, .alike = true,
       .help = "Whose rewards are learnt from: the path of a judge or reward model, http://HOST:PORT of a gram serve, "
       "or exec:COMMAND, a program that reads and writes JSON Lines" },
@@ -102,13 +102,13 @@ static const gram_option option[] = {
       .help = "Who judges the held-out prompts, and by that says which policy is best (default: the judge itself, "
       "which rates what it was pleased with)" },
     { .name = "samples", .letter = 'n', .kind = GRAM_OPTION_SIZE, .at = AT(align.samples), .stages = STAGE3,
-      .alike = true, .least = 1, .most = 1024, .usual = { "", "", "8; online-dpo 2" },
+      .alike = true, .least = 1, .most = 1024, .usual = { "", "", "8; online-dpo 2; ppo 1" },
       .help = "Answers to each prompt" },
     { .name = "rollout-prompts", .kind = GRAM_OPTION_SIZE, .at = AT(align.rollout), .stages = STAGE3, .alike = true,
-      .least = 1, .most = MANY, .usual = { "", "", "16; raft 64" },
+      .least = 1, .most = MANY, .usual = { "", "", "16; raft and ppo 64" },
       .help = "Prompts that the same weights answer before they learn; `batch-rows` of them make a step" },
     { .name = "updates", .kind = GRAM_OPTION_SIZE, .at = AT(align.updates), .stages = STAGE3, .alike = true,
-      .least = 1, .most = 1000, .usual = { "", "", "1; raft 2" },
+      .least = 1, .most = 1000, .usual = { "", "", "1; raft 2; ppo 4" },
       .help = "Learn N times from each answer, TRL's num_iterations" },
     { .name = "max-new-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(align.max_new), .stages = STAGE3, .alike = true,
       .least = 1, .most = MANY, .help = "The longest answer, its end counted. It has no default" },
@@ -121,13 +121,14 @@ static const gram_option option[] = {
       "which would bias it" },
     { .name = "kl", .kind = GRAM_OPTION_CHOICE, .at = AT(align.kl), .stages = STAGE3, .alike = true,
       .algorithms = RAFTS | GRADIENTS,
-      .choices = "none|k1|k2|k3", .usual = { "", "", "none; rloo k1" },
+      .choices = "none|k1|k2|k3", .usual = { "", "", "none; rloo and ppo k1" },
       .help = "How the distance to the reference is measured: k1, the logarithm of the ratio; k2, half its square; k3, "
       "GRPO's. In the loss k2 has the gradient of KL(policy, reference), k3 that of KL(reference, policy)" },
     { .name = "kl-in", .kind = GRAM_OPTION_CHOICE, .at = AT(align.kl_in), .stages = STAGE3, .alike = true,
       .algorithms = RAFTS | GRADIENTS,
       .choices = "reward|loss", .needs = "kl", .usual = { "", "", "reward" },
-      .help = "Where it stands: summed over an answer and taken from its reward, or in the loss at each token" },
+      .help = "Where it stands: summed over an answer and taken from its reward (ppo: from that of each token), or in the "
+      "loss at each token" },
     { .name = "kl-target", .kind = GRAM_OPTION_REAL, .at = AT(align.kl_target), .stages = STAGE3, .alike = true,
       .most = ANY, .needs = "kl",
       .help = "Let beta grow where the distance of an answer is above X, and fall where it is below (default: 0, beta "
@@ -166,8 +167,8 @@ static const gram_option option[] = {
     { .name = "sd-floor", .kind = GRAM_OPTION_REAL, .at = AT(align.sd_floor), .stages = STAGE3, .alike = true,
       .most = ANY, .algorithms = THE(GRPO), .usual = { "", "", "0" },
       .help = "grpo: the least standard deviation, so that what a judge gives by chance is not blown up" },
-    { .name = "whiten", .kind = GRAM_OPTION_FLAG, .at = AT(align.whiten), .stages = STAGE3, .alike = true,
-      .algorithms = GRADIENTS & ~THE(RAFT_PP),
+    { .name = "whiten", .kind = GRAM_OPTION_CHOICE, .at = AT(align.whiten), .stages = STAGE3, .alike = true,
+      .choices = "no|yes", .algorithms = GRADIENTS & ~THE(RAFT_PP), .usual = { "", "", "no; ppo yes" },
       .help = "Bring the advantages of a rollout to mean 0 and variance 1, over its tokens" },
     { .name = "global", .kind = GRAM_OPTION_FLAG, .at = AT(align.global), .stages = STAGE3, .alike = true,
       .algorithms = RAFTS,
@@ -186,6 +187,25 @@ static const gram_option option[] = {
       .help = "What a judge that compares gives: margin, that of the logits, or preference (default: margin)" },
     { .name = "lambda", .kind = GRAM_OPTION_REAL, .at = AT(align.lambda), .stages = STAGE3, .alike = true, .most = ANY,
       .usual = { "", "", "0" }, .help = "PURM: the reward is mean - X u, u the overlap with the other answers" },
+    { .name = "value", .kind = GRAM_OPTION_PATH, .at = AT(align.value), .stages = STAGE3, .alike = true,
+      .algorithms = THE(PPO),
+      .help = "ppo: the model that the value model starts from: a reward model, whose head it goes on with, or another "
+      "model with the policy's vocabulary (default: the policy itself, with a new head)" },
+    { .name = "gae-gamma", .kind = GRAM_OPTION_REAL, .at = AT(align.gae_gamma), .stages = STAGE3, .alike = true,
+      .most = 1, .algorithms = THE(PPO), .usual = { "", "", "1" },
+      .help = "ppo: what a reward is worth a token earlier" },
+    { .name = "gae-lambda", .kind = GRAM_OPTION_REAL, .at = AT(align.gae_lambda), .stages = STAGE3, .alike = true,
+      .most = 1, .algorithms = THE(PPO), .usual = { "", "", "0.95" },
+      .help = "ppo: 1, a token is worth what came behind it, less the value; 0, what the next value says; between, both" },
+    { .name = "value-clip", .kind = GRAM_OPTION_REAL, .at = AT(align.value_clip), .stages = STAGE3, .alike = true,
+      .most = ANY, .algorithms = THE(PPO), .usual = { "", "", "0.2" },
+      .help = "ppo: how far from what it was in the rollout a value still learns; 0: however far" },
+    { .name = "value-weight", .kind = GRAM_OPTION_REAL, .at = AT(align.value_weight), .stages = STAGE3, .alike = true,
+      .above = true, .most = ANY, .algorithms = THE(PPO), .usual = { "", "", "0.1" },
+      .help = "ppo: what the value's loss weighs beside the policy's, with which it is clipped" },
+    { .name = "value-lr", .kind = GRAM_OPTION_REAL, .at = AT(align.value_lr), .stages = STAGE3, .alike = true,
+      .most = 1, .algorithms = THE(PPO), .usual = { "", "", "0" },
+      .help = "ppo: the peak of the value model's learning rate; 0: ten times `lr`" },
 
     { .name = "beta", .kind = GRAM_OPTION_REAL, .at = AT(beta), .stages = STAGE2 | STAGE3, .alike = true,
       .above = true, .most = ANY, .losses = POLICIES, .usual = { "", "0.1; simpo 2", "0.05" },
@@ -537,7 +557,7 @@ void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
 const char *gram_algorithm_name(gram_algorithm a)
 {
     static const char *const name[] = { "raft", "raft++", "reinforce-rej", "rloo", "grpo", "dr-grpo", "reinforce",
-                                        "remax", "online-dpo" };
+                                        "remax", "online-dpo", "ppo" };
 
     return (size_t)a < GR_COUNT(name) ? name[a] : "unknown";
 }
@@ -545,16 +565,18 @@ const char *gram_algorithm_name(gram_algorithm a)
 void gram_train_options_set_algorithm(gram_train_options *o, gram_algorithm algorithm)
 {
     gram_align_options *a = &o->align;
+    bool ppo = algorithm == GRAM_ALGORITHM_PPO;
 
     a->algorithm = algorithm;
     a->ratio = algorithm == GRAM_ALGORITHM_RAFT ? GRAM_RATIO_NONE : GRAM_RATIO_TOKEN;
     a->per = algorithm == GRAM_ALGORITHM_GRPO ? GRAM_PER_ANSWER
            : algorithm == GRAM_ALGORITHM_DR_GRPO ? GRAM_PER_LENGTH : GRAM_PER_TOKEN;
-    a->kl = algorithm == GRAM_ALGORITHM_RLOO ? GRAM_KL_K1 : GRAM_KL_NONE;
-    a->rollout = algorithm == GRAM_ALGORITHM_RAFT ? 64 : 16;
-    a->updates = algorithm == GRAM_ALGORITHM_RAFT ? 2 : 1;
+    a->kl = algorithm == GRAM_ALGORITHM_RLOO || ppo ? GRAM_KL_K1 : GRAM_KL_NONE;
+    a->rollout = algorithm == GRAM_ALGORITHM_RAFT || ppo ? 64 : 16;
+    a->updates = algorithm == GRAM_ALGORITHM_RAFT ? 2 : ppo ? 4 : 1;
+    a->whiten = ppo ? GRAM_WHITEN_YES : GRAM_WHITEN_NO;
     o->lr = algorithm == GRAM_ALGORITHM_RAFT ? 1e-5 : 1e-6;
-    a->samples = algorithm == GRAM_ALGORITHM_ONLINE_DPO ? 2 : 8;
+    a->samples = algorithm == GRAM_ALGORITHM_ONLINE_DPO ? 2 : ppo ? 1 : 8;
     o->beta = algorithm == GRAM_ALGORITHM_ONLINE_DPO ? 0.1 : 0.05;
     if (algorithm == GRAM_ALGORITHM_ONLINE_DPO)
         o->lr = 5e-7;

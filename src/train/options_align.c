@@ -36,7 +36,8 @@ static gram_status check_updates(const gram_train_options *o, gram_err *err)
 gram_status gr_options_check_align(const gram_train_options *o, gram_err *err)
 {
     const gram_align_options *a = &o->align;
-    bool alone = a->algorithm == GRAM_ALGORITHM_REINFORCE || a->algorithm == GRAM_ALGORITHM_REMAX;
+    bool alone = a->algorithm == GRAM_ALGORITHM_REINFORCE || a->algorithm == GRAM_ALGORITHM_REMAX ||
+                 a->algorithm == GRAM_ALGORITHM_PPO;
     gram_status rc = check_kl(o, err);
 
     if (!rc)
@@ -58,6 +59,8 @@ gram_status gr_options_check_align(const gram_train_options *o, gram_err *err)
     if (a->global && a->rollout % a->samples)
         return gr_fail(err, GRAM_EARG, "global: the best of each %zu answers are kept: wanted `rollout-prompts` to be "
                        "a multiple, found %zu", a->samples, a->rollout);
+    if (a->value_lr > 0 && o->lr == 0)
+        return gr_fail(err, GRAM_EARG, "value-lr: it rises and falls with `lr`, which is 0");
     if (o->dist)
         return gr_fail(err, GRAM_EARG, "a policy is trained by one process alone; several were started");
     if (o->check_gradients)

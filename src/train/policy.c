@@ -30,6 +30,15 @@ double gr_policy_kl(gr_kl kind, double d, double *slope)
     }
 }
 
+double gr_policy_value(double V, double old, double R, double clip, double *slope, bool *clipped)
+{
+    double near = clip > 0 ? fmin(fmax(V, old - clip), old + clip) : V;
+
+    *clipped = (near - R) * (near - R) > (V - R) * (V - R);
+    *slope = *clipped ? 0 : V - R;
+    return *clipped ? (near - R) * (near - R) / 2 : (V - R) * (V - R) / 2;
+}
+
 static double log_ratio(const gr_policy_answer *a, size_t t)
 {
     return a->old ? a->logp[t] - a->old[t] : 0;

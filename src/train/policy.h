@@ -56,4 +56,8 @@ void gr_policy_add(const gr_policy_rules *r, const gr_policy_answer *a, gr_polic
 /* k of one token, and its slope in logp. */
 double gr_policy_kl(gr_kl kind, double d, double *slope);
 
+/* PPO's loss of a value V, old when the answer was written, where R came: max((V - R)^2, (V' - R)^2) / 2, V' = V within
+ * clip of old; clip 0: V itself. Its slope in V; *clipped: V' is what counts, and nothing is learnt. */
+double gr_policy_value(double V, double old, double R, double clip, double *slope, bool *clipped);
+
 #endif

@@ -16,6 +16,7 @@
 #include "gram/align.h"
 
 #define MODEL "tests/golden/train/judge"
+#define REWARD "tests/golden/rewards/qwen2"            /* of the same words */
 /* A number that follows from what was answered and from nothing else. */
 #define JUDGE "exec:while read -r l; do l=${l#*completion}; echo $(( ${#l} % 7 )); done"
 
@@ -146,9 +147,9 @@ static void at_first_nothing_has_moved(void **state)
 
     (void)state;
     for (size_t i = 0; i < 3; i++)
-        for (int lora = 0; lora < 2; lora++) {
-            const char *const set[] = { T[i], "kl=k3", "kl-in=loss", "beta=0.3", "updates=2", "cut=keep",
-                                        lora ? "lora-rank=2" : "lora-rank=0" };
+        for (int way = 0; way < 4; way++) {
+            const char *const set[] = { way / 2 ? "algorithm=ppo" : "algorithm=rloo", T[i], "kl=k3", "kl-in=loss",
+                                        "beta=0.3", "updates=2", "cut=keep", way % 2 ? "lora-rank=2" : "lora-rank=0" };
             outcome o = run(set, GR_COUNT(set));
             const json_t *first, *last;
             CHECK_OK(o.rc);
@@ -268,10 +269,20 @@ static const struct { const char *set, *with[5]; int what; } move[] = {
     { "dual-clip=1.01", { "cut=keep", "updates=2", "lr=0.1" }, WEIGHTS },
     { "aggregate=answer", { "cut=keep" }, WEIGHTS }, { "cut=keep", { NULL }, WEIGHTS },
     { "cut-penalty=4", { "cut=penalty", "cut-penalty=1" }, WEIGHTS }, { "length-penalty=9", { "cut=keep" }, WEIGHTS },
-    { "sd-floor=9", { "algorithm=grpo", "cut=keep" }, WEIGHTS }, { "whiten=true", { "cut=keep" }, WEIGHTS },
+    { "sd-floor=9", { "algorithm=grpo", "cut=keep" }, WEIGHTS }, { "whiten=yes", { "cut=keep" }, WEIGHTS },
     { "global=true", { "algorithm=raft", "samples=2", "cut=keep" }, SAMPLES },
     { "min-gain=3", { "algorithm=raft", "cut=keep" }, WEIGHTS },
     { "scheme=circular", { NULL }, RC }, { "against=greedy", { NULL }, RC }, { "unit=preference", { NULL }, RC },
+    { "algorithm=ppo", { "kl=none", "cut=keep" }, WEIGHTS },
+    { "gae-gamma=0.5", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
+    { "gae-lambda=0.3", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
+    { "value-clip=0", { "algorithm=ppo", "cut=keep", "updates=2" }, WEIGHTS },
+    { "value-weight=2", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
+    { "value-lr=0.3", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
+    { "value=" REWARD, { "algorithm=ppo", "cut=keep" }, WEIGHTS },
+    { "whiten=no", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
+    { "kl=none", { "algorithm=ppo", "cut=keep", "updates=1" }, WEIGHTS },
+    { "kl-in=loss", { "algorithm=ppo", "kl=k3", "cut=keep" }, WEIGHTS },
     { "lambda=1", { NULL }, RC },           /* a program gives numbers: these four are for models, and refused */
 };
 
@@ -334,7 +345,10 @@ static void what_says_nothing_is_refused(void **state)
         { { "cut-penalty=1" }, "cut" }, { { "algorithm=raft", "global=true", "samples=3" }, "multiple" },
         { { "judge=nowhere" }, "nowhere" }, { { "rollout-prompts=3" }, "multiple" },
         { { "algorithm=raft", "ratio=token" }, "raft has no use" }, { { "truncate=balanced" }, "whole prompts" },
-        { { "max-new-tokens=60000" }, "no room" },
+        { { "max-new-tokens=60000" }, "no room" },         { { "value=" REWARD }, "rloo has no use" },
+        { { "algorithm=ppo", "value=" REWARD "/../purm" }, "gives 2 numbers" },
+        { { "algorithm=ppo", "lr=0", "value-lr=1e-3" }, "rises and falls" },
+        { { "algorithm=ppo", "samples=1", "judge=" MODEL }, "one prompt" },
     };
 
     (void)state;
@@ -372,20 +386,19 @@ static void same_lines(json_t *a, json_t *b)
                     fail_msg("line %zu: %s is another", i, key[k]);
 }
 
-static void killed_and_resumed_it_is_the_same(void **state)
+static void kill_and_resume(const char *how, const char *rank)
 {
-    const char *const set[] = { "algorithm=reinforce", "kl=k1", "beta=0.1", "kl-target=0.01", "steps=12", "updates=2",
-                                "save-every=4", "eval-file=HELD", "eval-every=4", "cut=keep", "lora-rank=2" };
+    const char *const set[] = { how, "kl=k1", "beta=0.1", "kl-target=0.01", "steps=12", "updates=2",
+                                "save-every=4", "eval-file=HELD", "eval-every=4", "cut=keep", rank };
     const char *own[GR_COUNT(set)];
     outcome whole;
     char dir[512];
 
-    (void)state;
     for (size_t i = 0; i < GR_COUNT(set); i++)
         own[i] = filled(set[i]);
-    whole = run_in("unbroken", own, GR_COUNT(set));
+    whole = run(own, GR_COUNT(set));
     CHECK_OK(whole.rc);
-    snprintf(dir, sizeof dir, "%s/killed", check_tmpdir());
+    snprintf(dir, sizeof dir, "%s/killed%d", check_tmpdir(), runs);
     for (uint64_t at = 3; at <= 11; at += 4) {              /* in the middle of a rollout's steps, each time later */
         pid_t pid = fork();
         int status;
@@ -407,7 +420,7 @@ static void killed_and_resumed_it_is_the_same(void **state)
         settle(&o, own, GR_COUNT(set));
         o.resume = true;
         CHECK_OK(gram_align(MODEL, prompts, dir, &o, NULL, &check_err));
-        assert_true(digest_file(dir, "adapter_model.safetensors") == whole.weights);
+        assert_true(digest_file(dir, o.lora_rank ? "adapter_model.safetensors" : "model.safetensors") == whole.weights);
         assert_true(digest_file(dir, "samples.jsonl") == whole.samples);
         lines = read_lines(dir, "metrics.jsonl");
         same_lines(whole.lines, lines);
@@ -418,6 +431,15 @@ static void killed_and_resumed_it_is_the_same(void **state)
         free((char *)(uintptr_t)own[i]);
 }
 
+/* Of PPO the value model goes on too. */
+static void killed_and_resumed_it_is_the_same(void **state)
+{
+    (void)state;
+    kill_and_resume("algorithm=reinforce", "lora-rank=2");
+    kill_and_resume("algorithm=ppo", "lora-rank=0");
+    kill_and_resume("algorithm=ppo", "lora-rank=2");
+}
+
 /* ---- Learning ------------------------------------------------------------------------------------------------ */
 
 /* A reward that a tiny policy can find: short answers. Every method raises it. */
@@ -425,7 +447,7 @@ static void every_method_climbs(void **state)
 {
     static const char *const how[] = { "algorithm=raft", "algorithm=raft++", "algorithm=reinforce-rej",
                                        "algorithm=rloo", "algorithm=grpo", "algorithm=dr-grpo", "algorithm=reinforce",
-                                       "algorithm=remax", "algorithm=online-dpo" };
+                                       "algorithm=remax", "algorithm=ppo", "algorithm=online-dpo" };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(how); i++) {
@@ -436,7 +458,8 @@ static void every_method_climbs(void **state)
         double first, last;
         CHECK_OK(o.rc);
         first = of(step_of(&o, 1), "reward");
-        last = of(step_of(&o, i == 0 ? 19 : 20), "reward");     /* raft: the rollout's first step tells it */
+        /* the last rollout's first step tells it: raft has two steps, ppo four */
+        last = of(step_of(&o, i == 0 ? 19 : strstr(how[i], "ppo") ? 17 : 20), "reward");
         if (!(last > first))
             fail_msg("%s: the reward was %g, and is %g", how[i], first, last);
         json_decref(o.lines);

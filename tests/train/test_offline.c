@@ -1,4 +1,4 @@
-/* test_offline.c - steps of DPO and its kin against PyTorch: losses and gradient norms of four steps of AdamW over a
+/* test_offline.c - steps of DPO and its kin, and of PPO's value model, against PyTorch: losses and gradient norms of four steps of AdamW over a
  * tiny model, by any cut into micro-batches. tests/golden/align.json has them; scripts/golden_align.py holds the rule
  * by which the rows are made, which is that of test_train.c. */
 #include <jansson.h>
@@ -44,7 +44,7 @@ static gr_set make_set(gram_loss loss)
 
 struct subject { gr_weights *weights; gr_model *model; gr_device *device; gr_trainee *t; gr_adamw adam; gr_grad grad; };
 
-static struct subject subject_open(gram_loss loss)
+static struct subject subject_open(gram_loss loss, bool value)
 {
     struct subject s = { 0 };
     gr_config cfg;
@@ -53,6 +53,12 @@ static struct subject subject_open(gram_loss loss)
 
     CHECK_OK(gr_weights_open_dir(&s.weights, MODEL, &check_err));
     CHECK_OK(gr_config_read(&cfg, MODEL, &check_err));
+    if (value) {
+        cfg.reward = GR_REWARD_MEAN;
+        cfg.new_head = true;
+        cfg.head = gr_head_new(1, 0);
+        cfg.words = false;
+    }
     CHECK_OK(gr_model_open_writable(&s.model, check_device(1), s.weights, &cfg, &check_err));
     CHECK_OK(gr_device_open(&s.device, NULL, 2, &check_err));
     CHECK_OK(gr_trainee_open(&s.t, s.model, s.device, &check_err));
@@ -97,7 +103,7 @@ static double step(struct subject *x, const gr_set *set, size_t s, size_t micro,
 static void check_loss(const json_t *steps, gram_loss loss, size_t micro)
 {
     const json_t *want = json_object_get(steps, gram_loss_name(loss));
-    struct subject x = subject_open(loss);
+    struct subject x = subject_open(loss, false);
     gr_set set = make_set(loss);
     const gr_example *e[ROWS];
 
@@ -131,9 +137,71 @@ static void each_loss_is_pytorchs(void **state)
     json_decref(all), json_decref(tokens);
 }
 
+/* ---- PPO's value model ----------------------------------------------------------------------------------- */
+
+struct valued { gr_sampled s; double value[LIST], before[LIST], returns[LIST]; };
+
+static void make_samples(struct valued v[ROWS], const gr_set *set)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        v[i].s = (gr_sampled){ .e = set->e[i], .value = v[i].value, .before = v[i].before, .returns = v[i].returns };
+        for (size_t t = 0; t < 40 + i; t++) {
+            v[i].before[t] = 0.5 * cos((double)(t + i));
+            v[i].returns[t] = sin(0.3 * (double)t + (double)i);
+        }
+    }
+}
+
+static void check_values(const json_t *want, size_t micro)
+{
+    struct subject x = subject_open(GRAM_LOSS_BT, true);
+    gr_set set = make_set(GRAM_LOSS_DPO);
+    static struct valued v[ROWS];
+    float *head = gr_trainee_score(x.t)->part[GR_HEAD_OUT];
+
+    make_samples(v, &set);
+    for (size_t c = 0; c < x.grad.cfg->width; c++)
+        head[c] = (float)(0.1 * sin((double)c + 1));
+    for (size_t s = 0; s < STEPS; s++) {
+        gr_sampled *batch[BATCH];
+        gr_value_sum value = { 0 };
+        gr_sum sum = { 0 };
+        double norm, n = 0, tol = s ? 2e-3 : 2e-5;
+        double wloss = json_number_value(json_array_get(json_object_get(want, "loss"), s));
+        double wnorm = json_number_value(json_array_get(json_object_get(want, "norm"), s));
+        for (size_t b = 0; b < BATCH; b++) {
+            batch[b] = &v[(s * BATCH + b) % ROWS].s;
+            n += (double)(40 + (s * BATCH + b) % ROWS);
+        }
+        gr_trainee_zero(x.t);
+        for (size_t b = 0; b < BATCH; b += micro)
+            CHECK_OK(gr_grad_value(&x.grad, &(gr_value_rules){ 0.2, 1 }, batch + b, gr_min(micro, BATCH - b), n, &value,
+                                   &sum, &check_err));
+        norm = gr_grad_norm(&x.adam, x.device);
+        gr_adamw_step(&x.adam, 1e-3, 1, x.device);
+        if (!(fabs(value.loss - wloss) <= tol * (1 + wloss)) || !(fabs(norm - wnorm) <= 5 * tol * (1 + wnorm)))
+            fail_msg("micro-batches of %zu, step %zu: loss %.9g norm %.9g, wanted %.9g and %.9g", micro, s, value.loss,
+                     norm, wloss, wnorm);
+        assert_true(value.tokens == n && value.clipped > 0);
+    }
+    gr_set_clear(&set);
+    subject_close(&x);
+}
+
+static void the_value_model_is_pytorchs(void **state)
+{
+    json_t *all = json_load_file("tests/golden/align.json", 0, NULL);
+
+    (void)state;
+    for (size_t micro = 1; micro <= 3; micro++)
+        check_values(json_object_get(json_object_get(all, "value"), "steps"), micro);
+    json_decref(all);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(each_loss_is_pytorchs) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(each_loss_is_pytorchs),
+                                        cmocka_unit_test(the_value_model_is_pytorchs) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

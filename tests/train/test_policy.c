@@ -235,11 +235,37 @@ static void offline_losses_are_trls(void **state)
     assert_int_equal(n_cases, 12);
 }
 
+/* PPO's loss of a value, clipped to the neighbourhood of the old one. */
+static void values_are_trls(void **state)
+{
+    const json_t *o = json_object_get(golden, "value");
+    double clip = number(o, "clip", 0), loss = 0, slope, want[12], got[3][12];
+    static const char *const key[] = { "v", "old", "returns", "grad" };
+    size_t stopped = 0, n = json_array_size(json_object_get(o, "v"));
+    bool clipped;
+
+    (void)state;
+    assert_int_equal(n, 12);
+    for (size_t k = 0; k < 4; k++)
+        for (size_t i = 0; i < n; i++)
+            (k < 3 ? got[k] : want)[i] = json_number_value(json_array_get(json_object_get(o, key[k]), i));
+    for (size_t i = 0; i < n; i++) {
+        loss += gr_policy_value(got[0][i], got[1][i], got[2][i], clip, &slope, &clipped) / (double)n;
+        close_to(slope, want[i], "value", i, 0);
+        stopped += clipped;
+    }
+    close_to(loss, number(o, "loss", 0), "value", 0, 0);
+    assert_true(stopped > 0 && stopped < n);
+    gr_policy_value(3, 0, 9, 0, &slope, &clipped);          /* 0: not clipped */
+    assert_true(slope == -6 && !clipped);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(policies_are_trls), cmocka_unit_test(slopes_are_differences),
-        cmocka_unit_test(far_ratios_stand_still), cmocka_unit_test(offline_losses_are_trls)
+        cmocka_unit_test(far_ratios_stand_still), cmocka_unit_test(offline_losses_are_trls),
+        cmocka_unit_test(values_are_trls)
     };
     int failed;
 
