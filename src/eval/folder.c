@@ -11,6 +11,7 @@
 #include "eval/source.h"
 #include "eval/text.h"
 #include "file/io.h"
+#include "file/table.h"
 
 enum { KINDS = GR_RULES_REWARDBENCH2 + 1 };
 #define NAME 22                     /* columns of the table's first column */
@@ -41,24 +42,14 @@ static const char *file_name(size_t k)
 
 /* ---- What is there ---- */
 
-static bool is_rows(const char *name)
-{
-    static const char *const ending[] = { ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz" };
-    size_t n = strlen(name);
-
-    for (size_t k = 0; k < GR_COUNT(ending); k++)
-        if (n > strlen(ending[k]) && !strcmp(name + n - strlen(ending[k]), ending[k]))
-            return true;
-    return false;
-}
-
 static gram_status take_name(folder *f, const char *name, gram_err *err)
 {
     char *path = gr_path_join(f->folder, name), **grown;
+    size_t stem;
 
     if (!path)
         return gr_nomem(err, "evaluation");
-    if (*name == '.' || !gr_path_regular(path) || !is_rows(name)) {
+    if (*name == '.' || !gr_path_regular(path) || !gr_rows_name(name, &stem)) {
         f->others += *name != '.';
         free(path);
         return GRAM_OK;
@@ -90,7 +81,7 @@ static gram_status list(folder *f, gram_err *err)
         rc = take_name(f, e->d_name, err);
     closedir(d);
     if (!rc && !f->n)
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: no file of rows (.jsonl or .json, .gz too)", f->folder);
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: no file of rows (.jsonl, .json, .ndjson, .csv, .tsv, these with .gz or .zst, or .parquet)", f->folder);
     if (!rc)
         qsort(f->path, f->n, sizeof *f->path, by_name);
     return rc;

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "eval/result.h"
 #include "eval/text.h"
+#include "file/table.h"
 
 void gr_eval_result_clear(gr_eval_result *r)
 {
@@ -25,17 +26,14 @@ static const char *subset_of(const gr_eval_row *r)
     return r->subset ? r->subset : "";
 }
 
-/* A path without its folders and .jsonl or .json, .gz; malloc'ed. */
+/* A path without its folders and the ending of its form; malloc'ed. */
 static char *short_name(const char *path)
 {
-    static const char *const ending[] = { ".gz", ".jsonl", ".json" };
     char *name = gr_strdup(gr_text_base(path));
+    size_t stem;
 
-    for (size_t k = 0; name && k < GR_COUNT(ending); k++) {
-        size_t n = strlen(name), e = strlen(ending[k]);
-        if (n > e && !strcmp(name + n - e, ending[k]))
-            name[n - e] = '\0';
-    }
+    if (name && gr_rows_name(name, &stem))
+        name[stem] = '\0';
     return name;
 }
 

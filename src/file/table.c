@@ -25,28 +25,56 @@ struct gr_table {
     const gr_duckdb_string *text;
 };
 
-gr_table_kind gr_table_kind_of(const char *path)
-{
-    static const struct { const char *ending; gr_table_kind kind; } known[] = {
-        { ".parquet", GR_TABLE_PARQUET }, { ".csv", GR_TABLE_CSV }, { ".csv.gz", GR_TABLE_CSV },
-        { ".csv.zst", GR_TABLE_CSV }, { ".tsv", GR_TABLE_TSV }, { ".tsv.gz", GR_TABLE_TSV },
-        { ".tsv.zst", GR_TABLE_TSV },
-    };
-    size_t n = strlen(path);
+/* What a name says of its file. packed: rows of this form are read compressed, too. */
+typedef struct {
+    const char *ending;
+    gr_table_kind kind;
+    bool packed;
+} form;
+static const form known[] = {
+    { ".jsonl", GR_TABLE_NONE, true }, { ".ndjson", GR_TABLE_NONE, true }, { ".json", GR_TABLE_NONE, true },
+    { ".csv", GR_TABLE_CSV, true }, { ".tsv", GR_TABLE_TSV, true }, { ".parquet", GR_TABLE_PARQUET, false },
+};
 
-    for (size_t k = 0; k < GR_COUNT(known); k++) {
-        size_t e = strlen(known[k].ending);
-        if (n > e && !strcmp(path + n - e, known[k].ending))
-            return known[k].kind;
-    }
-    return GR_TABLE_NONE;
+static bool ends_with(const char *s, size_t n, const char *ending)
+{
+    size_t e = strlen(ending);
+
+    return n > e && !memcmp(s + n - e, ending, e);
 }
 
 static const char *compression(const char *path)
 {
     size_t n = strlen(path);
 
-    return n > 3 && !strcmp(path + n - 3, ".gz") ? "gzip" : n > 4 && !strcmp(path + n - 4, ".zst") ? "zstd" : "none";
+    return ends_with(path, n, ".gz") ? "gzip" : ends_with(path, n, ".zst") ? "zstd" : "none";
+}
+
+/* *stem: the length of the path without what it ends with. NULL: not the name of a file of rows. */
+static const form *form_of(const char *path, size_t *stem)
+{
+    size_t whole = strlen(path);
+    size_t n = ends_with(path, whole, ".gz") ? whole - 3 : ends_with(path, whole, ".zst") ? whole - 4 : whole;
+
+    for (size_t k = 0; k < GR_COUNT(known); k++)
+        if (ends_with(path, n, known[k].ending) && (n == whole || known[k].packed)) {
+            *stem = n - strlen(known[k].ending);
+            return &known[k];
+        }
+    return NULL;
+}
+
+gr_table_kind gr_table_kind_of(const char *path)
+{
+    size_t stem;
+    const form *f = form_of(path, &stem);
+
+    return f ? f->kind : GR_TABLE_NONE;
+}
+
+bool gr_rows_name(const char *path, size_t *stem)
+{
+    return form_of(path, stem) != NULL;
 }
 
 static void session_close(session *s)

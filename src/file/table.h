@@ -10,6 +10,9 @@
 typedef enum { GR_TABLE_NONE, GR_TABLE_PARQUET, GR_TABLE_CSV, GR_TABLE_TSV } gr_table_kind;
 /* By the name's ending (".csv", ".tsv" and these with ".gz" or ".zst", ".parquet"). */
 gr_table_kind gr_table_kind_of(const char *path);
+/* Whether a file of this name is read as rows: one of tables, or of JSON (".jsonl", ".ndjson", ".json", and these with
+ * ".gz" or ".zst"). *stem: the length of the path without that ending; unset where it has none. */
+bool gr_rows_name(const char *path, size_t *stem);
 
 typedef struct gr_table gr_table;
 /* fd: an open regular file, which stays the caller's; path: for errors, and for the compression that it ends with.

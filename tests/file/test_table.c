@@ -191,9 +191,30 @@ static void zstd_is_read_and_its_end_is_seen(void **state)
     free(text), free(path), free(bytes);
 }
 
+static void names_say_the_form(void **state)
+{
+    static const struct { const char *name, *stem; gr_table_kind kind; } c[] = {
+        { "d/a.jsonl", "d/a", GR_TABLE_NONE }, { "a.ndjson.zst", "a", GR_TABLE_NONE },
+        { "a.b.json.gz", "a.b", GR_TABLE_NONE },
+        { "a.csv.zst", "a", GR_TABLE_CSV }, { "a.tsv", "a", GR_TABLE_TSV }, { "a.parquet", "a", GR_TABLE_PARQUET },
+        { "a.parquet.gz", NULL, GR_TABLE_NONE }, { "a.gz", NULL, GR_TABLE_NONE }, { ".jsonl", NULL, GR_TABLE_NONE },
+        { "README.md", NULL, GR_TABLE_NONE }, { "jsonl", NULL, GR_TABLE_NONE }, { "", NULL, GR_TABLE_NONE },
+    };
+
+    (void)state;
+    for (size_t k = 0; k < GR_COUNT(c); k++) {
+        size_t stem = 0;
+        assert_int_equal(gr_rows_name(c[k].name, &stem), c[k].stem != NULL);
+        if (c[k].stem)
+            assert_int_equal(stem, strlen(c[k].stem));
+        assert_int_equal(gr_table_kind_of(c[k].name), c[k].kind);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_say_the_form),
         cmocka_unit_test(parquet_is_read_as_it_stands),
         cmocka_unit_test(csv_has_texts_alone),
         cmocka_unit_test(what_is_no_table_is_said),
