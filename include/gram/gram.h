@@ -347,15 +347,24 @@ typedef struct {
                              * place of all else that would be read for the same thing; NULL: by their own names. A path
                              * with dots leads into an object. GRAM_EARG: it names a key that is not read */
     const struct gram_rationale_options *rationale;     /* gram/rationale.h: reasons before each verdict; NULL: none */
+    size_t share, shares;   /* shares > 0: of the rows only those of share 0, 1, ... shares - 1, runs of lines of about
+                             * equal number; the output is NAME.shard-I-of-N in place of NAME, for gram_merge_shards().
+                             * With resume, a share that is whole already is checked against its rows and stays. The
+                             * lines are those of a run over all rows. GRAM_EARG: of a pipe; for PURM, whose overlap
+                             * is with all rows; for evaluations and best-of-n curves */
 } gram_file_options;
 
 typedef struct { uint64_t rows, bad, dropped, truncated, resumed; gram_usage usage; double seconds; } gram_file_report;
 
-/* Reads rows of JSON Lines (".gz" and ".zst" too; "-" is standard input), Parquet or CSV in any of the forms of
+/* Reads rows of JSON Lines (".gz" and ".zst" too; "-" is standard input), Parquet or CSV, of a file, of all files of
+ * rows in a directory or of those that a pattern ("part-*.jsonl") matches, by name, in any of the forms of
  * docs/formats.md and writes one verdict a line, in the order of the input. The output appears under its name when it
  * is whole; until then its lines are in NAME.partial. opt and report may be NULL. */
 gram_status gram_score_file(gram_model *m, const char *in, const char *out, const gram_file_options *opt,
                             gram_file_report *report, gram_err *err);
+/* Makes `out` of the shares out.shard-0-of-N ... out.shard-(N-1)-of-N, which stay; *rows (may be NULL): its lines.
+ * GRAM_EIO names the share that is missing or not whole, or two N that are both there. */
+gram_status gram_merge_shards(const char *out, uint64_t *rows, gram_err *err);
 gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_rank_method method,
                            const gram_file_options *opt, gram_file_report *report, gram_err *err);
 

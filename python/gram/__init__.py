@@ -15,7 +15,8 @@ and gram.verl are what those trainers call.
 import importlib
 
 _FROM = {
-    "model": ["Model", "Verdict", "Verdicts", "Ranking", "Rewards", "Answer", "inspect", "compare"],
+    "model": ["Model", "Verdict", "Verdicts", "Ranking", "Rewards", "Answer", "inspect", "compare",
+              "merge_shards"],
     "training": ["finetune", "pretrain", "merge", "convert", "train_options"],
     "_native": ["GramError", "version"],
 }

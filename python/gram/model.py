@@ -318,8 +318,10 @@ class Model:
 
     # ---- Files and rows ----------------------------------------------------------------------------------------------
 
-    def _file_options(self, call, o, show, columns, skip_bad, resume, warn):
+    def _file_options(self, call, o, show, columns, skip_bad, resume, warn, shard=None):
         o.resume, o.skip_bad = resume, skip_bad
+        if shard:
+            o.share, o.shares = shard
         if columns:
             o.columns = call.string(columns if isinstance(columns, str)
                                     else ",".join(f"{k}={v}" for k, v in columns.items()))
@@ -328,11 +330,12 @@ class Model:
         if warn:
             o.warn = call.callback("gram_warn_fn", lambda _, s: warn(text(s)))
 
-    def _file(self, what, source, out, *rest, columns=None, skip_bad=False, resume=False, progress=None, warn=None):
+    def _file(self, what, source, out, *rest, columns=None, skip_bad=False, resume=False, progress=None, warn=None,
+              shard=None):
         call = Call()
         o, report = ffi.new("gram_file_options *"), ffi.new("gram_file_report *")
         show, end = _bar(progress, "row")
-        self._file_options(call, o, show, columns, skip_bad, resume, warn)
+        self._file_options(call, o, show, columns, skip_bad, resume, warn, shard)
         try:
             call.check(what(self._model(), call.string(source), call.string(out), *rest, o, report, call.err))
         finally:
@@ -341,7 +344,8 @@ class Model:
 
     def score_file(self, source, out, **options) -> dict:
         """`gram score SOURCE --out OUT`: any form and format of rows (docs/formats.md). Options: columns, skip_bad,
-        resume, progress, warn. Returns the counts."""
+        resume, progress, warn, shard (one share (i, n) of the rows, to OUT.shard-i-of-n; gram.merge_shards() joins them).
+        Returns the counts."""
         return self._file(lib.gram_score_file, source, out, **options)
 
     def rank_file(self, source, out, method="all-pairs", **options) -> dict:
@@ -473,6 +477,13 @@ def plain(c):
         else:
             made[name] = text(value)
     return made
+
+
+def merge_shards(out) -> int:
+    """Joins what runs with shard=(i, n) wrote for `out`; returns its lines (docs/many-machines.md)."""
+    call, rows = Call(), ffi.new("uint64_t *")
+    call.check(lib.gram_merge_shards(call.string(out), rows, call.err))
+    return rows[0]
 
 
 def compare(a, b, rows=None) -> dict:

@@ -98,6 +98,8 @@ gr_api_memory gr_api_write_memory(const gram_model *m, const gr_api_written *w);
 gram_status gr_api_tell_memory(gram_model *m, const gr_api_written *w, gram_err *err);
 /* The next prompt, which lives until the next call; NULL: there are no more. */
 typedef gram_status gr_api_prompts(void *arg, const gram_prompt **out, gram_err *err);
+/* How a run that is asked for so many answers makes its products: FEW or TILES. */
+gram_products gr_api_products(const gram_model *m, size_t answers);
 /* gram_generate() over a source of prompts, the first of which has the index `first`. between, where not NULL, is
  * called after each step, when nothing of the model is locked: what takes long, or needs the model, belongs there. */
 typedef gram_status gr_api_between(void *arg, gram_err *err);

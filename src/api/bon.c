@@ -300,13 +300,6 @@ static gram_status next_prompt(void *arg, const gram_prompt **out, gram_err *err
     return GRAM_OK;
 }
 
-static bool stopped(struct run *r)
-{
-    const gram_file_options *o = r->job.opt;
-
-    return o->progress && o->progress(o->arg, gr_reader_line(r->job.reader), r->job.lines);
-}
-
 static int take_answer(void *arg, const gram_answer *a)
 {
     struct run *r = arg;
@@ -330,9 +323,8 @@ static int take_answer(void *arg, const gram_answer *a)
     r->report->answers++;
     r->report->tokens += a->tokens;
     r->report->cut += a->finish == GRAM_FINISH_LENGTH;
-    if (stopped(r))
-        return gr_fail(&r->why, GRAM_ESTOPPED, "%s: stopped after line %llu", r->job.in,
-                       (unsigned long long)gr_reader_line(r->job.reader)), 1;
+    if (gr_job_stopped(&r->job))
+        return gr_job_stop(&r->job, &r->why), 1;
     return 0;
 }
 
@@ -382,6 +374,8 @@ static gram_status check_options(const gram_model *policy, const gram_bon_option
         return gr_fail(err, GRAM_EARG, "gold: both a judge and a column");
     if (o->gold && gram_judge_needs_reference(o->gold))
         return gr_fail(err, GRAM_EARG, "gold: by reference it would measure against what the policy wrote");
+    if (o->file.shares)
+        return gr_fail(err, GRAM_EARG, "shard: a curve of best-of-n is of all rows; write and rank them in shards instead");
     return policy ? gram_generation_check(o->generation, err) : GRAM_OK;
 }
 

@@ -82,6 +82,8 @@ static gram_status open_judge(struct judge *j, gram_model *m, const gram_eval_op
     gram_status rc = gr_api_ready(m, err);
 
     *j = (struct judge){ .m = m };
+    if (!rc && opt && opt->file.shares)
+        rc = gr_fail(err, GRAM_EARG, "shard: an evaluation is of all rows");
     if (rc)
         return rc;
     collect(f, m);

@@ -88,7 +88,7 @@ static gram_status write_verdict(gr_job *j, const char *id, const gram_verdict *
 
 struct chunk {
     gr_row row[CHUNK_ROWS];
-    uint64_t line[CHUNK_ROWS];
+    gr_at at[CHUNK_ROWS];
     gram_pair pair[CHUNK_ROWS];
     gram_verdict verdict[CHUNK_ROWS];
     gram_reasoned why[CHUNK_ROWS];          /* empty without rationales */
@@ -120,7 +120,7 @@ static gram_status fill_chunk(gr_job *j, struct chunk *c, uint64_t *skip, bool *
                 rc = gr_job_bad_row(j, GRAM_EFORMAT, &why, err);
             gr_row_clear(r);
         } else if (!*end) {
-            c->line[c->n] = gr_reader_line(j->reader);
+            c->at[c->n] = gr_reader_at(j->reader, NULL);
             c->pair[c->n++] = gr_row_pair(r);
             c->tokens += gr_row_tokens(r);
         }
@@ -169,7 +169,8 @@ static gram_status score_up_to(gr_job *j, struct chunk *c, size_t from, size_t *
     *bad += from;
     wrote = write_verdicts(j, c, from, *bad, rc ? NULL : err);
     if (rc)
-        gr_fail(err, rc, "%s:%llu: row %s: %s", j->in, (unsigned long long)c->line[*bad], c->row[*bad].id, why.text);
+        gr_fail(err, rc, "%s:%llu: row %s: %s", c->at[*bad].name, (unsigned long long)c->at[*bad].line,
+                c->row[*bad].id, why.text);
     return rc ? rc : wrote;
 }
 
@@ -206,6 +207,9 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
         return rc;
     rc = gr_job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
     j.spread = gr_model_config(m->model)->reward == GR_REWARD_PURM ? &spread : NULL;
+    if (!rc && j.spread && j.opt->shares)
+        rc = gr_fail(err, GRAM_EARG, "shard: a PURM model's overlap is with the answers of all rows, and is not known of "
+                     "some");
     skip = j.report->resumed;
     while (!rc && !end) {
         rc = fill_chunk(&j, c, &skip, &end, err);
@@ -285,8 +289,8 @@ static gram_status rank_and_write(gr_job *j, const gr_group *g, gram_rank_method
     }
     if (rc) {
         gram_err told = { 0 };
-        gr_fail(&told, rc, "%s:%llu: group %s: %s", j->in, (unsigned long long)gr_reader_line(j->reader), g->id,
-                why.text);
+        gr_fail(&told, rc, "%s:%llu: group %s: %s", gr_reader_at(j->reader, NULL).name,
+                (unsigned long long)gr_reader_line(j->reader), g->id, why.text);
         return gr_job_bad_row(j, refuses_row(j, rc) ? GRAM_EFORMAT : rc, &told, err);
     }
     j->report->rows++;

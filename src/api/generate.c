@@ -297,6 +297,11 @@ static gram_status tell_memory(struct answers *a, gram_err *err)
     return gr_api_tell_memory(a->m, &w, err);
 }
 
+gram_products gr_api_products(const gram_model *m, size_t answers)
+{
+    return gr_linear_way(m->device, answers) == GR_ROWS_FEW ? GRAM_PRODUCTS_FEW : GRAM_PRODUCTS_TILES;
+}
+
 /* How a run multiplies follows from the answers that it is asked for, those that a run before it has written among
  * them, so that it goes on as that one did: what is read ahead here is as much as can tell. */
 static gram_status open_engine(struct answers *a, gram_err *err)
@@ -307,8 +312,7 @@ static gram_status open_engine(struct answers *a, gram_err *err)
         rc = read_one(a, err);
     a->products = a->g->products;
     if (a->products == GRAM_PRODUCTS_AUTO)
-        a->products = gr_linear_way(a->m->device, a->next * a->g->n) == GR_ROWS_FEW ? GRAM_PRODUCTS_FEW
-                                                                                   : GRAM_PRODUCTS_TILES;
+        a->products = gr_api_products(a->m, a->next * a->g->n);
     if (!rc)
         rc = tell_memory(a, err);
     if (!rc)

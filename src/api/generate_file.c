@@ -25,6 +25,7 @@ struct writing {
     gram_generate_report *report;
     struct line *first, **last;
     size_t rows;                /* read, those of the run before too */
+    size_t before;              /* rows of the file before the share's */
     gram_prompt prompt;
     bool logprobs;
 };
@@ -51,7 +52,7 @@ static gram_status take_row(struct writing *w, gr_group *row, gram_err *err)
         return gr_nomem(err, w->job.in);
     }
     l->row = *row;
-    l->index = w->rows;
+    l->index = w->before + w->rows;
     l->left = w->g->n;
     l->answer = gr_calloc(w->g->n, sizeof(json_t *));
     *w->last = l;
@@ -211,11 +212,54 @@ static int take_answer(void *arg, const gram_answer *a)
     return l == w->first && write_lines(w, &w->report->why) != GRAM_OK;
 }
 
+/* Reads prompts of the whole file, up to `most`, or of the share: its first, before which the others are counted. */
+static gram_status count_prompts(const gr_job *j, bool share, size_t most, size_t *n, gram_err *err)
+{
+    gr_reader *again;
+    bool end = false;
+    gram_status rc = gr_reader_open(&again, j->in, j->opt->columns, err);
+
+    *n = 0;
+    if (!rc && share)
+        rc = gr_reader_share(again, j->opt->share, j->opt->shares, err);
+    while (!rc && !end && *n < most) {
+        gr_group row;
+        rc = gr_reader_prompt(again, &row, &end, err);
+        if (rc == GRAM_EFORMAT)                 /* it is told of when its turn comes */
+            rc = GRAM_OK;
+        else if (!rc && !end) {
+            ++*n;
+            gr_group_clear(&row);
+        }
+    }
+    if (!rc && share)
+        *n = gr_reader_passed(again);
+    gr_reader_close(again);
+    return rc;
+}
+
+/* What follows from a prompt's place in the whole file: the seeds of its answers; and from all of the file's: the way
+ * of products, as gr_api_generate() would choose it for them. */
+static gram_status place_share(struct writing *w, gram_generation *g, gram_err *err)
+{
+    const gr_job *j = &w->job;
+    size_t all;
+    gram_status rc = count_prompts(j, true, 1, &w->before, err);
+
+    if (rc || g->products != GRAM_PRODUCTS_AUTO)
+        return rc;
+    rc = count_prompts(j, false, GR_API_LIVE / g->n + 1, &all, err);
+    if (!rc)
+        g->products = gr_api_products(j->m, all * g->n);
+    return rc;
+}
+
 gram_status gram_generate_file(gram_model *m, const char *in, const char *out, const gram_generation *g, bool logprobs,
                                const gram_file_options *opt, gram_generate_report *report, gram_err *err)
 {
     gram_generate_report unwanted;
-    struct writing w = { .g = g, .report = report ? report : &unwanted, .logprobs = logprobs };
+    gram_generation whole = *g;         /* g, and what a share has from the whole file */
+    struct writing w = { .g = &whole, .report = report ? report : &unwanted, .logprobs = logprobs };
     gram_status rc = gram_generation_check(g, err);
 
     *w.report = (gram_generate_report){ 0 };
@@ -223,8 +267,10 @@ gram_status gram_generate_file(gram_model *m, const char *in, const char *out, c
         return rc;
     w.last = &w.first;
     rc = gr_job_open(&w.job, m, in, out, opt, &w.report->file, err);
+    if (!rc && w.job.opt->shares)
+        rc = place_share(&w, &whole, err);
     if (!rc)
-        rc = gr_api_generate(m, next_prompt, &w, w.job.report->resumed, g, take_answer, NULL, &w, err);
+        rc = gr_api_generate(m, next_prompt, &w, w.before + w.job.report->resumed, &whole, take_answer, NULL, &w, err);
     if (w.report->why.status) {                 /* what a callback met */
         rc = w.report->why.status;
         if (err)

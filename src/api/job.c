@@ -3,27 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api/job.h"
+#include "api/shards.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
 
 static const gram_file_options no_options;
-
-/* The lines of a file, for a progress report that knows its end. What comes through a pipe can be read only once. */
-static uint64_t count_lines(const char *path)
-{
-    gr_lines *l;
-    const char *line;
-    size_t n;
-    uint64_t lines = 0;
-
-    if (!gr_path_regular(path) || gr_lines_open(&l, path, NULL))
-        return 0;
-    while (!gr_lines_next(l, &line, &n, NULL) && line)
-        lines++;
-    gr_lines_close(l);
-    return lines;
-}
 
 static gram_status open_earlier(gr_job *j, const char *out, gram_err *err)
 {
@@ -34,6 +19,23 @@ static gram_status open_earlier(gr_job *j, const char *out, gram_err *err)
         return gr_nomem(err, out);
     rc = gr_lines_open(&j->earlier, path.p, err);
     gr_buf_clear(&path);
+    return rc;
+}
+
+/* The rows, and the name of the output. A share of an earlier run under this name is checked line by line as if it were
+ * to be gone on with, or it goes, so that a run that fails leaves none for a merge to take. */
+static gram_status take_share(gr_job *j, gram_err *err)
+{
+    const gram_file_options *o = j->opt;
+    gram_status rc = gr_shard_check(o, j->name, err);
+
+    if (!rc)
+        rc = gr_reader_share(j->reader, o->share, o->shares, err);
+    if (!rc)
+        rc = gr_shard_name(j->name, o->share, o->shares, &j->part, err);
+    if (!rc)
+        rc = gr_shard_again(j->part, o->resume, err);
+    j->name = j->part;
     return rc;
 }
 
@@ -48,12 +50,16 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
     j->start = gr_now();
     if (rc)
         return rc;
-    if (j->opt->progress)
-        j->lines = count_lines(in);
     if (j->opt->rationale)
         rc = gram_reasoner_open(&j->reasoner, m, j->opt->rationale, err);
     if (!rc)
         rc = gr_reader_open(&j->reader, in, j->opt->columns, err);
+    if (!rc && j->opt->shares) {
+        rc = take_share(j, err);
+        out = j->part;
+    }
+    if (!rc && j->opt->progress)
+        j->lines = gr_reader_total(j->reader);
     if (!rc)
         rc = j->opt->resume ? gr_out_resume(&j->out, out, &report->resumed, err) : gr_out_open(&j->out, out, true, err);
     if (!rc)
@@ -95,8 +101,10 @@ gram_status gr_job_check_written(gr_job *j, const char *id, bool *same, gram_err
         return rc;
     if (!*same)
         return gr_fail(err, GRAM_EARG, "%s:%llu: row %s, but line %llu of what is to be resumed is of row %s: wanted the "
-                       "input of the run before", j->in, (unsigned long long)gr_reader_line(j->reader), id,
+                       "input of the run before", gr_reader_at(j->reader, NULL).name,
+                       (unsigned long long)gr_reader_line(j->reader), id,
                        (unsigned long long)gr_lines_number(j->earlier), j->written);
+    j->met++;
     free(j->written);
     j->written = NULL;
     return GRAM_OK;
@@ -130,6 +138,10 @@ gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err)
 {
     gram_usage u = j->m ? gram_get_usage(j->m) : (gram_usage){ 0 };
 
+    if (!rc && j->met < j->report->resumed)
+        rc = gr_fail(err, GRAM_EARG, "%s: it ends after %llu rows of the %llu lines that are to be resumed: wanted the "
+                     "input of the run before", j->in, (unsigned long long)j->met,
+                     (unsigned long long)j->report->resumed);
     if (!rc && j->spread)
         rc = write_spread(j, err);
     if (!rc && j->out)
@@ -140,6 +152,7 @@ gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err)
     gr_lines_close(j->earlier);
     free(j->written);
     gr_reader_close(j->reader);
+    free(j->part);
     gram_reasoner_close(j->reasoner);
     j->report->seconds = gr_now() - j->start;
     j->report->usage = (gram_usage){ u.sequences - j->before.sequences, u.tokens - j->before.tokens,
@@ -158,14 +171,22 @@ gram_status gr_job_bad_row(gr_job *j, gram_status rc, const gram_err *why, gram_
     return GRAM_OK;
 }
 
+bool gr_job_stopped(const gr_job *j)
+{
+    return j->opt->progress && j->opt->progress(j->opt->arg, gr_reader_done(j->reader), j->lines);
+}
+
+gram_status gr_job_stop(const gr_job *j, gram_err *err)
+{
+    return gr_fail(err, GRAM_ESTOPPED, "%s: stopped after line %llu", gr_reader_at(j->reader, NULL).name,
+                   (unsigned long long)gr_reader_line(j->reader));
+}
+
 gram_status gr_job_step(gr_job *j, gram_err *err)
 {
     gram_status rc = gr_out_flush(j->out, err);
 
-    if (!rc && j->opt->progress && j->opt->progress(j->opt->arg, gr_reader_line(j->reader), j->lines))
-        rc = gr_fail(err, GRAM_ESTOPPED, "%s: stopped after line %llu", j->in,
-                     (unsigned long long)gr_reader_line(j->reader));
-    return rc;
+    return !rc && gr_job_stopped(j) ? gr_job_stop(j, err) : rc;
 }
 
 gram_status gr_job_write(gr_job *j, json_t *o, gram_err *err)

@@ -18,10 +18,12 @@ typedef struct {
     gr_reader *reader;
     gr_out *out;
     const char *name;                       /* of out */
+    char *part;                             /* the same, where it is a share's */
     gr_spread *spread;                      /* of a PURM model's verdicts; NULL otherwise */
     char *written;                          /* the id of its line that is to be compared next */
     gr_lines *earlier;                      /* what the run before wrote, to see that it read the same rows */
     uint64_t lines;                         /* of the input, 0: not known */
+    uint64_t met;                           /* lines of the run before whose rows are in the input, too */
     gram_usage before;
     double start;
 } gr_job;
@@ -37,6 +39,9 @@ gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err);
 gram_status gr_job_check_written(gr_job *j, const char *id, bool *same, gram_err *err);
 /* A row that could not be read: counted and told of, or the end. */
 gram_status gr_job_bad_row(gr_job *j, gram_status rc, const gram_err *why, gram_err *err);
+/* Progress asks for an end; and the sentence of it, GRAM_ESTOPPED. */
+bool gr_job_stopped(const gr_job *j);
+gram_status gr_job_stop(const gr_job *j, gram_err *err);
 /* What was written is in the file; progress is told, which may stop the job. */
 gram_status gr_job_step(gr_job *j, gram_err *err);
 /* Writes o as a line, and takes it over; NULL: memory ran out. */

@@ -169,7 +169,12 @@ static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, co
 
 /* ---- Rows ----------------------------------------------------------------------------------------- */
 
-struct chunk { gr_row row[ROWS]; uint64_t line[ROWS]; size_t n; };
+struct chunk { gr_row row[ROWS]; gr_at at[ROWS]; size_t n; };
+
+static gram_status no_tools(gr_at at)
+{
+    return gr_bad(&at, "a conversation with tools has no proofs");
+}
 
 static gram_status fill(gr_job *j, struct chunk *c, uint64_t *skip, bool *end, gram_err *err)
 {
@@ -179,8 +184,7 @@ static gram_status fill(gr_job *j, struct chunk *c, uint64_t *skip, bool *end, g
         bool same = false;
         gram_status rc = gr_reader_pair(j->reader, r, end, &why);
         if (!rc && !*end && (r->tools || r->chosen_extra || r->rejected_extra))
-            rc = gr_bad(&(gr_at){ j->in, gr_reader_line(j->reader), &why, false, 0, false },
-                        "a conversation with tools has no proofs");
+            rc = no_tools(gr_reader_at(j->reader, &why));
         if (rc) {
             gr_row_clear(r);
             rc = gr_job_bad_row(j, rc, &why, err);
@@ -189,7 +193,7 @@ static gram_status fill(gr_job *j, struct chunk *c, uint64_t *skip, bool *end, g
             *skip -= same;
             gr_row_clear(r);
         } else if (!*end) {
-            c->line[c->n++] = gr_reader_line(j->reader);
+            c->at[c->n++] = gr_reader_at(j->reader, NULL);
         }
         if (rc)
             return rc;
@@ -213,8 +217,8 @@ static gram_status prove_chunk(gr_job *j, struct prover *p, const struct chunk *
         }
     rc = n ? gr_prove_pairs(&p->core, pair, n, v, &bad, &why) : GRAM_OK;
     if (rc)
-        return bad < n ? gr_fail(err, rc, "%s:%llu: row %s: %s", j->in, (unsigned long long)c->line[of[bad]],
-                                 c->row[of[bad]].id, why.text) : gr_fail(err, rc, "%s", why.text);
+        return bad < n ? gr_fail(err, rc, "%s:%llu: row %s: %s", c->at[of[bad]].name,
+                                 (unsigned long long)c->at[of[bad]].line, c->row[of[bad]].id, why.text) : gr_fail(err, rc, "%s", why.text);
     for (size_t i = 0; i < c->n && !rc; i++) {
         const gram_proved tie = { .dropped = "a tie" };
         rc = write_line(j, p, &c->row[i], c->row[i].tie ? &tie : &v[next], err);

@@ -30,7 +30,7 @@ typedef struct {
 
 extern const cli_command cli_info, cli_render, cli_tokenize, cli_logits, cli_score, cli_rank, cli_generate, cli_prove, cli_bon,
                          cli_eval, cli_finetune, cli_raft, cli_rl,
-                         cli_pretrain, cli_train_recipe, cli_merge, cli_convert, cli_serve, cli_completion, cli_help,
+                         cli_pretrain, cli_train_recipe, cli_merge, cli_merge_shards, cli_convert, cli_serve, cli_completion, cli_help,
                          cli_version;
 extern const cli_command *const cli_commands[];         /* ends with NULL */
 extern const char cli_about[], cli_exit_codes[], cli_environment[];
@@ -52,7 +52,7 @@ extern struct poptOption cli_judge_table[];     /* the same and --lambda --singl
 extern struct poptOption cli_rationale_table[]; /* --rationale --votes and what goes with them */
 /* *out is o, filled from them, or NULL without --rationale. Zero, or an exit code after a message. */
 int cli_rationale(gram_rationale_options *o, const gram_rationale_options **out);
-extern struct poptOption cli_rows_table[];      /* --resume --columns --skip-bad --quiet */
+extern struct poptOption cli_rows_table[];      /* --resume --columns --skip-bad --shard --quiet */
 extern struct poptOption cli_common_table[];    /* --help; main() adds it to every command */
 
 /* What those options said, as the library wants it; called once. Zero, or an exit code after a message. */
@@ -62,7 +62,7 @@ int cli_choice(const char *option, const char *value, const char *choices);
 /* Opens the model with cli_model_options(); the same. */
 int cli_open(gram_model **out, const char *path);
 extern int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
-extern char *cli_columns;                       /* --columns; NULL: not given */
+extern char *cli_columns, *cli_shard;           /* --columns, --shard; NULL: not given */
 bool cli_drops(void);                           /* --truncate drop */
 
 /* ---- Parsing and help (main.c, help.c) ---------------------------------------------------------- */
@@ -103,6 +103,11 @@ gram_progress_fn cli_progress_fn;                       /* arg: a cli_progress *
 gram_warn_fn cli_warn_fn;
 /* The last line: "100 rows in 0:41 (2.44 rows/s, 4350 tokens/s), 2 bad rows skipped". */
 void cli_summary(const cli_progress *p, const gram_file_report *r);
+/* Of cli_rows_table: whether it fits an output, as an exit code, after which the options of a run can be had; and the
+ * exit code of a run over them, as cli_file_status(). */
+int cli_rows_check(const char *out);
+gram_file_options cli_rows(cli_progress *p, const gram_rationale_options *rationale);
+int cli_rows_status(gram_status rc, const gram_err *err, const char *out);
 /* The exit code of a call over files, with how to resume `out` where it was stopped. */
 int cli_file_status(gram_status rc, const gram_err *err, const char *out);
 

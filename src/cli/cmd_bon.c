@@ -134,7 +134,7 @@ static int best_of(gram_model *policy, const struct judges *j, const char *in, c
     cli_progress p;
     gram_bon_options o = { .generation = g, .gold = j->gold, .gold_column = j->column, .seconds = seconds, .json = json,
                            .report_dir = report_dir, .most = policy || !cli_given[CLI_ANSWERS] ? 0 : g->n,
-                           .file = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns } };
+                           .file = cli_rows(&p, NULL) };
     gram_bon_report report = { 0 };
     char *table = NULL;
     gram_err err;
@@ -148,7 +148,7 @@ static int best_of(gram_model *policy, const struct judges *j, const char *in, c
         summary(&report, j->gold);
     }
     free(table);
-    return cli_file_status(rc, &err, out);
+    return cli_rows_status(rc, &err, out);
 }
 
 /* Options of the answers, where none are written. */
@@ -173,9 +173,9 @@ static int run(const char **arg, size_t n)
         return cli_usage("--judge is needed: a model, a URL or exec:COMMAND");
     if (cli_single_order)
         return cli_usage("--single-order: a reward is of both orders");
-    if (cli_resume && (!out || !strcmp(out, "-")))
-        return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
-    rc = path ? CLI_DONE : refuse_generation();
+    rc = cli_rows_check(out);
+    if (!rc && !path)
+        rc = refuse_generation();
     if (!rc)
         rc = cli_generation(&g, path, ANSWERS);
     if (!rc && path)

@@ -168,8 +168,7 @@ static const gram_rationale_options *rationale;
 static int evaluate(gram_model *m, const char *const *file, size_t n, const char *rows_file)
 {
     cli_progress p;
-    gram_eval_options o = { .file = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns,
-                                    rationale },
+    gram_eval_options o = { .file = cli_rows(&p, rationale),
                             .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_file };
     gram_eval_summary sum = { 0 };
     char *table = NULL;
@@ -242,8 +241,7 @@ static int compare(const char **arg, size_t n)
 static int over_folder(const char *model, const char *folder)
 {
     cli_progress p;
-    gram_eval_options o = { .file = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns,
-                                    rationale },
+    gram_eval_options o = { .file = cli_rows(&p, rationale),
                             .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_path };
     gram_model *m = NULL;
     char *table = NULL;
@@ -275,6 +273,8 @@ static int run(const char **arg, size_t n)
         return rc;
     if (comparing)
         return compare(arg, n);
+    if (cli_shard)
+        return cli_usage("--shard: an evaluation is of all rows");
     if (n == 2 && !stat(arg[1], &st) && S_ISDIR(st.st_mode))
         return over_folder(arg[0], arg[1]);
     if (!(rows_path ? gr_buf_puts(&path, rows_path) : default_rows(&path)))

@@ -38,8 +38,7 @@ static void summary(const cli_progress *p, const gram_generate_report *r, const 
 static int generate(gram_model *m, const char *in, const gram_generation *g)
 {
     cli_progress p;
-    gram_file_options o = { .resume = cli_resume, .skip_bad = cli_skip_bad, .progress = cli_progress_fn,
-                            .warn = cli_warn_fn, .arg = &p, .columns = cli_columns };
+    gram_file_options o = cli_rows(&p, NULL);
     gram_generate_report report = { 0 };
     gram_err err;
     gram_status rc;
@@ -49,19 +48,18 @@ static int generate(gram_model *m, const char *in, const gram_generation *g)
     cli_progress_end(&p);
     if (!rc)
         summary(&p, &report, g);
-    return cli_file_status(rc, &err, out);
+    return cli_rows_status(rc, &err, out);
 }
 
 static int run(const char **arg, size_t count)
 {
     gram_generation g;
-    gram_model *m;
-    int rc;
+    gram_model *m = NULL;
+    int rc = cli_rows_check(out);
 
     (void)count;
-    if (cli_resume && (!out || !strcmp(out, "-")))
-        return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
-    rc = cli_generation(&g, arg[0], 1);
+    if (!rc)
+        rc = cli_generation(&g, arg[0], 1);
     if (rc)
         return rc;
     rc = cli_open(&m, arg[0]);

@@ -54,7 +54,7 @@ static int read_settings(void)
 static int prove(gram_model *m, const char *in)
 {
     cli_progress p;
-    gram_file_options o = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns, NULL };
+    gram_file_options o = cli_rows(&p, NULL);
     gram_prove_report report = { .score = 0 };
     gram_err err;
     gram_status rc;
@@ -69,20 +69,20 @@ static int prove(gram_model *m, const char *in)
                 report.score);
     if (!rc)
         cli_summary(&p, &report.file);
-    return cli_file_status(rc, &err, out);
+    return cli_rows_status(rc, &err, out);
 }
 
 static int run(const char **arg, size_t n)
 {
-    gram_model *m;
+    gram_model *m = NULL;
     int rc = read_settings();
 
     (void)n;
     if (rc)
         return rc;
-    if (cli_resume && (!out || !strcmp(out, "-")))
-        return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
-    rc = cli_open(&m, arg[0]);
+    rc = cli_rows_check(out);
+    if (!rc)
+        rc = cli_open(&m, arg[0]);
     if (!rc)
         rc = prove(m, arg[1]);
     gram_close(m);

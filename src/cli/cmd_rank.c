@@ -21,7 +21,7 @@ static const struct poptOption opts[] = {
 static int rank_file(gram_model *m, const char *in, gram_rank_method method, const gram_rationale_options *rationale)
 {
     cli_progress p;
-    gram_file_options o = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns, rationale };
+    gram_file_options o = cli_rows(&p, rationale);
     gram_file_report report = { 0 };
     gram_err err;
     gram_status rc;
@@ -31,7 +31,7 @@ static int rank_file(gram_model *m, const char *in, gram_rank_method method, con
     cli_progress_end(&p);
     if (!rc)
         cli_summary(&p, &report);
-    return cli_file_status(rc, &err, out);
+    return cli_rows_status(rc, &err, out);
 }
 
 static int run(const char **arg, size_t n)
@@ -39,7 +39,7 @@ static int run(const char **arg, size_t n)
     gram_rank_method method = GRAM_RANK_ALL_PAIRS;
     gram_rationale_options writing;
     const gram_rationale_options *rationale;
-    gram_model *m;
+    gram_model *m = NULL;
     gram_err err;
     int rc = cli_rationale(&writing, &rationale);
 
@@ -48,9 +48,9 @@ static int run(const char **arg, size_t n)
         return rc;
     if (method_name && gram_rank_method_parse(method_name, &method, &err))
         return cli_usage("--method: %s", err.text);
-    if (cli_resume && (!out || !strcmp(out, "-")))
-        return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
-    rc = cli_open(&m, arg[0]);
+    rc = cli_rows_check(out);
+    if (!rc)
+        rc = cli_open(&m, arg[0]);
     if (!rc)
         rc = rank_file(m, arg[1], method, rationale);
     gram_close(m);

@@ -121,7 +121,7 @@ static int show_file(gram_model *m, const char *path, const gram_rationale_optio
 static int score_file(gram_model *m, const char *in, const gram_rationale_options *rationale)
 {
     cli_progress p;
-    gram_file_options o = { cli_resume, cli_skip_bad, cli_progress_fn, cli_warn_fn, &p, cli_columns, rationale };
+    gram_file_options o = cli_rows(&p, rationale);
     gram_file_report report = { 0 };
     gram_err err;
     gram_status rc;
@@ -131,14 +131,14 @@ static int score_file(gram_model *m, const char *in, const gram_rationale_option
     cli_progress_end(&p);
     if (!rc)
         cli_summary(&p, &report);
-    return cli_file_status(rc, &err, out);
+    return cli_rows_status(rc, &err, out);
 }
 
 static int run(const char **arg, size_t n)
 {
     gram_rationale_options writing;
     const gram_rationale_options *rationale;
-    gram_model *m;
+    gram_model *m = NULL;
     int rc = cli_rationale(&writing, &rationale);
 
     if (rc)
@@ -146,17 +146,17 @@ static int run(const char **arg, size_t n)
     if (n != (server ? 1 : 2))
         return cli_usage(server ? "--server takes the place of MODEL: wanted PAIRS.jsonl alone"
                                 : "wanted MODEL PAIRS.jsonl, found 1 argument");
-    if (server && (show_prompt || show_tokens || cli_resume || rationale))
-        return cli_usage("--server goes with none of --show-prompt, --show-tokens, --resume and --rationale");
+    if (server && (show_prompt || show_tokens || cli_resume || rationale || cli_shard))
+        return cli_usage("--server goes with none of --show-prompt, --show-tokens, --resume, --shard and --rationale");
     if (rationale && show_tokens)
         return cli_usage("--show-tokens goes with no --rationale: --show-prompt shows what a rationale follows");
     if (server)
         return cli_score_remote(server, arg[0], out);
     if (out && (show_prompt || show_tokens))
         return cli_usage("--show-prompt and --show-tokens print on standard output and take no --out");
-    if (cli_resume && (!out || !strcmp(out, "-")))
-        return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
-    rc = cli_open(&m, arg[0]);
+    rc = cli_rows_check(out);
+    if (!rc)
+        rc = cli_open(&m, arg[0]);
     if (!rc)
         rc = show_prompt || show_tokens ? show_file(m, arg[1], rationale) : score_file(m, arg[1], rationale);
     gram_close(m);

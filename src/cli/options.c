@@ -1,12 +1,14 @@
 /* options.c - the options that several commands share, and what they ask of the library. */
+#include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "cli/cli.h"
 
 /* popt fills these; a process runs one command, so they can be static. */
 int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
-char *cli_columns;
+char *cli_columns, *cli_shard;
 static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base, *reward_token, *reward_weights;
 static char **chat_args;
 static int threads;
@@ -78,9 +80,50 @@ struct poptOption cli_rows_table[] = {
       "NAME=COLUMN,..." },
     { "skip-bad", '\0', POPT_ARG_NONE, &cli_skip_bad, 0,
       "Warn about a row that cannot be read, count it and go on, instead of failing at it.", NULL },
+    { "shard", '\0', POPT_ARG_STRING, &cli_shard, 0,
+      "Of N runs, at once or one after the other, this is number I, from 0: it takes its share of the rows and writes "
+      "OUT.shard-I-of-N; `gram merge-shards OUT` joins them.", "I/N" },
     { "quiet", 'q', POPT_ARG_NONE, &cli_quiet, 0, "Say nothing but errors: no progress and no summary.", NULL },
     CLI_TABLE_END
 };
+
+static size_t share, shares;        /* of --shard */
+
+int cli_rows_check(const char *out)
+{
+    bool to_file = out && strcmp(out, "-");
+    char end;
+
+    if (cli_resume && !to_file)
+        return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
+    if (!cli_shard)
+        return CLI_DONE;
+    if (!to_file)
+        return cli_usage("--shard needs --out FILE: the runs' outputs are joined by its name");
+    if (!isdigit((unsigned char)*cli_shard) || sscanf(cli_shard, "%7zu/%7zu%c", &share, &shares, &end) != 2 ||
+        share >= shares)
+        return cli_usage("--shard %s: wanted I/N with I from 0 to N - 1, as 0/8", cli_shard);
+    return CLI_DONE;
+}
+
+gram_file_options cli_rows(cli_progress *p, const gram_rationale_options *rationale)
+{
+    return (gram_file_options){ .resume = cli_resume, .skip_bad = cli_skip_bad, .progress = cli_progress_fn,
+                                .warn = cli_warn_fn, .arg = p, .columns = cli_columns, .rationale = rationale,
+                                .share = share, .shares = shares };
+}
+
+int cli_rows_status(gram_status rc, const gram_err *err, const char *out)
+{
+    gr_buf name = { 0 };
+    int code;
+
+    if (shares && !gr_buf_printf(&name, "%s.shard-%zu-of-%zu", out, share, shares))
+        out = NULL;
+    code = cli_file_status(rc, err, name.p ? name.p : out);
+    gr_buf_clear(&name);
+    return code;
+}
 
 struct poptOption cli_common_table[] = {
     { "help", 'h', POPT_ARG_NONE, NULL, 'h', "Show this help and exit.", NULL },

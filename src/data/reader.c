@@ -1,29 +1,53 @@
-/* reader.c - a file's lines as rows; forms.c knows what they mean.
+/* reader.c - the lines of a file, or of several, as rows; forms.c knows what they mean.
  *
  * Files are JSON Lines. Some benchmarks come as one JSON array over many lines (RM-Bench): such a file is told
  * by its first character, read whole, and its elements are its rows, counted from 1. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "data/paths.h"
 #include "data/rows_int.h"
 
 #define LARGEST_ARRAY ((size_t)256 << 20)
 
 struct gr_reader {
-    char *name;
+    char **path;                /* of the files, which are read one after the other */
+    size_t n_paths, at;
+    const char *name;           /* of path[at], for ids and errors */
     gr_lines *lines;
     gr_columns *columns;        /* NULL: keys mean what they say */
     const char *spec;           /* of the columns; borrowed */
-    bool regular;               /* it can be read twice */
+    bool regular;               /* path[at] can be read twice */
     bool reasons;
     bool begun, coded;          /* coded: the file was looked at for codes that do not agree */
-    uint64_t line;
+    uint64_t line;              /* of path[at] */
+    uint64_t before;            /* lines of the files before it */
+    uint64_t from, to;          /* rows stand in lines (from, to] of all files; to 0: in all */
+    bool none;                  /* the share has no line */
+    uint64_t passed;            /* rows before these */
     unsigned odd;               /* see gr_at */
     json_t *array;              /* the whole file, where it is one array */
     size_t next;                /* its element */
     gr_row *row;                /* rows of the last line that were not yet handed out */
     size_t n_rows, given;
 };
+
+/* Goes on with path[k]. */
+static gram_status open_path(gr_reader *r, size_t k, gram_err *err)
+{
+    gr_lines_close(r->lines);
+    r->lines = NULL;
+    json_decref(r->array);
+    r->array = NULL;
+    r->before += r->line;
+    r->at = k;
+    r->line = 0;
+    r->next = 0;
+    r->begun = r->coded = false;
+    r->name = strcmp(r->path[k], "-") ? r->path[k] : "standard input";
+    r->regular = strcmp(r->path[k], "-") && gr_path_regular(r->path[k]);
+    return gr_lines_open(&r->lines, r->path[k], err);
+}
 
 gram_status gr_reader_open(gr_reader **out, const char *path, const char *columns, gram_err *err)
 {
@@ -33,12 +57,12 @@ gram_status gr_reader_open(gr_reader **out, const char *path, const char *column
     *out = NULL;
     if (!r)
         return gr_nomem(err, path);
-    r->name = gr_strdup(strcmp(path, "-") ? path : "standard input");
     r->spec = columns;
-    r->regular = strcmp(path, "-") && gr_path_regular(path);
-    rc = r->name ? gr_columns_read(&r->columns, columns, err) : gr_nomem(err, path);
+    rc = gr_columns_read(&r->columns, columns, err);
     if (!rc)
-        rc = gr_lines_open(&r->lines, path, err);
+        rc = gr_paths_list(path, &r->path, &r->n_paths, err);
+    if (!rc)
+        rc = open_path(r, 0, err);
     if (rc)
         gr_reader_close(r);
     else
@@ -56,13 +80,20 @@ void gr_reader_close(gr_reader *r)
     json_decref(r->array);
     gr_lines_close(r->lines);
     gr_columns_close(r->columns);
-    free(r->name);
+    gr_paths_free(r->path, r->n_paths);
     free(r);
 }
 
 uint64_t gr_reader_line(const gr_reader *r)
 {
     return r->line;
+}
+
+uint64_t gr_reader_done(const gr_reader *r)
+{
+    uint64_t line = r->before + r->line;
+
+    return r->none || line <= r->from ? 0 : r->to && line > r->to ? r->to - r->from : line - r->from;
 }
 
 static const char *skip_blank(const char *p, size_t *n)
@@ -74,16 +105,16 @@ static const char *skip_blank(const char *p, size_t *n)
     return p;
 }
 
-/* The next line that holds something, less the byte order mark that a file may begin with; NULL at the end. */
+/* The next line of the file that holds something, less the byte order mark that it may begin with; NULL at the end. */
 static gram_status next_line(gr_reader *r, const char **line, size_t *n, gram_err *err)
 {
     static const char mark[] = "\xef\xbb\xbf";
 
     for (;;) {
         gram_status rc = gr_lines_next(r->lines, line, n, err);
+        r->line = gr_lines_number(r->lines);
         if (rc || !*line)
             return rc;
-        r->line = gr_lines_number(r->lines);
         if (r->line == 1 && *n >= 3 && !memcmp(*line, mark, 3)) {
             *line += 3;
             *n -= 3;
@@ -118,8 +149,8 @@ static gram_status load_array(gr_reader *r, const char *line, size_t n, gram_err
     return rc ? gr_fail(err, rc == GRAM_EFORMAT ? GRAM_EIO : rc, "%s", why.text) : GRAM_OK;
 }
 
-/* The next object as it stands in the file; at->odd is set. */
-static gram_status next_json(gr_reader *r, json_t **row, gram_err *err)
+/* The next object as it stands in path[at], NULL at its end; r->odd is set. */
+static gram_status next_here(gr_reader *r, json_t **row, gram_err *err)
 {
     gr_at at = { r->name, 0, err, false, 0, false };
     const char *line = NULL;
@@ -142,12 +173,25 @@ static gram_status next_json(gr_reader *r, json_t **row, gram_err *err)
         rc = load_array(r, line, n, err);
         if (rc)
             return rc;
+        r->line = 0;
     }
     if (r->next < json_array_size(r->array)) {
         *row = json_incref(json_array_get(r->array, r->next++));
         r->line = r->next;
     }
     return GRAM_OK;
+}
+
+static gram_status next_json(gr_reader *r, json_t **row, gram_err *err)
+{
+    for (;;) {
+        gram_status rc = next_here(r, row, err);
+        if (rc || *row || r->at + 1 == r->n_paths)
+            return rc;
+        rc = open_path(r, r->at + 1, err);
+        if (rc)
+            return rc == GRAM_EFORMAT ? GRAM_EIO : rc;  /* it is no row that is bad */
+    }
 }
 
 /* Reads the whole file for a value that says that its other rows mean something else. Where there is no second reading,
@@ -160,7 +204,7 @@ static gram_status check_codes(gr_reader *r, gram_err *err)
     r->coded = true;
     if (!r->regular)
         return GRAM_OK;
-    rc = gr_reader_open(&again, r->name, r->spec, err);
+    rc = gr_reader_open(&again, r->path[r->at], r->spec, err);
     if (rc)
         return rc;
     again->coded = true;
@@ -211,7 +255,106 @@ void gr_reader_want_reasons(gr_reader *r)
     r->reasons = true;
 }
 
-gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
+/* ---- A share of the rows ------------------------------------------------------------------------- */
+
+/* How many lines, or elements, all files have. */
+static gram_status count_all(const gr_reader *r, uint64_t *n, gram_err *err)
+{
+    *n = 0;
+    for (size_t k = 0; k < r->n_paths; k++) {
+        gr_reader *again;
+        const char *line;
+        size_t bytes;
+        gram_status rc = gr_reader_open(&again, r->path[k], NULL, err);
+        if (rc)
+            return rc;
+        for (bool first = true; !rc || rc == GRAM_EFORMAT; first = false) {     /* a bad line is one, too */
+            rc = next_line(again, &line, &bytes, err);
+            if (!rc && !line)
+                break;
+            if (!rc && first && *line == '[') {
+                rc = load_array(again, line, bytes, err);
+                again->line = json_array_size(again->array);
+                break;
+            }
+        }
+        *n += again->line;
+        gr_reader_close(again);
+        if (rc)
+            return rc;
+    }
+    return GRAM_OK;
+}
+
+static bool twice(const gr_reader *r)
+{
+    for (size_t k = 0; k < r->n_paths; k++)
+        if (!strcmp(r->path[k], "-") || !gr_path_regular(r->path[k]))
+            return false;
+    return true;
+}
+
+uint64_t gr_reader_total(const gr_reader *r)
+{
+    uint64_t n;
+
+    if (r->to || r->none)
+        return r->to - r->from;
+    return twice(r) && !count_all(r, &n, NULL) ? n : 0;
+}
+
+gram_status gr_reader_share(gr_reader *r, size_t share, size_t shares, gram_err *err)
+{
+    uint64_t n;
+    gram_status rc = twice(r) ? count_all(r, &n, err)
+                   : gr_fail(err, GRAM_EARG, "%s: a share of the rows needs files that can be read twice", r->name);
+
+    if (rc)
+        return rc;
+    r->from = n / shares * share + n % shares * share / shares;
+    r->to = n / shares * (share + 1) + n % shares * (share + 1) / shares;
+    r->none = r->from == r->to;
+    return GRAM_OK;
+}
+
+uint64_t gr_reader_passed(const gr_reader *r)
+{
+    return r->passed;
+}
+
+typedef enum { BEFORE, WITHIN, AFTER } place;
+
+static place place_of(const gr_reader *r)
+{
+    uint64_t line = r->before + r->line;
+
+    if (r->none)
+        return AFTER;
+    return line <= r->from ? BEFORE : r->to && line > r->to ? AFTER : WITHIN;
+}
+
+/* Whether the row just read, or refused, belongs to another share, and is passed over; *end after the last. */
+static bool pass(gr_reader *r, gram_status *rc, bool *end)
+{
+    if (*end || (*rc && *rc != GRAM_EFORMAT))
+        return false;
+    switch (place_of(r)) {
+    case WITHIN:
+        return false;
+    case BEFORE:
+        r->passed += !*rc;
+        break;
+    case AFTER:
+        *end = true;
+        break;
+    }
+    *rc = GRAM_OK;
+    return true;
+}
+
+/* ---- Rows ----------------------------------------------------------------------------------------- */
+
+static gram_status next_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
 {
     *end = false;
     *out = (gr_row){ 0 };
@@ -237,7 +380,19 @@ gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
     return GRAM_OK;
 }
 
-static gram_status next_group(gr_reader *r, gr_group_fn *read, gr_group *out, json_t **row, bool *end, gram_err *err)
+gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
+{
+    for (;;) {
+        gram_status rc = next_pair(r, out, end, err);
+        if (!pass(r, &rc, end))
+            return rc;
+        gr_row_clear(out);
+        if (*end)
+            return rc;
+    }
+}
+
+static gram_status read_group(gr_reader *r, gr_group_fn *read, gr_group *out, json_t **row, bool *end, gram_err *err)
 {
     gram_status rc = gr_reader_json(r, row, err);
     gr_at at = gr_reader_at(r, err);
@@ -252,6 +407,20 @@ static gram_status next_group(gr_reader *r, gr_group_fn *read, gr_group *out, js
         *row = NULL;
     }
     return rc;
+}
+
+static gram_status next_group(gr_reader *r, gr_group_fn *read, gr_group *out, json_t **row, bool *end, gram_err *err)
+{
+    for (;;) {
+        gram_status rc = read_group(r, read, out, row, end, err);
+        if (!pass(r, &rc, end))
+            return rc;
+        gr_group_clear(out);
+        json_decref(*row);
+        *row = NULL;
+        if (*end)
+            return rc;
+    }
 }
 
 static gram_status group_alone(gr_reader *r, gr_group_fn *read, gr_group *out, bool *end, gram_err *err)

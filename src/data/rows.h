@@ -79,10 +79,16 @@ char *gr_row_id(const gr_at *at, const struct json_t *row, const char *suffix);
  * would be read the wrong way round (labels 0 and 1 where 1 and 2 are read) is GRAM_EIO, before the first row with a
  * code where the file can be read twice. */
 typedef struct gr_reader gr_reader;
-/* columns: "prompt=question,chosen=good", what the keys that are read here are called in the file; NULL: as they are.
+/* path: one file, or several, read as if they stood behind each other (paths.h); lines are counted in each.
+ * columns: "prompt=question,chosen=good", what the keys that are read here are called in the file; NULL: as they are.
  * It is borrowed until gr_reader_close(). GRAM_EARG: it names a key that is not read. */
 gram_status gr_reader_open(gr_reader **out, const char *path, const char *columns, gram_err *err);
 void gr_reader_close(gr_reader *r);
+/* Before the first row: of n lines (elements of an array) rows come from lines (n share / shares, n (share + 1) /
+ * shares] alone. Those before are read and counted, not given; a bad one among them is another share's. GRAM_EARG: of a
+ * pipe. share < shares. */
+gram_status gr_reader_share(gr_reader *r, size_t share, size_t shares, gram_err *err);
+uint64_t gr_reader_passed(const gr_reader *r);      /* rows before the share, once its first row is there */
 /* Rows of pairs also bring their reasons: "rationale" (a text or a list of them) with "rationale_label" where it is
  * there, or HelpSteer3's individual_preference. */
 void gr_reader_want_reasons(gr_reader *r);
@@ -98,7 +104,10 @@ gram_status gr_reader_asked(gr_reader *r, bool group, gr_group *out, struct json
 /* A row as it stands, for forms that are read elsewhere: *row is the caller's, NULL at the end. */
 gram_status gr_reader_json(gr_reader *r, struct json_t **row, gram_err *err);
 gr_at gr_reader_at(const gr_reader *r, gram_err *err);      /* the row last read */
-uint64_t gr_reader_line(const gr_reader *r);
+uint64_t gr_reader_line(const gr_reader *r);        /* of its file */
+/* Of the lines of all files, or of the share, how many were read and how many there are (0: not known). */
+uint64_t gr_reader_done(const gr_reader *r);
+uint64_t gr_reader_total(const gr_reader *r);
 
 /* The parser alone, for tests and fuzzing: one line of JSON to *n rows (malloc'ed array of cleared-by-caller rows).
  * name and line serve ids and errors. */

@@ -364,26 +364,40 @@ static const char *write_file(const char *text)
     return path;
 }
 
-/* Ids of the rows of a file, '!' for a bad one. */
-static void ids_are(const char *text, const char *want)
+/* Adds the ids of a share's rows to got, '!' for a bad one. shares 0: of all. */
+static void add_ids(char got[300], const char *path, size_t share, size_t shares)
 {
-    char got[300] = "";
     gr_reader *r;
     bool end = false;
 
-    CHECK_OK(gr_reader_open(&r, write_file(text), NULL, &check_err));
+    CHECK_OK(gr_reader_open(&r, path, NULL, &check_err));
+    if (shares)
+        CHECK_OK(gr_reader_share(r, share, shares, &check_err));
     while (!end) {
         gr_row out;
         gram_status rc = gr_reader_pair(r, &out, &end, &check_err);
         if (!rc && end)
             break;
         assert_true(rc == GRAM_OK || rc == GRAM_EFORMAT);
-        snprintf(got + strlen(got), sizeof got - strlen(got), "%s%s", *got ? " " : "",
+        snprintf(got + strlen(got), 300 - strlen(got), "%s%s", *got ? " " : "",
                  rc ? "!" : strrchr(out.id, '/') ? strrchr(out.id, '/') + 1 : out.id);
         gr_row_clear(&out);
     }
+    assert_true(gr_reader_done(r) <= gr_reader_total(r));
     gr_reader_close(r);
-    assert_string_equal(got, want);
+}
+
+/* Of the file, and of all shares of it one after the other. */
+static void ids_are(const char *text, const char *want)
+{
+    const char *path = write_file(text);
+
+    for (size_t shares = 0; shares <= 7; shares++) {
+        char got[300] = "";
+        for (size_t k = 0; k < gr_max(shares, 1); k++)
+            add_ids(got, path, k, shares);
+        assert_string_equal(got, want);
+    }
 }
 
 #define ROW(id) "{" id "\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\"}"

@@ -132,6 +132,18 @@ class Judging(unittest.TestCase):
             os._exit(1)
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
 
+    def test_shards(self):
+        with tempfile.TemporaryDirectory() as d:
+            rows, out = os.path.join(d, "rows.jsonl"), os.path.join(d, "v.jsonl")
+            with open(rows, "w") as f:
+                f.writelines(json.dumps({"prompt": f"q{i}", "chosen": "a" * i, "rejected": "b"}) + "\n" for i in range(5))
+            self.assertEqual([self.m.score_file(rows, out, shard=(i, 2))["rows"] for i in range(2)], [2, 3])
+            self.assertEqual(gram.merge_shards(out), 5)
+            with open(out) as f:
+                self.assertEqual(f.read(), command("score", JUDGE, rows, "-q"))
+            with self.assertRaisesRegex(GramError, "from 0 to N - 1"):
+                self.m.score_file(rows, out, shard=(2, 2))
+
     def test_evaluation(self):
         with tempfile.TemporaryDirectory() as d:
             path = os.path.join(d, "rows.jsonl")

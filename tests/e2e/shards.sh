@@ -1,0 +1,103 @@
+#!/bin/sh
+# Runs with --shard, joined by gram merge-shards, have the bytes of one run over all rows, bad rows and several files
+# among them; a shard that is missing, cut off or of another run is named.
+. tests/e2e/lib.sh
+tiny_model "$tmp/tiny"
+m=$tmp/tiny
+
+pair() {        # pair N: a row whose texts are as long as they like to be
+    printf '{"prompt":"question %s%s?","chosen":"answer %s","rejected":"no %s"}\n' "$1" "$(seq -s ' ' "$1")" "$1" "$1"
+}
+
+sharded() {     # sharded N OUT COMMAND...: the command in N shards, the last one first
+    shards=$1 joined=$2 i=$1
+    shift 2
+    while [ "$i" -gt 0 ]; do
+        i=$((i - 1))
+        "$GRAM" "$@" --out "$joined" --shard "$i/$shards" -q || die "$* --shard $i/$shards"
+    done
+    "$GRAM" merge-shards "$joined" 2>"$tmp/said" || die "merge: $(cat "$tmp/said")"
+}
+
+same() {        # same N COMMAND...: in N shards as in one run
+    n=$1
+    shift
+    rm -f "$tmp/whole" "$tmp"/joined*
+    "$GRAM" "$@" --out "$tmp/whole" -q || die "$*"
+    sharded "$n" "$tmp/joined" "$@"
+    cmp "$tmp/whole" "$tmp/joined" || die "$*: $n shards give other bytes"
+}
+
+mkdir "$tmp/rows"
+for i in 1 2 3; do pair "$i"; done >"$tmp/rows/a.jsonl"
+{ echo; pair 4; echo '{"prompt":"no answers"}'; echo; pair 5; } >"$tmp/rows/b.jsonl"
+echo "[$(pair 6),$(pair 7)]" >"$tmp/rows/c.json"
+echo 'not rows' >"$tmp/rows/README.md"
+cat "$tmp/rows/a.jsonl" >"$tmp/pairs.jsonl"
+
+same 2 score "$m" "$tmp/pairs.jsonl"
+same 7 score "$m" "$tmp/pairs.jsonl"                            # more shards than rows: some have none
+same 3 score "$m" "$tmp/rows" --skip-bad
+same 2 score "$m" "$tmp/rows/[ab].jsonl" --skip-bad
+[ "$(wc -l <"$tmp/joined")" = 5 ] || die "5 good rows, and $(wc -l <"$tmp/joined") lines"
+grep -q "\"id\":\"$tmp/rows/b.jsonl:2\"" "$tmp/joined" || die "a row is called after its file and line"
+same 3 prove "$m" "$tmp/pairs.jsonl" --k 2 --max-new-tokens 4
+for i in 1 2 3 4 5; do
+    echo "{\"prompt\":\"q $i\",\"responses\":[\"a $i\",\"b\",\"c $i\"]}"
+done >"$tmp/groups.jsonl"
+same 2 rank "$m" "$tmp/groups.jsonl"
+same 4 generate "$m" "$tmp/groups.jsonl" --n 2 --max-new-tokens 5 --seed 3 --temperature 1
+# 99 prompts are written with tiles, though each shard of 33 would be with few rows.
+seq 99 | sed 's/.*/{"prompt":"p &"}/' >"$tmp/prompts.jsonl"
+same 3 generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 3
+grep -q '"products":"tiles"' "$tmp/whole" || die "the way of products is not what this test is for"
+
+# What is there is not done again, and is seen to be of these rows.
+"$GRAM" generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 3 --out "$tmp/joined" --shard 1/3 --resume \
+    2>"$tmp/said" || die "resume of a whole shard"
+grep -q '33 of them from the run before' "$tmp/said" || die "a whole shard was written again: $(cat "$tmp/said")"
+expect 2 "$GRAM" generate "$m" "$tmp/groups.jsonl" --max-new-tokens 2 --out "$tmp/joined" --shard 1/3 --resume
+says err 'wanted the input of the run before'
+mv "$tmp/joined.shard-1-of-3.partial" "$tmp/joined.shard-1-of-3"
+head -n 7 "$tmp/joined.shard-2-of-3" >"$tmp/joined.shard-2-of-3.partial"
+rm "$tmp/joined.shard-2-of-3" "$tmp/joined"
+expect 1 "$GRAM" merge-shards "$tmp/joined"
+says err 'joined.shard-2-of-3: this shard is not whole yet (2 of 3 shards are there)'
+[ ! -e "$tmp/joined" ] || die "half a merge"
+"$GRAM" generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 3 --out "$tmp/joined" --shard 2/3 --resume -q ||
+    die "resume of a shard"
+"$GRAM" merge-shards "$tmp/joined" 2>"$tmp/said"
+cmp "$tmp/whole" "$tmp/joined" || die "a shard that was resumed has other bytes"
+rm "$tmp/joined.shard-0-of-3"
+expect 1 "$GRAM" merge-shards "$tmp/joined"
+says err 'joined.shard-0-of-3: this shard is missing'
+"$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/joined" --shard 0/2 -q || die "a shard of 2"
+expect 1 "$GRAM" merge-shards "$tmp/joined"
+says err 'there are shards of 2 and of 3'
+expect 1 "$GRAM" merge-shards "$tmp/nothing"
+says err 'there is no shard of it'
+one_sentence
+
+# Fewer rows than an earlier run has written are another input, sharded or not.
+"$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" -q || die "score"
+mv "$tmp/v" "$tmp/v.partial"
+head -n 1 "$tmp/pairs.jsonl" >"$tmp/fewer"
+cp "$tmp/fewer" "$tmp/pairs.jsonl"
+expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" --resume
+says err 'wanted the input of the run before'
+
+for bad in 2/2 1 a/2 -1/2 0/0 1/2/3; do
+    expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" --shard "$bad"
+    says err 'wanted I/N'
+done
+expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --shard 0/2
+says err '--shard needs --out'
+expect 2 "$GRAM" score "$m" - --out "$tmp/v" --shard 0/2 <"$tmp/pairs.jsonl"
+says err 'standard input: a share of the rows needs files that can be read twice'
+expect 1 "$GRAM" score "$m" "$m" --out "$tmp/v"
+says err 'wanted rows, found the directory of a model'
+expect 1 "$GRAM" score "$m" "$tmp/none-*.jsonl" --out "$tmp/v"
+says err 'no file matches'
+mkdir "$tmp/empty"
+expect 1 "$GRAM" score "$m" "$tmp/empty" --out "$tmp/v"
+says err 'no file of rows'
