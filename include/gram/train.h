@@ -105,6 +105,8 @@ typedef struct {
     const char *eval_judge;         /* of the held-out prompts; NULL: the same */
     size_t   samples;               /* answers to a prompt */
     size_t   rollout;               /* prompts that the same weights answer; batch_rows of them make a step */
+    size_t   resample;              /* times that prompts whose answers all have one reward are replaced: 0 */
+    const char *sampler;            /* raft: the model that writes what is learnt; NULL: the policy */
     size_t   updates;               /* times that each of their answers is learnt from */
     double   temperature, top_p;
     size_t   max_new;               /* tokens of an answer, its end among them; has to be given */
@@ -287,7 +289,8 @@ typedef struct {
     double   loss;              /* of the last step */
     gram_interval before, after;    /* accuracy on eval_file; NAN without it. after: of the weights that were written */
     double   loss_before, loss_after;   /* its loss, likewise */
-    uint64_t best_step;         /* whose weights judged it best; 0 where it was judged at the end alone */
+    uint64_t best_step;         /* whose weights judged it best; 0 where it was judged at the end alone, or, of a policy
+                                 * with a best_loss, where the weights that the run began with did */
     double   best_accuracy, best_loss;
     bool     early;             /* the run ended early: patience */
     uint64_t eval_rows, eval_seen;  /* in eval_file, and those of them that are training rows too */

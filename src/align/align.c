@@ -1,5 +1,6 @@
 /* align.c - see align.h. Which prompts a rollout answers follows from the seed and its number; what goes from one
- * rollout to the next is `carried`: the running mean of the rewards, how many they were, and beta where it adapts. */
+ * rollout to the next is `carried`: the running mean of the rewards, how many they were, beta where it adapts, and how
+ * many prompts took the places of others. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -112,6 +113,8 @@ static bool settings(const void *arg, gr_buf *b)
 {
     const gr_align *a = arg;
 
+    if (a->f.sampler.write && !gr_buf_printf(b, "sampler=%016" PRIx64 "\n", a->f.sampler.weights))
+        return false;
     if (a->f.value_base && !gr_buf_printf(b, "value model=%016" PRIx64 "\n", a->f.value_base))
         return false;
     return !a->f.reference || gr_buf_printf(b, "the reference is another model=%d\n", a->f.opt->reference != NULL);
@@ -134,17 +137,25 @@ static uint64_t digest_weights(gr_trainee *t, uint64_t h)
     return h;
 }
 
-static gram_status take_prompts(gr_align *a, uint64_t rollout, gram_err *err)
+gram_status gr_align_take(gr_align *a, const gr_align_prompt **p, size_t n, uint64_t first, gram_err *err)
 {
     gram_status rc = GRAM_OK;
     size_t index;
 
-    for (size_t i = 0; i < a->prompts && !rc; i++) {
-        rc = gr_order_at(&a->order, rollout * a->prompts + i, &index, err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = gr_order_at(&a->order, first + i, &index, err);
         if (!rc)
-            a->prompt[i] = &a->f.train->p[index];
+            p[i] = &a->f.train->p[index];
     }
     return rc;
+}
+
+gram_status gr_align_write(const gr_align *a, const gr_align_prompt *const *p, size_t n, uint64_t seed, gr_answer **out,
+                           size_t *n_out, gram_err *err)
+{
+    if (a->f.sampler.write)
+        return gr_rollout_other(&a->f, p, n, a->samples, seed, out, n_out, err);
+    return gr_rollout(&a->writer, p, n, a->samples, a->greedy, seed, out, n_out, err);
 }
 
 gram_status gr_align_batches(const gr_align *a, gr_sampled *const *s, size_t n, gr_some_fn *fn, void *arg,
@@ -248,16 +259,18 @@ static gram_status make_rollout(gr_align *a, gr_grad *g, uint64_t rollout, doubl
     a->there = false;
     a->beta = carried[2] > 0 ? carried[2] : a->f.opt->beta;
     a->rules.beta = a->beta;
-    a->weights = digest_weights(g->t, a->f.base);
+    a->weights = a->f.sampler.write ? a->f.sampler.weights : digest_weights(g->t, a->f.base);
     gr_trainee_keep(g->t);                          /* nothing is dropped where answers are only read */
     gr_trainee_release(g->t);
-    rc = take_prompts(a, rollout, err);
+    rc = gr_align_take(a, a->prompt, a->prompts, rollout * a->prompts + (uint64_t)carried[3], err);
     if (!rc)
-        rc = gr_rollout(&a->writer, a->prompt, a->prompts, a->samples, a->greedy, seed, &a->answer, &a->n, err);
+        rc = gr_align_write(a, a->prompt, a->prompts, seed, &a->answer, &a->n, err);
     a->took.generate = gr_now() - begin;
     begin = gr_now();
     if (!rc)
-        rc = gr_align_judge_all(a, err);
+        rc = gr_align_reward(a, a->answer, a->n, err);
+    if (!rc)
+        rc = gr_align_refill(a, rollout, seed, carried, err);
     a->took.judge = gr_now() - begin;
     if (!rc)
         rc = read_answers(a, g, sum, err);

@@ -44,9 +44,21 @@ typedef struct {
     void *arg;
 } gr_align_judge;
 
+/* An answer that another model than the policy wrote. text is owned. */
+typedef struct { char *text; bool cut; uint64_t seed; } gr_align_text;
+typedef struct {
+    /* `samples` answers to each of n prompts, those of one together: out[n * samples]. NULL: the policy writes. */
+    gram_status (*write)(void *arg, const gr_align_prompt *const *p, size_t n, size_t samples, uint64_t seed,
+                         gr_align_text *out, gram_err *err);
+    void *arg;
+    uint64_t weights;           /* their digest */
+} gr_align_sampler;
+
 /* All borrowed. */
 typedef struct {
     const gram_train_options *opt;
+    gr_align_sampler sampler;
+    const gr_judge *words;      /* the policy's tokenizer and template */
     const gr_align_prompts *train, *held;   /* held->n == 0: none */
     gr_align_judge judge, eval_judge;
     bool reference_judge;       /* the judge compares with one answer: `against` says which */

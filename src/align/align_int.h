@@ -16,7 +16,7 @@ struct gr_align {
     gr_policy_rules rules;
     gr_order order;
     gr_grad reference, value;   /* t NULL: none */
-    bool value_ready;
+    bool value_ready, warned;
     size_t prompts, steps;      /* of a rollout; steps of one pass over it */
     size_t samples;             /* answers to a prompt */
     bool greedy;                /* and its greedy one */
@@ -26,6 +26,7 @@ struct gr_align {
     const gr_align_prompt **prompt;     /* [prompts] */
     gr_answer *answer;
     size_t n;
+    size_t replaced;            /* prompts whose answers all had one reward */
     uint64_t weights;           /* digest of what wrote them */
     double beta;
     size_t *turn, turn_of;      /* [prompts] the order in which pass `turn_of` takes them */
@@ -47,8 +48,15 @@ void gr_align_gae(const gr_align *a, gr_answer *x);
 gram_status gr_align_learn_values(gr_align *a, gr_sampled *const *s, size_t n, gr_policy_counts counts, uint64_t step,
                                   gr_sum *sum, gram_err *err);
 double gr_align_explained(const gr_align *a);
-/* worth.c. carried: see align.c. */
-gram_status gr_align_judge_all(gr_align *a, gram_err *err);
+/* align.c: n prompts from place `first` of their order on, and answers to them. */
+gram_status gr_align_take(gr_align *a, const gr_align_prompt **p, size_t n, uint64_t first, gram_err *err);
+gram_status gr_align_write(const gr_align *a, const gr_align_prompt *const *p, size_t n, uint64_t seed, gr_answer **out,
+                           size_t *n_out, gram_err *err);
+/* refill.c */
+gram_status gr_align_refill(gr_align *a, uint64_t rollout, uint64_t seed, double *carried, gram_err *err);
+/* worth.c. n answers of whole prompts. carried: see align.c. */
+gram_status gr_align_reward(gr_align *a, gr_answer *x, size_t n, gram_err *err);
+bool gr_align_dead(const gr_align *a, const gr_answer *x);     /* whether those of a prompt, x its first, have one reward */
 void gr_align_worth(gr_align *a, double *carried);
 /* numbers.c */
 void gr_align_number(gr_align *a, const char *name, double value);

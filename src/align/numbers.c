@@ -8,6 +8,8 @@
 #include "base/err.h"
 #include "base/json.h"
 
+#define MANY_CUT 0.2           /* share of the answers */
+
 void gr_align_number(gr_align *a, const char *name, double value)
 {
     if (a->n_numbers < NUMBERS)
@@ -54,12 +56,8 @@ static double dead(const gr_align *a)
 {
     size_t each = a->n / a->prompts, n = 0;
 
-    for (size_t i = 0; i < a->n; i += each) {
-        struct spread s = { 0 };
-        for (size_t k = 0; k < a->samples; k++)
-            take(&s, a->answer[i + k].reward);
-        n += s.n < 2 || s.least == s.most;
-    }
+    for (size_t i = 0; i < a->n; i += each)
+        n += gr_align_dead(a, a->answer + i);
     return a->samples < 2 ? NAN : (double)n / (double)a->prompts;
 }
 
@@ -73,6 +71,20 @@ static void tell_lengths(gr_align *a, const struct spread *all, const struct spr
     gr_align_number(a, "completions/max_terminated_length", ended->most);
     gr_align_number(a, "completions/clipped_ratio", all->n ? (all->n - ended->n) / all->n : NAN);
     gr_align_number(a, "num_tokens", all->n * mean(all));
+}
+
+/* Said once: what is learnt of cut answers is seldom what was meant. */
+static void warn_cut(gr_align *a, const struct spread *all, const struct spread *ended)
+{
+    gram_warn_fn *note = a->f.opt->note;
+    char text[192];
+
+    if (a->warned || !note || all->n - ended->n <= MANY_CUT * all->n)
+        return;
+    a->warned = true;
+    snprintf(text, sizeof text, "%.0f of %.0f answers ran into `max-new-tokens`, %zu: they have no end, and `cut` says "
+             "what becomes of them", all->n - ended->n, all->n, gr_align_opt(a)->max_new);
+    note(a->f.opt->arg, text);
 }
 
 /* Of each token: how likely it was, and how far the pass that trains is from the one that wrote. */
@@ -128,9 +140,15 @@ void gr_align_tell_rollout(gr_align *a)
     gr_align_number(a, "rewards/learnt/mean", mean(&learnt));
     gr_align_number(a, "learnt", learnt.n);
     gr_align_number(a, "frac_reward_zero_std", dead(a));
+    if (gr_align_opt(a)->resample) {
+        double left = dead(a) * (double)a->prompts, drawn = (double)(a->prompts + a->replaced);
+        gr_align_number(a, "resampled", (double)a->replaced);
+        gr_align_number(a, "frac_drawn_zero_std", (left + (double)a->replaced) / drawn);
+    }
     gr_align_number(a, "corr_reward_length", correlation(a));
     gr_align_number(a, "judge/unparsed", (double)failed / (double)of);
     tell_lengths(a, &length, &ended);
+    warn_cut(a, &length, &ended);
     tell_tokens(a);
     if (a->f.value)
         gr_align_number(a, "val/explained_variance", gr_align_explained(a));
@@ -170,11 +188,11 @@ static json_t *sample_json(const gr_align *a, const gr_answer *x, uint64_t step)
     for (size_t t = 0; t < x->n; t++)
         logp += x->drawn[t];
     snprintf(weights, sizeof weights, "%016" PRIx64, a->weights);
-    return json_pack("{s:I, s:s, s:i, s:s, s:s, s:s, s:I, s:o, s:f, s:b, s:o, s:f, s:I, s:s}", "step",
+    return json_pack("{s:I, s:s, s:i, s:s, s:s, s:s, s:I, s:o, s:f, s:b, s:o, s:o, s:I, s:s}", "step",
                      (json_int_t)step, "prompt_id", row->id, "sample", x->k == GR_GREEDY ? -1 : (int)x->k, "prompt",
                      row->turn[row->n_turns - 1].content, "completion", x->text, "finish", finish_name(x->finish),
                      "tokens", (json_int_t)x->n, "reward", gr_json_real(x->reward), "advantage", x->worth, "learnt",
-                     x->learnt, "kl", x->s.ref ? json_real(x->kl) : json_null(), "logp", logp, "seed",
+                     x->learnt, "kl", x->s.ref ? json_real(x->kl) : json_null(), "logp", gr_json_real(logp), "seed",
                      (json_int_t)x->seed, "weights", weights);
 }
 

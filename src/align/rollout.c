@@ -1,4 +1,5 @@
 /* rollout.c - see rollout.h. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "align/rollout.h"
@@ -23,24 +24,30 @@ void gr_answers_free(gr_answer *a, size_t n)
     free(a);
 }
 
+/* For the numbers of n tokens. */
+static bool room(gr_answer *a, size_t n)
+{
+    a->n = n;
+    a->numbers = gr_calloc(GR_NUMBERS * n, sizeof *a->numbers);
+    a->drawn = gr_calloc(n, sizeof *a->drawn);
+    a->s.logp = a->numbers;
+    a->s.advantage = a->numbers + n;
+    return a->numbers && a->drawn;
+}
+
 /* What was written becomes the answer's. */
 static gram_status keep(gr_answer *a, const gr_text *t, gram_err *err)
 {
     gr_buf text = { 0 };
 
-    a->n = t->n_answer;
     a->finish = t->finish;
     a->s.e.asked = t->ask.prompt.n;
-    a->numbers = gr_calloc(GR_NUMBERS * a->n, sizeof *a->numbers);
-    a->drawn = gr_calloc(a->n, sizeof *a->drawn);
-    if (!a->numbers || !a->drawn || !gr_ids_add(&a->s.e.seq[0], t->ids.p, t->ids.n) ||
-        !gr_buf_puts(&text, "") || !gr_utf8_add(&text, t->text.p, t->text.n)) {
+    if (!room(a, t->n_answer) || !gr_ids_add(&a->s.e.seq[0], t->ids.p, t->ids.n) || !gr_buf_puts(&text, "") ||
+        !gr_utf8_add(&text, t->text.p, t->text.n)) {
         gr_buf_clear(&text);
         return gr_nomem(err, "an answer");
     }
     memcpy(a->drawn, t->tempered, a->n * sizeof *a->drawn);
-    a->s.logp = a->numbers;
-    a->s.advantage = a->numbers + a->n;
     a->text = text.p;
     return GRAM_OK;
 }
@@ -133,4 +140,53 @@ gram_status gr_rollout(const gr_writer *w, const gr_align_prompt *const *p, size
     *out = a;
     *n_out = all;
     return GRAM_OK;
+}
+
+/* Another model's text becomes an answer of the policy's tokens, whose end only one has that ended by itself. */
+static gram_status retell(const gr_align_facts *f, const gr_align_prompt *p, gr_align_text *t, gr_answer *a,
+                          gram_err *err)
+{
+    size_t most = f->opt->align.max_new;
+    gr_ids *ids = &a->s.e.seq[0];
+    gram_status rc = gr_judge_reply(f->words, (gram_prompt){ p->row.turn, p->row.n_turns, p->row.tools }, t->text, ids,
+                                    &a->s.e.asked, err);
+
+    if (rc)
+        return rc;
+    a->text = t->text;
+    t->text = NULL;
+    a->seed = t->seed;
+    ids->n -= t->cut;
+    a->finish = t->cut || ids->n - a->s.e.asked > most ? GR_LENGTH : GR_STOP;
+    ids->n = gr_min(ids->n, a->s.e.asked + most);
+    if (ids->n == a->s.e.asked)
+        return gr_fail(err, GRAM_EFORMAT, "an answer of the sampler to row %s is no token of the policy's", p->row.id);
+    if (!room(a, ids->n - a->s.e.asked))
+        return gr_nomem(err, "an answer");
+    for (size_t i = 0; i < a->n; i++)
+        a->drawn[i] = NAN;
+    return GRAM_OK;
+}
+
+gram_status gr_rollout_other(const gr_align_facts *f, const gr_align_prompt *const *p, size_t n, size_t samples,
+                             uint64_t seed, gr_answer **out, size_t *n_out, gram_err *err)
+{
+    gr_align_text *t = gr_calloc(n * samples, sizeof *t);
+    gr_answer *a = gr_calloc(n * samples, sizeof *a);
+    gram_status rc = t && a ? f->sampler.write(f->sampler.arg, p, n, samples, seed % SEEDS, t, err)
+                            : gr_nomem(err, "answers");
+
+    for (size_t i = 0; i < n * samples && !rc; i++) {
+        a[i].place = i / samples;
+        a[i].k = i % samples;
+        rc = retell(f, p[i / samples], &t[i], &a[i], err);
+    }
+    for (size_t i = 0; t && i < n * samples; i++)
+        free(t[i].text);
+    free(t);
+    *out = rc ? NULL : a;
+    *n_out = rc ? 0 : n * samples;
+    if (rc)
+        gr_answers_free(a, n * samples);
+    return rc;
 }

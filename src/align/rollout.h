@@ -44,6 +44,10 @@ typedef struct {
  * greedy: one more behind them. *out is malloc'ed; clear it with gr_answers_free(). */
 gram_status gr_rollout(const gr_writer *w, const gr_align_prompt *const *p, size_t n, size_t samples, bool greedy,
                        uint64_t seed, gr_answer **out, size_t *n_out, gram_err *err);
+/* The same by f->sampler: its texts as the policy would have written them. Nobody knows how likely their tokens were:
+ * drawn is NAN. */
+gram_status gr_rollout_other(const gr_align_facts *f, const gr_align_prompt *const *p, size_t n, size_t samples,
+                             uint64_t seed, gr_answer **out, size_t *n_out, gram_err *err);
 void gr_answers_free(gr_answer *a, size_t n);
 
 #endif

@@ -25,18 +25,32 @@ static gram_status judge_group(gr_align *a, gr_answer *first, size_t n, const ch
     return rc;
 }
 
-gram_status gr_align_judge_all(gr_align *a, gram_err *err)
+gram_status gr_align_reward(gr_align *a, gr_answer *x, size_t n, gram_err *err)
 {
     size_t each = a->n / a->prompts;
     const char **text = gr_calloc(each, sizeof(*text));
     double *reward = gr_calloc(each, sizeof *reward);
     gram_status rc = text && reward ? GRAM_OK : gr_nomem(err, "rewards");
 
-    for (size_t i = 0; i < a->n && !rc; i += each)
-        rc = judge_group(a, a->answer + i, each, text, reward, err);
+    for (size_t i = 0; i < n && !rc; i += each)
+        rc = judge_group(a, x + i, each, text, reward, err);
     free(text);
     free(reward);
     return rc;
+}
+
+bool gr_align_dead(const gr_align *a, const gr_answer *x)
+{
+    const gr_answer *first = NULL;
+
+    for (size_t k = 0; k < a->samples; k++) {
+        if (isnan(x[k].reward))
+            continue;
+        if (first && x[k].reward != first->reward)
+            return false;
+        first = &x[k];
+    }
+    return true;
 }
 
 /* ---- What is taken from them --------------------------------------------------------------------------- */

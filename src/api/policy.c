@@ -12,6 +12,7 @@ struct gr_policy {
     gr_align_prompts train, held;
     gram_judge *judge, *eval_judge;     /* eval_judge may be judge */
     const char *from;
+    gram_model *sampler;                /* NULL: the policy */
     gr_reference reference;
     gr_critic value;
     gr_align *align;
@@ -66,8 +67,8 @@ static gram_status check_judges(const gr_policy *p, gram_err *err)
         return gr_fail(err, GRAM_EARG, "%s: the judge compares answers to one prompt, and %s sets rewards of several "
                        "prompts against each other", a->judge, a->global ? "global" : "reinforce");
     if (!across && !needs && a->algorithm == GRAM_ALGORITHM_PPO && a->samples < 2)
-        return gr_fail(err, GRAM_EARG, "%s: the judge compares answers to one prompt: wanted `samples` 2 or more, or the "
-                       "scheme `reference`", a->judge);
+        return gr_fail(err, GRAM_EARG, "%s: the judge compares answers to one prompt: wanted `samples` 2 or more, or "
+                       "the scheme `reference`", a->judge);
     if (a->against == GRAM_AGAINST_GREEDY && !needs)
         return gr_fail(err, GRAM_EARG, "against: wanted the scheme `reference` with it, without which it says nothing");
     if (needs && a->against == GRAM_AGAINST_ROW)
@@ -96,6 +97,57 @@ static gram_status open_judges(gr_policy *p, gram_err *err)
     return rc ? rc : check_judges(p, err);
 }
 
+/* ---- Answers of another model -------------------------------------------------------------------------- */
+
+struct written { gr_align_text *out; size_t samples; gram_err why; gram_status rc; };
+
+static int take_answer(void *arg, const gram_answer *a)
+{
+    struct written *w = arg;
+    gr_align_text *t = &w->out[a->prompt * w->samples + a->k];
+
+    if (a->finish == GRAM_FINISH_FAILED)
+        w->rc = gr_fail(&w->why, GRAM_EFORMAT, "an answer of the sampler: %s", a->error);
+    else if (!(t->text = gr_strndup(a->text, a->bytes)))
+        w->rc = gr_nomem(&w->why, "an answer");
+    t->cut = a->finish == GRAM_FINISH_LENGTH;
+    t->seed = a->seed;
+    return w->rc != GRAM_OK;
+}
+
+static gram_status write_other(void *arg, const gr_align_prompt *const *p, size_t n, size_t samples, uint64_t seed,
+                               gr_align_text *out, gram_err *err)
+{
+    const gr_policy *self = arg;
+    gram_prompt *prompt = gr_calloc(n, sizeof *prompt);
+    struct written w = { .out = out, .samples = samples };
+    gram_generation g;
+    gram_status rc;
+
+    if (!prompt)
+        return gr_nomem(err, "prompts");
+    for (size_t i = 0; i < n; i++)
+        prompt[i] = (gram_prompt){ p[i]->row.turn, p[i]->row.n_turns, p[i]->row.tools };
+    gram_generation_init(&g);
+    g.temperature = self->o->align.temperature;
+    g.top_p = self->o->align.top_p;
+    g.max_new_tokens = self->o->align.max_new;
+    g.n = samples;
+    g.seed = seed;
+    g.products = GRAM_PRODUCTS_TILES;
+    rc = gram_generate(self->sampler, prompt, n, &g, take_answer, &w, err);
+    free(prompt);
+    return w.rc ? gr_fail(err, w.rc, "%s", w.why.text) : rc;
+}
+
+static gram_status open_sampler(gr_policy *p, gram_err *err)
+{
+    const gram_options model = { .threads = p->o->model.threads, .note = p->o->model.note,
+                                 .note_arg = p->o->model.note_arg };
+
+    return p->o->align.sampler ? gram_open(&p->sampler, p->o->align.sampler, &model, err) : GRAM_OK;
+}
+
 /* ---- Prompts -------------------------------------------------------------------------------------------- */
 
 gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *from, const char *prompts,
@@ -122,7 +174,9 @@ gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *fro
         rc = gr_align_set(&p->train, train, err);
     if (!rc && o->eval_file)
         rc = gr_align_set(&p->held, held, err);
-    return rc ? rc : open_judges(p, err);
+    if (!rc)
+        rc = open_judges(p, err);
+    return rc ? rc : open_sampler(p, err);
 }
 
 /* ---- The reference -------------------------------------------------------------------------------------- */
@@ -255,6 +309,9 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
         rc = value_open(&p->value, p, m, r, err);
     if (rc)
         return rc;
+    f.words = &m->judge;
+    if (p->sampler)
+        f.sampler = (gr_align_sampler){ write_other, p, gr_weights_digest(p->sampler->file.weights) };
     f.reference = p->reference.t;
     f.bytes = p->reference.model ? gr_model_bytes(p->reference.model) : 0;
     if (p->value.t) {
@@ -282,6 +339,7 @@ void gr_policy_close(gr_policy *p)
     if (p->eval_judge != p->judge)
         gram_judge_close(p->eval_judge);
     gram_judge_close(p->judge);
+    gram_close(p->sampler);
     gr_align_prompts_clear(&p->train);
     gr_align_prompts_clear(&p->held);
     free(p);

@@ -203,7 +203,10 @@ static void summary(const gram_train_report *r)
     else if (!isnan(r->loss_after))
         printf("loss on %llu held-out row%s: %.4f before, %.4f after\n", (unsigned long long)r->eval_rows,
                r->eval_rows == 1 ? "" : "s", r->loss_before, r->loss_after);
-    if (r->best_step && r->best_step < r->steps && isnan(r->best_accuracy))
+    if (aligned && !isnan(r->best_loss) && r->best_step == 0)
+        printf("no reward between was better than the one before%s\n",
+               writes_best ? ", whose weights were written" : "; the directory best/ holds that model");
+    else if (r->best_step && r->best_step < r->steps && isnan(r->best_accuracy))
         printf("the best of the %s between: %.4f, after step %llu%s\n", aligned ? "rewards" : "losses",
                aligned ? -r->best_loss : r->best_loss,
                (unsigned long long)r->best_step,

@@ -178,7 +178,8 @@ gram_status gr_estimate_disk(const gr_training *r, const gr_adamw *a, uint64_t s
     const gram_train_options *o = r->opt;
     uint64_t each = 3 * a->floats * sizeof(float), model = output_bytes(r), have, there;
     uint64_t kept = o->save_every ? gr_min(o->keep, (steps + o->save_every - 1) / o->save_every) : 1;
-    uint64_t best = r->held->n && o->eval_every && o->eval_every < steps ? model : 0;
+    bool between = (o->eval_every && o->eval_every < steps) || (r->source && (o->best || o->eval_every));
+    uint64_t best = r->held->n && between ? model : 0;
     bool known = gr_disk_free(r->out, &have);
     gr_buf text = { 0 };
     gram_status rc = bytes_there(r->out, &there, err);

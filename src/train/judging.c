@@ -110,6 +110,13 @@ static gram_status tell(const struct loop *l, bool best, gram_err *err)
     return rc;
 }
 
+/* Whether the weights that a run begins with may be its best: a policy may have nothing to gain, or lose what it had. A
+ * judge that begins with half of its verdicts right is never what somebody trains for. */
+static bool may_start_best(const struct loop *l)
+{
+    return l->r->source && (l->r->opt->best || l->r->opt->eval_every);
+}
+
 gram_status gr_judging(struct loop *l, gram_err *err)
 {
     gr_state *s = &l->state;
@@ -118,7 +125,7 @@ gram_status gr_judging(struct loop *l, gram_err *err)
 
     if (!rc && stopped)
         return gr_run_stop(l, "", err);
-    best = s->step > 0 && is_best(l);
+    best = (s->step > 0 || may_start_best(l)) && is_best(l);
     if (!rc)
         rc = tell(l, best, err);
     if (rc)

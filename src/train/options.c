@@ -107,6 +107,15 @@ static const gram_option option[] = {
     { .name = "rollout-prompts", .kind = GRAM_OPTION_SIZE, .at = AT(align.rollout), .stages = STAGE3, .alike = true,
       .least = 1, .most = MANY, .usual = { "", "", "16; raft and ppo 64" },
       .help = "Prompts that the same weights answer before they learn; `batch-rows` of them make a step" },
+    { .name = "resample", .kind = GRAM_OPTION_SIZE, .at = AT(align.resample), .stages = STAGE3, .alike = true,
+      .most = 1000, .algorithms = THE(REINFORCE_REJ) | THE(RLOO) | THE(GRPO) | THE(DR_GRPO) | THE(ONLINE_DPO),
+      .usual = { "", "", "0" },
+      .help = "Dynamic sampling, DAPO's: replace prompts whose answers all have one reward by the next ones, up to N "
+      "times a rollout" },
+    { .name = "sampler", .kind = GRAM_OPTION_PATH, .at = AT(align.sampler), .stages = STAGE3, .alike = true,
+      .algorithms = THE(RAFT),
+      .help = "raft: the model whose answers are ranked and learnt, by its own tokenizer and template (default: the "
+      "policy itself)" },
     { .name = "updates", .kind = GRAM_OPTION_SIZE, .at = AT(align.updates), .stages = STAGE3, .alike = true,
       .least = 1, .most = 1000, .usual = { "", "", "1; raft 2; ppo 4" },
       .help = "Learn N times from each answer, TRL's num_iterations" },

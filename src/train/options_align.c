@@ -59,6 +59,11 @@ gram_status gr_options_check_align(const gram_train_options *o, gram_err *err)
     if (a->global && a->rollout % a->samples)
         return gr_fail(err, GRAM_EARG, "global: the best of each %zu answers are kept: wanted `rollout-prompts` to be "
                        "a multiple, found %zu", a->samples, a->rollout);
+    if (a->sampler && a->kl)
+        return gr_fail(err, GRAM_EARG, "sampler: the distance to a reference is measured on the policy's own answers: "
+                       "wanted `kl` none");
+    if (a->sampler && a->against == GRAM_AGAINST_GREEDY)
+        return gr_fail(err, GRAM_EARG, "sampler: the policy writes no answers then, and `against` greedy asks for one");
     if (a->value_lr > 0 && o->lr == 0)
         return gr_fail(err, GRAM_EARG, "value-lr: it rises and falls with `lr`, which is 0");
     if (o->dist)

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "align/advantage.h"
+#include "align/align_int.h"
 #include "check.h"
 #include "train/policy.h"
 
@@ -79,6 +79,31 @@ static void gae_is_trls(void **state)
         for (size_t u = t; u < n; u++)
             rest += r[u];
         assert_true(fabs(A[t] - rest) < 1e-13);
+    }
+}
+
+/* PPO: of an answer of one token, two or many the judge's reward stands on the last one, the end, and the KL of each
+ * token on itself. */
+static void rewards_stand_on_the_last_token(void **state)
+{
+    static const size_t length[] = { 1, 2, 20 };
+    gram_train_options o = { .beta = 0.5, .align = { .kl = GRAM_KL_K1, .kl_in = GRAM_KL_IN_REWARD, .gae_gamma = 0 } };
+    gr_align a = { .f = { .opt = &o }, .beta = 0.5 };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(length); i++) {
+        double numbers[GR_NUMBERS * 20] = { 0 }, at_ref[20];
+        size_t n = length[i];
+        gr_answer x = { .n = n, .numbers = numbers, .shaped = 7 };
+        x.s = (gr_sampled){ .logp = numbers, .advantage = numbers + GR_AT_ADVANTAGE * n, .ref = at_ref,
+                            .before = numbers + GR_AT_BEFORE * n };
+        for (size_t t = 0; t < n; t++) {
+            at_ref[t] = -0.25 * (double)(t + 1);
+            x.shaped -= 0.5 * 0.25 * (double)(t + 1);       /* what align's shape() has taken from 7 */
+        }
+        gr_align_gae(&a, &x);                               /* gamma 0 and no values: a token's reward alone */
+        for (size_t t = 0; t < n; t++)
+            assert_true(fabs(x.s.advantage[t] - ((t + 1 == n ? 7 : 0) - 0.125 * (double)(t + 1))) < 1e-12);
     }
 }
 
@@ -444,7 +469,8 @@ static void raft_climbs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(groups_are_torchs), cmocka_unit_test(gae_is_trls), cmocka_unit_test(groups_without_a_lesson),
+        cmocka_unit_test(groups_are_torchs), cmocka_unit_test(gae_is_trls),
+        cmocka_unit_test(rewards_stand_on_the_last_token), cmocka_unit_test(groups_without_a_lesson),
         cmocka_unit_test(beta_follows_the_kl),
         cmocka_unit_test(estimators_are_unbiased), cmocka_unit_test(ppo_is_unbiased_whatever_v),
         cmocka_unit_test(kl_in_the_loss), cmocka_unit_test(grpo_is_scaled_dr_grpo), cmocka_unit_test(raft_climbs)

@@ -1,140 +1,9 @@
-/* test_align.c - a policy's run: that what wrote is what is trained, what of it moves what, and a resume bit for bit.
- *
- * The policy is a tiny model that reads bytes; the judge a shell loop that gives each line a number, or what a test
- * says. */
-#include <jansson.h>
-#include <math.h>
+/* test_align.c - a policy's run: that what wrote is what is trained, what of it moves what, and a resume bit for bit. */
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "base/digest.h"
-#include "check.h"
-#include "file/io.h"
-#include "gram/align.h"
-
-#define MODEL "tests/golden/train/judge"
-#define REWARD "tests/golden/rewards/qwen2"            /* of the same words */
-/* A number that follows from what was answered and from nothing else. */
-#define JUDGE "exec:while read -r l; do l=${l#*completion}; echo $(( ${#l} % 7 )); done"
-
-static char *prompts, *held;
-
-static void write_prompts(void)
-{
-    gr_buf b = { 0 };
-
-    for (int i = 0; i < 12; i++)
-        assert_true(gr_buf_printf(&b, "{\"prompt\":\"Say %d%s\",\"reference\":\"no\"}\n", i, i % 3 ? "" : " again"));
-    prompts = check_write("prompts.jsonl", b.p);
-    gr_buf_clear(&b);
-    held = check_write("held.jsonl", "{\"prompt\":\"Say it\",\"reference\":\"no\"}\n{\"prompt\":\"And that\"}\n");
-}
-
-/* Settings "name=value" over small ones. */
-static void settle(gram_train_options *o, const char *const *set, size_t n)
-{
-    static const char *const small[] = { "algorithm=rloo", ("judge=" JUDGE), "max-new-tokens=20", "samples=3",
-                                         "rollout-prompts=4", "batch-rows=2", "steps=4", "lr=1e-2", "threads=1",
-                                         "warmup=0" };
-    static char value[48][256];
-
-    gram_train_options_init(o, GRAM_STAGE_ALIGN);
-    for (size_t i = 0, k = 0; i < GR_COUNT(small) + n; i++) {
-        const char *s = i < GR_COUNT(small) ? small[i] : set[i - GR_COUNT(small)], *equals = strchr(s, '=');
-        char name[48];
-        snprintf(name, sizeof name, "%.*s", (int)(equals - s), s);
-        snprintf(value[k], sizeof value[k], "%s", equals + 1);
-        if (!strcmp(name, "threads"))
-            o->model.threads = atoi(equals + 1);
-        else if (!strcmp(name, "algorithm") && i >= GR_COUNT(small)) {  /* it sets others' defaults, so it is first */
-            double lr = o->lr;
-            CHECK_OK(gram_train_options_set(o, name, value[k++], &check_err));
-            o->lr = lr;
-            o->align.rollout = 4;
-            o->align.samples = 3;
-        } else
-            CHECK_OK(gram_train_options_set(o, name, value[k++], &check_err));
-    }
-}
-
-static int runs;
-typedef struct { gram_status rc; char dir[512]; uint64_t weights, samples; json_t *lines; } outcome;
-
-static uint64_t digest_file(const char *dir, const char *name)
-{
-    char *path = gr_path_join(dir, name), *text;
-    size_t n;
-    uint64_t h = 0;
-
-    if (gr_path_exists(path)) {
-        CHECK_OK(gr_read_file(path, 1 << 26, &text, &n, &check_err));
-        h = gr_digest(GR_DIGEST, text, n);
-        free(text);
-    }
-    free(path);
-    return h;
-}
-
-/* metrics.jsonl as a list. */
-static json_t *read_lines(const char *dir, const char *name)
-{
-    char *path = gr_path_join(dir, name), *text = NULL;
-    json_t *list = json_array();
-    size_t n;
-
-    if (gr_path_exists(path))
-        CHECK_OK(gr_read_file(path, 1 << 26, &text, &n, &check_err));
-    for (char *at = text, *end; at && (end = strchr(at, '\n')); at = end + 1)
-        json_array_append_new(list, json_loadb(at, (size_t)(end - at), 0, NULL));
-    free(text);
-    free(path);
-    return list;
-}
-
-static double of(const json_t *line, const char *key)
-{
-    const json_t *v = json_object_get(line, key);
-
-    return json_is_number(v) ? json_number_value(v) : NAN;
-}
-
-/* Line `step` of the metrics, the held-out ones left out. */
-static const json_t *step_of(const outcome *o, int step)
-{
-    size_t i;
-    const json_t *line;
-
-    json_array_foreach(o->lines, i, line)
-        if (json_object_get(line, "loss") && (int)of(line, "step") == step)
-            return line;
-    fail_msg("no step %d", step);
-    return NULL;
-}
-
-static outcome run_in(const char *dir, const char *const *set, size_t n)
-{
-    gram_train_options o;
-    outcome out = { .rc = GRAM_OK };
-
-    settle(&o, set, n);
-    snprintf(out.dir, sizeof out.dir, "%s/%s", check_tmpdir(), dir);
-    out.rc = gram_align(MODEL, prompts, out.dir, &o, NULL, &check_err);
-    out.weights = digest_file(out.dir, o.lora_rank ? "adapter_model.safetensors" : "model.safetensors");
-    out.samples = digest_file(out.dir, "samples.jsonl");
-    out.lines = read_lines(out.dir, "metrics.jsonl");
-    return out;
-}
-
-static outcome run(const char *const *set, size_t n)
-{
-    char dir[32];
-
-    snprintf(dir, sizeof dir, "run%d", runs++);
-    return run_in(dir, set, n);
-}
+#include "file/weights.h"
+#include "policy_run.h"
 
 /* ---- What wrote is what is trained ------------------------------------------------------------------------ */
 
@@ -242,6 +111,83 @@ static void equal_rewards_teach_nothing(void **state)
     json_decref(o.lines);
 }
 
+/* Prompts whose answers all have one reward are replaced, and counted: the judge likes answers by their length, but for
+ * prompts that say "again" it has one number. Only where it finds no others one stays. */
+static void dead_prompts_are_replaced(void **state)
+{
+    const char *const set[] = { SOME, "cut=keep", "kl=none", "steps=6", "resample=0" };
+    outcome plain = run(set, 5), filled_up;
+    double dead = 0, left = 0, replaced = 0;
+    json_t *s, *line;
+    const char *const more[] = { SOME, "cut=keep", "kl=none", "steps=6", "resample=4" };
+    size_t i;
+
+    (void)state;
+    filled_up = run(more, 5);
+    CHECK_OK(plain.rc);
+    CHECK_OK(filled_up.rc);
+    for (int step = 1; step <= 5; step += 2) {
+        dead += of(step_of(&plain, step), "frac_reward_zero_std");
+        left += of(step_of(&filled_up, step), "frac_reward_zero_std");
+        replaced += of(step_of(&filled_up, step), "resampled");
+    }
+    assert_true(dead > 0 && left == 0 && replaced >= 1);
+    assert_true(isnan(of(step_of(&plain, 1), "resampled")));
+    s = read_lines(filled_up.dir, "samples.jsonl");
+    assert_int_equal(json_array_size(s), 36);
+    json_array_foreach(s, i, line)
+        assert_null(strstr(json_string_value(json_object_get(line, "prompt")), "again"));
+    json_decref(s), json_decref(plain.lines), json_decref(filled_up.lines);
+}
+
+/* Another model writes what the policy learns: the first rollout's answers are those that it writes for anybody. */
+static void another_model_writes(void **state)
+{
+    outcome o = run((const char *const[]){ "algorithm=raft", "sampler=" OTHER, "cut=keep" }, 3);
+    json_t *s, *line;
+    size_t i;
+
+    (void)state;
+    CHECK_OK(o.rc);
+    s = read_lines(o.dir, "samples.jsonl");
+    assert_true(json_array_size(s) > 0);
+    json_array_foreach(s, i, line) {
+        assert_true(json_is_null(json_object_get(line, "logp")) && of(line, "tokens") <= 20);
+        assert_string_equal(json_string_value(json_object_get(line, "weights")),        /* which never change */
+                            json_string_value(json_object_get(json_array_get(s, 0), "weights")));
+    }
+    assert_true(of(step_of(&o, 1), "grad_norm") > 0);
+    json_decref(s), json_decref(o.lines);
+}
+
+/* A policy that only gets worse by the judge of the held-out prompts ends as it began. */
+static void the_start_may_be_the_best(void **state)
+{
+    const char *const set[] = { "judge=exec:while read -r l; do l=${l#*completion}; echo ${#l}; done", "cut=keep",
+                                "eval-judge=exec:while read -r l; do l=${l#*completion}; echo -${#l}; done", "kl=none",
+                                "eval-file=HELD", "best=true", "lr=3e-2", "steps=8" };
+    const char *own[GR_COUNT(set)];
+    gr_weights *was, *is;
+    outcome o;
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(set); i++)
+        own[i] = filled(set[i]);
+    o = run(own, GR_COUNT(set));
+    CHECK_OK(o.rc);
+    CHECK_OK(gr_weights_open_dir(&was, MODEL, &check_err));
+    CHECK_OK(gr_weights_open_dir(&is, o.dir, &check_err));
+    for (size_t i = 0; i < gr_weights_count(was); i++) {
+        const gr_named *a = gr_weights_at(was, i), *b = gr_weights_find(is, a->name);
+        assert_true(b && a->type == GR_F32 && b->bytes == a->bytes && !memcmp(a->data, b->data, a->bytes));
+    }
+    gr_weights_close(was);
+    gr_weights_close(is);
+    for (size_t i = 0; i < GR_COUNT(set); i++)
+        free((char *)(uintptr_t)own[i]);
+    json_decref(o.lines);
+}
+
 /* ---- Options --------------------------------------------------------------------------------------------- */
 
 enum { WEIGHTS, SAMPLES, RC, LINES };
@@ -283,17 +229,9 @@ static const struct { const char *set, *with[5]; int what; } move[] = {
     { "whiten=no", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
     { "kl=none", { "algorithm=ppo", "cut=keep", "updates=1" }, WEIGHTS },
     { "kl-in=loss", { "algorithm=ppo", "kl=k3", "cut=keep" }, WEIGHTS },
+    { "resample=2", { SOME, "cut=keep" }, SAMPLES }, { "sampler=" OTHER, { "algorithm=raft", "cut=keep" }, SAMPLES },
     { "lambda=1", { NULL }, RC },           /* a program gives numbers: these four are for models, and refused */
 };
-
-static char *filled(const char *s)
-{
-    gr_buf b = { 0 };
-    const char *at = strstr(s, "HELD");
-
-    assert_true(at ? gr_buf_printf(&b, "%.*s%s", (int)(at - s), s, held) : gr_buf_puts(&b, s));
-    return b.p;
-}
 
 static bool differs(const outcome *a, const outcome *b, int what)
 {
@@ -347,6 +285,8 @@ static void what_says_nothing_is_refused(void **state)
         { { "algorithm=raft", "ratio=token" }, "raft has no use" }, { { "truncate=balanced" }, "whole prompts" },
         { { "max-new-tokens=60000" }, "no room" },         { { "value=" REWARD }, "rloo has no use" },
         { { "algorithm=ppo", "value=" REWARD "/../purm" }, "gives 2 numbers" },
+        { { "sampler=" OTHER }, "rloo has no use" }, { { "algorithm=raft", "sampler=" OTHER, "kl=k1" }, "own answers" },
+        { { "algorithm=raft", "resample=2" }, "raft has no use" },
         { { "algorithm=ppo", "lr=0", "value-lr=1e-3" }, "rises and falls" },
         { { "algorithm=ppo", "samples=1", "judge=" MODEL }, "one prompt" },
     };
@@ -386,10 +326,10 @@ static void same_lines(json_t *a, json_t *b)
                     fail_msg("line %zu: %s is another", i, key[k]);
 }
 
-static void kill_and_resume(const char *how, const char *rank)
+static void kill_and_resume(const char *how, const char *more, const char *judge)
 {
     const char *const set[] = { how, "kl=k1", "beta=0.1", "kl-target=0.01", "steps=12", "updates=2",
-                                "save-every=4", "eval-file=HELD", "eval-every=4", "cut=keep", rank };
+                                "save-every=4", "eval-file=HELD", "eval-every=4", "cut=keep", more, judge };
     const char *own[GR_COUNT(set)];
     outcome whole;
     char dir[512];
@@ -431,13 +371,14 @@ static void kill_and_resume(const char *how, const char *rank)
         free((char *)(uintptr_t)own[i]);
 }
 
-/* Of PPO the value model goes on too. */
+/* Of PPO the value model goes on too, and of replaced prompts the place in their order. */
 static void killed_and_resumed_it_is_the_same(void **state)
 {
     (void)state;
-    kill_and_resume("algorithm=reinforce", "lora-rank=2");
-    kill_and_resume("algorithm=ppo", "lora-rank=0");
-    kill_and_resume("algorithm=ppo", "lora-rank=2");
+    kill_and_resume("algorithm=reinforce", "lora-rank=2", "judge=" JUDGE);
+    kill_and_resume("algorithm=ppo", "lora-rank=0", "judge=" JUDGE);
+    kill_and_resume("algorithm=ppo", "lora-rank=2", "judge=" JUDGE);
+    kill_and_resume("algorithm=grpo", "resample=2", SOME);
 }
 
 /* ---- Learning ------------------------------------------------------------------------------------------------ */
@@ -472,6 +413,8 @@ int main(void)
         cmocka_unit_test(at_first_nothing_has_moved), cmocka_unit_test(any_cut_has_the_same_gradient),
         cmocka_unit_test(what_the_judge_fails_at_leaves_its_group),
         cmocka_unit_test(cut_answers_have_no_end_and_are_masked), cmocka_unit_test(equal_rewards_teach_nothing),
+        cmocka_unit_test(dead_prompts_are_replaced), cmocka_unit_test(another_model_writes),
+        cmocka_unit_test(the_start_may_be_the_best),
         cmocka_unit_test(what_says_nothing_is_refused), cmocka_unit_test(killed_and_resumed_it_is_the_same),
         cmocka_unit_test(every_method_climbs), cmocka_unit_test(every_option_moves_something)
     };
