@@ -121,14 +121,15 @@ typedef struct {
     const gram_generation *how;     /* products: FEW, which AUTO is for writers; nothing is guessed */
     size_t top;                     /* rivals told with each token, at most GRAM_TOP_MAX */
 } gram_writing;
-/* All is copied. Close it with gram_writer_close(), before the model. GRAM_EBUSY: the writers that are open may come to
- * take all the memory for keys and values, text_bytes of gram_options; GRAM_ELIMIT: this one alone would, or the prompt
- * leaves no room in the model's context. */
+/* All is copied. Close it with gram_writer_close(), before the model. Where the writers that are open come to more keys
+ * and values than text_bytes of gram_options, the texts that were begun last wait until others have ended, and then go
+ * on with the same bits. GRAM_ELIMIT: this one alone may come to more, or the prompt leaves no room in the model's
+ * context. */
 gram_status gram_writer_open(gram_writer **out, gram_model *m, const gram_writing *w, gram_err *err);
 size_t gram_writer_prompt_tokens(const gram_writer *w);
 /* A token of each answer that has one now: where this writer's have none left over, all open writers' texts get one in
- * one step. There may be none, while the prompt is read or others' texts are to be taken first. fn may not call the
- * model, and a failure of it is handed back. *more: some answer has not ended. */
+ * one step. There may be none, while the prompt is read, others' texts are to be taken first, or it waits for memory. fn
+ * may not call the model, and a failure of it is handed back. *more: some answer has not ended. */
 typedef gram_status gram_written_fn(void *arg, const gram_written *t, gram_err *err);
 gram_status gram_writer_next(gram_writer *w, gram_written_fn *fn, void *arg, bool *more, gram_err *err);
 void gram_writer_close(gram_writer *w);     /* NULL is fine */

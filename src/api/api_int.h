@@ -67,7 +67,7 @@ struct gram_model {
     size_t text_bytes;          /* keys and values of the texts that are written at once */
     gr_write *chats;            /* what writers share; NULL: none was opened yet */
     gr_kv_tree *chats_kv;
-    size_t chat_tokens;         /* that the writers' texts may come to */
+    size_t writers;             /* that are open */
     uint64_t chat_steps;        /* that the engine has made */
     gram_turns turns;           /* due NULL: nobody asks for any */
 };

@@ -27,14 +27,15 @@ struct gram_writer {
     struct answer *answer;      /* [n] */
     size_t n, left;
     uint64_t step;              /* of the engine, after which it last asked */
-    size_t reserved;            /* tokens that its texts may come to, counted in m->chat_tokens */
+    bool counted;               /* in m->writers */
     gr_buf text, more;          /* of the token last handed out, then its rivals' */
 };
 
-/* Room for the keys and values of the prompt and of all answers, at their longest. */
-static gram_status reserve(gram_writer *w, size_t max_tokens, gram_err *err)
+/* There is room for the keys and values of the prompt and of all answers at their longest, if nobody else writes. What
+ * others take meanwhile the engine settles, by letting some wait. */
+static gram_status check_room(const gram_writer *w, size_t max_tokens, gram_err *err)
 {
-    gram_model *m = w->m;
+    const gram_model *m = w->m;
     const gr_config *c = gr_model_config(m->model);
     size_t each = c->layers * 2 * c->kv_heads * c->head_dim * sizeof(float), room = m->text_bytes / each;
     size_t answer = gr_min(max_tokens, c->context - gr_min(c->context, w->prompt.n)), tokens;
@@ -43,11 +44,6 @@ static gram_status reserve(gram_writer *w, size_t max_tokens, gram_err *err)
         !gr_add(tokens, w->prompt.n, &tokens) || tokens > room)
         return gr_fail(err, GRAM_ELIMIT, "%zu answers of up to %zu tokens to a prompt of %zu need more than the %zu MiB "
                        "of keys and values that texts may take", w->n, answer, w->prompt.n, m->text_bytes >> 20);
-    if (tokens > room - gr_min(room, m->chat_tokens))
-        return gr_fail(err, GRAM_EBUSY, "the texts that are being written take all of the %zu MiB that they may take "
-                       "together", m->text_bytes >> 20);
-    m->chat_tokens += tokens;
-    w->reserved = tokens;
     return GRAM_OK;
 }
 
@@ -76,7 +72,11 @@ static gram_status add(gram_writer *w, const gram_generation *g, size_t top, gra
     if (!rc)
         rc = copy_stops(w, g, err);
     if (!rc)
-        rc = reserve(w, g->max_new_tokens, err);
+        rc = check_room(w, g->max_new_tokens, err);
+    if (!rc) {
+        w->counted = true;
+        m->writers++;
+    }
     for (size_t k = 0; k < w->n && !rc; k++, ask.seed++)
         rc = gr_write_add(m->chats, &ask, &w->answer[k].t, err);
     w->left = w->n;
@@ -142,8 +142,8 @@ void gram_writer_close(gram_writer *w)
     for (size_t k = 0; w->answer && k < w->n; k++)
         if (w->answer[k].t)
             gr_write_end(w->m->chats, w->answer[k].t);
-    w->m->chat_tokens -= w->reserved;
-    if (w->reserved && w->m->chat_tokens == 0)      /* nobody writes: the memory is given back */
+    w->m->writers -= w->counted;
+    if (w->counted && w->m->writers == 0)           /* nobody writes: the memory is given back */
         gr_kv_forget(w->m->chats_kv);
     pthread_mutex_unlock(&w->m->lock);
     for (size_t i = 0; i < w->n_stop; i++)

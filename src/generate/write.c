@@ -225,7 +225,10 @@ void gr_write_end(gr_write *w, gr_text *t)
     let_go(w, t);
     take_out(w, t);
     text_free(t);
-    if (w->n_live < lived && w->now < w->most && ++w->ended == PATIENCE) {
+    if (w->n_live == 0 && !w->waiting) {            /* whoever comes next finds all of the room */
+        w->now = w->most;
+        w->ended = 0;
+    } else if (w->n_live < lived && w->now < w->most && ++w->ended == PATIENCE) {
         w->now++;
         w->ended = 0;
     }
