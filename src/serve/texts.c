@@ -1,4 +1,5 @@
 /* texts.c - see texts.h. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -15,6 +16,7 @@ void gr_texts_clear(gr_req *r)
         json_decref(st->front[i]);
     for (size_t i = 0; st->one && i < st->prompts * st->how.n; i++) {
         gr_buf_clear(&st->one[i].text);
+        free(st->one[i].error);
         json_decref(st->one[i].logprobs);
     }
 }
@@ -55,8 +57,25 @@ static json_t *envelope(const gr_texts *st, bool part, json_t *choices)
                      "model", gr_model_name(st->r), "choices", choices);
 }
 
+/* What the path makes of a text, and beside it why it broke. */
+static json_t *choice_json(gr_one *c, const char *more, size_t n, bool part)
+{
+    json_t *out = c->all->shape->choice(c, more, n, part), *error;
+
+    if (!out || !c->error)
+        return out;
+    error = json_pack("{s:i, s:s}", "code", 500, "message", c->error);
+    if (!json_object_set_new(out, "error", error))
+        return out;
+    json_decref(out);
+    return NULL;
+}
+
+/* One that broke is told only where there are no others. */
 static double mean_logprob(const gr_one *c)
 {
+    if (c->error)
+        return -INFINITY;
     return c->logprob / (double)gr_max(c->tokens, 1);
 }
 
@@ -82,7 +101,7 @@ static int answer(gr_req *r)
         sort_answers(st, one);
         for (size_t k = 0; k < st->told; k++) {
             one[k].index = i * st->told + k;
-            gr_push(&choices, st->shape->choice(&one[k], one[k].text.p ? one[k].text.p : "", one[k].text.n, false));
+            gr_push(&choices, choice_json(&one[k], one[k].text.p ? one[k].text.p : "", one[k].text.n, false));
         }
     }
     out = envelope(st, false, choices);
@@ -111,7 +130,7 @@ static bool send_part(gr_one *c, const char *more, size_t n)
     json_t *choices = json_array();
     bool ok;
 
-    gr_push(&choices, c->all->shape->choice(c, more, n, true));
+    gr_push(&choices, choice_json(c, more, n, true));
     ok = send_event(c->all->r, envelope(c->all, true, choices));
     json_decref(c->logprobs);
     c->logprobs = NULL;
@@ -132,13 +151,27 @@ static bool send_end(gr_texts *st)
 
 /* ---- Writing ---- */
 
+/* The text ends, and the others go on. Where none is left, and the client has heard of none, the request fails. */
+static gram_status break_text(gr_one *c, const char *why, gram_err *err)
+{
+    gr_texts *st = c->all;
+
+    c->error = gr_strdup(why);
+    c->finish = "error";
+    if (!c->error)
+        return gr_nomem(err, "a text");
+    if (++st->broken == st->prompts * st->how.n && !(st->stream && gr_stream_begun(st->r)))
+        return gr_fail(err, GRAM_EFORMAT, "%s", c->error);
+    return !st->stream || send_part(c, "", 0) ? GRAM_OK : gr_nomem(err, "a text");
+}
+
 static gram_status add_token(void *arg, const gram_written *t, gram_err *err)
 {
     gr_one *c = (gr_one *)arg + t->k;
     gr_texts *st = c->all;
 
     if (t->ended && t->finish == GRAM_FINISH_FAILED)
-        return gr_fail(err, GRAM_EFORMAT, "%s", t->error);
+        return break_text(c, t->error, err);
     if (!t->by_end) {
         c->tokens++;
         c->logprob += (double)t->logprob;
@@ -160,6 +193,18 @@ static gram_status add_front(void *arg, const gram_written *t, gram_err *err)
     return c->all->shape->add_logprob(c, t) ? GRAM_OK : gr_nomem(err, "a text");
 }
 
+/* The texts of a prompt whose own tokens have no log-probabilities. */
+static gram_status break_all(gr_one *one, gram_err *err)
+{
+    const gram_err why = *err;
+    gram_status rc = GRAM_OK;
+
+    for (size_t k = 0; k < one->all->how.n && !rc; k++)
+        rc = break_text(&one[k], why.text, err);
+    one->all->left--;
+    return rc;
+}
+
 /* The tokens of the prompts themselves. */
 static gram_status read_fronts(gr_engine *e, gr_texts *st, gram_err *err)
 {
@@ -168,6 +213,10 @@ static gram_status read_fronts(gr_engine *e, gr_texts *st, gram_err *err)
     for (size_t i = 0; i < st->prompts && !rc; i++) {
         gr_one *one = st->one + i * st->how.n;
         rc = e->text_logprobs(e, st->prompt[i].id, st->prompt[i].n_ids, st->top, add_front, one, err);
+        if (rc == GRAM_EFORMAT) {
+            rc = break_all(one, err);
+            continue;
+        }
         for (size_t k = 1; k < st->how.n && !rc; k++) {
             one[k].offset = one->offset;
             one[k].logprobs = json_deep_copy(one->logprobs);
@@ -181,6 +230,8 @@ static gram_status read_fronts(gr_engine *e, gr_texts *st, gram_err *err)
 static gram_status end_all(gr_texts *st, gram_err *err)
 {
     for (size_t i = 0; i < st->prompts * st->how.n; i++) {
+        if (st->one[i].error)
+            continue;
         st->one[i].finish = "length";
         if (st->stream && !send_part(&st->one[i], "", 0))
             return gr_nomem(err, "a text");
@@ -197,6 +248,10 @@ static gram_status open_all(gr_engine *e, gr_texts *st, gram_err *err)
 
     for (size_t i = 0; i < st->prompts && !rc; i++) {
         size_t tokens = 0;
+        if (st->one[i * st->how.n].error) {
+            st->prompt_tokens += st->prompt[i].n_ids;
+            continue;
+        }
         st->prompt[i].how = &st->how;
         st->prompt[i].top = st->top;
         rc = e->writer_open(e, &st->writer[i], &st->prompt[i], &tokens, err);

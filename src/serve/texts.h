@@ -18,6 +18,7 @@ typedef struct {
     gr_buf text;                    /* well-formed */
     json_t *logprobs;               /* the shape's own; of a stream, those that were not sent */
     const char *finish;             /* NULL: it goes on */
+    char *error;                    /* malloc'ed: why it broke, alone; NULL: it has not */
     bool begun;
     size_t tokens, offset;          /* offset: characters before the next token */
     double logprob;                 /* of its tokens, the sum */
@@ -43,6 +44,7 @@ struct gr_texts {
     bool echo;                      /* it does, and its tokens are told as theirs are */
     bool logprobs, stream, usage, opened;
     size_t prompt_tokens, left;     /* left: prompts whose answers go on */
+    size_t broken;                  /* texts that have an error */
     time_t created;
 };
 

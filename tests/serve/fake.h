@@ -244,7 +244,8 @@ static gram_status fake_labels(gr_engine *e, const int32_t *const *token, const 
 }
 
 /* Each answer is "The answer is A. \xe2\x9c\x93" with the check mark in two tokens; then it ends its turn. The first
- * call has no token, as while a prompt is read. Answer k of the prompt NAN k has a logit that is none. */
+ * call has no token, as while a prompt is read. Answer k of the prompt NAN k has a logit that is none, and so has
+ * the token 200 of a text that is read. */
 static const char *const fake_token[] = { "The", " answer", " is", " A", ".", " \xe2\x9c", "\x93" };
 struct fake_answer { gr_buf text; size_t at, shown; bool ended; };
 struct gram_writer {
@@ -378,6 +379,8 @@ static gram_status fake_text_logprobs(gr_engine *e, const int32_t *id, size_t n,
         gram_rival rival[GRAM_TOP_MAX];
         for (size_t k = 0; k < top; k++)
             rival[k] = (gram_rival){ (int32_t)k, k ? "x" : text, 1, -0.5f - (float)k };
+        if (id[i] == 200)
+            return gr_fail(err, GRAM_EFORMAT, "token %zu: a logit is not a finite number", i);
         rc = fn(arg, &(gram_written){ .id = id[i], .text = text, .bytes = 1, .logprob = i ? -0.5f : NAN, .top = rival,
                                       .n_top = i ? top : 0 }, err);
     }

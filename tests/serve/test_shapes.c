@@ -362,6 +362,33 @@ static void completions(void **state)
     json_decref(out);
 }
 
+/* A text that breaks says so in its place, and the others go on. */
+static void broken_texts(void **state)
+{
+    static const char why[] = "sampling: a logit is not a finite number: the model's weights are broken";
+    json_t *out = ask("/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"NAN 1\"}],\"n\":3}");
+
+    (void)state;
+    assert_string_equal(string(out, "choices.0.message.content"), "The answer is A. \xe2\x9c\x93");
+    assert_null(at(out, "choices.0.error"));
+    assert_string_equal(string(out, "choices.1.finish_reason"), "error");
+    assert_string_equal(string(out, "choices.1.error.message"), why);
+    CLOSE(number(out, "choices.1.error.code"), 500);
+    assert_string_equal(string(out, "choices.2.finish_reason"), "stop");
+    json_decref(out);
+    /* A prompt whose own tokens cannot be told. */
+    out = ask("/v1/completions", "{\"prompt\":[[97],[98,200],[99]],\"echo\":true,\"logprobs\":1,\"max_tokens\":1,"
+              "\"n\":2}");
+    assert_int_equal(json_array_size(json_object_get(out, "choices")), 6);
+    for (size_t i = 0; i < 6; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "choices.%zu.finish_reason", i);
+        assert_string_equal(string(out, name), i / 2 == 1 ? "error" : "length");
+    }
+    CLOSE(number(out, "usage.prompt_tokens"), 4);
+    json_decref(out);
+}
+
 static void tokens(void **state)
 {
     json_t *out = ask("/tokenize", "{\"content\":\"ab\"}");
@@ -433,7 +460,8 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"top_logprobs\":2}" },
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"TOOLONG\"}]}" },
         { 503, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"BUSY\"}]}" },
-        { 500, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"NAN 1\"}],\"n\":2}" },
+        { 500, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"NAN 0\"}]}" },
+        { 500, "/v1/completions", "{\"prompt\":[[200],[97,200]],\"echo\":true,\"logprobs\":0}" },
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"stop\":\"a\\u0000\"}" },
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"max_tokens\":0}" },
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"n\":129}" },
@@ -484,6 +512,7 @@ int main(void)
         cmocka_unit_test(trainers),
         cmocka_unit_test(chat),
         cmocka_unit_test(completions),
+        cmocka_unit_test(broken_texts),
         cmocka_unit_test(tokens),
         cmocka_unit_test(a_wrong_request_is_never_a_score),
     };
