@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """What chats and scoring cost each other in gram serve.
 
-    bench_chat.py [--model FILE] [--dtype f32|bf16|int8] [--seconds S] [--rounds N] [--chats N] [--csv FILE]
+    bench_chat.py [--model FILE] [--dtype f32|bf16|int8] [--seconds S] [--rounds N] [--chats N] [--threads N]
+                  [--cpu] [--long N] [--csv FILE]
 
 One server. In each round, in turn: chats alone, whose tokens are streamed one after the other; a client alone that
 scores long pairs, one behind the other; and both at once.
+
+With --cpu, which asks for --threads 1, times are the server's CPU time; it still divides the machine by the clock.
 
 token_alone_ms, token_beside_ms   median time from a token of a chat to its next
 ratio                             of the two
@@ -31,9 +34,12 @@ WORDS = "the reward of an answer is the probability that a judge prefers it to a
 
 
 class Serve:
-    def __init__(self, model, dtype):
-        self.process = subprocess.Popen([f"{BUILD}/gram", "serve", model, "--port", "0", "--dtype", dtype],
+    def __init__(self, model, dtype, threads, cpu):
+        self.process = subprocess.Popen([f"{BUILD}/gram", "serve", model, "--port", "0", "--dtype", dtype, "--threads",
+                                         str(threads)],
                                         stderr=subprocess.PIPE, text=True)
+        # the clock of the process's CPU time, as clock_getcpuclockid() makes its number
+        self.clock = (lambda: time.clock_gettime((~self.process.pid << 3) | 2)) if cpu else time.perf_counter
         self.port = int(self.process.stderr.readline().rsplit(":", 1)[1])
         threading.Thread(target=self.listen, daemon=True).start()
         while True:
@@ -55,7 +61,7 @@ class Serve:
         self.process.wait()
 
 
-def chat(port, n, until, gaps):
+def chat(port, n, until, gaps, clock):
     """Chats one behind the other; the times between their tokens."""
     body = json.dumps({"messages": [{"role": "user", "content": f"Tell me a long story about the number {n}."}],
                        "max_tokens": 128, "min_tokens": 128, "stream": True, "seed": n})
@@ -65,7 +71,7 @@ def chat(port, n, until, gaps):
         last = None
         for line in c.getresponse():
             if line.startswith(b"data: {"):
-                now = time.perf_counter()
+                now = clock()
                 if last:
                     gaps.append(now - last)
                 last = now
@@ -74,7 +80,7 @@ def chat(port, n, until, gaps):
         c.close()
 
 
-def score(port, long, until, done):
+def score(port, long, until, done, clock):
     c = http.client.HTTPConnection("127.0.0.1", port)
     i = 0
     while time.perf_counter() < until:
@@ -86,41 +92,47 @@ def score(port, long, until, done):
         answer = json.loads(r.read())
         if r.status != 200:
             raise SystemExit(f"{r.status}: {answer}")
-        done.append((time.perf_counter(), answer["tokens"]))
+        if time.perf_counter() < until:         # what comes later had the machine to itself at its end
+            done.append((clock(), answer["tokens"]))
 
 
-def run(port, chats, scoring, long, seconds):
-    """Times between tokens, and tokens/s that were scored, from the first whole pair to the last."""
-    begin = time.perf_counter()
-    until, gaps, done = begin + seconds, [], []
-    threads = [threading.Thread(target=chat, args=(port, n, until, gaps)) for n in range(chats)]
+def run(server, chats, scoring, long, seconds):
+    """Times between tokens, and pairs/s that were scored, from the end of the first to that of the last."""
+    begin, clock = server.clock(), server.clock
+    until, gaps, done = time.perf_counter() + seconds, [], []
+    threads = [threading.Thread(target=chat, args=(server.port, n, until, gaps, clock)) for n in range(chats)]
     if scoring:
-        threads.append(threading.Thread(target=score, args=(port, long, until, done)))
+        threads.append(threading.Thread(target=score, args=(server.port, long, until, done, clock)))
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    rate = len(done) / (done[-1][0] - begin) if done else 0
-    return gaps, rate, done[0][1] if done else 0, time.perf_counter() - begin
+    rate = (len(done) - 1) / (done[-1][0] - done[0][0]) if len(done) > 1 else 0
+    if scoring and len(done) < 2:
+        server.close()
+        raise SystemExit(f"{len(done)} pairs in {seconds} s: no rate; give --seconds more, or --long less")
+    return gaps, rate, done[0][1] if done else 0, clock() - begin
 
 
 def main():
     o = argparse.ArgumentParser()
     o.add_argument("--model", default=os.environ.get("GRAM_MODEL", "build/model/SmolLM2-135M-Instruct.Q4_1.gguf"))
     o.add_argument("--dtype", default="f32")
+    o.add_argument("--threads", type=int, default=0, help="of the server; 0: one for each core")
+    o.add_argument("--cpu", action="store_true", help="in the server's CPU time: on a machine that others use")
     o.add_argument("--seconds", type=float, default=10)
     o.add_argument("--rounds", type=int, default=3)
     o.add_argument("--chats", type=int, default=1)
-    o.add_argument("--long", type=int, default=60, help="times that twenty words stand in an answer")
+    o.add_argument("--long", type=int, default=8, help="times that twenty words stand in an answer")
     o.add_argument("--csv", default="bench/chat.csv")
     o = o.parse_args()
     os.chdir(ROOT)
-    s = Serve(o.model, o.dtype)
+    s = Serve(o.model, o.dtype, o.threads, o.cpu)
     rows = []
     for _ in range(o.rounds):
-        gaps, _, _, _ = run(s.port, o.chats, False, o.long, o.seconds)
-        _, alone, tokens, _ = run(s.port, 0, True, o.long, o.seconds)
-        beside_gaps, beside, _, took = run(s.port, o.chats, True, o.long, 2 * o.seconds)
+        gaps, _, _, _ = run(s, o.chats, False, o.long, o.seconds)
+        _, alone, tokens, _ = run(s, 0, True, o.long, o.seconds)
+        beside_gaps, beside, _, took = run(s, o.chats, True, o.long, 2 * o.seconds)
         a, b = statistics.median(gaps), statistics.median(beside_gaps)
         steps = len(beside_gaps) / o.chats                     # a step writes a token of every chat
         rows.append((1e3 * a, 1e3 * b, b / a, alone, beside, beside / alone,
@@ -134,7 +146,7 @@ def main():
            "cpu": cpu, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "dtype": o.dtype, "chats": o.chats,
            "pair_tokens": tokens, "token_alone_ms": round(m[0], 1), "token_beside_ms": round(m[1], 1),
            "ratio": round(m[2], 2), "pairs_alone": round(m[3], 3), "pairs_beside": round(m[4], 3), "kept": round(m[5], 3),
-           "lost": round(m[6], 3)}
+           "lost": round(m[6], 3), "threads": o.threads, "clock": "cpu" if o.cpu else "wall"}
     for k, v in row.items():
         print(f"{k:16} {v}")
     new = not os.path.exists(o.csv)

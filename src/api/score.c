@@ -16,7 +16,7 @@ void gr_api_begin_scoring(gram_model *m)
 {
     pthread_mutex_lock(&m->lock);
     if (m->turns.due)
-        gr_device_set_turns(m->device, &(gr_turns){ m->turns.due, m->turns.turn, m->turns.arg });
+        gr_device_set_turns(m->device, &(gr_turns){ m->turns.due, m->turns.soon, m->turns.turn, m->turns.arg });
 }
 
 void gr_api_end_scoring(gram_model *m)

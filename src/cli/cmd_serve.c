@@ -12,6 +12,7 @@ static char *host, *key_file, *reference, *reference_file, *model_name;
 static int port = 8080, log_text, strict_text, timeout_s, no_log, drain_s = 60;
 static long long max_body, max_rows, max_pairs, max_queue, max_connections, max_new_tokens, prefix_cache, chat_memory,
                  round_tokens;
+static double chat_share;
 
 static const struct poptOption opts[] = {
     { "host", '\0', POPT_ARG_STRING, &host, 0,
@@ -44,7 +45,11 @@ static const struct poptOption opts[] = {
     { "prefix-cache", '\0', POPT_ARG_LONGLONG, &prefix_cache, 0,
       "Keep up to N MiB of keys and values for prompts that come again (default: 256).", "N" },
     { "chat-memory", '\0', POPT_ARG_LONGLONG, &chat_memory, 0,
-      "Let the keys and values of all chats that are written take up to N MiB (default: 1024); then more get 503.", "N" },
+      "Let the keys and values of all chats that are written take up to N MiB (default: 1024); where they "
+      "come to more, some wait.", "N" },
+    { "chat-share", '\0', POPT_ARG_DOUBLE, &chat_share, 0,
+      "Give chats the share X of the time while others are scored (default: 0.36): a token takes 1/X times as long as "
+      "alone, and scoring keeps 1-X of its speed.", "X" },
     { "timeout", '\0', POPT_ARG_INT, &timeout_s, 0, "Give up on a request after N seconds (default: 300).", "N" },
     { "drain", '\0', POPT_ARG_INT, &drain_s, 0, "After SIGTERM, wait up to N seconds for answers (default: 60).", "N" },
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
@@ -89,6 +94,8 @@ static int too_small(void)
     for (size_t i = 0; i < GR_COUNT(all); i++)
         if (all[i].n < 0)
             return cli_usage("--%s %lld: wanted a number, 0 or more", all[i].name, all[i].n);
+    if (!(chat_share >= 0 && chat_share <= 1))
+        return cli_usage("--chat-share %g: wanted a number above 0, 1 at most", chat_share);
     if (port < 0 || port > 65535)
         return cli_usage("--port %d: wanted 0 to 65535", port);
     return 0;
@@ -112,7 +119,8 @@ static int read_options(gr_serve_options *o, gr_engine *e)
         .host = host, .port = (unsigned short)port, .name = model_name, .key = key && *key ? key : NULL,
         .reference = reference, .max_body = (size_t)max_body, .max_rows = (size_t)max_rows,
         .max_pairs = (size_t)max_pairs, .max_queue = (size_t)max_queue, .max_connections = (size_t)max_connections,
-        .max_new_tokens = (size_t)max_new_tokens, .batch_tokens = (size_t)round_tokens, .timeout = timeout_s,
+        .max_new_tokens = (size_t)max_new_tokens, .batch_tokens = (size_t)round_tokens, .chat_share = chat_share,
+        .timeout = timeout_s,
         .strict_text = strict_text, .log_text = log_text, .quiet = no_log,
     };
     return rc;

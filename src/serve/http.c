@@ -571,7 +571,7 @@ int gr_serve_try(const gr_serve_options *opt, gr_engine *engine, const char *pat
                  char **answer)
 {
     gr_serve s = { .opt = *opt, .engine = engine };
-    const gr_queue_options q = { .max_pairs = SIZE_MAX, .batch_tokens = SIZE_MAX, .done = nothing };
+    const gr_queue_options q = { .max_pairs = SIZE_MAX, .batch_tokens = SIZE_MAX, .text_share = 1, .done = nothing };
     gram_err err;
     gr_req *r;
     int status;

@@ -8,7 +8,6 @@
 #include "serve/queue.h"
 
 enum { BATCH_PAIRS = 256 };                 /* slots of a batch; short pairs fill them before the token budget */
-#define SHARE 1.4                           /* of a round of written tokens, until the next inside of a batch */
 
 struct gr_queue {
     gr_queue_options opt;
@@ -24,8 +23,9 @@ struct gr_queue {
     /* The worker's own, outside the lock. */
     gr_engine *engine;
     bool writing;                           /* a round of steps that write is under way */
-    double wrote, round_seconds;            /* when the last one ended, how long it took */
+    double wrote;                           /* when the last one ended */
     double due, late;                       /* when the next is wanted inside of a batch; by how much it comes later */
+    double pause;                           /* from the end of a round until the next is due */
     gram_pair pair[BATCH_PAIRS];
     const gram_text *text[BATCH_PAIRS];     /* NULL: the pair */
     gram_verdict verdict[BATCH_PAIRS];
@@ -501,25 +501,34 @@ static void write_all(gr_queue *q)
     step_all(q, q->engine, true);
     q->writing = false;
     q->wrote = gr_now();
-    q->round_seconds = q->wrote - begin;
-    q->due = q->wrote + SHARE * q->round_seconds;
+    q->pause = (1 / q->opt.text_share - 1) * (q->wrote - begin);
+    q->due = q->wrote + q->pause;
 }
 
-static bool may_write(gr_queue *q)
+/* Whether some text is written, or waits to be. */
+static bool is_text(gr_queue *q)
 {
     bool some;
 
-    if (q->writing || gr_now() < q->due - fmin(q->late, 0.8 * SHARE * q->round_seconds))
-        return false;
     pthread_mutex_lock(&q->lock);
     some = next_step(q, UINT64_MAX, true) != NULL;
     pthread_mutex_unlock(&q->lock);
     return some;
 }
 
+static bool may_write(gr_queue *q)
+{
+    return !q->writing && gr_now() >= q->due - fmin(q->late, 0.8 * q->pause) && is_text(q);
+}
+
 static bool turn_due(void *arg)
 {
     return may_write(arg);
+}
+
+static bool turn_soon(void *arg)
+{
+    return is_text(arg);
 }
 
 /* Lanes stop when their pieces are done, which is later than they are asked; so they are asked sooner. A turn long
@@ -529,7 +538,7 @@ static void take_turn(void *arg)
     gr_queue *q = arg;
     double late = gr_now() - q->due;
 
-    if (late < SHARE * q->round_seconds)
+    if (late < q->pause)
         q->late = fmax(0, q->late + 0.2 * late);
     write_all(q);
 }
@@ -553,7 +562,7 @@ void gr_queue_work(gr_queue *q, gr_engine *e)
     gr_job *left;
 
     if (e->set_turns)
-        e->set_turns(e, &(gram_turns){ turn_due, take_turn, q });
+        e->set_turns(e, &(gram_turns){ turn_due, turn_soon, take_turn, q });
     while (!stopped) {
         pthread_mutex_lock(&q->lock);
         while (!q->first && !q->stopped)

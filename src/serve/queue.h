@@ -4,9 +4,9 @@
  *     request --> job: pairs ----> worker: a batch of up to a token budget, from all jobs --> done(job)
  *     request --> job: steps --/           then one step of each job that goes by steps
  *
- * Texts that are written do not wait for a batch to end: steps `in_turns` are made inside of one, as soon as it has had
- * SHARE times as long as the round of such steps before took. So the token of a chat takes 1 + SHARE times as long as
- * alone at most, whatever else is scored, and who scores keeps SHARE / (1 + SHARE) of the time.
+ * Texts that are written do not wait for a batch to end: steps `in_turns` are made inside of one, as soon as the round
+ * of such steps before has taken their share of the time since it began. So the token of a chat takes 1 / share times as
+ * long as alone, whatever else is scored, and who scores keeps 1 - share of the time.
  *
  * A batch takes from every waiting job an equal share of the budget, one pair at the least, then fills up; who has more
  * goes to the end of the line. So a request of one pair does not wait for all of a request of a thousand. Scores do not
@@ -59,6 +59,7 @@ struct gr_job {
 typedef struct {
     size_t max_pairs;               /* waiting or being computed, over all jobs */
     size_t batch_tokens;            /* that one call of the engine computes, shared prefixes once */
+    double text_share;              /* of the time, for texts that are written while a batch is computed; above 0 */
     /* The job is finished: called without locks held, from the worker's thread, or from that of gr_queue_submit()
      * or gr_queue_expire() where the job never reached the worker. */
     void (*done)(gr_job *job);

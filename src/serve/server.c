@@ -142,6 +142,7 @@ void gr_serve_defaults(gr_serve_options *o, const gr_engine *e)
     o->max_connections = o->max_connections ? o->max_connections : 4096;
     o->max_new_tokens  = o->max_new_tokens ? o->max_new_tokens : 1024;
     o->batch_tokens    = o->batch_tokens ? o->batch_tokens : 4096;
+    o->chat_share      = o->chat_share > 0 ? o->chat_share : 0.36;
     o->timeout         = o->timeout > 0 ? o->timeout : 300;
 }
 
@@ -182,6 +183,7 @@ gram_status gr_serve_start(gr_serve **out, const gr_serve_options *opt, gr_engin
         goto out;
     q.max_pairs = s->opt.max_queue;
     q.batch_tokens = s->opt.batch_tokens;
+    q.text_share = s->opt.chat_share;
     rc = gr_queue_open(&s->queue, &q, err);
     if (!rc)
         rc = gr_reader_start(&s->reader, gr_http_read, err);

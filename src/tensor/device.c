@@ -397,9 +397,13 @@ static size_t run_some(struct run *r, size_t first, bool may_stop)
 
 static void run(gr_device *d, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg, bool within)
 {
-    struct run r = { d, n, (n + cut.unit - 1) / cut.unit, gr_device_pieces(d, n, cut), cut, fn, arg, within };
     bool may_stop = d->turns.due && !d->turn && !within;
+    struct run r = { .d = d, .n = n, .units = (n + cut.unit - 1) / cut.unit, .fn = fn, .arg = arg, .within = within };
 
+    if (may_stop && !cut.whole && cut.share == 0 && d->turns.soon && d->turns.soon(d->turns.arg))
+        cut.most = cut.unit;
+    r.cut = cut;
+    r.pieces = gr_device_pieces(d, n, cut);
     for (size_t i = 0; i < r.pieces && !has_failed(d); ) {
         i = run_some(&r, i, may_stop);
         if (i < r.pieces && !has_failed(d)) {

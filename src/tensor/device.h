@@ -139,8 +139,10 @@ size_t gr_device_pieces(const gr_device *d, size_t n, gr_cut cut);
 void gr_device_once(gr_device *d, gr_lane_fn *fn, void *arg, size_t n);
 /* Lets others compute between two pieces of a run: where due() says so, which the thread of gr_device_run() asks before
  * each of its pieces, all lanes stop and turn() is called by that thread. It may run whatever it likes on this device;
- * those runs are not interrupted in their turn. What a run computes does not change. turns NULL: never. */
-typedef struct { bool (*due)(void *arg); void (*turn)(void *arg); void *arg; } gr_turns;
+ * those runs are not interrupted in their turn. soon(), which is asked when a run begins, says that a turn may come
+ * within it: its pieces are then of one unit, so that none waits long. Not runs of a fixed `share`, whose sums follow
+ * from their pieces. What a run computes does not change. turns NULL: never. */
+typedef struct { bool (*due)(void *arg), (*soon)(void *arg); void (*turn)(void *arg); void *arg; } gr_turns;
 void gr_device_set_turns(gr_device *d, const gr_turns *turns);
 /* The lane of the caller between two runs, for tests of one kernel. Its rows are whole. */
 gr_lane *gr_device_lane(gr_device *d);

@@ -372,6 +372,11 @@ static void writers_that_would_take_too_much_are_refused(void **state)
 
 struct turns { size_t asked, taken, tokens; gram_writer *w; bool more; struct heard heard; };
 
+static bool is_writing(void *arg)
+{
+    return ((struct turns *)arg)->w != NULL;
+}
+
 static bool often(void *arg)
 {
     struct turns *t = arg;
@@ -415,7 +420,7 @@ static void texts_have_their_turns_inside_of_a_batch(void **state)
     CHECK_OK(gram_score(model, pair, PAIRS, want, &check_err));
     write_texts(model, 0, 1, &alone);
     CHECK_OK(gram_writer_open(&t.w, model, &(gram_writing){ .prompt = p[0], .how = &g }, &check_err));
-    gram_set_turns(model, &(gram_turns){ often, write_one, &t });
+    gram_set_turns(model, &(gram_turns){ often, is_writing, write_one, &t });
     CHECK_OK(gram_score(model, pair, PAIRS, got, &check_err));
     gram_set_turns(model, NULL);
     assert_false(t.more);                   /* all of the text, inside of one call */

@@ -63,6 +63,12 @@ static bool every_other(void *arg)
     return ++t->asked % 2 == 0;
 }
 
+static bool always(void *arg)
+{
+    assert_false(((struct turns *)arg)->within);
+    return true;
+}
+
 static void see(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     struct turns *t = arg;
@@ -89,16 +95,19 @@ static void run_within(void *arg)
 /* Others' runs come between the pieces of one that goes on behind them. */
 static void others_have_their_turns(void **state)
 {
-    static const gr_cut cut[] = { { 16, 128, 4, false }, { .unit = 1, .most = 100, .share = 1, .whole = true } };
+    static const gr_cut cut[] = { { 16, 128, 4, false }, { .unit = 1, .most = 100, .share = 1, .whole = true },
+                                  { 96, 384, 0, false } };
 
     (void)state;
     for (size_t threads = 1; threads <= 3; threads++)
         for (size_t k = 0; k < GR_COUNT(cut); k++) {
             gr_device *d = open_device(threads);
             struct turns t = { .d = d };
-            struct cover c = { .most = cut[k].most, .unit = cut[k].unit,
-                               .pieces = gr_device_pieces(d, 5000, cut[k]) };
-            gr_device_set_turns(d, &(gr_turns){ every_other, run_within, &t });
+            size_t most = cut[k].share ? cut[k].most : cut[k].unit;     /* as short as pieces can be */
+            struct cover c = { .most = most, .unit = cut[k].unit,
+                               .pieces = gr_device_pieces(d, 5000, (gr_cut){ cut[k].unit, most, cut[k].share,
+                                                                             cut[k].whole }) };
+            gr_device_set_turns(d, &(gr_turns){ every_other, always, run_within, &t });
             gr_device_run(d, 5000, cut[k], cover, &c);
             gr_device_set_turns(d, NULL);
             CHECK_OK(gr_device_wait(d, &check_err));
