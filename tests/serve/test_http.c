@@ -70,16 +70,16 @@ static void bodies_over_the_limit(void **state)
 static void bodies_that_cost(void **state)
 {
     gr_buf b = { 0 };
-    double begin;
+    clock_t begin;
 
     (void)state;
     start(&(gr_serve_options){ .max_body = 1 << 20 }, "fake");
     assert_true(gr_buf_puts(&b, "{\"a\":[1"));
     for (int i = 0; i < 400000; i++)        /* 800 KB of JSON that ends before it should: what was read goes at once */
         assert_true(gr_buf_puts(&b, ",1"));
-    begin = gr_now();
+    begin = clock();
     assert_int_equal(one("/v1/score", "", b.p), 400);
-    assert_true(gr_now() - begin < 5);      /* a search for each block took minutes */
+    assert_true(clock() - begin < 5 * CLOCKS_PER_SEC);      /* a search for each block took minutes */
     b.n = 0;
     assert_true(gr_buf_puts(&b, "{\"prompt\":\""));
     for (int i = 0; i < 100000; i++)

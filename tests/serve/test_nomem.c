@@ -3,7 +3,9 @@
 #include "check.h"
 #include "nomem.h"
 #include <malloc.h>
+#include "api/api_int.h"
 #include "fake.h"
+#include "letters.h"
 #include "serve/serve.h"
 
 static int ask(gr_engine *e, const char *path, const char *body, char **text)
@@ -105,6 +107,49 @@ static void every_allocation_may_fail(void **state)
     print_message("%ld allocations failed in their turn\n", tried - (long)GR_COUNT(good));
 }
 
+/* The same of a model that writes: of two texts at once one waits for the other's memory, both end by stop strings or
+ * length, and a whole answer is the one that nothing disturbed. */
+static void every_allocation_of_texts_may_fail(void **state)
+{
+    static const char body[] = "{\"prompt\":[[10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33],"
+                               "[20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,41,42]],\"max_tokens\":14,"
+                               "\"min_tokens\":13,\"seed\":3,\"stop\":[\"zz\",\"Q\"],\"logprobs\":1}";
+    char *dir = check_tmpdir(), *want;
+    gr_engine e = { .path = dir, .options = { .threads = 1, .text_bytes = 120 * 3 * 2 * 2 * 8 * sizeof(float),
+                                              .judge_prompt = "{input}\n{response_a}\n{response_b}\n" } };
+    size_t before = 0;
+    long tried = 0;
+
+    (void)state;
+    letters_model(dir);
+    gr_engine_libgram(&e);
+    CHECK_OK(e.open(&e, &check_err));
+    assert_int_equal(ask(&e, "/v1/completions", body, &want), 200);
+    assert_true(gr_write_count((*(gram_model **)e.self)->chats).put_back > 0);     /* the model is its first member */
+    for (int pass = 0; pass < (NOMEM_COUNTED ? 2 : 1); pass++) {
+        bool whole = false;
+        before = held();
+        for (tried = 0; !whole; tried++) {
+            char *text;
+            int status;
+            nomem_left = tried;
+            status = ask(&e, "/v1/completions", body, &text);
+            whole = nomem_left >= 0 || !NOMEM_COUNTED;
+            nomem_left = -1;
+            if (status == 200)
+                assert_string_equal(strstr(text, "\"choices\""), strstr(want, "\"choices\""));
+            else if (whole || status != 503)
+                fail_msg("allocation %ld: %d %s", tried, status, text ? text : "");
+            free(text);
+        }
+    }
+    if (NOMEM_COUNTED && held() > before)
+        fail_msg("%zu bytes are not given back", held() - before);
+    free(want);
+    e.close(&e);
+    print_message("%ld allocations failed in their turn\n", tried - 1);
+}
+
 /* glibc's caches of freed chunks count as taken; without them held() is exact. */
 static void without_caches(char **argv)
 {
@@ -117,7 +162,8 @@ static void without_caches(char **argv)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_allocation_may_fail) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_allocation_may_fail),
+                                        cmocka_unit_test(every_allocation_of_texts_may_fail) };
 
     (void)argc;
     without_caches(argv);
