@@ -27,7 +27,7 @@ Description: Score, rank and evaluate answers with a generative reward model
 Version: $(VERSION)
 Cflags: -I$${includedir}
 Libs: -L$${libdir} -lgram
-Requires.private: jansson libpcre2-8 libutf8proc zlib libzstd libcyaml
+Requires.private: jansson libpcre2-8 libutf8proc zlib libzstd libcyaml nettle
 Libs.private: -ldnnl -lgomp -lm -pthread
 endef
 export PC

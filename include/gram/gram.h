@@ -83,12 +83,16 @@ typedef struct {
 } gram_options;
 
 /* Opens a Hugging Face directory, a .gguf file (the first part of a split one opens all), or a LoRA adapter, the
- * directory that PEFT writes or the GGUF that llama.cpp's converter does, which is added to its base model. On success
- * *out is yours: gram_close() it. On failure *out is NULL and *err names the file and the tensor. opt may be NULL. */
+ * directory that PEFT writes or the GGUF that llama.cpp's converter does, which is added to its base model; path NULL is
+ * the judge that came with gram (gram/shipped.h). A directory may hold judge.json, with the name of the judge and the
+ * temperature T that calibrates it: each probability is then that of logits and rewards divided by T. On success *out
+ * is yours: gram_close() it. On failure *out is NULL and *err names the file and the tensor. opt may be NULL. */
 gram_status gram_open(gram_model **out, const char *path, const gram_options *opt, gram_err *err);
 /* Whether a text can be a judge prompt, as gram_open() will ask: GRAM_EARG names the placeholder that it lacks. */
 gram_status gram_check_judge_prompt(const char *text, gram_err *err);
 void gram_close(gram_model *m);             /* NULL is fine */
+/* That calibrates its probabilities: of judge.json, 0 where there is none or the options set it aside. */
+double gram_temperature(const gram_model *m);
 const char *gram_head(const gram_model *m); /* what it ends in, as gram_info says it; lives as long as the program */
 
 typedef struct { const char *name; size_t count; uint64_t bytes; } gram_type_count;
@@ -116,6 +120,9 @@ typedef struct {
     double adapter_alpha;
     uint64_t adapter_parameters;
     char base[1024];                /* path of the base model, cut where it is longer; "" for a whole model */
+    double temperature;             /* of judge.json; 0: it says none */
+    char judge[128];                /* what judge.json calls it, cut where that is longer; "": nothing */
+    char path[1024];                /* the path that was given, or that of the shipped judge, cut where it is longer */
 } gram_info;
 /* Describes a model without loading its weights into memory. Strings live as long as the program. */
 gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *out, gram_err *err);
@@ -156,6 +163,8 @@ typedef struct {
     bool   rewarded;                /* by a reward head, as said below; reward holds a's and b's */
     bool   spread;                  /* PURM: they have a sigma */
     gram_reward reward[2];
+    double temperature;             /* that the probabilities are calibrated by (gram_open()), 0 or 1: none. logit,
+                                     * logit_margin and reward are before it, and so is whatever orders answers */
 } gram_verdict;
 
 /* A model with a reward head (a tensor such as score.weight or v_head.summary.weight, whatever the class is called)
@@ -216,7 +225,9 @@ typedef struct {
     size_t *order;          /* [n] indices, best first */
     double *score;          /* [n] in the order of the input: a number per response, higher is better.
                              * all-pairs: Bradley-Terry strength (natural log, mean 0). reference: the
-                             * preference over the reference. linear, tournament: comparisons won / made. */
+                             * preference over the reference. linear, tournament: comparisons won / made.
+                             * A judge's temperature changes none of the first three methods' scores, nor any order;
+                             * it is in preference, and in a reward model's score by reference. */
     double *preference;     /* [n*n] P(i beats j); NAN where it was not compared, 0.5 at i == j */
     gram_reward *reward;    /* [n] of a reward model; NULL otherwise */
     double *overlap;        /* [n] of PURM: u over the other responses; NULL otherwise */
@@ -251,9 +262,10 @@ gram_status gram_rank_method_parse(const char *name, gram_rank_method *out, gram
 
 /* The other half of gram_rank(), what a reward model's ranking makes of n rewards: spread says that they are PURM's,
  * and reference, where not NULL, asks for the preferences over it. One that was dropped fails with GRAM_ELIMIT. passes,
- * tokens and truncated are summed from the rewards, the reference's with them; tokens_computed is equal to tokens. */
+ * tokens and truncated are summed from the rewards, the reference's with them; tokens_computed is equal to tokens.
+ * temperature: gram_temperature() of the model; of preferences alone. */
 gram_status gram_rank_rewards(const gram_reward *reward, size_t n, const gram_reward *reference, double lambda,
-                              bool spread, gram_ranking *out, gram_err *err);
+                              bool spread, double temperature, gram_ranking *out, gram_err *err);
 /* Only score[n], what the order is by: the means, or of PURM mean - lambda u, and u[n] as gram_overlap() has it (a lone
  * response, whose u is NAN, loses nothing). u may be NULL without spread. */
 gram_status gram_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score,
@@ -369,12 +381,22 @@ gram_status gram_merge_shards(const char *out, uint64_t *rows, gram_err *err);
 gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_rank_method method,
                            const gram_file_options *opt, gram_file_report *report, gram_err *err);
 
+/* The temperature that calibrates a judge (src/eval/temperature.h), in place of the one that it has. */
+typedef struct {
+    uint64_t pairs;                             /* that it was found on */
+    double temperature;
+    double nll_before, nll_after;               /* the mean of -log of the preference for chosen */
+    double ece_before, ece_after;
+} gram_temperature_fit;
+
 typedef struct {
     gram_file_options file;
     const char *rules;      /* NULL, "rewardbench", "rewardbench2", "rm-bench", "judgebench" */
     const char *json;       /* where the numbers go as JSON; NULL: nowhere */
     const char *report_dir; /* gets index.html; NULL: no report */
     const char *rows;       /* per-row results, JSON Lines, what a resumed run reads; NULL: beside json */
+    const char *fit_temperature;    /* a judge.json to write, or to write anew with all else that it says kept, with the
+                             * temperature that fits these rows best; NULL: none is fitted */
 } gram_eval_options;
 
 typedef struct { double value, low, high; } gram_interval;  /* a 95 % interval */
@@ -386,6 +408,7 @@ typedef struct {
     gram_interval flip_rate, first_seat_rate;   /* orders disagree; the first seat wins */
     double ece, longer_baseline;                /* expected calibration error; accuracy of "the longer wins" */
     double seconds, tokens_per_s, pairs_per_s;
+    gram_temperature_fit fit;                   /* pairs 0: none was asked for */
 } gram_eval_summary;
 /* Accuracy and agreement on labelled sets; table_out, where not NULL, gets a malloc'ed text table. */
 gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gram_eval_options *opt,

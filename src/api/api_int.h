@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include "file/adapter.h"
+#include "file/card.h"
 #include "file/io.h"
 #include "file/tok_facts.h"
 #include "generate/write.h"
@@ -18,6 +19,7 @@ struct gram_tokenizer { gr_tok *tok; int32_t front; };
 struct checkpoint {
     gr_adapter *adapter;        /* NULL: a whole model */
     char *base;                 /* the base's path, or NULL */
+    gr_card card;               /* judge.json of the directory, the adapter's where there is one */
     bool own_words;             /* the adapter has a tokenizer of its own */
     bool gguf;
     gr_weights *weights;
@@ -51,6 +53,7 @@ struct gram_model {
     uint64_t told;              /* the most memory that writing has announced */
     gram_dtype dtype;
     double lambda;
+    double temperature;         /* 0: none, or not of account with these options */
     pthread_mutex_t lock;       /* held for a forward pass: the model's threads serve one call at a time. Recursive:
                                  * writers go on in a turn, on the thread that scores */
     struct checkpoint file;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "api/api_int.h"
+#include "api/shipped.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "file/gguf_tok.h"
@@ -126,30 +127,33 @@ static gram_status tokenizer_of_gguf(gr_tok **out, int32_t *front, const gr_weig
     return rc;
 }
 
-/* The base of the adapter at `path`, or, of a whole model, neither. */
-static gram_status find_base(gr_adapter **a, char **base, const char *path, const char *given, gram_err *err)
+/* The card of `path`, and the adapter and base there, or, of a whole model, neither. */
+static gram_status find_base(gr_card *card, gr_adapter **a, char **base, const char *path, const char *given,
+                             gram_err *err)
 {
     bool is = false, base_is = false;
-    gram_status rc = gr_adapter_is(&is, path, err);
+    gram_status rc;
 
     *a = NULL;
     *base = NULL;
-    if (rc)
-        return rc;
-    if (is) {
+    rc = gr_card_read(card, path, err);
+    if (!rc)
+        rc = gr_adapter_is(&is, path, err);
+    if (!rc && is) {
         rc = gr_adapter_open(a, path, err);
         if (!rc)
-            rc = gr_adapter_base(base, *a, given, err);
+            rc = gr_shipped_base(base, *a, card, given, err);
         if (!rc)
             rc = gr_adapter_is(&base_is, *base, err);
         if (!rc && base_is)
             rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: its base model %s is an adapter too: gram merge makes a model of "
                          "that", path, *base);
-    } else if (given) {
+    } else if (!rc && given) {
         rc = gr_fail(err, GRAM_EARG, "%s: no LoRA adapter (it has no adapter_config.json, and is no GGUF of the type "
                      "adapter), so there is no place for the base model %s", path, given);
     }
     if (rc) {
+        gr_card_clear(card);
         gr_adapter_close(*a);
         free(*base);
         *a = NULL;
@@ -162,6 +166,7 @@ gram_status gr_checkpoint_tokenizer(gr_tok **out, int32_t *front, const char *pa
 {
     gr_weights *w;
     gr_adapter *a;
+    gr_card card;
     char *base = NULL;
     bool has = true, adapter;
     gram_status rc = gr_adapter_is(&adapter, path, err);
@@ -170,10 +175,11 @@ gram_status gr_checkpoint_tokenizer(gr_tok **out, int32_t *front, const char *pa
     if (!rc && adapter)
         rc = has_tokenizer(&has, path, err);
     if (!rc && !has)
-        rc = find_base(&a, &base, path, NULL, err);
+        rc = find_base(&card, &a, &base, path, NULL, err);
     if (rc)
         return rc;
     if (base) {
+        gr_card_clear(&card);
         gr_adapter_close(a);
         path = base;
     }
@@ -287,7 +293,7 @@ gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const gra
     gram_status rc;
 
     *c = (struct checkpoint){ 0 };
-    rc = find_base(&c->adapter, &c->base, path, opt->base, err);
+    rc = find_base(&c->card, &c->adapter, &c->base, path, opt->base, err);
     if (rc)
         return rc;
     model = c->base ? c->base : path;
@@ -315,7 +321,7 @@ gram_status gr_checkpoint_words(struct checkpoint *c, const char *path, const ch
     gram_status rc;
 
     *c = (struct checkpoint){ .cfg.bos = -1 };
-    rc = find_base(&c->adapter, &c->base, path, given, err);
+    rc = find_base(&c->card, &c->adapter, &c->base, path, given, err);
     if (!rc && c->adapter)
         rc = has_tokenizer(&c->own_words, path, err);
     if (c->base && !c->own_words)
@@ -338,6 +344,7 @@ void gr_checkpoint_clear(struct checkpoint *c)
     gr_config_clear(&c->cfg);
     gr_weights_close(c->weights);
     gr_adapter_close(c->adapter);
+    gr_card_clear(&c->card);
     free(c->base);
     gr_templates_clear(&c->chat);
     free(c->tokens);

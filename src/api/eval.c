@@ -1,6 +1,7 @@
 /* eval.c - gram_eval() over src/eval: a model as its scorer, and the facts of the run. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include "api/reason_int.h"
@@ -10,6 +11,8 @@
 #include "eval/compare.h"
 #include "eval/eval.h"
 #include "eval/folder.h"
+#include "file/card.h"
+#include "file/fetch.h"
 
 /* What judges: the model, or the model and its reasons. */
 struct judge { gram_model *m; gram_reasoner *reasoner; gr_buf words; };
@@ -70,7 +73,7 @@ static void collect(facts_of *f, gram_model *m)
         .model = m->name, .dtype = dtypes[m->dtype], .cpu = gr_cpu_name(gr_cpu()),
         .chat_template = f->chat,
         .truncate = truncates[m->judge.truncate], .date = gr_api_date(f->date),
-        .prompt_hash = m->judge.plain ? NULL : f->digest, .lambda = m->lambda,
+        .prompt_hash = m->judge.plain ? NULL : f->digest, .lambda = m->lambda, .temperature = m->temperature,
         .label_a = m->judge.label_text[0], .label_b = m->judge.label_text[1], .max_tokens = m->judge.max_tokens,
         .single_order = m->scorer.single_order, .batch_tokens = m->scorer.batch_tokens
     };
@@ -102,17 +105,76 @@ static void close_judge(struct judge *j)
     gr_buf_clear(&j->words);
 }
 
+/* The base as the card says it: of an adapter over one file. */
+static gram_status say_base(gr_card *c, const struct checkpoint *file, gram_err *err)
+{
+    char hex[GR_SHA256_TEXT];
+    gram_status rc;
+
+    if (!file->base || !gr_path_regular(file->base))
+        return GRAM_OK;
+    rc = gr_file_sha256(hex, &c->base_bytes, file->base, err);
+    if (rc)
+        return rc;
+    c->base_file = gr_api_base_name(file->base);
+    c->base_sha256 = gr_strdup(hex);
+    return c->base_file && c->base_sha256 ? GRAM_OK : gr_nomem(err, "judge.json");
+}
+
+/* judge.json at `path` with the temperature that was found; what it says of other things stays, and where there is none
+ * yet it says what the judge's own says. */
+static gram_status write_card(gram_model *m, const char *path, const gram_temperature_fit *fit, gram_err *err)
+{
+    const gr_card *own = &m->file.card;
+    gr_card c = { 0 };
+    char *text = NULL;
+    size_t n;
+    gram_status rc = GRAM_OK;
+
+    if (gr_path_exists(path)) {
+        rc = gr_read_file(path, GR_CARD_MOST, &text, &n, err);
+        if (!rc)
+            rc = gr_card_parse(&c, path, text, n, err);
+        free(text);
+    } else if ((own->name && !(c.name = gr_strdup(own->name))) || (own->about && !(c.about = gr_strdup(own->about)))) {
+        rc = gr_nomem(err, path);
+    }
+    if (!rc && !c.base_file)
+        rc = say_base(&c, &m->file, err);
+    c.temperature = fit->temperature;
+    if (!rc)
+        rc = gr_card_write(path, &c, fit, err);
+    gr_card_clear(&c);
+    return rc;
+}
+
 gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gram_eval_options *opt,
                       gram_eval_summary *out, char **table_out, gram_err *err)
 {
     struct judge j;
     facts_of f;
-    gram_status rc = open_judge(&j, m, opt, &f, err);
+    gram_eval_summary sum;
+    const char *to = opt ? opt->fit_temperature : NULL;
+    gram_status rc = to && opt->file.rationale
+                         ? gr_fail(err, GRAM_EARG, "a temperature is that of a verdict without reasons: `fit-temperature` "
+                                   "goes with no `rationale`")
+                         : GRAM_OK;
 
     if (table_out)
         *table_out = NULL;
+    if (rc)
+        return rc;
+    rc = open_judge(&j, m, opt, &f, err);
     if (!rc)
-        rc = gr_eval_run(file, n, opt, &f.facts, score, &j, out, table_out, err);
+        rc = gr_eval_run(file, n, opt, &f.facts, score, &j, &sum, table_out, err);
+    if (!rc && out)
+        *out = sum;
+    if (!rc && to)
+        rc = write_card(m, to, &sum.fit, err);
+    if (rc && table_out) {
+        free(*table_out);
+        *table_out = NULL;
+    }
     close_judge(&j);
     return rc;
 }
@@ -122,8 +184,14 @@ gram_status gram_eval_folder(gram_model *m, const char *folder, const gram_eval_
 {
     struct judge j;
     facts_of f;
-    gram_status rc = open_judge(&j, m, opt, &f, err);
+    gram_status rc;
 
+    if (table_out)
+        *table_out = NULL;
+    if (opt && opt->fit_temperature)
+        return gr_fail(err, GRAM_EARG, "%s: a temperature is fitted on files of pairs, not on a folder of benchmarks",
+                       folder);
+    rc = open_judge(&j, m, opt, &f, err);
     if (!rc)
         rc = gr_eval_folder(folder, opt, &f.facts, score, &j, table_out, err);
     close_judge(&j);

@@ -73,6 +73,8 @@ static gram_status write_verdict(gr_job *j, const char *id, const gram_verdict *
                   "p_forward", gr_json_real(v->p_forward), "p_swapped", gr_json_real(v->p_swapped),
                   "logit_margin", gr_json_real(v->logit_margin), "consistent", v->consistent,
                   "tokens", (json_int_t)v->tokens, "truncated", v->truncated);
+    if (v->temperature > 0)
+        put(&o, "temperature", json_real(v->temperature));
     if (v->rewarded)
         put(&o, "reward", rewards_json(v->reward, 2, false));
     if (v->spread)

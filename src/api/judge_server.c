@@ -56,6 +56,21 @@ static bool read_two(const json_t *o, const char *key, double out[2])
     return true;
 }
 
+/* A calibrated judge's: what its preference was before the temperature follows from the logits. */
+static bool read_temperature(const json_t *o, gram_verdict *v)
+{
+    const json_t *t = json_object_get(o, "temperature"), *logits = json_object_get(o, "logits"), *order;
+    size_t i;
+
+    if (!t)
+        return true;
+    v->temperature = json_number_value(t);
+    json_array_foreach(logits, i, order)
+        for (size_t k = 0; k < 2 && i < 2; k++)
+            v->logit[i][k] = (float)json_number_value(json_array_get(order, k));
+    return v->temperature > 0 && (v->rewarded || json_array_size(logits) == 2);
+}
+
 static gram_status read_verdict(const gram_judge *j, const json_t *o, gram_verdict *v, gram_err *err)
 {
     double mean[2], sigma[2] = { 0, 0 };
@@ -66,7 +81,7 @@ static gram_status read_verdict(const gram_judge *j, const json_t *o, gram_verdi
                          .rewarded = json_object_get(o, "rewards"), .spread = json_object_get(o, "sigma") };
     if (!read_number(o, "preference", &v->preference) || !read_number(o, "p_forward", &v->p_forward) ||
         !read_number(o, "p_swapped", &v->p_swapped) || !read_number(o, "logit_margin", &v->logit_margin) ||
-        !json_is_boolean(json_object_get(o, "consistent")) ||
+        !json_is_boolean(json_object_get(o, "consistent")) || !read_temperature(o, v) ||
         (v->rewarded && !read_two(o, "rewards", mean)) || (v->spread && !read_two(o, "sigma", sigma)))
         return gr_fail(err, GRAM_EFORMAT, "%s: its verdict is none of a `gram serve`: wanted preference, p_forward, "
                        "p_swapped, logit_margin and consistent", j->url);

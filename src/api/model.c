@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/err.h"
 #include "base/limits.h"
+#include "gram/shipped.h"
 #include "op/op.h"
 
 #define BATCH_TOKENS 4096
@@ -150,6 +151,42 @@ static gram_status add_reward_head(struct checkpoint *file, const char *path, co
     return GRAM_OK;
 }
 
+static void note(const gram_options *o, const char *text)
+{
+    if (o->note)
+        o->note(o->note_arg, text);
+}
+
+/* A temperature was found for one judge: with another prompt, other labels or another base it says nothing. */
+static void set_temperature(gram_model *m, const gram_options *o)
+{
+    const gr_card *c = &m->file.card;
+    bool same_base = !o->base || !c->base_file || gr_weights_file_bytes(m->file.weights) == c->base_bytes;
+
+    if (c->temperature <= 0)
+        return;
+    if (o->judge_prompt || o->label_a || o->label_b || o->chat_template || o->chat_args || o->reward_token ||
+        o->reward_weights)
+        note(o, "the temperature in judge.json is left out: it is that of the judge with its own prompt, labels and "
+                "template");
+    else if (!same_base)
+        note(o, "the temperature in judge.json is left out: it was found over another base model");
+    else
+        m->temperature = c->temperature;
+}
+
+/* Which judge it is, where nobody named one. */
+static void tell_shipped(const gram_model *m, const char *path, const gram_options *o)
+{
+    gr_buf text = { 0 };
+
+    if (gr_buf_printf(&text, "the judge is %s (%s)", m->name, path) &&
+        (!m->file.base || gr_buf_printf(&text, " over %s", m->file.base)) &&
+        (m->temperature <= 0 || gr_buf_printf(&text, ", temperature %g", m->temperature)))
+        note(o, text.p);
+    gr_buf_clear(&text);
+}
+
 gram_status gr_api_open_files(gram_model **out, const char *path, const gram_options *opt, gram_loss loss,
                               gram_err *err)
 {
@@ -172,19 +209,21 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     m->note_arg = opt->note_arg;
     m->program = gr_ram_held();
     m->text_bytes = opt->text_bytes ? opt->text_bytes : TEXT_BYTES;
-    m->name = gr_api_base_name(path);
     if ((opt->chat_template && !(m->template = gr_strdup(opt->chat_template))) ||
         (opt->chat_args && !(m->template_args = gr_strdup(opt->chat_args)))) {
         rc = gr_nomem(err, path);
         goto out;
     }
-    rc = m->name ? gr_checkpoint_open(&m->file, path, opt, err) : gr_nomem(err, path);
+    rc = gr_checkpoint_open(&m->file, path, opt, err);
+    if (!rc && !(m->name = m->file.card.name ? gr_strdup(m->file.card.name) : gr_api_base_name(path)))
+        rc = gr_nomem(err, path);
     if (!rc)
         rc = check_options(opt, m->file.cfg.context, path, err);
     if (!rc && gram_loss_is_scalar(loss))
         rc = add_reward_head(&m->file, path, opt, loss, err);
     if (rc)
         goto out;
+    set_temperature(m, opt);
     init_judge(m, opt);
     if (m->chat == GR_CHAT_NONE && (m->why.status != GRAM_EUNSUPPORTED || opt->judge_prompt || opt->label_a ||
                                     opt->label_b || opt->chat_template)) {
@@ -203,11 +242,18 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
     const gram_options defaults = { 0 };
     gram_model *m;
     gr_config cfg;
+    char *shipped = NULL;
     gram_status rc;
 
-    opt = opt ? opt : &defaults;
-    rc = gr_api_open_files(&m, path, opt, GRAM_LOSS_GRAM, err);
     *out = NULL;
+    opt = opt ? opt : &defaults;
+    rc = path ? GRAM_OK : gram_shipped_judge(&shipped, err);
+    if (rc)
+        return rc;
+    rc = gr_api_open_files(&m, path ? path : shipped, opt, GRAM_LOSS_GRAM, err);
+    if (!rc && shipped)
+        tell_shipped(m, shipped, opt);
+    free(shipped);
     if (rc)
         return rc;
     rc = gr_device_open(&m->device, NULL, (size_t)opt->threads, err);
@@ -231,6 +277,7 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
     m->scorer.judge = &m->judge;
     m->scorer.batch_tokens = opt->batch_tokens ? opt->batch_tokens : BATCH_TOKENS;
     m->scorer.single_order = opt->single_order;
+    m->scorer.temperature = m->temperature;
     *out = m;
     m = NULL;
 out:
@@ -314,6 +361,11 @@ static const char *head_name(const gr_config *c)
     return c->reward == GR_REWARD_NONE ? "vocabulary" : c->reward == GR_REWARD_MEAN ? "reward" : "purm";
 }
 
+double gram_temperature(const gram_model *m)
+{
+    return m->temperature;
+}
+
 const char *gram_head(const gram_model *m)
 {
     return head_name(gr_model_config(m->model));
@@ -324,13 +376,19 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     const gram_options defaults = { 0 };
     struct checkpoint c;
     gr_chat chat = { 0 };
-    gram_status rc;
+    char *shipped = NULL;
+    gram_status rc = path ? GRAM_OK : gram_shipped_judge(&shipped, err);
 
     *out = (gram_info){ 0 };
     opt = opt ? opt : &defaults;
-    rc = gr_checkpoint_open(&c, path, opt, err);
     if (rc)
         return rc;
+    path = path ? path : shipped;
+    rc = gr_checkpoint_open(&c, path, opt, err);
+    if (rc) {
+        free(shipped);
+        return rc;
+    }
     rc = check_options(opt, c.cfg.context, path, err);
     if (rc)
         goto out;
@@ -344,6 +402,9 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     out->file_bytes = gr_weights_file_bytes(c.weights);
     if (c.adapter)
         describe_adapter(&c, out);
+    out->temperature = c.card.temperature;
+    snprintf(out->judge, sizeof out->judge, "%s", c.card.name ? c.card.name : "");
+    snprintf(out->path, sizeof out->path, "%s", path);
     count_types(c.weights, out);
     out->weight_bytes = weight_bytes(&c.cfg, c.weights, opt->dtype);
     out->layers = c.cfg.layers;
@@ -368,6 +429,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
                                            opt->threads ? (size_t)opt->threads : gr_cores());
 out:
     gr_checkpoint_clear(&c);
+    free(shipped);
     return rc;
 }
 

@@ -154,7 +154,7 @@ static gram_status rank_rewards(const struct group *g, bool by_reference, gram_r
         rc = gram_rewards(m, g->prompt, answer, all, reward, err);
     if (!rc)
         rc = gr_rank_rewards(reward, n, by_reference ? &reward[n] : NULL, m->lambda,
-                             gr_model_config(m->model)->reward == GR_REWARD_PURM, out, err);
+                             gr_model_config(m->model)->reward == GR_REWARD_PURM, m->temperature, out, err);
     if (!rc)
         out->tokens_computed = (size_t)(gram_get_usage(m).tokens_computed - before);
     free(answer);
@@ -189,9 +189,9 @@ gram_status gram_rank_by(gram_compare_fn *fn, void *arg, size_t n, gram_rank_met
 }
 
 gram_status gram_rank_rewards(const gram_reward *reward, size_t n, const gram_reward *reference, double lambda,
-                              bool spread, gram_ranking *out, gram_err *err)
+                              bool spread, double temperature, gram_ranking *out, gram_err *err)
 {
-    return gr_rank_rewards(reward, n, reference, lambda, spread, out, err);
+    return gr_rank_rewards(reward, n, reference, lambda, spread, temperature, out, err);
 }
 
 gram_status gram_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score,

@@ -30,7 +30,8 @@ typedef struct {
 
 extern const cli_command cli_info, cli_render, cli_tokenize, cli_logits, cli_score, cli_rank, cli_generate, cli_prove, cli_bon,
                          cli_eval, cli_finetune, cli_raft, cli_rl,
-                         cli_pretrain, cli_train_recipe, cli_merge, cli_merge_shards, cli_convert, cli_serve, cli_completion, cli_help,
+                         cli_pretrain, cli_train_recipe, cli_merge, cli_merge_shards, cli_convert, cli_serve, cli_fetch,
+                         cli_completion, cli_help,
                          cli_version;
 extern const cli_command *const cli_commands[];         /* ends with NULL */
 extern const char cli_about[], cli_exit_codes[], cli_environment[];
@@ -59,11 +60,15 @@ extern struct poptOption cli_common_table[];    /* --help; main() adds it to eve
 int cli_model_options(gram_options *out);
 /* The place of `value` in `choices` ("f32|bf16|int8"), NULL being the first; -1 after a message with the option. */
 int cli_choice(const char *option, const char *value, const char *choices);
-/* Opens the model with cli_model_options(); the same. */
+/* Opens the model with cli_model_options(), NULL being the shipped judge; the same. */
 int cli_open(gram_model **out, const char *path);
 extern int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
 extern char *cli_columns, *cli_shard;           /* --columns, --shard; NULL: not given */
 bool cli_drops(void);                           /* --truncate drop */
+
+/* Whether the first of n arguments is rows already, and not a model (which.c). Zero, or an exit code after a message
+ * where it is one argument and no rows. */
+int cli_model_left_out(const char *const *arg, size_t n, bool *out);
 
 /* ---- Parsing and help (main.c, help.c) ---------------------------------------------------------- */
 
@@ -93,7 +98,7 @@ bool cli_is_echo(void);
 void cli_set_name(const char *command);                 /* what messages begin with */
 
 /* A line of progress where stderr is a terminal, and Ctrl-C turned into a stop that keeps what is done. */
-typedef struct { gram_model *m; const char *unit; double start, shown; bool terminal, drawn; } cli_progress;
+typedef struct { gram_model *m; const char *unit; double start, shown; bool terminal, drawn; uint64_t first; } cli_progress;
 void cli_progress_start(cli_progress *p, gram_model *m, const char *unit);
 void cli_progress_end(cli_progress *p);                 /* the line is cleared, Ctrl-C kills again */
 void cli_clear_line(cli_progress *p);

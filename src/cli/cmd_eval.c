@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include "cli/cli.h"
 
-static char *json, *report_dir, *rules, *rows_path;
+static char *json, *report_dir, *rules, *rows_path, *fit;
 static int verdicts, comparing;
 
 static const struct poptOption opts[] = {
@@ -26,6 +26,9 @@ static const struct poptOption opts[] = {
       "No model is run: A.json B.json (or a report's folder, or a file of rows) say how two judges did on the same "
       "rows; prints the difference with its paired interval, and the rows that they judge otherwise, which --rows "
       "writes to a file.", NULL },
+    { "fit-temperature", '\0', POPT_ARG_STRING, &fit, 0,
+      "Find the temperature that calibrates the judge on these rows, which it must not have learnt from, and write it "
+      "to FILE: judge.json in the judge's directory is then heeded by every command (docs/judge.md).", "FILE" },
     { "verdicts", 'v', POPT_ARG_NONE, &verdicts, 0,
       "Also print a line for each row: what was asked and who won.", NULL },
     CLI_INCLUDE(cli_rows_table, "Run options:"),
@@ -169,7 +172,8 @@ static int evaluate(gram_model *m, const char *const *file, size_t n, const char
 {
     cli_progress p;
     gram_eval_options o = { .file = cli_rows(&p, rationale),
-                            .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_file };
+                            .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_file,
+                            .fit_temperature = fit };
     gram_eval_summary sum = { 0 };
     char *table = NULL;
     gram_err err;
@@ -228,7 +232,7 @@ static int compare(const char **arg, size_t n)
 
     if (n != 2)
         return cli_usage("--compare takes two runs, found %zu", n);
-    if (report_dir || rules || verdicts || cli_resume)
+    if (report_dir || rules || verdicts || cli_resume || fit)
         return cli_usage("--compare reads runs that are over: of this command's options it takes --json and --rows");
     if (gram_eval_compare(arg[0], arg[1], json, rows_path, NULL, &table, &err))
         return cli_fail_err(&err);
@@ -242,7 +246,8 @@ static int over_folder(const char *model, const char *folder)
 {
     cli_progress p;
     gram_eval_options o = { .file = cli_rows(&p, rationale),
-                            .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_path };
+                            .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_path,
+                            .fit_temperature = fit };
     gram_model *m = NULL;
     char *table = NULL;
     gram_err err;
@@ -267,6 +272,7 @@ static int run(const char **arg, size_t n)
     struct stat st;
     gr_buf path = { 0 };
     gram_model *m = NULL;
+    bool shipped = false;
     int rc = cli_rationale(&writing, &rationale);
 
     if (rc)
@@ -275,33 +281,41 @@ static int run(const char **arg, size_t n)
         return compare(arg, n);
     if (cli_shard)
         return cli_usage("--shard: an evaluation is of all rows");
-    if (n == 2 && !stat(arg[1], &st) && S_ISDIR(st.st_mode))
-        return over_folder(arg[0], arg[1]);
+    rc = cli_model_left_out(arg, n, &shipped);
+    if (rc)
+        return rc;
+    if (n == (shipped ? 1 : 2) && !stat(arg[n - 1], &st) && S_ISDIR(st.st_mode))
+        return over_folder(shipped ? NULL : arg[0], arg[n - 1]);
     if (!(rows_path ? gr_buf_puts(&path, rows_path) : default_rows(&path)))
         return cli_fail("out of memory");
     if (cli_resume && !path.n)
         rc = cli_usage("--resume needs --rows, --json or --report: the rows that the run before wrote");
     else
-        rc = cli_open(&m, arg[0]);
-    if (!rc)
-        rc = verdicts && !path.n ? with_temporary_rows(m, arg + 1, n - 1) : evaluate(m, arg + 1, n - 1, path.p);
+        rc = cli_open(&m, shipped ? NULL : arg[0]);
+    if (!rc && verdicts && !path.n)
+        rc = with_temporary_rows(m, arg + !shipped, n - !shipped);
+    else if (!rc)
+        rc = evaluate(m, arg + !shipped, n - !shipped, path.p);
     gram_close(m);
     gr_buf_clear(&path);
     return rc;
 }
 
 const cli_command cli_eval = {
-    "eval", "MODEL DATA.jsonl...", "Measure accuracy and agreement on labelled pairs",
+    "eval", "[MODEL] DATA.jsonl...", "Measure accuracy and agreement on labelled pairs",
     "Reads labelled pairs (as `gram score` does) and prints, for each file and each subset: accuracy with its 95 % "
     "interval, how often the two orders disagree (flips) and how often the answer read first wins, the expected "
     "calibration error, what \"the longer answer wins\" would score, and the speed.\n\n"
     "A folder in place of the files is a run over every benchmark in it, each by its own rules, with one page for "
     "all.\n\n"
+    "Without MODEL the judge that comes with gram decides (`gram fetch`); whether the first argument is a model is told by "
+    "what is in it.\n\n"
     "A run that was cut off goes on with --resume from the rows that it wrote.",
-    "gram eval model.gguf data/demo.jsonl --verdicts\n"
+    "gram eval data/demo.jsonl --verdicts\n"
+    "gram eval model.gguf a.jsonl --json numbers.json --fit-temperature ./my-judge/judge.json\n"
     "gram eval model.gguf a.jsonl b.jsonl.gz --json numbers.json --report report/\n"
     "gram eval ./my-grm rewardbench.jsonl --rules rewardbench --resume --json rb.json\n"
     "gram eval ./my-grm benchmarks/ --report report/\n"
     "gram eval --compare before.json after.json",
-    2, CLI_MANY, opts, run
+    1, CLI_MANY, opts, run
 };

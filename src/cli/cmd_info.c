@@ -31,13 +31,16 @@ static int run(const char **arg, size_t n)
     char a[32], b[32];
     int rc = cli_model_options(&o);
 
-    (void)n;
     if (rc)
         return rc;
-    if (gram_inspect(arg[0], &o, &i, &err))
+    if (gram_inspect(n ? arg[0] : NULL, &o, &i, &err))
         return cli_fail_err(&err);
     cli_bytes(a, (double)i.file_bytes);
-    printf("%-14s%s\n%-14s%s, %s\n", "model", arg[0], "format", i.format, a);
+    printf("%-14s%s\n%-14s%s, %s\n", "model", i.path, "format", i.format, a);
+    if (*i.judge)
+        line("judge", i.judge);
+    if (i.temperature > 0)
+        printf("%-14s%g, from judge.json\n", "temperature", i.temperature);
     if (i.adapter_rank)
         printf("%-14sLoRA, rank %zu, alpha %g, %" PRIu64 " parameters\n%-14s%s\n", "adapter", i.adapter_rank,
                i.adapter_alpha, i.adapter_parameters, "base", i.base);
@@ -66,9 +69,10 @@ static int run(const char **arg, size_t n)
 }
 
 const cli_command cli_info = {
-    "info", "MODEL", "Say what a model is and what memory it will need",
+    "info", "[MODEL]", "Say what a model is and what memory it will need",
     "MODEL is a Hugging Face directory, a LoRA adapter's, or a .gguf file. Prints its architecture, parameters, tensor "
-    "types, context, tokenizer and chat template, and the memory that scoring with it will take.",
+    "types, context, tokenizer and chat template, the temperature of a calibrated judge, and the memory that scoring "
+    "with it will take. Without MODEL it is the judge that comes with gram.",
     "gram info SmolLM2-135M-Instruct.Q4_1.gguf\ngram info ./my-model --dtype int8",
-    1, 1, opts, run
+    0, 1, opts, run
 };

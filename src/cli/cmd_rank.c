@@ -41,29 +41,31 @@ static int run(const char **arg, size_t n)
     const gram_rationale_options *rationale;
     gram_model *m = NULL;
     gram_err err;
+    bool shipped = false;
     int rc = cli_rationale(&writing, &rationale);
 
-    (void)n;
+    if (!rc && n == 1)
+        rc = cli_model_left_out(arg, n, &shipped);
     if (rc)
         return rc;
     if (method_name && gram_rank_method_parse(method_name, &method, &err))
         return cli_usage("--method: %s", err.text);
     rc = cli_rows_check(out);
     if (!rc)
-        rc = cli_open(&m, arg[0]);
+        rc = cli_open(&m, shipped ? NULL : arg[0]);
     if (!rc)
-        rc = rank_file(m, arg[1], method, rationale);
+        rc = rank_file(m, arg[n - 1], method, rationale);
     gram_close(m);
     return rc;
 }
 
 const cli_command cli_rank = {
-    "rank", "MODEL GROUPS.jsonl", "Order the answers to one question, best first",
+    "rank", "[MODEL] GROUPS.jsonl", "Order the answers to one question, best first",
     "Reads rows of JSON Lines (gzip and zstd too; Parquet and CSV by DuckDB; - is standard input), each {\"prompt\", \"responses\": [...]}, and writes one "
     "JSON object a line: the ranking, a number for each response, the forward passes and tokens that it cost, and "
     "whether the preferences seen were intransitive. A reward model reads each response once and sorts, whatever the "
-    "method.\n\nWith --rationale each comparison is a vote over rationales, which stand under \"judged\".",
+    "method. Without MODEL the judge that comes with gram decides (`gram fetch`).\n\nWith --rationale each comparison is a vote over rationales, which stand under \"judged\".",
     "gram rank model.gguf groups.jsonl --method tournament --out ranks.jsonl\n"
     "gram rank model.gguf - --method all-pairs < groups.jsonl",
-    2, 2, opts, run
+    1, 2, opts, run
 };

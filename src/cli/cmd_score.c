@@ -139,13 +139,17 @@ static int run(const char **arg, size_t n)
     gram_rationale_options writing;
     const gram_rationale_options *rationale;
     gram_model *m = NULL;
+    bool shipped = false;
     int rc = cli_rationale(&writing, &rationale);
 
     if (rc)
         return rc;
-    if (n != (server ? 1 : 2))
-        return cli_usage(server ? "--server takes the place of MODEL: wanted PAIRS.jsonl alone"
-                                : "wanted MODEL PAIRS.jsonl, found 1 argument");
+    if (server && n != 1)
+        return cli_usage("--server takes the place of MODEL: wanted PAIRS.jsonl alone");
+    if (!server && n == 1)
+        rc = cli_model_left_out(arg, n, &shipped);
+    if (rc)
+        return rc;
     if (server && (show_prompt || show_tokens || cli_resume || rationale || cli_shard))
         return cli_usage("--server goes with none of --show-prompt, --show-tokens, --resume, --shard and --rationale");
     if (rationale && show_tokens)
@@ -156,25 +160,28 @@ static int run(const char **arg, size_t n)
         return cli_usage("--show-prompt and --show-tokens print on standard output and take no --out");
     rc = cli_rows_check(out);
     if (!rc)
-        rc = cli_open(&m, arg[0]);
+        rc = cli_open(&m, shipped ? NULL : arg[0]);
     if (!rc)
-        rc = show_prompt || show_tokens ? show_file(m, arg[1], rationale) : score_file(m, arg[1], rationale);
+        rc = show_prompt || show_tokens ? show_file(m, arg[n - 1], rationale) : score_file(m, arg[n - 1], rationale);
     gram_close(m);
     return rc;
 }
 
 const cli_command cli_score = {
-    "score", "MODEL PAIRS.jsonl", "Judge pairs of answers, one JSON object a line",
+    "score", "[MODEL] PAIRS.jsonl", "Judge pairs of answers, one JSON object a line",
     "Reads rows of JSON Lines (gzip and zstd too; Parquet and CSV by DuckDB; - is standard input), each a prompt with a chosen and a rejected answer in "
     "any of the forms that docs/formats.md lists, and writes one JSON object a line in the order of the input: id, "
     "preference (the probability that chosen beats rejected, both orders averaged), p_forward, p_swapped, "
     "logit_margin, consistent, tokens (of both orders together) and truncated. Of a reward model a line also has the "
-    "reward of each answer, and PURM's sigma, overlap and reward - lambda overlap.\n\n"
+    "reward of each answer, and PURM's sigma, overlap and reward - lambda overlap, and of a calibrated judge the "
+    "temperature that its probabilities are made with.\n\n"
+    "Without MODEL the judge that comes with gram decides, over the base that `gram fetch` gets.\n\n"
     "With --rationale the judge writes its reasons --votes times, over both orders in turn, and preference is the mean "
     "of the verdicts after them (docs/rationale.md). A line then also has reward, votes, hard (the share of votes for "
     "chosen), error (the standard error), flip, first_seat, forced, contradicts, written (tokens), and for each order "
     "the rationales with p, status and tokens.\n\n"
     "Ctrl-C keeps what is done in FILE.partial, and the same command with --resume goes on from there.",
+    "gram score pairs.jsonl --out verdicts.jsonl\n"
     "gram score model.gguf pairs.jsonl --out verdicts.jsonl\n"
     "zcat pairs.jsonl.gz | gram score model.gguf - > verdicts.jsonl\n"
     "gram score ./my-grm pairs.jsonl -o v.jsonl --judge-prompt judge.txt --dtype int8\n"

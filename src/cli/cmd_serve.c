@@ -156,18 +156,40 @@ static int serve_until_told(gr_serve *s, const sigset_t *signals)
     }
 }
 
+/* The judge that comes with gram, its path, its name and a line about it. */
+static int use_shipped(gr_engine *e, gr_serve_options *o)
+{
+    static gram_info i;             /* lends its texts until the process ends */
+    gram_err err;
+
+    if (gram_inspect(NULL, &e->options, &i, &err))
+        return cli_fail_err(&err);
+    if (strlen(i.path) + 1 == sizeof i.path)
+        return cli_fail("%s: the path is too long", i.path);
+    e->path = i.path;
+    o->name = o->name ? o->name : *i.judge ? i.judge : NULL;
+    fprintf(stderr, "gram serve: the judge is %s (%s)", *i.judge ? i.judge : "without a name", i.path);
+    if (*i.base)
+        fprintf(stderr, " over %s", i.base);
+    if (i.temperature > 0)
+        fprintf(stderr, ", temperature %g", i.temperature);
+    fputc('\n', stderr);
+    return CLI_DONE;
+}
+
 static int run(const char **arg, size_t n)
 {
-    gr_engine engine = { .path = arg[0] };
+    gr_engine engine = { .path = n ? arg[0] : NULL };
     gr_serve_options o;
     gr_serve *s;
     gram_err err;
     sigset_t signals;
     int rc;
 
-    (void)n;
     gr_engine_libgram(&engine);
     rc = read_options(&o, &engine);
+    if (!rc && !n)
+        rc = use_shipped(&engine, &o);
     if (rc)
         return rc;
     sigemptyset(&signals);                  /* blocked before the first thread starts, so that all inherit it */
@@ -185,19 +207,20 @@ static int run(const char **arg, size_t n)
 
 const cli_command cli_serve = {
     .name = "serve",
-    .args = "MODEL",
+    .args = "[MODEL]",
     .summary = "Answer scoring requests over HTTP, and show a page for judging by hand",
     .text = "Listens at once, loads the model, and judges pairs, groups and single responses in its own form and in "
             "those of vLLM, SGLang, TEI, Cohere, Jina, llama.cpp, OpenRLHF, LLaMA-Factory, NeMo Gym and OpenAI's chat "
             "completions; GET /openapi.json lists them all. Requests that arrive together are computed together, and "
-            "no score depends on what else is in flight.\n\n"
+            "no score depends on what else is in flight. Without MODEL it is the judge that comes with gram (`gram fetch`).\n\n"
             "stderr gets one JSON line for each request, without its text. SIGTERM or Ctrl-C: no new requests, what "
             "was accepted is finished; a second one ends at once.",
-    .examples = "gram serve model.gguf\n"
+    .examples = "gram serve\n"
+                "gram serve model.gguf\n"
                 "gram serve model.gguf --host 0.0.0.0 --key-file key.txt\n"
                 "curl http://localhost:8080/v1/score -H 'Content-Type: application/json' "
                 "-d '{\"prompt\": \"1+1?\", \"a\": \"2\", \"b\": \"3\"}'",
-    .min_args = 1,
+    .min_args = 0,
     .max_args = 1,
     .opts = opts,
     .run = run,

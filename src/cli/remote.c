@@ -69,7 +69,8 @@ static gram_status write_line(remote *r, json_t *id, json_t *verdict, gram_err *
 {
     static const char *const keys[] = { "preference", "p_forward", "p_swapped", "logit_margin", "consistent", "tokens",
                                         "truncated" };
-    static const struct { const char *from, *to; } of_a_head[] = { { "rewards", "reward" }, { "sigma", "sigma" } };
+    static const struct { const char *from, *to; } if_there[] = { { "temperature", "temperature" },
+                                                                   { "rewards", "reward" }, { "sigma", "sigma" } };
     json_t *line = json_pack("{s:O}", "id", id);
     char *text;
     gram_status rc = GRAM_OK;
@@ -81,9 +82,9 @@ static gram_status write_line(remote *r, json_t *id, json_t *verdict, gram_err *
         else if (json_object_set(line, keys[i], v))
             rc = gr_nomem(err, "output line");
     }
-    for (size_t i = 0; i < GR_COUNT(of_a_head) && !rc; i++) {
-        json_t *v = json_object_get(verdict, of_a_head[i].from);
-        if (v && json_object_set(line, of_a_head[i].to, v))
+    for (size_t i = 0; i < GR_COUNT(if_there) && !rc; i++) {
+        json_t *v = json_object_get(verdict, if_there[i].from);
+        if (v && json_object_set(line, if_there[i].to, v))
             rc = gr_nomem(err, "output line");
     }
     text = line_text(line);

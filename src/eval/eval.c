@@ -12,6 +12,7 @@
 #include "eval/report.h"
 #include "eval/source.h"
 #include "eval/table.h"
+#include "eval/temperature.h"
 #include "eval/text.h"
 
 #define BATCH_PAIRS 64
@@ -79,7 +80,8 @@ static uint64_t mark_of(const gr_eval_facts *f, gr_rules rules)
     for (size_t k = 0; k < GR_COUNT(part) - !f->rationale; k++)     /* the last part is the rationale's */
         h = hash_text(h, part[k] ? part[k] : "\001");   /* no part looks like a missing one */
     snprintf(tokens, sizeof tokens, "%zu", f->max_tokens);
-    return hash_text(h, tokens);
+    h = hash_text(h, tokens);
+    return f->temperature > 0 ? gr_digest(h, &f->temperature, sizeof f->temperature) : h;
 }
 
 /* ---- Where rows go, and where those of an earlier run come from ---- */
@@ -523,7 +525,7 @@ static void summarise(const run *r, gram_eval_summary *out)
         .rules = s->rules.n ? s->rules.score[0].score : (gram_interval){ NAN, NAN, NAN },
         .flip_rate = s->all.flip_rate, .first_seat_rate = s->all.first_seat,
         .ece = s->all.ece, .longer_baseline = s->all.longer.value,
-        .seconds = s->seconds, .tokens_per_s = s->tokens_per_s, .pairs_per_s = s->pairs_per_s
+        .seconds = s->seconds, .tokens_per_s = s->tokens_per_s, .pairs_per_s = s->pairs_per_s, .fit = s->fit
     };
 }
 
@@ -537,6 +539,8 @@ static gram_status publish(run *r, gram_eval_summary *out, char **table_out, gra
     r->result.tokens_per_s = r->seconds > 0 ? (double)r->tokens / r->seconds : NAN;
     r->result.pairs_per_s = r->seconds > 0 ? (double)r->pairs / r->seconds : NAN;
     rc = gr_eval_collect(&r->result, r->row, r->n, r->rules, err);
+    if (!rc && r->opt.fit_temperature)
+        rc = gr_eval_fit_temperature(r->row, r->n, r->result.facts.temperature, &r->result.fit, err);
     if (!rc && table_out)
         rc = gr_eval_table(&r->result, &table, err);
     if (!rc && r->opt.json)

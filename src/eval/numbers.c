@@ -78,6 +78,8 @@ static json_t *facts(builder *b, const gr_eval_facts *f)
     set(b, o, "max_tokens", count(f->max_tokens));
     set(b, o, "truncate", text(f->truncate));
     set(b, o, "single_order", json_boolean(f->single_order));
+    if (f->temperature > 0)
+        set(b, o, "temperature", gr_json_real(f->temperature));
     if (f->rationale)
         set(b, o, "rationale", text(f->rationale));
     set(b, o, "date", text(f->date));
@@ -247,6 +249,19 @@ static json_t *histogram(builder *b, const gr_eval_result *r)
     return a;
 }
 
+static json_t *fit(builder *b, const gram_temperature_fit *f)
+{
+    json_t *o = json_object();
+
+    set(b, o, "pairs", count(f->pairs));
+    set(b, o, "temperature", gr_json_real(f->temperature));
+    set(b, o, "nll_before", gr_json_real(f->nll_before));
+    set(b, o, "nll_after", gr_json_real(f->nll_after));
+    set(b, o, "ece_before", gr_json_real(f->ece_before));
+    set(b, o, "ece_after", gr_json_real(f->ece_after));
+    return o;
+}
+
 gram_status gr_eval_json(const gr_eval_result *r, gr_buf *out, gram_err *err)
 {
     builder b = { true };
@@ -262,6 +277,8 @@ gram_status gr_eval_json(const gr_eval_result *r, gr_buf *out, gram_err *err)
     set(&b, o, "preference_histogram", histogram(&b, r));
     set(&b, o, "accuracy_by_margin", margins(&b, r));
     set(&b, o, "purm", spread(&b, &r->spread));
+    if (r->fit.pairs)
+        set(&b, o, "temperature_fit", fit(&b, &r->fit));
     if (r->facts.rationale)
         set(&b, o, "rationales", votes(&b, &r->votes));
     set(&b, o, "speed", speed(&b, r));

@@ -20,6 +20,7 @@ typedef struct {
     size_t batch_tokens;            /* that the scorer computes together, 0: a row at a time; not written anywhere */
     bool single_order;
     double lambda;                  /* PURM: of mean - lambda u */
+    double temperature;             /* of judge.json, 0: none */
     const char *rationale;          /* how reasons were written, in words; NULL: none were */
 } gr_eval_facts;
 
@@ -57,6 +58,7 @@ typedef struct {
     gr_rule_result rules;
     gr_eval_spread spread;
     gr_eval_votes votes;
+    gram_temperature_fit fit;       /* pairs 0: not asked for */
     uint64_t resumed;               /* rows that an earlier run had judged */
     double seconds, tokens_per_s, pairs_per_s;      /* judging, in this run; NAN where it judged none */
 } gr_eval_result;

@@ -120,11 +120,22 @@ static bool votes(gr_buf *b, const gr_eval_votes *v)
     return ok && (!v->early || gr_buf_printf(b, "%" PRIu64 " rows whose first rationales agreed\n", v->early));
 }
 
+static bool temperature(gr_buf *b, const gr_eval_result *r)
+{
+    const gram_temperature_fit *f = &r->fit;
+
+    if (r->facts.temperature > 0 && !gr_buf_printf(b, "probabilities at temperature %.4g\n", r->facts.temperature))
+        return false;
+    return !f->pairs ||
+        gr_buf_printf(b, "temperature %.4g fits %" PRIu64 " pairs best: ECE %.1f %% -> %.1f %%, mean -log p %.4f -> %.4f\n",
+                      f->temperature, f->pairs, 100 * f->ece_before, 100 * f->ece_after, f->nll_before, f->nll_after);
+}
+
 static bool footer(gr_buf *b, const gr_eval_result *r)
 {
     bool ok = (r->n_files < 2 || mean_line(b, "mean of files (macro)", r->macro)) &&
         mean_line(b, "mean of subsets", r->macro_subsets) && rules(b, &r->rules) &&
-        gr_buf_puts(b, "\n") && spread(b, &r->spread) && votes(b, &r->votes) && left_out(b, r);
+        gr_buf_puts(b, "\n") && spread(b, &r->spread) && votes(b, &r->votes) && temperature(b, r) && left_out(b, r);
 
     if (ok && !isnan(r->tokens_per_s))
         ok = gr_buf_printf(b, "%.1f s of judging: %.1f tokens/s, %.2f pairs/s\n", r->seconds, r->tokens_per_s,

@@ -12,7 +12,7 @@ struct ranker {
     size_t n;
     gram_compare_fn *compare;
     void *arg;
-    double *p;                  /* [n*n], NAN: not compared */
+    double *p;                  /* [n*n], NAN: not compared; before the judge's temperature, which orders nothing */
     size_t (*pair)[2];          /* [n*n] the round's pairs, and what came back */
     gram_verdict *answer;
     size_t asked;
@@ -44,10 +44,12 @@ static gram_status answer_round(struct ranker *r)
         if (v->dropped)
             return gr_fail(r->err, GRAM_ELIMIT, "responses %zu and %zu do not fit together and were dropped", i, j);
         if (j < r->n) {
-            r->p[i * r->n + j] = v->preference;
-            r->p[j * r->n + i] = 1 - v->preference;
+            r->p[i * r->n + j] = gr_verdict_at(v, 1);
+            r->p[j * r->n + i] = 1 - r->p[i * r->n + j];
+            r->out->preference[i * r->n + j] = v->preference;
+            r->out->preference[j * r->n + i] = 1 - v->preference;
         } else {
-            r->out->score[i] = v->preference;           /* against the reference */
+            r->out->score[i] = gr_verdict_at(v, 1);     /* against the reference */
         }
         r->out->truncated |= v->truncated;
         r->out->tokens += v->tokens;
@@ -290,15 +292,16 @@ gram_status gr_rank(gram_compare_fn *compare, void *arg, size_t n, gram_rank_met
         return gr_fail(err, GRAM_EARG, "ranking: wanted 1 to %d responses, found %zu", GR_RANK_MOST, n);
     out->order = gr_calloc(n, sizeof *out->order);
     out->score = gr_calloc(n, sizeof *out->score);
-    out->preference = r.p = gr_calloc(cells, sizeof *r.p);
+    out->preference = gr_calloc(cells, sizeof *out->preference);
+    r.p = gr_calloc(cells, sizeof *r.p);
     r.pair = gr_calloc(cells, sizeof *r.pair);
     r.answer = gr_calloc(cells, sizeof *r.answer);
-    if (!out->order || !out->score || !r.p || !r.pair || !r.answer) {
+    if (!out->order || !out->score || !out->preference || !r.p || !r.pair || !r.answer) {
         rc = gr_nomem(err, "ranking");
         goto out;
     }
     for (size_t k = 0; k < cells; k++)
-        r.p[k] = k % (n + 1) ? NAN : 0.5;           /* the diagonal */
+        r.p[k] = out->preference[k] = k % (n + 1) ? NAN : 0.5;          /* the diagonal */
     for (size_t i = 0; i < n; i++)
         out->order[i] = i;
     switch (method) {
@@ -315,6 +318,7 @@ gram_status gr_rank(gram_compare_fn *compare, void *arg, size_t n, gram_rank_met
     out->intransitive = has_cycle(r.p, n);
     out->tokens_computed = out->tokens;
 out:
+    free(r.p);
     free(r.pair);
     free(r.answer);
     if (rc)
@@ -344,11 +348,11 @@ void gram_ranking_join(gram_ranking *r, const char *const *response, size_t n)
     }
 }
 
-static double preference_of(const gram_reward *a, const gram_reward *b, bool spread)
+static double preference_of(const gram_reward *a, const gram_reward *b, bool spread, double temperature)
 {
-    double d = a->mean - b->mean;
+    double by = temperature > 0 ? temperature : 1, d = (a->mean - b->mean) / by;
 
-    return spread ? gr_purm_preference(d, hypot(a->sigma, b->sigma)) : 1 / (1 + exp(-d));
+    return spread ? gr_purm_preference(d, hypot(a->sigma, b->sigma) / by) : 1 / (1 + exp(-d));
 }
 
 gram_status gr_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score,
@@ -389,7 +393,7 @@ static gram_status count_read(const gram_reward *r, size_t i, gram_ranking *out,
 }
 
 gram_status gr_rank_rewards(const gram_reward *reward, size_t n, const gram_reward *reference, double lambda,
-                            bool spread, gram_ranking *out, gram_err *err)
+                            bool spread, double temperature, gram_ranking *out, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
@@ -414,7 +418,7 @@ gram_status gr_rank_rewards(const gram_reward *reward, size_t n, const gram_rewa
         out->order[i] = i;
         out->reward[i] = reward[i];
         for (size_t j = 0; j < n; j++)
-            out->preference[i * n + j] = i == j ? 0.5 : preference_of(&reward[i], &reward[j], spread);
+            out->preference[i * n + j] = i == j ? 0.5 : preference_of(&reward[i], &reward[j], spread, temperature);
     }
     if (!rc)
         rc = gr_reward_scores(reward, n, lambda, spread, out->score, out->overlap, err);
@@ -424,7 +428,7 @@ gram_status gr_rank_rewards(const gram_reward *reward, size_t n, const gram_rewa
     }
     order_by_score(out->order, out->score, n);
     for (size_t i = 0; i < n && reference; i++)
-        out->score[i] = preference_of(&reward[i], reference, spread);
+        out->score[i] = preference_of(&reward[i], reference, spread, temperature);
     return GRAM_OK;
 }
 

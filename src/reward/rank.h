@@ -15,7 +15,7 @@ gram_status gr_rank(gram_compare_fn *compare, void *arg, size_t n, gram_rank_met
 
 /* gram_rank_rewards() and gram_reward_scores() of gram.h. */
 gram_status gr_rank_rewards(const gram_reward *reward, size_t n, const gram_reward *reference, double lambda,
-                            bool spread, gram_ranking *out, gram_err *err);
+                            bool spread, double temperature, gram_ranking *out, gram_err *err);
 gram_status gr_reward_scores(const gram_reward *reward, size_t n, double lambda, bool spread, double *score,
                              double *u, gram_err *err);
 

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "reward/scheme.h"
+#include "reward/score.h"
 
 #define ROUND 4096              /* comparisons asked for at once */
 
@@ -95,7 +96,7 @@ static gram_status blame(struct run *r, size_t i, size_t j, const char *why)
 
 static gram_status take(struct run *r, size_t i, size_t j, const gram_verdict *d, const char *fault)
 {
-    double v = r->s->unit == GRAM_UNIT_MARGIN ? d->logit_margin : d->preference - 0.5;
+    double v = r->s->unit == GRAM_UNIT_MARGIN ? d->logit_margin : gr_verdict_at(d, 1) - 0.5;
 
     if (fault)
         return blame(r, i, j, fault);

@@ -120,14 +120,14 @@ out:
     return rc;
 }
 
-static gram_verdict verdict_of(const gr_judged *j, const float *z, bool single_order)
+static gram_verdict verdict_of(const gr_judged *j, const float *z, bool single_order, double temperature)
 {
-    gram_verdict v = { .truncated = j->truncated, .tokens = j->order[0].n + j->order[1].n };
-    double forward = (double)z[0] - z[1], swapped;
+    gram_verdict v = { .truncated = j->truncated, .tokens = j->order[0].n + j->order[1].n, .temperature = temperature };
+    double forward = (double)z[0] - z[1], swapped, by = temperature > 0 ? temperature : 1;
 
     v.logit[0][0] = z[0];
     v.logit[0][1] = z[1];
-    v.p_forward = sigmoid(forward);
+    v.p_forward = sigmoid(forward / by);
     if (single_order) {
         v.p_swapped = NAN;
         v.preference = v.p_forward;
@@ -138,11 +138,32 @@ static gram_verdict verdict_of(const gr_judged *j, const float *z, bool single_o
     v.logit[1][0] = z[2];
     v.logit[1][1] = z[3];
     swapped = (double)z[3] - z[2];          /* b stands first: the label of a is B */
-    v.p_swapped = sigmoid(swapped);
+    v.p_swapped = sigmoid(swapped / by);
     v.preference = (v.p_forward + v.p_swapped) / 2;
     v.logit_margin = (forward + swapped) / 2;
     v.consistent = (forward > 0) == (swapped > 0);
     return v;
+}
+
+static double of_rewards(const gram_reward r[2], bool spread, double temperature)
+{
+    double d = (r[0].mean - r[1].mean) / temperature;
+
+    return spread ? gr_purm_preference(d, hypot(r[0].sigma, r[1].sigma) / temperature) : sigmoid(d);
+}
+
+double gr_verdict_at(const gram_verdict *v, double temperature)
+{
+    double was = v->temperature > 0 ? v->temperature : 1, forward, swapped;
+
+    if (temperature == was || (v->preference == 0.5 && v->logit_margin == 0))       /* a tie is one at any */
+        return v->preference;
+    if (v->rewarded)
+        return of_rewards(v->reward, v->spread, temperature);
+    forward = (double)v->logit[0][0] - v->logit[0][1];
+    swapped = (double)v->logit[1][1] - v->logit[1][0];
+    return isnan(v->p_swapped) ? sigmoid(forward / temperature)
+                               : (sigmoid(forward / temperature) + sigmoid(swapped / temperature)) / 2;
 }
 
 static gram_reward reward_of(const float *y, size_t outputs)
@@ -150,16 +171,15 @@ static gram_reward reward_of(const float *y, size_t outputs)
     return (gram_reward){ .mean = y[0], .sigma = outputs > 1 ? gr_purm_sigma(y[1]) : 0 };
 }
 
-static gram_verdict verdict_of_rewards(const gr_judged *j, const float *y, size_t outputs)
+static gram_verdict verdict_of_rewards(const gr_judged *j, const float *y, size_t outputs, double temperature)
 {
     gram_verdict v = { .truncated = j->truncated, .tokens = j->order[0].n + j->order[1].n, .p_swapped = NAN,
-                       .consistent = true, .rewarded = true, .spread = outputs > 1 };
+                       .consistent = true, .rewarded = true, .spread = outputs > 1, .temperature = temperature };
 
     for (size_t k = 0; k < 2; k++)
         v.reward[k] = reward_of(y + k * outputs, outputs);
     v.logit_margin = v.reward[0].mean - v.reward[1].mean;
-    v.preference = v.spread ? gr_purm_preference(v.logit_margin, hypot(v.reward[0].sigma, v.reward[1].sigma))
-                            : sigmoid(v.logit_margin);
+    v.preference = of_rewards(v.reward, v.spread, temperature > 0 ? temperature : 1);
     v.p_forward = v.preference;
     return v;
 }
@@ -224,7 +244,8 @@ gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_v
         rc = check_finite(next, each * orders, err);
         if (rc)
             *bad = i;
-        out[i] = outputs ? verdict_of_rewards(&judged[i], next, outputs) : verdict_of(&judged[i], next, orders == 1);
+        out[i] = outputs ? verdict_of_rewards(&judged[i], next, outputs, s->temperature)
+                         : verdict_of(&judged[i], next, orders == 1, s->temperature);
         if (same_answers(&pair[i], &judged[i]))
             set_tie(&out[i]);
         next += each * orders;

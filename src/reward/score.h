@@ -18,8 +18,12 @@ typedef struct {
     gr_kv_tree *cache;          /* prefixes kept between calls; NULL: none */
     size_t batch_tokens;        /* rows computed together */
     bool single_order;
+    double temperature;         /* divides what probabilities are made of; 0: 1 */
     gram_usage usage;           /* added up over calls */
 } gr_scorer;
+
+/* The preference at this temperature, from a verdict's logits or rewards; 1: what rankings are made of. */
+double gr_verdict_at(const gram_verdict *v, double temperature);
 
 /* out[n]. Where one pair is to blame for a failure *bad is its index, counted from 0; otherwise n. */
 gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad,

@@ -13,6 +13,7 @@ struct gr_engine {
     gram_options options;
     void *self;                     /* set by open */
     bool rewards, spread;           /* set by open: it has a reward head, and verdicts the rewards of both; PURM's */
+    double temperature;             /* set by open: gram_temperature() */
 
     /* Slow: called on the worker's thread while the server already answers /health. */
     gram_status (*open)(gr_engine *e, gram_err *err);

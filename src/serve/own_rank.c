@@ -310,7 +310,7 @@ static int rank_rewards(gr_req *r)
     if (rc)
         return rc;
     if (gram_rank_rewards(reward, st->n, n > st->n ? &reward[st->n] : NULL, r->engine->options.lambda,
-                          r->engine->spread, &st->ranking, &err))
+                          r->engine->spread, r->engine->temperature, &st->ranking, &err))
         return gr_refuse_err(r, &err);
     r->clear = clear;
     return answer(r);

@@ -214,7 +214,8 @@ json_t *gr_verdict_json(const gram_verdict *v)
                      both ? json_pack("[f,f]", (double)v->logit[1][0], (double)v->logit[1][1]) : json_null(),
                      "winner", winner, "consistent", v->consistent, "flipped", both && !v->consistent,
                      "tokens", (json_int_t)v->tokens, "truncated", v->truncated);
-    if (o && ((v->rewarded
+    if (o && ((v->temperature > 0 && json_object_set_new(o, "temperature", json_real(v->temperature)))
+              || (v->rewarded
                && json_object_set_new(o, "rewards", json_pack("[f,f]", v->reward[0].mean, v->reward[1].mean)))
               || (v->spread
                   && json_object_set_new(o, "sigma", json_pack("[f,f]", v->reward[0].sigma, v->reward[1].sigma))))) {

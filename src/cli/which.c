@@ -1,0 +1,104 @@
+/* which.c - whether MODEL was left out. A model and a file of rows are told apart by what they are, and where that
+ * cannot be told nothing is guessed: a number from another judge than was meant looks like any other. */
+#include <errno.h>
+#include <glob.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include "cli/cli.h"
+
+typedef enum { MODEL, ROWS, FOLDER, MISSING, UNCLEAR } kind;
+
+static bool has_file(const char *dir, const char *name)
+{
+    char path[4096];
+    struct stat st;
+
+    return snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path && !stat(path, &st);
+}
+
+static bool named_like_rows(const char *path)
+{
+    static const char *const end[] = { ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet" };
+    size_t n = strlen(path);
+
+    n -= n > 3 && !strcasecmp(path + n - 3, ".gz") ? 3 : n > 4 && !strcasecmp(path + n - 4, ".zst") ? 4 : 0;
+    for (size_t i = 0; i < GR_COUNT(end); i++)
+        if (n > strlen(end[i]) && !strncasecmp(path + n - strlen(end[i]), end[i], strlen(end[i])))
+            return true;
+    return false;
+}
+
+/* By its first bytes, and where these may be anything by its name. */
+static kind kind_of_file(const char *path)
+{
+    static const struct { const char *magic; size_t n; kind is; } known[] = {
+        { "GGUF", 4, MODEL }, { "PAR1", 4, ROWS }, { "\x1f\x8b", 2, ROWS }, { "\x28\xb5\x2f\xfd", 4, ROWS }
+    };
+    char head[512];
+    FILE *f = fopen(path, "rb");
+    size_t n, i = 0;
+
+    if (!f)
+        return MISSING;
+    n = fread(head, 1, sizeof head, f);
+    fclose(f);
+    for (size_t k = 0; k < GR_COUNT(known); k++)
+        if (n >= known[k].n && !memcmp(head, known[k].magic, known[k].n))
+            return known[k].is;
+    if (named_like_rows(path))
+        return ROWS;
+    if (n >= 3 && !memcmp(head, "\xef\xbb\xbf", 3))
+        i = 3;
+    while (i < n && head[i] && strchr(" \t\r\n", head[i]))
+        i++;
+    return i < n && (head[i] == '{' || head[i] == '[') ? ROWS : UNCLEAR;
+}
+
+/* "part-*.jsonl" stands for the files of rows that it matches. */
+static kind kind_of_pattern(const char *path)
+{
+    glob_t found = { 0 };
+    int error = errno;
+    kind is = MISSING;
+
+    if (strpbrk(path, "*?[") && !glob(path, 0, NULL, &found))
+        is = kind_of_file(found.gl_pathv[0]) == ROWS ? ROWS : UNCLEAR;
+    globfree(&found);
+    errno = error;
+    return is;
+}
+
+static kind kind_of(const char *path)
+{
+    static const char *const parts[] = { "config.json", "adapter_config.json", "tokenizer.json", "judge.json" };
+    struct stat st;
+
+    if (!strcmp(path, "-"))
+        return ROWS;
+    if (stat(path, &st))
+        return kind_of_pattern(path);
+    if (S_ISDIR(st.st_mode)) {
+        for (size_t i = 0; i < GR_COUNT(parts); i++)
+            if (has_file(path, parts[i]))
+                return MODEL;
+        return FOLDER;
+    }
+    return S_ISREG(st.st_mode) ? kind_of_file(path) : ROWS;    /* a pipe is read once, and no model is read from one */
+}
+
+int cli_model_left_out(const char *const *arg, size_t n, bool *out)
+{
+    kind is = kind_of(arg[0]);
+    const char *why = strerror(errno);
+
+    *out = is == ROWS || (is == FOLDER && n == 1);         /* a folder stands for the files of rows in it */
+    if (*out || n > 1)
+        return CLI_DONE;
+    switch (is) {
+    case MODEL:   return cli_usage("%s is a model, and what it is to judge is missing", arg[0]);
+    case MISSING: return cli_fail("%s: %s", arg[0], why);
+    default:      return cli_usage("%s is no model, and neither its first bytes nor its name say that it holds rows; "
+                                   "with a MODEL before it, it is read as such", arg[0]);
+    }
+}

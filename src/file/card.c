@@ -1,0 +1,165 @@
+/* card.c - see card.h. */
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "base/json.h"
+#include "file/card.h"
+#include "file/io.h"
+
+void gr_card_clear(gr_card *c)
+{
+    free(c->name);
+    free(c->about);
+    free(c->base_file);
+    free(c->base_sha256);
+    *c = (gr_card){ 0 };
+}
+
+static gram_status wrong(const char *name, const char *key, const char *wanted, gram_err *err)
+{
+    return gr_fail(err, GRAM_EFORMAT, "%s: %s: wanted %s", name, key, wanted);
+}
+
+/* A text that may be missing, and is not empty. */
+static gram_status take_text(char **out, const json_t *o, const char *name, const char *key, gram_err *err)
+{
+    const json_t *v = json_object_get(o, key);
+
+    if (!v)
+        return GRAM_OK;
+    if (!json_is_string(v) || !json_string_length(v) || strlen(json_string_value(v)) != json_string_length(v))
+        return wrong(name, key, "a text that is not empty", err);
+    *out = gr_strdup(json_string_value(v));
+    return *out ? GRAM_OK : gr_nomem(err, name);
+}
+
+static gram_status know_keys(const json_t *o, const char *const *known, const char *name, const char *of, gram_err *err)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)(uintptr_t)o, key, v) {
+        size_t i = 0;
+        while (known[i] && strcmp(known[i], key))
+            i++;
+        if (!known[i])
+            return gr_fail(err, GRAM_EFORMAT, "%s: the key \"%s\"%s is not known", name, key, of);
+    }
+    return GRAM_OK;
+}
+
+static gram_status take_base(gr_card *c, const json_t *base, const char *name, gram_err *err)
+{
+    static const char *const known[] = { "file", "bytes", "sha256", NULL };
+    const json_t *bytes = json_object_get(base, "bytes");
+    gram_status rc;
+
+    if (!json_is_object(base))
+        return wrong(name, "base", "an object with file, bytes and sha256", err);
+    rc = know_keys(base, known, name, " in base", err);
+    if (!rc)
+        rc = take_text(&c->base_file, base, name, "file", err);
+    if (!rc)
+        rc = take_text(&c->base_sha256, base, name, "sha256", err);
+    if (!rc && (!c->base_file || strchr(c->base_file, '/')))
+        rc = wrong(name, "base", "the name of a file, without a directory, as file", err);
+    if (!rc && (!json_is_integer(bytes) || json_integer_value(bytes) <= 0))
+        rc = wrong(name, "base", "the file's size in bytes as bytes", err);
+    if (!rc && c->base_sha256 && (strlen(c->base_sha256) != 64 || strspn(c->base_sha256, "0123456789abcdef") != 64))
+        rc = wrong(name, "base", "64 digits of 0 to f as sha256", err);
+    c->base_bytes = rc ? 0 : (uint64_t)json_integer_value(bytes);
+    return rc;
+}
+
+static gram_status take(gr_card *c, const json_t *root, const char *name, gram_err *err)
+{
+    static const char *const known[] = { "name", "about", "temperature", "base", "calibration", NULL };
+    const json_t *t = json_object_get(root, "temperature"), *base = json_object_get(root, "base");
+    gram_status rc;
+
+    if (!json_is_object(root))
+        return gr_fail(err, GRAM_EFORMAT, "%s: wanted a JSON object", name);
+    rc = know_keys(root, known, name, "", err);
+    if (!rc)
+        rc = take_text(&c->name, root, name, "name", err);
+    if (!rc)
+        rc = take_text(&c->about, root, name, "about", err);
+    if (!rc && t && !(json_is_number(t) && json_number_value(t) >= 1e-3 && json_number_value(t) <= 1e3))
+        rc = wrong(name, "temperature", "a number from 0.001 to 1000", err);
+    if (!rc && base)
+        rc = take_base(c, base, name, err);
+    if (!rc && t)
+        c->temperature = json_number_value(t);
+    return rc;
+}
+
+gram_status gr_card_parse(gr_card *out, const char *name, const char *text, size_t n, gram_err *err)
+{
+    json_error_t e;
+    json_t *root = gr_json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
+    gram_status rc;
+
+    *out = (gr_card){ .there = true };
+    if (!root && json_error_code(&e) == json_error_out_of_memory)
+        return gr_nomem(err, name);
+    if (!root)
+        return gr_fail(err, GRAM_EFORMAT, "%s:%d: %s", name, e.line, e.text);
+    rc = take(out, root, name, err);
+    json_decref(root);
+    if (rc)
+        gr_card_clear(out);
+    return rc;
+}
+
+gram_status gr_card_read(gr_card *out, const char *path, gram_err *err)
+{
+    char *name = gr_path_join(path, GR_CARD_FILE), *text;
+    size_t n;
+    gram_status rc = name ? GRAM_OK : gr_nomem(err, path);
+
+    *out = (gr_card){ 0 };
+    if (!rc && gr_path_exists(name)) {
+        rc = gr_read_file(name, GR_CARD_MOST, &text, &n, err);
+        if (!rc) {
+            rc = gr_card_parse(out, name, text, n, err);
+            free(text);
+        }
+    }
+    free(name);
+    return rc;
+}
+
+gram_status gr_card_write(const char *path, const gr_card *c, const gram_temperature_fit *fit, gram_err *err)
+{
+    json_t *o = json_object();
+    bool ok = o != NULL;
+    char *text;
+    gram_status rc;
+
+    if (c->name)
+        ok = ok && !json_object_set_new(o, "name", json_string(c->name));
+    if (c->about)
+        ok = ok && !json_object_set_new(o, "about", json_string(c->about));
+    if (c->temperature > 0)
+        ok = ok && !json_object_set_new(o, "temperature", json_real(c->temperature));
+    if (c->base_file)
+        ok = ok && !json_object_set_new(o, "base", json_pack("{s:s, s:I, s:s*}", "file", c->base_file, "bytes",
+                                                             (json_int_t)c->base_bytes, "sha256", c->base_sha256));
+    if (fit)
+        ok = ok && !json_object_set_new(o, "calibration", json_pack(
+            "{s:I, s:f, s:f, s:f, s:f}", "pairs", (json_int_t)fit->pairs, "nll_before", fit->nll_before, "nll_after",
+            fit->nll_after, "ece_before", fit->ece_before, "ece_after", fit->ece_after));
+    text = ok ? gr_json_text(o, JSON_INDENT(2)) : NULL;
+    if (text) {
+        gr_buf b = { 0 };
+        rc = gr_buf_printf(&b, "%s\n", text) ? gr_write_file(path, b.p, b.n, err) : gr_nomem(err, path);
+        gr_buf_clear(&b);
+    } else {
+        rc = gr_nomem(err, path);
+    }
+    free(text);
+    json_decref(o);
+    return rc;
+}
