@@ -143,20 +143,22 @@ deps:
 test-deps:
 	@scripts/deps.sh tests
 
-model:
-	@scripts/get_model.sh
+# The program fetches its own base model; where that is there already it is only checked.
+MODEL_DIR := build/model
+model: all
+	@$(B)/gram fetch --dir $(MODEL_DIR)
 
 tests: all $(TESTS) $(EXAMPLES) $(FAKE_SERVER)
 
 # Without a network there is no model, and what compares it with other programs says so and is left out.
 test: test-deps
-	@scripts/get_model.sh || true
 	@scripts/get_duckdb.sh || true
 	@$(MAKE_ALL) --no-print-directory tests
+	@$(B)/gram fetch --dir $(MODEL_DIR) || true
 	@scripts/run_tests.sh $(TESTS) $(E2E)
 
-demo: deps model
-	@$(MAKE_ALL) --no-print-directory all
+demo: deps
+	@$(MAKE_ALL) --no-print-directory model
 	@scripts/demo.sh
 
 check: deps layers headers
@@ -202,7 +204,7 @@ unit: $(TESTS)
 	@scripts/run_tests.sh $^
 
 coverage: deps
-	@scripts/get_model.sh || true
+	@$(MAKE_ALL) --no-print-directory model || true
 	@$(MAKE_ALL) --no-print-directory COV=1 unit
 	@gcovr --root . --filter src/ --object-directory build-cov --exclude-throw-branches --print-summary
 

@@ -9,6 +9,8 @@ BASHDIR  := $(datadir)/bash-completion/completions
 ZSHDIR   := $(datadir)/zsh/site-functions
 FISHDIR  := $(datadir)/fish/vendor_completions.d
 RECIPES  := $(datadir)/gram/recipes
+JUDGES   := $(wildcard data/judge/*/*)
+JUDGE    := $(datadir)/gram/judge
 
 # The man page and the completions are written by the program, from the tables that it parses by.
 $(B)/gram.1: $(B)/gram
@@ -47,13 +49,17 @@ install: all $(B)/libgram.so $(B)/libgram.a $(B)/gram.1 $(addprefix $(B)/complet
 	$(INSTALL) -m 644 $(B)/completion.zsh $(DESTDIR)$(ZSHDIR)/_gram
 	$(INSTALL) -m 644 $(B)/completion.fish $(DESTDIR)$(FISHDIR)/gram.fish
 	$(INSTALL) -m 644 recipes/*.yaml $(DESTDIR)$(RECIPES)
+	$(foreach f,$(JUDGES),$(INSTALL) -D -m 644 $(f) $(DESTDIR)$(patsubst data/judge/%,$(JUDGE)/%,$(f)) &&) true
 	@echo "installed under $(DESTDIR)$(PREFIX); if programs do not find libgram there yet, run ldconfig"
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(bindir)/gram $(libdir)/libgram.a $(libdir)/libgram.so.$(VERSION) \
 	      $(libdir)/$(SONAME) $(libdir)/libgram.so $(libdir)/pkgconfig/gram.pc $(MANDIR)/gram.1 $(BASHDIR)/gram \
 	      $(ZSHDIR)/_gram $(FISHDIR)/gram.fish $(patsubst include/%,$(incdir)/%,$(wildcard include/gram/*.h)) \
-	      $(patsubst recipes/%,$(RECIPES)/%,$(wildcard recipes/*.yaml)))
-	-rmdir $(DESTDIR)$(incdir)/gram $(DESTDIR)$(RECIPES) $(DESTDIR)$(datadir)/gram
+	      $(patsubst recipes/%,$(RECIPES)/%,$(wildcard recipes/*.yaml)) \
+	      $(patsubst data/judge/%,$(JUDGE)/%,$(JUDGES)))
+	-rmdir $(DESTDIR)$(incdir)/gram $(DESTDIR)$(RECIPES) \
+	    $(addprefix $(DESTDIR),$(sort $(dir $(patsubst data/judge/%,$(JUDGE)/%,$(JUDGES)))) $(if $(JUDGES),$(JUDGE))) \
+	    $(DESTDIR)$(datadir)/gram
 
 .PHONY: install uninstall

@@ -32,6 +32,9 @@ class Build(build_py):
         for folder, name in (("lib", "libgram.so"), ("bin", "gram")):
             os.makedirs(os.path.join(to, folder), exist_ok=True)
             shutil.copy(os.path.join(built, name), os.path.join(to, folder, name))
+        judges = os.path.join(ROOT, "data", "judge")
+        if os.path.isdir(judges):
+            shutil.copytree(judges, os.path.join(to, "judge"), dirs_exist_ok=True)
         with open(os.path.join(to, "_cdef.py"), "w", encoding="utf-8") as f:
             f.write('"""Made by make_cdef.py from include/gram."""\nCDEF = r"""\n' +
                     make_cdef.declarations(os.path.join(ROOT, "include")) + '"""\n')

@@ -1,5 +1,5 @@
 #!/bin/sh
-# build/deb/gram_VERSION_ARCH.deb: the program, the library, headers, man page, completions, recipes and the service. Its
+# build/deb/gram_VERSION_ARCH.deb: the program, the library, headers, man page, completions, recipes, judges and the service. Its
 # dependencies are what the built files link. Needs dpkg-dev. Two builds of one commit have the same bytes.
 set -eu
 version=$(sed -n 's/#define GRAM_VERSION "\(.*\)"/\1/p' include/gram/gram.h)
@@ -28,6 +28,7 @@ Architecture: $arch
 Maintainer: the gram project <gram@localhost>
 Installed-Size: $(du -sk "$root" | cut -f 1)
 Depends: $depends
+Recommends: libcurl4
 Suggests: python3-duckdb, openmpi-bin
 Section: science
 Priority: optional

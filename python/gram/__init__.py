@@ -16,7 +16,7 @@ import importlib
 
 _FROM = {
     "model": ["Model", "Verdict", "Verdicts", "Ranking", "Rewards", "Answer", "inspect", "compare",
-              "merge_shards"],
+              "merge_shards", "fetch", "shipped_judge"],
     "training": ["finetune", "pretrain", "merge", "convert", "train_options"],
     "_native": ["GramError", "version"],
 }

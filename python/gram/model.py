@@ -10,7 +10,8 @@ import numpy as np
 
 from gram._native import Call, GramError, answer, ffi, lib, prompt, take, text
 
-__all__ = ["Model", "Verdict", "Verdicts", "Ranking", "Rewards", "Answer", "inspect", "compare"]
+__all__ = ["Model", "Verdict", "Verdicts", "Ranking", "Rewards", "Answer", "inspect", "compare",
+           "fetch", "shipped_judge"]
 
 Conversation = Union[str, Sequence[Mapping[str, Any]]]
 Progress = Union[None, bool, Callable[[int, int], Any]]
@@ -143,21 +144,41 @@ def _array(p, n, dtype):
     return np.frombuffer(ffi.buffer(p, n * np.dtype(dtype).itemsize), dtype=dtype).copy()
 
 
+def shipped_judge() -> str:
+    """The directory of the judge that comes with gram, or that GRAM_JUDGE names."""
+    call, out = Call(), ffi.new("char **")
+    call.check(lib.gram_shipped_judge(out, call.err))
+    return take(out[0])
+
+
+def fetch(directory: Union[str, os.PathLike, None] = None, progress: Progress = None) -> str:
+    """Gets the base model of the judge that comes with gram, as `gram fetch` does, and says where it is."""
+    call, out = Call(), ffi.new("char **")
+    fn, end = _bar(progress, "B")
+    show = call.callback("gram_progress_fn", lambda arg, done, total: int(bool(fn(done, total)))) if fn else ffi.NULL
+    try:
+        call.check(lib.gram_fetch(call.string(directory, "a directory"), show, ffi.NULL, out, ffi.NULL, call.err))
+    finally:
+        end()
+    return take(out[0])
+
+
 class Model:
     """An open model. Threads may share it: their calls wait for each other, and the interpreter's lock is free while
     one computes. It does not survive a fork. Keywords are those of the command line: threads, dtype ("f32", "bf16",
     "int8"), max_tokens, truncate ("error", "balanced", "drop"), batch_tokens, single_order, judge_prompt (the text),
     labels, chat_template, chat_args (a dict), base, lambda_, reward_token, reward_weights, note (called with a
-    sentence)."""
+    sentence). Without a path it is the judge that comes with gram, over the base that fetch() gets."""
 
-    def __init__(self, path: Union[str, os.PathLike], **options):
+    def __init__(self, path: Union[str, os.PathLike, None] = None, **options):
         self._m = ffi.NULL
         self._life = Call()                     # a note may come later than the opening
         o = ffi.new("gram_options *")
         _options(self._life, o, **options)
         out = ffi.new("gram_model **")
+        path = shipped_judge() if path is None else os.fspath(path)
         self._life.check(lib.gram_open(out, self._life.string(path), o, self._life.err))
-        self._m, self._pid, self.path = out[0], os.getpid(), os.fspath(path)
+        self._m, self._pid, self.path = out[0], os.getpid(), path
 
     def _model(self):
         if self._m == ffi.NULL:
@@ -189,6 +210,11 @@ class Model:
     def head(self) -> str:
         """What it ends in: "vocabulary", or of a reward model "reward" or "purm"."""
         return text(lib.gram_head(self._model()))
+
+    @property
+    def temperature(self) -> Optional[float]:
+        """That its probabilities are calibrated with, from judge.json; None: there is none."""
+        return lib.gram_temperature(self._model()) or None
 
     @property
     def vocabulary(self) -> int:
@@ -457,8 +483,9 @@ def _over_rows(rows, run):
     return datasets.concatenate_datasets([dataset, datasets.Dataset.from_dict(columns)], axis=1)
 
 
-def inspect(path, **options) -> dict:
-    """What a model is, without loading it: architecture, parameters, template, head, memory."""
+def inspect(path=None, **options) -> dict:
+    """What a model is, without loading it: architecture, parameters, template, head, memory. Without a path: the judge
+    that comes with gram."""
     call, o, out = Call(), ffi.new("gram_options *"), ffi.new("gram_info *")
     _options(call, o, **options)
     call.check(lib.gram_inspect(call.string(path), o, out, call.err))

@@ -189,7 +189,7 @@ static void the_order_is_that_of_the_rewards(void **state)
         assert_true(r.score[i] == r.reward[i].mean - 30 * r.overlap[i] && r.overlap[i] > 0 && r.overlap[i] <= 1);
     gram_ranking_clear(&r);
     gram_close(m);
-    assert_int_equal(gram_rank_rewards((gram_reward[]){ { .mean = 1 }, { .dropped = true } }, 2, NULL, 0, true, &r,
+    assert_int_equal(gram_rank_rewards((gram_reward[]){ { .mean = 1 }, { .dropped = true } }, 2, NULL, 0, true, 0, &r,
                                        &check_err), GRAM_ELIMIT);
     assert_non_null(strstr(check_err.text, "response 1"));
     CHECK_OK(gram_open(&m, BACKBONE, NULL, &check_err));

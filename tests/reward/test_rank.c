@@ -187,6 +187,61 @@ static void equal_responses_stand_together(void **state)
     }
 }
 
+/* Two orders that lean to the first seat, at some temperature, as a model's verdict is. */
+static double temperature;
+static gram_status leaning(void *arg, const size_t (*pair)[2], size_t n, gram_verdict *out, gram_err *err)
+{
+    const double by = temperature > 0 ? temperature : 1;
+
+    (void)arg, (void)err;
+    for (size_t k = 0; k < n; k++) {
+        float d = (float)(2 * (strength[pair[k][0]] - strength[pair[k][1]])), seat = 1.5f + (float)(pair[k][0] % 3);
+        gram_verdict v = { .logit = { { d + seat, 0 }, { seat - d, 0 } }, .logit_margin = d, .temperature = temperature };
+        v.p_forward = 1 / (1 + exp(-(double)v.logit[0][0] / by));
+        v.p_swapped = 1 / (1 + exp((double)v.logit[1][0] / by));
+        v.preference = (v.p_forward + v.p_swapped) / 2;
+        out[k] = v;
+    }
+    return GRAM_OK;
+}
+
+static void a_temperature_changes_probabilities_and_no_order(void **state)
+{
+    (void)state;
+    for (size_t m = 0; m < GR_COUNT(methods); m++) {
+        gram_ranking plain, at;
+        size_t differ = 0;
+        temperature = 0;
+        CHECK_OK(gr_rank(leaning, NULL, N, methods[m], &plain, &check_err));
+        temperature = 5;
+        CHECK_OK(gr_rank(leaning, NULL, N, methods[m], &at, &check_err));
+        assert_memory_equal(at.order, plain.order, N * sizeof *at.order);
+        assert_memory_equal(at.score, plain.score, N * sizeof *at.score);
+        for (size_t k = 0; k < (size_t)N * N; k++) {
+            double a = at.preference[k], p = plain.preference[k];
+            assert_int_equal(isnan(a), isnan(p));
+            differ += fabs(a - p) > 0.01;
+            assert_false(p > 0.5 && a < 0.5);
+        }
+        assert_true(methods[m] == GRAM_RANK_REFERENCE || differ > 0);
+        gram_ranking_clear(&plain);
+        gram_ranking_clear(&at);
+    }
+}
+
+static void a_temperature_is_in_the_preferences_of_rewards(void **state)
+{
+    const gram_reward reward[3] = { { .mean = 1 }, { .mean = 3 }, { .mean = -2 } };
+    gram_ranking r;
+
+    (void)state;
+    CHECK_OK(gr_rank_rewards(reward, 3, NULL, 0, false, 2, &r, &check_err));
+    assert_int_equal(r.order[0], 1);
+    assert_true(r.score[1] == 3);
+    assert_true(fabs(r.preference[1] - 1 / (1 + exp(1.0))) < 1e-15);
+    gram_ranking_clear(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +253,8 @@ int main(void)
         cmocka_unit_test(ties_keep_the_order_of_the_input),
         cmocka_unit_test(equal_responses_stand_together),
         cmocka_unit_test(failures_are_handed_back),
+        cmocka_unit_test(a_temperature_changes_probabilities_and_no_order),
+        cmocka_unit_test(a_temperature_is_in_the_preferences_of_rewards),
         cmocka_unit_test(one_response_needs_no_judge),
     };
 

@@ -145,7 +145,7 @@ static void a_group_of_a_model_with_a_head(void **state)
         char body[256];
         snprintf(body, sizeof body, "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\",\"zzz\",\"yy\"],\"reference\":\"ref\","
                  "\"method\":\"%s\"}", method[k]);
-        CHECK_OK(gram_rank_rewards(reward, 4, k == 3 ? &reward[4] : NULL, 2, true, &want, &check_err));
+        CHECK_OK(gram_rank_rewards(reward, 4, k == 3 ? &reward[4] : NULL, 2, true, 0, &want, &check_err));
         out = ask("/v1/rank", body);
         for (size_t i = 0; i < 4; i++) {
             char at[4][32];
@@ -166,7 +166,7 @@ static void a_group_of_a_model_with_a_head(void **state)
             gram_ranking_clear(&want);
     }
     gram_ranking_clear(&want);
-    CHECK_OK(gram_rank_rewards(reward, 4, NULL, 2, true, &want, &check_err));
+    CHECK_OK(gram_rank_rewards(reward, 4, NULL, 2, true, 0, &want, &check_err));
     out = ask("/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\",\"zzz\",\"yy\"],"
               "\"reference\":[null,null,null,null]}");
     assert_string_equal(json_string_value(json_object_get(out, "scale")), "head");
