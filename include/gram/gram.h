@@ -83,8 +83,8 @@ typedef struct {
 } gram_options;
 
 /* Opens a Hugging Face directory, a .gguf file (the first part of a split one opens all), or a LoRA adapter, the
- * directory that PEFT writes or the GGUF that llama.cpp's converter does, which is added to its base model; path NULL is
- * the judge that came with gram (gram/shipped.h). A directory may hold judge.json, with the name of the judge and the
+ * directory that PEFT writes or the GGUF that llama.cpp's converter does, which is added to its base model; path NULL
+ * is the judge that came with gram (gram/shipped.h). A directory may hold judge.json, with the name of the judge and the
  * temperature T that calibrates it: each probability is then that of logits and rewards divided by T. On success *out
  * is yours: gram_close() it. On failure *out is NULL and *err names the file and the tensor. opt may be NULL. */
 gram_status gram_open(gram_model **out, const char *path, const gram_options *opt, gram_err *err);

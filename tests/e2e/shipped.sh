@@ -102,6 +102,7 @@ says err "words is no model"
 : >empty
 expect 1 "$GRAM" eval empty pairs.jsonl
 grep -q 'the judge is' err && die "an empty file was taken for rows, and the judge for the model"
+card 1
 expect 0 "$GRAM" score folder --out folder.jsonl
 cmp -s folder.jsonl without.jsonl || die "a folder of rows gives other numbers"
 expect 0 "$GRAM" score 'pai*.jsonl' --out pattern.jsonl
