@@ -2,7 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "file/card.h"
-#include "fuzz_file.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,14 +1,18 @@
 /* fuzz_zip.c - any bytes as a zip archive: an error, or a member whose bytes can be read, as many as it says. */
-#include <string.h>
+#include <stdint.h>
 #include "file/zip.h"
-#include "fuzz_file.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static gram_status touch(void *arg, const void *p, size_t n, gram_err *err)
 {
+    static volatile unsigned char last;
     uint64_t *all = arg;
 
     (void)err;
-    fuzz_touch(p, n);
+    for (size_t i = 0; i < n; i++)
+        last = ((const unsigned char *)p)[i];
+    (void)last;
     *all += n;
     return *all > (64 << 20) ? GRAM_ESTOPPED : GRAM_OK;      /* a bomb is long, and no fault */
 }
