@@ -109,12 +109,12 @@ int cli_fail_err(const gram_err *err)
 /* ---- Ctrl-C ------------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t stop;
-static bool echo, launched;
+static bool echo, launched, in_bytes;
 
 /* mpirun begins to end its processes with SIGCONT; one from elsewhere only wakes a process that was stopped. */
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
-    static const char alone[] = "\nstopping after this batch; once more to quit at once\n";
+    static const char alone[] = "\nstopping after this batch; once more to quit at once\n", transfer[] = "\nstopping\n";
     static const char one_of[] = "\nstopping after this step, if mpirun gives the time; "
                                  "`gram help finetune` says how it gives more\n";
     ssize_t ignored = 0;
@@ -123,6 +123,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
         return;
     if (!stop && !echo)
         ignored = launched ? write(STDERR_FILENO, one_of, sizeof one_of - 1)
+                : in_bytes ? write(STDERR_FILENO, transfer, sizeof transfer - 1)
                            : write(STDERR_FILENO, alone, sizeof alone - 1);
     stop = 1;
     (void)ignored, (void)context;
@@ -180,6 +181,7 @@ void cli_clock(char out[24], double seconds)
 void cli_progress_start(cli_progress *p, gram_model *m, const char *unit)
 {
     *p = (cli_progress){ .m = m, .unit = unit, .start = gr_now(), .terminal = !cli_quiet && isatty(STDERR_FILENO) };
+    in_bytes = !strcmp(unit, "bytes");
     catch_signals(true);
 }
 

@@ -205,6 +205,20 @@ class Trainers(unittest.TestCase):
         want = gram.Model(JUDGE).score("q", "a", "b").preference
         self.assertEqual(verl.compute_score("d", "a", "b", {"question": "q"}), want)
 
+    def test_without_a_path_it_is_the_default_judge(self):
+        was = os.environ.get("GRAM_JUDGE")
+        os.environ["GRAM_JUDGE"] = JUDGE
+        try:
+            with gram.Model() as m:
+                self.assertEqual(m.path, gram.shipped_judge())
+                self.assertEqual(m.temperature, None)
+                self.assertEqual(m.score("q", "a", "b"), gram.Model(JUDGE).score("q", "a", "b"))
+            self.assertEqual(gram.inspect()["path"], JUDGE)
+        finally:
+            os.environ.pop("GRAM_JUDGE")
+            if was is not None:
+                os.environ["GRAM_JUDGE"] = was
+
     @unittest.skipUnless(has("torch"), "torch is not installed")
     def test_openrlhf(self):
         os.environ["GRAM_JUDGE"] = REWARD
