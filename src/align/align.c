@@ -32,7 +32,7 @@ static size_t longest(const gr_align_prompts *p, size_t max_new)
     size_t n = 0;
 
     for (size_t i = 0; i < p->n; i++)
-        n = gr_max(n, p->p[i].ids.n);
+        n = gr_max(n, gr_max(p->p[i].ids.n, p->p[i].other.n));
     return n + max_new;
 }
 
@@ -75,7 +75,7 @@ gram_status gr_align_open(gr_align **out, const gr_align_facts *f, gram_err *err
     a->rules = rules_of(f->opt);
     a->order = (gr_order){ .n = f->train->n, .seed = f->opt->seed };
     a->writer = (gr_writer){ f->model, f->lora, f->device, f->tok, f->ends, f->kv_bytes, f->batch_tokens,
-                             o->temperature, o->top_p, o->max_new };
+                             o->temperature, o->top_p, o->max_new, f->tag };
     a->reference = (gr_grad){ .t = f->reference, .cfg = gr_model_config(f->model), .device = f->device, .write = true,
                               .temperature = o->temperature };
     a->value = (gr_grad){ .t = f->value, .cfg = f->value_config, .device = f->device, .write = true };

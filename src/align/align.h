@@ -9,15 +9,25 @@
 #define GR_ALIGN_ALIGN_H
 
 #include "data/rows.h"
+#include "rationale/text.h"
 #include "reward/judge.h"
 #include "train/loop.h"
 
 /* A prompt as the policy reads it. Owned. */
-typedef struct { gr_group row; gr_ids ids; char *columns; /* all of the row, a JSON object */ } gr_align_prompt;
+typedef struct {
+    gr_group row;               /* of a pair, which a judge reasons about, with its chosen response and the other */
+    gr_ids ids;
+    gr_ids other;               /* of a pair: in the second order, and ids in the first; empty: there is one alone, */
+    bool swapped;               /* which is the second */
+    char *columns;              /* all of the row, a JSON object; of a pair NULL */
+} gr_align_prompt;
+void gr_align_prompt_clear(gr_align_prompt *p);
+/* In which order answer k reads a pair. */
+static inline int gr_align_order(const gr_align_prompt *p, size_t k) { return p->other.n ? k % 2 : p->swapped; }
 typedef struct {
     gr_align_prompt *p;
     size_t n, cap;
-    uint64_t digest, bad, dropped;
+    uint64_t digest, bad, dropped, ties;
 } gr_align_prompts;
 
 typedef struct {
@@ -28,11 +38,18 @@ typedef struct {
     gram_truncate truncate;     /* what to do with longer ones: ERROR or DROP */
     gram_warn_fn *warn;
     void *arg;
+    const gr_reason_words *words;       /* not NULL: rows are labelled pairs that the policy reasons about; ties are left */
+    bool apart;                         /* out. apart: a prompt for each order of a pair, not one for both */
 } gr_align_rules;
 /* more: further files, ends with NULL, or NULL. */
 gram_status gr_align_read(gr_align_prompts *out, const char *path, const char *const *more, const gr_align_rules *r,
                           gram_err *err);
 void gr_align_prompts_clear(gr_align_prompts *p);
+/* verdict.c: adds the pairs of a file. */
+gram_status gr_align_read_pairs(gr_align_prompts *out, const char *path, const gr_align_rules *r, gram_err *err);
+/* A row that could not be read: counted and told of, or the end. */
+gram_status gr_align_bad_row(gr_align_prompts *out, const gr_align_rules *r, gram_status rc, const gram_err *why,
+                             gram_err *err);
 /* The prompts as the loop wants to see rows: borrowed ids. */
 gram_status gr_align_set(const gr_align_prompts *p, gr_set *out, gram_err *err);
 
@@ -43,6 +60,17 @@ typedef struct {
                            const char *reference, double *reward, gram_err *err);
     void *arg;
 } gr_align_judge;
+
+/* A judge whose own verdict is the reward of its reasons: gr_align_judge's arg, and what it calls. */
+typedef struct {
+    const gr_reason_words *words;
+    gr_model *model;
+    gr_lora *lora;
+    gr_device *device;
+    size_t batch_tokens, context;
+} gr_align_own;
+gram_status gr_align_own_rewards(void *own, const gr_align_prompt *p, const char *const *answer, size_t n,
+                                 const char *reference, double *reward, gram_err *err);
 
 /* An answer that another model than the policy wrote. text is owned. */
 typedef struct { char *text; bool cut; uint64_t seed; } gr_align_text;
@@ -67,6 +95,7 @@ typedef struct {
     gr_device *device;
     const gr_tok *tok;
     const gr_ids *ends;
+    const char *tag;            /* a text that ends an answer too; NULL: none */
     gr_trainee *reference;      /* NULL: no distance is measured */
     gr_trainee *value;          /* PPO's, with a reward head; and its model */
     const gr_config *value_config;

@@ -181,15 +181,17 @@ static const char *finish_name(gr_finish f)
 
 static json_t *sample_json(const gr_align *a, const gr_answer *x, uint64_t step)
 {
-    const gr_group *row = &a->prompt[x->place]->row;
+    const gr_align_prompt *p = a->prompt[x->place];
+    const gr_group *row = &p->row;
     char weights[24];
     double logp = 0;
 
     for (size_t t = 0; t < x->n; t++)
         logp += x->drawn[t];
     snprintf(weights, sizeof weights, "%016" PRIx64, a->weights);
-    return json_pack("{s:I, s:s, s:i, s:s, s:s, s:s, s:I, s:o, s:f, s:b, s:o, s:o, s:I, s:s}", "step",
-                     (json_int_t)step, "prompt_id", row->id, "sample", x->k == GR_GREEDY ? -1 : (int)x->k, "prompt",
+    return json_pack("{s:I, s:s, s:o*, s:i, s:s, s:s, s:s, s:I, s:o, s:f, s:b, s:o, s:o, s:I, s:s}", "step",
+                     (json_int_t)step, "prompt_id", row->id, "order",
+                     row->n ? json_integer(gr_align_order(p, x->k)) : NULL, "sample", x->k == GR_GREEDY ? -1 : (int)x->k, "prompt",
                      row->turn[row->n_turns - 1].content, "completion", x->text, "finish", finish_name(x->finish),
                      "tokens", (json_int_t)x->n, "reward", gr_json_real(x->reward), "advantage", x->worth, "learnt",
                      x->learnt, "kl", x->s.ref ? json_real(x->kl) : json_null(), "logp", gr_json_real(logp), "seed",

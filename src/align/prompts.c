@@ -8,13 +8,18 @@
 #include "base/err.h"
 #include "base/json.h"
 
+void gr_align_prompt_clear(gr_align_prompt *p)
+{
+    gr_group_clear(&p->row);
+    gr_ids_clear(&p->ids);
+    gr_ids_clear(&p->other);
+    free(p->columns);
+}
+
 void gr_align_prompts_clear(gr_align_prompts *p)
 {
-    for (size_t i = 0; i < p->n; i++) {
-        gr_group_clear(&p->p[i].row);
-        gr_ids_clear(&p->p[i].ids);
-        free(p->p[i].columns);
-    }
+    for (size_t i = 0; i < p->n; i++)
+        gr_align_prompt_clear(&p->p[i]);
     free(p->p);
     *p = (gr_align_prompts){ 0 };
 }
@@ -41,7 +46,7 @@ static bool room_for_one(gr_align_prompts *s)
 /* Takes the row over, but not its JSON. */
 static gram_status add(gr_align_prompts *s, gr_group *row, const json_t *json, const gr_align_rules *r, gram_err *err)
 {
-    gr_align_prompt p = { *row, { 0 }, gr_json_text(json, JSON_COMPACT) };
+    gr_align_prompt p = { .row = *row, .columns = gr_json_text(json, JSON_COMPACT) };
     gram_status rc = p.columns ? render(r->judge, &p.row, &p.ids, err) : gr_nomem(err, "prompts");
 
     if (!rc && p.ids.n > r->most && r->truncate == GRAM_TRUNCATE_DROP) {
@@ -57,17 +62,30 @@ static gram_status add(gr_align_prompts *s, gr_group *row, const json_t *json, c
     } else if (!rc) {
         rc = gr_nomem(err, "prompts");
     }
-    gr_group_clear(&p.row);
-    gr_ids_clear(&p.ids);
-    free(p.columns);
+    gr_align_prompt_clear(&p);
     return rc;
+}
+
+gram_status gr_align_bad_row(gr_align_prompts *out, const gr_align_rules *r, gram_status rc, const gram_err *why,
+                             gram_err *err)
+{
+    if (rc != GRAM_EFORMAT || !r->skip_bad)
+        return gr_fail(err, rc, "%s", why->text);
+    out->bad++;
+    if (r->warn)
+        r->warn(r->arg, why->text);
+    return GRAM_OK;
 }
 
 static gram_status read_file(gr_align_prompts *out, const char *path, const gr_align_rules *r, gram_err *err)
 {
     gr_reader *reader;
     bool end = false;
-    gram_status rc = gr_reader_open(&reader, path, r->columns, err);
+    gram_status rc = r->words ? gr_align_read_pairs(out, path, r, err) : GRAM_OK;
+
+    if (rc || r->words)
+        return rc;
+    rc = gr_reader_open(&reader, path, r->columns, err);
 
     if (rc)
         return rc;
@@ -84,14 +102,8 @@ static gram_status read_file(gr_align_prompts *out, const char *path, const gr_a
                 rc = gr_fail(&why, GRAM_EFORMAT, "%s:%" PRIu64 ": %s", path, gr_reader_line(reader), said.text);
             }
         }
-        if (rc == GRAM_EFORMAT && r->skip_bad) {
-            out->bad++;
-            if (r->warn)
-                r->warn(r->arg, why.text);
-            rc = GRAM_OK;
-        } else if (rc && err) {
-            *err = why;
-        }
+        if (rc)
+            rc = gr_align_bad_row(out, r, rc, &why, err);
     }
     gr_reader_close(reader);
     return rc;
@@ -116,7 +128,7 @@ gram_status gr_align_read(gr_align_prompts *out, const char *path, const char *c
 
 gram_status gr_align_set(const gr_align_prompts *p, gr_set *out, gram_err *err)
 {
-    *out = (gr_set){ .bad = p->bad, .dropped = p->dropped };
+    *out = (gr_set){ .bad = p->bad, .dropped = p->dropped, .ties = p->ties };
     for (size_t i = 0; i < p->n; i++) {
         gr_example e = { .weight = 1, .text = { gr_digest(GR_DIGEST, p->p[i].ids.p,
                                                           p->p[i].ids.n * sizeof *p->p[i].ids.p), 0 } };

@@ -77,7 +77,8 @@ static gram_status ask_all(struct writing *w, const gr_writer *how, const gr_sam
     gr_text *t;
 
     for (size_t i = 0; i < n && !rc; i++) {
-        const gr_ids *ids = &p[a[i].place]->ids;
+        const gr_align_prompt *asked = p[a[i].place];
+        const gr_ids *ids = asked->other.n && gr_align_order(asked, a[i].k) ? &asked->other : &asked->ids;
         rc = gr_write_add(w->w, &(gr_ask){ .prompt = { ids->p, ids->n }, .stops = stops, .max_new = how->max_new,
                                            .sampling = &sampling[a[i].k == GR_GREEDY], .seed = a[i].seed,
                                            .arg = &a[i] }, &t, err);
@@ -89,7 +90,7 @@ static gram_status write_all(const gr_writer *how, const gr_align_prompt *const 
                              gram_err *err)
 {
     gr_sampling sampling[2] = { gr_sampling_neutral, gr_sampling_neutral };
-    const gr_stops stops = { how->ends->p, how->ends->n, NULL, 0 };
+    const gr_stops stops = { how->ends->p, how->ends->n, how->tag ? &how->tag : NULL, how->tag != NULL };
     const gr_config *c = gr_model_config(how->model);
     struct writing w = { NULL };
     gr_work *work = NULL;

@@ -38,6 +38,7 @@ typedef struct {
     size_t kv_bytes, prefill;
     double temperature, top_p;
     size_t max_new;
+    const char *tag;            /* a text that ends an answer too; NULL: none */
 } gr_writer;
 
 /* `samples` answers to each of n prompts at the temperature, those of one prompt together in the order of k; 0: none.

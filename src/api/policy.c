@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api/policy.h"
+#include "api/reason_int.h"
 #include "base/digest.h"
 #include "base/err.h"
 #include "gram/align.h"
+#include "train/options.h"
 
 struct gr_policy {
     const gram_train_options *o;
@@ -13,6 +15,11 @@ struct gr_policy {
     gram_judge *judge, *eval_judge;     /* eval_judge may be judge */
     const char *from;
     gram_model *sampler;                /* NULL: the policy */
+    bool self;                          /* it is a judge that learns to reason */
+    gr_reason_words words;              /* of which the following are */
+    gr_ids ends;
+    char *tag;
+    gr_align_own own;
     gr_reference reference;
     gr_critic value;
     gr_align *align;
@@ -150,12 +157,34 @@ static gram_status open_sampler(gr_policy *p, gram_err *err)
 
 /* ---- Prompts -------------------------------------------------------------------------------------------- */
 
+/* How the judge writes its reasons, in so many tokens with the prompt and the tags, which take no more than bytes. */
+static gram_status open_words(gr_policy *p, const gram_model *m, size_t most, gram_err *err)
+{
+    gr_format f;
+    size_t tags = 0;
+    gr_str tag;
+    gram_status rc = gr_format_init(&f, p->o->rationale_format, err);
+
+    if (!rc)
+        tags = strlen(f.opening) + strlen(f.closing) + strlen(f.cue) + 8;
+    gr_format_clear(&f);
+    if (!rc && most <= tags)
+        rc = gr_fail(err, GRAM_EARG, "max-new-tokens: %zu leave no room for a pair", p->o->align.max_new);
+    if (!rc)
+        rc = gr_api_reason_words(&p->words, m, p->o->rationale_format, NULL, NULL, most - tags, err);
+    if (rc)
+        return rc;
+    tag = gr_format_tag(p->words.format.closing);
+    p->tag = gr_strndup(tag.p, tag.n);
+    return p->tag ? GRAM_OK : gr_nomem(err, "rationale format");
+}
+
 gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *from, const char *prompts,
                            const gram_train_options *o, gr_set *train, gr_set *held, gram_err *err)
 {
     gr_policy *p = gr_calloc(1, sizeof *p);
     size_t most = m->judge.max_tokens;
-    const gr_align_rules rules = { .judge = &m->judge, .columns = o->columns, .skip_bad = o->skip_bad,
+    gr_align_rules rules = { .judge = &m->judge, .columns = o->columns, .skip_bad = o->skip_bad,
                                    .most = most > o->align.max_new ? most - o->align.max_new : 0,
                                    .truncate = o->model.truncate, .warn = o->note, .arg = o->arg };
     gram_status rc = p ? GRAM_OK : gr_nomem(err, prompts);
@@ -167,14 +196,22 @@ gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *fro
     p->from = from;
     if (rules.most == 0)
         return gr_fail(err, GRAM_EARG, "max-new-tokens: %zu leave no room for a prompt in %zu", o->align.max_new, most);
+    p->self = !strcmp(o->align.judge, GR_JUDGE_SELF);
+    if (p->self) {
+        rc = open_words(p, m, rules.most, err);
+        rules.words = &p->words;
+    }
+    if (rc)
+        return rc;
     rc = gr_align_read(&p->train, prompts, o->more_data, &rules, err);
+    rules.apart = true;
     if (!rc && o->eval_file)
         rc = gr_align_read(&p->held, o->eval_file, o->more_eval, &rules, err);
     if (!rc)
         rc = gr_align_set(&p->train, train, err);
     if (!rc && o->eval_file)
         rc = gr_align_set(&p->held, held, err);
-    if (!rc)
+    if (!rc && !p->self)
         rc = open_judges(p, err);
     return rc ? rc : open_sampler(p, err);
 }
@@ -298,7 +335,7 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
 {
     gr_align_facts f = { .opt = p->o, .train = &p->train, .held = &p->held,
                          .judge = { rewards, p->judge }, .eval_judge = { rewards, p->eval_judge },
-                         .reference_judge = gram_judge_needs_reference(p->judge),
+                         .reference_judge = p->judge && gram_judge_needs_reference(p->judge),
                          .model = r->model, .lora = r->lora, .device = r->device, .tok = m->file.tok, .ends = &m->ends,
                          .batch_tokens = r->batch_tokens, .kv_bytes = m->text_bytes };
     gram_status rc = gr_api_find_ends(m, err);
@@ -310,6 +347,14 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
     if (rc)
         return rc;
     f.words = &m->judge;
+    if (p->self) {
+        p->own = (gr_align_own){ &p->words, r->model, r->lora, r->device, r->batch_tokens, m->judge.max_tokens };
+        f.judge = f.eval_judge = (gr_align_judge){ gr_align_own_rewards, &p->own };
+        f.tag = p->tag;
+        f.ends = &p->ends;
+        if (!gr_ids_add(&p->ends, m->ends.p, m->ends.n) || !gr_ids_add(&p->ends, p->words.ends.p, p->words.ends.n))
+            return gr_nomem(err, "rationale format");
+    }
     if (p->sampler)
         f.sampler = (gr_align_sampler){ write_other, p, gr_weights_digest(p->sampler->file.weights) };
     f.reference = p->reference.t;
@@ -340,6 +385,9 @@ void gr_policy_close(gr_policy *p)
         gram_judge_close(p->eval_judge);
     gram_judge_close(p->judge);
     gram_close(p->sampler);
+    gr_reason_words_clear(&p->words);
+    gr_ids_clear(&p->ends);
+    free(p->tag);
     gr_align_prompts_clear(&p->train);
     gr_align_prompts_clear(&p->held);
     free(p);

@@ -66,9 +66,9 @@ static const gram_option option[] = {
     { .name = "verdict-weight", .kind = GRAM_OPTION_REAL, .at = AT(verdict_weight), .stages = STAGE2, .alike = true,
       .most = ANY, .losses = ONE(RATIONALE), .usual = { "", "1" },
       .help = "rationale: the weight of the label's term, which counts as one token at 1" },
-    { .name = "rationale-format", .kind = GRAM_OPTION_WORD, .at = AT(rationale_format), .stages = STAGE2,
+    { .name = "rationale-format", .kind = GRAM_OPTION_WORD, .at = AT(rationale_format), .stages = STAGE2 | STAGE3,
       .alike = true, .losses = ONE(RATIONALE),
-      .help = "rationale: how reasons and verdict are written: gram-r2 (the default), rm-r1, think-rm, or a file" },
+      .help = "rationale, and `judge` self: how reasons and verdict are written: gram-r2 (the default), rm-r1, think-rm, or a file" },
     { .name = "head", .kind = GRAM_OPTION_CHOICE, .at = AT(head), .stages = STAGE2, .alike = true, .losses = SCALARS,
       .choices = "linear|mlp", .usual = { "", "linear" },
       .help = "What gives a new reward model its number: linear, the hidden state of the last token times a vector, "
@@ -96,7 +96,8 @@ static const gram_option option[] = {
       "against the worst; ppo: of each token, what came of it less what a value model said would come" },
     { .name = "judge", .kind = GRAM_OPTION_WORD, .at = AT(align.judge), .stages = STAGE3, .alike = true,
       .help = "Whose rewards are learnt from: the path of a judge or reward model, http://HOST:PORT of a gram serve, "
-      "or exec:COMMAND, a program that reads and writes JSON Lines" },
+      "or exec:COMMAND, a program that reads and writes JSON Lines. self: the policy is a judge that learns to reason about "
+      "labelled pairs, and the reward of its reasons is the probability that it gives the right label behind them" },
     { .name = "eval-judge", .kind = GRAM_OPTION_WORD, .at = AT(align.eval_judge), .stages = STAGE3, .alike = true,
       .needs = "eval-file",
       .help = "Who judges the held-out prompts, and by that says which policy is best (default: the judge itself, "

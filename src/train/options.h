@@ -24,6 +24,7 @@ bool gr_option_tells(const gram_option *k, gram_stage stage, const gram_train_op
 
 /* Everything that the table says of options, and then what takes two of them to say. */
 gram_status gr_options_check(gram_stage stage, const gram_train_options *o, gram_err *err);
+#define GR_JUDGE_SELF "self"
 /* What takes two options to say of a policy. */
 gram_status gr_options_check_align(const gram_train_options *o, gram_err *err);
 /* A line "name=value" for each option that a resume must agree on. */

@@ -1,4 +1,5 @@
 /* options_align.c - options of a policy's run that say nothing, or something wrong, beside each other. */
+#include <string.h>
 #include "base/err.h"
 #include "train/options.h"
 
@@ -33,6 +34,24 @@ static gram_status check_updates(const gram_train_options *o, gram_err *err)
     return GRAM_OK;
 }
 
+/* A judge that learns to reason: its answers to one prompt read a pair in two orders. */
+static gram_status check_self(const gram_align_options *a, gram_err *err)
+{
+    const struct { bool on; const char *name; } not[] = {
+        { a->eval_judge, "eval-judge" }, { a->scheme, "scheme" }, { a->unit, "unit" }, { a->lambda != 0, "lambda" },
+        { a->global, "global" }, { a->sampler, "sampler" }, { a->algorithm == GRAM_ALGORITHM_REMAX, "algorithm remax" },
+        { a->algorithm == GRAM_ALGORITHM_ONLINE_DPO, "algorithm online-dpo" } };
+
+    for (size_t i = 0; i < sizeof not / sizeof *not; i++)
+        if (not[i].on)
+            return gr_fail(err, GRAM_EARG, "%s: the judge is the policy itself, whose reasons are about both orders of a "
+                           "pair, and has no use for it", not[i].name);
+    if (a->samples % 2)
+        return gr_fail(err, GRAM_EARG, "samples: half of them read a pair in each order: wanted an even number, found "
+                       "%zu", a->samples);
+    return GRAM_OK;
+}
+
 gram_status gr_options_check_align(const gram_train_options *o, gram_err *err)
 {
     const gram_align_options *a = &o->align;
@@ -47,6 +66,12 @@ gram_status gr_options_check_align(const gram_train_options *o, gram_err *err)
     if (!a->judge)
         return gr_fail(err, GRAM_EARG, "judge: wanted a path, an address or exec:COMMAND, found none: nothing says "
                        "what is a good answer");
+    if (!strcmp(a->judge, GR_JUDGE_SELF))
+        rc = check_self(a, err);
+    else if (o->rationale_format)
+        rc = gr_fail(err, GRAM_EARG, "rationale-format: wanted `judge` self with it, without which it says nothing");
+    if (rc)
+        return rc;
     if (!a->max_new)
         return gr_fail(err, GRAM_EARG, "max-new-tokens: wanted 1 or more; there is no default, which would cut answers "
                        "without a word");

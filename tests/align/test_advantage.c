@@ -411,6 +411,72 @@ static void ppo_is_unbiased_whatever_v(void **state)
     same_gradient(got, J, 1, "PPO");
 }
 
+/* A judge that learns to reason: a rationale is an answer to one of two prompts, the orders of a pair, and its reward
+ * the probability of the right label behind it. Both orders are one group, whose mean neither of them has a bias from. The
+ * prompts are two policies over the same parameters. */
+static double order_shift(size_t order, size_t i) { return order ? 0.7 * sin(1.1 * (double)i) : 0; }
+
+static struct policy order_policy(const double *at, size_t order)
+{
+    double moved[P];
+
+    for (size_t i = 0; i < P; i++)
+        moved[i] = at[i] + order_shift(order, i);
+    return policy_of(moved);
+}
+
+static double right_label(size_t order, size_t k) { return 1 / (1 + exp(-reward_of(order ? ALL - 1 - k : k))); }
+
+static double mean_verdict(const struct policy *unused)
+{
+    double J = 0;
+
+    (void)unused;                                       /* differences() has moved theta */
+    for (size_t order = 0; order < 2; order++) {
+        struct policy p = order_policy(theta, order);
+        for (size_t k = 0; k < ALL; k++) {
+            struct answer a = answer_of(k);
+            J += exp(logp_of(&p, &a)) * right_label(order, k) / 2;
+        }
+    }
+    return J;
+}
+
+static void a_judges_own_verdict_is_a_reward(void **state)
+{
+    const gr_policy_rules rules = { .ratio = GR_RATIO_TOKEN, .clips = true, .low = 0.2, .high = 0.2,
+                                    .per = GR_PER_LENGTH, .longest = 1 };
+    const struct policy was = pi, each[2] = { order_policy(theta, 0), order_policy(theta, 1) };
+    double J[P], got[P] = { 0 };
+
+    (void)state;
+    differences(mean_verdict, J);
+    for (size_t pair = 0; pair < ALL * ALL; pair++) {
+        const size_t k[2] = { pair / ALL, pair % ALL };
+        const bool known[2] = { true, true };
+        double r[2], A[2], prob = 1;
+        for (size_t i = 0; i < 2; i++) {
+            struct answer a = answer_of(k[i]);
+            r[i] = right_label(i, k[i]);
+            prob *= exp(logp_of(&each[i], &a));
+        }
+        gr_advantage_group(GR_RLOO, r, known, 2, 0, 0, A);
+        for (size_t i = 0; i < 2; i++) {
+            struct answer a = answer_of(k[i]);
+            double logp[2] = { 0 }, same[2] = { A[i], A[i] }, w[2];
+            gr_policy_sum s;
+            gr_policy_sum_init(&s);
+            pi = each[i];                               /* whose gradient add_gradient() takes */
+            for (size_t t = 0; t < a.n; t++)
+                logp[t] = logp_at(&pi, &a, t);
+            gr_policy_add(&rules, &(gr_policy_answer){ logp, NULL, NULL, same, a.n }, (gr_policy_counts){ 2, 2 }, w, &s);
+            add_gradient(got, &a, w, prob);
+        }
+    }
+    pi = was;
+    same_gradient(got, J, 1, "the verdict behind a rationale");
+}
+
 /* A KL in the loss: k1 does nothing, k2 is KL(policy, reference) at the token, k3 KL(reference, policy). */
 static void kl_in_the_loss(void **state)
 {
@@ -473,6 +539,7 @@ int main(void)
         cmocka_unit_test(rewards_stand_on_the_last_token), cmocka_unit_test(groups_without_a_lesson),
         cmocka_unit_test(beta_follows_the_kl),
         cmocka_unit_test(estimators_are_unbiased), cmocka_unit_test(ppo_is_unbiased_whatever_v),
+        cmocka_unit_test(a_judges_own_verdict_is_a_reward),
         cmocka_unit_test(kl_in_the_loss), cmocka_unit_test(grpo_is_scaled_dr_grpo), cmocka_unit_test(raft_climbs)
     };
     int failed;

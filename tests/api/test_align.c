@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "file/weights.h"
+#include "gram/rationale.h"
 #include "policy_run.h"
 
 /* ---- What wrote is what is trained ------------------------------------------------------------------------ */
@@ -287,6 +288,7 @@ static void what_says_nothing_is_refused(void **state)
         { { "algorithm=ppo", "value=" REWARD "/../purm" }, "gives 2 numbers" },
         { { "sampler=" OTHER }, "rloo has no use" }, { { "algorithm=raft", "sampler=" OTHER, "kl=k1" }, "own answers" },
         { { "algorithm=raft", "resample=2" }, "raft has no use" },
+        { { "rationale-format=rm-r1" }, "wanted `judge` self" },
         { { "algorithm=ppo", "lr=0", "value-lr=1e-3" }, "rises and falls" },
         { { "algorithm=ppo", "samples=1", "judge=" MODEL }, "one prompt" },
     };
@@ -381,6 +383,103 @@ static void killed_and_resumed_it_is_the_same(void **state)
     kill_and_resume("algorithm=grpo", "resample=2", SOME);
 }
 
+/* ---- A judge that learns to reason ---------------------------------------------------------------------- */
+
+static void use_pairs(void)
+{
+    prompts = check_write("pairs.jsonl", "{\"id\":\"1\",\"prompt\":\"Say 1\",\"chosen\":\"yes\",\"rejected\":\"no no\"}\n"
+                          "{\"id\":\"2\",\"prompt\":\"Say 2\",\"response1\":\"a\",\"response2\":\"bc\",\"overall_preference\":2}\n"
+                          "{\"id\":\"3\",\"prompt\":\"Say 3\",\"chosen\":\"d\",\"rejected\":\"e f\"}\n"
+                          "{\"id\":\"4\",\"prompt\":\"Say 4\",\"chosen\":\"gh\",\"rejected\":\"i\"}\n");
+    held = prompts;
+}
+
+static const struct { const char *id, *a, *b; } labelled[] = { { "1", "yes", "no no" }, { "2", "bc", "a" },
+                                                               { "3", "d", "e f" }, { "4", "gh", "i" } };
+
+/* The reward of a rationale is what scoring says of it: the probability of the right label, in the order in which the
+ * pair was read. */
+static void check_rewards(const char *dir)
+{
+    json_t *s = read_lines(dir, "samples.jsonl"), *line;
+    gram_reasoner *r;
+    gram_model *m;
+    size_t i;
+
+    CHECK_OK(gram_open(&m, MODEL, &(gram_options){ .threads = 1 }, &check_err));
+    CHECK_OK(gram_reasoner_open(&r, m, NULL, &check_err));
+    assert_int_equal(json_array_size(s), 16);
+    json_array_foreach(s, i, line) {
+        const char *id = json_string_value(json_object_get(line, "prompt_id"));
+        gram_message turn = { "user", json_string_value(json_object_get(line, "prompt")) };
+        gram_pair pair = { .prompt = { &turn, 1, NULL } };
+        gram_rationale said;
+        for (size_t k = 0; k < GR_COUNT(labelled); k++)
+            if (!strcmp(labelled[k].id, id)) {
+                pair.a = labelled[k].a;
+                pair.b = labelled[k].b;
+            }
+        assert_true(pair.a && of(line, "order") == of(line, "sample") - 2 * floor(of(line, "sample") / 2));
+        CHECK_OK(gram_rationale_read(r, &pair, of(line, "order") == 1,
+                                     json_string_value(json_object_get(line, "completion")), &said, &check_err));
+        if (!(fabs(said.p - of(line, "reward")) < 1e-5))        /* another company in its forest: roundings of float32 */
+            fail_msg("line %zu: reward %.9g, and scoring says %.9g", i, of(line, "reward"), said.p);
+        free(said.text);
+    }
+    gram_reasoner_close(r);
+    gram_close(m);
+    json_decref(s);
+}
+
+static void a_judge_learns_to_reason(void **state)
+{
+    const char *const small[] = { "judge=self", "samples=4", "batch-rows=4", "steps=1", "cut=keep", "kl=none" };
+    const char *const other[] = { "judge=self", "samples=4", "batch-rows=4", "steps=1", "cut=keep", "kl=none",
+                                  "rationale-format=rm-r1" };
+    const char *const raft[] = { "algorithm=raft", "judge=self", "samples=4", "eval-file=HELD", "cut=keep" };
+    const struct { const char *set[3], *why; } bad[] = {
+        { { "samples=3" }, "even" }, { { "samples=4", "algorithm=remax" }, "remax" },
+        { { "samples=4", "scheme=circular" }, "scheme" }, { { "samples=4", "eval-judge=self", "eval-file=HELD" }, "eval-judge" },
+    };
+    char *was[] = { prompts, held };
+    const char *own[GR_COUNT(raft)];
+    outcome o, p;
+
+    (void)state;
+    use_pairs();
+    o = run(small, GR_COUNT(small));
+    CHECK_OK(o.rc);
+    check_rewards(o.dir);
+    assert_true(of(step_of(&o, 1), "grad_norm") > 0);
+    p = run(other, GR_COUNT(other));
+    CHECK_OK(p.rc);
+    assert_true(o.samples != p.samples);
+    json_decref(o.lines), json_decref(p.lines);
+    for (size_t i = 0; i < GR_COUNT(raft); i++)
+        own[i] = filled(raft[i]);
+    o = run(own, GR_COUNT(raft));
+    CHECK_OK(o.rc);
+    assert_true(of(json_array_get(o.lines, 0), "reward") > 0 && of(json_array_get(o.lines, 0), "reward") < 1);
+    json_decref(o.lines);
+    for (size_t i = 0; i < GR_COUNT(raft); i++)
+        free((char *)(uintptr_t)own[i]);
+    kill_and_resume("algorithm=rloo", "samples=4", "judge=self");
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        const char *set[4] = { "judge=self" };
+        size_t n = 1;
+        for (; n < 4 && bad[i].set[n - 1]; n++)
+            set[n] = filled(bad[i].set[n - 1]);
+        o = run(set, n);
+        if (o.rc != GRAM_EARG || !strstr(check_err.text, bad[i].why))
+            fail_msg("%s: status %d: %s", bad[i].why, (int)o.rc, check_err.text);
+        json_decref(o.lines);
+        while (--n > 0)
+            free((char *)(uintptr_t)set[n]);
+    }
+    prompts = was[0];
+    held = was[1];
+}
+
 /* ---- Learning ------------------------------------------------------------------------------------------------ */
 
 /* A reward that a tiny policy can find: short answers. Every method raises it. */
@@ -416,7 +515,7 @@ int main(void)
         cmocka_unit_test(dead_prompts_are_replaced), cmocka_unit_test(another_model_writes),
         cmocka_unit_test(the_start_may_be_the_best),
         cmocka_unit_test(what_says_nothing_is_refused), cmocka_unit_test(killed_and_resumed_it_is_the_same),
-        cmocka_unit_test(every_method_climbs), cmocka_unit_test(every_option_moves_something)
+        cmocka_unit_test(a_judge_learns_to_reason), cmocka_unit_test(every_method_climbs), cmocka_unit_test(every_option_moves_something)
     };
 
     write_prompts();

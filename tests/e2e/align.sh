@@ -48,6 +48,18 @@ expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out d $few --samples 3 -
 expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out e $few --samples 3 --steps 2 --cut keep --scheme reference \
     --against greedy
 
+# PPO, and a judge that learns to reason about pairs by its own verdict.
+# shellcheck disable=SC2086
+expect 0 "$GRAM" rl "$model" p.jsonl --judge "$judge" --out f $few --algorithm ppo --steps 4 --updates 2 --cut keep
+grep -q '"loss/value_avg"' f/metrics.jsonl || die "no loss of values in metrics.jsonl"
+printf '{"prompt":"q1","chosen":"zz","rejected":"a"}\n{"prompt":"q2","chosen":"z","rejected":"aa"}\n' >few-pairs.jsonl
+expect 0 "$GRAM" rl "$model" few-pairs.jsonl --judge self --out g --max-new-tokens 8 --samples 2 --steps 1 --cut keep \
+    --batch-rows 2 --rollout-prompts 2 --lora-rank 2
+grep -q '"order":1' g/samples.jsonl || die "no second order in samples.jsonl"
+# shellcheck disable=SC2086
+expect 2 "$GRAM" rl "$model" few-pairs.jsonl --judge self --out x $few --algorithm remax --samples 2
+says err "remax"
+
 # Answers that somebody else wrote.
 for i in 1 2 3 4; do
     printf '{"prompt":"q%d","chosen":"zzzz","rejected":"aaaa"}\n' $i
