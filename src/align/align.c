@@ -150,12 +150,21 @@ gram_status gr_align_take(gr_align *a, const gr_align_prompt **p, size_t n, uint
     return rc;
 }
 
-gram_status gr_align_write(const gr_align *a, const gr_align_prompt *const *p, size_t n, uint64_t seed, gr_answer **out,
-                           size_t *n_out, gram_err *err)
+gram_status gr_align_answer(gr_align *a, const gr_align_prompt *const *p, size_t n, uint64_t seed, gr_answer **out,
+                            size_t *n_out, gram_err *err)
 {
-    if (a->f.sampler.write)
-        return gr_rollout_other(&a->f, p, n, a->samples, seed, out, n_out, err);
-    return gr_rollout(&a->writer, p, n, a->samples, a->greedy, seed, out, n_out, err);
+    gr_part own = gr_align_part(a, n);
+    double begin = gr_now();
+    gram_status rc = a->f.sampler.write
+                         ? gr_rollout_other(&a->f, p, own, a->samples, seed, out, n_out, err)
+                         : gr_rollout(&a->writer, p, own, a->samples, a->greedy, seed, out, n_out, err);
+
+    a->took.generate += gr_now() - begin;
+    begin = gr_now();
+    if (!rc)
+        rc = gr_align_reward(a, p, *out, *n_out, err);
+    a->took.judge += gr_now() - begin;
+    return rc ? rc : gr_align_gather(a, out, n_out, n * (a->samples + a->greedy), err);
 }
 
 gram_status gr_align_batches(const gr_align *a, gr_sampled *const *s, size_t n, gr_some_fn *fn, void *arg,
@@ -183,21 +192,25 @@ static gram_status read_some(void *arg, gr_sampled *const *s, size_t n, gram_err
     return gr_grad_logp(r->g, s, n, &r->sum, err);
 }
 
-/* The log-probabilities of all answers, by g, into place `into` of their numbers. */
+/* The log-probabilities of all answers, by g, into place `into` of their numbers; each process reads its own. */
 static gram_status read_all(gr_align *a, gr_grad *g, size_t into, gr_sum *sum, gram_err *err)
 {
     gr_sampled **s = gr_calloc(a->n, sizeof *s);
     struct reading r = { g, { 0 } };
+    gr_part own = gr_align_part(a, a->prompts);
+    size_t each = a->n / a->prompts;
     gram_status rc = s ? GRAM_OK : gr_nomem(err, "samples");
     size_t n = 0;
 
-    for (size_t i = 0; i < a->n && !rc; i++)
+    for (size_t i = own.at * each; i < (own.at + own.n) * each && !rc; i++)
         if (a->answer[i].k != GR_GREEDY) {
             a->answer[i].s.logp = a->answer[i].numbers + into * a->answer[i].n;
             s[n++] = &a->answer[i].s;
         }
     if (!rc)
         rc = gr_align_batches(a, s, n, read_some, &r, err);
+    if (!rc)
+        rc = gr_align_gather_numbers(a, into, err);
     for (size_t i = 0; i < a->n; i++)
         a->answer[i].s.logp = a->answer[i].numbers;
     sum->tokens += r.sum.tokens;
@@ -250,13 +263,13 @@ static gram_status read_answers(gr_align *a, gr_grad *g, gr_sum *sum, gram_err *
 static gram_status make_rollout(gr_align *a, gr_grad *g, uint64_t rollout, double *carried, gr_sum *sum, gram_err *err)
 {
     uint64_t seed = gr_random_at(gr_random_at(0x726f6c6c, a->f.opt->seed), rollout);
-    double begin = gr_now();
     gram_status rc;
 
     gr_answers_free(a->answer, a->n);
     a->answer = NULL;
     a->n = 0;
     a->there = false;
+    a->took.generate = a->took.judge = 0;
     a->beta = carried[2] > 0 ? carried[2] : a->f.opt->beta;
     a->rules.beta = a->beta;
     a->weights = a->f.sampler.write ? a->f.sampler.weights : digest_weights(g->t, a->f.base);
@@ -264,14 +277,9 @@ static gram_status make_rollout(gr_align *a, gr_grad *g, uint64_t rollout, doubl
     gr_trainee_release(g->t);
     rc = gr_align_take(a, a->prompt, a->prompts, rollout * a->prompts + (uint64_t)carried[3], err);
     if (!rc)
-        rc = gr_align_write(a, a->prompt, a->prompts, seed, &a->answer, &a->n, err);
-    a->took.generate = gr_now() - begin;
-    begin = gr_now();
-    if (!rc)
-        rc = gr_align_reward(a, a->answer, a->n, err);
+        rc = gr_align_answer(a, a->prompt, a->prompts, seed, &a->answer, &a->n, err);
     if (!rc)
         rc = gr_align_refill(a, rollout, seed, carried, err);
-    a->took.judge = gr_now() - begin;
     if (!rc)
         rc = read_answers(a, g, sum, err);
     if (rc)
@@ -355,16 +363,24 @@ static bool pair_of(const gr_answer *x, size_t n, gr_example *e, double ref[2])
     return found == 2;
 }
 
-static void tell_pairs(gr_align *a, const gr_sum *sum)
+static gram_status tell_pairs(gr_align *a, const gr_sum *sum, gram_err *err)
 {
-    const double *p = sum->policy;
+    double p[8];
+    gram_status rc;
 
+    memcpy(p, sum->policy, sizeof sum->policy);
+    p[6] = sum->right;
+    p[7] = sum->count;
+    rc = gr_dist_sum(a->f.opt->dist, p, GR_COUNT(p), err);
+    if (rc)
+        return rc;
     gr_align_number(a, "rewards/chosen", p[1] / p[0]);
     gr_align_number(a, "rewards/rejected", p[4] / p[3]);
     gr_align_number(a, "rewards/margins", p[1] / p[0] - p[4] / p[3]);
-    gr_align_number(a, "rewards/accuracies", sum->right / sum->count);
+    gr_align_number(a, "rewards/accuracies", p[6] / p[7]);
     gr_align_number(a, "logps/chosen", p[2] / p[0]);
     gr_align_number(a, "logps/rejected", p[5] / p[3]);
+    return GRAM_OK;
 }
 
 /* The prompts of step `within`, in micro-batches. */
@@ -375,6 +391,7 @@ static gram_status learn_pairs(gr_align *a, gr_grad *g, size_t within, gr_sum *s
     gr_example *e = gr_calloc(end - first, sizeof *e);
     const gr_example **list = gr_calloc(end - first, sizeof(*list));
     double (*ref)[2] = gr_calloc(end - first, sizeof *ref);
+    gr_part own;
     gram_status rc = e && list && ref ? GRAM_OK : gr_nomem(err, "pairs");
 
     if (a->turn_of != within / a->steps)
@@ -386,12 +403,14 @@ static gram_status learn_pairs(gr_align *a, gr_grad *g, size_t within, gr_sum *s
         }
     g->write = false;
     g->loss = (gr_loss_rules){ .kind = GRAM_LOSS_DPO, .beta = a->f.opt->beta };
-    for (size_t i = 0, k; i < n && !rc; i += k) {
-        k = gr_grad_fits(list + i, n - i, a->f.batch_tokens);
+    own = gr_align_part(a, n);
+    for (size_t i = own.at, k; i < own.at + own.n && !rc; i += k) {
+        k = gr_grad_fits(list + i, own.at + own.n - i, a->f.batch_tokens);
         rc = gr_grad_add(g, list + i, k, (double)n, true, sum, err);
     }
     g->write = true;
-    tell_pairs(a, sum);
+    if (!rc)
+        rc = tell_pairs(a, sum, err);
     free(e);
     free(list);
     free(ref);
@@ -403,14 +422,17 @@ static gram_status learn_answers(struct learning *l, gr_sampled **s, size_t with
 {
     gr_align *a = l->a;
     size_t n = pick(a, within, s, &l->counts);
-    gram_status rc = gr_align_batches(a, s, n, learn_some, l, err);
+    gr_part own = gr_align_part(a, n);
+    gram_status rc = gr_align_batches(a, s + own.at, own.n, learn_some, l, err);
 
-    l->sum->loss = l->policy.loss;
+    l->sum->loss = l->policy.loss;                  /* this process's; the loop adds them up */
+    if (!rc)
+        rc = gr_align_sum_policy(a, &l->policy, err);
     if (rc || !a->f.value)
         return rc;
     gr_trainee_release(l->g->t);
     gr_align_number(a, "loss/policy_avg", l->policy.loss);
-    return gr_align_learn_values(a, s, n, l->counts, step, l->sum, err);
+    return gr_align_learn_values(a, s + own.at, own.n, l->counts, step, l->sum, err);
 }
 
 static gram_status learn(void *arg, gr_grad *g, uint64_t step, double *carried, gr_metrics *m, gr_sum *sum,
@@ -428,7 +450,7 @@ static gram_status learn(void *arg, gr_grad *g, uint64_t step, double *carried, 
     a->n_numbers = 0;
     if (!a->there || a->at != rollout) {
         rc = make_rollout(a, g, rollout, carried, sum, err);
-        if (!rc)
+        if (!rc && m)                               /* process 0 alone has the files */
             rc = gr_align_write_samples(a, step + 1, m, err);
         gr_trainee_drop(g->t, a->f.opt->seed, step);
     }
@@ -488,6 +510,7 @@ static gram_status judge_held(void *arg, gr_grad *g, uint64_t step, gr_held *h, 
     const gr_align_prompt **p = gr_calloc(held->n, sizeof(*p));
     gr_answer *x = NULL;
     size_t n = 0;
+    bool first = gr_dist_rank(a->f.opt->dist) == 0;
     gram_status rc = p ? GRAM_OK : gr_nomem(err, "held-out prompts");
 
     (void)step;
@@ -495,10 +518,12 @@ static gram_status judge_held(void *arg, gr_grad *g, uint64_t step, gr_held *h, 
     gr_trainee_release(g->t);
     for (size_t i = 0; i < held->n && !rc; i++)
         p[i] = &held->p[i];
-    if (!rc)
-        rc = gr_rollout(&a->writer, p, held->n, 0, true, 0, &x, &n, err);
-    if (!rc)
+    if (!rc && first)
+        rc = gr_rollout(&a->writer, p, (gr_part){ 0, held->n, held->n }, 0, true, 0, &x, &n, err);
+    if (!rc && first)
         rc = judge_each(a, p, x, n, h, err);
+    if (!rc)                                        /* what is best is so for all */
+        rc = gr_dist_broadcast(a->f.opt->dist, &h->loss, sizeof h->loss, err);
     h->n = rc ? 0 : held->n;
     h->accuracy = NAN;
     gr_answers_free(x, n);

@@ -38,8 +38,8 @@ typedef struct {
     gram_truncate truncate;     /* what to do with longer ones: ERROR or DROP */
     gram_warn_fn *warn;
     void *arg;
-    const gr_reason_words *words;       /* not NULL: rows are labelled pairs that the policy reasons about; ties are left */
-    bool apart;                         /* out. apart: a prompt for each order of a pair, not one for both */
+    const gr_reason_words *words;       /* not NULL: rows are labelled pairs that the policy reasons about; ties are */
+    bool apart;                         /* left out. apart: a prompt for each order of a pair, not one for both */
 } gr_align_rules;
 /* more: further files, ends with NULL, or NULL. */
 gram_status gr_align_read(gr_align_prompts *out, const char *path, const char *const *more, const gr_align_rules *r,

@@ -191,9 +191,10 @@ static json_t *sample_json(const gr_align *a, const gr_answer *x, uint64_t step)
     snprintf(weights, sizeof weights, "%016" PRIx64, a->weights);
     return json_pack("{s:I, s:s, s:o*, s:i, s:s, s:s, s:s, s:I, s:o, s:f, s:b, s:o, s:o, s:I, s:s}", "step",
                      (json_int_t)step, "prompt_id", row->id, "order",
-                     row->n ? json_integer(gr_align_order(p, x->k)) : NULL, "sample", x->k == GR_GREEDY ? -1 : (int)x->k, "prompt",
-                     row->turn[row->n_turns - 1].content, "completion", x->text, "finish", finish_name(x->finish),
-                     "tokens", (json_int_t)x->n, "reward", gr_json_real(x->reward), "advantage", x->worth, "learnt",
+                     row->n ? json_integer(gr_align_order(p, x->k)) : NULL, "sample",
+                     x->k == GR_GREEDY ? -1 : (int)x->k, "prompt", row->turn[row->n_turns - 1].content,
+                     "completion", x->text, "finish", finish_name(x->finish), "tokens",
+                     (json_int_t)x->n, "reward", gr_json_real(x->reward), "advantage", x->worth, "learnt",
                      x->learnt, "kl", x->s.ref ? json_real(x->kl) : json_null(), "logp", gr_json_real(logp), "seed",
                      (json_int_t)x->seed, "weights", weights);
 }

@@ -25,7 +25,7 @@ static gram_status replace(gr_align *a, const size_t *place, size_t n, uint64_t 
     gram_status rc = p ? gr_align_take(a, p, n, next, err) : gr_nomem(err, "prompts");
 
     if (!rc)
-        rc = gr_align_write(a, p, n, seed, &x, &written, err);
+        rc = gr_align_answer(a, p, n, seed, &x, &written, err);
     for (size_t i = 0; i < n && !rc; i++) {
         gr_answer *old = a->answer + place[i] * each;
         a->prompt[place[i]] = p[i];
@@ -35,7 +35,6 @@ static gram_status replace(gr_align *a, const size_t *place, size_t n, uint64_t 
             old[k].place = place[i];
             x[i * each + k] = was;
         }
-        rc = gr_align_reward(a, old, each, err);
     }
     gr_answers_free(x, written);
     free(p);

@@ -24,8 +24,7 @@ void gr_answers_free(gr_answer *a, size_t n)
     free(a);
 }
 
-/* For the numbers of n tokens. */
-static bool room(gr_answer *a, size_t n)
+bool gr_answer_room(gr_answer *a, size_t n)
 {
     a->n = n;
     a->numbers = gr_calloc(GR_NUMBERS * n, sizeof *a->numbers);
@@ -42,7 +41,7 @@ static gram_status keep(gr_answer *a, const gr_text *t, gram_err *err)
 
     a->finish = t->finish;
     a->s.e.asked = t->ask.prompt.n;
-    if (!room(a, t->n_answer) || !gr_ids_add(&a->s.e.seq[0], t->ids.p, t->ids.n) || !gr_buf_puts(&text, "") ||
+    if (!gr_answer_room(a, t->n_answer) || !gr_ids_add(&a->s.e.seq[0], t->ids.p, t->ids.n) || !gr_buf_puts(&text, "") ||
         !gr_utf8_add(&text, t->text.p, t->text.n)) {
         gr_buf_clear(&text);
         return gr_nomem(err, "an answer");
@@ -86,7 +85,8 @@ static gram_status ask_all(struct writing *w, const gr_writer *how, const gr_sam
     return rc;
 }
 
-static gram_status write_all(const gr_writer *how, const gr_align_prompt *const *p, gr_answer *a, size_t n,
+/* of: answers that all processes write together, by which the products are chosen. */
+static gram_status write_all(const gr_writer *how, const gr_align_prompt *const *p, gr_answer *a, size_t n, size_t of,
                              gram_err *err)
 {
     gr_sampling sampling[2] = { gr_sampling_neutral, gr_sampling_neutral };
@@ -96,7 +96,7 @@ static gram_status write_all(const gr_writer *how, const gr_align_prompt *const 
     gr_work *work = NULL;
     gr_kv_tree *kv = NULL;
     bool more = true;
-    gram_status rc = gr_work_open(&work, how->model, how->lora, n < MANY ? GR_ROWS_FEW : GR_ROWS_ALIKE, how->device,
+    gram_status rc = gr_work_open(&work, how->model, how->lora, of < MANY ? GR_ROWS_FEW : GR_ROWS_ALIKE, how->device,
                                   err);
 
     sampling[0].temperature = how->temperature;
@@ -117,10 +117,10 @@ static gram_status write_all(const gr_writer *how, const gr_align_prompt *const 
     return rc;
 }
 
-gram_status gr_rollout(const gr_writer *w, const gr_align_prompt *const *p, size_t n, size_t samples, bool greedy,
+gram_status gr_rollout(const gr_writer *w, const gr_align_prompt *const *p, gr_part part, size_t samples, bool greedy,
                        uint64_t seed, gr_answer **out, size_t *n_out, gram_err *err)
 {
-    size_t each = samples + greedy, all = n * each;
+    size_t each = samples + greedy, all = part.n * each;
     gr_answer *a = gr_calloc(all, sizeof *a);
     gram_status rc;
 
@@ -129,11 +129,11 @@ gram_status gr_rollout(const gr_writer *w, const gr_align_prompt *const *p, size
     if (!a)
         return gr_nomem(err, "answers");
     for (size_t i = 0; i < all; i++) {
-        a[i].place = i / each;
+        a[i].place = part.at + i / each;
         a[i].k = i % each < samples ? i % each : GR_GREEDY;
         a[i].seed = gr_random_at(gr_random_at(seed, a[i].place), a[i].k) % SEEDS;
     }
-    rc = write_all(w, p, a, all, err);
+    rc = all ? write_all(w, p, a, all, part.of * each, err) : GRAM_OK;
     if (rc) {
         gr_answers_free(a, all);
         return rc;
@@ -162,25 +162,26 @@ static gram_status retell(const gr_align_facts *f, const gr_align_prompt *p, gr_
     ids->n = gr_min(ids->n, a->s.e.asked + most);
     if (ids->n == a->s.e.asked)
         return gr_fail(err, GRAM_EFORMAT, "an answer of the sampler to row %s is no token of the policy's", p->row.id);
-    if (!room(a, ids->n - a->s.e.asked))
+    if (!gr_answer_room(a, ids->n - a->s.e.asked))
         return gr_nomem(err, "an answer");
     for (size_t i = 0; i < a->n; i++)
         a->drawn[i] = NAN;
     return GRAM_OK;
 }
 
-gram_status gr_rollout_other(const gr_align_facts *f, const gr_align_prompt *const *p, size_t n, size_t samples,
+gram_status gr_rollout_other(const gr_align_facts *f, const gr_align_prompt *const *p, gr_part part, size_t samples,
                              uint64_t seed, gr_answer **out, size_t *n_out, gram_err *err)
 {
+    size_t n = part.n;
     gr_align_text *t = gr_calloc(n * samples, sizeof *t);
     gr_answer *a = gr_calloc(n * samples, sizeof *a);
-    gram_status rc = t && a ? f->sampler.write(f->sampler.arg, p, n, samples, seed % SEEDS, t, err)
+    gram_status rc = t && a ? f->sampler.write(f->sampler.arg, p + part.at, n, samples, seed % SEEDS, t, err)
                             : gr_nomem(err, "answers");
 
     for (size_t i = 0; i < n * samples && !rc; i++) {
-        a[i].place = i / samples;
+        a[i].place = part.at + i / samples;
         a[i].k = i % samples;
-        rc = retell(f, p[i / samples], &t[i], &a[i], err);
+        rc = retell(f, p[a[i].place], &t[i], &a[i], err);
     }
     for (size_t i = 0; t && i < n * samples; i++)
         free(t[i].text);

@@ -41,13 +41,17 @@ typedef struct {
     const char *tag;            /* a text that ends an answer too; NULL: none */
 } gr_writer;
 
-/* `samples` answers to each of n prompts at the temperature, those of one prompt together in the order of k; 0: none.
- * greedy: one more behind them. *out is malloc'ed; clear it with gr_answers_free(). */
-gram_status gr_rollout(const gr_writer *w, const gr_align_prompt *const *p, size_t n, size_t samples, bool greedy,
+/* Prompts [at, at + n) of a list of `of`. */
+typedef struct { size_t at, n, of; } gr_part;
+/* `samples` answers to each prompt of a part of p at the temperature, those of one prompt together in the order of k;
+ * 0: none. greedy: one more behind them. Their bits are those of the whole list's. *out is malloc'ed; clear it with
+ * gr_answers_free(). */
+gram_status gr_rollout(const gr_writer *w, const gr_align_prompt *const *p, gr_part part, size_t samples, bool greedy,
                        uint64_t seed, gr_answer **out, size_t *n_out, gram_err *err);
+bool gr_answer_room(gr_answer *a, size_t n);    /* for the numbers of n tokens */
 /* The same by f->sampler: its texts as the policy would have written them. Nobody knows how likely their tokens were:
  * drawn is NAN. */
-gram_status gr_rollout_other(const gr_align_facts *f, const gr_align_prompt *const *p, size_t n, size_t samples,
+gram_status gr_rollout_other(const gr_align_facts *f, const gr_align_prompt *const *p, gr_part part, size_t samples,
                              uint64_t seed, gr_answer **out, size_t *n_out, gram_err *err);
 void gr_answers_free(gr_answer *a, size_t n);
 

@@ -26,6 +26,7 @@ gram_status gr_align_read_values(gr_align *a, const gr_grad *g, gr_sum *sum, gra
 {
     gr_sampled **s = gr_calloc(a->n, sizeof *s);
     struct reading r = { &a->value, sum };
+    gr_part own = gr_align_part(a, a->prompts);
     size_t n = 0;
     gram_status rc = s ? GRAM_OK : gr_nomem(err, "samples");
 
@@ -36,10 +37,13 @@ gram_status gr_align_read_values(gr_align *a, const gr_grad *g, gr_sum *sum, gra
         if (x->k == GR_GREEDY)
             continue;
         x->s.value = x->numbers + GR_AT_VALUE * x->n;
-        s[n++] = &x->s;
+        if (x->place >= own.at && x->place < own.at + own.n)
+            s[n++] = &x->s;
     }
     if (!rc)
         rc = gr_align_batches(a, s, n, read_some, &r, err);
+    if (!rc)
+        rc = gr_align_gather_numbers(a, GR_AT_VALUE, err);
     for (size_t i = 0; i < a->n && !rc; i++) {
         gr_answer *x = &a->answer[i];
         if (x->s.value)
@@ -92,15 +96,21 @@ gram_status gr_align_learn_values(gr_align *a, gr_sampled *const *s, size_t n, g
                                   gr_sum *sum, gram_err *err)
 {
     struct learning l = { .a = a, .counts = counts, .sum = sum };
+    double all[3];
     gram_status rc;
 
     gr_trainee_zero(a->value.t);
     gr_trainee_drop(a->value.t, ~a->f.opt->seed, step);
     rc = gr_align_batches(a, s, n, learn_some, &l, err);
     gr_trainee_release(a->value.t);
-    gr_align_number(a, "loss/value_avg", l.value.loss);
-    gr_align_number(a, "val/clipfrac_avg", l.value.clipped / l.value.tokens);
     sum->loss += gr_align_opt(a)->value_weight * l.value.loss;
+    all[0] = l.value.loss;
+    all[1] = l.value.clipped;
+    all[2] = l.value.tokens;
+    if (!rc)
+        rc = gr_dist_sum(a->f.opt->dist, all, GR_COUNT(all), err);
+    gr_align_number(a, "loss/value_avg", all[0]);
+    gr_align_number(a, "val/clipfrac_avg", all[1] / all[2]);
     return rc;
 }
 

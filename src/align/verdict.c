@@ -1,5 +1,5 @@
-/* verdict.c - a judge that learns to reason (gram rl --judge self): its prompts are labelled pairs, read in both orders,
- * and the reward of a rationale is the probability that the judge itself gives the right label behind it.
+/* verdict.c - a judge that learns to reason (gram rl --judge self): its prompts are labelled pairs, read in both
+ * orders, and the reward of a rationale is the probability that the judge itself gives the right label behind it.
  *
  * Answer k to a pair reads it in order k mod 2, and all of them are one group. The verdict is read from the logits of
  * the two labels, as everywhere: by the weights of the rollout, from the text, which is tokenised anew. */

@@ -8,10 +8,9 @@
 /* ---- Rewards ------------------------------------------------------------------------------------------ */
 
 /* The answers to one prompt, the greedy one behind the others, by itself where the others are compared with it. */
-static gram_status judge_group(gr_align *a, gr_answer *first, size_t n, const char **text, double *reward,
-                               gram_err *err)
+static gram_status judge_group(gr_align *a, const gr_align_prompt *p, gr_answer *first, size_t n, const char **text,
+                               double *reward, gram_err *err)
 {
-    const gr_align_prompt *p = a->prompt[first->place];
     bool against = a->f.reference_judge && gr_align_opt(a)->against == GRAM_AGAINST_GREEDY;
     const char *reference = against ? first[n - 1].text : p->row.reference;
     size_t judged = a->greedy && gr_align_opt(a)->algorithm != GRAM_ALGORITHM_REMAX ? n - 1 : n;
@@ -25,15 +24,15 @@ static gram_status judge_group(gr_align *a, gr_answer *first, size_t n, const ch
     return rc;
 }
 
-gram_status gr_align_reward(gr_align *a, gr_answer *x, size_t n, gram_err *err)
+gram_status gr_align_reward(gr_align *a, const gr_align_prompt *const *p, gr_answer *x, size_t n, gram_err *err)
 {
-    size_t each = a->n / a->prompts;
+    size_t each = a->samples + a->greedy;
     const char **text = gr_calloc(each, sizeof(*text));
     double *reward = gr_calloc(each, sizeof *reward);
     gram_status rc = text && reward ? GRAM_OK : gr_nomem(err, "rewards");
 
     for (size_t i = 0; i < n && !rc; i += each)
-        rc = judge_group(a, x + i, each, text, reward, err);
+        rc = judge_group(a, p[x[i].place], x + i, each, text, reward, err);
     free(text);
     free(reward);
     return rc;

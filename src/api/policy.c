@@ -185,8 +185,8 @@ gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *fro
     gr_policy *p = gr_calloc(1, sizeof *p);
     size_t most = m->judge.max_tokens;
     gr_align_rules rules = { .judge = &m->judge, .columns = o->columns, .skip_bad = o->skip_bad,
-                                   .most = most > o->align.max_new ? most - o->align.max_new : 0,
-                                   .truncate = o->model.truncate, .warn = o->note, .arg = o->arg };
+                             .most = most > o->align.max_new ? most - o->align.max_new : 0,
+                             .truncate = o->model.truncate, .warn = o->note, .arg = o->arg };
     gram_status rc = p ? GRAM_OK : gr_nomem(err, prompts);
 
     *out = p;

@@ -266,6 +266,8 @@ static gram_status learn_source(struct loop *l, gram_train_step *s, gr_sum *sum,
     gram_status rc = from->learn(from->arg, &l->grad, l->state.step, l->state.carried, l->metrics, sum, &s->more,
                                  &s->n_more, err);
 
+    if (!rc)
+        rc = gr_share_sum(&l->share, sum, err);
     return rc ? rc : gr_share_gradients(&l->share, l->r->device, norm, err);
 }
 

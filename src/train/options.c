@@ -68,7 +68,8 @@ static const gram_option option[] = {
       .help = "rationale: the weight of the label's term, which counts as one token at 1" },
     { .name = "rationale-format", .kind = GRAM_OPTION_WORD, .at = AT(rationale_format), .stages = STAGE2 | STAGE3,
       .alike = true, .losses = ONE(RATIONALE),
-      .help = "rationale, and `judge` self: how reasons and verdict are written: gram-r2 (the default), rm-r1, think-rm, or a file" },
+      .help = "rationale, and `judge` self: how reasons and verdict are written: gram-r2 (the default), rm-r1, "
+      "think-rm, or a file" },
     { .name = "head", .kind = GRAM_OPTION_CHOICE, .at = AT(head), .stages = STAGE2, .alike = true, .losses = SCALARS,
       .choices = "linear|mlp", .usual = { "", "linear" },
       .help = "What gives a new reward model its number: linear, the hidden state of the last token times a vector, "
@@ -96,8 +97,9 @@ static const gram_option option[] = {
       "against the worst; ppo: of each token, what came of it less what a value model said would come" },
     { .name = "judge", .kind = GRAM_OPTION_WORD, .at = AT(align.judge), .stages = STAGE3, .alike = true,
       .help = "Whose rewards are learnt from: the path of a judge or reward model, http://HOST:PORT of a gram serve, "
-      "or exec:COMMAND, a program that reads and writes JSON Lines. self: the policy is a judge that learns to reason about "
-      "labelled pairs, and the reward of its reasons is the probability that it gives the right label behind them" },
+      "or exec:COMMAND, a program that reads and writes JSON Lines. self: the policy is a judge that learns to reason "
+      "about labelled pairs, and the reward of its reasons is the probability that it gives the right label behind "
+      "them" },
     { .name = "eval-judge", .kind = GRAM_OPTION_WORD, .at = AT(align.eval_judge), .stages = STAGE3, .alike = true,
       .needs = "eval-file",
       .help = "Who judges the held-out prompts, and by that says which policy is best (default: the judge itself, "
@@ -137,8 +139,8 @@ static const gram_option option[] = {
     { .name = "kl-in", .kind = GRAM_OPTION_CHOICE, .at = AT(align.kl_in), .stages = STAGE3, .alike = true,
       .algorithms = RAFTS | GRADIENTS,
       .choices = "reward|loss", .needs = "kl", .usual = { "", "", "reward" },
-      .help = "Where it stands: summed over an answer and taken from its reward (ppo: from that of each token), or in the "
-      "loss at each token" },
+      .help = "Where it stands: summed over an answer and taken from its reward (ppo: from that of each token), or "
+      "in the loss at each token" },
     { .name = "kl-target", .kind = GRAM_OPTION_REAL, .at = AT(align.kl_target), .stages = STAGE3, .alike = true,
       .most = ANY, .needs = "kl",
       .help = "Let beta grow where the distance of an answer is above X, and fall where it is below (default: 0, beta "
@@ -206,7 +208,8 @@ static const gram_option option[] = {
       .help = "ppo: what a reward is worth a token earlier" },
     { .name = "gae-lambda", .kind = GRAM_OPTION_REAL, .at = AT(align.gae_lambda), .stages = STAGE3, .alike = true,
       .most = 1, .algorithms = THE(PPO), .usual = { "", "", "0.95" },
-      .help = "ppo: 1, a token is worth what came behind it, less the value; 0, what the next value says; between, both" },
+      .help = "ppo: 1, a token is worth what came behind it, less the value; 0, what the next value says; between, "
+      "both" },
     { .name = "value-clip", .kind = GRAM_OPTION_REAL, .at = AT(align.value_clip), .stages = STAGE3, .alike = true,
       .most = ANY, .algorithms = THE(PPO), .usual = { "", "", "0.2" },
       .help = "ppo: how far from what it was in the rollout a value still learns; 0: however far" },

@@ -44,8 +44,8 @@ static gram_status check_self(const gram_align_options *a, gram_err *err)
 
     for (size_t i = 0; i < sizeof not / sizeof *not; i++)
         if (not[i].on)
-            return gr_fail(err, GRAM_EARG, "%s: the judge is the policy itself, whose reasons are about both orders of a "
-                           "pair, and has no use for it", not[i].name);
+            return gr_fail(err, GRAM_EARG, "%s: the judge is the policy itself, whose reasons are about both orders of "
+                           "a pair, and has no use for it", not[i].name);
     if (a->samples % 2)
         return gr_fail(err, GRAM_EARG, "samples: half of them read a pair in each order: wanted an even number, found "
                        "%zu", a->samples);
@@ -91,8 +91,6 @@ gram_status gr_options_check_align(const gram_train_options *o, gram_err *err)
         return gr_fail(err, GRAM_EARG, "sampler: the policy writes no answers then, and `against` greedy asks for one");
     if (a->value_lr > 0 && o->lr == 0)
         return gr_fail(err, GRAM_EARG, "value-lr: it rises and falls with `lr`, which is 0");
-    if (o->dist)
-        return gr_fail(err, GRAM_EARG, "a policy is trained by one process alone; several were started");
     if (o->check_gradients)
         return gr_fail(err, GRAM_EARG, "gradients are checked of rows that are there before the run; a policy writes "
                        "its own");

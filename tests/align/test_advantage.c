@@ -412,8 +412,8 @@ static void ppo_is_unbiased_whatever_v(void **state)
 }
 
 /* A judge that learns to reason: a rationale is an answer to one of two prompts, the orders of a pair, and its reward
- * the probability of the right label behind it. Both orders are one group, whose mean neither of them has a bias from. The
- * prompts are two policies over the same parameters. */
+ * the probability of the right label behind it. Both orders are one group, and its mean gives neither of them a bias.
+ * The prompts are two policies over the same parameters. */
 static double order_shift(size_t order, size_t i) { return order ? 0.7 * sin(1.1 * (double)i) : 0; }
 
 static struct policy order_policy(const double *at, size_t order)
@@ -469,7 +469,8 @@ static void a_judges_own_verdict_is_a_reward(void **state)
             pi = each[i];                               /* whose gradient add_gradient() takes */
             for (size_t t = 0; t < a.n; t++)
                 logp[t] = logp_at(&pi, &a, t);
-            gr_policy_add(&rules, &(gr_policy_answer){ logp, NULL, NULL, same, a.n }, (gr_policy_counts){ 2, 2 }, w, &s);
+            gr_policy_add(&rules, &(gr_policy_answer){ logp, NULL, NULL, same, a.n }, (gr_policy_counts){ 2, 2 }, w,
+                          &s);
             add_gradient(got, &a, w, prob);
         }
     }

@@ -20,7 +20,8 @@
 /* A number that follows from what was answered and from nothing else. */
 #define JUDGE "exec:while read -r l; do l=${l#*completion}; echo $(( ${#l} % 7 )); done"
 /* The same as their length, but for prompts that say "again" always one number. */
-#define SOME "judge=exec:while read -r l; do case $l in *again*) echo 1;; *) l=${l#*completion}; echo ${#l};; esac; done"
+#define SOME \
+    "judge=exec:while read -r l; do case $l in *again*) echo 1;; *) l=${l#*completion}; echo ${#l};; esac; done"
 
 static char *prompts, *held;
 static const char *policy = MODEL;
@@ -42,7 +43,7 @@ static inline void settle(gram_train_options *o, const char *const *set, size_t 
 {
     static const char *const small[] = { "algorithm=rloo", ("judge=" JUDGE), "max-new-tokens=20", "samples=3",
                                          "rollout-prompts=4", "batch-rows=2", "steps=4", "lr=1e-2", "threads=1",
-                                         "warmup=0" };
+                                         "warmup=0", "save-every=0" };
     static char value[48][256];
 
     gram_train_options_init(o, GRAM_STAGE_ALIGN);

@@ -1,4 +1,4 @@
-/* test_align.c - a policy's run: that what wrote is what is trained, what of it moves what, and a resume bit for bit. */
+/* test_align.c - a policy's run: that what wrote is what is trained, what moves what, and a resume bit for bit. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -387,10 +387,11 @@ static void killed_and_resumed_it_is_the_same(void **state)
 
 static void use_pairs(void)
 {
-    prompts = check_write("pairs.jsonl", "{\"id\":\"1\",\"prompt\":\"Say 1\",\"chosen\":\"yes\",\"rejected\":\"no no\"}\n"
-                          "{\"id\":\"2\",\"prompt\":\"Say 2\",\"response1\":\"a\",\"response2\":\"bc\",\"overall_preference\":2}\n"
-                          "{\"id\":\"3\",\"prompt\":\"Say 3\",\"chosen\":\"d\",\"rejected\":\"e f\"}\n"
-                          "{\"id\":\"4\",\"prompt\":\"Say 4\",\"chosen\":\"gh\",\"rejected\":\"i\"}\n");
+    prompts = check_write("pairs.jsonl",
+        "{\"id\":\"1\",\"prompt\":\"Say 1\",\"chosen\":\"yes\",\"rejected\":\"no no\"}\n"
+        "{\"id\":\"2\",\"prompt\":\"Say 2\",\"response1\":\"a\",\"response2\":\"bc\",\"overall_preference\":2}\n"
+        "{\"id\":\"3\",\"prompt\":\"Say 3\",\"chosen\":\"d\",\"rejected\":\"e f\"}\n"
+        "{\"id\":\"4\",\"prompt\":\"Say 4\",\"chosen\":\"gh\",\"rejected\":\"i\"}\n");
     held = prompts;
 }
 
@@ -422,7 +423,7 @@ static void check_rewards(const char *dir)
         assert_true(pair.a && of(line, "order") == of(line, "sample") - 2 * floor(of(line, "sample") / 2));
         CHECK_OK(gram_rationale_read(r, &pair, of(line, "order") == 1,
                                      json_string_value(json_object_get(line, "completion")), &said, &check_err));
-        if (!(fabs(said.p - of(line, "reward")) < 1e-5))        /* another company in its forest: roundings of float32 */
+        if (!(fabs(said.p - of(line, "reward")) < 1e-5))        /* other company in its forest: roundings of float32 */
             fail_msg("line %zu: reward %.9g, and scoring says %.9g", i, of(line, "reward"), said.p);
         free(said.text);
     }
@@ -439,7 +440,8 @@ static void a_judge_learns_to_reason(void **state)
     const char *const raft[] = { "algorithm=raft", "judge=self", "samples=4", "eval-file=HELD", "cut=keep" };
     const struct { const char *set[3], *why; } bad[] = {
         { { "samples=3" }, "even" }, { { "samples=4", "algorithm=remax" }, "remax" },
-        { { "samples=4", "scheme=circular" }, "scheme" }, { { "samples=4", "eval-judge=self", "eval-file=HELD" }, "eval-judge" },
+        { { "samples=4", "scheme=circular" }, "scheme" },
+        { { "samples=4", "eval-judge=self", "eval-file=HELD" }, "eval-judge" },
     };
     char *was[] = { prompts, held };
     const char *own[GR_COUNT(raft)];
@@ -476,6 +478,7 @@ static void a_judge_learns_to_reason(void **state)
         while (--n > 0)
             free((char *)(uintptr_t)set[n]);
     }
+    free(prompts);
     prompts = was[0];
     held = was[1];
 }
@@ -515,9 +518,14 @@ int main(void)
         cmocka_unit_test(dead_prompts_are_replaced), cmocka_unit_test(another_model_writes),
         cmocka_unit_test(the_start_may_be_the_best),
         cmocka_unit_test(what_says_nothing_is_refused), cmocka_unit_test(killed_and_resumed_it_is_the_same),
-        cmocka_unit_test(a_judge_learns_to_reason), cmocka_unit_test(every_method_climbs), cmocka_unit_test(every_option_moves_something)
+        cmocka_unit_test(a_judge_learns_to_reason), cmocka_unit_test(every_method_climbs),
+        cmocka_unit_test(every_option_moves_something)
     };
+    int failed;
 
     write_prompts();
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    free(prompts);
+    free(held);
+    return failed;
 }

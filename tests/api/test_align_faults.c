@@ -17,8 +17,8 @@
  *     the greedy baseline is drawn, or another prompt's   remax_is_measured_by_the_same_prompts_greedy_answer
  *     a judge that fails gives 0                          test_align.c: what_the_judge_fails_at_leaves_its_group
  *     a resume takes rows again, or loses the draws       test_align.c: killed_and_resumed_it_is_the_same
- *     a reward has to be a module of one's own tokenizer  tests/e2e/align.sh: programs and models; test_judge.c: servers
- *     answers are cut by a default nobody chose           there is none (tests/e2e/align.sh); many_cut_answers_are_said */
+ *     a reward has to be a module of one's own tokenizer  tests/e2e/align.sh: programs, models; test_judge.c: servers
+ *     answers are cut by a default nobody chose           none is (tests/e2e/align.sh); many_cut_answers_are_said */
 #include "gram/generate.h"
 #include "policy_run.h"
 
@@ -55,8 +55,8 @@ static void tokens_are_the_text_and_its_end(void **state)
     json_decref(s), json_decref(o.lines);
 }
 
-/* At the first step every ratio is 1, so that the loss is minus the mean advantage of what is learnt: over its tokens, or
- * over its answers. */
+/* At the first step every ratio is 1, so that the loss is minus the mean advantage of what is learnt: over its tokens,
+ * or over its answers. */
 static void masked_answers_are_in_no_denominator(void **state)
 {
     (void)state;
@@ -101,7 +101,7 @@ static void numbers_do_not_see_the_cut(void **state)
     json_decref(a.lines), json_decref(b.lines);
 }
 
-/* What was drawn is what the weights of that moment give, after steps as before them, and samples say whose they are. */
+/* What was drawn is what the weights of that moment give, after steps as before them, and samples say whose it is. */
 static void each_rollout_is_of_its_own_weights(void **state)
 {
     for (int rank = 0; rank < 2; rank++) {
@@ -130,8 +130,8 @@ static void the_reference_is_the_start_with_its_adapter(void **state)
     CHECK_OK(begun.rc);
     policy = begun.dir;
     for (int rank = 0; rank < 2; rank++) {
-        outcome o = run((const char *const[]){ "kl=k3", "kl-in=loss", "cut=keep", rank ? "lora-rank=2" : "lora-rank=0" },
-                        4);
+        outcome o = run((const char *const[]){ "kl=k3", "kl-in=loss", "cut=keep",
+                                               rank ? "lora-rank=2" : "lora-rank=0" }, 4);
         CHECK_OK(o.rc);
         assert_true(of(step_of(&o, 1), "kl") == 0 && of(step_of(&o, 3), "kl") != 0);
         json_decref(o.lines);
@@ -178,7 +178,8 @@ static void remax_is_measured_by_the_same_prompts_greedy_answer(void **state)
     json_array_foreach(s, i, line) {
         const json_t *greedy = json_array_get(s, i / 4 * 4 + 3);
         gram_message turn = { "user", json_string_value(text_of(line, "prompt")) };
-        assert_true(of(greedy, "sample") == -1 && says(line, "prompt_id", json_string_value(text_of(greedy, "prompt_id"))));
+        assert_true(of(greedy, "sample") == -1);
+        assert_true(says(line, "prompt_id", json_string_value(text_of(greedy, "prompt_id"))));
         if (line != greedy)
             assert_true(of(line, "advantage") == of(line, "reward") - of(greedy, "reward"));
         g.id = json_string_value(text_of(line, "prompt_id"));
@@ -257,7 +258,11 @@ int main(void)
         cmocka_unit_test(remax_is_measured_by_the_same_prompts_greedy_answer),
         cmocka_unit_test(prompts_are_those_of_generate), cmocka_unit_test(many_cut_answers_are_said)
     };
+    int failed;
 
     write_prompts();
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    free(prompts);
+    free(held);
+    return failed;
 }

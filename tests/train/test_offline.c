@@ -1,6 +1,6 @@
-/* test_offline.c - steps of DPO and its kin, and of PPO's value model, against PyTorch: losses and gradient norms of four steps of AdamW over a
- * tiny model, by any cut into micro-batches. tests/golden/align.json has them; scripts/golden_align.py holds the rule
- * by which the rows are made, which is that of test_train.c. */
+/* test_offline.c - steps of DPO and its kin, and of PPO's value model, against PyTorch: losses and gradient norms of
+ * four steps of AdamW over a tiny model, by any cut into micro-batches. tests/golden/align.json has them;
+ * scripts/golden_align.py holds the rule by which the rows are made, which is that of test_train.c. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
