@@ -81,6 +81,9 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
                               gram_err *err);
 gram_status gr_api_ready(const gram_model *m, gram_err *err);     /* fails where judging cannot work */
 
+/* GRAM_EARG: a and b have different vocabularies. what is b, as in "the reference", and a the policy. */
+gram_status gr_api_same_words(const gram_model *a, const gram_model *b, const char *what, gram_err *err);
+
 /* Adds the facts of gram_info. */
 void gr_api_describe(gram_info *out, const gr_config *c);
 gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, gram_err *err);

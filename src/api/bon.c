@@ -113,31 +113,6 @@ static gram_status next_new(struct run *r, gr_bon_line **out, gram_err *err)
 
 /* ---- Judging ------------------------------------------------------------------------------------- */
 
-/* What a program gets beside the answer: the row's other columns. */
-static gram_status columns_of(const gr_bon_line *l, char **out, gram_err *err)
-{
-    static const char *const own[] = { "prompt", "messages", "responses", "completions", "answers", "completion",
-                                       "index", "reference" };
-    json_t *o = json_copy(l->columns);
-
-    for (size_t i = 0; i < GR_COUNT(own); i++)
-        json_object_del(o, own[i]);
-    *out = gr_json_text(o, JSON_COMPACT);
-    json_decref(o);
-    return *out ? GRAM_OK : gr_nomem(err, "columns");
-}
-
-static void add_cost(gram_judge_cost *to, const gram_judge_cost *c)
-{
-    to->comparisons += c->comparisons;
-    to->flips += c->flips;
-    to->passes += c->passes;
-    to->tokens += c->tokens;
-    to->tokens_computed += c->tokens_computed;
-    to->truncated += c->truncated;
-    to->seconds += c->seconds;
-}
-
 /* A judge's rewards of the line; where the whole group cannot be judged, the line says why. */
 static gram_status judge_by(gram_judge *j, gr_bon_line *l, gram_judged_group *out, gram_judge_cost *cost, gram_err *err)
 {
@@ -145,8 +120,10 @@ static gram_status judge_by(gram_judge *j, gr_bon_line *l, gram_judged_group *ou
                      .response = (const char *const *)l->row.response, .n = l->row.n, .reference = l->row.reference };
     gram_err why = { 0 };
     char *columns = NULL;
-    gram_status rc = j->program ? columns_of(l, &columns, &why) : GRAM_OK;
+    gram_status rc = GRAM_OK;
 
+    if (j->program && !(columns = gr_api_columns(l->columns)))
+        rc = gr_nomem(&why, "columns");
     g.columns = columns;
     if (!rc)
         rc = gram_judge_group(j, &g, out, &why);
@@ -157,7 +134,7 @@ static gram_status judge_by(gram_judge *j, gr_bon_line *l, gram_judged_group *ou
     }
     if (rc)
         return gr_fail(err, rc, "row %s: %s", l->row.id, why.text);
-    add_cost(cost, &out->cost);
+    gr_judge_add_cost(cost, &out->cost);
     return GRAM_OK;
 }
 
@@ -202,21 +179,6 @@ static gram_status finish_line(struct run *r, gr_bon_line *l, gram_err *err)
     return rc ? rc : gr_job_step(&r->job, err);
 }
 
-/* The answer's text, malloc'ed; U+0000, which no judge takes, stands as U+FFFD. NULL: out of memory. */
-static char *text_of(const gram_answer *a)
-{
-    gr_buf b = { 0 };
-    bool ok = gr_buf_add(&b, "", 0);
-
-    for (size_t at = 0, n; at < a->bytes && ok; at += n + 1) {
-        n = strnlen(a->text + at, a->bytes - at);
-        ok = gr_buf_add(&b, a->text + at, n) && (at + n == a->bytes || gr_buf_puts(&b, "\xef\xbf\xbd"));
-    }
-    if (!ok)
-        gr_buf_clear(&b);
-    return b.p;
-}
-
 /* ---- References: the policy's greedy answer ------------------------------------------------------- */
 
 struct references { struct run *r; gr_bon_line **line; gram_err *err; };
@@ -228,7 +190,7 @@ static int take_reference(void *arg, const gram_answer *a)
     bool failed = a->finish == GRAM_FINISH_FAILED;
     char **to = failed ? &l->error : &l->row.reference;
 
-    *to = failed ? gr_strdup(a->error) : text_of(a);
+    *to = failed ? gr_strdup(a->error) : gr_api_answer_text(a);
     l->written += a->tokens;
     f->r->report->tokens += a->tokens;
     if (!*to)
@@ -314,7 +276,7 @@ static int take_answer(void *arg, const gram_answer *a)
             return gr_nomem(&r->why, r->job.in), 1;
         return 0;
     }
-    shown.text = l->row.response[a->k] = text_of(a);
+    shown.text = l->row.response[a->k] = gr_api_answer_text(a);
     shown.bytes = shown.text ? strlen(shown.text) : 0;
     l->answer[a->k] = shown.text ? gr_api_answer_json(&shown, false) : NULL;
     if (!l->answer[a->k])

@@ -114,6 +114,20 @@ static double sum(const float *x, size_t n)
     return s;
 }
 
+char *gr_api_answer_text(const gram_answer *a)
+{
+    gr_buf b = { 0 };
+    bool ok = gr_buf_add(&b, "", 0);
+
+    for (size_t at = 0, n; at < a->bytes && ok; at += n + 1) {
+        n = strnlen(a->text + at, a->bytes - at);
+        ok = gr_buf_add(&b, a->text + at, n) && (at + n == a->bytes || gr_buf_puts(&b, "\xef\xbf\xbd"));
+    }
+    if (!ok)
+        gr_buf_clear(&b);
+    return b.p;
+}
+
 json_t *gr_api_answer_json(const gram_answer *a, bool logprobs)
 {
     json_t *o = json_pack("{s:s%, s:s, s:I, s:f, s:f, s:I, s:s}", "completion", a->text, a->bytes,

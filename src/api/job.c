@@ -249,3 +249,17 @@ json_t *gr_api_line_json(const char *id, const gram_prompt *p)
     }
     return o;
 }
+
+char *gr_api_columns(const json_t *row)
+{
+    static const char *const own[] = { "prompt", "messages", "responses", "completions", "answers", "completion",
+                                       "index", "reference" };
+    json_t *o = json_copy((json_t *)(uintptr_t)row);
+    char *text;
+
+    for (size_t i = 0; i < GR_COUNT(own); i++)
+        json_object_del(o, own[i]);
+    text = gr_json_text(o, JSON_COMPACT);
+    json_decref(o);
+    return text;
+}

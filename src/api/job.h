@@ -50,6 +50,10 @@ gram_status gr_job_write(gr_job *j, struct json_t *o, gram_err *err);
 
 /* What one answer says, under the names that it has in a line of its own: completion, finish, tokens, .... */
 struct json_t *gr_api_answer_json(const gram_answer *a, bool logprobs);
+/* Its text, malloc'ed, in which U+0000, which no judge takes, stands as U+FFFD; NULL: out of memory. */
+char *gr_api_answer_text(const gram_answer *a);
+/* What a program that judges gets of a row beside its answer: the other columns, as JSON; NULL: out of memory. */
+char *gr_api_columns(const struct json_t *row);
 /* Adds lists of what n answers say to a line: responses for their completions. False: out of memory. */
 bool gr_api_put_answers(struct json_t *o, struct json_t *const *answer, size_t n);
 /* The conversation as a list of messages; NULL: out of memory. */

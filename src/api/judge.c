@@ -199,6 +199,17 @@ void gram_judge_close(gram_judge *j)
     free(j);
 }
 
+void gr_judge_add_cost(gram_judge_cost *to, const gram_judge_cost *c)
+{
+    to->comparisons += c->comparisons;
+    to->flips += c->flips;
+    to->passes += c->passes;
+    to->tokens += c->tokens;
+    to->tokens_computed += c->tokens_computed;
+    to->truncated += c->truncated;
+    to->seconds += c->seconds;
+}
+
 bool gram_judge_across_prompts(const gram_judge *j)
 {
     return j->head || j->program;

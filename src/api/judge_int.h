@@ -20,6 +20,8 @@ struct gram_judge {
     char *about;
 };
 
+void gr_judge_add_cost(gram_judge_cost *to, const gram_judge_cost *c);
+
 /* Rewards of the n distinct answers of a group by a reward head: out[n], or a malloc'ed sentence in fault[i] for one
  * that cannot be read. */
 gram_status gr_judge_server_rewards(gram_judge *j, const gram_group *g, const size_t *index, size_t n, gram_reward *out,

@@ -218,22 +218,6 @@ gram_status gr_policy_read(gr_policy **out, const gram_model *m, const char *fro
 
 /* ---- The reference -------------------------------------------------------------------------------------- */
 
-/* what: "the reference". */
-static gram_status same_words(const gram_model *a, const gram_model *b, const char *what, gram_err *err)
-{
-    size_t n = gr_tok_vocabulary(a->file.tok), m = b->file.tok ? gr_tok_vocabulary(b->file.tok) : 0;
-
-    for (size_t i = 0; i < n && n == m; i++) {
-        gr_str x = gr_tok_text(a->file.tok, (int32_t)i), y = gr_tok_text(b->file.tok, (int32_t)i);
-        if (x.n != y.n || memcmp(x.p, y.p, x.n))
-            return gr_fail(err, GRAM_EARG, "%s: token %zu is \"%.*s\" there and \"%.*s\" in the policy: %s "
-                           "has to have its vocabulary", b->name, i, (int)gr_min(y.n, 40), y.p, (int)gr_min(x.n, 40),
-                           x.p, what);
-    }
-    return n == m ? GRAM_OK : gr_fail(err, GRAM_EARG, "%s: a vocabulary of %zu tokens, and the policy's has %zu",
-                                      b->name, m, n);
-}
-
 /* Weights that stay as they are, of the files that the policy starts from or of another model. */
 static gram_status open_frozen(gr_reference *f, const gram_model *m, const gr_training *r, gram_err *err)
 {
@@ -251,7 +235,7 @@ gram_status gr_reference_open(gr_reference *f, gram_model *m, const gr_training 
     gram_status rc = path ? gr_api_open_files(&f->other, path, &files, GRAM_LOSS_GRAM, err) : GRAM_OK;
 
     if (!rc && f->other)
-        rc = same_words(m, f->other, "the reference", err);
+        rc = gr_api_same_words(m, f->other, "the reference", err);
     if (!rc && (f->other || !r->lora))
         rc = open_frozen(f, m, r, err);
     else if (!rc && m->file.adapter)
@@ -299,7 +283,7 @@ static gram_status value_open(gr_critic *v, const gr_policy *p, const gram_model
     bool own;
 
     if (!rc)
-        rc = same_words(m, v->files, "a value model", err);
+        rc = gr_api_same_words(m, v->files, "a value model", err);
     if (rc)
         return rc;
     own = v->files->file.adapter && gr_adapter_has_head(v->files->file.adapter);

@@ -73,3 +73,18 @@ gram_status gram_detokenize(const gram_tokenizer *t, const int32_t *id, size_t n
     *bytes = text.n;
     return rc;
 }
+
+gram_status gr_api_same_words(const gram_model *a, const gram_model *b, const char *what, gram_err *err)
+{
+    size_t n = gr_tok_vocabulary(a->file.tok), m = b->file.tok ? gr_tok_vocabulary(b->file.tok) : 0;
+
+    for (size_t i = 0; i < n && n == m; i++) {
+        gr_str x = gr_tok_text(a->file.tok, (int32_t)i), y = gr_tok_text(b->file.tok, (int32_t)i);
+        if (x.n != y.n || memcmp(x.p, y.p, x.n))
+            return gr_fail(err, GRAM_EARG, "%s: token %zu is \"%.*s\" there and \"%.*s\" in the policy: %s "
+                           "has to have its vocabulary", b->name, i, (int)gr_min(y.n, 40), y.p, (int)gr_min(x.n, 40),
+                           x.p, what);
+    }
+    return n == m ? GRAM_OK : gr_fail(err, GRAM_EARG, "%s: a vocabulary of %zu tokens, and the policy's has %zu",
+                                      b->name, m, n);
+}

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/random.h"
 #include "eval/bon.h"
+#include "eval/bootstrap.h"
 
 /* ---- One prompt ----------------------------------------------------------------------------------- */
 
@@ -115,7 +116,7 @@ struct curves {
     double *value;              /* [CURVES, points, n] */
     double *sum, *weight;       /* [CURVES, points, clusters] of the rows of a prompt; how many they are */
     size_t clusters;
-    double *draw;               /* [CURVES, points, GR_BON_DRAWS] */
+    double *draw;               /* [CURVES, points, GR_BOOT_DRAWS] */
 };
 
 static int by_prompt(const void *pa, const void *pb)
@@ -169,7 +170,7 @@ static bool find_clusters(struct curves *c)
         c->clusters += i == 0 || c->in[i]->prompt != c->in[i - 1]->prompt;
     c->sum = gr_calloc(series * c->clusters, sizeof *c->sum);
     c->weight = gr_calloc(c->clusters, sizeof *c->weight);
-    c->draw = gr_calloc(series * GR_BON_DRAWS, sizeof *c->draw);
+    c->draw = gr_calloc(series * GR_BOOT_DRAWS, sizeof *c->draw);
     if (!c->sum || !c->weight || !c->draw)
         return false;
     for (size_t i = 0, k = 0; i < c->n; i++) {
@@ -185,7 +186,7 @@ static void bootstrap(struct curves *c, size_t *pick)
 {
     uint64_t state = 1;
 
-    for (size_t r = 0; r < GR_BON_DRAWS; r++) {
+    for (size_t r = 0; r < GR_BOOT_DRAWS; r++) {
         double weight = 0;
         for (size_t k = 0; k < c->clusters; k++) {
             pick[k] = gr_random_below(&state, c->clusters);
@@ -195,31 +196,15 @@ static void bootstrap(struct curves *c, size_t *pick)
             double sum = 0;
             for (size_t k = 0; k < c->clusters; k++)
                 sum += c->sum[s * c->clusters + pick[k]];
-            c->draw[s * GR_BON_DRAWS + r] = sum / weight;
+            c->draw[s * GR_BOOT_DRAWS + r] = sum / weight;
         }
     }
-}
-
-static int by_size(const void *pa, const void *pb)
-{
-    const double *a = pa, *b = pb;
-
-    return (*a > *b) - (*a < *b);
-}
-
-/* Between the two draws that the place falls between. */
-static double quantile(const double *x, double q)
-{
-    double at = q * (GR_BON_DRAWS - 1);
-    size_t k = (size_t)at;
-
-    return x[k] + (at - (double)k) * (x[gr_min(k + 1, GR_BON_DRAWS - 1)] - x[k]);
 }
 
 static gram_interval interval_of(struct curves *c, int curve, size_t point)
 {
     size_t s = (size_t)curve * c->points + point;
-    double *draw = c->draw + s * GR_BON_DRAWS, sum = 0;
+    double *draw = c->draw + s * GR_BOOT_DRAWS, sum = 0;
     gram_interval v = { NAN, NAN, NAN };
 
     if (!c->b->gold && curve != PROXY)
@@ -229,10 +214,7 @@ static gram_interval interval_of(struct curves *c, int curve, size_t point)
     v.value = sum / (double)c->n;
     if (c->clusters < 2)
         return v;
-    qsort(draw, GR_BON_DRAWS, sizeof *draw, by_size);
-    v.low = quantile(draw, 0.025);
-    v.high = quantile(draw, 0.975);
-    return v;
+    return gr_boot_interval(v.value, draw, GR_BOOT_DRAWS);
 }
 
 static void find_points(struct curves *c, size_t most)

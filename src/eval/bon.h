@@ -10,15 +10,13 @@
  * probability (C(b, n) - C(a, n)) / C(N, n), and its value is the block's mean. KL(best of n || policy) <= log n -
  * (n-1)/n.
  *
- * Intervals are the 2.5 and 97.5 % points of the mean over GR_BON_DRAWS bootstrap samples of the prompts; rows that
+ * Intervals are the 2.5 and 97.5 % points of the mean over 2,000 bootstrap samples of the prompts; rows that
  * share a prompt are drawn together. NAN with fewer than two prompts. */
 #ifndef GR_EVAL_BON_H
 #define GR_EVAL_BON_H
 
 #include "base/mem.h"
 #include "gram/bon.h"
-
-#define GR_BON_DRAWS 2000
 
 /* gram_best_of() of gram/bon.h. */
 double gr_best_of(const double *key, const double *value, size_t N, size_t n);

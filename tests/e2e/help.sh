@@ -4,7 +4,7 @@
 
 expect 0 "$GRAM" --help
 cp "$tmp/out" "$tmp/overview"
-for c in tokenize logits score rank generate bon eval; do
+for c in tokenize logits score rank generate bon eval evalpolicy; do
     says overview "  $c "
     expect 0 "$GRAM" "$c" --help
     says out "usage: gram $c "

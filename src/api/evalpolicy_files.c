@@ -1,0 +1,283 @@
+/* evalpolicy_files.c - see evalpolicy_int.h. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "api/evalpolicy_int.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/json.h"
+
+enum { MOST = 1 << 20 };        /* bytes of run.json */
+
+/* ---- Prompts ------------------------------------------------------------------------------------- */
+
+void gr_eval_prompts_clear(gr_eval_prompts *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        gr_group_clear(&p->p[i].row);
+        json_decref(p->p[i].json);
+    }
+    free(p->p);
+    *p = (gr_eval_prompts){ 0 };
+}
+
+static gram_status add_prompt(gr_eval_prompts *to, gr_eval_prompt *p, gram_err *err)
+{
+    const gram_prompt prompt = { p->row.turn, p->row.n_turns, p->row.tools };
+    gr_eval_prompt *grown = gr_grown(to->p, to->n, &to->cap, 1, sizeof *grown);
+    json_t *o = gr_api_line_json(p->row.id, &prompt);
+    char *text = o ? gr_json_text(o, JSON_COMPACT) : NULL;
+    gram_status rc = grown && text ? GRAM_OK : gr_nomem(err, "prompts");
+
+    json_decref(o);
+    to->p = grown ? grown : to->p;
+    if (!rc) {
+        to->digest = gr_digest(to->n ? to->digest : GR_DIGEST, text, strlen(text) + 1);
+        if (p->given)
+            to->digest = gr_digest(to->digest, p->given, strlen(p->given) + 1);
+        to->p[to->n++] = *p;
+    }
+    free(text);
+    return rc;
+}
+
+static gram_status read_given(gr_eval_prompt *p, const char *column, gr_at at)
+{
+    const json_t *v = column ? json_object_get(p->json, column) : NULL;
+
+    if (!column)
+        return GRAM_OK;
+    if (!json_is_string(v))
+        return gr_bad(&at, "key \"%s\" must be a text, the baseline's answer", column);
+    p->given = json_string_value(v);
+    return strlen(p->given) == json_string_length(v)
+         ? GRAM_OK : gr_bad(&at, "key \"%s\": U+0000 is in the baseline's answer", column);
+}
+
+gram_status gr_eval_prompts_read(gr_eval_prompts *out, const char *path, const char *column, const gram_file_options *o,
+                                 uint64_t *bad, gram_err *err)
+{
+    gr_reader *reader;
+    gram_status rc = gr_reader_open(&reader, path, o->columns, err);
+    bool end = false;
+
+    if (rc)
+        return rc;
+    while (!rc && !end) {
+        gr_eval_prompt p = { 0 };
+        gram_err why = { 0 };
+        rc = gr_reader_asked(reader, false, &p.row, &p.json, &end, &why);
+        if (!rc && !end)
+            rc = read_given(&p, column, gr_reader_at(reader, &why));
+        if (!rc && !end)
+            rc = add_prompt(out, &p, &why);
+        if (!rc && !end)
+            continue;
+        gr_group_clear(&p.row);
+        json_decref(p.json);
+        if (rc == GRAM_EFORMAT && o->skip_bad) {
+            ++*bad;
+            if (o->warn)
+                o->warn(o->arg, why.text);
+            rc = GRAM_OK;
+        } else if (rc)
+            gr_fail(err, rc, "%s", why.text);
+    }
+    gr_reader_close(reader);
+    return rc || out->n ? rc : gr_fail(err, GRAM_EFORMAT, "%s: there is no prompt in it", path);
+}
+
+/* ---- Lines --------------------------------------------------------------------------------------- */
+
+/* The lines of `path`, each of the row in its place. */
+static gram_status load(gr_eval_file *f, const char *path, const gr_eval_prompts *rows, gram_err *err)
+{
+    gr_lines *lines;
+    const char *text;
+    size_t bytes;
+    gram_status rc = gr_lines_open(&lines, path, err);
+
+    if (rc)
+        return rc;
+    while (!(rc = gr_lines_next(lines, &text, &bytes, err)) && text) {
+        size_t i = json_array_size(f->line);
+        json_t *o = json_loadb(text, bytes, 0, NULL);
+        const char *id = json_string_value(json_object_get(o, "id")), *want = i < rows->n ? rows->p[i].row.id : "none";
+        if (!id || strcmp(id, want))
+            rc = gr_fail(err, GRAM_EARG, "%s:%zu: a line of row %s, where the prompts have row %s: wanted the input of "
+                         "the run before", path, i + 1, id ? id : "without an id", want);
+        if (!rc && json_array_append(f->line, o))
+            rc = gr_nomem(err, path);
+        json_decref(o);
+        if (rc)
+            break;
+    }
+    gr_lines_close(lines);
+    f->resumed = json_array_size(f->line);
+    return rc;
+}
+
+gram_status gr_eval_file_open(gr_eval_file *f, const char *dir, const char *name, bool resume,
+                              const gr_eval_prompts *rows, gram_err *err)
+{
+    uint64_t n = 0;
+    gr_buf part = { 0 };
+    gram_status rc;
+
+    *f = (gr_eval_file){ .path = gr_path_join(dir, name), .line = json_array() };
+    if (!f->path || !f->line || !gr_buf_printf(&part, "%s.partial", f->path)) {
+        rc = gr_nomem(err, name);
+    } else if (resume && gr_path_exists(f->path)) {
+        rc = load(f, f->path, rows, err);
+        if (!rc && f->resumed < rows->n)
+            rc = gr_fail(err, GRAM_EARG, "%s: %zu lines, and there are %zu prompts: wanted the input of the run before",
+                         f->path, f->resumed, rows->n);
+    } else {
+        rc = resume ? gr_out_resume(&f->out, f->path, &n, err) : gr_out_open(&f->out, f->path, true, err);
+        if (!rc && n)
+            rc = load(f, part.p, rows, err);
+    }
+    gr_buf_clear(&part);
+    return rc;
+}
+
+gram_status gr_eval_file_add(gr_eval_file *f, json_t *line, gram_err *err)
+{
+    char *text = gr_json_text(line, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    gram_status rc = text && !json_array_append(f->line, line) ? GRAM_OK : gr_nomem(err, f->path);
+
+    if (!rc)
+        rc = gr_out_write(f->out, text, strlen(text), err);
+    if (!rc)
+        rc = gr_out_write(f->out, "\n", 1, err);
+    if (!rc)
+        rc = gr_out_flush(f->out, err);
+    free(text);
+    json_decref(line);
+    return rc;
+}
+
+gram_status gr_eval_file_commit(gr_eval_file *f, gram_err *err)
+{
+    gram_status rc = f->out ? gr_out_commit(f->out, err) : GRAM_OK;
+
+    gr_out_close(f->out);
+    f->out = NULL;
+    return rc;
+}
+
+void gr_eval_file_close(gr_eval_file *f)
+{
+    gr_out_close(f->out);
+    json_decref(f->line);
+    free(f->path);
+    *f = (gr_eval_file){ 0 };
+}
+
+/* ---- Settings ------------------------------------------------------------------------------------ */
+
+/* Of the weights' names, shapes and first bytes, and of an adapter's. */
+static uint64_t model_digest(const gram_model *m)
+{
+    uint64_t h = gr_weights_digest(m->file.weights);
+
+    for (size_t i = 0; m->file.adapter && i < gr_adapter_count(m->file.adapter); i++) {
+        const gr_named *t = gr_adapter_at(m->file.adapter, i);
+        h = gr_digest(h, t->name, strlen(t->name) + 1);
+        h = gr_digest(h, t->data, t->bytes);
+    }
+    return h;
+}
+
+json_t *gr_eval_model_json(const gram_model *m)
+{
+    return m ? json_sprintf("%s %016" PRIx64 " %d", m->name, model_digest(m), (int)m->dtype) : json_null();
+}
+
+json_t *gr_eval_generation_json(const gram_generation *g)
+{
+    json_t *stop = json_array(), *ids = json_array();
+    bool ok = stop && ids;
+
+    for (size_t i = 0; i < g->n_stop; i++)
+        ok = !json_array_append_new(stop, json_string(g->stop[i])) && ok;
+    for (size_t i = 0; i < g->n_stop_ids; i++)
+        ok = !json_array_append_new(ids, json_integer(g->stop_ids[i])) && ok;
+    if (!ok) {
+        json_decref(stop);
+        json_decref(ids);
+        return NULL;
+    }
+    return json_pack("{s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:s, s:o, s:o}", "temperature", g->temperature,
+                     "top_k", (json_int_t)g->top_k, "top_p", g->top_p, "min_p", g->min_p, "repetition_penalty",
+                     g->repetition_penalty, "presence_penalty", g->presence_penalty, "frequency_penalty",
+                     g->frequency_penalty, "min_new_tokens", (json_int_t)g->min_new_tokens, "max_new_tokens",
+                     (json_int_t)g->max_new_tokens, "seed", (json_int_t)g->seed, "products",
+                     gram_products_name(g->products), "stop", stop, "stop_ids", ids);
+}
+
+static gram_status compare(const json_t *was, const json_t *is, const char *path, gram_err *err)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)(uintptr_t)is, key, v) {
+        const json_t *before = json_object_get(was, key);
+        char *a, *b;
+        gram_status rc;
+        if (before && json_equal(before, v))
+            continue;
+        a = gr_json_text(before, JSON_ENCODE_ANY | JSON_COMPACT);
+        b = gr_json_text(v, JSON_ENCODE_ANY | JSON_COMPACT);
+        rc = gr_fail(err, GRAM_EARG, "%s: the run that is to be resumed has %s %s, and this one %s", path, key,
+                     a ? a : "of no kind", b ? b : "another");
+        free(a);
+        free(b);
+        return rc;
+    }
+    return GRAM_OK;
+}
+
+/* Nothing of an earlier run may be taken for this one's by a later resume. */
+static gram_status forget(const char *dir, gram_err *err)
+{
+    static const char *const name[] = { "policy.jsonl", "baseline.jsonl", "rows.jsonl", "numbers.json", "index.html",
+                                        "policy.jsonl.partial", "baseline.jsonl.partial", "rows.jsonl.partial" };
+
+    for (size_t i = 0; i < GR_COUNT(name); i++) {
+        char *path = gr_path_join(dir, name[i]);
+        gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
+        if (!rc && gr_path_exists(path) && remove(path))
+            rc = gr_fail(err, GRAM_EIO, "%s: it is of an earlier run and cannot be removed", path);
+        free(path);
+        if (rc)
+            return rc;
+    }
+    return GRAM_OK;
+}
+
+gram_status gr_eval_settings(const char *dir, json_t *o, bool resume, gram_err *err)
+{
+    char *path = gr_path_join(dir, "run.json"), *text = gr_json_text(o, JSON_INDENT(2) | JSON_REAL_PRECISION(17)), *was;
+    size_t n;
+    gram_status rc = path && text ? gr_make_directory(dir, err) : gr_nomem(err, dir);
+
+    if (!rc && resume && gr_path_exists(path)) {
+        rc = gr_read_file(path, MOST, &was, &n, err);
+        if (!rc) {
+            json_t *before = json_loadb(was, n, 0, NULL);
+            rc = compare(before, o, path, err);
+            json_decref(before);
+            free(was);
+        }
+    } else if (!rc) {
+        rc = forget(dir, err);
+        if (!rc)
+            rc = gr_write_file(path, text, strlen(text), err);
+    }
+    json_decref(o);
+    free(text);
+    free(path);
+    return rc;
+}

@@ -1,0 +1,168 @@
+/* cmd_evalpolicy.c - `gram evalpolicy`: what a policy's answers are worth beside another's. */
+#include <stdlib.h>
+#include <string.h>
+#include "cli/generation.h"
+#include "gram/evalpolicy.h"
+
+static char *out, *judge_where, *baseline, *column, *unit, *policy_template;
+static double timeout_s;
+static int samples;
+
+static const struct poptOption opts[] = {
+    { "judge", 'J', POPT_ARG_STRING, &judge_where, 0,
+      "What judges: a model (one that compares, or one with a reward head), http://HOST:PORT of a `gram serve`, or "
+      "exec:COMMAND, a program that reads a line of JSON for each answer and writes a number for each.",
+      "JUDGE" },
+    { "baseline", 'B', POPT_ARG_STRING, &baseline, 0,
+      "Compare with the answers of this model, by the same settings and the same seed.", "MODEL" },
+    { "baseline-column", '\0', POPT_ARG_STRING, &column, 0,
+      "Compare with the answers that the rows have under this name, as in reference or chosen.", "NAME" },
+    { "out", 'o', POPT_ARG_STRING, &out, 0,
+      "Write answers, verdicts, numbers.json and the page index.html into DIR.", "DIR" },
+    { "unit", '\0', POPT_ARG_STRING, &unit, 0,
+      "What a comparison counts as: the logit margin of both orders (the default), or the mean of their preferences. "
+      "Where the orders disagree, the two may name different winners.", "margin|preference" },
+    { "samples", '\0', POPT_ARG_INT, &samples, 0,
+      "Show N pairs of answers side by side in the page (default: 8).", "N" },
+    { "judge-timeout", '\0', POPT_ARG_DOUBLE, &timeout_s, 0,
+      "Give a program X seconds for its next line (default: 600).", "X" },
+    { "policy-template", '\0', POPT_ARG_STRING, &policy_template, 0,
+      "Render the policy's and the baseline's prompts by this chat template, as --template does the judge's.", "FILE" },
+    CLI_INCLUDE(cli_generation_table, "Options of the answers:"),
+    CLI_INCLUDE(cli_rows_table, "Run options:"),
+    CLI_INCLUDE(cli_judge_table, "Judge options:"),
+    CLI_INCLUDE(cli_engine_table, "Engine options:"),
+    CLI_TABLE_END
+};
+
+struct models { gram_model *policy, *baseline; gram_judge *judge; };
+
+/* What is said of a judge is not the business of those that write. */
+static int open_writer(gram_model **m, const char *path, const gram_options *all)
+{
+    const gram_options o = { .threads = all->threads, .dtype = all->dtype, .batch_tokens = all->batch_tokens,
+                             .base = all->base, .note = all->note, .note_arg = all->note_arg,
+                             .chat_template = policy_template };
+    gram_err err;
+
+    return gram_open(m, path, &o, &err) ? cli_fail_err(&err) : CLI_DONE;
+}
+
+static int open_all(struct models *m, const char *policy)
+{
+    gram_options model;
+    gram_judge_options o = { .model = &model, .key = getenv("GRAM_API_KEY"), .timeout = timeout_s };
+    gram_err err;
+    int rc = cli_model_options(&model);
+
+    if (rc)
+        return rc;
+    if (unit && gram_unit_parse(unit, &o.unit, &err))
+        return cli_usage("--unit: %s", err.text);
+    o.lambda = model.lambda;
+    if (gram_judge_open(&m->judge, judge_where, &o, &err))
+        return cli_fail_err(&err);
+    rc = open_writer(&m->policy, policy, &model);
+    if (!rc && baseline)
+        rc = open_writer(&m->baseline, baseline, &model);
+    return rc;
+}
+
+static void summary(const gram_evalpolicy_report *r)
+{
+    const gram_judge_cost *c = &r->judge;
+
+    if (cli_quiet)
+        return;
+    fprintf(stderr, "%llu prompt%s in %.1f s", (unsigned long long)r->rows, r->rows == 1 ? "" : "s", r->seconds);
+    if (r->resumed)
+        fprintf(stderr, ", %llu lines from the run before", (unsigned long long)r->resumed);
+    if (r->bad)
+        fprintf(stderr, ", %llu bad row%s skipped", (unsigned long long)r->bad, r->bad == 1 ? "" : "s");
+    if (r->failed)
+        fprintf(stderr, ", %llu without an answer", (unsigned long long)r->failed);
+    if (r->unjudged)
+        fprintf(stderr, ", %llu without a verdict", (unsigned long long)r->unjudged);
+    fprintf(stderr, "\njudge: %zu reads, %zu tokens, %zu of them computed, %.1f s\n", c->passes, c->tokens,
+            c->tokens_computed, c->seconds);
+    fprintf(stderr, "%s/index.html shows it\n", out);
+}
+
+static int evaluate(const struct models *m, const char *in, const gram_generation *g)
+{
+    cli_progress p;
+    const gram_evalpolicy_options o = { .generation = g, .baseline = m->baseline, .baseline_column = column,
+                                        .samples = (size_t)samples, .file = cli_rows(&p, NULL) };
+    gram_evalpolicy_report report = { 0 };
+    char *table = NULL;
+    gram_err err;
+    gram_status rc;
+
+    cli_progress_start(&p, m->policy, "lines");
+    rc = gram_evalpolicy(m->policy, m->judge, in, out, &o, &report, &table, &err);
+    cli_progress_end(&p);
+    if (!rc) {
+        fputs(table, stdout);
+        summary(&report);
+    }
+    free(table);
+    return cli_rows_status(rc, &err, out);
+}
+
+static int check(void)
+{
+    if (!judge_where)
+        return cli_usage("--judge is needed: a model, a URL or exec:COMMAND");
+    if (!out)
+        return cli_usage("--out DIR is needed: answers and verdicts are kept there");
+    if (cli_single_order)
+        return cli_usage("--single-order: a win is of both orders");
+    if (cli_shard)
+        return cli_usage("--shard: a win rate is of all rows");
+    if (samples < 0)
+        return cli_usage("--samples %d: wanted a number that is not negative", samples);
+    if (baseline && column)
+        return cli_usage("--baseline %s: --baseline-column %s is given too", baseline, column);
+    return CLI_DONE;
+}
+
+static int run(const char **arg, size_t n)
+{
+    struct models m = { 0 };
+    gram_generation g;
+    int rc = check();
+
+    (void)n;
+    if (!rc)
+        rc = cli_generation(&g, arg[0], 1);
+    if (!rc && g.products == GRAM_PRODUCTS_AUTO)
+        g.products = GRAM_PRODUCTS_TILES;
+    if (!rc)
+        rc = open_all(&m, arg[0]);
+    if (!rc)
+        rc = cli_say_generation(m.policy, &g);
+    if (!rc && !cli_quiet)
+        fprintf(stderr, "judge: %s\n", gram_judge_about(m.judge));
+    if (!rc)
+        rc = evaluate(&m, arg[1], &g);
+    gram_judge_close(m.judge);
+    gram_close(m.baseline);
+    gram_close(m.policy);
+    return rc;
+}
+
+const cli_command cli_evalpolicy = {
+    "evalpolicy", "POLICY PROMPTS.jsonl", "What a policy's answers are worth beside another's, by any judge",
+    "POLICY answers each prompt once, and so does the --baseline, or the rows have its answers (--baseline-column). "
+    "The judge reads each pair in both orders, or each answer once where it gives numbers. Prints the win rate, as it "
+    "is and as it would be of answers of equal length, the reward, the KL to the baseline, length, repetition, distinct words "
+    "and the share of answers that were cut, with 95 % intervals by bootstrap over the prompts.\n\n"
+    "DIR gets policy.jsonl and baseline.jsonl (the answers), rows.jsonl (the verdicts), numbers.json and index.html, "
+    "which shows answers side by side. Without a baseline a judge that gives numbers is wanted, and there is no win "
+    "rate. Ctrl-C keeps what is done, and the same command with --resume goes on from there and ends with the same "
+    "bytes.",
+    "gram evalpolicy better/ prompts.jsonl --judge judge/ --baseline my-model/ --out eval/\n"
+    "gram evalpolicy better/ prompts.jsonl --judge reward/ --baseline-column reference --out eval/\n"
+    "gram evalpolicy better/ prompts.jsonl --judge 'exec:./reward.py' --baseline my-model/ --out eval/",
+    2, 2, opts, run
+};
