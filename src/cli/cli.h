@@ -32,7 +32,7 @@ extern const cli_command cli_info, cli_render, cli_tokenize, cli_logits, cli_sco
                          cli_eval, cli_evalpolicy, cli_finetune, cli_raft, cli_rl,
                          cli_pretrain, cli_train_recipe, cli_merge, cli_merge_shards, cli_convert, cli_serve, cli_fetch,
                          cli_completion, cli_help,
-                         cli_version;
+                         cli_selftrain, cli_version;
 extern const cli_command *const cli_commands[];         /* ends with NULL */
 extern const char cli_about[], cli_exit_codes[], cli_environment[];
 

@@ -354,24 +354,28 @@ static bool pass(gr_reader *r, gram_status *rc, bool *end)
 
 /* ---- Rows ----------------------------------------------------------------------------------------- */
 
+/* The rows of a line, which are then handed out one by one. */
+static gram_status take_rows(gr_reader *r, const json_t *row, gram_err *err)
+{
+    gr_at at = gr_reader_at(r, err);
+
+    free(r->row);
+    r->row = NULL;
+    r->n_rows = r->given = 0;
+    return gr_forms_read(&at, row, &r->row, &r->n_rows);
+}
+
 static gram_status next_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
 {
     *end = false;
     *out = (gr_row){ 0 };
     if (r->given == r->n_rows) {
         json_t *row;
-        gr_at at;
-        gram_status rc;
-
-        free(r->row);
-        r->row = NULL;
-        r->n_rows = r->given = 0;
-        rc = gr_reader_json(r, &row, err);
+        gram_status rc = gr_reader_json(r, &row, err);
         *end = !rc && !row;
         if (rc || !row)
             return rc;
-        at = gr_reader_at(r, err);
-        rc = gr_forms_read(&at, row, &r->row, &r->n_rows);
+        rc = take_rows(r, row, err);
         json_decref(row);
         if (rc)
             return rc;
@@ -390,6 +394,32 @@ gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err)
         if (*end)
             return rc;
     }
+}
+
+gram_status gr_reader_any(gr_reader *r, gr_group *group, gr_row *pair, bool *end, gram_err *err)
+{
+    json_t *row;
+    gram_status rc;
+
+    *group = (gr_group){ 0 };
+    *pair = (gr_row){ 0 };
+    *end = false;
+    if (r->given < r->n_rows)
+        return next_pair(r, pair, end, err);
+    rc = gr_reader_json(r, &row, err);
+    *end = !rc && !row;
+    if (rc || !row)
+        return rc;
+    if (json_object_get(row, "responses")) {
+        gr_at at = gr_reader_at(r, err);
+        rc = gr_group_read(&at, row, group);
+    } else {
+        rc = take_rows(r, row, err);
+        if (!rc)
+            *pair = r->row[r->given++];
+    }
+    json_decref(row);
+    return rc;
 }
 
 static gram_status read_group(gr_reader *r, gr_group_fn *read, gr_group *out, json_t **row, bool *end, gram_err *err)

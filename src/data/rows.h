@@ -95,6 +95,9 @@ void gr_reader_want_reasons(gr_reader *r);
 /* *end true: no more rows. A line may give several rows (ranked completions). */
 gram_status gr_reader_pair(gr_reader *r, gr_row *out, bool *end, gram_err *err);
 gram_status gr_reader_group(gr_reader *r, gr_group *out, bool *end, gram_err *err);
+/* Either of them, as the row is: a group has "responses" and leaves *pair empty, a pair leaves *group empty. Of all
+ * rows: there is no share of them. */
+gram_status gr_reader_any(gr_reader *r, gr_group *group, gr_row *pair, bool *end, gram_err *err);
 /* A row's conversation alone, ending with a turn of the user or of a tool: a prompt, a list of messages, or the prompt
  * of a pair. *out has no responses. */
 gram_status gr_reader_prompt(gr_reader *r, gr_group *out, bool *end, gram_err *err);

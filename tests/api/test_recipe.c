@@ -43,7 +43,7 @@ static void shipped_recipes_open(void **state)
 
     (void)state;
     for (struct dirent *e = readdir(d); e; e = readdir(d))
-        files += strstr(e->d_name, ".yaml") != NULL;
+        files += strstr(e->d_name, ".yaml") && strcmp(e->d_name, "selftrain.yaml");     /* test_selftrain.c opens it */
     closedir(d);
     assert_int_equal(files, GR_COUNT(want));        /* none is left out here */
     for (size_t i = 0; i < GR_COUNT(want); i++) {

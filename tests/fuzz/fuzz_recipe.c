@@ -1,7 +1,26 @@
-/* fuzz_recipe.c - any bytes as a recipe: an error, or a run whose stage and strings are there. */
+/* fuzz_recipe.c - any bytes as a recipe of either kind: an error, or a run whose stage and strings are there. */
 #include <string.h>
 #include "fuzz_file.h"
 #include "gram/recipe.h"
+#include "gram/selftrain.h"
+
+static void self_train(const char *path)
+{
+    const gram_selftrain_options *o;
+    gram_selftrain_recipe *r;
+    gram_err err;
+
+    if (gram_selftrain_recipe_open(&r, path, NULL, 0, &err)) {
+        fuzz_touch(err.text, strlen(err.text));
+        return;
+    }
+    o = gram_selftrain_recipe_options(r);
+    if (o->human)
+        fuzz_touch(o->human, strlen(o->human) + 1);
+    for (size_t i = 0; o->more_human && o->more_human[i]; i++)
+        fuzz_touch(o->more_human[i], strlen(o->more_human[i]) + 1);
+    gram_selftrain_recipe_close(r);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -10,6 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     gram_recipe *r;
     gram_err err;
 
+    self_train(path);
     if (gram_recipe_open(&r, path, NULL, 0, &err)) {
         fuzz_touch(err.text, strlen(err.text));
         return 0;

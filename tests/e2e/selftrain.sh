@@ -1,0 +1,82 @@
+#!/bin/sh
+# gram selftrain killed over and over, wherever it happens to be, ends with the bytes of a run left alone; the second
+# time nothing is left to do, and a recipe that has changed is refused in one sentence.
+. tests/e2e/lib.sh
+for i in 1 2 3 4 5 6 7 8; do
+    echo "{\"prompt\":\"q$i\",\"chosen\":\"yes\",\"rejected\":\"no\",\"rationale\":\"{first} is better.\"}" >>"$tmp/human.jsonl"
+    echo "{\"id\":\"l$i\",\"prompt\":\"q$i\",\"chosen\":\"yes\",\"rejected\":\"no\"}" >>"$tmp/labelled.jsonl"
+    echo "{\"id\":\"u$i\",\"prompt\":\"q$i\",\"responses\":[\"no\",\"yes\"]}" >>"$tmp/pairs.jsonl"
+done
+echo '{"prompt":"r","chosen":"yes","rejected":"no"}' >"$tmp/eval.jsonl"
+printf 'Q {input}\nA {response_a}\nB {response_b}\nWhy?' >"$tmp/judge.txt"
+printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter: {label}\nWhy?' >"$tmp/prover.txt"
+cat >"$tmp/run.yaml" <<YAML
+model: $PWD/tests/golden/train/judge
+human: human.jsonl
+labelled: labelled.jsonl
+unlabelled: [pairs.jsonl]
+eval: eval.jsonl
+judge-prompt: judge.txt
+prover-judge-prompt: prover.txt
+rounds: 2
+votes: 2
+rationale-tokens: 8
+proof-tokens: 32
+batch-rows: 8
+lr: 1e-2
+prover-epochs: 24
+judge-steps: 3
+final-steps: 1
+save-every: 4
+vote-share: 0.5
+probability: 0
+names-label: false          # the model is too small to say anything
+names-both: false
+closed: false
+agrees: false
+repeats: 0
+least-tokens: 1
+YAML
+cd "$tmp" || exit 1
+
+expect 0 "$GRAM" selftrain run.yaml --set out=whole --set threads=1
+says out "round 2: 4 pairs, 4 labels kept"
+says out "whole/final"
+says err "[18/18] eval/final"
+
+# Each time it is given a little longer, so it ends on any machine.
+kills=0
+wait_tenths=1
+while :; do
+    "$GRAM" selftrain run.yaml --set out=killed -q >out 2>err &
+    pid=$!
+    sleep "$((wait_tenths / 10)).$((wait_tenths % 10))"
+    kill -9 "$pid" 2>/dev/null && kills=$((kills + 1))
+    wait "$pid" 2>/dev/null
+    got=$?
+    [ "$got" -eq 137 ] || break
+    wait_tenths=$((wait_tenths + 1))
+done
+[ "$got" -eq 0 ] || { cat err; die "the run that was killed $kills times ended with $got"; }
+[ "$kills" -ge 2 ] || die "the run was killed $kills times only"
+
+# What tells of the day and of speed is not compared.
+for f in $(cd whole && find . -type f ! -name '*.tmp' ! -name 'metrics.jsonl' ! -name 'events.*' ! -name 'index.html' \
+           ! -name 'numbers.json' ! -path './*/report.html'); do
+    cmp "whole/$f" "killed/$f" || die "$f differs after $kills kills"
+done
+[ -z "$(find killed -name '*.partial' -o -path '*/checkpoints/*')" ] || die "a part of a run is left"
+
+expect 0 "$GRAM" selftrain run.yaml --set out=killed
+[ "$(grep -c 'whole already' err)" -eq 18 ] || die "a stage was done twice"
+expect 2 "$GRAM" selftrain run.yaml --set out=killed --set judge-lr=1e-3 --quiet
+one_sentence
+says err "killed/02-judge: it was begun with lr 0.01, and now that is 0.001"
+expect 2 "$GRAM" selftrain run.yaml --set out=x --set vote=4
+says err 'there is no key "vote"; did you mean "votes"?'
+expect 2 "$GRAM" selftrain
+expect 0 "$GRAM" selftrain --keys
+says out "vote-share"
+cd "$OLDPWD" || exit 1
+expect 0 "$GRAM" selftrain recipes/selftrain.yaml --keys
+exit 0
