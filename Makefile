@@ -60,7 +60,8 @@ endif
 # A file's suffix alone earns it an instruction set; only op/kern.c may lead there.
 ISA_avx2   := -mavx2 -mfma -mf16c
 ISA_avx512 := $(ISA_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
-isa = $(foreach i,avx2 avx512,$(if $(filter %_$(i).c,$(1)),$(ISA_$(i))))
+ISA_vnni   := $(ISA_avx512) -mavx512vnni
+isa = $(foreach i,avx2 avx512 vnni,$(if $(filter %_$(i).c,$(1)),$(ISA_$(i))))
 
 obj     = $(patsubst %.c,$(B)/%.o,$(wildcard src/$(1)/*.c))
 LIBOBJ  := $(foreach l,$(filter-out serve cli,$(LAYERS)),$(call obj,$(l)))

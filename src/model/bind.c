@@ -511,9 +511,11 @@ static gram_status linear(struct binder *b, gr_tensor_kind slot, size_t layer, f
         b->m->bytes += gr_linear_bytes(mat->l);
     if (!rc && !mat->apart && !mat->folded) {
         gr_linear_stays(mat->l);
-        if (!gr_linear_borrows(mat->l) && mode_of(b, slot, layer) == GR_LINEAR_F32)
+        if (!gr_linear_borrows(mat->l) && mode_of(b, slot, layer) == GR_LINEAR_F32 && !gr_linear_few_bytes(mat->l))
             b->m->bytes += tensor_bytes(&t);    /* a handful of rows reads the file's */
     }
+    if (!rc)
+        b->m->bytes += gr_linear_few_bytes(mat->l);
     if (!rc && !gr_linear_borrows(mat->l)) {    /* it has its own form of what was taken apart or folded */
         free(mat->apart);
         free(mat->folded);

@@ -12,6 +12,7 @@ struct gr_work {
     gr_rows_way way;
     struct kept one;            /* what every layer uses in its turn */
     gr_plan plan;
+    bool ready;                 /* the weights are, for this way */
     size_t rows;                /* capacity, whole units */
     float *memory;              /* on the device */
     void *room;                 /* of a view of what is asked for */
@@ -153,6 +154,31 @@ static gram_status reserve(gr_work *w, size_t need, gram_err *err)
     return rc;
 }
 
+static void lay_out(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct pass *p = arg;
+
+    for (size_t i = first; i < first + n && !lane->rc; i++)
+        if (p->m->mat[i].l)
+            gr_lane_fail(lane, gr_linear_few(p->m->mat[i].l, &lane->err), &lane->err);
+}
+
+/* What a handful of rows reads is laid out when there first are such. */
+static gram_status make_ready(gr_work *w, gram_err *err)
+{
+    const gr_model *m = w->p.m;
+    gram_status rc = GRAM_OK;
+
+    if (!w->ready && w->way == GR_ROWS_FEW) {
+        gr_device_run(w->p.d, m->cfg.layers * gr_matrices(&m->cfg), GR_CUT_ONE, lay_out, &w->p);
+        rc = gr_device_wait(w->p.d, err);
+        if (!m->writable)
+            gr_weights_release(m->file);        /* the copies are what is read from now on */
+    }
+    w->ready = !rc;
+    return rc;
+}
+
 /* Rows that fill the last unit up: any finite numbers will do. */
 static void fill_up(const gr_work *w, gr_mat x, size_t rows)
 {
@@ -176,6 +202,8 @@ gram_status gr_model_forward(gr_work *w, const gr_forest *f, const size_t *want,
     gram_status rc = gr_forest_check(f, m->cfg.vocabulary, err);
 
     assert(f->far == m->cfg.far.after);
+    if (!rc)
+        rc = make_ready(w, err);
     if (!rc)
         rc = reserve(w, gr_max(f->rows, n), err);
     if (!rc)

@@ -45,7 +45,11 @@ gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_w
         t.data = (const char *)m->head.data + h->slice[i].v0 * row_bytes;
         t.rows = gr_min(h->slice_rows, V - h->slice[i].v0);
         rc = gr_linear_open(&h->slice[i].l, d, &t, NULL, mode, err);
+        if (!rc && way == GR_ROWS_FEW)
+            rc = gr_linear_few(h->slice[i].l, err);
     }
+    if (way == GR_ROWS_FEW && !m->writable)
+        gr_weights_release(m->file);            /* the copy is what is read from now on */
     if (rc)
         gr_vocabulary_close(h);
     else

@@ -8,7 +8,8 @@
  *
  * A number is made by the same operations in the same order however many rows and outputs a call has: rows adds up K in
  * as many lanes as the build has, cols one after the other. blocks gives the bits that rows gives of the same weights
- * in float32; for many rows it is slower than making them that first. */
+ * in float32; for many rows it is slower than making them that first. The types that digits.h has are multiplied there
+ * instead. */
 #ifndef GR_OP_FEW_H
 #define GR_OP_FEW_H
 

@@ -5,8 +5,8 @@
 #include "op/dnnl_int.h"
 #include "op/op.h"
 
-/* Every op has every build. */
-#define TABLE(isa, bits) {                          \
+/* Every op has every build; what multiplies bytes has one for VNNI besides. */
+#define TABLE(isa, bits, bytes) {                   \
     .cpu         = bits,                            \
     .add         = gr_add_ref,                      \
     .gather      = gr_gather_ref,                   \
@@ -55,13 +55,15 @@
     .few_rows    = gr_few_rows_##isa,               \
     .few_cols    = gr_few_cols_##isa,               \
     .few_blocks  = gr_few_blocks_##isa,             \
+    .digits_row  = gr_digits_row_##bytes,           \
+    .digits_dot  = gr_digits_dot_##bytes,           \
 }
 
 static const struct gr_kern table[] = {
-    TABLE(ref, 0),
-    TABLE(avx2, GR_CPU_AVX2),
-    TABLE(avx512, GR_CPU_AVX2 | GR_CPU_AVX512),
-    TABLE(avx512, GR_CPU_AVX2 | GR_CPU_AVX512 | GR_CPU_VNNI),
+    TABLE(ref, 0, ref),
+    TABLE(avx2, GR_CPU_AVX2, avx2),
+    TABLE(avx512, GR_CPU_AVX2 | GR_CPU_AVX512, avx512),
+    TABLE(avx512, GR_CPU_AVX2 | GR_CPU_AVX512 | GR_CPU_VNNI, vnni),
 };
 
 const struct gr_kern *gr_kern_of(unsigned cpu)

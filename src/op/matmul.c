@@ -280,6 +280,7 @@ void gr_linear_close(gr_linear *l)
     gr_products_clear(&l->products);
     pthread_mutex_destroy(&l->products.lock);
     free(l->own);
+    free(l->panels);
     free(l->wscale);
     free(l->colsum);
     free(l);

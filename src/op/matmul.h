@@ -45,6 +45,10 @@ size_t gr_linear_bytes(const gr_linear *l);     /* of memory that the weight kee
 bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it */
 /* w does outlive it: a handful of rows then reads w's bytes, and not what was made of them. Before the first use. */
 void gr_linear_stays(gr_linear *l);
+/* Makes it ready for runs of GR_ROWS_FEW, once, before the first of them: Q4_0, Q4_1 and Q8_0 are laid out as digits.h
+ * multiplies them, and w's bytes are no longer read by those runs. Any thread. */
+gram_status gr_linear_few(const gr_linear *l, gram_err *err);
+size_t gr_linear_few_bytes(const gr_linear *l);     /* of memory that this takes, or will */
 /* Bytes of a lane's scratch that one call with M rows takes, forward or dx; and dW, of K columns. */
 size_t gr_linear_scratch(const gr_linear *l, size_t M);
 size_t gr_dw_scratch(size_t K);

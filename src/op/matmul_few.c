@@ -1,9 +1,11 @@
-/* matmul_few.c - products of a handful of rows, each weight read once: see few.h. The threads share out the outputs.
+/* matmul_few.c - products of a handful of rows, each weight read once: see few.h and digits.h. The threads share out
+ * the outputs.
  *
- * float32 sums run over K in the order of few.h, whatever the type of the weight, so a row has the same bits in any
- * company, but others than from matmul.c. What an int8 weight adds up is whole numbers: there they are the same. */
+ * float32 sums run over K in the order of these, so a row has the same bits in any company, but others than from
+ * matmul.c. What an int8 weight adds up is whole numbers: there they are the same. */
 #include <assert.h>
 #include <string.h>
+#include "base/err.h"
 #include "op/matmul_int.h"
 
 enum {
@@ -21,7 +23,41 @@ struct few {
     uint8_t *q;                 /* int8: x as bytes, rows filled up to M_all, and their scales */
     float *scale;
     size_t M_all;
+    gr_digits *digits;          /* x for weights that have panels, [M,K / 32] */
 };
+
+bool gr_few_panels(const gr_linear *l)
+{
+    bool reads_w = l->mode == GR_LINEAR_KEEP || (l->mode == GR_LINEAR_F32 && l->stays);
+
+    return reads_w && gr_digits_has(l->w.type, l->K);
+}
+
+size_t gr_linear_few_bytes(const gr_linear *l)
+{
+    return gr_few_panels(l) ? gr_digits_bytes(l->w.type, l->O, l->K) : 0;
+}
+
+/* The lock of the list of products will do: both grow what a const weight has. */
+gram_status gr_linear_few(const gr_linear *l, gram_err *err)
+{
+    gr_linear *grown = (gr_linear *)(uintptr_t)l;
+    gram_status rc = GRAM_OK;
+
+    if (!gr_few_panels(l))
+        return GRAM_OK;
+    pthread_mutex_lock(&grown->products.lock);
+    if (!l->panels) {
+        void *panels = gr_alloc_aligned(gr_linear_few_bytes(l), 1);
+        if (panels)
+            gr_digits_pack(panels, l->w.data, l->w.type, l->O, l->K);
+        else
+            rc = gr_nomem(err, "weights");
+        grown->panels = panels;
+    }
+    pthread_mutex_unlock(&grown->products.lock);
+    return rc;
+}
 
 /* Whether each slice's outputs lie by themselves: bytes do, and float32 whose rows as the file has them are gone. */
 static bool in_slices(const gr_linear *l)
@@ -50,6 +86,11 @@ static void by_rows(gr_lane *lane, const struct few *f, const gr_linear *l, gr_m
     size_t mark = gr_lane_mark(lane), bytes = 0;
     float *room;
 
+    if (f->digits && gr_few_panels(l)) {
+        l->op->digits_dot(gr_mat_at(y, 0, o), f->digits, f->M, (const char *)l->panels +
+                          o / GR_DIGITS_PANEL * gr_digits_panel_bytes(l->w.type, l->K), l->w.type, n, l->K);
+        return;
+    }
     if (l->w.type == GR_F32 && float_in_place(&l->w)) {
         l->op->few_rows(gr_mat_at(y, 0, o), f->x, f->M, gr_mat_f32((const float *)l->w.data + o * l->K, l->K), n, l->K);
         return;
@@ -135,6 +176,21 @@ static void run_tasks(void *arg, gr_lane *lane, size_t first, size_t n)
     }
 }
 
+/* x as digits, once for all weights that have panels. */
+static void make_digits(gr_lane *lane, struct few *f, size_t K)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < f->n; i++) {
+        assert(!gr_few_panels(f->to[i].l) || f->to[i].l->panels);       /* gr_linear_few() comes first */
+        any = any || gr_few_panels(f->to[i].l);
+    }
+    if (any)
+        f->digits = gr_lane_bytes(lane, f->M * (K / GR_DIGITS_BLOCK) * sizeof *f->digits);
+    for (size_t m = 0; f->digits && m < f->M; m++)
+        f->to->l->op->digits_row(f->digits + m * (K / GR_DIGITS_BLOCK), gr_f32(f->x) + m * f->x.ld, K);
+}
+
 /* x as bytes, once for all weights; rows of zeros fill it up. */
 static void quantise(gr_lane *lane, struct few *f, const gr_linear *l)
 {
@@ -159,6 +215,8 @@ void gr_few_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_
 
     if (n > 0 && to->l->mode == GR_LINEAR_INT8)
         quantise(lane, &f, to->l);
+    else if (n > 0)
+        make_digits(lane, &f, to->l->K);
     for (size_t i = 0; i < n; i++)
         all += tasks(to[i].l);
     if (!lane->rc)

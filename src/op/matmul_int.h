@@ -17,6 +17,7 @@ struct gr_linear {
     void *own;
     bool packed;                    /* own holds slices [K,slice], or oneDNN's int8 layout */
     bool stays;                     /* w.data outlives the weight, whatever was made of it */
+    void *panels;                   /* of digits.h, for a handful of rows; NULL: not made */
     bool wide;                      /* int8 for dot16.h, and own is its panels */
     size_t slice_bytes;             /* int8, not wide: of a full slice in own */
     float *wscale;                  /* int8 [O] */
@@ -81,6 +82,8 @@ gram_status gr_int8_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const 
 
 /* ---- matmul_few.c --------------------------------------------------------------------------------- */
 
+/* Whether a handful of rows is multiplied in whole numbers, by panels. */
+bool gr_few_panels(const gr_linear *l);
 void gr_few_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M);
 void gr_few_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add);
 

@@ -20,6 +20,7 @@
 #include "op/quant.h"
 #include "op/dot16.h"
 #include "op/few.h"
+#include "op/digits.h"
 #include "op/rotate.h"
 
 struct gr_kern {
@@ -66,6 +67,8 @@ struct gr_kern {
     gr_few_rows_fn    *few_rows;
     gr_few_cols_fn    *few_cols;
     gr_few_blocks_fn  *few_blocks;
+    gr_digits_row_fn  *digits_row;
+    gr_digits_dot_fn  *digits_dot;
 };
 const struct gr_kern *gr_kern_of(unsigned cpu);         /* bits of base/cpu.h */
 

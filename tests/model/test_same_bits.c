@@ -39,8 +39,13 @@ static struct subject subject_open(const char *dir, gr_linear_mode mode, gr_rows
     struct subject s = { .mode = mode, .way = way };
     gr_config cfg;
 
-    CHECK_OK(gr_weights_open_dir(&s.weights, dir, &check_err));
-    CHECK_OK(gr_config_read(&cfg, dir, &check_err));
+    if (strstr(dir, ".gguf")) {
+        CHECK_OK(gr_weights_open_gguf(&s.weights, dir, &check_err));
+        CHECK_OK(gr_config_from_gguf(&cfg, gr_weights_gguf(s.weights), s.weights, &check_err));
+    } else {
+        CHECK_OK(gr_weights_open_dir(&s.weights, dir, &check_err));
+        CHECK_OK(gr_config_read(&cfg, dir, &check_err));
+    }
     CHECK_OK(gr_model_open(&s.model, check_device(1), s.weights, &cfg, mode, &check_err));
     return s;
 }
@@ -136,9 +141,23 @@ static void scores_do_not_depend_on_neighbours(void **state)
         }
 }
 
+/* Whose products of few rows are of whole numbers, beside weights of float32 and alone. */
+static void nor_do_those_of_quantised_files(void **state)
+{
+    static const gr_linear_mode modes[] = { GR_LINEAR_F32, GR_LINEAR_KEEP };
+
+    (void)state;
+    draw();
+    for (size_t m = 0; m < GR_COUNT(modes); m++) {
+        check_subject("tests/golden/models/gguf_q4_0/model.gguf", modes[m], GR_ROWS_FEW);
+        check_subject("tests/golden/models/gguf_q4_1/model.gguf", modes[m], GR_ROWS_FEW);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(scores_do_not_depend_on_neighbours) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(scores_do_not_depend_on_neighbours),
+                                        cmocka_unit_test(nor_do_those_of_quantised_files) };
 
     return cmocka_run_group_tests(tests, NULL, NULL) + CHECK_CAPPED(argc, argv) != 0;
 }

@@ -75,8 +75,8 @@ static void cols_agree_with_ref(void **state)
 static unsigned char *random_blocks(gr_dtype type, size_t O, size_t K)
 {
     static const struct { gr_dtype type; size_t at[2]; } scale[] = {
-        { GR_Q4_0, { 0, 0 } }, { GR_Q4_1, { 0, 2 } }, { GR_Q5_0, { 0, 0 } }, { GR_Q5_1, { 0, 2 } },
-        { GR_Q8_0, { 0, 0 } }, { GR_Q4_K, { 0, 2 } }, { GR_Q5_K, { 0, 2 } }, { GR_Q6_K, { 208, 208 } },
+        { GR_Q5_0, { 0, 0 } }, { GR_Q5_1, { 0, 2 } }, { GR_Q4_K, { 0, 2 } }, { GR_Q5_K, { 0, 2 } },
+        { GR_Q6_K, { 208, 208 } },
     };
     size_t row, bytes = gr_dtype_bytes(type);
     unsigned char *w;
@@ -108,6 +108,8 @@ static void blocks_have_the_bits_of_their_float32(void **state)
             unsigned char *w = random_blocks(type, O, K);
             float *x = check_randn((M - 1) * ldx + K, 1), *all = check_fenced(O * K * sizeof *all);
             float *want = check_fenced(M * O * sizeof *want), *got = check_fenced(M * O * sizeof *got);
+            if (gr_digits_has(type, K))                     /* which digits.h multiplies instead */
+                continue;
             assert_true(gr_dtype_row_bytes(type, K, &row));
             gr_dequant(all, w, type, O * K);
             EACH_CPU {

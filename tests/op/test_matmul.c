@@ -293,6 +293,38 @@ static void a_handful_of_rows_is_the_product(void **state)
         }
 }
 
+/* Of the types that are multiplied in whole numbers: the same, expanded to float32 beside the file's or kept. */
+static void a_handful_of_rows_is_the_product_of_quantised_weights(void **state)
+{
+    enum { M = 13 };
+    static const gr_dtype types[] = { GR_Q4_0, GR_Q4_1, GR_Q8_0 };
+
+    (void)state;
+    for (size_t i = 0; i < SHAPES; i++)
+        for (size_t k = 0; k < 2 * GR_COUNT(types) && shape[i].K % 32 == 0; k++) {
+            size_t O = shape[i].O, K = shape[i].K, row;
+            gr_dtype type = types[k / 2];
+            float *w = check_randn(O * K, 2), *x = check_randn(M * K, 1), *bias = i % 2 ? check_randn(O, 3) : NULL, *all;
+            void *file = gr_dtype_row_bytes(type, K, &row) ? check_fenced(O * row) : NULL;
+            gr_tensor t = { type, file, O, K };
+            gr_linear *l;
+            assert_true(gr_quantize(file, type, w, O * K));
+            gr_dequant(w, file, type, O * K);
+            CHECK_OK(gr_linear_open(&l, check_device(1), &t, bias, k % 2 ? GR_LINEAR_F32 : GR_LINEAR_KEEP, &check_err));
+            gr_linear_stays(l);
+            assert_true(gr_linear_few_bytes(l) >= O * row);
+            CHECK_OK(gr_linear_few(l, &check_err));
+            CHECK_OK(gr_linear_few(l, &check_err));         /* once */
+            all = forward_few(1, l, x, M, O, K);
+            CHECK_CLOSE(all, product(x, w, bias, M, O, K), M * O, f32_tol(K));
+            for (size_t m = 0, n; m < M; m += n) {
+                float *got = forward_few(1 + m % 3, l, x + m * K, n = gr_min(1 + m % 7, M - m), O, K);
+                assert_memory_equal(got, all + m * O, n * O * sizeof *got);
+            }
+            gr_linear_close(l);
+        }
+}
+
 static void bad_weights_are_refused(void **state)
 {
     static const float w[1];
@@ -357,6 +389,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(strided_rows),
         cmocka_unit_test(threads_share_a_weight),
         cmocka_unit_test(a_handful_of_rows_is_the_product),
+        cmocka_unit_test(a_handful_of_rows_is_the_product_of_quantised_weights),
         cmocka_unit_test(bad_weights_are_refused),
         cmocka_unit_test(a_signal_breaks_nothing),
     };

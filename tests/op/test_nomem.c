@@ -51,6 +51,28 @@ static void every_allocation_may_fail(void **state)
     }
 }
 
+/* Neither do panels for a handful of rows leave anything half made. */
+static void panels_may_find_no_memory(void **state)
+{
+    static const uint8_t w[O * (K / 32) * 34];
+    gr_tensor t = { GR_Q8_0, w, O, K };
+    gr_linear *l;
+    bool failed = true;
+
+    (void)state;
+    CHECK_OK(gr_linear_open(&l, check_device(1), &t, NULL, GR_LINEAR_KEEP, &check_err));
+    for (long n = 0; failed; n++) {
+        gram_status rc;
+        nomem_left = n;
+        rc = gr_linear_few(l, &check_err);
+        failed = NOMEM_COUNTED && nomem_left < 0;
+        nomem_left = -1;
+        assert_int_equal(rc, failed ? GRAM_ENOMEM : GRAM_OK);
+        assert_true(n < 1000);
+    }
+    gr_linear_close(l);
+}
+
 /* Products of dW live as long as the process: each attempt has a shape of its own. */
 static void dw_may_find_no_memory(void **state)
 {
@@ -78,7 +100,7 @@ static void dw_may_find_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(panels_may_find_no_memory),
         cmocka_unit_test(dw_may_find_no_memory),
     };
 
