@@ -10,6 +10,7 @@ for i in 1 2 3 4 5 6 7 8; do
     printf '{"id":"r%d","prompt":"q%d","chosen":"zz%dzz","rejected":"aa%daa"}\n' $i $i $((i % 3)) $((i % 4))
 done >pairs.jsonl
 printf '{"id":"g","prompt":"q","responses":["zz","ab","za","aa","zb"]}\n' >groups.jsonl
+real=$GRAM_MODEL
 unset GRAM_MODEL GRAM_JUDGE
 export GRAM_CACHE="$tmp/cache" HOME="$tmp/home" PIP_CONFIG_FILE=/dev/null
 mkdir cache
@@ -156,3 +157,13 @@ expect 0 "$GRAM" score pairs.jsonl --out here.jsonl
 cmp -s served.jsonl here.jsonl || die "the server gives other numbers"
 kill $server
 wait $server || die "the server ended badly"
+
+# What is shipped names no path of the machine that it was made on, and opens over the base that is fetched.
+for d in "$top"/data/judge/*/; do
+    [ -f "${d}adapter_config.json" ] || continue
+    ! grep -q '"base_model_name_or_path": "/' "${d}adapter_config.json" || die "$d names a base by a path of one machine"
+    [ -s "${d}README.md" ] || die "$d has no model card"
+    sum=$(sed -n 's/.*"sha256": *"\([0-9a-f]*\)".*/\1/p' "${d}judge.json")
+    grep -q "\"$sum\"" "$top/src/file/fetch.c" || die "$d is over another base than gram fetch gets"
+    [ ! -f "$real" ] || expect 0 env GRAM_MODEL="$real" "$GRAM" info "$d"
+done
