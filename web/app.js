@@ -69,17 +69,37 @@ function lost(answer) {
     : `The server at ${location.host} no longer answers. It has stopped, or the network is down.`);
 }
 
+// The JSON text at the end of an answer that comes as events; take() gets each of those before it.
+async function read_events(answer, take) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = "", last = ""; ; ) {
+    const { value, done } = await reader.read();
+    if (done)
+      throw new Trouble("refused", "The server broke off in the middle of its answer.");
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const data of events.map(e => e.replace(/^data: /, ""))) {
+      if (data === "[DONE]")
+        return last;
+      if (last)
+        take(JSON.parse(last));
+      last = data;
+    }
+  }
+}
+
 // The status and the JSON of one request.
-async function post(path, body, key, signal) {
+async function post(path, body, key, signal, take) {
   const headers = { "Content-Type": "application/json" };
   let answer, text;
   if (key)
     headers.Authorization = "Bearer " + key;
   try {
     answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal });
-    text = await answer.text();
-  } catch {
-    throw signal.aborted ? stopped() : lost(null);
+    const events = answer.headers.get("Content-Type") === "text/event-stream";
+    text = await (events ? read_events(answer, take) : answer.text());
+  } catch (err) {
+    throw signal.aborted ? stopped() : err instanceof Trouble ? err : lost(null);
   }
   try {
     return [answer, JSON.parse(text)];
@@ -88,10 +108,11 @@ async function post(path, body, key, signal) {
   }
 }
 
-// The answer to a request; waits for a busy server until signal says stop, and tells note() that it does.
-async function call(path, body, signal, note) {
+// The answer to a request; waits for a busy server until signal says stop, and tells note() that it does. Of an answer
+// that comes in parts take() gets each.
+async function call(path, body, signal, note, take) {
   for (;;) {
-    const key = sessionStorage.getItem("key"), [answer, json] = await post(path, body, key, signal);
+    const key = sessionStorage.getItem("key"), [answer, json] = await post(path, body, key, signal, take);
     const message = json.error ? json.error.message : "HTTP status " + answer.status;
     if (signal.aborted)
       throw stopped();
@@ -189,8 +210,14 @@ function name_answers() {
     remove.setAttribute("aria-label", "Remove answer " + letter(i));
   });
   $("method-label").hidden = all.length <= 2;
+  $("reasons-label").hidden = all.length > 2;
+  show_votes();
   $("add").disabled = all.length >= 16;
 }
+
+const wants_reasons = () => $("reasons").checked && !$("reasons-label").hidden;
+const show_votes = () => { $("votes-label").hidden = !wants_reasons(); };
+$("reasons").addEventListener("change", show_votes);
 
 function add_answer(text = "") {
   const area = el("textarea", { rows: 5, required: "" });
@@ -272,7 +299,9 @@ function judge() {
   ask(async (signal, note) => {
     if (texts.length === 2) {
       const body = { prompt, a: texts[0], b: texts[1], explain: true };
-      show_verdict(result, await call("/v1/score", body, signal, note), "A", "B");
+      if (wants_reasons())
+        Object.assign(body, { rationale: true, votes: Number($("votes").value), stream: true });
+      show_verdict(result, await call("/v1/score", body, signal, note, part => show_part(result, part)), "A", "B");
     } else {
       const body = { prompt, responses: texts, method: $("method").value };
       show_ranking(await call("/v1/rank", body, signal, note), prompt, texts);

@@ -51,6 +51,42 @@ function order_table(v, a, b) {
       el("td", {}, fixed(first === a ? z[0] - z[1] : z[1] - z[0])))))));
 }
 
+// Reasons that are being written, one box each, until the verdict takes their place.
+function show_part(where, part) {
+  if (!where.querySelector(".writing"))
+    where.replaceChildren(el("div", { class: "card writing" }, el("p", { class: "verdict" }, "Writing reasons…")));
+  const card = where.querySelector(".writing"), id = "reason-" + part.rationale;
+  let box = card.querySelector("#" + id);
+  if (!box) {
+    box = el("pre", { id, tabindex: 0 });
+    card.append(el("p", {}, `Reasons ${part.rationale + 1}, ${part.first === "a" ? "A" : "B"} read first`), box);
+  }
+  box.append(part.delta);
+}
+
+// The reasons before a verdict, in the order of their numbers, each with what it says.
+function reasons_of(v, a, b) {
+  const all = [];
+  v.orders.forEach((o, k) => o.rationale.forEach((text, i) => all.push({
+    number: i * v.orders.length + k + 1, text, first: o.first === "a" ? a : b, p: o.p[i], status: o.status[i],
+    contradicts: o.contradicts[i], tokens: o.tokens[i] })));
+  return all.sort((x, y) => x.number - y.number);
+}
+
+function show_reasons(v, a, b) {
+  const reasons = reasons_of(v, a, b);
+  return [el("div", { class: "row" }, badge(false, `votes ${a} ${v.votes[0]}, ${b} ${v.votes[1]}`),
+             ...(v.error === null ? [] : [badge(false, "± " + percent(v.error))]),
+             badge(v.forced, v.forced ? `${v.forced} cut off` : "all closed"),
+             badge(v.contradicts, v.contradicts ? `${v.contradicts} contradict their verdict` : "none contradicts itself"),
+             ...(v.early ? [badge(false, "stopped early: they agreed")] : [])),
+          ...reasons.map(r => el("details", { open: "", class: "reason" },
+            el("summary", {}, `Reasons ${r.number}, ${r.first} read first: ${a} ${percent(r.p)}`),
+            el("p", {}, el("small", {}, `${r.status}, ${r.tokens} tokens` +
+              (r.contradicts ? "; their conclusion names the other answer" : ""))),
+            el("pre", { tabindex: 0 }, r.text)))];
+}
+
 // Where text was left out the model read a mark in its place, which is made to stand out.
 function read_text(text, cut) {
   const parts = cut ? text.split(/(\[…\])/) : [text];
@@ -85,7 +121,7 @@ function show_verdict(where, v, a, b) {
     badge(false, v.tokens + " tokens"), badge(false, "margin " + fixed(v.logit_margin)));
   const card = el("div", { class: "card" },
     el("p", { class: "verdict" }, headline), ...(more ? [el("p", {}, more)] : []),
-    preference_bars(where, v, a, b), badges, v.rewards ? reward_table(v, a, b) : order_table(v, a, b));
+    preference_bars(where, v, a, b), badges, ...(v.orders ? show_reasons(v, a, b) : [v.rewards ? reward_table(v, a, b) : order_table(v, a, b)]));
   (v.read || []).forEach((text, i) => card.append(el("details", {},
     el("summary", {}, `What the model read, ${i ? b : a}${v.rewards ? "" : " first"}`), read_text(text, v.truncated))));
   where.replaceChildren(card);

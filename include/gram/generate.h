@@ -120,6 +120,7 @@ typedef struct {
     size_t n_ids;
     const gram_generation *how;     /* products: FEW, which AUTO is for writers; nothing is guessed */
     size_t top;                     /* rivals told with each token, at most GRAM_TOP_MAX */
+    const uint64_t *seed;           /* [how->n] of each answer; NULL: how->seed, and one more for each */
 } gram_writing;
 /* All is copied. Close it with gram_writer_close(), before the model. Where the writers that are open come to more keys
  * and values than text_bytes of gram_options, the texts that were begun last wait until others have ended, and then go

@@ -110,6 +110,45 @@ gram_status gram_reason_rank(gram_reasoner *r, gram_prompt prompt, const char *c
 /* The prompt of one order up to where the rationale begins, special tokens written out; malloc'ed, free() it. */
 gram_status gram_reason_show(gram_reasoner *r, const gram_pair *pair, bool swapped, char **out, gram_err *err);
 
+/* What `gram score --rationale` writes of it beside a plain verdict (docs/rationale.md), as the text of a JSON object;
+ * malloc'ed, NULL where memory ran out. */
+char *gram_reasoned_json(const gram_reasoned *v, uint64_t seed);
+
+/* ---- Token by token ------------------------------------------------------------------------------ */
+
+/* The rationales of one pair, a token of each at a time, beside the other writers of the model (gram/generate.h); other
+ * calls on the model may run in between. They are those that gram_reason() writes.
+ *
+ *     rc = gram_reasoning_open(&g, r, &pair, &err);
+ *     for (bool more = true; !rc && more; ) {
+ *         do
+ *             rc = gram_reasoning_write(g, fn, arg, &more, &err);
+ *         while (!rc && more);
+ *         if (!rc)
+ *             rc = gram_reasoning_read(g, &more, &err);       more: of the first ones not all agreed (early)
+ *     }
+ *     v = gram_reasoning_verdict(g);                          lives until
+ *     gram_reasoning_close(g);
+ */
+typedef struct gram_reasoning gram_reasoning;
+/* What a rationale has more, which lives until the callback returns. */
+typedef struct {
+    size_t index;                   /* its number; b is read first where it is `swapped` */
+    bool swapped, ended;
+    const char *more;               /* [bytes] well-formed UTF-8 */
+    size_t bytes;
+} gram_reasoning_part;
+typedef gram_status gram_reasoning_fn(void *arg, const gram_reasoning_part *part, gram_err *err);
+/* The reasoner stays open, and its products are FEW (GRAM_EARG: they are not). Fails as gram_reason() does of a pair
+ * that it blames. */
+gram_status gram_reasoning_open(gram_reasoning **out, gram_reasoner *r, const gram_pair *pair, gram_err *err);
+/* *more: some rationale goes on. Otherwise their verdicts are to be read. */
+gram_status gram_reasoning_write(gram_reasoning *g, gram_reasoning_fn *fn, void *arg, bool *more, gram_err *err);
+/* A forward pass over the rationales as written. *more: others are to be written. */
+gram_status gram_reasoning_read(gram_reasoning *g, bool *more, gram_err *err);
+const gram_reasoned *gram_reasoning_verdict(const gram_reasoning *g);
+void gram_reasoning_close(gram_reasoning *g);   /* NULL is fine */
+
 /* Foreign text: what a judge of this format wrote. *rationale gets what stands before the last closing tag and behind
  * the last opening tag before that, malloc'ed; label: 0 or 1 by the label in the last cue and ending, -1: none. Without
  * a closing tag all of the text is the rationale. */

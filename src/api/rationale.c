@@ -97,9 +97,9 @@ static gram_status read_labels(void *arg, const gr_seq *seq, size_t n, const int
     gram_reasoner *r = arg;
     gram_status rc;
 
-    pthread_mutex_lock(&r->m->lock);
+    gr_api_begin_scoring(r->m);
     rc = gr_score_sequences(&r->m->scorer, seq, n, label, 2, logit, err);
-    pthread_mutex_unlock(&r->m->lock);
+    gr_api_end_scoring(r->m);
     return rc;
 }
 

@@ -62,10 +62,11 @@ static gram_status copy_stops(gram_writer *w, const gram_generation *g, gram_err
 }
 
 /* With the model's lock held. */
-static gram_status add(gram_writer *w, const gram_generation *g, size_t top, gram_err *err)
+static gram_status add(gram_writer *w, const gram_writing *o, gram_err *err)
 {
     gram_model *m = w->m;
-    gr_ask ask = { { w->prompt.p, w->prompt.n }, &w->sampling, &w->stops, g->max_new_tokens, top, g->seed, w };
+    const gram_generation *g = o->how;
+    gr_ask ask = { { w->prompt.p, w->prompt.n }, &w->sampling, &w->stops, g->max_new_tokens, o->top, 0, w };
     const gr_api_engine e = { GRAM_PRODUCTS_FEW, 0, PREFILL };
     gram_status rc = m->chats ? GRAM_OK : gr_api_write_engine(m, &e, &m->chats, &m->chats_kv, err);
 
@@ -77,8 +78,10 @@ static gram_status add(gram_writer *w, const gram_generation *g, size_t top, gra
         w->counted = true;
         m->writers++;
     }
-    for (size_t k = 0; k < w->n && !rc; k++, ask.seed++)
+    for (size_t k = 0; k < w->n && !rc; k++) {
+        ask.seed = o->seed ? o->seed[k] : g->seed + k;
         rc = gr_write_add(m->chats, &ask, &w->answer[k].t, err);
+    }
     w->left = w->n;
     w->step = m->chat_steps;
     return rc;
@@ -119,7 +122,7 @@ gram_status gram_writer_open(gram_writer **out, gram_model *m, const gram_writin
     rc = prepare(w, m, o, err);
     if (!rc) {
         pthread_mutex_lock(&m->lock);
-        rc = add(w, o->how, o->top, err);
+        rc = add(w, o, err);
         pthread_mutex_unlock(&m->lock);
     }
     if (rc)

@@ -8,18 +8,10 @@
 #include "rationale/reason.h"
 #include "text/utf8.h"
 
-/* A pair on its way. */
-struct paired {
-    gr_reason_prompts prompts;
-    gr_ids ids[2];
-    uint64_t seed[2];
-    bool open;                  /* more is to be written */
-};
-
 /* One rationale that is asked for. */
 struct asked {
     const gr_reason *r;
-    struct paired *pair;
+    gr_paired *pair;
     size_t index;               /* of the pair */
     gram_rationale *to;
     gr_ids ids;                 /* what is read for the verdict */
@@ -34,33 +26,38 @@ static bool two_orders(const gr_reason *r)
 
 /* ---- Writing ------------------------------------------------------------------------------------- */
 
+gram_status gr_paired_take(const gr_reason *r, gram_rationale *to, gr_str text, size_t tokens, bool by_tag, int32_t end,
+                           gram_err *err)
+{
+    gr_buf clean = { 0 };
+    gr_str body;
+
+    if (!gr_utf8_add(&clean, text.p, text.n))
+        return gr_nomem(err, "a rationale");
+    body = gr_format_trim((gr_str){ clean.p, clean.n });
+    to->text = gr_strndup(body.n ? body.p : "", body.n);
+    gr_buf_clear(&clean);
+    if (!to->text)
+        return gr_nomem(err, "a rationale");
+    to->tokens = tokens;
+    to->status = by_tag ? GRAM_RATIONALE_CLOSED : GRAM_RATIONALE_FORCED;
+    for (size_t i = 0; i < r->words->ends.n; i++)
+        if (end == r->words->ends.p[i])
+            to->status = GRAM_RATIONALE_CLOSED;
+    return GRAM_OK;
+}
+
 static gram_status take_text(void *arg, gr_text *t, gram_err *err)
 {
     struct wave *w = arg;
     struct asked *a = t->ask.arg;
-    const gr_reason_words *words = a->r->words;
-    gr_buf clean = { 0 };
-    gr_str body;
 
     if (t->finish == GR_BROKEN) {
         w->bad = a->index;
         return gr_fail(err, t->why.status ? t->why.status : GRAM_EFORMAT, "%s", t->why.text);
     }
-    if (!gr_utf8_add(&clean, t->text.p, t->text.n))
-        return gr_nomem(err, "a rationale");
-    body = gr_format_trim((gr_str){ clean.p, clean.n });
-    a->to->text = gr_strndup(body.n ? body.p : "", body.n);
-    gr_buf_clear(&clean);
-    if (!a->to->text)
-        return gr_nomem(err, "a rationale");
-    a->to->tokens = t->n_answer;
-    a->to->status = GRAM_RATIONALE_FORCED;
-    if (t->finish == GR_STOP_STRING)
-        a->to->status = GRAM_RATIONALE_CLOSED;
-    for (size_t i = 0; t->finish == GR_STOP && i < words->ends.n; i++)
-        if (t->ids.p[t->ids.n - 1] == words->ends.p[i])
-            a->to->status = GRAM_RATIONALE_CLOSED;
-    return GRAM_OK;
+    return gr_paired_take(a->r, a->to, (gr_str){ t->text.p, t->text.n }, t->n_answer, t->finish == GR_STOP_STRING,
+                          t->finish == GR_STOP ? t->ids.p[t->ids.n - 1] : -1, err);
 }
 
 static gram_status write_wave(const gr_reason *r, struct wave *w, gram_err *err)
@@ -147,26 +144,47 @@ static gram_status read_wave(const gr_reason *r, struct wave *w, gram_err *err)
 
 /* ---- Waves --------------------------------------------------------------------------------------- */
 
+void gr_paired_ask(const gr_reason *r, const gr_paired *p, gram_reasoned *out, size_t from, size_t to)
+{
+    for (size_t j = from; j < to; j++) {
+        out->rationale[j].swapped = two_orders(r) && j % 2 == 1;
+        out->rationale[j].seed = gr_random_at(p->seed[out->rationale[j].swapped], j);
+    }
+    out->n = to;
+}
+
+gram_status gr_paired_read(const gr_reason *r, gr_paired *p, gram_reasoned *out, size_t from, gram_err *err)
+{
+    struct wave w = { .asked = gr_calloc(out->n - from, sizeof *w.asked), .bad = 1 };
+    gram_status rc = w.asked ? GRAM_OK : gr_nomem(err, "rationales");
+
+    for (size_t j = from; j < out->n && !rc; j++)
+        w.asked[w.n++] = (struct asked){ r, p, 0, &out->rationale[j], { 0 } };
+    if (!rc && w.n)
+        rc = read_wave(r, &w, err);
+    for (size_t i = 0; i < w.n; i++)
+        gr_ids_clear(&w.asked[i].ids);
+    free(w.asked);
+    return rc;
+}
+
 /* Rationales from..to of each open pair, those of one order next to each other: they share its prompt. */
-static gram_status run_wave(const gr_reason *r, struct paired *pair, size_t n, gram_reasoned *out, size_t from,
+static gram_status run_wave(const gr_reason *r, gr_paired *pair, size_t n, gram_reasoned *out, size_t from,
                             size_t to, size_t *bad, gram_err *err)
 {
     size_t orders = two_orders(r) ? 2 : 1;
     struct wave w = { .asked = gr_calloc(n * (to - from), sizeof *w.asked), .bad = n };
     gram_status rc = w.asked ? GRAM_OK : gr_nomem(err, "rationales");
 
-    for (size_t i = 0; i < n && !rc; i++)
-        for (size_t k = 0; k < orders && pair[i].open; k++)
-            for (size_t j = from; j < to; j++) {
-                if (j % orders != k)
-                    continue;
-                out[i].rationale[j].swapped = k == 1;
-                out[i].rationale[j].seed = gr_random_at(pair[i].seed[k], j);
-                w.asked[w.n++] = (struct asked){ r, &pair[i], i, &out[i].rationale[j], { 0 } };
-            }
-    for (size_t i = 0; i < n && !rc; i++)
-        if (pair[i].open)
-            out[i].n = to;
+    for (size_t i = 0; i < n && !rc; i++) {
+        if (!pair[i].open)
+            continue;
+        gr_paired_ask(r, &pair[i], &out[i], from, to);
+        for (size_t k = 0; k < orders; k++)
+            for (size_t j = from; j < to; j++)
+                if (j % orders == k)
+                    w.asked[w.n++] = (struct asked){ r, &pair[i], i, &out[i].rationale[j], { 0 } };
+    }
     if (!rc && w.n)
         rc = write_wave(r, &w, err);
     if (!rc && w.n)
@@ -178,8 +196,7 @@ static gram_status run_wave(const gr_reason *r, struct paired *pair, size_t n, g
     return rc;
 }
 
-/* Whether the rationales so far leave no doubt. */
-static bool agreed(const gr_reason *r, const gram_reasoned *v)
+bool gr_paired_agreed(const gr_reason *r, const gram_reasoned *v)
 {
     bool a = true, b = true;
 
@@ -190,7 +207,7 @@ static bool agreed(const gr_reason *r, const gram_reasoned *v)
     return a || b;
 }
 
-static gram_status begin(const gr_reason *r, const gram_pair *pair, struct paired *p, gram_reasoned *out, gram_err *err)
+gram_status gr_paired_begin(const gr_reason *r, const gram_pair *pair, gr_paired *p, gram_reasoned *out, gram_err *err)
 {
     bool both = two_orders(r);
     gram_status rc = gr_reason_prompt(r->words, pair, both, &p->prompts, err);
@@ -210,7 +227,7 @@ static gram_status begin(const gr_reason *r, const gram_pair *pair, struct paire
     return out->rationale ? GRAM_OK : gr_nomem(err, "rationales");
 }
 
-static void settle(const gr_reason *r, gram_reasoned *out)
+void gr_paired_settle(const gr_reason *r, gram_reasoned *out)
 {
     if (out->verdict.dropped)
         return;
@@ -219,38 +236,47 @@ static void settle(const gr_reason *r, gram_reasoned *out)
     out->early = out->n > 0 && out->n < r->opt.votes;
 }
 
+size_t gr_reason_first(const gr_reason *r)
+{
+    return r->opt.early && r->opt.early < r->opt.votes ? r->opt.early : r->opt.votes;
+}
+
+void gr_paired_clear(gr_paired *p)
+{
+    gr_reason_prompts_clear(&p->prompts);
+    gr_ids_clear(&p->ids[0]);
+    gr_ids_clear(&p->ids[1]);
+}
+
 gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, size_t n, gram_reasoned *out, size_t *bad,
                             gram_err *err)
 {
-    size_t first = r->opt.early && r->opt.early < r->opt.votes ? r->opt.early : r->opt.votes;
-    struct paired *p = gr_calloc(n, sizeof *p);
+    size_t first = gr_reason_first(r);
+    gr_paired *p = gr_calloc(n, sizeof *p);
     gram_status rc = p ? GRAM_OK : gr_nomem(err, "rationales");
 
     *bad = n;
     if (n)
         memset(out, 0, n * sizeof *out);
     for (size_t i = 0; i < n && !rc; i++) {
-        rc = begin(r, &pair[i], &p[i], &out[i], err);
+        rc = gr_paired_begin(r, &pair[i], &p[i], &out[i], err);
         if (rc)
             *bad = i;
     }
     if (!rc)
         rc = run_wave(r, p, n, out, 0, first, bad, err);
     for (size_t i = 0; i < n && !rc && first < r->opt.votes; i++)
-        p[i].open = p[i].open && !agreed(r, &out[i]);
+        p[i].open = p[i].open && !gr_paired_agreed(r, &out[i]);
     if (!rc && first < r->opt.votes)
         rc = run_wave(r, p, n, out, first, r->opt.votes, bad, err);
     for (size_t i = 0; i < n; i++) {
         if (rc)
             gram_reasoned_clear(&out[i]);
         else
-            settle(r, &out[i]);
+            gr_paired_settle(r, &out[i]);
     }
-    for (size_t i = 0; p && i < n; i++) {
-        gr_reason_prompts_clear(&p[i].prompts);
-        gr_ids_clear(&p[i].ids[0]);
-        gr_ids_clear(&p[i].ids[1]);
-    }
+    for (size_t i = 0; p && i < n; i++)
+        gr_paired_clear(&p[i]);
     free(p);
     return rc;
 }

@@ -27,6 +27,31 @@ typedef struct {
 /* out[n], as gram_reason(). */
 gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, size_t n, gram_reasoned *out, size_t *bad,
                             gram_err *err);
+/* One pair in parts, for who writes the texts himself:
+ *
+ *     begin;  for each wave: ask, take each text, read;  settle
+ *
+ * A wave are the rationales from..to; the first ends at gr_reason_first(), and a second follows up to opt.votes where
+ * these are fewer and have not agreed. */
+typedef struct {
+    gr_reason_prompts prompts;
+    gr_ids ids[2];                      /* of each order, up to where a rationale begins */
+    uint64_t seed[2];
+    bool open;                          /* more is to be written */
+} gr_paired;
+gram_status gr_paired_begin(const gr_reason *r, const gram_pair *pair, gr_paired *p, gram_reasoned *out, gram_err *err);
+void gr_paired_clear(gr_paired *p);
+size_t gr_reason_first(const gr_reason *r);
+/* Sets order and seed of each, and out->n. */
+void gr_paired_ask(const gr_reason *r, const gr_paired *p, gram_reasoned *out, size_t from, size_t to);
+/* What was written for `to`. by_tag: it was cut at the closing tag; end: the token that ended it, or -1. */
+gram_status gr_paired_take(const gr_reason *r, gram_rationale *to, gr_str text, size_t tokens, bool by_tag, int32_t end,
+                           gram_err *err);
+/* The verdicts of from..out->n. */
+gram_status gr_paired_read(const gr_reason *r, gr_paired *p, gram_reasoned *out, size_t from, gram_err *err);
+bool gr_paired_agreed(const gr_reason *r, const gram_reasoned *out);     /* they leave no doubt */
+void gr_paired_settle(const gr_reason *r, gram_reasoned *out);
+
 /* As gram_rationale_read(). */
 gram_status gr_reason_stored(const gr_reason *r, const gram_pair *pair, bool swapped, const char *text,
                              gram_rationale *out, gram_err *err);

@@ -120,6 +120,11 @@ static gram_status lib_text_logprobs(gr_engine *e, const int32_t *id, size_t n, 
     return gram_text_logprobs(model(e), id, n, top, fn, arg, err);
 }
 
+static gram_status lib_reasoner_open(gr_engine *e, gram_reasoner **out, const gram_rationale_options *o, gram_err *err)
+{
+    return gram_reasoner_open(out, model(e), o, err);
+}
+
 static void lib_set_turns(gr_engine *e, const gram_turns *turns)
 {
     gram_set_turns(model(e), turns);
@@ -144,5 +149,13 @@ void gr_engine_libgram(gr_engine *e)
     e->writer_next = gram_writer_next;
     e->writer_close = gram_writer_close;
     e->text_logprobs = lib_text_logprobs;
+    e->reasoner_open = lib_reasoner_open;
+    e->reasoner_close = gram_reasoner_close;
+    e->reason_show = gram_reason_show;
+    e->reasoning_open = gram_reasoning_open;
+    e->reasoning_write = gram_reasoning_write;
+    e->reasoning_read = gram_reasoning_read;
+    e->reasoning_verdict = gram_reasoning_verdict;
+    e->reasoning_close = gram_reasoning_close;
     e->set_turns = lib_set_turns;
 }

@@ -5,7 +5,7 @@
 #ifndef GR_SERVE_ENGINE_H
 #define GR_SERVE_ENGINE_H
 
-#include "gram/generate.h"
+#include "gram/rationale.h"
 
 typedef struct gr_engine gr_engine;
 struct gr_engine {
@@ -35,6 +35,16 @@ struct gr_engine {
     void (*writer_close)(gram_writer *w);
     gram_status (*text_logprobs)(gr_engine *e, const int32_t *id, size_t n, size_t top, gram_written_fn *fn, void *arg,
                                  gram_err *err);
+    /* gram/rationale.h's; reasoner_open NULL: it writes no reasons. Opening, reading and showing compute or take the
+     * model for themselves; writing may be done in turns. */
+    gram_status (*reasoner_open)(gr_engine *e, gram_reasoner **out, const gram_rationale_options *o, gram_err *err);
+    void (*reasoner_close)(gram_reasoner *r);
+    gram_status (*reason_show)(gram_reasoner *r, const gram_pair *pair, bool swapped, char **out, gram_err *err);
+    gram_status (*reasoning_open)(gram_reasoning **out, gram_reasoner *r, const gram_pair *pair, gram_err *err);
+    gram_status (*reasoning_write)(gram_reasoning *g, gram_reasoning_fn *fn, void *arg, bool *more, gram_err *err);
+    gram_status (*reasoning_read)(gram_reasoning *g, bool *more, gram_err *err);
+    const gram_reasoned *(*reasoning_verdict)(const gram_reasoning *g);
+    void (*reasoning_close)(gram_reasoning *g);
     void (*set_turns)(gr_engine *e, const gram_turns *turns);       /* NULL: it writes nothing */
 
     /* Called by any thread, once open has succeeded. */

@@ -25,6 +25,19 @@ static const rule scoring[] = {
     { "score_template", "", NULL },
 };
 
+/* Of those that judge without writing reasons. */
+static const rule plain[] = { { "rationale", "f", NULL } };
+
+/* Of the path that does: what only other texts have. */
+static const rule rationale[] = {
+    { "n", "1", NULL },                     { "best_of", "1", NULL },
+    { "stop", "[", NULL },                  { "stop_token_ids", "[", NULL },
+    { "min_tokens", "0", NULL },            { "repetition_penalty", "1", NULL },
+    { "repeat_penalty", "1", NULL },        { "presence_penalty", "0", NULL },
+    { "frequency_penalty", "0", NULL },     { "echo", "f", NULL },
+    { "logprobs", "f", NULL },
+};
+
 /* Of every path that writes texts. */
 static const rule writing[] = {
     { "logit_bias", "{", NULL },            { "length_penalty", "1", NULL },
@@ -85,9 +98,23 @@ static int refuse(gr_req *r, const rule *rules, size_t n)
     return 0;
 }
 
-int gr_refuse_unread(gr_req *r)
+int gr_refuse_unread_score(gr_req *r)
 {
     return refuse(r, scoring, GR_COUNT(scoring));
+}
+
+int gr_refuse_unread(gr_req *r)
+{
+    int rc = refuse(r, plain, GR_COUNT(plain));
+
+    return rc ? rc : gr_refuse_unread_score(r);
+}
+
+int gr_refuse_unread_rationale(gr_req *r)
+{
+    int rc = refuse(r, rationale, GR_COUNT(rationale));
+
+    return rc ? rc : gr_refuse_unread_writing(r);
 }
 
 int gr_refuse_unread_writing(gr_req *r)

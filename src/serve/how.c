@@ -31,7 +31,7 @@ static int read_stops(gr_req *r, gram_generation *g)
 }
 
 /* Below zero: another one each time, as llama.cpp and vLLM take -1. */
-static int read_seed(gr_req *r, uint64_t *out)
+int gr_read_seed(gr_req *r, uint64_t *out)
 {
     json_t *v = json_object_get(r->in, "seed");
 
@@ -40,6 +40,7 @@ static int read_seed(gr_req *r, uint64_t *out)
     *out = (uint64_t)json_integer_value(v);
     if (json_integer_value(v) < 0 && getrandom(out, sizeof *out, 0) != sizeof *out)
         return gr_refuse(r, 503, "seed", "no seed could be drawn; give one");
+    *out &= INT64_MAX;                      /* so that it can be told and given again */
     return 0;
 }
 
@@ -56,7 +57,7 @@ static int read_between(gr_req *r, const char *const *names, double low, double 
     return *out >= low && *out <= high ? 0 : gr_refuse(r, 422, names[0], "%s must be %s", names[0], wanted);
 }
 
-static int read_sampling(gr_req *r, gram_generation *g)
+int gr_read_sampling(gr_req *r, gram_generation *g)
 {
     const struct { const char *names[3]; double low, high; const char *wanted; double *out; } field[] = {
         { { "temperature" }, 0, 100, "0 to 100", &g->temperature },
@@ -109,9 +110,9 @@ int gr_read_writing(gr_req *r, gr_texts *st)
 
     gram_generation_init(g);
     if (!rc)
-        rc = read_sampling(r, g);
+        rc = gr_read_sampling(r, g);
     if (!rc)
-        rc = read_seed(r, &g->seed);
+        rc = gr_read_seed(r, &g->seed);
     if (!rc)
         rc = gr_read_size(r, "n", 1, &g->n);
     if (!rc)

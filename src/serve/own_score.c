@@ -4,12 +4,14 @@
  *     {"pairs": [{...}, ...]}            {"data": [verdict, ...]} in their order; {index, error} for a pair that cannot
  *                                        be judged
  *     "explain": true                    adds what the model read, as "read": [first order, second order], or of a
- *                                        reward head [a, b] */
+ *                                        reward head [a, b]
+ *     "rationale": true                  reasons are written before the verdict: rationales.h */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include "serve/endpoints.h"
+#include "serve/rationales.h"
 
 typedef struct {
     bool list, explain;
@@ -21,17 +23,20 @@ typedef struct {
     } *one;                         /* [n] */
     size_t shown;                   /* pairs whose prompts have been rendered */
     const gram_pair *pair;          /* [asked] */
+    size_t *place;                  /* [asked] of each in the request */
     const gram_verdict *verdict;
+    gr_rationales *reasons;            /* NULL: none are written */
 } score_state;
 
 static void clear(gr_req *r)
 {
     score_state *st = r->state;
 
-    for (size_t i = 0; i < st->n; i++) {
+    for (size_t i = 0; st->one && i < st->n; i++) {
         free(st->one[i].read[0]);
         free(st->one[i].read[1]);
     }
+    gr_rationales_clear(st->reasons);
 }
 
 static json_t *one_json(gr_req *r, const score_state *st, size_t i)
@@ -39,9 +44,11 @@ static json_t *one_json(gr_req *r, const score_state *st, size_t i)
     const struct one *one = &st->one[i];
     json_t *v;
 
-    if (one->why)
-        return json_pack("{s:{s:i, s:s, s:s}}", "error", "code", 422, "message", one->why, "param",
-                         gr_at(r, "pairs", i));
+    if (one->why || r->job.fault[one->at])
+        return json_pack("{s:{s:i, s:s, s:s}}", "error", "code", 422, "message",
+                         one->why ? one->why : r->job.fault[one->at], "param", gr_at(r, "pairs", i));
+    if (st->reasons)
+        return gr_rationales_json(r, st->reasons, one->at);
     v = gr_verdict_json(&st->verdict[one->at]);
     if (v && st->explain)
         json_object_set_new(v, "read", one->read[1] ? json_pack("[s,s]", one->read[0], one->read[1])
@@ -49,7 +56,8 @@ static json_t *one_json(gr_req *r, const score_state *st, size_t i)
     return v;
 }
 
-static int answer(gr_req *r)
+/* NULL: out of memory. */
+static json_t *whole(gr_req *r)
 {
     const score_state *st = r->state;
     json_t *out = json_pack("{s:s, s:s, s:I, s:s}", "id", r->id, "object", st->list ? "list" : "score",
@@ -63,7 +71,7 @@ static int answer(gr_req *r)
         if (!v || json_array_append_new(data, v)) {
             json_decref(data);
             json_decref(out);
-            return gr_nomem_req(r);
+            return NULL;
         }
     }
     if (st->list)
@@ -71,13 +79,21 @@ static int answer(gr_req *r)
     else
         json_object_update(out, json_array_get(data, 0));
     json_decref(data);
-    json_object_set_new(out, "usage", gr_usage_json(r));
+    if (json_object_set_new(out, "usage", st->reasons ? gr_rationales_usage(st->reasons) : gr_usage_json(r))) {
+        json_decref(out);
+        return NULL;
+    }
     /* For `gram score --server`, whose overlaps span many requests. */
     if (r->engine->spread && json_object_set_new(out, "lambda", json_real(r->engine->options.lambda))) {
         json_decref(out);
-        return gr_nomem_req(r);
+        return NULL;
     }
-    return gr_answer(r, out);
+    return out;
+}
+
+static int answer(gr_req *r)
+{
+    return gr_answer(r, whole(r));
 }
 
 static gram_status show(gr_engine *e, void *arg, bool *again, gram_err *err)
@@ -127,6 +143,10 @@ static int judged(gr_req *r)
     int rc = 0;
 
     st->verdict = r->job.verdict;
+    if (st->reasons) {
+        r->pairs += st->asked;
+        r->tokens += st->reasons->prompt_tokens + st->reasons->written;
+    }
     for (size_t i = 0; i < st->n && !rc; i++) {
         char why[sizeof r->why];
         const char *fault = st->one[i].why ? NULL : r->job.fault[st->one[i].at];
@@ -137,9 +157,8 @@ static int judged(gr_req *r)
     }
     if (!rc)
         rc = refuse_faults(r, st);
-    if (rc || !st->explain)
+    if (rc || !st->explain || st->reasons)
         return rc ? rc : answer(r);
-    r->clear = clear;
     return gr_ask_step(r, show, st, answer);
 }
 
@@ -186,8 +205,10 @@ static int read_pairs(gr_req *r, score_state *st, json_t *pairs, gram_pair *pair
             rc = set_fault(r, st, i, r->why);
         if (rc)
             return rc;
-        if (!st->one[i].why)
+        if (!st->one[i].why) {
+            st->place[st->asked] = i;
             st->one[i].at = st->asked++;
+        }
     }
     return refuse_faults(r, st);
 }
@@ -204,7 +225,10 @@ int gr_own_score(gr_req *r)
     r->state = st;
     st->list = pairs != NULL;
     st->n = 1;
-    rc = gr_refuse_unread(r);
+    rc = gr_refuse_unread_score(r);
+    if (!rc)
+        rc = gr_rationales_read(r, &st->reasons);
+    r->clear = clear;
     if (!rc)
         rc = gr_read_bool(r, "explain", false, &st->explain);
     if (!rc && pairs)
@@ -213,9 +237,17 @@ int gr_own_score(gr_req *r)
         return rc;
     pair = gr_req_alloc(r, st->n, sizeof *pair);
     st->one = gr_req_alloc(r, st->n, sizeof *st->one);
-    if (!pair || !st->one)
+    st->place = gr_req_alloc(r, st->n, sizeof *st->place);
+    if (!pair || !st->one || !st->place)
         return r->status;
     st->pair = pair;
     rc = read_pairs(r, st, pairs, pair);
-    return rc ? rc : gr_ask(r, pair, NULL, st->asked, judged);
+    if (rc || !st->reasons)
+        return rc ? rc : gr_ask(r, pair, NULL, st->asked, judged);
+    st->reasons->pair = pair;
+    st->reasons->place = st->place;
+    st->reasons->n = st->asked;
+    st->reasons->explain = st->explain;
+    st->reasons->whole = whole;
+    return gr_rationales_ask(r, st->reasons, judged);
 }

@@ -25,6 +25,15 @@ void gr_metrics_count(gr_metrics *m, const gr_req *r, double seconds)
     m->tokens += r->tokens;
 }
 
+void gr_metrics_reasoned(gr_metrics *m, bool streamed, const gram_reasoned *v)
+{
+    m->streamed_pairs += streamed;
+    m->rationales += v->n;
+    m->rationale_tokens += v->written;
+    m->forced += v->forced;
+    m->contradicting += v->contradicts;
+}
+
 static bool add_requests(gr_buf *b, const gr_metrics *m)
 {
     bool ok = gr_buf_puts(b, "# HELP gram_requests_total Answers by path and status; 499: the client left.\n"
@@ -69,7 +78,13 @@ int gr_metrics_answer(gr_req *r)
 
     gr_queue_read_stats(r->s->queue, &q);
     ok = add_requests(&b, m) && add_latency(&b, m)
-      && add(&b, "gram_pairs_total", "counter", "Pairs judged for answered requests.", (double)m->pairs)
+      && add(&b, "gram_pairs_total", "counter", "Pairs judged for answered requests.",
+             (double)(m->pairs + m->streamed_pairs))
+      && add(&b, "gram_rationales_total", "counter", "Rationales written before verdicts.", (double)m->rationales)
+      && add(&b, "gram_rationale_tokens_total", "counter", "Tokens of rationales.", (double)m->rationale_tokens)
+      && add(&b, "gram_rationales_forced_total", "counter", "Rationales that were closed by force.", (double)m->forced)
+      && add(&b, "gram_rationales_contradicting_total", "counter", "Rationales whose verdict is another than their "
+             "conclusion.", (double)m->contradicting)
       && add(&b, "gram_queue_requests", "gauge", "Requests waiting or being judged.", (double)q.jobs)
       && add(&b, "gram_queue_pairs", "gauge", "Pairs waiting or being judged.", (double)q.pairs)
       && add(&b, "gram_dropped_pairs_total", "counter", "Pairs not judged: client left, failed or late.",

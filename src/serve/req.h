@@ -125,6 +125,8 @@ bool gr_is_text(const char *p, size_t n);                   /* UTF-8 without NUL
 /* Fields that change a result and that nobody here reads: of a path that scores, of one that writes, and what a chat or
  * a completion adds to that. fields.c */
 int gr_refuse_unread(gr_req *r);
+int gr_refuse_unread_score(gr_req *r);      /* of the one path that scores and can write reasons */
+int gr_refuse_unread_rationale(gr_req *r);  /* and what it adds where it does */
 int gr_refuse_unread_writing(gr_req *r);
 int gr_refuse_unread_chat(gr_req *r);
 int gr_refuse_unread_completion(gr_req *r);

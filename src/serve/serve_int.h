@@ -5,6 +5,7 @@
 #include <microhttpd.h>
 #include <pthread.h>
 #include <time.h>
+#include "gram/rationale.h"
 #include "serve/req.h"
 
 /* ---- conn.c: connections, each with the time by which it must have said something whole ---- */
@@ -68,7 +69,7 @@ gram_status gr_reader_start(gr_reader *t, void (*work)(gr_req *r), gram_err *err
 bool gr_reader_add(gr_reader *t, gr_req *r);        /* false: it has stopped, and the caller does the work */
 void gr_reader_stop(gr_reader *t);                  /* after what was added is done; again is fine */
 
-/* ---- metrics.c; MHD's thread alone ---- */
+/* ---- prometheus.c; MHD's thread alone, but for gr_metrics_reasoned() ---- */
 
 enum { GR_LATENCY_BUCKETS = 15, GR_STATUSES = 18, GR_ROUTES_MAX = 64 };
 typedef struct {
@@ -76,7 +77,10 @@ typedef struct {
     uint64_t latency[GR_LATENCY_BUCKETS + 1];
     double latency_sum;
     uint64_t latency_n, pairs, tokens;
+    /* The worker's: pairs whose answers were streamed, and what was written before verdicts. */
+    _Atomic uint64_t streamed_pairs, rationales, rationale_tokens, forced, contradicting;
 } gr_metrics;
+void gr_metrics_reasoned(gr_metrics *m, bool streamed, const gram_reasoned *v);
 void gr_metrics_count(gr_metrics *m, const gr_req *r, double seconds);
 int gr_metrics_answer(gr_req *r);                   /* GET /metrics */
 
@@ -122,6 +126,7 @@ void gr_log_event(const gr_serve *s, const char *event, const char *text);
 /* stream.c: an answer sent while it is written, as server-sent events. */
 int gr_stream_open(gr_req *r);                                      /* by start(), before the job is asked for */
 bool gr_stream_add(gr_req *r, const char *p, size_t n);             /* by a step; false: out of memory */
+bool gr_stream_event(gr_req *r, json_t *json);                      /* the same of an event; json is taken over */
 void gr_stream_end(gr_req *r);                                      /* the job is done */
 bool gr_stream_begun(gr_req *r);
 struct MHD_Response *gr_stream_response(gr_req *r);

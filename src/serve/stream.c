@@ -4,6 +4,7 @@
  * the next event wakes it. One lock a stream; the two threads never wait for each other for long. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/json.h"
 #include "serve/serve_int.h"
 
 struct gr_stream {
@@ -50,6 +51,18 @@ bool gr_stream_add(gr_req *r, const char *p, size_t n)
     if (ok)
         wake(r);
     pthread_mutex_unlock(&t->lock);
+    return ok;
+}
+
+bool gr_stream_event(gr_req *r, json_t *json)
+{
+    char *text = gr_json_text(json, JSON_COMPACT);
+    gr_buf b = { 0 };
+    bool ok = text && gr_buf_printf(&b, "data: %s\n\n", text) && gr_stream_add(r, b.p, b.n);
+
+    free(text);
+    json_decref(json);
+    gr_buf_clear(&b);
     return ok;
 }
 

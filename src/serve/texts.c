@@ -112,26 +112,13 @@ static int answer(gr_req *r)
     return gr_answer(r, out);
 }
 
-/* One event; json becomes the stream's. */
-static bool send_event(gr_req *r, json_t *json)
-{
-    char *text = gr_json_text(json, JSON_COMPACT);
-    gr_buf b = { 0 };
-    bool ok = text && gr_buf_printf(&b, "data: %s\n\n", text) && gr_stream_add(r, b.p, b.n);
-
-    free(text);
-    json_decref(json);
-    gr_buf_clear(&b);
-    return ok;
-}
-
 static bool send_part(gr_one *c, const char *more, size_t n)
 {
     json_t *choices = json_array();
     bool ok;
 
     gr_push(&choices, choice_json(c, more, n, true));
-    ok = send_event(c->all->r, envelope(c->all, true, choices));
+    ok = gr_stream_event(c->all->r, envelope(c->all, true, choices));
     json_decref(c->logprobs);
     c->logprobs = NULL;
     return ok;
@@ -143,7 +130,7 @@ static bool send_end(gr_texts *st)
 
     if (st->usage) {
         json_t *last = envelope(st, true, json_array());
-        if (!last || json_object_set_new(last, "usage", usage_json(st)) || !send_event(st->r, last))
+        if (!last || json_object_set_new(last, "usage", usage_json(st)) || !gr_stream_event(st->r, last))
             return false;
     }
     return gr_stream_add(st->r, done, sizeof done - 1);

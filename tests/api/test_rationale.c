@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/err.h"
 #include "check.h"
 #include "gram/generate.h"
 #include "gram/rationale.h"
@@ -182,6 +183,151 @@ static void verdict_is_the_labels(void **state)
     gr_buf_clear(&b);
     free(shown);
     free(id);
+}
+
+/* ---- Token by token ------------------------------------------------------------------------------- */
+
+struct parts { gr_buf text[6]; size_t ended; };
+
+static gram_status add_part(void *arg, const gram_reasoning_part *p, gram_err *err)
+{
+    struct parts *all = arg;
+
+    assert_true(p->index < 6 && p->swapped == (p->index % 2 == 1));
+    all->ended += p->ended;
+    return gr_buf_add(&all->text[p->index], p->more, p->bytes) ? GRAM_OK : gr_nomem(err, "parts");
+}
+
+/* Whether some rationale goes on. */
+static bool go_on(gram_reasoning *g, struct parts *parts)
+{
+    bool more, others;
+
+    CHECK_OK(gram_reasoning_write(g, add_part, parts, &more, &check_err));
+    if (more)
+        return true;
+    CHECK_OK(gram_reasoning_read(g, &others, &check_err));
+    return others;
+}
+
+static gram_status drop_token(void *arg, const gram_written *t, gram_err *err)
+{
+    (void)arg, (void)t, (void)err;
+    return GRAM_OK;
+}
+
+/* All pairs side by side, with a chat and with scores in between: the texts and bits of gram_reason(). */
+static void in_steps(void **state)
+{
+    gram_reasoner *r = open_reasoner(&opt);
+    gram_reasoned v[PAIRS];
+    gram_reasoning *g[PAIRS];
+    struct parts parts[PAIRS] = { 0 };
+    bool live[PAIRS];
+    size_t left = PAIRS;
+    gram_generation how;
+    gram_writer *chat;
+    (void)state;
+
+    gram_generation_init(&how);
+    how.max_new_tokens = 200;
+    CHECK_OK(gram_writer_open(&chat, model, &(gram_writing){ .prompt = { &ask[0], 1, NULL }, .how = &how }, &check_err));
+    reason_all(r, v);
+    for (size_t i = 0; i < PAIRS; i++) {
+        const gram_pair p = pair_at(i);
+        CHECK_OK(gram_reasoning_open(&g[i], r, &p, &check_err));
+        live[i] = true;
+    }
+    while (left > 0) {
+        gram_pair p = pair_at(left - 1);
+        gram_verdict score;
+        bool more;
+        CHECK_OK(gram_writer_next(chat, drop_token, NULL, &more, &check_err));
+        CHECK_OK(gram_score(model, &p, 1, &score, &check_err));
+        for (size_t i = 0; i < PAIRS; i++)
+            if (live[i] && !(live[i] = go_on(g[i], &parts[i])))
+                left--;
+    }
+    for (size_t i = 0; i < PAIRS; i++) {
+        const gram_reasoned *now = gram_reasoning_verdict(g[i]);
+        same(&v[i], now);
+        assert_int_equal(now->written, v[i].written);
+        assert_int_equal(now->verdict.tokens, v[i].verdict.tokens);
+        assert_int_equal(now->forced, v[i].forced);
+        assert_int_equal(parts[i].ended, v[i].n);
+        for (size_t j = 0; j < v[i].n; j++)             /* less the white space around it */
+            assert_non_null(strstr(parts[i].text[j].p ? parts[i].text[j].p : "", v[i].rationale[j].text));
+        for (size_t j = 0; j < 6; j++)
+            gr_buf_clear(&parts[i].text[j]);
+        gram_reasoning_close(g[i]);
+        gram_reasoned_clear(&v[i]);
+    }
+    gram_writer_close(chat);
+    gram_reasoner_close(r);
+}
+
+/* The first one is always sure enough, and never. Equal answers have no rationales. */
+static void in_steps_early(void **state)
+{
+    gram_rationale_options o = opt;
+    gram_pair p = pair_at(0);
+    gram_reasoning *g;
+    gram_reasoner *r;
+    (void)state;
+
+    for (int never = 0; never < 2; never++) {
+        o.early = 1 + (size_t)never;
+        o.sure = never ? 1 : 0.5;
+        r = open_reasoner(&o);
+        for (size_t i = 0; i < PAIRS; i++) {
+            struct parts parts = { 0 };
+            gram_reasoned v;
+            size_t bad;
+            p = pair_at(i);
+            p.b = i == 3 ? p.a : p.b;
+            CHECK_OK(gram_reason(r, &p, 1, &v, &bad, &check_err));
+            CHECK_OK(gram_reasoning_open(&g, r, &p, &check_err));
+            while (go_on(g, &parts))
+                ;
+            same(&v, gram_reasoning_verdict(g));
+            assert_int_equal(gram_reasoning_verdict(g)->n, i == 3 ? 0 : never ? 6 : 1);
+            assert_int_equal(gram_reasoning_verdict(g)->early, v.early);
+            gram_reasoning_close(g);
+            gram_reasoned_clear(&v);
+            for (size_t j = 0; j < 6; j++)
+                gr_buf_clear(&parts.text[j]);
+        }
+        gram_reasoner_close(r);
+    }
+    o.products = GRAM_PRODUCTS_TILES;
+    r = open_reasoner(&o);
+    assert_int_equal(gram_reasoning_open(&g, r, &p, &check_err), GRAM_EARG);
+    assert_null(g);
+    gram_reasoner_close(r);
+}
+
+/* The object is what `gram score` writes beside a verdict. */
+static void as_json(void **state)
+{
+    gram_reasoner *r = open_reasoner(&opt);
+    gram_pair p = pair_at(0);
+    gram_reasoned v;
+    size_t bad;
+    char *text;
+    json_t *o;
+    (void)state;
+
+    CHECK_OK(gram_reason(r, &p, 1, &v, &bad, &check_err));
+    text = gram_reasoned_json(&v, 7);
+    o = json_loads(text, 0, NULL);
+    assert_int_equal(json_integer_value(json_object_get(o, "seed")), 7);
+    assert_int_equal(json_array_size(json_object_get(o, "orders")), 2);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(json_array_get(json_object_get(o, "orders"), 1),
+                                                                         "rationale"), 0)), v.rationale[1].text);
+    json_decref(o);
+    free(text);
+    gram_reasoned_clear(&v);
+    gram_reasoner_close(r);
 }
 
 static int count_compared(void *arg, size_t i, size_t j, const gram_reasoned *v)
@@ -525,6 +671,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_alone), cmocka_unit_test(stored_scores_again), cmocka_unit_test(verdict_is_the_labels),
+        cmocka_unit_test(in_steps), cmocka_unit_test(in_steps_early), cmocka_unit_test(as_json),
         cmocka_unit_test(ranks), cmocka_unit_test(files_resume), cmocka_unit_test(refuses),
         cmocka_unit_test(proofs_are_scored_by_definition),
         cmocka_unit_test(proofs_resume), cmocka_unit_test(bad_rows_are_named), cmocka_unit_test(losses_have_gradients),

@@ -34,6 +34,23 @@ def by_keyboard(d):
     check(not d.find_elements(By.CSS_SELECTOR, "#result b"), "text of an answer became markup")
 
 
+def reasons(d):
+    """The box, the texts as they come, and then beside the verdict; as text."""
+    d.find_element(By.ID, "reasons").click()
+    votes = d.find_element(By.ID, "votes")
+    votes.clear()
+    votes.send_keys("3")
+    d.find_element(By.ID, "go").click()
+    wait(d, lambda d: len(d.find_elements(By.CSS_SELECTOR, "#result .reason")) == 3)
+    text = d.find_element(By.ID, "result").text
+    check("is better" in text and "<b>A</b> is better." in text and "votes A" in text, "the reasons say: " + text)
+    check(not d.find_elements(By.CSS_SELECTOR, "#result b"), "text of a reason became markup")
+    check(not d.find_elements(By.CSS_SELECTOR, "#result .writing"), "the reasons are still being written")
+    check(len(d.find_elements(By.CSS_SELECTOR, "#result details")) == 5, "what the model read is not shown")
+    d.find_element(By.ID, "reasons").click()
+    check("has changed" in d.find_element(By.ID, "note").text, "a verdict stays that was made otherwise")
+
+
 def ranking(d):
     d.find_element(By.ID, "add").click()
     d.find_element(By.ID, "add").click()
@@ -106,6 +123,7 @@ def main():
         return
     by_keyboard(d)
     shot(d, "verdict")
+    reasons(d)
     ranking(d)
     shot(d, "ranking")
     d.find_element(By.ID, "tab-set").click()

@@ -70,6 +70,34 @@ def streamed(s, path, body):
     return [(said[i], ended[i]) for i in sorted(said)]
 
 
+def rationales_are_those_of_gram_score(s):
+    """Text and bits, of a request alone, of pairs, and of a stream, with a chat beside them."""
+    row = {"prompt": "Why?", "a": "Because it is so.", "b": "No."}
+    how = {"rationale": True, "votes": 3, "rationale_tokens": 12, "seed": 5}
+    out = subprocess.run([GRAM, "score", MODEL, "-", "--rationale", "--votes", "3", "--rationale-tokens", "12", "--seed", "5",
+                          "--products", "few", "--quiet"], capture_output=True, text=True, check=True, input=json.dumps(
+                          {"prompt": row["prompt"], "chosen": row["a"], "rejected": row["b"]}) + "\n").stdout
+    want = json.loads(out)
+    del want["id"]
+    beside = threading.Thread(target=s.post, args=("/v1/chat/completions", chat(2)))
+    beside.start()
+    got = s.post("/v1/score", {**row, **how})
+    assert {k: got[k] for k in want} == want, (got, want)
+    assert got["usage"]["completion_tokens"] == want["written"]
+    other = {**row, "prompt": "And then?"}
+    got = s.post("/v1/score", {"pairs": [other, row], **how})["data"][1]
+    assert {k: got[k] for k in want} == want, (got, want)
+    status, text = s.ask("POST", "/v1/score", {**row, **how, "stream": True})
+    events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+    assert status == 200 and {k: events[-1][k] for k in want} == want, text
+    for order in want["orders"]:
+        for i, written in enumerate(order["rationale"]):
+            number = 2 * i + (order["first"] == "b")
+            said = "".join(e["delta"] for e in events[:-1] if e["rationale"] == number and e["first"] == order["first"])
+            assert said.strip() == written.strip(), (said, written)
+    beside.join()
+
+
 def answers_have_seeds_of_their_own(s):
     whole = s.post("/v1/chat/completions", chat(1, n=5, stop=["e", "tz"]))["choices"]
     for k, c in enumerate(whole):
@@ -185,6 +213,7 @@ def what_cannot_be_written_is_one_sentence(s):
 
 
 with Serve() as server:
+    rationales_are_those_of_gram_score(server)
     answers_have_seeds_of_their_own(server)
     bytes_are_the_text(server)
     a_completion_of_a_chat_is_the_chat(server)

@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include "base/err.h"
 #include "base/mem.h"
+#include "gram/rationale.h"
 #include "serve/engine.h"
 
 /* One post for each that may pass; NULL, as in programs that hold nothing: all may. */
@@ -387,6 +388,119 @@ static gram_status fake_text_logprobs(gr_engine *e, const int32_t *id, size_t n,
     return rc;
 }
 
+/* A judge that writes "Because j, A is better." a word at a time; its verdicts follow from the answers' strengths. The
+ * texts have their own words: of a pair that holds BOOM they break, of SLOW a word takes 2 ms. */
+struct gram_reasoner { gram_rationale_options o; };
+struct gram_reasoning { gram_rationale_options o; double m; bool broken, slow; size_t at, from; gram_reasoned out; };
+static const char *const fake_reason[] = { "Because", " \xe2\x9c\x93", " <b>A</b>", " is better." };
+
+static gram_status fake_reasoner_open(gr_engine *e, gram_reasoner **out, const gram_rationale_options *o, gram_err *err)
+{
+    if (e->rewards)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "fake: a reward model, which cannot write");
+    *out = gr_calloc(1, sizeof **out);
+    if (!*out)
+        return gr_nomem(err, "reasoner");
+    (*out)->o = *o;
+    return GRAM_OK;
+}
+
+static void fake_reasoner_close(gram_reasoner *r)
+{
+    free(r);
+}
+
+static void fake_reasoning_close(gram_reasoning *g)
+{
+    if (g)
+        gram_reasoned_clear(&g->out);
+    free(g);
+}
+
+static gram_status fake_reasoning_open(gram_reasoning **out, gram_reasoner *r, const gram_pair *p, gram_err *err)
+{
+    gram_reasoning *g = NULL;
+
+    *out = NULL;
+    if (fake_has(p, "TOOLONG"))
+        return gr_fail(err, GRAM_ELIMIT, "the pair takes 9999 tokens, and at most 2048 may be read");
+    g = gr_calloc(1, sizeof *g);
+    if (!g || !(g->out.rationale = gr_calloc(r->o.votes, sizeof *g->out.rationale))) {
+        free(g);
+        return gr_nomem(err, "reasoning");
+    }
+    g->o = r->o;
+    g->m = fake_strength(p->a) - fake_strength(p->b);
+    g->broken = fake_has(p, "BOOM");
+    g->slow = fake_has(p, "SLOW");
+    g->out.n = r->o.early ? r->o.early : r->o.votes;
+    g->out.verdict.dropped = fake_has(p, "DROP");
+    *out = g;
+    return GRAM_OK;
+}
+
+static gram_status fake_reasoning_write(gram_reasoning *g, gram_reasoning_fn *fn, void *arg, bool *more, gram_err *err)
+{
+    const char *word = fake_reason[g->at++];
+    gram_status rc = GRAM_OK;
+
+    *more = g->at < GR_COUNT(fake_reason);
+    if (g->broken && g->at == 2)
+        return gr_fail(err, GRAM_EFORMAT, "the engine broke");
+    if (g->slow)
+        usleep(2000);
+    for (size_t j = g->from; j < g->out.n && !rc; j++) {
+        const gram_reasoning_part part = { j, j % 2 == 1, !*more, word, strlen(word) };
+        rc = fn ? fn(arg, &part, err) : GRAM_OK;
+    }
+    return rc;
+}
+
+static gram_status fake_reasoning_read(gram_reasoning *g, bool *more, gram_err *err)
+{
+    gram_reasoned *v = &g->out;
+
+    for (size_t j = g->from; j < v->n; j++) {
+        gram_rationale *r = &v->rationale[j];
+        gr_buf b = { 0 };
+        for (size_t i = 0; i < GR_COUNT(fake_reason); i++)
+            if (!gr_buf_puts(&b, fake_reason[i])) {
+                gr_buf_clear(&b);
+                return gr_nomem(err, "reasoning");
+            }
+        *r = (gram_rationale){ .text = b.p, .swapped = j % 2 == 1, .p = 1 / (1 + exp(-g->m)), .tokens = 4,
+                               .status = GRAM_RATIONALE_CLOSED };
+        v->votes[g->m < 0]++;
+        v->written += 4;
+    }
+    g->from = v->n;
+    g->at = 0;
+    *more = v->n < g->o.votes && fabs(g->m) < 1;
+    v->early = v->n < g->o.votes && !*more;
+    v->n = *more ? g->o.votes : v->n;
+    v->verdict.preference = v->verdict.p_forward = v->verdict.p_swapped = v->hard = 1 / (1 + exp(-g->m));
+    v->verdict.logit_margin = g->m;
+    v->verdict.consistent = true;
+    v->verdict.tokens = 20 + v->written;
+    return GRAM_OK;
+}
+
+static const gram_reasoned *fake_reasoning_verdict(const gram_reasoning *g)
+{
+    return &g->out;
+}
+
+static gram_status fake_reason_show(gram_reasoner *r, const gram_pair *p, bool swapped, char **out, gram_err *err)
+{
+    gr_buf b = { 0 };
+
+    (void)r;
+    if (!gr_buf_printf(&b, "reason on %s, %s", swapped ? p->b : p->a, swapped ? p->a : p->b))
+        return gr_nomem(err, "reasoner");
+    *out = b.p;
+    return GRAM_OK;
+}
+
 static void fake_set_turns(gr_engine *e, const gram_turns *turns)
 {
     ((struct fake_self *)e->self)->turns = turns ? *turns : (gram_turns){ 0 };
@@ -418,6 +532,10 @@ static inline gr_engine fake_engine(const char *path)
                         .writer_open = fake_writer_open, .writer_next = fake_writer_next,
                         .writer_close = fake_writer_close, .set_turns = fake_set_turns,
                         .text_logprobs = fake_text_logprobs,
+                        .reasoner_open = fake_reasoner_open, .reasoner_close = fake_reasoner_close,
+                        .reason_show = fake_reason_show, .reasoning_open = fake_reasoning_open,
+                        .reasoning_write = fake_reasoning_write, .reasoning_read = fake_reasoning_read,
+                        .reasoning_verdict = fake_reasoning_verdict, .reasoning_close = fake_reasoning_close,
                         .prompt_ids = fake_prompt_ids, .rank = gram_rank_by };
 }
 

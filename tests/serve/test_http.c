@@ -274,6 +274,71 @@ static void small_requests_do_not_wait_for_large_ones(void **state)
     stop(NULL);
 }
 
+/* All that the server says to body, which asks that the connection be closed. */
+static void stream(const char *path, const char *body)
+{
+    int fd = dial();
+    size_t n = 0;
+    ssize_t k;
+
+    post(fd, path, "Connection: close\r\n", body);
+    while ((k = recv(fd, text + n, sizeof text - 1 - n, 0)) > 0)
+        n += (size_t)k;
+    text[n] = '\0';
+    close(fd);
+}
+
+static size_t times(const char *what)
+{
+    size_t n = 0;
+
+    for (const char *p = text; (p = strstr(p, what)); p++)
+        n++;
+    return n;
+}
+
+#define REASONS "\"rationale\":true,\"votes\":2,\"stream\":true}"
+
+static void rationales_are_streamed(void **state)
+{
+    (void)state;
+    start(&(gr_serve_options){ 0 }, "fake");
+    stream("/v1/score", "{\"prompt\":\"q\",\"a\":\"SLOW\",\"b\":\"y\"," REASONS);
+    assert_non_null(strstr(text, "Content-Type: text/event-stream"));
+    assert_int_equal(times("\"rationale.chunk\""), 8);
+    assert_int_equal(times("\"delta\":\"Because\",\"ended\":false"), 2);
+    assert_int_equal(times("\"first\":\"b\",\"delta\":\" is better.\",\"ended\":true"), 1);
+    assert_int_equal(times("\"orders\":"), 1);         /* the verdict is the last event */
+    assert_int_equal(times("\"completion_tokens\":8"), 1);
+    assert_non_null(strstr(text, "data: [DONE]"));
+    stream("/v1/score", "{\"pairs\":[{\"prompt\":\"q\",\"a\":1,\"b\":\"y\"},{\"prompt\":\"q\",\"a\":\"TOOLONG\",\"b\":\"y\"},{\"prompt\":\"q\",\"a\":\"x\",\"b\":"
+                        "\"y\"}]," REASONS);
+    assert_int_equal(times("\"index\":2,\"rationale\":"), 8);
+    assert_int_equal(times("at most 2048"), 1);
+    stream("/v1/score", "{\"prompt\":\"q\",\"a\":\"TOOLONG\",\"b\":\"y\"," REASONS);
+    assert_non_null(strstr(text, "HTTP/1.1 422"));
+    stream("/v1/score", "{\"pairs\":[{\"prompt\":\"q\",\"a\":\"TOOLONG\",\"b\":\"y\"},{\"prompt\":\"q\",\"a\":\"TOOLONG\","
+                        "\"b\":\"y\"}]," REASONS);
+    assert_non_null(strstr(text, "HTTP/1.1 422"));
+    stream("/v1/score", "{\"prompt\":\"q\",\"a\":\"BOOM\",\"b\":\"y\"," REASONS);
+    assert_null(strstr(text, "[DONE]"));                /* it breaks off, as a chat does */
+    for (int i = 0; i < 20; i++) {                      /* clients that leave in the middle */
+        int fd = dial();
+        post(fd, "/v1/score", "", "{\"prompt\":\"q\",\"a\":\"SLOW\",\"b\":\"y\"," REASONS);
+        if (i % 2)
+            assert_true(recv(fd, text, 100, 0) > 0);
+        close(fd);
+    }
+    {
+        int fd = dial();
+        say(fd, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_int_equal(answer(fd, text), 200);
+        close(fd);
+    }
+    assert_non_null(strstr(text, "gram_rationales_total "));
+    assert_null(strstr(text, "gram_rationales_total 0\n"));
+}
+
 static void streaming(void **state)
 {
     const char *body = "{\"messages\":[{\"role\":\"user\",\"content\":\"SLOW\"}],\"stream\":true,"
@@ -466,6 +531,7 @@ int main(void)
         cmocka_unit_test_teardown(a_late_answer, stop),
         cmocka_unit_test_teardown(small_requests_do_not_wait_for_large_ones, stop),
         cmocka_unit_test_teardown(streaming, stop),
+        cmocka_unit_test_teardown(rationales_are_streamed, stop),
         cmocka_unit_test_teardown(a_chat_does_not_wait_for_a_batch, stop),
         cmocka_unit_test_teardown(draining, stop),
         cmocka_unit_test_teardown(stopped_with_work_in_flight, stop),

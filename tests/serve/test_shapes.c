@@ -404,6 +404,94 @@ static void tokens(void **state)
     json_decref(out);
 }
 
+static void rationales(void **state)
+{
+    json_t *v = ask("/v1/score", "{\"prompt\":\"q\",\"a\":\"a longer answer\",\"b\":\"no\",\"rationale\":true,\"votes\":3,"
+                                 "\"seed\":5,\"explain\":true}"), *plain, *out;
+
+    (void)state;
+    plain = ask("/v1/score", "{\"prompt\":\"q\",\"a\":\"a longer answer\",\"b\":\"no\"}");
+    assert_true(fabs(number(v, "preference") - number(plain, "preference")) < 1e-9);
+    assert_true(fabs(number(v, "reward.1") - (1 - number(plain, "preference"))) < 1e-9);
+    assert_int_equal(json_array_size(at(v, "orders")), 2);
+    assert_int_equal(json_array_size(at(v, "orders.0.rationale")), 2);
+    assert_int_equal(json_array_size(at(v, "orders.1.p")), 1);
+    assert_string_equal(string(v, "orders.1.rationale.0"), "Because \xe2\x9c\x93 <b>A</b> is better.");
+    assert_int_equal(number(v, "votes.0"), 3);
+    assert_int_equal(number(v, "seed"), 5);
+    assert_int_equal(number(v, "written"), 12);
+    assert_int_equal(number(v, "usage.completion_tokens"), 12);
+    assert_int_equal(number(v, "usage.prompt_tokens"), 20);
+    assert_string_equal(string(v, "read.1"), "reason on no, a longer answer");
+    assert_string_equal(string(v, "object"), "score");
+    json_decref(v);
+    json_decref(plain);
+    /* Pairs: one at fault is told of in its place; the first votes of the other agree. */
+    v = ask("/v1/score", "{\"rationale\":true,\"early\":2,\"votes\":4,\"pairs\":["
+                         "{\"prompt\":\"q\",\"a\":\"TOOLONG\",\"b\":\"y\"},"
+                         "{\"prompt\":\"q\",\"a\":\"x\",\"b\":\"a much longer answer than that, so it is\"}]}");
+    assert_int_equal(json_array_size(at(v, "data")), 2);
+    assert_int_equal(number(v, "data.0.error.code"), 422);
+    assert_non_null(strstr(string(v, "data.0.error.message"), "pairs[0]: the pair takes 9999 tokens"));
+    assert_int_equal(json_array_size(at(v, "data.1.orders.0.p")), 1);
+    assert_true(json_is_true(at(v, "data.1.early")));
+    json_decref(v);
+    v = ask("/v1/score", "{\"rationale\":true,\"early\":2,\"votes\":4,\"prompt\":\"q\",\"a\":\"x\",\"b\":\"x\"}");
+    assert_int_equal(json_array_size(at(v, "orders.1.p")), 2);
+    assert_false(json_is_true(at(v, "early")));
+    json_decref(v);
+    engine.rewards = true;
+    assert_int_equal(ask_status("/v1/score", "{\"prompt\":\"q\",\"a\":\"x\",\"b\":\"y\",\"rationale\":true}", &out), 501);
+    engine.rewards = false;
+    json_decref(out);
+}
+
+/* What a rationale is asked with: each must be refused, and by its name. */
+static void rationales_that_cannot_be_meant(void **state)
+{
+    static const struct { const char *more, *word; int status; } wrong[] = {
+        { "\"rationale\":1", "rationale", 422 },
+        { "\"votes\":2", "votes", 422 },
+        { "\"stream\":true", "stream", 422 },
+        { "\"rationale\":false,\"rationale_format\":\"rm-r1\"", "rationale_format", 422 },
+        { "\"rationale\":true,\"votes\":0", "votes", 422 },
+        { "\"rationale\":true,\"votes\":-1", "votes", 422 },
+        { "\"rationale\":true,\"votes\":9", "9 rationales", 413 },
+        { "\"rationale\":true,\"votes\":1.5", "votes", 422 },
+        { "\"rationale\":true,\"rationale_tokens\":0", "rationale_tokens", 422 },
+        { "\"rationale\":true,\"rationale_tokens\":17", "1 to 16", 422 },
+        { "\"rationale\":true,\"max_tokens\":17", "max_tokens", 422 },
+        { "\"rationale\":true,\"rationale_format\":\"/etc/passwd\"", "rationale_format", 422 },
+        { "\"rationale\":true,\"rationale_format\":{\"opening\":1}", "opening", 422 },
+        { "\"rationale\":true,\"temperature\":-1", "temperature", 422 },
+        { "\"rationale\":true,\"repetition_penalty\":1.2", "repetition_penalty", 422 },
+        { "\"rationale\":true,\"logit_bias\":{\"1\":2}", "logit_bias", 422 },
+        { "\"rationale\":true,\"stop\":\"x\"", "stop", 422 },
+        { "\"rationale\":true,\"n\":2", "n is", 422 },
+        { "\"rationale\":true,\"early\":3", "early", 422 },
+        { "\"rationale\":true,\"sure\":0.2", "sure", 422 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(wrong); i++) {
+        char body[256];
+        json_t *out;
+        int status;
+        snprintf(body, sizeof body, "{\"prompt\":\"q\",\"a\":\"x\",\"b\":\"y\",%s}", wrong[i].more);
+        status = ask_status("/v1/score", body, &out);
+        if (status != wrong[i].status || !strstr(string(out, "error.message"), wrong[i].word))
+            fail_msg("%s: %d %s", body, status, string(out, "error.message"));
+        json_decref(out);
+    }
+    for (size_t i = 0; i < 2; i++) {                    /* the paths that write no reasons say so */
+        json_t *out;
+        assert_int_equal(ask_status(i ? "/v1/reward" : "/v1/rank", "{\"prompt\":\"q\",\"responses\":[\"x\",\"y\"],"
+                                    "\"rationale\":true}", &out), 422);
+        assert_string_equal(string(out, "error.param"), "rationale");
+        json_decref(out);
+    }
+}
+
 static void a_wrong_request_is_never_a_score(void **state)
 {
     static const struct { int status; const char *path, *body; } wrong[] = {
@@ -514,6 +602,8 @@ int main(void)
         cmocka_unit_test(completions),
         cmocka_unit_test(broken_texts),
         cmocka_unit_test(tokens),
+        cmocka_unit_test(rationales),
+        cmocka_unit_test(rationales_that_cannot_be_meant),
         cmocka_unit_test(a_wrong_request_is_never_a_score),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
