@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/err.h"
 #include "model/bind_int.h"
+#include "op/digits.h"
 
 /* Where a multimodal checkpoint keeps its language model, next to the older "language_model.model.". */
 #define NESTED "model.language_model."
@@ -677,7 +678,9 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
     if (!rc && gr_tensor_there(&m->cfg, GR_T_HEAD, 0))
         rc = gr_bind_find(&b, GR_T_HEAD, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->head);
     if (!rc && !writable)
-        m->bytes += tensor_bytes(&m->embed) + (m->cfg.tied_head ? 0 : tensor_bytes(&m->head));
+        m->bytes += tensor_bytes(&m->embed) + (m->cfg.tied_head ? 0 : tensor_bytes(&m->head)) +
+                    (gr_digits_has(m->head.type, m->cfg.width)          /* as vocabulary.c lays it out for few rows */
+                     ? gr_digits_bytes(m->head.type, m->cfg.vocabulary, m->cfg.width) : 0);
     if (!rc)
         rc = vector(&b, &m->final_norm, GR_T_FINAL_NORM, 0, "weight", m->cfg.width);
     for (size_t i = 0; i < m->cfg.layers && !rc; i++) {

@@ -154,13 +154,18 @@ static gram_status reserve(gr_work *w, size_t need, gram_err *err)
     return rc;
 }
 
+/* The file's pages of what was laid out are not needed beside the copy, which is what is read from then on. */
 static void lay_out(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const struct pass *p = arg;
 
-    for (size_t i = first; i < first + n && !lane->rc; i++)
-        if (p->m->mat[i].l)
-            gr_lane_fail(lane, gr_linear_few(p->m->mat[i].l, &lane->err), &lane->err);
+    for (size_t i = first; i < first + n && !lane->rc; i++) {
+        const gr_linear *l = p->m->mat[i].l;
+        if (!l || !gr_linear_few_bytes(l))
+            continue;
+        gr_lane_fail(lane, gr_linear_few(l, &lane->err), &lane->err);
+        gr_weights_release(p->m->file);
+    }
 }
 
 /* What a handful of rows reads is laid out when there first are such. */
@@ -172,8 +177,6 @@ static gram_status make_ready(gr_work *w, gram_err *err)
     if (!w->ready && w->way == GR_ROWS_FEW) {
         gr_device_run(w->p.d, m->cfg.layers * gr_matrices(&m->cfg), GR_CUT_ONE, lay_out, &w->p);
         rc = gr_device_wait(w->p.d, err);
-        if (!m->writable)
-            gr_weights_release(m->file);        /* the copies are what is read from now on */
     }
     w->ready = !rc;
     return rc;
