@@ -429,8 +429,8 @@ static gram_status read_all(gr_set *out, const char *path, const char *const *mo
         rc = read_file(out, *more, one, rules, err);
     if (!rc && out->n == 0)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: no row to learn from: %" PRIu64 " bad, %" PRIu64 " too long, %" PRIu64
-                     " ties, %" PRIu64 " with two answers that are one text", path, out->bad, out->dropped, out->ties,
-                     out->alike);
+                     " ties, %" PRIu64 " with two answers that are one text, %" PRIu64 " without a proof", path,
+                     out->bad, out->dropped, out->ties, out->alike, out->unproved);
     if (rc)
         gr_set_clear(out);
     return rc;
