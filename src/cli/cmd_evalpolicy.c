@@ -37,11 +37,12 @@ static const struct poptOption opts[] = {
 
 struct models { gram_model *policy, *baseline; gram_judge *judge; };
 
-/* What is said of a judge is not the business of those that write. */
-static int open_writer(gram_model **m, const char *path, const gram_options *all)
+/* What is said of a judge is not the business of those that write. base: of the policy alone, since the baseline is
+ * often the base itself. */
+static int open_writer(gram_model **m, const char *path, const char *base, const gram_options *all)
 {
     const gram_options o = { .threads = all->threads, .dtype = all->dtype, .batch_tokens = all->batch_tokens,
-                             .base = all->base, .note = all->note, .note_arg = all->note_arg,
+                             .base = base, .note = all->note, .note_arg = all->note_arg,
                              .chat_template = policy_template };
     gram_err err;
 
@@ -52,19 +53,22 @@ static int open_all(struct models *m, const char *policy)
 {
     gram_options model;
     gram_judge_options o = { .model = &model, .key = getenv("GRAM_API_KEY"), .timeout = timeout_s };
+    const char *base;
     gram_err err;
     int rc = cli_model_options(&model);
 
     if (rc)
         return rc;
+    base = model.base;
+    model.base = NULL;
     if (unit && gram_unit_parse(unit, &o.unit, &err))
         return cli_usage("--unit: %s", err.text);
     o.lambda = model.lambda;
     if (gram_judge_open(&m->judge, judge_where, &o, &err))
         return cli_fail_err(&err);
-    rc = open_writer(&m->policy, policy, &model);
+    rc = open_writer(&m->policy, policy, base, &model);
     if (!rc && baseline)
-        rc = open_writer(&m->baseline, baseline, &model);
+        rc = open_writer(&m->baseline, baseline, NULL, &model);
     return rc;
 }
 
@@ -158,7 +162,7 @@ const cli_command cli_evalpolicy = {
     "is and as it would be of answers of equal length, the reward, the KL to the baseline, length, repetition, distinct words "
     "and the share of answers that were cut, with 95 % intervals by bootstrap over the prompts.\n\n"
     "DIR gets policy.jsonl and baseline.jsonl (the answers), rows.jsonl (the verdicts), numbers.json and index.html, "
-    "which shows answers side by side. Without a baseline a judge that gives numbers is wanted, and there is no win "
+    "which shows answers side by side. --base is of the POLICY alone. Without a baseline a judge that gives numbers is wanted, and there is no win "
     "rate. Ctrl-C keeps what is done, and the same command with --resume goes on from there and ends with the same "
     "bytes.",
     "gram evalpolicy better/ prompts.jsonl --judge judge/ --baseline my-model/ --out eval/\n"

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "eval/figure.h"
 #include "eval/plot.h"
+#include "eval/policy_page.h"
 #include "eval/text.h"
 #include "eval/training_page.h"
 #include "train/metrics_file.h"
@@ -598,16 +599,22 @@ static void definitions(gr_page *p, const gr_run_facts *f)
                 "once.</dd>\n</dl></div>\n");
 }
 
-static gram_status write_page(const struct run *r, gr_buf *out, gram_err *err)
+static gram_status write_page(const struct run *r, const char *dir, gr_buf *out, gram_err *err)
 {
+    bool policy = r->f->stage == GRAM_STAGE_ALIGN;
     gr_page p = { out, true };
+    gram_status rc = GRAM_OK;
 
     head(&p, r->f);
     lead(&p, r);
     cards(&p, r);
     notes(&p, r);
+    if (policy)
+        rc = gr_policy_figures(&p, dir, err);
     if (r->n_steps)
         plots(&p, r);
+    if (!rc && policy)
+        rc = gr_policy_samples(&p, dir, err);
     if (r->n_steps)
         numbers(&p, r);
     if (r->f->sets > 1 && r->f->stage == GRAM_STAGE_FINETUNE)
@@ -615,7 +622,7 @@ static gram_status write_page(const struct run *r, gr_buf *out, gram_err *err)
     settings(&p, r);
     definitions(&p, r->f);
     gr_page_end(&p);
-    return p.ok ? GRAM_OK : gr_nomem(err, "training report");
+    return rc || p.ok ? rc : gr_nomem(err, "training report");
 }
 
 gram_status gr_eval_training(const char *out, const gr_run_facts *f, gram_train_report *report, gr_buf *page,
@@ -633,7 +640,7 @@ gram_status gr_eval_training(const char *out, const gr_run_facts *f, gram_train_
         report->after = r.after.accuracy;
     }
     if (!rc && page)
-        rc = write_page(&r, page, err);
+        rc = write_page(&r, out, page, err);
     free(r.step);
     return rc;
 }
