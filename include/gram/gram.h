@@ -139,7 +139,10 @@ typedef struct {
 } gram_message;
 /* A conversation that ends with a turn of the user, or of a tool. Its system message and earlier turns go into {input}.
  * tools: the functions that the assistant may call, as the text of a JSON array; NULL: none. */
-typedef struct { const gram_message *turn; size_t n; const char *tools; } gram_prompt;
+/* criteria: what the answers are judged by, a rubric or a principle; NULL or "": none. It goes where the judge prompt
+ * has {criteria}; a judge prompt without that place, and a reward model, refuse it (GRAM_EARG), as a judge prompt with it
+ * refuses a prompt that has none. Who writes an answer does not read it. */
+typedef struct { const gram_message *turn; size_t n; const char *tools, *criteria; } gram_prompt;
 /* extra_a, extra_b: what the two answers hold besides their text, as of a message. */
 typedef struct { gram_prompt prompt; const char *a, *b, *extra_a, *extra_b; } gram_pair;
 

@@ -149,7 +149,7 @@ static gram_status retell(const gr_align_facts *f, const gr_align_prompt *p, gr_
 {
     size_t most = f->opt->align.max_new;
     gr_ids *ids = &a->s.e.seq[0];
-    gram_status rc = gr_judge_reply(f->words, (gram_prompt){ p->row.turn, p->row.n_turns, p->row.tools }, t->text, ids,
+    gram_status rc = gr_judge_reply(f->words, gr_group_prompt(&p->row), t->text, ids,
                                     &a->s.e.asked, err);
 
     if (rc)

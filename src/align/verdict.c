@@ -20,15 +20,15 @@ static gram_status take_row(gr_align_prompt *p, gr_row *row, gram_err *err)
         return gr_fail(err, GRAM_EFORMAT, "an answer that calls a tool has no text to reason about");
     if (gr_row_same(row))
         return gr_fail(err, GRAM_EFORMAT, "both answers are the same text");
-    p->row = (gr_group){ .id = row->id, .turn = row->turn, .n_turns = row->n_turns, .tools = row->tools, .n = 2,
-                         .response = gr_calloc(2, sizeof *p->row.response) };
+    p->row = (gr_group){ .id = row->id, .turn = row->turn, .n_turns = row->n_turns, .tools = row->tools,
+                         .criteria = row->criteria, .n = 2, .response = gr_calloc(2, sizeof *p->row.response) };
     if (!p->row.response) {
         p->row = (gr_group){ 0 };
         return gr_nomem(err, "pairs");
     }
     p->row.response[0] = row->chosen;
     p->row.response[1] = row->rejected;
-    row->id = row->tools = row->chosen = row->rejected = NULL;
+    row->id = row->tools = row->criteria = row->chosen = row->rejected = NULL;
     row->turn = NULL;
     row->n_turns = 0;
     return GRAM_OK;
@@ -36,7 +36,7 @@ static gram_status take_row(gr_align_prompt *p, gr_row *row, gram_err *err)
 
 static gram_pair pair_of(const gr_align_prompt *p)
 {
-    return (gram_pair){ { p->row.turn, p->row.n_turns, p->row.tools }, p->row.response[0], p->row.response[1] };
+    return (gram_pair){ gr_group_prompt(&p->row), p->row.response[0], p->row.response[1] };
 }
 
 /* Up to where the rationale begins, in one order. */

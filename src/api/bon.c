@@ -116,7 +116,7 @@ static gram_status next_new(struct run *r, gr_bon_line **out, gram_err *err)
 /* A judge's rewards of the line; where the whole group cannot be judged, the line says why. */
 static gram_status judge_by(gram_judge *j, gr_bon_line *l, gram_judged_group *out, gram_judge_cost *cost, gram_err *err)
 {
-    gram_group g = { .prompt = { l->row.turn, l->row.n_turns, l->row.tools },
+    gram_group g = { .prompt = gr_group_prompt(&l->row),
                      .response = (const char *const *)l->row.response, .n = l->row.n, .reference = l->row.reference };
     gram_err why = { 0 };
     char *columns = NULL;
@@ -214,7 +214,7 @@ static gram_status write_references(struct run *r, size_t n, gram_err *err)
     for (gr_bon_line *l = r->first; n-- > 0 && !rc; l = l->next)
         if (!l->error && !l->row.reference) {
             f.line[asked] = l;
-            prompt[asked++] = (gram_prompt){ l->row.turn, l->row.n_turns, l->row.tools };
+            prompt[asked++] = gr_group_prompt(&l->row);
         }
     if (!rc && asked)
         rc = gram_generate(r->policy, prompt, asked, &g, take_reference, &f, err);
@@ -257,7 +257,7 @@ static gram_status next_prompt(void *arg, const gram_prompt **out, gram_err *err
         return rc;
     *r->last = l;
     r->last = &l->next;
-    r->prompt = (gram_prompt){ l->row.turn, l->row.n_turns, l->row.tools };
+    r->prompt = gr_group_prompt(&l->row);
     *out = &r->prompt;
     return GRAM_OK;
 }

@@ -131,7 +131,7 @@ static bool put_cost(json_t *o, const gr_bon_line *l, bool seconds)
 
 json_t *gr_bon_line_json(const gr_bon_line *l, const double *gold, bool seconds)
 {
-    const gram_prompt prompt = { l->row.turn, l->row.n_turns, l->row.tools };
+    const gram_prompt prompt = gr_group_prompt(&l->row);
     json_t *o = gr_api_line_json(l->row.id, &prompt);
     bool whole = l->row.n && (!l->answer || l->answer[0]), ok = o;
 

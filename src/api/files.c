@@ -271,7 +271,7 @@ static gram_status rank_and_write(gr_job *j, const gr_group *g, gram_rank_method
                                   gram_err *err)
 {
     static const char *const names[] = { "linear", "tournament", "all-pairs", "reference" };
-    gram_prompt prompt = { g->turn, g->n_turns, g->tools };
+    gram_prompt prompt = gr_group_prompt(g);
     gram_err why = { 0 };
     gram_ranking r;
     json_t *o;

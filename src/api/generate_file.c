@@ -82,7 +82,7 @@ static gram_status next_prompt(void *arg, const gram_prompt **out, gram_err *err
         } else {
             rc = take_row(w, &row, err);
             w->rows++;
-            w->prompt = (gram_prompt){ row.turn, row.n_turns, row.tools };
+            w->prompt = gr_group_prompt(&row);
             *out = &w->prompt;
             return rc;
         }
@@ -164,7 +164,7 @@ bool gr_api_put_answers(json_t *o, json_t *const *answer, size_t n)
 
 static json_t *line_json(const struct writing *w, const struct line *l)
 {
-    const gram_prompt prompt = { l->row.turn, l->row.n_turns, l->row.tools };
+    const gram_prompt prompt = gr_group_prompt(&l->row);
     json_t *o = gr_api_line_json(l->row.id, &prompt);
     bool ok = o;
 

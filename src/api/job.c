@@ -243,7 +243,8 @@ json_t *gr_api_line_json(const char *id, const gram_prompt *p)
 {
     json_t *o = json_pack("{s:s, s:o}", "id", id, "prompt", gr_api_prompt_json(p));
 
-    if (o && p->tools && json_object_set_new(o, "tools", json_loads(p->tools, 0, NULL))) {
+    if (o && ((p->tools && json_object_set_new(o, "tools", json_loads(p->tools, 0, NULL))) ||
+              (p->criteria && json_object_set_new(o, "criteria", json_string(p->criteria))))) {
         json_decref(o);
         return NULL;
     }

@@ -18,6 +18,8 @@ static bool add_line(gr_buf *b, const gram_group *g, json_t *columns, size_t i)
     char *text = NULL;
     bool ok = o;
 
+    if (ok && g->prompt.criteria)
+        ok = !json_object_set_new(o, "criteria", json_string(g->prompt.criteria));
     if (ok && g->reference)
         ok = !json_object_set_new(o, "reference", json_string(g->reference));
     if (ok && columns)

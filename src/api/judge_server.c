@@ -14,7 +14,8 @@ enum { PAIRS = 64, BYTES = 1 << 20 };       /* in a request: the server refuses 
 
 static json_t *pair_json(const gram_pair *p)
 {
-    return json_pack("{s:o, s:s, s:s}", "prompt", gr_api_messages_json(&p->prompt), "a", p->a, "b", p->b);
+    return json_pack("{s:o, s:s, s:s, s:s*}", "prompt", gr_api_messages_json(&p->prompt), "a", p->a, "b", p->b,
+                     "criteria", p->prompt.criteria);
 }
 
 static char *request_text(const gram_pair *pair, size_t n)
@@ -158,6 +159,7 @@ static size_t bytes_of(const gram_pair *p)
 {
     size_t n = strlen(p->a) + strlen(p->b);
 
+    n += p->prompt.criteria ? strlen(p->prompt.criteria) : 0;
     for (size_t i = 0; i < p->prompt.n; i++)
         n += strlen(p->prompt.turn[i].content);
     return n;

@@ -30,7 +30,7 @@ struct gr_policy {
 static gram_status rewards(void *arg, const gr_align_prompt *p, const char *const *answer, size_t n,
                            const char *reference, double *reward, gram_err *err)
 {
-    const gram_group g = { .prompt = { p->row.turn, p->row.n_turns, p->row.tools }, .response = answer, .n = n,
+    const gram_group g = { .prompt = gr_group_prompt(&p->row), .response = answer, .n = n,
                            .reference = reference, .columns = p->columns };
     gram_judged_group out;
     gram_status rc = gram_judge_group(arg, &g, &out, err);
@@ -134,7 +134,7 @@ static gram_status write_other(void *arg, const gr_align_prompt *const *p, size_
     if (!prompt)
         return gr_nomem(err, "prompts");
     for (size_t i = 0; i < n; i++)
-        prompt[i] = (gram_prompt){ p[i]->row.turn, p[i]->row.n_turns, p[i]->row.tools };
+        prompt[i] = gr_group_prompt(&p[i]->row);
     gram_generation_init(&g);
     g.temperature = self->o->align.temperature;
     g.top_p = self->o->align.top_p;

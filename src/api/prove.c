@@ -147,13 +147,13 @@ static json_t *proofs_json(const gram_proved *v)
 static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, const gram_proved *v, gram_err *err)
 {
     const gram_proof *best = v->best < v->n ? &v->proof[v->best] : NULL;
-    const gram_prompt prompt = { row->turn, row->n_turns, row->tools };
-    json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:s?, s:s, s:s?, s:o, s:o, s:I, s:s?, s:s?, s:f}", "id", row->id, "prompt",
+    const gram_prompt prompt = gr_row_prompt(row);
+    json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:s?, s:s, s:s?, s:o, s:o, s:I, s:s?, s:s?, s:f, s:s*}", "id", row->id, "prompt",
                           gr_api_messages_json(&prompt), "chosen", row->chosen, "rejected", row->rejected, "rationale", v->rationale,
                           "rationale_label", "chosen", "dropped", v->rationale ? NULL : v->dropped,
                           "score", gr_json_real(best ? best->score : NAN), "proofs", proofs_json(v),
                           "best", best ? (json_int_t)v->best : (json_int_t)-1, "subset", row->subset,
-                          "source", row->source, "weight", row->weight);
+                          "source", row->source, "weight", row->weight, "criteria", row->criteria);
 
     j->report->rows++;
     p->report->proved += v->rationale != NULL;

@@ -129,7 +129,7 @@ gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const c
     gr_chat chat;
     gram_status rc = gr_format_init(&f, format, err);
 
-    if (!prompt && strcmp(m->judge.prompt, gr_judge_default))
+    if (!prompt && !m->judge.own)
         prompt = m->judge.prompt;
     if (!rc && prove)
         rc = make_prover(&f, prompt, prove, err);

@@ -49,7 +49,8 @@ struct poptOption cli_chat_table[] = {
 
 struct poptOption cli_prompt_table[] = {
     { "judge-prompt", 'p', POPT_ARG_STRING, &judge_file, 0,
-      "Take the judge prompt from FILE, byte for byte; it holds {input}, {response_a} and {response_b}.", "FILE" },
+      "Take the judge prompt from FILE, byte for byte; it holds {input}, {response_a} and {response_b}, and "
+      "where rows bring criteria {criteria} or {criteria?}.", "FILE" },
     { "labels", 'l', POPT_ARG_STRING, &labels, 0,
       "Read the verdict from these two labels, each one token (default: A,B).", "A,B" },
     { "max-tokens", 'm', POPT_ARG_LONGLONG, &max_tokens, 0,

@@ -42,8 +42,8 @@ static void clear(remote *r)
 
 static bool add(remote *r, const gram_row *row)
 {
-    json_t *pair = json_pack("{s:o, s:s, s:s}", "prompt", messages(&row->pair.prompt), "a", row->pair.a,
-                             "b", row->pair.b);
+    json_t *pair = json_pack("{s:o, s:s, s:s, s:s*}", "prompt", messages(&row->pair.prompt), "a", row->pair.a,
+                             "b", row->pair.b, "criteria", row->pair.prompt.criteria);
 
     r->pair[r->n] = pair;
     r->id[r->n] = json_string(row->id);

@@ -13,7 +13,7 @@ enum { MOST = 32, MOST_RIVALS = 10 };
 static const struct { const char *name, *rival[MOST_RIVALS]; } known[] = {
     { "prompt", { "context", "question", "instruction", "conversation_input", "input", "conversations", "messages" } },
     { "context", { NULL } }, { "input", { NULL } }, { "instruction", { "prompt", "question" } },
-    { "system", { "system_prompt" } }, { "history", { NULL } }, { "tools", { NULL } },
+    { "system", { "system_prompt" } }, { "history", { NULL } }, { "tools", { NULL } }, { "criteria", { NULL } },
     { "chosen", { "chosen_response" } }, { "rejected", { "rejected_response" } },
     { "response1", { "chosen", "rejected" } }, { "response2", { "chosen", "rejected" } },
     { "response_0", { "chosen", "rejected" } }, { "response_1", { "chosen", "rejected" } },

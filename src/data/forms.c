@@ -170,6 +170,7 @@ gram_status gr_form_add(gr_form *f, const gr_turn *chosen, const gr_turn *reject
     r->n_turns = f->prompt.n;
     r->turn = gr_talk_pack(&f->prompt, f->prompt.n);
     r->tools = copy_of(f->tools, &ok);
+    r->criteria = copy_of(f->criteria, &ok);
     r->chosen = copy_of(chosen->text, &ok);
     r->rejected = copy_of(rejected->text, &ok);
     r->chosen_extra = copy_of(chosen->extra, &ok);
@@ -529,11 +530,14 @@ gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_row **out, size
     if (!rc)
         rc = gr_tools_read(at, row, &f.tools);
     if (!rc)
+        rc = gr_criteria_read(at, row, &f.criteria);
+    if (!rc)
         rc = read_form(&f);
     if (!rc && at->reasons && f.n == 1)         /* rows that one line expands to have no reasons of their own */
         rc = gr_reasons_read(at, row, &f.out[0].reasons);
     gr_talk_clear(&f.prompt);
     free(f.tools);
+    free(f.criteria);
     if (rc) {
         for (size_t i = 0; i < f.n; i++)
             gr_row_clear(&f.out[i]);

@@ -10,7 +10,7 @@ typedef struct {
     const gr_at *at;
     const json_t *row;
     gr_talk prompt;
-    char *tools;
+    char *tools, *criteria;
     gr_row *out;
     size_t n, cap, bytes;
     bool swapped;               /* as of gr_row, of the next row */

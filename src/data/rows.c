@@ -11,6 +11,7 @@ void gr_row_clear(gr_row *r)
     free(r->subset);
     free(r->turn);
     free(r->tools);
+    free(r->criteria);
     free(r->chosen);
     free(r->rejected);
     free(r->chosen_extra);
@@ -19,9 +20,19 @@ void gr_row_clear(gr_row *r)
     *r = (gr_row){ 0 };
 }
 
+gram_prompt gr_row_prompt(const gr_row *r)
+{
+    return (gram_prompt){ r->turn, r->n_turns, r->tools, r->criteria };
+}
+
+gram_prompt gr_group_prompt(const gr_group *g)
+{
+    return (gram_prompt){ g->turn, g->n_turns, g->tools, g->criteria };
+}
+
 gram_pair gr_row_pair(const gr_row *r)
 {
-    return (gram_pair){ { r->turn, r->n_turns, r->tools }, r->chosen, r->rejected, r->chosen_extra, r->rejected_extra };
+    return (gram_pair){ gr_row_prompt(r), r->chosen, r->rejected, r->chosen_extra, r->rejected_extra };
 }
 
 bool gr_row_same(const gr_row *r)
@@ -46,6 +57,7 @@ void gr_group_clear(gr_group *g)
     free(g->id);
     free(g->turn);
     free(g->tools);
+    free(g->criteria);
     free(g->response);
     free(g->reference);
     *g = (gr_group){ 0 };
@@ -64,7 +76,7 @@ gram_status gr_row_check(const gr_at *at, const gr_row *r)
 {
     const struct { const char *name, *text; } part[] = {
         { "the chosen answer", r->chosen }, { "the rejected answer", r->rejected }, { "the id", r->id },
-        { "the source", r->source }, { "the subset", r->subset },
+        { "the source", r->source }, { "the subset", r->subset }, { "\"criteria\"", r->criteria },
     };
 
     for (size_t i = 0; i < GR_COUNT(part); i++)
@@ -97,6 +109,19 @@ static gram_status read_responses(const gr_at *at, const json_t *row, gr_group *
     return GRAM_OK;
 }
 
+gram_status gr_criteria_read(const gr_at *at, const json_t *row, char **out)
+{
+    const json_t *v = json_object_get(row, "criteria");
+
+    *out = NULL;
+    if (!gr_json_holds(v))
+        return GRAM_OK;
+    if (!json_is_string(v))
+        return gr_bad(at, "key \"criteria\" must be a text, found %s", gr_json_kind(v));
+    *out = gr_strdup(json_string_value(v));
+    return *out ? GRAM_OK : gr_row_nomem(at);
+}
+
 static gram_status read_reference(const gr_at *at, const json_t *row, gr_group *g)
 {
     const json_t *reference = gr_json_get(row, "reference");
@@ -109,6 +134,8 @@ static gram_status check_group(const gr_at *at, const gr_group *g)
     for (size_t i = 0; i < g->n; i++)
         if (gr_text_odd(at, g->response[i]))
             return gr_bad(at, "response %zu holds %s", i + 1, gr_text_odd(at, g->response[i]));
+    if (gr_text_odd(at, g->criteria))
+        return gr_bad(at, "\"criteria\" holds %s", gr_text_odd(at, g->criteria));
     if (gr_text_odd(at, g->reference) || gr_text_odd(at, g->id))
         return gr_bad(at, "the %s holds %s", gr_text_odd(at, g->id) ? "id" : "reference",
                       gr_text_odd(at, gr_text_odd(at, g->id) ? g->id : g->reference));
@@ -130,6 +157,8 @@ gram_status gr_group_read(const gr_at *at, const json_t *row, gr_group *g)
         rc = read_responses(at, row, g);
     if (!rc)
         rc = gr_tools_read(at, row, &g->tools);
+    if (!rc)
+        rc = gr_criteria_read(at, row, &g->criteria);
     if (!rc)
         rc = read_reference(at, row, g);
     if (!rc) {
@@ -162,8 +191,9 @@ static gram_status prompt_of_pair(const gr_at *at, const json_t *row, gr_group *
             g->turn = pair[0].turn;
             g->n_turns = pair[0].n_turns;
             g->tools = pair[0].tools;
+            g->criteria = pair[0].criteria;
             pair[0].turn = NULL;
-            pair[0].tools = NULL;
+            pair[0].tools = pair[0].criteria = NULL;
             pair[0].n_turns = 0;
         }
         gr_row_clear(&pair[i]);
@@ -185,6 +215,8 @@ gram_status gr_lone_prompt_read(const gr_at *at, const json_t *row, gr_group *g)
         rc = gr_prompt_finish(at, row, &prompt);
         if (!rc)
             rc = gr_tools_read(at, row, &g->tools);
+        if (!rc)
+            rc = gr_criteria_read(at, row, &g->criteria);
         g->turn = rc ? NULL : gr_talk_pack(&prompt, prompt.n);
         g->n_turns = prompt.n;
         if (!rc && !g->turn)

@@ -17,6 +17,7 @@ typedef struct {
     gram_message *turn;         /* the conversation, ending with a user turn */
     size_t n_turns;
     char *tools;                /* functions that the assistant may call, JSON; NULL: none */
+    char *criteria;             /* what answers are judged by; NULL: nothing is said */
     char *chosen, *rejected;
     char *chosen_extra, *rejected_extra;        /* JSON, as in gram_message; NULL: texts alone */
     double margin;              /* how much better chosen is, where the data say; NAN: not said */
@@ -36,6 +37,7 @@ typedef struct gr_reasons {
     size_t contrary;            /* further ones that speak for the other answer and are left out */
 } gr_reasons;
 void gr_row_clear(gr_row *r);
+gram_prompt gr_row_prompt(const gr_row *r);     /* borrows */
 gram_pair gr_row_pair(const gr_row *r);         /* a is chosen; borrows */
 /* About how many tokens judging the row computes: the question once, both answers in both orders. To cut work into
  * pieces by, before anything is tokenized. */
@@ -49,12 +51,13 @@ typedef struct {
     char *id;
     gram_message *turn;
     size_t n_turns;
-    char *tools;
+    char *tools, *criteria;
     char **response;            /* texts: one that calls a tool makes its row a bad one */
     size_t n;                   /* two or more */
     char *reference;            /* the row's "reference" answer; NULL: none */
 } gr_group;
 void gr_group_clear(gr_group *g);
+gram_prompt gr_group_prompt(const gr_group *g);     /* borrows */
 
 /* Where the row under reading stands; errors begin with it. */
 typedef struct {

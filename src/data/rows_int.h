@@ -39,6 +39,9 @@ gram_status gr_text_read(const gr_at *at, const char *key, const json_t *v, char
 /* The row's "tools" as JSON text, malloc'ed; NULL where there are none. */
 gram_status gr_tools_read(const gr_at *at, const json_t *row, char **out);
 
+/* The row's "criteria", malloc'ed; NULL where there are none. rows.c */
+gram_status gr_criteria_read(const gr_at *at, const json_t *row, char **out);
+
 /* ---- literal.c: values in a string ---- */
 
 /* *out: what the string holds as JSON, or as Python prints it; NULL: neither. */

@@ -173,29 +173,29 @@ gram_status gr_reason_verdict_ids(const gr_reason_words *w, const gr_reason_text
 /* ---- Prompts ------------------------------------------------------------------------------------- */
 
 /* The judge prompt with its holes filled, each byte with its kind. */
-static bool fill(const gr_judge *j, const gr_buf part[3], gr_reason_text *out)
+static bool fill(const gr_judge_words *w, const gr_buf part[4], gr_reason_text *out)
 {
     size_t at = 0;
 
-    for (size_t i = 0; i < j->n_holes; i++) {
-        const gr_buf *b = &part[j->hole[i].which];
-        if (!gr_reason_text_add(out, GR_PROMPT, j->prompt + at, j->hole[i].at - at) ||
+    for (size_t i = 0; i < w->n_holes; i++) {
+        const gr_buf *b = &part[w->hole[i].which];
+        if (!gr_reason_text_add(out, GR_PROMPT, w->text + at, w->hole[i].at - at) ||
             !gr_reason_text_add(out, GR_FOREIGN, b->p, b->n))
             return false;
-        at = j->hole[i].at + j->hole[i].n;
+        at = w->hole[i].at + w->hole[i].n;
     }
-    return gr_reason_text_add(out, GR_PROMPT, j->prompt + at, strlen(j->prompt + at));
+    return gr_reason_text_add(out, GR_PROMPT, w->text + at, strlen(w->text + at));
 }
 
 /* The chat's text: what the template wrote is its own, and where it holds the filled prompt as it stands (less white
  * space at its ends), that one's kinds hold. A template that rewrites its turns makes all of them foreign. */
-static gram_status lay_out(const gr_judge *j, const gr_judge_text *from, gr_reason_text *out, gram_err *err)
+static gram_status lay_out(const gr_judge_text *from, gr_reason_text *out, gram_err *err)
 {
     const gr_chat_text *chat = &from->chat;
     gr_reason_text filled = { 0 };
     gr_str user;
     char *at;
-    gram_status rc = fill(j, from->part, &filled) ? GRAM_OK : gr_nomem(err, "a judge prompt");
+    gram_status rc = fill(from->words, from->part, &filled) ? GRAM_OK : gr_nomem(err, "a judge prompt");
 
     for (size_t i = 0; i < chat->n && !rc; i++)
         if (!gr_reason_text_add(out, chat->piece[i].special ? GR_OWN : GR_FOREIGN, chat->text.p + chat->piece[i].start,
@@ -235,7 +235,7 @@ gram_status gr_reason_prompt(const gr_reason_words *w, const gram_pair *pair, bo
     out->truncated = text[0].truncated;
     out->dropped = text[0].dropped;
     for (int i = 0; i < (both ? 2 : 1) && !rc && !out->dropped; i++) {
-        rc = lay_out(&w->judge, &text[i], &out->order[i], err);
+        rc = lay_out(&text[i], &out->order[i], err);
         out->header[i] = out->order[i].text.n;
         if (!rc && !open_rationale(w, &out->order[i]))
             rc = gr_nomem(err, "a judge prompt");

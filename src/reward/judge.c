@@ -8,13 +8,15 @@
 #include "base/err.h"
 #include "reward/judge.h"
 
-enum { INPUT, ANSWER_A, ANSWER_B, HOLES };
+enum { INPUT, ANSWER_A, ANSWER_B, CRITERIA, HOLES };
 
 static const struct { const char *name; int which; } placeholder[] = {
     { "{input}", INPUT },           { "{user_input}", INPUT },
     { "{response_a}", ANSWER_A },   { "{response_1}", ANSWER_A },
     { "{response_b}", ANSWER_B },   { "{response_2}", ANSWER_B },
+    { "{criteria}", CRITERIA },
 };
+static const char optional[] = "{criteria?}", criteria_words[] = "Judge by these criteria before all else:\n{criteria}\n\n";
 
 /* ---- The judge prompt --------------------------------------------------------------------------- */
 
@@ -39,50 +41,78 @@ gram_status gram_check_judge_prompt(const char *text, gram_err *err)
 
     for (const char *p = text; (p = find_placeholder(p, &n, &which)); p += n)
         found[which] = true;
-    for (int i = 0; i < HOLES; i++)
+    for (int i = 0; i < CRITERIA; i++)
         if (!found[i])
             return gr_fail(err, GRAM_EARG, "judge prompt: no %s (or %s) in it", placeholder[2 * i].name,
                            placeholder[2 * i + 1].name);
     return GRAM_OK;
 }
 
-static gram_status find_holes(gr_judge *j, gram_err *err)
+static gram_status find_holes(gr_judge_words *w, gram_err *err)
 {
     size_t braces = 0, n;
     int which;
 
-    for (const char *p = j->prompt; *p; p++)
+    for (const char *p = w->text; *p; p++)
         braces += *p == '{';
-    j->hole = gr_calloc(braces, sizeof *j->hole);
-    if (!j->hole)
+    w->hole = gr_calloc(braces, sizeof *w->hole);
+    if (!w->hole)
         return gr_nomem(err, "judge prompt");
-    for (const char *p = j->prompt; (p = find_placeholder(p, &n, &which)); p += n) {
-        j->hole[j->n_holes].at = (size_t)(p - j->prompt);
-        j->hole[j->n_holes].n = n;
-        j->hole[j->n_holes++].which = which;
-    }
-    return gram_check_judge_prompt(j->prompt, err);
+    for (const char *p = w->text; (p = find_placeholder(p, &n, &which)); p += n)
+        w->hole[w->n_holes++] = (struct gr_judge_hole){ (size_t)(p - w->text), n, which };
+    return GRAM_OK;
 }
 
-static bool fill(const gr_judge *j, const gr_str part[HOLES], gr_buf *out)
+/* The prompt with `in` in place of each {criteria?}. */
+static char *replace_optional(const char *prompt, const char *in)
+{
+    gr_buf b = { 0 };
+    bool ok = gr_buf_puts(&b, "");
+    const char *p = prompt;
+
+    for (const char *at; ok && (at = strstr(p, optional)); p = at + sizeof optional - 1)
+        ok = gr_buf_add(&b, p, (size_t)(at - p)) && gr_buf_puts(&b, in);
+    if (ok && gr_buf_puts(&b, p))
+        return b.p;
+    gr_buf_clear(&b);
+    return NULL;
+}
+
+/* What is read of pairs with criteria and without. */
+static gram_status find_words(gr_judge *j, gram_err *err)
+{
+    bool place = strstr(j->prompt, "{criteria}"), either = strstr(j->prompt, optional);
+    gram_status rc = gram_check_judge_prompt(j->prompt, err);
+
+    for (int i = 0; i < 2 && !rc; i++) {
+        if (i ? !place && !either : place)
+            continue;
+        j->words[i].text = replace_optional(j->prompt, i ? criteria_words : "");
+        rc = j->words[i].text ? find_holes(&j->words[i], err) : gr_nomem(err, "judge prompt");
+    }
+    return rc;
+}
+
+static bool fill(const gr_judge_words *w, const gr_str part[HOLES], gr_buf *out)
 {
     size_t at = 0;
 
-    for (size_t i = 0; i < j->n_holes; i++) {
-        gr_str s = part[j->hole[i].which];
-        if (!gr_buf_add(out, j->prompt + at, j->hole[i].at - at) || !gr_buf_add(out, s.p, s.n))
+    for (size_t i = 0; i < w->n_holes; i++) {
+        gr_str s = part[w->hole[i].which];
+        if (!gr_buf_add(out, w->text + at, w->hole[i].at - at) || !gr_buf_add(out, s.p, s.n))
             return false;
-        at = j->hole[i].at + j->hole[i].n;
+        at = w->hole[i].at + w->hole[i].n;
     }
-    return gr_buf_puts(out, j->prompt + at);
+    return gr_buf_puts(out, w->text + at);
 }
 
 /* What the model reads, as chat pieces. */
-static gram_status render(const gr_judge *j, const gr_str part[HOLES], gr_chat_text *out, gram_err *err)
+static gram_status render(const gr_judge *j, const gr_judge_words *w, const gr_str part[HOLES], gr_chat_text *out,
+                          gram_err *err)
 {
     gr_buf b = { 0 };
     gram_message m = { .role = "user" };
-    gram_status rc = fill(j, part, &b) ? GRAM_OK : gr_nomem(err, "judge prompt");
+    gram_status rc = fill(w, part, &b) ? GRAM_OK : gr_nomem(err, "judge prompt");
 
     m.content = b.p;
     if (!rc)
@@ -191,10 +221,10 @@ static gram_status find_label(gr_judge *j, const gr_chat_text *t, const char *sp
 
 static gram_status find_labels(gr_judge *j, gram_err *err)
 {
-    static const gr_str empty[HOLES] = { { "", 0 }, { "", 0 }, { "", 0 } };
+    static const gr_str empty[HOLES] = { { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 } };
     gr_chat_text t = { 0 };
     char *space = NULL;
-    gram_status rc = render(j, empty, &t, err);
+    gram_status rc = render(j, &j->words[!j->words[0].text], empty, &t, err);
 
     if (!rc)
         rc = space_before(j, &t, &space, err);
@@ -214,12 +244,13 @@ static gram_status init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const cha
 {
     *j = (gr_judge){ .chat = *chat, .tok = tok, .pad = -1, .last = -1, .max_tokens = max_tokens, .truncate = truncate };
     *chat = (gr_chat){ 0 };
+    j->own = !prompt || !strcmp(prompt, gr_judge_default);
     j->prompt = gr_strdup(prompt ? prompt : gr_judge_default);
     j->label_text[0] = gr_strdup(label_a ? label_a : "A");
     j->label_text[1] = gr_strdup(label_b ? label_b : "B");
     if (!j->prompt || !j->label_text[0] || !j->label_text[1])
         return gr_nomem(err, "judge prompt");
-    return find_holes(j, err);
+    return find_words(j, err);
 }
 
 gram_status gr_judge_init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt,
@@ -283,7 +314,10 @@ void gr_judge_clear(gr_judge *j)
     gr_chat_clear(&j->chat);
     gr_ids_clear(&j->gate_mark);
     free(j->prompt);
-    free(j->hole);
+    for (int i = 0; i < 2; i++) {
+        free(j->words[i].text);
+        free(j->words[i].hole);
+    }
     free(j->label_text[0]);
     free(j->label_text[1]);
     *j = (gr_judge){ 0 };
@@ -328,6 +362,7 @@ gram_status gr_judge_input(const gram_pair *pair, gr_buf *out, gram_err *err)
 struct cut {
     gram_prompt prompt;
     const char *extra;          /* plain: the answer's */
+    const gr_judge_words *words;
     gr_str whole[HOLES];
     size_t keep[HOLES];         /* bytes; the whole length: nothing is cut */
 };
@@ -373,14 +408,14 @@ static gram_status render_parts(const gr_judge *j, const struct cut *c, bool swa
     gr_str part[HOLES];
 
     for (int i = 0; i < HOLES; i++) {
-        int from = swapped && i != INPUT ? ANSWER_A + ANSWER_B - i : i;
+        int from = swapped && (i == ANSWER_A || i == ANSWER_B) ? ANSWER_A + ANSWER_B - i : i;
         if (!shorten(c->whole[from], c->keep[from], &b[i]))
             return gr_nomem(err, "pair");
         part[i] = (gr_str){ b[i].p, b[i].n };
     }
     return j->plain ? render_plain(j, c->prompt, b[INPUT].p ? b[INPUT].p : "", b[ANSWER_A].p ? b[ANSWER_A].p : "",
                                    c->extra, out, err)
-                    : render(j, part, out, err);
+                    : render(j, c->words, part, out, err);
 }
 
 static gram_status render_cut(const gr_judge *j, const struct cut *c, bool swapped, gr_chat_text *out, gram_err *err)
@@ -506,18 +541,33 @@ static gram_status check_plain(gram_prompt p, gram_err *err)
     return GRAM_OK;
 }
 
+/* A pair with criteria and a judge without a place for them, or the other way round. */
+static gram_status check_criteria(const gr_judge *j, bool has, gram_err *err)
+{
+    if (j->plain && has)
+        return gr_fail(err, GRAM_EARG, "there are criteria to judge by, which a reward model does not read");
+    if (j->plain || j->words[has].text)
+        return GRAM_OK;
+    return has ? gr_fail(err, GRAM_EARG, "there are criteria to judge by, and the judge prompt has no {criteria}")
+               : gr_fail(err, GRAM_EARG, "the judge prompt has {criteria}, and there are none");
+}
+
 /* Settles what is read of the pair: *c borrows from the pair and from input. */
 static gram_status judge(const gr_judge *j, const gram_pair *pair, bool single_order, gr_buf *input, struct cut *c,
                          gr_judged *out, gram_err *err)
 {
     const gram_prompt p = pair->prompt;
+    const char *criteria = p.criteria ? p.criteria : "";
     size_t tokens = 0;
     gram_status rc = j->plain ? check_plain(p, err) : gr_judge_input(pair, input, err);
 
+    if (!rc)
+        rc = check_criteria(j, *criteria, err);
     if (rc)
         return rc;
-    *c = (struct cut){ .prompt = p, .extra = pair->extra_a,
-                       .whole = { { input->p, input->n }, { pair->a, strlen(pair->a) }, { pair->b, strlen(pair->b) } } };
+    *c = (struct cut){ .prompt = p, .extra = pair->extra_a, .words = &j->words[*criteria != '\0'],
+                       .whole = { { input->p, input->n }, { pair->a, strlen(pair->a) }, { pair->b, strlen(pair->b) },
+                                  { criteria, strlen(criteria) } } };
     if (j->plain)
         c->whole[INPUT] = (gr_str){ p.turn[p.n - 1].content, strlen(p.turn[p.n - 1].content) };
     for (int i = 0; i < HOLES; i++)
@@ -648,6 +698,7 @@ gram_status gr_judge_texts(const gr_judge *j, const gram_pair *pair, bool both, 
 
     out[0] = out[1] = (gr_judge_text){ 0 };
     for (int i = 0; i < (both ? 2 : 1) && !rc; i++) {
+        out[i].words = c.words;
         out[i].truncated = ids.truncated;
         out[i].dropped = ids.dropped;
         if (!ids.dropped)

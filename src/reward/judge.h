@@ -13,15 +13,22 @@
 
 extern const char gr_judge_default[];       /* the project's own judge prompt */
 
+/* A template text whose placeholders were found once. */
+typedef struct {
+    char *text;                 /* NULL: such a pair has no place in it */
+    struct gr_judge_hole { size_t at, n; int which; } *hole;     /* which: 0 input, 1 response_a, 2 response_b, 3 criteria */
+    size_t n_holes;             /* in order */
+} gr_judge_words;
+
 typedef struct {
     gr_chat chat;
     const gr_tok *tok;          /* borrowed */
     bool plain;                 /* conversations are read, one answer each; of the following, only the limits hold */
     int32_t last;               /* plain: -1 or a token that goes behind each text */
     int32_t pad;                /* plain: -1 or a token that does not stand at the end */
-    char *prompt;               /* the template text; its placeholders were found once: */
-    struct { size_t at, n; int which; } *hole;      /* which: 0 input, 1 response_a, 2 response_b; in order */
-    size_t n_holes;
+    char *prompt;               /* the template text, as it was given; */
+    bool own;                   /* gr_judge_default */
+    gr_judge_words words[2];    /* and as it is read: of a pair without criteria, and with them */
     char *label_text[2];
     int32_t label[2];           /* token ids of A and B as the first token of the assistant's answer */
     size_t max_tokens;
@@ -35,7 +42,9 @@ typedef struct {
  * tokenise them there), or both labels are the same token. max_tokens is already resolved (never 0).
  *
  * Placeholders are {input}, {response_a}, {response_b}, or as GRAM-R2's prompts spell them {user_input},
- * {response_1}, {response_2}. Whatever is put in their place is not searched again.
+ * {response_1}, {response_2}. Whatever is put in their place is not searched again. {criteria} is the pair's criteria,
+ * without which it is refused; {criteria?} is nothing for a pair that has none, else a sentence, the criteria and an empty
+ * line. A prompt with neither refuses a pair that has criteria.
  *
  * {input} is the question itself where the prompt is a single turn of the user; otherwise the turns under their
  * names, "System: ...", "User: ...", "Assistant: ...", with an empty line between two. */
@@ -81,7 +90,12 @@ gram_status gr_judge_show(const gr_judge *j, const gram_pair *pair, bool swapped
 
 /* Both orders as the chat's text, and what stands in it for {input} and for the answers in the seats of A and B, as
  * gr_judge_pair() cuts them; out[1] is swapped, and empty without `both`. Not of a plain judge. */
-typedef struct { gr_chat_text chat; gr_buf part[3]; bool truncated, dropped; } gr_judge_text;
+typedef struct {
+    const gr_judge_words *words;        /* with whose holes filled this is */
+    gr_chat_text chat;
+    gr_buf part[4];
+    bool truncated, dropped;
+} gr_judge_text;
 gram_status gr_judge_texts(const gr_judge *j, const gram_pair *pair, bool both, gr_judge_text out[2], gram_err *err);
 void gr_judge_text_clear(gr_judge_text *t);
 

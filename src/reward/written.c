@@ -12,22 +12,23 @@ struct marks { size_t user, answer, end; };
 
 static gram_status find_marks(const gr_judge *j, struct marks *m, gram_err *err)
 {
-    const char *p = j->prompt;
+    const gr_judge_words *w = &j->words[0];
+    const char *p = w->text;
     size_t after_input, after_b;
 
-    if (j->n_holes != HOLES || j->hole[0].which != INPUT || j->hole[1].which != ANSWER_A ||
-        j->hole[2].which != ANSWER_B)
+    if (w->n_holes != HOLES || w->hole[0].which != INPUT || w->hole[1].which != ANSWER_A ||
+        w->hole[2].which != ANSWER_B)
         return gr_fail(err, GRAM_EARG, "judge prompt: stage 1 takes its marks from it, and wants {input}, {response_a} "
-                       "and {response_b} once each and in this order");
-    m->user = j->hole[INPUT].at;
+                       "and {response_b} once each and in this order, and no {criteria}");
+    m->user = w->hole[INPUT].at;
     if (m->user > 0)                            /* the mark may stand on the line of the input, or on the one before */
         m->user--;
     while (m->user > 0 && p[m->user - 1] != '\n')
         m->user--;
-    after_input = j->hole[INPUT].at + j->hole[INPUT].n;
+    after_input = w->hole[INPUT].at + w->hole[INPUT].n;
     m->answer = after_input + strcspn(p + after_input, "\n");
-    m->answer = gr_min(m->answer + strspn(p + m->answer, "\n"), j->hole[ANSWER_A].at);
-    after_b = j->hole[ANSWER_B].at + j->hole[ANSWER_B].n;
+    m->answer = gr_min(m->answer + strspn(p + m->answer, "\n"), w->hole[ANSWER_A].at);
+    after_b = w->hole[ANSWER_B].at + w->hole[ANSWER_B].n;
     m->end = after_b + strspn(p + after_b, "\n");
     m->end += strcspn(p + m->end, "\n");
     return GRAM_OK;
@@ -35,12 +36,12 @@ static gram_status find_marks(const gr_judge *j, struct marks *m, gram_err *err)
 
 static bool add(gr_buf *b, const gr_judge *j, size_t from, size_t to)
 {
-    return gr_buf_add(b, j->prompt + from, to - from);
+    return gr_buf_add(b, j->words[0].text + from, to - from);
 }
 
 static size_t behind(const gr_judge *j, int hole)
 {
-    return j->hole[hole].at + j->hole[hole].n;
+    return j->words[0].hole[hole].at + j->words[0].hole[hole].n;
 }
 
 /* The first special token of the text that the template writes behind an answer; -1: there is none. */
@@ -126,12 +127,14 @@ gram_status gr_judge_written(const gr_judge *j, const gram_pair *pair, gr_ids *i
     gram_message turn = { "user", NULL };
     gram_status rc = find_marks(j, &m, err);
 
+    if (!rc && pair->prompt.criteria && *pair->prompt.criteria)
+        rc = gr_fail(err, GRAM_EARG, "there are criteria to judge by, which stage 1 has no place for");
     if (!rc)
         rc = gr_judge_input(pair, &input, err);
-    if (!rc && !(add(&user, j, m.user, j->hole[INPUT].at) && gr_buf_add(&user, input.p, input.n) &&
+    if (!rc && !(add(&user, j, m.user, j->words[0].hole[INPUT].at) && gr_buf_add(&user, input.p, input.n) &&
                  add(&user, j, behind(j, INPUT), m.answer) &&
-                 add(&answer, j, m.answer, j->hole[ANSWER_A].at) &&
-                 gr_buf_puts(&answer, pair->a) && add(&answer, j, behind(j, ANSWER_A), j->hole[ANSWER_B].at) &&
+                 add(&answer, j, m.answer, j->words[0].hole[ANSWER_A].at) &&
+                 gr_buf_puts(&answer, pair->a) && add(&answer, j, behind(j, ANSWER_A), j->words[0].hole[ANSWER_B].at) &&
                  gr_buf_puts(&answer, pair->b) && add(&answer, j, behind(j, ANSWER_B), m.end)))
         rc = gr_nomem(err, "pair");
     turn.content = user.p;

@@ -25,8 +25,8 @@ static const rule scoring[] = {
     { "score_template", "", NULL },
 };
 
-/* Of those that judge without writing reasons. */
-static const rule plain[] = { { "rationale", "f", NULL } };
+/* Of all of them but the one that judges by criteria and can write reasons. */
+static const rule plain[] = { { "rationale", "f", NULL }, { "criteria", "\"", NULL } };
 
 /* Of the path that does: what only other texts have. */
 static const rule rationale[] = {

@@ -5,6 +5,7 @@
  *                                        be judged
  *     "explain": true                    adds what the model read, as "read": [first order, second order], or of a
  *                                        reward head [a, b]
+ *     "criteria": C                      beside a prompt, or of all pairs: what they are judged by
  *     "rationale": true                  reasons are written before the verdict: rationales.h */
 #include <stdio.h>
 #include <stdlib.h>
@@ -172,6 +173,20 @@ static json_t *either(const json_t *o, const char *const *name)
     return v;
 }
 
+/* What the pair is judged by; of a list of pairs the request may say it for all. */
+static int read_criteria(gr_req *r, const json_t *o, const char *front, const char **out)
+{
+    const json_t *v = json_object_get(o, "criteria");
+    char name[64];
+
+    v = v && !json_is_null(v) ? v : json_object_get(r->in, "criteria");
+    snprintf(name, sizeof name, "%s%scriteria", front, front[0] ? "." : "");
+    if (!v || json_is_null(v))
+        return 0;
+    *out = json_string_value(v);
+    return *out ? 0 : gr_refuse_text(r, v, name);
+}
+
 /* Reads a pair from o, which is the request or element i of its list. */
 static int read_pair(gr_req *r, json_t *o, const char *front, gram_pair *out)
 {
@@ -184,6 +199,8 @@ static int read_pair(gr_req *r, json_t *o, const char *front, gram_pair *out)
         return gr_refuse(r, 422, front, "%s must be an object", front);
     snprintf(name[0], sizeof name[0], "%s%sprompt", front, front[0] ? "." : "");
     rc = gr_read_prompt(r, json_object_get(o, "prompt"), name[0], &out->prompt);
+    if (!rc)
+        rc = read_criteria(r, o, front, &out->prompt.criteria);
     snprintf(name[0], sizeof name[0], "%s%sa", front, front[0] ? "." : "");
     snprintf(name[1], sizeof name[1], "%s%sb", front, front[0] ? "." : "");
     if (!rc)

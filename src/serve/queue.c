@@ -68,7 +68,7 @@ size_t gr_pair_bytes(const gram_pair *p, const gram_text *text)
 
     if (text)
         return 2 * (n + text->bytes + 4 * text->n_ids);
-    n += strlen(p->a) + strlen(p->b);
+    n += strlen(p->a) + strlen(p->b) + (p->prompt.criteria ? strlen(p->prompt.criteria) : 0);
     for (size_t i = 0; i < p->prompt.n; i++)
         n += strlen(p->prompt.turn[i].content);
     return 2 * n;                                       /* both orders */

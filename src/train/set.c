@@ -180,7 +180,7 @@ static gram_status reply_pair(const gr_row *row, const gr_set_rules *rules, gr_e
                               gram_err *err)
 {
     const gr_judge *j = rules->judge;
-    const gram_prompt prompt = { row->turn, row->n_turns, row->tools };
+    const gram_prompt prompt = gr_row_prompt(row);
     const char *answer[] = { row->chosen, row->rejected };
     size_t *asked[] = { &e->asked, &e->asked_other };
     gram_status rc = GRAM_OK;
@@ -239,7 +239,7 @@ static gram_status add_labelled(gr_set *s, const gr_group *row, const char *answ
                                 const gr_set_rules *rules, gram_err *err)
 {
     const gr_judge *j = rules->judge;
-    const gram_prompt prompt = { row->turn, row->n_turns, row->tools };
+    const gram_prompt prompt = gr_group_prompt(row);
     gr_example e = { .target = good, .good = good, .weight = good ? rules->loss.good_weight : rules->loss.bad_weight,
                      .ref = gr_calloc(2, sizeof *e.ref) };
     gram_status rc = e.ref ? gr_judge_reply(j, prompt, answer, &e.seq[0], &e.asked, err)
@@ -303,7 +303,7 @@ static gram_status add_group(gr_set *s, const gr_group *g, const gr_set_rules *r
     if (!rc)
         shuffle(order, g->n, rules->seed, line);
     for (size_t i = 0; i < rules->pairs && 2 * i + 1 < g->n && !rc; i++) {
-        const gram_pair pair = { { g->turn, g->n_turns, g->tools }, g->response[order[2 * i]],
+        const gram_pair pair = { gr_group_prompt(g), g->response[order[2 * i]],
                                  g->response[order[2 * i + 1]] };
         if (!strcmp(pair.a, pair.b))
             s->alike++;

@@ -400,6 +400,49 @@ static void ids_are(const char *text, const char *want)
     }
 }
 
+/* In every form of row, each pair that a line expands to, and a group; other than a text is a bad row. */
+static void criteria(void **state)
+{
+    static const char *const good[] = {
+        "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"criteria\":\"be brief\"}",
+        "{\"prompt\":\"q\",\"response1\":\"x\",\"response2\":\"y\",\"overall_preference\":1,\"criteria\":\"be brief\"}",
+        "{\"prompt\":\"q\",\"responses\":[\"a\",\"b\",\"c\"],\"scores\":[1,2,3],\"criteria\":\"be brief\"}",
+    }, *const none[] = { "null", "\"\"", "[]" }, *const bad[] = { "1", "[\"a\"]", "{\"a\":1}", "\"a\\u0000\"" };
+    gr_row *row;
+    gr_group g;
+    char line[200];
+    size_t n;
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(good); i++) {
+        CHECK_OK(gr_rows_parse("f", 1, good[i], strlen(good[i]), &row, &n, &check_err));
+        assert_int_equal(n, i == 2 ? 3 : 1);
+        for (size_t k = 0; k < n; k++) {
+            assert_string_equal(gr_row_pair(&row[k]).prompt.criteria, "be brief");
+            gr_row_clear(&row[k]);
+        }
+        free(row);
+    }
+    CHECK_OK(gr_group_parse("f", 1, good[2], strlen(good[2]), &g, &check_err));
+    assert_string_equal(gr_group_prompt(&g).criteria, "be brief");
+    gr_group_clear(&g);
+    CHECK_OK(gr_prompt_parse("f", 1, good[0], strlen(good[0]), &g, &check_err));
+    assert_string_equal(gr_group_prompt(&g).criteria, "be brief");
+    gr_group_clear(&g);
+    for (size_t i = 0; i < GR_COUNT(none) + GR_COUNT(bad); i++) {
+        bool fine = i < GR_COUNT(none);
+        snprintf(line, sizeof line, "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"criteria\":%s}",
+                 fine ? none[i] : bad[i - GR_COUNT(none)]);
+        assert_int_equal(gr_rows_parse("f", 1, line, strlen(line), &row, &n, &check_err), fine ? GRAM_OK : GRAM_EFORMAT);
+        if (fine) {
+            assert_null(row->criteria);
+            gr_row_clear(row);
+        } else
+            assert_non_null(strstr(check_err.text, "\"criteria\""));
+        free(row);
+    }
+}
+
 #define ROW(id) "{" id "\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\"}"
 
 static void files(void **state)
@@ -445,6 +488,7 @@ int main(void)
         cmocka_unit_test(bad_rows_say_why),
         cmocka_unit_test(codes_that_condemn_the_file),
         cmocka_unit_test(groups),
+        cmocka_unit_test(criteria),
         cmocka_unit_test(files),
         cmocka_unit_test(files_that_are_arrays),
     };
