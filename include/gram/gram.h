@@ -65,7 +65,10 @@ typedef struct {
     size_t        batch_tokens;     /* computed together; 0: 4096. Changes speed and memory, no result */
     bool          single_order;     /* read a first only: half the cost, and position bias is not averaged */
     const char   *judge_prompt;     /* the text, with {input}, {response_a}, {response_b}; NULL: the default */
-    const char   *label_a, *label_b;/* one token each; NULL: "A", "B" */
+    const char   *label_a, *label_b;/* one token each; NULL: "A", "B"; pointwise: "Yes", "No" */
+    bool          pointwise;        /* the judge reads one answer at a time and its reward is the margin of the labels'
+                                     * logits, z_a - z_b, as if it had a reward head: n answers cost n passes. The judge
+                                     * prompt then holds {input} and {response} */
     const char   *chat_template;    /* NULL: the model's own. The path of a file that holds a template in Jinja, or of
                                      * those written in C chatml|llama3|llama2|mistral|qwen3|gemma */
     const char   *chat_args;        /* the text of a JSON object: variables for a template in Jinja, such as
@@ -90,6 +93,7 @@ typedef struct {
 gram_status gram_open(gram_model **out, const char *path, const gram_options *opt, gram_err *err);
 /* Whether a text can be a judge prompt, as gram_open() will ask: GRAM_EARG names the placeholder that it lacks. */
 gram_status gram_check_judge_prompt(const char *text, gram_err *err);
+gram_status gram_check_pointwise_prompt(const char *text, gram_err *err);       /* the same with `pointwise` */
 void gram_close(gram_model *m);             /* NULL is fine */
 /* That calibrates its probabilities: of judge.json, 0 where there is none or the options set it aside. */
 double gram_temperature(const gram_model *m);

@@ -113,7 +113,7 @@ static gram_status find_head(gram_judge *j, gram_err *err)
     gr_reward_kind kind = gr_model_config(j->m->model)->reward;
     gram_status rc = gr_api_ready(j->m, err);
 
-    j->head = kind != GR_REWARD_NONE;
+    j->head = kind != GR_REWARD_NONE || j->m->judge.pointwise;
     j->spread = kind == GR_REWARD_PURM;
     return rc;
 }

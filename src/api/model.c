@@ -64,7 +64,7 @@ static void init_judge(gram_model *m, const gram_options *o)
 {
     gr_chat chat;
 
-    if (m->file.cfg.reward && (o->judge_prompt || o->label_a || o->label_b)) {
+    if (m->file.cfg.reward && (o->judge_prompt || o->label_a || o->label_b || o->pointwise)) {
         gr_fail(&m->why, GRAM_EARG, "%s: a reward model reads a conversation with one answer: it has no judge prompt "
                 "and no labels", gr_weights_path(m->file.weights));
         return;
@@ -94,7 +94,7 @@ static void init_judge(gram_model *m, const gram_options *o)
         }
         return;
     }
-    if (gr_judge_init(&m->judge, &chat, m->file.tok, o->judge_prompt, o->label_a, o->label_b,
+    if ((o->pointwise ? gr_judge_init_pointwise : gr_judge_init)(&m->judge, &chat, m->file.tok, o->judge_prompt, o->label_a, o->label_b,
                       o->max_tokens ? o->max_tokens : m->file.cfg.context, o->truncate, &m->why))
         m->chat = GR_CHAT_NONE;
 }
@@ -165,7 +165,7 @@ static void set_temperature(gram_model *m, const gram_options *o)
 
     if (c->temperature <= 0)
         return;
-    if (o->judge_prompt || o->label_a || o->label_b || o->chat_template || o->chat_args || o->reward_token ||
+    if (o->judge_prompt || o->label_a || o->label_b || o->pointwise || o->chat_template || o->chat_args || o->reward_token ||
         o->reward_weights)
         note(o, "the temperature in judge.json is left out: it is that of the judge with its own prompt, labels and "
                 "template");

@@ -92,6 +92,8 @@ static gram_status prover_open(struct prover *p, gram_model *m, const gram_prove
     *p = (struct prover){ .writer = { .m = m } };
     if (!rc)
         rc = gr_api_ready(m, err);
+    if (!rc && m->judge.pointwise)
+        rc = gr_fail(err, GRAM_EARG, "pointwise: a proof is about two answers, not about one");
     if (!rc && m->judge.plain)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward model, whose head gives a number: it cannot write proofs",
                      m->name);

@@ -198,6 +198,8 @@ gram_status gram_reasoner_open(gram_reasoner **out, gram_model *m, const gram_ra
     opt = opt ? opt : &defaults;
     if (!rc)
         rc = gram_rationale_options_check(opt, err);
+    if (!rc && m->judge.pointwise)
+        rc = gr_fail(err, GRAM_EARG, "pointwise: reasons are written about two answers, not about one");
     if (!rc && m->judge.plain)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward model, whose head gives a number: it cannot write reasons",
                      m->name);

@@ -55,7 +55,7 @@ gram_status gram_score_each(gram_model *m, const gram_pair *pair, size_t n, gram
 
 static bool is_reward_model(const gram_model *m)
 {
-    return gr_model_config(m->model)->reward != GR_REWARD_NONE;
+    return gr_model_config(m->model)->reward != GR_REWARD_NONE || m->judge.pointwise;
 }
 
 gram_status gram_rewards(gram_model *m, gram_prompt prompt, const char *const *answer, size_t n, gram_reward *out,
@@ -83,6 +83,9 @@ gram_status gram_text_rewards(gram_model *m, const gram_text *text, size_t n, gr
     gram_status rc = gr_api_ready(m, err);
 
     *bad = n;
+    if (!rc && m->judge.pointwise)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a judge of one answer, which reads a question and the answer apart: only "
+                     "a reward model reads a text as it stands", m->name);
     if (!rc && !is_reward_model(m))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a judge, which compares two answers: only a reward model gives a "
                      "text a number", m->name);

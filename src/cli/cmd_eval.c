@@ -33,6 +33,7 @@ static const struct poptOption opts[] = {
       "Also print a line for each row: what was asked and who won.", NULL },
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
+    CLI_INCLUDE(cli_pointwise_table, NULL),
     CLI_INCLUDE(cli_rationale_table, "Rationales:"),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END

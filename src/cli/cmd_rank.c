@@ -13,6 +13,7 @@ static const struct poptOption opts[] = {
       "Write to FILE, which appears under its name when it is whole; - is standard output (the default).", "FILE" },
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
+    CLI_INCLUDE(cli_pointwise_table, NULL),
     CLI_INCLUDE(cli_rationale_table, "Rationales:"),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END

@@ -21,6 +21,7 @@ static const struct poptOption opts[] = {
       "Score nothing: print the token ids that the model reads of each row, a JSON object for each order.", NULL },
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
+    CLI_INCLUDE(cli_pointwise_table, NULL),
     CLI_INCLUDE(cli_rationale_table, "Rationales:"),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END

@@ -11,7 +11,7 @@ int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
 char *cli_columns, *cli_shard;
 static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base, *reward_token, *reward_weights;
 static char **chat_args;
-static int threads;
+static int threads, pointwise;
 static double lambda;
 static long long batch_tokens, max_tokens;
 
@@ -59,6 +59,13 @@ struct poptOption cli_prompt_table[] = {
       "What to do with a pair that is longer: fail at it (error, the default), shorten the question's middle and "
       "then both answers evenly (balanced), or give it no score (drop).", "error|balanced|drop" },
     CLI_INCLUDE(cli_chat_table, NULL),
+    CLI_TABLE_END
+};
+
+struct poptOption cli_pointwise_table[] = {
+    { "pointwise", '\0', POPT_ARG_NONE, &pointwise, 0,
+      "Judge one answer at a time: its reward is the margin of the logits of the labels Yes and No (--labels), and n "
+      "answers cost n passes. --judge-prompt then holds {input} and {response}.", NULL },
     CLI_TABLE_END
 };
 
@@ -175,7 +182,7 @@ static int read_judge_prompt(gr_buf *text)
         return CLI_FAILED;
     if (text->n == 0 || strlen(text->p) != text->n)
         return cli_fail("%s: a judge prompt is text, and this file is empty or holds a NUL byte", judge_file);
-    if (gram_check_judge_prompt(text->p, &err))
+    if ((pointwise ? gram_check_pointwise_prompt : gram_check_judge_prompt)(text->p, &err))
         return cli_fail("%s: %s", judge_file, err.text);
     return 0;
 }
@@ -260,6 +267,7 @@ int cli_model_options(gram_options *out)
     out->max_tokens = (size_t)max_tokens;
     out->batch_tokens = (size_t)batch_tokens;
     out->single_order = cli_single_order;
+    out->pointwise = pointwise;
     out->judge_prompt = judge_file ? judge_prompt.p : NULL;
     out->chat_template = chat_template;
     out->chat_args = variables;

@@ -10,10 +10,15 @@
 
 enum { INPUT, ANSWER_A, ANSWER_B, CRITERIA, HOLES };
 
+/* Of a pair, and of one answer. */
 static const struct { const char *name; int which; } placeholder[] = {
     { "{input}", INPUT },           { "{user_input}", INPUT },
     { "{response_a}", ANSWER_A },   { "{response_1}", ANSWER_A },
     { "{response_b}", ANSWER_B },   { "{response_2}", ANSWER_B },
+    { "{criteria}", CRITERIA },
+}, placeholder_one[] = {
+    { "{input}", INPUT },           { "{user_input}", INPUT },
+    { "{response}", ANSWER_A },     { "{answer}", ANSWER_A },
     { "{criteria}", CRITERIA },
 };
 static const char optional[] = "{criteria?}", criteria_words[] = "Judge by these criteria before all else:\n{criteria}\n\n";
@@ -21,26 +26,45 @@ static const char optional[] = "{criteria?}", criteria_words[] = "Judge by these
 /* ---- The judge prompt --------------------------------------------------------------------------- */
 
 /* The first placeholder in s, how long it is and what it stands for; NULL: there is none. */
-static const char *find_placeholder(const char *s, size_t *n, int *which)
+static const char *find_placeholder(const char *s, bool one, size_t *n, int *which)
 {
     for (; *s; s++)
-        for (size_t i = 0; i < GR_COUNT(placeholder); i++) {
-            *n = strlen(placeholder[i].name);
-            *which = placeholder[i].which;
-            if (!strncmp(s, placeholder[i].name, *n))
+        for (size_t i = 0; i < (one ? GR_COUNT(placeholder_one) : GR_COUNT(placeholder)); i++) {
+            const char *name = one ? placeholder_one[i].name : placeholder[i].name;
+            *n = strlen(name);
+            *which = one ? placeholder_one[i].which : placeholder[i].which;
+            if (!strncmp(s, name, *n))
                 return s;
         }
     return NULL;
 }
 
-gram_status gram_check_judge_prompt(const char *text, gram_err *err)
+static void find_all(const char *text, bool one, bool found[HOLES])
 {
-    bool found[HOLES] = { false };
     size_t n;
     int which;
 
-    for (const char *p = text; (p = find_placeholder(p, &n, &which)); p += n)
+    for (const char *p = text; (p = find_placeholder(p, one, &n, &which)); p += n)
         found[which] = true;
+}
+
+gram_status gram_check_pointwise_prompt(const char *text, gram_err *err)
+{
+    bool found[HOLES] = { false };
+
+    find_all(text, true, found);
+    for (int i = 0; i < ANSWER_B; i++)
+        if (!found[i])
+            return gr_fail(err, GRAM_EARG, "judge prompt: no %s (or %s) in it", placeholder_one[2 * i].name,
+                           placeholder_one[2 * i + 1].name);
+    return GRAM_OK;
+}
+
+gram_status gram_check_judge_prompt(const char *text, gram_err *err)
+{
+    bool found[HOLES] = { false };
+
+    find_all(text, false, found);
     for (int i = 0; i < CRITERIA; i++)
         if (!found[i])
             return gr_fail(err, GRAM_EARG, "judge prompt: no %s (or %s) in it", placeholder[2 * i].name,
@@ -48,7 +72,7 @@ gram_status gram_check_judge_prompt(const char *text, gram_err *err)
     return GRAM_OK;
 }
 
-static gram_status find_holes(gr_judge_words *w, gram_err *err)
+static gram_status find_holes(gr_judge_words *w, bool one, gram_err *err)
 {
     size_t braces = 0, n;
     int which;
@@ -58,7 +82,7 @@ static gram_status find_holes(gr_judge_words *w, gram_err *err)
     w->hole = gr_calloc(braces, sizeof *w->hole);
     if (!w->hole)
         return gr_nomem(err, "judge prompt");
-    for (const char *p = w->text; (p = find_placeholder(p, &n, &which)); p += n)
+    for (const char *p = w->text; (p = find_placeholder(p, one, &n, &which)); p += n)
         w->hole[w->n_holes++] = (struct gr_judge_hole){ (size_t)(p - w->text), n, which };
     return GRAM_OK;
 }
@@ -82,13 +106,13 @@ static char *replace_optional(const char *prompt, const char *in)
 static gram_status find_words(gr_judge *j, gram_err *err)
 {
     bool place = strstr(j->prompt, "{criteria}"), either = strstr(j->prompt, optional);
-    gram_status rc = gram_check_judge_prompt(j->prompt, err);
+    gram_status rc = (j->pointwise ? gram_check_pointwise_prompt : gram_check_judge_prompt)(j->prompt, err);
 
     for (int i = 0; i < 2 && !rc; i++) {
         if (i ? !place && !either : place)
             continue;
         j->words[i].text = replace_optional(j->prompt, i ? criteria_words : "");
-        rc = j->words[i].text ? find_holes(&j->words[i], err) : gr_nomem(err, "judge prompt");
+        rc = j->words[i].text ? find_holes(&j->words[i], j->pointwise, err) : gr_nomem(err, "judge prompt");
     }
     return rc;
 }
@@ -239,25 +263,29 @@ static gram_status find_labels(gr_judge *j, gram_err *err)
 }
 
 /* All but the labels' tokens. */
-static gram_status init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt, const char *label_a,
-                        const char *label_b, size_t max_tokens, gram_truncate truncate, gram_err *err)
+static gram_status init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt, bool pointwise,
+                        const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
+                        gram_err *err)
 {
-    *j = (gr_judge){ .chat = *chat, .tok = tok, .pad = -1, .last = -1, .max_tokens = max_tokens, .truncate = truncate };
+    const char *own = pointwise ? gr_judge_pointwise : gr_judge_default;
+
+    *j = (gr_judge){ .chat = *chat, .tok = tok, .pad = -1, .last = -1, .max_tokens = max_tokens, .truncate = truncate,
+                     .pointwise = pointwise };
     *chat = (gr_chat){ 0 };
-    j->own = !prompt || !strcmp(prompt, gr_judge_default);
-    j->prompt = gr_strdup(prompt ? prompt : gr_judge_default);
-    j->label_text[0] = gr_strdup(label_a ? label_a : "A");
-    j->label_text[1] = gr_strdup(label_b ? label_b : "B");
+    j->own = !prompt || !strcmp(prompt, own);
+    j->prompt = gr_strdup(prompt ? prompt : own);
+    j->label_text[0] = gr_strdup(label_a ? label_a : pointwise ? "Yes" : "A");
+    j->label_text[1] = gr_strdup(label_b ? label_b : pointwise ? "No" : "B");
     if (!j->prompt || !j->label_text[0] || !j->label_text[1])
         return gr_nomem(err, "judge prompt");
     return find_words(j, err);
 }
 
-gram_status gr_judge_init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt,
-                          const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
-                          gram_err *err)
+static gram_status init_labelled(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt, bool pointwise,
+                                 const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
+                                 gram_err *err)
 {
-    gram_status rc = init(j, chat, tok, prompt, label_a, label_b, max_tokens, truncate, err);
+    gram_status rc = init(j, chat, tok, prompt, pointwise, label_a, label_b, max_tokens, truncate, err);
 
     if (!rc)
         rc = find_labels(j, err);
@@ -266,10 +294,24 @@ gram_status gr_judge_init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const c
     return rc;
 }
 
+gram_status gr_judge_init(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt,
+                          const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
+                          gram_err *err)
+{
+    return init_labelled(j, chat, tok, prompt, false, label_a, label_b, max_tokens, truncate, err);
+}
+
+gram_status gr_judge_init_pointwise(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt,
+                                    const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
+                                    gram_err *err)
+{
+    return init_labelled(j, chat, tok, prompt, true, label_a, label_b, max_tokens, truncate, err);
+}
+
 gram_status gr_judge_init_writing(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt, size_t max_tokens,
                                   gram_truncate truncate, gram_err *err)
 {
-    gram_status rc = init(j, chat, tok, prompt, NULL, NULL, max_tokens, truncate, err);
+    gram_status rc = init(j, chat, tok, prompt, false, NULL, NULL, max_tokens, truncate, err);
 
     j->label[0] = j->label[1] = -1;
     if (rc)
@@ -650,7 +692,7 @@ gram_status gr_judge_pair(const gr_judge *j, const gram_pair *pair, bool single_
     gram_status rc;
 
     *out = (gr_judged){ 0 };
-    rc = j->plain ? judge_plain(j, pair, single_order, out, err)
+    rc = j->plain || j->pointwise ? judge_plain(j, pair, single_order, out, err)
                   : judge(j, pair, single_order, &input, &c, out, err);
     if (rc)
         gr_judged_clear(out);
@@ -675,12 +717,13 @@ gram_status gr_judge_show(const gr_judge *j, const gram_pair *pair, bool swapped
     gr_chat_text t = { 0 };
     gr_buf input = { 0 };
     struct cut c;
-    gram_status rc = judge(j, j->plain ? &one : pair, j->plain, &input, &c, &ids, err);
+    bool alone = j->plain || j->pointwise;
+    gram_status rc = judge(j, alone ? &one : pair, alone, &input, &c, &ids, err);
 
     if (!rc && ids.dropped)
         rc = too_long(j, gr_max(ids.order[0].n, ids.order[1].n), err);
     if (!rc)
-        rc = render_cut(j, &c, swapped && !j->plain, &t, err);
+        rc = render_cut(j, &c, swapped && !alone, &t, err);
     if (!rc && !gr_buf_add(out, t.text.p, t.text.n))
         rc = gr_nomem(err, "prompt");
     gr_chat_text_clear(&t);

@@ -12,6 +12,7 @@
 #include "text/tokenizer.h"
 
 extern const char gr_judge_default[];       /* the project's own judge prompt */
+extern const char gr_judge_pointwise[];     /* of one answer */
 
 /* A template text whose placeholders were found once. */
 typedef struct {
@@ -27,7 +28,8 @@ typedef struct {
     int32_t last;               /* plain: -1 or a token that goes behind each text */
     int32_t pad;                /* plain: -1 or a token that does not stand at the end */
     char *prompt;               /* the template text, as it was given; */
-    bool own;                   /* gr_judge_default */
+    bool own;                   /* gr_judge_default, or gr_judge_pointwise */
+    bool pointwise;             /* one answer is read: order[0] of a pair is a's text, order[1] b's */
     gr_judge_words words[2];    /* and as it is read: of a pair without criteria, and with them */
     char *label_text[2];
     int32_t label[2];           /* token ids of A and B as the first token of the assistant's answer */
@@ -51,6 +53,10 @@ typedef struct {
 gram_status gr_judge_init(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, const char *prompt,
                           const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
                           gram_err *err);
+/* The same for a judge of one answer: the prompt holds {input} and {response}; labels NULL: "Yes" and "No". */
+gram_status gr_judge_init_pointwise(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, const char *prompt,
+                                    const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
+                                    gram_err *err);
 /* The same for a judge that writes before its verdict, of which nothing is known here: no label is looked for. */
 gram_status gr_judge_init_writing(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, const char *prompt,
                                   size_t max_tokens, gram_truncate truncate, gram_err *err);

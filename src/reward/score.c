@@ -212,13 +212,31 @@ static gram_status check_finite(const float *z, size_t n, gram_err *err)
     return GRAM_OK;
 }
 
+/* What is read behind each sequence: the outputs of a reward head, or the logits of two labels, whose margin is the
+ * reward of a judge of one answer. */
+typedef struct { const int32_t *label; size_t n, outputs; } read_out;
+
+static read_out read_of(const gr_scorer *s)
+{
+    size_t outputs = gr_reward_outputs(gr_work_config(s->work)->reward);
+
+    return outputs ? (read_out){ NULL, outputs, outputs } : (read_out){ s->judge->label, 2, s->judge->pointwise };
+}
+
+/* z[n, read.n] to rewards, in place. */
+static void to_rewards(const read_out *read, float *z, size_t n)
+{
+    for (size_t i = 0; i < n && read->label; i++)
+        z[i] = z[2 * i] - z[2 * i + 1];
+}
+
 gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err)
 {
-    size_t outputs = gr_reward_outputs(gr_work_config(s->work)->reward), each = outputs ? outputs : 2;
-    size_t orders = s->single_order && !outputs ? 1 : 2, n_seqs = 0;
+    const read_out read = read_of(s);
+    size_t outputs = read.outputs, orders = s->single_order && !outputs ? 1 : 2, n_seqs = 0;
     gr_judged *judged = gr_calloc(n, sizeof *judged);
     gr_seq *seq = gr_calloc(n * orders, sizeof *seq);
-    float *z = gr_calloc(n * orders * each, sizeof *z), *next = z;
+    float *z = gr_calloc(n * orders * read.n, sizeof *z), *next = z;
     gram_status rc = GRAM_OK;
 
     *bad = n;
@@ -235,20 +253,22 @@ gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_v
         for (size_t k = 0; k < orders && !judged[i].dropped; k++)
             seq[n_seqs++] = (gr_seq){ judged[i].order[k].p, judged[i].order[k].n };
     }
-    rc = gr_score_sequences(s, seq, n_seqs, outputs ? NULL : s->judge->label, each, z, err);
+    rc = gr_score_sequences(s, seq, n_seqs, read.label, read.n, z, err);
     for (size_t i = 0; i < n && !rc; i++) {
         if (judged[i].dropped) {
             out[i] = (gram_verdict){ .dropped = true };
             continue;
         }
-        rc = check_finite(next, each * orders, err);
+        rc = check_finite(next, read.n * orders, err);
         if (rc)
             *bad = i;
+        if (outputs)
+            to_rewards(&read, next, orders);
         out[i] = outputs ? verdict_of_rewards(&judged[i], next, outputs, s->temperature)
                          : verdict_of(&judged[i], next, orders == 1, s->temperature);
         if (same_answers(&pair[i], &judged[i]))
             set_tie(&out[i]);
-        next += each * orders;
+        next += read.n * orders;
     }
 out:
     for (size_t i = 0; judged && i < n; i++)
@@ -262,28 +282,30 @@ out:
 /* The rewards of judged[n], which it clears. */
 static gram_status score_judged(gr_scorer *s, gr_judged *judged, size_t n, gram_reward *out, size_t *bad, gram_err *err)
 {
-    size_t outputs = gr_reward_outputs(gr_work_config(s->work)->reward), n_seqs = 0;
+    const read_out read = read_of(s);
+    size_t n_seqs = 0;
     gr_seq *seq = gr_calloc(n, sizeof *seq);
-    float *y = gr_calloc(n * outputs, sizeof *y), *next = y;
+    float *y = gr_calloc(n * read.n, sizeof *y), *next = y;
     gram_status rc = seq && y ? GRAM_OK : gr_nomem(err, "scores");
 
     for (size_t i = 0; i < n && !rc; i++)
         if (!judged[i].dropped)
             seq[n_seqs++] = (gr_seq){ judged[i].order[0].p, judged[i].order[0].n };
     if (!rc)
-        rc = gr_score_sequences(s, seq, n_seqs, NULL, outputs, y, err);
+        rc = gr_score_sequences(s, seq, n_seqs, read.label, read.n, y, err);
     for (size_t i = 0; i < n && !rc; i++) {
         if (judged[i].dropped) {
             out[i] = (gram_reward){ .mean = NAN, .dropped = true };
             continue;
         }
-        rc = check_finite(next, outputs, err);
+        rc = check_finite(next, read.n, err);
         if (rc)
             *bad = i;
-        out[i] = reward_of(next, outputs);
+        to_rewards(&read, next, 1);
+        out[i] = reward_of(next, read.outputs);
         out[i].tokens = judged[i].order[0].n;
         out[i].truncated = judged[i].truncated;
-        next += outputs;
+        next += read.n;
     }
     free(seq);
     free(y);

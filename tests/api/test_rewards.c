@@ -9,6 +9,7 @@
 #include "file/io.h"
 #include "file/weights.h"
 #include "gram/convert.h"
+#include "gram/rationale.h"
 #include "gram/train.h"
 
 #define GOLDEN "tests/golden/rewards/"
@@ -565,11 +566,71 @@ static void what_does_not_go_together_is_said(void **state)
     free(pairs), free(none), free(bt);
 }
 
+/* What the labels' logits are behind the tokens that are shown of an answer, of a pair and of a group. */
+static void a_judge_of_one_answer(void **state)
+{
+    const gram_options o = { .pointwise = true, .label_a = "A", .label_b = "B", .judge_prompt = "{input} {response} A or B?" };
+    const gram_options wrong = { .pointwise = true, .judge_prompt = "{input} {response_a} {response_b}" };
+    const char *const answer[] = { "yes", "no", "maybe" };
+    const gram_prompt q = { &question, 1, NULL };
+    const gram_pair pair = { q, answer[0], answer[1] }, same = { q, answer[0], answer[0] };
+    gram_reward r[3];
+    gram_ranking rank;
+    gram_verdict v;
+    gram_model *m;
+    gram_tokenizer *t;
+    gram_reasoner *reasoner;
+    int32_t label[2];
+    size_t bad;
+
+    (void)state;
+    CHECK_OK(gram_open(&m, BACKBONE, &o, &check_err));
+    CHECK_OK(gram_tokenizer_open(&t, BACKBONE, &check_err));
+    for (int k = 0; k < 2; k++) {
+        int32_t *id;
+        size_t n;
+        CHECK_OK(gram_tokenize(t, k ? "B" : "A", 1, false, &id, &n, &check_err));
+        assert_int_equal(n, 1);
+        label[k] = *id;
+        free(id);
+    }
+    CHECK_OK(gram_score(m, &pair, 1, &v, &check_err));
+    assert_true(v.rewarded && isnan(v.p_swapped) && v.consistent && !v.spread);
+    CHECK_OK(gram_rewards(m, q, answer, 3, r, &check_err));
+    for (int k = 0; k < 2; k++) {
+        int32_t *id;
+        size_t n;
+        float z[2];
+        CHECK_OK(gram_show_tokens(m, &pair, k == 1, &id, &n, &check_err));
+        CHECK_OK(gram_label_logits(m, (const int32_t *const[]){ id }, &n, 1, label, 2, z, NULL, &check_err));
+        assert_true(v.reward[k].mean == (double)(z[0] - z[1]) && r[k].mean == v.reward[k].mean && r[k].tokens == n);
+        free(id);
+    }
+    assert_true(v.logit_margin == v.reward[0].mean - v.reward[1].mean);
+    assert_true(fabs(v.preference - 1 / (1 + exp(-v.logit_margin))) < 1e-12);
+    CHECK_OK(gram_score(m, &same, 1, &v, &check_err));
+    assert_true(v.preference == 0.5);
+    CHECK_OK(gram_rank(m, q, answer, 3, GRAM_RANK_ALL_PAIRS, NULL, &rank, &check_err));
+    assert_int_equal(rank.passes, 3);                   /* as many as there are answers */
+    assert_true(rank.reward[2].mean == r[2].mean);
+    gram_ranking_clear(&rank);
+    assert_int_equal(gram_text_rewards(m, &(gram_text){ .text = "x", .bytes = 1 }, 1, r, &bad, &check_err),
+                     GRAM_EUNSUPPORTED);
+    assert_int_equal(gram_reasoner_open(&reasoner, m, NULL, &check_err), GRAM_EARG);
+    gram_tokenizer_close(t);
+    gram_close(m);
+    CHECK_OK(gram_open(&m, BACKBONE, &wrong, &check_err));
+    assert_int_equal(gram_score(m, &pair, 1, &v, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "no {response} (or {answer})"));
+    gram_close(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rewards_are_transformers),
         cmocka_unit_test(a_verdict_follows_from_two_rewards),
+        cmocka_unit_test(a_judge_of_one_answer),
         cmocka_unit_test(a_text_has_the_reward_of_its_messages),
         cmocka_unit_test(the_order_is_that_of_the_rewards),
         cmocka_unit_test(overlap_is_the_integral),
