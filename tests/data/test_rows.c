@@ -408,20 +408,20 @@ static void criteria(void **state)
         "{\"prompt\":\"q\",\"response1\":\"x\",\"response2\":\"y\",\"overall_preference\":1,\"criteria\":\"be brief\"}",
         "{\"prompt\":\"q\",\"responses\":[\"a\",\"b\",\"c\"],\"scores\":[1,2,3],\"criteria\":\"be brief\"}",
     }, *const none[] = { "null", "\"\"", "[]" }, *const bad[] = { "1", "[\"a\"]", "{\"a\":1}", "\"a\\u0000\"" };
-    gr_row *row;
+    gr_row *r;
     gr_group g;
     char line[200];
-    size_t n;
+    size_t rows;
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(good); i++) {
-        CHECK_OK(gr_rows_parse("f", 1, good[i], strlen(good[i]), &row, &n, &check_err));
-        assert_int_equal(n, i == 2 ? 3 : 1);
-        for (size_t k = 0; k < n; k++) {
-            assert_string_equal(gr_row_pair(&row[k]).prompt.criteria, "be brief");
-            gr_row_clear(&row[k]);
+        CHECK_OK(gr_rows_parse("f", 1, good[i], strlen(good[i]), &r, &rows, &check_err));
+        assert_int_equal(rows, i == 2 ? 3 : 1);
+        for (size_t k = 0; k < rows; k++) {
+            assert_string_equal(gr_row_pair(&r[k]).prompt.criteria, "be brief");
+            gr_row_clear(&r[k]);
         }
-        free(row);
+        free(r);
     }
     CHECK_OK(gr_group_parse("f", 1, good[2], strlen(good[2]), &g, &check_err));
     assert_string_equal(gr_group_prompt(&g).criteria, "be brief");
@@ -433,13 +433,13 @@ static void criteria(void **state)
         bool fine = i < GR_COUNT(none);
         snprintf(line, sizeof line, "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"criteria\":%s}",
                  fine ? none[i] : bad[i - GR_COUNT(none)]);
-        assert_int_equal(gr_rows_parse("f", 1, line, strlen(line), &row, &n, &check_err), fine ? GRAM_OK : GRAM_EFORMAT);
+        assert_int_equal(gr_rows_parse("f", 1, line, strlen(line), &r, &rows, &check_err), fine ? GRAM_OK : GRAM_EFORMAT);
         if (fine) {
-            assert_null(row->criteria);
-            gr_row_clear(row);
+            assert_null(r->criteria);
+            gr_row_clear(r);
         } else
             assert_non_null(strstr(check_err.text, "\"criteria\""));
-        free(row);
+        free(r);
     }
 }
 

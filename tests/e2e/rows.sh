@@ -190,25 +190,27 @@ says err "weight"
 # Criteria go into the judge prompt, or the row is named.
 plain='{"id":"plain","prompt":"q","chosen":"xx","rejected":"y"}' ruled='{"id":"ruled","prompt":"q","chosen":"xx","rejected":"y","criteria":"Be brief."}'
 row "$plain" "$ruled"
-expect 0 "$GRAM" score "$m" "$tmp/row.jsonl" --show-prompt
+expect 0 "$GRAM" score "$tmp/judge" "$tmp/row.jsonl" --show-prompt
 [ "$(grep -c '^Judge by these criteria before all else:$' "$tmp/out")" -eq 2 ] || die "criteria are not in the prompt"
 [ "$(grep -c '^Be brief.$' "$tmp/out")" -eq 2 ] || die "criteria are not in the prompt"
-expect 0 "$GRAM" score "$m" "$tmp/row.jsonl"
+expect 0 "$GRAM" score "$tmp/judge" "$tmp/row.jsonl"
 printf 'Q {input} 1 {response_a} 2 {response_b}\n' >"$tmp/without.txt"
 printf 'C {criteria} Q {input} 1 {response_a} 2 {response_b}\n' >"$tmp/with.txt"
 for command in score eval; do
-    expect 1 "$GRAM" $command "$m" "$tmp/row.jsonl" --judge-prompt "$tmp/without.txt"
-    says err "ruled: there are criteria to judge by, and the judge prompt has no {criteria}"
-    expect 1 "$GRAM" $command "$m" "$tmp/row.jsonl" --judge-prompt "$tmp/with.txt"
-    says err "plain: the judge prompt has {criteria}, and there are none"
-    expect 0 "$GRAM" $command "$m" "$tmp/row.jsonl" --judge-prompt "$tmp/with.txt" --skip-bad
+    expect 2 "$GRAM" $command "$tmp/judge" "$tmp/row.jsonl" --judge-prompt "$tmp/without.txt"
+    says err "row ruled: "
+    says err "there are criteria to judge by, and the judge prompt has no {criteria}"
+    expect 2 "$GRAM" $command "$tmp/judge" "$tmp/row.jsonl" --judge-prompt "$tmp/with.txt"
+    says err "row plain: "
+    says err "the judge prompt has {criteria}, and there are none"
+    expect 0 "$GRAM" $command "$tmp/judge" "$tmp/row.jsonl" --judge-prompt "$tmp/with.txt" --skip-bad
     says err "1 bad row skipped"
 done
-expect 1 "$GRAM" score "$m" "$tmp/row.jsonl" --judge-prompt "$tmp/without.txt" --rationale --rationale-tokens 4
+expect 2 "$GRAM" score "$tmp/judge" "$tmp/row.jsonl" --judge-prompt "$tmp/without.txt" --rationale --rationale-tokens 4
 says err "ruled: there are criteria"
 row '{"id":"group","prompt":"q","responses":["x","y"],"criteria":"Be brief."}'
-expect 0 "$GRAM" rank "$m" "$tmp/row.jsonl" --judge-prompt "$tmp/with.txt"
-expect 1 "$GRAM" rank "$m" "$tmp/row.jsonl" --judge-prompt "$tmp/without.txt"
+expect 0 "$GRAM" rank "$tmp/judge" "$tmp/row.jsonl" --judge-prompt "$tmp/with.txt"
+expect 2 "$GRAM" rank "$tmp/judge" "$tmp/row.jsonl" --judge-prompt "$tmp/without.txt"
 says err "group: "
 says err "there are criteria"
 row "$plain" "$ruled"
