@@ -38,7 +38,7 @@ static gram_prompt prompt_of(const struct run *r, size_t i)
 {
     const gr_group *row = &r->rows.p[i].row;
 
-    return (gram_prompt){ row->turn, row->n_turns, row->tools };
+    return gr_group_prompt(row);
 }
 
 /* A line is in its file. */

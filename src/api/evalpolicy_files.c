@@ -24,7 +24,7 @@ void gr_eval_prompts_clear(gr_eval_prompts *p)
 
 static gram_status add_prompt(gr_eval_prompts *to, gr_eval_prompt *p, gram_err *err)
 {
-    const gram_prompt prompt = { p->row.turn, p->row.n_turns, p->row.tools };
+    const gram_prompt prompt = gr_group_prompt(&p->row);
     gr_eval_prompt *grown = gr_grown(to->p, to->n, &to->cap, 1, sizeof *grown);
     json_t *o = gr_api_line_json(p->row.id, &prompt);
     char *text = o ? gr_json_text(o, JSON_COMPACT) : NULL;
