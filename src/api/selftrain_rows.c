@@ -70,8 +70,8 @@ struct dealing { const gr_self_round *r; gr_out *out; uint64_t seen, taken; };
 /* A tie by its form, as which every command reads a pair that has no label. */
 static gram_status write_pair(struct dealing *d, const struct unlabelled *u, gram_err *err)
 {
-    json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:i, s:o, s:s*}", "id", u->id, "prompt", gr_api_messages_json(&u->prompt),
-                          "response1", u->answer[0], "response2", u->answer[1], "overall_preference", 0, "known",
+    json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:i, s:o, s:s*}", "id", u->id, "prompt",
+                          gr_api_messages_json(&u->prompt), "response1", u->answer[0], "response2", u->answer[1], "overall_preference", 0, "known",
                           u->better < 0 ? json_null() : json_integer(u->better + 1), "criteria",
                           u->prompt.criteria);
 
@@ -95,7 +95,8 @@ static gram_status deal_group(struct dealing *d, const gr_group *g, gram_err *er
 
     for (size_t i = 0; i + 1 < g->n && !rc; i += 2) {
         gr_buf id = { 0 };
-        struct unlabelled u = { g->id, { g->turn, g->n_turns, NULL, g->criteria }, { g->response[i], g->response[i + 1] }, -1 };
+        struct unlabelled u = { g->id, { g->turn, g->n_turns, NULL, g->criteria },
+                                { g->response[i], g->response[i + 1] }, -1 };
         if (g->n > 3 && !gr_buf_printf(&id, "%s#%zu-%zu", g->id, i, i + 1))
             rc = gr_nomem(err, g->id);
         if (id.p)
@@ -111,8 +112,8 @@ static gram_status deal_pair(struct dealing *d, const gr_row *row, gram_err *err
 {
     int first = gr_digest(GR_DIGEST, row->id, strlen(row->id)) >> 32 & 1;
     const char *const answer[2] = { row->chosen, row->rejected };
-    const struct unlabelled u = { row->id, { row->turn, row->n_turns, NULL, row->criteria }, { answer[first], answer[!first] },
-                                  row->tie ? -1 : first };
+    const struct unlabelled u = { row->id, { row->turn, row->n_turns, NULL, row->criteria },
+                                  { answer[first], answer[!first] }, row->tie ? -1 : first };
 
     return deal(d, &u, err);
 }

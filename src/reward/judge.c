@@ -21,7 +21,8 @@ static const struct { const char *name; int which; } placeholder[] = {
     { "{response}", ANSWER_A },     { "{answer}", ANSWER_A },
     { "{criteria}", CRITERIA },
 };
-static const char optional[] = "{criteria?}", criteria_words[] = "Judge by these criteria before all else:\n{criteria}\n\n";
+static const char optional[] = "{criteria?}";
+static const char criteria_words[] = "Judge by these criteria before all else:\n{criteria}\n\n";
 
 /* ---- The judge prompt --------------------------------------------------------------------------- */
 
