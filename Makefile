@@ -1,5 +1,6 @@
 # gram - `make` builds build/gram, `make test` passes the tests, `make demo` judges real pairs and learns.
 #
+#   make demo-align        a policy learns from a reward that can be checked by eye
 #   make deps model        the Debian packages that are missing; the small model of the demo and the tests
 #   make test-text         the tests of src/text alone; they link that folder and those above it only
 #   make SAN=asan test     AddressSanitizer and UndefinedBehaviorSanitizer, in build-asan/
@@ -162,6 +163,10 @@ demo: deps
 	@$(MAKE_ALL) --no-print-directory model
 	@scripts/demo.sh
 
+demo-align: deps
+	@$(MAKE_ALL) --no-print-directory model
+	@scripts/demo_align.sh
+
 check: deps layers headers
 	@$(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory SAN=asan test
@@ -220,7 +225,7 @@ clean:
 
 include mk/install.mk
 
-.PHONY: deb wheel all deps test-deps model tests test unit demo check clang mutants tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
+.PHONY: deb wheel all deps test-deps model tests test unit demo demo-align check clang mutants tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
         coverage bench bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:

@@ -431,10 +431,10 @@ static bool write_note(const struct run *r, gr_buf *b)
         return gr_buf_printf(b, "KL is left out: %s", r->kl_why.text);
     if (r->kl && !drawn_plainly(&r->g))
         ok = gr_buf_puts(b, "KL is the mean log-ratio of the answers that were written: they were not drawn at "
-                         "temperature 1 from all tokens. ");
+                         "temperature 1 from all tokens.");
     if (r->report->no_kl)
-        ok = ok && gr_buf_printf(b, "%" PRIu64 " answers have no KL: they are too long for the baseline.",
-                                 r->report->no_kl);
+        ok = ok && gr_buf_printf(b, "%s%" PRIu64 " answers have no KL: they are too long for the baseline.",
+                                 b->n ? " " : "", r->report->no_kl);
     return ok;
 }
 
