@@ -41,8 +41,9 @@ def dump(rows):
 
 def judge_prompt():
     source = (ROOT / "src/reward/prompt.c").read_text()
-    body = source[source.index("gr_judge_default[] ="):]
-    return "".join(json.loads(s) for s in re.findall(r'^\s+("(?:[^"\\]|\\.)*")', body, re.M))
+    body = source[source.index("gr_judge_default[] ="):].split('";\n', 1)[0] + '"'
+    whole = "".join(json.loads(s) for s in re.findall(r'^\s+("(?:[^"\\]|\\.)*")', body, re.M))
+    return whole.replace("{criteria?}", "")     # as a row without criteria reads it
 
 def learnable(folder, rows, each):
     """Short pairs, at most `each` of a prompt."""
