@@ -97,7 +97,9 @@ static inline void put(int fd, const char *s, size_t n)
     }
 }
 
-/* Reads one answer, interim ones skipped; its status, or 0 where the connection ended. text: 64 KiB. */
+enum { TEXT_MOST = 1 << 18 };           /* of an answer: /openapi.json is the longest */
+
+/* Reads one answer, interim ones skipped; its status, or 0 where the connection ended. text: TEXT_MOST bytes. */
 static inline int answer(int fd, char *text)
 {
     size_t n = 0;
@@ -118,14 +120,14 @@ static inline int answer(int fd, char *text)
             if (length && length < end && n >= (size_t)(end + 4 - text) + (size_t)atoi(length + 15))
                 return status;
         }
-        k = n < 65535 ? recv(fd, text + n, 65535 - n, 0) : 0;
+        k = n < TEXT_MOST - 1 ? recv(fd, text + n, TEXT_MOST - 1 - n, 0) : 0;
         if (k <= 0)
             return 0;
         n += (size_t)k;
     }
 }
 
-static char text[65536];
+static char text[TEXT_MOST];
 
 static inline void say(int fd, const char *s)
 {
