@@ -30,7 +30,7 @@ typedef struct {
 
 extern const cli_command cli_info, cli_render, cli_tokenize, cli_logits, cli_score, cli_rank, cli_generate, cli_prove, cli_bon,
                          cli_eval, cli_evalpolicy, cli_finetune, cli_raft, cli_rl,
-                         cli_pretrain, cli_train_recipe, cli_merge, cli_merge_shards, cli_convert, cli_serve, cli_fetch,
+                         cli_pretrain, cli_train_recipe, cli_merge, cli_merge_shards, cli_convert, cli_serve, cli_fetch, cli_watch,
                          cli_completion, cli_help,
                          cli_selftrain, cli_version;
 extern const cli_command *const cli_commands[];         /* ends with NULL */

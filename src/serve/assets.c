@@ -18,6 +18,8 @@ ASSET(script, "web/app.js");
 ASSET(verdict, "web/verdict.js");
 ASSET(pairs, "web/pairs.js");
 ASSET(icon, "web/icon.svg");
+ASSET(watch, "web/watch.html");
+ASSET(watch_script, "web/watch.js");
 ASSET(openapi, "web/openapi.json");
 ASSET(d3, "/usr/share/javascript/d3/d3.min.js");
 ASSET(d3_licence, "/usr/share/doc/libjs-d3/copyright");
@@ -35,6 +37,15 @@ const gr_asset gr_assets[] = {
     ENTRY("/d3.txt", "text/plain; charset=utf-8", d3_licence),
 };
 const size_t gr_n_assets = GR_COUNT(gr_assets);
+
+const gr_asset gr_dashboard_assets[] = {
+    ENTRY("/", "text/html; charset=utf-8", watch),
+    ENTRY("/style.css", "text/css; charset=utf-8", style),
+    ENTRY("/watch.js", "text/javascript; charset=utf-8", watch_script),
+    ENTRY("/icon.svg", "image/svg+xml", icon),
+    ENTRY("/d3.js", "text/javascript; charset=utf-8", d3),
+};
+const size_t gr_n_dashboard_assets = GR_COUNT(gr_dashboard_assets);
 
 const char gr_page_policy[] = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
                               "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

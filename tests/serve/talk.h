@@ -67,9 +67,9 @@ static inline int stop(void **state)
     return 0;
 }
 
-static inline int dial_to(const gr_serve *s)
+static inline int dial_port(unsigned port)
 {
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)gr_serve_port(s)),
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     const struct timeval patience = { PATIENCE, 0 };
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -79,6 +79,11 @@ static inline int dial_to(const gr_serve *s)
     if (connect(fd, (struct sockaddr *)&a, sizeof a))
         fail_msg("connect: %s", strerror(errno));
     return fd;
+}
+
+static inline int dial_to(const gr_serve *s)
+{
+    return dial_port(gr_serve_port(s));
 }
 
 static inline int dial(void)
