@@ -85,7 +85,7 @@ static gram_status open_judge(struct judge *j, gram_model *m, const gram_eval_op
     gram_status rc = gr_api_ready(m, err);
 
     *j = (struct judge){ .m = m };
-    if (!rc && opt && opt->file.shares)
+    if (!rc && opt && (opt->file.shares || opt->file.workers))
         rc = gr_fail(err, GRAM_EARG, "shard: an evaluation is of all rows");
     if (rc)
         return rc;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api/job.h"
+#include "api/shards.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "rationale/json.h"
@@ -194,19 +195,55 @@ static gram_status score_chunk(gr_job *j, struct chunk *c, gram_err *err)
     return rc;
 }
 
+/* A call over a share, whose report is added. */
+struct shared { gram_model *m; const char *in, *out; gram_rank_method method; gram_file_report sum; };
+
+static gram_status score_share(void *arg, const gram_file_options *o, gram_err *err)
+{
+    struct shared *s = arg;
+    gram_file_report one;
+    gram_status rc = gram_score_file(s->m, s->in, s->out, o, &one, err);
+
+    gr_file_report_add(&s->sum, &one);
+    return rc;
+}
+
+static gram_status rank_share(void *arg, const gram_file_options *o, gram_err *err)
+{
+    struct shared *s = arg;
+    gram_file_report one;
+    gram_status rc = gram_rank_file(s->m, s->in, s->out, s->method, o, &one, err);
+
+    gr_file_report_add(&s->sum, &one);
+    return rc;
+}
+
+static gram_status share_rows(gr_share_fn *fn, struct shared s, const gram_file_options *opt, gram_file_report *report,
+                              gram_err *err)
+{
+    gram_status rc = gr_shards_work(s.out, opt, fn, &s, err);
+
+    if (report)
+        *report = s.sum;
+    return rc;
+}
+
 gram_status gram_score_file(gram_model *m, const char *in, const char *out, const gram_file_options *opt,
                             gram_file_report *report, gram_err *err)
 {
     gram_file_report unwanted;
     gr_job j;
     gr_spread spread = { 0 };
-    struct chunk *c = gr_calloc(1, sizeof *c);
+    struct chunk *c;
     uint64_t skip;
     bool end = false;
-    gram_status rc = c ? GRAM_OK : gr_nomem(err, in);
+    gram_status rc;
 
-    if (rc)
-        return rc;
+    if (opt && opt->workers)
+        return share_rows(score_share, (struct shared){ .m = m, .in = in, .out = out }, opt, report, err);
+    c = gr_calloc(1, sizeof *c);
+    if (!c)
+        return gr_nomem(err, in);
     rc = gr_job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
     j.spread = gr_model_config(m->model)->reward == GR_REWARD_PURM ? &spread : NULL;
     if (!rc && j.spread && j.opt->shares)
@@ -340,8 +377,11 @@ gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_
     gram_file_report unwanted;
     gr_job j;
     uint64_t skip;
-    gram_status rc = gr_job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
+    gram_status rc;
 
+    if (opt && opt->workers)
+        return share_rows(rank_share, (struct shared){ .m = m, .in = in, .out = out, .method = method }, opt, report, err);
+    rc = gr_job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
     skip = j.report->resumed;
     while (!rc) {
         gr_group g = { 0 };

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api/job.h"
+#include "api/shards.h"
 #include "base/err.h"
 #include "base/json.h"
 
@@ -268,6 +269,24 @@ static gram_status place_share(struct writing *w, gram_generation *g, gram_err *
     return rc;
 }
 
+struct shared { gram_model *m; const char *in, *out; const gram_generation *g; bool logprobs; gram_generate_report sum; };
+
+static gram_status generate_share(void *arg, const gram_file_options *o, gram_err *err)
+{
+    struct shared *s = arg;
+    gram_generate_report one;
+    gram_status rc = gram_generate_file(s->m, s->in, s->out, s->g, s->logprobs, o, &one, err);
+
+    gr_file_report_add(&s->sum.file, &one.file);
+    s->sum.answers += one.answers;
+    s->sum.tokens += one.tokens;
+    s->sum.cut += one.cut;
+    s->sum.failed += one.failed;
+    s->sum.products = one.products ? one.products : s->sum.products;
+    s->sum.why = one.why;
+    return rc;
+}
+
 gram_status gram_generate_file(gram_model *m, const char *in, const char *out, const gram_generation *g, bool logprobs,
                                const gram_file_options *opt, gram_generate_report *report, gram_err *err)
 {
@@ -279,6 +298,12 @@ gram_status gram_generate_file(gram_model *m, const char *in, const char *out, c
     *w.report = (gram_generate_report){ 0 };
     if (rc)
         return rc;
+    if (opt && opt->workers) {
+        struct shared s = { .m = m, .in = in, .out = out, .g = g, .logprobs = logprobs };
+        rc = gr_shards_work(out, opt, generate_share, &s, err);
+        *w.report = s.sum;
+        return rc;
+    }
     w.last = &w.first;
     rc = gr_job_open(&w.job, m, in, out, opt, &w.report->file, err);
     if (!rc && w.job.opt->shares)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api/job.h"
+#include "api/shards.h"
 #include "api/reason_int.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -257,6 +258,34 @@ static gram_status prove_rows(gr_job *j, struct prover *p, gram_err *err)
     return rc;
 }
 
+struct shared { gram_model *m; const char *in, *out; const gram_prove_options *opt; gram_prove_report sum; };
+
+static gram_status prove_share(void *arg, const gram_file_options *o, gram_err *err)
+{
+    struct shared *s = arg;
+    gram_prove_report one;
+    gram_status rc = gram_prove_file(s->m, s->in, s->out, s->opt, o, &one, err);
+
+    gr_file_report_add(&s->sum.file, &one.file);
+    s->sum.score += one.proved ? one.score * (double)one.proved : 0;
+    s->sum.proved += one.proved;
+    s->sum.unproved += one.unproved;
+    s->sum.proofs += one.proofs;
+    s->sum.cut += one.cut;
+    s->sum.contrary += one.contrary;
+    return rc;
+}
+
+static gram_status share_rows(struct shared s, const gram_file_options *file, gram_prove_report *report, gram_err *err)
+{
+    gram_status rc = gr_shards_work(s.out, file, prove_share, &s, err);
+
+    s.sum.score = s.sum.proved ? s.sum.score / (double)s.sum.proved : NAN;
+    if (report)
+        *report = s.sum;
+    return rc;
+}
+
 gram_status gram_prove_file(gram_model *m, const char *in, const char *out, const gram_prove_options *opt,
                             const gram_file_options *file, gram_prove_report *report, gram_err *err)
 {
@@ -266,6 +295,8 @@ gram_status gram_prove_file(gram_model *m, const char *in, const char *out, cons
     gr_job j;
     gram_status rc;
 
+    if (file && file->workers)
+        return share_rows((struct shared){ .m = m, .in = in, .out = out, .opt = opt, .sum.score = 0 }, file, report, err);
     gram_prove_options_init(&defaults);
     report = report ? report : &unread;
     *report = (gram_prove_report){ .score = NAN };

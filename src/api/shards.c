@@ -1,6 +1,7 @@
 /* shards.c - see shards.h; and gram_merge_shards(). */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,27 +52,37 @@ gram_status gr_shard_again(const char *name, bool resume, gram_err *err)
 
 /* ---- Merging -------------------------------------------------------------------------------------- */
 
-/* "17-of-64": all of it, without signs or zeros in front. */
-static bool read_mark(const char *s, size_t *share, size_t *shares)
+/* "17-of-64", without signs or zeros in front. *more: what is behind it, "" or from a point on. */
+static bool read_mark(const char *s, size_t *share, size_t *shares, const char **more)
 {
     gr_buf again = { 0 };
     bool same;
 
     if (sscanf(s, "%7zu-of-%7zu", share, shares) != 2 || *share >= *shares || *shares > MOST)
         return false;
-    same = gr_buf_printf(&again, "%zu-of-%zu", *share, *shares) && !strcmp(again.p, s);
+    same = gr_buf_printf(&again, "%zu-of-%zu", *share, *shares) && !strncmp(again.p, s, again.n) &&
+           (!s[again.n] || s[again.n] == '.');
+    *more = s + again.n * same;
     gr_buf_clear(&again);
     return same;
 }
 
 /* Which shares of `base` a directory holds. */
 typedef struct {
+    const char *out;
+    size_t only;                    /* > 0: shards of so many, others not being looked at */
     bool *there;                    /* [shares] */
     size_t shares, n;
 } found;
 
-static gram_status take_name(found *f, const char *out, size_t share, size_t shares, gram_err *err)
+static gram_status take_name(void *arg, const char *path, size_t share, size_t shares, const char *more, gram_err *err)
 {
+    found *f = arg;
+    const char *out = f->out;
+
+    (void)path;
+    if (*more || (f->only && shares != f->only))
+        return GRAM_OK;
     if (f->shares == 0) {
         f->there = gr_calloc(shares, sizeof *f->there);
         if (!f->there)
@@ -86,7 +97,10 @@ static gram_status take_name(found *f, const char *out, size_t share, size_t sha
     return GRAM_OK;
 }
 
-static gram_status find(found *f, const char *out, gram_err *err)
+/* Calls fn for each shard of `out`, and for what is called like one and goes on with more: ".partial", ".taken-RUN". */
+typedef gram_status seen_fn(void *arg, const char *path, size_t share, size_t shares, const char *more, gram_err *err);
+
+static gram_status each_shard(const char *out, seen_fn *fn, void *arg, gram_err *err)
 {
     const char *slash = strrchr(out, '/'), *base = slash ? slash + 1 : out;
     size_t n = strlen(base);
@@ -102,9 +116,14 @@ static gram_status find(found *f, const char *out, gram_err *err)
         rc = gr_fail(err, GRAM_EIO, "%s: %s", dir.p, strerror(errno));
     while (d && !rc && (e = readdir(d))) {
         size_t share, shares;
-        if (!strncmp(e->d_name, base, n) && !strncmp(e->d_name + n, MARK, sizeof MARK - 1) &&
-            read_mark(e->d_name + n + sizeof MARK - 1, &share, &shares))
-            rc = take_name(f, out, share, shares, err);
+        const char *more;
+        char *path;
+        if (strncmp(e->d_name, base, n) || strncmp(e->d_name + n, MARK, sizeof MARK - 1) ||
+            !read_mark(e->d_name + n + sizeof MARK - 1, &share, &shares, &more))
+            continue;
+        path = gr_path_join(dir.p, e->d_name);
+        rc = path ? fn(arg, path, share, shares, more, err) : gr_nomem(err, out);
+        free(path);
     }
     if (d)
         closedir(d);
@@ -159,31 +178,192 @@ static gram_status copy(gr_out *to, const char *path, uint64_t *rows, gram_err *
     return rc == GRAM_EFORMAT ? GRAM_EIO : rc;
 }
 
-gram_status gram_merge_shards(const char *out, uint64_t *rows, gram_err *err)
+static gram_status join(const char *out, found *f, uint64_t *rows, gram_err *err)
 {
-    found f = { 0 };
     gr_out *to = NULL;
-    uint64_t n = 0;
-    gram_status rc = find(&f, out, err);
+    gram_status rc = gr_out_open(&to, out, false, err);
 
     if (!rc)
-        rc = all_there(&f, out, err);
-    if (!rc)
-        rc = gr_out_open(&to, out, false, err);
-    if (!rc)
         rc = gr_out_as_table(to, err);
-    for (size_t k = 0; k < f.shares && !rc; k++) {
+    for (size_t k = 0; k < f->shares && !rc; k++) {
         char *name = NULL;
-        rc = gr_shard_name(out, k, f.shares, &name, err);
+        rc = gr_shard_name(out, k, f->shares, &name, err);
         if (!rc)
-            rc = copy(to, name, &n, err);
+            rc = copy(to, name, rows, err);
         free(name);
     }
     if (!rc)
         rc = gr_out_commit(to, err);
     gr_out_close(to);
+    return rc;
+}
+
+gram_status gram_merge_shards(const char *out, uint64_t *rows, gram_err *err)
+{
+    found f = { .out = out };
+    uint64_t n = 0;
+    gram_status rc = each_shard(out, take_name, &f, err);
+
+    if (!rc)
+        rc = all_there(&f, out, err);
+    if (!rc)
+        rc = join(out, &f, &n, err);
     free(f.there);
     if (rows)
         *rows = n;
     return rc;
+}
+
+/* ---- Processes that share the rows ---------------------------------------------------------------- */
+
+/* Which of several processes does a share is settled by a file beside it that only one can make, ".taken-RUN"; that a
+ * process has done all it could is told by ".ended-RUN" beside a name of its number. One machine and a network's file
+ * system keep to this alike. What another start left of these says nothing. */
+
+enum { EACH = 8 };                  /* shares to a process: a slow one holds the others up for an eighth of its part */
+
+void gr_file_report_add(gram_file_report *to, const gram_file_report *r)
+{
+    to->rows += r->rows;
+    to->bad += r->bad;
+    to->dropped += r->dropped;
+    to->truncated += r->truncated;
+    to->resumed += r->resumed;
+    to->usage.sequences += r->usage.sequences;
+    to->usage.tokens += r->usage.tokens;
+    to->usage.tokens_computed += r->usage.tokens_computed;
+    to->usage.seconds += r->usage.seconds;
+    to->seconds += r->seconds;
+}
+
+/* How many shares an earlier start has made, if any of them is there. */
+static gram_status take_shares(void *arg, const char *path, size_t share, size_t shares, const char *more, gram_err *err)
+{
+    size_t *n = arg;
+
+    (void)share;
+    (void)err;
+    if (!*n && (!*more || !strcmp(more, ".partial")))
+        *n = shares;
+    (void)path;
+    return GRAM_OK;
+}
+
+static gram_status check_work(const char *out, const gram_file_options *o, gram_err *err)
+{
+    static const char fine[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+    if (!strcmp(out, "-"))
+        return gr_fail(err, GRAM_EARG, "out: processes that share the rows write a file");
+    if (o->shares)
+        return gr_fail(err, GRAM_EARG, "shard: processes that share the rows take their shares themselves");
+    if (o->workers > MOST / EACH || o->worker >= o->workers)
+        return gr_fail(err, GRAM_EARG, "worker %zu of %zu: wanted 0 to N - 1, of at most %zu", o->worker, o->workers,
+                       MOST / EACH);
+    if (!o->run || !*o->run || o->run[strspn(o->run, fine)] || strlen(o->run) > 100)
+        return gr_fail(err, GRAM_EARG, "run: wanted letters, digits, points, - and _, at most 100 of them");
+    return GRAM_OK;
+}
+
+/* OUT.shard-I-of-N.WHAT-RUN */
+static gram_status mark_name(gr_buf *name, const char *out, size_t i, size_t n, const char *what,
+                             const gram_file_options *o, gram_err *err)
+{
+    name->n = 0;
+    return gr_buf_printf(name, "%s" MARK "%zu-of-%zu.%s-%s", out, i, n, what, o->run) ? GRAM_OK : gr_nomem(err, out);
+}
+
+/* *mine: the file is there, by this call and no other. */
+static gram_status make_mark(const char *name, bool *mine, gram_err *err)
+{
+    int fd = open(name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+
+    *mine = fd >= 0;
+    if (fd < 0 && errno != EEXIST)
+        return gr_fail(err, GRAM_EIO, "%s: %s", name, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return GRAM_OK;
+}
+
+/* *all: each of the processes has. */
+static gram_status tell_end(const char *out, const gram_file_options *o, bool *all, gram_err *err)
+{
+    gr_buf name = { 0 };
+    gram_status rc = mark_name(&name, out, o->worker, o->workers, "ended", o, err);
+    bool mine;
+
+    if (!rc)
+        rc = make_mark(name.p, &mine, err);
+    *all = true;
+    for (size_t k = 0; k < o->workers && !rc && *all; k++) {
+        rc = mark_name(&name, out, k, o->workers, "ended", o, err);
+        *all = !rc && gr_path_exists(name.p);
+    }
+    gr_buf_clear(&name);
+    return rc;
+}
+
+static gram_status remove_shard(void *arg, const char *path, size_t share, size_t shares, const char *more, gram_err *err)
+{
+    (void)arg;
+    (void)share;
+    (void)shares;
+    (void)more;
+    return unlink(path) && errno != ENOENT ? gr_fail(err, GRAM_EIO, "%s: %s", path, strerror(errno)) : GRAM_OK;
+}
+
+/* The last process joins the shares. Where two end at once, both are the last, and one of them does it. */
+static gram_status merge_last(const char *out, const gram_file_options *o, size_t shares, gram_err *err)
+{
+    found f = { .out = out, .only = shares };
+    gr_buf name = { 0 };
+    uint64_t rows = 0;
+    bool mine = false;
+    gram_status rc = tell_end(out, o, &mine, err);
+
+    if (!rc && mine)
+        rc = mark_name(&name, out, 0, o->workers, "merging", o, err);
+    if (!rc && mine)
+        rc = make_mark(name.p, &mine, err);
+    if (!rc && mine)
+        rc = each_shard(out, take_name, &f, err);
+    if (!rc && mine)
+        rc = all_there(&f, out, err);
+    if (!rc && mine)
+        rc = join(out, &f, &rows, err);
+    if (!rc && mine)
+        rc = each_shard(out, remove_shard, NULL, err);
+    if (!rc && mine && o->merged)
+        *o->merged = true;
+    gr_buf_clear(&name);
+    free(f.there);
+    return rc;
+}
+
+gram_status gr_shards_work(const char *out, const gram_file_options *o, gr_share_fn *fn, void *arg, gram_err *err)
+{
+    size_t shares = 0;
+    gr_buf name = { 0 };
+    gram_status rc = check_work(out, o, err);
+
+    if (o->merged)
+        *o->merged = false;
+    if (!rc && o->resume)
+        rc = each_shard(out, take_shares, &shares, err);
+    shares = shares ? shares : EACH * o->workers;
+    for (size_t k = 0; k < shares && !rc; k++) {
+        gram_file_options one = *o;
+        bool mine = false;
+        one.workers = 0;
+        one.share = k;
+        one.shares = shares;
+        rc = mark_name(&name, out, k, shares, "taken", o, err);
+        if (!rc)
+            rc = make_mark(name.p, &mine, err);
+        if (!rc && mine)
+            rc = fn(arg, &one, err);
+    }
+    gr_buf_clear(&name);
+    return rc ? rc : merge_last(out, o, shares, err);
 }

@@ -11,4 +11,10 @@ gram_status gr_shard_name(const char *out, size_t share, size_t shares, char **n
 /* What to do with a share that is there already: with resume it becomes a partial one again, otherwise it goes. */
 gram_status gr_shard_again(const char *name, bool resume, gram_err *err);
 
+/* The call over one share. It adds to its report, which is of all the shares of this process. */
+typedef gram_status gr_share_fn(void *arg, const gram_file_options *o, gram_err *err);
+/* Of o->workers: takes shares until none is left, and merges where it ends the last. */
+gram_status gr_shards_work(const char *out, const gram_file_options *o, gr_share_fn *fn, void *arg, gram_err *err);
+void gr_file_report_add(gram_file_report *to, const gram_file_report *r);
+
 #endif

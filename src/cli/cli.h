@@ -113,6 +113,7 @@ void cli_summary(const cli_progress *p, const gram_file_report *r);
  * exit code of a run over them, as cli_file_status(). */
 int cli_rows_check(const char *out);
 gram_file_options cli_rows(cli_progress *p, const gram_rationale_options *rationale);
+bool cli_shares_rows(void);             /* this is one of several processes that a launcher started to share the rows */
 int cli_rows_status(gram_status rc, const gram_err *err, const char *out);
 /* The exit code of a call over files, with how to resume `out` where it was stopped. */
 int cli_file_status(gram_status rc, const gram_err *err, const char *out);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "cli/cli.h"
 #include "cli/remote.h"
+#include "gram/dist.h"
 
 static char *out, *server;
 static int show_prompt, show_tokens;
@@ -141,7 +142,7 @@ static int run(const char **arg, size_t n)
     const gram_rationale_options *rationale;
     gram_model *m = NULL;
     bool shipped = false;
-    int rc = cli_rationale(&writing, &rationale);
+    int rank, size, rc = cli_rationale(&writing, &rationale);
 
     if (rc)
         return rc;
@@ -155,6 +156,8 @@ static int run(const char **arg, size_t n)
         return cli_usage("--server goes with none of --show-prompt, --show-tokens, --resume, --shard and --rationale");
     if (rationale && show_tokens)
         return cli_usage("--show-tokens goes with no --rationale: --show-prompt shows what a rationale follows");
+    if (server && gram_dist_launched(&rank, &size))
+        return cli_usage("--server: a launcher started %d processes, and each would ask for all rows", size);
     if (server)
         return cli_score_remote(server, arg[0], out);
     if (out && (show_prompt || show_tokens))
@@ -181,7 +184,8 @@ const cli_command cli_score = {
     "of the verdicts after them (docs/rationale.md). A line then also has reward, votes, hard (the share of votes for "
     "chosen), error (the standard error), flip, first_seat, forced, contradicts, written (tokens), and for each order "
     "the rationales with p, status and tokens.\n\n"
-    "Ctrl-C keeps what is done in FILE.partial, and the same command with --resume goes on from there.",
+    "Ctrl-C keeps what is done in FILE.partial, and the same command with --resume goes on from there.\n\n"
+    "Started by mpirun or srun, processes share the rows (docs/many-machines.md).",
     "gram score pairs.jsonl --out verdicts.jsonl\n"
     "gram score model.gguf pairs.jsonl --out verdicts.jsonl\n"
     "zcat pairs.jsonl.gz | gram score model.gguf - > verdicts.jsonl\n"

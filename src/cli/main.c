@@ -128,13 +128,18 @@ static int close_stdout(int rc)
 /* Under mpirun each process would do all of it, and write the same file. */
 static bool is_alone(const cli_command *c)
 {
+    static const cli_command *const shared[] = { &cli_finetune, &cli_pretrain, &cli_train_recipe, &cli_score, &cli_rank,
+                                                 &cli_generate, &cli_prove };
     int rank, size;
 
-    if (c == &cli_finetune || c == &cli_pretrain || c == &cli_train_recipe || !gram_dist_launched(&rank, &size))
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+        if (c == shared[i])
+            return true;
+    if (!gram_dist_launched(&rank, &size))
         return true;
     cli_set_name(c->name);
-    cli_usage("mpirun started %d processes of it, and each would do the whole work: finetune, pretrain and train "
-              "alone share theirs", size);
+    cli_usage("mpirun started %d processes of it, and each would do the whole work: finetune, pretrain, train, "
+              "score, rank, generate and prove alone share theirs", size);
     return false;
 }
 

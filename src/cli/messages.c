@@ -240,10 +240,13 @@ static void also(uint64_t n, const char *what)
 void cli_summary(const cli_progress *p, const gram_file_report *r)
 {
     char spent[24];
+    int rank, size;
 
     if (cli_quiet)
         return;
     cli_clock(spent, r->seconds);
+    if (gram_dist_launched(&rank, &size))
+        fprintf(stderr, "process %d of %d: ", rank, size);
     fprintf(stderr, "%llu %.*s in %s", (unsigned long long)r->rows, (int)strlen(p->unit) - (r->rows == 1), p->unit,
             spent);             /* units are plurals in -s */
     if (r->seconds > 0)

@@ -1,10 +1,13 @@
 /* options.c - the options that several commands share, and what they ask of the library. */
 #include <ctype.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "cli/cli.h"
+#include "gram/dist.h"
 
 /* popt fills these; a process runs one command, so they can be static. */
 int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
@@ -96,6 +99,46 @@ struct poptOption cli_rows_table[] = {
 };
 
 static size_t share, shares;        /* of --shard */
+static int worker, workers;         /* of a launcher; 0: none */
+static char start[160];             /* the name of the start, which all processes of it know and no other's do */
+static bool merged;
+
+bool cli_shares_rows(void)
+{
+    return workers > 0;
+}
+
+static const char *first_set(const char *const *name)
+{
+    while (*name && !(getenv(*name) && *getenv(*name)))
+        name++;
+    return *name ? getenv(*name) : NULL;
+}
+
+/* Open MPI, PMIx (srun --mpi=pmix), Slurm and MPICH name a start; a job that Slurm starts again has the name of before,
+ * and a number. Threads: this process's part of the cores, where it is not bound to some. */
+static int join_others(const char *out)
+{
+    static const char *const names[] = { "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PMI_KVSNAME", "SLURM_JOB_ID",
+                                         NULL };
+    static const char *const local[] = { "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE", NULL };
+    const char *name = first_set(names), *again = getenv("SLURM_RESTART_COUNT"), *here = first_set(local);
+    long online = sysconf(_SC_NPROCESSORS_ONLN), on_host = here ? atol(here) : workers;
+    cpu_set_t mine;
+
+    if (!out || !strcmp(out, "-"))
+        return cli_usage("a launcher started %d processes of it, which share the rows: --out FILE is needed", workers);
+    if (cli_shard)
+        return cli_usage("--shard: a launcher started %d processes of it, which take their shares themselves", workers);
+    if (!name)
+        return cli_usage("a launcher started %d processes of it, and does not say which start this is", workers);
+    snprintf(start, sizeof start, "%.90s%s%.8s", name, again ? "." : "", again ? again : "");
+    for (char *s = start; *s; s++)
+        *s = isalnum((unsigned char)*s) || *s == '.' || *s == '_' ? *s : '-';
+    if (!threads && on_host > 0 && sched_getaffinity(0, sizeof mine, &mine) == 0 && CPU_COUNT(&mine) == online)
+        threads = online / on_host > 0 ? (int)(online / on_host) : 1;
+    return CLI_DONE;
+}
 
 int cli_rows_check(const char *out)
 {
@@ -104,6 +147,9 @@ int cli_rows_check(const char *out)
 
     if (cli_resume && !to_file)
         return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
+    if (gram_dist_launched(&worker, &workers))
+        return join_others(out);
+    workers = 0;
     if (!cli_shard)
         return CLI_DONE;
     if (!to_file)
@@ -116,7 +162,9 @@ int cli_rows_check(const char *out)
 
 gram_file_options cli_rows(cli_progress *p, const gram_rationale_options *rationale)
 {
-    return (gram_file_options){ .resume = cli_resume, .skip_bad = cli_skip_bad, .progress = cli_progress_fn,
+    return (gram_file_options){ .resume = cli_resume, .skip_bad = cli_skip_bad,
+                                .progress = cli_progress_fn,
+                                .worker = (size_t)worker, .workers = (size_t)workers, .run = start, .merged = &merged,
                                 .warn = cli_warn_fn, .arg = p, .columns = cli_columns, .rationale = rationale,
                                 .share = share, .shares = shares };
 }
@@ -126,6 +174,11 @@ int cli_rows_status(gram_status rc, const gram_err *err, const char *out)
     gr_buf name = { 0 };
     int code;
 
+    if (workers && rc != GRAM_ESTOPPED) {
+        if (merged && !cli_quiet)
+            fprintf(stderr, "%s is whole, by %d processes\n", out, workers);
+        return cli_file_status(rc, err, NULL);
+    }
     if (shares && !gr_buf_printf(&name, "%s.shard-%zu-of-%zu", out, share, shares))
         out = NULL;
     code = cli_file_status(rc, err, name.p ? name.p : out);

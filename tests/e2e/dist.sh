@@ -26,9 +26,18 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_
        OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo \
        OMPI_MCA_hwloc_base_binding_policy=none ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
 
-expect 2 mpirun -np 2 "$GRAM" score $m "$tmp/pairs.jsonl"
+expect 2 mpirun -np 2 "$GRAM" eval $m "$tmp/pairs.jsonl"
 says err "alone share theirs"
 [ "$(grep -c '^gram ' "$tmp/err")" -eq 1 ] || die "each process says it"
+
+# Processes share rows without a word between them: tests/e2e/shards.sh has more of it.
+expect 2 mpirun -np 2 "$GRAM" score $m "$tmp/pairs.jsonl"
+says err "--out FILE is needed"
+"$GRAM" score $m "$tmp/pairs.jsonl" -p "$tmp/judge.txt" -q --out "$tmp/alone.jsonl" || die "score"
+expect 0 mpirun -np 3 "$GRAM" score $m "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --out "$tmp/shared.jsonl"
+says err "shared.jsonl is whole, by 3 processes"
+cmp "$tmp/alone.jsonl" "$tmp/shared.jsonl" || die "3 processes write other verdicts"
+[ -z "$(find "$tmp" -name 'shared.jsonl.*')" ] || die "what is left over: $(find "$tmp" -name 'shared.jsonl.*')"
 
 # A loss does not depend on the processes that share it: a mean over the batch, and a tie without a text, in the step
 # and in two held-out sets. lr 0: the weights are the same; 1e-6: float32 sums in another order.

@@ -86,6 +86,39 @@ cp "$tmp/fewer" "$tmp/pairs.jsonl"
 expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" --resume
 says err 'wanted the input of the run before'
 
+# Processes of one start share the rows by themselves, and merge.
+process() {     # process RUN RANK SIZE [--resume]: as a launcher starts it
+    env PMIX_NAMESPACE="$1" OMPI_COMM_WORLD_RANK="$2" OMPI_COMM_WORLD_SIZE="$3" OMPI_COMM_WORLD_LOCAL_SIZE="$3" \
+        "$GRAM" generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 3 --out "$tmp/joined" ${4:-} 2>>"$tmp/said"
+}
+left_over() { find "$tmp" -name 'joined.shard-*'; }
+"$GRAM" generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 3 --out "$tmp/whole" -q || die "generate"
+rm -f "$tmp"/joined*
+: >"$tmp/said"
+for rank in 0 1 2; do process one "$rank" 3 & done
+wait
+cmp "$tmp/whole" "$tmp/joined" || die "three processes: $(cat "$tmp/said")"
+[ -z "$(left_over)" ] || die "what is left over: $(left_over)"
+[ "$(grep -c 'is whole, by 3 processes' "$tmp/said")" = 1 ] || die "one of them says it: $(cat "$tmp/said")"
+
+# One that dies leaves its share to a later start, of another number; an old share of this name is not taken for theirs.
+rm "$tmp/joined"
+echo 'not of this run' >"$tmp/joined.shard-0-of-16"
+process two 0 2 || die "the first of two"
+[ ! -e "$tmp/joined" ] || die "merged without the second"
+head -n 1 "$tmp/joined.shard-3-of-16" >"$tmp/joined.shard-3-of-16.partial"
+rm "$tmp/joined.shard-3-of-16"
+for rank in 0 1 2; do process three "$rank" 3 --resume & done
+wait
+cmp "$tmp/whole" "$tmp/joined" || die "a later start: $(cat "$tmp/said")"
+[ -z "$(left_over)" ] || die "what is left over: $(left_over)"
+expect 2 env OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v"
+says err 'does not say which start this is'
+expect 2 env PMI_RANK=0 PMI_SIZE=2 PMI_KVSNAME=k "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" --shard 0/2
+says err 'take their shares themselves'
+expect 2 env PMI_RANK=0 PMI_SIZE=2 PMI_KVSNAME=k "$GRAM" score --server http://127.0.0.1:1 "$tmp/pairs.jsonl"
+says err 'each would ask for all rows'
+
 for bad in 2/2 1 a/2 -1/2 0/0 1/2/3; do
     expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" --shard "$bad"
     says err 'wanted I/N'
