@@ -95,7 +95,7 @@ void cli_print_overview(FILE *f)
     wrap(f, cli_about, 0, 0);
     fputs("\nCommands:\n", f);
     for (size_t i = 0; cli_commands[i]; i++)
-        fprintf(f, "  %-12s%s.\n", cli_commands[i]->name, cli_commands[i]->summary);
+        fprintf(f, "  %-13s%s.\n", cli_commands[i]->name, cli_commands[i]->summary);
     fputs("\n`gram COMMAND --help` says how a command is used.\n", f);
     fputs("\nExit codes: ", f);
     wrap(f, cli_exit_codes, 12, 0);
