@@ -17,7 +17,7 @@ for f in src/*/*.[ch]; do
     for i in $(sed -n 's/^#include "\([a-z]*\/[^"]*\)".*/\1/p' "$f"); do
         from=${i%%/*}
         [ "$from" != gram ] || continue
-        [ "$f $i" != "src/cli/cmd_serve.c serve/serve.h" ] || continue
+        case "$f $i" in "src/cli/cmd_serve.c serve/serve.h" | "src/cli/cmd_watch.c serve/serve.h") continue ;; esac
         case " $allowed " in
         *" $from "*) ;;
         *) echo "$f: includes $i, which it may not"; found=1; continue ;;

@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include "cli/cli.h"
-#include "serve/dashboard.h"
+#include "serve/serve.h"
 
 static int port = 8090;
 

@@ -1,4 +1,4 @@
-/* dashboard.c - see dashboard.h.
+/* dashboard.c - see serve.h.
  *
  *     GET /runs                        {"folder", "runs": [{"name", "bytes", "changed", "samples"}]}
  *     GET /metrics?run=NAME&from=BYTE  the whole lines of its metrics.jsonl from there on
@@ -23,7 +23,6 @@
 #include "base/mem.h"
 #include "serve/assets.h"
 #include "serve/serve_int.h"
-#include "serve/dashboard.h"
 
 enum { DEPTH = 3, RUNS = 1000 };
 #define PIECE   ((off_t)4 << 20)        /* of metrics, in one answer */

@@ -51,4 +51,14 @@ void gr_serve_stop(gr_serve *s);                /* drops what is in flight; NULL
 int gr_serve_try(const gr_serve_options *opt, gr_engine *engine, const char *path, const char *body, size_t n,
                  char **answer);
 
+/* ---- gram watch ----------------------------------------------------------------------------------- */
+
+/* A page over the runs of a folder, for this machine alone: the curves of their metrics.jsonl, which grow while they
+ * train, and what they last wrote into samples.jsonl. It reads files and changes none. */
+typedef struct gr_dashboard gr_dashboard;
+/* Listens on 127.0.0.1. dir is copied; port 0: any that is free. GRAM_EIO: no such folder, or the port is taken. */
+gram_status gr_dashboard_start(gr_dashboard **out, const char *dir, unsigned short port, gram_err *err);
+unsigned gr_dashboard_port(const gr_dashboard *w);
+void gr_dashboard_stop(gr_dashboard *w);    /* NULL is fine */
+
 #endif

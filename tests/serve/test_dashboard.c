@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include "serve/assets.h"
-#include "serve/dashboard.h"
 
 static gr_dashboard *page;
 static char *dir;
