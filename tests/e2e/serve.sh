@@ -28,10 +28,11 @@ ended() {       # ended STATUS: the server ends with it
     [ "$got" -eq "$1" ] || { cat "$tmp/log"; die "the server ended with $got, wanted $1"; }
 }
 
-post() {        # post PATH BODY: status, then the answer
+post() {        # post PATH BODY: status, then the answer; @FILE: the body is in it
     python3 - "$url$1" "$2" <<'EOF'
 import sys, urllib.request, urllib.error
-r = urllib.request.Request(sys.argv[1], sys.argv[2].encode(), {"Content-Type": "application/json"})
+body = open(sys.argv[2][1:], "rb").read() if sys.argv[2].startswith("@") else sys.argv[2].encode()
+r = urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"})
 try:
     a = urllib.request.urlopen(r)
 except urllib.error.HTTPError as e:
@@ -45,12 +46,16 @@ EOF
 work() {
     n=$1
     while :; do
-        pairs=$(python3 -c 'import sys
-print(",".join(f"{{\"prompt\":\"What is {i}?\",\"a\":\"{i} is one.\",\"b\":\"None, {i}.\"}}" for i in range(int(sys.argv[1]))))' "$n")
-        post /v1/score "{\"pairs\":[$pairs]}" >"$tmp/answer" 2>&1 &
+        python3 -c 'import sys
+print("{\"pairs\":[" + ",".join(f"{{\"prompt\":\"What is {i}?\",\"a\":\"{i} is one.\",\"b\":\"None, {i}.\"}}"
+                               for i in range(int(sys.argv[1]))) + "]}")' "$n" >"$tmp/work"
+        rm -f "$tmp/watched"
+        { until [ -e "$tmp/watched" ]; do sleep 0.01; done; post /v1/score "@$tmp/work" >"$tmp/answer" 2>&1; } &
         client=$!
-        python3 - "$url/metrics" $client <<'EOF' && return
+        python3 - "$url/metrics" $client "$tmp/watched" <<'EOF' && return
 import os, re, sys, time, urllib.request
+urllib.request.urlopen(sys.argv[1]).read()
+open(sys.argv[3], "w").close()
 while re.search(r"^gram_queue_pairs 0$", urllib.request.urlopen(sys.argv[1]).read().decode(), re.M):
     with open(f"/proc/{sys.argv[2]}/stat") as f:        # it ended, and its shell has not asked how
         if f.read().rsplit(")", 1)[1].split()[0] == "Z":
