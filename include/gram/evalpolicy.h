@@ -93,9 +93,9 @@ typedef struct {
  *     index.html       the same as a page, with answers side by side
  *
  * The files of lines appear under their names when they are whole, and are NAME.partial until then. The same rows
- * have the same bytes, also after a resume. *table, where not NULL, gets the numbers as a malloc'ed text. Without a baseline
- * there is no win rate, and a judge that compares is GRAM_EARG, as is one of scheme reference. KL is left out, with a
- * sentence in the table, where the vocabularies differ. report may be NULL. */
+ * have the same bytes, also after a resume. *table, where not NULL, gets the numbers as a malloc'ed text. Without a
+ * baseline there is no win rate, and a judge that compares is GRAM_EARG, as is one of scheme reference. KL is left out,
+ * with a sentence in the table, where the vocabularies differ. report may be NULL. */
 gram_status gram_evalpolicy(gram_model *policy, gram_judge *judge, const char *prompts, const char *dir,
                             const gram_evalpolicy_options *opt, gram_evalpolicy_report *report, char **table,
                             gram_err *err);

@@ -129,8 +129,8 @@ typedef struct {
 gram_status gram_writer_open(gram_writer **out, gram_model *m, const gram_writing *w, gram_err *err);
 size_t gram_writer_prompt_tokens(const gram_writer *w);
 /* A token of each answer that has one now: where this writer's have none left over, all open writers' texts get one in
- * one step. There may be none, while the prompt is read, others' texts are to be taken first, or it waits for memory. fn
- * may not call the model, and a failure of it is handed back. *more: some answer has not ended. */
+ * one step. There may be none, while the prompt is read, others' texts are to be taken first, or it waits for memory.
+ * fn may not call the model, and a failure of it is handed back. *more: some answer has not ended. */
 typedef gram_status gram_written_fn(void *arg, const gram_written *t, gram_err *err);
 gram_status gram_writer_next(gram_writer *w, gram_written_fn *fn, void *arg, bool *more, gram_err *err);
 void gram_writer_close(gram_writer *w);     /* NULL is fine */

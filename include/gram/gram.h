@@ -87,9 +87,9 @@ typedef struct {
 
 /* Opens a Hugging Face directory, a .gguf file (the first part of a split one opens all), or a LoRA adapter, the
  * directory that PEFT writes or the GGUF that llama.cpp's converter does, which is added to its base model; path NULL
- * is the judge that came with gram (gram/shipped.h). A directory may hold judge.json, with the name of the judge and the
- * temperature T that calibrates it: each probability is then that of logits and rewards divided by T. On success *out
- * is yours: gram_close() it. On failure *out is NULL and *err names the file and the tensor. opt may be NULL. */
+ * is the judge that came with gram (gram/shipped.h). A directory may hold judge.json, with the name of the judge and
+ * the temperature T that calibrates it: each probability is then that of logits and rewards divided by T. On success
+ * *out is yours: gram_close() it. On failure *out is NULL and *err names the file and the tensor. opt may be NULL. */
 gram_status gram_open(gram_model **out, const char *path, const gram_options *opt, gram_err *err);
 /* Whether a text can be a judge prompt, as gram_open() will ask: GRAM_EARG names the placeholder that it lacks. */
 gram_status gram_check_judge_prompt(const char *text, gram_err *err);
@@ -144,8 +144,8 @@ typedef struct {
 /* A conversation that ends with a turn of the user, or of a tool. Its system message and earlier turns go into {input}.
  * tools: the functions that the assistant may call, as the text of a JSON array; NULL: none. */
 /* criteria: what the answers are judged by, a rubric or a principle; NULL or "": none. It goes where the judge prompt
- * has {criteria}; a judge prompt without that place, and a reward model, refuse it (GRAM_EARG), as a judge prompt with it
- * refuses a prompt that has none. Who writes an answer does not read it. */
+ * has {criteria}; a judge prompt without that place, and a reward model, refuse it (GRAM_EARG), as a judge prompt with
+ * it refuses a prompt that has none. Who writes an answer does not read it. */
 typedef struct { const gram_message *turn; size_t n; const char *tools, *criteria; } gram_prompt;
 /* extra_a, extra_b: what the two answers hold besides their text, as of a message. */
 typedef struct { gram_prompt prompt; const char *a, *b, *extra_a, *extra_b; } gram_pair;
@@ -307,8 +307,8 @@ gram_status gram_label_logits(gram_model *m, const int32_t *const *token, const 
  * the thread of the call that scores, and where it says yes that thread calls turn(), which may open, advance and close
  * writers of this model (gram/generate.h) and call nothing else of it. After a turn due() has to say no for a while, or
  * the call never ends. Where soon(), which may be NULL, says that a turn may come, pieces are as short as they can be,
- * which costs weights that are neither float32 nor int8 some of their speed (8 % of bfloat16's). Scores keep their bits.
- * turns is copied; NULL: never. Not while another thread uses the model. */
+ * which costs weights that are neither float32 nor int8 some of their speed (8 % of bfloat16's). Scores keep their
+ * bits. turns is copied; NULL: never. Not while another thread uses the model. */
 typedef struct { bool (*due)(void *arg), (*soon)(void *arg); void (*turn)(void *arg); void *arg; } gram_turns;
 void gram_set_turns(gram_model *m, const gram_turns *turns);
 
@@ -375,8 +375,8 @@ typedef struct {
     size_t worker, workers; /* workers > 0: this process is number `worker`, from 0, of so many that share the rows and are
                              * called alike, on machines with one file system. Each takes the next of 8 * workers shares
                              * that none has taken; when all have ended, the last merges the shares and removes them.
-                             * Where one dies, the others end well and nothing is merged: a later run with resume, of any
-                             * number of processes, goes on */
+                             * Where one dies, the others end well and nothing is merged: a later run with resume, of
+                             * any number of processes, goes on */
     const char *run;        /* of workers: a name that this start of them has alone, of letters, digits, '.', '_', '-' */
     bool *merged;           /* of workers: whether this process wrote the output; NULL: not asked */
 } gram_file_options;

@@ -8,10 +8,10 @@
  *
  * The judge is what GRAM_JUDGE in the environment names, or else what stands with the program or the library:
  * data/judge in the source tree, share/gram/judge where it is installed, judge in the Python package. In there scalar
- * comes before generative. A judge's directory, this one or your own, may hold judge.json (docs/judge.md); where that names a base,
- * the base is looked for as the file of this name and size that the adapter's configuration or GRAM_MODEL names, in the
- * cache, and in build/model of the source tree. The cache is GRAM_CACHE, or else gram in XDG_CACHE_HOME, or else
- * ~/.cache/gram. */
+ * comes before generative. A judge's directory, this one or your own, may hold judge.json (docs/judge.md); where that
+ * names a base, the base is looked for as the file of this name and size that the adapter's configuration or GRAM_MODEL
+ * names, in the cache, and in build/model of the source tree. The cache is GRAM_CACHE, or else gram in XDG_CACHE_HOME,
+ * or else ~/.cache/gram. */
 #ifndef GRAM_SHIPPED_H
 #define GRAM_SHIPPED_H
 

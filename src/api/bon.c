@@ -337,7 +337,8 @@ static gram_status check_options(const gram_model *policy, const gram_bon_option
     if (o->gold && gram_judge_needs_reference(o->gold))
         return gr_fail(err, GRAM_EARG, "gold: by reference it would measure against what the policy wrote");
     if (o->file.shares || o->file.workers)
-        return gr_fail(err, GRAM_EARG, "shard: a curve of best-of-n is of all rows; write and rank them in shards instead");
+        return gr_fail(err, GRAM_EARG, "shard: a curve of best-of-n is of all rows; write and rank them in shards "
+                       "instead");
     return policy ? gram_generation_check(o->generation, err) : GRAM_OK;
 }
 

@@ -380,7 +380,8 @@ gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_
     gram_status rc;
 
     if (opt && opt->workers)
-        return share_rows(rank_share, (struct shared){ .m = m, .in = in, .out = out, .method = method }, opt, report, err);
+        return share_rows(rank_share, (struct shared){ .m = m, .in = in, .out = out, .method = method }, opt, report,
+                          err);
     rc = gr_job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
     skip = j.report->resumed;
     while (!rc) {

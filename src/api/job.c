@@ -100,8 +100,8 @@ gram_status gr_job_check_written(gr_job *j, const char *id, bool *same, gram_err
     if (rc)
         return rc;
     if (!*same)
-        return gr_fail(err, GRAM_EARG, "%s:%llu: row %s, but line %llu of what is to be resumed is of row %s: wanted the "
-                       "input of the run before", gr_reader_at(j->reader, NULL).name,
+        return gr_fail(err, GRAM_EARG, "%s:%llu: row %s, but line %llu of what is to be resumed is of row %s: wanted "
+                       "the input of the run before", gr_reader_at(j->reader, NULL).name,
                        (unsigned long long)gr_reader_line(j->reader), id,
                        (unsigned long long)gr_lines_number(j->earlier), j->written);
     j->met++;

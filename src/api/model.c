@@ -94,7 +94,8 @@ static void init_judge(gram_model *m, const gram_options *o)
         }
         return;
     }
-    if ((o->pointwise ? gr_judge_init_pointwise : gr_judge_init)(&m->judge, &chat, m->file.tok, o->judge_prompt, o->label_a, o->label_b,
+    if ((o->pointwise ? gr_judge_init_pointwise
+                      : gr_judge_init)(&m->judge, &chat, m->file.tok, o->judge_prompt, o->label_a, o->label_b,
                       o->max_tokens ? o->max_tokens : m->file.cfg.context, o->truncate, &m->why))
         m->chat = GR_CHAT_NONE;
 }

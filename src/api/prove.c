@@ -221,7 +221,8 @@ static gram_status prove_chunk(gr_job *j, struct prover *p, const struct chunk *
     rc = n ? gr_prove_pairs(&p->core, pair, n, v, &bad, &why) : GRAM_OK;
     if (rc)
         return bad < n ? gr_fail(err, rc, "%s:%llu: row %s: %s", c->at[of[bad]].name,
-                                 (unsigned long long)c->at[of[bad]].line, c->row[of[bad]].id, why.text) : gr_fail(err, rc, "%s", why.text);
+                                 (unsigned long long)c->at[of[bad]].line, c->row[of[bad]].id, why.text)
+                       : gr_fail(err, rc, "%s", why.text);
     for (size_t i = 0; i < c->n && !rc; i++) {
         const gram_proved tie = { .dropped = "a tie" };
         rc = write_line(j, p, &c->row[i], c->row[i].tie ? &tie : &v[next], err);
@@ -296,7 +297,8 @@ gram_status gram_prove_file(gram_model *m, const char *in, const char *out, cons
     gram_status rc;
 
     if (file && file->workers)
-        return share_rows((struct shared){ .m = m, .in = in, .out = out, .opt = opt, .sum.score = 0 }, file, report, err);
+        return share_rows((struct shared){ .m = m, .in = in, .out = out, .opt = opt, .sum.score = 0 }, file, report,
+                          err);
     gram_prove_options_init(&defaults);
     report = report ? report : &unread;
     *report = (gram_prove_report){ .score = NAN };

@@ -237,7 +237,8 @@ void gr_file_report_add(gram_file_report *to, const gram_file_report *r)
 }
 
 /* How many shares an earlier start has made, if any of them is there. */
-static gram_status take_shares(void *arg, const char *path, size_t share, size_t shares, const char *more, gram_err *err)
+static gram_status take_shares(void *arg, const char *path, size_t share, size_t shares, const char *more,
+                               gram_err *err)
 {
     size_t *n = arg;
 
@@ -304,7 +305,8 @@ static gram_status tell_end(const char *out, const gram_file_options *o, bool *a
     return rc;
 }
 
-static gram_status remove_shard(void *arg, const char *path, size_t share, size_t shares, const char *more, gram_err *err)
+static gram_status remove_shard(void *arg, const char *path, size_t share, size_t shares, const char *more,
+                                gram_err *err)
 {
     (void)arg;
     (void)share;

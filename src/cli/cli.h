@@ -28,11 +28,10 @@ typedef struct {
     int (*run)(const char **arg, size_t n);             /* gives the exit code */
 } cli_command;
 
-extern const cli_command cli_info, cli_render, cli_tokenize, cli_logits, cli_score, cli_rank, cli_generate, cli_prove, cli_bon,
-                         cli_eval, cli_evalpolicy, cli_finetune, cli_raft, cli_rl,
-                         cli_pretrain, cli_train_recipe, cli_merge, cli_merge_shards, cli_convert, cli_serve, cli_fetch, cli_watch,
-                         cli_completion, cli_help,
-                         cli_selftrain, cli_version;
+extern const cli_command cli_info, cli_render, cli_tokenize, cli_logits, cli_score, cli_rank, cli_generate, cli_prove,
+                         cli_selftrain, cli_bon, cli_eval, cli_evalpolicy, cli_finetune, cli_pretrain, cli_raft, cli_rl,
+                         cli_train_recipe, cli_merge, cli_merge_shards, cli_convert, cli_serve, cli_watch, cli_fetch,
+                         cli_completion, cli_help, cli_version;
 extern const cli_command *const cli_commands[];         /* ends with NULL */
 extern const char cli_about[], cli_exit_codes[], cli_environment[];
 
@@ -99,7 +98,13 @@ bool cli_is_echo(void);
 void cli_set_name(const char *command);                 /* what messages begin with */
 
 /* A line of progress where stderr is a terminal, and Ctrl-C turned into a stop that keeps what is done. */
-typedef struct { gram_model *m; const char *unit; double start, shown; bool terminal, drawn; uint64_t first; } cli_progress;
+typedef struct {
+    gram_model *m;
+    const char *unit;
+    double start, shown;
+    bool terminal, drawn;
+    uint64_t first;
+} cli_progress;
 void cli_progress_start(cli_progress *p, gram_model *m, const char *unit);
 void cli_progress_end(cli_progress *p);                 /* the line is cleared, Ctrl-C kills again */
 void cli_clear_line(cli_progress *p);
