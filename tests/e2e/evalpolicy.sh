@@ -45,19 +45,26 @@ expect 0 "$GRAM" evalpolicy "$m" "$tmp/few.jsonl" --judge "$head" --out "$tmp/al
 says out 'reward'
 if grep -q 'win rate' "$tmp/out"; then die "a win over nobody"; fi
 
-# ---- Killed with lines written, and gone on with.
+# ---- Killed with lines written, and gone on with. A machine that is over before it is killed gets four times the rows.
 set -- evalpolicy "$m" "$tmp/rows.jsonl" --judge "$m" --baseline "$m" --max-new-tokens 3 -q
-"$GRAM" "$@" --out "$tmp/cut" --threads 1 >"$tmp/out" 2>"$tmp/err" &
-run=$!
-n=0
-until [ -s "$tmp/cut/policy.jsonl.partial" ] || [ -e "$tmp/cut/policy.jsonl" ]; do
-    n=$((n + 1))
-    [ "$n" -lt 600 ] || { cat "$tmp/err"; die "nothing is written for a minute"; }
-    sleep 0.1
+killed=
+while [ -z "$killed" ]; do
+    "$GRAM" "$@" --out "$tmp/cut" --threads 1 >"$tmp/out" 2>"$tmp/err" &
+    run=$!
+    n=0
+    until [ -s "$tmp/cut/policy.jsonl.partial" ] || [ -e "$tmp/cut/policy.jsonl" ]; do
+        n=$((n + 1))
+        [ "$n" -lt 3000 ] || { cat "$tmp/err"; die "nothing is written for a minute"; }
+        sleep 0.02
+    done
+    kill -KILL "$run" 2>/dev/null
+    wait "$run" 2>/dev/null
+    [ -e "$tmp/cut/index.html" ] || { killed=1; break; }
+    [ "$(wc -l <"$tmp/rows.jsonl")" -lt 20000 ] || die "the run was over before it was killed"
+    rm -r "$tmp/cut"
+    for i in 1 2 3 4; do cat "$tmp/rows.jsonl"; done >"$tmp/more"
+    mv "$tmp/more" "$tmp/rows.jsonl"
 done
-kill -KILL "$run"
-wait "$run" 2>/dev/null
-[ ! -e "$tmp/cut/index.html" ] || die "the run was over before it was killed"
 expect 0 "$GRAM" "$@" --out "$tmp/cut" --resume --threads 2
 expect 0 "$GRAM" "$@" --out "$tmp/whole" --threads 1
 for f in run.json policy.jsonl baseline.jsonl rows.jsonl numbers.json; do
