@@ -28,12 +28,12 @@ else
     echo
     "$gram" eval "$judge" data/demo.jsonl
     echo
-    echo "3. It learns for about a minute from pairs of your own: here 192 of true answers and common false ones. 120 pairs"
-    echo "   of other questions are held out, and judged before and after."
+    echo "3. It learns for about a minute from pairs of your own. Say that you want short answers: here are 192 pairs in"
+    echo "   which the shorter one is better. 65 pairs of other questions are held out, and judged before and after."
     echo
     rank=$(sed -n 's/^ *"r": *\([0-9]*\),*$/\1/p' "$judge/adapter_config.json")
-    "$gram" finetune "$judge" data/train.jsonl --out "$out" --eval-file data/held-out.jsonl --loss $loss \
-        --lora-rank "$rank" --lr 2e-4 --batch-rows 8 --steps 24
+    "$gram" finetune "$judge" data/brief.jsonl --out "$out" --eval-file data/brief-held-out.jsonl --loss $loss \
+        --lora-rank "$rank" --lr 4e-4 --batch-rows 8 --steps 24
 fi
 echo
 echo "$out/report.html shows the run. What it learnt is a model like any other:"

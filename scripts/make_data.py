@@ -1,4 +1,5 @@
-"""make_data.py - choose the pairs that the project ships: data/demo.jsonl, train.jsonl, held-out.jsonl, bench.jsonl.gz.
+"""make_data.py - choose the pairs that the project ships: data/demo.jsonl, train.jsonl, held-out.jsonl, brief.jsonl,
+brief-held-out.jsonl, bench.jsonl.gz.
 
     python3 scripts/make_data.py EVAL_DIR TRAIN_DIR TOKENIZER_JSON
 
@@ -55,6 +56,13 @@ def learnable(folder, rows, each):
         picked.append(kept(r, LEARN))
     return picked
 
+def brief(rows):
+    """A preference that can be seen: the shorter answer, where the two differ enough."""
+    for r in rows:
+        short, long = sorted((r["chosen"], r["rejected"]), key=len)
+        if len(long) - len(short) >= 12:
+            yield dict(r, chosen=short, rejected=long)
+
 def main():
     folder, tok_path = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[3])
     raw = lzma.open(tok_path).read() if tok_path.suffix == ".xz" else tok_path.read_bytes()
@@ -92,6 +100,8 @@ def main():
     assert not {r["prompt"] for r in train} & {r["prompt"] for r in held}
     (ROOT / "data/train.jsonl").write_bytes(dump(train))
     (ROOT / "data/held-out.jsonl").write_bytes(dump(held))
+    (ROOT / "data/brief.jsonl").write_bytes(dump(brief(train)))
+    (ROOT / "data/brief-held-out.jsonl").write_bytes(dump(brief(held)))
 
     pool = {name: [(tokens(r), kept(r, name)) for r in sorted(rows_of(folder, name), key=order)
                    if not UNSUITED.search(text(r))] for name in set(BENCH)}
