@@ -22,6 +22,8 @@ mkdir -p "$to"
 git archive --format=tar --prefix="gram-$version/" HEAD | gzip -n9 >"$to/gram-$version.tar.gz"
 tar -x -z -f "$to/gram-$version.tar.gz" -C "$work"
 cd "$work/gram-$version"
+CFLAGS="${CFLAGS:-} -ffile-prefix-map=$PWD=."       # the folder's name is in no byte
+export CFLAGS
 make -j"$(nproc)" all >/dev/null
 make --no-print-directory deb wheel >/dev/null
 cp build/deb/*.deb build/wheel/*.whl "$to"
