@@ -144,16 +144,11 @@ gram_status gr_eval_file_open(gr_eval_file *f, const char *dir, const char *name
 
 gram_status gr_eval_file_add(gr_eval_file *f, json_t *line, gram_err *err)
 {
-    char *text = gr_json_text(line, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    gram_status rc = text && !json_array_append(f->line, line) ? GRAM_OK : gr_nomem(err, f->path);
+    gram_status rc = json_array_append(f->line, line) ? gr_nomem(err, f->path)
+                                                      : gr_api_write_line(f->out, line, f->path, err);
 
     if (!rc)
-        rc = gr_out_write(f->out, text, strlen(text), err);
-    if (!rc)
-        rc = gr_out_write(f->out, "\n", 1, err);
-    if (!rc)
         rc = gr_out_flush(f->out, err);
-    free(text);
     json_decref(line);
     return rc;
 }

@@ -189,18 +189,31 @@ gram_status gr_job_step(gr_job *j, gram_err *err)
     return !rc && gr_job_stopped(j) ? gr_job_stop(j, err) : rc;
 }
 
+/* A line of JSON Lines, its doubles with all their digits; malloc'ed. NULL: out of memory. */
+static char *line_of(const json_t *o)
+{
+    return gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
+}
+
+gram_status gr_api_write_line(gr_out *out, const json_t *o, const char *name, gram_err *err)
+{
+    char *text = line_of(o);
+    gram_status rc = text ? gr_out_line(out, text, strlen(text), err) : gr_nomem(err, name);
+
+    free(text);
+    return rc;
+}
+
 gram_status gr_job_write(gr_job *j, json_t *o, gram_err *err)
 {
-    char *text = gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    char *text = line_of(o);
     bool held = j->spread && gr_out_in_place(j->out);       /* what is out there cannot be written anew */
     gram_status rc = text ? GRAM_OK : gr_nomem(err, "output line");
 
     if (!rc && j->spread)
         rc = gr_spread_add(j->spread, text, strlen(text), err);
     if (!rc && !held)
-        rc = gr_out_write(j->out, text, strlen(text), err);
-    if (!rc && !held)
-        rc = gr_out_write(j->out, "\n", 1, err);
+        rc = gr_out_line(j->out, text, strlen(text), err);
     free(text);
     json_decref(o);
     return rc;

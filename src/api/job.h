@@ -48,6 +48,9 @@ gram_status gr_job_step(gr_job *j, gram_err *err);
 struct json_t;
 gram_status gr_job_write(gr_job *j, struct json_t *o, gram_err *err);
 
+/* Writes o, which stays the caller's, as gr_job_write() does; name: of what is written, for errors. */
+gram_status gr_api_write_line(gr_out *out, const struct json_t *o, const char *name, gram_err *err);
+
 /* What one answer says, under the names that it has in a line of its own: completion, finish, tokens, .... */
 struct json_t *gr_api_answer_json(const gram_answer *a, bool logprobs);
 /* Its text, malloc'ed, in which U+0000, which no judge takes, stands as U+FFFD; NULL: out of memory. */

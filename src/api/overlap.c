@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include "api/job.h"
 #include "api/overlap.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -48,7 +49,6 @@ static gram_status write_line(const char *line, size_t n, const double *mean, co
                               bool *used, gr_out *out, gram_err *err)
 {
     json_t *o = json_loadb(line, n, 0, NULL);
-    char *text;
     gram_status rc;
 
     *used = json_object_get(o, "reward") != NULL;
@@ -59,11 +59,7 @@ static gram_status write_line(const char *line, size_t n, const double *mean, co
             return gr_nomem(err, "output lines");
         }
     }
-    text = gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    rc = text ? gr_out_write(out, text, strlen(text), err) : gr_nomem(err, "output lines");
-    if (!rc)
-        rc = gr_out_write(out, "\n", 1, err);
-    free(text);
+    rc = gr_api_write_line(out, o, "output lines", err);
     json_decref(o);
     return rc;
 }

@@ -30,12 +30,8 @@ static gram_status open_out(gr_out **out, const char *folder, const char *name, 
 /* Takes o over; NULL: memory ran out. */
 static gram_status write_line(gr_out *out, json_t *o, gram_err *err)
 {
-    char *text = gr_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    gram_status rc = text ? gr_out_write(out, text, strlen(text), err) : gr_nomem(err, "a line");
+    gram_status rc = gr_api_write_line(out, o, "a line", err);
 
-    if (!rc)
-        rc = gr_out_write(out, "\n", 1, err);
-    free(text);
     json_decref(o);
     return rc;
 }

@@ -167,9 +167,7 @@ static gram_status copy(gr_out *to, const char *path, uint64_t *rows, gram_err *
     if (rc)
         return rc;
     while (!(rc = gr_lines_next(l, &line, &n, err)) && line) {
-        rc = gr_out_write(to, line, n, err);
-        if (!rc)
-            rc = gr_out_write(to, "\n", 1, err);
+        rc = gr_out_line(to, line, n, err);
         if (rc)
             break;
         ++*rows;

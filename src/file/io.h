@@ -42,6 +42,7 @@ gram_status gr_out_resume(gr_out **out, const char *path, uint64_t *lines, gram_
  * are committed. Fails where that cannot be done, before any row is. */
 gram_status gr_out_as_table(gr_out *o, gram_err *err);
 gram_status gr_out_write(gr_out *o, const void *p, size_t n, gram_err *err);
+gram_status gr_out_line(gr_out *o, const void *p, size_t n, gram_err *err);     /* the same, and a newline */
 gram_status gr_out_flush(gr_out *o, gram_err *err);         /* to the file, so that a kill loses nothing written */
 gram_status gr_out_commit(gr_out *o, gram_err *err);        /* whole, under its name; then close it */
 void gr_out_close(gr_out *o);                               /* NULL is fine */

@@ -251,6 +251,13 @@ gram_status gr_out_write(gr_out *o, const void *p, size_t n, gram_err *err)
     return GRAM_OK;
 }
 
+gram_status gr_out_line(gr_out *o, const void *p, size_t n, gram_err *err)
+{
+    gram_status rc = gr_out_write(o, p, n, err);
+
+    return rc ? rc : gr_out_write(o, "\n", 1, err);
+}
+
 gram_status gr_out_flush(gr_out *o, gram_err *err)
 {
     return o->failed ? refuse_failed(o, err) : write_held(o, o->held.n, err);
