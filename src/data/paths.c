@@ -41,35 +41,63 @@ static int by_bytes(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static gram_status of_directory(list *l, const char *name, gram_err *err)
+/* In their order; nothing where rc is a failure. */
+static gram_status hand_over(list *l, gram_status rc, char ***path, size_t *n)
 {
-    DIR *d = opendir(name);
-    struct dirent *e;
-    gram_status rc = GRAM_OK;
-
-    if (!d)
-        return gr_fail(err, GRAM_EIO, "%s: %s", name, strerror(errno));
-    while (!rc && (e = readdir(d))) {
-        size_t stem;
-        char *path;
-        if (*e->d_name == '.' || *e->d_name == '_' || !gr_rows_name(e->d_name, &stem))
-            continue;
-        if (!strcmp(e->d_name, "config.json")) {
-            rc = gr_fail(err, GRAM_EFORMAT, "%s: wanted rows, found the directory of a model", name);
-            break;
-        }
-        path = gr_path_join(name, e->d_name);
-        if (path && !gr_path_regular(path)) {
-            free(path);
-            continue;
-        }
-        rc = add(l, path, err);
+    if (rc) {
+        gr_paths_free(l->path, l->n);
+        *l = (list){ 0 };
+    } else {
+        qsort(l->path, l->n, sizeof *l->path, by_bytes);
     }
-    closedir(d);
-    if (!rc && l->n == 0)
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: no file of rows (.jsonl, .json, .ndjson, .csv, .tsv, these with .gz or .zst, "
-                     "or .parquet)", name);
+    *path = l->path;
+    *n = l->n;
     return rc;
+}
+
+gram_status gr_paths_in(const char *dir, gr_paths_fn *takes, void *arg, char ***path, size_t *n, gram_err *err)
+{
+    list l = { 0 };
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    size_t stem;
+    gram_status rc = d ? GRAM_OK : gr_fail(err, GRAM_EIO, "%s: %s", dir, strerror(errno));
+
+    while (!rc && (e = readdir(d))) {
+        char *one = gr_path_join(dir, e->d_name);
+        bool rows = one && *e->d_name != '.' && gr_path_regular(one) && gr_rows_name(e->d_name, &stem);
+        if (one && !takes(arg, e->d_name, rows))
+            free(one);
+        else
+            rc = add(&l, one, err);
+    }
+    if (d)
+        closedir(d);
+    if (!rc && l.n == 0)
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: no file of rows (.jsonl, .json, .ndjson, .csv, .tsv, these with .gz or .zst, "
+                     "or .parquet)", dir);
+    return hand_over(&l, rc, path, n);
+}
+
+static bool takes_visible(void *arg, const char *name, bool rows)
+{
+    (void)arg;
+    return rows && *name != '_';
+}
+
+static gram_status of_directory(const char *name, char ***path, size_t *n, gram_err *err)
+{
+    char *config = gr_path_join(name, "config.json");
+    bool model = config && gr_path_exists(config);
+
+    *path = NULL;
+    *n = 0;
+    if (!config)
+        return gr_nomem(err, "list of files");
+    free(config);
+    if (model)
+        return gr_fail(err, GRAM_EFORMAT, "%s: wanted rows, found the directory of a model", name);
+    return gr_paths_in(name, takes_visible, NULL, path, n, err);
 }
 
 static gram_status of_pattern(list *l, const char *name, gram_err *err)
@@ -93,17 +121,10 @@ gram_status gr_paths_list(const char *name, char ***path, size_t *n, gram_err *e
     list l = { 0 };
     struct stat st;
     bool there = strcmp(name, "-") && !stat(name, &st);
-    gram_status rc = there && S_ISDIR(st.st_mode) ? of_directory(&l, name, err)
-                   : !there && strpbrk(name, "*?[") ? of_pattern(&l, name, err) : add(&l, gr_strdup(name), err);
+    gram_status rc;
 
-    *path = NULL;
-    *n = 0;
-    if (rc) {
-        gr_paths_free(l.path, l.n);
-        return rc;
-    }
-    qsort(l.path, l.n, sizeof *l.path, by_bytes);
-    *path = l.path;
-    *n = l.n;
-    return GRAM_OK;
+    if (there && S_ISDIR(st.st_mode))
+        return of_directory(name, path, n, err);
+    rc = !there && strpbrk(name, "*?[") ? of_pattern(&l, name, err) : add(&l, gr_strdup(name), err);
+    return hand_over(&l, rc, path, n);
 }

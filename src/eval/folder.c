@@ -1,17 +1,15 @@
 /* folder.c - see folder.h. */
-#include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "base/numeric.h"
+#include "data/paths.h"
 #include "eval/folder.h"
 #include "eval/page.h"
 #include "eval/source.h"
 #include "eval/text.h"
 #include "file/io.h"
-#include "file/table.h"
 
 enum { KINDS = GR_RULES_REWARDBENCH2 + 1 };
 #define NAME 22                     /* columns of the table's first column */
@@ -26,7 +24,7 @@ typedef struct {
     gram_eval_options opt;
     const gr_eval_facts *facts;
     char **path;                    /* of all files of rows, in order of their names */
-    size_t n, cap, others;
+    size_t n, others;
     benchmark of[KINDS];            /* by rules; of[GR_RULES_NONE] are the user's own */
 } folder;
 
@@ -42,49 +40,13 @@ static const char *file_name(size_t k)
 
 /* ---- What is there ---- */
 
-static gram_status take_name(folder *f, const char *name, gram_err *err)
+/* What is no file of rows is counted, not what is hidden. */
+static bool takes(void *arg, const char *name, bool rows)
 {
-    char *path = gr_path_join(f->folder, name), **grown;
-    size_t stem;
+    folder *f = arg;
 
-    if (!path)
-        return gr_nomem(err, "evaluation");
-    if (*name == '.' || !gr_path_regular(path) || !gr_rows_name(name, &stem)) {
-        f->others += *name != '.';
-        free(path);
-        return GRAM_OK;
-    }
-    grown = gr_grown(f->path, f->n, &f->cap, 1, sizeof *grown);
-    if (!grown) {
-        free(path);
-        return gr_nomem(err, "evaluation");
-    }
-    f->path = grown;
-    f->path[f->n++] = path;
-    return GRAM_OK;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static gram_status list(folder *f, gram_err *err)
-{
-    DIR *d = opendir(f->folder);
-    struct dirent *e;
-    gram_status rc = GRAM_OK;
-
-    if (!d)
-        return gr_fail(err, GRAM_EIO, "%s: %s", f->folder, strerror(errno));
-    while (!rc && (e = readdir(d)))
-        rc = take_name(f, e->d_name, err);
-    closedir(d);
-    if (!rc && !f->n)
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: no file of rows (.jsonl, .json, .ndjson, .csv, .tsv, these with .gz or .zst, or .parquet)", f->folder);
-    if (!rc)
-        qsort(f->path, f->n, sizeof *f->path, by_name);
-    return rc;
+    f->others += !rows && *name != '.';
+    return rows;
 }
 
 /* Whether the first object is one of these rules', which have forms of their own. */
@@ -325,7 +287,7 @@ static gram_status judge(folder *f, size_t k, gr_score_fn *score, void *arg, gra
 static gram_status run(folder *f, gr_score_fn *score, void *arg, char **table_out, gram_err *err)
 {
     gr_buf text = { 0 };
-    gram_status rc = list(f, err);
+    gram_status rc = gr_paths_in(f->folder, takes, f, &f->path, &f->n, err);
 
     if (!rc)
         rc = tell_files(f, err);
@@ -364,9 +326,7 @@ gram_status gr_eval_folder(const char *path, const gram_eval_options *opt, const
     if (!gr_numeric_enter(&numeric))
         return gr_nomem(err, "evaluation");
     rc = run(&f, score, arg, table_out, err);
-    for (size_t i = 0; i < f.n; i++)
-        free(f.path[i]);
-    free(f.path);
+    gr_paths_free(f.path, f.n);
     for (size_t k = 0; k < KINDS; k++)
         free(f.of[k].path);
     gr_numeric_leave(&numeric);
