@@ -26,6 +26,7 @@ typedef struct {
     size_t min_args, max_args;
     const struct poptOption *opts;
     int (*run)(const char **arg, size_t n);             /* gives the exit code */
+    bool shared;                /* processes that a launcher started share its work */
 } cli_command;
 
 extern const cli_command cli_info, cli_render, cli_tokenize, cli_logits, cli_score, cli_rank, cli_generate, cli_prove,
@@ -118,7 +119,6 @@ void cli_summary(const cli_progress *p, const gram_file_report *r);
  * exit code of a run over them, as cli_file_status(). */
 int cli_rows_check(const char *out);
 gram_file_options cli_rows(cli_progress *p, const gram_rationale_options *rationale);
-bool cli_shares_rows(void);             /* this is one of several processes that a launcher started to share the rows */
 int cli_rows_status(gram_status rc, const gram_err *err, const char *out);
 /* The exit code of a call over files, with how to resume `out` where it was stopped. */
 int cli_file_status(gram_status rc, const gram_err *err, const char *out);

@@ -83,5 +83,5 @@ const cli_command cli_generate = {
     "gram generate model.gguf prompts.jsonl --greedy | jq -r .completion\n"
     "gram generate policy/ prompts.jsonl --n 16 --out groups.jsonl\n"
     "gram rank judge/ groups.jsonl --out ranked.jsonl",
-    2, 2, opts, run
+    2, 2, opts, run, true
 };

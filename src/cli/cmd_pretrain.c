@@ -24,5 +24,5 @@ const cli_command cli_pretrain = {
     "Started by Open MPI's mpirun, processes share each step; `gram help finetune` says more.",
     "gram pretrain ./my-model unlabeled.jsonl --out stage1/\n"
     "gram pretrain ./my-model unlabeled.jsonl.gz --out stage1/ --pairs 4 --max-tokens 2048 --truncate drop",
-    2, CLI_MANY, opts, run
+    2, CLI_MANY, opts, run, true
 };

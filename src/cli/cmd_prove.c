@@ -98,5 +98,5 @@ const cli_command cli_prove = {
     "good one has null and what it was \"dropped\" for; training passes over it.",
     "gram prove prover/ pairs.jsonl --k 4 --out proofs.jsonl\n"
     "gram finetune MODEL proofs.jsonl --loss rationale --out judge/",
-    2, 2, opts, run
+    2, 2, opts, run, true
 };

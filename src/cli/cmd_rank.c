@@ -68,5 +68,5 @@ const cli_command cli_rank = {
     "method. Without MODEL the judge that comes with gram decides (`gram fetch`).\n\nWith --rationale each comparison is a vote over rationales, which stand under \"judged\".",
     "gram rank model.gguf groups.jsonl --method tournament --out ranks.jsonl\n"
     "gram rank model.gguf - --method all-pairs < groups.jsonl",
-    1, 2, opts, run
+    1, 2, opts, run, true
 };

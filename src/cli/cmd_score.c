@@ -193,5 +193,5 @@ const cli_command cli_score = {
     "gram score model.gguf pairs.jsonl --show-prompt | less\n"
     "gram score ./my-gram-r2 pairs.jsonl --rationale --votes 4 -o v.jsonl\n"
     "gram score --server http://127.0.0.1:8080 pairs.jsonl --out verdicts.jsonl",
-    1, 2, opts, run
+    1, 2, opts, run, true
 };

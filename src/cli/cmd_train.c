@@ -77,5 +77,5 @@ const cli_command cli_train_recipe = {
     "they leave out the paths, which --set gives.",
     "gram train recipes/gram-stage2.yaml --set model=./my-model --set data=pairs.jsonl --set out=judge/\n"
     "gram train run.yaml --set lr=1e-5 --resume",
-    0, 1, opts, run
+    0, 1, opts, run, true
 };

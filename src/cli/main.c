@@ -1,6 +1,7 @@
 /* main.c - the gram program: the table that names every command, and the way from argv to one of them. */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/suggest.h"
@@ -123,21 +124,30 @@ static int close_stdout(int rc)
     return rc;
 }
 
+/* "score, rank and train" */
+static void list_shared(char *to, size_t size)
+{
+    size_t n = 0, left = 0;
+
+    for (size_t i = 0; cli_commands[i]; i++)
+        left += cli_commands[i]->shared;
+    for (size_t i = 0; cli_commands[i] && n < size; i++)
+        if (cli_commands[i]->shared)
+            n += (size_t)snprintf(to + n, size - n, "%s%s", cli_commands[i]->name,
+                                  --left > 1 ? ", " : left ? " and " : "");
+}
+
 /* Under mpirun each process would do all of it, and write the same file. */
 static bool is_alone(const cli_command *c)
 {
-    static const cli_command *const shared[] = { &cli_finetune, &cli_pretrain, &cli_train_recipe, &cli_score, &cli_rank,
-                                                 &cli_generate, &cli_prove };
+    char shared[256];
     int rank, size;
 
-    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
-        if (c == shared[i])
-            return true;
-    if (!gram_dist_launched(&rank, &size))
+    if (c->shared || !gram_dist_launched(&rank, &size))
         return true;
     cli_set_name(c->name);
-    cli_usage("mpirun started %d processes of it, and each would do the whole work: finetune, pretrain, train, "
-              "score, rank, generate and prove alone share theirs", size);
+    list_shared(shared, sizeof shared);
+    cli_usage("mpirun started %d processes of it, and each would do the whole work: %s alone share theirs", size, shared);
     return false;
 }
 

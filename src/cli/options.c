@@ -103,11 +103,6 @@ static int worker, workers;         /* of a launcher; 0: none */
 static char start[160];             /* the name of the start, which all processes of it know and no other's do */
 static bool merged;
 
-bool cli_shares_rows(void)
-{
-    return workers > 0;
-}
-
 static const char *first_set(const char *const *name)
 {
     while (*name && !(getenv(*name) && *getenv(*name)))
@@ -162,11 +157,10 @@ int cli_rows_check(const char *out)
 
 gram_file_options cli_rows(cli_progress *p, const gram_rationale_options *rationale)
 {
-    return (gram_file_options){ .resume = cli_resume, .skip_bad = cli_skip_bad,
-                                .progress = cli_progress_fn,
-                                .worker = (size_t)worker, .workers = (size_t)workers, .run = start, .merged = &merged,
+    return (gram_file_options){ .resume = cli_resume, .skip_bad = cli_skip_bad, .progress = cli_progress_fn,
                                 .warn = cli_warn_fn, .arg = p, .columns = cli_columns, .rationale = rationale,
-                                .share = share, .shares = shares };
+                                .share = share, .shares = shares, .worker = (size_t)worker,
+                                .workers = (size_t)workers, .run = start, .merged = &merged };
 }
 
 int cli_rows_status(gram_status rc, const gram_err *err, const char *out)
