@@ -24,5 +24,5 @@ const cli_command cli_raft = {
     "--samples 4 --lora-rank 16 --lr 1e-4\n"
     "gram raft ./my-model prompts.jsonl --judge gram-judge/ --eval-file held-out.jsonl --eval-judge reward/ "
     "--eval-every 8 --best --out better/ --max-new-tokens 64",
-    2, CLI_MANY, cli_align_table, run
+    2, CLI_MANY, cli_align_table, run, true
 };

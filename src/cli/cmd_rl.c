@@ -22,5 +22,5 @@ const cli_command cli_rl = {
     "gram rl ./my-model prompts.jsonl --judge reward/ --out better/ --max-new-tokens 64 --lora-rank 16 --lr 1e-5\n"
     "gram rl ./my-model prompts.jsonl --judge gram-judge/ --algorithm grpo --kl k3 --kl-in loss --beta 0.04 --out "
     "better/ --max-new-tokens 64",
-    2, CLI_MANY, cli_align_table, run
+    2, CLI_MANY, cli_align_table, run, true
 };

@@ -39,6 +39,18 @@ says err "shared.jsonl is whole, by 3 processes"
 cmp "$tmp/alone.jsonl" "$tmp/shared.jsonl" || die "3 processes write other verdicts"
 [ -z "$(find "$tmp" -name 'shared.jsonl.*')" ] || die "what is left over: $(find "$tmp" -name 'shared.jsonl.*')"
 
+# So are a policy's rollouts: what the start writes is the same in any number of processes.
+printf '{"prompt":"q%d"}\n' 1 2 3 4 >"$tmp/prompts.jsonl"
+# shellcheck disable=SC2016  # the judge's shell expands it
+by_length='exec:while read -r l; do l=${l#*completion}; echo -${#l}; done'
+for command in raft rl; do
+    for n in 1 2; do
+        expect 0 mpirun -np $n "$GRAM" $command $m "$tmp/prompts.jsonl" --judge "$by_length" --out "$tmp/$command-$n" \
+            --max-new-tokens 8 --rollout-prompts 4 --batch-rows 2 --samples 3 --steps 2 --cut keep --lr 0 -t 1 -q
+    done
+    cmp "$tmp/$command-1/samples.jsonl" "$tmp/$command-2/samples.jsonl" || die "$command: 2 processes draw other answers"
+done
+
 # A loss does not depend on the processes that share it: a mean over the batch, and a tie without a text, in the step
 # and in two held-out sets. lr 0: the weights are the same; 1e-6: float32 sums in another order.
 cat >"$tmp/four.jsonl" <<JSONL
