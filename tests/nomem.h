@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include "check.h"
 
 static long nomem_left = -1;            /* allocations of ours until one fails; below 0: none does */
 static _Atomic long nomem_live __attribute__((unused));         /* taken by us and not given back by us, in any thread */
@@ -61,4 +62,26 @@ void free(void *p)
 #else
 #define NOMEM_COUNTED 0
 #endif
+
+/* once(arg) as a whole, twice, and then with each of its allocations failing: it says so, and nothing is lost. */
+typedef gram_status nomem_fn(bool arg, gram_err *err);
+static inline void nomem_each(nomem_fn *once, bool arg)
+{
+    gram_status rc = GRAM_ENOMEM;
+
+    CHECK_OK(once(arg, &check_err));
+    CHECK_OK(once(arg, &check_err));
+    for (long n = 0; rc && NOMEM_COUNTED; n++) {
+        long live = nomem_live;
+        nomem_left = n;
+        rc = once(arg, &check_err);
+        if (nomem_left >= 0 && rc)
+            fail_msg("allocation %ld: %s", n, check_err.text);
+        nomem_left = -1;
+        if (rc && rc != GRAM_ENOMEM)
+            fail_msg("allocation %ld: %s", n, check_err.text);
+        if (nomem_live > live)
+            fail_msg("allocation %ld: %ld blocks are lost", n, nomem_live - live);
+    }
+}
 #endif

@@ -27,15 +27,26 @@ static char *prompts, *held;
 static const char *policy = MODEL;
 static gram_warn_fn *noted;            /* gets what a run has to say */
 
-static inline void write_prompts(void)
+/* Around a group of tests. */
+static inline int write_prompts(void **state)
 {
     gr_buf b = { 0 };
 
+    (void)state;
     for (int i = 0; i < 12; i++)
         assert_true(gr_buf_printf(&b, "{\"prompt\":\"Say %d%s\",\"reference\":\"no\"}\n", i, i % 3 ? "" : " again"));
     prompts = check_write("prompts.jsonl", b.p);
     gr_buf_clear(&b);
     held = check_write("held.jsonl", "{\"prompt\":\"Say it\",\"reference\":\"no\"}\n{\"prompt\":\"And that\"}\n");
+    return 0;
+}
+
+static inline int free_prompts(void **state)
+{
+    (void)state;
+    free(prompts);
+    free(held);
+    return 0;
 }
 
 /* Settings "name=value" over small ones. */

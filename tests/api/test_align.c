@@ -521,11 +521,6 @@ int main(void)
         cmocka_unit_test(a_judge_learns_to_reason), cmocka_unit_test(every_method_climbs),
         cmocka_unit_test(every_option_moves_something)
     };
-    int failed;
 
-    write_prompts();
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    free(prompts);
-    free(held);
-    return failed;
+    return cmocka_run_group_tests(tests, write_prompts, free_prompts);
 }

@@ -159,7 +159,6 @@ int main(int argc, char **argv)
         { "rloo", four_are_one, NULL, NULL, &k[0] }, { "ppo", four_are_one, NULL, NULL, &k[1] },
         { "online-dpo", four_are_one, NULL, NULL, &k[2] }, { "remax", four_are_one, NULL, NULL, &k[3] },
     };
-    int failed;
 
     memcpy(k, kinds, sizeof k);
     if (argc == 3)
@@ -168,9 +167,5 @@ int main(int argc, char **argv)
     if (mpirun_missing())
         return puts("  mpirun is not installed: runs of several processes were not tried"), 77;
     self = argv[0];
-    write_prompts();
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    free(prompts);
-    free(held);
-    return failed;
+    return cmocka_run_group_tests(tests, write_prompts, free_prompts);
 }

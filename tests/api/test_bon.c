@@ -405,23 +405,8 @@ static gram_status nomem_once(bool with, gram_err *err)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    for (int with = 0; with < 2; with++) {
-        gram_status rc = GRAM_ENOMEM;
-        CHECK_OK(nomem_once(with, &check_err));
-        CHECK_OK(nomem_once(with, &check_err));
-        for (long n = 0; rc && NOMEM_COUNTED; n++) {
-            long live = nomem_live;
-            nomem_left = n;
-            rc = nomem_once(with, &check_err);
-            if (nomem_left >= 0 && rc)
-                fail_msg("allocation %ld: %s", n, check_err.text);
-            nomem_left = -1;
-            if (rc && rc != GRAM_ENOMEM)
-                fail_msg("allocation %ld: %s", n, check_err.text);
-            if (nomem_live > live)
-                fail_msg("allocation %ld: %ld blocks are lost", n, nomem_live - live);
-        }
-    }
+    for (int with = 0; with < 2; with++)
+        nomem_each(nomem_once, with);
 }
 
 int main(void)
