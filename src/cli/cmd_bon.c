@@ -87,10 +87,8 @@ static int open_policy(gram_model **m, const char *path)
 
     if (rc)
         return rc;
-    if (strcmp(path, judge_where) || policy_template) {     /* its own: what is said of a judge is not its business */
-        o = (gram_options){ .threads = o.threads, .dtype = o.dtype, .batch_tokens = o.batch_tokens, .note = o.note,
-                            .note_arg = o.note_arg, .chat_template = policy_template };
-    }
+    if (strcmp(path, judge_where) || policy_template)
+        o = cli_writer_options(&o, policy_template);
     return gram_open(m, path, &o, &err) ? cli_fail_err(&err) : CLI_DONE;
 }
 

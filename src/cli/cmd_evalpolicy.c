@@ -37,15 +37,13 @@ static const struct poptOption opts[] = {
 
 struct models { gram_model *policy, *baseline; gram_judge *judge; };
 
-/* What is said of a judge is not the business of those that write. base: of the policy alone, since the baseline is
- * often the base itself. */
+/* base: of the policy alone, since the baseline is often the base itself. */
 static int open_writer(gram_model **m, const char *path, const char *base, const gram_options *all)
 {
-    const gram_options o = { .threads = all->threads, .dtype = all->dtype, .batch_tokens = all->batch_tokens,
-                             .base = base, .note = all->note, .note_arg = all->note_arg,
-                             .chat_template = policy_template };
+    gram_options o = cli_writer_options(all, policy_template);
     gram_err err;
 
+    o.base = base;
     return gram_open(m, path, &o, &err) ? cli_fail_err(&err) : CLI_DONE;
 }
 

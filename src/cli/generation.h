@@ -15,6 +15,9 @@ int cli_generation(gram_generation *g, const char *model, size_t answers);
 /* Every setting, and where it comes from. */
 int cli_say_generation(gram_model *m, const gram_generation *g);
 
+/* How a model is opened that writes beside a judge: what is said of a judge is not its business, nor is the base. */
+gram_options cli_writer_options(const gram_options *all, const char *chat_template);
+
 /* The name of the first of these options that was given; NULL: none was. For commands that may write nothing. */
 const char *cli_generation_given(void);
 

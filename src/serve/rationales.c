@@ -128,8 +128,7 @@ json_t *gr_rationales_json(gr_req *r, const gr_rationales *w, size_t i)
 
 json_t *gr_rationales_usage(const gr_rationales *w)
 {
-    return json_pack("{s:I, s:I, s:I}", "prompt_tokens", (json_int_t)w->prompt_tokens, "completion_tokens",
-                     (json_int_t)w->written, "total_tokens", (json_int_t)(w->prompt_tokens + w->written));
+    return gr_written_json(w->prompt_tokens, w->written);
 }
 
 void gr_rationales_clear(gr_rationales *w)
@@ -268,7 +267,6 @@ static gram_status read_one(gr_engine *e, gr_rationales *w, bool *more, gram_err
 /* Where no pair could be judged, and nothing was sent yet, it is a refusal. */
 static gram_status send_end(gr_rationales *w, gram_err *err)
 {
-    static const char done[] = "data: [DONE]\n\n";
     size_t faults = 0;
     json_t *all;
 
@@ -277,7 +275,7 @@ static gram_status send_end(gr_rationales *w, gram_err *err)
     if (faults == w->n && !gr_stream_begun(w->r))
         return gr_fail(err, GRAM_EARG, "%s", w->r->job.fault[0]);
     all = w->whole(w->r);
-    if (all && gr_stream_event(w->r, all) && gr_stream_add(w->r, done, sizeof done - 1))
+    if (all && gr_stream_event(w->r, all) && gr_stream_done(w->r))
         return GRAM_OK;
     return gr_nomem(err, "an answer");
 }

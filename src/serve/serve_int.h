@@ -128,6 +128,7 @@ int gr_stream_open(gr_req *r);                                      /* by start(
 bool gr_stream_add(gr_req *r, const char *p, size_t n);             /* by a step; false: out of memory */
 bool gr_stream_event(gr_req *r, json_t *json);                      /* the same of an event; json is taken over */
 void gr_stream_end(gr_req *r);                                      /* the job is done */
+bool gr_stream_done(gr_req *r);                                     /* the same of the event behind the last one */
 bool gr_stream_begun(gr_req *r);
 struct MHD_Response *gr_stream_response(gr_req *r);
 void gr_stream_clear(gr_req *r);

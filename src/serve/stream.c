@@ -74,6 +74,13 @@ void gr_stream_end(gr_req *r)
     pthread_mutex_unlock(&r->stream->lock);
 }
 
+bool gr_stream_done(gr_req *r)
+{
+    static const char done[] = "data: [DONE]\n\n";
+
+    return gr_stream_add(r, done, sizeof done - 1);
+}
+
 bool gr_stream_begun(gr_req *r)
 {
     bool begun;

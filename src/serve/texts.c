@@ -40,14 +40,19 @@ json_t *gr_lossy_json(const char *p, size_t n)
 
 /* ---- Answers ---- */
 
+json_t *gr_written_json(size_t read, size_t written)
+{
+    return json_pack("{s:I, s:I, s:I}", "prompt_tokens", (json_int_t)read, "completion_tokens", (json_int_t)written,
+                     "total_tokens", (json_int_t)(read + written));
+}
+
 static json_t *usage_json(const gr_texts *st)
 {
     size_t written = 0;
 
     for (size_t i = 0; i < st->prompts * st->how.n; i++)
         written += st->one[i].tokens;
-    return json_pack("{s:I, s:I, s:I}", "prompt_tokens", (json_int_t)st->prompt_tokens, "completion_tokens",
-                     (json_int_t)written, "total_tokens", (json_int_t)(st->prompt_tokens + written));
+    return gr_written_json(st->prompt_tokens, written);
 }
 
 static json_t *envelope(const gr_texts *st, bool part, json_t *choices)
@@ -126,14 +131,12 @@ static bool send_part(gr_one *c, const char *more, size_t n)
 
 static bool send_end(gr_texts *st)
 {
-    static const char done[] = "data: [DONE]\n\n";
-
     if (st->usage) {
         json_t *last = envelope(st, true, json_array());
         if (!last || json_object_set_new(last, "usage", usage_json(st)) || !gr_stream_event(st->r, last))
             return false;
     }
-    return gr_stream_add(st->r, done, sizeof done - 1);
+    return gr_stream_done(st->r);
 }
 
 /* ---- Writing ---- */

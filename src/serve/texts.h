@@ -59,4 +59,7 @@ void gr_texts_clear(gr_req *r);
 /* Text that may not be UTF-8, or hold U+0000. */
 json_t *gr_lossy_json(const char *p, size_t n);
 
+/* The "usage" of tokens read and written; NULL: out of memory. */
+json_t *gr_written_json(size_t read, size_t written);
+
 #endif
