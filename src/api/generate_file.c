@@ -236,7 +236,7 @@ static gram_status count_prompts(const gr_job *j, bool share, size_t most, size_
 
     *n = 0;
     if (!rc && share)
-        rc = gr_reader_share(again, j->opt->share, j->opt->shares, err);
+        gr_reader_share_of(again, j->reader);
     while (!rc && !end && *n < most) {
         gr_group row;
         rc = gr_reader_prompt(again, &row, &end, err);

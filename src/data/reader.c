@@ -317,6 +317,13 @@ gram_status gr_reader_share(gr_reader *r, size_t share, size_t shares, gram_err 
     return GRAM_OK;
 }
 
+void gr_reader_share_of(gr_reader *r, const gr_reader *other)
+{
+    r->from = other->from;
+    r->to = other->to;
+    r->none = other->none;
+}
+
 uint64_t gr_reader_passed(const gr_reader *r)
 {
     return r->passed;

@@ -91,6 +91,7 @@ void gr_reader_close(gr_reader *r);
  * shares] alone. Those before are read and counted, not given; a bad one among them is another share's. GRAM_EARG: of a
  * pipe. share < shares. */
 gram_status gr_reader_share(gr_reader *r, size_t share, size_t shares, gram_err *err);
+void gr_reader_share_of(gr_reader *r, const gr_reader *other);      /* the same of another reader of these files */
 uint64_t gr_reader_passed(const gr_reader *r);      /* rows before the share, once its first row is there */
 /* Rows of pairs also bring their reasons: "rationale" (a text or a list of them) with "rationale_label" where it is
  * there, or HelpSteer3's individual_preference. */
