@@ -39,13 +39,6 @@ static gram_pair pair_of(const gr_align_prompt *p)
     return (gram_pair){ gr_group_prompt(&p->row), p->row.response[0], p->row.response[1] };
 }
 
-/* Up to where the rationale begins, in one order. */
-static gram_status order_ids(const gr_reason_words *w, const gr_reason_prompts *text, int order, gr_ids *ids,
-                             gram_err *err)
-{
-    return gr_reason_text_ids(w, &text->order[order], ids, err);
-}
-
 static gram_status add_prompt(gr_align_prompts *s, gr_align_prompt *p, gram_err *err)
 {
     gr_align_prompt *grown = gr_grown(s->p, s->n, &s->cap, 1, sizeof *grown);
@@ -76,9 +69,9 @@ static gram_status add_orders(gr_align_prompts *s, gr_row *row, const gr_reason_
     if (!rc && text.dropped)
         s->dropped++;
     else if (!rc)
-        rc = order_ids(w, &text, order, &p.ids, err);
+        rc = gr_reason_text_ids(w, &text.order[order], &p.ids, err);
     if (!rc && !text.dropped && !apart)
-        rc = order_ids(w, &text, 1, &p.other, err);
+        rc = gr_reason_text_ids(w, &text.order[1], &p.other, err);
     if (!rc && !text.dropped)
         rc = add_prompt(s, &p, err);
     gr_reason_prompts_clear(&text);

@@ -58,10 +58,7 @@ static gram_status train_stage(gr_self_run *r, const char *name, size_t round, g
     t.o.progress = gr_self_on_step;
     t.o.note = gr_self_on_note;
     t.o.arg = r;
-    if (!rc)
-        return gr_self_do(r, &s, round, "steps", train, &t, err);
-    gr_run_stage_clear(&s);
-    return rc;
+    return gr_self_do(r, &s, rc, round, "steps", train, &t, err);
 }
 
 /* A list of the first file and the others, NULL at its end; to be freed. */
@@ -132,7 +129,7 @@ static gram_rationale_options how(const gr_self_run *r, size_t n)
     return w;
 }
 
-typedef struct { const char *in, *columns; size_t round; } reading;
+typedef struct { const char *in, *columns; } reading;
 
 static gram_status prove(gr_self_run *r, const char *out, const void *arg, gram_err *err)
 {
@@ -158,7 +155,7 @@ static gram_status prove(gr_self_run *r, const char *out, const void *arg, gram_
 static gram_status prove_stage(gr_self_run *r, const char *name, size_t round, const char *in, const char *columns,
                                gram_err *err)
 {
-    const reading what = { in, columns, round };
+    const reading what = { in, columns };
     gr_run_stage s = { .dir = r->o->out, .name = name, .output = gr_self_path(r, "%s", name) };
     const char *out = s.output;
     double score = 0;
@@ -171,11 +168,7 @@ static gram_status prove_stage(gr_self_run *r, const char *name, size_t round, c
         rc = gr_run_stage_reads(&s, "the prover", r->prover, &r->digests, err);
     if (!rc)
         rc = gr_self_reads(r, &s, "the rows", in, NULL, err);
-    if (rc) {
-        gr_run_stage_clear(&s);
-        return rc;
-    }
-    rc = gr_self_do(r, &s, round, "rows", prove, &what, err);
+    rc = gr_self_do(r, &s, rc, round, "rows", prove, &what, err);
     score = n->proved ? n->score * (double)n->proved : 0;
     if (!rc)
         rc = gr_selftrain_count_proofs(out, n, &score, err);
@@ -207,7 +200,7 @@ static gram_status judge_reads(gr_self_run *r, gr_run_stage *s, gr_self_kind kin
 
 static gram_status vote_stage(gr_self_run *r, size_t round, const char *pairs, gram_err *err)
 {
-    const reading what = { pairs, NULL, round };
+    const reading what = { pairs, NULL };
     char name[64];
     gr_run_stage s = { .dir = r->o->out, .name = name };
     gram_status rc;
@@ -217,10 +210,7 @@ static gram_status vote_stage(gr_self_run *r, size_t round, const char *pairs, g
     rc = judge_reads(r, &s, GR_SELF_VOTE, err);
     if (!rc)
         rc = gr_run_stage_reads(&s, "the rows", pairs, &r->digests, err);
-    if (!rc)
-        return gr_self_do(r, &s, round, "rows", vote, &what, err);
-    gr_run_stage_clear(&s);
-    return rc;
+    return gr_self_do(r, &s, rc, round, "rows", vote, &what, err);
 }
 
 /* ---- Held-out pairs -------------------------------------------------------------------------------- */
@@ -267,11 +257,7 @@ static gram_status eval_stage(gr_self_run *r, const char *of, size_t round, gram
         gr_run_stage_printf(&s, "votes", "%zu", r->o->votes);
     if (!rc)
         rc = gr_self_reads(r, &s, "eval", r->o->eval, r->o->more_eval, err);
-    if (rc) {
-        gr_run_stage_clear(&s);
-        return rc;
-    }
-    rc = gr_self_do(r, &s, round, "rows", evaluate, &e, err);
+    rc = gr_self_do(r, &s, rc, round, "rows", evaluate, &e, err);
     return rc ? rc : gr_selftrain_read_eval(e.numbers, out, rows, err);
 }
 
@@ -300,10 +286,7 @@ static gram_status pairs_stage(gr_self_run *r, const gr_self_round *round, const
     snprintf(name, sizeof name, "round-%zu/pairs.jsonl", round->round);
     if (!rc)
         rc = gr_self_reads(r, &s, "unlabelled", r->o->unlabelled, r->o->more_unlabelled, err);
-    if (!rc)
-        return gr_self_do(r, &s, round->round, "rows", pairs, round, err);
-    gr_run_stage_clear(&s);
-    return rc;
+    return gr_self_do(r, &s, rc, round->round, "rows", pairs, round, err);
 }
 
 static gram_status labels_stage(gr_self_run *r, const gr_self_round *round, const char *out, gram_err *err)
@@ -319,11 +302,7 @@ static gram_status labels_stage(gr_self_run *r, const gr_self_round *round, cons
         rc = in ? gr_run_stage_reads(&s, i ? "the votes" : "the pairs", in, &r->digests, err)
                 : gr_nomem(err, name);
     }
-    if (rc) {
-        gr_run_stage_clear(&s);
-        return rc;
-    }
-    rc = gr_self_do(r, &s, round->round, "rows", labels, round, err);
+    rc = gr_self_do(r, &s, rc, round->round, "rows", labels, round, err);
     return rc ? rc : gr_selftrain_read_rules(round->folder, &r->report.round[round->round].labels, err);
 }
 

@@ -191,9 +191,8 @@ static void begin_progress(gr_self_run *r, const gr_run_stage *s, size_t round, 
     r->first = 0;
 }
 
-/* Does the work where its output is not whole; s is cleared. */
-gram_status gr_self_do(gr_self_run *r, gr_run_stage *s, size_t round, const char *unit, gr_self_work_fn *work,
-                       const void *arg, gram_err *err)
+static gram_status do_stage(gr_self_run *r, gr_run_stage *s, size_t round, const char *unit, gr_self_work_fn *work,
+                            const void *arg, gram_err *err)
 {
     bool whole = false;
     gram_status rc = s->output ? gr_run_stage_begin(s, &r->digests, &whole, err) : gr_nomem(err, s->name);
@@ -212,6 +211,14 @@ gram_status gr_self_do(gr_self_run *r, gr_run_stage *s, size_t round, const char
         if (!rc && tell(r))
             rc = gr_fail(err, GRAM_ESTOPPED, "%s: stopped", s->name);
     }
+    return rc;
+}
+
+gram_status gr_self_do(gr_self_run *r, gr_run_stage *s, gram_status heeded, size_t round, const char *unit,
+                       gr_self_work_fn *work, const void *arg, gram_err *err)
+{
+    gram_status rc = heeded ? heeded : do_stage(r, s, round, unit, work, arg, err);
+
     gr_run_stage_clear(s);
     return rc;
 }
