@@ -41,7 +41,7 @@ static inline gr_mat gr_mat_at(gr_mat m, size_t row, size_t col)
 }
 
 /* Where the float32 numbers of a matrix that lies on the CPU begin. */
-static inline float *gr_f32(gr_mat m) { return m.p; }
+static inline float *gr_f32(gr_mat m) { return (float *)m.p; }     /* .cu files are C++ */
 
 /* How a run is cut: pieces begin at multiples of `unit` rows and have `most` at most, and their number is a multiple of
  * `share` where there are enough rows; 0: of the lanes. Where pieces have rows of matrices, these have room for whole
