@@ -5,8 +5,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __CUDACC__
+#define GR_HERE_AND_THERE static inline __host__ __device__         /* kernels of a GPU draw, too */
+#else
+#define GR_HERE_AND_THERE static inline
+#endif
+
 /* The next draw. */
-static inline uint64_t gr_random(uint64_t *state)
+GR_HERE_AND_THERE uint64_t gr_random(uint64_t *state)
 {
     uint64_t z = *state += 0x9e3779b97f4a7c15u;
 
@@ -16,7 +22,7 @@ static inline uint64_t gr_random(uint64_t *state)
 }
 
 /* A state for each word beneath each state: chance that depends on where one is and not on what was drawn before. */
-static inline uint64_t gr_random_at(uint64_t state, uint64_t word)
+GR_HERE_AND_THERE uint64_t gr_random_at(uint64_t state, uint64_t word)
 {
     state = gr_random(&state) ^ word;
     return gr_random(&state);

@@ -1,0 +1,185 @@
+/* hopper.cc - see emu90.h: barriers in shared memory that count arrivals and bytes, the copy engine, and the products of
+ * four warps. */
+#include "emu/emu_int.h"
+
+#define g emu_now
+
+/* A barrier's eight bytes: how many arrive in a phase, how many are still to come, bytes still to come, the phase. */
+struct bar { uint16_t of, left; uint32_t bytes : 31, phase : 1; };
+static_assert(sizeof(bar) == 8, "as the hardware's");
+
+static void ended(bar *b)
+{
+    if (b->left || b->bytes)
+        return;
+    b->phase ^= 1;
+    b->left = b->of;
+    for (unsigned i = 0; i < g.threads; i++)
+        if (g.t[i].state == EMU_AT_BAR && g.t[i].on == b)
+            g.t[i].state = EMU_READY;
+}
+
+static void copy_box(const emu_box *c)
+{
+    bar *b = (bar *)c->bar;
+
+    for (int r = 0; r < c->map.box_rows; r++)
+        for (int p = 0; p < 8; p++)
+            for (int i = 0; i < 8; i++) {
+                int row = c->y + r, col = c->x + p * 8 + i;
+                bool in = row < c->map.rows && col < c->map.cols;
+                ((uint16_t *)(c->to + r * 128 + ((p ^ (r & 7)) * 16)))[i] =
+                    in ? c->map.p[(size_t)row * (size_t)c->map.ld + (size_t)col] : 0;
+            }
+    if (b->bytes < (unsigned)c->map.box_rows * 128)
+        emu_fail("a copy brings more than its barrier expects", 0);
+    b->bytes -= (unsigned)c->map.box_rows * 128;
+    ended(b);
+}
+
+void emu_bar_init(uint64_t *p, int n)
+{
+    bar b = { (uint16_t)n, (uint16_t)n, 0, 0 };
+    memcpy(p, &b, sizeof b);
+}
+
+void emu_bar_arrive(uint64_t *p, int bytes, int line)
+{
+    bar *b = (bar *)p;
+
+    before(p);
+    if (!b->left)
+        emu_fail("a barrier gets more arrivals than it counts", line);
+    b->left--;
+    b->bytes += (unsigned)bytes;
+    ended(b);
+}
+
+static void let_come(uint64_t *p, int parity)
+{
+    bar *b = (bar *)p;
+
+    hide();
+    for (size_t i = 0; i < g.box.size() && b->phase == (unsigned)parity; )
+        if (g.box[i].bar == p) {
+            emu_box c = g.box[i];
+            g.box.erase(g.box.begin() + (long)i);
+            copy_box(&c);
+        } else
+            i++;
+    show();
+}
+
+void emu_bar_wait(uint64_t *p, int parity, int line)
+{
+    bar *b = (bar *)p;
+
+    let_come(p, parity);
+    while (b->phase == (unsigned)parity) {
+        emu_me->on = b;
+        emu_wait_for(EMU_AT_BAR, 0, line);
+        let_come(p, parity);
+    }
+    after(p);
+}
+
+void emu_tma(void *to, const CUtensorMap *map, int x, int y, uint64_t *b, int line)
+{
+    emu_box c = { (unsigned char *)to, *map, x, y, b };
+
+    if ((uintptr_t)to % 1024)
+        emu_fail("a swizzled tile does not begin at a multiple of 1024", line);
+    hide();
+    if (emu_opt.lazy)
+        g.box.push_back(c);
+    else
+        copy_box(&c);
+    show();
+    for (unsigned i = 0; i < g.threads; i++)            /* whoever waits for it already lets it come */
+        if (g.t[i].state == EMU_AT_BAR && g.t[i].on == b)
+            g.t[i].state = EMU_READY;
+}
+
+static float shared_bf(uint32_t at)
+{
+    at ^= (at >> 7 & 7) << 4;
+    return emu_bf(*(const uint16_t *)(g.shared + at));
+}
+
+static void multiply(const emu_product *p)
+{
+    static float A[16][64], B[16][256], C[64][256];
+    uint32_t a = (uint32_t)(p->a & 0x3fff) << 4, b = (uint32_t)(p->b & 0x3fff) << 4;
+    uint32_t astep = (uint32_t)(p->a >> 32 & 0x3fff) << 4, bstep = (uint32_t)(p->b >> 32 & 0x3fff) << 4;
+
+    if (p->a >> 62 != 1 || p->b >> 62 != 1)
+        emu_fail("a tile that is not swizzled by 128 bytes", 0);
+    emu_count.wgmma++;
+    for (uint32_t k = 0; k < 16; k++) {
+        for (uint32_t m = 0; m < 64; m++)
+            A[k][m] = shared_bf(a + m / 8 * astep + m % 8 * 128 + k * 2);
+        for (uint32_t n = 0; n < 256; n++)
+            B[k][n] = shared_bf(b + n / 8 * bstep + n % 8 * 128 + k * 2);
+    }
+    memset(C, 0, sizeof C);
+    for (int k = 0; k < 16; k++)
+        for (int m = 0; m < 64; m++)
+            for (int n = 0; n < 256; n++)
+                C[m][n] += A[k][m] * B[k][n];
+    for (int t = 0; t < EMU_FOUR; t++)
+        for (int i = 0; i < 128; i++) {
+            float x = C[t / 32 * 16 + t % 32 / 4 + i / 2 % 2 * 8][i / 4 * 8 + t % 4 * 2 + i % 2];
+            p->d[t][i] = p->add ? p->d[t][i] + x : x;
+        }
+}
+
+struct product_slot { float *d; uint64_t a, b; int add; };
+static void begin(void *const *slot)
+{
+    const product_slot *s = (const product_slot *)slot[0];
+    emu_product p;
+
+    hide();
+    p.commit = !s->d;
+    p.a = s->a;
+    p.b = s->b;
+    p.add = s->add;
+    for (int i = 0; i < EMU_FOUR; i++) {
+        const product_slot *t = (const product_slot *)slot[i];
+        if (t->a != p.a || t->b != p.b || t->add != p.add)
+            emu_fail("threads of a warpgroup say different things", 0);
+        p.d[i] = t->d;
+    }
+    if (emu_opt.lazy)
+        g.product[emu_me->at / EMU_FOUR].push_back(p);
+    else if (!p.commit)
+        multiply(&p);
+    show();
+}
+
+void emu_wgmma(float *d, uint64_t a, uint64_t b, int add, int line)
+{
+    product_slot s = { d, a, b, add };
+    emu_meet4(line, &s, begin);
+}
+
+static void finish(void *const *slot)
+{
+    auto &q = g.product[emu_me->at / EMU_FOUR];
+    int groups = 0;
+
+    hide();
+    for (auto &p : q)
+        groups += p.commit;
+    for (; groups > *(const int *)slot[0]; q.pop_front())
+        if (q.front().commit)
+            groups--;
+        else
+            multiply(&q.front());
+    show();
+}
+
+void emu_wgmma_wait(int may_run, int line)
+{
+    emu_meet4(line, &may_run, finish);
+}

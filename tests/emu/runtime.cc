@@ -1,0 +1,174 @@
+/* runtime.cc - see emu_rt.h: memory that the host may not touch, streams that are queues, events. */
+#include <map>
+#include <vector>
+#include "emu/emu_int.h"
+#include "emu/emu_rt.h"
+
+struct CUstream_st { std::deque<std::function<void()>> work; };
+struct CUevent_st { bool passed, recorded; CUstream_st *in; };
+static std::map<void *, size_t> memory;
+static std::vector<CUstream_st *> streams;
+static CUstream_st null_stream;
+static int draining;
+
+static void open_memory(bool open)
+{
+    for (auto &m : memory)
+        if (open) { unpoison(m.first, m.second); } else { poison(m.first, m.second); }
+}
+
+static void drain(CUstream_st *s)
+{
+    if (!draining++)
+        open_memory(true);
+    while (!s->work.empty()) {
+        auto f = std::move(s->work.front());
+        s->work.pop_front();
+        f();
+    }
+    if (!--draining)
+        open_memory(false);
+}
+
+void emu_enqueue(CUstream_st *s, std::function<void()> f)
+{
+    if (!s)
+        s = &null_stream;
+    s->work.push_back(std::move(f));
+    if (!emu_opt.lazy && !draining)
+        drain(s);
+}
+
+void emu_enqueue_c(cudaStream_t s, void (*fn)(void *), const void *arg, size_t bytes)
+{
+    std::vector<char> copy((const char *)arg, (const char *)arg + bytes);
+    emu_enqueue(s, [=]() mutable { fn(copy.data()); });
+}
+
+static bool inside(const void *p, size_t n)
+{
+    auto m = memory.upper_bound((void *)(uintptr_t)p);
+    if (m == memory.begin())
+        return false;
+    --m;
+    return (char *)p + n <= (char *)m->first + m->second;
+}
+
+int emu_inside(const void *p, size_t n) { return inside(p, n); }
+
+static bool on_device(const void *p)
+{
+    auto m = memory.upper_bound((void *)(uintptr_t)p);
+    return m != memory.begin() && (--m, (char *)p < (char *)m->first + m->second);
+}
+
+cudaError_t cudaMalloc(void **p, size_t n)
+{
+    *p = NULL;
+    if (posix_memalign(p, 256, n ? n : 1))
+        return cudaErrorMemoryAllocation;
+    memset(*p, 0xff, n);
+    memory[*p] = n;
+    poison(*p, n);
+    return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *p)
+{
+    if (!p)
+        return cudaSuccess;
+    if (!memory.count(p))
+        emu_fail("cudaFree of what cudaMalloc did not give", 0);
+    cudaDeviceSynchronize();
+    unpoison(p, memory[p]);
+    memory.erase(p);
+    free(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *d, const void *s, size_t n, cudaMemcpyKind kind, cudaStream_t st)
+{
+    bool to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    bool from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+
+    if (to ? !inside(d, n) : on_device(d))
+        emu_fail("a copy whose destination is not where its kind says, or too small", 0);
+    if (from ? !inside(s, n) : on_device(s))
+        emu_fail("a copy whose source is not where its kind says, or too small", 0);
+    emu_enqueue(st, [=] { memcpy(d, s, n); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void *d, const void *s, size_t n, cudaMemcpyKind kind)
+{
+    cudaMemcpyAsync(d, s, n, kind, NULL);
+    return cudaDeviceSynchronize();
+}
+
+cudaError_t cudaMemsetAsync(void *d, int v, size_t n, cudaStream_t st)
+{
+    if (!inside(d, n))
+        emu_fail("cudaMemset outside a buffer", 0);
+    emu_enqueue(st, [=] { memset(d, v, n); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t *s)
+{
+    CUstream_st *e = new CUstream_st;
+    streams.push_back(e);
+    *s = e;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+    drain(s ? s : &null_stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize(void)
+{
+    for (auto *s : streams)
+        drain(s);
+    drain(&null_stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+    drain(s);
+    for (size_t i = 0; i < streams.size(); i++)
+        if (streams[i] == s)
+            streams.erase(streams.begin() + (long)i--);
+    delete s;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t *e) { *e = new CUevent_st(); return cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t e) { delete e; return cudaSuccess; }
+
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+    e->passed = false;
+    e->recorded = true;
+    e->in = s ? s : &null_stream;
+    emu_enqueue(s, [=] { e->passed = true; });
+    return cudaSuccess;
+}
+
+/* The stream that waits lets the other run when it comes to that point, and not before. */
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
+{
+    emu_enqueue(s, [=] {
+        while (e->recorded && !e->passed && !e->in->work.empty()) {
+            auto f = std::move(e->in->work.front());
+            e->in->work.pop_front();
+            f();
+        }
+    });
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError(void) { return cudaSuccess; }
+const char *cudaGetErrorString(cudaError_t e) { return e ? "error" : "no error"; }
