@@ -110,6 +110,42 @@ test-$(1): $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c))
 endef
 $(foreach l,$(LAYERS),$(eval $(call test_rules,$(l))))
 
+# A GPU that is emulated on the CPU, for tests: the kernels and src/cuda over tests/emu, as the library that libgram opens
+# by name, and beside it what stands for cublasLt. The emulator speaks to the sanitizers, and is not compiled by them.
+EMU      := $(B)/emu
+CXX_OF   := $(if $(findstring clang,$(CC)),clang++,g++)
+CXXWARN  := -std=c++17 -Wall -Wextra $(if $(WERROR),-Werror) -fPIC
+CXXFLAGS_ALL = $(CXXWARN) $(OPT) -fvisibility=hidden -ffp-contract=off -DGR_EMU
+EMU_ALONE := $(CXXWARN) -O2 -g -D_GNU_SOURCE $(if $(SAN),-DEMU_$(shell echo $(SAN) | tr a-z A-Z))
+EMU_CU   := $(patsubst src/op/%.cu,$(EMU)/%.cu.o,$(wildcard src/op/*.cu))
+EMU_C    := $(patsubst src/cuda/%.c,$(EMU)/%.o,$(wildcard src/cuda/*.c))
+EMU_LIBS := $(EMU)/libgram-cuda.so $(EMU)/libcublasLt.so.13
+$(EMU)/%.cu.o: src/op/%.cu
+	@mkdir -p $(@D)
+	$(call say,CXX)$(CXX_OF) -x c++ $(CPPFLAGS) $(CXXFLAGS_ALL) -Wno-unknown-pragmas -c $< -o $@
+$(EMU)/%.emu.o: tests/emu/%.cc
+	@mkdir -p $(@D)
+	$(call say,CXX)$(CXX_OF) $(CPPFLAGS) $(EMU_ALONE) -c $< -o $@
+$(EMU)/lt.o: tests/emu/lt.c
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) -std=c11 -O3 -g $(ISA_avx2) -ffp-contract=off $(WARN) -Itests -MMD -MP -fPIC -c $< -o $@
+$(EMU)/%.o: src/cuda/%.c
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CPPFLAGS) -DGR_EMU $(CFLAGS_ALL) -c $< -o $@
+$(EMU)/libemu.so: $(patsubst tests/emu/%.cc,$(EMU)/%.emu.o,$(wildcard tests/emu/*.cc))
+	$(call say,LD)$(CXX_OF) -shared -o $@ $^ -pthread
+$(EMU)/libcublasLt.so.13: $(EMU)/lt.o $(EMU)/libemu.so
+	$(call say,LD)$(CC) -shared -Wl,-soname,$(@F) -o $@ $< -L$(EMU) -lemu -Wl,-rpath,'$$ORIGIN'
+# What libgram-cuda.so has of libgram: copies of what it calls of these folders.
+$(B)/core.a: $(call obj,base) $(call obj,tensor)
+	@rm -f $@
+	$(call say,AR)ar rcs $@ $^
+$(EMU)/libgram-cuda.so: $(EMU_CU) $(EMU_C) $(B)/core.a $(EMU)/libemu.so
+	$(call say,LD)$(CXX_OF) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $(EMU_CU) $(EMU_C) $(B)/core.a -L$(EMU) -lemu \
+	    -Wl,-rpath,'$$ORIGIN' -lm -pthread
+GPU_TESTS := $(filter %_gpu,$(TESTS))
+$(GPU_TESTS): | $(EMU_LIBS)
+
 # The one program that is built with MPI: it holds what src/comm declares against mpi.h.
 MPI_CFLAGS := $(shell pkg-config --cflags ompi-c 2>/dev/null)
 MPI_LIBS   := $(shell pkg-config --libs ompi-c 2>/dev/null)
@@ -197,7 +233,7 @@ release:
 	@scripts/release.sh
 
 layers:
-	@scripts/layers.sh $(LAYERS)
+	@scripts/layers.sh $(subst op ,op cuda ,$(LAYERS))
 
 headers:
 	@scripts/headers.sh "$(CC)"

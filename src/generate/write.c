@@ -40,9 +40,11 @@ struct gr_write {
 };
 
 /* Rows of a step up to which a guess costs next to nothing: the weights have to be read for one, or a tile is there. */
-static size_t cheap_rows(gr_rows_way way)
+static size_t cheap_rows(const gr_device *d, gr_rows_way way)
 {
-    return way == GR_ROWS_FEW ? 8 : gr_linear_cut(way, 1).unit;
+    gr_cut cut = gr_linear_cut(d, way, 1);
+
+    return cut.whole ? 8 : cut.unit;
 }
 
 gram_status gr_write_open(gr_write **out, const gr_write_setup *s, gram_err *err)
@@ -58,7 +60,7 @@ gram_status gr_write_open(gr_write **out, const gr_write_setup *s, gram_err *err
     *w = (gr_write){ .work = s->work, .device = gr_work_device(s->work), .tok = s->tok, .kv = s->kv, .most = live,
                      .now = live, .prefill = s->prefill, .guesses = s->guesses };
     w->V = gr_work_config(s->work)->vocabulary;
-    w->rows = cheap_rows(gr_work_way(s->work));
+    w->rows = cheap_rows(w->device, gr_work_way(s->work));
     w->last = &w->waiting;
     w->live = gr_calloc(live, sizeof *w->live);
     w->turn = gr_calloc(live, sizeof *w->turn);

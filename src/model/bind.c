@@ -649,6 +649,27 @@ static gram_status open_layers(gr_model *m, gram_err *err)
     return GRAM_OK;
 }
 
+/* The table of embeddings on the device: as the file has it, or, as kernels of another device than a CPU read no
+ * blocks, expanded. */
+static gram_status hold_table(gr_model *m, gram_err *err)
+{
+    const gr_tensor *t = &m->embed;
+    size_t n = t->rows * t->cols;
+    float *w;
+    gram_status rc;
+
+    if (gr_device_is_host(m->on) || gr_dtype_block(t->type) == 1)
+        return gr_device_hold(m->on, &m->table.data, t->data, tensor_bytes(t), err);
+    w = gr_alloc_aligned(n, sizeof *w);
+    if (!w)
+        return gr_nomem(err, "embeddings");
+    gr_dequant(w, t->data, t->type, n);
+    m->table.type = GR_F32;
+    rc = gr_device_hold(m->on, &m->table.data, w, n * sizeof *w, err);
+    free(w);
+    return rc;
+}
+
 static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
                               gr_linear_mode mode, gr_model_use use, struct list *list, gram_err *err)
 {
@@ -663,6 +684,7 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
         return gr_nomem(err, "model");
     }
     m->on = d;
+    m->mode = mode;
     m->writable = writable;
     m->cfg = *cfg;
     *cfg = (gr_config){ 0 };
@@ -674,7 +696,7 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
     rc = gr_bind_find(&b, GR_T_EMBED, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->embed);
     m->head = m->table = m->embed;
     if (!rc && !writable && !list)
-        rc = gr_device_hold(d, &m->table.data, m->embed.data, tensor_bytes(&m->embed), err);
+        rc = hold_table(m, err);
     if (!rc && gr_tensor_there(&m->cfg, GR_T_HEAD, 0))
         rc = gr_bind_find(&b, GR_T_HEAD, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->head);
     if (!rc && !writable)

@@ -24,9 +24,9 @@ static size_t scratch_row(const gr_config *c)
     return 2 * c->width + 2 * gr_config_most_hidden(c);
 }
 
-static gr_cut cut_of(const gr_config *c, gr_rows_way way)
+static gr_cut cut_of(const gr_device *d, const gr_config *c, gr_rows_way way)
 {
-    return gr_linear_cut(way, scratch_row(c) * sizeof(float));
+    return gr_linear_cut(d, way, scratch_row(c) * sizeof(float));
 }
 
 /* Floats of a row of the batch: x and those asked for, q and o, k and v; of experts what they see, what comes back of
@@ -39,7 +39,7 @@ static size_t batch_row(const gr_config *c)
 
 uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads)
 {
-    gr_cut cut = cut_of(c, GR_ROWS_ALIKE);
+    gr_cut cut = cut_of(NULL, c, GR_ROWS_ALIKE);
 
     return ((uint64_t)gr_round_up(rows, cut.unit) * batch_row(c) + (uint64_t)threads * cut.most * scratch_row(c)) *
            sizeof(float);
@@ -54,7 +54,7 @@ gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_row
     *out = NULL;
     if (!w)
         return gr_nomem(err, "forward pass");
-    w->p = (struct pass){ .m = m, .lora = lora, .d = d, .cut = cut_of(&m->cfg, way), .plan = &w->plan, .kept = &w->one,
+    w->p = (struct pass){ .m = m, .lora = lora, .d = d, .cut = cut_of(d, &m->cfg, way), .plan = &w->plan, .kept = &w->one,
                           .narrow = true, .ldf = m->cfg.hidden, .lde = m->cfg.expert_hidden };
     w->way = way;
     rc = gr_device_reserve(d, gr_pass_scratch(&w->p, w->p.cut.most), err);

@@ -226,7 +226,7 @@ static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
     const struct pass *p = &set->t->p;
     const size_t *begin = set->t->dw_first;
 
-    for (size_t task = first; task < first + n; task++) {
+    for (size_t task = first, next; task < first + n; task = next) {
         size_t i = 0, end = set->n, O, K, o;
         const struct dw *d;
         while (i + 1 < end) {               /* the last that begins at or before it */
@@ -237,10 +237,11 @@ static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
                 end = mid;
         }
         d = &set->each[i];
+        next = gr_min(first + n, begin[i + 1]);
         gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
         o = (task - begin[i]) * SLICE;
         gr_linear_dw(lane, gr_mat_f32(d->g, K), d->dy, d->x, gr_round_up(d->M, p->cut.unit), K, o,
-                     gr_min(o + SLICE, O));
+                     gr_min((next - begin[i]) * SLICE, O));
         if (d->bias && o == 0)
             gr_linear_db(lane, d->bias, d->dy, d->M, O);
     }

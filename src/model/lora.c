@@ -242,7 +242,7 @@ gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, size_
         return rc;
     gr_matrix_shape(&m->cfg, which, &O, &K);
     r = t[0]->dim[0];
-    M = gr_round_up(r, gr_linear_cut(GR_ROWS_ALIKE, 1).unit);      /* rows of zeros fill the product up */
+    M = gr_round_up(r, gr_linear_cut(m->on, GR_ROWS_ALIKE, 1).unit);      /* rows of zeros fill the product up */
     if (M <= SIZE_MAX / sizeof *A / gr_max(O, K)) {
         A = gr_alloc_aligned(M * K, sizeof *A);
         B = gr_alloc_aligned(M * O, sizeof *B);

@@ -27,6 +27,7 @@ struct layer {
 struct gr_model {
     gr_config cfg;
     gr_device *on;
+    gr_linear_mode mode;
     const gr_weights *file;
     gr_tensor embed, head;                  /* as the file has them; head is embed where tied; writable: parameters */
     gr_tensor table;                        /* embed for kernels: on the device */

@@ -24,7 +24,8 @@ gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_w
 {
     gr_vocabulary *h = gr_calloc(1, sizeof *h);
     size_t V = m->cfg.vocabulary, C = m->cfg.width, row_bytes = 0;
-    gr_linear_mode mode = m->head.type == GR_F32 ? GR_LINEAR_F32 : GR_LINEAR_KEEP;
+    bool gpu = gr_device_op(d)->linear;         /* multiplies by all of it at once, and as by the other weights */
+    gr_linear_mode mode = gpu ? m->mode : m->head.type == GR_F32 ? GR_LINEAR_F32 : GR_LINEAR_KEEP;
     gram_status rc = GRAM_OK;
 
     *out = NULL;
@@ -32,8 +33,8 @@ gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_w
         return gr_nomem(err, "vocabulary");
     h->m = m;
     h->d = d;
-    h->cut = gr_linear_cut(way, C * sizeof(float));
-    h->slice_rows = way == GR_ROWS_FEW ? V : SLICE_ROWS;
+    h->cut = gr_linear_cut(d, way, C * sizeof(float));
+    h->slice_rows = way == GR_ROWS_FEW || gpu ? V : SLICE_ROWS;
     h->slices = (V + h->slice_rows - 1) / h->slice_rows;
     h->slice = gr_calloc(h->slices, sizeof *h->slice);
     if (!h->slice)
@@ -90,7 +91,7 @@ static void products(void *arg, gr_lane *lane, size_t first, size_t n)
         gr_mat z = gr_mat_f32(h->z + r * V + s->v0, V);
         gr_linear_fwd(lane, s->l, z, gr_mat_f32(h->x + r * C, C), h->cut.unit);
         if (cap > 0)
-            lane->op->cap_fwd(lane, z, z, cap, h->cut.unit, gr_min(SLICE_ROWS, V - s->v0));
+            lane->op->cap_fwd(lane, z, z, cap, h->cut.unit, gr_min(h->slice_rows, V - s->v0));
     }
 }
 

@@ -1,8 +1,10 @@
 /* kern.c - read this to know which CPU runs what. GRAM_CPU=ref|avx2|avx512|vnni caps it (base/cpu.h). */
+#include <stdlib.h>
 #include <string.h>
 #include "base/cpu.h"
 #include "base/err.h"
 #include "op/dnnl_int.h"
+#include "op/gpu.h"
 #include "op/op.h"
 
 /* Every op has every build; what multiplies bytes has one for VNNI besides. */
@@ -77,13 +79,32 @@ static dnnl_cpu_isa_t dnnl_cap(unsigned cpu)
            cpu & GR_CPU_AVX2 ? dnnl_cpu_isa_avx2 : dnnl_cpu_isa_sse41;
 }
 
+bool gr_device_is_gpu(const char *name, size_t *index)
+{
+    static const char gpu[] = "cuda:";
+    const char *digit = name + sizeof gpu - 1;
+
+    if (strncmp(name, gpu, sizeof gpu - 1) || strspn(digit, "0123456789") != strlen(digit) || !*digit ||
+        strlen(digit) > 3)
+        return false;
+    *index = strtoul(digit, NULL, 10);
+    return true;
+}
+
 gram_status gr_device_open(gr_device **out, const char *name, size_t threads, gram_err *err)
 {
     unsigned cpu = gr_cpu();
+    size_t index = 0;
+    bool gpu;
 
     *out = NULL;
-    if (name && strcmp(name, "cpu"))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "device %s: this build knows \"cpu\" alone", name);
+    name = name ? name : getenv("GRAM_DEVICE");
+    name = name && *name ? name : "cpu";
+    gpu = gr_device_is_gpu(name, &index);
+    if (!gpu && strcmp(name, "cpu") && strcmp(name, "auto"))
+        return gr_fail(err, GRAM_EARG, "device: wanted cpu, cuda:0 (or another number) or auto, found \"%s\"", name);
+    if (gpu || (!strcmp(name, "auto") && gr_gpu_list(NULL, 0, NULL) > 0))
+        return gr_gpu_open(out, index, err);
     (void)dnnl_set_max_cpu_isa(dnnl_cap(cpu));      /* refused once oneDNN has made its choice */
     return gr_device_open_cpu(out, threads, gr_kern_of(cpu), err);
 }

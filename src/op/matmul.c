@@ -49,14 +49,28 @@ gram_status gr_linear_product(const gr_product **out, const gr_linear *l, bool c
     return gr_product_get(out, &((gr_linear *)(uintptr_t)l)->products, &s, err);
 }
 
+/* ---- Other devices -------------------------------------------------------------------------------- */
+
+_Static_assert(offsetof(struct gr_linear, op) == offsetof(gr_linear_base, op), "every gr_linear begins alike");
+
+/* How the device of a weight multiplies; NULL: as this file does. */
+static const gr_linear_kind *kind_of(const gr_linear *l)
+{
+    return l->op->linear;
+}
+
 /* ---- Cuts ---------------------------------------------------------------------------------------- */
 
 #define BLOCK_BYTES ((size_t)16 << 20)      /* of a lane's scratch: bounds the rows of a piece */
 
 /* ALIKE: four tiles; more gain nothing, as a weight's slice is then well reused. BLOCKS: pieces come in multiples of 4,
  * as many for each of 2 or 4 threads, and have whole units of 16 rows, so that few shapes occur. */
-gr_cut gr_linear_cut(gr_rows_way way, size_t row_bytes)
+gr_cut gr_linear_cut(const gr_device *d, gr_rows_way way, size_t row_bytes)
 {
+    const struct gr_kern *op = d ? gr_device_op(d) : NULL;
+
+    if (op && op->linear)
+        return op->linear->cut;
     switch (way) {
     case GR_ROWS_BLOCKS:
         return (gr_cut){ 16, 128, 4, false };
@@ -71,6 +85,8 @@ gr_rows_way gr_linear_way(const gr_device *d, size_t rows)
 {
     bool wide = gr_device_op(d)->cpu & GR_CPU_AVX512;
 
+    if (gr_device_op(d)->linear)
+        return GR_ROWS_ALIKE;
     return rows < (wide ? FEW_AVX512 : FEW_AVX2) ? GR_ROWS_FEW : GR_ROWS_ALIKE;
 }
 
@@ -232,27 +248,27 @@ static gram_status dense_products(gr_linear *l, gram_err *err)
     return rc;
 }
 
-gram_status gr_linear_open(gr_linear **out, const gr_device *d, const gr_tensor *w, const float *bias,
-                           gr_linear_mode mode, gram_err *err)
+static bool may_be_multiplied(const gr_tensor *w, gr_linear_mode mode)
 {
     size_t bytes;
+
+    return w->rows > 0 && w->cols > 0 && gr_dtype_row_bytes(w->type, w->cols, &bytes) &&
+           gr_mul(w->rows, w->cols, &bytes) && bytes <= SIZE_MAX / 4 - GR_ALIGN &&
+           (mode != GR_LINEAR_INT8 || w->cols <= MAX_K_INT8);
+}
+
+static gram_status open_on_cpu(gr_linear **out, const gr_device *d, const gr_tensor *w, const float *bias,
+                               gr_linear_mode mode, gram_err *err)
+{
     gram_status rc = GRAM_OK;
     gr_entered was = gr_dnnl_enter();
     gr_linear *l = gr_calloc(1, sizeof *l);
 
-    *out = NULL;
     if (!l) {
         rc = gr_nomem(err, "weights");
         goto out;
     }
     pthread_mutex_init(&l->products.lock, NULL);
-    if (w->rows == 0 || w->cols == 0 || !gr_dtype_row_bytes(w->type, w->cols, &bytes) ||
-        !gr_mul(w->rows, w->cols, &bytes) || bytes > SIZE_MAX / 4 - GR_ALIGN ||
-        (mode == GR_LINEAR_INT8 && w->cols > MAX_K_INT8)) {
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "a %s weight of [%zu,%zu] cannot be multiplied by",
-                     gr_dtype_name(w->type), w->rows, w->cols);
-        goto out;
-    }
     l->op = gr_device_op(d);
     l->mode = mode;
     l->O = w->rows;
@@ -273,10 +289,27 @@ out:
     return rc;
 }
 
+gram_status gr_linear_open(gr_linear **out, const gr_device *d, const gr_tensor *w, const float *bias,
+                           gr_linear_mode mode, gram_err *err)
+{
+    const gr_linear_kind *kind = gr_device_op(d)->linear;
+
+    *out = NULL;
+    if (!may_be_multiplied(w, mode))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "a %s weight of [%zu,%zu] cannot be multiplied by",
+                       gr_dtype_name(w->type), w->rows, w->cols);
+    return kind ? kind->open(out, (gr_device *)(uintptr_t)d, w, bias, mode, err) :
+                  open_on_cpu(out, d, w, bias, mode, err);
+}
+
 void gr_linear_close(gr_linear *l)
 {
     if (!l)
         return;
+    if (kind_of(l)) {
+        kind_of(l)->close(l);
+        return;
+    }
     gr_products_clear(&l->products);
     pthread_mutex_destroy(&l->products.lock);
     free(l->own);
@@ -308,9 +341,11 @@ static size_t room_floats(const gr_linear *l)
 
 size_t gr_linear_scratch(const gr_linear *l, size_t M)
 {
-    size_t n = l->pad_bytes;
+    size_t n;
 
-    n += gr_round_up(room_floats(l) * sizeof(float), GR_ALIGN);
+    if (kind_of(l))                             /* it takes some as it needs them */
+        return 0;
+    n = l->pad_bytes + gr_round_up(room_floats(l) * sizeof(float), GR_ALIGN);
     if (copies(l))
         n += gr_copy_bytes(l->slice, gr_piece(l->K));
     if (l->mode == GR_LINEAR_INT8)
@@ -324,6 +359,8 @@ size_t gr_linear_bytes(const gr_linear *l)
 {
     size_t row = 0;
 
+    if (kind_of(l))
+        return kind_of(l)->bytes(l);
     if (l->mode == GR_LINEAR_INT8)
         return l->O * sizeof *l->wscale + (l->wide ? gr_dot16_bytes(l->O, l->K)
                                                    : slices(l) * l->slice_bytes + l->O * sizeof *l->colsum);
@@ -335,12 +372,13 @@ size_t gr_linear_bytes(const gr_linear *l)
 
 bool gr_linear_borrows(const gr_linear *l)
 {
-    return !l->own;
+    return kind_of(l) ? kind_of(l)->borrows(l) : !l->own;
 }
 
 void gr_linear_stays(gr_linear *l)
 {
-    l->stays = true;
+    if (!kind_of(l))
+        l->stays = true;
 }
 
 /* The weights of the slice at output o as float32: where they lie, or in room. */
@@ -415,6 +453,8 @@ size_t gr_stage_bytes(gr_linear *const *l, size_t n)
 {
     size_t floats[2] = { 0 };
 
+    if (n > 0 && kind_of(l[0]))
+        return 0;
     for (gr_stage stage = GR_STAGE_FWD; stage <= GR_STAGE_DX; stage++)
         for (size_t i = 0; i < n; i++)
             floats[stage] += stage_floats(l[i], stage);
@@ -423,7 +463,7 @@ size_t gr_stage_bytes(gr_linear *const *l, size_t n)
 
 void gr_linears_unstage(gr_linear *const *l, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && !kind_of(l[i]); i++)
         l[i]->staged[GR_STAGE_FWD] = l[i]->staged[GR_STAGE_DX] = NULL;
 }
 
@@ -459,6 +499,8 @@ void gr_linears_stage(gr_device *d, gr_linear *const *l, size_t n, gr_stage stag
     struct staging s = { l, stage };
     size_t tasks = 0, used = 0;
 
+    if (n > 0 && kind_of(l[0]))
+        return;
     gr_linears_unstage(l, n);
     for (size_t i = 0; i < n && rows >= MANY; i++) {
         l[i]->staged[stage] = stage_slices(l[i], stage) ? (const float *)room + used : NULL;
@@ -483,6 +525,10 @@ void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, s
     gr_entered was;
     gram_status rc = GRAM_OK;
 
+    if (lane->op->linear) {
+        lane->op->linear->fwd(lane, to, n, x, M);
+        return;
+    }
     if (lane->whole) {
         gr_few_fwd(lane, to, n, x, M);
         return;
@@ -548,13 +594,17 @@ static gram_status slice_dx(const gr_linear *l, float *dx, size_t lddx, const fl
 
 void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add)
 {
-    const float *staged = l->staged[GR_STAGE_DX];
+    const float *staged;
     size_t mark = gr_lane_mark(lane);
     gr_arena a;
     float *room;
     gr_entered was;
     gram_status rc = GRAM_OK;
 
+    if (kind_of(l)) {
+        kind_of(l)->dx(lane, l, dx, dy, M, add);
+        return;
+    }
     assert(l->mode != GR_LINEAR_INT8);
     if (lane->whole) {
         gr_few_dx(lane, l, dx, dy, M, add);
@@ -563,6 +613,7 @@ void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_
     a = scratch_of(lane, gr_linear_scratch(l, M));
     if (lane->rc)
         return;
+    staged = l->staged[GR_STAGE_DX];
     room = expands(l) && !staged ? gr_arena_alloc(&a, l->slice * l->K * sizeof *room) : NULL;
     was = gr_dnnl_enter();
     for (size_t o = 0; o < l->O && !rc; o += l->slice) {

@@ -24,7 +24,7 @@ typedef enum { GR_ROWS_ALIKE, GR_ROWS_BLOCKS, GR_ROWS_FEW } gr_rows_way;
 /* ALIKE or FEW, whichever is faster for a run that has so many rows at once most of the time. */
 gr_rows_way gr_linear_way(const gr_device *d, size_t rows);
 /* row_bytes: of the scratch that a piece takes for each of its rows. */
-gr_cut gr_linear_cut(gr_rows_way way, size_t row_bytes);
+gr_cut gr_linear_cut(const gr_device *d, gr_rows_way way, size_t row_bytes);
 /* From row to row of a matrix of n columns, so that products need not copy it. */
 size_t gr_linear_ld(size_t n);
 
@@ -73,5 +73,25 @@ typedef enum { GR_STAGE_FWD, GR_STAGE_DX } gr_stage;
 size_t gr_stage_bytes(gr_linear *const *l, size_t n);
 void gr_linears_stage(gr_device *d, gr_linear *const *l, size_t n, gr_stage stage, size_t rows, void *room);
 void gr_linears_unstage(gr_linear *const *l, size_t n);
+
+/* ---- Another device than a CPU ----------------------------------------------------------------------
+ *
+ * It multiplies by functions of its own, of which its table of kernels (op/op.h) has these. They do what those above do
+ * that are named alike, for weights that it opened; these begin with a gr_linear_base. Its rows are alike in every way:
+ * there is one cut, weights are not staged, and nothing is laid out for a handful of rows. */
+typedef struct { const struct gr_kern *op; } gr_linear_base;
+typedef struct gr_linear_kind {
+    gr_cut cut;
+    /* w's data lie in the host's memory and are copied, or on the device and are borrowed. */
+    gram_status (*open)(gr_linear **out, gr_device *d, const gr_tensor *w, const float *bias, gr_linear_mode mode,
+                        gram_err *err);
+    void (*close)(gr_linear *l);
+    size_t (*bytes)(const gr_linear *l);
+    bool (*borrows)(const gr_linear *l);
+    void (*fwd)(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M);
+    void (*dx)(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add);
+    void (*dw)(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1);
+    void (*db)(gr_lane *lane, float *db, gr_mat dy, size_t M, size_t O);
+} gr_linear_kind;
 
 #endif

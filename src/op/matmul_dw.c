@@ -10,7 +10,7 @@
  * Tiles are equal and follow from M and from what is copied; blocks lie at fixed places. So the cut of O changes no
  * bit. */
 #include <assert.h>
-#include "op/matmul.h"
+#include "op/op.h"
 #include "op/product_int.h"
 
 enum {
@@ -84,11 +84,16 @@ static gram_status add_piece(float *dW, size_t lddw, struct side dy, struct side
 void gr_linear_dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1)
 {
     size_t piece = gr_piece(K), mark = gr_lane_mark(lane);
-    unsigned char *scratch = gr_lane_bytes(lane, gr_dw_scratch(K));
+    unsigned char *scratch;
     gr_entered was;
     gram_status rc = GRAM_OK;
 
     assert(o0 % DW_ROWS == 0 && M > 0);
+    if (lane->op->linear) {
+        lane->op->linear->dw(lane, dW, dy, x, M, K, o0, o1);
+        return;
+    }
+    scratch = gr_lane_bytes(lane, gr_dw_scratch(K));
     if (lane->rc)
         return;
     was = gr_dnnl_enter();
@@ -106,7 +111,10 @@ void gr_linear_dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_
 
 void gr_linear_db(gr_lane *lane, float *db, gr_mat dy, size_t M, size_t O)
 {
-    (void)lane;
+    if (lane->op->linear) {
+        lane->op->linear->db(lane, db, dy, M, O);
+        return;
+    }
     for (size_t m = 0; m < M; m++)
         for (size_t o = 0; o < O; o++)
             db[o] += gr_f32(dy)[m * dy.ld + o];

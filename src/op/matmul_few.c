@@ -35,7 +35,7 @@ bool gr_few_panels(const gr_linear *l)
 
 size_t gr_linear_few_bytes(const gr_linear *l)
 {
-    return gr_few_panels(l) ? gr_digits_bytes(l->w.type, l->O, l->K) : 0;
+    return !l->op->linear && gr_few_panels(l) ? gr_digits_bytes(l->w.type, l->O, l->K) : 0;
 }
 
 /* The lock of the list of products will do: both grow what a const weight has. */
@@ -44,7 +44,7 @@ gram_status gr_linear_few(const gr_linear *l, gram_err *err)
     gr_linear *grown = (gr_linear *)(uintptr_t)l;
     gram_status rc = GRAM_OK;
 
-    if (!gr_few_panels(l))
+    if (l->op->linear || !gr_few_panels(l))
         return GRAM_OK;
     pthread_mutex_lock(&grown->products.lock);
     if (!l->panels) {

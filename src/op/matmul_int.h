@@ -7,6 +7,7 @@
 #include "op/op.h"
 #include "op/product_int.h"
 
+/* Of a CPU; another device's begins alike: see matmul.h. */
 struct gr_linear {
     const struct gr_kern *op;
     gr_linear_mode mode;

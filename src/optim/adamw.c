@@ -90,6 +90,7 @@ void gr_grad_squares(gr_adamw *a, gr_device *d)
     for (size_t i = 0; i < a->slices; i++)
         a->squares[i] = 0;
     gr_device_run(d, a->own_slices, GR_CUT_ONE, square, a);
+    gr_device_sync(d);                      /* the host adds them up */
 }
 
 double gr_squares_norm(const gr_adamw *a)

@@ -34,13 +34,19 @@ void gr_lane_fail(gr_lane *lane, gram_status rc, const gram_err *err)
         lane->err = *err;
 }
 
+/* The memory that lanes compute in. */
+static gr_device *scratch_on(gr_device *d)
+{
+    return d->kind && d->kind->own_scratch ? d : NULL;
+}
+
 /* A block of its own for what the arena has no room for. */
 static void *take_more(gr_lane *lane, size_t bytes)
 {
     struct gr_lane_more *more = gr_calloc(1, sizeof *more);
-    void *p = more ? gr_alloc_aligned(bytes, 1) : NULL;
+    void *p = NULL;
 
-    if (!p) {
+    if (!more || gr_device_alloc(scratch_on(lane->device), &p, bytes, NULL)) {
         free(more);
         lane->rc = lane->rc ? lane->rc : gr_fail(&lane->err, GRAM_ENOMEM, "scratch memory: out of memory for %zu bytes",
                                                  bytes);
@@ -68,26 +74,33 @@ static void drop_more(gr_lane *lane)
 {
     while (lane->more) {
         struct gr_lane_more *next = lane->more->next;
-        free(lane->more->p);
+        gr_device_free(scratch_on(lane->device), lane->more->p);
         free(lane->more);
         lane->more = next;
     }
 }
 
+static void scratch_clear(gr_lane *lane)
+{
+    gr_device_free(scratch_on(lane->device), lane->scratch.base);
+    lane->scratch = (gr_arena){ 0 };
+}
+
 /* An arena of so many bytes at least; what was in it is lost. */
 static gram_status grow(gr_lane *lane, size_t bytes, gram_err *err)
 {
-    gr_arena larger;
-    gram_status rc = GRAM_OK;
+    void *larger;
+    gram_status rc;
 
-    if (bytes > lane->scratch.size) {
-        rc = gr_arena_init(&larger, gr_round_up(bytes, GR_ALIGN), err);
-        if (!rc) {
-            gr_arena_clear(&lane->scratch);
-            lane->scratch = larger;
-        }
-    }
-    return rc;
+    if (bytes <= lane->scratch.size)
+        return GRAM_OK;
+    bytes = gr_round_up(bytes, GR_ALIGN);
+    rc = gr_device_alloc(scratch_on(lane->device), &larger, bytes, NULL);
+    if (rc)
+        return gr_fail(err, rc, "scratch memory: out of memory for %zu bytes", bytes);
+    scratch_clear(lane);
+    lane->scratch = (gr_arena){ larger, bytes, 0 };
+    return GRAM_OK;
 }
 
 static void lane_begin(gr_lane *lane)
@@ -146,7 +159,7 @@ void gr_device_close(gr_device *d)
     gr_pool_close(d->pool);
     for (size_t i = 0; d->lane && i < d->lanes; i++) {
         drop_more(&d->lane[i]);
-        gr_arena_clear(&d->lane[i].scratch);
+        scratch_clear(&d->lane[i]);
     }
     if (d->kind)
         d->kind->close(d->self);
@@ -157,6 +170,11 @@ void gr_device_close(gr_device *d)
 const char *gr_device_name(const gr_device *d)
 {
     return d->kind ? d->kind->name : "cpu";
+}
+
+void *gr_device_self(const gr_device *d)
+{
+    return d->self;
 }
 
 gr_dtype gr_device_activations(const gr_device *d)
@@ -240,6 +258,10 @@ void gr_device_zero(gr_device *d, void *p, size_t bytes)
 
     if (gr_device_is_host(d)) {
         memset(p, 0, bytes);
+        return;
+    }
+    if (d->kind->zero) {
+        d->kind->zero(d->self, p, bytes);
         return;
     }
     for (size_t n; bytes > 0; p = (char *)p + n, bytes -= n) {

@@ -63,7 +63,7 @@ static gram_status head_open(gr_grad *g, gram_err *err)
     if (rc)
         return rc;
     h->g = g;
-    h->cut = gr_linear_cut(GR_ROWS_BLOCKS, 0);
+    h->cut = gr_linear_cut(g->device, GR_ROWS_BLOCKS, 0);
     h->cut.share = 2;                           /* as many pieces for each of two threads */
     rc = gr_linear_open(&h->linear, g->device, gr_trainee_head_tensor(g->t), NULL, GR_LINEAR_KEEP, err);
     if (!rc)
@@ -145,7 +145,7 @@ static gram_status head_chunk(struct gr_head *h, const gr_words *w, gram_err *er
 gram_status gr_grad_words(gr_grad *g, const gr_words *w, bool backward, gram_err *err)
 {
     size_t C = g->cfg->width, chunks = (w->n + CHUNK - 1) / CHUNK;
-    size_t each = chunks ? gr_round_up((w->n + chunks - 1) / chunks, gr_linear_cut(GR_ROWS_BLOCKS, 0).unit) : 0;
+    size_t each = chunks ? gr_round_up((w->n + chunks - 1) / chunks, gr_linear_cut(g->device, GR_ROWS_BLOCKS, 0).unit) : 0;
     gram_status rc = g->head ? GRAM_OK : head_open(g, err);
 
     if (!rc)

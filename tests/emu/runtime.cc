@@ -62,13 +62,86 @@ static bool on_device(const void *p)
     return m != memory.begin() && (--m, (char *)p < (char *)m->first + m->second);
 }
 
+/* ---- The device ------------------------------------------------------------------------------------ */
+
+static size_t number(const char *name, size_t otherwise)
+{
+    const char *s = getenv(name);
+
+    return s ? strtoul(s, NULL, 10) : otherwise;
+}
+
+/* Of a program that does not know the emulator. */
+__attribute__((constructor)) static void take_options(void)
+{
+    emu_opt.lazy = number("EMU_LAZY", 0) != 0;
+    emu_opt.order = (int)number("EMU_ORDER", 0);
+    emu_opt.seed = number("EMU_SEED", 0);
+}
+
+static size_t all_bytes(void) { return number("EMU_MEGABYTES", 4096) << 20; }
+static size_t held;                                             /* of it */
+
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    *n = (int)number("EMU_DEVICES", 1);
+    return *n ? cudaSuccess : cudaErrorNoDevice;
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    return device >= 0 && (size_t)device < number("EMU_DEVICES", 1) ? cudaSuccess : cudaErrorInvalidDevice;
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
+{
+    snprintf(p->name, sizeof p->name, "emulated GPU");
+    p->major = 8;
+    p->minor = 0;
+    p->multiProcessorCount = 1;
+    return cudaSetDevice(device);
+}
+
+cudaError_t cudaDriverGetVersion(int *version) { *version = 13000; return cudaSuccess; }
+cudaError_t cudaRuntimeGetVersion(int *version) { *version = 13000; return cudaSuccess; }
+
+cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
+{
+    *all = all_bytes();
+    *left = *all > held ? *all - held : 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *a, const void *p)
+{
+    a->type = on_device(p) ? cudaMemoryTypeDevice : cudaMemoryTypeUnregistered;
+    a->device = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void **p, size_t n)
+{
+    *p = malloc(n ? n : 1);
+    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    cudaDeviceSynchronize();
+    free(p);
+    return cudaSuccess;
+}
+
 cudaError_t cudaMalloc(void **p, size_t n)
 {
     *p = NULL;
+    if (n > all_bytes() || held > all_bytes() - n)
+        return cudaErrorMemoryAllocation;
     if (posix_memalign(p, 256, n ? n : 1))
         return cudaErrorMemoryAllocation;
     memset(*p, 0xff, n);
     memory[*p] = n;
+    held += n;
     poison(*p, n);
     return cudaSuccess;
 }
@@ -81,6 +154,7 @@ cudaError_t cudaFree(void *p)
         emu_fail("cudaFree of what cudaMalloc did not give", 0);
     cudaDeviceSynchronize();
     unpoison(p, memory[p]);
+    held -= memory[p];
     memory.erase(p);
     free(p);
     return cudaSuccess;
@@ -121,6 +195,8 @@ cudaError_t cudaStreamCreate(cudaStream_t *s)
     return cudaSuccess;
 }
 
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { return cudaStreamCreate(s); }
+
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
     drain(s ? s : &null_stream);
@@ -146,6 +222,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t *e) { *e = new CUevent_st(); return cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return cudaEventCreate(e); }
 cudaError_t cudaEventDestroy(cudaEvent_t e) { delete e; return cudaSuccess; }
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
@@ -167,6 +244,13 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
             f();
         }
     });
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    if (e->recorded && !e->passed)
+        drain(e->in);
     return cudaSuccess;
 }
 

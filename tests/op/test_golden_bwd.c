@@ -112,7 +112,7 @@ static void ce(json_t *c)
 /* The golden rows fill the first of a unit, zeros the rest. */
 static float *unit(json_t *c, const char *name, size_t M, size_t n)
 {
-    float *x = zeros(gr_linear_cut(GR_ROWS_ALIKE, 1).unit * n);
+    float *x = zeros(gr_linear_cut(NULL, GR_ROWS_ALIKE, 1).unit * n);
 
     memcpy(x, numbers(c, "in", name, M * n), M * n * sizeof *x);
     return x;
@@ -120,7 +120,7 @@ static float *unit(json_t *c, const char *name, size_t M, size_t n)
 
 static void linear(json_t *c)
 {
-    size_t M = par(c, "M"), O = par(c, "O"), K = par(c, "K"), all = gr_linear_cut(GR_ROWS_ALIKE, 1).unit;
+    size_t M = par(c, "M"), O = par(c, "O"), K = par(c, "K"), all = gr_linear_cut(NULL, GR_ROWS_ALIKE, 1).unit;
     float *dx = zeros(all * K), *dW = zeros(O * K), *db = zeros(O), *dy = unit(c, "dy", M, O);
     gr_tensor w = { GR_F32, numbers(c, "in", "w", O * K), O, K };
     gr_lane *lane = check_lane(1);

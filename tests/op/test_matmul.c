@@ -257,7 +257,7 @@ static float *forward_few(size_t threads, const gr_linear *l, const float *x, si
 {
     struct handful h = { l, MAT(check_fenced(M * O * sizeof(float)), O), MAT(x, K) };
 
-    gr_device_run(check_device(threads), M, gr_linear_cut(GR_ROWS_FEW, 0), multiply_few, &h);
+    gr_device_run(check_device(threads), M, gr_linear_cut(NULL, GR_ROWS_FEW, 0), multiply_few, &h);
     CHECK_OK(gr_device_wait(check_device(threads), &check_err));
     return gr_f32(h.y);
 }

@@ -161,7 +161,7 @@ static void dw_and_db_are_the_sums(void **state)
         }
         add_dw(dW, &d, 0, O);
         CHECK_CLOSE(dW, want, O * K, sum_tol(M));
-        gr_linear_db(NULL, db, MAT(d.dy, O + 2), M, O);
+        gr_linear_db(check_lane(1), db, MAT(d.dy, O + 2), M, O);
         CHECK_CLOSE(db, want_b, O, sum_tol(M));
     }
 }
@@ -179,9 +179,9 @@ static void cuts_change_no_bit(void **state)
         for (size_t o = 0; o < O; o += 64)
             add_dw(cut, &d, o, gr_min(O, o + 64));
         assert_memory_equal(cut, one, O * K * sizeof *one);
-        gr_linear_db(NULL, db, MAT(d.dy, O + 2), M, O);
-        gr_linear_db(NULL, db_cut, MAT(d.dy, O + 2), 50, O);
-        gr_linear_db(NULL, db_cut, MAT(d.dy + 50 * (O + 2), O + 2), M - 50, O);
+        gr_linear_db(check_lane(1), db, MAT(d.dy, O + 2), M, O);
+        gr_linear_db(check_lane(1), db_cut, MAT(d.dy, O + 2), 50, O);
+        gr_linear_db(check_lane(1), db_cut, MAT(d.dy + 50 * (O + 2), O + 2), M - 50, O);
         assert_memory_equal(db, db_cut, O * sizeof *db);
     }
 }

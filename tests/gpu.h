@@ -1,0 +1,57 @@
+/* gpu.h - the emulated GPU for tests: the library that the build put beside them, opened by name as a user's is. */
+#ifndef TESTS_GPU_H
+#define TESTS_GPU_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "check.h"
+#include "op/op.h"
+
+/* Says where it is, and how the emulator goes: asynchronous things happen as late as they may. Before the first
+ * device is opened; what is in the environment already stays. */
+static inline void gpu_set_up(void)
+{
+    char path[4096] = { 0 }, *end = path;
+
+    assert_true(readlink("/proc/self/exe", path, sizeof path - 8) > 0);
+    for (int i = 0; i < 3; i++) {                   /* BUILD/tests/FOLDER/test_x */
+        end = strrchr(path, '/');
+        assert_non_null(end);
+        *end = '\0';
+    }
+    strcpy(end, "/emu");
+    setenv("GRAM_CUDA_PATH", path, 0);
+    setenv("EMU_LAZY", "1", 0);
+}
+
+static inline gr_device *gpu_open(void)
+{
+    gr_device *d;
+
+    gpu_set_up();
+    CHECK_OK(gr_device_open(&d, "cuda:0", 0, &check_err));
+    return d;
+}
+
+/* n numbers of the host's on the device, and back; free() what comes back. */
+static inline float *gpu_put(gr_device *d, const float *x, size_t n)
+{
+    void *p;
+
+    CHECK_OK(gr_device_alloc(d, &p, n * sizeof *x, &check_err));
+    gr_device_put(d, p, x, n * sizeof *x);
+    return p;
+}
+
+static inline float *gpu_get(gr_device *d, const float *p, size_t n)
+{
+    float *x = malloc(n * sizeof *x);
+
+    assert_non_null(x);
+    gr_device_get(d, x, p, n * sizeof *x);
+    return x;
+}
+
+#endif
