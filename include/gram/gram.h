@@ -69,6 +69,9 @@ typedef struct {
     bool          pointwise;        /* the judge reads one answer at a time and its reward is the margin of the labels'
                                      * logits, z_a - z_b, as if it had a reward head: n answers cost n passes. The judge
                                      * prompt then holds {input} and {response} */
+    const char   *scale;            /* pointwise: "0-10", a range of whole numbers within 0-100. Instead of two labels
+                                     * the judge has these numbers as its reply, and the reward is the expected
+                                     * one; NULL: none */
     const char   *chat_template;    /* NULL: the model's own. The path of a file that holds a template in Jinja, or of
                                      * those written in C chatml|llama3|llama2|mistral|qwen3|gemma */
     const char   *chat_args;        /* the text of a JSON object: variables for a template in Jinja, such as
@@ -154,6 +157,7 @@ typedef struct { gram_prompt prompt; const char *a, *b, *extra_a, *extra_b; } gr
 typedef struct {
     double mean;                    /* the reward: higher is better; only differences within a prompt mean something */
     double sigma;                   /* PURM: the reward's standard deviation; otherwise 0 */
+    double mass;                    /* a scale: the probability that the reply is one of its numbers; otherwise 0 */
     size_t tokens;                  /* that the model reads; tokens, truncated and dropped: of gram_rewards() alone */
     bool   truncated, dropped;
 } gram_reward;
@@ -191,7 +195,8 @@ gram_status gram_score(gram_model *m, const gram_pair *pair, size_t n, gram_verd
 gram_status gram_score_each(gram_model *m, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad,
                             gram_err *err);
 
-/* The reward of each answer to the prompt, out[n]. GRAM_EUNSUPPORTED where the model has no reward head. */
+/* The reward of each answer to the prompt, out[n]. GRAM_EUNSUPPORTED where the model has no reward head and is no
+ * judge of one answer (pointwise). */
 gram_status gram_rewards(gram_model *m, gram_prompt prompt, const char *const *answer, size_t n, gram_reward *out,
                          gram_err *err);
 /* A conversation as the text that the checkpoint's chat template made of it, answer included. It is read as it stands:

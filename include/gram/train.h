@@ -103,6 +103,9 @@ typedef struct {
     gram_algorithm algorithm;       /* Set it by gram_train_options_set_algorithm() */
     const char *judge;              /* as gram_judge_open() takes it; it has to be given */
     const char *eval_judge;         /* of the held-out prompts; NULL: the same */
+    bool     pointwise;             /* judge is asked about one answer at a time, with scale as in gram_options, */
+    const char *scale, *pointwise_prompt;   /* and the file of its prompt; NULL: none, gram's own. Of judge alone, which
+                                     * is a path then */
     size_t   samples;               /* answers to a prompt */
     size_t   rollout;               /* prompts that the same weights answer; batch_rows of them make a step */
     size_t   resample;              /* times that prompts whose answers all have one reward are replaced: 0 */

@@ -41,12 +41,14 @@ static json_t *whole(json_t *list, size_t n)
     return NULL;
 }
 
-static json_t *rewards_json(const gram_reward *r, size_t n, bool sigma)
+enum which { MEAN, SIGMA, MASS };
+
+static json_t *rewards_json(const gram_reward *r, size_t n, enum which which)
 {
     json_t *a = json_array();
 
     for (size_t i = 0; a && i < n; i++)
-        json_array_append_new(a, gr_json_real(sigma ? r[i].sigma : r[i].mean));
+        json_array_append_new(a, gr_json_real(which == MEAN ? r[i].mean : which == SIGMA ? r[i].sigma : r[i].mass));
     return whole(a, n);
 }
 
@@ -77,9 +79,11 @@ static gram_status write_verdict(gr_job *j, const char *id, const gram_verdict *
     if (v->temperature > 0)
         put(&o, "temperature", json_real(v->temperature));
     if (v->rewarded)
-        put(&o, "reward", rewards_json(v->reward, 2, false));
+        put(&o, "reward", rewards_json(v->reward, 2, MEAN));
     if (v->spread)
-        put(&o, "sigma", rewards_json(v->reward, 2, true));
+        put(&o, "sigma", rewards_json(v->reward, 2, SIGMA));
+    if (j->m->judge.scale)
+        put(&o, "mass", rewards_json(v->reward, 2, MASS));
     if (why && o && !gr_reasoned_put(o, why, j->opt->rationale->seed)) {
         json_decref(o);
         o = NULL;
@@ -341,9 +345,11 @@ static gram_status rank_and_write(gr_job *j, const gr_group *g, gram_rank_method
                   "tokens_computed", (json_int_t)r.tokens_computed, "intransitive", r.intransitive,
                   "truncated", r.truncated);
     if (r.reward)
-        put(&o, "rewards", rewards_json(r.reward, g->n, false));
+        put(&o, "rewards", rewards_json(r.reward, g->n, MEAN));
+    if (r.reward && j->m->judge.scale)
+        put(&o, "mass", rewards_json(r.reward, g->n, MASS));
     if (r.overlap) {
-        put(&o, "sigma", rewards_json(r.reward, g->n, true));
+        put(&o, "sigma", rewards_json(r.reward, g->n, SIGMA));
         put(&o, "overlap", score_json(r.overlap, g->n));
     }
     if (j->reasoner)

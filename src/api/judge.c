@@ -86,7 +86,8 @@ static gram_status settle(gram_judge *j, const char *name, gram_err *err)
     else if (j->spread)
         ok = gr_buf_printf(&b, "%s, a PURM head: mean - %g u", name, j->lambda);
     else if (j->head)
-        ok = gr_buf_printf(&b, "%s, a reward head: each answer is read once", name);
+        ok = gr_buf_printf(&b, "%s, %s: each answer is read once", name,
+                           j->m && j->m->judge.pointwise ? "a judge of one answer" : "a reward head");
     else
         ok = gr_buf_printf(&b, "%s, which compares two answers, in both orders: %s, %s", name,
                            gram_scheme_name(j->scheme), j->unit == GRAM_UNIT_MARGIN ? "logit margins"
@@ -163,6 +164,9 @@ gram_status gram_judge_open(gram_judge **out, const char *where, const gram_judg
     gram_status rc;
 
     opt = opt ? opt : &no_options;
+    if (opt->model && opt->model->pointwise && (is_program(where) || is_server(where)))
+        return gr_fail(err, GRAM_EARG, "pointwise: %s judges in its own way; a model that is opened here can be "
+                       "asked so", where);
     rc = begin(out, opt, err);
     if (rc)
         return rc;

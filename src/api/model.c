@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "gram/shipped.h"
 #include "op/op.h"
+#include "reward/scale.h"
 
 #define BATCH_TOKENS 4096
 #define TEXT_BYTES ((size_t)1 << 30)
@@ -31,6 +32,10 @@ static gram_status check_options(const gram_options *o, size_t context, const ch
         return gr_fail(err, GRAM_EARG, "dtype: %d is none of gram_dtype", (int)o->dtype);
     if ((unsigned)o->truncate > GRAM_TRUNCATE_DROP)
         return gr_fail(err, GRAM_EARG, "truncate: %d is none of gram_truncate", (int)o->truncate);
+    if (o->scale && !o->pointwise)
+        return gr_fail(err, GRAM_EARG, "scale: it is for a judge of one answer, and pointwise is not asked for");
+    if (o->scale && (o->label_a || o->label_b))
+        return gr_fail(err, GRAM_EARG, "scale: its numbers are the labels, and others are given");
     if (!(o->lambda >= 0 && o->lambda <= 1e30))
         return gr_fail(err, GRAM_EARG, "lambda: wanted a number that is not negative, found %g", o->lambda);
     if (o->max_tokens > context)
@@ -49,7 +54,7 @@ static bool known_by_name(const char *name)
 /* Judging with two labels that the model cannot tell apart. */
 static void check_labels(gram_model *m)
 {
-    if (m->chat == GR_CHAT_NONE || gr_model_config(m->model)->reward ||
+    if (m->chat == GR_CHAT_NONE || gr_model_config(m->model)->reward || m->judge.scale ||
         !gr_model_same_rows(m->model, m->judge.label[0], m->judge.label[1]))
         return;
     gr_fail(&m->why, GRAM_EUNSUPPORTED, "%s: the rows of lm_head.weight are equal for both labels, %s and %s, so it "
@@ -59,12 +64,28 @@ static void check_labels(gram_model *m)
     m->chat = GR_CHAT_NONE;
 }
 
+/* Of a language model; why it cannot judge is in m->why. A number of a scale takes tokens behind the prompt. */
+static gram_status open_judge(gram_model *m, const gram_options *o, gr_chat *chat /* moved */)
+{
+    size_t context = m->file.cfg.context, most = o->max_tokens ? o->max_tokens : context;
+    gram_status rc;
+
+    if (o->scale) {
+        rc = gr_judge_init_scale(&m->judge, chat, m->file.tok, o->judge_prompt, o->scale, most, o->truncate, &m->why);
+        if (!rc && m->judge.scale->longest < context)
+            m->judge.max_tokens = gr_min(most, context - m->judge.scale->longest);
+        return rc;
+    }
+    return (o->pointwise ? gr_judge_init_pointwise : gr_judge_init)
+        (&m->judge, chat, m->file.tok, o->judge_prompt, o->label_a, o->label_b, most, o->truncate, &m->why);
+}
+
 /* The judge, or the reason why there can be none: a model may still be described, and its logits asked for. */
 static void init_judge(gram_model *m, const gram_options *o)
 {
     gr_chat chat;
 
-    if (m->file.cfg.reward && (o->judge_prompt || o->label_a || o->label_b || o->pointwise)) {
+    if (m->file.cfg.reward && (o->judge_prompt || o->label_a || o->label_b || o->pointwise || o->scale)) {
         gr_fail(&m->why, GRAM_EARG, "%s: a reward model reads a conversation with one answer: it has no judge prompt "
                 "and no labels", gr_weights_path(m->file.weights));
         return;
@@ -94,9 +115,7 @@ static void init_judge(gram_model *m, const gram_options *o)
         }
         return;
     }
-    if ((o->pointwise ? gr_judge_init_pointwise
-                      : gr_judge_init)(&m->judge, &chat, m->file.tok, o->judge_prompt, o->label_a, o->label_b,
-                      o->max_tokens ? o->max_tokens : m->file.cfg.context, o->truncate, &m->why))
+    if (open_judge(m, o, &chat))
         m->chat = GR_CHAT_NONE;
 }
 
@@ -166,7 +185,7 @@ static void set_temperature(gram_model *m, const gram_options *o)
 
     if (c->temperature <= 0)
         return;
-    if (o->judge_prompt || o->label_a || o->label_b || o->pointwise || o->chat_template || o->chat_args || o->reward_token ||
+    if (o->judge_prompt || o->label_a || o->label_b || o->pointwise || o->scale || o->chat_template || o->chat_args || o->reward_token ||
         o->reward_weights)
         note(o, "the temperature in judge.json is left out: it is that of the judge with its own prompt, labels and "
                 "template");
@@ -227,7 +246,7 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     set_temperature(m, opt);
     init_judge(m, opt);
     if (m->chat == GR_CHAT_NONE && (m->why.status != GRAM_EUNSUPPORTED || opt->judge_prompt || opt->label_a ||
-                                    opt->label_b || opt->chat_template)) {
+                                    opt->label_b || opt->scale || opt->chat_template)) {
         rc = gr_api_ready(m, err);                  /* what was asked for by name must work now */
         goto out;
     }
@@ -276,6 +295,7 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
         goto out;
     m->scorer.cache = m->cache;
     m->scorer.judge = &m->judge;
+    m->scorer.model = m->model;
     m->scorer.batch_tokens = opt->batch_tokens ? opt->batch_tokens : BATCH_TOKENS;
     m->scorer.single_order = opt->single_order;
     m->scorer.temperature = m->temperature;
@@ -294,6 +314,7 @@ void gram_close(gram_model *m)
     gr_kv_close(m->chats_kv);
     gr_ids_clear(&m->ends);
     gr_kv_close(m->cache);
+    gr_vocabulary_close(m->scorer.head);
     gr_work_close(m->scorer.work);
     gr_work_close(m->writing);
     gr_model_close(m->model);

@@ -9,6 +9,8 @@
 #include "gram/align.h"
 #include "train/options.h"
 
+#define PROMPT_BYTES ((size_t)1 << 20)      /* of a file that asks a judge */
+
 struct gr_policy {
     const gram_train_options *o;
     gr_align_prompts train, held;
@@ -42,16 +44,30 @@ static gram_status rewards(void *arg, const gr_align_prompt *p, const char *cons
     return rc;
 }
 
-static gram_status open_judge(gram_judge **out, const char *where, const gram_train_options *o, gram_err *err)
+/* pointwise: of the judge that is learnt from, where that is asked for. */
+static gram_status open_judge(gram_judge **out, const char *where, bool pointwise, const gram_train_options *o,
+                              gram_err *err)
 {
     const gram_align_options *a = &o->align;
-    const gram_options model = { .threads = o->model.threads, .note = o->model.note, .note_arg = o->model.note_arg };
+    gram_options model = { .threads = o->model.threads, .note = o->model.note, .note_arg = o->model.note_arg,
+                           .pointwise = pointwise, .scale = pointwise ? a->scale : NULL };
     gram_judge_options j = { .model = &model, .lambda = a->lambda };
+    char *prompt = NULL;
+    size_t n = 0;
     gram_status rc = a->scheme ? gram_scheme_parse(a->scheme, &j.scheme, err) : GRAM_OK;
 
     if (!rc && a->unit)
         rc = gram_unit_parse(a->unit, &j.unit, err);
-    return rc ? rc : gram_judge_open(out, where, &j, err);
+    if (!rc && pointwise && a->pointwise_prompt)
+        rc = gr_read_file(a->pointwise_prompt, PROMPT_BYTES, &prompt, &n, err);
+    if (!rc && prompt && (!n || strlen(prompt) != n))
+        rc = gr_fail(err, GRAM_EARG, "%s: a judge prompt is text, and this file is empty or holds a NUL byte",
+                     a->pointwise_prompt);
+    model.judge_prompt = prompt;
+    if (!rc)
+        rc = gram_judge_open(out, where, &j, err);
+    free(prompt);
+    return rc;
 }
 
 static gram_status check_references(const gr_align_prompts *p, const char *what, gram_err *err)
@@ -94,11 +110,11 @@ static gram_status check_judges(const gr_policy *p, gram_err *err)
 static gram_status open_judges(gr_policy *p, gram_err *err)
 {
     const gram_align_options *a = &p->o->align;
-    gram_status rc = open_judge(&p->judge, a->judge, p->o, err);
+    gram_status rc = open_judge(&p->judge, a->judge, a->pointwise, p->o, err);
 
     p->eval_judge = p->judge;
     if (!rc && a->eval_judge && strcmp(a->eval_judge, a->judge))
-        rc = open_judge(&p->eval_judge, a->eval_judge, p->o, err);
+        rc = open_judge(&p->eval_judge, a->eval_judge, false, p->o, err);
     if (!rc && p->o->note)
         p->o->note(p->o->arg, gram_judge_about(p->judge));
     return rc ? rc : check_judges(p, err);

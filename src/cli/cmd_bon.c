@@ -27,7 +27,8 @@ static const struct poptOption opts[] = {
       "What comparisons count as: the logit margin (the default), or the preference less 1/2.", "margin|preference" },
     { "gold", 'g', POPT_ARG_STRING, &gold_where, 0,
       "Measure the judge's choices by a second judge, or by the numbers that each row has under this name, and print "
-      "the curve over n: gold of its choice, of a random answer, of the longest, of the best.",
+      "the curve over n: gold of its choice, of a random answer, of the longest, of the best. --pointwise, with what "
+      "goes with it, is of --judge alone.",
       "JUDGE" },
     { "out", 'o', POPT_ARG_STRING, &out, 0,
       "Write to FILE, which appears under its name when it is whole; - is standard output (the default).", "FILE" },
@@ -43,6 +44,7 @@ static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_generation_table, "Options of the answers:"),
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
+    CLI_INCLUDE(cli_pointwise_table, NULL),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END
 };
@@ -58,7 +60,7 @@ static bool is_judge(const char *where)
 /* The judge, over the policy's model where it is the same. */
 static int open_judges(struct judges *j, gram_model *policy, const char *policy_path)
 {
-    gram_options model;
+    gram_options model, plain;
     gram_judge_options o = { .model = &model, .key = getenv("GRAM_API_KEY"), .timeout = timeout_s }, gold;
     gram_err err;
     gram_status s;
@@ -66,7 +68,13 @@ static int open_judges(struct judges *j, gram_model *policy, const char *policy_
 
     if (rc)
         return rc;
+    plain = model;
+    if (model.pointwise) {                  /* the judge is asked so, and no other model by its prompt */
+        plain.pointwise = false;
+        plain.scale = plain.judge_prompt = plain.label_a = plain.label_b = NULL;
+    }
     gold = o;
+    gold.model = &plain;
     if ((by && gram_scheme_parse(by, &o.scheme, &err)) || (unit && gram_unit_parse(unit, &o.unit, &err)))
         return cli_usage("--%s: %s", by && !o.scheme ? "by" : "unit", err.text);
     o.lambda = model.lambda;

@@ -31,6 +31,7 @@ static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_generation_table, "Options of the answers:"),
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
+    CLI_INCLUDE(cli_pointwise_table, NULL),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END
 };

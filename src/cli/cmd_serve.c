@@ -53,6 +53,7 @@ static const struct poptOption opts[] = {
     { "timeout", '\0', POPT_ARG_INT, &timeout_s, 0, "Give up on a request after N seconds (default: 300).", "N" },
     { "drain", '\0', POPT_ARG_INT, &drain_s, 0, "After SIGTERM, wait up to N seconds for answers (default: 60).", "N" },
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
+    CLI_INCLUDE(cli_pointwise_table, NULL),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END
 };

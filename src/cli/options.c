@@ -12,7 +12,7 @@
 /* popt fills these; a process runs one command, so they can be static. */
 int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
 char *cli_columns, *cli_shard;
-static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base, *reward_token, *reward_weights;
+static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base, *reward_token, *reward_weights, *scale;
 static char **chat_args;
 static int threads, pointwise;
 static double lambda;
@@ -69,6 +69,9 @@ struct poptOption cli_pointwise_table[] = {
     { "pointwise", '\0', POPT_ARG_NONE, &pointwise, 0,
       "Judge one answer at a time: its reward is the margin of the logits of the labels Yes and No (--labels), and n "
       "answers cost n passes. --judge-prompt then holds {input} and {response}.", NULL },
+    { "scale", '\0', POPT_ARG_STRING, &scale, 0,
+      "With --pointwise: the judge replies with a whole number of this range, and the reward is the expected one, over "
+      "the probabilities of all of them. No --labels are read then.", "0-10" },
     CLI_TABLE_END
 };
 
@@ -301,6 +304,10 @@ int cli_model_options(gram_options *out)
     if (!(lambda >= 0))
         return cli_usage("--lambda: wanted a number that is not negative, found %g", lambda);
     rc = split_labels(out);
+    if (!rc && scale && !pointwise)
+        rc = cli_usage("--scale goes with --pointwise: it is of one answer");
+    if (!rc && scale && labels)
+        rc = cli_usage("--scale: its numbers are the labels, and --labels %s,%s are given", labels, out->label_b);
     if (!rc && judge_file)
         rc = read_judge_prompt(&judge_prompt);
     if (!rc)
@@ -315,6 +322,7 @@ int cli_model_options(gram_options *out)
     out->batch_tokens = (size_t)batch_tokens;
     out->single_order = cli_single_order;
     out->pointwise = pointwise;
+    out->scale = scale;
     out->judge_prompt = judge_file ? judge_prompt.p : NULL;
     out->chat_template = chat_template;
     out->chat_args = variables;

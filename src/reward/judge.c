@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
-#include "reward/judge.h"
+#include "reward/scale.h"
 
 enum { INPUT, ANSWER_A, ANSWER_B, CRITERIA, HOLES };
 
@@ -309,6 +309,31 @@ gram_status gr_judge_init_pointwise(gr_judge *j, gr_chat *chat, const gr_tok *to
     return init_labelled(j, chat, tok, prompt, true, label_a, label_b, max_tokens, truncate, err);
 }
 
+/* gram's own words name the range. */
+gram_status gr_judge_init_scale(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt, const char *range,
+                                size_t max_tokens, gram_truncate truncate, gram_err *err)
+{
+    gr_buf own = { 0 };
+    size_t low = 0, n = 0;
+    gram_status rc = gr_scale_parse(range, &low, &n, err);
+
+    *j = (gr_judge){ 0 };
+    if (!rc && !gr_judge_scale_prompt(&own, low, low + n - 1))
+        rc = gr_nomem(err, "judge prompt");
+    if (rc)
+        gr_chat_clear(chat);
+    else
+        rc = init(j, chat, tok, prompt ? prompt : own.p, true, range, "mean", max_tokens, truncate, err);
+    j->own = !rc && (!prompt || !strcmp(prompt, own.p));
+    j->label[0] = j->label[1] = -1;
+    if (!rc)
+        rc = gr_scale_open(&j->scale, j, range, err);
+    if (rc)
+        gr_judge_clear(j);
+    gr_buf_clear(&own);
+    return rc;
+}
+
 gram_status gr_judge_init_writing(gr_judge *j, gr_chat *chat, const gr_tok *tok, const char *prompt, size_t max_tokens,
                                   gram_truncate truncate, gram_err *err)
 {
@@ -355,6 +380,7 @@ gram_status gr_judge_mark_prompt(gr_judge *j, gram_err *err)
 void gr_judge_clear(gr_judge *j)
 {
     gr_chat_clear(&j->chat);
+    gr_scale_close(j->scale);
     gr_ids_clear(&j->gate_mark);
     free(j->prompt);
     for (int i = 0; i < 2; i++) {

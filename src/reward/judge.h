@@ -13,6 +13,9 @@
 
 extern const char gr_judge_default[];       /* the project's own judge prompt */
 extern const char gr_judge_pointwise[];     /* of one answer */
+bool gr_judge_scale_prompt(gr_buf *out, size_t low, size_t high);   /* the same by a number from low to high */
+
+typedef struct gr_scale gr_scale;           /* scale.h */
 
 /* A template text whose placeholders were found once. */
 typedef struct {
@@ -33,6 +36,7 @@ typedef struct {
     gr_judge_words words[2];    /* and as it is read: of a pair without criteria, and with them */
     char *label_text[2];
     int32_t label[2];           /* token ids of A and B as the first token of the assistant's answer */
+    gr_scale *scale;            /* pointwise: instead of labels the numbers of a range; NULL: none */
     size_t max_tokens;
     gram_truncate truncate;
     const char *gate_text;      /* plain: what the header of an answer is, static, and its ids; NULL: nobody asked */
@@ -57,6 +61,9 @@ gram_status gr_judge_init(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *
 gram_status gr_judge_init_pointwise(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, const char *prompt,
                                     const char *label_a, const char *label_b, size_t max_tokens, gram_truncate truncate,
                                     gram_err *err);
+/* And for one that gives it a number of `range`, as scale.h says. */
+gram_status gr_judge_init_scale(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, const char *prompt,
+                                const char *range, size_t max_tokens, gram_truncate truncate, gram_err *err);
 /* The same for a judge that writes before its verdict, of which nothing is known here: no label is looked for. */
 gram_status gr_judge_init_writing(gr_judge *j, gr_chat *chat /* moved */, const gr_tok *tok, const char *prompt,
                                   size_t max_tokens, gram_truncate truncate, gram_err *err);

@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "reward/loss.h"
 #include "reward/rendered.h"
-#include "reward/score.h"
+#include "reward/scale.h"
 
 static double sigmoid(double x)
 {
@@ -54,11 +54,23 @@ static gram_status prompt_ends(const gr_scorer *s, const gr_forest *f, const gr_
     return rc;
 }
 
+void gr_scorer_count(gr_scorer *s, const gr_seq *const *seq, size_t n, size_t rows, double start)
+{
+    s->usage.tokens_computed += rows;
+    s->usage.sequences += n;
+    for (size_t i = 0; i < n; i++)
+        s->usage.tokens += seq[i]->n;
+    s->usage.seconds += gr_now() - start;
+}
+
+/* What is read behind each sequence: some logits, or what a reward head gives. */
+struct leaves { const int32_t *label; size_t n_labels; gr_seq *seq; float *logit, *out; };
+
 /* One forward over sorted[0..n), whose logits go to where the sequences stand in `first`. */
-static gram_status run_batch(gr_scorer *s, const gr_seq *const *sorted, size_t n, const gr_seq *first,
-                             const int32_t *label, size_t n_labels, gr_seq *seq, float *logit, float *out,
+static gram_status run_batch(void *arg, gr_scorer *s, const gr_seq *const *sorted, const gr_seq *first, size_t n,
                              gram_err *err)
 {
+    struct leaves *l = arg;
     gr_forest f;
     gr_kv_tree *cache = gr_config_reads_prompt(gr_work_config(s->work)) ? NULL : s->cache;  /* has no hidden states */
     double start = gr_now();
@@ -66,57 +78,56 @@ static gram_status run_batch(gr_scorer *s, const gr_seq *const *sorted, size_t n
     gram_status rc;
 
     for (size_t i = 0; i < n; i++)
-        seq[i] = *sorted[i];
-    rc = gr_forest_init(&f, seq, n, gr_work_config(s->work)->far.after, cache, GR_SAVE_SHARED, err);
+        l->seq[i] = *sorted[i];
+    rc = gr_forest_init(&f, l->seq, n, gr_work_config(s->work)->far.after, cache, GR_SAVE_SHARED, err);
     if (rc)
         return rc;
-    if (!label)
-        rc = prompt_ends(s, &f, seq, &end, err);
+    if (!l->label)
+        rc = prompt_ends(s, &f, l->seq, &end, err);
     if (!rc)
-        rc = label ? gr_model_label_logits(s->work, &f, label, n_labels, logit, err)
-                   : gr_model_rewards(s->work, &f, end, logit, err);
+        rc = l->label ? gr_model_label_logits(s->work, &f, l->label, l->n_labels, l->logit, err)
+                      : gr_model_rewards(s->work, &f, end, l->logit, err);
     free(end);
     for (size_t i = 0; i < n && !rc; i++)
-        for (size_t j = 0; j < n_labels; j++)
-            out[(size_t)(sorted[i] - first) * n_labels + j] = logit[i * n_labels + j];
-    s->usage.tokens_computed += f.rows;
-    s->usage.sequences += n;
-    for (size_t i = 0; i < n; i++)
-        s->usage.tokens += seq[i].n;
-    s->usage.seconds += gr_now() - start;
+        for (size_t j = 0; j < l->n_labels; j++)
+            l->out[(size_t)(sorted[i] - first) * l->n_labels + j] = l->logit[i * l->n_labels + j];
+    gr_scorer_count(s, sorted, n, f.rows, start);
     gr_forest_clear(&f, !rc);
+    return rc;
+}
+
+gram_status gr_score_batches(gr_scorer *s, const gr_seq *seq, size_t n, size_t extra, gr_batch_fn *fn, void *arg,
+                             gram_err *err)
+{
+    const gr_seq **sorted = gr_calloc(n, sizeof *sorted);
+    gram_status rc = sorted ? GRAM_OK : gr_nomem(err, "scores");
+
+    for (size_t i = 0; i < n && !rc; i++)
+        sorted[i] = &seq[i];
+    if (!rc)
+        qsort(sorted, n, sizeof *sorted, by_tokens);
+    for (size_t i = 0, j; i < n && !rc; i = j) {
+        size_t rows = sorted[i]->n + extra; /* in sorted order what is new is what follows the common prefix */
+        for (j = i + 1; j < n; j++) {
+            size_t more = sorted[j]->n + extra - gr_common_prefix(sorted[j - 1], sorted[j]);
+            if (rows + more > s->batch_tokens)
+                break;
+            rows += more;
+        }
+        rc = fn(arg, s, sorted + i, seq, j - i, err);
+    }
+    free(sorted);
     return rc;
 }
 
 gram_status gr_score_sequences(gr_scorer *s, const gr_seq *seq, size_t n, const int32_t *label, size_t n_labels,
                                float *out, gram_err *err)
 {
-    const gr_seq **sorted = gr_calloc(n, sizeof *sorted);
-    gr_seq *copy = gr_calloc(n, sizeof *copy);
-    float *logit = gr_calloc(n * n_labels, sizeof *logit);
-    gram_status rc = GRAM_OK;
+    struct leaves l = { label, n_labels, gr_calloc(n, sizeof *l.seq), gr_calloc(n * n_labels, sizeof *l.logit), out };
+    gram_status rc = l.seq && l.logit ? gr_score_batches(s, seq, n, 0, run_batch, &l, err) : gr_nomem(err, "scores");
 
-    if (!sorted || !copy || !logit) {
-        rc = gr_nomem(err, "scores");
-        goto out;
-    }
-    for (size_t i = 0; i < n; i++)
-        sorted[i] = &seq[i];
-    qsort(sorted, n, sizeof *sorted, by_tokens);
-    for (size_t i = 0, j; i < n && !rc; i = j) {
-        size_t rows = sorted[i]->n;         /* in sorted order what is new is what follows the common prefix */
-        for (j = i + 1; j < n; j++) {
-            size_t more = sorted[j]->n - gr_common_prefix(sorted[j - 1], sorted[j]);
-            if (rows + more > s->batch_tokens)
-                break;
-            rows += more;
-        }
-        rc = run_batch(s, sorted + i, j - i, seq, label, n_labels, copy, logit, out, err);
-    }
-out:
-    free(sorted);
-    free(copy);
-    free(logit);
+    free(l.seq);
+    free(l.logit);
     return rc;
 }
 
@@ -166,18 +177,41 @@ double gr_verdict_at(const gram_verdict *v, double temperature)
                                : (sigmoid(forward / temperature) + sigmoid(swapped / temperature)) / 2;
 }
 
-static gram_reward reward_of(const float *y, size_t outputs)
+/* What is read behind each sequence, n numbers: the outputs of a reward head; or of a judge the logits of two labels,
+ * whose margin is the reward where it reads one answer; or the expected number of a scale and how likely one is. */
+typedef struct { enum { HEAD, LABELS, MARGIN, SCALE } kind; size_t n; } read_out;
+
+static read_out read_of(const gr_scorer *s)
 {
-    return (gram_reward){ .mean = y[0], .sigma = outputs > 1 ? gr_purm_sigma(y[1]) : 0 };
+    size_t outputs = gr_reward_outputs(gr_work_config(s->work)->reward);
+
+    if (outputs)
+        return (read_out){ HEAD, outputs };
+    return (read_out){ s->judge->scale ? SCALE : s->judge->pointwise ? MARGIN : LABELS, 2 };
 }
 
-static gram_verdict verdict_of_rewards(const gr_judged *j, const float *y, size_t outputs, double temperature)
+static gram_status read_all(gr_scorer *s, read_out read, const gr_seq *seq, size_t n, float *z, gram_err *err)
+{
+    return read.kind == SCALE ? gr_scale_read(s, seq, n, z, err)
+                              : gr_score_sequences(s, seq, n, read.kind == HEAD ? NULL : s->judge->label, read.n, z,
+                                                   err);
+}
+
+static gram_reward reward_of(read_out read, const float *z)
+{
+    if (read.kind == HEAD)
+        return (gram_reward){ .mean = z[0], .sigma = read.n > 1 ? gr_purm_sigma(z[1]) : 0 };
+    return read.kind == SCALE ? (gram_reward){ .mean = z[0], .mass = z[1] } : (gram_reward){ .mean = z[0] - z[1] };
+}
+
+static gram_verdict verdict_of_rewards(const gr_judged *j, read_out read, const float *z, double temperature)
 {
     gram_verdict v = { .truncated = j->truncated, .tokens = j->order[0].n + j->order[1].n, .p_swapped = NAN,
-                       .consistent = true, .rewarded = true, .spread = outputs > 1, .temperature = temperature };
+                       .consistent = true, .rewarded = true, .spread = read.kind == HEAD && read.n > 1,
+                       .temperature = temperature };
 
     for (size_t k = 0; k < 2; k++)
-        v.reward[k] = reward_of(y + k * outputs, outputs);
+        v.reward[k] = reward_of(read, z + k * read.n);
     v.logit_margin = v.reward[0].mean - v.reward[1].mean;
     v.preference = of_rewards(v.reward, v.spread, temperature > 0 ? temperature : 1);
     v.p_forward = v.preference;
@@ -212,28 +246,11 @@ static gram_status check_finite(const float *z, size_t n, gram_err *err)
     return GRAM_OK;
 }
 
-/* What is read behind each sequence: the outputs of a reward head, or the logits of two labels, whose margin is the
- * reward of a judge of one answer. */
-typedef struct { const int32_t *label; size_t n, outputs; } read_out;
-
-static read_out read_of(const gr_scorer *s)
-{
-    size_t outputs = gr_reward_outputs(gr_work_config(s->work)->reward);
-
-    return outputs ? (read_out){ NULL, outputs, outputs } : (read_out){ s->judge->label, 2, s->judge->pointwise };
-}
-
-/* z[n, read.n] to rewards, in place. */
-static void to_rewards(const read_out *read, float *z, size_t n)
-{
-    for (size_t i = 0; i < n && read->label; i++)
-        z[i] = z[2 * i] - z[2 * i + 1];
-}
-
 gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err)
 {
     const read_out read = read_of(s);
-    size_t outputs = read.outputs, orders = s->single_order && !outputs ? 1 : 2, n_seqs = 0;
+    bool rewards = read.kind != LABELS;
+    size_t orders = s->single_order && !rewards ? 1 : 2, n_seqs = 0;
     gr_judged *judged = gr_calloc(n, sizeof *judged);
     gr_seq *seq = gr_calloc(n * orders, sizeof *seq);
     float *z = gr_calloc(n * orders * read.n, sizeof *z), *next = z;
@@ -253,7 +270,7 @@ gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_v
         for (size_t k = 0; k < orders && !judged[i].dropped; k++)
             seq[n_seqs++] = (gr_seq){ judged[i].order[k].p, judged[i].order[k].n };
     }
-    rc = gr_score_sequences(s, seq, n_seqs, read.label, read.n, z, err);
+    rc = read_all(s, read, seq, n_seqs, z, err);
     for (size_t i = 0; i < n && !rc; i++) {
         if (judged[i].dropped) {
             out[i] = (gram_verdict){ .dropped = true };
@@ -262,9 +279,7 @@ gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_v
         rc = check_finite(next, read.n * orders, err);
         if (rc)
             *bad = i;
-        if (outputs)
-            to_rewards(&read, next, orders);
-        out[i] = outputs ? verdict_of_rewards(&judged[i], next, outputs, s->temperature)
+        out[i] = rewards ? verdict_of_rewards(&judged[i], read, next, s->temperature)
                          : verdict_of(&judged[i], next, orders == 1, s->temperature);
         if (same_answers(&pair[i], &judged[i]))
             set_tie(&out[i]);
@@ -292,7 +307,7 @@ static gram_status score_judged(gr_scorer *s, gr_judged *judged, size_t n, gram_
         if (!judged[i].dropped)
             seq[n_seqs++] = (gr_seq){ judged[i].order[0].p, judged[i].order[0].n };
     if (!rc)
-        rc = gr_score_sequences(s, seq, n_seqs, read.label, read.n, y, err);
+        rc = read_all(s, read, seq, n_seqs, y, err);
     for (size_t i = 0; i < n && !rc; i++) {
         if (judged[i].dropped) {
             out[i] = (gram_reward){ .mean = NAN, .dropped = true };
@@ -301,8 +316,7 @@ static gram_status score_judged(gr_scorer *s, gr_judged *judged, size_t n, gram_
         rc = check_finite(next, read.n, err);
         if (rc)
             *bad = i;
-        to_rewards(&read, next, 1);
-        out[i] = reward_of(next, read.outputs);
+        out[i] = reward_of(read, next);
         out[i].tokens = judged[i].order[0].n;
         out[i].truncated = judged[i].truncated;
         next += read.n;

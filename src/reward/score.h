@@ -9,7 +9,7 @@
 #ifndef GR_REWARD_SCORE_H
 #define GR_REWARD_SCORE_H
 
-#include "model/model.h"
+#include "model/vocabulary.h"
 #include "reward/judge.h"
 
 typedef struct {
@@ -20,6 +20,8 @@ typedef struct {
     bool single_order;
     double temperature;         /* divides what probabilities are made of; 0: 1 */
     gram_usage usage;           /* added up over calls */
+    const gr_model *model;      /* what work runs; needed by a judge with a scale alone */
+    gr_vocabulary *head;        /* its own: NULL until a scale is read, then for gr_vocabulary_close() */
 } gr_scorer;
 
 /* The preference at this temperature, from a verdict's logits or rewards; 1: what rankings are made of. */
@@ -35,7 +37,16 @@ gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_v
 gram_status gr_score_sequences(gr_scorer *s, const gr_seq *seq, size_t n, const int32_t *label, size_t n_labels,
                                float *out, gram_err *err);
 
-/* The reward of each answer to one prompt, out[n], by a model with a reward head. *bad as above. */
+/* The same cut into batches: fn gets some of seq[n], which begins at `first`, in the order of their tokens. extra: rows
+ * that it adds to those of each. What it computed is counted by gr_scorer_count(), rows since `start`. */
+typedef gram_status gr_batch_fn(void *arg, gr_scorer *s, const gr_seq *const *sorted, const gr_seq *first, size_t n,
+                                gram_err *err);
+gram_status gr_score_batches(gr_scorer *s, const gr_seq *seq, size_t n, size_t extra, gr_batch_fn *fn, void *arg,
+                             gram_err *err);
+void gr_scorer_count(gr_scorer *s, const gr_seq *const *seq, size_t n, size_t rows, double start);
+
+/* The reward of each answer to one prompt, out[n], by a model with a reward head or a judge of one answer. *bad as
+ * above. */
 gram_status gr_score_answers(gr_scorer *s, gram_prompt prompt, const char *const *answer, size_t n, gram_reward *out,
                              size_t *bad, gram_err *err);
 

@@ -36,7 +36,7 @@ static gram_status lib_open(gr_engine *e, gram_err *err)
         lib_close(e);
         return rc;
     }
-    e->rewards = strcmp(gram_head(l->model), "vocabulary");
+    e->rewards = e->options.pointwise || strcmp(gram_head(l->model), "vocabulary");
     e->spread = !strcmp(gram_head(l->model), "purm");
     e->temperature = gram_temperature(l->model);
     return GRAM_OK;

@@ -12,7 +12,9 @@ struct gr_engine {
     const char *path;               /* the model; borrowed */
     gram_options options;
     void *self;                     /* set by open */
-    bool rewards, spread;           /* set by open: it has a reward head, and verdicts the rewards of both; PURM's */
+    bool rewards, spread;           /* set by open: it has a reward head, or is a judge of one answer
+                                     * (options.pointwise, which reads no text as it stands), and verdicts the
+                                     * rewards of both; PURM's */
     double temperature;             /* set by open: gram_temperature() */
 
     /* Slow: called on the worker's thread while the server already answers /health. */

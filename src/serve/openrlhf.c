@@ -40,7 +40,7 @@ static int read_split(gr_req *r, gr_rewards *w, size_t i, const char *query, siz
     gr_chattext_strip(answer);
     end = at + strlen(answer);
     it->response = answer;
-    if (r->engine->rewards && !r->opt->reference)
+    if (r->engine->rewards && !r->engine->options.pointwise && !r->opt->reference)
         return gr_item_text(r, w, i, query, n, at, end);
     rc = gr_chattext_prompt(r, query, at, &it->prompt);
     if (!rc && !it->prompt.n)

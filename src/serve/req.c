@@ -217,6 +217,8 @@ json_t *gr_verdict_json(const gram_verdict *v)
     if (o && ((v->temperature > 0 && json_object_set_new(o, "temperature", json_real(v->temperature)))
               || (v->rewarded
                && json_object_set_new(o, "rewards", json_pack("[f,f]", v->reward[0].mean, v->reward[1].mean)))
+              || (v->rewarded && v->reward[0].mass > 0
+               && json_object_set_new(o, "mass", json_pack("[f,f]", v->reward[0].mass, v->reward[1].mass)))
               || (v->spread
                   && json_object_set_new(o, "sigma", json_pack("[f,f]", v->reward[0].sigma, v->reward[1].sigma))))) {
         json_decref(o);

@@ -169,18 +169,19 @@ static int choose_scale(gr_req *r, gr_rewards *w)
     return 0;
 }
 
-/* A head reads a text as it is; all others want its parts, and so does PURM's, to know whose overlap counts. */
+/* A head reads a text as it is; all others want its parts, as a judge of one answer does, and so does PURM's, to know
+ * whose overlap counts. */
 static int split_texts(gr_req *r, gr_rewards *w)
 {
     int rc = 0;
 
     for (size_t i = 0; i < w->n && !rc; i++) {
         gr_item *it = &w->item[i];
-        bool group = it->by_head && r->engine->spread && w->n > 1;
-        if (!it->text || it->why || (it->by_head && !group))
+        bool head = it->by_head && !r->engine->options.pointwise, group = head && r->engine->spread && w->n > 1;
+        if (!it->text || it->why || (head && !group))
             continue;
         rc = split_text(r, w, i);
-        if (it->by_head)
+        if (head)
             it->why = NULL;                 /* alone, then */
         else
             it->text = NULL;

@@ -104,6 +104,13 @@ static const gram_option option[] = {
       .needs = "eval-file",
       .help = "Who judges the held-out prompts, and by that says which policy is best (default: the judge itself, "
       "which rates what it was pleased with)" },
+    { .name = "pointwise", .kind = GRAM_OPTION_FLAG, .at = AT(align.pointwise), .stages = STAGE3, .alike = true,
+      .help = "The judge, a model here, is asked about one answer at a time, as gram score asks it with `pointwise`: the "
+      "reward is the margin of Yes over No, and n answers cost n passes" },
+    { .name = "scale", .kind = GRAM_OPTION_WORD, .at = AT(align.scale), .stages = STAGE3, .alike = true,
+      .needs = "pointwise", .help = "Instead it is the expected number of this range, as 0-10" },
+    { .name = "pointwise-prompt", .kind = GRAM_OPTION_PATH, .at = AT(align.pointwise_prompt), .stages = STAGE3,
+      .alike = true, .needs = "pointwise", .help = "The prompt that asks it, with {input} and {response} (default: gram's own)" },
     { .name = "samples", .letter = 'n', .kind = GRAM_OPTION_SIZE, .at = AT(align.samples), .stages = STAGE3,
       .alike = true, .least = 1, .most = 1024, .usual = { "", "", "8; online-dpo 2; ppo 1" },
       .help = "Answers to each prompt" },

@@ -38,8 +38,9 @@ static gram_status check_updates(const gram_train_options *o, gram_err *err)
 static gram_status check_self(const gram_align_options *a, gram_err *err)
 {
     const struct { bool on; const char *name; } not[] = {
-        { a->eval_judge, "eval-judge" }, { a->scheme, "scheme" }, { a->unit, "unit" }, { a->lambda != 0, "lambda" },
-        { a->global, "global" }, { a->sampler, "sampler" }, { a->algorithm == GRAM_ALGORITHM_REMAX, "algorithm remax" },
+        { a->eval_judge, "eval-judge" }, { a->scheme, "scheme" }, { a->unit, "unit" }, { a->pointwise, "pointwise" },
+        { a->lambda != 0, "lambda" }, { a->global, "global" }, { a->sampler, "sampler" },
+        { a->algorithm == GRAM_ALGORITHM_REMAX, "algorithm remax" },
         { a->algorithm == GRAM_ALGORITHM_ONLINE_DPO, "algorithm online-dpo" } };
 
     for (size_t i = 0; i < sizeof not / sizeof *not; i++)

@@ -219,6 +219,8 @@ static const struct { const char *set, *with[5]; int what; } move[] = {
     { "sd-floor=9", { "algorithm=grpo", "cut=keep" }, WEIGHTS }, { "whiten=yes", { "cut=keep" }, WEIGHTS },
     { "global=true", { "algorithm=raft", "samples=2", "cut=keep" }, SAMPLES },
     { "min-gain=3", { "algorithm=raft", "cut=keep" }, WEIGHTS },
+    { "pointwise=true", { NULL }, RC }, { "scale=0-10", { "judge=" MODEL, "pointwise=true" }, RC },   /* no "Yes" */
+    { "pointwise-prompt=no such file", { "judge=" MODEL, "pointwise=true", "scale=0-10" }, RC },
     { "scheme=circular", { NULL }, RC }, { "against=greedy", { NULL }, RC }, { "unit=preference", { NULL }, RC },
     { "algorithm=ppo", { "kl=none", "cut=keep" }, WEIGHTS },
     { "gae-gamma=0.5", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
