@@ -210,14 +210,10 @@ function name_answers() {
     remove.setAttribute("aria-label", "Remove answer " + letter(i));
   });
   $("method-label").hidden = all.length <= 2;
-  $("reasons-label").hidden = all.length > 2;
-  show_votes();
   $("add").disabled = all.length >= 16;
 }
 
-const wants_reasons = () => $("reasons").checked && !$("reasons-label").hidden;
-const show_votes = () => { $("votes-label").hidden = !wants_reasons(); };
-$("reasons").addEventListener("change", show_votes);
+$("reasons").addEventListener("change", () => { $("votes-label").hidden = !$("reasons").checked; });
 
 function add_answer(text = "") {
   const area = el("textarea", { rows: 5, required: "" });
@@ -297,14 +293,14 @@ function judge() {
   const texts = answers().map(text_of), prompt = text_of($("prompt")), result = $("result");
   result.replaceChildren();
   ask(async (signal, note) => {
+    const how = $("reasons").checked ? { rationale: true, votes: Number($("votes").value), stream: true } : {};
+    const take = part => show_part(result, part);
     if (texts.length === 2) {
-      const body = { prompt, a: texts[0], b: texts[1], explain: true };
-      if (wants_reasons())
-        Object.assign(body, { rationale: true, votes: Number($("votes").value), stream: true });
-      show_verdict(result, await call("/v1/score", body, signal, note, part => show_part(result, part)), "A", "B");
+      const body = { prompt, a: texts[0], b: texts[1], explain: true, ...how };
+      show_verdict(result, await call("/v1/score", body, signal, note, take), "A", "B");
     } else {
-      const body = { prompt, responses: texts, method: $("method").value };
-      show_ranking(await call("/v1/rank", body, signal, note), prompt, texts);
+      const body = { prompt, responses: texts, method: $("method").value, ...how };
+      show_ranking(await call("/v1/rank", body, signal, note, take), prompt, texts);
     }
     into_view(result.firstChild);
   }, err => {

@@ -33,12 +33,16 @@ function preference_bars(where, v, a, b) {
   return s.node();
 }
 
-// Of a model with a reward head, which reads each answer alone: no orders, no labels.
+// Of a judge that gives each answer a number of a scale: how likely its reply is one at all.
+const MASS = "P(a number)";
+
+// Of a model with a reward head or a judge of one answer, which read each answer alone: no orders, no labels.
 function reward_table(v, a, b) {
   return el("div", { class: "scroll" }, el("table", {},
-    el("thead", {}, el("tr", {}, ...["Answer", "Reward", ...(v.sigma ? ["σ"] : [])].map(t => el("th", {}, t)))),
+    el("thead", {}, el("tr", {}, ...["Answer", "Reward", ...(v.sigma ? ["σ"] : []), ...(v.mass ? [MASS] : [])]
+      .map(t => el("th", {}, t)))),
     el("tbody", {}, ...[a, b].map((name, i) => el("tr", {}, el("td", {}, name), el("td", {}, fixed(v.rewards[i])),
-      ...(v.sigma ? [el("td", {}, fixed(v.sigma[i]))] : []))))));
+      ...(v.sigma ? [el("td", {}, fixed(v.sigma[i]))] : []), ...(v.mass ? [el("td", {}, percent(v.mass[i]))] : []))))));
 }
 
 function order_table(v, a, b) {
@@ -55,11 +59,13 @@ function order_table(v, a, b) {
 function show_part(where, part) {
   if (!where.querySelector(".writing"))
     where.replaceChildren(el("div", { class: "card writing" }, el("p", { class: "verdict" }, "Writing reasons…")));
-  const card = where.querySelector(".writing"), id = "reason-" + part.rationale;
+  const card = where.querySelector(".writing"), id = `reason-${part.index}-${part.rationale}`;
   let box = card.querySelector("#" + id);
   if (!box) {
+    const names = part.pair ? part.pair.map(letter) : ["A", "B"];
     box = el("pre", { id, tabindex: 0 });
-    card.append(el("p", {}, `Reasons ${part.rationale + 1}, ${part.first === "a" ? "A" : "B"} read first`), box);
+    card.append(el("p", {}, (part.pair ? names.join(" and ") + ", reasons " : "Reasons ") +
+                            `${part.rationale + 1}, ${names[part.first === "a" ? 0 : 1]} read first`), box);
   }
   box.append(part.delta);
 }
@@ -158,10 +164,11 @@ function rank_chart(r) {
 
 // Of a model with a reward head, best first.
 function rewards_table(r) {
-  const row = q => [letter(q.index), fixed(r.rewards[q.index]),
+  const row = q => [letter(q.index), fixed(r.rewards[q.index]), ...(r.mass ? [percent(r.mass[q.index])] : []),
                     ...(r.sigma ? [fixed(r.sigma[q.index]), fixed(r.overlap[q.index]), fixed(q.score)] : [])];
   return el("div", { class: "scroll" }, el("table", {},
-    el("thead", {}, el("tr", {}, ...["Answer", "Reward", ...(r.sigma ? ["σ", "Overlap", "Less λ × overlap"] : [])]
+    el("thead", {}, el("tr", {}, ...["Answer", "Reward", ...(r.mass ? [MASS] : []),
+                                      ...(r.sigma ? ["σ", "Overlap", "Less λ × overlap"] : [])]
       .map(t => el("th", {}, t)))),
     el("tbody", {}, ...r.results.map(q => el("tr", {}, ...row(q).map(t => el("td", {}, t)))))));
 }
@@ -194,6 +201,11 @@ function show_ranking(r, prompt, texts) {
     ? d3.merge(r.preference.map((row, i) => row.map((p, j) => ({ i, j, preference: p })).slice(i + 1))) : r.comparisons;
   const open = c => {
     detail.replaceChildren();
+    if (c.orders) {                         // its reasons are here: others would be written anew
+      show_verdict(detail, c, letter(c.i), letter(c.j));
+      into_view(detail.firstChild);
+      return;
+    }
     ask(async (signal, note) => {
       const body = { prompt, a: texts[c.i], b: texts[c.j], explain: true };
       show_verdict(detail, await call("/v1/score", body, signal, note), letter(c.i), letter(c.j));

@@ -1,10 +1,14 @@
-/* own_rank.c - POST /v1/rank: a group, ranked.
+/* own_rank.c - POST /v1/rank: a group, ranked; with "rationale": true by verdicts behind reasons (rationales.h), and
+ * with "criteria" by these.
  *
  * The methods are the library's (gram_rank_by), and some of them ask for comparisons one after the other. Nothing
  * waits here, so the method is played again from its start with all verdicts known so far; where it asks for one that
  * is not known it is stopped, the comparisons go through the queue like everybody's, and the play goes on after them.
  * A play costs microseconds, a comparison milliseconds or more. A model with a reward head compares nothing: its
  * rewards are read once and ranked (gram_rank_rewards).
+ *
+ * With reasons the same play is made by the worker, between two rounds of texts (more): the request is one job, whose
+ * pairs grow behind one another.
  *
  * A response that cannot be judged is named in a refusal or, with "partial": true, under "errors", and the others are
  * ranked. The comparisons that are known stay so. */
@@ -15,6 +19,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "serve/endpoints.h"
+#include "serve/rationales.h"
 #include "serve/reward.h"
 
 typedef struct {
@@ -32,6 +37,10 @@ typedef struct {
     size_t (*who)[2], asked, max;
     size_t (*seen)[2], n_seen;      /* every comparison, in the order they were made */
     gram_ranking ranking;
+    gr_rationales *reasons;         /* NULL: none are written */
+    size_t *place;                  /* as known: which pair of reasons it is */
+    size_t (*called)[2];            /* [pairs of reasons] who it compares, in the request; SIZE_MAX: the reference */
+    bool failed;                    /* too few are left to rank */
 } rank_state;
 
 static gram_pair pair_of(const rank_state *st, size_t i, size_t j)
@@ -59,7 +68,10 @@ static gram_status compare(void *arg, const size_t (*pair)[2], size_t n, gram_ve
 
 static void clear(gr_req *r)
 {
-    gram_ranking_clear(&((rank_state *)r->state)->ranking);
+    rank_state *st = r->state;
+
+    gram_ranking_clear(&st->ranking);
+    gr_rationales_clear(st->reasons);
 }
 
 static json_t *matrix_json(const rank_state *st)
@@ -94,13 +106,14 @@ static json_t *results_json(const rank_state *st)
     return list;
 }
 
-static json_t *comparisons_json(const rank_state *st)
+static json_t *comparisons_json(gr_req *r, const rank_state *st)
 {
     json_t *list = json_array();
 
     for (size_t k = 0; k < st->n_seen; k++) {
         size_t i = st->seen[k][0], j = st->seen[k][1];
-        json_t *v = gr_verdict_json(&st->known[i * (st->n + 1) + j]);
+        size_t at = i * (st->n + 1) + j;
+        json_t *v = st->reasons ? gr_rationales_json(r, st->reasons, st->place[at]) : gr_verdict_json(&st->known[at]);
         json_object_set_new(v, "i", json_integer((json_int_t)st->index[i]));
         json_object_set_new(v, "j", j == st->n ? json_string("reference") : json_integer((json_int_t)st->index[j]));
         gr_push(&list, v);
@@ -108,23 +121,25 @@ static json_t *comparisons_json(const rank_state *st)
     return list;
 }
 
-/* The columns that `gram rank` writes of a reward model. */
-static bool add_rewards(const rank_state *st, json_t *out)
+/* The columns that `gram rank` writes of a reward model or a judge of one answer. scale: it gives numbers of one. */
+static bool add_rewards(const rank_state *st, bool scale, json_t *out)
 {
     const gram_ranking *g = &st->ranking;
-    json_t *mean = json_array(), *sigma = json_array(), *overlap = json_array();
+    json_t *mean = json_array(), *mass = json_array(), *sigma = json_array(), *overlap = json_array();
     bool ok;
 
     for (size_t i = 0, x = 0; i < st->given; i++) {
         bool ranked = !st->why[i];
         gr_push(&mean, gr_json_real(ranked ? g->reward[x].mean : NAN));
+        gr_push(&mass, gr_json_real(ranked ? g->reward[x].mass : NAN));
         gr_push(&sigma, gr_json_real(ranked ? g->reward[x].sigma : NAN));
         gr_push(&overlap, gr_json_real(ranked && g->overlap ? g->overlap[x] : NAN));
         x += ranked;
     }
-    ok = !json_object_set(out, "rewards", mean)
+    ok = !json_object_set(out, "rewards", mean) && (!scale || !json_object_set(out, "mass", mass))
       && (!g->overlap || (!json_object_set(out, "sigma", sigma) && !json_object_set(out, "overlap", overlap)));
     json_decref(mean);
+    json_decref(mass);
     json_decref(sigma);
     json_decref(overlap);
     return ok;
@@ -141,7 +156,8 @@ static bool add_errors(gr_req *r, const rank_state *st, json_t *out)
     return !json_object_set_new(out, "errors", errors);
 }
 
-static int answer(gr_req *r)
+/* NULL: out of memory. */
+static json_t *whole(gr_req *r)
 {
     const rank_state *st = r->state;
     const gram_ranking *g = &st->ranking;
@@ -156,16 +172,23 @@ static int answer(gr_req *r)
                     "id", r->id, "object", "rank", "created", (json_int_t)time(NULL),
                     "model", gr_model_name(r), "method", st->method_name,
                     "results", results_json(st), "preference", matrix_json(st),
-                    "comparisons", comparisons_json(st),
+                    "comparisons", comparisons_json(r, st),
                     "intransitive", g->intransitive, "truncated", g->truncated,
                     "flip_rate", st->n_seen ? (double)flips / (double)st->n_seen : 0,
                     "comparison_count", (json_int_t)g->comparisons, "passes", (json_int_t)g->passes,
-                    "tokens", (json_int_t)g->tokens, "usage", gr_usage_json(r));
-    if (out && ((g->reward && !add_rewards(st, out)) || (st->n < st->given && !add_errors(r, st, out)))) {
+                    "tokens", (json_int_t)g->tokens, "usage",
+                    st->reasons ? gr_rationales_usage(st->reasons) : gr_usage_json(r));
+    if (out && ((g->reward && !add_rewards(st, r->engine->options.scale, out)) ||
+                (st->n < st->given && !add_errors(r, st, out)))) {
         json_decref(out);
         out = NULL;
     }
-    return gr_answer(r, out);
+    return out;
+}
+
+static int answer(gr_req *r)
+{
+    return gr_answer(r, whole(r));
 }
 
 /* ---- Responses at fault ---- */
@@ -174,20 +197,32 @@ static int answer(gr_req *r)
 static int set_fault(gr_req *r, rank_state *st, size_t i, const char *why)
 {
     st->why[i] = gr_req_strndup(r, why, strlen(why));
-    if (!st->why[i])
+    return st->why[i] ? 0 : r->status;
+}
+
+/* The same of what was refused just now, which it takes back. */
+static int take_refusal(gr_req *r, rank_state *st, size_t i)
+{
+    if (set_fault(r, st, i, r->why))
         return r->status;
     r->status = 0;
     r->why[0] = r->param[0] = '\0';
     return 0;
 }
 
-static int refuse_faults(gr_req *r, rank_state *st)
+/* Whether those that can be judged may be ranked. */
+static bool may_go_on(const rank_state *st)
 {
     size_t left = 0;
 
     for (size_t i = 0; i < st->given; i++)
         left += !st->why[i];
-    if (left == st->given || (st->partial && left >= 2))
+    return left == st->given || (st->partial && left >= 2);
+}
+
+static int refuse_faults(gr_req *r, rank_state *st)
+{
+    if (may_go_on(st))
         return 0;
     for (size_t i = 0; i < st->given; i++)
         if (st->why[i])
@@ -201,6 +236,7 @@ static int leave_out(gr_req *r, rank_state *st)
     size_t n = 0, m = st->n, *to = gr_req_alloc(r, m + 1, sizeof *to), seen = 0;
     gram_verdict *known = st->known;
     bool *is_known = st->is_known;
+    size_t *place = st->place;
 
     if (!to)
         return r->status;
@@ -219,13 +255,15 @@ static int leave_out(gr_req *r, rank_state *st)
         return 0;
     st->known = gr_req_alloc(r, n * (n + 1), sizeof *st->known);
     st->is_known = gr_req_alloc(r, n * (n + 1), sizeof *st->is_known);
-    if (!st->known || !st->is_known)
+    st->place = gr_req_alloc(r, n * (n + 1), sizeof *st->place);
+    if (!st->known || !st->is_known || !st->place)
         return r->status;
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j <= m; j++)
             if (to[i] != SIZE_MAX && to[j] != SIZE_MAX) {
                 st->known[to[i] * (n + 1) + to[j]] = known[i * (m + 1) + j];
                 st->is_known[to[i] * (n + 1) + to[j]] = is_known[i * (m + 1) + j];
+                st->place[to[i] * (n + 1) + to[j]] = place[i * (m + 1) + j];
             }
     for (size_t k = 0; k < st->n_seen; k++) {
         size_t i = to[st->seen[k][0]], j = to[st->seen[k][1]];
@@ -252,28 +290,38 @@ static int read_fault(gr_req *r, rank_state *st, size_t i, size_t j, const char 
 
 /* ---- Comparing ---- */
 
+/* The verdicts that the last play stopped for, which are the job's from `first` on. *good: all of them are. */
+static int take_verdicts(gr_req *r, rank_state *st, size_t first, bool *good)
+{
+    int e = 0;
+
+    *good = true;
+    for (size_t k = 0; k < st->asked && !e; k++) {
+        size_t i = st->who[k][0], j = st->who[k][1], at = i * (st->n + 1) + j;
+        if (r->job.fault[first + k]) {
+            e = read_fault(r, st, i, j, r->job.fault[first + k]);
+            *good = false;
+            continue;
+        }
+        st->known[at] = r->job.verdict[first + k];
+        st->is_known[at] = true;
+        st->place[at] = first + k;
+        memcpy(st->seen[st->n_seen++], st->who[k], sizeof *st->who);
+    }
+    return e;
+}
+
 static int play(gr_req *r)
 {
     rank_state *st = r->state;
-    size_t good = st->n;
+    bool good;
     gram_err err;
     gram_status rc;
-    int e = 0;
+    int e = take_verdicts(r, st, 0, &good);
 
-    for (size_t k = 0; k < st->asked && !e; k++) {      /* the verdicts that the last play stopped for */
-        size_t i = st->who[k][0], j = st->who[k][1], at = i * (st->n + 1) + j;
-        if (r->job.fault[k]) {
-            e = read_fault(r, st, i, j, r->job.fault[k]);
-            good = 0;
-            continue;
-        }
-        st->known[at] = r->job.verdict[k];
-        st->is_known[at] = true;
-        memcpy(st->seen[st->n_seen++], st->who[k], sizeof *st->who);
-    }
-    if (!e && good < st->n)
+    if (!e && !good)
         e = refuse_faults(r, st);
-    if (!e && good < st->n)
+    if (!e && !good)
         e = leave_out(r, st);
     if (e)
         return e;
@@ -283,8 +331,85 @@ static int play(gr_req *r)
     if (rc)
         return gr_refuse_err(r, &err);
     gram_ranking_join(&st->ranking, st->key, st->n);
-    r->clear = clear;
     return answer(r);
+}
+
+/* ---- Comparing by reasons ---- */
+
+/* Plays on, with the pairs behind those that have been judged. */
+static gram_status ask_reasons(rank_state *st, gram_err *err)
+{
+    gr_rationales *w = st->reasons;
+    gram_pair *all = st->pair;
+    gram_status rc;
+
+    st->max = w->room - w->n;
+    st->pair = all + w->n;
+    rc = w->r->engine->rank(compare, st, st->n, st->method, &st->ranking, err);
+    st->pair = all;
+    for (size_t k = 0; k < st->asked; k++)
+        for (int side = 0; side < 2; side++) {
+            size_t i = st->who[k][side];
+            st->called[w->n + k][side] = i < st->n ? st->index[i] : SIZE_MAX;
+        }
+    if (rc == GRAM_ESTOPPED && st->asked > 0) {
+        w->n += st->asked;
+        return GRAM_OK;
+    }
+    if (rc)
+        return rc;
+    gram_ranking_join(&st->ranking, st->key, st->n);
+    st->ranking.passes = w->rationales;
+    return GRAM_OK;
+}
+
+static gram_status more(gr_req *r, gram_err *err)
+{
+    rank_state *st = r->state;
+    bool good;
+    int e = take_verdicts(r, st, st->reasons->n - st->asked, &good);
+
+    st->failed = !e && !good && !may_go_on(st);
+    if (!e && !good && !st->failed)
+        e = leave_out(r, st);
+    if (e)
+        return gr_nomem(err, "a ranking");
+    if (!st->failed)
+        return ask_reasons(st, err);
+    for (size_t i = 0; i < st->given && st->reasons->stream; i++)
+        if (st->why[i])
+            return gr_fail(err, GRAM_EARG, "%s", st->why[i]);
+    return GRAM_OK;                         /* and it is refused where the other requests are */
+}
+
+static int reasoned(gr_req *r)
+{
+    rank_state *st = r->state;
+
+    return st->failed ? refuse_faults(r, st) : answer(r);
+}
+
+/* All pairs that may be asked for stand in their places first, as what the job may have to read. */
+static int play_reasons(gr_req *r, rank_state *st)
+{
+    gr_rationales *w = st->reasons;
+    gram_err err;
+    size_t k = 0;
+
+    st->called = gr_req_alloc(r, st->max, sizeof *st->called);
+    if (!st->called)
+        return r->status;
+    for (size_t i = 0; i < st->n && k < st->max; i++)
+        for (size_t j = st->method == GRAM_RANK_REFERENCE ? st->n : i + 1; j <= st->n && k < st->max; j++)
+            st->pair[k++] = pair_of(st, i, j);
+    w->room = st->max;
+    w->pair = st->pair;
+    w->called = (const size_t (*)[2])st->called;
+    w->whole = whole;
+    w->more = more;
+    if (ask_reasons(st, &err))
+        return gr_refuse_err(r, &err);
+    return gr_rationales_ask(r, w, reasoned);
 }
 
 static int rank_rewards(gr_req *r)
@@ -312,7 +437,6 @@ static int rank_rewards(gr_req *r)
     if (gram_rank_rewards(reward, st->n, n > st->n ? &reward[st->n] : NULL, r->engine->options.lambda,
                           r->engine->spread, r->engine->temperature, &st->ranking, &err))
         return gr_refuse_err(r, &err);
-    r->clear = clear;
     return answer(r);
 }
 
@@ -374,7 +498,7 @@ static int read_responses(gr_req *r, rank_state *st)
     for (size_t i = 0; i < st->given; i++) {
         size_t n = st->n;
         rc = gr_read_answer(r, json_array_get(list, i), gr_at(r, "responses", i), &st->response[n], &st->extra[n]);
-        if (rc && (rc != 422 || set_fault(r, st, i, r->why)))
+        if (rc && (rc != 422 || take_refusal(r, st, i)))
             return r->status;
         if (rc)
             continue;
@@ -389,6 +513,16 @@ static int read_responses(gr_req *r, rank_state *st)
     return refuse_faults(r, st);
 }
 
+static int read_criteria(gr_req *r, const char **out)
+{
+    const char *text;
+    int rc = gr_read_string(r, "criteria", "", &text);
+
+    if (!rc && *text)
+        *out = text;
+    return rc;
+}
+
 int gr_own_rank(gr_req *r)
 {
     rank_state *st = gr_req_alloc(r, 1, sizeof *st);
@@ -398,7 +532,10 @@ int gr_own_rank(gr_req *r)
     if (!st)
         return r->status;
     r->state = st;
-    rc = gr_refuse_unread(r);
+    rc = gr_refuse_unread_score(r);
+    if (!rc)
+        rc = gr_rationales_read(r, &st->reasons);
+    r->clear = clear;
     if (!rc)
         rc = gr_read_string(r, "method", "all-pairs", &st->method_name);
     if (rc)
@@ -407,6 +544,8 @@ int gr_own_rank(gr_req *r)
         return gr_refuse(r, 422, "method", "method must be linear, tournament, all-pairs or reference");
     rc = gr_read_prompt(r, json_object_get(r->in, "prompt"), "prompt", &st->prompt);
     if (!rc)
+        rc = read_criteria(r, &st->prompt.criteria);
+    if (!rc)
         rc = read_responses(r, st);
     if (rc)
         return rc;
@@ -414,14 +553,15 @@ int gr_own_rank(gr_req *r)
     if (st->max > r->opt->max_pairs)        /* a head compares nothing, but the answer holds every pair's preference */
         return gr_refuse(r, 413, "responses", "%zu responses can need %zu comparisons; this server makes %zu for one "
                          "request", st->n, st->max, r->opt->max_pairs);
-    if (r->engine->rewards)
+    if (r->engine->rewards && !st->reasons)
         return ask_heads(r, st);
     st->known = gr_req_alloc(r, st->n * (st->n + 1), sizeof *st->known);
     st->is_known = gr_req_alloc(r, st->n * (st->n + 1), sizeof *st->is_known);
+    st->place = gr_req_alloc(r, st->n * (st->n + 1), sizeof *st->place);
     st->pair = gr_req_alloc(r, st->max, sizeof *st->pair);
     st->who = gr_req_alloc(r, st->max, sizeof *st->who);
     st->seen = gr_req_alloc(r, st->max, sizeof *st->seen);
-    if (!st->known || !st->is_known || !st->pair || !st->who || !st->seen)
+    if (!st->known || !st->is_known || !st->place || !st->pair || !st->who || !st->seen)
         return r->status;
-    return play(r);
+    return st->reasons ? play_reasons(r, st) : play(r);
 }

@@ -146,17 +146,32 @@ void gr_rationales_clear(gr_rationales *w)
 
 struct part { gr_rationales *w; size_t i; };
 
+static size_t place(const gr_rationales *w, size_t i)
+{
+    return w->place ? w->place[i] : i;
+}
+
+/* Two of a list that are compared. */
+static json_t *called_json(const size_t pair[2])
+{
+    return json_pack("[I, o]", (json_int_t)pair[0],
+                     pair[1] == SIZE_MAX ? json_string("reference") : json_integer((json_int_t)pair[1]));
+}
+
 static gram_status send_part(void *arg, const gram_reasoning_part *p, gram_err *err)
 {
     const struct part *to = arg;
+    const gr_rationales *w = to->w;
     json_t *text = gr_lossy_json(p->bytes ? p->more : "", p->bytes);
+    json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:s, s:o, s:b}", "id", w->r->id, "object", "rationale.chunk", "index",
+                          (json_int_t)place(w, to->i), "rationale", (json_int_t)p->index, "first",
+                          p->swapped ? "b" : "a", "delta", text, "ended", p->ended);
 
-    if (gr_stream_event(to->w->r, json_pack("{s:s, s:s, s:I, s:I, s:s, s:o, s:b}", "id", to->w->r->id, "object",
-                                            "rationale.chunk", "index", (json_int_t)to->w->place[to->i], "rationale",
-                                            (json_int_t)p->index, "first", p->swapped ? "b" : "a", "delta", text,
-                                            "ended", p->ended)))
-        return GRAM_OK;
-    return gr_nomem(err, "a rationale");
+    if (o && w->called && json_object_set_new(o, "pair", called_json(w->called[to->i]))) {
+        json_decref(o);
+        o = NULL;
+    }
+    return o && gr_stream_event(w->r, o) ? GRAM_OK : gr_nomem(err, "a rationale");
 }
 
 /* Pair i has no verdict. Where it is not the only one, and is to blame itself, the others go on. */
@@ -167,21 +182,33 @@ static gram_status set_fault(gr_engine *e, gr_rationales *w, size_t i, gram_stat
     e->reasoning_close(w->one[i].g);
     w->one[i].g = NULL;
     w->left--;
-    if (!own || w->n == 1)
+    if (!own || (w->n == 1 && !w->more))
         return rc;
     w->r->job.fault[i] = gr_strdup(err->text);
     return w->r->job.fault[i] ? GRAM_OK : gr_nomem(err, "a rationale");
 }
 
+/* Those that are not yet. */
 static gram_status open_all(gr_engine *e, gr_rationales *w, gram_err *err)
 {
-    gram_status rc = e->reasoner_open(e, &w->reasoner, &w->how, err);
+    gram_status rc = w->reasoner ? GRAM_OK : e->reasoner_open(e, &w->reasoner, &w->how, err);
 
-    for (size_t i = 0; i < w->n && !rc; i++) {
-        rc = e->reasoning_open(&w->one[i].g, w->reasoner, &w->pair[i], err);
+    for (; w->opened < w->n && !rc; w->opened++) {
+        rc = e->reasoning_open(&w->one[w->opened].g, w->reasoner, &w->pair[w->opened], err);
         if (rc)
-            rc = set_fault(e, w, i, rc, err);
+            rc = set_fault(e, w, w->opened, rc, err);
     }
+    return rc;
+}
+
+/* All pairs so far are done: are there others? */
+static gram_status ask_more(gr_rationales *w, gram_err *err)
+{
+    size_t n = w->n;
+    gram_status rc = w->more(w->r, err);
+
+    w->left = rc ? 0 : w->n - n;
+    w->r->job.in_turns = false;             /* opening takes the model for itself */
     return rc;
 }
 
@@ -226,6 +253,7 @@ static gram_status take_verdict(gr_engine *e, gr_rationales *w, size_t i, gram_e
     }
     w->r->job.verdict[i] = v->verdict;
     w->written += v->written;
+    w->rationales += v->n;
     w->prompt_tokens += v->verdict.tokens - v->written;
     one->json = gram_reasoned_json(v, w->how.seed);
     if (!one->json)
@@ -272,7 +300,7 @@ static gram_status send_end(gr_rationales *w, gram_err *err)
 
     for (size_t i = 0; i < w->n; i++)
         faults += w->r->job.fault[i] != NULL;
-    if (faults == w->n && !gr_stream_begun(w->r))
+    if (faults == w->n && !w->more && !gr_stream_begun(w->r))
         return gr_fail(err, GRAM_EARG, "%s", w->r->job.fault[0]);
     all = w->whole(w->r);
     if (all && gr_stream_event(w->r, all) && gr_stream_done(w->r))
@@ -287,7 +315,7 @@ static gram_status step(gr_engine *e, void *arg, bool *again, gram_err *err)
     bool on;
     gram_status rc;
 
-    if (!w->reasoner) {
+    if (w->opened < w->n) {
         rc = open_all(e, w, err);
         job->in_turns = true;
     } else if (job->in_turns) {
@@ -297,6 +325,8 @@ static gram_status step(gr_engine *e, void *arg, bool *again, gram_err *err)
         rc = read_one(e, w, &on, err);
         job->in_turns = !on;
     }
+    if (!rc && !w->left && w->more)
+        rc = ask_more(w, err);
     *again = w->left > 0;
     if (!rc && !*again && w->stream)
         rc = send_end(w, err);
@@ -315,14 +345,14 @@ static void end(gr_engine *e, void *arg)
 
 int gr_rationales_ask(gr_req *r, gr_rationales *w, gr_req_fn *finish)
 {
-    size_t rationales;
+    size_t rationales, room = gr_max(w->room, w->n);
     int rc;
 
-    if (!gr_mul(w->n, w->how.votes, &rationales) || rationales > r->opt->max_rows)
+    if (!gr_mul(room, w->how.votes, &rationales) || rationales > r->opt->max_rows)
         return gr_refuse(r, 413, "votes", "%zu rationales of %zu pairs; this server writes %zu in all for one request",
-                         w->how.votes, w->n, r->opt->max_rows);
-    rc = gr_ask(r, (gram_pair *)(uintptr_t)w->pair, NULL, w->n, finish);       /* its limits, and room for verdicts */
-    w->one = gr_req_alloc(r, w->n, sizeof *w->one);
+                         w->how.votes, room, r->opt->max_rows);
+    rc = gr_ask(r, (gram_pair *)(uintptr_t)w->pair, NULL, room, finish);       /* its limits, and room for verdicts */
+    w->one = gr_req_alloc(r, room, sizeof *w->one);
     if (rc || !w->one)
         return r->status;
     w->left = w->n;

@@ -31,7 +31,8 @@ EXAMPLES = {
     "/v1/score": SCORE, "/score": SCORE,
     "/v1/rank": [{"prompt": "q", "responses": ["x", "yy", "zzz"], "method": m, "reference": "r"}
                  for m in ("all-pairs", "tournament", "linear", "reference")]
-    + [{"prompt": "q", "responses": ["x", "yy", "\ud800"], "partial": True}],
+    + [{"prompt": "q", "responses": ["x", "yy", "\ud800"], "partial": True},
+       {"prompt": "q", "responses": ["x", "yy", "zzz"], "method": "tournament", "rationale": True, "rationale_tokens": 8}],
     "/v1/reward": [{"prompt": "q", "responses": ["x", "y"]}, {"prompt": USER, "response": "x", "reference": "r"},
                    {"prompt": "q", "responses": ["x", "y", "z\0"], "partial": True}],
     "/get_reward": [{"query": [TEXT], "prompts": ["q"], "labels": ["r"]}],

@@ -320,11 +320,21 @@ static void rationales_are_streamed(void **state)
     stream("/v1/score", "{\"pairs\":[{\"prompt\":\"q\",\"a\":\"TOOLONG\",\"b\":\"y\"},{\"prompt\":\"q\",\"a\":\"TOOLONG\","
                         "\"b\":\"y\"}]," REASONS);
     assert_non_null(strstr(text, "HTTP/1.1 422"));
+    stream("/v1/rank", "{\"prompt\":\"q\",\"responses\":[\"SLOW\",\"y\",\"zzz\"],\"method\":\"linear\"," REASONS);
+    assert_int_equal(times("\"rationale.chunk\""), 8 * times("\"orders\":"));
+    assert_int_equal(times("\"index\":0,\"rationale\":"), 8);
+    assert_true(times("\"pair\":[0,1]") == 8 && times("\"index\":1,\"rationale\":") == 8);
+    assert_true(times("\"object\":\"rank\"") == 1 && times("[DONE]") == 1);
+    stream("/v1/rank", "{\"prompt\":\"q\",\"responses\":[\"x\",\"TOOLONG\"]," REASONS);
+    assert_true(strstr(text, "HTTP/1.1 422") && strstr(text, "responses[1]"));
     stream("/v1/score", "{\"prompt\":\"q\",\"a\":\"BOOM\",\"b\":\"y\"," REASONS);
     assert_null(strstr(text, "[DONE]"));                /* it breaks off, as a chat does */
     for (int i = 0; i < 20; i++) {                      /* clients that leave in the middle */
         int fd = dial();
-        post(fd, "/v1/score", "", "{\"prompt\":\"q\",\"a\":\"SLOW\",\"b\":\"y\"," REASONS);
+        if (i % 4 < 2)
+            post(fd, "/v1/score", "", "{\"prompt\":\"q\",\"a\":\"SLOW\",\"b\":\"y\"," REASONS);
+        else
+            post(fd, "/v1/rank", "", "{\"prompt\":\"q\",\"responses\":[\"SLOW\",\"y\",\"z\"],\"method\":\"linear\"," REASONS);
         if (i % 2)
             assert_true(recv(fd, text, 100, 0) > 0);
         close(fd);

@@ -50,6 +50,8 @@ static void every_allocation_may_fail(void **state)
         { "/v1/score", "{\"rationale\":true,\"votes\":2,\"explain\":true,\"rationale_format\":\"rm-r1\","
           "\"pairs\":[{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"yy\"},{\"prompt\":\"p\",\"a\":\"TOOLONG\",\"b\":\"y\"}]}" },
         { "/v1/rank", "{\"prompt\":\"p\",\"responses\":[\"a\",\"four\",\"three\"],\"method\":\"tournament\"}" },
+        { "/v1/rank", "{\"prompt\":\"p\",\"responses\":[\"a\",\"TOOLONG\",\"four\",\"three\"],\"method\":\"linear\","
+          "\"partial\":true,\"rationale\":true,\"votes\":1}" },
         { "/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\",\"zzz\"]}" },
         { "/get_reward", "{\"query\":[\"" TEXT "\",\"p a</s>\"],\"prompts\":[\"q\",\"p \"],\"labels\":[\"r\",\"s\"]}" },
         { "/score", "{\"queries\":\"q\",\"documents\":[\"x\",\"yy\"]}" },

@@ -483,13 +483,75 @@ static void rationales_that_cannot_be_meant(void **state)
             fail_msg("%s: %d %s", body, status, string(out, "error.message"));
         json_decref(out);
     }
-    for (size_t i = 0; i < 2; i++) {                    /* the paths that write no reasons say so */
-        json_t *out;
-        assert_int_equal(ask_status(i ? "/v1/reward" : "/v1/rank", "{\"prompt\":\"q\",\"responses\":[\"x\",\"y\"],"
-                                    "\"rationale\":true}", &out), 422);
-        assert_string_equal(string(out, "error.param"), "rationale");
+    json_t *out;                                        /* a path that writes no reasons says so */
+    assert_int_equal(ask_status("/v1/reward", "{\"prompt\":\"q\",\"responses\":[\"x\",\"y\"],\"rationale\":true}", &out), 422);
+    assert_string_equal(string(out, "error.param"), "rationale");
+    json_decref(out);
+}
+
+/* By each method: who wins, what is preferred and how often two are compared are as without reasons, which stand in each
+ * comparison. */
+static void a_ranking_by_reasons(void **state)
+{
+    static const char *const method[] = { "all-pairs", "tournament", "linear", "reference" };
+    static const char *const same[] = { "preference", "results", "comparison_count", "intransitive" };
+
+    (void)state;
+    options.max_rows = 64;
+    for (size_t i = 0; i < GR_COUNT(method); i++) {
+        char body[256], more[320];
+        json_t *plain, *out;
+        size_t n;
+        snprintf(body, sizeof body, "\"prompt\":\"p\",\"responses\":[\"a\",\"four\",\"three of them\",\"two\"],"
+                 "\"reference\":\"r\",\"method\":\"%s\"", method[i]);
+        snprintf(more, sizeof more, "{%s,\"criteria\":\"kindness\",\"rationale\":true,\"votes\":3,\"seed\":5}", body);
+        out = ask("/v1/rank", more);
+        snprintf(more, sizeof more, "{%s}", body);
+        plain = ask("/v1/rank", more);
+        for (size_t k = 0; k < GR_COUNT(same); k++)
+            assert_true(json_equal(json_object_get(out, same[k]), json_object_get(plain, same[k])));
+        n = json_array_size(json_object_get(out, "comparisons"));
+        assert_int_equal(n, json_array_size(json_object_get(plain, "comparisons")));
+        for (size_t k = 0; k < n; k++) {
+            json_t *c = json_array_get(json_object_get(out, "comparisons"), k);
+            json_t *d = json_array_get(json_object_get(plain, "comparisons"), k);
+            assert_true(json_equal(json_object_get(c, "i"), json_object_get(d, "i")));
+            assert_true(json_equal(json_object_get(c, "j"), json_object_get(d, "j")));
+            CLOSE(number(c, "preference"), number(d, "preference"));
+            assert_string_equal(string(c, "orders.1.rationale.0"), "Because \xe2\x9c\x93 <b>A</b> is better.");
+            assert_int_equal(number(c, "seed"), 5);
+        }
+        assert_int_equal(number(out, "passes"), 3 * n);
+        assert_int_equal(number(out, "usage.completion_tokens"), 12 * n);
+        json_decref(plain);
         json_decref(out);
     }
+    options.max_rows = 8;
+}
+
+static void a_ranking_by_reasons_with_faults(void **state)
+{
+    json_t *out = ask("/v1/rank", "{\"prompt\":\"p\",\"partial\":true,\"rationale\":true,\"votes\":1,\"responses\":[\"x\",\"\\u0000\",\"yy\","
+                                  "\"TOOLONG\"]}");
+
+    (void)state;
+    assert_int_equal(json_array_size(at(out, "results")), 2);
+    assert_int_equal(json_array_size(at(out, "errors")), 2);
+    assert_string_equal(string(out, "errors.1.param"), "responses[3]");
+    assert_int_equal(number(out, "comparisons.0.j"), 2);
+    assert_non_null(at(out, "comparisons.0.orders"));
+    json_decref(out);
+    assert_int_equal(ask_status("/v1/rank", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":1,\"responses\":[\"x\",\"yy\",\"TOOLONG\"]}",
+                                &out), 422);
+    assert_non_null(strstr(string(out, "error.message"), "responses[2]: "));
+    json_decref(out);
+    assert_int_equal(ask_status("/v1/rank", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":2,\"responses\":[\"x\",\"yy\",\"z\",\"u\"]}",
+                                &out), 413);            /* 12 rationales of 8 */
+    json_decref(out);
+    engine.rewards = true;
+    assert_int_equal(ask_status("/v1/rank", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":1,\"responses\":[\"x\",\"yy\"]}", &out), 501);
+    engine.rewards = false;
+    json_decref(out);
 }
 
 static void a_wrong_request_is_never_a_score(void **state)
@@ -604,6 +666,8 @@ int main(void)
         cmocka_unit_test(tokens),
         cmocka_unit_test(rationales),
         cmocka_unit_test(rationales_that_cannot_be_meant),
+        cmocka_unit_test(a_ranking_by_reasons),
+        cmocka_unit_test(a_ranking_by_reasons_with_faults),
         cmocka_unit_test(a_wrong_request_is_never_a_score),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
