@@ -145,6 +145,9 @@ $(EMU)/libgram-cuda.so: $(EMU_CU) $(EMU_C) $(B)/core.a $(EMU)/libemu.so
 	    -Wl,-rpath,'$$ORIGIN' -lm -pthread
 GPU_TESTS := $(filter %_gpu,$(TESTS))
 $(GPU_TESTS): | $(EMU_LIBS)
+# Tests of kernels whose every body runs on it as well.
+ON_GPU   := $(patsubst %.c,$(B)/%,$(shell grep -l '"op/on_gpu.h"' tests/op/test_*.c))
+$(ON_GPU): $(B)/tests/op/on_gpu.o | $(EMU_LIBS)
 
 # The one program that is built with MPI: it holds what src/comm declares against mpi.h.
 MPI_CFLAGS := $(shell pkg-config --cflags ompi-c 2>/dev/null)

@@ -34,17 +34,22 @@ static int by_span(const void *a, const void *b)
            x->run < y->run ? -1 : 1;
 }
 
-/* The entries of `need` positions. */
-static void list_keys(uint64_t *key, const gr_attn_pass *a, const gr_attn_run *run, size_t need)
+/* The entries of `need` positions. Returns the bits that any of their addresses has. */
+static uint64_t list_keys(uint64_t *key, const gr_attn_pass *a, const gr_attn_run *run, size_t need)
 {
     size_t bytes = a->q.type == GR_F32 ? 4 : 2;
+    uint64_t any = 0;
 
     for (const gr_attn_span *s = a->span + run->span; need > 0; s++) {
         const gr_attn_store *in = &a->store[s->store];
         const char *page = (const char *)in->page[s->page];
-        for (size_t i = 0; i < s->n && need > 0; i++, need--)
-            *key++ = (uint64_t)(uintptr_t)(page + (s->first + i) * in->ld * bytes) | s->store;
+        for (size_t i = 0; i < s->n && need > 0; i++, need--) {
+            uint64_t at = (uint64_t)(uintptr_t)(page + (s->first + i) * in->ld * bytes);
+            any |= at | in->k * bytes | in->v * bytes;
+            *key++ = at | s->store;
+        }
     }
+    return any;
 }
 
 static size_t place_lists(struct owner *own, struct attn_run *run, size_t runs)
@@ -66,7 +71,7 @@ static bool upload(gr_lane *lane, struct gpu_attn *g, const gr_attn_pass *a, boo
 {
     struct attn_run *run = (struct attn_run *)calloc(a->runs + 1, sizeof *run);
     struct owner *own = (struct owner *)calloc(a->runs + 1, sizeof *own);
-    uint64_t *key = NULL;
+    uint64_t *key = NULL, any = 0;
     size_t n = 0;
 
     for (size_t i = 0; run && own && i < a->runs; i++) {
@@ -78,7 +83,8 @@ static bool upload(gr_lane *lane, struct gpu_attn *g, const gr_attn_pass *a, boo
         n = place_lists(own, run, a->runs);
         key = (uint64_t *)calloc(n + 1, sizeof *key);
         for (size_t i = 0; key && i < a->runs; i++)
-            list_keys(key + run[own[i].run].keys, a, &a->run[own[i].run], own[i].need);
+            any |= list_keys(key + run[own[i].run].keys, a, &a->run[own[i].run], own[i].need);
+        g->keys_fit = any % 16 == 0;
     }
     if (!run || !own || (keys && !key))
         gr_cuda_refuse(lane, "attention: out of memory for lists of keys");

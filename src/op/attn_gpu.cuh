@@ -23,6 +23,7 @@ struct gpu_attn {
     const uint64_t *key;                        /* where the row begins in its page, and its store in bit 0 */
     struct { size_t k, v; } store[GR_ATTN_STORES];
     const size_t *seen_from, *seen;
+    bool keys_fit;                              /* all rows of the list begin at multiples of 16 bytes */
 };
 
 /* A task's run and head. */

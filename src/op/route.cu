@@ -69,9 +69,9 @@ __global__ void __launch_bounds__(WEIGH_THREADS) weigh_rows(gr_mat d, gr_mat dy,
     if (d.p && i < n && threadIdx.x == 0)
         dw[at[i]] = (float)sum;
     for (size_t f = threadIdx.x; d.p && f < F; f += WEIGH_THREADS)
-        gpu_set(d, i, f, i < n ? gpu_get(d, i, f) * by : 0);
+        gpu_set(d, i, f, gpu_get(d, i, f) * by);
     for (size_t c = threadIdx.x; c < C; c += WEIGH_THREADS)
-        gpu_set(dy, i, c, i < n ? gpu_get(dy, i, c) * by : 0);
+        gpu_set(dy, i, c, gpu_get(dy, i, c) * by);
 }
 
 void gr_weigh_cuda(gr_lane *lane, gr_mat d, gr_mat dy, gr_mat dw, gr_mat act, gr_mat w, const size_t *at, size_t n,

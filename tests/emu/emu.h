@@ -62,9 +62,14 @@ void emu_run(const char *name, const void *kernel, dim3 grid, dim3 block, size_t
 void emu_allow(const void *kernel, size_t shared, size_t most);
 void emu_enqueue(struct CUstream_st *s, std::function<void()> f);
 
+/* As in CUDA, all that is handed over is what it was at the launch. */
+template <class... P, class... A> static void emu_start(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
+                                                        size_t shared, struct CUstream_st *s, A... args)
+{
+    emu_enqueue(s, [=] { emu_run(name, (const void *)kernel, grid, block, shared, [=] { kernel(args...); }); });
+}
 #define emu_launch(kernel, grid, block, shared, stream, ...) \
-    emu_enqueue((stream), [=] { \
-        emu_run(#kernel, (const void *)(kernel), (grid), (block), (shared), [=] { (kernel)(__VA_ARGS__); }); })
+    emu_start(#kernel, (kernel), (grid), (block), (shared), (stream), __VA_ARGS__)
 
 /* ---- What lanes do together: warp.cc --------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "op/on_gpu.h"
 #include "op/op.h"
 
 static const size_t count[] = { 1, 7, 8, 15, 16, 17, 33, 1000 };
@@ -60,7 +61,7 @@ static void every_build_has_the_same_bits(void **state)
     (void)state;
     for (size_t k = 0; k < GR_COUNT(count); k++) {
         size_t n = count[k];
-        EACH_CPU {
+        EACH_DEVICE {
             struct values a = make(n), b = make(n);
             assert_true(squares(check_op->squares, a.g, n) == squares(gr_squares_ref, a.g, n));
             gr_adamw_f32_ref(NULL, a.w, a.m, a.v, a.g, n, &rule);
@@ -84,7 +85,7 @@ static void squares_are_summed_in_double(void **state)
     (void)state;
     for (size_t i = 0; i < N; i++)
         want += (long double)x[i] * x[i];
-    EACH_CPU
+    EACH_DEVICE
         assert_true(fabsl(squares(check_op->squares, x, N) - want) <= 1e-12L * want);
 }
 
@@ -99,7 +100,7 @@ static void a_small_step_is_taken_on_average(void **state)
     const gr_adamw_rule r = { .scale = 1, .b1 = 1, .b2 = 0, .c2 = 1, .eps = 0, .keep = 1, .size = -0.1f / 128, .root = 1 };
 
     (void)state;
-    EACH_CPU {
+    EACH_DEVICE {
         long up = 0, same = 0;
         for (size_t i = 0; i < N; i++) {
             w[i] = other[i] = 0x3f80;           /* 1; its last digit is 1/128 */

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "device.h"
 #include "op/grad.h"
+#include "op/on_gpu.h"
 #include "op/op.h"
 
 enum { N = 3 };
@@ -82,7 +83,7 @@ static void every_build_agrees_with_ref(void **state)
         gr_cap_fwd_ref(NULL, MAT(want, ld), MAT(x, ld), c, N, V);
         memcpy(dwant, dy, n * sizeof *dwant);
         gr_cap_bwd_ref(NULL, MAT(dwant, ld), MAT(want, ld), c, N, V);
-        EACH_CPU {
+        EACH_DEVICE {
             float *y = check_fenced(n * sizeof *y), *d = check_fenced(n * sizeof *d);
             memcpy(y, x, n * sizeof *y);
             memcpy(d, dy, n * sizeof *d);
@@ -106,7 +107,7 @@ static void far_numbers_reach_the_cap_and_nans_stay(void **state)
     float y[V];
 
     (void)state;
-    EACH_CPU {
+    EACH_DEVICE {
         check_op->cap_fwd(NULL, MAT(y, V), MAT((float *)(uintptr_t)far, V), 30, 1, V);
         for (size_t v = 0; v + 1 < V; v++)
             assert_true(y[v] >= -30 && y[v] <= 30 && y[v] == (fabsf(far[v]) > 0 ? copysignf(30, far[v]) : 0));

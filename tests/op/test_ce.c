@@ -6,6 +6,7 @@
 #include "check.h"
 #include "device.h"
 #include "op/grad.h"
+#include "op/on_gpu.h"
 #include "op/op.h"
 
 static const size_t width[] = { 1, 2, 15, 16, 17, 61, 64, 1023, 1024, 1025, 4097, 49152 };
@@ -40,7 +41,7 @@ static void both_at_once_are_one_after_the_other(void **state)
     int32_t t[N] = { 5, -1, V - 1 };
 
     (void)state;
-    EACH_CPU {
+    EACH_DEVICE {
         float *a = check_fenced(N * V * sizeof *a), *b = check_fenced(N * V * sizeof *b);
         double la[N], lb[N];
         gr_ce_sum sum[N];
@@ -86,7 +87,7 @@ static void every_build_agrees_with_ref(void **state)
             z[k] *= 4;
         memcpy(want, z, n * sizeof *z);
         ce(gr_ce_fwd_ref, gr_ce_bwd_ref, MAT(want, ld), t, wt, loss_ref, N, V);
-        EACH_CPU {
+        EACH_DEVICE {
             memcpy(got, z, n * sizeof *z);
             ce(check_op->ce_fwd, check_op->ce_bwd, MAT(got, ld), t, wt, loss, N, V);
             for (size_t m = 0; m < N; m++) {
@@ -112,7 +113,7 @@ static void every_build_agrees_with_ref(void **state)
 static void a_sure_target_keeps_its_digits(void **state)
 {
     (void)state;
-    EACH_CPU {
+    EACH_DEVICE {
         float z[20], want[20], wt = 1;
         int32_t t = 7;
         double loss, rest = 19 * exp(-30);
@@ -130,7 +131,7 @@ static void a_sure_target_keeps_its_digits(void **state)
 static void infinite_and_nan_logits(void **state)
 {
     (void)state;
-    EACH_CPU {
+    EACH_DEVICE {
         float z[40], wt = 1, sum = 0;
         int32_t t = 3;
         double loss;

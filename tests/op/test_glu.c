@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "check.h"
 #include "device.h"
+#include "op/on_gpu.h"
 #include "op/op.h"
 
 static const size_t width[] = { 1, 15, 16, 17, 576, 1536, 4097 };
@@ -71,7 +72,7 @@ static void every_build_agrees_with_ref(void **state)
             for (size_t k = 0; k < n; k++)
                 gate[k] *= 4;
             unit[i].ref(NULL, MAT(want, ld), MAT(gate, ld), MAT(up, ld), N, F);
-            EACH_CPU {
+            EACH_DEVICE {
                 memset(y, 0, n * sizeof *y);
                 kernel(i)(NULL, MAT(y, ld), MAT(gate, ld), MAT(up, ld), N, F);
                 for (size_t k = 0; k < n; k++)
@@ -97,7 +98,7 @@ static void far_gates_are_closed_or_open(void **state)
     for (size_t f = 0; f < F; f++)
         up[f] = 1;
     for (size_t i = 0; i < GR_COUNT(unit); i++)
-        EACH_CPU {
+        EACH_DEVICE {
             kernel(i)(NULL, MAT(y, F), MAT(gate, F), MAT(up, F), 1, F);
             for (size_t f = 0; f < F; f++)
                 assert_true(gate[f] > 0 ? y[f] == gate[f] : fabsf(y[f]) < 1e-35f);
@@ -112,7 +113,7 @@ static void a_nan_stays_one(void **state)
     for (size_t f = 0; f < 20; f++)
         gate[f] = up[f] = f == 7 ? NAN : 1;
     for (size_t i = 0; i < GR_COUNT(unit); i++)
-        EACH_CPU {
+        EACH_DEVICE {
             kernel(i)(NULL, MAT(y, 20), MAT(gate, 20), MAT(up, 20), 1, 20);
             for (size_t f = 0; f < 20; f++)
                 assert_true(isnan(y[f]) == (f == 7));

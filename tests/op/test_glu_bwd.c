@@ -6,6 +6,7 @@
 #include "check.h"
 #include "device.h"
 #include "op/grad.h"
+#include "op/on_gpu.h"
 #include "op/op.h"
 
 static const size_t width[] = { 1, 15, 16, 17, 576, 1536, 4097 };
@@ -85,7 +86,7 @@ static void every_build_agrees_with_ref(void **state)
                 up[k] = dy[k] = up[k] < 0 ? -1 : 1;
             }
             unit[i].ref(NULL, MAT(want_g, ld), MAT(want_u, ld), MAT(dy, ld), MAT(gate, ld), MAT(up, ld), N, F);
-            EACH_CPU {
+            EACH_DEVICE {
                 float *g = check_fenced(n * sizeof *g), *u = check_fenced(n * sizeof *u);
                 memset(dgate, 0, n * sizeof *dgate);
                 memset(dup, 0, n * sizeof *dup);
@@ -118,7 +119,7 @@ static void far_gates_are_closed_or_open(void **state)
     for (size_t f = 0; f < F; f++)
         up[f] = dy[f] = 1;
     for (size_t i = 0; i < GR_COUNT(unit); i++)
-        EACH_CPU {
+        EACH_DEVICE {
             kernel(i)(NULL, MAT(dgate, F), MAT(dup, F), MAT(dy, F), MAT(gate, F), MAT(up, F), 1, F);
             for (size_t f = 0; f < F; f++)
                 if (isnan(gate[f]))

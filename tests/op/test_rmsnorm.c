@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "check.h"
 #include "device.h"
+#include "op/on_gpu.h"
 #include "op/op.h"
 
 static const size_t width[] = { 1, 15, 16, 17, 576, 1536, 4097 };      /* both sides of a lane's edge */
@@ -39,7 +40,7 @@ static void every_build_agrees_with_ref(void **state)
         float *x = check_randn((N - 1) * ldx + C, 1), *w = check_randn(C, 2), rw[N], r[N];
         float *y = check_fenced(((N - 1) * ldy + C) * sizeof *y), *want = check_fenced(N * C * sizeof *want);
         gr_rmsnorm_fwd_ref(NULL, MAT(want, C), rw, MAT(x, ldx), &(gr_norm){ w, 0, 1e-6f, C }, N);
-        EACH_CPU {
+        EACH_DEVICE {
             memset(y, 0, ((N - 1) * ldy + C) * sizeof *y);
             check_op->rmsnorm_fwd(NULL, MAT(y, ldy), r, MAT(x, ldx), &(gr_norm){ w, 0, 1e-6f, C }, N);
             CHECK_CLOSE(r, rw, N, (4 + (double)C / 32) * FLT_EPSILON);
@@ -58,7 +59,7 @@ static void in_place_and_alone_are_the_same_bits(void **state)
     float *z = check_fenced(N * C * sizeof *z);
 
     (void)state;
-    EACH_CPU {
+    EACH_DEVICE {
         check_op->rmsnorm_fwd(NULL, MAT(y, C), NULL, MAT(x, C), &(gr_norm){ w, 0, 1e-6f, C }, N);
         memcpy(z, x, N * C * sizeof *x);
         check_op->rmsnorm_fwd(NULL, MAT(z, C), NULL, MAT(z, C), &(gr_norm){ w, 0, 1e-6f, C }, N);

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "device.h"
 #include "op/grad.h"
+#include "op/on_gpu.h"
 #include "op/op.h"
 
 static const size_t width[] = { 1, 15, 16, 17, 63, 64, 130, 576, 1536, 4097 };
@@ -74,7 +75,7 @@ static void every_build_agrees_with_ref(void **state)
         memcpy(want, dx0, n * sizeof *want);
         memcpy(want_w, dw0, C * sizeof *want_w);
         backward(gr_rmsnorm_bwd_ref, want, want_w, dy, x, r, w, C, 0, N);
-        EACH_CPU {
+        EACH_DEVICE {
             memcpy(dx, dx0, n * sizeof *dx);
             memcpy(dw, dw0, C * sizeof *dw);
             backward(check_op->rmsnorm_bwd, dx, dw, dy, x, r, w, C, 0, N);
@@ -108,7 +109,7 @@ static void without_sum_dx_may_be_dy(void **state)
         const gr_norm n1 = { w, 1, 0, C };
         float *want = check_fenced(n * sizeof *want), *dx = check_randn(n, 4);
         float *want_w = check_fenced(C * sizeof *want_w), *dw = check_fenced(C * sizeof *dw);
-        EACH_CPU {
+        EACH_DEVICE {
             float *in_place = check_fenced(n * sizeof *in_place);
             memset(want, 0, n * sizeof *want);
             memset(want_w, 0, C * sizeof *want_w);

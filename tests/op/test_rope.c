@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "check.h"
 #include "device.h"
+#include "op/on_gpu.h"
 #include "op/op.h"
 
 static const size_t width[] = { 2, 8, 16, 30, 32, 34, 64, 80, 96, 128, 256 };
@@ -81,7 +82,7 @@ static void every_build_has_the_bits_of_ref(void **state)
             float *want = check_fenced(n * sizeof *x), *got = check_fenced(n * sizeof *x);
             memcpy(want, x, n * sizeof *x);
             gr_rope_fwd_ref(NULL, MAT(want, ld), pos, table, N, H, D, R, interleaved);
-            EACH_CPU {
+            EACH_DEVICE {
                 memcpy(got, x, n * sizeof *x);
                 check_op->rope_fwd(NULL, MAT(got, ld), pos, table, N, H, D, R, interleaved);
                 assert_memory_equal(got, want, n * sizeof *x);

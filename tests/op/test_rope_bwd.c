@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "check.h"
 #include "device.h"
+#include "op/on_gpu.h"
 #include "op/op.h"
 
 static const size_t width[] = { 2, 8, 16, 30, 32, 34, 64, 80, 96, 128, 256 };
@@ -57,7 +58,7 @@ static void every_build_has_the_bits_of_ref(void **state)
             float *want = check_fenced(n * sizeof *dx), *got = check_fenced(n * sizeof *dx);
             memcpy(want, dx, n * sizeof *dx);
             gr_rope_bwd_ref(NULL, MAT(want, ld), pos, table, N, H, D, R, interleaved);
-            EACH_CPU {
+            EACH_DEVICE {
                 memcpy(got, dx, n * sizeof *dx);
                 check_op->rope_bwd(NULL, MAT(got, ld), pos, table, N, H, D, R, interleaved);
                 assert_memory_equal(got, want, n * sizeof *dx);

@@ -1,0 +1,114 @@
+/* attn_mma.cuh - what the kernels of attention by mma.sync share: tiles in shared memory and their products.
+ *
+ * A tile has rows of D bfloat16, WIDE<D> apart: 64 or a multiple of it, so that 16-byte pieces can be swizzled by the
+ * row modulo 8 and the eight rows of an ldmatrix lie in eight different groups of banks. */
+#ifndef GR_OP_ATTN_MMA_CUH
+#define GR_OP_ATTN_MMA_CUH
+
+#include "op/attn_gpu.cuh"
+
+#define WIDE(D) (((D) + 63) / 64 * 64)
+
+template <int D> GPU_FN unsigned char *attn_piece(unsigned char *tile, int row, int p)     /* p: of 8 numbers */
+{
+    return tile + row * WIDE(D) * 2 + (p ^ (row & 7)) * 16;
+}
+
+template <int N> GPU_FN void attn_clear(float (*x)[4])
+{
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            x[n][i] = 0;
+}
+
+/* out [16, N] += 16 rows of `ta` from ra on, times the N rows of `tb`. */
+template <int D, int N> GPU_FN void attn_times_rows(float (*out)[4], unsigned char *ta, int ra, unsigned char *tb, int lane)
+{
+#pragma unroll
+    for (int d = 0; d < D / 16; d++) {
+        uint32_t a[4], b[4];
+        gpu_ldmatrix(a, attn_piece<D>(ta, ra + lane % 16, 2 * d + lane / 16));
+#pragma unroll
+        for (int n = 0; n < N / 16; n++) {
+            gpu_ldmatrix(b, attn_piece<D>(tb, n * 16 + lane / 16 * 8 + lane % 8, 2 * d + lane / 8 % 2));
+            gpu_mma(out[2 * n], a, b);
+            gpu_mma(out[2 * n + 1], a, b + 2);
+        }
+    }
+}
+
+/* out [16, PART] += p [16, N] times columns [from, from + PART) of the N rows of tb. */
+template <int D, int N, int PART> GPU_FN void attn_times_cols(float (*out)[4], const float (*p)[4], unsigned char *tb,
+                                                              int from, int lane)
+{
+#pragma unroll
+    for (int n = 0; n < N / 16; n++) {
+        uint32_t a[4], b[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            a[i] = gpu_pack(p[2 * n + i / 2][i % 2 * 2], p[2 * n + i / 2][i % 2 * 2 + 1]);
+#pragma unroll
+        for (int d = 0; d < PART / 16; d++) {
+            gpu_ldmatrix_t(b, attn_piece<D>(tb, n * 16 + lane % 16, from / 8 + 2 * d + lane / 16));
+            gpu_mma(out[2 * d], a, b);
+            gpu_mma(out[2 * d + 1], a, b + 2);
+        }
+    }
+}
+
+/* Rows m .. of the run's pairs (query, head) to a tile: q, or the slope of o. */
+template <int D, int N, int THREADS> GPU_FN void attn_load_rows(unsigned char *tile, const struct gpu_attn &a,
+                                                                const gr_mat &x, const struct attn_run &run,
+                                                                uint32_t head, uint32_t m)
+{
+    for (int i = (int)threadIdx.x; i < N * D / 8; i += THREADS) {
+        uint32_t r = (uint32_t)i / (D / 8), p = (uint32_t)i % (D / 8), query = (m + r) / a.G;
+        bool there = query < run.n;
+        size_t col = ((size_t)head * a.G + (m + r) % a.G) * D + p * 8;
+        gpu_copy16(attn_piece<D>(tile, (int)r, (int)p),
+                   (const bf16 *)x.p + (there ? (run.row + query) * x.ld + col : 0), there);
+    }
+}
+
+/* Keys and values of positions [at, at + N), those within [first, last]; zeros for the others. */
+template <int D, int N, int THREADS> GPU_FN void attn_load_keys(unsigned char *k, unsigned char *v,
+                                                                const struct gpu_attn &a, const struct attn_run &run,
+                                                                uint32_t head, uint32_t at, uint32_t first,
+                                                                uint32_t last)
+{
+    for (int i = (int)threadIdx.x; i < N * D / 8; i += THREADS) {
+        uint32_t r = (uint32_t)i / (D / 8), p = (uint32_t)i % (D / 8);
+        bool there = at + r >= first && at + r <= last;
+        uint64_t entry = there ? a.key[run.keys + at + r] : 0;
+        const bf16 *nowhere = (const bf16 *)a.q.p;
+        gpu_copy16(attn_piece<D>(k, (int)r, (int)p), there ? attn_key<bf16>(a, entry, head) + p * 8 : nowhere, there);
+        gpu_copy16(attn_piece<D>(v, (int)r, (int)p), there ? attn_value<bf16>(a, entry, head) + p * 8 : nowhere, there);
+    }
+}
+
+/* Two neighbours of a row. */
+GPU_FN void attn_put2(const gr_mat &m, size_t row, size_t col, float lo, float hi)
+{
+    *(uint32_t *)((bf16 *)m.p + row * m.ld + col) = gpu_pack(lo, hi);
+}
+
+/* Scores are kept as products, of which `unit` makes exponents of 2, or where they are capped as scores. */
+GPU_FN float attn_unit(const struct gpu_attn &a) { return a.cap > 0 ? GPU_LOG2E : a.scale * GPU_LOG2E; }
+GPU_FN float attn_kept(const struct gpu_attn &a, float dot) { return a.cap > 0 ? attn_score(a, dot) : dot; }
+
+/* What a thread has of a tile of 16 rows that begins at row m of the run: two rows. */
+struct attn_row { uint32_t query, g, pos; bool there; };
+GPU_FN struct attn_row attn_row_of(const struct gpu_attn &a, const struct attn_run &run, uint32_t m)
+{
+    return attn_row{ m / a.G, m % a.G, run.pos0 + m / a.G, m / a.G < run.n };
+}
+
+/* Whether such kernels can have the rows of these: 16 bytes at a time. */
+static inline bool attn_fits(const gr_mat &m)
+{
+    return m.type == GR_BF16 && m.ld % 8 == 0 && (uintptr_t)m.p % 16 == 0;
+}
+
+#endif

@@ -1,0 +1,89 @@
+#!/bin/sh
+# Mistakes in kernels of a GPU - a barrier, a wait, a mask, a bound that is missing - and whether the emulated one shows
+# each: the test of the emulator. A mistake is planted in a copy of one file, which is compiled alone and linked with the
+# rest of the build; the test of kernels must then fail. Each is planted in the build that is to see it: any, or the one
+# of AddressSanitizer, or of ThreadSanitizer.
+set -u
+B=${B-build}
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+test=$B/tests/op/test_kernels_gpu
+[ -e "$B/emu/libgram-cuda.so" ] && [ -x "$test" ] || { echo "no emulated GPU: there is no C++ compiler here"; exit 77; }
+# `make` says with what the build's own files are compiled.
+CXX=${CXX_OF-g++}
+case $B in
+*asan*) build=asan; flags="-O1 -fsanitize=address" ;;
+*tsan*) build=tsan; flags="-O1 -fsanitize=thread" ;;
+*)      build=any;  flags="-O1" ;;
+esac
+export ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}" TSAN_OPTIONS="halt_on_error=1:exitcode=66:${TSAN_OPTIONS:-}"
+for l in libemu.so libcublasLt.so.13; do ln -s "$PWD/$B/emu/$l" "$tmp/$l"; done
+failed=0 seen=0
+
+# The library with FILE as it is in $tmp/src, compiled from CU.
+link() {
+    objects=$(for o in "$B"/emu/*.cu.o; do [ "$(basename "$o")" = "$1.cu.o" ] || echo "$o"; done)
+    # shellcheck disable=SC2086  # lists of flags and files
+    $CXX -x c++ -std=c++17 $flags -Wno-unknown-pragmas -I"$tmp/src" -Iinclude -Isrc -Itests -fPIC -fvisibility=hidden \
+        -ffp-contract=off -DGR_EMU -c "$2" -o "$tmp/mutant.o" &&
+    $CXX ${flags#* } -shared -Wl,--exclude-libs,ALL -o "$tmp/libgram-cuda.so" "$tmp/mutant.o" $objects \
+        $(ls "$B"/emu/*.o | grep -v -e '\.cu\.o$' -e '\.emu\.o$' -e '/lt\.o$') "$B/core.a" -L"$B/emu" -lemu \
+        -Wl,-rpath,"$tmp" -lm -pthread
+}
+
+# NAME BUILD CU FILE FROM TO TEST: the first FROM in src/op/FILE becomes TO; src/op/CU.cu has it.
+mutant() {
+    [ "$2" = any ] && [ "$build" = tsan ] && return         # has been seen
+    [ "$2" = any ] && [ "$build" = asan ] && return
+    [ "$2" = any ] || [ "$2" = "$build" ] || return
+    rm -rf "$tmp/src"
+    mkdir -p "$tmp/src/op"
+    python3 - "src/op/$4" "$tmp/src/op/$4" "$5" "$6" <<'P' || { echo "$1: its text is no longer in $4"; failed=1; return; }
+import sys
+text = open(sys.argv[1]).read()
+if sys.argv[3] not in text:
+    sys.exit(1)
+open(sys.argv[2], "w").write(text.replace(sys.argv[3], sys.argv[4], 1))
+P
+    from=src/op/$3.cu
+    [ "$4" != "$3.cu" ] || from=$tmp/src/op/$3.cu
+    link "$3" "$from" || { echo "$1: does not compile"; failed=1; return; }
+    if GRAM_CUDA_PATH=$tmp timeout 100 "$test" "$7" >"$tmp/log" 2>&1; then
+        echo "$1: nothing saw it"
+        failed=1
+    else
+        seen=$((seen + 1))
+        echo "$1: $(grep -m1 -E 'SUMMARY|^emu:|wanted|off by|error: Failure|exception' "$tmp/log" | cut -c1-110)"
+    fi
+}
+
+mutant sum-of-a-block-without-its-barrier any rmsnorm gpu.cuh \
+    '        part[threadIdx.x / 32] = x;
+    __syncthreads();' '        part[threadIdx.x / 32] = x;' norms_in_bfloat16
+mutant columns-past-the-last any rows gpu.cuh \
+    'gpu_least(C, from_ + GPU_EACH_COLS)' '(from_ + GPU_EACH_COLS)' rows_move_bit_for_bit
+mutant a-row-past-the-last any rows gpu.cuh 'row < (N) ? ' 'row <= (N) ? ' rows_move_bit_for_bit
+mutant keys-used-before-they-came any attn_mma attn_mma.cu 'gpu_copy_wait<0>();' '' attention_in_bfloat16
+mutant keys-used-before-all-are-there any attn_mma attn_mma.cu \
+    '__syncthreads();                        /* this' '/* this' attention_in_bfloat16
+mutant a-query-sees-the-next-key any attn_mma attn_gpu.cuh 'key <= pos &&' 'key <= pos + 1 &&' attention_in_bfloat16
+mutant window-one-wider any attn_mma attn_gpu.cuh 'key + a.window > pos' 'key + a.window >= pos' attention_in_bfloat16
+mutant more-shared-memory-than-was-asked-for any attn_mma attn_mma.cu \
+    'GPU_SHARED_MOST(kernel, shared, GPU_SHARED_ALL);' '' attention_in_bfloat16
+mutant lanes-read-weights-too-early any attn_simt attn_simt.cu '__syncwarp();' '' attention_in_bfloat16
+mutant slopes-of-keys-without-a-mask any attn_mma_bwd attn_mma_bwd.cu \
+    '&& attn_sees(a, run.pos0 + q0 + q, keys.pos0 + key)' '' its_slopes_in_bfloat16
+mutant sums-of-rows-out-of-order any rows rows.cu 'x->n < y->n ? -1 : x->n > y->n' 'x->n > y->n ? -1 : x->n < y->n' \
+    rows_are_added_in_order
+mutant a-tile-too-little-shared-memory asan attn_simt attn_simt.cu ' + ROWS * (COLS + 1)' '' attention_in_bfloat16
+mutant a-table-read-past-its-end asan rows rows.cu '(size_t)token[n] * C + c' '((size_t)token[n] + 1) * C + c' \
+    embeddings_are_those_of_the_table
+mutant a-tile-overwritten-while-it-is-read tsan attn_mma_bwd attn_mma_bwd.cu \
+    '__syncthreads();                    /* nobody' '/* nobody' its_slopes_in_bfloat16
+mutant a-block-of-keys-overwritten-while-it-is-read tsan attn_simt attn_simt.cu \
+    '__syncthreads();                                /* the tile before has been read */' '' attention_in_bfloat16
+mutant norms-without-the-barrier tsan rmsnorm gpu.cuh \
+    '        part[threadIdx.x / 32] = x;
+    __syncthreads();' '        part[threadIdx.x / 32] = x;' norms_in_bfloat16
+echo "$seen mistakes were seen"
+[ "$failed" = 0 ] && [ "$seen" -gt 0 ]
