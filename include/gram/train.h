@@ -205,6 +205,11 @@ typedef struct {
                                  * checkpoint stays when the run has ended, as under a constant schedule */
     bool          skip_bad;     /* warn about a row that cannot be read and go on, instead of failing at it */
     const char   *columns;      /* of all files of rows: as in gram_file_options */
+    double        split;        /* hold out the rows of this share of the prompts, by a hash of each, and judge them in
+                                 * the place of eval_file: 0, none */
+    const char   *cache;        /* directory of a file in which the rows lie as tokens, mapped by all processes of a
+                                 * machine and found again by the next run; NULL: of rows of more than 256 MiB a cache
+                                 * directory, from which the file goes when the run has ended, and for others none */
     double        max_minutes;  /* stop at the first step that ends so long after the call; 0: no limit */
     uint64_t      save_every;   /* steps between checkpoints: 50, and one before the model is written; 0: only when the
                                  * run is stopped */

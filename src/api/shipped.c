@@ -72,7 +72,7 @@ gram_status gram_shipped_judge(char **out, gram_err *err)
 
 /* ---- The base ----------------------------------------------------------------------------------- */
 
-static gram_status cache(gr_buf *dir, gram_err *err)
+gram_status gr_shipped_cache(gr_buf *dir, gram_err *err)
 {
     const char *own = getenv("GRAM_CACHE"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     bool ok;
@@ -137,7 +137,7 @@ static gram_status look(char **out, const gr_adapter *a, const gr_card *card, gr
         rc = try_below(out, a->path, "", card, err);
     if (!rc)
         rc = try_itself(out, getenv("GRAM_MODEL"), card, err);
-    if (!rc && !cache(&dir, NULL))
+    if (!rc && !gr_shipped_cache(&dir, NULL))
         rc = try_below(out, dir.p, "", card, err);
     if (!rc)
         rc = try_below(out, home, "model/", card, err);
@@ -174,7 +174,7 @@ gram_status gram_fetch(const char *dir, gram_progress_fn *progress, void *arg, c
     gr_buf own = { 0 };
     char *at = NULL;
     bool was = false;
-    gram_status rc = dir ? GRAM_OK : cache(&own, err);
+    gram_status rc = dir ? GRAM_OK : gr_shipped_cache(&own, err);
 
     if (!rc)
         rc = gr_fetch(&gr_base_model, dir ? dir : own.p, &hooks, &at, &was, err);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "api/policy.h"
 #include "api/reason_int.h"
+#include "api/shipped.h"
 #include "base/cpu.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -18,6 +19,7 @@
 #include "file/io.h"
 #include "gram/align.h"
 #include "op/op.h"
+#include "train/cache.h"
 #include "train/check.h"
 #include "train/estimate.h"
 #include "train/noise.h"
@@ -72,7 +74,8 @@ static gram_status rows_init(struct rows *s, const gram_train_options *o, gram_e
     if (!s->held || !s->name)
         return gr_nomem(err, "held-out rows");
     for (size_t i = 0; i < s->n_held; i++)
-        s->name[i] = i ? gr_text_base(o->more_eval[i - 1]) : o->eval_file ? gr_text_base(o->eval_file) : "";
+        s->name[i] = i ? gr_text_base(o->more_eval[i - 1]) : o->eval_file ? gr_text_base(o->eval_file)
+                       : o->split > 0 ? "split by prompt" : "";
     return GRAM_OK;
 }
 
@@ -103,26 +106,93 @@ static gram_status open_reasons(const gram_model *m, const gram_train_options *o
     return rc;
 }
 
+/* Rows of more bytes than this are kept in a file, as tokens, where nobody says where. */
+#define LARGE ((uint64_t)256 << 20)
+
+/* Where the tokens of the training rows lie; NULL: in memory. */
+static const char *cache_of(const char *data, const gram_train_options *o, gr_buf *dir)
+{
+    if (o->cache || gr_set_file_bytes(data, o->more_data) <= LARGE)
+        return o->cache;
+    return !gr_shipped_cache(dir, NULL) && gr_buf_puts(dir, "/rows") ? dir->p : NULL;
+}
+
+static int by_hash(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+/* What a split by prompt has made of the rows. */
+static gram_status say_split(const gram_train_options *o, const struct rows *s, gram_err *err)
+{
+    size_t n = s->held->n, prompts = 0;
+    uint64_t *hash = gr_calloc(n, sizeof *hash);
+    gr_buf b = { 0 };
+    bool ok = hash;
+
+    for (size_t i = 0; i < n && ok; i++)
+        hash[i] = s->held->e[i].prompt;
+    if (ok)
+        qsort(hash, n, sizeof *hash, by_hash);
+    for (size_t i = 0; i < n && ok; i++)
+        prompts += i == 0 || hash[i] != hash[i - 1];
+    ok = ok && gr_buf_printf(&b, "split by prompt: %zu rows of %zu prompts are held out, and %zu rows of others are "
+                             "trained on", n, prompts, s->train.n);
+    if (ok && o->note)
+        o->note(o->arg, b.p);
+    free(hash);
+    gr_buf_clear(&b);
+    return ok ? GRAM_OK : gr_nomem(err, "held-out rows");
+}
+
+/* The held-out sets, of whose rows no tie is one: the data prefer neither, and there is nothing to be right about. */
+static gram_status read_held(const char *data, const gram_train_options *o, struct rows *s, gr_set_form form,
+                             gr_set_rules *rules, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+
+    rules->ties = GRAM_TIES_DROP;
+    rules->held = true;
+    rules->cache = rules->bound ? rules->cache : NULL;
+    if (o->split > 0) {
+        rc = gr_set_read(s->held, form, data, o->more_data, rules, err);
+        if (!rc)
+            rc = gr_set_load(s->held, err);
+        return rc ? rc : say_split(o, s, err);
+    }
+    for (size_t i = 0; i < s->n_held && !rc && o->eval_file; i++) {
+        rc = gr_set_read(&s->held[i], form, i ? o->more_eval[i - 1] : o->eval_file, NULL, rules, err);
+        if (!rc)
+            rc = gr_set_load(&s->held[i], err);
+    }
+    return rc;
+}
+
 static gram_status read_rows(const gram_model *m, gram_stage stage, const char *data, const gram_train_options *o,
                              struct rows *s, int32_t label[2], gram_err *err)
 {
     gr_reason_words words[2] = { { .marks = { 0 } } };
     gr_set_rules rules = { .judge = &m->judge, .loss = rules_of(o), .ties = o->ties, .skip_bad = o->skip_bad,
                            .columns = o->columns,
-                           .pairs = o->pairs, .seed = o->seed, .warn = o->note, .arg = o->arg };
+                           .pairs = o->pairs, .seed = o->seed, .warn = o->note, .arg = o->arg, .split = o->split,
+                           .threads = o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist),
+                           .dist = o->dist, .bound = o->cache != NULL };
+    gr_buf dir = { 0 };
     bool writes = gram_loss_writes(o->loss);
-    gram_status (*read)(gr_set *, const char *, const char *const *, const gr_set_rules *, gram_err *) =
-        stage == GRAM_STAGE_PRETRAIN ? gr_set_read_groups : writes ? gr_set_read_reasons
-                                     : o->loss == GRAM_LOSS_KTO ? gr_set_read_labelled : gr_set_read_pairs;
+    gr_set_form form = stage == GRAM_STAGE_PRETRAIN ? GR_FORM_GROUPS : writes ? GR_FORM_REASONS
+                     : o->loss == GRAM_LOSS_KTO ? GR_FORM_LABELLED : GR_FORM_PAIRS;
     gram_status rc = writes ? open_reasons(m, o, words, label, &rules, err) : GRAM_OK;
 
+    rules.cache = cache_of(data, o, &dir);
     if (gram_loss_is_policy(o->loss))
         rules.ties = GRAM_TIES_DROP;
     if (!rc)
-        rc = read(&s->train, data, o->more_data, &rules, err);
-    rules.ties = GRAM_TIES_DROP;            /* the data prefer neither: there is nothing to be right about */
-    for (size_t i = 0; i < s->n_held && !rc && o->eval_file; i++)
-        rc = read(&s->held[i], i ? o->more_eval[i - 1] : o->eval_file, NULL, &rules, err);
+        rc = gr_set_read(&s->train, form, data, o->more_data, &rules, err);
+    if (!rc)
+        rc = read_held(data, o, s, form, &rules, err);
+    gr_buf_clear(&dir);
     gr_reason_words_clear(&words[0]);
     gr_reason_words_clear(&words[1]);
     return rc;
@@ -410,7 +480,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
                             err);
     if (!rc)
         rc = gr_estimate_weights(m->file.weights, o, err);
-    r.program = gr_ram_held();
+    r.program = gr_ram_held() + s.train.n * sizeof(size_t);     /* and the order of the rows */
     if (!rc)
         rc = open_weights(m, o, &r, err);
     r.device = m->device;
@@ -428,6 +498,8 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
         rc = count_noise(&s, o, report, err);
     if (!rc)
         rc = o->check_gradients ? gr_check_gradients(&r, err) : gr_train(&r, report, err);
+    if (!rc && s.train.cache && !o->cache)
+        gr_cache_forget(s.train.cache);
     if (rc == GRAM_ESTOPPED && !o->check_gradients) {       /* what it has come to; without a page nothing is lost */
         f.stopped = true;
         finish(&f, report, NULL);

@@ -138,25 +138,6 @@ static gram_status download(const gr_wheel_file *what, int fd, const char *part,
     return rc;
 }
 
-/* The directory and those above it that are not there. */
-static gram_status make_directories(const char *dir, gram_err *err)
-{
-    char *path = gr_strdup(dir);
-    gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
-
-    for (char *p = path; p && *p && !rc; ) {
-        p += strspn(p, "/");
-        p += strcspn(p, "/");
-        char was = *p;
-        *p = '\0';
-        if (*path)
-            rc = gr_make_directory(path, err);
-        *p = was;
-    }
-    free(path);
-    return rc;
-}
-
 static gram_status fetch(const gr_wheel_file *what, const char *path, const gr_download *hooks, bool *there,
                          gram_err *err)
 {
@@ -183,7 +164,7 @@ static gram_status fetch(const gr_wheel_file *what, const char *path, const gr_d
 gram_status gr_fetch(const gr_wheel_file *what, const char *dir, const gr_download *hooks, char **path, bool *there,
                      gram_err *err)
 {
-    gram_status rc = make_directories(dir, err);
+    gram_status rc = gr_make_directories(dir, err);
 
     *path = rc ? NULL : gr_path_join(dir, what->file);
     if (!rc && !*path)

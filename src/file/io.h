@@ -16,6 +16,7 @@ gram_status gr_read_file(const char *path, size_t limit, char **out, size_t *n, 
 bool gr_path_exists(const char *path);
 bool gr_path_regular(const char *path);     /* a file that can be read again; a pipe gives its bytes once */
 gram_status gr_make_directory(const char *path, gram_err *err);        /* there already is fine */
+gram_status gr_make_directories(const char *path, gram_err *err);      /* and those above it */
 char *gr_path_join(const char *dir, const char *name);      /* malloc'ed; NULL: out of memory */
 
 /* Lines of a text file, "-" for standard input, gzip and zstd recognised by their first bytes. A file of Parquet, CSV

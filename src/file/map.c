@@ -158,6 +158,24 @@ gram_status gr_make_directory(const char *path, gram_err *err)
     return gr_fail(err, GRAM_EIO, "%s: not created: %s", path, strerror(code));
 }
 
+gram_status gr_make_directories(const char *dir, gram_err *err)
+{
+    char *path = gr_strdup(dir);
+    gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
+
+    for (char *p = path; p && *p && !rc; ) {
+        p += strspn(p, "/");
+        p += strcspn(p, "/");
+        char was = *p;
+        *p = '\0';
+        if (*path)
+            rc = gr_make_directory(path, err);
+        *p = was;
+    }
+    free(path);
+    return rc;
+}
+
 char *gr_path_join(const char *dir, const char *name)
 {
     size_t n = strlen(dir);

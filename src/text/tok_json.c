@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/digest.h"
 #include "base/json.h"
 #include "text/tokenizer_int.h"
 #include "text/utf8.h"
@@ -578,6 +579,7 @@ gram_status gr_tok_from_json(gr_tok **out, const char *name, const char *json, s
     rc = read_all(&b, root);
     if (rc)
         goto out;
+    b.t->digest = gr_digest(gr_digest_words(GR_DIGEST, json, n / 4), json + n / 4 * 4, n % 4);
     *out = b.t;
     b.t = NULL;
 out:

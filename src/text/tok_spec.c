@@ -7,6 +7,7 @@
  * vocabulary. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/digest.h"
 #include "text/tokenizer_int.h"
 #include "text/utf8.h"
 
@@ -225,6 +226,26 @@ static gram_status sentence_piece(gr_tok *t, const char *name, const gr_tok_spec
     return rc ? rc : merges_of_scores(t, name, spec, err);
 }
 
+static uint64_t digest_strings(uint64_t h, const gr_str *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        h = gr_digest(gr_digest(h, &s[i].n, sizeof s[i].n), s[i].p, s[i].n);
+    return h;
+}
+
+static uint64_t digest_spec(const gr_tok_spec *s)
+{
+    const int32_t rest[] = { s->add_space_prefix, (int32_t)s->scheme, s->unknown_id, s->score != NULL, s->type != NULL,
+                             s->flag != NULL };
+    uint64_t h = digest_strings(digest_strings(GR_DIGEST, &s->model, 1), &s->pre, 1);
+
+    h = digest_strings(digest_strings(h, s->token, s->n_tokens), s->merge, s->n_merges);
+    h = gr_digest(h, rest, sizeof rest);
+    h = s->score ? gr_digest_words(h, s->score, s->n_tokens) : h;
+    h = s->type ? gr_digest_words(h, s->type, s->n_tokens) : h;
+    return s->flag ? gr_digest(h, s->flag, s->n_tokens) : h;
+}
+
 gram_status gr_tok_from_spec(gr_tok **out, const char *name, const gr_tok_spec *spec, gram_err *err)
 {
     gr_tok_parts parts = { 0 };
@@ -240,6 +261,7 @@ gram_status gr_tok_from_spec(gr_tok **out, const char *name, const gr_tok_spec *
     if (!rc)
         rc = gr_tok_finish(t, name, err);
     if (!rc) {
+        t->digest = digest_spec(spec);
         *out = t;
         t = NULL;
     }

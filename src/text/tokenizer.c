@@ -144,6 +144,11 @@ gram_status gr_tok_finish(gr_tok *t, const char *name, gram_err *err)
 
 /* ---- looking up ---- */
 
+uint64_t gr_tok_digest(const gr_tok *t)
+{
+    return t->digest;
+}
+
 size_t gr_tok_vocabulary(const gr_tok *t)
 {
     return t->n_ids;

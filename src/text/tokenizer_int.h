@@ -161,6 +161,7 @@ typedef struct { gr_node *node; size_t n, cap; uint32_t root[256]; } gr_trie;
 bool gr_trie_put(gr_trie *t, const char *s, size_t n, uint32_t token);
 
 struct gr_tok {
+    uint64_t digest;                /* of what it was made from */
     gr_vocab vocab;
     size_t n_ids;                   /* vocab.n without the characters that only merge (tok_spec.c) */
     bool byte_level;                /* bytes are symbols, each written as one visible character */

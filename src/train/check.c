@@ -16,6 +16,7 @@ struct check {
     gr_grad grad;
     gr_order order;
     const gr_example **batch;
+    gr_example *room;           /* [count] */
     size_t count;
     double n;                   /* what the batch counts */
     gr_param *param;
@@ -81,19 +82,20 @@ static gram_status check_open(struct check *c, gram_err *err)
     c->order = (gr_order){ .n = r->train->n, .seed = r->opt->seed };
     c->random = r->opt->seed;
     c->batch = gr_calloc(c->count, sizeof *c->batch);
+    c->room = gr_calloc(c->count, sizeof *c->room);
     c->grad.on.unit = gr_calloc(2 * c->count * c->grad.cfg->head.hidden, sizeof *c->grad.on.unit);
     c->was = gr_alloc_aligned(most, sizeof *c->was);
     c->u = gr_alloc_aligned(most, sizeof *c->u);
     c->x = gr_alloc_aligned(most, sizeof *c->x);
     c->g = gr_alloc_aligned(most, sizeof *c->g);
-    if (!c->batch || !c->grad.on.unit || !c->was || !c->u || !c->x || !c->g)
+    if (!c->batch || !c->room || !c->grad.on.unit || !c->was || !c->u || !c->x || !c->g)
         return gr_nomem(err, "gradient check");
     for (size_t i = 0; i < c->count && !rc; i++) {
         rc = gr_order_at(&c->order, i, &index, err);
-        if (!rc) {
-            c->batch[i] = &r->train->e[index];
+        if (!rc)
+            rc = gr_set_get(r->train, index, &c->room[i], &c->batch[i], err);
+        if (!rc)
             c->n += gr_grad_weight(&c->grad, c->batch[i]);
-        }
     }
     wake_adapters(c);
     gr_trainee_zero(c->t);
@@ -107,6 +109,9 @@ static void check_clear(struct check *c)
     gr_trainee_close(c->t);
     gr_order_clear(&c->order);
     free(c->batch);
+    for (size_t i = 0; c->room && i < c->count; i++)
+        gr_room_clear(&c->room[i]);
+    free(c->room);
     free(c->grad.on.unit);
     free(c->was);
     free(c->u);

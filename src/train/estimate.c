@@ -15,28 +15,13 @@
 
 #define GIB ((double)(1 << 30))
 
-/* Tokens of an example that are computed: what both orders begin with, once. */
-static size_t computed(const gr_example *e)
-{
-    const gr_seq a = { e->seq[0].p, e->seq[0].n }, b = { e->seq[1].p, e->seq[1].n };
-
-    return gr_example_tokens(e) - (a.n && b.n ? gr_common_prefix(&a, &b) : 0);
-}
-
 /* Tokens that the set's micro-batches compute together at most: a full one's, of the examples that share least, or one
  * long example's. `each` examples are cut into micro-batches at once. */
 static uint64_t most_rows(const gr_training *r, const gr_set *set, size_t each)
 {
-    double share = 0;
-    size_t longest = 0, alone = 0;
+    double full = fmin((double)r->batch_tokens, (double)each * (double)set->longest);
 
-    for (size_t i = 0; i < set->n; i++) {
-        size_t all = gr_example_tokens(&set->e[i]), own = computed(&set->e[i]);
-        share = fmax(share, (double)own / (double)all);
-        longest = gr_max(longest, all);
-        alone = gr_max(alone, own);
-    }
-    return gr_max(alone, (uint64_t)ceil(share * fmin((double)r->batch_tokens, (double)each * (double)longest)));
+    return gr_max(set->alone, (uint64_t)ceil(set->share * full));
 }
 
 /* With LoRA so much of activations is kept. It is chosen for little memory, and a bound that is the same everywhere

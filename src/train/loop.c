@@ -114,7 +114,8 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     l->state = (gr_state){ .judged = GR_NEVER, .best = GR_NEVER, .steps = l->steps, .warmup = l->warmup };
     l->weights_path = gr_path_join(r->out, r->lora ? GR_ADAPTER_WEIGHTS : "model.safetensors");
     l->batch = gr_calloc(o->batch_rows, sizeof *l->batch);
-    if (!l->weights_path || !l->batch)
+    l->room = gr_calloc(o->batch_rows, sizeof *l->room);
+    if (!l->weights_path || !l->batch || !l->room)
         return gr_nomem(err, "training");
     rc = open_held(l, err);
     if (!rc)
@@ -151,6 +152,9 @@ static void loop_clear(struct loop *l)
     gr_trainee_close(l->t);
     gr_order_clear(&l->order);
     free(l->batch);
+    for (size_t i = 0; l->room && i < l->r->opt->batch_rows; i++)
+        gr_room_clear(&l->room[i]);
+    free(l->room);
     for (size_t i = 0; l->held && i < l->r->n_held; i++)
         free(l->held[i].p);
     free(l->held);
@@ -237,10 +241,10 @@ static gram_status learn_rows(struct loop *l, gr_sum *sum, double *norm, gram_er
 
     for (size_t i = 0; i < count && !rc; i++) {
         rc = gr_order_at(&l->order, first + i, &index, err);
-        if (!rc) {
-            l->batch[i] = &l->r->train->e[index];
+        if (!rc)
+            rc = gr_set_get(l->r->train, index, &l->room[i], &l->batch[i], err);
+        if (!rc)
             n += gr_grad_weight(&l->grad, l->batch[i]);
-        }
     }
     return rc ? rc : learn_batch(l, count, n, sum, norm, err);
 }

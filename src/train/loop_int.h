@@ -18,6 +18,7 @@ struct loop {
     gr_state state;
     uint64_t steps, warmup, rows;   /* rows: places of the stream that the run takes */
     const gr_example **batch;       /* [batch_rows] */
+    gr_example *room;               /* [batch_rows] for examples that lie in a file */
     char *settings, *weights_path;
     gr_checkpoints checkpoints;
     gr_metrics *metrics;

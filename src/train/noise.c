@@ -7,11 +7,16 @@
  * no other order and no label. */
 typedef struct { uint64_t lo, hi; int better; bool held; } key;
 
-static key key_of(const gr_example *e, bool held)
+static key key_of(const gr_set *s, size_t i, bool held)
 {
-    uint64_t a = e->text[0], b = e->text[1];
-    int better = e->target == 0.5 ? 0 : (e->target > 0.5) == (a < b) ? 1 : -1;
+    uint64_t text[2], a, b;
+    double target;
+    int better;
 
+    gr_set_pair(s, i, text, &target);
+    a = text[0];
+    b = text[1];
+    better = target == 0.5 ? 0 : (target > 0.5) == (a < b) ? 1 : -1;
     return (key){ a < b ? a : b, a < b ? b : a, better, held };
 }
 
@@ -57,7 +62,7 @@ gram_status gr_noise_count(const gr_set *train, const gr_set *held, gr_noise *ou
     if (!k)
         return gr_nomem(err, "training rows");
     for (size_t i = 0; i < n; i++)
-        k[i] = i < train->n ? key_of(&train->e[i], false) : key_of(&held->e[i - train->n], true);
+        k[i] = i < train->n ? key_of(train, i, false) : key_of(held, i - train->n, true);
     qsort(k, n, sizeof *k, in_order);
     for (size_t i = 0, end; i < n; i = end) {
         for (end = i + 1; end < n && !same_pair(&k[i], &k[end]); end++)

@@ -311,6 +311,15 @@ static const gram_option option[] = {
       "of one that was never stopped" },
     { .name = "columns", .kind = GRAM_OPTION_WORD, .at = AT(columns), .stages = ALL,
       .help = "What the files of rows call the keys that are read: prompt=question,chosen=good" },
+    { .name = "split-by-prompt", .kind = GRAM_OPTION_REAL, .at = AT(split), .stages = LABELLED,
+      .most = 1, .below = true, .usual = { "0", "0" },
+      .help = "Hold out the rows of about this share of the prompts, chosen by a hash of their text, in the place of "
+      "`eval-file`: no prompt is both learnt and judged, and the same ones are held out in every run (default: 0, "
+      "none)" },
+    { .name = "cache", .kind = GRAM_OPTION_PATH, .at = AT(cache), .stages = LABELLED,
+      .help = "Keep the rows as tokens in a file in DIR, which all processes of the machine map and the next run on the "
+      "same rows finds again (default: rows of more than 256 MiB lie in such a file, in GRAM_CACHE or ~/.cache/gram, "
+      "until the run has ended; others in memory)" },
     { .name = "skip-bad", .kind = GRAM_OPTION_FLAG, .at = AT(skip_bad), .stages = ALL,
       .help = "Warn about a row that cannot be read and go on, instead of failing at it" },
 
@@ -655,7 +664,7 @@ gram_status gr_option_used(const gram_option *k, gram_stage stage, const gram_tr
         return gr_fail(err, GRAM_EARG, "it is an option of the loss%s %s, and the loss is %s",
                        k->losses & (k->losses - 1) ? "es" : "", losses, gram_loss_name(o->loss));
     }
-    if (needed && number_of(needed, o) == 0)
+    if (needed && number_of(needed, o) == 0 && !(needed->at == AT(eval_file) && o->split > 0))
         return gr_fail(err, GRAM_EARG, "wanted `%s`%s with it, without which it says nothing", needed->name,
                        needed->kind == GRAM_OPTION_CHOICE ? " mlp" : "");
     return GRAM_OK;
@@ -693,6 +702,9 @@ gram_status gr_options_check(gram_stage stage, const gram_train_options *o, gram
     if (o->freeze && o->lora_rank)
         return gr_fail(err, GRAM_EARG, "freeze: the head is trained alone, without adapters, and `lora-rank` is %zu",
                        o->lora_rank);
+    if (o->split > 0 && o->eval_file)
+        return gr_fail(err, GRAM_EARG, "split-by-prompt: it takes the held-out rows from the training rows, and "
+                       "`eval-file` names others: wanted one of the two");
     if (o->model.dtype == GRAM_INT8)
         return gr_fail(err, GRAM_EARG, "dtype: training stores weights in f32 or bf16, found int8");
     if (o->check_gradients && o->dist)

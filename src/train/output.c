@@ -154,12 +154,16 @@ static size_t check_rows(const struct output *o)
 static gram_status trained_logits(const struct output *o, double *want, gram_err *err)
 {
     size_t each = (o->grad->write ? 1 : 2) * gr_grad_width(o->grad);
+    gr_example room = { 0 };
+    const gr_example *e;
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < check_rows(o) && !rc; i++) {
-        const gr_example *e = &o->r->train->e[i];
-        rc = gr_grad_logits(o->grad, &e, 1, want + i * each, err);
+        rc = gr_set_get(o->r->train, i, &room, &e, err);
+        if (!rc)
+            rc = gr_grad_logits(o->grad, &e, 1, want + i * each, err);
     }
+    gr_room_clear(&room);
     return rc;
 }
 
@@ -169,16 +173,19 @@ static gram_status same_logits(const struct output *o, const gr_model *m, const 
 {
     const size_t each = o->grad->write ? 1 : 2, width = gr_grad_width(o->grad);
     float got[4];
+    gr_example room = { 0 };
+    const gr_example *e;
     gr_seq seq[2];
     gr_work *work = NULL;
     gr_forest f;
     gram_status rc = gr_work_open(&work, m, NULL, GR_ROWS_ALIKE, o->r->device, err);
 
     for (size_t i = 0; i < check_rows(o) && !rc; i++, want += each * width) {
-        const gr_example *e = &o->r->train->e[i];
-        for (size_t k = 0; k < each; k++)
+        rc = gr_set_get(o->r->train, i, &room, &e, err);
+        for (size_t k = 0; k < each && !rc; k++)
             seq[k] = (gr_seq){ e->seq[k].p, e->seq[k].n };
-        rc = gr_forest_init(&f, seq, each, gr_model_config(m)->far.after, NULL, GR_SAVE_SHARED, err);
+        if (!rc)
+            rc = gr_forest_init(&f, seq, each, gr_model_config(m)->far.after, NULL, GR_SAVE_SHARED, err);
         if (rc)
             break;
         rc = gr_grad_is_scalar(o->grad) ? gr_model_rewards(work, &f, NULL, got, err)
@@ -189,6 +196,7 @@ static gram_status same_logits(const struct output *o, const gr_model *m, const 
                 rc = gr_fail(err, GRAM_EIO, "%s: read again, the model gives %.6g where the trained one gave %.6g",
                              o->path, got[k], want[k]);
     }
+    gr_room_clear(&room);
     gr_work_close(work);
     return rc;
 }

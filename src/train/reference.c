@@ -14,29 +14,71 @@
 
 #define LARGEST ((size_t)1 << 32)
 
-/* The rows of every set, one behind the other. */
-struct all { const gr_example **e; size_t n; uint64_t digest; };
+/* The rows of every set, one behind the other, and of them those that the next micro-batch can take. */
+struct all {
+    const struct loop *l;
+    size_t n, count, most;
+    uint64_t digest;
+    const gr_example **e;       /* [most] */
+    gr_example *room;           /* [most] */
+};
 
-static gram_status collect(const struct loop *l, struct all *a, gram_err *err)
+static gram_status all_open(struct all *a, const struct loop *l, gram_err *err)
 {
-    size_t n = l->r->train->n, at = 0;
-
-    for (size_t k = 0; k < l->r->n_held; k++)
-        n += l->r->held[k].n;
-    *a = (struct all){ gr_calloc(n, sizeof(*a->e)), n, l->r->train->digest };
-    if (!a->e)
-        return gr_nomem(err, "training rows");
-    for (size_t i = 0; i < l->r->train->n; i++)
-        a->e[at++] = &l->r->train->e[i];
+    *a = (struct all){ .l = l, .n = l->r->train->n, .digest = l->r->train->digest };
     for (size_t k = 0; k < l->r->n_held; k++) {
+        a->n += l->r->held[k].n;
         a->digest = a->digest * 3 ^ l->r->held[k].digest;
-        for (size_t i = 0; i < l->r->held[k].n; i++)
-            a->e[at++] = &l->r->held[k].e[i];
     }
-    return GRAM_OK;
+    a->most = gr_min(a->n, l->r->batch_tokens / 2 + 1);     /* a row has two tokens or more */
+    a->e = gr_calloc(a->most, sizeof(*a->e));
+    a->room = gr_calloc(a->most, sizeof *a->room);
+    return a->e && a->room ? GRAM_OK : gr_nomem(err, "training rows");
 }
 
-static gram_status compute(struct loop *l, const struct all *a, gram_err *err)
+static void all_clear(struct all *a)
+{
+    for (size_t i = 0; a->room && i < a->most; i++)
+        gr_room_clear(&a->room[i]);
+    free(a->room);
+    free(a->e);
+}
+
+/* The set of row i, which becomes its place there. */
+static const gr_set *set_of(const struct all *a, size_t *i)
+{
+    const gr_set *s = a->l->r->train;
+
+    for (size_t k = 0; *i >= s->n; k++) {
+        *i -= s->n;
+        s = &a->l->r->held[k];
+    }
+    return s;
+}
+
+static double *ref_of(const struct all *a, size_t i)
+{
+    const gr_set *s = set_of(a, &i);
+
+    return gr_set_ref(s, i);
+}
+
+static gram_status look_from(struct all *a, size_t first, gram_err *err)
+{
+    size_t tokens = 0;
+    gram_status rc = GRAM_OK;
+
+    for (a->count = 0; a->count < gr_min(a->most, a->n - first) && tokens <= a->l->r->batch_tokens && !rc; ) {
+        size_t i = first + a->count;
+        const gr_set *s = set_of(a, &i);
+        rc = gr_set_get(s, i, &a->room[a->count], &a->e[a->count], err);
+        if (!rc)
+            tokens += gr_example_tokens(a->e[a->count++]);
+    }
+    return rc;
+}
+
+static gram_status compute(struct loop *l, struct all *a, gram_err *err)
 {
     gr_grad g = l->grad;
     gram_status rc = GRAM_OK;
@@ -45,8 +87,10 @@ static gram_status compute(struct loop *l, const struct all *a, gram_err *err)
     if (l->r->reference)
         g.t = l->r->reference;
     for (size_t i = 0, k; i < a->n && !rc; i += k) {
-        k = gr_grad_fits(a->e + i, a->n - i, l->r->batch_tokens);
-        rc = gr_grad_reference(&g, a->e + i, k, err);
+        rc = look_from(a, i, err);
+        k = rc ? 1 : gr_grad_fits(a->e, a->count, l->r->batch_tokens);
+        if (!rc)
+            rc = gr_grad_reference(&g, a->e, k, err);
         if (!rc)
             rc = gr_dist_check(l->share.d, err);
     }
@@ -62,7 +106,8 @@ static gram_status write(const char *path, const struct all *a, gram_err *err)
     gram_status rc;
 
     for (size_t i = 0; i < a->n && ok; i++)
-        ok = gr_buf_printf(&b, "{\"chosen\":%.17g,\"rejected\":%.17g}\n", a->e[i]->ref[0], a->e[i]->ref[1]);
+        ok = gr_buf_printf(&b, "{\"chosen\":%.17g,\"rejected\":%.17g}\n", ref_of(a, i)[0],
+                           ref_of(a, i)[1]);
     rc = ok ? gr_write_file(path, b.p, b.n, err) : gr_nomem(err, path);
     gr_buf_clear(&b);
     return rc;
@@ -94,7 +139,7 @@ static bool read_all(const char *path, const struct all *a)
     at = ok ? text + strlen(want) : NULL;
     for (; ok && i < a->n; i++, at = end + 1) {
         end = memchr(at, '\n', bytes - (size_t)(at - text));
-        ok = end && read_line(at, (size_t)(end - at), a->e[i]->ref);
+        ok = end && read_line(at, (size_t)(end - at), ref_of(a, i));
     }
     free(text);
     return ok;
@@ -103,15 +148,17 @@ static bool read_all(const char *path, const struct all *a)
 gram_status gr_run_refer(struct loop *l, gram_err *err)
 {
     char *path = gr_path_join(l->r->out, "reference.jsonl");
-    struct all a = { NULL, 0, 0 };
-    gram_status rc = path ? collect(l, &a, err) : gr_nomem(err, l->r->out);
+    struct all a;
+    gram_status rc = all_open(&a, l, err);
 
+    if (!rc && !path)
+        rc = gr_nomem(err, l->r->out);
     if (!rc && !(l->r->opt->resume && !l->share.d && read_all(path, &a))) {
         rc = compute(l, &a, err);
         if (!rc && gr_run_is_first(l))
             rc = write(path, &a, err);
     }
-    free(a.e);
+    all_clear(&a);
     free(path);
     return rc;
 }

@@ -108,7 +108,7 @@ static gram_status add_order(gr_set *s, const gr_row *row, const gr_set_rules *r
         e->right = order;
         e->text[0] = gr_digest(GR_DIGEST, ids.ids.p, ids.ids.n * sizeof *ids.ids.p);
         ids.ids = (gr_ids){ 0 };
-        rc = gr_set_add(s, e, err);
+        rc = gr_set_push(s, e, err);
     }
     gr_ids_clear(&ids.ids);
     gr_buf_clear(&body);

@@ -1,0 +1,307 @@
+/* set_row.c - a row of a file as examples; set_reason.c has rows with reasons. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/numeric.h"
+#include "base/random.h"
+#include "reward/loss.h"
+#include "train/set_int.h"
+
+static uint64_t hash_text(uint64_t h, const char *s)
+{
+    return gr_digest(h, s, strlen(s) + 1);
+}
+
+static uint64_t hash_extra(uint64_t h, const char *extra)
+{
+    return extra ? hash_text(h, extra) : h;
+}
+
+static uint64_t hash_talk(const gram_message *turn, size_t n, const char *tools)
+{
+    uint64_t h = GR_DIGEST;
+
+    for (size_t i = 0; i < n; i++)
+        h = hash_extra(hash_text(hash_text(h, turn[i].role), turn[i].content), turn[i].extra);
+    return hash_extra(h, tools);
+}
+
+static uint64_t hash_prompt(gram_prompt p)
+{
+    return hash_talk(p.turn, p.n, p.tools);
+}
+
+/* A pair's sequences. sft-reg wants to know where the chosen answer begins. */
+static gram_status judge_pair(const gr_row *row, const gr_set_rules *rules, gr_judged *ids, size_t *asked,
+                              gram_err *err)
+{
+    const gram_pair pair = gr_row_pair(row);
+    gr_judged other;
+    gram_status rc;
+
+    if (rules->loss.kind != GRAM_LOSS_SFT_REG)
+        return gr_judge_pair(rules->judge, &pair, false, ids, err);
+    rc = gr_judge_answer(rules->judge, pair.prompt, pair.a, pair.extra_a, ids, asked, err);
+    if (rc)
+        return rc;
+    rc = gr_judge_answer(rules->judge, pair.prompt, pair.b, pair.extra_b, &other, NULL, err);
+    ids->order[1] = other.order[0];
+    ids->truncated |= other.truncated;
+    ids->dropped |= other.dropped;
+    return rc;
+}
+
+/* The margin of a row for bt-margin; a tie has none. */
+static double margin_of(const gr_row *row, const gr_set_rules *rules)
+{
+    bool used = rules->loss.kind == GRAM_LOSS_BT_MARGIN && !row->tie && !isnan(row->margin);
+
+    return used ? rules->loss.margin_scale * row->margin : 0;
+}
+
+/* Counts of the rows that are trained on, for a notice before the first step. */
+static void count_row(gr_set *s, const gr_row *row, const gr_judged *ids)
+{
+    s->truncated += ids->truncated;
+    s->ties += row->tie;
+    s->weightless += row->weight == 0;
+    s->margins += !row->tie && !isnan(row->margin);
+    s->negative += !row->tie && row->margin < 0;
+}
+
+static bool same_ids(const gr_ids *a, const gr_ids *b)
+{
+    return a->n == b->n && !memcmp(a->p, b->p, a->n * sizeof *a->p);
+}
+
+/* A policy's: the prompt with each answer, as it would write them. */
+static gram_status reply_pair(const gr_row *row, const gr_set_rules *rules, gr_example *e, gr_judged *ids,
+                              gram_err *err)
+{
+    const gr_judge *j = rules->judge;
+    const gram_prompt prompt = gr_row_prompt(row);
+    const char *answer[] = { row->chosen, row->rejected };
+    size_t *asked[] = { &e->asked, &e->asked_other };
+    gram_status rc = GRAM_OK;
+
+    if (row->soft != 1 && rules->loss.kind != GRAM_LOSS_DPO && rules->loss.kind != GRAM_LOSS_CDPO)
+        return gr_fail(err, GRAM_EFORMAT, "the row says that its chosen answer is the better one with a probability of "
+                       "%g, and the loss %s has no use for it", row->soft, gram_loss_name(rules->loss.kind));
+    if (row->chosen_extra || row->rejected_extra)
+        return gr_fail(err, GRAM_EFORMAT, "an answer calls a tool: a policy learns to write texts");
+    for (size_t k = 0; k < 2 && !rc; k++) {
+        rc = gr_judge_reply(j, prompt, answer[k], &ids->order[k], asked[k], err);
+        if (!rc && ids->order[k].n > j->max_tokens && j->truncate == GRAM_TRUNCATE_DROP)
+            ids->dropped = true;
+        else if (!rc && ids->order[k].n > j->max_tokens)
+            rc = gr_fail(err, GRAM_ELIMIT, "the prompt and an answer take %zu tokens, more than the %zu allowed; "
+                         "`truncate drop` leaves such rows out", ids->order[k].n, j->max_tokens);
+    }
+    if (!rc && !(e->ref = gr_calloc(2, sizeof *e->ref)))
+        rc = gr_nomem(err, "training rows");
+    return rc;
+}
+
+static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *rules, gram_err *err)
+{
+    gr_example e = { .target = gr_loss_target(row->soft, rules->loss.smoothing), .weight = row->weight,
+                     .soft = row->soft, .margin = margin_of(row, rules), .tie = row->tie,
+                     .prompt = hash_prompt(gr_row_prompt(row)) };
+    gr_judged ids = { 0 };
+    gram_status rc = GRAM_OK;
+
+    e.text[0] = hash_extra(hash_text(e.prompt, row->chosen), row->chosen_extra);
+    e.text[1] = hash_extra(hash_text(e.prompt, row->rejected), row->rejected_extra);
+    if (row->tie && rules->ties == GRAM_TIES_DROP) {
+        s->ties++;
+        return GRAM_OK;
+    }
+    rc = gram_loss_is_policy(rules->loss.kind) ? reply_pair(row, rules, &e, &ids, err)
+                                               : judge_pair(row, rules, &ids, &e.asked, err);
+    if (!rc && ids.dropped) {
+        s->dropped++;
+    } else if (!rc && same_ids(&ids.order[0], &ids.order[1])) {
+        s->alike++;
+    } else if (!rc) {
+        count_row(s, row, &ids);
+        e.seq[0] = ids.order[0];
+        e.seq[1] = ids.order[1];
+        ids.order[0] = ids.order[1] = (gr_ids){ 0 };
+        rc = gr_set_push(s, &e, err);
+    }
+    gr_example_clear(&e);
+    gr_judged_clear(&ids);
+    return rc;
+}
+
+static gram_status add_labelled(gr_set *s, const gr_group *row, const char *answer, bool good,
+                                const gr_set_rules *rules, gram_err *err)
+{
+    const gr_judge *j = rules->judge;
+    const gram_prompt prompt = gr_group_prompt(row);
+    gr_example e = { .target = good, .good = good, .weight = good ? rules->loss.good_weight : rules->loss.bad_weight,
+                     .prompt = hash_prompt(prompt), .ref = gr_calloc(2, sizeof *e.ref) };
+    gram_status rc = e.ref ? gr_judge_reply(j, prompt, answer, &e.seq[0], &e.asked, err)
+                           : gr_nomem(err, "training rows");
+
+    e.text[0] = gr_digest(GR_DIGEST, e.seq[0].p, e.seq[0].n * sizeof *e.seq[0].p);
+    if (!rc && e.seq[0].n > j->max_tokens && j->truncate == GRAM_TRUNCATE_DROP)
+        s->dropped++;
+    else if (!rc && e.seq[0].n > j->max_tokens)
+        rc = gr_fail(err, GRAM_ELIMIT, "the prompt and the answer take %zu tokens, more than the %zu allowed; "
+                     "`truncate drop` leaves such rows out", e.seq[0].n, j->max_tokens);
+    else if (!rc)
+        rc = gr_set_push(s, &e, err);
+    gr_example_clear(&e);
+    return rc;
+}
+
+static gram_status add_written(gr_set *s, const gram_pair *pair, const gr_set_rules *rules, gram_err *err)
+{
+    const gr_judge *j = rules->judge;
+    gr_example e = { .target = 1, .weight = 1, .prompt = hash_prompt(pair->prompt) };
+    gram_status rc = gr_judge_written(j, pair, &e.seq[0], &e.asked, err);
+
+    if (!rc)
+        e.text[0] = gr_digest(GR_DIGEST, e.seq[0].p, e.seq[0].n * sizeof *e.seq[0].p);
+    if (!rc && e.seq[0].n > j->max_tokens && j->truncate == GRAM_TRUNCATE_DROP)
+        s->dropped++;
+    else if (!rc && e.seq[0].n > j->max_tokens)
+        rc = gr_fail(err, GRAM_ELIMIT, "a pair takes %zu tokens, more than the %zu allowed; `truncate drop` leaves "
+                     "such pairs out", e.seq[0].n, j->max_tokens);
+    else if (!rc)
+        rc = gr_set_push(s, &e, err);
+    gr_example_clear(&e);
+    return rc;
+}
+
+/* Pairs of the shuffled responses, (0,1), (2,3) and so on: no response stands in two. */
+static gram_status add_group(gr_set *s, const gr_group *g, const gr_set_rules *rules, uint64_t line, gram_err *err)
+{
+    size_t *order = gr_calloc(g->n, sizeof *order);
+    gram_status rc = order ? GRAM_OK : gr_nomem(err, "training rows");
+
+    if (!rc)
+        gr_shuffle(order, g->n, rules->seed, line);
+    for (size_t i = 0; i < rules->pairs && 2 * i + 1 < g->n && !rc; i++) {
+        const gram_pair pair = { gr_group_prompt(g), g->response[order[2 * i]],
+                                 g->response[order[2 * i + 1]] };
+        if (!strcmp(pair.a, pair.b))
+            s->alike++;
+        else
+            rc = add_written(s, &pair, rules, err);
+    }
+    free(order);
+    return rc;
+}
+
+/* {"prompt", "completion", "label"}: a text or the assistant's message, and true or false, 1 or 0. */
+static gram_status read_label(const json_t *row, const char **answer, bool *good, gram_err *err)
+{
+    const json_t *text = json_object_get(row, "completion"), *label = json_object_get(row, "label"), *turn;
+
+    if (json_array_size(text) == 1 && (turn = json_array_get(text, 0)))
+        text = json_object_get(turn, "content");
+    if (!json_is_string(text))
+        return gr_fail(err, GRAM_EFORMAT, "key \"completion\": wanted a text, or a list of one message; kto learns "
+                       "from single answers with a \"label\"");
+    if (!json_is_boolean(label) && !(json_is_integer(label) && (json_integer_value(label) | 1) == 1))
+        return gr_fail(err, GRAM_EFORMAT, "key \"label\": wanted true or false, whether the completion is good");
+    *answer = json_string_value(text);
+    *good = json_is_true(label) || json_integer_value(label) == 1;
+    return GRAM_OK;
+}
+
+/* ---- From the file to examples -------------------------------------------------------------------- */
+
+gram_status gr_set_next(gr_set_item *item, gr_set_form form, gr_reader *r, bool *end, gram_err *err)
+{
+    gram_status rc;
+
+    *item = (gr_set_item){ .unread = true };
+    if (form == GR_FORM_REASONS)
+        gr_reader_want_reasons(r);
+    switch (form) {
+    case GR_FORM_GROUPS:
+        rc = gr_reader_group(r, &item->group, end, err);
+        break;
+    case GR_FORM_LABELLED:
+        rc = gr_reader_asked(r, false, &item->group, &item->json, end, err);
+        break;
+    default:
+        rc = gr_reader_pair(r, &item->row, end, err);
+    }
+    item->at = gr_reader_at(r, NULL);
+    item->unread = rc != GRAM_OK;
+    return rc;
+}
+
+void gr_set_item_clear(gr_set_item *item)
+{
+    gr_row_clear(&item->row);
+    gr_group_clear(&item->group);
+    json_decref(item->json);
+    item->json = NULL;
+    gr_set_clear(&item->part);
+}
+
+/* Whether prompts of this hash are held out. The hash is of the text alone, so the same prompts are in every run. */
+static bool is_held(uint64_t hash, double share)
+{
+    return (double)(gr_random(&hash) >> 11) * 0x1p-53 < share;
+}
+
+/* The sentence of a row that cannot be used, with its file and line before it. */
+static void blame(gr_set_item *item)
+{
+    gram_err why = item->why;
+
+    if (why.status == GRAM_EARG || why.status == GRAM_EUNSUPPORTED)     /* what no template can write is a bad row */
+        why.status = GRAM_EFORMAT;
+    item->rc = gr_fail(&item->why, why.status, "%s:%" PRIu64 ": %s", item->at.name, item->at.line, why.text);
+}
+
+static gram_status make(gr_set_item *item, gr_set_form form, uint64_t prompt, const gr_set_rules *rules, gram_err *err)
+{
+    const char *answer = "";
+    bool good = false;
+    gram_status rc;
+
+    switch (form) {
+    case GR_FORM_REASONS:
+        return gr_set_add_reasons(&item->part, &item->row, rules, prompt, err);
+    case GR_FORM_GROUPS:
+        return add_group(&item->part, &item->group, rules, item->at.line, err);
+    case GR_FORM_LABELLED:
+        rc = read_label(item->json, &answer, &good, err);
+        return rc ? rc : add_labelled(&item->part, &item->group, answer, good, rules, err);
+    default:
+        return add_pair(&item->part, &item->row, rules, err);
+    }
+}
+
+void gr_set_make(gr_set_item *item, gr_set_form form, const gr_set_rules *rules)
+{
+    bool group = form == GR_FORM_GROUPS || form == GR_FORM_LABELLED;
+    uint64_t prompt = hash_prompt(group ? gr_group_prompt(&item->group) : gr_row_prompt(&item->row));
+    gr_numeric numeric;
+
+    if (rules->split > 0 && is_held(prompt, rules->split) != rules->held) {
+        item->part.apart = 1;
+        return;
+    }
+    if (!gr_numeric_enter(&numeric)) {
+        item->rc = gr_nomem(&item->why, "training rows");
+        return;
+    }
+    item->rc = make(item, form, prompt, rules, &item->why);
+    gr_numeric_leave(&numeric);
+    if (item->rc && item->rc != GRAM_ENOMEM)
+        blame(item);
+    if (item->rc)
+        gr_set_clear(&item->part);          /* a row that is left out leaves nothing */
+}
