@@ -29,7 +29,7 @@ PREFIX  ?= /usr/local
 # tensor stands before file: a file format names the type of each tensor that it holds.
 LAYERS  := base jinja text tensor file op comm optim model generate data reward rationale train eval align api serve cli
 
-PKGS    := jansson libpcre2-8 libutf8proc zlib libzstd libcyaml nettle popt libmicrohttpd
+PKGS    := jansson libpcre2-8 libutf8proc zlib libzstd liblz4 libcyaml nettle popt libmicrohttpd
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla \
            -Wundef -Wwrite-strings -Wno-missing-field-initializers
 OPT     := -O2 -g
@@ -37,7 +37,7 @@ CPPFLAGS += -Iinclude -Isrc -Itests -D_GNU_SOURCE -MMD -MP
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 SERVE_LIBS := $(shell pkg-config --libs libmicrohttpd 2>/dev/null)
 CLI_LIBS   := $(shell pkg-config --libs popt 2>/dev/null) $(SERVE_LIBS)
-LIBS       := $(shell pkg-config --libs jansson libpcre2-8 libutf8proc zlib libzstd libcyaml nettle 2>/dev/null) \
+LIBS       := $(shell pkg-config --libs jansson libpcre2-8 libutf8proc zlib libzstd liblz4 libcyaml nettle 2>/dev/null) \
               -ldnnl -lgomp -lm -pthread
 CFLAGS_ALL = -std=c11 $(WARN) $(if $(WERROR),-Werror) $(OPT) -fPIC -fvisibility=hidden -ffp-contract=off -pthread \
              $(CFLAGS) $(PKG_CFLAGS)

@@ -29,7 +29,7 @@ Description: Score, rank and evaluate answers with a generative reward model
 Version: $(VERSION)
 Cflags: -I$${includedir}
 Libs: -L$${libdir} -lgram
-Requires.private: jansson libpcre2-8 libutf8proc zlib libzstd libcyaml nettle
+Requires.private: jansson libpcre2-8 libutf8proc zlib libzstd liblz4 libcyaml nettle
 Libs.private: -ldnnl -lgomp -lm -pthread
 endef
 export PC

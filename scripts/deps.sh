@@ -4,7 +4,7 @@
 # says so and is left out.
 set -eu
 packages="gcc g++ clang libclang-rt-dev libomp-dev make pkg-config libdnnl-dev libjansson-dev libpcre2-dev
-          libutf8proc-dev zlib1g-dev libzstd-dev nettle-dev libcurl4
+          libutf8proc-dev zlib1g-dev libzstd-dev liblz4-dev nettle-dev libcurl4
           libpopt-dev libcyaml-dev libyaml-dev libmicrohttpd-dev libjs-d3 libcmocka-dev gcovr
           openmpi-bin libopenmpi-dev python3 python3-pip unzip ca-certificates"
 extra=

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/table: Parquet by pyarrow, zstd by its command. Run once, with pyarrow and zstd at hand."""
+"""Writes tests/golden/table: Parquet and Arrow by pyarrow, zstd by its command. Run once, with pyarrow and zstd at hand."""
 import json
 import os
 import subprocess
 
 import pyarrow as pa
+import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 DIR = "tests/golden/table/"
@@ -12,6 +13,12 @@ DIR = "tests/golden/table/"
 
 def parquet(name, columns, schema=None, **how):
     pq.write_table(pa.table(columns, schema=schema), DIR + name, **how)
+
+
+def arrow(name, columns, form, **how):
+    table = pa.table(columns)
+    with form(DIR + name, table.schema, options=ipc.IpcWriteOptions(**how)) as out:
+        out.write_table(table, max_chunksize=2)
 
 
 def user(text):
@@ -24,10 +31,15 @@ def frame(text):
 
 os.makedirs(DIR, exist_ok=True)
 messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-parquet("rows.parquet", {
+rows = {
     "prompt": pa.array([user("Wie geht's?"), user('a "quoted" word\nand a line'), []], messages),
     "chosen": ["gut \U0001f600", "0123456789ab", "0123456789abc"], "n": [2**62 + 1, 1, 2],
-    "score": [0.1, 1.5, -2e-300], "note": [None, "2020-01-01", "x"]}, row_group_size=2, compression="snappy")
+    "score": [0.1, 1.5, -2e-300], "note": [None, "2020-01-01", "x"]}
+parquet("rows.parquet", rows, row_group_size=2, compression="snappy")
+arrow("rows.arrow", rows, ipc.new_file, compression="lz4")
+arrow("rows.arrows", rows | {"note": pa.array(rows["note"]).dictionary_encode()}, ipc.new_stream)
+arrow("views.feather", rows | {"chosen": pa.array(rows["chosen"], pa.string_view()),
+                               "note": pa.array(rows["note"], pa.large_string())}, ipc.new_file, compression="zstd")
 parquet("named_t.parquet", {"t": [1], "gram": ["x"]})
 parquet("empty.parquet", {"prompt": pa.array([], pa.string())})
 with open(DIR + "frames.jsonl.zst", "wb") as out:

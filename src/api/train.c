@@ -109,12 +109,21 @@ static gram_status open_reasons(const gram_model *m, const gram_train_options *o
 /* Rows of more bytes than this are kept in a file, as tokens, where nobody says where. */
 #define LARGE ((uint64_t)256 << 20)
 
-/* Where the tokens of the training rows lie; NULL: in memory. */
-static const char *cache_of(const char *data, const gram_train_options *o, gr_buf *dir)
+/* Where the tokens of the training rows lie; *cache NULL: in memory. dir holds what it may point to. */
+static gram_status find_cache(const char **cache, const char *data, const gram_train_options *o, gr_buf *dir,
+                              gram_err *err)
 {
-    if (o->cache || gr_set_file_bytes(data, o->more_data) <= LARGE)
-        return o->cache;
-    return !gr_shipped_cache(dir, NULL) && gr_buf_puts(dir, "/rows") ? dir->p : NULL;
+    uint64_t bytes = 0;
+    gram_status rc = o->cache ? GRAM_OK : gr_set_file_bytes(data, o->more_data, &bytes, err);
+
+    *cache = o->cache;
+    if (rc || bytes <= LARGE)
+        return rc;
+    rc = gr_shipped_cache(dir, err);
+    if (!rc && !gr_buf_puts(dir, "/rows"))
+        rc = gr_nomem(err, "cache directory");
+    *cache = rc ? NULL : dir->p;
+    return rc == GRAM_ENOMEM ? rc : GRAM_OK;        /* without a cache directory they lie in memory */
 }
 
 static int by_hash(const void *a, const void *b)
@@ -185,7 +194,8 @@ static gram_status read_rows(const gram_model *m, gram_stage stage, const char *
                      : o->loss == GRAM_LOSS_KTO ? GR_FORM_LABELLED : GR_FORM_PAIRS;
     gram_status rc = writes ? open_reasons(m, o, words, label, &rules, err) : GRAM_OK;
 
-    rules.cache = cache_of(data, o, &dir);
+    if (!rc)
+        rc = find_cache(&rules.cache, data, o, &dir, err);
     if (gram_loss_is_policy(o->loss))
         rules.ties = GRAM_TIES_DROP;
     if (!rc)

@@ -19,7 +19,8 @@ static bool has_file(const char *dir, const char *name)
 
 static bool named_like_rows(const char *path)
 {
-    static const char *const end[] = { ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet" };
+    static const char *const end[] = { ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".arrows",
+                                        ".feather" };
     size_t n = strlen(path);
 
     n -= n > 3 && !strcasecmp(path + n - 3, ".gz") ? 3 : n > 4 && !strcasecmp(path + n - 4, ".zst") ? 4 : 0;
@@ -33,7 +34,8 @@ static bool named_like_rows(const char *path)
 static kind kind_of_file(const char *path)
 {
     static const struct { const char *magic; size_t n; kind is; } known[] = {
-        { "GGUF", 4, MODEL }, { "PAR1", 4, ROWS }, { "\x1f\x8b", 2, ROWS }, { "\x28\xb5\x2f\xfd", 4, ROWS }
+        { "GGUF", 4, MODEL }, { "PAR1", 4, ROWS }, { "ARROW1", 6, ROWS },
+        { "\xff\xff\xff\xff", 4, ROWS }, { "\x1f\x8b", 2, ROWS }, { "\x28\xb5\x2f\xfd", 4, ROWS }
     };
     char head[512];
     FILE *f = fopen(path, "rb");

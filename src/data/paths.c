@@ -74,8 +74,8 @@ gram_status gr_paths_in(const char *dir, gr_paths_fn *takes, void *arg, char ***
     if (d)
         closedir(d);
     if (!rc && l.n == 0)
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: no file of rows (.jsonl, .json, .ndjson, .csv, .tsv, these with .gz or .zst, "
-                     "or .parquet)", dir);
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: no file of rows (.jsonl, .json, .ndjson, .csv, .tsv, these with .gz or "
+                     ".zst, .parquet, .arrow, .arrows, .feather)", dir);
     return hand_over(&l, rc, path, n);
 }
 

@@ -91,6 +91,9 @@ static void load(void)
         { &loaded.f.chunk_size, "duckdb_data_chunk_get_size" },
         { &loaded.f.chunk_vector, "duckdb_data_chunk_get_vector" },
         { &loaded.f.vector_data, "duckdb_vector_get_data" },
+        { &loaded.f.arrow_scan, "duckdb_arrow_scan" }, { &loaded.f.query_arrow, "duckdb_query_arrow" },
+        { &loaded.f.arrow_schema, "duckdb_query_arrow_schema" }, { &loaded.f.arrow_array, "duckdb_query_arrow_array" },
+        { &loaded.f.arrow_error, "duckdb_query_arrow_error" }, { &loaded.f.destroy_arrow, "duckdb_destroy_arrow" },
     };
     void *library = find(&loaded.err);
 

@@ -27,6 +27,13 @@ typedef struct {
     uint64_t (*chunk_size)(void *chunk);
     void *(*chunk_vector)(void *chunk, uint64_t column);
     void *(*vector_data)(void *vector);
+    /* Arrow's C data interface (arrow.h), in and out: */
+    int (*arrow_scan)(void *connection, const char *table, void *stream);
+    int (*query_arrow)(void *connection, const char *sql, void **result);
+    int (*arrow_schema)(void *result, void **schema);
+    int (*arrow_array)(void *result, void **array);
+    const char *(*arrow_error)(void *result);
+    void (*destroy_arrow)(void **result);
 } gr_duckdb;
 
 /* Loads it once for the process; *out lives as long. what: the file that needs it. GRAM_EUNSUPPORTED: it is nowhere,

@@ -10,6 +10,7 @@
 #include <zlib.h>
 #include <zstd.h>
 #include "base/err.h"
+#include "file/arrow.h"
 #include "file/file_int.h"
 #include "file/io.h"
 #include "file/table.h"
@@ -37,19 +38,23 @@ struct gr_lines {
     uint64_t number;
 };
 
-/* A table is told by its name, Parquet by its first bytes as well. It is read at any place, so a pipe's stays what it
- * is. */
+/* A table is told by its name, Parquet and Arrow by their first bytes. It is read at any place, so a pipe's stays
+ * what it is. */
 static gram_status open_table(gr_lines *l, const char *path, gram_err *err)
 {
     gr_table_kind kind = gr_table_kind_of(path);
-    char first[4];
+    char first[8];
     struct stat st;
+    ssize_t n;
 
     if (fstat(l->fd, &st) || !S_ISREG(st.st_mode))
         return GRAM_OK;
-    if (pread(l->fd, first, 4, 0) == 4 && !memcmp(first, "PAR1", 4))
+    n = pread(l->fd, first, sizeof first, 0);
+    if (n >= 4 && !memcmp(first, "PAR1", 4))
         kind = GR_TABLE_PARQUET;
-    else if (kind == GR_TABLE_PARQUET)
+    else if (n >= 4 && gr_arrow_is(first, (size_t)n))
+        kind = GR_TABLE_ARROW;              /* of either form */
+    else if (kind != GR_TABLE_CSV && kind != GR_TABLE_TSV)
         kind = GR_TABLE_NONE;               /* a Git LFS pointer, say, which is told below */
     return kind ? gr_table_open(&l->table, path, l->fd, kind, err) : GRAM_OK;
 }

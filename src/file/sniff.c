@@ -11,8 +11,9 @@ static const struct { const char *magic; size_t n, at; const char *what; } known
     { "version https://git-lfs", 23, 0, "a Git LFS pointer, not the file itself: `git lfs pull` in the repository "
       "fetches it" },
     { "PAR1", 4, 0, "a Parquet file, which is read by its name, not through a pipe" },
-    { "ARROW1", 6, 0, "an Arrow file: datasets.Dataset.from_file(FILE)" TO_JSON },
-    { "\xff\xff\xff\xff", 4, 0, "an Arrow stream: datasets.Dataset.from_file(FILE)" TO_JSON },
+    { "ARROW1", 6, 0, "an Arrow file, which is read by its name, not through a pipe" },
+    { "\xff\xff\xff\xff", 4, 0, "an Arrow stream, which is read by its name, not through a pipe" },
+    { "FEA1", 4, 0, "a Feather file of version 1: pandas.read_feather(FILE)" TO_JSON },
     { "ORC", 3, 0, "an ORC file: pandas.read_orc(FILE)" TO_JSON },
     { "Obj\x01", 4, 0, "an Avro file: wanted JSON Lines" },
     { "\x28\xb5\x2f\xfd", 4, 0, "compressed with zstd twice: `zstdcat " READS },

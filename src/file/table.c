@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "file/arrow.h"
 #include "file/duckdb.h"
 #include "file/table.h"
 
@@ -14,9 +15,13 @@
 /* What the row as a whole is called in SQL: a column of the same name would be meant in its place. */
 #define ROW "\"gram: a row of the file\""
 
+/* What the rows of an Arrow file are called in SQL. */
+#define ARROW "\"gram: an Arrow file\""
+
 typedef struct { const gr_duckdb *f; void *db, *connection; } session;
 struct gr_table {
     session s;
+    gr_arrow *arrow;                /* NULL: another file */
     char *name;
     void *statement, *chunk;
     gr_duckdb_result result;
@@ -34,6 +39,8 @@ typedef struct {
 static const form known[] = {
     { ".jsonl", GR_TABLE_NONE, true }, { ".ndjson", GR_TABLE_NONE, true }, { ".json", GR_TABLE_NONE, true },
     { ".csv", GR_TABLE_CSV, true }, { ".tsv", GR_TABLE_TSV, true }, { ".parquet", GR_TABLE_PARQUET, false },
+    { ".arrow", GR_TABLE_ARROW, false }, { ".feather", GR_TABLE_ARROW, false },
+    { ".arrows", GR_TABLE_ARROW_STREAM, false },
 };
 
 static bool ends_with(const char *s, size_t n, const char *ending)
@@ -147,6 +154,8 @@ static bool select_rows(gr_buf *sql, const char *path, int fd, gr_table_kind kin
 {
     if (!gr_buf_puts(sql, "SELECT to_json(" ROW ")::VARCHAR FROM "))
         return false;
+    if (kind == GR_TABLE_ARROW)
+        return gr_buf_puts(sql, ARROW " " ROW);
     if (kind == GR_TABLE_PARQUET)
         return gr_buf_printf(sql, "read_parquet('/proc/self/fd/%d') " ROW, fd);
     return gr_buf_printf(sql, "read_csv('/proc/self/fd/%d', delim='%s', quote='\"', escape='\"', header=true, "
@@ -154,17 +163,37 @@ static bool select_rows(gr_buf *sql, const char *path, int fd, gr_table_kind kin
                          "max_line_size=" LONGEST ") " ROW, fd, kind == GR_TABLE_TSV ? "\t" : ",", compression(path));
 }
 
-/* Parquet goes on with another way to rows. */
+/* Parquet and Arrow go on with another way to rows. */
 static gram_status with_way(gr_table_kind kind, const char *path, gram_status rc, gram_err *err)
 {
+    const char *is = kind == GR_TABLE_PARQUET ? "a Parquet file" : "an Arrow file";
+    const char *way = kind == GR_TABLE_PARQUET ? "pandas.read_parquet(FILE)" : "datasets.Dataset.from_file(FILE)";
     gram_err why = *err;
     size_t n = strlen(path);
 
-    if (kind != GR_TABLE_PARQUET || rc == GRAM_ENOMEM)
+    if ((kind != GR_TABLE_PARQUET && kind != GR_TABLE_ARROW) || rc == GRAM_ENOMEM)
         return rc;
-    return gr_fail(err, rc, "%s: a Parquet file: %s; or pandas.read_parquet(FILE).to_json(\"rows.jsonl\", "
-                   "orient=\"records\", lines=True) makes JSON Lines of it", path,
-                   strncmp(why.text, path, n) ? why.text : why.text + n + strspn(why.text + n, ": "));
+    return gr_fail(err, rc, "%s: %s: %s; or %s.to_json(\"rows.jsonl\", orient=\"records\", lines=True) makes JSON "
+                   "Lines of it", path, is,
+                   strncmp(why.text, path, n) ? why.text : why.text + n + strspn(why.text + n, ": "), way);
+}
+
+/* The rows of the file, under a name. */
+static gram_status open_arrow(gr_table *t, const char *path, int fd, gram_err *err)
+{
+    gram_status rc = gr_arrow_open(&t->arrow, path, fd, err);
+
+    if (!rc && t->s.f->arrow_scan(t->s.connection, "gram: an Arrow file", gr_arrow_rows(t->arrow)))
+        rc = gr_fail(err, GRAM_EIO, "%s: DuckDB does not read it", path);
+    return rc;
+}
+
+/* What DuckDB failed at; where it was the Arrow file itself, in the words of who read it. */
+static gram_status failed_at(const gr_table *t, const char *path, const char *why, gram_err *err)
+{
+    gram_status rc = t->arrow ? gr_arrow_failed(t->arrow, err) : GRAM_OK;
+
+    return rc ? rc : failed(path, why, err);
 }
 
 static gram_status open_rows(gr_table *t, const char *path, int fd, gr_table_kind kind, gram_err *err)
@@ -173,10 +202,12 @@ static gram_status open_rows(gr_table *t, const char *path, int fd, gr_table_kin
     bool ok = t->name && select_rows(&sql, path, fd, kind);
     gram_status rc = ok ? session_open(&t->s, path, err) : gr_nomem(err, path);
 
+    if (!rc && kind == GR_TABLE_ARROW)
+        rc = open_arrow(t, path, fd, err);
     if (!rc && t->s.f->prepare(t->s.connection, sql.p, &t->statement))
-        rc = failed(path, t->s.f->prepare_error(t->statement), err);
+        rc = failed_at(t, path, t->s.f->prepare_error(t->statement), err);
     if (!rc && t->s.f->execute_streaming(t->statement, &t->result))
-        rc = failed(path, t->s.f->result_error(&t->result), err);
+        rc = failed_at(t, path, t->s.f->result_error(&t->result), err);
     gr_buf_clear(&sql);
     return rc ? with_way(kind, path, rc, err) : GRAM_OK;
 }
@@ -210,6 +241,7 @@ void gr_table_close(gr_table *t)
     if (t->statement)
         t->s.f->destroy_prepare(&t->statement);
     session_close(&t->s);
+    gr_arrow_close(t->arrow);               /* behind all that may hold rows of it */
     free(t->name);
     free(t);
 }
@@ -229,7 +261,7 @@ static gram_status next_chunk(gr_table *t, bool *end, gram_err *err)
     *end = !t->chunk;
     why = *end ? t->s.f->result_error(&t->result) : NULL;
     if (why && *why)
-        return failed(t->name, why, err);
+        return failed_at(t, t->name, why, err);
     if (t->chunk)
         t->text = t->s.f->vector_data(t->s.f->chunk_vector(t->chunk, 0));
     return GRAM_OK;
@@ -277,12 +309,20 @@ static bool objects(gr_buf *sql, const char *lines)
 
 /* The objects' types are told from all of them and by their JSON alone, since DuckDB would make dates of texts. A key
  * that is null in all lines is a text. */
+static bool find_form(gr_buf *sql, const char *lines)
+{
+    return gr_buf_puts(sql, "SET VARIABLE form = (SELECT replace(json_group_structure(json)::VARCHAR, '\"NULL\"', "
+                       "'\"VARCHAR\"') FROM ") && objects(sql, lines) && gr_buf_puts(sql, "); ");
+}
+
+static bool all_rows(gr_buf *sql, const char *lines)
+{
+    return gr_buf_puts(sql, "SELECT unnest(from_json(json, getvariable('form'))) FROM ") && objects(sql, lines);
+}
+
 static bool copy_rows(gr_buf *sql, const char *lines, const char *to, const char *name, gr_table_kind kind)
 {
-    bool ok = gr_buf_puts(sql, "SET VARIABLE form = (SELECT replace(json_group_structure(json)::VARCHAR, '\"NULL\"', "
-                          "'\"VARCHAR\"') FROM ") && objects(sql, lines) &&
-        gr_buf_puts(sql, "); COPY (SELECT unnest(from_json(json, getvariable('form'))) FROM ") && objects(sql, lines) &&
-        gr_buf_puts(sql, ") TO ") && quoted(sql, to);
+    bool ok = gr_buf_puts(sql, "COPY (") && all_rows(sql, lines) && gr_buf_puts(sql, ") TO ") && quoted(sql, to);
 
     if (ok && kind == GR_TABLE_PARQUET)
         return gr_buf_puts(sql, " (FORMAT parquet, COMPRESSION zstd)");
@@ -290,14 +330,64 @@ static bool copy_rows(gr_buf *sql, const char *lines, const char *to, const char
                                kind == GR_TABLE_TSV ? "\t" : ",", compression(name));
 }
 
+/* Its batches, one after the other. */
+static gram_status write_batches(session *s, void *result, gr_arrow_writer *w, gram_err *err)
+{
+    for (;;) {
+        gr_arrow_array rows = { .release = NULL }, *to = &rows;
+        gram_status rc = GRAM_OK;
+        if (s->f->arrow_array(result, (void **)&to))
+            return gr_fail(err, GRAM_EIO, "DuckDB gives no rows: %s", s->f->arrow_error(result));
+        if (!rows.release)
+            return GRAM_OK;
+        if (rows.length > 0)
+            rc = gr_arrow_add(w, &rows, err);
+        rows.release(&rows);
+        if (rc)
+            return rc;
+    }
+}
+
+static gram_status write_arrow(session *s, const char *sql, const char *to, const char *name, bool stream,
+                               gram_err *err)
+{
+    gr_arrow_schema schema = { .release = NULL }, *at = &schema;
+    gr_arrow_writer *w = NULL;
+    void *result = NULL;
+    gram_status rc = GRAM_OK;
+
+    if (s->f->query_arrow(s->connection, sql, &result))
+        rc = failed(name, result ? s->f->arrow_error(result) : NULL, err);
+    else if (s->f->arrow_schema(result, (void **)&at) || !schema.release)
+        rc = gr_fail(err, GRAM_EIO, "%s: DuckDB gives no columns", name);
+    if (!rc)
+        rc = gr_arrow_create(&w, to, name, stream, &schema, err);
+    if (!rc)
+        rc = write_batches(s, result, w, err);
+    if (!rc)
+        rc = gr_arrow_finish(w, err);
+    gr_arrow_writer_close(w);
+    if (schema.release)
+        schema.release(&schema);
+    if (result)
+        s->f->destroy_arrow(&result);
+    return rc;
+}
+
 gram_status gr_table_write(const char *lines, const char *to, const char *name, gr_table_kind kind, gram_err *err)
 {
+    bool arrow = kind == GR_TABLE_ARROW || kind == GR_TABLE_ARROW_STREAM;
     session s = { 0 };
-    gr_buf sql = { 0 };
-    gram_status rc = copy_rows(&sql, lines, to, name, kind) ? session_open(&s, name, err) : gr_nomem(err, name);
+    gr_buf types = { 0 }, sql = { 0 };
+    bool ok = find_form(&types, lines) && (arrow ? all_rows(&sql, lines) : copy_rows(&sql, lines, to, name, kind));
+    gram_status rc = ok ? session_open(&s, name, err) : gr_nomem(err, name);
 
     if (!rc)
-        rc = run(&s, sql.p, name, err);
+        rc = run(&s, types.p, name, err);
+    if (!rc)
+        rc = arrow ? write_arrow(&s, sql.p, to, name, kind == GR_TABLE_ARROW_STREAM, err)
+                   : run(&s, sql.p, name, err);
+    gr_buf_clear(&types);
     session_close(&s);
     gr_buf_clear(&sql);
     return rc;

@@ -1,4 +1,4 @@
-/* table.h - rows of Parquet, CSV and TSV, by DuckDB found at run time (docs/decisions/0014-duckdb.md says why).
+/* table.h - rows of Parquet, Arrow, CSV and TSV, by DuckDB found at run time (docs/decisions/0014-duckdb.md says why).
  *
  * A row is given as the JSON object that a line of JSON Lines would hold, its columns being the keys, so all that reads
  * lines reads tables. CSV has no types: its cells are texts, and one that is empty without quotes is null. */
@@ -7,8 +7,10 @@
 
 #include "base/mem.h"
 
-typedef enum { GR_TABLE_NONE, GR_TABLE_PARQUET, GR_TABLE_CSV, GR_TABLE_TSV } gr_table_kind;
-/* By the name's ending (".csv", ".tsv" and these with ".gz" or ".zst", ".parquet"). */
+typedef enum { GR_TABLE_NONE, GR_TABLE_PARQUET, GR_TABLE_CSV, GR_TABLE_TSV, GR_TABLE_ARROW, GR_TABLE_ARROW_STREAM }
+    gr_table_kind;
+/* By the name's ending (".csv", ".tsv" and these with ".gz" or ".zst", ".parquet", ".arrow" and ".feather", and
+ * ".arrows" for Arrow's stream form). */
 gr_table_kind gr_table_kind_of(const char *path);
 /* Whether a file of this name is read as rows: one of tables, or of JSON (".jsonl", ".ndjson", ".json", and these with
  * ".gz" or ".zst"). *stem: the length of the path without that ending; unset where it has none. */

@@ -290,16 +290,26 @@ gram_status gr_cache_create(gr_cache_writer **out, const char *path, const char 
     return rc;
 }
 
+/* Appends ids, each below 2^24, the largest that a tokenizer has. */
 static bool put_ids(gr_buf *b, const gr_ids *ids, size_t from, unsigned width)
 {
-    bool ok = true;
+    size_t n = (ids->n - from) * width;
+    char *p = gr_grown(b->p, b->n, &b->cap, n + 1, 1);
+    unsigned char *to;
 
-    for (size_t i = from; i < ids->n && ok; i++) {
-        const uint32_t id = (uint32_t)ids->p[i];        /* below 2^24: the largest id of a tokenizer */
-        const unsigned char byte[3] = { id & 0xff, id >> 8 & 0xff, id >> 16 & 0xff };
-        ok = gr_buf_add(b, byte, width);
+    if (!p)
+        return false;
+    b->p = p;
+    to = (unsigned char *)p + b->n;
+    b->n += n;
+    for (size_t i = from; i < ids->n; i++, to += width) {
+        const uint32_t id = (uint32_t)ids->p[i];
+        to[0] = id & 0xff;
+        to[1] = id >> 8 & 0xff;
+        if (width == 3)
+            to[2] = id >> 16 & 0xff;
     }
-    return ok;
+    return true;
 }
 
 static unsigned width_of(const gr_example *e)

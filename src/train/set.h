@@ -86,7 +86,8 @@ typedef enum { GR_FORM_PAIRS, GR_FORM_REASONS, GR_FORM_GROUPS, GR_FORM_LABELLED 
 /* The rows of a file and of those in the list after it, which ends with NULL or is it. */
 gram_status gr_set_read(gr_set *out, gr_set_form form, const char *path, const char *const *more,
                         const gr_set_rules *rules, gram_err *err);
-uint64_t gr_set_file_bytes(const char *path, const char *const *more);      /* of these files, where they are files */
+/* Adds the bytes of these files, of those that are files, to *bytes. */
+gram_status gr_set_file_bytes(const char *path, const char *const *more, uint64_t *bytes, gram_err *err);
 /* Moves the example's ids into the set; a failure leaves them with the caller. */
 gram_status gr_set_add(gr_set *s, gr_example *e, gram_err *err);
 void gr_set_clear(gr_set *s);

@@ -140,26 +140,24 @@ static gram_status find_place(struct place *p, gram_err *err)
     return rc;
 }
 
-uint64_t gr_set_file_bytes(const char *path, const char *const *more)
+gram_status gr_set_file_bytes(const char *path, const char *const *more, uint64_t *bytes, gram_err *err)
 {
-    uint64_t bytes = 0;
     char **list;
     size_t n;
     struct stat st;
+    gram_status rc = gr_paths_list(path, &list, &n, err);
 
-    if (!gr_paths_list(path, &list, &n, NULL)) {
-        for (size_t i = 0; i < n; i++)
-            bytes += stat(list[i], &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
-        gr_paths_free(list, n);
-    }
-    return bytes + (more && *more ? gr_set_file_bytes(*more, more + 1) : 0);
+    for (size_t i = 0; i < n; i++)
+        *bytes += stat(list[i], &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+    gr_paths_free(list, n);
+    return rc || !more || !*more ? rc : gr_set_file_bytes(*more, more + 1, bytes, err);
 }
 
 /* ---- A file that is there ------------------------------------------------------------------------- */
 
 static bool same_ids(const gr_ids *a, const gr_ids *b)
 {
-    return a->n == b->n && !memcmp(a->p, b->p, a->n * sizeof *a->p);
+    return a->n == b->n && (!a->n || !memcmp(a->p, b->p, a->n * sizeof *a->p));
 }
 
 static bool same_example(const gr_example *a, const gr_example *b)

@@ -1,7 +1,8 @@
 /* set_read.c - the rows of files as examples.
  *
- *     reader -- a block of rows --+-- thread: row to examples --+-- in the order of the rows -- set, or file
- *                                 +-- thread: ...             --+
+ *     a block of rows --+-- thread: row to examples --+-- in the order of the rows -- set, or file
+ *                       +-- thread: ...             --+
+ *                       +-- thread: reads the next block
  *
  * What comes out, the first sentence about a row, and the counts do not depend on the threads. */
 #include <inttypes.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/numeric.h"
 #include "base/pool.h"
 #include "train/cache.h"
 #include "train/set_int.h"
@@ -18,15 +20,21 @@
 enum { FIRST = 32, BLOCK = 256, TOLD = 1024 };
 #define GIB ((double)(1 << 30))
 
+struct block {
+    gr_set_item *item;          /* [BLOCK] */
+    size_t n;
+    bool last;                  /* nothing comes behind it */
+    uint64_t done;              /* gr_reader_done() behind it */
+};
+
 struct reading {
     gr_set_sink *to;
     gr_set_form form;
     const gr_set_rules *rules;
     gr_reader *reader;
     gr_pool *pool;              /* opened with the second block */
-    gr_set_item *item;          /* [BLOCK] */
-    size_t n;
-    uint64_t lines;             /* of files that are read */
+    struct block now, next;
+    uint64_t rows;              /* read */
     bool told, *full;
     gr_example first, last;     /* kto: whose other answer is not known yet; last.seq[0].n 0: none */
 };
@@ -99,45 +107,77 @@ static gram_status finish(struct reading *r, const char *path, gram_err *err)
 
 /* ---- Blocks --------------------------------------------------------------------------------------- */
 
-/* Fills item[] with the next rows. A row that is no row takes its place; what nothing can follow is the last. */
-static void read_block(struct reading *r, size_t most, bool *end)
+/* Fills the block with the next rows. A row that is no row takes its place; what nothing can follow is the last. */
+static void read_block(struct reading *r, struct block *b, size_t most)
 {
-    r->n = 0;
-    while (r->n < most && !*end) {
-        gr_set_item *item = &r->item[r->n];
+    bool end = false;
+
+    b->n = 0;
+    b->last = false;
+    while (b->n < most && !b->last) {
+        gr_set_item *item = &b->item[b->n];
         gram_err why;
-        gram_status rc = gr_set_next(item, r->form, r->reader, end, &why);
-        if (!rc && *end)
-            break;
+        gram_status rc = gr_set_next(item, r->form, r->reader, &end, &why);
+        b->last = rc ? !(rc == GRAM_EFORMAT && r->rules->skip_bad) : end;
         item->rc = rc;
         item->why = rc ? why : item->why;
-        r->n++;
-        if (rc && !(rc == GRAM_EFORMAT && r->rules->skip_bad))
-            break;
+        b->n += rc || !end;
     }
+    b->done = gr_reader_done(r->reader);
 }
 
-static void make_one(void *arg, size_t task, size_t worker)
+/* There was no memory to read one with. */
+static void no_block(struct block *b)
+{
+    b->item[0] = (gr_set_item){ .unread = true };
+    b->item[0].rc = gr_nomem(&b->item[0].why, "training rows");
+    b->n = 1;
+    b->last = true;
+}
+
+/* Task 0 reads the next block, the others make the rows of this one; in any thread, whose locale may be another. */
+static void work(void *arg, size_t task, size_t worker)
 {
     struct reading *r = arg;
+    gr_set_item *item = task ? &r->now.item[task - 1] : NULL;
+    gr_numeric numeric;
+    bool entered = gr_numeric_enter(&numeric);
 
     (void)worker;
-    if (!r->item[task].rc)
-        gr_set_make(&r->item[task], r->form, r->rules);
+    if (!item && entered)
+        read_block(r, &r->next, r->to->most ? FIRST : BLOCK);
+    else if (!item)
+        no_block(&r->next);
+    else if (!item->rc && entered)
+        gr_set_make(item, r->form, r->rules);
+    else if (!item->rc)
+        item->rc = gr_nomem(&item->why, "training rows");
+    if (entered)
+        gr_numeric_leave(&numeric);
+}
+
+static void work_last(void *arg, size_t task, size_t worker)
+{
+    work(arg, task + 1, worker);
 }
 
 static gram_status make_block(struct reading *r, gram_err *err)
 {
+    size_t first = r->now.last;
     gram_status rc = GRAM_OK;
 
-    if (r->n > FIRST && !r->pool)
+    r->next.n = 0;
+    r->next.last = true;
+    if (r->now.n > FIRST && !r->pool)
         rc = gr_pool_open(&r->pool, r->rules->threads, err);
     if (rc)
         return rc;
-    if (r->pool)
-        gr_pool_run(r->pool, make_one, r, r->n);
-    for (size_t i = 0; i < r->n && !r->pool; i++)
-        make_one(r, i, 0);
+    if (r->pool && !first)
+        gr_pool_run(r->pool, work, r, r->now.n + 1);
+    else if (r->pool)
+        gr_pool_run(r->pool, work_last, r, r->now.n);
+    for (size_t i = first; i < r->now.n + 1 && !r->pool; i++)
+        work(r, i, 0);
     return GRAM_OK;
 }
 
@@ -166,32 +206,37 @@ static gram_status merge_one(struct reading *r, gr_set_item *item, gram_err *err
     return rc;
 }
 
+static void clear_block(struct block *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        gr_set_item_clear(&b->item[i]);
+    b->n = 0;
+}
+
 static gram_status merge(struct reading *r, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
-    for (size_t i = 0; i < r->n; i++) {
-        if (!rc)
-            rc = merge_one(r, &r->item[i], err);
-        gr_set_item_clear(&r->item[i]);
-    }
-    r->n = 0;
+    for (size_t i = 0; i < r->now.n && !rc; i++)
+        rc = merge_one(r, &r->now.item[i], err);
+    clear_block(&r->now);
     return rc;
 }
 
 /* What all rows will take of the disk, by those that were read, before more is written. lines: of this path. */
 static gram_status tell_disk(struct reading *r, const char *path, gram_err *err)
 {
-    uint64_t all = gr_reader_total(r->reader), done = gr_reader_done(r->reader), have;
-    uint64_t here = gr_set_file_bytes(path, NULL), now = gr_cache_written(r->to->w);
+    uint64_t all = gr_reader_total(r->reader), done = r->now.done, have;
+    uint64_t here = 0, now = gr_cache_written(r->to->w);
     bool known = gr_disk_free(r->to->dir, &have);
     double need;
     gr_buf text = { 0 };
     bool ok;
+    gram_status rc = gr_set_file_bytes(path, NULL, &here, err);
 
     r->told = true;
-    if (!all || !done || !here)
-        return GRAM_OK;
+    if (rc || !all || !done || !here)
+        return rc;
     need = (double)now / (double)done * (double)all * (double)r->to->bytes / (double)here;
     ok = gr_buf_printf(&text, "disk: the tokens of the rows take about %.2f GiB in %s", need / GIB, r->to->dir);
     if (ok && known)
@@ -208,26 +253,44 @@ static gram_status tell_disk(struct reading *r, const char *path, gram_err *err)
                    "names another directory", r->to->dir, need / GIB, (double)have / GIB);
 }
 
+static bool enough(const struct reading *r)
+{
+    return r->to->most && r->to->s->n >= r->to->most;
+}
+
+/* One block; *end: behind the last. */
+static gram_status one_block(struct reading *r, const char *path, bool *end, gram_err *err)
+{
+    struct block was;
+    gram_status rc;
+
+    r->rows += r->now.n;
+    rc = make_block(r, err);
+    if (!rc)
+        rc = merge(r, err);
+    if (!rc)
+        rc = gr_dist_check(r->rules->dist, err);
+    if (!rc && r->to->w && !r->told && !r->now.last && r->rows >= TOLD)
+        rc = tell_disk(r, path, err);
+    *end = r->now.last;
+    was = r->now;
+    r->now = r->next;
+    r->next = was;
+    return rc;
+}
+
 static gram_status read_file(struct reading *r, const char *path, gram_err *err)
 {
     bool end = false;
     gram_status rc = gr_reader_open(&r->reader, path, r->rules->columns, err);
-    const gr_set *s = r->to->s;
 
-    while (!rc && !end && !(r->to->most && s->n >= r->to->most)) {
-        read_block(r, r->lines ? BLOCK : FIRST, &end);
-        r->lines += r->n;
-        rc = make_block(r, err);
-        if (!rc)
-            rc = merge(r, err);
-        if (!rc)
-            rc = gr_dist_check(r->rules->dist, err);
-        if (!rc && r->to->w && !r->told && !end && r->lines >= TOLD)
-            rc = tell_disk(r, path, err);
-    }
-    for (size_t i = 0; i < r->n; i++)
-        gr_set_item_clear(&r->item[i]);
-    r->n = 0;
+    if (rc)
+        return rc;
+    read_block(r, &r->now, FIRST);
+    while (!rc && !end && !enough(r))
+        rc = one_block(r, path, &end, err);
+    clear_block(&r->now);
+    clear_block(&r->next);
     gr_reader_close(r->reader);
     r->reader = NULL;
     return rc;
@@ -236,10 +299,11 @@ static gram_status read_file(struct reading *r, const char *path, gram_err *err)
 gram_status gr_set_read_into(gr_set_sink *to, gr_set_form form, const char *path, const char *const *more,
                              const gr_set_rules *rules, bool *full, gram_err *err)
 {
-    struct reading r = { .to = to, .form = form, .rules = rules, .full = full,
-                         .item = gr_calloc(BLOCK, sizeof *r.item) };
+    gr_set_item *item = gr_calloc(2 * BLOCK, sizeof *item);
+    struct reading r = { .to = to, .form = form, .rules = rules, .full = full, .now.item = item,
+                         .next.item = item ? item + BLOCK : NULL };
     const gr_set *s = to->s;
-    gram_status rc = r.item ? read_file(&r, path, err) : gr_nomem(err, "training rows");
+    gram_status rc = item ? read_file(&r, path, err) : gr_nomem(err, "training rows");
 
     for (; more && *more && !rc; more++)
         rc = read_file(&r, *more, err);
@@ -255,7 +319,7 @@ gram_status gr_set_read_into(gr_set_sink *to, gr_set_form form, const char *path
     gr_example_clear(&r.first);
     gr_example_clear(&r.last);
     gr_pool_close(r.pool);
-    free(r.item);
+    free(item);
     return rc;
 }
 

@@ -6,7 +6,6 @@
 #include <string.h>
 #include "base/digest.h"
 #include "base/err.h"
-#include "base/numeric.h"
 #include "base/random.h"
 #include "reward/loss.h"
 #include "train/set_int.h"
@@ -75,7 +74,7 @@ static void count_row(gr_set *s, const gr_row *row, const gr_judged *ids)
 
 static bool same_ids(const gr_ids *a, const gr_ids *b)
 {
-    return a->n == b->n && !memcmp(a->p, b->p, a->n * sizeof *a->p);
+    return a->n == b->n && (!a->n || !memcmp(a->p, b->p, a->n * sizeof *a->p));
 }
 
 /* A policy's: the prompt with each answer, as it would write them. */
@@ -288,18 +287,12 @@ void gr_set_make(gr_set_item *item, gr_set_form form, const gr_set_rules *rules)
 {
     bool group = form == GR_FORM_GROUPS || form == GR_FORM_LABELLED;
     uint64_t prompt = hash_prompt(group ? gr_group_prompt(&item->group) : gr_row_prompt(&item->row));
-    gr_numeric numeric;
 
     if (rules->split > 0 && is_held(prompt, rules->split) != rules->held) {
         item->part.apart = 1;
         return;
     }
-    if (!gr_numeric_enter(&numeric)) {
-        item->rc = gr_nomem(&item->why, "training rows");
-        return;
-    }
     item->rc = make(item, form, prompt, rules, &item->why);
-    gr_numeric_leave(&numeric);
     if (item->rc && item->rc != GRAM_ENOMEM)
         blame(item);
     if (item->rc)

@@ -46,9 +46,7 @@ some="--steps 3 --batch-rows 4 --lr 3e-3"
 # shellcheck disable=SC2086  # words
 {
     alike gram finetune "$m" pairs.jsonl -p judge.txt $some --eval-file held.jsonl
-    for loss in bt-margin purm sft-reg; do
-        alike $loss finetune "$m" pairs.jsonl --loss $loss $some
-    done
+    alike bt-margin finetune "$m" pairs.jsonl --loss bt-margin $some
     alike dpo finetune "$m" pairs.jsonl --loss dpo $some --batch-tokens 300 --eval-file held.jsonl
     alike kto finetune "$m" labelled.jsonl --loss kto $some --batch-tokens 300
     alike pretrain pretrain "$m" groups.jsonl -p judge.txt $some --pairs 2 --seed 5

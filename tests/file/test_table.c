@@ -1,11 +1,14 @@
-/* test_table.c - Parquet, CSV and TSV read as lines of JSON and written from them. The Parquet files were written by
- * pyarrow. Without DuckDB there is nothing to test but the sentence that says so. */
+/* test_table.c - Parquet, Arrow, CSV and TSV read as lines of JSON and written from them. The Parquet and Arrow files
+ * were written by pyarrow. Without DuckDB there is nothing to test but the sentence that says so. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "check.h"
+#include "file/arrow.h"
 #include "file/io.h"
 #include "file/table.h"
 
@@ -68,6 +71,72 @@ static void parquet_is_read_as_it_stands(void **state)
     reads(GOLDEN "empty.parquet", "");
 }
 
+/* The same rows in both forms of Arrow, packed by LZ4, by zstd and not, with a dictionary, views and long offsets. */
+static const char *const arrow_file[] = { GOLDEN "rows.arrow", GOLDEN "rows.arrows", GOLDEN "views.feather" };
+
+static void arrow_is_read_as_parquet_is(void **state)
+{
+    char *want;
+
+    (void)state;
+    if (!here())
+        skip();
+    want = all_lines(GOLDEN "rows.parquet");
+    for (size_t k = 0; k < GR_COUNT(arrow_file); k++)
+        reads(arrow_file[k], want);
+    free(want);
+}
+
+/* Whether the file opens and all of its rows are given. */
+static bool arrow_opens(const char *path)
+{
+    int fd = open(path, O_RDONLY);
+    gr_arrow *a;
+    gr_arrow_schema schema;
+    gr_arrow_array rows = { .release = NULL };
+    gr_arrow_stream *s;
+    bool ok = gr_arrow_open(&a, path, fd, &check_err) == GRAM_OK;
+
+    if (ok) {
+        s = gr_arrow_rows(a);
+        assert_int_equal(s->get_schema(s, &schema), 0);
+        while ((ok = s->get_next(s, &rows) == 0) && rows.release)
+            rows.release(&rows);
+        schema.release(&schema);
+        assert_true(ok || strstr(s->get_last_error(s), path));
+        gr_arrow_close(a);
+    }
+    close(fd);
+    return ok;
+}
+
+/* A sanitizer sees what is read outside. */
+static void damaged_arrow_is_read_within_its_bounds(void **state)
+{
+    char *path = check_tmppath("damaged.arrow"), *bytes;
+    size_t n, given = 0;
+
+    (void)state;
+    for (size_t k = 0; k < GR_COUNT(arrow_file); k++) {
+        CHECK_OK(gr_read_file(arrow_file[k], 1 << 20, &bytes, &n, &check_err));
+        CHECK_OK(gr_write_file(path, bytes, n, &check_err));
+        assert_true(arrow_opens(path));
+        for (size_t i = 0; i < n; i++) {
+            int fd = open(path, O_WRONLY);
+            char x = (char)(bytes[i] ^ 1 << i % 8);
+            assert_true(pwrite(fd, &x, 1, (off_t)i) == 1);
+            given += arrow_opens(path);
+            assert_true(pwrite(fd, &bytes[i], 1, (off_t)i) == 1);
+            close(fd);
+        }
+        assert_int_equal(truncate(path, (off_t)n / 2), 0);
+        assert_false(arrow_opens(path));
+        free(bytes);
+    }
+    assert_true(given > 0);
+    free(path);
+}
+
 static void csv_has_texts_alone(void **state)
 {
     char *path;
@@ -117,6 +186,16 @@ static void what_is_no_table_is_said(void **state)
     path = put("cut.parquet", "PAR1 and no more");
     refused(path, "No magic bytes");
     free(path);
+    path = check_tmppath("cut.arrow");
+    CHECK_OK(gr_write_file(path, "ARROW1\0\0 and no more", 20, &check_err));
+    refused(path, "damaged or cut off");
+    free(path);
+    path = put("pointer.feather", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
+    refused(path, "Git LFS pointer");
+    free(path);
+    path = put("old.feather", "FEA1 and more\n");
+    refused(path, "Feather file of version 1");
+    free(path);
     path = put("pointer.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
     refused(path, "Git LFS pointer");
     free(path);
@@ -125,7 +204,7 @@ static void what_is_no_table_is_said(void **state)
 /* Keys of all lines, in any order; a text that looks like a date or a number stays one. */
 static void rows_become_a_table(void **state)
 {
-    static const char *const name[] = { "o.parquet", "o.csv", "o.tsv.gz" };
+    static const char *const name[] = { "o.parquet", "o.arrow", "o.arrows", "o.csv", "o.tsv.gz" };
     static const char lines[] = "{\"id\":\"2020-01-01\",\"p\":0.12345678901234568,\"l\":[1,2],\"none\":null}\n"
                                 "{\"id\":\"007\",\"p\":1,\"ok\":true,\"none\":null}\n";
     static const char *const want[] = {
@@ -155,7 +234,7 @@ static void rows_become_a_table(void **state)
         gr_out_close(o);
         assert_true(asprintf(&partial, "%s.partial", path) > 0);
         assert_true(stat(partial, &st));
-        reads(path, want[k > 0]);
+        reads(path, want[k > 2]);
         free(path), free(partial);
     }
 }
@@ -197,6 +276,8 @@ static void names_say_the_form(void **state)
         { "d/a.jsonl", "d/a", GR_TABLE_NONE }, { "a.ndjson.zst", "a", GR_TABLE_NONE },
         { "a.b.json.gz", "a.b", GR_TABLE_NONE },
         { "a.csv.zst", "a", GR_TABLE_CSV }, { "a.tsv", "a", GR_TABLE_TSV }, { "a.parquet", "a", GR_TABLE_PARQUET },
+        { "a.arrow", "a", GR_TABLE_ARROW }, { "a.feather", "a", GR_TABLE_ARROW },
+        { "a.arrows", "a", GR_TABLE_ARROW_STREAM }, { "a.arrow.gz", NULL, GR_TABLE_NONE },
         { "a.parquet.gz", NULL, GR_TABLE_NONE }, { "a.gz", NULL, GR_TABLE_NONE }, { ".jsonl", NULL, GR_TABLE_NONE },
         { "README.md", NULL, GR_TABLE_NONE }, { "jsonl", NULL, GR_TABLE_NONE }, { "", NULL, GR_TABLE_NONE },
     };
@@ -216,6 +297,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_say_the_form),
         cmocka_unit_test(parquet_is_read_as_it_stands),
+        cmocka_unit_test(arrow_is_read_as_parquet_is),
+        cmocka_unit_test(damaged_arrow_is_read_within_its_bounds),
         cmocka_unit_test(csv_has_texts_alone),
         cmocka_unit_test(what_is_no_table_is_said),
         cmocka_unit_test(rows_become_a_table),
