@@ -1,4 +1,5 @@
 /* recipe.c - include/gram/recipe.h: the keys of a file (keys.h), and where they go in a run. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include "api/keys.h"
@@ -6,7 +7,7 @@
 #include "gram/recipe.h"
 #include "train/options.h"
 
-enum { OWN = 4, MOST = 96 };            /* keys that are no options; all keys are fewer than MOST */
+enum { OWN = 4, MOST = 128 };            /* keys that are no options; all keys are fewer than MOST */
 
 /* What a run has besides its options. The stage comes first: it sets the defaults of the others. */
 static const gram_option own[OWN] = {
@@ -69,8 +70,10 @@ gram_status gram_recipe_open(gram_recipe **out, const char *path, const char *co
     *out = NULL;
     if (!r)
         return gr_nomem(err, path);
-    for (const gram_option *o; (o = option(r->n)); r->n++)
+    for (const gram_option *o; (o = option(r->n)); r->n++) {
+        assert(r->n < MOST);
         r->key[r->n] = (gr_key){ o->name, o };
+    }
     rc = gr_keys_open(&r->keys, path, r->key, r->n, set, n, err);
     if (!rc)
         rc = take_all(r, err);
@@ -100,8 +103,10 @@ static pthread_once_t wanted_once = PTHREAD_ONCE_INIT;
 
 static void write_wanted(void)
 {
-    for (size_t i = 0; option(i); i++)
+    for (size_t i = 0; option(i); i++) {
+        assert(i < MOST);
         gr_option_wanted(option(i), wanted_text[i]);
+    }
 }
 
 const char *gram_recipe_key(size_t i, const char **wanted)

@@ -167,7 +167,7 @@ gram_status gr_selftrain_check(const gram_selftrain_options *o, gram_err *err)
 
 /* ---- Recipes -------------------------------------------------------------------------------------- */
 
-enum { MOST = OWN + 4 * 64, NAME = 48 };
+enum { MOST = OWN + 4 * 96, NAME = 48 };
 
 struct gram_selftrain_recipe {
     gram_selftrain_options o;

@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 #include "gram/train.h"
 
-enum { CLI_TRAIN_MOST = 80, CLI_TRAIN_ALL = 128 };   /* options of a table, and of all: they are fewer */
+enum { CLI_TRAIN_MOST = 112, CLI_TRAIN_ALL = 128 };   /* options of a table, and of all: they are fewer */
 /* The library's options of a stage: those that the other stage has not, and the others with --out and what only tells
  * or checks. cli_train_init() fills them in, before anything reads them. */
 extern struct poptOption cli_train_own[GRAM_STAGES][CLI_TRAIN_MOST], cli_train_both[CLI_TRAIN_MOST];

@@ -312,12 +312,12 @@ static const gram_option option[] = {
     { .name = "columns", .kind = GRAM_OPTION_WORD, .at = AT(columns), .stages = ALL,
       .help = "What the files of rows call the keys that are read: prompt=question,chosen=good" },
     { .name = "split-by-prompt", .kind = GRAM_OPTION_REAL, .at = AT(split), .stages = LABELLED,
-      .most = 1, .below = true, .usual = { "0", "0" },
+      .most = 1, .below = true,
       .help = "Hold out the rows of about this share of the prompts, chosen by a hash of their text, in the place of "
       "`eval-file`: no prompt is both learnt and judged, and the same ones are held out in every run (default: 0, "
       "none)" },
     { .name = "cache", .kind = GRAM_OPTION_PATH, .at = AT(cache), .stages = LABELLED,
-      .help = "Keep the rows as tokens in a file in DIR, which all processes of the machine map and the next run on the "
+      .help = "Keep the rows as tokens in a file of this directory, which all processes of the machine map and the next run on the "
       "same rows finds again (default: rows of more than 256 MiB lie in such a file, in GRAM_CACHE or ~/.cache/gram, "
       "until the run has ended; others in memory)" },
     { .name = "skip-bad", .kind = GRAM_OPTION_FLAG, .at = AT(skip_bad), .stages = ALL,

@@ -197,6 +197,8 @@ static const struct move move[] = {
     { "extend", "true", { NULL }, FILES, 0 },
     { "resume", "true", { NULL }, RC, 0 },              /* in a directory that holds a model */
     { "columns", "prompt=question", { NULL }, RC, 0 },      /* which no row has */
+    { "split-by-prompt", "0.4", { NULL }, METRICS, 0 },
+    { "cache", "/dev/null/rows", { NULL }, RC, 0 },     /* no directory */
     { "skip-bad", "true", { "data=BAD" }, RC, 0 },
     { "judge-prompt", "OTHER", { NULL }, METRICS, 0 },
     { "labels", "C,D", { NULL }, METRICS, 0 },
@@ -270,7 +272,7 @@ static void every_option_moves_a_number(void **state)
         if (!known)
             fail_msg("%s: no number is looked at for it here", o->name);
     }
-    assert_true(n > 40 && n + 4 < 96);      /* recipe.c has room for so many keys */
+    assert_true(n > 40 && n + 4 < 128);      /* recipe.c has room for so many keys */
 }
 
 /* ---- What they mean -------------------------------------------------------------------------------- */
