@@ -125,6 +125,7 @@ void check_digest(const void *p, size_t bytes, const char *name, ...)
 int check_capped(int argc, char **argv)
 {
     static const struct { const char *name; unsigned keeps; } cap[] = {
+        { "bf16", GR_CPU_AVX2 | GR_CPU_AVX512 | GR_CPU_VNNI | GR_CPU_BF16 },
         { "avx512", GR_CPU_AVX2 | GR_CPU_AVX512 }, { "avx2", GR_CPU_AVX2 }, { "ref", 0 },
     };
     unsigned ran = gr_cpu();

@@ -43,7 +43,7 @@ typedef struct gram_model gram_model;
 
 typedef enum {
     GRAM_F32,               /* weights held and multiplied in float32 */
-    GRAM_BF16,              /* weights held in bfloat16, multiplied in float32 */
+    GRAM_BF16,              /* weights held in bfloat16; and multiplied in it where the CPU can: gram_arithmetic() */
     GRAM_INT8               /* 8-bit weights, a scale per output channel; two-byte activations, a scale per token */
 } gram_dtype;
 
@@ -100,6 +100,10 @@ gram_status gram_check_pointwise_prompt(const char *text, gram_err *err);       
 void gram_close(gram_model *m);             /* NULL is fine */
 /* That calibrates its probabilities: of judge.json, 0 where there is none or the options set it aside. */
 double gram_temperature(const gram_model *m);
+/* What its layers' weights are multiplied in: "float32", "8-bit integers", "bfloat16, sums in float32"; with GRAM_BF16 on a
+ * CPU without such products "float32, of weights held in bfloat16"; with GRAM_F32 on one with AMX "float32 as sums of two
+ * bfloat16". Between these numbers differ by more than their last bits. Lives as long as the program. */
+const char *gram_arithmetic(const gram_model *m);
 const char *gram_head(const gram_model *m); /* what it ends in, as gram_info says it; lives as long as the program */
 
 typedef struct { const char *name; size_t count; uint64_t bytes; } gram_type_count;
@@ -109,7 +113,8 @@ typedef struct {
     const char *format;             /* "safetensors", "gguf" */
     const char *chat_template;      /* "jinja": the model's own, or a file; or a name as in gram_options; NULL: none */
     const char *tokenizer;          /* "byte-level BPE", "SentencePiece BPE"; NULL: the directory has none */
-    const char *cpu;                /* the code path in use: "ref", "avx2", "avx512", "avx512+vnni" */
+    const char *cpu;                /* the code path in use: "ref", "avx2", "avx512", "avx512+vnni", "avx512+vnni+bf16" */
+    const char *arithmetic;         /* as gram_arithmetic() says it of a model that is opened so */
     uint64_t parameters, file_bytes;
     uint64_t weight_bytes;          /* held in memory by the dtype asked for, mapped pages included */
     uint64_t work_bytes;            /* besides the weights, for one full batch */

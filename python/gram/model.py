@@ -212,6 +212,11 @@ class Model:
         return text(lib.gram_head(self._model()))
 
     @property
+    def arithmetic(self) -> str:
+        """What its weights are multiplied in, such as "float32" or "bfloat16, sums in float32"."""
+        return text(lib.gram_arithmetic(self._model()))
+
+    @property
     def temperature(self) -> Optional[float]:
         """That its probabilities are calibrated with, from judge.json; None: there is none."""
         return lib.gram_temperature(self._model()) or None

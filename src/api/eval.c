@@ -70,7 +70,8 @@ static void collect(facts_of *f, gram_model *m)
     else
         snprintf(f->chat, sizeof f->chat, "%s", gr_chat_name(m->chat));
     f->facts = (gr_eval_facts){
-        .model = m->name, .dtype = dtypes[m->dtype], .cpu = gr_cpu_name(gr_cpu()),
+        .model = m->name, .dtype = dtypes[m->dtype], .cpu = gr_cpu_name(gr_kern_cpu()),
+        .arithmetic = gram_arithmetic(m),
         .chat_template = f->chat,
         .truncate = truncates[m->judge.truncate], .date = gr_api_date(f->date),
         .prompt_hash = m->judge.plain ? NULL : f->digest, .lambda = m->lambda, .temperature = m->temperature,

@@ -19,9 +19,26 @@ const char *gram_version(void)
     return GRAM_VERSION;
 }
 
-static gr_linear_mode mode_of(gram_dtype t)
+static gr_linear_mode mode_of(gram_dtype t, const gr_device *d)
 {
-    return t == GRAM_INT8 ? GR_LINEAR_INT8 : t == GRAM_BF16 ? GR_LINEAR_BF16 : GR_LINEAR_F32;
+    return t == GRAM_INT8 ? GR_LINEAR_INT8 : t == GRAM_BF16 ? GR_LINEAR_ROUNDED : gr_linear_best_f32(d);
+}
+
+/* What mode_of() comes to, in words. */
+static const char *arithmetic_of(gram_dtype t)
+{
+    unsigned cpu = gr_kern_cpu();
+
+    if (t == GRAM_INT8)
+        return "8-bit integers";
+    if (t == GRAM_BF16)
+        return cpu & GR_CPU_BF16 ? "bfloat16, sums in float32" : "float32, of weights held in bfloat16";
+    return cpu & GR_CPU_SPLIT ? "float32 as sums of two bfloat16" : "float32";
+}
+
+const char *gram_arithmetic(const gram_model *m)
+{
+    return arithmetic_of(m->dtype);
 }
 
 static gram_status check_options(const gram_options *o, size_t context, const char *path, gram_err *err)
@@ -281,7 +298,7 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
         goto out;
     cfg = m->file.cfg;                              /* the model takes it over */
     m->file.cfg = (gr_config){ 0 };
-    rc = gr_model_open_folded(&m->model, m->device, m->file.weights, m->file.adapter, &cfg, mode_of(opt->dtype),
+    rc = gr_model_open_folded(&m->model, m->device, m->file.weights, m->file.adapter, &cfg, mode_of(opt->dtype, m->device),
                               GR_MODEL_FIXED, err);
     if (!rc)
         check_labels(m);
@@ -420,7 +437,8 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
         out->chat_template = gr_chat_name(chat.kind);
     gr_chat_clear(&chat);
     out->tokenizer = c.tok ? gr_tok_kind(c.tok) : NULL;
-    out->cpu = gr_cpu_name(gr_cpu());
+    out->cpu = gr_cpu_name(gr_kern_cpu());
+    out->arithmetic = arithmetic_of(opt->dtype);
     out->file_bytes = gr_weights_file_bytes(c.weights);
     if (c.adapter)
         describe_adapter(&c, out);

@@ -339,7 +339,7 @@ static gram_status finish(void *arg, gram_train_report *report, gram_err *err)
     uint64_t *prompt = NULL;
     char date[32];
     gr_run_facts facts = { .stage = f->stage, .model = f->model, .data = gr_text_base(f->data), .set = set,
-                           .sets = f->rows->held->n ? f->rows->n_held : 0, .opt = f->o, .cpu = gr_cpu_name(gr_cpu()),
+                           .sets = f->rows->held->n ? f->rows->n_held : 0, .opt = f->o, .cpu = gr_cpu_name(gr_kern_cpu()),
                            .date = gr_api_date(date), .stopped = f->stopped };
     gr_buf page = { 0 };
     gram_status rc = set ? judged_sets(f->rows, set, &prompt, err) : gr_nomem(err, "held-out rows");

@@ -1,11 +1,36 @@
-/* cpu.c - see cpu.h. __builtin_cpu_supports() asks cpuid and xgetbv both. */
+/* cpu.c - see cpu.h. __builtin_cpu_supports() asks cpuid and xgetbv both; compilers do not agree on its names of what is
+ * newer, for which cpuid and xgetbv are asked here. */
+#include <cpuid.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/cpu.h"
 
-unsigned gr_cpu(void)
+enum { UP_TO_AVX512 = GR_CPU_AVX2 | GR_CPU_AVX512, UP_TO_VNNI = UP_TO_AVX512 | GR_CPU_VNNI,
+       UP_TO_BF16 = UP_TO_VNNI | GR_CPU_BF16 };
+
+static bool has_avx512_bf16(void)
 {
-    const char *cap = getenv("GRAM_CPU");
+    unsigned a = 0, b, c, d;
+
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && a >> 5 & 1;
+}
+
+/* The tiles, products of bfloat16 and of bytes, and the state of both that the system keeps. */
+static bool has_amx(void)
+{
+    enum { TILES = 1 << 24, OF_BF16 = 1 << 22, OF_BYTES = 1 << 25, KEPT = 1 << 17 | 1 << 18 };
+    unsigned a, b, c, d = 0, low, high;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) ||
+        (~d & (TILES | OF_BF16 | OF_BYTES)))
+        return false;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (low & KEPT) == KEPT;
+}
+
+static unsigned granted(void)
+{
     unsigned bits = 0;
 
     __builtin_cpu_init();
@@ -16,17 +41,36 @@ unsigned gr_cpu(void)
         bits |= GR_CPU_AVX512;
     if ((bits & GR_CPU_AVX512) && __builtin_cpu_supports("avx512vnni"))
         bits |= GR_CPU_VNNI;
-    if (!cap || !*cap || !strcmp(cap, "vnni"))
+    if ((bits & GR_CPU_VNNI) && has_avx512_bf16())
+        bits |= GR_CPU_BF16;
+    if ((bits & GR_CPU_BF16) && has_amx())
+        bits |= GR_CPU_AMX | GR_CPU_SPLIT;
+    return bits;
+}
+
+unsigned gr_cpu(void)
+{
+    static const struct { const char *name; unsigned most; } cap[] = {
+        { "amx", ~0u }, { "bf16x3", UP_TO_BF16 }, { "bf16", UP_TO_BF16 }, { "vnni", UP_TO_VNNI },
+        { "avx512", UP_TO_AVX512 }, { "avx2", GR_CPU_AVX2 },
+    };
+    const char *name = getenv("GRAM_CPU");
+    unsigned bits = granted();
+
+    if (!name || !*name)
         return bits;
-    if (!strcmp(cap, "avx512"))
-        return bits & (GR_CPU_AVX2 | GR_CPU_AVX512);
-    if (!strcmp(cap, "avx2"))
-        return bits & GR_CPU_AVX2;
+    for (size_t i = 0; i < sizeof cap / sizeof *cap; i++)
+        if (!strcmp(name, cap[i].name)) {
+            bits &= cap[i].most;
+            return strcmp(name, "bf16x3") || !(bits & GR_CPU_BF16) ? bits : bits | GR_CPU_SPLIT;
+        }
     return 0;
 }
 
 const char *gr_cpu_name(unsigned bits)
 {
-    return bits & GR_CPU_VNNI ? "avx512+vnni" : bits & GR_CPU_AVX512 ? "avx512" :
+    return bits & GR_CPU_AMX ? "avx512+vnni+bf16+amx" :
+           bits & GR_CPU_BF16 ? bits & GR_CPU_SPLIT ? "avx512+vnni+bf16x3" : "avx512+vnni+bf16" :
+           bits & GR_CPU_VNNI ? "avx512+vnni" : bits & GR_CPU_AVX512 ? "avx512" :
            bits & GR_CPU_AVX2 ? "avx2" : "ref";
 }

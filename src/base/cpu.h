@@ -5,10 +5,13 @@
 enum {
     GR_CPU_AVX2   = 1,      /* with FMA and F16C */
     GR_CPU_AVX512 = 2,      /* F, BW, DQ, VL */
-    GR_CPU_VNNI   = 4       /* AVX-512 VNNI */
+    GR_CPU_VNNI   = 4,      /* AVX-512 VNNI */
+    GR_CPU_BF16   = 8,      /* AVX-512 BF16 */
+    GR_CPU_AMX    = 16,     /* AMX, of bytes and of bfloat16 */
+    GR_CPU_SPLIT  = 32      /* float32 is multiplied as sums of two bfloat16, which is faster where there is AMX */
 };
 
-/* The bits, capped by GRAM_CPU=ref|avx2|avx512|vnni in the environment. */
+/* The bits, capped by GRAM_CPU=ref|avx2|avx512|vnni|bf16|amx in the environment; bf16x3 is bf16 with SPLIT. */
 unsigned gr_cpu(void);
 const char *gr_cpu_name(unsigned bits);     /* "avx512+vnni"; never NULL */
 

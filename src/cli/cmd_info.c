@@ -65,6 +65,7 @@ static int run(const char **arg, size_t n)
     cli_bytes(b, (double)i.work_bytes);
     printf("%-14s%s of weights and %s to work in\n", "memory", a, b);
     line("processor", i.cpu);
+    line("arithmetic", i.arithmetic);
     return CLI_DONE;
 }
 

@@ -24,7 +24,9 @@ const char cli_about[] =
 const char cli_exit_codes[] =
     "0: done. 1: failed, or stopped by Ctrl-C; one sentence on stderr says why. 2: usage error.";
 const char cli_environment[] =
-    "GRAM_CPU=ref|avx2|avx512|vnni caps the instructions that are used; by default the CPU's best are. "
+    "GRAM_CPU=ref|avx2|avx512|vnni|bf16|amx caps the instructions that are used; by default the CPU's best are. vnni "
+    "multiplies nothing in bfloat16, bf16 nothing with AMX, and so no float32 as sums of two bfloat16, which "
+    "GRAM_CPU=bf16x3 forces on a CPU without AMX. "
     "GRAM_PEER_TIMEOUT=SECONDS: a process of a run under mpirun that gives no sign of life for so long ends the run "
     "(30; 0: never).";
 

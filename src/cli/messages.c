@@ -252,6 +252,8 @@ void cli_summary(const cli_progress *p, const gram_file_report *r)
     if (r->seconds > 0)
         fprintf(stderr, " (%.2f/s, %.0f tokens/s)", (double)(r->rows - r->resumed) / r->seconds,
                 (double)r->usage.tokens / r->seconds);
+    if (p->m && strstr(gram_arithmetic(p->m), "bfloat16"))      /* which not every CPU gives */
+        fprintf(stderr, ", in %s", gram_arithmetic(p->m));
     also(r->resumed, "of them from the run before");
     also(r->truncated, "truncated");
     also(r->dropped, "dropped as too long");

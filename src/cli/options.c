@@ -20,7 +20,9 @@ static long long batch_tokens, max_tokens;
 
 struct poptOption cli_run_table[] = {
     { "dtype", 'd', POPT_ARG_STRING, &dtype, 0,
-      "Hold and multiply weights as f32 (the default), hold them as bf16, or use 8-bit integers.", "f32|bf16|int8" },
+      "Hold and multiply weights as f32 (the default), hold them as bf16, or use 8-bit integers. A CPU with AVX512_BF16 or "
+      "AMX also multiplies in bf16, so its numbers differ from those of one without; GRAM_CPU=vnni forces the latter's, "
+      "and `gram info --dtype bf16` says what is done here.", "f32|bf16|int8" },
     { "base", '\0', POPT_ARG_STRING, &base, 0,
       "Where the base model of a LoRA adapter is (default: where the adapter says; one in a GGUF file does not).", "PATH" },
     { "threads", 't', POPT_ARG_INT, &threads, 0, "Use N threads (default: one for each core).", "N" },

@@ -70,6 +70,7 @@ static json_t *facts(builder *b, const gr_eval_facts *f)
 
     set(b, o, "model", text(f->model));
     set(b, o, "dtype", text(f->dtype));
+    set(b, o, "arithmetic", text(f->arithmetic));
     set(b, o, "cpu", text(f->cpu));
     set(b, o, "chat_template", text(f->chat_template));
     set(b, o, "judge_prompt", text(f->prompt_hash));

@@ -276,7 +276,8 @@ static void facts(gr_page *p, const gr_eval_result *r)
 
     gr_page_raw(p, "<h2>The run</h2>\n<div class=\"box\"><dl>\n");
     gr_page_fact(p, "model", f->model);
-    gr_page_fact(p, "arithmetic", f->dtype);
+    gr_page_fact(p, "dtype", f->dtype);
+    gr_page_fact(p, "arithmetic", f->arithmetic);
     if (f->temperature > 0)
         gr_page_put(p, "<dt>temperature</dt><dd>%.4g</dd>\n", f->temperature);
     gr_page_fact(p, "processor", f->cpu);

@@ -13,7 +13,7 @@
 /* What the run was; borrowed strings, NULL where not known. `date` is shown as given. */
 typedef struct {
     const char *model;              /* a base name, no path of somebody's machine */
-    const char *dtype, *cpu, *chat_template, *truncate, *date;
+    const char *dtype, *arithmetic, *cpu, *chat_template, *truncate, *date;
     const char *prompt_hash;        /* of the judge prompt's bytes */
     const char *label_a, *label_b;
     size_t max_tokens;

@@ -468,9 +468,9 @@ static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_
     return rc;
 }
 
-/* In the last layer only the rows that are asked for go past k and v: int8 saves no time there, and what comes last
- * errs most. The rest of that layer keeps the file's type, as float32 where it is used. So does a router, whose
- * roundings send a token to other experts. */
+/* In the last layer only the rows that are asked for go past k and v: int8 and bfloat16 save no time there, and what
+ * comes last errs most. The rest of that layer keeps the file's type, as float32 where it is used. So does a router,
+ * whose roundings send a token to other experts. */
 static gr_linear_mode mode_of(const struct binder *b, gr_tensor_kind slot, size_t layer)
 {
     const gr_config *c = &b->m->cfg;
@@ -480,7 +480,7 @@ static gr_linear_mode mode_of(const struct binder *b, gr_tensor_kind slot, size_
         return GR_LINEAR_KEEP;
     if (slot == GR_T_ROUTER && b->mode != GR_LINEAR_F32)
         return GR_LINEAR_KEEP;
-    return few && b->mode == GR_LINEAR_INT8 ? GR_LINEAR_KEEP : b->mode;
+    return few && (b->mode == GR_LINEAR_INT8 || b->mode == GR_LINEAR_ROUNDED) ? GR_LINEAR_KEEP : b->mode;
 }
 
 static uint64_t tensor_bytes(const gr_tensor *t)

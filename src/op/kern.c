@@ -1,4 +1,4 @@
-/* kern.c - read this to know which CPU runs what. GRAM_CPU=ref|avx2|avx512|vnni caps it (base/cpu.h). */
+/* kern.c - read this to know which CPU runs what. GRAM_CPU=ref|avx2|avx512|vnni|bf16|amx caps it (base/cpu.h). */
 #include <stdlib.h>
 #include <string.h>
 #include "base/cpu.h"
@@ -7,7 +7,8 @@
 #include "op/gpu.h"
 #include "op/op.h"
 
-/* Every op has every build; what multiplies bytes has one for VNNI besides. */
+/* Every op has every build; what multiplies bytes has one for VNNI besides. What multiplies bfloat16 is oneDNN's alone, and
+ * a table says whether it may. */
 #define TABLE(isa, bits, bytes) {                   \
     .cpu         = bits,                            \
     .add         = gr_add_ref,                      \
@@ -59,24 +60,54 @@
     .few_blocks  = gr_few_blocks_##isa,             \
     .digits_row  = gr_digits_row_##bytes,           \
     .digits_dot  = gr_digits_dot_##bytes,           \
+    .split       = gr_split_##isa,                  \
 }
 
+#define VNNI (GR_CPU_AVX2 | GR_CPU_AVX512 | GR_CPU_VNNI)
+
 static const struct gr_kern table[] = {
-    TABLE(ref, 0, ref),
-    TABLE(avx2, GR_CPU_AVX2, avx2),
+    TABLE(avx512, VNNI | GR_CPU_BF16 | GR_CPU_AMX | GR_CPU_SPLIT, vnni),
+    TABLE(avx512, VNNI | GR_CPU_BF16 | GR_CPU_AMX, vnni),
+    TABLE(avx512, VNNI | GR_CPU_BF16 | GR_CPU_SPLIT, vnni),
+    TABLE(avx512, VNNI | GR_CPU_BF16, vnni),
+    TABLE(avx512, VNNI, vnni),
     TABLE(avx512, GR_CPU_AVX2 | GR_CPU_AVX512, avx512),
-    TABLE(avx512, GR_CPU_AVX2 | GR_CPU_AVX512 | GR_CPU_VNNI, vnni),
+    TABLE(avx2, GR_CPU_AVX2, avx2),
+    TABLE(ref, 0, ref),
 };
 
 const struct gr_kern *gr_kern_of(unsigned cpu)
 {
-    return &table[cpu & GR_CPU_VNNI ? 3 : cpu & GR_CPU_AVX512 ? 2 : cpu & GR_CPU_AVX2 ? 1 : 0];
+    size_t i = 0;
+
+    while (table[i].cpu & ~cpu)
+        i++;
+    return &table[i];
 }
 
 static dnnl_cpu_isa_t dnnl_cap(unsigned cpu)
 {
-    return cpu & GR_CPU_VNNI ? GR_DNNL_ISA_ALL : cpu & GR_CPU_AVX512 ? dnnl_cpu_isa_avx512_core :
+    return cpu & GR_CPU_AMX ? GR_DNNL_ISA_ALL : cpu & GR_CPU_BF16 ? dnnl_cpu_isa_avx512_core_bf16 :
+           cpu & GR_CPU_VNNI ? dnnl_cpu_isa_avx512_core_vnni : cpu & GR_CPU_AVX512 ? dnnl_cpu_isa_avx512_core :
            cpu & GR_CPU_AVX2 ? dnnl_cpu_isa_avx2 : dnnl_cpu_isa_sse41;
+}
+
+/* Later instruction sets of oneDNN's have the bits of those that they build on. */
+static bool dnnl_has(dnnl_cpu_isa_t isa)
+{
+    return ((unsigned)dnnl_get_effective_cpu_isa() & (unsigned)isa) == (unsigned)isa;
+}
+
+unsigned gr_kern_cpu(void)
+{
+    unsigned cpu = gr_cpu();
+
+    (void)dnnl_set_max_cpu_isa(dnnl_cap(cpu));      /* refused once oneDNN has made its choice */
+    if ((cpu & GR_CPU_AMX) && !dnnl_has(dnnl_cpu_isa_avx512_core_amx))
+        cpu &= ~(unsigned)(GR_CPU_AMX | GR_CPU_SPLIT);
+    if ((cpu & GR_CPU_BF16) && !dnnl_has(dnnl_cpu_isa_avx512_core_bf16))
+        cpu &= ~(unsigned)(GR_CPU_BF16 | GR_CPU_SPLIT);
+    return cpu;
 }
 
 bool gr_device_is_gpu(const char *name, size_t *index)
@@ -93,7 +124,6 @@ bool gr_device_is_gpu(const char *name, size_t *index)
 
 gram_status gr_device_open(gr_device **out, const char *name, size_t threads, gram_err *err)
 {
-    unsigned cpu = gr_cpu();
     size_t index = 0;
     bool gpu;
 
@@ -105,6 +135,5 @@ gram_status gr_device_open(gr_device **out, const char *name, size_t threads, gr
         return gr_fail(err, GRAM_EARG, "device: wanted cpu, cuda:0 (or another number) or auto, found \"%s\"", name);
     if (gpu || (!strcmp(name, "auto") && gr_gpu_list(NULL, 0, NULL) > 0))
         return gr_gpu_open(out, index, err);
-    (void)dnnl_set_max_cpu_isa(dnnl_cap(cpu));      /* refused once oneDNN has made its choice */
-    return gr_device_open_cpu(out, threads, gr_kern_of(cpu), err);
+    return gr_device_open_cpu(out, threads, gr_kern_of(gr_kern_cpu()), err);
 }

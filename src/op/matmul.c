@@ -23,17 +23,12 @@ enum {
     SLICE      = 512,               /* outputs in a slice at most */
     EXPANDED   = 384 * 1024,        /* weights of a slice that is expanded in use: 1.5 MiB of float32 */
     LAID_OUT   = 512 * 1024,        /* of one that is only laid out anew */
+    HALVES     = 512 * 1024,        /* of one that is multiplied in bfloat16: 1 MiB */
     FEW_AVX2   = 48,                /* rows from which on a whole tile is faster than so many rows one by one */
     FEW_AVX512 = 64,
     PACK_ROWS  = 16,                /* rows transposed together: a cache line of each column */
     MAX_K_INT8 = INT32_MAX / (2 * 128 * 127)    /* longer sums, and what is taken off them, could wrap an int32 */
 };
-
-/* Rows of a product, of the M of a call. */
-static size_t tile_rows(size_t M)
-{
-    return M % GR_TILE ? M : GR_TILE;
-}
 
 /* The list is a cache: a const gr_linear may still grow it. Sums of bytes lie without gaps, [T,n]: for others oneDNN
  * takes a slower way (1020 and 870 GOP/s a core). */
@@ -103,17 +98,6 @@ static void expand_rows(float *y, const gr_tensor *w, size_t o, size_t n)
         expand_row(y + i * w->cols, w, o + i);
 }
 
-/* Nearest, ties to even; a NaN stays one. */
-static uint16_t to_bf16(float f)
-{
-    uint32_t u;
-
-    memcpy(&u, &f, sizeof u);
-    if ((u & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)(u >> 16 | 0x40);
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
 /* Column k of to, ld apart, is what rows hold at k: n rows, K apart. */
 static void transpose(float *to, size_t ld, const float *rows, size_t n, size_t K)
 {
@@ -179,8 +163,7 @@ static gram_status round_bf16(gr_linear *l, gram_err *err)
     }
     for (size_t o = 0; o < l->O; o++) {
         expand_row(row, &l->w, o);
-        for (size_t k = 0; k < l->K; k++)
-            own[o * l->K + k] = to_bf16(row[k]);
+        l->op->split(own + o * l->K, NULL, row, l->K);
     }
     l->w = (gr_tensor){ GR_BF16, own, l->O, l->K };
     free(row);
@@ -192,7 +175,7 @@ static gram_status round_bf16(gr_linear *l, gram_err *err)
  * it would be 119 and 126. */
 static bool lays_out(const gr_linear *l)
 {
-    bool never_packed = l->mode != GR_LINEAR_INT8 && (l->mode != GR_LINEAR_F32 || float_in_place(&l->w));
+    bool never_packed = l->mode != GR_LINEAR_INT8 && (l->mode != GR_LINEAR_F32 || float_in_place(&l->w)) && !l->by;
 
     return never_packed && gr_crowded(l->K) && l->op->cpu & GR_CPU_AVX512;
 }
@@ -209,7 +192,9 @@ static void choose_slice(gr_linear *l)
 {
     size_t most = SLICE, n;
 
-    if (l->mode == GR_LINEAR_BF16 || (l->mode == GR_LINEAR_KEEP && !float_in_place(&l->w)))
+    if (l->by)
+        most = gr_min(SLICE, gr_max(64, HALVES / l->K));
+    else if (l->mode == GR_LINEAR_BF16 || (l->mode == GR_LINEAR_KEEP && !float_in_place(&l->w)))
         most = gr_min(SLICE, gr_max(64, EXPANDED / l->K));
     else if (lays_out(l))
         most = gr_min(SLICE, gr_max(64, LAID_OUT / l->K));
@@ -229,6 +214,8 @@ static gram_status prepare(gr_linear *l, gram_err *err)
     case GR_LINEAR_INT8:
         return gr_int8_open(l, err);
     case GR_LINEAR_KEEP:
+    case GR_LINEAR_ROUNDED:
+    case GR_LINEAR_SPLIT:
         break;
     }
     return GRAM_OK;
@@ -241,11 +228,22 @@ static gram_status dense_products(gr_linear *l, gram_err *err)
     const gr_product *p;
 
     for (size_t o = 0; o < l->O && !rc && !l->wide; o += l->slice) {
-        rc = gr_linear_product(&p, l, columns_of(l), GR_TILE, outputs(l, o), l->K, l->O, err);
+        rc = l->by ? gr_bf16_product(&p, l, GR_TILE, outputs(l, o), l->O, l->by == GR_BY_SPLIT, err)
+                   : gr_linear_product(&p, l, columns_of(l), GR_TILE, outputs(l, o), l->K, l->O, err);
         if (!rc)
             l->pad_bytes = gr_max(l->pad_bytes, gr_round_up(p->pad_bytes, GR_ALIGN));
     }
     return rc;
+}
+
+bool gr_linear_multiplies_bf16(const gr_device *d)
+{
+    return gr_device_op(d)->cpu & GR_CPU_BF16 && !gr_device_op(d)->linear;
+}
+
+gr_linear_mode gr_linear_best_f32(const gr_device *d)
+{
+    return gr_device_op(d)->cpu & GR_CPU_SPLIT && !gr_device_op(d)->linear ? GR_LINEAR_SPLIT : GR_LINEAR_F32;
 }
 
 static bool may_be_multiplied(const gr_tensor *w, gr_linear_mode mode)
@@ -255,6 +253,11 @@ static bool may_be_multiplied(const gr_tensor *w, gr_linear_mode mode)
     return w->rows > 0 && w->cols > 0 && gr_dtype_row_bytes(w->type, w->cols, &bytes) &&
            gr_mul(w->rows, w->cols, &bytes) && bytes <= SIZE_MAX / 4 - GR_ALIGN &&
            (mode != GR_LINEAR_INT8 || w->cols <= MAX_K_INT8);
+}
+
+static gr_linear_mode kept_as(gr_linear_mode mode)
+{
+    return mode == GR_LINEAR_ROUNDED ? GR_LINEAR_BF16 : mode == GR_LINEAR_SPLIT ? GR_LINEAR_KEEP : mode;
 }
 
 static gram_status open_on_cpu(gr_linear **out, const gr_device *d, const gr_tensor *w, const float *bias,
@@ -270,7 +273,9 @@ static gram_status open_on_cpu(gr_linear **out, const gr_device *d, const gr_ten
     }
     pthread_mutex_init(&l->products.lock, NULL);
     l->op = gr_device_op(d);
-    l->mode = mode;
+    l->mode = kept_as(mode);
+    if (gr_linear_multiplies_bf16(d))
+        l->by = mode == GR_LINEAR_ROUNDED ? GR_BY_BF16 : mode == GR_LINEAR_SPLIT ? GR_BY_SPLIT : GR_BY_F32;
     l->O = w->rows;
     l->K = w->cols;
     l->w = *w;
@@ -298,7 +303,7 @@ gram_status gr_linear_open(gr_linear **out, const gr_device *d, const gr_tensor 
     if (!may_be_multiplied(w, mode))
         return gr_fail(err, GRAM_EUNSUPPORTED, "a %s weight of [%zu,%zu] cannot be multiplied by",
                        gr_dtype_name(w->type), w->rows, w->cols);
-    return kind ? kind->open(out, (gr_device *)(uintptr_t)d, w, bias, mode, err) :
+    return kind ? kind->open(out, (gr_device *)(uintptr_t)d, w, bias, kept_as(mode), err) :
                   open_on_cpu(out, d, w, bias, mode, err);
 }
 
@@ -345,6 +350,8 @@ size_t gr_linear_scratch(const gr_linear *l, size_t M)
 
     if (kind_of(l))                             /* it takes some as it needs them */
         return 0;
+    if (l->by)
+        return l->pad_bytes + gr_bf16_scratch(l, M);
     n = l->pad_bytes + gr_round_up(room_floats(l) * sizeof(float), GR_ALIGN);
     if (copies(l))
         n += gr_copy_bytes(l->slice, gr_piece(l->K));
@@ -381,6 +388,13 @@ void gr_linear_stays(gr_linear *l)
         l->stays = true;
 }
 
+void gr_linear_rounds(gr_linear *l, bool on)
+{
+    assert(!kind_of(l) && l->mode != GR_LINEAR_INT8 && !l->packed && !l->staged[0] && !l->staged[1]);
+    l->by = on ? GR_BY_BF16 : GR_BY_F32;
+    choose_slice(l);
+}
+
 /* The weights of the slice at output o as float32: where they lie, or in room. */
 static const float *slice_f32(const gr_linear *l, size_t o, size_t n, float *room)
 {
@@ -396,7 +410,7 @@ static const float *slice_f32(const gr_linear *l, size_t o, size_t n, float *roo
 static const float *slice_fwd(const gr_linear *l, size_t o, size_t n, float *room)
 {
     if (l->staged[GR_STAGE_FWD])
-        return l->staged[GR_STAGE_FWD] + o / l->slice * l->K * l->ld;
+        return (const float *)l->staged[GR_STAGE_FWD] + o / l->slice * l->K * l->ld;
     if (!lays_out(l))
         return slice_f32(l, o, n, room);
     pack_slice(l, room, o, room + l->ld * l->K);
@@ -437,14 +451,15 @@ enum { MANY = 256 };                /* rows from which on it pays */
 
 static size_t stage_slices(const gr_linear *l, gr_stage stage)
 {
-    bool asks = stage == GR_STAGE_FWD ? !l->packed : expands(l) || copies(l);
+    bool asks = l->by ? !gr_bf16_in_place(&l->w) : stage == GR_STAGE_FWD ? !l->packed : expands(l) || copies(l);
 
     return asks && l->mode != GR_LINEAR_INT8 ? slices(l) : 0;
 }
 
 static size_t stage_floats(const gr_linear *l, gr_stage stage)
 {
-    size_t slice = stage == GR_STAGE_FWD ? l->K * l->ld : l->slice * gr_uncrowded(l->K);
+    size_t slice = l->by ? (l->slice * l->K + 1) / 2 :      /* two bytes each */
+                   stage == GR_STAGE_FWD ? l->K * l->ld : l->slice * gr_uncrowded(l->K);
 
     return gr_round_up(stage_slices(l, stage) * slice, GR_ALIGN / sizeof(float));
 }
@@ -486,9 +501,11 @@ static void stage_slice(void *arg, gr_lane *lane, size_t first, size_t n)
         ld = gr_uncrowded(l->K);
         room = (float *)(uintptr_t)l->staged[s->stage];
         rows = gr_lane_bytes(lane, PACK_ROWS * l->K * sizeof *rows);
-        if (rows && s->stage == GR_STAGE_FWD)
+        if (rows && l->by)
+            gr_bf16_stage(l, (uint16_t *)(void *)room, o, end - o, rows);
+        else if (rows && s->stage == GR_STAGE_FWD)
             pack_slice(l, room + slice * l->K * l->ld, o, rows);
-        for (; s->stage == GR_STAGE_DX && o < end; o++)
+        for (; !l->by && s->stage == GR_STAGE_DX && o < end; o++)
             expand_row(room + o * ld, &l->w, o);
         gr_lane_give_back(lane, mark);
     }
@@ -534,7 +551,7 @@ void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, s
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        assert(to[i].l->mode == to->l->mode && to[i].l->K == to->l->K);
+        assert(to[i].l->mode == to->l->mode && to[i].l->by == to->l->by && to[i].l->K == to->l->K);
         bytes = gr_max(bytes, gr_linear_scratch(to[i].l, M));
     }
     all = scratch_of(lane, bytes);
@@ -543,6 +560,8 @@ void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, s
     was = gr_dnnl_enter();
     if (n > 0 && to->l->mode == GR_LINEAR_INT8)
         rc = gr_int8_fwd(to, n, x, M, all, &lane->err);
+    else if (n > 0 && to->l->by)
+        rc = gr_bf16_fwd(to, n, x, M, all, &lane->err);
     else
         for (size_t i = 0; i < n && !rc; i++) {
             gr_arena a = all;
@@ -592,14 +611,27 @@ static gram_status slice_dx(const gr_linear *l, float *dx, size_t lddx, const fl
     return rc;
 }
 
+static gram_status dx_f32(const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add, gr_arena a, gram_err *err)
+{
+    const float *staged = l->staged[GR_STAGE_DX];
+    float *room = expands(l) && !staged ? gr_arena_alloc(&a, l->slice * l->K * sizeof *room) : NULL;
+    gram_status rc = GRAM_OK;
+
+    for (size_t o = 0; o < l->O && !rc; o += l->slice) {
+        size_t n = outputs(l, o), ld = gr_uncrowded(l->K);
+        const float *w = staged ? staged + o * ld : slice_f32(l, o, n, room);
+        const struct dx_side side = { w, l->packed ? 1 : staged ? ld : l->K, l->packed ? l->ld : 1,
+                                      !staged && copies(l) };
+        rc = slice_dx(l, dx.p, dx.ld, gr_f32(dy) + o, dy.ld, M, n, &side, add || o > 0, a, err);
+    }
+    return rc;
+}
+
 void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add)
 {
-    const float *staged;
     size_t mark = gr_lane_mark(lane);
     gr_arena a;
-    float *room;
     gr_entered was;
-    gram_status rc = GRAM_OK;
 
     if (kind_of(l)) {
         kind_of(l)->dx(lane, l, dx, dy, M, add);
@@ -613,17 +645,8 @@ void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_
     a = scratch_of(lane, gr_linear_scratch(l, M));
     if (lane->rc)
         return;
-    staged = l->staged[GR_STAGE_DX];
-    room = expands(l) && !staged ? gr_arena_alloc(&a, l->slice * l->K * sizeof *room) : NULL;
     was = gr_dnnl_enter();
-    for (size_t o = 0; o < l->O && !rc; o += l->slice) {
-        size_t n = outputs(l, o), ld = gr_uncrowded(l->K);
-        const float *w = staged ? staged + o * ld : slice_f32(l, o, n, room);
-        const struct dx_side side = { w, l->packed ? 1 : staged ? ld : l->K, l->packed ? l->ld : 1,
-                                      !staged && copies(l) };
-        rc = slice_dx(l, dx.p, dx.ld, gr_f32(dy) + o, dy.ld, M, n, &side, add || o > 0, a, &lane->err);
-    }
+    gr_lane_fail(lane, (l->by ? gr_bf16_dx : dx_f32)(l, dx, dy, M, add, a, &lane->err), &lane->err);
     gr_dnnl_leave(&was);
-    gr_lane_fail(lane, rc, &lane->err);
     gr_lane_give_back(lane, mark);
 }

@@ -6,7 +6,8 @@
  *             db[o]   += sum_m dy[m,o]
  *
  * A gr_linear is a weight made ready once: float32 used where it lies (a mapped file's rows, [O,K]), or
- * expanded from another type, or kept in its type and expanded slice by slice as it is used, or int8.
+ * expanded from another type, or kept in its type and expanded slice by slice as it is used, or int8. Where the CPU
+ * multiplies bfloat16, products can be of that: of both sides rounded, or of float32 as sums of two (split.h).
  *
  * How rows are multiplied follows from the cut of the run that a lane is in, which gr_linear_cut() makes:
  *
@@ -32,8 +33,15 @@ typedef enum {
     GR_LINEAR_F32,          /* float32: borrowed where the tensor is F32, else expanded into memory of its own */
     GR_LINEAR_BF16,         /* two bytes a weight: borrowed where the tensor is BF16, else rounded; expanded in use */
     GR_LINEAR_KEEP,         /* the tensor's own type, borrowed, whatever it is; expanded in use */
-    GR_LINEAR_INT8          /* 8-bit rows with a float32 scale each, activations of two bytes: see quant.h */
+    GR_LINEAR_INT8,         /* 8-bit rows with a float32 scale each, activations of two bytes: see quant.h */
+    GR_LINEAR_ROUNDED,      /* as BF16, but x is rounded to bfloat16, too, once a call, and the sums are float32 */
+    GR_LINEAR_SPLIT         /* as KEEP, and x w is made of bfloat16, hi hi + hi lo + lo hi: off by some 2^-16 of |x w| */
 } gr_linear_mode;
+/* What a float32 weight is best multiplied as: F32, or SPLIT where bfloat16 is more than three times as fast. */
+gr_linear_mode gr_linear_best_f32(const gr_device *d);
+/* Whether d multiplies bfloat16; where it does not, ROUNDED is BF16 and SPLIT is KEEP. A handful of rows (FEW) is
+ * multiplied in float32 everywhere. */
+bool gr_linear_multiplies_bf16(const gr_device *d);
 
 typedef struct gr_linear gr_linear;
 /* For lanes of d, or of another device with its kernels. w stays borrowed where the mode says so. bias is borrowed,
@@ -45,11 +53,14 @@ size_t gr_linear_bytes(const gr_linear *l);     /* of memory that the weight kee
 bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it */
 /* w does outlive it: a handful of rows then reads w's bytes, and not what was made of them. Before the first use. */
 void gr_linear_stays(gr_linear *l);
+/* While it is on, products round both sides as ROUNDED does, whatever type w has; dx too, and what is staged. Not for INT8,
+ * nor what was expanded into memory of its own. */
+void gr_linear_rounds(gr_linear *l, bool on);
 /* Makes it ready for runs of GR_ROWS_FEW, once, before the first of them: Q4_0, Q4_1 and Q8_0 are laid out as digits.h
  * multiplies them, and w's bytes are no longer read by those runs. Any thread. */
 gram_status gr_linear_few(const gr_linear *l, gram_err *err);
 size_t gr_linear_few_bytes(const gr_linear *l);     /* of memory that this takes, or will */
-/* Bytes of a lane's scratch that one call with M rows takes, forward or dx; and dW, of K columns. */
+/* Bytes of a lane's scratch that one call with M rows takes, forward or dx; and dW, of K columns, rounded or not. */
 size_t gr_linear_scratch(const gr_linear *l, size_t M);
 size_t gr_dw_scratch(size_t K);
 
@@ -63,6 +74,9 @@ void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_
 /* Rows [o0,o1) of dW += their share of dy^T x, of M rows and K columns. The cut of O into calls changes no bit; o0 is a
  * multiple of 64, o1 too or O. dW, dy and x begin where the whole does. */
 void gr_linear_dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1);
+/* The same of dy and x rounded to bfloat16, added up in float32; o0 is a multiple of GR_DW_ROUNDED, o1 too or O. */
+enum { GR_DW_ROUNDED = 256 };
+void gr_linear_dw_rounded(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1);
 /* db [O] += the rows of dy, in order; any M. */
 void gr_linear_db(gr_lane *lane, float *db, gr_mat dy, size_t M, size_t O);
 

@@ -8,7 +8,9 @@
  * two cores for 1024 to 3072, and nothing is lost on AVX-512.
  *
  * Tiles are equal and follow from M and from what is copied; blocks lie at fixed places. So the cut of O changes no
- * bit. */
+ * bit.
+ *
+ * Rounded to bfloat16 both sides are copied, and blocks are larger, as x is rounded anew for each. */
 #include <assert.h>
 #include "op/op.h"
 #include "op/product_int.h"
@@ -17,16 +19,23 @@ enum {
     DW_ROWS  = 64,
     DW_TILE  = 832,         /* rows of x at most; dW is read and written once a tile */
     DW_COPY  = 192,         /* the same where a side is copied, into a cache */
+    DW_HALF  = 384,         /* and where it is rounded to two bytes */
     DW_ROUND = 16
 };
 
 /* Products of every weight's gradient, kept until the process ends. */
 static gr_products products = { PTHREAD_MUTEX_INITIALIZER, NULL };
 
+static size_t half_bytes(size_t n)
+{
+    return gr_round_up(DW_HALF * n * sizeof(uint16_t), GR_ALIGN);
+}
+
 /* Copies of both sides by us and by oneDNN; what else it needs it takes for itself. */
 size_t gr_dw_scratch(size_t K)
 {
-    return 2 * (gr_copy_bytes(DW_COPY, DW_ROWS) + gr_copy_bytes(DW_COPY, gr_piece(K)));
+    return gr_max(2 * (gr_copy_bytes(DW_COPY, DW_ROWS) + gr_copy_bytes(DW_COPY, gr_piece(K))),
+                  half_bytes(GR_DW_ROUNDED) + half_bytes(gr_piece(K)));
 }
 
 /* One side of a product: n columns of a tile, where they lie or in room. */
@@ -103,6 +112,72 @@ void gr_linear_dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_
             struct side left = make_side(gr_f32(dy) + o, dy.ld, gr_min(DW_ROWS, o1 - o), &a);
             struct side right = make_side(gr_f32(x) + k, x.ld, gr_min(piece, K - k), &a);
             rc = add_piece(gr_f32(gr_mat_at(dW, o, k)), dW.ld, left, right, M, &a, &lane->err);
+        }
+    gr_dnnl_leave(&was);
+    gr_lane_fail(lane, rc, &lane->err);
+    gr_lane_give_back(lane, mark);
+}
+
+/* ---- In bfloat16 -------------------------------------------------------------------------------- */
+
+/* n columns of a tile, rounded into room, n apart. */
+struct rounded { const float *x; size_t ld, n; uint16_t *room; };
+
+static const uint16_t *round_tile(const struct gr_kern *op, const struct rounded *s, size_t m, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++)
+        op->split(s->room + r * s->n, NULL, s->x + (m + r) * s->ld, s->n);
+    return s->room;
+}
+
+static gram_status add_rounded_tiles(const struct gr_kern *op, float *dW, size_t lddw, const struct rounded *dy,
+                                     const struct rounded *x, size_t m, size_t M, size_t T, gr_arena *a, gram_err *err)
+{
+    const gr_product_shape s = {
+        .M = dy->n, .N = x->n, .K = T, .x_row = 1, .x_col = dy->n, .w_row = x->n, .w_col = 1, .ldy = lddw, .add = true,
+        .bf16 = true,
+    };
+    const gr_product *p;
+    gr_run r;
+    gram_status rc = gr_product_get(&p, &products, &s, err);
+
+    if (!rc)
+        rc = gr_run_begin(&r, p, a->base + a->used, a->size - a->used, err);
+    if (rc)
+        return rc;
+    for (; m + T <= M && !rc; m += T)
+        rc = gr_run_tile(&r, dW, round_tile(op, dy, m, T), round_tile(op, x, m, T), err);
+    gr_run_end(&r);
+    return rc;
+}
+
+static gram_status add_rounded(const struct gr_kern *op, float *dW, size_t lddw, const struct rounded *dy,
+                               const struct rounded *x, size_t M, gr_arena *a, gram_err *err)
+{
+    size_t n = (M + DW_HALF - 1) / DW_HALF, T = gr_min(M, gr_round_up((M + n - 1) / n, DW_ROUND)), rest = M % T;
+    gram_status rc = add_rounded_tiles(op, dW, lddw, dy, x, 0, M - rest, T, a, err);
+
+    return rc || !rest ? rc : add_rounded_tiles(op, dW, lddw, dy, x, M - rest, M, rest, a, err);
+}
+
+void gr_linear_dw_rounded(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1)
+{
+    size_t piece = gr_piece(K), mark = gr_lane_mark(lane);
+    unsigned char *scratch = gr_lane_bytes(lane, gr_dw_scratch(K));
+    gr_entered was;
+    gram_status rc = GRAM_OK;
+
+    assert(o0 % GR_DW_ROUNDED == 0 && M > 0);
+    if (lane->rc)
+        return;
+    was = gr_dnnl_enter();
+    for (size_t o = o0; o < o1 && !rc; o += GR_DW_ROUNDED)
+        for (size_t k = 0; k < K && !rc; k += piece) {
+            gr_arena a = { scratch, gr_dw_scratch(K), 0 };
+            struct rounded left = { gr_f32(dy) + o, dy.ld, gr_min(GR_DW_ROUNDED, o1 - o),
+                                    gr_arena_alloc(&a, half_bytes(GR_DW_ROUNDED)) };
+            struct rounded right = { gr_f32(x) + k, x.ld, gr_min(piece, K - k), gr_arena_alloc(&a, half_bytes(piece)) };
+            rc = add_rounded(lane->op, gr_f32(gr_mat_at(dW, o, k)), dW.ld, &left, &right, M, &a, &lane->err);
         }
     gr_dnnl_leave(&was);
     gr_lane_fail(lane, rc, &lane->err);

@@ -1,5 +1,5 @@
-/* matmul_int.h - a weight made ready, as the files that multiply by it see it: matmul.c in float32, matmul_int8.c in
- * bytes, matmul_few.c for a handful of rows. */
+/* matmul_int.h - a weight made ready, as the files that multiply by it see it: matmul.c in float32, matmul_bf16.c in
+ * bfloat16, matmul_int8.c in bytes, matmul_few.c for a handful of rows. */
 #ifndef GR_OP_MATMUL_INT_H
 #define GR_OP_MATMUL_INT_H
 
@@ -10,7 +10,8 @@
 /* Of a CPU; another device's begins alike: see matmul.h. */
 struct gr_linear {
     const struct gr_kern *op;
-    gr_linear_mode mode;
+    gr_linear_mode mode;            /* how it is kept: neither ROUNDED nor SPLIT */
+    enum { GR_BY_F32, GR_BY_BF16, GR_BY_SPLIT } by;     /* how it is multiplied; int8: BY_F32 */
     size_t O, K, slice;
     size_t ld;                      /* of a packed float32 slice's rows: see choose_slice() */
     const float *bias;
@@ -24,10 +25,17 @@ struct gr_linear {
     float *wscale;                  /* int8 [O] */
     int32_t *colsum;                /* int8, not wide [O] */
     size_t rotated;                 /* int8: the block of rotate.h, the largest power of two that divides K */
-    const float *staged[2];         /* laid out for the products at hand, forward and dx; NULL: not */
+    const void *staged[2];          /* laid out for the products at hand, forward and dx; NULL: not. See matmul.c; of a
+                                     * weight that is rounded its rows */
     size_t pad_bytes;               /* of the scratchpad that the products made at open need */
     gr_products products;
 };
+
+/* Rows of a product, of the M of a call. */
+static inline size_t tile_rows(size_t M)
+{
+    return M % GR_TILE ? M : GR_TILE;
+}
 
 static inline size_t outputs(const gr_linear *l, size_t o)
 {
@@ -80,6 +88,22 @@ gram_status gr_int8_fwd(const gr_linear_to *to, size_t n, gr_mat x, size_t M, gr
  * slice; pad: what is left. Not for panels. */
 gram_status gr_int8_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const float *scale, size_t M, size_t T,
                           size_t slice, int32_t *acc, gr_arena pad, gram_err *err);
+
+/* ---- matmul_bf16.c -------------------------------------------------------------------------------- */
+
+/* Whether its rows are bfloat16 where they lie, so that neither scratch nor staging makes them. */
+static inline bool gr_bf16_in_place(const gr_tensor *w)
+{
+    return w->type == GR_BF16 && (uintptr_t)w->data % sizeof(uint16_t) == 0;
+}
+
+gram_status gr_bf16_product(const gr_product **out, const gr_linear *l, size_t T, size_t n, size_t ldy, bool add,
+                            gram_err *err);
+size_t gr_bf16_scratch(const gr_linear *l, size_t M);
+/* Rows [o, o + n), rounded, of to [O,K]; row [K] is room. */
+void gr_bf16_stage(const gr_linear *l, uint16_t *to, size_t o, size_t n, float *row);
+gram_status gr_bf16_fwd(const gr_linear_to *to, size_t n, gr_mat x, size_t M, gr_arena a, gram_err *err);
+gram_status gr_bf16_dx(const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add, gr_arena a, gram_err *err);
 
 /* ---- matmul_few.c --------------------------------------------------------------------------------- */
 

@@ -22,6 +22,7 @@
 #include "op/few.h"
 #include "op/digits.h"
 #include "op/rotate.h"
+#include "op/split.h"
 #include "op/matmul.h"
 
 struct gr_kern {
@@ -70,13 +71,17 @@ struct gr_kern {
     gr_few_blocks_fn  *few_blocks;
     gr_digits_row_fn  *digits_row;
     gr_digits_dot_fn  *digits_dot;
+    gr_split_fn       *split;
     const gr_linear_kind *linear;       /* how another device multiplies; NULL: as matmul.c does, on a CPU */
 };
 const struct gr_kern *gr_kern_of(unsigned cpu);         /* bits of base/cpu.h */
+/* The bits of the kernels that a CPU's device has: gr_cpu()'s, without what oneDNN may not use (ONEDNN_MAX_CPU_ISA, or
+ * a system that grants no tiles). Caps oneDNN at what GRAM_CPU grants, which obeys the first call of a process only. */
+unsigned gr_kern_cpu(void);
 
 /* Opens a device with its kernels: the "cpu", with so many threads; 0: one for each core. "cuda:0" is the first GPU, and
  * "auto" that where there is one that can be used, otherwise the CPU. NULL: what GRAM_DEVICE in the environment says, or
- * the CPU. Caps oneDNN at what GRAM_CPU grants, which obeys the first call of a process only. */
+ * the CPU. */
 gram_status gr_device_open(gr_device **out, const char *name, size_t threads, gram_err *err);
 bool gr_device_is_gpu(const char *name, size_t *index);     /* "cuda:" and a number, which is *index */
 

@@ -72,11 +72,12 @@ static dnnl_status_t describe(gr_product *p)
 {
     const gr_product_shape *f = &p->shape;
     const dnnl_dims_t w = { (dnnl_dim_t)f->K, (dnnl_dim_t)f->N };
+    dnnl_data_type_t type = f->bf16 ? dnnl_bf16 : dnnl_f32;
     dnnl_status_t s = f->int8 ? gr_md_by_tag(&p->w, w, dnnl_s8, dnnl_format_tag_any)
-                              : describe_one(&p->w, f->K, f->N, f->w_row, f->w_col, dnnl_f32);
+                              : describe_one(&p->w, f->K, f->N, f->w_row, f->w_col, type);
 
     if (!s)
-        s = describe_one(&p->x, f->M, f->K, f->x_row, f->x_col, f->int8 ? dnnl_u8 : dnnl_f32);
+        s = describe_one(&p->x, f->M, f->K, f->x_row, f->x_col, f->int8 ? dnnl_u8 : type);
     if (!s)
         s = describe_one(&p->y, f->M, f->N, f->ldy, 1, f->int8 ? dnnl_s32 : dnnl_f32);
     return s;

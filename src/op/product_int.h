@@ -1,6 +1,6 @@
 /* product_int.h - matrix products by oneDNN, which the files of matmul.h share.
  *
- * y [M,N] = x [M,K] w [K,N], or y += that. A oneDNN primitive knows its strides, so each shape seen has one, made at
+ * y [M,N] = x [M,K] w [K,N], or y += that, of float32, bytes or bfloat16. A oneDNN primitive knows its strides, so each shape seen has one, made at
  * its first use and kept; a model has a handful. oneDNN runs between gr_dnnl_enter() and gr_dnnl_leave(). */
 #ifndef GR_OP_PRODUCT_INT_H
 #define GR_OP_PRODUCT_INT_H
@@ -30,6 +30,7 @@ typedef struct {
     size_t w_row, w_col, ldy;
     size_t add;                         /* y +=, not int8 */
     size_t int8;                        /* x u8, w s8 in the layout that oneDNN likes best, y s32 */
+    size_t bf16;                        /* x and w bfloat16, y float32 */
 } gr_product_shape;
 
 typedef struct gr_product {

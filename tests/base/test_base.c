@@ -150,12 +150,21 @@ static void cpu_can_be_capped(void **state)
     setenv("GRAM_CPU", "avx512", 1);
     assert_int_equal(gr_cpu(), best & (GR_CPU_AVX2 | GR_CPU_AVX512));
     setenv("GRAM_CPU", "vnni", 1);
+    assert_int_equal(gr_cpu(), best & (GR_CPU_AVX2 | GR_CPU_AVX512 | GR_CPU_VNNI));
+    setenv("GRAM_CPU", "bf16", 1);
+    assert_int_equal(gr_cpu(), best & ~(unsigned)(GR_CPU_AMX | GR_CPU_SPLIT));
+    setenv("GRAM_CPU", "bf16x3", 1);
+    assert_int_equal(gr_cpu(), (best & ~(unsigned)(GR_CPU_AMX | GR_CPU_SPLIT)) | (best & GR_CPU_BF16 ? GR_CPU_SPLIT : 0u));
+    setenv("GRAM_CPU", "amx", 1);
     assert_int_equal(gr_cpu(), best);
     unsetenv("GRAM_CPU");
     assert_string_equal(gr_cpu_name(0), "ref");
     assert_string_equal(gr_cpu_name(GR_CPU_AVX2), "avx2");
     assert_string_equal(gr_cpu_name(GR_CPU_AVX2 | GR_CPU_AVX512), "avx512");
     assert_string_equal(gr_cpu_name(GR_CPU_AVX2 | GR_CPU_AVX512 | GR_CPU_VNNI), "avx512+vnni");
+    assert_string_equal(gr_cpu_name(15), "avx512+vnni+bf16");
+    assert_string_equal(gr_cpu_name(47), "avx512+vnni+bf16x3");
+    assert_string_equal(gr_cpu_name(63), "avx512+vnni+bf16+amx");
 }
 
 int main(void)

@@ -141,6 +141,23 @@ static void scores_do_not_depend_on_neighbours(void **state)
         }
 }
 
+/* Of a handful of rows they are those of weights that are kept. */
+static void nor_do_those_of_products_in_bfloat16(void **state)
+{
+    static const char *const dirs[] = { "llama_gqa", "gemma3", "qwen3_moe", "phi3_long" };
+
+    (void)state;
+    if (!gr_linear_multiplies_bf16(check_device(1)))
+        skip();
+    draw();
+    for (size_t d = 0; d < GR_COUNT(dirs); d++)
+        for (gr_linear_mode mode = GR_LINEAR_ROUNDED; mode <= GR_LINEAR_SPLIT; mode++) {
+            char path[128];
+            snprintf(path, sizeof path, "tests/golden/models/%s", dirs[d]);
+            check_subject(path, mode, GR_ROWS_ALIKE);
+        }
+}
+
 /* Whose products of few rows are of whole numbers, beside weights of float32 and alone. */
 static void nor_do_those_of_quantised_files(void **state)
 {
@@ -157,6 +174,7 @@ static void nor_do_those_of_quantised_files(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(scores_do_not_depend_on_neighbours),
+                                        cmocka_unit_test(nor_do_those_of_products_in_bfloat16),
                                         cmocka_unit_test(nor_do_those_of_quantised_files) };
 
     return cmocka_run_group_tests(tests, NULL, NULL) + CHECK_CAPPED(argc, argv) != 0;
