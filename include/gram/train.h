@@ -66,6 +66,11 @@ typedef enum {
     GRAM_RECOMPUTE_OFF          /* none */
 } gram_recompute;
 
+/* In what the layers' matrices are multiplied, forward, backward and for their gradients. In bfloat16 both sides of a product
+ * are rounded and its sum is float32; weights, gradients, moments, norms, attention, adapters and heads stay float32. For
+ * CPUs with AVX512_BF16 or AMX. */
+typedef enum { GRAM_COMPUTE_F32, GRAM_COMPUTE_BF16 } gram_compute;
+
 typedef enum { GRAM_SCHEDULE_COSINE, GRAM_SCHEDULE_LINEAR, GRAM_SCHEDULE_CONSTANT } gram_schedule;
 
 /* Rows that the data call a tie: their target is a half, or they are left out. */
@@ -220,6 +225,7 @@ typedef struct {
     bool          best;         /* write the weights that judged eval_file best, not the last ones */
     uint64_t      patience;     /* end early where so many judgings in a row were no better than the best; 0: never */
     gram_recompute recompute;   /* auto */
+    gram_compute  compute;      /* GRAM_COMPUTE_F32; not of policies that answer, gram_raft() and gram_rl() */
     size_t        lora_rank;    /* 0: every weight is trained. Otherwise low-rank adapters of this rank are, beside a
                                  * base that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and
                                  * what comes out is an adapter's directory, as PEFT writes it */

@@ -439,11 +439,16 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
     if (!lora && m->file.adapter && o->model.dtype == GRAM_BF16)
         return gr_fail(err, GRAM_EARG, "%s: every weight of a model with an adapter is trained in f32; bf16 was asked "
                        "for", m->name);
+    if (o->compute == GRAM_COMPUTE_BF16 && !gr_linear_multiplies_bf16(m->device))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "compute: this CPU multiplies no bfloat16 (AVX512_BF16 or AMX is wanted, %s "
+                       "found); in f32 the run would have other numbers", gr_cpu_name(gr_kern_cpu()));
     m->file.cfg = (gr_config){ 0 };
     r->mode = o->model.dtype == GRAM_BF16 ? GR_LINEAR_BF16 : lora ? GR_LINEAR_KEEP : GR_LINEAR_F32;
     rc = gr_model_open_folded(&m->model, m->device, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode,
                               lora ? GR_MODEL_FIXED : GR_MODEL_WRITABLE, err);
     r->model = m->model;
+    if (!rc && o->compute == GRAM_COMPUTE_BF16)
+        gr_model_train_rounded(m->model);
     if (o->freeze)
         r->weights = m->file.weights;
     if (!rc && gr_model_config(m->model)->new_head &&

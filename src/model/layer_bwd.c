@@ -220,6 +220,12 @@ static void experts_bwd(gr_trainee *t)
 
 struct dw_set { gr_trainee *t; const struct dw *each; size_t n; };
 
+/* Outputs of a task. */
+static size_t slice_of(const gr_trainee *t, size_t which)
+{
+    return t->p.rounds && which != GR_MAT_ROUTER ? GR_DW_ROUNDED : SLICE;
+}
+
 static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const struct dw_set *set = arg;
@@ -227,7 +233,7 @@ static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
     const size_t *begin = set->t->dw_first;
 
     for (size_t task = first, next; task < first + n; task = next) {
-        size_t i = 0, end = set->n, O, K, o;
+        size_t i = 0, end = set->n, O, K, o, slice;
         const struct dw *d;
         while (i + 1 < end) {               /* the last that begins at or before it */
             size_t mid = (i + end) / 2;
@@ -239,9 +245,11 @@ static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
         d = &set->each[i];
         next = gr_min(first + n, begin[i + 1]);
         gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
-        o = (task - begin[i]) * SLICE;
-        gr_linear_dw(lane, gr_mat_f32(d->g, K), d->dy, d->x, gr_round_up(d->M, p->cut.unit), K, o,
-                     gr_min((next - begin[i]) * SLICE, O));
+        slice = slice_of(set->t, d->which);
+        o = (task - begin[i]) * slice;
+        (slice == GR_DW_ROUNDED ? gr_linear_dw_rounded : gr_linear_dw)(lane, gr_mat_f32(d->g, K), d->dy, d->x,
+                                                                       gr_round_up(d->M, p->cut.unit), K, o,
+                                                                       gr_min((next - begin[i]) * slice, O));
         if (d->bias && o == 0)
             gr_linear_db(lane, d->bias, d->dy, d->M, O);
     }
@@ -311,9 +319,10 @@ static void weights(gr_trainee *t, const struct dw *each, size_t n)
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        size_t O, K;
+        size_t O, K, slice;
         gr_matrix_shape(&t->m->cfg, each[i].which, &O, &K);
-        t->dw_first[i + 1] = t->dw_first[i] + (O + SLICE - 1) / SLICE;
+        slice = slice_of(t, each[i].which);
+        t->dw_first[i + 1] = t->dw_first[i] + (O + slice - 1) / slice;
     }
     gr_device_run(t->d, t->dw_first[n], GR_CUT_ONE, weight_slices, &set);
 }

@@ -298,6 +298,19 @@ static void mix_experts(struct pass *p)
         gr_device_run(p->d, p->rows, p->cut, blend, p);
 }
 
+/* Where steps round, both what they take and what rows that are judged take. */
+static size_t linear_scratch(const struct pass *p, const struct layer *l, size_t which, size_t rows)
+{
+    size_t bytes = gr_linear_scratch(matrix(l, which), rows);
+
+    if (!p->keep || !p->m->rounds || which == GR_MAT_ROUTER)
+        return bytes;
+    gr_linear_rounds(matrix(l, which), true);
+    bytes = gr_max(bytes, gr_linear_scratch(matrix(l, which), rows));
+    gr_linear_rounds(matrix(l, which), false);
+    return bytes;
+}
+
 size_t gr_pass_scratch(const struct pass *p, size_t rows)
 {
     const gr_config *c = &p->m->cfg;
@@ -310,7 +323,7 @@ size_t gr_pass_scratch(const struct pass *p, size_t rows)
             if (!matrix(&p->m->layer[i], j))
                 continue;
             gr_matrix_shape(c, j, &O, &K);
-            linear = gr_max(linear, gr_linear_scratch(matrix(&p->m->layer[i], j), rows));
+            linear = gr_max(linear, linear_scratch(p, &p->m->layer[i], j, rows));
             if (!pair(p->lora, i, j))
                 continue;
             adapter = gr_max(adapter, gr_lora_scratch(pair(p->lora, i, j), O, K, rows));
@@ -441,15 +454,29 @@ void gr_pass_enter_keys(struct pass *p)
     p->kv = true;
 }
 
+void gr_pass_round(const gr_model *m, const struct layer *l, bool on)
+{
+    for (size_t i = 0; i < gr_matrices(&m->cfg); i++)
+        if (matrix(l, i) && i != GR_MAT_ROUTER)
+            gr_linear_rounds(matrix(l, i), on);
+}
+
 void gr_pass_unstage(struct pass *p)
 {
     gr_linears_unstage(p->staged, p->n_staged);
     p->n_staged = 0;
+    if (p->rounded)
+        gr_pass_round(p->m, p->rounded, false);
+    p->rounded = NULL;
 }
 
 void gr_pass_stage(struct pass *p, gr_stage stage)
 {
     gr_pass_unstage(p);
+    if (p->rounds) {
+        p->rounded = p->l;
+        gr_pass_round(p->m, p->l, true);
+    }
     for (size_t i = 0; i < GR_MATRICES && p->room; i++)
         if (matrix(p->l, i) && (i == GR_MAT_K || i == GR_MAT_V ? p->kv : p->qo))
             p->staged[p->n_staged++] = matrix(p->l, i);

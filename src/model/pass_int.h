@@ -50,6 +50,8 @@ struct pass {
     gr_linear *staged[GR_MATRICES];     /* weights laid out for the layer at hand, in `room`; NULL room: never */
     size_t n_staged;
     void *room;
+    bool rounds;                /* products of the layers' matrices round to bfloat16, */
+    const struct layer *rounded;        /* and this layer's do at the moment */
 
     bool drop;                  /* adapters see their inputs with dropout, by chance that follows from drop_key */
     uint64_t drop_key;
@@ -110,6 +112,8 @@ void gr_pass_enter_keys(struct pass *p);
 /* Lays out those of the layer's weights that are used, for the forward or the backward pass. */
 void gr_pass_stage(struct pass *p, gr_stage stage);
 void gr_pass_unstage(struct pass *p);
+/* Whether the products of a layer's matrices round, all but the router's. */
+void gr_pass_round(const gr_model *m, const struct layer *l, bool on);
 void gr_pass_layer(struct pass *p, size_t layer);
 /* Embeddings, then all layers: p->out is the residual after the last. */
 void gr_pass_forward(struct pass *p);

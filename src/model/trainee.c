@@ -342,11 +342,13 @@ void gr_trainee_drop(gr_trainee *t, uint64_t seed, uint64_t step)
 {
     t->p.drop = t->lora && t->lora->spec.dropout > 0;
     t->p.drop_key = gr_random_at(gr_random_at(0, seed), step);
+    t->p.rounds = t->m->rounds;
 }
 
 void gr_trainee_keep(gr_trainee *t)
 {
     t->p.drop = false;
+    t->p.rounds = false;
 }
 
 const float *gr_trainee_head(gr_trainee *t, int32_t v)
@@ -472,6 +474,11 @@ static size_t stage_floats(const gr_trainee *t)
             if (matrix(&t->m->layer[i], k))
                 all[n++] = matrix(&t->m->layer[i], k);
         bytes = gr_max(bytes, gr_stage_bytes(all, n));
+        if (!t->m->rounds)
+            continue;
+        gr_pass_round(t->m, &t->m->layer[i], true);         /* steps round, and what is judged does not */
+        bytes = gr_max(bytes, gr_stage_bytes(all, n));
+        gr_pass_round(t->m, &t->m->layer[i], false);
     }
     return bytes / sizeof(float);
 }

@@ -281,6 +281,11 @@ static const gram_option option[] = {
       .help = "Layers that keep their input alone for the backward pass and make the rest again, with the same bits: "
       "on, all, for a tenth of the activations' memory and about four thirds of the time; off, none; auto, as many as "
       "it takes for the run to fit the machine and, with adapters, for activations of 2 GiB" },
+    { .name = "compute", .kind = GRAM_OPTION_CHOICE, .at = AT(compute), .stages = LABELLED, .alike = true,
+      .choices = "f32|bf16", .usual = { "f32", "f32" },
+      .help = "Multiply by the layers' matrices, forward, backward and for their gradients, in float32 or in bfloat16 with "
+      "sums in float32, which takes a CPU with AVX512_BF16 or AMX; weights, gradients, moments, adapters and heads are "
+      "float32 with either" },
 
     { .name = "eval-file", .kind = GRAM_OPTION_PATHS, .at = AT(eval_file), .more = AT(more_eval), .stages = ALL,
       .help = "Judge the held-out rows of FILE before the first step and after the last, and say how well it did. May "
@@ -707,6 +712,9 @@ gram_status gr_options_check(gram_stage stage, const gram_train_options *o, gram
                        "`eval-file` names others: wanted one of the two");
     if (o->model.dtype == GRAM_INT8)
         return gr_fail(err, GRAM_EARG, "dtype: training stores weights in f32 or bf16, found int8");
+    if (o->check_gradients && o->compute != GRAM_COMPUTE_F32)
+        return gr_fail(err, GRAM_EARG, "compute: gradients are checked in f32, found bf16, whose rounding hides what is "
+                       "looked for");
     if (o->check_gradients && o->dist)
         return gr_fail(err, GRAM_EARG, "gradients are checked by one process alone; several were started");
     if (o->model.single_order)
