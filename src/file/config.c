@@ -8,20 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <jansson.h>
 #include "base/err.h"
-#include "file/config_int.h"
+#include "file/config_in_int.h"
 #include "file/file_int.h"
 
 #define CONFIG_LIMIT ((size_t)16 << 20)
-
-/* One file on its way in. */
-struct in {
-    const char *name;
-    json_t *top;                    /* the whole object */
-    json_t *text;                   /* the language model's part: top, or its text_config */
-    const gr_arch_row *row;
-};
 
 gram_status gr_config_refuse(const char *name, const char *architecture, gram_err *err)
 {
@@ -50,18 +41,17 @@ void gr_config_clear(gr_config *c)
 
 /* ---- Values --------------------------------------------------------------------------------------- */
 
-/* The value of a key; NULL where it is absent or null. */
-static json_t *get(json_t *o, const char *key)
+json_t *gr_in_get(json_t *o, const char *key)
 {
     json_t *v = json_object_get(o, key);
 
     return json_is_null(v) ? NULL : v;
 }
 
-static gram_status get_size(const struct in *in, const char *key, size_t otherwise, size_t max, size_t *out,
+gram_status gr_in_size(const struct gr_config_in *in, const char *key, size_t otherwise, size_t max, size_t *out,
                             gram_err *err)
 {
-    json_t *v = get(in->text, key);
+    json_t *v = gr_in_get(in->text, key);
 
     *out = otherwise;
     if (!v)
@@ -75,11 +65,10 @@ static gram_status get_size(const struct in *in, const char *key, size_t otherwi
     return GRAM_OK;
 }
 
-/* A positive, finite number of `o`; otherwise 0: the key must be there. */
-static gram_status get_number(const struct in *in, json_t *o, const char *key, double otherwise, double *out,
+gram_status gr_in_number(const struct gr_config_in *in, json_t *o, const char *key, double otherwise, double *out,
                               gram_err *err)
 {
-    json_t *v = get(o, key);
+    json_t *v = gr_in_get(o, key);
 
     *out = v ? json_number_value(v) : otherwise;
     if (!v && !(otherwise > 0))
@@ -89,9 +78,10 @@ static gram_status get_number(const struct in *in, json_t *o, const char *key, d
     return GRAM_OK;
 }
 
-static gram_status get_bool(const struct in *in, json_t *o, const char *key, bool otherwise, bool *out, gram_err *err)
+gram_status gr_in_bool(const struct gr_config_in *in, json_t *o, const char *key, bool otherwise, bool *out,
+                       gram_err *err)
 {
-    json_t *v = get(o, key);
+    json_t *v = gr_in_get(o, key);
 
     *out = v ? json_is_true(v) : otherwise;
     if (v && !json_is_boolean(v))
@@ -100,7 +90,8 @@ static gram_status get_bool(const struct in *in, json_t *o, const char *key, boo
 }
 
 /* An id, or the first of a list of them; null is none, absent is the default. */
-static gram_status get_id(const struct in *in, const char *key, int32_t otherwise, int32_t *out, gram_err *err)
+static gram_status get_id(const struct gr_config_in *in, const char *key, int32_t otherwise, int32_t *out,
+                          gram_err *err)
 {
     json_t *v = json_object_get(in->top, key);
 
@@ -119,320 +110,6 @@ static gram_status get_id(const struct in *in, const char *key, int32_t otherwis
         return gr_fail(err, GRAM_EFORMAT, "%s: \"%s\" is not a token id", in->name, key);
     *out = (int32_t)json_integer_value(v);
     return GRAM_OK;
-}
-
-/* ---- Rope ----------------------------------------------------------------------------------------- */
-
-/* "su" and "yarn" are the names that the first Phi-3 had for longrope. */
-static gram_status read_kind(const struct in *in, json_t *o, gr_rope_kind *out, gram_err *err)
-{
-    json_t *type = get(o, "rope_type") ? get(o, "rope_type") : get(o, "type");
-    const char *kind = type ? json_string_value(type) : "default";
-    bool far = in->row->has & GR_HAS_LONG_ROPE;
-
-    if (!kind)
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"rope_type\" is not a string", in->name);
-    if (in->row->has & GR_HAS_DYNAMIC_ROPE && !strcmp(kind, "dynamic"))
-        kind = "default";
-    if (far && (!strcmp(kind, "su") || !strcmp(kind, "yarn")))
-        kind = "longrope";
-    *out = far && !strcmp(kind, "longrope") ? GR_ROPE_LONG : !strcmp(kind, "linear") ? GR_ROPE_LINEAR
-         : !strcmp(kind, "llama3") ? GR_ROPE_LLAMA3 : GR_ROPE_DEFAULT;
-    if (*out == GR_ROPE_DEFAULT && strcmp(kind, "default"))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: rope type \"%s\" is not supported; supported: default, linear, "
-                       "llama3%s", in->name, kind, far ? ", longrope" : "");
-    return GRAM_OK;
-}
-
-/* How many channels of a head rope turns. */
-static gram_status read_partial(const struct in *in, json_t *o, size_t head_dim, size_t *out, gram_err *err)
-{
-    double part;
-    gram_status rc = get_number(in, in->text, "partial_rotary_factor", 1, &part, err);
-
-    if (!rc)
-        rc = get_number(in, o, "partial_rotary_factor", part, &part, err);
-    if (rc)
-        return rc;
-    if (part > 1 || (part < 1 && !(in->row->has & GR_HAS_LONG_ROPE)))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"partial_rotary_factor\" %g is not supported, only 1%s", in->name,
-                       part, part > 1 ? " and less" : "");
-    *out = (size_t)((double)head_dim * part);
-    if (*out == 0 || *out % 2)
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"partial_rotary_factor\" %g makes %zu of a head's %zu channels, an even "
-                       "number wanted", in->name, part, *out, head_dim);
-    return GRAM_OK;
-}
-
-static gram_status read_factors(const struct in *in, json_t *o, const char *key, size_t n, float **out, gram_err *err)
-{
-    json_t *list = get(o, key);
-
-    if (!json_is_array(list) || json_array_size(list) != n)
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"%s\" has %zu entries, %zu numbers wanted, half the channels that rope "
-                       "turns", in->name, key, json_array_size(list), n);
-    *out = gr_calloc(n, sizeof **out);
-    if (!*out)
-        return gr_nomem(err, in->name);
-    for (size_t i = 0; i < n; i++) {
-        (*out)[i] = (float)json_number_value(json_array_get(list, i));
-        if (!((*out)[i] > 1e-6f && (*out)[i] < 1e9f))       /* what is divided by it stays finite */
-            return gr_fail(err, GRAM_EFORMAT, "%s: \"%s\": entry %zu is not a positive number", in->name, key, i);
-    }
-    return GRAM_OK;
-}
-
-/* transformers' Phi3Config has an "original_max_position_embeddings" beside the sizes, 4096 where a file has none, and
- * lets it win over the one among rope's parameters. */
-static gram_status read_far(const struct in *in, json_t *o, gr_config *c, gram_err *err)
-{
-    json_t *inner = get(o, "original_max_position_embeddings");
-    size_t original, n = c->rope_dim / 2;
-    double attention;
-    gram_status rc = get_size(in, "original_max_position_embeddings", 4096, MAX_CONTEXT, &original, err);
-
-    if (!rc && (original < 2 || (inner && !(json_number_value(inner) >= (double)original &&
-                                            json_number_value(inner) <= (double)original))))
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"original_max_position_embeddings\" is %zu beside the sizes, and %g in "
-                       "rope's parameters", in->name, original, json_number_value(inner));
-    if (!rc && (get(o, "short_mscale") || get(o, "long_mscale")))
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"short_mscale\" and \"long_mscale\" are not supported: transformers' "
-                     "Phi-3 leaves them aside, and other programs multiply by them", in->name);
-    c->rope[0].original = (double)original;
-    if (!rc)
-        rc = get_number(in, o, "factor", (double)c->context / (double)original, &c->rope[0].factor, err);
-    if (!rc)
-        rc = get_number(in, o, "attention_factor", gr_rope_attention(c->rope[0].factor, (double)original), &attention,
-                        err);
-    if (!rc)
-        rc = read_factors(in, o, "short_factor", n, &c->far.shorts, err);
-    if (!rc)
-        rc = read_factors(in, o, "long_factor", n, &c->far.longs, err);
-    if (rc)
-        return rc;
-    c->rope_scale[0] = c->rope_scale[1] = (float)attention;
-    c->rope[1] = c->rope[0];
-    return gr_rope_far(c, err);
-}
-
-/* One set of rope parameters; o may be NULL. theta: where the set does not say. */
-static gram_status read_rope(const struct in *in, json_t *o, double theta, gr_config *c, gr_rope *r, gram_err *err)
-{
-    json_t *outer = get(in->text, "original_max_position_embeddings");
-    gram_status rc;
-
-    if (o && !json_is_object(o))
-        return gr_fail(err, GRAM_EFORMAT, "%s: the rope parameters are not an object", in->name);
-    rc = read_kind(in, o, &r->kind, err);
-    if (!rc)
-        rc = read_partial(in, o, c->head_dim, &c->rope_dim, err);
-    if (!rc)
-        rc = get_number(in, o, "rope_theta", theta, &r->theta, err);
-    if (!rc && (r->kind == GR_ROPE_LINEAR || r->kind == GR_ROPE_LLAMA3))
-        rc = get_number(in, o, "factor", 0, &r->factor, err);
-    if (rc || r->kind != GR_ROPE_LLAMA3)
-        return rc;
-    rc = get_number(in, o, "low_freq_factor", 0, &r->low, err);
-    if (!rc)
-        rc = get_number(in, o, "high_freq_factor", 0, &r->high, err);
-    if (!rc)
-        rc = get_number(in, outer ? in->text : o, "original_max_position_embeddings", (double)c->context, &r->original,
-                        err);
-    if (!rc && !(r->high > r->low))
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: \"high_freq_factor\" %g is not above \"low_freq_factor\" %g", in->name,
-                     r->high, r->low);
-    return rc;
-}
-
-/* Gemma 3 has one rope for each kind of layer; `rope_scaling` of the old form is the full layers' alone. */
-static gram_status read_two_ropes(const struct in *in, gr_config *c, gr_rope r[2], gram_err *err)
-{
-    json_t *both = get(in->text, "rope_parameters"), *scaling = get(in->text, "rope_scaling");
-    json_t *full = get(both, "full_attention"), *local = get(both, "sliding_attention");
-    double theta[2];
-    gram_status rc;
-
-    if (both && !full && !local && json_object_size(both) > 0)
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"rope_parameters\" has neither \"full_attention\" nor "
-                       "\"sliding_attention\"", in->name);
-    if (full && scaling)
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"rope_scaling\" and \"rope_parameters\" are both there", in->name);
-    rc = get_number(in, in->text, "rope_theta", in->row->otherwise.theta, &theta[0], err);
-    if (!rc)
-        rc = get_number(in, in->text, "rope_local_base_freq", 1e4, &theta[1], err);
-    if (!rc)
-        rc = read_rope(in, full ? full : scaling, theta[0], c, &r[0], err);
-    if (!rc)
-        rc = read_rope(in, local, theta[1], c, &r[1], err);
-    return rc;
-}
-
-static gram_status read_ropes(const struct in *in, gr_config *c, gram_err *err)
-{
-    json_t *scaling = get(in->text, "rope_scaling");        /* where both forms are there, transformers takes it */
-    json_t *set = scaling ? scaling : get(in->text, "rope_parameters");
-    gr_rope r[2] = { { 0 } };
-    double theta;
-    gram_status rc;
-
-    if (gr_config_has(c, GR_HAS_TWO_ROPES)) {
-        rc = read_two_ropes(in, c, r, err);
-    } else {
-        rc = get_number(in, in->text, "rope_theta", in->row->otherwise.theta, &theta, err);
-        if (!rc)
-            rc = read_rope(in, set, theta, c, &r[0], err);
-        r[1] = r[0];
-    }
-    for (size_t i = 0; i < 2 && !rc; i++) {
-        c->rope_scale[i] = 1;
-        c->rope[i] = r[i];
-        if (r[i].kind != GR_ROPE_LONG)
-            rc = gr_rope_freq(&c->inv_freq[i], &r[i], c->rope_dim, err);
-    }
-    return rc || r[0].kind != GR_ROPE_LONG ? rc : read_far(in, set, c, err);
-}
-
-/* Which layers have no rope. In "no_rope_layers" a 1 stands for a layer that has one. */
-static gram_status read_bare(const struct in *in, gr_config *c, gram_err *err)
-{
-    json_t *list = get(in->text, "no_rope_layers");
-    size_t but = in->row->rope_but;
-    gram_status rc = GRAM_OK;
-
-    if (!but)
-        return GRAM_OK;
-    rc = get_size(in, "no_rope_layer_interval", but, MAX_LAYERS, &but, err);
-    if (rc)
-        return rc;
-    if (list && (!json_is_array(list) || json_array_size(list) != c->layers))
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"no_rope_layers\" has %zu entries, %zu layers wanted", in->name,
-                       json_array_size(list), c->layers);
-    c->bare = gr_calloc(c->layers, sizeof *c->bare);
-    if (!c->bare)
-        return gr_nomem(err, in->name);
-    for (size_t i = 0; i < c->layers; i++) {
-        json_t *v = json_array_get(list, i);
-        json_int_t n = json_is_boolean(v) ? json_is_true(v) : json_is_integer(v) ? json_integer_value(v) : -1;
-        if (list && n != 0 && n != 1)
-            return gr_fail(err, GRAM_EFORMAT, "%s: \"no_rope_layers\": entry %zu is neither 0 nor 1", in->name, i);
-        c->bare[i] = list ? n == 0 : (i + 1) % but == 0;
-    }
-    return GRAM_OK;
-}
-
-/* ---- Windows -------------------------------------------------------------------------------------- */
-
-static gram_status read_layer_types(const struct in *in, gr_config *c, json_t *types, gram_err *err)
-{
-    if (!json_is_array(types) || json_array_size(types) != c->layers)
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"layer_types\" has %zu entries, %zu layers wanted", in->name,
-                       json_array_size(types), c->layers);
-    for (size_t i = 0; i < c->layers; i++) {
-        const char *s = json_string_value(json_array_get(types, i));
-        if (!s || (strcmp(s, "full_attention") && strcmp(s, "sliding_attention")))
-            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: layer type \"%s\" is not supported; supported: full_attention, "
-                           "sliding_attention", in->name, s ? s : "(not a string)");
-        c->sliding[i] = *s == 's';
-    }
-    return GRAM_OK;
-}
-
-/* Which layers see a window of keys only, and how wide it is. */
-static gram_status read_windows(const struct in *in, gr_config *c, gram_err *err)
-{
-    json_t *types = get(in->text, "layer_types");
-    bool by_pattern = in->row->slide == GR_SLIDE_PATTERN, asked = in->row->slide == GR_SLIDE_ASKED;
-    bool all_asked = in->row->slide == GR_SLIDE_ALL_ASKED;
-    bool used = by_pattern || in->row->slide == GR_SLIDE_ALL, any = false;
-    json_t *from = json_object_get(in->text, "max_window_layers");
-    size_t pattern = in->row->slide_but;
-    gram_status rc = GRAM_OK;
-
-    c->sliding = gr_calloc(c->layers, sizeof *c->sliding);
-    if (!c->sliding)
-        return gr_nomem(err, in->name);
-    if (asked || all_asked)
-        rc = get_bool(in, in->text, "use_sliding_window", false, &used, err);
-    if (!rc && used && !json_is_null(json_object_get(in->text, "sliding_window")))
-        rc = get_size(in, "sliding_window", in->row->otherwise.window, MAX_CONTEXT, &c->window, err);
-    if (!rc && by_pattern)
-        rc = get_size(in, "sliding_window_pattern", pattern, MAX_LAYERS, &pattern, err);
-    if (!rc && asked && from && (!json_is_integer(from) || json_integer_value(from) < 0))
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: \"max_window_layers\" is not a count", in->name);
-    if (rc)
-        return rc;
-    if (types && (by_pattern || asked)) {
-        rc = read_layer_types(in, c, types, err);
-    } else {
-        uint64_t first = from && asked ? (uint64_t)json_integer_value(from) : 28;
-        for (size_t i = 0; i < c->layers; i++)
-            c->sliding[i] = by_pattern ? (i + 1) % pattern != 0 : !c->window ? false : c->bare ? c->bare[i]
-                                                                  : !asked || i >= first;
-    }
-    for (size_t i = 0; i < c->layers; i++)
-        any = any || c->sliding[i];
-    if (!rc && any && !c->window)
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: layers slide but \"sliding_window\" is not set", in->name);
-    if (!any)
-        c->window = 0;
-    return rc;
-}
-
-/* ---- Experts --------------------------------------------------------------------------------------- */
-
-/* As Qwen3MoeDecoderLayer chooses: each decoder_sparse_step-th layer, but for those that are listed. */
-static gram_status read_sparse(const struct in *in, gr_config *c, gram_err *err)
-{
-    json_t *dense = get(in->text, "mlp_only_layers"), *v;
-    size_t step, i;
-    gram_status rc = get_size(in, "decoder_sparse_step", 1, MAX_LAYERS, &step, err);
-
-    if (rc)
-        return rc;
-    if (dense && !json_is_array(dense))
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"mlp_only_layers\" is not a list", in->name);
-    c->sparse = gr_calloc(c->layers, sizeof *c->sparse);
-    if (!c->sparse)
-        return gr_nomem(err, in->name);
-    for (i = 0; i < c->layers; i++)
-        c->sparse[i] = (i + 1) % step == 0;
-    json_array_foreach(dense, i, v) {
-        if (!json_is_integer(v))
-            return gr_fail(err, GRAM_EFORMAT, "%s: \"mlp_only_layers\": entry %zu is no number of a layer", in->name,
-                           i);
-        if (json_integer_value(v) >= 0 && (uint64_t)json_integer_value(v) < c->layers)
-            c->sparse[json_integer_value(v)] = false;
-    }
-    return GRAM_OK;
-}
-
-/* transformers 4 writes "num_experts" and 5 "num_local_experts". */
-static gram_status read_experts(const struct in *in, gr_config *c, gram_err *err)
-{
-    const gr_arch_row *a = in->row;
-    const char *key = get(in->text, "num_local_experts") ? "num_local_experts" : "num_experts";
-    json_t *old = get(in->text, "num_experts"), *now = get(in->text, key);
-    gram_status rc;
-
-    if (!(a->has & GR_HAS_EXPERTS))
-        return GRAM_OK;
-    if (now && json_is_integer(now) && json_integer_value(now) == 0)
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%s\" 0: a model without experts is of another architecture",
-                       in->name, key);
-    if (old && now && !json_equal(old, now))
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"num_experts\" and \"num_local_experts\" are not the same", in->name);
-    rc = get_size(in, key, a->experts, MAX_EXPERTS, &c->experts, err);
-    if (!rc)
-        rc = get_size(in, "num_experts_per_tok", a->chosen, MAX_EXPERTS, &c->chosen, err);
-    if (!rc)
-        rc = get_size(in, "moe_intermediate_size", a->expert_hidden, MAX_HIDDEN, &c->expert_hidden, err);
-    if (!rc)
-        rc = get_bool(in, in->text, "norm_topk_prob", false, &c->norm_chosen, err);
-    if (!rc)
-        rc = get_bool(in, in->text, "output_router_logits", false, &c->router_loss, err);
-    if (!rc)
-        rc = gr_config_check_experts(c, in->name, err);
-    return rc ? rc : read_sparse(in, c, err);
 }
 
 gram_status gr_config_check_experts(const gr_config *c, const char *name, gram_err *err)
@@ -454,7 +131,7 @@ size_t gr_config_most_hidden(const gr_config *c)
 
 /* ---- The rest ------------------------------------------------------------------------------------- */
 
-static gram_status read_sizes(const struct in *in, gr_config *c, gram_err *err)
+static gram_status read_sizes(const struct gr_config_in *in, gr_config *c, gram_err *err)
 {
     const gr_arch_row *d = in->row;
     const struct { const char *key; size_t otherwise, max, *out; } size[] = {
@@ -471,14 +148,14 @@ static gram_status read_sizes(const struct in *in, gr_config *c, gram_err *err)
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < GR_COUNT(size) && !rc; i++)
-        rc = get_size(in, size[i].key, size[i].otherwise, size[i].max, size[i].out, err);
+        rc = gr_in_size(in, size[i].key, size[i].otherwise, size[i].max, size[i].out, err);
     if (!rc)
-        rc = get_size(in, "num_key_value_heads", kv_null || !d->otherwise.kv_heads ? c->heads : d->otherwise.kv_heads,
+        rc = gr_in_size(in, "num_key_value_heads", kv_null || !d->otherwise.kv_heads ? c->heads : d->otherwise.kv_heads,
                       MAX_HEADS, &c->kv_heads, err);
     if (!rc)
-        rc = get_size(in, "head_dim", dim_null ? 0 : d->otherwise.head_dim, MAX_HEAD_DIM, &c->head_dim, err);
+        rc = gr_in_size(in, "head_dim", dim_null ? 0 : d->otherwise.head_dim, MAX_HEAD_DIM, &c->head_dim, err);
     if (!rc)
-        rc = get_number(in, in->text, "rms_norm_eps", in->row->otherwise.eps, &eps, err);
+        rc = gr_in_number(in, in->text, "rms_norm_eps", in->row->otherwise.eps, &eps, err);
     if (rc)
         return rc;
     c->rms_eps = (float)eps;
@@ -508,11 +185,11 @@ gram_status gr_config_check(gr_config *c, const char *name, gram_err *err)
     return GRAM_OK;
 }
 
-static gram_status check_activation(const struct in *in, gram_err *err)
+static gram_status check_activation(const struct gr_config_in *in, gram_err *err)
 {
     bool gelu = in->row->has & GR_HAS_GEGLU;
     const char *key = gelu ? "hidden_activation" : "hidden_act", *want = gelu ? "gelu_pytorch_tanh" : "silu";
-    json_t *v = get(in->text, key);
+    json_t *v = gr_in_get(in->text, key);
     const char *s = v ? json_string_value(v) : want;
 
     if (!s || (strcmp(s, want) && (gelu || strcmp(s, "swish"))))
@@ -521,17 +198,17 @@ static gram_status check_activation(const struct in *in, gram_err *err)
     return GRAM_OK;
 }
 
-static gram_status read_attention(const struct in *in, gr_config *c, gram_err *err)
+static gram_status read_attention(const struct gr_config_in *in, gr_config *c, gram_err *err)
 {
     bool bias, mlp = false;
-    gram_status rc = get_bool(in, in->text, "attention_bias", false, &bias, err);
+    gram_status rc = gr_in_bool(in, in->text, "attention_bias", false, &bias, err);
 
     if (!rc && in->row->has & GR_HAS_MLP_BIAS_KEY)
-        rc = get_bool(in, in->text, "mlp_bias", false, &mlp, err);
+        rc = gr_in_bool(in, in->text, "mlp_bias", false, &mlp, err);
     if (!rc && mlp)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"mlp_bias\" true is not supported", in->name);
     if (!rc && in->row->has & GR_HAS_BIAS_REFUSED)
-        rc = get_bool(in, in->text, "bias", true, &mlp, err);
+        rc = gr_in_bool(in, in->text, "bias", true, &mlp, err);
     if (!rc && mlp)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"bias\" true is not supported", in->name);
     c->o_bias = bias && in->row->has & GR_HAS_BIAS_KEY;
@@ -541,16 +218,16 @@ static gram_status read_attention(const struct in *in, gr_config *c, gram_err *e
 }
 
 /* What config.json says where attention is scaled by a key of its own: the Gemmas. */
-static gram_status read_query_scalar(const struct in *in, gr_config *c, gram_err *err)
+static gram_status read_query_scalar(const struct gr_config_in *in, gr_config *c, gram_err *err)
 {
     double scalar;
     bool both_ways;
-    gram_status rc = get_bool(in, in->text, "use_bidirectional_attention", false, &both_ways, err);
+    gram_status rc = gr_in_bool(in, in->text, "use_bidirectional_attention", false, &both_ways, err);
 
     if (!rc && both_ways)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"use_bidirectional_attention\" true is not supported", in->name);
     if (!rc)
-        rc = get_number(in, in->text, "query_pre_attn_scalar", 256, &scalar, err);
+        rc = gr_in_number(in, in->text, "query_pre_attn_scalar", 256, &scalar, err);
     if (rc)
         return rc;
     c->attn_scale = (float)(1 / sqrt(scalar));
@@ -558,7 +235,7 @@ static gram_status read_query_scalar(const struct in *in, gr_config *c, gram_err
 }
 
 /* null is none. */
-static gram_status read_caps(const struct in *in, gr_config *c, gram_err *err)
+static gram_status read_caps(const struct gr_config_in *in, gr_config *c, gram_err *err)
 {
     const struct { const char *key; float otherwise, *out; } cap[] = {
         { "attn_logit_softcapping",  in->row->otherwise.attn_cap,  &c->attn_cap },
@@ -569,7 +246,7 @@ static gram_status read_caps(const struct in *in, gr_config *c, gram_err *err)
     for (size_t i = 0; i < GR_COUNT(cap) && !rc; i++) {
         double x = 0;
         if (!json_is_null(json_object_get(in->text, cap[i].key)))
-            rc = get_number(in, in->text, cap[i].key, (double)cap[i].otherwise, &x, err);
+            rc = gr_in_number(in, in->text, cap[i].key, (double)cap[i].otherwise, &x, err);
         if (!rc)
             rc = gr_config_take_cap(cap[i].out, x, in->name, cap[i].key, err);
     }
@@ -615,10 +292,10 @@ static const struct { const char *part; gr_says end; const char *refused; } clas
 
 /* transformers writes the labels' names, and nothing where there are as many as its default, two; num_labels beside
  * them is somebody's later word. */
-static void read_labels(const struct in *in, gr_config *c)
+static void read_labels(const struct gr_config_in *in, gr_config *c)
 {
-    json_t *names = get(in->top, "id2label"), *number = get(in->top, "num_labels");
-    const char *mark = json_string_value(get(in->top, "gram_reward_head"));
+    json_t *names = gr_in_get(in->top, "id2label"), *number = gr_in_get(in->top, "num_labels");
+    const char *mark = json_string_value(gr_in_get(in->top, "gram_reward_head"));
 
     c->said.labels = json_is_object(names) ? (long)json_object_size(names)
                    : json_is_integer(number) && json_integer_value(number) >= 0 &&
@@ -627,13 +304,13 @@ static void read_labels(const struct in *in, gr_config *c)
 }
 
 /* What the model is said to end in: words, of which a verdict is read, or one number. */
-static gram_status read_head(const struct in *in, gr_config *c, gram_err *err)
+static gram_status read_head(const struct gr_config_in *in, gr_config *c, gram_err *err)
 {
     const char *name = json_string_value(json_array_get(json_object_get(in->top, "architectures"), 0));
-    const char *stem = json_string_value(get(in->top, "value_head_prefix"));
-    const char *path = json_string_value(get(in->top, "_name_or_path"));
+    const char *stem = json_string_value(gr_in_get(in->top, "value_head_prefix"));
+    const char *path = json_string_value(gr_in_get(in->top, "_name_or_path"));
     size_t i = 0;
-    gram_status rc = get_number(in, in->top, "gating_temperature", 10, &c->said.temperature, err);
+    gram_status rc = gr_in_number(in, in->top, "gating_temperature", 10, &c->said.temperature, err);
 
     while (name && i < GR_COUNT(class_says) && !strstr(name, class_says[i].part))
         i++;
@@ -663,22 +340,22 @@ static gram_status read_head(const struct in *in, gr_config *c, gram_err *err)
 }
 
 /* bitsandbytes leaves its section behind where both of its packings are off, and the weights are what they were. */
-static gram_status check_packing(const struct in *in, gram_err *err)
+static gram_status check_packing(const struct gr_config_in *in, gram_err *err)
 {
-    json_t *packed = get(in->top, "quantization_config"), *method = get(packed, "quant_method");
+    json_t *packed = gr_in_get(in->top, "quantization_config"), *method = gr_in_get(packed, "quant_method");
     const char *name = json_string_value(method);
-    bool off = name && !strcmp(name, "bitsandbytes") && !json_is_true(get(packed, "load_in_4bit")) &&
-               !json_is_true(get(packed, "load_in_8bit")) && !json_is_true(get(packed, "_load_in_4bit")) &&
-               !json_is_true(get(packed, "_load_in_8bit"));
+    bool off = name && !strcmp(name, "bitsandbytes") && !json_is_true(gr_in_get(packed, "load_in_4bit")) &&
+               !json_is_true(gr_in_get(packed, "load_in_8bit")) && !json_is_true(gr_in_get(packed, "_load_in_4bit")) &&
+               !json_is_true(gr_in_get(packed, "_load_in_8bit"));
 
     if (!packed || off || (json_is_object(packed) && !json_object_size(packed)))
         return GRAM_OK;
-    return gr_fail(err, GRAM_EUNSUPPORTED,
-                   "%s: weights packed by \"%s\" are not supported; F32, F16, BF16 and GGUF are", in->name, name ? name : "quantization_config");
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"%s\" are not supported; F32, F16, BF16, GGUF are",
+                   in->name, name ? name : "quantization_config");
 }
 
 /* Finds the architecture, and where the language model's keys are. */
-static gram_status begin(struct in *in, gr_config *c, gram_err *err)
+static gram_status begin(struct gr_config_in *in, gr_config *c, gram_err *err)
 {
     const char *type = json_string_value(json_object_get(in->top, "model_type"));
     gram_status rc;
@@ -690,7 +367,7 @@ static gram_status begin(struct in *in, gr_config *c, gram_err *err)
     in->text = in->top;
     c->prefix = "";
     if (gr_arch_by_outer(&c->architecture, type)) {
-        in->text = get(in->top, "text_config");
+        in->text = gr_in_get(in->top, "text_config");
         if (!json_is_object(in->text))
             return gr_fail(err, GRAM_EFORMAT, "%s: \"text_config\" is missing", in->name);
         c->prefix = "language_model.";
@@ -704,7 +381,7 @@ static gram_status begin(struct in *in, gr_config *c, gram_err *err)
     return rc ? rc : read_head(in, c, err);
 }
 
-static gram_status read_config(struct in *in, gr_config *c, gram_err *err)
+static gram_status read_config(struct gr_config_in *in, gr_config *c, gram_err *err)
 {
     gram_status rc = begin(in, c, err);
 
@@ -721,13 +398,13 @@ static gram_status read_config(struct in *in, gr_config *c, gram_err *err)
     if (!rc && gr_config_has(c, GR_HAS_CAPS))
         rc = read_caps(in, c, err);
     if (!rc)
-        rc = read_bare(in, c, err);
+        rc = gr_config_read_bare(in, c, err);
     if (!rc)
-        rc = read_experts(in, c, err);
+        rc = gr_config_read_experts(in, c, err);
     if (!rc)
-        rc = read_windows(in, c, err);
+        rc = gr_config_read_windows(in, c, err);
     if (!rc)
-        rc = read_ropes(in, c, err);
+        rc = gr_config_read_ropes(in, c, err);
     if (!rc)
         rc = get_id(in, "bos_token_id", in->row->otherwise.bos, &c->bos, err);
     if (!rc)
@@ -745,18 +422,18 @@ static gram_status read_config(struct in *in, gr_config *c, gram_err *err)
     if (!rc && c->last >= 0 && (size_t)c->last >= c->vocabulary)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: \"reward_token_id\" %d is beyond a vocabulary of %zu", in->name,
                      (int)c->last, c->vocabulary);
-    c->init_std = json_number_value(get(in->text, "initializer_range"));    /* 0 where it is absent or no number */
+    c->init_std = json_number_value(gr_in_get(in->text, "initializer_range"));  /* 0 where it is absent or no number */
     if (!(c->init_std > 0 && c->init_std < 10))
         c->init_std = 0.02;
     if (!rc)
-        rc = get_bool(in, get(in->top, "tie_word_embeddings") ? in->top : in->text, "tie_word_embeddings",
+        rc = gr_in_bool(in, gr_in_get(in->top, "tie_word_embeddings") ? in->top : in->text, "tie_word_embeddings",
                       in->row->otherwise.tied, &c->tied_head, err);
     return rc;
 }
 
 gram_status gr_config_parse(gr_config *out, const char *name, const char *json, size_t n, gram_err *err)
 {
-    struct in in = { .name = name };
+    struct gr_config_in in = { .name = name };
     gram_status rc = gr_json_parse(&in.top, name, json, n, err);
 
     *out = (gr_config){ 0 };

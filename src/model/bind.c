@@ -1,195 +1,13 @@
 /* bind.c - find each tensor of the architecture by its name in the file, and prove its shape.
  *
- * Hugging Face and GGUF name the same tensors differently; file/tensors.c is the whole translation. A tensor that
- * nothing asked for is an error too: a bias that a checkpoint has and the forward pass leaves out would give wrong
- * scores without a word. */
+ * A tensor that nothing asked for is an error too: a bias that a checkpoint has and the forward pass leaves out would
+ * give wrong scores without a word. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "model/bind_int.h"
 #include "op/digits.h"
-
-/* Where a multimodal checkpoint keeps its language model, next to the older "language_model.model.". */
-#define NESTED "model.language_model."
-
-/* The name of it, whole: of a GGUF, as a Llama's is, or as a directory of this architecture has it; of a reward head
- * that is `part` itself. */
-enum format { GGUF, HF, HF_READ };
-
-static void name_in(const gr_model *m, enum format format, char *out, size_t size, gr_tensor_kind slot, size_t layer,
-                    const char *part)
-{
-    char stem[96];
-
-    if (slot == GR_T_SCORE) {
-        snprintf(out, size, "%s", part);
-        return;
-    }
-    if (format != HF)
-        gr_tensor_stem_read(&m->cfg, format == GGUF, slot, layer, stem, sizeof stem);
-    else
-        gr_tensor_stem(&m->cfg, false, slot, layer, stem, sizeof stem);
-    if (format != GGUF && m->nested)                 /* the head stays outside */
-        snprintf(out, size, "%s%s.%s", slot == GR_T_HEAD ? "" : NESTED,
-                 stem + (slot == GR_T_HEAD ? 0 : strlen("model.")), part);
-    else
-        snprintf(out, size, "%s%s.%s", format == GGUF ? "" : m->cfg.prefix, stem, part);
-    if (format == HF_READ && m->cfg.stacked && gr_tensor_of_expert(slot))
-        out[strlen(out) - strlen(part) - 1] = '\0';     /* a parameter itself, not the weight of a module */
-}
-
-static void tensor_name(const struct binder *b, char *out, size_t size, gr_tensor_kind slot, size_t layer, const char *part)
-{
-    name_in(b->m, gr_weights_gguf(b->m->file) ? GGUF : HF_READ, out, size, slot, layer, part);
-}
-
-/* GGUF's "llama" stores the rows of q and k so that rotation pairs are neighbours, (2i, 2i+1); a Hugging Face file
- * has them D/2 apart. The row of the GGUF that belongs at row r, and back. */
-static size_t unpermuted(size_t D, size_t r)
-{
-    size_t i = r % D;
-
-    return r - i + (i < D / 2 ? 2 * i : 2 * (i - D / 2) + 1);
-}
-
-static size_t permuted(size_t D, size_t r)
-{
-    size_t i = r % D;
-
-    return r - i + (i % 2 ? i / 2 + D / 2 : i / 2);
-}
-
-size_t gr_matrix_unpermuted(const gr_config *c, size_t r)
-{
-    return unpermuted(c->head_dim, r);
-}
-
-size_t gr_matrix_permuted(const gr_config *c, size_t r)
-{
-    return permuted(c->head_dim, r);
-}
-
-/* The first of each kind follow each other here as there. */
-_Static_assert((int)GR_T_ROUTER - (int)GR_T_Q == GR_MAT_ROUTER && (int)GR_T_EXPERT_GATE - (int)GR_T_Q == GR_MAT_EXPERTS,
-               "the order of matrices");
-
-static gr_tensor_kind slot_of(size_t which)
-{
-    return (gr_tensor_kind)(which < GR_MAT_EXPERTS ? GR_T_Q + which : GR_T_EXPERT_GATE + (which - GR_MAT_EXPERTS) % 3);
-}
-
-/* What tensors.h counts by: layers, or experts of layers. */
-static size_t place_of(const gr_config *c, size_t which, size_t layer)
-{
-    return which < GR_MAT_EXPERTS ? layer : layer * c->experts + (which - GR_MAT_EXPERTS) / 3;
-}
-
-/* The matrix of a slot; `at` as tensors.h counts. */
-static size_t matrix_of(const gr_config *c, gr_tensor_kind slot, size_t at)
-{
-    return slot - GR_T_Q + (gr_tensor_of_expert(slot) ? 3 * (at % c->experts) : 0);
-}
-
-static size_t layer_of(const gr_config *c, gr_tensor_kind slot, size_t at)
-{
-    return gr_tensor_of_expert(slot) ? at / c->experts : at;
-}
-
-static struct matrix *mat_of(const gr_model *m, gr_tensor_kind slot, size_t at)
-{
-    return &m->layer[layer_of(&m->cfg, slot, at)].mat[matrix_of(&m->cfg, slot, at)];
-}
-
-size_t gr_matrices(const gr_config *c)
-{
-    return c->experts ? GR_MAT_EXPERTS + 3 * c->experts : GR_MATRICES;
-}
-
-bool gr_matrix_there(const gr_config *c, size_t which, size_t layer)
-{
-    return gr_tensor_there(c, slot_of(which), place_of(c, which, layer));
-}
-
-void gr_matrix_name(const gr_model *m, size_t which, size_t layer, char *out, size_t size)
-{
-    name_in(m, HF, out, size, slot_of(which), place_of(&m->cfg, which, layer), "weight");
-}
-
-/* Experts have no name but their own: stacked ones are of a file alone. */
-void gr_matrix_own_name(const gr_model *m, size_t which, size_t layer, char *out, size_t size)
-{
-    name_in(m, which < GR_MATRICES ? HF_READ : HF, out, size, slot_of(which), place_of(&m->cfg, which, layer), "weight");
-}
-
-bool gr_matrix_fused(const gr_config *c, size_t which, gr_fused *in)
-{
-    return which < GR_MATRICES && gr_tensor_fused(c, false, slot_of(which), 0, in);
-}
-
-void gr_matrix_shape(const gr_config *c, size_t which, size_t *rows, size_t *cols)
-{
-    gr_tensor_shape(c, slot_of(which), rows, cols);
-}
-
-/* "bias", or a head's "0.bias". */
-static bool is_bias(const char *part)
-{
-    size_t n = strlen(part);
-
-    return n >= 4 && !strcmp(part + n - 4, "bias");
-}
-
-static gr_stored stored(const struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, const gr_tensor *t)
-{
-    const gr_config *c = &b->m->cfg;
-    bool bias = is_bias(part), gemma = gr_config_has(c, GR_HAS_PLUS_ONE), pairs = gr_config_has(c, GR_GGUF_PAIRS);
-    gr_stored s = { .t = *t, .flat = t->rows == 1 && (slot != GR_T_SCORE || bias),
-                    .head_dim = pairs && (slot == GR_T_Q || slot == GR_T_K) ? c->head_dim : 0,
-                    .permuted = c->rope_interleaved, .gemma_norm = gemma && t->rows == 1 && !bias && slot != GR_T_SCORE,
-                    .plus_one = gemma && c->norm_bias == 0 };
-    char stem[96];
-
-    gr_tensor_fused(c, gr_weights_gguf(b->m->file) != NULL, slot, layer, &s.in);
-    s.experts = gr_tensor_of_expert(slot) ? c->experts : 0;
-    if (!s.experts)
-        gr_tensor_fused(c, false, slot, layer, &s.own_in);
-    if (bias && s.head_dim)                 /* its values go where the rows go */
-        s.t.rows = t->cols, s.t.cols = 1;
-    if (slot == GR_T_SCORE) {
-        snprintf(s.name, sizeof s.name, "%s", b->as);
-        snprintf(s.gguf, sizeof s.gguf, "%s", b->as);
-        snprintf(s.matrix, sizeof s.matrix, "%s", b->as);
-        snprintf(s.own, sizeof s.own, "%s", b->as);
-        return s;
-    }
-    gr_tensor_stem(c, false, slot, layer, stem, sizeof stem);
-    snprintf(s.matrix, sizeof s.matrix, "%s.%s", stem, part);
-    (s.experts ? gr_tensor_stem : gr_tensor_stem_read)(c, false, slot, layer, stem, sizeof stem);
-    snprintf(s.own, sizeof s.own, "%s.%s", stem, part);
-    gr_tensor_stem_written(c, false, slot, layer, stem, sizeof stem);
-    snprintf(s.name, sizeof s.name, "%s.%s", stem, part);
-    gr_tensor_stem_written(c, true, slot, layer, stem, sizeof stem);
-    snprintf(s.gguf, sizeof s.gguf, "%s.%s", stem, part);
-    return s;
-}
-
-void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out)
-{
-    size_t row_bytes = 0;
-
-    if (s->head_dim && gguf)                /* where it goes, as a Hugging Face file counts; then where it comes from */
-        r = permuted(s->head_dim, r);
-    if (s->head_dim && s->permuted)
-        r = unpermuted(s->head_dim, r);
-    if (s->in.take)
-        r = s->in.from + r / s->in.take * s->in.every + r % s->in.take;
-    gr_dtype_row_bytes(s->t.type, s->t.cols, &row_bytes);       /* proved when the file was opened */
-    gr_dequant(out, (const char *)s->t.data + r * row_bytes, s->t.type, s->t.cols);
-    if (s->gemma_norm && s->plus_one != gguf)
-        for (size_t i = 0; i < s->t.cols; i++)
-            out[i] += gguf ? 1 : -1;
-}
 
 gram_status gr_bind_settle(const gr_model *m, void **p, size_t bytes, gram_err *err)
 {
@@ -202,15 +20,6 @@ gram_status gr_bind_settle(const gr_model *m, void **p, size_t bytes, gram_err *
     free(*p);
     *p = (void *)(uintptr_t)there;
     return rc;
-}
-
-size_t gr_stored_together(const gr_stored *t, size_t n, bool gguf, size_t *rows)
-{
-    size_t i = 0;
-
-    for (*rows = 0; i < n && !strcmp(gguf ? t[i].gguf : t[i].name, gguf ? t->gguf : t->name); i++)
-        *rows += t[i].t.rows;
-    return i;
 }
 
 gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, float *w,
@@ -235,15 +44,15 @@ gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t laye
             m->cap_params = cap;
         }
     }
-    name_in(m, HF, full, sizeof full, slot, layer, slot == GR_T_SCORE ? b->as : part);
+    gr_bind_name_in(m, GR_AS_LLAMA, full, sizeof full, slot, layer, slot == GR_T_SCORE ? b->as : part);
     if (p)
         p[m->n_params] = (gr_param){ .name = gr_strdup(full), .rows = rows, .cols = cols, .on = m->on,
                                      .w = { values, cols, half ? GR_BF16 : GR_F32 },
-                                     .decay = rows > 1 || (slot == GR_T_SCORE && !is_bias(part)) };
+                                     .decay = rows > 1 || (slot == GR_T_SCORE && !gr_bind_is_bias(part)) };
     if (p && p[m->n_params].name && slot != GR_T_SCORE && !gr_tensor_of_expert(slot) &&
         !gr_config_has(&m->cfg, GR_HAS_OWN_FORM) && gr_tensor_fused(&m->cfg, false, slot, layer, &in)) {
         together = true;
-        name_in(m, HF_READ, full, sizeof full, slot, layer, part);
+        gr_bind_name_in(m, GR_IN_DIR, full, sizeof full, slot, layer, part);
         p[m->n_params].in = gr_strdup(full);
         p[m->n_params].first = in.from;
         p[m->n_params].all = in.all;
@@ -272,7 +81,7 @@ static gram_status stand_for(const struct binder *b, gr_tensor *t, gram_status r
 /* Copies a matrix, rounded to bfloat16. */
 static gram_status make_half(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, gr_tensor *t)
 {
-    const gr_stored s = stored(b, slot, layer, part, t);
+    const gr_stored s = gr_bind_stored(b, slot, layer, part, t);
     uint16_t *half = gr_alloc_aligned(t->rows * t->cols, sizeof *half);
     float *row = gr_alloc_aligned(t->cols, sizeof *row);
 
@@ -297,7 +106,7 @@ static gram_status make_half(struct binder *b, gr_tensor_kind slot, size_t layer
 /* Copies a tensor into writable memory and lets *t stand for the copy. */
 static gram_status make_writable(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, gr_tensor *t)
 {
-    const gr_stored s = stored(b, slot, layer, part, t);
+    const gr_stored s = gr_bind_stored(b, slot, layer, part, t);
     float *w;
 
     if (b->mode == GR_LINEAR_BF16 && t->rows > 1 && slot != GR_T_SCORE)
@@ -322,7 +131,7 @@ static gram_status note(struct binder *b, gr_tensor_kind slot, size_t layer, con
         l->t = p;
         l->cap = cap;
     }
-    l->t[l->n++] = stored(b, slot, layer, part, t);
+    l->t[l->n++] = gr_bind_stored(b, slot, layer, part, t);
     return GRAM_OK;
 }
 
@@ -344,7 +153,7 @@ static gram_status take_apart(struct binder *b, gr_tensor_kind slot, size_t laye
         return gr_nomem(b->err, "weights");
     for (size_t r = 0; r < t->rows; r += in->take)
         memcpy(copy + r * bytes, from + (in->from + r / in->take * in->every) * bytes, in->take * bytes);
-    mat_of(b->m, slot, layer)->apart = copy;
+    gr_bind_mat_of(b->m, slot, layer)->apart = copy;
     t->data = copy;
     return GRAM_OK;
 }
@@ -360,7 +169,8 @@ static gram_status check_stack(const struct binder *b, const gr_named *t, const 
                    t->n_dims > 0 ? t->dim[0] : 0, t->n_dims > 1 ? t->dim[1] : 0, t->n_dims > 2 ? t->dim[2] : 0);
 }
 
-gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, size_t rows, size_t cols,
+gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, size_t rows,
+                         size_t cols,
                         gr_tensor *out)
 {
     const gr_named *t;
@@ -370,7 +180,7 @@ gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, co
     size_t r, c;
     gram_status rc = GRAM_OK;
 
-    tensor_name(b, full, sizeof full, slot, layer, part);
+    gr_bind_name(b, full, sizeof full, slot, layer, part);
     t = gr_weights_find(b->m->file, full);
     if (!t)
         return gr_fail(b->err, GRAM_EFORMAT, "%s: tensor %s is missing; %s needs it with shape [%zu, %zu]",
@@ -439,7 +249,7 @@ static gram_status round_values(struct binder *b, float *w, size_t n)
 static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_tensor *t)
 {
     gr_model *m = b->m;
-    size_t which = matrix_of(&m->cfg, slot, layer);
+    size_t which = gr_bind_matrix_of(&m->cfg, slot, layer);
     bool found = false;
     size_t pairs = 0;
     size_t bytes = t->rows * t->cols * sizeof(float);
@@ -454,11 +264,11 @@ static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_
     if (b->exact && b->mode == GR_LINEAR_BF16)
         rc = round_values(b, w, t->rows * t->cols);
     if (!rc)
-        rc = gr_lora_fold(w, m, b->adapter, which, layer_of(&m->cfg, slot, layer),
+        rc = gr_lora_fold(w, m, b->adapter, which, gr_bind_layer_of(&m->cfg, slot, layer),
                           !m->writable && m->cfg.rope_interleaved, &pairs, &found, b->err);
     b->folded += pairs;
     if (!rc && found && !m->writable) {
-        mat_of(m, slot, layer)->folded = w;
+        gr_bind_mat_of(m, slot, layer)->folded = w;
         *t = (gr_tensor){ GR_F32, w, t->rows, t->cols };
     } else if (!m->writable) {
         free(w);
@@ -474,9 +284,9 @@ static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_
 static gr_linear_mode mode_of(const struct binder *b, gr_tensor_kind slot, size_t layer)
 {
     const gr_config *c = &b->m->cfg;
-    bool few = layer_of(c, slot, layer) + 1 == c->layers && slot != GR_T_K && slot != GR_T_V;
+    bool few = gr_bind_layer_of(c, slot, layer) + 1 == c->layers && slot != GR_T_K && slot != GR_T_V;
 
-    if (b->exact && mat_of(b->m, slot, layer)->folded)
+    if (b->exact && gr_bind_mat_of(b->m, slot, layer)->folded)
         return GR_LINEAR_KEEP;
     if (slot == GR_T_ROUTER && b->mode != GR_LINEAR_F32)
         return GR_LINEAR_KEEP;
@@ -495,7 +305,7 @@ static gram_status linear(struct binder *b, gr_tensor_kind slot, size_t layer, f
                           size_t rows, size_t cols)
 {
     gr_tensor t;
-    struct matrix *mat = mat_of(b->m, slot, layer);
+    struct matrix *mat = gr_bind_mat_of(b->m, slot, layer);
     gram_status rc = gr_bind_find(b, slot, layer, "weight", rows, cols, &t);
 
     if (!rc && b->m->writable)
@@ -561,9 +371,10 @@ static gram_status bind_layer(struct binder *b, size_t i)
  * image half of a model whose text half is read. */
 static bool is_idle(const struct binder *b, const char *n)
 {
-    const char *end = strrchr(n, '.'), *prefix = b->m->nested ? NESTED : b->m->cfg.prefix;
+    const char *end = strrchr(n, '.'), *prefix = b->m->nested ? GR_NESTED : b->m->cfg.prefix;
 
-    return !strcmp(n, "rope_freqs.weight") || (b->m->cfg.far.after && !strncmp(n, "rope_factors_", 13)) || (end && !strcmp(end, ".inv_freq")) || gr_head_is_idle(&b->m->cfg, n) ||
+    return !strcmp(n, "rope_freqs.weight") || (b->m->cfg.far.after && !strncmp(n, "rope_factors_", 13)) ||
+           (end && !strcmp(end, ".inv_freq")) || gr_head_is_idle(&b->m->cfg, n) ||
            (strncmp(n, prefix, strlen(prefix)) && !(b->m->nested && !strcmp(n, "lm_head.weight")));
 }
 
@@ -579,10 +390,10 @@ static bool is_of_slot(const struct binder *b, gr_tensor_kind s, const char *nam
     if (one || l >= c->layers || (c->experts && e >= c->experts))
         return false;
     l = gr_tensor_of_expert(s) ? l * c->experts + e : l;
-    tensor_name(b, full, sizeof full, s, l, "weight");
+    gr_bind_name(b, full, sizeof full, s, l, "weight");
     if (!strcmp(full, name))
         return true;
-    tensor_name(b, full, sizeof full, s, l, "bias");
+    gr_bind_name(b, full, sizeof full, s, l, "bias");
     return !strcmp(full, name) && gr_tensor_has_bias(c, s);
 }
 
@@ -597,7 +408,7 @@ static gram_status check_unknown(struct binder *b)
     for (size_t i = 0; i < gr_weights_count(w); i++)
         idle += is_idle(b, gr_weights_at(w, i)->name);
     if (b->m->cfg.tied_head || !b->m->cfg.words) {      /* many files save the tied head again */
-        tensor_name(b, full, sizeof full, GR_T_HEAD, 0, "weight");
+        gr_bind_name(b, full, sizeof full, GR_T_HEAD, 0, "weight");
         idle += gr_weights_find(w, full) != NULL;
     }
     if (b->bound + idle >= gr_weights_count(w))
@@ -631,7 +442,7 @@ static bool stacks(const gr_model *m)
     if (i == c.layers || gr_weights_gguf(m->file))
         return false;
     as.cfg.stacked = true;
-    name_in(&as, HF_READ, full, sizeof full, GR_T_EXPERT_DOWN, i * c.experts, "weight");
+    gr_bind_name_in(&as, GR_IN_DIR, full, sizeof full, GR_T_EXPERT_DOWN, i * c.experts, "weight");
     return gr_weights_find(m->file, full) != NULL;
 }
 
@@ -689,7 +500,7 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
     m->cfg = *cfg;
     *cfg = (gr_config){ 0 };
     m->file = w;
-    m->nested = m->cfg.prefix[0] && gr_weights_find(w, NESTED "embed_tokens.weight");
+    m->nested = m->cfg.prefix[0] && gr_weights_find(w, GR_NESTED "embed_tokens.weight");
     rc = open_layers(m, err);
     if (rc)
         goto out;
