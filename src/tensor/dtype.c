@@ -62,23 +62,37 @@ bool gr_dtype_row_bytes(gr_dtype t, size_t K, size_t *bytes)
     return K % type[t].block == 0 && !__builtin_mul_overflow(K / type[t].block, type[t].bytes, bytes);
 }
 
-/* Exact for every half: a subnormal one is its 10 bits times 2^-24, a normal float32. No branch, so that a loop
- * of it becomes vectors. */
+/* All ones where a < b, both below 2^31. A choice between two values by it is no branch, which a compiler may make of
+ * one by ?:, and then a loop of it becomes no vectors. */
+static inline uint32_t below(uint32_t a, uint32_t b)
+{
+    return (uint32_t)((int32_t)(a - b) >> 31);
+}
+
+/* Exact for every half: a subnormal one is its 10 bits times 2^-24, a normal float32. */
 static inline float half(uint16_t h)
 {
-    uint32_t m = h & 0x7fffu, bits, tiny;
+    uint32_t m = h & 0x7fffu, bits, tiny, small = below(m, 0x400);
     float f = (float)(int32_t)m * 0x1p-24f;
 
     memcpy(&tiny, &f, sizeof tiny);
-    bits = (m << 13) + (112u << 23) + (m >= 0x7c00 ? 112u << 23 : 0);   /* infinity and NaN keep all ones */
-    bits = (m < 0x400 ? tiny : bits) | (uint32_t)(h & 0x8000u) << 16;
+    bits = (m << 13) + (112u << 23) + (~below(m, 0x7c00) & 112u << 23);     /* infinity and NaN keep all ones */
+    bits = (tiny & small) | (bits & ~small) | (uint32_t)(h & 0x8000u) << 16;
     memcpy(&f, &bits, sizeof f);
     return f;
 }
 
+/* A block's scale, which nearly always is a normal number. */
 static inline float half_at(const uint8_t *p)
 {
-    return half((uint16_t)(p[0] | p[1] << 8));
+    uint16_t h = (uint16_t)(p[0] | p[1] << 8), exponent = h & 0x7c00u;
+    uint32_t bits = ((uint32_t)(h & 0x8000u) << 16 | (uint32_t)(h & 0x7fffu) << 13) + (112u << 23);
+    float f;
+
+    if (exponent == 0 || exponent == 0x7c00)
+        return half(h);
+    memcpy(&f, &bits, sizeof f);
+    return f;
 }
 
 FAST static void dequant_f16(float *restrict y, const uint8_t *restrict x, size_t n)
@@ -110,24 +124,50 @@ FAST static void dequant_q8_0(float *restrict y, const uint8_t *restrict x, size
     }
 }
 
+/* The 32 values of 16 bytes, low nibbles before high ones, a word at a time. In what follows this is done for some
+ * blocks before floats are made: of a loop that does both the compiler takes the bytes out one by one. */
+enum { SOME = 8 };
+
+static inline void nibbles(uint8_t *q, const uint8_t *x)
+{
+    for (size_t i = 0; i < 16; i += 8) {
+        uint64_t w, low, high;
+        memcpy(&w, x + i, sizeof w);
+        low = w & 0x0f0f0f0f0f0f0f0fu;
+        high = w >> 4 & 0x0f0f0f0f0f0f0f0fu;
+        memcpy(q + i, &low, sizeof low);
+        memcpy(q + 16 + i, &high, sizeof high);
+    }
+}
+
 FAST static void dequant_q4_0(float *restrict y, const uint8_t *restrict x, size_t n)
 {
-    for (; n > 0; n -= 32, y += 32, x += 18) {
-        float d = half_at(x);
-        for (size_t i = 0; i < 16; i++) {
-            y[i]      = d * (float)((x[2 + i] & 15) - 8);
-            y[i + 16] = d * (float)((x[2 + i] >> 4) - 8);
+    uint8_t q[32 * SOME];
+
+    for (size_t left = n / 32, some; left > 0; left -= some) {
+        some = left < SOME ? left : SOME;
+        for (size_t b = 0; b < some; b++)
+            nibbles(q + 32 * b, x + 18 * b + 2);
+        for (size_t b = 0; b < some; b++, y += 32, x += 18) {
+            float d = half_at(x);
+            for (size_t i = 0; i < 32; i++)
+                y[i] = d * (float)(q[32 * b + i] - 8);
         }
     }
 }
 
 FAST static void dequant_q4_1(float *restrict y, const uint8_t *restrict x, size_t n)
 {
-    for (; n > 0; n -= 32, y += 32, x += 20) {
-        float d = half_at(x), m = half_at(x + 2);
-        for (size_t i = 0; i < 16; i++) {
-            y[i]      = d * (float)(x[4 + i] & 15) + m;
-            y[i + 16] = d * (float)(x[4 + i] >> 4) + m;
+    uint8_t q[32 * SOME];
+
+    for (size_t left = n / 32, some; left > 0; left -= some) {
+        some = left < SOME ? left : SOME;
+        for (size_t b = 0; b < some; b++)
+            nibbles(q + 32 * b, x + 20 * b + 4);
+        for (size_t b = 0; b < some; b++, y += 32, x += 20) {
+            float d = half_at(x), m = half_at(x + 2);
+            for (size_t i = 0; i < 32; i++)
+                y[i] = d * (float)q[32 * b + i] + m;
         }
     }
 }
