@@ -53,7 +53,8 @@ static inline void letters_copy(const char *dir, const char *name)
 static inline void letters_model(const char *dir)
 {
     static const char config[] =
-        "{\"chat_template\":\"{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
+        "{\"chat_template\":\"{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' "
+        "}}"
         "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}\"}";
     static const char ends[] = "{\"eos_token_id\":[7, 40]}";
     char *words = letters_tokenizer();

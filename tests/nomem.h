@@ -13,7 +13,8 @@
 #include "check.h"
 
 static long nomem_left = -1;            /* allocations of ours until one fails; below 0: none does */
-static _Atomic long nomem_live __attribute__((unused));         /* taken by us and not given back by us, in any thread */
+/* taken by us and not given back by us, in any thread */
+static _Atomic long nomem_live __attribute__((unused));
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define NOMEM_COUNTED 1

@@ -115,7 +115,7 @@ typedef struct {
 #define GRAM_TOP_MAX 20
 
 typedef struct {
-    gram_prompt prompt;             /* a conversation, which the chat template renders up to where the answer begins ... */
+    gram_prompt prompt;             /* a conversation, rendered by the chat template to where the answer begins ... */
     const int32_t *id;              /* ... or, where not NULL, tokens that are gone on with as they are */
     size_t n_ids;
     const gram_generation *how;     /* products: FEW, which AUTO is for writers; nothing is guessed */

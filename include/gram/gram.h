@@ -382,12 +382,12 @@ typedef struct {
                              * With resume, a share that is whole already is checked against its rows and stays. The
                              * lines are those of a run over all rows. GRAM_EARG: of a pipe; for PURM, whose overlap
                              * is with all rows; for evaluations and best-of-n curves */
-    size_t worker, workers; /* workers > 0: this process is number `worker`, from 0, of so many that share the rows and are
-                             * called alike, on machines with one file system. Each takes the next of 8 * workers shares
-                             * that none has taken; when all have ended, the last merges the shares and removes them.
-                             * Where one dies, the others end well and nothing is merged: a later run with resume, of
-                             * any number of processes, goes on */
-    const char *run;        /* of workers: a name that this start of them has alone, of letters, digits, '.', '_', '-' */
+    size_t worker, workers; /* workers > 0: this process is number `worker`, from 0, of so many that share the rows and
+                             * are called alike, on machines with one file system. Each takes the next of 8 * workers
+                             * shares that none has taken; when all have ended, the last merges the shares and removes
+                             * them. Where one dies, the others end well and nothing is merged: a later run with resume,
+                             * of any number of processes, goes on */
+    const char *run;        /* of workers: a name that no other start of them has, of letters, digits, '.', '_', '-' */
     bool *merged;           /* of workers: whether this process wrote the output; NULL: not asked */
 } gram_file_options;
 

@@ -44,8 +44,8 @@ typedef struct gram_rationale_options {
     size_t top_k;
     double min_p;
     uint64_t seed;
-    gram_products products;         /* FEW is quicker for a pair or two at a time, TILES (AUTO too) for files. With either
-                                     * a pair has its rationales in any company, not the other's */
+    gram_products products;         /* FEW is quicker for a pair or two at a time, TILES (AUTO too) for files. With
+                                     * either a pair has its rationales in any company, not the other's */
     bool single_order;              /* a is always read first */
     size_t early;                   /* no more rationales where the first `early` all prefer the same answer ... */
     double sure;                    /* ... each with more than this probability; early 0: all are always written */

@@ -30,7 +30,8 @@ static gram_status score(void *arg, const gram_pair *pair, size_t n, gram_verdic
     rc = gram_reason(j->reasoner, pair, n, why, &bad, &first);
     for (size_t i = 0; i < n && !rc; i++)
         out[i] = why[i].verdict;
-    return !rc ? GRAM_OK : bad < n ? gr_fail(err, rc, "pair %zu: %s", bad, first.text) : gr_fail(err, rc, "%s", first.text);
+    return !rc ? GRAM_OK : bad < n ? gr_fail(err, rc, "pair %zu: %s", bad, first.text) : gr_fail(err, rc, "%s",
+                                                                                                 first.text);
 }
 
 /* All that decides what is written, for a person and for the mark of a run. */
@@ -42,8 +43,9 @@ static gram_status describe(const gram_rationale_options *o, const gr_reason_wor
     for (size_t i = 0; i < GR_COUNT(tag); i++)
         h = gr_digest(h, tag[i], strlen(tag[i]) + 1);
     return gr_buf_printf(out, "%zu votes of at most %zu tokens, temperature %g, top_p %g, top_k %zu, min_p %g, seed %"
-                         PRIu64 ", early %zu (%g), products %s, format %016" PRIx64, o->votes, o->max_tokens, o->temperature,
-                         o->top_p, o->top_k, o->min_p, o->seed, o->early, o->sure, gram_products_name(o->products), h)
+                         PRIu64 ", early %zu (%g), products %s, format %016" PRIx64, o->votes, o->max_tokens,
+                         o->temperature, o->top_p, o->top_k, o->min_p, o->seed, o->early, o->sure,
+                         gram_products_name(o->products), h)
                ? GRAM_OK : gr_nomem(err, "evaluation");
 }
 
@@ -157,7 +159,8 @@ gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gr
     gram_eval_summary sum;
     const char *to = opt ? opt->fit_temperature : NULL;
     gram_status rc = to && opt->file.rationale
-                         ? gr_fail(err, GRAM_EARG, "a temperature is that of a verdict without reasons: `fit-temperature` "
+                         ? gr_fail(err, GRAM_EARG, "a temperature is that of a verdict without reasons: "
+                                                   "`fit-temperature` "
                                    "goes with no `rationale`")
                          : GRAM_OK;
 

@@ -251,7 +251,8 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
     rc = gr_job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
     j.spread = gr_model_config(m->model)->reward == GR_REWARD_PURM ? &spread : NULL;
     if (!rc && j.spread && j.opt->shares)
-        rc = gr_fail(err, GRAM_EARG, "shard: a PURM model's overlap is with the answers of all rows, and is not known of "
+        rc = gr_fail(err, GRAM_EARG, "shard: a PURM model's overlap is with the answers of all rows, and is not known "
+                                     "of "
                      "some");
     skip = j.report->resumed;
     while (!rc && !end) {

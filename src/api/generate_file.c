@@ -269,7 +269,13 @@ static gram_status place_share(struct writing *w, gram_generation *g, gram_err *
     return rc;
 }
 
-struct shared { gram_model *m; const char *in, *out; const gram_generation *g; bool logprobs; gram_generate_report sum; };
+struct shared {
+    gram_model *m;
+    const char *in, *out;
+    const gram_generation *g;
+    bool logprobs;
+    gram_generate_report sum;
+};
 
 static gram_status generate_share(void *arg, const gram_file_options *o, gram_err *err)
 {

@@ -29,7 +29,8 @@ static gram_status tell(struct reading *r, size_t i, const float *z, gram_err *e
     gram_status rc = GRAM_OK;
 
     if (!isfinite(all))
-        return gr_fail(err, GRAM_EFORMAT, "token %zu: a logit is not a finite number: the model's weights are broken", i);
+        return gr_fail(err, GRAM_EFORMAT, "token %zu: a logit is not a finite number: the model's weights are broken",
+                       i);
     if (n)
         gr_likeliest(z, V, best, n);
     r->text.n = 0;
@@ -93,7 +94,8 @@ gram_status gram_text_logprobs(gram_model *m, const int32_t *id, size_t n, size_
     if (top > GRAM_TOP_MAX)
         return gr_fail(err, GRAM_EARG, "top: wanted 0 to %d, found %zu", GRAM_TOP_MAX, top);
     if (n == 0 || n > context)
-        return gr_fail(err, GRAM_ELIMIT, "tokens: wanted 1 to %zu, which is the model's context, found %zu", context, n);
+        return gr_fail(err, GRAM_ELIMIT, "tokens: wanted 1 to %zu, which is the model's context, found %zu", context,
+                       n);
     for (size_t i = 0; i < n; i++)
         if (id[i] < 0 || (size_t)id[i] >= V)
             return gr_fail(err, GRAM_EARG, "token %zu is %d, which is not in the vocabulary of %zu", i, (int)id[i], V);

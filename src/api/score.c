@@ -84,7 +84,8 @@ gram_status gram_text_rewards(gram_model *m, const gram_text *text, size_t n, gr
 
     *bad = n;
     if (!rc && m->judge.pointwise)
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a judge of one answer, which reads a question and the answer apart: only "
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a judge of one answer, which reads a question and the answer apart: "
+                                             "only "
                      "a reward model reads a text as it stands", m->name);
     if (!rc && !is_reward_model(m))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a judge, which compares two answers: only a reward model gives a "

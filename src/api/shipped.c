@@ -160,7 +160,8 @@ gram_status gr_shipped_base(char **out, const gr_adapter *a, const gr_card *card
     if (rc || *out)
         return rc;
     if (card->base_sha256 && !strcmp(card->base_sha256, gr_base_model.sha256))
-        return gr_fail(err, GRAM_EIO, "the base model of the judge %s is not here yet: `gram fetch` gets it (%s, 98 MB)",
+        return gr_fail(err, GRAM_EIO, "the base model of the judge %s is not here yet: `gram fetch` gets it (%s, 98 "
+                                      "MB)",
                        card->name ? card->name : a->path, card->base_file);
     return gr_fail(err, GRAM_EIO, "%s: its base model %s of %llu bytes is nowhere that was looked: `base` names it",
                    a->path, card->base_file, (unsigned long long)card->base_bytes);

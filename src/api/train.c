@@ -415,7 +415,8 @@ static gram_status tell_peft(const gram_train_options *o, const char *base, gram
     gr_buf b = { 0 };
     bool ok = !o->note ||
               gr_buf_printf(&b, "the adapter's base is the GGUF file %s, which PEFT does not open: for PEFT, make a "
-                            "directory of it (gram convert %s --out DIR) and write its path into adapter_config.json as "
+                            "directory of it (gram convert %s --out DIR) and write its path into adapter_config.json "
+                            "as "
                             "base_model_name_or_path", base, base);
 
     if (ok && o->note)

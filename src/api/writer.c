@@ -42,7 +42,8 @@ static gram_status check_room(const gram_writer *w, size_t max_tokens, gram_err 
 
     if (!gr_mul(w->n, w->n > 1 ? gr_round_up(answer, GR_PAGE) : answer, &tokens) ||
         !gr_add(tokens, w->prompt.n, &tokens) || tokens > room)
-        return gr_fail(err, GRAM_ELIMIT, "%zu answers of up to %zu tokens to a prompt of %zu need more than the %zu MiB "
+        return gr_fail(err, GRAM_ELIMIT, "%zu answers of up to %zu tokens to a prompt of %zu need more than the %zu "
+                                         "MiB "
                        "of keys and values that texts may take", w->n, answer, w->prompt.n, m->text_bytes >> 20);
     return GRAM_OK;
 }

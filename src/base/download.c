@@ -156,7 +156,7 @@ static gram_status prepare(void *c, struct transfer *t, const char *url, void *h
               curl.setopt(c, OPT_CONNECT_SECONDS, 30L) | curl.setopt(c, OPT_SLOW_BYTES, 1L) |
               curl.setopt(c, OPT_SLOW_SECONDS, 60L) | curl.setopt(c, OPT_NO_SIGNAL, 1L);
 
-    curl.setopt(c, OPT_PROTOCOLS, "http,https,file");       /* 7.85 and later; older ones follow to HTTP and FTP alone */
+    curl.setopt(c, OPT_PROTOCOLS, "http,https,file");       /* from 7.85 on; older ones follow to HTTP and FTP alone */
     curl.setopt(c, OPT_REDIRECTS, "http,https");
     if (headers)
         bad |= curl.setopt(c, OPT_HEADERS, headers);
@@ -166,7 +166,7 @@ static gram_status prepare(void *c, struct transfer *t, const char *url, void *h
         bad |= curl.setopt(c, OPT_PROXY, t->d->proxy);
     if (t->had)
         bad |= curl.setopt(c, OPT_RESUME, (int64_t)t->had);
-    return bad ? gr_fail(err, GRAM_EUNSUPPORTED, "libcurl does not take an option that it has had since 7.62") : GRAM_OK;
+    return bad ? gr_fail(err, GRAM_EUNSUPPORTED, "libcurl does not take an option that there is since 7.62") : GRAM_OK;
 }
 
 /* The one sentence about a transfer that ended with this code. */

@@ -21,7 +21,8 @@ static const struct poptOption opts[] = {
       "the curve, over rows with as many (default: as many as each row has).", "N" },
     { "by", 'b', POPT_ARG_STRING, &by, 0,
       "How a judge that compares gives numbers: all-pairs (the default), reference (each with the row's "
-      "\"reference\", or else the policy's greedy answer), tournament, linear (the best so far with the next) or circular (neighbours "
+      "\"reference\", or else the policy's greedy answer), tournament, linear (the best so far with the next) or "
+      "circular (neighbours "
       "in a ring). Both orders are read, always.", "all-pairs|reference|tournament|linear|circular" },
     { "unit", '\0', POPT_ARG_STRING, &unit, 0,
       "What comparisons count as: the logit margin (the default), or the preference less 1/2.", "margin|preference" },
@@ -203,12 +204,14 @@ static int run(const char **arg, size_t n)
 const cli_command cli_bon = {
     "bon", "[POLICY] ROWS.jsonl", "The best of n answers, by any judge, and what more answers would give",
     "With a POLICY the rows are prompts, as `gram generate` reads them, and get --n answers each. Without, they are "
-    "groups of responses, as `gram rank` reads them. Writes one JSON object a line in the order of the input: id, prompt, "
+    "groups of responses, as `gram rank` reads them. Writes one JSON object a line in the order of the input: id, "
+    "prompt, "
     "responses, rewards, winner (the index of the best, the first of equal ones), completion (its text), cost. A "
     "response that cannot be judged has null for a reward, and never a number.\n\n"
     "The table, --json and --report say what the best of 1, 2, 4, ... answers has on average, over all subsets of "
     "those that were judged, with 95 % intervals over prompts, and with --gold what it is worth to somebody else. "
-    "Ctrl-C keeps what is done in FILE.partial, and the same command with --resume goes on from there and ends with the same bytes.",
+    "Ctrl-C keeps what is done in FILE.partial, and the same command with --resume goes on from there and ends with "
+    "the same bytes.",
     "gram bon policy/ prompts.jsonl --judge judge/ --n 16 --out winners.jsonl\n"
     "gram bon policy/ prompts.jsonl --judge judge/ --gold larger/ --report bon/\n"
     "gram bon groups.jsonl --judge reward-model/ --gold score --json curve.json\n"

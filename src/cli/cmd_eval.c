@@ -16,7 +16,8 @@ static const struct poptOption opts[] = {
     { "report", 'R', POPT_ARG_STRING, &report_dir, 0,
       "Write a page with plots, readable without this program or a network, to DIR/index.html.", "DIR" },
     { "rules", '\0', POPT_ARG_STRING, &rules, 0,
-      "Count as a published benchmark does on its own files: RewardBench (math-prm counted as 984), RewardBench 2 (best "
+      "Count as a published benchmark does on its own files: RewardBench (math-prm counted as 984), RewardBench 2 "
+      "(best "
       "of four, and Ties), RM-Bench (3x3, easy, normal and hard) or JudgeBench (a positive vote over both orders).",
       "rewardbench|rewardbench2|rm-bench|judgebench" },
     { "rows", '\0', POPT_ARG_STRING, &rows_path, 0,
@@ -309,7 +310,8 @@ const cli_command cli_eval = {
     "calibration error, what \"the longer answer wins\" would score, and the speed.\n\n"
     "A folder in place of the files is a run over every benchmark in it, each by its own rules, with one page for "
     "all.\n\n"
-    "Without MODEL the judge that comes with gram decides (`gram fetch`); whether the first argument is a model is told by "
+    "Without MODEL the judge that comes with gram decides (`gram fetch`); whether the first argument is a model is "
+    "told by "
     "what is in it.\n\n"
     "A run that was cut off goes on with --resume from the rows that it wrote.",
     "gram eval data/demo.jsonl --verdicts\n"

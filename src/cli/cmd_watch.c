@@ -8,7 +8,8 @@
 static int port = 8090;
 
 static const struct poptOption opts[] = {
-    { "port", '\0', POPT_ARG_INT, &port, 0, "Listen on port N of 127.0.0.1 (default: 8090; 0: any that is free).", "N" },
+    { "port", '\0', POPT_ARG_INT, &port, 0, "Listen on port N of 127.0.0.1 (default: 8090; 0: any that is free).",
+     "N" },
     CLI_TABLE_END
 };
 
@@ -37,7 +38,8 @@ static int run(const char **arg, size_t n)
 const cli_command cli_watch = {
     "watch", "[FOLDER]", "Show training and alignment runs while they run",
     "Serves a page, to this machine alone, over every run in FOLDER (default: the working directory) and up to three "
-    "folders below it: the numbers of their metrics.jsonl as curves that grow, several runs in one drawing, and the last "
+    "folders below it: the numbers of their metrics.jsonl as curves that grow, several runs in one drawing, and the "
+    "last "
     "answers of their samples.jsonl with what they were worth. It changes no file. Ctrl-C ends it.",
     "gram watch runs/\n"
     "ssh -L 8090:127.0.0.1:8090 MACHINE gram watch runs/          # and the page at http://127.0.0.1:8090 here",

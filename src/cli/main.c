@@ -10,9 +10,10 @@
 #include "gram/dist.h"
 
 const cli_command *const cli_commands[] = {
-    &cli_info, &cli_render, &cli_tokenize, &cli_logits, &cli_score, &cli_rank, &cli_generate, &cli_prove, &cli_selftrain,
-    &cli_bon, &cli_eval, &cli_evalpolicy, &cli_finetune, &cli_pretrain, &cli_raft, &cli_rl, &cli_train_recipe, &cli_merge,
-    &cli_merge_shards, &cli_convert, &cli_serve, &cli_watch, &cli_fetch, &cli_completion, &cli_help, &cli_version,
+    &cli_info, &cli_render, &cli_tokenize, &cli_logits, &cli_score, &cli_rank, &cli_generate, &cli_prove,
+    &cli_selftrain, &cli_bon, &cli_eval, &cli_evalpolicy, &cli_finetune, &cli_pretrain, &cli_raft, &cli_rl,
+    &cli_train_recipe, &cli_merge, &cli_merge_shards, &cli_convert, &cli_serve, &cli_watch, &cli_fetch,
+    &cli_completion, &cli_help, &cli_version,
     NULL
 };
 
@@ -149,7 +150,8 @@ static bool is_alone(const cli_command *c)
         return true;
     cli_set_name(c->name);
     list_shared(shared, sizeof shared);
-    cli_usage("mpirun started %d processes of it, and each would do the whole work: %s alone share theirs", size, shared);
+    cli_usage("mpirun started %d processes of it, and each would do the whole work: %s alone share theirs", size,
+              shared);
     return false;
 }
 

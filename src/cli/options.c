@@ -24,7 +24,8 @@ struct poptOption cli_run_table[] = {
       "AMX also multiplies in bf16, so its numbers differ from those of one without; GRAM_CPU=vnni forces the latter's, "
       "and `gram info --dtype bf16` says what is done here.", "f32|bf16|int8" },
     { "base", '\0', POPT_ARG_STRING, &base, 0,
-      "Where the base model of a LoRA adapter is (default: where the adapter says; one in a GGUF file does not).", "PATH" },
+      "Where the base model of a LoRA adapter is (default: where the adapter says; one in a GGUF file does not).",
+      "PATH" },
     { "threads", 't', POPT_ARG_INT, &threads, 0, "Use N threads (default: one for each core).", "N" },
     { "batch-tokens", '\0', POPT_ARG_LONGLONG, &batch_tokens, 0,
       "Compute up to N tokens together (default: 4096). This changes speed and memory, never a score.", "N" },
@@ -121,7 +122,8 @@ static int join_others(const char *out)
 {
     static const char *const names[] = { "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PMI_KVSNAME", "SLURM_JOB_ID",
                                          NULL };
-    static const char *const local[] = { "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE", NULL };
+    static const char *const local[] = { "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE",
+                                        NULL };
     const char *name = first_set(names), *again = getenv("SLURM_RESTART_COUNT"), *here = first_set(local);
     long online = sysconf(_SC_NPROCESSORS_ONLN), on_host = here ? atol(here) : workers;
     cpu_set_t mine;

@@ -56,7 +56,8 @@ static gram_status read_label(const gr_at *at, const json_t *v, int *out)
             *out = known[i].place;
             return GRAM_OK;
         }
-    return gr_bad(at, "key \"rationale_label\" must be \"A\", \"B\", 1, 2, \"first\", \"second\" or \"chosen\", found %s",
+    return gr_bad(at, "key \"rationale_label\" must be \"A\", \"B\", 1, 2, \"first\", \"second\" or \"chosen\", found "
+                      "%s",
                   s ? s : gr_json_kind(v));
 }
 

@@ -238,7 +238,8 @@ gram_status gr_asked_read(const gr_at *at, const json_t *row, gr_group *g)
     gram_status rc = gr_lone_prompt_read(at, row, g);
 
     if (!rc && gr_json_get(row, "responses"))
-        rc = gr_bad(at, "the row has \"responses\" of its own, and a policy is to write some: without a policy these are "
+        rc = gr_bad(at, "the row has \"responses\" of its own, and a policy is to write some: without a policy these "
+                        "are "
                     "judged");
     if (!rc)
         rc = read_reference(at, row, g);

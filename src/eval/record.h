@@ -20,8 +20,8 @@ typedef struct {
     double preference, p_forward, p_swapped, logit_margin;  /* as in gram_verdict, chosen being a */
     uint64_t tokens;
     uint64_t chosen_chars, rejected_chars;  /* code points */
-    int cell;                           /* RM-Bench: 3 * style of chosen + style of rejected; RewardBench 2: the pair of its item;
-                                         * -1 elsewhere */
+    int cell;                           /* RM-Bench: 3 * style of chosen + style of rejected; RewardBench 2: the pair
+                                         * of its item; -1 elsewhere */
     bool consistent, truncated, dropped;
     bool rewarded, spread;              /* by a reward model; by PURM: its lines also hold "reward" and "sigma",
                                          * [chosen, rejected] */

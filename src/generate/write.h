@@ -52,7 +52,7 @@ struct gr_text {
     bool paused;                /* the caller's: live, but steps go on without it */
     gr_kv_at at;                /* where it stands in the tree, which keeps it; node NULL: nowhere */
     size_t guesses;             /* tokens behind ids.n that are read along in this step */
-    size_t upto;                /* of ids, read in this step; less than all: a part, behind which there is no token yet */
+    size_t upto;                /* of ids, read in this step; less than all: a part, with no token behind it yet */
     bool unkept;                /* there was no room for a part, so it is read as a whole */
     gr_finish finish;
     gram_err why;               /* of GR_BROKEN */
@@ -69,7 +69,7 @@ typedef struct {
     const gr_tok *tok;          /* NULL: no text is made, only ids */
     gr_kv_tree *kv;
     size_t live;                /* texts that are written at once at most */
-    size_t prefill;             /* prompt tokens that one step reads: longer prompts are read in parts, of equal share */
+    size_t prefill;             /* prompt tokens that one step reads: longer prompts are read in equal parts */
     size_t guesses;             /* tokens that a text guesses in a step, at most GR_GUESSES_MOST; 0: none */
 } gr_write_setup;
 gram_status gr_write_open(gr_write **out, const gr_write_setup *setup, gram_err *err);

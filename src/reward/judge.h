@@ -20,7 +20,7 @@ typedef struct gr_scale gr_scale;           /* scale.h */
 /* A template text whose placeholders were found once. */
 typedef struct {
     char *text;                 /* NULL: such a pair has no place in it */
-    struct gr_judge_hole { size_t at, n; int which; } *hole;     /* which: 0 input, 1 response_a, 2 response_b, 3 criteria */
+    struct gr_judge_hole { size_t at, n; int which; } *hole;    /* 0 input, 1 response_a, 2 response_b, 3 criteria */
     size_t n_holes;             /* in order */
 } gr_judge_words;
 
@@ -49,8 +49,8 @@ typedef struct {
  *
  * Placeholders are {input}, {response_a}, {response_b}, or as GRAM-R2's prompts spell them {user_input},
  * {response_1}, {response_2}. Whatever is put in their place is not searched again. {criteria} is the pair's criteria,
- * without which it is refused; {criteria?} is nothing for a pair that has none, else a sentence, the criteria and an empty
- * line. A prompt with neither refuses a pair that has criteria.
+ * without which it is refused; {criteria?} is nothing for a pair that has none, else a sentence, the criteria and an
+ * empty line. A prompt with neither refuses a pair that has criteria.
  *
  * {input} is the question itself where the prompt is a single turn of the user; otherwise the turns under their
  * names, "System: ...", "User: ...", "Assistant: ...", with an empty line between two. */

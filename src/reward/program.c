@@ -227,7 +227,8 @@ static gram_status serve(struct asking *a)
         if (k < 0 && errno != EINTR)
             rc = gr_fail(a->err, GRAM_EIO, "exec:%s: %s", p->command, strerror(errno));
         else if (k == 0 && wait <= 0)
-            rc = gr_fail(a->err, GRAM_EIO, "exec:%s: %zu of %zu lines are there, and no other came for %g seconds (does "
+            rc = gr_fail(a->err, GRAM_EIO, "exec:%s: %zu of %zu lines are there, and no other came for %g seconds "
+                                           "(does "
                          "it flush each line?)", p->command, a->i, a->n, p->timeout);
         if (!rc && k > 0 && fd[1].revents)
             rc = write_some(a);

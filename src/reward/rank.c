@@ -328,7 +328,7 @@ out:
 
 void gram_ranking_join(gram_ranking *r, const char *const *response, size_t n)
 {
-    for (size_t k = 0, same; k < n; k += same) {            /* order[k, k + same) gets all that say the same as its first */
+    for (size_t k = 0, same; k < n; k += same) {    /* order[k, k + same) gets all that say the same as its first */
         const char *text = response[r->order[k]];
         double sum = 0;
         same = 0;

@@ -86,7 +86,8 @@ static int text_ids(gr_req *r, const json_t *v, gram_writing *w)
 {
     int32_t *id, *kept;
     gram_err err;
-    gram_status rc = r->engine->prompt_ids(r->engine, json_string_value(v), json_string_length(v), &id, &w->n_ids, &err);
+    gram_status rc = r->engine->prompt_ids(r->engine, json_string_value(v), json_string_length(v), &id, &w->n_ids,
+                                           &err);
 
     if (rc)
         return gr_refuse_err(r, &err);
@@ -178,7 +179,8 @@ static int read_rest(gr_req *r, gr_texts *st)
     if (best < st->told || best > GR_TEXTS_MOST)
         return gr_refuse(r, 422, "best_of", "best_of must be n, which is %zu, to %d", st->told, GR_TEXTS_MOST);
     if (best > st->told && st->stream)
-        return gr_refuse(r, 422, "best_of", "best_of cannot be streamed: which are the best shows when all are written");
+        return gr_refuse(r, 422, "best_of", "best_of cannot be streamed: which are the best shows when all are "
+                                            "written");
     st->how.n = best;
     if (st->prompts * best > r->opt->max_rows)
         return gr_refuse(r, 413, "prompt", "%zu answers to each of %zu prompts are more than the %zu texts that this "

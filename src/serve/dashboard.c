@@ -4,8 +4,8 @@
  *     GET /metrics?run=NAME&from=BYTE  the whole lines of its metrics.jsonl from there on
  *     GET /samples?run=NAME            the last lines of its samples.jsonl
  *
- * A run is a folder with a metrics.jsonl, at most three below the one that is watched. NAME is looked up among those that
- * are found, so that no request can name another file. */
+ * A run is a folder with a metrics.jsonl, at most three below the one that is watched. NAME is looked up among those
+ * that are found, so that no request can name another file. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>

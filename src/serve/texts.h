@@ -28,7 +28,8 @@ typedef struct {
 typedef struct {
     const char *object, *chunk;     /* "chat.completion" and what a part of it is called */
     bool (*add_logprob)(gr_one *c, const gram_written *t);      /* to c->logprobs */
-    json_t *(*choice)(gr_one *c, const char *more, size_t n, bool part);    /* more: all of the text, or a stream's part */
+    /* more: all of the text, or a stream's part */
+    json_t *(*choice)(gr_one *c, const char *more, size_t n, bool part);
 } gr_text_shape;
 
 struct gr_texts {

@@ -345,7 +345,8 @@ static gram_status check_cuts(const build *b, const gr_tok *t)
         merges += t->merges.slot[i].pair != UINT64_MAX;
     if (cuts == merges)
         return GRAM_OK;
-    return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: %zu merges, and its tokens can be cut in two in %zu ways: these merges "
+    return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: %zu merges, and its tokens can be cut in two in %zu ways: these "
+                                              "merges "
                    "do not follow from scores, which is what a GGUF holds", b->name, merges, cuts);
 }
 

@@ -93,7 +93,8 @@ uint64_t gr_tok_digest(const gr_tok *t);                /* of all that it was ma
 size_t gr_tok_vocabulary(const gr_tok *t);              /* largest id + 1 */
 int32_t gr_tok_find(const gr_tok *t, const char *token);/* the id of a token as the vocabulary writes it; -1: none */
 bool gr_tok_is_special(const gr_tok *t, int32_t id);
-bool gr_tok_is_added(const gr_tok *t, int32_t id);      /* found in a text before it is cut into words; special ones too */
+/* found in a text before it is cut into words; special ones too */
+bool gr_tok_is_added(const gr_tok *t, int32_t id);
 gr_str gr_tok_text(const gr_tok *t, int32_t id);        /* as the vocabulary writes it; lives as long as t */
 const char *gr_tok_kind(const gr_tok *t);               /* "byte-level BPE" or "SentencePiece BPE" */
 

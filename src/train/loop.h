@@ -15,7 +15,8 @@ typedef struct {
     uint64_t steps, every;
     size_t rows;                /* tokens of a micro-batch at most, */
     uint64_t bytes;             /* and memory that is held besides what the loop holds */
-    const gr_param *also;       /* [n_also] parameters that are stepped beside the model's, and written to checkpoints */
+    /* [n_also] parameters that are stepped beside the model's, and written to checkpoints */
+    const gr_param *also;
     size_t n_also;              /* but to no model. Their gradients are the source's to zero */
     /* Adds the gradients of step `step`, the first being 0, and fills in *sum. numbers: *n, until the next call.
      * carried [GR_CARRIED]: all zeros at first. */

@@ -113,7 +113,8 @@ static void info_says_what_changes_a_number(void **state)
         { "gemma2", "norms", "before and after attention and MLP, epsilon 1e-06" },
         { "gemma2", "activation", "tanh-GELU" }, { "gemma2", "caps", "scores at 2, logits at 4" },
         { "gemma2", "scales", "embeddings by 5.65685" },
-        { "phi3", "rope", "base 10000, longrope: short factors in texts up to 48 tokens, long ones in longer texts, cos "
+        { "phi3", "rope", "base 10000, longrope: short factors in texts up to 48 tokens, long ones in longer texts, "
+                          "cos "
                           "and sin times 1.26944" },
         { "phi3", "layers", "2 of 2 see a window of 60 tokens" },
         { "phi4_mini", "rope", "base 10000, the first 12 channels of each head, longrope: short factors in texts up to "

@@ -61,12 +61,14 @@ static void write_weights(void)
 
     for (size_t i = 0; i < GR_COUNT(t); i++) {
         size_t floats = (t[i].rows ? t[i].rows : 1) * t[i].cols;
-        n += (size_t)(t[i].rows ? snprintf(header + n, sizeof header - n, "%s\"%s.weight\":{\"dtype\":\"F32\",\"shape\":"
+        n += (size_t)(t[i].rows ? snprintf(header + n, sizeof header - n,
+                                           "%s\"%s.weight\":{\"dtype\":\"F32\",\"shape\":"
                                            "[%zu,%zu],\"data_offsets\":[%zu,%zu]}", i ? "," : "", t[i].name, t[i].rows,
                                            t[i].cols, 4 * at, 4 * (at + floats))
-                                : snprintf(header + n, sizeof header - n, "%s\"%s.weight\":{\"dtype\":\"F32\",\"shape\":"
-                                           "[%zu],\"data_offsets\":[%zu,%zu]}", i ? "," : "", t[i].name, t[i].cols, 4 * at,
-                                           4 * (at + floats)));
+                                : snprintf(header + n, sizeof header - n,
+                                           "%s\"%s.weight\":{\"dtype\":\"F32\",\"shape\":"
+                                           "[%zu],\"data_offsets\":[%zu,%zu]}", i ? "," : "", t[i].name, t[i].cols,
+                                           4 * at, 4 * (at + floats)));
         at += floats;
     }
     header[n++] = '}';
@@ -117,7 +119,8 @@ static void write_rows(const char *file, int n)
 
     assert_non_null(f);
     for (int i = 0; i < n; i++)
-        fprintf(f, "{\"id\":\"r%d\",\"prompt\":\"What is %d and %d?\",\"chosen\":\"%d\",\"rejected\":\"none\"}\n", i, i, i,
+        fprintf(f, "{\"id\":\"r%d\",\"prompt\":\"What is %d and %d?\",\"chosen\":\"%d\",\"rejected\":\"none\"}\n", i,
+                i, i,
                 2 * i);
     assert_int_equal(fclose(f), 0);
 }
@@ -215,7 +218,8 @@ static void groups_that_cannot_be_ranked_are_skipped(void **state)
     gr_buf b = { 0 };
     (void)state;
 
-    assert_true(gr_buf_puts(&b, "{\"id\":\"a\",\"prompt\":\"q\",\"responses\":[\"x\",\"y\"]}\n{\"id\":\"b\",\"prompt\":\"q\","
+    assert_true(gr_buf_puts(&b, "{\"id\":\"a\",\"prompt\":\"q\",\"responses\":[\"x\",\"y\"]}\n{\"id\":\"b\","
+                                "\"prompt\":\"q\","
                             "\"responses\":[\"x\",\"y\"],\"reference\":\"z\"}\n{\"prompt\":\"q\",\"responses\":["));
     for (int i = 0; i < 1025; i++)
         assert_true(gr_buf_puts(&b, i ? ",\"x\"" : "\"x\""));

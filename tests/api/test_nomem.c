@@ -61,7 +61,8 @@ static int set_up(void **state)
 {
     static const char pairs[] = "{\"id\":\"1\",\"prompt\":\"is it\",\"chosen\":\"it is\",\"rejected\":\"a nest\"}\n"
                                "{\"id\":\"2\",\"prompt\":\"is it\",\"chosen\":\"it is\",\"rejected\":\"sun\"}\n";
-    static const char group[] = "{\"prompt\":\"is it\",\"responses\":[\"it is\",\"sun\",\"rust\"],\"reference\":\"a\"}\n";
+    static const char group[] = "{\"prompt\":\"is it\",\"responses\":[\"it "
+                                "is\",\"sun\",\"rust\"],\"reference\":\"a\"}\n";
     static const char plan[] = "model: m\ndata: d\nlabels: x,y\nlora-rank: 2\nlora-targets: q\neval-file: [h, i]\n"
                                "judge-prompt: run.yaml       # itself: {input} {response_a} {response_b}\n";
     char path[320];

@@ -475,7 +475,8 @@ static int set_up(void **state)
     judge = check_write("judge.txt", "Q {input}\nA {response_a}\nB {response_b}\nBetter:");
     reasons = check_write("reasons.jsonl",
         "{\"prompt\":\"q1\",\"chosen\":\"zz\",\"rejected\":\"a\",\"rationale\":\"{first} is long, {second} short.\"}\n"
-        "{\"prompt\":\"q2\",\"chosen\":\"z\",\"rejected\":\"aa\",\"rationale\":\"{second} is long, {first} short.\"}\n");
+        "{\"prompt\":\"q2\",\"chosen\":\"z\",\"rejected\":\"aa\",\"rationale\":\"{second} is long, {first} "
+        "short.\"}\n");
     other = check_write("other.txt", "{input}\n{response_a}\n{response_b}\n?");
     labelled = check_write("labelled.jsonl", "{\"prompt\":\"q1\",\"completion\":\"zzzz\",\"label\":true}\n"
                                              "{\"prompt\":\"q2\",\"completion\":\"aa\",\"label\":false}\n"

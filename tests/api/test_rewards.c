@@ -102,7 +102,9 @@ static void a_verdict_follows_from_two_rewards(void **state)
                     v[0].reward[1].mean == r[1].mean && v[0].reward[1].sigma == r[1].sigma);
         assert_true(v[0].logit_margin == d && v[0].p_forward == v[0].preference && isnan(v[0].p_swapped));
         assert_true(v[0].consistent && v[0].tokens == r[0].tokens + r[1].tokens);
-        assert_true(fabs(v[0].preference - (purm ? expected(d, hypot(r[0].sigma, r[1].sigma)) : 1 / (1 + exp(-d)))) < 1e-6);
+        assert_true(fabs(v[0].preference - (purm ? expected(d,
+                                                            hypot(r[0].sigma,
+                                                                  r[1].sigma)) : 1 / (1 + exp(-d)))) < 1e-6);
         assert_true(fabs(v[0].preference + v[1].preference - 1) < 1e-12);
         assert_int_equal(gram_logits(m, (const int32_t[]){ 5 }, 1, z, &check_err), GRAM_EUNSUPPORTED);
         gram_close(m);
@@ -569,7 +571,8 @@ static void what_does_not_go_together_is_said(void **state)
 /* What the labels' logits are behind the tokens that are shown of an answer, of a pair and of a group. */
 static void a_judge_of_one_answer(void **state)
 {
-    const gram_options o = { .pointwise = true, .label_a = "A", .label_b = "B", .judge_prompt = "{input} {response} A or B?" };
+    const gram_options o = { .pointwise = true, .label_a = "A", .label_b = "B",
+                            .judge_prompt = "{input} {response} A or B?" };
     const gram_options wrong = { .pointwise = true, .judge_prompt = "{input} {response_a} {response_b}" };
     const char *const answer[] = { "yes", "no", "maybe" };
     const gram_prompt q = { &question, 1, NULL };

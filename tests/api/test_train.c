@@ -644,7 +644,8 @@ static void bad_rows_and_options_are_said(void **state)
                                        "{\"prompt\":\"q\",\"chosen\":\"\",\"rejected\":\"\"}\n"
                                        "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"a\"}\n\n{}\n");
     assert_int_equal(finetune(empty, "hollow", &o, &r), GRAM_EFORMAT);
-    assert_non_null(strstr(check_err.text, "no row to learn from: 2 bad, 0 too long, 0 ties, 2 with two answers that are "
+    assert_non_null(strstr(check_err.text, "no row to learn from: 2 bad, 0 too long, 0 ties, 2 with two answers that "
+                                           "are "
                            "one text"));
     o.skip_bad = false;
     assert_int_equal(finetune(empty, "hollow", &o, &r), GRAM_EFORMAT);

@@ -433,7 +433,8 @@ static void criteria(void **state)
         bool fine = i < GR_COUNT(none);
         snprintf(line, sizeof line, "{\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"criteria\":%s}",
                  fine ? none[i] : bad[i - GR_COUNT(none)]);
-        assert_int_equal(gr_rows_parse("f", 1, line, strlen(line), &r, &rows, &check_err), fine ? GRAM_OK : GRAM_EFORMAT);
+        assert_int_equal(gr_rows_parse("f", 1, line, strlen(line), &r, &rows, &check_err),
+                         fine ? GRAM_OK : GRAM_EFORMAT);
         if (fine) {
             assert_null(r->criteria);
             gr_row_clear(r);

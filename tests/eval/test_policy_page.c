@@ -29,7 +29,8 @@ static char *directory(const char *metrics, const char *samples)
     return dir;
 }
 
-/* KLs of 0 and 4 nats an answer at 2 tokens are at 0 and at the right end; rewards 1 and 3, held out 2 behind step 2. */
+/* KLs of 0 and 4 nats an answer at 2 tokens are at 0 and at the right end; rewards 1 and 3, held out 2 behind step
+ * 2. */
 static void rewards_and_distance(void **state)
 {
     char *dir = directory(

@@ -1,5 +1,5 @@
-/* test_temperature.c - the temperature that is found is the one that the labels were drawn with, and the same one whatever
- * temperature the rows were judged at. */
+/* test_temperature.c - the temperature that is found is the one that the labels were drawn with, and the same one
+ * whatever temperature the rows were judged at. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +18,8 @@ static double sigmoid(double x)
 
 enum kind { JUDGE, ONE_ORDER, REWARDS, PURM };
 
-/* A row of these margins, of which chosen is the one that a coin with the probability at temperature `truth` names; judged
- * at temperature `was`. */
+/* A row of these margins, of which chosen is the one that a coin with the probability at temperature `truth` names;
+ * judged at temperature `was`. */
 static void draw(gr_eval_row *r, enum kind kind, double truth, double was, uint64_t i)
 {
     uint64_t at = i;
@@ -74,7 +74,8 @@ static void ties_and_dropped_rows_do_not_count(void **state)
     CHECK_OK(gr_eval_fit_temperature(row, 500, 0, &without, &check_err));
     for (size_t i = 500; i < 600; i++)
         row[i] = i % 2 ? (gr_eval_row){ .prompt = i, .dropped = true, .preference = NAN, .cell = -1 }
-                       : (gr_eval_row){ .prompt = i, .preference = 0.5, .p_forward = 0.5, .p_swapped = 0.5, .cell = -1 };
+                       : (gr_eval_row){ .prompt = i, .preference = 0.5, .p_forward = 0.5, .p_swapped = 0.5,
+                                       .cell = -1 };
     CHECK_OK(gr_eval_fit_temperature(row, 600, 0, &with, &check_err));
     assert_int_equal(with.pairs, 500);
     assert_true(with.temperature == without.temperature);

@@ -18,7 +18,8 @@ static void what_is_written_is_read(void **state)
     char *path = check_tmppath("judge.json");
 
     (void)state;
-    CHECK_OK(parse(&c, "{\"name\":\"n\",\"about\":\"x\",\"temperature\":1.375,\"base\":{\"file\":\"b.gguf\",\"bytes\":12,"
+    CHECK_OK(parse(&c, "{\"name\":\"n\",\"about\":\"x\",\"temperature\":1.375,\"base\":{\"file\":\"b.gguf\","
+                       "\"bytes\":12,"
                        "\"sha256\":\"" SHA "\"},\"calibration\":{}}"));
     CHECK_OK(gr_card_write(path, &c, &fit, &check_err));
     *strrchr(path, '/') = '\0';
@@ -38,9 +39,12 @@ static void what_is_written_is_read(void **state)
 static void what_could_change_a_number_is_refused(void **state)
 {
     static const struct { const char *text, *says; } c[] = {
-        { "{\"temprature\":2}", "temprature" }, { "{\"temperature\":0}", "0.001" }, { "{\"temperature\":\"1\"}", "number" },
-        { "{\"temperature\":-1}", "0.001" }, { "{\"temperature\":1e9}", "1000" }, { "[]", "object" }, { "{", "judge.json:1" },
-        { "{\"temperature\":1,\"temperature\":2}", "uplicate" }, { "{\"name\":\"\"}", "name" }, { "{\"name\":3}", "name" },
+        { "{\"temprature\":2}", "temprature" }, { "{\"temperature\":0}", "0.001" }, { "{\"temperature\":\"1\"}",
+                                                                                     "number" },
+        { "{\"temperature\":-1}", "0.001" }, { "{\"temperature\":1e9}", "1000" }, { "[]", "object" }, { "{",
+                                                                                                       "judge.json:1" },
+        { "{\"temperature\":1,\"temperature\":2}", "uplicate" }, { "{\"name\":\"\"}", "name" }, { "{\"name\":3}",
+                                                                                                 "name" },
         { "{\"base\":\"x\"}", "base" }, { "{\"base\":{\"file\":\"../x\",\"bytes\":1}}", "directory" },
         { "{\"base\":{\"file\":\"x\"}}", "bytes" }, { "{\"base\":{\"file\":\"x\",\"bytes\":1,\"md5\":\"\"}}", "md5" },
         { "{\"base\":{\"file\":\"x\",\"bytes\":1,\"sha256\":\"12\"}}", "64" },

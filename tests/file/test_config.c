@@ -272,7 +272,8 @@ static void what_is_not_supported_is_named(void **state)
         { "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\"}}", GRAM_EFORMAT,
           "\"factor\" is missing" },
         { "{\"model_type\": \"llama\", \"rope_scaling\": 3}", GRAM_EFORMAT, "not an object" },
-        { "{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4,"
+        { "{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, "
+          "\"low_freq_factor\": 4,"
           " \"high_freq_factor\": 4}}", GRAM_EFORMAT, "not above" },
         { "{\"model_type\": \"llama\", \"partial_rotary_factor\": 0.5}", GRAM_EUNSUPPORTED, "partial_rotary_factor" },
         { "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"gptq\"}}", GRAM_EUNSUPPORTED,
@@ -328,11 +329,16 @@ static void what_is_not_supported_is_named(void **state)
         { "{\"model_type\": \"llama\", \"partial_rotary_factor\": 0.75}", GRAM_EUNSUPPORTED, "partial_rotary" },
         { "{\"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": \"longrope\"}}", GRAM_EUNSUPPORTED,
           "\"longrope\" is not supported; supported: default, linear, llama3" },
-        { "{\"model_type\": \"phi3\", \"hidden_size\": 16, \"num_attention_heads\": 4, \"rope_scaling\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 0]}}", GRAM_EFORMAT,
+        { "{\"model_type\": \"phi3\", \"hidden_size\": 16, \"num_attention_heads\": 4, \"rope_scaling\": "
+          "{\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 0]}}", GRAM_EFORMAT,
           "\"long_factor\": entry 1 is not a positive number" },
-        { "{\"model_type\": \"phi3\", \"hidden_size\": 16, \"num_attention_heads\": 4, \"rope_scaling\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 2], \"original_max_position_embeddings\": 64}}", GRAM_EFORMAT,
+        { "{\"model_type\": \"phi3\", \"hidden_size\": 16, \"num_attention_heads\": 4, \"rope_scaling\": "
+          "{\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 2], "
+          "\"original_max_position_embeddings\": 64}}", GRAM_EFORMAT,
           "is 4096 beside the sizes, and 64 in rope" },
-        { "{\"model_type\": \"phi3\", \"hidden_size\": 16, \"num_attention_heads\": 4, \"rope_scaling\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 2], \"short_mscale\": 1.2}}", GRAM_EUNSUPPORTED,
+        { "{\"model_type\": \"phi3\", \"hidden_size\": 16, \"num_attention_heads\": 4, \"rope_scaling\": "
+          "{\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 2], \"short_mscale\": 1.2}}",
+          GRAM_EUNSUPPORTED,
           "\"short_mscale\"" },
         { "{\"model_type\": \"smollm3\", \"num_hidden_layers\": 2, \"no_rope_layers\": [1, 3]}", GRAM_EFORMAT,
           "neither 0 nor 1" },

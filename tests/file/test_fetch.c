@@ -136,7 +136,8 @@ static void pip_conf_is_read_as_pip_does(void **state)
 static void links_are_read(void **state)
 {
     static const struct { const char *page, *want; } c[] = {
-        { "<a href=\"../../w/p_q-1.0-py3-none-any.whl#sha256=00\">x</a>", "../../w/p_q-1.0-py3-none-any.whl#sha256=00" },
+        { "<a href=\"../../w/p_q-1.0-py3-none-any.whl#sha256=00\">x</a>",
+         "../../w/p_q-1.0-py3-none-any.whl#sha256=00" },
         { "<a href='p_q-1.0-1-py3-none-any.whl?a=1&amp;b=2'>", "p_q-1.0-1-py3-none-any.whl?a=1&b=2" },
         { "<A HREF=\"p_q-1.0.tar.gz\"><a href=\"p_q-1.0.1-py3.whl\"><a href=\"x/p_q-1.0-a.whl\">", "x/p_q-1.0-a.whl" },
         { "<a href=\"p_q-1.0-py3-none-any.whl.metadata\">", NULL },
@@ -229,7 +230,8 @@ static void answer(int fd, enum how how, const gr_buf *wheel)
         return;
     }
     snprintf(head, sizeof head, "HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %zu\r\n"
-             "Content-Range: bytes %zu-%zu/%zu\r\n\r\n", range ? "206 Partial Content" : "200 OK", wheel->n - from, from,
+             "Content-Range: bytes %zu-%zu/%zu\r\n\r\n", range ? "206 Partial Content" : "200 OK",
+             wheel->n - from, from,
              wheel->n - 1, wheel->n);
     send_all(fd, head, strlen(head));
     if (how == CUT && to - from > 4096)

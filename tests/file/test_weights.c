@@ -311,9 +311,11 @@ static void safetensors_lies_are_named(void **state)
         { "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, GRAM_EFORMAT, "no shape" },
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, GRAM_EFORMAT, "data_offsets" },
         { "{\"a\":3}", 4, GRAM_EFORMAT, "\"a\" has no dtype" },
-        { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}",
+        { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],"
+          "\"data_offsets\":[4,12]}}",
           12, GRAM_EFORMAT, "share bytes" },
-        { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
+        { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],"
+          "\"data_offsets\":[4,8]}}",
           8, GRAM_EFORMAT, "duplicate" },
         { "[1]", 0, GRAM_EFORMAT, "not a JSON object" },
         { "{", 0, GRAM_EFORMAT, "line 1" },

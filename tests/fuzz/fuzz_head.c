@@ -156,7 +156,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     write_weights(dir, &m);
     gr_buf_printf(&config, "{\"model_type\":\"llama\",\"architectures\":[\"%s\"],\"hidden_size\":4,"
-                  "\"intermediate_size\":4,\"num_hidden_layers\":1,\"num_attention_heads\":1,\"num_key_value_heads\":1,\"vocab_size\":8,"
+                  "\"intermediate_size\":4,\"num_hidden_layers\":1,\"num_attention_heads\":1,"
+                  "\"num_key_value_heads\":1,\"vocab_size\":8,"
                   "\"tie_word_embeddings\":true%s", class[data[0] % GR_COUNT(class)], size > at ? "," : "");
     gr_buf_add(&config, (const char *)data + at, size - at);
     write_file(dir, "config.json", config.p, config.n, "}", 1);

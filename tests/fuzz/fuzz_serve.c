@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     }
     if (n == 0 || memmem(data, n, "SLOW", 4))
         return 0;
-    status = gr_serve_try(&opt, engine, gr_routes[(data[0] & 0x7f) % gr_n_routes].path, (const char *)data + 1, n - 1, &text);
+    status = gr_serve_try(&opt, engine, gr_routes[(data[0] & 0x7f) % gr_n_routes].path, (const char *)data + 1, n - 1,
+                          &text);
     assert(text);
     if (status != 200) {
         out = json_loads(text, 0, NULL);

@@ -330,8 +330,9 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         MODEL("llama_mha"), MODEL("llama_gqa"), MODEL("llama_scaled"), MODEL("llama_scaled_new"),
         MODEL("llama_linear"), MODEL("llama_bias"), MODEL("mistral_window"), MODEL("mistral_wide"), MODEL("qwen2"),
-        MODEL("qwen2_window"), MODEL("qwen3"), MODEL("qwen3_sharded"), MODEL("gemma3"), MODEL("gemma3_untied"), MODEL("qwen3_head320"),
-        MODEL("gemma3_head512"), MODEL("smollm3"), MODEL("smollm3_old"), MODEL("olmo2"), MODEL("internlm2"),
+        MODEL("qwen2_window"), MODEL("qwen3"), MODEL("qwen3_sharded"), MODEL("gemma3"), MODEL("gemma3_untied"),
+        MODEL("qwen3_head320"), MODEL("gemma3_head512"), MODEL("smollm3"), MODEL("smollm3_old"),
+        MODEL("olmo2"), MODEL("internlm2"),
         MODEL("phi3"), MODEL("phi3_long"), MODEL("phi4_mini"), MODEL("gemma2"), MODEL("gemma2_untied"),
         MODEL("qwen3_moe"), MODEL("qwen3_moe_stacked"),
         MODEL("gguf_f32_scaled"), MODEL("gguf_f16_linear"), MODEL("gguf_bf16_headdim"), MODEL("gguf_q4_0"),

@@ -168,7 +168,8 @@ static void shared_prefixes_collect_every_gradient(void **state)
 {
     (void)state;
     for (size_t m = 0; m < GR_COUNT(dirs); m++) {
-        struct subject alone = subject_open(dirs[m], 1), one = subject_open(dirs[m], 1), three = subject_open(dirs[m], 3);
+        struct subject alone = subject_open(dirs[m], 1), one = subject_open(dirs[m], 1), three = subject_open(dirs[m],
+                                                                                                              3);
         int32_t first[200], other[200];
         gr_seq seq[2] = { { first, 200 }, { other, 190 } };
         size_t n;

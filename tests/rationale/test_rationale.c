@@ -205,7 +205,8 @@ static void text_is_read_as_one(void **state)
 /* Marks in answers and rationales are text: only the judge prompt's and the format's own tags are tokens. */
 static void foreign_marks_stay_text(void **state)
 {
-    const gram_pair p = { { &question, 1, NULL }, "x</think>\n<answer>\nB\n</answer><|im_end|>", "y<think>", NULL, NULL };
+    const gram_pair p = { { &question, 1, NULL }, "x</think>\n<answer>\nB\n</answer><|im_end|>", "y<think>", NULL,
+                         NULL };
     struct judge j;
     gram_reasoned v;
     (void)state;
@@ -385,7 +386,8 @@ static void seeds_in_any_company(void **state)
 
 static void stored_text_scores_the_same(void **state)
 {
-    static const char *const text[] = { "Plain.", "", "\n <think>x</think> \t", "caf\xc3\xa9 \xff\xfe", "<|im_end|>\n\n" };
+    static const char *const text[] = { "Plain.", "", "\n <think>x</think> \t", "caf\xc3\xa9 \xff\xfe",
+                                       "<|im_end|>\n\n" };
     struct judge j;
     (void)state;
 
@@ -470,8 +472,10 @@ static void own_formats(void **state)
         { "{", "wanted a JSON object" },
         { "{\"opening\":\"\",\"closing\":\"x\",\"cue\":\"y\"}", "ending: wanted a text" },
         { "{\"opening\":\"\",\"closing\":\" \\n\",\"cue\":\"y\",\"ending\":\"\"}", "closing: wanted a tag" },
-        { "{\"opening\":\"\",\"closing\":\"x\",\"cue\":\"y\",\"ending\":\"\",\"end\":1}", "the key \"end\" is none of" },
-        { "{\"opening\":\"\",\"closing\":\"x\",\"cue\":\"y\",\"ending\":\"\",\"labels\":[\"A\"]}", "labels: wanted a list" },
+        { "{\"opening\":\"\",\"closing\":\"x\",\"cue\":\"y\",\"ending\":\"\",\"end\":1}",
+         "the key \"end\" is none of" },
+        { "{\"opening\":\"\",\"closing\":\"x\",\"cue\":\"y\",\"ending\":\"\",\"labels\":[\"A\"]}",
+         "labels: wanted a list" },
         { "{\"opening\":\"\",\"closing\":\"x\",\"cue\":\"y\",\"ending\":\"\",\"prompt\":\"Q\"}", "no {input}" },
     };
     gr_format f;
@@ -521,7 +525,8 @@ static void conclusions(void **state)
     static const struct { const char *text; int seat; } t[] = {
         { "Response A is better.", 0 }, { "Response B is better than Response A.", 1 },
         { "Feedback: Response A is good.\n\nConclusion:\nResponse B wins.", 1 },
-        { "Response A is worse than Response B.", 1 }, { "Both are fine.", -1 }, { "A better one is hard to find.", -1 },
+        { "Response A is worse than Response B.", 1 }, { "Both are fine.", -1 }, { "A better one is hard to find.",
+                                                                                  -1 },
         { "Answer 2 is the best.", 1 }, { "@Response 1 is clearly superior to @Response 2", 0 },
         { "Response Better is A", -1 }, { "", -1 }, { "assistant **B** is preferred", 1 },
         { "Response A is better.\n\nBut Response B is better.", 1 }, { "Response A and Response B", -1 },

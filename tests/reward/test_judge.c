@@ -79,7 +79,8 @@ static void criteria(void **state)
     (void)state;
 
     /* A place that is always there. */
-    CHECK_OK(open_judge(&j, "C:{criteria} Q:{input} 1:{response_a} 2:{response_b} ?", NULL, NULL, 1000, GRAM_TRUNCATE_ERROR));
+    CHECK_OK(open_judge(&j, "C:{criteria} Q:{input} 1:{response_a} 2:{response_b} ?", NULL, NULL, 1000,
+                        GRAM_TRUNCATE_ERROR));
     shows(&j, &with, true, HEAD "C:{input} be brief Q:q{criteria} 1:y 2:x ?" TAIL);
     CHECK_OK(read_pair(&j, "c"));
     assert_int_equal(read_pair(&j, NULL), GRAM_EARG);
@@ -93,8 +94,10 @@ static void criteria(void **state)
     assert_string_equal(check_err.text, "there are criteria to judge by, and the judge prompt has no {criteria}");
     gr_judge_clear(&j);
     /* One that is there where they are, as in the project's own words. */
-    CHECK_OK(open_judge(&j, "{criteria?}Q:{input} 1:{response_a} 2:{response_b} ?", NULL, NULL, 1000, GRAM_TRUNCATE_ERROR));
-    shows(&j, &with, false, HEAD "Judge by these criteria before all else:\n{input} be brief\n\nQ:q{criteria} 1:x 2:y ?" TAIL);
+    CHECK_OK(open_judge(&j, "{criteria?}Q:{input} 1:{response_a} 2:{response_b} ?", NULL, NULL, 1000,
+                        GRAM_TRUNCATE_ERROR));
+    shows(&j, &with, false, HEAD "Judge by these criteria before all else:\n{input} be brief\n\nQ:q{criteria} 1:x 2:y "
+                                 "?" TAIL);
     shows(&j, &without, false, HEAD "Q:q{criteria} 1:x 2:y ?" TAIL);
     gr_judge_clear(&j);
     CHECK_OK(open_judge(&j, NULL, NULL, NULL, 9999, GRAM_TRUNCATE_ERROR));
@@ -294,8 +297,10 @@ static void token_counts_equal_transformers(void **state)
     const char *dir = getenv("GRAM_SHARED");
     gr_chat_facts facts = {
         .jinja = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-                 "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
-                 "' }}{% endif %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+                 "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
+                 "Face<|im_end|>\n"
+                 "' }}{% endif %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + "
+                 "'\n'}}"
                  "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     };
     char *json, *prompt, *pairs, *scores, *p, *s, *more_pairs, *more_scores;

@@ -138,7 +138,8 @@ static void failures_are_handed_back(void **state)
 
     (void)state;
     for (size_t m = 0; m < GR_COUNT(methods); m++) {
-        struct judge j = { .strength = strength, .fail_after = 1 }, short_one = { .strength = strength, .dropped = true };
+        struct judge j = { .strength = strength, .fail_after = 1 }, short_one = { .strength = strength,
+                                                                                 .dropped = true };
         assert_int_equal(gr_rank(judge, &j, N, methods[m], &r, &err), GRAM_EIO);
         assert_string_equal(err.text, "the judge went home");
         assert_null(r.order);
@@ -196,7 +197,8 @@ static gram_status leaning(void *arg, const size_t (*pair)[2], size_t n, gram_ve
     (void)arg, (void)err;
     for (size_t k = 0; k < n; k++) {
         float d = (float)(2 * (strength[pair[k][0]] - strength[pair[k][1]])), seat = 1.5f + (float)(pair[k][0] % 3);
-        gram_verdict v = { .logit = { { d + seat, 0 }, { seat - d, 0 } }, .logit_margin = d, .temperature = temperature };
+        gram_verdict v = { .logit = { { d + seat, 0 }, { seat - d, 0 } }, .logit_margin = d,
+                          .temperature = temperature };
         v.p_forward = 1 / (1 + exp(-(double)v.logit[0][0] / by));
         v.p_swapped = 1 / (1 + exp((double)v.logit[1][0] / by));
         v.preference = (v.p_forward + v.p_swapped) / 2;

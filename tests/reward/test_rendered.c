@@ -10,8 +10,10 @@ static const char *const families[] = { "chatml", "llama3", "llama2", "mistral",
 
 /* The conversations end with an answer where `answered`. */
 static const gram_message talks[][4] = {
-    { { .role = "user", .content = "Why is the sky blue?" }, { .role = "assistant", .content = "Rayleigh scattering." } },
-    { { .role = "user", .content = "Grüße, 世界! 🌍\n\nZwei\nZeilen" }, { .role = "assistant", .content = "नमस्ते\n\n- a\n- b" },
+    { { .role = "user", .content = "Why is the sky blue?" }, { .role = "assistant",
+                                                              .content = "Rayleigh scattering." } },
+    { { .role = "user", .content = "Grüße, 世界! 🌍\n\nZwei\nZeilen" },
+     { .role = "assistant", .content = "नमस्ते\n\n- a\n- b" },
       { .role = "user", .content = "und?" }, { .role = "assistant", .content = "الجواب 42" } },
     { { .role = "user", .content = "assistant" }, { .role = "assistant", .content = "user\nsystem" } },
 };
@@ -30,7 +32,8 @@ static void check_same(const gram_message *got, size_t n, const gram_message *wa
         fail_msg("%s: %zu turns, wanted %zu", family, n, m);
     for (size_t i = 0; i < n; i++)
         if (strcmp(got[i].role, want[i].role) || strcmp(got[i].content, want[i].content))
-            fail_msg("%s: turn %zu is %s \"%s\", wanted %s \"%s\"", family, i, got[i].role, got[i].content, want[i].role,
+            fail_msg("%s: turn %zu is %s \"%s\", wanted %s \"%s\"", family, i, got[i].role, got[i].content,
+                     want[i].role,
                      want[i].content);
 }
 
@@ -86,12 +89,14 @@ static void every_cut(void **state)
 
 static void what_no_template_made(void **state)
 {
-    static const char *const bad[] = { "", "no template", "\n\nHuman: q\n\nAssistant: a", "<|im_start|>user\nq<|im_end|>\n",
+    static const char *const bad[] = { "", "no template", "\n\nHuman: q\n\nAssistant: a",
+                                      "<|im_start|>user\nq<|im_end|>\n",
                                        "x<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n",
                                        "<|im_start|>tool\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n",
                                        "<|im_start|>assistant\na<|im_end|>\n",
                                        /* two turns of the user, and marks inside a turn */
-                                       "<|im_start|>user\nq<|im_end|>\n<|im_start|>user\nr<|im_end|>\n<|im_start|>assistant\na",
+                                       "<|im_start|>user\nq<|im_end|>\n<|im_start|>user\nr<|im_end|>\n"
+                                       "<|im_start|>assistant\na",
                                        "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>b<|im_end|>\n",
                                        "<|im_start|>user\nq<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\na" };
     gr_chat c = { 0 };

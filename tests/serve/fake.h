@@ -116,7 +116,8 @@ static gram_status fake_read_chat(gr_engine *e, const char *text, size_t bytes, 
     copy[bytes] = '\0';
     for (*n = 0; *p && *n < 64; ) {
         char *role = p + sizeof open - 1, *line = strchr(p, '\n'), *end;
-        if (strncmp(p, open, sizeof open - 1) || !line || (strncmp(role, "user\n", 5) && strncmp(role, "assistant\n", 10)
+        if (strncmp(p, open, sizeof open - 1) || !line || (strncmp(role, "user\n", 5) &&
+                                                           strncmp(role, "assistant\n", 10)
                                                            && strncmp(role, "system\n", 7)))
             break;
         *line = '\0';

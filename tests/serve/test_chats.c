@@ -1,6 +1,6 @@
-/* test_chats.c - a server over a tiny model: texts that come together, wait for memory, are begun anew and end by length,
- * by tokens and by stop strings have the bits that they have alone, beside pairs that are scored; one whose logits are
- * no numbers ends alone. */
+/* test_chats.c - a server over a tiny model: texts that come together, wait for memory, are begun anew and end by
+ * length, by tokens and by stop strings have the bits that they have alone, beside pairs that are scored; one whose
+ * logits are no numbers ends alone. */
 #include <jansson.h>
 #include "talk.h"
 #include "api/api_int.h"
@@ -86,7 +86,8 @@ static char *hear(int fd, bool choices)
     return out.p;
 }
 
-#define TEXT(i) "{\"prompt\":\"one two three and a word more " #i "\",\"max_tokens\":40,\"temperature\":0.9,\"seed\":" #i
+#define TEXT(i) \
+    "{\"prompt\":\"one two three and a word more " #i "\",\"max_tokens\":40,\"temperature\":0.9,\"seed\":" #i
 static const struct { const char *path, *body; } asked[] = {
     { "/v1/completions", TEXT(1) ",\"logprobs\":2}" },
     { "/v1/completions", TEXT(2) ",\"stop\":[\"t\",\"Z\",\"b\"],\"logprobs\":0}" },
@@ -94,7 +95,8 @@ static const struct { const char *path, *body; } asked[] = {
     { "/v1/completions", TEXT(1) ",\"n\":2}" },
     { "/v1/completions", TEXT(4) ",\"stop_token_ids\":[11,12,13,14],\"stream\":true}" },
     { "/v1/completions", TEXT(5) ",\"min_tokens\":40,\"stop\":\"qq\"}" },
-    { "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":30,\"logprobs\":true}" },
+    { "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":30,"
+                              "\"logprobs\":true}" },
     { "/v1/score", "{\"prompt\":\"is it longer\",\"a\":\"a word and a word and a word and a word and one more\","
                    "\"b\":\"the other is a word and one more of which there are some\"}" },
     { "/v1/score", "{\"prompt\":\"is it\",\"a\":\"abc abc abc abc abc\",\"b\":\"abc def ghi\"}" },
@@ -180,7 +182,8 @@ static void a_text_without_numbers_ends_alone(void **state)
     static const char some[] = "{\"prompt\":[[10,11,12],[10,60,12],[14,13],[60]],\"max_tokens\":20,\"min_tokens\":20,"
                                "\"logprobs\":1}";
     static const char none[] = "{\"prompt\":[[60,11]],\"max_tokens\":20}";
-    static const char streamed[] = "{\"prompt\":[[10,60,12],[14,13]],\"max_tokens\":3,\"min_tokens\":3,\"stream\":true}";
+    static const char streamed[] = "{\"prompt\":[[10,60,12],[14,13]],\"max_tokens\":3,\"min_tokens\":3,"
+                                   "\"stream\":true}";
     char *dir = check_tmpdir(), *want, *got;
     json_t *w, *g;
 

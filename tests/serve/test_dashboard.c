@@ -1,5 +1,5 @@
-/* test_dashboard.c - the page of `gram watch`: which runs it finds, whole lines of their files from where a reader was, and
- * nothing else of this machine for anybody else. */
+/* test_dashboard.c - the page of `gram watch`: which runs it finds, whole lines of their files from where a reader was,
+ * and nothing else of this machine for anybody else. */
 #include "talk.h"
 #include <jansson.h>
 #include <stdlib.h>
@@ -56,7 +56,8 @@ static int ask(const char *method, const char *target, const char *host)
     char request[4096];
     int fd = dial_port(gr_dashboard_port(page)), status;
 
-    put(fd, request, (size_t)snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
+    put(fd, request, (size_t)snprintf(request, sizeof request,
+                                      "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
                                       method, target, host));
     status = answer(fd, text);
     close(fd);
@@ -149,7 +150,8 @@ static void what_cannot_be_watched(void **state)
     assert_non_null(strstr(check_err.text, "/nonexistent: No such file"));
     assert_int_equal(gr_dashboard_start(&other_page, "/dev/null", 0, &check_err), GRAM_EIO);
     assert_non_null(strstr(check_err.text, "Not a directory"));
-    assert_int_equal(gr_dashboard_start(&other_page, dir, (unsigned short)gr_dashboard_port(page), &check_err), GRAM_EIO);
+    assert_int_equal(gr_dashboard_start(&other_page, dir, (unsigned short)gr_dashboard_port(page), &check_err),
+                     GRAM_EIO);
     assert_non_null(strstr(check_err.text, "Address already in use"));
 }
 

@@ -103,7 +103,8 @@ static void drips(void **state)
 static void names_that_were_made_to_lead_here(void **state)
 {
     static const char *const path[] = { "/", "/health", "/metrics", "/v1/models", "/openapi.json" };
-    static const char *const own[] = { "localhost", "LOCALHOST:80", "127.0.0.1:8080", "127.9.9.9", "[::1]", "[::1]:80" };
+    static const char *const own[] = { "localhost", "LOCALHOST:80", "127.0.0.1:8080", "127.9.9.9", "[::1]",
+                                      "[::1]:80" };
     static const char *const foreign[] = { "evil.example", "localhost.evil.example", "127.0.0.1.evil.example",
                                            "10.0.0.1", "evil", "[::1].evil", "" };
     char request[256];

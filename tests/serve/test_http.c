@@ -43,7 +43,8 @@ static void bodies_over_the_limit(void **state)
         assert_true(gr_buf_puts(&b, "x"));
     assert_int_equal(one("/v1/score", "", b.p), 413);               /* by its length */
     fd = dial();                                                    /* in chunks, its length unsaid */
-    say(fd, "POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
+    say(fd, "POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: "
+            "chunked\r\n\r\n");
     for (int i = 0; i < 20; i++) {
         say(fd, "3e8\r\n");
         put(fd, b.p, 1000);
@@ -311,13 +312,15 @@ static void rationales_are_streamed(void **state)
     assert_int_equal(times("\"orders\":"), 1);         /* the verdict is the last event */
     assert_int_equal(times("\"completion_tokens\":8"), 1);
     assert_non_null(strstr(text, "data: [DONE]"));
-    stream("/v1/score", "{\"pairs\":[{\"prompt\":\"q\",\"a\":1,\"b\":\"y\"},{\"prompt\":\"q\",\"a\":\"TOOLONG\",\"b\":\"y\"},{\"prompt\":\"q\",\"a\":\"x\",\"b\":"
+    stream("/v1/score", "{\"pairs\":[{\"prompt\":\"q\",\"a\":1,\"b\":\"y\"},{\"prompt\":\"q\",\"a\":\"TOOLONG\","
+                        "\"b\":\"y\"},{\"prompt\":\"q\",\"a\":\"x\",\"b\":"
                         "\"y\"}]," REASONS);
     assert_int_equal(times("\"index\":2,\"rationale\":"), 8);
     assert_int_equal(times("at most 2048"), 1);
     stream("/v1/score", "{\"prompt\":\"q\",\"a\":\"TOOLONG\",\"b\":\"y\"," REASONS);
     assert_non_null(strstr(text, "HTTP/1.1 422"));
-    stream("/v1/score", "{\"pairs\":[{\"prompt\":\"q\",\"a\":\"TOOLONG\",\"b\":\"y\"},{\"prompt\":\"q\",\"a\":\"TOOLONG\","
+    stream("/v1/score", "{\"pairs\":[{\"prompt\":\"q\",\"a\":\"TOOLONG\",\"b\":\"y\"},{\"prompt\":\"q\","
+                        "\"a\":\"TOOLONG\","
                         "\"b\":\"y\"}]," REASONS);
     assert_non_null(strstr(text, "HTTP/1.1 422"));
     stream("/v1/rank", "{\"prompt\":\"q\",\"responses\":[\"SLOW\",\"y\",\"zzz\"],\"method\":\"linear\"," REASONS);
@@ -370,7 +373,8 @@ static void streaming(void **state)
     assert_non_null(strstr(text, "\"completion_tokens\":7"));
     close(fd);
     fd = dial();                            /* one that is too long fails before a stream begins */
-    post(fd, "/v1/chat/completions", "", "{\"messages\":[{\"role\":\"user\",\"content\":\"TOOLONG\"}],\"stream\":true}");
+    post(fd, "/v1/chat/completions", "", "{\"messages\":[{\"role\":\"user\",\"content\":\"TOOLONG\"}],"
+                                         "\"stream\":true}");
     assert_int_equal(answer(fd, text), 422);
     close(fd);
     for (int i = 0; i < 20; i++) {          /* clients that leave in the middle of a stream */

@@ -67,7 +67,8 @@ static void every_allocation_may_fail(void **state)
         { "/rerank", "{\"query\":\"q\",\"texts\":[\"x\",\"yyyy\"],\"return_text\":true}" },
         { "/predict", "{\"inputs\":[[\"q\",\"x\"],[\"q\",\"yy\"]]}" },
         { "/v1/score/evaluation", "{\"messages\":[\"" TEXT "\"],\"reference\":\"r\"}" },
-        { "/compare", "{\"conversation_history\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":"
+        { "/compare", "{\"conversation_history\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\","
+                      "\"content\":"
           "\"q\"}],\"principle\":\"k\",\"response_objs\":[\"x\",\"yy\"]}" },
         { "/generative_scoring", "{\"query\":\"ab\",\"items\":[\"c\",\"de\"],\"label_token_ids\":[1,2]}" },
         { "/v1/score", "{\"query\":[1,2],\"items\":[[3],[4,5]],\"label_token_ids\":[1,2]}" },
@@ -76,14 +77,18 @@ static void every_allocation_may_fail(void **state)
           "\"top_logprobs\":2,\"stop\":\"A.\"}" },
         { "/apply-template", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}" },
         { "/tokenize", "{\"content\":\"ab\"}" }, { "/detokenize", "{\"tokens\":[104,105]}" },
-        { "/v1/score", "{\"pairs\":[{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"\\ud800\"},{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"z\"},"
+        { "/v1/score", "{\"pairs\":[{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"\\ud800\"},{\"prompt\":\"p\",\"a\":\"x\","
+                       "\"b\":\"z\"},"
           "{\"prompt\":\"p\",\"a\":\"TOOLONG\",\"b\":\"z\"}]}" },
-        { "/v1/reward", "{\"prompt\":\"p\",\"partial\":true,\"responses\":[\"x\",\"\\u0000\",\"yy\",\"TOOLONG\",{\"role\":"
+        { "/v1/reward", "{\"prompt\":\"p\",\"partial\":true,\"responses\":[\"x\",\"\\u0000\",\"yy\",\"TOOLONG\","
+                        "{\"role\":"
           "\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":1}]}]}" },
         { "/v1/rank", "{\"prompt\":\"p\",\"partial\":true,\"responses\":[\"x\",\"\\u0000\",\"yy\",\"TOOLONG\"]}" },
-        { "/get_reward", "{\"query\":[\"" TEXT "\"],\"prompts\":[\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n\"],"
+        { "/get_reward",
+          "{\"query\":[\"" TEXT "\"],\"prompts\":[\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n\"],"
           "\"labels\":[\"r\"]}" },
-        { "/get_reward", "{\"query\":[\"" TEXT "\"],\"prompts\":[\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n\"]}" },
+        { "/get_reward",
+          "{\"query\":[\"" TEXT "\"],\"prompts\":[\"<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n\"]}" },
         { "/v1/embeddings", "{\"input\":[\"" TEXT "\",\"" TEXT "\"],\"encoding_format\":\"base64\"}" },
         { "/v1/score", "{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"yy\"}" },
         { "/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\"]}" },

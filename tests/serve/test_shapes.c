@@ -69,7 +69,8 @@ static void rewards_against_a_reference_or_a_group(void **state)
     (void)state;
     CLOSE(number(out, "rewards.0"), (preference("x", "yy") + preference("x", "zzz")) / 2);
     CLOSE(number(out, "rewards.2"), (preference("zzz", "yy") + preference("zzz", "x")) / 2);
-    assert_int_equal(json_array_size(json_object_get(json_array_get(json_object_get(out, "data"), 0), "comparisons")), 2);
+    assert_int_equal(json_array_size(json_object_get(json_array_get(json_object_get(out, "data"), 0), "comparisons")),
+                     2);
     json_decref(out);
     out = ask("/v1/reward", "{\"prompt\":\"p\",\"response\":\"x\",\"reference\":\"ref\"}");
     CLOSE(number(out, "rewards.0"), preference("x", "ref"));
@@ -99,7 +100,8 @@ static void a_lone_response_of_a_model_with_a_head(void **state)
         { "/predict", "{\"inputs\":[\"q\",\"x\"]}", "0.score", false },
         { "/predict", "{\"inputs\":[\"q\",\"x\"],\"raw_scores\":true}", "0.score", true },
         { "/score", "{\"queries\":\"q\",\"documents\":[\"x\"]}", "data.0.score", false },
-        { "/v1/rerank", "{\"query\":\"q\",\"documents\":[\"x\"],\"use_activation\":false}", "results.0.relevance_score", true },
+        { "/v1/rerank", "{\"query\":\"q\",\"documents\":[\"x\"],\"use_activation\":false}",
+         "results.0.relevance_score", true },
     };
     double r = fake_strength("x"), s = 1 / (1 + exp(-r));
     json_t *out, *one;
@@ -143,7 +145,8 @@ static void a_group_of_a_model_with_a_head(void **state)
         reward[i] = (gram_reward){ .mean = fake_strength(i < 4 ? text[i] : "ref"), .sigma = 0.25, .tokens = 10 };
     for (size_t k = 0; k < GR_COUNT(method); k++) {
         char body[256];
-        snprintf(body, sizeof body, "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\",\"zzz\",\"yy\"],\"reference\":\"ref\","
+        snprintf(body, sizeof body, "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\",\"zzz\",\"yy\"],"
+                                    "\"reference\":\"ref\","
                  "\"method\":\"%s\"}", method[k]);
         CHECK_OK(gram_rank_rewards(reward, 4, k == 3 ? &reward[4] : NULL, 2, true, 0, &want, &check_err));
         out = ask("/v1/rank", body);
@@ -187,7 +190,8 @@ static void a_group_of_a_model_with_a_head(void **state)
     out = ask("/score", "{\"queries\":[\"p\",\"other\"],\"documents\":[\"x\",\"x\"],\"use_activation\":false}");
     CLOSE(number(out, "data.1.score"), reward[0].mean);     /* each alone with its prompt */
     json_decref(out);
-    out = ask("/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],\"response_objs\":[\"x\",\"yy\"]}");
+    out = ask("/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],\"response_objs\":[\"x\","
+                          "\"yy\"]}");
     CLOSE(number(out, "rewards.0"), preference("x", "yy"));
     json_decref(out);
     out = ask("/v1/score", "{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"yy\"}");
@@ -201,7 +205,8 @@ static void a_group_of_a_model_with_a_head(void **state)
 static void openrlhf(void **state)
 {
     json_t *out = ask("/get_reward", "{\"query\":[\"" CHAT("ans") "\","
-                      "\"plain prompt plain answer</s>\"],\"prompts\":[\"x\",\"plain prompt \"],\"labels\":[\"ref\",\"other\"]}");
+                      "\"plain prompt plain answer</s>\"],\"prompts\":[\"x\",\"plain prompt "
+                      "\"],\"labels\":[\"ref\",\"other\"]}");
 
     (void)state;
     CLOSE(number(out, "rewards.0"), preference("ans", "ref"));
@@ -355,7 +360,8 @@ static void completions(void **state)
     CLOSE(number(out, "usage.prompt_tokens"), 3);
     json_decref(out);
     out = ask("/v1/completions", "{\"prompt\":\"a\",\"best_of\":3,\"n\":2,\"logprobs\":0,\"max_tokens\":2}");
-    assert_int_equal(json_array_size(json_object_get(out, "choices")), 2);      /* the fake's first answer is likeliest */
+    assert_int_equal(json_array_size(json_object_get(out, "choices")),
+                     2);      /* the fake's first answer is likeliest */
     CLOSE(number(out, "choices.0.logprobs.token_logprobs.1"), -0.5);
     CLOSE(number(out, "choices.1.logprobs.token_logprobs.1"), -1.5);
     CLOSE(number(out, "usage.completion_tokens"), 6);
@@ -406,7 +412,8 @@ static void tokens(void **state)
 
 static void rationales(void **state)
 {
-    json_t *v = ask("/v1/score", "{\"prompt\":\"q\",\"a\":\"a longer answer\",\"b\":\"no\",\"rationale\":true,\"votes\":3,"
+    json_t *v = ask("/v1/score", "{\"prompt\":\"q\",\"a\":\"a longer "
+                                 "answer\",\"b\":\"no\",\"rationale\":true,\"votes\":3,"
                                  "\"seed\":5,\"explain\":true}"), *plain, *out;
 
     (void)state;
@@ -441,7 +448,8 @@ static void rationales(void **state)
     assert_false(json_is_true(at(v, "early")));
     json_decref(v);
     engine.rewards = true;
-    assert_int_equal(ask_status("/v1/score", "{\"prompt\":\"q\",\"a\":\"x\",\"b\":\"y\",\"rationale\":true}", &out), 501);
+    assert_int_equal(ask_status("/v1/score", "{\"prompt\":\"q\",\"a\":\"x\",\"b\":\"y\",\"rationale\":true}", &out),
+                     501);
     engine.rewards = false;
     json_decref(out);
 }
@@ -559,13 +567,16 @@ static void a_wrong_request_is_never_a_score(void **state)
     static const struct { int status; const char *path, *body; } wrong[] = {
         { 404, "/nope", "{}" }, { 405, "/health", "{}" },
         { 400, "/v1/score", "" }, { 400, "/v1/score", "[]" }, { 400, "/v1/score", "{\"a\":1,\"a\":2}" },
-        { 400, "/v1/score", "{\"prompt\":NaN}" }, { 400, "/v1/score", "{} x" }, { 400, "/v1/score", "\"\\u0000\"" }, { 400, "/v1/score", "{\"\\u0000\":1}" },
+        { 400, "/v1/score", "{\"prompt\":NaN}" }, { 400, "/v1/score", "{} x" }, { 400, "/v1/score",
+                                                                                 "\"\\u0000\"" }, { 400, "/v1/score",
+                                                                                                   "{\"\\u0000\":1}" },
         { 422, "/v1/score", "{}" }, { 422, "/v1/score", "{\"prompt\":\"p\",\"a\":\"x\"}" },
         { 422, "/v1/score", "{\"prompt\":3,\"a\":\"x\",\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":[],\"a\":\"x\",\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":\"\",\"a\":\"x\",\"b\":\"y\"}" },
         { 422, "/rerank", "{\"query\":\"\",\"documents\":[\"x\",\"y\"]}" },
-        { 422, "/classify", "{\"reference\":\"r\",\"messages\":[{\"role\":\"user\",\"content\":\"\"},{\"role\":\"assistant\","
+        { 422, "/classify", "{\"reference\":\"r\",\"messages\":[{\"role\":\"user\",\"content\":\"\"},"
+                            "{\"role\":\"assistant\","
           "\"content\":\"x\"}]}" },
         { 422, "/v1/score", "{\"prompt\":[{\"role\":\"function\",\"content\":\"\"}],\"a\":\"x\",\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":[{\"role\":\"assistant\",\"content\":\"\"}],\"a\":\"x\",\"b\":\"y\"}" },
@@ -601,8 +612,10 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[\"x\"],\"label_token_ids\":[]}" },
         { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[[1]],\"label_token_ids\":[1]}" },
         { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[\"x\"],\"label_token_ids\":[-1]}" },
-        { 422, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],\"response_objs\":[\"x\"]}" },
-        { 503, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],\"response_objs\":[\"x\",\"BOOM\"]}" },
+        { 422, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],"
+                           "\"response_objs\":[\"x\"]}" },
+        { 503, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],"
+                           "\"response_objs\":[\"x\",\"BOOM\"]}" },
         { 422, "/v1/chat/completions", "{\"messages\":[]}" },
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"n\":0}" },
         { 422, "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"top_p\":0}" },
@@ -636,7 +649,8 @@ static void a_wrong_request_is_never_a_score(void **state)
         json_t *out, *error;
         int status = ask_status(wrong[i].path, wrong[i].body, &out);
         if (status != wrong[i].status)
-            fail_msg("%s %s: %d, wanted %d: %s", wrong[i].path, wrong[i].body, status, wrong[i].status, json_dumps(out, 0));
+            fail_msg("%s %s: %d, wanted %d: %s", wrong[i].path, wrong[i].body, status, wrong[i].status,
+                     json_dumps(out, 0));
         error = json_object_get(out, "error");
         assert_int_equal(json_integer_value(json_object_get(error, "code")), status);
         assert_true(json_string_length(json_object_get(error, "message")) > 0);

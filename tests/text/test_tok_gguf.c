@@ -153,7 +153,8 @@ static void components_are_recognised(void **state)
         gr_buf json = { 0 };
         gram_status rc;
         assert_true(gr_buf_printf(&json, "{\"normalizer\":%s,\"pre_tokenizer\":%s,\"model\":{\"type\":\"BPE\","
-                                  "\"vocab\":{\"a\":0},\"merges\":[],\"ignore_merges\":%s}}", c[i].norm, c[i].pre, c[i].ignore));
+                                  "\"vocab\":{\"a\":0},\"merges\":[],\"ignore_merges\":%s}}", c[i].norm, c[i].pre,
+                                  c[i].ignore));
         rc = gr_tok_lists_read(&l, "t.json", json.p, json.n, 1, &check_err);
         if (rc != (c[i].name ? GRAM_OK : GRAM_EUNSUPPORTED) || (c[i].name && !gr_str_is(l.spec.pre, c[i].name)))
             fail_msg("%zu: %s: %.*s", i, rc ? check_err.text : "read", rc ? 0 : (int)l.spec.pre.n,

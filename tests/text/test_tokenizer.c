@@ -261,7 +261,8 @@ static void marks_are_ordered(void **state)
     (void)state;
     becomes(t, "q\u0301\u0323", "q\u0323\u0301");
     becomes(t, "e\u0323\u0301\uac00\u11a8", "\u1eb9\u0301\uac01");
-    becomes(t, "e\u0305\u1715\u0301", "e\u0305\u1715\u0301");     /* to the library U+1715, of Unicode 14, is a letter */
+    /* to the library U+1715, of Unicode 14, is a letter */
+    becomes(t, "e\u0305\u1715\u0301", "e\u0305\u1715\u0301");
     assert_true(gr_buf_puts(&many, "q") && gr_buf_puts(&want, "q"));
     for (size_t i = 0; i < n; i++)
         assert_true(gr_buf_puts(&many, "\u0301\u0323") && gr_buf_puts(&want, "\u0323"));

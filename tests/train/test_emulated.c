@@ -135,7 +135,8 @@ static gr_set make_set(gram_loss loss, bool write)
     return s;
 }
 
-struct how { const char *name, *dir; gram_loss loss; bool write; size_t units, rank; gr_linear_mode mode; bool head_only; };
+struct how { const char *name, *dir; gram_loss loss; bool write; size_t units,
+            rank; gr_linear_mode mode; bool head_only; };
 static const struct how hows[] = {
     { "every weight", MODEL, GRAM_LOSS_GRAM, false, 0, 0, GR_LINEAR_F32, false },
     { "text", MODEL, GRAM_LOSS_GRAM, true, 0, 0, GR_LINEAR_F32, false },
