@@ -14,7 +14,9 @@ and 20, as three numbers: the norm, the sum, and the dot product with cos(place)
 "dropout LOSS" are LoRA with dropout, by the masks of src/op/dropout.h, whose keys src/model/trainee.c makes, and
 "mlp LOSS" are a reward head with a hidden layer.
 tests/golden/train/MODEL/lora/: the adapter that those start from, as PEFT writes it, with the label logits that PEFT
-gives for tokens.json; of Qwen3-MoE as PEFT writes it over a transformers that has experts apart, which is played here. tests/golden/train/judge/: a checkpoint with a tokenizer of single bytes and a ChatML template.
+gives for tokens.json; of qwen3_moe as PEFT writes it over a transformers that has experts apart, which is played here,
+and of qwen3_moe_stacked as it writes it where a layer's experts are parameters (target_parameters).
+tests/golden/train/judge/: a checkpoint with a tokenizer of single bytes and a ChatML template.
 
 The rows are made of tokens.json, here and in tests/train/test_train.c by the same rule: row i of order k has token j
 of the list at (j + 7 i) % 96, plus 11 k from token 40 on, all modulo 256, and 60 + i tokens. Stage 1 learns order 0 of
@@ -45,6 +47,7 @@ ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
 
 FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 MOE = {"r": 2, "lora_alpha": 3}
+STACKED = "../models/qwen3_moe_stacked"     # whose experts and router PEFT adapts as they are: no modules of Linear
 ONE_LOSS = {                    # 20 steps of one loss, whole and with an adapter
     "../models/smollm3": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/olmo2": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
@@ -52,8 +55,12 @@ ONE_LOSS = {                    # 20 steps of one loss, whole and with an adapte
     "../models/phi3_long": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ["qkv_proj"]},
     "../models/phi4_mini": {"r": 2, "lora_alpha": 4, "target_modules": ["gate_up_proj", "qkv_proj"]},
     "../models/qwen3_moe": MOE,
+    STACKED: {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj", "v_proj"],
+              "target_parameters": ["mlp.experts.gate_up_proj", "experts.down_proj", "mlp.gate.weight"]},
     "../models/internlm2": {"r": 2, "lora_alpha": 3, "target_modules": ["wqkv", "wo", "w1", "w2", "w3"]},
 }
+KEYS = {name: ("", "lora ", "dropout ") for name in ("../models/phi3", "../models/olmo2", "../models/qwen3_moe")}
+KEYS[STACKED] = ("lora ",)
 
 
 def rate(step):
@@ -177,6 +184,20 @@ def one_pass(name):
     (OUT / name / "train.json").write_text(re.sub(r"\n\s+(?=[-\d\]])", " ", text) + "\n")
 
 
+def apart_stacked(experts, n, x):
+    """PEFT's A or B of all experts of a layer, of which gate and up have one A."""
+    at, part = n.split(".lora_")
+    two = at.endswith(".base_layer")
+    at = at.removesuffix(".base_layer")
+    if part == "A.weight":
+        first = "gate" if two else "down"
+        return {f"{at}.{e}.{first}_proj.lora_A.weight": a for e, a in enumerate(x.reshape(experts, -1, x.shape[1]))}
+    each = x.reshape(x.shape[0], -1, experts)
+    kinds = ("gate", "up") if two else ("down",)
+    return {f"{at}.{e}.{k}_proj.lora_B.weight": b for e in range(experts)
+            for k, b in zip(kinds, each[:, :, e].chunk(len(kinds)))}
+
+
 def apart(c, n, x):
     """A tensor, or the parts of a fused one, under the names that a Llama has; of an adapter B alone falls apart."""
     D = c.hidden_size // c.num_attention_heads
@@ -195,6 +216,8 @@ def apart(c, n, x):
         if n.endswith("gate_up_proj" + end):
             at = n.removesuffix("gate_up_proj" + end)
             return {f"{at}{k}_proj{end}": x for k, x in zip(("gate", "up"), x.chunk(2))}
+    if c.model_type == "qwen3_moe" and ".experts." in n and ".lora_" in n and not re.search(r"experts\.\d", n):
+        return apart_stacked(c.num_experts, n, x)
     if c.model_type == "qwen3_moe":
         return golden_models.apart({n: x})
     if c.model_type == "internlm2" and "lora_" not in n:
@@ -319,7 +342,7 @@ def make_experts_adapter(name):
 
 
 def open_adapter(name, model):
-    if "qwen3_moe" not in name:
+    if "qwen3_moe" not in name or name == STACKED:
         peft.PeftModel.from_pretrained(model, OUT / name / "lora", is_trainable=True)   # it changes model itself
         return
     adapt_experts(model, MOE["r"], MOE["lora_alpha"] / MOE["r"])
@@ -329,7 +352,7 @@ def open_adapter(name, model):
 
 def make_adapter(name, **how):
     """An adapter whose B is not zero, so that A has gradients in the first step."""
-    if "qwen3_moe" in name:
+    if "qwen3_moe" in name and name != STACKED:
         make_experts_adapter(name)
         return
     torch.manual_seed(5)
@@ -434,7 +457,8 @@ def run(name, one, lora=False, outputs=0, dropout=False, mlp=False):
         out["loss"].append(loss.item())
         params = {n: p for n, p in params.items() if p.grad is not None}
         if step == 0:
-            out["tensor"] = {k: summary(x) for n, p in params.items() for k, x in apart(model.config, n, p.grad).items()}
+            out["tensor"] = {k: summary(x) for n, p in params.items() for k, x in apart(model.config, n,
+p.grad).items()}
         out["norm"].append(torch.nn.utils.clip_grad_norm_(params.values(), 1.0).item())
         opt.step()
         if step + 1 in (1, STEPS):
@@ -472,7 +496,8 @@ def add_losses(names):
     for name in steps:
         for loss in names:
             for adapters in (False, True):
-                steps[name]["lora " * adapters + loss] = run(name, per_row({"rationale": rationale_loss}[loss]), adapters)
+                steps[name]["lora " * adapters + loss] = run(name, per_row({"rationale": rationale_loss}[loss]),
+adapters)
     (OUT / "steps.json").write_text(json.dumps(short(steps), indent=None, separators=(",", ":")) + "\n")
 
 
@@ -500,10 +525,11 @@ def main():
         if name in ONE_LOSS:
             make_adapter(name, **ONE_LOSS[name])
             steps[name] = {key + "gram": run(name, per_row(pair_loss(EPS)), key != "", dropout=key == "dropout ")
-                           for key in ("", "lora ") + ("dropout ",) * (name in ("../models/phi3", "../models/olmo2", "../models/qwen3_moe"))}
+                           for key in KEYS.get(name, ("", "lora "))}
     for name in [n for n in only or lora if n in lora]:
         make_adapter(name, **lora[name])
-        each = {"gram": per_row(pair_loss(EPS)), "pretrain": per_row(written_loss), "rationale": per_row(rationale_loss)}
+        each = {"gram": per_row(pair_loss(EPS)), "pretrain": per_row(written_loss), "rationale":
+per_row(rationale_loss)}
         scalar = ("bt", "sft-reg")
         if name == "llama_gqa":
             each["generative"] = per_row(pair_loss(0))

@@ -16,17 +16,24 @@
 typedef struct {
     char *base;                 /* base_model_name_or_path, owned; NULL: it says none */
     size_t rank;                /* r, from 1; a matrix may have another, which its tensors say */
-    double alpha;               /* lora_alpha, positive */
+    double alpha;               /* lora_alpha, positive; of one matrix gr_adapter_config_alpha() */
     bool root;                  /* use_rslora: the scale is alpha / sqrt(rank), otherwise alpha / rank */
     double dropout;             /* lora_dropout, from 0, below 1: of training alone */
     bool says_head;             /* task_type or modules_to_save say that a reward head was trained with it */
+    char **parameters;          /* target_parameters, NULL-terminated; NULL: none */
+    struct gr_alpha *alphas;    /* alpha_pattern */
+    size_t n_alphas;
 } gr_adapter_config;
 /* From bytes that were read from the file called `name`. On failure nothing is left to clear. */
 gram_status gr_adapter_config_parse(gr_adapter_config *out, const char *name, const char *json, size_t n,
                                     gram_err *err);
 void gr_adapter_config_clear(gr_adapter_config *c);
-/* DIR/adapter_config.json for what gram trains: the modules of the `targets`, NULL-terminated; head: a score head was
- * trained whole, beside them. */
+/* Whether target_parameters name this one, "model.layers.0.mlp.experts.down_proj": whole, or its end after a dot. */
+bool gr_adapter_config_targets(const gr_adapter_config *c, const char *parameter);
+/* The alpha of a module or parameter of this name: the first of alpha_pattern that matches, otherwise lora_alpha. */
+gram_status gr_adapter_config_alpha(double *out, const gr_adapter_config *c, const char *name, gram_err *err);
+/* DIR/adapter_config.json for what gram trains: the modules of the `targets`, NULL-terminated, and c's parameters;
+ * head: a score head was trained whole, beside them. */
 gram_status gr_adapter_config_write(const char *dir, const gr_adapter_config *c, const char *const *targets, bool head,
                                     gram_err *err);
 

@@ -310,7 +310,7 @@ static gram_status linear(struct binder *b, gr_tensor_kind slot, size_t layer, f
 
     if (!rc && b->m->writable)
         mat->w = t.data;
-    if (!rc && b->adapter && slot != GR_T_ROUTER)
+    if (!rc && b->adapter)
         rc = fold(b, slot, layer, &t);
     if (!rc && bias)
         rc = vector(b, bias, slot, layer, "bias", rows);

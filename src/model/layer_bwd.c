@@ -23,24 +23,25 @@
 #include "base/err.h"
 #include "model/trainee_int.h"
 
-static void linear_dx(gr_lane *lane, const struct pass *p, size_t which, gr_mat dx, gr_mat dy,
-                      const uint64_t *key, size_t M, bool sum)
+/* r: the first of the M rows, or of an expert's the first slot. */
+static void linear_dx(gr_lane *lane, const struct pass *p, size_t which, gr_mat dx, gr_mat dy, size_t r, size_t M,
+                      bool sum)
 {
     const struct lora_pair *a = pair(p->lora, p->layer, which);
     size_t mark = gr_lane_mark(lane), O, K;
-    gr_mat dropped;
+    gr_mat dropped, du = gr_pass_kept(p->du, which, r);
 
     gr_linear_dx(lane, matrix(p->l, which), dx, dy, M, sum);
     if (a && !p->drop)
-        gr_lora_dx(lane, a, dx, dy, M);
+        gr_lora_dx(lane, a, dx, dy, du, M);
     if (a && p->drop) {
         gr_matrix_shape(&p->m->cfg, which, &O, &K);
         dropped = gr_lane_scratch(lane, M, K);
         if (lane->rc)
             return;
         lane->op->zero(lane, dropped, M, K);
-        gr_lora_dx(lane, a, dropped, dy, M);
-        lane->op->dropout_bwd(lane, dx, dropped, gr_pass_drop_key(p, which), key, M, K,
+        gr_lora_dx(lane, a, dropped, dy, du, M);
+        lane->op->dropout_bwd(lane, dx, dropped, gr_pass_drop_key(p, which), gr_pass_keys_of(p, which, r), M, K,
                               p->lora->spec.dropout);
     }
     gr_lane_give_back(lane, mark);
@@ -48,13 +49,20 @@ static void linear_dx(gr_lane *lane, const struct pass *p, size_t which, gr_mat 
 
 enum { ATTN_NORM, ATTN_POST_NORM, MLP_NORM, MLP_POST_NORM, Q_NORM, K_NORM };
 
-/* A piece's share of a norm's weight gradient: which of the 4 norms of width, or the 2 of q and k. */
+/* A piece's share of a norm's weight gradient: which of the 4 norms of width, or the 2 of q and k. NULL with LoRA,
+ * where norms do not learn. */
 static float *partial(const gr_trainee *t, size_t piece, size_t which)
 {
     size_t C = t->m->cfg.width;
 
-    return t->partial + piece * PARTIALS(&t->m->cfg) +
+    return t->lora ? NULL : t->partial + piece * PARTIALS(&t->m->cfg) +
            (which < Q_NORM ? which * C : 4 * C + (which == K_NORM ? q_norm_size(&t->m->cfg) : 0));
+}
+
+static void zero_partials(gr_lane *lane, const gr_trainee *t)
+{
+    if (!t->lora)
+        lane->op->zero(lane, gr_mat_f32(partial(t, lane->piece, 0), PARTIALS(&t->m->cfg)), 1, PARTIALS(&t->m->cfg));
 }
 
 /* The norm before a branch again, or where there is none the rows themselves. */
@@ -101,18 +109,17 @@ static void open_attention(gr_lane *lane, const gr_trainee *t, gr_mat dh, size_t
     norm_bwd(lane, t, gr_mat_at(t->dx, r, 0), MLP_NORM, dh, gr_mat_at(s->mid, r, 0), s->r2 + r, l->mlp_norm, n, true);
     branch_bwd(lane, t, t->dt1, ATTN_POST_NORM, s->t1, s->rt1, l->attn_post_norm, r, n);
     if (t->depth > TO_O)
-        linear_dx(lane, p, GR_MAT_O, gr_mat_at(t->dout, r, 0), gr_mat_at(t->dt1, r, 0), gr_pass_keys(p, r),
-                  gr_lane_rows(lane, n), false);
+        linear_dx(lane, p, GR_MAT_O, gr_mat_at(t->dout, r, 0), gr_mat_at(t->dt1, r, 0), r, gr_lane_rows(lane, n),
+                  false);
 }
 
 /* What begins the way back of rows: dt2, the gradient behind the MLP or the experts, and h, which they saw. */
 static void open_mlp(gr_lane *lane, const gr_trainee *t, size_t r, size_t n)
 {
     const struct pass *p = &t->p;
-    const gr_config *c = &t->m->cfg;
     const struct kept *s = p->s;
 
-    lane->op->zero(lane, gr_mat_f32(partial(t, lane->piece, 0), PARTIALS(c)), 1, PARTIALS(c));
+    zero_partials(lane, t);
     branch_bwd(lane, t, t->dt2, MLP_POST_NORM, s->t2, s->rt2, p->l->mlp_post_norm, r, n);
     norm(lane, p, gr_mat_at(t->h, r, 0), gr_mat_at(s->mid, r, 0), p->l->mlp_norm, gr_lane_rows(lane, n));
 }
@@ -122,7 +129,6 @@ static void mix_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
     const gr_trainee *t = arg;
     const struct pass *p = &t->p;
     const gr_config *c = &t->m->cfg;
-    const uint64_t *key = gr_pass_keys(p, r);
     size_t F = c->hidden, M = gr_lane_rows(lane, n);
     gr_mat dh = gr_mat_at(t->dh, r, 0);
     gr_mat dgate = gr_mat_at(t->dgate, r, 0), dup = gr_mat_at(t->dup, r, 0), act = gr_mat_at(t->act, r, 0);
@@ -130,14 +136,14 @@ static void mix_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
 
     open_mlp(lane, t, r, n);
     if (t->depth > TO_DOWN) {
-        linear_dx(lane, p, GR_MAT_DOWN, act, gr_mat_at(t->dt2, r, 0), key, M, false);
+        linear_dx(lane, p, GR_MAT_DOWN, act, gr_mat_at(t->dt2, r, 0), r, M, false);
         (c->geglu ? lane->op->geglu_bwd : lane->op->swiglu_bwd)(lane, dgate, dup, act, gate, up, M, F);
     }
     (c->geglu ? lane->op->geglu_fwd : lane->op->swiglu_fwd)(lane, act, gate, up, M, F);     /* for down's weights */
     if (t->depth <= TO_GATE_UP)
         return;
-    linear_dx(lane, p, GR_MAT_GATE, dh, dgate, key, M, false);
-    linear_dx(lane, p, GR_MAT_UP, dh, dup, key, M, true);
+    linear_dx(lane, p, GR_MAT_GATE, dh, dgate, r, M, false);
+    linear_dx(lane, p, GR_MAT_UP, dh, dup, r, M, true);
     open_attention(lane, t, dh, r, n);
 }
 
@@ -152,7 +158,6 @@ static void expert_piece(gr_lane *lane, const gr_trainee *t, const gr_slots *e)
 {
     const struct pass *p = &t->p;
     const size_t *row = p->routed.row + e->at, *place = p->routed.place + e->at;
-    const uint64_t *key = p->routed.key + e->at;
     size_t C = t->m->cfg.width, F = t->m->cfg.expert_hidden, M = gr_round_up(e->n, p->cut.unit), at = e->at;
     gr_mat dgate = gr_mat_at(t->e.dgate, at, 0), dup = gr_mat_at(t->e.dup, at, 0), act = gr_mat_at(t->e.act, at, 0);
     gr_mat gate = gr_mat_at(p->s->gate, at, 0), up = gr_mat_at(p->s->up, at, 0), dy = gr_mat_at(t->e.dy, at, 0);
@@ -164,7 +169,7 @@ static void expert_piece(gr_lane *lane, const gr_trainee *t, const gr_slots *e)
     lane->op->gather(lane, gr_mat_at(t->e.x, at, 0), t->h, row, M, C);
     lane->op->swiglu_fwd(lane, act, gate, up, M, F);
     if (d.p)
-        linear_dx(lane, p, gr_expert_matrix(e->expert, GR_MAT_DOWN), d, dy, key, M, false);
+        linear_dx(lane, p, gr_expert_matrix(e->expert, GR_MAT_DOWN), d, dy, at, M, false);
     lane->op->weigh(lane, d, dy, t->dw_chosen, act, p->s->weight, place, e->n, M, F, C);
     if (d.p)
         lane->op->swiglu_bwd(lane, dgate, dup, d, gate, up, M, F);
@@ -173,8 +178,8 @@ static void expert_piece(gr_lane *lane, const gr_trainee *t, const gr_slots *e)
     dx = gr_lane_scratch(lane, M, C);
     if (lane->rc)
         return;
-    linear_dx(lane, p, gr_expert_matrix(e->expert, GR_MAT_GATE), dx, dgate, key, M, false);
-    linear_dx(lane, p, gr_expert_matrix(e->expert, GR_MAT_UP), dx, dup, key, M, true);
+    linear_dx(lane, p, gr_expert_matrix(e->expert, GR_MAT_GATE), dx, dgate, at, M, false);
+    linear_dx(lane, p, gr_expert_matrix(e->expert, GR_MAT_UP), dx, dup, at, M, true);
     lane->op->place(lane, p->y, dx, place, e->n, C);
 }
 
@@ -201,7 +206,7 @@ static void route_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
         lane->op->add(lane, dh, dh, gr_mat_f32(gr_mat_at(p->y, r * k + j, 0).p, k * C), n, C);
     lane->op->route_bwd(lane, dz, gr_mat_at(t->dw_chosen, r, 0), gr_mat_at(s->prob, r, 0), s->chosen + r * k,
                         gr_mat_at(s->weight, r, 0), n, c->experts, k, c->norm_chosen);
-    gr_linear_dx(lane, matrix(p->l, GR_MAT_ROUTER), dh, dz, M, true);
+    linear_dx(lane, p, GR_MAT_ROUTER, dh, dz, r, M, true);
     open_attention(lane, t, dh, r, n);
 }
 
@@ -255,6 +260,15 @@ static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
     }
 }
 
+/* Whether dx was made of a matrix's dy, and with it du. */
+static bool went_through(const gr_trainee *t, size_t which)
+{
+    static const enum depth last_without[GR_MATRICES] = { TO_QKV, TO_QKV, TO_QKV, TO_O, TO_GATE_UP, TO_GATE_UP,
+                                                          TO_DOWN };
+
+    return which < GR_MATRICES && t->depth > last_without[which];
+}
+
 /* With LoRA a piece of rows has its share of dA and dB of each matrix. */
 static void adapter_share(void *arg, gr_lane *lane, size_t r, size_t n)
 {
@@ -266,13 +280,17 @@ static void adapter_share(void *arg, gr_lane *lane, size_t r, size_t n)
     for (size_t i = 0; i < set->n; i++) {
         const struct dw *d = &set->each[i];
         const struct lora_pair *a = pair(p->lora, p->layer, d->which);
+        gr_mat x, u, du;
         size_t O, K, mark = gr_lane_mark(lane);
         if (!a)
             continue;
+        x = gr_pass_dropped(lane, p, d->which, gr_mat_at(d->x, r, 0), gr_pass_keys(p, r), M);
+        u = gr_pass_kept(p->s->u, d->which, r);
+        du = went_through(set->t, d->which) ? gr_pass_kept(p->du, d->which, r) : (gr_mat){ 0 };
         gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
         lane->op->zero(lane, gr_mat_f32(share, a->rank * (K + O)), 1, a->rank * (K + O));
-        gr_lora_dw(lane, a, gr_mat_f32(share, K), gr_mat_f32(share + a->rank * K, O), gr_mat_at(d->dy, r, 0),
-                   gr_pass_dropped(lane, p, d->which, gr_mat_at(d->x, r, 0), gr_pass_keys(p, r), M), M);
+        gr_lora_dw(lane, a, gr_mat_f32(share, K), gr_mat_f32(share + a->rank * K, O), gr_mat_at(d->dy, r, 0), x,
+                   u, du, M);
         share += a->rank * (K + O);
         gr_lane_give_back(lane, mark);
     }
@@ -327,13 +345,14 @@ static void weights(gr_trainee *t, const struct dw *each, size_t n)
     gr_device_run(t->d, t->dw_first[n], GR_CUT_ONE, weight_slices, &set);
 }
 
-/* The adapters of an expert see all of its rows at once. */
+/* The adapters of an expert see all of its rows at once. Gate and up may have one A: one after the other. */
 static void adapters_of_expert(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const struct dw_set *set = arg;
     const struct pass *p = &set->t->p;
+    const gr_mat none = { 0 };              /* what pieces of them gave is not kept */
 
-    for (size_t i = first; i < first + n && !lane->rc; i++) {
+    for (size_t i = 3 * first; i < 3 * (first + n) && !lane->rc; i++) {
         const struct dw *d = &set->each[i];
         const gr_slots *e = &p->routed.whole[i / 3];
         const struct lora_pair *a = pair(p->lora, p->layer, d->which);
@@ -343,7 +362,7 @@ static void adapters_of_expert(void *arg, gr_lane *lane, size_t first, size_t n)
         gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
         gr_lora_dw(lane, a, gr_mat_f32(set->t->g[p->layer].lora[d->which][0], K),
                    gr_mat_f32(set->t->g[p->layer].lora[d->which][1], O), d->dy,
-                   gr_pass_dropped(lane, p, d->which, d->x, p->routed.key + e->at, M), M);
+                   gr_pass_dropped(lane, p, d->which, d->x, p->routed.key + e->at, M), none, none, M);
         gr_lane_give_back(lane, mark);
     }
 }
@@ -366,11 +385,10 @@ static void weights_of_experts(gr_trainee *t)
                             gate + 2, e->n };
     }
     if (t->lora) {
-        gr_device_run(t->d, n, GR_CUT_ONE, adapters_of_expert, &(struct dw_set){ t, t->dw, n });
+        gr_device_run(t->d, p->routed.wholes, GR_CUT_ONE, adapters_of_expert, &(struct dw_set){ t, t->dw, n });
         n = 0;
-    } else {
-        t->dw[n++] = (struct dw){ g->mat[GR_MAT_ROUTER], NULL, t->dz, t->h, GR_MAT_ROUTER, p->rows };
     }
+    t->dw[n++] = (struct dw){ g->mat[GR_MAT_ROUTER], NULL, t->dz, t->h, GR_MAT_ROUTER, p->rows };
     t->dw[n++] = (struct dw){ g->mat[GR_MAT_O], g->bias[3], t->dt1, p->s->o, GR_MAT_O, p->rows };
     weights(t, t->dw, n);
 }
@@ -430,12 +448,11 @@ static void project_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
     const struct pass *p = &t->p;
     const gr_config *c = &t->m->cfg;
     const struct kept *s = p->s;
-    const uint64_t *key = gr_pass_keys(p, r);
     size_t M = gr_lane_rows(lane, n);
     gr_mat dh = gr_mat_at(t->dh, r, 0), x = gr_mat_at(p->x, r, 0);
 
     if (!p->qo)                                     /* otherwise mix_bwd() did */
-        lane->op->zero(lane, gr_mat_f32(partial(t, lane->piece, 0), PARTIALS(c)), 1, PARTIALS(c));
+        zero_partials(lane, t);
     if (p->qo)
         norm_and_rotate_bwd(lane, t, t->dq, s->q0, s->rq, p->l->q_norm, Q_NORM, c->heads, r, n);
     if (p->kv)
@@ -444,10 +461,10 @@ static void project_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
     if (t->depth < THROUGH)
         return;
     if (p->qo)
-        linear_dx(lane, p, GR_MAT_Q, dh, gr_mat_at(t->dq, r, 0), key, M, false);
+        linear_dx(lane, p, GR_MAT_Q, dh, gr_mat_at(t->dq, r, 0), r, M, false);
     if (p->kv) {
-        linear_dx(lane, p, GR_MAT_K, dh, gr_mat_at(t->dk, r, 0), key, M, p->qo);
-        linear_dx(lane, p, GR_MAT_V, dh, gr_mat_at(t->dv, r, 0), key, M, true);
+        linear_dx(lane, p, GR_MAT_K, dh, gr_mat_at(t->dk, r, 0), r, M, p->qo);
+        linear_dx(lane, p, GR_MAT_V, dh, gr_mat_at(t->dv, r, 0), r, M, true);
     }
     norm_bwd(lane, t, gr_mat_at(t->dx, r, 0), ATTN_NORM, dh, x, p->r_x + r, p->l->attn_norm, n, true);
 }
@@ -470,7 +487,8 @@ static void add_partials(void *arg, gr_lane *lane, size_t first, size_t pieces)
 
 static void norm_gradients(gr_trainee *t)
 {
-    gr_device_once(t->d, add_partials, t, gr_device_pieces(t->d, t->p.rows, t->p.cut));
+    if (!t->lora)
+        gr_device_once(t->d, add_partials, t, gr_device_pieces(t->d, t->p.rows, t->p.cut));
 }
 
 /* dx of the wanted rows to their places among all. */
@@ -494,7 +512,7 @@ static enum depth depth_of(const gr_trainee *t, size_t layer)
         return THROUGH;
     if (targets & (1u << GR_MAT_Q | 1u << GR_MAT_K | 1u << GR_MAT_V))
         return TO_QKV;
-    if (targets & 1u << GR_MAT_O)
+    if (targets & (1u << GR_MAT_O | 1u << GR_MAT_ROUTER))
         return TO_O;
     return targets & (1u << GR_MAT_GATE | 1u << GR_MAT_UP) ? TO_GATE_UP : TO_DOWN;
 }

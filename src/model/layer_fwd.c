@@ -33,13 +33,13 @@ static float *from(float *x, size_t r)
     return x ? x + r : NULL;
 }
 
-/* Of the experts' matrices of one kind, a word more tells them apart. */
+/* Of the router and of the experts' matrices of one kind, a word more tells them apart. */
 uint64_t gr_pass_drop_key(const struct pass *p, size_t which)
 {
     size_t kind = gr_matrix_kind(which), first = which < GR_MATRICES ? gr_lora_first(p->lora, &p->m->cfg, which) : kind;
     uint64_t key = gr_random_at(p->drop_key, p->layer * GR_MATRICES + first);       /* one A sees one input */
 
-    return which < GR_MAT_EXPERTS ? key : gr_random_at(key, which);
+    return which < GR_MATRICES ? key : gr_random_at(key, which);
 }
 
 gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, size_t which, gr_mat x, const uint64_t *key, size_t M)
@@ -56,30 +56,32 @@ gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, size_t which, gr_mat
     return y;
 }
 
-/* What the adapters of some matrices of one x add. */
+/* What the adapters of some matrices of one x add, whose rows are from r on, of experts the slots from r on. */
 static void adapters(gr_lane *lane, const struct pass *p, const gr_linear_to *to, const size_t *which, size_t n,
-                     gr_mat x, const uint64_t *key, size_t M)
+                     gr_mat x, size_t r, size_t M)
 {
     for (size_t i = 0; i < n; i++) {
         const struct lora_pair *a = pair(p->lora, p->layer, which[i]);
+        gr_mat u = gr_pass_kept(p->s->u, which[i], r);
         size_t mark = gr_lane_mark(lane);
         if (a)
-            gr_lora_fwd(lane, a, to[i].y, gr_pass_dropped(lane, p, which[i], x, key, M), M);
+            gr_lora_fwd(lane, a, to[i].y,
+                        gr_pass_dropped(lane, p, which[i], x, gr_pass_keys_of(p, which[i], r), M), u, M);
         gr_lane_give_back(lane, mark);
     }
 }
 
 static void linears(gr_lane *lane, const struct pass *p, const gr_linear_to *to, const size_t *which, size_t n,
-                    gr_mat x, const uint64_t *key, size_t M)
+                    gr_mat x, size_t r, size_t M)
 {
     gr_linears_fwd(lane, to, n, x, M);
     if (p->lora)
-        adapters(lane, p, to, which, n, x, key, M);
+        adapters(lane, p, to, which, n, x, r, M);
 }
 
-static void linear(gr_lane *lane, const struct pass *p, size_t which, gr_mat y, gr_mat x, const uint64_t *key, size_t M)
+static void linear(gr_lane *lane, const struct pass *p, size_t which, gr_mat y, gr_mat x, size_t r, size_t M)
 {
-    linears(lane, p, &(gr_linear_to){ matrix(p->l, which), y }, &which, 1, x, key, M);
+    linears(lane, p, &(gr_linear_to){ matrix(p->l, which), y }, &which, 1, x, r, M);
 }
 
 /* The norm of rows as wide as the model. */
@@ -145,7 +147,7 @@ static void project(void *arg, gr_lane *lane, size_t r, size_t n)
         return;
     if (l->attn_norm)
         norm(lane, p, h, from(p->r_x, r), x, l->attn_norm, M);
-    linears(lane, p, to + first, which + first, end - first, h, gr_pass_keys(p, r), M);
+    linears(lane, p, to + first, which + first, end - first, h, r, M);
     if (p->qo)
         norm_and_rotate(lane, p, s->q, s->q0, s->rq, l->q_norm, c->heads, r, n);
     if (p->kv) {
@@ -168,7 +170,7 @@ static void close_attention(gr_lane *lane, const struct pass *p, gr_mat mid, gr_
     const struct kept *s = p->s;
     gr_mat y = l->attn_post_norm && s->t1.p ? gr_mat_at(s->t1, r, 0) : s->mid.p ? mid : t;
 
-    linear(lane, p, GR_MAT_O, y, gr_mat_at(s->o, r, 0), gr_pass_keys(p, r), M);
+    linear(lane, p, GR_MAT_O, y, gr_mat_at(s->o, r, 0), r, M);
     if (l->attn_post_norm)
         norm(lane, p, t, from(s->rt1, r), y, l->attn_post_norm, M);
     lane->op->add(lane, mid, gr_mat_at(p->x, r, 0), l->attn_post_norm ? t : y, M, p->m->cfg.width);
@@ -184,8 +186,7 @@ static gr_mat mid_of(const struct pass *p, size_t r)
 
 /* The gated unit of M rows of x, up to the product that closes it. which: its gate and up; at: where its rows are kept,
  * or scratch. */
-static gr_mat gated(gr_lane *lane, const struct pass *p, const size_t which[2], gr_mat x, const uint64_t *key,
-                    size_t at, size_t M)
+static gr_mat gated(gr_lane *lane, const struct pass *p, const size_t which[2], gr_mat x, size_t at, size_t M)
 {
     const gr_config *c = &p->m->cfg;
     const struct kept *s = p->s;
@@ -197,7 +198,7 @@ static gr_mat gated(gr_lane *lane, const struct pass *p, const size_t which[2], 
 
     if (lane->rc)
         return act;
-    linears(lane, p, to, which, GR_COUNT(to), x, key, M);
+    linears(lane, p, to, which, GR_COUNT(to), x, at, M);
     (c->geglu ? lane->op->geglu_fwd : lane->op->swiglu_fwd)(lane, act, gate, up, M, F);
     return act;
 }
@@ -208,7 +209,6 @@ static void mix(void *arg, gr_lane *lane, size_t r, size_t n)
     const struct pass *p = arg;
     const struct layer *l = p->l;
     const struct kept *s = p->s;
-    const uint64_t *key = gr_pass_keys(p, r);
     size_t C = p->m->cfg.width, M = gr_lane_rows(lane, n);
     gr_mat mid = mid_of(p, r), h = l->mlp_norm ? gr_lane_scratch(lane, M, C) : mid, t = gr_lane_scratch(lane, M, C);
     gr_mat act, y = l->mlp_post_norm && s->t2.p ? gr_mat_at(s->t2, r, 0) : t;
@@ -216,10 +216,10 @@ static void mix(void *arg, gr_lane *lane, size_t r, size_t n)
     if (lane->rc)
         return;
     close_attention(lane, p, mid, h, t, r, M);
-    act = gated(lane, p, which, h, key, r, M);
+    act = gated(lane, p, which, h, r, M);
     if (lane->rc || (p->again && !l->mlp_post_norm))
         return;
-    linear(lane, p, GR_MAT_DOWN, y, act, key, M);
+    linear(lane, p, GR_MAT_DOWN, y, act, r, M);
     if (l->mlp_post_norm)
         norm(lane, p, t, from(s->rt2, r), y, l->mlp_post_norm, M);
     lane->op->add(lane, gr_mat_at(p->out, r, 0), mid, t, M, C);
@@ -239,7 +239,7 @@ static void route(void *arg, gr_lane *lane, size_t r, size_t n)
     if (lane->rc)
         return;
     close_attention(lane, p, mid_of(p, r), h, t, r, M);
-    gr_linear_fwd(lane, matrix(p->l, GR_MAT_ROUTER), z, h, M);
+    linear(lane, p, GR_MAT_ROUTER, z, h, r, M);
     if (!lane->rc)
         lane->op->route_fwd(lane, prob, s->chosen + r * k, gr_mat_at(s->weight, r, 0), z, n, E, k, c->norm_chosen);
 }
@@ -253,16 +253,15 @@ static void expert(void *arg, gr_lane *lane, size_t first, size_t n)
     for (size_t i = first; i < first + n && !lane->rc; i++) {
         const gr_slots *e = &routed->piece[i];
         const size_t which[] = { gr_expert_matrix(e->expert, GR_MAT_GATE), gr_expert_matrix(e->expert, GR_MAT_UP) };
-        const uint64_t *key = routed->key + e->at;
         size_t M = gr_round_up(e->n, p->cut.unit);
         gr_mat x = gr_lane_scratch(lane, M, C), act;
         if (lane->rc)
             return;
         lane->op->gather(lane, x, p->h, routed->row + e->at, M, C);
-        act = gated(lane, p, which, x, key, e->at, M);
+        act = gated(lane, p, which, x, e->at, M);
         if (lane->rc || p->again)
             return;
-        linear(lane, p, gr_expert_matrix(e->expert, GR_MAT_DOWN), x, act, key, M);
+        linear(lane, p, gr_expert_matrix(e->expert, GR_MAT_DOWN), x, act, e->at, M);
         lane->op->place(lane, p->y, x, routed->place + e->at, e->n, C);
     }
 }

@@ -65,7 +65,8 @@ bool gr_model_same_rows(const gr_model *m, int32_t a, int32_t b)
     size_t bytes = 0;
 
     gr_dtype_row_bytes(m->head.type, m->cfg.width, &bytes);     /* proved when the file was opened */
-    return !memcmp((const char *)m->head.data + (size_t)a * bytes, (const char *)m->head.data + (size_t)b * bytes, bytes);
+    return !memcmp((const char *)m->head.data + (size_t)a * bytes, (const char *)m->head.data + (size_t)b * bytes,
+                   bytes);
 }
 
 /* The one number that a head with several outputs stands for. at: the hidden state that a gate reads. */

@@ -19,19 +19,20 @@
 #include "file/save.h"
 #include "model/model.h"
 
-#define GR_LORA_ALL 0x7fu       /* every matrix */
+#define GR_LORA_ALL 0x7fu       /* every matrix but the router, whose adapters are only read */
 typedef struct {
     size_t rank;
     double alpha;
     bool root;                  /* rsLoRA */
-    unsigned targets;           /* bit i: matrix i of q k v o gate up down has an adapter, in every layer */
+    unsigned targets;           /* bit i: matrix i of q k v o gate up down router has an adapter, in every layer */
     double dropout;             /* of what A sees in training: below 1 */
+    bool stacked;               /* a layer's experts have theirs in one tensor, and gate and up of each one A */
 } gr_lora_spec;
 
 /* "q,k,v", or PEFT's "q_proj,v_proj"; NULL: all. Fails by the name that it does not know. */
 gram_status gr_lora_targets(unsigned *out, const char *list, gram_err *err);
-/* The same list, in PEFT's names for this architecture: out[8], NULL-terminated. */
-void gr_lora_modules(const char *out[8], const gr_config *c, unsigned targets);
+/* The same list, in PEFT's names for this architecture: out[9], NULL-terminated. */
+void gr_lora_modules(const char *out[9], const gr_config *c, unsigned targets);
 
 /* New adapters for m. Their values follow from the seed. Matrices that lie in one tensor of a directory, as Phi-3's q,
  * k and v, have one A together, as PEFT gives them. */

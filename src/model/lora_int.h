@@ -29,29 +29,50 @@ static inline struct lora_pair *lora_pair(const gr_lora *l, size_t layer, size_t
     return &l->pair[layer * l->matrices + which];
 }
 
-/* y += s (x A^T) B^T for M rows. */
-void gr_lora_fwd(gr_lane *lane, const struct lora_pair *p, gr_mat y, gr_mat x, size_t M);
-/* dx += s (dy B) A; what is in dx stays under it. */
-void gr_lora_dx(gr_lane *lane, const struct lora_pair *p, gr_mat dx, gr_mat dy, size_t M);
-/* da [rank,K] and db [rank,O] += what M rows give. Padding rows: dy 0, x finite. */
-void gr_lora_dw(gr_lane *lane, const struct lora_pair *p, gr_mat da, gr_mat db, gr_mat dy, gr_mat x, size_t M);
+/* y += s (x A^T) B^T for M rows; u [M,rank], or NULL, gets s x A^T. */
+void gr_lora_fwd(gr_lane *lane, const struct lora_pair *p, gr_mat y, gr_mat x, gr_mat u, size_t M);
+/* dx += s (dy B) A; what is in dx stays under it. du [M,rank], or NULL, gets s dy B. */
+void gr_lora_dx(gr_lane *lane, const struct lora_pair *p, gr_mat dx, gr_mat dy, gr_mat du, size_t M);
+/* da [rank,K] and db [rank,O] += what M rows give. Padding rows: dy 0, x finite. u and du are what the other two gave
+ * for the same rows, which is then not computed again; NULL: they are computed here. */
+void gr_lora_dw(gr_lane *lane, const struct lora_pair *p, gr_mat da, gr_mat db, gr_mat dy, gr_mat x, gr_mat u,
+                gr_mat du, size_t M);
 /* Scratch bytes of any of these. */
 size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M);
 
+/* What an adapter has for a matrix: A and B, of which some rows are its own; in.take 0: all. NULLs: nothing. */
+struct lora_found {
+    const gr_named *t[2];
+    gr_fused in;
+    size_t stack, expert;       /* both are of so many experts together, of which this is one; 0: of none */
+    double alpha;
+};
+/* A matrix [O,K] by what a directory of the architecture calls it, where it may lie in a tensor with others, and as a
+ * Llama's. experts: how many its layer has if it is one's, otherwise 0. */
+struct lora_matrix { const char *name, *own; gr_fused in; size_t experts, O, K; };
+gram_status gr_lora_find(struct lora_found *out, const gr_adapter *a, const struct lora_matrix *m, gram_err *err);
+gram_status gr_lora_find_pair(struct lora_found *out, const gr_model *m, const gr_adapter *a, size_t which,
+                              size_t layer, gram_err *err);
+/* 1 where A and B are found, and not found before by another matrix in the same tensor. */
+size_t gr_lora_pairs(const struct lora_found *f);
+/* Of what was found: its rank and scale, A [rank,K], a row [rank] of B, and that row's place in the file's B. */
+size_t gr_lora_rank(const struct lora_found *f);
+float gr_lora_found_scale(const struct lora_found *f, const gr_adapter *a);
+void gr_lora_a(const struct lora_found *f, float *to);
+void gr_lora_b(const struct lora_found *f, size_t row, float *to);
+size_t gr_lora_row(const struct lora_found *f, size_t row);
+/* to [rank,O]: B's columns, times scale; in_pairs: in the order that a GGUF has the rows of q and k in. */
+gram_status gr_lora_b_columns(float *to, const struct lora_found *f, const gr_model *m, const gr_adapter *a,
+                              size_t which, float scale, bool in_pairs, gram_err *err);
 /* The adapter of one matrix, if it has one, added to w [O,K]: rows as a Hugging Face file has them, or, in_pairs,
  * as a GGUF. *found: it had; *pairs: gr_lora_pairs(). */
 gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, size_t which, size_t layer,
                          bool in_pairs, size_t *pairs, bool *found, gram_err *err);
-/* What an adapter has for a matrix: A and B, of which some rows are its own; in.take 0: all. NULLs: nothing. */
-struct lora_found { const gr_named *t[2]; gr_fused in; };
-/* By what a directory of the architecture calls it (where it may lie in a tensor with others), or as a Llama's. */
-gram_status gr_lora_find(struct lora_found *out, const gr_adapter *a, const char *matrix, const char *own,
-                         const gr_fused *in, size_t O, size_t K, gram_err *err);
-/* 1 where A and B are found, and not found before by another matrix in the same tensor. */
-size_t gr_lora_pairs(const struct lora_found *f);
-/* B's row of the matrix's. */
-size_t gr_lora_row(const struct lora_found *f, size_t row);
 float gr_lora_scale(double alpha, size_t rank, bool root);
+/* PEFT's names of the A or B of a matrix, own: as the architecture's directory calls it; and of a part of a head. */
+#define GR_LORA_NAME 192
+void gr_lora_name(char out[GR_LORA_NAME], const gr_model *m, size_t which, size_t layer, char part, bool own);
+void gr_lora_head_name(char out[GR_LORA_NAME], const gr_head_part *p);
 /* The matrix whose A is that of `which`: itself, or the first of those in one tensor. */
 size_t gr_lora_first(const gr_lora *l, const gr_config *c, size_t which);
 /* A tensor of the adapter's reward head, whose shape must be this. */

@@ -10,8 +10,8 @@ struct merge {
     const gr_adapter *a;
     const gr_named *head[GR_HEAD_PARTS];      /* the adapter's reward head; where each is written */
     size_t heads, place[GR_HEAD_PARTS];
-    float *A, *b;                   /* [rank,K] of the tensor at hand, and the row's [rank] */
-    const gr_named *expanded;       /* what A is */
+    float *A, *b;                   /* [rank,K] of the matrix at hand, and the row's [rank] */
+    const struct lora_found *expanded;      /* whose A it is */
 };
 
 static void expand_row(float *out, const gr_named *t, size_t row)
@@ -40,15 +40,15 @@ static void merged_row(void *arg, size_t tensor, size_t row, float *out)
     gr_stored_row(&m->t[i], false, row, out);
     if (!f->t[0])
         return;
-    r = f->t[0]->dim[0];
+    r = gr_lora_rank(f);
     K = f->t[0]->dim[1];
-    if (m->expanded != f->t[0])
-        gr_dequant(m->A, f->t[0]->data, f->t[0]->type, r * K);
-    m->expanded = f->t[0];
+    if (m->expanded != f)
+        gr_lora_a(f, m->A);
+    m->expanded = f;
     if (m->t[i].head_dim && gr_adapter_in_pairs(m->a))
         row = gr_matrix_unpermuted(&(gr_config){ .head_dim = m->t[i].head_dim }, row);
-    expand_row(m->b, f->t[1], gr_lora_row(f, row));
-    s = gr_lora_scale(m->a->cfg.alpha, r, m->a->cfg.root);
+    gr_lora_b(f, row, m->b);
+    s = gr_lora_found_scale(f, m->a);
     for (i = 0; i < r; i++)
         for (size_t k = 0; k < K; k++)
             out[k] += s * m->b[i] * m->A[i * K + k];
@@ -63,13 +63,14 @@ static gram_status pair_all(struct merge *m, const gr_stored *t, size_t n, const
     for (size_t i = 0; i < n && !rc; i++) {
         if (t[i].flat)
             continue;
-        const gr_named *const *p = m->pair[i].t;
-        rc = gr_lora_find(&m->pair[i], a, t[i].matrix, t[i].own, &t[i].own_in, t[i].t.rows, t[i].t.cols, err);
-        if (rc || !p[0])
+        struct lora_found *f = &m->pair[i];
+        const struct lora_matrix of = { t[i].matrix, t[i].own, t[i].own_in, t[i].experts, t[i].t.rows, t[i].t.cols };
+        rc = gr_lora_find(f, a, &of, err);
+        if (rc || !f->t[0])
             continue;
-        used += 2 * gr_lora_pairs(&m->pair[i]);
-        rank = gr_max(rank, p[0]->dim[0]);
-        floats = gr_max(floats, p[0]->dim[0] * p[0]->dim[1]);
+        used += 2 * gr_lora_pairs(f);
+        rank = gr_max(rank, gr_lora_rank(f));
+        floats = gr_max(floats, gr_lora_rank(f) * t[i].t.cols);
     }
     used += gr_adapter_head_tensors(a);
     if (!rc && used != gr_adapter_count(a))

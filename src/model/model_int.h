@@ -4,7 +4,7 @@
 
 #include "model/model.h"
 
-/* The matrices of a layer that have rows for outputs. LoRA may stand beside all but the router. Those of the experts
+/* The matrices of a layer that have rows for outputs. LoRA may stand beside each. Those of the experts
  * follow, gate, up and down of each: gr_expert_matrix(). */
 enum gr_matrix { GR_MAT_Q, GR_MAT_K, GR_MAT_V, GR_MAT_O, GR_MAT_GATE, GR_MAT_UP, GR_MAT_DOWN, GR_MATRICES,
                  GR_MAT_ROUTER = GR_MATRICES, GR_MAT_EXPERTS };

@@ -29,6 +29,7 @@ struct kept {
     gr_mat weight;              /* [rows, chosen]: of what these give */
     gr_mat t2;                  /* sandwich: before the norm after the MLP */
     float *rt2;
+    gr_mat u[GR_MATRICES];      /* LoRA: what A gives of each matrix's input, [rows, rank]; not of the experts' */
 };
 
 struct pass {
@@ -56,6 +57,7 @@ struct pass {
     bool drop;                  /* adapters see their inputs with dropout, by chance that follows from drop_key */
     uint64_t drop_key;
     const uint64_t *key, *want_key;     /* of the tokens up to each row's */
+    gr_mat du[GR_MATRICES];     /* backward: what B gives of each matrix's dy, as u; of the layer at hand */
 
     size_t layer;
     const struct layer *l;
@@ -124,6 +126,16 @@ size_t gr_pass_scratch(const struct pass *p, size_t rows);
 static inline const uint64_t *gr_pass_keys(const struct pass *p, size_t r)
 {
     return p->drop ? p->at_key + r : NULL;
+}
+/* Rows from r on of what is kept of a matrix, u or du; NULL where it is not. */
+static inline gr_mat gr_pass_kept(const gr_mat of[GR_MATRICES], size_t which, size_t r)
+{
+    return which < GR_MATRICES ? gr_mat_at(of[which], r, 0) : (gr_mat){ 0 };
+}
+/* The same of the rows that a matrix sees: from row r on, or of an expert's matrix from slot r on. */
+static inline const uint64_t *gr_pass_keys_of(const struct pass *p, size_t which, size_t r)
+{
+    return which < GR_MAT_EXPERTS ? gr_pass_keys(p, r) : p->routed.key + r;
 }
 /* x, or what dropout leaves of it, for a matrix [.., K] of the layer at hand and M rows that have these keys. */
 gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, size_t which, gr_mat x, const uint64_t *key, size_t M);

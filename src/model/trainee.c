@@ -120,7 +120,7 @@ static size_t lora_floats(const gr_lora *l, const gr_config *c)
 {
     size_t n = 0;
 
-    for (size_t i = 0; l && i < GR_MATRICES; i++) {
+    for (size_t i = 0; l && i < (c->experts ? GR_MAT_EXPERTS : GR_MATRICES); i++) {
         size_t O, K;
         gr_matrix_shape(c, i, &O, &K);
         if (l->spec.targets & 1u << i)
@@ -433,8 +433,20 @@ static void carve_mlp(const gr_trainee *t, struct kept *k, float *base, size_t *
     k->weight = take_rows(base, used, R, c->chosen);
 }
 
+/* What the adapters' A give. alone: the layer shares its place with no other. A layer that is recomputed for its
+ * backward pass stops before `down`. */
+static void carve_adapters(const gr_trainee *t, gr_mat u[GR_MATRICES], float *base, size_t *used, size_t R, bool sparse,
+                           bool alone)
+{
+    size_t end = sparse ? GR_MAT_GATE : alone ? GR_MATRICES : GR_MAT_DOWN;
+
+    for (size_t i = 0; i < end; i++)
+        if (t->lora && t->lora->spec.targets >> i & 1)
+            u[i] = take_rows(base, used, R, t->lora->spec.rank);
+}
+
 /* All of a layer but its input. */
-static struct kept carve_kept(const gr_trainee *t, float *base, size_t *used, size_t R, bool sparse)
+static struct kept carve_kept(const gr_trainee *t, float *base, size_t *used, size_t R, bool sparse, bool alone)
 {
     const gr_config *c = &t->m->cfg;
     size_t C = c->width, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
@@ -459,6 +471,7 @@ static struct kept carve_kept(const gr_trainee *t, float *base, size_t *used, si
         k.t2 = take_rows(base, used, R, C);
         k.rt2 = take(base, used, R);
     }
+    carve_adapters(t, k.u, base, used, R, sparse, alone);
     return k;
 }
 
@@ -495,7 +508,7 @@ static const struct kept *shared_kept(const gr_trainee *t, struct shared *s, flo
         *k = s->kept[!sparse];
         carve_mlp(t, k, base, used, R, sparse);
     } else if (!s->there[sparse]) {
-        *k = carve_kept(t, base, used, R, sparse);
+        *k = carve_kept(t, base, used, R, sparse, false);
     }
     s->there[sparse] = true;
     return k;
@@ -529,7 +542,7 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
 
     for (size_t i = 0; i < c->layers; i++) {
         bool sparse = gr_config_sparse(c, i);
-        t->p.kept[i] = i >= t->made_again ? carve_kept(t, base, &used, R, sparse) :
+        t->p.kept[i] = i >= t->made_again ? carve_kept(t, base, &used, R, sparse, true) :
                        *shared_kept(t, &shared, base, &used, R, sparse);
         t->p.kept[i].chosen = sparse && t->chosen ? t->chosen + i * R * c->chosen : NULL;
         t->p.kept[i].x = take_rows(base, &used, R, C);
@@ -553,8 +566,9 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
     t->dv = take_rows(base, &used, R, kv);
     t->dout = take_rows(base, &used, R, q);
     t->delta = take(base, &used, R * c->heads);
+    carve_adapters(t, t->p.du, base, &used, R, false, true);
     carve_experts(t, base, &used, R);
-    t->partial = take(base, &used, pieces * PARTIALS(c));
+    t->partial = take(base, &used, t->lora ? 0 : pieces * PARTIALS(c));
     t->share = take(base, &used, pieces * t->lora_floats);
     t->p.room = take(base, &used, R >= STAGED ? stage_floats(t) : 0);
     t->p.attn.lse_rows = R;

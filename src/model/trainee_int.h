@@ -24,7 +24,8 @@ enum depth { TO_DOWN, TO_GATE_UP, TO_O, TO_QKV, THROUGH };
 
 static inline size_t q_norm_size(const gr_config *c) { return (c->qk_norm_wide ? c->heads : 1) * c->head_dim; }
 static inline size_t k_norm_size(const gr_config *c) { return (c->qk_norm_wide ? c->kv_heads : 1) * c->head_dim; }
-#define PARTIALS(c) (4 * (c)->width + q_norm_size(c) + k_norm_size(c))     /* floats of a piece's shares of norm gradients */
+/* Floats of a piece's shares of norm gradients. */
+#define PARTIALS(c) (4 * (c)->width + q_norm_size(c) + k_norm_size(c))
 #define HEAD_ROWS 8             /* of a frozen head that is not float32: the last rows asked for stay expanded */
 
 struct gr_trainee {

@@ -5,8 +5,10 @@
  * block stays in the cache from one operation to the next, and a GPU takes all of them at once. Which thread gets which
  * block is left to chance, so a block writes only what no other block of the same run reads or writes.
  *
- *     gr_device_run(d, rows, cut, project, &pass);         void project(void *arg, gr_lane *lane, size_t first, size_t
- *     n) gr_device_run(d, runs, cut, attend, &pass);
+ *     static void project(void *arg, gr_lane *lane, size_t first, size_t n);
+ *
+ *     gr_device_run(d, rows, cut, project, &pass);
+ *     gr_device_run(d, runs, cut, attend, &pass);
  *     rc = gr_device_wait(d, err);
  *
  * A failure stays in the lane that met it; runs that follow do nothing, and gr_device_wait() says it.

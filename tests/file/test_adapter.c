@@ -48,7 +48,11 @@ static void what_cannot_be_done_is_named(void **state)
         { "{" PLAIN ",\"lora_dropout\":\"0.1\"}", "lora_dropout", GRAM_EFORMAT },
         { "{" PLAIN ",\"use_dora\":true}", "use_dora", GRAM_EUNSUPPORTED },
         { "{" PLAIN ",\"bias\":\"all\"}", "bias", GRAM_EUNSUPPORTED },
-        { "{" PLAIN ",\"alpha_pattern\":{\"q_proj\":4}}", "alpha_pattern", GRAM_EUNSUPPORTED },
+        { "{" PLAIN ",\"alpha_pattern\":{\"q_proj\":0}}", "\"q_proj\": wanted a positive number", GRAM_EFORMAT },
+        { "{" PLAIN ",\"alpha_pattern\":{\"q_proj\":4,\"(\":4}}", "\"(\" is no regular expression", GRAM_EFORMAT },
+        { "{" PLAIN ",\"alpha_pattern\":[4]}", "wanted an object", GRAM_EFORMAT },
+        { "{" PLAIN ",\"target_parameters\":\"experts.down_proj\"}", "wanted a list of names", GRAM_EFORMAT },
+        { "{" PLAIN ",\"target_parameters\":[\"experts.down_proj\",7]}", "wanted a list of names", GRAM_EFORMAT },
         { "{" PLAIN ",\"fan_in_fan_out\":true}", "fan_in_fan_out", GRAM_EUNSUPPORTED },
         { "{" PLAIN ",\"init_lora_weights\":\"pissa\"}", "init_lora_weights", GRAM_EUNSUPPORTED },
         { "{" PLAIN ",\"use_rslora\":1}", "use_rslora", GRAM_EFORMAT },
@@ -63,6 +67,39 @@ static void what_cannot_be_done_is_named(void **state)
             fail_msg("%s: status %d, \"%s\"", bad[i].json, (int)rc, rc ? check_err.text : "");
         assert_null(c.base);
     }
+}
+
+/* As PEFT matches: a parameter by its end from a dot on, an alpha by the first pattern that is the name or such an end. */
+static void parameters_and_alphas_are_found_by_their_names(void **state)
+{
+    static const struct { const char *name; bool is; } parameter[] = {
+        { "model.layers.0.mlp.experts.down_proj", true }, { "model.layers.1.mlp.experts.gate_up_proj", true },
+        { "model.layers.0.mlp.experts.gate_up_proj", false }, { "model.layers.11.mlp.experts.gate_up_proj", false },
+        { "model.layers.0.mlp.xexperts.down_proj", false }, { "down_proj", false }, { "experts.down_proj", true },
+    };
+    static const struct { const char *name; double alpha; } alpha[] = {
+        { "model.layers.0.self_attn.q_proj", 4 }, { "q_proj", 4 }, { "model.layers.0.self_attn.xq_proj", 16 },
+        { "model.layers.3.mlp.experts.gate_up_proj", 32 }, { "model.layers.2.self_attn.v_proj", 5 },
+        { "model.layers.12.self_attn.v_proj", 16 }, { "model.layers.2.self_attn.k_proj", 6 },
+    };
+    gr_adapter_config c;
+    double got;
+
+    (void)state;
+    CHECK_OK(parse(&c, "{" PLAIN ",\"target_parameters\":[\"experts.down_proj\","
+                   "\"model.layers.1.mlp.experts.gate_up_proj\"],\"alpha_pattern\":{\"q_proj\":4,"
+                   "\".*\\\\.gate_up_proj\":32,\"layers.2.self_attn.v_proj\":5,\"layers.2.self_attn.[vk]_proj\":6}}"));
+    for (size_t i = 0; i < GR_COUNT(parameter); i++)
+        assert_int_equal(gr_adapter_config_targets(&c, parameter[i].name), parameter[i].is);
+    for (size_t i = 0; i < GR_COUNT(alpha); i++) {
+        CHECK_OK(gr_adapter_config_alpha(&got, &c, alpha[i].name, &check_err));
+        assert_true(got == alpha[i].alpha);
+    }
+    gr_adapter_config_clear(&c);
+    CHECK_OK(parse(&c, "{" PLAIN ",\"alpha_pattern\":{\"((a+)+)+[bc]\":4}}"));     /* takes for ever to fail */
+    assert_int_equal(gr_adapter_config_alpha(&got, &c, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", &check_err),
+                     GRAM_EFORMAT);
+    gr_adapter_config_clear(&c);
 }
 
 static void what_is_written_is_read(void **state)
@@ -97,6 +134,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pefts_own_is_read),
         cmocka_unit_test(what_cannot_be_done_is_named),
+        cmocka_unit_test(parameters_and_alphas_are_found_by_their_names),
         cmocka_unit_test(what_is_written_is_read),
     };
 

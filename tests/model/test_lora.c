@@ -174,7 +174,8 @@ static void folded_logits_are_pefts(void **state)
 {
     static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "gemma3_text", "../models/smollm3",
                                         "../models/olmo2", "../models/gemma2", "../models/phi3", "../models/phi3_long",
-                                        "../models/phi4_mini", "../models/internlm2" };
+                                        "../models/phi4_mini", "../models/internlm2", "../models/qwen3_moe",
+                                        "../models/qwen3_moe_stacked" };
 
     (void)state;
     for (size_t i = 0; i < 2 * GR_COUNT(dirs); i++) {
@@ -257,6 +258,55 @@ static void a_written_adapter_is_the_trained_one(void **state)
     }
 }
 
+static json_t *tensors_of(const gr_adapter *a)
+{
+    json_t *all = json_object();
+
+    for (size_t i = 0; i < gr_adapter_count(a); i++) {
+        const gr_named *t = gr_adapter_at(a, i);
+        float *x = gr_calloc(t->dim[0] * t->dim[1], sizeof *x);
+        char key[256];
+        assert_non_null(x);
+        gr_dequant(x, t->data, t->type, t->dim[0] * t->dim[1]);
+        for (size_t k = 0; k < t->dim[0] * t->dim[1]; k++) {
+            snprintf(key, sizeof key, "%s %zux%zu %zu", t->name, t->dim[0], t->dim[1], k);
+            json_object_set_new(all, key, json_real(x[k]));
+        }
+        free(x);
+    }
+    return all;
+}
+
+/* An adapter of PEFT's target_parameters, A and B of all experts of a layer together, is written as it was read. */
+static void stacked_experts_are_written_as_peft_does(void **state)
+{
+    static const char dir[] = GOLDEN "../models/qwen3_moe_stacked";
+    char *out = check_tmpdir();
+    gr_adapter *a, *again;
+    struct subject s;
+    json_t *was, *is;
+
+    (void)state;
+    CHECK_OK(gr_adapter_open(&a, GOLDEN "../models/qwen3_moe_stacked/lora", &check_err));
+    open_base(&s, dir, NULL, GR_LINEAR_KEEP, false);
+    CHECK_OK(gr_lora_read(&s.lora, s.model, a, &check_err));
+    assert_true(gr_lora_get_spec(s.lora)->stacked);
+    assert_int_equal(gr_lora_get_spec(s.lora)->targets, 1 | 4 | 7 << 4 | 1 << 7);
+    CHECK_OK(gr_lora_write(s.lora, s.model, out, dir, NULL, 0, &check_err));
+    CHECK_OK(gr_adapter_open(&again, out, &check_err));
+    was = tensors_of(a);
+    is = tensors_of(again);
+    assert_true(json_equal(was, is));
+    assert_true(gr_adapter_config_targets(&again->cfg, "model.layers.1.mlp.experts.gate_up_proj"));
+    assert_true(gr_adapter_config_targets(&again->cfg, "model.layers.1.mlp.experts.down_proj"));
+    assert_true(gr_adapter_config_targets(&again->cfg, "model.layers.1.mlp.gate.weight"));
+    json_decref(was);
+    json_decref(is);
+    gr_adapter_close(again);
+    gr_adapter_close(a);
+    subject_close(&s);
+}
+
 /* llama.cpp's converter keeps the numbers and moves rows of q and k: read for training, the parameters are PEFT's. */
 static void a_gguf_adapter_has_the_same_parameters(void **state)
 {
@@ -314,7 +364,8 @@ static void slopes_are_difference_quotients(void **state)
         p = gr_trainee_params(s.t, &n);
         for (size_t k = 0; k < n; k++) {
             size_t count = p[k].rows * p[k].cols;
-            double g2 = dot(gr_f32(p[k].g), gr_f32(p[k].g), count), h = 0.01 * sqrt(dot(gr_f32(p[k].w), gr_f32(p[k].w), count) / g2), at[2];
+            double g2 = dot(gr_f32(p[k].g), gr_f32(p[k].g), count), h = 0.01 * sqrt(dot(gr_f32(p[k].w), gr_f32(p[k].w),
+                                                                                        count) / g2), at[2];
             for (int side = 0; side < 2; side++) {
                 for (size_t j = 0; j < count; j++)
                     gr_f32(p[k].w)[j] += (float)((side ? -2 : 1) * h * gr_f32(p[k].g)[j]);
@@ -408,7 +459,7 @@ static void new_adapters_follow_from_the_seed(void **state)
 static void expect_refused(const char *dir, const gr_saved *t, size_t n, const char *why)
 {
     const gr_adapter_config c = { NULL, 2, 4, false, 0, false };
-    const char *modules[8];
+    const char *modules[9];
     struct subject s;
     char path[300];
     gr_config cfg;
@@ -424,7 +475,8 @@ static void expect_refused(const char *dir, const gr_saved *t, size_t n, const c
     open_base(&s, GOLDEN "llama_gqa", NULL, GR_LINEAR_F32, false);
     CHECK_OK(gr_config_read(&cfg, GOLDEN "llama_gqa", &check_err));
     for (int i = 0; i < 2; i++) {
-        gram_status rc = i ? gr_model_open_folded(&m, check_device(1), s.weights, a, &cfg, GR_LINEAR_F32, false, &check_err)
+        gram_status rc = i ? gr_model_open_folded(&m, check_device(1), s.weights, a, &cfg, GR_LINEAR_F32, false,
+                                                  &check_err)
                            : gr_lora_read(&l, s.model, a, &check_err);
         if (rc != GRAM_EFORMAT && rc != GRAM_EUNSUPPORTED)
             fail_msg("wanted \"%s\", found status %d", why, (int)rc);
@@ -485,6 +537,7 @@ int main(void)
         cmocka_unit_test(every_forward_sees_adapters_in_training),
         cmocka_unit_test(folded_logits_are_pefts),
         cmocka_unit_test(a_written_adapter_is_the_trained_one),
+        cmocka_unit_test(stacked_experts_are_written_as_peft_does),
         cmocka_unit_test(a_gguf_adapter_has_the_same_parameters),
         cmocka_unit_test(slopes_are_difference_quotients),
         cmocka_unit_test(a_target_alone_has_its_gradients),

@@ -350,6 +350,8 @@ static void each_loss_is_pytorchs(enum how lora)
         check_run("llama_gqa", false, one[i], lora);
     for (size_t i = 0; i < GR_COUNT(others); i++)
         check_run(others[i], false, GRAM_LOSS_GRAM, lora);
+    if (lora == LORA)                       /* of the router, and of a layer's experts together */
+        check_run("../models/qwen3_moe_stacked", false, GRAM_LOSS_GRAM, lora);
 }
 
 /* Rows of unlike weights, a soft label and a tie, in micro-batches of 2 and 1. */
@@ -383,6 +385,7 @@ static void dropout_is_pytorchs(void **state)
         check_run(models[i], false, GRAM_LOSS_GRAM, DROPOUT);
     check_run("../models/phi3", false, GRAM_LOSS_GRAM, DROPOUT);
     check_run("../models/olmo2", false, GRAM_LOSS_GRAM, DROPOUT);
+    check_run("../models/qwen3_moe", false, GRAM_LOSS_GRAM, DROPOUT);
     check_run("llama_gqa", true, GRAM_LOSS_GRAM, DROPOUT);
     check_run("llama_gqa", false, GRAM_LOSS_BT, DROPOUT);
 }
