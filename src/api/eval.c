@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 #include "api/reason_int.h"
+#include "api/shards.h"
 #include "base/cpu.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -88,8 +89,6 @@ static gram_status open_judge(struct judge *j, gram_model *m, const gram_eval_op
     gram_status rc = gr_api_ready(m, err);
 
     *j = (struct judge){ .m = m };
-    if (!rc && opt && (opt->file.shares || opt->file.workers))
-        rc = gr_fail(err, GRAM_EARG, "shard: an evaluation is of all rows");
     if (rc)
         return rc;
     collect(f, m);
@@ -151,12 +150,97 @@ static gram_status write_card(gram_model *m, const char *path, const gram_temper
     return rc;
 }
 
+/* ---- Shares of the rows --------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *const *file, *rows;
+    size_t n;
+    const gram_eval_options *opt;
+    const gr_eval_facts *facts;
+    struct judge *judge;
+    gram_eval_summary *sum;
+} shared;
+
+/* The lines of one share, into its file. */
+static gram_status eval_share(void *arg, const gram_file_options *o, gram_err *err)
+{
+    const shared *s = arg;
+    gram_eval_options one = *s->opt;
+    gram_eval_summary sum = { 0 };
+    char *name = NULL;
+    gram_status rc = gr_shard_check(o, s->rows, err);
+
+    if (!rc)
+        rc = gr_shard_name(s->rows, o->share, o->shares, &name, err);
+    if (!rc)
+        rc = gr_shard_again(name, o->resume, err);
+    one.file = *o;
+    one.rows = name;
+    one.report_dir = one.json = one.fit_temperature = NULL;
+    if (!rc)
+        rc = gr_eval_run(s->file, s->n, &one, s->facts, score, s->judge, &sum, NULL, err);
+    s->sum->rows += sum.rows;
+    s->sum->bad += sum.bad;
+    s->sum->resumed += sum.resumed;
+    s->sum->seconds += sum.seconds;
+    free(name);
+    return rc;
+}
+
+/* Of o->workers: the shares that this process takes; where it ends the last, the numbers of all rows, from their
+ * lines. */
+static gram_status eval_shares(shared *s, char **table_out, gram_err *err)
+{
+    gram_eval_options all = *s->opt;
+    gram_file_options work = s->opt->file;
+    bool merged = false;
+    gram_status rc;
+
+    if (!work.workers)
+        return eval_share(s, &work, err);
+    work.merged = &merged;
+    rc = gr_shards_work(s->rows, &work, eval_share, s, err);
+    if (s->opt->file.merged)
+        *s->opt->file.merged = merged;
+    if (rc || !merged)
+        return rc;
+    all.rows = s->rows;
+    all.file.workers = 0;
+    all.file.resume = true;
+    all.file.progress = NULL;
+    all.file.warn = NULL;                   /* bad rows were told of */
+    return gr_eval_run(s->file, s->n, &all, s->facts, score, s->judge, s->sum, table_out, err);
+}
+
+/* Of all rows, or of a share of them. */
+static gram_status eval_rows(shared *s, char **table_out, gram_err *err)
+{
+    const gram_file_options *o = s->opt ? &s->opt->file : NULL;
+    char *rows = NULL;
+    gram_status rc;
+
+    if (!o || !(o->shares || o->workers))
+        return gr_eval_run(s->file, s->n, s->opt, s->facts, score, s->judge, s->sum, table_out, err);
+    rc = gr_eval_rows_path(s->opt, &rows, err);
+    if (!rc && (!rows || !strcmp(rows, "-")))
+        rc = gr_fail(err, GRAM_EARG, "runs that share the rows join them by their lines: name a file for these, for the "
+                     "JSON or for the report");
+    if (!rc && s->opt->report_dir)
+        rc = gr_make_directory(s->opt->report_dir, err);
+    s->rows = rows;
+    if (!rc)
+        rc = eval_shares(s, table_out, err);
+    free(rows);
+    return rc;
+}
+
 gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gram_eval_options *opt,
                       gram_eval_summary *out, char **table_out, gram_err *err)
 {
     struct judge j;
     facts_of f;
-    gram_eval_summary sum;
+    gram_eval_summary sum = { 0 };
+    shared s = { .file = file, .n = n, .opt = opt, .facts = &f.facts, .judge = &j, .sum = &sum };
     const char *to = opt ? opt->fit_temperature : NULL;
     gram_status rc = to && opt->file.rationale
                          ? gr_fail(err, GRAM_EARG, "a temperature is that of a verdict without reasons: "
@@ -170,10 +254,10 @@ gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gr
         return rc;
     rc = open_judge(&j, m, opt, &f, err);
     if (!rc)
-        rc = gr_eval_run(file, n, opt, &f.facts, score, &j, &sum, table_out, err);
+        rc = eval_rows(&s, table_out, err);
     if (!rc && out)
         *out = sum;
-    if (!rc && to)
+    if (!rc && to && sum.fit.pairs)
         rc = write_card(m, to, &sum.fit, err);
     if (rc && table_out) {
         free(*table_out);
@@ -195,6 +279,8 @@ gram_status gram_eval_folder(gram_model *m, const char *folder, const gram_eval_
     if (opt && opt->fit_temperature)
         return gr_fail(err, GRAM_EARG, "%s: a temperature is fitted on files of pairs, not on a folder of benchmarks",
                        folder);
+    if (opt && (opt->file.shares || opt->file.workers))
+        return gr_fail(err, GRAM_EARG, "%s: the rows of files are shared, not those of a folder of benchmarks", folder);
     rc = open_judge(&j, m, opt, &f, err);
     if (!rc)
         rc = gr_eval_folder(folder, opt, &f.facts, score, &j, table_out, err);

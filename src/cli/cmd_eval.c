@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "cli/cli.h"
+#include "gram/dist.h"
 
 static char *json, *report_dir, *rules, *rows_path, *fit;
 static int verdicts, comparing;
@@ -185,10 +186,10 @@ static int evaluate(gram_model *m, const char *const *file, size_t n, const char
     cli_progress_start(&p, m, "pairs");
     s = gram_eval(m, file, n, &o, &sum, &table, &err);
     cli_progress_end(&p);
-    rc = cli_file_status(s, &err, rows_file);
-    if (!rc && verdicts)
+    rc = cli_rows_status(s, &err, rows_file);
+    if (!rc && verdicts && table)                       /* a share has none: its rows are some of them */
         rc = read_verdicts(rows_file, file);
-    if (!rc && !(json && !strcmp(json, "-")))
+    if (!rc && table && !(json && !strcmp(json, "-")))
         fputs(table, stdout);
     fflush(stdout);                                     /* before what is said of it on stderr */
     if (!rc)
@@ -274,25 +275,31 @@ static int run(const char **arg, size_t n)
     struct stat st;
     gr_buf path = { 0 };
     gram_model *m = NULL;
-    bool shipped = false;
-    int rc = cli_rationale(&writing, &rationale);
+    bool shipped = false, launched;
+    int worker, workers, rc = cli_rationale(&writing, &rationale);
 
     if (rc)
         return rc;
+    launched = gram_dist_launched(&worker, &workers);
+    if (launched && comparing)
+        return cli_usage("a launcher started %d processes of it, and --compare is the work of one", workers);
     if (comparing)
         return compare(arg, n);
-    if (cli_shard)
-        return cli_usage("--shard: an evaluation is of all rows");
     rc = cli_model_left_out(arg, n, &shipped);
     if (rc)
         return rc;
     if (n == (shipped ? 1 : 2) && !stat(arg[n - 1], &st) && S_ISDIR(st.st_mode))
-        return over_folder(shipped ? NULL : arg[0], arg[n - 1]);
+        return launched || cli_shard ? cli_usage("the rows of files are shared, not those of a folder of benchmarks")
+                                     : over_folder(shipped ? NULL : arg[0], arg[n - 1]);
     if (!(rows_path ? gr_buf_puts(&path, rows_path) : default_rows(&path)))
         return cli_fail("out of memory");
-    if (cli_resume && !path.n)
+    if ((launched || cli_shard) && !path.n)
+        rc = cli_usage("processes that share the rows join them by their lines: --rows, --json or --report is needed");
+    else if (cli_resume && !path.n)
         rc = cli_usage("--resume needs --rows, --json or --report: the rows that the run before wrote");
-    else
+    else if (path.n)
+        rc = cli_rows_check(path.p);
+    if (!rc)
         rc = cli_open(&m, shipped ? NULL : arg[0]);
     if (!rc && verdicts && !path.n)
         rc = with_temporary_rows(m, arg + !shipped, n - !shipped);
@@ -313,12 +320,14 @@ const cli_command cli_eval = {
     "Without MODEL the judge that comes with gram decides (`gram fetch`); whether the first argument is a model is "
     "told by "
     "what is in it.\n\n"
-    "A run that was cut off goes on with --resume from the rows that it wrote.",
+    "A run that was cut off goes on with --resume from the rows that it wrote. Processes that mpirun or srun started share "
+    "the rows; with --shard a run judges some, whose lines `gram merge-shards` joins, and the same command with --resume "
+    "makes the numbers of them.",
     "gram eval data/demo.jsonl --verdicts\n"
     "gram eval model.gguf a.jsonl --json numbers.json --fit-temperature ./my-judge/judge.json\n"
     "gram eval model.gguf a.jsonl b.jsonl.gz --json numbers.json --report report/\n"
     "gram eval ./my-grm rewardbench.jsonl --rules rewardbench --resume --json rb.json\n"
     "gram eval ./my-grm benchmarks/ --report report/\n"
     "gram eval --compare before.json after.json",
-    1, CLI_MANY, opts, run
+    1, CLI_MANY, opts, run, true
 };

@@ -26,6 +26,7 @@ typedef struct {
     gr_eval_result result;              /* its files count what was not judged, as they are read */
     bool scanned;                       /* bad rows were told of in a first pass */
     uint64_t total;                     /* rows to judge, where scanned */
+    uint64_t from, to, seen;            /* of a share: which of all rows it judges, and how many were read */
 
     gr_eval_row *row;                   /* judged, in the order they are read */
     size_t n, cap;
@@ -86,29 +87,36 @@ static uint64_t mark_of(const gr_eval_facts *f, gr_rules rules)
 
 /* ---- Where rows go, and where those of an earlier run come from ---- */
 
-/* opt->rows, else beside the JSON, else in the report's folder, else nowhere. */
-static gram_status find_rows_path(run *r, gram_err *err)
+gram_status gr_eval_rows_path(const gram_eval_options *o, char **out, gram_err *err)
 {
-    const char *json = r->opt.json && strcmp(r->opt.json, "-") ? r->opt.json : NULL;
+    const char *json = o->json && strcmp(o->json, "-") ? o->json : NULL;
     gr_buf b = { 0 };
-    char *real;
 
-    if (r->opt.rows) {
-        r->rows_path = gr_strdup(r->opt.rows);
+    *out = NULL;
+    if (o->rows) {
+        *out = gr_strdup(o->rows);
     } else if (json) {
         size_t n = strlen(json);
         n -= n > 5 && !strcmp(json + n - 5, ".json") ? 5 : 0;
         if (gr_buf_add(&b, json, n) && gr_buf_puts(&b, ".rows.jsonl"))
-            r->rows_path = b.p;
+            *out = b.p;
         else
             gr_buf_clear(&b);
-    } else if (r->opt.report_dir) {
-        r->rows_path = gr_path_join(r->opt.report_dir, "rows.jsonl");
+    } else if (o->report_dir) {
+        *out = gr_path_join(o->report_dir, "rows.jsonl");
     } else {
         return GRAM_OK;
     }
-    if (!r->rows_path)
-        return gr_nomem(err, "evaluation");
+    return *out ? GRAM_OK : gr_nomem(err, "evaluation");
+}
+
+static gram_status find_rows_path(run *r, gram_err *err)
+{
+    gram_status rc = gr_eval_rows_path(&r->opt, &r->rows_path, err);
+    char *real;
+
+    if (rc || !r->rows_path)
+        return rc;
     real = realpath(r->rows_path, NULL);                /* the partial file stands beside what a link leads to */
     if (real) {
         free(r->rows_path);
@@ -248,16 +256,36 @@ static gram_status check_all_taken(run *r, gram_err *err)
 
 /* ---- Reading ---- */
 
-/* Whether to go on behind a bad row, which is counted; told of once. */
+/* Whether to go on behind a bad row, which is counted; told of once, of shares by the first. */
 static bool skip_bad(run *r, size_t file, gram_status rc, bool scanning, const gram_err *err)
 {
     if (rc != GRAM_EFORMAT || !r->opt.file.skip_bad)
         return false;
-    if (scanning || !r->scanned) {
+    if ((scanning || !r->scanned) && r->opt.file.share == 0) {
         r->result.file[file].bad++;
         tell(r, err->text);
     }
     return true;
+}
+
+/* The rows of the share, where the run is one of some. */
+static void take_share(run *r)
+{
+    size_t i = r->opt.file.share, n = r->opt.file.shares;
+
+    if (!n)
+        return;
+    r->from = r->total / n * i + r->total % n * i / n;
+    r->to = r->total / n * (i + 1) + r->total % n * (i + 1) / n;
+    r->total = r->to - r->from;
+}
+
+/* Whether the next row is of another share. */
+static bool pass(run *r)
+{
+    uint64_t at = r->seen++;
+
+    return r->opt.file.shares && (at < r->from || at >= r->to);
 }
 
 /* Everything of a row but its verdict. */
@@ -461,7 +489,7 @@ static gram_status read_file(run *r, size_t file, bool scanning, gram_err *err)
             r->result.file[file].label_ties += scanning || !r->scanned;
         else if (scanning)
             r->total++;
-        else
+        else if (!pass(r))
             rc = accept(r, &item, file, err);
         gr_eval_item_clear(&item);
     }
@@ -479,11 +507,15 @@ static gram_status read_files(run *r, gram_err *err)
     for (size_t f = 0; f < r->result.n_files && can_scan && !rc; f++)
         rc = read_file(r, f, true, err);
     r->scanned = can_scan;
+    if (!rc && r->opt.file.shares && !can_scan)
+        rc = gr_fail(err, GRAM_EARG, "%s: a share of the rows needs files that can be read twice",
+                     r->result.file[0].path);
+    take_share(r);
     for (size_t f = 0; f < r->result.n_files && !rc; f++)
         rc = read_file(r, f, false, err);
     if (!rc)
         rc = judge_waiting(r, err);
-    if (!rc && r->n == 0)
+    if (!rc && r->n == 0 && !r->opt.file.shares)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: no row to judge", r->result.file[0].path);
     return rc ? rc : check_all_taken(r, err);
 }
@@ -560,6 +592,15 @@ static gram_status publish(run *r, gram_eval_summary *out, char **table_out, gra
     return GRAM_OK;
 }
 
+/* The lines of a share: the numbers are of all rows, and come when all are there. */
+static gram_status publish_share(run *r, gram_eval_summary *out, gram_err *err)
+{
+    if (out)
+        *out = (gram_eval_summary){ .rows = r->n, .bad = r->result.file[0].bad, .resumed = r->result.resumed,
+                                    .seconds = r->seconds };
+    return gr_out_commit(r->rows, err);
+}
+
 static gram_status start(run *r, const char *const *file, size_t n, const gr_eval_facts *facts, gram_err *err)
 {
     gram_status rc = gr_rules_parse(r->opt.rules, &r->rules, err);
@@ -606,7 +647,7 @@ gram_status gr_eval_run(const char *const *file, size_t n, const gram_eval_optio
     if (!rc)
         rc = read_files(r, err);
     if (!rc)
-        rc = publish(r, out, table_out, err);
+        rc = r->opt.file.shares ? publish_share(r, out, err) : publish(r, out, table_out, err);
     run_clear(r);
     free(r);
     gr_numeric_leave(&numeric);

@@ -26,7 +26,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_
        OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo \
        OMPI_MCA_hwloc_base_binding_policy=none ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
 
-expect 2 mpirun -np 2 "$GRAM" eval $m "$tmp/pairs.jsonl"
+expect 2 mpirun -np 2 "$GRAM" merge $m --out "$tmp/none"
 says err "alone share theirs"
 [ "$(grep -c '^gram ' "$tmp/err")" -eq 1 ] || die "each process says it"
 
@@ -38,6 +38,18 @@ expect 0 mpirun -np 3 "$GRAM" score $m "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --
 says err "shared.jsonl is whole, by 3 processes"
 cmp "$tmp/alone.jsonl" "$tmp/shared.jsonl" || die "3 processes write other verdicts"
 [ -z "$(find "$tmp" -name 'shared.jsonl.*')" ] || die "what is left over: $(find "$tmp" -name 'shared.jsonl.*')"
+
+expect 2 mpirun -np 2 "$GRAM" eval $m "$tmp/pairs.jsonl"
+says err "--rows, --json or --report is needed"
+"$GRAM" eval $m "$tmp/pairs.jsonl" -p "$tmp/judge.txt" -q --json "$tmp/alone.json" --verdicts >"$tmp/alone.txt" || die "eval"
+expect 0 mpirun -np 3 "$GRAM" eval $m "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --json "$tmp/shared.json" --verdicts
+says err "shared.rows.jsonl is whole, by 3 processes"
+cmp "$tmp/alone.rows.jsonl" "$tmp/shared.rows.jsonl" || die "eval: 3 processes judge otherwise"
+numbers() { tr -d '\n ' <"$1" | sed 's/"\(date\|seconds\|tokens_per_s\|pairs_per_s\|resumed_rows\)":[^,}]*//g'; }
+[ "$(numbers "$tmp/alone.json")" = "$(numbers "$tmp/shared.json")" ] || die "eval: 3 processes give other numbers"
+grep -v "tokens/s\|taken over" "$tmp/alone.txt" >"$tmp/one"
+grep -v "tokens/s\|taken over" "$tmp/out" | cmp - "$tmp/one" || die "eval: 3 processes print another table"
+[ -z "$(find "$tmp" -name 'shared.*.shard*')" ] || die "what is left over: $(find "$tmp" -name 'shared.*')"
 
 # So are a policy's rollouts: what the start writes is the same in any number of processes.
 printf '{"prompt":"q%d"}\n' 1 2 3 4 >"$tmp/prompts.jsonl"

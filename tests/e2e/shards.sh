@@ -52,6 +52,20 @@ seq 99 | sed 's/.*/{"prompt":"p &"}/' >"$tmp/prompts.jsonl"
 same 3 generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 3
 grep -q '"products":"tiles"' "$tmp/whole" || die "the way of products is not what this test is for"
 
+# An evaluation's lines, of two files with a bad row; the numbers are of all of them.
+"$GRAM" eval "$m" "$tmp/pairs.jsonl" "$tmp/rows/b.jsonl" --skip-bad --json "$tmp/one.json" -q >"$tmp/one.txt" || die "eval"
+for i in 2 0 1; do
+    "$GRAM" eval "$m" "$tmp/pairs.jsonl" "$tmp/rows/b.jsonl" --skip-bad --rows "$tmp/e.jsonl" --shard $i/3 -q >"$tmp/said" ||
+        die "eval --shard $i/3"
+    [ ! -s "$tmp/said" ] || die "a share of an evaluation has numbers"
+done
+"$GRAM" merge-shards "$tmp/e.jsonl" 2>/dev/null || die "merge of an evaluation"
+cmp "$tmp/one.rows.jsonl" "$tmp/e.jsonl" || die "an evaluation in shards has other lines"
+"$GRAM" eval "$m" "$tmp/pairs.jsonl" "$tmp/rows/b.jsonl" --skip-bad --rows "$tmp/e.jsonl" --resume -q >"$tmp/all.txt" ||
+    die "eval of what was merged"
+grep -v 'tokens/s\|taken over' "$tmp/one.txt" >"$tmp/one"
+grep -v 'tokens/s\|taken over' "$tmp/all.txt" | cmp - "$tmp/one" || die "an evaluation in shards has other numbers"
+
 # What is there is not done again, and is seen to be of these rows.
 "$GRAM" generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 3 --out "$tmp/joined" --shard 1/3 --resume \
     2>"$tmp/said" || die "resume of a whole shard"
