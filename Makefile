@@ -8,6 +8,7 @@
 #   make fuzz              each fuzz target for FUZZ_SECONDS, in build-fuzz/
 #   make layers headers    no #include points down; each header compiles alone
 #   make check             all of these
+#   make cuda              libgram-cuda.so, for GPUs (docs/gpu.md), where nvcc is
 #   make coverage          gcov over the tests, in build-cov/
 #   make clang             all of it by another compiler, in build-clang/; WERROR=1 makes warnings errors
 #   make mutants           plants mistakes and asks whether a test names each: the test of the tests, ten minutes
@@ -143,6 +144,23 @@ $(B)/core.a: $(call obj,base) $(call obj,tensor)
 $(EMU)/libgram-cuda.so: $(EMU_CU) $(EMU_C) $(B)/core.a $(EMU)/libemu.so
 	$(call say,LD)$(CXX_OF) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $(EMU_CU) $(EMU_C) $(B)/core.a -L$(EMU) -lemu \
 	    -Wl,-rpath,'$$ORIGIN' -lm -pthread
+# The same for GPUs, by nvcc.
+NVCC     ?= nvcc
+CUDA     ?= $(abspath $(dir $(shell command -v $(NVCC)))/..)
+CUDA_ARCHS ?= 80 86 89 90 100 120
+CUDA_CU  := $(patsubst src/op/%.cu,$(B)/cuda/%.cu.o,$(wildcard src/op/*.cu))
+CUDA_C   := $(patsubst src/cuda/%.c,$(B)/cuda/%.o,$(wildcard src/cuda/*.c))
+$(B)/cuda/%.cu.o: src/op/%.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC)$(NVCC) -std=c++17 -O3 -Iinclude -Isrc -MMD -MP -Xcompiler -fPIC,-fvisibility=hidden,-fno-threadsafe-statics \
+	    $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) -c $< -o $@
+$(B)/cuda/%.o: src/cuda/%.c
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CPPFLAGS) -isystem $(CUDA)/include $(CFLAGS_ALL) -c $< -o $@
+$(B)/libgram-cuda.so: $(CUDA_CU) $(CUDA_C) $(B)/core.a
+	$(call say,LD)$(NVCC) -shared -cudart static -o $@ $(CUDA_CU) $(CUDA_C) $(B)/core.a -Xlinker --exclude-libs,ALL -lm
+cuda: $(B)/libgram-cuda.so
+	@! $(CC) -std=c11 -isystem $(CUDA)/include -Itests -fsyntax-only tests/emu/same.c 2>&1 | grep .
 GPU_TESTS := $(filter %_gpu,$(TESTS))
 $(GPU_TESTS): | $(EMU_LIBS)
 # Tests of kernels whose every body runs on it as well.
@@ -214,10 +232,11 @@ check: deps layers headers
 	@$(MAKE) --no-print-directory fuzz
 
 # ThreadSanitizer over what runs threads of its own: of kernels, the products, whose weights threads share. A measured
-# run of test_memory has one thread; test_align trains for minutes what test_align_faults and _dist do for seconds.
+# run of test_memory has one thread; test_align trains for minutes what test_align_faults and _dist do for seconds. What
+# runs on the emulated GPU has one thread, whose fibers tests/op looks at.
 tsan:
 	@$(MAKE_ALL) --no-print-directory SAN=tsan tsan-run
-TSAN_TESTS := $(filter-out %/test_memory %/test_align,$(filter $(addprefix $(B)/tests/,base/% op/test_matmul% op/test_nomem model/% \
+TSAN_TESTS := $(filter-out %/test_memory %/test_align %_gpu,$(filter $(addprefix $(B)/tests/,base/% op/test_matmul% op/test_nomem model/% \
               reward/% generate/% api/% serve/%),$(TESTS)))
 tsan-run: $(TSAN_TESTS) $(FAKE_SERVER)
 	@scripts/run_tests.sh $(TSAN_TESTS) tests/e2e/serve_load.sh
@@ -267,7 +286,7 @@ clean:
 
 include mk/install.mk
 
-.PHONY: deb wheel all deps test-deps model tests test unit demo demo-align check clang mutants tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
+.PHONY: cuda deb wheel all deps test-deps model tests test unit demo demo-align check clang mutants tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
         coverage bench bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:

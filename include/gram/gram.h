@@ -86,6 +86,9 @@ typedef struct {
     size_t        prefix_cache_bytes;   /* keys and values of what prompts begin with, kept between calls; 0: 512
                                      * tokens */
     size_t        text_bytes;       /* keys and values of the texts that are written at once; 0: 1 GiB */
+    const char   *device;           /* what computes: "cpu", a GPU by its number as in "cuda:0", or "auto", the first GPU
+                                     * that can be used and otherwise the CPU; NULL: what GRAM_DEVICE in the environment
+                                     * says, or the CPU. See gram_gpus() */
 } gram_options;
 
 /* Opens a Hugging Face directory, a .gguf file (the first part of a split one opens all), or a LoRA adapter, the
@@ -136,6 +139,15 @@ typedef struct {
     char judge[128];                /* what judge.json calls it, cut where that is longer; "": nothing */
     char path[1024];                /* the path that was given, or that of the shipped judge, cut where it is longer */
 } gram_info;
+/* A GPU of this machine; "cuda:" and its place in the list is its name. */
+typedef struct {
+    char name[256];                 /* "NVIDIA H200" */
+    int major, minor;               /* its compute capability */
+    uint64_t bytes, free_bytes;     /* of memory */
+} gram_gpu;
+/* n of them at most; how many there are. 0: *err says what is missing, and where it was looked for. */
+size_t gram_gpus(gram_gpu *out, size_t n, gram_err *err);
+
 /* Describes a model without loading its weights into memory. Strings live as long as the program. */
 gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *out, gram_err *err);
 

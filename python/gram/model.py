@@ -104,8 +104,8 @@ def _choice(name, value, known):
     return getattr(lib, known[value])
 
 
-def _options(call, o, *, threads=0, dtype="f32", max_tokens=None, truncate="error", batch_tokens=0, single_order=False,
-             judge_prompt=None, labels=None, chat_template=None, chat_args=None, base=None, lambda_=0.0,
+def _options(call, o, *, threads=0, device=None, dtype="f32", max_tokens=None, truncate="error", batch_tokens=0,
+             single_order=False, judge_prompt=None, labels=None, chat_template=None, chat_args=None, base=None, lambda_=0.0,
              reward_token=None, reward_weights=None, note=None):
     """Fills a gram_options with what Model takes."""
     o.threads, o.dtype, o.max_tokens = threads, _choice("dtype", dtype, _DTYPES), max_tokens or 0
@@ -117,6 +117,7 @@ def _options(call, o, *, threads=0, dtype="f32", max_tokens=None, truncate="erro
         a, b = labels
         o.label_a, o.label_b = call.string(a), call.string(b)
     o.chat_args = call.string(json.dumps(chat_args)) if chat_args else ffi.NULL
+    o.device = call.string(device)
     o.base, o.reward_token = call.string(base), call.string(None if reward_token is None else str(reward_token))
     if reward_weights is not None:
         o.reward_weights = call.string(",".join(repr(float(w)) for w in reward_weights))
@@ -165,10 +166,10 @@ def fetch(directory: Union[str, os.PathLike, None] = None, progress: Progress = 
 
 class Model:
     """An open model. Threads may share it: their calls wait for each other, and the interpreter's lock is free while
-    one computes. It does not survive a fork. Keywords are those of the command line: threads, dtype ("f32", "bf16",
-    "int8"), max_tokens, truncate ("error", "balanced", "drop"), batch_tokens, single_order, judge_prompt (the text),
-    labels, chat_template, chat_args (a dict), base, lambda_, reward_token, reward_weights, note (called with a
-    sentence). Without a path it is the judge that comes with gram, over the base that fetch() gets."""
+    one computes. It does not survive a fork. Keywords are those of the command line: threads, device ("cpu", "cuda:0",
+    "auto"), dtype ("f32", "bf16", "int8"), max_tokens, truncate ("error", "balanced", "drop"), batch_tokens,
+    single_order, judge_prompt (the text), labels, chat_template, chat_args (a dict), base, lambda_, reward_token,
+    reward_weights, note (called with a sentence). Without a path it is the judge that comes with gram, over the base that fetch() gets."""
 
     def __init__(self, path: Union[str, os.PathLike, None] = None, **options):
         self._m = ffi.NULL

@@ -97,6 +97,12 @@ gram_status gr_api_find_ends(gram_model *m, gram_err *err);
 gram_status gr_api_prompt_ids(const gram_model *m, gram_prompt prompt, gr_ids *out, gram_err *err);
 /* What a run of writing holds at most, in bytes: for prompts of `tokens` tokens in all (longest: of one) and n answers
  * of max_new tokens to each; tokens 0: not known. */
+/* What the weights will take in memory: the layers' matrices in the dtype asked for, the rest as the file has it. */
+uint64_t gr_api_weight_bytes(const gr_config *c, const gr_weights *w, gram_dtype dtype);
+/* GRAM_ENOMEM: the model is larger than the memory of its GPU. Before its weights are read. */
+gram_status gr_api_fits(const gram_model *m, const gram_options *opt, gram_err *err);
+
+#define GR_API_BATCH_TOKENS 4096        /* computed together where nothing is asked for */
 typedef struct { size_t tokens, longest, prompts, n, max_new, guesses; } gr_api_written;
 typedef struct { uint64_t all, weights, texts, pass, program; } gr_api_memory;
 gr_api_memory gr_api_write_memory(const gram_model *m, const gr_api_written *w);

@@ -1,9 +1,30 @@
-/* memory.c - the memory that writing takes, said before the first token. */
+/* memory.c - the memory that a model and its writing take, said before the first token; and the GPUs that have some. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include "api/api_int.h"
 #include "base/err.h"
 #include "base/limits.h"
+#include "op/gpu.h"
 
 #define GIB ((double)(1 << 30))
+
+uint64_t gr_api_weight_bytes(const gr_config *c, const gr_weights *w, gram_dtype dtype)
+{
+    uint64_t q = (uint64_t)c->heads * c->head_dim, kv = (uint64_t)c->kv_heads * c->head_dim, bytes = 0;
+    uint64_t matrix = c->layers * (c->width * (2 * q + 2 * kv));
+    static const uint64_t per[] = { [GRAM_F32] = 4, [GRAM_BF16] = 2, [GRAM_INT8] = 1 };
+
+    for (size_t i = 0; i < c->layers; i++)
+        matrix += gr_config_sparse(c, i) ? c->experts * c->width * (3 * (uint64_t)c->expert_hidden + 1)
+                                         : 3 * (uint64_t)c->width * c->hidden;
+    for (size_t i = 0; i < gr_weights_count(w); i++) {
+        const gr_named *t = gr_weights_at(w, i);
+        if (t->n_dims == 2 && t->dim[0] == c->vocabulary)
+            bytes += t->bytes;                      /* embedding and head stay mapped */
+    }
+    return bytes + matrix * per[dtype];
+}
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 
@@ -47,13 +68,15 @@ gr_api_memory gr_api_write_memory(const gram_model *m, const gr_api_written *w)
 gram_status gr_api_tell_memory(gram_model *m, const gr_api_written *w, gram_err *err)
 {
     gr_api_memory b = gr_api_write_memory(m, w);
-    uint64_t have = gr_ram();
+    bool host = gr_device_is_host(m->device);
+    uint64_t there = b.weights + b.program, have = host ? gr_ram() : gr_device_free_bytes(m->device) + there;
     gr_buf text = { 0 };
     bool ok = true;
 
     if (b.all > have)
-        return gr_fail(err, GRAM_ENOMEM, "writing needs about %.2f GiB and the machine has %.2f GiB: shorter answers, "
-                       "fewer of them or a smaller text_bytes need less", (double)b.all / GIB, (double)have / GIB);
+        return gr_fail(err, GRAM_ENOMEM, "writing needs about %.2f GiB and %s has %.2f GiB: shorter answers, fewer of "
+                       "them or a smaller text_bytes need less", (double)b.all / GIB,
+                       host ? "the machine" : gr_device_name(m->device), (double)have / GIB);
     if (m->note && b.all > m->told) {
         ok = gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, keys and values %.2f, a pass %.2f, "
                            "the program %.2f", (double)b.all / GIB, (double)b.weights / GIB, (double)b.texts / GIB,
@@ -64,4 +87,47 @@ gram_status gr_api_tell_memory(gram_model *m, const gr_api_written *w, gram_err 
     }
     gr_buf_clear(&text);
     return ok ? GRAM_OK : gr_nomem(err, "writing");
+}
+
+/* Before the weights are read: a GPU has what it has. */
+gram_status gr_api_fits(const gram_model *m, const gram_options *opt, gram_err *err)
+{
+    const gr_config *c = &m->file.cfg;
+    size_t batch = opt->batch_tokens ? opt->batch_tokens : GR_API_BATCH_TOKENS;
+    uint64_t work = gr_config_work_bytes(c, batch, 1), have = gr_device_free_bytes(m->device);
+    uint64_t weights = gr_api_weight_bytes(c, m->file.weights, opt->dtype);
+    uint64_t half = gr_api_weight_bytes(c, m->file.weights, GRAM_BF16);
+    bool rounded = opt->dtype == GRAM_F32 && half + work <= have;
+    char hint[128];
+
+    if (gr_device_is_host(m->device) || weights + work <= have)
+        return GRAM_OK;
+    if (rounded)
+        snprintf(hint, sizeof hint, "in bf16 (`dtype`) its weights take %.2f GiB, which fits", (double)half / GIB);
+    else if (have > work)
+        snprintf(hint, sizeof hint, "what fits is a model of about %.2f billion parameters in bf16",
+                 (double)(have - work) / 2 / 1e9);
+    else
+        snprintf(hint, sizeof hint, "a smaller `batch-tokens` leaves more of it to the weights");
+    return gr_fail(err, GRAM_ENOMEM, "%s: its weights take %.2f GiB in %s and %.2f GiB are needed to work in, and %s "
+                   "has %.2f GiB free: %s", m->name, (double)weights / GIB, opt->dtype == GRAM_F32 ? "f32" : "bf16",
+                   (double)work / GIB, gr_device_name(m->device), (double)have / GIB, hint);
+}
+
+size_t gram_gpus(gram_gpu *out, size_t n, gram_err *err)
+{
+    gr_gpu_info *info = gr_calloc(n, sizeof *info);
+    size_t there = 0;
+
+    if (info)
+        there = gr_gpu_list(info, n, err);
+    else
+        gr_nomem(err, "the list of GPUs");
+    for (size_t i = 0; i < gr_min(there, n); i++) {
+        out[i] = (gram_gpu){ .major = info[i].major, .minor = info[i].minor, .bytes = info[i].bytes,
+                             .free_bytes = info[i].free_bytes };
+        memcpy(out[i].name, info[i].name, sizeof out[i].name);
+    }
+    free(info);
+    return there;
 }

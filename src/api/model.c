@@ -10,7 +10,6 @@
 #include "op/op.h"
 #include "reward/scale.h"
 
-#define BATCH_TOKENS 4096
 #define TEXT_BYTES ((size_t)1 << 30)
 #define CACHE_TOKENS 576        /* the default cache: a judge prompt, and a question or two, in pages */
 
@@ -293,7 +292,9 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
     free(shipped);
     if (rc)
         return rc;
-    rc = gr_device_open(&m->device, NULL, (size_t)opt->threads, err);
+    rc = gr_device_open(&m->device, opt->device, (size_t)opt->threads, err);
+    if (!rc)
+        rc = gr_api_fits(m, opt, err);
     if (rc)
         goto out;
     cfg = m->file.cfg;                              /* the model takes it over */
@@ -313,7 +314,7 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
     m->scorer.cache = m->cache;
     m->scorer.judge = &m->judge;
     m->scorer.model = m->model;
-    m->scorer.batch_tokens = opt->batch_tokens ? opt->batch_tokens : BATCH_TOKENS;
+    m->scorer.batch_tokens = opt->batch_tokens ? opt->batch_tokens : GR_API_BATCH_TOKENS;
     m->scorer.single_order = opt->single_order;
     m->scorer.temperature = m->temperature;
     *out = m;
@@ -364,24 +365,6 @@ static void count_types(const gr_weights *w, gram_info *out)
         out->type[k].bytes += t->bytes;
         out->parameters += n;
     }
-}
-
-/* What the weights will take in memory: the layers' matrices in the dtype asked for, the rest as the file has it. */
-static uint64_t weight_bytes(const gr_config *c, const gr_weights *w, gram_dtype dtype)
-{
-    uint64_t q = (uint64_t)c->heads * c->head_dim, kv = (uint64_t)c->kv_heads * c->head_dim, bytes = 0;
-    uint64_t matrix = c->layers * (c->width * (2 * q + 2 * kv));
-    static const uint64_t per[] = { [GRAM_F32] = 4, [GRAM_BF16] = 2, [GRAM_INT8] = 1 };
-
-    for (size_t i = 0; i < c->layers; i++)
-        matrix += gr_config_sparse(c, i) ? c->experts * c->width * (3 * (uint64_t)c->expert_hidden + 1)
-                                         : 3 * (uint64_t)c->width * c->hidden;
-    for (size_t i = 0; i < gr_weights_count(w); i++) {
-        const gr_named *t = gr_weights_at(w, i);
-        if (t->n_dims == 2 && t->dim[0] == c->vocabulary)
-            bytes += t->bytes;                      /* embedding and head stay mapped */
-    }
-    return bytes + matrix * per[dtype];
 }
 
 static void describe_adapter(const struct checkpoint *c, gram_info *out)
@@ -446,7 +429,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     snprintf(out->judge, sizeof out->judge, "%s", c.card.name ? c.card.name : "");
     snprintf(out->path, sizeof out->path, "%s", path);
     count_types(c.weights, out);
-    out->weight_bytes = weight_bytes(&c.cfg, c.weights, opt->dtype);
+    out->weight_bytes = gr_api_weight_bytes(&c.cfg, c.weights, opt->dtype);
     out->layers = c.cfg.layers;
     out->width = c.cfg.width;
     out->heads = c.cfg.heads;
@@ -465,7 +448,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     gr_api_describe(out, &c.cfg);
     out->head = head_name(&c.cfg);
     snprintf(out->head_name, sizeof out->head_name, "%s", c.cfg.head.rows ? c.cfg.head.out : "");
-    out->work_bytes = gr_config_work_bytes(&c.cfg, opt->batch_tokens ? opt->batch_tokens : BATCH_TOKENS,
+    out->work_bytes = gr_config_work_bytes(&c.cfg, opt->batch_tokens ? opt->batch_tokens : GR_API_BATCH_TOKENS,
                                            opt->threads ? (size_t)opt->threads : gr_cores());
 out:
     gr_checkpoint_clear(&c);

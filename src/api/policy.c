@@ -49,8 +49,8 @@ static gram_status open_judge(gram_judge **out, const char *where, bool pointwis
                               gram_err *err)
 {
     const gram_align_options *a = &o->align;
-    gram_options model = { .threads = o->model.threads, .note = o->model.note, .note_arg = o->model.note_arg,
-                           .pointwise = pointwise, .scale = pointwise ? a->scale : NULL };
+    gram_options model = { .threads = o->model.threads, .device = o->model.device, .note = o->model.note,
+                           .note_arg = o->model.note_arg, .pointwise = pointwise, .scale = pointwise ? a->scale : NULL };
     gram_judge_options j = { .model = &model, .lambda = a->lambda };
     char *prompt = NULL;
     size_t n = 0;
@@ -165,7 +165,7 @@ static gram_status write_other(void *arg, const gr_align_prompt *const *p, size_
 
 static gram_status open_sampler(gr_policy *p, gram_err *err)
 {
-    const gram_options model = { .threads = p->o->model.threads, .note = p->o->model.note,
+    const gram_options model = { .threads = p->o->model.threads, .device = p->o->model.device, .note = p->o->model.note,
                                  .note_arg = p->o->model.note_arg };
 
     return p->o->align.sampler ? gram_open(&p->sampler, p->o->align.sampler, &model, err) : GRAM_OK;

@@ -26,7 +26,6 @@
 #include "train/options.h"
 #include "train/loop.h"
 
-#define BATCH_TOKENS 4096
 
 static gram_status check_model(const gram_model *m, const char *path, gram_loss loss, bool lora, gram_err *err)
 {
@@ -471,7 +470,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     struct rows s;
     struct finish f = { m->name, data, out, stage, &s, o, false };
     gr_training r = { .stage = stage, .opt = o, .loss = rules_of(o), .from = from, .out = out, .train = &s.train,
-                      .batch_tokens = o->model.batch_tokens ? o->model.batch_tokens : BATCH_TOKENS,
+                      .batch_tokens = o->model.batch_tokens ? o->model.batch_tokens : GR_API_BATCH_TOKENS,
                       .label = { m->judge.label[0], m->judge.label[1] }, .finish = finish, .arg = &f };
     gr_policy *policy = NULL;
     gr_reference reference = { .t = NULL };
@@ -492,10 +491,10 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     if (!rc && !o->check_gradients)
         rc = gr_dist_rank(o->dist) ? GRAM_OK : gr_make_directory(out, err);
     if (!rc)
-        rc = gr_device_open(&m->device, NULL, o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist),
-                            err);
+        rc = gr_device_open(&m->device, o->model.device,
+                            o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist), err);
     if (!rc)
-        rc = gr_estimate_weights(m->file.weights, o, err);
+        rc = gr_estimate_weights(m->file.weights, m->device, o, err);
     r.program = gr_ram_held() + s.train.n * sizeof(size_t);     /* and the order of the rows */
     if (!rc)
         rc = open_weights(m, o, &r, err);

@@ -23,6 +23,26 @@ static void print_types(const gram_info *i)
     }
 }
 
+enum { GPUS = 16 };
+
+static void print_gpus(void)
+{
+    gram_gpu gpu[GPUS];
+    gram_err why;
+    size_t n = gram_gpus(gpu, GPUS, &why);
+    char all[32], left[32], name[16];
+
+    for (size_t i = 0; i < n && i < GPUS; i++) {
+        snprintf(name, sizeof name, "cuda:%zu", i);
+        cli_bytes(all, (double)gpu[i].bytes);
+        cli_bytes(left, (double)gpu[i].free_bytes);
+        printf("%-14s%s, compute capability %d.%d, %s of memory, %s free\n", name, gpu[i].name, gpu[i].major,
+               gpu[i].minor, all, left);
+    }
+    if (n == 0)
+        printf("%-14snone: %s\n", "GPU", why.text);
+}
+
 static int run(const char **arg, size_t n)
 {
     gram_options o;
@@ -66,14 +86,15 @@ static int run(const char **arg, size_t n)
     printf("%-14s%s of weights and %s to work in\n", "memory", a, b);
     line("processor", i.cpu);
     line("arithmetic", i.arithmetic);
+    print_gpus();
     return CLI_DONE;
 }
 
 const cli_command cli_info = {
     "info", "[MODEL]", "Say what a model is and what memory it will need",
     "MODEL is a Hugging Face directory, a LoRA adapter's, or a .gguf file. Prints its architecture, parameters, tensor "
-    "types, context, tokenizer and chat template, the temperature of a calibrated judge, and the memory that scoring "
-    "with it will take. Without MODEL it is the judge that comes with gram.",
+    "types, context, tokenizer and chat template, the temperature of a calibrated judge, the memory that scoring "
+    "with it will take, and the GPUs of this machine. Without MODEL it is the judge that comes with gram.",
     "gram info SmolLM2-135M-Instruct.Q4_1.gguf\ngram info ./my-model --dtype int8",
     0, 1, opts, run
 };

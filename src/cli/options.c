@@ -12,7 +12,8 @@
 /* popt fills these; a process runs one command, so they can be static. */
 int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
 char *cli_columns, *cli_shard;
-static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base, *reward_token, *reward_weights, *scale;
+static char *dtype, *device, *truncate_how, *judge_file, *labels, *chat_template, *base, *reward_token, *reward_weights;
+static char *scale;
 static char **chat_args;
 static int threads, pointwise;
 static double lambda;
@@ -27,6 +28,9 @@ struct poptOption cli_run_table[] = {
       "Where the base model of a LoRA adapter is (default: where the adapter says; one in a GGUF file does not).",
       "PATH" },
     { "threads", 't', POPT_ARG_INT, &threads, 0, "Use N threads (default: one for each core).", "N" },
+    { "device", '\0', POPT_ARG_STRING, &device, 0,
+      "Compute on the CPU, on a GPU by its number, or on the first GPU that can be used and otherwise the CPU (default: "
+      "what GRAM_DEVICE says, or cpu). `gram info` lists GPUs; see docs/gpu.md.", "cpu|cuda:0|auto" },
     { "batch-tokens", '\0', POPT_ARG_LONGLONG, &batch_tokens, 0,
       "Compute up to N tokens together (default: 4096). This changes speed and memory, never a score.", "N" },
     CLI_TABLE_END
@@ -319,6 +323,7 @@ int cli_model_options(gram_options *out)
     if (rc)
         return rc;
     out->threads = threads;
+    out->device = device;
     out->lambda = lambda;
     out->dtype = (gram_dtype)as_dtype;                  /* both enums are in the order of the table's words */
     out->truncate = (gram_truncate)as_truncate;

@@ -526,6 +526,8 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
         rc = check_unknown(&b);
     if (!rc && a)
         rc = gr_lora_check_all(m, a, b.folded, err);
+    if (!rc && !list)
+        rc = gr_device_wait(d, err);        /* the weights are there */
     if (rc)
         goto out;
     if (writable) {                         /* the copies have the form of a Hugging Face checkpoint */

@@ -86,7 +86,9 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw 
 {
     const char *hint = r->opt->recompute == GRAM_RECOMPUTE_OFF ? ", or `recompute auto`" : "";
     uint64_t rows = most_rows(r, r->train, r->opt->batch_rows);
-    uint64_t have = gr_ram(), near = gr_dist_on_host(r->opt->dist), head = 0, check = 0, acts, base;
+    bool host = gr_device_is_host(r->device);
+    const char *where = host ? "the machine" : gr_device_name(r->device);
+    uint64_t have = gr_ram(), near = host ? gr_dist_on_host(r->opt->dist) : 1, head = 0, check = 0, acts, base;
     size_t again;
     gram_status rc;
 
@@ -101,6 +103,8 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw 
         check = gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model));
     base = r->program + weight_bytes(r, a) + (a->floats + 2 * a->own_floats) * sizeof(float) +
            gr_dist_bytes(r->opt->dist) + (r->source ? r->source->bytes : 0);
+    if (!host)                              /* what a GPU has left, and what of the run is there already */
+        have = gr_device_free_bytes(r->device) + base;
     acts = head + fit_activations(r, t, rows, have / near > base + head ? have / near - base - head : 0, &again);
     *check_rows = (near - 1) * (base + acts) + base + check <= have;
     *bytes = base + (*check_rows ? gr_max(acts, check) : acts);
@@ -111,8 +115,8 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw 
         return gr_fail(err, GRAM_ENOMEM, "the %" PRIu64 " processes on this machine need about %.2f GiB each and it "
                        "has %.2f GiB: fewer of them, or a smaller `batch-tokens` or `max-tokens`%s, need less", near,
                        (double)*bytes / GIB, (double)have / GIB, hint);
-    return gr_fail(err, GRAM_ENOMEM, "this run needs about %.2f GiB and the machine has %.2f GiB: a smaller "
-                   "`batch-tokens` or `max-tokens`%s needs less", (double)*bytes / GIB, (double)have / GIB, hint);
+    return gr_fail(err, GRAM_ENOMEM, "this run needs about %.2f GiB and %s has %.2f GiB: a smaller `batch-tokens` or "
+                   "`max-tokens`%s needs less", (double)*bytes / GIB, where, (double)have / GIB, hint);
 }
 
 /* Adds the bytes of the files that lie in a directory itself; one that is not there has none. */
@@ -190,9 +194,11 @@ gram_status gr_estimate_disk(const gr_training *r, const gr_adamw *a, uint64_t s
                    (double)have / GIB);
 }
 
-gram_status gr_estimate_weights(const gr_weights *w, const gram_train_options *o, gram_err *err)
+gram_status gr_estimate_weights(const gr_weights *w, const gr_device *d, const gram_train_options *o, gram_err *err)
 {
-    uint64_t values = 0, need, have = gr_ram(), near = gr_dist_on_host(o->dist);
+    bool host = gr_device_is_host(d);
+    uint64_t have = host ? gr_ram() : gr_device_free_bytes(d), near = host ? gr_dist_on_host(o->dist) : 1;
+    uint64_t values = 0, need;
 
     for (size_t i = 0; i < gr_weights_count(w); i++) {
         const gr_named *n = gr_weights_at(w, i);
@@ -205,7 +211,7 @@ gram_status gr_estimate_weights(const gr_weights *w, const gram_train_options *o
         need += values * 4 + values * 8 / gr_dist_size(o->dist);
     if (o->lora_rank > 0 || near * need <= have)
         return GRAM_OK;
-    return gr_fail(err, GRAM_ENOMEM, "%s: its weights, their gradients and the optimizer need %.2f GiB%s and the "
-                   "machine has %.2f GiB: `lora-rank` trains adapters beside it in less", gr_weights_path(w),
-                   (double)need / GIB, near > 1 ? " in each process" : "", (double)have / GIB);
+    return gr_fail(err, GRAM_ENOMEM, "%s: its weights, their gradients and the optimizer need %.2f GiB%s and %s has "
+                   "%.2f GiB: `lora-rank` trains adapters beside it in less", gr_weights_path(w), (double)need / GIB,
+                   near > 1 ? " in each process" : "", host ? "the machine" : gr_device_name(d), (double)have / GIB);
 }

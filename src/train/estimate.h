@@ -6,7 +6,7 @@
 #include "train/loop.h"
 
 /* Before weights are read: whether all of them, their gradients and the optimizer fit the machine. */
-gram_status gr_estimate_weights(const gr_weights *w, const gram_train_options *o, gram_err *err);
+gram_status gr_estimate_weights(const gr_weights *w, const gr_device *d, const gram_train_options *o, gram_err *err);
 /* Before the first step: chooses how many layers are recomputed in the backward pass, and says by the note what the run
  * will hold at most, *bytes. Fails where the machine has less. *check_rows: there is memory to compare rows of the
  * model that is opened again. */

@@ -6,7 +6,12 @@
 #include "gpu.h"
 #include "model/model.h"
 
-enum { SEQS = 5, MOST = 150, LABELS = 2, ROUNDED = 4 };        /* ROUNDED: so many of the models in bfloat16, too */
+enum { SEQS = 5, MOST = 150, LABELS = 2, ROUNDED = 2 };        /* ROUNDED: so many of the models in bfloat16, too */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { DIRS = 1 };
+#else
+enum { DIRS = 4 };
+#endif
 static const int32_t label[LABELS] = { 5, 6 };
 static int32_t tokens[SEQS][MOST];
 static gr_seq seq[SEQS];
@@ -119,11 +124,10 @@ static double worst(float (*got)[LABELS], float (*want)[LABELS])
  * sqrt(16) 2^-9 = 2^-7 of a hidden state. A label's logit may be a small difference of large numbers: four times that. */
 static void scores_are_the_cpus(void **state)
 {
-    static const char *const dirs[] = { "llama_gqa", "gemma3", "qwen2", "qwen3_moe", "mistral_window", "qwen3", "olmo2",
-                                        "gemma2", "phi3_long", "smollm3" };
+    static const char *const dirs[] = { "llama_gqa", "gemma3", "qwen3_moe", "phi3_long" };
 
     (void)state;
-    for (size_t i = 0; i < GR_COUNT(dirs); i++)
+    for (size_t i = 0; i < DIRS; i++)
         for (gr_linear_mode mode = GR_LINEAR_F32; mode <= (i < ROUNDED ? GR_LINEAR_BF16 : GR_LINEAR_F32); mode++) {
             struct subject a = subject_open(cpu, dirs[i], mode), b = subject_open(gpu, dirs[i], mode);
             float want[SEQS][LABELS], got[SEQS][LABELS];

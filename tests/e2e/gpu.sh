@@ -1,0 +1,78 @@
+#!/bin/sh
+# --device: what is said where no GPU can be used, and each command on an emulated one: what the CPU gives, within what
+# float32 sums in another order may differ.
+. tests/e2e/lib.sh
+m=$tmp/model
+tiny_model "$m"
+printf '{input}\n1 %s\n2 %s\nBetter:' '{response_a}' '{response_b}' >"$tmp/judge.txt"
+for i in 1 2 3; do
+    echo "{\"prompt\":\"What is $i?\",\"chosen\":\"It is $i.\",\"rejected\":\"No idea $i\"}"
+done >"$tmp/pairs.jsonl"
+echo '{"prompt":"Why?","responses":["Because.","So."]}' >"$tmp/groups.jsonl"
+echo '{"prompt":"Say it"}' >"$tmp/prompts.jsonl"
+
+# ---- No GPU ----
+
+unset GRAM_DEVICE
+export GRAM_CUDA_PATH="$tmp"
+expect 0 "$GRAM" info "$m"
+says out "GPU           none: "
+expect 1 "$GRAM" score "$m" "$tmp/pairs.jsonl" --device cuda:0
+one_sentence
+says err "no GPU can be used: "
+if [ ! -e "$B/libgram-cuda.so" ]; then
+    says err "libgram-cuda.so is missing: looked for it in $tmp, "
+    expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --device auto -q
+fi
+expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --device gpu
+says err 'device: wanted cpu, cuda:0 (or another number) or auto, found "gpu"'
+expect 1 env GRAM_DEVICE=cuda:0 "$GRAM" logits "$m" --tokens "[40, 41]" --out "$tmp/l.npy"
+says err "no GPU can be used: "
+echo "not a library" >"$tmp/libgram-cuda.so"
+expect 1 "$GRAM" score "$m" "$tmp/pairs.jsonl" --device cuda:0
+says err "libgram-cuda.so cannot be used: "
+rm "$tmp/libgram-cuda.so"
+
+# Without cublasLt the library says where it was looked for; where CUDA is, it is not the stand-in of the emulator.
+mkdir "$tmp/half"
+cp "$B/emu/libgram-cuda.so" "$B/emu/libemu.so" "$tmp/half/"
+expect 1 env GRAM_CUDA_PATH="$tmp/half" HOME="$tmp" VIRTUAL_ENV="$tmp" LD_LIBRARY_PATH= "$GRAM" score "$m" \
+    "$tmp/pairs.jsonl" --device cuda:0
+grep -q "libcublasLt.so.13 is missing: looked for it in $tmp/half, where the loader looks, " "$tmp/err" ||
+    grep -q "no GPU can be used: .*cublasLt" "$tmp/err" || { cat "$tmp/err"; die "cublasLt is not missed"; }
+
+# ---- An emulated one ----
+
+export GRAM_CUDA_PATH="$PWD/$B/emu" EMU_LAZY=1
+expect 1 env EMU_DEVICES=0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --device cuda:0
+says err "no GPU that it knows"
+expect 0 "$GRAM" info "$m"
+says out "cuda:0        emulated GPU, compute capability 8.0, 4.0 GiB of memory, "
+expect 1 env EMU_MEGABYTES=2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --device cuda:0
+one_sentence
+says err "needed to work in, and cuda:0 has 0.00 GiB free: a smaller --batch-tokens leaves more of it to the weights"
+expect 1 "$GRAM" score "$m" "$tmp/pairs.jsonl" --device cuda:0 --dtype int8
+says err "device cuda:0 multiplies in f32 and bf16, not in int8"
+
+# near FILE FILE: the numbers of two files, in their order, differ by 1e-3 at most.
+near() {
+    python3 - "$1" "$2" <<'E' || die "$1 and $2 differ"
+import re, sys
+a, b = ([float(x) for x in re.findall(r"-?\d+\.\d+(?:e-?\d+)?", open(f).read())] for f in sys.argv[1:])
+sys.exit(not a or len(a) != len(b) or any(abs(x - y) > 1e-3 for x, y in zip(a, b)))
+E
+}
+
+# each NAME ARG...: on both.
+each() {
+    name=$1
+    shift
+    expect 0 "$GRAM" "$@" --device cpu --out "$tmp/$name.cpu"
+    expect 0 "$GRAM" "$@" --device cuda:0 --out "$tmp/$name.gpu"
+    near "$tmp/$name.cpu" "$tmp/$name.gpu"
+}
+
+each score score "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" -q
+each rank rank "$m" "$tmp/groups.jsonl" -p "$tmp/judge.txt" -q
+expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" -q --device cuda:0 --batch-tokens 64
+cmp "$tmp/out" "$tmp/score.gpu" || die "the batch size changes a verdict"
