@@ -37,6 +37,8 @@ static const char *arithmetic_of(gram_dtype t)
 
 const char *gram_arithmetic(const gram_model *m)
 {
+    if (!gr_device_is_host(m->device))
+        return m->dtype == GRAM_BF16 ? "bfloat16, sums in float32" : "float32";
     return arithmetic_of(m->dtype);
 }
 

@@ -314,7 +314,7 @@ static gram_status open_linear(gr_linear **out, gr_device *d, const gr_tensor *w
                                gr_linear_mode mode, gram_err *err)
 {
     struct linear *l;
-    bool there = is_on_device(w->data);
+    bool there = is_on_device(w->data), rounded = mode == GR_LINEAR_BF16 || mode == GR_LINEAR_ROUNDED;
     gram_status rc = GRAM_OK;
 
     *out = NULL;
@@ -324,7 +324,7 @@ static gram_status open_linear(gr_linear **out, gr_device *d, const gr_tensor *w
     if (!l)
         return gr_nomem(err, "weights");
     *l = (struct linear){ .op = gr_device_op(d), .on = d, .w = w->data, .bias = bias, .O = w->rows, .K = w->cols,
-                          .type = there ? w->type : mode == GR_LINEAR_BF16 ? GR_BF16 : GR_F32 };
+                          .type = there ? w->type : rounded ? GR_BF16 : GR_F32 };
     if (there && w->type != GR_F32 && w->type != GR_BF16)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "device %s: weights of %s", gr_device_name(d), gr_dtype_name(w->type));
     if (!there)
