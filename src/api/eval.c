@@ -73,7 +73,8 @@ static void collect(facts_of *f, gram_model *m)
     else
         snprintf(f->chat, sizeof f->chat, "%s", gr_chat_name(m->chat));
     f->facts = (gr_eval_facts){
-        .model = m->name, .dtype = dtypes[m->dtype], .cpu = gr_cpu_name(gr_kern_cpu()),
+        .model = m->name, .dtype = dtypes[m->dtype],
+        .cpu = gr_device_is_host(m->device) ? gr_cpu_name(gr_kern_cpu()) : gr_device_name(m->device),
         .arithmetic = gram_arithmetic(m),
         .chat_template = f->chat,
         .truncate = truncates[m->judge.truncate], .date = gr_api_date(f->date),
