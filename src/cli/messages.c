@@ -111,7 +111,8 @@ int cli_fail_err(const gram_err *err)
 static volatile sig_atomic_t stop;
 static bool echo, launched, in_bytes;
 
-/* mpirun begins to end its processes with SIGCONT; one from elsewhere only wakes a process that was stopped. */
+/* mpirun begins to end its processes with SIGCONT; one from elsewhere only wakes a process that was stopped.
+ * 0 is who is outside of a container, whose first process has no parent that it could know. */
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
     static const char alone[] = "\nstopping after this batch; once more to quit at once\n", transfer[] = "\nstopping\n";
@@ -119,7 +120,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
                                  "`gram help finetune` says how it gives more\n";
     ssize_t ignored = 0;
 
-    if (sig == SIGCONT && info->si_pid != getppid())
+    if (sig == SIGCONT && (info->si_pid == 0 || info->si_pid != getppid()))
         return;
     if (!stop && !echo)
         ignored = launched ? write(STDERR_FILENO, one_of, sizeof one_of - 1)
