@@ -26,7 +26,7 @@ static const char *fuzz_file(const uint8_t *data, size_t size)
 }
 
 /* Reads each byte, so that the sanitizer sees those that are not there. */
-static void fuzz_touch(const void *p, uint64_t n)
+__attribute__((unused)) static void fuzz_touch(const void *p, uint64_t n)
 {
     static volatile unsigned char last;
 

@@ -89,16 +89,17 @@ static void every_cut(void **state)
 
 static void what_no_template_made(void **state)
 {
-    static const char *const bad[] = { "", "no template", "\n\nHuman: q\n\nAssistant: a",
-                                      "<|im_start|>user\nq<|im_end|>\n",
-                                       "x<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n",
-                                       "<|im_start|>tool\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n",
-                                       "<|im_start|>assistant\na<|im_end|>\n",
-                                       /* two turns of the user, and marks inside a turn */
-                                       "<|im_start|>user\nq<|im_end|>\n<|im_start|>user\nr<|im_end|>\n"
-                                       "<|im_start|>assistant\na",
-                                       "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>b<|im_end|>\n",
-                                       "<|im_start|>user\nq<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\na" };
+    static const char *const bad[] = {
+        "", "no template", "\n\nHuman: q\n\nAssistant: a",
+        "<|im_start|>user\nq<|im_end|>\n",
+        "x<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n",
+        "<|im_start|>tool\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n",
+        "<|im_start|>assistant\na<|im_end|>\n",
+        /* two turns of the user, and marks inside a turn */
+        "<|im_start|>user\nq<|im_end|>\n<|im_start|>user\nr<|im_end|>\n<|im_start|>assistant\na",
+        "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>b<|im_end|>\n",
+        "<|im_start|>user\nq<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\na",
+    };
     gr_chat c = { 0 };
 
     (void)state;
