@@ -26,6 +26,8 @@ CORPUS = ["The cat sat on the mat, and the dog ran after the other cat.", "What 
           "Numbers: 1, 22, 333 and 4444.", "Question and answer, answer and question.",
           "A or B? A and B are two answers, A the first, B the other. A B A B Q"]
 BYTES = ["<0x%02X>" % b for b in range(256)]
+QWEN_CASE = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+             r"|\s+(?!\S)|\s+")
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 CASE = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}" + REST
 GPT4O = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
@@ -37,15 +39,18 @@ def special(words, **more):
     return [AddedToken(w, special=True, normalized=False, **more) for w in words]
 
 
-def byte_level(regex, added):
+def byte_level(regex, added, plain=(), normalizer=None, whole=True):
     """GPT-2's bytes, cut by a regular expression; special tokens come last, as those of Llama 3 and its kin do."""
-    tok = Tokenizer(models.BPE(ignore_merges=True))
+    tok = Tokenizer(models.BPE(ignore_merges=whole))
     tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(regex), "isolated"),
                                                  pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tok.decoder = decoders.ByteLevel()
     tok.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=300, show_progress=False,
                                                         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     tok.add_special_tokens(added)
+    tok.add_tokens([AddedToken(t, normalized=False) for t in plain])
+    if normalizer:
+        tok.normalizer = normalizer
     return tok
 
 
@@ -110,6 +115,38 @@ INTERN = """{{ bos_token }}{% for m in messages %}\
 {{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% endfor %}\
 {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 
+QWEN = """{%- if messages[0].role == 'system' %}{{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}\
+{%- endif %}
+{%- set ns = namespace(looks=true, last=messages|length - 1) %}
+{%- for m in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.looks and m.role == "user" and m.content is string %}
+        {%- set ns.looks = false %}{%- set ns.last = index %}
+    {%- endif %}
+{%- endfor %}
+{%- for m in messages %}
+    {%- if m.role == "user" or (m.role == "system" and not loop.first) %}
+        {{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}
+    {%- elif m.role == "assistant" %}
+        {%- set thought = '' %}{%- set content = m.content %}
+        {%- if '</think>' in content %}
+            {%- set thought = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}
+            {%- set content = content.split('</think>')[-1].lstrip('\n') %}
+        {%- endif %}
+        {%- if loop.index0 > ns.last and (loop.last or thought) %}
+            {{- '<|im_start|>' + m.role + '\n<think>\n' + thought.strip('\n') + '\n</think>\n\n' }}
+            {{- content.lstrip('\n') }}
+        {%- else %}
+            {{- '<|im_start|>' + m.role + '\n' + content }}
+        {%- endif %}
+        {{- '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}
+{%- endif %}"""
+
 GEMMA_PRE = pre_tokenizers.Split(" ", "merged_with_previous")
 PHI = ["<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>"]
 # name: the model's row in golden_models.py, its tokenizer, bos, eos, pad, and its template.
@@ -129,6 +166,9 @@ ARCHS = {
     "internlm2": ("internlm2", lambda: sentence(["<unk>", "<s>", "</s>"], True,
                                                 special(["<|im_start|>", "<|im_end|>", "<|plugin|>"])),
                   "<s>", "</s>", "</s>", INTERN),
+    "qwen3_moe": ("qwen3_moe", lambda: byte_level(QWEN_CASE, special(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
+                                                  ["<think>", "</think>"], normalizers.NFC(), False),
+                  "<|endoftext|>", "<|im_end|>", "<|endoftext|>", QWEN),
 }
 TEXTS = ["", " ", "The cat, the dog and 12345 others.", "  two  spaces \n\n\n lines\t", "isn't IT'S don't",
          "na\u00efve \u4f60\u597d \U0001f600\u200d e\u0301", "<|im_end|> </s> <|end|>\n<end_of_turn>\n<|user|>  x",
@@ -143,7 +183,8 @@ def turns(*content, system=None):
 
 CHATS = [(turns("What is the answer?"), {}), (turns("Hi.", " There. \n", "And the other one?"), {}),
          (turns("Q 22", "A <|im_end|> 4"), {}), (turns("  why  ", system=" Be short. /no_think"), {}),
-         (turns("Hi.", "\n\nx", "Next", system="One word."), {"enable_thinking": False})]
+         (turns("Hi.", "\n\nx", "Next", system="One word."), {"enable_thinking": False}),
+         (turns("Hi.", "<think>\nwhy\n</think>\n\nSo."), {}), (turns("q", "<think>\na\n</think>\n\nb", "c"), {})]
 
 
 def save_model(path, row, size, ids):
@@ -157,6 +198,8 @@ def save_model(path, row, size, ids):
         arch, sizes = golden_models.HF[row][:2]
         sizes = sizes | {"num_hidden_layers": 2, "vocab_size": size, "bos_token_id": bos, "eos_token_id": eos,
                          "pad_token_id": pad}
+        if arch == "qwen3_moe":             # llama.cpp has experts in every layer
+            sizes |= {"mlp_only_layers": []}
         model = golden_models.build(arch, sizes, 7)
         config = golden_models.config_json(model.config, "new", torch.bfloat16)
         state = model.state_dict()

@@ -13,7 +13,8 @@
 #include "gram/train.h"
 
 #define ARCHS "tests/golden/archs/"
-static const char *const archs[] = { "gemma2", "phi3", "phi4_mini", "olmo2", "smollm3", "internlm2" };
+static const char *const archs[] = { "gemma2", "phi3", "phi4_mini", "olmo2", "smollm3", "internlm2",
+                                     "qwen3_moe" };
 
 static char *path_of(const char *name)
 {
