@@ -6,7 +6,9 @@
 Each task runs BEFORE, AFTER, AFTER, BEFORE and so on, one thread each, and a row has the CPU seconds that the process
 spent as a user (the system's are not a kernel's) and the wall's: of each build the median of its turns and the least,
 and AFTER over BEFORE. On a machine that does other things too the two of a turn run side by side (--together), so that
-both meet the same, and the CPU's seconds are what can be compared.
+both meet the same, and the CPU's seconds are what can be compared. turn_ratio is the geometric mean of AFTER over
+BEFORE of each turn's user seconds, and within the half width of its 95 % interval, as Student's t gives it for that
+many turns.
 
     score_f32, score_int8   gram score over some pairs of data/demo.jsonl
     step_lora               gram finetune with adapters, some steps over these pairs
@@ -20,6 +22,7 @@ import csv
 import datetime
 import http.client
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -32,7 +35,9 @@ import time
 
 TINY = "tests/golden/train/judge"
 COLUMNS = ["date", "before", "after", "cpu", "load", "task", "turns", "user_before", "user_after", "user_ratio",
-           "least_before", "least_after", "least_ratio", "wall_before", "wall_after", "wall_ratio", "together"]
+           "least_before", "least_after", "least_ratio", "wall_before", "wall_after", "wall_ratio", "together",
+           "turn_ratio", "within"]
+T95 = {3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 10: 2.262, 12: 2.201, 16: 2.131, 20: 2.093}
 
 
 def timed(command):
@@ -45,6 +50,14 @@ def timed(command):
     if child.returncode:
         sys.exit(f"{' '.join(map(str, command))}: {said}")
     return used.ru_utime, time.monotonic() - began
+
+
+def of_turns(before, after):
+    """The geometric mean of the turns' ratios, and the half width of its interval."""
+    logs = [math.log(a / b) for b, a in zip(before, after)]
+    n, mean = len(logs), statistics.fmean(logs)
+    t = T95[max((k for k in T95 if k <= n), default=3)]         # of fewer turns, so wider, where n is not there
+    return math.exp(mean), math.exp(mean) * t * statistics.stdev(logs) / math.sqrt(n) if n > 2 else math.inf
 
 
 def score(gram, args, tmp, dtype):
@@ -171,7 +184,7 @@ def main():
             row = [datetime.date.today(), commit_of(args.before), commit_of(args.after), cpu, f"{load:.1f}", task,
                    args.turns, f"{m(ub):.3f}", f"{m(ua):.3f}", f"{m(ua) / m(ub):.4f}", f"{min(ub):.3f}",
                    f"{min(ua):.3f}", f"{min(ua) / min(ub):.4f}", f"{m(wb):.3f}", f"{m(wa):.3f}", f"{m(wa) / m(wb):.4f}",
-                   "yes" if args.together else "no"]
+                   "yes" if args.together else "no", *(f"{x:.4f}" for x in of_turns(ub, ua))]
             new = not args.csv.exists()
             with open(args.csv, "a", newline="") as f:
                 w = csv.writer(f, lineterminator="\n")
