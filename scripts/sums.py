@@ -1,29 +1,38 @@
 """sums.py - a task on which reasons help by construction: which of two answers is the larger sum.
 
-    python3 scripts/sums.py data DIR [--seed N] [--human N] [--labelled N] [--unlabelled N] [--test N]
+    python3 scripts/sums.py data DIR [--size SIZE] [--seed N]
+    python3 scripts/sums.py base DIR [--size SIZE]
     python3 scripts/sums.py table RUN...
 
 A judge that answers at once has to add up both answers in one step; one that writes may add a number at a time. `data`
 writes rows with reasons (human.jsonl), labelled pairs without (labelled.jsonl), pairs for the rounds (unlabelled.jsonl;
 their labels are there to be counted by, and no stage looks at them), a test set (test.jsonl) without a question in
-common, and the prompts. The same seed gives the same bytes. `table` prints what runs of scripts/run_sums.sh, one a seed,
-came to."""
-import argparse, json, math, pathlib, random, statistics
+common, and the prompts. `base` writes a small model of random weights with a vocabulary of its own (DIR/random) and rows
+that teach it to add (DIR/rows.jsonl): both sums, step by step, and which has more. No row says which response is better,
+and no label is learnt. The same size and seed give the same bytes; where DIR is whole nothing is
+done, and where it was made otherwise that is an error. `table` prints what runs of run_sums.sh, one a seed, came to."""
+import argparse, array, json, math, pathlib, random, shutil, statistics, struct, sys
 
-TERMS, LARGEST, APART = 3, 49, 25
+SIZES = {   # numbers to a sum, the largest of them, by how much two sums differ at most; rows of each file
+    "full": dict(terms=3, largest=49, apart=25, human=400, labelled=400, unlabelled=800, test=400, base=0),
+    "small": dict(terms=3, largest=9, apart=6, human=200, labelled=200, unlabelled=400, test=150, base=4000),
+    "trial": dict(terms=2, largest=9, apart=9, human=8, labelled=8, unlabelled=16, test=8, base=16),
+}
 JUDGE = "Which response is the larger sum?\nResponse A: {response_a}\nResponse B: {response_b}\n"
 PROMPTS = {
     "plain.txt": JUDGE + "{input} Answer with A or B alone.",
     "judge.txt": JUDGE + "{input} Add up both, a number at a time, then answer.",
     "prover.txt": JUDGE + "{input} Response {label} is. Add up both, a number at a time, and conclude.",
 }
+BASE_PROMPT = "Response A: {response_a}\nResponse B: {response_b}\n{input}"
+BASE_ASKS = "Add up both, a number at a time."
 
-def pair(rng, seen):
+def pair(rng, seen, size):
     """Two sums that differ, but not by much: no first number gives them away."""
     while True:
-        a, b = ([rng.randint(1, LARGEST) for _ in range(TERMS)] for _ in range(2))
+        a, b = ([rng.randint(1, size["largest"]) for _ in range(size["terms"])] for _ in range(2))
         key = tuple(sorted([tuple(a), tuple(b)]))
-        if 0 < abs(sum(a) - sum(b)) <= APART and key not in seen:
+        if 0 < abs(sum(a) - sum(b)) <= size["apart"] and key not in seen:
             seen.add(key)
             return (a, b) if sum(a) > sum(b) else (b, a)
 
@@ -37,22 +46,145 @@ def steps(name, terms):
         total += t
     return f"{name}: {', '.join(said)}."
 
-def row(name, i, rng, seen, reasons):
-    better, worse = pair(rng, seen)
+def reasons(better, worse, rng):
+    """Which of the two comes first says nothing: else the first name would be the verdict, before anything is added."""
+    both = [("{first}", better), ("{second}", worse)]
+    if rng.random() < 0.5:
+        both.reverse()
+    (a, one), (b, other) = ((name, sum(terms)) for name, terms in both)
+    lines = "\n".join(steps(name, terms) for name, terms in both)
+    return f"{lines}\n\n{a} has {one}, {'more' if one > other else 'less'} than {other} of {b}. {{first}} has more."
+
+def row(name, i, rng, seen, size):
+    better, worse = pair(rng, seen, size)
     r = {"id": f"{name}{i}", "prompt": "Which sum is larger?", "chosen": text(better), "rejected": text(worse)}
-    if reasons:
-        r["rationale"] = (f"{steps('{first}', better)}\n{steps('{second}', worse)}\n\nConclusion:\n"
-                          f"{sum(better)} is more than {sum(worse)}. {{first}} is better.")
-    return r
+    if name in ("human", "base"):
+        r["rationale"] = reasons(better, worse, rng)
+    if name == "human":
+        r["rationale"] += "\n\nConclusion:\n{first} is better."
+    if name == "base":
+        r["prompt"] = BASE_ASKS
+    return json.dumps(r) + "\n"
+
+def rows(name, n, rng, seen, size):
+    return "".join(row(name, i, rng, seen, size) for i in range(n))
+
+# ---- A model that knows nothing -----------------------------------------------------------------------
+
+LAYERS, WIDTH, HEADS, HIDDEN = 4, 128, 4, 384
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+TEMPLATE = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+            "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+
+def byte_letters():
+    """How GPT-2's byte-level BPE writes each byte."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [b for b in range(256) if b not in plain]
+    return {**{b: chr(b) for b in plain}, **{b: chr(256 + i) for i, b in enumerate(rest)}}
+
+def tokenizer():
+    """Every word of the prompts and rationales is a token; digits stand alone."""
+    said = " ".join([*PROMPTS.values(), BASE_PROMPT, "Conclusion: has more than of. has less than. is better. Which sum is larger?"])
+    words = sorted({w for w in "".join(c if c.isalpha() else " " for c in said).split()})
+    letter = byte_letters()
+    vocab, merges = list(SPECIAL) + list(letter.values()), []
+    first = ["\u0120" + w for w in [*words, "+", "="]]         # no merge of a word may come before its own first one
+    for word in first + [w for w in words if w[0].isupper()] + ["assistant", "user", "think", "answer"]:
+        for k in range(1, len(word)):
+            if word[:k + 1] not in vocab:
+                vocab.append(word[:k + 1])
+                merges.append([word[:k], word[k]])
+    split = [{"type": "Digits", "individual_digits": True},
+             {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}]
+    return {"version": "1.0", "truncation": None, "padding": None, "normalizer": None,
+            "added_tokens": [{"id": i, "content": s, "single_word": False, "lstrip": False, "rstrip": False,
+                              "normalized": False, "special": True} for i, s in enumerate(SPECIAL)],
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": split}, "post_processor": None, "decoder": split[1],
+            "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                      "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+                      "vocab": {v: i for i, v in enumerate(vocab)}, "merges": merges}}
+
+def config(vocabulary):
+    return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "float32", "vocab_size": vocabulary,
+            "hidden_size": WIDTH, "intermediate_size": HIDDEN, "num_hidden_layers": LAYERS,
+            "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "head_dim": WIDTH // HEADS,
+            "hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "rms_norm_eps": 1e-6,
+            "rope_theta": 10000.0, "max_position_embeddings": 1024, "tie_word_embeddings": True,
+            "bos_token_id": 1, "eos_token_id": 2}
+
+def tensors(vocabulary):
+    """Names and shapes in the order of their bytes."""
+    yield "model.embed_tokens.weight", (vocabulary, WIDTH)
+    for i in range(LAYERS):
+        at = f"model.layers.{i}."
+        for name in "qkvo":
+            yield f"{at}self_attn.{name}_proj.weight", (WIDTH, WIDTH)
+        for name, shape in [("gate", (HIDDEN, WIDTH)), ("up", (HIDDEN, WIDTH)), ("down", (WIDTH, HIDDEN))]:
+            yield f"{at}mlp.{name}_proj.weight", shape
+        yield at + "input_layernorm.weight", (WIDTH,)
+        yield at + "post_attention_layernorm.weight", (WIDTH,)
+    yield "model.norm.weight", (WIDTH,)
+
+def write_weights(path, vocabulary):
+    """Norms of one; matrices normal, those that end a block smaller by the depth."""
+    rng, header, parts, at = random.Random("sums base"), {}, [], 0
+    for name, shape in tensors(vocabulary):
+        n = math.prod(shape)
+        deviation = 0.06 / math.sqrt(2 * LAYERS) if "o_proj" in name or "down_proj" in name else 0.06
+        values = array.array("f", [rng.gauss(0, deviation) if len(shape) == 2 else 1.0 for _ in range(n)])
+        if sys.byteorder == "big":
+            values.byteswap()
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [at, at + 4 * n]}
+        parts.append(values.tobytes())
+        at += 4 * n
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    path.write_bytes(struct.pack("<Q", len(head)) + head + b"".join(parts))
+
+# ---- Files, whole or not at all -----------------------------------------------------------------------
+
+def make(out, settings, fill):
+    """Lets `fill` write into a directory that gets its name when it is whole."""
+    made = out / "settings.json"
+    if made.exists():
+        was = json.loads(made.read_text())
+        if was != settings:
+            sys.exit(f"{out}: it was made with {was}, and now {settings} is asked for")
+        return
+    part = out.with_name(out.name + ".part")
+    for old in (part, out):
+        shutil.rmtree(old, ignore_errors=True)
+    part.mkdir(parents=True)
+    fill(part)
+    (part / "settings.json").write_text(json.dumps(settings) + "\n")
+    part.rename(out)
 
 def data(args):
-    rng, seen, out = random.Random(f"sums {args.seed}"), set(), pathlib.Path(args.dir)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ["human", "labelled", "unlabelled", "test"]:
-        rows = [row(name, i, rng, seen, name == "human") for i in range(getattr(args, name))]
-        (out / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    for name, prompt in PROMPTS.items():
-        (out / name).write_text(prompt)
+    size, seen = SIZES[args.size], set()
+    rng = random.Random(f"sums {args.size} {args.seed}")
+    def fill(out):
+        for name in ["human", "labelled", "unlabelled", "test"]:
+            (out / f"{name}.jsonl").write_text(rows(name, size[name], rng, seen, size))
+        (out / "plain.jsonl").write_text((out / "human.jsonl").read_text() + (out / "labelled.jsonl").read_text())
+        for name, prompt in PROMPTS.items():
+            (out / name).write_text(prompt)
+    make(pathlib.Path(args.dir), {**size, "seed": args.seed}, fill)
+
+def base(args):
+    size = SIZES[args.size]
+    def fill(out):
+        words, model = tokenizer(), out / "random"
+        vocabulary = len(words["model"]["vocab"])
+        model.mkdir()
+        (model / "tokenizer.json").write_text(json.dumps(words))
+        (model / "tokenizer_config.json").write_text(json.dumps({
+            "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": SPECIAL[1], "eos_token": SPECIAL[2],
+            "chat_template": TEMPLATE}))
+        (model / "config.json").write_text(json.dumps(config(vocabulary), indent=1))
+        write_weights(model / "model.safetensors", vocabulary)
+        (out / "rows.jsonl").write_text(rows("base", size["base"], random.Random("sums base rows"), set(), size))
+        (out / "prompt.txt").write_text(BASE_PROMPT)
+    make(pathlib.Path(args.dir), size, fill)
 
 # ---- What came of it ---------------------------------------------------------------------------------
 
@@ -68,14 +200,18 @@ def numbers(path):
 
 def table(args):
     runs = [pathlib.Path(r) for r in args.run]
-    print("| judge | votes | accuracy, % | tokens written a pair |\n| --- | --- | --- | --- |")
+    print("| judge | votes | accuracy, % | by seed, % | forced, % | tokens written a pair |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    by_seed = lambda values: ", ".join(f"{100 * v:.1f}" for v in values)
     plain = [numbers(r / "plain/numbers.json")["summary"]["accuracy"]["value"] for r in runs]
-    print(f"| plain | - | {over_seeds(plain)} | 0 |")
+    print(f"| plain | - | {over_seeds(plain)} | {by_seed(plain)} | - | 0 |")
     for judge in ["02-judge", "round-1", "round-2", "final"]:
-        points = [numbers(r / "self/eval" / judge / "numbers.json")["rationales"]["accuracy_by_votes"] for r in runs]
+        all_votes = [numbers(r / "self/eval" / judge / "numbers.json")["rationales"] for r in runs]
+        forced = statistics.mean(v["forced"] / v["rationales"] for v in all_votes)
         for k in (1, 4, 16):
-            at = [p for run in points for p in run if p["votes"] == k]
-            print(f"| {judge} | {k} | {over_seeds([p['accuracy']['value'] for p in at])} | "
+            at = [p for v in all_votes for p in v["accuracy_by_votes"] if p["votes"] == k]
+            right = [p["accuracy"]["value"] for p in at]
+            print(f"| {judge} | {k} | {over_seeds(right)} | {by_seed(right)} | {100 * forced:.1f} | "
                   f"{statistics.mean(p['written_tokens_a_row'] for p in at):.0f} |")
     print("\n| round | kept, % | of kept, right, % | of dropped, right, % |\n| --- | --- | --- | --- |")
     for n in (1, 2):
@@ -87,12 +223,14 @@ def table(args):
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     sub = p.add_subparsers(required=True)
-    d = sub.add_parser("data")
-    d.add_argument("dir")
-    for name, n in [("seed", 0), ("human", 400), ("labelled", 400), ("unlabelled", 800), ("test", 400)]:
-        d.add_argument(f"--{name}", type=int, default=n)
-    d.set_defaults(run_it=data)
-    t = sub.add_parser("table")
+    for name, run, help_text in [("data", data, "rows and prompts of one seed"), ("base", base, "a model to begin with")]:
+        d = sub.add_parser(name, help=help_text)
+        d.add_argument("dir")
+        d.add_argument("--size", choices=SIZES, default="full")
+        d.set_defaults(run_it=run)
+        if run is data:
+            d.add_argument("--seed", type=int, default=0)
+    t = sub.add_parser("table", help="what runs came to")
     t.add_argument("run", nargs="+")
     t.set_defaults(run_it=table)
     args = p.parse_args()

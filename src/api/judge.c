@@ -86,8 +86,10 @@ static gram_status settle(gram_judge *j, const char *name, gram_err *err)
     else if (j->spread)
         ok = gr_buf_printf(&b, "%s, a PURM head: mean - %g u", name, j->lambda);
     else if (j->head)
-        ok = gr_buf_printf(&b, "%s, %s: each answer is read once", name,
-                           j->m && j->m->judge.pointwise ? "a judge of one answer" : "a reward head");
+        ok = gr_buf_printf(&b, "%s, %s%s%s: each answer is read once", name,
+                           j->m && j->m->judge.pointwise ? "a judge of one answer" : "a reward head",
+                           j->m && j->m->judge.scale ? " on the scale " : "",
+                           j->m && j->m->judge.scale ? j->m->judge.label_text[0] : "");
     else
         ok = gr_buf_printf(&b, "%s, which compares two answers, in both orders: %s, %s", name,
                            gram_scheme_name(j->scheme), j->unit == GRAM_UNIT_MARGIN ? "logit margins"

@@ -11,6 +11,7 @@
 #include "check.h"
 #include "gram/generate.h"
 #include "gram/rationale.h"
+#include "gram/selftrain.h"
 #include "gram/train.h"
 #include "letters.h"
 #include "nomem_json.h"
@@ -568,12 +569,21 @@ static void bad_rows_are_named(void **state)
         gr_buf_puts(&rows, at ? at + 4 : "");
         gr_buf_puts(&rows, "}\n");
         path = check_write("bad.jsonl", rows.p);
-        gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
-        gram_train_options_set_loss(&o, GRAM_LOSS_RATIONALE);
-        o.steps = 1;
-        assert_int_equal(gram_finetune("tests/golden/train/judge", path, out, &o, NULL, &check_err), GRAM_EFORMAT);
-        if (!strstr(check_err.text, ".jsonl:2: ") || !strstr(check_err.text, bad[i].say))
-            fail_msg("said \"%s\", wanted \"%s\"", check_err.text, bad[i].say);
+        for (int proof = 0; proof < 3; proof++) {       /* a judge, a prover, and the prover that self-training begins with */
+            gram_selftrain_options self;
+            gram_status rc;
+            gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+            gram_train_options_set_loss(&o, proof ? GRAM_LOSS_PROOF : GRAM_LOSS_RATIONALE);
+            o.steps = 1;
+            gram_selftrain_options_init(&self);
+            self.model = "tests/golden/train/judge";
+            self.human = self.labelled = self.unlabelled = path;
+            self.out = out;
+            rc = proof == 2 ? gram_selftrain(&self, NULL, NULL, &check_err)
+                            : gram_finetune("tests/golden/train/judge", path, out, &o, NULL, &check_err);
+            if (rc != GRAM_EFORMAT || !strstr(check_err.text, ".jsonl:2: ") || !strstr(check_err.text, bad[i].say))
+                fail_msg("%d said \"%s\", wanted \"%s\"", proof, check_err.text, bad[i].say);
+        }
         gr_buf_clear(&rows);
         free(path);
     }

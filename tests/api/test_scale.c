@@ -145,7 +145,7 @@ static void it_is_a_judge_of_one_answer(void **state)
     gram_ranking_clear(&rank);
     CHECK_OK(gram_judge_open(&j, MODEL, &(gram_judge_options){ .model = &(gram_options){ .pointwise = true, .scale = "0-10" } },
                              &check_err));
-    assert_true(gram_judge_across_prompts(j) && strstr(gram_judge_about(j), "a judge of one answer"));
+    assert_true(gram_judge_across_prompts(j) && strstr(gram_judge_about(j), "a judge of one answer on the scale 0-10"));
     CHECK_OK(gram_judge_group(j, &g, &out, &check_err));
     assert_true(out.cost.passes == 3);                              /* of four answers, two of which are one text */
     for (size_t k = 0; k < ANSWERS; k++)
