@@ -9,8 +9,8 @@ writes rows with reasons (human.jsonl), labelled pairs without (labelled.jsonl),
 their labels are there to be counted by, and no stage looks at them), a test set (test.jsonl) without a question in
 common, and the prompts. `base` writes a small model of random weights with a vocabulary of its own (DIR/random) and rows
 that teach it to add (DIR/rows.jsonl): both sums, step by step, and which has more. No row says which response is better,
-and no label is learnt. The same size and seed give the same bytes; where DIR is whole nothing is
-done, and where it was made otherwise that is an error. `table` prints what runs of run_sums.sh, one a seed, came to."""
+and no label is learnt. The same size and seed give the same bytes; where DIR is whole nothing is done, and where it was
+made otherwise that is an error. `table` prints what runs of run_sums.sh, one a seed, came to."""
 import argparse, array, json, math, pathlib, random, shutil, statistics, struct, sys
 
 SIZES = {   # numbers to a sum, the largest of them, by how much two sums differ at most; rows of each file
