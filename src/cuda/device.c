@@ -213,6 +213,8 @@ static void close_device(void *self)
     struct gr_cuda *g = self;
 
     cudaSetDevice(g->index);
+    if (g->stream)
+        cudaStreamSynchronize(g->stream);
     gr_cuda_pins_close(g);
     gr_blas_close(&g->blas);
     if (g->ones)

@@ -31,6 +31,7 @@ struct linear {
     const float *bias;
     size_t O, K;
     gr_dtype type;
+    bool rounds;                    /* for now: both sides of a product are made bfloat16 */
 };
 _Static_assert(offsetof(struct linear, op) == offsetof(gr_linear_base, op), "every gr_linear begins alike");
 
@@ -336,6 +337,19 @@ static gram_status open_linear(gr_linear **out, gr_device *d, const gr_tensor *w
     return rc;
 }
 
+static void rounds(gr_linear *l, bool on)
+{
+    ((struct linear *)(void *)l)->rounds = on;
+}
+
+/* The weight as it is multiplied: as it lies, or rounded in scratch. */
+static gr_mat weight_of(gr_lane *lane, const struct linear *l)
+{
+    gr_mat w = { (void *)(uintptr_t)l->w, l->K, l->type };
+
+    return as_type(lane, l->rounds ? GR_BF16 : l->type, w, l->O, l->K);
+}
+
 static size_t bytes(const gr_linear *l)
 {
     return of(l)->O * of(l)->K * gr_dtype_bytes(of(l)->type);
@@ -356,13 +370,14 @@ static void fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_
     assert(M % UNIT == 0);
     for (size_t i = 0; i < n && M > 0; i++) {
         const struct linear *l = of(to[i].l);
-        struct product p = { .m = l->O, .n = M, .k = l->K, .lda = l->K, .ldd = to[i].y.ld, .ta = true, .type = l->type,
+        gr_mat w = weight_of(lane, l);
+        struct product p = { .m = l->O, .n = M, .k = l->K, .lda = w.ld, .ldd = to[i].y.ld, .ta = true, .type = w.type,
                              .bias = l->bias };
-        if (i == 0 || l->type != of(to[i - 1].l)->type)
-            as = as_type(lane, l->type, x, M, l->K);
+        if (i == 0 || as.type != w.type)
+            as = as_type(lane, w.type, x, M, l->K);
         p.ldb = as.ld;
         assert(to[i].y.type == GR_F32);
-        multiply(lane, &p, l->w, as.p, to[i].y.p);
+        multiply(lane, &p, w.p, as.p, to[i].y.p);
     }
     gr_lane_give_back(lane, mark);
 }
@@ -371,24 +386,31 @@ static void dx(gr_lane *lane, const gr_linear *linear, gr_mat dx, gr_mat dy, siz
 {
     const struct linear *l = of(linear);
     size_t mark = gr_lane_mark(lane);
-    struct product p = { .m = l->K, .n = M, .k = l->O, .lda = l->K, .ldd = dx.ld, .add = add, .type = l->type };
+    gr_mat w = weight_of(lane, l);
+    struct product p = { .m = l->K, .n = M, .k = l->O, .lda = w.ld, .ldd = dx.ld, .add = add, .type = w.type };
 
     assert(M % UNIT == 0 && dx.type == GR_F32);
-    if (M == 0)
-        return;
-    dy = as_type(lane, l->type, dy, M, l->O);
-    p.ldb = dy.ld;
-    multiply(lane, &p, l->w, dy.p, dx.p);
+    if (M > 0) {
+        dy = as_type(lane, w.type, dy, M, l->O);
+        p.ldb = dy.ld;
+        multiply(lane, &p, w.p, dy.p, dx.p);
+    }
     gr_lane_give_back(lane, mark);
 }
 
-static void dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1)
+static void dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1, bool rounded)
 {
-    struct product p = { .m = K, .n = o1 - o0, .k = M, .lda = x.ld, .ldb = dy.ld, .ldd = dW.ld, .tb = true, .add = true,
-                         .type = GR_F32 };
+    size_t mark = gr_lane_mark(lane);
+    struct product p = { .m = K, .n = o1 - o0, .k = M, .ldd = dW.ld, .tb = true, .add = true,
+                         .type = rounded ? GR_BF16 : GR_F32 };
 
     assert(x.type == GR_F32 && dy.type == GR_F32 && dW.type == GR_F32);
-    multiply(lane, &p, x.p, gr_mat_at(dy, 0, o0).p, gr_mat_at(dW, o0, 0).p);
+    x = as_type(lane, p.type, x, M, K);
+    dy = as_type(lane, p.type, gr_mat_at(dy, 0, o0), M, p.n);
+    p.lda = x.ld;
+    p.ldb = dy.ld;
+    multiply(lane, &p, x.p, dy.p, gr_mat_at(dW, o0, 0).p);
+    gr_lane_give_back(lane, mark);
 }
 
 /* As a dW whose x is a column of ones. */
@@ -421,9 +443,9 @@ static bool has_ones(gr_lane *lane, size_t n)
 static void db(gr_lane *lane, float *db, gr_mat dy, size_t M, size_t O)
 {
     if (has_ones(lane, M))
-        dw(lane, gr_mat_f32(db, 1), dy, gr_mat_f32(cuda_of(lane->device)->ones, 1), M, 1, 0, O);
+        dw(lane, gr_mat_f32(db, 1), dy, gr_mat_f32(cuda_of(lane->device)->ones, 1), M, 1, 0, O, false);
 }
 
 const gr_linear_kind gr_linear_cuda = {
-    { UNIT, UNIT, 0, false }, open_linear, close_linear, bytes, borrows, fwd, dx, dw, db,
+    { UNIT, UNIT, 0, false }, open_linear, close_linear, bytes, borrows, rounds, fwd, dx, dw, db,
 };

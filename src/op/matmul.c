@@ -238,7 +238,7 @@ static gram_status dense_products(gr_linear *l, gram_err *err)
 
 bool gr_linear_multiplies_bf16(const gr_device *d)
 {
-    return gr_device_op(d)->cpu & GR_CPU_BF16 && !gr_device_op(d)->linear;
+    return gr_device_op(d)->linear || gr_device_op(d)->cpu & GR_CPU_BF16;
 }
 
 gr_linear_mode gr_linear_best_f32(const gr_device *d)
@@ -390,7 +390,11 @@ void gr_linear_stays(gr_linear *l)
 
 void gr_linear_rounds(gr_linear *l, bool on)
 {
-    assert(!kind_of(l) && l->mode != GR_LINEAR_INT8 && !l->packed && !l->staged[0] && !l->staged[1]);
+    if (kind_of(l)) {
+        kind_of(l)->rounds(l, on);
+        return;
+    }
+    assert(l->mode != GR_LINEAR_INT8 && !l->packed && !l->staged[0] && !l->staged[1]);
     l->by = on ? GR_BY_BF16 : GR_BY_F32;
     choose_slice(l);
 }

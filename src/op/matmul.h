@@ -102,9 +102,10 @@ typedef struct gr_linear_kind {
     void (*close)(gr_linear *l);
     size_t (*bytes)(const gr_linear *l);
     bool (*borrows)(const gr_linear *l);
+    void (*rounds)(gr_linear *l, bool on);
     void (*fwd)(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M);
     void (*dx)(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add);
-    void (*dw)(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1);
+    void (*dw)(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1, bool rounded);
     void (*db)(gr_lane *lane, float *db, gr_mat dy, size_t M, size_t O);
 } gr_linear_kind;
 

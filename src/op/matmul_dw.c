@@ -99,7 +99,7 @@ void gr_linear_dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_
 
     assert(o0 % DW_ROWS == 0 && M > 0);
     if (lane->op->linear) {
-        lane->op->linear->dw(lane, dW, dy, x, M, K, o0, o1);
+        lane->op->linear->dw(lane, dW, dy, x, M, K, o0, o1, false);
         return;
     }
     scratch = gr_lane_bytes(lane, gr_dw_scratch(K));
@@ -163,11 +163,16 @@ static gram_status add_rounded(const struct gr_kern *op, float *dW, size_t lddw,
 void gr_linear_dw_rounded(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1)
 {
     size_t piece = gr_piece(K), mark = gr_lane_mark(lane);
-    unsigned char *scratch = gr_lane_bytes(lane, gr_dw_scratch(K));
+    unsigned char *scratch;
     gr_entered was;
     gram_status rc = GRAM_OK;
 
     assert(o0 % GR_DW_ROUNDED == 0 && M > 0);
+    if (lane->op->linear) {
+        lane->op->linear->dw(lane, dW, dy, x, M, K, o0, o1, true);
+        return;
+    }
+    scratch = gr_lane_bytes(lane, gr_dw_scratch(K));
     if (lane->rc)
         return;
     was = gr_dnnl_enter();

@@ -8,7 +8,7 @@ printf '{input}\n1 %s\n2 %s\nBetter:' '{response_a}' '{response_b}' >"$tmp/judge
 for i in 1 2 3; do
     echo "{\"prompt\":\"What is $i?\",\"chosen\":\"It is $i.\",\"rejected\":\"No idea $i\"}"
 done >"$tmp/pairs.jsonl"
-echo '{"prompt":"Why?","responses":["Because.","So."]}' >"$tmp/groups.jsonl"
+for i in 1 2; do echo "{\"prompt\":\"Why $i?\",\"responses\":[\"Because.\",\"So.\"]}"; done >"$tmp/groups.jsonl"
 echo '{"prompt":"Say it"}' >"$tmp/prompts.jsonl"
 
 # ---- No GPU ----
@@ -76,3 +76,40 @@ each score score "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" -q
 each rank rank "$m" "$tmp/groups.jsonl" -p "$tmp/judge.txt" -q
 expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" -q --device cuda:0 --batch-tokens 64
 cmp "$tmp/out" "$tmp/score.gpu" || die "the batch size changes a verdict"
+
+# ---- Learning and writing ----
+
+# learn NAME ARG...: on both; the loss and the norm of the gradient of each step.
+learn() {
+    name=$1
+    shift
+    for d in cpu cuda:0; do
+        expect 0 "$GRAM" "$@" --out "$tmp/$name.$d" --steps 3 --batch-rows 2 --lr 3e-3 -q --device $d
+        sed -n 's/.*"loss":\([0-9.e-]*\).*"grad_norm":\([0-9.e-]*\).*/\1 \2/p' "$tmp/$name.$d/metrics.jsonl" \
+            >"$tmp/$name.$d.losses"
+    done
+    near "$tmp/$name.cpu.losses" "$tmp/$name.cuda:0.losses"
+}
+
+learn judge finetune "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt"
+learn adapters finetune "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --lora-rank 2 --lora-dropout 0.3
+learn reward finetune "$m" "$tmp/pairs.jsonl" --loss bt
+learn policy finetune "$m" "$tmp/pairs.jsonl" --loss dpo
+learn stage1 pretrain "$m" "$tmp/groups.jsonl"
+
+# A run that stops and goes on ends with the weights of one that did not.
+again() {
+    expect "$1" "$GRAM" finetune "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --out "$tmp/stopped" --steps 3 \
+        --batch-rows 2 --lr 3e-3 -q --device cuda:0 "$2" "$3"
+}
+again 1 --max-minutes 1e-9
+again 0 --resume --quiet
+cmp "$tmp/judge.cuda:0/model.safetensors" "$tmp/stopped/model.safetensors" || die "a resumed run ends with other weights"
+
+for d in cpu cuda:0; do
+    expect 0 "$GRAM" generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 6 --n 3 --seed 4 -q --device $d \
+        --out "$tmp/text.$d"
+    sed 's/"logprob.*//' "$tmp/text.$d" >"$tmp/words.$d"
+done
+cmp "$tmp/words.cpu" "$tmp/words.cuda:0" || die "other words are written"
+near "$tmp/text.cpu" "$tmp/text.cuda:0"

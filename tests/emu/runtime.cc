@@ -223,7 +223,6 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 
 cudaError_t cudaEventCreate(cudaEvent_t *e) { *e = new CUevent_st(); return cudaSuccess; }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return cudaEventCreate(e); }
-cudaError_t cudaEventDestroy(cudaEvent_t e) { delete e; return cudaSuccess; }
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
@@ -251,6 +250,14 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
     if (e->recorded && !e->passed)
         drain(e->in);
+    return cudaSuccess;
+}
+
+/* One that a stream still has before it goes when the stream has passed it. */
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    cudaEventSynchronize(e);
+    delete e;
     return cudaSuccess;
 }
 

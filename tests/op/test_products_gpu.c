@@ -156,6 +156,17 @@ static void gradients_are_the_product(void **state)
         free(got);
         gr_device_free(gpu, to);
     }
+    for (int rounded = 0; rounded < 2; rounded++) {
+        float *want = check_randn(O * K, 3), *to = gpu_put(gpu, dW, O * K);
+        (rounded ? gr_linear_dw_rounded : gr_linear_dw)(gr_device_lane(gpu), MAT(to, K), MAT(d_dy, O), MAT(d_x, K), M, K,
+                                                        0, O);
+        CHECK_OK(gr_device_wait(gpu, &check_err));
+        product(want, t, xt, M, 1, NULL, O, K, M, true);
+        got = gpu_get(gpu, to, O * K);
+        CHECK_CLOSE(got, want, O * K, rounded ? 2 * bf16_tol(M) : f32_tol(M));      /* both sides are rounded */
+        free(got);
+        gr_device_free(gpu, to);
+    }
     gr_linear_db(gr_device_lane(gpu), d_db, MAT(d_dy, O), M - 7, O);        /* any number of rows */
     CHECK_OK(gr_device_wait(gpu, &check_err));
     for (size_t o = 0; o < O; o++) {
@@ -215,6 +226,29 @@ static void a_rows_bits_do_not_depend_on_the_others(void **state)
         free(want);
         gr_linear_close(l);
     }
+}
+
+/* As --compute bf16 asks for, step by step: what is multiplied has the bits of a weight that is held in bfloat16. */
+static void a_weight_may_round_for_a_while(void **state)
+{
+    enum { O = 24, K = 40 };
+    const float *w = bf16_weights(O * K), *row = check_randn(K, 9);
+    gr_linear *l[] = { open_weight(w, NULL, O, K, GR_LINEAR_F32), open_weight(w, NULL, O, K, GR_LINEAR_ROUNDED) };
+
+    (void)state;
+    assert_true(gr_linear_multiplies_bf16(gpu));
+    for (int back = 0; back < 2; back++)
+        for (int on = 1; on >= 0; on--) {
+            float *y[2];
+            gr_linear_rounds(l[0], on);
+            for (int i = 0; i < 2; i++)
+                y[i] = row_of(l[i], row, 3, UNIT, O, K, back);
+            assert_int_equal(memcmp(y[0], y[1], (back ? K : O) * sizeof *row) == 0, on);
+            free(y[0]);
+            free(y[1]);
+        }
+    gr_linear_close(l[0]);
+    gr_linear_close(l[1]);
 }
 
 /* A weight that lies on the device is used where it is. */
@@ -288,6 +322,7 @@ int main(void)
         cmocka_unit_test(backward_is_the_product),
         cmocka_unit_test(gradients_are_the_product),
         cmocka_unit_test(a_rows_bits_do_not_depend_on_the_others),
+        cmocka_unit_test(a_weight_may_round_for_a_while),
         cmocka_unit_test(a_weight_of_the_device_is_borrowed),
         cmocka_unit_test(what_it_does_not_do_is_said),
         cmocka_unit_test(memory_goes_there_and_back),
