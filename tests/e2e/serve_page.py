@@ -62,6 +62,16 @@ def ranking(d):
     check(len(buttons) == 6, f"4 answers gave {len(buttons)} comparisons")
     buttons[0].click()
     wait(d, lambda d: len(d.find_elements(By.CSS_SELECTOR, "#result .verdict")) == 2)
+    d.find_element(By.ID, "reasons").click()            # and the same by reasons, which each comparison then shows
+    d.find_element(By.ID, "go").click()
+    wait(d, lambda d: "best of 4" in d.find_element(By.ID, "result").text)
+    buttons = d.find_elements(By.CSS_SELECTOR, "#result .row button")
+    check(len(buttons) == 6, f"4 answers gave {len(buttons)} comparisons by reasons")
+    check(not d.find_elements(By.CSS_SELECTOR, "#result .writing"), "the reasons of a ranking are still being written")
+    buttons[1].click()
+    wait(d, lambda d: len(d.find_elements(By.CSS_SELECTOR, "#result .reason")) == 3)
+    check("Reasons 2, C read first" in d.find_element(By.ID, "result").text, "the reasons do not say which answers they compare")
+    d.find_element(By.ID, "reasons").click()
 
 
 def reward_head(d):
