@@ -54,6 +54,7 @@
     .quant_row   = gr_quant_row_##isa,              \
     .dequant_acc = gr_dequant_acc_##isa,            \
     .quant16_row = gr_quant16_row_##isa,            \
+    .quant_weight = gr_quant_weight_##isa,          \
     .dot16       = gr_dot16_##isa,                  \
     .few_rows    = gr_few_rows_##isa,               \
     .few_cols    = gr_few_cols_##isa,               \

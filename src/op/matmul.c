@@ -136,38 +136,48 @@ static void pack_slice(const gr_linear *l, float *to, size_t o, float *rows)
     }
 }
 
-static gram_status pack_f32(gr_linear *l, gram_err *err)
+/* Tasks are slices, here and below, which the threads of the device share out: each reads its own part of the file. */
+static void pack_slices(void *arg, gr_lane *lane, size_t first, size_t n)
 {
-    float *rows = gr_alloc_aligned(PACK_ROWS * l->K, sizeof *rows);
-    float *own = l->own = gr_alloc_aligned(slices(l) * l->K, l->ld * sizeof *own);
+    gr_linear *l = arg;
+    float *rows = gr_lane_bytes(lane, PACK_ROWS * l->K * sizeof *rows);
 
-    if (!rows || !own) {
-        free(rows);
-        return gr_nomem(err, "weights");
-    }
-    for (size_t o = 0; o < l->O; o += l->slice, own += l->K * l->ld)
-        pack_slice(l, own, o, rows);
-    l->packed = true;
-    free(rows);
-    return GRAM_OK;
+    for (size_t s = first; s < first + n && rows; s++)
+        pack_slice(l, (float *)l->own + s * l->K * l->ld, s * l->slice, rows);
 }
 
-static gram_status round_bf16(gr_linear *l, gram_err *err)
+static gram_status pack_f32(gr_linear *l, gr_device *d, gram_err *err)
 {
-    float *row = gr_alloc_aligned(l->K, sizeof *row);
-    uint16_t *own = l->own = gr_alloc_aligned(l->O * l->K, sizeof *own);
-
-    if (!row || !own) {
-        free(row);
+    l->own = gr_alloc_aligned(slices(l) * l->K, l->ld * sizeof(float));
+    if (!l->own)
         return gr_nomem(err, "weights");
-    }
-    for (size_t o = 0; o < l->O; o++) {
+    gr_device_run(d, slices(l), GR_CUT_ONE, pack_slices, l);
+    l->packed = true;
+    return gr_device_wait(d, err);
+}
+
+static void round_slices(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    gr_linear *l = arg;
+    float *row = gr_lane_bytes(lane, l->K * sizeof *row);
+
+    for (size_t o = first * l->slice; o < gr_min((first + n) * l->slice, l->O) && row; o++) {
         expand_row(row, &l->w, o);
-        l->op->split(own + o * l->K, NULL, row, l->K);
+        l->op->split((uint16_t *)l->own + o * l->K, NULL, row, l->K);
     }
-    l->w = (gr_tensor){ GR_BF16, own, l->O, l->K };
-    free(row);
-    return GRAM_OK;
+}
+
+static gram_status round_bf16(gr_linear *l, gr_device *d, gram_err *err)
+{
+    gram_status rc;
+
+    l->own = gr_alloc_aligned(l->O * l->K, sizeof(uint16_t));
+    if (!l->own)
+        return gr_nomem(err, "weights");
+    gr_device_run(d, slices(l), GR_CUT_ONE, round_slices, l);
+    rc = gr_device_wait(d, err);
+    l->w = (gr_tensor){ GR_BF16, l->own, l->O, l->K };
+    return rc;
 }
 
 /* On AVX-512 a core makes 207, 180, 169 and 87 GFLOP/s of rows of 1536, 1024, 2048 and 4096 numbers, and 240 to 250 of
@@ -204,15 +214,15 @@ static void choose_slice(gr_linear *l)
     l->ld += l->ld % 128 == 0 ? 16 : 0;
 }
 
-static gram_status prepare(gr_linear *l, gram_err *err)
+static gram_status prepare(gr_linear *l, gr_device *d, gram_err *err)
 {
     switch (l->mode) {
     case GR_LINEAR_F32:
-        return float_in_place(&l->w) ? GRAM_OK : pack_f32(l, err);
+        return float_in_place(&l->w) ? GRAM_OK : pack_f32(l, d, err);
     case GR_LINEAR_BF16:
-        return l->w.type == GR_BF16 ? GRAM_OK : round_bf16(l, err);
+        return l->w.type == GR_BF16 ? GRAM_OK : round_bf16(l, d, err);
     case GR_LINEAR_INT8:
-        return gr_int8_open(l, err);
+        return gr_int8_open(l, d, err);
     case GR_LINEAR_KEEP:
     case GR_LINEAR_ROUNDED:
     case GR_LINEAR_SPLIT:
@@ -281,7 +291,7 @@ static gram_status open_on_cpu(gr_linear **out, const gr_device *d, const gr_ten
     l->w = *w;
     l->bias = bias;
     choose_slice(l);
-    rc = prepare(l, err);
+    rc = prepare(l, (gr_device *)(uintptr_t)d, err);
     if (!rc)
         rc = dense_products(l, err);
     if (rc)

@@ -80,7 +80,8 @@ gram_status gr_linear_product(const gr_product **out, const gr_linear *l, bool c
 
 /* ---- matmul_int8.c -------------------------------------------------------------------------------- */
 
-gram_status gr_int8_open(gr_linear *l, gram_err *err);
+/* The threads of d share out the slices. */
+gram_status gr_int8_open(gr_linear *l, gr_device *d, gram_err *err);
 /* x as bytes, or as the pairs of dot16.h: q[M] rows, and a scale for each; row [K] is room. */
 void gr_int8_quantise(const gr_linear *l, uint8_t *q, float *scale, gr_mat x, size_t M, float *row);
 gram_status gr_int8_fwd(const gr_linear_to *to, size_t n, gr_mat x, size_t M, gr_arena all, gram_err *err);

@@ -11,21 +11,7 @@
 #include "base/err.h"
 #include "op/matmul_int.h"
 
-enum { ROTATED = 512, LIMIT = 127 };    /* channels rotated together, at most; the largest 8-bit weight */
-
-static void quantise_row(gr_linear *l, size_t o, int8_t *q, const float *row)
-{
-    float top = 0, inverse;
-
-    for (size_t k = 0; k < l->K; k++) {
-        float size = fabsf(row[k]);
-        top = size > top ? size : top;
-    }
-    l->wscale[o] = top / (float)LIMIT;
-    inverse = top > 0 ? (float)LIMIT / top : 0;
-    for (size_t k = 0; k < l->K; k++)
-        q[k] = (int8_t)_mm_cvtss_si32(_mm_set_ss(row[k] * inverse));       /* nearest; never beyond LIMIT */
-}
+enum { ROTATED = 512 };         /* channels rotated together, at most */
 
 static void put_panels(gr_linear *l, size_t o, size_t n, const int8_t *q)
 {
@@ -40,35 +26,40 @@ static void put_panels(gr_linear *l, size_t o, size_t n, const int8_t *q)
 static gram_status put_rows(gr_linear *l, size_t o, size_t n, const int8_t *q, gram_err *err)
 {
     const gr_product *p;
+    gr_entered was;
     gram_status rc;
 
     if (l->wide) {
         put_panels(l, o, n, q);
         return GRAM_OK;
     }
-    for (size_t i = 0; i < n; i++) {
-        l->colsum[o + i] = 0;
-        for (size_t k = 0; k < l->K; k++)
-            l->colsum[o + i] += q[i * l->K + k];
-    }
+    was = gr_dnnl_enter();
     rc = gr_linear_product(&p, l, l->packed, GR_TILE, n, l->K, 0, err);
-    return rc ? rc : gr_product_lay_out(p, (unsigned char *)l->own + o / l->slice * l->slice_bytes, q, err);
+    if (!rc)
+        rc = gr_product_lay_out(p, (unsigned char *)l->own + o / l->slice * l->slice_bytes, q, err);
+    gr_dnnl_leave(&was);
+    return rc;
 }
 
-static gram_status quantise_slices(gr_linear *l, float *row, int8_t *q, gram_err *err)
+/* Tasks are slices. */
+static void quantise_slices(void *arg, gr_lane *lane, size_t first, size_t n)
 {
-    gram_status rc = GRAM_OK;
+    gr_linear *l = arg;
+    float *row = gr_lane_bytes(lane, l->K * sizeof *row);
+    int8_t *q = gr_lane_bytes(lane, l->slice * l->K);
 
-    for (size_t o = 0; o < l->O && !rc; o += l->slice) {
-        size_t n = outputs(l, o);
-        for (size_t i = 0; i < n; i++) {
+    for (size_t s = first; s < first + n && !lane->rc; s++) {
+        size_t o = s * l->slice;
+        for (size_t i = 0; i < outputs(l, o); i++) {
+            int32_t sum;
             expand_row(row, &l->w, o + i);
             l->op->rotate_row(row, row, l->K, l->rotated);
-            quantise_row(l, o + i, q + i * l->K, row);
+            sum = l->op->quant_weight(q + i * l->K, &l->wscale[o + i], row, l->K);
+            if (l->colsum)
+                l->colsum[o + i] = sum;
         }
-        rc = put_rows(l, o, n, q, err);
+        gr_lane_fail(lane, put_rows(l, o, outputs(l, o), q, &lane->err), &lane->err);
     }
-    return rc;
 }
 
 /* Room for the bytes, and for what goes with them; what dot16.h reads behind the outputs is 0. */
@@ -92,28 +83,21 @@ static gram_status make_own(gr_linear *l, gram_err *err)
     return l->own && (l->wide || l->colsum) ? GRAM_OK : gr_nomem(err, "weights");
 }
 
-gram_status gr_int8_open(gr_linear *l, gram_err *err)
+gram_status gr_int8_open(gr_linear *l, gr_device *d, gram_err *err)
 {
-    float *row = gr_alloc_aligned(l->K, sizeof *row);
-    int8_t *q = gr_alloc_aligned(l->slice * l->K, 1);
     gram_status rc;
 
     l->rotated = gr_min(ROTATED, l->K & -l->K);
     l->wide = !(l->op->cpu & GR_CPU_VNNI);
+    l->packed = true;
     rc = make_own(l, err);
     if (rc)
-        goto out;
+        return rc;
     l->wscale = gr_alloc_aligned(l->O, sizeof *l->wscale);
-    if (!row || !q || !l->wscale) {
-        rc = gr_nomem(err, "weights");
-        goto out;
-    }
-    l->packed = true;
-    rc = quantise_slices(l, row, q, err);
-out:
-    free(row);
-    free(q);
-    return rc;
+    if (!l->wscale)
+        return gr_nomem(err, "weights");
+    gr_device_run(d, slices(l), GR_CUT_ONE, quantise_slices, l);
+    return gr_device_wait(d, err);
 }
 
 /* ---- Use ---------------------------------------------------------------------------------------- */

@@ -65,6 +65,7 @@ struct gr_kern {
     gr_quant_row_fn   *quant_row;
     gr_dequant_acc_fn *dequant_acc;
     gr_quant16_row_fn *quant16_row;
+    gr_quant_weight_fn *quant_weight;
     gr_dot16_fn       *dot16;
     gr_few_rows_fn    *few_rows;
     gr_few_cols_fn    *few_cols;

@@ -205,11 +205,13 @@ gram_status gr_product_lay_out(const gr_product *p, void *to, const int8_t *q, g
 
     if (rc)
         return rc;
+    pthread_mutex_lock(&building);
     s = gr_md_by_tag(&plain, dims, dnnl_s8, dnnl_ba);
     if (!s)
         s = dnnl_reorder_primitive_desc_create(&pd, GR_MD(plain), engine, GR_MD(p->w), engine, NULL);
     if (!s)
         s = dnnl_primitive_create(&prim, pd);
+    pthread_mutex_unlock(&building);
     if (!s)
         s = dnnl_memory_create(&from_m, GR_MD(plain), engine, (void *)(uintptr_t)q);
     if (!s)

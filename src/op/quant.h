@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { GR_QUANT_LIMIT = 63 * 128, GR_QUANT_ZERO = 64 };
+enum { GR_QUANT_LIMIT = 63 * 128, GR_QUANT_ZERO = 64, GR_QUANT_WEIGHT = 127 };
 
 /* The step of a row whose largest magnitude is top; 0 where a division by it could overflow. */
 static inline float gr_quant_scale(float top)
@@ -26,6 +26,10 @@ static inline float gr_quant_scale(float top)
 /* One row, q[2,C]; halves round to even. A row of zeros (or of next to nothing) gives scale 0 and q = GR_QUANT_ZERO. */
 typedef void gr_quant_row_fn(uint8_t *q, float *scale, const float *x, size_t C);
 gr_quant_row_fn gr_quant_row_ref, gr_quant_row_avx2, gr_quant_row_avx512;
+
+/* A weight's row: scale = max |x| / 127, q = round(x / scale), halves to even; gives the sum of q. */
+typedef int32_t gr_quant_weight_fn(int8_t *q, float *scale, const float *x, size_t C);
+gr_quant_weight_fn gr_quant_weight_ref, gr_quant_weight_avx2, gr_quant_weight_avx512;
 
 /* The same X itself, X[C]: what dot16.h multiplies. */
 typedef void gr_quant16_row_fn(int16_t *X, float *scale, const float *x, size_t C);

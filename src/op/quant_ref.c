@@ -37,6 +37,20 @@ void gr_quant_row_ref(uint8_t *q, float *scale, const float *x, size_t C)
     }
 }
 
+int32_t gr_quant_weight_ref(int8_t *q, float *scale, const float *x, size_t C)
+{
+    float top = 0, inverse;
+    int32_t sum = 0;
+
+    for (size_t c = 0; c < C; c++)
+        top = fmaxf(top, fabsf(x[c]));
+    *scale = top / GR_QUANT_WEIGHT;
+    inverse = top > 0 ? GR_QUANT_WEIGHT / top : 0;
+    for (size_t c = 0; c < C; c++)
+        sum += q[c] = (int8_t)rintf(x[c] * inverse);        /* never beyond 127 */
+    return sum;
+}
+
 void gr_dequant_acc_ref(float *y, size_t ldy, const int32_t *acc, size_t ldacc, const float *scale,
                         const float *wscale, const int32_t *colsum, size_t N, size_t O)
 {

@@ -53,6 +53,32 @@ static void every_build_has_the_bytes_of_ref(void **state)
     }
 }
 
+static void weights_have_the_bytes_of_ref(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(width); i++) {
+        size_t C = width[i];
+        float *x = check_randn(C, i + 1), scale, s, top = 0;
+        int8_t *q = check_fenced(C), *want = check_fenced(C);
+        int32_t sum = 0;
+        for (size_t c = 0; c < C; c += 5)
+            x[c] = (float)(int)(c % 300) * 0.5f;        /* halves: to even */
+        assert_int_equal(gr_quant_weight_ref(want, &scale, x, C), gr_quant_weight_ref(q, &s, x, C));
+        for (size_t c = 0; c < C; c++) {
+            sum += want[c];
+            top = fmaxf(top, fabsf(x[c]));
+            assert_true(fabs(want[c] * (double)scale - x[c]) <= (0.5 + 127 * 1.5 * FLT_EPSILON) * scale);
+        }
+        assert_true(scale == top / 127);
+        EACH_CPU {
+            memset(q, 0, C);
+            assert_int_equal(check_op->quant_weight(q, &s, x, C), sum);
+            assert_true(s == scale);
+            assert_memory_equal(q, want, C);
+        }
+    }
+}
+
 static void rows_of_nothing(void **state)
 {
     static const float x[][3] = { { 0, 0, -0.0f }, { 1e-40f, -1e-40f, 0 }, { FLT_MIN, 0, FLT_MIN } };
@@ -105,6 +131,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_come_back_within_half_a_step),
         cmocka_unit_test(every_build_has_the_bytes_of_ref),
+        cmocka_unit_test(weights_have_the_bytes_of_ref),
         cmocka_unit_test(rows_of_nothing),
         cmocka_unit_test(sums_come_back_exactly),
     };
