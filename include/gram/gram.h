@@ -404,6 +404,7 @@ typedef struct {
     bool *merged;           /* of workers: whether this process wrote the output; NULL: not asked */
 } gram_file_options;
 
+/* resumed: of the rows, those that were taken over from a run that was cut off. */
 typedef struct { uint64_t rows, bad, dropped, truncated, resumed; gram_usage usage; double seconds; } gram_file_report;
 
 /* Reads rows of JSON Lines (".gz" and ".zst" too; "-" is standard input), Parquet or CSV, of a file, of all files of

@@ -453,7 +453,6 @@ gram_status gram_bon_file(gram_model *policy, gram_judge *judge, const char *in,
         gr_bon_line_free(l);
     }
     gr_bon_clear(&r.curve);
-    r.report->file.rows += r.report->file.resumed;
     rc = gr_job_close(&r.job, rc, err);
     if (rc && table) {
         free(*table);

@@ -326,6 +326,5 @@ gram_status gram_generate_file(gram_model *m, const char *in, const char *out, c
         w.first = l->next;
         line_free(l, g->n);
     }
-    w.report->file.rows += w.report->file.resumed;
     return gr_job_close(&w.job, rc, err);
 }

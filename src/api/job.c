@@ -154,6 +154,7 @@ gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err)
     gr_reader_close(j->reader);
     free(j->part);
     gram_reasoner_close(j->reasoner);
+    j->report->rows += j->report->resumed;
     j->report->seconds = gr_now() - j->start;
     j->report->usage = (gram_usage){ u.sequences - j->before.sequences, u.tokens - j->before.tokens,
                                      u.tokens_computed - j->before.tokens_computed, u.seconds - j->before.seconds };

@@ -121,14 +121,15 @@ static const char *first_set(const char *const *name)
 }
 
 /* Open MPI, PMIx (srun --mpi=pmix), Slurm and MPICH name a start; a job that Slurm starts again has the name of before,
- * and a number. Threads: this process's part of the cores, where it is not bound to some. */
+ * and a number; each of its steps has one, too. Threads: this process's part of the cores, where it is not bound to some. */
 static int join_others(const char *out)
 {
     static const char *const names[] = { "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PMI_KVSNAME", "SLURM_JOB_ID",
                                          NULL };
-    static const char *const local[] = { "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE",
-                                        NULL };
+    static const char *const local[] = { "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_TASKS_PER_NODE",
+                                         "SLURM_NTASKS_PER_NODE", NULL };
     const char *name = first_set(names), *again = getenv("SLURM_RESTART_COUNT"), *here = first_set(local);
+    const char *step = getenv("SLURM_STEP_ID");
     long online = sysconf(_SC_NPROCESSORS_ONLN), on_host = here ? atol(here) : workers;
     cpu_set_t mine;
 
@@ -138,7 +139,8 @@ static int join_others(const char *out)
         return cli_usage("--shard: a launcher started %d processes of it, which take their shares themselves", workers);
     if (!name)
         return cli_usage("a launcher started %d processes of it, and does not say which start this is", workers);
-    snprintf(start, sizeof start, "%.90s%s%.8s", name, again ? "." : "", again ? again : "");
+    snprintf(start, sizeof start, "%.70s%s%.8s%s%.12s", name, again ? "." : "", again ? again : "", step ? "-" : "",
+             step ? step : "");
     for (char *s = start; *s; s++)
         *s = isalnum((unsigned char)*s) || *s == '.' || *s == '_' ? *s : '-';
     if (!threads && on_host > 0 && sched_getaffinity(0, sizeof mine, &mine) == 0 && CPU_COUNT(&mine) == online)

@@ -21,12 +21,13 @@ static bool number(const char *name, size_t *out)
     return !*end && n <= INT32_MAX;
 }
 
-/* Open MPI's mpirun, srun --mpi=pmix, then the launchers of the other MPIs, which gr_mpi_load() refuses. */
+/* Open MPI's mpirun, srun --mpi=pmix, then the launchers of the other MPIs and srun without one, which gr_mpi_load()
+ * refuses. A batch script of Slurm's is no step, and alone. */
 bool gr_dist_launched(size_t *rank, size_t *size)
 {
     static const char *const names[][2] = {
         { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE" }, { "PMIX_RANK", "SLURM_STEP_NUM_TASKS" },
-        { "PMI_RANK", "PMI_SIZE" },
+        { "PMI_RANK", "PMI_SIZE" }, { "SLURM_PROCID", "SLURM_STEP_NUM_TASKS" },
     };
 
     for (size_t i = 0; i < GR_COUNT(names); i++)
@@ -54,7 +55,7 @@ gram_status gr_mpi_load(struct gr_mpi *m, gram_err *err)
     gr_dist_launched(&rank, &size);
     if (!getenv("OMPI_COMM_WORLD_SIZE") && !getenv("PMIX_RANK"))
         return gr_fail(err, GRAM_EUNSUPPORTED, "this process was started as one of %zu by the launcher of an MPI that "
-                       "is not Open MPI: start it with Open MPI's mpirun", size);
+                       "is not Open MPI: start it with Open MPI's mpirun, or by Slurm's srun with pmix", size);
     m->library = dlopen(LIBRARY, RTLD_NOW | RTLD_GLOBAL);       /* global: its plugins look for it there */
     if (!m->library)
         return gr_fail(err, GRAM_EUNSUPPORTED, "this process was started as one of %zu, and Open MPI, through which "

@@ -128,6 +128,15 @@ cmp "$tmp/whole" "$tmp/joined" || die "a later start: $(cat "$tmp/said")"
 [ -z "$(left_over)" ] || die "what is left over: $(left_over)"
 expect 2 env OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v"
 says err 'does not say which start this is'
+# A step of srun names a start by its job and its number; a batch script is no step.
+for rank in 1 0; do
+    env SLURM_JOB_ID=7 SLURM_STEP_ID=1 SLURM_PROCID=$rank SLURM_STEP_NUM_TASKS=2 SLURM_STEP_TASKS_PER_NODE=2 \
+        "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/step" 2>"$tmp/said" || die "a step of srun: $(cat "$tmp/said")"
+done
+grep -q 'is whole, by 2 processes' "$tmp/said" || die "two tasks of srun have not shared the rows: $(cat "$tmp/said")"
+env SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/batch" -q ||
+    die "a batch script of Slurm's"
+cmp "$tmp/step" "$tmp/batch" || die "two tasks of srun write other bytes"
 expect 2 env PMI_RANK=0 PMI_SIZE=2 PMI_KVSNAME=k "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" --shard 0/2
 says err 'take their shares themselves'
 expect 2 env PMI_RANK=0 PMI_SIZE=2 PMI_KVSNAME=k "$GRAM" score --server http://127.0.0.1:1 "$tmp/pairs.jsonl"
