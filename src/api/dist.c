@@ -1,4 +1,4 @@
-/* dist.c - include/gram/dist.h over src/dist. */
+/* dist.c - include/gram/dist.h over src/comm. */
 #include "comm/comm.h"
 
 bool gram_dist_launched(int *rank, int *size)

@@ -1,4 +1,4 @@
-/* comm_int.h - what the files of src/dist share. */
+/* comm_int.h - what the files of src/comm share. */
 #ifndef GR_COMM_COMM_INT_H
 #define GR_COMM_COMM_INT_H
 

@@ -1,5 +1,5 @@
-/* trainee_int.h - what the files of a model under training share: trainee.c opens it and holds its memory, layer_bwd.c
- * goes back through what a forward pass kept. */
+/* trainee_int.h - what the files of a model under training share: trainee.c opens it, trainee_memory.c holds what it
+ * keeps of its rows, layer_bwd.c goes back through what a forward pass kept. */
 #ifndef GR_MODEL_TRAINEE_INT_H
 #define GR_MODEL_TRAINEE_INT_H
 
@@ -71,6 +71,9 @@ struct gr_trainee {
     enum depth depth;           /* of the backward pass in the layer at hand */
 };
 
+/* Memory for so many rows, and none; trainee_memory.c. */
+gram_status gr_trainee_reserve(gr_trainee *t, size_t need, gram_err *err);
+void gr_trainee_clear_rows(gr_trainee *t);
 /* The gradients that the host made of the reward head go to the device. */
 void gr_trainee_put_score(gr_trainee *t);
 
