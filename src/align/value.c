@@ -14,7 +14,7 @@ static gram_status read_some(void *arg, gr_sampled *const *s, size_t n, gram_err
     return gr_grad_values(r->g, s, n, r->sum, err);
 }
 
-/* It goes the way of the policy: as many layers of it are made again. */
+/* It goes the way of the policy: as many of its layers are recomputed. */
 static void get_ready(gr_align *a, const gr_grad *g)
 {
     if (!a->value_ready)

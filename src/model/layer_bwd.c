@@ -549,7 +549,7 @@ static void layer_backward(gr_trainee *t, size_t layer)
 {
     struct pass *p = &t->p;
 
-    if (layer + 1 < t->made_again) {                /* what the last of them left is still there */
+    if (layer + 1 < t->recomputed) {                /* what the last of them left is still there */
         p->again = true;
         gr_pass_layer(p, layer);
         p->again = false;

@@ -33,7 +33,7 @@ static float *from(float *x, size_t r)
     return x ? x + r : NULL;
 }
 
-/* Of the router and of the experts' matrices of one kind, a word more tells them apart. */
+/* The router, and the experts' matrices of one kind, are told apart by a word more. */
 uint64_t gr_pass_drop_key(const struct pass *p, size_t which)
 {
     size_t kind = gr_matrix_kind(which), first = which < GR_MATRICES ? gr_lora_first(p->lora, &p->m->cfg, which) : kind;

@@ -55,7 +55,7 @@ gram_status gr_lora_find_pair(struct lora_found *out, const gr_model *m, const g
                               size_t layer, gram_err *err);
 /* 1 where A and B are found, and not found before by another matrix in the same tensor. */
 size_t gr_lora_pairs(const struct lora_found *f);
-/* Of what was found: its rank and scale, A [rank,K], a row [rank] of B, and that row's place in the file's B. */
+/* Rank and scale of what was found, its A [rank,K], a row [rank] of its B, and that row's place in the file's B. */
 size_t gr_lora_rank(const struct lora_found *f);
 float gr_lora_found_scale(const struct lora_found *f, const gr_adapter *a);
 void gr_lora_a(const struct lora_found *f, float *to);

@@ -14,7 +14,7 @@
 
 #include "tensor/device.h"
 
-/* Of one expert: slots [at, at + n). */
+/* The slots of one expert: [at, at + n). */
 typedef struct { size_t expert, at, n; } gr_slots;
 
 typedef struct {

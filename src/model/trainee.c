@@ -317,12 +317,12 @@ void gr_trainee_zero(gr_trainee *t)
 void gr_trainee_recompute(gr_trainee *t, size_t layers)
 {
     /* A head that is trained alone has no backward pass below it: all layers share one place; none is recomputed. */
-    t->made_again = t->head_only ? t->m->cfg.layers : gr_min(layers, t->m->cfg.layers);
+    t->recomputed = t->head_only ? t->m->cfg.layers : gr_min(layers, t->m->cfg.layers);
 }
 
 size_t gr_trainee_recomputed(const gr_trainee *t)
 {
-    return t->made_again;
+    return t->recomputed;
 }
 
 void gr_trainee_drop(gr_trainee *t, uint64_t seed, uint64_t step)

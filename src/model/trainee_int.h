@@ -64,7 +64,7 @@ struct gr_trainee {
     float *partial;             /* [pieces, PARTIALS]: norm gradients of each piece */
     float *share;               /* LoRA: [pieces, lora_floats]: gradients of a layer's A and B from each piece */
     size_t lora_floats;
-    size_t made_again;          /* so many of the lowest layers keep their inputs alone */
+    size_t recomputed;          /* so many of the lowest layers keep their inputs alone */
     gr_plan plan;
     gr_seen seen, want_seen;    /* which queries see which keys: all rows', and those asked for */
     uint64_t *key;              /* [rows] of the tokens up to each row's, then of the wanted ones */

@@ -24,7 +24,7 @@ static size_t slots_of(const gr_trainee *t, size_t R)
     return gr_routed_slots(R, t->m->cfg.experts, t->m->cfg.chosen, t->p.cut.unit);
 }
 
-/* Of the gated MLP, or of the experts. */
+/* What the gated MLP leaves, or the experts do. */
 static void carve_mlp(const gr_trainee *t, struct kept *k, float *base, size_t *used, size_t R, bool sparse)
 {
     const gr_config *c = &t->m->cfg;
@@ -101,7 +101,7 @@ static size_t stage_floats(const gr_trainee *t)
     return bytes / sizeof(float);
 }
 
-/* The places that layers share which are made again: all have the attention's, and those of a kind the MLP's. */
+/* What the layers that are recomputed share: all of them the attention's, and those of a kind the MLP's. */
 struct shared { struct kept kept[2]; bool there[2]; };
 
 static const struct kept *shared_kept(const gr_trainee *t, struct shared *s, float *base, size_t *used, size_t R,
@@ -147,7 +147,7 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
 
     for (size_t i = 0; i < c->layers; i++) {
         bool sparse = gr_config_sparse(c, i);
-        t->p.kept[i] = i >= t->made_again ? carve_kept(t, base, &used, R, sparse, true) :
+        t->p.kept[i] = i >= t->recomputed ? carve_kept(t, base, &used, R, sparse, true) :
                        *shared_kept(t, &shared, base, &used, R, sparse);
         t->p.kept[i].chosen = sparse && t->chosen ? t->chosen + i * R * c->chosen : NULL;
         t->p.kept[i].x = take_rows(base, &used, R, C);
