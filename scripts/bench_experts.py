@@ -8,10 +8,10 @@ DIR is what scripts/get_peers.sh installed. The model is made here: the shape of
 token, norms of q and k, grouped queries) with small matrices and weights drawn at random, so that a router sends each
 token elsewhere; the tokenizer is that of tests/golden/train/judge, one token a byte. Both read the same token ids with
 one thread: gram scores pairs, whose two orders share their beginnings (`computed` is what it computes of them),
-transformers reads one sequence after the other with the fastest of its ways to compute experts. What is counted is the
-CPU time that a process spends as a user, less that of a run over one short pair, which is left out; the least of the
-rounds counts for both, and `spread` is the widest of gram's rounds over the least. The largest difference of the two
-programs' logits over one sequence says whether they computed the same.
+transformers reads one sequence after the other, by the way to compute experts that is the fastest for the first. What
+is counted is the CPU time that a process spends as a user, less that of a run over one short pair, which is left out;
+the least of the rounds counts for both, and `spread` is the widest of gram's rounds over the least. The largest
+difference of the two programs' logits over one sequence says whether they computed the same.
 """
 import argparse
 import csv
@@ -43,25 +43,28 @@ model.save_pretrained(directory)
 print(sum(p.numel() for p in model.parameters()))
 """
 READ = """
-import json, sys, time, torch, transformers
-directory, way = sys.argv[1:3]
+import json, sys, time, numpy, torch, transformers
+directory, ours = sys.argv[1:3]
 torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
-m = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, experts_implementation=way).eval()
 ids = [torch.tensor([json.loads(line)]) for line in sys.stdin]
+model, took = {}, {}
 with torch.no_grad():
-    m(ids[0], logits_to_keep=1)
+    for way in sys.argv[3:]:
+        model[way] = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32,
+                                                                       experts_implementation=way).eval()
+        model[way](ids[0], logits_to_keep=1)
+        start = time.process_time()
+        model[way](ids[0], logits_to_keep=1)
+        took[way] = time.process_time() - start
+    way = min(took, key=took.get)
     start = time.process_time()
     for x in ids:
-        m(x, logits_to_keep=1)
+        model[way](x, logits_to_keep=1)
     seconds = time.process_time() - start
-    z = m(ids[0]).logits[0].numpy()
-if len(sys.argv) > 3:
-    import numpy
-    print(json.dumps({"seconds": seconds, "difference": float(abs(numpy.load(sys.argv[3]) - z).max()),
-                      "size": float(abs(z).max())}))
-else:
-    print(json.dumps({"seconds": seconds}))
+    z = model[way](ids[0]).logits[0].numpy()
+print(json.dumps({"seconds": seconds, "way": way, "took": took, "size": float(abs(z).max()),
+                  "difference": float(abs(numpy.load(ours) - z).max())}))
 """
 COLUMNS = ["date", "commit", "cpu", "load", "experts", "chosen", "layers", "width", "expert_width", "parameters",
            "sequences", "tokens", "computed", "gram_s", "spread", "gram_tokens_s", "transformers", "transformers_s",
@@ -99,6 +102,7 @@ def main():
     p.add_argument("--gram", default="build/gram")
     p.add_argument("--experts", type=int, default=128)
     p.add_argument("--rows", type=int, default=6)
+    p.add_argument("--most", type=int, default=1500, help="bytes of a row, which are about its tokens")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--dry", action="store_true")
     p.add_argument("--csv", type=pathlib.Path, default=pathlib.Path("bench/experts.csv"))
@@ -114,7 +118,7 @@ def main():
         parameters = int(run([python, "-c", MAKE, model, json.dumps(shape)]))
         for name in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(JUDGE / name, model)
-        lines = sorted(ROWS.read_text().splitlines(), key=len)
+        lines = [x for x in sorted(ROWS.read_text().splitlines(), key=len) if len(x) < args.most]
         few = [lines[(2 * i + 1) * len(lines) // (2 * args.rows)] for i in range(args.rows)]
         rows.write_text("\n".join(few) + "\n")
         one.write_text(lines[0] + "\n")
@@ -122,28 +126,24 @@ def main():
                         run([args.gram, "score", model, x, "--show-tokens"]).splitlines()] for x in (rows, one))
         text = "".join(json.dumps(i) + "\n" for i in ids)
         run([args.gram, "logits", model, "--tokens", json.dumps(ids[0]), "-o", tmp / "z.npy", "-t1"])
-        ours, theirs, says = [], {}, None
-        for turn in range(args.rounds):
+        ours, theirs = [], []
+        for _ in range(args.rounds):
             took, _ = user_seconds([args.gram, "score", model, rows, "-o", tmp / "out.jsonl", "-t1", "--quiet"])
             opening, _ = user_seconds([args.gram, "score", model, one, "-o", tmp / "out.jsonl", "-t1", "--quiet"])
             ours.append(took - opening)         # and the short pair that it read
-            for way in WAYS:
-                extra = [tmp / "z.npy"] if turn == 0 and way == "eager" else []
-                r = json.loads(run([python, "-c", READ, model, way, *extra], text))
-                theirs.setdefault(way, []).append(r["seconds"])
-                says = r if extra else says
-    best = min(theirs, key=lambda w: min(theirs[w]))
-    tokens, gram_s, peer_s = sum(map(len, ids)), min(ours), min(theirs[best])
+            theirs.append(json.loads(run([python, "-c", READ, model, tmp / "z.npy", *WAYS], text)))
+    says = min(theirs, key=lambda r: r["seconds"])
+    tokens, gram_s, peer_s = sum(map(len, ids)), min(ours), says["seconds"]
     gram_rate, peer_rate = (tokens - sum(map(len, opened))) / gram_s, tokens / peer_s
     row = [datetime.date.today(), commit(), cpu_facts()[0], f"{os.getloadavg()[0]:.1f}", args.experts, 8,
            shape["num_hidden_layers"], shape["hidden_size"], shape["moe_intermediate_size"], parameters, len(ids),
 tokens,
-           computed(ids), f"{gram_s:.3f}", f"{max(ours) / gram_s:.3f}", f"{gram_rate:.1f}", best,
+           computed(ids), f"{gram_s:.3f}", f"{max(ours) / gram_s:.3f}", f"{gram_rate:.1f}", says["way"],
            f"{peer_s:.3f}", f"{peer_rate:.1f}", f"{gram_rate / peer_rate:.3f}", f"{says['difference']:.2g}",
            f"{says['size']:.3g}"]
     for name, value in zip(COLUMNS, row):
         print(f"{name}: {value}")
-    print({w: [round(s, 3) for s in t] for w, t in theirs.items()}, [round(s, 3) for s in ours])
+    print("gram", [round(s, 3) for s in ours], "transformers", [round(r["seconds"], 3) for r in theirs], says["took"])
     if args.dry:
         return
     new = not args.csv.exists()
