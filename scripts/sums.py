@@ -198,13 +198,23 @@ def over_seeds(values):
 def numbers(path):
     return json.loads(path.read_text())
 
+def seconds(runs, votes):
+    """A pair, of so many votes: of all votes' by the tokens written. A run that was resumed has not timed all."""
+    each = []
+    for run in map(lambda r: numbers(r / "numbers.json"), runs):
+        if run["speed"]["resumed_rows"] == 0:
+            tokens = [p["written_tokens_a_row"] for p in run["rationales"]["accuracy_by_votes"]] if votes else [1]
+            at = [p["votes"] for p in run["rationales"]["accuracy_by_votes"]].index(votes) if votes else 0
+            each.append(tokens[at] / tokens[-1] / run["speed"]["pairs_per_s"])
+    return f"{statistics.mean(each):.3f}" if each else "-"
+
 def table(args):
     runs = [pathlib.Path(r) for r in args.run]
-    print("| judge | votes | accuracy, % | by seed, % | forced, % | tokens written a pair |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| judge | votes | accuracy, % | by seed, % | forced, % | tokens written a pair | seconds a pair |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     by_seed = lambda values: ", ".join(f"{100 * v:.1f}" for v in values)
     plain = [numbers(r / "plain/numbers.json")["summary"]["accuracy"]["value"] for r in runs]
-    print(f"| plain | - | {over_seeds(plain)} | {by_seed(plain)} | - | 0 |")
+    print(f"| plain | - | {over_seeds(plain)} | {by_seed(plain)} | - | 0 | {seconds([r / 'plain' for r in runs], 0)} |")
     for judge in ["02-judge", "round-1", "round-2", "final"]:
         all_votes = [numbers(r / "self/eval" / judge / "numbers.json")["rationales"] for r in runs]
         forced = statistics.mean(v["forced"] / v["rationales"] for v in all_votes)
@@ -212,7 +222,8 @@ def table(args):
             at = [p for v in all_votes for p in v["accuracy_by_votes"] if p["votes"] == k]
             right = [p["accuracy"]["value"] for p in at]
             print(f"| {judge} | {k} | {over_seeds(right)} | {by_seed(right)} | {100 * forced:.1f} | "
-                  f"{statistics.mean(p['written_tokens_a_row'] for p in at):.0f} |")
+                  f"{statistics.mean(p['written_tokens_a_row'] for p in at):.0f} | "
+                  f"{seconds([r / 'self/eval' / judge for r in runs], k)} |")
     print("\n| round | kept, % | of kept, right, % | of dropped, right, % |\n| --- | --- | --- | --- |")
     for n in (1, 2):
         rounds = [numbers(r / "self/rounds.json")["rounds"][n]["labels"] for r in runs]

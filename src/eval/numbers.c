@@ -99,6 +99,16 @@ static json_t *summary(builder *b, const gr_eval_result *r)
     return o;
 }
 
+/* In the order of accuracy_by_votes. */
+static json_t *seconds_by_votes(builder *b, const gr_eval_result *r)
+{
+    json_t *a = json_array();
+
+    for (size_t k = 0; k < r->votes.points; k++)
+        push(b, a, gr_json_real(gr_eval_vote_seconds(&r->votes, k, r->pairs_per_s)));
+    return a;
+}
+
 static json_t *speed(builder *b, const gr_eval_result *r)
 {
     json_t *o = json_object();
@@ -107,6 +117,8 @@ static json_t *speed(builder *b, const gr_eval_result *r)
     set(b, o, "seconds", gr_json_real(r->seconds));
     set(b, o, "tokens_per_s", gr_json_real(r->tokens_per_s));
     set(b, o, "pairs_per_s", gr_json_real(r->pairs_per_s));
+    if (r->votes.points)
+        set(b, o, "seconds_by_votes", seconds_by_votes(b, r));
     return o;
 }
 

@@ -93,20 +93,28 @@ static bool spread(gr_buf *b, const gr_eval_spread *s)
                             range(b, s->penalised) && gr_buf_puts(b, "\n")));
 }
 
-static bool votes(gr_buf *b, const gr_eval_votes *v)
+/* What a pair costs: nothing is known of the time where this run judged none. */
+static bool cost(gr_buf *b, const gr_eval_votes *v, size_t k, double pairs_per_s)
+{
+    double seconds = gr_eval_vote_seconds(v, k, pairs_per_s);
+
+    return gr_buf_printf(b, "%10.0f", v->point[k].tokens) &&
+        (isnan(seconds) ? gr_buf_printf(b, "%9s\n", "-") : gr_buf_printf(b, "%9.2f\n", seconds));
+}
+
+static bool votes(gr_buf *b, const gr_eval_votes *v, double pairs_per_s)
 {
     bool ok = true;
 
     if (!v->rationales)
         return true;
-    ok = gr_buf_printf(b, "\n%-*s%7s%7s  %13s%10s\n" RULE "\n", NAME, "by rationales", "votes", "right",
-                       "95 % interval", "tokens");
+    ok = gr_buf_printf(b, "\n%-*s%7s%7s  %13s%10s%9s\n" RULE "\n", NAME, "by rationales", "votes", "right",
+                       "95 % interval", "tokens", "seconds");
     for (size_t k = 0; k < v->points && ok; k++)
         for (int hard = 0; hard < 2 && ok; hard++) {
             gram_interval right = hard ? v->point[k].hard : v->point[k].soft;
             ok = gr_buf_printf(b, "%-*s%7zu", NAME, hard ? "  majority" : "mean of the verdicts", v->point[k].k) &&
-                gr_text_percent(b, right.value, 7) && range(b, right) &&
-                gr_buf_printf(b, "%10.0f\n", v->point[k].tokens);
+                gr_text_percent(b, right.value, 7) && range(b, right) && cost(b, v, k, pairs_per_s);
         }
     ok = ok && gr_buf_printf(b, RULE "\n%" PRIu64 " rationales of %.0f tokens: closed by force", v->rationales,
                              (double)v->tokens / (double)v->rationales) &&
@@ -136,7 +144,7 @@ static bool footer(gr_buf *b, const gr_eval_result *r)
 {
     bool ok = (r->n_files < 2 || mean_line(b, "mean of files (macro)", r->macro)) &&
         mean_line(b, "mean of subsets", r->macro_subsets) && rules(b, &r->rules) &&
-        gr_buf_puts(b, "\n") && spread(b, &r->spread) && votes(b, &r->votes) && temperature(b, r) && left_out(b, r);
+        gr_buf_puts(b, "\n") && spread(b, &r->spread) && votes(b, &r->votes, r->pairs_per_s) && temperature(b, r) && left_out(b, r);
 
     if (ok && !isnan(r->tokens_per_s))
         ok = gr_buf_printf(b, "%.1f s of judging: %.1f tokens/s, %.2f pairs/s\n", r->seconds, r->tokens_per_s,

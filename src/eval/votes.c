@@ -93,3 +93,10 @@ gram_status gr_eval_votes_of(const gr_eval_row *row, size_t n, gr_eval_votes *ou
     free(index);
     return rc;
 }
+
+double gr_eval_vote_seconds(const gr_eval_votes *v, size_t k, double pairs_per_s)
+{
+    double all = v->point[v->points - 1].tokens;
+
+    return (all > 0 ? v->point[k].tokens / all : 1) / pairs_per_s;
+}

@@ -24,5 +24,7 @@ typedef struct {
     size_t points;
 } gr_eval_votes;
 gram_status gr_eval_votes_of(const gr_eval_row *row, size_t n, gr_eval_votes *out, gram_err *err);
+/* Seconds a row with the votes of point k: all votes' by the tokens written. pairs_per_s NAN: so is this. */
+double gr_eval_vote_seconds(const gr_eval_votes *v, size_t k, double pairs_per_s);
 
 #endif
