@@ -148,17 +148,21 @@ $(EMU)/libgram-cuda.so: $(EMU_CU) $(EMU_C) $(B)/core.a $(EMU)/libemu.so
 NVCC     ?= nvcc
 CUDA     ?= $(abspath $(dir $(shell command -v $(NVCC)))/..)
 CUDA_ARCHS ?= 80 86 89 90 100 120
+# Nothing of the host's half needs the library of C++. AdamW rounds each operation by itself, as on a CPU.
+CUDA_HOST := -fPIC,-fvisibility=hidden,-fno-threadsafe-statics,-fno-exceptions,-fno-rtti
 CUDA_CU  := $(patsubst src/op/%.cu,$(B)/cuda/%.cu.o,$(wildcard src/op/*.cu))
 CUDA_C   := $(patsubst src/cuda/%.c,$(B)/cuda/%.o,$(wildcard src/cuda/*.c))
 $(B)/cuda/%.cu.o: src/op/%.cu
 	@mkdir -p $(@D)
-	$(call say,NVCC)$(NVCC) -std=c++17 -O3 -Iinclude -Isrc -MMD -MP -Xcompiler -fPIC,-fvisibility=hidden,-fno-threadsafe-statics \
+	$(call say,NVCC)$(NVCC) -std=c++17 -O3 -Iinclude -Isrc -MMD -MP -Xcompiler $(CUDA_HOST) \
+	    $(if $(findstring adamw,$<),-fmad=false) \
 	    $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) -c $< -o $@
 $(B)/cuda/%.o: src/cuda/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CPPFLAGS) -isystem $(CUDA)/include $(CFLAGS_ALL) -c $< -o $@
 $(B)/libgram-cuda.so: $(CUDA_CU) $(CUDA_C) $(B)/core.a
-	$(call say,LD)$(NVCC) -shared -cudart static -o $@ $(CUDA_CU) $(CUDA_C) $(B)/core.a -Xlinker --exclude-libs,ALL -lm
+	$(call say,LD)$(CC) -shared -Wl,--no-undefined -Wl,--exclude-libs,ALL -o $@ $(CUDA_CU) $(CUDA_C) $(B)/core.a \
+	    -L$(CUDA)/lib64 -L$(CUDA)/lib -lcudart_static -ldl -lrt -lm -pthread
 cuda: $(B)/libgram-cuda.so
 	@! $(CC) -std=c11 -isystem $(CUDA)/include -Itests -fsyntax-only tests/emu/same.c 2>&1 | grep .
 GPU_TESTS := $(filter %_gpu,$(TESTS))

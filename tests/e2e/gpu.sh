@@ -77,6 +77,12 @@ each rank rank "$m" "$tmp/groups.jsonl" -p "$tmp/judge.txt" -q
 expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" -q --device cuda:0 --batch-tokens 64
 cmp "$tmp/out" "$tmp/score.gpu" || die "the batch size changes a verdict"
 
+# The real model, where it is: a row in both orders.
+if [ -f "$GRAM_MODEL" ]; then
+    head -n 1 data/demo.jsonl >"$tmp/one.jsonl"
+    each real score "$GRAM_MODEL" "$tmp/one.jsonl" -q
+fi
+
 # ---- Learning and writing ----
 
 # learn NAME ARG...: on both; the loss and the norm of the gradient of each step.
@@ -104,7 +110,8 @@ again() {
 }
 again 1 --max-minutes 1e-9
 again 0 --resume --quiet
-cmp "$tmp/judge.cuda:0/model.safetensors" "$tmp/stopped/model.safetensors" || die "a resumed run ends with other weights"
+cmp "$tmp/judge.cuda:0/model.safetensors" "$tmp/stopped/model.safetensors" ||
+    die "a resumed run ends with other weights"
 
 for d in cpu cuda:0; do
     expect 0 "$GRAM" generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 6 --n 3 --seed 4 -q --device $d \

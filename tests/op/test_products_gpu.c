@@ -158,8 +158,8 @@ static void gradients_are_the_product(void **state)
     }
     for (int rounded = 0; rounded < 2; rounded++) {
         float *want = check_randn(O * K, 3), *to = gpu_put(gpu, dW, O * K);
-        (rounded ? gr_linear_dw_rounded : gr_linear_dw)(gr_device_lane(gpu), MAT(to, K), MAT(d_dy, O), MAT(d_x, K), M, K,
-                                                        0, O);
+        (rounded ? gr_linear_dw_rounded : gr_linear_dw)(gr_device_lane(gpu), MAT(to, K), MAT(d_dy, O), MAT(d_x, K), M,
+                                                        K, 0, O);
         CHECK_OK(gr_device_wait(gpu, &check_err));
         product(want, t, xt, M, 1, NULL, O, K, M, true);
         got = gpu_get(gpu, to, O * K);
@@ -286,8 +286,8 @@ static void what_it_does_not_do_is_said(void **state)
     assert_string_equal(check_err.text, "device cuda:0 multiplies in f32 and bf16, not in int8");
     assert_int_equal(gr_device_alloc(gpu, &p, (size_t)1 << 50, &check_err), GRAM_ENOMEM);
     assert_non_null(strstr(check_err.text, "device cuda:0: out of memory for 1125899906842624 bytes: "));
-    assert_int_equal(gr_device_open(&none, "cuda:7", 0, &check_err), GRAM_EUNSUPPORTED);
-    assert_string_equal(check_err.text, "no GPU can be used: device cuda:7: there is 1, from cuda:0 on");
+    assert_int_equal(gr_device_open(&none, "cuda:999", 0, &check_err), GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "no GPU can be used: device cuda:999: there "));
     assert_int_equal(gr_device_open(&none, "cuda:", 0, &check_err), GRAM_EARG);
     assert_int_equal(gr_device_open(&none, "gpu", 0, &check_err), GRAM_EARG);
     assert_string_equal(check_err.text, "device: wanted cpu, cuda:0 (or another number) or auto, found \"gpu\"");

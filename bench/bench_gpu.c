@@ -1,0 +1,183 @@
+/* bench_gpu.c - products on a GPU: a row's bits in any number of rows, and TFLOP/s, one JSON object.
+ *
+ *     bench_gpu [DEVICE] [SECONDS]        cuda:0, and 0.2 s a measurement
+ *
+ * The shapes are the weights of Qwen3-0.6B, 1.7B and 8B. Bits: forward and dx of rows that stand at the beginning, in
+ * the middle and at the end of 128 to 16,384 rows, against the same row in 128. TFLOP/s: of 2 M N K operations, with
+ * what is done around the product (its inputs are rounded to bfloat16). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "base/random.h"
+#include "op/matmul.h"
+#include "op/op.h"
+
+enum { UNIT = 128, MOST = 16384 };
+static const struct { const char *of; size_t N, K; } shape[] = {
+    { "Qwen3-0.6B q", 2048, 1024 }, { "Qwen3-0.6B k", 1024, 1024 }, { "Qwen3-0.6B down", 1024, 3072 },
+    { "Qwen3-1.7B gate", 6144, 2048 }, { "Qwen3-1.7B down", 2048, 6144 }, { "Qwen3-8B q", 4096, 4096 },
+    { "Qwen3-8B gate", 12288, 4096 }, { "Qwen3-8B down", 4096, 12288 },
+};
+static const size_t rows[] = { 128, 256, 384, 1024, 2048, 4096, 8192, MOST };
+static const struct { const char *name; gr_linear_mode mode; } type[] = { { "f32", GR_LINEAR_F32 },
+                                                                         { "bf16", GR_LINEAR_ROUNDED } };
+static gr_device *device;
+static double limit = 0.2;
+
+static void check(gram_status rc, const gram_err *err)
+{
+    if (!rc)
+        return;
+    fprintf(stderr, "bench_gpu: %s\n", err->text);
+    exit(1);
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static float *drawn(size_t n, uint64_t seed)
+{
+    float *x = malloc(n * sizeof *x);
+
+    if (!x)
+        exit(1);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)(2 * gr_random_unit(&seed) - 1);
+    return x;
+}
+
+static float *room(size_t n, const float *values)
+{
+    gram_err err;
+    void *p;
+
+    check(gr_device_alloc(device, &p, n * sizeof(float), &err), &err);
+    if (values)
+        gr_device_put(device, p, values, n * sizeof(float));
+    return p;
+}
+
+struct job { const gr_linear *l; float *x, *y; size_t N, K, M; bool back; };
+
+static void multiply(const struct job *j)
+{
+    gr_lane *lane = gr_device_lane(device);
+    gr_mat x = gr_mat_f32(j->x, j->K), y = gr_mat_f32(j->y, j->N);
+
+    if (j->back)
+        gr_linear_dx(lane, j->l, x, y, j->M, false);
+    else
+        gr_linear_fwd(lane, j->l, y, x, j->M);
+}
+
+static void wait(void)
+{
+    gram_err err;
+
+    check(gr_device_wait(device, &err), &err);
+}
+
+/* Whether the row of `from` has the bits of `want` at three places of M rows. */
+static bool same(struct job *j, const float *row, const float *want)
+{
+    size_t in = j->back ? j->N : j->K, out = j->back ? j->K : j->N;
+    float *from = j->back ? j->y : j->x, *to = j->back ? j->x : j->y, *got = malloc(out * sizeof *got);
+    bool ok = true;
+
+    for (size_t k = 0; k < 3 && got; k++)
+        gr_device_put(device, from + k * (j->M - 1) / 2 * in, row, in * sizeof *row);
+    multiply(j);
+    wait();
+    for (size_t k = 0; k < 3 && got; k++) {
+        gr_device_get(device, got, to + k * (j->M - 1) / 2 * out, out * sizeof *got);
+        ok = ok && !memcmp(got, want, out * sizeof *got);
+    }
+    free(got);
+    return ok;
+}
+
+/* Numbers of rows in which a row has other bits than in 128, and of how many. */
+static size_t other_bits(struct job j, const float *row)
+{
+    size_t in = j.back ? j.N : j.K, out = j.back ? j.K : j.N, other = 0;
+    float *want = malloc(out * sizeof *want);
+
+    if (!want)
+        exit(1);
+    j.M = UNIT;
+    gr_device_put(device, j.back ? j.y : j.x, row, in * sizeof *row);
+    multiply(&j);
+    wait();
+    gr_device_get(device, want, j.back ? j.x : j.y, out * sizeof *want);
+    for (size_t i = 0; i < GR_COUNT(rows); i++) {
+        j.M = rows[i];
+        other += !same(&j, row, want);
+    }
+    free(want);
+    return other;
+}
+
+static double tflops(const struct job *j)
+{
+    double t, best = 1e30;
+    size_t n = 1;
+
+    multiply(j);
+    wait();
+    for (double end = now() + limit; now() < end; n *= 2) {
+        t = now();
+        for (size_t i = 0; i < n; i++)
+            multiply(j);
+        wait();
+        t = (now() - t) / (double)n;
+        best = t < best ? t : best;
+    }
+    return 2e-12 * (double)j->M * (double)j->N * (double)j->K / best;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "cuda:0";
+    gram_err err;
+
+    limit = argc > 2 ? atof(argv[2]) : limit;
+    check(gr_device_open(&device, name, 0, &err), &err);
+    printf("{\"device\": \"%s\", \"products\": [", name);
+    for (size_t s = 0; s < GR_COUNT(shape); s++)
+        for (size_t k = 0; k < GR_COUNT(type); k++) {
+            size_t N = shape[s].N, K = shape[s].K;
+            float *w = drawn(N * K, 1), *row = drawn(gr_max(N, K), 2), *x = drawn(MOST * gr_max(N, K), 3);
+            struct job j = { .x = room(MOST * K, x), .y = room(MOST * N, x), .N = N, .K = K };
+            gr_linear *l;
+            check(gr_linear_open(&l, device, &(gr_tensor){ GR_F32, w, N, K }, NULL, type[k].mode, &err), &err);
+            j.l = l;
+            printf("%s\n  {\"of\": \"%s\", \"N\": %zu, \"K\": %zu, \"dtype\": \"%s\"", s + k ? "," : "", shape[s].of, N,
+                   K, type[k].name);
+            for (j.back = false; ; j.back = true) {
+                printf(", \"%s\": {\"other_bits\": %zu, \"of\": %zu", j.back ? "dx" : "forward", other_bits(j, row),
+                       GR_COUNT(rows));
+                for (j.M = 2048; j.M <= MOST; j.M *= 8)
+                    printf(", \"tflops_%zu\": %.1f", j.M, tflops(&j));
+                printf("}");
+                if (j.back)
+                    break;
+            }
+            printf("}");
+            fflush(stdout);
+            gr_linear_close(l);
+            gr_device_free(device, j.x);
+            gr_device_free(device, j.y);
+            free(w);
+            free(row);
+            free(x);
+        }
+    printf("\n]}\n");
+    gr_device_close(device);
+    return 0;
+}

@@ -1,0 +1,65 @@
+#!/bin/sh
+# device_check.sh [OUT.json] - what is to be run where a GPU is, in some minutes; `make cuda tests` comes first.
+#
+#   tests       those that run on the emulated GPU in `make test`, on the real one, and the logits of every tiny model
+#   sanitizer   compute-sanitizer's memcheck and racecheck over the products and the scores, where it is
+#   products    bench_gpu: whether a row has the same bits in any number of rows, and TFLOP/s
+#
+# One JSON object: what ran, how it ended, how long it took. A step that fails does not keep the others from running;
+# the exit status says whether one did. DEVICE is the GPU, cuda:0 if it is not set; LIMIT the seconds of a step.
+set -u
+B=${B:-build}
+out=${1:-device_check.json}
+export GRAM_CUDA_PATH="${GRAM_CUDA_PATH:-$PWD/$B}" GRAM_DEVICE="${DEVICE:-cuda:0}"
+limit=${LIMIT:-120}
+logs=$(mktemp -d) || exit 1
+trap 'rm -rf "$logs"' EXIT
+failed=0 first=1
+
+# step NAME COMMAND...: adds its line to the object.
+step() {
+    name=$1
+    shift
+    start=$(date +%s%N)
+    timeout "$limit" "$@" >"$logs/$name" 2>&1
+    status=$?
+    seconds=$((($(date +%s%N) - start) / 1000000))
+    [ "$first" = 1 ] || printf ',\n' >>"$logs/steps"
+    first=0
+    printf '  "%s": {"status": %d, "milliseconds": %d}' "$name" "$status" "$seconds" >>"$logs/steps"
+    printf '%-24s %s %6d ms\n' "$name" "$([ $status -eq 0 ] && echo ok || echo "FAILED ($status)")" "$seconds"
+    [ "$status" -eq 0 ] || { failed=1; tail -n 20 "$logs/$name"; }
+}
+
+if ! "$B/gram" info tests/golden/models/llama_gqa >"$logs/info" || ! grep -q "^cuda:" "$logs/info"; then
+    grep "^GPU" "$logs/info"
+    exit 1
+fi
+gpu=$(sed -n "s/^$GRAM_DEVICE *//p" "$logs/info")
+
+step products_tests "$B/tests/op/test_products_gpu"
+step scores_tests "$B/tests/model/test_scores_gpu"
+step golden_models "$B/tests/model/test_golden_models" capped       # capped: once, not for each kind of CPU
+[ ! -f "${GRAM_MODEL:-build/model/SmolLM2-135M-Instruct.Q4_1.gguf}" ] ||
+    step golden_smollm2 env GRAM_MODEL="${GRAM_MODEL:-build/model/SmolLM2-135M-Instruct.Q4_1.gguf}" \
+        "$B/tests/model/test_golden_smollm2"
+if command -v compute-sanitizer >/dev/null; then
+    for tool in memcheck racecheck; do
+        step "${tool}_products" compute-sanitizer --tool $tool --error-exitcode 9 "$B/tests/op/test_products_gpu"
+        step "${tool}_scores" compute-sanitizer --tool $tool --error-exitcode 9 "$B/tests/model/test_scores_gpu"
+    done
+fi
+mkdir -p "$B/bench"
+# shellcheck disable=SC2046
+${CC:-gcc} -std=c11 -O2 -D_GNU_SOURCE -Iinclude -Isrc -Wall -Wextra -o "$B/bench/bench_gpu" bench/bench_gpu.c \
+    "$B/libgram.a" $(pkg-config --libs jansson libpcre2-8 libutf8proc zlib libzstd liblz4) -ldnnl -lgomp -lm -pthread &&
+    step bench_gpu "$B/bench/bench_gpu" "$GRAM_DEVICE"
+{
+    printf '{"gpu": "%s",\n "commit": "%s",\n "steps": {\n' "$gpu" "$(git rev-parse --short HEAD 2>/dev/null)"
+    cat "$logs/steps"
+    printf '\n },\n "bench": '
+    if tail -n 1 "$logs/bench_gpu" 2>/dev/null | grep -q '^]}'; then cat "$logs/bench_gpu"; else echo null; fi
+    printf '}\n'
+} >"$out"
+echo "$out"
+exit $failed
