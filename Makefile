@@ -237,19 +237,23 @@ check: deps layers headers
 
 # ThreadSanitizer over what runs threads of its own: of kernels, the products, whose weights threads share. A measured
 # run of test_memory has one thread; test_align trains for minutes what test_align_faults and _dist do for seconds. What
-# runs on the emulated GPU has one thread, whose fibers tests/op looks at.
+# runs on the emulated GPU has one thread, whose fibers test_kernels_gpu looks at.
 tsan:
 	@$(MAKE_ALL) --no-print-directory SAN=tsan tsan-run
 TSAN_TESTS := $(filter-out %/test_memory %/test_align %_gpu,$(filter $(addprefix $(B)/tests/,base/% op/test_matmul% op/test_nomem model/% \
-              reward/% generate/% api/% serve/%),$(TESTS)))
+              reward/% generate/% api/% serve/%),$(TESTS))) $(B)/tests/op/test_kernels_gpu
 tsan-run: $(TSAN_TESTS) $(FAKE_SERVER)
-	@scripts/run_tests.sh $(TSAN_TESTS) tests/e2e/serve_load.sh
+	@scripts/run_tests.sh $(TSAN_TESTS) tests/e2e/serve_load.sh tests/e2e/gpu_mutants.sh
 
 clang:
 	@$(MAKE_ALL) --no-print-directory CC=clang B=build-clang tests
 
 mutants:
 	@scripts/mutants.py
+
+# Each kernel of a GPU for each kind of GPU, by nvcc: registers and spills, to bench/cuda_ptxas.csv.
+cuda-ptxas:
+	@scripts/cuda_ptxas.sh
 
 deb: all
 	@scripts/build_deb.sh
@@ -290,7 +294,7 @@ clean:
 
 include mk/install.mk
 
-.PHONY: cuda deb wheel all deps test-deps model tests test unit demo demo-align check clang mutants tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
+.PHONY: cuda cuda-ptxas deb wheel all deps test-deps model tests test unit demo demo-align check clang mutants tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
         coverage bench bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:

@@ -21,6 +21,39 @@ __global__ void __launch_bounds__(DELTA_WARPS * 32) attn_delta(struct gpu_attn a
         a.delta[attn_at(a, head, row, g)] = sum;
 }
 
+/* A warp for each row of queries: what blocks have left of it, span after span. Of one span it is what a block that has
+ * all keys makes. */
+enum { WIDEST = 256 };
+
+__global__ void __launch_bounds__(DELTA_WARPS * 32) attn_join(struct gpu_attn a)
+{
+    const struct attn_run run = a.run[attn_task(a) / a.kv_heads];
+    uint32_t head = attn_head(a), m = blockIdx.y * DELTA_WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    uint32_t row = run.row + m / a.G, pos = run.pos0 + m / a.G, last = pos / ATTN_SPAN;
+    const float *part = a.part + ((size_t)blockIdx.x * a.part_rows + m) * a.spans * (a.D + 2);
+    uint32_t first = attn_first(a, pos) / ATTN_SPAN;
+    float o[WIDEST / 32] = { 0 }, top = GPU_MINUS_INF, sum = 0;
+
+    if (m >= run.n * a.G)
+        return;
+    part += (size_t)first * (a.D + 2);
+    for (uint32_t z = first; z <= last; z++, part += a.D + 2) {
+        float t = fmaxf(top, part[0]), keep = gpu_exp2((top - t) * GPU_LOG2E), by = gpu_exp2((part[0] - t) * GPU_LOG2E);
+        top = t;
+        sum = z == first ? part[1] : gpu_fma(sum, keep, part[1] * by);
+#pragma unroll
+        for (int i = 0; i < WIDEST / 32; i++)
+            if (lane + 32 * i < a.D)
+                o[i] = z == first ? part[2 + lane + 32 * i] : gpu_fma(o[i], keep, part[2 + lane + 32 * i] * by);
+    }
+#pragma unroll
+    for (int i = 0; i < WIDEST / 32; i++)
+        if (lane + 32 * i < a.D)
+            gpu_set(a.o, row, ((size_t)head * a.G + m % a.G) * a.D + lane + 32 * i, o[i] / sum);
+    if (a.lse && lane == 0)
+        a.lse[attn_at(a, head, row, m % a.G)] = top + logf(sum);
+}
+
 /* ---- Lists ----------------------------------------------------------------------------------------- */
 
 /* Runs whose keys are the same spans have one list, as long as the longest of them needs. */
@@ -164,12 +197,40 @@ static void either(const struct attn_launch *l, launch_fn *mma, launch_fn *simt)
         gr_cuda_refuse(l->lane, "attention: heads of more than 256 numbers are not for a GPU yet");
 }
 
+/* As many tasks at once as there is room for what their blocks leave. */
+enum { PART_BYTES = 128 << 20 };
+
+static void fwd_by_spans(const struct attn_launch *of, struct gpu_attn *g, size_t positions)
+{
+    struct attn_launch l = *of;
+    size_t mark = gr_lane_mark(l.lane), each, some;
+
+    g->part_rows = l.rows;
+    g->spans = gpu_blocks(positions, ATTN_SPAN);
+    each = (size_t)l.rows * g->spans * (g->D + 2) * sizeof *g->part;
+    some = gr_min(gr_max(1, PART_BYTES / gr_max(each, 1)), of->tasks);
+    g->part = (float *)gr_lane_bytes(l.lane, some * each);
+    for (uint32_t at = 0; at < of->tasks && !l.lane->rc; at += l.tasks, g->first += l.tasks) {
+        l.tasks = (uint32_t)gr_min(some, of->tasks - at);
+        either(&l, attn_mma_fwd, attn_simt_fwd);
+        GPU_RUN(l.lane, attn_join, dim3(l.tasks, gpu_blocks(l.rows, DELTA_WARPS)), dim3(DELTA_WARPS * 32), 0, *g);
+    }
+    gr_lane_give_back(l.lane, mark);
+}
+
 void gr_attn_fwd_cuda(gr_lane *lane, const gr_attn_pass *a, size_t first, size_t n)
 {
     struct gpu_attn g = args(a, first);
     struct attn_launch l = { lane, &g, (uint32_t)n, longest(a->run, a->runs) * g.G };
+    size_t positions = 0;
 
-    if (n > 0 && upload(lane, &g, a, true))
+    if (n == 0 || l.rows == 0 || !upload(lane, &g, a, true))
+        return;
+    for (size_t i = 0; i < a->runs; i++)
+        positions = gr_max(positions, a->run[i].pos0 + a->run[i].n);
+    if (positions > ATTN_SPAN)
+        fwd_by_spans(&l, &g, positions);
+    else
         either(&l, attn_mma_fwd, attn_simt_fwd);
 }
 

@@ -24,7 +24,34 @@ struct gpu_attn {
     struct { size_t k, v; } store[GR_ATTN_STORES];
     const size_t *seen_from, *seen;
     bool keys_fit;                              /* all rows of the list begin at multiples of 16 bytes */
+    float *part;                                /* NULL, or [tasks, part_rows, spans, 2 + D]: see ATTN_SPAN */
+    uint32_t part_rows, spans;
 };
+
+/* Keys are summed by spans of ATTN_SPAN positions, and these in their order. Where a pass has more positions than one,
+ * each span is a block's, blockIdx.z: so the few rows of texts that are written keep a GPU busy, too. The block leaves of
+ * each row its largest score, the sum of weights and the sum of values, which attn.cu joins. */
+enum { ATTN_SPAN = 512 };
+
+struct attn_range { uint32_t first, last; bool any; };
+
+/* What a block walks of the positions [first, last]. */
+GPU_FN struct attn_range attn_share(const struct gpu_attn &a, uint32_t first, uint32_t last)
+{
+    uint32_t from = blockIdx.z * ATTN_SPAN, to = from + ATTN_SPAN - 1;
+
+    if (!a.part)
+        return attn_range{ first, last, true };
+    from = from > first ? from : first;
+    to = to < last ? to : last;
+    return attn_range{ from, to, from <= to };
+}
+
+/* Where it leaves row m of its run. */
+GPU_FN float *attn_part(const struct gpu_attn &a, uint32_t m)
+{
+    return a.part + (((size_t)blockIdx.x * a.part_rows + m) * a.spans + blockIdx.z) * (a.D + 2);
+}
 
 /* A task's run and head. */
 GPU_FN uint32_t attn_task(const struct gpu_attn &a) { return a.first + blockIdx.x; }

@@ -47,8 +47,12 @@ template <int D, int BN> __global__ void __launch_bounds__(THREADS) mma_fwd(stru
 
     if (m0 >= run.n * a.G)
         return;
-    const uint32_t end = (m0 + BM - 1) / a.G, last = run.pos0 + (end < run.n ? end : run.n - 1);
-    const uint32_t first = attn_first(a, run.pos0 + m0 / a.G);
+    const uint32_t end = (m0 + BM - 1) / a.G;
+    const struct attn_range share = attn_share(a, attn_first(a, run.pos0 + m0 / a.G),
+                                               run.pos0 + (end < run.n ? end : run.n - 1));
+    const uint32_t first = share.first, last = share.last;
+    if (!share.any)
+        return;
     const struct attn_row row[2] = { attn_row_of(a, run, m0 + (uint32_t)(warp * 16 + lane / 4)),
                                      attn_row_of(a, run, m0 + (uint32_t)(warp * 16 + lane / 4 + 8)) };
     attn_load_rows<D, BM, THREADS>(sq, a, a.q, run, head, m0);
@@ -85,6 +89,19 @@ template <int D, int BN> __global__ void __launch_bounds__(THREADS) mma_fwd(stru
         l += __shfl_xor_sync(0xffffffffu, l, 2);
         if (!row[h].there)
             continue;
+        if (a.part) {
+            float *part = attn_part(a, m0 + (uint32_t)(warp * 16 + lane / 4 + 8 * h));
+#pragma unroll
+            for (int d = 0; d < D / 8; d++) {
+                part[2 + d * 8 + lane % 4 * 2] = o[d][2 * h];
+                part[3 + d * 8 + lane % 4 * 2] = o[d][2 * h + 1];
+            }
+            if (lane % 4 == 0) {
+                part[0] = top[h] * (a.cap > 0 ? 1 : a.scale);
+                part[1] = l;
+            }
+            continue;
+        }
         size_t at = run.row + row[h].query, col = ((size_t)head * a.G + row[h].g) * D + (size_t)(lane % 4 * 2);
 #pragma unroll
         for (int d = 0; d < D / 8; d++)
@@ -101,7 +118,7 @@ template <int D, int BN> static bool launch(const struct attn_launch *l)
     const size_t shared = (BM + 4 * BN) * WIDE(D) * 2;
 
     GPU_SHARED_MOST(kernel, shared, GPU_SHARED_ALL);
-    GPU_LAUNCH(kernel, dim3(l->tasks, gpu_blocks(l->rows, BM)), dim3(THREADS), shared, gr_cuda_stream(l->lane), a);
+    GPU_LAUNCH(kernel, dim3(l->tasks, gpu_blocks(l->rows, BM), a.part ? a.spans : 1), dim3(THREADS), shared, gr_cuda_stream(l->lane), a);
     gr_cuda_launched(l->lane, "attn_mma_fwd");
     return true;
 }

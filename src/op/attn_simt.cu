@@ -100,7 +100,10 @@ template <int DMAX> __global__ void __launch_bounds__(THREADS) simt_fwd(struct g
     if (blockIdx.y * ROWS >= run.n * a.G)
         return;
     const struct row r = row_of(a, run);
-    const uint32_t first = first_seen(a, run), last = last_seen(a, run);
+    const struct attn_range share = attn_share(a, first_seen(a, run), last_seen(a, run));
+    const uint32_t first = share.first, last = share.last;
+    if (!share.any)
+        return;
     load_rows(q, a, a.q, run, head, blockIdx.y * ROWS, ROWS);
     for (uint32_t at = first / COLS * COLS; at <= last; at += COLS) {
         float s[COLS / QUAD], t = top;
@@ -134,7 +137,18 @@ template <int DMAX> __global__ void __launch_bounds__(THREADS) simt_fwd(struct g
     sum += __shfl_xor_sync(0xffffffffu, sum, 2);
     if (!r.there)
         return;
-    put_row<DMAX>(a.o, run.row + r.query, row_col(a, head, r.g), o, 1 / sum, r.quad, D);
+    if (a.part) {
+        float *part = attn_part(a, blockIdx.y * ROWS + r.at);
+        put_row<DMAX>(gr_mat{ part, 0, GR_F32 }, 0, 2, o, 1, r.quad, D);
+        if (r.quad == 0) {
+            part[0] = top;
+            part[1] = sum;
+        }
+        return;
+    }
+    for (int i = 0; i < DMAX / QUAD; i++)
+        o[i] /= sum;
+    put_row<DMAX>(a.o, run.row + r.query, row_col(a, head, r.g), o, 1, r.quad, D);
     if (a.lse && r.quad == 0)
         a.lse[attn_at(a, head, run.row + r.query, r.g)] = top + logf(sum);
 }
@@ -250,7 +264,7 @@ template <class K> static void launch(const struct attn_launch *l, K kernel, uin
     size_t shared = bytes_of(rows, a.D);
 
     GPU_SHARED_MOST(kernel, shared, GPU_SHARED_ALL);
-    GPU_LAUNCH(kernel, dim3(l->tasks, gpu_blocks(l->rows, ROWS)), dim3(THREADS), shared, gr_cuda_stream(l->lane), a);
+    GPU_LAUNCH(kernel, dim3(l->tasks, gpu_blocks(l->rows, ROWS), a.part ? a.spans : 1), dim3(THREADS), shared, gr_cuda_stream(l->lane), a);
     gr_cuda_launched(l->lane, name);
 }
 

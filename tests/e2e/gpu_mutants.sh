@@ -71,6 +71,7 @@ mutant window-one-wider any attn_mma attn_gpu.cuh 'key + a.window > pos' 'key + 
 mutant more-shared-memory-than-was-asked-for any attn_mma attn_mma.cu \
     'GPU_SHARED_MOST(kernel, shared, GPU_SHARED_ALL);' '' attention_in_bfloat16
 mutant lanes-read-weights-too-early any attn_simt attn_simt.cu '__syncwarp();' '' attention_in_bfloat16
+mutant a-span-of-keys-left-out any attn attn.cu 'z <= last; z++' 'z < last; z++' keys_shared_among_blocks
 mutant slopes-of-keys-without-a-mask any attn_mma_bwd attn_mma_bwd.cu \
     '&& attn_sees(a, run.pos0 + q0 + q, keys.pos0 + key)' '' its_slopes_in_bfloat16
 mutant sums-of-rows-out-of-order any rows rows.cu 'x->n < y->n ? -1 : x->n > y->n' 'x->n > y->n ? -1 : x->n < y->n' \

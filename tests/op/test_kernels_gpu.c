@@ -298,6 +298,42 @@ static void attention_in_bfloat16(void **state)
     }
 }
 
+/* The last queries of some lengths, of some before and behind the end of a span of keys: against the reference, in float32
+ * as its every build, and alone or as a run the same bits, though alone those before the end take another way. */
+static void keys_shared_among_blocks(void **state)
+{
+    static const struct { size_t pos0, nq, D, G, window; float cap; bool half; } run[] = {
+        { 1100, 3, 64, 2, 0, 0, true }, { 509, 6, 64, 1, 0, 4, true }, { 1100, 2, 128, 1, 600, 0, true },
+        { 1100, 2, 20, 3, 0, 0, false }, { 509, 6, 16, 1, 300, 0, false }, { 3, 2, 16, 1, 0, 2, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(run); i++) {
+        size_t T = run[i].pos0 + run[i].nq, wide = run[i].G * run[i].D, D = run[i].D, G = run[i].G, nq = run[i].nq;
+        const gr_attn_shape at = { D, G, run[i].window, 1 / sqrtf((float)D), run[i].cap };
+        float *k = numbers(T * D, 1), *v = numbers(T * D, 2), *q = numbers(nq * wide, 3), *lse[2], *o[3];
+        const gr_kv_span span = { k, v, D, T };
+        void *scratch = gr_alloc_aligned(gr_attn_scratch(D, G), 1);
+        for (size_t b = 0; b < 3; b++)
+            o[b] = check_fenced(nq * wide * 4);
+        for (size_t b = 0; b < 2; b++)
+            lse[b] = check_fenced(nq * G * 4);
+        gpu = run[i].half ? on_gpu_bf16() : on_gpu();
+        gr_attn_run_fwd_ref(MAT(o[0], wide), lse[0], MAT(q, wide), nq, run[i].pos0, &span, &at, scratch);
+        gpu->attn_run_fwd(MAT(o[1], wide), lse[1], MAT(q, wide), nq, run[i].pos0, &span, &at, NULL);
+        for (size_t t = 0; t < nq; t++)
+            gpu->attn_run_fwd(MAT(o[2] + t * wide, wide), NULL, MAT(q + t * wide, wide), 1, run[i].pos0 + t, &span, &at,
+                              NULL);
+        assert_memory_equal(o[1], o[2], nq * wide * 4);
+        CHECK_CLOSE(lse[1], lse[0], nq * G, (16 + (double)D) * FLT_EPSILON);
+        if (run[i].half)                        /* weights and o rounded by 2^-9 / sqrt(3), of values that cancel */
+            assert_true(apart(o[1], o[0], nq * wide) < 4e-3);
+        else
+            CHECK_CLOSE(o[1], o[0], nq * wide, (20 + (double)D + sqrt((double)T)) * FLT_EPSILON);
+        free(scratch);
+    }
+}
+
 /* p, ds and what comes out are rounded by 2^-9 / sqrt(3) on average, o, whose product with do is taken from dp, as well:
  * 2.3e-3 where these add as they scatter, and up to four times that where dp - delta cancels. */
 static void its_slopes_in_bfloat16(void **state)
@@ -351,6 +387,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(dropout_has_the_cpus_masks),
         cmocka_unit_test(experts_are_weighed_and_blended),
         cmocka_unit_test(attention_in_bfloat16),
+        cmocka_unit_test(keys_shared_among_blocks),
         cmocka_unit_test(its_slopes_in_bfloat16),
     };
 
