@@ -186,8 +186,8 @@ static void dkv_job(void *arg)
 static void attention(size_t T, size_t D, size_t G, size_t window, double peak)
 {
     struct attention a = { T, D, G, { D, G, window, 0.125f }, randoms(T * D * G), randoms(T * D * G), randoms(T * D),
-                           randoms(T * D), randoms(T * D * G), randoms(T * D * G), randoms(T * D), randoms(T * D), randoms(T * G),
-                           randoms(T * G), gr_alloc_aligned(gr_attn_scratch(D, G), 1) };
+                           randoms(T * D), randoms(T * D * G), randoms(T * D * G), randoms(T * D), randoms(T * D),
+                           randoms(T * G), randoms(T * G), gr_alloc_aligned(gr_attn_scratch(D, G), 1) };
     double seen = 0;
     char shape[64];
 

@@ -86,9 +86,9 @@ typedef struct {
     size_t        prefix_cache_bytes;   /* keys and values of what prompts begin with, kept between calls; 0: 512
                                      * tokens */
     size_t        text_bytes;       /* keys and values of the texts that are written at once; 0: 1 GiB */
-    const char   *device;           /* what computes: "cpu", a GPU by its number as in "cuda:0", or "auto", the first GPU
-                                     * that can be used and otherwise the CPU; NULL: what GRAM_DEVICE in the environment
-                                     * says, or the CPU. See gram_gpus() */
+    const char   *device;           /* what computes: "cpu", a GPU by its number as in "cuda:0", or "auto", the first
+                                     * GPU that can be used and otherwise the CPU; NULL: what GRAM_DEVICE in the
+                                     * environment says, or the CPU. See gram_gpus() */
 } gram_options;
 
 /* Opens a Hugging Face directory, a .gguf file (the first part of a split one opens all), or a LoRA adapter, the
@@ -103,9 +103,9 @@ gram_status gram_check_pointwise_prompt(const char *text, gram_err *err);       
 void gram_close(gram_model *m);             /* NULL is fine */
 /* That calibrates its probabilities: of judge.json, 0 where there is none or the options set it aside. */
 double gram_temperature(const gram_model *m);
-/* What its layers' weights are multiplied in: "float32", "8-bit integers", "bfloat16, sums in float32"; with GRAM_BF16 on a
- * CPU without such products "float32, of weights held in bfloat16"; with GRAM_F32 on one with AMX "float32 as sums of two
- * bfloat16". Between these numbers differ by more than their last bits. Lives as long as the program. */
+/* What its layers' weights are multiplied in: "float32", "8-bit integers", "bfloat16, sums in float32"; with GRAM_BF16
+ * on a CPU without such products "float32, of weights held in bfloat16"; with GRAM_F32 on one with AMX "float32 as sums
+ * of two bfloat16". Between these numbers differ by more than their last bits. Lives as long as the program. */
 const char *gram_arithmetic(const gram_model *m);
 const char *gram_head(const gram_model *m); /* what it ends in, as gram_info says it; lives as long as the program */
 
@@ -116,7 +116,7 @@ typedef struct {
     const char *format;             /* "safetensors", "gguf" */
     const char *chat_template;      /* "jinja": the model's own, or a file; or a name as in gram_options; NULL: none */
     const char *tokenizer;          /* "byte-level BPE", "SentencePiece BPE"; NULL: the directory has none */
-    const char *cpu;                /* the code path in use: "ref", "avx2", "avx512", "avx512+vnni", "avx512+vnni+bf16" */
+    const char *cpu;                /* the code path in use: "ref", "avx2", "avx512", this and "+vnni", that and "+bf16" */
     const char *arithmetic;         /* as gram_arithmetic() says it of a model that is opened so */
     uint64_t parameters, file_bytes;
     uint64_t weight_bytes;          /* held in memory by the dtype asked for, mapped pages included */

@@ -66,9 +66,9 @@ typedef enum {
     GRAM_RECOMPUTE_OFF          /* none */
 } gram_recompute;
 
-/* In what the layers' matrices are multiplied, forward, backward and for their gradients. In bfloat16 both sides of a product
- * are rounded and its sum is float32; weights, gradients, moments, norms, attention, adapters and heads stay float32. For
- * CPUs with AVX512_BF16 or AMX. */
+/* In what the layers' matrices are multiplied, forward, backward and for their gradients. In bfloat16 both sides of a
+ * product are rounded and its sum is float32; weights, gradients, moments, norms, attention, adapters and heads stay
+ * float32. For CPUs with AVX512_BF16 or AMX. */
 typedef enum { GRAM_COMPUTE_F32, GRAM_COMPUTE_BF16 } gram_compute;
 
 typedef enum { GRAM_SCHEDULE_COSINE, GRAM_SCHEDULE_LINEAR, GRAM_SCHEDULE_CONSTANT } gram_schedule;

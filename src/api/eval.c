@@ -224,8 +224,8 @@ static gram_status eval_rows(shared *s, char **table_out, gram_err *err)
         return gr_eval_run(s->file, s->n, s->opt, s->facts, score, s->judge, s->sum, table_out, err);
     rc = gr_eval_rows_path(s->opt, &rows, err);
     if (!rc && (!rows || !strcmp(rows, "-")))
-        rc = gr_fail(err, GRAM_EARG, "runs that share the rows join them by their lines: name a file for these, for the "
-                     "JSON or for the report");
+        rc = gr_fail(err, GRAM_EARG, "runs that share the rows join them by their lines: name a file for these, for "
+                     "the JSON or for the report");
     if (!rc && s->opt->report_dir)
         rc = gr_make_directory(s->opt->report_dir, err);
     s->rows = rows;
@@ -245,8 +245,7 @@ gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gr
     const char *to = opt ? opt->fit_temperature : NULL;
     gram_status rc = to && opt->file.rationale
                          ? gr_fail(err, GRAM_EARG, "a temperature is that of a verdict without reasons: "
-                                                   "`fit-temperature` "
-                                   "goes with no `rationale`")
+                                   "`fit-temperature` goes with no `rationale`")
                          : GRAM_OK;
 
     if (table_out)

@@ -203,8 +203,8 @@ static void set_temperature(gram_model *m, const gram_options *o)
 
     if (c->temperature <= 0)
         return;
-    if (o->judge_prompt || o->label_a || o->label_b || o->pointwise || o->scale || o->chat_template || o->chat_args || o->reward_token ||
-        o->reward_weights)
+    if (o->judge_prompt || o->label_a || o->label_b || o->pointwise || o->scale || o->chat_template || o->chat_args ||
+        o->reward_token || o->reward_weights)
         note(o, "the temperature in judge.json is left out: it is that of the judge with its own prompt, labels and "
                 "template");
     else if (!same_base)
@@ -301,7 +301,8 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
         goto out;
     cfg = m->file.cfg;                              /* the model takes it over */
     m->file.cfg = (gr_config){ 0 };
-    rc = gr_model_open_folded(&m->model, m->device, m->file.weights, m->file.adapter, &cfg, mode_of(opt->dtype, m->device),
+    rc = gr_model_open_folded(&m->model, m->device, m->file.weights, m->file.adapter, &cfg,
+                              mode_of(opt->dtype, m->device),
                               GR_MODEL_FIXED, err);
     if (!rc)
         check_labels(m);

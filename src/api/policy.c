@@ -50,7 +50,8 @@ static gram_status open_judge(gram_judge **out, const char *where, bool pointwis
 {
     const gram_align_options *a = &o->align;
     gram_options model = { .threads = o->model.threads, .device = o->model.device, .note = o->model.note,
-                           .note_arg = o->model.note_arg, .pointwise = pointwise, .scale = pointwise ? a->scale : NULL };
+                           .note_arg = o->model.note_arg, .pointwise = pointwise,
+                           .scale = pointwise ? a->scale : NULL };
     gram_judge_options j = { .model = &model, .lambda = a->lambda };
     char *prompt = NULL;
     size_t n = 0;

@@ -112,7 +112,8 @@ static gram_status prover_open(struct prover *p, gram_model *m, const gram_prove
     free(id);
     if (!rc)
         rc = gr_vocabulary_open(&p->head, m->model, GR_ROWS_ALIKE, m->device, err);
-    p->core = (gr_prover){ .words = { &p->words[0], &p->words[1] }, .opt = *o, .stops = { p->ends.p, p->ends.n, NULL, 0 },
+    p->core = (gr_prover){ .words = { &p->words[0], &p->words[1] }, .opt = *o,
+                          .stops = { p->ends.p, p->ends.n, NULL, 0 },
                            .write = gr_api_reason_write, .force = force, .arg = p };
     p->writer.reason.opt.products = o->products == GRAM_PRODUCTS_AUTO ? GRAM_PRODUCTS_TILES : o->products;
     return rc ? rc : gr_prove_alone(&p->words[0], &p->core.alone, err);
@@ -136,7 +137,8 @@ static json_t *proofs_json(const gram_proved *v)
 
     for (size_t i = 0; a && i < v->n; i++) {
         const gram_proof *p = &v->proof[i];
-        json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:I, s:s?}", "first", p->swapped ? "rejected" : "chosen", "proof",
+        json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:I, s:s?}", "first", p->swapped ? "rejected" : "chosen",
+                              "proof",
                               p->text, "score", gr_json_real(p->score), "ll_given", gr_json_real(p->ll_given),
                               "ll_alone", gr_json_real(p->ll_alone), "tokens", (json_int_t)p->tokens, "flaw", p->flaw);
         if (json_array_append_new(a, o)) {
@@ -151,8 +153,9 @@ static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, co
 {
     const gram_proof *best = v->best < v->n ? &v->proof[v->best] : NULL;
     const gram_prompt prompt = gr_row_prompt(row);
-    json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:s?, s:s, s:s?, s:o, s:o, s:I, s:s?, s:s?, s:f, s:s*}", "id", row->id, "prompt",
-                          gr_api_messages_json(&prompt), "chosen", row->chosen, "rejected", row->rejected, "rationale", v->rationale,
+    json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:s?, s:s, s:s?, s:o, s:o, s:I, s:s?, s:s?, s:f, s:s*}", "id", row->id,
+                          "prompt", gr_api_messages_json(&prompt), "chosen", row->chosen, "rejected", row->rejected,
+                          "rationale", v->rationale,
                           "rationale_label", "chosen", "dropped", v->rationale ? NULL : v->dropped,
                           "score", gr_json_real(best ? best->score : NAN), "proofs", proofs_json(v),
                           "best", best ? (json_int_t)v->best : (json_int_t)-1, "subset", row->subset,

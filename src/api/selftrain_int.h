@@ -56,8 +56,8 @@ gram_status gr_self_heed_training(gr_run_stage *s, const gram_train_options *o, 
 gram_status gr_self_reads(gr_self_run *r, gr_run_stage *s, const char *what, const char *first, const char *const *more,
                           gram_err *err);
 
-/* Does the work where the stage's output is not whole; s is cleared. heeded: how filling its record ended, which is handed
- * back where it failed. */
+/* Does the work where the stage's output is not whole; s is cleared. heeded: how filling its record ended, which is
+ * handed back where it failed. */
 typedef gram_status gr_self_work_fn(gr_self_run *r, const char *out, const void *arg, gram_err *err);
 gram_status gr_self_do(gr_self_run *r, gr_run_stage *s, gram_status heeded, size_t round, const char *unit,
                        gr_self_work_fn *work, const void *arg, gram_err *err);

@@ -137,8 +137,8 @@ static gram_status check_files(const gram_selftrain_options *o, gram_err *err)
     if (o->rounds && !o->unlabelled)
         return missing("unlabelled", "the pairs of the rounds; `rounds` 0 asks for none", err);
     if (o->human_columns && !o->labelled && o->rounds)
-        return gr_fail(err, GRAM_EARG, "human-columns: without `labelled` people's rows and proofs are learnt together, "
-                       "and the latter have no columns of their own");
+        return gr_fail(err, GRAM_EARG, "human-columns: without `labelled` people's rows and proofs are learnt "
+                       "together, and the latter have no columns of their own");
     if (o->prover && o->prover_model)
         return gr_fail(err, GRAM_EARG, "prover-model: `prover` is given, and no prover is trained");
     return GRAM_OK;

@@ -67,7 +67,8 @@ struct dealing { const gr_self_round *r; gr_out *out; uint64_t seen, taken; };
 static gram_status write_pair(struct dealing *d, const struct unlabelled *u, gram_err *err)
 {
     json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:i, s:o, s:s*}", "id", u->id, "prompt",
-                          gr_api_messages_json(&u->prompt), "response1", u->answer[0], "response2", u->answer[1], "overall_preference", 0, "known",
+                          gr_api_messages_json(&u->prompt), "response1", u->answer[0], "response2", u->answer[1],
+                          "overall_preference", 0, "known",
                           u->better < 0 ? json_null() : json_integer(u->better + 1), "criteria",
                           u->prompt.criteria);
 

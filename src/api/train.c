@@ -338,7 +338,8 @@ static gram_status finish(void *arg, gram_train_report *report, gram_err *err)
     uint64_t *prompt = NULL;
     char date[32];
     gr_run_facts facts = { .stage = f->stage, .model = f->model, .data = gr_text_base(f->data), .set = set,
-                           .sets = f->rows->held->n ? f->rows->n_held : 0, .opt = f->o, .cpu = gr_cpu_name(gr_kern_cpu()),
+                           .sets = f->rows->held->n ? f->rows->n_held : 0, .opt = f->o,
+                           .cpu = gr_cpu_name(gr_kern_cpu()),
                            .date = gr_api_date(date), .stopped = f->stopped };
     gr_buf page = { 0 };
     gram_status rc = set ? judged_sets(f->rows, set, &prompt, err) : gr_nomem(err, "held-out rows");
@@ -415,8 +416,7 @@ static gram_status tell_peft(const gram_train_options *o, const char *base, gram
     bool ok = !o->note ||
               gr_buf_printf(&b, "the adapter's base is the GGUF file %s, which PEFT does not open: for PEFT, make a "
                             "directory of it (gram convert %s --out DIR) and write its path into adapter_config.json "
-                            "as "
-                            "base_model_name_or_path", base, base);
+                            "as base_model_name_or_path", base, base);
 
     if (ok && o->note)
         o->note(o->arg, b.p);
@@ -440,8 +440,8 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
         return gr_fail(err, GRAM_EARG, "%s: every weight of a model with an adapter is trained in f32; bf16 was asked "
                        "for", m->name);
     if (o->compute == GRAM_COMPUTE_BF16 && !gr_linear_multiplies_bf16(m->device))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "compute: this CPU multiplies no bfloat16 (AVX512_BF16 or AMX is wanted, %s "
-                       "found); in f32 the run would have other numbers", gr_cpu_name(gr_kern_cpu()));
+        return gr_fail(err, GRAM_EUNSUPPORTED, "compute: this CPU multiplies no bfloat16 (AVX512_BF16 or AMX is "
+                       "wanted, %s found); in f32 the run would have other numbers", gr_cpu_name(gr_kern_cpu()));
     m->file.cfg = (gr_config){ 0 };
     r->mode = o->model.dtype == GRAM_BF16 ? GR_LINEAR_BF16 : lora ? GR_LINEAR_KEEP : GR_LINEAR_F32;
     rc = gr_model_open_folded(&m->model, m->device, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode,

@@ -1,5 +1,5 @@
-/* cpu.c - see cpu.h. __builtin_cpu_supports() asks cpuid and xgetbv both; compilers do not agree on its names of what is
- * newer, for which cpuid and xgetbv are asked here. */
+/* cpu.c - see cpu.h. __builtin_cpu_supports() asks cpuid and xgetbv both; compilers do not agree on its names of what
+ * is newer, for which cpuid and xgetbv are asked here. */
 #include <cpuid.h>
 #include <stdbool.h>
 #include <stdlib.h>

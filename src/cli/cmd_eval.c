@@ -18,8 +18,8 @@ static const struct poptOption opts[] = {
       "Write a page with plots, readable without this program or a network, to DIR/index.html.", "DIR" },
     { "rules", '\0', POPT_ARG_STRING, &rules, 0,
       "Count as a published benchmark does on its own files: RewardBench (math-prm counted as 984), RewardBench 2 "
-      "(best "
-      "of four, and Ties), RM-Bench (3x3, easy, normal and hard) or JudgeBench (a positive vote over both orders).",
+      "(best of four, and Ties), RM-Bench (3x3, easy, normal and hard) or JudgeBench (a positive vote over both "
+      "orders).",
       "rewardbench|rewardbench2|rm-bench|judgebench" },
     { "rows", '\0', POPT_ARG_STRING, &rows_path, 0,
       "Write the verdict of each row to FILE, which is also what --resume reads (default: NAME.rows.jsonl beside the "
@@ -318,11 +318,10 @@ const cli_command cli_eval = {
     "A folder in place of the files is a run over every benchmark in it, each by its own rules, with one page for "
     "all.\n\n"
     "Without MODEL the judge that comes with gram decides (`gram fetch`); whether the first argument is a model is "
-    "told by "
-    "what is in it.\n\n"
-    "A run that was cut off goes on with --resume from the rows that it wrote. Processes that mpirun or srun started share "
-    "the rows; with --shard a run judges some, whose lines `gram merge-shards` joins, and the same command with --resume "
-    "makes the numbers of them.",
+    "told by what is in it.\n\n"
+    "A run that was cut off goes on with --resume from the rows that it wrote. Processes that mpirun or srun started "
+    "share the rows; with --shard a run judges some, whose lines `gram merge-shards` joins, and the same command with "
+    "--resume makes the numbers of them.",
     "gram eval data/demo.jsonl --verdicts\n"
     "gram eval model.gguf a.jsonl --json numbers.json --fit-temperature ./my-judge/judge.json\n"
     "gram eval model.gguf a.jsonl b.jsonl.gz --json numbers.json --report report/\n"

@@ -73,7 +73,8 @@ static int run(const char **arg, size_t count)
 
 const cli_command cli_generate = {
     "generate", "MODEL PROMPTS.jsonl", "Write answers to prompts, one JSON object a line",
-    "Reads rows of JSON Lines (gzip and zstd too; Parquet, Arrow and CSV by DuckDB; - is standard input): {\"prompt\": a text or a list of messages}, or a row of "
+    "Reads rows of JSON Lines (gzip and zstd too; Parquet, Arrow and CSV by DuckDB; - is standard input): "
+    "{\"prompt\": a text or a list of messages}, or a row of "
     "any form that docs/formats.md lists, whose prompt is taken. Writes one JSON object a line in the order of the "
     "input: id, prompt, completion, finish (stop, stop_string, length), tokens, logprob, logprob_tempered, seed, "
     "products; with --n more than 1 responses and lists, as `gram rank` reads them.\n\n"

@@ -11,7 +11,8 @@ static double temperature = 1, top_p = 1, least = -1;
 static const struct poptOption opts[] = {
     { "out", 'o', POPT_ARG_STRING, &out, 0,
       "Write to FILE, which appears under its name when it is whole; - is standard output (the default).", "FILE" },
-    { "k", 'k', POPT_ARG_LONGLONG, &k, 0, "Write N proofs of each pair, half of them in each order (default: 4).", "N" },
+    { "k", 'k', POPT_ARG_LONGLONG, &k, 0, "Write N proofs of each pair, half of them in each order (default: 4).",
+     "N" },
     { "max-new-tokens", '\0', POPT_ARG_LONGLONG, &tokens, 0,
       "Cut a proof at N tokens (default: 256). One that was cut is not kept.", "N" },
     { "temperature", 'T', POPT_ARG_DOUBLE, &temperature, 0,
@@ -20,7 +21,8 @@ static const struct poptOption opts[] = {
       "Draw from the likeliest tokens that have the mass X together (default: 1).", "X" },
     { "seed", 's', POPT_ARG_LONGLONG, &seed, 0, "Of the draws (default: 0).", "N" },
     { "least", '\0', POPT_ARG_DOUBLE, &least, 0,
-      "Give a pair no rationale where its best proof scores less than X (default: -1, where the pair does not explain it).",
+      "Give a pair no rationale where its best proof scores less than X (default: -1, where the pair does not explain "
+      "it).",
       "X" },
     { "rationale-format", '\0', POPT_ARG_STRING, &format, 0, "As of gram score.", "gram-r2|rm-r1|think-rm|FILE" },
     { "products", '\0', POPT_ARG_STRING, &products, 0, "As of gram score.", "auto|few|tiles" },
@@ -91,11 +93,11 @@ static int run(const char **arg, size_t n)
 
 const cli_command cli_prove = {
     "prove", "PROVER PAIRS.jsonl", "Write why the better answer of each pair is better",
-    "Tells a model (best one trained with `gram finetune --loss proof`) which answer of each pair is better, lets it write "
-    "--k proofs, rates them by how much the pair explains them (minus the log-probability of a proof given the pair over "
-    "that of the same tokens without it), and writes a line for each row: the pair with the best proof as its "
-    "\"rationale\", which `gram finetune --loss rationale` learns from, and all proofs with their scores. A pair without a "
-    "good one has null and what it was \"dropped\" for; training passes over it.",
+    "Tells a model (best one trained with `gram finetune --loss proof`) which answer of each pair is better, lets it "
+    "write --k proofs, rates them by how much the pair explains them (minus the log-probability of a proof given the "
+    "pair over that of the same tokens without it), and writes a line for each row: the pair with the best proof as "
+    "its \"rationale\", which `gram finetune --loss rationale` learns from, and all proofs with their scores. A pair "
+    "without a good one has null and what it was \"dropped\" for; training passes over it.",
     "gram prove prover/ pairs.jsonl --k 4 --out proofs.jsonl\n"
     "gram finetune MODEL proofs.jsonl --loss rationale --out judge/",
     2, 2, opts, run, true

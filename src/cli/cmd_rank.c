@@ -62,10 +62,12 @@ static int run(const char **arg, size_t n)
 
 const cli_command cli_rank = {
     "rank", "[MODEL] GROUPS.jsonl", "Order the answers to one question, best first",
-    "Reads rows of JSON Lines (gzip and zstd too; Parquet, Arrow and CSV by DuckDB; - is standard input), each {\"prompt\", \"responses\": [...]}, and writes one "
+    "Reads rows of JSON Lines (gzip and zstd too; Parquet, Arrow and CSV by DuckDB; - is standard input), each "
+    "{\"prompt\", \"responses\": [...]}, and writes one "
     "JSON object a line: the ranking, a number for each response, the forward passes and tokens that it cost, and "
     "whether the preferences seen were intransitive. A reward model reads each response once and sorts, whatever the "
-    "method. Without MODEL the judge that comes with gram decides (`gram fetch`).\n\nWith --rationale each comparison is a vote over rationales, which stand under \"judged\".",
+    "method. Without MODEL the judge that comes with gram decides (`gram fetch`).\n\nWith --rationale each comparison "
+    "is a vote over rationales, which stand under \"judged\".",
     "gram rank model.gguf groups.jsonl --method tournament --out ranks.jsonl\n"
     "gram rank model.gguf - --method all-pairs < groups.jsonl",
     1, 2, opts, run, true

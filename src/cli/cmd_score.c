@@ -173,7 +173,8 @@ static int run(const char **arg, size_t n)
 
 const cli_command cli_score = {
     "score", "[MODEL] PAIRS.jsonl", "Judge pairs of answers, one JSON object a line",
-    "Reads rows of JSON Lines (gzip and zstd too; Parquet, Arrow and CSV by DuckDB; - is standard input), each a prompt with a chosen and a rejected answer in "
+    "Reads rows of JSON Lines (gzip and zstd too; Parquet, Arrow and CSV by DuckDB; - is standard input), each a "
+    "prompt with a chosen and a rejected answer in "
     "any of the forms that docs/formats.md lists, and writes one JSON object a line in the order of the input: id, "
     "preference (the probability that chosen beats rejected, both orders averaged), p_forward, p_swapped, "
     "logit_margin, consistent, tokens (of both orders together) and truncated. Of a reward model a line also has the "

@@ -178,7 +178,8 @@ int cli_say_generation(gram_model *m, const gram_generation *g)
 
 gram_options cli_writer_options(const gram_options *all, const char *chat_template)
 {
-    return (gram_options){ .threads = all->threads, .device = all->device, .dtype = all->dtype, .batch_tokens = all->batch_tokens,
+    return (gram_options){ .threads = all->threads, .device = all->device, .dtype = all->dtype,
+                          .batch_tokens = all->batch_tokens,
                            .note = all->note, .note_arg = all->note_arg, .chat_template = chat_template };
 }
 

@@ -21,16 +21,16 @@ static long long batch_tokens, max_tokens;
 
 struct poptOption cli_run_table[] = {
     { "dtype", 'd', POPT_ARG_STRING, &dtype, 0,
-      "Hold and multiply weights as f32 (the default), hold them as bf16, or use 8-bit integers. A CPU with AVX512_BF16 or "
-      "AMX also multiplies in bf16, so its numbers differ from those of one without; GRAM_CPU=vnni forces the latter's, "
-      "and `gram info --dtype bf16` says what is done here.", "f32|bf16|int8" },
+      "Hold and multiply weights as f32 (the default), hold them as bf16, or use 8-bit integers. A CPU with "
+      "AVX512_BF16 or AMX also multiplies in bf16, so its numbers differ from those of one without; GRAM_CPU=vnni "
+      "forces the latter's, and `gram info --dtype bf16` says what is done here.", "f32|bf16|int8" },
     { "base", '\0', POPT_ARG_STRING, &base, 0,
       "Where the base model of a LoRA adapter is (default: where the adapter says; one in a GGUF file does not).",
       "PATH" },
     { "threads", 't', POPT_ARG_INT, &threads, 0, "Use N threads (default: one for each core).", "N" },
     { "device", '\0', POPT_ARG_STRING, &device, 0,
-      "Compute on the CPU, on a GPU by its number, or on the first GPU that can be used and otherwise the CPU (default: "
-      "what GRAM_DEVICE says, or cpu). `gram info` lists GPUs; see docs/gpu.md.", "cpu|cuda:0|auto" },
+      "Compute on the CPU, on a GPU by its number, or on the first GPU that can be used and otherwise the CPU "
+      "(default: what GRAM_DEVICE says, or cpu). `gram info` lists GPUs; see docs/gpu.md.", "cpu|cuda:0|auto" },
     { "batch-tokens", '\0', POPT_ARG_LONGLONG, &batch_tokens, 0,
       "Compute up to N tokens together (default: 4096). This changes speed and memory, never a score.", "N" },
     CLI_TABLE_END
@@ -121,7 +121,8 @@ static const char *first_set(const char *const *name)
 }
 
 /* Open MPI, PMIx (srun --mpi=pmix), Slurm and MPICH name a start; a job that Slurm starts again has the name of before,
- * and a number; each of its steps has one, too. Threads: this process's part of the cores, where it is not bound to some. */
+ * and a number; each of its steps has one, too. Threads: this process's part of the cores, where it is not bound to
+ * some. */
 static int join_others(const char *out)
 {
     static const char *const names[] = { "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PMI_KVSNAME", "SLURM_JOB_ID",

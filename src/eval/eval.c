@@ -73,7 +73,8 @@ static uint64_t hash_text(uint64_t h, const char *s)
 
 static uint64_t mark_of(const gr_eval_facts *f, gr_rules rules)
 {
-    const char *const part[] = { f->model, f->dtype, f->arithmetic, f->chat_template, f->prompt_hash, f->label_a, f->label_b,
+    const char *const part[] = { f->model, f->dtype, f->arithmetic, f->chat_template, f->prompt_hash, f->label_a,
+                                f->label_b,
                                  gr_rules_name(rules), f->single_order ? "single" : "both", f->rationale };
     char tokens[32];
     uint64_t h = GR_DIGEST;

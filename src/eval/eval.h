@@ -18,8 +18,9 @@ typedef gram_status gr_score_fn(void *arg, const gram_pair *pair, size_t n, gram
 /* Where the rows of a run go, malloc'ed: opt->rows, else beside the JSON, else in the report's folder, else nowhere. */
 gram_status gr_eval_rows_path(const gram_eval_options *o, char **out, gram_err *err);
 
-/* As gram_eval(); of a share of the rows, opt->rows gets their lines and there is nothing else. facts go into JSON and report, and all but cpu, date and truncate into the mark that keeps a
- * resume from mixing two runs. table_out may be NULL. */
+/* As gram_eval(); of a share of the rows, opt->rows gets their lines and there is nothing else. facts go into JSON and
+ * report, and all but cpu, date and truncate into the mark that keeps a resume from mixing two runs. table_out may be
+ * NULL. */
 gram_status gr_eval_run(const char *const *file, size_t n, const gram_eval_options *opt, const gr_eval_facts *facts,
                         gr_score_fn *score, void *arg, gram_eval_summary *out, char **table_out, gram_err *err);
 

@@ -54,7 +54,8 @@ gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_row
     *out = NULL;
     if (!w)
         return gr_nomem(err, "forward pass");
-    w->p = (struct pass){ .m = m, .lora = lora, .d = d, .cut = cut_of(d, &m->cfg, way), .plan = &w->plan, .kept = &w->one,
+    w->p = (struct pass){ .m = m, .lora = lora, .d = d, .cut = cut_of(d, &m->cfg, way), .plan = &w->plan,
+                         .kept = &w->one,
                           .narrow = true, .ldf = m->cfg.hidden, .lde = m->cfg.expert_hidden };
     w->way = way;
     rc = gr_device_reserve(d, gr_pass_scratch(&w->p, w->p.cut.most), err);

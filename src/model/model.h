@@ -44,10 +44,10 @@ const gr_param *gr_model_params(const gr_model *m, size_t *n);
 /* A writable model whose configuration has a reward head that the file lacks gets one of zeros. This draws its values,
  * the deviation being initializer_range. */
 gram_status gr_model_draw_score(gr_model *m, uint64_t seed, gram_err *err);
-/* From now on the steps of trainees (gr_trainee_drop()) multiply by the matrices of the layers in bfloat16, forward, backward
- * and for their gradients: both sides are rounded, sums are float32, and what is stored stays as it is. Routers, adapters,
- * heads and all other passes stay in float32. For a device that multiplies bfloat16, and a model that is writable or whose
- * types are kept. */
+/* From now on the steps of trainees (gr_trainee_drop()) multiply by the matrices of the layers in bfloat16, forward,
+ * backward and for their gradients: both sides are rounded, sums are float32, and what is stored stays as it is.
+ * Routers, adapters, heads and all other passes stay in float32. For a device that multiplies bfloat16, and a model
+ * that is writable or whose types are kept. */
 void gr_model_train_rounded(gr_model *m);
 void gr_model_close(gr_model *m);
 

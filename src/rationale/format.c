@@ -32,8 +32,9 @@ static const char behind[] =
     "===== End =====";
 
 /* GRAM-R2's checkpoints spell the second heading so, and rationales for them must. */
-#define REASONS "Feedback:\n<what is good and bad about each response>\n\nComparision:\n<which one is better, and why>" \
-                "\n\nConclusion:\n<Response A is better, or: Response B is better>"
+#define REASONS "Feedback:\n<what is good and bad about each response>\n\n" \
+                "Comparision:\n<which one is better, and why>\n\n" \
+                "Conclusion:\n<Response A is better, or: Response B is better>"
 
 static const struct { const char *name, *opening, *closing, *cue, *ending, *reasons; } known[] = {
     { "gram-r2", "<think>\n", "\n</think>", "\n\n<answer>\n", "\n</answer>", REASONS },
@@ -134,7 +135,8 @@ static gram_status check_keys(const json_t *o, const char *name, gram_err *err)
         while (i < GR_COUNT(keys) && strcmp(keys[i], key))
             i++;
         if (i == GR_COUNT(keys))
-            return gr_fail(err, GRAM_EARG, "%s: the key \"%s\" is none of opening, closing, cue, ending, labels, prompt",
+            return gr_fail(err, GRAM_EARG, "%s: the key \"%s\" is none of opening, closing, cue, ending, labels, "
+                                           "prompt",
                            name, key);
     }
     return GRAM_OK;

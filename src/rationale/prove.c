@@ -24,8 +24,8 @@ void gram_proved_clear(gram_proved *v)
 
 gram_status gr_prove_alone(const gr_reason_words *w, gr_ids *out, gram_err *err)
 {
-    static const gram_message ask = { "user", "Compare two responses to a question: say what is good and bad about each, "
-                                      "which one is better, and why.", NULL };
+    static const gram_message ask = { "user", "Compare two responses to a question: say what is good and bad about "
+                                      "each, which one is better, and why.", NULL };
     gr_chat_text t = { 0 };
     gram_status rc = gr_chat_render(&w->judge.chat, &ask, 1, NULL, &t, err);
 
@@ -150,7 +150,8 @@ static gram_status choose(const gr_prover *p, gram_proved *v, gram_err *err)
         v->best = v->n;
         return GRAM_OK;
     }
-    rc = gr_reason_unseat((gr_str){ v->proof[v->best].text, strlen(v->proof[v->best].text) }, &any, named, &seated, err);
+    rc = gr_reason_unseat((gr_str){ v->proof[v->best].text, strlen(v->proof[v->best].text) }, &any, named, &seated,
+                          err);
     if (!rc && v->proof[v->best].swapped) {         /* its first answer is b */
         static const char *const turned[] = { "B", "A" };
         gr_buf seats = { 0 }, back = { 0 };

@@ -97,7 +97,8 @@ static gram_status find_verdict(const gr_reason_words *w, const gr_reason_text *
         same++;
     for (int i = 0; i < 2 && !rc; i++)
         if (with[i].n != same + 1)
-            rc = gr_fail(err, GRAM_EUNSUPPORTED, "label \"%s\": wanted one token behind \"%s%s\", found %zu", w->label[i],
+            rc = gr_fail(err, GRAM_EUNSUPPORTED, "label \"%s\": wanted one token behind \"%s%s\", found %zu",
+                         w->label[i],
                          w->format.closing, w->format.cue, with[i].n - same);
         else
             id[i] = with[i].p[same];

@@ -41,8 +41,8 @@ static gram_status find_text(const gr_judge *j, const gram_message *ask, const c
     if (!rc)
         rc = gr_chat_encode(j->tok, &t, &alone, err);
     if (!rc && (asked != alone.n || whole.n < asked + 2))
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "scale: the number %s is not read behind the judge prompt: to this tokenizer "
-                     "both are other tokens together", number);
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "scale: the number %s is not read behind the judge prompt: to this "
+                     "tokenizer both are other tokens together", number);
     if (!rc && !gr_ids_add(out, whole.p + asked, whole.n - asked))
         rc = gr_nomem(err, "scale");
     gr_chat_text_clear(&t);

@@ -4,8 +4,8 @@
  *     reward = sum_k k P(k) / sum_k P(k)
  *
  * P(k) is the probability that k is the judge's whole reply, so the numbers exclude each other though "10" begins as
- * "1" does, and though it takes two tokens of most vocabularies. Nothing is drawn: the model reads the prompt once, then
- * each proper beginning of each c_k behind it (one token more for each), and p is over the whole vocabulary. */
+ * "1" does, and though it takes two tokens of most vocabularies. Nothing is drawn: the model reads the prompt once,
+ * then each proper beginning of each c_k behind it (one token more for each), and p is over the whole vocabulary. */
 #ifndef GR_REWARD_SCALE_H
 #define GR_REWARD_SCALE_H
 

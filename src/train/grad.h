@@ -36,7 +36,7 @@ typedef struct {
 /* What examples amounted to; sums, so that they may be added up over micro-batches. */
 typedef struct {
     double loss;                /* already over n */
-    double right, count;        /* stage 2, rationale: rows whose mean preference is for chosen, ties of either half; rows */
+    double right, count;        /* stage 2, rationale: rows whose mean preference is for chosen, ties half; rows */
     double chosen;              /* scalar: the weighted rewards of chosen answers, already over n; kto: z */
     double policy[6];           /* policies: of preferred answers, or good ones: how many, beta u, log pi; then of the
                                  * others */
@@ -80,8 +80,8 @@ gram_status gr_grad_reference(gr_grad *g, const gr_example *const *e, size_t cou
 gram_status gr_grad_logp(gr_grad *g, gr_sampled *const *s, size_t count, gr_sum *sum, gram_err *err);
 gram_status gr_grad_policy(gr_grad *g, const gr_policy_rules *rules, gr_sampled *const *s, size_t count,
                            gr_policy_counts n, gr_policy_sum *policy, gr_sum *sum, gram_err *err);
-/* The same of a value model, whose reward head says before each token what the rest of the answer will bring: the values
- * alone; its loss, weight times the mean over n tokens, and its gradients. */
+/* The same of a value model, whose reward head says before each token what the rest of the answer will bring: the
+ * values alone; its loss, weight times the mean over n tokens, and its gradients. */
 typedef struct { double clip, weight; } gr_value_rules;
 typedef struct { double loss, tokens, clipped; } gr_value_sum;      /* loss: weight left out */
 gram_status gr_grad_values(gr_grad *g, gr_sampled *const *s, size_t count, gr_sum *sum, gram_err *err);

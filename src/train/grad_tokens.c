@@ -145,7 +145,8 @@ static gram_status head_chunk(struct gr_head *h, const gr_words *w, gram_err *er
 gram_status gr_grad_words(gr_grad *g, const gr_words *w, bool backward, gram_err *err)
 {
     size_t C = g->cfg->width, chunks = (w->n + CHUNK - 1) / CHUNK;
-    size_t each = chunks ? gr_round_up((w->n + chunks - 1) / chunks, gr_linear_cut(g->device, GR_ROWS_BLOCKS, 0).unit) : 0;
+    size_t each = chunks ? gr_round_up((w->n + chunks - 1) / chunks,
+                                       gr_linear_cut(g->device, GR_ROWS_BLOCKS, 0).unit) : 0;
     gram_status rc = g->head ? GRAM_OK : head_open(g, err);
 
     if (!rc)

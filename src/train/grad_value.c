@@ -1,4 +1,5 @@
-/* grad_value.c - what the rest of an answer will bring, by a reward head that reads the token before each of its tokens.
+/* grad_value.c - what the rest of an answer will bring, by a reward head that reads the token before each of its
+ * tokens.
  *
  * The first of an answer's values is read at the last token of the prompt, as the first token is written from there. */
 #include <stdlib.h>

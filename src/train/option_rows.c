@@ -7,8 +7,8 @@
 const gram_option gr_option_row[] = {
     { .name = "loss", .kind = GRAM_OPTION_CHOICE, .at = AT(loss), .stages = STAGE2, .alike = true,
       .usual = { "", "gram" },
-      .choices = "gram|generative|bt|bt-margin|bt-smooth|bt-posreg|sft-reg|purm|rationale|proof|dpo|cdpo|ipo|simpo|orpo|"
-      "kto",
+      .choices = "gram|generative|bt|bt-margin|bt-smooth|bt-posreg|sft-reg|purm|rationale|proof|dpo|cdpo|ipo|simpo|"
+      "orpo|kto",
       .help = "What is minimised. gram: the cross-entropy of the two labels, smoothed; generative: the same without "
       "smoothing. The others train a reward model, whose head reads one answer: bt (Bradley-Terry), bt-margin, "
       "bt-smooth, bt-posreg, sft-reg (which also learns to write the chosen answer) and purm (a mean and a spread). "
@@ -19,8 +19,8 @@ const gram_option gr_option_row[] = {
       .losses = ONE(GRAM) | ONE(BT_SMOOTH) | ONE(RATIONALE) | ONE(CDPO),
       .usual = { "", "0.05; bt-smooth and cdpo 0.1" },
       .help = "gram, rationale, bt-smooth, cdpo: the mass that the target gives to the other label, as the paper "
-      "defines it. "
-      "torch's label_smoothing=0.1 is the paper's 0.05 and 0.05 here, since torch spreads it over both labels" },
+      "defines it. torch's label_smoothing=0.1 is the paper's 0.05 and 0.05 here, since torch spreads it over both "
+      "labels" },
     { .name = "margin-scale", .kind = GRAM_OPTION_REAL, .at = AT(margin_scale), .stages = STAGE2, .alike = true,
       .most = ANY, .losses = ONE(BT_MARGIN), .usual = { "", "1" },
       .help = "bt-margin: multiplies the margins of the rows" },
@@ -74,12 +74,13 @@ const gram_option gr_option_row[] = {
       .help = "Who judges the held-out prompts, and by that says which policy is best (default: the judge itself, "
       "which rates what it was pleased with)" },
     { .name = "pointwise", .kind = GRAM_OPTION_FLAG, .at = AT(align.pointwise), .stages = STAGE3, .alike = true,
-      .help = "The judge, a model here, is asked about one answer at a time, as gram score asks it with `pointwise`: the "
-      "reward is the margin of Yes over No, and n answers cost n passes" },
+      .help = "The judge, a model here, is asked about one answer at a time, as gram score asks it with `pointwise`: "
+      "the reward is the margin of Yes over No, and n answers cost n passes" },
     { .name = "scale", .kind = GRAM_OPTION_WORD, .at = AT(align.scale), .stages = STAGE3, .alike = true,
       .needs = "pointwise", .help = "Instead it is the expected number of this range, as 0-10" },
     { .name = "pointwise-prompt", .kind = GRAM_OPTION_PATH, .at = AT(align.pointwise_prompt), .stages = STAGE3,
-      .alike = true, .needs = "pointwise", .help = "The prompt that asks it, with {input} and {response} (default: gram's own)" },
+      .alike = true, .needs = "pointwise",
+      .help = "The prompt that asks it, with {input} and {response} (default: gram's own)" },
     { .name = "samples", .letter = 'n', .kind = GRAM_OPTION_SIZE, .at = AT(align.samples), .stages = STAGE3,
       .alike = true, .least = 1, .most = 1024, .usual = { "", "", "8; online-dpo 2; ppo 1" },
       .help = "Answers to each prompt" },
@@ -252,9 +253,9 @@ const gram_option gr_option_row[] = {
       "it takes for the run to fit the machine and, with adapters, for activations of 2 GiB" },
     { .name = "compute", .kind = GRAM_OPTION_CHOICE, .at = AT(compute), .stages = LABELLED, .alike = true,
       .choices = "f32|bf16", .usual = { "f32", "f32" },
-      .help = "Multiply by the layers' matrices, forward, backward and for their gradients, in float32 or in bfloat16 with "
-      "sums in float32, which takes a CPU with AVX512_BF16 or AMX; weights, gradients, moments, adapters and heads are "
-      "float32 with either" },
+      .help = "Multiply by the layers' matrices, forward, backward and for their gradients, in float32 or in bfloat16 "
+      "with sums in float32, which takes a CPU with AVX512_BF16 or AMX; weights, gradients, moments, adapters and "
+      "heads are float32 with either" },
 
     { .name = "eval-file", .kind = GRAM_OPTION_PATHS, .at = AT(eval_file), .more = AT(more_eval), .stages = ALL,
       .help = "Judge the held-out rows of FILE before the first step and after the last, and say how well it did. May "
@@ -291,9 +292,9 @@ const gram_option gr_option_row[] = {
       "`eval-file`: no prompt is both learnt and judged, and the same ones are held out in every run (default: 0, "
       "none)" },
     { .name = "cache", .kind = GRAM_OPTION_PATH, .at = AT(cache), .stages = LABELLED,
-      .help = "Keep the rows as tokens in a file of this directory, which all processes of the machine map and the next run on the "
-      "same rows finds again (default: rows of more than 256 MiB lie in such a file, in GRAM_CACHE or ~/.cache/gram, "
-      "until the run has ended; others in memory)" },
+      .help = "Keep the rows as tokens in a file of this directory, which all processes of the machine map and the "
+      "next run on the same rows finds again (default: rows of more than 256 MiB lie in such a file, in GRAM_CACHE or "
+      "~/.cache/gram, until the run has ended; others in memory)" },
     { .name = "skip-bad", .kind = GRAM_OPTION_FLAG, .at = AT(skip_bad), .stages = ALL,
       .help = "Warn about a row that cannot be read and go on, instead of failing at it" },
 

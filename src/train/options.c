@@ -378,8 +378,8 @@ gram_status gr_options_check(gram_stage stage, const gram_train_options *o, gram
     if (o->model.dtype == GRAM_INT8)
         return gr_fail(err, GRAM_EARG, "dtype: training stores weights in f32 or bf16, found int8");
     if (o->check_gradients && o->compute != GRAM_COMPUTE_F32)
-        return gr_fail(err, GRAM_EARG, "compute: gradients are checked in f32, found bf16, whose rounding hides what is "
-                       "looked for");
+        return gr_fail(err, GRAM_EARG, "compute: gradients are checked in f32, found bf16, whose rounding hides what "
+                       "is looked for");
     if (o->check_gradients && o->dist)
         return gr_fail(err, GRAM_EARG, "gradients are checked by one process alone; several were started");
     if (o->model.single_order)

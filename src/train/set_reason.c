@@ -94,7 +94,8 @@ static gram_status add_order(gr_set *s, const gr_row *row, const gr_set_rules *r
     if (!rc)
         rc = gr_reason_prompt(w, &pair, true, &p, err);
     if (!rc && !p.dropped)
-        rc = gr_reason_write_out(w, &p, order, (gr_str){ body.p, body.n }, proof ? -1 : order, rules->turn_end, &ids, err);
+        rc = gr_reason_write_out(w, &p, order, (gr_str){ body.p, body.n }, proof ? -1 : order, rules->turn_end, &ids,
+                                 err);
     if (!rc && !p.dropped && ids.ids.n > rules->max_tokens && w->judge.truncate != GRAM_TRUNCATE_DROP)
         rc = gr_fail(err, GRAM_EFORMAT, "the row takes %zu tokens with its reason, and at most %zu may be read; "
                      "`truncate drop` leaves such rows out", ids.ids.n, rules->max_tokens);
@@ -149,8 +150,8 @@ gram_status gr_set_add_reasons(gr_set *s, const gr_row *row, const gr_set_rules 
         return GRAM_OK;
     }
     if (!why)
-        return gr_fail(err, GRAM_EFORMAT, "wanted a \"rationale\", or HelpSteer3's \"individual_preference\" with reasoning "
-                       "for the better answer, found none");
+        return gr_fail(err, GRAM_EFORMAT, "wanted a \"rationale\", or HelpSteer3's \"individual_preference\" with "
+                       "reasoning for the better answer, found none");
     rc = check_label(row, why->label, err);
     s->contrary += rc ? 0 : why->contrary;
     s->weightless += !rc && row->weight == 0;

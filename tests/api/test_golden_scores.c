@@ -16,8 +16,8 @@
 
 static double get(json_t *row, const char *key) { return json_number_value(json_object_get(row, key)); }
 
-/* Rows may be fewer than the golden ones, from the first on. 8-bit weights and activations: the mean |difference| that the
- * project promises. */
+/* Rows may be fewer than the golden ones, from the first on. 8-bit weights and activations: the mean |difference| that
+ * the project promises. */
 static void agrees(const char *rows, const char *golden, gram_dtype dtype, double each, double mean)
 {
     const char *path = getenv("GRAM_MODEL");
@@ -79,8 +79,8 @@ static void first_rows(const char *path, size_t n, char *copy, size_t size)
     fclose(b);
 }
 
-/* float32 as sums of two bfloat16, as it is done where there is AMX, keeps the promise of float32. What rounding both sides
- * moves a preference by, 0.001 on real pairs, may be ten times as much. */
+/* float32 as sums of two bfloat16, as it is done where there is AMX, keeps the promise of float32. What rounding both
+ * sides moves a preference by, 0.001 on real pairs, may be ten times as much. */
 static void demo_in_bfloat16(void **state)
 {
     gram_info info;

@@ -265,7 +265,8 @@ static void every_option_moves_a_number(void **state)
 
     (void)state;
     for (; (o = gram_train_option(n)); n++) {
-        bool known = !strcmp(o->name, "threads") || !strcmp(o->name, "device") || o->stages == 1u << GRAM_STAGE_ALIGN;    /* test_align.c */
+        bool known = !strcmp(o->name, "threads") || !strcmp(o->name, "device") ||
+                     o->stages == 1u << GRAM_STAGE_ALIGN;           /* test_align.c */
         for (size_t i = 0; i < GR_COUNT(move); i++)
             if (!strcmp(move[i].name, o->name)) {
                 known = true;

@@ -48,7 +48,8 @@ static int tear_down(void **state)
 
 enum { PAIRS = 5 };
 static const gram_message ask[PAIRS] = { { "user", "one two", NULL }, { "user", "one three", NULL },
-                                         { "user", "x", NULL }, { "user", "a much longer question than the others", NULL },
+                                         { "user", "x", NULL }, { "user", "a much longer question than the others",
+                                                                 NULL },
                                          { "user", "Zebra", NULL } };
 
 static gram_pair pair_at(size_t i)
@@ -232,7 +233,8 @@ static void in_steps(void **state)
 
     gram_generation_init(&how);
     how.max_new_tokens = 200;
-    CHECK_OK(gram_writer_open(&chat, model, &(gram_writing){ .prompt = { &ask[0], 1, NULL }, .how = &how }, &check_err));
+    CHECK_OK(gram_writer_open(&chat, model, &(gram_writing){ .prompt = { &ask[0], 1, NULL }, .how = &how },
+                              &check_err));
     reason_all(r, v);
     for (size_t i = 0; i < PAIRS; i++) {
         const gram_pair p = pair_at(i);
@@ -323,7 +325,8 @@ static void as_json(void **state)
     o = json_loads(text, 0, NULL);
     assert_int_equal(json_integer_value(json_object_get(o, "seed")), 7);
     assert_int_equal(json_array_size(json_object_get(o, "orders")), 2);
-    assert_string_equal(json_string_value(json_array_get(json_object_get(json_array_get(json_object_get(o, "orders"), 1),
+    assert_string_equal(json_string_value(json_array_get(json_object_get(json_array_get(json_object_get(o, "orders"),
+                                                                                        1),
                                                                          "rationale"), 0)), v.rationale[1].text);
     json_decref(o);
     free(text);
@@ -386,7 +389,8 @@ static void files_resume(void **state)
     (void)state;
 
     for (int i = 0; i < 300; i++)
-        gr_buf_printf(&rows, "{\"id\":\"r%d\",\"prompt\":\"q %c\",\"chosen\":\"%c\",\"rejected\":\"%c\"}\n", i, 'a' + i % 26,
+        gr_buf_printf(&rows, "{\"id\":\"r%d\",\"prompt\":\"q %c\",\"chosen\":\"%c\",\"rejected\":\"%c\"}\n", i,
+                      'a' + i % 26,
                       'a' + i / 26, 'A' + i % 7);
     in = check_write("rows.jsonl", rows.p);
     opt.votes = 2;
@@ -416,14 +420,16 @@ static void files_resume(void **state)
 static void refuses(void **state)
 {
     static const struct { gram_rationale_options o; const char *say; } bad[] = {
-        { { .votes = 0, .max_tokens = 9, .temperature = 1, .top_p = 1, .sure = 0.9 }, "votes: wanted 1 to 1024, found 0" },
+        { { .votes = 0, .max_tokens = 9, .temperature = 1, .top_p = 1, .sure = 0.9 }, "votes: wanted 1 to 1024, found "
+                                                                                      "0" },
         { { .votes = 2, .max_tokens = 0, .temperature = 1, .top_p = 1, .sure = 0.9 }, "max_tokens: wanted 1" },
         { { .votes = 2, .max_tokens = 100000, .temperature = 1, .top_p = 1, .sure = 0.9, .format = FORMAT },
           "leaves no room" },
         { { .votes = 2, .max_tokens = 9, .temperature = -1, .top_p = 1, .sure = 0.9 }, "temperature" },
         { { .votes = 2, .max_tokens = 9, .temperature = 1, .top_p = 1, .sure = 0.4 }, "sure: wanted" },
         { { .votes = 2, .max_tokens = 9, .temperature = 1, .top_p = 1, .sure = 0.9, .early = 3 }, "early: 3 is more" },
-        { { .votes = 2, .max_tokens = 9, .temperature = 1, .top_p = 1, .sure = 0.9, .prompt = "{input}" }, "judge prompt" },
+        { { .votes = 2, .max_tokens = 9, .temperature = 1, .top_p = 1, .sure = 0.9, .prompt = "{input}" },
+         "judge prompt" },
     };
     gram_reasoner *r;
     (void)state;
@@ -452,7 +458,8 @@ static double forced(gram_tokenizer *t, const char *turn, const char *text)
     CHECK_OK(gram_tokenize(t, b.p, b.n, true, &all, &n, &check_err));
     for (size_t i = n_head; i < n; i++) {
         float z, log_sum;
-        CHECK_OK(gram_label_logits(model, (const int32_t *const[]){ all }, &i, 1, &all[i], 1, &z, &log_sum, &check_err));
+        CHECK_OK(gram_label_logits(model, (const int32_t *const[]){ all }, &i, 1, &all[i], 1, &z, &log_sum,
+                                   &check_err));
         ll += z - log_sum;
     }
     free(chat), free(head), free(all);
@@ -464,7 +471,8 @@ static double forced(gram_tokenizer *t, const char *turn, const char *text)
 static void proofs_are_scored_by_definition(void **state)
 {
     gram_prove_options o;
-    char *dir = check_tmpdir(), *rows = check_write("prove.jsonl", "{\"prompt\":\"q\",\"chosen\":\"yes\",\"rejected\":\"no\"}\n"),
+    char *dir = check_tmpdir(), *rows = check_write("prove.jsonl", "{\"prompt\":\"q\",\"chosen\":\"yes\","
+                                                                   "\"rejected\":\"no\"}\n"),
          *out = check_tmppath("proofs.jsonl"), *text;
     gram_tokenizer *t;
     size_t checked = 0;
@@ -515,7 +523,8 @@ static void proofs_resume(void **state)
     (void)state;
 
     for (int i = 0; i < 150; i++)
-        gr_buf_printf(&rows, "{\"id\":\"r%d\",\"prompt\":\"q %c\",\"chosen\":\"%c\",\"rejected\":\"%c\"%s}\n", i, 'a' + i % 26,
+        gr_buf_printf(&rows, "{\"id\":\"r%d\",\"prompt\":\"q %c\",\"chosen\":\"%c\",\"rejected\":\"%c\"%s}\n", i,
+                      'a' + i % 26,
                       'a' + i / 26, 'A' + i % 7, i % 50 ? "" : ",\"tie\":true");
     in = check_write("prove.rows.jsonl", rows.p);
     gram_prove_options_init(&o);
@@ -542,12 +551,14 @@ static void proofs_resume(void **state)
 /* Rows that teach nothing are named by their line. */
 static void bad_rows_are_named(void **state)
 {
-    static const char good[] = "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\",\"rationale\":\"Response A is it.\"}";
+    static const char good[] = "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\",\"rationale\":\"Response A is "
+                               "it.\"}";
     static const struct { const char *row, *say; } bad[] = {
         { "", "wanted a \"rationale\", or HelpSteer3's" },
         { ",\"rationale\":\"It is better.\"", "names neither answer" },
         { ",\"rationale\":\" \"", "the reason is empty" },
-        { ",\"rationale\":\"Response B is better.\"", "its verdict for the second answer, and the row prefers the first" },
+        { ",\"rationale\":\"Response B is better.\"", "its verdict for the second answer, and the row prefers the "
+                                                      "first" },
         { ",\"rationale\":\"Response A is it.\",\"rationale_label\":\"B\"", "its verdict for the second answer" },
         { ",\"rationale\":\"A</think><answer>B</answer>\"", "its verdict for the second answer" },
         { ",\"rationale\":\"Response A.\",\"rationale_label\":\"C\"", "\"rationale_label\" must be" },
@@ -569,7 +580,8 @@ static void bad_rows_are_named(void **state)
         gr_buf_puts(&rows, at ? at + 4 : "");
         gr_buf_puts(&rows, "}\n");
         path = check_write("bad.jsonl", rows.p);
-        for (int proof = 0; proof < 3; proof++) {       /* a judge, a prover, and the prover that self-training begins with */
+        /* a judge, a prover, and the prover that self-training begins with */
+        for (int proof = 0; proof < 3; proof++) {
             gram_selftrain_options self;
             gram_status rc;
             gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
@@ -601,8 +613,10 @@ static void losses_have_gradients(void **state)
 {
     static const gram_loss loss[] = { GRAM_LOSS_RATIONALE, GRAM_LOSS_PROOF };
     char *rows = check_write("reasons.jsonl",
-        "{\"context\":[{\"role\":\"user\",\"content\":\"4+4?\"}],\"response1\":\"9\",\"response2\":\"8\",\"overall_preference\":2,"
-        "\"individual_preference\":[{\"score\":2,\"reasoning\":\"@Response 2 adds.\",\"feedback1\":\"No.\",\"feedback2\":\"Yes.\"},"
+        "{\"context\":[{\"role\":\"user\",\"content\":\"4+4?\"}],\"response1\":\"9\",\"response2\":\"8\","
+        "\"overall_preference\":2,"
+        "\"individual_preference\":[{\"score\":2,\"reasoning\":\"@Response 2 "
+        "adds.\",\"feedback1\":\"No.\",\"feedback2\":\"Yes.\"},"
         "{\"score\":-1,\"reasoning\":\"@Response 1\",\"feedback1\":\"\",\"feedback2\":\"\"}]}\n"
         "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\",\"rationale\":\"The former, Response A, is it.\"}\n");
     (void)state;
@@ -672,7 +686,8 @@ static void no_memory(void **state)
             gram_reasoned_clear(&v);
         gram_reasoner_close(r);
         assert_true(!rc || (failed && rc == GRAM_ENOMEM));      /* what a cache cannot keep is computed anew */
-        if (nomem_live != before && n > 0)              /* the first call finds the tokens that end answers, and keeps them */
+        /* the first call finds the tokens that end answers, and keeps them */
+        if (nomem_live != before && n > 0)
             fail_msg("allocation %ld: %ld not given back", n, nomem_live - before);
     }
 }

@@ -81,11 +81,12 @@ static gram_reward by_hand(gram_model *m, const char *text, int low, int high)
     return r;
 }
 
-/* Sums of 32 and 259 float32 products against the same: the logits agree to some roundings of numbers about 1, and so do
- * log-probabilities of three tokens; the mean is of numbers up to 100. */
+/* Sums of 32 and 259 float32 products against the same: the logits agree to some roundings of numbers about 1, and so
+ * do log-probabilities of three tokens; the mean is of numbers up to 100. */
 static void the_expected_number_is_that_of_forced_passes(void **state)
 {
-    static const struct { const char *range; int low, high; } scale[] = { { "0-10", 0, 10 }, { "1-5", 1, 5 }, { "8-12", 8, 12 }, { "98-100", 98, 100 } };
+    static const struct { const char *range; int low, high; } scale[] = { { "0-10", 0, 10 }, { "1-5", 1, 5 },
+                                                                         { "8-12", 8, 12 }, { "98-100", 98, 100 } };
 
     (void)state;
     for (size_t i = 0; i < sizeof scale / sizeof *scale; i++) {
@@ -143,7 +144,8 @@ static void it_is_a_judge_of_one_answer(void **state)
     CHECK_OK(gram_rank(m, ask, answer, ANSWERS, GRAM_RANK_TOURNAMENT, NULL, &rank, &check_err));
     assert_true(rank.passes == ANSWERS && rank.comparisons == 0 && rank.score[1] == r[1].mean);
     gram_ranking_clear(&rank);
-    CHECK_OK(gram_judge_open(&j, MODEL, &(gram_judge_options){ .model = &(gram_options){ .pointwise = true, .scale = "0-10" } },
+    CHECK_OK(gram_judge_open(&j, MODEL, &(gram_judge_options){ .model = &(gram_options){ .pointwise = true,
+                                                                                        .scale = "0-10" } },
                              &check_err));
     assert_true(gram_judge_across_prompts(j) && strstr(gram_judge_about(j), "a judge of one answer on the scale 0-10"));
     CHECK_OK(gram_judge_group(j, &g, &out, &check_err));

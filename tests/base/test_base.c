@@ -154,7 +154,8 @@ static void cpu_can_be_capped(void **state)
     setenv("GRAM_CPU", "bf16", 1);
     assert_int_equal(gr_cpu(), best & ~(unsigned)(GR_CPU_AMX | GR_CPU_SPLIT));
     setenv("GRAM_CPU", "bf16x3", 1);
-    assert_int_equal(gr_cpu(), (best & ~(unsigned)(GR_CPU_AMX | GR_CPU_SPLIT)) | (best & GR_CPU_BF16 ? GR_CPU_SPLIT : 0u));
+    assert_int_equal(gr_cpu(),
+                     (best & ~(unsigned)(GR_CPU_AMX | GR_CPU_SPLIT)) | (best & GR_CPU_BF16 ? GR_CPU_SPLIT : 0u));
     setenv("GRAM_CPU", "amx", 1);
     assert_int_equal(gr_cpu(), best);
     unsetenv("GRAM_CPU");

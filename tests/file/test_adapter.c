@@ -69,7 +69,8 @@ static void what_cannot_be_done_is_named(void **state)
     }
 }
 
-/* As PEFT matches: a parameter by its end from a dot on, an alpha by the first pattern that is the name or such an end. */
+/* As PEFT matches: a parameter by its end from a dot on, an alpha by the first pattern that is the name or such an
+ * end. */
 static void parameters_and_alphas_are_found_by_their_names(void **state)
 {
     static const struct { const char *name; bool is; } parameter[] = {

@@ -169,8 +169,8 @@ static bool all_bf16(const gr_weights *w)
 /* bf16 storage is exact where the file is bf16. Int8 rounds weights to 1/127 of a row's largest, about 3 sigma:
  * 3/127/sqrt(12) = 0.7 % of noise a product (an activation's is 64 times less), 1.8 % for the 7 of a layer; three times
  * that for softmax, which these models sharpen on purpose, and because a weight's error is the same in all tokens that
- * attention sums. A wrong scale or a saturated sum is far beyond it. Rounding to bfloat16 is 2^-9 at most, 0.11 % at rms, 0.16 % of
- * both sides where int8 has 0.7 %. */
+ * attention sums. A wrong scale or a saturated sum is far beyond it. Rounding to bfloat16 is 2^-9 at most, 0.11 % at
+ * rms, 0.16 % of both sides where int8 has 0.7 %. */
 static void check_mode(const struct golden *g, const char *dir, gr_linear_mode mode)
 {
     size_t n = g->token.n * g->vocabulary;
@@ -183,7 +183,8 @@ static void check_mode(const struct golden *g, const char *dir, gr_linear_mode m
         if (mode == GR_LINEAR_INT8 || mode == GR_LINEAR_ROUNDED) {
             double most = (mode == GR_LINEAR_INT8 ? 0.054 : 0.0125) * (double)gr_model_config(m)->layers;
             if (!(rms_off(out, g->logits, n) < most))
-                fail_msg("%s: mode %d is off by %.4f of the logits' spread", dir, (int)mode, rms_off(out, g->logits, n));
+                fail_msg("%s: mode %d is off by %.4f of the logits' spread", dir, (int)mode,
+                         rms_off(out, g->logits, n));
         } else {
             CHECK_CLOSE(out, g->logits, n, (mode == GR_LINEAR_SPLIT ? split_tolerance : tolerance)(m, g->token.n));
         }
@@ -206,7 +207,8 @@ static void agrees_with_transformers(void **state)
         if (all_bf16(g.weights))
             check_mode(&g, dir, GR_LINEAR_BF16);
         if (gr_linear_multiplies_bf16(device)) {
-            if (!strstr(dir, "moe"))        /* a rounding may send a token to another expert, which gives other logits */
+            /* a rounding may send a token to another expert, which gives other logits */
+            if (!strstr(dir, "moe"))
                 check_mode(&g, dir, GR_LINEAR_ROUNDED);
             check_mode(&g, dir, GR_LINEAR_SPLIT);
         }

@@ -121,7 +121,8 @@ static double worst(float (*got)[LABELS], float (*want)[LABELS])
 
 /* float32: the project's bound. bfloat16: weights and the inputs of products are rounded by 2^-9 of themselves on
  * average; in a layer four such errors follow each other and in two layers eight, which add like a random walk to
- * sqrt(16) 2^-9 = 2^-7 of a hidden state. A label's logit may be a small difference of large numbers: four times that. */
+ * sqrt(16) 2^-9 = 2^-7 of a hidden state. A label's logit may be a small difference of large numbers: four times
+ * that. */
 static void scores_are_the_cpus(void **state)
 {
     static const char *const dirs[] = { "llama_gqa", "gemma3", "qwen3_moe", "phi3_long" };

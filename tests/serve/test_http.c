@@ -337,7 +337,8 @@ static void rationales_are_streamed(void **state)
         if (i % 4 < 2)
             post(fd, "/v1/score", "", "{\"prompt\":\"q\",\"a\":\"SLOW\",\"b\":\"y\"," REASONS);
         else
-            post(fd, "/v1/rank", "", "{\"prompt\":\"q\",\"responses\":[\"SLOW\",\"y\",\"z\"],\"method\":\"linear\"," REASONS);
+            post(fd, "/v1/rank", "",
+                 "{\"prompt\":\"q\",\"responses\":[\"SLOW\",\"y\",\"z\"],\"method\":\"linear\"," REASONS);
         if (i % 2)
             assert_true(recv(fd, text, 100, 0) > 0);
         close(fd);

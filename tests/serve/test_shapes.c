@@ -492,13 +492,14 @@ static void rationales_that_cannot_be_meant(void **state)
         json_decref(out);
     }
     json_t *out;                                        /* a path that writes no reasons says so */
-    assert_int_equal(ask_status("/v1/reward", "{\"prompt\":\"q\",\"responses\":[\"x\",\"y\"],\"rationale\":true}", &out), 422);
+    assert_int_equal(ask_status("/v1/reward", "{\"prompt\":\"q\",\"responses\":[\"x\",\"y\"],\"rationale\":true}",
+                                &out), 422);
     assert_string_equal(string(out, "error.param"), "rationale");
     json_decref(out);
 }
 
-/* By each method: who wins, what is preferred and how often two are compared are as without reasons, which stand in each
- * comparison. */
+/* By each method: who wins, what is preferred and how often two are compared are as without reasons, which stand in
+ * each comparison. */
 static void a_ranking_by_reasons(void **state)
 {
     static const char *const method[] = { "all-pairs", "tournament", "linear", "reference" };
@@ -539,7 +540,8 @@ static void a_ranking_by_reasons(void **state)
 
 static void a_ranking_by_reasons_with_faults(void **state)
 {
-    json_t *out = ask("/v1/rank", "{\"prompt\":\"p\",\"partial\":true,\"rationale\":true,\"votes\":1,\"responses\":[\"x\",\"\\u0000\",\"yy\","
+    json_t *out = ask("/v1/rank", "{\"prompt\":\"p\",\"partial\":true,\"rationale\":true,\"votes\":1,"
+                                  "\"responses\":[\"x\",\"\\u0000\",\"yy\","
                                   "\"TOOLONG\"]}");
 
     (void)state;
@@ -549,15 +551,18 @@ static void a_ranking_by_reasons_with_faults(void **state)
     assert_int_equal(number(out, "comparisons.0.j"), 2);
     assert_non_null(at(out, "comparisons.0.orders"));
     json_decref(out);
-    assert_int_equal(ask_status("/v1/rank", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":1,\"responses\":[\"x\",\"yy\",\"TOOLONG\"]}",
+    assert_int_equal(ask_status("/v1/rank", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":1,\"responses\":[\"x\","
+                                            "\"yy\",\"TOOLONG\"]}",
                                 &out), 422);
     assert_non_null(strstr(string(out, "error.message"), "responses[2]: "));
     json_decref(out);
-    assert_int_equal(ask_status("/v1/rank", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":2,\"responses\":[\"x\",\"yy\",\"z\",\"u\"]}",
+    assert_int_equal(ask_status("/v1/rank", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":2,\"responses\":[\"x\","
+                                            "\"yy\",\"z\",\"u\"]}",
                                 &out), 413);            /* 12 rationales of 8 */
     json_decref(out);
     engine.rewards = true;
-    assert_int_equal(ask_status("/v1/rank", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":1,\"responses\":[\"x\",\"yy\"]}", &out), 501);
+    assert_int_equal(ask_status("/v1/rank", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":1,\"responses\":[\"x\","
+                                            "\"yy\"]}", &out), 501);
     engine.rewards = false;
     json_decref(out);
 }

@@ -22,7 +22,8 @@ static gr_example draw(uint64_t i)
 {
     uint64_t state = i + 1;
     gr_example e = { .asked = i, .asked_other = i % 3 == 2 ? 0 : i / 2, .verdict = i, .right = i % 2,
-                     .target = 0.25 * (double)i, .weight = 1.5, .prompt = ~i, .text = { 7 * i, UINT64_MAX - i }, .soft = 0.75, .margin = -2,
+                     .target = 0.25 * (double)i, .weight = 1.5, .prompt = ~i,
+                     .text = { 7 * i, UINT64_MAX - i }, .soft = 0.75, .margin = -2,
                      .tie = i % 2, .good = i % 3 == 0 };
     size_t shared = i + 1, rest = 3 * i + 1;
 

@@ -92,7 +92,8 @@ struct subject {
     gr_grad grad;
 };
 
-/* What is trained: every weight, adapters, or those with the dropout of the golden runs; and with products in bfloat16. */
+/* What is trained: every weight, adapters, or those with the dropout of the golden runs; and with products in
+ * bfloat16. */
 enum how { WHOLE, LORA, DROPOUT, WHOLE_ROUNDED, LORA_ROUNDED };
 
 static bool whole(enum how how) { return how == WHOLE || how == WHOLE_ROUNDED; }
@@ -456,8 +457,8 @@ static void gradient_of_first(struct subject *x, const gr_set *set)
     gr_trainee_keep(x->t);
 }
 
-/* Rounding both sides of a product is 0.16 % of noise, as test_golden_models.c has it, on the way there, on the way back
- * and for the weight's gradient: what it is for a forward pass, three times. Less than a hundredth of that is no
+/* Rounding both sides of a product is 0.16 % of noise, as test_golden_models.c has it, on the way there, on the way
+ * back and for the weight's gradient: what it is for a forward pass, three times. Less than a hundredth of that is no
  * rounding. */
 static void rounded_gradients_are_near_those_of_float32(void **state)
 {
