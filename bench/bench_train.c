@@ -1,11 +1,11 @@
 /* bench_train.c - steps of training, timed and weighed: one line of JSON.
  *
- *     bench_train HF_DIR two|full THREADS STEPS < IDS
+ *     bench_train HF_DIR two|full THREADS STEPS [bf16] < IDS
  *
  * IDS are lines of token ids with a space between them; all of them are one step's batch, computed together. two: the
  * verdict at each sequence's last position, a loss of two labels; full: each token but the first, over the whole
  * vocabulary. A step is forward, backward, the norm of all gradients, clipping to 1 and AdamW, over every weight in
- * float32. The best step counts, the first of which is not timed; passes is what forward and backward take of
+ * float32; bf16: as --compute bf16 multiplies. The best step counts, the first of which is not timed; passes is what forward and backward take of
  * it; rss is the process's peak. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,7 +81,7 @@ static void read_rows(struct bench *b)
     }
 }
 
-static void open_all(struct bench *b, const char *dir, size_t threads)
+static void open_all(struct bench *b, const char *dir, size_t threads, bool rounds)
 {
     gr_config cfg;
     gr_param *p;
@@ -92,6 +92,9 @@ static void open_all(struct bench *b, const char *dir, size_t threads)
     need(!gr_config_read(&cfg, dir, &err), err.text);
     need(!gr_device_open(&b->device, NULL, threads, &err), err.text);
     need(!gr_model_open_writable(&b->model, b->device, b->weights, &cfg, &err), err.text);
+    need(!rounds || gr_linear_multiplies_bf16(b->device), "this CPU multiplies no bfloat16");
+    if (rounds)
+        gr_model_train_rounded(b->model);
     need(!gr_trainee_open(&b->t, b->model, b->device, &err), err.text);
     p = gr_trainee_params(b->t, &n);
     need(!gr_adamw_init(&b->adam, p, n, &err), err.text);
@@ -151,14 +154,16 @@ int main(int argc, char **argv)
     struct bench b = { 0 };
     bool two = argc > 2 && !strcmp(argv[2], "two");
     double best = 1e30, passes = 1e30, loss = 0;
+    bool rounds = argc == 6 && !strcmp(argv[5], "bf16");
     struct rusage u;
 
-    need(argc == 5 && (two || !strcmp(argv[2], "full")), "HF_DIR two|full THREADS STEPS < IDS");
+    need((argc == 5 || rounds) && (two || !strcmp(argv[2], "full")), "HF_DIR two|full THREADS STEPS [bf16] < IDS");
     read_rows(&b);
-    open_all(&b, argv[1], (size_t)atoi(argv[3]));
+    open_all(&b, argv[1], (size_t)atoi(argv[3]), rounds);
     for (int i = 0; i <= atoi(argv[4]); i++) {
         double start = now(), seconds, norm, pass;
         gr_trainee_zero(b.t);
+        gr_trainee_drop(b.t, 0, (uint64_t)i);
         pass = now();
         loss = (two ? two_labels : vocabulary)(&b);
         pass = now() - pass;

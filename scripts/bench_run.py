@@ -39,7 +39,8 @@ def cpu_facts():
     text = pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
     facts = dict(line.split("\t", 1) for line in text.split("\n\n")[0].splitlines() if "\t" in line)
     facts = {k.strip(): v.lstrip("\t: ").strip() for k, v in facts.items()}
-    known = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8")
+    known = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8",
+             "amx_bf16")
     flags = set(facts.get("flags", "").split())
     name = facts.get("model name", platform.processor())
     return f"{name} family {facts.get('cpu family', '?')} model {facts.get('model', '?')}", \
@@ -177,7 +178,7 @@ class Bench:
 
         for n in range(self.args.rounds):
             say(f"round {n + 1} of {self.args.rounds}, {len(rows)} rows")
-            for dtype in ("f32", "int8"):
+            for dtype in ("f32", "bf16", "int8"):
                 r = self.score(path, dtype)
                 keep(f"sub_{dtype}_pairs_s", r["rows"] / r["seconds"])
                 for length in LENGTHS:
@@ -188,6 +189,8 @@ class Bench:
             at = pathlib.Path(self.args.peers)
             peer("transformers", [at / "venv/bin/python", "scripts/bench_transformers.py", at / "hf",
                                   self.args.threads])
+            peer("transformers_bf16", [at / "venv/bin/python", "scripts/bench_transformers.py", at / "hf",
+                                       self.args.threads, "bfloat16"])
             os.environ["THREADS"] = str(self.args.threads)
             for kind in TYPES:
                 peer(f"llama_{kind}", [at / "bin/bench_llamacpp", at / f"{kind}.gguf"])
@@ -200,9 +203,32 @@ class Bench:
             top = max(TYPES, key=lambda t: best[f"llama_{t}_pairs_s"])
             self.row["llama_best_type"] = top
             self.row["f32_over_transformers"] = best["sub_f32_pairs_s"] / best["transformers_pairs_s"]
+            self.row["bf16_over_transformers"] = best["sub_bf16_pairs_s"] / best["transformers_bf16_pairs_s"]
             self.row["int8_over_llama_best"] = best["sub_int8_pairs_s"] / best[f"llama_{top}_pairs_s"]
             for length in LENGTHS:
                 self.row[f"f32_over_llama_at_{length}"] = best[f"f32_at_{length}"] / best[f"llama_F32_at_{length}"]
+
+    def shape(self):
+        """A model of 1.2 billion random weights in bfloat16, one pair: how fast it opens and reads in each type."""
+        at = pathlib.Path(self.args.peers)
+        model, small = self.tmp / "1b", self.args.model
+        run([sys.executable, "scripts/bench_shape.py", model, at / "hf"])
+        text = lambda a: a if isinstance(a, str) else a[-1]["content"]
+        rows = sorted(self.rows, key=lambda r: len(text(r["chosen"])))
+        path = self.write("pair.jsonl", [rows[len(rows) // 2]])
+        self.args.model = model
+        stdin = "\n".join(self.ids(path)) + "\n"
+        for dtype in ("f32", "bf16", "int8"):
+            say(f"1B shape, gram {dtype}")
+            r = self.score(path, dtype)
+            self.row.update({f"1b_{dtype}_s": r["seconds"], f"1b_{dtype}_open_s": r["open_seconds"]})
+        for dtype in ("float32", "bfloat16"):
+            say(f"1B shape, transformers {dtype}")
+            r = json.loads(run([at / "venv/bin/python", "scripts/bench_transformers.py", model, self.args.threads, dtype],
+                               stdin))
+            self.row[f"1b_transformers_{dtype}_s"] = r["seconds"]
+        self.row["1b_bf16_over_transformers"] = self.row["1b_transformers_bfloat16_s"] / self.row["1b_bf16_s"]
+        self.args.model = small
 
     def flatness(self):
         """Copies of the rows, each question told apart by its first words so that no prefix is shared anew."""
@@ -253,6 +279,8 @@ def mark(prompt, k):
 # What the issue asks for: column, sense, value, in words.
 TARGETS = [
     ("f32_over_transformers", 2.5, "f32 over transformers, pairs/s on the same rows"),
+    ("bf16_over_transformers", 2.0, "bf16 over transformers in bfloat16, pairs/s on the same rows"),
+    ("1b_bf16_over_transformers", 2.0, "the same of a pair and a 1B shape"),
     ("f32_over_llama_at_512", 1.5, "f32 over llama.cpp F32, tokens/s at 512"),
     ("f32_over_llama_at_2048", 2.0, "f32 over llama.cpp F32, tokens/s at 2048"),
     ("f32_of_all_products", 0.85, "f32, of what oneDNN's speed allows for all products computed, attention's too"),
@@ -317,6 +345,8 @@ def main():
         b.peers()
         b.growth()
         b.rank()
+        if args.peers and not args.quick:
+            b.shape()
         if not args.quick:
             b.flatness()
             b.kernels()

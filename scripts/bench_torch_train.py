@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""bench_torch_train.py - steps of training with transformers and torch's AdamW in float32: one line of JSON.
+"""bench_torch_train.py - steps of training with transformers and torch's AdamW in float32, or with its products in
+bfloat16 by autocast: one line of JSON.
 
-    bench_torch_train.py HF_DIR two|full THREADS STEPS < IDS
+    bench_torch_train.py HF_DIR two|full THREADS STEPS [autocast] < IDS
 
 IDS are lines of token ids with a space between them, as for bench_train, and all of them are one step's batch. Each
 sequence is read alone, so that torch computes no padding; gradients add up, are clipped to norm 1, and AdamW (fused)
@@ -26,7 +27,7 @@ def loss_of(model, ids, kind, sequences, targets):
     return torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum") / targets
 
 
-def main(directory, kind, threads, steps):
+def main(directory, kind, threads, steps, how="float32"):
     torch.set_num_threads(int(threads))
     transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).train()
@@ -40,7 +41,8 @@ def main(directory, kind, threads, steps):
         adam.zero_grad()
         total = 0.0
         for sequence in ids:
-            loss = loss_of(model, sequence, kind, len(ids), tokens - len(ids))
+            with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+                loss = loss_of(model, sequence, kind, len(ids), tokens - len(ids))
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -52,6 +54,6 @@ def main(directory, kind, threads, steps):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 5:
+    if len(sys.argv) not in (5, 6):
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -80,8 +80,28 @@ def measure(args, name, kind, ids, row, info):
                 sys.exit(f"bench_train.py: {name}: torch has loss {t['loss']} where gram has {r['loss']}")
             best = max(row.get(f"{name}_torch_tokens_s", 0), t["tokens"] / t["seconds"])
             row.update({f"{name}_torch_tokens_s": best, f"{name}_torch_rss_mb": t["rss"] / 1e6})
+    if "avx512_bf16" in row["flags"].split():
+        in_bfloat16(args, name, kind, text, row)
     if args.python:
         row[f"{name}_over_torch"] = row[f"{name}_tokens_s"] / row[f"{name}_torch_tokens_s"]
+
+
+def in_bfloat16(args, name, kind, text, row):
+    """--compute bf16 beside torch's autocast; losses are those of float32 to a hundredth."""
+    mine = theirs = 0.0
+    for _ in range(args.rounds):
+        r = json.loads(run([args.build / "bench/bench_train", args.model, kind, args.threads, args.steps, "bf16"], text))
+        mine = max(mine, r["tokens"] / r["seconds"])
+        if args.python:
+            t = json.loads(run([args.python, "scripts/bench_torch_train.py", args.model, kind, args.threads, args.steps,
+                                "autocast"], text))
+            theirs = max(theirs, t["tokens"] / t["seconds"])
+            if abs(t["loss"] - r["loss"]) > 2e-2 * (1 + abs(t["loss"])):
+                sys.exit(f"bench_train.py: {name}: autocast has loss {t['loss']} where gram has {r['loss']}")
+    say(f"{name}: gram in bfloat16 {mine:.1f} tokens/s, torch {theirs:.1f}")
+    row.update({f"{name}_bf16_tokens_s": mine, f"{name}_bf16_over_f32": mine / row[f"{name}_tokens_s"]})
+    if args.python:
+        row.update({f"{name}_autocast_tokens_s": theirs, f"{name}_bf16_over_autocast": mine / theirs})
 
 
 def show(row):
