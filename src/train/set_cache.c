@@ -256,8 +256,10 @@ static gram_status write_file(const struct place *p, bool *full, gram_err *err)
     *full = rc == GRAM_EIO;
     if (!rc)
         rc = gr_set_read_into(&to, p->form, p->path, p->more, p->rules, full, err);
-    if (!rc)
+    if (!rc) {
         rc = gr_cache_finish(to.w, &counts, err);
+        *full = rc == GRAM_EIO;
+    }
     gr_cache_drop(to.w);
     return rc;
 }

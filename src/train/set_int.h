@@ -46,7 +46,7 @@ typedef struct {
     uint64_t bytes;             /* of all files, for what is said of the disk; w alone */
     const char *dir;
 } gr_set_sink;
-/* GRAM_EIO with *full: the directory has too little room, and nothing was written but a beginning. */
+/* GRAM_EIO with *full, which is there where to->w is: the directory has too little room, or is not written to. */
 gram_status gr_set_read_into(gr_set_sink *to, gr_set_form form, const char *path, const char *const *more,
                              const gr_set_rules *rules, bool *full, gram_err *err);
 /* Rows in a file; *out: it, or where !rules->bound forbids nothing, what lies in memory. */

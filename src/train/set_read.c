@@ -50,6 +50,7 @@ static gram_status store(struct reading *r, gr_example *e, gram_err *err)
     if (!r->to->w)
         return gr_set_push(s, e, err);
     rc = gr_cache_add(r->to->w, e, err);
+    *r->full |= rc == GRAM_EIO;
     gr_example_clear(e);
     s->n += !rc;
     return rc;

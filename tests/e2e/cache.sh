@@ -96,6 +96,10 @@ some="--steps 3 --batch-rows 4 --lr 3e-3"
     says err "was changed or is damaged: remove the file"
     rm "$rows"
     [ -z "$(find cache -name '*.tmp')" ] || die "something is left: $(ls cache)"
+    expect 1 sh -c 'ulimit -f 20; "$@"' - "$GRAM" finetune "$m" pairs.jsonl -p judge.txt --out none --cache cache
+    one_sentence
+    says err "File too large"
+    [ -z "$(ls cache)" ] || die "a full disk leaves something: $(ls cache)"
     expect 2 sh -c "'$GRAM' finetune '$m' - -p judge.txt --out none --cache cache <pairs.jsonl"
     says err "standard input: its rows cannot lie in a cache"
     expect 1 "$GRAM" finetune "$m" pairs.jsonl -p judge.txt --out none --cache pairs.jsonl
