@@ -2,18 +2,20 @@
  *
  *   a block of 32 of x   scale    = max_k |x[k]| / GR_DIGITS_LIMIT                     NaN where an x is no finite number
  *                        X[k]     = round(x[k] / scale) = 65536 h + 256 m + l          three signed bytes
- *   a block of 32 of w   w[o,k]   = d[o] (q[o,k] - zero) + m[o]                        Q4_0, Q4_1, Q8_0
+ *   a block of 32 of w   w[o,k]   = d[o] (q[o,k] - zero) + m[o]                        Q4_0, Q4_1, Q5_0, Q5_1, Q8_0
  *   product              y[o]    += (sum_k (q[o,k] - zero) X[k]) (d[o] scale) + m[o] (scale sum_k X[k])
+ *   8 blocks             d[o] and m[o] are one number for all of them times one of few bits for each     Q4_K, Q5_K
+ *                        the same, without m, and each half of a block has its d[o]                      Q6_K
  *   shapes               x [M,K]    w [O,K]    y [M,O]    K a multiple of 32
  *
  * 23 bits of magnitude are what a float32 has beside its sign and its last bit, and the sums of a block are whole
  * numbers: y errs as sums of float32 products do. Blocks are added up in order, so a number has the same bits in any
- * company, and every build gives those of the reference.
+ * company, and every build gives those of the reference. The product of a d or m and its few bits is exact.
  *
  * Weights lie in panels of 16 outputs, so that each output has a lane of its own and no sum crosses lanes: of each block
- * of a panel the 16 d, of Q4_1 the 16 m, and then, for 4 k at a time, the 4 bytes of each output; a byte has two q of a
- * type of 4 bits, those of k and of k + 16. A panel is read from its first byte to its last one: with its d elsewhere,
- * as a second stream, it came from memory at half the speed. */
+ * of a panel the 16 d, of some types the 16 m, and then, for 4 k at a time, the 4 bytes of each output (digits_int.h). A
+ * panel is read from its first byte to its last one: with its d elsewhere, as a second stream, it came from memory at
+ * half the speed. */
 #ifndef GR_OP_DIGITS_H
 #define GR_OP_DIGITS_H
 
@@ -21,11 +23,11 @@
 
 #define GR_DIGITS_LIMIT 8355584.0f  /* 127.5 * 65536: a rounding more, and the digits are still bytes */
 
-enum { GR_DIGITS_BLOCK = 32, GR_DIGITS_PANEL = 16 };
+enum { GR_DIGITS_BLOCK = 32, GR_DIGITS_PART = 16, GR_DIGITS_PANEL = 16 };
 
 typedef struct {
-    float scale, sum;               /* sum: scale times that of X */
-    int32_t upper_sum, low_sum;     /* of 256 h + m, and of l */
+    float scale, sum;                   /* sum: scale times that of X */
+    int32_t upper_sum[2], low_sum[2];   /* of 256 h + m, and of l: of each half of the block */
     union {                         /* as a build's own product likes them best: */
         int16_t half[2][GR_DIGITS_BLOCK];   /* 256 h + m, and l */
         int8_t digit[3][GR_DIGITS_BLOCK];   /* h, m and l */

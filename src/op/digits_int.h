@@ -1,19 +1,46 @@
-/* digits_int.h - how panels of each type lie, for the files of digits.h. */
+/* digits_int.h - how panels of each type lie, for the files of digits.h.
+ *
+ * A panel is a head and the `blocks` that it serves, one group after the other:
+ *
+ *     16 d in f16; where there are minimums, 16 m in f16
+ *     for each block of 32 values:
+ *         in groups of 8 blocks: 16 bytes of scales for each part; where there are minimums, 16 bytes of theirs
+ *         of 5 bits the 16 x 4 bytes of the fifth bits, of 6 bits twice as many of the upper two
+ *         16 x 4 bytes for 4 k at a time: of 8 bits 8 times, else 4 times, in the low halves of the bytes k and in the
+ *         high ones k + 16
+ *
+ * The fifth bit of value k is bit k / 4 of the output's byte k % 4; of the upper two that of value k of 16 are bits
+ * 2 (k / 4) and the next of byte k % 4. */
 #ifndef GR_OP_DIGITS_INT_H
 #define GR_OP_DIGITS_INT_H
 
 #include "op/digits.h"
 
-/* zero is a power of two, or there is none. */
-struct digits_type { bool nibbles, mins; int zero; };
-#define DIGITS_Q4_0 { .nibbles = true, .zero = 8 }
-#define DIGITS_Q4_1 { .nibbles = true, .mins = true }
-#define DIGITS_Q8_0 { .zero = 128 }
+/* zero: a power of two, or there is none. parts: of a block, each with a scale of its own. */
+struct digits_type { unsigned bits, blocks, parts; bool mins; int zero; };
+#define DIGITS_Q4_0 { .bits = 4, .blocks = 1, .parts = 1, .zero = 8 }
+#define DIGITS_Q4_1 { .bits = 4, .blocks = 1, .parts = 1, .mins = true }
+#define DIGITS_Q5_0 { .bits = 5, .blocks = 1, .parts = 1, .zero = 16 }
+#define DIGITS_Q5_1 { .bits = 5, .blocks = 1, .parts = 1, .mins = true }
+#define DIGITS_Q8_0 { .bits = 8, .blocks = 1, .parts = 1, .zero = 128 }
+#define DIGITS_Q4_K { .bits = 4, .blocks = 8, .parts = 1, .mins = true }
+#define DIGITS_Q5_K { .bits = 5, .blocks = 8, .parts = 1, .mins = true }
+#define DIGITS_Q6_K { .bits = 6, .blocks = 8, .parts = 2, .zero = 32 }
 
 static inline size_t digits_head(struct digits_type t) { return (t.mins ? 2 : 1) * GR_DIGITS_PANEL * sizeof(uint16_t); }
+/* Bytes before a block's upper bits, of these, and of a block. */
+static inline size_t digits_scales(struct digits_type t)
+{
+    return t.blocks > 1 ? (t.parts + t.mins) * GR_DIGITS_PANEL : 0;
+}
+static inline size_t digits_upper(struct digits_type t)
+{
+    return t.bits == 8 ? 0 : (t.bits - 4) * 4 * GR_DIGITS_PANEL;
+}
 static inline size_t digits_block(struct digits_type t)
 {
-    return digits_head(t) + GR_DIGITS_PANEL * GR_DIGITS_BLOCK / (t.nibbles ? 2 : 1);
+    return digits_scales(t) + digits_upper(t) + GR_DIGITS_PANEL * GR_DIGITS_BLOCK / (t.bits == 8 ? 1 : 2);
 }
+static inline size_t digits_group(struct digits_type t) { return digits_head(t) + t.blocks * digits_block(t); }
 
 #endif

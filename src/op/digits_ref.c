@@ -9,21 +9,24 @@ enum { BLOCK = GR_DIGITS_BLOCK, PANEL = GR_DIGITS_PANEL };
 /* NULL: panels have not this type. */
 static const struct digits_type *of_type(gr_dtype type)
 {
-    static const struct digits_type q4_0 = DIGITS_Q4_0, q4_1 = DIGITS_Q4_1, q8_0 = DIGITS_Q8_0;
+    static const struct digits_type is[GR_DTYPES] = {
+        [GR_Q4_0] = DIGITS_Q4_0, [GR_Q4_1] = DIGITS_Q4_1, [GR_Q5_0] = DIGITS_Q5_0, [GR_Q5_1] = DIGITS_Q5_1,
+        [GR_Q8_0] = DIGITS_Q8_0, [GR_Q4_K] = DIGITS_Q4_K, [GR_Q5_K] = DIGITS_Q5_K, [GR_Q6_K] = DIGITS_Q6_K,
+    };
 
-    return type == GR_Q4_0 ? &q4_0 : type == GR_Q4_1 ? &q4_1 : type == GR_Q8_0 ? &q8_0 : NULL;
+    return is[type].bits ? &is[type] : NULL;
 }
 
 /* ---- Panels --------------------------------------------------------------------------------------- */
 
 bool gr_digits_has(gr_dtype type, size_t K)
 {
-    return of_type(type) && K > 0 && K % BLOCK == 0;
+    return of_type(type) && K > 0 && K % gr_dtype_block(type) == 0;
 }
 
 size_t gr_digits_panel_bytes(gr_dtype type, size_t K)
 {
-    return K / BLOCK * digits_block(*of_type(type));
+    return K / gr_dtype_block(type) * digits_group(*of_type(type));
 }
 
 size_t gr_digits_bytes(gr_dtype type, size_t O, size_t K)
@@ -31,34 +34,120 @@ size_t gr_digits_bytes(gr_dtype type, size_t O, size_t K)
     return (O + PANEL - 1) / PANEL * gr_digits_panel_bytes(type, K);
 }
 
-/* Output i's part of a panel's block, from the file's bytes of it. The signed bytes of Q8_0 begin at -128. */
-static void pack_block(uint8_t *to, size_t i, const uint8_t *from, const struct digits_type *t)
+static uint32_t word_at(const uint8_t *p)
 {
-    const uint8_t *q = from + (t->mins ? 4 : 2);
-    uint8_t *w = to + digits_head(*t) + 4 * i;
+    uint32_t w;
 
-    memcpy(to + 2 * i, from, 2);
-    if (t->mins)
+    memcpy(&w, p, sizeof w);
+    return w;
+}
+
+/* A low bit of each of 4 bytes, which bits i .. i + 3 say. */
+static uint32_t spread(uint32_t bits, size_t i)
+{
+    return (bits >> i & 15) * 0x00204081u & 0x01010101u;
+}
+
+/* The q of the j-th 32 values of a file's block, 4 in a word. The signed bytes of Q8_0 begin at -128. How the others lie
+ * is said in tensor/dtype.c. */
+static void values(uint32_t q[8], const uint8_t *from, gr_dtype type, size_t j)
+{
+    const uint32_t low = 0x0f0f0f0f;
+
+    switch (type) {
+    case GR_Q8_0:
+        for (size_t i = 0; i < 8; i++)
+            q[i] = word_at(from + 2 + 4 * i) ^ 0x80808080u;
+        break;
+    case GR_Q4_K:
+    case GR_Q5_K:
+        for (size_t i = 0; i < 8; i++) {
+            q[i] = word_at(from + (type == GR_Q4_K ? 16 : 48) + j / 2 * 32 + 4 * i) >> j % 2 * 4 & low;
+            if (type == GR_Q5_K)
+                q[i] |= (word_at(from + 16 + 4 * i) >> j & 0x01010101u) << 4;
+        }
+        break;
+    case GR_Q6_K:
+        for (size_t i = 0; i < 8; i++)
+            q[i] = (word_at(from + j / 4 * 64 + j % 2 * 32 + 4 * i) >> j % 4 / 2 * 4 & low) |
+                   (word_at(from + 128 + j / 4 * 32 + 4 * i) >> j % 4 * 2 & 0x03030303u) << 4;
+        break;
+    default: {
+        bool fifth = type == GR_Q5_0 || type == GR_Q5_1;
+        const uint8_t *upper = from + (type == GR_Q4_1 || type == GR_Q5_1 ? 4 : 2), *half = upper + (fifth ? 4 : 0);
+        for (size_t i = 0; i < 4; i++) {
+            q[i] = word_at(half + 4 * i) & low;
+            q[i + 4] = word_at(half + 4 * i) >> 4 & low;
+        }
+        for (size_t i = 0; i < 8 && fifth; i++)
+            q[i] |= spread(word_at(upper), 4 * i) << 4;
+    }
+    }
+}
+
+/* Output i's q in a panel's block: its upper bits, and the others behind them. */
+static void put_values(uint8_t *to, size_t i, const uint32_t q[8], const struct digits_type *t)
+{
+    uint32_t upper[2] = { 0 };
+    size_t words = t->bits == 8 ? 8 : 4;
+
+    for (size_t k = 0; k < 8 && t->bits == 5; k++)
+        upper[0] |= (q[k] >> 4 & 0x01010101u) << k;
+    for (size_t k = 0; k < 8 && t->bits == 6; k++)
+        upper[k / 4] |= (q[k] >> 4 & 0x03030303u) << k % 4 * 2;
+    for (size_t k = 0; k < digits_upper(*t) / (4 * PANEL); k++)
+        memcpy(to + 4 * (k * PANEL + i), upper + k, 4);
+    to += digits_upper(*t);
+    for (size_t k = 0; k < words; k++) {
+        uint32_t four = words == 8 ? q[k] : (q[k] & 0x0f0f0f0fu) | (q[k + 4] & 0x0f0f0f0fu) << 4;
+        memcpy(to + 4 * (k * PANEL + i), &four, 4);
+    }
+}
+
+/* The scales of output i in the j-th block of 8: signed bytes of two parts, or 6 bits and the minimum's. */
+static void put_scales(uint8_t *to, size_t i, const uint8_t *from, gr_dtype type, size_t j)
+{
+    const uint8_t *p = from + 4;
+
+    if (type == GR_Q6_K) {
+        to[i] = from[192 + 2 * j];
+        to[PANEL + i] = from[192 + 2 * j + 1];
+    } else {
+        to[i] = j < 4 ? p[j] & 63 : (p[j + 4] & 15) | p[j - 4] >> 6 << 4;
+        to[PANEL + i] = j < 4 ? p[j + 4] & 63 : p[j + 4] >> 4 | p[j] >> 6 << 4;
+    }
+}
+
+/* Output i's part of a panel's group, from the file's block of it. */
+static void pack_group(uint8_t *to, size_t i, const uint8_t *from, gr_dtype type, const struct digits_type *t)
+{
+    uint32_t q[8];
+
+    memcpy(to + 2 * i, from + (type == GR_Q6_K ? 208 : 0), 2);
+    if (t->mins) {
         memcpy(to + 2 * (PANEL + i), from + 2, 2);
-    for (size_t k = 0; k < BLOCK / (t->nibbles ? 2 : 1); k += 4) {
-        uint32_t four;
-        memcpy(&four, q + k, sizeof four);
-        four ^= t->zero == 128 ? 0x80808080u : 0;
-        memcpy(w + k * PANEL, &four, sizeof four);
+        to[2 * (PANEL + i) + 1] ^= t->blocks > 1 ? 0x80 : 0;            /* there they are taken away */
+    }
+    to += digits_head(*t);
+    for (size_t j = 0; j < t->blocks; j++, to += digits_block(*t)) {
+        if (t->blocks > 1)
+            put_scales(to, i, from, type, j);
+        values(q, from, type, j);
+        put_values(to + digits_scales(*t), i, q, t);
     }
 }
 
 void gr_digits_pack(void *panels, const void *rows, gr_dtype type, size_t O, size_t K)
 {
     const struct digits_type *t = of_type(type);
-    size_t panel = gr_digits_panel_bytes(type, K), block = digits_block(*t), bytes = gr_dtype_bytes(type);
+    size_t panel = gr_digits_panel_bytes(type, K), group = digits_group(*t), bytes = gr_dtype_bytes(type);
     const uint8_t *from = rows;
 
     if (O % PANEL)
         memset((uint8_t *)panels + O / PANEL * panel, 0, panel);
     for (size_t o = 0; o < O; o++)
-        for (size_t b = 0; b < K / BLOCK; b++, from += bytes)
-            pack_block((uint8_t *)panels + o / PANEL * panel + b * block, o % PANEL, from, t);
+        for (size_t b = 0; b < K / gr_dtype_block(type); b++, from += bytes)
+            pack_group((uint8_t *)panels + o / PANEL * panel + b * group, o % PANEL, from, type, t);
 }
 
 /* ---- Products ------------------------------------------------------------------------------------- */
@@ -79,10 +168,10 @@ void gr_digits_row_ref(gr_digits *to, const float *x, size_t K)
             int32_t X = (int32_t)rintf(x[k] * inverse), upper = (X + 128) >> 8;
             to->of.half[0][k] = (int16_t)upper;
             to->of.half[1][k] = (int16_t)(X - 256 * upper);
-            to->upper_sum += upper;
-            to->low_sum += X - 256 * upper;
+            to->upper_sum[k / GR_DIGITS_PART] += upper;
+            to->low_sum[k / GR_DIGITS_PART] += X - 256 * upper;
         }
-        to->sum = to->scale * (float)(256 * to->upper_sum + to->low_sum);
+        to->sum = to->scale * (float)(256 * (to->upper_sum[0] + to->upper_sum[1]) + to->low_sum[0] + to->low_sum[1]);
     }
 }
 
@@ -94,34 +183,64 @@ static float half_at(const uint8_t *p)
     return f;
 }
 
-/* y + what output i of a block adds. */
-static float add_block(float y, const gr_digits *x, const uint8_t *w, size_t i, const struct digits_type *t)
+/* The q of value k of output i, from a block's upper bits on. */
+static int32_t value_at(const uint8_t *w, size_t i, size_t k, const struct digits_type *t)
 {
-    const uint8_t *q = w + digits_head(*t) + 4 * i;
-    int32_t upper = -t->zero * x->upper_sum, low = -t->zero * x->low_sum;
-    size_t bytes = BLOCK / (t->nibbles ? 2 : 1);
+    const uint8_t *q = w + digits_upper(*t) + 4 * i;
+    int32_t both = q[(t->bits == 8 ? k : k % 16) / 4 * 4 * PANEL + k % 4], upper = 0;
 
-    for (size_t k = 0; k < BLOCK; k++) {
-        int32_t both = q[k % bytes / 4 * 4 * PANEL + k % 4];
-        int32_t one = !t->nibbles ? both : k < bytes ? both & 15 : both >> 4;
-        upper += one * x->of.half[0][k];
-        low += one * x->of.half[1][k];
+    if (t->bits == 8)
+        return both;
+    if (t->bits == 5)
+        upper = w[4 * i + k % 4] >> k / 4 & 1;
+    else if (t->bits == 6)
+        upper = w[k / 16 * 4 * PANEL + 4 * i + k % 4] >> k % 16 / 4 * 2 & 3;
+    return (k < 16 ? both & 15 : both >> 4) | upper << 4;
+}
+
+/* y + what output i of a block adds. d, m: of its group. */
+static float add_block(float y, const gr_digits *x, const uint8_t *w, size_t i, float d, float m,
+                       const struct digits_type *t)
+{
+    const size_t each = BLOCK / t->parts;
+    bool scales = t->blocks > 1;
+
+    for (size_t p = 0; p < t->parts; p++) {
+        int32_t upper = 0, low = 0;
+        float scale = !scales ? d : d * (t->parts > 1 ? (float)(int8_t)w[p * PANEL + i] : (float)w[i]);
+        for (size_t k = p * each; k < (p + 1) * each; k++) {
+            int32_t one = value_at(w + digits_scales(*t), i, k, t) - t->zero;
+            upper += one * x->of.half[0][k];
+            low += one * x->of.half[1][k];
+        }
+        y = fmaf(fmaf((float)upper, 256, (float)low), scale * x->scale, y);
     }
-    y = fmaf(fmaf((float)upper, 256, (float)low), half_at(w + 2 * i) * x->scale, y);
-    return t->mins ? fmaf(half_at(w + 2 * (PANEL + i)), x->sum, y) : y;
+    return t->mins ? fmaf(scales ? m * (float)w[PANEL + i] : m, x->sum, y) : y;
+}
+
+/* One output of one row; w: where its panel begins. */
+static float output(const gr_digits *x, size_t blocks, const uint8_t *w, size_t i, const struct digits_type *t)
+{
+    float y = 0, d = 0, m = 0;
+
+    for (size_t b = 0; b < blocks; b++, w += digits_block(*t)) {
+        if (b % t->blocks == 0) {
+            d = half_at(w + 2 * i);
+            m = t->mins ? half_at(w + 2 * (PANEL + i)) : 0;
+            w += digits_head(*t);
+        }
+        y = add_block(y, x + b, w, i, d, m, t);
+    }
+    return y;
 }
 
 void gr_digits_dot_ref(gr_mat y, const gr_digits *x, size_t M, const void *panels, gr_dtype type, size_t O, size_t K)
 {
     const struct digits_type *t = of_type(type);
-    size_t panel = gr_digits_panel_bytes(type, K), block = digits_block(*t), blocks = K / BLOCK;
+    size_t panel = gr_digits_panel_bytes(type, K), blocks = K / BLOCK;
 
     for (size_t m = 0; m < M; m++)
-        for (size_t o = 0; o < O; o++) {
-            const uint8_t *w = (const uint8_t *)panels + o / PANEL * panel;
-            float sum = 0;
-            for (size_t b = 0; b < blocks; b++)
-                sum = add_block(sum, x + m * blocks + b, w + b * block, o % PANEL, t);
-            gr_f32(y)[m * y.ld + o] = sum;
-        }
+        for (size_t o = 0; o < O; o++)
+            gr_f32(y)[m * y.ld + o] = output(x + m * blocks, blocks, (const uint8_t *)panels + o / PANEL * panel,
+                                             o % PANEL, t);
 }

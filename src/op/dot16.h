@@ -13,7 +13,7 @@
 #include "base/mem.h"
 
 enum {
-    GR_DOT16_ROWS = 12,         /* M is a multiple of it */
+    GR_DOT16_ROWS = 12,         /* of which M is a multiple where it is fastest */
     GR_DOT16_COLS = 16,         /* outputs in a panel */
     GR_DOT16_MOST = 1024        /* pairs: 2048 * 8064 * 127 < 2^31 */
 };

@@ -3,26 +3,29 @@
  *
  *   rows      y[m,o]  = sum_k x[m,k] w[o,k]              w [O,K]
  *   cols      y[m,o]  = sum_k x[m,k] w[k,o]              w [K,O]       (+ y[m,o] where asked)
- *   blocks    as rows, but w is of a type that files have     w [O,K]
+ *   bytes     the sums of int8, in whole numbers
  *   shapes    x [M,K]    y [M,O]
  *
  * A number is made by the same operations in the same order however many rows and outputs a call has: rows adds up K in
- * as many lanes as the build has, cols one after the other. blocks gives the bits that rows gives of the same weights
- * in float32; for many rows it is slower than making them that first. The types that digits.h has are multiplied there
- * instead. */
+ * as many lanes as the build has, cols one after the other. Weights of two bytes give rows the bits that they give in
+ * float32. Quantised ones are multiplied by digits.h. */
 #ifndef GR_OP_FEW_H
 #define GR_OP_FEW_H
 
 #include "tensor/device.h"
 
+/* w of F32, F16 or BF16, at any address. */
 typedef void gr_few_rows_fn(gr_mat y, gr_mat x, size_t M, gr_mat w, size_t O, size_t K);
 gr_few_rows_fn gr_few_rows_ref, gr_few_rows_avx2, gr_few_rows_avx512;
 
 typedef void gr_few_cols_fn(gr_mat y, gr_mat x, size_t M, gr_mat w, size_t O, size_t K, bool add);
 gr_few_cols_fn gr_few_cols_ref, gr_few_cols_avx2, gr_few_cols_avx512;
 
-/* False, and nothing done, for types that it has not, and where K is not a multiple of 32. */
-typedef bool gr_few_blocks_fn(gr_mat y, gr_mat x, size_t M, const void *w, gr_dtype type, size_t O, size_t K);
-gr_few_blocks_fn gr_few_blocks_ref, gr_few_blocks_avx2, gr_few_blocks_avx512;
+/* acc [N,O]: the sums of int8, of rows of K bytes. w: panels of P outputs, a multiple of 16 up to 64, of [K / 4][P][4]
+ * signed bytes, K filled up with zeros to a multiple of 64: what oneDNN multiplies. May read 3 bytes behind q. */
+static inline size_t gr_few_panel_bytes(size_t P, size_t K) { return P * gr_round_up(K, 64); }
+typedef void gr_few_bytes_fn(int32_t *acc, size_t ldacc, const uint8_t *q, size_t N, const int8_t *w, size_t P, size_t O,
+                             size_t K);
+gr_few_bytes_fn gr_few_bytes_ref, gr_few_bytes_vnni;
 
 #endif

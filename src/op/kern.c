@@ -7,9 +7,9 @@
 #include "op/gpu.h"
 #include "op/op.h"
 
-/* Every op has every build; what multiplies bytes has one for VNNI besides. What multiplies bfloat16 is oneDNN's alone, and
- * a table says whether it may. */
-#define TABLE(isa, bits, bytes) {                   \
+/* Every op has every build; what multiplies bytes has one for VNNI besides, or, where nobody else asks, alone. What
+ * multiplies bfloat16 is oneDNN's alone, and a table says whether it may. */
+#define TABLE(isa, bits, bytes, sums) {             \
     .cpu         = bits,                            \
     .add         = gr_add_ref,                      \
     .gather      = gr_gather_ref,                   \
@@ -58,7 +58,7 @@
     .dot16       = gr_dot16_##isa,                  \
     .few_rows    = gr_few_rows_##isa,               \
     .few_cols    = gr_few_cols_##isa,               \
-    .few_blocks  = gr_few_blocks_##isa,             \
+    .few_bytes   = gr_few_bytes_##sums,             \
     .digits_row  = gr_digits_row_##bytes,           \
     .digits_dot  = gr_digits_dot_##bytes,           \
     .split       = gr_split_##isa,                  \
@@ -67,14 +67,14 @@
 #define VNNI (GR_CPU_AVX2 | GR_CPU_AVX512 | GR_CPU_VNNI)
 
 static const struct gr_kern table[] = {
-    TABLE(avx512, VNNI | GR_CPU_BF16 | GR_CPU_AMX | GR_CPU_SPLIT, vnni),
-    TABLE(avx512, VNNI | GR_CPU_BF16 | GR_CPU_AMX, vnni),
-    TABLE(avx512, VNNI | GR_CPU_BF16 | GR_CPU_SPLIT, vnni),
-    TABLE(avx512, VNNI | GR_CPU_BF16, vnni),
-    TABLE(avx512, VNNI, vnni),
-    TABLE(avx512, GR_CPU_AVX2 | GR_CPU_AVX512, avx512),
-    TABLE(avx2, GR_CPU_AVX2, avx2),
-    TABLE(ref, 0, ref),
+    TABLE(avx512, VNNI | GR_CPU_BF16 | GR_CPU_AMX | GR_CPU_SPLIT, vnni, vnni),
+    TABLE(avx512, VNNI | GR_CPU_BF16 | GR_CPU_AMX, vnni, vnni),
+    TABLE(avx512, VNNI | GR_CPU_BF16 | GR_CPU_SPLIT, vnni, vnni),
+    TABLE(avx512, VNNI | GR_CPU_BF16, vnni, vnni),
+    TABLE(avx512, VNNI, vnni, vnni),
+    TABLE(avx512, GR_CPU_AVX2 | GR_CPU_AVX512, avx512, ref),
+    TABLE(avx2, GR_CPU_AVX2, avx2, ref),
+    TABLE(ref, 0, ref, ref),
 };
 
 const struct gr_kern *gr_kern_of(unsigned cpu)

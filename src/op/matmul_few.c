@@ -10,9 +10,7 @@
 
 enum {
     OUTPUTS = 64,               /* of a task: enough to be worth one, and a multiple of dot16.h's panels */
-    EXPANDED = 4,               /* rows of a weight that are expanded together */
-    IN_TYPE = 8,                /* rows up to which they are multiplied in their type instead */
-    BYTE_ROWS = 8               /* rows of an int8 product, so that few shapes occur */
+    BYTE_ROWS = 8               /* rows of an int8 product of oneDNN, so that few shapes occur */
 };
 
 struct few {
@@ -20,9 +18,8 @@ struct few {
     size_t n;
     gr_mat x;
     size_t M;
-    uint8_t *q;                 /* int8: x as bytes, rows filled up to M_all, and their scales */
+    uint8_t *q;                 /* int8: x as bytes, rows filled up to BYTE_ROWS, and their scales */
     float *scale;
-    size_t M_all;
     gr_digits *digits;          /* x for weights that have panels, [M,K / 32] */
 };
 
@@ -65,10 +62,19 @@ static bool in_slices(const gr_linear *l)
     return l->packed && !l->wide && (l->mode == GR_LINEAR_INT8 || !l->stays);
 }
 
-/* Outputs of a task: a slice of bytes is a product of its own, and no task crosses a border of slices. */
+static bool in_bytes(const gr_linear *l)
+{
+    return l->mode == GR_LINEAR_INT8 && !l->wide;
+}
+
+/* Outputs of a task. None crosses a border of slices, or of panels; where these are not known, a slice of bytes is a
+ * product of its own. */
 static size_t step(const gr_linear *l)
 {
-    return l->mode == GR_LINEAR_INT8 && !l->wide ? l->slice : OUTPUTS;
+    size_t panel = gr_max(l->panel, l->last_panel);
+    bool known = l->last_panel && (l->panel || slices(l) == 1) && OUTPUTS % panel == 0;
+
+    return !in_bytes(l) || known ? OUTPUTS : l->slice;
 }
 
 static size_t tasks(const gr_linear *l)
@@ -79,47 +85,21 @@ static size_t tasks(const gr_linear *l)
                                  : (l->O + step(l) - 1) / step(l);
 }
 
-/* Rows of a weight that lie one after the other, are multiplied in their type where rows are few, or have to be
- * expanded first: the bits are the same. */
-static void by_rows(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n)
+/* Rows of a weight that lie one after the other: in panels of their type, or as they are. */
+static void by_rows(const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n)
 {
-    size_t mark = gr_lane_mark(lane), bytes = 0;
-    float *room;
+    size_t row = 0;
 
-    if (f->digits && gr_few_panels(l)) {
-        l->op->digits_dot(gr_mat_at(y, 0, o), f->digits, f->M, (const char *)l->panels +
+    gr_dtype_row_bytes(l->w.type, l->K, &row);          /* proved at open */
+    if (gr_few_panels(l))
+        l->op->digits_dot(y, f->digits, f->M, (const char *)l->panels +
                           o / GR_DIGITS_PANEL * gr_digits_panel_bytes(l->w.type, l->K), l->w.type, n, l->K);
-        return;
-    }
-    if (l->w.type == GR_F32 && float_in_place(&l->w)) {
-        l->op->few_rows(gr_mat_at(y, 0, o), f->x, f->M, gr_mat_f32((const float *)l->w.data + o * l->K, l->K), n, l->K);
-        return;
-    }
-    gr_dtype_row_bytes(l->w.type, l->K, &bytes);        /* proved at open */
-    if (f->M <= IN_TYPE && l->op->few_blocks(gr_mat_at(y, 0, o), f->x, f->M, (const char *)l->w.data + o * bytes,
-                                             l->w.type, n, l->K))
-        return;
-    room = gr_lane_bytes(lane, EXPANDED * l->K * sizeof *room);
-    for (size_t i = 0, some; i < n && room; i += some) {
-        some = gr_min(EXPANDED, n - i);
-        for (size_t k = 0; k < some; k++)
-            expand_row(room + k * l->K, &l->w, o + i + k);
-        l->op->few_rows(gr_mat_at(y, 0, o + i), f->x, f->M, gr_mat_f32(room, l->K), some, l->K);
-    }
-    gr_lane_give_back(lane, mark);
+    else
+        l->op->few_rows(y, f->x, f->M, (gr_mat){ (char *)(uintptr_t)l->w.data + o * row, l->K, l->w.type }, n, l->K);
 }
 
-static void in_panels(const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n, float *room)
-{
-    size_t pairs = gr_dot16_pairs(l->K);
-
-    l->op->dot16(room, OUTPUTS, (const int16_t *)(const void *)f->q, f->scale, f->M_all,
-                 (const int8_t *)l->own + gr_dot16_at(o, 0, pairs), l->wscale + o, n, pairs);
-    for (size_t m = 0; m < f->M; m++)
-        memcpy(gr_mat_at(y, m, o).p, room + m * OUTPUTS, n * sizeof *room);
-}
-
-static void in_bytes(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t slice)
+/* A slice, by oneDNN. */
+static void one_slice(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t slice)
 {
     int32_t *acc = gr_lane_bytes(lane, 2 * BYTE_ROWS * l->slice * sizeof *acc);
     void *pad = gr_lane_bytes(lane, l->pad_bytes);
@@ -133,32 +113,51 @@ static void in_bytes(gr_lane *lane, const struct few *f, const gr_linear *l, gr_
     gr_dnnl_leave(&was);
 }
 
+/* n outputs from `in` on of a slice, whose panels no task cuts. */
+static void by_bytes(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t slice, size_t in, size_t n)
+{
+    size_t o = slice * l->slice + in, P = slice + 1 == slices(l) ? l->last_panel : l->panel;
+    const int8_t *w = (const int8_t *)l->own + slice * l->slice_bytes + in / P * gr_few_panel_bytes(P, l->K);
+    int32_t *acc = gr_lane_bytes(lane, 2 * f->M * OUTPUTS * sizeof *acc);
+
+    if (!acc)
+        return;
+    l->op->few_bytes(acc, OUTPUTS, f->q, 2 * f->M, w, P, n, l->K);
+    l->op->dequant_acc(gr_f32(gr_mat_at(y, 0, o)), y.ld, acc, OUTPUTS, f->scale, l->wscale + o, l->colsum + o, f->M, n);
+}
+
+/* n outputs from o on, of whatever the weight has there. */
+static void some_outputs(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n)
+{
+    gr_mat to = gr_mat_at(y, 0, o);
+    size_t pairs = gr_dot16_pairs(l->K), slice = o / l->slice, in = o % l->slice;
+
+    if (l->wide)
+        l->op->dot16(to.p, to.ld, (const int16_t *)(const void *)f->q, f->scale, f->M,
+                     (const int8_t *)l->own + gr_dot16_at(o, 0, pairs), l->wscale + o, n, pairs);
+    else if (in_bytes(l))
+        by_bytes(lane, f, l, y, slice, in, n);
+    else if (in_slices(l))                  /* float32 slices [K, ld] */
+        l->op->few_cols(to, f->x, f->M, gr_mat_f32((const float *)l->own + slice * l->K * l->ld + in, l->ld), n, l->K,
+                        false);
+    else
+        by_rows(f, l, to, o, n);
+}
+
 static void one_task(gr_lane *lane, const struct few *f, const gr_linear_to *to, size_t task)
 {
     const gr_linear *l = to->l;
-    size_t mark = gr_lane_mark(lane), each = (l->slice + OUTPUTS - 1) / OUTPUTS, o = task * OUTPUTS, n;
-    float *room;
+    size_t mark = gr_lane_mark(lane), each = (l->slice + step(l) - 1) / step(l), o = task * step(l), n;
 
-    if (l->mode == GR_LINEAR_INT8 && !l->wide) {
-        in_bytes(lane, f, l, to->y, task);
+    if (in_bytes(l) && step(l) != OUTPUTS) {
+        one_slice(lane, f, l, to->y, task);
         gr_lane_give_back(lane, mark);
         return;
     }
-    if (in_slices(l)) {                    /* float32 slices [K, ld] */
-        size_t in = task % each * OUTPUTS;
-        o = task / each * l->slice;
-        n = gr_min(OUTPUTS, outputs(l, o) - in);
-        l->op->few_cols(gr_mat_at(to->y, 0, o + in), f->x, f->M,
-                        gr_mat_f32((const float *)l->own + task / each * l->K * l->ld + in, l->ld), n, l->K, false);
-        o += in;
-    } else {
-        n = gr_min(OUTPUTS, l->O - o);
-        room = l->wide ? gr_lane_bytes(lane, f->M_all * OUTPUTS * sizeof *room) : NULL;
-        if (room)
-            in_panels(f, l, to->y, o, n, room);
-        else
-            by_rows(lane, f, l, to->y, o, n);
-    }
+    if (in_slices(l))
+        o = task / each * l->slice + task % each * OUTPUTS;
+    n = gr_min(OUTPUTS, in_slices(l) ? outputs(l, o - o % l->slice) - o % l->slice : l->O - o);
+    some_outputs(lane, f, l, to->y, o, n);
     if (l->bias)
         add_bias(gr_f32(gr_mat_at(to->y, 0, o)), to->y.ld, l->bias + o, f->M, n);
     gr_lane_give_back(lane, mark);
@@ -191,21 +190,20 @@ static void make_digits(gr_lane *lane, struct few *f, size_t K)
         f->to->l->op->digits_row(f->digits + m * (K / GR_DIGITS_BLOCK), gr_f32(f->x) + m * f->x.ld, K);
 }
 
-/* x as bytes, once for all weights; rows of zeros fill it up. */
+/* x as bytes, once for all weights; for oneDNN rows of zeros fill it up. */
 static void quantise(gr_lane *lane, struct few *f, const gr_linear *l)
 {
-    size_t bytes = gr_int8_row_bytes(l);
+    size_t bytes = gr_int8_row_bytes(l), rows = gr_round_up(f->M, BYTE_ROWS);
     float *row;
 
-    f->M_all = gr_round_up(f->M, l->wide ? GR_DOT16_ROWS : BYTE_ROWS);
-    f->q = gr_lane_bytes(lane, f->M_all * bytes);
-    f->scale = gr_lane_bytes(lane, f->M_all * sizeof *f->scale);
+    f->q = gr_lane_bytes(lane, rows * bytes + 3);       /* which few_bytes() may read */
+    f->scale = gr_lane_bytes(lane, rows * sizeof *f->scale);
     row = gr_lane_bytes(lane, l->K * sizeof *row);
     if (lane->rc)
         return;
     gr_int8_quantise(l, f->q, f->scale, f->x, f->M, row);
-    memset(f->q + f->M * bytes, 0, (f->M_all - f->M) * bytes);
-    memset(f->scale + f->M, 0, (f->M_all - f->M) * sizeof *f->scale);
+    memset(f->q + f->M * bytes, 0, (rows - f->M) * bytes + 3);
+    memset(f->scale + f->M, 0, (rows - f->M) * sizeof *f->scale);
 }
 
 void gr_few_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M)

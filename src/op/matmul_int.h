@@ -22,6 +22,7 @@ struct gr_linear {
     void *panels;                   /* of digits.h, for a handful of rows; NULL: not made */
     bool wide;                      /* int8 for dot16.h, and own is its panels */
     size_t slice_bytes;             /* int8, not wide: of a full slice in own */
+    size_t panel, last_panel;       /* the same, of full slices and the last: gr_product's */
     float *wscale;                  /* int8 [O] */
     int32_t *colsum;                /* int8, not wide [O] */
     size_t rotated;                 /* int8: the block of rotate.h, the largest power of two that divides K */

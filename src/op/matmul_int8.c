@@ -77,6 +77,11 @@ static gram_status make_own(gr_linear *l, gram_err *err)
         if (rc)
             return rc;
         l->slice_bytes = gr_round_up(p->w_bytes, GR_ALIGN);
+        l->panel = p->panel;
+        rc = gr_linear_product(&p, l, l->packed, GR_TILE, outputs(l, (slices(l) - 1) * l->slice), l->K, 0, err);
+        if (rc)
+            return rc;
+        l->last_panel = p->panel;
         l->own = gr_alloc_aligned(slices(l), l->slice_bytes);
         l->colsum = gr_alloc_aligned(l->O, sizeof *l->colsum);
     }

@@ -69,7 +69,7 @@ struct gr_kern {
     gr_dot16_fn       *dot16;
     gr_few_rows_fn    *few_rows;
     gr_few_cols_fn    *few_cols;
-    gr_few_blocks_fn  *few_blocks;
+    gr_few_bytes_fn   *few_bytes;
     gr_digits_row_fn  *digits_row;
     gr_digits_dot_fn  *digits_dot;
     gr_split_fn       *split;

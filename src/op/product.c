@@ -97,6 +97,21 @@ static dnnl_status_t add_to_y(dnnl_primitive_attr_t attr)
     return s;
 }
 
+/* Outputs of a panel of few.h, if the [K,N] weights are such panels. */
+static size_t panel_of(const gr_md *w)
+{
+    gr_blocks b;
+    size_t P;
+
+    if (!gr_md_blocks(&b, w) || b.n != 3)
+        return 0;
+    P = (size_t)b.size[1];
+    if (b.size[0] != 16 || b.size[2] != 4 || b.which[0] != 0 || b.which[1] != 1 || b.which[2] != 0 || P % 16 || P > 64 ||
+        b.stride[0] != 64 * b.size[1] || b.stride[1] != b.padded[0] * b.size[1])
+        return 0;
+    return P;
+}
+
 /* The scratchpad is the caller's, so that threads may run one primitive at once. */
 /* Threads that ask for the same product get one descriptor from oneDNN's own cache. What makes it safe to share stands
  * in oneDNN, where ThreadSanitizer does not see it, and products are made rarely: they are made one at a time. */
@@ -121,6 +136,7 @@ static dnnl_status_t build(gr_product *p, dnnl_engine_t engine)
     if (!s)
         s = gr_md_of(&p->pad, pd, dnnl_query_scratchpad_md);
     if (!s) {
+        p->panel = p->shape.int8 ? panel_of(&p->w) : 0;
         p->w_bytes = dnnl_memory_desc_get_size(GR_MD(p->w));
         p->pad_bytes = dnnl_memory_desc_get_size(GR_MD(p->pad));
         s = dnnl_primitive_create(&p->prim, pd);

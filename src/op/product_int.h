@@ -38,6 +38,7 @@ typedef struct gr_product {
     dnnl_primitive_t prim;
     gr_md x, w, y, pad;
     size_t w_bytes;                     /* of the weights as it wants them */
+    size_t panel;                       /* int8: w lies in panels of so many outputs, as few.h has them; 0: otherwise */
     size_t pad_bytes;                   /* of the scratchpad that a call hands to oneDNN */
     struct gr_product *next;
 } gr_product;

@@ -71,59 +71,60 @@ static void cols_agree_with_ref(void **state)
         }
 }
 
-/* Random bytes as O rows of K values of a type; the scales of a block are halves of about 0.06 to 0.12. */
-static unsigned char *random_blocks(gr_dtype type, size_t O, size_t K)
+/* Of weights of two bytes the bits that they have in float32, alone and among other rows. */
+static void halves_have_the_bits_of_their_float32(void **state)
 {
-    static const struct { gr_dtype type; size_t at[2]; } scale[] = {
-        { GR_Q5_0, { 0, 0 } }, { GR_Q5_1, { 0, 2 } }, { GR_Q4_K, { 0, 2 } }, { GR_Q5_K, { 0, 2 } },
-        { GR_Q6_K, { 208, 208 } },
-    };
-    size_t row, bytes = gr_dtype_bytes(type);
-    unsigned char *w;
-
-    assert_true(gr_dtype_row_bytes(type, K, &row));
-    w = check_fenced(O * row);
-    for (size_t i = 0; i < O * row; i++)
-        w[i] = (unsigned char)gr_random_at(type, i);
-    for (size_t i = 0; i < O * row; i += 2)
-        if (type == GR_F16 || type == GR_BF16)
-            w[i + 1] = (unsigned char)((w[i + 1] & 0x83) | (type == GR_F16 ? 0x2c : 0x3c));
-    for (size_t s = 0; s < GR_COUNT(scale); s++)
-        for (size_t i = 0; i < O * row && scale[s].type == type; i += bytes)
-            for (size_t k = 0; k < 2; k++)
-                w[i + scale[s].at[k] + 1] = 0x2c | (w[i + scale[s].at[k] + 1] & 3);
-    return w;
-}
-
-/* Of each type the bits that the same weights have in float32, alone and among other rows. */
-static void blocks_have_the_bits_of_their_float32(void **state)
-{
-    static const size_t width[] = { 256, 768, 1536 };
-    enum { O = 11 };
-
     (void)state;
-    for (gr_dtype type = GR_F16; type < GR_DTYPES; type++)
-        for (size_t i = 0; i < GR_COUNT(width); i++) {
-            size_t K = width[i], row, ldx = K + 3;
-            unsigned char *w = random_blocks(type, O, K);
+    for (gr_dtype type = GR_F16; type <= GR_BF16; type++)
+        for (size_t i = 0; i < GR_COUNT(shape); i++) {
+            size_t O = shape[i].O, K = shape[i].K, ldx = K + 3;
+            uint16_t *half = check_fenced(O * K * sizeof *half);
+            gr_mat w = { half, K, type };
             float *x = check_randn((M - 1) * ldx + K, 1), *all = check_fenced(O * K * sizeof *all);
             float *want = check_fenced(M * O * sizeof *want), *got = check_fenced(M * O * sizeof *got);
-            if (gr_digits_has(type, K))                     /* which digits.h multiplies instead */
-                continue;
-            assert_true(gr_dtype_row_bytes(type, K, &row));
-            gr_dequant(all, w, type, O * K);
+            for (size_t k = 0; k < O * K; k++)      /* finite, and of both signs */
+                half[k] = (uint16_t)((gr_random_at(2, k) & 0x83ff) | (type == GR_F16 ? 0x2c00 : 0x3c00));
+            gr_dequant(all, half, type, O * K);
             EACH_CPU {
-                if (!check_op->cpu)                         /* the reference has no blocks */
-                    continue;
                 check_op->few_rows(MAT(want, O), MAT(x, ldx), M, MAT(all, K), O, K);
                 for (size_t m = 0, n; m < M; m += n) {
                     n = gr_min(1 + m % 6, M - m);
-                    assert_true(check_op->few_blocks(MAT(got + m * O, O), MAT(x + m * ldx, ldx), n, w, type, O, K));
+                    check_op->few_rows(MAT(got + m * O, O), MAT(x + m * ldx, ldx), n, w, O, K);
                 }
                 if (memcmp(got, want, M * O * sizeof *got))
                     fail_msg("%s, K %zu: %g, wanted %g", gr_dtype_name(type), K, (double)got[0], (double)want[0]);
-                assert_false(check_op->few_blocks(MAT(got, O), MAT(x, ldx), 1, w, type, O, 31));
-                assert_false(check_op->few_blocks(MAT(got, O), MAT(x, ldx), 1, w, GR_F32, O, K));
+            }
+        }
+}
+
+/* Panels of every width, any number of rows and outputs. */
+static void bytes_add_up_to_those_of_ref(void **state)
+{
+    static const struct { size_t O, K; } of[] = { { 1, 1 }, { 16, 64 }, { 37, 100 }, { 130, 67 }, { 64, 1536 } };
+    enum { N = 2 * M + 1 };
+
+    (void)state;
+    for (size_t P = 16; P <= 64; P += 16)
+        for (size_t i = 0; i < GR_COUNT(of); i++) {
+            size_t O = of[i].O, K = of[i].K, panels = gr_round_up(O, P) / P, ld = O + 3;
+            int8_t *w = check_fenced(panels * gr_few_panel_bytes(P, K));
+            uint8_t *q = check_fenced(N * K + 3);
+            int32_t *acc = check_fenced(N * ld * sizeof *acc), *want = check_fenced(N * ld * sizeof *want);
+            for (size_t k = 0; k < N * K; k++)
+                q[k] = (uint8_t)(gr_random_at(1, k) % 129);
+            for (size_t o = 0; o < O; o++)
+                for (size_t k = 0; k < K; k++)
+                    w[o / P * gr_few_panel_bytes(P, K) + (k / 4 * P + o % P) * 4 + k % 4] =
+                        (int8_t)gr_random_at(2, o * K + k);
+            memset(want, 1, N * ld * sizeof *want);
+            gr_few_bytes_ref(want, ld, q, N, w, P, O, K);
+            EACH_CPU {
+                memset(acc, 1, N * ld * sizeof *acc);
+                for (size_t n = 0, some; n < N; n += some) {
+                    some = gr_min(1 + n % 7, N - n);
+                    check_op->few_bytes(acc + n * ld, ld, q + n * K, some, w, P, O, K);
+                }
+                assert_memory_equal(acc, want, N * ld * sizeof *acc);
             }
         }
 }
@@ -131,7 +132,8 @@ static void blocks_have_the_bits_of_their_float32(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(rows_agree_with_ref), cmocka_unit_test(cols_agree_with_ref),
-                                         cmocka_unit_test(blocks_have_the_bits_of_their_float32) };
+                                         cmocka_unit_test(halves_have_the_bits_of_their_float32),
+                                         cmocka_unit_test(bytes_add_up_to_those_of_ref) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -297,7 +297,7 @@ static void a_handful_of_rows_is_the_product(void **state)
 static void a_handful_of_rows_is_the_product_of_quantised_weights(void **state)
 {
     enum { M = 13 };
-    static const gr_dtype types[] = { GR_Q4_0, GR_Q4_1, GR_Q8_0 };
+    static const gr_dtype types[] = { GR_Q4_0, GR_Q4_1, GR_Q5_0, GR_Q5_1, GR_Q8_0 };
 
     (void)state;
     for (size_t i = 0; i < SHAPES; i++)
