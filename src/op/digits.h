@@ -13,9 +13,9 @@
  * company, and every build gives those of the reference. The product of a d or m and its few bits is exact.
  *
  * Weights lie in panels of 16 outputs, so that each output has a lane of its own and no sum crosses lanes: of each block
- * of a panel the 16 d, of some types the 16 m, and then, for 4 k at a time, the 4 bytes of each output (digits_int.h). A
- * panel is read from its first byte to its last one: with its d elsewhere, as a second stream, it came from memory at
- * half the speed. */
+ * of a panel the 16 d, of some types the 16 m, and then, for 4 k at a time, the 4 bytes of each output (digits_int.h).
+ * A panel is read from its first byte to its last one: with its d elsewhere, as a second stream, it came from memory
+ * at half the speed. */
 #ifndef GR_OP_DIGITS_H
 #define GR_OP_DIGITS_H
 

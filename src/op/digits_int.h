@@ -1,6 +1,6 @@
 /* digits_int.h - how panels of each type lie, for the files of digits.h.
  *
- * A panel is a head and the `blocks` that it serves, one group after the other:
+ * A panel is groups, one after the other, of a head and the blocks that it serves, one or 8:
  *
  *     16 d in f16; where there are minimums, 16 m in f16
  *     for each block of 32 values:
@@ -16,16 +16,9 @@
 
 #include "op/digits.h"
 
-/* zero: a power of two, or there is none. parts: of a block, each with a scale of its own. */
+/* zero: 0 where there are minimums. parts: of a block, each with a scale of its own. */
 struct digits_type { unsigned bits, blocks, parts; bool mins; int zero; };
-#define DIGITS_Q4_0 { .bits = 4, .blocks = 1, .parts = 1, .zero = 8 }
-#define DIGITS_Q4_1 { .bits = 4, .blocks = 1, .parts = 1, .mins = true }
-#define DIGITS_Q5_0 { .bits = 5, .blocks = 1, .parts = 1, .zero = 16 }
-#define DIGITS_Q5_1 { .bits = 5, .blocks = 1, .parts = 1, .mins = true }
-#define DIGITS_Q8_0 { .bits = 8, .blocks = 1, .parts = 1, .zero = 128 }
-#define DIGITS_Q4_K { .bits = 4, .blocks = 8, .parts = 1, .mins = true }
-#define DIGITS_Q5_K { .bits = 5, .blocks = 8, .parts = 1, .mins = true }
-#define DIGITS_Q6_K { .bits = 6, .blocks = 8, .parts = 2, .zero = 32 }
+const struct digits_type *gr_digits_type(gr_dtype type);        /* NULL: panels have not this type */
 
 static inline size_t digits_head(struct digits_type t) { return (t.mins ? 2 : 1) * GR_DIGITS_PANEL * sizeof(uint16_t); }
 /* Bytes before a block's upper bits, of these, and of a block. */

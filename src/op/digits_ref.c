@@ -6,12 +6,17 @@
 
 enum { BLOCK = GR_DIGITS_BLOCK, PANEL = GR_DIGITS_PANEL };
 
-/* NULL: panels have not this type. */
-static const struct digits_type *of_type(gr_dtype type)
+const struct digits_type *gr_digits_type(gr_dtype type)
 {
     static const struct digits_type is[GR_DTYPES] = {
-        [GR_Q4_0] = DIGITS_Q4_0, [GR_Q4_1] = DIGITS_Q4_1, [GR_Q5_0] = DIGITS_Q5_0, [GR_Q5_1] = DIGITS_Q5_1,
-        [GR_Q8_0] = DIGITS_Q8_0, [GR_Q4_K] = DIGITS_Q4_K, [GR_Q5_K] = DIGITS_Q5_K, [GR_Q6_K] = DIGITS_Q6_K,
+        [GR_Q4_0] = { .bits = 4, .blocks = 1, .parts = 1, .zero = 8 },
+        [GR_Q4_1] = { .bits = 4, .blocks = 1, .parts = 1, .mins = true },
+        [GR_Q5_0] = { .bits = 5, .blocks = 1, .parts = 1, .zero = 16 },
+        [GR_Q5_1] = { .bits = 5, .blocks = 1, .parts = 1, .mins = true },
+        [GR_Q8_0] = { .bits = 8, .blocks = 1, .parts = 1, .zero = 128 },
+        [GR_Q4_K] = { .bits = 4, .blocks = 8, .parts = 1, .mins = true },
+        [GR_Q5_K] = { .bits = 5, .blocks = 8, .parts = 1, .mins = true },
+        [GR_Q6_K] = { .bits = 6, .blocks = 8, .parts = 2, .zero = 32 },
     };
 
     return is[type].bits ? &is[type] : NULL;
@@ -21,12 +26,12 @@ static const struct digits_type *of_type(gr_dtype type)
 
 bool gr_digits_has(gr_dtype type, size_t K)
 {
-    return of_type(type) && K > 0 && K % gr_dtype_block(type) == 0;
+    return gr_digits_type(type) && K > 0 && K % gr_dtype_block(type) == 0;
 }
 
 size_t gr_digits_panel_bytes(gr_dtype type, size_t K)
 {
-    return K / gr_dtype_block(type) * digits_group(*of_type(type));
+    return K / gr_dtype_block(type) * digits_group(*gr_digits_type(type));
 }
 
 size_t gr_digits_bytes(gr_dtype type, size_t O, size_t K)
@@ -48,8 +53,8 @@ static uint32_t spread(uint32_t bits, size_t i)
     return (bits >> i & 15) * 0x00204081u & 0x01010101u;
 }
 
-/* The q of the j-th 32 values of a file's block, 4 in a word. The signed bytes of Q8_0 begin at -128. How the others lie
- * is said in tensor/dtype.c. */
+/* The q of the j-th 32 values of a file's block, 4 in a word. The signed bytes of Q8_0 begin at -128. How the others
+ * lie is said in tensor/dtype.c. */
 static void values(uint32_t q[8], const uint8_t *from, gr_dtype type, size_t j)
 {
     const uint32_t low = 0x0f0f0f0f;
@@ -139,7 +144,7 @@ static void pack_group(uint8_t *to, size_t i, const uint8_t *from, gr_dtype type
 
 void gr_digits_pack(void *panels, const void *rows, gr_dtype type, size_t O, size_t K)
 {
-    const struct digits_type *t = of_type(type);
+    const struct digits_type *t = gr_digits_type(type);
     size_t panel = gr_digits_panel_bytes(type, K), group = digits_group(*t), bytes = gr_dtype_bytes(type);
     const uint8_t *from = rows;
 
@@ -236,7 +241,7 @@ static float output(const gr_digits *x, size_t blocks, const uint8_t *w, size_t 
 
 void gr_digits_dot_ref(gr_mat y, const gr_digits *x, size_t M, const void *panels, gr_dtype type, size_t O, size_t K)
 {
-    const struct digits_type *t = of_type(type);
+    const struct digits_type *t = gr_digits_type(type);
     size_t panel = gr_digits_panel_bytes(type, K), blocks = K / BLOCK;
 
     for (size_t m = 0; m < M; m++)

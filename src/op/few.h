@@ -24,8 +24,8 @@ gr_few_cols_fn gr_few_cols_ref, gr_few_cols_avx2, gr_few_cols_avx512;
 /* acc [N,O]: the sums of int8, of rows of K bytes. w: panels of P outputs, a multiple of 16 up to 64, of [K / 4][P][4]
  * signed bytes, K filled up with zeros to a multiple of 64: what oneDNN multiplies. May read 3 bytes behind q. */
 static inline size_t gr_few_panel_bytes(size_t P, size_t K) { return P * gr_round_up(K, 64); }
-typedef void gr_few_bytes_fn(int32_t *acc, size_t ldacc, const uint8_t *q, size_t N, const int8_t *w, size_t P, size_t O,
-                             size_t K);
+typedef void gr_few_bytes_fn(int32_t *acc, size_t ldacc, const uint8_t *q, size_t N, const int8_t *w, size_t P,
+                             size_t O, size_t K);
 gr_few_bytes_fn gr_few_bytes_ref, gr_few_bytes_vnni;
 
 #endif

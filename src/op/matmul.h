@@ -56,7 +56,7 @@ void gr_linear_stays(gr_linear *l);
 /* While it is on, products round both sides as ROUNDED does, whatever type w has; dx too, and what is staged. Not for INT8,
  * nor what was expanded into memory of its own. */
 void gr_linear_rounds(gr_linear *l, bool on);
-/* Makes it ready for runs of GR_ROWS_FEW, once, before the first of them: Q4_0, Q4_1 and Q8_0 are laid out as digits.h
+/* Makes it ready for runs of GR_ROWS_FEW, once, before the first of them: quantised types are laid out as digits.h
  * multiplies them, and w's bytes are no longer read by those runs. Any thread. */
 gram_status gr_linear_few(const gr_linear *l, gram_err *err);
 size_t gr_linear_few_bytes(const gr_linear *l);     /* of memory that this takes, or will */

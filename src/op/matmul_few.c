@@ -9,7 +9,8 @@
 #include "op/matmul_int.h"
 
 enum {
-    OUTPUTS = 64,               /* of a task: enough to be worth one, and a multiple of dot16.h's panels */
+    OUTPUTS = 32,               /* of a task: enough to be worth one, and whole panels of dot16.h and digits.h */
+    PANELS = 64,                /* the same, of bytes in panels of oneDNN's */
     BYTE_ROWS = 8               /* rows of an int8 product of oneDNN, so that few shapes occur */
 };
 
@@ -67,14 +68,24 @@ static bool in_bytes(const gr_linear *l)
     return l->mode == GR_LINEAR_INT8 && !l->wide;
 }
 
-/* Outputs of a task. None crosses a border of slices, or of panels; where these are not known, a slice of bytes is a
- * product of its own. */
+static size_t panel_of(const gr_linear *l, size_t slice)
+{
+    return slice + 1 == slices(l) ? l->last_panel : l->panel;
+}
+
+/* Whether bytes lie in panels of which PANELS outputs are whole ones. */
+static bool in_panels(const gr_linear *l)
+{
+    size_t first = panel_of(l, 0), last = l->last_panel;
+
+    return first && last && PANELS % first == 0 && PANELS % last == 0;
+}
+
+/* Outputs of a task, which crosses no border of slices or panels. A slice of bytes that is no panels is a product of
+ * its own. */
 static size_t step(const gr_linear *l)
 {
-    size_t panel = gr_max(l->panel, l->last_panel);
-    bool known = l->last_panel && (l->panel || slices(l) == 1) && OUTPUTS % panel == 0;
-
-    return !in_bytes(l) || known ? OUTPUTS : l->slice;
+    return !in_bytes(l) ? OUTPUTS : in_panels(l) ? PANELS : l->slice;
 }
 
 static size_t tasks(const gr_linear *l)
@@ -114,16 +125,17 @@ static void one_slice(gr_lane *lane, const struct few *f, const gr_linear *l, gr
 }
 
 /* n outputs from `in` on of a slice, whose panels no task cuts. */
-static void by_bytes(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t slice, size_t in, size_t n)
+static void by_bytes(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t slice, size_t in,
+                     size_t n)
 {
-    size_t o = slice * l->slice + in, P = slice + 1 == slices(l) ? l->last_panel : l->panel;
+    size_t o = slice * l->slice + in, P = panel_of(l, slice);
     const int8_t *w = (const int8_t *)l->own + slice * l->slice_bytes + in / P * gr_few_panel_bytes(P, l->K);
-    int32_t *acc = gr_lane_bytes(lane, 2 * f->M * OUTPUTS * sizeof *acc);
+    int32_t *acc = gr_lane_bytes(lane, 2 * f->M * PANELS * sizeof *acc);
 
     if (!acc)
         return;
-    l->op->few_bytes(acc, OUTPUTS, f->q, 2 * f->M, w, P, n, l->K);
-    l->op->dequant_acc(gr_f32(gr_mat_at(y, 0, o)), y.ld, acc, OUTPUTS, f->scale, l->wscale + o, l->colsum + o, f->M, n);
+    l->op->few_bytes(acc, PANELS, f->q, 2 * f->M, w, P, n, l->K);
+    l->op->dequant_acc(gr_f32(gr_mat_at(y, 0, o)), y.ld, acc, PANELS, f->scale, l->wscale + o, l->colsum + o, f->M, n);
 }
 
 /* n outputs from o on, of whatever the weight has there. */
@@ -147,16 +159,18 @@ static void some_outputs(gr_lane *lane, const struct few *f, const gr_linear *l,
 static void one_task(gr_lane *lane, const struct few *f, const gr_linear_to *to, size_t task)
 {
     const gr_linear *l = to->l;
-    size_t mark = gr_lane_mark(lane), each = (l->slice + step(l) - 1) / step(l), o = task * step(l), n;
+    size_t mark = gr_lane_mark(lane), each = (l->slice + step(l) - 1) / step(l), o = task * step(l), end = l->O, n;
 
-    if (in_bytes(l) && step(l) != OUTPUTS) {
+    if (in_bytes(l) && !in_panels(l)) {
         one_slice(lane, f, l, to->y, task);
         gr_lane_give_back(lane, mark);
         return;
     }
-    if (in_slices(l))
-        o = task / each * l->slice + task % each * OUTPUTS;
-    n = gr_min(OUTPUTS, in_slices(l) ? outputs(l, o - o % l->slice) - o % l->slice : l->O - o);
+    if (in_slices(l)) {
+        o = task / each * l->slice + task % each * step(l);
+        end = gr_min(end, (task / each + 1) * l->slice);
+    }
+    n = gr_min(step(l), end - o);
     some_outputs(lane, f, l, to->y, o, n);
     if (l->bias)
         add_bias(gr_f32(gr_mat_at(to->y, 0, o)), to->y.ld, l->bias + o, f->M, n);
@@ -218,7 +232,7 @@ void gr_few_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_
     for (size_t i = 0; i < n; i++)
         all += tasks(to[i].l);
     if (!lane->rc)
-        gr_lane_share(lane, all, (gr_cut){ 1, gr_max(1, all / (4 * gr_device_lanes(lane->device))), 1, false },
+        gr_lane_share(lane, all, (gr_cut){ 1, gr_max(1, all / (4 * gr_device_lanes(lane->device))), 0, false },
                       run_tasks, &f);
     gr_lane_give_back(lane, mark);
 }

@@ -106,10 +106,9 @@ static size_t panel_of(const gr_md *w)
     if (!gr_md_blocks(&b, w) || b.n != 3)
         return 0;
     P = (size_t)b.size[1];
-    if (b.size[0] != 16 || b.size[2] != 4 || b.which[0] != 0 || b.which[1] != 1 || b.which[2] != 0 || P % 16 || P > 64 ||
-        b.stride[0] != 64 * b.size[1] || b.stride[1] != b.padded[0] * b.size[1])
+    if (b.size[0] != 16 || b.size[2] != 4 || b.which[0] != 0 || b.which[1] != 1 || b.which[2] != 0 || P % 16 || P > 64)
         return 0;
-    return P;
+    return b.stride[0] == 64 * b.size[1] && b.stride[1] == b.padded[0] * b.size[1] ? P : 0;
 }
 
 /* The scratchpad is the caller's, so that threads may run one primitive at once. */
