@@ -228,6 +228,31 @@ static void a_rows_bits_do_not_depend_on_the_others(void **state)
     }
 }
 
+/* Nor on how many there were when the weight was used first. */
+static void a_rows_bits_do_not_depend_on_the_first_call(void **state)
+{
+    enum { O = 48, K = 200 };
+    const float *w = bf16_weights(O * K), *row = check_randn(K, 9);
+    float *y[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        gr_device *all = gpu;
+        gr_linear *l;
+        gpu = gpu_open();                           /* which knows no product yet */
+        l = open_weight(w, NULL, O, K, GR_LINEAR_F32);
+        if (i)
+            free(row_of(l, row, 0, 9 * UNIT, O, K, false));
+        y[i] = row_of(l, row, 0, UNIT, O, K, false);
+        gr_linear_close(l);
+        gr_device_close(gpu);
+        gpu = all;
+    }
+    assert_memory_equal(y[0], y[1], O * sizeof *row);
+    free(y[0]);
+    free(y[1]);
+}
+
 /* As --compute bf16 asks for, step by step: what is multiplied has the bits of a weight that is held in bfloat16. */
 static void a_weight_may_round_for_a_while(void **state)
 {
@@ -322,6 +347,7 @@ int main(void)
         cmocka_unit_test(backward_is_the_product),
         cmocka_unit_test(gradients_are_the_product),
         cmocka_unit_test(a_rows_bits_do_not_depend_on_the_others),
+        cmocka_unit_test(a_rows_bits_do_not_depend_on_the_first_call),
         cmocka_unit_test(a_weight_may_round_for_a_while),
         cmocka_unit_test(a_weight_of_the_device_is_borrowed),
         cmocka_unit_test(what_it_does_not_do_is_said),
