@@ -5,9 +5,9 @@
  *     char *table;
  *     gram_evalpolicy(after, judge, "prompts.jsonl", "eval", &o, &r, &table, &err);
  *
- * Each prompt gets one answer of the policy and one of the baseline: another model's, by the same settings and the same
- * seed, or what the row holds. A judge that compares reads each pair in both orders; a judge that gives numbers reads
- * each answer once. */
+ * Each prompt gets one answer of the policy and one of the baseline, or n: another model's, by the same settings and
+ * the same seed, or what the row holds. Answer k is compared with answer k. A judge that compares reads each pair in
+ * both orders; a judge that gives numbers reads each answer once. */
 #ifndef GRAM_EVALPOLICY_H
 #define GRAM_EVALPOLICY_H
 
@@ -48,7 +48,7 @@ typedef struct {
  *              a_t, before temperature and filters. Of answers drawn at temperature 1 without filters and penalties
  *              this is an estimate of KL(p || p0) without bias; of others the mean log-ratio of what was written */
 typedef struct {
-    size_t rows;                    /* with an answer of the policy, and of the baseline where there is one */
+    size_t rows;                    /* answers of the policy, n to a prompt, and each with one of the baseline's */
     size_t compared;                /* of them, with a y */
     gram_interval win, win_lc;
     double length_weight;           /* phi; NAN without win_lc */
@@ -63,8 +63,8 @@ typedef struct {
 
 /* Strings and models are borrowed for the call. */
 typedef struct {
-    const gram_generation *generation;  /* needed; n is 1. products AUTO is TILES, so that log-probabilities are those
-                                         * that the baseline's are read with */
+    const gram_generation *generation;  /* needed. products AUTO is TILES, so that log-probabilities are those that the
+                                         * baseline's are read with */
     gram_model *baseline;               /* NULL: none, or baseline_column */
     const char *baseline_column;        /* the row's key that holds the baseline's answer, a text; NULL */
     size_t samples;                     /* pairs that the page shows beside each other; 0: 8 */
@@ -72,7 +72,7 @@ typedef struct {
 } gram_evalpolicy_options;
 
 typedef struct {
-    uint64_t rows, bad;             /* prompts, and rows that could not be read */
+    uint64_t rows, bad;             /* prompts (a row of the comparison is an answer), and rows that could not be read */
     uint64_t resumed;               /* lines of DIR that an earlier run wrote */
     uint64_t failed, unjudged;      /* rows without an answer of each side; with answers, and without a verdict */
     uint64_t no_kl;                 /* answers whose KL could not be read: too long for the baseline */
@@ -85,7 +85,8 @@ typedef struct {
  * writes into the directory DIR, which is made where it is not there:
  *
  *     run.json         what the run is made of: models, settings, judge; a resume refuses another
- *     policy.jsonl     a line for each prompt as gram_generate_file() writes it, and "ids", the answer's tokens
+ *     policy.jsonl     a line for each answer as gram_generate_file() writes those of n 1, and "ids", its tokens; with
+ *                      n above 1 "sample" says which it is
  *     baseline.jsonl   the same of the baseline, where it is a model
  *     rows.jsonl       {id, prompt, policy, baseline, win, preference, flip, rewards, kl, kl_token, tokens, cut}, null
  *                      where there is none, or "error" in place of all behind prompt

@@ -137,6 +137,7 @@ typedef struct {
                                      * policy, with a new head */
     double   gae_gamma, gae_lambda; /* ppo: 1 and 0.95 */
     double   value_clip, value_weight, value_lr;    /* ppo: 0.2; of its loss beside the policy's: 0.1; 0: 10 * lr */
+    uint64_t value_warmup;          /* ppo: steps at first in which the value model alone is trained: 0 */
 } gram_align_options;
 
 typedef struct {
@@ -300,7 +301,7 @@ typedef struct {
     uint64_t alike;             /* pairs left out since their answers are one text, or were when they had been cut */
     uint64_t contradicting;     /* rows whose pair is there with the opposite label as well */
     uint64_t repeated;          /* rows that are there once more */
-    double   loss;              /* of the last step */
+    double   loss;              /* of the last step; NAN: this call took none, since the run had them all */
     gram_interval before, after;    /* accuracy on eval_file; NAN without it. after: of the weights that were written */
     double   loss_before, loss_after;   /* its loss, likewise */
     uint64_t best_step;         /* whose weights judged it best; 0 where it was judged at the end alone, or, of a policy

@@ -51,6 +51,7 @@ static void plan(gr_align *a)
     a->source.steps = rollouts * every;
     a->source.rows = gr_max(a->f.batch_tokens, longest(a->f.train, x->max_new));
     a->source.bytes = a->f.kv_bytes + a->f.bytes;
+    a->source.rests = x->value_warmup;
     a->samples = x->global ? 1 : x->samples;
     a->greedy = x->algorithm == GRAM_ALGORITHM_REMAX ||
                 (a->f.reference_judge && x->against == GRAM_AGAINST_GREEDY);
@@ -72,6 +73,12 @@ gram_status gr_align_open(gr_align **out, const gr_align_facts *f, gram_err *err
     a->f = *f;
     a->source = (gr_source){ .arg = a, .learn = learn, .judge = judge_held, .settings = settings };
     plan(a);
+    if (a->source.rests && a->source.rests >= a->source.steps) {
+        gr_fail(err, GRAM_EARG, "value-warmup: %" PRIu64 " steps of %" PRIu64 ", so that none is the policy's",
+                o->value_warmup, a->source.steps);
+        gr_align_close(a);
+        return GRAM_EARG;
+    }
     a->rules = rules_of(f->opt);
     a->order = (gr_order){ .n = f->train->n, .seed = f->opt->seed };
     a->writer = (gr_writer){ f->model, f->lora, f->device, f->tok, f->ends, f->kv_bytes, f->batch_tokens,
@@ -282,9 +289,10 @@ static gram_status make_rollout(gr_align *a, gr_grad *g, uint64_t rollout, doubl
         rc = gr_align_refill(a, rollout, seed, carried, err);
     if (!rc)
         rc = read_answers(a, g, sum, err);
+    if (!rc)
+        rc = gr_align_worth(a, carried, err);
     if (rc)
         return rc;
-    gr_align_worth(a, carried);
     gr_align_tell_rollout(a);
     a->at = rollout;
     a->there = true;
@@ -423,15 +431,17 @@ static gram_status learn_answers(struct learning *l, gr_sampled **s, size_t with
     gr_align *a = l->a;
     size_t n = pick(a, within, s, &l->counts);
     gr_part own = gr_align_part(a, n);
-    gram_status rc = gr_align_batches(a, s + own.at, own.n, learn_some, l, err);
+    bool rests = step < a->source.rests;            /* the policy, and values alone are learnt */
+    gram_status rc = rests ? GRAM_OK : gr_align_batches(a, s + own.at, own.n, learn_some, l, err);
 
     l->sum->loss = l->policy.loss;                  /* this process's; the loop adds them up */
-    if (!rc)
+    if (!rc && !rests)
         rc = gr_align_sum_policy(a, &l->policy, err);
     if (rc || !a->f.value)
         return rc;
     gr_trainee_release(l->g->t);
-    gr_align_number(a, "loss/policy_avg", l->policy.loss);
+    if (!rests)
+        gr_align_number(a, "loss/policy_avg", l->policy.loss);
     return gr_align_learn_values(a, s + own.at, own.n, l->counts, step, l->sum, err);
 }
 

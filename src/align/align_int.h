@@ -64,7 +64,7 @@ gram_status gr_align_refill(gr_align *a, uint64_t rollout, uint64_t seed, double
 /* worth.c. n answers, all of each of the prompts that they are of. carried: see align.c. */
 gram_status gr_align_reward(gr_align *a, const gr_align_prompt *const *p, gr_answer *x, size_t n, gram_err *err);
 bool gr_align_dead(const gr_align *a, const gr_answer *x);     /* whether a prompt's, from x on, have one reward */
-void gr_align_worth(gr_align *a, double *carried);
+gram_status gr_align_worth(gr_align *a, double *carried, gram_err *err);
 /* numbers.c */
 void gr_align_number(gr_align *a, const char *name, double value);
 void gr_align_tell_rollout(gr_align *a);

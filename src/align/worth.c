@@ -114,19 +114,21 @@ static int best_first(const void *p, const void *q)
 }
 
 /* Of all prompts' only answers, the best n / samples. */
-static void raft_global(const gr_align *a)
+static gram_status raft_global(const gr_align *a, gram_err *err)
 {
     gr_answer **list = gr_calloc(a->n, sizeof *list);
     size_t n = 0, most = a->n / gr_align_opt(a)->samples;
 
-    for (size_t i = 0; list && i < a->n; i++)
+    if (!list)
+        return gr_nomem(err, "advantages");
+    for (size_t i = 0; i < a->n; i++)
         if (may_win(a, &a->answer[i]))
             list[n++] = &a->answer[i];
-    if (list)
-        qsort(list, n, sizeof(*list), best_first);
+    qsort(list, n, sizeof(*list), best_first);
     for (size_t i = 0; i < gr_min(n, most); i++)
         win(list[i]);
     free(list);
+    return GRAM_OK;
 }
 
 /* Whether an answer stands in the loss and among what it is divided by. */
@@ -208,7 +210,7 @@ static double mean_reward(const gr_align *a, double *known)
     return *known ? sum / *known : 0;
 }
 
-static void spread(gr_align *a)
+static gram_status spread(gr_align *a, gram_err *err)
 {
     size_t tokens = 0, at = 0;
     double *all, sum;
@@ -218,8 +220,11 @@ static void spread(gr_align *a)
             a->answer[i].s.advantage[t] = a->answer[i].worth;
         tokens += a->answer[i].learnt ? a->answer[i].n : 0;
     }
-    if (!gr_align_opt(a)->whiten || !(all = gr_calloc(tokens, sizeof *all)))
-        return;
+    if (!gr_align_opt(a)->whiten)
+        return GRAM_OK;
+    all = gr_calloc(tokens, sizeof *all);
+    if (!all)
+        return gr_nomem(err, "advantages");
     for (size_t i = 0; i < a->n; i++)
         for (size_t t = 0; a->answer[i].learnt && t < a->answer[i].n; t++)
             all[at++] = a->answer[i].s.advantage[t];
@@ -233,6 +238,7 @@ static void spread(gr_align *a)
             a->answer[i].worth = sum / (double)a->answer[i].n;
         }
     free(all);
+    return GRAM_OK;
 }
 
 /* The running mean of all rewards so far, and how many they are; then beta. */
@@ -253,29 +259,33 @@ static void carry(gr_align *a, double *carried)
         carried[2] = gr_beta_adapted(a->beta, kl / n, o->kl_target, n, o->kl_horizon);
 }
 
-void gr_align_worth(gr_align *a, double *carried)
+gram_status gr_align_worth(gr_align *a, double *carried, gram_err *err)
 {
     gram_algorithm how = gr_align_opt(a)->algorithm;
     size_t each = a->n / a->prompts, n = a->samples;
     double *numbers = gr_calloc(2 * each, sizeof *numbers), known, running;
     bool *is = gr_calloc(each, sizeof *is);
+    gram_status rc = numbers && is ? GRAM_OK : gr_nomem(err, "advantages");
 
     for (size_t i = 0; i < a->n; i++)
         shape(a, &a->answer[i]);
     running = carried[1] > 0 ? carried[0] : mean_reward(a, &known);
-    if (gr_align_opt(a)->global)
-        raft_global(a);
-    for (size_t i = 0; i < a->n && !gr_align_opt(a)->global; i += each)
+    if (!rc && gr_align_opt(a)->global)
+        rc = raft_global(a, err);
+    for (size_t i = 0; i < a->n && !gr_align_opt(a)->global && !rc; i += each)
         if (how <= GRAM_ALGORITHM_RAFT_PP)
             raft_group(a, a->answer + i, n);
         else if (how == GRAM_ALGORITHM_ONLINE_DPO)
             pair_group(a, a->answer + i, n);
         else if (how == GRAM_ALGORITHM_PPO)
             value_group(a, a->answer + i, n);
-        else if (numbers && is)
+        else
             gradient_group(a, a->answer + i, n, running, numbers, is, numbers + each);
-    spread(a);
-    carry(a, carried);
+    if (!rc)
+        rc = spread(a, err);
+    if (!rc)
+        carry(a, carried);
     free(numbers);
     free(is);
+    return rc;
 }

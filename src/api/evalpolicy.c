@@ -34,18 +34,33 @@ struct run {
 
 static bool has_baseline(const struct run *r) { return r->model[BASELINE] || r->opt->baseline_column; }
 
+/* Lines of a file: one for each answer to each prompt; and of which prompt line i is. */
+static size_t all_lines(const struct run *r) { return r->rows.n * r->g.n; }
+
+static const gr_eval_prompt *row_at(const struct run *r, size_t i) { return &r->rows.p[i / r->g.n]; }
+
 static gram_prompt prompt_of(const struct run *r, size_t i)
 {
-    const gr_group *row = &r->rows.p[i].row;
+    return gr_group_prompt(&row_at(r, i)->row);
+}
 
-    return gr_group_prompt(row);
+/* How line i begins, with the number of the answer where there are several. */
+static json_t *line_of(const struct run *r, size_t i)
+{
+    const gram_prompt prompt = prompt_of(r, i);
+    json_t *o = gr_api_line_json(row_at(r, i)->row.id, &prompt);
+
+    if (!o || r->g.n == 1 || !json_object_set_new(o, "sample", json_integer((json_int_t)(i % r->g.n))))
+        return o;
+    json_decref(o);
+    return NULL;
 }
 
 /* A line is in its file. */
 static gram_status step(struct run *r, gram_err *err)
 {
     const gram_file_options *o = &r->opt->file;
-    uint64_t all = r->rows.n * (r->model[BASELINE] ? 3 : 2);
+    uint64_t all = all_lines(r) * (r->model[BASELINE] ? 3 : 2);
 
     r->done++;
     if (o->progress && o->progress(o->arg, r->done, all))
@@ -58,8 +73,8 @@ static gram_status step(struct run *r, gram_err *err)
 struct writing {
     struct run *r;
     gr_eval_file *f;
-    size_t next;                    /* the prompt that is asked for next */
-    json_t **line;                  /* [rows] those that wait for one before them */
+    size_t next;                    /* the line that is asked for next */
+    json_t **line;                  /* [all_lines()] those that wait for one before them */
     gram_prompt prompt;
     gram_err why;                   /* what a callback met */
 };
@@ -70,7 +85,7 @@ static gram_status next_prompt(void *arg, const gram_prompt **out, gram_err *err
 
     (void)err;
     *out = NULL;
-    if (w->next < w->r->rows.n) {
+    if (w->next < all_lines(w->r)) {
         w->prompt = prompt_of(w->r, w->next++);
         *out = &w->prompt;
     }
@@ -91,9 +106,8 @@ static json_t *ids_json(const gram_answer *a)
 
 static json_t *answer_line(const struct run *r, const gram_answer *a)
 {
-    const gram_prompt prompt = prompt_of(r, a->prompt);
     gram_answer shown = *a;
-    json_t *o = gr_api_line_json(r->rows.p[a->prompt].row.id, &prompt), *said;
+    json_t *o = line_of(r, a->prompt), *said;
     char *text;
     bool ok;
 
@@ -123,7 +137,7 @@ static int take_answer(void *arg, const gram_answer *a)
     w->line[a->prompt] = answer_line(w->r, a);
     if (!w->line[a->prompt])
         rc = gr_nomem(&w->why, w->f->path);
-    for (; !rc && *next < w->r->rows.n && w->line[*next]; ++*next) {
+    for (; !rc && *next < all_lines(w->r) && w->line[*next]; ++*next) {
         json_t *line = w->line[*next];
         w->line[*next] = NULL;
         rc = gr_eval_file_add(w->f, line, &w->why);
@@ -133,21 +147,25 @@ static int take_answer(void *arg, const gram_answer *a)
     return rc != GRAM_OK;
 }
 
+/* Each answer is asked for by itself, with the seed that it would have beside the others of its prompt: a resume goes
+ * on in the midst of them. */
 static gram_status write_answers(struct run *r, int side, gram_err *err)
 {
     gr_eval_file *f = &r->answer[side];
-    size_t done = json_array_size(f->line);
-    struct writing w = { .r = r, .f = f, .next = done, .line = gr_calloc(r->rows.n, sizeof *w.line) };
+    size_t done = json_array_size(f->line), all = all_lines(r);
+    struct writing w = { .r = r, .f = f, .next = done, .line = gr_calloc(all, sizeof *w.line) };
+    gram_generation one = r->g;
     gram_status rc = w.line ? GRAM_OK : gr_nomem(err, f->path);
 
-    if (!rc && done < r->rows.n)
-        rc = gr_api_generate(r->model[side], next_prompt, &w, done, &r->g, take_answer, NULL, &w, err);
+    one.n = 1;
+    if (!rc && done < all)
+        rc = gr_api_generate(r->model[side], next_prompt, &w, done, &one, take_answer, NULL, &w, err);
     if (w.why.status) {
         rc = w.why.status;
         if (err)
             *err = w.why;
     }
-    for (size_t i = 0; w.line && i < r->rows.n; i++)
+    for (size_t i = 0; w.line && i < all; i++)
         json_decref(w.line[i]);
     free(w.line);
     return rc ? rc : gr_eval_file_commit(f, err);
@@ -221,7 +239,7 @@ static void take_numbers(const gram_judged_group *g, struct verdict *v)
 static gram_status judge_row(struct run *r, size_t i, struct verdict *v, gram_err *err)
 {
     const gram_group g = { .prompt = prompt_of(r, i), .response = v->text, .n = has_baseline(r) ? 2 : 1,
-                           .columns = r->judge->program ? gr_api_columns(r->rows.p[i].json) : NULL };
+                           .columns = r->judge->program ? gr_api_columns(row_at(r, i)->json) : NULL };
     gram_judged_group out = { 0 };
     gram_err why = { 0 };
     gram_status rc = g.columns || !r->judge->program ? GRAM_OK : gr_nomem(&why, "columns");
@@ -234,7 +252,7 @@ static gram_status judge_row(struct run *r, size_t i, struct verdict *v, gram_er
         return v->why ? GRAM_OK : gr_nomem(err, "a verdict");
     }
     if (rc)
-        return gr_fail(err, rc, "row %s: %s", r->rows.p[i].row.id, why.text);
+        return gr_fail(err, rc, "row %s: %s", row_at(r, i)->row.id, why.text);
     gr_judge_add_cost(&r->report->judge, &out.cost);
     for (size_t s = 0; s < out.n && !v->why && !rc; s++)
         if (out.error[s] && !(v->why = gr_strdup(out.error[s])))
@@ -300,7 +318,7 @@ static const char *find_answers(const struct run *r, size_t i, struct verdict *v
         }
     }
     if (r->opt->baseline_column)
-        v->text[BASELINE] = r->rows.p[i].given;
+        v->text[BASELINE] = row_at(r, i)->given;
     return NULL;
 }
 
@@ -308,7 +326,7 @@ static void tell(const struct run *r, size_t i, const char *what)
 {
     gr_buf b = { 0 };
 
-    if (r->opt->file.warn && gr_buf_printf(&b, "row %s: %s", r->rows.p[i].row.id, what))
+    if (r->opt->file.warn && gr_buf_printf(&b, "row %s: %s", row_at(r, i)->row.id, what))
         r->opt->file.warn(r->opt->file.arg, b.p);
     gr_buf_clear(&b);
 }
@@ -317,9 +335,8 @@ static gram_status judge_line(struct run *r, size_t i, gram_err *err)
 {
     struct verdict v = { .reward = { NAN, NAN }, .win = NAN, .preference = NAN, .flip = NAN, .kl = NAN,
                          .kl_token = NAN };
-    const gram_prompt prompt = prompt_of(r, i);
     const char *error = find_answers(r, i, &v);
-    json_t *o = gr_api_line_json(r->rows.p[i].row.id, &prompt);
+    json_t *o = line_of(r, i);
     gram_status rc = error ? GRAM_OK : judge_row(r, i, &v, err);
     bool ok = o;
 
@@ -344,7 +361,7 @@ static gram_status judge_all(struct run *r, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
-    for (size_t i = json_array_size(r->verdict.line); i < r->rows.n && !rc; i++)
+    for (size_t i = json_array_size(r->verdict.line); i < all_lines(r) && !rc; i++)
         rc = judge_line(r, i, err);
     return rc ? rc : gr_eval_file_commit(&r->verdict, err);
 }
@@ -375,7 +392,7 @@ static gram_status collect(struct run *r, gr_versus *v, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
-    for (size_t i = 0; i < r->rows.n && !rc; i++) {
+    for (size_t i = 0; i < all_lines(r) && !rc; i++) {
         const json_t *o = json_array_get(r->verdict.line, i);
         const char *const text[] = { json_string_value(json_object_get(o, "policy")),
                                      json_string_value(json_object_get(o, "baseline")) };
@@ -398,15 +415,15 @@ static gram_status collect(struct run *r, gr_versus *v, gram_err *err)
 /* At equal distances among the rows that have answers; *n of them, which borrow. */
 static gr_versus_sample *find_samples(const struct run *r, size_t *n)
 {
-    size_t most = gr_min(r->opt->samples ? r->opt->samples : SAMPLES, r->rows.n);
+    size_t lines = all_lines(r), most = gr_min(r->opt->samples ? r->opt->samples : SAMPLES, lines);
     gr_versus_sample *all = gr_calloc(most, sizeof *all);
 
     *n = 0;
     for (size_t k = 0; all && k < most; k++) {
-        size_t i = k * r->rows.n / most;
+        size_t i = k * lines / most;
         const json_t *o = json_array_get(r->verdict.line, i);
         const gr_versus_row row = row_of(o);
-        const gr_group *g = &r->rows.p[i].row;
+        const gr_group *g = &row_at(r, i)->row;
         if (json_object_get(o, "policy"))
             all[(*n)++] = (gr_versus_sample){ g->turn[g->n_turns - 1].content,
                                               { json_string_value(json_object_get(o, "policy")),
@@ -468,7 +485,8 @@ static gram_status publish(struct run *r, const char *in, const char *dir, char 
     char date[32], *name = gr_api_base_name(in);
     gr_buf note = { 0 }, column = { 0 }, how = { 0 }, text = { 0 };
     gr_versus_facts f = { .data = name, .policy = r->model[POLICY]->name, .judge = gram_judge_about(r->judge),
-                         .date = gr_api_date(date), .failed = r->report->failed, .unjudged = r->report->unjudged };
+                         .date = gr_api_date(date), .each = r->g.n, .failed = r->report->failed,
+                         .unjudged = r->report->unjudged };
     gr_versus_sample *sample = find_samples(r, &f.samples);
     gram_status rc = name && sample && write_note(r, &note) && describe(&r->g, &how) ? GRAM_OK : gr_nomem(err, dir);
 
@@ -504,8 +522,6 @@ static gram_status check(const struct run *r, const char *in, gram_err *err)
 
     if (!o->generation)
         return gr_fail(err, GRAM_EARG, "evaluation of a policy: wanted the settings of its answers");
-    if (o->generation->n != 1)
-        return gr_fail(err, GRAM_EARG, "n: each prompt gets one answer here, found %zu", o->generation->n);
     if (o->baseline && o->baseline_column)
         return gr_fail(err, GRAM_EARG, "baseline: both a model and the column \"%s\"", o->baseline_column);
     if (gram_judge_needs_reference(r->judge))
@@ -524,7 +540,7 @@ static json_t *settings(const struct run *r)
 {
     const gram_model *judge = gram_judge_model(r->judge);
 
-    return json_pack("{s:s, s:o, s:o, s:s?, s:s, s:o, s:o}", "gram", GRAM_VERSION,
+    return json_pack("{s:s, s:I, s:o, s:o, s:s?, s:s, s:o, s:o}", "gram", GRAM_VERSION, "n", (json_int_t)r->g.n,
                      "policy", gr_eval_model_json(r->model[POLICY]),
                      "baseline", gr_eval_model_json(r->model[BASELINE]), "baseline_column", r->opt->baseline_column,
                      "judge", gram_judge_about(r->judge), "judge_model", gr_eval_model_json(judge),
@@ -539,11 +555,11 @@ static gram_status open_files(struct run *r, const char *dir, gram_err *err)
     gram_status rc = gr_eval_settings(dir, settings(r), resume, err);
 
     if (!rc)
-        rc = gr_eval_file_open(&r->answer[POLICY], dir, "policy.jsonl", resume, &r->rows, err);
+        rc = gr_eval_file_open(&r->answer[POLICY], dir, "policy.jsonl", resume, &r->rows, r->g.n, err);
     if (!rc && r->model[BASELINE])
-        rc = gr_eval_file_open(&r->answer[BASELINE], dir, "baseline.jsonl", resume, &r->rows, err);
+        rc = gr_eval_file_open(&r->answer[BASELINE], dir, "baseline.jsonl", resume, &r->rows, r->g.n, err);
     if (!rc)
-        rc = gr_eval_file_open(&r->verdict, dir, "rows.jsonl", resume, &r->rows, err);
+        rc = gr_eval_file_open(&r->verdict, dir, "rows.jsonl", resume, &r->rows, r->g.n, err);
     r->done = r->report->resumed = r->answer[POLICY].resumed + r->answer[BASELINE].resumed + r->verdict.resumed;
     return rc;
 }

@@ -91,7 +91,7 @@ gram_status gr_eval_prompts_read(gr_eval_prompts *out, const char *path, const c
 /* ---- Lines --------------------------------------------------------------------------------------- */
 
 /* The lines of `path`, each of the row in its place. */
-static gram_status load(gr_eval_file *f, const char *path, const gr_eval_prompts *rows, gram_err *err)
+static gram_status load(gr_eval_file *f, const char *path, const gr_eval_prompts *rows, size_t each, gram_err *err)
 {
     gr_lines *lines;
     const char *text;
@@ -103,7 +103,8 @@ static gram_status load(gr_eval_file *f, const char *path, const gr_eval_prompts
     while (!(rc = gr_lines_next(lines, &text, &bytes, err)) && text) {
         size_t i = json_array_size(f->line);
         json_t *o = json_loadb(text, bytes, 0, NULL);
-        const char *id = json_string_value(json_object_get(o, "id")), *want = i < rows->n ? rows->p[i].row.id : "none";
+        const char *id = json_string_value(json_object_get(o, "id"));
+        const char *want = i < rows->n * each ? rows->p[i / each].row.id : "none";
         if (!id || strcmp(id, want))
             rc = gr_fail(err, GRAM_EARG, "%s:%zu: a line of row %s, where the prompts have row %s: wanted the input of "
                          "the run before", path, i + 1, id ? id : "without an id", want);
@@ -119,7 +120,7 @@ static gram_status load(gr_eval_file *f, const char *path, const gr_eval_prompts
 }
 
 gram_status gr_eval_file_open(gr_eval_file *f, const char *dir, const char *name, bool resume,
-                              const gr_eval_prompts *rows, gram_err *err)
+                              const gr_eval_prompts *rows, size_t each, gram_err *err)
 {
     uint64_t n = 0;
     gr_buf part = { 0 };
@@ -129,14 +130,14 @@ gram_status gr_eval_file_open(gr_eval_file *f, const char *dir, const char *name
     if (!f->path || !f->line || !gr_buf_printf(&part, "%s.partial", f->path)) {
         rc = gr_nomem(err, name);
     } else if (resume && gr_path_exists(f->path)) {
-        rc = load(f, f->path, rows, err);
-        if (!rc && f->resumed < rows->n)
-            rc = gr_fail(err, GRAM_EARG, "%s: %zu lines, and there are %zu prompts: wanted the input of the run before",
-                         f->path, f->resumed, rows->n);
+        rc = load(f, f->path, rows, each, err);
+        if (!rc && f->resumed < rows->n * each)
+            rc = gr_fail(err, GRAM_EARG, "%s: %zu lines, and there are %zu answers to the prompts: wanted the input of "
+                         "the run before", f->path, f->resumed, rows->n * each);
     } else {
         rc = resume ? gr_out_resume(&f->out, f->path, &n, err) : gr_out_open(&f->out, f->path, true, err);
         if (!rc && n)
-            rc = load(f, part.p, rows, err);
+            rc = load(f, part.p, rows, each, err);
     }
     gr_buf_clear(&part);
     return rc;

@@ -9,7 +9,7 @@ typedef struct {
     gr_group row;               /* the prompt */
     json_t *json;               /* the row as it stands */
     const char *given;          /* the baseline's answer, of a column; NULL: none */
-} gr_eval_prompt;
+} gr_eval_prompt;               /* answer k to prompt i is of place i n + k of the lines */
 
 typedef struct {
     gr_eval_prompt *p;
@@ -27,9 +27,10 @@ typedef struct {
     gr_out *out;                /* NULL: the file is whole */
     size_t resumed;
 } gr_eval_file;
-/* DIR/name. resume: with the lines of an earlier run, each of which has to be of the row in its place. */
+/* DIR/name, with `each` lines for each row. resume: with those of an earlier run, each of which has to be of the row in
+ * its place. */
 gram_status gr_eval_file_open(gr_eval_file *f, const char *dir, const char *name, bool resume,
-                              const gr_eval_prompts *rows, gram_err *err);
+                              const gr_eval_prompts *rows, size_t each, gram_err *err);
 gram_status gr_eval_file_add(gr_eval_file *f, json_t *line, gram_err *err);     /* takes it over; NULL: out of memory */
 gram_status gr_eval_file_commit(gr_eval_file *f, gram_err *err);
 void gr_eval_file_close(gr_eval_file *f);

@@ -22,6 +22,9 @@ static const struct poptOption opts[] = {
     { "unit", '\0', POPT_ARG_STRING, &unit, 0,
       "What a comparison counts as: the logit margin of both orders (the default), or the mean of their preferences. "
       "Where the orders disagree, the two may name different winners.", "margin|preference" },
+    { "n", 'n', POPT_ARG_LONGLONG, &cli_answers, CLI_ANSWERS,
+      "Answers of each side to each prompt (default: 1). Answer k meets the baseline's answer k, which has the same "
+      "seed; intervals are over the prompts.", "N" },
     { "samples", '\0', POPT_ARG_INT, &samples, 0,
       "Show N pairs of answers side by side in the page (default: 8).", "N" },
     { "judge-timeout", '\0', POPT_ARG_DOUBLE, &timeout_s, 0,
@@ -156,7 +159,8 @@ static int run(const char **arg, size_t n)
 
 const cli_command cli_evalpolicy = {
     "evalpolicy", "POLICY PROMPTS.jsonl", "What a policy's answers are worth beside another's, by any judge",
-    "POLICY answers each prompt once, and so does the --baseline, or the rows have its answers (--baseline-column). "
+    "POLICY answers each prompt once, or --n times, and so does the --baseline, or the rows have its answers "
+    "(--baseline-column). "
     "The judge reads each pair in both orders, or each answer once where it gives numbers. Prints the win rate, as it "
     "is and as it would be of answers of equal length, the reward, the KL to the baseline, length, repetition, "
     "distinct words "

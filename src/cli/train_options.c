@@ -183,8 +183,12 @@ static void summary(const gram_train_report *r)
         fprintf(stderr, "%s holds a model already: its run has ended, and nothing was done\n", out_dir);
         return;
     }
-    fprintf(stderr, "%llu step%s over %llu row%s in %.0f s, last loss %.4f", (unsigned long long)r->steps,
-            r->steps == 1 ? "" : "s", (unsigned long long)r->rows, r->rows == 1 ? "" : "s", r->seconds, r->loss);
+    fprintf(stderr, "%llu step%s over %llu row%s in %.0f s", (unsigned long long)r->steps, r->steps == 1 ? "" : "s",
+            (unsigned long long)r->rows, r->rows == 1 ? "" : "s", r->seconds);
+    if (isnan(r->loss))                             /* the run before was cut off between its last step and its end */
+        fputs(", all of them taken before; the model is written", stderr);
+    else
+        fprintf(stderr, ", last loss %.4f", r->loss);
     if (r->early)
         fputs(", ended early: no judging was better than the best", stderr);
     if (r->dropped)

@@ -229,22 +229,41 @@ gram_status gr_policy_figures(gr_page *p, const char *out, gram_err *err)
 
 /* ---- Samples -------------------------------------------------------------------------------------- */
 
-enum { EACH = 8, STEPS = 12 };      /* samples of a step, and steps that are shown */
+enum { EACH = 8, MOST = 4096 };     /* samples of a step, and of a page */
 
-struct counting { double last; size_t steps; };
+/* Rollouts in their order: the step that learns of each first, and its lines. */
+struct rollout { double step; size_t lines; };
+struct counting { struct rollout *p; size_t n, cap; };
 
 static gram_status count_line(void *arg, const json_t *o, gram_err *err)
 {
     struct counting *c = arg;
     double step = number_of(o, "step");
 
-    (void)err;
-    c->steps += step != c->last;
-    c->last = step;
+    if (!c->n || c->p[c->n - 1].step != step) {
+        struct rollout *grown = gr_grown(c->p, c->n, &c->cap, 1, sizeof *grown);
+        if (!grown)
+            return gr_nomem(err, "samples");
+        c->p = grown;
+        c->p[c->n++] = (struct rollout){ step, 0 };
+    }
+    c->p[c->n - 1].lines++;
     return GRAM_OK;
 }
 
-struct showing { gr_page *p; struct counting at; size_t all, shown; bool open; };
+/* rollout, line: where the reading is, counted from 1; most: rollouts that are shown. */
+struct showing { gr_page *p; const struct counting *c; size_t rollout, line, most; bool open; };
+
+static double steps_of(const struct counting *c, size_t i)
+{
+    return i + 1 < c->n ? c->p[i + 1].step - c->p[i].step : i ? c->p[i].step - c->p[i - 1].step : 1;
+}
+
+/* Samples of a rollout: eight for each step that learns of it. */
+static size_t share(const struct counting *c, size_t i)
+{
+    return gr_min(c->p[i].lines, (size_t)(EACH * fmin(fmax(1, steps_of(c, i)), MOST)));
+}
 
 static void close_step(struct showing *s)
 {
@@ -253,19 +272,26 @@ static void close_step(struct showing *s)
     s->open = false;
 }
 
-static void open_step(struct showing *s, double step)
+static void open_step(struct showing *s)
 {
-    gr_page_put(s->p, "<details%s><summary>step %.0f</summary><div class=\"wide\" tabindex=\"0\"><table><thead><tr>"
+    const struct counting *c = s->c;
+    size_t i = s->rollout - 1;
+    double first = c->p[i].step, steps = steps_of(c, i);
+
+    gr_page_put(s->p, "<details%s><summary>step%s %.0f", s->rollout == c->n ? " open=\"\"" : "", steps > 1 ? "s" : "",
+                first);
+    if (steps > 1)
+        gr_page_put(s->p, " to %.0f", first + steps - 1);
+    gr_page_raw(s->p, "</summary><div class=\"wide\" tabindex=\"0\"><table><thead><tr>"
                 "<th scope=\"col\" class=\"t\">prompt</th><th scope=\"col\" class=\"t\">answer</th>"
-                "<th scope=\"col\">reward</th></tr></thead><tbody>\n", s->at.steps == s->all ? " open=\"\"" : "", step);
+                "<th scope=\"col\">reward</th></tr></thead><tbody>\n");
     s->open = true;
-    s->shown = 0;
 }
 
-/* Whether the k-th of n steps, from 1, is one of STEPS at equal distances, the first and the last among them. */
-static bool chosen(size_t k, size_t n)
+/* Whether the k-th of n, from 1, is one of `most` at equal distances, the first and the last among them. */
+static bool chosen(size_t k, size_t n, size_t most)
 {
-    return n <= STEPS || k == 1 || (k - 1) * (STEPS - 1) / (n - 1) != (k - 2) * (STEPS - 1) / (n - 1);
+    return n <= most || k == 1 || (k - 1) * (most - 1) / (n - 1) != (k - 2) * (most - 1) / (n - 1);
 }
 
 static void said(gr_page *p, const json_t *o, const char *name)
@@ -280,15 +306,20 @@ static void said(gr_page *p, const json_t *o, const char *name)
 static gram_status show_line(void *arg, const json_t *o, gram_err *err)
 {
     struct showing *s = arg;
-    size_t before = s->at.steps;
+    const struct counting *c = s->c;
 
-    (void)count_line(&s->at, o, err);
-    if (s->at.steps != before) {
+    (void)err;
+    if (!s->rollout || s->line == c->p[s->rollout - 1].lines) {
+        if (s->rollout == c->n)
+            return GRAM_OK;                         /* lines that came since they were counted */
         close_step(s);
-        if (chosen(s->at.steps, s->all))
-            open_step(s, s->at.last);
+        s->rollout++;
+        s->line = 0;
+        if (chosen(s->rollout, c->n, s->most))
+            open_step(s);
     }
-    if (!s->open || s->shown++ >= EACH)
+    s->line++;
+    if (!s->open || !chosen(s->line, c->p[s->rollout - 1].lines, share(c, s->rollout - 1)))
         return GRAM_OK;
     gr_page_raw(s->p, "<tr>");
     said(s->p, o, "prompt");
@@ -301,15 +332,21 @@ static gram_status show_line(void *arg, const json_t *o, gram_err *err)
 
 gram_status gr_policy_samples(gr_page *p, const char *out, gram_err *err)
 {
-    struct counting c = { NAN, 0 };
-    struct showing s = { .p = p, .at = { NAN, 0 } };
+    struct counting c = { NULL, 0, 0 };
+    struct showing s = { .p = p, .c = &c };
     gram_status rc = each_line(out, "samples.jsonl", count_line, &c, err);
+    size_t all = 0;
 
-    s.all = c.steps;
-    if (rc || !s.all)
-        return rc;
-    gr_page_raw(p, "<h2>Samples</h2>\n<p class=\"note\">The first eight answers of a rollout, as it wrote them.</p>\n");
-    rc = each_line(out, "samples.jsonl", show_line, &s, err);
-    close_step(&s);
+    for (size_t i = 0; i < c.n; i++)
+        all += share(&c, i);
+    s.most = all <= MOST ? c.n : gr_max(2, c.n * MOST / all);
+    if (!rc && c.n) {
+        gr_page_raw(p, "<h2>Samples</h2>\n<p class=\"note\">Eight answers for each step, at equal distances among those "
+                    "of the rollout that it learns of");
+        gr_page_raw(p, s.most < c.n ? "; of rollouts at equal distances, since there are many.</p>\n" : ".</p>\n");
+        rc = each_line(out, "samples.jsonl", show_line, &s, err);
+        close_step(&s);
+    }
+    free(c.p);
     return rc;
 }

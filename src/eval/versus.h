@@ -36,6 +36,7 @@ typedef struct { const char *prompt, *text[2]; double win, reward[2]; } gr_versu
 typedef struct {
     const char *data, *policy, *baseline, *judge, *generation, *date;
     const char *note;               /* on the KL, a sentence */
+    size_t each;                    /* answers to each prompt: rows of the comparison */
     uint64_t failed, unjudged;
     const gr_versus_sample *sample; /* [samples] side by side */
     size_t samples;

@@ -73,7 +73,8 @@ static bool name_line(gr_buf *b, const char *name, const char *value)
 
 static bool counts(gr_buf *b, const gram_policy_comparison *c, const gr_versus_facts *f)
 {
-    bool ok = gr_buf_printf(b, "%zu prompt%s", c->rows, c->rows == 1 ? "" : "s");
+    bool ok = f->each > 1 ? gr_buf_printf(b, "%zu answers, %zu to a prompt", c->rows, f->each)
+                          : gr_buf_printf(b, "%zu prompt%s", c->rows, c->rows == 1 ? "" : "s");
 
     if (f->failed)
         ok = ok && gr_buf_printf(b, ", %llu left out without an answer", (unsigned long long)f->failed);
@@ -133,8 +134,9 @@ static json_t *side_json(const gram_policy_side *s, const char *name)
 
 gram_status gr_versus_json(const gram_policy_comparison *c, const gr_versus_facts *f, gr_buf *out, gram_err *err)
 {
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s?}", "gram", GRAM_VERSION, "data", f->data,
-                          "judge", f->judge, "generation", f->generation, "rows", (json_int_t)c->rows, "compared",
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s?}", "gram", GRAM_VERSION, "data", f->data,
+                          "judge", f->judge, "generation", f->generation, "n", (json_int_t)f->each, "rows",
+                          (json_int_t)c->rows, "compared",
                           (json_int_t)c->compared, "failed", (json_int_t)f->failed, "unjudged", (json_int_t)f->unjudged,
                           "note", f->note);
     bool ok = put_numbers(o, c, together, GR_COUNT(together)) &&
@@ -151,11 +153,13 @@ gram_status gr_versus_json(const gram_policy_comparison *c, const gr_versus_fact
 
 /* ---- Page ----------------------------------------------------------------------------------------- */
 
-static void lead(gr_page *p, const gram_policy_comparison *c)
+static void lead(gr_page *p, const gram_policy_comparison *c, size_t each)
 {
     gr_page_raw(p, "<p class=\"lead\">Over ");
     gr_page_count(p, c->rows);
-    gr_page_raw(p, c->rows == 1 ? " prompt" : " prompts");
+    gr_page_raw(p, each > 1 ? " answers" : c->rows == 1 ? " prompt" : " prompts");
+    if (each > 1)
+        gr_page_put(p, ", %zu to a prompt", each);
     if (isnan(c->win.value)) {
         gr_page_put(p, ", the policy&#8217;s answers have a mean reward of <strong>%.4g</strong>.</p>\n",
                     c->policy.reward.value);
@@ -262,7 +266,9 @@ static void facts(gr_page *p, const gram_policy_comparison *c, const gr_versus_f
     gr_page_fact(p, "judge", f->judge);
     gr_page_fact(p, "answers", f->generation);
     snprintf(text, sizeof text, "%zu", c->rows);
-    gr_page_fact(p, "prompts", text);
+    gr_page_fact(p, f->each > 1 ? "rows" : "prompts", text);
+    snprintf(text, sizeof text, "%zu", f->each);
+    gr_page_fact(p, "answers to each prompt", text);
     snprintf(text, sizeof text, "%llu", (unsigned long long)f->failed);
     gr_page_fact(p, "without an answer", text);
     snprintf(text, sizeof text, "%llu", (unsigned long long)f->unjudged);
@@ -283,7 +289,7 @@ gram_status gr_versus_page(const gram_policy_comparison *c, const gr_versus_fact
     }
     gr_page_raw(&p, "</p>\n");
     if (c->rows)
-        lead(&p, c);
+        lead(&p, c, f->each);
     table(&p, c, f->baseline);
     if (f->note) {
         gr_page_raw(&p, "<p class=\"note\">");

@@ -93,22 +93,36 @@ void gr_grad_squares(gr_adamw *a, gr_device *d)
     gr_device_sync(d);                      /* the host adds them up */
 }
 
-double gr_squares_norm(const gr_adamw *a)
+double gr_squares_norm(const gr_adamw *a, size_t first, size_t end)
 {
     double sum = 0;
 
     for (size_t i = 0; i < a->slices; i++)
-        sum += a->squares[i];
+        if (a->slice[i].param >= first && a->slice[i].param < end)
+            sum += a->squares[i];
     return sqrt(sum);
 }
 
 double gr_grad_norm(gr_adamw *a, gr_device *d)
 {
     gr_grad_squares(a, d);
-    return gr_squares_norm(a);
+    return gr_squares_norm(a, 0, a->n_params);
 }
 
-struct update { gr_adamw *a; gr_adamw_rule rule; double fall; uint64_t key; };
+struct update { gr_adamw *a; gr_adamw_rule rule; double lr, scale; uint64_t key; };
+
+/* Of the parameter, whose first step may be later than the others'. */
+static gr_adamw_rule rule_of(const struct update *u, const gr_param *p)
+{
+    double t = (double)(u->a->t - p->rests), pace = p->pace > 0 ? p->pace : 1;
+    gr_adamw_rule rule = u->rule;
+
+    rule.scale = (float)(p->scale > 0 ? u->scale * p->scale : u->scale);
+    rule.size = (float)(u->lr / (1 - pow(u->a->beta1, t))) * (float)pace;
+    rule.root = (float)sqrt(1 - pow(u->a->beta2, t));
+    rule.keep = p->decay ? (float)(1 - pace * (u->lr * u->a->decay)) : 1;
+    return rule;
+}
 
 static void update_slice(const struct update *u, gr_lane *lane, const gr_slice *s)
 {
@@ -116,11 +130,11 @@ static void update_slice(const struct update *u, gr_lane *lane, const gr_slice *
     size_t at = s->at - u->a->own;
     float *m = u->a->m + at, *v = u->a->v + at, *g = gr_f32(p->g) + s->first;
     uint64_t state = u->key + s->at / SLICE;            /* a key for each slice, so that places stay below 2^32 */
-    double pace = p->pace > 0 ? p->pace : 1;
-    gr_adamw_rule rule = u->rule;
+    gr_adamw_rule rule;
 
-    rule.size *= (float)pace;
-    rule.keep = p->decay ? (float)(1 - pace * u->fall) : 1;
+    if (u->a->t <= p->rests)
+        return;
+    rule = rule_of(u, p);
     if (p->w.type == GR_BF16)
         lane->op->adamw_bf16(lane, (uint16_t *)p->w.p + s->first, m, v, g, s->n, &rule, (uint32_t)gr_random(&state),
                              (uint32_t)s->at);
@@ -138,12 +152,9 @@ static void update(void *arg, gr_lane *lane, size_t first, size_t n)
 
 void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_device *d)
 {
-    double t = (double)++a->t;
-    struct update u = { a, { .scale = (float)scale, .b1 = (float)(1 - a->beta1), .b2 = (float)a->beta2,
-                             .c2 = (float)(1 - a->beta2), .eps = (float)a->eps,
-                             .size = (float)(lr / (1 - pow(a->beta1, t))),
-                             .root = (float)sqrt(1 - pow(a->beta2, t)) }, lr * a->decay, 0 };
-    uint64_t state = a->seed + a->t * 0x9e3779b97f4a7c15;
+    struct update u = { a, { .b1 = (float)(1 - a->beta1), .b2 = (float)a->beta2, .c2 = (float)(1 - a->beta2),
+                             .eps = (float)a->eps }, lr, scale, 0 };
+    uint64_t state = a->seed + ++a->t * 0x9e3779b97f4a7c15;
 
     u.key = gr_random(&state);
     gr_device_run(d, a->own_slices, GR_CUT_ONE, update, &u);

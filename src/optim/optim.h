@@ -2,7 +2,8 @@
  *
  *   m <- b1 m + (1-b1) g        v <- b2 v + (1-b2) g^2
  *   w <- w - lr wd w - lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)         wd only where decay is set; lr times
- *                                                                             the parameter's pace
+ *                                                                             the parameter's pace.
+ *                                                                             t: steps that it took, see rests
  *
  * Values do not meet but in the norm, which is a sum of fixed slices in a fixed order: no bit depends on the number
  * of threads. */
@@ -40,10 +41,11 @@ void gr_adamw_clear(gr_adamw *a);
 /* The norm of all gradients together, its slices summed in order. */
 double gr_grad_norm(gr_adamw *a, gr_device *d);
 /* The same in two steps: a->squares gets the sums of one's own slices and zeros elsewhere, so that those of all parts,
- * added up, are those of the whole. */
+ * added up, are those of the whole; then the norm of parameters [first, end). */
 void gr_grad_squares(gr_adamw *a, gr_device *d);
-double gr_squares_norm(const gr_adamw *a);
-/* One step of one's own values, with the gradients times `scale`: the factor that clips them, or 1. */
+double gr_squares_norm(const gr_adamw *a, size_t first, size_t end);
+/* One step of one's own values, with the gradients times `scale`, the factor that clips them, or 1, and times the
+ * parameter's own. */
 void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_device *d);
 
 typedef enum { GR_SCHEDULE_COSINE, GR_SCHEDULE_LINEAR, GR_SCHEDULE_CONSTANT } gr_schedule;

@@ -11,6 +11,8 @@ typedef struct {
     size_t rows, cols;          /* a vector has rows == 1 */
     bool decay;                 /* matrices; not norms and biases */
     double pace;                /* its learning rate is the others' times this; 0: 1 */
+    double scale;               /* and its gradient the others', which are clipped, times this; 0: 1 */
+    uint64_t rests;             /* steps that others take before its first */
     gr_mat w, g;                /* [rows, cols], without gaps: values, float32 or bfloat16; float32 gradient, or NULL */
     gr_device *on;              /* NULL: the memory of the host */
 } gr_param;

@@ -95,6 +95,8 @@ static gram_status list_params(struct loop *l, gram_err *err)
     if (!l->param)
         return gr_nomem(err, "training");
     memcpy(l->param, param, n * sizeof *param);
+    for (size_t i = 0; i < n && s; i++)
+        l->param[i].rests = s->rests;
     if (also)
         memcpy(l->param + n, s->also, also * sizeof *param);
     return gr_adamw_init_part(&l->adam, l->param, n + also, gr_dist_rank(l->r->opt->dist),
@@ -180,13 +182,52 @@ static gram_status learn(struct loop *l, const gr_example *const *e, size_t coun
 
 /* ---- A step --------------------------------------------------------------------------------------- */
 
-static gram_status check_finite(const gram_train_step *s, gram_err *err)
+static gram_status check_finite(const gram_train_step *s, double norm, gram_err *err)
 {
-    if (isfinite(s->loss) && isfinite(s->grad_norm))
+    if (isfinite(s->loss) && isfinite(norm))
         return GRAM_OK;
     return gr_fail(err, GRAM_EFORMAT, "step %" PRIu64 ": the loss is %g and the gradients' norm %g: the run has "
-                   "diverged, and no weight of this step was kept; a smaller `lr` may help", s->step, s->loss,
-                   s->grad_norm);
+                   "diverged, and no weight of this step was kept; a smaller `lr` may help", s->step, s->loss, norm);
+}
+
+/* Behind the step's own numbers. */
+static void add_number(struct loop *l, gram_train_step *s, const char *name, double value)
+{
+    size_t n = gr_min(s->n_more, GR_COUNT(l->number) - 1);
+
+    if (s->more != l->number)
+        memcpy(l->number, s->more, n * sizeof *s->more);
+    l->number[n] = (gram_number){ name, value };
+    s->more = l->number;
+    s->n_more = n + 1;
+}
+
+static double clipping(double clip, double norm)
+{
+    return clip > 0 && norm > clip ? clip / norm : 1;
+}
+
+/* The gradients of the model that is the run's, and of what the source trains beside it, are clipped each by its own
+ * norm: PPO's values, which may be far off at first, do not take the policy's steps from it. */
+static gram_status clip(struct loop *l, gram_train_step *s, double *scale, gram_err *err)
+{
+    const gr_source *from = l->r->source;
+    size_t n = l->adam.n_params, own = n - (from ? from->n_also : 0);
+    double also = gr_squares_norm(&l->adam, own, n);
+    gram_status rc;
+
+    s->grad_norm = gr_squares_norm(&l->adam, 0, own);
+    rc = check_finite(s, s->grad_norm, err);
+    if (!rc)
+        rc = check_finite(s, also, err);
+    if (rc)
+        return rc;
+    *scale = clipping(l->r->opt->clip, s->grad_norm);
+    for (size_t i = own; i < n; i++)                    /* of the step's, which goes before it */
+        l->param[i].scale = clipping(l->r->opt->clip, also) / *scale;
+    if (own < n)
+        add_number(l, s, "val/grad_norm", also);
+    return GRAM_OK;
 }
 
 /* Losses of which a mean is that of the whole batch, and wanted beforehand. */
@@ -216,7 +257,7 @@ gram_status gr_run_look(struct loop *l, const gr_example *const *e, size_t count
 }
 
 /* The loss of the batch and its gradients, of which this process then has its part. */
-static gram_status learn_batch(struct loop *l, size_t count, double n, gr_sum *sum, double *norm, gram_err *err)
+static gram_status learn_batch(struct loop *l, size_t count, double n, gr_sum *sum, gram_err *err)
 {
     gram_status rc = gr_share_batch(&l->share, l->batch, &count, err);
 
@@ -227,11 +268,11 @@ static gram_status learn_batch(struct loop *l, size_t count, double n, gr_sum *s
     if (!rc)
         rc = gr_share_sum(&l->share, sum, err);
     gr_grad_whole(&l->grad, sum);
-    return rc ? rc : gr_share_gradients(&l->share, l->r->device, norm, err);
+    return rc ? rc : gr_share_gradients(&l->share, l->r->device, err);
 }
 
 /* The rows of the next step, and the gradients of their loss. */
-static gram_status learn_rows(struct loop *l, gr_sum *sum, double *norm, gram_err *err)
+static gram_status learn_rows(struct loop *l, gr_sum *sum, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
     uint64_t first = l->state.step * o->batch_rows;
@@ -246,7 +287,7 @@ static gram_status learn_rows(struct loop *l, gr_sum *sum, double *norm, gram_er
         if (!rc)
             n += gr_grad_weight(&l->grad, l->batch[i]);
     }
-    return rc ? rc : learn_batch(l, count, n, sum, norm, err);
+    return rc ? rc : learn_batch(l, count, n, sum, err);
 }
 
 /* A policy's numbers as TRL names them: means over preferred answers, or good ones, and over the others. */
@@ -264,7 +305,7 @@ static void tell_policy(struct loop *l, gram_train_step *s, const gr_sum *sum)
     s->n_more = GR_COUNT(x);
 }
 
-static gram_status learn_source(struct loop *l, gram_train_step *s, gr_sum *sum, double *norm, gram_err *err)
+static gram_status learn_source(struct loop *l, gram_train_step *s, gr_sum *sum, gram_err *err)
 {
     const gr_source *from = l->r->source;
     gram_status rc = from->learn(from->arg, &l->grad, l->state.step, l->state.carried, l->metrics, sum, &s->more,
@@ -272,20 +313,20 @@ static gram_status learn_source(struct loop *l, gram_train_step *s, gr_sum *sum,
 
     if (!rc)
         rc = gr_share_sum(&l->share, sum, err);
-    return rc ? rc : gr_share_gradients(&l->share, l->r->device, norm, err);
+    return rc ? rc : gr_share_gradients(&l->share, l->r->device, err);
 }
 
 static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
-    double scale = 1, norm = 0, begin = seconds(l);
+    double scale, begin = seconds(l);
     gr_sum sum = { 0 };
     gram_status rc;
 
     *s = (gram_train_step){ .step = l->state.step + 1, .steps = l->steps };
     gr_trainee_zero(l->t);
     gr_trainee_drop(l->t, o->seed, l->state.step);
-    rc = l->r->source ? learn_source(l, s, &sum, &norm, err) : learn_rows(l, &sum, &norm, err);
+    rc = l->r->source ? learn_source(l, s, &sum, err) : learn_rows(l, &sum, err);
     gr_trainee_keep(l->t);
     if (rc)
         return rc;
@@ -296,12 +337,9 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
     s->accuracy = gr_grad_accuracy(&l->grad, &sum);
     s->tokens = l->tokens;
     s->lr = gr_learning_rate((gr_schedule)o->schedule, o->lr, l->state.step, l->warmup, l->steps);
-    s->grad_norm = norm;
-    rc = check_finite(s, err);
+    rc = clip(l, s, &scale, err);
     if (rc)
         return rc;
-    if (o->clip > 0 && s->grad_norm > o->clip)
-        scale = o->clip / s->grad_norm;
     gr_adamw_step(&l->adam, s->lr, scale, l->r->device);
     rc = gr_share_values(&l->share, err);
     if (rc)

@@ -18,6 +18,7 @@ typedef struct {
     /* [n_also] parameters that are stepped beside the model's, and written to checkpoints */
     const gr_param *also;
     size_t n_also;              /* but to no model. Their gradients are the source's to zero */
+    uint64_t rests;             /* steps that are theirs alone, before the model's first */
     /* Adds the gradients of step `step`, the first being 0, and fills in *sum. numbers: *n, until the next call.
      * carried [GR_CARRIED]: all zeros at first. */
     gram_status (*learn)(void *arg, gr_grad *g, uint64_t step, double *carried, gr_metrics *m, gr_sum *sum,

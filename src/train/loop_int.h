@@ -27,7 +27,7 @@ struct loop {
     struct timespec start;
     uint64_t tokens;
     bool asked;                     /* somebody wants the run to stop */
-    gram_number number[8];          /* of a step of dpo and its kin */
+    gram_number number[96];         /* of a step, where the loop has some of its own */
     bool check_rows;                /* of the model that is opened again: there is memory for it */
     gram_train_report *report;
 };

@@ -192,10 +192,14 @@ const gram_option gr_option_row[] = {
       .help = "ppo: how far from what it was in the rollout a value still learns; 0: however far" },
     { .name = "value-weight", .kind = GRAM_OPTION_REAL, .at = AT(align.value_weight), .stages = STAGE3, .alike = true,
       .above = true, .most = ANY, .algorithms = THE(PPO), .usual = { "", "", "0.1" },
-      .help = "ppo: what the value's loss weighs beside the policy's, with which it is clipped" },
+      .help = "ppo: what the value's loss weighs beside the policy's; each is clipped by itself" },
     { .name = "value-lr", .kind = GRAM_OPTION_REAL, .at = AT(align.value_lr), .stages = STAGE3, .alike = true,
       .most = 1, .algorithms = THE(PPO), .usual = { "", "", "0" },
       .help = "ppo: the peak of the value model's learning rate; 0: ten times `lr`" },
+    { .name = "value-warmup", .kind = GRAM_OPTION_WIDE, .at = AT(align.value_warmup), .stages = STAGE3, .alike = true,
+      .most = STEPS, .algorithms = THE(PPO), .usual = { "", "", "0" },
+      .help = "ppo: train the value model alone for the first N steps, in which the policy stays as it is; verl's "
+      "critic_warmup, OpenRLHF's freezing_actor_steps" },
 
     { .name = "beta", .kind = GRAM_OPTION_REAL, .at = AT(beta), .stages = STAGE2 | STAGE3, .alike = true,
       .above = true, .most = ANY, .losses = POLICIES, .usual = { "", "0.1; simpo 2", "0.05" },

@@ -159,7 +159,7 @@ gram_status gr_share_sum(const gr_share *s, gr_sum *sum, gram_err *err)
     return rc;
 }
 
-gram_status gr_share_gradients(const gr_share *s, gr_device *device, double *norm, gram_err *err)
+gram_status gr_share_gradients(const gr_share *s, gr_device *device, gram_err *err)
 {
     gram_status rc;
 
@@ -174,7 +174,6 @@ gram_status gr_share_gradients(const gr_share *s, gr_device *device, double *nor
     rc = gr_device_wait(device, err);
     if (!rc)
         rc = gr_dist_sum(s->d, s->a->squares, s->a->slices, err);
-    *norm = gr_squares_norm(s->a);
     return rc;
 }
 

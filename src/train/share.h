@@ -34,8 +34,9 @@ gram_status gr_share_batch(const gr_share *s, const gr_example **e, size_t *coun
 void gr_share_rows(const gr_share *s, const gr_example *const *e, size_t count, size_t *first, size_t *n);
 
 gram_status gr_share_sum(const gr_share *s, gr_sum *sum, gram_err *err);
-/* Adds up the gradients; each process then has those of its part. *norm: of all. */
-gram_status gr_share_gradients(const gr_share *s, gr_device *device, double *norm, gram_err *err);
+/* Adds up the gradients; each process then has those of its part, and of all the squares, of which gr_squares_norm()
+ * makes norms. */
+gram_status gr_share_gradients(const gr_share *s, gr_device *device, gram_err *err);
 /* The values that each has stepped go to all. */
 gram_status gr_share_values(const gr_share *s, gram_err *err);
 

@@ -189,6 +189,56 @@ static void the_start_may_be_the_best(void **state)
     json_decref(o.lines);
 }
 
+/* The value model alone learns at first: the policy that writes stays the same, and its own first step is Adam's
+ * first. */
+static void values_are_learnt_first(void **state)
+{
+    const char *const set[] = { "algorithm=ppo", "cut=keep", "steps=8", "updates=1", "value-warmup=4" };
+    outcome o = run(set, GR_COUNT(set));
+    const char *weights[4];
+    json_t *s, *line;
+    size_t i;
+
+    (void)state;
+    CHECK_OK(o.rc);
+    s = read_lines(o.dir, "samples.jsonl");             /* four rollouts of four prompts and three answers */
+    assert_int_equal(json_array_size(s), 48);
+    json_array_foreach(s, i, line)
+        weights[i / 12] = json_string_value(json_object_get(line, "weights"));
+    assert_string_equal(weights[0], weights[1]);
+    assert_string_equal(weights[0], weights[2]);
+    assert_string_not_equal(weights[0], weights[3]);
+    for (int k = 1; k <= 8; k++) {
+        const json_t *m = step_of(&o, k);
+        assert_true((of(m, "grad_norm") > 0) == (k > 4) && isnan(of(m, "loss/policy_avg")) == (k <= 4));
+        assert_true(of(m, "val/grad_norm") > 0 && of(m, "loss/value_avg") > 0);
+    }
+    json_decref(s), json_decref(o.lines);
+    o = run((const char *const[]){ "algorithm=ppo", "cut=keep", "value-warmup=8" }, 3);
+    assert_int_equal(o.rc, GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "value-warmup"));
+    json_decref(o.lines);
+}
+
+/* The policy's gradients are clipped by their own norm, whatever the values' is. */
+static void clipped_each_by_itself(void **state)
+{
+    const char *const set[] = { "algorithm=ppo", "cut=keep", "kl=none", "steps=2", "updates=1", "clip=0.01",
+                                "value-weight=0.1" };
+    const char *more[GR_COUNT(set)];
+    outcome a = run(set, GR_COUNT(set)), b;
+
+    (void)state;
+    memcpy(more, set, sizeof more);
+    more[GR_COUNT(set) - 1] = "value-weight=1000";
+    b = run(more, GR_COUNT(more));
+    CHECK_OK(a.rc);
+    CHECK_OK(b.rc);
+    assert_true(of(step_of(&b, 1), "val/grad_norm") > 5000 * of(step_of(&a, 1), "val/grad_norm"));
+    assert_true(of(step_of(&a, 1), "grad_norm") > 0.01 && a.weights == b.weights);
+    json_decref(a.lines), json_decref(b.lines);
+}
+
 /* ---- Options --------------------------------------------------------------------------------------------- */
 
 enum { WEIGHTS, SAMPLES, RC, LINES };
@@ -225,9 +275,10 @@ static const struct { const char *set, *with[5]; int what; } move[] = {
     { "algorithm=ppo", { "kl=none", "cut=keep" }, WEIGHTS },
     { "gae-gamma=0.5", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
     { "gae-lambda=0.3", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
-    { "value-clip=0", { "algorithm=ppo", "cut=keep", "updates=2" }, WEIGHTS },
-    { "value-weight=2", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
-    { "value-lr=0.3", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
+    { "value-clip=0", { "algorithm=ppo", "cut=keep", "updates=2", "steps=8" }, WEIGHTS },
+    { "value-weight=2", { "algorithm=ppo", "cut=keep", "updates=1" }, WEIGHTS },
+    { "value-lr=0.3", { "algorithm=ppo", "cut=keep", "updates=1" }, WEIGHTS },
+    { "value-warmup=2", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
     { "value=" REWARD, { "algorithm=ppo", "cut=keep" }, WEIGHTS },
     { "whiten=no", { "algorithm=ppo", "cut=keep" }, WEIGHTS },
     { "kl=none", { "algorithm=ppo", "cut=keep", "updates=1" }, WEIGHTS },
@@ -518,7 +569,8 @@ int main(void)
         cmocka_unit_test(what_the_judge_fails_at_leaves_its_group),
         cmocka_unit_test(cut_answers_have_no_end_and_are_masked), cmocka_unit_test(equal_rewards_teach_nothing),
         cmocka_unit_test(dead_prompts_are_replaced), cmocka_unit_test(another_model_writes),
-        cmocka_unit_test(the_start_may_be_the_best),
+        cmocka_unit_test(values_are_learnt_first),
+        cmocka_unit_test(clipped_each_by_itself), cmocka_unit_test(the_start_may_be_the_best),
         cmocka_unit_test(what_says_nothing_is_refused), cmocka_unit_test(killed_and_resumed_it_is_the_same),
         cmocka_unit_test(a_judge_learns_to_reason), cmocka_unit_test(every_method_climbs),
         cmocka_unit_test(every_option_moves_something)

@@ -59,40 +59,68 @@ static void rewards_and_distance(void **state)
     free(dir);
 }
 
-/* Twenty rollouts of ten answers: eight of each of twelve, the last one open. Without rewards there is no figure. */
-static void samples_are_few(void **state)
+static char *samples_of(int rollouts, int answers, int steps, gr_buf *page)
 {
-    char line[200];
-    gr_buf lines = { 0 }, b = { 0 };
-    gr_page p = { &b, true };
-    char *dir;
+    char line[200], *dir;
+    gr_buf lines = { 0 };
+    gr_page p = { page, true };
 
-    (void)state;
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < rollouts * answers; i++) {
         snprintf(line, sizeof line, "{\"step\":%d,\"prompt\":\"<q>\",\"completion\":\"a%d\",\"reward\":%s}\n",
-                 1 + i / 10, i, i % 2 ? "null" : "0.5");
+                 1 + i / answers * steps, i, i % 2 ? "null" : "0.5");
         assert_true(gr_buf_puts(&lines, line));
     }
     dir = directory("{\"step\":1,\"loss\":2}\n", lines.p);
     CHECK_OK(gr_policy_figures(&p, dir, &check_err));
-    assert_int_equal(b.n, 0);
+    assert_int_equal(page->n, 0);                       /* without rewards there is no figure */
     CHECK_OK(gr_policy_samples(&p, dir, &check_err));
-    assert_int_equal(count(b.p, "<summary>step"), 12);
-    assert_int_equal(count(b.p, "open=\"\"><summary>step 20<"), 1);
-    assert_int_equal(count(b.p, "&lt;q&gt;"), 12 * 8);
-    assert_int_equal(count(b.p, "<td>0.500</td>"), 12 * 4);
-    assert_non_null(strstr(b.p, ">a0<"));
-    assert_non_null(strstr(b.p, ">a197<"));
-    assert_null(strstr(b.p, ">a198<"));
-    assert_null(strstr(b.p, "<q>"));
     gr_buf_clear(&lines);
+    return dir;
+}
+
+/* Eight answers of each of twenty rollouts of ten, from the first to the last, the last rollout open. */
+static void eight_samples_a_step(void **state)
+{
+    gr_buf b = { 0 };
+    char *dir = samples_of(20, 10, 1, &b);
+
+    (void)state;
+    assert_int_equal(count(b.p, "<summary>step "), 20);
+    assert_int_equal(count(b.p, "open=\"\"><summary>step 20<"), 1);
+    assert_int_equal(count(b.p, "&lt;q&gt;"), 20 * 8);
+    assert_non_null(strstr(b.p, ">a0<"));
+    assert_non_null(strstr(b.p, ">a199<"));
+    assert_non_null(strstr(b.p, "<td>0.500</td>"));
+    assert_null(strstr(b.p, "<q>"));
+    gr_buf_clear(&b);
+    free(dir);
+}
+
+/* Three steps learn of a rollout: 24 answers; and of a thousand rollouts some are shown. */
+static void of_rollouts_of_several_steps(void **state)
+{
+    gr_buf b = { 0 };
+    char *dir = samples_of(4, 40, 3, &b);
+
+    (void)state;
+    assert_int_equal(count(b.p, "<summary>steps "), 4);
+    assert_non_null(strstr(b.p, "<summary>steps 10 to 12<"));
+    assert_int_equal(count(b.p, "&lt;q&gt;"), 4 * 24);
+    gr_buf_clear(&b);
+    free(dir);
+    dir = samples_of(1000, 8, 1, &b);
+    assert_true(count(b.p, "&lt;q&gt;") > 3900 && count(b.p, "&lt;q&gt;") <= 4096);
+    assert_non_null(strstr(b.p, "<summary>step 1<"));
+    assert_non_null(strstr(b.p, "<summary>step 1000<"));
+    assert_non_null(strstr(b.p, "since there are many"));
     gr_buf_clear(&b);
     free(dir);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(rewards_and_distance), cmocka_unit_test(samples_are_few) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(rewards_and_distance), cmocka_unit_test(eight_samples_a_step),
+                                        cmocka_unit_test(of_rollouts_of_several_steps) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,7 +137,7 @@ static void words_are_counted(void **state)
 static void what_shows_them(void **state)
 {
     const gr_versus_sample sample = { "<q>", { "<b>", "&" }, 1, { 0.5, NAN } };
-    const gr_versus_facts f = { "d", "p", "b<", "j", "greedy", "today", "A note.", 2, 1, &sample, 1 };
+    const gr_versus_facts f = { "d", "p", "b<", "j", "greedy", "today", "A note.", 1, 2, 1, &sample, 1 };
     gr_versus v = { 0 };
     gram_policy_comparison c;
     gr_buf table = { 0 }, json = { 0 }, page = { 0 };
