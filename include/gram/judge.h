@@ -14,7 +14,8 @@
  * A judge is one of these:
  *
  *     a model that compares       GRAM and its kin: pairs are read in both orders, always, and a scheme makes a reward
- *                                 for each answer of what the comparisons said
+ *                                 for each answer of what the comparisons said. With `rationale` it writes its reasons
+ *                                 before each verdict, and votes (gram/rationale.h)
  *     a model with a reward head  each answer is read once and gets its reward; of PURM mean - lambda u
  *     a server                    http://HOST[:PORT][/PREFIX] of a `gram serve`, or what answers POST /v1/score as it
  *                                 does, whose model is one of the two above; the same numbers come out
@@ -63,6 +64,8 @@ typedef struct {
                                  * one holds, and neither that of `model` nor a server's */
     const gram_options *model;  /* of a judge that is a path; NULL: defaults. single_order is refused */
     const char *key;            /* of a server: sent as a bearer token; NULL: none */
+    const struct gram_rationale_options *rationale;     /* of a model that compares, which writes its reasons: how;
+                                                         * NULL: it writes none. single_order is refused */
     double timeout;             /* seconds in which a program has to write its next line; 0: 600 */
 } gram_judge_options;
 

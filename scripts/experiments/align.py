@@ -171,7 +171,7 @@ def climb():
                "least gain / s.e.": f"{min(g / e for g, e in zip(gain, errors)):.0f}",
                "KL": mean_sd([g["kl"]["value"] for g in got], 1),
                "tokens an answer": mean_sd([g["policy"]["tokens"]["value"] for g in got], 1)}
-        for tokens in (10000, 20000, 40000):
+        for tokens in (10000, 20000, 35000):
             row[f"after {tokens // 1000}k tokens"] = mean_sd([after_tokens(run, method, tokens) for run in runs])
         out.append(row)
     table("climb", out)

@@ -1,4 +1,5 @@
 /* judge.c - gram/judge.h: one object over each kind of judge. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,9 @@ static gram_status check_options(const gram_judge_options *o, gram_err *err)
         return gr_fail(err, GRAM_EARG, "lambda: wanted a number of 0 or more, found %g", o->lambda);
     if (!(o->timeout >= 0) || !isfinite(o->timeout))
         return gr_fail(err, GRAM_EARG, "timeout: wanted seconds, 0 or more, found %g", o->timeout);
+    if (o->rationale && o->rationale->single_order)
+        return gr_fail(err, GRAM_EARG, "rationales: a judge that gives rewards reads both orders, and single_order is "
+                       "set");
     return GRAM_OK;
 }
 
@@ -91,9 +95,9 @@ static gram_status settle(gram_judge *j, const char *name, gram_err *err)
                            j->m && j->m->judge.scale ? " on the scale " : "",
                            j->m && j->m->judge.scale ? j->m->judge.label_text[0] : "");
     else
-        ok = gr_buf_printf(&b, "%s, which compares two answers, in both orders: %s, %s", name,
-                           gram_scheme_name(j->scheme), j->unit == GRAM_UNIT_MARGIN ? "logit margins"
-                                                                                    : "preferences less 1/2");
+        ok = gr_buf_printf(&b, "%s, which compares two answers, in both orders%s: %s, %s", name,
+                           j->reasons ? j->reasons : "", gram_scheme_name(j->scheme),
+                           j->unit == GRAM_UNIT_MARGIN ? "logit margins" : "preferences less 1/2");
     j->about = b.p;
     return ok ? GRAM_OK : gr_nomem(err, "judge");
 }
@@ -111,22 +115,38 @@ static gram_judge *judge_new(const gram_judge_options *o)
     return j;
 }
 
-static gram_status find_head(gram_judge *j, gram_err *err)
+/* A resume that compares what is said of two judges takes no other rationales for these. */
+static gram_status open_reasoner(gram_judge *j, const gram_rationale_options *o, gram_err *err)
+{
+    gr_buf b = { 0 };
+    bool ok = gr_buf_printf(&b, ", behind %zu rationales of at most %zu tokens (%.200s, seed %" PRIu64, o->votes,
+                            o->max_tokens, o->format ? o->format : "gram-r2", o->seed) &&
+              (o->temperature == 1 || gr_buf_printf(&b, ", temperature %g", o->temperature)) &&
+              (o->top_p == 1 || gr_buf_printf(&b, ", top-p %g", o->top_p)) &&
+              (!o->top_k || gr_buf_printf(&b, ", top-k %zu", o->top_k)) &&
+              (o->min_p == 0 || gr_buf_printf(&b, ", min-p %g", o->min_p)) &&
+              (!o->early || gr_buf_printf(&b, ", early %zu at %g", o->early, o->sure)) && gr_buf_puts(&b, ")");
+
+    j->reasons = b.p;
+    return ok ? gram_reasoner_open(&j->reasoner, j->m, o, err) : gr_nomem(err, "judge");
+}
+
+static gram_status find_head(gram_judge *j, const gram_judge_options *opt, gram_err *err)
 {
     gr_reward_kind kind = gr_model_config(j->m->model)->reward;
     gram_status rc = gr_api_ready(j->m, err);
 
     j->head = kind != GR_REWARD_NONE || j->m->judge.pointwise;
     j->spread = kind == GR_REWARD_PURM;
-    return rc;
+    return !rc && opt->rationale ? open_reasoner(j, opt->rationale, err) : rc;
 }
 
-static gram_status open_model(gram_judge *j, const char *path, const gram_options *opt, gram_err *err)
+static gram_status open_model(gram_judge *j, const char *path, const gram_judge_options *opt, gram_err *err)
 {
-    gram_status rc = gram_open(&j->m, path, opt, err);
+    gram_status rc = gram_open(&j->m, path, opt->model, err);
 
     j->owned = true;
-    return rc ? rc : find_head(j, err);
+    return rc ? rc : find_head(j, opt, err);
 }
 
 static gram_status open_server(gram_judge *j, const char *url, const char *key, gram_err *err)
@@ -169,6 +189,9 @@ gram_status gram_judge_open(gram_judge **out, const char *where, const gram_judg
     if (opt->model && opt->model->pointwise && (is_program(where) || is_server(where)))
         return gr_fail(err, GRAM_EARG, "pointwise: %s judges in its own way; a model that is opened here can be "
                        "asked so", where);
+    if (opt->rationale && (is_program(where) || is_server(where)))
+        return gr_fail(err, GRAM_EARG, "rationales: %s judges in its own way; a model that is opened here can write "
+                       "its reasons", where);
     rc = begin(out, opt, err);
     if (rc)
         return rc;
@@ -177,24 +200,27 @@ gram_status gram_judge_open(gram_judge **out, const char *where, const gram_judg
     else if (is_server(where))
         rc = open_server(*out, where, opt->key, err);
     else
-        rc = open_model(*out, where, opt->model, err);
+        rc = open_model(*out, where, opt, err);
     return finish(out, rc, where, err);
 }
 
 gram_status gram_judge_over(gram_judge **out, gram_model *m, const gram_judge_options *opt, gram_err *err)
 {
-    gram_status rc = begin(out, opt ? opt : &no_options, err);
+    gram_status rc;
 
+    opt = opt ? opt : &no_options;
+    rc = begin(out, opt, err);
     if (rc)
         return rc;
     (*out)->m = m;
-    return finish(out, find_head(*out, err), m->name, err);
+    return finish(out, find_head(*out, opt, err), m->name, err);
 }
 
 void gram_judge_close(gram_judge *j)
 {
     if (!j)
         return;
+    gram_reasoner_close(j->reasoner);
     if (j->owned)
         gram_close(j->m);
     gr_program_close(j->program);
@@ -202,6 +228,7 @@ void gram_judge_close(gram_judge *j)
     free(j->url);
     free(j->key);
     free(j->about);
+    free(j->reasons);
     free(j);
 }
 
@@ -270,7 +297,25 @@ static gram_status each(judge_fn *judge, void *arg, size_t n, char **fault, gram
     return GRAM_OK;
 }
 
-struct pairs { gram_model *m; gram_pair *pair; gram_verdict *out; };
+struct pairs { gram_model *m; gram_reasoner *r; gram_pair *pair; gram_verdict *out; };
+
+/* The votes of each pair as its verdict. */
+static gram_status reason_pairs(void *arg, size_t from, size_t n, size_t *bad, gram_err *err)
+{
+    struct pairs *p = arg;
+    gram_reasoned *v = gr_calloc(n, sizeof *v);
+    gram_status rc = v ? gram_reason(p->r, p->pair + from, n, v, bad, err) : gr_nomem(err, "rewards");
+
+    if (!v)
+        *bad = n;
+    for (size_t i = 0; i < n && !rc; i++) {
+        p->out[from + i] = v[i].verdict;
+        gram_reasoned_clear(&v[i]);
+    }
+    free(v);
+    *bad += from;
+    return rc;
+}
 
 static gram_status judge_pairs(void *arg, size_t from, size_t n, size_t *bad, gram_err *err)
 {
@@ -286,14 +331,14 @@ static gram_status compare_here(void *arg, const size_t (*pair)[2], size_t n, gr
 {
     const struct judging *w = arg;
     const gram_group *g = w->g;
-    struct pairs p = { w->j->m, gr_calloc(n, sizeof *p.pair), out };
+    struct pairs p = { w->j->m, w->j->reasoner, gr_calloc(n, sizeof *p.pair), out };
     gram_status rc = p.pair ? GRAM_OK : gr_nomem(err, "rewards");
 
     for (size_t k = 0; k < n && !rc; k++)
         p.pair[k] = (gram_pair){ g->prompt, g->response[pair[k][0]],
                                  pair[k][1] < g->n ? g->response[pair[k][1]] : g->reference };
     if (!rc)
-        rc = each(judge_pairs, &p, n, fault, err);
+        rc = each(p.r ? reason_pairs : judge_pairs, &p, n, fault, err);
     free(p.pair);
     return rc;
 }

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include "api/api_int.h"
+#include "gram/rationale.h"
 #include "reward/program.h"
 #include "reward/scheme.h"
 
@@ -14,6 +15,8 @@ struct gram_judge {
     double lambda;
     gram_model *m;              /* one of these three: m, url, program */
     bool owned;                 /* m is closed with the judge */
+    gram_reasoner *reasoner;    /* over m, where it writes its reasons; NULL: it writes none */
+    char *reasons;              /* how, in words */
     char *url, *key;
     gr_program *program;
     bool head, spread;          /* it gives numbers by a reward head; with a sigma */

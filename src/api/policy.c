@@ -7,6 +7,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "gram/align.h"
+#include "gram/rationale.h"
 #include "train/options.h"
 
 #define PROMPT_BYTES ((size_t)1 << 20)      /* of a file that asks a judge */
@@ -44,11 +45,13 @@ static gram_status rewards(void *arg, const gr_align_prompt *p, const char *cons
     return rc;
 }
 
-/* pointwise: of the judge that is learnt from, where that is asked for. */
-static gram_status open_judge(gram_judge **out, const char *where, bool pointwise, const gram_train_options *o,
+/* learnt: the judge that is learnt from, of which pointwise and votes say how it is asked. */
+static gram_status open_judge(gram_judge **out, const char *where, bool learnt, const gram_train_options *o,
                               gram_err *err)
 {
     const gram_align_options *a = &o->align;
+    bool pointwise = learnt && a->pointwise;
+    gram_rationale_options reasons;
     gram_options model = { .threads = o->model.threads, .device = o->model.device, .note = o->model.note,
                            .note_arg = o->model.note_arg, .pointwise = pointwise,
                            .scale = pointwise ? a->scale : NULL };
@@ -57,6 +60,14 @@ static gram_status open_judge(gram_judge **out, const char *where, bool pointwis
     size_t n = 0;
     gram_status rc = a->scheme ? gram_scheme_parse(a->scheme, &j.scheme, err) : GRAM_OK;
 
+    if (learnt && a->votes) {
+        gram_rationale_options_init(&reasons);
+        reasons.format = o->rationale_format;
+        reasons.votes = a->votes;
+        reasons.max_tokens = a->vote_tokens;
+        reasons.seed = o->seed;
+        j.rationale = &reasons;
+    }
     if (!rc && a->unit)
         rc = gram_unit_parse(a->unit, &j.unit, err);
     if (!rc && pointwise && a->pointwise_prompt)
@@ -111,7 +122,7 @@ static gram_status check_judges(const gr_policy *p, gram_err *err)
 static gram_status open_judges(gr_policy *p, gram_err *err)
 {
     const gram_align_options *a = &p->o->align;
-    gram_status rc = open_judge(&p->judge, a->judge, a->pointwise, p->o, err);
+    gram_status rc = open_judge(&p->judge, a->judge, true, p->o, err);
 
     p->eval_judge = p->judge;
     if (!rc && a->eval_judge && strcmp(a->eval_judge, a->judge))

@@ -54,6 +54,8 @@ extern struct poptOption cli_judge_table[];     /* the same and --lambda --singl
 extern struct poptOption cli_rationale_table[]; /* --rationale --votes and what goes with them */
 /* *out is o, filled from them, or NULL without --rationale. Zero, or an exit code after a message. */
 int cli_rationale(gram_rationale_options *o, const gram_rationale_options **out);
+extern struct poptOption cli_votes_table[];     /* --judge-votes: the same of a judge beside a policy */
+int cli_votes(gram_rationale_options *o, const gram_rationale_options **out);
 extern struct poptOption cli_rows_table[];      /* --resume --columns --skip-bad --shard --quiet */
 extern struct poptOption cli_common_table[];    /* --help; main() adds it to every command */
 

@@ -46,6 +46,7 @@ static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
     CLI_INCLUDE(cli_pointwise_table, NULL),
+    CLI_INCLUDE(cli_votes_table, NULL),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END
 };
@@ -62,6 +63,7 @@ static bool is_judge(const char *where)
 static int open_judges(struct judges *j, gram_model *policy, const char *policy_path)
 {
     gram_options model, plain;
+    gram_rationale_options reasons;
     gram_judge_options o = { .model = &model, .key = getenv("GRAM_API_KEY"), .timeout = timeout_s }, gold;
     gram_err err;
     gram_status s;
@@ -76,6 +78,9 @@ static int open_judges(struct judges *j, gram_model *policy, const char *policy_
     }
     gold = o;
     gold.model = &plain;
+    rc = cli_votes(&reasons, &o.rationale);
+    if (rc)
+        return rc;
     if ((by && gram_scheme_parse(by, &o.scheme, &err)) || (unit && gram_unit_parse(unit, &o.unit, &err)))
         return cli_usage("--%s: %s", by && !o.scheme ? "by" : "unit", err.text);
     o.lambda = model.lambda;

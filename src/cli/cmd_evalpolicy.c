@@ -35,6 +35,7 @@ static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
     CLI_INCLUDE(cli_pointwise_table, NULL),
+    CLI_INCLUDE(cli_votes_table, NULL),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
     CLI_TABLE_END
 };
@@ -54,11 +55,14 @@ static int open_writer(gram_model **m, const char *path, const char *base, const
 static int open_all(struct models *m, const char *policy)
 {
     gram_options model;
+    gram_rationale_options reasons;
     gram_judge_options o = { .model = &model, .key = getenv("GRAM_API_KEY"), .timeout = timeout_s };
     const char *base;
     gram_err err;
     int rc = cli_model_options(&model);
 
+    if (!rc)
+        rc = cli_votes(&reasons, &o.rationale);
     if (rc)
         return rc;
     base = model.base;

@@ -38,6 +38,44 @@ struct poptOption cli_rationale_table[] = {
     CLI_TABLE_END
 };
 
+static long long judge_votes, judge_tokens = 512;
+static char *judge_format;
+
+struct poptOption cli_votes_table[] = {
+    { "judge-votes", '\0', POPT_ARG_LONGLONG, &judge_votes, 0,
+      "Let the judge, a model that compares, write its reasons K times before each verdict, over both orders in turn "
+      "(default: 0, it writes none).", "K" },
+    { "judge-tokens", '\0', POPT_ARG_LONGLONG, &judge_tokens, 0,
+      "Close a rationale of the judge's by force at N tokens (default: 512).", "N" },
+    { "judge-format", '\0', POPT_ARG_STRING, &judge_format, 0,
+      "How the judge writes reasons and verdict, as --rationale-format of `gram score`.",
+      "gram-r2|rm-r1|think-rm|FILE" },
+    CLI_TABLE_END
+};
+
+int cli_votes(gram_rationale_options *o, const gram_rationale_options **out)
+{
+    gram_err err;
+
+    *out = NULL;
+    if (judge_votes == 0 && (judge_format || judge_tokens != 512))
+        return cli_usage("--%s goes with --judge-votes", judge_format ? "judge-format" : "judge-tokens");
+    if (judge_votes == 0)
+        return CLI_DONE;
+    if (judge_votes < 0 || judge_votes % 2 || judge_tokens < 1)
+        return cli_usage(judge_tokens < 1 ? "--judge-tokens %lld: wanted 1 or more" : "--judge-votes %lld: half of them "
+                         "read a pair in each order: wanted an even number", judge_tokens < 1 ? judge_tokens
+                                                                                              : judge_votes);
+    gram_rationale_options_init(o);
+    o->format = judge_format;
+    o->votes = (size_t)judge_votes;
+    o->max_tokens = (size_t)judge_tokens;
+    if (gram_rationale_options_check(o, &err))
+        return cli_fail_err(&err);
+    *out = o;
+    return CLI_DONE;
+}
+
 int cli_rationale(gram_rationale_options *o, const gram_rationale_options **out)
 {
     int way = cli_choice("products", products, "auto|few|tiles");

@@ -81,6 +81,13 @@ const gram_option gr_option_row[] = {
     { .name = "pointwise-prompt", .kind = GRAM_OPTION_PATH, .at = AT(align.pointwise_prompt), .stages = STAGE3,
       .alike = true, .needs = "pointwise",
       .help = "The prompt that asks it, with {input} and {response} (default: gram's own)" },
+    { .name = "judge-votes", .kind = GRAM_OPTION_SIZE, .at = AT(align.votes), .stages = STAGE3, .alike = true,
+      .most = 1024, .usual = { "", "", "0" },
+      .help = "The judge, a model that compares, writes its reasons N times before each verdict, over both orders in "
+      "turn, as gram score `rationale` does; 0: it writes none" },
+    { .name = "judge-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(align.vote_tokens), .stages = STAGE3, .alike = true,
+      .least = 1, .most = MANY, .needs = "judge-votes", .usual = { "", "", "512" },
+      .help = "The longest of these rationales" },
     { .name = "samples", .letter = 'n', .kind = GRAM_OPTION_SIZE, .at = AT(align.samples), .stages = STAGE3,
       .alike = true, .least = 1, .most = 1024, .usual = { "", "", "8; online-dpo 2; ppo 1" },
       .help = "Answers to each prompt" },

@@ -39,7 +39,7 @@ static gram_status check_self(const gram_align_options *a, gram_err *err)
 {
     const struct { bool on; const char *name; } not[] = {
         { a->eval_judge, "eval-judge" }, { a->scheme, "scheme" }, { a->unit, "unit" }, { a->pointwise, "pointwise" },
-        { a->lambda != 0, "lambda" }, { a->global, "global" }, { a->sampler, "sampler" },
+        { a->votes, "judge-votes" }, { a->lambda != 0, "lambda" }, { a->global, "global" }, { a->sampler, "sampler" },
         { a->algorithm == GRAM_ALGORITHM_REMAX, "algorithm remax" },
         { a->algorithm == GRAM_ALGORITHM_ONLINE_DPO, "algorithm online-dpo" } };
 
@@ -69,8 +69,15 @@ gram_status gr_options_check_align(const gram_train_options *o, gram_err *err)
                        "what is a good answer");
     if (!strcmp(a->judge, GR_JUDGE_SELF))
         rc = check_self(a, err);
-    else if (o->rationale_format)
-        rc = gr_fail(err, GRAM_EARG, "rationale-format: wanted `judge` self with it, without which it says nothing");
+    else if (o->rationale_format && !a->votes)
+        rc = gr_fail(err, GRAM_EARG, "rationale-format: wanted `judge` self or `judge-votes` with it, without which it "
+                     "says nothing");
+    else if (a->votes % 2)
+        rc = gr_fail(err, GRAM_EARG, "judge-votes: half of them read a pair in each order: wanted an even number, found "
+                     "%zu", a->votes);
+    else if (a->votes && a->pointwise)
+        rc = gr_fail(err, GRAM_EARG, "judge-votes: reasons are written about two answers, and `pointwise` asks about "
+                     "one");
     if (rc)
         return rc;
     if (!a->max_new)

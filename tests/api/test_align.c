@@ -284,6 +284,8 @@ static const struct { const char *set, *with[5]; int what; } move[] = {
     { "kl=none", { "algorithm=ppo", "cut=keep", "updates=1" }, WEIGHTS },
     { "kl-in=loss", { "algorithm=ppo", "kl=k3", "cut=keep" }, WEIGHTS },
     { "resample=2", { SOME, "cut=keep" }, SAMPLES }, { "sampler=" OTHER, { "algorithm=raft", "cut=keep" }, SAMPLES },
+    { "judge-votes=2", { NULL }, RC },
+    { "judge-tokens=3", { ("judge=" MODEL), "judge-votes=2", "cut=keep" }, WEIGHTS },
     { "lambda=1", { NULL }, RC },           /* a program gives numbers: these four are for models, and refused */
 };
 
@@ -485,6 +487,48 @@ static void check_rewards(const char *dir)
     json_decref(s);
 }
 
+/* A judge that writes its reasons: of two answers the one is worth the margin of the votes, and the other its
+ * opposite. */
+static void votes_are_rewards(void **state)
+{
+    static const char *const set[] = { ("judge=" MODEL), "judge-votes=2", "judge-tokens=5", "samples=2", "batch-rows=4",
+                                       "steps=1", "cut=keep", "kl=none", "seed=3" };
+    gram_rationale_options how;
+    outcome o = run(set, GR_COUNT(set));
+    gram_reasoner *r;
+    gram_model *m;
+    json_t *s, *line;
+    size_t i;
+
+    (void)state;
+    CHECK_OK(o.rc);
+    gram_rationale_options_init(&how);
+    how.max_tokens = 5;
+    how.seed = 3;
+    CHECK_OK(gram_open(&m, MODEL, &(gram_options){ .threads = 1 }, &check_err));
+    CHECK_OK(gram_reasoner_open(&r, m, &how, &check_err));
+    s = read_lines(o.dir, "samples.jsonl");
+    assert_int_equal(json_array_size(s), 8);
+    json_array_foreach(s, i, line) {
+        const json_t *next = json_array_get(s, i + 1);
+        gram_message turn = { "user", json_string_value(json_object_get(line, "prompt")) };
+        gram_pair pair = { .prompt = { &turn, 1, NULL } };
+        gram_reasoned v;
+        size_t bad;
+        if (i % 2)
+            continue;
+        pair.a = json_string_value(json_object_get(line, "completion"));
+        pair.b = json_string_value(json_object_get(next, "completion"));
+        CHECK_OK(gram_reason(r, &pair, 1, &v, &bad, &check_err));
+        if (!(fabs(of(line, "reward") - v.verdict.logit_margin) < 1e-4 && of(next, "reward") == -of(line, "reward")))
+            fail_msg("line %zu: reward %.9g, and the votes say %.9g", i, of(line, "reward"), v.verdict.logit_margin);
+        gram_reasoned_clear(&v);
+    }
+    gram_reasoner_close(r);
+    gram_close(m);
+    json_decref(s), json_decref(o.lines);
+}
+
 static void a_judge_learns_to_reason(void **state)
 {
     const char *const small[] = { "judge=self", "samples=4", "batch-rows=4", "steps=1", "cut=keep", "kl=none" };
@@ -572,7 +616,8 @@ int main(void)
         cmocka_unit_test(values_are_learnt_first),
         cmocka_unit_test(clipped_each_by_itself), cmocka_unit_test(the_start_may_be_the_best),
         cmocka_unit_test(what_says_nothing_is_refused), cmocka_unit_test(killed_and_resumed_it_is_the_same),
-        cmocka_unit_test(a_judge_learns_to_reason), cmocka_unit_test(every_method_climbs),
+        cmocka_unit_test(a_judge_learns_to_reason), cmocka_unit_test(votes_are_rewards),
+        cmocka_unit_test(every_method_climbs),
         cmocka_unit_test(every_option_moves_something)
     };
 
