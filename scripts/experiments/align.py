@@ -32,7 +32,6 @@ import sys
 import world
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SEEDS = (0, 1, 2)
 COMMON = ["--max-new-tokens", str(world.MAX_NEW), "--schedule", "constant", "--warmup", "0", "--threads", "1",
           "--save-every", "0", "--quiet"]
 RATE = "1e-3"
@@ -121,7 +120,11 @@ def table(name, rows):
 
 
 def mean_sd(x, digits=2):
-    """Over seeds."""
+    """Over seeds; nothing where one has no such number."""
+    if any(map(math.isnan, x)):
+        return ""
+    if len(x) < 2:
+        return f"{x[0]:.{digits}f}"
     return f"{statistics.mean(x):.{digits}f} ({statistics.stdev(x):.{digits}f})"
 
 
@@ -133,8 +136,8 @@ def rollouts(name):
 # ---- A known reward under every method ----------------------------------------------------------------------------
 
 GROUPS = ["--rollout-prompts", 16, "--batch-rows", 16, "--samples", 8]
-ALONE = ["--rollout-prompts", 128, "--batch-rows", 128, "--samples", 1]
-METHODS = {                                     # each writes 30 times 128 answers
+ALONE = ["--rollout-prompts", 64, "--batch-rows", 64, "--samples", 1]
+METHODS = {                                     # 30 times 128 answers, greedy ones too; ppo 64
     "raft": ("raft", GROUPS + ["--updates", 2, "--steps", 60]),
     "raft++": ("raft", GROUPS + ["--updates", 2, "--steps", 60]),
     "reinforce-rej": ("raft", GROUPS + ["--steps", 30]),
@@ -142,7 +145,7 @@ METHODS = {                                     # each writes 30 times 128 answe
     "rloo": ("rl", GROUPS + ["--kl", "none", "--steps", 30]),
     "grpo": ("rl", GROUPS + ["--steps", 30]),
     "dr-grpo": ("rl", GROUPS + ["--steps", 30]),
-    "remax": ("rl", ["--rollout-prompts", 64, "--batch-rows", 64, "--samples", 1, "--steps", 30]),
+    "remax": ("rl", ALONE + ["--steps", 30]),
     "online-dpo": ("rl", ["--rollout-prompts", 64, "--batch-rows", 64, "--samples", 2, "--steps", 30]),
     "ppo": ("rl", ALONE + ["--kl", "none", "--updates", 4, "--steps", 120, "--value-lr", 3e-3])}
 
@@ -162,7 +165,7 @@ def climb():
     out = []
     for method, (command, args) in METHODS.items():
         runs = [train(f"climb-{method}-{seed}", command, "--algorithm", method, "--judge", scripted("letter"),
-                      "--seed", seed, *args, rate="3e-4" if "--updates" in args else RATE) for seed in SEEDS]
+                      "--seed", seed, *args, rate="3e-4" if "--updates" in args else RATE) for seed in range(opt.seeds)]
         got = [evaluate(os.path.basename(run), "letter") for run in runs]
         gain = [g["gain"]["value"] for g in got]
         errors = [(g["gain"]["high"] - g["gain"]["low"]) / 3.92 for g in got]
@@ -181,8 +184,8 @@ def beta():
     out = []
     for weight in ("none", 0.05, 0.2):
         kl = ["--kl", "none"] if weight == "none" else ["--kl", "k1", "--beta", weight]
-        names = [f"beta-{weight}-{seed}" for seed in SEEDS]
-        for seed, name in zip(SEEDS, names):
+        names = [f"beta-{weight}-{seed}" for seed in range(opt.seeds)]
+        for seed, name in enumerate(names):
             train(name, "rl", "--algorithm", "rloo", "--judge", scripted("letter"), "--seed", seed, *GROUPS,
                   "--steps", 60, *kl)
         got = [evaluate(name, "letter") for name in names]
@@ -219,7 +222,7 @@ def k():
         expected = [best_of([(r, r) for r in g], many) for g in groups]
         runs = [train(f"k-{many}-{seed}", "raft", "--judge", scripted("letter"), "--seed", seed, "--rollout-prompts",
                       64, "--batch-rows", 16, "--samples", many, "--updates", 2, "--steps", 160, rate="3e-4")
-                for seed in SEEDS]
+                for seed in range(opt.seeds)]
         told = [rollouts(run) for run in runs]
         out.append({"K": many, "E of the best of K": f"{statistics.mean(expected):.2f}",
                     "winners, stage 1": mean_sd([t[0]["rewards/learnt/mean"] for t in told]),
@@ -306,7 +309,7 @@ def over():
     for labels in (60, 250, 1000, 4000):
         where, accuracy = proxy("bt", labels)
         out.append({"labels": labels, "accuracy": f"{100 * accuracy:.0f} %",
-                    **told_course([chase(f"over-{labels}", where, seed) for seed in SEEDS])})
+                    **told_course([chase(f"over-{labels}", where, seed) for seed in range(opt.seeds)])})
         judged = path(f"over-bon-{labels}.jsonl")
         if not os.path.exists(judged):
             gram("bon", path("bon-groups.jsonl"), "--judge", where, "--threads", 1, "--out", judged, "--quiet")
@@ -316,7 +319,7 @@ def over():
             row[f"gold of the best of {n}"] = f"{statistics.mean(best_of(g, n) for g in scored):.2f}"
         curve.append(row)
     out.append({"labels": "gold itself", "accuracy": "",
-                **told_course([chase("over-gold", scripted("gold"), seed) for seed in SEEDS])})
+                **told_course([chase("over-gold", scripted("gold"), seed) for seed in range(opt.seeds)])})
     scored = [[(world.gold(t), world.gold(t)) for t in g["responses"]] for g in groups]
     curve.append({"labels": "gold itself"})
     for n in (1, 4, 16, 64):
@@ -332,7 +335,7 @@ def purm():
         for penalty in (0, 5, 30):
             out.append({"labels": labels, "accuracy": f"{100 * accuracy:.0f} %", "lambda": penalty,
                         **told_course([chase(f"purm-{labels}-{penalty}", where, seed, "--lambda", penalty)
-                                       for seed in SEEDS])})
+                                       for seed in range(opt.seeds)])})
     table("purm", out)
 
 
@@ -390,6 +393,7 @@ def main():
     p.add_argument("what", nargs="+", choices=[*EXPERIMENTS, "all"])
     p.add_argument("--gram", default="build/gram")
     p.add_argument("--out", default="build/align-experiments")
+    p.add_argument("--seeds", type=int, default=3, help="runs of everything that is random")
     p.add_argument("--pairs", nargs="*", help="bon: files of labelled pairs")
     p.add_argument("--judges", nargs="*", help="bon: models")
     p.add_argument("--most", type=int, default=40, help="bon: prompts of a file")
