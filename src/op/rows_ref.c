@@ -8,9 +8,12 @@ static void add_row(float *y, const float *a, const float *b, size_t C)
 {
     size_t c = 0;
 
-    for (; c + STEP <= C; c += STEP)
+    for (; c + STEP <= C; c += STEP) {
+        float sum[STEP];                    /* of y, which may be a, the compiler would make no vectors */
         for (size_t i = 0; i < STEP; i++)
-            y[c + i] = a[c + i] + b[c + i];
+            sum[i] = a[c + i] + b[c + i];
+        memcpy(y + c, sum, sizeof sum);
+    }
     for (; c < C; c++)
         y[c] = a[c] + b[c];
 }
