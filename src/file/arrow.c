@@ -29,6 +29,8 @@ static gram_status find_end(gr_arrow *a, gram_err *err)
     uint32_t footer;
 
     a->end = a->map.size;
+    if (a->map.size < 8 || !gr_arrow_is(a->map.data, a->map.size))
+        return gr_arrow_bad(a, "it does not begin as one does", err);
     if (memcmp(a->map.data, "ARROW1", 6))
         return GRAM_OK;
     a->at = 8;
