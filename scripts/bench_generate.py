@@ -3,7 +3,8 @@
 
     scripts/bench_generate.py --peers DIR [--quick] [--dry]
 
-DIR is what scripts/get_peers.sh installed. gram, llama.cpp and transformers take turns, in every round, on the same
+DIR is what scripts/get_peers.sh installed, with any other NAME.gguf of the same model that is put there (llama.cpp's
+K-quants, say). gram, llama.cpp and transformers take turns, in every round, on the same
 prompts: one text, four at once, and 96 (12 prompts x 8), 64 tokens each, the likeliest token always and no end. The
 best of the rounds counts for everybody; llama.cpp writes 32, 48 and 96 at once and its best counts. Wants a machine
 that does nothing else.
@@ -82,12 +83,17 @@ def transformers_speed(args, each, ids):
     return r["tokens"] / r["seconds"]
 
 
+def kinds(peers):
+    """What scripts/get_peers.sh made, and what else is there."""
+    return bench_run.TYPES + tuple(sorted(p.stem for p in peers.glob("*.gguf") if p.stem not in bench_run.TYPES))
+
+
 def measure(args, tmp):
     rows = {}
     for _ in range(args.rounds):
         for n, each in CASES:
             ids = prompt_ids(args.build / "gram", args.peers / "F32.gguf", n)
-            for kind in bench_run.TYPES:
+            for kind in kinds(args.peers):
                 row = rows.setdefault((kind, n * each), {"type": kind, "texts": n * each})
                 keep = lambda key, value, row=row: row.update({key: max(row.get(key, 0), value)})
                 model = args.peers / f"{kind}.gguf"
