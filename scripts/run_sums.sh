@@ -1,5 +1,6 @@
 #!/bin/sh
-# run_sums.sh - does it help a small judge to write its reasons, to vote and to learn from its own labels? On sums:
+# run_sums.sh - does it help a small judge to write its reasons, to vote and to learn from its own labels? On sums
+# (scripts/sums.py says which):
 #
 #     scripts/run_sums.sh MODEL OUT [SEED...]
 #     SIZE=small scripts/run_sums.sh new OUT [SEED...]
@@ -18,11 +19,12 @@ shift 2
 [ $# -gt 0 ] || set -- 0 1 2
 here=$(dirname "$0")
 
-# What trains the judges, by size: SmolLM2-135M is tuned, "new" learns as the small model that it is.
+# What trains the judges, by size: SmolLM2-135M is tuned, "new" learns as the small model that it is, after `adding`
+# steps of adding.
 case $size in
 full)  rate=1e-4 batch=16 epochs=2 plain_epochs=2 final=1 ;;
-small) rate=1e-3 batch=16 epochs=6 plain_epochs=8 final=2 ;;
-trial) rate=1e-3 batch=8 epochs=1 plain_epochs=1 final=1 ;;
+small) rate=1e-3 batch=16 epochs=6 plain_epochs=8 final=2 adding=400 ;;
+trial) rate=1e-3 batch=8 epochs=1 plain_epochs=1 final=1 adding=2 ;;
 *)     echo "run_sums.sh: SIZE $size: wanted full, small or trial" >&2; exit 2 ;;
 esac
 
@@ -30,8 +32,9 @@ if [ "$model" = new ]; then
     [ "$size" != full ] || { echo "run_sums.sh: SIZE full wants a model that can add" >&2; exit 2; }
     python3 "$here/sums.py" base "$out/base" --size "$size"
     model=$out/base/adds
-    "$gram" finetune "$out/base/random" "$out/base/rows.jsonl" --out "$model" --loss rationale --verdict-weight 0 \
-        -p "$out/base/prompt.txt" --lr 2e-3 -b 32 -e 3 --max-tokens 512 --resume
+    [ -f "$model/model.safetensors" ] || "$gram" finetune "$out/base/random" "$out/base/rows.jsonl" --out "$model" \
+        --loss rationale --verdict-weight 0 -p "$out/base/prompt.txt" --lr 2e-3 -b 32 --steps "$adding" --max-tokens 512 \
+        --resume
 fi
 # What a trial's judge writes is no rationale; some has to be kept all the same, for the stages behind it.
 rules=''

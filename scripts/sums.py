@@ -1,24 +1,25 @@
-"""sums.py - a task on which reasons help by construction: which of two answers is the larger sum.
+"""sums.py - a task on which reasons help by construction: which of two answers is a sum that ends in the larger digit.
 
     python3 scripts/sums.py data DIR [--size SIZE] [--seed N]
     python3 scripts/sums.py base DIR [--size SIZE]
     python3 scripts/sums.py table RUN...
 
-A judge that answers at once has to add up both answers in one step; one that writes may add a number at a time. `data`
+A judge that answers at once has to add up both answers and drop the tens in one step; one that writes may add a number at
+a time. (Which sum is larger is no such task: it is linear in the numbers, and a small model learns it in one step.) `data`
 writes rows with reasons (human.jsonl), labelled pairs without (labelled.jsonl), pairs for the rounds (unlabelled.jsonl;
 their labels are there to be counted by, and no stage looks at them), a test set (test.jsonl) without a question in
 common, and the prompts. `base` writes a small model of random weights with a vocabulary of its own (DIR/random) and rows
-that teach it to add (DIR/rows.jsonl): both sums, step by step, and which has more. No row says which response is better,
+that teach it to add (DIR/rows.jsonl): both sums, step by step, and which ends in more. No row says which response is better,
 and no label is learnt. The same size and seed give the same bytes; where DIR is whole nothing is done, and where it was
 made otherwise that is an error. `table` prints what runs of run_sums.sh, one a seed, came to."""
 import argparse, array, json, math, pathlib, random, shutil, statistics, struct, sys
 
-SIZES = {   # numbers to a sum, the largest of them, by how much two sums differ at most; rows of each file
-    "full": dict(terms=3, largest=49, apart=25, human=400, labelled=400, unlabelled=800, test=400, base=0),
-    "small": dict(terms=3, largest=9, apart=6, human=200, labelled=200, unlabelled=400, test=150, base=4000),
-    "trial": dict(terms=2, largest=9, apart=9, human=8, labelled=8, unlabelled=16, test=8, base=16),
+SIZES = {   # numbers to a sum, the largest of them; rows of each file
+    "full": dict(terms=3, largest=49, human=400, labelled=400, unlabelled=800, test=400, base=0),
+    "small": dict(terms=3, largest=9, human=200, labelled=200, unlabelled=400, test=150, base=4000),
+    "trial": dict(terms=2, largest=9, human=8, labelled=8, unlabelled=16, test=8, base=16),
 }
-JUDGE = "Which response is the larger sum?\nResponse A: {response_a}\nResponse B: {response_b}\n"
+JUDGE = "Which response is the sum that ends in the larger digit?\nResponse A: {response_a}\nResponse B: {response_b}\n"
 PROMPTS = {
     "plain.txt": JUDGE + "{input} Answer with A or B alone.",
     "judge.txt": JUDGE + "{input} Add up both, a number at a time, then answer.",
@@ -27,14 +28,17 @@ PROMPTS = {
 BASE_PROMPT = "Response A: {response_a}\nResponse B: {response_b}\n{input}"
 BASE_ASKS = "Add up both, a number at a time."
 
+def last_digit(terms):
+    return sum(terms) % 10
+
 def pair(rng, seen, size):
-    """Two sums that differ, but not by much: no first number gives them away."""
+    """Two sums that end in different digits, that of the larger one first."""
     while True:
         a, b = ([rng.randint(1, size["largest"]) for _ in range(size["terms"])] for _ in range(2))
         key = tuple(sorted([tuple(a), tuple(b)]))
-        if 0 < abs(sum(a) - sum(b)) <= size["apart"] and key not in seen:
+        if last_digit(a) != last_digit(b) and key not in seen:
             seen.add(key)
-            return (a, b) if sum(a) > sum(b) else (b, a)
+            return (a, b) if last_digit(a) > last_digit(b) else (b, a)
 
 def text(terms):
     return " + ".join(map(str, terms))
@@ -51,13 +55,13 @@ def reasons(better, worse, rng):
     both = [("{first}", better), ("{second}", worse)]
     if rng.random() < 0.5:
         both.reverse()
-    (a, one), (b, other) = ((name, sum(terms)) for name, terms in both)
+    (a, one), (b, other) = ((name, last_digit(terms)) for name, terms in both)
     lines = "\n".join(steps(name, terms) for name, terms in both)
-    return f"{lines}\n\n{a} has {one}, {'more' if one > other else 'less'} than {other} of {b}. {{first}} has more."
+    return f"{lines}\n\n{a} ends in {one}, {'more' if one > other else 'less'} than {other} of {b}. {{first}} has more."
 
 def row(name, i, rng, seen, size):
     better, worse = pair(rng, seen, size)
-    r = {"id": f"{name}{i}", "prompt": "Which sum is larger?", "chosen": text(better), "rejected": text(worse)}
+    r = {"id": f"{name}{i}", "prompt": "Which one ends in more?", "chosen": text(better), "rejected": text(worse)}
     if name in ("human", "base"):
         r["rationale"] = reasons(better, worse, rng)
     if name == "human":
@@ -84,7 +88,7 @@ def byte_letters():
 
 def tokenizer():
     """Every word of the prompts and rationales is a token; digits stand alone."""
-    said = " ".join([*PROMPTS.values(), BASE_PROMPT, "Conclusion: has more than of. has less than. is better. Which sum is larger?"])
+    said = " ".join([*PROMPTS.values(), BASE_PROMPT, "Conclusion: ends in has more than of. has less than. is better. Which one ends in more?"])
     words = sorted({w for w in "".join(c if c.isalpha() else " " for c in said).split()})
     letter = byte_letters()
     vocab, merges = list(SPECIAL) + list(letter.values()), []
