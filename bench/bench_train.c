@@ -5,8 +5,8 @@
  * IDS are lines of token ids with a space between them; all of them are one step's batch, computed together. two: the
  * verdict at each sequence's last position, a loss of two labels; full: each token but the first, over the whole
  * vocabulary. A step is forward, backward, the norm of all gradients, clipping to 1 and AdamW, over every weight in
- * float32; bf16: as --compute bf16 multiplies. The best step counts, the first of which is not timed; passes is what forward and backward take of
- * it; rss is the process's peak. */
+ * float32; bf16: as --compute bf16 multiplies. The best step counts, the first of which is not timed; passes is what
+ * forward and backward take of it; rss is the process's peak. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

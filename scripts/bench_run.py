@@ -224,8 +224,8 @@ class Bench:
             self.row.update({f"1b_{dtype}_s": r["seconds"], f"1b_{dtype}_open_s": r["open_seconds"]})
         for dtype in ("float32", "bfloat16"):
             say(f"1B shape, transformers {dtype}")
-            r = json.loads(run([at / "venv/bin/python", "scripts/bench_transformers.py", model, self.args.threads, dtype],
-                               stdin))
+            r = json.loads(run([at / "venv/bin/python", "scripts/bench_transformers.py", model, self.args.threads,
+                                dtype], stdin))
             self.row[f"1b_transformers_{dtype}_s"] = r["seconds"]
         self.row["1b_bf16_over_transformers"] = self.row["1b_transformers_bfloat16_s"] / self.row["1b_bf16_s"]
         self.args.model = small

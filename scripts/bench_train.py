@@ -90,7 +90,8 @@ def in_bfloat16(args, name, kind, text, row):
     """--compute bf16 beside torch's autocast; losses are those of float32 to a hundredth."""
     mine = theirs = 0.0
     for _ in range(args.rounds):
-        r = json.loads(run([args.build / "bench/bench_train", args.model, kind, args.threads, args.steps, "bf16"], text))
+        r = json.loads(run([args.build / "bench/bench_train", args.model, kind, args.threads, args.steps, "bf16"],
+                           text))
         mine = max(mine, r["tokens"] / r["seconds"])
         if args.python:
             t = json.loads(run([args.python, "scripts/bench_torch_train.py", args.model, kind, args.threads, args.steps,

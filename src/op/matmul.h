@@ -35,7 +35,7 @@ typedef enum {
     GR_LINEAR_KEEP,         /* the tensor's own type, borrowed, whatever it is; expanded in use */
     GR_LINEAR_INT8,         /* 8-bit rows with a float32 scale each, activations of two bytes: see quant.h */
     GR_LINEAR_ROUNDED,      /* as BF16, but x is rounded to bfloat16, too, once a call, and the sums are float32 */
-    GR_LINEAR_SPLIT         /* as KEEP, and x w is made of bfloat16, hi hi + hi lo + lo hi: off by some 2^-16 of |x w| */
+    GR_LINEAR_SPLIT         /* as KEEP, and x w is made of bfloat16, hi hi + hi lo + lo hi: off by 2^-15 of it at most */
 } gr_linear_mode;
 /* What a float32 weight is best multiplied as: F32, or SPLIT where bfloat16 is more than three times as fast. */
 gr_linear_mode gr_linear_best_f32(const gr_device *d);
@@ -53,8 +53,8 @@ size_t gr_linear_bytes(const gr_linear *l);     /* of memory that the weight kee
 bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it */
 /* w does outlive it: a handful of rows then reads w's bytes, and not what was made of them. Before the first use. */
 void gr_linear_stays(gr_linear *l);
-/* While it is on, products round both sides as ROUNDED does, whatever type w has; dx too, and what is staged. Not for INT8,
- * nor what was expanded into memory of its own. */
+/* While it is on, products round both sides as ROUNDED does, whatever type w has; dx too, and what is staged. Not for
+ * INT8, nor what was expanded into memory of its own. */
 void gr_linear_rounds(gr_linear *l, bool on);
 /* Makes it ready for runs of GR_ROWS_FEW, once, before the first of them: quantised types are laid out as digits.h
  * multiplies them, and w's bytes are no longer read by those runs. Any thread. */

@@ -5,10 +5,10 @@
  *             for each tile of GR_TILE rows      one oneDNN product [GR_TILE,K] x [K,slice], y float32
  *
  * Rows [O,K] as files have them are multiplied at 95 % of the speed of the layout that oneDNN likes best (220 and 232
- * GFLOP/s on Zen 4, where float32 makes 115), so nothing is laid out, and a weight of two bytes takes two bytes. Rows of
- * 2 and 4 KiB are no slower than others.
+ * GFLOP/s on Zen 4, where float32 makes 115), so nothing is laid out, and a weight of two bytes takes two bytes. Rows
+ * of 2 and 4 KiB are no slower than others.
  *
- * Split: x w = hi hi + hi lo + lo hi, the small ones first. A weight that is bfloat16 has no lo, and two products do. */
+ * Split: x w = hi hi + hi lo + lo hi, the small ones first. A weight that is bfloat16 has no lo: two products do. */
 #include "op/matmul_int.h"
 
 /* Rows in bfloat16, ld apart. lo NULL: it is 0, or left away. */
@@ -106,8 +106,8 @@ static gram_status tiles(const gr_linear *l, const gr_product_shape *s, float *y
     return rc;
 }
 
-static gram_status multiply(const gr_linear *l, gr_product_shape s, float *y, struct halves x, struct halves w, size_t M,
-                            gr_arena a, gram_err *err)
+static gram_status multiply(const gr_linear *l, gr_product_shape s, float *y, struct halves x, struct halves w,
+                            size_t M, gr_arena a, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 

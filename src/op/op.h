@@ -80,9 +80,9 @@ const struct gr_kern *gr_kern_of(unsigned cpu);         /* bits of base/cpu.h */
  * a system that grants no tiles). Caps oneDNN at what GRAM_CPU grants, which obeys the first call of a process only. */
 unsigned gr_kern_cpu(void);
 
-/* Opens a device with its kernels: the "cpu", with so many threads; 0: one for each core. "cuda:0" is the first GPU, and
- * "auto" that where there is one that can be used, otherwise the CPU. NULL: what GRAM_DEVICE in the environment says, or
- * the CPU. */
+/* Opens a device with its kernels: the "cpu", with so many threads; 0: one for each core. "cuda:0" is the first GPU,
+ * and "auto" that where there is one that can be used, otherwise the CPU. NULL: what GRAM_DEVICE in the environment
+ * says, or the CPU. */
 gram_status gr_device_open(gr_device **out, const char *name, size_t threads, gram_err *err);
 bool gr_device_is_gpu(const char *name, size_t *index);     /* "cuda:" and a number, which is *index */
 

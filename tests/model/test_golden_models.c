@@ -140,7 +140,8 @@ static double tolerance(const gr_model *m, size_t T)
     return 2.0 * (double)c->layers * (double)K * FLT_EPSILON;
 }
 
-/* A product of which each side is a sum of two bfloat16 is off by 5 2^-18 of its size besides (test_matmul_bf16.c). */
+/* A product of which each side is a sum of two bfloat16 is off by 5 2^-18 of the largest besides, as test_matmul_bf16.c
+ * has it. */
 static double split_tolerance(const gr_model *m, size_t T)
 {
     return tolerance(m, T) + 2.0 * (double)gr_model_config(m)->layers * 5 * 0x1p-18;

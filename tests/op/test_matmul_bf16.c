@@ -1,5 +1,5 @@
-/* test_matmul_bf16.c - products in bfloat16 against products in double of the same rounded numbers, those that are split
- * against float32's, and a row's bits wherever it stands. The program runs itself again for each instruction set; where
+/* test_matmul_bf16.c - products in bfloat16 against products in double of the same rounded numbers, those that are
+ * split against float32's, and a row's bits wherever it stands. The program runs itself again for each instruction set; where
  * one multiplies no bfloat16, these weights are the bits of those that are only kept so. */
 #include <float.h>
 #include <math.h>
@@ -69,8 +69,9 @@ static double sum_tol(size_t K)
     return (8 + (double)K / 8) * FLT_EPSILON;
 }
 
-/* Of x w, lo lo is left away, 2^-18 of it at most, and each side is off by 2^-17 at most: 5 2^-18 in all, of random signs:
- * of K products together sqrt(K) times 0.64 of that, where the largest output is about 4 sqrt(K). */
+/* Of x w, lo lo is left away, 2^-16 of it at most, and each side is off by 2^-17 at most: 2^-15 in all, of random signs.
+ * Of K products together that is sqrt(K) times 0.64 of it, where the largest output is about 4 sqrt(K): 1.3 2^-18, and
+ * four times as much for the largest of many. */
 static double split_tol(size_t K)
 {
     return sum_tol(K) + 5 * 0x1p-18;
@@ -222,7 +223,8 @@ static void rounded_dx_is_the_product(void **state)
                     assert_true(fabsf(dx[m * (K + 1) + k] + 3 - want[m * K + k]) <
                                 sum_tol(O) * (4 * sqrt((double)O) + 4));
             y = forward(l, x, M, O, K);
-            CHECK_CLOSE(y, product((struct side){ xr, K, 1 }, (struct side){ wr, K, 1 }, M, O, K, 0), M * O, sum_tol(K));
+            CHECK_CLOSE(y, product((struct side){ xr, K, 1 }, (struct side){ wr, K, 1 }, M, O, K, 0), M * O,
+                        sum_tol(K));
             gr_linears_stage(check_device(2), &l, 1, GR_STAGE_FWD, SIZE_MAX, check_fenced(gr_stage_bytes(&l, 1)));
             again = forward(l, x, M, O, K);
             gr_linears_unstage(&l, 1);

@@ -25,7 +25,8 @@ static float from_bits(uint32_t u)
     return f;
 }
 
-/* A bfloat16 has 8 bits: half of its last is 2^-8 of the power of two below it, and of x at most; so for what is left. */
+/* A bfloat16 has 8 bits: half of its last is 2^-8 of the power of two below x. What is left is below that power times
+ * 2^-8, so half of its last bit is 2^-17 of x at most. */
 static void hi_and_lo_are_the_nearest(void **state)
 {
     enum { N = 4096 };
