@@ -210,7 +210,10 @@ def written(name, prompts, n, seed):
     if not os.path.exists(path(name)):
         gram("generate", path("start"), prompts, "--n", n, "--seed", seed, "--max-new-tokens", world.MAX_NEW,
              "--threads", 1, "--out", path(name), "--quiet")
-    return lines(path(name))
+    rows = lines(path(name))
+    for row in rows:                            # a model of bytes may write a NUL, which no judge takes
+        row["responses"] = [text.replace("\0", "\ufffd") for text in row["responses"]]
+    return rows
 
 
 def k():
