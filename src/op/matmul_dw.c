@@ -90,32 +90,48 @@ static gram_status add_piece(float *dW, size_t lddw, struct side dy, struct side
     return rc || !rest ? rc : add_tiles(dW, lddw, &dy, &x, M - rest, M, rest, a, err);
 }
 
-void gr_linear_dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1)
+/* What rows [0, rows) of dy^T, of M rows, times columns [0, cols) of x add to dW. */
+typedef gram_status dw_piece_fn(gr_lane *lane, gr_mat dW, gr_mat dy, size_t rows, gr_mat x, size_t cols, size_t M,
+                                gr_arena *a);
+
+static void dw_pieces(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1,
+                      size_t rows, dw_piece_fn *add)
 {
-    size_t piece = gr_piece(K), mark = gr_lane_mark(lane);
+    size_t cols = gr_piece(K), mark = gr_lane_mark(lane);
     unsigned char *scratch;
     gr_entered was;
     gram_status rc = GRAM_OK;
 
-    assert(o0 % DW_ROWS == 0 && M > 0);
-    if (lane->op->linear) {
-        lane->op->linear->dw(lane, dW, dy, x, M, K, o0, o1, false);
-        return;
-    }
+    assert(o0 % rows == 0 && M > 0);
     scratch = gr_lane_bytes(lane, gr_dw_scratch(K));
     if (lane->rc)
         return;
     was = gr_dnnl_enter();
-    for (size_t o = o0; o < o1 && !rc; o += DW_ROWS)
-        for (size_t k = 0; k < K && !rc; k += piece) {
+    for (size_t o = o0; o < o1 && !rc; o += rows)
+        for (size_t k = 0; k < K && !rc; k += cols) {
             gr_arena a = { scratch, gr_dw_scratch(K), 0 };
-            struct side left = make_side(gr_f32(dy) + o, dy.ld, gr_min(DW_ROWS, o1 - o), &a);
-            struct side right = make_side(gr_f32(x) + k, x.ld, gr_min(piece, K - k), &a);
-            rc = add_piece(gr_f32(gr_mat_at(dW, o, k)), dW.ld, left, right, M, &a, &lane->err);
+            rc = add(lane, gr_mat_at(dW, o, k), gr_mat_at(dy, 0, o), gr_min(rows, o1 - o), gr_mat_at(x, 0, k),
+                     gr_min(cols, K - k), M, &a);
         }
     gr_dnnl_leave(&was);
     gr_lane_fail(lane, rc, &lane->err);
     gr_lane_give_back(lane, mark);
+}
+
+static gram_status add_f32(gr_lane *lane, gr_mat dW, gr_mat dy, size_t rows, gr_mat x, size_t cols, size_t M,
+                           gr_arena *a)
+{
+    struct side left = make_side(gr_f32(dy), dy.ld, rows, a), right = make_side(gr_f32(x), x.ld, cols, a);
+
+    return add_piece(gr_f32(dW), dW.ld, left, right, M, a, &lane->err);
+}
+
+void gr_linear_dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1)
+{
+    if (lane->op->linear)
+        lane->op->linear->dw(lane, dW, dy, x, M, K, o0, o1, false);
+    else
+        dw_pieces(lane, dW, dy, x, M, K, o0, o1, DW_ROWS, add_f32);
 }
 
 /* ---- In bfloat16 -------------------------------------------------------------------------------- */
@@ -160,33 +176,21 @@ static gram_status add_rounded(const struct gr_kern *op, float *dW, size_t lddw,
     return rc || !rest ? rc : add_rounded_tiles(op, dW, lddw, dy, x, M - rest, M, rest, a, err);
 }
 
+static gram_status add_bf16(gr_lane *lane, gr_mat dW, gr_mat dy, size_t rows, gr_mat x, size_t cols, size_t M,
+                            gr_arena *a)
+{
+    struct rounded left = { gr_f32(dy), dy.ld, rows, gr_arena_alloc(a, half_bytes(GR_DW_ROUNDED)) };
+    struct rounded right = { gr_f32(x), x.ld, cols, gr_arena_alloc(a, half_bytes(cols)) };
+
+    return add_rounded(lane->op, gr_f32(dW), dW.ld, &left, &right, M, a, &lane->err);
+}
+
 void gr_linear_dw_rounded(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1)
 {
-    size_t piece = gr_piece(K), mark = gr_lane_mark(lane);
-    unsigned char *scratch;
-    gr_entered was;
-    gram_status rc = GRAM_OK;
-
-    assert(o0 % GR_DW_ROUNDED == 0 && M > 0);
-    if (lane->op->linear) {
+    if (lane->op->linear)
         lane->op->linear->dw(lane, dW, dy, x, M, K, o0, o1, true);
-        return;
-    }
-    scratch = gr_lane_bytes(lane, gr_dw_scratch(K));
-    if (lane->rc)
-        return;
-    was = gr_dnnl_enter();
-    for (size_t o = o0; o < o1 && !rc; o += GR_DW_ROUNDED)
-        for (size_t k = 0; k < K && !rc; k += piece) {
-            gr_arena a = { scratch, gr_dw_scratch(K), 0 };
-            struct rounded left = { gr_f32(dy) + o, dy.ld, gr_min(GR_DW_ROUNDED, o1 - o),
-                                    gr_arena_alloc(&a, half_bytes(GR_DW_ROUNDED)) };
-            struct rounded right = { gr_f32(x) + k, x.ld, gr_min(piece, K - k), gr_arena_alloc(&a, half_bytes(piece)) };
-            rc = add_rounded(lane->op, gr_f32(gr_mat_at(dW, o, k)), dW.ld, &left, &right, M, &a, &lane->err);
-        }
-    gr_dnnl_leave(&was);
-    gr_lane_fail(lane, rc, &lane->err);
-    gr_lane_give_back(lane, mark);
+    else
+        dw_pieces(lane, dW, dy, x, M, K, o0, o1, GR_DW_ROUNDED, add_bf16);
 }
 
 void gr_linear_db(gr_lane *lane, float *db, gr_mat dy, size_t M, size_t O)
