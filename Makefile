@@ -236,12 +236,13 @@ check: deps layers headers
 	@$(MAKE) --no-print-directory fuzz
 
 # ThreadSanitizer over what runs threads of its own: of kernels, the products, whose weights threads share. A measured
-# run of test_memory has one thread; test_align trains for minutes what test_align_faults and _dist do for seconds. What
-# runs on the emulated GPU has one thread, whose fibers test_kernels_gpu looks at.
+# run of test_memory has one thread; test_align trains for minutes what test_align_faults and _dist do for seconds, and
+# test_golden_scores scores for minutes as test_golden_models and test_golden_smollm2 do. What runs on the emulated GPU has
+# one thread, whose fibers test_kernels_gpu looks at.
 tsan:
 	@$(MAKE_ALL) --no-print-directory SAN=tsan tsan-run
-TSAN_TESTS := $(filter-out %/test_memory %/test_align %_gpu,$(filter $(addprefix $(B)/tests/,base/% op/test_matmul% op/test_nomem model/% \
-              reward/% generate/% api/% serve/%),$(TESTS))) $(B)/tests/op/test_kernels_gpu
+TSAN_TESTS := $(filter-out %/test_memory %/test_align %/test_golden_scores %_gpu,$(filter $(addprefix $(B)/tests/,base/% \
+              op/test_matmul% op/test_nomem model/% reward/% generate/% api/% serve/%),$(TESTS))) $(B)/tests/op/test_kernels_gpu
 tsan-run: $(TSAN_TESTS) $(FAKE_SERVER)
 	@scripts/run_tests.sh $(TSAN_TESTS) tests/e2e/serve_load.sh tests/e2e/gpu_mutants.sh
 
