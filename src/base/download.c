@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/download.h"
 #include "base/err.h"
+#include "base/library.h"
 
 enum {
     OPT_WRITE_TO = 10001, OPT_URL = 10002, OPT_PROXY = 10004, OPT_WHY = 10010, OPT_AGENT = 10018, OPT_HEADERS = 10023,
@@ -48,7 +49,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void load(void)
 {
     static const char *const names[] = { "libcurl.so.4", "libcurl-gnutls.so.4", "libcurl-nss.so.4" };
-    const struct { void *to; const char *name; } symbol[] = {
+    const gr_symbol symbol[] = {
         { &curl.global_init, "curl_global_init" }, { &curl.init, "curl_easy_init" },
         { &curl.cleanup, "curl_easy_cleanup" }, { &curl.setopt, "curl_easy_setopt" },
         { &curl.getinfo, "curl_easy_getinfo" }, { &curl.perform, "curl_easy_perform" },
@@ -57,6 +58,7 @@ static void load(void)
         { &curl.url_cleanup, "curl_url_cleanup" }, { &curl.url_set, "curl_url_set" },
         { &curl.url_get, "curl_url_get" },
     };
+    const char *missing;
     void *library = NULL;
 
     for (size_t i = 0; i < GR_COUNT(names) && !library; i++)
@@ -64,14 +66,9 @@ static void load(void)
     if (!library)
         curl.rc = gr_fail(&curl.err, GRAM_EUNSUPPORTED, "libcurl is not here (%s), and downloads need it: `apt-get "
                           "install libcurl4`", dlerror());
-    for (size_t i = 0; i < GR_COUNT(symbol) && !curl.rc; i++) {
-        void *at = dlsym(library, symbol[i].name);
-        if (!at)
-            curl.rc = gr_fail(&curl.err, GRAM_EUNSUPPORTED, "libcurl is here without %s: wanted 7.62 or later",
-                              symbol[i].name);
-        else
-            memcpy(symbol[i].to, &at, sizeof at);       /* POSIX lets a function's address be an object's */
-    }
+    missing = library ? gr_library_missing(library, symbol, GR_COUNT(symbol)) : NULL;
+    if (missing)
+        curl.rc = gr_fail(&curl.err, GRAM_EUNSUPPORTED, "libcurl is here without %s: wanted 7.62 or later", missing);
     if (!curl.rc && curl.global_init(3))                /* CURL_GLOBAL_ALL */
         curl.rc = gr_fail(&curl.err, GRAM_EUNSUPPORTED, "libcurl does not start");
 }

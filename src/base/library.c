@@ -55,6 +55,17 @@ void *gr_library_open(const char *file, const char *const *place, size_t n, gram
     return library;
 }
 
+const char *gr_library_missing(void *library, const gr_symbol *symbol, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        void *at = dlsym(library, symbol[i].name);
+        if (!at)
+            return symbol[i].name;
+        memcpy(symbol[i].to, &at, sizeof at);       /* POSIX lets a function's address be an object's */
+    }
+    return NULL;
+}
+
 bool gr_library_folder(const void *where, const char *follows, char *out, size_t size)
 {
     Dl_info info;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/library.h"
 #include "comm/comm_int.h"
 
 #define LIBRARY "libmpi.so.40"          /* of Open MPI 3, 4 and 5 */
@@ -40,7 +41,7 @@ bool gr_dist_launched(size_t *rank, size_t *size)
 
 gram_status gr_mpi_load(struct gr_mpi *m, gram_err *err)
 {
-    const struct { void *to; const char *name; } symbol[] = {
+    const gr_symbol symbol[] = {
         { &m->world, "ompi_mpi_comm_world" }, { &m->byte, "ompi_mpi_byte" },
         { &m->errors_return, "ompi_mpi_errors_return" }, { &m->null_request, "ompi_request_null" },
         { &m->initialized, "MPI_Initialized" }, { &m->finalized, "MPI_Finalized" },
@@ -50,6 +51,7 @@ gram_status gr_mpi_load(struct gr_mpi *m, gram_err *err)
         { &m->irecv, "MPI_Irecv" }, { &m->test, "MPI_Test" }, { &m->cancel, "MPI_Cancel" },
         { &m->error_string, "MPI_Error_string" }, { &m->finalize, "MPI_Finalize" },
     };
+    const char *missing;
     size_t rank, size;
 
     gr_dist_launched(&rank, &size);
@@ -60,13 +62,9 @@ gram_status gr_mpi_load(struct gr_mpi *m, gram_err *err)
     if (!m->library)
         return gr_fail(err, GRAM_EUNSUPPORTED, "this process was started as one of %zu, and Open MPI, through which "
                        "they would speak, is not there (Debian: openmpi-bin): %s", size, dlerror());
-    for (size_t i = 0; i < GR_COUNT(symbol); i++) {
-        void *at = dlsym(m->library, symbol[i].name);
-        if (!at)
-            return gr_fail(err, GRAM_EUNSUPPORTED, LIBRARY ": %s is missing: it is not Open MPI's", symbol[i].name);
-        memcpy(symbol[i].to, &at, sizeof at);       /* POSIX lets a function's address be an object's */
-    }
-    return GRAM_OK;
+    missing = gr_library_missing(m->library, symbol, GR_COUNT(symbol));
+    return missing ? gr_fail(err, GRAM_EUNSUPPORTED, LIBRARY ": %s is missing: it is not Open MPI's", missing)
+                   : GRAM_OK;
 }
 
 gram_status gr_mpi_failed(const struct gr_mpi *m, const char *call, int code, gram_err *err)

@@ -1,6 +1,5 @@
 /* blas.c - cublasLt, looked for when a GPU is opened: where $GRAM_CUDA_PATH says, where the loader looks, in NVIDIA's
  * folders, and in the packages that pip installs beside gram or torch. */
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -14,7 +13,7 @@
 /* The functions, which __typeof__ holds against NVIDIA's header where this is built for a GPU. */
 static gram_status find_symbols(struct gr_blas *b, gram_err *err)
 {
-    const struct { void *to; const char *name; } symbol[] = {
+    const gr_symbol symbol[] = {
         { &b->status_string, "cublasLtGetStatusString" }, { &b->create, "cublasLtCreate" },
         { &b->destroy, "cublasLtDestroy" }, { &b->desc_create, "cublasLtMatmulDescCreate" },
         { &b->desc_destroy, "cublasLtMatmulDescDestroy" }, { &b->desc_set, "cublasLtMatmulDescSetAttribute" },
@@ -25,14 +24,9 @@ static gram_status find_symbols(struct gr_blas *b, gram_err *err)
         { &b->heuristic, "cublasLtMatmulAlgoGetHeuristic" }, { &b->check, "cublasLtMatmulAlgoCheck" },
         { &b->config_get, "cublasLtMatmulAlgoConfigGetAttribute" }, { &b->matmul, "cublasLtMatmul" },
     };
+    const char *missing = gr_library_missing(b->library, symbol, GR_COUNT(symbol));
 
-    for (size_t i = 0; i < GR_COUNT(symbol); i++) {
-        void *at = dlsym(b->library, symbol[i].name);
-        if (!at)
-            return gr_fail(err, GRAM_EUNSUPPORTED, LIBRARY ": %s is missing: it is not NVIDIA's", symbol[i].name);
-        memcpy(symbol[i].to, &at, sizeof at);       /* POSIX lets a function's address be an object's */
-    }
-    return GRAM_OK;
+    return missing ? gr_fail(err, GRAM_EUNSUPPORTED, LIBRARY ": %s is missing: it is not NVIDIA's", missing) : GRAM_OK;
 }
 
 static gram_status fail(const struct gr_blas *b, cublasStatus_t s, const char *device, gram_err *err)

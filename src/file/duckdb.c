@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/library.h"
 #include "file/duckdb.h"
 #include "file/io.h"
 
@@ -80,7 +81,7 @@ static void *find(gram_err *err)
 
 static void load(void)
 {
-    const struct { void *to; const char *name; } symbol[] = {
+    const gr_symbol symbol[] = {
         { &loaded.f.open, "duckdb_open" }, { &loaded.f.close, "duckdb_close" },
         { &loaded.f.connect, "duckdb_connect" }, { &loaded.f.disconnect, "duckdb_disconnect" },
         { &loaded.f.query, "duckdb_query" }, { &loaded.f.result_error, "duckdb_result_error" },
@@ -96,16 +97,11 @@ static void load(void)
         { &loaded.f.arrow_error, "duckdb_query_arrow_error" }, { &loaded.f.destroy_arrow, "duckdb_destroy_arrow" },
     };
     void *library = find(&loaded.err);
+    const char *missing = library ? gr_library_missing(library, symbol, GR_COUNT(symbol)) : NULL;
 
     loaded.rc = library ? GRAM_OK : GRAM_EUNSUPPORTED;
-    for (size_t i = 0; i < GR_COUNT(symbol) && !loaded.rc; i++) {
-        void *at = dlsym(library, symbol[i].name);
-        if (!at)
-            loaded.rc = gr_fail(&loaded.err, GRAM_EUNSUPPORTED, "DuckDB is here without %s: wanted 1.0 or later",
-                                symbol[i].name);
-        else
-            memcpy(symbol[i].to, &at, sizeof at);       /* POSIX lets a function's address be an object's */
-    }
+    if (missing)
+        loaded.rc = gr_fail(&loaded.err, GRAM_EUNSUPPORTED, "DuckDB is here without %s: wanted 1.0 or later", missing);
 }
 
 gram_status gr_duckdb_load(const gr_duckdb **out, const char *what, gram_err *err)
