@@ -611,16 +611,7 @@ static gram_status slice_dx(const gr_linear *l, float *dx, size_t lddx, const fl
             .M = tile_rows(M), .N = cols, .K = n, .x_row = lddy, .x_col = 1,
             .w_row = room ? gr_copy_ld(cols) : side->row, .w_col = side->col, .ldy = lddx, .add = add,
         };
-        const gr_product *p;
-        gr_run r;
-        rc = gr_product_get(&p, &((gr_linear *)(uintptr_t)l)->products, &s, err);
-        if (!rc)
-            rc = gr_run_begin(&r, p, a.base + a.used, a.size - a.used, err);
-        if (rc)
-            break;
-        for (size_t m = 0; m < M && !rc; m += s.M)
-            rc = gr_run_tile(&r, dx + m * lddx + k, dy + m * lddy, part, err);
-        gr_run_end(&r);
+        rc = gr_product_rows(&((gr_linear *)(uintptr_t)l)->products, &s, dx + k, dy, part, M, a, err);
     }
     return rc;
 }

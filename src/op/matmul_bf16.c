@@ -89,37 +89,21 @@ static struct halves slice_at(const gr_linear *l, const struct slices *s, size_t
     return s->room;
 }
 
-static gram_status tiles(const gr_linear *l, const gr_product_shape *s, float *y, const uint16_t *x, const uint16_t *w,
-                         size_t M, gr_arena a, gram_err *err)
-{
-    const gr_product *p;
-    gr_run r;
-    gram_status rc = gr_product_get(&p, &((gr_linear *)(uintptr_t)l)->products, s, err);
-
-    if (!rc)
-        rc = gr_run_begin(&r, p, a.base + a.used, a.size - a.used, err);
-    if (rc)
-        return rc;
-    for (size_t m = 0; m < M && !rc; m += s->M)
-        rc = gr_run_tile(&r, y + m * s->ldy, x + m * s->x_row, w, err);
-    gr_run_end(&r);
-    return rc;
-}
-
 static gram_status multiply(const gr_linear *l, gr_product_shape s, float *y, struct halves x, struct halves w,
                             size_t M, gr_arena a, gram_err *err)
 {
+    gr_products *all = &((gr_linear *)(uintptr_t)l)->products;
     gram_status rc = GRAM_OK;
 
     if (x.lo) {
-        rc = tiles(l, &s, y, x.lo, w.hi, M, a, err);
+        rc = gr_product_rows(all, &s, y, x.lo, w.hi, M, a, err);
         s.add = true;
     }
     if (!rc && w.lo) {
-        rc = tiles(l, &s, y, x.hi, w.lo, M, a, err);
+        rc = gr_product_rows(all, &s, y, x.hi, w.lo, M, a, err);
         s.add = true;
     }
-    return rc ? rc : tiles(l, &s, y, x.hi, w.hi, M, a, err);
+    return rc ? rc : gr_product_rows(all, &s, y, x.hi, w.hi, M, a, err);
 }
 
 /* ---- Forward ------------------------------------------------------------------------------------ */

@@ -38,33 +38,42 @@ size_t gr_dw_scratch(size_t K)
                   half_bytes(GR_DW_ROUNDED) + half_bytes(gr_piece(K)));
 }
 
-/* One side of a product: n columns of a tile, where they lie or in room. */
-struct side { const float *x; size_t ld, n; float *room; };
+/* One side of a product: n columns of a tile, where they lie, copied to room, or rounded into it. */
+struct side { const float *x; size_t ld, n; void *room; const struct gr_kern *rounds; };
 
-static const float *tile_of(const struct side *s, size_t m, size_t rows)
+/* rounds: with these kernels; NULL: it stays float32. */
+static struct side make_side(gr_mat x, size_t n, const struct gr_kern *rounds, gr_arena *a)
+{
+    struct side s = { .x = gr_f32(x), .ld = x.ld, .n = n, .rounds = rounds };
+
+    if (rounds || gr_crowded(x.ld))
+        s.room = gr_arena_alloc(a, rounds ? half_bytes(n) : gr_copy_bytes(DW_COPY, n));
+    return s;
+}
+
+static const void *tile_of(const struct side *s, size_t m, size_t rows)
 {
     const float *x = s->x + m * s->ld;
 
-    return s->room ? gr_copy(s->room, x, s->ld, rows, s->n) : x;
-}
-
-static struct side make_side(const float *x, size_t ld, size_t n, gr_arena *a)
-{
-    return (struct side){ x, ld, n, gr_crowded(ld) ? gr_arena_alloc(a, gr_copy_bytes(DW_COPY, n)) : NULL };
+    if (!s->rounds)
+        return s->room ? gr_copy(s->room, x, s->ld, rows, s->n) : x;
+    for (size_t r = 0; r < rows; r++)
+        s->rounds->split((uint16_t *)s->room + r * s->n, NULL, x + r * s->ld, s->n);
+    return s->room;
 }
 
 static size_t side_ld(const struct side *s)
 {
-    return s->room ? gr_copy_ld(s->n) : s->ld;
+    return s->rounds ? s->n : s->room ? gr_copy_ld(s->n) : s->ld;
 }
 
 /* Rows [m, M) in tiles of T, or the lone shorter one: dW points at the first number of a piece of a block. */
-static gram_status add_tiles(float *dW, size_t lddw, const struct side *dy, const struct side *x, size_t m, size_t M,
-                             size_t T, gr_arena *a, gram_err *err)
+static gram_status add_tiles(gr_mat dW, const struct side *dy, const struct side *x, size_t m, size_t M, size_t T,
+                             gr_arena *a, gram_err *err)
 {
     const gr_product_shape s = {
         .M = dy->n, .N = x->n, .K = T, .x_row = 1, .x_col = side_ld(dy), .w_row = side_ld(x), .w_col = 1,
-        .ldy = lddw, .add = true,
+        .ldy = dW.ld, .add = true, .bf16 = dy->rounds != NULL,
     };
     const gr_product *p;
     gr_run r;
@@ -75,27 +84,25 @@ static gram_status add_tiles(float *dW, size_t lddw, const struct side *dy, cons
     if (rc)
         return rc;
     for (; m + T <= M && !rc; m += T)
-        rc = gr_run_tile(&r, dW, tile_of(dy, m, T), tile_of(x, m, T), err);
+        rc = gr_run_tile(&r, dW.p, tile_of(dy, m, T), tile_of(x, m, T), err);
     gr_run_end(&r);
     return rc;
 }
 
-static gram_status add_piece(float *dW, size_t lddw, struct side dy, struct side x, size_t M, gr_arena *a,
+/* What all M rows add. */
+static gram_status add_piece(gr_mat dW, const struct side *dy, const struct side *x, size_t M, gr_arena *a,
                              gram_err *err)
 {
-    size_t most = dy.room || x.room ? DW_COPY : DW_TILE, n = (M + most - 1) / most;
+    size_t most = dy->rounds ? DW_HALF : dy->room || x->room ? DW_COPY : DW_TILE, n = (M + most - 1) / most;
     size_t T = gr_min(M, gr_round_up((M + n - 1) / n, DW_ROUND)), rest = M % T;
-    gram_status rc = add_tiles(dW, lddw, &dy, &x, 0, M - rest, T, a, err);
+    gram_status rc = add_tiles(dW, dy, x, 0, M - rest, T, a, err);
 
-    return rc || !rest ? rc : add_tiles(dW, lddw, &dy, &x, M - rest, M, rest, a, err);
+    return rc || !rest ? rc : add_tiles(dW, dy, x, M - rest, M, rest, a, err);
 }
 
-/* What rows [0, rows) of dy^T, of M rows, times columns [0, cols) of x add to dW. */
-typedef gram_status dw_piece_fn(gr_lane *lane, gr_mat dW, gr_mat dy, size_t rows, gr_mat x, size_t cols, size_t M,
-                                gr_arena *a);
-
-static void dw_pieces(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1,
-                      size_t rows, dw_piece_fn *add)
+/* Blocks of `rows` rows. */
+static void add_pieces(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1,
+                       size_t rows, const struct gr_kern *rounds)
 {
     size_t cols = gr_piece(K), mark = gr_lane_mark(lane);
     unsigned char *scratch;
@@ -110,20 +117,13 @@ static void dw_pieces(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, s
     for (size_t o = o0; o < o1 && !rc; o += rows)
         for (size_t k = 0; k < K && !rc; k += cols) {
             gr_arena a = { scratch, gr_dw_scratch(K), 0 };
-            rc = add(lane, gr_mat_at(dW, o, k), gr_mat_at(dy, 0, o), gr_min(rows, o1 - o), gr_mat_at(x, 0, k),
-                     gr_min(cols, K - k), M, &a);
+            const struct side left = make_side(gr_mat_at(dy, 0, o), gr_min(rows, o1 - o), rounds, &a);
+            const struct side right = make_side(gr_mat_at(x, 0, k), gr_min(cols, K - k), rounds, &a);
+            rc = add_piece(gr_mat_at(dW, o, k), &left, &right, M, &a, &lane->err);
         }
     gr_dnnl_leave(&was);
     gr_lane_fail(lane, rc, &lane->err);
     gr_lane_give_back(lane, mark);
-}
-
-static gram_status add_f32(gr_lane *lane, gr_mat dW, gr_mat dy, size_t rows, gr_mat x, size_t cols, size_t M,
-                           gr_arena *a)
-{
-    struct side left = make_side(gr_f32(dy), dy.ld, rows, a), right = make_side(gr_f32(x), x.ld, cols, a);
-
-    return add_piece(gr_f32(dW), dW.ld, left, right, M, a, &lane->err);
 }
 
 void gr_linear_dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1)
@@ -131,58 +131,7 @@ void gr_linear_dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_
     if (lane->op->linear)
         lane->op->linear->dw(lane, dW, dy, x, M, K, o0, o1, false);
     else
-        dw_pieces(lane, dW, dy, x, M, K, o0, o1, DW_ROWS, add_f32);
-}
-
-/* ---- In bfloat16 -------------------------------------------------------------------------------- */
-
-/* n columns of a tile, rounded into room, n apart. */
-struct rounded { const float *x; size_t ld, n; uint16_t *room; };
-
-static const uint16_t *round_tile(const struct gr_kern *op, const struct rounded *s, size_t m, size_t rows)
-{
-    for (size_t r = 0; r < rows; r++)
-        op->split(s->room + r * s->n, NULL, s->x + (m + r) * s->ld, s->n);
-    return s->room;
-}
-
-static gram_status add_rounded_tiles(const struct gr_kern *op, float *dW, size_t lddw, const struct rounded *dy,
-                                     const struct rounded *x, size_t m, size_t M, size_t T, gr_arena *a, gram_err *err)
-{
-    const gr_product_shape s = {
-        .M = dy->n, .N = x->n, .K = T, .x_row = 1, .x_col = dy->n, .w_row = x->n, .w_col = 1, .ldy = lddw, .add = true,
-        .bf16 = true,
-    };
-    const gr_product *p;
-    gr_run r;
-    gram_status rc = gr_product_get(&p, &products, &s, err);
-
-    if (!rc)
-        rc = gr_run_begin(&r, p, a->base + a->used, a->size - a->used, err);
-    if (rc)
-        return rc;
-    for (; m + T <= M && !rc; m += T)
-        rc = gr_run_tile(&r, dW, round_tile(op, dy, m, T), round_tile(op, x, m, T), err);
-    gr_run_end(&r);
-    return rc;
-}
-
-static gram_status add_rounded(const struct gr_kern *op, float *dW, size_t lddw, const struct rounded *dy,
-                               const struct rounded *x, size_t M, gr_arena *a, gram_err *err)
-{
-    size_t n = (M + DW_HALF - 1) / DW_HALF, T = gr_min(M, gr_round_up((M + n - 1) / n, DW_ROUND)), rest = M % T;
-    gram_status rc = add_rounded_tiles(op, dW, lddw, dy, x, 0, M - rest, T, a, err);
-
-    return rc || !rest ? rc : add_rounded_tiles(op, dW, lddw, dy, x, M - rest, M, rest, a, err);
-}
-
-static gram_status add_bf16(gr_lane *lane, gr_mat dW, gr_mat dy, size_t rows, gr_mat x, size_t cols, size_t M,
-                            gr_arena *a)
-{
-    struct rounded left = { gr_f32(dy), dy.ld, rows, gr_arena_alloc(a, half_bytes(GR_DW_ROUNDED)) };
-    struct rounded right = { gr_f32(x), x.ld, cols, gr_arena_alloc(a, half_bytes(cols)) };
-
-    return add_rounded(lane->op, gr_f32(dW), dW.ld, &left, &right, M, a, &lane->err);
+        add_pieces(lane, dW, dy, x, M, K, o0, o1, DW_ROWS, NULL);
 }
 
 void gr_linear_dw_rounded(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1)
@@ -190,7 +139,7 @@ void gr_linear_dw_rounded(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t 
     if (lane->op->linear)
         lane->op->linear->dw(lane, dW, dy, x, M, K, o0, o1, true);
     else
-        dw_pieces(lane, dW, dy, x, M, K, o0, o1, GR_DW_ROUNDED, add_bf16);
+        add_pieces(lane, dW, dy, x, M, K, o0, o1, GR_DW_ROUNDED, lane->op);
 }
 
 void gr_linear_db(gr_lane *lane, float *db, gr_mat dy, size_t M, size_t O)

@@ -309,3 +309,21 @@ gram_status gr_run_tile(const gr_run *r, void *y, const void *x, const void *w, 
         s = dnnl_primitive_execute(r->p->prim, r->stream, GR_COUNT(arg), arg);
     return s ? gr_dnnl_fail(err, s, "a matrix product failed") : GRAM_OK;
 }
+
+gram_status gr_product_rows(gr_products *all, const gr_product_shape *s, float *y, const void *x, const void *w,
+                            size_t M, gr_arena room, gram_err *err)
+{
+    size_t x_bytes = s->x_row * (s->bf16 ? sizeof(uint16_t) : sizeof(float));
+    const gr_product *p;
+    gr_run r;
+    gram_status rc = gr_product_get(&p, all, s, err);
+
+    if (!rc)
+        rc = gr_run_begin(&r, p, room.base + room.used, room.size - room.used, err);
+    if (rc)
+        return rc;
+    for (size_t m = 0; m < M && !rc; m += s->M)
+        rc = gr_run_tile(&r, y + m * s->ldy, (const char *)x + m * x_bytes, w, err);
+    gr_run_end(&r);
+    return rc;
+}

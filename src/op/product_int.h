@@ -90,4 +90,8 @@ gram_status gr_run_begin(gr_run *r, const gr_product *p, void *pad, size_t room,
 gram_status gr_run_tile(const gr_run *r, void *y, const void *x, const void *w, gram_err *err);
 void gr_run_end(gr_run *r);
 
+/* Rows [0,M) of y = x w, or y += that, in tiles of s->M of them. Not int8. `room` is the product's while it runs. */
+gram_status gr_product_rows(gr_products *all, const gr_product_shape *s, float *y, const void *x, const void *w,
+                            size_t M, gr_arena room, gram_err *err);
+
 #endif
