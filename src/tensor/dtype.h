@@ -24,6 +24,8 @@ bool gr_dtype_row_bytes(gr_dtype t, size_t K, size_t *bytes);
  * the format's definition gives in float32. Any alignment. */
 void gr_dequant(float *y, const void *x, gr_dtype t, size_t n);
 
+/* The nearest bfloat16, ties to even; a NaN stays one. */
+uint16_t gr_bf16(float f);
 /* The other way, to the types that gr_quantizes(): the bytes of n values, whole blocks, each the nearest that the type
  * holds. False where a value, or the scale of its block, is beyond what the type holds or no number; F32 takes all. */
 bool gr_quantizes(gr_dtype t);

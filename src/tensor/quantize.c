@@ -31,7 +31,7 @@ static uint16_t to_half(float f)
     return (uint16_t)(sign | (x - 0x38000000 + 0xfff + (x >> 13 & 1)) >> 13);
 }
 
-static uint16_t to_bf16(float f)
+uint16_t gr_bf16(float f)
 {
     uint32_t x;
 
@@ -155,7 +155,7 @@ bool gr_quantize(void *out, gr_dtype t, const float *x, size_t n)
     if (bad)
         return false;
     for (; n > 0; n -= values, x += values, to += bytes) {
-        uint16_t h = t == GR_F16 ? to_half(*x) : to_bf16(*x);
+        uint16_t h = t == GR_F16 ? to_half(*x) : gr_bf16(*x);
         if (values == 1)
             memcpy(to, &h, sizeof h);
         else
