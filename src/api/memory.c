@@ -7,7 +7,6 @@
 #include "base/limits.h"
 #include "op/gpu.h"
 
-#define GIB ((double)(1 << 30))
 
 uint64_t gr_api_weight_bytes(const gr_config *c, const gr_weights *w, gram_dtype dtype)
 {
@@ -75,12 +74,12 @@ gram_status gr_api_tell_memory(gram_model *m, const gr_api_written *w, gram_err 
 
     if (b.all > have)
         return gr_fail(err, GRAM_ENOMEM, "writing needs about %.2f GiB and %s has %.2f GiB: shorter answers, fewer of "
-                       "them or a smaller text_bytes need less", (double)b.all / GIB,
-                       host ? "the machine" : gr_device_name(m->device), (double)have / GIB);
+                       "them or a smaller text_bytes need less", (double)b.all / GR_GIB,
+                       host ? "the machine" : gr_device_name(m->device), (double)have / GR_GIB);
     if (m->note && b.all > m->told) {
         ok = gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, keys and values %.2f, a pass %.2f, "
-                           "the program %.2f", (double)b.all / GIB, (double)b.weights / GIB, (double)b.texts / GIB,
-                           (double)b.pass / GIB, (double)b.program / GIB);
+                           "the program %.2f", (double)b.all / GR_GIB, (double)b.weights / GR_GIB,
+                           (double)b.texts / GR_GIB, (double)b.pass / GR_GIB, (double)b.program / GR_GIB);
         if (ok)
             m->note(m->note_arg, text.p);
         m->told = b.all;
@@ -103,15 +102,15 @@ gram_status gr_api_fits(const gram_model *m, const gram_options *opt, gram_err *
     if (gr_device_is_host(m->device) || weights + work <= have)
         return GRAM_OK;
     if (rounded)
-        snprintf(hint, sizeof hint, "in bf16 (`dtype`) its weights take %.2f GiB, which fits", (double)half / GIB);
+        snprintf(hint, sizeof hint, "in bf16 (`dtype`) its weights take %.2f GiB, which fits", (double)half / GR_GIB);
     else if (have > work)
         snprintf(hint, sizeof hint, "what fits is a model of about %.2f billion parameters in bf16",
                  (double)(have - work) / 2 / 1e9);
     else
         snprintf(hint, sizeof hint, "a smaller `batch-tokens` leaves more of it to the weights");
     return gr_fail(err, GRAM_ENOMEM, "%s: its weights take %.2f GiB in %s and %.2f GiB are needed to work in, and %s "
-                   "has %.2f GiB free: %s", m->name, (double)weights / GIB, opt->dtype == GRAM_F32 ? "f32" : "bf16",
-                   (double)work / GIB, gr_device_name(m->device), (double)have / GIB, hint);
+                   "has %.2f GiB free: %s", m->name, (double)weights / GR_GIB, opt->dtype == GRAM_F32 ? "f32" : "bf16",
+                   (double)work / GR_GIB, gr_device_name(m->device), (double)have / GR_GIB, hint);
 }
 
 size_t gram_gpus(gram_gpu *out, size_t n, gram_err *err)

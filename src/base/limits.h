@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define GR_GIB ((double)(1 << 30))
+
 /* Bytes that this process may hold: the machine's, or fewer where it runs in a container with a limit. */
 uint64_t gr_ram(void);
 uint64_t gr_ram_held(void);                 /* bytes that it holds: its resident set; 0: not known */

@@ -138,6 +138,11 @@ bool gr_ids_add(gr_ids *ids, const int32_t *p, size_t n)
     return true;
 }
 
+bool gr_ids_same(const gr_ids *a, const gr_ids *b)
+{
+    return a->n == b->n && (!a->n || !memcmp(a->p, b->p, a->n * sizeof *a->p));
+}
+
 void gr_ids_clear(gr_ids *ids)
 {
     free(ids->p);

@@ -42,6 +42,7 @@ void *gr_grown(void *p, size_t n, size_t *cap, size_t more, size_t size);
 /* Token ids that grow the same way. */
 typedef struct { int32_t *p; size_t n, cap; } gr_ids;
 bool gr_ids_add(gr_ids *ids, const int32_t *p, size_t n);
+bool gr_ids_same(const gr_ids *a, const gr_ids *b);
 void gr_ids_clear(gr_ids *ids);
 
 /* An arena: one block, sized before the loop, handed out front to back and taken back at once. */

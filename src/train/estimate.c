@@ -13,7 +13,6 @@
 #include "train/estimate.h"
 #include "train/grad.h"
 
-#define GIB ((double)(1 << 30))
 
 /* Tokens that the set's micro-batches compute together at most: a full one's, of the examples that share least, or one
  * long example's. `each` examples are cut into micro-batches at once. */
@@ -69,10 +68,10 @@ static gram_status say(const gr_training *r, const gr_adamw *a, uint64_t all, ui
 
     ok = ok && gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, gradients %.2f, optimizer %.2f, "
                              "activations of %" PRIu64 " tokens %.2f, the program and the rows %.2f",
-                             (double)all / GIB, (double)weight_bytes(r, a) / GIB,
-                             (double)(a->floats * sizeof(float)) / GIB,
-                             (double)(2 * a->own_floats * sizeof(float)) / GIB, rows, (double)acts / GIB,
-                             (double)r->program / GIB);
+                             (double)all / GR_GIB, (double)weight_bytes(r, a) / GR_GIB,
+                             (double)(a->floats * sizeof(float)) / GR_GIB,
+                             (double)(2 * a->own_floats * sizeof(float)) / GR_GIB, rows, (double)acts / GR_GIB,
+                             (double)r->program / GR_GIB);
     if (ok && again)
         ok = gr_buf_printf(&text, "; %zu of %zu layers recomputed", again, gr_model_config(r->model)->layers);
     if (ok && r->opt->note)
@@ -114,9 +113,9 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw 
     if (near > 1)
         return gr_fail(err, GRAM_ENOMEM, "the %" PRIu64 " processes on this machine need about %.2f GiB each and it "
                        "has %.2f GiB: fewer of them, or a smaller `batch-tokens` or `max-tokens`%s, need less", near,
-                       (double)*bytes / GIB, (double)have / GIB, hint);
+                       (double)*bytes / GR_GIB, (double)have / GR_GIB, hint);
     return gr_fail(err, GRAM_ENOMEM, "this run needs about %.2f GiB and %s has %.2f GiB: a smaller `batch-tokens` or "
-                   "`max-tokens`%s needs less", (double)*bytes / GIB, where, (double)have / GIB, hint);
+                   "`max-tokens`%s needs less", (double)*bytes / GR_GIB, where, (double)have / GR_GIB, hint);
 }
 
 /* Adds the bytes of the files that lie in a directory itself; one that is not there has none. */
@@ -178,10 +177,10 @@ gram_status gr_estimate_disk(const gr_training *r, const gr_adamw *a, uint64_t s
         return rc;
     *bytes = kept * each + best + gr_max(each, model + (best ? model : 0));
     ok = gr_buf_printf(&text, "disk: at most about %.2f GiB: the model %.2f, %" PRIu64 " checkpoint%s of %.2f%s",
-                       (double)*bytes / GIB, (double)model / GIB, kept, kept == 1 ? "" : "s", (double)each / GIB,
-                       best ? ", the best model as much as the model" : "");
+                       (double)*bytes / GR_GIB, (double)model / GR_GIB, kept, kept == 1 ? "" : "s",
+                       (double)each / GR_GIB, best ? ", the best model as much as the model" : "");
     if (ok && known)
-        ok = gr_buf_printf(&text, "; %.2f are free", (double)have / GIB);
+        ok = gr_buf_printf(&text, "; %.2f are free", (double)have / GR_GIB);
     if (ok && o->note)
         o->note(o->arg, text.p);
     gr_buf_clear(&text);
@@ -190,8 +189,8 @@ gram_status gr_estimate_disk(const gr_training *r, const gr_adamw *a, uint64_t s
     if (!known || *bytes <= have + there)
         return GRAM_OK;
     return gr_fail(err, GRAM_EIO, "%s: this run writes up to %.2f GiB and %.2f GiB are free there: fewer checkpoints "
-                   "(`keep`), another directory or `lora-rank` need less", r->out, (double)*bytes / GIB,
-                   (double)have / GIB);
+                   "(`keep`), another directory or `lora-rank` need less", r->out, (double)*bytes / GR_GIB,
+                   (double)have / GR_GIB);
 }
 
 gram_status gr_estimate_weights(const gr_weights *w, const gr_device *d, const gram_train_options *o, gram_err *err)
@@ -212,6 +211,6 @@ gram_status gr_estimate_weights(const gr_weights *w, const gr_device *d, const g
     if (o->lora_rank > 0 || near * need <= have)
         return GRAM_OK;
     return gr_fail(err, GRAM_ENOMEM, "%s: its weights, their gradients and the optimizer need %.2f GiB%s and %s has "
-                   "%.2f GiB: `lora-rank` trains adapters beside it in less", gr_weights_path(w), (double)need / GIB,
-                   near > 1 ? " in each process" : "", host ? "the machine" : gr_device_name(d), (double)have / GIB);
+                   "%.2f GiB: `lora-rank` trains adapters beside it in less", gr_weights_path(w), (double)need / GR_GIB,
+                   near > 1 ? " in each process" : "", host ? "the machine" : gr_device_name(d), (double)have / GR_GIB);
 }

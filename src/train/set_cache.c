@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "data/paths.h"
 #include "file/fetch.h"
 #include "file/io.h"
@@ -25,7 +26,6 @@
 #include "train/set_int.h"
 
 enum { PROBE = 8 };
-#define GIB ((double)(1 << 30))
 
 struct place {
     const gr_set_rules *rules;
@@ -155,14 +155,9 @@ gram_status gr_set_file_bytes(const char *path, const char *const *more, uint64_
 
 /* ---- A file that is there ------------------------------------------------------------------------- */
 
-static bool same_ids(const gr_ids *a, const gr_ids *b)
-{
-    return a->n == b->n && (!a->n || !memcmp(a->p, b->p, a->n * sizeof *a->p));
-}
-
 static bool same_example(const gr_example *a, const gr_example *b)
 {
-    return same_ids(&a->seq[0], &b->seq[0]) && same_ids(&a->seq[1], &b->seq[1]) && a->asked == b->asked &&
+    return gr_ids_same(&a->seq[0], &b->seq[0]) && gr_ids_same(&a->seq[1], &b->seq[1]) && a->asked == b->asked &&
            a->asked_other == b->asked_other && a->verdict == b->verdict && a->right == b->right &&
            a->target == b->target && a->weight == b->weight && a->prompt == b->prompt && a->text[0] == b->text[0] &&
            a->text[1] == b->text[1] && a->soft == b->soft && a->margin == b->margin && a->tie == b->tie &&
@@ -293,7 +288,7 @@ static gram_status say_found(const struct place *p, const gr_set *s, bool fresh,
     gr_buf text = { 0 };
     size_t at = 0;
     bool ok = gr_buf_printf(&text, "%zu rows lie as tokens in %s, %.2f GiB", s->n, gr_cache_path(s->cache),
-                            (double)gr_cache_bytes(s->cache) / GIB);
+                            (double)gr_cache_bytes(s->cache) / GR_GIB);
 
     for (const char *w; !fresh && r->warn && (w = gr_cache_warning(s->cache, &at)); )
         r->warn(r->arg, w);

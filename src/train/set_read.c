@@ -18,7 +18,6 @@
 /* Rows of the first block, behind which the threads are started, and of those after it; rows that are made before it is
  * said how much disk all will take. */
 enum { FIRST = 32, BLOCK = 256, TOLD = 1024 };
-#define GIB ((double)(1 << 30))
 
 struct block {
     gr_set_item *item;          /* [BLOCK] */
@@ -239,9 +238,9 @@ static gram_status tell_disk(struct reading *r, const char *path, gram_err *err)
     if (rc || !all || !done || !here)
         return rc;
     need = (double)now / (double)done * (double)all * (double)r->to->bytes / (double)here;
-    ok = gr_buf_printf(&text, "disk: the tokens of the rows take about %.2f GiB in %s", need / GIB, r->to->dir);
+    ok = gr_buf_printf(&text, "disk: the tokens of the rows take about %.2f GiB in %s", need / GR_GIB, r->to->dir);
     if (ok && known)
-        ok = gr_buf_printf(&text, "; %.2f are free", (double)have / GIB);
+        ok = gr_buf_printf(&text, "; %.2f are free", (double)have / GR_GIB);
     if (ok && r->rules->warn)
         r->rules->warn(r->rules->arg, text.p);
     gr_buf_clear(&text);
@@ -251,7 +250,7 @@ static gram_status tell_disk(struct reading *r, const char *path, gram_err *err)
         return GRAM_OK;
     *r->full = true;
     return gr_fail(err, GRAM_EIO, "%s: the tokens of the rows take about %.2f GiB and %.2f GiB are free there: `cache` "
-                   "names another directory", r->to->dir, need / GIB, (double)have / GIB);
+                   "names another directory", r->to->dir, need / GR_GIB, (double)have / GR_GIB);
 }
 
 static bool enough(const struct reading *r)

@@ -72,11 +72,6 @@ static void count_row(gr_set *s, const gr_row *row, const gr_judged *ids)
     s->negative += !row->tie && row->margin < 0;
 }
 
-static bool same_ids(const gr_ids *a, const gr_ids *b)
-{
-    return a->n == b->n && (!a->n || !memcmp(a->p, b->p, a->n * sizeof *a->p));
-}
-
 /* A policy's: the prompt with each answer, as it would write them. */
 static gram_status reply_pair(const gr_row *row, const gr_set_rules *rules, gr_example *e, gr_judged *ids,
                               gram_err *err)
@@ -123,7 +118,7 @@ static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *ru
                                                : judge_pair(row, rules, &ids, &e.asked, err);
     if (!rc && ids.dropped) {
         s->dropped++;
-    } else if (!rc && same_ids(&ids.order[0], &ids.order[1])) {
+    } else if (!rc && gr_ids_same(&ids.order[0], &ids.order[1])) {
         s->alike++;
     } else if (!rc) {
         count_row(s, row, &ids);
