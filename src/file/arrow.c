@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 #include "file/arrow_int.h"
 
-enum { DEEPEST = 16, MOST_COLUMNS = 1 << 14 };
+enum { MOST_COLUMNS = 1 << 14 };
 
 bool gr_arrow_is(const void *p, size_t n)
 {
@@ -76,10 +76,6 @@ gram_status gr_arrow_message(gr_arrow *a, gr_flat *f, size_t *header, int *kind,
 
 /* ---- The schema ----------------------------------------------------------------------------------- */
 
-enum { T_NULL = 1, T_INT, T_FLOAT, T_BINARY, T_UTF8, T_BOOL, T_DECIMAL, T_DATE, T_TIME, T_TIMESTAMP, T_INTERVAL, T_LIST,
-       T_STRUCT, T_UNION, T_FIXED_BINARY, T_FIXED_LIST, T_MAP, T_DURATION, T_LARGE_BINARY, T_LARGE_UTF8, T_LARGE_LIST,
-       T_BINARY_VIEW = 23, T_UTF8_VIEW };
-
 static void set_type(gr_column *c, const char *format, gr_lie lie, size_t width)
 {
     snprintf(c->format, sizeof c->format, "%s", format);
@@ -102,21 +98,21 @@ static bool set_int(gr_column *c, gr_flat *f, size_t type)
 static bool set_timed(gr_column *c, gr_flat *f, size_t type, int kind)
 {
     static const char unit[] = "smun";
-    int64_t u = gr_flat_int(f, type, 0, 2, kind == T_TIMESTAMP ? 0 : 1);
+    int64_t u = gr_flat_int(f, type, 0, 2, kind == GR_ARROW_TIMESTAMP ? 0 : 1);
 
-    if (kind == T_DATE) {
+    if (kind == GR_ARROW_DATE) {
         set_type(c, u == 0 ? "tdD" : "tdm", GR_LIE_FIXED, u == 0 ? 4 : 8);
         return u == 0 || u == 1;
     }
     if (u < 0 || u > 3)
         return false;
-    if (kind == T_TIME) {
+    if (kind == GR_ARROW_TIME) {
         set_type(c, "", GR_LIE_FIXED, u < 2 ? 4 : 8);
         snprintf(c->format, sizeof c->format, "tt%c", unit[u]);
         return true;
     }
     set_type(c, "", GR_LIE_FIXED, 8);       /* a time zone is left out: DuckDB would want to know it */
-    snprintf(c->format, sizeof c->format, kind == T_DURATION ? "tD%c" : "ts%c:", unit[u]);
+    snprintf(c->format, sizeof c->format, kind == GR_ARROW_DURATION ? "tD%c" : "ts%c:", unit[u]);
     return true;
 }
 
@@ -124,7 +120,7 @@ static bool set_sized(gr_column *c, gr_flat *f, size_t type, int kind)
 {
     int64_t n = gr_flat_int(f, type, 0, 4, 0), scale;
 
-    if (kind == T_DECIMAL) {
+    if (kind == GR_ARROW_DECIMAL) {
         scale = gr_flat_int(f, type, 1, 4, 0);
         if (n < 1 || n > 38 || scale < 0 || scale > n || gr_flat_int(f, type, 2, 4, 128) != 128)
             return false;
@@ -134,8 +130,8 @@ static bool set_sized(gr_column *c, gr_flat *f, size_t type, int kind)
     }
     if (n < 1 || n > 1 << 24)
         return false;
-    set_type(c, "", kind == T_FIXED_LIST ? GR_LIE_EACH : GR_LIE_FIXED, (size_t)n);
-    snprintf(c->format, sizeof c->format, kind == T_FIXED_LIST ? "+w:%d" : "w:%d", (int)n);
+    set_type(c, "", kind == GR_ARROW_FIXED_LIST ? GR_LIE_EACH : GR_LIE_FIXED, (size_t)n);
+    snprintf(c->format, sizeof c->format, kind == GR_ARROW_FIXED_LIST ? "+w:%d" : "w:%d", (int)n);
     return true;
 }
 
@@ -145,25 +141,25 @@ static bool set_any(gr_column *c, gr_flat *f, size_t type, int kind)
     int64_t digits;
 
     switch (kind) {
-    case T_NULL: set_type(c, "n", GR_LIE_NULL, 0); return true;
-    case T_INT: return set_int(c, f, type);
-    case T_FLOAT:
+    case GR_ARROW_NULL: set_type(c, "n", GR_LIE_NULL, 0); return true;
+    case GR_ARROW_INT: return set_int(c, f, type);
+    case GR_ARROW_FLOAT:
         digits = gr_flat_int(f, type, 0, 2, 0);
         set_type(c, digits == 1 ? "f" : "g", GR_LIE_FIXED, digits == 1 ? 4 : 8);
         return digits == 1 || digits == 2;
-    case T_BOOL: set_type(c, "b", GR_LIE_BITS, 0); return true;
-    case T_BINARY: set_type(c, "z", GR_LIE_TEXT, 4); return true;
-    case T_LARGE_BINARY: set_type(c, "Z", GR_LIE_TEXT, 8); return true;
-    case T_UTF8: set_type(c, "u", GR_LIE_TEXT, 4); c->utf8 = true; return true;
-    case T_LARGE_UTF8: set_type(c, "U", GR_LIE_TEXT, 8); c->utf8 = true; return true;
-    case T_UTF8_VIEW: set_type(c, "vu", GR_LIE_VIEW, 16); c->utf8 = true; return true;
-    case T_BINARY_VIEW: set_type(c, "vz", GR_LIE_VIEW, 16); return true;
-    case T_DATE: case T_TIME: case T_TIMESTAMP: case T_DURATION: return set_timed(c, f, type, kind);
-    case T_DECIMAL: case T_FIXED_BINARY: case T_FIXED_LIST: return set_sized(c, f, type, kind);
-    case T_LIST: set_type(c, "+l", GR_LIE_LIST, 4); return true;
-    case T_LARGE_LIST: set_type(c, "+L", GR_LIE_LIST, 8); return true;
-    case T_MAP: set_type(c, "+m", GR_LIE_LIST, 4); return true;
-    case T_STRUCT: set_type(c, "+s", GR_LIE_STRUCT, 0); return true;
+    case GR_ARROW_BOOL: set_type(c, "b", GR_LIE_BITS, 0); return true;
+    case GR_ARROW_BINARY: set_type(c, "z", GR_LIE_TEXT, 4); return true;
+    case GR_ARROW_LARGE_BINARY: set_type(c, "Z", GR_LIE_TEXT, 8); return true;
+    case GR_ARROW_UTF8: set_type(c, "u", GR_LIE_TEXT, 4); c->utf8 = true; return true;
+    case GR_ARROW_LARGE_UTF8: set_type(c, "U", GR_LIE_TEXT, 8); c->utf8 = true; return true;
+    case GR_ARROW_UTF8_VIEW: set_type(c, "vu", GR_LIE_VIEW, 16); c->utf8 = true; return true;
+    case GR_ARROW_BINARY_VIEW: set_type(c, "vz", GR_LIE_VIEW, 16); return true;
+    case GR_ARROW_DATE: case GR_ARROW_TIME: case GR_ARROW_TIMESTAMP: case GR_ARROW_DURATION: return set_timed(c, f, type, kind);
+    case GR_ARROW_DECIMAL: case GR_ARROW_FIXED_BINARY: case GR_ARROW_FIXED_LIST: return set_sized(c, f, type, kind);
+    case GR_ARROW_LIST: set_type(c, "+l", GR_LIE_LIST, 4); return true;
+    case GR_ARROW_LARGE_LIST: set_type(c, "+L", GR_LIE_LIST, 8); return true;
+    case GR_ARROW_MAP: set_type(c, "+m", GR_LIE_LIST, 4); return true;
+    case GR_ARROW_STRUCT: set_type(c, "+s", GR_LIE_STRUCT, 0); return true;
     default: return false;
     }
 }
@@ -197,9 +193,9 @@ static gram_status read_children(builder *b, gr_column *c, size_t at, size_t n, 
 {
     gram_status rc = GRAM_OK;
 
-    if (n > b->left || depth == DEEPEST)
+    if (n > b->left || depth == GR_ARROW_DEEPEST)
         return gr_fail(err, GRAM_EFORMAT, "%s: more than %d columns, or in one another deeper than %d", b->a->name,
-                       MOST_COLUMNS, DEEPEST);
+                       MOST_COLUMNS, GR_ARROW_DEEPEST);
     b->left -= n;
     c->child = gr_calloc(n, sizeof *c->child);
     if (!c->child)

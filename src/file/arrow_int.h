@@ -1,10 +1,18 @@
-/* arrow_int.h - what arrow.c (messages, schema) and arrow_batch.c (rows) share. */
+/* arrow_int.h - what arrow.c (messages, schema), arrow_batch.c (rows) and arrow_write.c share. */
 #ifndef GR_FILE_ARROW_INT_H
 #define GR_FILE_ARROW_INT_H
 
 #include "file/arrow.h"
 #include "file/flatbuf.h"
 #include "file/io.h"
+
+/* The types of the schema, as its FlatBuffers number them; and how deep columns may lie in one another. */
+enum { GR_ARROW_NULL = 1, GR_ARROW_INT, GR_ARROW_FLOAT, GR_ARROW_BINARY, GR_ARROW_UTF8, GR_ARROW_BOOL,
+       GR_ARROW_DECIMAL, GR_ARROW_DATE, GR_ARROW_TIME, GR_ARROW_TIMESTAMP, GR_ARROW_INTERVAL, GR_ARROW_LIST,
+       GR_ARROW_STRUCT, GR_ARROW_UNION, GR_ARROW_FIXED_BINARY, GR_ARROW_FIXED_LIST, GR_ARROW_MAP, GR_ARROW_DURATION,
+       GR_ARROW_LARGE_BINARY, GR_ARROW_LARGE_UTF8, GR_ARROW_LARGE_LIST, GR_ARROW_BINARY_VIEW = 23,
+       GR_ARROW_UTF8_VIEW };
+enum { GR_ARROW_DEEPEST = 16 };
 
 /* How the values of a column lie. */
 typedef enum {

@@ -7,9 +7,7 @@
 #include "base/err.h"
 #include "file/arrow_int.h"
 
-enum { DEEPEST = 16, FIELDS = 7, VERSION_5 = 4 };
-enum { KIND_NULL = 1, KIND_INT, KIND_FLOAT, KIND_BINARY, KIND_UTF8, KIND_BOOL, KIND_DECIMAL, KIND_DATE, KIND_LIST = 12,
-       KIND_STRUCT, KIND_LARGE_BINARY = 19, KIND_LARGE_UTF8, KIND_LARGE_LIST };
+enum { FIELDS = 7, VERSION_5 = 4 };
 
 struct gr_arrow_writer {
     FILE *file;
@@ -95,16 +93,16 @@ typedef struct { int kind; int64_t a, b; unsigned char size_a, size_b; } type_of
 static bool find_type(const char *f, type_of *out)
 {
     static const struct { const char *format; type_of is; } known[] = {
-        { "n", { KIND_NULL, 0, 0, 0, 0 } }, { "b", { KIND_BOOL, 0, 0, 0, 0 } },
-        { "c", { KIND_INT, 8, 1, 4, 1 } }, { "C", { KIND_INT, 8, 0, 4, 1 } },
-        { "s", { KIND_INT, 16, 1, 4, 1 } }, { "S", { KIND_INT, 16, 0, 4, 1 } },
-        { "i", { KIND_INT, 32, 1, 4, 1 } }, { "I", { KIND_INT, 32, 0, 4, 1 } },
-        { "l", { KIND_INT, 64, 1, 4, 1 } }, { "L", { KIND_INT, 64, 0, 4, 1 } },
-        { "f", { KIND_FLOAT, 1, 0, 2, 0 } }, { "g", { KIND_FLOAT, 2, 0, 2, 0 } },
-        { "u", { KIND_UTF8, 0, 0, 0, 0 } }, { "U", { KIND_LARGE_UTF8, 0, 0, 0, 0 } },
-        { "z", { KIND_BINARY, 0, 0, 0, 0 } }, { "Z", { KIND_LARGE_BINARY, 0, 0, 0, 0 } },
-        { "tdD", { KIND_DATE, 0, 0, 2, 0 } }, { "+s", { KIND_STRUCT, 0, 0, 0, 0 } },
-        { "+l", { KIND_LIST, 0, 0, 0, 0 } }, { "+L", { KIND_LARGE_LIST, 0, 0, 0, 0 } },
+        { "n", { GR_ARROW_NULL, 0, 0, 0, 0 } }, { "b", { GR_ARROW_BOOL, 0, 0, 0, 0 } },
+        { "c", { GR_ARROW_INT, 8, 1, 4, 1 } }, { "C", { GR_ARROW_INT, 8, 0, 4, 1 } },
+        { "s", { GR_ARROW_INT, 16, 1, 4, 1 } }, { "S", { GR_ARROW_INT, 16, 0, 4, 1 } },
+        { "i", { GR_ARROW_INT, 32, 1, 4, 1 } }, { "I", { GR_ARROW_INT, 32, 0, 4, 1 } },
+        { "l", { GR_ARROW_INT, 64, 1, 4, 1 } }, { "L", { GR_ARROW_INT, 64, 0, 4, 1 } },
+        { "f", { GR_ARROW_FLOAT, 1, 0, 2, 0 } }, { "g", { GR_ARROW_FLOAT, 2, 0, 2, 0 } },
+        { "u", { GR_ARROW_UTF8, 0, 0, 0, 0 } }, { "U", { GR_ARROW_LARGE_UTF8, 0, 0, 0, 0 } },
+        { "z", { GR_ARROW_BINARY, 0, 0, 0, 0 } }, { "Z", { GR_ARROW_LARGE_BINARY, 0, 0, 0, 0 } },
+        { "tdD", { GR_ARROW_DATE, 0, 0, 2, 0 } }, { "+s", { GR_ARROW_STRUCT, 0, 0, 0, 0 } },
+        { "+l", { GR_ARROW_LIST, 0, 0, 0, 0 } }, { "+L", { GR_ARROW_LARGE_LIST, 0, 0, 0, 0 } },
     };
     int digits, scale;
     char more;
@@ -114,7 +112,7 @@ static bool find_type(const char *f, type_of *out)
             return *out = known[i].is, true;
     if (sscanf(f, "d:%d,%d%c", &digits, &scale, &more) != 2)
         return false;
-    *out = (type_of){ KIND_DECIMAL, digits, scale, 4, 4 };
+    *out = (type_of){ GR_ARROW_DECIMAL, digits, scale, 4, 4 };
     return true;
 }
 
@@ -125,7 +123,7 @@ static gram_status put_field(gr_arrow_writer *w, size_t from, const gr_arrow_sch
     type_of type;
     gram_status rc = GRAM_OK;
 
-    if (s->dictionary || depth == DEEPEST || !find_type(s->format, &type))
+    if (s->dictionary || depth == GR_ARROW_DEEPEST || !find_type(s->format, &type))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: column \"%s\": DuckDB gives it as \"%s\", which is not written "
                        "here", w->name, s->name ? s->name : "", s->format);
     put_table(w, from, size, GR_COUNT(size), at);
