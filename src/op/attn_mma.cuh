@@ -88,6 +88,20 @@ template <int D, int N, int THREADS> GPU_FN void attn_load_keys(unsigned char *k
     }
 }
 
+/* Rows [from, from + N) of x and of y, of which n follow `row`, and zeros for the others: D columns from col on. */
+template <int D, int N, int THREADS> GPU_FN void attn_load_both(unsigned char *tx, const gr_mat &x, unsigned char *ty,
+                                                                const gr_mat &y, size_t row, uint32_t from, uint32_t n,
+                                                                size_t col)
+{
+    for (int i = (int)threadIdx.x; i < N * D / 8; i += THREADS) {
+        uint32_t r = (uint32_t)i / (D / 8), p = (uint32_t)i % (D / 8);
+        bool there = from + r < n;
+        size_t at = row + (there ? from + r : 0);
+        gpu_copy16(attn_piece<D>(tx, (int)r, (int)p), (const bf16 *)x.p + at * x.ld + col + p * 8, there);
+        gpu_copy16(attn_piece<D>(ty, (int)r, (int)p), (const bf16 *)y.p + at * y.ld + col + p * 8, there);
+    }
+}
+
 /* Two neighbours of a row. */
 GPU_FN void attn_put2(const gr_mat &m, size_t row, size_t col, float lo, float hi)
 {

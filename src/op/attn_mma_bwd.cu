@@ -93,13 +93,7 @@ template <int D, int PART> __global__ void __launch_bounds__(128) mma_dkv(struct
 
     if (n0 >= keys.n)
         return;
-    for (int i = (int)threadIdx.x; i < BN * D / 8; i += THREADS) {
-        uint32_t r = (uint32_t)i / (D / 8), p = (uint32_t)i % (D / 8);
-        bool there = n0 + r < keys.n;
-        size_t row = keys.row + (there ? n0 + r : 0), col = attn_col(a, head) + p * 8;
-        gpu_copy16(attn_piece<D>(sk, (int)r, (int)p), (const bf16 *)a.k.p + row * a.k.ld + col, there);
-        gpu_copy16(attn_piece<D>(sv, (int)r, (int)p), (const bf16 *)a.v.p + row * a.v.ld + col, there);
-    }
+    attn_load_both<D, BN, THREADS>(sk, a.k, sv, a.v, keys.row, n0, keys.n, attn_col(a, head));
     gpu_copy_commit();
     attn_clear<PART / 8>(dk);
     attn_clear<PART / 8>(dv);
@@ -113,13 +107,7 @@ template <int D, int PART> __global__ void __launch_bounds__(128) mma_dkv(struct
             uint32_t q0 = step / (BQ * a.G) * BQ, g = step / BQ % a.G;      /* BQ queries of head after head */
             float s[BQ / 8][4], dp[BQ / 8][4];
             __syncthreads();                    /* nobody reads the last tile any more */
-            for (int i = (int)threadIdx.x; i < BQ * D / 8; i += THREADS) {
-                uint32_t q = (uint32_t)i / (D / 8), p = (uint32_t)i % (D / 8);
-                bool there = q0 + q < run.n;
-                size_t row = run.row + (there ? q0 + q : 0), col = ((size_t)head * a.G + g) * D + p * 8;
-                gpu_copy16(attn_piece<D>(sq, (int)q, (int)p), (const bf16 *)a.q.p + row * a.q.ld + col, there);
-                gpu_copy16(attn_piece<D>(sd, (int)q, (int)p), (const bf16 *)a.dout.p + row * a.dout.ld + col, there);
-            }
+            attn_load_both<D, BQ, THREADS>(sq, a.q, sd, a.dout, run.row, q0, run.n, ((size_t)head * a.G + g) * D);
             gpu_copy_commit();
             if (threadIdx.x < BQ) {
                 bool there = q0 + threadIdx.x < run.n;
