@@ -62,10 +62,11 @@ int cli_votes(gram_rationale_options *o, const gram_rationale_options **out)
         return cli_usage("--%s goes with --judge-votes", judge_format ? "judge-format" : "judge-tokens");
     if (judge_votes == 0)
         return CLI_DONE;
-    if (judge_votes < 0 || judge_votes % 2 || judge_tokens < 1)
-        return cli_usage(judge_tokens < 1 ? "--judge-tokens %lld: wanted 1 or more" : "--judge-votes %lld: half of them "
-                         "read a pair in each order: wanted an even number", judge_tokens < 1 ? judge_tokens
-                                                                                              : judge_votes);
+    if (judge_tokens < 1)
+        return cli_usage("--judge-tokens %lld: wanted 1 or more", judge_tokens);
+    if (judge_votes < 0 || judge_votes % 2)
+        return cli_usage("--judge-votes %lld: half of them read a pair in each order: wanted an even number",
+                         judge_votes);
     gram_rationale_options_init(o);
     o->format = judge_format;
     o->votes = (size_t)judge_votes;

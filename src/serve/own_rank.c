@@ -230,6 +230,17 @@ static int refuse_faults(gr_req *r, rank_state *st)
     return r->status;
 }
 
+/* Room for what is known of the comparisons of those that are ranked. */
+static bool make_known(gr_req *r, rank_state *st)
+{
+    size_t all = st->n * (st->n + 1);
+
+    st->known = gr_req_alloc(r, all, sizeof *st->known);
+    st->is_known = gr_req_alloc(r, all, sizeof *st->is_known);
+    st->place = gr_req_alloc(r, all, sizeof *st->place);
+    return st->known && st->is_known && st->place;
+}
+
 /* Takes those at fault out of the ranked ones, and keeps what is known of the others. */
 static int leave_out(gr_req *r, rank_state *st)
 {
@@ -253,10 +264,7 @@ static int leave_out(gr_req *r, rank_state *st)
     st->n = --n;                            /* the reference is no response */
     if (!known)
         return 0;
-    st->known = gr_req_alloc(r, n * (n + 1), sizeof *st->known);
-    st->is_known = gr_req_alloc(r, n * (n + 1), sizeof *st->is_known);
-    st->place = gr_req_alloc(r, n * (n + 1), sizeof *st->place);
-    if (!st->known || !st->is_known || !st->place)
+    if (!make_known(r, st))
         return r->status;
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j <= m; j++)
@@ -555,13 +563,10 @@ int gr_own_rank(gr_req *r)
                          "request", st->n, st->max, r->opt->max_pairs);
     if (r->engine->rewards && !st->reasons)
         return ask_heads(r, st);
-    st->known = gr_req_alloc(r, st->n * (st->n + 1), sizeof *st->known);
-    st->is_known = gr_req_alloc(r, st->n * (st->n + 1), sizeof *st->is_known);
-    st->place = gr_req_alloc(r, st->n * (st->n + 1), sizeof *st->place);
     st->pair = gr_req_alloc(r, st->max, sizeof *st->pair);
     st->who = gr_req_alloc(r, st->max, sizeof *st->who);
     st->seen = gr_req_alloc(r, st->max, sizeof *st->seen);
-    if (!st->known || !st->is_known || !st->place || !st->pair || !st->who || !st->seen)
+    if (!make_known(r, st) || !st->pair || !st->who || !st->seen)
         return r->status;
     return st->reasons ? play_reasons(r, st) : play(r);
 }
