@@ -14,7 +14,6 @@ the least of the rounds counts for both, and `spread` is the widest of gram's ro
 difference of the two programs' logits over one sequence says whether they computed the same.
 """
 import argparse
-import csv
 import datetime
 import json
 import os
@@ -25,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 
-from bench_run import commit, cpu_facts
+from bench_run import append, commit, cpu_facts
 
 JUDGE = pathlib.Path("tests/golden/train/judge")
 ROWS = pathlib.Path("data/demo.jsonl")
@@ -146,12 +145,7 @@ tokens,
     print("gram", [round(s, 3) for s in ours], "transformers", [round(r["seconds"], 3) for r in theirs], says["took"])
     if args.dry:
         return
-    new = not args.csv.exists()
-    with open(args.csv, "a", newline="") as f:
-        w = csv.writer(f, lineterminator="\n")
-        if new:
-            w.writerow(COLUMNS)
-        w.writerow(row)
+    append(dict(zip(COLUMNS, row)), args.csv)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ written. What a run said is kept in --work, and a run that is there is not run a
 else.
 """
 import argparse
-import csv
 import datetime
 import json
 import os
@@ -131,12 +130,7 @@ def record(args, best):
     row["over_trl"] = round(best["trl"]["step"] / best["gram"]["step"], 2)
     row["over_trl_a_token"] = round(row["over_trl"] * best["gram"]["tokens"] / best["trl"]["tokens"], 2)
     if not args.dry:
-        new = not HISTORY.exists()
-        with open(HISTORY, "a", newline="", encoding="utf-8") as f:
-            w = csv.DictWriter(f, row.keys(), lineterminator="\n")
-            if new:
-                w.writeheader()
-            w.writerow(row)
+        bench_run.append(row, HISTORY)
     print(json.dumps(row, indent=2))
 
 

@@ -18,7 +18,6 @@ many turns.
 """
 import argparse
 import concurrent.futures
-import csv
 import datetime
 import http.client
 import json
@@ -32,6 +31,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from bench_run import append
 
 TINY = "tests/golden/train/judge"
 COLUMNS = ["date", "before", "after", "cpu", "load", "task", "turns", "user_before", "user_after", "user_ratio",
@@ -185,12 +186,7 @@ def main():
                    args.turns, f"{m(ub):.3f}", f"{m(ua):.3f}", f"{m(ua) / m(ub):.4f}", f"{min(ub):.3f}",
                    f"{min(ua):.3f}", f"{min(ua) / min(ub):.4f}", f"{m(wb):.3f}", f"{m(wa):.3f}", f"{m(wa) / m(wb):.4f}",
                    "yes" if args.together else "no", *(f"{x:.4f}" for x in of_turns(ub, ua))]
-            new = not args.csv.exists()
-            with open(args.csv, "a", newline="") as f:
-                w = csv.writer(f, lineterminator="\n")
-                if new:
-                    w.writerow(COLUMNS)
-                w.writerow(row)
+            append(dict(zip(COLUMNS, row)), args.csv)
             print(task, *row[6:], flush=True)
 
 

@@ -29,14 +29,7 @@ for judge in "$m" "$m --by reference" "$m --by tournament" "$m --by linear --uni
     shift
     sed 's/"responses"/"reference":"three","responses"/' "$tmp/few.jsonl" >"$tmp/in.jsonl"
     bon "$tmp/here" "$tmp/in.jsonl" --judge "$model" "$@"
-    "$GRAM" serve "$model" --port 0 --threads 1 2>"$tmp/log" &
-    server=$!
-    for _ in $(seq 200); do
-        port=$(sed -n 's/.*http:\/\/127.0.0.1:\([0-9]*\).*/\1/p' "$tmp/log" | head -n 1)
-        [ -n "$port" ] && break
-        sleep 0.05
-    done
-    [ -n "$port" ] || { cat "$tmp/log"; die "no server of $model"; }
+    serve "$model" --threads 1
     bon "$tmp/there" "$tmp/in.jsonl" --judge "http://127.0.0.1:$port" "$@"
     kill "$server"
     wait "$server"

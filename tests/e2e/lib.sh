@@ -71,6 +71,20 @@ fake_server() {
     port=$(cat "$tmp/port")
 }
 
+# serve ARGUMENT...: `gram serve` of a port of its own. $server is its process, $port where it answers.
+serve() {
+    "$GRAM" serve "$@" --port 0 2>"$tmp/serve.err" &
+    server=$!
+    for _ in $(seq 600); do
+        port=$(sed -n 's|.*http://127.0.0.1:\([0-9]*\).*|\1|p' "$tmp/serve.err" | head -n 1)
+        [ -z "$port" ] || return 0
+        sleep 0.1
+    done
+    cat "$tmp/serve.err"
+    kill "$server"
+    die "no server of $*"
+}
+
 # rows N: that many small labelled pairs on stdout.
 rows() {
     i=0

@@ -24,14 +24,7 @@ expect 0 "$GRAM" rank "$m" "$tmp/groups" $on --out "$tmp/ranks" -q
 # shellcheck disable=SC2086
 expect 0 "$GRAM" bon "$tmp/groups" --judge "$m" $on --out "$tmp/bon" -q
 # shellcheck disable=SC2086
-"$GRAM" serve "$m" $on --port 0 --threads 1 2>"$tmp/log" &
-server=$!
-for _ in $(seq 200); do
-    port=$(sed -n 's/.*http:\/\/127.0.0.1:\([0-9]*\).*/\1/p' "$tmp/log" | head -n 1)
-    [ -n "$port" ] && break
-    sleep 0.05
-done
-[ -n "$port" ] || { cat "$tmp/log"; kill "$server"; die "no server"; }
+serve "$m" $on --threads 1
 "$GRAM" bon "$tmp/groups" --judge "http://127.0.0.1:$port" --out "$tmp/there" -q >"$tmp/out" 2>"$tmp/err" || { kill "$server"; die "no bon by the server"; }
 cat >"$tmp/check.py" <<'END'
 import json, sys, urllib.request

@@ -143,14 +143,7 @@ one_sentence
 # The server says it too, and answers with the temperature.
 export GRAM_JUDGE="$tmp/judge"
 card 0.5
-"$GRAM" serve --port 0 2>serve.err &
-server=$!
-tries=0
-until port=$(sed -n 's|.*http://127.0.0.1:\([0-9]*\).*|\1|p' serve.err) && [ -n "$port" ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 600 ] || { cat serve.err; die "the server does not start"; }
-    sleep 0.1
-done
+serve
 says serve.err "the judge is tiny-judge ($tmp/judge) over $tmp/cache/tiny.gguf, temperature 0.5"
 expect 0 "$GRAM" score --server "http://127.0.0.1:$port" pairs.jsonl --out served.jsonl
 expect 0 "$GRAM" score pairs.jsonl --out here.jsonl
