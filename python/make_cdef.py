@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 
-HEADERS = ["error", "gram", "chat", "judge", "generate", "rationale", "dist", "train", "convert", "recipe", "align", "shipped"]
+HEADERS = ["error", "gram", "chat", "judge", "generate", "rationale", "dist", "train", "convert", "recipe", "align",
+           "shipped"]
 SYSTEM = ["stdbool.h", "stddef.h", "stdint.h"]
 
 

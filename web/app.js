@@ -3,28 +3,13 @@
 // markup.
 "use strict";
 
-const $ = id => document.getElementById(id);
 const letter = i => String.fromCharCode(65 + i);
 const percent = p => (100 * p).toFixed(1) + " %";
 const whole_percent = p => Math.round(100 * p) + " %";
-const fixed = (x, n = 2) => x === null || x === undefined ? "–" : x.toFixed(n).replace(/^-0[.0]*$/, m => m.slice(1)).replace("-", "−");
+const fixed = (x, n = 2) => x === null || x === undefined ? "–"
+  : x.toFixed(n).replace(/^-0[.0]*$/, m => m.slice(1)).replace("-", "−");
 
 /* ---- Small things ---- */
-
-// el("p", {class: "x"}, "text", child, ...)
-function el(name, attributes = {}, ...children) {
-  const e = document.createElement(name);
-  for (const [k, v] of Object.entries(attributes))
-    k.startsWith("on") ? e.addEventListener(k.slice(2), v) : e.setAttribute(k, v);
-  e.append(...children);
-  return e;
-}
-
-// A drawing that says in words what it shows; its letters are as large on a phone as on a desk.
-function chart(width, height, label) {
-  return d3.select(document.createElementNS(d3.ns.prefix.svg, "svg"))
-    .attr({ viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
-}
 
 // Scrolls no further than it must: what is higher than the window shows its beginning.
 function into_view(e) {
@@ -124,7 +109,8 @@ async function call(path, body, signal, note, take) {
       throw ask_for_key(key);
     if (answer.status !== 429 && answer.status !== 503)
       throw new Trouble("refused", message);
-    const seconds = Number(answer.headers.get("Retry-After")) || 1, often = seconds === 1 ? "second" : seconds + " seconds";
+    const seconds = Number(answer.headers.get("Retry-After")) || 1;
+    const often = seconds === 1 ? "second" : seconds + " seconds";
     note(`The server is busy (${message}). The page asks again every ${often} until you press Stop.`);
     await sleep(seconds, signal);
   }

@@ -84,7 +84,8 @@ function show_reasons(v, a, b) {
   return [el("div", { class: "row" }, badge(false, `votes ${a} ${v.votes[0]}, ${b} ${v.votes[1]}`),
              ...(v.error === null ? [] : [badge(false, "± " + percent(v.error))]),
              badge(v.forced, v.forced ? `${v.forced} cut off` : "all closed"),
-             badge(v.contradicts, v.contradicts ? `${v.contradicts} contradict their verdict` : "none contradicts itself"),
+             badge(v.contradicts,
+                   v.contradicts ? `${v.contradicts} contradict their verdict` : "none contradicts itself"),
              ...(v.early ? [badge(false, "stopped early: they agreed")] : [])),
           ...reasons.map(r => el("details", { open: "", class: "reason" },
             el("summary", {}, `Reasons ${r.number}, ${r.first} read first: ${a} ${percent(r.p)}`),
@@ -127,7 +128,8 @@ function show_verdict(where, v, a, b) {
     badge(false, v.tokens + " tokens"), badge(false, "margin " + fixed(v.logit_margin)));
   const card = el("div", { class: "card" },
     el("p", { class: "verdict" }, headline), ...(more ? [el("p", {}, more)] : []),
-    preference_bars(where, v, a, b), badges, ...(v.orders ? show_reasons(v, a, b) : [v.rewards ? reward_table(v, a, b) : order_table(v, a, b)]));
+    preference_bars(where, v, a, b), badges,
+    ...(v.orders ? show_reasons(v, a, b) : [v.rewards ? reward_table(v, a, b) : order_table(v, a, b)]));
   (v.read || []).forEach((text, i) => card.append(el("details", {},
     el("summary", {}, `What the model read, ${i ? b : a}${v.rewards ? "" : " first"}`), read_text(text, v.truncated))));
   where.replaceChildren(card);

@@ -1,21 +1,12 @@
 "use strict";
 // Runs are read from where the last reading ended. What comes from files is set as text, never as HTML.
 
-const $ = id => document.getElementById(id);
 const COLOURS = ["#2458c6", "#c2571a", "#1b7a3d", "#8a3ab9", "#b3261e", "#0b7c8a", "#7a6a00", "#5b6675"];
 const SHOWN = 4;                        // runs that are drawn without being asked for: those that changed last
 const POINTS = 400;
 const NOT_DRAWN = new Set(["step", "set", "time", "seconds", "tokens"]);
 const runs = new Map();                 // name: {name, bytes, changed, samples, at, rows, shown, colour}
 let first = true, chosen = null;
-
-function el(name, attributes = {}, ...children) {
-  const e = document.createElement(name);
-  for (const [k, v] of Object.entries(attributes))
-    k.startsWith("on") ? e.addEventListener(k.slice(2), v) : e.setAttribute(k, v);
-  e.append(...children);
-  return e;
-}
 
 const short = x => x === undefined || x === null ? "–" : Math.abs(x) >= 1000 ? Math.round(x).toLocaleString("en")
   : Number(x.toPrecision(4)).toString();
@@ -89,7 +80,8 @@ function draw_runs() {
     const name = run.samples
       ? el("button", { type: "button", onclick: () => { chosen = run.name; draw_samples(); } }, run.name) : run.name;
     return el("tr", {}, el("td", {}, box, mark, name), el("td", {}, short(last(run, "step"))),
-      el("td", {}, short(last(run, "loss"))), el("td", {}, short(last(run, "tokens_per_s"))), el("td", {}, ago(run.changed)));
+      el("td", {}, short(last(run, "loss"))), el("td", {}, short(last(run, "tokens_per_s"))),
+      el("td", {}, ago(run.changed)));
   }));
 }
 
@@ -137,9 +129,9 @@ function smoothed(points, weight) {
 function draw_chart(name, list) {
   const width = 480, height = 240, margin = { top: 10, right: 14, bottom: 34, left: 58 };
   const all = list.flatMap(c => c.points), weight = Number($("smooth").value);
-  const words = list.map(c => `${c.run.name}${c.held ? ", held out" + c.set : ""}: ${short(c.points[c.points.length - 1].y)}`);
-  const s = d3.select(document.createElementNS(d3.ns.prefix.svg, "svg"))
-    .attr({ viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${name}. ${words.join("; ")}` });
+  const called = c => c.run.name + (c.held ? ", held out" + c.set : "");
+  const words = list.map(c => `${called(c)}: ${short(c.points[c.points.length - 1].y)}`);
+  const s = chart(width, height, `${name}. ${words.join("; ")}`);
   let [low, high] = d3.extent(all, p => p.y);
   if (low === high) {
     low -= Math.abs(low) / 10 || 1;
@@ -154,7 +146,8 @@ function draw_chart(name, list) {
     .call(d3.svg.axis().scale(y).orient("left").ticks(5).outerTickSize(0));
   s.append("g").attr({ class: "axis", transform: `translate(0 ${height - margin.bottom})` })
     .call(d3.svg.axis().scale(x).orient("bottom").ticks(6).outerTickSize(0));
-  s.append("text").attr({ class: "soft small", x: width - margin.right, y: height - 2, "text-anchor": "end" }).text("step");
+  s.append("text").attr({ class: "soft small", x: width - margin.right, y: height - 2, "text-anchor": "end" })
+    .text("step");
   for (const c of list) {
     const points = thin(c.points), stroke = { fill: "none", stroke: c.run.colour };
     if (points.length === 1)
@@ -185,10 +178,12 @@ function draw_charts() {
 /* ---- Answers ---- */
 
 const text_of = p => typeof p === "string" ? p : Array.isArray(p)
-  ? p.map(m => `${m.role}: ${typeof m.content === "string" ? m.content : JSON.stringify(m.content)}`).join("\n") : JSON.stringify(p);
+  ? p.map(m => `${m.role}: ${typeof m.content === "string" ? m.content : JSON.stringify(m.content)}`).join("\n")
+  : JSON.stringify(p);
 
 async function draw_samples() {
-  const run = runs.get(chosen) || [...runs.values()].filter(r => r.samples && r.shown).sort((a, b) => b.changed - a.changed)[0];
+  const run = runs.get(chosen)
+    || [...runs.values()].filter(r => r.samples && r.shown).sort((a, b) => b.changed - a.changed)[0];
   $("samples").hidden = !run;
   if (!run)
     return;
@@ -196,7 +191,8 @@ async function draw_samples() {
   const rows = reply.ok ? (await reply.text()).split("\n").filter(l => l).slice(-8).map(l => JSON.parse(l)) : [];
   $("samples-of").textContent = run.name;
   $("answers").replaceChildren(...rows.reverse().map(r => {
-    const facts = Object.entries(r).filter(([, v]) => typeof v === "number").map(([k, v]) => `${k} ${short(v)}`).join(" · ");
+    const facts = Object.entries(r).filter(([, v]) => typeof v === "number").map(([k, v]) => `${k} ${short(v)}`)
+      .join(" · ");
     return el("div", { class: "card" }, el("p", { class: "hint" }, facts),
       ...["prompt", "completion"].filter(k => k in r).map(k => el("pre", {}, text_of(r[k]))));
   }));

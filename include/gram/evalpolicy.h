@@ -72,7 +72,7 @@ typedef struct {
 } gram_evalpolicy_options;
 
 typedef struct {
-    uint64_t rows, bad;             /* prompts (a row of the comparison is an answer), and rows that could not be read */
+    uint64_t rows, bad;             /* prompts (a row of the comparison is an answer), and rows that cannot be read */
     uint64_t resumed;               /* lines of DIR that an earlier run wrote */
     uint64_t failed, unjudged;      /* rows without an answer of each side; with answers, and without a verdict */
     uint64_t no_kl;                 /* answers whose KL could not be read: too long for the baseline */

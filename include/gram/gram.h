@@ -100,6 +100,9 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
 /* Whether a text can be a judge prompt, as gram_open() will ask: GRAM_EARG names the placeholder that it lacks. */
 gram_status gram_check_judge_prompt(const char *text, gram_err *err);
 gram_status gram_check_pointwise_prompt(const char *text, gram_err *err);       /* the same with `pointwise` */
+/* A judge prompt that a file, or a pipe, holds, checked: malloc'ed, free() it. GRAM_EARG: it is empty, holds a NUL
+ * byte, or lacks a placeholder; the sentence begins with the path. */
+gram_status gram_read_judge_prompt(char **out, const char *path, bool pointwise, gram_err *err);
 void gram_close(gram_model *m);             /* NULL is fine */
 /* That calibrates its probabilities: of judge.json, 0 where there is none or the options set it aside. */
 double gram_temperature(const gram_model *m);
@@ -116,7 +119,7 @@ typedef struct {
     const char *format;             /* "safetensors", "gguf" */
     const char *chat_template;      /* "jinja": the model's own, or a file; or a name as in gram_options; NULL: none */
     const char *tokenizer;          /* "byte-level BPE", "SentencePiece BPE"; NULL: the directory has none */
-    const char *cpu;                /* the code path in use: "ref", "avx2", "avx512", this and "+vnni", that and "+bf16" */
+    const char *cpu;                /* the code path: "ref", "avx2", "avx512", "avx512+vnni", "avx512+vnni+bf16" */
     const char *arithmetic;         /* as gram_arithmetic() says it of a model that is opened so */
     uint64_t parameters, file_bytes;
     uint64_t weight_bytes;          /* held in memory by the dtype asked for, mapped pages included */
@@ -368,6 +371,7 @@ typedef struct {
     bool tie;               /* the data prefer neither */
 } gram_row;
 typedef struct gram_rows gram_rows;
+bool gram_rows_named(const char *path);     /* whether files that end so are read as rows: ".jsonl", ".csv.gz", ... */
 gram_status gram_rows_open(gram_rows **out, const char *path, gram_err *err);
 /* columns: as in gram_file_options. */
 gram_status gram_rows_open_columns(gram_rows **out, const char *path, const char *columns, gram_err *err);

@@ -111,8 +111,8 @@ typedef struct {
     bool     pointwise;             /* judge is asked about one answer at a time, with scale as in gram_options, */
     const char *scale, *pointwise_prompt;   /* and the file of its prompt; NULL: none, gram's own. Of judge alone, which
                                      * is a path then */
-    size_t   votes, vote_tokens;    /* rationales that judge, a model here, writes for each comparison, over both orders,
-                                     * and the longest; 0 and 512. rationale_format is theirs */
+    size_t   votes, vote_tokens;    /* rationales that judge, a model here, writes for each comparison, over both
+                                     * orders, and the longest; 0 and 512. rationale_format is theirs */
     size_t   samples;               /* answers to a prompt */
     size_t   rollout;               /* prompts that the same weights answer; batch_rows of them make a step */
     size_t   resample;              /* times that prompts whose answers all have one reward are replaced: 0 */

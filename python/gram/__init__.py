@@ -18,7 +18,8 @@ _FROM = {
     "model": ["Model", "Verdict", "Verdicts", "Ranking", "Rewards", "Answer", "inspect", "compare",
               "merge_shards", "fetch", "shipped_judge"],
     "training": ["finetune", "pretrain", "merge", "convert", "train_options"],
-    "_native": ["GramError", "version"],
+    "client": ["GramError"],
+    "_native": ["version"],
 }
 _HOME = {name: home for home, names in _FROM.items() for name in names}
 __all__ = sorted(_HOME)

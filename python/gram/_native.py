@@ -8,7 +8,9 @@ import sys
 
 import cffi
 
-__all__ = ["GramError", "version"]
+from gram.client import GramError
+
+__all__ = ["version"]
 
 ffi = cffi.FFI()
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -36,14 +38,6 @@ def _library():
 
 ffi.cdef(_declarations())
 lib = _library()
-
-
-class GramError(Exception):
-    """A call of libgram failed; str() is its sentence. status: "EARG", "EFORMAT", "ELIMIT", ..., as in gram/error.h."""
-
-    def __init__(self, message, status="EARG"):
-        super().__init__(message)
-        self.status = status
 
 
 _STATUS = {int(value): name[len("GRAM_"):] for value, name in ffi.typeof("gram_status").elements.items()}

@@ -25,8 +25,9 @@ __all__ = ["Gram", "GramError", "trl_reward", "reward_func", "compute_score", "c
 
 
 class GramError(Exception):
-    """status: the HTTP status, 0 where no answer came; param: the field that was wrong, or None; items: where elements of
-    it are at fault by themselves, [{"index", "param", "message"}, ...]."""
+    """What failed, in a sentence. status: of a server the HTTP status, 0 where no answer came; of the library in
+    process "EARG", "EFORMAT", "ELIMIT", ..., as in gram/error.h. param: the field of a request that was wrong, or None;
+    items: where elements of it are at fault by themselves, [{"index", "param", "message"}, ...]."""
 
     def __init__(self, message, status=0, param=None, items=()):
         super().__init__(message)
@@ -115,8 +116,8 @@ class Gram:
 
     def reward(self, prompt, responses, reference=None, partial=False):
         """One number a response: its preference over the reference; without one, what the model's reward head gives
-        it, or of a judge its mean preference over the others. With partial, None for a response that cannot be judged (it
-        is too long, or no text) beside the others' numbers; without, such a response raises GramError."""
+        it, or of a judge its mean preference over the others. With partial, None for a response that cannot be judged
+        (it is too long, or no text) beside the others' numbers; without, such a response raises GramError."""
         body = {"prompt": prompt, "responses": list(responses), "partial": partial}
         if reference is not None:
             body["reference"] = reference
@@ -149,9 +150,10 @@ def _runs(items):
 def trl_reward(url=None, reference_column=None, gram=None, **options):
     """A reward function for TRL's GRPO, RLOO and the like. A prompt's completions stand side by side and are measured
     against each other, or each against the data set's column of reference answers where that is named; a model with a
-    reward head measures them by itself. None, which TRL reads as "not applicable", is given for a completion that cannot
-    be judged: it is too long, or no text (U+0000, half of a surrogate pair), or calls tools that the model's template does
-    not write; and where a prompt has one completion, nothing to compare it with, and a model without a head."""
+    reward head measures them by itself. None, which TRL reads as "not applicable", is given for a completion that
+    cannot be judged: it is too long, or no text (U+0000, half of a surrogate pair), or calls tools that the model's
+    template does not write; and where a prompt has one completion, nothing to compare it with, and a model without a
+    head."""
     gram = gram or Gram(url, **options)
 
     def gram_reward(prompts, completions, **columns):
@@ -183,7 +185,8 @@ def reward_func(queries, prompts, labels, **_):
     import torch                                            # OpenRLHF brings it
     answer = _default().post("/get_reward", {"query": list(queries), "prompts": list(prompts), "labels": list(labels)})
     as_tensor = {name: torch.tensor(values) for name, values in answer["extra_logs"].items()}
-    return {"rewards": torch.tensor(answer["rewards"]), "scores": torch.tensor(answer["scores"]), "extra_logs": as_tensor}
+    return {"rewards": torch.tensor(answer["rewards"]), "scores": torch.tensor(answer["scores"]),
+            "extra_logs": as_tensor}
 
 
 def _verl_prompt(extra_info):
@@ -195,8 +198,8 @@ def _verl_prompt(extra_info):
 
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, reward_router_address=None, **_):
-    """verl's reward for one response: its preference over ground_truth, the reference answer; where that is None, what the
-    server measures a lone response by."""
+    """verl's reward for one response: its preference over ground_truth, the reference answer; where that is None, what
+    the server measures a lone response by."""
     gram = Gram("http://" + reward_router_address) if reward_router_address else _default()
     if ground_truth is None:
         return {"score": gram.reward(_verl_prompt(extra_info), [solution_str])[0]}

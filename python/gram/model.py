@@ -105,7 +105,8 @@ def _choice(name, value, known):
 
 
 def _options(call, o, *, threads=0, device=None, dtype="f32", max_tokens=None, truncate="error", batch_tokens=0,
-             single_order=False, judge_prompt=None, labels=None, chat_template=None, chat_args=None, base=None, lambda_=0.0,
+             single_order=False, judge_prompt=None, labels=None, chat_template=None, chat_args=None, base=None,
+             lambda_=0.0,
              reward_token=None, reward_weights=None, note=None):
     """Fills a gram_options with what Model takes."""
     o.threads, o.dtype, o.max_tokens = threads, _choice("dtype", dtype, _DTYPES), max_tokens or 0
@@ -169,7 +170,8 @@ class Model:
     one computes. It does not survive a fork. Keywords are those of the command line: threads, device ("cpu", "cuda:0",
     "auto"), dtype ("f32", "bf16", "int8"), max_tokens, truncate ("error", "balanced", "drop"), batch_tokens,
     single_order, judge_prompt (the text), labels, chat_template, chat_args (a dict), base, lambda_, reward_token,
-    reward_weights, note (called with a sentence). Without a path it is the judge that comes with gram, over the base that fetch() gets."""
+    reward_weights, note (called with a sentence). Without a path it is the judge that comes with gram, over the base
+    that fetch() gets."""
 
     def __init__(self, path: Union[str, os.PathLike, None] = None, **options):
         self._m = ffi.NULL
@@ -376,8 +378,8 @@ class Model:
 
     def score_file(self, source, out, **options) -> dict:
         """`gram score SOURCE --out OUT`: any form and format of rows (docs/formats.md). Options: columns, skip_bad,
-        resume, progress, warn, shard (one share (i, n) of the rows, to OUT.shard-i-of-n; gram.merge_shards() joins them).
-        Returns the counts."""
+        resume, progress, warn, shard (one share (i, n) of the rows, to OUT.shard-i-of-n; gram.merge_shards() joins
+        them). Returns the counts."""
         return self._file(lib.gram_score_file, source, out, **options)
 
     def rank_file(self, source, out, method="all-pairs", **options) -> dict:

@@ -281,21 +281,11 @@ static gram_status settle_more(gr_keys *k, size_t i, void *base, gram_err *err)
 static gram_status read_text(gr_keys *k, size_t i, const char **out, gram_err *err)
 {
     char *text;
-    size_t n;
     gram_err why = { 0 };
-    gram_status rc = gr_read_file(*out, RECIPE_MOST, &text, &n, err);
+    gram_status rc = gram_read_judge_prompt(&text, *out, false, &why);
 
     if (rc)
-        return rc;
-    if (n == 0 || strlen(text) != n)
-        rc = gr_fail(err, GRAM_EFORMAT, "%s: key \"%s\": its file is empty or holds a NUL byte", k->path,
-                     k->key[i].name);
-    else if (gram_check_judge_prompt(text, &why))
-        rc = gr_fail(err, why.status, "%s: key \"%s\": %s", k->path, k->key[i].name, why.text);
-    if (rc) {
-        free(text);
-        return rc;
-    }
+        return gr_fail(err, rc, "%s: key \"%s\": %s", k->path, k->key[i].name, why.text);
     rc = keep(k, text, err);
     *out = rc ? NULL : text;
     return rc;

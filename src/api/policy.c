@@ -10,8 +10,6 @@
 #include "gram/rationale.h"
 #include "train/options.h"
 
-#define PROMPT_BYTES ((size_t)1 << 20)      /* of a file that asks a judge */
-
 struct gr_policy {
     const gram_train_options *o;
     gr_align_prompts train, held;
@@ -57,7 +55,6 @@ static gram_status open_judge(gram_judge **out, const char *where, bool learnt, 
                            .scale = pointwise ? a->scale : NULL };
     gram_judge_options j = { .model = &model, .lambda = a->lambda };
     char *prompt = NULL;
-    size_t n = 0;
     gram_status rc = a->scheme ? gram_scheme_parse(a->scheme, &j.scheme, err) : GRAM_OK;
 
     if (learnt && a->votes) {
@@ -71,10 +68,7 @@ static gram_status open_judge(gram_judge **out, const char *where, bool learnt, 
     if (!rc && a->unit)
         rc = gram_unit_parse(a->unit, &j.unit, err);
     if (!rc && pointwise && a->pointwise_prompt)
-        rc = gr_read_file(a->pointwise_prompt, PROMPT_BYTES, &prompt, &n, err);
-    if (!rc && prompt && (!n || strlen(prompt) != n))
-        rc = gr_fail(err, GRAM_EARG, "%s: a judge prompt is text, and this file is empty or holds a NUL byte",
-                     a->pointwise_prompt);
+        rc = gram_read_judge_prompt(&prompt, a->pointwise_prompt, true, err);
     model.judge_prompt = prompt;
     if (!rc)
         rc = gram_judge_open(out, where, &j, err);

@@ -3,6 +3,7 @@
 #include "api/api_int.h"
 #include "base/err.h"
 #include "data/rows.h"
+#include "file/table.h"
 
 struct gram_rows {
     gr_reader *reader;
@@ -10,6 +11,11 @@ struct gram_rows {
     gr_row row;
     gram_row shown;
 };
+
+bool gram_rows_named(const char *path)
+{
+    return gr_rows_name(path, &(size_t){ 0 });
+}
 
 gram_status gram_rows_open_columns(gram_rows **out, const char *path, const char *columns, gram_err *err)
 {

@@ -1,5 +1,6 @@
 /* mem.c - see mem.h. */
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +121,19 @@ bool gr_buf_printf(gr_buf *b, const char *fmt, ...)
     return true;
 }
 
+bool gr_buf_read(gr_buf *b, FILE *f)
+{
+    char block[65536];
+    size_t n;
+
+    while ((n = fread(block, 1, sizeof block, f)) > 0)
+        if (!gr_buf_add(b, block, n)) {
+            errno = ENOMEM;
+            return false;
+        }
+    return !ferror(f);
+}
+
 void gr_buf_clear(gr_buf *b)
 {
     free(b->p);
@@ -149,16 +163,6 @@ void gr_ids_clear(gr_ids *ids)
     *ids = (gr_ids){ 0 };
 }
 
-gram_status gr_arena_init(gr_arena *a, size_t size, gram_err *err)
-{
-    a->base = gr_alloc_aligned(size, 1);
-    a->size = size;
-    a->used = 0;
-    if (!a->base)
-        return gr_fail(err, GRAM_ENOMEM, "scratch memory: out of memory for %zu bytes", size);
-    return GRAM_OK;
-}
-
 void *gr_arena_alloc(gr_arena *a, size_t n)
 {
     void *p = a->base + a->used;
@@ -167,10 +171,4 @@ void *gr_arena_alloc(gr_arena *a, size_t n)
     assert(n <= a->size - a->used);
     a->used += n;
     return p;
-}
-
-void gr_arena_clear(gr_arena *a)
-{
-    free(a->base);
-    *a = (gr_arena){ 0 };
 }

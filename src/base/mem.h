@@ -1,10 +1,11 @@
-/* mem.h - sizes that cannot wrap, an arena for a step's scratch, and a byte buffer that grows. */
+/* mem.h - sizes that cannot wrap, an arena over a step's scratch, and a byte buffer that grows. */
 #ifndef GR_BASE_MEM_H
 #define GR_BASE_MEM_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "gram/error.h"
 
 #define GR_COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -33,6 +34,7 @@ typedef struct { char *p; size_t n, cap; } gr_buf;
 bool gr_buf_add(gr_buf *b, const void *p, size_t n);
 bool gr_buf_puts(gr_buf *b, const char *s);
 bool gr_buf_printf(gr_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool gr_buf_read(gr_buf *b, FILE *f);       /* adds what is left of f; false: errno says why */
 void gr_buf_clear(gr_buf *b);               /* frees; ready again */
 
 /* p with room for `more` elements of `size` bytes, one at least, behind the n there are; what it gives takes the place
@@ -45,11 +47,9 @@ bool gr_ids_add(gr_ids *ids, const int32_t *p, size_t n);
 bool gr_ids_same(const gr_ids *a, const gr_ids *b);
 void gr_ids_clear(gr_ids *ids);
 
-/* An arena: one block, sized before the loop, handed out front to back and taken back at once. */
+/* An arena: a block that is somebody's, sized before the loop and handed out front to back. */
 typedef struct { unsigned char *base; size_t size, used; } gr_arena;
-gram_status gr_arena_init(gr_arena *a, size_t size, gram_err *err);
 void *gr_arena_alloc(gr_arena *a, size_t n);        /* GR_ALIGN-aligned; asserts that it fits */
 static inline void gr_arena_reset(gr_arena *a) { a->used = 0; }
-void gr_arena_clear(gr_arena *a);
 
 #endif

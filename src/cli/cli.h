@@ -57,9 +57,13 @@ int cli_rationale(gram_rationale_options *o, const gram_rationale_options **out)
 extern struct poptOption cli_votes_table[];     /* --judge-votes: the same of a judge beside a policy */
 int cli_votes(gram_rationale_options *o, const gram_rationale_options **out);
 extern struct poptOption cli_rows_table[];      /* --resume --columns --skip-bad --shard --quiet */
+extern struct poptOption cli_recipe_table[];    /* --set --keys, for those that run a recipe */
+extern int cli_keys;                            /* --keys: print them */
+/* The n_set values of --set, where there is a recipe among n arguments. Zero, or an exit code after a message. */
+int cli_recipe_set(size_t n, const char *const **set, size_t *n_set);
 extern struct poptOption cli_common_table[];    /* --help; main() adds it to every command */
 
-/* What those options said, as the library wants it; called once. Zero, or an exit code after a message. */
+/* What those options said, as the library wants it. Zero, or an exit code after a message. */
 int cli_model_options(gram_options *out);
 /* The place of `value` in `choices` ("f32|bf16|int8"), NULL being the first; -1 after a message with the option. */
 int cli_choice(const char *option, const char *value, const char *choices);

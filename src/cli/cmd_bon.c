@@ -3,19 +3,16 @@
 #include <string.h>
 #include <unistd.h>
 #include "cli/generation.h"
+#include "cli/judging.h"
 #include "gram/bon.h"
 
 #define ANSWERS 8               /* to a prompt; said, like every other setting */
 
-static char *out, *judge_where, *gold_where, *by, *unit, *json, *report_dir, *policy_template;
-static double timeout_s;
+static char *out, *gold_where, *by, *json, *report_dir;
 static int seconds;
 
 static const struct poptOption opts[] = {
-    { "judge", 'J', POPT_ARG_STRING, &judge_where, 0,
-      "What judges: a model (one that compares, or one with a reward head), http://HOST:PORT of a `gram serve`, or "
-      "exec:COMMAND, a program that reads a line of JSON for each answer and writes a number for each.",
-      "JUDGE" },
+    CLI_INCLUDE(cli_judging_table, NULL),
     { "n", 'n', POPT_ARG_LONGLONG, &cli_answers, CLI_ANSWERS,
       "Write N answers to each prompt, at most 1024 (default: 8). Where rows have their responses, the largest n of "
       "the curve, over rows with as many (default: as many as each row has).", "N" },
@@ -24,8 +21,6 @@ static const struct poptOption opts[] = {
       "\"reference\", or else the policy's greedy answer), tournament, linear (the best so far with the next) or "
       "circular (neighbours "
       "in a ring). Both orders are read, always.", "all-pairs|reference|tournament|linear|circular" },
-    { "unit", '\0', POPT_ARG_STRING, &unit, 0,
-      "What comparisons count as: the logit margin (the default), or the preference less 1/2.", "margin|preference" },
     { "gold", 'g', POPT_ARG_STRING, &gold_where, 0,
       "Measure the judge's choices by a second judge, or by the numbers that each row has under this name, and print "
       "the curve over n: gold of its choice, of a random answer, of the longest, of the best. --pointwise, with what "
@@ -38,10 +33,6 @@ static const struct poptOption opts[] = {
       "Write a page with plots, readable without this program or a network, to DIR/index.html.", "DIR" },
     { "seconds", '\0', POPT_ARG_NONE, &seconds, 0,
       "Say in each line how long its judging took; two runs then differ.", NULL },
-    { "judge-timeout", '\0', POPT_ARG_DOUBLE, &timeout_s, 0,
-      "Give a program X seconds for its next line (default: 600).", "X" },
-    { "policy-template", '\0', POPT_ARG_STRING, &policy_template, 0,
-      "Render the policy's prompts by this chat template, as --template does the judge's.", "FILE" },
     CLI_INCLUDE(cli_generation_table, "Options of the answers:"),
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
@@ -64,7 +55,7 @@ static int open_judges(struct judges *j, gram_model *policy, const char *policy_
 {
     gram_options model, plain;
     gram_rationale_options reasons;
-    gram_judge_options o = { .model = &model, .key = getenv("GRAM_API_KEY"), .timeout = timeout_s }, gold;
+    gram_judge_options o, gold;
     gram_err err;
     gram_status s;
     int rc = cli_model_options(&model);
@@ -76,16 +67,14 @@ static int open_judges(struct judges *j, gram_model *policy, const char *policy_
         plain.pointwise = false;
         plain.scale = plain.judge_prompt = plain.label_a = plain.label_b = NULL;
     }
-    gold = o;
-    gold.model = &plain;
-    rc = cli_votes(&reasons, &o.rationale);
+    rc = cli_judging(&o, &model, &reasons);
     if (rc)
         return rc;
-    if ((by && gram_scheme_parse(by, &o.scheme, &err)) || (unit && gram_unit_parse(unit, &o.unit, &err)))
-        return cli_usage("--%s: %s", by && !o.scheme ? "by" : "unit", err.text);
-    o.lambda = model.lambda;
-    s = policy && !strcmp(judge_where, policy_path) && !policy_template
-      ? gram_judge_over(&j->judge, policy, &o, &err) : gram_judge_open(&j->judge, judge_where, &o, &err);
+    gold = (gram_judge_options){ .model = &plain, .key = o.key, .timeout = o.timeout };
+    if (by && gram_scheme_parse(by, &o.scheme, &err))
+        return cli_usage("--by: %s", err.text);
+    s = policy && !strcmp(cli_judge_where, policy_path) && !cli_policy_template
+      ? gram_judge_over(&j->judge, policy, &o, &err) : gram_judge_open(&j->judge, cli_judge_where, &o, &err);
     if (!s && gold_where && is_judge(gold_where))
         s = gram_judge_open(&j->gold, gold_where, &gold, &err);
     else
@@ -101,8 +90,8 @@ static int open_policy(gram_model **m, const char *path)
 
     if (rc)
         return rc;
-    if (strcmp(path, judge_where) || policy_template)
-        o = cli_writer_options(&o, policy_template);
+    if (strcmp(path, cli_judge_where) || cli_policy_template)
+        o = cli_writer_options(&o, cli_policy_template);
     return gram_open(m, path, &o, &err) ? cli_fail_err(&err) : CLI_DONE;
 }
 
@@ -170,7 +159,7 @@ static int refuse_generation(void)
 
     if (name)
         return cli_usage("--%s: no policy is given to write answers", name);
-    return policy_template ? cli_usage("--policy-template: no policy is given") : CLI_DONE;
+    return cli_policy_template ? cli_usage("--policy-template: no policy is given") : CLI_DONE;
 }
 
 static int run(const char **arg, size_t n)
@@ -181,8 +170,8 @@ static int run(const char **arg, size_t n)
     gram_generation g;
     int rc;
 
-    if (!judge_where)
-        return cli_usage("--judge is needed: a model, a URL or exec:COMMAND");
+    if (cli_judge_needed())
+        return CLI_USAGE;
     if (cli_single_order)
         return cli_usage("--single-order: a reward is of both orders");
     rc = cli_rows_check(out);

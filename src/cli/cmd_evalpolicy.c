@@ -2,35 +2,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cli/generation.h"
+#include "cli/judging.h"
 #include "gram/evalpolicy.h"
 
-static char *out, *judge_where, *baseline, *column, *unit, *policy_template;
-static double timeout_s;
+static char *out, *baseline, *column;
 static int samples;
 
 static const struct poptOption opts[] = {
-    { "judge", 'J', POPT_ARG_STRING, &judge_where, 0,
-      "What judges: a model (one that compares, or one with a reward head), http://HOST:PORT of a `gram serve`, or "
-      "exec:COMMAND, a program that reads a line of JSON for each answer and writes a number for each.",
-      "JUDGE" },
+    CLI_INCLUDE(cli_judging_table, NULL),
     { "baseline", 'B', POPT_ARG_STRING, &baseline, 0,
       "Compare with the answers of this model, by the same settings and the same seed.", "MODEL" },
     { "baseline-column", '\0', POPT_ARG_STRING, &column, 0,
       "Compare with the answers that the rows have under this name, as in reference or chosen.", "NAME" },
     { "out", 'o', POPT_ARG_STRING, &out, 0,
       "Write answers, verdicts, numbers.json and the page index.html into DIR.", "DIR" },
-    { "unit", '\0', POPT_ARG_STRING, &unit, 0,
-      "What a comparison counts as: the logit margin of both orders (the default), or the mean of their preferences. "
-      "Where the orders disagree, the two may name different winners.", "margin|preference" },
     { "n", 'n', POPT_ARG_LONGLONG, &cli_answers, CLI_ANSWERS,
       "Answers of each side to each prompt (default: 1). Answer k meets the baseline's answer k, which has the same "
       "seed; intervals are over the prompts.", "N" },
     { "samples", '\0', POPT_ARG_INT, &samples, 0,
       "Show N pairs of answers side by side in the page (default: 8).", "N" },
-    { "judge-timeout", '\0', POPT_ARG_DOUBLE, &timeout_s, 0,
-      "Give a program X seconds for its next line (default: 600).", "X" },
-    { "policy-template", '\0', POPT_ARG_STRING, &policy_template, 0,
-      "Render the policy's and the baseline's prompts by this chat template, as --template does the judge's.", "FILE" },
     CLI_INCLUDE(cli_generation_table, "Options of the answers:"),
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
@@ -45,7 +35,7 @@ struct models { gram_model *policy, *baseline; gram_judge *judge; };
 /* base: of the policy alone, since the baseline is often the base itself. */
 static int open_writer(gram_model **m, const char *path, const char *base, const gram_options *all)
 {
-    gram_options o = cli_writer_options(all, policy_template);
+    gram_options o = cli_writer_options(all, cli_policy_template);
     gram_err err;
 
     o.base = base;
@@ -56,21 +46,18 @@ static int open_all(struct models *m, const char *policy)
 {
     gram_options model;
     gram_rationale_options reasons;
-    gram_judge_options o = { .model = &model, .key = getenv("GRAM_API_KEY"), .timeout = timeout_s };
+    gram_judge_options o;
     const char *base;
     gram_err err;
     int rc = cli_model_options(&model);
 
     if (!rc)
-        rc = cli_votes(&reasons, &o.rationale);
+        rc = cli_judging(&o, &model, &reasons);
     if (rc)
         return rc;
     base = model.base;
     model.base = NULL;
-    if (unit && gram_unit_parse(unit, &o.unit, &err))
-        return cli_usage("--unit: %s", err.text);
-    o.lambda = model.lambda;
-    if (gram_judge_open(&m->judge, judge_where, &o, &err))
+    if (gram_judge_open(&m->judge, cli_judge_where, &o, &err))
         return cli_fail_err(&err);
     rc = open_writer(&m->policy, policy, base, &model);
     if (!rc && baseline)
@@ -121,8 +108,8 @@ static int evaluate(const struct models *m, const char *in, const gram_generatio
 
 static int check(void)
 {
-    if (!judge_where)
-        return cli_usage("--judge is needed: a model, a URL or exec:COMMAND");
+    if (cli_judge_needed())
+        return CLI_USAGE;
     if (!out)
         return cli_usage("--out DIR is needed: answers and verdicts are kept there");
     if (cli_single_order)

@@ -4,15 +4,8 @@
 #include "cli/cli.h"
 #include "gram/selftrain.h"
 
-static char **set;
-static int keys;
-
 static const struct poptOption opts[] = {
-    { "set", 's', POPT_ARG_ARGV, &set, 0,
-      "Set a key over what the file says; may be given many times. A path is then relative to the working directory.",
-      "KEY=VALUE" },
-    { "keys", '\0', POPT_ARG_NONE, &keys, 0, "Print each key of a recipe, what its value may be and what it is for, "
-      "and end.", NULL },
+    CLI_INCLUDE(cli_recipe_table, NULL),
     { "quiet", 'q', POPT_ARG_NONE, &cli_quiet, 0, "Say nothing but errors.", NULL },
     CLI_TABLE_END
 };
@@ -179,18 +172,14 @@ static int run_recipe(const gram_selftrain_options *o)
 static int run(const char **arg, size_t n)
 {
     gram_selftrain_recipe *r;
+    const char *const *set;
     gram_err err;
-    size_t n_set = 0;
-    int rc;
+    size_t n_set;
+    int rc = cli_keys ? print_keys() : cli_recipe_set(n, &set, &n_set);
 
-    if (keys)
-        return print_keys();
-    if (n == 0)
-        return cli_usage("wanted RECIPE.yaml, found 0 arguments");
-    while (set && set[n_set])
-        n_set++;
-    cli_from_recipe = true;
-    if (gram_selftrain_recipe_open(&r, arg[0], (const char *const *)set, n_set, &err))
+    if (rc || cli_keys)
+        return rc;
+    if (gram_selftrain_recipe_open(&r, arg[0], set, n_set, &err))
         return cli_fail_err(&err);
     rc = run_recipe(gram_selftrain_recipe_options(r));
     gram_selftrain_recipe_close(r);

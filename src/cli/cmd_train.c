@@ -4,14 +4,8 @@
 #include "cli/train_options.h"
 #include "gram/recipe.h"
 
-static char **set;
-static int keys;
-
 static const struct poptOption opts[] = {
-    { "set", 's', POPT_ARG_ARGV, &set, 0,
-      "Set a key over what the file says; may be given many times. A path is then relative to the working directory.",
-      "KEY=VALUE" },
-    { "keys", '\0', POPT_ARG_NONE, &keys, 0, "Print each key of a recipe and what its value may be, and end.", NULL },
+    CLI_INCLUDE(cli_recipe_table, NULL),
     { "resume", 'r', POPT_ARG_NONE, &cli_resume, 0,
       "Go on from the newest whole checkpoint of the run, or begin where there is none.", NULL },
     { "quiet", 'q', POPT_ARG_NONE, &cli_quiet, 0, "Say nothing but errors.", NULL },
@@ -50,18 +44,14 @@ static int run_recipe(const char *path, const gram_run *r)
 static int run(const char **arg, size_t n)
 {
     gram_recipe *r;
+    const char *const *set;
     gram_err err;
-    size_t n_set = 0;
-    int rc;
+    size_t n_set;
+    int rc = cli_keys ? print_keys() : cli_recipe_set(n, &set, &n_set);
 
-    if (keys)
-        return print_keys();
-    if (n == 0)
-        return cli_usage("wanted RECIPE.yaml, found 0 arguments");
-    while (set && set[n_set])
-        n_set++;
-    cli_from_recipe = true;
-    if (gram_recipe_open(&r, arg[0], (const char *const *)set, n_set, &err))
+    if (rc || cli_keys)
+        return rc;
+    if (gram_recipe_open(&r, arg[0], set, n_set, &err))
         return cli_fail_err(&err);
     rc = run_recipe(arg[0], gram_recipe_run(r));
     gram_recipe_close(r);

@@ -70,22 +70,25 @@ static bool print_option(const struct poptOption *o, void *arg)
     return true;
 }
 
-/* A command's options under the titles of the tables that it includes. */
+/* A command's options under the titles of the tables that it includes; one without a title goes on under the last. */
 static void print_options(FILE *f, const struct poptOption *o)
 {
-    bool plain = false;
+    bool titled = false, plain = false;         /* plain: the title is of options that are of no table */
 
     for (; o->longName || o->shortName || o->arg; o++) {
-        if ((o->argInfo & POPT_ARG_MASK) == POPT_ARG_INCLUDE_TABLE) {
+        bool table = (o->argInfo & POPT_ARG_MASK) == POPT_ARG_INCLUDE_TABLE;
+        if (table && o->descrip) {
             fprintf(f, "\n%s\n", o->descrip);
-            cli_each_option(o->arg, print_option, f);
             plain = false;
-            continue;
-        }
-        if (!plain)
+        } else if (!titled || (!table && !plain)) {
             fputs("\nOptions:\n", f);
-        plain = true;
-        print_option(o, f);
+            plain = true;
+        }
+        titled = true;
+        if (table)
+            cli_each_option(o->arg, print_option, f);
+        else
+            print_option(o, f);
     }
 }
 

@@ -275,15 +275,7 @@ int cli_file_status(gram_status rc, const gram_err *err, const char *out)
 
 bool cli_slurp(FILE *f, const char *path, gr_buf *out)
 {
-    char block[65536];
-    size_t n;
-
-    while ((n = fread(block, 1, sizeof block, f)) > 0)
-        if (!gr_buf_add(out, block, n))
-            return cli_fail("%s: out of memory", path), false;
-    if (ferror(f))
-        return cli_fail("%s: %s", path, strerror(errno)), false;
-    return true;
+    return gr_buf_read(out, f) || (cli_fail("%s: %s", path, strerror(errno)), false);
 }
 
 void cli_bytes(char out[32], double bytes)

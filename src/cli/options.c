@@ -222,30 +222,37 @@ bool cli_drops(void)
     return truncate_how && !strcmp(truncate_how, "drop");
 }
 
+/* ---- Recipes -------------------------------------------------------------------------------------- */
+
+static char **recipe_set;
+int cli_keys;
+
+struct poptOption cli_recipe_table[] = {
+    { "set", 's', POPT_ARG_ARGV, &recipe_set, 0,
+      "Set a key over what the file says; may be given many times. A path is then relative to the working directory.",
+      "KEY=VALUE" },
+    { "keys", '\0', POPT_ARG_NONE, &cli_keys, 0,
+      "Print each key of a recipe and what its value may be, and end.", NULL },
+    CLI_TABLE_END
+};
+
+int cli_recipe_set(size_t n, const char *const **set, size_t *n_set)
+{
+    *set = (const char *const *)recipe_set;
+    *n_set = 0;
+    if (n == 0)
+        return cli_usage("wanted RECIPE.yaml, found 0 arguments");
+    while (recipe_set && recipe_set[*n_set])
+        ++*n_set;
+    cli_from_recipe = true;
+    return CLI_DONE;
+}
+
 static const char *argument_of(const struct poptOption *table, const char *name)
 {
     while (table->longName && strcmp(table->longName, name))
         table++;
     return table->argDescrip;
-}
-
-static int read_judge_prompt(gr_buf *text)
-{
-    FILE *f = fopen(judge_file, "rb");
-    gram_err err;
-    bool ok;
-
-    if (!f)
-        return cli_fail("%s: %s", judge_file, strerror(errno));
-    ok = cli_slurp(f, judge_file, text);
-    fclose(f);
-    if (!ok)
-        return CLI_FAILED;
-    if (text->n == 0 || strlen(text->p) != text->n)
-        return cli_fail("%s: a judge prompt is text, and this file is empty or holds a NUL byte", judge_file);
-    if ((pointwise ? gram_check_pointwise_prompt : gram_check_judge_prompt)(text->p, &err))
-        return cli_fail("%s: %s", judge_file, err.text);
-    return 0;
 }
 
 static int split_labels(gram_options *out)
@@ -297,12 +304,12 @@ static void note(void *arg, const char *text)
         fprintf(stderr, "note: %s\n", text);
 }
 
-int cli_model_options(gram_options *out)
+static int read_model_options(gram_options *out)
 {
-    static gr_buf judge_prompt;     /* borrowed by *out, like the strings of popt */
-    static char *variables;
+    static char *judge_prompt, *variables;      /* borrowed by *out, like the strings of popt */
     int as_dtype = cli_choice("dtype", dtype, argument_of(cli_run_table, "dtype"));
     int as_truncate = cli_choice("truncate", truncate_how, argument_of(cli_prompt_table, "truncate"));
+    gram_err err;
     int rc;
 
     *out = (gram_options){ 0 };
@@ -319,8 +326,8 @@ int cli_model_options(gram_options *out)
         rc = cli_usage("--scale goes with --pointwise: it is of one answer");
     if (!rc && scale && labels)
         rc = cli_usage("--scale: its numbers are the labels, and --labels %s,%s are given", labels, out->label_b);
-    if (!rc && judge_file)
-        rc = read_judge_prompt(&judge_prompt);
+    if (!rc && judge_file && gram_read_judge_prompt(&judge_prompt, judge_file, pointwise, &err))
+        rc = cli_fail("%s", err.text);
     if (!rc)
         rc = join_chat_args(&variables);
     if (rc)
@@ -335,7 +342,7 @@ int cli_model_options(gram_options *out)
     out->single_order = cli_single_order;
     out->pointwise = pointwise;
     out->scale = scale;
-    out->judge_prompt = judge_file ? judge_prompt.p : NULL;
+    out->judge_prompt = judge_prompt;
     out->chat_template = chat_template;
     out->chat_args = variables;
     out->base = base;
@@ -343,6 +350,18 @@ int cli_model_options(gram_options *out)
     out->reward_weights = reward_weights;
     out->note = note;
     return 0;
+}
+
+/* What is typed is read once: a pipe has its bytes once, and labels are cut at their comma. */
+int cli_model_options(gram_options *out)
+{
+    static gram_options said;
+    static bool known;
+    int rc = known ? CLI_DONE : read_model_options(&said);
+
+    known = known || !rc;
+    *out = said;
+    return rc;
 }
 
 int cli_open(gram_model **out, const char *path)

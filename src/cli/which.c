@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <glob.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include "cli/cli.h"
 
@@ -15,19 +14,6 @@ static bool has_file(const char *dir, const char *name)
     struct stat st;
 
     return snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path && !stat(path, &st);
-}
-
-static bool named_like_rows(const char *path)
-{
-    static const char *const end[] = { ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".arrows",
-                                        ".feather" };
-    size_t n = strlen(path);
-
-    n -= n > 3 && !strcasecmp(path + n - 3, ".gz") ? 3 : n > 4 && !strcasecmp(path + n - 4, ".zst") ? 4 : 0;
-    for (size_t i = 0; i < GR_COUNT(end); i++)
-        if (n > strlen(end[i]) && !strncasecmp(path + n - strlen(end[i]), end[i], strlen(end[i])))
-            return true;
-    return false;
 }
 
 /* By its first bytes, and where these may be anything by its name. */
@@ -48,7 +34,7 @@ static kind kind_of_file(const char *path)
     for (size_t k = 0; k < GR_COUNT(known); k++)
         if (n >= known[k].n && !memcmp(head, known[k].magic, known[k].n))
             return known[k].is;
-    if (named_like_rows(path))
+    if (gram_rows_named(path))
         return ROWS;
     if (n >= 3 && !memcmp(head, "\xef\xbb\xbf", 3))
         i = 3;

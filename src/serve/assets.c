@@ -14,6 +14,7 @@
 
 ASSET(index, "web/index.html");
 ASSET(style, "web/style.css");
+ASSET(dom, "web/dom.js");
 ASSET(script, "web/app.js");
 ASSET(verdict, "web/verdict.js");
 ASSET(pairs, "web/pairs.js");
@@ -28,6 +29,7 @@ ASSET(d3_licence, "/usr/share/doc/libjs-d3/copyright");
 const gr_asset gr_assets[] = {
     ENTRY("/", "text/html; charset=utf-8", index),
     ENTRY("/style.css", "text/css; charset=utf-8", style),
+    ENTRY("/dom.js", "text/javascript; charset=utf-8", dom),
     ENTRY("/app.js", "text/javascript; charset=utf-8", script),
     ENTRY("/verdict.js", "text/javascript; charset=utf-8", verdict),
     ENTRY("/pairs.js", "text/javascript; charset=utf-8", pairs),
@@ -41,6 +43,7 @@ const size_t gr_n_assets = GR_COUNT(gr_assets);
 const gr_asset gr_dashboard_assets[] = {
     ENTRY("/", "text/html; charset=utf-8", watch),
     ENTRY("/style.css", "text/css; charset=utf-8", style),
+    ENTRY("/dom.js", "text/javascript; charset=utf-8", dom),
     ENTRY("/watch.js", "text/javascript; charset=utf-8", watch_script),
     ENTRY("/icon.svg", "image/svg+xml", icon),
     ENTRY("/d3.js", "text/javascript; charset=utf-8", d3),

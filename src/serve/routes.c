@@ -54,6 +54,7 @@ const gr_route gr_routes[] = {
     { "GET",  "/health",                gr_health,          true,  true },
     { "GET",  "/",                      gr_page,            true,  true },
     { "GET",  "/style.css",             gr_page,            true,  true },
+    { "GET",  "/dom.js",                gr_page,            true,  true },
     { "GET",  "/app.js",                gr_page,            true,  true },
     { "GET",  "/verdict.js",            gr_page,            true,  true },
     { "GET",  "/pairs.js",              gr_page,            true,  true },

@@ -72,6 +72,18 @@ static void count_row(gr_set *s, const gr_row *row, const gr_judged *ids)
     s->negative += !row->tie && row->margin < 0;
 }
 
+/* A row of more tokens than are allowed is dropped where that was asked for, and an error elsewhere. */
+static gram_status check_length(const gr_judge *j, size_t n, const char *what, bool *dropped, gram_err *err)
+{
+    if (n <= j->max_tokens)
+        return GRAM_OK;
+    if (j->truncate != GRAM_TRUNCATE_DROP)
+        return gr_fail(err, GRAM_ELIMIT, "%s %zu tokens, more than the %zu allowed; `truncate drop` leaves such rows "
+                       "out", what, n, j->max_tokens);
+    *dropped = true;
+    return GRAM_OK;
+}
+
 /* A policy's: the prompt with each answer, as it would write them. */
 static gram_status reply_pair(const gr_row *row, const gr_set_rules *rules, gr_example *e, gr_judged *ids,
                               gram_err *err)
@@ -89,11 +101,8 @@ static gram_status reply_pair(const gr_row *row, const gr_set_rules *rules, gr_e
         return gr_fail(err, GRAM_EFORMAT, "an answer calls a tool: a policy learns to write texts");
     for (size_t k = 0; k < 2 && !rc; k++) {
         rc = gr_judge_reply(j, prompt, answer[k], &ids->order[k], asked[k], err);
-        if (!rc && ids->order[k].n > j->max_tokens && j->truncate == GRAM_TRUNCATE_DROP)
-            ids->dropped = true;
-        else if (!rc && ids->order[k].n > j->max_tokens)
-            rc = gr_fail(err, GRAM_ELIMIT, "the prompt and an answer take %zu tokens, more than the %zu allowed; "
-                         "`truncate drop` leaves such rows out", ids->order[k].n, j->max_tokens);
+        if (!rc)
+            rc = check_length(j, ids->order[k].n, "the prompt and an answer take", &ids->dropped, err);
     }
     if (!rc && !(e->ref = gr_calloc(2, sizeof *e->ref)))
         rc = gr_nomem(err, "training rows");
@@ -132,6 +141,17 @@ static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *ru
     return rc;
 }
 
+/* An example of one text, named by what it is; what: of an error, up to its number of tokens. */
+static gram_status push_text(gr_set *s, gr_example *e, const gr_judge *j, const char *what, gram_err *err)
+{
+    bool dropped = false;
+    gram_status rc = check_length(j, e->seq[0].n, what, &dropped, err);
+
+    e->text[0] = gr_digest(GR_DIGEST, e->seq[0].p, e->seq[0].n * sizeof *e->seq[0].p);
+    s->dropped += dropped;
+    return rc || dropped ? rc : gr_set_push(s, e, err);
+}
+
 static gram_status add_labelled(gr_set *s, const gr_group *row, const char *answer, bool good,
                                 const gr_set_rules *rules, gram_err *err)
 {
@@ -142,14 +162,8 @@ static gram_status add_labelled(gr_set *s, const gr_group *row, const char *answ
     gram_status rc = e.ref ? gr_judge_reply(j, prompt, answer, &e.seq[0], &e.asked, err)
                            : gr_nomem(err, "training rows");
 
-    e.text[0] = gr_digest(GR_DIGEST, e.seq[0].p, e.seq[0].n * sizeof *e.seq[0].p);
-    if (!rc && e.seq[0].n > j->max_tokens && j->truncate == GRAM_TRUNCATE_DROP)
-        s->dropped++;
-    else if (!rc && e.seq[0].n > j->max_tokens)
-        rc = gr_fail(err, GRAM_ELIMIT, "the prompt and the answer take %zu tokens, more than the %zu allowed; "
-                     "`truncate drop` leaves such rows out", e.seq[0].n, j->max_tokens);
-    else if (!rc)
-        rc = gr_set_push(s, &e, err);
+    if (!rc)
+        rc = push_text(s, &e, j, "the prompt and the answer take", err);
     gr_example_clear(&e);
     return rc;
 }
@@ -161,14 +175,7 @@ static gram_status add_written(gr_set *s, const gram_pair *pair, const gr_set_ru
     gram_status rc = gr_judge_written(j, pair, &e.seq[0], &e.asked, err);
 
     if (!rc)
-        e.text[0] = gr_digest(GR_DIGEST, e.seq[0].p, e.seq[0].n * sizeof *e.seq[0].p);
-    if (!rc && e.seq[0].n > j->max_tokens && j->truncate == GRAM_TRUNCATE_DROP)
-        s->dropped++;
-    else if (!rc && e.seq[0].n > j->max_tokens)
-        rc = gr_fail(err, GRAM_ELIMIT, "a pair takes %zu tokens, more than the %zu allowed; `truncate drop` leaves "
-                     "such pairs out", e.seq[0].n, j->max_tokens);
-    else if (!rc)
-        rc = gr_set_push(s, &e, err);
+        rc = push_text(s, &e, j, "a pair takes", err);
     gr_example_clear(&e);
     return rc;
 }

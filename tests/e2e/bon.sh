@@ -41,6 +41,19 @@ done
 expect 1 "$GRAM" bon "$tmp/few.jsonl" --judge "http://127.0.0.1:$port"
 says err "127.0.0.1:$port"
 
+# ---- Asked in other words and labels: answers that a policy writes get the rewards that they get where they stand.
+printf 'Q {input}\n1 {response_a}\n2 {response_b}\nBetter:' >"$tmp/judge.txt"
+set -- --judge "$PWD/$m" -p "$tmp/judge.txt" --labels 1,2
+head -n 2 "$tmp/prompts.jsonl" >"$tmp/two.jsonl"
+bon "$tmp/written" "$m" "$tmp/two.jsonl" "$@" --n 3 --max-new-tokens 4 --seed 3
+python3 -c 'import json, sys
+for o in map(json.loads, open(sys.argv[1])):
+    print(json.dumps({k: o[k] for k in ("id", "prompt", "responses")}))' "$tmp/written" >"$tmp/in.jsonl"
+bon "$tmp/there" "$tmp/in.jsonl" "$@"
+rewards() { grep -o '"rewards":[^]]*' "$1"; }
+rewards "$tmp/written" >"$tmp/a"
+rewards "$tmp/there" | cmp - "$tmp/a" || die "a policy's answers get other rewards by a judge prompt"
+
 # ---- A program, which also gets the row's other columns.
 cat >"$tmp/judge.py" <<'END'
 import json, sys

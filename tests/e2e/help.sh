@@ -10,6 +10,7 @@ for c in tokenize logits score rank generate bon eval evalpolicy; do
     says out "usage: gram $c "
     says out "Examples:"
     says out "Exit codes:"
+    if grep -q '(null)' "$tmp/out"; then die "help of $c has a title without words"; fi
     awk 'length > 100 { exit 1 }' "$tmp/out" || die "help of $c is too wide"
     cp "$tmp/out" "$tmp/first"
     expect 0 "$GRAM" help "$c"

@@ -34,7 +34,7 @@ expect 2 "$GRAM" train "$tmp/run.yaml" --set lrr=0
 says err 'did you mean "lr"'
 printf 'Q {input}' >"$tmp/judge.txt"
 expect 2 "$GRAM" train "$tmp/run.yaml"
-says err 'run.yaml: key "judge-prompt": judge prompt: no {response_a}'
+says err 'judge.txt: judge prompt: no {response_a}'
 # A key of another stage has no use, and is said with its line; lists are lists.
 printf '# 1\nstage: pretrain\nsteps: 1\nties: drop\n' >"$tmp/one.yaml"
 expect 2 "$GRAM" train "$tmp/one.yaml" --set model=x --set data=x --set out="$tmp/x"
