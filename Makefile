@@ -6,7 +6,7 @@
 #   make SAN=asan test     AddressSanitizer and UndefinedBehaviorSanitizer, in build-asan/
 #   make SAN=tsan test     ThreadSanitizer, in build-tsan/
 #   make fuzz              each fuzz target for FUZZ_SECONDS, in build-fuzz/
-#   make layers headers    no #include points down; each header compiles alone
+#   make layers headers    no #include points down; each header compiles alone; columns: no line has more than 120
 #   make check             all of these
 #   make cuda              libgram-cuda.so, for GPUs (docs/gpu.md), where nvcc is
 #   make coverage          gcov over the tests, in build-cov/
@@ -38,21 +38,21 @@ CPPFLAGS += -Iinclude -Isrc -Itests -D_GNU_SOURCE -MMD -MP
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 SERVE_LIBS := $(shell pkg-config --libs libmicrohttpd 2>/dev/null)
 CLI_LIBS   := $(shell pkg-config --libs popt 2>/dev/null) $(SERVE_LIBS)
-LIBS       := $(shell pkg-config --libs jansson libpcre2-8 libutf8proc zlib libzstd liblz4 libcyaml nettle 2>/dev/null) \
-              -ldnnl -lgomp -lm -pthread
+LIBS       := $(shell pkg-config --libs $(filter-out popt libmicrohttpd,$(PKGS)) 2>/dev/null) -ldnnl -lgomp -lm -pthread
 CFLAGS_ALL = -std=c11 $(WARN) $(if $(WERROR),-Werror) $(OPT) -fPIC -fvisibility=hidden -ffp-contract=off -pthread \
              $(CFLAGS) $(PKG_CFLAGS)
 
+# A report of a sanitizer needs names and lines alone; all that -g says of 150 tests takes minutes to link.
 ifeq ($(SAN),asan)
-OPT     := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+OPT     := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 LDFLAGS += -fsanitize=address,undefined
 endif
 ifeq ($(SAN),tsan)
-OPT     := -O1 -g -fsanitize=thread
+OPT     := -O1 -g1 -fsanitize=thread
 LDFLAGS += -fsanitize=thread
 endif
 ifeq ($(SAN),fuzz)
-OPT     := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+OPT     := -O1 -g1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 LDFLAGS += -fsanitize=address,undefined
 endif
 ifeq ($(COV),1)
@@ -111,8 +111,9 @@ test-$(1): $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c))
 endef
 $(foreach l,$(LAYERS),$(eval $(call test_rules,$(l))))
 
-# A GPU that is emulated on the CPU, for tests: the kernels and src/cuda over tests/emu, as the library that libgram opens
-# by name, and beside it what stands for cublasLt. The emulator speaks to the sanitizers, and is not compiled by them.
+# A GPU that is emulated on the CPU, for tests: the kernels and src/cuda over tests/emu, as the library that libgram
+# opens by name, and beside it what stands for cublasLt. The emulator speaks to the sanitizers, and is not compiled by
+# them.
 EMU      := $(B)/emu
 CXX_OF   := $(if $(findstring clang,$(CC)),clang++,g++)
 CXXWARN  := -std=c++17 -Wall -Wextra $(if $(WERROR),-Werror) -fPIC
@@ -235,19 +236,23 @@ check: deps layers headers
 	@$(MAKE) --no-print-directory tsan
 	@$(MAKE) --no-print-directory fuzz
 
-# ThreadSanitizer over what runs threads of its own: of kernels, the products, whose weights threads share. A measured
-# run of test_memory has one thread; test_align trains for minutes what test_align_faults and _dist do for seconds, and
-# test_golden_scores scores for minutes as test_golden_models and test_golden_smollm2 do. What runs on the emulated GPU has
-# one thread, whose fibers test_kernels_gpu looks at.
+# ThreadSanitizer over what runs threads of its own: of kernels, the products, whose weights threads share. Left out is
+# what has one thread (a measured run of test_memory, test_options, test_sample, and test_killed, whose children train
+# as test_train does), and what does for minutes what others do for seconds: test_align beside test_align_faults and
+# _dist, test_dist beside test_align_dist, test_golden_scores beside test_golden_models and test_golden_smollm2. What
+# runs on the emulated GPU has one thread, whose fibers test_kernels_gpu looks at.
 tsan:
-	@$(MAKE_ALL) --no-print-directory SAN=tsan tsan-run
-TSAN_TESTS := $(filter-out %/test_memory %/test_align %/test_golden_scores %_gpu,$(filter $(addprefix $(B)/tests/,base/% \
-              op/test_matmul% op/test_nomem model/% reward/% generate/% api/% serve/%),$(TESTS))) $(B)/tests/op/test_kernels_gpu
+	@$(MAKE_ALL) --no-print-directory SAN=tsan GRAM_MODEL= tsan-run
+NO_TSAN    := %_gpu $(addprefix %/test_,memory options sample killed align dist golden_scores)
+TSAN_TESTS := $(filter $(addprefix $(B)/tests/,base/% op/test_matmul% op/test_nomem model/% reward/% generate/% api/% \
+              serve/%),$(TESTS))
+TSAN_TESTS := $(filter-out $(NO_TSAN),$(TSAN_TESTS)) $(B)/tests/op/test_kernels_gpu
 tsan-run: $(TSAN_TESTS) $(FAKE_SERVER)
 	@scripts/run_tests.sh $(TSAN_TESTS) tests/e2e/serve_load.sh tests/e2e/gpu_mutants.sh
 
+# What it compiles is not run: it is asked for its warnings and whether it links.
 clang:
-	@$(MAKE_ALL) --no-print-directory CC=clang B=build-clang tests
+	@$(MAKE_ALL) --no-print-directory CC=clang B=build-clang OPT=-O0 tests
 
 mutants:
 	@scripts/mutants.py
@@ -263,6 +268,8 @@ wheel:
 release:
 	@scripts/release.sh
 
+columns:
+	@scripts/columns.sh
 layers:
 	@scripts/layers.sh $(subst op ,op cuda ,$(LAYERS))
 
@@ -295,8 +302,8 @@ clean:
 
 include mk/install.mk
 
-.PHONY: cuda cuda-ptxas deb wheel all deps test-deps model tests test unit demo demo-align check clang mutants tsan tsan-run layers headers fuzz fuzz-build fuzz-run \
-        coverage bench bench-train clean \
+.PHONY: cuda cuda-ptxas deb wheel all deps test-deps model tests test unit demo demo-align check clang mutants tsan \
+        tsan-run columns layers headers fuzz fuzz-build fuzz-run coverage bench bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -17,7 +17,7 @@ static void at_first_nothing_has_moved(void **state)
 
     (void)state;
     for (size_t i = 0; i < 3; i++)
-        for (int way = 0; way < 4; way++) {
+        for (int way = (int)i % 2; way < 4; way += 2) {         /* weights have two of them, adapters the third */
             const char *const set[] = { way / 2 ? "algorithm=ppo" : "algorithm=rloo", T[i], "kl=k3", "kl-in=loss",
                                         "beta=0.3", "updates=2", "cut=keep", way % 2 ? "lora-rank=2" : "lora-rank=0" };
             outcome o = run(set, GR_COUNT(set));
@@ -289,6 +289,29 @@ static const struct { const char *set, *with[5]; int what; } move[] = {
     { "lambda=1", { NULL }, RC },           /* a program gives numbers: these four are for models, and refused */
 };
 
+/* What an option is compared with: a run of its company, made once for all that have the same. */
+static outcome without(const char *const *set, size_t n)
+{
+    static struct { char *of; outcome was; } known[GR_COUNT(move)];
+    static size_t n_known;
+    gr_buf of = { 0 };
+    size_t k = 0;
+
+    for (size_t i = 0; i < n; i++)
+        assert_true(gr_buf_puts(&of, set[i]) && gr_buf_puts(&of, "\n"));
+    assert_true(gr_buf_add(&of, "", 0));
+    while (k < n_known && strcmp(known[k].of, of.p))
+        k++;
+    if (k < n_known) {
+        gr_buf_clear(&of);
+        return known[k].was;
+    }
+    known[k].of = of.p;
+    known[k].was = run(set, n);
+    n_known++;
+    return known[k].was;
+}
+
 static bool differs(const outcome *a, const outcome *b, int what)
 {
     switch (what) {
@@ -319,12 +342,12 @@ static void every_option_moves_something(void **state)
         for (; n < 5 && move[i].with[n]; n++)
             set[n] = filled(move[i].with[n]);
         set[n] = filled(move[i].set);
-        a = run(set, n);
+        a = without(set, n);
         b = run(set, n + 1);
         if (!differs(&a, &b, move[i].what))
             fail_msg("%s: nothing that is looked at moves: status %d and %d: %s", move[i].set, (int)a.rc, (int)b.rc,
                      check_err.text);
-        json_decref(a.lines), json_decref(b.lines);
+        json_decref(b.lines);
         for (size_t k = 0; k <= n; k++)
             free((char *)(uintptr_t)set[k]);
     }

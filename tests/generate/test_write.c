@@ -203,13 +203,17 @@ static void expect_same(const struct result *got, const struct result *want, con
 /* Each answer written alone, one token a step; how many of them came to an end. */
 static size_t write_alone(gr_rows_way way, gr_ask *ask, struct result *alone)
 {
-    struct subject s = subject_open("qwen3", way, 1, 1 << 28);
+    struct subject s = subject_open("qwen3", way, 1 + CHECK_RACES, 1 << 28);
     size_t ended = 0;
 
     make_asks(ask, alone);
+    if (CHECK_RACES)
+        write_all(&s, ask, MANY, MANY, 4096, 0);
     for (size_t i = 0; i < MANY; i++) {
-        gr_kv_forget(s.kv);
-        write_all(&s, &ask[i], 1, 1, 4096, 0);
+        if (!CHECK_RACES) {
+            gr_kv_forget(s.kv);
+            write_all(&s, &ask[i], 1, 1, 4096, 0);
+        }
         ended += alone[i].finish == GR_STOP;
         assert_true(alone[i].finish == (alone[i].n < ask[i].max_new ? GR_STOP : alone[i].finish));
         assert_true(alone[i].finish != GR_STOP || gr_stops_at(&stops, alone[i].id[alone[i].n - 1]));
@@ -241,8 +245,11 @@ static void an_answer_has_its_bits_in_any_company(void **state)
         size_t ended = write_alone(way, ask, alone);
         assert_true(ended > MANY / 4 && ended < MANY);
         for (size_t k = 0; k < GR_COUNT(each); k++) {
-            struct subject s = subject_open("qwen3", way, each[k].threads, each[k].kv);
+            struct subject s;
             struct run run;
+            if (CHECK_RACES && (k + (way == GR_ROWS_FEW)) % 2)
+                continue;                                   /* each company meets in one of the two ways */
+            s = subject_open("qwen3", way, each[k].threads, each[k].kv);
             s.guesses = each[k].guesses;
             make_asks(ask, got);
             for (size_t i = 0; i < MANY && s.guesses; i++)

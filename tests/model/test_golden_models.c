@@ -199,7 +199,9 @@ static void agrees_with_transformers(void **state)
     struct golden g = golden_open(dir);
     static const unsigned cap[] = { ~0u, GR_CPU_AVX2, 0 };      /* all first: oneDNN obeys the first call alone */
 
-    for (size_t i = 0; i < GR_COUNT(cap); i++) {
+    for (size_t i = 0; i < (CHECK_RACES ? 1 : GR_COUNT(cap)); i++) {
+        if (i && (gr_cpu() & cap[i]) == (gr_cpu() & cap[i - 1]))        /* as this program is capped itself */
+            continue;
         gr_device_close(device);
         CHECK_OK(gr_device_open_cpu(&device, 2, gr_kern_of(gr_cpu() & cap[i]), &check_err));
         check_mode(&g, dir, GR_LINEAR_F32);
@@ -347,5 +349,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_text_has_the_rope_of_its_length),
     };
     CHECK_OK(gr_device_open(&device, NULL, 2, &check_err));
-    return cmocka_run_group_tests_name("golden models", tests, NULL, NULL) + check_capped(argc, argv) != 0;
+    return cmocka_run_group_tests_name("golden models", tests, NULL, NULL) + CHECK_CAPPED(argc, argv) != 0;
 }

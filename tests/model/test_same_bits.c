@@ -87,8 +87,20 @@ static void expect_same(float (*got)[LABELS], float (*want)[LABELS], const char 
                      (double)want[i][0]);
 }
 
+static void shuffle(size_t order[SEQS], unsigned *seed)
+{
+    for (size_t i = SEQS - 1; i > 0; i--) {
+        size_t j = (size_t)rand_r(seed) % (i + 1), swap = order[i];
+        order[i] = order[j];
+        order[j] = swap;
+    }
+}
+
+/* What takes turns from one subject to the next: which numbers of threads have all in one batch, and which have five;
+ * each model has both, and each number of threads. */
 static void check_subject(const char *dir, gr_linear_mode mode, gr_rows_way way)
 {
+    static size_t turn;
     struct subject s = subject_open(dir, mode, way);
     const gr_config *c = gr_model_config(s.model);
     float alone[SEQS][LABELS], got[SEQS][LABELS];
@@ -96,29 +108,27 @@ static void check_subject(const char *dir, gr_linear_mode mode, gr_rows_way way)
     unsigned seed = 5;
     gr_kv_tree *cache;
 
-    for (size_t i = 0; i < SEQS; i++) {
+    for (size_t i = 0; i < SEQS; i++)
         order[i] = i;
+    if (CHECK_RACES)
+        batch(&s, 2, NULL, order, SEQS, alone);
+    for (size_t i = 0; i < SEQS && !CHECK_RACES; i++)
         batch(&s, 1, NULL, &i, 1, alone);
-    }
     check_digest(alone, sizeof alone, "scores %s mode %d%s", dir, (int)mode, way == GR_ROWS_FEW ? " few" : "");
-    for (size_t threads = 1; threads <= 3; threads++) {
-        for (size_t i = SEQS - 1; i > 0; i--) {
-            size_t j = (size_t)rand_r(&seed) % (i + 1), swap = order[i];
-            order[i] = order[j];
-            order[j] = swap;
-        }
-        batch(&s, threads, NULL, order, SEQS, got);
-        expect_same(got, alone, "all in one batch");
-        for (size_t i = 0; i < SEQS; i += 5)
-            batch(&s, threads, NULL, order + i, 5, got);
-        expect_same(got, alone, "five in a batch");
+    for (size_t threads = 1 + CHECK_RACES; threads <= 3; threads++) {
+        size_t together = (threads + turn + turn / 2) % 2 ? SEQS : 5;
+        shuffle(order, &seed);
+        for (size_t i = 0; i < SEQS; i += together)
+            batch(&s, threads, NULL, order + i, together, got);
+        expect_same(got, alone, together == 5 ? "five in a batch" : "all in one batch");
     }
     CHECK_OK(gr_kv_open(&cache, check_device(1), c->layers, c->kv_heads * c->head_dim, (size_t)1 << 24, &check_err));
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < SEQS; i += 8)
             batch(&s, 2, cache, order + i, 8, got);
         expect_same(got, alone, "with a cache");
     }
+    turn++;
     assert_true(gr_kv_bytes(cache) > 0);
     gr_kv_close(cache);
     subject_close(&s);

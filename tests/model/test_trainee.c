@@ -287,5 +287,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(memory_is_what_was_said),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
+    return cmocka_run_group_tests(tests, NULL, NULL) + CHECK_CAPPED(argc, argv) != 0;
 }

@@ -1,6 +1,6 @@
 /* test_matmul_bf16.c - products in bfloat16 against products in double of the same rounded numbers, those that are
- * split against float32's, and a row's bits wherever it stands. The program runs itself again for each instruction set; where
- * one multiplies no bfloat16, these weights are the bits of those that are only kept so. */
+ * split against float32's, and a row's bits wherever it stands. The program runs itself again for each instruction set;
+ * where one multiplies no bfloat16, these weights are the bits of those that are only kept so. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -67,9 +67,9 @@ static double sum_tol(size_t K)
     return (8 + (double)K / 8) * FLT_EPSILON;
 }
 
-/* Of x w, lo lo is left away, 2^-16 of it at most, and each side is off by 2^-17 at most: 2^-15 in all, of random signs.
- * Of K products together that is sqrt(K) times 0.64 of it, where the largest output is about 4 sqrt(K): 1.3 2^-18, and
- * four times as much for the largest of many. */
+/* Of x w, lo lo is left away, 2^-16 of it at most, and each side is off by 2^-17 at most: 2^-15 in all, of random
+ * signs. Of K products together that is sqrt(K) times 0.64 of it, where the largest output is about 4 sqrt(K): 1.3
+ * 2^-18, and four times as much for the largest of many. */
 static double split_tol(size_t K)
 {
     return sum_tol(K) + 5 * 0x1p-18;
@@ -286,5 +286,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(threads_share_a_weight),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL) + check_capped(argc, argv) != 0;
+    return cmocka_run_group_tests(tests, NULL, NULL) + CHECK_CAPPED(argc, argv) != 0;
 }
