@@ -142,10 +142,13 @@ def main():
     with open("/proc/cpuinfo") as f:
         cpu = re.search(r"model name\s*: (.*)", f.read()).group(1)
     m = [statistics.median(column) for column in zip(*rows)]
-    row = {"commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip(),
-           "cpu": cpu, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "dtype": o.dtype, "chats": o.chats,
+    row = {"commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True,
+                                    text=True).stdout.strip(),
+           "cpu": cpu, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "dtype": o.dtype,
+           "chats": o.chats,
            "pair_tokens": tokens, "token_alone_ms": round(m[0], 1), "token_beside_ms": round(m[1], 1),
-           "ratio": round(m[2], 2), "pairs_alone": round(m[3], 3), "pairs_beside": round(m[4], 3), "kept": round(m[5], 3),
+           "ratio": round(m[2], 2), "pairs_alone": round(m[3], 3), "pairs_beside": round(m[4], 3),
+           "kept": round(m[5], 3),
            "lost": round(m[6], 3), "threads": o.threads, "clock": "cpu" if o.cpu else "wall"}
     for k, v in row.items():
         print(f"{k:16} {v}")

@@ -7,7 +7,8 @@ overhead      an empty engine (tests/serve/fake_server.c) over one kept-alive co
               those of GET /health, which is HTTP alone
 saturation    the same rows by `gram score` and by 16 clients of `gram serve`, whose requests fill two batches, so that
               one is always waiting: pairs/s, and their ratio
-lone pair     p50 of one pair of about 500 tokens over HTTP, beside the engine's own time for it (the server's busy time)
+lone pair     p50 of one pair of about 500 tokens over HTTP, beside the engine's own time for it (the server's
+              busy time)
 llama-server  where DIR (scripts/get_peers.sh) has it: tokens/s of /completion on the prompts that gram's judge reads of
               the first rows, in the model's own types and in F32, beside those of gram serve
 
@@ -82,7 +83,8 @@ def in_parallel(clients, work, port, path, body_of):
 
 class Serve:
     def __init__(self, model):
-        self.process = subprocess.Popen([f"{BUILD}/gram", "serve", model, "--port", "0"], stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([f"{BUILD}/gram", "serve", model, "--port", "0"], stderr=subprocess.PIPE,
+                                        text=True)
         self.port = int(self.process.stderr.readline().rsplit(":", 1)[1])
         threading.Thread(target=self.listen, daemon=True).start()
         wait_for(self.port)
@@ -128,7 +130,8 @@ def serve(model, rows):
     """Pairs/s and tokens/s of a new server's 16 clients; then a lone pair's p50 and the engine's own time for it."""
     s = Serve(model)
     begin = time.perf_counter()
-    answers = in_parallel(16, rows, s.port, "/v1/score", lambda row: {k: row[k] for k in ("prompt", "chosen", "rejected")})
+    answers = in_parallel(16, rows, s.port, "/v1/score",
+                          lambda row: {k: row[k] for k in ("prompt", "chosen", "rejected")})
     seconds = time.perf_counter() - begin
     lone = lone_pair(s.port)
     s.close()
@@ -196,13 +199,16 @@ def main():
     program = os.path.join(o.peers, "bin/llama-server") if o.peers else None
     peer = ["", ""]
     if program and os.path.exists(program):
-        peer = [round(llama(program, m, rows[:o.peer_rows], o.model), 1) for m in (o.model, os.path.join(o.peers, "F32.gguf"))]
+        peer = [round(llama(program, m, rows[:o.peer_rows], o.model), 1)
+                for m in (o.model, os.path.join(o.peers, "F32.gguf"))]
     with open("/proc/cpuinfo") as f:
         cpu = re.search(r"model name\s*: (.*)", f.read()).group(1)
-    row = {"commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip(),
+    row = {"commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True,
+                                    text=True).stdout.strip(),
            "cpu": cpu, "cores": os.cpu_count(), "rows": len(rows), "overhead_us": round(us, 1),
            "health_us": round(health_us, 1),
-           "score_pairs_per_s": round(alone, 3), "serve_pairs_per_s": round(served, 3), "ratio": round(served / alone, 3),
+           "score_pairs_per_s": round(alone, 3), "serve_pairs_per_s": round(served, 3),
+           "ratio": round(served / alone, 3),
            "lone_p50_ms": round(1e3 * lone, 1), "lone_engine_ms": round(1e3 * engine, 1),
            "serve_tokens_per_s": round(tokens, 1), "llama_server_tokens_per_s": peer[0],
            "llama_server_f32_tokens_per_s": peer[1]}

@@ -1,7 +1,7 @@
 #!/bin/sh
-# abi_check.sh [TAG]: libgram.so beside that of the last release (the newest tag vX.Y.Z), by libabigail's abidiff (Debian's
-# abigail-tools), against the rule of CHANGELOG.md: what goes or changes raises MAJOR (while that is 0, MINOR), what is
-# added raises MINOR. Prints the difference; fails where the version does not say what the library does.
+# abi_check.sh [TAG]: libgram.so beside that of the last release (the newest tag vX.Y.Z), by libabigail's abidiff
+# (Debian's abigail-tools), against the rule of CHANGELOG.md: what goes or changes raises MAJOR (while that is 0,
+# MINOR), what is added raises MINOR. Prints the difference; fails where the version does not say what the library does.
 set -eu
 fail() { echo "abi_check.sh: $*" >&2; exit 1; }
 
@@ -18,7 +18,8 @@ trap 'rm -rf "$work"' EXIT
 for at in "$tag" HEAD; do
     mkdir "$work/$at"
     git archive "$at" | tar -x -C "$work/$at"
-    make -C "$work/$at" -j"$(nproc)" build/libgram.so >"$work/log" 2>&1 || { tail -n 20 "$work/log"; fail "$at does not build"; }
+    make -C "$work/$at" -j"$(nproc)" build/libgram.so >"$work/log" 2>&1 ||
+        { tail -n 20 "$work/log"; fail "$at does not build"; }
 done
 so() { echo "$work/$1/build/libgram.so"; }
 

@@ -3,8 +3,8 @@
  *     bench_llama_write MODEL.gguf EACH NEW WIDTH < IDS      one line of JSON
  *
  * IDS are prompts as lines of token ids. EACH answers to each of them are written, of NEW tokens, WIDTH of them at
- * once: all prompts of a wave are read first, each once, and their keys and values shared; then each pass has a token of each
- * answer, the likeliest. What the clock counts is prompts and answers, not loading. */
+ * once: all prompts of a wave are read first, each once, and their keys and values shared; then each pass has a token
+ * of each answer, the likeliest. What the clock counts is prompts and answers, not loading. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -87,7 +87,8 @@ def gram_steps(args, judge, prompts, work):
     """Seconds and tokens of each step but the first."""
     out = work / "gram"
     subprocess.run(["rm", "-rf", out], check=True)
-    run([args.gram, "rl", args.policy, prompts, "--judge", judge, "--algorithm", "grpo", "--aggregate", "token", "--cut",
+    run([args.gram, "rl", args.policy, prompts, "--judge", judge, "--algorithm", "grpo", "--aggregate", "token",
+         "--cut",
          "keep", "--samples", args.samples, "--rollout-prompts", args.prompts, "--batch-rows", args.prompts,
          "--max-new-tokens", args.new, "--lr", "1e-6", "--steps", args.steps + 1, "--seed", 1, "--threads",
          args.threads, "--save-every", 0, "--out", out])

@@ -1,6 +1,6 @@
 #!/bin/sh
-# build/deb/gram_VERSION_ARCH.deb: the program, the library, headers, man page, completions, recipes, judges and the service. Its
-# dependencies are what the built files link. Needs dpkg-dev. Two builds of one commit have the same bytes.
+# build/deb/gram_VERSION_ARCH.deb: the program, the library, headers, man page, completions, recipes, judges and the
+# service. Its dependencies are what the built files link. Needs dpkg-dev. Two builds of one commit have the same bytes.
 set -eu
 version=$(sed -n 's/#define GRAM_VERSION "\(.*\)"/\1/p' include/gram/gram.h)
 arch=$(dpkg --print-architecture)
@@ -20,7 +20,8 @@ echo /etc/default/gram >"$root/DEBIAN/conffiles"
 
 # dpkg-shlibdeps wants a source package's control file, which says nothing here.
 printf 'Source: gram\n\nPackage: gram\nArchitecture: any\n' >"$to/debian/control"
-depends=$(cd "$to" && dpkg-shlibdeps -O root/usr/bin/gram root/usr/lib/*/libgram.so.*.* | sed -n 's/^shlibs:Depends=//p')
+depends=$(cd "$to" && dpkg-shlibdeps -O root/usr/bin/gram root/usr/lib/*/libgram.so.*.* |
+    sed -n 's/^shlibs:Depends=//p')
 cat >"$root/DEBIAN/control" <<X
 Package: gram
 Version: $version

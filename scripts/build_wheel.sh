@@ -1,6 +1,6 @@
 #!/bin/sh
-# A wheel with libgram, the program and every library that they need: build/wheel/*.whl. The tag says which glibc it asks
-# for, that of the machine it is built on. Needs pip.
+# A wheel with libgram, the program and every library that they need: build/wheel/*.whl. The tag says which glibc it
+# asks for, that of the machine it is built on. Needs pip.
 set -eu
 to=build/wheel
 rm -rf $to

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Compiles each kernel for each GPU that gram is for, and writes what ptxas says of it to bench/cuda_ptxas.csv: registers
-# of a thread, bytes that it spills, shared and constant bytes. Nothing is run. NVCC names the compiler; ARCHS some of the
-# targets, FILES some of the files, whose lines are then replaced.
+# Compiles each kernel for each GPU that gram is for, and writes what ptxas says of it to bench/cuda_ptxas.csv:
+# registers of a thread, bytes that it spills, shared and constant bytes. Nothing is run. NVCC names the compiler; ARCHS
+# some of the targets, FILES some of the files, whose lines are then replaced.
 set -eu
 nvcc=${NVCC-nvcc}
 archs=${ARCHS-80 86 89 90a 100 120}
@@ -19,7 +19,7 @@ for f in $files; do
             -o "$tmp/cubin" "$f" >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
         if grep -iE 'warning|error' "$tmp/log"; then exit 1; fi
         sed -n "s/.*Compiling entry function '\([^']*\)'.*/E \1/p
-                s/^ *\([0-9]*\) bytes stack frame, \([0-9]*\) bytes spill stores, \([0-9]*\) bytes spill loads.*/S \1 \2 \3/p
+                s/^ *\([0-9]*\) bytes stack frame, \([0-9]*\) bytes spill stores, \([0-9]*\) bytes spill.*/S \1 \2 \3/p
                 s/.*Used \([0-9]*\) registers.*/R \1/p" "$tmp/log" |
             awk -v f="$(basename "$f")" -v a="sm_$a" '
                 $1 == "E" { name = $2 } $1 == "S" { stack = $2; store = $3; load = $4 }

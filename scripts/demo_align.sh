@@ -24,13 +24,13 @@ for line in sys.stdin:
     print(finished - a_list - max(0, sentences - 1) / 4 - len(text.split()) / 100, flush=True)
 END
 
-echo "1. The reward: 1 for an answer that is finished, less 1 for a list, 1/4 for each sentence after the first, and 1/100"
-echo "   for each word. A program says it, $out/reward.py:"
+echo "1. The reward: 1 for an answer that is finished, less 1 for a list, 1/4 for each sentence after the first, and"
+echo "   1/100 for each word. A program says it, $out/reward.py:"
 echo
 sed 's/^/    /' "$out/reward.py"
 echo
-echo "2. RAFT: SmolLM2-135M-Instruct answers 16 questions 8 times each, the best answer to each is learnt by adapters, and"
-echo "   what came of it answers the next 16. Three times: less than five minutes on two cores,"
+echo "2. RAFT: SmolLM2-135M-Instruct answers 16 questions 8 times each, the best answer to each is learnt by adapters,"
+echo "   and what came of it answers the next 16. Three times: less than five minutes on two cores,"
 echo "   and 1 GiB of memory."
 echo
 "$gram" raft "$GRAM_MODEL" "$out/train.jsonl" --judge "exec:python3 $out/reward.py" --out "$out/policy" \

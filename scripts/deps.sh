@@ -8,7 +8,8 @@ packages="gcc g++ clang libclang-rt-dev libomp-dev make pkg-config libdnnl-dev l
           libpopt-dev libcyaml-dev libyaml-dev libmicrohttpd-dev libjs-d3 libcmocka-dev gcovr
           openmpi-bin libopenmpi-dev python3 python3-pip unzip ca-certificates"
 extra=
-[ "${1-}" != tests ] || extra="python3-cffi python3-numpy python3-jsonschema python3-selenium chromium chromium-driver wrk libpython3.11"
+[ "${1-}" != tests ] ||
+    extra="python3-cffi python3-numpy python3-jsonschema python3-selenium chromium chromium-driver wrk libpython3.11"
 
 not_installed() {
     for p in "$@"; do

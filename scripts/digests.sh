@@ -1,7 +1,7 @@
 #!/bin/sh
-# digests.sh [BEFORE] - the digests of all golden logits and scores, of gradients, and of the weights after the golden 20
-# steps of training, for each instruction set that this CPU has (the tests run themselves under each). With BEFORE, what
-# this printed for another build, says which lines differ and fails if any does: a change that is to move no bit is
+# digests.sh [BEFORE] - the digests of all golden logits and scores, of gradients, and of the weights after the golden
+# 20 steps of training, for each instruction set that this CPU has (the tests run themselves under each). With BEFORE,
+# what this printed for another build, says which lines differ and fails if any does: a change that is to move no bit is
 # tested so.
 set -eu
 B=${B:-build}

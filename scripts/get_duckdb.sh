@@ -1,6 +1,6 @@
 #!/bin/sh
-# DuckDB for the tests of tables, into build/duckdb: the extension module of its Python package, which has the C interface
-# in it. Where it cannot be had, these tests say so and are left out.
+# DuckDB for the tests of tables, into build/duckdb: the extension module of its Python package, which has the C
+# interface in it. Where it cannot be had, these tests say so and are left out.
 set -eu
 to=build/duckdb
 ls $to/_duckdb*.so >/dev/null 2>&1 && exit 0

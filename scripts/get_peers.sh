@@ -23,8 +23,8 @@ if [ ! -x "$dir/bin/llama-server" ]; then
         "$dir/venv/bin/pip" download -q --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
         mkdir src.new
         tar xzf llama_cpp_python-*.tar.gz -C src.new --strip-components=3 --wildcards '*/vendor/llama.cpp'
-        # gcc 12 takes stores of AMX's tile configuration for dead, and llama.cpp then dies on such a processor (its pull
-        # request 26954): the address goes through an empty asm, which lets no store be dropped.
+        # gcc 12 takes stores of AMX's tile configuration for dead, and llama.cpp then dies on such a processor (its
+        # pull request 26954): the address goes through an empty asm, which lets no store be dropped.
         sed -i 's|^\( *\)_tile_loadconfig(&tc);|\1__asm__ volatile("" :: "r"(\&tc) : "memory");\n&|' \
             src.new/ggml/src/ggml-cpu/amx/mmq.cpp
         mv src.new src

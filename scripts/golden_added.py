@@ -33,7 +33,8 @@ def tokens():
                AddedToken("<sep>", lstrip=True, rstrip=True, normalized=False),
                AddedToken("<mask>", lstrip=True, normalized=True), AddedToken("<end>", rstrip=True, normalized=False),
                AddedToken("No", single_word=True, normalized=False)]
-    plain = [AddedToken("the", single_word=True, normalized=False), AddedToken("<think>", rstrip=True, normalized=False),
+    plain = [AddedToken("the", single_word=True, normalized=False),
+             AddedToken("<think>", rstrip=True, normalized=False),
              AddedToken("</think>", lstrip=True, normalized=False), AddedToken("[x]", normalized=True),
              AddedToken("<x>", normalized=True, single_word=True)]
     return special, plain
@@ -76,7 +77,8 @@ def sentence(normalizer, pre):
 def texts():
     r = random.Random(3)
     special, plain = tokens()
-    parts = [t.content for t in special + plain] + [" ", "  ", "\n", "\t", "\u00a0", "Yes", "yes", "Ü", ".", "a", "sYes",
+    parts = [t.content for t in special + plain] + [" ", "  ", "\n", "\t", "\u00a0", "Yes", "yes", "Ü", ".", "a",
+                                                    "sYes",
                                                     "▁", "No", "the", "theNo", "U\u0308"]
     return ["", " ", " a", "Yes", "Yes, Yes", "a <sep> b", " <mask> ", "<s> a", "<s>a", "No. Nope the then", "<end>  x",
             "a  </think>  b <think>  c", "[x] a[x]b <x> a<x>b"] + \

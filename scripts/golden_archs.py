@@ -92,9 +92,10 @@ PHI4 = """{% for m in messages %}{% if m['role'] == 'system' and m.tools is defi
 {{ '<|system|>' + m['content'] + '<|tool|>' + m['tools'] + '<|/tool|><|end|>' }}{% else %}\
 {{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endif %}{% endfor %}\
 {% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}"""
-OLMO = """{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}{{ '<|assistant|>\\n' + m['content'] }}\
+OLMO = ("""{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}{"""
+"""{ '<|assistant|>\\n' + m['content'] }}\
 {{ '\\n' if not loop.last else eos_token }}{% else %}{{ '<|' + m['role'] + '|>\\n' + m['content'] + '\\n' }}{% endif %}\
-{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}{% endfor %}"""
+{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}{% endfor %}""")
 SMOLLM = """{%- set thinks = enable_thinking if enable_thinking is defined else true -%}
 {%- set given = messages[0]['content'] if messages[0]['role'] == 'system' else '' -%}
 {%- if '/no_think' in given %}{%- set thinks = false -%}{%- endif -%}

@@ -14,10 +14,15 @@ You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
 ' + message['content'] + '<|im_end|>' + '
 '}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant
 ' }}{% endif %}"""
-CHATML = r"""{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
+CHATML = (r"""{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + """
+          r"""'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% """
+          r"""endif %}""")
 HERMES = "{{bos_token}}" + CHATML
-QWEN2 = r"""{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
-QWEN25 = r"""{%- if tools %}
+QWEN2 = (r"""{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ """
+         r"""'<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + """
+         r"""message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if """
+         r"""add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}""")
+QWEN25 = (r"""{%- if tools %}
     {{- '<|im_start|>system\n' }}
     {%- if messages[0]['role'] == 'system' %}
         {{- messages[0]['content'] }}
@@ -33,15 +38,16 @@ QWEN25 = r"""{%- if tools %}
     {%- endif %}
 {%- endif %}
 {%- for message in messages %}
-    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or (message.role == "assistant" and not message.tool_calls) %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or (message.role == "assistant" """
+r"""and not message.tool_calls) %}
         {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\n' }}
 {%- endif %}
-"""
-LLAMA31 = r"""{{- bos_token }}
+""")
+LLAMA31 = (r"""{{- bos_token }}
 {%- if custom_tools is defined %}
     {%- set tools = custom_tools %}
 {%- endif %}
@@ -75,15 +81,29 @@ LLAMA31 = r"""{{- bos_token }}
 
 {%- for message in messages %}
     {%- if not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
-        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
+        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + """
+r"""'<|eot_id|>' }}
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
 {%- endif %}
-"""
-LLAMA2 = r"""{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system_message = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}{% set system_message = false %}{% endif %}{% for message in loop_messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if loop.index0 == 0 and system_message != false %}{% set content = '<<SYS>>\n' + system_message + '\n<</SYS>>\n\n' + message['content'] %}{% else %}{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"""
-MISTRAL_OLD = r"""{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token + ' ' }}{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"""
+""")
+LLAMA2 = (r"""{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system_message """
+          r"""= messages[0]['content'] %}{% else %}{% set loop_messages = messages %}{% set system_message = false """
+          r"""%}{% endif %}{% for message in loop_messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 """
+          r"""== 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}"""
+          r"""{% endif %}{% if loop.index0 == 0 and system_message != false %}{% set content = '<<SYS>>\n' + """
+          r"""system_message + '\n<</SYS>>\n\n' + message['content'] %}{% else %}{% set content = """
+          r"""message['content'] %}{% endif %}{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + """
+          r"""content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ ' '  + content.strip() + """
+          r"""' ' + eos_token }}{% endif %}{% endfor %}""")
+MISTRAL_OLD = (r"""{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % """
+               r"""2 == 0) %}{{ raise_exception('Conversation roles must alternate """
+               r"""user/assistant/user/assistant/...') }}{% endif %}{% if message['role'] == 'user' %}{{ '[INST] ' """
+               r"""+ message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ """
+               r"""message['content'] + eos_token + ' ' }}{% else %}{{ raise_exception('Only user and assistant """
+               r"""roles are supported!') }}{% endif %}{% endfor %}""")
 MISTRAL_OLD2 = MISTRAL_OLD.replace("eos_token + ' ' }}", "eos_token}}")
 MISTRAL_HEAD = r"""{%- if messages[0]["role"] == "system" %}
     {%- set system_message = messages[0]["content"] %}
@@ -92,11 +112,12 @@ MISTRAL_HEAD = r"""{%- if messages[0]["role"] == "system" %}
     {%- set loop_messages = messages %}
 {%- endif %}
 """
-MISTRAL_V1 = MISTRAL_HEAD + r"""
+MISTRAL_V1 = (MISTRAL_HEAD + r"""
 {{- bos_token }}
 {%- for message in loop_messages %}
     {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}
-        {{- raise_exception('After the optional system message, conversation roles must alternate user/assistant/user/assistant/...') }}
+        {{- raise_exception('After the optional system message, conversation roles must alternate """
+r"""user/assistant/user/assistant/...') }}
     {%- endif %}
     {%- if message["role"] == "user" %}
         {%- if loop.first and system_message is defined %}
@@ -107,10 +128,11 @@ MISTRAL_V1 = MISTRAL_HEAD + r"""
     {%- elif message["role"] == "assistant" %}
         {{- " " + message["content"] + eos_token}}
     {%- else %}
-        {{- raise_exception("Only user and assistant roles are supported, with the exception of an initial optional system message!") }}
+        {{- raise_exception("Only user and assistant roles are supported, with the exception of an initial optional """
+r"""system message!") }}
     {%- endif %}
 {%- endfor %}
-"""
+""")
 MISTRAL_V3 = MISTRAL_HEAD + r"""{%- if not tools is defined %}
     {%- set tools = none %}
 {%- endif %}
@@ -133,8 +155,13 @@ MISTRAL_V3 = MISTRAL_HEAD + r"""{%- if not tools is defined %}
     {%- endif %}
 {%- endfor %}
 """
-MISTRAL_TEKKEN = MISTRAL_V3.replace('"[INST] "', '"[INST]"').replace('" " + message["content"]|trim', 'message["content"]|trim')
-MISTRAL_V7 = r"""{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + '[/INST]' }}{% elif message['role'] == 'system' %}{{ '[SYSTEM_PROMPT] ' + message['content'] + '[/SYSTEM_PROMPT]' }}{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token }}{% else %}{{ raise_exception('Only user, system and assistant roles are supported!') }}{% endif %}{% endfor %}"""
+MISTRAL_TEKKEN = MISTRAL_V3.replace('"[INST] "', '"[INST]"').replace('" " + message["content"]|trim',
+                                                                     'message["content"]|trim')
+MISTRAL_V7 = (r"""{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST] ' + """
+              r"""message['content'] + '[/INST]' }}{% elif message['role'] == 'system' %}{{ '[SYSTEM_PROMPT] ' + """
+              r"""message['content'] + '[/SYSTEM_PROMPT]' }}{% elif message['role'] == 'assistant' %}{{ ' ' + """
+              r"""message['content'] + eos_token }}{% else %}{{ raise_exception('Only user, system and assistant """
+              r"""roles are supported!') }}{% endif %}{% endfor %}""")
 MISTRAL_V7_TEKKEN = r"""{%- set default_system_message = "You are a judge.\nSay \"A\" or \"B\"." %}
 
 {{- bos_token }}
@@ -161,10 +188,15 @@ MISTRAL_V7_TEKKEN = r"""{%- set default_system_message = "You are a judge.\nSay 
 {%- endfor %}"""
 MISTRAL_SMALL3 = r'{%- set today = strftime_now("%Y-%m-%d") %}' + "\n" + \
     MISTRAL_V7_TEKKEN.replace('or \\"B\\"."', 'or \\"B\\". The current date is " + today + ".\\n"')
-GEMMA2 = r"""{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}{{ '<start_of_turn>' + role + '
+GEMMA2 = (r"""{{ bos_token }}{% if messages[0]['role'] == 'system' %}{"""
+r"""{ raise_exception('System role not supported') }}{% endif %}{% for message in messages %}"""
+r"""{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{"""
+r"""{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"""
+r"""{% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}"""
+r"""{% endif %}{{ '<start_of_turn>' + role + '
 ' + message['content'] | trim + '<end_of_turn>
 ' }}{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model
-'}}{% endif %}"""
+'}}{% endif %}""")
 
 TEMPLATES = [   # name, family, template, bos, eos
     ("smollm2", "chatml", SMOLLM2, "<|im_start|>", "<|im_end|>"),

@@ -11,7 +11,8 @@ import torch
 import transformers
 
 HERE = pathlib.Path(__file__).resolve().parent.parent / 'tests/golden'
-MODELS, LENGTHS, EACH, NEW = ('llama_scaled', 'mistral_window', 'qwen2_window', 'qwen3', 'gemma3', 'gemma2_untied'), 20, 10, 64
+MODELS, LENGTHS, EACH, NEW = ('llama_scaled', 'mistral_window', 'qwen2_window', 'qwen3', 'gemma3',
+                              'gemma2_untied'), 20, 10, 64
 
 
 def text(ids):

@@ -202,7 +202,8 @@ def logits(model, tokens):
         return model(torch.tensor([tokens])).logits[0].float().numpy()
 
 
-IDLE = ("_attn_implementation", "_experts_implementation", "_name_or_path", "attention_dropout", "chunk_size_feed_forward", "id2label",
+IDLE = ("_attn_implementation", "_experts_implementation", "_name_or_path", "attention_dropout",
+        "chunk_size_feed_forward", "id2label",
         "initializer_range", "is_encoder_decoder", "label2id", "output_attentions", "output_hidden_states",
         "pretraining_tp", "problem_type", "return_dict", "transformers_version", "use_cache")
 

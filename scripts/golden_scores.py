@@ -22,7 +22,8 @@ LABELS = ("A", "B")
 
 
 def default_prompt():
-    """The string literals of gr_judge_default, joined as a C compiler joins them, as a row without criteria reads it."""
+    """The string literals of gr_judge_default, joined as a C compiler joins them, as a row without criteria reads
+    it."""
     text = (ROOT / "src/reward/prompt.c").read_text()
     literals = re.findall(r'"(?:[^"\\]|\\.)*"', text.split("gr_judge_default[]", 1)[1].split('";\n', 1)[0] + '"')
     return "".join(ast.literal_eval(s) for s in literals).replace("{criteria?}", "")

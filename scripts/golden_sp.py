@@ -3,8 +3,8 @@
 
     scripts/golden_sp.py            needs: pip install sentencepiece transformers
 
-sp_llama and sp_legacy are read by transformers' LlamaTokenizer, with added tokens; sp_bare by SentencePiece itself, which
-puts no space before a text there and has tokens of a user. ids.jsonl has a line for each text: [text, ids].
+sp_llama and sp_legacy are read by transformers' LlamaTokenizer, with added tokens; sp_bare by SentencePiece itself,
+which puts no space before a text there and has tokens of a user. ids.jsonl has a line for each text: [text, ids].
 """
 import io
 import json
@@ -45,7 +45,8 @@ def config(path, added, **more):
 
 def texts():
     r = random.Random(8)
-    parts = [a["content"] for a in ADDED.values()] + [" ", "  ", "\n", "\t", "the", "The", "model", "é", "ж", "中", "🙂", "12",
+    parts = [a["content"] for a in ADDED.values()] + [" ", "  ", "\n", "\t", "the", "The", "model", "é", "ж", "中", "🙂",
+                                                      "12",
              ".", "'s", "<tool>", "\u00a0", "<0x0A>", "x"]
     return ["", " ", "a", " lead", "  lead", "Hello, world! It's 2024:\n  naïve 你好 😀.", "a<sep>b", "a <sep>  b",
             "<|im_start|>user\nHi<|im_end|>\n", "x <tool> y<tool>z", "a  b   c    d     e", "<s> a", "<s>a</s>"] + \

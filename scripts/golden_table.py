@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/table: Parquet and Arrow by pyarrow, zstd by its command. Run once, with pyarrow and zstd at hand."""
+"""Writes tests/golden/table: Parquet and Arrow by pyarrow, zstd by its command. Run once, with pyarrow and zstd at
+hand."""
 import json
 import os
 import subprocess
@@ -26,7 +27,8 @@ def user(text):
 
 
 def frame(text):
-    return subprocess.run(["zstd", "-q", "--check", "-c"], input=text.encode(), stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(["zstd", "-q", "--check", "-c"], input=text.encode(), stdout=subprocess.PIPE,
+                          check=True).stdout
 
 
 os.makedirs(DIR, exist_ok=True)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A trained adapter as it is shipped: judge_adapter.py ADAPTER OUT.
 
-Weights are rounded to bfloat16 (nearest, ties to even), and the base is named as on the hub. The tokenizer is the base's
-and is left out."""
+Weights are rounded to bfloat16 (nearest, ties to even), and the base is named as on the hub. The tokenizer is the
+base's and is left out."""
 import json
 import pathlib
 import struct

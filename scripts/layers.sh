@@ -17,7 +17,10 @@ for f in src/*/*.[ch] src/*/*.cu src/*/*.cuh; do
     for i in $(sed -n 's/^#include "\([a-z]*\/[^"]*\)".*/\1/p' "$f"); do
         from=${i%%/*}
         [ "$from" != gram ] || continue
-        case "$f $i" in "src/cli/cmd_serve.c serve/serve.h" | "src/cli/cmd_watch.c serve/serve.h" | "src/op/gpu.cuh emu/emu.h") continue ;; esac
+        case "$f $i" in
+        "src/cli/cmd_serve.c serve/serve.h" | "src/cli/cmd_watch.c serve/serve.h") continue ;;
+        "src/op/gpu.cuh emu/emu.h") continue ;;
+        esac
         case " $allowed " in
         *" $from "*) ;;
         *) echo "$f: includes $i, which it may not"; found=1; continue ;;
@@ -38,7 +41,8 @@ done
 # program is called with on a command line of its own is as it is typed.
 for l in $order; do
     case $l in serve|cli) continue ;; esac
-    if grep -nE '^[^"]*"([^"]*[^-"])?--[a-z]' src/"$l"/*.c | grep -vE 'src/eval/[a-z_]*page\.c|gguf-split --|gram [a-z]+ %s --|started with --'; then
+    if grep -nE '^[^"]*"([^"]*[^-"])?--[a-z]' src/"$l"/*.c |
+        grep -vE 'src/eval/[a-z_]*page\.c|gguf-split --|gram [a-z]+ %s --|started with --'; then
         echo "src/$l: a sentence names an option with dashes"; found=1
     fi
 done

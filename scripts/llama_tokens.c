@@ -37,8 +37,8 @@ int main(int argc, char **argv)
     for (ssize_t n; (n = getline(&line, &cap, stdin)) > 0; ) {
         llama_token *id = calloc((size_t)n + 16, sizeof *id);
         char *text = malloc((size_t)n);
-        int count = llama_tokenize(llama_model_get_vocab(model), text, (int)from_hex(text, line), id, (int)n + 16, false,
-                                   *argv[2] == '1');
+        int count = llama_tokenize(llama_model_get_vocab(model), text, (int)from_hex(text, line), id, (int)n + 16,
+                                   false, *argv[2] == '1');
         putchar('[');
         for (int i = 0; i < count; i++)
             printf("%s%d", i ? "," : "", id[i]);

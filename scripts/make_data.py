@@ -16,10 +16,11 @@ LEARN, TRAIN_ROWS, HELD_ROWS = "truthfulqa", 480, 120   # Apache-2.0; short answ
 BENCH = ["mtbench_human", "llmbar", "mtbench_human", "llmbar_casestudy", "hhh"]
 BENCH_ROWS, BENCH_TOKENS = 100, 178_000
 UNSUITED = re.compile(r"\b(sex\w*|porn\w*|kill\w*|murder\w*|suicid\w*|rape\w*|nazi\w*|racis\w*|bomb\w*|drugs?|cocaine|"
-                      r"steal\w*|weapon\w*|guns?|die|died|dead|death|abus\w*|terroris\w*|hitler|blood\w*|gay\w*|jew\w*|muslim\w*|"
-                      r"black people|white people|women|fuck\w*|shit|damn|ass|stupid|hate\w*|beat\w*|rob\w*|cannibal\w*|"
-                      r"penis|vagina|genital\w*|torture\w*|attack\w*|poison\w*|harm\w*|abortion\w*|trump|religio\w*|"
-                      r"kidnap\w*|slave\w*|lynch\w*|burglar\w*|hack\w*|assault\w*|crime\w*|illegal\w*)\b", re.I)
+                      r"steal\w*|weapon\w*|guns?|die|died|dead|death|abus\w*|terroris\w*|hitler|blood\w*|gay\w*|jew\w*|"
+                      r"muslim\w*|black people|white people|women|fuck\w*|shit|damn|ass|stupid|hate\w*|beat\w*|rob\w*|"
+                      r"cannibal\w*|penis|vagina|genital\w*|torture\w*|attack\w*|poison\w*|harm\w*|abortion\w*|trump|"
+                      r"religio\w*|kidnap\w*|slave\w*|lynch\w*|burglar\w*|hack\w*|assault\w*|crime\w*|"
+                      r"illegal\w*)\b", re.I)
 
 def rows_of(folder, name):
     with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as f:
@@ -118,7 +119,8 @@ def main():
     (ROOT / "data/bench.jsonl.gz").write_bytes(data)
     lengths = sorted(tokens(r) for r in bench)
     for name, rows in (("train", train), ("held-out", held)):
-        print(f"{name}: {len(rows)} pairs of {len({r['prompt'] for r in rows})} prompts, {sum(map(tokens, rows))} tokens, "
+        print(f"{name}: {len(rows)} pairs of {len({r['prompt'] for r in rows})} prompts, "
+              f"{sum(map(tokens, rows))} tokens, "
               f"{sum(len(r['chosen']) > len(r['rejected']) for r in rows)} with the longer answer chosen")
     print(f"demo: {len(demo)} pairs, {sum(map(tokens, demo))} tokens; bench: {len(bench)} pairs, {total} tokens, "
           f"a pair {lengths[0]} / {lengths[49]} / {lengths[89]} / {lengths[-1]} (least, median, p90, most)")

@@ -1,7 +1,8 @@
 #!/bin/sh
-# release.sh [--draft]: build/release/ with gram-VERSION.tar.gz, the wheel, the Debian package and their SHA256SUMS, all made
-# in a copy of the commit that is checked out. Two runs over one commit on one machine give the same bytes. --draft: of
-# a version that CHANGELOG.md calls "not yet released". Needs what `make deb wheel` needs, and abigail-tools.
+# release.sh [--draft]: build/release/ with gram-VERSION.tar.gz, the wheel, the Debian package and their SHA256SUMS, all
+# made in a copy of the commit that is checked out. Two runs over one commit on one machine give the same bytes.
+# --draft: of a version that CHANGELOG.md calls "not yet released". Needs what `make deb wheel` needs, and
+# abigail-tools.
 set -eu
 fail() { echo "release.sh: $*" >&2; exit 1; }
 
@@ -10,7 +11,9 @@ draft=
 version=$(sed -n 's/#define GRAM_VERSION "\(.*\)"/\1/p' include/gram/gram.h)
 [ -z "$(git status --porcelain)" ] || fail "there are changes that are not committed"
 heading=$(grep "^## $version\b" CHANGELOG.md) || fail "CHANGELOG.md says nothing of $version"
-case $heading in *"not yet released"*) [ -n "$draft" ] || fail "CHANGELOG.md: '$heading': wanted the day of the release" ;; esac
+case $heading in
+*"not yet released"*) [ -n "$draft" ] || fail "CHANGELOG.md: '$heading': wanted the day of the release" ;;
+esac
 [ -n "$draft" ] || scripts/abi_check.sh
 
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)

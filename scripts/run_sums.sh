@@ -7,8 +7,8 @@
 #
 # For each seed (default: 0 1 2) OUT/SEED gets data, a plain judge of the labelled pairs and those with reasons, and
 # GRAM-R2's self-training of two rounds, each judged by 1, 4 and 16 votes; then the tables are printed, which
-# OUT/table.md keeps. MODEL "new" is a model of under a million parameters, made here: random weights that learn to add first
-# (OUT/base). The same command goes on where it was stopped, and does nothing twice.
+# OUT/table.md keeps. MODEL "new" is a model of under a million parameters, made here: random weights that learn to add
+# first (OUT/base). The same command goes on where it was stopped, and does nothing twice.
 #
 # SIZE: full (default) for MODEL of 135M parameters or more, about ten hours of two cores; small, for "new", under 40
 # minutes; trial, which runs every part once in a minute and measures nothing. GRAM: the program (default: build/gram).
@@ -33,8 +33,8 @@ if [ "$model" = new ]; then
     python3 "$here/sums.py" base "$out/base" --size "$size"
     model=$out/base/adds
     [ -f "$model/model.safetensors" ] || "$gram" finetune "$out/base/random" "$out/base/rows.jsonl" --out "$model" \
-        --loss rationale --verdict-weight 0 -p "$out/base/prompt.txt" --lr 2e-3 -b 32 --steps "$adding" --max-tokens 512 \
-        --resume
+        --loss rationale --verdict-weight 0 -p "$out/base/prompt.txt" --lr 2e-3 -b 32 --steps "$adding" \
+        --max-tokens 512 --resume
 fi
 # What a trial's judge writes is no rationale; some has to be kept all the same, for the stages behind it.
 rules=''

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Four hosts in network namespaces that share one directory: one of them slow, one killed while it works. Processes that a
-# launcher's environment names, then those that mpirun starts over the simulated network, score a file, evaluate and
-# train; what comes out must have the bytes of a run on one host. Needs root, ip, unshare, tc and mpirun; where these are
-# not to be had it says so and leaves with 77, and with 3 where the work was done before the host was killed: SIM_ROWS asks
-# for more of it. Run in the root of the repository after `make`; B may name the build.
+# Four hosts in network namespaces that share one directory: one of them slow, one killed while it works. Processes that
+# a launcher's environment names, then those that mpirun starts over the simulated network, score a file, evaluate and
+# train; what comes out must have the bytes of a run on one host. Needs root, ip, unshare, tc and mpirun; where these
+# are not to be had it says so and leaves with 77, and with 3 where the work was done before the host was killed:
+# SIM_ROWS asks for more of it. Run in the root of the repository after `make`; B may name the build.
 set -u
 gram=$PWD/${B:-build}/gram
 tmp=$(mktemp -d)
@@ -48,7 +48,8 @@ m=$tmp/model
 cp -r tests/golden/train/judge "$m"
 printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter:' >"$tmp/judge.txt"
 rows=${SIM_ROWS:-1500}
-seq "$rows" | sed 's/.*/{"prompt":"question &?","chosen":"answer & and more of it","rejected":"no &"}/' >"$tmp/pairs.jsonl"
+seq "$rows" | sed 's/.*/{"prompt":"question &?","chosen":"answer & and more of it","rejected":"no &"}/' \
+    >"$tmp/pairs.jsonl"
 score() { echo "score $m $tmp/pairs.jsonl -p $tmp/judge.txt -t 1 --out $1"; }
 # shellcheck disable=SC2046
 "$gram" $(score "$tmp/want.jsonl") -q || die "one host"
@@ -59,8 +60,8 @@ process() {     # process RUN HOST [OPTION...]: as a launcher of four starts it
     local run=$1 h=$2
     shift 2
     # shellcheck disable=SC2046
-    on "$h" env PMIX_NAMESPACE="$run" OMPI_COMM_WORLD_RANK=$((h - 1)) OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_SIZE=1 \
-        "$gram" $(score "$tmp/v.jsonl") "$@" 2>"$tmp/said-$h"
+    on "$h" env PMIX_NAMESPACE="$run" OMPI_COMM_WORLD_RANK=$((h - 1)) OMPI_COMM_WORLD_SIZE=4 \
+        OMPI_COMM_WORLD_LOCAL_SIZE=1 "$gram" $(score "$tmp/v.jsonl") "$@" 2>"$tmp/said-$h"
 }
 working() {     # working HOST: gram's processes there
     for p in $(ip netns pids "g$id-$1" 2>/dev/null); do
@@ -121,10 +122,13 @@ cmp "$tmp/want.jsonl" "$tmp/m.jsonl" || die "mpirun over four hosts writes other
 echo "mpirun gram score over four hosts: the bytes of one run"
 
 head -n 40 "$tmp/pairs.jsonl" >"$tmp/train.jsonl"
-train() { echo "finetune $m $tmp/train.jsonl -p $tmp/judge.txt -t 1 -b 8 --lr 3e-3 --save-every 2 --cache $tmp/cache --out $1"; }
+train() {
+    echo "finetune $m $tmp/train.jsonl -p $tmp/judge.txt -t 1 -b 8 --lr 3e-3 --save-every 2 --cache $tmp/cache --out $1"
+}
 # shellcheck disable=SC2046
-mpirun -np 4 --oversubscribe --mca plm isolated --mca btl self,tcp --mca btl_tcp_if_include lo --mca oob_tcp_if_include lo \
-    --mca hwloc_base_binding_policy none "$gram" $(train "$tmp/t-one") --steps 12 -q >"$tmp/out" 2>&1 ||
+mpirun -np 4 --oversubscribe --mca plm isolated --mca btl self,tcp --mca btl_tcp_if_include lo \
+    --mca oob_tcp_if_include lo --mca hwloc_base_binding_policy none \
+    "$gram" $(train "$tmp/t-one") --steps 12 -q >"$tmp/out" 2>&1 ||
     { cat "$tmp/out"; die "training on one host"; }
 # shellcheck disable=SC2046
 over_four $(train "$tmp/t-four") --steps 12 -q >"$tmp/out" 2>&1 || { cat "$tmp/out"; die "mpirun gram finetune"; }

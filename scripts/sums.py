@@ -4,14 +4,15 @@
     python3 scripts/sums.py base DIR [--size SIZE]
     python3 scripts/sums.py table RUN...
 
-A judge that answers at once has to add up both answers and drop the tens in one step; one that writes may add a number at
-a time. (Which sum is larger is no such task: it is linear in the numbers, and a small model learns it in one step.) `data`
-writes rows with reasons (human.jsonl), labelled pairs without (labelled.jsonl), pairs for the rounds (unlabelled.jsonl;
-their labels are there to be counted by, and no stage looks at them), a test set (test.jsonl) without a question in
-common, and the prompts. `base` writes a small model of random weights with a vocabulary of its own (DIR/random) and rows
-that teach it to add (DIR/rows.jsonl): both sums, step by step, and which ends in more. No row says which response is better,
-and no label is learnt. The same size and seed give the same bytes; where DIR is whole nothing is done, and where it was
-made otherwise that is an error. `table` prints what runs of run_sums.sh, one a seed, came to."""
+A judge that answers at once has to add up both answers and drop the tens in one step; one that writes may add a number
+at a time. (Which sum is larger is no such task: it is linear in the numbers, and a small model learns it in one step.)
+`data` writes rows with reasons (human.jsonl), labelled pairs without (labelled.jsonl), pairs for the rounds
+(unlabelled.jsonl; their labels are there to be counted by, and no stage looks at them), a test set (test.jsonl) without
+a question in common, and the prompts. `base` writes a small model of random weights with a vocabulary of its own
+(DIR/random) and rows that teach it to add (DIR/rows.jsonl): both sums, step by step, and which ends in more. No row
+says which response is better, and no label is learnt. The same size and seed give the same bytes; where DIR is whole
+nothing is done, and where it was made otherwise that is an error. `table` prints what runs of run_sums.sh, one a seed,
+came to."""
 import argparse, array, json, math, pathlib, random, shutil, statistics, struct, sys
 
 SIZES = {   # numbers to a sum, the largest of them; rows of each file
@@ -88,7 +89,8 @@ def byte_letters():
 
 def tokenizer():
     """Every word of the prompts and rationales is a token; digits stand alone."""
-    said = " ".join([*PROMPTS.values(), BASE_PROMPT, "Conclusion: ends in has more than of. has less than. is better. Which one ends in more?"])
+    said = " ".join([*PROMPTS.values(), BASE_PROMPT,
+                     "Conclusion: ends in has more than of. has less than. is better. Which one ends in more?"])
     words = sorted({w for w in "".join(c if c.isalpha() else " " for c in said).split()})
     letter = byte_letters()
     vocab, merges = list(SPECIAL) + list(letter.values()), []
@@ -196,7 +198,8 @@ T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571}       # 97.5 % points 
 
 def over_seeds(values):
     """The mean over seeds and half of its 95 % interval."""
-    half = T95.get(len(values) - 1, 1.96) * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    half = T95.get(len(values) - 1,
+                   1.96) * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return f"{100 * statistics.mean(values):.1f}" + (f" \u00b1 {100 * half:.1f}" if half is not None else "")
 
 def numbers(path):
@@ -233,12 +236,14 @@ def table(args):
         rounds = [numbers(r / "self/rounds.json")["rounds"][n]["labels"] for r in runs]
         share = lambda c: c["right"] / c["known"] if c["known"] else float("nan")
         print(f"| {n} | {over_seeds([l['kept']['pairs'] / l['pairs'] for l in rounds])} | "
-              f"{over_seeds([share(l['kept']) for l in rounds])} | {over_seeds([share(l['dropped']) for l in rounds])} |")
+              f"{over_seeds([share(l['kept']) for l in rounds])} | "
+              f"{over_seeds([share(l['dropped']) for l in rounds])} |")
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     sub = p.add_subparsers(required=True)
-    for name, run, help_text in [("data", data, "rows and prompts of one seed"), ("base", base, "a model to begin with")]:
+    for name, run, help_text in [("data", data, "rows and prompts of one seed"),
+                                 ("base", base, "a model to begin with")]:
         d = sub.add_parser(name, help=help_text)
         d.add_argument("dir")
         d.add_argument("--size", choices=SIZES, default="full")

@@ -341,8 +341,8 @@ gram_status gr_policy_samples(gr_page *p, const char *out, gram_err *err)
         all += share(&c, i);
     s.most = all <= MOST ? c.n : gr_max(2, c.n * MOST / all);
     if (!rc && c.n) {
-        gr_page_raw(p, "<h2>Samples</h2>\n<p class=\"note\">Eight answers for each step, at equal distances among those "
-                    "of the rollout that it learns of");
+        gr_page_raw(p, "<h2>Samples</h2>\n<p class=\"note\">Eight answers for each step, at equal distances among "
+                    "those of the rollout that it learns of");
         gr_page_raw(p, s.most < c.n ? "; of rollouts at equal distances, since there are many.</p>\n" : ".</p>\n");
         rc = each_line(out, "samples.jsonl", show_line, &s, err);
         close_step(&s);

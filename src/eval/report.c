@@ -203,7 +203,8 @@ static void votes(gr_page *p, const gr_eval_result *r)
     gr_page_raw(p, "<h2>Votes</h2>\n<div class=\"wide\" tabindex=\"0\"><table>\n<thead><tr><th scope=\"col\">votes a "
                 "pair</th><th scope=\"col\">accuracy, mean</th><th scope=\"col\">95&#160;% interval</th>"
                 "<th scope=\"col\">accuracy, majority</th><th scope=\"col\">95&#160;% interval</th>"
-                "<th scope=\"col\">tokens written a pair</th><th scope=\"col\">seconds a pair</th></tr></thead>\n<tbody>\n");
+                "<th scope=\"col\">tokens written a pair</th><th scope=\"col\">seconds a pair</th></tr></thead>\n"
+                "<tbody>\n");
     for (size_t k = 0; k < v->points; k++) {
         gr_page_put(p, "<tr><th scope=\"row\">%zu</th>", v->point[k].k);
         gr_page_cell_percent(p, v->point[k].soft.value);

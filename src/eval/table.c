@@ -144,7 +144,8 @@ static bool footer(gr_buf *b, const gr_eval_result *r)
 {
     bool ok = (r->n_files < 2 || mean_line(b, "mean of files (macro)", r->macro)) &&
         mean_line(b, "mean of subsets", r->macro_subsets) && rules(b, &r->rules) &&
-        gr_buf_puts(b, "\n") && spread(b, &r->spread) && votes(b, &r->votes, r->pairs_per_s) && temperature(b, r) && left_out(b, r);
+        gr_buf_puts(b, "\n") && spread(b, &r->spread) && votes(b, &r->votes, r->pairs_per_s) && temperature(b, r) &&
+        left_out(b, r);
 
     if (ok && !isnan(r->tokens_per_s))
         ok = gr_buf_printf(b, "%.1f s of judging: %.1f tokens/s, %.2f pairs/s\n", r->seconds, r->tokens_per_s,

@@ -154,7 +154,8 @@ static bool set_any(gr_column *c, gr_flat *f, size_t type, int kind)
     case GR_ARROW_LARGE_UTF8: set_type(c, "U", GR_LIE_TEXT, 8); c->utf8 = true; return true;
     case GR_ARROW_UTF8_VIEW: set_type(c, "vu", GR_LIE_VIEW, 16); c->utf8 = true; return true;
     case GR_ARROW_BINARY_VIEW: set_type(c, "vz", GR_LIE_VIEW, 16); return true;
-    case GR_ARROW_DATE: case GR_ARROW_TIME: case GR_ARROW_TIMESTAMP: case GR_ARROW_DURATION: return set_timed(c, f, type, kind);
+    case GR_ARROW_DATE: case GR_ARROW_TIME: case GR_ARROW_TIMESTAMP: case GR_ARROW_DURATION:
+        return set_timed(c, f, type, kind);
     case GR_ARROW_DECIMAL: case GR_ARROW_FIXED_BINARY: case GR_ARROW_FIXED_LIST: return set_sized(c, f, type, kind);
     case GR_ARROW_LIST: set_type(c, "+l", GR_LIE_LIST, 4); return true;
     case GR_ARROW_LARGE_LIST: set_type(c, "+L", GR_LIE_LIST, 8); return true;

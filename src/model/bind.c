@@ -207,7 +207,7 @@ gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, co
     return b->m->writable ? make_writable(b, slot, layer, part, out) : GRAM_OK;
 }
 
-/* A vector, expanded to float32, on the device. */
+/* Puts a vector, expanded to float32, on the device. */
 static gram_status vector(struct binder *b, float **out, gr_tensor_kind slot, size_t layer, const char *part, size_t n)
 {
     gr_tensor t;

@@ -5,7 +5,7 @@
 #include "base/err.h"
 #include "model/bind_int.h"
 
-/* The file's tensor as float32. */
+/* Makes float32 of the file's tensor. */
 static gram_status expanded(struct binder *b, float **out, const gr_tensor *t)
 {
     size_t n = t->rows * t->cols;

@@ -50,7 +50,7 @@ gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t laye
 gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, size_t rows,
                          size_t cols,
                          gr_tensor *out);
-/* The reward head, and the network that weighs its outputs. */
+/* Binds the reward head, and the network that weighs its outputs. */
 gram_status gr_bind_head(struct binder *b);
 bool gr_bind_is_of_gate(const gr_config *c, const char *name);
 

@@ -72,7 +72,7 @@ static void place(gr_forest *f, const struct ranked *r, struct run run, struct r
     }
 }
 
-/* n of them. */
+/* Places n of them. */
 static void place_all(gr_forest *f, const struct ranked *r, size_t n, struct run *todo, size_t *leaf)
 {
     size_t n_todo = 0;

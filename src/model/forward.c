@@ -18,7 +18,7 @@ struct gr_work {
     void *room;                 /* of a view of what is asked for */
 };
 
-/* Floats of a piece's row in scratch: h and t, gate and up. */
+/* In scratch a piece's row has h and t, gate and up: so many floats. */
 static size_t scratch_row(const gr_config *c)
 {
     return 2 * c->width + 2 * gr_config_most_hidden(c);

@@ -23,7 +23,7 @@
 #include "base/err.h"
 #include "model/trainee_int.h"
 
-/* r: the first of the M rows, or of an expert's the first slot. */
+/* r is the first of the M rows, or an expert's first slot. */
 static void linear_dx(gr_lane *lane, const struct pass *p, size_t which, gr_mat dx, gr_mat dy, size_t r, size_t M,
                       bool sum)
 {
@@ -225,7 +225,7 @@ static void experts_bwd(gr_trainee *t)
 
 struct dw_set { gr_trainee *t; const struct dw *each; size_t n; };
 
-/* Outputs of a task. */
+/* How many outputs a task has. */
 static size_t slice_of(const gr_trainee *t, size_t which)
 {
     return t->p.rounds && which != GR_MAT_ROUTER ? GR_DW_ROUNDED : SLICE;
@@ -491,7 +491,7 @@ static void norm_gradients(gr_trainee *t)
         gr_device_once(t->d, add_partials, t, gr_device_pieces(t->d, t->p.rows, t->p.cut));
 }
 
-/* dx of the wanted rows to their places among all. */
+/* Moves dx of the wanted rows to their places among all. */
 static void scatter(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const gr_trainee *t = arg;
@@ -534,7 +534,7 @@ static void mlp_backward(gr_trainee *t)
                                     { g->mat[GR_MAT_O], g->bias[3], t->dt1, p->s->o, GR_MAT_O, p->rows } }, 4);
 }
 
-/* q, k and v: the n from `first` on. */
+/* Of q, k and v the n from `first` on get their gradients. */
 static void weights_of_qkv(gr_trainee *t, size_t first, size_t n)
 {
     const struct grads *g = &t->g[t->p.layer];

@@ -84,7 +84,7 @@ static void linear(gr_lane *lane, const struct pass *p, size_t which, gr_mat y, 
     linears(lane, p, &(gr_linear_to){ matrix(p->l, which), y }, &which, 1, x, r, M);
 }
 
-/* The norm of rows as wide as the model. */
+/* Normalises rows as wide as the model. */
 static void norm(gr_lane *lane, const struct pass *p, gr_mat y, float *r, gr_mat x, const float *w, size_t M)
 {
     const gr_norm n = norm_of(&p->m->cfg, w, p->m->cfg.width);
@@ -163,7 +163,7 @@ static void attend(void *arg, gr_lane *lane, size_t first, size_t n)
     lane->op->attn_fwd(lane, &p->attn, first, n);
 }
 
-/* Output projection and residual, of rows from r on, to mid; then the norm, to h. t: room. */
+/* Writes output projection and residual of the rows from r on to mid, and then their norm to h. t is room. */
 static void close_attention(gr_lane *lane, const struct pass *p, gr_mat mid, gr_mat h, gr_mat t, size_t r, size_t M)
 {
     const struct layer *l = p->l;

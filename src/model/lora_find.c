@@ -30,7 +30,7 @@ void gr_lora_name(char out[GR_LORA_NAME], const gr_model *m, size_t which, size_
 
 /* ---- Finding -------------------------------------------------------------------------------------- */
 
-/* The A and B of a matrix [O,K], or neither. */
+/* Finds A and B of a matrix [O,K], or neither. */
 static gram_status find_named(const gr_named *out[2], const gr_adapter *a, const char *matrix, size_t O, size_t K,
                               gram_err *err)
 {

@@ -37,7 +37,7 @@ void gr_lora_dx(gr_lane *lane, const struct lora_pair *p, gr_mat dx, gr_mat dy, 
  * for the same rows, which is then not computed again; NULL: they are computed here. */
 void gr_lora_dw(gr_lane *lane, const struct lora_pair *p, gr_mat da, gr_mat db, gr_mat dy, gr_mat x, gr_mat u,
                 gr_mat du, size_t M);
-/* Scratch bytes of any of these. */
+/* How many bytes of scratch any of these takes. */
 size_t gr_lora_scratch(const struct lora_pair *p, size_t O, size_t K, size_t M);
 
 /* What an adapter has for a matrix: A and B, of which some rows are its own; in.take 0: all. NULLs: nothing. */

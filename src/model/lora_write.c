@@ -70,7 +70,7 @@ static void name_stack(struct stack *s, const gr_lora *l, size_t layer, bool dow
     s->each = down ? 1 : 2;
 }
 
-/* A [experts * rank, K] of all, expert by expert. */
+/* Makes A [experts * rank, K] of all, expert by expert. */
 static float *stacked_a(const gr_lora *l, const gr_model *m, size_t layer, const struct stack *s, size_t K)
 {
     size_t E = m->cfg.experts, n = l->spec.rank * K;
@@ -82,7 +82,7 @@ static float *stacked_a(const gr_lora *l, const gr_model *m, size_t layer, const
     return out;
 }
 
-/* B [each * O, rank * experts], an expert in every experts-th column. */
+/* Makes B [each * O, rank * experts], which has an expert in every experts-th column. */
 static float *stacked_b(const gr_lora *l, const gr_model *m, size_t layer, const struct stack *s, size_t O)
 {
     size_t E = m->cfg.experts, r = l->spec.rank;

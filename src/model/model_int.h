@@ -70,7 +70,7 @@ void gr_matrix_shape(const gr_config *c, size_t which, size_t *O, size_t *K);
 size_t gr_matrix_unpermuted(const gr_config *c, size_t r);
 size_t gr_matrix_permuted(const gr_config *c, size_t r);
 
-/* Row v of the vocabulary's head as float32, for the host. */
+/* Gives the host row v of the vocabulary's head as float32. */
 void gr_model_head_row(const gr_model *m, size_t v, float *out);
 
 const gr_model *gr_work_model(const gr_work *w);

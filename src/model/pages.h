@@ -22,7 +22,7 @@ void gr_page_drop(gr_pages *p, uint32_t page);
 
 /* Where attention finds a layer's keys and values; until the next page is taken. */
 gr_attn_store gr_pages_store(const gr_pages *p, size_t layer);
-/* Rows of a page from `first` on, on the device. */
+/* Where the rows of a page lie on the device, from `first` on. */
 gr_mat gr_page_keys(const gr_pages *p, size_t layer, uint32_t page, size_t first);
 gr_mat gr_page_values(const gr_pages *p, size_t layer, uint32_t page, size_t first);
 

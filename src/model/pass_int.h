@@ -78,7 +78,7 @@ static inline gr_linear *matrix(const struct layer *l, size_t which)
     return l->mat[which].l;
 }
 
-/* The adapter of a matrix of a layer, or NULL. */
+/* Returns the adapter of a matrix of a layer, or NULL. */
 static inline const struct lora_pair *pair(const gr_lora *l, size_t layer, size_t which)
 {
     const struct lora_pair *p = l ? lora_pair(l, layer, which) : NULL;
@@ -104,7 +104,7 @@ static inline const float *table_of(const struct pass *p)
 
 /* ---- layer_fwd.c ----------------------------------------------------------------------------------- */
 
-/* Rope tables for the plan's positions. */
+/* Makes the rope tables for the plan's positions. */
 gram_status gr_pass_tables(struct pass *p, gram_err *err);
 void gr_pass_clear(struct pass *p);     /* gives them back */
 /* With all rows, or in the last layer with those asked for: past keys and values only they are of use. */
@@ -122,7 +122,7 @@ void gr_pass_forward(struct pass *p);
 /* Scratch bytes that a lane takes for a piece of `rows` rows. */
 size_t gr_pass_scratch(const struct pass *p, size_t rows);
 
-/* The keys of rows from r on; NULL without dropout. */
+/* Returns the keys of rows from r on; NULL without dropout. */
 static inline const uint64_t *gr_pass_keys(const struct pass *p, size_t r)
 {
     return p->drop ? p->at_key + r : NULL;
@@ -143,7 +143,7 @@ gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, size_t which, gr_mat
 uint64_t gr_pass_drop_key(const struct pass *p, size_t which);
 /* The rows of the layer at hand by the experts that they chose. */
 void gr_pass_group(struct pass *p);
-/* fn over the pieces of the experts' rows. */
+/* Runs fn over the pieces of the experts' rows. */
 void gr_pass_run_experts(struct pass *p, gr_lane_fn *fn, void *arg);
 
 #endif

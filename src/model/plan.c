@@ -84,7 +84,7 @@ static bool add_puts(gr_plan *p, const gr_segment *s)
     return true;
 }
 
-/* Longest first. */
+/* The longest come first. */
 static int by_cost(const void *pa, const void *pb)
 {
     const gr_attn_run *a = pa, *b = pb;

@@ -28,7 +28,7 @@ gram_status gr_routed_reserve(gr_routed *r, size_t rows, size_t experts, size_t 
     return gr_nomem(err, "rows of experts");
 }
 
-/* The slots of each expert, whole and in pieces. */
+/* Cuts the slots of each expert: whole, and in pieces. */
 static void cut_up(gr_routed *r, size_t experts, gr_cut cut)
 {
     size_t at = 0;

@@ -14,7 +14,7 @@
 
 #include "tensor/device.h"
 
-/* The slots of one expert: [at, at + n). */
+/* One expert has the slots [at, at + n). */
 typedef struct { size_t expert, at, n; } gr_slots;
 
 typedef struct {
@@ -31,7 +31,7 @@ typedef struct {
 size_t gr_routed_slots(size_t rows, size_t experts, size_t chosen, size_t unit);
 /* Memory for so many rows; what was there is lost. */
 gram_status gr_routed_reserve(gr_routed *r, size_t rows, size_t experts, size_t chosen, gr_cut cut, gram_err *err);
-/* From the choices of rows [0, rows): chosen [rows, k]. key: [rows], or NULL. */
+/* Groups the choices of rows [0, rows), chosen [rows, k]. key is [rows], or NULL. */
 void gr_routed_group(gr_routed *r, const int32_t *chosen, const uint64_t *key, size_t rows, size_t experts, size_t k,
                      gr_cut cut);
 void gr_routed_clear(gr_routed *r);

@@ -113,7 +113,7 @@ void gr_trainee_put_score(gr_trainee *t)
             gr_param_put_grad(t->score_param[i], 0, gr_param_count(t->score_param[i]), t->g_score.part[i]);
 }
 
-/* The floats of all adapters of a layer, those of experts left out: the same in each, or 0 in some. */
+/* How many floats the adapters of a layer have, those of experts left out: the same in each, or 0 in some. */
 static size_t lora_floats(const gr_lora *l, const gr_config *c)
 {
     size_t n = 0;

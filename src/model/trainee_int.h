@@ -71,7 +71,7 @@ struct gr_trainee {
     enum depth depth;           /* of the backward pass in the layer at hand */
 };
 
-/* Memory for so many rows, and none; trainee_memory.c. */
+/* These take memory for so many rows, and give all of it back; they stand in trainee_memory.c. */
 gram_status gr_trainee_reserve(gr_trainee *t, size_t need, gram_err *err);
 void gr_trainee_clear_rows(gr_trainee *t);
 /* The gradients that the host made of the reward head go to the device. */

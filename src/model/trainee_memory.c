@@ -50,7 +50,7 @@ static void carve_adapters(const gr_trainee *t, gr_mat u[GR_MATRICES], float *ba
             u[i] = take_rows(base, used, R, t->lora->spec.rank);
 }
 
-/* All of a layer but its input. */
+/* Lays out all of a layer but its input. */
 static struct kept carve_kept(const gr_trainee *t, float *base, size_t *used, size_t R, bool sparse, bool alone)
 {
     const gr_config *c = &t->m->cfg;
@@ -80,7 +80,7 @@ static struct kept carve_kept(const gr_trainee *t, float *base, size_t *used, si
     return k;
 }
 
-/* Room to lay out the weights of any layer. */
+/* How many floats it takes to lay out the weights of any layer. */
 static size_t stage_floats(const gr_trainee *t)
 {
     size_t bytes = 0;

@@ -78,7 +78,7 @@ void gr_vocabulary_close(gr_vocabulary *h)
     free(h);
 }
 
-/* Some rows times a slice of the head: a task for each unit of rows and slice. */
+/* Multiplies some rows by a slice of the head; each unit of rows and each slice is a task. */
 static void products(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const gr_vocabulary *h = arg;

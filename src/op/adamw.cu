@@ -79,7 +79,8 @@ void gr_adamw_f32_cuda(gr_lane *lane, float *w, float *m, float *v, const float 
         GPU_RUN(lane, step_f32, dim3(gpu_blocks(n, THREADS)), dim3(THREADS), 0, w, m, v, g, n, rule);
 }
 
-void gr_adamw_bf16_cuda(gr_lane *lane, uint16_t *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r,
+void gr_adamw_bf16_cuda(gr_lane *lane, uint16_t *w, float *m, float *v, const float *g, size_t n,
+                        const gr_adamw_rule *r,
                         uint32_t key, uint32_t at)
 {
     gr_adamw_rule rule = *r;

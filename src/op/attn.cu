@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include "op/attn_gpu.cuh"
 
-/* A warp for each row of queries. */
+/* Each row of queries has a warp. */
 enum { DELTA_WARPS = 4 };
 
 __global__ void __launch_bounds__(DELTA_WARPS * 32) attn_delta(struct gpu_attn a)

@@ -29,8 +29,8 @@ struct gpu_attn {
 };
 
 /* Keys are summed by spans of ATTN_SPAN positions, and these in their order. Where a pass has more positions than one,
- * each span is a block's, blockIdx.z: so the few rows of texts that are written keep a GPU busy, too. The block leaves of
- * each row its largest score, the sum of weights and the sum of values, which attn.cu joins. */
+ * each span is a block's, blockIdx.z: so the few rows of texts that are written keep a GPU busy, too. The block leaves
+ * of each row its largest score, the sum of weights and the sum of values, which attn.cu joins. */
 enum { ATTN_SPAN = 512 };
 
 struct attn_range { uint32_t first, last; bool any; };
@@ -57,13 +57,13 @@ GPU_FN float *attn_part(const struct gpu_attn &a, uint32_t m)
 GPU_FN uint32_t attn_task(const struct gpu_attn &a) { return a.first + blockIdx.x; }
 GPU_FN uint32_t attn_head(const struct gpu_attn &a) { return attn_task(a) % a.kv_heads; }
 
-/* Of lse and delta. */
+/* Where lse and delta have a row's number. */
 GPU_FN size_t attn_at(const struct gpu_attn &a, uint32_t head, uint32_t row, uint32_t g)
 {
     return ((size_t)head * a.lse_rows + row) * a.G + g;
 }
 
-/* The first number of the key and of the value at a place of the list, for a head. */
+/* Where a head's key, and its value, begin in a row of the list. */
 GPU_FN size_t attn_col(const struct gpu_attn &a, uint32_t head) { return (size_t)head * a.D; }
 
 template <class T> GPU_FN const T *attn_key(const struct gpu_attn &a, uint64_t entry, uint32_t head)

@@ -118,7 +118,8 @@ template <int D, int BN> static bool launch(const struct attn_launch *l)
     const size_t shared = (BM + 4 * BN) * WIDE(D) * 2;
 
     GPU_SHARED_MOST(kernel, shared, GPU_SHARED_ALL);
-    GPU_LAUNCH(kernel, dim3(l->tasks, gpu_blocks(l->rows, BM), a.part ? a.spans : 1), dim3(THREADS), shared, gr_cuda_stream(l->lane), a);
+    GPU_LAUNCH(kernel, dim3(l->tasks, gpu_blocks(l->rows, BM), a.part ? a.spans : 1), dim3(THREADS), shared,
+               gr_cuda_stream(l->lane), a);
     gr_cuda_launched(l->lane, "attn_mma_fwd");
     return true;
 }

@@ -24,7 +24,8 @@ template <int N> GPU_FN void attn_clear(float (*x)[4])
 }
 
 /* out [16, N] += 16 rows of `ta` from ra on, times the N rows of `tb`. */
-template <int D, int N> GPU_FN void attn_times_rows(float (*out)[4], unsigned char *ta, int ra, unsigned char *tb, int lane)
+template <int D, int N> GPU_FN void attn_times_rows(float (*out)[4], unsigned char *ta, int ra, unsigned char *tb,
+                                                    int lane)
 {
 #pragma unroll
     for (int d = 0; d < D / 16; d++) {
@@ -102,7 +103,7 @@ template <int D, int N, int THREADS> GPU_FN void attn_load_both(unsigned char *t
     }
 }
 
-/* Two neighbours of a row. */
+/* Writes two neighbours of a row. */
 GPU_FN void attn_put2(const gr_mat &m, size_t row, size_t col, float lo, float hi)
 {
     *(uint32_t *)((bf16 *)m.p + row * m.ld + col) = gpu_pack(lo, hi);

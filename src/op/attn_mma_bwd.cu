@@ -1,10 +1,10 @@
-/* attn_mma_bwd.cu - the gradients of attention in bfloat16 by mma.sync, once by queries and once by keys, so that nothing
- * is added to from two sides and there are no atomics:
+/* attn_mma_bwd.cu - the gradients of attention in bfloat16 by mma.sync, once by queries and once by keys, so that
+ * nothing is added to from two sides and there are no atomics:
  *
  *   dq[i]  a block for 16 rows of queries a warp and their key/value head, as forward
  *   dk[j]  a block for 64 keys and their head, over the runs of queries that see them, one after the other: also those
- *   dv[j]  of other texts below a prefix. Queries are summed in groups of 16 from a run's first on, head by head, so the
- *          bits follow from how the plan cuts texts into runs. */
+ *   dv[j]  of other texts below a prefix. Queries are summed in groups of 16 from a run's first on, head by head, so
+ *          the bits follow from how the plan cuts texts into runs. */
 #include "op/attn_mma.cuh"
 
 /* Weights and slopes of a tile: s becomes p, dp becomes p (dp - delta) times the slope of a cap. */
@@ -169,7 +169,8 @@ template <int D, int PART> static bool launch_dkv(const struct attn_launch *l)
     const size_t shared = (2 * 64 + 2 * 32) * WIDE(D) * 2 + 2 * 32 * sizeof(float);
 
     GPU_SHARED_MOST(kernel, shared, GPU_SHARED_ALL);
-    GPU_LAUNCH(kernel, dim3(l->tasks, gpu_blocks(l->rows, 64), D / PART), dim3(128), shared, gr_cuda_stream(l->lane), a);
+    GPU_LAUNCH(kernel, dim3(l->tasks, gpu_blocks(l->rows, 64), D / PART), dim3(128), shared, gr_cuda_stream(l->lane),
+               a);
     gr_cuda_launched(l->lane, "attn_mma_dkv");
     return true;
 }

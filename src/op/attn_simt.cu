@@ -35,8 +35,8 @@ GPU_FN void load_rows(float *to, const struct gpu_attn &a, const gr_mat &m, cons
 }
 
 /* Keys and values of positions [at, at + COLS), those within [first, last]; zeros for the others. */
-GPU_FN void load_keys(float *k, float *v, const struct gpu_attn &a, const struct attn_run &run, uint32_t head, uint32_t at,
-                      uint32_t first, uint32_t last)
+GPU_FN void load_keys(float *k, float *v, const struct gpu_attn &a, const struct attn_run &run, uint32_t head,
+                      uint32_t at, uint32_t first, uint32_t last)
 {
     bool half = a.q.type != GR_F32;
 
@@ -67,7 +67,8 @@ template <int DMAX> GPU_FN void add_row(float *sum, float w, const float *x, uin
             sum[i] = gpu_fma(w, x[quad + QUAD * i], sum[i]);
 }
 
-template <int DMAX> GPU_FN void put_row(const gr_mat &m, size_t row, size_t col, const float *sum, float by, uint32_t quad,
+template <int DMAX> GPU_FN void put_row(const gr_mat &m, size_t row, size_t col, const float *sum, float by,
+                                        uint32_t quad,
                                         uint32_t D)
 {
 #pragma unroll
@@ -154,7 +155,8 @@ template <int DMAX> __global__ void __launch_bounds__(THREADS) simt_fwd(struct g
 }
 
 /* Of a pair: p, and ds over scale. */
-GPU_FN float pair_ds(float *p, const struct gpu_attn &a, const float *q, const float *dout, const float *k, const float *v,
+GPU_FN float pair_ds(float *p, const struct gpu_attn &a, const float *q, const float *dout, const float *k,
+                     const float *v,
                      float lse, float delta, bool seen)
 {
     float s = attn_score(a, dot(q, k, a.D)), dp = dot(dout, v, a.D);
@@ -264,7 +266,8 @@ template <class K> static void launch(const struct attn_launch *l, K kernel, uin
     size_t shared = bytes_of(rows, a.D);
 
     GPU_SHARED_MOST(kernel, shared, GPU_SHARED_ALL);
-    GPU_LAUNCH(kernel, dim3(l->tasks, gpu_blocks(l->rows, ROWS), a.part ? a.spans : 1), dim3(THREADS), shared, gr_cuda_stream(l->lane), a);
+    GPU_LAUNCH(kernel, dim3(l->tasks, gpu_blocks(l->rows, ROWS), a.part ? a.spans : 1), dim3(THREADS), shared,
+               gr_cuda_stream(l->lane), a);
     gr_cuda_launched(l->lane, name);
 }
 

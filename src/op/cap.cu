@@ -1,4 +1,4 @@
-/* cap.cu - cap.h on a GPU: a number each. */
+/* cap.cu - cap.h on a GPU: each thread has a number. */
 #include "op/gpu.cuh"
 #include "op/gpu_int.h"
 

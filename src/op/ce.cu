@@ -1,5 +1,5 @@
-/* ce.cu - ce.h on a GPU: a block for each row of logits. Exponents are in float32; what they add up to, and the loss, in
- * double, each in one order. */
+/* ce.cu - ce.h on a GPU: a block for each row of logits. Exponents are in float32; what they add up to, and the loss,
+ * in double, each in one order. */
 #include "op/gpu.cuh"
 #include "op/gpu_int.h"
 
@@ -66,8 +66,8 @@ __global__ void __launch_bounds__(GPU_EACH_THREADS) ce_slope(gr_mat z, const int
 static void fwd(gr_lane *lane, gr_mat z, const int32_t *t, double *loss, gr_ce_sum *sum, size_t N, size_t V)
 {
     if (N > 0)
-        GPU_RUN(lane, ce_exp, dim3((unsigned)N), dim3(THREADS), WARPS * (sizeof(double) + sizeof(float)), z, t, loss, sum,
-                V);
+        GPU_RUN(lane, ce_exp, dim3((unsigned)N), dim3(THREADS), WARPS * (sizeof(double) + sizeof(float)), z, t, loss,
+                sum, V);
 }
 
 static const int32_t *targets(gr_lane *lane, const int32_t *t, size_t N)
@@ -83,7 +83,8 @@ void gr_ce_fwd_cuda(gr_lane *lane, gr_mat z, const int32_t *t, double *loss, gr_
     fwd(lane, z, targets(lane, t, N), l, s, N, V);
 }
 
-void gr_ce_bwd_cuda(gr_lane *lane, gr_mat z, const int32_t *t, const float *wt, const gr_ce_sum *sum, size_t N, size_t V)
+void gr_ce_bwd_cuda(gr_lane *lane, gr_mat z, const int32_t *t, const float *wt, const gr_ce_sum *sum, size_t N,
+                    size_t V)
 {
     const int32_t *to = targets(lane, t, N);
     const float *w = (const float *)gr_cuda_list(lane, wt, N * sizeof *wt);

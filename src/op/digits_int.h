@@ -21,7 +21,7 @@ struct digits_type { unsigned bits, blocks, parts; bool mins; int zero; };
 const struct digits_type *gr_digits_type(gr_dtype type);        /* NULL: panels have not this type */
 
 static inline size_t digits_head(struct digits_type t) { return (t.mins ? 2 : 1) * GR_DIGITS_PANEL * sizeof(uint16_t); }
-/* Bytes before a block's upper bits, of these, and of a block. */
+/* How many bytes lie before a block's upper bits, how many these are, and how many a block has. */
 static inline size_t digits_scales(struct digits_type t)
 {
     return t.blocks > 1 ? (t.parts + t.mins) * GR_DIGITS_PANEL : 0;

@@ -90,7 +90,7 @@ static void values(uint32_t q[8], const uint8_t *from, gr_dtype type, size_t j)
     }
 }
 
-/* Output i's q in a panel's block: its upper bits, and the others behind them. */
+/* Puts output i's q into a panel's block: its upper bits, and the others behind them. */
 static void put_values(uint8_t *to, size_t i, const uint32_t q[8], const struct digits_type *t)
 {
     uint32_t upper[2] = { 0 };
@@ -123,7 +123,7 @@ static void put_scales(uint8_t *to, size_t i, const uint8_t *from, gr_dtype type
     }
 }
 
-/* Output i's part of a panel's group, from the file's block of it. */
+/* Makes output i's part of a panel's group from the file's block of it. */
 static void pack_group(uint8_t *to, size_t i, const uint8_t *from, gr_dtype type, const struct digits_type *t)
 {
     uint32_t q[8];
@@ -188,7 +188,7 @@ static float half_at(const uint8_t *p)
     return f;
 }
 
-/* The q of value k of output i, from a block's upper bits on. */
+/* Returns q of value k of output i; w begins with a block's upper bits. */
 static int32_t value_at(const uint8_t *w, size_t i, size_t k, const struct digits_type *t)
 {
     const uint8_t *q = w + digits_upper(*t) + 4 * i;

@@ -10,7 +10,7 @@
 
 #include "tensor/device.h"
 
-/* p from 0, below 1; y and x apart. */
+/* p is from 0 and below 1; y and x do not overlap. */
 void gr_dropout_fwd(float *y, const float *x, size_t n, uint64_t key, double p);
 void gr_dropout_bwd(float *dx, const float *dy, size_t n, uint64_t key, double p);
 

@@ -14,7 +14,7 @@
 
 #include "tensor/device.h"
 
-/* w of F32, F16 or BF16, at any address. */
+/* w is F32, F16 or BF16, and may lie at any address. */
 typedef void gr_few_rows_fn(gr_mat y, gr_mat x, size_t M, gr_mat w, size_t O, size_t K);
 gr_few_rows_fn gr_few_rows_ref, gr_few_rows_avx2, gr_few_rows_avx512;
 

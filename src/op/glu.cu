@@ -1,10 +1,10 @@
-/* glu.cu - glu.h on a GPU: a number each. */
+/* glu.cu - glu.h on a GPU: each thread has a number. */
 #include "op/gpu.cuh"
 #include "op/gpu_int.h"
 
 #define ROOT 1.59576912160573071176f            /* 2 sqrt(2 / pi) */
 
-/* act(gate) = gate s(h): h of the gate, and its slope. */
+/* act(gate) = gate s(h). These give h of the gate, and its slope. */
 template <bool GELU> GPU_FN float inner(float g)
 {
     return GELU ? ROOT * (g + 0.044715f * g * g * g) : g;

@@ -131,7 +131,8 @@ GPU_FN size_t gpu_each_chunk(void) { return (size_t)blockIdx.x * GPU_EACH_WARPS 
 GPU_FN size_t gpu_least(size_t a, size_t b) { return a < b ? a : b; }
 
 #define GPU_EACH(row, col, N, C) \
-    const size_t chunks_ = ((C) + GPU_EACH_COLS - 1) / GPU_EACH_COLS, row = gpu_each_chunk() / (chunks_ ? chunks_ : 1), \
+    const size_t chunks_ = ((C) + GPU_EACH_COLS - 1) / GPU_EACH_COLS, \
+                 row = gpu_each_chunk() / (chunks_ ? chunks_ : 1), \
                  from_ = gpu_each_chunk() % (chunks_ ? chunks_ : 1) * GPU_EACH_COLS, \
                  to_ = row < (N) ? gpu_least(C, from_ + GPU_EACH_COLS) : 0; \
     for (size_t col = from_ + threadIdx.x % 32; col < to_; col += 32)

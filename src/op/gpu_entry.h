@@ -27,7 +27,7 @@ typedef struct {
                         const struct gr_kern *cpu, gram_err *err);
 } gr_gpu;
 
-/* NULL: of another build. */
+/* Returns NULL where libgram is of another build. */
 typedef const gr_gpu *gr_gpu_entry_fn(const gr_gpu_build *build);
 
 #endif

@@ -1,7 +1,7 @@
 /* gpu_kern.h - the kernels of a GPU (.cu), and what they ask of the device that they are launched on.
  *
- * A .cu file is compiled by nvcc for a GPU, or by g++ with the emulator of tests/emu/ for the CPU; both give functions of
- * the types of op.h, which launch kernels on the stream of their lane and return before these have run. Matrices and
+ * A .cu file is compiled by nvcc for a GPU, or by g++ with the emulator of tests/emu/ for the CPU; both give functions
+ * of the types of op.h, which launch kernels on the stream of their lane and return before these have run. Matrices and
  * gr_lane_bytes() are memory of the device. What op's headers say to lie on the host, a launcher brings there and back
  * by the calls of this header. */
 #ifndef GR_OP_GPU_KERN_H

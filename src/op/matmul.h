@@ -35,7 +35,7 @@ typedef enum {
     GR_LINEAR_KEEP,         /* the tensor's own type, borrowed, whatever it is; expanded in use */
     GR_LINEAR_INT8,         /* 8-bit rows with a float32 scale each, activations of two bytes: see quant.h */
     GR_LINEAR_ROUNDED,      /* as BF16, but x is rounded to bfloat16, too, once a call, and the sums are float32 */
-    GR_LINEAR_SPLIT         /* as KEEP, and x w is made of bfloat16, hi hi + hi lo + lo hi: off by 2^-15 of it at most */
+    GR_LINEAR_SPLIT         /* as KEEP, and x w is made of bfloat16, hi hi + hi lo + lo hi: off by 2^-15 of it */
 } gr_linear_mode;
 /* What a float32 weight is best multiplied as: F32, or SPLIT where bfloat16 is more than three times as fast. */
 gr_linear_mode gr_linear_best_f32(const gr_device *d);

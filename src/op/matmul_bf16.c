@@ -42,7 +42,7 @@ static struct halves halve(const gr_linear *l, gr_mat x, size_t M, size_t n, gr_
     return h;
 }
 
-/* Room for the rounded rows of x or dy, for a slice's, and for one of its rows in float32. */
+/* Scratch has the rounded rows of x or dy, a slice's, and one of its rows in float32. */
 size_t gr_bf16_scratch(const gr_linear *l, size_t M)
 {
     return half_bytes(l, M, gr_max(l->O, l->K)) +

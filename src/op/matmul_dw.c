@@ -67,7 +67,7 @@ static size_t side_ld(const struct side *s)
     return s->rounds ? s->n : s->room ? gr_copy_ld(s->n) : s->ld;
 }
 
-/* Rows [m, M) in tiles of T, or the lone shorter one: dW points at the first number of a piece of a block. */
+/* Adds rows [m, M) in tiles of T, or the lone shorter one: dW points at the first number of a piece of a block. */
 static gram_status add_tiles(gr_mat dW, const struct side *dy, const struct side *x, size_t m, size_t M, size_t T,
                              gr_arena *a, gram_err *err)
 {
@@ -100,7 +100,7 @@ static gram_status add_piece(gr_mat dW, const struct side *dy, const struct side
     return rc || !rest ? rc : add_tiles(dW, dy, x, M - rest, M, rest, a, err);
 }
 
-/* Blocks of `rows` rows. */
+/* Adds up blocks of `rows` rows. */
 static void add_pieces(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1,
                        size_t rows, const struct gr_kern *rounds)
 {

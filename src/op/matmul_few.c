@@ -109,7 +109,7 @@ static void by_rows(const struct few *f, const gr_linear *l, gr_mat y, size_t o,
         l->op->few_rows(y, f->x, f->M, (gr_mat){ (char *)(uintptr_t)l->w.data + o * row, l->K, l->w.type }, n, l->K);
 }
 
-/* A slice, by oneDNN. */
+/* Multiplies by a slice, with oneDNN. */
 static void one_slice(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t slice)
 {
     int32_t *acc = gr_lane_bytes(lane, 2 * BYTE_ROWS * l->slice * sizeof *acc);

@@ -69,13 +69,13 @@ static inline void add_bias(float *y, size_t ldy, const float *bias, size_t M, s
             y[m * ldy + n] += bias[n];
 }
 
-/* Bytes of an int8 row of x: two for a value, each by itself, or the pairs of dot16.h. */
+/* A row of x for int8 has two bytes for a value, each by itself, or the pairs of dot16.h. */
 static inline size_t gr_int8_row_bytes(const gr_linear *l)
 {
     return l->wide ? 4 * gr_dot16_pairs(l->K) : 2 * l->K;
 }
 
-/* The product of T rows with the n outputs of a slice. */
+/* Finds the product of T rows with the n outputs of a slice. */
 gram_status gr_linear_product(const gr_product **out, const gr_linear *l, bool columns, size_t T, size_t n, size_t ldx,
                               size_t ldy, gram_err *err);
 

@@ -1,7 +1,8 @@
 /* product_int.h - matrix products by oneDNN, which the files of matmul.h share.
  *
- * y [M,N] = x [M,K] w [K,N], or y += that, of float32, bytes or bfloat16. A oneDNN primitive knows its strides, so each shape seen has one, made at
- * its first use and kept; a model has a handful. oneDNN runs between gr_dnnl_enter() and gr_dnnl_leave(). */
+ * y [M,N] = x [M,K] w [K,N], or y += that, of float32, bytes or bfloat16. A oneDNN primitive knows its strides, so each
+ * shape seen has one, made at its first use and kept; a model has a handful. oneDNN runs between gr_dnnl_enter() and
+ * gr_dnnl_leave(). */
 #ifndef GR_OP_PRODUCT_INT_H
 #define GR_OP_PRODUCT_INT_H
 
@@ -24,7 +25,7 @@
 static inline bool gr_crowded(size_t ld) { return ld % 512 == 0; }
 static inline size_t gr_uncrowded(size_t n) { return gr_crowded(n) ? n + 16 : n; }
 
-/* No padding: compared as bytes. */
+/* It has no padding, since it is compared as bytes. */
 typedef struct {
     size_t M, N, K, x_row, x_col;       /* x_row: from a row of x to the next, and so on */
     size_t w_row, w_col, ldy;

@@ -35,7 +35,7 @@ gr_quant_weight_fn gr_quant_weight_ref, gr_quant_weight_avx2, gr_quant_weight_av
 typedef void gr_quant16_row_fn(int16_t *X, float *scale, const float *x, size_t C);
 gr_quant16_row_fn gr_quant16_row_ref, gr_quant16_row_avx2, gr_quant16_row_avx512;
 
-/* y[N,O] of acc[2N,O]. */
+/* Makes y[N,O] of acc[2N,O]. */
 typedef void gr_dequant_acc_fn(float *y, size_t ldy, const int32_t *acc, size_t ldacc, const float *scale,
                                const float *wscale, const int32_t *colsum, size_t N, size_t O);
 gr_dequant_acc_fn gr_dequant_acc_ref, gr_dequant_acc_avx2, gr_dequant_acc_avx512;

@@ -1,5 +1,5 @@
-/* rmsnorm.cu - rmsnorm.h on a GPU. A row's sum is made in one order, which follows from its width alone: narrow rows, as
- * heads are, by a warp, wide ones by a block. */
+/* rmsnorm.cu - rmsnorm.h on a GPU. A row's sum is made in one order, which follows from its width alone: narrow rows,
+ * as heads are, by a warp, wide ones by a block. */
 #include "op/gpu.cuh"
 #include "op/gpu_int.h"
 
@@ -61,8 +61,8 @@ __global__ void __launch_bounds__(THREADS) norm_dx(gr_mat dx, gr_mat dy, gr_mat 
  * sums of their own, which are added in their order. */
 enum { SLICE = 256 };
 
-__global__ void __launch_bounds__(THREADS) norm_dw(float *dw, float *part, gr_mat dy, gr_mat x, const float *r, size_t N,
-                                                   size_t C)
+__global__ void __launch_bounds__(THREADS) norm_dw(float *dw, float *part, gr_mat dy, gr_mat x, const float *r,
+                                                   size_t N, size_t C)
 {
     size_t c = (size_t)blockIdx.x * THREADS + threadIdx.x, slice = blockIdx.y;
     size_t first = slice * SLICE, end = gpu_least(N, first + SLICE);
@@ -120,5 +120,6 @@ void gr_rmsnorm_bwd_cuda(gr_lane *lane, gr_mat dx, float *dw, gr_mat dy, gr_mat 
     if (norm->C < WIDE)
         GPU_RUN(lane, norm_dx<1>, dim3(gpu_blocks(N, WARPS)), dim3(THREADS), 0, dx, dy, x, r, args, N, sum);
     else
-        GPU_RUN(lane, norm_dx<WARPS>, dim3((unsigned)N), dim3(THREADS), WARPS * sizeof(float), dx, dy, x, r, args, N, sum);
+        GPU_RUN(lane, norm_dx<WARPS>, dim3((unsigned)N), dim3(THREADS), WARPS * sizeof(float), dx, dy, x, r, args, N,
+                sum);
 }

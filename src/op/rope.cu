@@ -1,10 +1,12 @@
-/* rope.cu - rope.h on a GPU: a thread for each pair, with the operations of the reference one by one and so its bits. */
+/* rope.cu - rope.h on a GPU: a thread for each pair, with the operations of the reference one by one and so its
+ * bits. */
 #include "op/gpu.cuh"
 #include "op/gpu_int.h"
 
-/* way 1: by the angle; -1: back. */
-__global__ void __launch_bounds__(GPU_EACH_THREADS) rope_turn(gr_mat x, const int32_t *pos, const float *table, size_t N,
-                                                              size_t H, size_t D, size_t R, bool interleaved, float way)
+/* way is 1 to turn by the angle, -1 to turn back. */
+__global__ void __launch_bounds__(GPU_EACH_THREADS) rope_turn(gr_mat x, const int32_t *pos, const float *table,
+                                                              size_t N, size_t H, size_t D, size_t R,
+                                                              bool interleaved, float way)
 {
     size_t half = R / 2, step = interleaved ? 2 : 1, apart = interleaved ? 1 : half;
 
@@ -17,8 +19,8 @@ __global__ void __launch_bounds__(GPU_EACH_THREADS) rope_turn(gr_mat x, const in
     }
 }
 
-static void turn(gr_lane *lane, gr_mat x, const int32_t *pos, const float *table, size_t N, size_t H, size_t D, size_t R,
-                 bool interleaved, float way)
+static void turn(gr_lane *lane, gr_mat x, const int32_t *pos, const float *table, size_t N, size_t H, size_t D,
+                 size_t R, bool interleaved, float way)
 {
     const int32_t *list = (const int32_t *)gr_cuda_list(lane, pos, N * sizeof *pos);
 

@@ -2,7 +2,7 @@
 #include <math.h>
 #include "op/rope.h"
 
-/* way 1: by the angle; -1: back. */
+/* way is 1 to turn by the angle, -1 to turn back. */
 static void turn(float *x, size_t ldx, const int32_t *pos, const float *table, size_t N, size_t H, size_t D,
                  size_t R, bool interleaved, float way)
 {

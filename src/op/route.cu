@@ -42,17 +42,18 @@ void gr_route_fwd_cuda(gr_lane *lane, gr_mat p, int32_t *chosen, gr_mat w, gr_ma
     int32_t *to = (int32_t *)gr_cuda_result(lane, chosen, N * k * sizeof *to);
 
     if (N > 0 && known(lane, p, w, z))
-        GPU_RUN(lane, route_rows, dim3(gpu_blocks(N, ROUTE_THREADS)), dim3(ROUTE_THREADS), 0, p, to, w, z, N, E, k, norm);
+        GPU_RUN(lane, route_rows, dim3(gpu_blocks(N, ROUTE_THREADS)), dim3(ROUTE_THREADS), 0, p, to, w, z, N, E, k,
+                norm);
 }
 
-void gr_route_bwd_cuda(gr_lane *lane, gr_mat dz, gr_mat dw, gr_mat p, const int32_t *chosen, gr_mat w, size_t N, size_t E,
-                       size_t k, bool norm)
+void gr_route_bwd_cuda(gr_lane *lane, gr_mat dz, gr_mat dw, gr_mat p, const int32_t *chosen, gr_mat w, size_t N,
+                       size_t E, size_t k, bool norm)
 {
     const int32_t *list = (const int32_t *)gr_cuda_list(lane, chosen, N * k * sizeof *chosen);
 
     if (N > 0 && known(lane, dz, dw, p) && known(lane, w, w, w))
-        GPU_RUN(lane, unroute_rows, dim3(gpu_blocks(N, ROUTE_THREADS)), dim3(ROUTE_THREADS), 0, dz, dw, p, list, w, N, E,
-                k, norm);
+        GPU_RUN(lane, unroute_rows, dim3(gpu_blocks(N, ROUTE_THREADS)), dim3(ROUTE_THREADS), 0, dz, dw, p, list, w, N,
+                E, k, norm);
 }
 
 __global__ void __launch_bounds__(WEIGH_THREADS) weigh_rows(gr_mat d, gr_mat dy, float *dw, gr_mat act, const float *w,
@@ -84,8 +85,8 @@ void gr_weigh_cuda(gr_lane *lane, gr_mat d, gr_mat dy, gr_mat dw, gr_mat act, gr
                 (float *)dw.p, act, (const float *)w.p, list, n, F, C);
 }
 
-__global__ void __launch_bounds__(GPU_EACH_THREADS) blend_rows(gr_mat y, gr_mat x, gr_mat v, gr_mat w, size_t N, size_t k,
-                                                               size_t C)
+__global__ void __launch_bounds__(GPU_EACH_THREADS) blend_rows(gr_mat y, gr_mat x, gr_mat v, gr_mat w, size_t N,
+                                                               size_t k, size_t C)
 {
     GPU_EACH(n, c, N, C) {
         float sum = gpu_get(x, n, c);

@@ -15,7 +15,7 @@ void gr_add_cuda(gr_lane *lane, gr_mat y, gr_mat a, gr_mat b, size_t N, size_t C
     GPU_RUN_EACH(lane, rows_add, N, C, y, a, b, N, C);
 }
 
-/* y[n] = x[from[n]], or y[to[n]] = x[n]; NULL: n itself. */
+/* y[n] = x[from[n]], or y[to[n]] = x[n]. Where from or to is NULL, n stands for itself. */
 __global__ void __launch_bounds__(GPU_EACH_THREADS) rows_move(gr_mat y, const size_t *to, gr_mat x, const size_t *from,
                                                               size_t N, size_t C)
 {

@@ -20,7 +20,8 @@ typedef void gr_gather_fn(gr_lane *lane, gr_mat y, gr_mat x, const size_t *row, 
 typedef void gr_scatter_fn(gr_lane *lane, gr_mat y, gr_mat x, const size_t *row, size_t N, size_t C);
 typedef void gr_place_fn(gr_lane *lane, gr_mat y, gr_mat x, const size_t *row, size_t N, size_t C);
 typedef void gr_embed_fn(gr_lane *lane, gr_mat y, const gr_tensor *table, const int32_t *token, float scale, size_t N);
-typedef void gr_unembed_fn(gr_lane *lane, gr_mat table, gr_mat y, const int32_t *token, float scale, size_t N, size_t C);
+typedef void gr_unembed_fn(gr_lane *lane, gr_mat table, gr_mat y, const int32_t *token, float scale, size_t N,
+                           size_t C);
 typedef void gr_copy_fn(gr_lane *lane, gr_mat y, gr_mat x, size_t N, size_t C);
 typedef void gr_zero_fn(gr_lane *lane, gr_mat y, size_t N, size_t C);
 typedef void gr_scale_fn(gr_lane *lane, gr_mat y, float s, size_t N, size_t C);

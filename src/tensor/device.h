@@ -26,7 +26,7 @@
 typedef struct gr_device gr_device;
 struct gr_kern;                     /* the table of its kernels: op/op.h, where gr_device_open() is too */
 
-/* Rows of numbers on a device, ld of them from a row to the next. */
+/* Rows of numbers that lie on a device, ld of them from a row to the next. */
 typedef struct { void *p; size_t ld; gr_dtype type; } gr_mat;
 
 static inline gr_mat gr_mat_f32(const float *p, size_t ld)
@@ -107,7 +107,7 @@ size_t gr_device_lanes(const gr_device *d);     /* threads; of a GPU 1 */
 gr_dtype gr_device_activations(const gr_device *d);     /* the type of rows between layers */
 uint64_t gr_device_free_bytes(const gr_device *d);      /* of memory that can still be had; 0: not known */
 
-/* d NULL in any of the following: the memory of the host. GR_ALIGN-aligned, not zeroed. */
+/* Where d is NULL in any of the following, it is memory of the host. It is GR_ALIGN-aligned and not zeroed. */
 gram_status gr_device_alloc(gr_device *d, void **out, size_t bytes, gram_err *err);
 /* n things, zeroed. Pages of the host's memory are taken as they are written to. */
 gram_status gr_device_alloc_zeros(gr_device *d, void **out, size_t n, size_t size, gram_err *err);
@@ -151,7 +151,7 @@ typedef struct { bool (*due)(void *arg), (*soon)(void *arg); void (*turn)(void *
 void gr_device_set_turns(gr_device *d, const gr_turns *turns);
 /* The lane of the caller between two runs, for tests of one kernel. Its rows are whole. */
 gr_lane *gr_device_lane(gr_device *d);
-/* From within a whole piece: fn over [0, n) among all threads. Otherwise fn by the lane itself. */
+/* From within a whole piece all threads share fn over [0, n). Elsewhere the lane runs fn by itself. */
 void gr_lane_share(gr_lane *lane, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg);
 
 #endif

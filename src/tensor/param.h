@@ -22,7 +22,7 @@ static inline size_t gr_param_count(const gr_param *p) { return p->rows * p->col
 /* Values [first, first + n) as float32, and back. A bfloat16 gets the nearest; false where there is none. */
 void gr_param_get(const gr_param *p, size_t first, size_t n, float *out);
 bool gr_param_put(const gr_param *p, size_t first, size_t n, const float *x);
-/* The same of the gradient. */
+/* These are the same of the gradient. */
 void gr_param_get_grad(const gr_param *p, size_t first, size_t n, float *out);
 void gr_param_put_grad(const gr_param *p, size_t first, size_t n, const float *x);
 

@@ -61,7 +61,7 @@ static void q8_0(uint8_t *to, const float *x)
         to[2 + i] = (uint8_t)(int8_t)roundf(x[i] * inverse);
 }
 
-/* Q4_0 and Q5_0: `half` values on each side of zero. */
+/* Q4_0 and Q5_0 have `half` values on each side of zero. */
 static void symmetric(uint8_t *to, uint8_t q[BLOCK], const float *x, int half)
 {
     float most = 0, d, inverse;

@@ -73,8 +73,8 @@ gram_status gr_options_check_align(const gram_train_options *o, gram_err *err)
         rc = gr_fail(err, GRAM_EARG, "rationale-format: wanted `judge` self or `judge-votes` with it, without which it "
                      "says nothing");
     else if (a->votes % 2)
-        rc = gr_fail(err, GRAM_EARG, "judge-votes: half of them read a pair in each order: wanted an even number, found "
-                     "%zu", a->votes);
+        rc = gr_fail(err, GRAM_EARG, "judge-votes: half of them read a pair in each order: wanted an even number, "
+                     "found %zu", a->votes);
     else if (a->votes && a->pointwise)
         rc = gr_fail(err, GRAM_EARG, "judge-votes: reasons are written about two answers, and `pointwise` asks about "
                      "one");

@@ -1,6 +1,6 @@
 #!/bin/sh
-# align.sh - `gram raft` and `gram rl` on the tiny model that reads bytes: a run, what comes of it, a resume, and what is
-# refused in a sentence.
+# align.sh - `gram raft` and `gram rl` on the tiny model that reads bytes: a run, what comes of it, a resume, and what
+# is refused in a sentence.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 model=$PWD/tests/golden/train/judge

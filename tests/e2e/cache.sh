@@ -14,13 +14,17 @@ while [ $i -lt 70 ]; do
     i=$((i + 1))
 done >pairs.jsonl
 head -20 pairs.jsonl | sed 's/"q/"held q/' >held.jsonl
-sed 's/"chosen":\("[^"]*"\),"rejected":\("[^"]*"\),"margin":[0-9]*/"completion":\1,"label":true/; n; s/"chosen":\("[^"]*"\),"rejected":\("[^"]*"\),"margin":[0-9]*/"completion":\2,"label":false/' \
-    pairs.jsonl >labelled.jsonl
-sed 's/"chosen":\("[^"]*"\),"rejected":\("[^"]*"\),"margin":[0-9]*/"responses":[\1,\2,"other","z"]/' pairs.jsonl >groups.jsonl
+pair='"chosen":\("[^"]*"\),"rejected":\("[^"]*"\),"margin":[0-9]*'
+sed "s/$pair/\"completion\":\\1,\"label\":true/; n; s/$pair/\"completion\":\\2,\"label\":false/" pairs.jsonl \
+    >labelled.jsonl
+sed "s/$pair/\"responses\":[\\1,\\2,\"other\",\"z\"]/" pairs.jsonl >groups.jsonl
 sed 's/,"margin"/,"rationale":"Response A is longer than Response B.","margin"/' pairs.jsonl >reasons.jsonl
 
 made() { ls cache/*.rows 2>/dev/null | wc -l; }
-lines() { grep -v "lie as tokens in\|tokens/s\|tokens a second\|^step \|disk:\|memory:\|bytes\|^$1" err | sed "s/ in [0-9.:]* s.*//"; }
+lines() {
+    grep -v "lie as tokens in\|tokens/s\|tokens a second\|^step \|disk:\|memory:\|bytes\|^$1" err |
+        sed "s/ in [0-9.:]* s.*//"
+}
 
 # alike NAME COMMAND...: with the rows in memory, in a file that is made, and in the one that is then there.
 alike() {
@@ -35,7 +39,8 @@ alike() {
     expect 0 "$GRAM" "$@" --out "$name-2" -q --cache cache
     [ "$(made)" = "$before" ] || die "$name: the file of rows was not found again"
     for k in 1 2; do
-        cmp "$name-0/model.safetensors" "$name-$k/model.safetensors" || die "$name: other weights with the rows in a file"
+        cmp "$name-0/model.safetensors" "$name-$k/model.safetensors" ||
+            die "$name: other weights with the rows in a file"
         for f in held-out.jsonl reference.jsonl; do
             [ ! -e "$name-0/$f" ] || cmp "$name-0/$f" "$name-$k/$f" || die "$name: another $f"
         done
@@ -55,7 +60,8 @@ some="--steps 3 --batch-rows 4 --lr 3e-3"
     alike several finetune "$m" pairs.jsonl.gz held.jsonl -p judge.txt $some --columns prompt=prompt
 
     # Rows that are left out are told of and counted alike, in the same words.
-    { sed -n 1,40p pairs.jsonl; echo 'no row'; echo '{"prompt":"p","chosen":"a"}'; sed -n 41,70p pairs.jsonl; } >bad.jsonl
+    { sed -n 1,40p pairs.jsonl; echo 'no row'; echo '{"prompt":"p","chosen":"a"}'; sed -n 41,70p pairs.jsonl; } \
+        >bad.jsonl
     for k in 0 1 2; do
         [ $k = 0 ] && where='' || where='--cache cache'
         expect 0 "$GRAM" finetune "$m" bad.jsonl -p judge.txt $some --skip-bad --out bad-$k $where
@@ -105,8 +111,8 @@ some="--steps 3 --batch-rows 4 --lr 3e-3"
     expect 1 "$GRAM" finetune "$m" pairs.jsonl -p judge.txt --out none --cache pairs.jsonl
     says err "pairs.jsonl: not created"
 
-    # A split by prompt: both rows of a prompt are on the same side, the same ones whatever the seed is, and all rows are
-    # on one.
+    # A split by prompt: both rows of a prompt are on the same side, the same ones whatever the seed is, and all rows
+    # are on one.
     for k in 0 1; do
         [ $k = 0 ] && where='' || where='--cache cache --seed 9'
         expect 0 "$GRAM" finetune "$m" pairs.jsonl -p judge.txt $some --out split-$k --split-by-prompt 0.3 $where
@@ -128,10 +134,9 @@ some="--steps 3 --batch-rows 4 --lr 3e-3"
     [ ! -e none ] || die "a usage error made a directory"
 }
 
-command -v mpirun >/dev/null || { echo "  mpirun is not installed: processes that share a file were not tried"; exit 77; }
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_plm=isolated \
-       OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo \
-       OMPI_MCA_hwloc_base_binding_policy=none ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
+command -v mpirun >/dev/null ||
+    { echo "  mpirun is not installed: processes that share a file were not tried"; exit 77; }
+mpirun_here
 rm -rf cache
 for k in 0 1; do
     [ $k = 0 ] && where='' || where='--cache cache'

@@ -5,7 +5,9 @@ m=tests/golden/train/judge
 
 rows 8 >"$tmp/pairs.jsonl"
 printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter:' >"$tmp/judge.txt"
-train() { echo "$GRAM finetune $m $tmp/pairs.jsonl --out $tmp/$1 -p $tmp/judge.txt -b 4 -t 1 --steps 1000000 --save-every 0"; }
+train() {
+    echo "$GRAM finetune $m $tmp/pairs.jsonl --out $tmp/$1 -p $tmp/judge.txt -b 4 -t 1 --steps 1000000 --save-every 0"
+}
 
 # Without the library, with another MPI's launcher, and with none at all: a sentence from the first process alone.
 mkdir "$tmp/lib"
@@ -22,9 +24,7 @@ says err "is not Open MPI"
 [ ! -e "$tmp/none" ] || die "a run that did not begin left a directory"
 
 command -v mpirun >/dev/null || { echo "  mpirun is not installed: gram under it was not tried"; exit 77; }
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_plm=isolated \
-       OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo \
-       OMPI_MCA_hwloc_base_binding_policy=none ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
+mpirun_here
 
 expect 2 mpirun -np 2 "$GRAM" merge $m --out "$tmp/none"
 says err "alone share theirs"
@@ -41,7 +41,8 @@ cmp "$tmp/alone.jsonl" "$tmp/shared.jsonl" || die "3 processes write other verdi
 
 expect 2 mpirun -np 2 "$GRAM" eval $m "$tmp/pairs.jsonl"
 says err "--rows, --json or --report is needed"
-"$GRAM" eval $m "$tmp/pairs.jsonl" -p "$tmp/judge.txt" -q --json "$tmp/alone.json" --verdicts >"$tmp/alone.txt" || die "eval"
+"$GRAM" eval $m "$tmp/pairs.jsonl" -p "$tmp/judge.txt" -q --json "$tmp/alone.json" --verdicts >"$tmp/alone.txt" ||
+    die "eval"
 expect 0 mpirun -np 3 "$GRAM" eval $m "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --json "$tmp/shared.json" --verdicts
 says err "shared.rows.jsonl is whole, by 3 processes"
 cmp "$tmp/alone.rows.jsonl" "$tmp/shared.rows.jsonl" || die "eval: 3 processes judge otherwise"
@@ -60,7 +61,8 @@ for command in raft rl; do
         expect 0 mpirun -np $n "$GRAM" $command $m "$tmp/prompts.jsonl" --judge "$by_length" --out "$tmp/$command-$n" \
             --max-new-tokens 8 --rollout-prompts 4 --batch-rows 2 --samples 3 --steps 2 --cut keep --lr 0 -t 1 -q
     done
-    cmp "$tmp/$command-1/samples.jsonl" "$tmp/$command-2/samples.jsonl" || die "$command: 2 processes draw other answers"
+    cmp "$tmp/$command-1/samples.jsonl" "$tmp/$command-2/samples.jsonl" ||
+        die "$command: 2 processes draw other answers"
 done
 
 # A loss does not depend on the processes that share it: a mean over the batch, and a tie without a text, in the step
@@ -88,8 +90,8 @@ done
 # Two processes end early, are out of time and go on together.
 turned() { sed 's/"chosen"/"x"/; s/"rejected"/"chosen"/; s/"x"/"rejected"/' "$1"; }
 turned "$tmp/four.jsonl" | grep -v tie >"$tmp/turned.jsonl"
-expect 0 mpirun -np 2 "$GRAM" finetune $m "$tmp/four.jsonl" --out "$tmp/early" -p "$tmp/judge.txt" -b 4 -t 1 --steps 50 \
-    --lr 3e-3 --warmup 0 --eval-file "$tmp/turned.jsonl" --eval-every 1 --patience 2 --best
+expect 0 mpirun -np 2 "$GRAM" finetune $m "$tmp/four.jsonl" --out "$tmp/early" -p "$tmp/judge.txt" -b 4 -t 1 \
+    --steps 50 --lr 3e-3 --warmup 0 --eval-file "$tmp/turned.jsonl" --eval-every 1 --patience 2 --best
 says err "ended early"
 expect 1 mpirun -np 2 "$GRAM" finetune $m "$tmp/four.jsonl" --out "$tmp/late" -p "$tmp/judge.txt" -b 4 -t 1 --steps 3 \
     --max-minutes 1e-9

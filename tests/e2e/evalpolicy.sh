@@ -93,7 +93,10 @@ refuses 'wanted margin' "$m" "$g" --judge "$m" --baseline "$m" --out "$o" --unit
 refuses 'max_new_tokens' "$m" "$g" --judge "$m" --baseline "$m" --out "$o" --max-new-tokens 0
 refuses 'prompts have to be a file' "$m" - --judge "$m" --baseline "$m" --out "$o" -q
 [ ! -e "$o" ] || die "a refused run left something"
-expect 1 "$GRAM" evalpolicy "$m" "$g" --judge "$m" --baseline-column human --out "$o" -q; says err '"human"'; one_sentence
-expect 1 "$GRAM" evalpolicy "$m" "$g" --judge "$m" --baseline "$tmp/nowhere" --out "$o" -q; says err nowhere; one_sentence
-expect 1 "$GRAM" evalpolicy "$head" "$g" --judge "$m" --baseline "$m" --out "$o" -q; says err 'cannot write'; one_sentence
+expect 1 "$GRAM" evalpolicy "$m" "$g" --judge "$m" --baseline-column human --out "$o" -q
+says err '"human"'; one_sentence
+expect 1 "$GRAM" evalpolicy "$m" "$g" --judge "$m" --baseline "$tmp/nowhere" --out "$o" -q
+says err nowhere; one_sentence
+expect 1 "$GRAM" evalpolicy "$head" "$g" --judge "$m" --baseline "$m" --out "$o" -q
+says err 'cannot write'; one_sentence
 echo "ok"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Mistakes in kernels of a GPU - a barrier, a wait, a mask, a bound that is missing - and whether the emulated one shows
-# each: the test of the emulator. A mistake is planted in a copy of one file, which is compiled alone and linked with the
-# rest of the build; the test of kernels must then fail. Each is planted in the build that is to see it: any, or the one
-# of AddressSanitizer, or of ThreadSanitizer.
+# each: the test of the emulator. A mistake is planted in a copy of one file, which is compiled alone and linked with
+# the rest of the build; the test of kernels must then fail. Each is planted in the build that is to see it: any, or the
+# one of AddressSanitizer, or of ThreadSanitizer.
 set -u
 B=${B-build}
 tmp=$(mktemp -d)
@@ -38,7 +38,7 @@ mutant() {
     [ "$2" = any ] || [ "$2" = "$build" ] || return
     rm -rf "$tmp/src"
     mkdir -p "$tmp/src/op"
-    python3 - "src/op/$4" "$tmp/src/op/$4" "$5" "$6" <<'P' || { echo "$1: its text is no longer in $4"; failed=1; return; }
+    python3 - "src/op/$4" "$tmp/src/op/$4" "$5" "$6" <<'P' || { echo "$1: no longer in $4"; failed=1; return; }
 import sys
 text = open(sys.argv[1]).read()
 if sys.argv[3] not in text:

@@ -56,6 +56,13 @@ one_sentence() {        # stderr is one line
     [ "$(wc -l <"$tmp/err")" -eq 1 ] || { cat "$tmp/err"; die "wanted one sentence on stderr"; }
 }
 
+# mpirun_here: mpirun starts as many processes as it is told to on this machine, by its loopback, whoever runs it.
+mpirun_here() {
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 \
+           OMPI_MCA_plm=isolated OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo \
+           OMPI_MCA_hwloc_base_binding_policy=none ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
+}
+
 # fake_server OPTION...: a server over an engine without a model; it ends when descriptor 3 is closed. $server is its
 # process, $port where it answers.
 fake_server() {

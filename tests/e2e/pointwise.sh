@@ -9,7 +9,8 @@ import json, sys
 colours, beasts = ["Red", "Blue", "Green, or another.", "Grey"], ["Dog", "Cat", "A whale", "Ox"]
 with open(sys.argv[1] + "/groups", "w") as f:
     for i in range(4):
-        print(json.dumps({"id": f"g{i}", "prompt": f"Which colour is {i}?", "responses": [*colours[i:], beasts[i], "Dog"]}), file=f)
+        responses = [*colours[i:], beasts[i], "Dog"]
+        print(json.dumps({"id": f"g{i}", "prompt": f"Which colour is {i}?", "responses": responses}), file=f)
 with open(sys.argv[1] + "/ties", "w") as f:
     for i in range(6):
         q = {"prompt": f"Name a colour, or {i}.", "rejected": [b + "!" * i for b in beasts], "subset": "Ties"}
@@ -25,7 +26,8 @@ expect 0 "$GRAM" rank "$m" "$tmp/groups" $on --out "$tmp/ranks" -q
 expect 0 "$GRAM" bon "$tmp/groups" --judge "$m" $on --out "$tmp/bon" -q
 # shellcheck disable=SC2086
 serve "$m" $on --threads 1
-"$GRAM" bon "$tmp/groups" --judge "http://127.0.0.1:$port" --out "$tmp/there" -q >"$tmp/out" 2>"$tmp/err" || { kill "$server"; die "no bon by the server"; }
+"$GRAM" bon "$tmp/groups" --judge "http://127.0.0.1:$port" --out "$tmp/there" -q >"$tmp/out" 2>"$tmp/err" ||
+    { kill "$server"; die "no bon by the server"; }
 cat >"$tmp/check.py" <<'END'
 import json, sys, urllib.request
 at, url = sys.argv[1], sys.argv[2]
@@ -45,7 +47,8 @@ for g, rank, bon, there in zip(lines("groups"), lines("ranks"), lines("bon"), li
     out = ask("/v1/reward", {"prompt": g["prompt"], "responses": g["responses"]})
     assert out["rewards"] == rank["rewards"] and out["scale"] == "head"
     out = ask("/v1/score", {"prompt": g["prompt"], "a": g["responses"][0], "b": g["responses"][1], "explain": True})
-    assert out["rewards"] == rank["rewards"][:2] and out["mass"] == rank["mass"][:2] and "from 0 (worst) to 10" in out["read"][1]
+    assert out["rewards"] == rank["rewards"][:2] and out["mass"] == rank["mass"][:2]
+    assert "from 0 (worst) to 10" in out["read"][1]
     out = ask("/get_reward", {"query": [chat.format(g["prompt"], r) for r in g["responses"]]})      # one text each
     assert out["rewards"] == rank["rewards"], (out, rank)
 END

@@ -58,7 +58,8 @@ echo '{"chat_template": "processor"}' >"$tmp/m/processor_config.json"
 finds processor
 echo '{"chat_template": "processor 2"}' >"$tmp/m/chat_template.json"
 finds 'processor 2'
-echo '{"eos_token": {"content": "</s>"}, "chat_template": [{"name": "rag", "template": "r"}]}' >"$tmp/m/tokenizer_config.json"
+echo '{"eos_token": {"content": "</s>"}, "chat_template": [{"name": "rag", "template": "r"}]}' \
+    >"$tmp/m/tokenizer_config.json"
 expect 1 "$GRAM" render "$tmp/m" "$tmp/one.jsonl"
 says err 'named rag, and none is called default'
 echo '{"eos_token": {"content": "</s>"}, "chat_template": "config{{ eos_token }}"}' >"$tmp/m/tokenizer_config.json"
@@ -75,5 +76,6 @@ finds 'tools 2'
 tiny_model "$tmp/n"
 echo '{"prompt": "a", "chosen": "b", "rejected": "c"}' >"$tmp/rows.jsonl"
 sed 's/<|im_start|>/</; s/<|im_end|>/>/' "$tmp/t.jinja" >"$tmp/mine.jinja"
-expect 0 "$GRAM" finetune "$tmp/n" "$tmp/rows.jsonl" --loss bt --steps 1 --template "$tmp/mine.jinja" --out "$tmp/trained" -q
+expect 0 "$GRAM" finetune "$tmp/n" "$tmp/rows.jsonl" --loss bt --steps 1 --template "$tmp/mine.jinja" \
+    --out "$tmp/trained" -q
 cmp "$tmp/mine.jinja" "$tmp/trained/chat_template.jinja" || die "the template did not go with the model"

@@ -77,17 +77,22 @@ reads_row '{"system_prompt":"be","question":"q","chosen":"x","rejected":"y"}' sw
 # Conversations in one text, or in a string.
 reads $cases/extra_id_turn_marks.jsonl swapped \
     "${asked}What is 2+2?$end${said}4.$end${asked}And 3+3?$end${said}7."
-reads $cases/hh_transcripts_beside_prompt.jsonl forward "${asked}How do I boil an egg?$end${said}Ten minutes in hot water."
+reads $cases/hh_transcripts_beside_prompt.jsonl forward \
+    "${asked}How do I boil an egg?$end${said}Ten minutes in hot water."
 reads $cases/hh_without_leading_newlines.jsonl forward \
     "${asked}What is 2+2?$end${said}4.$end${asked}And 3+3?$end${said} It is 6."
-reads_row '{"chosen":"Human: q\n\nAssistant: x","rejected":"\n\nHuman: q\n\nAssistant: y"}' swapped "${asked}q$end${said}y"
+reads_row '{"chosen":"Human: q\n\nAssistant: x","rejected":"\n\nHuman: q\n\nAssistant: y"}' swapped \
+    "${asked}q$end${said}y"
 refuses_row '{"prompt":"<|user|>\nq\n<|assistant|>\n","chosen":"x","rejected":"y"}' '<|user|>'
 show $cases/stringified_messages.jsonl
 says shown ":1, forward ====~${asked}Hi$end${said}Hello!$end~"
 says shown ":2, swapped ====~${asked}Hi$end${said}Go away.$end~"
-refuses_row '{"prompt":"q","chosen":"[{'"'role': 'assistant', 'content': 'x"'","rejected":"y"}' "a list of messages in a string"
+refuses_row '{"prompt":"q","chosen":"[{'"'role': 'assistant', 'content': 'x"'","rejected":"y"}' \
+    "a list of messages in a string"
 reads $cases/conv_a_conv_b.jsonl forward "${asked}2+2?$end${said}4"
-refuses_row '{"conversation_a":[{"role":"user","content":"q"},{"role":"assistant","content":"x"}],"conversation_b":[],"winner":"model_a"}' 'must end with a turn of the assistant'
+said_x='[{"role":"user","content":"q"},{"role":"assistant","content":"x"}]'
+refuses_row '{"conversation_a":'"$said_x"',"conversation_b":[],"winner":"model_a"}' \
+    'must end with a turn of the assistant'
 
 # Verdicts.
 show $cases/verdict_letters.jsonl
@@ -188,7 +193,8 @@ expect 1 "$GRAM" finetune "$tmp/judge" $cases/weight_zero_rows.jsonl --loss bt -
 says err "weight"
 
 # Criteria go into the judge prompt, or the row is named.
-plain='{"id":"plain","prompt":"q","chosen":"xx","rejected":"y"}' ruled='{"id":"ruled","prompt":"q","chosen":"xx","rejected":"y","criteria":"Be brief."}'
+plain='{"id":"plain","prompt":"q","chosen":"xx","rejected":"y"}'
+ruled='{"id":"ruled","prompt":"q","chosen":"xx","rejected":"y","criteria":"Be brief."}'
 row "$plain" "$ruled"
 expect 0 "$GRAM" score "$tmp/judge" "$tmp/row.jsonl" --show-prompt
 [ "$(grep -c '^Judge by these criteria before all else:$' "$tmp/out")" -eq 2 ] || die "criteria are not in the prompt"

@@ -50,7 +50,8 @@ own_prompt() {
     printf 'Q: {input}' >"$tmp/judge.txt"
     expect 1 "$GRAM" score "$m" "$tmp/pairs.jsonl" --judge-prompt "$tmp/judge.txt"
     says err "judge.txt: judge prompt: no {response_a}"
-    "$GRAM" score "$m" "$tmp/pairs.jsonl" --labels "antidisestablishment,B" >"$tmp/out" 2>"$tmp/err" && die "a label of many tokens"
+    "$GRAM" score "$m" "$tmp/pairs.jsonl" --labels "antidisestablishment,B" >"$tmp/out" 2>"$tmp/err" &&
+        die "a label of many tokens"
 }
 
 # Bad rows: named, or counted.
@@ -126,7 +127,8 @@ rank_and_eval() {
     done
     expect 0 "$GRAM" eval "$m" "$tmp/pairs.jsonl" --verdicts
     says out "What is 3 plus 3?"
-    [ "$(grep -cE ' (right|wrong|tie)(, flips)?$' "$tmp/out")" -eq 4 ] || { cat "$tmp/out"; die "wanted a verdict for each row"; }
+    [ "$(grep -cE ' (right|wrong|tie)(, flips)?$' "$tmp/out")" -eq 4 ] ||
+        { cat "$tmp/out"; die "wanted a verdict for each row"; }
     expect 0 "$GRAM" eval "$m" "$tmp/pairs.jsonl" -q --json "$tmp/n.json" --report "$tmp/report"
     [ -s "$tmp/n.json" ] && [ -s "$tmp/n.rows.jsonl" ] && [ -s "$tmp/report/index.html" ] || die "eval wrote too little"
 }

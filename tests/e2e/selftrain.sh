@@ -3,7 +3,8 @@
 # time nothing is left to do, and a recipe that has changed is refused in one sentence.
 . tests/e2e/lib.sh
 for i in 1 2 3 4 5 6 7 8; do
-    echo "{\"prompt\":\"q$i\",\"chosen\":\"yes\",\"rejected\":\"no\",\"rationale\":\"{first} is better.\"}" >>"$tmp/human.jsonl"
+    echo "{\"prompt\":\"q$i\",\"chosen\":\"yes\",\"rejected\":\"no\",\"rationale\":\"{first} is better.\"}" \
+        >>"$tmp/human.jsonl"
     echo "{\"id\":\"l$i\",\"prompt\":\"q$i\",\"chosen\":\"yes\",\"rejected\":\"no\"}" >>"$tmp/labelled.jsonl"
     echo "{\"id\":\"u$i\",\"prompt\":\"q$i\",\"responses\":[\"no\",\"yes\"]}" >>"$tmp/pairs.jsonl"
 done

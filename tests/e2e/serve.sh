@@ -14,7 +14,8 @@ start() {
     server=$!
     for _ in $(seq 600); do
         url=$(sed -n 's/^gram serve: //p' "$tmp/log")
-        [ -n "$url" ] && python3 -c "import sys,urllib.request as u; u.urlopen(sys.argv[1])" "$url/health" 2>/dev/null && return
+        [ -n "$url" ] &&
+            python3 -c "import sys,urllib.request as u; u.urlopen(sys.argv[1])" "$url/health" 2>/dev/null && return
         kill -0 "$server" 2>/dev/null || { cat "$tmp/log"; die "the server ended"; }
         sleep 0.1
     done
@@ -41,8 +42,8 @@ print(a.status, a.read().decode())
 EOF
 }
 
-# work N: posts N pairs in the background ($client; the answer goes to $tmp/answer) and waits until they are in the queue.
-# A machine that is too fast for that to be seen gets four times as many.
+# work N: posts N pairs in the background ($client; the answer goes to $tmp/answer) and waits until they are in the
+# queue. A machine that is too fast for that to be seen gets four times as many.
 work() {
     n=$1
     while :; do
@@ -152,13 +153,16 @@ kill -TERM "$server"
 ended 0
 
 # Groups of a reward head over HTTP are what `gram rank` writes of them, and pairs what `gram score` writes.
-cat >"$tmp/groups.jsonl" <<'EOF'
-{"prompt": "Why is the sky blue?", "responses": ["It is painted.", "Rayleigh scattering.", "", "Because.", "Because."], "reference": "Air scatters blue light."}
-{"prompt": [{"role": "system", "content": "Be terse."}, {"role": "user", "content": "A prime?"}], "responses": ["7", "9"], "reference": "2"}
+answers='["It is painted.", "Rayleigh scattering.", "", "Because.", "Because."]'
+asked='[{"role": "system", "content": "Be terse."}, {"role": "user", "content": "A prime?"}]'
+cat >"$tmp/groups.jsonl" <<EOF
+{"prompt": "Why is the sky blue?", "responses": $answers, "reference": "Air scatters blue light."}
+{"prompt": $asked, "responses": ["7", "9"], "reference": "2"}
 EOF
 for model in qwen3 purm; do
     for method in all-pairs tournament linear reference; do
-        expect 0 "$GRAM" rank tests/golden/rewards/$model "$tmp/groups.jsonl" --lambda 3 --method $method --out "$tmp/ranks.$method"
+        expect 0 "$GRAM" rank tests/golden/rewards/$model "$tmp/groups.jsonl" --lambda 3 --method $method \
+            --out "$tmp/ranks.$method"
     done
     expect 0 "$GRAM" score tests/golden/rewards/$model "$tmp/pairs.jsonl" --lambda 3 --out "$tmp/verdicts.jsonl"
     start tests/golden/rewards/$model --lambda 3

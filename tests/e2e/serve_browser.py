@@ -47,7 +47,8 @@ def wait(d, what, seconds=60):
         return WebDriverWait(d, seconds).until(what)
     except TimeoutException:
         frames = [f for f in traceback.extract_stack()[:-1] if f.name != "<module>"]
-        print(f"FAILED: {' -> '.join(f.name for f in frames)}, line {frames[-1].lineno}: waited in vain; the page says:")
+        print(f"FAILED: {' -> '.join(f.name for f in frames)}, line {frames[-1].lineno}: waited in vain; the page "
+              "says:")
         print(d.find_element(By.TAG_NAME, "body").text)
         sys.exit(1)
 

@@ -1,5 +1,5 @@
-"""serve_cases.py GRAM JUDGE REWARD: the cases of tests/cases/serve* against `gram serve` of a judge and of a reward model
-whose template writes a dated system turn (Llama 3's marks)."""
+"""serve_cases.py GRAM JUDGE REWARD: the cases of tests/cases/serve* against `gram serve` of a judge and of a reward
+model whose template writes a dated system turn (Llama 3's marks)."""
 import base64
 import http.client
 import json
@@ -19,7 +19,8 @@ CASES = pathlib.Path(__file__).resolve().parent.parent / "cases"
 
 class Serve:
     def __init__(self, model, *options):
-        self.p = subprocess.Popen([GRAM, "serve", model, "--port", "0", "-q", *options], stderr=subprocess.PIPE, text=True)
+        self.p = subprocess.Popen([GRAM, "serve", model, "--port", "0", "-q", *options], stderr=subprocess.PIPE,
+                                  text=True)
         self.port = int(re.search(r":(\d+)$", self.p.stderr.readline())[1])
         while self.ask("GET", "/health")[0] != 200:
             time.sleep(0.05)
@@ -97,7 +98,8 @@ def equal_answers(s):
     for method in ("all-pairs", "linear", "tournament"):
         r = s.post("/v1/rank", {**load("serve_equal_answers_tie/rank.json"), "method": method})[1]["results"]
         assert [x["index"] for x in r] == [0, 1, 2, 3] and len({(x["score"], x["rank"]) for x in r}) == 1, r
-        many = s.post("/v1/rank", {"prompt": "q", "responses": ["a", "b", "a", "cc", "a", "b"], "method": method})[1]["results"]
+        many = s.post("/v1/rank", {"prompt": "q", "responses": ["a", "b", "a", "cc", "a", "b"],
+                                   "method": method})[1]["results"]
         ranks = {x["index"]: (x["rank"], x["score"]) for x in many}
         assert ranks[0] == ranks[2] == ranks[4] and ranks[1] == ranks[5] != ranks[0], many
 

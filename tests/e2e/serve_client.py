@@ -52,16 +52,19 @@ for script in ("Grüße aus Köln 😀", "東京は日本の首都です。", "�
     a, b = gram.score(script, script, "x"), gram.score(script, "x", script)
     assert close(a["preference"], 1 - b["preference"]) and gram.score(script, script, script)["winner"] == "tie"
 chat = [{"role": "user", "content": "q"}]
-assert trl([chat] * 2, [[{"role": "assistant", "content": t}] for t in ("an answer", "another one")])[0] == v["preference"]
+answers = [[{"role": "assistant", "content": t}] for t in ("an answer", "another one")]
+assert trl([chat] * 2, answers)[0] == v["preference"]
 assert gram_client.trl_reward(URL, "solution")(["q"], ["an answer"], solution=["another one"]) == [v["preference"]]
 
 s = gram_client.compute_score("d", "an answer", "another one", {"question": "q"})
 assert s["score"] == v["preference"]
-assert gram_client.compute_score_batch(["d"], ["an answer"], ["another one"], [{"raw_prompt": chat}]) == [v["preference"]]
+one = ["d"], ["an answer"], ["another one"]
+assert gram_client.compute_score_batch(*one, [{"raw_prompt": chat}]) == [v["preference"]]
 
 sys.modules.setdefault("torch", types.SimpleNamespace(tensor=list))
 text = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nan answer<|im_end|>\n"
-assert list(gram_client.reward_func([text], [text[:text.index("an answer")]], ["another one"])["rewards"]) == [v["preference"]]
+got = gram_client.reward_func([text], [text[:text.index("an answer")]], ["another one"])
+assert list(got["rewards"]) == [v["preference"]]
 
 seen = []
 threads = [threading.Thread(target=lambda: seen.append(gram.score("q", "an answer", "another one"))) for _ in range(16)]

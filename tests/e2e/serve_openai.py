@@ -30,7 +30,8 @@ refused(422, "dimensions", embed, model="m", input=TEXT, dimensions=64, **more)
 
 answer = chat(model="m", messages=USER)
 assert answer.choices[0].message.content == "The answer is A. ✓" and answer.choices[0].finish_reason == "stop"
-assert "".join(c.choices[0].delta.content or "" for c in chat(model="m", messages=USER, stream=True)) == "The answer is A. ✓"
+parts = [c.choices[0].delta.content or "" for c in chat(model="m", messages=USER, stream=True)]
+assert "".join(parts) == "The answer is A. ✓"
 assert len(chat(model="m", messages=USER, n=2, seed=-1, logprobs=True, top_logprobs=2).choices) == 2
 chat(model="m", messages=USER, temperature=0, top_p=1, frequency_penalty=0, presence_penalty=0, logit_bias={}, tools=[],
      user="u", metadata={"a": "b"}, store=False, max_completion_tokens=8, stop=["x"])
@@ -50,8 +51,10 @@ assert complete(model="m", prompt=[72, 105], best_of=4, max_tokens=2).choices[0]
 parts = list(complete(model="m", prompt="Once", stream=True, stream_options={"include_usage": True}))
 assert "".join(c.choices[0].text for c in parts if c.choices) == "The answer is A. ✓"
 assert parts[-1].usage.prompt_tokens == 4 and parts[-2].choices[0].finish_reason == "stop"
-more = {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1, "min_tokens": 2, "stop_token_ids": [5], "ignore_eos": False}
-complete(model="m", prompt="q", temperature=0.7, top_p=0.9, presence_penalty=0.1, frequency_penalty=0.1, extra_body=more)
+more = {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1, "min_tokens": 2, "stop_token_ids": [5],
+        "ignore_eos": False}
+complete(model="m", prompt="q", temperature=0.7, top_p=0.9, presence_penalty=0.1, frequency_penalty=0.1,
+         extra_body=more)
 chat(model="m", messages=USER, temperature=0.7, top_p=0.9, presence_penalty=0.1, frequency_penalty=0.1, extra_body=more)
 refused(422, "suffix", complete, model="m", prompt="q", suffix="after")
 refused(422, "ignore_eos", complete, model="m", prompt="q", extra_body={"ignore_eos": True})

@@ -20,33 +20,43 @@ USER = [{"role": "user", "content": "What is 1+1?"}]
 RERANK = [{"query": "q", "documents": ["x", {"text": "yyyy"}], "top_n": 1}, {"query": "q", "texts": ["x", "yyyy"]},
           {"query": "q", "documents": ["x", "yyyy"], "instruct": "i"}]
 CLASSIFY = [{"input": TEXT, "reference": "r"}, {"input": [TEXT, TEXT], "reference": "r", "use_activation": False},
-            {"messages": USER + [{"role": "assistant", "content": "2"}], "reference": "r"}, {"text": [TEXT], "reference": "r"}]
-SCORE = [{"prompt": "q", "a": "x", "b": "y"}, {"pairs": [{"prompt": USER, "chosen": "x", "rejected": "y"}], "explain": True},
+            {"messages": USER + [{"role": "assistant", "content": "2"}], "reference": "r"},
+            {"text": [TEXT], "reference": "r"}]
+SCORE = [{"prompt": "q", "a": "x", "b": "y"},
+         {"pairs": [{"prompt": USER, "chosen": "x", "rejected": "y"}], "explain": True},
          {"pairs": [{"prompt": "q", "a": "x", "b": "y\0"}, {"prompt": "q", "a": "x", "b": "y"}]},
          {"queries": "q", "documents": ["x", "y"]}, {"query": "q", "items": ["x"], "label_token_ids": [1, 2]},
-         {"prompt": "q", "a": "x", "b": "y", "rationale": True, "votes": 3, "rationale_tokens": 8, "seed": -1, "explain": True},
-         {"pairs": [{"prompt": USER, "chosen": "x", "rejected": "y"}], "rationale": True, "early": 1, "rationale_format":
-          {"opening": "<think>\n", "closing": "\n</think>", "cue": "\n\n<answer>\n", "ending": "\n</answer>"}}]
+         {"prompt": "q", "a": "x", "b": "y", "rationale": True, "votes": 3, "rationale_tokens": 8, "seed": -1,
+          "explain": True},
+         {"pairs": [{"prompt": USER, "chosen": "x", "rejected": "y"}], "rationale": True, "early": 1,
+          "rationale_format": {"opening": "<think>\n", "closing": "\n</think>", "cue": "\n\n<answer>\n",
+                               "ending": "\n</answer>"}}]
 EXAMPLES = {
     "/v1/score": SCORE, "/score": SCORE,
     "/v1/rank": [{"prompt": "q", "responses": ["x", "yy", "zzz"], "method": m, "reference": "r"}
                  for m in ("all-pairs", "tournament", "linear", "reference")]
     + [{"prompt": "q", "responses": ["x", "yy", "\ud800"], "partial": True},
-       {"prompt": "q", "responses": ["x", "yy", "zzz"], "method": "tournament", "rationale": True, "rationale_tokens": 8}],
+       {"prompt": "q", "responses": ["x", "yy", "zzz"], "method": "tournament", "rationale": True,
+        "rationale_tokens": 8}],
     "/v1/reward": [{"prompt": "q", "responses": ["x", "y"]}, {"prompt": USER, "response": "x", "reference": "r"},
                    {"prompt": "q", "responses": ["x", "y", "z\0"], "partial": True}],
     "/get_reward": [{"query": [TEXT], "prompts": ["q"], "labels": ["r"]}],
     "/classify": CLASSIFY, "/v1/classify": CLASSIFY,
-    "/pooling": CLASSIFY[:3], "/v1/embeddings": CLASSIFY[:2] + [{"input": TEXT, "reference": "r", "encoding_format": "base64"}],
+    "/pooling": CLASSIFY[:3],
+    "/v1/embeddings": CLASSIFY[:2] + [{"input": TEXT, "reference": "r", "encoding_format": "base64"}],
     "/generative_scoring": [SCORE[4], {"query": [1, 2], "items": [[3], [4, 5]], "label_token_ids": [6]}],
-    "/predict": [{"inputs": [["q", "x"], ["q", "y"]]}, {"inputs": ["q", "x"], "reference": "r"}, {"inputs": TEXT, "reference": "r"}],
+    "/predict": [{"inputs": [["q", "x"], ["q", "y"]]}, {"inputs": ["q", "x"], "reference": "r"},
+                 {"inputs": TEXT, "reference": "r"}],
     "/v1/score/evaluation": [{"model": "m", "messages": [TEXT], "reference": "r"}],
-    "/compare": [{"conversation_history": USER, "response_objs": ["x", {"output": [{"type": "message", "content": "y"}]}]}],
-    "/v1/chat/completions": [{"messages": USER, "max_tokens": 3, "logprobs": True, "top_logprobs": 2, "n": 2, "seed": 1},
+    "/compare": [{"conversation_history": USER,
+                  "response_objs": ["x", {"output": [{"type": "message", "content": "y"}]}]}],
+    "/v1/chat/completions": [{"messages": USER, "max_tokens": 3, "logprobs": True, "top_logprobs": 2, "n": 2,
+                              "seed": 1},
                              {"messages": USER, "max_tokens": 3, "seed": -1}],
     "/v1/completions": [{"prompt": "Once", "max_tokens": 3, "logprobs": 2, "n": 2, "seed": 1},
                         {"prompt": ["Once", "upon"], "echo": True, "best_of": 3, "min_p": 0.1, "stop": ["A."]},
-                        {"prompt": [72, 73], "logprobs": 0}, {"prompt": [[72], [73, 74]], "echo": True, "max_tokens": 0}],
+                        {"prompt": [72, 73], "logprobs": 0},
+                        {"prompt": [[72], [73, 74]], "echo": True, "max_tokens": 0}],
     "/tokenize": [{"content": "hello"}], "/detokenize": [{"tokens": [72, 73]}], "/apply-template": [{"messages": USER}],
 }
 for path in ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking"):

@@ -70,7 +70,8 @@ def ranking(d):
     check(not d.find_elements(By.CSS_SELECTOR, "#result .writing"), "the reasons of a ranking are still being written")
     buttons[1].click()
     wait(d, lambda d: len(d.find_elements(By.CSS_SELECTOR, "#result .reason")) == 3)
-    check("Reasons 2, C read first" in d.find_element(By.ID, "result").text, "the reasons do not say which answers they compare")
+    check("Reasons 2, C read first" in d.find_element(By.ID, "result").text,
+          "the reasons do not say which answers they compare")
     d.find_element(By.ID, "reasons").click()
 
 
@@ -100,7 +101,8 @@ def rows_keep_focus(d):
 
 
 def file_of_pairs(d):
-    rows = [{"prompt": f"Question {i}?", "chosen": "A full answer, " + "word " * (i % 9), "rejected": "No." + "!" * (i % 4)}
+    rows = [{"prompt": f"Question {i}?", "chosen": "A full answer, " + "word " * (i % 9),
+             "rejected": "No." + "!" * (i % 4)}
             for i in range(ROWS)]
     question = {"role": "user", "content": rows[7]["prompt"]}
     rows[7]["chosen"] = [question, {"role": "assistant", "content": "an answer in a list"}]
@@ -108,7 +110,8 @@ def file_of_pairs(d):
     text = "\n".join(json.dumps(r) for r in rows) + "\nnot json\n"
     drop(d, text)
     wait(d, lambda d: d.find_element(By.ID, "save").is_displayed(), 300)
-    check(d.find_element(By.ID, "count").text == f"{ROWS} of {ROWS + 1}, 1 not judged", d.find_element(By.ID, "count").text)
+    check(d.find_element(By.ID, "count").text == f"{ROWS} of {ROWS + 1}, 1 not judged",
+          d.find_element(By.ID, "count").text)
     check(f"line {ROWS + 1}" in d.find_element(By.ID, "set-error").text, "the bad line is not named")
     check("%" in d.find_element(By.ID, "accuracy").text, "no accuracy")
     check(d.find_elements(By.CSS_SELECTOR, "#reliability rect.a"), "the reliability diagram is empty")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What the page says when there is no verdict, or none to trust: a server that dies, that is busy, that wants a key, that
-is no gram; orders that disagree; texts that were edited since; a file stopped, lost and gone on with.
+"""What the page says when there is no verdict, or none to trust: a server that dies, that is busy, that wants a key,
+that is no gram; orders that disagree; texts that were edited since; a file stopped, lost and gone on with.
 
     serve_page_trouble.py URL [FOLDER FOR SCREENSHOTS]
 
@@ -292,7 +292,8 @@ BAD_ROWS = [
     ('{"prompt": "q", "chosen": [{"role": "user", "content": "other"}, {"role": "assistant", "content": "x"}], '
      '"rejected": [{"role": "user", "content": "other"}, {"role": "assistant", "content": "y"}]}', "not the prompt's"),
     ('{"chosen": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "x"}], '
-     '"rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "y"}]}', "before their last turn"),
+     '"rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "y"}]}',
+     "before their last turn"),
     ('{"prompt": [{"role": "user", "content": [{"type": "image"}]}], "chosen": "x", "rejected": "y"}', "not text"),
 ]
 

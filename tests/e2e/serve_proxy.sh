@@ -21,7 +21,8 @@ tls=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); 
     done
     sed -n '/^```nginx$/,/^```$/p' docs/serve.md | grep -v '^```' |
         sed "s/127.0.0.1:8080/127.0.0.1:$port/; s/listen 443 ssl/listen 127.0.0.1:$tls ssl/
-             s|ssl_certificate  .*;|ssl_certificate $tmp/cert.pem;|; s|ssl_certificate_key .*;|ssl_certificate_key $tmp/key.pem;|"
+             s|ssl_certificate  .*;|ssl_certificate $tmp/cert.pem;|
+             s|ssl_certificate_key .*;|ssl_certificate_key $tmp/key.pem;|"
     echo "}"
 } >"$tmp/nginx.conf"
 nginx -p "$tmp" -c "$tmp/nginx.conf" 2>"$tmp/err" 3>&- &
@@ -29,9 +30,10 @@ nginx=$!
 
 # ask CURL'S ARGUMENTS: through the proxy; the answer's headers and body go to $tmp/out, its status to $status.
 url=https://rewards.example.org:$tls
+through() { curl -sS --cacert "$tmp/cert.pem" --connect-to "rewards.example.org:$tls:127.0.0.1:$tls" "$@"; }
 ask() {
-    status=$(curl -sS --cacert "$tmp/cert.pem" --connect-to "rewards.example.org:$tls:127.0.0.1:$tls" -o "$tmp/out" -D "$tmp/head" \
-        -w '%{http_code}' "$@" 2>"$tmp/err") || { cat "$tmp/err" "$tmp/nginx.log"; die "curl $*"; }
+    status=$(through -o "$tmp/out" -D "$tmp/head" -w '%{http_code}' "$@" 2>"$tmp/err") ||
+        { cat "$tmp/err" "$tmp/nginx.log"; die "curl $*"; }
 }
 
 wants() {       # wants STATUS
@@ -39,7 +41,7 @@ wants() {       # wants STATUS
 }
 
 for _ in $(seq 100); do
-    curl -sS --cacert "$tmp/cert.pem" --connect-to "rewards.example.org:$tls:127.0.0.1:$tls" "$url/health" >"$tmp/out" 2>&1 && break
+    through "$url/health" >"$tmp/out" 2>&1 && break
     kill -0 $nginx || { cat "$tmp/err"; die "nginx ended"; }
     sleep 0.1
 done
@@ -56,11 +58,13 @@ grep -qi "^x-request-id: $id" "$tmp/head" || { cat "$tmp/head" "$tmp/out"; die "
 ask "$url/"; wants 200
 says out "<title>gram</title>"
 ask "$url/v1/score" --json "$pair" -H "Authorization: Bearer s3cret" -H "Origin: $url"; wants 200
-ask "$url/v1/score" --json "$pair" -H "Authorization: Bearer s3cret" -H "Origin: https://elsewhere.example.org"; wants 403
+ask "$url/v1/score" --json "$pair" -H "Authorization: Bearer s3cret" -H "Origin: https://elsewhere.example.org"
+wants 403
 
 # A body over the limit is refused by the server, in its own form.
 python3 -c 'print("{\"prompt\":\"" + 9000000 * "x" + "\",\"a\":\"x\",\"b\":\"y\"}")' >"$tmp/large"
-ask "$url/v1/score" -H "Content-Type: application/json" --data-binary "@$tmp/large" -H "Authorization: Bearer s3cret"; wants 413
+ask "$url/v1/score" -H "Content-Type: application/json" --data-binary "@$tmp/large" -H "Authorization: Bearer s3cret"
+wants 413
 says out '"too_large_error"'
 
 # A stream passes.
@@ -80,7 +84,8 @@ for _ in $(seq 100); do
     grep -q '^gram_requests_total.*"499"' "$tmp/out" && break
     sleep 0.1
 done
-grep -q '^gram_requests_total.*"499"' "$tmp/out" || { cat "$tmp/out"; die "the server does not notice a client that left"; }
+grep -q '^gram_requests_total.*"499"' "$tmp/out" ||
+    { cat "$tmp/out"; die "the server does not notice a client that left"; }
 exec 3>&-
 wait $server || die "the server ended with an error"
 ask "$url/health"; wants 502

@@ -49,7 +49,8 @@ for method in ("all-pairs", "tournament", "linear", "reference"):
         best_first(got["results"], "relevance_score", want, "/v1/rerank")
         got = gram.post("/rerank", {"query": prompt, "texts": responses, "raw_scores": True})
         best_first(got, "score", want, "TEI's /rerank")
-        got = gram.post("/v1/rerank", {"query": prompt, "documents": responses, "instruct": "", "use_activation": False})
+        got = gram.post("/v1/rerank", {"query": prompt, "documents": responses, "instruct": "",
+                                       "use_activation": False})
         best_first(got, "score", want, "SGLang's /v1/rerank")
         got = gram.post("/v2/rerank", {"query": prompt, "documents": responses})["results"]
         same([r["index"] for r in got], want["ranking"], "/v2/rerank")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Texts of gram serve: serve_texts.py GRAM MODEL. Answers to one prompt are those of their own seeds, a stream's parts are
-the text, a completion of a chat's tokens is the chat, the tokens of a prompt have the log-probabilities that writing gave
-them, and beside a client that scores, with others that leave in the middle, nobody gets other bits."""
+"""Texts of gram serve: serve_texts.py GRAM MODEL. Answers to one prompt are those of their own seeds, a stream's parts
+are the text, a completion of a chat's tokens is the chat, the tokens of a prompt have the log-probabilities that
+writing gave them, and beside a client that scores, with others that leave in the middle, nobody gets other bits."""
 import http.client
 import json
 import random
@@ -15,7 +15,8 @@ GRAM, MODEL = sys.argv[1:]
 
 class Serve:
     def __init__(self, *options):
-        self.process = subprocess.Popen([GRAM, "serve", MODEL, "--port", "0", "--quiet", *options], stderr=subprocess.PIPE,
+        self.process = subprocess.Popen([GRAM, "serve", MODEL, "--port", "0", "--quiet", *options],
+                                        stderr=subprocess.PIPE,
                                         text=True)
         self.port = None
         for line in self.process.stderr:
@@ -52,7 +53,8 @@ class Serve:
 
 
 def chat(i, **more):
-    return {"messages": [{"role": "user", "content": f"Question {i}, über Köln? " * (1 + i % 3)}], "max_tokens": 12 + i % 5,
+    return {"messages": [{"role": "user", "content": f"Question {i}, über Köln? " * (1 + i % 3)}],
+            "max_tokens": 12 + i % 5,
             "seed": 100 * i, "logprobs": True, "top_logprobs": i % 3, **more}
 
 
@@ -74,7 +76,8 @@ def rationales_are_those_of_gram_score(s):
     """Text and bits, of a request alone, of pairs, and of a stream, with a chat beside them."""
     row = {"prompt": "Why?", "a": "Because it is so.", "b": "No."}
     how = {"rationale": True, "votes": 3, "rationale_tokens": 12, "seed": 5}
-    out = subprocess.run([GRAM, "score", MODEL, "-", "--rationale", "--votes", "3", "--rationale-tokens", "12", "--seed", "5",
+    out = subprocess.run([GRAM, "score", MODEL, "-", "--rationale", "--votes", "3", "--rationale-tokens", "12",
+                          "--seed", "5",
                           "--products", "few", "--quiet"], capture_output=True, text=True, check=True, input=json.dumps(
                           {"prompt": row["prompt"], "chosen": row["a"], "rejected": row["b"]}) + "\n").stdout
     want = json.loads(out)
@@ -136,7 +139,8 @@ def a_completion_of_a_chat_is_the_chat(s):
 def a_prompt_has_the_logprobs_of_its_writing(s):
     """To float32's rounding: the products of many rows and of few sum in another order."""
     text = "A short text, "
-    a, = s.post("/v1/completions", {"prompt": text, "max_tokens": 10, "seed": 3, "logprobs": 2, "echo": True})["choices"]
+    a, = s.post("/v1/completions", {"prompt": text, "max_tokens": 10, "seed": 3, "logprobs": 2,
+                                    "echo": True})["choices"]
     a = a["logprobs"]
     ids = s.post("/tokenize", {"content": text})["tokens"]
     written = a["token_logprobs"][-10:]
@@ -182,7 +186,8 @@ def nobody_gets_other_bits(s):
         rng = random.Random(seed)
         while not more.is_set():
             c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=300)
-            c.request("POST", "/v1/chat/completions", json.dumps(chat(rng.randrange(12), n=3, stream=True, max_tokens=200)),
+            c.request("POST", "/v1/chat/completions",
+                      json.dumps(chat(rng.randrange(12), n=3, stream=True, max_tokens=200)),
                       {"Content-Type": "application/json"})
             if rng.random() < 0.7:
                 c.getresponse().read(rng.randrange(1, 3000))

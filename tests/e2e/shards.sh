@@ -53,9 +53,11 @@ same 3 generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 3
 grep -q '"products":"tiles"' "$tmp/whole" || die "the way of products is not what this test is for"
 
 # An evaluation's lines, of two files with a bad row; the numbers are of all of them.
-"$GRAM" eval "$m" "$tmp/pairs.jsonl" "$tmp/rows/b.jsonl" --skip-bad --json "$tmp/one.json" -q >"$tmp/one.txt" || die "eval"
+"$GRAM" eval "$m" "$tmp/pairs.jsonl" "$tmp/rows/b.jsonl" --skip-bad --json "$tmp/one.json" -q >"$tmp/one.txt" ||
+    die "eval"
 for i in 2 0 1; do
-    "$GRAM" eval "$m" "$tmp/pairs.jsonl" "$tmp/rows/b.jsonl" --skip-bad --rows "$tmp/e.jsonl" --shard $i/3 -q >"$tmp/said" ||
+    "$GRAM" eval "$m" "$tmp/pairs.jsonl" "$tmp/rows/b.jsonl" --skip-bad --rows "$tmp/e.jsonl" --shard $i/3 -q \
+        >"$tmp/said" ||
         die "eval --shard $i/3"
     [ ! -s "$tmp/said" ] || die "a share of an evaluation has numbers"
 done
@@ -131,7 +133,8 @@ says err 'does not say which start this is'
 # A step of srun names a start by its job and its number; a batch script is no step.
 for rank in 1 0; do
     env SLURM_JOB_ID=7 SLURM_STEP_ID=1 SLURM_PROCID=$rank SLURM_STEP_NUM_TASKS=2 SLURM_STEP_TASKS_PER_NODE=2 \
-        "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/step" 2>"$tmp/said" || die "a step of srun: $(cat "$tmp/said")"
+        "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/step" 2>"$tmp/said" ||
+        die "a step of srun: $(cat "$tmp/said")"
 done
 grep -q 'is whole, by 2 processes' "$tmp/said" || die "two tasks of srun have not shared the rows: $(cat "$tmp/said")"
 env SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/batch" -q ||

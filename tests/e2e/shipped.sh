@@ -1,6 +1,6 @@
 #!/bin/sh
-# shipped.sh - the judge that is used where no MODEL is named, judge.json and its temperature, and what is said where they
-# are missing. The judge is a tiny one, made here.
+# shipped.sh - the judge that is used where no MODEL is named, judge.json and its temperature, and what is said where
+# they are missing. The judge is a tiny one, made here.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 model=$PWD/tests/golden/train/judge
@@ -17,7 +17,8 @@ mkdir cache
 
 # An adapter over one GGUF that its configuration names by a name which is nowhere, and a card that says what it is.
 expect 0 "$GRAM" convert "$model" --out cache/tiny.gguf
-expect 0 "$GRAM" finetune cache/tiny.gguf pairs.jsonl --out trained --lora-rank 2 --lr 1e-2 --steps 2 --batch-rows 4 --loss bt
+expect 0 "$GRAM" finetune cache/tiny.gguf pairs.jsonl --out trained --lora-rank 2 --lr 1e-2 --steps 2 --batch-rows 4 \
+    --loss bt
 mkdir judge
 cp trained/adapter_model.safetensors judge
 sed 's|"base_model_name_or_path": "[^"]*"|"base_model_name_or_path": "somebody/tiny"|' trained/adapter_config.json \
@@ -26,7 +27,8 @@ expect 1 "$GRAM" score judge pairs.jsonl
 says err "somebody/tiny"
 bytes=$(wc -c <cache/tiny.gguf)
 card() {        # card TEMPERATURE [BYTES]
-    printf '{"name":"tiny-judge","temperature":%s,"base":{"file":"tiny.gguf","bytes":%s}}' "$1" "${2-$bytes}" >judge/judge.json
+    printf '{"name":"tiny-judge","temperature":%s,"base":{"file":"tiny.gguf","bytes":%s}}' "$1" "${2-$bytes}" \
+        >judge/judge.json
 }
 card 1
 export GRAM_JUDGE="$tmp/judge"
@@ -154,7 +156,8 @@ wait $server || die "the server ended badly"
 # What is shipped names no path of the machine that it was made on, and opens over the base that is fetched.
 for d in "$top"/data/judge/*/; do
     [ -f "${d}adapter_config.json" ] || continue
-    ! grep -q '"base_model_name_or_path": "/' "${d}adapter_config.json" || die "$d names a base by a path of one machine"
+    ! grep -q '"base_model_name_or_path": "/' "${d}adapter_config.json" ||
+        die "$d names a base by a path of one machine"
     [ -s "${d}README.md" ] || die "$d has no model card"
     sum=$(sed -n 's/.*"sha256": *"\([0-9a-f]*\)".*/\1/p' "${d}judge.json")
     grep -q "\"$sum\"" "$top/src/file/fetch.c" || die "$d is over another base than gram fetch gets"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Rows as CSV and zstd through the command give the verdicts of JSON Lines; a table as output is whole or not there, and a
-# run that was cut off goes on; without DuckDB there is a sentence.
+# Rows as CSV and zstd through the command give the verdicts of JSON Lines; a table as output is whole or not there, and
+# a run that was cut off goes on; without DuckDB there is a sentence.
 . tests/e2e/lib.sh
 m=$all_tmp/tiny
 tiny_model "$m"

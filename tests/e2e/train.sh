@@ -22,7 +22,8 @@ says out "accuracy on 8 held-out pairs"
 [ ! -e whole/checkpoints ] || die "checkpoints are left behind a whole run"
 
 says err "disk: at most about"
-# Held-out numbers stand where they were measured, with their step, and nowhere else; the first line knows the time left.
+# Held-out numbers stand where they were measured, with their step, and nowhere else; the first line knows the time
+# left.
 [ "$(grep -c "^pairs.jsonl, 8 rows, at step" err)" = 3 ] && ! grep -q "^step .*held-out" err ||
     die "held-out numbers are shown where nothing was judged"
 says err "pairs.jsonl, 8 rows, at step 0: accuracy 0."
@@ -30,10 +31,12 @@ says err "pairs.jsonl, 8 rows, at step 20: accuracy "
 says err "pairs.jsonl, 8 rows, at step 40: accuracy "
 grep -q '^step 1 of 40, loss .*, [0-9]*:[0-9][0-9] left$' err || die "the first line does not say how long it will take"
 
-expect 0 script -qec "stty columns 70; '$GRAM' finetune '$m' pairs.jsonl --out bar -p judge.txt --steps 9 --lr 1e-3" /dev/null
+expect 0 script -qec "stty columns 70; '$GRAM' finetune '$m' pairs.jsonl --out bar -p judge.txt --steps 9 --lr 1e-3" \
+    /dev/null
 says out "[########]  9/9  loss 0."
 says out "  acc 0."
-[ "$(tr '\r' '\n' <out | sed 's/\x1b\[K//' | awk 'length > 70 && /^\[/' | wc -l)" -eq 0 ] || die "the bar is wider than the terminal"
+[ "$(tr '\r' '\n' <out | sed 's/\x1b\[K//' | awk 'length > 70 && /^\[/' | wc -l)" -eq 0 ] ||
+    die "the bar is wider than the terminal"
 
 # Killed at moments that nobody chose; where the machine is fast the last of them may come after the end.
 for wait in 0.02 0.05 0.1 0.2; do
@@ -43,12 +46,14 @@ for wait in 0.02 0.05 0.1 0.2; do
     kill -9 $! 2>/dev/null
     wait $! 2>/dev/null
 done
-[ -e killed/model.safetensors ] || expect 0 finetune killed --eval-file pairs.jsonl --eval-every 20 --save-every 1 --resume
+[ -e killed/model.safetensors ] ||
+    expect 0 finetune killed --eval-file pairs.jsonl --eval-every 20 --save-every 1 --resume
 cmp whole/model.safetensors killed/model.safetensors || die "a run that was killed ends with other weights"
 cmp whole/held-out.jsonl killed/held-out.jsonl || die "a run that was killed judged otherwise"
 
 # A file that may not grow is a disk that is full.
-expect 1 sh -c 'ulimit -f 40; "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out full -p judge.txt --steps 40 --save-every 5 -q
+expect 1 sh -c 'ulimit -f 40; "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out full -p judge.txt --steps 40 \
+    --save-every 5 -q
 one_sentence
 says err "File too large"
 
@@ -85,7 +90,8 @@ says err "more.jsonl: accuracy on 4 held-out pairs, with 95 % intervals: "
 # started with signals ignored, which a shell cannot undo.
 expect 1 sh -c '(n=0
     until [ -s hup/metrics.jsonl ] || [ $n -eq 300 ]; do n=$((n + 1)); sleep 0.1; done
-    kill -HUP $$) & exec env --default-signal=HUP "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out hup -p judge.txt --steps 100000 -q
+    kill -HUP $$) & exec env --default-signal=HUP "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out hup \
+    -p judge.txt --steps 100000 -q
 says err "the same command with --resume goes on"
 [ -e hup/checkpoints ] || die "SIGHUP left no checkpoint"
 expect 0 sh -c 'trap "" HUP
@@ -99,7 +105,8 @@ mkdir -p cut
 expect 1 sh -c '(n=0
     until [ -s cut/metrics.jsonl ] || [ $n -eq 300 ]; do n=$((n + 1)); sleep 0.1; done
     "$1" finetune "$3" "$4" --out cut --resume 2>second
-    kill -INT $$) & exec env --default-signal=INT "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out cut -p judge.txt --steps 100000 -q
+    kill -INT $$) & exec env --default-signal=INT "$@"' - "$GRAM" finetune "$m" pairs.jsonl --out cut \
+    -p judge.txt --steps 100000 -q
 says err "the same command with --resume goes on"
 says second "another run is writing to it"
 for f in cut/checkpoints/*; do truncate -s 1000 "$f"; done

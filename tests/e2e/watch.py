@@ -38,8 +38,10 @@ def main():
                 d = browser(url, width, 900, dark)
                 try:
                     wait(d, lambda d: any(w.startswith("reward:") for w in words(d)))
-                    check(any("judge, held out: 0.25" in w and "held out (set 2): 0.5" in w for w in words(d)), words(d))
-                    check("It is 4." in id_of(d, "answers").text and EVIL in id_of(d, "answers").text, "an answer is shown")
+                    check(any("judge, held out: 0.25" in w and "held out (set 2): 0.5" in w for w in words(d)),
+                          words(d))
+                    check("It is 4." in id_of(d, "answers").text and EVIL in id_of(d, "answers").text,
+                          "an answer is shown")
                     check(d.title == "gram watch", "a text of a run was taken for HTML")
                     no_overflow(d, name)
                     shot(d, "watch-" + name)

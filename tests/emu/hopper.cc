@@ -1,5 +1,5 @@
-/* hopper.cc - see emu90.h: barriers in shared memory that count arrivals and bytes, the copy engine, and the products of
- * four warps. */
+/* hopper.cc - see emu90.h: barriers in shared memory that count arrivals and bytes, the copy engine, and the products
+ * of four warps. */
 #include "emu/emu_int.h"
 
 #define g emu_now

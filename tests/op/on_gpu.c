@@ -436,8 +436,8 @@ static void route_fwd(gr_lane *none, gr_mat p, int32_t *chosen, gr_mat w, gr_mat
     end();
 }
 
-static void route_bwd(gr_lane *none, gr_mat dz, gr_mat dw, gr_mat p, const int32_t *chosen, gr_mat w, size_t N, size_t E,
-                      size_t k, bool norm)
+static void route_bwd(gr_lane *none, gr_mat dz, gr_mat dw, gr_mat p, const int32_t *chosen, gr_mat w, size_t N,
+                      size_t E, size_t k, bool norm)
 {
     gr_lane *lane = begin();
 
@@ -483,8 +483,8 @@ enum { SPANS = 512 };
 static void *page[GR_ATTN_STORES][SPANS];
 static gr_attn_span at_span[SPANS];
 
-/* The first `need` keys of the spans in pages of two stores, by turns; a page of one begins with keys, of the other with
- * values. Returns how many spans there are. */
+/* The first `need` keys of the spans in pages of two stores, by turns; a page of one begins with keys, of the other
+ * with values. Returns how many spans there are. */
 static size_t bring_keys(gr_attn_pass *a, const gr_kv_span *span, size_t need)
 {
     size_t n = 0, most = 0, ld = span->ldk, used[GR_ATTN_STORES] = { 0 };

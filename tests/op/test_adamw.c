@@ -49,7 +49,8 @@ static void ref_is_the_formula(void **state)
     for (size_t i = 0; i < N; i++) {
         long double g = (long double)rule.scale * y.g[i], m = y.m[i] + (g - y.m[i]) * rule.b1;
         long double v = (long double)y.v[i] * rule.b2 + g * g * rule.c2;
-        long double step = rule.size * m / (sqrtl(v) / rule.root + rule.eps), w = y.w[i] * (long double)rule.keep - step;
+        long double step = rule.size * m / (sqrtl(v) / rule.root + rule.eps);
+        long double w = y.w[i] * (long double)rule.keep - step;
         assert_true(fabsl(x.m[i] - m) <= 4 * 4 * FLT_EPSILON);
         assert_true(fabsl(x.v[i] - v) <= 4 * FLT_EPSILON * v);
         assert_true(fabsl(x.w[i] - w) <= 8 * FLT_EPSILON * (fabsl(w) + fabsl(step)));
@@ -97,7 +98,8 @@ static void a_small_step_is_taken_on_average(void **state)
     enum { N = 1 << 16 };
     static uint16_t w[N], other[N];
     static float m[N], v[N], g[N];
-    const gr_adamw_rule r = { .scale = 1, .b1 = 1, .b2 = 0, .c2 = 1, .eps = 0, .keep = 1, .size = -0.1f / 128, .root = 1 };
+    const gr_adamw_rule r = { .scale = 1, .b1 = 1, .b2 = 0, .c2 = 1, .eps = 0, .keep = 1, .size = -0.1f / 128,
+                              .root = 1 };
 
     (void)state;
     EACH_DEVICE {

@@ -82,8 +82,8 @@ static double minimum(size_t t, const unsigned char *row, size_t k)
     return types[t].pairs ? -(double)m * (j < 4 ? p[j + 4] & 63 : p[j + 4] >> 4 | p[j] >> 6 << 4) : (double)m;
 }
 
-/* What a product is off by at most, its size beside it. A rounding of X and one of the x / scale before it, each of half
- * a unit at most; what is below FLT_MIN of a unit is lost; then each block's number is rounded 5 times (of the two
+/* What a product is off by at most, its size beside it. A rounding of X and one of the x / scale before it, each of
+ * half a unit at most; what is below FLT_MIN of a unit is lost; then each block's number is rounded 5 times (of the two
  * parts, of their sum, of the scales, as it is added) and with a minimum 3 times more; where its halves have scales of
  * their own it is two numbers. A weight is itself rounded once, as it is given in float32. */
 static double bound(const float *x, const float *w, const unsigned char *row, size_t t, size_t K, double *exact)

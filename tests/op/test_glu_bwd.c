@@ -98,7 +98,8 @@ static void every_build_agrees_with_ref(void **state)
                     }
                 memcpy(g, gate, n * sizeof *g);
                 memcpy(u, up, n * sizeof *u);
-                kernel(i)(NULL, MAT(g, ld), MAT(u, ld), MAT(dy, ld), MAT(g, ld), MAT(u, ld), N, F);                        /* in place */
+                /* In place. */
+                kernel(i)(NULL, MAT(g, ld), MAT(u, ld), MAT(dy, ld), MAT(g, ld), MAT(u, ld), N, F);
                 for (size_t m = 0; m < N; m++) {
                     assert_memory_equal(g + m * ld, dgate + m * ld, F * sizeof *g);
                     assert_memory_equal(u + m * ld, dup + m * ld, F * sizeof *u);

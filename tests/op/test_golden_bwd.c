@@ -53,7 +53,8 @@ static void rmsnorm(json_t *c)
     float *dx = zeros(N * C), *dw = zeros(C);
 
     check_op->rmsnorm_bwd(NULL, MAT(dx, C), dw, MAT(numbers(c, "in", "dy", N * C), C),
-                          MAT(numbers(c, "in", "x", N * C), C), numbers(c, "in", "r", N), &(gr_norm){ numbers(c, "in", "w", C), real_par(c, "bias"), 0, C }, N, true);
+                          MAT(numbers(c, "in", "x", N * C), C), numbers(c, "in", "r", N),
+                          &(gr_norm){ numbers(c, "in", "w", C), real_par(c, "bias"), 0, C }, N, true);
     is_golden(c, "dx", dx, N * C);
     is_golden(c, "dw", dw, C);
 }

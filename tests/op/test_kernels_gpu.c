@@ -1,5 +1,5 @@
-/* test_kernels_gpu.c - kernels of a GPU in bfloat16 against those of a CPU in float32, on numbers that bfloat16 holds; and
- * what moves rows, bit for bit. In float32 they are among the builds of each op's own test. */
+/* test_kernels_gpu.c - kernels of a GPU in bfloat16 against those of a CPU in float32, on numbers that bfloat16 holds;
+ * and what moves rows, bit for bit. In float32 they are among the builds of each op's own test. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -142,7 +142,8 @@ static void norms_in_bfloat16(void **state)
     for (size_t i = 0; i < GR_COUNT(width); i++) {
         size_t W = width[i];
         float *x = numbers(N * W, 1), *w = check_randn(W, 2), *dy = numbers(N * W, 3), r[N], rg[N];
-        float *y = check_fenced(N * W * 4), *want = check_fenced(N * W * 4), *dw = check_randn(W, 4), *dw2 = again(dw, W);
+        float *y = check_fenced(N * W * 4), *want = check_fenced(N * W * 4), *dw = check_randn(W, 4),
+              *dw2 = again(dw, W);
         const gr_norm norm = { w, 1, 1e-5f, W };
         cpu->rmsnorm_fwd(NULL, MAT(want, W), r, MAT(x, W), &norm, N);
         gpu->rmsnorm_fwd(NULL, MAT(y, W), rg, MAT(x, W), &norm, N);
@@ -218,9 +219,11 @@ static void experts_are_weighed_and_blended(void **state)
 {
     enum { K = 2, M = 4, F = 200, W = 70 };
     static const size_t at[3] = { 4, 0, 7 };
-    float *d = check_randn(M * F, 1), *dy = check_randn(M * W, 2), *act = check_randn(M * F, 3), *w = check_randn(12, 4);
+    float *d = check_randn(M * F, 1), *dy = check_randn(M * W, 2), *act = check_randn(M * F, 3),
+          *w = check_randn(12, 4);
     float *d2 = again(d, M * F), *dy2 = again(dy, M * W), dw[12] = { 0 }, dw2[12] = { 0 };
-    float *x = check_randn(N * W, 5), *v = check_randn(N * K * W, 6), *y = check_fenced(N * W * 4), *y2 = again(y, N * W);
+    float *x = check_randn(N * W, 5), *v = check_randn(N * K * W, 6), *y = check_fenced(N * W * 4),
+          *y2 = again(y, N * W);
 
     (void)state;
     gpu = on_gpu();
@@ -298,8 +301,9 @@ static void attention_in_bfloat16(void **state)
     }
 }
 
-/* The last queries of some lengths, of some before and behind the end of a span of keys: against the reference, in float32
- * as its every build, and alone or as a run the same bits, though alone those before the end take another way. */
+/* The last queries of some lengths, of some before and behind the end of a span of keys: against the reference, in
+ * float32 as its every build, and alone or as a run the same bits, though alone those before the end take another
+ * way. */
 static void keys_shared_among_blocks(void **state)
 {
     static const struct { size_t pos0, nq, D, G, window; float cap; bool half; } run[] = {
@@ -334,8 +338,8 @@ static void keys_shared_among_blocks(void **state)
     }
 }
 
-/* p, ds and what comes out are rounded by 2^-9 / sqrt(3) on average, o, whose product with do is taken from dp, as well:
- * 2.3e-3 where these add as they scatter, and up to four times that where dp - delta cancels. */
+/* p, ds and what comes out are rounded by 2^-9 / sqrt(3) on average, o, whose product with do is taken from dp, as
+ * well: 2.3e-3 where these add as they scatter, and up to four times that where dp - delta cancels. */
 static void its_slopes_in_bfloat16(void **state)
 {
     (void)state;

@@ -281,7 +281,8 @@ static void a_handful_of_rows_is_the_product_of_quantised_weights(void **state)
         for (size_t k = 0; k < 2 * GR_COUNT(types) && shape[i].K % 32 == 0; k++) {
             size_t O = shape[i].O, K = shape[i].K, row;
             gr_dtype type = types[k / 2];
-            float *w = check_randn(O * K, 2), *x = check_randn(M * K, 1), *bias = i % 2 ? check_randn(O, 3) : NULL, *all;
+            float *w = check_randn(O * K, 2), *x = check_randn(M * K, 1), *bias = i % 2 ? check_randn(O, 3) : NULL;
+            float *all;
             void *file = gr_dtype_row_bytes(type, K, &row) ? check_fenced(O * row) : NULL;
             gr_tensor t = { type, file, O, K };
             gr_linear *l;

@@ -143,7 +143,7 @@ static void dw_and_db_are_the_sums(void **state)
 {
     (void)state;
     for (size_t i = 0; i < GR_COUNT(shape); i++) {
-        size_t M = i % 3 ? 250 * (i % 3) : 48, O = shape[i].O, K = shape[i].K;     /* one tile; equal tiles and a rest */
+        size_t M = i % 3 ? 250 * (i % 3) : 48, O = shape[i].O, K = shape[i].K;     /* one tile; equal ones and a rest */
         struct dw d = make_dw(M, O, K);
         float *dW = check_randn(O * K, 3), *want = check_fenced(O * K * sizeof *want), *db = check_randn(O, 4);
         float *want_b = check_fenced(O * sizeof *want_b);

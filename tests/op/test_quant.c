@@ -106,7 +106,8 @@ static void sums_come_back_exactly(void **state)
     for (size_t i = 0; i < GR_COUNT(width); i++) {
         size_t O = width[i], lda = O + 5, ldy = O + 2;
         int32_t *acc = check_fenced(((2 * N - 1) * lda + O) * sizeof *acc), *colsum = check_fenced(O * sizeof *colsum);
-        float *scale = check_randn(N, 1), *wscale = check_randn(O, 2), *y = check_fenced(((N - 1) * ldy + O) * sizeof *y);
+        float *scale = check_randn(N, 1), *wscale = check_randn(O, 2);
+        float *y = check_fenced(((N - 1) * ldy + O) * sizeof *y);
         for (size_t n = 0; n < 2 * N; n++)
             for (size_t o = 0; o < O; o++)
                 acc[n * lda + o] = (int32_t)(n * 2654435761u + o * 40503u * 65537u) / 2;
@@ -117,7 +118,8 @@ static void sums_come_back_exactly(void **state)
             check_op->dequant_acc(y, ldy, acc, lda, scale, wscale, colsum, N, O);
             for (size_t n = 0; n < N; n++)
                 for (size_t o = 0; o < O; o++) {
-                    int32_t zero = GR_QUANT_ZERO * colsum[o], high = acc[2 * n * lda + o], low = acc[(2 * n + 1) * lda + o];
+                    int32_t zero = GR_QUANT_ZERO * colsum[o], high = acc[2 * n * lda + o],
+                            low = acc[(2 * n + 1) * lda + o];
                     assert_true(y[n * ldy + o] ==
                                 (128 * (float)(high - zero) + (float)(low - zero)) * (scale[n] * wscale[o]));
                 }

@@ -25,7 +25,8 @@ def has(name):
 
 
 def command(*args):
-    return subprocess.run([PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True).stdout
+    return subprocess.run([PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          check=True).stdout
 
 
 class Judging(unittest.TestCase):
@@ -136,7 +137,8 @@ class Judging(unittest.TestCase):
         with tempfile.TemporaryDirectory() as d:
             rows, out = os.path.join(d, "rows.jsonl"), os.path.join(d, "v.jsonl")
             with open(rows, "w") as f:
-                f.writelines(json.dumps({"prompt": f"q{i}", "chosen": "a" * i, "rejected": "b"}) + "\n" for i in range(5))
+                f.writelines(json.dumps({"prompt": f"q{i}", "chosen": "a" * i,
+                                         "rejected": "b"}) + "\n" for i in range(5))
             self.assertEqual([self.m.score_file(rows, out, shard=(i, 2))["rows"] for i in range(2)], [2, 3])
             self.assertEqual(gram.merge_shards(out), 5)
             with open(out) as f:
