@@ -183,6 +183,11 @@ FAKE_SERVER := $(B)/tests/serve/fake_server
 $(FAKE_SERVER): $(B)/tests/serve/fake_server.o $(call obj,serve) $(B)/libgram.a
 	$(call say,LD)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(SERVE_LIBS)
 
+# Tables for tests of commands that read them.
+WRITE_TABLE := $(B)/tests/file/write_table
+$(WRITE_TABLE): $(B)/tests/file/write_table.o $(B)/libgram.a
+	$(call say,LD)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 # Examples, built as a user would build them.
 EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
 $(EXAMPLES): $(B)/%: %.c $(B)/libgram.so
@@ -213,7 +218,7 @@ MODEL_DIR := build/model
 model: all
 	@$(B)/gram fetch --dir $(MODEL_DIR)
 
-tests: all $(TESTS) $(EXAMPLES) $(FAKE_SERVER)
+tests: all $(TESTS) $(EXAMPLES) $(FAKE_SERVER) $(WRITE_TABLE)
 
 # Without a network there is no model, and what compares it with other programs says so and is left out.
 test: test-deps

@@ -530,7 +530,7 @@ static gram_status check(const struct run *r, const char *in, gram_err *err)
         return gr_fail(err, GRAM_EARG, "%s: it compares two answers: wanted a baseline", gram_judge_about(r->judge));
     if (o->file.shares || o->file.rationale)
         return gr_fail(err, GRAM_EARG, "evaluation of a policy: neither in shares nor by rationales");
-    if (!strcmp(in, "-"))
+    if (gr_name_is_standard(in))
         return gr_fail(err, GRAM_EARG, "-: prompts have to be a file, of which a resume reads the same rows");
     return gram_generation_check(o->generation, err);
 }

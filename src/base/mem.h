@@ -28,6 +28,9 @@ char *gr_strndup(const char *s, size_t n);  /* a NUL is added */
 typedef struct { const char *p; size_t n; } gr_str;
 bool gr_str_is(gr_str s, const char *word);
 
+/* Whether a name means standard input or output: "-", or in the form that an ending names, "-.arrows". */
+static inline bool gr_name_is_standard(const char *path) { return path[0] == '-' && (!path[1] || path[1] == '.'); }
+
 /* A buffer that grows by doubling. All zeros is empty and ready; p is always NUL-terminated once
  * anything was added. A failed call leaves what was there. */
 typedef struct { char *p; size_t n, cap; } gr_buf;

@@ -76,6 +76,7 @@ bool cli_drops(void);                           /* --truncate drop */
 /* Whether the first of n arguments is rows already, and not a model (which.c). Zero, or an exit code after a message
  * where it is one argument and no rows. */
 int cli_model_left_out(const char *const *arg, size_t n, bool *out);
+bool cli_named_table(const char *path);         /* by its ending: Parquet, Arrow, CSV or TSV */
 
 /* ---- Parsing and help (main.c, help.c) ---------------------------------------------------------- */
 

@@ -264,7 +264,7 @@ void cli_summary(const cli_progress *p, const gram_file_report *r)
 
 int cli_file_status(gram_status rc, const gram_err *err, const char *out)
 {
-    if (rc == GRAM_ESTOPPED && out && strcmp(out, "-"))
+    if (rc == GRAM_ESTOPPED && out && !gr_name_is_standard(out))
         return cli_fail("stopped; what is done is in %s.partial, and the same command with --resume goes on", out);
     if (rc == GRAM_ELIMIT)
         return cli_fail("%s (--max-tokens and --truncate set how much, and what becomes of more)", err->text);

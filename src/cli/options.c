@@ -134,7 +134,7 @@ static int join_others(const char *out)
     long online = sysconf(_SC_NPROCESSORS_ONLN), on_host = here ? atol(here) : workers;
     cpu_set_t mine;
 
-    if (!out || !strcmp(out, "-"))
+    if (!out || gr_name_is_standard(out))
         return cli_usage("a launcher started %d processes of it, which share the rows: --out FILE is needed", workers);
     if (cli_shard)
         return cli_usage("--shard: a launcher started %d processes of it, which take their shares themselves", workers);
@@ -151,7 +151,7 @@ static int join_others(const char *out)
 
 int cli_rows_check(const char *out)
 {
-    bool to_file = out && strcmp(out, "-");
+    bool to_file = out && !gr_name_is_standard(out);
     char end;
 
     if (cli_resume && !to_file)

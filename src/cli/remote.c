@@ -258,12 +258,14 @@ static gram_status all_rows(remote *r, const char *path, gram_err *err)
 
 int cli_score_remote(const char *url, const char *in, const char *out)
 {
-    bool to_stdout = !out || !strcmp(out, "-");
+    bool to_stdout = !out || gr_name_is_standard(out);
     remote r = { .url = url, .key = getenv("GRAM_API_KEY"), .out = stdout };
     gr_buf partial = { 0 };
     gram_err err;
     int rc = CLI_DONE;
 
+    if (out && cli_named_table(out))
+        return cli_usage("--out %s: what a server says is written as JSON Lines alone", out);
     if (!to_stdout) {                       /* under its name only when it is whole */
         if (!gr_buf_printf(&partial, "%s.partial", out))
             return cli_fail("out of memory");

@@ -16,6 +16,18 @@ static bool has_file(const char *dir, const char *name)
     return snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path && !stat(path, &st);
 }
 
+bool cli_named_table(const char *path)
+{
+    static const char *const end[] = { ".parquet", ".arrow", ".arrows", ".feather", ".csv", ".csv.gz", ".csv.zst",
+                                       ".tsv", ".tsv.gz", ".tsv.zst" };
+    size_t n = strlen(path);
+
+    for (size_t i = 0; i < GR_COUNT(end); i++)
+        if (n > strlen(end[i]) && !strcmp(path + n - strlen(end[i]), end[i]))
+            return true;
+    return false;
+}
+
 /* By its first bytes, and where these may be anything by its name. */
 static kind kind_of_file(const char *path)
 {
@@ -62,7 +74,7 @@ static kind kind_of(const char *path)
     static const char *const parts[] = { "config.json", "adapter_config.json", "tokenizer.json", "judge.json" };
     struct stat st;
 
-    if (!strcmp(path, "-"))
+    if (gr_name_is_standard(path))
         return ROWS;
     if (stat(path, &st))
         return kind_of_pattern(path);

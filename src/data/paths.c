@@ -120,7 +120,7 @@ gram_status gr_paths_list(const char *name, char ***path, size_t *n, gram_err *e
 {
     list l = { 0 };
     struct stat st;
-    bool there = strcmp(name, "-") && !stat(name, &st);
+    bool there = !gr_name_is_standard(name) && !stat(name, &st);
     gram_status rc;
 
     if (there && S_ISDIR(st.st_mode))

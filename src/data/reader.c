@@ -44,8 +44,8 @@ static gram_status open_path(gr_reader *r, size_t k, gram_err *err)
     r->line = 0;
     r->next = 0;
     r->begun = r->coded = false;
-    r->name = strcmp(r->path[k], "-") ? r->path[k] : "standard input";
-    r->regular = strcmp(r->path[k], "-") && gr_path_regular(r->path[k]);
+    r->name = gr_name_is_standard(r->path[k]) ? "standard input" : r->path[k];
+    r->regular = !gr_name_is_standard(r->path[k]) && gr_path_regular(r->path[k]);
     return gr_lines_open(&r->lines, r->path[k], err);
 }
 
@@ -289,7 +289,7 @@ static gram_status count_all(const gr_reader *r, uint64_t *n, gram_err *err)
 static bool twice(const gr_reader *r)
 {
     for (size_t k = 0; k < r->n_paths; k++)
-        if (!strcmp(r->path[k], "-") || !gr_path_regular(r->path[k]))
+        if (gr_name_is_standard(r->path[k]) || !gr_path_regular(r->path[k]))
             return false;
     return true;
 }

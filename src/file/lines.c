@@ -14,6 +14,7 @@
 #include "file/file_int.h"
 #include "file/io.h"
 #include "file/table.h"
+#include "file/temp.h"
 
 #define BLOCK   ((size_t)64 << 10)
 #define LONGEST ((size_t)64 << 20)
@@ -21,7 +22,7 @@
 
 struct gr_lines {
     char *name;                     /* for errors */
-    int fd;
+    int fd, temp;                   /* temp: where a table lies that came through a pipe, or -1 */
     bool own_fd, gzip, begun, end;  /* begun: the first bytes were looked at; end: of the text */
     bool told;                      /* the first bytes of the text are those of a text */
     bool in_member;                 /* gzip, zstd: a member or frame is open, so the file may not end here */
@@ -38,30 +39,49 @@ struct gr_lines {
     uint64_t number;
 };
 
-/* A table is told by its name, Parquet and Arrow by their first bytes. It is read at any place, so a pipe's stays
- * what it is. */
+/* A table is told by its first bytes, CSV and TSV by their name: what is called Parquet and is none may be a Git LFS
+ * pointer, which is told below. */
+static gr_table_kind kind_of(const void *p, size_t n, const char *path)
+{
+    gr_table_kind named = gr_table_kind_of(path);
+
+    if (n >= 4 && !memcmp(p, "PAR1", 4))
+        return GR_TABLE_PARQUET;
+    if (n >= 4 && gr_arrow_is(p, n))
+        return GR_TABLE_ARROW;              /* of either form */
+    return named == GR_TABLE_CSV || named == GR_TABLE_TSV ? named : GR_TABLE_NONE;
+}
+
+/* A table is read at any place, so one that comes through a pipe is put into a file first. */
+static gram_status open_piped(gr_lines *l, const char *path, gr_table_kind kind, gram_err *err)
+{
+    gram_status rc = gr_temp_open(&l->temp, err);
+
+    if (!rc)
+        rc = gr_temp_fill(l->temp, l->raw + l->raw_at, l->raw_n - l->raw_at, l->fd, l->name, err);
+    l->raw_at = l->raw_n;
+    if (!rc)
+        rc = gr_table_open(&l->table, path, l->temp, kind, err);
+    return rc == GRAM_EFORMAT ? GRAM_EIO : rc;          /* it is no row that is bad */
+}
+
 static gram_status open_table(gr_lines *l, const char *path, gram_err *err)
 {
-    gr_table_kind kind = gr_table_kind_of(path);
+    gr_table_kind kind = kind_of("", 0, path);
     char first[8];
     struct stat st;
     ssize_t n;
 
-    if (fstat(l->fd, &st) || !S_ISREG(st.st_mode))
-        return GRAM_OK;
+    if (fstat(l->fd, &st) || !S_ISREG(st.st_mode) || lseek(l->fd, 0, SEEK_CUR) != 0)
+        return kind ? open_piped(l, path, kind, err) : GRAM_OK;
     n = pread(l->fd, first, sizeof first, 0);
-    if (n >= 4 && !memcmp(first, "PAR1", 4))
-        kind = GR_TABLE_PARQUET;
-    else if (n >= 4 && gr_arrow_is(first, (size_t)n))
-        kind = GR_TABLE_ARROW;              /* of either form */
-    else if (kind != GR_TABLE_CSV && kind != GR_TABLE_TSV)
-        kind = GR_TABLE_NONE;               /* a Git LFS pointer, say, which is told below */
+    kind = kind_of(first, n < 0 ? 0 : (size_t)n, path);
     return kind ? gr_table_open(&l->table, path, l->fd, kind, err) : GRAM_OK;
 }
 
 gram_status gr_lines_open(gr_lines **out, const char *path, gram_err *err)
 {
-    bool standard = !strcmp(path, "-");
+    bool standard = gr_name_is_standard(path);
     gram_status rc;
     struct stat st;
     gr_lines *l = gr_calloc(1, sizeof *l);
@@ -69,7 +89,7 @@ gram_status gr_lines_open(gr_lines **out, const char *path, gram_err *err)
     *out = NULL;
     if (!l)
         return gr_nomem(err, path);
-    l->fd = -1;
+    l->fd = l->temp = -1;
     l->name = gr_strdup(standard ? "standard input" : path);
     if (!l->name) {
         gr_lines_close(l);
@@ -82,7 +102,7 @@ gram_status gr_lines_open(gr_lines **out, const char *path, gram_err *err)
         gr_lines_close(l);
         return gr_fail(err, GRAM_EIO, "%s: %s", path, strerror(why));
     }
-    rc = standard ? GRAM_OK : open_table(l, path, err);
+    rc = open_table(l, path, err);
     if (rc)
         gr_lines_close(l);
     else
@@ -100,6 +120,8 @@ void gr_lines_close(gr_lines *l)
     gr_table_close(l->table);
     if (l->own_fd && l->fd >= 0)
         close(l->fd);
+    if (l->temp >= 0)
+        close(l->temp);
     gr_buf_clear(&l->line);
     free(l->name);
     free(l);
@@ -147,6 +169,7 @@ static gram_status tell(gr_lines *l, const void *p, size_t n, gram_err *err)
  * line, so that rows that come one by one do not wait. */
 static gram_status begin(gr_lines *l, gram_err *err)
 {
+    gr_table_kind kind;
     gram_status rc;
     size_t n;
 
@@ -156,6 +179,9 @@ static gram_status begin(gr_lines *l, gram_err *err)
         if (rc)
             return rc;
     } while (n > 0 && (l->raw_n < 2 || (l->raw_n < TELLING && !memchr(l->raw, '\n', l->raw_n))));
+    kind = kind_of(l->raw, l->raw_n, "");
+    if (kind)
+        return open_piped(l, l->name, kind, err);
     if (l->raw_n >= 4 && !memcmp(l->raw, "\x28\xb5\x2f\xfd", 4)) {
         l->zstd = ZSTD_createDStream();
         return l->zstd ? GRAM_OK : gr_nomem(err, l->name);
@@ -265,11 +291,9 @@ static gram_status refill_zstd(gr_lines *l, gram_err *err)
 
 static gram_status refill(gr_lines *l, gram_err *err)
 {
-    gram_status rc = l->begun ? GRAM_OK : begin(l, err);
+    gram_status rc;
     size_t n = 0;
 
-    if (rc)
-        return rc;
     if (l->gzip)
         return refill_gzip(l, err);
     if (l->zstd)
@@ -333,6 +357,11 @@ gram_status gr_lines_next(gr_lines *l, const char **line, size_t *n, gram_err *e
 
     *line = NULL;
     *n = 0;
+    if (!l->table && !l->begun) {
+        gram_status rc = begin(l, err);
+        if (rc)
+            return rc;
+    }
     if (l->table) {
         gram_status rc = gr_table_next(l->table, line, n, err);
         l->number += *line != NULL;

@@ -4,7 +4,8 @@
  *
  * Each of these may be where a full disk shows; any failure leaves NAME alone. Bytes are held back until a line
  * ends, so that a program that is killed leaves whole lines. What is not a regular file (a pipe, /dev/null)
- * is written in place: it cannot be half there, and must not be replaced by a file. */
+ * is written in place: it cannot be half there, and must not be replaced by a file; a table goes there when it is
+ * whole. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,15 +17,16 @@
 #include "base/err.h"
 #include "file/io.h"
 #include "file/table.h"
+#include "file/temp.h"
 
 #define FLUSH_AT ((size_t)64 << 10)
 
 struct gr_out {
     char *path;                 /* the final name, symbolic links followed; for "-": "standard output" */
     char *partial;              /* what is written until commit; NULL: path itself, in place */
-    int fd;
+    int fd, pipe;               /* pipe: where a table goes that is made of what fd holds, a file without a name; or -1 */
     bool keep;
-    gr_table_kind table;        /* rows become one when they are whole */
+    gr_table_kind named, table; /* what the name asks for; rows become one when they are whole */
     bool failed;                /* a write failed, so this can never be committed */
     uint64_t written;           /* bytes in the file, those found by a resume included */
     gr_buf held;
@@ -97,7 +99,11 @@ static gram_status begin(gr_out *o, const char *path, gram_err *err)
     struct stat st;
     char *real;
 
-    if (!strcmp(path, "-")) {
+    if (gr_name_is_standard(path)) {
+        o->named = gr_table_kind_of(path);
+        if (path[1] && !o->named)
+            return gr_fail(err, GRAM_EARG, "%s: wanted - for standard output, or -.parquet, -.arrow, -.arrows, -.csv or "
+                           "-.tsv", path);
         o->path = gr_strdup("standard output");
         if (!o->path)
             return gr_nomem(err, path);
@@ -116,12 +122,14 @@ static gram_status begin(gr_out *o, const char *path, gram_err *err)
                 o->path = gr_strdup(path);
             if (!o->path)
                 return gr_nomem(err, path);
+            o->named = gr_table_kind_of(path);
             o->fd = open(path, O_WRONLY | O_CLOEXEC);
             return o->fd < 0 ? io_failed(o, "not opened", err) : GRAM_OK;
         }
     }
     if (!o->path)
         o->path = gr_strdup(path);
+    o->named = o->path ? gr_table_kind_of(o->path) : GR_TABLE_NONE;
     return o->path ? GRAM_OK : gr_nomem(err, path);
 }
 
@@ -133,7 +141,7 @@ static gram_status open_out(gr_out **out, const char *path, bool keep, gram_err 
     *out = NULL;
     if (!o)
         return gr_nomem(err, path);
-    o->fd = -1;
+    o->fd = o->pipe = -1;
     o->keep = keep;
     rc = begin(o, path, err);
     if (!rc && o->fd < 0)
@@ -289,12 +297,44 @@ static gram_status sync_directory(const char *path, gram_err *err)
 
 gram_status gr_out_as_table(gr_out *o, gram_err *err)
 {
-    o->table = gr_table_kind_of(o->path);
-    if (!o->table)
-        return GRAM_OK;
-    if (!o->partial)
-        return gr_fail(err, GRAM_EARG, "%s: a table is written into a file of its own, and this is none", o->path);
-    return gr_table_ready(o->path, err);
+    gram_status rc = o->named ? gr_table_ready(o->path, err) : GRAM_OK;
+
+    o->table = o->named;
+    if (rc || !o->table || o->partial)
+        return rc;
+    o->pipe = o->fd;
+    rc = gr_temp_open(&o->fd, err);
+    o->failed = rc != GRAM_OK;
+    return rc;
+}
+
+/* The table goes into a file without a name, too, and from there through the pipe. */
+static gram_status commit_piped(gr_out *o, gram_err *err)
+{
+    char from[40], to[40], block[1 << 14];
+    int lines = o->fd, table;
+    ssize_t k = 1;
+    gram_status rc = gr_temp_open(&table, err);
+
+    gr_temp_name(from, lines);
+    gr_temp_name(to, table);
+    if (!rc)
+        rc = gr_table_write(from, to, o->path, o->table, err);
+    o->fd = o->pipe;
+    o->pipe = -1;
+    while (!rc && k) {
+        k = read(table, block, sizeof block);
+        if (k < 0 && errno != EINTR)
+            rc = io_failed(o, "the table that was made is not read", err);
+        else if (k > 0)
+            rc = gr_out_write(o, block, (size_t)k, err);
+    }
+    if (!rc)
+        rc = gr_out_flush(o, err);
+    close(lines);
+    if (table >= 0)
+        close(table);
+    return rc;
 }
 
 /* The table takes the name when it is whole; the lines that it was made from go. */
@@ -332,6 +372,8 @@ gram_status gr_out_commit(gr_out *o, gram_err *err)
 
     if (rc)
         return rc;
+    if (o->pipe >= 0)
+        return commit_piped(o, err);
     if (!synced(fd))
         return io_failed(o, "not synced", err);
     if (!o->partial)
@@ -357,6 +399,8 @@ void gr_out_close(gr_out *o)
         unlink(o->partial);
     if (o->fd > STDERR_FILENO)
         close(o->fd);
+    if (o->pipe > STDERR_FILENO)
+        close(o->pipe);
     gr_buf_clear(&o->held);
     free(o->partial);
     free(o->path);

@@ -10,9 +10,9 @@
 static const struct { const char *magic; size_t n, at; const char *what; } known[] = {
     { "version https://git-lfs", 23, 0, "a Git LFS pointer, not the file itself: `git lfs pull` in the repository "
       "fetches it" },
-    { "PAR1", 4, 0, "a Parquet file, which is read by its name, not through a pipe" },
-    { "ARROW1", 6, 0, "an Arrow file, which is read by its name, not through a pipe" },
-    { "\xff\xff\xff\xff", 4, 0, "an Arrow stream, which is read by its name, not through a pipe" },
+    { "PAR1", 4, 0, "a Parquet file that was compressed once more: `zcat " READS " (or zstdcat)" },
+    { "ARROW1", 6, 0, "an Arrow file that was compressed once more: `zcat " READS " (or zstdcat)" },
+    { "\xff\xff\xff\xff", 4, 0, "an Arrow stream that was compressed once more: `zcat " READS " (or zstdcat)" },
     { "FEA1", 4, 0, "a Feather file of version 1: pandas.read_feather(FILE)" TO_JSON },
     { "ORC", 3, 0, "an ORC file: pandas.read_orc(FILE)" TO_JSON },
     { "Obj\x01", 4, 0, "an Avro file: wanted JSON Lines" },

@@ -320,13 +320,14 @@ static bool all_rows(gr_buf *sql, const char *lines)
     return gr_buf_puts(sql, "SELECT unnest(from_json(json, getvariable('form'))) FROM ") && objects(sql, lines);
 }
 
+/* No file beside `to`: it is one already, or has no name. */
 static bool copy_rows(gr_buf *sql, const char *lines, const char *to, const char *name, gr_table_kind kind)
 {
     bool ok = gr_buf_puts(sql, "COPY (") && all_rows(sql, lines) && gr_buf_puts(sql, ") TO ") && quoted(sql, to);
 
     if (ok && kind == GR_TABLE_PARQUET)
-        return gr_buf_puts(sql, " (FORMAT parquet, COMPRESSION zstd)");
-    return ok && gr_buf_printf(sql, " (FORMAT csv, HEADER true, DELIMITER '%s', COMPRESSION %s)",
+        return gr_buf_puts(sql, " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)");
+    return ok && gr_buf_printf(sql, " (FORMAT csv, HEADER true, DELIMITER '%s', COMPRESSION %s, USE_TMP_FILE false)",
                                kind == GR_TABLE_TSV ? "\t" : ",", compression(name));
 }
 

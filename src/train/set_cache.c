@@ -43,9 +43,9 @@ static gram_status add_file(struct place *p, const char *path, gram_err *err)
     uint64_t bytes;
     gram_status rc;
 
-    if (!strcmp(path, "-") || !gr_path_regular(path))
+    if (gr_name_is_standard(path) || !gr_path_regular(path))
         return gr_fail(err, GRAM_EARG, "%s: its rows cannot lie in a cache, whose name is a digest of files that can "
-                       "be read again: wanted a file", strcmp(path, "-") ? path : "standard input");
+                       "be read again: wanted a file", gr_name_is_standard(path) ? "standard input" : path);
     rc = gr_file_sha256(hex, &bytes, path, err);
     p->bytes += bytes;
     if (!rc && !gr_buf_printf(&p->key, "rows=%s %" PRIu64 "\n", hex, bytes))

@@ -4,6 +4,8 @@
 . tests/e2e/lib.sh
 m=$all_tmp/tiny
 tiny_model "$m"
+B_TABLE=$PWD/$B/tests/file/write_table
+[ -x "$B_TABLE" ] || make -s --no-print-directory "$B/tests/file/write_table" || exit 1
 cd "$tmp" || exit 1
 
 cat >rows.jsonl <<'X'
@@ -45,3 +47,49 @@ head -n 1 want.jsonl >cut.csv.partial          # what a run that was cut off lea
 expect 0 "$GRAM" score "$m" rows.jsonl --resume --out cut.csv
 expect 0 "$GRAM" score "$m" rows.jsonl --out whole.csv
 cmp cut.csv whole.csv || die "a run that goes on ends with another table"
+
+# Through a pipe: what is read is told by its first bytes, and what is written is asked for by an ending.
+for form in parquet arrow arrows csv tsv; do
+    expect 0 "$GRAM" score "$m" rows.jsonl --out file.$form
+    "$GRAM" score "$m" rows.jsonl --out -.$form 2>err | cat >piped.$form
+    cmp file.$form piped.$form || die "$form through a pipe has other bytes: $(cat err)"
+done
+"$B_TABLE" rows.jsonl rows.parquet && "$B_TABLE" rows.jsonl rows.arrows || die "no tables"
+for file in rows.parquet rows.arrows; do
+    # shellcheck disable=SC2002  # a pipe is meant
+    cat $file | "$GRAM" score "$m" - --out got.jsonl -q || die "$file through a pipe"
+    cmp want.jsonl got.jsonl || die "$file through a pipe gives other verdicts"
+    "$GRAM" score "$m" - --out got.jsonl -q <$file || die "$file as standard input"
+    cmp want.jsonl got.jsonl || die "$file as standard input gives other verdicts"
+done
+# shellcheck disable=SC2002
+cat rows.csv | "$GRAM" score "$m" -q --columns chosen=good --out got.jsonl -- -.csv || die "CSV through a pipe"
+cmp want.jsonl got.jsonl || die "CSV through a pipe gives other verdicts"
+mkfifo way.arrows
+"$GRAM" score "$m" rows.jsonl --out way.arrows -q &
+cat way.arrows >got.arrows
+wait $! || die "a table into a named pipe"
+cmp file.arrows got.arrows || die "a named pipe gets other bytes"
+head -c 300 rows.arrows | "$GRAM" score "$m" - --skip-bad >out 2>err && die "half a table through a pipe"
+says err "standard input: an Arrow file"
+gzip -c rows.arrows >rows.arrows.gz
+expect 1 "$GRAM" score "$m" rows.arrows.gz
+says err "compressed once more"
+expect 2 "$GRAM" score "$m" rows.jsonl --out -.xls
+says err "wanted - for standard output"
+expect 2 "$GRAM" score "$m" rows.jsonl --out -.csv --resume
+says err "--resume needs --out FILE"
+
+# The rows of an evaluation as a table, which a resume and a comparison read.
+for form in jsonl parquet arrow; do
+    expect 0 "$GRAM" eval "$m" rows.jsonl --rows e.$form
+    mv out want.$form
+done
+expect 0 "$GRAM" eval "$m" rows.jsonl --rows e.parquet --resume
+says out 'taken over from the run'
+expect 0 "$GRAM" eval --compare e.jsonl e.arrow
+says out "0.0"
+expect 2 "$GRAM" eval "$m" rows.jsonl --rows e.csv
+says err "CSV has no types"
+expect 2 "$GRAM" eval "$m" rows.jsonl --rows e.parquet --verdicts
+says err "--verdicts"
