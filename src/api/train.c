@@ -108,16 +108,17 @@ static gram_status open_reasons(const gram_model *m, const gram_train_options *o
 /* Rows of more bytes than this are kept in a file, as tokens, where nobody says where. */
 #define LARGE ((uint64_t)256 << 20)
 
-/* Where the tokens of the training rows lie; *cache NULL: in memory. dir holds what it may point to. */
-static gram_status find_cache(const char **cache, const char *data, const gram_train_options *o, gr_buf *dir,
-                              gram_err *err)
+/* Where the tokens of the rows of these files lie; *cache NULL: in memory. dir holds what it may point to. */
+static gram_status find_cache(const char **cache, const char *data, const char *const *more,
+                              const gram_train_options *o, gr_buf *dir, gram_err *err)
 {
     uint64_t bytes = 0;
-    gram_status rc = o->cache ? GRAM_OK : gr_set_file_bytes(data, o->more_data, &bytes, err);
+    gram_status rc = o->cache ? GRAM_OK : gr_set_file_bytes(data, more, &bytes, err);
 
     *cache = o->cache;
     if (rc || bytes <= LARGE)
         return rc;
+    dir->n = 0;
     rc = gr_shipped_cache(dir, err);
     if (!rc && !gr_buf_puts(dir, "/rows"))
         rc = gr_nomem(err, "cache directory");
@@ -132,16 +133,30 @@ static int by_hash(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
+/* The hash of each row's conversation. */
+static gram_status get_prompts(const gr_set *s, uint64_t *hash, gram_err *err)
+{
+    gr_example room = { 0 };
+    const gr_example *e;
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < s->n && !rc; i++) {
+        rc = gr_set_get(s, i, &room, &e, err);
+        hash[i] = rc ? 0 : e->prompt;
+    }
+    gr_room_clear(&room);
+    return rc;
+}
+
 /* What a split by prompt has made of the rows. */
 static gram_status say_split(const gram_train_options *o, const struct rows *s, gram_err *err)
 {
     size_t n = s->held->n, prompts = 0;
     uint64_t *hash = gr_calloc(n, sizeof *hash);
     gr_buf b = { 0 };
-    bool ok = hash;
+    gram_status rc = hash ? get_prompts(s->held, hash, err) : gr_nomem(err, "held-out rows");
+    bool ok = !rc;
 
-    for (size_t i = 0; i < n && ok; i++)
-        hash[i] = s->held->e[i].prompt;
     if (ok)
         qsort(hash, n, sizeof *hash, by_hash);
     for (size_t i = 0; i < n && ok; i++)
@@ -152,28 +167,26 @@ static gram_status say_split(const gram_train_options *o, const struct rows *s, 
         o->note(o->arg, b.p);
     free(hash);
     gr_buf_clear(&b);
-    return ok ? GRAM_OK : gr_nomem(err, "held-out rows");
+    return rc ? rc : ok ? GRAM_OK : gr_nomem(err, "held-out rows");
 }
 
 /* The held-out sets, of whose rows no tie is one: the data prefer neither, and there is nothing to be right about. */
 static gram_status read_held(const char *data, const gram_train_options *o, struct rows *s, gr_set_form form,
-                             gr_set_rules *rules, gram_err *err)
+                             gr_set_rules *rules, gr_buf *dir, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
     rules->ties = GRAM_TIES_DROP;
     rules->held = true;
-    rules->cache = rules->bound ? rules->cache : NULL;
     if (o->split > 0) {
         rc = gr_set_read(s->held, form, data, o->more_data, rules, err);
-        if (!rc)
-            rc = gr_set_load(s->held, err);
         return rc ? rc : say_split(o, s, err);
     }
     for (size_t i = 0; i < s->n_held && !rc && o->eval_file; i++) {
-        rc = gr_set_read(&s->held[i], form, i ? o->more_eval[i - 1] : o->eval_file, NULL, rules, err);
+        const char *file = i ? o->more_eval[i - 1] : o->eval_file;
+        rc = find_cache(&rules->cache, file, NULL, o, dir, err);
         if (!rc)
-            rc = gr_set_load(&s->held[i], err);
+            rc = gr_set_read(&s->held[i], form, file, NULL, rules, err);
     }
     return rc;
 }
@@ -194,13 +207,13 @@ static gram_status read_rows(const gram_model *m, gram_stage stage, const char *
     gram_status rc = writes ? open_reasons(m, o, words, label, &rules, err) : GRAM_OK;
 
     if (!rc)
-        rc = find_cache(&rules.cache, data, o, &dir, err);
+        rc = find_cache(&rules.cache, data, o->more_data, o, &dir, err);
     if (gram_loss_is_policy(o->loss))
         rules.ties = GRAM_TIES_DROP;
     if (!rc)
         rc = gr_set_read(&s->train, form, data, o->more_data, &rules, err);
     if (!rc)
-        rc = read_held(data, o, s, form, &rules, err);
+        rc = read_held(data, o, s, form, &rules, &dir, err);
     gr_buf_clear(&dir);
     gr_reason_words_clear(&words[0]);
     gr_reason_words_clear(&words[1]);
@@ -295,18 +308,19 @@ static gram_status judged_sets(const struct rows *s, gr_run_set *set, uint64_t *
 {
     size_t n = 0;
     uint64_t *p;
+    gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < s->n_held; i++)
         n += s->held[i].n;
     *prompt = p = gr_calloc(n, sizeof *p);
     if (!p)
         return gr_nomem(err, "held-out rows");
-    for (size_t i = 0; i < s->n_held; i++) {
+    for (size_t i = 0; i < s->n_held && !rc; i++) {
         set[i] = (gr_run_set){ .name = s->name[i], .rows = s->held[i].n, .prompt = p };
-        for (size_t k = 0; k < s->held[i].n; k++)
-            *p++ = s->held[i].e[k].prompt;
+        rc = get_prompts(&s->held[i], p, err);
+        p += s->held[i].n;
     }
-    return GRAM_OK;
+    return rc;
 }
 
 /* The sets behind the first, which the report has no place for. */

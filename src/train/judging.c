@@ -22,28 +22,133 @@ static gram_status put_together(struct loop *l, gr_held *h, size_t n, gr_sum *su
     return rc;
 }
 
-/* Judges them; *stopped where the caller asked for it, and then they are not. */
-static gram_status judge_rows(struct loop *l, gr_held *h, const gr_example *const *e, size_t n, bool *stopped,
-                              gram_err *err)
+/* Rows of a set that are in memory: of one that lies in a file those of the next micro-batch, and of what it is cut
+ * from no more than shows where it ends. */
+struct window {
+    const gr_set *set;
+    size_t next, end;           /* which of the set's rows comes in next, and the end of those that do */
+    gr_example *room;           /* [cap] */
+    const gr_example **e;       /* [n] */
+    size_t n, cap, tokens;
+};
+
+static gram_status widen(struct window *w, gram_err *err)
 {
-    const gram_train_options *o = l->r->opt;
-    double counts = 0;
-    size_t first, own, k;
-    gr_sum sum;
+    gr_example *room = gr_grown(w->room, w->n, &w->cap, 1, sizeof *room);
+    const gr_example **e = room ? realloc(w->e, w->cap * sizeof *e) : NULL;
+
+    if (room)
+        memset(room + w->n, 0, (w->cap - w->n) * sizeof *room);
+    for (size_t i = 0; e && i < w->n && w->set->cache; i++)
+        e[i] = &room[i];                    /* the rooms may have moved */
+    w->room = room ? room : w->room;
+    w->e = e ? e : w->e;
+    return e ? GRAM_OK : gr_nomem(err, "held-out rows");
+}
+
+/* Rows come in until there are more tokens than `most`. */
+static gram_status fill(struct window *w, size_t most, gram_err *err)
+{
     gram_status rc = GRAM_OK;
 
-    for (size_t i = 0; i < n; i++)
-        counts += gr_grad_weight(&l->grad, e[i]);
-    gr_share_rows(&l->share, e, n, &first, &own);
-    memset(h->p, 0, n * sizeof *h->p);
-    sum = (gr_sum){ .p = gr_grad_has_verdicts(&l->grad) ? h->p + first : NULL };
-    rc = gr_run_look(l, e + first, own, counts, err);
+    while (w->next < w->end && w->tokens <= most && !rc) {
+        if (w->n == w->cap)
+            rc = widen(w, err);
+        if (!rc)
+            rc = gr_set_get(w->set, w->next, &w->room[w->n], &w->e[w->n], err);
+        if (rc)
+            break;
+        w->tokens += gr_example_tokens(w->e[w->n++]);
+        w->next++;
+    }
+    return rc;
+}
+
+/* The first k are done with. */
+static void let_go(struct window *w, size_t k)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        gr_example moved = w->room[i];
+        if (i < k) {
+            w->tokens -= gr_example_tokens(w->e[i]);
+            continue;
+        }
+        if (!w->set->cache)
+            w->e[i - k] = w->e[i];
+        w->room[i] = w->room[i - k];        /* whose ids have room for those to come */
+        w->room[i - k] = moved;
+    }
+    w->n -= k;
+}
+
+static void window_clear(struct window *w)
+{
+    for (size_t i = 0; i < w->cap && w->room; i++)
+        gr_room_clear(&w->room[i]);
+    free(w->room);
+    free(w->e);
+}
+
+/* The tokens of each row, and what all count together. */
+static gram_status measure(const struct loop *l, const gr_set *set, size_t *tokens, double *counts, gram_err *err)
+{
+    gr_example room = { 0 };
+    const gr_example *e;
+    gram_status rc = GRAM_OK;
+
+    *counts = 0;
+    for (size_t i = 0; i < set->n && !rc; i++) {
+        rc = gr_set_get(set, i, &room, &e, err);
+        tokens[i] = rc ? 0 : gr_example_tokens(e);
+        *counts += rc ? 0 : gr_grad_weight(&l->grad, e);
+    }
+    gr_room_clear(&room);
+    return rc;
+}
+
+/* Of the n rows those that are this process's. */
+static gram_status judge_own(struct loop *l, struct window *w, size_t n, double counts, gr_sum *sum, bool *stopped,
+                             gram_err *err)
+{
+    const gram_train_options *o = l->r->opt;
+    size_t own = w->end - w->next, k;
+    gram_status rc = l->r->loss.kind == GRAM_LOSS_KTO ? fill(w, SIZE_MAX, err) : GRAM_OK;   /* it looks at all first */
+
+    if (!rc)
+        rc = gr_run_look(l, w->e, w->n, counts, err);
     *stopped = o->judging && o->judging(o->arg, 0, n) != 0;
     for (size_t i = 0; i < own && !rc && !*stopped; i += k) {
-        k = gr_grad_fits(e + first + i, own - i, l->r->batch_tokens);
-        rc = gr_grad_add(&l->grad, e + first + i, k, counts, false, &sum, err);
+        rc = fill(w, l->r->batch_tokens, err);
+        if (rc)
+            break;
+        k = gr_grad_fits(w->e, w->n, l->r->batch_tokens);
+        rc = gr_grad_add(&l->grad, w->e, k, counts, false, sum, err);
+        let_go(w, k);
         *stopped = !rc && o->judging && o->judging(o->arg, (i + k) * n / own, n) != 0;
     }
+    return rc;
+}
+
+/* Judges them; *stopped where the caller asked for it, and then they are not. */
+static gram_status judge_rows(struct loop *l, gr_held *h, const gr_set *set, bool *stopped, gram_err *err)
+{
+    size_t n = set->n, first = 0, own = 0, *tokens = gr_calloc(n, sizeof *tokens);
+    struct window w = { .set = set };
+    double counts = 0;
+    gr_sum sum;
+    gram_status rc = tokens ? measure(l, set, tokens, &counts, err) : gr_nomem(err, "held-out rows");
+
+    if (!rc)
+        gr_share_rows(&l->share, tokens, n, &first, &own);
+    free(tokens);
+    if (rc)
+        return rc;
+    w.next = first;
+    w.end = first + own;
+    memset(h->p, 0, n * sizeof *h->p);
+    sum = (gr_sum){ .p = gr_grad_has_verdicts(&l->grad) ? h->p + first : NULL };
+    rc = judge_own(l, &w, n, counts, &sum, stopped, err);
+    window_clear(&w);
     if (!rc)
         rc = put_together(l, h, n, &sum, stopped, err);
     gr_grad_whole(&l->grad, &sum);
@@ -63,16 +168,8 @@ static gram_status judge_all(struct loop *l, bool *stopped, gram_err *err)
     *stopped = false;
     if (l->r->source)
         return l->r->source->judge(l->r->source->arg, &l->grad, l->state.step, l->held, stopped, err);
-    for (size_t k = 0; k < l->r->n_held && !rc && !*stopped; k++) {
-        const gr_set *held = &l->r->held[k];
-        const gr_example **e = gr_calloc(held->n, sizeof *e);
-        if (!e)
-            return gr_nomem(err, "held-out rows");
-        for (size_t i = 0; i < held->n; i++)
-            e[i] = &held->e[i];
-        rc = judge_rows(l, &l->held[k], e, held->n, stopped, err);
-        free(e);
-    }
+    for (size_t k = 0; k < l->r->n_held && !rc && !*stopped; k++)
+        rc = judge_rows(l, &l->held[k], &l->r->held[k], stopped, err);
     return rc;
 }
 

@@ -170,31 +170,3 @@ double *gr_set_ref(const gr_set *s, size_t i)
 {
     return s->cache ? s->ref + 2 * i : s->e[i].ref;
 }
-
-gram_status gr_set_load(gr_set *s, gram_err *err)
-{
-    gram_status rc = GRAM_OK;
-    gr_set loaded = *s;
-
-    if (!s->cache)
-        return GRAM_OK;
-    loaded.cache = NULL;
-    loaded.ref = NULL;
-    loaded.n = 0;
-    for (size_t i = 0; i < s->n && !rc; i++) {
-        gr_example e = { 0 };
-        rc = gr_cache_get(s->cache, i, &e, err);
-        if (!rc && s->ref && !(e.ref = gr_calloc(2, sizeof *e.ref)))
-            rc = gr_nomem(err, "training rows");
-        if (!rc)
-            rc = gr_set_push(&loaded, &e, err);
-        gr_example_clear(&e);
-    }
-    if (rc) {
-        gr_set_clear(&loaded);
-        return rc;
-    }
-    gr_set_clear(s);
-    *s = loaded;
-    return GRAM_OK;
-}

@@ -97,8 +97,6 @@ void gr_room_clear(gr_example *room);
 /* Of example i, without its tokens: text[] and target. */
 void gr_set_pair(const gr_set *s, size_t i, uint64_t text[2], double *target);
 double *gr_set_ref(const gr_set *s, size_t i);      /* of example i: its ref */
-/* Examples that lie in a file into memory. */
-gram_status gr_set_load(gr_set *s, gram_err *err);
 size_t gr_example_tokens(const gr_example *e);
 
 /* Place p of the endless stream of epochs, each a shuffle that follows from the seed and its number alone, so a run

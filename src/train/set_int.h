@@ -23,6 +23,7 @@ typedef struct {
     gr_group group;             /* GR_FORM_GROUPS, and of _LABELLED the prompt */
     struct json_t *json;        /* GR_FORM_LABELLED */
     gr_at at;                   /* name and line */
+    uint64_t place;             /* its line as if all files stood behind each other */
     gram_status rc;             /* GRAM_OK, or why there are none */
     gram_err why;
     bool unread;                /* it was no row */

@@ -31,6 +31,7 @@ struct reading {
     gr_set_form form;
     const gr_set_rules *rules;
     gr_reader *reader;
+    uint64_t before;            /* lines of the files before its own */
     gr_pool *pool;              /* opened with the second block */
     struct block now, next;
     uint64_t rows;              /* read */
@@ -118,6 +119,7 @@ static void read_block(struct reading *r, struct block *b, size_t most)
         gr_set_item *item = &b->item[b->n];
         gram_err why;
         gram_status rc = gr_set_next(item, r->form, r->reader, &end, &why);
+        item->place += r->before;
         b->last = rc ? !(rc == GRAM_EFORMAT && r->rules->skip_bad) : end;
         item->rc = rc;
         item->why = rc ? why : item->why;
@@ -291,6 +293,7 @@ static gram_status read_file(struct reading *r, const char *path, gram_err *err)
         rc = one_block(r, path, &end, err);
     clear_block(&r->now);
     clear_block(&r->next);
+    r->before += gr_reader_done(r->reader);
     gr_reader_close(r->reader);
     r->reader = NULL;
     return rc;

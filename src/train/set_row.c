@@ -181,13 +181,13 @@ static gram_status add_written(gr_set *s, const gram_pair *pair, const gr_set_ru
 }
 
 /* Pairs of the shuffled responses, (0,1), (2,3) and so on: no response stands in two. */
-static gram_status add_group(gr_set *s, const gr_group *g, const gr_set_rules *rules, uint64_t line, gram_err *err)
+static gram_status add_group(gr_set *s, const gr_group *g, const gr_set_rules *rules, uint64_t place, gram_err *err)
 {
     size_t *order = gr_calloc(g->n, sizeof *order);
     gram_status rc = order ? GRAM_OK : gr_nomem(err, "training rows");
 
     if (!rc)
-        gr_shuffle(order, g->n, rules->seed, line);
+        gr_shuffle(order, g->n, rules->seed, place);
     for (size_t i = 0; i < rules->pairs && 2 * i + 1 < g->n && !rc; i++) {
         const gram_pair pair = { gr_group_prompt(g), g->response[order[2 * i]],
                                  g->response[order[2 * i + 1]] };
@@ -237,6 +237,7 @@ gram_status gr_set_next(gr_set_item *item, gr_set_form form, gr_reader *r, bool 
         rc = gr_reader_pair(r, &item->row, end, err);
     }
     item->at = gr_reader_at(r, NULL);
+    item->place = gr_reader_done(r);
     item->unread = rc != GRAM_OK;
     return rc;
 }
@@ -276,7 +277,7 @@ static gram_status make(gr_set_item *item, gr_set_form form, uint64_t prompt, co
     case GR_FORM_REASONS:
         return gr_set_add_reasons(&item->part, &item->row, rules, prompt, err);
     case GR_FORM_GROUPS:
-        return add_group(&item->part, &item->group, rules, item->at.line, err);
+        return add_group(&item->part, &item->group, rules, item->place, err);
     case GR_FORM_LABELLED:
         rc = read_label(item->json, &answer, &good, err);
         return rc ? rc : add_labelled(&item->part, &item->group, answer, good, rules, err);

@@ -124,17 +124,17 @@ gram_status gr_share_batch(const gr_share *s, const gr_example **e, size_t *coun
     return GRAM_OK;
 }
 
-void gr_share_rows(const gr_share *s, const gr_example *const *e, size_t count, size_t *first, size_t *n)
+void gr_share_rows(const gr_share *s, const size_t *tokens, size_t count, size_t *first, size_t *n)
 {
     size_t size = gr_dist_size(s->d), rank = gr_dist_rank(s->d), all = 0, seen = 0, end = 0;
 
     *first = 0;
     for (size_t i = 0; i < count; i++)
-        all += gr_example_tokens(e[i]);
+        all += tokens[i];
     for (size_t i = 0; i < count; i++) {        /* a row belongs to the part in which it begins */
         *first += seen < all / size * rank;
         end += rank + 1 == size || seen < all / size * (rank + 1);
-        seen += gr_example_tokens(e[i]);
+        seen += tokens[i];
     }
     *n = end - *first;
 }

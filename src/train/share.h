@@ -30,8 +30,8 @@ void gr_share_clear(gr_share *s);
 /* The process's rows of a batch, moved to its front in their order: each, the longest first, goes to the process that
  * has the fewest tokens so far. */
 gram_status gr_share_batch(const gr_share *s, const gr_example **e, size_t *count, gram_err *err);
-/* Its rows of a list that stays in order: [*first, *first + *n). */
-void gr_share_rows(const gr_share *s, const gr_example *const *e, size_t count, size_t *first, size_t *n);
+/* Its rows of a list that stays in order, of which tokens[] are told: [*first, *first + *n). */
+void gr_share_rows(const gr_share *s, const size_t *tokens, size_t count, size_t *first, size_t *n);
 
 gram_status gr_share_sum(const gr_share *s, gr_sum *sum, gram_err *err);
 /* Adds up the gradients; each process then has those of its part, and of all the squares, of which gr_squares_norm()

@@ -129,9 +129,6 @@ static void what_is_read_is_what_was_written(void **state)
     assert_string_equal(gr_cache_warning(s.cache, &at), "the first");
     assert_string_equal(gr_cache_warning(s.cache, &at), "the second");
     assert_null(gr_cache_warning(s.cache, &at));
-    CHECK_OK(gr_set_load(&s, &check_err));
-    assert_null(s.cache);
-    assert_true(read_rows(&s));
     gr_set_clear(&s);
     assert_int_equal(gr_cache_open(&s, path, "rows=of others.. \n", VOCABULARY, &check_err), GRAM_EFORMAT);
     free(bytes), free(path);
