@@ -77,7 +77,8 @@ typedef struct {
  *                   judge read
  *
  * or an "error" in place of the winner. The same rows have the same bytes, also after a resume. *table, where not NULL,
- * gets the curve as a malloc'ed text. opt and report may be NULL. */
+ * gets the curve as a malloc'ed text. Over a share of the rows there are lines alone and *table is NULL; of workers the
+ * one that ends last makes the curve. opt and report may be NULL. */
 gram_status gram_bon_file(gram_model *policy, gram_judge *judge, const char *in, const char *out,
                           const gram_bon_options *opt, gram_bon_report *report, char **table, gram_err *err);
 

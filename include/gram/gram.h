@@ -397,8 +397,9 @@ typedef struct {
                              * equal number; the output is NAME.shard-I-of-N in place of NAME, for gram_merge_shards().
                              * With resume, a share that is whole already is checked against its rows and stays. The
                              * lines are those of a run over all rows. GRAM_EARG: of a pipe; for PURM, whose overlap
-                             * is with all rows; for best-of-n curves. Of an evaluation the output are its rows,
-                             * and there are no numbers */
+                             * is with all rows. Of an evaluation the output are its rows, of best-of-n its lines,
+                             * and there are no numbers: a later run with resume and without shares takes the lines of
+                             * all shares over, removes them and gives the numbers */
     size_t worker, workers; /* workers > 0: this process is number `worker`, from 0, of so many that share the rows and
                              * are called alike, on machines with one file system. Each takes the next of 8 * workers
                              * shares that none has taken; when all have ended, the last merges the shares and removes

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "api/bon_int.h"
 #include "api/judge_int.h"
+#include "api/shards.h"
 #include "base/err.h"
 #include "base/json.h"
 
@@ -22,9 +23,11 @@ struct run {
     gram_model *policy;             /* NULL: rows have their responses */
     gram_judge *judge;
     const gram_bon_options *opt;
+    gram_generation g;              /* of a policy, and what a share has from the whole file */
     gram_bon_report *report;
     gr_bon_line *first, **last;
     size_t rows;                    /* read, those of the run before too */
+    size_t before;                  /* rows of the file before the share's, of a policy */
     gram_prompt prompt;             /* the one that the engine has asked for */
     gr_bon curve;
     gram_err why;                   /* what a callback met */
@@ -81,7 +84,7 @@ static gram_status next_row(struct run *r, gr_bon_line **out, gram_err *err)
         if (!rc && !end && r->policy && !make_room(l, r->opt->generation->n))
             rc = gr_nomem(&why, r->job.in);
         if (!rc && !end) {
-            l->index = r->rows++;
+            l->index = r->before + r->rows++;
             *out = l;
             return GRAM_OK;
         }
@@ -101,7 +104,7 @@ static gram_status next_new(struct run *r, gr_bon_line **out, gram_err *err)
     for (;;) {
         bool same;
         gram_status rc = next_row(r, out, err);
-        if (rc || !*out || (*out)->index >= r->job.report->resumed)
+        if (rc || !*out || (*out)->index >= r->before + r->job.report->resumed)
             return rc;
         rc = gr_job_check_written(&r->job, (*out)->row.id, &same, err);
         gr_bon_line_free(*out);
@@ -297,7 +300,7 @@ static gram_status between_steps(void *arg, gram_err *err)
 
 static gram_status with_policy(struct run *r, gram_err *err)
 {
-    gram_status rc = gr_api_generate(r->policy, next_prompt, r, r->job.report->resumed, r->opt->generation, take_answer,
+    gram_status rc = gr_api_generate(r->policy, next_prompt, r, r->before + r->job.report->resumed, &r->g, take_answer,
                                      between_steps, r, err);
 
     if (!rc)
@@ -336,9 +339,6 @@ static gram_status check_options(const gram_model *policy, const gram_bon_option
         return gr_fail(err, GRAM_EARG, "gold: both a judge and a column");
     if (o->gold && gram_judge_needs_reference(o->gold))
         return gr_fail(err, GRAM_EARG, "gold: by reference it would measure against what the policy wrote");
-    if (o->file.shares || o->file.workers)
-        return gr_fail(err, GRAM_EARG, "shard: a curve of best-of-n is of all rows; write and rank them in shards "
-                       "instead");
     return policy ? gram_generation_check(o->generation, err) : GRAM_OK;
 }
 
@@ -360,7 +360,7 @@ static gram_status take_earlier(struct run *r, gram_err *err)
         rc = gr_lines_next(lines, &line, &bytes, err);
         if (rc || !line)
             break;
-        seed = r->policy ? r->opt->generation->seed + i * r->opt->generation->n : 0;
+        seed = r->policy ? r->g.seed + (r->before + i) * r->g.n : 0;
         o = json_loadb(line, bytes, 0, NULL);
         rc = gr_bon_check(o, &e, path.p, i + 1, err);
         if (!rc)
@@ -420,6 +420,44 @@ static gram_status publish(struct run *r, char **table, gram_err *err)
     return rc;
 }
 
+/* A prompt as next_row() reads it of a policy's rows. */
+static gram_status asked(gr_reader *reader, gr_group *out, bool *end, gram_err *err)
+{
+    json_t *row = NULL;
+    gram_status rc = gr_reader_asked(reader, false, out, &row, end, err);
+
+    json_decref(row);
+    return rc;
+}
+
+/* The run over all rows, or over those of a share. */
+static gram_status run_rows(struct run *r, const char *in, const char *out, char **table, gram_err *err)
+{
+    const gram_bon_options *o = r->opt;
+    gram_status rc = gr_job_open(&r->job, r->policy, in, out, &o->file, &r->report->file, err);
+
+    if (!rc && o->file.shares && r->policy)
+        rc = gr_job_place(&r->job, asked, &r->g, &r->before, err);
+    if (!rc)
+        rc = take_earlier(r, err);
+    if (!rc)
+        rc = r->policy ? with_policy(r, err) : without_policy(r, err);
+    if (!rc && !o->file.shares)             /* the curve is of all rows */
+        rc = publish(r, table, err);
+    while (r->first) {
+        gr_bon_line *l = r->first;
+        r->first = l->next;
+        gr_bon_line_free(l);
+    }
+    gr_bon_clear(&r->curve);
+    rc = gr_job_close(&r->job, rc, err);
+    if (rc && table) {
+        free(*table);
+        *table = NULL;
+    }
+    return rc;
+}
+
 gram_status gram_bon_file(gram_model *policy, gram_judge *judge, const char *in, const char *out,
                           const gram_bon_options *opt, gram_bon_report *report, char **table, gram_err *err)
 {
@@ -427,6 +465,7 @@ gram_status gram_bon_file(gram_model *policy, gram_judge *judge, const char *in,
     gram_bon_report unwanted;
     struct run r = { .policy = policy, .judge = judge, .opt = opt ? opt : &none,
                     .report = report ? report : &unwanted };
+    bool gathered;
     gram_status rc = check_options(policy, r.opt, err);
 
     *r.report = (gram_bon_report){ 0 };
@@ -434,29 +473,19 @@ gram_status gram_bon_file(gram_model *policy, gram_judge *judge, const char *in,
         *table = NULL;
     if (rc)
         return rc;
+    if (r.opt->file.workers)
+        return gr_bon_shares(policy, judge, in, out, r.opt, r.report, table, err);
     r.last = &r.first;
     r.curve.gold = wants_gold(r.opt);
+    if (policy)
+        r.g = *r.opt->generation;
     if (r.opt->report_dir)
         rc = gr_make_directory(r.opt->report_dir, err);
-    if (rc)
-        return rc;
-    rc = gr_job_open(&r.job, policy, in, out, &r.opt->file, &r.report->file, err);
+    if (!rc && r.opt->file.resume && !r.opt->file.shares)
+        rc = gr_shards_gather(out, 0, false, &gathered, err);
     if (!rc)
-        rc = take_earlier(&r, err);
-    if (!rc)
-        rc = policy ? with_policy(&r, err) : without_policy(&r, err);
-    if (!rc)
-        rc = publish(&r, table, err);
-    while (r.first) {
-        gr_bon_line *l = r.first;
-        r.first = l->next;
-        gr_bon_line_free(l);
-    }
-    gr_bon_clear(&r.curve);
-    rc = gr_job_close(&r.job, rc, err);
-    if (rc && table) {
-        free(*table);
-        *table = NULL;
-    }
+        rc = run_rows(&r, in, out, table, err);
+    if (!rc && !r.opt->file.shares && !gr_name_is_standard(out))
+        gr_shards_remove(out, NULL);        /* what is whole is not to be made of them again */
     return rc;
 }

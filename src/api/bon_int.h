@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include "api/job.h"
 #include "eval/bon.h"
+#include "gram/bon.h"
 
 typedef struct gr_bon_line {
     struct gr_bon_line *next;
@@ -30,5 +31,9 @@ gram_status gr_bon_take(gr_bon *b, const json_t *line, gram_err *err);
 typedef struct { size_t n; const uint64_t *seed; bool gold; } gr_bon_expected;
 gram_status gr_bon_check(const json_t *line, const gr_bon_expected *e, const char *name, uint64_t number,
                          gram_err *err);
+
+/* gram_bon_file() of opt->file.workers (bon_shares.c). */
+gram_status gr_bon_shares(gram_model *policy, gram_judge *judge, const char *in, const char *out,
+                          const gram_bon_options *opt, gram_bon_report *report, char **table, gram_err *err);
 
 #endif

@@ -160,7 +160,13 @@ typedef struct {
     const gr_eval_facts *facts;
     struct judge *judge;
     gram_eval_summary *sum;
+    bool lines;                 /* and no numbers yet */
 } shared;
+
+static gram_status run_all(const shared *s, const gram_eval_options *opt, char **table_out, gram_err *err)
+{
+    return gr_eval_run(s->file, s->n, opt, s->facts, score, s->judge, s->sum, table_out, err);
+}
 
 /* The lines of one share, into its file. */
 static gram_status eval_share(void *arg, const gram_file_options *o, gram_err *err)
@@ -188,49 +194,69 @@ static gram_status eval_share(void *arg, const gram_file_options *o, gram_err *e
     return rc;
 }
 
-/* Of o->workers: the shares that this process takes; where it ends the last, the numbers of all rows, from their
- * lines. */
-static gram_status eval_shares(shared *s, char **table_out, gram_err *err)
+/* What goes on with all rows, which are there, and says nothing of them again. */
+static gram_eval_options of_all(const gram_eval_options *opt)
 {
-    gram_eval_options all = *s->opt;
-    gram_file_options work = s->opt->file;
-    bool merged = false;
-    gram_status rc;
+    gram_eval_options all = *opt;
 
-    if (!work.workers)
-        return eval_share(s, &work, err);
-    work.merged = &merged;
-    rc = gr_shards_work(s->rows, &work, eval_share, s, err);
-    if (s->opt->file.merged)
-        *s->opt->file.merged = merged;
-    if (rc || !merged)
-        return rc;
-    all.rows = s->rows;
     all.file.workers = 0;
     all.file.resume = true;
     all.file.progress = NULL;
     all.file.warn = NULL;                   /* bad rows were told of */
-    return gr_eval_run(s->file, s->n, &all, s->facts, score, s->judge, s->sum, table_out, err);
+    return all;
+}
+
+/* Of o->workers: the shares that this process takes; where it ends the last, the numbers of all rows, from their
+ * lines. A run that goes on with rows that were merged has none to take. */
+static gram_status eval_shares(shared *s, char **table_out, gram_err *err)
+{
+    gram_eval_options all = of_all(s->opt);
+    gram_file_options work = s->opt->file;
+    bool merged = false, any = true;
+    gram_status rc = GRAM_OK;
+
+    if (!work.workers)
+        return eval_share(s, &work, err);
+    work.merged = &merged;
+    if (work.resume && gr_path_exists(s->rows))
+        rc = gr_shards_any(s->rows, &any, err);
+    if (!rc)
+        rc = gr_shards_work(s->rows, &work, any ? eval_share : NULL, s, err);
+    if (s->opt->file.merged)
+        *s->opt->file.merged = merged;
+    all.rows = s->rows;
+    return rc || !merged || s->lines ? rc : run_all(s, &all, table_out, err);
+}
+
+/* All rows; those that runs over shares have written are taken over where this one goes on. */
+static gram_status eval_whole(shared *s, char **table_out, gram_err *err)
+{
+    bool there = false;
+    gram_status rc = GRAM_OK;
+
+    if (s->rows && s->opt->file.resume)
+        rc = gr_shards_gather(s->rows, 0, gr_path_exists(s->rows), &there, err);
+    if (!rc)
+        rc = run_all(s, s->opt, table_out, err);
+    return !rc && there ? gr_shards_remove(s->rows, err) : rc;
 }
 
 /* Of all rows, or of a share of them. */
 static gram_status eval_rows(shared *s, char **table_out, gram_err *err)
 {
     const gram_file_options *o = s->opt ? &s->opt->file : NULL;
+    bool shares = o && (o->shares || o->workers);
     char *rows = NULL;
-    gram_status rc;
+    gram_status rc = s->opt ? gr_eval_rows_path(s->opt, &rows, err) : GRAM_OK;
 
-    if (!o || !(o->shares || o->workers))
-        return gr_eval_run(s->file, s->n, s->opt, s->facts, score, s->judge, s->sum, table_out, err);
-    rc = gr_eval_rows_path(s->opt, &rows, err);
-    if (!rc && (!rows || !strcmp(rows, "-")))
+    if (!rc && shares && (!rows || gr_name_is_standard(rows)))
         rc = gr_fail(err, GRAM_EARG, "runs that share the rows join them by their lines: name a file for these, for "
                      "the JSON or for the report");
-    if (!rc && s->opt->report_dir)
+    if (!rc && shares && s->opt->report_dir)
         rc = gr_make_directory(s->opt->report_dir, err);
     s->rows = rows;
     if (!rc)
-        rc = eval_shares(s, table_out, err);
+        rc = shares ? eval_shares(s, table_out, err) : eval_whole(s, table_out, err);
     free(rows);
     return rc;
 }
@@ -267,23 +293,55 @@ gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gr
     return rc;
 }
 
+static gram_status eval_files(void *arg, const char *const *file, size_t n, const gram_eval_options *opt,
+                              gram_eval_summary *out, gram_err *err)
+{
+    shared one = *(const shared *)arg;
+
+    one.file = file;
+    one.n = n;
+    one.opt = opt;
+    one.sum = out;
+    return eval_rows(&one, NULL, err);
+}
+
+/* The process that merges the rows of the last benchmark knows that those of all are merged, since each of the others
+ * has told its end there, and before that of all that it did. */
+static gram_status eval_folder(shared *s, const char *folder, char **table_out, gram_err *err)
+{
+    gram_eval_options one = *s->opt, all = of_all(s->opt);
+    bool merged = false;
+    gram_status rc;
+
+    one.file.merged = &merged;
+    rc = gr_eval_folder(folder, &one, s->facts, eval_files, s, table_out, err);
+    if (!rc && merged)
+        rc = gr_eval_folder(folder, &all, s->facts, eval_files, s, table_out, err);
+    if (all.file.merged)
+        *all.file.merged = !rc && merged;
+    return rc;
+}
+
 gram_status gram_eval_folder(gram_model *m, const char *folder, const gram_eval_options *opt, char **table_out,
                              gram_err *err)
 {
+    static const gram_eval_options none;
     struct judge j;
     facts_of f;
+    shared s = { .opt = opt ? opt : &none, .facts = &f.facts, .judge = &j, .lines = true };
     gram_status rc;
 
     if (table_out)
         *table_out = NULL;
-    if (opt && opt->fit_temperature)
+    if (s.opt->fit_temperature)
         return gr_fail(err, GRAM_EARG, "%s: a temperature is fitted on files of pairs, not on a folder of benchmarks",
                        folder);
-    if (opt && (opt->file.shares || opt->file.workers))
-        return gr_fail(err, GRAM_EARG, "%s: the rows of files are shared, not those of a folder of benchmarks", folder);
+    if ((s.opt->file.shares || s.opt->file.workers) && !s.opt->report_dir)
+        return gr_fail(err, GRAM_EARG, "%s: runs that share the rows of a folder join them by their lines, which stand "
+                       "in the report's folder: name one", folder);
     rc = open_judge(&j, m, opt, &f, err);
     if (!rc)
-        rc = gr_eval_folder(folder, opt, &f.facts, score, &j, table_out, err);
+        rc = eval_folder(&s, folder, table_out, err);
     close_judge(&j);
     return rc;
 }

@@ -228,7 +228,7 @@ static int take_answer(void *arg, const gram_answer *a)
 }
 
 /* Reads prompts of the whole file, up to `most`, or of the share: its first, before which the others are counted. */
-static gram_status count_prompts(const gr_job *j, bool share, size_t most, size_t *n, gram_err *err)
+static gram_status count_prompts(const gr_job *j, gr_prompt_fn *next, bool share, size_t most, size_t *n, gram_err *err)
 {
     gr_reader *again;
     bool end = false;
@@ -239,7 +239,7 @@ static gram_status count_prompts(const gr_job *j, bool share, size_t most, size_
         gr_reader_share_of(again, j->reader);
     while (!rc && !end && *n < most) {
         gr_group row;
-        rc = gr_reader_prompt(again, &row, &end, err);
+        rc = next(again, &row, &end, err);
         if (rc == GRAM_EFORMAT)                 /* it is told of when its turn comes */
             rc = GRAM_OK;
         else if (!rc && !end) {
@@ -253,17 +253,14 @@ static gram_status count_prompts(const gr_job *j, bool share, size_t most, size_
     return rc;
 }
 
-/* What follows from a prompt's place in the whole file: the seeds of its answers; and from all of the file's: the way
- * of products, as gr_api_generate() would choose it for them. */
-static gram_status place_share(struct writing *w, gram_generation *g, gram_err *err)
+gram_status gr_job_place(const gr_job *j, gr_prompt_fn *next, gram_generation *g, size_t *before, gram_err *err)
 {
-    const gr_job *j = &w->job;
     size_t all;
-    gram_status rc = count_prompts(j, true, 1, &w->before, err);
+    gram_status rc = count_prompts(j, next, true, 1, before, err);
 
     if (rc || g->products != GRAM_PRODUCTS_AUTO)
         return rc;
-    rc = count_prompts(j, false, GR_API_LIVE / g->n + 1, &all, err);
+    rc = count_prompts(j, next, false, GR_API_LIVE / g->n + 1, &all, err);
     if (!rc)
         g->products = gr_api_products(j->m, all * g->n);
     return rc;
@@ -313,7 +310,7 @@ gram_status gram_generate_file(gram_model *m, const char *in, const char *out, c
     w.last = &w.first;
     rc = gr_job_open(&w.job, m, in, out, opt, &w.report->file, err);
     if (!rc && w.job.opt->shares)
-        rc = place_share(&w, &whole, err);
+        rc = gr_job_place(&w.job, gr_reader_prompt, &whole, &w.before, err);
     if (!rc)
         rc = gr_api_generate(m, next_prompt, &w, w.before + w.job.report->resumed, &whole, take_answer, NULL, &w, err);
     if (w.report->why.status) {                 /* what a callback met */

@@ -15,7 +15,7 @@
 
 gram_status gr_shard_check(const gram_file_options *o, const char *out, gram_err *err)
 {
-    if (!strcmp(out, "-"))
+    if (gr_name_is_standard(out))
         return gr_fail(err, GRAM_EARG, "out: a share of the rows goes to a file, which is found by its name");
     if (o->shares > MOST || o->share >= o->shares)
         return gr_fail(err, GRAM_EARG, "shard %zu/%zu: wanted I/N with I from 0 to N - 1 and N up to %zu", o->share,
@@ -176,40 +176,105 @@ static gram_status copy(gr_out *to, const char *path, uint64_t *rows, gram_err *
     return rc == GRAM_EFORMAT ? GRAM_EIO : rc;
 }
 
-static gram_status join(const char *out, found *f, uint64_t *rows, gram_err *err)
+/* Their lines, one share after the other. */
+static gram_status copy_all(gr_out *to, const found *f, uint64_t *rows, gram_err *err)
 {
-    gr_out *to = NULL;
-    gram_status rc = gr_out_open(&to, out, false, err);
+    gram_status rc = GRAM_OK;
 
-    if (!rc)
-        rc = gr_out_as_table(to, err);
     for (size_t k = 0; k < f->shares && !rc; k++) {
         char *name = NULL;
-        rc = gr_shard_name(out, k, f->shares, &name, err);
+        rc = gr_shard_name(f->out, k, f->shares, &name, err);
         if (!rc)
             rc = copy(to, name, rows, err);
         free(name);
     }
+    return rc;
+}
+
+static gram_status join(const found *f, const char *name, bool as_table, uint64_t *rows, gram_err *err)
+{
+    gr_out *to = NULL;
+    gram_status rc = gr_out_open(&to, name, false, err);
+
+    if (!rc && as_table)
+        rc = gr_out_as_table(to, err);
+    if (!rc)
+        rc = copy_all(to, f, rows, err);
     if (!rc)
         rc = gr_out_commit(to, err);
     gr_out_close(to);
     return rc;
 }
 
-gram_status gram_merge_shards(const char *out, uint64_t *rows, gram_err *err)
+/* Joins the shares of `out`, all of which must be there. only: as in found. */
+static gram_status merge(const char *out, size_t only, uint64_t *rows, gram_err *err)
 {
-    found f = { .out = out };
-    uint64_t n = 0;
+    found f = { .out = out, .only = only };
     gram_status rc = each_shard(out, take_name, &f, err);
 
     if (!rc)
         rc = all_there(&f, out, err);
     if (!rc)
-        rc = join(out, &f, &n, err);
+        rc = join(&f, out, true, rows, err);
     free(f.there);
+    return rc;
+}
+
+gram_status gram_merge_shards(const char *out, uint64_t *rows, gram_err *err)
+{
+    uint64_t n = 0;
+    gram_status rc = merge(out, 0, &n, err);
+
     if (rows)
         *rows = n;
     return rc;
+}
+
+/* Beside the file that `out` names, or leads to. */
+static gram_status partial_name(gr_buf *name, const char *out, gram_err *err)
+{
+    char *real = realpath(out, NULL);
+    bool ok = gr_buf_printf(name, "%s.partial", real ? real : out);
+
+    free(real);
+    return ok ? GRAM_OK : gr_nomem(err, out);
+}
+
+gram_status gr_shards_gather(const char *out, size_t only, bool spare, bool *there, gram_err *err)
+{
+    found f = { .out = out, .only = only };
+    gr_buf name = { 0 };
+    uint64_t rows = 0;
+    gram_status rc = partial_name(&name, out, err);
+
+    *there = false;
+    if (!rc && !gr_name_is_standard(out) && (only || !gr_path_exists(name.p))) {
+        rc = each_shard(out, take_name, &f, err);
+        *there = !rc && f.n && (f.n == f.shares || !spare);
+        rc = spare && rc == GRAM_EIO ? GRAM_OK : rc;
+        if (*there)
+            rc = all_there(&f, out, err);
+        if (!rc && *there)
+            rc = join(&f, name.p, false, &rows, err);
+    }
+    gr_buf_clear(&name);
+    free(f.there);
+    return rc;
+}
+
+static gram_status remove_shard(void *arg, const char *path, size_t share, size_t shares, const char *more,
+                                gram_err *err)
+{
+    (void)arg;
+    (void)share;
+    (void)shares;
+    (void)more;
+    return unlink(path) && errno != ENOENT ? gr_fail(err, GRAM_EIO, "%s: %s", path, strerror(errno)) : GRAM_OK;
+}
+
+gram_status gr_shards_remove(const char *out, gram_err *err)
+{
+    return each_shard(out, remove_shard, NULL, err);
 }
 
 /* ---- Processes that share the rows ---------------------------------------------------------------- */
@@ -252,7 +317,7 @@ static gram_status check_work(const char *out, const gram_file_options *o, gram_
 {
     static const char fine[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 
-    if (!strcmp(out, "-"))
+    if (gr_name_is_standard(out))
         return gr_fail(err, GRAM_EARG, "out: processes that share the rows write a file");
     if (o->shares)
         return gr_fail(err, GRAM_EARG, "shard: processes that share the rows take their shares themselves");
@@ -303,67 +368,70 @@ static gram_status tell_end(const char *out, const gram_file_options *o, bool *a
     return rc;
 }
 
-static gram_status remove_shard(void *arg, const char *path, size_t share, size_t shares, const char *more,
-                                gram_err *err)
+/* *last: all have ended, and this process makes the whole. Where two end at once, both see it, and one of them does. */
+static gram_status come_last(const char *out, const gram_file_options *o, bool *last, gram_err *err)
 {
-    (void)arg;
-    (void)share;
-    (void)shares;
-    (void)more;
-    return unlink(path) && errno != ENOENT ? gr_fail(err, GRAM_EIO, "%s: %s", path, strerror(errno)) : GRAM_OK;
-}
-
-/* The last process joins the shares. Where two end at once, both are the last, and one of them does it. */
-static gram_status merge_last(const char *out, const gram_file_options *o, size_t shares, gram_err *err)
-{
-    found f = { .out = out, .only = shares };
     gr_buf name = { 0 };
-    uint64_t rows = 0;
-    bool mine = false;
-    gram_status rc = tell_end(out, o, &mine, err);
+    gram_status rc = tell_end(out, o, last, err);
 
-    if (!rc && mine)
+    if (!rc && *last)
         rc = mark_name(&name, out, 0, o->workers, "merging", o, err);
-    if (!rc && mine)
-        rc = make_mark(name.p, &mine, err);
-    if (!rc && mine)
-        rc = each_shard(out, take_name, &f, err);
-    if (!rc && mine)
-        rc = all_there(&f, out, err);
-    if (!rc && mine)
-        rc = join(out, &f, &rows, err);
-    if (!rc && mine)
-        rc = each_shard(out, remove_shard, NULL, err);
-    if (!rc && mine && o->merged)
-        *o->merged = true;
+    if (!rc && *last)
+        rc = make_mark(name.p, last, err);
     gr_buf_clear(&name);
-    free(f.there);
     return rc;
 }
 
-gram_status gr_shards_work(const char *out, const gram_file_options *o, gr_share_fn *fn, void *arg, gram_err *err)
+gram_status gr_shards_take(const char *out, const gram_file_options *o, gr_share_fn *fn, void *arg, size_t *shares,
+                           bool *last, gram_err *err)
 {
-    size_t shares = 0;
     gr_buf name = { 0 };
     gram_status rc = check_work(out, o, err);
 
-    if (o->merged)
-        *o->merged = false;
+    *shares = 0;
+    *last = false;
     if (!rc && o->resume)
-        rc = each_shard(out, take_shares, &shares, err);
-    shares = shares ? shares : EACH * o->workers;
-    for (size_t k = 0; k < shares && !rc; k++) {
+        rc = each_shard(out, take_shares, shares, err);
+    *shares = *shares ? *shares : EACH * o->workers;
+    for (size_t k = 0; k < *shares && !rc && fn; k++) {
         gram_file_options one = *o;
         bool mine = false;
         one.workers = 0;
         one.share = k;
-        one.shares = shares;
-        rc = mark_name(&name, out, k, shares, "taken", o, err);
+        one.shares = *shares;
+        rc = mark_name(&name, out, k, *shares, "taken", o, err);
         if (!rc)
             rc = make_mark(name.p, &mine, err);
         if (!rc && mine)
             rc = fn(arg, &one, err);
     }
     gr_buf_clear(&name);
-    return rc ? rc : merge_last(out, o, shares, err);
+    return rc ? rc : come_last(out, o, last, err);
+}
+
+gram_status gr_shards_work(const char *out, const gram_file_options *o, gr_share_fn *fn, void *arg, gram_err *err)
+{
+    uint64_t rows = 0;
+    size_t shares;
+    bool last;
+    gram_status rc = gr_shards_take(out, o, fn, arg, &shares, &last, err);
+
+    if (o->merged)
+        *o->merged = false;
+    if (!rc && last && fn)
+        rc = merge(out, shares, &rows, err);
+    if (!rc && last)
+        rc = gr_shards_remove(out, err);
+    if (!rc && last && o->merged)
+        *o->merged = true;
+    return rc;
+}
+
+gram_status gr_shards_any(const char *out, bool *any, gram_err *err)
+{
+    size_t shares = 0;
+    gram_status rc = each_shard(out, take_shares, &shares, err);
+
+    *any = shares > 0;
+    return rc;
 }

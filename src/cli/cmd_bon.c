@@ -131,7 +131,7 @@ static void summary(const gram_bon_report *r, bool gold)
 
 static int best_of(gram_model *policy, const struct judges *j, const char *in, const gram_generation *g)
 {
-    bool to_file = out && strcmp(out, "-");
+    bool to_file = out && !gr_name_is_standard(out);
     cli_progress p;
     gram_bon_options o = { .generation = g, .gold = j->gold, .gold_column = j->column, .seconds = seconds, .json = json,
                            .report_dir = report_dir, .most = policy || !cli_given[CLI_ANSWERS] ? 0 : g->n,
@@ -144,10 +144,10 @@ static int best_of(gram_model *policy, const struct judges *j, const char *in, c
     cli_progress_start(&p, policy ? policy : gram_judge_model(j->judge), "rows");
     rc = gram_bon_file(policy, j->judge, in, out ? out : "-", &o, &report, &table, &err);
     cli_progress_end(&p);
-    if (!rc) {
+    if (!rc && table)                                   /* of all rows, not of a share */
         fputs(table, to_file ? stdout : stderr);
+    if (!rc)
         summary(&report, j->gold);
-    }
     free(table);
     return cli_rows_status(rc, &err, out);
 }
@@ -205,10 +205,13 @@ const cli_command cli_bon = {
     "The table, --json and --report say what the best of 1, 2, 4, ... answers has on average, over all subsets of "
     "those that were judged, with 95 % intervals over prompts, and with --gold what it is worth to somebody else. "
     "Ctrl-C keeps what is done in FILE.partial, and the same command with --resume goes on from there and ends with "
-    "the same bytes.",
+    "the same bytes. Processes that mpirun or srun started share the rows; with --shard a run writes and judges some, "
+    "and the same command with --resume and without --shard joins them and makes the curve.",
     "gram bon policy/ prompts.jsonl --judge judge/ --n 16 --out winners.jsonl\n"
     "gram bon policy/ prompts.jsonl --judge judge/ --gold larger/ --report bon/\n"
     "gram bon groups.jsonl --judge reward-model/ --gold score --json curve.json\n"
-    "gram bon groups.jsonl --judge 'exec:python3 reward.py' | jq -r .completion",
-    1, 2, opts, run
+    "gram bon groups.jsonl --judge 'exec:python3 reward.py' | jq -r .completion\n"
+    "for i in 0 1 2; do gram bon policy/ p.jsonl --judge judge/ -o w.jsonl --shard $i/3; done\n"
+    "gram bon policy/ p.jsonl --judge judge/ -o w.jsonl --resume",
+    1, 2, opts, run, true
 };

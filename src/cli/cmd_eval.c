@@ -245,25 +245,32 @@ static int compare(const char **arg, size_t n)
     return CLI_DONE;
 }
 
-static int over_folder(const char *model, const char *folder)
+/* shared: the rows are, with other runs or processes. */
+static int over_folder(const char *model, const char *folder, bool shared)
 {
     cli_progress p;
-    gram_eval_options o = { .file = cli_rows(&p, rationale),
-                            .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_path,
+    gram_eval_options o = { .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_path,
                             .fit_temperature = fit };
     gram_model *m = NULL;
     char *table = NULL;
     gram_err err;
     gram_status s;
-    int rc = verdicts ? cli_usage("--verdicts prints the rows of files, not of a folder") : cli_open(&m, model);
+    int rc = verdicts ? cli_usage("--verdicts prints the rows of files, not of a folder") : CLI_DONE;
 
+    if (!rc && shared)
+        rc = report_dir ? cli_rows_check(report_dir)
+                        : cli_usage("processes that share the rows of a folder join them by their lines: --report is "
+                                    "needed");
+    if (!rc)
+        rc = cli_open(&m, model);
     if (rc)
         return rc;
+    o.file = cli_rows(&p, rationale);
     cli_progress_start(&p, m, "pairs");
     s = gram_eval_folder(m, folder, &o, &table, &err);
     cli_progress_end(&p);
-    rc = cli_file_status(s, &err, report_dir);
-    if (!rc && !(json && !strcmp(json, "-")))
+    rc = s == GRAM_ESTOPPED ? cli_fail_err(&err) : cli_rows_status(s, &err, report_dir);
+    if (!rc && table && !(json && !strcmp(json, "-")))
         fputs(table, stdout);
     free(table);
     gram_close(m);
@@ -289,11 +296,12 @@ static int run(const char **arg, size_t n)
     if (rc)
         return rc;
     if (n == (shipped ? 1 : 2) && !stat(arg[n - 1], &st) && S_ISDIR(st.st_mode))
-        return launched || cli_shard ? cli_usage("the rows of files are shared, not those of a folder of benchmarks")
-                                     : over_folder(shipped ? NULL : arg[0], arg[n - 1]);
+        return over_folder(shipped ? NULL : arg[0], arg[n - 1], launched || cli_shard);
     if (!(rows_path ? gr_buf_puts(&path, rows_path) : default_rows(&path)))
         return cli_fail("out of memory");
-    if ((launched || cli_shard) && !path.n)
+    if (verdicts && path.n && cli_named_table(path.p))
+        rc = cli_usage("--verdicts reads the rows again, as JSON Lines: wanted --rows under such a name");
+    else if ((launched || cli_shard) && !path.n)
         rc = cli_usage("processes that share the rows join them by their lines: --rows, --json or --report is needed");
     else if (cli_resume && !path.n)
         rc = cli_usage("--resume needs --rows, --json or --report: the rows that the run before wrote");
@@ -320,8 +328,8 @@ const cli_command cli_eval = {
     "Without MODEL the judge that comes with gram decides (`gram fetch`); whether the first argument is a model is "
     "told by what is in it.\n\n"
     "A run that was cut off goes on with --resume from the rows that it wrote. Processes that mpirun or srun started "
-    "share the rows; with --shard a run judges some, whose lines `gram merge-shards` joins, and the same command with "
-    "--resume makes the numbers of them.",
+    "share the rows; with --shard a run judges some, and the same command with --resume and without --shard makes the "
+    "numbers of all.",
     "gram eval data/demo.jsonl --verdicts\n"
     "gram eval model.gguf a.jsonl --json numbers.json --fit-temperature ./my-judge/judge.json\n"
     "gram eval model.gguf a.jsonl b.jsonl.gz --json numbers.json --report report/\n"

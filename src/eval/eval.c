@@ -7,6 +7,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/numeric.h"
+#include "eval/earlier.h"
 #include "eval/eval.h"
 #include "eval/numbers.h"
 #include "eval/report.h"
@@ -14,6 +15,7 @@
 #include "eval/table.h"
 #include "eval/temperature.h"
 #include "eval/text.h"
+#include "file/table.h"
 
 #define BATCH_PAIRS 64
 
@@ -35,10 +37,7 @@ typedef struct {
 
     char *rows_path;                    /* NULL: rows are not written */
     gr_out *rows;
-    gr_lines *earlier;                  /* lines of a run that was cut off, not yet taken over */
-    char *earlier_path;
-    uint64_t earlier_left;
-    bool copy;                          /* they come from another file and are written again */
+    gr_earlier earlier;                 /* those of a run that was cut off */
     uint64_t mark;                      /* of the model and the settings */
 
     double seconds;                     /* spent judging by this run, and what it judged */
@@ -59,10 +58,9 @@ static void run_clear(run *r)
         gr_eval_row_clear(&r->row[i]);
     free(r->row);
     gr_eval_result_clear(&r->result);
-    gr_lines_close(r->earlier);
+    gr_earlier_clear(&r->earlier);
     gr_out_close(r->rows);
     free(r->rows_path);
-    free(r->earlier_path);
 }
 
 /* The NUL too: "a" and "b" are not "ab". */
@@ -126,28 +124,15 @@ static gram_status find_rows_path(run *r, gram_err *err)
     return GRAM_OK;
 }
 
-static gram_status resume(run *r, gram_err *err)
+/* They are read again, by a resume and by a comparison, and CSV says neither what is a number nor what is missing. */
+static gram_status check_form(const run *r, gram_err *err)
 {
-    gr_buf b = { 0 };
+    gr_table_kind kind = r->rows_path ? gr_table_kind_of(r->rows_path) : GR_TABLE_NONE;
 
-    if (!r->rows_path || !strcmp(r->rows_path, "-"))
-        return gr_fail(err, GRAM_EARG, "a run resumes from its per-row results: name a file for them, for the JSON "
-                       "or for the report");
-    if (!gr_buf_printf(&b, "%s.partial", r->rows_path))
-        return gr_nomem(err, "evaluation");
-    r->earlier_path = b.p;
-    if (gr_path_exists(r->earlier_path)) {
-        gram_status rc = gr_out_resume(&r->rows, r->rows_path, &r->earlier_left, err);
-        return rc ? rc : gr_lines_open(&r->earlier, r->earlier_path, err);
-    }
-    if (gr_path_exists(r->rows_path)) {                 /* that run was finished: nothing is judged twice */
-        strcpy(r->earlier_path, r->rows_path);          /* shorter than what it replaces */
-        r->earlier_left = UINT64_MAX;
-        r->copy = true;
-        gram_status rc = gr_lines_open(&r->earlier, r->rows_path, err);
-        return rc ? rc : gr_out_open(&r->rows, r->rows_path, true, err);
-    }
-    return gr_out_open(&r->rows, r->rows_path, true, err);
+    if (kind != GR_TABLE_CSV && kind != GR_TABLE_TSV)
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EARG, "%s: the rows of an evaluation are read again, and CSV has no types: wanted JSON "
+                   "Lines, Parquet or Arrow", r->rows_path);
 }
 
 static gram_status open_rows(run *r, gram_err *err)
@@ -156,9 +141,13 @@ static gram_status open_rows(run *r, gram_err *err)
 
     if (!rc)
         rc = find_rows_path(r, err);
+    if (!rc)
+        rc = check_form(r, err);
     if (rc || (!r->rows_path && !r->opt.file.resume))
         return rc;
-    return r->opt.file.resume ? resume(r, err) : gr_out_open(&r->rows, r->rows_path, true, err);
+    rc = r->opt.file.resume ? gr_earlier_open(&r->earlier, &r->rows, r->rows_path, err)
+                            : gr_out_open(&r->rows, r->rows_path, true, err);
+    return rc ? rc : gr_out_as_table(r->rows, err);
 }
 
 static gram_status write_row(run *r, const gr_eval_row *row, gram_err *err)
@@ -176,83 +165,17 @@ static gram_status write_row(run *r, const gr_eval_row *row, gram_err *err)
     return rc;
 }
 
-/* Rows that fitted are the same under each way to treat those that do not, so a run that met one that is too long may
- * go on with another --truncate. A row that was cut or dropped needs the way that did it. */
-static bool other_truncation(const run *r, const gr_eval_row *then)
+/* Takes the numbers of a row from the run before. */
+static gram_status take_earlier(run *r, gr_eval_row *now, gr_earlier_has *what, gram_err *err)
 {
-    const char *now = r->result.facts.truncate;
+    gram_status rc = gr_earlier_look(&r->earlier, now, r->result.file[now->file].path, r->mark,
+                                     r->result.facts.truncate, what, err);
 
-    return now && ((then->truncated && strcmp(now, "balanced")) || (then->dropped && strcmp(now, "drop")));
-}
-
-/* The next line of the earlier run must be this row, or it was a run over something else. */
-static gram_status check_earlier(const run *r, const gr_eval_row *now, const gr_eval_row *then, const char *file,
-                                 uint64_t mark, gram_err *err)
-{
-    uint64_t line = gr_lines_number(r->earlier);
-
-    if (mark != r->mark || other_truncation(r, then))
-        return gr_fail(err, GRAM_EARG, "%s:%" PRIu64 ": written with another model or other settings, so it cannot be "
-                       "resumed; remove it, or start anew", r->earlier_path, line);
-    if (strcmp(file, r->result.file[now->file].path) || strcmp(then->id, now->id) || then->prompt != now->prompt ||
-        then->chosen_chars != now->chosen_chars || then->rejected_chars != now->rejected_chars ||
-        then->cell != now->cell)
-        return gr_fail(err, GRAM_EARG, "%s:%" PRIu64 ": holds row %s of %s where the input has row %s of %s, so it "
-                       "cannot be resumed", r->earlier_path, line, then->id, file, now->id,
-                       r->result.file[now->file].path);
-    return GRAM_OK;
-}
-
-/* Takes the numbers of a row from the earlier run. *taken false: it holds no more. */
-static gram_status take_earlier(run *r, gr_eval_row *now, bool *taken, gram_err *err)
-{
-    const char *line = NULL;
-    char *file;
-    gr_eval_row then;
-    uint64_t mark;
-    size_t n;
-    gram_status rc;
-
-    *taken = false;
-    if (!r->earlier)
-        return GRAM_OK;
-    rc = r->earlier_left ? gr_lines_next(r->earlier, &line, &n, err) : GRAM_OK;
-    if (rc)
+    if (rc || *what != GR_EARLIER_THIS)
         return rc;
-    if (!line) {
-        gr_lines_close(r->earlier);
-        r->earlier = NULL;
-        return GRAM_OK;
-    }
-    r->earlier_left--;
-    rc = gr_eval_row_parse(r->earlier_path, gr_lines_number(r->earlier), line, n, &then, &file, &mark, err);
-    if (rc)
-        return rc;
-    rc = check_earlier(r, now, &then, file, mark, err);
-    free(file);
-    then.file = now->file;
-    if (!rc && r->copy)
-        rc = write_row(r, &then, err);
-    if (rc) {
-        gr_eval_row_clear(&then);
-        return rc;
-    }
-    gr_eval_row_clear(now);
-    *now = then;
-    *taken = true;
+    gr_earlier_take(&r->earlier, now);
     r->result.resumed++;
-    return GRAM_OK;
-}
-
-static gram_status check_all_taken(run *r, gram_err *err)
-{
-    const char *line = NULL;
-    size_t n;
-    gram_status rc = r->earlier && r->earlier_left ? gr_lines_next(r->earlier, &line, &n, err) : GRAM_OK;
-
-    if (!rc && line)
-        rc = gr_fail(err, GRAM_EARG, "%s: holds more rows than the input, so it cannot be resumed", r->earlier_path);
-    return rc;
+    return r->earlier.copy ? write_row(r, now, err) : GRAM_OK;
 }
 
 /* ---- Reading ---- */
@@ -395,6 +318,12 @@ static bool blames_row(gram_status rc)
     return rc == GRAM_ELIMIT || rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED;
 }
 
+/* Whether it is left out for that: one that is too long has an option of its own. */
+static bool skips(const run *r, gram_status rc)
+{
+    return r->opt.file.skip_bad && blames_row(rc) && rc != GRAM_ELIMIT;
+}
+
 /* The first of the waiting rows goes, as a bad one. */
 static void drop_waiting(run *r)
 {
@@ -419,7 +348,7 @@ static gram_status judge_singly(run *r, gram_err *err)
         if (!blames_row(rc))
             return gr_fail(err, rc, "%s", why.text);
         gr_fail(err, rc, "%s: row %s: %s", r->result.file[r->row[r->n].file].path, r->row[r->n].id, why.text);
-        if (rc == GRAM_ELIMIT || !r->opt.file.skip_bad)
+        if (!skips(r, rc))
             break;
         tell(r, err->text);
         drop_waiting(r);
@@ -441,24 +370,46 @@ static gram_status judge_waiting(run *r, gram_err *err)
     return rc;
 }
 
+/* A row that the earlier run has no line of, though it has of a later one: whether it was skipped there, since it cannot
+ * be judged, and is again. */
+static gram_status skip_again(run *r, const gr_eval_item *item, const gr_eval_row *row, gram_err *err)
+{
+    const gram_pair pair = gr_row_pair(&item->row);
+    gram_verdict verdict;
+    gram_reasoned reasons = { .n = 0 };
+    gram_err why = { 0 };
+    gram_status rc = r->opt.file.skip_bad ? r->score(r->arg, &pair, 1, &verdict, &reasons, &why) : GRAM_OK;
+
+    gram_reasoned_clear(&reasons);
+    if (!skips(r, rc))
+        return rc && !blames_row(rc) ? gr_fail(err, rc, "%s", why.text)
+             : gr_earlier_other(&r->earlier, row, r->result.file[row->file].path, err);
+    r->result.file[row->file].bad++;
+    gr_fail(err, rc, "%s: row %s: %s", r->result.file[row->file].path, row->id, why.text);
+    tell(r, err->text);
+    return GRAM_OK;
+}
+
 /* Takes over a row that was read: from the earlier run, or into the batch. */
 static gram_status accept(run *r, gr_eval_item *item, size_t file, gram_err *err)
 {
     gr_eval_row row;
-    bool taken = false;
+    gr_earlier_has what = GR_EARLIER_NONE;
     gram_status rc = room_for_row(r, err);
 
     if (!rc)
         rc = describe(item, file, &row, err);
     if (rc)
         return rc;
-    rc = take_earlier(r, &row, &taken, err);
-    if (rc) {
+    rc = take_earlier(r, &row, &what, err);
+    if (!rc && what == GR_EARLIER_LATER)
+        rc = skip_again(r, item, &row, err);
+    if (rc || what == GR_EARLIER_LATER) {
         gr_eval_row_clear(&row);
         return rc;
     }
     r->row[r->n + r->waiting] = row;
-    if (taken) {                            /* the earlier run's rows all come before the first to judge */
+    if (what == GR_EARLIER_THIS) {          /* the earlier run's rows all come before the first to judge */
         r->n++;
         return GRAM_OK;
     }
@@ -518,7 +469,7 @@ static gram_status read_files(run *r, gram_err *err)
         rc = judge_waiting(r, err);
     if (!rc && r->n == 0 && !r->opt.file.shares)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: no row to judge", r->result.file[0].path);
-    return rc ? rc : check_all_taken(r, err);
+    return rc ? rc : gr_earlier_end(&r->earlier, err);
 }
 
 /* ---- What comes out ---- */
@@ -597,8 +548,9 @@ static gram_status publish(run *r, gram_eval_summary *out, char **table_out, gra
 static gram_status publish_share(run *r, gram_eval_summary *out, gram_err *err)
 {
     if (out)
-        *out = (gram_eval_summary){ .rows = r->n, .bad = r->result.file[0].bad, .resumed = r->result.resumed,
-                                    .seconds = r->seconds };
+        *out = (gram_eval_summary){ .rows = r->n, .resumed = r->result.resumed, .seconds = r->seconds };
+    for (size_t f = 0; out && f < r->result.n_files; f++)
+        out->bad += r->result.file[f].bad;
     return gr_out_commit(r->rows, err);
 }
 

@@ -261,7 +261,7 @@ static gram_status write_json(const folder *f, gram_err *err)
 /* ---- The runs ---- */
 
 /* A benchmark's page, numbers and rows stand in a folder of its name. */
-static gram_status judge(folder *f, size_t k, gr_score_fn *score, void *arg, gram_err *err)
+static gram_status judge(folder *f, size_t k, gr_eval_files_fn *judge_files, void *arg, gram_err *err)
 {
     benchmark *m = &f->of[k];
     gram_eval_options opt = f->opt;
@@ -278,14 +278,15 @@ static gram_status judge(folder *f, size_t k, gr_score_fn *score, void *arg, gra
         opt.json = numbers;
     }
     if (!rc)
-        rc = gr_eval_run(m->path, m->n, &opt, f->facts, score, arg, &m->sum, NULL, err);
+        rc = judge_files(arg, m->path, m->n, &opt, &m->sum, err);
     free(dir);
     free(numbers);
     return rc;
 }
 
-static gram_status run(folder *f, gr_score_fn *score, void *arg, char **table_out, gram_err *err)
+static gram_status run(folder *f, gr_eval_files_fn *judge_files, void *arg, char **table_out, gram_err *err)
 {
+    bool whole = !f->opt.file.shares && !f->opt.file.workers;
     gr_buf text = { 0 };
     gram_status rc = gr_paths_in(f->folder, takes, f, &f->path, &f->n, err);
 
@@ -293,12 +294,12 @@ static gram_status run(folder *f, gr_score_fn *score, void *arg, char **table_ou
         rc = tell_files(f, err);
     for (size_t k = 0; k < KINDS && !rc; k++)
         if (f->of[k].n)
-            rc = judge(f, k, score, arg, err);
-    if (!rc && table_out && !table(&text, f))
+            rc = judge(f, k, judge_files, arg, err);
+    if (!rc && whole && table_out && !table(&text, f))
         rc = gr_nomem(err, "evaluation table");
-    if (!rc && f->opt.report_dir)
+    if (!rc && whole && f->opt.report_dir)
         rc = write_page(f, err);
-    if (!rc && f->opt.json)
+    if (!rc && whole && f->opt.json)
         rc = write_json(f, err);
     if (rc)
         gr_buf_clear(&text);
@@ -308,7 +309,7 @@ static gram_status run(folder *f, gr_score_fn *score, void *arg, char **table_ou
 }
 
 gram_status gr_eval_folder(const char *path, const gram_eval_options *opt, const gr_eval_facts *facts,
-                           gr_score_fn *score, void *arg, char **table_out, gram_err *err)
+                           gr_eval_files_fn *judge_files, void *arg, char **table_out, gram_err *err)
 {
     folder f = { .folder = path, .facts = facts };
     gr_numeric numeric;
@@ -325,7 +326,7 @@ gram_status gr_eval_folder(const char *path, const gram_eval_options *opt, const
         return gr_fail(err, GRAM_EARG, "a run over a folder resumes from its report's folder, which is not named");
     if (!gr_numeric_enter(&numeric))
         return gr_nomem(err, "evaluation");
-    rc = run(&f, score, arg, table_out, err);
+    rc = run(&f, judge_files, arg, table_out, err);
     gr_paths_free(f.path, f.n);
     for (size_t k = 0; k < KINDS; k++)
         free(f.of[k].path);

@@ -7,8 +7,12 @@
 
 #include "eval/eval.h"
 
-/* As gram_eval_folder(). */
+/* Judges the files of one benchmark, as gr_eval_run() does; opt: of that benchmark. */
+typedef gram_status gr_eval_files_fn(void *arg, const char *const *file, size_t n, const gram_eval_options *opt,
+                                     gram_eval_summary *out, gram_err *err);
+
+/* As gram_eval_folder(). Of shares of the rows, or of workers, the benchmarks are judged and nothing else is made. */
 gram_status gr_eval_folder(const char *folder, const gram_eval_options *opt, const gr_eval_facts *facts,
-                           gr_score_fn *score, void *arg, char **table_out, gram_err *err);
+                           gr_eval_files_fn *judge, void *arg, char **table_out, gram_err *err);
 
 #endif

@@ -137,12 +137,12 @@ static int get_cell(reader *p)
     return v && json_is_integer(v) ? (int)json_integer_value(v) : -1;
 }
 
-/* Two numbers; false where the key is absent. */
+/* Two numbers; false where the key is absent, or null, as in a table, whose rows have the columns of all. */
 static bool get_two(reader *p, const char *key, double x[2])
 {
     const json_t *v = json_object_get(p->o, key);
 
-    if (!v)
+    if (!v || json_is_null(v))
         return false;
     want(p, key, json_array_size(v) == 2 && json_is_number(json_array_get(v, 0)) &&
                  json_is_number(json_array_get(v, 1)), "two numbers");
@@ -155,10 +155,10 @@ static gram_reasoned *get_reasons(reader *p)
 {
     const json_t *o = json_object_get(p->o, "reasons");
     const char *why;
-    gram_reasoned *v = o && !p->rc ? gr_calloc(1, sizeof *v) : NULL;
+    gram_reasoned *v = o && !json_is_null(o) && !p->rc ? gr_calloc(1, sizeof *v) : NULL;
     gram_status rc;
 
-    if (!o || p->rc)
+    if (!v && (!o || json_is_null(o) || p->rc))
         return NULL;
     rc = v ? gr_reasoned_get(o, v, &why) : GRAM_ENOMEM;
     if (!rc)

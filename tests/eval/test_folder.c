@@ -7,6 +7,12 @@
 
 static const gr_eval_facts facts = { .batch_tokens = 4096, .model = "fake.gguf" };
 
+static gram_status judge_files(void *judge, const char *const *file, size_t n, const gram_eval_options *opt,
+                               gram_eval_summary *out, gram_err *err)
+{
+    return gr_eval_run(file, n, opt, &facts, fake_score, judge, out, NULL, err);
+}
+
 static void run(const char *command, const char *a, const char *b)
 {
     char *text;
@@ -63,7 +69,7 @@ static void each_by_its_own_rules(void **state)
     size_t n;
 
     (void)state;
-    CHECK_OK(gr_eval_folder(dir, &opt, &facts, fake_score, &judge, &table, &check_err));
+    CHECK_OK(gr_eval_folder(dir, &opt, &facts, judge_files, &judge, &table, &check_err));
     assert_non_null(strstr(table, "1 other name in the folder holds no rows"));
     all = load_json(json);
     assert_int_equal(json_array_size(json_object_get(all, "benchmarks")), 5);
@@ -96,9 +102,9 @@ static void a_resume_judges_nothing_twice(void **state)
     fake_judge judge = { 0 }, none = { 0 };
 
     (void)state;
-    CHECK_OK(gr_eval_folder(dir, &opt, &facts, fake_score, &judge, &first, &check_err));
+    CHECK_OK(gr_eval_folder(dir, &opt, &facts, judge_files, &judge, &first, &check_err));
     opt.file.resume = true;
-    CHECK_OK(gr_eval_folder(dir, &opt, &facts, fake_score, &none, &second, &check_err));
+    CHECK_OK(gr_eval_folder(dir, &opt, &facts, judge_files, &none, &second, &check_err));
     assert_string_equal(first, second);
     assert_true(judge.pairs > 0 && none.pairs == 0);
     free(first), free(second), free(dir), free(out);
@@ -107,7 +113,7 @@ static void a_resume_judges_nothing_twice(void **state)
 static void refused(const char *dir, const gram_eval_options *opt, gram_status want, const char *why)
 {
     fake_judge judge = { 0 };
-    gram_status rc = gr_eval_folder(dir, opt, &facts, fake_score, &judge, NULL, &check_err);
+    gram_status rc = gr_eval_folder(dir, opt, &facts, judge_files, &judge, NULL, &check_err);
 
     if (rc != want || !strstr(check_err.text, why))
         fail_msg("status %d, \"%s\"; wanted \"%s\"", (int)rc, rc ? check_err.text : "", why);
