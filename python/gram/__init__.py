@@ -10,7 +10,7 @@
 
 The functions are those of libgram (include/gram/*.h), which is in the package; an error is a GramError with its
 sentence. gram.client speaks to a `gram serve` instead and needs the standard library alone; gram.trl, gram.openrlhf
-and gram.verl are what those trainers call.
+and gram.verl are what those trainers call, gram.lm_eval what lm-eval does.
 """
 import importlib
 
@@ -28,7 +28,7 @@ __all__ = sorted(_HOME)
 def __getattr__(name):                  # gram.client does not need what the rest needs
     if name == "__version__":
         return importlib.import_module("gram._native").version()
-    if name in ("client", "trl", "openrlhf", "verl", "model", "training"):
+    if name in ("client", "trl", "openrlhf", "verl", "lm_eval", "model", "training"):
         return importlib.import_module("gram." + name)
     if name not in _HOME:
         raise AttributeError(f"module 'gram' has no attribute '{name}'")
@@ -36,4 +36,4 @@ def __getattr__(name):                  # gram.client does not need what the res
 
 
 def __dir__():
-    return __all__ + ["client", "trl", "openrlhf", "verl", "__version__"]
+    return __all__ + ["client", "trl", "openrlhf", "verl", "lm_eval", "__version__"]

@@ -57,10 +57,15 @@ _libc.cdef("void free(void *p);")
 _c = _libc.dlopen(None)
 
 
+def release(p):
+    """Frees what C allocated for us."""
+    _c.free(_libc.cast("void *", int(ffi.cast("uintptr_t", p))))
+
+
 def take(p):
     """A malloc'ed C string that becomes ours."""
     value = text(p)
-    _c.free(_libc.cast("void *", int(ffi.cast("uintptr_t", p))))
+    release(p)
     return value
 
 

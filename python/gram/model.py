@@ -8,7 +8,7 @@ from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
-from gram._native import Call, GramError, answer, ffi, lib, prompt, take, text
+from gram._native import Call, GramError, answer, ffi, lib, prompt, release, take, text
 
 __all__ = ["Model", "Verdict", "Verdicts", "Ranking", "Rewards", "Answer", "inspect", "compare",
            "fetch", "shipped_judge"]
@@ -143,6 +143,8 @@ def _bar(progress, what):
 
 def _array(p, n, dtype):
     """A copy of n values of C memory."""
+    if n == 0:
+        return np.empty(0, dtype)
     return np.frombuffer(ffi.buffer(p, n * np.dtype(dtype).itemsize), dtype=dtype).copy()
 
 
@@ -174,7 +176,7 @@ class Model:
     that fetch() gets."""
 
     def __init__(self, path: Union[str, os.PathLike, None] = None, **options):
-        self._m = ffi.NULL
+        self._m, self._tokenizer = ffi.NULL, None
         self._life = Call()                     # a note may come later than the opening
         o = ffi.new("gram_options *")
         _options(self._life, o, **options)
@@ -318,15 +320,11 @@ class Model:
                  progress: Progress = None) -> List[List[Answer]]:
         """n answers to each prompt. temperature 0 is greedy. Answer k of prompt i is that of a run of its own with the
         seed that it says."""
-        call, g = Call(), ffi.new("gram_generation *")
-        lib.gram_generation_init(g)
-        for name, value in dict(n=n, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p,
-                                min_p=min_p, repetition_penalty=repetition_penalty, presence_penalty=presence_penalty,
-                                frequency_penalty=frequency_penalty, min_new_tokens=min_new_tokens, seed=seed).items():
-            setattr(g, name, value)
-        stop, stop_ids = [stop] if isinstance(stop, str) else list(stop), list(stop_ids)
-        g.stop, g.n_stop = call.strings(stop, "a stop text"), len(stop)
-        g.stop_ids, g.n_stop_ids = call.keep(ffi.new("int32_t[]", stop_ids)), len(stop_ids)
+        call = Call()
+        g = _generation(call, stop, stop_ids, n=n, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k,
+                        top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty,
+                        presence_penalty=presence_penalty, frequency_penalty=frequency_penalty,
+                        min_new_tokens=min_new_tokens, seed=seed)
         asked = ffi.new("gram_prompt[]", max(1, len(prompts)))
         for i, p in enumerate(prompts):
             asked[i] = prompt(call, p)
@@ -349,6 +347,29 @@ class Model:
         finally:
             end()
         return made
+
+    def go_on(self, ids: Sequence[int], *, max_new_tokens: int = 256, stop: Sequence[str] = (),
+              **settings) -> str:
+        """The text that goes on behind token ids as they stand; settings as of generate(), for one answer."""
+        call, made = Call(), []
+        w, more, ids = ffi.new("gram_writer **"), ffi.new("bool *"), call.keep(ffi.new("int32_t[]", [int(i) for i in ids]))
+        g = _generation(call, stop, (), max_new_tokens=max_new_tokens, **settings)
+        asked = ffi.new("gram_writing *", {"id": ids, "n_ids": len(ids), "how": g})
+
+        def keep(_, t, err):
+            if t.ended and t.finish == lib.GRAM_FINISH_FAILED:
+                raise GramError(text(t.error), "EARG")
+            made.append(ffi.buffer(t.more, t.more_bytes)[:] if t.more_bytes else b"")
+            return 0
+        fn = call.callback("gram_written_fn", keep)
+        call.check(lib.gram_writer_open(w, self._model(), asked, call.err))
+        try:
+            more[0] = True
+            while more[0]:
+                call.check(lib.gram_writer_next(w[0], fn, ffi.NULL, more, call.err))
+        finally:
+            lib.gram_writer_close(w[0])
+        return b"".join(made).decode("utf-8", "replace")
 
     # ---- Files and rows ----------------------------------------------------------------------------------------------
 
@@ -397,22 +418,27 @@ class Model:
         return _over_rows(rows, lambda source, out: self.rank_file(source, out, method, **options))
 
     def eval(self, files, *, rules: Optional[str] = None, report: Optional[str] = None, rows: Optional[str] = None,
-             columns=None, skip_bad=False, resume=False, progress: Progress = None, warn=None) -> dict:
-        """Labelled files to all numbers, as the dict that `gram eval --json` writes (docs/eval.md)."""
+             columns=None, skip_bad=False, resume=False, progress: Progress = None, warn=None, shard=None) -> dict:
+        """Labelled files to all numbers, as the dict that `gram eval --json` writes (docs/eval.md). Of one share (i, n) of
+        the rows there are the counts alone; the same call with resume and without shard gives the numbers of all."""
         call = Call()
         files = [files] if isinstance(files, (str, os.PathLike)) else list(files)
         o, summary = ffi.new("gram_eval_options *"), ffi.new("gram_eval_summary *")
         show, end = _bar(progress, "pair")
         with tempfile.TemporaryDirectory() as dir:
             json_path = os.path.join(dir, "numbers.json")
-            self._file_options(call, o.file, show, columns, skip_bad, resume, warn)
+            self._file_options(call, o.file, show, columns, skip_bad, resume, warn, shard)
             o.rules, o.json, o.report_dir = call.string(rules), call.string(json_path), call.string(report)
+            if shard and not rows:
+                raise GramError("runs that share the rows join them by their lines: rows has to name a file", "EARG")
             o.rows = call.string(rows or os.path.join(dir, "rows.jsonl"))
             try:
                 call.check(lib.gram_eval(self._model(), call.strings(files), len(files), o, summary, ffi.NULL,
                                          call.err))
             finally:
                 end()
+            if shard:
+                return {k: getattr(summary, k) for k in ("rows", "bad", "resumed", "seconds")}
             with open(json_path, encoding="utf-8") as f:
                 return json.load(f)
 
@@ -439,6 +465,47 @@ class Model:
                                    ffi.cast("float *", out.ctypes.data), call.err))
         return out
 
+    def tokenize(self, string: str, bos: bool = False) -> np.ndarray:
+        """Token ids of a text, special tokens written in it as such; bos: behind the one that the checkpoint puts in
+        front of a text, where it does."""
+        call, out, n, data = Call(), ffi.new("int32_t **"), ffi.new("size_t *"), string.encode()
+        if self._tokenizer is None:
+            t = ffi.new("gram_tokenizer **")
+            call.check(lib.gram_tokenizer_open(t, call.string(self.path), call.err))
+            self._tokenizer = ffi.gc(t[0], lib.gram_tokenizer_close)
+        if bos:
+            call.check(lib.gram_tokenize_prompt(self._tokenizer, data, len(data), out, n, call.err))
+        else:
+            call.check(lib.gram_tokenize(self._tokenizer, data, len(data), True, out, n, call.err))
+        ids = _array(out[0], n[0], np.int32)
+        release(out[0])
+        return ids
+
+    def logprobs(self, ids: Sequence[int]):
+        """Of T token ids as they stand, with no BOS added: the log-probability of each behind those before it (of the
+        first NaN), and which id is the likeliest in its place (of the first -1)."""
+        call, at = Call(), [0]
+        ids = np.ascontiguousarray(ids, dtype=np.int32)
+        logprob, likeliest = np.full(len(ids), np.nan, np.float32), np.full(len(ids), -1, np.int32)
+
+        def keep(_, t, err):
+            logprob[at[0]] = t.logprob
+            likeliest[at[0]] = t.top[0].id if t.n_top else -1
+            at[0] += 1
+            return 0
+        fn = call.callback("gram_written_fn", keep)
+        call.check(lib.gram_text_logprobs(self._model(), ffi.cast("int32_t *", ids.ctypes.data), len(ids), 1, fn,
+                                          ffi.NULL, call.err))
+        return logprob, likeliest
+
+    def end_ids(self) -> np.ndarray:
+        """The ids that end this model's answers."""
+        call, out, n = Call(), ffi.new("int32_t **"), ffi.new("size_t *")
+        call.check(lib.gram_end_ids(self._model(), out, n, call.err))
+        ids = _array(out[0], n[0], np.int32)
+        release(out[0])
+        return ids
+
     def text_rewards(self, texts: Sequence[str]) -> np.ndarray:
         """The reward head's number of each text as it stands, rendered by the checkpoint's own template already."""
         call, texts = Call(), list(texts)
@@ -449,6 +516,17 @@ class Model:
         if texts:
             call.check(lib.gram_text_rewards(self._model(), asked, len(texts), out, bad, call.err))
         return np.array([out[i].mean for i in range(len(texts))])
+
+
+def _generation(call, stop, stop_ids, **settings):
+    g = call.keep(ffi.new("gram_generation *"))
+    lib.gram_generation_init(g)
+    for name, value in settings.items():
+        setattr(g, name, value)
+    stop, stop_ids = [stop] if isinstance(stop, str) else list(stop), list(stop_ids)
+    g.stop, g.n_stop = call.strings(stop, "a stop text"), len(stop)
+    g.stop_ids, g.n_stop_ids = call.keep(ffi.new("int32_t[]", stop_ids)), len(stop_ids)
+    return g
 
 
 _prompt = prompt                    # methods have a parameter of this name

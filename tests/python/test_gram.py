@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The Python package against the library: test_gram.py GRAM_PROGRAM. Needs cffi and NumPy; what needs TRL, datasets or
 transformers is left out where these are not installed."""
+import concurrent.futures
 import importlib.util
 import json
 import math
@@ -108,6 +109,18 @@ class Judging(unittest.TestCase):
         with self.assertRaisesRegex(GramError, "top_p"):
             self.m.generate(["Hi"], top_p=2)
 
+    def test_tokens_and_what_follows_them(self):
+        ids = self.m.tokenize("Hi you")
+        logprobs, likeliest = self.m.logprobs(ids)
+        z = self.m.logits(ids)
+        want = z - np.log(np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True)) - z.max(axis=1, keepdims=True)
+        np.testing.assert_allclose(logprobs[1:], want[np.arange(len(ids) - 1), ids[1:]], atol=1e-4)
+        self.assertEqual(list(likeliest[1:]), list(z.argmax(axis=1)[:-1]))
+        self.assertTrue(np.isnan(logprobs[0]) and likeliest[0] == -1)
+        chat = self.m.tokenize(self.m.show_chat("Hi"))
+        self.assertEqual(self.m.go_on(chat, max_new_tokens=4, temperature=0.0),
+                         self.m.generate(["Hi"], max_new_tokens=4, temperature=0.0)[0][0].text)
+
     def test_logits_and_inspection(self):
         self.assertEqual(self.m.logits([1, 2, 3]).shape, (3, self.m.vocabulary))
         self.assertEqual(gram.inspect(JUDGE)["architecture"], "llama")
@@ -154,6 +167,10 @@ class Judging(unittest.TestCase):
                              for i in range(5))
             one = self.m.eval(path, rows=os.path.join(d, "one.jsonl"))
             self.r.eval([path], rows=os.path.join(d, "two.jsonl"))
+            for i in range(2):
+                self.assertGreater(self.m.eval(path, rows=os.path.join(d, "parts.jsonl"), shard=(i, 2))["rows"], 0)
+            all_of_it = self.m.eval(path, rows=os.path.join(d, "parts.jsonl"), resume=True)
+            self.assertEqual(all_of_it["summary"]["accuracy"], one["summary"]["accuracy"])
             self.assertEqual(one["gram_eval"], 1)
             self.assertEqual(gram.compare(os.path.join(d, "one.jsonl"), os.path.join(d, "two.jsonl"))["all"]["rows"], 5)
 
@@ -204,6 +221,13 @@ class Trainers(unittest.TestCase):
     def test_verl(self):
         os.environ["GRAM_JUDGE"] = JUDGE
         from gram import verl
+        # as verl 0.9 does: the file by its path, arguments by their names, and some that are its own
+        spec = importlib.util.spec_from_file_location("custom_module", verl.__file__)
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        named = loaded.compute_score(data_source="d", solution_str="a", ground_truth="b", reward_router_address=None,
+                                     extra_info={"question": "q", "num_turns": 1, "rollout_reward_scores": {}})
+        self.assertEqual(named, verl.compute_score("d", "a", "b", {"question": "q"}))
         want = gram.Model(JUDGE).score("q", "a", "b").preference
         self.assertEqual(verl.compute_score("d", "a", "b", {"question": "q"}), want)
 
@@ -226,7 +250,34 @@ class Trainers(unittest.TestCase):
         os.environ["GRAM_JUDGE"] = REWARD
         from gram import openrlhf
         text = gram.Model(REWARD).show_chat("q")
+        # as OpenRLHF 0.11 does: the file by its path, lists of one, in a thread
+        spec = importlib.util.spec_from_file_location("reward_func", openrlhf.__file__)
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            got = pool.submit(loaded.reward_func, [text + "a"], [text], ["x"]).result()
+        self.assertEqual(sorted(got), ["extra_logs", "rewards", "scores"])
+        self.assertEqual(float(got["rewards"][0]), np.float32(gram.Model(REWARD).rewards("q", ["a"])[0]))
         self.assertEqual(tuple(openrlhf.reward_func([text + "a"], [text], ["x"])["rewards"].shape), (1,))
+
+    @unittest.skipUnless(has("lm_eval") and has("torch"), "lm_eval is not installed")
+    def test_lm_eval_gets_what_its_own_model_gives(self):
+        from lm_eval.api.instance import Instance
+        from lm_eval.models.huggingface import HFLM
+        from gram.lm_eval import GramLM
+        ours, theirs = GramLM(JUDGE), HFLM(pretrained=JUDGE, device="cpu", dtype="float32", batch_size=1)
+        self.assertEqual(ours.max_length, theirs.max_length)
+
+        def both(kind, *args):
+            asked = [Instance(kind, {}, a, i) for i, a in enumerate(args)]
+            return getattr(ours, kind)(asked, disable_tqdm=True), getattr(theirs, kind)(asked, disable_tqdm=True)
+        for got, want in zip(*both("loglikelihood", ("The sky is", " blue"), ("The sky is ", "grey"), ("", "Yes"))):
+            self.assertAlmostEqual(got[0], want[0], places=3)
+            self.assertEqual(got[1], want[1])
+        for got, want in zip(*both("loglikelihood_rolling", ("A text of some length. " * 40,), ("short",))):
+            self.assertAlmostEqual(got, want, delta=1e-4 * abs(want))
+        got, want = both("generate_until", ("Once", {"until": ["zz"], "max_gen_toks": 5, "do_sample": False}))
+        self.assertEqual(got, want)
 
     @unittest.skipUnless(has("datasets"), "datasets is not installed")
     def test_a_dataset_goes_in_and_comes_out(self):

@@ -1,0 +1,99 @@
+"""Tasks of EleutherAI's lm-eval over a model of gram's, by lm-eval's own program or in Python:
+
+    python -m gram.lm_eval --model gram --model_args path=my-model.gguf --tasks lambada_openai
+    lm_eval.simple_evaluate(model=gram.lm_eval.GramLM("my-model"), tasks=["lambada_openai"])
+
+model_args are those of gram.Model besides path, max_length, max_gen_toks and add_bos_token, as lm-eval's own "hf" has
+them. Judges on preference benchmarks are another thing: Model.eval(files, rules="rewardbench") and docs/eval.md."""
+import sys
+
+from lm_eval import utils
+from lm_eval.api.model import TemplateLM
+from lm_eval.api.registry import register_model
+from tqdm import tqdm
+
+from gram.model import GramError, Model, inspect
+
+__all__ = ["GramLM"]
+
+
+@register_model("gram")
+class GramLM(TemplateLM):
+    def __init__(self, path=None, batch_size=None, max_batch_size=None, max_length=None, max_gen_toks=256, device=None,
+                 add_bos_token=False, **options):
+        super().__init__()
+        if device not in (None, "cpu"):                 # lm-eval's "cpu" is what gram calls no device
+            options["device"] = device
+        self.model = path if isinstance(path, Model) else Model(path, **options)
+        self.max_length = int(max_length or inspect(self.model.path)["context"])
+        self.max_gen_toks, self.add_bos_token = int(max_gen_toks), add_bos_token
+
+    # ---- Tokens
+
+    @property
+    def eot_token_id(self):
+        return int(self.model.end_ids()[0])
+
+    @property
+    def prefix_token_id(self):
+        bos = self.model.tokenize("", bos=True)
+        return int(bos[0]) if len(bos) else self.eot_token_id
+
+    @property
+    def tokenizer_name(self):
+        return str(self.model.path).replace("/", "__")
+
+    def tok_encode(self, string, add_special_tokens=None, **_):
+        bos = self.add_bos_token if add_special_tokens is None else add_special_tokens
+        return [int(i) for i in self.model.tokenize(string, bos=bool(bos))]
+
+    def apply_chat_template(self, chat_history, add_generation_prompt=True):
+        if not add_generation_prompt:
+            raise GramError("a conversation is rendered to where an answer begins, and not in its middle",
+                            "EUNSUPPORTED")
+        return self.model.show_chat(chat_history)
+
+    # ---- What tasks ask for
+
+    def _loglikelihood_tokens(self, requests, disable_tqdm=False, **_):
+        made = []
+        for _, context, continuation in tqdm(requests, disable=disable_tqdm, desc="log-likelihoods"):
+            ids = (context + continuation)[-self.max_length:]
+            logprob, likeliest = self.model.logprobs(ids)
+            n = min(len(continuation), len(ids) - 1)
+            made.append((float(logprob[len(ids) - n:].sum(dtype=float)),
+                         bool((likeliest[len(ids) - n:] == ids[len(ids) - n:]).all())))
+        return made
+
+    def loglikelihood_rolling(self, requests, disable_tqdm=False):
+        made = []
+        for request in tqdm(requests, disable=disable_tqdm, desc="log-likelihoods"):
+            windows = map(utils.make_disjoint_window, utils.get_rolling_token_windows(
+                token_list=self.tok_encode(request.args[0]), prefix_token=self.prefix_token_id,
+                max_seq_len=self.max_length - 1, context_len=1))
+            parts = self._loglikelihood_tokens([(None, a, b) for a, b in windows], disable_tqdm=True)
+            made.append(sum(p for p, _ in parts))
+        return made
+
+    def generate_until(self, requests, disable_tqdm=False):
+        made = []
+        for request in tqdm(requests, disable=disable_tqdm, desc="answers"):
+            context, how = request.args[0], dict(request.args[1])
+            until = how.get("until") or []
+            most = int(how.get("max_gen_toks", self.max_gen_toks))
+            ids = self.tok_encode(context)[-max(1, self.max_length - most):]
+            settings = {k: how[k] for k in ("top_p", "top_k") if k in how} if how.get("do_sample") else {}
+            made.append(self.model.go_on(
+                ids, max_new_tokens=most, stop=[until] if isinstance(until, str) else until,
+                temperature=float(how.get("temperature", 1.0)) if how.get("do_sample") else 0.0, **settings))
+        return made
+
+
+def main():
+    from lm_eval.__main__ import cli_evaluate
+    return cli_evaluate()
+
+
+if __name__ == "__main__":
+    sys.modules["gram.lm_eval"] = sys.modules["__main__"]       # one class under the name, not two
+    sys.exit(main())
