@@ -5,6 +5,7 @@ python3 -m json.tool packaging/grafana.json >/dev/null || die "packaging/grafana
 for metric in $(grep -ow 'gram_[a-z_]*' packaging/grafana.json | sort -u); do
     grep -q "${metric%_bucket}" src/serve/prometheus.c || die "no server has the metric $metric"
 done
+grep -q '^EnvironmentFile=-/etc/gram.key$' packaging/gram.service || die "the key that is named is not read"
 "$GRAM" serve --help >"$tmp/out"
 for option in $(sed -n 's/^GRAM_SERVE_OPTIONS=//p' packaging/default | grep -o -- '--[a-z-]*'); do
     says out "$option"
