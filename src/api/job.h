@@ -50,9 +50,9 @@ gram_status gr_job_write(gr_job *j, struct json_t *o, gram_err *err);
 
 /* The next prompt of the input, as gr_reader_prompt() reads it. */
 typedef gram_status gr_prompt_fn(gr_reader *r, gr_group *out, bool *end, gram_err *err);
-/* Of a share what follows from a prompt's place in the whole file: *before, how many come before its first, which decides
- * the seeds of the answers; and from all of the file's, where g leaves it open: the way of products, as gr_api_generate()
- * would choose it for them. */
+/* Of a share what follows from a prompt's place in the whole file: *before, how many come before its first, which
+ * decides the seeds of the answers; and from all of the file's, where g leaves it open: the way of products, as
+ * gr_api_generate() would choose it for them. */
 gram_status gr_job_place(const gr_job *j, gr_prompt_fn *next, gram_generation *g, size_t *before, gram_err *err);
 
 /* Writes o, which stays the caller's, as gr_job_write() does; name: of what is written, for errors. */

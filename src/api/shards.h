@@ -11,11 +11,12 @@ gram_status gr_shard_name(const char *out, size_t share, size_t shares, char **n
 /* What to do with a share that is there already: with resume it becomes a partial one again, otherwise it goes. */
 gram_status gr_shard_again(const char *name, bool resume, gram_err *err);
 
-/* Where `out` has no partial file, the lines of its shares become one, as if a run had been cut off behind its last row;
- * *there: so it was. GRAM_EIO: some of the shares are missing, or are of two runs; spare: then none is taken. only > 0:
- * shares of so many, whatever else is there. */
+/* Where `out` has no partial file, the lines of its shares become one, as if a run had been cut off behind its last
+ * row; *there: so it was. GRAM_EIO: some of the shares are missing, or are of two runs; spare: then none is taken.
+ * only > 0: shares of so many, whatever else is there. */
 gram_status gr_shards_gather(const char *out, size_t only, bool spare, bool *there, gram_err *err);
-gram_status gr_shards_any(const char *out, bool *any, gram_err *err);        /* whether a share is there, whole or begun */
+/* Whether a share is there, whole or begun. */
+gram_status gr_shards_any(const char *out, bool *any, gram_err *err);
 gram_status gr_shards_remove(const char *out, gram_err *err);
 
 /* The call over one share. It adds to its report, which is of all the shares of this process. */

@@ -370,8 +370,8 @@ static gram_status judge_waiting(run *r, gram_err *err)
     return rc;
 }
 
-/* A row that the earlier run has no line of, though it has of a later one: whether it was skipped there, since it cannot
- * be judged, and is again. */
+/* A row that the earlier run has no line of, though it has of a later one: whether it was skipped there, since it
+ * cannot be judged, and is again. */
 static gram_status skip_again(run *r, const gr_eval_item *item, const gr_eval_row *row, gram_err *err)
 {
     const gram_pair pair = gr_row_pair(&item->row);

@@ -24,7 +24,8 @@
 struct gr_out {
     char *path;                 /* the final name, symbolic links followed; for "-": "standard output" */
     char *partial;              /* what is written until commit; NULL: path itself, in place */
-    int fd, pipe;               /* pipe: where a table goes that is made of what fd holds, a file without a name; or -1 */
+    int fd, pipe;               /* pipe: where a table goes that is made of what fd holds, a file without a name, or
+                                 * -1 */
     bool keep;
     gr_table_kind named, table; /* what the name asks for; rows become one when they are whole */
     bool failed;                /* a write failed, so this can never be committed */
@@ -102,8 +103,8 @@ static gram_status begin(gr_out *o, const char *path, gram_err *err)
     if (gr_name_is_standard(path)) {
         o->named = gr_table_kind_of(path);
         if (path[1] && !o->named)
-            return gr_fail(err, GRAM_EARG, "%s: wanted - for standard output, or -.parquet, -.arrow, -.arrows, -.csv or "
-                           "-.tsv", path);
+            return gr_fail(err, GRAM_EARG, "%s: wanted - for standard output, or -.parquet, -.arrow, -.arrows, "
+                           "-.csv or -.tsv", path);
         o->path = gr_strdup("standard output");
         if (!o->path)
             return gr_nomem(err, path);

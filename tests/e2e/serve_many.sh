@@ -28,8 +28,8 @@ port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0));
         echo "${kind}_temp_path $tmp/$kind;"
     done
     sed -n '/^## Several servers/,/^\[pack/p' docs/serve.md | sed -n '/^```$/,/^```$/p' | grep -v '^```' |
-        sed "s/10.0.0.1:8080/127.0.0.1:$first/; s/10.0.0.2:8080/127.0.0.1:$second/; s/listen 8080/listen 127.0.0.1:$port/
-             s/location/add_header X-Server \$upstream_addr always; location/"
+        sed "s/10.0.0.1:8080/127.0.0.1:$first/; s/10.0.0.2:8080/127.0.0.1:$second/
+             s/listen 8080/listen 127.0.0.1:$port/; s/location/add_header X-Server \$upstream_addr always; location/"
     echo "}"
 } >"$tmp/nginx.conf"
 nginx -p "$tmp" -c "$tmp/nginx.conf" 2>"$tmp/err" 3>&- 4>&- &

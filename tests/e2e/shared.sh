@@ -70,7 +70,9 @@ says err 'so it cannot be resumed'
 mkdir "$tmp/bench"
 cp tests/golden/eval/judgebench.jsonl "$tmp/bench"
 cp "$tmp/rows/tools.jsonl" "$tmp/bench/mine.jsonl"
-folder() { "$GRAM" eval "$r" "$tmp/bench" --skip-bad -q "$@" 2>"$tmp/err" || die "eval of a folder, $*: $(cat "$tmp/err")"; }
+folder() {
+    "$GRAM" eval "$r" "$tmp/bench" --skip-bad -q "$@" 2>"$tmp/err" || die "eval of a folder, $*: $(cat "$tmp/err")"
+}
 folder --report "$tmp/one-page" --json "$tmp/one.json" >"$tmp/one.txt"
 for i in 1 0; do
     folder --report "$tmp/pages" --shard $i/2 >"$tmp/all.txt"

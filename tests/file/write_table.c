@@ -1,4 +1,4 @@
-/* write_table.c - for tests: write_table ROWS.jsonl TABLE makes a table of rows, of the form that its name ends with. */
+/* write_table.c - for tests: write_table ROWS.jsonl TABLE makes a table of rows, in the form that its name asks for. */
 #include <stdio.h>
 #include "base/err.h"
 #include "file/table.h"
