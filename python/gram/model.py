@@ -352,7 +352,7 @@ class Model:
               **settings) -> str:
         """The text that goes on behind token ids as they stand; settings as of generate(), for one answer."""
         call, made = Call(), []
-        w, more, ids = ffi.new("gram_writer **"), ffi.new("bool *"), call.keep(ffi.new("int32_t[]", [int(i) for i in ids]))
+        w, more, ids = ffi.new("gram_writer **"), ffi.new("bool *"), ffi.new("int32_t[]", [int(i) for i in ids])
         g = _generation(call, stop, (), max_new_tokens=max_new_tokens, **settings)
         asked = ffi.new("gram_writing *", {"id": ids, "n_ids": len(ids), "how": g})
 
@@ -419,8 +419,8 @@ class Model:
 
     def eval(self, files, *, rules: Optional[str] = None, report: Optional[str] = None, rows: Optional[str] = None,
              columns=None, skip_bad=False, resume=False, progress: Progress = None, warn=None, shard=None) -> dict:
-        """Labelled files to all numbers, as the dict that `gram eval --json` writes (docs/eval.md). Of one share (i, n) of
-        the rows there are the counts alone; the same call with resume and without shard gives the numbers of all."""
+        """Labelled files to all numbers, as the dict that `gram eval --json` writes (docs/eval.md). Of one share (i, n)
+        of the rows there are the counts alone; the same call with resume and without shard gives the numbers of all."""
         call = Call()
         files = [files] if isinstance(files, (str, os.PathLike)) else list(files)
         o, summary = ffi.new("gram_eval_options *"), ffi.new("gram_eval_summary *")
