@@ -113,6 +113,9 @@ typedef struct {
                                      * is a path then */
     size_t   votes, vote_tokens;    /* rationales that judge, a model here, writes for each comparison, over both
                                      * orders, and the longest; 0 and 512. rationale_format is theirs */
+    size_t   eval_votes, eval_vote_tokens;  /* the same of eval_judge, or of judge where there is none; */
+    const char *eval_format;        /* as rationale_format, of these */
+    bool     no_logprobs;           /* samples.jsonl is without the log-probability of each token */
     size_t   samples;               /* answers to a prompt */
     size_t   rollout;               /* prompts that the same weights answer; batch_rows of them make a step */
     size_t   resample;              /* times that prompts whose answers all have one reward are replaced: 0 */

@@ -88,6 +88,11 @@ class Gram:
             time.sleep(wait)
         raise AssertionError("unreachable")
 
+    def _ask(self, path, body, more):
+        if more.get("stream"):
+            raise ValueError("stream: this client reads whole answers")
+        return self.post(path, {**body, **more})
+
     @staticmethod
     def _error(status, text):
         try:
@@ -96,32 +101,35 @@ class Gram:
         except (ValueError, KeyError, TypeError):
             return GramError(f"HTTP status {status}", status)
 
-    def score(self, prompt, a, b, explain=False):
-        """A verdict: preference, p_forward, p_swapped, logit_margin, logits, flipped, tokens, truncated."""
-        return self.post("/v1/score", {"prompt": prompt, "a": a, "b": b, "explain": explain})
+    # more: further fields of the request, as criteria="Be brief.", or rationale=True, votes=4, seed=1 for verdicts
+    # behind reasons that the judge writes first (docs/serve.md).
 
-    def score_pairs(self, pairs):
+    def score(self, prompt, a, b, explain=False, **more):
+        """A verdict: preference, p_forward, p_swapped, logit_margin, logits, flipped, tokens, truncated."""
+        return self._ask("/v1/score", {"prompt": prompt, "a": a, "b": b, "explain": explain}, more)
+
+    def score_pairs(self, pairs, **more):
         """Verdicts for [(prompt, a, b), ...], in their order; {"index", "error"} for a pair that cannot be judged."""
         body = {"pairs": [{"prompt": p, "a": a, "b": b} for p, a, b in pairs]}
-        data = self.post("/v1/score", body)["data"]
+        data = self._ask("/v1/score", body, more)["data"]
         if len(data) != len(pairs):
             raise GramError(f"{len(data)} verdicts for {len(pairs)} pairs")
         return data
 
-    def rank(self, prompt, responses, method="all-pairs", reference=None):
+    def rank(self, prompt, responses, method="all-pairs", reference=None, **more):
         body = {"prompt": prompt, "responses": list(responses), "method": method}
         if reference is not None:
             body["reference"] = reference
-        return self.post("/v1/rank", body)
+        return self._ask("/v1/rank", body, more)
 
-    def reward(self, prompt, responses, reference=None, partial=False):
+    def reward(self, prompt, responses, reference=None, partial=False, **more):
         """One number a response: its preference over the reference; without one, what the model's reward head gives
         it, or of a judge its mean preference over the others. With partial, None for a response that cannot be judged
         (it is too long, or no text) beside the others' numbers; without, such a response raises GramError."""
         body = {"prompt": prompt, "responses": list(responses), "partial": partial}
         if reference is not None:
             body["reference"] = reference
-        rewards = self.post("/v1/reward", body)["rewards"]
+        rewards = self._ask("/v1/reward", body, more)["rewards"]
         if len(rewards) != len(body["responses"]):
             raise GramError(f"{len(rewards)} rewards for {len(body['responses'])} responses")
         return rewards
@@ -147,13 +155,13 @@ def _runs(items):
             start = i
 
 
-def trl_reward(url=None, reference_column=None, gram=None, **options):
+def trl_reward(url=None, reference_column=None, gram=None, fields=None, **options):
     """A reward function for TRL's GRPO, RLOO and the like. A prompt's completions stand side by side and are measured
     against each other, or each against the data set's column of reference answers where that is named; a model with a
     reward head measures them by itself. None, which TRL reads as "not applicable", is given for a completion that
     cannot be judged: it is too long, or no text (U+0000, half of a surrogate pair), or calls tools that the model's
     template does not write; and where a prompt has one completion, nothing to compare it with, and a model without a
-    head."""
+    head. fields: what each request says besides, as {"rationale": True, "votes": 4}."""
     gram = gram or Gram(url, **options)
 
     def gram_reward(prompts, completions, **columns):
@@ -161,7 +169,8 @@ def trl_reward(url=None, reference_column=None, gram=None, **options):
         out = []
         for start, end in _runs([(p, r) for p, r in zip(prompts, references)]):
             try:
-                out.extend(gram.reward(prompts[start], completions[start:end], references[start], partial=True))
+                out.extend(gram.reward(prompts[start], completions[start:end], references[start], partial=True,
+                                       **(fields or {})))
             except GramError as e:
                 if len(e.items) < end - start:              # not the completions, each of them, but the request
                     raise

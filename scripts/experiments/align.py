@@ -11,6 +11,7 @@
     k       RAFT with the best of 2, 4 and 8, beside what the best of so many has by itself
     over    RLOO and best-of-n against reward models that learnt 60 to 4000 labels, held against what gave the labels
     purm    the same against PURM's reward model, with lambda 0, 5 and 30
+    rankers Bradley-Terry, a generative judge and GRAM of the same labels, by what they take from given answers
     bon     judges on given answers: the prompts of labelled pairs that have four answers
 
 Every run is a directory below --out, and one that is whole is not run again. What an experiment comes to is written
@@ -255,15 +256,17 @@ def labelled():
     return pairs[600:]
 
 
-def proxy(loss, labels, seed=0):
-    """A reward model from the start, the best of its steps by 600 other labels; its directory and accuracy."""
+def proxy(loss, labels, seed=0, begin="start", more=()):
+    """A reward model or a judge, the best of its steps by 600 other labels; its directory and accuracy. Each seed has
+    labels of its own, as long as there are enough."""
     name = f"proxy-{loss}-{labels}-{seed}"
     if not whole(name):
         every = labelled()
-        write_lines(path("pairs.jsonl"), every[labels * seed:labels * (seed + 1)] if labels < 1000 else every[:labels])
-        gram("finetune", path("start"), path("pairs.jsonl"), "--loss", loss, "--out", path(name), "--lr", "1e-3",
+        first = labels * seed if labels * (seed + 1) <= len(every) else 0
+        write_lines(path("pairs.jsonl"), every[first:first + labels])
+        gram("finetune", path(begin), path("pairs.jsonl"), "--loss", loss, "--out", path(name), "--lr", "1e-3",
              "--batch-rows", 16, "--steps", 300, "--eval-file", path("pairs-held.jsonl"), "--eval-every", 25, "--best",
-             "--threads", 1, "--save-every", 0, "--quiet")
+             "--threads", 1, "--save-every", 0, "--quiet", "--seed", seed, *more)
         ended(name)
     judged = [m["held_accuracy"] for m in lines(path(name, "metrics.jsonl")) if "held_accuracy" in m]
     return path(name), max(judged)
@@ -282,6 +285,16 @@ def smooth(x, width=5):
     return [statistics.mean(x[max(0, i - width + 1):i + 1]) for i in range(len(x))]
 
 
+def fit(course_of_run):
+    """a and b of gold - gold at first = d (a - b log d), d being the root of the KL: Gao et al., by least squares."""
+    points = [(math.sqrt(kl), g - course_of_run[0][2]) for kl, _, g in course_of_run if kl > 0]
+    x, y = [(d, -d * math.log(d)) for d, _ in points], [gain for _, gain in points]
+    p, q, r = (sum(t[i] * t[k] for t in x) for i, k in ((0, 0), (0, 1), (1, 1)))
+    u, v = (sum(t[i] * gain for t, gain in zip(x, y)) for i in (0, 1))
+    det = p * r - q * q
+    return (u * r - v * q) / det, (v * p - u * q) / det
+
+
 def told_course(runs):
     """Of runs against one proxy: gold at its start, its peak, the KL there and where it ends."""
     all_runs = [course(run) for run in runs]
@@ -296,6 +309,7 @@ def told_course(runs):
             "KL there": mean_sd([smooth([x for x, _, _ in c])[i] for c, i in zip(all_runs, peaks)], 1),
             "gold at the end": mean_sd([g[-1] for g in golds]),
             "KL at the end": mean_sd([c[-1][0] for c in all_runs], 1),
+            "a, b of the fit": ", ".join(f"{statistics.mean(x):.2f}" for x in zip(*map(fit, all_runs))),
             "proxy, first and end": f"{statistics.mean(c[0][1] for c in all_runs):.1f}, "
                                     f"{statistics.mean(c[-1][1] for c in all_runs):.1f}"}
 
@@ -340,6 +354,51 @@ def purm():
                         **told_course([chase(f"purm-{labels}-{penalty}", where, seed, "--lambda", penalty)
                                        for seed in range(opt.seeds)])})
     table("purm", out)
+
+
+# ---- Rankers --------------------------------------------------------------------------------------------------------
+
+def read_on():
+    """Stage 1 of GRAM: the start learns to write two answers to a prompt, unlabelled ones."""
+    if not whole("stage1"):
+        groups = written("over-start.jsonl", path("train.jsonl"), 160, 11)
+        write_lines(path("unlabelled.jsonl"), [{"prompt": g["prompt"], "responses": g["responses"]} for g in groups])
+        gram("pretrain", path("start"), path("unlabelled.jsonl"), "--out", path("stage1"), "--lr", "1e-3",
+             "--batch-rows", 16, "--pairs", 40, "--steps", 150, "--judge-prompt", path("prompt.txt"), "--threads", 1,
+             "--save-every", 0, "--quiet")
+        ended("stage1")
+
+
+def rankers():
+    """Best-of-n on 16 answers to each of 32 prompts, which all judges get alike: the gold of what they take."""
+    with open(path("prompt.txt"), "w", encoding="utf-8") as f:
+        f.write("{input} {response_a} or {response_b}")
+    words = ["--judge-prompt", path("prompt.txt")]
+    groups = [{"prompt": g["prompt"], "responses": g["responses"][:16]}
+              for g in written("bon-start.jsonl", path("held.jsonl"), 128, 5)]
+    write_lines(path("rankers.jsonl"), [{**g, "gold": [world.gold(t) for t in g["responses"]]} for g in groups])
+    read_on()
+    kinds = {"Bradley-Terry": ("bt", "start", []), "generative": ("generative", "start", words),
+             "GRAM": ("gram", "stage1", words)}
+    out = []
+    for labels in (1000, 4000):
+        for kind, (loss, begin, more) in kinds.items():
+            right, curves = [], []
+            for seed in range(opt.seeds):
+                where, accuracy = proxy(loss, labels, seed, begin, more)
+                told = path(f"rankers-{loss}-{labels}-{seed}.json")
+                if not os.path.exists(told):
+                    gram("bon", path("rankers.jsonl"), "--judge", where, "--gold", "gold", "--json", told, "--out",
+                         told + "l", "--threads", 1, "--quiet", *more)
+                with open(told, encoding="utf-8") as f:
+                    curves.append({point["n"]: point for point in json.load(f)["curve"]})
+                right.append(100 * accuracy)
+            row = {"labels": labels, "judge": kind, "accuracy, %": mean_sd(right, 1)}
+            for n in (1, 2, 4, 8, 16):
+                row[f"gold of the best of {n}"] = mean_sd([c[n]["gold"]["value"] for c in curves])
+            row["the best there is of 16"] = mean_sd([c[16]["oracle"]["value"] for c in curves])
+            out.append(row)
+    table("rankers", out)
 
 
 # ---- Judges on given responses ---------------------------------------------------------------------------------------
@@ -387,7 +446,8 @@ def bon():
     table("bon", out)
 
 
-EXPERIMENTS = {"start": start, "climb": climb, "beta": beta, "k": k, "over": over, "purm": purm, "bon": bon}
+EXPERIMENTS = {"start": start, "climb": climb, "beta": beta, "k": k, "over": over, "purm": purm, "rankers": rankers,
+               "bon": bon}
 
 
 def main():
@@ -403,7 +463,7 @@ def main():
     p.add_argument("--characters", type=int, default=4000, help="bon: the longest prompt with its four answers")
     opt = p.parse_args()
     os.makedirs(opt.out, exist_ok=True)
-    for what in ["climb", "beta", "k", "over", "purm"] if "all" in opt.what else opt.what:
+    for what in ["climb", "beta", "k", "over", "purm", "rankers"] if "all" in opt.what else opt.what:
         if what != "bon":
             start()
         EXPERIMENTS[what]()

@@ -179,7 +179,24 @@ static const char *finish_name(gr_finish f)
     return f == GR_LENGTH ? "length" : f == GR_STOP ? "stop" : "stop_string";
 }
 
-static json_t *sample_json(const gr_align *a, const gr_answer *x, uint64_t step)
+/* One for each token; null where nobody knows them. */
+static json_t *logprobs_json(const gr_answer *x, bool reference)
+{
+    json_t *list = json_array();
+
+    if (reference ? !x->s.ref : isnan(x->drawn[0])) {
+        json_decref(list);
+        return json_null();
+    }
+    for (size_t t = 0; t < x->n && list; t++)
+        if (json_array_append_new(list, gr_json_real(reference ? x->s.ref[t] : (double)x->drawn[t]))) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}
+
+static json_t *told_json(const gr_align *a, const gr_answer *x, uint64_t step)
 {
     const gr_align_prompt *p = a->prompt[x->place];
     const gr_group *row = &p->row;
@@ -197,6 +214,20 @@ static json_t *sample_json(const gr_align *a, const gr_answer *x, uint64_t step)
                      (json_int_t)x->n, "reward", gr_json_real(x->reward), "advantage", x->worth, "learnt",
                      x->learnt, "kl", x->s.ref ? json_real(x->kl) : json_null(), "logp", gr_json_real(logp), "seed",
                      (json_int_t)x->seed, "weights", weights);
+}
+
+static json_t *sample_json(const gr_align *a, const gr_answer *x, uint64_t step)
+{
+    json_t *o = told_json(a, x, step);
+
+    if (!o || gr_align_opt(a)->no_logprobs)
+        return o;
+    if (json_object_set_new(o, "logprobs", logprobs_json(x, false)) ||
+        json_object_set_new(o, "ref_logprobs", logprobs_json(x, true))) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
 }
 
 gram_status gr_align_write_samples(const gr_align *a, uint64_t step, gr_metrics *m, gram_err *err)

@@ -43,37 +43,67 @@ static gram_status rewards(void *arg, const gr_align_prompt *p, const char *cons
     return rc;
 }
 
-/* learnt: the judge that is learnt from, of which pointwise and votes say how it is asked. */
-static gram_status open_judge(gram_judge **out, const char *where, bool learnt, const gram_train_options *o,
-                              gram_err *err)
+/* How a judge is asked: about one answer at a time, or by so many rationales. */
+struct asking { const char *where; bool pointwise; size_t votes, tokens; const char *format; };
+
+static gram_status open_judge(gram_judge **out, const struct asking *ask, gram_judge_options j,
+                              const gram_train_options *o, gram_err *err)
 {
-    const gram_align_options *a = &o->align;
-    bool pointwise = learnt && a->pointwise;
+    const char *file = ask->pointwise ? o->align.pointwise_prompt : NULL;
     gram_rationale_options reasons;
     gram_options model = { .threads = o->model.threads, .device = o->model.device, .note = o->model.note,
-                           .note_arg = o->model.note_arg, .pointwise = pointwise,
-                           .scale = pointwise ? a->scale : NULL };
-    gram_judge_options j = { .model = &model, .lambda = a->lambda };
+                           .note_arg = o->model.note_arg, .pointwise = ask->pointwise,
+                           .scale = ask->pointwise ? o->align.scale : NULL };
     char *prompt = NULL;
-    gram_status rc = a->scheme ? gram_scheme_parse(a->scheme, &j.scheme, err) : GRAM_OK;
+    gram_status rc = file ? gram_read_judge_prompt(&prompt, file, true, err) : GRAM_OK;
 
-    if (learnt && a->votes) {
+    model.judge_prompt = prompt;
+    j.model = &model;
+    if (ask->votes) {
         gram_rationale_options_init(&reasons);
-        reasons.format = o->rationale_format;
-        reasons.votes = a->votes;
-        reasons.max_tokens = a->vote_tokens;
+        reasons.format = ask->format;
+        reasons.votes = ask->votes;
+        reasons.max_tokens = ask->tokens;
         reasons.seed = o->seed;
         j.rationale = &reasons;
     }
-    if (!rc && a->unit)
-        rc = gram_unit_parse(a->unit, &j.unit, err);
-    if (!rc && pointwise && a->pointwise_prompt)
-        rc = gram_read_judge_prompt(&prompt, a->pointwise_prompt, true, err);
-    model.judge_prompt = prompt;
     if (!rc)
-        rc = gram_judge_open(out, where, &j, err);
+        rc = gram_judge_open(out, ask->where, &j, err);
     free(prompt);
     return rc;
+}
+
+/* Of the judge that is learnt from. */
+static gram_status open_learnt(gr_policy *p, gram_err *err)
+{
+    const gram_align_options *a = &p->o->align;
+    const struct asking ask = { a->judge, a->pointwise, a->votes, a->vote_tokens, p->o->rationale_format };
+    gram_judge_options j = { .lambda = a->lambda };
+    gram_status rc = a->scheme ? gram_scheme_parse(a->scheme, &j.scheme, err) : GRAM_OK;
+
+    if (!rc && a->unit)
+        rc = gram_unit_parse(a->unit, &j.unit, err);
+    return rc ? rc : open_judge(&p->judge, &ask, j, p->o, err);
+}
+
+/* Of another one of the held-out prompts, each of which has one answer: if it compares, then with the row's. Scheme and
+ * lambda are of the judge that is learnt from, which may be of another kind. */
+static gram_status open_other(gr_policy *p, gram_err *err)
+{
+    const gram_align_options *a = &p->o->align;
+    const struct asking ask = { .where = a->eval_judge ? a->eval_judge : a->judge, .votes = a->eval_votes,
+                                .tokens = a->eval_vote_tokens, .format = a->eval_format };
+    gram_judge_options compares = { .scheme = GRAM_SCHEME_REFERENCE };
+    gram_status rc = a->unit ? gram_unit_parse(a->unit, &compares.unit, err) : GRAM_OK;
+
+    if (!rc && !ask.votes) {
+        rc = open_judge(&p->eval_judge, &ask, (gram_judge_options){ 0 }, p->o, err);
+        if (rc || gram_judge_across_prompts(p->eval_judge))
+            return rc;
+        gram_judge_close(p->eval_judge);
+        p->eval_judge = NULL;
+    }
+    return rc ? rc : open_judge(&p->eval_judge, &ask, compares, p->o, err);
 }
 
 static gram_status check_references(const gr_align_prompts *p, const char *what, gram_err *err)
@@ -108,21 +138,22 @@ static gram_status check_judges(const gr_policy *p, gram_err *err)
         return check_references(&p->held, "the judge of the held-out prompts", err);
     if (!gram_judge_across_prompts(p->eval_judge))
         return gr_fail(err, GRAM_EARG, "%s: it compares answers to one prompt, and a held-out prompt has one: wanted "
-                       "an `eval-judge` that gives numbers, or the scheme `reference`",
-                       a->eval_judge ? a->eval_judge : a->judge);
+                       "another `eval-judge`, or the scheme `reference`", a->judge);
     return GRAM_OK;
 }
 
 static gram_status open_judges(gr_policy *p, gram_err *err)
 {
     const gram_align_options *a = &p->o->align;
-    gram_status rc = open_judge(&p->judge, a->judge, true, p->o, err);
+    gram_status rc = open_learnt(p, err);
 
     p->eval_judge = p->judge;
-    if (!rc && a->eval_judge && strcmp(a->eval_judge, a->judge))
-        rc = open_judge(&p->eval_judge, a->eval_judge, false, p->o, err);
+    if (!rc && (a->eval_votes || (a->eval_judge && strcmp(a->eval_judge, a->judge))))
+        rc = open_other(p, err);
     if (!rc && p->o->note)
         p->o->note(p->o->arg, gram_judge_about(p->judge));
+    if (!rc && p->o->note && p->eval_judge != p->judge)
+        p->o->note(p->o->arg, gram_judge_about(p->eval_judge));
     return rc ? rc : check_judges(p, err);
 }
 

@@ -68,6 +68,8 @@ static int open_judges(struct judges *j, gram_model *policy, const char *policy_
         plain.scale = plain.judge_prompt = plain.label_a = plain.label_b = NULL;
     }
     rc = cli_judging(&o, &model, &reasons);
+    if (!rc)
+        rc = cli_judge_unused(gold_where && is_judge(gold_where) ? gold_where : NULL, &model);
     if (rc)
         return rc;
     gold = (gram_judge_options){ .model = &plain, .key = o.key, .timeout = o.timeout };

@@ -1,5 +1,6 @@
 /* judging.c - see judging.h. */
 #include <stdlib.h>
+#include <string.h>
 #include "cli/judging.h"
 
 char *cli_judge_where, *cli_policy_template;
@@ -36,4 +37,26 @@ int cli_judging(gram_judge_options *o, const gram_options *model, gram_rationale
     if (unit && gram_unit_parse(unit, &o->unit, &err))
         return cli_usage("--unit: %s", err.text);
     return cli_votes(reasons, &o->rationale);
+}
+
+static bool is_program(const char *judge)
+{
+    return judge && !strncmp(judge, "exec:", 5);
+}
+
+static bool is_model(const char *judge)
+{
+    return judge && !is_program(judge) && strncmp(judge, "http://", 7) && strncmp(judge, "https://", 8);
+}
+
+int cli_judge_unused(const char *gold, const gram_options *model)
+{
+    const char *name = model->judge_prompt ? "judge-prompt" : model->label_a ? "labels" : NULL;
+    const char *judge = cli_judge_where;
+
+    if (name && !is_model(judge) && !is_model(gold))
+        return cli_usage("--%s: %s judges in its own way; a model that is opened here can be asked so", name, judge);
+    if (timeout_s > 0 && !is_program(judge) && !is_program(gold))
+        return cli_usage("--judge-timeout: %s is no program", judge);
+    return CLI_DONE;
 }

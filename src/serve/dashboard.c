@@ -26,7 +26,7 @@
 
 enum { DEPTH = 3, RUNS = 1000 };
 #define PIECE   ((off_t)4 << 20)        /* of metrics, in one answer */
-#define SAMPLES ((off_t)48 << 10)
+#define SAMPLES ((off_t)192 << 10)
 
 struct gr_dashboard {
     struct MHD_Daemon *daemon;

@@ -25,10 +25,10 @@ static const rule scoring[] = {
     { "score_template", "", NULL },
 };
 
-/* Of all of them but the one that judges by criteria and can write reasons. */
+/* Of all of them but those that judge by criteria and can write reasons. */
 static const rule plain[] = { { "rationale", "f", NULL }, { "criteria", "\"", NULL } };
 
-/* Of the path that does: what only other texts have. */
+/* Of the paths that do: what only other texts have. */
 static const rule rationale[] = {
     { "n", "1", NULL },                     { "best_of", "1", NULL },
     { "stop", "[", NULL },                  { "stop_token_ids", "[", NULL },

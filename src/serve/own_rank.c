@@ -521,16 +521,6 @@ static int read_responses(gr_req *r, rank_state *st)
     return refuse_faults(r, st);
 }
 
-static int read_criteria(gr_req *r, const char **out)
-{
-    const char *text;
-    int rc = gr_read_string(r, "criteria", "", &text);
-
-    if (!rc && *text)
-        *out = text;
-    return rc;
-}
-
 int gr_own_rank(gr_req *r)
 {
     rank_state *st = gr_req_alloc(r, 1, sizeof *st);
@@ -552,7 +542,7 @@ int gr_own_rank(gr_req *r)
         return gr_refuse(r, 422, "method", "method must be linear, tournament, all-pairs or reference");
     rc = gr_read_prompt(r, json_object_get(r->in, "prompt"), "prompt", &st->prompt);
     if (!rc)
-        rc = read_criteria(r, &st->prompt.criteria);
+        rc = gr_read_criteria(r, &st->prompt.criteria);
     if (!rc)
         rc = read_responses(r, st);
     if (rc)

@@ -1,4 +1,5 @@
-/* own_reward.c - POST /v1/reward: a number for each response.
+/* own_reward.c - POST /v1/reward: a number for each response; with "rationale": true by verdicts behind reasons
+ * (rationales.h), and with "criteria" by these.
  *
  *     {"prompt": P, "responses": [..] | "response": R, "reference": R0 | [..], "partial": false}
  * -> {"rewards": [..], "scale": "reference"|"group"|"head",
@@ -11,15 +12,15 @@
 #include "serve/reward.h"
 
 /* The verdicts that a response was part of, as they came: "a" is the response with the lower index. */
-static json_t *comparisons_json(const gr_req *r, const gr_rewards *w, size_t i)
+static json_t *comparisons_json(gr_req *r, const gr_rewards *w, size_t i)
 {
     json_t *list = json_array();
 
     for (size_t k = 0; k < r->job.n; k++) {
         json_t *v;
-        if ((w->who[k].i != i && w->who[k].j != i) || w->item[i].by_head)
+        if ((w->who[k].i != i && w->who[k].j != i) || w->item[i].by_head || r->job.fault[k])
             continue;
-        v = gr_verdict_json(&r->job.verdict[k]);
+        v = w->reasons ? gr_rationales_json(r, w->reasons, k) : gr_verdict_json(&r->job.verdict[k]);
         json_object_set_new(v, "a", json_integer((json_int_t)w->who[k].i));
         json_object_set_new(v, "b", w->who[k].j == w->n ? json_string("reference")
                                                          : json_integer((json_int_t)w->who[k].j));
@@ -53,7 +54,15 @@ static json_t *item_json(gr_req *r, const gr_rewards *w, size_t i)
     return o;
 }
 
-static int answer(gr_req *r)
+static void clear(gr_req *r)
+{
+    const gr_rewards *w = r->state;
+
+    gr_rationales_clear(w->reasons);
+}
+
+/* NULL: out of memory. */
+static json_t *whole(gr_req *r)
 {
     const gr_rewards *w = r->state;
     json_t *data = json_array(), *rewards = json_array();
@@ -62,10 +71,35 @@ static int answer(gr_req *r)
         gr_push(&rewards, w->item[i].why ? json_null() : json_real(gr_item_trainer(&w->item[i])));
         gr_push(&data, item_json(r, w, i));
     }
-    return gr_answer(r, json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:o, s:o}", "id", r->id, "object", "reward",
-                                  "created", (json_int_t)time(NULL), "model", gr_model_name(r),
-                                  "scale", gr_rewards_scale(w), "rewards", rewards, "data", data,
-                                  "usage", gr_usage_json(r)));
+    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:o, s:o}", "id", r->id, "object", "reward", "created",
+                     (json_int_t)time(NULL), "model", gr_model_name(r), "scale", gr_rewards_scale(w), "rewards",
+                     rewards, "data", data, "usage", w->reasons ? gr_rationales_usage(w->reasons) : gr_usage_json(r));
+}
+
+static int answer(gr_req *r)
+{
+    const gr_rewards *w = r->state;
+
+    if (w->reasons) {
+        r->pairs += w->reasons->n;
+        r->tokens += w->reasons->prompt_tokens + w->reasons->written;
+    }
+    return gr_answer(r, whole(r));
+}
+
+/* Criteria and reasons are read before the responses: what they say is of all. */
+static int read_how(gr_req *r, gr_rewards *w, gram_prompt *prompt)
+{
+    int rc = gr_refuse_unread_score(r);
+
+    if (!rc)
+        rc = gr_read_criteria(r, &prompt->criteria);
+    if (!rc)
+        rc = gr_rationales_read(r, &w->reasons);
+    r->clear = clear;
+    if (!rc && w->reasons)
+        w->reasons->whole = whole;
+    return rc ? rc : gr_read_bool(r, "partial", false, &w->partial);
 }
 
 int gr_own_reward(gr_req *r)
@@ -80,10 +114,10 @@ int gr_own_reward(gr_req *r)
         rc = gr_read_list(r, "responses", list, &n);
     if (rc)
         return rc;
-    w = gr_rewards_new(r, one ? "response" : "responses", !one, n);
+    w = gr_rewards_room(r, one ? "response" : "responses", !one, n);
     if (!w)
         return r->status;
-    rc = gr_read_bool(r, "partial", false, &w->partial);
+    rc = read_how(r, w, &prompt);
     for (size_t i = 0; i < n && !rc; i++) {
         w->item[i].prompt = prompt;
         rc = gr_item_read(r, &w->item[i], gr_read_answer(r, one ? one : json_array_get(list, i), gr_item_name(r, w, i),

@@ -158,6 +158,16 @@ int gr_read_string(gr_req *r, const char *name, const char *otherwise, const cha
     return 0;
 }
 
+int gr_read_criteria(gr_req *r, const char **out)
+{
+    const char *text = "";
+    int rc = gr_read_string(r, "criteria", text, &text);
+
+    if (!rc && *text)
+        *out = text;
+    return rc;
+}
+
 int gr_read_list(gr_req *r, const char *name, json_t *v, size_t *n)
 {
     if (!json_is_array(v))

@@ -98,6 +98,7 @@ int gr_read_bool(gr_req *r, const char *name, bool otherwise, bool *out);
 int gr_read_size(gr_req *r, const char *name, size_t otherwise, size_t *out);
 int gr_read_number(gr_req *r, const char *name, double otherwise, double *out);
 int gr_read_string(gr_req *r, const char *name, const char *otherwise, const char **out);   /* otherwise NULL: needed */
+int gr_read_criteria(gr_req *r, const char **out);          /* the request's, for all that it asks; none: *out stays */
 /* The field's text is not one: missing, null, of another kind, or with a character that text does not hold. */
 int gr_refuse_text(gr_req *r, const json_t *v, const char *name);
 
@@ -125,7 +126,7 @@ bool gr_is_text(const char *p, size_t n);                   /* UTF-8 without NUL
 /* Fields that change a result and that nobody here reads: of a path that scores, of one that writes, and what a chat or
  * a completion adds to that. fields.c */
 int gr_refuse_unread(gr_req *r);
-int gr_refuse_unread_score(gr_req *r);      /* of the one path that scores and can write reasons */
+int gr_refuse_unread_score(gr_req *r);      /* of a path that scores, reads criteria and can write reasons */
 int gr_refuse_unread_rationale(gr_req *r);  /* and what it adds where it does */
 int gr_refuse_unread_writing(gr_req *r);
 int gr_refuse_unread_chat(gr_req *r);

@@ -2,12 +2,18 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/err.h"
 #include "serve/groups.h"
 #include "serve/serve_int.h"
 
 gr_rewards *gr_rewards_new(gr_req *r, const char *field, bool list, size_t n)
 {
-    gr_rewards *w = gr_refuse_unread(r) ? NULL : gr_req_alloc(r, 1, sizeof *w);
+    return gr_refuse_unread(r) ? NULL : gr_rewards_room(r, field, list, n);
+}
+
+gr_rewards *gr_rewards_room(gr_req *r, const char *field, bool list, size_t n)
+{
+    gr_rewards *w = gr_req_alloc(r, 1, sizeof *w);
 
     if (!w)
         return NULL;
@@ -160,7 +166,7 @@ static int choose_scale(gr_req *r, gr_rewards *w)
         gr_item *it = &w->item[i];
         if (!it->reference && !w->group_only)
             it->reference = r->opt->reference;
-        it->by_head = r->engine->rewards && !it->reference && !w->group_only;
+        it->by_head = r->engine->rewards && !it->reference && !w->group_only && !w->reasons;
         with += it->reference != NULL;
     }
     if (with > 0 && with < w->n)
@@ -373,6 +379,38 @@ static int read_verdicts(gr_req *r)
     return rc ? rc : refuse_faults(r, w);
 }
 
+/* ---- Asking ---- */
+
+/* The worker's, when all verdicts are there: a stream is answered by itself, and no more is compared. */
+static gram_status read_stream(gr_req *r, gram_err *err)
+{
+    const gr_rewards *w = r->state;
+
+    if (!w->reasons->stream)
+        return GRAM_OK;
+    r->read = NULL;
+    if (!read_verdicts(r))
+        return GRAM_OK;
+    return r->status == 422 ? gr_fail(err, GRAM_EARG, "%s", r->why) : gr_nomem(err, "rewards");
+}
+
+static int ask_reasons(gr_req *r, gr_rewards *w, const gram_pair *pair, size_t n, gr_req_fn *finish)
+{
+    size_t (*called)[2] = gr_req_alloc(r, n, sizeof *called);
+
+    if (!called)
+        return r->status;
+    for (size_t k = 0; k < n; k++) {
+        called[k][0] = w->who[k].i;
+        called[k][1] = w->who[k].j < w->n ? w->who[k].j : SIZE_MAX;
+    }
+    w->reasons->pair = pair;
+    w->reasons->n = n;
+    w->reasons->called = (const size_t (*)[2])called;
+    w->reasons->more = read_stream;
+    return gr_rationales_ask(r, w->reasons, finish);
+}
+
 int gr_rewards_ask(gr_req *r, gr_rewards *w, gr_req_fn *finish)
 {
     size_t n;
@@ -401,7 +439,7 @@ int gr_rewards_ask(gr_req *r, gr_rewards *w, gr_req_fn *finish)
         return r->status;
     list_pairs(w, pair, text);
     r->read = read_verdicts;
-    return gr_ask(r, pair, text, n, finish);
+    return w->reasons ? ask_reasons(r, w, pair, n, finish) : gr_ask(r, pair, text, n, finish);
 }
 
 const char *gr_rewards_scale(const gr_rewards *w)

@@ -14,7 +14,7 @@
 #ifndef GR_SERVE_REWARD_H
 #define GR_SERVE_REWARD_H
 
-#include "serve/req.h"
+#include "serve/rationales.h"
 
 typedef struct {
     gram_prompt prompt;
@@ -43,10 +43,12 @@ typedef struct {
     bool raw;                       /* the endpoint answers with margins */
     bool partial;                   /* the endpoint has a place for an item's fault */
     bool detail;                    /* the endpoint's own use */
+    gr_rationales *reasons;         /* written before each comparison, with `whole` set; NULL: none are */
 } gr_rewards;
 
-/* Items for the n elements of a field, kept as r->state; NULL: refused. */
+/* Items for the n elements of a field, kept as r->state; NULL: refused, as is criteria or rationale. */
 gr_rewards *gr_rewards_new(gr_req *r, const char *field, bool list, size_t n);
+gr_rewards *gr_rewards_room(gr_req *r, const char *field, bool list, size_t n);     /* where the endpoint reads these */
 const char *gr_item_name(gr_req *r, const gr_rewards *w, size_t i);     /* as gr_at() */
 /* What reading item i came to: a refusal of its value (422) becomes its fault, and 0. */
 int gr_item_read(gr_req *r, gr_item *it, int rc);

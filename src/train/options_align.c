@@ -20,14 +20,29 @@ static gram_status check_kl(const gram_train_options *o, gram_err *err)
     return GRAM_OK;
 }
 
+/* The first setting of a clip, of ratios or of values, that is not the default; NULL: none is. */
+static const char *clip_set(const gram_align_options *a)
+{
+    bool ratio = a->ratio != GRAM_RATIO_NONE;
+
+    return ratio && a->clip_low != 0.2 ? "clip-low" : ratio && a->clip_high != 0.2 ? "clip-high"
+         : ratio && a->dual_clip != 0 ? "dual-clip"
+         : a->algorithm == GRAM_ALGORITHM_PPO && a->value_clip != 0.2 ? "value-clip" : NULL;
+}
+
 static gram_status check_updates(const gram_train_options *o, gram_err *err)
 {
     const gram_align_options *a = &o->align;
     bool again = a->updates > 1 || a->rollout > o->batch_rows;
+    const char *clips = clip_set(a);
 
     if (a->algorithm != GRAM_ALGORITHM_RAFT && a->ratio == GRAM_RATIO_NONE && again)
         return gr_fail(err, GRAM_EARG, "ratio: without one, answers may be learnt from by the weights that wrote them "
                        "alone: wanted `updates` 1 and `rollout-prompts` no more than `batch-rows`, %zu", o->batch_rows);
+    if (!again && clips)
+        return gr_fail(err, GRAM_EARG, "%s: each answer is learnt from once and by the weights that wrote it, so that "
+                       "nothing is clipped: wanted `updates` 2 or more, or `rollout-prompts` above `batch-rows`, %zu",
+                       clips, o->batch_rows);
     if (a->rollout % (a->rollout < o->batch_rows ? a->rollout : o->batch_rows))
         return gr_fail(err, GRAM_EARG, "rollout-prompts: %zu is no multiple of batch-rows, %zu", a->rollout,
                        o->batch_rows);
@@ -39,7 +54,8 @@ static gram_status check_self(const gram_align_options *a, gram_err *err)
 {
     const struct { bool on; const char *name; } not[] = {
         { a->eval_judge, "eval-judge" }, { a->scheme, "scheme" }, { a->unit, "unit" }, { a->pointwise, "pointwise" },
-        { a->votes, "judge-votes" }, { a->lambda != 0, "lambda" }, { a->global, "global" }, { a->sampler, "sampler" },
+        { a->votes, "judge-votes" }, { a->eval_votes, "eval-judge-votes" }, { a->lambda != 0, "lambda" },
+        { a->global, "global" }, { a->sampler, "sampler" },
         { a->algorithm == GRAM_ALGORITHM_REMAX, "algorithm remax" },
         { a->algorithm == GRAM_ALGORITHM_ONLINE_DPO, "algorithm online-dpo" } };
 
@@ -72,9 +88,9 @@ gram_status gr_options_check_align(const gram_train_options *o, gram_err *err)
     else if (o->rationale_format && !a->votes)
         rc = gr_fail(err, GRAM_EARG, "rationale-format: wanted `judge` self or `judge-votes` with it, without which it "
                      "says nothing");
-    else if (a->votes % 2)
-        rc = gr_fail(err, GRAM_EARG, "judge-votes: half of them read a pair in each order: wanted an even number, "
-                     "found %zu", a->votes);
+    else if (a->votes % 2 || a->eval_votes % 2)
+        rc = gr_fail(err, GRAM_EARG, "%sjudge-votes: half of them read a pair in each order: wanted an even number, "
+                     "found %zu", a->votes % 2 ? "" : "eval-", a->votes % 2 ? a->votes : a->eval_votes);
     else if (a->votes && a->pointwise)
         rc = gr_fail(err, GRAM_EARG, "judge-votes: reasons are written about two answers, and `pointwise` asks about "
                      "one");
@@ -92,6 +108,9 @@ gram_status gr_options_check_align(const gram_train_options *o, gram_err *err)
     if (a->global && a->rollout % a->samples)
         return gr_fail(err, GRAM_EARG, "global: the best of each %zu answers are kept: wanted `rollout-prompts` to be "
                        "a multiple, found %zu", a->samples, a->rollout);
+    if (a->global && a->min_gain > 0)
+        return gr_fail(err, GRAM_EARG, "min-gain: it sets the best answer to a prompt against their mean, and with "
+                       "`global` a prompt has one");
     if (a->sampler && a->kl)
         return gr_fail(err, GRAM_EARG, "sampler: the distance to a reference is measured on the policy's own answers: "
                        "wanted `kl` none");

@@ -37,7 +37,8 @@ static inline int write_prompts(void **state)
         assert_true(gr_buf_printf(&b, "{\"prompt\":\"Say %d%s\",\"reference\":\"no\"}\n", i, i % 3 ? "" : " again"));
     prompts = check_write("prompts.jsonl", b.p);
     gr_buf_clear(&b);
-    held = check_write("held.jsonl", "{\"prompt\":\"Say it\",\"reference\":\"no\"}\n{\"prompt\":\"And that\"}\n");
+    held = check_write("held.jsonl", "{\"prompt\":\"Say it\",\"reference\":\"no\"}\n"
+                                     "{\"prompt\":\"And that\",\"reference\":\"yes it is\"}\n");
     return 0;
 }
 

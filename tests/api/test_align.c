@@ -1,4 +1,5 @@
 /* test_align.c - a policy's run: that what wrote is what is trained, what moves what, and a resume bit for bit. */
+#include "gram/generate.h"
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -284,9 +285,14 @@ static const struct { const char *set, *with[5]; int what; } move[] = {
     { "kl=none", { "algorithm=ppo", "cut=keep", "updates=1" }, WEIGHTS },
     { "kl-in=loss", { "algorithm=ppo", "kl=k3", "cut=keep" }, WEIGHTS },
     { "resample=2", { SOME, "cut=keep" }, SAMPLES }, { "sampler=" OTHER, { "algorithm=raft", "cut=keep" }, SAMPLES },
-    { "judge-votes=2", { NULL }, RC },
+    { "judge-votes=2", { NULL }, RC }, { "eval-judge-votes=2", { "eval-file=HELD" }, RC },
+    { "eval-judge-tokens=3", { "eval-file=HELD", "eval-judge=" MODEL, "eval-judge-votes=2", "eval-judge-tokens=9" },
+      LINES },
+    { "eval-judge-format=rm-r1", { "eval-file=HELD", "eval-judge=" MODEL, "eval-judge-votes=2", "eval-judge-tokens=9" },
+      LINES },
+    { "no-logprobs=true", { NULL }, SAMPLES },
     { "judge-tokens=3", { ("judge=" MODEL), "judge-votes=2", "cut=keep" }, WEIGHTS },
-    { "lambda=1", { NULL }, RC },           /* a program gives numbers: these four are for models, and refused */
+    { "lambda=1", { NULL }, RC },           /* a program gives numbers: these five are for models, and refused */
 };
 
 /* What an option is compared with: a run of its company, made once for all that have the same. */
@@ -366,8 +372,13 @@ static void what_says_nothing_is_refused(void **state)
         { { "algorithm=ppo", "value=" REWARD "/../purm" }, "gives 2 numbers" },
         { { "sampler=" OTHER }, "rloo has no use" }, { { "algorithm=raft", "sampler=" OTHER, "kl=k1" }, "own answers" },
         { { "algorithm=raft", "resample=2" }, "raft has no use" },
-        { { "rationale-format=rm-r1" }, "wanted `judge` self" },
+        { { "rationale-format=rm-r1" }, "wanted `judge` self" }, { { "eval-judge-votes=2" }, "eval-file" },
         { { "algorithm=ppo", "lr=0", "value-lr=1e-3" }, "rises and falls" },
+        { { "algorithm=raft", "global=true", "rollout-prompts=6", "min-gain=1" }, "min-gain" },
+        { { "algorithm=raft++", "dual-clip=3" }, "raft++ has no use" },
+        { { "algorithm=raft++", "clip-low=0.1" }, "raft++ has no use" },
+        { { "batch-rows=4", "clip-high=0.28" }, "nothing is clipped" },
+        { { "algorithm=ppo", "batch-rows=4", "updates=1", "value-clip=1" }, "value-clip: each" },
         { { "algorithm=ppo", "samples=1", "judge=" MODEL }, "one prompt" },
     };
 
@@ -552,6 +563,56 @@ static void votes_are_rewards(void **state)
     json_decref(s), json_decref(o.lines);
 }
 
+struct votes { gram_reasoner *r; double margin; };
+
+static int judge_held(void *arg, const gram_answer *a)
+{
+    struct votes *h = arg;
+    gram_message turn = { "user", a->prompt ? "And that" : "Say it" };
+    gram_pair pair = { .prompt = { &turn, 1, NULL }, .a = a->text, .b = a->prompt ? "yes it is" : "no" };
+    gram_reasoned v;
+    size_t bad;
+
+    CHECK_OK(gram_reason(h->r, &pair, 1, &v, &bad, &check_err));
+    h->margin += v.verdict.logit_margin / 2;
+    gram_reasoned_clear(&v);
+    return 0;
+}
+
+/* Held-out prompts are judged behind reasons, by another judge than the program that is learnt from: each greedy
+ * answer against the row's. */
+static void held_out_votes(void **state)
+{
+    const char *const set[] = { filled("eval-file=HELD"), "eval-judge=" MODEL, "eval-judge-votes=2",
+                                "eval-judge-tokens=5", "seed=3", "steps=1", "batch-rows=4", "kl=none" };
+    const gram_message turn[] = { { "user", "Say it" }, { "user", "And that" } };
+    const gram_prompt prompt[] = { { .turn = &turn[0], .n = 1 }, { .turn = &turn[1], .n = 1 } };
+    outcome o = run(set, GR_COUNT(set));
+    gram_rationale_options how;
+    gram_generation g;
+    struct votes h = { NULL, 0 };
+    gram_model *m;
+
+    (void)state;
+    CHECK_OK(o.rc);
+    gram_rationale_options_init(&how);
+    how.max_tokens = 5;
+    how.seed = 3;
+    gram_generation_init(&g);
+    g.temperature = 0;
+    g.max_new_tokens = 20;
+    g.products = GRAM_PRODUCTS_TILES;
+    CHECK_OK(gram_open(&m, MODEL, &(gram_options){ .threads = 1 }, &check_err));
+    CHECK_OK(gram_reasoner_open(&h.r, m, &how, &check_err));
+    CHECK_OK(gram_generate(m, prompt, 2, &g, judge_held, &h, &check_err));
+    if (!(fabs(of(json_array_get(o.lines, 0), "held_loss") + h.margin) < 1e-4))     /* float32 in other company */
+        fail_msg("held_loss is %.9g, and the votes say %.9g", of(json_array_get(o.lines, 0), "held_loss"), -h.margin);
+    gram_reasoner_close(h.r);
+    gram_close(m);
+    free((char *)(uintptr_t)set[0]);
+    json_decref(o.lines);
+}
+
 static void a_judge_learns_to_reason(void **state)
 {
     const char *const small[] = { "judge=self", "samples=4", "batch-rows=4", "steps=1", "cut=keep", "kl=none" };
@@ -562,6 +623,7 @@ static void a_judge_learns_to_reason(void **state)
         { { "samples=3" }, "even" }, { { "samples=4", "algorithm=remax" }, "remax" },
         { { "samples=4", "scheme=circular" }, "scheme" },
         { { "samples=4", "eval-judge=self", "eval-file=HELD" }, "eval-judge" },
+        { { "samples=4", "eval-judge-votes=2", "eval-file=HELD" }, "eval-judge-votes" },
     };
     char *was[] = { prompts, held };
     const char *own[GR_COUNT(raft)];
@@ -640,6 +702,7 @@ int main(void)
         cmocka_unit_test(clipped_each_by_itself), cmocka_unit_test(the_start_may_be_the_best),
         cmocka_unit_test(what_says_nothing_is_refused), cmocka_unit_test(killed_and_resumed_it_is_the_same),
         cmocka_unit_test(a_judge_learns_to_reason), cmocka_unit_test(votes_are_rewards),
+        cmocka_unit_test(held_out_votes),
         cmocka_unit_test(every_method_climbs),
         cmocka_unit_test(every_option_moves_something)
     };

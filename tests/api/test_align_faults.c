@@ -205,10 +205,14 @@ static void remax_is_measured_by_the_same_prompts_greedy_answer(void **state)
 static int on_drawn(void *arg, const gram_answer *a)
 {
     const json_t *line = arg;
+    const json_t *each = text_of(line, "logprobs");
     double sum = 0;
 
-    for (size_t t = 0; t < a->tokens; t++)
+    assert_int_equal(json_array_size(each), a->tokens);
+    for (size_t t = 0; t < a->tokens; t++) {
         sum += a->tempered[t];
+        assert_true(fabs(a->tempered[t] - json_number_value(json_array_get(each, t))) < 1e-5);
+    }
     assert_string_equal(json_string_value(text_of(line, "completion")), a->text);
     assert_true(fabs(sum - of(line, "logp")) < 1e-4);
     return 0;
@@ -231,6 +235,50 @@ static void prompts_are_those_of_generate(void **state)
         CHECK_OK(gram_generate(m, &(gram_prompt){ .turn = &turn, .n = 1 }, 1, &how, on_drawn, line, &check_err));
     }
     gram_close(m);
+    json_decref(s), json_decref(o.lines);
+}
+
+/* How far the first of two lists of a line's is above the second, summed; 0 of a list that is not there. */
+static double above(const json_t *line, const char *key, const char *less)
+{
+    double sum = 0, n = of(line, "tokens");
+
+    for (size_t t = 0; t < (size_t)n; t++)
+        sum += json_number_value(json_array_get(text_of(line, key), t)) -
+               json_number_value(json_array_get(text_of(line, less), t));
+    assert_int_equal(json_array_size(text_of(line, key)), n);
+    return sum;
+}
+
+/* The log-probabilities of a line's tokens sum up to what it says of the answer, as its weights and as the reference
+ * have them; where there is no reference they are null, and left out where they were not wanted. */
+static void samples_have_each_tokens_logprobs(void **state)
+{
+    outcome o = run((const char *const[]){ "kl=k3", "kl-in=loss", "cut=keep", "lr=0.05", "temperature=0.7" }, 5);
+    json_t *s = read_lines(o.dir, "samples.jsonl"), *line;
+    size_t i, apart = 0;
+
+    (void)state;
+    CHECK_OK(o.rc);
+    json_array_foreach(s, i, line) {                        /* nine digits, of passes in two companies */
+        double far = above(line, "logprobs", "ref_logprobs");
+        assert_true(fabs(above(line, "logprobs", "") - of(line, "logp")) < 1e-6 * (1 + fabs(of(line, "logp"))));
+        assert_int_equal(json_array_size(text_of(line, "ref_logprobs")), of(line, "tokens"));
+        if (!(fabs(far - of(line, "kl")) < 1e-4))
+            fail_msg("answer %zu: %.9g, and kl is %.9g", i, far, of(line, "kl"));
+        assert_true(of(line, "step") > 1 || fabs(far) < 1e-4);
+        apart += fabs(far) > 1e-2;
+    }
+    assert_true(apart > 0);
+    json_decref(s), json_decref(o.lines);
+    o = run((const char *const[]){ "algorithm=remax", "kl=none" }, 2);
+    s = read_lines(o.dir, "samples.jsonl");
+    json_array_foreach(s, i, line)
+        assert_true(json_is_null(text_of(line, "ref_logprobs")) && json_is_array(text_of(line, "logprobs")));
+    json_decref(s), json_decref(o.lines);
+    o = run((const char *const[]){ "no-logprobs=true", "steps=1" }, 2);
+    s = read_lines(o.dir, "samples.jsonl");
+    assert_true(json_array_size(s) && !text_of(json_array_get(s, 0), "logprobs"));
     json_decref(s), json_decref(o.lines);
 }
 
@@ -262,7 +310,8 @@ int main(void)
         cmocka_unit_test(numbers_do_not_see_the_cut), cmocka_unit_test(each_rollout_is_of_its_own_weights),
         cmocka_unit_test(the_reference_is_the_start_with_its_adapter),
         cmocka_unit_test(remax_is_measured_by_the_same_prompts_greedy_answer),
-        cmocka_unit_test(prompts_are_those_of_generate), cmocka_unit_test(many_cut_answers_are_said)
+        cmocka_unit_test(prompts_are_those_of_generate), cmocka_unit_test(many_cut_answers_are_said),
+        cmocka_unit_test(samples_have_each_tokens_logprobs)
     };
 
     return cmocka_run_group_tests(tests, write_prompts, free_prompts);

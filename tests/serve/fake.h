@@ -46,7 +46,7 @@ static double fake_strength(const char *s)
 
 static bool fake_has(const gram_pair *p, const char *word)
 {
-    return strstr(p->a, word) || strstr(p->b, word);
+    return strstr(p->a, word) || strstr(p->b, word) || (p->prompt.criteria && strstr(p->prompt.criteria, word));
 }
 
 struct fake_self { gram_usage usage; gram_turns turns; };       /* of an engine that is open */

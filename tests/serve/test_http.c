@@ -330,11 +330,22 @@ static void rationales_are_streamed(void **state)
     assert_true(times("\"object\":\"rank\"") == 1 && times("[DONE]") == 1);
     stream("/v1/rank", "{\"prompt\":\"q\",\"responses\":[\"x\",\"TOOLONG\"]," REASONS);
     assert_true(strstr(text, "HTTP/1.1 422") && strstr(text, "responses[1]"));
+    stream("/v1/reward", "{\"prompt\":\"q\",\"responses\":[\"SLOW\",\"y\",\"zzz\"]," REASONS);
+    assert_true(times("\"rationale.chunk\"") == 24 && times("\"pair\":[1,2]") == 8);
+    assert_true(times("\"object\":\"reward\"") == 1 && times("\"orders\":") == 6 && times("[DONE]") == 1);
+    stream("/v1/reward", "{\"prompt\":\"q\",\"response\":\"x\",\"reference\":\"y\"," REASONS);
+    assert_int_equal(times("\"pair\":[0,\"reference\"]"), 8);
+    stream("/v1/reward", "{\"prompt\":\"q\",\"responses\":[\"x\",\"TOOLONG\"]," REASONS);
+    assert_true(strstr(text, "HTTP/1.1 422") && strstr(text, "responses[1]"));
+    stream("/v1/reward", "{\"prompt\":\"q\",\"partial\":true,\"responses\":[\"x\",\"TOOLONG\",\"yy\"]," REASONS);
+    assert_true(times("\"pair\":[0,2]") == 8 && times("at most 2048") == 1 && times("[DONE]") == 1);
     stream("/v1/score", "{\"prompt\":\"q\",\"a\":\"BOOM\",\"b\":\"y\"," REASONS);
     assert_null(strstr(text, "[DONE]"));                /* it breaks off, as a chat does */
     for (int i = 0; i < 20; i++) {                      /* clients that leave in the middle */
         int fd = dial();
-        if (i % 4 < 2)
+        if (i % 8 < 2)
+            post(fd, "/v1/reward", "", "{\"prompt\":\"q\",\"responses\":[\"SLOW\",\"y\",\"z\"]," REASONS);
+        else if (i % 4 < 2)
             post(fd, "/v1/score", "", "{\"prompt\":\"q\",\"a\":\"SLOW\",\"b\":\"y\"," REASONS);
         else
             post(fd, "/v1/rank", "",

@@ -53,6 +53,8 @@ static void every_allocation_may_fail(void **state)
         { "/v1/rank", "{\"prompt\":\"p\",\"responses\":[\"a\",\"TOOLONG\",\"four\",\"three\"],\"method\":\"linear\","
           "\"partial\":true,\"rationale\":true,\"votes\":1}" },
         { "/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\",\"zzz\"]}" },
+        { "/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"TOOLONG\",\"yy\"],\"partial\":true,"
+          "\"criteria\":\"k\",\"rationale\":true,\"votes\":1}" },
         { "/get_reward", "{\"query\":[\"" TEXT "\",\"p a</s>\"],\"prompts\":[\"q\",\"p \"],\"labels\":[\"r\",\"s\"]}" },
         { "/score", "{\"queries\":\"q\",\"documents\":[\"x\",\"yy\"]}" },
         { "/classify", "{\"reference\":\"r\",\"input\":\"" TEXT "\"}" },

@@ -218,6 +218,98 @@ static void only_what_is_left_is_compared(void **state)
     use_judge();
 }
 
+/* Within a group, over one answer and over an answer each: the numbers are those without reasons, which stand in each
+ * comparison. */
+static void rewards_by_reasons(void **state)
+{
+    static const char *const how[] = { "\"responses\":[\"a\",\"four\",\"three of them\"]",
+        "\"responses\":[\"a\",\"four\"],\"reference\":\"r\"", "\"response\":\"a\",\"reference\":\"r\"",
+        "\"responses\":[\"a\",\"four\"],\"reference\":[\"r\",\"s\"]" };
+    static const char *const same[] = { "rewards", "scale" };
+
+    (void)state;
+    options.max_rows = 64;
+    for (size_t i = 0; i < GR_COUNT(how); i++) {
+        char body[256];
+        json_t *plain, *out, *item;
+        size_t k, pairs = 0;
+        snprintf(body, sizeof body, "{\"prompt\":\"p\",%s,\"criteria\":\"k\",\"rationale\":true,\"votes\":3,"
+                 "\"seed\":5}", how[i]);
+        out = ask("/v1/reward", body);
+        snprintf(body, sizeof body, "{\"prompt\":\"p\",%s}", how[i]);
+        plain = ask("/v1/reward", body);
+        for (k = 0; k < GR_COUNT(same); k++)
+            assert_true(json_equal(json_object_get(out, same[k]), json_object_get(plain, same[k])));
+        json_array_foreach(json_object_get(out, "data"), k, item) {
+            const json_t *was = json_array_get(json_object_get(plain, "data"), k);
+            size_t n = json_array_size(json_object_get(item, "comparisons"));
+            assert_true(n > 0 && n == json_array_size(json_object_get(was, "comparisons")));
+            CLOSE(number(item, "margin"), json_number_value(json_object_get(was, "margin")));
+            for (size_t c = 0; c < n; c++) {
+                json_t *one = json_array_get(json_object_get(item, "comparisons"), c);
+                assert_string_equal(string(one, "orders.1.rationale.0"), "Because \xe2\x9c\x93 <b>A</b> is better.");
+                assert_true(json_equal(at(one, "b"), json_object_get(json_array_get(json_object_get(was, "comparisons"),
+                                                                                    c), "b")));
+                pairs += number(one, "a") == (double)k;
+            }
+        }
+        assert_int_equal(number(out, "usage.completion_tokens"), 12 * pairs);
+        json_decref(plain);
+        json_decref(out);
+    }
+    options.max_rows = 8;
+}
+
+static void rewards_by_reasons_with_faults(void **state)
+{
+    json_t *out = ask("/v1/reward", "{\"prompt\":\"p\",\"partial\":true,\"rationale\":true,\"votes\":1,\"responses\":["
+                                    "\"x\",\"\\u0000\",\"yy\",\"TOOLONG\"]}");
+
+    (void)state;
+    CLOSE(number(out, "rewards.0"), preference("x", "yy"));
+    assert_true(json_is_null(at(out, "rewards.1")) && json_is_null(at(out, "rewards.3")));
+    says(out, "data.3.error.message", "responses[3]: the pair takes 9999 tokens");
+    assert_int_equal(json_array_size(at(out, "data.0.comparisons")), 1);    /* none with what could not be judged */
+    json_decref(out);
+    out = refused("/v1/reward", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":1,\"responses\":[\"x\",\"yy\","
+                                "\"TOOLONG\"]}");
+    says(out, "error.message", "responses[2]: ");
+    json_decref(out);
+    out = refused("/v1/reward", "{\"prompt\":\"p\",\"rationale\":true,\"response\":\"x\"}");
+    says(out, "error.message", "nothing to compare it with");
+    json_decref(out);
+    out = refused("/v1/reward", "{\"prompt\":\"p\",\"votes\":2,\"responses\":[\"x\",\"y\"]}");
+    assert_string_equal(string(out, "error.param"), "votes");
+    json_decref(out);
+    assert_int_equal(ask_status("/v1/reward", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":2,\"responses\":[\"x\","
+                                              "\"yy\",\"z\",\"u\"]}", &out), 413);            /* 12 rationales of 8 */
+    json_decref(out);
+    use_head(0);
+    assert_int_equal(ask_status("/v1/reward", "{\"prompt\":\"p\",\"rationale\":true,\"votes\":1,\"responses\":[\"x\","
+                                              "\"yy\"]}", &out), 501);
+    use_judge();
+    json_decref(out);
+}
+
+/* Where criteria turn the judge round, each path that takes them says so. */
+static void criteria_reach_the_judge(void **state)
+{
+    json_t *out = ask("/v1/reward", "{\"prompt\":\"p\",\"criteria\":\"FLIP\",\"responses\":[\"x\",\"yy\"]}");
+
+    (void)state;
+    assert_true(json_is_true(at(out, "data.0.flipped")) && json_is_true(at(out, "data.0.comparisons.0.flipped")));
+    json_decref(out);
+    out = ask("/v1/rank", "{\"prompt\":\"p\",\"criteria\":\"FLIP\",\"responses\":[\"x\",\"yy\"]}");
+    CLOSE(number(out, "flip_rate"), 1);
+    json_decref(out);
+    out = ask("/v1/score", "{\"prompt\":\"p\",\"criteria\":\"FLIP\",\"a\":\"x\",\"b\":\"yy\"}");
+    assert_true(json_is_true(at(out, "flipped")));
+    json_decref(out);
+    out = refused("/v1/reward", "{\"prompt\":\"p\",\"criteria\":3,\"responses\":[\"x\",\"yy\"]}");
+    assert_string_equal(string(out, "error.param"), "criteria");
+    json_decref(out);
+}
+
 /* NeMo Gym: thoughts that came to no end answer nothing, and are judged as that. */
 static void an_answer_of_thoughts_alone(void **state)
 {
@@ -458,6 +550,8 @@ int main(void)
         cmocka_unit_test(shapes_without_a_place_for_it),
         cmocka_unit_test(odd_text_elsewhere),
         cmocka_unit_test(only_what_is_left_is_compared),
+        cmocka_unit_test(rewards_by_reasons), cmocka_unit_test(rewards_by_reasons_with_faults),
+        cmocka_unit_test(criteria_reach_the_judge),
         cmocka_unit_test(an_answer_of_thoughts_alone),
         cmocka_unit_test(marks_in_an_answer_are_text),
         cmocka_unit_test(one_text_may_be_refused),

@@ -492,7 +492,7 @@ static void rationales_that_cannot_be_meant(void **state)
         json_decref(out);
     }
     json_t *out;                                        /* a path that writes no reasons says so */
-    assert_int_equal(ask_status("/v1/reward", "{\"prompt\":\"q\",\"responses\":[\"x\",\"y\"],\"rationale\":true}",
+    assert_int_equal(ask_status("/v1/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"rationale\":true}",
                                 &out), 422);
     assert_string_equal(string(out, "error.param"), "rationale");
     json_decref(out);
