@@ -35,6 +35,9 @@ gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const gra
 /* Its tokenizer and chat templates alone; of a directory, neither weights nor config.json need be there. */
 gram_status gr_checkpoint_words(struct checkpoint *c, const char *path, const char *base, gram_err *err);
 void gr_checkpoint_clear(struct checkpoint *c);
+/* judge.json of a whole model in the directory `out`: c's, but for what it says of a base. Where that is nothing, no
+ * file is written. */
+gram_status gr_checkpoint_write_card(const struct checkpoint *c, const char *out, gram_err *err);
 /* The template that the options ask for, or the checkpoint's own. judge: what it writes is read by a judge, which does
  * not think before its verdict. */
 gram_status gr_api_chat(gr_chat *out, const struct checkpoint *c, const gram_options *o, bool judge, gram_err *err);
@@ -75,6 +78,9 @@ struct gram_model {
     gram_turns turns;           /* due NULL: nobody asks for any */
 };
 
+/* The words that m reads, where they are not what is usual for it, as judge.json says them: *out is all NULL before. A
+ * template in Jinja is a file of its own. reward: whether m is a reward model, which has no judge prompt. */
+gram_status gr_api_words(gr_card_reads *out, const gram_model *m, bool reward, gram_err *err);
 /* All of gram_open() but the weights and the threads: files, options and the judge. A scalar loss makes a reward model
  * of what is no such model yet; any other loss takes it as it is. */
 gram_status gr_api_open_files(gram_model **out, const char *path, const gram_options *opt, gram_loss loss,
@@ -85,7 +91,7 @@ gram_status gr_api_ready(const gram_model *m, gram_err *err);     /* fails where
 gram_status gr_api_same_words(const gram_model *a, const gram_model *b, const char *what, gram_err *err);
 
 /* Adds the facts of gram_info. */
-void gr_api_describe(gram_info *out, const gr_config *c);
+void gr_api_describe(gram_info *out, const gr_config *c, const gr_card *card);
 gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, gram_err *err);
 enum { GR_API_LIVE = 96 };      /* texts that are written at once: a tile of the products */
 /* products: FEW or TILES. prefill: prompt tokens that a step reads. */

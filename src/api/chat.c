@@ -25,7 +25,7 @@ static gram_status read_program(char **text, const char *path, gram_err *err)
 gram_status gr_api_chat(gr_chat *out, const struct checkpoint *c, const gram_options *o, bool judge, gram_err *err)
 {
     gr_chat_facts facts = c->facts;
-    const char *name = o->chat_template;
+    const char *name = o->chat_template ? o->chat_template : c->card.reads.template;
     char *text = NULL;
     gram_status rc = GRAM_OK;
 
@@ -37,7 +37,7 @@ gram_status gr_api_chat(gr_chat *out, const struct checkpoint *c, const gram_opt
         facts.source = name;
         name = NULL;
     }
-    facts.args = o->chat_args;
+    facts.args = o->chat_args ? o->chat_args : c->card.reads.chat_args;
     facts.no_thinking = judge;
     if (!rc)
         rc = gr_chat_init(out, name, &facts, c->tok, err);

@@ -338,6 +338,21 @@ gram_status gr_checkpoint_words(struct checkpoint *c, const char *path, const ch
     return rc;
 }
 
+gram_status gr_checkpoint_write_card(const struct checkpoint *c, const char *out, gram_err *err)
+{
+    gr_card card = c->card;
+    char *path;
+    gram_status rc;
+
+    card.base_file = NULL;
+    if (!card.name && !card.about && card.temperature <= 0 && !gr_card_says_words(&card))
+        return GRAM_OK;
+    path = gr_path_join(out, GR_CARD_FILE);
+    rc = path ? gr_card_write(path, &card, NULL, err) : gr_nomem(err, out);
+    free(path);
+    return rc;
+}
+
 void gr_checkpoint_clear(struct checkpoint *c)
 {
     gr_tok_close(c->tok);

@@ -156,6 +156,8 @@ static gram_status write_dir(struct job *j, gram_err *err)
     if (!rc)
         rc = gr_write_model_files(j->from, j->out, store[j->opt->dtype].torch, &j->cfg, err);
     if (!rc)
+        rc = gr_checkpoint_write_card(&j->c, j->out, err);
+    if (!rc)
         rc = gr_st_write_rows(path, j->plan, j->n_plan, &meta, 1, row, j, err);
     free(path);
     return rc;
@@ -224,6 +226,9 @@ static gram_status write_gguf(struct job *j, gram_err *err)
     }
     if (!rc && j->cfg.window && gr_arch_of(j->cfg.architecture)->slide != GR_SLIDE_PATTERN)
         note(j, "llama.cpp reads this architecture without its sliding window: longer texts give other scores there");
+    if (j->c.card.temperature > 0 || gr_card_says_words(&j->c.card))
+        note(j, "judge.json stays behind, for it stands in a model's directory and a GGUF is one file: its temperature "
+                "and the words that this judge reads must be given again");
     if (!rc)
         rc = gr_gguf_write(j->out, &k, j->plan, j->n_plan, row, j, err);
     gr_keys_clear(&k);

@@ -75,7 +75,26 @@ static void tell_norms(gram_info *out, const gr_config *c)
     part(v, "epsilon %g", (double)c->rms_eps);
 }
 
-void gr_api_describe(gram_info *out, const gr_config *c)
+/* The words of judge.json that stand around what this judge reads. */
+static void tell_words(gram_info *out, const gr_card *card)
+{
+    const gr_card_reads *r = &card->reads;
+    char *v;
+
+    if (!gr_card_says_words(card))
+        return;
+    v = begin(out, "words");
+    if (r->prompt)
+        part(v, "a judge prompt of its own");
+    if (r->label[0])
+        part(v, "labels %s and %s", r->label[0], r->label[1]);
+    if (r->template)
+        part(v, "template %s", r->template);
+    if (r->chat_args)
+        part(v, "chat-args %s", r->chat_args);
+}
+
+void gr_api_describe(gram_info *out, const gr_config *c, const gr_card *card)
 {
     double scale = 1 / sqrt((double)c->head_dim);
     char *v;
@@ -106,4 +125,5 @@ void gr_api_describe(gram_info *out, const gr_config *c)
         part(v, "%s", c->qkv_bias && c->o_bias ? "q, k, v and the attention's output" : c->qkv_bias ? "q, k and v"
                       : "the attention's output");
     }
+    tell_words(out, card);
 }

@@ -124,8 +124,19 @@ static gram_status say_base(gr_card *c, const struct checkpoint *file, gram_err 
     return c->base_file && c->base_sha256 ? GRAM_OK : gr_nomem(err, "judge.json");
 }
 
-/* judge.json at `path` with the temperature that was found; what it says of other things stays, and where there is none
- * yet it says what the judge's own says. */
+/* judge.json at `path` with the temperature that was found and the words that it was found with; what it says of other
+ * things stays, and where there is none yet it says what the judge's own says. */
+static gram_status can_say(const gram_model *m, const char *path, gram_err *err)
+{
+    if (m->judge.pointwise)
+        return gr_fail(err, GRAM_EARG, "%s: it holds the temperature of a judge of pairs, and one answer at a time is "
+                       "judged here", path);
+    if (m->template && m->chat == GR_CHAT_JINJA)
+        return gr_fail(err, GRAM_EARG, "%s: it cannot hold the chat template %s: as chat_template.jinja in the judge's "
+                       "directory it is found without being named", path, m->template);
+    return GRAM_OK;
+}
+
 static gram_status write_card(gram_model *m, const char *path, const gram_temperature_fit *fit, gram_err *err)
 {
     const gr_card *own = &m->file.card;
@@ -142,6 +153,9 @@ static gram_status write_card(gram_model *m, const char *path, const gram_temper
     } else if ((own->name && !(c.name = gr_strdup(own->name))) || (own->about && !(c.about = gr_strdup(own->about)))) {
         rc = gr_nomem(err, path);
     }
+    gr_card_forget_words(&c);
+    if (!rc)
+        rc = gr_api_words(&c.reads, m, gr_model_config(m->model)->reward, err);
     if (!rc && !c.base_file)
         rc = say_base(&c, &m->file, err);
     c.temperature = fit->temperature;
@@ -276,6 +290,9 @@ gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gr
 
     if (table_out)
         *table_out = NULL;
+    if (rc)
+        return rc;
+    rc = to ? can_say(m, to, err) : GRAM_OK;
     if (rc)
         return rc;
     rc = open_judge(&j, m, opt, &f, err);

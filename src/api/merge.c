@@ -25,6 +25,8 @@ static gram_status write_model(struct checkpoint *c, const char *adapter, const 
 
     if (!rc && c->own_words)
         rc = gr_copy_words(adapter, out, err);
+    if (!rc)
+        rc = gr_checkpoint_write_card(c, out, err);
     if (rc)
         return rc;
     c->cfg = (gr_config){ 0 };

@@ -82,6 +82,24 @@ static void check_labels(gram_model *m)
     m->chat = GR_CHAT_NONE;
 }
 
+/* What was asked for, and where nothing was, what judge.json says that the model was trained to read. Its words are for
+ * pairs: one answer alone has others. */
+static gram_options with_card(const gram_model *m, const gram_options *o)
+{
+    const gr_card_reads *r = &m->file.card.reads;
+    gram_options all = *o;
+
+    if (m->file.cfg.reward || o->pointwise || o->scale)
+        return all;
+    if (!o->judge_prompt)
+        all.judge_prompt = r->prompt;
+    if (!o->label_a && !o->label_b) {
+        all.label_a = r->label[0];
+        all.label_b = r->label[1];
+    }
+    return all;
+}
+
 /* Of a language model; why it cannot judge is in m->why. A number of a scale takes tokens behind the prompt. */
 static gram_status open_judge(gram_model *m, const gram_options *o, gr_chat *chat /* moved */)
 {
@@ -195,6 +213,37 @@ static void note(const gram_options *o, const char *text)
         o->note(o->note_arg, text);
 }
 
+gram_status gr_api_words(gr_card_reads *out, const gram_model *m, bool reward, gram_err *err)
+{
+    const gr_card_reads *from = &m->file.card.reads;
+    const gr_judge *j = &m->judge;
+    const char *template = m->template ? m->template : from->template;
+    const char *args = m->template_args ? m->template_args : from->chat_args;
+    bool known = m->chat != GR_CHAT_NONE, judge = known && !reward && !j->pointwise, ok = true;
+
+    if (judge && !j->own)
+        ok = (out->prompt = gr_strdup(j->prompt)) != NULL;
+    if (ok && judge && (strcmp(j->label_text[0], "A") || strcmp(j->label_text[1], "B")))
+        ok = (out->label[0] = gr_strdup(j->label_text[0])) && (out->label[1] = gr_strdup(j->label_text[1]));
+    if (ok && template && known && m->chat != GR_CHAT_JINJA)
+        ok = (out->template = gr_strdup(gr_chat_name(m->chat))) != NULL;
+    if (ok && args)
+        ok = (out->chat_args = gr_strdup(args)) != NULL;
+    return ok ? GRAM_OK : gr_nomem(err, GR_CARD_FILE);
+}
+
+static bool other(const char *asked, const char *own)
+{
+    return asked && (!own || strcmp(asked, own));
+}
+
+/* Whether words were asked for that are not those of judge.json. */
+static bool other_words(const gram_options *o, const gr_card_reads *r)
+{
+    return other(o->judge_prompt, r->prompt) || other(o->label_a, r->label[0]) || other(o->label_b, r->label[1]) ||
+           other(o->chat_template, r->template) || other(o->chat_args, r->chat_args);
+}
+
 /* A temperature was found for one judge: with another prompt, other labels or another base it says nothing. */
 static void set_temperature(gram_model *m, const gram_options *o)
 {
@@ -203,8 +252,7 @@ static void set_temperature(gram_model *m, const gram_options *o)
 
     if (c->temperature <= 0)
         return;
-    if (o->judge_prompt || o->label_a || o->label_b || o->pointwise || o->scale || o->chat_template || o->chat_args ||
-        o->reward_token || o->reward_weights)
+    if (other_words(o, &c->reads) || o->pointwise || o->scale || o->reward_token || o->reward_weights)
         note(o, "the temperature in judge.json is left out: it is that of the judge with its own prompt, labels and "
                 "template");
     else if (!same_base)
@@ -225,11 +273,22 @@ static void tell_shipped(const gram_model *m, const char *path, const gram_optio
     gr_buf_clear(&text);
 }
 
+static gram_status check_words(const struct checkpoint *c, const char *path, gram_err *err)
+{
+    const gr_card_reads *r = &c->card.reads;
+
+    if (!c->cfg.reward || (!r->prompt && !r->label[0]))
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EFORMAT, "%s: judge.json holds a judge prompt or labels, and this is a reward model, which "
+                   "reads a conversation with one answer", path);
+}
+
 gram_status gr_api_open_files(gram_model **out, const char *path, const gram_options *opt, gram_loss loss,
                               gram_err *err)
 {
     gram_model *m = gr_calloc(1, sizeof *m);
     pthread_mutexattr_t again;
+    gram_options all;
     gram_status rc;
 
     *out = NULL;
@@ -259,10 +318,13 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
         rc = check_options(opt, m->file.cfg.context, path, err);
     if (!rc && gram_loss_is_scalar(loss))
         rc = add_reward_head(&m->file, path, opt, loss, err);
+    else if (!rc)
+        rc = check_words(&m->file, path, err);
     if (rc)
         goto out;
     set_temperature(m, opt);
-    init_judge(m, opt);
+    all = with_card(m, opt);
+    init_judge(m, &all);
     if (m->chat == GR_CHAT_NONE && (m->why.status != GRAM_EUNSUPPORTED || opt->judge_prompt || opt->label_a ||
                                     opt->label_b || opt->scale || opt->chat_template)) {
         rc = gr_api_ready(m, err);                  /* what was asked for by name must work now */
@@ -448,7 +510,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     out->context = c.cfg.context;
     out->window = c.cfg.window;
     out->tied_head = c.cfg.tied_head;
-    gr_api_describe(out, &c.cfg);
+    gr_api_describe(out, &c.cfg, &c.card);
     out->head = head_name(&c.cfg);
     snprintf(out->head_name, sizeof out->head_name, "%s", c.cfg.head.rows ? c.cfg.head.out : "");
     out->work_bytes = gr_config_work_bytes(&c.cfg, opt->batch_tokens ? opt->batch_tokens : GR_API_BATCH_TOKENS,

@@ -509,6 +509,8 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
                             o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist), err);
     if (!rc)
         rc = gr_estimate_weights(m->file.weights, m->device, o, err);
+    if (!rc)
+        rc = gr_api_words(&r.card.reads, m, m->file.cfg.reward, err);
     r.program = gr_ram_held() + s.train.n * sizeof(size_t);     /* and the order of the rows */
     if (!rc)
         rc = open_weights(m, o, &r, err);
@@ -537,6 +539,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     gr_reference_close(&reference);
     gr_lora_close(r.lora);
     free(r.base);
+    gr_card_clear(&r.card);
     rows_clear(&s);
     return rc;
 }

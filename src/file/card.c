@@ -7,14 +7,31 @@
 #include "base/json.h"
 #include "file/card.h"
 #include "file/io.h"
+#include "text/chat.h"
+
+void gr_card_forget_words(gr_card *c)
+{
+    free(c->reads.prompt);
+    free(c->reads.label[0]);
+    free(c->reads.label[1]);
+    free(c->reads.template);
+    free(c->reads.chat_args);
+    c->reads = (gr_card_reads){ 0 };
+}
 
 void gr_card_clear(gr_card *c)
 {
     free(c->name);
     free(c->about);
+    gr_card_forget_words(c);
     free(c->base_file);
     free(c->base_sha256);
     *c = (gr_card){ 0 };
+}
+
+bool gr_card_says_words(const gr_card *c)
+{
+    return c->reads.prompt || c->reads.label[0] || c->reads.template || c->reads.chat_args;
 }
 
 static gram_status wrong(const char *name, const char *key, const char *wanted, gram_err *err)
@@ -73,10 +90,43 @@ static gram_status take_base(gr_card *c, const json_t *base, const char *name, g
     return rc;
 }
 
+static gram_status take_reads(gr_card_reads *r, const json_t *o, const char *name, gram_err *err)
+{
+    static const char *const known[] = { "prompt", "labels", "template", "chat_args", NULL };
+    const json_t *labels = json_object_get(o, "labels"), *args = json_object_get(o, "chat_args");
+    gram_status rc;
+
+    if (!json_is_object(o))
+        return wrong(name, "reads", "an object with prompt, labels, template and chat_args", err);
+    rc = know_keys(o, known, name, " in reads", err);
+    if (!rc)
+        rc = take_text(&r->prompt, o, name, "prompt", err);
+    if (!rc)
+        rc = take_text(&r->template, o, name, "template", err);
+    if (!rc && r->template && !gr_chat_parse(r->template))
+        rc = wrong(name, "template", "chatml, llama3, llama2, mistral, qwen3 or gemma", err);
+    if (!rc && labels && json_array_size(labels) != 2)
+        rc = wrong(name, "labels", "a list of two texts", err);
+    for (size_t i = 0; i < 2 && labels && !rc; i++) {
+        const json_t *one = json_array_get(labels, i);
+        size_t n = json_string_length(one);
+        if (!n || strlen(json_string_value(one)) != n)
+            rc = wrong(name, "labels", "a list of two texts that are not empty", err);
+        else if (!(r->label[i] = gr_strdup(json_string_value(one))))
+            rc = gr_nomem(err, name);
+    }
+    if (!rc && args && !json_is_object(args))
+        rc = wrong(name, "chat_args", "an object", err);
+    if (!rc && args && !(r->chat_args = gr_json_text(args, JSON_COMPACT)))
+        rc = gr_nomem(err, name);
+    return rc;
+}
+
 static gram_status take(gr_card *c, const json_t *root, const char *name, gram_err *err)
 {
-    static const char *const known[] = { "name", "about", "temperature", "base", "calibration", NULL };
+    static const char *const known[] = { "name", "about", "temperature", "reads", "base", "calibration", NULL };
     const json_t *t = json_object_get(root, "temperature"), *base = json_object_get(root, "base");
+    const json_t *reads = json_object_get(root, "reads");
     gram_status rc;
 
     if (!json_is_object(root))
@@ -88,6 +138,8 @@ static gram_status take(gr_card *c, const json_t *root, const char *name, gram_e
         rc = take_text(&c->about, root, name, "about", err);
     if (!rc && t && !(json_is_number(t) && json_number_value(t) >= 1e-3 && json_number_value(t) <= 1e3))
         rc = wrong(name, "temperature", "a number from 0.001 to 1000", err);
+    if (!rc && reads)
+        rc = take_reads(&c->reads, reads, name, err);
     if (!rc && base)
         rc = take_base(c, base, name, err);
     if (!rc && t)
@@ -131,6 +183,27 @@ gram_status gr_card_read(gr_card *out, const char *path, gram_err *err)
     return rc;
 }
 
+/* A new reference; NULL: out of memory. */
+static json_t *reads_json(const gr_card_reads *r)
+{
+    json_t *o = json_object();
+    bool ok = o != NULL;
+
+    if (r->prompt)
+        ok = ok && !json_object_set_new(o, "prompt", json_string(r->prompt));
+    if (r->label[0])
+        ok = ok && !json_object_set_new(o, "labels", json_pack("[s, s]", r->label[0], r->label[1]));
+    if (r->template)
+        ok = ok && !json_object_set_new(o, "template", json_string(r->template));
+    if (r->chat_args)
+        ok = ok && !json_object_set_new(o, "chat_args", gr_json_loadb(r->chat_args, strlen(r->chat_args), 0, NULL));
+    if (!ok) {
+        json_decref(o);
+        o = NULL;
+    }
+    return o;
+}
+
 gram_status gr_card_write(const char *path, const gr_card *c, const gram_temperature_fit *fit, gram_err *err)
 {
     json_t *o = json_object();
@@ -144,6 +217,8 @@ gram_status gr_card_write(const char *path, const gr_card *c, const gram_tempera
         ok = ok && !json_object_set_new(o, "about", json_string(c->about));
     if (c->temperature > 0)
         ok = ok && !json_object_set_new(o, "temperature", json_real(c->temperature));
+    if (gr_card_says_words(c))
+        ok = ok && !json_object_set_new(o, "reads", reads_json(&c->reads));
     if (c->base_file)
         ok = ok && !json_object_set_new(o, "base", json_pack("{s:s, s:I, s:s*}", "file", c->base_file, "bytes",
                                                              (json_int_t)c->base_bytes, "sha256", c->base_sha256));

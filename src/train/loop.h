@@ -2,6 +2,7 @@
 #ifndef GR_TRAIN_LOOP_H
 #define GR_TRAIN_LOOP_H
 
+#include "file/card.h"
 #include "gram/train.h"
 #include "model/trainee.h"
 #include "train/grad.h"
@@ -38,6 +39,7 @@ typedef struct {
     uint64_t program;                   /* bytes that the process held before weights were read, with all the rows */
     const char *from, *out;             /* where the files beside the weights come from; a directory, which exists */
     const char *chat_template;          /* a program in Jinja that takes the place of the files' own; NULL: it stays */
+    gr_card card;                       /* what the output's judge.json says; owned, all zeros: there is none */
     gr_model *model;                    /* writable, unless there are adapters to train */
     gr_device *device;
     const gr_source *source;            /* NULL: the rows of `train`, which otherwise holds the prompts */

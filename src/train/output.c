@@ -67,6 +67,20 @@ static gram_status write_template(const struct output *o, gram_err *err)
     return rc;
 }
 
+/* Words that a judge was trained on and that are not usual for it go with it, so that it is asked in the same ones. */
+static gram_status write_card(const struct output *o, gram_err *err)
+{
+    char *path = gr_card_says_words(&o->r->card) ? gr_path_join(o->dir, GR_CARD_FILE) : NULL;
+    gram_status rc = GRAM_OK;
+
+    if (path)
+        rc = gr_card_write(path, &o->r->card, NULL, err);
+    else if (gr_card_says_words(&o->r->card))
+        rc = gr_nomem(err, o->dir);
+    free(path);
+    return rc;
+}
+
 static gram_status save_model(const struct output *o, gram_err *err)
 {
     char step[24], steps[24];
@@ -85,6 +99,8 @@ static gram_status save_model(const struct output *o, gram_err *err)
         rc = gr_path_exists(o->path) ? GRAM_OK : gr_copy_words(o->r->from, o->dir, err);
         if (!rc)
             rc = write_template(o, err);
+        if (!rc)
+            rc = write_card(o, err);
         return rc ? rc : gr_lora_write(o->r->lora, o->r->model, o->dir, o->r->base, meta, n_meta, err);
     }
     t = gr_calloc(o->n, sizeof *t);
@@ -104,6 +120,8 @@ static gram_status save_model(const struct output *o, gram_err *err)
                                   cfg, err);
     if (!rc)
         rc = write_template(o, err);
+    if (!rc)
+        rc = write_card(o, err);
     if (!rc)
         rc = gr_st_write_rows(o->path, t, n, meta, n_meta, written_row, each, err);
     free(t);

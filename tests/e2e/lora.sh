@@ -26,6 +26,38 @@ expect 2 "$GRAM" merge m --out n
 says err "no LoRA adapter"
 one_sentence
 
+# The judge goes on in the words that it has learnt, and other words are the ones that were asked for.
+grep -q '"prompt"' a/judge.json || die "the judge prompt of the run is not in judge.json"
+expect 0 "$GRAM" info a
+says out "a judge prompt of its own"
+expect 0 "$GRAM" score a pairs.jsonl -q
+mv out own.jsonl
+expect 0 "$GRAM" score a pairs.jsonl --judge-prompt judge.txt -q
+cmp out own.jsonl || die "without --judge-prompt the judge is asked in other words than those it was trained on"
+sed 's/{input}/& ?/' judge.txt >other.txt
+expect 0 "$GRAM" score a pairs.jsonl --judge-prompt other.txt -q
+cmp -s out own.jsonl && die "--judge-prompt is not heeded"
+expect 0 "$GRAM" merge a --out whole
+cmp a/judge.json whole/judge.json || die "a merged judge has lost its words"
+expect 0 "$GRAM" convert whole --out copied --dtype f32
+cmp a/judge.json copied/judge.json || die "a converted judge has lost its words"
+expect 0 "$GRAM" convert whole --out whole.gguf
+says err "judge.json stays behind"
+expect 0 "$GRAM" finetune a pairs.jsonl --out further --lora-rank 4 --steps 1 -q
+cmp a/judge.json further/judge.json || die "training further forgets the words"
+expect 0 "$GRAM" finetune a pairs.jsonl --out scalar --lora-rank 4 --steps 1 --loss bt -q
+[ ! -e scalar/judge.json ] || die "a reward model has a judge prompt"
+cp a/judge.json scalar
+expect 1 "$GRAM" score scalar pairs.jsonl
+says err "this is a reward model"
+one_sentence
+expect 0 "$GRAM" finetune "$model" pairs.jsonl --out named --lora-rank 4 --steps 1 --template chatml --labels Z,z -q
+expect 0 "$GRAM" info named
+says out "labels Z and z, template chatml"
+expect 0 "$GRAM" eval a pairs.jsonl pairs.jsonl --judge-prompt other.txt --fit-temperature fit.json
+python3 -c 'import json,sys; sys.exit(json.load(open("fit.json"))["reads"]["prompt"] != open("other.txt").read())' ||
+    die "a temperature was written without the words it was found with"
+
 # Over a GGUF: what PEFT will need is said before the run, and the adapter opens.
 expect 0 "$GRAM" convert "$model" --out base.gguf
 expect 0 "$GRAM" finetune base.gguf pairs.jsonl --out g --lora-rank 4 --steps 1 --judge-prompt judge.txt

@@ -20,7 +20,8 @@ static void what_is_written_is_read(void **state)
     (void)state;
     CHECK_OK(parse(&c, "{\"name\":\"n\",\"about\":\"x\",\"temperature\":1.375,\"base\":{\"file\":\"b.gguf\","
                        "\"bytes\":12,"
-                       "\"sha256\":\"" SHA "\"},\"calibration\":{}}"));
+                       "\"sha256\":\"" SHA "\"},\"calibration\":{},\"reads\":{\"prompt\":\"{input} \\n\","
+                       "\"labels\":[\"1\",\"2\"],\"template\":\"llama2\",\"chat_args\":{\"x\":[1]}}}"));
     CHECK_OK(gr_card_write(path, &c, &fit, &check_err));
     *strrchr(path, '/') = '\0';
     CHECK_OK(gr_card_read(&again, path, &check_err));
@@ -29,6 +30,12 @@ static void what_is_written_is_read(void **state)
     assert_string_equal(again.about, "x");
     assert_string_equal(again.base_file, "b.gguf");
     assert_string_equal(again.base_sha256, SHA);
+    assert_true(gr_card_says_words(&again));
+    assert_string_equal(again.reads.prompt, "{input} \n");
+    assert_string_equal(again.reads.label[0], "1");
+    assert_string_equal(again.reads.label[1], "2");
+    assert_string_equal(again.reads.template, "llama2");
+    assert_string_equal(again.reads.chat_args, "{\"x\":[1]}");
     gr_card_clear(&c);
     gr_card_clear(&again);
     free(path);
@@ -48,6 +55,9 @@ static void what_could_change_a_number_is_refused(void **state)
         { "{\"base\":\"x\"}", "base" }, { "{\"base\":{\"file\":\"../x\",\"bytes\":1}}", "directory" },
         { "{\"base\":{\"file\":\"x\"}}", "bytes" }, { "{\"base\":{\"file\":\"x\",\"bytes\":1,\"md5\":\"\"}}", "md5" },
         { "{\"base\":{\"file\":\"x\",\"bytes\":1,\"sha256\":\"12\"}}", "64" },
+        { "{\"reads\":[]}", "reads" }, { "{\"reads\":{\"promt\":\"\"}}", "promt" },
+        { "{\"reads\":{\"labels\":[\"A\"]}}", "two" }, { "{\"reads\":{\"labels\":[\"A\",\"\"]}}", "labels" },
+        { "{\"reads\":{\"template\":\"/etc/passwd\"}}", "chatml" }, { "{\"reads\":{\"chat_args\":1}}", "chat_args" },
     };
 
     (void)state;
