@@ -275,6 +275,11 @@ static void blend(void *arg, gr_lane *lane, size_t r, size_t n)
                     gr_mat_at(p->s->weight, r, 0), n, k, p->m->cfg.width);
 }
 
+static void by_rows(struct pass *p, gr_lane_fn *fn)
+{
+    gr_device_run(p->d, p->rows, gr_linear_spread(p->d, p->cut, p->rows), fn, p);
+}
+
 void gr_pass_run_experts(struct pass *p, gr_lane_fn *fn, void *arg)
 {
     gr_device_run(p->d, p->routed.pieces, (gr_cut){ 1, 1, 1, p->cut.whole }, fn, arg);
@@ -290,11 +295,11 @@ void gr_pass_group(struct pass *p)
 
 static void mix_experts(struct pass *p)
 {
-    gr_device_run(p->d, p->rows, p->cut, route, p);
+    by_rows(p, route);
     gr_pass_group(p);
     gr_pass_run_experts(p, expert, p);
     if (!p->again)
-        gr_device_run(p->d, p->rows, p->cut, blend, p);
+        by_rows(p, blend);
 }
 
 /* Where steps round, both what they take and what rows that are judged take. */
@@ -499,17 +504,17 @@ void gr_pass_layer(struct pass *p, size_t layer)
     if (!p->kv) {
         gr_pass_enter_keys(p);
         gr_pass_stage(p, GR_STAGE_FWD);
-        gr_device_run(p->d, p->rows, p->cut, project, p);
+        by_rows(p, project);
         gr_device_once(p->d, gather, p, p->plan->n_want);
         gr_pass_enter(p, layer);
     }
     gr_pass_stage(p, GR_STAGE_FWD);
-    gr_device_run(p->d, p->rows, p->cut, project, p);
+    by_rows(p, project);
     gr_device_run(p->d, p->attn.runs * p->attn.kv_heads, GR_CUT_ONE, attend, p);
     if (gr_config_sparse(&p->m->cfg, layer))
         mix_experts(p);
     else
-        gr_device_run(p->d, p->rows, p->cut, mix, p);
+        by_rows(p, mix);
 }
 
 static void embed(void *arg, gr_lane *lane, size_t r, size_t n)

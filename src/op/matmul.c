@@ -85,6 +85,15 @@ gr_rows_way gr_linear_way(const gr_device *d, size_t rows)
     return rows < (wide ? FEW_AVX512 : FEW_AVX2) ? GR_ROWS_FEW : GR_ROWS_ALIKE;
 }
 
+gr_cut gr_linear_spread(const gr_device *d, gr_cut cut, size_t rows)
+{
+    bool alike = !cut.whole && cut.share == 0 && cut.unit == GR_TILE;
+
+    if (alike && rows <= (gr_device_lanes(d) - 1) * GR_TILE)
+        cut = (gr_cut){ cut.unit, cut.most, 1, true };
+    return cut;
+}
+
 size_t gr_linear_ld(size_t n)
 {
     return gr_uncrowded(n);
@@ -431,22 +440,23 @@ static const float *slice_fwd(const gr_linear *l, size_t o, size_t n, float *roo
     return room;
 }
 
-static gram_status fwd_f32(const gr_linear *l, float *y, size_t ldy, const float *x, size_t ldx, size_t M, gr_arena *a,
+static gram_status fwd_f32(const gr_linear *l, gr_mat to, const gr_tiled *t, size_t first, size_t end, gr_arena a,
                            gram_err *err)
 {
     bool staged = l->staged[GR_STAGE_FWD];
-    float *room = staged ? NULL : gr_arena_alloc(a, room_floats(l) * sizeof *room);
-    size_t T = tile_rows(M);
+    float *room = staged ? NULL : gr_arena_alloc(&a, room_floats(l) * sizeof *room), *y = to.p;
+    const float *x = t->x.p;
+    size_t M = t->M, T = tile_rows(M), ldx = t->x.ld, ldy = to.ld;
     gram_status rc = GRAM_OK;
 
-    for (size_t o = 0; o < l->O && !rc; o += l->slice) {
+    for (size_t o = first * l->slice; o < gr_min(end * l->slice, l->O) && !rc; o += l->slice) {
         size_t n = outputs(l, o);
         const float *w = slice_fwd(l, o, n, room);
         const gr_product *p;
         gr_run r;
         rc = gr_linear_product(&p, l, staged || columns_of(l), T, n, ldx, ldy, err);
         if (!rc)
-            rc = gr_run_begin(&r, p, a->base + a->used, a->size - a->used, err);
+            rc = gr_run_begin(&r, p, a.base + a.used, a.size - a.used, err);
         if (rc)
             break;
         for (size_t m = 0; m < M && !rc; m += T) {
@@ -543,46 +553,95 @@ void gr_linears_stage(gr_device *d, gr_linear *const *l, size_t n, gr_stage stag
 
 /* ---- Forward ------------------------------------------------------------------------------------ */
 
+/* Whether all threads work on a handful of rows; otherwise they do on whole tiles, see gr_linear_spread(). */
+static bool few(const gr_lane *lane)
+{
+    return lane->whole && lane->unit != GR_TILE;
+}
+
 /* The scratch of a call, which gives it back to the lane. */
 static gr_arena scratch_of(gr_lane *lane, size_t bytes)
 {
     return (gr_arena){ gr_lane_bytes(lane, bytes), bytes, 0 };
 }
 
+/* What all weights of a call are multiplied by is made of x once. */
+static void make_rows(gr_tiled *t, const gr_linear *l, gr_arena *a)
+{
+    if (l->mode == GR_LINEAR_INT8)
+        gr_int8_rows(t, l, a);
+    else if (l->by)
+        gr_bf16_rows(t, l, a);
+}
+
+/* The outputs of the slices [first, end) of a weight. */
+static gram_status some_slices(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,
+                               gram_err *err)
+{
+    return (l->mode == GR_LINEAR_INT8 ? gr_int8_fwd : l->by ? gr_bf16_fwd : fwd_f32)(l, y, t, first, end, a, err);
+}
+
+/* Slices of all weights of a call, one weight after the other, each slice by one thread. */
+static void share_slices(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const gr_tiled *t = arg;
+    size_t mark = gr_lane_mark(lane);
+
+    for (size_t task = first; task < first + n && !lane->rc; task++) {
+        const gr_linear_to *to = t->to;
+        size_t slice = task;
+        gr_entered was;
+        gr_arena a;
+        for (; slice >= slices(to->l); to++)
+            slice -= slices(to->l);
+        a = scratch_of(lane, gr_linear_scratch(to->l, t->M));
+        if (lane->rc)
+            return;
+        was = gr_dnnl_enter();
+        gr_lane_fail(lane, some_slices(to->l, to->y, t, slice, slice + 1, a, &lane->err), &lane->err);
+        gr_dnnl_leave(&was);
+        gr_lane_give_back(lane, mark);
+    }
+}
+
+static void own_slices(gr_lane *lane, const gr_tiled *t, size_t n, gr_arena a)
+{
+    gr_entered was = gr_dnnl_enter();
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = some_slices(t->to[i].l, t->to[i].y, t, 0, slices(t->to[i].l), a, &lane->err);
+    gr_dnnl_leave(&was);
+    gr_lane_fail(lane, rc, &lane->err);
+}
+
 void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M)
 {
-    size_t mark = gr_lane_mark(lane), bytes = 0;
-    gr_arena all;
-    gr_entered was;
-    gram_status rc = GRAM_OK;
+    size_t mark = gr_lane_mark(lane), bytes = 0, tasks = 0;
+    gr_tiled t = { .to = to, .x = x, .M = M };
+    gr_arena a;
 
     if (lane->op->linear) {
         lane->op->linear->fwd(lane, to, n, x, M);
         return;
     }
-    if (lane->whole) {
+    if (few(lane)) {
         gr_few_fwd(lane, to, n, x, M);
         return;
     }
     for (size_t i = 0; i < n; i++) {
         assert(to[i].l->mode == to->l->mode && to[i].l->by == to->l->by && to[i].l->K == to->l->K);
         bytes = gr_max(bytes, gr_linear_scratch(to[i].l, M));
+        tasks += slices(to[i].l);
     }
-    all = scratch_of(lane, bytes);
-    if (lane->rc)
+    a = scratch_of(lane, bytes);
+    if (lane->rc || n == 0)
         return;
-    was = gr_dnnl_enter();
-    if (n > 0 && to->l->mode == GR_LINEAR_INT8)
-        rc = gr_int8_fwd(to, n, x, M, all, &lane->err);
-    else if (n > 0 && to->l->by)
-        rc = gr_bf16_fwd(to, n, x, M, all, &lane->err);
+    make_rows(&t, to->l, &a);
+    if (lane->whole)
+        gr_lane_share(lane, tasks, GR_CUT_ONE, share_slices, &t);
     else
-        for (size_t i = 0; i < n && !rc; i++) {
-            gr_arena a = all;
-            rc = fwd_f32(to[i].l, to[i].y.p, to[i].y.ld, x.p, x.ld, M, &a, &lane->err);
-        }
-    gr_dnnl_leave(&was);
-    gr_lane_fail(lane, rc, &lane->err);
+        own_slices(lane, &t, n, a);
     gr_lane_give_back(lane, mark);
 }
 
@@ -643,7 +702,7 @@ void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_
         return;
     }
     assert(l->mode != GR_LINEAR_INT8);
-    if (lane->whole) {
+    if (few(lane)) {
         gr_few_dx(lane, l, dx, dy, M, add);
         return;
     }

@@ -11,9 +11,6 @@
  * Split: x w = hi hi + hi lo + lo hi, the small ones first. A weight that is bfloat16 has no lo: two products do. */
 #include "op/matmul_int.h"
 
-/* Rows in bfloat16, ld apart. lo NULL: it is 0, or left away. */
-struct halves { uint16_t *hi, *lo; size_t ld; };
-
 static bool splits(const gr_linear *l)
 {
     return l->by == GR_BY_SPLIT;
@@ -122,28 +119,24 @@ gram_status gr_bf16_product(const gr_product **out, const gr_linear *l, size_t T
     return gr_product_get(out, &((gr_linear *)(uintptr_t)l)->products, &s, err);
 }
 
-static gram_status fwd(const gr_linear *l, gr_mat y, struct halves x, size_t M, gr_arena a, gram_err *err)
+void gr_bf16_rows(gr_tiled *t, const gr_linear *l, gr_arena *a)
+{
+    t->half = halve(l, t->x, t->M, l->K, a);
+}
+
+gram_status gr_bf16_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,
+                        gram_err *err)
 {
     const struct slices s = slices_of(l, GR_STAGE_FWD, &a);
     gram_status rc = GRAM_OK;
 
-    for (size_t o = 0; o < l->O && !rc; o += l->slice) {
+    for (size_t o = first * l->slice; o < gr_min(end * l->slice, l->O) && !rc; o += l->slice) {
         size_t n = outputs(l, o);
         float *to = gr_f32(y) + o;
-        rc = multiply(l, shape_fwd(l, tile_rows(M), n, y.ld, false), to, x, slice_at(l, &s, o, n), M, a, err);
+        rc = multiply(l, shape_fwd(l, tile_rows(t->M), n, y.ld, false), to, t->half, slice_at(l, &s, o, n), t->M, a, err);
         if (l->bias)
-            add_bias(to, y.ld, l->bias + o, M, n);
+            add_bias(to, y.ld, l->bias + o, t->M, n);
     }
-    return rc;
-}
-
-gram_status gr_bf16_fwd(const gr_linear_to *to, size_t n, gr_mat x, size_t M, gr_arena a, gram_err *err)
-{
-    const struct halves h = halve(to->l, x, M, to->l->K, &a);
-    gram_status rc = GRAM_OK;
-
-    for (size_t i = 0; i < n && !rc; i++)
-        rc = fwd(to[i].l, to[i].y, h, M, a, err);
     return rc;
 }
 

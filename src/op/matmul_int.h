@@ -79,13 +79,30 @@ static inline size_t gr_int8_row_bytes(const gr_linear *l)
 gram_status gr_linear_product(const gr_product **out, const gr_linear *l, bool columns, size_t T, size_t n, size_t ldx,
                               size_t ldy, gram_err *err);
 
+/* bfloat16 rows of a side, ld apart, and where it is a sum of two what hi leaves over; lo NULL: rounded. */
+struct halves { uint16_t *hi, *lo; size_t ld; };
+
+/* The rows that the weights of a call are multiplied by, and what was made of them: int8's bytes with a scale for each
+ * row, or bfloat16. */
+typedef struct {
+    const gr_linear_to *to;
+    gr_mat x;
+    size_t M;
+    uint8_t *q;
+    float *scale;
+    struct halves half;
+} gr_tiled;
+
 /* ---- matmul_int8.c -------------------------------------------------------------------------------- */
 
 /* The threads of d share out the slices. */
 gram_status gr_int8_open(gr_linear *l, gr_device *d, gram_err *err);
 /* x as bytes, or as the pairs of dot16.h: q[M] rows, and a scale for each; row [K] is room. */
 void gr_int8_quantise(const gr_linear *l, uint8_t *q, float *scale, gr_mat x, size_t M, float *row);
-gram_status gr_int8_fwd(const gr_linear_to *to, size_t n, gr_mat x, size_t M, gr_arena all, gram_err *err);
+void gr_int8_rows(gr_tiled *t, const gr_linear *l, gr_arena *a);
+/* The outputs of the slices [first, end). */
+gram_status gr_int8_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,
+                        gram_err *err);
 /* The outputs of one slice of bytes, of the M rows q; T of them are multiplied at once. acc: room for 2 T rows of a
  * slice; pad: what is left. Not for panels. */
 gram_status gr_int8_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const float *scale, size_t M, size_t T,
@@ -104,7 +121,9 @@ gram_status gr_bf16_product(const gr_product **out, const gr_linear *l, size_t T
 size_t gr_bf16_scratch(const gr_linear *l, size_t M);
 /* Rows [o, o + n), rounded, of to [O,K]; row [K] is room. */
 void gr_bf16_stage(const gr_linear *l, uint16_t *to, size_t o, size_t n, float *row);
-gram_status gr_bf16_fwd(const gr_linear_to *to, size_t n, gr_mat x, size_t M, gr_arena a, gram_err *err);
+void gr_bf16_rows(gr_tiled *t, const gr_linear *l, gr_arena *a);
+gram_status gr_bf16_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,
+                        gram_err *err);
 gram_status gr_bf16_dx(const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add, gr_arena a, gram_err *err);
 
 /* ---- matmul_few.c --------------------------------------------------------------------------------- */

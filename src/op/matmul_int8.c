@@ -121,11 +121,16 @@ void gr_int8_quantise(const gr_linear *l, uint8_t *q, float *scale, gr_mat x, si
     }
 }
 
-static void fwd_wide(const gr_linear *l, gr_mat y, const int16_t *X, const float *scale, size_t M)
+/* Outputs [o, end). */
+static void fwd_wide(const gr_linear *l, gr_mat y, const int16_t *X, const float *scale, size_t M, size_t o, size_t end)
 {
-    l->op->dot16(y.p, y.ld, X, scale, M, l->own, l->wscale, l->O, gr_dot16_pairs(l->K));
+    size_t pairs = gr_dot16_pairs(l->K);
+    gr_mat to = gr_mat_at(y, 0, o);
+
+    l->op->dot16(to.p, to.ld, X, scale, M, (const int8_t *)l->own + gr_dot16_at(o, 0, pairs), l->wscale + o, end - o,
+                 pairs);
     if (l->bias)
-        add_bias(y.p, y.ld, l->bias, M, l->O);
+        add_bias(to.p, to.ld, l->bias + o, M, end - o);
 }
 
 gram_status gr_int8_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const float *scale, size_t M, size_t T,
@@ -152,33 +157,28 @@ gram_status gr_int8_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const 
     return rc;
 }
 
-static gram_status fwd_bytes(const gr_linear *l, gr_mat y, const uint8_t *q, const float *scale, size_t M, gr_arena a,
-                             gram_err *err)
+void gr_int8_rows(gr_tiled *t, const gr_linear *l, gr_arena *a)
 {
-    int32_t *acc = gr_arena_alloc(&a, GR_TILE * l->slice * sizeof *acc);
-    gram_status rc = GRAM_OK;
+    float *row = gr_arena_alloc(a, l->K * sizeof *row);
 
-    for (size_t i = 0; i < slices(l) && !rc; i++)
-        rc = gr_int8_slice(l, y, q, scale, M, GR_TILE / 2, i, acc, a, err);
-    return rc;
+    t->q = gr_arena_alloc(a, t->M * gr_int8_row_bytes(l));
+    t->scale = gr_arena_alloc(a, t->M * sizeof *t->scale);
+    gr_int8_quantise(l, t->q, t->scale, t->x, t->M, row);
 }
 
-gram_status gr_int8_fwd(const gr_linear_to *to, size_t n, gr_mat x, size_t M, gr_arena all, gram_err *err)
+gram_status gr_int8_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,
+                        gram_err *err)
 {
-    size_t K = to->l->K;
+    int32_t *acc;
     gram_status rc = GRAM_OK;
 
-    for (size_t i = 0; i < n && !rc; i++) {
-        gr_arena a = all;
-        float *row = gr_arena_alloc(&a, K * sizeof *row);       /* these lie at the same place for every i */
-        uint8_t *q = gr_arena_alloc(&a, M * gr_int8_row_bytes(to[i].l));
-        float *scale = gr_arena_alloc(&a, M * sizeof *scale);
-        if (i == 0)
-            gr_int8_quantise(to->l, q, scale, x, M, row);
-        if (to->l->wide)
-            fwd_wide(to[i].l, to[i].y, (const int16_t *)(const void *)q, scale, M);
-        else
-            rc = fwd_bytes(to[i].l, to[i].y, q, scale, M, a, err);
+    if (l->wide) {
+        fwd_wide(l, y, (const int16_t *)(const void *)t->q, t->scale, t->M, first * l->slice,
+                 gr_min(end * l->slice, l->O));
+        return GRAM_OK;
     }
+    acc = gr_arena_alloc(&a, GR_TILE * l->slice * sizeof *acc);
+    for (; first < end && !rc; first++)
+        rc = gr_int8_slice(l, y, t->q, t->scale, t->M, GR_TILE / 2, first, acc, a, err);
     return rc;
 }

@@ -54,7 +54,8 @@ one_sentence
 expect 0 "$GRAM" finetune "$model" pairs.jsonl --out named --lora-rank 4 --steps 1 --template chatml --labels Z,z -q
 expect 0 "$GRAM" info named
 says out "labels Z and z, template chatml"
-expect 0 "$GRAM" eval a pairs.jsonl pairs.jsonl --judge-prompt other.txt --fit-temperature fit.json
+printf '{"prompt":"q9","chosen":"aaaa","rejected":"zzzz"}\n' >wrong.jsonl
+expect 0 "$GRAM" eval a pairs.jsonl pairs.jsonl wrong.jsonl --judge-prompt other.txt --fit-temperature fit.json
 python3 -c 'import json,sys; sys.exit(json.load(open("fit.json"))["reads"]["prompt"] != open("other.txt").read())' ||
     die "a temperature was written without the words it was found with"
 

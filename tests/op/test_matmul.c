@@ -215,6 +215,12 @@ static void threads_share_a_weight(void **state)
         CHECK_OK(gr_device_wait(check_device(4), &check_err));
         for (size_t m = 0; m < TASKS * GR_TILE; m++)
             assert_memory_equal(s.y + m * LDY, want + m * O, O * sizeof *want);
+        for (size_t tiles = 1; tiles <= 2; tiles++) {   /* fewer than threads: these share the outputs */
+            memset(s.y, 0, tiles * GR_TILE * LDY * sizeof *s.y);
+            spread_run(tiles * GR_TILE, share, &s);
+            for (size_t m = 0; m < tiles * GR_TILE; m++)
+                assert_memory_equal(s.y + m * LDY, want + m * O, O * sizeof *want);
+        }
         gr_linear_close(l);
     }
 }

@@ -270,6 +270,9 @@ static void threads_share_a_weight(void **state)
         gr_device_run(check_device(4), M, (gr_cut){ GR_TILE, GR_TILE, 1, false }, share, &s);
         CHECK_OK(gr_device_wait(check_device(4), &check_err));
         assert_memory_equal(y, forward(l, x, M, O, K), M * O * sizeof *y);
+        memset(y, 0, 3 * GR_TILE * O * sizeof *y);
+        spread_run(3 * GR_TILE, share, &s);
+        assert_memory_equal(y, forward(l, x, M, O, K), M * O * sizeof *y);
         gr_linear_close(l);
     }
 }
