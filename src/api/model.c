@@ -279,8 +279,8 @@ static gram_status check_words(const struct checkpoint *c, const char *path, gra
 
     if (!c->cfg.reward || (!r->prompt && !r->label[0]))
         return GRAM_OK;
-    return gr_fail(err, GRAM_EFORMAT, "%s: judge.json holds a judge prompt or labels, and this is a reward model, which "
-                   "reads a conversation with one answer", path);
+    return gr_fail(err, GRAM_EFORMAT, "%s: judge.json holds a judge prompt or labels, and this is a reward model, "
+                   "which reads a conversation with one answer", path);
 }
 
 gram_status gr_api_open_files(gram_model **out, const char *path, const gram_options *opt, gram_loss loss,

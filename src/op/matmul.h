@@ -26,8 +26,8 @@ typedef enum { GR_ROWS_ALIKE, GR_ROWS_BLOCKS, GR_ROWS_FEW } gr_rows_way;
 gr_rows_way gr_linear_way(const gr_device *d, size_t rows);
 /* row_bytes: of the scratch that a piece takes for each of its rows. */
 gr_cut gr_linear_cut(const gr_device *d, gr_rows_way way, size_t row_bytes);
-/* The cut of a run over `rows` rows that are ALIKE: where they are fewer units than there are threads, all threads work on
- * one piece and share out the outputs of its products, which stay the same products. Other cuts stay as they are. */
+/* The cut of a run over `rows` rows that are ALIKE: where they are fewer units than there are threads, all threads work
+ * on one piece and share out the outputs of its products, which stay the same products. Other cuts stay as they are. */
 gr_cut gr_linear_spread(const gr_device *d, gr_cut cut, size_t rows);
 /* From row to row of a matrix of n columns, so that products need not copy it. */
 size_t gr_linear_ld(size_t n);

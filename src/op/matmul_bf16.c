@@ -133,7 +133,8 @@ gram_status gr_bf16_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t 
     for (size_t o = first * l->slice; o < gr_min(end * l->slice, l->O) && !rc; o += l->slice) {
         size_t n = outputs(l, o);
         float *to = gr_f32(y) + o;
-        rc = multiply(l, shape_fwd(l, tile_rows(t->M), n, y.ld, false), to, t->half, slice_at(l, &s, o, n), t->M, a, err);
+        rc = multiply(l, shape_fwd(l, tile_rows(t->M), n, y.ld, false), to, t->half, slice_at(l, &s, o, n), t->M, a,
+                      err);
         if (l->bias)
             add_bias(to, y.ld, l->bias + o, t->M, n);
     }
