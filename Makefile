@@ -12,7 +12,8 @@
 #   make coverage          gcov over the tests, in build-cov/
 #   make clang             all of it by another compiler, in build-clang/; WERROR=1 makes warnings errors
 #   make mutants           plants mistakes and asks whether a test names each: the test of the tests, ten minutes
-#   make bench             time gram and its kernels, a CSV row each time; bench-train: steps of training
+#   make bench             time gram and its kernels, a CSV row each time; bench-train: steps of training;
+#                          bench-report: what scripts/device_check.sh measured on a GPU, into docs/gpu.md
 #   make release           tarball, wheel and Debian package of the commit, after a check of the library's ABI
 #   make install           PREFIX and DESTDIR are respected; uninstall takes it back
 
@@ -112,8 +113,8 @@ endef
 $(foreach l,$(LAYERS),$(eval $(call test_rules,$(l))))
 
 # A GPU that is emulated on the CPU, for tests: the kernels and src/cuda over tests/emu, as the library that libgram
-# opens by name, and beside it what stands for cublasLt. The emulator speaks to the sanitizers, and is not compiled by
-# them.
+# opens by name, and beside it what stands for cublasLt and for NCCL. The emulator speaks to the sanitizers, and is
+# not compiled by them.
 EMU      := $(B)/emu
 CXX_OF   := $(if $(findstring clang,$(CC)),clang++,g++)
 CXXWARN  := -std=c++17 -Wall -Wextra $(if $(WERROR),-Werror) -fPIC
@@ -121,7 +122,7 @@ CXXFLAGS_ALL = $(CXXWARN) $(OPT) -fvisibility=hidden -ffp-contract=off -DGR_EMU
 EMU_ALONE := $(CXXWARN) -O2 -g -D_GNU_SOURCE $(if $(SAN),-DEMU_$(shell echo $(SAN) | tr a-z A-Z))
 EMU_CU   := $(patsubst src/op/%.cu,$(EMU)/%.cu.o,$(wildcard src/op/*.cu))
 EMU_C    := $(patsubst src/cuda/%.c,$(EMU)/%.o,$(wildcard src/cuda/*.c))
-EMU_LIBS := $(EMU)/libgram-cuda.so $(EMU)/libcublasLt.so.13
+EMU_LIBS := $(EMU)/libgram-cuda.so $(EMU)/libcublasLt.so.13 $(EMU)/libnccl.so.2
 $(EMU)/%.cu.o: src/op/%.cu
 	@mkdir -p $(@D)
 	$(call say,CXX)$(CXX_OF) -x c++ $(CPPFLAGS) $(CXXFLAGS_ALL) -Wno-unknown-pragmas -c $< -o $@
@@ -131,12 +132,17 @@ $(EMU)/%.emu.o: tests/emu/%.cc
 $(EMU)/lt.o: tests/emu/lt.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) -std=c11 -O3 -g $(ISA_avx2) -ffp-contract=off $(WARN) -Itests -MMD -MP -fPIC -c $< -o $@
+$(EMU)/stands_nccl.o: tests/emu/nccl.c
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) -std=c11 -O2 -g -D_GNU_SOURCE -DGR_EMU $(WARN) -Itests -Isrc -MMD -MP -fPIC -c $< -o $@
 $(EMU)/%.o: src/cuda/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CPPFLAGS) -DGR_EMU $(CFLAGS_ALL) -c $< -o $@
 $(EMU)/libemu.so: $(patsubst tests/emu/%.cc,$(EMU)/%.emu.o,$(wildcard tests/emu/*.cc))
 	$(call say,LD)$(CXX_OF) -shared -o $@ $^ -pthread
 $(EMU)/libcublasLt.so.13: $(EMU)/lt.o $(EMU)/libemu.so
+	$(call say,LD)$(CC) -shared -Wl,-soname,$(@F) -o $@ $< -L$(EMU) -lemu -Wl,-rpath,'$$ORIGIN'
+$(EMU)/libnccl.so.2: $(EMU)/stands_nccl.o $(EMU)/libemu.so
 	$(call say,LD)$(CC) -shared -Wl,-soname,$(@F) -o $@ $< -L$(EMU) -lemu -Wl,-rpath,'$$ORIGIN'
 # What libgram-cuda.so has of libgram: copies of what it calls of these folders.
 $(B)/core.a: $(call obj,base) $(call obj,tensor)
@@ -299,6 +305,11 @@ coverage: deps
 bench: all
 	@scripts/bench.sh
 
+# What scripts/device_check.sh wrote, into the tables of docs/gpu.md.
+JSON ?= device_check.json
+bench-report:
+	@$(PYTHON) scripts/bench_report.py $(JSON) docs/gpu.md
+
 bench-train: all
 	@scripts/bench.sh bench_train
 
@@ -308,7 +319,7 @@ clean:
 include mk/install.mk
 
 .PHONY: cuda cuda-ptxas deb wheel all deps test-deps model tests test unit demo demo-align check clang mutants tsan \
-        tsan-run columns layers headers fuzz fuzz-build fuzz-run coverage bench bench-train clean \
+        tsan-run columns layers headers fuzz fuzz-build fuzz-run coverage bench bench-report bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

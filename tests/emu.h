@@ -103,9 +103,9 @@ static inline gr_device *emu_open(size_t threads, bool takes_all)
 {
     static const gr_device_kind kinds[] = {
         { "emu", GR_F32, false, emu_alloc, emu_free, emu_put, emu_get, emu_free_bytes, emu_enter, emu_leave, emu_wait,
-          emu_close, false, NULL },
+          emu_close, false, NULL, NULL },
         { "emu", GR_F32, true, emu_alloc, emu_free, emu_put, emu_get, emu_free_bytes, emu_enter, emu_leave, emu_wait,
-          emu_close, false, NULL },
+          emu_close, false, NULL, NULL },
     };
     struct emu *e = calloc(1, sizeof *e);
     gr_device *d;

@@ -1,4 +1,4 @@
-/* dist.h - the processes that share a training run, as mpirun started them.
+/* dist.h - the processes that share a training run, as mpirun or gram_dist_run() started them.
  *
  *     gram_dist *d;
  *     if (gram_dist_open(&d, NULL, NULL, &err)) { puts(err.text); return 1; }
@@ -38,6 +38,15 @@ int gram_dist_size(const gram_dist *d);         /* 1 when alone */
 bool gram_dist_speaks(const gram_dist *d);
 /* Waits for the others, who must close too. NULL is fine. */
 void gram_dist_close(gram_dist *d);
+
+/* Starts a program n times on this machine, 2 to 16, in the place of mpirun, and waits until all have ended. In each of
+ * them gram_dist_launched() is true, and gram_dist_open() joins them. argv ends with NULL. device [n]: what GRAM_DEVICE
+ * is in each, as "cuda:1"; NULL: what it is here. *status: 0, or the exit status of the first that did not end well,
+ * 128 and more for a signal. SIGINT, SIGTERM, SIGHUP and SIGUSR1 go on to all of them, who also end when this one does.
+ */
+gram_status gram_dist_run(const char *program, char *const *argv, const char *const *device, int n, int *status,
+                          gram_err *err);
+bool gram_dist_is_local(void);                  /* whether this process was started so */
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

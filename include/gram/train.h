@@ -231,6 +231,8 @@ typedef struct {
     bool          best;         /* write the weights that judged eval_file best, not the last ones */
     uint64_t      patience;     /* end early where so many judgings in a row were no better than the best; 0: never */
     gram_recompute recompute;   /* auto */
+    size_t        zero;         /* what processes share out: 1, the optimizer's moments; 2, the gradients too, layer by
+                                 * layer; not of adapters, of a head alone, nor of policies that answer */
     gram_compute  compute;      /* GRAM_COMPUTE_F32; not of policies that answer, gram_raft() and gram_rl() */
     size_t        lora_rank;    /* 0: every weight is trained. Otherwise low-rank adapters of this rank are, beside a
                                  * base that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and

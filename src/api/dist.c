@@ -35,3 +35,16 @@ void gram_dist_close(gram_dist *d)
 {
     gr_dist_close(d);
 }
+
+bool gram_dist_is_local(void)
+{
+    size_t rank, size;
+
+    return gr_local_launched(&rank, &size);
+}
+
+gram_status gram_dist_run(const char *program, char *const *argv, const char *const *device, int n, int *status,
+                          gram_err *err)
+{
+    return gr_dist_run(program, argv, device, n > 0 ? (size_t)n : 0, status, err);
+}

@@ -62,6 +62,10 @@ extern int cli_keys;                            /* --keys: print them */
 /* The n_set values of --set, where there is a recipe among n arguments. Zero, or an exit code after a message. */
 int cli_recipe_set(size_t n, const char *const **set, size_t *n_set);
 extern struct poptOption cli_common_table[];    /* --help; main() adds it to every command */
+extern struct poptOption cli_devices_table[];   /* --devices; of those whose processes share their work */
+#define CLI_DEVICES CLI_INCLUDE(cli_devices_table, "Several devices:")
+/* Where --devices was given: starts the processes and waits for them. Zero, or an exit code; *over: of the command. */
+int cli_devices_run(char **argv, bool *over);
 
 /* What those options said, as the library wants it. Zero, or an exit code after a message. */
 int cli_model_options(gram_options *out);
@@ -70,7 +74,7 @@ int cli_choice(const char *option, const char *value, const char *choices);
 /* Opens the model with cli_model_options(), NULL being the shipped judge; the same. */
 int cli_open(gram_model **out, const char *path);
 extern int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
-extern char *cli_columns, *cli_shard;           /* --columns, --shard; NULL: not given */
+extern char *cli_columns, *cli_shard, *cli_device, *cli_devices;        /* NULL: not given */
 bool cli_drops(void);                           /* --truncate drop */
 
 /* Whether the first of n arguments is rows already, and not a model (which.c). Zero, or an exit code after a message

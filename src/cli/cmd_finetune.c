@@ -6,6 +6,7 @@ static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_train_both, "Training options:"),
     CLI_INCLUDE(cli_prompt_table, "Judge options:"),
     CLI_INCLUDE(cli_run_table, "Engine options:"),
+    CLI_DEVICES,
     CLI_TABLE_END
 };
 
@@ -27,7 +28,8 @@ const cli_command cli_finetune = {
     "With --lora-rank the model stays as it is and low-rank adapters beside it are trained, in far less memory. What "
     "comes out is a directory that `gram score` and PEFT open; `gram merge` makes a whole model of it. MODEL may be "
     "such a directory, which is then trained further.\n\n"
-    "Started by Open MPI's mpirun, processes share each step and the optimizer's memory. Ctrl-C gives them two seconds "
+    "Started by Open MPI's mpirun, or by --devices for each GPU that it names, processes share each step and the "
+    "optimizer's memory. Ctrl-C gives them two seconds "
     "to write a checkpoint; mpirun --mca odls_base_sigkill_timeout N makes it 2 N, and SIGUSR1 to mpirun gives all the "
     "time they need.\n\n"
     "A run's bits do not depend on the number of threads, nor on whether it was stopped and resumed.",

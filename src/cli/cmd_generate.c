@@ -16,6 +16,7 @@ static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_chat_table, "Chat options:"),
     CLI_INCLUDE(cli_run_table, "Engine options:"),
+    CLI_DEVICES,
     CLI_TABLE_END
 };
 

@@ -6,6 +6,7 @@ static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_train_both, "Training options:"),
     CLI_INCLUDE(cli_prompt_table, "Judge options:"),
     CLI_INCLUDE(cli_run_table, "Engine options:"),
+    CLI_DEVICES,
     CLI_TABLE_END
 };
 

@@ -29,6 +29,7 @@ static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_rows_table, "Run options:"),
     CLI_INCLUDE(cli_prompt_table, "Judge options:"),
     CLI_INCLUDE(cli_run_table, "Engine options:"),
+    CLI_DEVICES,
     CLI_TABLE_END
 };
 

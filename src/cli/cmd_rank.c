@@ -16,6 +16,7 @@ static const struct poptOption opts[] = {
     CLI_INCLUDE(cli_pointwise_table, NULL),
     CLI_INCLUDE(cli_rationale_table, "Rationales:"),
     CLI_INCLUDE(cli_engine_table, "Engine options:"),
+    CLI_DEVICES,
     CLI_TABLE_END
 };
 

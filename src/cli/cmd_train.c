@@ -9,6 +9,7 @@ static const struct poptOption opts[] = {
     { "resume", 'r', POPT_ARG_NONE, &cli_resume, 0,
       "Go on from the newest whole checkpoint of the run, or begin where there is none.", NULL },
     { "quiet", 'q', POPT_ARG_NONE, &cli_quiet, 0, "Say nothing but errors.", NULL },
+    CLI_DEVICES,
     CLI_TABLE_END
 };
 
@@ -38,6 +39,8 @@ static int run_recipe(const char *path, const gram_run *r)
     if (!r->out)
         return missing(path, "out", "the directory that the trained model goes to");
     o.resume = o.resume || cli_resume;
+    if (cli_devices)
+        o.model.device = NULL;          /* what this process was started for */
     return cli_train_run(r->stage, r->model, r->data, r->out, o);
 }
 

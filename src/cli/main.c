@@ -80,14 +80,17 @@ static int bad_option(poptContext con, const struct poptOption *table, char **ar
     return cli_usage("there is no option '%s'", typed);
 }
 
-static int run(const cli_command *c, int argc, char **argv)
+/* program: what the command was called with, from its name on. */
+static int run(const cli_command *c, int argc, char **program)
 {
     const struct poptOption table[] = {
         CLI_INCLUDE((void *)(uintptr_t)c->opts, NULL), CLI_INCLUDE(cli_common_table, NULL), CLI_TABLE_END
     };
+    char **argv = program + 1;
     poptContext con = poptGetContext(c->name, argc, (const char **)(uintptr_t)argv, table, 0);
     const char **arg = NULL, *none = NULL;
     size_t n = 0;
+    bool over = false;
     int rc;
 
     cli_set_name(c->name);
@@ -108,7 +111,7 @@ static int run(const cli_command *c, int argc, char **argv)
             n++;
         if (n < c->min_args || n > c->max_args)
             rc = cli_usage("wanted %s, found %zu argument%s", *c->args ? c->args : "no argument", n, n == 1 ? "" : "s");
-        else
+        else if (!(rc = cli_devices_run(program, &over)) && !over)
             rc = c->run(arg ? arg : &none, n);
     }
     poptFreeContext(con);
@@ -173,5 +176,5 @@ int main(int argc, char **argv)
     c = cli_find(name);
     if (c && !is_alone(c))
         return CLI_USAGE;
-    return close_stdout(c ? run(c, argc - 1, argv + 1) : cli_unknown(name));
+    return close_stdout(c ? run(c, argc - 1, argv) : cli_unknown(name));
 }

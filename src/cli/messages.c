@@ -151,7 +151,7 @@ static void catch_signals(bool on)
     struct sigaction sa;
     int rank, size;
 
-    launched = gram_dist_launched(&rank, &size);
+    launched = gram_dist_launched(&rank, &size) && !gram_dist_is_local();
     echo = rank > 0;
     for (size_t i = 0; i < (launched ? GR_COUNT(sig) : 3); i++) {
         if (sig[i] == SIGHUP && is_ignored(SIGHUP))

@@ -11,8 +11,8 @@
 
 /* popt fills these; a process runs one command, so they can be static. */
 int cli_quiet, cli_resume, cli_skip_bad, cli_single_order;
-char *cli_columns, *cli_shard;
-static char *dtype, *device, *truncate_how, *judge_file, *labels, *chat_template, *base, *reward_token, *reward_weights;
+char *cli_columns, *cli_shard, *cli_device;
+static char *dtype, *truncate_how, *judge_file, *labels, *chat_template, *base, *reward_token, *reward_weights;
 static char *scale;
 static char **chat_args;
 static int threads, pointwise;
@@ -28,9 +28,10 @@ struct poptOption cli_run_table[] = {
       "Where the base model of a LoRA adapter is (default: where the adapter says; one in a GGUF file does not).",
       "PATH" },
     { "threads", 't', POPT_ARG_INT, &threads, 0, "Use N threads (default: one for each core).", "N" },
-    { "device", '\0', POPT_ARG_STRING, &device, 0,
+    { "device", '\0', POPT_ARG_STRING, &cli_device, 0,
       "Compute on the CPU, on a GPU by its number, or on the first GPU that can be used and otherwise the CPU "
-      "(default: what GRAM_DEVICE says, or cpu). `gram info` lists GPUs; see docs/gpu.md.", "cpu|cuda:0|auto" },
+      "(default: what GRAM_DEVICE says, or cpu). cuda is the first GPU, or under a launcher that of the process's "
+      "number on its machine. `gram info` lists GPUs; see docs/gpu.md.", "cpu|cuda|cuda:0|auto" },
     { "batch-tokens", '\0', POPT_ARG_LONGLONG, &batch_tokens, 0,
       "Compute up to N tokens together (default: 4096). This changes speed and memory, never a score.", "N" },
     CLI_TABLE_END
@@ -120,13 +121,13 @@ static const char *first_set(const char *const *name)
     return *name ? getenv(*name) : NULL;
 }
 
-/* Open MPI, PMIx (srun --mpi=pmix), Slurm and MPICH name a start; a job that Slurm starts again has the name of before,
- * and a number; each of its steps has one, too. Threads: this process's part of the cores, where it is not bound to
- * some. */
+/* gram itself, Open MPI, PMIx (srun --mpi=pmix), Slurm and MPICH name a start; a job that Slurm starts again has the
+ * name of before, and a number; each of its steps has one, too. Threads: this process's part of the cores, where it is
+ * not bound to some. */
 static int join_others(const char *out)
 {
-    static const char *const names[] = { "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PMI_KVSNAME", "SLURM_JOB_ID",
-                                         NULL };
+    static const char *const names[] = { "GRAM_START", "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PMI_KVSNAME",
+                                         "SLURM_JOB_ID", NULL };
     static const char *const local[] = { "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_TASKS_PER_NODE",
                                          "SLURM_NTASKS_PER_NODE", NULL };
     const char *name = first_set(names), *again = getenv("SLURM_RESTART_COUNT"), *here = first_set(local);
@@ -333,7 +334,7 @@ static int read_model_options(gram_options *out)
     if (rc)
         return rc;
     out->threads = threads;
-    out->device = device;
+    out->device = cli_device;
     out->lambda = lambda;
     out->dtype = (gram_dtype)as_dtype;                  /* both enums are in the order of the table's words */
     out->truncate = (gram_truncate)as_truncate;

@@ -102,17 +102,22 @@ static size_t who_left(const gr_dist *d)
     return who;
 }
 
-/* MPI knows that a connection broke a little before the watch knows who died, which is the better sentence. */
-static gram_status broken(gr_dist *d, const char *call, int code, gram_err *err)
+gram_status gr_dist_broken(gr_dist *d, const gram_err *why, gram_err *err)
 {
     const struct timespec pause = { 0, 10000000 };
+
+    for (int i = 0; i < 100 && d->watching && !d->failed; i++)
+        nanosleep(&pause, NULL);
+    gr_dist_fail(d, why);
+    return gr_dist_check(d, err);
+}
+
+static gram_status broken(gr_dist *d, const char *call, int code, gram_err *err)
+{
     gram_err why;
 
     gr_mpi_failed(&d->mpi, call, code, &why);
-    for (int i = 0; i < 100 && d->watching && !d->failed; i++)
-        nanosleep(&pause, NULL);
-    gr_dist_fail(d, &why);
-    return gr_dist_check(d, err);
+    return gr_dist_broken(d, &why, err);
 }
 
 /* Whether the first n requests are over, without waiting. */
@@ -131,8 +136,8 @@ static gram_status test_all(gr_dist *d, size_t n, bool *over, gram_err *err)
     return code ? broken(d, "MPI_Test", code, err) : GRAM_OK;
 }
 
-/* Waits for the first n requests. First it looks again and again, then it leaves the core to others. */
-static gram_status settle(gr_dist *d, size_t n, gram_err *err)
+/* First it looks again and again, then it leaves the core to others. */
+gram_status gr_dist_settle(gr_dist *d, size_t n, gram_err *err)
 {
     const struct timespec pause = { 0, 50000 };
     double start = gr_now();
@@ -159,7 +164,7 @@ static gram_status settle(gr_dist *d, size_t n, gram_err *err)
     return rc;
 }
 
-static gram_status post(gr_dist *d, size_t at, bool sends, size_t peer, void *p, size_t bytes, gram_err *err)
+gram_status gr_dist_post(gr_dist *d, size_t at, bool sends, size_t peer, void *p, size_t bytes, gram_err *err)
 {
     gram_status rc = GRAM_OK;
     int code;
@@ -191,12 +196,12 @@ gram_status gr_dist_all(gr_dist *d, const void *mine, void *all, size_t bytes, g
     memcpy(block + d->rank * bytes, mine, bytes);
     for (size_t p = 0; p < size && !rc; p++)
         if (p != d->rank)
-            rc = post(d, n++, false, p, block + p * bytes, bytes, err);
+            rc = gr_dist_post(d, n++, false, p, block + p * bytes, bytes, err);
     for (size_t p = 0; p < size && !rc; p++)
         if (p != d->rank)
-            rc = post(d, n++, true, p, block + d->rank * bytes, bytes, err);
+            rc = gr_dist_post(d, n++, true, p, block + d->rank * bytes, bytes, err);
     if (!rc)
-        rc = settle(d, n, err);
+        rc = gr_dist_settle(d, n, err);
     if (rc)
         return rc;                      /* the block is still MPI's, and lost with the run */
     memcpy(all, block, size * bytes);
@@ -262,123 +267,6 @@ gram_status gr_dist_same(gr_dist *d, const char *what, uint64_t digest, gram_err
     return rc;
 }
 
-/* ---- Vectors ---------------------------------------------------------------------------------------- */
-
-static void copy_range(const gr_vector *v, size_t from, size_t n, float *out, const float *in)
-{
-    for (size_t i = 0; i < v->n && n > 0; i++) {
-        size_t k = v->piece[i].n > from ? gr_min(v->piece[i].n - from, n) : 0;
-        if (k && out)
-            memcpy(out, v->piece[i].p + from, k * sizeof *out);
-        else if (k)
-            memcpy(v->piece[i].p + from, in, k * sizeof *in);
-        from = k ? 0 : from - v->piece[i].n;
-        out = out ? out + k : NULL;
-        in = in ? in + k : NULL;
-        n -= k;
-    }
-}
-
-void gr_vector_get(const gr_vector *v, size_t from, size_t n, float *out)
-{
-    copy_range(v, from, n, out, NULL);
-}
-
-void gr_vector_put(const gr_vector *v, size_t from, size_t n, const float *x)
-{
-    copy_range(v, from, n, NULL, x);
-}
-
-/* What goes from one process to another: everyone's part to its owner to be added; each owner's part to all; or to
- * process 0; or from it. */
-enum way { REDUCE, SHARE, GATHER, SCATTER };
-struct range { size_t from, n; };
-
-/* Its k-th chunk; n is 0 past the end. */
-static struct range range_of(const gr_dist *d, const gr_vector *v, enum way way, size_t from, size_t to, size_t k)
-{
-    size_t owner = way == REDUCE || way == SCATTER ? to : from, first = v->cut[owner] + k * d->chunk;
-    bool any = (way != GATHER || to == 0) && (way != SCATTER || from == 0);
-
-    return (struct range){ first, any && first < v->cut[owner + 1] ? gr_min(d->chunk, v->cut[owner + 1] - first) : 0 };
-}
-
-/* Sends and receives chunk k; *any: there was one. */
-static gram_status exchange(gr_dist *d, const gr_vector *v, enum way way, size_t k, bool *any, gram_err *err)
-{
-    gram_status rc = GRAM_OK;
-    size_t n = 0;
-
-    for (size_t p = 0; p < d->size && !rc; p++) {
-        struct range r = range_of(d, v, way, p, d->rank, k);
-        if (p != d->rank && r.n)
-            rc = post(d, n++, false, p, d->in + p * d->chunk, r.n * sizeof *d->in, err);
-    }
-    for (size_t p = 0; p < d->size && !rc; p++) {
-        struct range r = range_of(d, v, way, d->rank, p, k);
-        if (p == d->rank || !r.n)
-            continue;
-        gr_vector_get(v, r.from, r.n, d->out + p * d->chunk);
-        rc = post(d, n++, true, p, d->out + p * d->chunk, r.n * sizeof *d->out, err);
-    }
-    *any = n > 0;
-    return rc ? rc : settle(d, n, err);
-}
-
-/* in[0] + in[1] + ..., from the left. */
-static void add_in_order(gr_dist *d, const gr_vector *v, struct range r)
-{
-    gr_vector_get(v, r.from, r.n, d->in + d->rank * d->chunk);
-    for (size_t p = 1; p < d->size; p++) {
-        const float *x = d->in + p * d->chunk;
-        for (size_t i = 0; i < r.n; i++)
-            d->in[i] += x[i];
-    }
-    gr_vector_put(v, r.from, r.n, d->in);
-}
-
-static gram_status move(gr_dist *d, const gr_vector *v, enum way way, gram_err *err)
-{
-    gram_status rc = GRAM_OK;
-    bool any = d != NULL;
-
-    for (size_t k = 0; any && !rc; k++) {
-        rc = exchange(d, v, way, k, &any, err);
-        if (rc || !any)
-            break;
-        if (way == REDUCE) {
-            add_in_order(d, v, range_of(d, v, way, d->rank, d->rank, k));
-            continue;
-        }
-        for (size_t p = 0; p < d->size; p++) {
-            struct range r = range_of(d, v, way, p, d->rank, k);
-            if (p != d->rank && r.n)
-                gr_vector_put(v, r.from, r.n, d->in + p * d->chunk);
-        }
-    }
-    return rc;
-}
-
-gram_status gr_dist_reduce_scatter(gr_dist *d, const gr_vector *v, gram_err *err)
-{
-    return move(d, v, REDUCE, err);
-}
-
-gram_status gr_dist_all_gather(gr_dist *d, const gr_vector *v, gram_err *err)
-{
-    return move(d, v, SHARE, err);
-}
-
-gram_status gr_dist_gather(gr_dist *d, const gr_vector *v, gram_err *err)
-{
-    return move(d, v, GATHER, err);
-}
-
-gram_status gr_dist_scatter(gr_dist *d, const gr_vector *v, gram_err *err)
-{
-    return move(d, v, SCATTER, err);
-}
-
 /* ---- Opening and closing ----------------------------------------------------------------------------- */
 
 /* A machine is a host's name and a name space of process numbers: a container has its own. */
@@ -399,7 +287,7 @@ static void introduce(struct gr_process *me)
 }
 
 /* The callers may have started MPI themselves; then they also end it. */
-static gram_status start(gr_dist *d, gram_err *err)
+static gram_status start_mpi(gr_dist *d, gram_err *err)
 {
     const struct gr_mpi *m = &d->mpi;
     int running = 0, over = 0, level = 0, rank = 0, size = 0, code;
@@ -428,6 +316,20 @@ static gram_status start(gr_dist *d, gram_err *err)
         return gr_fail(err, GRAM_EUNSUPPORTED, "mpirun says that this is process %zu of %zu, and Open MPI finds that "
                        "it is %d of %d: it was started by the mpirun of another MPI, or by none", d->rank, d->size,
                        rank, size);
+    return GRAM_OK;
+}
+
+static gram_status start(gr_dist *d, gram_err *err)
+{
+    bool local = gr_local_launched(&d->rank, &d->size);
+    gram_status rc = local ? gr_local_load(&d->mpi, err) : gr_mpi_load(&d->mpi, err);
+
+    if (rc)
+        return rc;
+    if (!local)
+        return start_mpi(d, err);
+    d->started = true;
+    d->comm = d;                            /* which MPI's handle would be, and says that something is open */
     return GRAM_OK;
 }
 
@@ -463,9 +365,7 @@ gram_status gr_dist_open(gr_dist **out, gram_dist_fn *on_death, void *arg, gram_
     atomic_flag_clear(&d->failing);
     d->on_death = on_death;
     d->arg = arg;
-    rc = gr_mpi_load(&d->mpi, err);
-    if (!rc)
-        rc = start(d, err);
+    rc = start(d, err);
     if (!rc)
         rc = meet(d, err);
     if (!rc)

@@ -8,7 +8,7 @@
 #include <time.h>
 #include "comm/comm.h"
 
-/* ---- MPI, as far as it is used (mpi.c) ------------------------------------------------------------ */
+/* ---- MPI, as far as it is used (mpi.c), or what does the same over sockets (local.c) ----------------- */
 
 /* Open MPI's handles are pointers, and its predefined ones are addresses of its variables. */
 typedef void *gr_mpi_handle;
@@ -30,6 +30,12 @@ struct gr_mpi {
 enum { GR_MPI_SERIALIZED = 2, GR_MPI_ANY = -1, GR_MPI_ERROR_TEXT = 256 };
 gram_status gr_mpi_load(struct gr_mpi *m, gram_err *err);
 gram_status gr_mpi_failed(const struct gr_mpi *m, const char *call, int code, gram_err *err);
+
+/* What gr_dist_run() tells its processes: who they are, and the name of the start, which no other has. */
+#define GR_LOCAL_ENV "GRAM_PROCESS"
+#define GR_LOCAL_START "GRAM_START"
+enum { GR_LOCAL_MOST = 16 };
+gram_status gr_local_load(struct gr_mpi *m, gram_err *err);
 
 /* ---- The processes (dist.c) ------------------------------------------------------------------------ */
 
@@ -55,6 +61,15 @@ struct gr_peer {
     atomic_bool closing;        /* it has told that it closes */
 };
 
+/* The links between the devices of the processes, where these carry what lies on the devices. */
+struct gr_linked {
+    gr_device *device;          /* NULL: the hosts carry it */
+    float *came;                /* [size, chunk] on the device: what is received to be added */
+    size_t chunk;
+    gr_parcel *parcel;          /* of the exchange under way */
+    size_t n, cap;
+};
+
 struct gram_dist {
     struct gr_mpi mpi;
     gr_mpi_handle comm;
@@ -66,6 +81,7 @@ struct gram_dist {
 
     float *in, *out;            /* [size, chunk]: what is received and what is sent */
     size_t chunk;
+    struct gr_linked linked;    /* links.c */
     gr_mpi_handle *request;     /* [2 size] of the exchange that is under way */
 
     /* The own of the two threads of watch.c. */
@@ -99,5 +115,19 @@ gram_status gr_watch_open(gr_dist *d, gram_err *err);
 bool gr_watch_close(gr_dist *d);
 /* The first failure is the one that is told. */
 void gr_watch_failed(gr_dist *d, size_t about, bool dead, const gram_err *why);
+
+/* Begins to send or to receive, as request `at` of the exchange; waits for the first n requests of it. */
+gram_status gr_dist_post(gr_dist *d, size_t at, bool sends, size_t peer, void *p, size_t bytes, gram_err *err);
+gram_status gr_dist_settle(gr_dist *d, size_t n, gram_err *err);
+/* What carries bytes knows that a connection broke a little before the watch knows who died, which is the better
+ * sentence. */
+gram_status gr_dist_broken(gr_dist *d, const gram_err *why, gram_err *err);
+
+/* ---- Vectors, by the hosts (vectors.c) or between devices (links.c) ------------------------------------- */
+
+struct gr_range { size_t from, n; };
+struct gr_range gr_vector_own(const gr_vector *v, size_t size, size_t bucket, size_t rank);
+gram_status gr_links_reduce(gr_dist *d, const gr_vector *v, gram_err *err);
+gram_status gr_links_share(gr_dist *d, const gr_vector *v, gram_err *err);
 
 #endif

@@ -40,6 +40,8 @@ static void gone(gr_dist *d, size_t rank, const char *how)
 
     gr_fail(&why, GRAM_EIO, "process %zu of %zu (%lld on %s) %s", rank, d->size, (long long)p->pid, p->host, how);
     gr_watch_failed(d, rank, true, &why);
+    if (!d->mpi.library)
+        kill((pid_t)p->pid, SIGKILL);       /* what hangs, as mpirun would */
 }
 
 /* Whether an exchange with MPI is over; one that failed will never be more so. */

@@ -31,6 +31,8 @@ bool gr_dist_launched(size_t *rank, size_t *size)
         { "PMI_RANK", "PMI_SIZE" }, { "SLURM_PROCID", "SLURM_STEP_NUM_TASKS" },
     };
 
+    if (gr_local_launched(rank, size))
+        return true;
     for (size_t i = 0; i < GR_COUNT(names); i++)
         if (number(names[i][0], rank) && number(names[i][1], size) && *size > 1 && *rank < *size)
             return true;
@@ -74,5 +76,6 @@ gram_status gr_mpi_failed(const struct gr_mpi *m, const char *call, int code, gr
 
     if (m->error_string(code, text, &n))
         *text = '\0';
-    return gr_fail(err, GRAM_EIO, "MPI: %s failed: %s", call, text);
+    return m->library ? gr_fail(err, GRAM_EIO, "MPI: %s failed: %s", call, text)
+                      : gr_fail(err, GRAM_EIO, "processes: %s", text);
 }

@@ -5,6 +5,7 @@
 #ifndef GR_CUDA_INT_H
 #define GR_CUDA_INT_H
 
+#include "cuda/nccl.h"
 #include "cuda/runtime.h"
 #include "op/gpu_entry.h"
 #include "op/op.h"
@@ -32,6 +33,21 @@ struct gr_blas {
     __typeof__(cublasLtMatmul) *matmul;
 };
 
+/* NCCL, opened when processes share a run; comm NULL: they do not. */
+struct gr_nccl {
+    void *library;
+    ncclComm_t comm;
+    __typeof__(ncclGetUniqueId) *get_id;
+    __typeof__(ncclCommInitRankConfig) *init;
+    __typeof__(ncclCommAbort) *abort;
+    __typeof__(ncclCommGetAsyncError) *async_error;
+    __typeof__(ncclSend) *send;
+    __typeof__(ncclRecv) *recv;
+    __typeof__(ncclGroupStart) *group_start;
+    __typeof__(ncclGroupEnd) *group_end;
+    __typeof__(ncclGetErrorString) *error_string;
+};
+
 /* A number that a kernel makes for the host. */
 struct gr_cuda_due { void *to; size_t at, bytes; };
 
@@ -52,6 +68,7 @@ struct gr_cuda {
     struct gr_cuda_due *due;            /* [dues] of it */
     size_t dues, cap_due;
     struct gr_blas blas;
+    struct gr_nccl nccl;
     struct gr_cuda_pins *pins;          /* the algorithms of its products */
     float *ones;                        /* [n_ones], on the device */
     size_t n_ones;
@@ -60,11 +77,16 @@ struct gr_cuda {
 /* Notes a failure for the next wait. True: there was none. */
 bool gr_cuda_ok(struct gr_cuda *g, cudaError_t e, const char *what);
 
-/* ---- blas.c, matmul.c ------------------------------------------------------------------------------- */
+/* ---- library.c, blas.c, matmul.c, nccl.c ------------------------------------------------------------ */
 
+/* A library of NVIDIA's, from where $GRAM_CUDA_PATH says, where the loader looks, NVIDIA's folders, and the packages
+ * that pip installs beside gram or torch: `wheel` is its folder there, "/nvidia/...". NULL: *err says where it was
+ * looked for. */
+void *gr_cuda_library(const char *file, const char *wheel, gram_err *err);
 gram_status gr_blas_open(struct gr_blas *b, const char *device, gram_err *err);
 void gr_blas_close(struct gr_blas *b);
 extern const gr_linear_kind gr_linear_cuda;
+extern const gr_links_kind gr_links_nccl;
 void gr_cuda_pins_close(struct gr_cuda *g);
 
 #endif

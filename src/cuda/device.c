@@ -215,6 +215,7 @@ static void close_device(void *self)
     cudaSetDevice(g->index);
     if (g->stream)
         cudaStreamSynchronize(g->stream);
+    gr_links_nccl.close(g);
     gr_cuda_pins_close(g);
     gr_blas_close(&g->blas);
     if (g->ones)
@@ -318,7 +319,7 @@ static gram_status open_device(const gr_device_kind **kind, void **self, const s
     g->index = (int)index;
     snprintf(g->name, sizeof g->name, "cuda:%zu", index);
     g->kind = (gr_device_kind){ g->name, GR_F32, true, alloc, give_back, put, get, free_bytes, enter, leave, wait,
-                                close_device, true, zero };
+                                close_device, true, zero, &gr_links_nccl };
     g->op = *cpu;
     gr_kern_cuda(&g->op);
     g->op.linear = &gr_linear_cuda;

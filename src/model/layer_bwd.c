@@ -608,27 +608,46 @@ static void final_norm_bwd(void *arg, gr_lane *lane, size_t first, size_t n)
                               gr_mat_f32(t->dhidden + i * C, C), gr_mat_at(t->xf, i, 0), t->rf + i, &norm, 1, true);
 }
 
+static void zero_bucket(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const gr_trainee *t = arg;
+
+    lane->op->zero(lane, gr_mat_f32(t->bucket + first, n), 1, n);
+}
+
+void gr_trainee_zero_bucket(gr_trainee *t)
+{
+    gr_device_run(t->d, t->bucket_floats, (gr_cut){ ZEROS, ZEROS, 1, false }, zero_bucket, t);
+}
+
 gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *err)
 {
     const gr_config *c = &t->m->cfg;
     size_t C = c->width, n = t->plan.n_want;
     const void *held;
-    gram_status rc;
+    gram_status rc, waited;
 
     gr_trainee_put_score(t);
     if (t->head_only)
         return GRAM_OK;
-    rc = gr_device_hold(t->d, &held, dhidden, n * C * sizeof *dhidden, err);
+    rc = t->watch.begin ? t->watch.begin(t->watch.arg, err) : GRAM_OK;
+    if (!rc)
+        rc = gr_device_hold(t->d, &held, dhidden, n * C * sizeof *dhidden, err);
     if (rc)
         return rc;
     t->dhidden = held;
     gr_device_once(t->d, final_norm_bwd, t, n);
-    for (size_t i = c->layers; i-- > 0; )
+    for (size_t i = c->layers; i-- > 0 && !rc; ) {
         layer_backward(t, i);
+        if (!t->watch.layer)
+            continue;
+        rc = t->watch.layer(t->watch.arg, i, err);
+        gr_trainee_zero_bucket(t);
+    }
     gr_pass_unstage(&t->p);
     if (t->g_embed)
         gr_device_run(t->d, (C + SLICE - 1) / SLICE, GR_CUT_ONE, embed_bwd, t);
-    rc = gr_device_wait(t->d, err);
+    waited = gr_device_wait(t->d, rc ? NULL : err);
     gr_device_drop(t->d, held);
-    return rc;
+    return rc ? rc : waited;
 }

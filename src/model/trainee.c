@@ -18,12 +18,29 @@ static int by_place(const void *pa, const void *pb)
 /* The parameters in the order of their places in memory: a model of many experts has tens of thousands. */
 struct places { const gr_param **p; size_t n; };
 
-static float *grad_of(const struct places *all, const void *w)
+static bool places_open(struct places *all, const gr_trainee *t)
+{
+    *all = (struct places){ gr_calloc(t->n_params, sizeof *all->p), t->n_params };
+    for (size_t i = 0; all->p && i < t->n_params; i++)
+        all->p[i] = &t->param[i];
+    if (all->p)
+        qsort(all->p, all->n, sizeof *all->p, by_place);
+    return all->p;
+}
+
+static const gr_param *param_of(const struct places *all, const void *w)
 {
     const gr_param key = { .w.p = (void *)(uintptr_t)w }, *of = &key;
     const gr_param *const *found = w ? bsearch(&of, all->p, all->n, sizeof *all->p, by_place) : NULL;
 
-    return found ? gr_f32((*found)->g) : NULL;
+    return found ? *found : NULL;
+}
+
+static float *grad_of(const struct places *all, const void *w)
+{
+    const gr_param *p = param_of(all, w);
+
+    return p ? gr_f32(p->g) : NULL;
 }
 
 static void bind_layer(const gr_trainee *t, const struct places *all, size_t i)
@@ -51,13 +68,10 @@ static void bind_layer(const gr_trainee *t, const struct places *all, size_t i)
 
 static gram_status bind_grads(gr_trainee *t, gram_err *err)
 {
-    struct places all = { gr_calloc(t->n_params, sizeof *all.p), t->n_params };
+    struct places all;
 
-    if (!all.p)
+    if (!places_open(&all, t))
         return gr_nomem(err, "training");
-    for (size_t i = 0; i < t->n_params; i++)
-        all.p[i] = &t->param[i];
-    qsort(all.p, all.n, sizeof *all.p, by_place);
     for (size_t i = 0; i < t->m->cfg.layers; i++)
         bind_layer(t, &all, i);
     t->g_embed = grad_of(&all, t->m->embed.data);
@@ -170,32 +184,110 @@ static bool open_pass(gr_trainee *t)
     return t->g && t->g_mat && t->g_lora && t->dw && t->dw_first && t->p.kept;
 }
 
-/* Those of the n parameters that are trained, with room for their gradients. */
-static bool take_params(gr_trainee *t, const gr_param *p, size_t n)
-{
-    size_t at = 0;
-    void *grad;
+/* ---- Places of gradients -------------------------------------------------------------------------- */
 
-    for (size_t i = 0; i < n; i++)
-        if (!t->head_only || is_of_head(t->m, &p[i])) {
-            t->n_params++;
-            t->grad_floats += gr_param_count(&p[i]);
-        }
-    t->param = gr_calloc(t->n_params, sizeof *t->param);
-    if (!t->param || gr_device_alloc_zeros(t->d, &grad, t->grad_floats, sizeof *t->grad, NULL))
+static void mark(const gr_trainee *t, const struct places *all, const void *w, size_t layer)
+{
+    const gr_param *p = param_of(all, w);
+
+    if (p)
+        t->layer_of[p - t->param] = layer;
+}
+
+/* Whose parameters are whose. */
+static bool find_layers(gr_trainee *t)
+{
+    size_t layers = t->m->cfg.layers;
+    struct places all = { 0 };
+
+    t->layer_of = gr_calloc(t->n_params, sizeof *t->layer_of);
+    if (!t->layer_of || !places_open(&all, t))
         return false;
-    t->grad = grad;
-    t->n_params = 0;
-    for (size_t i = 0; i < n; i++)
-        if (!t->head_only || is_of_head(t->m, &p[i])) {
-            t->param[t->n_params] = p[i];
-            t->param[t->n_params++].g = gr_mat_f32(t->grad + at, p[i].cols);
-            at += gr_param_count(&p[i]);
-        }
+    for (size_t i = 0; i < t->n_params; i++)
+        t->layer_of[i] = layers;
+    for (size_t i = 0; i < layers; i++) {
+        const struct layer *l = &t->m->layer[i];
+        const void *const own[] = { l->attn_norm, l->mlp_norm, l->attn_post_norm, l->mlp_post_norm, l->q_norm,
+                                    l->k_norm, l->bias[0], l->bias[1], l->bias[2], l->bias[3] };
+        for (size_t k = 0; k < GR_COUNT(own); k++)
+            mark(t, &all, own[k], i);
+        for (size_t k = 0; k < gr_matrices(&t->m->cfg); k++)
+            mark(t, &all, l->mat[k].w, i);
+    }
+    free(all.p);
     return true;
 }
 
-static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, bool head_only, gr_device *d,
+/* Where the gradient of parameter i begins: behind those before it, or in the place that layers share. */
+static size_t next_place(const gr_trainee *t, size_t i, size_t *used, size_t *of_layer)
+{
+    size_t layer = gr_trainee_layer_of(t, i), *to = layer < t->m->cfg.layers ? &of_layer[layer] : used, at = *to;
+
+    *to += gr_param_count(&t->param[i]);
+    return at;
+}
+
+static bool place_gradients(gr_trainee *t)
+{
+    size_t layers = t->m->cfg.layers, used = 0, *of_layer = gr_calloc(layers, sizeof *of_layer);
+    void *grad;
+
+    if (!of_layer)
+        return false;
+    for (size_t i = 0; i < t->n_params; i++)
+        next_place(t, i, &used, of_layer);
+    for (size_t i = 0; i < layers; i++) {
+        t->bucket_floats = gr_max(t->bucket_floats, of_layer[i]);
+        of_layer[i] = used;                         /* behind those of no layer */
+    }
+    t->grad_floats = used + t->bucket_floats;
+    if (!gr_device_alloc_zeros(t->d, &grad, t->grad_floats, sizeof *t->grad, NULL)) {
+        t->grad = grad;
+        t->bucket = t->grad + used;
+        used = 0;
+        for (size_t i = 0; i < t->n_params; i++)
+            t->param[i].g = gr_mat_f32(t->grad + next_place(t, i, &used, of_layer), t->param[i].cols);
+    }
+    free(of_layer);
+    return t->grad;
+}
+
+/* Those of the n parameters that are trained, with room for their gradients. */
+static bool take_params(gr_trainee *t, const gr_param *p, size_t n, bool by_layer)
+{
+    t->param = gr_calloc(n, sizeof *t->param);
+    if (!t->param)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!t->head_only || is_of_head(t->m, &p[i]))
+            t->param[t->n_params++] = p[i];
+    return (!by_layer || find_layers(t)) && place_gradients(t);
+}
+
+size_t gr_trainee_layer_of(const gr_trainee *t, size_t i)
+{
+    return t->layer_of ? t->layer_of[i] : t->m->cfg.layers;
+}
+
+size_t gr_trainee_layers(const gr_trainee *t)
+{
+    return t->m->cfg.layers;
+}
+
+size_t gr_trainee_grad_floats(const gr_trainee *t)
+{
+    return t->grad_floats;
+}
+
+void gr_trainee_watch(gr_trainee *t, const gr_layer_watch *watch)
+{
+    t->watch = *watch;
+}
+
+/* Every weight, the head alone, or every weight with one place for the gradients of all layers. */
+enum what { ALL, HEAD_ONLY, BY_LAYER };
+
+static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, enum what what, gr_device *d,
                                 gram_err *err)
 {
     gr_trainee *t = gr_calloc(1, sizeof *t);
@@ -206,7 +298,7 @@ static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, bo
     *out = NULL;
     if (rc)
         return rc;
-    if (m->cfg.router_loss && !head_only) {
+    if (m->cfg.router_loss && what != HEAD_ONLY) {
         free(t);
         return gr_fail(err, GRAM_EUNSUPPORTED, "\"output_router_logits\" true of the model's config.json asks for the "
                        "routers' own loss in training (router_aux_loss_coef), which is not supported");
@@ -215,10 +307,10 @@ static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, bo
     t->m = m;
     t->lora = lora;
     t->d = d;
-    t->head_only = head_only;
+    t->head_only = what == HEAD_ONLY;
     gr_trainee_recompute(t, 0);
     t->lora_floats = lora_floats(lora, &m->cfg);
-    if (!open_pass(t) || !take_params(t, p, n) || !open_head(t))
+    if (!open_pass(t) || !take_params(t, p, n, what == BY_LAYER) || !open_head(t))
         rc = gr_nomem(err, "training");
     if (!rc)
         rc = gr_device_reserve(d, gr_pass_scratch(&t->p, t->p.cut.most), err);
@@ -236,22 +328,27 @@ static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, bo
 
 gram_status gr_trainee_open(gr_trainee **out, gr_model *m, gr_device *d, gram_err *err)
 {
-    return open_trainee(out, m, NULL, false, d, err);
+    return open_trainee(out, m, NULL, ALL, d, err);
 }
 
 gram_status gr_trainee_open_lora(gr_trainee **out, gr_model *m, gr_lora *lora, gr_device *d, gram_err *err)
 {
-    return open_trainee(out, m, lora, false, d, err);
+    return open_trainee(out, m, lora, ALL, d, err);
+}
+
+gram_status gr_trainee_open_layers(gr_trainee **out, gr_model *m, gr_device *d, gram_err *err)
+{
+    return open_trainee(out, m, NULL, BY_LAYER, d, err);
 }
 
 gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_device *d, gram_err *err)
 {
-    return open_trainee(out, m, NULL, true, d, err);
+    return open_trainee(out, m, NULL, HEAD_ONLY, d, err);
 }
 
 gram_status gr_trainee_open_frozen(gr_trainee **out, gr_model *m, gr_lora *lora, gr_device *d, gram_err *err)
 {
-    gram_status rc = open_trainee(out, m, lora, true, d, err);
+    gram_status rc = open_trainee(out, m, lora, HEAD_ONLY, d, err);
 
     if (!rc)
         (*out)->n_params = 0;
@@ -282,6 +379,7 @@ void gr_trainee_close(gr_trainee *t)
     free(t->dw);
     free(t->dw_first);
     gr_device_free(t->d, t->grad);
+    free(t->layer_of);
     free(t->param);
     free(t);
 }
@@ -296,8 +394,6 @@ gr_param *gr_trainee_params(gr_trainee *t, size_t *n)
     *n = t->n_params;
     return t->param;
 }
-
-enum { ZEROS = 1 << 20 };               /* floats of a task */
 
 static void zero(void *arg, gr_lane *lane, size_t first, size_t n)
 {

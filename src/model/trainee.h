@@ -21,6 +21,21 @@ gram_status gr_trainee_open_head(gr_trainee **out, gr_model *m, gr_device *d, gr
 /* The same for any model, with adapters or without, and forward passes alone, whose bits are those of the passes above:
  * what a policy is held against. */
 gram_status gr_trainee_open_frozen(gr_trainee **out, gr_model *m, gr_lora *lora, gr_device *d, gram_err *err);
+/* As gr_trainee_open(), where the gradients of the layers share one place, which holds those of the largest (ZeRO-2):
+ * in each backward pass they are there when layer() is called, from the last layer to the first, and gone when it
+ * returns. begin() is called before. Both may fail, and the pass with them. */
+typedef struct {
+    gram_status (*begin)(void *arg, gram_err *err);
+    gram_status (*layer)(void *arg, size_t layer, gram_err *err);
+    void *arg;
+} gr_layer_watch;
+gram_status gr_trainee_open_layers(gr_trainee **out, gr_model *m, gr_device *d, gram_err *err);
+void gr_trainee_watch(gr_trainee *t, const gr_layer_watch *watch);
+/* The layer of parameter i; the number of layers: of none, or each has a place of its own. */
+size_t gr_trainee_layer_of(const gr_trainee *t, size_t i);
+size_t gr_trainee_grad_floats(const gr_trainee *t);     /* that have places */
+size_t gr_trainee_layers(const gr_trainee *t);
+void gr_trainee_zero_bucket(gr_trainee *t);             /* the place that layers share */
 void gr_trainee_close(gr_trainee *t);
 gr_device *gr_trainee_device(const gr_trainee *t);
 /* The parameters with their gradients, in the order of the file; the list lives as long as t. */

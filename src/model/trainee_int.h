@@ -7,6 +7,7 @@
 #include "model/trainee.h"
 
 enum { SLICE = 64 };            /* outputs of a weight-gradient task */
+enum { ZEROS = 1 << 20 };       /* floats of a task that fills memory with zeros */
 
 /* A layer's gradients, in the order of struct layer's parameters. */
 struct grads {
@@ -36,8 +37,12 @@ struct gr_trainee {
     gr_device *d;
     gr_param *param;
     size_t n_params;
-    float *grad;                /* of all parameters, one after the other */
+    float *grad;                /* of all parameters, one after the other; or of those of no layer, and behind them, */
     size_t grad_floats;
+    size_t *layer_of;           /* [n_params], where layers share one place, `bucket`; NULL: they do not */
+    float *bucket;
+    size_t bucket_floats;
+    gr_layer_watch watch;
     struct grads *g;            /* [layers], into grad */
     float **g_mat, *(*g_lora)[2];       /* of all layers */
     struct dw *dw;              /* of those that are made together, */

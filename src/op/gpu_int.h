@@ -35,6 +35,7 @@ gr_blend_fn gr_blend_cuda;
 gr_adamw_f32_fn gr_adamw_f32_cuda;
 gr_adamw_bf16_fn gr_adamw_bf16_cuda;
 gr_squares_fn gr_squares_cuda;
+gr_rank_sum_fn gr_rank_sum_cuda;
 
 #ifdef __cplusplus
 }

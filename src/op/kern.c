@@ -47,6 +47,7 @@
     .adamw_f32   = gr_adamw_f32_##isa,              \
     .adamw_bf16  = gr_adamw_bf16_##isa,             \
     .squares     = gr_squares_##isa,                \
+    .rank_sum    = gr_rank_sum_ref,                 \
     .attn_run_fwd = gr_attn_run_fwd_##isa,          \
     .attn_run_dq = gr_attn_run_dq_##isa,            \
     .attn_run_dkv = gr_attn_run_dkv_##isa,          \
@@ -111,11 +112,27 @@ unsigned gr_kern_cpu(void)
     return cpu;
 }
 
+/* The number of this process among those of its machine, as launchers say it; 0: it is alone. */
+static size_t place_on_machine(void)
+{
+    static const char *const name[] = { "GRAM_PROCESS", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID",
+                                        "MPI_LOCALRANKID" };
+    const char *s = NULL;
+
+    for (size_t i = 0; i < GR_COUNT(name) && !s; i++)
+        s = getenv(name[i]);
+    return s ? strtoul(s, NULL, 10) : 0;
+}
+
 bool gr_device_is_gpu(const char *name, size_t *index)
 {
     static const char gpu[] = "cuda:";
     const char *digit = name + sizeof gpu - 1;
 
+    if (!strcmp(name, "cuda")) {
+        *index = place_on_machine();
+        return true;
+    }
     if (strncmp(name, gpu, sizeof gpu - 1) || strspn(digit, "0123456789") != strlen(digit) || !*digit ||
         strlen(digit) > 3)
         return false;
@@ -133,7 +150,10 @@ gram_status gr_device_open(gr_device **out, const char *name, size_t threads, gr
     name = name && *name ? name : "cpu";
     gpu = gr_device_is_gpu(name, &index);
     if (!gpu && strcmp(name, "cpu") && strcmp(name, "auto"))
-        return gr_fail(err, GRAM_EARG, "device: wanted cpu, cuda:0 (or another number) or auto, found \"%s\"", name);
+        return gr_fail(err, GRAM_EARG, "device: wanted cpu, cuda, cuda:0 (or another number) or auto, found \"%s\"",
+                       name);
+    if (!gpu)
+        index = place_on_machine();
     if (gpu || (!strcmp(name, "auto") && gr_gpu_list(NULL, 0, NULL) > 0))
         return gr_gpu_open(out, index, err);
     return gr_device_open_cpu(out, threads, gr_kern_of(gr_kern_cpu()), err);

@@ -37,4 +37,5 @@ extern "C" void gr_kern_cuda(struct gr_kern *op)
     op->adamw_f32 = gr_adamw_f32_cuda;
     op->adamw_bf16 = gr_adamw_bf16_cuda;
     op->squares = gr_squares_cuda;
+    op->rank_sum = gr_rank_sum_cuda;
 }

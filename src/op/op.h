@@ -17,6 +17,7 @@
 #include "op/softmax.h"
 #include "op/route.h"
 #include "op/adamw.h"
+#include "op/rank.h"
 #include "op/quant.h"
 #include "op/dot16.h"
 #include "op/few.h"
@@ -57,6 +58,7 @@ struct gr_kern {
     gr_adamw_f32_fn   *adamw_f32;
     gr_adamw_bf16_fn  *adamw_bf16;
     gr_squares_fn     *squares;
+    gr_rank_sum_fn    *rank_sum;
     /* Which only the files of op/ call, on a CPU: */
     gr_attn_run_fwd_fn *attn_run_fwd;
     gr_attn_run_dq_fn *attn_run_dq;
@@ -81,9 +83,10 @@ const struct gr_kern *gr_kern_of(unsigned cpu);         /* bits of base/cpu.h */
 unsigned gr_kern_cpu(void);
 
 /* Opens a device with its kernels: the "cpu", with so many threads; 0: one for each core. "cuda:0" is the first GPU,
- * and "auto" that where there is one that can be used, otherwise the CPU. NULL: what GRAM_DEVICE in the environment
- * says, or the CPU. */
+ * "cuda" the one of this process's number on its machine, and "auto" that where there is one, otherwise the CPU. NULL:
+ * what GRAM_DEVICE in the environment says, or the CPU. */
 gram_status gr_device_open(gr_device **out, const char *name, size_t threads, gram_err *err);
-bool gr_device_is_gpu(const char *name, size_t *index);     /* "cuda:" and a number, which is *index */
+/* "cuda:" and a number, which is *index; or "cuda", where launchers say what number this process is on its machine. */
+bool gr_device_is_gpu(const char *name, size_t *index);
 
 #endif

@@ -8,53 +8,81 @@
 
 #define SLICE ((size_t)1 << 16)             /* values of a task */
 
-/* Parts are as equal as whole slices allow. */
-static size_t first_slice(const gr_adamw *a, size_t part, size_t parts)
+/* Where part `part` of the slices [s, end) begins: parts are as equal as whole slices allow. */
+static size_t first_slice(const gr_adamw *a, size_t s, size_t end, size_t part, size_t parts)
 {
-    size_t s = 0;
+    size_t from = s < end ? a->slice[s].at : 0, n = s < end ? a->slice[end - 1].at + a->slice[end - 1].n - from : 0;
 
-    while (s < a->slices && (part == parts || a->slice[s].at < a->floats / parts * part))
+    while (s < end && (part == parts || a->slice[s].at - from < n / parts * part))
         s++;
     return s;
 }
 
-size_t gr_adamw_cut(const gr_adamw *a, size_t part, size_t parts)
+/* Cuts one bucket, slices [s, end), and takes what is held here of it. */
+static void cut_bucket(gr_adamw *a, const gr_adamw_cut *c, size_t bucket, size_t s, size_t end)
 {
-    size_t s = first_slice(a, part, parts);
-
-    return s < a->slices ? a->slice[s].at : a->floats;
+    for (size_t p = 0; p < c->parts; p++) {
+        size_t first = first_slice(a, s, end, p, c->parts), next = first_slice(a, s, end, p + 1, c->parts);
+        a->cut[bucket * c->parts + p] = first < a->slices ? a->slice[first].at : a->floats;
+        for (; first < next && p == c->part; first++) {
+            a->slice[first].own = a->own_floats;
+            a->own_floats += a->slice[first].n;
+            a->mine[a->own_slices++] = first;
+        }
+    }
 }
 
-gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, size_t part, size_t parts, gram_err *err)
+static void cut_all(gr_adamw *a, const gr_adamw_cut *c)
+{
+    size_t s = 0;
+
+    for (size_t b = 0; b < a->buckets; b++) {
+        size_t end = s;
+        while (end < a->slices && (!c->end || a->slice[end].param < c->end[b]))
+            end++;
+        cut_bucket(a, c, b, s, end);
+        s = end;
+    }
+    a->cut[a->buckets * c->parts] = a->floats;
+}
+
+static bool take_moments(gr_adamw *a, bool gradients)
+{
+    float **const to[] = { &a->m, &a->v, &a->g };
+
+    for (size_t i = 0; i < (gradients ? 3 : 2); i++) {
+        void *p;
+        if (gr_device_alloc_zeros(a->on, &p, a->own_floats, sizeof **to, NULL))
+            return false;
+        *to[i] = p;
+    }
+    return true;
+}
+
+gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, const gr_adamw_cut *c, gram_err *err)
 {
     size_t at = 0, s = 0;
-    void *m, *v;
 
     *a = (gr_adamw){ .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .param = param, .n_params = n,
-                     .on = n ? param->on : NULL };
+                     .on = n ? param->on : NULL, .buckets = c->end ? c->buckets : 1 };
     for (size_t i = 0; i < n; i++) {
         a->floats += gr_param_count(&param[i]);
         a->slices += (gr_param_count(&param[i]) + SLICE - 1) / SLICE;
     }
     a->slice = gr_calloc(a->slices, sizeof *a->slice);
+    a->mine = gr_calloc(a->slices, sizeof *a->mine);
     a->squares = gr_calloc(a->slices, sizeof *a->squares);
-    if (!a->slice || !a->squares)
+    a->cut = gr_calloc(a->buckets * c->parts + 1, sizeof *a->cut);
+    if (!a->slice || !a->mine || !a->squares || !a->cut)
         goto nomem;
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0, count = gr_param_count(&param[i]); k < count; k += SLICE) {
-            a->slice[s] = (gr_slice){ i, k, gr_min(SLICE, count - k), at };
+            a->slice[s] = (gr_slice){ i, k, gr_min(SLICE, count - k), at, GR_NOT_OWN };
             at += a->slice[s++].n;
         }
-    a->own_slice = first_slice(a, part, parts);
-    a->own_slices = first_slice(a, part + 1, parts) - a->own_slice;
-    a->own = gr_adamw_cut(a, part, parts);
-    a->own_floats = gr_adamw_cut(a, part + 1, parts) - a->own;
-    if (gr_device_alloc_zeros(a->on, &m, a->own_floats, sizeof *a->m, NULL))
+    cut_all(a, c);
+    if (!take_moments(a, c->gradients))
         goto nomem;
-    a->m = m;
-    if (gr_device_alloc_zeros(a->on, &v, a->own_floats, sizeof *a->v, NULL))
-        goto nomem;
-    a->v = v;
     return GRAM_OK;
 nomem:
     gr_adamw_clear(a);
@@ -63,25 +91,33 @@ nomem:
 
 gram_status gr_adamw_init(gr_adamw *a, gr_param *param, size_t n, gram_err *err)
 {
-    return gr_adamw_init_part(a, param, n, 0, 1, err);
+    return gr_adamw_init_part(a, param, n, &(gr_adamw_cut){ .parts = 1 }, err);
 }
 
 void gr_adamw_clear(gr_adamw *a)
 {
     gr_device_free(a->on, a->m);
     gr_device_free(a->on, a->v);
+    gr_device_free(a->on, a->g);
     free(a->slice);
     free(a->squares);
+    free(a->mine);
+    free(a->cut);
     *a = (gr_adamw){ 0 };
+}
+
+static const float *gradient_of(const gr_adamw *a, const gr_slice *s)
+{
+    return a->g ? a->g + s->own : gr_f32(a->param[s->param].g) + s->first;
 }
 
 static void square(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     gr_adamw *a = arg;
 
-    for (size_t i = a->own_slice + first; i < a->own_slice + first + n; i++) {
-        const gr_slice *s = &a->slice[i];
-        lane->op->squares(lane, gr_f32(a->param[s->param].g) + s->first, s->n, &a->squares[i]);
+    for (size_t i = first; i < first + n; i++) {
+        const gr_slice *s = &a->slice[a->mine[i]];
+        lane->op->squares(lane, gradient_of(a, s), s->n, &a->squares[a->mine[i]]);
     }
 }
 
@@ -127,8 +163,8 @@ static gr_adamw_rule rule_of(const struct update *u, const gr_param *p)
 static void update_slice(const struct update *u, gr_lane *lane, const gr_slice *s)
 {
     const gr_param *p = &u->a->param[s->param];
-    size_t at = s->at - u->a->own;
-    float *m = u->a->m + at, *v = u->a->v + at, *g = gr_f32(p->g) + s->first;
+    float *m = u->a->m + s->own, *v = u->a->v + s->own;
+    const float *g = gradient_of(u->a, s);
     uint64_t state = u->key + s->at / SLICE;            /* a key for each slice, so that places stay below 2^32 */
     gr_adamw_rule rule;
 
@@ -147,7 +183,7 @@ static void update(void *arg, gr_lane *lane, size_t first, size_t n)
     const struct update *u = arg;
 
     for (size_t i = first; i < first + n; i++)
-        update_slice(u, lane, &u->a->slice[u->a->own_slice + i]);
+        update_slice(u, lane, &u->a->slice[u->a->mine[i]]);
 }
 
 void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_device *d)

@@ -12,31 +12,44 @@
 
 #include "tensor/param.h"
 
-/* Values [first, first + n) of a parameter, of which the first stands at place `at` of the list of all. How the values
- * are cut into tasks, the same for any number of threads and parts. */
-typedef struct { size_t param, first, n, at; } gr_slice;
+/* Values [first, first + n) of a parameter, of which the first stands at place `at` of the list of all, and at `own`
+ * among the moments that are held here; GR_NOT_OWN where others hold them. How the values are cut into tasks, the same
+ * for any number of threads and parts. */
+typedef struct { size_t param, first, n, at, own; } gr_slice;
+#define GR_NOT_OWN SIZE_MAX
 
-/* The moments m and v of the values of a list of parameters, one parameter after the other: of all of them, or of one
- * part in a row, where processes share them out (ZeRO-1). */
+/* How processes share a list of parameters out. Each bucket, parameters that come one after the other, is cut into as
+ * many parts as there are, of which one is held here. */
+typedef struct {
+    size_t part, parts;
+    const size_t *end;          /* [buckets]: the parameter behind each; NULL: one bucket of all */
+    size_t buckets;
+    bool gradients;             /* of what is held here are held beside the moments, too, and not in the parameters */
+} gr_adamw_cut;
+
+/* The moments m and v of the values of a list of parameters, one parameter after the other: of all of them, or of those
+ * that are this process's (ZeRO-1), and their gradients (ZeRO-2). */
 typedef struct {
     double beta1, beta2, eps, decay;    /* b1, b2, eps and wd of the formula */
     gr_param *param;            /* borrowed, with gradients */
     size_t n_params;
     gr_device *on;              /* the parameters' device, where m and v are too */
     float *m, *v;               /* [own_floats]; with t all that a checkpoint must keep */
-    size_t floats;              /* of the list */
-    size_t own, own_floats;     /* values [own, own + own_floats) of the list are stepped here */
+    float *g;                   /* the same of gradients; NULL: the parameters have them */
+    size_t floats, own_floats;  /* of the list, and of those that are stepped here */
+    size_t *cut;                /* [buckets * parts + 1] where each part of each bucket begins among all values */
+    size_t buckets;
     uint64_t t;                 /* steps taken */
     uint64_t seed;              /* of the chance by which bfloat16 values are rounded, with t and a value's place */
     gr_slice *slice;            /* [slices] */
     double *squares;            /* [slices] */
-    size_t slices, own_slice, own_slices;
+    size_t slices;
+    size_t *mine, own_slices;   /* [own_slices] of them that are stepped here */
 } gr_adamw;
 /* b1 0.9, b2 0.999, eps 1e-8, wd 0, as torch; change them before the first step. */
 gram_status gr_adamw_init(gr_adamw *a, gr_param *param, size_t n, gram_err *err);
-/* Part `part` of `parts`, which are cut where slices are: part p begins at value gr_adamw_cut(a, p, parts). */
-gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, size_t part, size_t parts, gram_err *err);
-size_t gr_adamw_cut(const gr_adamw *a, size_t part, size_t parts);
+/* A part of them. Parts are cut where slices are. */
+gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, const gr_adamw_cut *cut, gram_err *err);
 void gr_adamw_clear(gr_adamw *a);
 /* The norm of all gradients together, its slices summed in order. */
 double gr_grad_norm(gr_adamw *a, gr_device *d);

@@ -177,6 +177,11 @@ void *gr_device_self(const gr_device *d)
     return d->self;
 }
 
+const gr_links_kind *gr_device_links(const gr_device *d)
+{
+    return d->kind ? d->kind->links : NULL;
+}
+
 gr_dtype gr_device_activations(const gr_device *d)
 {
     return d->kind ? d->kind->activations : GR_F32;

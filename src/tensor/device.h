@@ -22,6 +22,7 @@
 
 #include "base/mem.h"
 #include "tensor/dtype.h"
+#include "tensor/links.h"
 
 typedef struct gr_device gr_device;
 struct gr_kern;                     /* the table of its kernels: op/op.h, where gr_device_open() is too */
@@ -95,6 +96,7 @@ typedef struct {
     void (*close)(void *self);
     bool own_scratch;           /* what a lane computes in is this memory, too; otherwise the host's */
     void (*zero)(void *self, void *p, size_t bytes);    /* NULL: by put */
+    const gr_links_kind *links; /* to other processes' devices; NULL: through the host */
 } gr_device_kind;
 /* Takes self over, also on failure. kind and op are borrowed. */
 gram_status gr_device_open_kind(gr_device **out, const gr_device_kind *kind, void *self, size_t threads,
@@ -102,6 +104,7 @@ gram_status gr_device_open_kind(gr_device **out, const gr_device_kind *kind, voi
 void gr_device_close(gr_device *d);             /* NULL is fine */
 const char *gr_device_name(const gr_device *d); /* "cpu" */
 void *gr_device_self(const gr_device *d);       /* what the calls of its kind are handed; of a CPU NULL */
+const gr_links_kind *gr_device_links(const gr_device *d);       /* NULL: it has none */
 const struct gr_kern *gr_device_op(const gr_device *d);
 size_t gr_device_lanes(const gr_device *d);     /* threads; of a GPU 1 */
 gr_dtype gr_device_activations(const gr_device *d);     /* the type of rows between layers */

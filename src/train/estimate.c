@@ -58,8 +58,14 @@ static uint64_t weight_bytes(const gr_training *r, const gr_adamw *a)
     return bytes;
 }
 
-static gram_status say(const gr_training *r, const gr_adamw *a, uint64_t all, uint64_t rows, uint64_t acts,
-                       size_t again, gram_err *err)
+/* Of gradients: places of the parameters', and what the optimizer holds of its own. */
+static uint64_t gradient_bytes(const gr_adamw *a, const gr_trainee *t)
+{
+    return (a->g ? gr_trainee_grad_floats(t) + a->own_floats : a->floats) * sizeof(float);
+}
+
+static gram_status say(const gr_training *r, const gr_adamw *a, const gr_trainee *t, uint64_t all, uint64_t rows,
+                       uint64_t acts, size_t again, gram_err *err)
 {
     size_t size = gr_dist_size(r->opt->dist);
     gr_buf text = { 0 };
@@ -69,7 +75,7 @@ static gram_status say(const gr_training *r, const gr_adamw *a, uint64_t all, ui
     ok = ok && gr_buf_printf(&text, "memory: at most about %.2f GiB: weights %.2f, gradients %.2f, optimizer %.2f, "
                              "activations of %" PRIu64 " tokens %.2f, the program and the rows %.2f",
                              (double)all / GR_GIB, (double)weight_bytes(r, a) / GR_GIB,
-                             (double)(a->floats * sizeof(float)) / GR_GIB,
+                             (double)gradient_bytes(a, t) / GR_GIB,
                              (double)(2 * a->own_floats * sizeof(float)) / GR_GIB, rows, (double)acts / GR_GIB,
                              (double)r->program / GR_GIB);
     if (ok && again)
@@ -80,9 +86,25 @@ static gram_status say(const gr_training *r, const gr_adamw *a, uint64_t all, ui
     return ok ? GRAM_OK : gr_nomem(err, "training");
 }
 
-gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw *a, uint64_t *bytes, bool *check_rows,
+/* What hosts carry of what lies on GPUs, and why. */
+static gram_status say_carriers(const gr_training *r, const gr_share *s, gram_err *err)
+{
+    gr_buf text = { 0 };
+    bool ok = true;
+
+    if (*s->hosts.text && r->opt->note)
+        ok = gr_buf_printf(&text, "what the processes send each other goes through the hosts, with the same bits and "
+                           "slower than between GPUs: %s", s->hosts.text);
+    if (ok && text.p)
+        r->opt->note(r->opt->arg, text.p);
+    gr_buf_clear(&text);
+    return ok ? GRAM_OK : gr_nomem(err, "training");
+}
+
+gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_share *s, uint64_t *bytes, bool *check_rows,
                             gram_err *err)
 {
+    const gr_adamw *a = s->a;
     const char *hint = r->opt->recompute == GRAM_RECOMPUTE_OFF ? ", or `recompute auto`" : "";
     uint64_t rows = most_rows(r, r->train, r->opt->batch_rows);
     bool host = gr_device_is_host(r->device);
@@ -100,14 +122,16 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_adamw 
         head = gr_grad_head_bytes(gr_model_config(r->model), gr_device_lanes(r->device));
     if (r->lora && gr_dist_rank(r->opt->dist) == 0)
         check = gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model));
-    base = r->program + weight_bytes(r, a) + (a->floats + 2 * a->own_floats) * sizeof(float) +
-           gr_dist_bytes(r->opt->dist) + (r->source ? r->source->bytes : 0);
+    base = r->program + weight_bytes(r, a) + gradient_bytes(a, t) + 2 * a->own_floats * sizeof(float) +
+           (host ? gr_share_bytes(s) : gr_dist_device_bytes(r->opt->dist)) + (r->source ? r->source->bytes : 0);
     if (!host)                              /* what a GPU has left, and what of the run is there already */
         have = gr_device_free_bytes(r->device) + base;
     acts = head + fit_activations(r, t, rows, have / near > base + head ? have / near - base - head : 0, &again);
     *check_rows = (near - 1) * (base + acts) + base + check <= have;
     *bytes = base + (*check_rows ? gr_max(acts, check) : acts);
-    rc = say(r, a, *bytes, rows, acts, again, err);
+    rc = say(r, a, t, *bytes, rows, acts, again, err);
+    if (!rc)
+        rc = say_carriers(r, s, err);
     if (rc || near * (base + acts) <= have)
         return rc;
     if (near > 1)
@@ -207,7 +231,8 @@ gram_status gr_estimate_weights(const gr_weights *w, const gr_device *d, const g
     }
     need = values * (o->model.dtype == GRAM_BF16 ? 2 : 4);
     if (!o->freeze)
-        need += values * 4 + values * 8 / gr_dist_size(o->dist);
+        need += o->zero == 2 ? values * 12 / gr_dist_size(o->dist)
+                             : values * 4 + values * 8 / gr_dist_size(o->dist);
     if (o->lora_rank > 0 || near * need <= have)
         return GRAM_OK;
     return gr_fail(err, GRAM_ENOMEM, "%s: its weights, their gradients and the optimizer need %.2f GiB%s and %s has "

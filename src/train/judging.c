@@ -247,9 +247,7 @@ gram_status gr_judging_take_best(struct loop *l, gram_err *err)
     if (gr_run_is_first(l))
         rc = gr_output_take_best(l->r, l->state.best, err);
     if (!rc)
-        rc = gr_share_collect(&l->share, 0, err);
-    if (!rc)
-        rc = gr_share_spread(&l->share, 0, err);
+        rc = gr_share_values_of_first(&l->share, err);
     if (!rc)
         rc = judge_all(l, &stopped, err);
     return !rc && stopped ? gr_run_stop(l, "", err) : rc;

@@ -84,6 +84,27 @@ static gram_status open_held(struct loop *l, gram_err *err)
     return l->held ? GRAM_OK : gr_nomem(err, "held-out rows");
 }
 
+/* ZeRO-2: layers share one place for their gradients. */
+static bool shares_gradients(const struct loop *l)
+{
+    return l->r->opt->zero == 2;
+}
+
+static gr_trainee *by_layer(const struct loop *l)
+{
+    return shares_gradients(l) ? l->t : NULL;
+}
+
+static gram_status open_trainee(struct loop *l, gram_err *err)
+{
+    const gr_training *r = l->r;
+
+    if (r->opt->freeze)
+        return gr_trainee_open_head(&l->t, r->model, r->device, err);
+    return shares_gradients(l) ? gr_trainee_open_layers(&l->t, r->model, r->device, err)
+                               : gr_trainee_open_lora(&l->t, r->model, r->lora, r->device, err);
+}
+
 /* The trainee's parameters, and behind them those that the source has besides. */
 static gram_status list_params(struct loop *l, gram_err *err)
 {
@@ -99,8 +120,7 @@ static gram_status list_params(struct loop *l, gram_err *err)
         l->param[i].rests = s->rests;
     if (also)
         memcpy(l->param + n, s->also, also * sizeof *param);
-    return gr_adamw_init_part(&l->adam, l->param, n + also, gr_dist_rank(l->r->opt->dist),
-                              gr_dist_size(l->r->opt->dist), err);
+    return gr_share_cut(&l->adam, l->param, n + also, l->r->opt->dist, by_layer(l), err);
 }
 
 static gram_status loop_open(struct loop *l, gram_err *err)
@@ -123,12 +143,11 @@ static gram_status loop_open(struct loop *l, gram_err *err)
     if (!rc)
         rc = gr_checkpoints_init(&l->checkpoints, r->out, o->keep, err);
     if (!rc)
-        rc = o->freeze ? gr_trainee_open_head(&l->t, r->model, r->device, err)
-                       : gr_trainee_open_lora(&l->t, r->model, r->lora, r->device, err);
+        rc = open_trainee(l, err);
     if (!rc)
         rc = list_params(l, err);
     if (!rc)
-        rc = gr_share_open(&l->share, o->dist, &l->adam, err);
+        rc = gr_share_open(&l->share, o->dist, &l->adam, by_layer(l), err);
     l->adam.decay = o->weight_decay;
     l->adam.seed = o->seed;
     l->grad = (gr_grad){ .t = l->t, .cfg = gr_model_config(r->model), .device = r->device,
@@ -266,6 +285,8 @@ static gram_status learn_batch(struct loop *l, size_t count, double n, gr_sum *s
     if (!rc)
         rc = learn(l, l->batch, count, n, true, sum, err);
     if (!rc)
+        rc = gr_share_end_passes(&l->share, err);
+    if (!rc)
         rc = gr_share_sum(&l->share, sum, err);
     gr_grad_whole(&l->grad, sum);
     return rc ? rc : gr_share_gradients(&l->share, l->r->device, err);
@@ -325,6 +346,7 @@ static gram_status take_step(struct loop *l, gram_train_step *s, gram_err *err)
 
     *s = (gram_train_step){ .step = l->state.step + 1, .steps = l->steps };
     gr_trainee_zero(l->t);
+    gr_share_begin(&l->share);
     gr_trainee_drop(l->t, o->seed, l->state.step);
     rc = l->r->source ? learn_source(l, s, &sum, err) : learn_rows(l, &sum, err);
     gr_trainee_keep(l->t);
@@ -591,7 +613,7 @@ gram_status gr_train(const gr_training *r, gram_train_report *report, gram_err *
     if (!rc)
         rc = loop_open(&l, err);
     if (!rc)
-        rc = gr_estimate_run(r, l.t, &l.adam, &report->memory_bytes, &l.check_rows, err);
+        rc = gr_estimate_run(r, l.t, &l.share, &report->memory_bytes, &l.check_rows, err);
     if (!rc)
         rc = begin(&l, err);
     if (!rc && !report->finished && gr_run_is_first(&l))

@@ -274,6 +274,11 @@ const gram_option gr_option_row[] = {
       .help = "Layers that keep their input alone for the backward pass and make the rest again, with the same bits: "
       "on, all, for a tenth of the activations' memory and about four thirds of the time; off, none; auto, as many as "
       "it takes for the run to fit the machine and, with adapters, for activations of 2 GiB" },
+    { .name = "zero", .kind = GRAM_OPTION_SIZE, .at = AT(zero), .stages = LABELLED, .alike = true, .least = 1,
+      .most = 2, .usual = { "1", "1" },
+      .help = "What processes share out (mpirun, `devices`). 1: the optimizer's moments, 8 of the 16 bytes of a "
+      "parameter; 2: the gradients, too, which are added up layer by layer in each backward pass, so that 12 of 16 are "
+      "divided by the processes; where a process has several micro-batches, sums are made in another order" },
     { .name = "compute", .kind = GRAM_OPTION_CHOICE, .at = AT(compute), .stages = LABELLED, .alike = true,
       .choices = "f32|bf16", .usual = { "f32", "f32" },
       .help = "Multiply by the layers' matrices, forward, backward and for their gradients, in float32 or in bfloat16 "

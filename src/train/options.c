@@ -372,6 +372,9 @@ gram_status gr_options_check(gram_stage stage, const gram_train_options *o, gram
     if (o->freeze && o->lora_rank)
         return gr_fail(err, GRAM_EARG, "freeze: the head is trained alone, without adapters, and `lora-rank` is %zu",
                        o->lora_rank);
+    if (o->zero == 2 && (o->freeze || o->lora_rank))
+        return gr_fail(err, GRAM_EARG, "zero: 2 shares out the gradients of all weights, and `%s` trains few of them",
+                       o->freeze ? "freeze" : "lora-rank");
     if (o->split > 0 && o->eval_file)
         return gr_fail(err, GRAM_EARG, "split-by-prompt: it takes the held-out rows from the training rows, and "
                        "`eval-file` names others: wanted one of the two");

@@ -89,13 +89,13 @@ static bool read_carried(const char *text, double c[GR_CARRIED])
                       !text[end]);
 }
 
-/* Moments come from the other processes when it is their turn to be written. */
+/* A tensor comes to its place when it is its turn to be written. */
 static gram_status collect(void *arg, size_t i, gram_err *err)
 {
     const gr_share *share = arg;
     size_t n = share->a->n_params;
 
-    return i % n ? GRAM_OK : gr_share_collect(share, i / n, err);
+    return gr_share_collect(share, i / n, i % n, err);
 }
 
 gram_status gr_state_save(const char *path, const gr_state *s, const char *settings, const gr_share *share,
@@ -117,10 +117,9 @@ gram_status gr_state_save(const char *path, const gr_state *s, const char *setti
     rc = gr_share_digest(share, &h, err);
     snprintf(digest, sizeof digest, "%016" PRIx64, h);
     for (size_t k = 0; k < GR_COUNT(part); k++)
-        for (size_t i = 0, at = 0; i < a->n_params; i++) {
+        for (size_t i = 0; i < a->n_params; i++) {
             const gr_param *p = &a->param[i];
-            t[n++] = (gr_saved){ part[k], p->name, gr_share_part(share, k, i, at), p->rows, p->cols, p->decay };
-            at += gr_param_count(p);
+            t[n++] = (gr_saved){ part[k], p->name, gr_share_part(share, k, i), p->rows, p->cols, p->decay };
         }
     if (!rc)
         rc = gr_st_write_as_it_comes(path, t, n, meta, GR_COUNT(meta), collect, (void *)(uintptr_t)share, err);
@@ -133,8 +132,8 @@ gram_status gr_state_give(const gr_share *share, gram_err *err)
     uint64_t digest;
     gram_status rc = gr_share_digest(share, &digest, err);
 
-    for (size_t k = 0; k < GR_COUNT(part) && !rc; k++)
-        rc = gr_share_collect(share, k, err);
+    for (size_t i = 0; i < GR_COUNT(part) * share->a->n_params && !rc; i++)
+        rc = collect((void *)(uintptr_t)share, i, err);
     return rc;
 }
 
@@ -270,20 +269,19 @@ static gram_status check_digest(const char *path, const gr_adamw *a, const gr_na
     return rc;
 }
 
-/* Nothing can be wrong with the file any more, so the other processes are given what is in it. */
+/* Nothing can be wrong with the file any more, so the other processes are given what is in it. t NULL: this is one of
+ * them. */
 static gram_status spread(const gr_share *share, const gr_named *const *t, gram_err *err)
 {
     const gr_adamw *a = share->a;
-    gram_status rc = GRAM_OK;
+    gram_status rc;
 
-    for (size_t k = 0; k < GR_COUNT(part) && !rc; k++) {
-        for (size_t i = 0, at = 0; i < a->n_params; i++) {
-            const gr_named *one = t[k * a->n_params + i];
-            memcpy(gr_share_part(share, k, i, at), one->data, one->bytes);
-            at += one->bytes / sizeof(float);
-        }
-        rc = gr_share_spread(share, k, err);
-    }
+    for (size_t i = 0; i < a->n_params && t; i++)
+        gr_param_put(&a->param[i], 0, gr_param_count(&a->param[i]), t[i]->data);
+    rc = gr_share_values_of_first(share, err);
+    for (size_t k = 1; k < GR_COUNT(part); k++)
+        for (size_t i = 0; i < a->n_params && !rc; i++)
+            rc = gr_share_spread(share, k, i, t ? t[k * a->n_params + i]->data : NULL, err);
     return rc;
 }
 
@@ -319,8 +317,8 @@ gram_status gr_state_take(gr_state *s, const gr_share *share, gram_err *err)
 {
     gram_status rc = gr_dist_broadcast(share->d, s, sizeof *s, err);
 
-    for (size_t k = 0; k < GR_COUNT(part) && !rc; k++)
-        rc = gr_share_spread(share, k, err);
+    if (!rc)
+        rc = spread(share, NULL, err);
     share->a->t = s->step;
     return rc;
 }

@@ -1,5 +1,5 @@
-/* test_comm.c - what goes between processes: the sums and copies of dist.h, alone and in four processes that mpirun
- * starts; what the others say when one fails, dies or hangs. */
+/* test_comm.c - what goes between processes: the sums and copies of comm.h, alone and in four processes that mpirun
+ * starts, or gr_dist_run(); what the others say when one fails, dies or hangs. */
 #include <math.h>
 #include <signal.h>
 #include <time.h>
@@ -41,21 +41,28 @@ static void sums_add_from_the_first_rank_on(void **state)
     assert_true(x[1] == (double)(size * (size - 1)) / 2 + 0.5 * (double)size);
 }
 
-/* A vector in pieces whose ends are nobody's, longer than what is sent at a time; one process owns nothing. */
-struct vector { float *x; gr_piece piece[4]; size_t cut[RANKS + 1], n; gr_vector v; };
+/* A vector of parameters whose ends are nobody's, longer than what is sent at a time, in two buckets; one process owns
+ * nothing of the first, and the second is short. */
+enum { BUCKETS = 2 };
+struct vector { float *x; gr_param param[4]; size_t cut[BUCKETS * RANKS + 1], n; gr_vector v; };
 
 static struct vector *vector_open(void)
 {
     static const size_t part[] = { 1, 700001, 3, 299995 };
     struct vector *u = gr_calloc(1, sizeof *u);
+    size_t first = 0;
 
     u->n = 1000000;
     u->x = gr_calloc(u->n, sizeof *u->x);
     for (size_t i = 0, at = 0; i < GR_COUNT(part); at += part[i++])
-        u->piece[i] = (gr_piece){ u->x + at, part[i] };
-    for (size_t r = 1; r <= size; r++)
-        u->cut[r] = r == size ? u->n : r == 2 ? u->cut[1] : u->n / 7 * r + r;
-    u->v = (gr_vector){ u->piece, GR_COUNT(u->piece), u->cut };
+        u->param[i] = (gr_param){ .rows = 1, .cols = part[i], .w = gr_mat_f32(u->x + at, part[i]) };
+    for (size_t b = 0; b < BUCKETS; first = u->n - 5, b++)
+        for (size_t r = 0, n = b ? 5 : u->n - 5; r < size; r++)
+            u->cut[b * size + r] = first + (r == 2 ? n / 7 : n / 7 * r) + (b == 0 && r > 0 && r != 2 ? r : 0);
+    if (size > 2)
+        u->cut[2] = u->cut[1];
+    u->cut[BUCKETS * size] = u->n;
+    u->v = (gr_vector){ u->param, GR_COUNT(u->param), false, u->cut, BUCKETS };
     return u;
 }
 
@@ -72,7 +79,11 @@ static float value(size_t r, size_t i)
 
 static bool is_own(const struct vector *u, size_t r, size_t i)
 {
-    return i >= u->cut[r] && i < u->cut[r + 1];
+    bool own = false;
+
+    for (size_t b = 0; b < BUCKETS; b++)
+        own = own || (i >= u->cut[b * size + r] && i < u->cut[b * size + r + 1]);
+    return own;
 }
 
 static void own_values_are_the_sum_of_all_in_order(void **state)
@@ -93,24 +104,54 @@ static void own_values_are_the_sum_of_all_in_order(void **state)
     vector_close(u);
 }
 
-static void values_of_owners_reach_all_and_process_0(void **state)
+static void values_of_owners_reach_all(void **state)
 {
     struct vector *u = vector_open();
 
     (void)state;
-    for (int all = 0; all < 2; all++) {
-        for (size_t i = 0; i < u->n; i++)
-            u->x[i] = is_own(u, rank, i) ? value(9, i) : -1;
-        CHECK_OK((all ? gr_dist_all_gather : gr_dist_gather)(d, &u->v, &check_err));
-        for (size_t i = 0; i < u->n; i++)
-            if (u->x[i] != (all || rank == 0 || is_own(u, rank, i) ? value(9, i) : -1))
-                fail_msg("value %zu is %.9g in process %zu", i, u->x[i], rank);
-    }
+    for (size_t i = 0; i < u->n; i++)
+        u->x[i] = is_own(u, rank, i) ? value(9, i) : -1;
+    CHECK_OK(gr_dist_all_gather(d, &u->v, &check_err));
+    for (size_t i = 0; i < u->n; i++)
+        if (u->x[i] != value(9, i))
+            fail_msg("value %zu is %.9g in process %zu", i, u->x[i], rank);
     for (size_t i = 0; i < u->n; i++)
         u->x[i] = rank ? -1 : value(3, i);
-    CHECK_OK(gr_dist_scatter(d, &u->v, &check_err));
+    CHECK_OK(gr_dist_spread(d, &u->v, &check_err));
     for (size_t i = 0; i < u->n; i++)
-        assert_true(u->x[i] == (rank == 0 || is_own(u, rank, i) ? value(3, i) : -1));
+        assert_true(u->x[i] == value(3, i));
+    vector_close(u);
+}
+
+/* What each has of its own, one after the other: ranges of one bucket to process 0, and back, doubled. */
+static void own_numbers_go_to_process_0_and_back(void **state)
+{
+    static const size_t range[][2] = { { 0, 1 }, { 100, 700000 }, { 700100, 299895 }, { 999995, 5 } };
+    struct vector *u = vector_open();
+    float *mine = gr_calloc(u->n, sizeof *mine), *all = gr_calloc(u->n, sizeof *all);
+    const gr_parts p = { &u->v, NULL, mine };
+    size_t n = 0;
+
+    (void)state;
+    for (size_t i = 0; i < u->n; i++)
+        if (is_own(u, rank, i))
+            mine[n++] = value(5, i);
+    for (size_t k = 0; k < GR_COUNT(range); k++) {
+        size_t first = range[k][0], some = range[k][1];
+        CHECK_OK(gr_dist_gather(d, &p, first, some, rank ? NULL : all, &check_err));
+        for (size_t i = 0; i < some && rank == 0; i++) {
+            assert_true(all[i] == value(5, first + i));
+            all[i] *= 2;
+        }
+        CHECK_OK(gr_dist_scatter(d, &p, first, some, rank ? NULL : all, &check_err));
+    }
+    for (size_t i = 0, k = 0; i < u->n; i++)
+        if (is_own(u, rank, i)) {
+            bool moved = i == 0 || i >= 100;
+            assert_true(mine[k++] == value(5, i) * (moved ? 2 : 1));
+        }
+    free(mine);
+    free(all);
     vector_close(u);
 }
 
@@ -141,7 +182,8 @@ static int run_shared(void)
         cmocka_unit_test(blocks_arrive_in_the_order_of_the_ranks),
         cmocka_unit_test(sums_add_from_the_first_rank_on),
         cmocka_unit_test(own_values_are_the_sum_of_all_in_order),
-        cmocka_unit_test(values_of_owners_reach_all_and_process_0),
+        cmocka_unit_test(values_of_owners_reach_all),
+        cmocka_unit_test(own_numbers_go_to_process_0_and_back),
         cmocka_unit_test(what_differs_is_named),
         cmocka_unit_test(processes_know_their_machine),
     };
@@ -202,12 +244,16 @@ static int end_badly(const char *how)
 static const char *self;
 static char *dir;
 
-static FILE *start_four(const char *env, const char *args)
+/* By mpirun, or, `local`, by this program itself. */
+static FILE *start_four(bool local, const char *env, const char *args)
 {
     char command[1000];
     FILE *f;
 
-    snprintf(command, sizeof command, "%s " MPIRUN_APART "mpirun -np %d '%s' %s 2>&1", env, dir, RANKS, self, args);
+    if (local)
+        snprintf(command, sizeof command, "%s '%s' local %s 2>&1", env, self, args);
+    else
+        snprintf(command, sizeof command, "%s " MPIRUN_APART "mpirun -np %d '%s' %s 2>&1", env, dir, RANKS, self, args);
     f = popen(command, "r");
     assert_non_null(f);
     return f;
@@ -223,19 +269,18 @@ static char *output(FILE *f, int *status)
     return out;
 }
 
-static void four_processes_pass_the_same_tests(void **state)
+static void pass_the_same_tests(bool local)
 {
     int status;
-    const char *out = output(start_four("", ""), &status);
+    const char *out = output(start_four(local, "", "shared"), &status);
 
-    (void)state;
     if (status)
         fail_msg("%s", out);
 }
 
 /* Of one that fails, one that is killed, also while MPI hangs in the others, and one that hangs, all at the same time:
  * the others end with one sentence. */
-static void the_end_of_one_is_the_end_of_all(void **state)
+static void one_ends_all(bool local)
 {
     static const struct { const char *env, *how, *says; } way[] = {
         { "", "fail", "): row 7 is bad" }, { "", "die", "has died" }, { "", "stuck", "has died" },
@@ -245,11 +290,10 @@ static void the_end_of_one_is_the_end_of_all(void **state)
     double start;
     struct timespec t;
 
-    (void)state;
     clock_gettime(CLOCK_MONOTONIC, &t);
     start = (double)t.tv_sec;
     for (size_t i = 0; i < GR_COUNT(way); i++)
-        f[i] = start_four(way[i].env, way[i].how);
+        f[i] = start_four(local, way[i].env, way[i].how);
     for (size_t i = 0; i < GR_COUNT(way); i++) {
         int status;
         const char *out = output(f[i], &status), *first = strstr(out, "said: process ");
@@ -258,6 +302,50 @@ static void the_end_of_one_is_the_end_of_all(void **state)
     }
     clock_gettime(CLOCK_MONOTONIC, &t);
     assert_true((double)t.tv_sec - start < 60);
+}
+
+static void four_of_mpirun_pass_the_same_tests(void **state)
+{
+    (void)state;
+    pass_the_same_tests(false);
+}
+
+static void four_by_sockets_pass_the_same_tests(void **state)
+{
+    (void)state;
+    pass_the_same_tests(true);
+}
+
+static void the_end_of_one_is_the_end_of_all(void **state)
+{
+    (void)state;
+    one_ends_all(false);
+}
+
+static void by_sockets_too(void **state)
+{
+    (void)state;
+    one_ends_all(true);
+}
+
+/* The first status that is not 0, a signal's included; no such program. */
+static void how_they_ended_is_told(void **state)
+{
+    char *const bad[] = { (char *)(uintptr_t)"sh", (char *)(uintptr_t)"-c",
+                          (char *)(uintptr_t)"case $GRAM_PROCESS in 1/*) exit 7 ;; esac", NULL };
+    char *const killed[] = { bad[0], bad[1], (char *)(uintptr_t)"[ $GRAM_DEVICE = b ] || kill -TERM $$", NULL };
+    static const char *const device[] = { "a", "b" };
+    int status;
+
+    (void)state;
+    CHECK_OK(gr_dist_run("/bin/sh", bad, NULL, 3, &status, &check_err));
+    assert_int_equal(status, 7);
+    CHECK_OK(gr_dist_run("/bin/sh", killed, device, 2, &status, &check_err));
+    assert_int_equal(status, 128 + SIGTERM);
+    CHECK_OK(gr_dist_run("/no/such/program", killed, NULL, 2, &status, &check_err));
+    assert_int_equal(status, 127);
+    assert_int_equal(gr_dist_run("/bin/sh", bad, NULL, 1, &status, &check_err), GRAM_EARG);
+    assert_int_equal(gr_dist_run("/bin/sh", bad, NULL, 17, &status, &check_err), GRAM_EARG);
 }
 
 static void without_the_library_it_is_said(void **state)
@@ -281,12 +369,17 @@ int main(int argc, char **argv)
 {
     int rc;
 
+    if (argc > 2 && !strcmp(argv[1], "local")) {
+        argv[1] = argv[0];
+        CHECK_OK(gr_dist_run("/proc/self/exe", argv + 1, NULL, RANKS, &rc, &check_err));
+        return rc;
+    }
     if (argc > 1)
         mpirun_hold_on();
     CHECK_OK(gr_dist_open(&d, mpirun_say, NULL, &check_err));
     rank = gr_dist_rank(d);
     size = gr_dist_size(d);
-    if (size > 1 && argc > 1)
+    if (size > 1 && strcmp(argv[1], "shared"))
         return end_badly(argv[1]);
     rc = run_shared();
     if (size > 1) {
@@ -296,13 +389,21 @@ int main(int argc, char **argv)
     self = argv[0];
     dir = check_tmpdir();
     mpirun_env();
+    {
+        const struct CMUnitTest tests[] = {
+            cmocka_unit_test(four_by_sockets_pass_the_same_tests),
+            cmocka_unit_test(by_sockets_too),
+            cmocka_unit_test(how_they_ended_is_told),
+        };
+        rc += cmocka_run_group_tests(tests, NULL, NULL);
+    }
     if (!rc && mpirun_missing()) {
         puts("  mpirun is not installed: four processes were not tried");
         return 77;
     }
     {
         const struct CMUnitTest tests[] = {
-            cmocka_unit_test(four_processes_pass_the_same_tests),
+            cmocka_unit_test(four_of_mpirun_pass_the_same_tests),
             cmocka_unit_test(the_end_of_one_is_the_end_of_all),
             cmocka_unit_test(without_the_library_it_is_said),
         };

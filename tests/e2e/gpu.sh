@@ -25,7 +25,7 @@ if [ ! -e "$B/libgram-cuda.so" ]; then
     expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --device auto -q
 fi
 expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --device gpu
-says err 'device: wanted cpu, cuda:0 (or another number) or auto, found "gpu"'
+says err 'device: wanted cpu, cuda, cuda:0 (or another number) or auto, found "gpu"'
 expect 1 env GRAM_DEVICE=cuda:0 "$GRAM" logits "$m" --tokens "[40, 41]" --out "$tmp/l.npy"
 says err "no GPU can be used: "
 echo "not a library" >"$tmp/libgram-cuda.so"

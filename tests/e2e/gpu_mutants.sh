@@ -17,27 +17,32 @@ case $B in
 *)      build=any;  flags="-O1" ;;
 esac
 export ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}" TSAN_OPTIONS="halt_on_error=1:exitcode=66:${TSAN_OPTIONS:-}"
-for l in libemu.so libcublasLt.so.13; do ln -s "$PWD/$B/emu/$l" "$tmp/$l"; done
+for l in libemu.so libcublasLt.so.13 libnccl.so.2; do ln -s "$PWD/$B/emu/$l" "$tmp/$l"; done
 failed=0 seen=0
 
-# The library with FILE as it is in $tmp/src, compiled from CU.
+# The library with FILE as it is in $tmp/src, compiled from CU, or from a file of src/cuda.
 link() {
     objects=$(for o in "$B"/emu/*.cu.o; do [ "$(basename "$o")" = "$1.cu.o" ] || echo "$o"; done)
+    options="$flags -I$tmp/src -Iinclude -Isrc -Itests -fPIC -fvisibility=hidden -ffp-contract=off -DGR_EMU"
     # shellcheck disable=SC2086  # lists of flags and files
-    $CXX -x c++ -std=c++17 $flags -Wno-unknown-pragmas -I"$tmp/src" -Iinclude -Isrc -Itests -fPIC -fvisibility=hidden \
-        -ffp-contract=off -DGR_EMU -c "$2" -o "$tmp/mutant.o" &&
+    case $2 in
+    *.c) ${CC-gcc} -std=c11 -D_GNU_SOURCE $options -c "$2" -o "$tmp/mutant.o" ;;
+    *)   $CXX -x c++ -std=c++17 -Wno-unknown-pragmas $options -c "$2" -o "$tmp/mutant.o" ;;
+    esac &&
     $CXX ${flags#* } -shared -Wl,--exclude-libs,ALL -o "$tmp/libgram-cuda.so" "$tmp/mutant.o" $objects \
-        $(ls "$B"/emu/*.o | grep -v -e '\.cu\.o$' -e '\.emu\.o$' -e '/lt\.o$') "$B/core.a" -L"$B/emu" -lemu \
+        $(ls "$B"/emu/*.o | grep -v -e '\.cu\.o$' -e '\.emu\.o$' -e '/lt\.o$' -e '/stands_nccl\.o$' -e "/$1\.o$") \
+        "$B/core.a" -L"$B/emu" -lemu \
         -Wl,-rpath,"$tmp" -lm -pthread
 }
 
-# NAME BUILD CU FILE FROM TO TEST: the first FROM in src/op/FILE becomes TO; src/op/CU.cu has it.
+# NAME BUILD CU FILE FROM TO TEST: the first FROM in src/op/FILE becomes TO; src/op/CU.cu has it. FILE may be one of
+# src/cuda, "../cuda/FILE.c".
 mutant() {
     [ "$2" = any ] && [ "$build" = tsan ] && return         # has been seen
     [ "$2" = any ] && [ "$build" = asan ] && return
     [ "$2" = any ] || [ "$2" = "$build" ] || return
     rm -rf "$tmp/src"
-    mkdir -p "$tmp/src/op"
+    mkdir -p "$tmp/src/op" "$tmp/src/cuda"
     python3 - "src/op/$4" "$tmp/src/op/$4" "$5" "$6" <<'P' || { echo "$1: no longer in $4"; failed=1; return; }
 import sys
 text = open(sys.argv[1]).read()
@@ -46,7 +51,7 @@ if sys.argv[3] not in text:
 open(sys.argv[2], "w").write(text.replace(sys.argv[3], sys.argv[4], 1))
 P
     from=src/op/$3.cu
-    [ "$4" != "$3.cu" ] || from=$tmp/src/op/$3.cu
+    case $4 in "$3.cu" | *.c) from=$tmp/src/op/$4 ;; esac
     link "$3" "$from" || { echo "$1: does not compile"; failed=1; return; }
     if GRAM_CUDA_PATH=$tmp timeout 100 "$test" "$7" >"$tmp/log" 2>&1; then
         echo "$1: nothing saw it"
@@ -86,5 +91,12 @@ mutant a-block-of-keys-overwritten-while-it-is-read tsan attn_simt attn_simt.cu 
 mutant norms-without-the-barrier tsan rmsnorm gpu.cuh \
     '        part[threadIdx.x / 32] = x;
     __syncthreads();' '        part[threadIdx.x / 32] = x;' norms_in_bfloat16
+# What adds, and what carries, between GPUs of several processes.
+test=$B/tests/op/test_rank
+mutant ranks-added-from-the-last any rank rank.cu 'size_t p = 1; p < P; p++' 'size_t p = P - 1; p > 0; p--' \
+    sums_are_added_in_the_order_of_the_ranks
+test=$B/tests/comm/test_links_gpu
+mutant a-communicator-that-is-not-waited-for any nccl ../cuda/nccl.c 'r == ncclInProgress; look++' \
+    'r == ncclInProgress && (r = ncclSuccess, false); look++' ''
 echo "$seen mistakes were seen"
 [ "$failed" = 0 ] && [ "$seen" -gt 0 ]

@@ -3,10 +3,11 @@
 . tests/e2e/lib.sh
 
 "$GRAM" train --keys >"$tmp/keys" || die "gram train --keys failed"
-for c in finetune pretrain; do          # all but those that say what is told, and the one that trains nothing
+# All but those of what is told and of processes, and the one that trains nothing.
+for c in finetune pretrain; do
     "$GRAM" $c --help | grep -oE '^ +(-[a-z], )? *--[a-z-]+' | grep -oE '[a-z][a-z-]+$' >"$tmp/options"
     [ "$(wc -l <"$tmp/options")" -gt 20 ] || die "the options of gram $c were not found in its help"
-    for o in $(grep -vxE 'help|quiet|check-gradients|chat-arg' "$tmp/options"); do
+    for o in $(grep -vxE 'help|quiet|check-gradients|chat-arg|devices' "$tmp/options"); do
         grep -q "^$o " "$tmp/keys" || die "gram $c has --$o, and recipes have no key $o"
     done
 done

@@ -15,7 +15,7 @@ typedef enum { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDev
     cudaMemoryType;
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 struct cudaPointerAttributes { cudaMemoryType type; int device; };
-struct cudaDeviceProp { char name[256]; int major, minor, multiProcessorCount; };
+struct cudaDeviceProp { char name[256]; struct { char bytes[16]; } uuid; int major, minor, multiProcessorCount; };
 typedef enum { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice,
                cudaMemcpyDefault } cudaMemcpyKind;
 typedef struct CUstream_st *cudaStream_t;
@@ -40,6 +40,7 @@ cudaError_t cudaStreamCreate(cudaStream_t *s);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t s);
 cudaError_t cudaStreamSynchronize(cudaStream_t s);
+cudaError_t cudaStreamQuery(cudaStream_t s);
 cudaError_t cudaDeviceSynchronize(void);
 cudaError_t cudaEventCreate(cudaEvent_t *e);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags);
@@ -53,6 +54,8 @@ const char *cudaGetErrorString(cudaError_t e);
 /* For other stand-ins: fn(arg) runs when the stream comes to it; arg is copied. */
 int emu_inside(const void *p, size_t bytes);        /* one buffer of device memory */
 void emu_enqueue_c(cudaStream_t s, void (*fn)(void *), const void *arg, size_t bytes);
+/* The same of what is not over at once: fn(arg) is called until it says that it is; arg is kept by the caller. */
+void emu_enqueue_until(cudaStream_t s, int (*fn)(void *), void *arg);
 #ifdef __cplusplus
 }
 #endif

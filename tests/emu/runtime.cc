@@ -1,10 +1,12 @@
 /* runtime.cc - see emu_rt.h: memory that the host may not touch, streams that are queues, events. */
 #include <map>
+#include <sched.h>
 #include <vector>
 #include "emu/emu_int.h"
 #include "emu/emu_rt.h"
 
-struct CUstream_st { std::deque<std::function<void()>> work; };
+/* What a stream has before it: each is called until it says that it is over. */
+struct CUstream_st { std::deque<std::function<bool()>> work; };
 struct CUevent_st { bool passed, recorded; CUstream_st *in; };
 static std::map<void *, size_t> memory;
 static std::vector<CUstream_st *> streams;
@@ -17,26 +19,49 @@ static void open_memory(bool open)
         if (open) { unpoison(m.first, m.second); } else { poison(m.first, m.second); }
 }
 
-static void drain(CUstream_st *s)
+/* The next piece of work; false: it is not over. */
+static bool go_on(CUstream_st *s)
+{
+    auto f = std::move(s->work.front());
+    s->work.pop_front();
+    bool over = f();
+    if (!over)
+        s->work.push_front(std::move(f));
+    return over;
+}
+
+/* All of it, or, where `waits` is not set, until something is not over. */
+static void drain(CUstream_st *s, bool waits = true)
 {
     if (!draining++)
         open_memory(true);
-    while (!s->work.empty()) {
-        auto f = std::move(s->work.front());
-        s->work.pop_front();
-        f();
-    }
+    while (!s->work.empty())
+        if (!go_on(s)) {
+            if (!waits)
+                break;
+            sched_yield();
+        }
     if (!--draining)
         open_memory(false);
 }
 
-void emu_enqueue(CUstream_st *s, std::function<void()> f)
+static void enqueue(CUstream_st *s, std::function<bool()> f)
 {
     if (!s)
         s = &null_stream;
     s->work.push_back(std::move(f));
     if (!emu_opt.lazy && !draining)
-        drain(s);
+        drain(s, false);
+}
+
+void emu_enqueue(CUstream_st *s, std::function<void()> f)
+{
+    enqueue(s, [f = std::move(f)] { f(); return true; });
+}
+
+void emu_enqueue_until(cudaStream_t s, int (*fn)(void *), void *arg)
+{
+    enqueue(s, [=] { return fn(arg) != 0; });
 }
 
 void emu_enqueue_c(cudaStream_t s, void (*fn)(void *), const void *arg, size_t bytes)
@@ -99,6 +124,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
     p->major = 8;
     p->minor = 0;
     p->multiProcessorCount = 1;
+    memset(&p->uuid, 0, sizeof p->uuid);
+    snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "emulated %d", device);
     return cudaSetDevice(device);
 }
 
@@ -203,6 +230,13 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
     return cudaSuccess;
 }
 
+cudaError_t cudaStreamQuery(cudaStream_t s)
+{
+    s = s ? s : &null_stream;
+    drain(s, false);
+    return s->work.empty() ? cudaSuccess : cudaErrorNotReady;
+}
+
 cudaError_t cudaDeviceSynchronize(void)
 {
     for (auto *s : streams)
@@ -237,11 +271,8 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 {
     emu_enqueue(s, [=] {
-        while (e->recorded && !e->passed && !e->in->work.empty()) {
-            auto f = std::move(e->in->work.front());
-            e->in->work.pop_front();
-            f();
-        }
+        while (e->recorded && !e->passed && !e->in->work.empty())
+            go_on(e->in);
     });
     return cudaSuccess;
 }

@@ -2,6 +2,9 @@
  * are held by src/cuda, which is compiled against both. */
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
+#if __has_include(<nccl.h>)
+#include <nccl.h>
+#endif
 
 #define SAME(name, value) _Static_assert((int)(name) == (value), #name)
 SAME(cudaErrorInvalidValue, 1);
@@ -35,3 +38,28 @@ SAME(CUBLASLT_REDUCTION_SCHEME_NONE, 0);
 SAME(CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 2);
 SAME(sizeof(cublasLtMatmulAlgo_t), 64);
 SAME(sizeof(cublasLtMatmulHeuristicResult_t), 64 + 8 + 4 + 4 + 16);
+
+/* NCCL's own header, where it is, has what src/cuda/nccl.h declares. */
+#ifdef NCCL_MAJOR
+#define SAME_FN(name, ...) _Static_assert(_Generic(&(name), ncclResult_t (*)(__VA_ARGS__): 1, default: 0), #name)
+SAME(ncclSystemError, 2);
+SAME(ncclInternalError, 3);
+SAME(ncclInvalidArgument, 4);
+SAME(ncclInvalidUsage, 5);
+SAME(ncclRemoteError, 6);
+SAME(ncclInProgress, 7);
+SAME(ncclInt8, 0);
+SAME(NCCL_VERSION(2, 18, 0), 21800);
+SAME(NCCL_CONFIG_UNDEF_INT, -2147483647 - 1);
+SAME(sizeof(ncclUniqueId), 128);
+SAME(offsetof(ncclConfig_t, blocking), 16);
+SAME(offsetof(ncclConfig_t, netName), 32);
+SAME(offsetof(ncclConfig_t, splitShare), 40);
+SAME_FN(ncclGetUniqueId, ncclUniqueId *);
+SAME_FN(ncclCommInitRankConfig, ncclComm_t *, int, ncclUniqueId, int, ncclConfig_t *);
+SAME_FN(ncclCommAbort, ncclComm_t);
+SAME_FN(ncclCommGetAsyncError, ncclComm_t, ncclResult_t *);
+SAME_FN(ncclSend, const void *, size_t, ncclDataType_t, int, ncclComm_t, cudaStream_t);
+SAME_FN(ncclRecv, void *, size_t, ncclDataType_t, int, ncclComm_t, cudaStream_t);
+_Static_assert(_Generic(&ncclGetErrorString, const char *(*)(ncclResult_t): 1, default: 0), "ncclGetErrorString");
+#endif

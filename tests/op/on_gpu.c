@@ -297,6 +297,16 @@ static void squares(gr_lane *none, const float *x, size_t n, double *out)
     end();
 }
 
+static void rank_sum(gr_lane *none, float *y, const float *came, size_t ld, size_t own, size_t P, size_t n)
+{
+    gr_lane *lane = begin();
+
+    (void)none;
+    y = bring(y, n * 4, true);
+    lane->op->rank_sum(lane, y, bring(came, ((P - 1) * ld + n) * 4, false), ld, own, P, n);
+    end();
+}
+
 static void dropout_fwd(gr_lane *none, gr_mat y, gr_mat x, uint64_t key, const uint64_t *row_key, size_t N, size_t C,
                         double p)
 {
@@ -605,8 +615,8 @@ static const struct gr_kern table = {
     .rmsnorm_bwd = rmsnorm_bwd, .rope_fwd = rope_fwd, .rope_bwd = rope_bwd, .swiglu_fwd = swiglu_fwd,
     .geglu_fwd = geglu_fwd, .swiglu_bwd = swiglu_bwd, .geglu_bwd = geglu_bwd, .cap_fwd = cap_fwd, .cap_bwd = cap_bwd,
     .ce = ce, .ce_fwd = ce_fwd, .ce_bwd = ce_bwd, .route_fwd = route_fwd, .route_bwd = route_bwd, .weigh = weigh,
-    .blend = blend, .adamw_f32 = adamw_f32, .adamw_bf16 = adamw_bf16, .squares = squares, .attn_run_fwd = attn_run_fwd,
-    .attn_run_dq = attn_run_dq, .attn_run_dkv = attn_run_dkv,
+    .blend = blend, .adamw_f32 = adamw_f32, .adamw_bf16 = adamw_bf16, .squares = squares, .rank_sum = rank_sum,
+    .attn_run_fwd = attn_run_fwd, .attn_run_dq = attn_run_dq, .attn_run_dkv = attn_run_dkv,
 };
 
 /* The build leaves the library out where there is no C++ compiler. */

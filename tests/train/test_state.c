@@ -26,7 +26,7 @@ static void subject_open(struct subject *s)
         s->half[i] = (uint16_t)(0x3f80 + i);
     }
     CHECK_OK(gr_adamw_init(&s->a, s->p, 2, &check_err));
-    CHECK_OK(gr_share_open(&s->share, NULL, &s->a, &check_err));
+    CHECK_OK(gr_share_open(&s->share, NULL, &s->a, NULL, &check_err));
 }
 
 static void subject_close(struct subject *s)
