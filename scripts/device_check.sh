@@ -4,9 +4,13 @@
 #   tests       those that run on the emulated GPU in `make test`, on the real one, and the logits of every tiny model
 #   sanitizer   compute-sanitizer's memcheck and racecheck over the products and the scores, where it is
 #   products    bench_gpu: whether a row has the same bits in any number of rows, and TFLOP/s
+#   shapes      bench_shapes: pairs/s and tokens/s of training for models of Qwen3's shapes, of random numbers
+#   several     where there are more GPUs than one: what goes between them, and steps that they share
 #
 # One JSON object: what ran, how it ended, how long it took. A step that fails does not keep the others from running;
-# the exit status says whether one did. DEVICE is the GPU, cuda:0 if it is not set; LIMIT the seconds of a step.
+# the exit status says whether one did. `make bench-report JSON=OUT.json` makes the tables of docs/gpu.md of it. DEVICE
+# is the GPU, cuda:0 if it is not set; LIMIT the seconds of a step; SHAPES those of bench_shapes (0.6B 1.7B 8B; 8B takes
+# 16 GB of DIR, which is /dev/shm); TOKENS and PAIRS of a text and of a batch; ONLY=1 leaves the rest out.
 set -u
 B=${B:-build}
 out=${1:-device_check.json}
@@ -37,26 +41,54 @@ if ! "$B/gram" info tests/golden/models/llama_gqa >"$logs/info" || ! grep -q "^c
 fi
 gpu=$(sed -n "s/^$GRAM_DEVICE *//p" "$logs/info")
 
-step products_tests "$B/tests/op/test_products_gpu"
-step scores_tests "$B/tests/model/test_scores_gpu"
-step golden_models "$B/tests/model/test_golden_models" capped       # capped: once, not for each kind of CPU
-[ ! -f "${GRAM_MODEL:-build/model/SmolLM2-135M-Instruct.Q4_1.gguf}" ] ||
-    step golden_smollm2 env GRAM_MODEL="${GRAM_MODEL:-build/model/SmolLM2-135M-Instruct.Q4_1.gguf}" \
-        "$B/tests/model/test_golden_smollm2"
-if command -v compute-sanitizer >/dev/null; then
-    for tool in memcheck racecheck; do
-        step "${tool}_products" compute-sanitizer --tool $tool --error-exitcode 9 "$B/tests/op/test_products_gpu"
-        step "${tool}_scores" compute-sanitizer --tool $tool --error-exitcode 9 "$B/tests/model/test_scores_gpu"
-    done
+if [ -z "${ONLY:-}" ]; then
+    step products_tests "$B/tests/op/test_products_gpu"
+    step scores_tests "$B/tests/model/test_scores_gpu"
+    step golden_models "$B/tests/model/test_golden_models" capped       # capped: once, not for each kind of CPU
+    [ ! -f "${GRAM_MODEL:-build/model/SmolLM2-135M-Instruct.Q4_1.gguf}" ] ||
+        step golden_smollm2 env GRAM_MODEL="${GRAM_MODEL:-build/model/SmolLM2-135M-Instruct.Q4_1.gguf}" \
+            "$B/tests/model/test_golden_smollm2"
+    if command -v compute-sanitizer >/dev/null; then
+        for tool in memcheck racecheck; do
+            step "${tool}_products" compute-sanitizer --tool $tool --error-exitcode 9 "$B/tests/op/test_products_gpu"
+            step "${tool}_scores" compute-sanitizer --tool $tool --error-exitcode 9 "$B/tests/model/test_scores_gpu"
+        done
+    fi
 fi
 mkdir -p "$B/bench"
-# shellcheck disable=SC2046
-${CC:-gcc} -std=c11 -O2 -D_GNU_SOURCE -Iinclude -Isrc -Wall -Wextra -o "$B/bench/bench_gpu" bench/bench_gpu.c \
-    "$B/libgram.a" $(pkg-config --libs jansson libpcre2-8 libutf8proc zlib libzstd liblz4) -ldnnl -lgomp -lm -pthread &&
-    step bench_gpu "$B/bench/bench_gpu" "$GRAM_DEVICE"
+libs="$(pkg-config --libs jansson libpcre2-8 libutf8proc zlib libzstd liblz4) -ldnnl -lgomp -lm -pthread"
+for name in bench_gpu bench_shapes; do
+    # shellcheck disable=SC2086
+    ${CC:-gcc} -std=c11 -O2 -D_GNU_SOURCE -Iinclude -Isrc -Wall -Wextra -o "$B/bench/$name" "bench/$name.c" \
+        "$B/libgram.a" $libs || exit 1
+done
+[ -n "${ONLY:-}" ] || step bench_gpu "$B/bench/bench_gpu" "$GRAM_DEVICE"
+
+# ---- Models of random numbers ----
+
+bench=$B/bench/bench_shapes
+gpus=$(grep -c "^cuda:" "$logs/info")
+[ "$gpus" -le 16 ] || gpus=16
+dir=${DIR:-/dev/shm}/gram-device-check.$$
+trap 'rm -rf "$logs" "$dir"' EXIT
+shape_row() { tail -n 1 "$logs/$1" 2>/dev/null | grep '^{.*}$' || echo null; }
+[ "$gpus" -lt 4 ] || step links_tests env EMU_DEVICES=4 "$B/tests/comm/test_links_gpu"
+for shape in ${SHAPES:-0.6B 1.7B 8B}; do
+    mkdir -p "$dir"
+    step "make_$shape" "$bench" make "$shape" "$dir"
+    step "score_$shape" "$bench" score "$dir" "$GRAM_DEVICE" "${SECONDS_EACH:-3}" "${TOKENS:-1000}" "${PAIRS:-8}"
+    step "train_$shape" "$bench" train "$dir" "$GRAM_DEVICE" 3 "${TOKENS:-1000}" "${PAIRS:-8}"
+    [ "$gpus" -lt 2 ] || step "share_$shape" "$bench" share "$gpus" "$dir" 3 "${TOKENS:-1000}" $((gpus * ${PAIRS:-8}))
+    rm -rf "$dir"
+    [ ! -s "$logs/shapes" ] || printf ',\n' >>"$logs/shapes"
+    printf '  "%s": {"score": %s,\n   "train": %s,\n   "share": %s}' "$shape" "$(shape_row "score_$shape")" \
+        "$(shape_row "train_$shape")" "$(shape_row "share_$shape")" >>"$logs/shapes"
+done
 {
     printf '{"gpu": "%s",\n "commit": "%s",\n "steps": {\n' "$gpu" "$(git rev-parse --short HEAD 2>/dev/null)"
     cat "$logs/steps"
+    printf '\n },\n "shapes": {\n'
+    cat "$logs/shapes"
     printf '\n },\n "bench": '
     if tail -n 1 "$logs/bench_gpu" 2>/dev/null | grep -q '^]}'; then cat "$logs/bench_gpu"; else echo null; fi
     printf '}\n'

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""bench_report.py - the tables of docs/gpu.md, of what scripts/device_check.sh wrote.
+
+    bench_report.py CHECK.json [DOC]
+
+Prints them, or puts them into DOC between its two marks. What an emulated GPU gave is printed, and put nowhere: its
+times say nothing.
+"""
+import json
+import pathlib
+import re
+import sys
+
+# Dense products of bfloat16 with sums in float32, 1e12 a second, as NVIDIA's data sheets have them.
+PEAK = (("H200", 989), ("H100 PCIe", 756), ("H100", 989), ("GH200", 989), ("B200", 2250), ("B100", 1750),
+        ("A100", 312), ("A10G", 70), ("A10", 125), ("L40S", 362), ("L40", 181), ("L4", 121), ("RTX 5090", 209),
+        ("RTX 4090", 165), ("RTX 3090", 71))
+MARKS = "<!-- device check -->", "<!-- end of device check -->"
+
+
+def peak_of(gpu):
+    return next((p for name, p in PEAK if re.search(rf"\b{name}\b", gpu)), None)
+
+
+def share(row, peak):
+    """Of the peak, what the products of these tokens take."""
+    done = row["tokens_per_s"] * row["flops_a_token"] / row.get("processes", 1)
+    return f"{100 * done / (peak * 1e12):.0f} %" if peak else "peak not known"
+
+
+def cells(row, number, peak):
+    if not row:
+        return ["-", "-"]
+    if "error" in row:
+        return [row["error"].replace("|", "/"), "-"]
+    return [f"{row[number]:,.4g}" if row[number] < 1e4 else f"{row[number]:,.0f}", share(row, peak)]
+
+
+def shapes(check):
+    peak = peak_of(check["gpu"])
+    yield ("| Qwen3's shape | pairs/s | of the peak | training, tokens/s | of the peak | on several, tokens/s | "
+           "of theirs |")
+    yield "|---|---|---|---|---|---|---|"
+    for name, s in check["shapes"].items():
+        row = [name]
+        for what, number in (("score", "pairs_per_s"), ("train", "tokens_per_s"), ("share", "tokens_per_s")):
+            row += cells(s[what], number, peak)
+        yield "| " + " | ".join(row) + " |"
+
+
+def tflops(side):
+    return " ".join(f"{v:g}" for k, v in side.items() if k.startswith("tflops"))
+
+
+def products(bench):
+    yield "| product | type | other bits in | forward, TFLOP/s at 2,048 and 16,384 rows | dx |"
+    yield "|---|---|---|---|---|"
+    for p in bench["products"]:
+        other = p["forward"]["other_bits"] + p["dx"]["other_bits"]
+        of = p["forward"]["of"] + p["dx"]["of"]
+        yield (f"| {p['of']} [{p['N']}, {p['K']}] | {p['dtype']} | {other} of {of} | {tflops(p['forward'])} | "
+               f"{tflops(p['dx'])} |")
+
+
+def report(check):
+    failed = [name for name, s in check["steps"].items() if s["status"]]
+    seconds = sum(s["milliseconds"] for s in check["steps"].values()) / 1000
+    yield f"{check['gpu']}; commit {check['commit']}; {seconds:.0f} s."
+    yield ""
+    yield f"Failed: {', '.join(failed)}." if failed else f"All {len(check['steps'])} steps passed."
+    for table in (shapes(check) if check["shapes"] else (), products(check["bench"]) if check["bench"] else ()):
+        yield ""
+        yield from table
+
+
+def main(source, doc=None):
+    check = json.loads(pathlib.Path(source).read_text())
+    text = "\n".join(report(check)) + "\n"
+    if not doc:
+        sys.stdout.write(text)
+        return
+    if "emulated" in check["gpu"]:
+        sys.exit(f"{source}: it is of an emulated GPU, whose times say nothing: {doc} stays as it is")
+    whole = pathlib.Path(doc).read_text()
+    before, mark, rest = whole.partition(MARKS[0])
+    if not mark or MARKS[1] not in rest:
+        sys.exit(f"{doc}: wanted the marks {MARKS[0]} and {MARKS[1]}")
+    pathlib.Path(doc).write_text(f"{before}{mark}\n{text}{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
