@@ -5,6 +5,8 @@
 
 model_args are those of gram.Model besides path, max_length, max_gen_toks and add_bos_token, as lm-eval's own "hf" has
 them. Judges on preference benchmarks are another thing: Model.eval(files, rules="rewardbench") and docs/eval.md."""
+import json
+import os
 import sys
 
 from lm_eval import utils
@@ -15,6 +17,15 @@ from tqdm import tqdm
 from gram.model import GramError, Model, inspect
 
 __all__ = ["GramLM"]
+
+
+def _bos_token(path):
+    try:
+        with open(os.path.join(path, "tokenizer_config.json"), encoding="utf-8") as f:
+            token = json.load(f).get("bos_token")
+    except OSError:
+        return None
+    return token.get("content") if isinstance(token, dict) else token
 
 
 @register_model("gram")
@@ -36,8 +47,10 @@ class GramLM(TemplateLM):
 
     @property
     def prefix_token_id(self):
-        bos = self.model.tokenize("", bos=True)
-        return int(bos[0]) if len(bos) else self.eot_token_id
+        bos = self.model.tokenize("", bos=True)             # of a checkpoint that puts one in front of texts
+        if not len(bos) and (named := _bos_token(self.model.path)):
+            bos = self.model.tokenize(named)                # of one that has one
+        return int(bos[0]) if len(bos) == 1 else self.eot_token_id
 
     @property
     def tokenizer_name(self):

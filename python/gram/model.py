@@ -2,6 +2,7 @@
 import functools
 import json
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
@@ -205,7 +206,7 @@ class Model:
         self.close()
 
     def __del__(self):
-        if getattr(self, "_m", ffi.NULL) != ffi.NULL:
+        if not sys.is_finalizing() and getattr(self, "_m", ffi.NULL) != ffi.NULL:
             self.close()
 
     def __repr__(self):

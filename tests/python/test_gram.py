@@ -258,7 +258,7 @@ class Trainers(unittest.TestCase):
         with concurrent.futures.ThreadPoolExecutor() as pool:
             got = pool.submit(loaded.reward_func, [text + "a"], [text], ["x"]).result()
         self.assertEqual(sorted(got), ["extra_logs", "rewards", "scores"])
-        self.assertEqual(float(got["rewards"][0]), np.float32(gram.Model(REWARD).rewards("q", ["a"])[0]))
+        self.assertEqual(float(got["rewards"][0]), np.float32(gram.Model(REWARD).text_rewards([text + "a"])[0]))
         self.assertEqual(tuple(openrlhf.reward_func([text + "a"], [text], ["x"])["rewards"].shape), (1,))
 
     @unittest.skipUnless(has("lm_eval") and has("torch"), "lm_eval is not installed")
