@@ -80,6 +80,7 @@ fake_server() {
 
 # serve ARGUMENT...: `gram serve` of a port of its own. $server is its process, $port where it answers.
 serve() {
+    : >"$tmp/serve.err"                 # what a server before said is not what is waited for
     "$GRAM" serve "$@" --port 0 2>"$tmp/serve.err" &
     server=$!
     for _ in $(seq 600); do
