@@ -381,7 +381,7 @@ def rankers():
     kinds = {"Bradley-Terry": ("bt", "start", []), "generative": ("generative", "start", words),
              "GRAM": ("gram", "stage1", words)}
     out = []
-    for labels in (1000, 4000):
+    for labels in (1000,):
         for kind, (loss, begin, more) in kinds.items():
             right, curves = [], []
             for seed in range(opt.seeds):
