@@ -127,9 +127,9 @@ static gram_status check_judges(const gr_policy *p, gram_err *err)
                        "prompts against each other", a->judge, a->global ? "global" : "reinforce");
     if (!across && !needs && a->algorithm == GRAM_ALGORITHM_PPO && a->samples < 2)
         return gr_fail(err, GRAM_EARG, "%s: the judge compares answers to one prompt: wanted `samples` 2 or more, or "
-                       "the scheme `reference`", a->judge);
+                       "`scheme` reference", a->judge);
     if (a->against == GRAM_AGAINST_GREEDY && !needs)
-        return gr_fail(err, GRAM_EARG, "against: wanted the scheme `reference` with it, without which it says nothing");
+        return gr_fail(err, GRAM_EARG, "against: wanted `scheme` reference with it, without which it says nothing");
     if (needs && a->against == GRAM_AGAINST_ROW)
         rc = check_references(&p->train, "the judge", err);
     if (rc || !p->held.n)
@@ -138,7 +138,7 @@ static gram_status check_judges(const gr_policy *p, gram_err *err)
         return check_references(&p->held, "the judge of the held-out prompts", err);
     if (!gram_judge_across_prompts(p->eval_judge))
         return gr_fail(err, GRAM_EARG, "%s: it compares answers to one prompt, and a held-out prompt has one: wanted "
-                       "another `eval-judge`, or the scheme `reference`", a->judge);
+                       "another `eval-judge`, or `scheme` reference", a->judge);
     return GRAM_OK;
 }
 

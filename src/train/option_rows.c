@@ -188,7 +188,7 @@ const gram_option gr_option_row[] = {
       "(default: all-pairs)" },
     { .name = "against", .kind = GRAM_OPTION_CHOICE, .at = AT(align.against), .stages = STAGE3, .alike = true,
       .choices = "row|greedy", .needs = "scheme", .usual = { "", "", "row" },
-      .help = "The answer of the scheme `reference`: the row's own \"reference\", or the policy's greedy one" },
+      .help = "The answer of `scheme` reference: the row's own \"reference\", or the policy's greedy one" },
     { .name = "unit", .kind = GRAM_OPTION_WORD, .at = AT(align.unit), .stages = STAGE3, .alike = true,
       .help = "What a judge that compares gives: margin, that of the logits, or preference (default: margin)" },
     { .name = "lambda", .kind = GRAM_OPTION_REAL, .at = AT(align.lambda), .stages = STAGE3, .alike = true, .most = ANY,

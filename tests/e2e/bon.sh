@@ -132,6 +132,8 @@ refuses 'both orders' "$g" --judge "$m" --single-order
 refuses 'no policy' "$g" --judge "$m" --temperature 1
 refuses 'no policy' "$g" --judge "$m" --greedy
 refuses 'no policy' "$g" --judge "$m" --policy-template chatml
+refuses 'is no program' "$g" --judge "$m" --judge-timeout 5
+refuses 'labels: exec:cat judges in its own way' "$g" --judge exec:cat --labels A,B
 refuses 'wanted all-pairs' "$g" --judge "$m" --by best
 refuses 'wanted margin' "$g" --judge "$m" --unit points
 refuses 'nothing to compare' "$g" --judge "$head" --by tournament

@@ -88,6 +88,8 @@ refuses 'wanted a baseline' "$m" "$g" --judge "$m" --out "$o" -q
 refuses 'baseline-column chosen is given too' "$m" "$g" --judge "$m" --baseline "$m" --baseline-column chosen --out "$o"
 refuses 'shard' "$m" "$g" --judge "$m" --baseline "$m" --out "$o" --shard 0/2
 refuses 'both orders' "$m" "$g" --judge "$m" --baseline "$m" --out "$o" --single-order
+refuses 'is no program' "$m" "$g" --judge "$m" --out "$o" --judge-timeout 5
+refuses 'judges in its own way' "$m" "$g" --judge http://127.0.0.1:1 --out "$o" --labels A,B
 refuses 'samples -1' "$m" "$g" --judge "$m" --baseline "$m" --out "$o" --samples -1
 refuses 'wanted margin' "$m" "$g" --judge "$m" --baseline "$m" --out "$o" --unit points
 refuses 'max_new_tokens' "$m" "$g" --judge "$m" --baseline "$m" --out "$o" --max-new-tokens 0
