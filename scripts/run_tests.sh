@@ -40,7 +40,8 @@ export TEST_ONE="$dir"
 : >"$dir/words"
 for t in "$@"; do
     case $t in
-    */e2e/* | */comm/* | */serve/* | */api/test_judge | *_dist | *_killed | *_memory | *_pool) echo "$t" >>"$dir/alone" ;;
+    */e2e/* | */comm/* | */serve/* | */api/test_judge | *_dist | *_killed | *_memory | *_pool)
+        echo "$t" >>"$dir/alone" ;;
     *) echo "$t" >>"$dir/beside" ;;
     esac
 done
