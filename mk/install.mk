@@ -48,7 +48,7 @@ install: all $(B)/libgram.so $(B)/libgram.a $(B)/gram.1 $(addprefix $(B)/complet
 	$(INSTALL) -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/gram
 	$(INSTALL) -m 644 $(B)/completion.zsh $(DESTDIR)$(ZSHDIR)/_gram
 	$(INSTALL) -m 644 $(B)/completion.fish $(DESTDIR)$(FISHDIR)/gram.fish
-	$(INSTALL) -m 644 recipes/*.yaml $(DESTDIR)$(RECIPES)
+	$(INSTALL) -m 644 recipes/* $(DESTDIR)$(RECIPES)
 	$(foreach f,$(JUDGES),$(INSTALL) -D -m 644 $(f) $(DESTDIR)$(patsubst data/judge/%,$(JUDGE)/%,$(f)) &&) true
 	@echo "installed under $(DESTDIR)$(PREFIX); if programs do not find libgram there yet, run ldconfig"
 
@@ -56,7 +56,7 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR),$(bindir)/gram $(libdir)/libgram.a $(libdir)/libgram.so.$(VERSION) \
 	      $(libdir)/$(SONAME) $(libdir)/libgram.so $(libdir)/pkgconfig/gram.pc $(MANDIR)/gram.1 $(BASHDIR)/gram \
 	      $(ZSHDIR)/_gram $(FISHDIR)/gram.fish $(patsubst include/%,$(incdir)/%,$(wildcard include/gram/*.h)) \
-	      $(patsubst recipes/%,$(RECIPES)/%,$(wildcard recipes/*.yaml)) \
+	      $(patsubst recipes/%,$(RECIPES)/%,$(wildcard recipes/*)) \
 	      $(patsubst data/judge/%,$(JUDGE)/%,$(JUDGES)))
 	-rmdir $(DESTDIR)$(incdir)/gram $(DESTDIR)$(RECIPES) \
 	    $(addprefix $(DESTDIR),$(sort $(dir $(patsubst data/judge/%,$(JUDGE)/%,$(JUDGES)))) $(if $(JUDGES),$(JUDGE))) \

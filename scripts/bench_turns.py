@@ -81,11 +81,11 @@ def step_tiny(gram, args, tmp):
     prompt = "Q {input}\nA {response_a}\nB {response_b}\nBetter:"
     (tmp / "prompt.txt").write_text(prompt)
     return finetune(gram, tmp, TINY, "finetune", tmp / "tiny.jsonl", "--judge-prompt", tmp / "prompt.txt", "--steps",
-                    "400", "-b", "4")
+                    args.small_steps, "-b", "4")
 
 
 def step_text(gram, args, tmp):
-    return finetune(gram, tmp, TINY, "pretrain", tmp / "groups.jsonl", "--steps", "400", "-b", "4")
+    return finetune(gram, tmp, TINY, "pretrain", tmp / "groups.jsonl", "--steps", args.small_steps, "-b", "4")
 
 
 def user_seconds(pid):
@@ -163,6 +163,7 @@ def main():
     p.add_argument("--model", required=True)
     p.add_argument("--turns", type=int, default=8, help="of each build and task")
     p.add_argument("--rows", type=int, default=8, help="pairs that are scored and served")
+    p.add_argument("--small-steps", default="2000", help="of step_tiny and step_text")
     p.add_argument("--together", action="store_true")
     p.add_argument("--only", default=",".join(TASKS))
     p.add_argument("--csv", type=pathlib.Path, default=pathlib.Path("bench/turns.csv"))

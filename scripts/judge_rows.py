@@ -2,8 +2,9 @@
 """The pairs that the shipped judge is trained and tuned on: judge_rows.py FOLDER OUT.
 
 FOLDER holds SET.jsonl.gz of rows {"prompt", "chosen", "rejected", "subset"?} for the sets below; those whose licence
-forbids it to hand on what was learnt from them are not here. OUT gets train.jsonl and dev.jsonl. A prompt is in one of
-them alone: a twentieth of all prompts, by the MD5 of their text, is for tuning, at most 30 pairs of a set."""
+forbids it to hand on what was learnt from them are not here. OUT gets train.jsonl, its short pairs in short.jsonl, and
+dev.jsonl. A prompt of dev.jsonl is in no other: a twentieth of all prompts, by the MD5 of their text, is for tuning, at
+most 30 pairs of a set."""
 import gzip
 import hashlib
 import json
@@ -26,6 +27,9 @@ SETS = {
     "truthfulqa": (1700, 1400, "sylinrl/TruthfulQA", "Apache-2.0"),
     "ukp_convarg": (1500, 1200, "UKPLab/acl2016-convincing-arguments", "CC BY 4.0"),
 }
+
+
+SHORT = 1200                # characters of a pair in short.jsonl, which a judge reads whole, twice
 
 
 def permitted(name, row):
@@ -64,6 +68,10 @@ def main():
         print(f"{name}: {min(most, len(keep))} of {len(keep)} pairs to train on")
     random.shuffle(train)
     write(out / "train.jsonl", train)
+    short = [(name, row) for name, row in train
+             if len(text_of(row["prompt"]) + row["chosen"] + row["rejected"]) <= SHORT]
+    random.Random(11).shuffle(short)
+    write(out / "short.jsonl", short)
     dev = []
     for name in sorted(tuning):
         random.shuffle(tuning[name])

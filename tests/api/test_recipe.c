@@ -38,6 +38,8 @@ static void shipped_recipes_open(void **state)
         { "gram-ppo", GRAM_STAGE_ALIGN, GRAM_LOSS_GRAM, 1e-5, 0, 16, 8, 1, 0, 0, 1, GRAM_SCHEDULE_COSINE, NULL },
         { "judge-scalar", GRAM_STAGE_FINETUNE, GRAM_LOSS_BT, 4e-4, 0, 16, 16, 1, 0, 0.05, 1, GRAM_SCHEDULE_COSINE,
          NULL },
+        { "judge-generative", GRAM_STAGE_FINETUNE, GRAM_LOSS_GRAM, 4e-4, 0.05, 16, 16, 1, 0, 0.05, 1,
+          GRAM_SCHEDULE_COSINE, NULL },
         { "raft", GRAM_STAGE_ALIGN, GRAM_LOSS_GRAM, 2e-5, 0, 64, 0, 1, 0, 0, 1, GRAM_SCHEDULE_LINEAR, NULL },
         { "raft-plus", GRAM_STAGE_ALIGN, GRAM_LOSS_GRAM, 1e-6, 0, 256, 0, 1, 0, 0, 1, GRAM_SCHEDULE_CONSTANT, NULL },
     };
