@@ -35,8 +35,7 @@ assert len(gram.rank("q", ["a", "b", "c"], "tournament")["results"]) == 3
 group = gram.reward("q", ["an answer", "another one", "a third"])
 assert len(group) == 3
 raises(422, gram.reward, "q", ["alone"])
-how = {"rationale": True, "votes": 2, "rationale_tokens": 8, "criteria": "Be brief."}
-assert gram.score("q", "x", "yy", **how)["unparsed"] == 0
+how = {"rationale": True, "votes": 1, "rationale_tokens": 4, "criteria": "Be brief."}
 assert gram.score_pairs([("q", "x", "yy")], **how)[0]["unparsed"] == 0
 assert gram.rank("q", ["x", "yy"], **how)["comparisons"][0]["unparsed"] == 0
 by_reasons = gram.reward("q", ["x", "yy"], **how)
