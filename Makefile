@@ -8,7 +8,8 @@
 #   make fuzz              each fuzz target for FUZZ_SECONDS, in build-fuzz/
 #   make layers headers    no #include points down; each header compiles alone; columns: no line has more than 120
 #   make check             all of these
-#   make cuda              libgram-cuda.so, for GPUs (docs/gpu.md), where nvcc is
+#   make cuda              libgram-cuda.so, for GPUs (docs/gpu.md), where nvcc is; emu-all: all of its tests on an
+#                          emulated one, an hour
 #   make coverage          gcov over the tests, in build-cov/
 #   make clang             all of it by another compiler, in build-clang/; WERROR=1 makes warnings errors
 #   make mutants           plants mistakes and asks whether a test names each: the test of the tests, ten minutes
@@ -154,15 +155,15 @@ $(EMU)/libgram-cuda.so: $(EMU_CU) $(EMU_C) $(B)/core.a $(EMU)/libemu.so
 # The same for GPUs, by nvcc.
 NVCC     ?= nvcc
 CUDA     ?= $(abspath $(dir $(shell command -v $(NVCC)))/..)
-CUDA_ARCHS ?= 80 86 89 90 100 120
-# Nothing of the host's half needs the library of C++. AdamW rounds each operation by itself, as on a CPU.
+CUDA_ARCHS ?= 80 86 89 90a 100 120
+# Nothing of the host's half needs the library of C++. Each operation is rounded by itself, as on a CPU: fused products
+# are written where they are meant.
 CUDA_HOST := -fPIC,-fvisibility=hidden,-fno-threadsafe-statics,-fno-exceptions,-fno-rtti
 CUDA_CU  := $(patsubst src/op/%.cu,$(B)/cuda/%.cu.o,$(wildcard src/op/*.cu))
 CUDA_C   := $(patsubst src/cuda/%.c,$(B)/cuda/%.o,$(wildcard src/cuda/*.c))
 $(B)/cuda/%.cu.o: src/op/%.cu
 	@mkdir -p $(@D)
-	$(call say,NVCC)$(NVCC) -std=c++17 -O3 -Iinclude -Isrc -MMD -MP -Xcompiler $(CUDA_HOST) \
-	    $(if $(findstring adamw,$<),-fmad=false) \
+	$(call say,NVCC)$(NVCC) -std=c++17 -O3 -fmad=false -Iinclude -Isrc -MMD -MP -Xcompiler $(CUDA_HOST) \
 	    $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) -c $< -o $@
 $(B)/cuda/%.o: src/cuda/%.c
 	@mkdir -p $(@D)
@@ -268,6 +269,10 @@ clang:
 mutants:
 	@scripts/mutants.py
 
+# What tests/e2e/gpu_tests.sh has some cases of, with all of them.
+emu-all: tests
+	@GRAM_TEST_ALL=1 tests/e2e/gpu_tests.sh
+
 # Each kernel of a GPU for each kind of GPU, by nvcc: registers and spills, to bench/cuda_ptxas.csv.
 cuda-ptxas:
 	@scripts/cuda_ptxas.sh
@@ -318,8 +323,8 @@ clean:
 
 include mk/install.mk
 
-.PHONY: cuda cuda-ptxas deb wheel all deps test-deps model tests test unit demo demo-align check clang mutants tsan \
-        tsan-run columns layers headers fuzz fuzz-build fuzz-run coverage bench bench-report bench-train clean \
+.PHONY: cuda cuda-ptxas emu-all deb wheel all deps test-deps model tests test unit demo demo-align check clang mutants \
+        tsan tsan-run columns layers headers fuzz fuzz-build fuzz-run coverage bench bench-report bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -3,8 +3,8 @@
  *     bench_gpu [DEVICE] [SECONDS]        cuda:0, and 0.2 s a measurement
  *
  * The shapes are the weights of Qwen3-0.6B, 1.7B and 8B. Bits: forward and dx of rows that stand at the beginning, in
- * the middle and at the end of 128 to 16,384 rows, against the same row in 128. TFLOP/s: of 2 M N K operations, with
- * what is done around the product (its inputs are rounded to bfloat16). */
+ * the middle and at the end of 128 to 16,384 rows, against the same row in 128. TFLOP/s: of 2 M N K operations.
+ * Rows are of the type that a model's have between such products. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,23 +52,34 @@ static float *drawn(size_t n, uint64_t seed)
     return x;
 }
 
-static float *room(size_t n, const float *values)
+/* n values as rows have them. */
+static void *as_rows(gr_dtype type, const float *values, size_t n)
 {
-    gram_err err;
-    void *p;
+    void *p = malloc(n * gr_dtype_bytes(type));
 
-    check(gr_device_alloc(device, &p, n * sizeof(float), &err), &err);
-    if (values)
-        gr_device_put(device, p, values, n * sizeof(float));
+    if (!p || !gr_quantize(p, type, values, n))
+        exit(1);
     return p;
 }
 
-struct job { const gr_linear *l; float *x, *y; size_t N, K, M; bool back; };
+static void *room(gr_dtype type, size_t n, const float *values)
+{
+    size_t bytes = n * gr_dtype_bytes(type);
+    void *as = as_rows(type, values, n), *p;
+    gram_err err;
+
+    check(gr_device_alloc(device, &p, bytes, &err), &err);
+    gr_device_put(device, p, as, bytes);
+    free(as);
+    return p;
+}
+
+struct job { const gr_linear *l; void *x, *y; gr_dtype type; size_t N, K, M; bool back; };
 
 static void multiply(const struct job *j)
 {
     gr_lane *lane = gr_device_lane(device);
-    gr_mat x = gr_mat_f32(j->x, j->K), y = gr_mat_f32(j->y, j->N);
+    gr_mat x = gr_mat_of(j->x, j->K, j->type), y = gr_mat_of(j->y, j->N, j->type);
 
     if (j->back)
         gr_linear_dx(lane, j->l, x, y, j->M, false);
@@ -84,42 +95,43 @@ static void wait(void)
 }
 
 /* Whether the row of `from` has the bits of `want` at three places of M rows. */
-static bool same(struct job *j, const float *row, const float *want)
+static bool same(struct job *j, const void *row, const void *want)
 {
-    size_t in = j->back ? j->N : j->K, out = j->back ? j->K : j->N;
-    float *from = j->back ? j->y : j->x, *to = j->back ? j->x : j->y, *got = malloc(out * sizeof *got);
-    bool ok = true;
+    size_t each = gr_dtype_bytes(j->type), in = (j->back ? j->N : j->K) * each, out = (j->back ? j->K : j->N) * each;
+    char *from = j->back ? j->y : j->x, *to = j->back ? j->x : j->y, *got = malloc(out);
+    bool ok = got;
 
     for (size_t k = 0; k < 3 && got; k++)
-        gr_device_put(device, from + k * (j->M - 1) / 2 * in, row, in * sizeof *row);
+        gr_device_put(device, from + k * (j->M - 1) / 2 * in, row, in);
     multiply(j);
     wait();
     for (size_t k = 0; k < 3 && got; k++) {
-        gr_device_get(device, got, to + k * (j->M - 1) / 2 * out, out * sizeof *got);
-        ok = ok && !memcmp(got, want, out * sizeof *got);
+        gr_device_get(device, got, to + k * (j->M - 1) / 2 * out, out);
+        ok = ok && !memcmp(got, want, out);
     }
     free(got);
     return ok;
 }
 
 /* Numbers of rows in which a row has other bits than in 128, and of how many. */
-static size_t other_bits(struct job j, const float *row)
+static size_t other_bits(struct job j, const float *values)
 {
-    size_t in = j.back ? j.N : j.K, out = j.back ? j.K : j.N, other = 0;
-    float *want = malloc(out * sizeof *want);
+    size_t in = j.back ? j.N : j.K, out = (j.back ? j.K : j.N) * gr_dtype_bytes(j.type), other = 0;
+    void *want = malloc(out), *row = as_rows(j.type, values, in);
 
     if (!want)
         exit(1);
     j.M = UNIT;
-    gr_device_put(device, j.back ? j.y : j.x, row, in * sizeof *row);
+    gr_device_put(device, j.back ? j.y : j.x, row, in * gr_dtype_bytes(j.type));
     multiply(&j);
     wait();
-    gr_device_get(device, want, j.back ? j.x : j.y, out * sizeof *want);
+    gr_device_get(device, want, j.back ? j.x : j.y, out);
     for (size_t i = 0; i < GR_COUNT(rows); i++) {
         j.M = rows[i];
         other += !same(&j, row, want);
     }
     free(want);
+    free(row);
     return other;
 }
 
@@ -153,7 +165,9 @@ int main(int argc, char **argv)
         for (size_t k = 0; k < GR_COUNT(type); k++) {
             size_t N = shape[s].N, K = shape[s].K;
             float *w = drawn(N * K, 1), *row = drawn(gr_max(N, K), 2), *x = drawn(MOST * gr_max(N, K), 3);
-            struct job j = { .x = room(MOST * K, x), .y = room(MOST * N, x), .N = N, .K = K };
+            gr_dtype rows_of = gr_linear_rows(device, type[k].mode);
+            struct job j = { .x = room(rows_of, MOST * K, x), .y = room(rows_of, MOST * N, x), .type = rows_of, .N = N,
+                             .K = K };
             gr_linear *l;
             check(gr_linear_open(&l, device, &(gr_tensor){ GR_F32, w, N, K }, NULL, type[k].mode, &err), &err);
             j.l = l;

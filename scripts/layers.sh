@@ -19,7 +19,7 @@ for f in src/*/*.[ch] src/*/*.cu src/*/*.cuh; do
         [ "$from" != gram ] || continue
         case "$f $i" in
         "src/cli/cmd_serve.c serve/serve.h" | "src/cli/cmd_watch.c serve/serve.h") continue ;;
-        "src/op/gpu.cuh emu/emu.h") continue ;;
+        "src/op/gpu.cuh emu/emu.h" | "src/op/gpu90.cuh emu/emu90.h") continue ;;
         esac
         case " $allowed " in
         *" $from "*) ;;

@@ -134,6 +134,8 @@ int check_capped(int argc, char **argv)
 #ifdef __SANITIZE_THREAD__
     return 0;                               /* threads meet in the same places whatever the kernels are */
 #endif
+    if (getenv("GRAM_DEVICE"))
+        return 0;                               /* a GPU computes, whatever the CPU grants */
     for (size_t i = 0; argc == 1 && i < GR_COUNT(cap); i++) {
         if ((ran & cap[i].keeps) == ran)
             continue;                       /* it takes nothing away */

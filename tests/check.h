@@ -32,7 +32,7 @@ static const unsigned check_cpu[] = { 7, 3, 1, 0 };     /* VNNI, AVX-512, AVX2, 
 
 /* Runs this program again under each GRAM_CPU that takes something from what it uses here, with one argument more,
  * unless it has that argument itself: oneDNN settles on an instruction set once in a process. Returns how many of these
- * runs failed. */
+ * runs failed. Not where GRAM_DEVICE says who computes. */
 int check_capped(int argc, char **argv);
 
 /* Where GRAM_DIGESTS names a file, adds a line to it: what these bytes are called, and their digest. Two builds that

@@ -91,7 +91,6 @@ static gram_status write_all(const gr_writer *how, const gr_align_prompt *const 
 {
     gr_sampling sampling[2] = { gr_sampling_neutral, gr_sampling_neutral };
     const gr_stops stops = { how->ends->p, how->ends->n, how->tag ? &how->tag : NULL, how->tag != NULL };
-    const gr_config *c = gr_model_config(how->model);
     struct writing w = { NULL };
     gr_work *work = NULL;
     gr_kv_tree *kv = NULL;
@@ -103,7 +102,7 @@ static gram_status write_all(const gr_writer *how, const gr_align_prompt *const 
     sampling[0].top_p = how->top_p;
     sampling[1].temperature = 0;
     if (!rc)
-        rc = gr_kv_open(&kv, how->device, c->layers, c->kv_heads * c->head_dim, how->kv_bytes, err);
+        rc = gr_model_kv_open(&kv, how->model, how->device, how->kv_bytes, err);
     if (!rc)
         rc = gr_write_open(&w.w, &(gr_write_setup){ .m = how->model, .work = work, .tok = how->tok, .kv = kv,
                                                     .live = LIVE, .prefill = how->prefill }, err);

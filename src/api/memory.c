@@ -32,7 +32,8 @@ static uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 static uint64_t text_bytes(const gram_model *m, const gr_api_written *w)
 {
     const gr_config *c = gr_model_config(m->model);
-    uint64_t page = 2 * GR_PAGE * sizeof(float) * c->layers * c->kv_heads * c->head_dim, pages;
+    uint64_t numbers = 2 * GR_PAGE * c->layers * c->kv_heads * c->head_dim, pages;
+    uint64_t page = numbers * gr_dtype_bytes(gr_model_rows(m->model));
 
     if (w->tokens == 0)
         return m->text_bytes;
@@ -50,7 +51,7 @@ static uint64_t pass_bytes(const gram_model *m, const gr_api_written *w)
                               : gr_max(m->scorer.batch_tokens, w->longest);
     size_t lanes = gr_device_lanes(m->device);
 
-    return gr_config_work_bytes(c, prompt + live, lanes) +
+    return gr_config_work_bytes(c, prompt + live, lanes, gr_model_rows(m->model)) +
            gr_round_up(live, GR_API_LIVE) * (uint64_t)(c->vocabulary + c->width) * sizeof(float) +
            2 * (uint64_t)lanes * c->vocabulary * sizeof(double);            /* each thread draws from weights */
 }
@@ -93,7 +94,8 @@ gram_status gr_api_fits(const gram_model *m, const gram_options *opt, gram_err *
 {
     const gr_config *c = &m->file.cfg;
     size_t batch = opt->batch_tokens ? opt->batch_tokens : GR_API_BATCH_TOKENS;
-    uint64_t work = gr_config_work_bytes(c, batch, 1), have = gr_device_free_bytes(m->device);
+    gr_dtype type = opt->dtype == GRAM_BF16 ? gr_linear_rows(m->device, GR_LINEAR_ROUNDED) : GR_F32;
+    uint64_t work = gr_config_work_bytes(c, batch, 1, type), have = gr_device_free_bytes(m->device);
     uint64_t weights = gr_api_weight_bytes(c, m->file.weights, opt->dtype);
     uint64_t half = gr_api_weight_bytes(c, m->file.weights, GRAM_BF16);
     bool rounded = opt->dtype == GRAM_F32 && half + work <= have;

@@ -166,16 +166,14 @@ gram_status gr_api_ready(const gram_model *m, gram_err *err)
 
 gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, gram_err *err)
 {
-    const gr_config *c = gr_model_config(m->model);
-
-    return gr_kv_open(out, m->device, c->layers, c->kv_heads * c->head_dim, limit, err);
+    return gr_model_kv_open(out, m->model, m->device, limit, err);
 }
 
 static size_t cache_bytes(const gram_model *m)
 {
     const gr_config *c = gr_model_config(m->model);
 
-    return CACHE_TOKENS * c->layers * 2 * c->kv_heads * c->head_dim * sizeof(float);
+    return CACHE_TOKENS * c->layers * 2 * c->kv_heads * c->head_dim * gr_dtype_bytes(gr_model_rows(m->model));
 }
 
 /* The configuration of a model with the head that a scalar loss trains. */
@@ -514,7 +512,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     out->head = head_name(&c.cfg);
     snprintf(out->head_name, sizeof out->head_name, "%s", c.cfg.head.rows ? c.cfg.head.out : "");
     out->work_bytes = gr_config_work_bytes(&c.cfg, opt->batch_tokens ? opt->batch_tokens : GR_API_BATCH_TOKENS,
-                                           opt->threads ? (size_t)opt->threads : gr_cores());
+                                           opt->threads ? (size_t)opt->threads : gr_cores(), GR_F32);
 out:
     gr_checkpoint_clear(&c);
     free(shipped);

@@ -37,7 +37,8 @@ static gram_status check_room(const gram_writer *w, size_t max_tokens, gram_err 
 {
     const gram_model *m = w->m;
     const gr_config *c = gr_model_config(m->model);
-    size_t each = c->layers * 2 * c->kv_heads * c->head_dim * sizeof(float), room = m->text_bytes / each;
+    size_t each = c->layers * 2 * c->kv_heads * c->head_dim * gr_dtype_bytes(gr_model_rows(m->model));
+    size_t room = m->text_bytes / each;
     size_t answer = gr_min(max_tokens, c->context - gr_min(c->context, w->prompt.n)), tokens;
 
     if (!gr_mul(w->n, w->n > 1 ? gr_round_up(answer, GR_PAGE) : answer, &tokens) ||

@@ -13,7 +13,7 @@
  *     dW        dW^T [K,O] += x^T (dy^T)^T
  *
  * float32 is multiplied in float32 (no TF32); with weights of bfloat16 what they are multiplied by is rounded to it,
- * and sums and results are float32. */
+ * and sums are float32. Rows on either side are float32 or bfloat16, and results are rounded to bfloat16 once. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,13 +46,13 @@ static struct gr_cuda *cuda_of(const gr_device *d)
 struct product {
     size_t m, n, k, lda, ldb, ldd;
     bool ta, tb, add;
-    gr_dtype type;                  /* of a and b */
-    const float *bias;              /* [m], or NULL */
+    gr_dtype type, out;             /* of a and b; of d and the bias: bfloat16 of products in it alone */
+    const void *bias;               /* [m], or NULL */
     size_t align;                   /* of all of them, in bytes */
 };
 
 /* What an algorithm is the same for: all of a product but how many rows it has, n, or k of a dW. */
-struct key { size_t m, k, type; int ta, tb, add, bias; size_t align; };
+struct key { size_t m, k, type, out; int ta, tb, add, bias; size_t align; };
 struct pin { struct key key; cublasLtMatmulAlgo_t algo; };
 struct gr_cuda_pins { struct pin *pin; size_t n, cap; };
 
@@ -71,6 +71,7 @@ static struct key key_of(const struct product *p)
     key.m = p->m;
     key.k = p->tb ? p->n : p->k;                /* tb: a dW, whose k are the rows */
     key.type = p->type;
+    key.out = p->out;
     key.ta = p->ta;
     key.tb = p->tb;
     key.add = p->add;
@@ -113,6 +114,7 @@ static cublasStatus_t describe(const struct gr_blas *l, struct views *v, const s
 static cublasStatus_t views_open(const struct gr_blas *l, struct views *v, const struct product *p)
 {
     cudaDataType_t type = p->type == GR_F32 ? CUDA_R_32F : CUDA_R_16BF;
+    cudaDataType_t out = p->out == GR_F32 ? CUDA_R_32F : CUDA_R_16BF;
     cublasStatus_t s;
 
     *v = (struct views){ 0 };
@@ -122,7 +124,7 @@ static cublasStatus_t views_open(const struct gr_blas *l, struct views *v, const
     if (!s)
         s = l->layout_create(&v->b, type, p->tb ? p->n : p->k, p->tb ? p->k : p->n, (int64_t)p->ldb);
     if (!s)
-        s = l->layout_create(&v->d, CUDA_R_32F, p->m, p->n, (int64_t)p->ldd);
+        s = l->layout_create(&v->d, out, p->m, p->n, (int64_t)p->ldd);
     return s;
 }
 
@@ -214,11 +216,11 @@ static size_t alignment(const void *p, size_t ld, size_t each)
     return bits & (~bits + 1);                  /* the lowest bit, 16 at most */
 }
 
-static void multiply(gr_lane *lane, struct product *p, const void *a, const void *b, float *d)
+static void multiply(gr_lane *lane, struct product *p, const void *a, const void *b, void *d)
 {
     struct gr_cuda *g = cuda_of(lane->device);
     const float one = 1, before = p->add ? 1 : 0;
-    size_t each = p->type == GR_F32 ? 4 : 2;
+    size_t each = gr_dtype_bytes(p->type);
     const cublasLtMatmulAlgo_t *algo = NULL;
     cublasLtMatmulHeuristicResult_t usable;
     cublasStatus_t s;
@@ -226,7 +228,8 @@ static void multiply(gr_lane *lane, struct product *p, const void *a, const void
 
     if (lane->rc)
         return;
-    p->align = gr_min(gr_min(alignment(a, p->lda, each), alignment(b, p->ldb, each)), alignment(d, p->ldd, 4));
+    p->align = gr_min(gr_min(alignment(a, p->lda, each), alignment(b, p->ldb, each)),
+                      alignment(d, p->ldd, gr_dtype_bytes(p->out)));
     s = pinned(g, &algo, p);
     if (!s)
         s = views_open(&g->blas, &v, p);
@@ -253,6 +256,24 @@ static gr_mat as_type(gr_lane *lane, gr_dtype type, gr_mat x, size_t M, size_t C
     if (!lane->rc)
         lane->op->copy(lane, y, x, M, C);
     return y;
+}
+
+/* The same to rows of either type. bfloat16 of a product in float32 is made of its float32. */
+static void multiply_to(gr_lane *lane, struct product *p, const void *a, const void *b, gr_mat d)
+{
+    bool made = d.type == GR_F32 || d.type == p->type, add = p->add;
+    gr_mat to = made ? d : gr_lane_scratch(lane, p->n, p->m);
+
+    p->out = to.type;
+    p->ldd = to.ld;
+    p->add = add && made;
+    if (p->bias)
+        p->bias = as_type(lane, to.type, gr_mat_f32(p->bias, p->m), 1, p->m).p;
+    multiply(lane, p, a, b, to.p);
+    if (!made && !lane->rc && add)
+        lane->op->add(lane, d, d, to, p->n, p->m);
+    else if (!made && !lane->rc)
+        lane->op->copy(lane, d, to, p->n, p->m);
 }
 
 /* ---- Weights -------------------------------------------------------------------------------------- */
@@ -362,6 +383,14 @@ static bool borrows(const gr_linear *l)
 
 /* ---- Use ------------------------------------------------------------------------------------------ */
 
+/* Which products have it does not depend on M. */
+static bool by_hopper(gr_lane *lane, const struct linear *l, gr_mat y, gr_mat x, gr_mat w, size_t M)
+{
+    unsigned blocks = cuda_of(lane->device)->hopper_blocks;
+
+    return blocks && !l->bias && gr_gemm90_cuda(lane, y, x, w, M, l->O, l->K, blocks);
+}
+
 static void fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M)
 {
     size_t mark = gr_lane_mark(lane);
@@ -371,13 +400,12 @@ static void fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_
     for (size_t i = 0; i < n && M > 0; i++) {
         const struct linear *l = of(to[i].l);
         gr_mat w = weight_of(lane, l);
-        struct product p = { .m = l->O, .n = M, .k = l->K, .lda = w.ld, .ldd = to[i].y.ld, .ta = true, .type = w.type,
-                             .bias = l->bias };
+        struct product p = { .m = l->O, .n = M, .k = l->K, .lda = w.ld, .ta = true, .type = w.type, .bias = l->bias };
         if (i == 0 || as.type != w.type)
             as = as_type(lane, w.type, x, M, l->K);
         p.ldb = as.ld;
-        assert(to[i].y.type == GR_F32);
-        multiply(lane, &p, w.p, as.p, to[i].y.p);
+        if (!by_hopper(lane, l, to[i].y, as, w, M))
+            multiply_to(lane, &p, w.p, as.p, to[i].y);
     }
     gr_lane_give_back(lane, mark);
 }
@@ -387,13 +415,13 @@ static void dx(gr_lane *lane, const gr_linear *linear, gr_mat dx, gr_mat dy, siz
     const struct linear *l = of(linear);
     size_t mark = gr_lane_mark(lane);
     gr_mat w = weight_of(lane, l);
-    struct product p = { .m = l->K, .n = M, .k = l->O, .lda = w.ld, .ldd = dx.ld, .add = add, .type = w.type };
+    struct product p = { .m = l->K, .n = M, .k = l->O, .lda = w.ld, .add = add, .type = w.type };
 
-    assert(M % UNIT == 0 && dx.type == GR_F32);
+    assert(M % UNIT == 0);
     if (M > 0) {
         dy = as_type(lane, w.type, dy, M, l->O);
         p.ldb = dy.ld;
-        multiply(lane, &p, w.p, dy.p, dx.p);
+        multiply_to(lane, &p, w.p, dy.p, dx);
     }
     gr_lane_give_back(lane, mark);
 }
@@ -401,10 +429,11 @@ static void dx(gr_lane *lane, const gr_linear *linear, gr_mat dx, gr_mat dy, siz
 static void dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1, bool rounded)
 {
     size_t mark = gr_lane_mark(lane);
+    bool both = x.type == GR_BF16 && dy.type == GR_BF16;        /* and in float32 it would be the same product */
     struct product p = { .m = K, .n = o1 - o0, .k = M, .ldd = dW.ld, .tb = true, .add = true,
-                         .type = rounded ? GR_BF16 : GR_F32 };
+                         .type = rounded || both ? GR_BF16 : GR_F32, .out = GR_F32 };
 
-    assert(x.type == GR_F32 && dy.type == GR_F32 && dW.type == GR_F32);
+    assert(dW.type == GR_F32);
     x = as_type(lane, p.type, x, M, K);
     dy = as_type(lane, p.type, gr_mat_at(dy, 0, o0), M, p.n);
     p.lda = x.ld;

@@ -14,7 +14,7 @@ struct gr_work {
     gr_plan plan;
     bool ready;                 /* the weights are, for this way */
     size_t rows;                /* capacity, whole units */
-    float *memory;              /* on the device */
+    void *memory;               /* on the device */
     void *room;                 /* of a view of what is asked for */
 };
 
@@ -29,20 +29,35 @@ static gr_cut cut_of(const gr_device *d, const gr_config *c, gr_rows_way way)
     return gr_linear_cut(d, way, scratch_row(c) * sizeof(float));
 }
 
-/* Floats of a row of the batch: x and those asked for, q and o, k and v; of experts what they see, what comes back of
+/* Bytes of a row of the batch: x and those asked for, q and o, k and v; of experts what they see, what comes back of
  * each that is chosen, and its weight. */
-static size_t batch_row(const gr_config *c)
+static size_t batch_row(const gr_config *c, gr_dtype type)
 {
-    return 2 * c->width + 2 * c->heads * c->head_dim + 2 * c->kv_heads * c->head_dim +
-           (c->experts ? c->width + c->chosen * (c->width + 1) : 0);
+    size_t wide = 2 * c->width + (c->experts ? c->chosen : 0);
+    size_t rows = 2 * c->heads * c->head_dim + 2 * c->kv_heads * c->head_dim +
+                  (c->experts ? c->width + c->chosen * c->width : 0);
+
+    return wide * sizeof(float) + rows * gr_dtype_bytes(type);
 }
 
-uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads)
+uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads, gr_dtype type)
 {
     gr_cut cut = cut_of(NULL, c, GR_ROWS_ALIKE);
 
-    return ((uint64_t)gr_round_up(rows, cut.unit) * batch_row(c) + (uint64_t)threads * cut.most * scratch_row(c)) *
-           sizeof(float);
+    return (uint64_t)gr_round_up(rows, cut.unit) * batch_row(c, type) +
+           (uint64_t)threads * cut.most * scratch_row(c) * gr_dtype_bytes(type);
+}
+
+gr_dtype gr_model_rows(const gr_model *m)
+{
+    return gr_linear_rows(m->on, m->mode);
+}
+
+gram_status gr_model_kv_open(gr_kv_tree **out, const gr_model *m, gr_device *d, size_t limit, gram_err *err)
+{
+    const gr_config *c = &m->cfg;
+
+    return gr_kv_open(out, d, c->layers, c->kv_heads * c->head_dim, gr_model_rows(m), limit, err);
 }
 
 gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_rows_way way, gr_device *d,
@@ -55,8 +70,8 @@ gram_status gr_work_open(gr_work **out, const gr_model *m, gr_lora *lora, gr_row
     if (!w)
         return gr_nomem(err, "forward pass");
     w->p = (struct pass){ .m = m, .lora = lora, .d = d, .cut = cut_of(d, &m->cfg, way), .plan = &w->plan,
-                         .kept = &w->one,
-                          .narrow = true, .ldf = m->cfg.hidden, .lde = m->cfg.expert_hidden };
+                         .kept = &w->one, .type = gr_model_rows(m), .narrow = true, .ldf = m->cfg.hidden,
+                         .lde = m->cfg.expert_hidden };
     w->way = way;
     rc = gr_device_reserve(d, gr_pass_scratch(&w->p, w->p.cut.most), err);
     if (rc) {
@@ -100,24 +115,24 @@ gr_rows_way gr_work_way(const gr_work *w)
     return w->way;
 }
 
-static gr_mat take(float **at, size_t rows, size_t cols)
+static gr_mat take(char **at, size_t rows, size_t cols, gr_dtype type)
 {
-    gr_mat m = gr_mat_f32(*at, cols);
+    gr_mat m = gr_mat_of(*at, cols, type);
 
-    *at += rows * cols;                         /* rows are whole units, so that all are aligned */
+    *at += rows * cols * gr_dtype_bytes(type);  /* rows are whole units, so that all are aligned */
     return m;
 }
 
-static gram_status reserve_experts(gr_work *w, float **at, size_t rows, gram_err *err)
+static gram_status reserve_experts(gr_work *w, char **at, size_t rows, gram_err *err)
 {
     const gr_config *c = &w->p.m->cfg;
 
     if (!c->experts)
         return GRAM_OK;
-    w->p.h = take(at, rows, c->width);
-    w->p.y = take(at, rows, c->chosen * c->width);
+    w->p.h = take(at, rows, c->width, w->p.type);
+    w->p.y = take(at, rows, c->chosen * c->width, w->p.type);
     w->p.y.ld = c->width;
-    w->one.weight = take(at, rows, c->chosen);
+    w->one.weight = take(at, rows, c->chosen, GR_F32);
     free(w->one.chosen);
     w->one.chosen = gr_calloc(rows * c->chosen, sizeof *w->one.chosen);     /* experts even where a pass fails */
     if (!w->one.chosen)
@@ -130,9 +145,8 @@ static gram_status reserve(gr_work *w, size_t need, gram_err *err)
     const gr_config *c = &w->p.m->cfg;
     size_t rows = gr_round_up(need, gr_max(w->p.cut.unit, GR_ALIGN / sizeof(float)));
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    size_t floats;
-    void *memory;
-    float *at;
+    size_t bytes;
+    char *at;
     gram_status rc;
 
     if (rows <= w->rows)
@@ -140,16 +154,17 @@ static gram_status reserve(gr_work *w, size_t need, gram_err *err)
     gr_device_free(w->p.d, w->memory);
     w->memory = NULL;
     w->rows = 0;
-    if (!gr_mul(rows, batch_row(c), &floats) || floats > SIZE_MAX / sizeof *at ||
-        gr_device_alloc(w->p.d, &memory, floats * sizeof *at, NULL))
+    if (!gr_mul(rows, batch_row(c, w->p.type), &bytes) || gr_device_alloc(w->p.d, &w->memory, bytes, NULL)) {
+        w->memory = NULL;
         return gr_fail(err, GRAM_ENOMEM, "forward pass: out of memory for %zu rows", rows);
-    at = w->memory = memory;
-    w->one.x = take(&at, rows, c->width);
-    w->p.wanted.x = take(&at, rows, c->width);
-    w->one.q = w->one.q0 = take(&at, rows, q);
-    w->one.o = take(&at, rows, q);
-    w->one.k = w->one.k0 = take(&at, rows, kv);
-    w->one.v = take(&at, rows, kv);
+    }
+    at = w->memory;
+    w->one.x = take(&at, rows, c->width, GR_F32);
+    w->p.wanted.x = take(&at, rows, c->width, GR_F32);
+    w->one.q = w->one.q0 = take(&at, rows, q, w->p.type);
+    w->one.o = take(&at, rows, q, w->p.type);
+    w->one.k = w->one.k0 = take(&at, rows, kv, w->p.type);
+    w->one.v = take(&at, rows, kv, w->p.type);
     rc = reserve_experts(w, &at, rows, err);
     w->rows = rc ? 0 : rows;
     return rc;
@@ -186,7 +201,9 @@ static gram_status make_ready(gr_work *w, gram_err *err)
 /* Rows that fill the last unit up: any finite numbers will do. */
 static void fill_up(const gr_work *w, gr_mat x, size_t rows)
 {
-    gr_device_zero(w->p.d, gr_mat_at(x, rows, 0).p, (gr_round_up(rows, w->p.cut.unit) - rows) * x.ld * sizeof(float));
+    size_t more = gr_round_up(rows, w->p.cut.unit) - rows;
+
+    gr_device_zero(w->p.d, gr_mat_at(x, rows, 0).p, more * x.ld * gr_dtype_bytes(x.type));
 }
 
 /* The last norm, of the rows that are asked for. */

@@ -23,10 +23,12 @@ struct gr_kv_tree {
     gr_kv_node top;                         /* no tokens: the parent of the roots */
 };
 
-gram_status gr_kv_open(gr_kv_tree **out, gr_device *d, size_t layers, size_t kv_width, size_t limit, gram_err *err)
+gram_status gr_kv_open(gr_kv_tree **out, gr_device *d, size_t layers, size_t kv_width, gr_dtype type, size_t limit,
+                       gram_err *err)
 {
     gr_kv_tree *t = gr_calloc(1, sizeof *t);
-    gram_status rc = t ? gr_pages_open(&t->pages, d, layers, kv_width, limit, err) : gr_nomem(err, "prefix cache");
+    gram_status rc = t ? gr_pages_open(&t->pages, d, layers, kv_width, type, limit, err)
+                       : gr_nomem(err, "prefix cache");
 
     *out = NULL;
     if (rc) {

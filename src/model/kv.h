@@ -25,7 +25,8 @@ typedef struct { gr_kv_node *node; size_t used; } gr_kv_at;
 typedef struct { gr_kv_node *node; size_t first, n; } gr_kv_room;
 
 /* limit: bytes that the nodes may take together. */
-gram_status gr_kv_open(gr_kv_tree **out, gr_device *d, size_t layers, size_t kv_width, size_t limit, gram_err *err);
+gram_status gr_kv_open(gr_kv_tree **out, gr_device *d, size_t layers, size_t kv_width, gr_dtype type, size_t limit,
+                       gram_err *err);
 void gr_kv_close(gr_kv_tree *t);
 void gr_kv_forget(gr_kv_tree *t);                    /* all of it; no forward pass is under way. t may be NULL */
 size_t gr_kv_bytes(const gr_kv_tree *t);

@@ -161,7 +161,7 @@ static void expert_piece(gr_lane *lane, const gr_trainee *t, const gr_slots *e)
     size_t C = t->m->cfg.width, F = t->m->cfg.expert_hidden, M = gr_round_up(e->n, p->cut.unit), at = e->at;
     gr_mat dgate = gr_mat_at(t->e.dgate, at, 0), dup = gr_mat_at(t->e.dup, at, 0), act = gr_mat_at(t->e.act, at, 0);
     gr_mat gate = gr_mat_at(p->s->gate, at, 0), up = gr_mat_at(p->s->up, at, 0), dy = gr_mat_at(t->e.dy, at, 0);
-    gr_mat d = t->depth > TO_DOWN ? gr_lane_scratch(lane, M, p->lde) : (gr_mat){ 0 }, dx;
+    gr_mat d = t->depth > TO_DOWN ? gr_lane_scratch_of(lane, M, p->lde, p->type) : (gr_mat){ 0 }, dx;
 
     if (lane->rc)
         return;
@@ -175,7 +175,7 @@ static void expert_piece(gr_lane *lane, const gr_trainee *t, const gr_slots *e)
         lane->op->swiglu_bwd(lane, dgate, dup, d, gate, up, M, F);
     if (t->depth <= TO_GATE_UP)
         return;
-    dx = gr_lane_scratch(lane, M, C);
+    dx = gr_lane_scratch_of(lane, M, C, p->type);
     if (lane->rc)
         return;
     linear_dx(lane, p, gr_expert_matrix(e->expert, GR_MAT_GATE), dx, dgate, at, M, false);
@@ -203,7 +203,7 @@ static void route_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
     lane->op->zero(lane, dh, M, C);
     lane->op->zero(lane, gr_mat_at(dz, n, 0), M - n, c->experts);
     for (size_t j = 0; j < k; j++)          /* of a row every k-th is its j-th */
-        lane->op->add(lane, dh, dh, gr_mat_f32(gr_mat_at(p->y, r * k + j, 0).p, k * C), n, C);
+        lane->op->add(lane, dh, dh, gr_mat_of(gr_mat_at(p->y, r * k + j, 0).p, k * C, p->type), n, C);
     lane->op->route_bwd(lane, dz, gr_mat_at(t->dw_chosen, r, 0), gr_mat_at(s->prob, r, 0), s->chosen + r * k,
                         gr_mat_at(s->weight, r, 0), n, c->experts, k, c->norm_chosen);
     linear_dx(lane, p, GR_MAT_ROUTER, dh, dz, r, M, true);
@@ -433,12 +433,12 @@ static void norm_and_rotate_bwd(gr_lane *lane, const gr_trainee *t, gr_mat dx, g
     size_t D = c->head_dim;
     size_t parts = c->qk_norm_wide ? 1 : H, wide = H * D / parts;
     const gr_norm norm = norm_of(c, w, wide);
-    gr_mat d = gr_mat_at(dx, r, 0), x = gr_mat_at(x0, r, 0), heads = gr_mat_f32(d.p, wide);
+    gr_mat d = gr_mat_at(dx, r, 0), x = gr_mat_at(x0, r, 0), heads = gr_mat_of(d.p, wide, d.type);
 
     if (rotates(&t->p))
         lane->op->rope_bwd(lane, d, t->p.angle + r, table_of(&t->p), n, H, D, c->rope_dim, c->rope_interleaved);
     if (w)
-        lane->op->rmsnorm_bwd(lane, heads, partial(t, lane->piece, which), heads, gr_mat_f32(x.p, wide),
+        lane->op->rmsnorm_bwd(lane, heads, partial(t, lane->piece, which), heads, gr_mat_of(x.p, wide, x.type),
                               r_of + r * parts, &norm, n * parts, false);
 }
 
@@ -491,16 +491,16 @@ static void norm_gradients(gr_trainee *t)
         gr_device_once(t->d, add_partials, t, gr_device_pieces(t->d, t->p.rows, t->p.cut));
 }
 
-/* Moves dx of the wanted rows to their places among all. */
+/* Moves dx of the wanted rows to their places among all, by way of the residual after the last layer: it was used. */
 static void scatter(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const gr_trainee *t = arg;
     size_t C = t->m->cfg.width;
 
     (void)first;
-    lane->op->copy(lane, t->dt2, t->dx, n, C);
+    lane->op->copy(lane, t->p.end, t->dx, n, C);
     lane->op->zero(lane, t->dx, t->rows, C);
-    lane->op->scatter(lane, t->dx, t->dt2, t->plan.want, n, C);
+    lane->op->scatter(lane, t->dx, t->p.end, t->plan.want, n, C);
 }
 
 /* Below the lowest adapter there is nothing to learn. Every layer has the same adapters. */

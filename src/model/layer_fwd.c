@@ -15,6 +15,7 @@
  * so that a piece's activations stay in the cache from one product to the next, and without `keep` only x, q, k, v and
  * o are as long as the batch. Where few rows are asked for, the last layer is passed in two parts: all rows as keys and
  * values, then those rows as queries. */
+#include <assert.h>
 #include <stdlib.h>
 #include "base/err.h"
 #include "base/random.h"
@@ -23,9 +24,9 @@
 /* ---- Pieces --------------------------------------------------------------------------------------- */
 
 /* Where a piece's rows of something are: in the pass's memory, or in scratch. */
-static gr_mat place(gr_lane *lane, gr_mat kept, size_t r, size_t rows, size_t ld)
+static gr_mat place(gr_lane *lane, gr_mat kept, size_t r, size_t rows, size_t ld, gr_dtype type)
 {
-    return kept.p ? gr_mat_at(kept, r, 0) : gr_lane_scratch(lane, rows, ld);
+    return kept.p ? gr_mat_at(kept, r, 0) : gr_lane_scratch_of(lane, rows, ld, type);
 }
 
 static float *from(float *x, size_t r)
@@ -50,7 +51,7 @@ gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, size_t which, gr_mat
     if (!p->drop)
         return x;
     gr_matrix_shape(&p->m->cfg, which, &O, &K);
-    y = gr_lane_scratch(lane, M, K);
+    y = gr_lane_scratch_of(lane, M, K, x.type);
     if (!lane->rc)
         lane->op->dropout_fwd(lane, y, x, gr_pass_drop_key(p, which), key, M, K, p->lora->spec.dropout);
     return y;
@@ -97,16 +98,11 @@ static void norm_and_rotate(gr_lane *lane, const struct pass *p, gr_mat x, gr_ma
                             size_t H, size_t r, size_t n)
 {
     const gr_config *c = &p->m->cfg;
-    size_t D = c->head_dim;
-    size_t parts = c->qk_norm_wide ? 1 : H, wide = H * D / parts;
-    const gr_norm norm = norm_of(c, w, wide);
-    gr_mat to = gr_mat_at(x, r, 0), of = gr_mat_at(x0, r, 0);
+    size_t D = c->head_dim, parts = c->qk_norm_wide ? 1 : H;
+    const gr_heads heads = { norm_of(c, w, H * D / parts), from(r_of, r * parts), rotates(p) ? table_of(p) : NULL,
+                             p->angle + r, H, D, c->rope_dim, c->rope_interleaved };
 
-    if (w)
-        lane->op->rmsnorm_fwd(lane, gr_mat_f32(to.p, wide), from(r_of, r * parts), gr_mat_f32(of.p, wide), &norm,
-                              n * parts);
-    if (rotates(p))
-        lane->op->rope_fwd(lane, to, p->angle + r, table_of(p), n, H, D, c->rope_dim, c->rope_interleaved);
+    lane->op->heads_fwd(lane, gr_mat_at(x, r, 0), gr_mat_at(x0, r, 0), &heads, n);
 }
 
 /* Keys and values of rows [r, r + n) to the pages that keep them. */
@@ -138,7 +134,7 @@ static void project(void *arg, gr_lane *lane, size_t r, size_t n)
     const struct layer *l = p->l;
     const struct kept *s = p->s;
     size_t M = gr_lane_rows(lane, n), first = p->kv ? 0 : 2, end = p->qo ? 3 : 2;
-    gr_mat x = gr_mat_at(p->x, r, 0), h = l->attn_norm ? gr_lane_scratch(lane, M, c->width) : x;
+    gr_mat x = gr_mat_at(p->x, r, 0), h = l->attn_norm ? gr_lane_scratch_of(lane, M, c->width, p->type) : x;
     const gr_linear_to to[] = { { matrix(l, GR_MAT_K), gr_mat_at(s->k0, r, 0) },
                                 { matrix(l, GR_MAT_V), gr_mat_at(s->v, r, 0) },
                                 { matrix(l, GR_MAT_Q), gr_mat_at(s->q0, r, 0) } };
@@ -168,14 +164,16 @@ static void close_attention(gr_lane *lane, const struct pass *p, gr_mat mid, gr_
 {
     const struct layer *l = p->l;
     const struct kept *s = p->s;
-    gr_mat y = l->attn_post_norm && s->t1.p ? gr_mat_at(s->t1, r, 0) : s->mid.p ? mid : t;
+    const gr_norm before_mlp = norm_of(&p->m->cfg, l->mlp_norm, p->m->cfg.width);
+    gr_mat y = l->attn_post_norm && s->t1.p ? gr_mat_at(s->t1, r, 0) : t, x = gr_mat_at(p->x, r, 0);
 
     linear(lane, p, GR_MAT_O, y, gr_mat_at(s->o, r, 0), r, M);
     if (l->attn_post_norm)
         norm(lane, p, t, from(s->rt1, r), y, l->attn_post_norm, M);
-    lane->op->add(lane, mid, gr_mat_at(p->x, r, 0), l->attn_post_norm ? t : y, M, p->m->cfg.width);
     if (l->mlp_norm)
-        norm(lane, p, h, from(s->r2, r), mid, l->mlp_norm, M);
+        lane->op->add_norm(lane, h, from(s->r2, r), mid, x, t, &before_mlp, M);
+    else
+        lane->op->add(lane, mid, x, t, M, p->m->cfg.width);
 }
 
 /* What the attention leaves: kept apart, or in the place of the layer's result. */
@@ -192,8 +190,8 @@ static gr_mat gated(gr_lane *lane, const struct pass *p, const size_t which[2], 
     const struct kept *s = p->s;
     bool expert = which[0] >= GR_MAT_EXPERTS;
     size_t ld = expert ? p->lde : p->ldf, F = expert ? c->expert_hidden : c->hidden;
-    gr_mat gate = place(lane, s->gate, at, M, ld), up = place(lane, s->up, at, M, ld);
-    gr_mat act = s->gate.p ? gr_lane_scratch(lane, M, ld) : gate;
+    gr_mat gate = place(lane, s->gate, at, M, ld, p->type), up = place(lane, s->up, at, M, ld, p->type);
+    gr_mat act = s->gate.p ? gr_lane_scratch_of(lane, M, ld, p->type) : gate;
     const gr_linear_to to[] = { { matrix(p->l, which[0]), gate }, { matrix(p->l, which[1]), up } };
 
     if (lane->rc)
@@ -210,8 +208,9 @@ static void mix(void *arg, gr_lane *lane, size_t r, size_t n)
     const struct layer *l = p->l;
     const struct kept *s = p->s;
     size_t C = p->m->cfg.width, M = gr_lane_rows(lane, n);
-    gr_mat mid = mid_of(p, r), h = l->mlp_norm ? gr_lane_scratch(lane, M, C) : mid, t = gr_lane_scratch(lane, M, C);
-    gr_mat act, y = l->mlp_post_norm && s->t2.p ? gr_mat_at(s->t2, r, 0) : t;
+    gr_mat mid = mid_of(p, r), h = l->mlp_norm ? gr_lane_scratch_of(lane, M, C, p->type) : mid;
+    gr_mat t = gr_lane_scratch_of(lane, M, C, p->type), act;
+    gr_mat y = l->mlp_post_norm && s->t2.p ? gr_mat_at(s->t2, r, 0) : t;
 
     if (lane->rc)
         return;
@@ -233,8 +232,8 @@ static void route(void *arg, gr_lane *lane, size_t r, size_t n)
     const gr_config *c = &p->m->cfg;
     const struct kept *s = p->s;
     size_t E = c->experts, k = c->chosen, M = gr_lane_rows(lane, n);
-    gr_mat t = gr_lane_scratch(lane, M, c->width), z = gr_lane_scratch(lane, M, E);
-    gr_mat prob = place(lane, s->prob, r, M, E), h = gr_mat_at(p->h, r, 0);
+    gr_mat t = gr_lane_scratch_of(lane, M, c->width, p->type), z = gr_lane_scratch(lane, M, E);
+    gr_mat prob = place(lane, s->prob, r, M, E, GR_F32), h = gr_mat_at(p->h, r, 0);
 
     if (lane->rc)
         return;
@@ -254,7 +253,7 @@ static void expert(void *arg, gr_lane *lane, size_t first, size_t n)
         const gr_slots *e = &routed->piece[i];
         const size_t which[] = { gr_expert_matrix(e->expert, GR_MAT_GATE), gr_expert_matrix(e->expert, GR_MAT_UP) };
         size_t M = gr_round_up(e->n, p->cut.unit);
-        gr_mat x = gr_lane_scratch(lane, M, C), act;
+        gr_mat x = gr_lane_scratch_of(lane, M, C, p->type), act;
         if (lane->rc)
             return;
         lane->op->gather(lane, x, p->h, routed->row + e->at, M, C);
@@ -428,7 +427,9 @@ static void set_attention(struct pass *p)
                                 c->attn_scale, c->attn_cap };
     a->kv_heads = c->kv_heads;
     a->span = p->plan->span;
-    a->store[GR_STORE_PASS] = (gr_attn_store){ &p->s->k.p, 0, (size_t)(gr_f32(s->v) - gr_f32(s->k)), s->k.ld };
+    a->store[GR_STORE_PASS] = (gr_attn_store){
+        &p->s->k.p, 0, (size_t)((const char *)s->v.p - (const char *)s->k.p) / gr_dtype_bytes(p->type), s->k.ld };
+    assert(!p->plan->pages || gr_pages_type(p->plan->pages) == p->type);
     if (p->plan->pages)
         a->store[GR_STORE_PAGES] = gr_pages_store(p->plan->pages, p->layer);
     a->q = s->q;

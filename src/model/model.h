@@ -73,8 +73,13 @@ size_t gr_stored_together(const gr_stored *t, size_t n, bool gguf, size_t *rows)
 void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out);
 const gr_config *gr_model_config(const gr_model *m);
 uint64_t gr_model_bytes(const gr_model *m);             /* memory that the weights take, mapped pages included */
-/* Activations of a forward over `rows` rows with `threads` threads, the products' own scratch left out. */
-uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads);
+/* Activations of a forward over `rows` rows with `threads` threads, the products' own scratch left out. type: as
+ * gr_linear_rows() says. */
+uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads, gr_dtype type);
+/* What rows of scores have between products, and so keys and values in pages. */
+gr_dtype gr_model_rows(const gr_model *m);
+/* An empty cache of keys and values for passes of this model; d: the device of these passes. */
+gram_status gr_model_kv_open(gr_kv_tree **out, const gr_model *m, gr_device *d, size_t limit, gram_err *err);
 
 /* The memory of forward passes; grows to the largest batch it met. One forward at a time in each. lora: adapters that
  * are seen as they are at the time, as those in training; NULL: none. way: GR_ROWS_ALIKE, or for passes of a handful of

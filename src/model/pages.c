@@ -5,6 +5,7 @@
 
 struct gr_pages {
     gr_device *d;
+    gr_dtype type;
     size_t width, bytes, limit;     /* kv_width; of a page; pages at most */
     void **page;                    /* [n], of which [cap] have room */
     size_t n, cap, cap_free;
@@ -12,16 +13,18 @@ struct gr_pages {
     size_t n_free;
 };
 
-gram_status gr_pages_open(gr_pages **out, gr_device *d, size_t layers, size_t kv_width, size_t bytes, gram_err *err)
+gram_status gr_pages_open(gr_pages **out, gr_device *d, size_t layers, size_t kv_width, gr_dtype type, size_t bytes,
+                          gram_err *err)
 {
     gr_pages *p = gr_calloc(1, sizeof *p);
 
     *out = NULL;
-    if (!p || !gr_mul(2 * GR_PAGE * sizeof(float) * layers, kv_width, &p->bytes)) {
+    if (!p || !gr_mul(2 * GR_PAGE * gr_dtype_bytes(type) * layers, kv_width, &p->bytes)) {
         free(p);
         return gr_nomem(err, "keys and values");
     }
     p->d = d;
+    p->type = type;
     p->width = kv_width;
     p->limit = gr_min(bytes / p->bytes, UINT32_MAX);
     *out = p;
@@ -37,6 +40,11 @@ void gr_pages_close(gr_pages *p)
     free(p->page);
     free(p->free);
     free(p);
+}
+
+gr_dtype gr_pages_type(const gr_pages *p)
+{
+    return p->type;
 }
 
 size_t gr_page_bytes(const gr_pages *p)
@@ -90,7 +98,7 @@ gr_attn_store gr_pages_store(const gr_pages *p, size_t layer)
 
 gr_mat gr_page_keys(const gr_pages *p, size_t layer, uint32_t page, size_t first)
 {
-    return gr_mat_at(gr_mat_f32(p->page[page], p->width), 2 * layer * GR_PAGE + first, 0);
+    return gr_mat_at(gr_mat_of(p->page[page], p->width, p->type), 2 * layer * GR_PAGE + first, 0);
 }
 
 gr_mat gr_page_values(const gr_pages *p, size_t layer, uint32_t page, size_t first)

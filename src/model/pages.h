@@ -11,9 +11,11 @@
 enum { GR_PAGE = 32 };          /* a text wastes half of it on average, and a walk over keys meets a border so often */
 
 typedef struct gr_pages gr_pages;
-/* bytes: what the pages in use may take together. d is borrowed. */
-gram_status gr_pages_open(gr_pages **out, gr_device *d, size_t layers, size_t kv_width, size_t bytes, gram_err *err);
+/* type: of the numbers in them; bytes: what the pages in use may take together. d is borrowed. */
+gram_status gr_pages_open(gr_pages **out, gr_device *d, size_t layers, size_t kv_width, gr_dtype type, size_t bytes,
+                          gram_err *err);
 void gr_pages_close(gr_pages *p);               /* NULL is fine */
+gr_dtype gr_pages_type(const gr_pages *p);
 size_t gr_page_bytes(const gr_pages *p);        /* of one */
 size_t gr_pages_used(const gr_pages *p);        /* pages that are held */
 

@@ -37,6 +37,7 @@ struct pass {
     gr_lora *lora;              /* NULL: no adapters */
     gr_device *d;
     gr_cut cut;                 /* of rows */
+    gr_dtype type;              /* of rows between products; the residual and what a router gives are float32 */
     const gr_plan *plan;
     float *table[2];            /* of rope, on the device, of table_rows rows; from cfg.far.after on of far texts */
     size_t table_rows;

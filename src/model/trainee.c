@@ -173,7 +173,7 @@ static bool open_pass(gr_trainee *t)
     size_t n = gr_matrices(&m->cfg);
 
     t->p = (struct pass){ .m = m, .lora = t->lora, .d = t->d, .cut = gr_linear_cut(t->d, GR_ROWS_BLOCKS, 0),
-                          .plan = &t->plan, .keep = true, .ldf = gr_linear_ld(m->cfg.hidden),
+                           .plan = &t->plan, .keep = true, .type = gr_model_rows(m), .ldf = gr_linear_ld(m->cfg.hidden),
                           .lde = gr_linear_ld(m->cfg.expert_hidden) };
     t->g = gr_calloc(m->cfg.layers, sizeof *t->g);
     t->g_mat = gr_calloc(m->cfg.layers * n, sizeof *t->g_mat);

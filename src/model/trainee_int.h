@@ -56,7 +56,8 @@ struct gr_trainee {
     void *view;                 /* of the hidden states that a forward pass gives */
 
     size_t rows;                /* capacity, whole units */
-    float *memory;              /* which holds everything below */
+    float *memory;              /* [floats], which holds everything below */
+    size_t floats;
     gr_mat xf, hidden;          /* the residual of the asked rows, and its norm */
     float *rf;
     gr_mat dx, dh, dt1, dt2, dgate, dup, act, dq, dk, dv, dout, h;

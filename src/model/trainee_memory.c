@@ -19,6 +19,14 @@ static gr_mat take_rows(float *base, size_t *used, size_t rows, size_t cols)
     return gr_mat_f32(take(base, used, rows * cols), cols);
 }
 
+/* Rows between products. */
+static gr_mat take_acts(const gr_trainee *t, float *base, size_t *used, size_t rows, size_t cols)
+{
+    size_t bytes = rows * cols * gr_dtype_bytes(t->p.type);
+
+    return gr_mat_of(take(base, used, (bytes + sizeof *base - 1) / sizeof *base), cols, t->p.type);
+}
+
 static size_t slots_of(const gr_trainee *t, size_t R)
 {
     return gr_routed_slots(R, t->m->cfg.experts, t->m->cfg.chosen, t->p.cut.unit);
@@ -30,8 +38,8 @@ static void carve_mlp(const gr_trainee *t, struct kept *k, float *base, size_t *
     const gr_config *c = &t->m->cfg;
     size_t rows = sparse ? slots_of(t, R) : R, ld = sparse ? t->p.lde : t->p.ldf;
 
-    k->gate = take_rows(base, used, rows, ld);
-    k->up = take_rows(base, used, rows, ld);
+    k->gate = take_acts(t, base, used, rows, ld);
+    k->up = take_acts(t, base, used, rows, ld);
     if (!sparse)
         return;
     k->prob = take_rows(base, used, R, c->experts);
@@ -58,22 +66,22 @@ static struct kept carve_kept(const gr_trainee *t, float *base, size_t *used, si
     struct kept k = { 0 };
 
     k.r1 = take(base, used, R);
-    k.q = take_rows(base, used, R, q);
-    k.k = take_rows(base, used, R, kv);
-    k.v = take_rows(base, used, R, kv);
-    k.q0 = c->qk_norm ? take_rows(base, used, R, q) : k.q;
-    k.k0 = c->qk_norm ? take_rows(base, used, R, kv) : k.k;
+    k.q = take_acts(t, base, used, R, q);
+    k.k = take_acts(t, base, used, R, kv);
+    k.v = take_acts(t, base, used, R, kv);
+    k.q0 = c->qk_norm ? take_acts(t, base, used, R, q) : k.q;
+    k.k0 = c->qk_norm ? take_acts(t, base, used, R, kv) : k.k;
     k.rq = take(base, used, R * c->heads);
     k.rk = take(base, used, R * c->kv_heads);
-    k.o = take_rows(base, used, R, q);
+    k.o = take_acts(t, base, used, R, q);
     k.lse = take(base, used, R * c->heads);
     k.mid = take_rows(base, used, R, C);
     k.r2 = take(base, used, R);
     carve_mlp(t, &k, base, used, R, sparse);
     if (c->sandwich_norms) {
-        k.t1 = take_rows(base, used, R, C);
+        k.t1 = take_acts(t, base, used, R, C);
         k.rt1 = take(base, used, R);
-        k.t2 = take_rows(base, used, R, C);
+        k.t2 = take_acts(t, base, used, R, C);
         k.rt2 = take(base, used, R);
     }
     carve_adapters(t, k.u, base, used, R, sparse, alone);
@@ -127,15 +135,15 @@ static void carve_experts(gr_trainee *t, float *base, size_t *used, size_t R)
 
     if (!c->experts)
         return;
-    t->p.h = take_rows(base, used, R, c->width);
-    t->p.y = take_rows(base, used, R * c->chosen, c->width);
+    t->p.h = take_acts(t, base, used, R, c->width);
+    t->p.y = take_acts(t, base, used, R * c->chosen, c->width);
     t->dz = take_rows(base, used, R, c->experts);
     t->dw_chosen = take_rows(base, used, R, c->chosen);
-    t->e.dgate = take_rows(base, used, slots, t->p.lde);
-    t->e.dup = take_rows(base, used, slots, t->p.lde);
-    t->e.act = take_rows(base, used, slots, t->p.lde);
-    t->e.dy = take_rows(base, used, slots, c->width);
-    t->e.x = take_rows(base, used, slots, c->width);
+    t->e.dgate = take_acts(t, base, used, slots, t->p.lde);
+    t->e.dup = take_acts(t, base, used, slots, t->p.lde);
+    t->e.act = take_acts(t, base, used, slots, t->p.lde);
+    t->e.dy = take_acts(t, base, used, slots, c->width);
+    t->e.x = take_acts(t, base, used, slots, c->width);
 }
 
 static size_t carve(gr_trainee *t, float *base, size_t R)
@@ -159,17 +167,17 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
     t->rf = take(base, &used, R);
     t->hidden = take_rows(base, &used, R, C);
     t->dx = take_rows(base, &used, R, C);
-    t->dh = take_rows(base, &used, R, C);
-    t->dt1 = take_rows(base, &used, R, C);
-    t->dt2 = take_rows(base, &used, R, C);
-    t->h = take_rows(base, &used, R, C);
-    t->dgate = take_rows(base, &used, R, ldf);
-    t->dup = take_rows(base, &used, R, ldf);
-    t->act = take_rows(base, &used, R, ldf);
-    t->dq = take_rows(base, &used, R, q);
-    t->dk = take_rows(base, &used, R, kv);
-    t->dv = take_rows(base, &used, R, kv);
-    t->dout = take_rows(base, &used, R, q);
+    t->dh = take_acts(t, base, &used, R, C);
+    t->dt1 = take_acts(t, base, &used, R, C);
+    t->dt2 = take_acts(t, base, &used, R, C);
+    t->h = take_acts(t, base, &used, R, C);
+    t->dgate = take_acts(t, base, &used, R, ldf);
+    t->dup = take_acts(t, base, &used, R, ldf);
+    t->act = take_acts(t, base, &used, R, ldf);
+    t->dq = take_acts(t, base, &used, R, q);
+    t->dk = take_acts(t, base, &used, R, kv);
+    t->dv = take_acts(t, base, &used, R, kv);
+    t->dout = take_acts(t, base, &used, R, q);
     t->delta = take(base, &used, R * c->heads);
     carve_adapters(t, t->p.du, base, &used, R, false, true);
     carve_experts(t, base, &used, R);
@@ -180,32 +188,38 @@ static size_t carve(gr_trainee *t, float *base, size_t R)
     return used;
 }
 
+/* Where only steps round, rows that are judged, in float32, take more. */
 uint64_t gr_trainee_bytes(gr_trainee *t, size_t rows)
 {
     size_t R = gr_round_up(rows, t->p.cut.unit);
-    uint64_t floats = carve(t, NULL, R);
+    gr_dtype now = t->p.type;
+    uint64_t floats;
 
+    t->p.type = gr_model_rows(t->m);
+    floats = carve(t, NULL, R);
+    t->p.type = now;
     if (t->memory)
         carve(t, t->memory, t->rows);       /* counting moved what points into it */
     return floats * sizeof *t->memory + t->m->cfg.layers * R * t->m->cfg.chosen * sizeof *t->chosen +
            2 * R * (sizeof *t->key + sizeof *t->plan.run);     /* a run a row at most */
 }
 
-gram_status gr_trainee_reserve(gr_trainee *t, size_t need, gram_err *err)
+/* What steps and what rows that are judged have between products: the former round where the model's steps do. */
+static gr_dtype type_of(const gr_trainee *t)
 {
-    size_t rows = gr_round_up(need, t->p.cut.unit), floats;
-    void *memory = NULL;
+    return t->p.rounds ? gr_linear_rows(t->d, GR_LINEAR_ROUNDED) : gr_model_rows(t->m);
+}
 
+static gram_status take_memory(gr_trainee *t, size_t rows, size_t floats, gram_err *err)
+{
     const gr_config *c = &t->m->cfg;
+    void *memory = NULL;
     gram_status rc;
 
-    if (rows <= t->rows)
-        return GRAM_OK;
     gr_trainee_clear_rows(t);
     rc = c->experts ? gr_routed_reserve(&t->p.routed, rows, c->experts, c->chosen, t->p.cut, err) : GRAM_OK;
     if (rc)
         return rc;
-    floats = carve(t, NULL, rows);
     if (floats <= SIZE_MAX / sizeof *t->memory)
         gr_device_alloc(t->d, &memory, floats * sizeof *t->memory, NULL);
     t->memory = memory;
@@ -215,9 +229,26 @@ gram_status gr_trainee_reserve(gr_trainee *t, size_t need, gram_err *err)
         gr_trainee_clear_rows(t);
         return gr_fail(err, GRAM_ENOMEM, "training: out of memory for the activations of %zu rows", rows);
     }
+    t->rows = rows;
+    t->floats = floats;
+    return GRAM_OK;
+}
+
+gram_status gr_trainee_reserve(gr_trainee *t, size_t need, gram_err *err)
+{
+    size_t rows = gr_round_up(need, t->p.cut.unit), floats;
+    gram_status rc;
+
+    if (rows <= t->rows && t->p.type == type_of(t))
+        return GRAM_OK;
+    rows = gr_max(rows, t->rows);
+    t->p.type = type_of(t);
+    floats = carve(t, NULL, rows);
+    rc = rows > t->rows || floats > t->floats ? take_memory(t, rows, floats, err) : GRAM_OK;
+    if (rc)
+        return rc;
     gr_device_zero(t->d, t->memory, floats * sizeof *t->memory);    /* padding rows hold finite numbers */
     carve(t, t->memory, rows);
-    t->rows = rows;
     return GRAM_OK;
 }
 
@@ -230,5 +261,5 @@ void gr_trainee_clear_rows(gr_trainee *t)
     t->memory = NULL;
     t->key = NULL;
     t->chosen = NULL;
-    t->rows = 0;
+    t->rows = t->floats = 0;
 }

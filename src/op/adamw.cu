@@ -1,5 +1,5 @@
 /* adamw.cu - adamw.h on a GPU: the reference operation for operation. It is compiled without contraction to fused
- * products, and division and sqrtf() round as IEEE has it, so the bits are the CPU's. */
+ * products, as all files are, and division and sqrtf() round as IEEE has it, so the bits are the CPU's. */
 #include "op/gpu.cuh"
 #include "op/gpu_int.h"
 
@@ -14,15 +14,6 @@ GPU_FN float step(float w, float *m, float *v, float g, const gr_adamw_rule &r)
     return w * r.keep - r.size * *m / (sqrtf(*v) / r.root + r.eps);
 }
 
-__global__ void __launch_bounds__(THREADS) step_f32(float *w, float *m, float *v, const float *g, size_t n,
-                                                    gr_adamw_rule r)
-{
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-
-    if (i < n)
-        w[i] = step(w[i], m + i, v + i, g[i], r);
-}
-
 /* 16 bits that differ in about half their places between neighbours. */
 GPU_FN uint32_t chance(uint32_t key, uint32_t at)
 {
@@ -33,21 +24,29 @@ GPU_FN uint32_t chance(uint32_t key, uint32_t at)
     return x >> 16;
 }
 
-__global__ void __launch_bounds__(THREADS) step_bf16(bf16 *w, float *m, float *v, const float *g, size_t n,
-                                                     gr_adamw_rule r, uint32_t key, uint32_t at)
+/* A slice has blocks of its own, which go through it by turns. */
+__global__ void __launch_bounds__(THREADS) step_slices(const gr_adamw_slice *all)
 {
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    const gr_adamw_slice s = all[blockIdx.x];
 
-    if (i < n) {
-        float x = step(gpu_f32(w[i]), m + i, v + i, g[i], r);
-        w[i] = (bf16)((gpu_f32_bits(x) + chance(key, at + (uint32_t)i)) >> 16);
+    for (size_t i = (size_t)blockIdx.y * THREADS + threadIdx.x; i < s.n; i += (size_t)gridDim.y * THREADS) {
+        float *w = (float *)s.w + i;
+        bf16 *half = (bf16 *)s.w + i;
+        if (s.type == GR_F32)
+            *w = step(*w, s.m + i, s.v + i, s.g[i], s.rule);
+        else
+            *half = (bf16)((gpu_f32_bits(step(gpu_f32(*half), s.m + i, s.v + i, s.g[i], s.rule)) +
+                            chance(s.key, s.at + (uint32_t)i)) >> 16);
     }
 }
 
-/* 16 sums, value i in sum i % 16, which are then added in order: all threads bring a tile, of which 16 add. */
-__global__ void __launch_bounds__(THREADS) sum_squares(double *out, const float *x, size_t n)
+/* A block for each slice. 16 sums, value i in sum i % 16, which are then added in order: all threads bring a tile, of
+ * which 16 add. */
+__global__ void __launch_bounds__(THREADS) sum_squares(double *out, const gr_squares_slice *all)
 {
     GPU_SHARED(shared);
+    const float *x = all[blockIdx.x].x;
+    size_t n = all[blockIdx.x].n;
     float *tile = (float *)shared;
     double sum = 0, *part = (double *)(tile + TILE);
 
@@ -64,34 +63,33 @@ __global__ void __launch_bounds__(THREADS) sum_squares(double *out, const float 
         part[threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.x == 0) {
-        double all = 0;
+        double sums = 0;
         for (int i = 0; i < SUMS; i++)
-            all += part[i];
-        *out = all;
+            sums += part[i];
+        out[blockIdx.x] = sums;
     }
 }
 
-void gr_adamw_f32_cuda(gr_lane *lane, float *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r)
-{
-    gr_adamw_rule rule = *r;
+enum { STEP_BLOCKS = 8 };                                   /* of a slice, at most */
 
+void gr_adamw_slices_cuda(gr_lane *lane, const gr_adamw_slice *s, size_t n)
+{
+    const gr_adamw_slice *list = n ? (const gr_adamw_slice *)gr_cuda_list(lane, s, n * sizeof *s) : NULL;
+    size_t most = 1;
+
+    for (size_t i = 0; i < n; i++)
+        most = s[i].n > most ? s[i].n : most;
     if (n > 0)
-        GPU_RUN(lane, step_f32, dim3(gpu_blocks(n, THREADS)), dim3(THREADS), 0, w, m, v, g, n, rule);
+        GPU_RUN(lane, step_slices, dim3((unsigned)n, (unsigned)gpu_least(gpu_blocks(most, THREADS), STEP_BLOCKS)),
+                dim3(THREADS), 0, list);
 }
 
-void gr_adamw_bf16_cuda(gr_lane *lane, uint16_t *w, float *m, float *v, const float *g, size_t n,
-                        const gr_adamw_rule *r,
-                        uint32_t key, uint32_t at)
+void gr_squares_slices_cuda(gr_lane *lane, const gr_squares_slice *s, size_t n, double *out)
 {
-    gr_adamw_rule rule = *r;
+    double *sums = n ? (double *)gr_cuda_result(lane, out, n * sizeof *out) : NULL;
+    const gr_squares_slice *list = n ? (const gr_squares_slice *)gr_cuda_list(lane, s, n * sizeof *s) : NULL;
 
     if (n > 0)
-        GPU_RUN(lane, step_bf16, dim3(gpu_blocks(n, THREADS)), dim3(THREADS), 0, w, m, v, g, n, rule, key, at);
-}
-
-void gr_squares_cuda(gr_lane *lane, const float *x, size_t n, double *out)
-{
-    double *sum = (double *)gr_cuda_result(lane, out, sizeof *sum);
-
-    GPU_RUN(lane, sum_squares, dim3(1), dim3(THREADS), TILE * sizeof(float) + SUMS * sizeof(double), sum, x, n);
+        GPU_RUN(lane, sum_squares, dim3((unsigned)n), dim3(THREADS), TILE * sizeof(float) + SUMS * sizeof(double), sums,
+                list);
 }

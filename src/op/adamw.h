@@ -28,6 +28,24 @@ typedef void gr_adamw_bf16_fn(gr_lane *lane, uint16_t *w, float *m, float *v, co
                               const gr_adamw_rule *r, uint32_t key, uint32_t at);
 gr_adamw_bf16_fn gr_adamw_bf16_ref, gr_adamw_bf16_avx2, gr_adamw_bf16_avx512;
 
+/* Slices of a step, each by the rule and with the chance of its own; type: of w. */
+typedef struct {
+    void *w;
+    gr_dtype type;
+    float *m, *v;
+    const float *g;
+    size_t n;
+    gr_adamw_rule rule;
+    uint32_t key, at;
+} gr_adamw_slice;
+typedef void gr_adamw_slices_fn(gr_lane *lane, const gr_adamw_slice *s, size_t n);
+gr_adamw_slices_fn gr_adamw_slices_cpu;
+
+/* The same of sums of squares: out[n]. */
+typedef struct { const float *x; size_t n; } gr_squares_slice;
+typedef void gr_squares_slices_fn(gr_lane *lane, const gr_squares_slice *s, size_t n, double *out);
+gr_squares_slices_fn gr_squares_slices_cpu;
+
 typedef void gr_squares_fn(gr_lane *lane, const float *x, size_t n, double *out);
 gr_squares_fn gr_squares_ref, gr_squares_avx2, gr_squares_avx512;
 

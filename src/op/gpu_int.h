@@ -18,8 +18,10 @@ gr_zero_fn gr_zero_cuda;
 gr_scale_fn gr_scale_cuda;
 gr_dropout_fn gr_dropout_fwd_cuda, gr_dropout_bwd_cuda;
 gr_rmsnorm_fwd_fn gr_rmsnorm_fwd_cuda;
+gr_add_norm_fn gr_add_norm_cuda;
 gr_rmsnorm_bwd_fn gr_rmsnorm_bwd_cuda;
 gr_rope_fwd_fn gr_rope_fwd_cuda, gr_rope_bwd_cuda;
+gr_heads_fn gr_heads_fwd_cuda;
 gr_attn_fn gr_attn_fwd_cuda, gr_attn_dq_cuda, gr_attn_dkv_cuda;
 gr_glu_fwd_fn gr_swiglu_fwd_cuda, gr_geglu_fwd_cuda;
 gr_glu_bwd_fn gr_swiglu_bwd_cuda, gr_geglu_bwd_cuda;
@@ -32,9 +34,8 @@ gr_route_fwd_fn gr_route_fwd_cuda;
 gr_route_bwd_fn gr_route_bwd_cuda;
 gr_weigh_fn gr_weigh_cuda;
 gr_blend_fn gr_blend_cuda;
-gr_adamw_f32_fn gr_adamw_f32_cuda;
-gr_adamw_bf16_fn gr_adamw_bf16_cuda;
-gr_squares_fn gr_squares_cuda;
+gr_adamw_slices_fn gr_adamw_slices_cuda;
+gr_squares_slices_fn gr_squares_slices_cuda;
 gr_rank_sum_fn gr_rank_sum_cuda;
 
 #ifdef __cplusplus

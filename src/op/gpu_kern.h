@@ -16,6 +16,9 @@ struct gr_kern;
 /* Puts the GPU's into a table that begins as the CPU's: row_top and row_exp, whose rows the host has seen, remain, and
  * so does what only the CPU's files of op/ call. */
 void gr_kern_cuda(struct gr_kern *op);
+/* y [M,N] = x w^T of bfloat16 by a Hopper's own products, w [N,K], by so many blocks; false: not of such a shape, or
+ * the lane says why. */
+bool gr_gemm90_cuda(gr_lane *lane, gr_mat y, gr_mat x, gr_mat w, size_t M, size_t N, size_t K, unsigned blocks);
 
 /* ---- What they ask of the device: tensor/device_cuda.c, or a test's own ---------------------------- */
 

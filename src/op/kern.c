@@ -23,9 +23,11 @@
     .dropout_fwd = gr_dropout_rows_fwd,             \
     .dropout_bwd = gr_dropout_rows_bwd,             \
     .rmsnorm_fwd = gr_rmsnorm_fwd_##isa,            \
+    .add_norm    = gr_add_norm_cpu,                 \
     .rmsnorm_bwd = gr_rmsnorm_bwd_##isa,            \
     .rope_fwd    = gr_rope_fwd_##isa,               \
     .rope_bwd    = gr_rope_bwd_##isa,               \
+    .heads_fwd   = gr_heads_fwd_cpu,                \
     .attn_fwd    = gr_attn_fwd_cpu,                 \
     .attn_dq     = gr_attn_dq_cpu,                  \
     .attn_dkv    = gr_attn_dkv_cpu,                 \
@@ -44,6 +46,8 @@
     .route_bwd   = gr_route_bwd_ref,                \
     .weigh       = gr_weigh_ref,                    \
     .blend       = gr_blend_ref,                    \
+    .adamw_slices = gr_adamw_slices_cpu,            \
+    .squares_slices = gr_squares_slices_cpu,        \
     .adamw_f32   = gr_adamw_f32_##isa,              \
     .adamw_bf16  = gr_adamw_bf16_##isa,             \
     .squares     = gr_squares_##isa,                \

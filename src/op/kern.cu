@@ -15,9 +15,11 @@ extern "C" void gr_kern_cuda(struct gr_kern *op)
     op->dropout_fwd = gr_dropout_fwd_cuda;
     op->dropout_bwd = gr_dropout_bwd_cuda;
     op->rmsnorm_fwd = gr_rmsnorm_fwd_cuda;
+    op->add_norm = gr_add_norm_cuda;
     op->rmsnorm_bwd = gr_rmsnorm_bwd_cuda;
     op->rope_fwd = gr_rope_fwd_cuda;
     op->rope_bwd = gr_rope_bwd_cuda;
+    op->heads_fwd = gr_heads_fwd_cuda;
     op->attn_fwd = gr_attn_fwd_cuda;
     op->attn_dq = gr_attn_dq_cuda;
     op->attn_dkv = gr_attn_dkv_cuda;
@@ -34,8 +36,7 @@ extern "C" void gr_kern_cuda(struct gr_kern *op)
     op->route_bwd = gr_route_bwd_cuda;
     op->weigh = gr_weigh_cuda;
     op->blend = gr_blend_cuda;
-    op->adamw_f32 = gr_adamw_f32_cuda;
-    op->adamw_bf16 = gr_adamw_bf16_cuda;
-    op->squares = gr_squares_cuda;
+    op->adamw_slices = gr_adamw_slices_cuda;
+    op->squares_slices = gr_squares_slices_cuda;
     op->rank_sum = gr_rank_sum_cuda;
 }

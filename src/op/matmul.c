@@ -94,6 +94,11 @@ gr_cut gr_linear_spread(const gr_device *d, gr_cut cut, size_t rows)
     return cut;
 }
 
+gr_dtype gr_linear_rows(const gr_device *d, gr_linear_mode mode)
+{
+    return mode == GR_LINEAR_BF16 || mode == GR_LINEAR_ROUNDED ? gr_device_activations(d) : GR_F32;
+}
+
 size_t gr_linear_ld(size_t n)
 {
     return gr_uncrowded(n);

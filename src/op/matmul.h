@@ -45,6 +45,9 @@ gr_linear_mode gr_linear_best_f32(const gr_device *d);
 /* Whether d multiplies bfloat16; where it does not, ROUNDED is BF16 and SPLIT is KEEP. A handful of rows (FEW) is
  * multiplied in float32 everywhere. */
 bool gr_linear_multiplies_bf16(const gr_device *d);
+/* The type that rows have between products of such weights: bfloat16 on a GPU that multiplies in it, otherwise
+ * float32. Both sides of a product may be of either type. */
+gr_dtype gr_linear_rows(const gr_device *d, gr_linear_mode mode);
 
 typedef struct gr_linear gr_linear;
 /* For lanes of d, or of another device with its kernels. w stays borrowed where the mode says so. bias is borrowed,

@@ -39,8 +39,10 @@ struct gr_kern {
     gr_scale_fn       *scale;
     gr_dropout_fn     *dropout_fwd, *dropout_bwd;
     gr_rmsnorm_fwd_fn *rmsnorm_fwd;
+    gr_add_norm_fn    *add_norm;
     gr_rmsnorm_bwd_fn *rmsnorm_bwd;
     gr_rope_fwd_fn    *rope_fwd, *rope_bwd;
+    gr_heads_fn       *heads_fwd;
     gr_attn_fn        *attn_fwd, *attn_dq, *attn_dkv;
     gr_glu_fwd_fn     *swiglu_fwd, *geglu_fwd;
     gr_glu_bwd_fn     *swiglu_bwd, *geglu_bwd;
@@ -55,11 +57,13 @@ struct gr_kern {
     gr_route_bwd_fn   *route_bwd;
     gr_weigh_fn       *weigh;
     gr_blend_fn       *blend;
+    gr_adamw_slices_fn *adamw_slices;
+    gr_squares_slices_fn *squares_slices;
+    gr_rank_sum_fn    *rank_sum;
+    /* Which only the files of op/ call, on a CPU: */
     gr_adamw_f32_fn   *adamw_f32;
     gr_adamw_bf16_fn  *adamw_bf16;
     gr_squares_fn     *squares;
-    gr_rank_sum_fn    *rank_sum;
-    /* Which only the files of op/ call, on a CPU: */
     gr_attn_run_fwd_fn *attn_run_fwd;
     gr_attn_run_dq_fn *attn_run_dq;
     gr_attn_run_dkv_fn *attn_run_dkv;

@@ -16,14 +16,18 @@ template <int ROW_WARPS> GPU_FN float row_sum(float x, float *part)
     return ROW_WARPS == 1 ? gpu_warp_sum(x) : gpu_block_sum(x, part);
 }
 
-template <int ROW_WARPS>
-__global__ void __launch_bounds__(THREADS) norm_fwd(gr_mat y, float *r, gr_mat x, gr_norm norm, size_t N)
+/* ADD: x is a + b first, each number by the thread that reads it afterwards. */
+template <int ROW_WARPS, bool ADD>
+__global__ void __launch_bounds__(THREADS) norm_fwd(gr_mat y, float *r, gr_mat x, gr_mat a, gr_mat b, gr_norm norm,
+                                                    size_t N)
 {
     GPU_SHARED(shared);
     size_t n = row_of<ROW_WARPS>(), first = threadIdx.x % (32 * ROW_WARPS);
     float sum = 0;
 
     for (size_t c = first; n < N && c < norm.C; c += 32 * ROW_WARPS) {
+        if (ADD)
+            gpu_set(x, n, c, gpu_get(a, n, c) + gpu_get(b, n, c));
         float v = gpu_get(x, n, c);
         sum += v * v;
     }
@@ -86,14 +90,26 @@ __global__ void __launch_bounds__(THREADS) norm_dw_sum(float *dw, const float *p
         dw[c] += part[s * C + c];
 }
 
-void gr_rmsnorm_fwd_cuda(gr_lane *lane, gr_mat y, float *r, gr_mat x, const gr_norm *norm, size_t N)
+template <bool ADD> static void run_fwd(gr_lane *lane, gr_mat y, float *r, gr_mat x, gr_mat a, gr_mat b,
+                                        const gr_norm *norm, size_t N)
 {
+    auto narrow = norm_fwd<1, ADD>, wide = norm_fwd<WARPS, ADD>;
     gr_norm args = *norm;
 
     if (N > 0 && norm->C < WIDE)
-        GPU_RUN(lane, norm_fwd<1>, dim3(gpu_blocks(N, WARPS)), dim3(THREADS), 0, y, r, x, args, N);
+        GPU_RUN(lane, narrow, dim3(gpu_blocks(N, WARPS)), dim3(THREADS), 0, y, r, x, a, b, args, N);
     else if (N > 0)
-        GPU_RUN(lane, norm_fwd<WARPS>, dim3((unsigned)N), dim3(THREADS), WARPS * sizeof(float), y, r, x, args, N);
+        GPU_RUN(lane, wide, dim3((unsigned)N), dim3(THREADS), WARPS * sizeof(float), y, r, x, a, b, args, N);
+}
+
+void gr_rmsnorm_fwd_cuda(gr_lane *lane, gr_mat y, float *r, gr_mat x, const gr_norm *norm, size_t N)
+{
+    run_fwd<false>(lane, y, r, x, x, x, norm, N);
+}
+
+void gr_add_norm_cuda(gr_lane *lane, gr_mat y, float *r, gr_mat x, gr_mat a, gr_mat b, const gr_norm *norm, size_t N)
+{
+    run_fwd<true>(lane, y, r, x, a, b, norm, N);
 }
 
 static void add_dw(gr_lane *lane, float *dw, gr_mat dy, gr_mat x, const float *r, size_t N, size_t C)

@@ -81,7 +81,10 @@ gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, const gr_
             at += a->slice[s++].n;
         }
     cut_all(a, c);
-    if (!take_moments(a, c->gradients))
+    a->step = gr_calloc(a->own_slices, sizeof *a->step);
+    a->grad = gr_calloc(a->own_slices, sizeof *a->grad);
+    a->sum = gr_calloc(a->own_slices, sizeof *a->sum);
+    if (!a->step || !a->grad || !a->sum || !take_moments(a, c->gradients))
         goto nomem;
     return GRAM_OK;
 nomem:
@@ -103,6 +106,9 @@ void gr_adamw_clear(gr_adamw *a)
     free(a->squares);
     free(a->mine);
     free(a->cut);
+    free(a->step);
+    free(a->grad);
+    free(a->sum);
     *a = (gr_adamw){ 0 };
 }
 
@@ -117,8 +123,9 @@ static void square(void *arg, gr_lane *lane, size_t first, size_t n)
 
     for (size_t i = first; i < first + n; i++) {
         const gr_slice *s = &a->slice[a->mine[i]];
-        lane->op->squares(lane, gradient_of(a, s), s->n, &a->squares[a->mine[i]]);
+        a->grad[i] = (gr_squares_slice){ gradient_of(a, s), s->n };
     }
+    lane->op->squares_slices(lane, a->grad + first, n, a->sum + first);
 }
 
 void gr_grad_squares(gr_adamw *a, gr_device *d)
@@ -127,6 +134,8 @@ void gr_grad_squares(gr_adamw *a, gr_device *d)
         a->squares[i] = 0;
     gr_device_run(d, a->own_slices, GR_CUT_ONE, square, a);
     gr_device_sync(d);                      /* the host adds them up */
+    for (size_t i = 0; i < a->own_slices; i++)
+        a->squares[a->mine[i]] = a->sum[i];
 }
 
 double gr_squares_norm(const gr_adamw *a, size_t first, size_t end)
@@ -160,30 +169,28 @@ static gr_adamw_rule rule_of(const struct update *u, const gr_param *p)
     return rule;
 }
 
-static void update_slice(const struct update *u, gr_lane *lane, const gr_slice *s)
+static gr_adamw_slice step_of(const struct update *u, const gr_slice *s)
 {
     const gr_param *p = &u->a->param[s->param];
-    float *m = u->a->m + s->own, *v = u->a->v + s->own;
-    const float *g = gradient_of(u->a, s);
     uint64_t state = u->key + s->at / SLICE;            /* a key for each slice, so that places stay below 2^32 */
-    gr_adamw_rule rule;
 
-    if (u->a->t <= p->rests)
-        return;
-    rule = rule_of(u, p);
-    if (p->w.type == GR_BF16)
-        lane->op->adamw_bf16(lane, (uint16_t *)p->w.p + s->first, m, v, g, s->n, &rule, (uint32_t)gr_random(&state),
-                             (uint32_t)s->at);
-    else
-        lane->op->adamw_f32(lane, gr_f32(p->w) + s->first, m, v, g, s->n, &rule);
+    return (gr_adamw_slice){ (char *)p->w.p + s->first * gr_dtype_bytes(p->w.type), p->w.type, u->a->m + s->own,
+                             u->a->v + s->own, gradient_of(u->a, s), s->n, rule_of(u, p), (uint32_t)gr_random(&state),
+                             (uint32_t)s->at };
 }
 
 static void update(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const struct update *u = arg;
+    gr_adamw_slice *step = u->a->step + first;
+    size_t steps = 0;
 
-    for (size_t i = first; i < first + n; i++)
-        update_slice(u, lane, &u->a->slice[u->a->mine[i]]);
+    for (size_t i = first; i < first + n; i++) {
+        const gr_slice *s = &u->a->slice[u->a->mine[i]];
+        if (u->a->t > u->a->param[s->param].rests)
+            step[steps++] = step_of(u, s);
+    }
+    lane->op->adamw_slices(lane, step, steps);
 }
 
 void gr_adamw_step(gr_adamw *a, double lr, double scale, gr_device *d)

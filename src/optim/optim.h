@@ -10,6 +10,7 @@
 #ifndef GR_OPTIM_OPTIM_H
 #define GR_OPTIM_OPTIM_H
 
+#include "op/adamw.h"
 #include "tensor/param.h"
 
 /* Values [first, first + n) of a parameter, of which the first stands at place `at` of the list of all, and at `own`
@@ -45,6 +46,9 @@ typedef struct {
     double *squares;            /* [slices] */
     size_t slices;
     size_t *mine, own_slices;   /* [own_slices] of them that are stepped here */
+    gr_adamw_slice *step;       /* [own_slices], and the two below: of the pass under way */
+    gr_squares_slice *grad;
+    double *sum;
 } gr_adamw;
 /* b1 0.9, b2 0.999, eps 1e-8, wd 0, as torch; change them before the first step. */
 gram_status gr_adamw_init(gr_adamw *a, gr_param *param, size_t n, gram_err *err);

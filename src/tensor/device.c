@@ -65,9 +65,14 @@ void *gr_lane_bytes(gr_lane *lane, size_t bytes)
     return take_more(lane, bytes);
 }
 
+gr_mat gr_lane_scratch_of(gr_lane *lane, size_t rows, size_t cols, gr_dtype type)
+{
+    return gr_mat_of(gr_lane_bytes(lane, rows * cols * gr_dtype_bytes(type)), cols, type);
+}
+
 gr_mat gr_lane_scratch(gr_lane *lane, size_t rows, size_t cols)
 {
-    return gr_mat_f32(gr_lane_bytes(lane, rows * cols * sizeof(float)), cols);
+    return gr_lane_scratch_of(lane, rows, cols, GR_F32);
 }
 
 static void drop_more(gr_lane *lane)

@@ -43,6 +43,11 @@ static inline gr_mat gr_mat_at(gr_mat m, size_t row, size_t col)
     return (gr_mat){ m.p ? (char *)m.p + (row * m.ld + col) * bytes : NULL, m.ld, m.type };
 }
 
+static inline gr_mat gr_mat_of(void *p, size_t ld, gr_dtype type)
+{
+    return (gr_mat){ p, ld, type };
+}
+
 /* Where the float32 numbers of a matrix that lies on the CPU begin. */
 static inline float *gr_f32(gr_mat m) { return (float *)m.p; }     /* .cu files are C++ */
 
@@ -71,7 +76,8 @@ typedef struct gr_lane {
 static inline size_t gr_lane_rows(const gr_lane *lane, size_t n) { return gr_round_up(n, lane->unit); }
 /* Scratch until the piece ends or it is given back. NULL, and lane->rc set, where there is no memory. */
 void *gr_lane_bytes(gr_lane *lane, size_t bytes);
-gr_mat gr_lane_scratch(gr_lane *lane, size_t rows, size_t cols);
+gr_mat gr_lane_scratch(gr_lane *lane, size_t rows, size_t cols);           /* float32 */
+gr_mat gr_lane_scratch_of(gr_lane *lane, size_t rows, size_t cols, gr_dtype type);
 static inline size_t gr_lane_mark(const gr_lane *lane) { return lane->scratch.used; }
 static inline void gr_lane_give_back(gr_lane *lane, size_t mark) { lane->scratch.used = mark; }
 /* Notes a failure, unless there is one. */
@@ -83,7 +89,7 @@ gram_status gr_device_open_cpu(gr_device **out, size_t threads, const struct gr_
 /* A device that has memory of its own, in a table: what the CPU need not do. self is handed to each. */
 typedef struct {
     const char *name;
-    gr_dtype activations;
+    gr_dtype activations;       /* of rows between products in bfloat16 */
     bool takes_all;             /* a run is one piece */
     gram_status (*alloc)(void *self, void **out, size_t bytes, gram_err *err);
     void (*free)(void *self, void *p);
@@ -107,7 +113,7 @@ void *gr_device_self(const gr_device *d);       /* what the calls of its kind ar
 const gr_links_kind *gr_device_links(const gr_device *d);       /* NULL: it has none */
 const struct gr_kern *gr_device_op(const gr_device *d);
 size_t gr_device_lanes(const gr_device *d);     /* threads; of a GPU 1 */
-gr_dtype gr_device_activations(const gr_device *d);     /* the type of rows between layers */
+gr_dtype gr_device_activations(const gr_device *d);     /* of rows between products in bfloat16 */
 uint64_t gr_device_free_bytes(const gr_device *d);      /* of memory that can still be had; 0: not known */
 
 /* Where d is NULL in any of the following, it is memory of the host. It is GR_ALIGN-aligned and not zeroed. */

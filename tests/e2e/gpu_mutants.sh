@@ -79,6 +79,18 @@ mutant lanes-read-weights-too-early any attn_simt attn_simt.cu '__syncwarp();' '
 mutant a-span-of-keys-left-out any attn attn.cu 'z <= last; z++' 'z < last; z++' keys_shared_among_blocks
 mutant slopes-of-keys-without-a-mask any attn_mma_bwd attn_mma_bwd.cu \
     '&& attn_sees(a, run.pos0 + q0 + q, keys.pos0 + key)' '' its_slopes_in_bfloat16
+mutant heads-turned-before-all-are-normed any rope rope.cu '__syncwarp();' '' heads_are_normed_and_turned
+mutant a-norm-of-one-side-of-its-sum any rmsnorm rmsnorm.cu 'float v = gpu_get(x, n, c);' \
+    'float v = gpu_get(ADD ? b : x, n, c);' a_sum_and_its_norm
+mutant values-of-a-slice-left-out any adamw adamw.cu '(size_t)gridDim.y * THREADS' '(size_t)gridDim.y * THREADS * 2' \
+    a_step_of_many_slices
+mutant a-stage-filled-while-it-is-multiplied any gemm90 gemm90.cu \
+    'gpu_bar_wait(&r->empty[r->stage], r->parity ^ 1);' '' products_of_a_hopper
+mutant a-stage-multiplied-before-it-came any gemm90 gemm90.cu 'gpu_bar_wait(&r->full[r->stage], r->parity);' '' \
+    products_of_a_hopper
+mutant sums-read-before-they-are-made any gemm90 gemm90.cu 'gpu_wgmma_wait<0>();' '' products_of_a_hopper
+mutant a-stage-given-back-too-early any gemm90 gemm90.cu 'gpu_wgmma_wait<1>();' '' products_of_a_hopper
+mutant products-without-a-fence any gemm90 gemm90.cu 'gpu_wgmma_fence();' '' products_of_a_hopper
 mutant sums-of-rows-out-of-order any rows rows.cu 'x->n < y->n ? -1 : x->n > y->n' 'x->n > y->n ? -1 : x->n < y->n' \
     rows_are_added_in_order
 mutant a-tile-too-little-shared-memory asan attn_simt attn_simt.cu ' + ROWS * (COLS + 1)' '' attention_in_bfloat16

@@ -52,7 +52,7 @@ struct emu_state {
     uint64_t random;
     struct { unsigned come, of; int line; char order; } barrier[EMU_BARRIERS];
     struct { unsigned come; int line; void *slot[EMU_LANES]; char order; } warp[EMU_MAX_THREADS / EMU_LANES];
-    struct { unsigned come; int line; void *slot[EMU_FOUR]; } four[EMU_MAX_THREADS / EMU_FOUR];
+    struct { unsigned come; int line; void *slot[EMU_FOUR]; bool fenced; } four[EMU_MAX_THREADS / EMU_FOUR];
     std::deque<emu_product> product[EMU_MAX_THREADS / EMU_FOUR];    /* wgmma under way, of each warpgroup */
     std::deque<emu_box> box;                                        /* the copy engine's */
 };

@@ -137,6 +137,7 @@ struct product_slot { float *d; uint64_t a, b; int add; };
 static void begin(void *const *slot)
 {
     const product_slot *s = (const product_slot *)slot[0];
+    auto *four = &g.four[emu_me->at / EMU_FOUR];
     emu_product p;
 
     hide();
@@ -150,11 +151,26 @@ static void begin(void *const *slot)
             emu_fail("threads of a warpgroup say different things", 0);
         p.d[i] = t->d;
     }
+    if (!p.commit && !four->fenced)
+        emu_fail("a product of four warps without a fence between it and what used its registers", four->line);
+    if (p.commit)
+        four->fenced = false;
     if (emu_opt.lazy)
         g.product[emu_me->at / EMU_FOUR].push_back(p);
     else if (!p.commit)
         multiply(&p);
     show();
+}
+
+static void fence(void *const *)
+{
+    g.four[emu_me->at / EMU_FOUR].fenced = true;
+}
+
+/* Of the products up to the next commit. */
+void emu_wgmma_fence(int line)
+{
+    emu_meet4(line, NULL, fence);
 }
 
 void emu_wgmma(float *d, uint64_t a, uint64_t b, int add, int line)

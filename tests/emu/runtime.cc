@@ -121,8 +121,8 @@ cudaError_t cudaSetDevice(int device)
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
 {
     snprintf(p->name, sizeof p->name, "emulated GPU");
-    p->major = 8;
-    p->minor = 0;
+    p->major = (int)number("EMU_CAPABILITY", 80) / 10;
+    p->minor = (int)number("EMU_CAPABILITY", 80) % 10;
     p->multiProcessorCount = 1;
     memset(&p->uuid, 0, sizeof p->uuid);
     snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "emulated %d", device);

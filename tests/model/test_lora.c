@@ -37,8 +37,8 @@ static void open_base(struct subject *s, const char *path, const gr_adapter *a, 
     CHECK_OK((gguf ? gr_weights_open_gguf : gr_weights_open_dir)(&s->weights, path, &check_err));
     CHECK_OK(gguf ? gr_config_from_gguf(&cfg, gr_weights_gguf(s->weights), s->weights, &check_err)
                   : gr_config_read(&cfg, path, &check_err));
-    CHECK_OK(gr_model_open_folded(&s->model, check_device(1), s->weights, a, &cfg, mode, writable, &check_err));
     CHECK_OK(gr_device_open(&s->device, NULL, 2, &check_err));
+    CHECK_OK(gr_model_open_folded(&s->model, s->device, s->weights, a, &cfg, mode, writable, &check_err));
 }
 
 /* New adapters of these targets; B is drawn too, so that it does not hide A. */
@@ -55,7 +55,8 @@ static struct subject open_new(const char *path, gr_linear_mode mode, unsigned t
     for (size_t i = 0; i < n; i++) {
         float *x = strstr(p[i].name, "lora_B") ? check_randn(p[i].rows * p[i].cols, i) : NULL;
         for (size_t k = 0; x && k < p[i].rows * p[i].cols; k++)
-            gr_f32(p[i].w)[k] = 0.05f * x[k];
+            x[k] *= 0.05f;
+        assert_true(!x || gr_param_put(&p[i], 0, gr_param_count(&p[i]), x));
     }
     CHECK_OK(gr_trainee_open_lora(&s.t, s.model, s.lora, s.device, &check_err));
     return s;
@@ -65,8 +66,8 @@ static void subject_close(struct subject *s)
 {
     gr_trainee_close(s->t);
     gr_lora_close(s->lora);
-    gr_device_close(s->device);
     gr_model_close(s->model);
+    gr_device_close(s->device);
     gr_weights_close(s->weights);
 }
 
@@ -143,7 +144,6 @@ static void every_forward_sees_adapters_in_training(void **state)
     (void)state;
     for (size_t i = 0; i < GR_COUNT(base); i++) {
         struct subject s = open_new(base[i].path, base[i].mode, GR_LORA_ALL);
-        const gr_config *c = gr_model_config(s.model);
         int32_t token[TOKENS];
         float plain[2], z[2], again[2];
         double want[2];
@@ -157,7 +157,7 @@ static void every_forward_sees_adapters_in_training(void **state)
             logits_by(&s, s.lora, way, NULL, token, TOKENS, label, z);
             for (int k = 0; k < 2; k++)
                 assert_true(fabs(z[k] - want[k]) < 1e-5 * (1 + fabs(want[k])));
-            CHECK_OK(gr_kv_open(&cache, s.device, c->layers, c->kv_heads * c->head_dim, (size_t)1 << 24, &check_err));
+            CHECK_OK(gr_model_kv_open(&cache, s.model, s.device, (size_t)1 << 24, &check_err));
             for (size_t n = TOKENS - 9; n <= TOKENS; n++)
                 logits_by(&s, s.lora, way, cache, token, n, label, again);
             assert_memory_equal(again, z, sizeof z);
@@ -240,7 +240,7 @@ static void a_written_adapter_is_the_trained_one(void **state)
         assert_int_equal(n, m);
         for (size_t k = 0; k < n; k++) {
             assert_string_equal(p[k].name, q[k].name);
-            assert_memory_equal(gr_f32(p[k].w), gr_f32(q[k].w), p[k].rows * p[k].cols * sizeof(float));
+            assert_true(check_equal(&p[k], &q[k], false));
         }
         assert_int_equal(gr_lora_get_spec(again)->targets, GR_LORA_ALL);
         gr_lora_close(again);
@@ -335,7 +335,7 @@ static void a_gguf_adapter_has_the_same_parameters(void **state)
         assert_int_equal(n, m);
         for (size_t k = 0; k < n; k++) {
             assert_string_equal(p[k].name, q[k].name);
-            assert_memory_equal(gr_f32(p[k].w), gr_f32(q[k].w), p[k].rows * p[k].cols * sizeof(float));
+            assert_true(check_equal(&p[k], &q[k], false));
         }
         gr_lora_close(l[0]);
         gr_lora_close(l[1]);
@@ -344,6 +344,15 @@ static void a_gguf_adapter_has_the_same_parameters(void **state)
 }
 
 /* ---- Gradients ---------------------------------------------------------------------------------------- */
+
+static void move(const gr_param *p, double by, const float *g)
+{
+    float *w = check_map(p, false);
+
+    for (size_t j = 0; j < gr_param_count(p); j++)
+        w[j] += (float)(by * g[j]);
+    check_unmap(p, false, w, true);
+}
 
 /* Along its own gradient g a parameter's slope is |g|: (L(w + h g) - L(w - h g)) / 2h = |g|^2. The step moves w by
  * 0.01 of its own length, and the third derivative and the roundings of L stay below a hundredth. Not where such a step
@@ -364,16 +373,16 @@ static void slopes_are_difference_quotients(void **state)
         p = gr_trainee_params(s.t, &n);
         for (size_t k = 0; k < n; k++) {
             size_t count = p[k].rows * p[k].cols;
-            double g2 = dot(gr_f32(p[k].g), gr_f32(p[k].g), count), h = 0.01 * sqrt(dot(gr_f32(p[k].w), gr_f32(p[k].w),
-                                                                                        count) / g2), at[2];
+            float *g = check_map(&p[k], true), *w = check_map(&p[k], false);
+            double g2 = dot(g, g, count), h = 0.01 * sqrt(dot(w, w, count) / g2), at[2];
+            check_unmap(&p[k], false, w, false);
             for (int side = 0; side < 2; side++) {
-                for (size_t j = 0; j < count; j++)
-                    gr_f32(p[k].w)[j] += (float)((side ? -2 : 1) * h * gr_f32(p[k].g)[j]);
+                move(&p[k], (side ? -2 : 1) * h, g);
                 trainee_logits(&s, z, false);
                 at[side] = z[0] - z[1];
             }
-            for (size_t j = 0; j < count; j++)
-                gr_f32(p[k].w)[j] += (float)(h * gr_f32(p[k].g)[j]);
+            move(&p[k], h, g);
+            check_unmap(&p[k], true, g, false);
             if (!(fabs((at[0] - at[1]) / (2 * h) - g2) <= 0.01 * g2 + 4e-6 / h))
                 fail_msg("%s: %s: slope %g, wanted %g", path[i], p[k].name, (at[0] - at[1]) / (2 * h), g2);
         }
@@ -399,18 +408,23 @@ static void a_target_alone_has_its_gradients(void **state)
         for (size_t i = 0, k; i < m; i++) {
             for (k = 0; k < n && strcmp(p[k].name, q[i].name); k++)
                 ;
+            float *w = check_map(&q[i], false);
             if (k < n)
-                memcpy(gr_f32(p[k].w), gr_f32(q[i].w), q[i].rows * q[i].cols * sizeof(float));
+                assert_true(gr_param_put(&p[k], 0, gr_param_count(&q[i]), w));
             else if (strstr(q[i].name, "lora_B"))
-                memset(gr_f32(q[i].w), 0, q[i].rows * q[i].cols * sizeof(float));
+                memset(w, 0, gr_param_count(&q[i]) * sizeof *w);
+            check_unmap(&q[i], false, w, true);
         }
         trainee_logits(&one, z, true);
         trainee_logits(&all, z, true);
         for (size_t i = 0, found = 0; i < m; i++)
             for (size_t k = 0; k < n; k++)
                 if (!strcmp(p[k].name, q[i].name)) {
-                    CHECK_CLOSE(gr_f32(p[k].g), gr_f32(q[i].g), p[k].rows * p[k].cols, 1e-6);
-                    assert_true(dot(gr_f32(p[k].g), gr_f32(p[k].g), p[k].rows * p[k].cols) > 0 && ++found <= n);
+                    float *a = check_map(&p[k], true), *b = check_map(&q[i], true);
+                    CHECK_CLOSE(a, b, gr_param_count(&p[k]), 1e-6);
+                    assert_true(dot(a, a, gr_param_count(&p[k])) > 0 && ++found <= n);
+                    check_unmap(&p[k], true, a, false);
+                    check_unmap(&q[i], true, b, false);
                 }
         assert_int_equal(n, 2 * gr_model_config(one.model)->layers);
         subject_close(&one);
@@ -437,16 +451,19 @@ static void new_adapters_follow_from_the_seed(void **state)
     for (size_t i = 0; i < n; i += 2) {
         size_t count = p[i].rows * p[i].cols;
         double bound = 1 / sqrt((double)p[i].cols), sum = 0;
-        assert_memory_equal(gr_f32(p[i].w), gr_f32(q[i].w), count * sizeof(float));
-        assert_memory_not_equal(gr_f32(p[i].w), gr_f32(r[i].w), count * sizeof(float));
+        float *w = check_map(&p[i], false);
+        assert_true(check_equal(&p[i], &q[i], false) && !check_equal(&p[i], &r[i], false));
         for (size_t k = 0; k < count; k++) {
-            assert_true(fabs(gr_f32(p[i].w)[k]) <= bound * (1 + 1e-6));
-            sum += gr_f32(p[i].w)[k] * gr_f32(p[i].w)[k];
+            assert_true(fabs((double)w[k]) <= bound * (1 + 1e-6));
+            sum += (double)w[k] * (double)w[k];
         }
+        check_unmap(&p[i], false, w, false);
         /* a uniform number's square is bound^2 / 3 on average, with deviation 0.3 bound^2 */
         assert_true(fabs(sum / (double)count - bound * bound / 3) < 5 * 0.3 * bound * bound / sqrt((double)count));
-        for (size_t k = 0; k < p[i + 1].rows * p[i + 1].cols; k++)
-            assert_true(gr_f32(p[i + 1].w)[k] == 0);
+        w = check_map(&p[i + 1], false);
+        for (size_t k = 0; k < gr_param_count(&p[i + 1]); k++)
+            assert_true(w[k] == 0);
+        check_unmap(&p[i + 1], false, w, false);
     }
     gr_lora_close(a);
     gr_lora_close(b);

@@ -133,6 +133,20 @@ static void rmsnorm_bwd(gr_lane *none, gr_mat dx, float *dw, gr_mat dy, gr_mat x
     end();
 }
 
+static void add_norm(gr_lane *none, gr_mat y, float *r, gr_mat x, gr_mat a, gr_mat b, const gr_norm *norm, size_t N)
+{
+    gr_lane *lane = begin();
+    const gr_norm n = { bring(norm->w, norm->C * 4, false), norm->bias, norm->eps, norm->C };
+
+    (void)none;
+    r = bring(r, N * 4, true);
+    a = mat(a, N, n.C, false);
+    b = mat(b, N, n.C, false);
+    x = mat(x, N, n.C, true);
+    lane->op->add_norm(lane, mat(y, N, n.C, true), r, x, a, b, &n, N);
+    end();
+}
+
 static size_t table_rows(const int32_t *pos, size_t N)
 {
     size_t rows = 0;
@@ -161,6 +175,20 @@ static void rope_bwd(gr_lane *none, gr_mat x, const int32_t *pos, const float *t
     (void)none;
     table = bring(table, table_rows(pos, N) * R * 4, false);
     lane->op->rope_bwd(lane, mat(x, N, H * D, true), pos, table, N, H, D, R, interleaved);
+    end();
+}
+
+static void heads_fwd(gr_lane *none, gr_mat y, gr_mat x, const gr_heads *h, size_t N)
+{
+    gr_lane *lane = begin();
+    gr_heads on = *h;
+
+    (void)none;
+    on.norm.w = bring(h->norm.w, h->norm.C * 4, false);
+    on.r = bring(h->r, N * (h->H * h->D / h->norm.C) * 4, true);
+    on.table = bring(h->table, table_rows(h->pos, N) * h->R * 4, false);
+    x = mat(x, N, h->H * h->D, false);
+    lane->op->heads_fwd(lane, mat(y, N, h->H * h->D, true), x, &on, N);
     end();
 }
 
@@ -263,6 +291,7 @@ static void ce(gr_lane *none, gr_mat z, const int32_t *t, const float *wt, doubl
     end();
 }
 
+/* By two slices, of which the first may be empty. */
 static void adamw_f32(gr_lane *none, float *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r)
 {
     gr_lane *lane = begin();
@@ -271,7 +300,10 @@ static void adamw_f32(gr_lane *none, float *w, float *m, float *v, const float *
     w = bring(w, n * 4, true);
     m = bring(m, n * 4, true);
     v = bring(v, n * 4, true);
-    lane->op->adamw_f32(lane, w, m, v, bring(g, n * 4, false), n, r);
+    g = bring(g, n * 4, false);
+    lane->op->adamw_slices(lane, (gr_adamw_slice[]){
+        { w, GR_F32, m, v, g, n / 3, *r, 0, 0 },
+        { w + n / 3, GR_F32, m + n / 3, v + n / 3, g + n / 3, n - n / 3, *r, 0, 0 } }, 2);
     end();
 }
 
@@ -284,16 +316,37 @@ static void adamw_bf16(gr_lane *none, uint16_t *w, float *m, float *v, const flo
     w = bring(w, n * 2, true);
     m = bring(m, n * 4, true);
     v = bring(v, n * 4, true);
-    lane->op->adamw_bf16(lane, w, m, v, bring(g, n * 4, false), n, r, key, at);
+    g = bring(g, n * 4, false);
+    lane->op->adamw_slices(lane, (gr_adamw_slice[]){
+        { w, GR_BF16, m, v, g, n / 3, *r, key, at },
+        { w + n / 3, GR_BF16, m + n / 3, v + n / 3, g + n / 3, n - n / 3, *r, key, at + (uint32_t)(n / 3) } }, 2);
     end();
 }
 
 static void squares(gr_lane *none, const float *x, size_t n, double *out)
 {
     gr_lane *lane = begin();
+    double sum[2];
 
     (void)none;
-    lane->op->squares(lane, bring(x, n * 4, false), n, out);
+    x = bring(x, n * 4, false);
+    lane->op->squares_slices(lane, (gr_squares_slice[]){ { x, n / 2 }, { x, n } }, 2, sum);
+    end();
+    *out = sum[1];
+}
+
+static void adamw_slices(gr_lane *none, const gr_adamw_slice *s, size_t n)
+{
+    gr_lane *lane = begin();
+    gr_adamw_slice on[8];
+
+    (void)none;
+    assert_true(n <= GR_COUNT(on));
+    for (size_t i = 0; i < n; i++)
+        on[i] = (gr_adamw_slice){ bring(s[i].w, s[i].n * gr_dtype_bytes(s[i].type), true), s[i].type,
+                                  bring(s[i].m, s[i].n * 4, true), bring(s[i].v, s[i].n * 4, true),
+                                  bring(s[i].g, s[i].n * 4, false), s[i].n, s[i].rule, s[i].key, s[i].at };
+    lane->op->adamw_slices(lane, on, n);
     end();
 }
 
@@ -612,10 +665,12 @@ static void attn_run_dkv(gr_mat dk, gr_mat dv, gr_mat k, gr_mat v, size_t nk, si
 static const struct gr_kern table = {
     .add = add, .gather = gather, .scatter = scatter, .place = place, .embed = embed, .unembed = unembed, .copy = copy,
     .zero = zero, .scale = scale, .dropout_fwd = dropout_fwd, .dropout_bwd = dropout_bwd, .rmsnorm_fwd = rmsnorm_fwd,
-    .rmsnorm_bwd = rmsnorm_bwd, .rope_fwd = rope_fwd, .rope_bwd = rope_bwd, .swiglu_fwd = swiglu_fwd,
+    .add_norm = add_norm, .rmsnorm_bwd = rmsnorm_bwd, .rope_fwd = rope_fwd, .rope_bwd = rope_bwd,
+    .heads_fwd = heads_fwd, .swiglu_fwd = swiglu_fwd,
     .geglu_fwd = geglu_fwd, .swiglu_bwd = swiglu_bwd, .geglu_bwd = geglu_bwd, .cap_fwd = cap_fwd, .cap_bwd = cap_bwd,
     .ce = ce, .ce_fwd = ce_fwd, .ce_bwd = ce_bwd, .route_fwd = route_fwd, .route_bwd = route_bwd, .weigh = weigh,
-    .blend = blend, .adamw_f32 = adamw_f32, .adamw_bf16 = adamw_bf16, .squares = squares, .rank_sum = rank_sum,
+    .blend = blend, .adamw_slices = adamw_slices, .adamw_f32 = adamw_f32, .adamw_bf16 = adamw_bf16, .squares = squares,
+    .rank_sum = rank_sum,
     .attn_run_fwd = attn_run_fwd, .attn_run_dq = attn_run_dq, .attn_run_dkv = attn_run_dkv,
 };
 

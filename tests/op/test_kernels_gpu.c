@@ -156,6 +156,100 @@ static void norms_in_bfloat16(void **state)
     }
 }
 
+/* In one launch the bits of two, of either type; the sum may lie where one of its sides does. */
+static void a_sum_and_its_norm(void **state)
+{
+    static const size_t width[] = { 64, 1043 };
+
+    (void)state;
+    for (size_t i = 0; i < 2 * GR_COUNT(width); i++) {
+        size_t W = width[i / 2];
+        const gr_norm norm = { check_randn(W, 2), 1, 1e-5f, W };
+        float *a = numbers(N * W, 1), *b = numbers(N * W, 3), *x[2], *y[2], r[2][N];
+        gpu = i % 2 ? on_gpu_bf16() : on_gpu();
+        x[0] = check_fenced(N * W * 4);
+        x[1] = again(a, N * W);
+        for (size_t k = 0; k < 2; k++)
+            y[k] = check_fenced(N * W * 4);
+        gpu->add(NULL, MAT(x[0], W), MAT(a, W), MAT(b, W), N, W);
+        gpu->rmsnorm_fwd(NULL, MAT(y[0], W), r[0], MAT(x[0], W), &norm, N);
+        gpu->add_norm(NULL, MAT(y[1], W), r[1], MAT(x[1], W), MAT(x[1], W), MAT(b, W), &norm, N);
+        assert_memory_equal(x[0], x[1], N * W * 4);
+        assert_memory_equal(y[0], y[1], N * W * 4);
+        assert_memory_equal(r[0], r[1], sizeof *r);
+    }
+}
+
+/* In float32 the bits of the norm and the rotation by themselves; in bfloat16 one rounding of the CPU's. */
+static void heads_are_normed_and_turned(void **state)
+{
+    static const struct { size_t H, D, R, C; bool interleaved; } shape[] = {
+        { 3, 64, 64, 64, false }, { 2, 128, 96, 128, true }, { 1, 34, 24, 34, false }, { 2, 256, 256, 256, false },
+        { 2, 32, 32, 64, false }, { 3, 64, 64, 0, true },
+    };
+    static const int32_t pos[N] = { 0, 39, 7, 7, 20, 1 };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(shape); i++) {
+        size_t D = shape[i].D, R = shape[i].R, W = shape[i].H * D, all = N * W;
+        float freq[128], *table = check_fenced(40 * R * 4), *x = numbers(all, i + 1), *y[3];
+        float r[2][3 * N] = { { 0 } }, none[3 * N];
+        const gr_norm norm = { shape[i].C ? check_randn(W, 2) : NULL, 0, 1e-5f, shape[i].C ? shape[i].C : D };
+        gr_heads h = { norm, r[1], table, pos, shape[i].H, D, R, shape[i].interleaved };
+        for (size_t k = 0; k < R / 2; k++)
+            freq[k] = 1 / (float)(1 + k);
+        gr_rope_table(table, freq, 0, 40, R, 1);
+        for (size_t k = 0; k < 3; k++)
+            y[k] = again(x, all);
+        gpu = on_gpu();
+        if (shape[i].C)
+            gpu->rmsnorm_fwd(NULL, MAT(y[0], h.norm.C), r[0], MAT(x, h.norm.C), &h.norm, N * (W / h.norm.C));
+        gpu->rope_fwd(NULL, MAT(y[0], W), pos, table, N, h.H, D, R, h.interleaved);
+        gpu->heads_fwd(NULL, MAT(y[1], W), shape[i].C ? MAT(x, W) : MAT(y[1], W), &h, N);
+        assert_memory_equal(y[0], y[1], all * 4);
+        assert_memory_equal(r[0], r[1], sizeof *r);
+        if (shape[i].C != D)                    /* two launches round twice */
+            continue;
+        gpu = on_gpu_bf16();
+        h.r = none;
+        gpu->heads_fwd(NULL, MAT(y[2], W), MAT(y[2], W), &h, N);
+        near_each(y[2], y[0], all);
+    }
+}
+
+/* Slices of either type in one launch have the CPU's bits, each by its own rule, and those at their ends as well. */
+static void a_step_of_many_slices(void **state)
+{
+    enum { SLICES = 4, MOST = 3000 };
+    static const size_t count[SLICES] = { 1, MOST, 255, 2049 };
+    gr_adamw_slice s[2][SLICES];
+    const struct gr_kern *op[2] = { cpu, on_gpu() };
+    gr_device *d;
+
+    (void)state;
+    CHECK_OK(gr_device_open_cpu(&d, 1, cpu, &check_err));
+    for (size_t b = 0; b < 2; b++) {
+        for (size_t i = 0; i < SLICES; i++) {
+            float *v = check_randn(count[i], 3 * i + 1), *x = check_randn(count[i], 3 * i + 2);
+            void *w = check_fenced(count[i] * 4);
+            for (size_t k = 0; k < count[i]; k++)
+                v[k] *= v[k];
+            assert_true(gr_quantize(w, i % 2 ? GR_BF16 : GR_F32, x, count[i]));
+            s[b][i] = (gr_adamw_slice){ w, i % 2 ? GR_BF16 : GR_F32, check_randn(count[i], 3 * i), v,
+                                        check_randn(count[i], 3 * i + 50), count[i],
+                                        { 0.5f, 0.1f, 0.999f, 0.001f, 1e-8f, 0.9999f, (float)(i + 1) * 1e-3f, 0.25f },
+                                        (uint32_t)i + 77, (uint32_t)i * 65536 };
+        }
+        op[b]->adamw_slices(gr_device_lane(d), s[b], SLICES);
+    }
+    for (size_t i = 0; i < SLICES; i++) {
+        assert_memory_equal(s[0][i].w, s[1][i].w, count[i] * gr_dtype_bytes(s[0][i].type));
+        assert_memory_equal(s[0][i].m, s[1][i].m, count[i] * 4);
+        assert_memory_equal(s[0][i].v, s[1][i].v, count[i] * 4);
+    }
+    gr_device_close(d);
+}
+
 /* More rows than a slice of dw has: as the sum of all in double, by roundings that scatter. */
 static void dw_of_many_rows(void **state)
 {
@@ -378,6 +472,64 @@ static void its_slopes_in_bfloat16(void **state)
     }
 }
 
+/* ---- Products of a Hopper -------------------------------------------------------------------------- */
+
+/* y of M rows, of which row r of x is `row`: the whole of it, and what x and w are. */
+static uint16_t *multiplied(gr_device *d, const gr_linear *l, const float *row, size_t r, float *x, size_t M, size_t O,
+                            size_t K)
+{
+    uint16_t *half = calloc(M * gr_max(O, K), sizeof *half);
+    void *px, *py;
+
+    memcpy(x + r * K, row, K * sizeof *x);
+    assert_true(half && gr_quantize(half, GR_BF16, x, M * K));
+    CHECK_OK(gr_device_alloc(d, &px, M * K * 2, &check_err));
+    CHECK_OK(gr_device_alloc(d, &py, M * O * 2, &check_err));
+    gr_device_put(d, px, half, M * K * 2);
+    gr_linear_fwd(gr_device_lane(d), l, gr_mat_of(py, O, GR_BF16), gr_mat_of(px, K, GR_BF16), M);
+    CHECK_OK(gr_device_wait(d, &check_err));
+    gr_device_get(d, half, py, M * O * 2);
+    gr_device_free(d, px);
+    gr_device_free(d, py);
+    return half;
+}
+
+/* More steps than the ring has stages, more tiles than one in each direction. One rounding of the sums in double, and a
+ * row's bits wherever it stands. On hardware it is a Hopper's or, elsewhere, cublasLt's. */
+static void products_of_a_hopper(void **state)
+{
+    enum { O = 512, K = 384, ROWS = 256 };
+    float *w = numbers(O * K, 1), *row = numbers(K, 3), *x = numbers(ROWS * K, 2), *got = check_fenced(ROWS * O * 4);
+    float *want = check_fenced(ROWS * O * 4);
+    uint16_t *all, *some;
+    gr_device *d;
+    gr_linear *l;
+
+    (void)state;
+    setenv("GRAM_CUDA_WGMMA", "1", 1);
+    setenv("EMU_CAPABILITY", "90", 1);
+    CHECK_OK(gr_device_open(&d, "cuda:0", 0, &check_err));
+    unsetenv("GRAM_CUDA_WGMMA");
+    unsetenv("EMU_CAPABILITY");
+    CHECK_OK(gr_linear_open(&l, d, &(gr_tensor){ GR_F32, w, O, K }, NULL, GR_LINEAR_BF16, &check_err));
+    all = multiplied(d, l, row, ROWS - 1, x, ROWS, O, K);
+    some = multiplied(d, l, row, 0, numbers(ROWS * K, 7), ROWS / 2, O, K);
+    assert_memory_equal(all + (ROWS - 1) * O, some, O * 2);
+    gr_dequant(got, all, GR_BF16, ROWS * O);
+    for (size_t m = 0; m < ROWS; m++)
+        for (size_t o = 0; o < O; o++) {
+            double sum = 0;
+            for (size_t k = 0; k < K; k++)
+                sum += (double)x[m * K + k] * (double)w[o * K + k];
+            want[m * O + o] = (float)sum;
+        }
+    CHECK_CLOSE(got, want, ROWS * O, BF16_EPSILON / 2 + K * FLT_EPSILON / 8);
+    free(all);
+    free(some);
+    gr_linear_close(l);
+    gr_device_close(d);
+}
+
 /* With an argument: the tests of that name alone. */
 int main(int argc, char **argv)
 {
@@ -386,6 +538,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(rows_are_added_in_order),
         cmocka_unit_test(embeddings_are_those_of_the_table),
         cmocka_unit_test(norms_in_bfloat16),
+        cmocka_unit_test(a_sum_and_its_norm),
+        cmocka_unit_test(heads_are_normed_and_turned),
+        cmocka_unit_test(a_step_of_many_slices),
         cmocka_unit_test(dw_of_many_rows),
         cmocka_unit_test(units_caps_and_dropout_in_bfloat16),
         cmocka_unit_test(dropout_has_the_cpus_masks),
@@ -393,6 +548,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(attention_in_bfloat16),
         cmocka_unit_test(keys_shared_among_blocks),
         cmocka_unit_test(its_slopes_in_bfloat16),
+        cmocka_unit_test(products_of_a_hopper),
     };
 
     cpu = gr_kern_of(gr_cpu());

@@ -129,6 +129,80 @@ static void backward_is_the_product(void **state)
         }
 }
 
+/* n numbers as bfloat16 on the device, of which x then holds what they are. */
+static gr_mat put_rows(float *x, size_t n, size_t ld)
+{
+    uint16_t *half = calloc(n, sizeof *half);
+    void *p;
+
+    assert_true(half && gr_quantize(half, GR_BF16, x, n));
+    gr_dequant(x, half, GR_BF16, n);
+    CHECK_OK(gr_device_alloc(gpu, &p, n * sizeof *half, &check_err));
+    gr_device_put(gpu, p, half, n * sizeof *half);
+    free(half);
+    return gr_mat_of(p, ld, GR_BF16);
+}
+
+static float *get_rows(gr_mat m, size_t n)
+{
+    uint16_t *half = calloc(n, sizeof *half);
+    float *x = calloc(n, sizeof *x);
+
+    assert_true(half && x);
+    gr_device_get(gpu, half, m.p, n * sizeof *half);
+    gr_dequant(x, half, GR_BF16, n);
+    free(half);
+    gr_device_free(gpu, m.p);
+    return x;
+}
+
+/* Rows of bfloat16 on both sides, by weights of either type. A result is rounded by 2^-9 of it, and so is the bias
+ * where the product is of bfloat16. */
+static void rows_may_be_bfloat16(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(shape); i++)
+        for (gr_linear_mode mode = GR_LINEAR_F32; mode <= GR_LINEAR_BF16; mode++) {
+            size_t O = shape[i].O, K = shape[i].K, M = 2 * UNIT;
+            float *x = check_randn(M * K, 1), *w = bf16_weights(O * K), *b = check_randn(O, 3), *got;
+            float *want = check_randn(M * O, 4), *back = check_randn(M * K, 5), *dW = check_randn(O * K, 6);
+            float *bias = i % 2 ? gpu_put(gpu, b, O) : NULL;
+            float *t = calloc(O * M, sizeof *t), *xt = calloc(K * M, sizeof *xt);
+            gr_mat on = put_rows(x, M * K, K), y = put_rows(want, M * O, O), dx = put_rows(back, M * K, K);
+            float *to = gpu_put(gpu, dW, O * K), *dy;
+            gr_linear *l = open_weight(w, bias, O, K, mode);
+            assert_int_equal(gr_linear_rows(gpu, mode), mode == GR_LINEAR_BF16 ? GR_BF16 : GR_F32);
+            gr_linear_fwd(gr_device_lane(gpu), l, y, on, M);
+            gr_linear_dx(gr_device_lane(gpu), l, dx, y, M, true);
+            gr_linear_dw(gr_device_lane(gpu), MAT(to, K), y, on, M, K, 0, O);
+            CHECK_OK(gr_device_wait(gpu, &check_err));
+            dy = get_rows(y, M * O);
+            product(want, x, w, K, 1, bias ? b : NULL, M, O, K, false);
+            CHECK_CLOSE(dy, want, M * O, 1.0 / 256 + f32_tol(K));
+            product(back, dy, w, 1, K, NULL, M, K, O, true);
+            got = get_rows(dx, M * K);
+            CHECK_CLOSE(got, back, M * K, 1.0 / 256 + f32_tol(O));
+            free(got);
+            for (size_t m = 0; m < M; m++) {
+                for (size_t o = 0; o < O; o++)
+                    t[o * M + m] = dy[m * O + o];
+                for (size_t k = 0; k < K; k++)
+                    xt[k * M + m] = x[m * K + k];
+            }
+            product(dW, t, xt, M, 1, NULL, O, K, M, true);
+            got = gpu_get(gpu, to, O * K);
+            CHECK_CLOSE(got, dW, O * K, f32_tol(M));        /* a product of bfloat16 is exact in float32 */
+            free(got);
+            free(dy);
+            free(t);
+            free(xt);
+            gr_device_free(gpu, to);
+            gr_device_free(gpu, on.p);
+            gr_device_free(gpu, bias);
+            gr_linear_close(l);
+        }
+}
+
 /* dW and db are added to; the rows of dW are made in one call or in two. */
 static void gradients_are_the_product(void **state)
 {
@@ -345,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forward_is_the_product),
         cmocka_unit_test(backward_is_the_product),
+        cmocka_unit_test(rows_may_be_bfloat16),
         cmocka_unit_test(gradients_are_the_product),
         cmocka_unit_test(a_rows_bits_do_not_depend_on_the_others),
         cmocka_unit_test(a_rows_bits_do_not_depend_on_the_first_call),

@@ -24,9 +24,13 @@ static int on_tensor(void *arg, const gram_gradient_check *c)
     w->asleep += strstr(c->tensor, "lora") && !(c->norm > 0);
     w->loosest = fmax(w->loosest, c->bound);
     if (w->seen++ == 0 && w->spoil)
-        for (size_t i = 0; i < n; i++)
-            for (size_t k = 0; strstr(p[i].name, "o_proj") && k < p[i].rows * p[i].cols; k++)
-                gr_f32(p[i].w)[k] *= 1.5f;
+        for (size_t i = 0; i < n; i++) {
+            float *x = strstr(p[i].name, "o_proj") ? check_map(&p[i], false) : NULL;
+            for (size_t k = 0; x && k < gr_param_count(&p[i]); k++)
+                x[k] *= 1.5f;
+            if (x)
+                check_unmap(&p[i], false, x, true);
+        }
     return 0;
 }
 

@@ -67,7 +67,7 @@ static void score(const struct bound *b, gr_rows_way way, struct scores *out)
     draw(id, seq);
     memset(out, 0, sizeof *out);
     assert_true(c->vocabulary <= VOCABULARY);
-    CHECK_OK(gr_kv_open(&cache, b->device, c->layers, c->kv_heads * c->head_dim, 1 << 24, &check_err));
+    CHECK_OK(gr_model_kv_open(&cache, b->model, b->device, 1 << 24, &check_err));
     CHECK_OK(gr_work_open(&work, b->model, NULL, way, b->device, &check_err));
     CHECK_OK(gr_vocabulary_open(&head, b->model, way, b->device, &check_err));
     for (int k = 0; k < 2; k++) {

@@ -36,7 +36,6 @@ static gram_status take(void *arg, gr_text *t, gram_err *err)
 
 static void write_answers(const gr_model *m, gr_rows_way way, const gr_sampling *how, struct answer *a)
 {
-    const gr_config *c = gr_model_config(m);
     const int32_t end = 5;
     const gr_stops stops = { .id = &end, .n_ids = 1 };
     gr_device *d;
@@ -47,7 +46,7 @@ static void write_answers(const gr_model *m, gr_rows_way way, const gr_sampling 
 
     CHECK_OK(gr_device_open(&d, NULL, 2, &check_err));
     CHECK_OK(gr_work_open(&work, m, NULL, way, d, &check_err));
-    CHECK_OK(gr_kv_open(&kv, d, c->layers, c->kv_heads * c->head_dim, 1 << 24, &check_err));
+    CHECK_OK(gr_model_kv_open(&kv, m, d, 1 << 24, &check_err));
     CHECK_OK(gr_write_open(&w, &(gr_write_setup){ m, work, NULL, kv, 96, 512, 0 }, &check_err));
     for (size_t i = 0; i < ASKS; i++) {
         const gr_ask ask = { { a[i].id, a[i].asked }, how, &stops, NEW, 0, 9 + i, &a[i] };

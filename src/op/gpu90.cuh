@@ -1,0 +1,81 @@
+/* gpu90.cuh - what a Hopper has besides gpu.cuh: barriers in shared memory, the tensor copy engine, products of four
+ * warps.
+ *
+ * A tile in shared memory is rows of 64 bf16, 128 bytes, whose 16-byte pieces are swizzled by the row modulo 8, as both
+ * the copy engine and wgmma do it; it begins at a multiple of 1024. */
+#ifndef GR_OP_GPU90_CUH
+#define GR_OP_GPU90_CUH
+
+#include "op/gpu.cuh"
+
+#ifdef __CUDACC__
+
+#include <cuda.h>
+
+GPU_FN void gpu_bar_init(uint64_t *b, int n)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(gpu_shared_at(b)), "r"(n) : "memory");
+}
+GPU_FN void gpu_bar_fence(void) { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+GPU_FN void gpu_bar_expect(uint64_t *b, int bytes)          /* arrives, and says what the copy engine will bring */
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+                 :: "r"(gpu_shared_at(b)), "r"(bytes) : "memory");
+}
+GPU_FN void gpu_bar_arrive(uint64_t *b)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(gpu_shared_at(b)) : "memory");
+}
+GPU_FN void gpu_bar_wait(uint64_t *b, int parity)
+{
+    uint32_t ok;
+    do
+        asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+                     "selp.u32 %0, 1, 0, p;\n}" : "=r"(ok) : "r"(gpu_shared_at(b)), "r"(parity) : "memory");
+    while (!ok);
+}
+GPU_FN void gpu_tma(void *shared, const CUtensorMap *map, int x, int y, uint64_t *b)
+{
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%3, %4}], [%2];"
+                 :: "r"(gpu_shared_at(shared)), "l"(map), "r"(gpu_shared_at(b)), "r"(x), "r"(y) : "memory");
+}
+/* Before the first product that adds to registers which the threads have written or read. */
+GPU_FN void gpu_wgmma_fence(void) { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+GPU_FN void gpu_wgmma_commit(void) { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int N> GPU_FN void gpu_wgmma_wait(void)
+{
+    asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(N) : "memory");
+}
+template <int N> GPU_FN void gpu_regs_give(void) { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(N)); }
+template <int N> GPU_FN void gpu_regs_take(void) { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(N)); }
+#include "op/wgmma.inc"
+
+#else
+
+#include "emu/emu90.h"
+#define __grid_constant__
+#define gpu_bar_init(b, n) emu_bar_init(b, n)
+#define gpu_bar_fence() ((void)0)
+#define gpu_bar_expect(b, bytes) emu_bar_arrive(b, bytes, __LINE__)
+#define gpu_bar_arrive(b) emu_bar_arrive(b, 0, __LINE__)
+#define gpu_bar_wait(b, parity) emu_bar_wait(b, parity, __LINE__)
+#define gpu_tma(shared, map, x, y, b) emu_tma(shared, map, x, y, b, __LINE__)
+#define gpu_wgmma_fence() emu_wgmma_fence(__LINE__)
+#define gpu_wgmma_commit() emu_wgmma(NULL, 0, 0, 0, __LINE__)
+#define gpu_wgmma(d, a, b, add) emu_wgmma(d, a, b, add, __LINE__)
+template <int N> GPU_FN void gpu_wgmma_wait(void) { emu_wgmma_wait(N, __LINE__); }
+template <int N> GPU_FN void gpu_regs_give(void) {}
+template <int N> GPU_FN void gpu_regs_take(void) {}
+GPU_FN uint32_t gpu_shared_at(const void *p) { return (uint32_t)((const unsigned char *)p - emu_shared()); }
+
+#endif
+
+/* Describes such a tile, from its row 0 and column k on. */
+GPU_FN uint64_t gpu_tile(const void *shared, int k)
+{
+    return (uint64_t)((gpu_shared_at(shared) + (uint32_t)k * 2) >> 4 & 0x3fff) | 1ull << 16 |
+           (uint64_t)(1024 >> 4) << 32 | 1ull << 62;
+}
+
+#endif
