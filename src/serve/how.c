@@ -77,6 +77,25 @@ int gr_read_sampling(gr_req *r, gram_generation *g)
     return rc;
 }
 
+/* One setting by two names, which must not say two things. */
+static int check_names(gr_req *r, const char *a, const char *b)
+{
+    json_t *x = gr_field(r, (const char *[]){ a, NULL }), *y = gr_field(r, (const char *[]){ b, NULL });
+
+    return !x || !y || json_equal(x, y) ? 0 : gr_refuse(r, 422, b, "%s and %s are one setting, and differ", a, b);
+}
+
+static int read_stream(gr_req *r, gr_texts *st)
+{
+    json_t *o = gr_field(r, (const char *[]){ "stream_options", NULL }), *usage = json_object_get(o, "include_usage");
+
+    if (o && (!json_is_object(o) || (usage && !json_is_null(usage) && !json_is_boolean(usage))))
+        return gr_refuse(r, 422, "stream_options", "stream_options must be an object, and its include_usage true or "
+                         "false");
+    st->usage = json_is_true(usage);
+    return gr_read_bool(r, "stream", false, &st->stream);
+}
+
 /* How long the answer may get, and what ends it. */
 static int read_length(gr_req *r, const gr_texts *st, gram_generation *g)
 {
@@ -116,7 +135,11 @@ int gr_read_writing(gr_req *r, gr_texts *st)
     if (!rc)
         rc = gr_read_size(r, "n", 1, &g->n);
     if (!rc)
-        rc = gr_read_bool(r, "stream", false, &st->stream);
+        rc = read_stream(r, st);
+    if (!rc)
+        rc = check_names(r, "max_completion_tokens", "max_tokens");
+    if (!rc)
+        rc = check_names(r, "repetition_penalty", "repeat_penalty");
     if (rc)
         return rc;
     if (g->n < 1 || g->n > GR_TEXTS_MOST)
@@ -124,6 +147,5 @@ int gr_read_writing(gr_req *r, gr_texts *st)
     if (json_is_object(format) ? !kind || strcmp(kind, "text") : format && !json_is_null(format))
         return gr_refuse(r, 422, "response_format", "response_format must be of type text");
     st->told = g->n;
-    st->usage = json_is_true(json_object_get(json_object_get(r->in, "stream_options"), "include_usage"));
     return read_length(r, st, g);
 }

@@ -107,15 +107,31 @@ static int read_extra(gr_req *r, json_t *m, bool no_content, const char **out)
     return ok ? r->status : gr_nomem_req(r);
 }
 
+/* What a message may hold that neither its text nor the chat template would show, or that has its text gone on with. */
+static int refuse_unread(gr_req *r, json_t *m, const char *name)
+{
+    static const char *const key[] = { "images", "image", "audio", "audios", "videos", "video", "documents", "refusal",
+                                       "prefix", "partial" };
+
+    for (size_t i = 0; i < GR_COUNT(key); i++) {
+        json_t *v = json_object_get(m, key[i]);
+        if (holds(v) && !json_is_false(v))
+            return gr_refuse(r, 422, name, "%s: \"%s\" belongs to a message, and is not read", name, key[i]);
+    }
+    return 0;
+}
+
 /* The content of a message, which only one that calls tools may leave out. */
 static int read_message(gr_req *r, json_t *m, const char *name, gram_message *out)
 {
     json_t *content = json_object_get(m, "content");
     bool calls = holds(json_object_get(m, "tool_calls")) || holds(json_object_get(m, "function_call"));
     bool none = calls && (!content || json_is_null(content));
-    int rc = 0;
+    int rc = refuse_unread(r, m, name);
 
     out->content = "";
+    if (rc)
+        return rc;
     if (!none && (!content || json_is_null(content)))
         return gr_refuse(r, 422, name, content ? "%s: content is null, and no tool is called"
                                                : "%s: a message without content", name);

@@ -114,6 +114,20 @@ def check_refused(path, operation, body):
                 sys.exit(f"FAILED: {path} with {name} {value!r}: {status} {text}")
 
 
+def check_unknown(path, operation, body):
+    """Where the fields that change nothing are listed, no other goes."""
+    for part in operation["requestBody"]["content"]["application/json"]["schema"].get("allOf", []):
+        if not part.get("$ref", "").endswith("/IdleWriting"):
+            continue
+        idle = {name: "x" for name in resolver.resolve(part["$ref"])[1]["properties"]}
+        status, _, text = ask("POST", path, {**body, **idle, "of_tomorrow": None})
+        if status != 200:
+            sys.exit(f"FAILED: {path} with {list(idle)}: {status} {text}")
+        status, _, text = ask("POST", path, {**body, "of_tomorrow": 1})
+        if status != 422 or json.loads(text)["error"]["param"] != "of_tomorrow":
+            sys.exit(f"FAILED: {path} with an unknown field: {status} {text}")
+
+
 asked = 0
 for path, methods in doc["paths"].items():
     for method, operation in methods.items():
@@ -138,6 +152,7 @@ for path, methods in doc["paths"].items():
             check(response(operation, 200)["content"][kind]["schema"], json.loads(text), "POST " + path)
             asked += 1
         check_refused(path, operation, EXAMPLES[path][0])
+        check_unknown(path, operation, EXAMPLES[path][0])
         status, kind, text = ask("POST", path, {})
         check(response(operation, status)["content"][kind]["schema"], json.loads(text), f"{status} of {path}")
         assert status == 422, (path, status)

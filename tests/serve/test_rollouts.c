@@ -488,6 +488,7 @@ static void fields_that_nobody_reads(void **state)
 {
     static const struct { const char *path, *front, *param; } bad[] = {
 #define CHATS "/v1/chat/completions", "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],"
+#define LONG "012345678901234567890123456789012345678"
         { CHATS "\"tools\":[{\"type\":\"function\"}]", "tools" }, { CHATS "\"tool_choice\":\"required\"",
                                                                    "tool_choice" },
         { CHATS "\"guided_choice\":[\"A\",\"B\"]", "guided_choice" }, { CHATS "\"logit_bias\":{\"5\":1}",
@@ -498,6 +499,19 @@ static void fields_that_nobody_reads(void **state)
         { CHATS "\"stop_token_ids\":[-1]", "stop_token_ids" }, { CHATS "\"response_format\":{\"type\":\"json_object\"}",
           "response_format" }, { CHATS "\"chat_template_kwargs\":{\"enable_thinking\":false}", "chat_template_kwargs" },
         { CHATS "\"seed\":1.5", "seed" }, { CHATS "\"ignore_eos\":true", "ignore_eos" },
+        { CHATS "\"n_predict\":5", "n_predict" }, { CHATS "\"add_special_tokens\":true", "add_special_tokens" },
+        { CHATS "\"modalities\":[\"audio\"]", "modalities" }, { CHATS "\"prompt\":\"q\"", "prompt" },
+        { CHATS "\"" LONG "\u4e16\":1", LONG },           /* which is cut, but not inside of a character */
+        { CHATS "\"max_tokens\":3,\"max_completion_tokens\":4", "max_tokens" },
+        { CHATS "\"stream_options\":{\"include_usage\":\"yes\"}", "stream_options" },
+        { "/v1/chat/completions", "\"messages\":[{\"role\":\"user\",\"content\":\"q\",\"images\":[\"x\"]}]",
+          "messages" },
+        { "/v1/chat/completions", "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","
+                                  "\"content\":\"a\",\"prefix\":true},{\"role\":\"user\",\"content\":\"q\"}]",
+          "messages" },
+        { "/v1/completions", "\"prompt\":\"q\",\"add_special_tokens\":false", "add_special_tokens" },
+        { "/v1/completions", "\"prompt\":\"q\",\"messages\":[]", "messages" },
+        { "/v1/completions", "\"prompt\":\"q\",\"top_logprobs\":2", "top_logprobs" },
         { "/score", "\"queries\":\"q\",\"documents\":[\"x\",\"y\"],\"truncate_prompt_tokens\":5",
          "truncate_prompt_tokens" },
         { "/rerank", "\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"max_tokens_per_doc\":5", "max_tokens_per_doc" },
@@ -519,7 +533,8 @@ static void fields_that_nobody_reads(void **state)
                                         "\"tool_choice\":\"none\","
              "\"logit_bias\":{},\"top_k\":-1,\"min_p\":0,\"frequency_penalty\":0.0,\"repetition_penalty\":1,"
              "\"seed\":-1,"
-             "\"guided_json\":null,\"user\":\"u\",\"store\":true,\"stop_token_ids\":[],\"min_tokens\":1,"
+             "\"guided_json\":null,\"whatever\":null,\"user\":\"u\",\"store\":true,\"priority\":3,"
+             "\"stop_token_ids\":[],\"min_tokens\":1,\"max_tokens\":4,\"max_completion_tokens\":4,"
              "\"presence_penalty\":0.5");
     json_decref(ask("/v1/chat/completions", body));
 }
