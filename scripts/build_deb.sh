@@ -38,6 +38,7 @@ Description: generative reward models: score, rank, generate, train and serve
  programs that train language models, and trains such judges, on a CPU.
 X
 find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-dpkg-deb --root-owner-group -b "$root" "$to/gram_${version}_$arch.deb" >/dev/null
+dpkg-deb --root-owner-group -b "$root" "$to/part" >/dev/null
+mv "$to/part" "$to/gram_${version}_$arch.deb"           # under its name when it is whole
 rm -rf "$root" "$to/debian"
 ls -l "$to"
