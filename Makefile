@@ -327,4 +327,4 @@ include mk/install.mk
         tsan tsan-run columns layers headers fuzz fuzz-build fuzz-run coverage bench bench-report bench-train clean \
         $(addprefix test-,$(LAYERS))
 .SECONDARY:
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -name '*.d' -type f 2>/dev/null)
