@@ -44,7 +44,9 @@ typedef struct gram_model gram_model;
 typedef enum {
     GRAM_F32,               /* weights held and multiplied in float32 */
     GRAM_BF16,              /* weights held in bfloat16; and multiplied in it where the CPU can: gram_arithmetic() */
-    GRAM_INT8               /* 8-bit weights, a scale per output channel; two-byte activations, a scale per token */
+    GRAM_INT8,              /* 8-bit weights, a scale per output channel; two-byte activations, a scale per token */
+    GRAM_DTYPE_AUTO         /* to be asked for: GRAM_INT8 of a model that gram_convert() wrote so, which opens with no
+                             * other; GRAM_F32 of any other model */
 } gram_dtype;
 
 typedef enum {

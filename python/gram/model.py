@@ -95,7 +95,7 @@ class Answer:
     error: Optional[str] = None
 
 
-_DTYPES = {"f32": "GRAM_F32", "bf16": "GRAM_BF16", "int8": "GRAM_INT8"}
+_DTYPES = {"auto": "GRAM_DTYPE_AUTO", "f32": "GRAM_F32", "bf16": "GRAM_BF16", "int8": "GRAM_INT8"}
 _TRUNCATE = {"error": "GRAM_TRUNCATE_ERROR", "balanced": "GRAM_TRUNCATE_BALANCED", "drop": "GRAM_TRUNCATE_DROP"}
 
 
@@ -105,7 +105,7 @@ def _choice(name, value, known):
     return getattr(lib, known[value])
 
 
-def _options(call, o, *, threads=0, device=None, dtype="f32", max_tokens=None, truncate="error", batch_tokens=0,
+def _options(call, o, *, threads=0, device=None, dtype="auto", max_tokens=None, truncate="error", batch_tokens=0,
              single_order=False, judge_prompt=None, labels=None, chat_template=None, chat_args=None, base=None,
              lambda_=0.0,
              reward_token=None, reward_weights=None, note=None):
@@ -171,7 +171,7 @@ def fetch(directory: Union[str, os.PathLike, None] = None, progress: Progress = 
 class Model:
     """An open model. Threads may share it: their calls wait for each other, and the interpreter's lock is free while
     one computes. It does not survive a fork. Keywords are those of the command line: threads, device ("cpu", "cuda:0",
-    "auto"), dtype ("f32", "bf16", "int8"), max_tokens, truncate ("error", "balanced", "drop"), batch_tokens,
+    "auto"), dtype ("auto", "f32", "bf16", "int8"), max_tokens, truncate ("error", "balanced", "drop"), batch_tokens,
     single_order, judge_prompt (the text), labels, chat_template, chat_args (a dict), base, lambda_, reward_token,
     reward_weights, note (called with a sentence). Without a path it is the judge that comes with gram, over the base
     that fetch() gets."""

@@ -8,7 +8,8 @@ from gram.model import _bar, _choice, plain, write_rows
 
 __all__ = ["finetune", "pretrain", "merge", "convert", "train_options"]
 
-_STORE = {t: "GRAM_STORE_" + t.upper() for t in ("f32", "bf16", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")}
+_STORE = {t: "GRAM_STORE_" + t.upper() for t in ("f32", "bf16", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0",
+                                             "int8")}
 
 
 def train_options(stage: str = "finetune") -> dict:

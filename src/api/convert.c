@@ -13,12 +13,15 @@
 #include "gram/train.h"
 #include "model/lora.h"
 #include "model/model.h"
+#include "op/op.h"
+#include "op/packed.h"
 
 static const struct { gr_dtype type; const char *torch; uint32_t file_type; } store[] = {     /* llama.cpp's numbers */
     [GRAM_STORE_F32]  = { GR_F32, "float32", 0 },   [GRAM_STORE_BF16] = { GR_BF16, "bfloat16", 32 },
     [GRAM_STORE_F16]  = { GR_F16, "float16", 1 },   [GRAM_STORE_Q8_0] = { GR_Q8_0, NULL, 7 },
     [GRAM_STORE_Q5_1] = { GR_Q5_1, NULL, 9 },       [GRAM_STORE_Q5_0] = { GR_Q5_0, NULL, 8 },
     [GRAM_STORE_Q4_1] = { GR_Q4_1, NULL, 3 },       [GRAM_STORE_Q4_0] = { GR_Q4_0, NULL, 2 },
+    [GRAM_STORE_INT8] = { GR_F32, NULL, 0 },
 };
 
 struct job {
@@ -31,6 +34,8 @@ struct job {
     gr_planned *plan;               /* [n_plan] tensors that are written: those of one name together, and factors */
     size_t *first;                  /* [n_tensors] of each the first of its tensors */
     size_t n, n_tensors, n_plan;
+    size_t n_packed;                /* of plan, which come first: matrices in 8 bits, and their names are owned */
+    gr_device *device;              /* whose threads pack */
     const float *factor[2];         /* rope_freqs.weight, or rope_factors_long.weight and .._short; behind the rest */
     float *computed;
 };
@@ -43,13 +48,20 @@ static void note(const struct job *j, const char *text)
 
 /* ---- The plan ------------------------------------------------------------------------------------- */
 
+static bool packs(const struct job *j)
+{
+    return j->opt->dtype == GRAM_STORE_INT8;
+}
+
 /* The type that a tensor is written in. A GGUF's vectors are F32, and its routers; rows that are not whole blocks are
  * F16; and the embedding and the head, which are felt the most, are not cut below 8 bits. */
 static gr_dtype type_of(const struct job *j, const gr_stored *s)
 {
-    gr_dtype want = store[j->opt->dtype].type;
+    gr_dtype want = packs(j) ? s->t.type : store[j->opt->dtype].type;
     bool ends = !strncmp(s->gguf, "token_embd", 10) || !strncmp(s->gguf, "output.", 7);
 
+    if (packs(j))                           /* as it is, where a directory can hold it */
+        return gr_dtype_block(want) > 1 ? GR_F32 : want;
     if (j->gguf && (s->flat || strstr(s->gguf, ".ffn_gate_inp.")))
         return GR_F32;
     if (gr_dtype_block(want) > 1 && s->t.cols % gr_dtype_block(want))
@@ -87,19 +99,52 @@ static gram_status plan_factors(struct job *j, gram_err *err)
     return GRAM_OK;
 }
 
+/* The matrices that a model in int8 has in 8 bits, each under its own name. */
+static gram_status plan_packed(struct job *j, gram_err *err)
+{
+    for (size_t i = 0; i < j->n && packs(j); i++) {
+        const gr_stored *s = &j->tensor[i];
+        gr_buf name = { 0 };
+        if (!s->int8)
+            continue;
+        if (!gr_buf_printf(&name, "%.*s" GR_PACKED_PART, (int)(strlen(s->matrix) - strlen("weight")), s->matrix))
+            return gr_nomem(err, j->out);
+        j->first[j->n_plan] = i;
+        j->plan[j->n_plan++] = (gr_planned){ .name = name.p, .packed = gr_packed_bytes(s->t.rows, s->t.cols) };
+        j->n_packed = j->n_plan;
+    }
+    return GRAM_OK;
+}
+
+/* Whether nothing of the tensor that these are together is asked for. */
+static bool all_packed(const struct job *j, const gr_stored *s, size_t n)
+{
+    bool all = packs(j);
+
+    for (size_t i = 0; i < n; i++)
+        all = all && s[i].int8;
+    return all;
+}
+
 static gram_status make_plan(struct job *j, gram_err *err)
 {
     size_t odd = 0;
+    gram_status rc;
 
-    j->plan = gr_calloc(j->n + 2, sizeof *j->plan);
-    j->first = gr_calloc(j->n + 2, sizeof *j->first);
+    j->plan = gr_calloc(2 * j->n + 2, sizeof *j->plan);
+    j->first = gr_calloc(2 * j->n + 2, sizeof *j->first);
     if (!j->plan || !j->first)
         return gr_nomem(err, j->out);
+    rc = plan_packed(j, err);
+    if (rc)
+        return rc;
     for (size_t i = 0, some, rows; i < j->n; i += some) {
         const gr_stored *s = &j->tensor[i];
         gr_dtype type = type_of(j, s);
         some = gr_stored_together(s, j->n - i, j->gguf, &rows);
-        odd += type == GR_F16 && store[j->opt->dtype].type != GR_F16;
+        if (all_packed(j, s, some))
+            continue;
+        odd += type == GR_F16 && !packs(j) && store[j->opt->dtype].type != GR_F16;
         j->first[j->n_plan] = i;
         j->plan[j->n_plan++] = (gr_planned){ j->gguf ? s->gguf : s->name, type, rows, s->t.cols, s->flat,
                                              j->gguf ? s->experts : 0 };
@@ -128,6 +173,19 @@ static void row(void *arg, size_t i, size_t r, float *out)
     gr_stored_row(&j->tensor[k], j->gguf, r, out);
 }
 
+static void packed_row(void *arg, size_t r, float *out)
+{
+    gr_stored_row(arg, false, r, out);
+}
+
+static gram_status pack(void *arg, size_t i, void *out, gram_err *err)
+{
+    const struct job *j = arg;
+    gr_stored *s = &j->tensor[j->first[i]];
+
+    return gr_packed_make(out, j->device, s->t.rows, s->t.cols, packed_row, s, err);
+}
+
 /* ---- A directory ---------------------------------------------------------------------------------- */
 
 static gram_status check_empty(const struct job *j, const char *name, gram_err *err)
@@ -140,25 +198,35 @@ static gram_status check_empty(const struct job *j, const char *name, gram_err *
     return rc;
 }
 
+/* Of the types of a directory. */
+static gram_store store_of(gr_dtype type)
+{
+    return type == GR_BF16 ? GRAM_STORE_BF16 : type == GR_F16 ? GRAM_STORE_F16 : GRAM_STORE_F32;
+}
+
 /* The weights come last: what is not whole has none. */
 static gram_status write_dir(struct job *j, gram_err *err)
 {
     static const gr_meta meta = { "format", "pt" };         /* transformers wants it */
-    char *path = gr_path_join(j->out, "model.safetensors");
+    static const char *const weights[] = { "model.safetensors", "model.safetensors.index.json", GR_PACKED_WEIGHTS };
+    const gr_stored *embed = &j->tensor[0];                 /* what stays in its type is of this one's */
+    const char *torch = store[packs(j) ? store_of(type_of(j, embed)) : j->opt->dtype].torch;
+    char *path = gr_path_join(j->out, packs(j) ? GR_PACKED_WEIGHTS : weights[0]);
     gram_status rc = path ? check_empty(j, "config.json", err) : gr_nomem(err, j->out);
 
-    if (!rc)
-        rc = check_empty(j, "model.safetensors", err);
-    if (!rc)
-        rc = check_empty(j, "model.safetensors.index.json", err);
+    for (size_t i = 0; i < GR_COUNT(weights) && !rc; i++)
+        rc = check_empty(j, weights[i], err);
     if (!rc)
         rc = gr_make_directory(j->out, err);
     if (!rc)
-        rc = gr_write_model_files(j->from, j->out, store[j->opt->dtype].torch, &j->cfg, err);
+        rc = gr_write_model_files(j->from, j->out, torch, &j->cfg, err);
+    if (!rc && packs(j))
+        rc = gr_device_open(&j->device, "cpu", 0, err);
     if (!rc)
         rc = gr_checkpoint_write_card(&j->c, j->out, err);
     if (!rc)
-        rc = gr_st_write_rows(path, j->plan, j->n_plan, &meta, 1, row, j, err);
+        rc = packs(j) ? gr_st_write_packed(path, j->plan, j->n_plan, row, pack, j, err)
+                      : gr_st_write_rows(path, j->plan, j->n_plan, &meta, 1, row, j, err);
     free(path);
     return rc;
 }
@@ -274,6 +342,16 @@ static gram_status same_tokens(const struct job *j, const gr_tok *t, gram_err *e
     return rc;
 }
 
+/* Its weights are mapped, and each has its place. */
+static gram_status reopen_packed(const struct job *j, struct checkpoint *c, gram_err *err)
+{
+    gr_model *m;
+    gram_status rc = gr_model_open(&m, j->device, c->weights, &c->cfg, GR_LINEAR_INT8, err);
+
+    gr_model_close(m);
+    return rc;
+}
+
 /* What was written opens, has each tensor that its architecture wants, and splits a text into the same tokens. */
 static gram_status reopen(const struct job *j, gram_err *err)
 {
@@ -285,7 +363,7 @@ static gram_status reopen(const struct job *j, gram_err *err)
     if (!rc && j->c.tok)
         rc = same_tokens(j, c.tok, err);
     if (!rc)
-        rc = gr_model_stored(&tensor, &n, c.weights, &c.cfg, err);
+        rc = packs(j) ? reopen_packed(j, &c, err) : gr_model_stored(&tensor, &n, c.weights, &c.cfg, err);
     free(tensor);
     gr_checkpoint_clear(&c);
     return rc;
@@ -297,9 +375,12 @@ static gram_status check_options(const struct job *j, gram_err *err)
 
     if ((unsigned)j->opt->dtype >= GR_COUNT(store))
         return gr_fail(err, GRAM_EARG, "dtype: %d is none of gram_store", (int)j->opt->dtype);
-    if (!j->gguf && !store[j->opt->dtype].torch)
-        return gr_fail(err, GRAM_EARG, "%s: a directory holds f32, bf16 or f16 weights; %s is a type of GGUF", j->out,
-                       gr_dtype_name(store[j->opt->dtype].type));
+    if (j->gguf && packs(j))
+        return gr_fail(err, GRAM_EARG, "%s: int8 is written into a directory, which gram alone reads; q8_0 is what "
+                       "a GGUF has of 8 bits", j->out);
+    if (!j->gguf && !packs(j) && !store[j->opt->dtype].torch)
+        return gr_fail(err, GRAM_EARG, "%s: a directory holds f32, bf16, f16 or int8 weights; %s is a type of GGUF",
+                       j->out, gr_dtype_name(store[j->opt->dtype].type));
     if (stat(j->from, &a) == 0 && stat(j->out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
         return gr_fail(err, GRAM_EARG, "%s: a model is not converted onto itself", j->out);
     return GRAM_OK;
@@ -396,6 +477,9 @@ gram_status gram_convert(const char *model, const char *out, const gram_convert_
         *report = (gram_convert_report){ .tensors = j.n_plan };
     for (size_t i = 0; report && i < j.n_plan; i++)
         report->bytes += gr_planned_bytes(&j.plan[i]);
+    for (size_t i = 0; i < j.n_packed; i++)
+        free((char *)(uintptr_t)j.plan[i].name);
+    gr_device_close(j.device);
     free(j.tensor);
     free(j.plan);
     free(j.first);

@@ -94,11 +94,11 @@ gram_status gr_api_fits(const gram_model *m, const gram_options *opt, gram_err *
 {
     const gr_config *c = &m->file.cfg;
     size_t batch = opt->batch_tokens ? opt->batch_tokens : GR_API_BATCH_TOKENS;
-    gr_dtype type = opt->dtype == GRAM_BF16 ? gr_linear_rows(m->device, GR_LINEAR_ROUNDED) : GR_F32;
+    gr_dtype type = m->dtype == GRAM_BF16 ? gr_linear_rows(m->device, GR_LINEAR_ROUNDED) : GR_F32;
     uint64_t work = gr_config_work_bytes(c, batch, 1, type), have = gr_device_free_bytes(m->device);
-    uint64_t weights = gr_api_weight_bytes(c, m->file.weights, opt->dtype);
+    uint64_t weights = gr_api_weight_bytes(c, m->file.weights, m->dtype);
     uint64_t half = gr_api_weight_bytes(c, m->file.weights, GRAM_BF16);
-    bool rounded = opt->dtype == GRAM_F32 && half + work <= have;
+    bool rounded = m->dtype == GRAM_F32 && half + work <= have;
     char hint[128];
 
     if (gr_device_is_host(m->device) || weights + work <= have)
@@ -111,7 +111,7 @@ gram_status gr_api_fits(const gram_model *m, const gram_options *opt, gram_err *
     else
         snprintf(hint, sizeof hint, "a smaller `batch-tokens` leaves more of it to the weights");
     return gr_fail(err, GRAM_ENOMEM, "%s: its weights take %.2f GiB in %s and %.2f GiB are needed to work in, and %s "
-                   "has %.2f GiB free: %s", m->name, (double)weights / GR_GIB, opt->dtype == GRAM_F32 ? "f32" : "bf16",
+                   "has %.2f GiB free: %s", m->name, (double)weights / GR_GIB, m->dtype == GRAM_F32 ? "f32" : "bf16",
                    (double)work / GR_GIB, gr_device_name(m->device), (double)have / GR_GIB, hint);
 }
 

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "gram/shipped.h"
 #include "op/op.h"
+#include "op/packed.h"
 #include "reward/scale.h"
 
 #define TEXT_BYTES ((size_t)1 << 30)
@@ -16,6 +17,11 @@
 const char *gram_version(void)
 {
     return GRAM_VERSION;
+}
+
+static gram_dtype dtype_of(const gram_options *o, const gr_weights *w)
+{
+    return o->dtype != GRAM_DTYPE_AUTO ? o->dtype : gr_weights_packed_count(w) ? GRAM_INT8 : GRAM_F32;
 }
 
 static gr_linear_mode mode_of(gram_dtype t, const gr_device *d)
@@ -46,7 +52,7 @@ static gram_status check_options(const gram_options *o, size_t context, const ch
 {
     if (o->threads < 0 || o->threads > 1024)
         return gr_fail(err, GRAM_EARG, "threads: wanted 0 to 1024, found %d", o->threads);
-    if ((unsigned)o->dtype > GRAM_INT8)
+    if ((unsigned)o->dtype > GRAM_DTYPE_AUTO)
         return gr_fail(err, GRAM_EARG, "dtype: %d is none of gram_dtype", (int)o->dtype);
     if ((unsigned)o->truncate > GRAM_TRUNCATE_DROP)
         return gr_fail(err, GRAM_EARG, "truncate: %d is none of gram_truncate", (int)o->truncate);
@@ -298,7 +304,6 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
         return gr_nomem(err, path);
     }
     pthread_mutexattr_destroy(&again);
-    m->dtype = opt->dtype;
     m->lambda = opt->lambda;
     m->note = opt->note;
     m->note_arg = opt->note_arg;
@@ -314,6 +319,8 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
         rc = gr_nomem(err, path);
     if (!rc)
         rc = check_options(opt, m->file.cfg.context, path, err);
+    if (!rc)
+        m->dtype = dtype_of(opt, m->file.weights);
     if (!rc && gram_loss_is_scalar(loss))
         rc = add_reward_head(&m->file, path, opt, loss, err);
     else if (!rc)
@@ -362,7 +369,7 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
     cfg = m->file.cfg;                              /* the model takes it over */
     m->file.cfg = (gr_config){ 0 };
     rc = gr_model_open_folded(&m->model, m->device, m->file.weights, m->file.adapter, &cfg,
-                              mode_of(opt->dtype, m->device),
+                              mode_of(m->dtype, m->device),
                               GR_MODEL_FIXED, err);
     if (!rc)
         check_labels(m);
@@ -430,6 +437,26 @@ static void count_types(const gr_weights *w, gram_info *out)
     }
 }
 
+/* The same of a model in 8 bits of gram's own, which come first. */
+static gram_status count_packed(const gr_weights *w, gram_info *out, gram_err *err)
+{
+    size_t n = gr_weights_packed_count(w);
+    gram_status rc = GRAM_OK;
+
+    if (n)
+        out->type[out->types++] = (gram_type_count){ .name = "8 bits", .count = n };
+    for (size_t i = 0; i < n && !rc; i++) {
+        const gr_named *t = gr_weights_packed_at(w, i);
+        gr_packed p;
+        rc = gr_packed_read(&p, t->name, t->data, t->bytes, err);
+        if (rc)
+            break;
+        out->type[0].bytes += t->bytes;
+        out->parameters += p.O * p.K;
+    }
+    return rc;
+}
+
 static void describe_adapter(const struct checkpoint *c, gram_info *out)
 {
     out->adapter_rank = c->adapter->cfg.rank;
@@ -462,6 +489,7 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     struct checkpoint c;
     gr_chat chat = { 0 };
     char *shipped = NULL;
+    gram_dtype dtype;
     gram_status rc = path ? GRAM_OK : gram_shipped_judge(&shipped, err);
 
     *out = (gram_info){ 0 };
@@ -478,21 +506,23 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     if (rc)
         goto out;
     out->architecture = gr_arch_name(c.cfg.architecture);
-    out->format = c.gguf ? "gguf" : "safetensors";
+    dtype = gr_weights_packed_count(c.weights) ? GRAM_INT8 : dtype_of(opt, c.weights);
+    out->format = c.gguf ? "gguf" : gr_weights_packed_count(c.weights) ? "8 bits of gram convert" : "safetensors";
     if (c.tok && !gr_api_chat(&chat, &c, opt, false, NULL))
         out->chat_template = gr_chat_name(chat.kind);
     gr_chat_clear(&chat);
     out->tokenizer = c.tok ? gr_tok_kind(c.tok) : NULL;
     out->cpu = gr_cpu_name(gr_kern_cpu());
-    out->arithmetic = arithmetic_of(opt->dtype);
+    out->arithmetic = arithmetic_of(dtype);
     out->file_bytes = gr_weights_file_bytes(c.weights);
     if (c.adapter)
         describe_adapter(&c, out);
     out->temperature = c.card.temperature;
     snprintf(out->judge, sizeof out->judge, "%s", c.card.name ? c.card.name : "");
     snprintf(out->path, sizeof out->path, "%s", path);
+    rc = count_packed(c.weights, out, err);
     count_types(c.weights, out);
-    out->weight_bytes = gr_api_weight_bytes(&c.cfg, c.weights, opt->dtype);
+    out->weight_bytes = gr_api_weight_bytes(&c.cfg, c.weights, dtype);
     out->layers = c.cfg.layers;
     out->width = c.cfg.width;
     out->heads = c.cfg.heads;

@@ -51,8 +51,8 @@ static gram_status open_judge(gram_judge **out, const struct asking *ask, gram_j
 {
     const char *file = ask->pointwise ? o->align.pointwise_prompt : NULL;
     gram_rationale_options reasons;
-    gram_options model = { .threads = o->model.threads, .device = o->model.device, .note = o->model.note,
-                           .note_arg = o->model.note_arg, .pointwise = ask->pointwise,
+    gram_options model = { .threads = o->model.threads, .device = o->model.device, .dtype = GRAM_DTYPE_AUTO,
+                           .note = o->model.note, .note_arg = o->model.note_arg, .pointwise = ask->pointwise,
                            .scale = ask->pointwise ? o->align.scale : NULL };
     char *prompt = NULL;
     gram_status rc = file ? gram_read_judge_prompt(&prompt, file, true, err) : GRAM_OK;
@@ -202,8 +202,8 @@ static gram_status write_other(void *arg, const gr_align_prompt *const *p, size_
 
 static gram_status open_sampler(gr_policy *p, gram_err *err)
 {
-    const gram_options model = { .threads = p->o->model.threads, .device = p->o->model.device, .note = p->o->model.note,
-                                 .note_arg = p->o->model.note_arg };
+    const gram_options model = { .threads = p->o->model.threads, .device = p->o->model.device,
+                                 .dtype = GRAM_DTYPE_AUTO, .note = p->o->model.note, .note_arg = p->o->model.note_arg };
 
     return p->o->align.sampler ? gram_open(&p->sampler, p->o->align.sampler, &model, err) : GRAM_OK;
 }

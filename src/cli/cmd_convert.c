@@ -10,7 +10,8 @@ static const struct poptOption opts[] = {
       "Write OUT: a GGUF file if its name ends in .gguf, otherwise a Hugging Face directory.", "OUT" },
     { "dtype", 'd', POPT_ARG_STRING, &dtype, 0,
       "Store matrices as f32 (the default: every weight as it is), bf16 or f16; in a GGUF also in blocks of 32 with 8, "
-      "5 or 4 bits a weight.", "f32|bf16|f16|q8_0|q5_1|q5_0|q4_1|q4_0" },
+      "5 or 4 bits a weight. int8, in a directory: as `--dtype int8` of the other commands holds them; gram alone "
+      "reads it, and opens it at once.", "f32|bf16|f16|q8_0|q5_1|q5_0|q4_1|q4_0|int8" },
     { "quiet", 'q', POPT_ARG_NONE, &cli_quiet, 0, "Say nothing but errors.", NULL },
     CLI_TABLE_END
 };
@@ -52,6 +53,7 @@ const cli_command cli_convert = {
     "What the other format has no form for is refused in one sentence: a tokenizer that GGUF has no name for, a head "
     "that llama.cpp does not compute. What was written is opened again and compared before the command ends.",
     "gram convert ./judge --out judge.gguf --dtype q8_0\n"
-    "gram convert SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2/",
+    "gram convert SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2/\n"
+    "gram convert ./judge --out ./judge-int8 --dtype int8",
     1, 1, opts, run
 };

@@ -21,9 +21,10 @@ static long long batch_tokens, max_tokens;
 
 struct poptOption cli_run_table[] = {
     { "dtype", 'd', POPT_ARG_STRING, &dtype, 0,
-      "Hold and multiply weights as f32 (the default), hold them as bf16, or use 8-bit integers. A CPU with "
-      "AVX512_BF16 or AMX also multiplies in bf16, so its numbers differ from those of one without; GRAM_CPU=vnni "
-      "forces the latter's, and `gram info --dtype bf16` says what is done here.", "f32|bf16|int8" },
+      "Hold and multiply weights as f32 (the default, but for a model that gram convert wrote in int8), hold them as "
+      "bf16, or use 8-bit integers. A CPU with AVX512_BF16 or AMX also multiplies in bf16, so its numbers differ from "
+      "those of one without; GRAM_CPU=vnni forces the latter's, and `gram info --dtype bf16` says what is done here.",
+      "f32|bf16|int8" },
     { "base", '\0', POPT_ARG_STRING, &base, 0,
       "Where the base model of a LoRA adapter is (default: where the adapter says; one in a GGUF file does not).",
       "PATH" },
@@ -336,7 +337,7 @@ static int read_model_options(gram_options *out)
     out->threads = threads;
     out->device = cli_device;
     out->lambda = lambda;
-    out->dtype = (gram_dtype)as_dtype;                  /* both enums are in the order of the table's words */
+    out->dtype = dtype ? (gram_dtype)as_dtype : GRAM_DTYPE_AUTO;    /* the enums are in the order of the words */
     out->truncate = (gram_truncate)as_truncate;
     out->max_tokens = (size_t)max_tokens;
     out->batch_tokens = (size_t)batch_tokens;

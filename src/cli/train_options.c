@@ -153,6 +153,8 @@ static int fill_options(gram_train_options *o, gram_stage stage)
     rc = take_options(o, stage);
     if (!rc)
         rc = cli_model_options(&o->model);
+    if (o->model.dtype == GRAM_DTYPE_AUTO)      /* what is trained is stored as it is said, and learns in float32 */
+        o->model.dtype = GRAM_F32;
     if (!rc && !out && !check_gradients)
         rc = cli_usage("--out is missing: the directory that the trained model goes to");
     o->check_gradients = check_gradients ? on_gradient : NULL;

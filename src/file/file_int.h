@@ -40,6 +40,13 @@ gram_status gr_adapter_gguf_is(bool *yes, const char *path, gram_err *err);
 gram_status gr_adapter_gguf_open(struct gr_adapter *a, gram_err *err);
 
 const char *gr_st_path(const gr_st *st);
+const gr_names *gr_st_packed(const gr_st *st);
+
+/* names.c: the digest of a packed file, of a tensor what it is, and then all bytes of a vector, or the first and the
+ * last piece of what is none. */
+uint64_t gr_digest_tensor(uint64_t h, const gr_named *t);
+uint64_t gr_digest_values(uint64_t h, const gr_named *t, const void *p);
+uint64_t gr_digest_piece(uint64_t h, const void *p, size_t n);
 uint64_t gr_st_file_bytes(const gr_st *st);
 void gr_st_release(const gr_st *st);
 

@@ -156,7 +156,7 @@ gram_status gr_gguf_write(const char *path, const gr_keys *k, const gr_planned *
     if (!rc)
         rc = pad(o, head.bytes.n, err);
     for (size_t i = 0; i < n && !rc; i++) {
-        rc = gr_rows_write(o, path, t, i, row, arg, err);
+        rc = gr_rows_write(o, path, t, i, row, arg, NULL, err);
         if (!rc)
             rc = pad(o, gr_planned_bytes(&t[i]), err);
     }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <jansson.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "file/file_int.h"
@@ -107,6 +108,39 @@ gr_tensor gr_named_tensor(const gr_named *t)
         out.rows *= t->dim[i];
     return out;
 }
+
+/* ---- Digests of packed files ------------------------------------------------------------------------- */
+
+uint64_t gr_digest_tensor(uint64_t h, const gr_named *t)
+{
+    const char *type = t->packed ? "I8" : gr_dtype_name(t->type);
+    uint64_t what[1 + GR_COUNT(t->dim)] = { t->n_dims };
+
+    for (size_t i = 0; i < t->n_dims; i++)
+        what[1 + i] = t->dim[i];
+    h = gr_digest(h, t->name, strlen(t->name) + 1);
+    h = gr_digest(h, type, strlen(type) + 1);
+    return gr_digest(h, what, sizeof what);
+}
+
+uint64_t gr_digest_piece(uint64_t h, const void *p, size_t n)
+{
+    h = gr_digest_words(h, p, n / sizeof(uint32_t));
+    return gr_digest(h, (const char *)p + n - n % sizeof(uint32_t), n % sizeof(uint32_t));
+}
+
+uint64_t gr_digest_values(uint64_t h, const gr_named *t, const void *p)
+{
+    enum { PIECE = 4096 };
+    size_t rows = gr_named_tensor(t).rows, n = t->packed ? gr_min(PIECE, t->bytes) : rows ? t->bytes / rows : 0;
+
+    if (!t->packed && t->n_dims < 2)
+        return gr_digest(h, p, t->bytes);
+    h = gr_digest_piece(h, p, n);
+    return gr_digest_piece(h, (const char *)p + t->bytes - n, n);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------------- */
 
 gram_status gr_json_parse(json_t **out, const char *name, const char *text, size_t n, gram_err *err)
 {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <jansson.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "file/file_int.h"
 
@@ -20,6 +21,8 @@ struct gr_st {
     gr_map map;
     json_t *header;                 /* its keys are the tensors' names */
     gr_names names;
+    bool ours;                      /* __metadata__ say that gram packed it: weights.h */
+    gr_names packed;
     void **copy;                    /* [names.n]: NULL, or the tensor where the file's place did not suit it */
 };
 
@@ -58,6 +61,16 @@ static gram_status read_shape(gr_named *t, const gr_st *st, const json_t *shape,
     return GRAM_OK;
 }
 
+/* Bytes that are packed have one dimension, and lie where products can read them. */
+static gram_status take_packed(gr_named *t, const gr_st *st, gram_err *err)
+{
+    t->bytes = t->dim[0];
+    if (t->n_dims != 1)
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\" of I8 has %zu dimensions, 1 wanted", st->path, t->name,
+                       t->n_dims);
+    return GRAM_OK;
+}
+
 /* One entry of the header; data and its size are what follows the header. */
 static gram_status read_tensor(gr_named *t, const gr_st *st, const char *name, json_t *v, const unsigned char *data,
                                size_t size, gram_err *err)
@@ -70,15 +83,20 @@ static gram_status read_tensor(gr_named *t, const gr_st *st, const char *name, j
     t->name = name;
     if (!dtype)
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\" has no dtype", st->path, name);
-    if (!dtype_of(dtype, &t->type))
+    t->packed = st->ours && !strcmp(dtype, "I8");
+    if (!t->packed && !dtype_of(dtype, &t->type))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is %s; F32, F16 and BF16 are supported", st->path,
                        name, dtype);
     rc = read_shape(t, st, json_object_get(v, "shape"), err);
     if (rc)
         return rc;
-    if (!gr_named_bytes(t, &t->bytes))
+    if (t->packed)
+        rc = take_packed(t, st, err);
+    else if (!gr_named_bytes(t, &t->bytes))
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": its shape has more values than memory has", st->path,
                        name);
+    if (rc)
+        return rc;
     if (json_array_size(range) != 2 || !read_size(json_array_get(range, 0), &begin) ||
         !read_size(json_array_get(range, 1), &end))
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": data_offsets are not two offsets", st->path, name);
@@ -89,7 +107,47 @@ static gram_status read_tensor(gr_named *t, const gr_st *st, const char *name, j
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": %" PRIu64 " bytes wanted for its shape, found %zu",
                        st->path, name, t->bytes, end - begin);
     t->data = data + begin;
+    if (t->packed && strcmp(name, GR_PACKED_DIGEST) && (uintptr_t)t->data % GR_ALIGN)
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\" does not begin at a multiple of %d bytes", st->path, name,
+                       GR_ALIGN);
     return GRAM_OK;
+}
+
+/* The last tensor is the digest of all before it. */
+static gram_status check_digest(const gr_st *st, gram_err *err)
+{
+    const gr_named *last = st->names.n ? &st->names.t[st->names.n - 1] : NULL;
+    uint64_t h = GR_DIGEST, want;
+
+    if (!last || strcmp(last->name, GR_PACKED_DIGEST) || last->bytes != sizeof want)
+        return gr_fail(err, GRAM_EFORMAT, "%s: its last tensor is not " GR_PACKED_DIGEST ", of %zu bytes", st->path,
+                       sizeof want);
+    for (const gr_named *t = st->names.t; t < last; t++)
+        h = gr_digest_values(gr_digest_tensor(h, t), t, t->data);
+    memcpy(&want, last->data, sizeof want);
+    if (h != want)
+        return gr_fail(err, GRAM_EFORMAT, "%s: its weights are not those that gram convert wrote: their digest is "
+                       "%016" PRIx64 ", wanted %016" PRIx64, st->path, h, want);
+    return GRAM_OK;
+}
+
+/* What is packed gets a list of its own. */
+static gram_status take_apart(gr_st *st, gram_err *err)
+{
+    size_t kept = 0;
+
+    st->packed.t = gr_calloc(st->names.n, sizeof *st->packed.t);
+    if (!st->packed.t)
+        return gr_nomem(err, st->path);
+    for (size_t i = 0; i + 1 < st->names.n; i++)
+        if (st->names.t[i].packed)
+            st->packed.t[st->packed.n++] = st->names.t[i];
+        else
+            st->names.t[kept++] = st->names.t[i];
+    st->names.n = kept;
+    free(st->names.by_name);
+    st->names.by_name = NULL;
+    return gr_names_index(&st->names, st->path, err);
 }
 
 static gram_status read_header(gr_st *st, size_t n, gram_err *err)
@@ -105,6 +163,8 @@ static gram_status read_header(gr_st *st, size_t n, gram_err *err)
     rc = gr_json_parse(&st->header, st->path, text, n, err);
     if (rc)
         return rc;
+    name = json_string_value(json_object_get(json_object_get(st->header, "__metadata__"), "format"));
+    st->ours = name && !strcmp(name, GR_PACKED_FORMAT);
     st->names.t = gr_calloc(json_object_size(st->header), sizeof *st->names.t);
     if (!st->names.t)
         return gr_nomem(err, st->path);
@@ -122,7 +182,11 @@ static gram_status read_header(gr_st *st, size_t n, gram_err *err)
     if (!rc && sum != size)                 /* apart, inside and as long as the whole: nothing is hidden */
         rc = gr_fail(err, GRAM_EFORMAT, "%s: %zu bytes follow the header, its tensors are %" PRIu64, st->path, size,
                      sum);
-    return rc;
+    if (!rc && st->ours)
+        rc = check_digest(st, err);
+    if (!rc && st->ours)
+        rc = take_apart(st, err);
+    return !rc && st->ours ? gr_names_index(&st->packed, st->path, err) : rc;
 }
 
 static gram_status copy_unaligned(gr_st *st, gram_err *err)
@@ -196,6 +260,7 @@ void gr_st_close(gr_st *st)
         free(st->copy[i]);
     free(st->copy);
     gr_names_clear(&st->names);
+    gr_names_clear(&st->packed);
     json_decref(st->header);
     gr_map_close(&st->map);
     free(st->path);
@@ -215,6 +280,11 @@ const gr_named *gr_st_at(const gr_st *st, size_t i)
 const gr_named *gr_st_find(const gr_st *st, const char *name)
 {
     return gr_names_find(&st->names, name);
+}
+
+const gr_names *gr_st_packed(const gr_st *st)
+{
+    return &st->packed;
 }
 
 const char *gr_st_path(const gr_st *st)

@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "file/config.h"
@@ -30,24 +31,25 @@ static bool add_tensor(json_t *header, const char *prefix, const gr_planned *t, 
     static const char *const type[] = { [GR_F32] = "F32", [GR_F16] = "F16", [GR_BF16] = "BF16" };
     gr_buf name = { 0 };
     uint64_t from = *at;
-    json_t *shape = t->flat ? json_pack("[I]", (json_int_t)(t->rows * t->cols))
-                            : json_pack("[I,I]", (json_int_t)t->rows, (json_int_t)t->cols), *v;
+    json_t *shape = t->packed ? json_pack("[I]", (json_int_t)t->packed)
+                    : t->flat ? json_pack("[I]", (json_int_t)(t->rows * t->cols))
+                              : json_pack("[I,I]", (json_int_t)t->rows, (json_int_t)t->cols), *v;
     bool ok;
 
     *at += gr_planned_bytes(t);
-    v = json_pack("{s:s,s:o,s:[I,I]}", "dtype", type[t->type], "shape", shape, "data_offsets", (json_int_t)from,
-                  (json_int_t)*at);
+    v = json_pack("{s:s,s:o,s:[I,I]}", "dtype", t->packed ? "I8" : type[t->type], "shape", shape, "data_offsets",
+                  (json_int_t)from, (json_int_t)*at);
     ok = gr_buf_puts(&name, prefix) && gr_buf_puts(&name, t->name) && !json_object_set(header, name.p, v);
     json_decref(v);
     gr_buf_clear(&name);
     return ok;
 }
 
-/* The length, and the header filled up with spaces so that the numbers after it are aligned. Takes header over, which
- * is NULL where memory ran out. */
-static gram_status write_header(gr_out *o, const char *path, json_t *header, gram_err *err)
+/* The length, and the header filled up with spaces so that the numbers after it are at a multiple of `align`, of 8 or
+ * GR_ALIGN. Takes header over, which is NULL where memory ran out. */
+static gram_status write_header(gr_out *o, const char *path, json_t *header, size_t align, gram_err *err)
 {
-    static const char space[8] = "        ";
+    char space[GR_ALIGN];
     char *text = gr_json_text(header, JSON_COMPACT);
     uint64_t bytes;
     gram_status rc;
@@ -55,7 +57,8 @@ static gram_status write_header(gr_out *o, const char *path, json_t *header, gra
     json_decref(header);
     if (!text)
         return gr_nomem(err, path);
-    bytes = gr_round_up(strlen(text), sizeof space);
+    memset(space, ' ', sizeof space);
+    bytes = gr_round_up(sizeof bytes + strlen(text), align) - sizeof bytes;
     rc = gr_out_write(o, &bytes, sizeof bytes, err);        /* little-endian, as every machine that this builds on */
     if (!rc)
         rc = gr_out_write(o, text, strlen(text), err);
@@ -74,14 +77,32 @@ static json_t *header_of(const gr_saved *saved, const gr_planned *planned, size_
 
     for (size_t i = 0; i < n && ok; i++) {
         const gr_saved *s = saved ? &saved[i] : NULL;
-        gr_planned p = s ? (gr_planned){ .name = s->name, .type = GR_F32, .rows = s->rows, .cols = s->cols,
-                                         .flat = s->rows == 1 && !s->matrix } : planned[i];
+        gr_planned p = s ? (gr_planned){ .name = s->name, .type = s->half ? GR_BF16 : GR_F32, .rows = s->rows,
+                                         .cols = s->cols, .flat = s->rows == 1 && !s->matrix } : planned[i];
         ok = add_tensor(header, s ? s->prefix : "", &p, &at);
     }
     if (ok)
         return header;
     json_decref(header);
     return NULL;
+}
+
+static gram_status write_saved(gr_out *o, const gr_saved *t, gram_err *err)
+{
+    enum { SOME = 1024 };
+    size_t count = t->rows * t->cols;
+    uint16_t half[SOME];
+    gram_status rc = GRAM_OK;
+
+    if (!t->half)
+        return gr_out_write(o, t->data, count * sizeof *t->data, err);
+    for (size_t k = 0, n; k < count && !rc; k += n) {
+        n = gr_min(SOME, count - k);
+        for (size_t i = 0; i < n; i++)
+            half[i] = gr_bf16(t->data[k + i]);
+        rc = gr_out_write(o, half, n * sizeof *half, err);
+    }
+    return rc;
 }
 
 gram_status gr_st_write_as_it_comes(const char *path, const gr_saved *t, size_t n, const gr_meta *meta, size_t n_meta,
@@ -91,11 +112,11 @@ gram_status gr_st_write_as_it_comes(const char *path, const gr_saved *t, size_t 
     gram_status rc = gr_out_open(&o, path, false, err);
 
     if (!rc)
-        rc = write_header(o, path, header_of(t, NULL, n, meta, n_meta), err);
+        rc = write_header(o, path, header_of(t, NULL, n, meta, n_meta), 8, err);
     for (size_t i = 0; i < n && !rc; i++) {
         rc = fn ? fn(arg, i, err) : GRAM_OK;
         if (!rc)
-            rc = gr_out_write(o, t[i].data, t[i].rows * t[i].cols * sizeof *t[i].data, err);
+            rc = write_saved(o, &t[i], err);
     }
     if (!rc)
         rc = gr_out_commit(o, err);
@@ -113,12 +134,14 @@ uint64_t gr_planned_bytes(const gr_planned *t)
 {
     size_t row = 0;
 
+    if (t->packed)
+        return t->packed;
     gr_dtype_row_bytes(t->type, t->cols, &row);         /* of a tensor that memory or a file holds: it does not wrap */
     return (uint64_t)row * t->rows;
 }
 
 gram_status gr_rows_write(gr_out *o, const char *path, const gr_planned *t, size_t i, gr_row_fn *row, void *arg,
-                          gram_err *err)
+                          uint64_t *digest, gram_err *err)
 {
     size_t bytes = 0;
     float *x = gr_alloc_aligned(t[i].cols, sizeof *x);
@@ -136,6 +159,10 @@ gram_status gr_rows_write(gr_out *o, const char *path, const gr_planned *t, size
         else
             rc = gr_fail(err, GRAM_EFORMAT, "%s: not written: row %zu of tensor %s has a value that %s does not hold",
                          path, r, t[i].name, gr_dtype_name(t[i].type));
+        if (digest && t[i].flat)
+            *digest = gr_digest(*digest, out, bytes);
+        for (size_t k = (r == 0) + (r + 1 == t[i].rows); digest && !t[i].flat && k > 0; k--)
+            *digest = gr_digest_piece(*digest, out, bytes);
     }
     free(x);
     free(out);
@@ -149,12 +176,65 @@ gram_status gr_st_write_rows(const char *path, const gr_planned *t, size_t n, co
     gram_status rc = gr_out_open(&o, path, false, err);
 
     if (!rc)
-        rc = write_header(o, path, header_of(NULL, t, n, meta, n_meta), err);
+        rc = write_header(o, path, header_of(NULL, t, n, meta, n_meta), 8, err);
     for (size_t i = 0; i < n && !rc; i++)
-        rc = gr_rows_write(o, path, t, i, row, arg, err);
+        rc = gr_rows_write(o, path, t, i, row, arg, NULL, err);
     if (!rc)
         rc = gr_out_commit(o, err);
     gr_out_close(o);
+    return rc;
+}
+
+/* One that is packed; both pieces of it are in the digest. */
+static gram_status write_pack(gr_out *o, const char *path, const gr_named *t, size_t i, gr_pack_fn *pack, void *arg,
+                              uint64_t *digest, gram_err *err)
+{
+    char *p = gr_alloc_aligned(t->bytes, 1);
+    gram_status rc = p ? pack(arg, i, p, err) : gr_nomem(err, path);
+
+    if (!rc) {
+        *digest = gr_digest_values(*digest, t, p);
+        rc = gr_out_write(o, p, t->bytes, err);
+    }
+    free(p);
+    return rc;
+}
+
+static gr_named named(const gr_planned *t)
+{
+    bool flat = t->packed || t->flat;
+
+    return (gr_named){ .name = t->name, .type = t->type, .n_dims = flat ? 1 : 2, .packed = t->packed > 0,
+                       .dim = { t->packed ? t->packed : flat ? t->rows * t->cols : t->rows, flat ? 0 : t->cols },
+                       .bytes = gr_planned_bytes(t) };
+}
+
+gram_status gr_st_write_packed(const char *path, const gr_planned *t, size_t n, gr_row_fn *row, gr_pack_fn *pack,
+                               void *arg, gram_err *err)
+{
+    static const gr_meta meta = { "format", GR_PACKED_FORMAT };
+    gr_planned *all = gr_calloc(n + 1, sizeof *all);
+    uint64_t digest = GR_DIGEST;
+    gr_out *o = NULL;
+    gram_status rc = all ? gr_out_open(&o, path, false, err) : gr_nomem(err, path);
+
+    if (!rc) {
+        memcpy(all, t, n * sizeof *all);
+        all[n] = (gr_planned){ .name = GR_PACKED_DIGEST, .packed = sizeof digest };
+        rc = write_header(o, path, header_of(NULL, all, n + 1, &meta, 1), GR_ALIGN, err);
+    }
+    for (size_t i = 0; i < n && !rc; i++) {
+        const gr_named as = named(&t[i]);
+        digest = gr_digest_tensor(digest, &as);
+        rc = as.packed ? write_pack(o, path, &as, i, pack, arg, &digest, err)
+                       : gr_rows_write(o, path, t, i, row, arg, &digest, err);
+    }
+    if (!rc)
+        rc = gr_out_write(o, &digest, sizeof digest, err);
+    if (!rc)
+        rc = gr_out_commit(o, err);
+    gr_out_close(o);
+    free(all);
     return rc;
 }
 

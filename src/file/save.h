@@ -6,8 +6,8 @@
 #include "tensor/dtype.h"
 
 /* A tensor to be written: float32, [rows, cols], or [cols] where rows == 1 and it is no `matrix`. The name is `prefix`
- * and `name`. */
-typedef struct { const char *prefix, *name; const float *data; size_t rows, cols; bool matrix; } gr_saved;
+ * and `name`. half: in bfloat16, which its values are. */
+typedef struct { const char *prefix, *name; const float *data; size_t rows, cols; bool matrix, half; } gr_saved;
 
 /* A .safetensors file, which appears under its name only when it is whole. key and value, n_meta of them, are its
  * __metadata__. */
@@ -15,16 +15,27 @@ typedef struct { const char *key, *value; } gr_meta;
 gram_status gr_st_write(const char *path, const gr_saved *t, size_t n, const gr_meta *meta, size_t n_meta,
                         gram_err *err);
 /* A tensor that is written row by row, in a type that gr_quantizes(): [rows, cols], or [rows * cols] where flat; in a
- * GGUF with deep > 0 [deep, rows / deep, cols]. */
-typedef struct { const char *name; gr_dtype type; size_t rows, cols; bool flat; size_t deep; } gr_planned;
+ * GGUF with deep > 0 [deep, rows / deep, cols]. packed > 0: so many bytes, written at once, and no type or shape. */
+typedef struct {
+    const char *name;
+    gr_dtype type;
+    size_t rows, cols;
+    bool flat;
+    size_t deep;
+    uint64_t packed;
+} gr_planned;
 typedef void gr_row_fn(void *arg, size_t tensor, size_t row, float *out);       /* out[cols] */
 uint64_t gr_planned_bytes(const gr_planned *t);
 gram_status gr_st_write_rows(const char *path, const gr_planned *t, size_t n, const gr_meta *meta, size_t n_meta,
                              gr_row_fn *row, void *arg, gram_err *err);
-/* The bytes of one of them to a file that is being written. */
+/* The bytes of one of them to a file that is being written; of the first and the last row, *digest where not NULL. */
 struct gr_out;
 gram_status gr_rows_write(struct gr_out *o, const char *path, const gr_planned *t, size_t i, gr_row_fn *row, void *arg,
-                          gram_err *err);
+                          uint64_t *digest, gram_err *err);
+/* A file that gram alone reads: weights.h. The tensors that are packed come first; pack() makes their bytes. */
+typedef gram_status gr_pack_fn(void *arg, size_t tensor, void *out, gram_err *err);
+gram_status gr_st_write_packed(const char *path, const gr_planned *t, size_t n, gr_row_fn *row, gr_pack_fn *pack,
+                               void *arg, gram_err *err);
 
 /* The same, where fn is called before tensor i is written, and may only then bring its numbers to their place. */
 typedef gram_status gr_saving_fn(void *arg, size_t i, gram_err *err);

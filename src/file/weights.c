@@ -206,16 +206,34 @@ out:
     return rc;
 }
 
+/* A directory that gram convert wrote. */
+static gram_status open_packed(gr_weights *w, gram_err *err)
+{
+    static const char *const name[] = { GR_PACKED_WEIGHTS };
+    gram_status rc = open_shards(w, name, 1, err);
+
+    if (!rc && gr_weights_packed_count(w) == 0)
+        rc = gr_fail(err, GRAM_EFORMAT, "%s/" GR_PACKED_WEIGHTS ": no weights of 8 bits that gram convert wrote are in "
+                     "it", w->path);
+    return rc;
+}
+
 static gram_status open_dir(gr_weights *w, gram_err *err)
 {
     static const char *const single[] = { "model.safetensors", GR_VALUE_HEAD };
+    char *packed = gr_path_join(w->path, GR_PACKED_WEIGHTS);
     char *one = gr_path_join(w->path, single[0]);
     char *index = gr_path_join(w->path, "model.safetensors.index.json");
     char *pickle = gr_path_join(w->path, "pytorch_model.bin");
     gram_status rc;
 
-    if (!one || !index || !pickle)
+    if (!one || !index || !pickle || !packed)
         rc = gr_nomem(err, w->path);
+    else if (gr_path_exists(packed) && (gr_path_exists(one) || gr_path_exists(index)))
+        rc = gr_fail(err, GRAM_EARG, "%s: both " GR_PACKED_WEIGHTS " and other weights are there: a directory has one "
+                     "model", w->path);
+    else if (gr_path_exists(packed))
+        rc = open_packed(w, err);
     else if (gr_path_exists(one))
         rc = open_shards(w, single, has_value_head(w) ? 2 : 1, err);
     else if (gr_path_exists(index))
@@ -227,6 +245,7 @@ static gram_status open_dir(gr_weights *w, gram_err *err)
     free(one);
     free(index);
     free(pickle);
+    free(packed);
     return rc;
 }
 
@@ -299,6 +318,29 @@ const gr_named *gr_weights_at(const gr_weights *w, size_t i)
     return &names_of(w)->t[i];
 }
 
+/* A directory has one such file at most. */
+static const gr_names *packed_of(const gr_weights *w)
+{
+    static const gr_names none;
+
+    return w->n_st ? gr_st_packed(w->st[0]) : &none;
+}
+
+size_t gr_weights_packed_count(const gr_weights *w)
+{
+    return packed_of(w)->n;
+}
+
+const gr_named *gr_weights_packed_at(const gr_weights *w, size_t i)
+{
+    return &packed_of(w)->t[i];
+}
+
+const gr_named *gr_weights_packed(const gr_weights *w, const char *name)
+{
+    return gr_names_find(packed_of(w), name);
+}
+
 uint64_t gr_weights_file_bytes(const gr_weights *w)
 {
     uint64_t bytes = w->gguf ? gr_gguf_file_bytes(w->gguf) : 0;
@@ -321,6 +363,10 @@ uint64_t gr_weights_digest(const gr_weights *w)
         h = gr_digest(h, &t->type, sizeof t->type);
         h = gr_digest(h, t->dim, t->n_dims * sizeof t->dim[0]);
         h = gr_digest(h, t->data, t->bytes < FIRST ? t->bytes : FIRST);
+    }
+    for (size_t i = 0; i < gr_weights_packed_count(w); i++) {
+        const gr_named *t = gr_weights_packed_at(w, i);
+        h = gr_digest(gr_digest_tensor(h, t), t->data, t->bytes < FIRST ? t->bytes : FIRST);
     }
     return h;
 }

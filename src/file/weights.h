@@ -15,6 +15,7 @@ typedef struct {
     const void *data;           /* aligned for its elements, GGUF's blocks to 8 bytes: where a safetensors file
                                  * is not (which is legal), the tensor is a copy in memory */
     uint64_t bytes;
+    bool packed;                /* bytes without a type that gram alone knows: gr_weights_packed() */
 } gr_named;
 
 /* The same as rows: dim[0] x ... x dim[n_dims-2] of them. A scalar is one row of one value. */
@@ -27,9 +28,17 @@ size_t gr_st_count(const gr_st *st);
 const gr_named *gr_st_at(const gr_st *st, size_t i);
 const gr_named *gr_st_find(const gr_st *st, const char *name);          /* NULL: none */
 
+/* A safetensors file whose __metadata__ say "format": GR_PACKED_FORMAT may hold weights that gram itself laid out
+ * (op/packed.h), as tensors of I8 that begin at multiples of GR_ALIGN. They are on no list of tensors here but their
+ * own. The last one, GR_PACKED_DIGEST, is the digest of all others: of names, types and shapes, of vectors, and of what
+ * is none of the first and the last row, or 4096 bytes. */
+#define GR_PACKED_FORMAT "gram-int8"
+#define GR_PACKED_DIGEST "gram.digest"
+#define GR_PACKED_WEIGHTS "model.int8.safetensors"
+
 /* A Hugging Face directory's weights: model.safetensors, or the shards that model.safetensors.index.json
- * names; and value_head.safetensors, where a trainer left a head beside them. A tensor found twice, or missing from its
- * shard, is an error. */
+ * names, or GR_PACKED_WEIGHTS; and value_head.safetensors, where a trainer left a head beside the first two. A tensor
+ * found twice, or missing from its shard, is an error. */
 #define GR_VALUE_HEAD "value_head.safetensors"
 typedef struct gr_weights gr_weights;
 gram_status gr_weights_open_dir(gr_weights **out, const char *dir, gram_err *err);
@@ -40,6 +49,10 @@ const char *gr_weights_path(const gr_weights *w);                       /* for e
 const gr_named *gr_weights_find(const gr_weights *w, const char *name); /* NULL: none */
 size_t gr_weights_count(const gr_weights *w);
 const gr_named *gr_weights_at(const gr_weights *w, size_t i);
+/* Weights that gram laid out: 0 of a model that gram did not quantise; and the one of a name, or NULL. */
+size_t gr_weights_packed_count(const gr_weights *w);
+const gr_named *gr_weights_packed_at(const gr_weights *w, size_t i);
+const gr_named *gr_weights_packed(const gr_weights *w, const char *name);
 uint64_t gr_weights_file_bytes(const gr_weights *w);
 /* Gives back the pages of the file that were read so far; they are read again when they are needed. */
 void gr_weights_release(const gr_weights *w);

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "model/bind_int.h"
 #include "op/digits.h"
+#include "op/packed.h"
 
 gram_status gr_bind_settle(const gr_model *m, void **p, size_t bytes, gram_err *err)
 {
@@ -301,13 +302,52 @@ static uint64_t tensor_bytes(const gr_tensor *t)
     return (uint64_t)t->rows * row;
 }
 
+/* The matrix that gram packed, or NULL. */
+static const gr_named *packed_of(const struct binder *b, gr_tensor_kind slot, size_t layer)
+{
+    char full[128];
+
+    if (mode_of(b, slot, layer) != GR_LINEAR_INT8)
+        return NULL;
+    gr_bind_name_in(b->m, GR_AS_LLAMA, full, sizeof full, slot, layer, GR_PACKED_PART);
+    return gr_weights_packed(b->m->file, full);
+}
+
+static gram_status packed_linear(struct binder *b, const gr_named *t, gr_tensor_kind slot, size_t layer, float **bias,
+                                 size_t rows, size_t cols)
+{
+    struct matrix *mat = gr_bind_mat_of(b->m, slot, layer);
+    char what[512];
+    gr_packed w;
+    gram_status rc;
+
+    snprintf(what, sizeof what, "%s: tensor %s", gr_weights_path(b->m->file), t->name);
+    rc = gr_packed_read(&w, what, t->data, t->bytes, b->err);
+    if (!rc && (w.O != rows || w.K != cols))
+        rc = gr_fail(b->err, GRAM_EFORMAT, "%s: wanted [%zu, %zu], found [%zu, %zu]", what, rows, cols, w.O, w.K);
+    if (!rc && bias)
+        rc = vector(b, bias, slot, layer, "bias", rows);
+    if (!rc)
+        rc = gr_linear_open_packed(&mat->l, b->m->on, &w, bias ? *bias : NULL, b->err);
+    if (!rc)
+        b->m->bytes += gr_linear_bytes(mat->l);
+    b->packed++;
+    return rc;
+}
+
 static gram_status linear(struct binder *b, gr_tensor_kind slot, size_t layer, float **bias,
                           size_t rows, size_t cols)
 {
     gr_tensor t;
     struct matrix *mat = gr_bind_mat_of(b->m, slot, layer);
-    gram_status rc = gr_bind_find(b, slot, layer, "weight", rows, cols, &t);
+    const gr_named *packed = packed_of(b, slot, layer);
+    gram_status rc;
 
+    if (packed)
+        return packed_linear(b, packed, slot, layer, bias, rows, cols);
+    rc = gr_bind_find(b, slot, layer, "weight", rows, cols, &t);
+    if (!rc && b->list)
+        b->list->t[b->list->n - 1].int8 = mode_of(b, slot, layer) == GR_LINEAR_INT8;
     if (!rc && b->m->writable)
         mat->w = t.data;
     if (!rc && b->adapter)
@@ -405,6 +445,10 @@ static gram_status check_unknown(struct binder *b)
     gr_head_part part;
     char full[128];
 
+    if (b->packed < gr_weights_packed_count(w))
+        return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: %zu weights of 8 bits that %s has no use for",
+                       gr_weights_path(w), gr_weights_packed_count(w) - b->packed,
+                       gr_arch_name(b->m->cfg.architecture));
     for (size_t i = 0; i < gr_weights_count(w); i++)
         idle += is_idle(b, gr_weights_at(w, i)->name);
     if (b->m->cfg.tied_head || !b->m->cfg.words) {      /* many files save the tied head again */
@@ -481,6 +525,18 @@ static gram_status hold_table(gr_model *m, gram_err *err)
     return rc;
 }
 
+/* What is packed is used as it is, or not at all. */
+static gram_status check_packed(const struct binder *b)
+{
+    const gr_weights *w = b->m->file;
+
+    if (gr_weights_packed_count(w) == 0 || (b->mode == GR_LINEAR_INT8 && !b->m->writable && !b->adapter && !b->list))
+        return GRAM_OK;
+    return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: gram convert wrote its weights in 8 bits: they are read with the "
+                   "dtype int8, which has to be asked for, and neither trained, merged, converted nor given an adapter",
+                   gr_weights_path(w));
+}
+
 static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w, const gr_adapter *a, gr_config *cfg,
                               gr_linear_mode mode, gr_model_use use, struct list *list, gram_err *err)
 {
@@ -501,7 +557,9 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
     *cfg = (gr_config){ 0 };
     m->file = w;
     m->nested = m->cfg.prefix[0] && gr_weights_find(w, GR_NESTED "embed_tokens.weight");
-    rc = open_layers(m, err);
+    rc = check_packed(&b);
+    if (!rc)
+        rc = open_layers(m, err);
     if (rc)
         goto out;
     rc = gr_bind_find(&b, GR_T_EMBED, 0, "weight", m->cfg.vocabulary, m->cfg.width, &m->embed);
@@ -562,7 +620,7 @@ gram_status gr_model_stored(gr_stored **out, size_t *n, const gr_weights *w, gr_
 {
     struct list list = { 0 };
     gr_model *m;
-    gram_status rc = open_model(&m, NULL, w, NULL, cfg, GR_LINEAR_KEEP, GR_MODEL_FIXED, &list, err);
+    gram_status rc = open_model(&m, NULL, w, NULL, cfg, GR_LINEAR_INT8, GR_MODEL_FIXED, &list, err);
 
     gr_model_close(m);
     if (rc) {

@@ -11,6 +11,7 @@ struct binder {
     gr_model *m;
     gr_linear_mode mode;
     size_t bound;               /* tensors asked for and found */
+    size_t packed;              /* the same of those that gram laid out */
     gram_err *err;
     const gr_adapter *adapter;  /* folded into the matrices; NULL: none */
     bool exact;                 /* model.h's GR_MODEL_EXACT */

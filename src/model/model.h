@@ -25,10 +25,12 @@
 #include "tensor/param.h"
 
 typedef struct gr_model gr_model;
+#define GR_PACKED_PART "int8"
 
 /* Binds the tensors of w to the architecture that *cfg says, for use on d; takes *cfg over (also on failure) and
- * borrows w and d, which must live longer. A tensor that is missing, of a wrong shape, or that the architecture does
- * not know fails by name. */
+ * borrows w and d, which must live longer. A file whose weights gram packed in 8 bits is for GR_LINEAR_INT8 alone, as
+ * it is; its matrices are called GR_PACKED_PART in place of "weight". A tensor that is missing, of a wrong shape, or
+ * that the architecture does not know fails by name. */
 gram_status gr_model_open(gr_model **out, gr_device *d, const gr_weights *w, gr_config *cfg, gr_linear_mode mode,
                           gram_err *err);
 /* The same with every tensor copied into float32 memory that may be written, in the form of a Hugging Face checkpoint
@@ -63,6 +65,7 @@ typedef struct {
     gr_fused in;                        /* take > 0: t begins a tensor that holds others too */
     size_t experts;                     /* of a layer, whose matrices have one name in a GGUF and follow here; or 0 */
     bool permuted;                      /* the file is such a GGUF */
+    bool int8;                          /* a matrix that a model opened in int8 has in 8 bits */
     bool gemma_norm, plus_one;          /* a norm, of which a Hugging Face Gemma holds w - 1; this file holds w */
 } gr_stored;
 /* The tensors that gr_model_open() would bind, checked as it checks them; *out is free()d. Takes *cfg over. */

@@ -10,9 +10,6 @@
 #include <dnnl_version.h>
 
 typedef dnnl_memory_desc_t gr_md;
-/* n inner blocks, how large and of which dimension each is; of the matrix of blocks the strides, and what it is filled
- * up to. */
-typedef struct { int n; const dnnl_dim_t *size, *which, *stride, *padded; } gr_blocks;
 
 #if DNNL_VERSION_MAJOR >= 3
 #define GR_MD(m) (m)                        /* as oneDNN's functions take it */
@@ -54,24 +51,6 @@ static inline dnnl_status_t gr_add_to_y(dnnl_post_ops_t ops)
 {
     return dnnl_post_ops_append_sum(ops, 1, 0, dnnl_data_type_undef);
 }
-
-/* How a matrix is cut into blocks; false where it is not. */
-static inline bool gr_md_blocks(gr_blocks *b, const gr_md *m)
-{
-    dnnl_format_kind_t kind;
-    int n;
-    dnnl_dims_t *size, *which, *stride, *padded;
-
-    if (dnnl_memory_desc_query(*m, dnnl_query_format_kind, &kind) || kind != dnnl_blocked ||
-        dnnl_memory_desc_query(*m, dnnl_query_inner_nblks_s32, &n) ||
-        dnnl_memory_desc_query(*m, dnnl_query_inner_blks, &size) ||
-        dnnl_memory_desc_query(*m, dnnl_query_inner_idxs, &which) ||
-        dnnl_memory_desc_query(*m, dnnl_query_strides, &stride) ||
-        dnnl_memory_desc_query(*m, dnnl_query_padded_dims, &padded))
-        return false;
-    *b = (gr_blocks){ n, *size, *which, *stride, *padded };
-    return true;
-}
 #else
 #define GR_MD(m) (&(m))
 #define GR_DNNL_ISA_ALL dnnl_cpu_isa_all
@@ -111,16 +90,6 @@ static inline dnnl_status_t gr_matmul_desc(dnnl_primitive_desc_t *pd, dnnl_engin
 static inline dnnl_status_t gr_add_to_y(dnnl_post_ops_t ops)
 {
     return dnnl_post_ops_append_sum(ops, 1);
-}
-
-static inline bool gr_md_blocks(gr_blocks *b, const gr_md *m)
-{
-    const dnnl_blocking_desc_t *d = &m->format_desc.blocking;
-
-    if (m->format_kind != dnnl_blocked || m->offset0 || m->extra.flags)
-        return false;
-    *b = (gr_blocks){ d->inner_nblks, d->inner_blks, d->inner_idxs, d->strides, m->padded_dims };
-    return true;
 }
 #endif
 

@@ -7,7 +7,7 @@
  *
  * float32 that lies in a mapped file is used as [O,K], but see lays_out(). What this file expands or converts for
  * itself it lays out as oneDNN likes it best: float32 slices as [K,slice] (10 % faster than [O,K] on AVX-512, 4 % on
- * AVX2), int8 in the layout that oneDNN asks for, or, on a CPU without VNNI, in that of dot16.h.
+ * AVX2), int8 in the panels of packed.h, or, on a CPU without VNNI, in those of dot16.h.
  *
  * Backward, dx sums over the outputs: slice by slice, in place, each added to what the slices before it gave. Crowded
  * rows of a weight are copied first (75 to 128 GFLOP/s on AVX2 for widths of 1024 and 2048, 225 to 245 on AVX-512). */
@@ -223,12 +223,12 @@ static void choose_slice(gr_linear *l)
     else if (lays_out(l))
         most = gr_min(SLICE, gr_max(64, LAID_OUT / l->K));
     n = (l->O + most - 1) / most;
-    l->slice = gr_min(l->O, gr_round_up((l->O + n - 1) / n, 16));
+    l->slice = gr_min(l->O, gr_round_up((l->O + n - 1) / n, l->mode == GR_LINEAR_INT8 ? GR_PACKED_PANEL : 16));
     l->ld = gr_round_up(l->slice, 16);
     l->ld += l->ld % 128 == 0 ? 16 : 0;
 }
 
-static gram_status prepare(gr_linear *l, gr_device *d, gram_err *err)
+static gram_status prepare(gr_linear *l, gr_device *d, const gr_packed *packed, gram_err *err)
 {
     switch (l->mode) {
     case GR_LINEAR_F32:
@@ -236,7 +236,7 @@ static gram_status prepare(gr_linear *l, gr_device *d, gram_err *err)
     case GR_LINEAR_BF16:
         return l->w.type == GR_BF16 ? GRAM_OK : round_bf16(l, d, err);
     case GR_LINEAR_INT8:
-        return gr_int8_open(l, d, err);
+        return gr_int8_open(l, d, packed, err);
     case GR_LINEAR_KEEP:
     case GR_LINEAR_ROUNDED:
     case GR_LINEAR_SPLIT:
@@ -284,8 +284,9 @@ static gr_linear_mode kept_as(gr_linear_mode mode)
     return mode == GR_LINEAR_ROUNDED ? GR_LINEAR_BF16 : mode == GR_LINEAR_SPLIT ? GR_LINEAR_KEEP : mode;
 }
 
-static gram_status open_on_cpu(gr_linear **out, const gr_device *d, const gr_tensor *w, const float *bias,
-                               gr_linear_mode mode, gram_err *err)
+/* w: of a packed weight its shape alone. */
+static gram_status open_on_cpu(gr_linear **out, const gr_device *d, const gr_tensor *w, const gr_packed *packed,
+                               const float *bias, gr_linear_mode mode, gram_err *err)
 {
     gram_status rc = GRAM_OK;
     gr_entered was = gr_dnnl_enter();
@@ -305,7 +306,7 @@ static gram_status open_on_cpu(gr_linear **out, const gr_device *d, const gr_ten
     l->w = *w;
     l->bias = bias;
     choose_slice(l);
-    rc = prepare(l, (gr_device *)(uintptr_t)d, err);
+    rc = prepare(l, (gr_device *)(uintptr_t)d, packed, err);
     if (!rc)
         rc = dense_products(l, err);
     if (rc)
@@ -328,7 +329,19 @@ gram_status gr_linear_open(gr_linear **out, const gr_device *d, const gr_tensor 
         return gr_fail(err, GRAM_EUNSUPPORTED, "a %s weight of [%zu,%zu] cannot be multiplied by",
                        gr_dtype_name(w->type), w->rows, w->cols);
     return kind ? kind->open(out, (gr_device *)(uintptr_t)d, w, bias, kept_as(mode), err) :
-                  open_on_cpu(out, d, w, bias, mode, err);
+                  open_on_cpu(out, d, w, NULL, bias, mode, err);
+}
+
+gram_status gr_linear_open_packed(gr_linear **out, const gr_device *d, const gr_packed *packed, const float *bias,
+                                  gram_err *err)
+{
+    const gr_tensor shape = { .type = GR_F32, .rows = packed->O, .cols = packed->K };
+
+    *out = NULL;
+    if (gr_device_op(d)->linear || !may_be_multiplied(&shape, GR_LINEAR_INT8))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "8-bit weights of [%zu,%zu] cannot be multiplied by on the device %s",
+                       packed->O, packed->K, gr_device_name(d));
+    return open_on_cpu(out, d, &shape, packed, bias, GR_LINEAR_INT8, err);
 }
 
 void gr_linear_close(gr_linear *l)
@@ -343,8 +356,6 @@ void gr_linear_close(gr_linear *l)
     pthread_mutex_destroy(&l->products.lock);
     free(l->own);
     free(l->panels);
-    free(l->wscale);
-    free(l->colsum);
     free(l);
 }
 
@@ -393,8 +404,7 @@ size_t gr_linear_bytes(const gr_linear *l)
     if (kind_of(l))
         return kind_of(l)->bytes(l);
     if (l->mode == GR_LINEAR_INT8)
-        return l->O * sizeof *l->wscale + (l->wide ? gr_dot16_bytes(l->O, l->K)
-                                                   : slices(l) * l->slice_bytes + l->O * sizeof *l->colsum);
+        return gr_int8_bytes(l);
     if (l->packed)
         return slices(l) * l->K * l->ld * sizeof(float);
     gr_dtype_row_bytes(l->w.type, l->K, &row);

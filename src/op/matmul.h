@@ -54,6 +54,11 @@ typedef struct gr_linear gr_linear;
  * [O], or NULL. */
 gram_status gr_linear_open(gr_linear **out, const gr_device *d, const gr_tensor *w, const float *bias,
                            gr_linear_mode mode, gram_err *err);
+/* The same of what packed.h holds, with the bits of INT8 opened of what that was made of. *w is copied; its bytes are
+ * borrowed where the CPU multiplies them as they lie. */
+struct gr_packed;
+gram_status gr_linear_open_packed(gr_linear **out, const gr_device *d, const struct gr_packed *w, const float *bias,
+                                  gram_err *err);
 void gr_linear_close(gr_linear *l);
 size_t gr_linear_bytes(const gr_linear *l);     /* of memory that the weight keeps, borrowed bytes included */
 bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it */

@@ -10,8 +10,7 @@
 
 enum {
     OUTPUTS = 32,               /* of a task: enough to be worth one, and whole panels of dot16.h and digits.h */
-    PANELS = 64,                /* the same, of bytes in panels of oneDNN's */
-    BYTE_ROWS = 8               /* rows of an int8 product of oneDNN, so that few shapes occur */
+    PANEL = GR_PACKED_PANEL     /* the same, of bytes */
 };
 
 struct few {
@@ -19,7 +18,7 @@ struct few {
     size_t n;
     gr_mat x;
     size_t M;
-    uint8_t *q;                 /* int8: x as bytes, rows filled up to BYTE_ROWS, and their scales */
+    uint8_t *q;                 /* int8: x as bytes, and their scales */
     float *scale;
     gr_digits *digits;          /* x for weights that have panels, [M,K / 32] */
 };
@@ -57,10 +56,10 @@ gram_status gr_linear_few(const gr_linear *l, gram_err *err)
     return rc;
 }
 
-/* Whether each slice's outputs lie by themselves: bytes do, and float32 whose rows as the file has them are gone. */
+/* Whether each slice's outputs lie by themselves: float32 whose rows as the file has them are gone. */
 static bool in_slices(const gr_linear *l)
 {
-    return l->packed && !l->wide && (l->mode == GR_LINEAR_INT8 || !l->stays);
+    return l->packed && l->mode != GR_LINEAR_INT8 && !l->stays;
 }
 
 static bool in_bytes(const gr_linear *l)
@@ -68,32 +67,17 @@ static bool in_bytes(const gr_linear *l)
     return l->mode == GR_LINEAR_INT8 && !l->wide;
 }
 
-static size_t panel_of(const gr_linear *l, size_t slice)
-{
-    return slice + 1 == slices(l) ? l->last_panel : l->panel;
-}
-
-/* Whether bytes lie in panels of which PANELS outputs are whole ones. */
-static bool in_panels(const gr_linear *l)
-{
-    size_t first = panel_of(l, 0), last = l->last_panel;
-
-    return first && last && PANELS % first == 0 && PANELS % last == 0;
-}
-
-/* Outputs of a task, which crosses no border of slices or panels. A slice of bytes that is no panels is a product of
- * its own. */
+/* Outputs of a task, which crosses no border of slices or panels. */
 static size_t step(const gr_linear *l)
 {
-    return !in_bytes(l) ? OUTPUTS : in_panels(l) ? PANELS : l->slice;
+    return in_bytes(l) ? PANEL : OUTPUTS;
 }
 
 static size_t tasks(const gr_linear *l)
 {
     size_t each = (l->slice + step(l) - 1) / step(l), last = outputs(l, (slices(l) - 1) * l->slice);
 
-    return in_slices(l) ? (slices(l) - 1) * each + (last + step(l) - 1) / step(l)
-                                 : (l->O + step(l) - 1) / step(l);
+    return in_slices(l) ? (slices(l) - 1) * each + (last + step(l) - 1) / step(l) : (l->O + step(l) - 1) / step(l);
 }
 
 /* Rows of a weight that lie one after the other: in panels of their type, or as they are. */
@@ -109,33 +93,16 @@ static void by_rows(const struct few *f, const gr_linear *l, gr_mat y, size_t o,
         l->op->few_rows(y, f->x, f->M, (gr_mat){ (char *)(uintptr_t)l->w.data + o * row, l->K, l->w.type }, n, l->K);
 }
 
-/* Multiplies by a slice, with oneDNN. */
-static void one_slice(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t slice)
+/* Multiplies by a panel, of which n outputs are there. */
+static void by_bytes(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n)
 {
-    int32_t *acc = gr_lane_bytes(lane, 2 * BYTE_ROWS * l->slice * sizeof *acc);
-    void *pad = gr_lane_bytes(lane, l->pad_bytes);
-    gr_entered was;
-
-    if (lane->rc)
-        return;
-    was = gr_dnnl_enter();
-    gr_lane_fail(lane, gr_int8_slice(l, y, f->q, f->scale, f->M, BYTE_ROWS, slice, acc,
-                                     (gr_arena){ pad, l->pad_bytes, 0 }, &lane->err), &lane->err);
-    gr_dnnl_leave(&was);
-}
-
-/* n outputs from `in` on of a slice, whose panels no task cuts. */
-static void by_bytes(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t slice, size_t in,
-                     size_t n)
-{
-    size_t o = slice * l->slice + in, P = panel_of(l, slice);
-    const int8_t *w = (const int8_t *)l->own + slice * l->slice_bytes + in / P * gr_few_panel_bytes(P, l->K);
-    int32_t *acc = gr_lane_bytes(lane, 2 * f->M * PANELS * sizeof *acc);
+    const int8_t *w = l->bytes + o / PANEL * gr_few_panel_bytes(PANEL, l->K);
+    int32_t *acc = gr_lane_bytes(lane, 2 * f->M * PANEL * sizeof *acc);
 
     if (!acc)
         return;
-    l->op->few_bytes(acc, PANELS, f->q, 2 * f->M, w, P, n, l->K);
-    l->op->dequant_acc(gr_f32(gr_mat_at(y, 0, o)), y.ld, acc, PANELS, f->scale, l->wscale + o, l->colsum + o, f->M, n);
+    l->op->few_bytes(acc, PANEL, f->q, 2 * f->M, w, PANEL, n, l->K);
+    l->op->dequant_acc(gr_f32(y), y.ld, acc, PANEL, f->scale, l->wscale + o, l->colsum + o, f->M, n);
 }
 
 /* n outputs from o on, of whatever the weight has there. */
@@ -146,9 +113,9 @@ static void some_outputs(gr_lane *lane, const struct few *f, const gr_linear *l,
 
     if (l->wide)
         l->op->dot16(to.p, to.ld, (const int16_t *)(const void *)f->q, f->scale, f->M,
-                     (const int8_t *)l->own + gr_dot16_at(o, 0, pairs), l->wscale + o, n, pairs);
+                     l->bytes + gr_dot16_at(o, 0, pairs), l->wscale + o, n, pairs);
     else if (in_bytes(l))
-        by_bytes(lane, f, l, y, slice, in, n);
+        by_bytes(lane, f, l, to, o, n);
     else if (in_slices(l))                  /* float32 slices [K, ld] */
         l->op->few_cols(to, f->x, f->M, gr_mat_f32((const float *)l->own + slice * l->K * l->ld + in, l->ld), n, l->K,
                         false);
@@ -161,11 +128,6 @@ static void one_task(gr_lane *lane, const struct few *f, const gr_linear_to *to,
     const gr_linear *l = to->l;
     size_t mark = gr_lane_mark(lane), each = (l->slice + step(l) - 1) / step(l), o = task * step(l), end = l->O, n;
 
-    if (in_bytes(l) && !in_panels(l)) {
-        one_slice(lane, f, l, to->y, task);
-        gr_lane_give_back(lane, mark);
-        return;
-    }
     if (in_slices(l)) {
         o = task / each * l->slice + task % each * step(l);
         end = gr_min(end, (task / each + 1) * l->slice);
@@ -204,20 +166,19 @@ static void make_digits(gr_lane *lane, struct few *f, size_t K)
         f->to->l->op->digits_row(f->digits + m * (K / GR_DIGITS_BLOCK), gr_f32(f->x) + m * f->x.ld, K);
 }
 
-/* x as bytes, once for all weights; for oneDNN rows of zeros fill it up. */
+/* x as bytes, once for all weights. */
 static void quantise(gr_lane *lane, struct few *f, const gr_linear *l)
 {
-    size_t bytes = gr_int8_row_bytes(l), rows = gr_round_up(f->M, BYTE_ROWS);
+    size_t bytes = f->M * gr_int8_row_bytes(l);
     float *row;
 
-    f->q = gr_lane_bytes(lane, rows * bytes + 3);       /* which few_bytes() may read */
-    f->scale = gr_lane_bytes(lane, rows * sizeof *f->scale);
+    f->q = gr_lane_bytes(lane, bytes + 3);              /* which few_bytes() may read */
+    f->scale = gr_lane_bytes(lane, f->M * sizeof *f->scale);
     row = gr_lane_bytes(lane, l->K * sizeof *row);
     if (lane->rc)
         return;
     gr_int8_quantise(l, f->q, f->scale, f->x, f->M, row);
-    memset(f->q + f->M * bytes, 0, (rows - f->M) * bytes + 3);
-    memset(f->scale + f->M, 0, (rows - f->M) * sizeof *f->scale);
+    memset(f->q + bytes, 0, 3);
 }
 
 void gr_few_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M)

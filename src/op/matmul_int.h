@@ -5,6 +5,7 @@
 
 #include "op/matmul.h"
 #include "op/op.h"
+#include "op/packed.h"
 #include "op/product_int.h"
 
 /* Of a CPU; another device's begins alike: see matmul.h. */
@@ -17,14 +18,13 @@ struct gr_linear {
     const float *bias;
     gr_tensor w;                    /* F32 expanded, borrowed and kept weights; data is `own` or borrowed */
     void *own;
-    bool packed;                    /* own holds slices [K,slice], or oneDNN's int8 layout */
+    bool packed;                    /* own holds slices [K,slice]; or the weight is int8 */
     bool stays;                     /* w.data outlives the weight, whatever was made of it */
     void *panels;                   /* of digits.h, for a handful of rows; NULL: not made */
-    bool wide;                      /* int8 for dot16.h, and own is its panels */
-    size_t slice_bytes;             /* int8, not wide: of a full slice in own */
-    size_t panel, last_panel;       /* the same, of full slices and the last: gr_product's */
-    float *wscale;                  /* int8 [O] */
-    int32_t *colsum;                /* int8, not wide [O] */
+    bool wide;                      /* int8 for dot16.h */
+    const int8_t *bytes;            /* int8: the panels of packed.h, or, wide, of dot16.h; own or borrowed */
+    const float *wscale;            /* the same [O] */
+    const int32_t *colsum;          /* int8, not wide [O] */
     size_t rotated;                 /* int8: the block of rotate.h, the largest power of two that divides K */
     const void *staged[2];          /* laid out for the products at hand, forward and dx; NULL: not. See matmul.c; of a
                                      * weight that is rounded its rows */
@@ -95,18 +95,15 @@ typedef struct {
 
 /* ---- matmul_int8.c -------------------------------------------------------------------------------- */
 
-/* The threads of d share out the slices. */
-gram_status gr_int8_open(gr_linear *l, gr_device *d, gram_err *err);
+/* l->w quantised, by the threads of d; or what packed.h has, borrowed where the CPU multiplies it as it lies. */
+gram_status gr_int8_open(gr_linear *l, gr_device *d, const gr_packed *packed, gram_err *err);
+size_t gr_int8_bytes(const gr_linear *l);
 /* x as bytes, or as the pairs of dot16.h: q[M] rows, and a scale for each; row [K] is room. */
 void gr_int8_quantise(const gr_linear *l, uint8_t *q, float *scale, gr_mat x, size_t M, float *row);
 void gr_int8_rows(gr_tiled *t, const gr_linear *l, gr_arena *a);
 /* The outputs of the slices [first, end). */
 gram_status gr_int8_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,
                         gram_err *err);
-/* The outputs of one slice of bytes, of the M rows q; T of them are multiplied at once. acc: room for 2 T rows of a
- * slice; pad: what is left. Not for panels. */
-gram_status gr_int8_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const float *scale, size_t M, size_t T,
-                          size_t slice, int32_t *acc, gr_arena pad, gram_err *err);
 
 /* ---- matmul_bf16.c -------------------------------------------------------------------------------- */
 

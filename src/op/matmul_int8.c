@@ -3,106 +3,94 @@
  * Before both sides of a product go to 8 bits they are rotated (rotate.h), which changes no product but
  * shares out the few channels that are far larger than the rest and would leave them fewer bits: the preferences of
  * 120 real pairs by SmolLM2-135M move by 0.004 at most instead of 0.008. */
-#include <immintrin.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/cpu.h"
 #include "base/err.h"
 #include "op/matmul_int.h"
 
-enum { ROTATED = 512 };         /* channels rotated together, at most */
+/* ---- Opening ---------------------------------------------------------------------------------------- */
 
-static void put_panels(gr_linear *l, size_t o, size_t n, const int8_t *q)
+static void row_of(void *arg, size_t o, float *row)
 {
-    int8_t *own = l->own;
-
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < l->K; k++)
-            own[gr_dot16_at(o + i, k, gr_dot16_pairs(l->K))] = q[i * l->K + k];
+    expand_row(row, &((const gr_linear *)arg)->w, o);
 }
 
-/* Puts the n rows q of the slice at output o into own. */
-static gram_status put_rows(gr_linear *l, size_t o, size_t n, const int8_t *q, gram_err *err)
+/* The quads of packed.h as the pairs of dot16.h, an output after the other; tasks are panels of the latter. */
+struct widening { const gr_packed *from; int8_t *to; };
+
+static void widen_panels(void *arg, gr_lane *lane, size_t first, size_t n)
 {
-    const gr_product *p;
-    gr_entered was;
+    const struct widening *a = arg;
+    const gr_packed *w = a->from;
+    size_t pairs = gr_dot16_pairs(w->K), Kp = gr_round_up(w->K, GR_PACKED_PANEL);
+
+    (void)lane;
+    for (size_t o = first * GR_DOT16_COLS; o < (first + n) * GR_DOT16_COLS; o++) {
+        const int8_t *from = w->panels + o / GR_PACKED_PANEL * GR_PACKED_PANEL * Kp + o % GR_PACKED_PANEL * 4;
+        for (size_t k = 0; k < 2 * pairs; k += 2)
+            memcpy(a->to + gr_dot16_at(o, k, pairs), from + k / 4 * 4 * GR_PACKED_PANEL + k % 4, 2);
+    }
+}
+
+static gram_status widen(gr_linear *l, gr_device *d, const gr_packed *w, gram_err *err)
+{
+    size_t bytes = gr_round_up(gr_dot16_bytes(l->O, l->K), GR_ALIGN);
+    struct widening a = { w, gr_alloc_aligned(bytes + l->O * sizeof *w->scale, 1) };
+
+    l->own = a.to;
+    if (!l->own)
+        return gr_nomem(err, "weights");
+    memcpy(a.to + bytes, w->scale, l->O * sizeof *w->scale);
+    l->wscale = (const float *)(const void *)(a.to + bytes);
+    l->bytes = a.to;
+    gr_device_run(d, gr_round_up(l->O, GR_DOT16_COLS) / GR_DOT16_COLS, GR_CUT_ONE, widen_panels, &a);
+    return gr_device_wait(d, err);
+}
+
+/* Quantises l->w into memory of its own. */
+static gram_status pack(void **p, gr_packed *w, gr_linear *l, gr_device *d, gram_err *err)
+{
+    uint64_t bytes = gr_packed_bytes(l->O, l->K);
     gram_status rc;
 
-    if (l->wide) {
-        put_panels(l, o, n, q);
-        return GRAM_OK;
-    }
-    was = gr_dnnl_enter();
-    rc = gr_linear_product(&p, l, l->packed, GR_TILE, n, l->K, 0, err);
-    if (!rc)
-        rc = gr_product_lay_out(p, (unsigned char *)l->own + o / l->slice * l->slice_bytes, q, err);
-    gr_dnnl_leave(&was);
+    *p = bytes ? gr_alloc_aligned(bytes, 1) : NULL;
+    if (!*p)
+        return gr_nomem(err, "weights");
+    rc = gr_packed_make(*p, d, l->O, l->K, row_of, l, err);
+    *w = gr_packed_at(*p, l->O, l->K);
     return rc;
 }
 
-/* Tasks are slices. */
-static void quantise_slices(void *arg, gr_lane *lane, size_t first, size_t n)
+gram_status gr_int8_open(gr_linear *l, gr_device *d, const gr_packed *packed, gram_err *err)
 {
-    gr_linear *l = arg;
-    float *row = gr_lane_bytes(lane, l->K * sizeof *row);
-    int8_t *q = gr_lane_bytes(lane, l->slice * l->K);
-
-    for (size_t s = first; s < first + n && !lane->rc; s++) {
-        size_t o = s * l->slice;
-        for (size_t i = 0; i < outputs(l, o); i++) {
-            int32_t sum;
-            expand_row(row, &l->w, o + i);
-            l->op->rotate_row(row, row, l->K, l->rotated);
-            sum = l->op->quant_weight(q + i * l->K, &l->wscale[o + i], row, l->K);
-            if (l->colsum)
-                l->colsum[o + i] = sum;
-        }
-        gr_lane_fail(lane, put_rows(l, o, outputs(l, o), q, &lane->err), &lane->err);
-    }
-}
-
-/* Room for the bytes, and for what goes with them; what dot16.h reads behind the outputs is 0. */
-static gram_status make_own(gr_linear *l, gram_err *err)
-{
-    const gr_product *p;
+    void *made = NULL;
+    gr_packed w;
     gram_status rc = GRAM_OK;
 
-    if (l->wide) {
-        l->own = gr_alloc_aligned(gr_dot16_bytes(l->O, l->K), 1);
-        if (l->own)
-            memset(l->own, 0, gr_dot16_bytes(l->O, l->K));
-    } else {
-        rc = gr_linear_product(&p, l, l->packed, GR_TILE, l->slice, l->K, 0, err);
-        if (rc)
-            return rc;
-        l->slice_bytes = gr_round_up(p->w_bytes, GR_ALIGN);
-        l->panel = p->panel;
-        rc = gr_linear_product(&p, l, l->packed, GR_TILE, outputs(l, (slices(l) - 1) * l->slice), l->K, 0, err);
-        if (rc)
-            return rc;
-        l->last_panel = p->panel;
-        l->own = gr_alloc_aligned(slices(l), l->slice_bytes);
-        l->colsum = gr_alloc_aligned(l->O, sizeof *l->colsum);
-    }
-    return l->own && (l->wide || l->colsum) ? GRAM_OK : gr_nomem(err, "weights");
-}
-
-gram_status gr_int8_open(gr_linear *l, gr_device *d, gram_err *err)
-{
-    gram_status rc;
-
-    l->rotated = gr_min(ROTATED, l->K & -l->K);
+    l->rotated = gr_packed_rotated(l->K);
     l->wide = !(l->op->cpu & GR_CPU_VNNI);
     l->packed = true;
-    rc = make_own(l, err);
-    if (rc)
-        return rc;
-    l->wscale = gr_alloc_aligned(l->O, sizeof *l->wscale);
-    if (!l->wscale)
-        return gr_nomem(err, "weights");
-    gr_device_run(d, slices(l), GR_CUT_ONE, quantise_slices, l);
-    return gr_device_wait(d, err);
+    if (packed)
+        w = *packed;
+    else
+        rc = pack(&made, &w, l, d, err);
+    if (!rc && l->wide) {
+        rc = widen(l, d, &w, err);
+    } else if (!rc) {
+        l->own = made;
+        made = NULL;
+        l->bytes = w.panels;
+        l->wscale = w.scale;
+        l->colsum = w.sum;
+    }
+    free(made);
+    return rc;
+}
+
+size_t gr_int8_bytes(const gr_linear *l)
+{
+    return l->wide ? gr_dot16_bytes(l->O, l->K) + l->O * sizeof *l->wscale : (size_t)gr_packed_bytes(l->O, l->K);
 }
 
 /* ---- Use ---------------------------------------------------------------------------------------- */
@@ -127,17 +115,18 @@ static void fwd_wide(const gr_linear *l, gr_mat y, const int16_t *X, const float
     size_t pairs = gr_dot16_pairs(l->K);
     gr_mat to = gr_mat_at(y, 0, o);
 
-    l->op->dot16(to.p, to.ld, X, scale, M, (const int8_t *)l->own + gr_dot16_at(o, 0, pairs), l->wscale + o, end - o,
-                 pairs);
+    l->op->dot16(to.p, to.ld, X, scale, M, l->bytes + gr_dot16_at(o, 0, pairs), l->wscale + o, end - o, pairs);
     if (l->bias)
         add_bias(to.p, to.ld, l->bias + o, M, end - o);
 }
 
-gram_status gr_int8_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const float *scale, size_t M, size_t T,
-                          size_t slice, int32_t *acc, gr_arena pad, gram_err *err)
+/* The outputs of one slice, which are whole panels, of tiles of half as many rows. */
+static gram_status fwd_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const float *scale, size_t M, size_t o,
+                             int32_t *acc, gr_arena pad, gram_err *err)
 {
-    size_t o = slice * l->slice, n = outputs(l, o);
-    const unsigned char *w = (const unsigned char *)l->own + slice * l->slice_bytes;
+    enum { T = GR_TILE / 2 };
+    size_t n = outputs(l, o);
+    const int8_t *w = l->bytes + o / GR_PACKED_PANEL * gr_few_panel_bytes(GR_PACKED_PANEL, l->K);
     const gr_product *p;
     gr_run r;
     gram_status rc = gr_linear_product(&p, l, l->packed, 2 * T, n, l->K, 0, err);
@@ -149,9 +138,9 @@ gram_status gr_int8_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const 
     for (size_t m = 0; m < M && !rc; m += T) {
         gr_mat to = gr_mat_at(y, m, o);
         rc = gr_run_tile(&r, acc, q + 2 * m * l->K, w, err);
-        l->op->dequant_acc(to.p, to.ld, acc, n, scale + m, l->wscale + o, l->colsum + o, gr_min(T, M - m), n);
+        l->op->dequant_acc(to.p, to.ld, acc, n, scale + m, l->wscale + o, l->colsum + o, T, n);
         if (l->bias)
-            add_bias(to.p, to.ld, l->bias + o, gr_min(T, M - m), n);
+            add_bias(to.p, to.ld, l->bias + o, T, n);
     }
     gr_run_end(&r);
     return rc;
@@ -179,6 +168,6 @@ gram_status gr_int8_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t 
     }
     acc = gr_arena_alloc(&a, GR_TILE * l->slice * sizeof *acc);
     for (; first < end && !rc; first++)
-        rc = gr_int8_slice(l, y, t->q, t->scale, t->M, GR_TILE / 2, first, acc, a, err);
+        rc = fwd_slice(l, y, t->q, t->scale, t->M, first * l->slice, acc, a, err);
     return rc;
 }

@@ -73,7 +73,7 @@ static dnnl_status_t describe(gr_product *p)
     const gr_product_shape *f = &p->shape;
     const dnnl_dims_t w = { (dnnl_dim_t)f->K, (dnnl_dim_t)f->N };
     dnnl_data_type_t type = f->bf16 ? dnnl_bf16 : dnnl_f32;
-    dnnl_status_t s = f->int8 ? gr_md_by_tag(&p->w, w, dnnl_s8, dnnl_format_tag_any)
+    dnnl_status_t s = f->int8 ? gr_md_by_tag(&p->w, w, dnnl_s8, dnnl_BA16a64b4a)
                               : describe_one(&p->w, f->K, f->N, f->w_row, f->w_col, type);
 
     if (!s)
@@ -97,20 +97,6 @@ static dnnl_status_t add_to_y(dnnl_primitive_attr_t attr)
     return s;
 }
 
-/* Outputs of a panel of few.h, if the [K,N] weights are such panels. */
-static size_t panel_of(const gr_md *w)
-{
-    gr_blocks b;
-    size_t P;
-
-    if (!gr_md_blocks(&b, w) || b.n != 3)
-        return 0;
-    P = (size_t)b.size[1];
-    if (b.size[0] != 16 || b.size[2] != 4 || b.which[0] != 0 || b.which[1] != 1 || b.which[2] != 0 || P % 16 || P > 64)
-        return 0;
-    return b.stride[0] == 64 * b.size[1] && b.stride[1] == b.padded[0] * b.size[1] ? P : 0;
-}
-
 /* The scratchpad is the caller's, so that threads may run one primitive at once. */
 /* Threads that ask for the same product get one descriptor from oneDNN's own cache. What makes it safe to share stands
  * in oneDNN, where ThreadSanitizer does not see it, and products are made rarely: they are made one at a time. */
@@ -131,12 +117,8 @@ static dnnl_status_t build(gr_product *p, dnnl_engine_t engine)
     if (!s)
         s = gr_matmul_desc(&pd, engine, &p->x, &p->w, &p->y, attr);
     if (!s)
-        s = gr_md_of(&p->w, pd, dnnl_query_weights_md);
-    if (!s)
         s = gr_md_of(&p->pad, pd, dnnl_query_scratchpad_md);
     if (!s) {
-        p->panel = p->shape.int8 ? panel_of(&p->w) : 0;
-        p->w_bytes = dnnl_memory_desc_get_size(GR_MD(p->w));
         p->pad_bytes = dnnl_memory_desc_get_size(GR_MD(p->pad));
         s = dnnl_primitive_create(&p->prim, pd);
     }
@@ -204,51 +186,6 @@ void gr_products_clear(gr_products *all)
         free_product(all->first);
         all->first = next;
     }
-}
-
-gram_status gr_product_lay_out(const gr_product *p, void *to, const int8_t *q, gram_err *err)
-{
-    const dnnl_dims_t dims = { (dnnl_dim_t)p->shape.K, (dnnl_dim_t)p->shape.N };
-    gr_md plain = { 0 };
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_primitive_t prim = NULL;
-    dnnl_memory_t from_m = NULL, to_m = NULL;
-    dnnl_stream_t stream = NULL;
-    dnnl_engine_t engine;
-    dnnl_status_t s;
-    gram_status rc = gr_dnnl_engine(&engine, err);
-
-    if (rc)
-        return rc;
-    pthread_mutex_lock(&building);
-    s = gr_md_by_tag(&plain, dims, dnnl_s8, dnnl_ba);
-    if (!s)
-        s = dnnl_reorder_primitive_desc_create(&pd, GR_MD(plain), engine, GR_MD(p->w), engine, NULL);
-    if (!s)
-        s = dnnl_primitive_create(&prim, pd);
-    pthread_mutex_unlock(&building);
-    if (!s)
-        s = dnnl_memory_create(&from_m, GR_MD(plain), engine, (void *)(uintptr_t)q);
-    if (!s)
-        s = dnnl_memory_create(&to_m, GR_MD(p->w), engine, to);
-    if (!s)
-        s = dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
-    if (!s) {
-        const dnnl_exec_arg_t arg[] = { { DNNL_ARG_FROM, from_m }, { DNNL_ARG_TO, to_m } };
-        s = dnnl_primitive_execute(prim, stream, GR_COUNT(arg), arg);
-    }
-    if (stream)
-        dnnl_stream_destroy(stream);
-    if (to_m)
-        dnnl_memory_destroy(to_m);
-    if (from_m)
-        dnnl_memory_destroy(from_m);
-    if (prim)
-        dnnl_primitive_destroy(prim);
-    if (pd)
-        dnnl_primitive_desc_destroy(pd);
-    gr_md_clear(&plain);
-    return s ? gr_dnnl_fail(err, s, "int8 weights could not be laid out") : GRAM_OK;
 }
 
 void gr_run_end(gr_run *r)

@@ -30,7 +30,7 @@ typedef struct {
     size_t M, N, K, x_row, x_col;       /* x_row: from a row of x to the next, and so on */
     size_t w_row, w_col, ldy;
     size_t add;                         /* y +=, not int8 */
-    size_t int8;                        /* x u8, w s8 in the layout that oneDNN likes best, y s32 */
+    size_t int8;                        /* x u8, w s8 in the panels of packed.h, y s32 */
     size_t bf16;                        /* x and w bfloat16, y float32 */
 } gr_product_shape;
 
@@ -38,8 +38,6 @@ typedef struct gr_product {
     gr_product_shape shape;
     dnnl_primitive_t prim;
     gr_md x, w, y, pad;
-    size_t w_bytes;                     /* of the weights as it wants them */
-    size_t panel;                       /* int8: w lies in panels of so many outputs, as few.h has them; 0: otherwise */
     size_t pad_bytes;                   /* of the scratchpad that a call hands to oneDNN */
     struct gr_product *next;
 } gr_product;
@@ -57,9 +55,6 @@ void gr_dnnl_leave(const gr_entered *was);
 
 gram_status gr_product_get(const gr_product **out, gr_products *all, const gr_product_shape *s, gram_err *err);
 void gr_products_clear(gr_products *all);
-
-/* to: the plain bytes q [N,K] laid out as an int8 product wants its weights; w_bytes of them. */
-gram_status gr_product_lay_out(const gr_product *p, void *to, const int8_t *q, gram_err *err);
 
 /* Columns in one of the equal pieces that a wide product is cut into, so that both of its sides stay in the cache. */
 static inline size_t gr_piece(size_t columns)

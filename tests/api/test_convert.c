@@ -13,8 +13,8 @@
 #include "file/weights.h"
 #include "gram/convert.h"
 #include "gram/train.h"
+#include "logits.h"
 
-#define MODELS "tests/golden/models/"
 #define JUDGE  "tests/golden/train/judge"
 static char *dir;
 
@@ -35,36 +35,10 @@ static void convert(const char *from, const char *to, gram_store dtype)
     assert_true(r.tensors > 10 && r.bytes > 1000);
 }
 
-/* The logits of the golden tokens; *n numbers, free() them. */
-static float *logits(const char *name, const char *path, size_t *n)
-{
-    int32_t token[256];
-    gram_model *m;
-    json_t *list;
-    float *out;
-    char *ids;
-    size_t T;
-
-    assert_true(asprintf(&ids, MODELS "%s/tokens.json", name) > 0);
-    list = json_load_file(ids, 0, NULL);
-    free(ids);
-    T = json_array_size(list);
-    assert_true(T > 0 && T <= GR_COUNT(token));
-    for (size_t i = 0; i < T; i++)
-        token[i] = (int32_t)json_integer_value(json_array_get(list, i));
-    json_decref(list);
-    CHECK_OK(gram_open(&m, path, NULL, &check_err));
-    *n = T * gram_vocabulary(m);
-    out = calloc(*n, sizeof *out);
-    CHECK_OK(gram_logits(m, token, T, out, &check_err));
-    gram_close(m);
-    return out;
-}
-
 static void same_logits(const char *name, const char *a, const char *b)
 {
     size_t n, m;
-    float *x = logits(name, a, &n), *y = logits(name, b, &m);
+    float *x = golden_logits(name, a, GRAM_F32, &n), *y = golden_logits(name, b, GRAM_F32, &m);
 
     assert_int_equal(n, m);
     if (memcmp(x, y, n * sizeof *x))
@@ -77,7 +51,7 @@ static void same_logits(const char *name, const char *a, const char *b)
 static void close_logits(const char *name, const char *a, const char *b)
 {
     size_t n, m;
-    float *x = logits(name, a, &n), *y = logits(name, b, &m);
+    float *x = golden_logits(name, a, GRAM_F32, &n), *y = golden_logits(name, b, GRAM_F32, &m);
 
     assert_int_equal(n, m);
     CHECK_CLOSE(x, y, n, 2.0 * 7 * 131 * FLT_EPSILON);

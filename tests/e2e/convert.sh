@@ -31,4 +31,17 @@ expect 2 "$GRAM" convert $models/qwen3 --out "$tmp/x" --dtype q8_0
 says err "a type of GGUF"
 expect 2 "$GRAM" convert $models/qwen3 --out "$tmp/m"
 says err "not written over"
+
+expect 0 "$GRAM" convert $models/qwen3 --out "$tmp/int8" --dtype int8
+[ ! -e "$tmp/int8/model.safetensors" ] || die "other programs would read weights of 8 bits"
+expect 0 "$GRAM" info "$tmp/int8"
+says out "8 bits of gram convert"
+says out "8-bit integers"
+expect 0 "$GRAM" logits "$tmp/int8" --tokens '[1,2,3]' --out "$tmp/a.npy"
+expect 0 "$GRAM" logits "$tmp/int8" --tokens '[1,2,3]' --dtype int8 --out "$tmp/b.npy"
+expect 0 "$GRAM" logits $models/qwen3 --tokens '[1,2,3]' --dtype int8 --out "$tmp/c.npy"
+cmp "$tmp/a.npy" "$tmp/b.npy" && cmp "$tmp/a.npy" "$tmp/c.npy" || die "other logits than int8's"
+expect 1 "$GRAM" logits "$tmp/int8" --tokens '[1,2,3]' --dtype f32 --out "$tmp/d.npy"
+says err "they are read with the dtype int8"
+one_sentence
 exit 0

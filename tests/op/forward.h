@@ -1,4 +1,5 @@
-/* forward.h - products forward, and that a row of them has the same bits in any company. */
+/* forward.h - products forward, of many rows and of a handful, and that a row of them has the same bits in any
+ * company. */
 #ifndef TEST_OP_FORWARD_H
 #define TEST_OP_FORWARD_H
 
@@ -25,6 +26,26 @@ static inline void spread_run(size_t rows, gr_lane_fn *fn, void *arg)
     assert_true(cut.whole && cut.unit == GR_TILE);
     gr_device_run(check_device(4), rows, cut, fn, arg);
     CHECK_OK(gr_device_wait(check_device(4), &check_err));
+}
+
+/* M rows as a handful, each weight read once, by all threads of a device. */
+struct handful { const gr_linear *l; gr_mat y, x; };
+
+static inline void multiply_few(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct handful *h = arg;
+
+    assert_int_equal(first, 0);
+    gr_linear_fwd(lane, h->l, h->y, h->x, n);
+}
+
+static inline float *forward_few(size_t threads, const gr_linear *l, const float *x, size_t M, size_t O, size_t K)
+{
+    struct handful h = { l, MAT(check_fenced(M * O * sizeof(float)), O), MAT(x, K) };
+
+    gr_device_run(check_device(threads), M, gr_linear_cut(NULL, GR_ROWS_FEW, 0), multiply_few, &h);
+    CHECK_OK(gr_device_wait(check_device(threads), &check_err));
+    return gr_f32(h.y);
 }
 
 /* One row alone among zeros, at every place of two tiles, among other rows: always the same bits. */

@@ -225,26 +225,6 @@ static void threads_share_a_weight(void **state)
     }
 }
 
-/* M rows as a handful, each weight read once, by all threads of a device. */
-struct handful { const gr_linear *l; gr_mat y, x; };
-
-static void multiply_few(void *arg, gr_lane *lane, size_t first, size_t n)
-{
-    const struct handful *h = arg;
-
-    assert_int_equal(first, 0);
-    gr_linear_fwd(lane, h->l, h->y, h->x, n);
-}
-
-static float *forward_few(size_t threads, const gr_linear *l, const float *x, size_t M, size_t O, size_t K)
-{
-    struct handful h = { l, MAT(check_fenced(M * O * sizeof(float)), O), MAT(x, K) };
-
-    gr_device_run(check_device(threads), M, gr_linear_cut(NULL, GR_ROWS_FEW, 0), multiply_few, &h);
-    CHECK_OK(gr_device_wait(check_device(threads), &check_err));
-    return gr_f32(h.y);
-}
-
 /* Any type and mode, with and without a bias: the product; a row's bits alone, among others and at 1 to 3 threads. Of
  * int8, which adds up whole numbers, the bits of many rows too. */
 static void a_handful_of_rows_is_the_product(void **state)
