@@ -335,13 +335,20 @@ class Serve:
     def __init__(self, path):
         self.log = open(WORK / "serve.log", "w+")
         self.p = subprocess.Popen([GRAM, "serve", str(path), "--port", "0"], stdout=subprocess.DEVNULL, stderr=self.log)
-        for _ in range(200):
+        for _ in range(1200):
             m = re.search(r"http://\S*:(\d+)", (WORK / "serve.log").read_text())
-            if m:
-                self.base = f"http://127.0.0.1:{m[1]}"
+            self.base = m and f"http://127.0.0.1:{m[1]}"
+            if m and self.is_ready():
                 return
             time.sleep(0.05)
         raise Failed("gram serve does not come up")
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(self.base + "/health", timeout=30):
+                return True
+        except urllib.error.URLError:       # 503 while the model is read
+            return False
 
     def __enter__(self):
         return self
