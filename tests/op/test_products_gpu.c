@@ -389,7 +389,7 @@ static void what_it_does_not_do_is_said(void **state)
     assert_non_null(strstr(check_err.text, "no GPU can be used: device cuda:999: there "));
     assert_int_equal(gr_device_open(&none, "cuda:", 0, &check_err), GRAM_EARG);
     assert_int_equal(gr_device_open(&none, "gpu", 0, &check_err), GRAM_EARG);
-    assert_string_equal(check_err.text, "device: wanted cpu, cuda:0 (or another number) or auto, found \"gpu\"");
+    assert_string_equal(check_err.text, "device: wanted cpu, cuda, cuda:0 (or another number) or auto, found \"gpu\"");
 }
 
 /* What is handed over is taken at once, however much it is; what is asked for is what was handed over. */
