@@ -109,7 +109,7 @@ uint64_t gr_api_weight_bytes(const gr_config *c, const gr_weights *w, gram_dtype
 gram_status gr_api_fits(const gram_model *m, const gram_options *opt, gram_err *err);
 
 #define GR_API_BATCH_TOKENS 4096        /* computed together where nothing is asked for */
-typedef struct { size_t tokens, longest, prompts, n, max_new, guesses; } gr_api_written;
+typedef struct { size_t tokens, longest, prompts, n, max_new, guesses; gram_products products; } gr_api_written;
 typedef struct { uint64_t all, weights, texts, pass, program; } gr_api_memory;
 gr_api_memory gr_api_write_memory(const gram_model *m, const gr_api_written *w);
 /* Says it by the model's note where it is more than was said before. GRAM_ENOMEM: the machine has less. */

@@ -285,7 +285,8 @@ static gram_status ask(struct answers *a, gram_err *err)
 /* Of all prompts where they are few enough to have been read; otherwise how many come is not known. */
 static gram_status tell_memory(struct answers *a, gram_err *err)
 {
-    gr_api_written w = { .n = a->g->n, .max_new = a->g->max_new_tokens, .guesses = a->g->speculate };
+    gr_api_written w = { .n = a->g->n, .max_new = a->g->max_new_tokens, .guesses = a->g->speculate,
+                         .products = a->products };
 
     for (const struct asked *p = a->ahead; p; p = p->next) {
         w.tokens += p->ids.n;

@@ -58,8 +58,9 @@ static uint64_t pass_bytes(const gram_model *m, const gr_api_written *w)
 
 gr_api_memory gr_api_write_memory(const gram_model *m, const gr_api_written *w)
 {
-    gr_api_memory b = { .weights = gr_model_bytes(m->model), .texts = text_bytes(m, w), .pass = pass_bytes(m, w),
-                        .program = m->program };
+    gr_rows_way way = w->products == GRAM_PRODUCTS_FEW ? GR_ROWS_FEW : GR_ROWS_ALIKE;
+    gr_api_memory b = { .weights = gr_model_way_bytes(m->model, way), .texts = text_bytes(m, w),
+                        .pass = pass_bytes(m, w), .program = m->program };
 
     b.all = b.weights + b.texts + b.pass + b.program;
     return b;

@@ -360,7 +360,9 @@ static gram_status linear(struct binder *b, gr_tensor_kind slot, size_t layer, f
         rc = gr_linear_open(&mat->l, b->m->on, &t, bias ? *bias : NULL, mode_of(b, slot, layer), b->err);
     if (!rc)
         b->m->bytes += gr_linear_bytes(mat->l);
-    if (!rc && !mat->apart && !mat->folded) {
+    if (!rc && (mat->apart || mat->folded))
+        rc = gr_linear_tiles(mat->l, b->err);
+    else if (!rc) {
         gr_linear_stays(mat->l);
         if (!gr_linear_borrows(mat->l) && mode_of(b, slot, layer) == GR_LINEAR_F32 && !gr_linear_few_bytes(mat->l))
             b->m->bytes += tensor_bytes(&t);    /* a handful of rows reads the file's */
@@ -704,6 +706,19 @@ void gr_model_close(gr_model *m)
 const gr_config *gr_model_config(const gr_model *m)
 {
     return &m->cfg;
+}
+
+uint64_t gr_model_way_bytes(const gr_model *m, gr_rows_way way)
+{
+    gr_rows_way other = way == GR_ROWS_FEW ? GR_ROWS_ALIKE : GR_ROWS_FEW;
+    uint64_t bytes = m->bytes;
+
+    for (size_t i = 0; i < m->cfg.layers * gr_matrices(&m->cfg); i++) {
+        const gr_linear *l = m->mat[i].l;
+        if (l && gr_linear_lacks(l, other))
+            bytes -= other == GR_ROWS_FEW ? gr_linear_few_bytes(l) : gr_linear_bytes(l);
+    }
+    return bytes;
 }
 
 uint64_t gr_model_bytes(const gr_model *m)

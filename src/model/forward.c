@@ -173,25 +173,25 @@ static gram_status reserve(gr_work *w, size_t need, gram_err *err)
 /* The file's pages of what was laid out are not needed beside the copy, which is what is read from then on. */
 static void lay_out(void *arg, gr_lane *lane, size_t first, size_t n)
 {
-    const struct pass *p = arg;
+    const gr_work *w = arg;
 
     for (size_t i = first; i < first + n && !lane->rc; i++) {
-        const gr_linear *l = p->m->mat[i].l;
-        if (!l || !gr_linear_few_bytes(l))
+        const gr_linear *l = w->p.m->mat[i].l;
+        if (!l || !gr_linear_lacks(l, w->way))
             continue;
-        gr_lane_fail(lane, gr_linear_few(l, &lane->err), &lane->err);
-        gr_weights_release(p->m->file);
+        gr_lane_fail(lane, (w->way == GR_ROWS_FEW ? gr_linear_few : gr_linear_tiles)(l, &lane->err), &lane->err);
+        gr_weights_release(w->p.m->file);
     }
 }
 
-/* What a handful of rows reads is laid out when there first are such. */
+/* What a handful of rows reads, or tiles do, is laid out when there first are such. */
 static gram_status make_ready(gr_work *w, gram_err *err)
 {
     const gr_model *m = w->p.m;
     gram_status rc = GRAM_OK;
 
-    if (!w->ready && w->way == GR_ROWS_FEW) {
-        gr_device_run(w->p.d, m->cfg.layers * gr_matrices(&m->cfg), GR_CUT_ONE, lay_out, &w->p);
+    if (!w->ready) {
+        gr_device_run(w->p.d, m->cfg.layers * gr_matrices(&m->cfg), GR_CUT_ONE, lay_out, w);
         rc = gr_device_wait(w->p.d, err);
     }
     w->ready = !rc;

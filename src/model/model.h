@@ -76,6 +76,8 @@ size_t gr_stored_together(const gr_stored *t, size_t n, bool gguf, size_t *rows)
 void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out);
 const gr_config *gr_model_config(const gr_model *m);
 uint64_t gr_model_bytes(const gr_model *m);             /* memory that the weights take, mapped pages included */
+/* The same of runs of one way, and of what others have had made so far. */
+uint64_t gr_model_way_bytes(const gr_model *m, gr_rows_way way);
 /* Activations of a forward over `rows` rows with `threads` threads, the products' own scratch left out. type: as
  * gr_linear_rows() says. */
 uint64_t gr_config_work_bytes(const gr_config *c, size_t rows, size_t threads, gr_dtype type);

@@ -150,26 +150,41 @@ static void pack_slice(const gr_linear *l, float *to, size_t o, float *rows)
     }
 }
 
-/* Tasks are slices, here and below, which the threads of the device share out: each reads its own part of the file. */
-static void pack_slices(void *arg, gr_lane *lane, size_t first, size_t n)
+static gram_status pack_f32(gr_linear *l, gram_err *err)
 {
-    gr_linear *l = arg;
-    float *rows = gr_lane_bytes(lane, PACK_ROWS * l->K * sizeof *rows);
+    float *own = gr_alloc_aligned(slices(l) * l->K, l->ld * sizeof *own);
+    float *rows = gr_alloc_aligned(PACK_ROWS * l->K, sizeof *rows);
 
-    for (size_t s = first; s < first + n && rows; s++)
-        pack_slice(l, (float *)l->own + s * l->K * l->ld, s * l->slice, rows);
-}
-
-static gram_status pack_f32(gr_linear *l, gr_device *d, gram_err *err)
-{
-    l->own = gr_alloc_aligned(slices(l) * l->K, l->ld * sizeof(float));
-    if (!l->own)
+    if (!own || !rows) {
+        free(own);
+        free(rows);
         return gr_nomem(err, "weights");
-    gr_device_run(d, slices(l), GR_CUT_ONE, pack_slices, l);
-    l->packed = true;
-    return gr_device_wait(d, err);
+    }
+    for (size_t s = 0; s < slices(l); s++)
+        pack_slice(l, own + s * l->K * l->ld, s * l->slice, rows);
+    free(rows);
+    l->own = own;
+    return GRAM_OK;
 }
 
+/* The lock of the list of products will do: both grow what a const weight has. */
+gram_status gr_linear_tiles(const gr_linear *l, gram_err *err)
+{
+    gr_linear *grown = (gr_linear *)(uintptr_t)l;
+    gram_status rc = GRAM_OK;
+
+    if (l->op->linear || !l->lacks_tiles)
+        return GRAM_OK;
+    pthread_mutex_lock(&grown->products.lock);
+    if (l->lacks_tiles)
+        rc = pack_f32(grown, err);
+    if (!rc)
+        grown->lacks_tiles = false;
+    pthread_mutex_unlock(&grown->products.lock);
+    return rc;
+}
+
+/* Tasks are slices, which the threads of the device share out: each reads its own part of the file. */
 static void round_slices(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     gr_linear *l = arg;
@@ -232,7 +247,9 @@ static gram_status prepare(gr_linear *l, gr_device *d, const gr_packed *packed, 
 {
     switch (l->mode) {
     case GR_LINEAR_F32:
-        return float_in_place(&l->w) ? GRAM_OK : pack_f32(l, d, err);
+        l->packed = !float_in_place(&l->w);
+        l->lacks_tiles = l->packed;
+        return GRAM_OK;
     case GR_LINEAR_BF16:
         return l->w.type == GR_BF16 ? GRAM_OK : round_bf16(l, d, err);
     case GR_LINEAR_INT8:
@@ -413,7 +430,7 @@ size_t gr_linear_bytes(const gr_linear *l)
 
 bool gr_linear_borrows(const gr_linear *l)
 {
-    return kind_of(l) ? kind_of(l)->borrows(l) : !l->own;
+    return kind_of(l) ? kind_of(l)->borrows(l) : !l->own && !l->lacks_tiles;
 }
 
 void gr_linear_stays(gr_linear *l)
@@ -644,8 +661,9 @@ void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, s
         gr_few_fwd(lane, to, n, x, M);
         return;
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !lane->rc; i++) {
         assert(to[i].l->mode == to->l->mode && to[i].l->by == to->l->by && to[i].l->K == to->l->K);
+        gr_lane_fail(lane, gr_linear_tiles(to[i].l, &lane->err), &lane->err);
         bytes = gr_max(bytes, gr_linear_scratch(to[i].l, M));
         tasks += slices(to[i].l);
     }
@@ -721,6 +739,7 @@ void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_
         gr_few_dx(lane, l, dx, dy, M, add);
         return;
     }
+    gr_lane_fail(lane, gr_linear_tiles(l, &lane->err), &lane->err);
     a = scratch_of(lane, gr_linear_scratch(l, M));
     if (lane->rc)
         return;

@@ -61,7 +61,7 @@ gram_status gr_linear_open_packed(gr_linear **out, const gr_device *d, const str
                                   gram_err *err);
 void gr_linear_close(gr_linear *l);
 size_t gr_linear_bytes(const gr_linear *l);     /* of memory that the weight keeps, borrowed bytes included */
-bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it */
+bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it; if not, then until gr_linear_tiles() at most */
 /* w does outlive it: a handful of rows then reads w's bytes, and not what was made of them. Before the first use. */
 void gr_linear_stays(gr_linear *l);
 /* While it is on, products round both sides as ROUNDED does, whatever type w has; dx too, and what is staged. Not for
@@ -71,6 +71,12 @@ void gr_linear_rounds(gr_linear *l, bool on);
  * multiplies them, and w's bytes are no longer read by those runs. Any thread. */
 gram_status gr_linear_few(const gr_linear *l, gram_err *err);
 size_t gr_linear_few_bytes(const gr_linear *l);     /* of memory that this takes, or will */
+/* Makes it ready for runs of the other ways, once: what is expanded into float32 is, and w's bytes are no longer read
+ * by those runs. Any thread. Who does not want the first product to wait for it calls it before. */
+gram_status gr_linear_tiles(const gr_linear *l, gram_err *err);
+/* Whether something has still to be made for runs of that way: gr_linear_few_bytes(), or gr_linear_bytes() of float32.
+ * Not while another thread makes it. */
+bool gr_linear_lacks(const gr_linear *l, gr_rows_way way);
 /* Bytes of a lane's scratch that one call with M rows takes, forward or dx; and dW, of K columns, rounded or not. */
 size_t gr_linear_scratch(const gr_linear *l, size_t M);
 size_t gr_dw_scratch(size_t K);

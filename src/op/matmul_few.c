@@ -181,11 +181,21 @@ static void quantise(gr_lane *lane, struct few *f, const gr_linear *l)
     memset(f->q + bytes, 0, 3);
 }
 
+bool gr_linear_lacks(const gr_linear *l, gr_rows_way way)
+{
+    if (l->op->linear)
+        return false;
+    return way == GR_ROWS_FEW ? gr_few_panels(l) && !l->panels : l->lacks_tiles;
+}
+
 void gr_few_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M)
 {
     size_t mark = gr_lane_mark(lane), all = 0;
     struct few f = { .to = to, .n = n, .x = x, .M = M };
 
+    for (size_t i = 0; i < n && !lane->rc; i++)
+        if (in_slices(to[i].l))
+            gr_lane_fail(lane, gr_linear_tiles(to[i].l, &lane->err), &lane->err);
     if (n > 0 && to->l->mode == GR_LINEAR_INT8)
         quantise(lane, &f, to->l);
     else if (n > 0)

@@ -3,6 +3,7 @@
 #ifndef GR_OP_MATMUL_INT_H
 #define GR_OP_MATMUL_INT_H
 
+#include <stdatomic.h>
 #include "op/matmul.h"
 #include "op/op.h"
 #include "op/packed.h"
@@ -19,6 +20,7 @@ struct gr_linear {
     gr_tensor w;                    /* F32 expanded, borrowed and kept weights; data is `own` or borrowed */
     void *own;
     bool packed;                    /* own holds slices [K,slice]; or the weight is int8 */
+    atomic_bool lacks_tiles;        /* packed, and own is not there yet: gr_linear_tiles() makes it */
     bool stays;                     /* w.data outlives the weight, whatever was made of it */
     void *panels;                   /* of digits.h, for a handful of rows; NULL: not made */
     bool wide;                      /* int8 for dot16.h */

@@ -289,6 +289,38 @@ static void a_handful_of_rows_is_the_product_of_quantised_weights(void **state)
         }
 }
 
+/* What only tiles need is made when there first are some, and by whoever asks: before, or in the product. */
+static void weights_are_expanded_when_tiles_need_them(void **state)
+{
+    enum { O = 600, K = 64 };
+    static uint8_t file[O * K / 32 * 34];
+    float *w = check_randn(O * K, 2), *x = check_randn(GR_TILE * K, 1), *few;
+    float *y[2] = { check_fenced(GR_TILE * O * sizeof(float)), check_fenced(GR_TILE * O * sizeof(float)) };
+    gr_tensor t = { GR_Q8_0, file, O, K };
+
+    (void)state;
+    assert_true(gr_quantize(file, GR_Q8_0, w, O * K));
+    gr_dequant(w, file, GR_Q8_0, O * K);
+    for (int before = 0; before < 2; before++) {
+        gr_linear *l;
+        CHECK_OK(gr_linear_open(&l, check_device(1), &t, NULL, GR_LINEAR_F32, &check_err));
+        gr_linear_stays(l);
+        assert_true(gr_linear_lacks(l, GR_ROWS_FEW) && gr_linear_lacks(l, GR_ROWS_ALIKE));
+        CHECK_OK(gr_linear_few(l, &check_err));
+        few = forward_few(1, l, x, 5, O, K);
+        assert_true(!gr_linear_lacks(l, GR_ROWS_FEW) && gr_linear_lacks(l, GR_ROWS_ALIKE));
+        if (before)
+            CHECK_OK(gr_linear_tiles(l, &check_err));
+        gr_linear_fwd(check_lane(1), l, MAT(y[before], O), MAT(x, K), GR_TILE);
+        CHECK_OK(gr_device_wait(check_device(1), &check_err));
+        assert_false(gr_linear_lacks(l, GR_ROWS_ALIKE));
+        CHECK_CLOSE(few, y[before], 5 * O, f32_tol(K));
+        gr_linear_close(l);
+    }
+    assert_memory_equal(y[0], y[1], GR_TILE * O * sizeof(float));
+    CHECK_CLOSE(y[0], product(x, w, NULL, GR_TILE, O, K), GR_TILE * O, f32_tol(K));
+}
+
 static void bad_weights_are_refused(void **state)
 {
     static const float w[1];
@@ -354,6 +386,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(threads_share_a_weight),
         cmocka_unit_test(a_handful_of_rows_is_the_product),
         cmocka_unit_test(a_handful_of_rows_is_the_product_of_quantised_weights),
+        cmocka_unit_test(weights_are_expanded_when_tiles_need_them),
         cmocka_unit_test(bad_weights_are_refused),
         cmocka_unit_test(a_signal_breaks_nothing),
     };
