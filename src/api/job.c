@@ -63,7 +63,7 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
     if (!rc)
         rc = j->opt->resume ? gr_out_resume(&j->out, out, &report->resumed, err) : gr_out_open(&j->out, out, true, err);
     if (!rc)
-        rc = gr_out_as_table(j->out, err);
+        rc = gr_out_rows(j->out, err);
     if (!rc && report->resumed)
         rc = open_earlier(j, out, err);
     return rc;
@@ -120,7 +120,7 @@ static gram_status write_spread(gr_job *j, gram_err *err)
         return gr_spread_write(j->spread, j->m->lambda, j->out, err);
     rc = gr_out_open(&whole, j->name, false, err);
     if (!rc)
-        rc = gr_out_as_table(whole, err);
+        rc = gr_out_rows(whole, err);
     if (!rc)
         rc = gr_spread_write(j->spread, j->m->lambda, whole, err);
     if (!rc)

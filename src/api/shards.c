@@ -197,7 +197,7 @@ static gram_status join(const found *f, const char *name, bool as_table, uint64_
     gram_status rc = gr_out_open(&to, name, false, err);
 
     if (!rc && as_table)
-        rc = gr_out_as_table(to, err);
+        rc = gr_out_rows(to, err);
     if (!rc)
         rc = copy_all(to, f, rows, err);
     if (!rc)

@@ -147,7 +147,7 @@ static gram_status open_rows(run *r, gram_err *err)
         return rc;
     rc = r->opt.file.resume ? gr_earlier_open(&r->earlier, &r->rows, r->rows_path, err)
                             : gr_out_open(&r->rows, r->rows_path, true, err);
-    return rc ? rc : gr_out_as_table(r->rows, err);
+    return rc ? rc : gr_out_rows(r->rows, err);
 }
 
 static gram_status write_row(run *r, const gr_eval_row *row, gram_err *err)

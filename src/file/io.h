@@ -39,9 +39,10 @@ gram_status gr_out_open(gr_out **out, const char *path, bool keep, gram_err *err
 /* Opens NAME.partial to go on: whole lines are kept, a line cut short at the end is removed, and *lines is how
  * many there are. Absent: as gr_out_open(keep true). */
 gram_status gr_out_resume(gr_out **out, const char *path, uint64_t *lines, gram_err *err);
-/* What is written are rows, an object a line: under a name that ends like a table's (table.h) they become one when they
- * are committed. Fails where that cannot be done, before any row is. */
-gram_status gr_out_as_table(gr_out *o, gram_err *err);
+/* What is written are rows, an object a line: when they are committed, they become a table under a name that ends like
+ * one's (table.h), and are compressed under one that ends in ".gz" or ".zst". Fails where that cannot be done, before
+ * any row is written. */
+gram_status gr_out_rows(gr_out *o, gram_err *err);
 gram_status gr_out_write(gr_out *o, const void *p, size_t n, gram_err *err);
 gram_status gr_out_line(gr_out *o, const void *p, size_t n, gram_err *err);     /* the same, and a newline */
 gram_status gr_out_flush(gr_out *o, gram_err *err);         /* to the file, so that a kill loses nothing written */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include "base/err.h"
 #include "file/io.h"
+#include "file/pack.h"
 #include "file/table.h"
 #include "file/temp.h"
 
@@ -28,6 +29,7 @@ struct gr_out {
                                  * -1 */
     bool keep;
     gr_table_kind named, table; /* what the name asks for; rows become one when they are whole */
+    gr_packing packed;          /* how lines are compressed when they are whole */
     bool failed;                /* a write failed, so this can never be committed */
     uint64_t written;           /* bytes in the file, those found by a resume included */
     gr_buf held;
@@ -296,11 +298,14 @@ static gram_status sync_directory(const char *path, gram_err *err)
     return rc;
 }
 
-gram_status gr_out_as_table(gr_out *o, gram_err *err)
+gram_status gr_out_rows(gr_out *o, gram_err *err)
 {
     gram_status rc = o->named ? gr_table_ready(o->path, err) : GRAM_OK;
 
     o->table = o->named;
+    o->packed = o->named ? GR_PACK_NONE : gr_packing_of(o->path);
+    if (!rc && o->packed && !o->partial)
+        rc = gr_fail(err, GRAM_EARG, "%s: what goes into a pipe is not compressed", o->path);
     if (rc || !o->table || o->partial)
         return rc;
     o->pipe = o->fd;
@@ -338,19 +343,21 @@ static gram_status commit_piped(gr_out *o, gram_err *err)
     return rc;
 }
 
-/* The table takes the name when it is whole; the lines that it was made from go. */
-static gram_status commit_table(gr_out *o, gram_err *err)
+/* A table, or compressed lines, take the name when they are whole; the lines that they were made from go. */
+static gram_status commit_made(gr_out *o, gram_err *err)
 {
     gr_buf name = { 0 };
     int fd = -1;
     gram_status rc = gr_buf_printf(&name, "%s.%ld.tmp", o->path, (long)getpid()) ? GRAM_OK : gr_nomem(err, o->path);
 
-    if (!rc)
+    if (!rc && o->table)
         rc = gr_table_write(o->partial, name.p, o->path, o->table, err);
     if (!rc)
-        fd = open(name.p, O_RDONLY | O_CLOEXEC);
+        fd = open(name.p, o->table ? O_RDONLY | O_CLOEXEC : O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (!rc && fd >= 0 && !o->table)
+        rc = gr_pack(o->fd, fd, o->packed, o->path, err);
     if (!rc && (fd < 0 || !synced(fd) || rename(name.p, o->path)))
-        rc = io_failed(o, "not written as a table", err);
+        rc = io_failed(o, o->table ? "not written as a table" : "not written compressed", err);
     if (fd >= 0)
         close(fd);
     if (rc && name.p)
@@ -379,8 +386,8 @@ gram_status gr_out_commit(gr_out *o, gram_err *err)
         return io_failed(o, "not synced", err);
     if (!o->partial)
         return GRAM_OK;
-    if (o->table)
-        return commit_table(o, err);
+    if (o->table || o->packed)
+        return commit_made(o, err);
     if (rename(o->partial, o->path))        /* the lock is held until it is: see open_partial() */
         return io_failed(o, "not renamed", err);
     o->fd = -1;

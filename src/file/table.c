@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "file/arrow.h"
 #include "file/duckdb.h"
+#include "file/pack.h"
 #include "file/table.h"
 
 /* One thread, in the order of the file; and nothing is fetched from anywhere. */
@@ -50,11 +51,12 @@ static bool ends_with(const char *s, size_t n, const char *ending)
     return n > e && !memcmp(s + n - e, ending, e);
 }
 
+/* DuckDB's word. */
 static const char *compression(const char *path)
 {
-    size_t n = strlen(path);
+    static const char *const word[] = { "none", "gzip", "zstd" };
 
-    return ends_with(path, n, ".gz") ? "gzip" : ends_with(path, n, ".zst") ? "zstd" : "none";
+    return word[gr_packing_of(path)];
 }
 
 /* *stem: the length of the path without what it ends with. NULL: not the name of a file of rows. */

@@ -299,6 +299,44 @@ static void an_output_appears_when_whole(void **state)
     free(path);
 }
 
+/* Until it is whole it is lines, so that a run can go on behind them. */
+static void an_output_is_compressed_as_its_name_says(void **state)
+{
+    static const char *const name[] = { "f.jsonl.gz", "f.jsonl.zst" };
+    static const unsigned char magic[][2] = { { 0x1f, 0x8b }, { 0x28, 0xb5 } };
+    const char *dir = fresh_dir("packed");
+    char *much = check_fenced(200001), *want = check_fenced(200001), *head;
+
+    (void)state;
+    for (size_t i = 0; i < 200000; i++)                 /* some blocks of it */
+        much[i] = i % 100 == 99 ? '\n' : (char)('a' + (i * i + i / 7) % 26);
+    much[200000] = '\0';
+    for (size_t i = 0; i <= 200000; i++)
+        want[i] = much[i] == '\n' ? '|' : much[i];
+    for (size_t k = 0; k < GR_COUNT(name); k++) {
+        char *path = gr_path_join(dir, name[k]);
+        uint64_t n;
+        size_t bytes;
+        gr_out *o;
+        CHECK_OK(gr_out_open(&o, path, true, &check_err));
+        CHECK_OK(gr_out_rows(o, &check_err));
+        CHECK_OK(gr_out_write(o, much, 100000, &check_err));
+        gr_out_close(o);                                /* cut off */
+        CHECK_OK(gr_out_resume(&o, path, &n, &check_err));
+        CHECK_OK(gr_out_rows(o, &check_err));
+        assert_int_equal(n, 1000);
+        CHECK_OK(gr_out_write(o, much + 100000, 100000, &check_err));
+        CHECK_OK(gr_out_commit(o, &check_err));
+        gr_out_close(o);
+        CHECK_OK(gr_read_file(path, 1 << 20, &head, &bytes, &check_err));
+        assert_true(bytes < 200000);
+        assert_memory_equal(head, magic[k], 2);
+        lines(path, want);
+        assert_int_equal(names_in(dir), k + 1);
+        free(head), free(path);
+    }
+}
+
 static void an_output_given_up_leaves_what_it_should(void **state)
 {
     const char *dir = fresh_dir("out2");
@@ -486,6 +524,7 @@ int main(void)
         cmocka_unit_test(standard_input_in_small_pieces),
         cmocka_unit_test(unreadable_lines_are_named),
         cmocka_unit_test(an_output_appears_when_whole),
+        cmocka_unit_test(an_output_is_compressed_as_its_name_says),
         cmocka_unit_test(an_output_given_up_leaves_what_it_should),
         cmocka_unit_test(a_kill_leaves_whole_lines),
         cmocka_unit_test(links_and_devices_are_written_through),

@@ -223,12 +223,12 @@ static void rows_become_a_table(void **state)
         uint64_t n;
         struct stat st;
         CHECK_OK(gr_out_open(&o, path, true, &check_err));
-        CHECK_OK(gr_out_as_table(o, &check_err));
+        CHECK_OK(gr_out_rows(o, &check_err));
         CHECK_OK(gr_out_write(o, lines, strcspn(lines, "\n") + 1, &check_err));
         gr_out_close(o);                                    /* as a run that was cut off leaves it */
         CHECK_OK(gr_out_resume(&o, path, &n, &check_err));
         assert_int_equal(n, 1);
-        CHECK_OK(gr_out_as_table(o, &check_err));
+        CHECK_OK(gr_out_rows(o, &check_err));
         CHECK_OK(gr_out_write(o, strchr(lines, '\n') + 1, strlen(strchr(lines, '\n') + 1), &check_err));
         CHECK_OK(gr_out_commit(o, &check_err));
         gr_out_close(o);
@@ -245,7 +245,7 @@ static void a_pipe_takes_no_table(void **state)
 
     (void)state;
     CHECK_OK(gr_out_open(&o, "-", true, &check_err));
-    CHECK_OK(gr_out_as_table(o, &check_err));               /* a name without an ending: lines */
+    CHECK_OK(gr_out_rows(o, &check_err));               /* a name without an ending: lines */
     gr_out_close(o);
 }
 
