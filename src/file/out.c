@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -100,7 +101,7 @@ static gram_status open_partial(gr_out *o, gram_err *err)
 static gram_status begin(gr_out *o, const char *path, gram_err *err)
 {
     struct stat st;
-    char *real;
+    char real[PATH_MAX];
 
     if (gr_name_is_standard(path)) {
         o->named = gr_table_kind_of(path);
@@ -116,15 +117,11 @@ static gram_status begin(gr_out *o, const char *path, gram_err *err)
     if (stat(path, &st) == 0) {
         if (S_ISDIR(st.st_mode))
             return gr_fail(err, GRAM_EIO, "%s: a file name is needed, this is a directory", path);
-        real = realpath(path, NULL);        /* a link stays one; the file behind it is replaced */
-        if (!real && errno == ENOMEM)
+        o->path = gr_strdup(realpath(path, real) ? real : path);    /* a link stays one; the file behind it is
+                                                                     * replaced. A pipe's /proc name leads nowhere */
+        if (!o->path)
             return gr_nomem(err, path);
-        o->path = real;
         if (!S_ISREG(st.st_mode)) {
-            if (!o->path)                   /* a pipe by its /proc name has no other */
-                o->path = gr_strdup(path);
-            if (!o->path)
-                return gr_nomem(err, path);
             o->named = gr_table_kind_of(path);
             o->fd = open(path, O_WRONLY | O_CLOEXEC);
             return o->fd < 0 ? io_failed(o, "not opened", err) : GRAM_OK;
