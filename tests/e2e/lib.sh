@@ -101,3 +101,19 @@ rows() {
         echo "{\"id\":\"r$i\",\"prompt\":\"What is $i plus $i?\",\"chosen\":\"$((i + i)).\",\"rejected\":\"It is $i.\"}"
     done
 }
+
+# ---- Shares of the rows
+
+long_pair() {   # long_pair N: a row whose texts are as long as they like to be
+    printf '{"prompt":"question %s%s?","chosen":"answer %s","rejected":"no %s"}\n' "$1" "$(seq -s ' ' "$1")" "$1" "$1"
+}
+
+sharded() {     # sharded N OUT COMMAND...: the command in N shards, the last one first
+    shards=$1 joined=$2 i=$1
+    shift 2
+    while [ "$i" -gt 0 ]; do
+        i=$((i - 1))
+        "$GRAM" "$@" --out "$joined" --shard "$i/$shards" -q || die "$* --shard $i/$shards"
+    done
+    "$GRAM" merge-shards "$joined" 2>"$tmp/said" || die "merge: $(cat "$tmp/said")"
+}

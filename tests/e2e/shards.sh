@@ -5,20 +5,6 @@
 tiny_model "$tmp/tiny"
 m=$tmp/tiny
 
-pair() {        # pair N: a row whose texts are as long as they like to be
-    printf '{"prompt":"question %s%s?","chosen":"answer %s","rejected":"no %s"}\n' "$1" "$(seq -s ' ' "$1")" "$1" "$1"
-}
-
-sharded() {     # sharded N OUT COMMAND...: the command in N shards, the last one first
-    shards=$1 joined=$2 i=$1
-    shift 2
-    while [ "$i" -gt 0 ]; do
-        i=$((i - 1))
-        "$GRAM" "$@" --out "$joined" --shard "$i/$shards" -q || die "$* --shard $i/$shards"
-    done
-    "$GRAM" merge-shards "$joined" 2>"$tmp/said" || die "merge: $(cat "$tmp/said")"
-}
-
 same() {        # same N COMMAND...: in N shards as in one run
     n=$1
     shift
@@ -29,9 +15,9 @@ same() {        # same N COMMAND...: in N shards as in one run
 }
 
 mkdir "$tmp/rows"
-for i in 1 2 3; do pair "$i"; done >"$tmp/rows/a.jsonl"
-{ echo; pair 4; echo '{"prompt":"no answers"}'; echo; pair 5; } >"$tmp/rows/b.jsonl"
-echo "[$(pair 6),$(pair 7)]" >"$tmp/rows/c.json"
+for i in 1 2 3; do long_pair "$i"; done >"$tmp/rows/a.jsonl"
+{ echo; long_pair 4; echo '{"prompt":"no answers"}'; echo; long_pair 5; } >"$tmp/rows/b.jsonl"
+echo "[$(long_pair 6),$(long_pair 7)]" >"$tmp/rows/c.json"
 echo 'not rows' >"$tmp/rows/README.md"
 cat "$tmp/rows/a.jsonl" >"$tmp/pairs.jsonl"
 

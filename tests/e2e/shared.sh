@@ -6,20 +6,6 @@
 tiny_model "$tmp/tiny"
 m=$tmp/tiny
 
-pair() {        # pair N: a row whose texts are as long as they like to be
-    printf '{"prompt":"question %s%s?","chosen":"answer %s","rejected":"no %s"}\n' "$1" "$(seq -s ' ' "$1")" "$1" "$1"
-}
-
-sharded() {     # sharded N OUT COMMAND...: the command in N shards, the last one first
-    shards=$1 joined=$2 i=$1
-    shift 2
-    while [ "$i" -gt 0 ]; do
-        i=$((i - 1))
-        "$GRAM" "$@" --out "$joined" --shard "$i/$shards" -q || die "$* --shard $i/$shards"
-    done
-    "$GRAM" merge-shards "$joined" 2>"$tmp/said" || die "merge: $(cat "$tmp/said")"
-}
-
 same() {        # same N COMMAND...: in N shards as in one run
     n=$1
     shift
@@ -36,8 +22,8 @@ done >"$tmp/groups.jsonl"
 
 # A row that the template cannot write is left out by each share, by a run of one, and where either goes on.
 r=tests/golden/rewards/llama
-{ pair 1; pair 2; echo '{"prompt":"q","tools":[{"a":1}],"chosen":"x","rejected":"y"}'; echo '{"prompt":"no answers"}'
-  pair 3; pair 4; } >"$tmp/rows/tools.jsonl"
+{ long_pair 1; long_pair 2; echo '{"prompt":"q","tools":[{"a":1}],"chosen":"x","rejected":"y"}'
+  echo '{"prompt":"no answers"}'; long_pair 3; long_pair 4; } >"$tmp/rows/tools.jsonl"
 numbers() { grep -v 'tokens/s\|taken over' "$1"; }     # all but how fast it was
 evaluate() {    # evaluate TABLE FILE ROWS OPTION...
     to=$1 in=$2 lines=$3
