@@ -127,6 +127,10 @@ gram_status gr_dist_broken(gr_dist *d, const gram_err *why, gram_err *err);
 
 struct gr_range { size_t from, n; };
 struct gr_range gr_vector_own(const gr_vector *v, size_t size, size_t bucket, size_t rank);
+/* The pieces of a range, which lie in one parameter each: n values from `first` on, `at` values behind the range's
+ * first. False: fn ended it. */
+typedef bool gr_piece_fn(void *arg, const gr_param *p, size_t first, size_t n, size_t at);
+bool gr_vector_pieces(const gr_vector *v, struct gr_range r, gr_piece_fn *fn, void *arg);
 gram_status gr_links_reduce(gr_dist *d, const gr_vector *v, gram_err *err);
 gram_status gr_links_share(gr_dist *d, const gr_vector *v, gram_err *err);
 

@@ -110,30 +110,18 @@ uint64_t gr_dist_device_bytes(const gr_dist *d)
 
 /* ---- Exchanges -------------------------------------------------------------------------------------- */
 
-/* The pieces of a range, which lie in one parameter each: fn(arg, where, n values, `at` from the range's first). */
-typedef bool piece_fn(void *arg, gr_mat m, size_t first, size_t n, size_t at);
+struct packing { const gr_vector *v; struct gr_linked *l; size_t peer; bool sends; float *to; };
 
-static bool each_piece(const gr_vector *v, struct gr_range r, piece_fn *fn, void *arg)
+static gr_mat moved_of(const gr_vector *v, const gr_param *p)
 {
-    size_t at = 0;
-
-    for (size_t i = 0; i < v->n && at < r.n; i++) {
-        const gr_param *p = &v->param[i];
-        size_t count = gr_param_count(p), k = count > r.from ? gr_min(count - r.from, r.n - at) : 0;
-        if (k && !fn(arg, v->gradients ? p->g : p->w, r.from, k, at))
-            return false;
-        r.from = k ? 0 : r.from - count;
-        at += k;
-    }
-    return true;
+    return v->gradients ? p->g : p->w;
 }
 
-struct packing { struct gr_linked *l; size_t peer; bool sends; float *to; };
-
 /* A piece that is sent, or received: where it belongs, or, to be added, in the place of what came. */
-static bool pack(void *arg, gr_mat m, size_t first, size_t n, size_t at)
+static bool pack(void *arg, const gr_param *p, size_t first, size_t n, size_t at)
 {
     const struct packing *k = arg;
+    gr_mat m = moved_of(k->v, p);
     size_t bytes = gr_dtype_bytes(m.type);
     gr_parcel *more = gr_grown(k->l->parcel, k->l->n, &k->l->cap, 1, sizeof *more);
 
@@ -163,11 +151,12 @@ static gram_status exchange(gr_dist *d, const gr_vector *v, size_t bucket, size_
 
     l->n = 0;
     for (size_t p = 0; p < d->size && ok; p++) {
-        struct packing out = { l, p, true, NULL }, in = { l, p, false, reduce ? l->came + p * l->chunk : NULL };
+        struct packing out = { v, l, p, true, NULL };
+        struct packing in = { v, l, p, false, reduce ? l->came + p * l->chunk : NULL };
         if (p == d->rank)
             continue;
-        ok = each_piece(v, chunk_of(d, v, bucket, reduce ? p : d->rank, k), pack, &out) &&
-             each_piece(v, chunk_of(d, v, bucket, reduce ? d->rank : p, k), pack, &in);
+        ok = gr_vector_pieces(v, chunk_of(d, v, bucket, reduce ? p : d->rank, k), pack, &out) &&
+             gr_vector_pieces(v, chunk_of(d, v, bucket, reduce ? d->rank : p, k), pack, &in);
     }
     *any = l->n > 0;
     if (!ok)
@@ -180,12 +169,13 @@ static gram_status exchange(gr_dist *d, const gr_vector *v, size_t bucket, size_
 
 struct sum { gr_dist *d; const gr_vector *v; struct gr_range r; gr_lane *lane; };
 
-static bool sum_piece(void *arg, gr_mat m, size_t first, size_t n, size_t at)
+static bool sum_piece(void *arg, const gr_param *p, size_t first, size_t n, size_t at)
 {
     const struct sum *s = arg;
     const struct gr_linked *l = &s->d->linked;
 
-    s->lane->op->rank_sum(s->lane, gr_f32(m) + first, l->came + at, l->chunk, s->d->rank, s->d->size, n);
+    s->lane->op->rank_sum(s->lane, gr_f32(moved_of(s->v, p)) + first, l->came + at, l->chunk, s->d->rank,
+                          s->d->size, n);
     return true;
 }
 
@@ -195,7 +185,7 @@ static void sum_pieces(void *arg, gr_lane *lane, size_t first, size_t n)
 
     (void)first, (void)n;
     s->lane = lane;
-    each_piece(s->v, s->r, sum_piece, s);
+    gr_vector_pieces(s->v, s->r, sum_piece, s);
 }
 
 static gram_status move(gr_dist *d, const gr_vector *v, bool reduce, gram_err *err)

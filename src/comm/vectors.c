@@ -5,32 +5,44 @@
 #include "comm/comm_int.h"
 #include "op/rank.h"
 
-static void copy_range(const gr_vector *v, size_t from, size_t n, float *out, const float *in)
+bool gr_vector_pieces(const gr_vector *v, struct gr_range r, gr_piece_fn *fn, void *arg)
 {
-    for (size_t i = 0; i < v->n && n > 0; i++) {
-        const gr_param *p = &v->param[i];
-        size_t count = gr_param_count(p), k = count > from ? gr_min(count - from, n) : 0;
-        if (k && out)
-            (v->gradients ? gr_param_get_grad : gr_param_get)(p, from, k, out);
-        else if (k && v->gradients)
-            gr_param_put_grad(p, from, k, in);
-        else if (k)
-            gr_param_put(p, from, k, in);
-        from = k ? 0 : from - count;
-        out = out ? out + k : NULL;
-        in = in ? in + k : NULL;
-        n -= k;
+    size_t at = 0;
+
+    for (size_t i = 0; i < v->n && at < r.n; i++) {
+        size_t count = gr_param_count(&v->param[i]), k = count > r.from ? gr_min(count - r.from, r.n - at) : 0;
+        if (k && !fn(arg, &v->param[i], r.from, k, at))
+            return false;
+        r.from = k ? 0 : r.from - count;
+        at += k;
     }
+    return true;
+}
+
+/* One of the two: where a range goes to, or comes from. */
+struct copying { bool gradients; float *out; const float *in; };
+
+static bool copy(void *arg, const gr_param *p, size_t first, size_t n, size_t at)
+{
+    const struct copying *c = arg;
+
+    if (c->out)
+        (c->gradients ? gr_param_get_grad : gr_param_get)(p, first, n, c->out + at);
+    else if (c->gradients)
+        gr_param_put_grad(p, first, n, c->in + at);
+    else
+        gr_param_put(p, first, n, c->in + at);
+    return true;
 }
 
 void gr_vector_get(const gr_vector *v, size_t from, size_t n, float *out)
 {
-    copy_range(v, from, n, out, NULL);
+    gr_vector_pieces(v, (struct gr_range){ from, n }, copy, &(struct copying){ v->gradients, out, NULL });
 }
 
 void gr_vector_put(const gr_vector *v, size_t from, size_t n, const float *x)
 {
-    copy_range(v, from, n, NULL, x);
+    gr_vector_pieces(v, (struct gr_range){ from, n }, copy, &(struct copying){ v->gradients, NULL, x });
 }
 
 struct gr_range gr_vector_own(const gr_vector *v, size_t size, size_t bucket, size_t rank)
