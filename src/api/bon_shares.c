@@ -46,10 +46,7 @@ static gram_status make_whole(struct shared *s, size_t shares, char **table, gra
     bool there;
     gram_status rc = gr_shards_gather(s->out, shares, false, &there, err);
 
-    all.file.workers = 0;
-    all.file.resume = true;
-    all.file.progress = NULL;
-    all.file.warn = NULL;                   /* bad rows were told of */
+    gr_shards_whole(&all.file);
     if (!rc)
         rc = gram_bon_file(s->policy, s->judge, s->in, s->out, &all, &whole, table, err);
     if (!rc)

@@ -124,10 +124,12 @@ static gram_status say_base(gr_card *c, const struct checkpoint *file, gram_err 
     return c->base_file && c->base_sha256 ? GRAM_OK : gr_nomem(err, "judge.json");
 }
 
-/* judge.json at `path` with the temperature that was found and the words that it was found with; what it says of other
- * things stays, and where there is none yet it says what the judge's own says. */
-static gram_status can_say(const gram_model *m, const char *path, gram_err *err)
+/* Whether judge.json at `path` can hold a temperature of this judge, asked like this. */
+static gram_status can_say(const gram_model *m, const char *path, const gram_eval_options *opt, gram_err *err)
 {
+    if (opt->file.rationale)
+        return gr_fail(err, GRAM_EARG, "a temperature is that of a verdict without reasons: `fit-temperature` goes "
+                       "with no `rationale`");
     if (m->judge.pointwise)
         return gr_fail(err, GRAM_EARG, "%s: it holds the temperature of a judge of pairs, and one answer at a time is "
                        "judged here", path);
@@ -137,6 +139,8 @@ static gram_status can_say(const gram_model *m, const char *path, gram_err *err)
     return GRAM_OK;
 }
 
+/* judge.json at `path` with the temperature that was found and the words that it was found with; what it says of other
+ * things stays, and where there is none yet it says what the judge's own says. */
 static gram_status write_card(gram_model *m, const char *path, const gram_temperature_fit *fit, gram_err *err)
 {
     const gr_card *own = &m->file.card;
@@ -213,10 +217,7 @@ static gram_eval_options of_all(const gram_eval_options *opt)
 {
     gram_eval_options all = *opt;
 
-    all.file.workers = 0;
-    all.file.resume = true;
-    all.file.progress = NULL;
-    all.file.warn = NULL;                   /* bad rows were told of */
+    gr_shards_whole(&all.file);
     return all;
 }
 
@@ -283,16 +284,10 @@ gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gr
     gram_eval_summary sum = { 0 };
     shared s = { .file = file, .n = n, .opt = opt, .facts = &f.facts, .judge = &j, .sum = &sum };
     const char *to = opt ? opt->fit_temperature : NULL;
-    gram_status rc = to && opt->file.rationale
-                         ? gr_fail(err, GRAM_EARG, "a temperature is that of a verdict without reasons: "
-                                   "`fit-temperature` goes with no `rationale`")
-                         : GRAM_OK;
+    gram_status rc = to ? can_say(m, to, opt, err) : GRAM_OK;
 
     if (table_out)
         *table_out = NULL;
-    if (rc)
-        return rc;
-    rc = to ? can_say(m, to, err) : GRAM_OK;
     if (rc)
         return rc;
     rc = open_judge(&j, m, opt, &f, err);

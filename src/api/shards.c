@@ -427,6 +427,14 @@ gram_status gr_shards_work(const char *out, const gram_file_options *o, gr_share
     return rc;
 }
 
+void gr_shards_whole(gram_file_options *o)
+{
+    o->workers = 0;
+    o->resume = true;
+    o->progress = NULL;
+    o->warn = NULL;                         /* bad rows were told of */
+}
+
 gram_status gr_shards_any(const char *out, bool *any, gram_err *err)
 {
     size_t shares = 0;

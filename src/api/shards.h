@@ -27,6 +27,9 @@ gram_status gr_shards_take(const char *out, const gram_file_options *o, gr_share
                            bool *last, gram_err *err);
 /* The same, and merges them where it ends the last. */
 gram_status gr_shards_work(const char *out, const gram_file_options *o, gr_share_fn *fn, void *arg, gram_err *err);
+/* The options of the run that makes the whole of it: it goes on with all rows, which are there, and says nothing of
+ * them again. */
+void gr_shards_whole(gram_file_options *o);
 void gr_file_report_add(gram_file_report *to, const gram_file_report *r);
 
 #endif

@@ -133,6 +133,20 @@ out:
     return rc;
 }
 
+bool gr_write_all(int fd, const void *p, size_t n)
+{
+    const char *at = p;
+
+    while (n > 0) {
+        ssize_t k = write(fd, at, n);
+        if (k < 0 && errno != EINTR)
+            return false;
+        at += k > 0 ? k : 0;
+        n -= k > 0 ? (size_t)k : 0;
+    }
+    return true;
+}
+
 bool gr_path_exists(const char *path)
 {
     return access(path, F_OK) == 0;

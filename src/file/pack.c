@@ -6,6 +6,7 @@
 #include <zlib.h>
 #include <zstd.h>
 #include "base/err.h"
+#include "file/io.h"
 #include "file/pack.h"
 
 enum { BLOCK = 1 << 16, GZIP_WINDOW = 15 + 16 };        /* zlib: the largest window, and gzip's header */
@@ -25,18 +26,6 @@ gr_packing gr_packing_of(const char *name)
            n > 4 && !strcmp(name + n - 4, ".zst") ? GR_PACK_ZSTD : GR_PACK_NONE;
 }
 
-static bool put(int fd, const char *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t k = write(fd, p, n);
-        if (k < 0 && errno != EINTR)
-            return false;
-        p += k > 0 ? k : 0;
-        n -= k > 0 ? (size_t)k : 0;
-    }
-    return true;
-}
-
 /* Gives n bytes of p->in, the last of all where `end`, to the compressor, and what it makes to the file. */
 static bool gzip(struct packer *p, size_t n, bool end, int to)
 {
@@ -46,7 +35,7 @@ static bool gzip(struct packer *p, size_t n, bool end, int to)
         p->gzip.next_out = (Bytef *)p->out;
         p->gzip.avail_out = BLOCK;
         deflate(&p->gzip, end ? Z_FINISH : Z_NO_FLUSH);         /* what it gives is told by avail_out */
-        if (!put(to, p->out, BLOCK - p->gzip.avail_out))
+        if (!gr_write_all(to, p->out, BLOCK - p->gzip.avail_out))
             return false;
     } while (p->gzip.avail_out == 0);
     return true;
@@ -64,7 +53,7 @@ static bool zstd(struct packer *p, size_t n, bool end, int to)
             errno = ENOMEM;                                     /* all else would be a mistake of this file */
             return false;
         }
-        if (!put(to, p->out, out.pos))
+        if (!gr_write_all(to, p->out, out.pos))
             return false;
     } while (end ? left > 0 : in.pos < n);
     return true;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/err.h"
+#include "file/io.h"
 #include "file/temp.h"
 
 static const char *directory(void)
@@ -30,17 +31,9 @@ gram_status gr_temp_open(int *fd, gram_err *err)
 
 static gram_status put(int fd, const char *p, size_t n, gram_err *err)
 {
-    while (n > 0) {
-        ssize_t k = write(fd, p, n);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k < 0)
-            return gr_fail(err, GRAM_EIO, "%s: not written: %s (what goes through a pipe as a table lies there; TMPDIR "
-                           "names another place)", directory(), strerror(errno));
-        p += k;
-        n -= (size_t)k;
-    }
-    return GRAM_OK;
+    return gr_write_all(fd, p, n) ? GRAM_OK :
+           gr_fail(err, GRAM_EIO, "%s: not written: %s (what goes through a pipe as a table lies there; TMPDIR names "
+                   "another place)", directory(), strerror(errno));
 }
 
 gram_status gr_temp_fill(int to, const void *p, size_t n, int from, const char *name, gram_err *err)
