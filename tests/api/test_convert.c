@@ -13,18 +13,10 @@
 #include "file/weights.h"
 #include "gram/convert.h"
 #include "gram/train.h"
+#include "in_dir.h"
 #include "logits.h"
 
 #define JUDGE  "tests/golden/train/judge"
-static char *dir;
-
-static char *in_dir(const char *name, const char *ending)
-{
-    char *p;
-
-    assert_true(asprintf(&p, "%s/%s%s", dir, name, ending) > 0);
-    return p;
-}
 
 static void convert(const char *from, const char *to, gram_store dtype)
 {

@@ -63,6 +63,15 @@ mpirun_here() {
            OMPI_MCA_hwloc_base_binding_policy=none ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
 }
 
+# server_port FILE: waits until a fake server has written where it answers, which is $port then.
+server_port() {
+    for _ in $(seq 100); do
+        [ -s "$1" ] && break
+        sleep 0.1
+    done
+    port=$(cat "$1")
+}
+
 # fake_server OPTION...: a server over an engine without a model; it ends when descriptor 3 is closed. $server is its
 # process, $port where it answers.
 fake_server() {
@@ -71,11 +80,28 @@ fake_server() {
     "$B/tests/serve/fake_server" "$@" <"$tmp/stop" >"$tmp/port" &
     server=$!
     exec 3>"$tmp/stop"
-    for _ in $(seq 100); do
-        [ -s "$tmp/port" ] && break
-        sleep 0.1
-    done
-    port=$(cat "$tmp/port")
+    server_port "$tmp/port"
+}
+
+# free_port: a port that nobody has, on stdout.
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# nginx_of EDIT: nginx with the configuration of docs/serve.md on stdin, changed by sed; $nginx is its process. The
+# descriptors that hold servers are not nginx's.
+nginx_of() {
+    {
+        [ "$(id -u)" -ne 0 ] || echo "user root;"      # whose files these are
+        echo "daemon off; pid $tmp/nginx.pid; error_log $tmp/nginx.log; events {} http { access_log off;"
+        for kind in client_body proxy fastcgi uwsgi scgi; do
+            echo "${kind}_temp_path $tmp/$kind;"
+        done
+        grep -v '^```' | sed "$1"
+        echo "}"
+    } >"$tmp/nginx.conf"
+    nginx -p "$tmp" -c "$tmp/nginx.conf" 2>"$tmp/err" 3>&- 4>&- &
+    nginx=$!
 }
 
 # serve ARGUMENT...: `gram serve` of a port of its own. $server is its process, $port where it answers.
@@ -116,4 +142,13 @@ sharded() {     # sharded N OUT COMMAND...: the command in N shards, the last on
         "$GRAM" "$@" --out "$joined" --shard "$i/$shards" -q || die "$* --shard $i/$shards"
     done
     "$GRAM" merge-shards "$joined" 2>"$tmp/said" || die "merge: $(cat "$tmp/said")"
+}
+
+same_in_shards() {      # same_in_shards N COMMAND...: the command in N shards as in one run
+    n=$1
+    shift
+    rm -f "$tmp/whole" "$tmp"/joined*
+    "$GRAM" "$@" --out "$tmp/whole" -q >"$tmp/said" || die "$*"
+    sharded "$n" "$tmp/joined" "$@"
+    cmp "$tmp/whole" "$tmp/joined" || die "$*: $n shards give other bytes"
 }

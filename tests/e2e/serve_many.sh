@@ -14,26 +14,13 @@ mkfifo "$tmp/stop2"
 "$B/tests/serve/fake_server" <"$tmp/stop2" >"$tmp/port2" 3>&- &
 second_server=$!
 exec 4>"$tmp/stop2"
-for _ in $(seq 100); do
-    [ -s "$tmp/port2" ] && break
-    sleep 0.1
-done
-second=$(cat "$tmp/port2")
-
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-{
-    [ "$(id -u)" -ne 0 ] || echo "user root;"      # whose files these are
-    echo "daemon off; pid $tmp/nginx.pid; error_log $tmp/nginx.log; events {} http { access_log off;"
-    for kind in client_body proxy fastcgi uwsgi scgi; do
-        echo "${kind}_temp_path $tmp/$kind;"
-    done
-    sed -n '/^## Several servers/,/^\[pack/p' docs/serve.md | sed -n '/^```$/,/^```$/p' | grep -v '^```' |
-        sed "s/10.0.0.1:8080/127.0.0.1:$first/; s/10.0.0.2:8080/127.0.0.1:$second/
-             s/listen 8080/listen 127.0.0.1:$port/; s/location/add_header X-Server \$upstream_addr always; location/"
-    echo "}"
-} >"$tmp/nginx.conf"
-nginx -p "$tmp" -c "$tmp/nginx.conf" 2>"$tmp/err" 3>&- 4>&- &
-nginx=$!
+server_port "$tmp/port2"
+second=$port
+port=$(free_port)
+sed -n '/^## Several servers/,/^\[pack/p' docs/serve.md | sed -n '/^```$/,/^```$/p' >"$tmp/several"
+nginx_of "s/10.0.0.1:8080/127.0.0.1:$first/; s/10.0.0.2:8080/127.0.0.1:$second/
+          s/listen 8080/listen 127.0.0.1:$port/; s/location/add_header X-Server \$upstream_addr always; location/" \
+    <"$tmp/several"
 for _ in $(seq 100); do
     curl -sf "http://127.0.0.1:$port/health" >"$tmp/out" 2>&1 && break
     kill -0 $nginx || { cat "$tmp/err"; die "nginx ended"; }

@@ -12,21 +12,11 @@ fake_server --key s3cret
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=rewards.example.org \
     -addext subjectAltName=DNS:rewards.example.org -keyout "$tmp/key.pem" -out "$tmp/cert.pem" 2>"$tmp/err" ||
     die "openssl: $(cat "$tmp/err")"
-tls=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-{
-    [ "$(id -u)" -ne 0 ] || echo "user root;"      # whose files these are
-    echo "daemon off; pid $tmp/nginx.pid; error_log $tmp/nginx.log; events {} http { access_log off;"
-    for kind in client_body proxy fastcgi uwsgi scgi; do
-        echo "${kind}_temp_path $tmp/$kind;"
-    done
-    sed -n '/^```nginx$/,/^```$/p' docs/serve.md | grep -v '^```' |
-        sed "s/127.0.0.1:8080/127.0.0.1:$port/; s/listen 443 ssl/listen 127.0.0.1:$tls ssl/
-             s|ssl_certificate  .*;|ssl_certificate $tmp/cert.pem;|
-             s|ssl_certificate_key .*;|ssl_certificate_key $tmp/key.pem;|"
-    echo "}"
-} >"$tmp/nginx.conf"
-nginx -p "$tmp" -c "$tmp/nginx.conf" 2>"$tmp/err" 3>&- &
-nginx=$!
+tls=$(free_port)
+sed -n '/^```nginx$/,/^```$/p' docs/serve.md >"$tmp/one"
+nginx_of "s/127.0.0.1:8080/127.0.0.1:$port/; s/listen 443 ssl/listen 127.0.0.1:$tls ssl/
+          s|ssl_certificate  .*;|ssl_certificate $tmp/cert.pem;|
+          s|ssl_certificate_key .*;|ssl_certificate_key $tmp/key.pem;|" <"$tmp/one"
 
 # ask CURL'S ARGUMENTS: through the proxy; the answer's headers and body go to $tmp/out, its status to $status.
 url=https://rewards.example.org:$tls

@@ -5,15 +5,6 @@
 tiny_model "$tmp/tiny"
 m=$tmp/tiny
 
-same() {        # same N COMMAND...: in N shards as in one run
-    n=$1
-    shift
-    rm -f "$tmp/whole" "$tmp"/joined*
-    "$GRAM" "$@" --out "$tmp/whole" -q || die "$*"
-    sharded "$n" "$tmp/joined" "$@"
-    cmp "$tmp/whole" "$tmp/joined" || die "$*: $n shards give other bytes"
-}
-
 mkdir "$tmp/rows"
 for i in 1 2 3; do long_pair "$i"; done >"$tmp/rows/a.jsonl"
 { echo; long_pair 4; echo '{"prompt":"no answers"}'; echo; long_pair 5; } >"$tmp/rows/b.jsonl"
@@ -21,21 +12,21 @@ echo "[$(long_pair 6),$(long_pair 7)]" >"$tmp/rows/c.json"
 echo 'not rows' >"$tmp/rows/README.md"
 cat "$tmp/rows/a.jsonl" >"$tmp/pairs.jsonl"
 
-same 2 score "$m" "$tmp/pairs.jsonl"
-same 7 score "$m" "$tmp/pairs.jsonl"                            # more shards than rows: some have none
-same 3 score "$m" "$tmp/rows" --skip-bad
-same 2 score "$m" "$tmp/rows/[ab].jsonl" --skip-bad
+same_in_shards 2 score "$m" "$tmp/pairs.jsonl"
+same_in_shards 7 score "$m" "$tmp/pairs.jsonl"                            # more shards than rows: some have none
+same_in_shards 3 score "$m" "$tmp/rows" --skip-bad
+same_in_shards 2 score "$m" "$tmp/rows/[ab].jsonl" --skip-bad
 [ "$(wc -l <"$tmp/joined")" = 5 ] || die "5 good rows, and $(wc -l <"$tmp/joined") lines"
 grep -q "\"id\":\"$tmp/rows/b.jsonl:2\"" "$tmp/joined" || die "a row is called after its file and line"
-same 3 prove "$m" "$tmp/pairs.jsonl" --k 2 --max-new-tokens 4
+same_in_shards 3 prove "$m" "$tmp/pairs.jsonl" --k 2 --max-new-tokens 4
 for i in 1 2 3 4 5; do
     echo "{\"prompt\":\"q $i\",\"responses\":[\"a $i\",\"b\",\"c $i\"]}"
 done >"$tmp/groups.jsonl"
-same 2 rank "$m" "$tmp/groups.jsonl"
-same 4 generate "$m" "$tmp/groups.jsonl" --n 2 --max-new-tokens 5 --seed 3 --temperature 1
+same_in_shards 2 rank "$m" "$tmp/groups.jsonl"
+same_in_shards 4 generate "$m" "$tmp/groups.jsonl" --n 2 --max-new-tokens 5 --seed 3 --temperature 1
 # 99 prompts are written with tiles, though each shard of 33 would be with few rows.
 seq 99 | sed 's/.*/{"prompt":"p &"}/' >"$tmp/prompts.jsonl"
-same 3 generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 3
+same_in_shards 3 generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 3
 grep -q '"products":"tiles"' "$tmp/whole" || die "the way of products is not what this test is for"
 
 # An evaluation's lines, of two files with a bad row; the numbers are of all of them.

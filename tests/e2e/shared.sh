@@ -6,15 +6,6 @@
 tiny_model "$tmp/tiny"
 m=$tmp/tiny
 
-same() {        # same N COMMAND...: in N shards as in one run
-    n=$1
-    shift
-    rm -f "$tmp/whole" "$tmp"/joined*
-    "$GRAM" "$@" --out "$tmp/whole" -q >"$tmp/said" || die "$*"
-    sharded "$n" "$tmp/joined" "$@"
-    cmp "$tmp/whole" "$tmp/joined" || die "$*: $n shards give other bytes"
-}
-
 mkdir "$tmp/rows"
 for i in 1 2 3 4 5; do
     echo "{\"prompt\":\"q $i\",\"responses\":[\"a $i\",\"b\",\"c $i\"]}"
@@ -106,7 +97,7 @@ curve() { "$GRAM" bon "$@" -q >"$tmp/out" 2>"$tmp/err" || die "bon $*: $(cat "$t
 bon_same() {    # bon_same N ARGUMENT...
     n=$1
     shift
-    same "$n" bon "$@"
+    same_in_shards "$n" bon "$@"
     curve "$@" --out "$tmp/whole" --json "$tmp/one.json"
     cp "$tmp/out" "$tmp/one.txt"
     curve "$@" --out "$tmp/joined" --json "$tmp/all.json" --resume
