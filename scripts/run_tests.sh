@@ -2,7 +2,7 @@
 # Runs test programs and says how many passed; a program's output is shown when it fails. One that exits with 77 could
 # not be run here: the last line that it printed says why. A program uses a core and some of another, so that two at a
 # time keep two cores busy; those that start processes and servers, send signals or wait for somebody run alone, at the
-# end. TEST_JOBS is how many at a time.
+# end. TEST_JOBS is how many at a time, TEST_LIMIT how many seconds one may take.
 export ASAN_OPTIONS="allocator_may_return_null=1:${ASAN_OPTIONS:-}"    # as malloc does: NULL, not the end
 export TSAN_OPTIONS="allocator_may_return_null=1:suppressions=$PWD/tests/tsan.supp:${TSAN_OPTIONS:-}"
 
@@ -11,10 +11,12 @@ if [ "${TEST_ONE-}" ]; then                 # one program, for the run whose fol
     unset TEST_ONE
     log=$(mktemp "$dir/XXXXXX")
     start=$(date +%s%N)
-    "$1" >"$log" 2>&1
+    limit=${TEST_LIMIT:-900}
+    timeout --foreground --kill-after=10 "$limit" "$1" >"$log" 2>&1
     case $? in
     0)  word=ok ;;
     77) word=skipped ;;
+    124) word=FAILED; echo "it did not end in $limit s" >>"$log" ;;
     *)  word=FAILED ;;
     esac
     end=$(date +%s%N)

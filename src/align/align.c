@@ -240,6 +240,14 @@ static gram_status check_apart(const gr_align *a, gram_err *err)
     return GRAM_OK;
 }
 
+/* The memory of a step's activations, for those who write and judge. To take it again costs a step the time in which
+ * the system clears it, so where there is plenty beside it, it stays. */
+static void give_back(const gr_align *a, gr_trainee *t)
+{
+    if (gr_dist_size(a->f.opt->dist) > 1 || gr_device_free_bytes(a->f.device) < 2 * gr_trainee_held(t))
+        gr_trainee_release(t);
+}
+
 /* Log-probabilities of those who wrote, where a later step or a distance asks for them. */
 static gram_status read_answers(gr_align *a, gr_grad *g, gr_sum *sum, gram_err *err)
 {
@@ -258,9 +266,9 @@ static gram_status read_answers(gr_align *a, gr_grad *g, gr_sum *sum, gram_err *
         if (a->f.reference && x->k != GR_GREEDY)
             x->s.ref = x->numbers + GR_AT_REFERENCE * x->n;
     }
-    gr_trainee_release(g->t);
+    give_back(a, g->t);
     if (a->f.reference)
-        gr_trainee_release(a->f.reference);
+        give_back(a, a->f.reference);
     if (!rc && a->f.value)
         rc = gr_align_read_values(a, g, sum, err);
     a->took.reference = gr_now() - begin;
@@ -281,7 +289,7 @@ static gram_status make_rollout(gr_align *a, gr_grad *g, uint64_t rollout, doubl
     a->rules.beta = a->beta;
     a->weights = a->f.sampler.write ? a->f.sampler.weights : digest_weights(g->t, a->f.base);
     gr_trainee_keep(g->t);                          /* nothing is dropped where answers are only read */
-    gr_trainee_release(g->t);
+    give_back(a, g->t);
     rc = gr_align_take(a, a->prompt, a->prompts, rollout * a->prompts + (uint64_t)carried[3], err);
     if (!rc)
         rc = gr_align_answer(a, a->prompt, a->prompts, seed, &a->answer, &a->n, err);
@@ -525,7 +533,7 @@ static gram_status judge_held(void *arg, gr_grad *g, uint64_t step, gr_held *h, 
 
     (void)step;
     *stopped = false;
-    gr_trainee_release(g->t);
+    give_back(a, g->t);
     for (size_t i = 0; i < held->n && !rc; i++)
         p[i] = &held->p[i];
     if (!rc && first)

@@ -360,6 +360,11 @@ void gr_trainee_release(gr_trainee *t)
     gr_trainee_clear_rows(t);
 }
 
+uint64_t gr_trainee_held(const gr_trainee *t)
+{
+    return t->floats * sizeof *t->memory;
+}
+
 void gr_trainee_close(gr_trainee *t)
 {
     if (!t)

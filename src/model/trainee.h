@@ -54,6 +54,7 @@ void gr_trainee_drop(gr_trainee *t, uint64_t seed, uint64_t step);
 void gr_trainee_keep(gr_trainee *t);
 /* Gives the memory of activations back; the next forward takes it again. */
 void gr_trainee_release(gr_trainee *t);
+uint64_t gr_trainee_held(const gr_trainee *t);          /* bytes that would come back */
 /* What a forward and backward pass over `rows` rows keep in memory, besides weights and gradients. */
 uint64_t gr_trainee_bytes(gr_trainee *t, size_t rows);
 

@@ -7,6 +7,8 @@
 #include "base/pool.h"
 #include "tensor/device.h"
 
+enum { ZERO_BYTES = 2 << 20 };      /* that a thread takes at a time: a page of fresh memory, which the system clears */
+
 struct gr_lane_more { struct gr_lane_more *next; void *p; size_t bytes; };
 
 struct gr_device {
@@ -262,12 +264,21 @@ void gr_device_get(gr_device *d, void *to, const void *from, size_t bytes)
         memcpy(to, from, bytes);
 }
 
+static void zero_bytes(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    (void)lane;
+    memset((char *)arg + first, 0, n);
+}
+
 void gr_device_zero(gr_device *d, void *p, size_t bytes)
 {
     static const char zeros[4096];
 
     if (gr_device_is_host(d)) {
-        memset(p, 0, bytes);
+        if (d && bytes > 2 * ZERO_BYTES)
+            gr_device_run(d, bytes, (gr_cut){ ZERO_BYTES, ZERO_BYTES, 1, false }, zero_bytes, p);
+        else
+            memset(p, 0, bytes);
         return;
     }
     if (d->kind->zero) {

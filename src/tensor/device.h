@@ -123,7 +123,7 @@ gram_status gr_device_alloc_zeros(gr_device *d, void **out, size_t n, size_t siz
 void gr_device_free(gr_device *d, void *p);     /* NULL is fine */
 void gr_device_put(gr_device *d, void *to, const void *from, size_t bytes);
 void gr_device_get(gr_device *d, void *to, const void *from, size_t bytes);
-void gr_device_zero(gr_device *d, void *p, size_t bytes);
+void gr_device_zero(gr_device *d, void *p, size_t bytes);   /* not from within a run */
 
 /* Whether the host may touch the device's memory, as on a CPU. What the two need of each other is then not copied: */
 bool gr_device_is_host(const gr_device *d);

@@ -13,6 +13,20 @@ gr_grad_fn gr_grad_judge, gr_grad_scalar, gr_grad_written, gr_grad_offline;
 typedef struct { size_t first, each; } gr_orders;
 gram_status gr_grad_grow(gr_forest *f, const gr_grad *g, gr_orders which, const gr_example *const *e, size_t count,
                          gr_sum *sum, gram_err *err);
+/* Rows of the vocabulary's head: loss[n] = -log p of the targets, and where backward is set dhidden[n, C] and the
+ * head's gradient of sum_i wt[i] loss[i]. weigh: the weights follow from the losses; it is called for rows [first,
+ * first + n) in their order, whose losses are there, and sets wt. NULL: they are known. */
+typedef void gr_weigh_words_fn(void *arg, size_t first, size_t n);
+typedef struct {
+    const float *hidden, *wt;
+    const int32_t *target;
+    float *dhidden;
+    double *loss;
+    size_t n;
+    gr_weigh_words_fn *weigh;
+    void *arg;
+} gr_words;
+gram_status gr_grad_words(gr_grad *g, const gr_words *w, bool backward, gram_err *err);
 /* The answers of the forest's sequences, one token after the other, and their hidden states from a forward pass. */
 typedef struct {
     size_t rows, *row, *at;     /* at[sequences + 1]: where each one's tokens begin */
@@ -27,13 +41,11 @@ void gr_answers_clear(gr_answers *a);
 /* The same of samples, with the forest; both are to be cleared, whatever comes out. */
 gram_status gr_answers_of(gr_answers *a, gr_forest *f, gr_grad *g, gr_sampled *const *s, size_t count, gr_sum *sum,
                           gram_err *err);
-/* a->loss; backward: the gradients of sum_i wt[i] loss[i] too, down to the first layer. */
-gram_status gr_answers_learn(gr_answers *a, gr_grad *g, bool backward, gram_err *err);
+/* a->loss; backward: the gradients of sum_i wt[i] loss[i] too, down to the first layer. weigh as in gr_words: it sets
+ * a->wt. */
+gram_status gr_answers_learn(gr_answers *a, gr_grad *g, bool backward, gr_weigh_words_fn *weigh, void *arg,
+                             gram_err *err);
 
-/* Rows of the vocabulary's head: loss[n] = -log p of the targets, and where backward is set dhidden[n, C] and the
- * head's gradient of sum_i wt[i] loss[i]. */
-typedef struct { const float *hidden, *wt; const int32_t *target; float *dhidden; double *loss; size_t n; } gr_words;
-gram_status gr_grad_words(gr_grad *g, const gr_words *w, bool backward, gram_err *err);
 void gr_grad_head_close(struct gr_head *h);
 
 /* The rows of sequence s of the forest, which is seq[k] of e, that write its tokens from where its answer begins, and

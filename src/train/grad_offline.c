@@ -87,11 +87,11 @@ gram_status gr_grad_offline(gr_grad *g, const gr_forest *f, const gr_example *co
     gram_status rc = gr_answers_open(&a, g, f, which, e, count, err);
 
     if (!rc)
-        rc = gr_answers_learn(&a, g, false, err);
+        rc = gr_answers_learn(&a, g, false, NULL, NULL, err);
     for (size_t i = 0; i < count && !rc; i++)
         (which.each == 1 ? single : pair)(g, &a, e[i], i, n, sum);
     if (!rc && backward)
-        rc = gr_answers_learn(&a, g, true, err);
+        rc = gr_answers_learn(&a, g, true, NULL, NULL, err);
     gr_answers_clear(&a);
     return rc;
 }
@@ -108,7 +108,7 @@ gram_status gr_grad_reference(gr_grad *g, const gr_example *const *e, size_t cou
         return rc;
     rc = gr_answers_open(&a, g, &f, both, e, count, err);
     if (!rc)
-        rc = gr_answers_learn(&a, g, false, err);
+        rc = gr_answers_learn(&a, g, false, NULL, NULL, err);
     for (size_t i = 0; i < 2 * count && !rc; i++)
         e[i / 2]->ref[i % 2] = whole(&a, i, 0).logp;
     gr_answers_clear(&a);

@@ -118,7 +118,7 @@ static gram_status learn(struct batch *b, gr_sum *sum, gram_err *err)
     size_t C = b->g->cfg->width, last = 2 * b->count, n = b->rows - last, at = 0;
     double *loss = gr_calloc(n, sizeof *loss);
     float *wt = gr_calloc(n, sizeof *wt);
-    const gr_words w = { b->hidden + last * C, wt, b->target, b->dhidden + last * C, loss, n };
+    const gr_words w = { b->hidden + last * C, wt, b->target, b->dhidden + last * C, loss, n, NULL, NULL };
     gram_status rc = loss && wt ? gr_grad_words(b->g, &w, false, err) : gr_nomem(err, "training rows");
 
     for (size_t i = 0; i < b->count && !rc; i++) {

@@ -25,7 +25,6 @@ struct gr_head {
     gr_ce_sum sum[CHUNK];
     size_t rows;                /* of the chunk at hand, whole units */
     float cooler;               /* 1 / temperature */
-    bool backward;
 };
 
 uint64_t gr_grad_head_bytes(const gr_config *c, size_t threads)
@@ -82,29 +81,57 @@ static gram_status head_open(gr_grad *g, gram_err *err)
     return GRAM_OK;
 }
 
-/* The logits of some rows, their losses, and what these ask of their hidden states. */
-static void head_rows(void *arg, gr_lane *lane, size_t r, size_t n)
+/* The logits of some rows. */
+static void logits(struct gr_head *h, gr_lane *lane, size_t r, size_t n)
 {
-    struct gr_head *h = arg;
-    gr_mat z = gr_mat_at(h->z, r, 0), y = h->capped.p ? gr_mat_at(h->capped, r, 0) : z;
+    gr_mat z = gr_mat_at(h->z, r, 0);
     size_t V = h->g->cfg->vocabulary;
     float cap = h->g->cfg->logit_cap;
 
     gr_linear_fwd(lane, h->linear, z, gr_mat_at(h->x, r, 0), n);
     if (cap > 0) {
         lane->op->cap_fwd(lane, z, z, cap, n, V);
-        lane->op->copy(lane, y, z, n, V);
+        lane->op->copy(lane, gr_mat_at(h->capped, r, 0), z, n, V);
     }
     if (h->cooler != 1)
         lane->op->scale(lane, z, h->cooler, n, V);
-    if (!h->backward) {
-        lane->op->ce_fwd(lane, z, h->target + r, h->loss + r, h->sum + r, n, V);
-        return;
-    }
-    lane->op->ce(lane, z, h->target + r, h->wt + r, h->loss + r, h->sum + r, n, V);
-    if (cap > 0)
-        lane->op->cap_bwd(lane, z, y, cap, n, V);
+}
+
+/* From the gradients of the logits, which stand in their place, to what they ask of the hidden states. */
+static void logits_bwd(struct gr_head *h, gr_lane *lane, size_t r, size_t n)
+{
+    gr_mat z = gr_mat_at(h->z, r, 0);
+
+    if (h->capped.p)
+        lane->op->cap_bwd(lane, z, gr_mat_at(h->capped, r, 0), h->g->cfg->logit_cap, n, h->g->cfg->vocabulary);
     gr_linear_dx(lane, h->linear, gr_mat_at(h->dx, r, 0), z, n, false);
+}
+
+static void head_rows(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    struct gr_head *h = arg;
+
+    logits(h, lane, r, n);
+    lane->op->ce(lane, gr_mat_at(h->z, r, 0), h->target + r, h->wt + r, h->loss + r, h->sum + r, n,
+                 h->g->cfg->vocabulary);
+    logits_bwd(h, lane, r, n);
+}
+
+static void head_losses(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    struct gr_head *h = arg;
+
+    logits(h, lane, r, n);
+    lane->op->ce_fwd(lane, gr_mat_at(h->z, r, 0), h->target + r, h->loss + r, h->sum + r, n, h->g->cfg->vocabulary);
+}
+
+/* The same bits as head_rows(), after head_losses(). */
+static void head_rows_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    struct gr_head *h = arg;
+
+    lane->op->ce_bwd(lane, gr_mat_at(h->z, r, 0), h->target + r, h->wt + r, h->sum + r, n, h->g->cfg->vocabulary);
+    logits_bwd(h, lane, r, n);
 }
 
 static void head_weights(void *arg, gr_lane *lane, size_t o, size_t n)
@@ -115,8 +142,26 @@ static void head_weights(void *arg, gr_lane *lane, size_t o, size_t n)
     gr_linear_dw(lane, gr_mat_f32(gr_trainee_head_grad(h->g->t), C), h->z, h->x, h->rows, C, o, o + n);
 }
 
-/* Rows [0, n) of w, n at most CHUNK. */
-static gram_status head_chunk(struct gr_head *h, const gr_words *w, gram_err *err)
+/* The losses of M rows, of which w has n. */
+static gram_status take_losses(struct gr_head *h, const gr_words *w, gr_lane_fn *fn, size_t M, gram_err *err)
+{
+    gram_status rc;
+
+    gr_device_run(h->g->device, M, h->cut, fn, h);
+    rc = gr_device_wait(h->g->device, err);
+    if (!rc)
+        memcpy(w->loss, h->loss, w->n * sizeof *w->loss);
+    return rc;
+}
+
+static void put_weights(struct gr_head *h, const gr_words *w, size_t M)
+{
+    for (size_t i = 0; i < M; i++)
+        h->wt[i] = i < w->n ? w->wt[i] * h->cooler : 0;
+}
+
+/* The rows of w, CHUNK at most, which are those from `first` on of all. */
+static gram_status head_chunk(struct gr_head *h, const gr_words *w, size_t first, bool backward, gram_err *err)
 {
     gr_device *d = h->g->device;
     size_t V = h->g->cfg->vocabulary, C = h->g->cfg->width, n = w->n, M = gr_round_up(n, h->cut.unit);
@@ -126,20 +171,29 @@ static gram_status head_chunk(struct gr_head *h, const gr_words *w, gram_err *er
     h->cooler = h->g->temperature > 0 ? (float)(1 / h->g->temperature) : 1;
     gr_device_zero(d, gr_mat_at(h->x, n, 0).p, (M - n) * C * sizeof(float));
     gr_device_put(d, h->x.p, w->hidden, n * C * sizeof(float));
-    for (size_t i = 0; i < M; i++) {
+    for (size_t i = 0; i < M; i++)
         h->target[i] = i < n ? w->target[i] : -1;
-        h->wt[i] = i < n ? w->wt[i] * h->cooler : 0;
+    if (!backward)
+        return take_losses(h, w, head_losses, M, err);
+    if (w->weigh) {
+        rc = take_losses(h, w, head_losses, M, err);
+        if (rc)
+            return rc;
+        w->weigh(w->arg, first, n);
+        put_weights(h, w, M);
+        gr_device_run(d, M, h->cut, head_rows_bwd, h);
+    } else {
+        put_weights(h, w, M);
+        rc = take_losses(h, w, head_rows, M, err);
+        if (rc)
+            return rc;
     }
-    gr_device_run(d, M, h->cut, head_rows, h);
-    if (h->backward && gr_trainee_head_grad(h->g->t))
+    if (gr_trainee_head_grad(h->g->t))
         gr_device_run(d, V, (gr_cut){ SLICE, SLICE, 1, false }, head_weights, h);
     rc = gr_device_wait(d, err);
-    if (rc)
-        return rc;
-    memcpy(w->loss, h->loss, n * sizeof *w->loss);
-    if (h->backward)
+    if (!rc)
         gr_device_get(d, w->dhidden, h->dx.p, n * C * sizeof(float));
-    return GRAM_OK;
+    return rc;
 }
 
 gram_status gr_grad_words(gr_grad *g, const gr_words *w, bool backward, gram_err *err)
@@ -149,12 +203,10 @@ gram_status gr_grad_words(gr_grad *g, const gr_words *w, bool backward, gram_err
                                        gr_linear_cut(g->device, GR_ROWS_BLOCKS, 0).unit) : 0;
     gram_status rc = g->head ? GRAM_OK : head_open(g, err);
 
-    if (!rc)
-        g->head->backward = backward;
     for (size_t i = 0; i < w->n && !rc; i += each) {
         const gr_words part = { w->hidden + i * C, w->wt + i, w->target + i, w->dhidden + i * C, w->loss + i,
-                                gr_min(each, w->n - i) };
-        rc = head_chunk(g->head, &part, err);
+                                gr_min(each, w->n - i), w->weigh, w->arg };
+        rc = head_chunk(g->head, &part, i, backward, err);
     }
     return rc;
 }
@@ -211,9 +263,9 @@ void gr_answers_clear(gr_answers *a)
     free(a->loss);
 }
 
-gram_status gr_answers_learn(gr_answers *a, gr_grad *g, bool backward, gram_err *err)
+gram_status gr_answers_learn(gr_answers *a, gr_grad *g, bool backward, gr_weigh_words_fn *weigh, void *arg, gram_err *err)
 {
-    const gr_words w = { a->hidden, a->wt, a->target, a->dhidden, a->loss, a->rows };
+    const gr_words w = { a->hidden, a->wt, a->target, a->dhidden, a->loss, a->rows, weigh, arg };
     gram_status rc = gr_grad_words(g, &w, backward, err);
 
     return rc || !backward ? rc : gr_trainee_backward(g->t, a->dhidden, err);
@@ -259,7 +311,8 @@ gram_status gr_grad_written(gr_grad *g, const gr_forest *f, const gr_example *co
 
     if (!rc) {
         set_weights(&a, e, count, n);
-        rc = gr_grad_words(g, &(gr_words){ a.hidden, a.wt, a.target, a.dhidden, a.loss, a.rows }, backward, err);
+        rc = gr_grad_words(g, &(gr_words){ a.hidden, a.wt, a.target, a.dhidden, a.loss, a.rows, NULL, NULL }, backward,
+                           err);
     }
     for (size_t i = 0; i < count && !rc; i++) {
         for (size_t k = a.at[i]; k < a.at[i + 1]; k++)

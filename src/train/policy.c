@@ -124,12 +124,12 @@ static void add_whole(const gr_policy_rules *r, const gr_policy_answer *a, doubl
         weight[t] = -share * T * slope / (r->ratio == GR_RATIO_MEAN ? T : 1);
 }
 
-static void add_kl(const gr_policy_rules *r, const gr_policy_answer *a, double share, double *weight,
-                   gr_policy_sum *sum)
+static void add_kl(const gr_policy_rules *r, const gr_policy_answer *a, size_t from, size_t to, double share,
+                   double *weight, gr_policy_sum *sum)
 {
     double slope;
 
-    for (size_t t = 0; a->ref && t < a->n; t++) {
+    for (size_t t = from; a->ref && t < to; t++) {
         double d = a->ref[t] - a->logp[t];
         sum->k1 += gr_policy_kl(GR_KL_1, d, &slope);
         sum->k3 += gr_policy_kl(GR_KL_3, d, &slope);
@@ -138,18 +138,42 @@ static void add_kl(const gr_policy_rules *r, const gr_policy_answer *a, double s
     }
 }
 
+static void add_tokens(const gr_policy_rules *r, const gr_policy_answer *a, size_t from, size_t to, double share,
+                       double *weight, gr_policy_sum *sum)
+{
+    double slope;
+
+    for (size_t t = from; t < to; t++) {
+        sum->loss += share * of_token(r, a, t, &slope, sum);
+        weight[t] = -share * slope;
+    }
+}
+
+bool gr_policy_by_token(const gr_policy_rules *r)
+{
+    return r->ratio != GR_RATIO_MEAN && r->ratio != GR_RATIO_SUM;
+}
+
+void gr_policy_weigh(const gr_policy_rules *r, const gr_policy_answer *a, size_t from, size_t to,
+                     gr_policy_counts counts, double *weight)
+{
+    double share = share_of(r, a, counts);
+    gr_policy_sum unread;
+
+    gr_policy_sum_init(&unread);
+    add_tokens(r, a, from, to, share, weight, &unread);
+    add_kl(r, a, from, to, share, weight, &unread);
+}
+
 void gr_policy_add(const gr_policy_rules *r, const gr_policy_answer *a, gr_policy_counts counts, double *weight,
                    gr_policy_sum *sum)
 {
-    double share = share_of(r, a, counts), slope;
+    double share = share_of(r, a, counts);
 
     sum->tokens += (double)a->n;
-    if (r->ratio == GR_RATIO_MEAN || r->ratio == GR_RATIO_SUM)
-        add_whole(r, a, share, weight, sum);
+    if (gr_policy_by_token(r))
+        add_tokens(r, a, 0, a->n, share, weight, sum);
     else
-        for (size_t t = 0; t < a->n; t++) {
-            sum->loss += share * of_token(r, a, t, &slope, sum);
-            weight[t] = -share * slope;
-        }
-    add_kl(r, a, share, weight, sum);
+        add_whole(r, a, share, weight, sum);
+    add_kl(r, a, 0, a->n, share, weight, sum);
 }

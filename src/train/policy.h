@@ -53,6 +53,12 @@ void gr_policy_sum_init(gr_policy_sum *s);
 void gr_policy_add(const gr_policy_rules *r, const gr_policy_answer *a, gr_policy_counts counts, double *weight,
                    gr_policy_sum *sum);
 
+/* Whether a token's weight follows from its own log-probability alone, and the weights of tokens [from, to) where it
+ * does: those of gr_policy_add(). */
+bool gr_policy_by_token(const gr_policy_rules *r);
+void gr_policy_weigh(const gr_policy_rules *r, const gr_policy_answer *a, size_t from, size_t to,
+                     gr_policy_counts counts, double *weight);
+
 /* k of one token, and its slope in logp. */
 double gr_policy_kl(gr_kl kind, double d, double *slope);
 

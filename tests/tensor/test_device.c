@@ -1,6 +1,7 @@
 /* test_device.c - runs that are cut into pieces, scratch that grows, failures that are kept until somebody waits, and
  * parameters read and written through their device. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "check.h"
@@ -211,6 +212,25 @@ static void a_failure_is_kept_until_somebody_waits(void **state)
     gr_device_close(d);
 }
 
+/* Much memory is zeroed by all threads, to its last byte and no further. */
+static void memory_is_zeroed(void **state)
+{
+    gr_device *d = open_device(3);
+    size_t bytes = ((size_t)7 << 20) + 5;
+    unsigned char *p = gr_alloc_aligned(bytes + 1, 1);
+
+    (void)state;
+    assert_non_null(p);
+    memset(p, 1, bytes + 1);
+    gr_device_zero(d, p, bytes);
+    for (size_t i = 0; i < bytes; i++)
+        if (p[i])
+            fail_msg("byte %zu is not zero", i);
+    assert_int_equal(p[bytes], 1);
+    free(p);
+    gr_device_close(d);
+}
+
 static void parameters_are_read_and_written(void **state)
 {
     float w[6] = { 1, 2, 3, 4, 5, 6 }, g[6] = { 0 }, x[6], bad[1] = { NAN };
@@ -241,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_whole_piece_shares_itself_out),
         cmocka_unit_test(scratch_grows),
         cmocka_unit_test(a_failure_is_kept_until_somebody_waits),
+        cmocka_unit_test(memory_is_zeroed),
         cmocka_unit_test(parameters_are_read_and_written),
     };
 

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "check.h"
 #include "device.h"
@@ -198,10 +199,92 @@ static void the_value_model_is_pytorchs(void **state)
     json_decref(all);
 }
 
+/* ---- A policy ---------------------------------------------------------------------------------------------- */
+
+/* More answers than the vocabulary's head takes at once. */
+enum { MANY = 12, ROOM = 64 };
+
+static gram_status learn_ratios(struct subject *x, gr_sampled **s, double n, gr_sum *sum)
+{
+    const gr_policy_rules rules = { .ratio = GR_RATIO_TOKEN, .per = GR_PER_TOKEN };
+    gr_policy_sum policy;
+
+    gr_policy_sum_init(&policy);
+    return gr_grad_policy(&x->grad, &rules, s, MANY, (gr_policy_counts){ n, MANY }, &policy, sum, &check_err);
+}
+
+static float *all_gradients(struct subject *x, size_t *n)
+{
+    size_t params;
+    const gr_param *p = gr_trainee_params(x->t, &params);
+    float *g = NULL;
+
+    *n = 0;
+    for (size_t i = 0; i < params; i++) {
+        g = realloc(g, (*n + gr_param_count(&p[i])) * sizeof *g);
+        assert_non_null(g);
+        memcpy(g + *n, gr_f32(p[i].g), gr_param_count(&p[i]) * sizeof *g);
+        *n += gr_param_count(&p[i]);
+    }
+    return g;
+}
+
+/* The weights of a policy's tokens follow from their log-probabilities, a piece of the rows at a time. Where the old
+ * ones are such that the ratios are numbers that are known, it is text that is learnt with these weights. Both sum the
+ * same products in the same order: what differs is how a weight is rounded, by 2 units in the last place. */
+static void a_policy_is_weighted_text(void **state)
+{
+    struct subject x = subject_open(GRAM_LOSS_GRAM, false);
+    static double logp[MANY][ROOM], old[MANY][ROOM], A[MANY][ROOM];
+    gr_sampled s[MANY], *each[MANY];
+    const gr_example *e[MANY];
+    double tokens = 0, most = 0;
+    gr_sum sum = { 0 };
+    float *want, *got;
+    size_t n;
+
+    (void)state;
+    x.grad.write = true;
+    for (size_t i = 0; i < MANY; i++) {
+        s[i] = (gr_sampled){ .e = { .asked = ASKED, .weight = 0.5 + 0.25 * (double)i }, .logp = logp[i],
+                             .advantage = A[i] };
+        add_row(&s[i].e.seq[0], i, 0, 0, 99);
+        each[i] = &s[i];
+        e[i] = &s[i].e;
+        tokens += (double)(s[i].e.seq[0].n - ASKED);
+    }
+    CHECK_OK(gr_grad_logp(&x.grad, each, MANY, &sum, &check_err));
+    for (size_t i = 0; i < MANY; i++) {
+        for (size_t t = 0; t < s[i].e.seq[0].n - ASKED; t++) {
+            old[i][t] = logp[i][t] - log(s[i].e.weight);
+            logp[i][t] = NAN;
+            A[i][t] = 1;
+        }
+        s[i].old = old[i];
+    }
+    gr_trainee_zero(x.t);
+    CHECK_OK(learn_ratios(&x, each, tokens, &sum));
+    got = all_gradients(&x, &n);
+    gr_trainee_zero(x.t);
+    CHECK_OK(gr_grad_add(&x.grad, e, MANY, tokens, true, &sum, &check_err));
+    want = all_gradients(&x, &n);
+    for (size_t i = 0; i < n; i++)
+        most = fmax(most, fabs(want[i]));
+    for (size_t i = 0; i < n; i++)
+        if (!(fabs(got[i] - want[i]) <= 1e-6 * most))
+            fail_msg("gradient %zu of %zu: %.9g, wanted %.9g", i, n, (double)got[i], (double)want[i]);
+    assert_true(most > 0);
+    free(got), free(want);
+    for (size_t i = 0; i < MANY; i++)
+        gr_ids_clear(&s[i].e.seq[0]);
+    subject_close(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(each_loss_is_pytorchs),
-                                        cmocka_unit_test(the_value_model_is_pytorchs) };
+                                        cmocka_unit_test(the_value_model_is_pytorchs),
+                                        cmocka_unit_test(a_policy_is_weighted_text) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

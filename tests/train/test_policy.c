@@ -80,7 +80,7 @@ static void policies_are_trls(void **state)
         const char *name = json_string_value(json_object_get(c, "name"));
         const gr_policy_rules r = rules_of(c, number(p, "max_length", 0));
         gr_policy_counts counts = { 0, ANSWERS };
-        double logp[ANSWERS][MOST], old[ANSWERS][MOST], ref[ANSWERS][MOST], A[MOST], want[MOST], got[MOST];
+        double logp[ANSWERS][MOST], old[ANSWERS][MOST], ref[ANSWERS][MOST], A[MOST], want[MOST], got[MOST], w[MOST];
         gr_policy_sum s;
         gr_policy_sum_init(&s);
         for (size_t i = 0; i < ANSWERS; i++)
@@ -91,8 +91,13 @@ static void policies_are_trls(void **state)
             take_rows(json_object_get(c, "grad"), i, want);
             for (size_t t = 0; t < n; t++)
                 A[t] = json_number_value(json_array_get(json_object_get(p, "advantage"), i));
-            gr_policy_add(&r, &(gr_policy_answer){ logp[i], strstr(name, "first") ? NULL : old[i], ref[i], A, n },
-                          counts, got, &s);
+            const gr_policy_answer a = { logp[i], strstr(name, "first") ? NULL : old[i], ref[i], A, n };
+            gr_policy_add(&r, &a, counts, got, &s);
+            if (gr_policy_by_token(&r)) {           /* the same weights, whatever they are cut into */
+                gr_policy_weigh(&r, &a, n / 2, n, counts, w);
+                gr_policy_weigh(&r, &a, 0, n / 2, counts, w);
+                assert_memory_equal(w, got, n * sizeof *w);
+            }
             for (size_t t = 0; t < n; t++)
                 close_to(-got[t], want[t], name, i, t);
         }
