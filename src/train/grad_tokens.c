@@ -263,7 +263,8 @@ void gr_answers_clear(gr_answers *a)
     free(a->loss);
 }
 
-gram_status gr_answers_learn(gr_answers *a, gr_grad *g, bool backward, gr_weigh_words_fn *weigh, void *arg, gram_err *err)
+gram_status gr_answers_learn(gr_answers *a, gr_grad *g, bool backward, gr_weigh_words_fn *weigh, void *arg,
+                             gram_err *err)
 {
     const gr_words w = { a->hidden, a->wt, a->target, a->dhidden, a->loss, a->rows, weigh, arg };
     gram_status rc = gr_grad_words(g, &w, backward, err);
