@@ -334,9 +334,17 @@ gram_status gram_label_logits(gram_model *m, const int32_t *const *token, const 
  * the thread of the call that scores, and where it says yes that thread calls turn(), which may open, advance and close
  * writers of this model (gram/generate.h) and call nothing else of it. After a turn due() has to say no for a while, or
  * the call never ends. Where soon(), which may be NULL, says that a turn may come, pieces are as short as they can be,
- * which costs weights that are neither float32 nor int8 some of their speed (8 % of bfloat16's). Scores keep their
- * bits. turns is copied; NULL: never. Not while another thread uses the model. */
-typedef struct { bool (*due)(void *arg), (*soon)(void *arg); void (*turn)(void *arg); void *arg; } gram_turns;
+ * which costs weights that are neither float32 nor int8 some of their speed (8 % of bfloat16's). Where beside(), which
+ * may be NULL and is asked when due() has said yes, says yes too, one of the model's threads calls turn() and computes
+ * it alone, while the others go on scoring; where the model has one thread, or a GPU, it is not asked. There is one
+ * turn at a time, and none when the call returns. Scores keep their bits. turns is copied; NULL: never. Not while
+ * another thread uses the model. */
+typedef struct {
+    bool (*due)(void *arg), (*soon)(void *arg);
+    void (*turn)(void *arg);
+    void *arg;
+    bool (*beside)(void *arg);
+} gram_turns;
 void gram_set_turns(gram_model *m, const gram_turns *turns);
 
 /* Work done since gram_open(), for speed reports. */

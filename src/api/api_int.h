@@ -127,6 +127,10 @@ gram_status gr_api_generate(gram_model *m, gr_api_prompts *source, void *source_
 
 gr_sampling gr_api_sampling(const gram_generation *g);
 gram_finish gr_api_finish(gr_finish f);
+/* The model's lock. A turn beside a pass goes without: the thread that scores holds it until the turn has ended, and
+ * touches nothing of what writers have. */
+void gr_api_lock(gram_model *m);
+void gr_api_unlock(gram_model *m);
 /* The lock around what the scorer computes, which lets others have their turns. */
 void gr_api_begin_scoring(gram_model *m);
 void gr_api_end_scoring(gram_model *m);

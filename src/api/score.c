@@ -12,11 +12,25 @@ void gram_set_turns(gram_model *m, const gram_turns *turns)
     m->turns = turns ? *turns : (gram_turns){ 0 };
 }
 
+void gr_api_lock(gram_model *m)
+{
+    if (!gr_device_is_beside(m->device))
+        pthread_mutex_lock(&m->lock);
+}
+
+void gr_api_unlock(gram_model *m)
+{
+    if (!gr_device_is_beside(m->device))
+        pthread_mutex_unlock(&m->lock);
+}
+
 void gr_api_begin_scoring(gram_model *m)
 {
+    const gram_turns *t = &m->turns;
+
     pthread_mutex_lock(&m->lock);
-    if (m->turns.due)
-        gr_device_set_turns(m->device, &(gr_turns){ m->turns.due, m->turns.soon, m->turns.turn, m->turns.arg });
+    if (t->due)
+        gr_device_set_turns(m->device, &(gr_turns){ t->due, t->soon, t->turn, t->arg, t->beside });
 }
 
 void gr_api_end_scoring(gram_model *m)

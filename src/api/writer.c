@@ -123,9 +123,9 @@ gram_status gram_writer_open(gram_writer **out, gram_model *m, const gram_writin
     w->m = m;
     rc = prepare(w, m, o, err);
     if (!rc) {
-        pthread_mutex_lock(&m->lock);
+        gr_api_lock(m);
         rc = add(w, o, err);
-        pthread_mutex_unlock(&m->lock);
+        gr_api_unlock(m);
     }
     if (rc)
         gram_writer_close(w);
@@ -143,14 +143,14 @@ void gram_writer_close(gram_writer *w)
 {
     if (!w)
         return;
-    pthread_mutex_lock(&w->m->lock);
+    gr_api_lock(w->m);
     for (size_t k = 0; w->answer && k < w->n; k++)
         if (w->answer[k].t)
             gr_write_end(w->m->chats, w->answer[k].t);
     w->m->writers -= w->counted;
     if (w->counted && w->m->writers == 0)           /* nobody writes: the memory is given back */
         gr_kv_forget(w->m->chats_kv);
-    pthread_mutex_unlock(&w->m->lock);
+    gr_api_unlock(w->m);
     for (size_t i = 0; i < w->n_stop; i++)
         free(w->stop[i]);
     free(w->stop);
@@ -278,10 +278,10 @@ gram_status gram_writer_next(gram_writer *w, gram_written_fn *fn, void *arg, boo
 {
     gram_status rc = GRAM_OK;
 
-    pthread_mutex_lock(&w->m->lock);
+    gr_api_lock(w->m);
     if (w->left > 0)
         rc = next(w, fn, arg, err);
     *more = w->left > 0;
-    pthread_mutex_unlock(&w->m->lock);
+    gr_api_unlock(w->m);
     return rc;
 }

@@ -17,24 +17,52 @@ struct gr_pool {
     pthread_t *thread;              /* size - 1 of them, of which `started` run */
     size_t started;
     pthread_mutex_t lock;
-    pthread_cond_t work, done;
+    pthread_cond_t work, done, back;
     gr_task_fn *fn;
     void *arg;
     size_t n, next;                 /* tasks in all, next to hand out */
     gr_stop_fn *stop;               /* asked by worker 0; where it says so n becomes what has been handed out */
     void *stop_arg;
     atomic_size_t running;          /* workers still inside; changes with the lock held, as the next two do */
+    gr_lent_fn *lent;               /* waits for a worker that runs it; NULL: none does */
+    void *lent_arg;
+    bool away;                      /* a worker is */
+    atomic_bool out;                /* either of the two, for who does not hold the lock */
     atomic_ulong round;             /* counts calls, so that a sleeper knows a new one */
     atomic_bool quit;
 };
 
 struct start { gr_pool *pool; size_t worker; };
 
-/* Takes tasks until none is left; called and left with the lock held. */
-static void drain(gr_pool *p, size_t worker)
+/* The worker leaves the call that it is in, and joins the one that it finds when it is back: *seen, which may be
+ * over. */
+static void go_away(gr_pool *p, size_t worker, unsigned long *seen)
 {
-    while (p->next < p->n) {
+    gr_lent_fn *fn = p->lent;
+
+    p->lent = NULL;
+    p->away = true;
+    if (--p->running == 0)
+        pthread_cond_signal(&p->done);
+    pthread_mutex_unlock(&p->lock);
+    fn(p->lent_arg, worker);
+    pthread_mutex_lock(&p->lock);
+    p->away = false;
+    p->out = false;
+    pthread_cond_signal(&p->back);
+    p->running++;
+    *seen = p->round;
+}
+
+/* Takes tasks until none is left; called and left with the lock held. */
+static void drain(gr_pool *p, size_t worker, unsigned long *seen)
+{
+    for (;;) {
         size_t task;
+        if (worker > 0 && p->lent)
+            go_away(p, worker, seen);
+        if (p->next >= p->n)
+            break;
         if (worker == 0 && p->stop && p->stop(p->stop_arg)) {
             p->n = p->next;
             break;
@@ -72,7 +100,7 @@ static void *worker_main(void *arg)
         if (s.pool->quit)
             break;
         seen = s.pool->round;
-        drain(s.pool, s.worker);
+        drain(s.pool, s.worker, &seen);
         if (--s.pool->running == 0)
             pthread_cond_signal(&s.pool->done);
         pthread_mutex_unlock(&s.pool->lock);
@@ -96,6 +124,7 @@ gram_status gr_pool_open(gr_pool **out, size_t threads, gram_err *err)
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
+    pthread_cond_init(&p->back, NULL);
     p->thread = gr_calloc(threads, sizeof *p->thread);
     if (!p->thread) {
         gr_pool_close(p);
@@ -131,6 +160,7 @@ void gr_pool_close(gr_pool *p)
         pthread_join(p->thread[i], NULL);
     pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->done);
+    pthread_cond_destroy(&p->back);
     pthread_mutex_destroy(&p->lock);
     free(p->thread);
     free(p);
@@ -157,11 +187,11 @@ size_t gr_pool_some(gr_pool *p, gr_task_fn *fn, void *arg, size_t first, size_t 
     p->stop_arg = stop_arg;
     p->n = n;
     p->next = first;
-    p->running = p->started;
+    p->running = p->started - p->away;
     p->round++;
     if (p->started)
         pthread_cond_broadcast(&p->work);
-    drain(p, 0);
+    drain(p, 0, NULL);
     pthread_mutex_unlock(&p->lock);
     await_workers(p);
     pthread_mutex_lock(&p->lock);
@@ -170,4 +200,28 @@ size_t gr_pool_some(gr_pool *p, gr_task_fn *fn, void *arg, size_t first, size_t 
     n = p->n;
     pthread_mutex_unlock(&p->lock);
     return n;
+}
+
+void gr_pool_lend(gr_pool *p, gr_lent_fn *fn, void *arg)
+{
+    p->lent = fn;                   /* stop() is asked with the lock held */
+    p->lent_arg = arg;
+    p->out = true;
+}
+
+bool gr_pool_has_lent(const gr_pool *p)
+{
+    return p->out;
+}
+
+void gr_pool_recall(gr_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    if (p->lent) {
+        p->lent = NULL;
+        p->out = false;
+    }
+    while (p->away)
+        pthread_cond_wait(&p->back, &p->lock);
+    pthread_mutex_unlock(&p->lock);
 }

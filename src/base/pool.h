@@ -23,4 +23,13 @@ void gr_pool_run(gr_pool *p, gr_task_fn *fn, void *arg, size_t n);
 typedef bool gr_stop_fn(void *arg);
 size_t gr_pool_some(gr_pool *p, gr_task_fn *fn, void *arg, size_t first, size_t n, gr_stop_fn *stop, void *stop_arg);
 
+/* Lends a worker, which is not the caller's thread: the first that would take a task next runs fn instead, and until it
+ * is back this call and those that follow go on without it. For stop() alone to call, where nobody is lent and there
+ * are two workers at least. */
+typedef void gr_lent_fn(void *arg, size_t worker);
+void gr_pool_lend(gr_pool *p, gr_lent_fn *fn, void *arg);
+bool gr_pool_has_lent(const gr_pool *p);        /* and the worker is not back */
+/* Returns when it is back; between two calls. What no worker has begun is not begun any more. */
+void gr_pool_recall(gr_pool *p);
+
 #endif

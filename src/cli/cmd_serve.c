@@ -48,8 +48,8 @@ static const struct poptOption opts[] = {
       "Let the keys and values of all chats that are written take up to N MiB (default: 1024); where they "
       "come to more, some wait.", "N" },
     { "chat-share", '\0', POPT_ARG_DOUBLE, &chat_share, 0,
-      "Give chats the share X of the time while others are scored (default: 0.4): a token takes 1/X times as long as "
-      "alone, and scoring keeps 1-X of its speed.", "X" },
+      "Give chats the share X of the time while others are scored (default: 0.38): a token takes 1/X times as long as "
+      "alone, and scoring keeps 1-X of its speed, or more where one thread of several writes.", "X" },
     { "timeout", '\0', POPT_ARG_INT, &timeout_s, 0, "Give up on a request after N seconds (default: 300).", "N" },
     { "drain", '\0', POPT_ARG_INT, &drain_s, 0, "After SIGTERM, wait up to N seconds for answers (default: 60).", "N" },
     CLI_INCLUDE(cli_judge_table, "Judge options:"),

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/err.h"
 #include "base/mem.h"
+#include "serve/pace.h"
 #include "serve/queue.h"
 
 enum { BATCH_PAIRS = 256 };                 /* slots of a batch; short pairs fill them before the token budget */
@@ -20,12 +21,11 @@ struct gr_queue {
     /* Learned from what was judged, so that a budget in tokens can be kept: */
     double tokens_per_byte, computed_per_token;
     gr_queue_stats stats;
+    /* Of the rounds of steps that write: */
+    bool writing;                           /* one is under way */
+    gr_pace pace;
     /* The worker's own, outside the lock. */
     gr_engine *engine;
-    bool writing;                           /* a round of steps that write is under way */
-    double wrote;                           /* when the last one ended */
-    double due, late;                       /* when the next is wanted inside of a batch; by how much it comes later */
-    double pause;                           /* from the end of a round until the next is due */
     gram_pair pair[BATCH_PAIRS];
     const gram_text *text[BATCH_PAIRS];     /* NULL: the pair */
     gram_verdict verdict[BATCH_PAIRS];
@@ -44,6 +44,7 @@ gram_status gr_queue_open(gr_queue **out, const gr_queue_options *opt, gram_err 
     if (!q)
         return gr_nomem(err, "queue");
     q->opt = *opt;
+    q->pace.share = opt->text_share;
     q->tokens_per_byte = 0.3;               /* English, in most vocabularies; corrected by the first verdicts */
     q->computed_per_token = 1;              /* nothing shared, as little as may be given away */
     q->stats.tokens_per_second = 1000;
@@ -461,9 +462,11 @@ static void retire(gr_queue *q, gr_engine *e, gr_job *job)
     pthread_mutex_lock(&q->lock);
 }
 
-/* One step of each job of one of the two kinds. in_batch keeps a job on the list while the lock is away. */
-static void step_all(gr_queue *q, gr_engine *e, bool in_turns)
+/* One step of each job of one of the two kinds; whether there was one. in_batch keeps a job on the list while the lock
+ * is away. */
+static bool step_all(gr_queue *q, gr_engine *e, bool in_turns)
 {
+    bool some = false;
     gr_job *job;
     uint64_t round;
 
@@ -480,6 +483,7 @@ static void step_all(gr_queue *q, gr_engine *e, bool in_turns)
         pthread_mutex_unlock(&q->lock);
         if (again)
             rc = job->step(e, job->arg, &again, &err);
+        some = true;
         pthread_mutex_lock(&q->lock);
         job->in_batch = 0;
         if (rc && !job->status) {
@@ -490,22 +494,28 @@ static void step_all(gr_queue *q, gr_engine *e, bool in_turns)
             retire(q, e, job);
     }
     pthread_mutex_unlock(&q->lock);
+    return some;
 }
 
 /* A token of each text that is written. */
 static void write_all(gr_queue *q)
 {
-    double begin = gr_now();
+    double begin = gr_now(), now;
+    bool some;
 
+    pthread_mutex_lock(&q->lock);
     q->writing = true;
-    step_all(q, q->engine, true);
+    pthread_mutex_unlock(&q->lock);
+    some = step_all(q, q->engine, true);
+    now = gr_now();
+    pthread_mutex_lock(&q->lock);
     q->writing = false;
-    q->wrote = gr_now();
-    q->pause = (1 / q->opt.text_share - 1) * (q->wrote - begin);
-    q->due = q->wrote + q->pause;
+    if (some)
+        gr_pace_end(&q->pace, begin, now);
+    pthread_mutex_unlock(&q->lock);
 }
 
-/* Whether some text is written, or waits to be. */
+/* Some text is written, or waits to be. */
 static bool is_text(gr_queue *q)
 {
     bool some;
@@ -518,7 +528,12 @@ static bool is_text(gr_queue *q)
 
 static bool may_write(gr_queue *q)
 {
-    return !q->writing && gr_now() >= q->due - fmin(q->late, 0.8 * q->pause) && is_text(q);
+    bool may;
+
+    pthread_mutex_lock(&q->lock);
+    may = !q->writing && gr_pace_is_due(&q->pace, gr_now()) && next_step(q, UINT64_MAX, true);
+    pthread_mutex_unlock(&q->lock);
+    return may;
 }
 
 static bool turn_due(void *arg)
@@ -531,15 +546,24 @@ static bool turn_soon(void *arg)
     return is_text(arg);
 }
 
-/* Lanes stop when their pieces are done, which is later than they are asked; so they are asked sooner. A turn long
- * after it was due is the first of a text. */
+static bool turn_beside(void *arg)
+{
+    gr_queue *q = arg;
+    bool beside;
+
+    pthread_mutex_lock(&q->lock);
+    beside = gr_pace_choose(&q->pace);
+    pthread_mutex_unlock(&q->lock);
+    return beside;
+}
+
 static void take_turn(void *arg)
 {
     gr_queue *q = arg;
-    double late = gr_now() - q->due;
 
-    if (late < q->pause)
-        q->late = fmax(0, q->late + 0.2 * late);
+    pthread_mutex_lock(&q->lock);
+    gr_pace_begin(&q->pace, gr_now());
+    pthread_mutex_unlock(&q->lock);
     write_all(q);
 }
 
@@ -562,7 +586,7 @@ void gr_queue_work(gr_queue *q, gr_engine *e)
     gr_job *left;
 
     if (e->set_turns)
-        e->set_turns(e, &(gram_turns){ turn_due, turn_soon, take_turn, q });
+        e->set_turns(e, &(gram_turns){ turn_due, turn_soon, take_turn, q, turn_beside });
     while (!stopped) {
         pthread_mutex_lock(&q->lock);
         while (!q->first && !q->stopped)

@@ -6,7 +6,9 @@
  *
  * Texts that are written do not wait for a batch to end: steps `in_turns` are made inside of one, as soon as the round
  * of such steps before has taken their share of the time since it began. So the token of a chat takes 1 / share times
- * as long as alone, whatever else is scored, and who scores keeps 1 - share of the time.
+ * as long as alone, whatever else is scored, and who scores keeps 1 - share of the time. Where the model has several
+ * threads, one of them makes such a round while the others go on scoring, if that is soon enough: who scores then loses
+ * that thread alone.
  *
  * A batch takes from every waiting job an equal share of the budget, one pair at the least, then fills up; who has more
  * goes to the end of the line. So a request of one pair does not wait for all of a request of a thousand. Scores do not

@@ -26,7 +26,7 @@ typedef struct {
     size_t max_connections;     /* 0: 4096 */
     size_t max_new_tokens;      /* of a chat completion; 0: 1024 */
     size_t batch_tokens;        /* that the model computes in a round; 0: 4096 */
-    double chat_share;          /* of the time, for texts that are written while others are scored; 0: 0.4 */
+    double chat_share;          /* of the time, for texts that are written while others are scored; 0: 0.38 */
     double timeout;             /* seconds from a request's arrival to its answer; 0: 300 */
     bool strict_text;           /* refuse a conversation that comes as one text, whose answer cannot be told apart */
     bool log_text;              /* put request bodies into the log */

@@ -142,7 +142,7 @@ void gr_serve_defaults(gr_serve_options *o, const gr_engine *e)
     o->max_connections = o->max_connections ? o->max_connections : 4096;
     o->max_new_tokens  = o->max_new_tokens ? o->max_new_tokens : 1024;
     o->batch_tokens    = o->batch_tokens ? o->batch_tokens : 4096;
-    o->chat_share      = o->chat_share > 0 ? o->chat_share : 0.4;
+    o->chat_share      = o->chat_share > 0 ? o->chat_share : 0.38;
     o->timeout         = o->timeout > 0 ? o->timeout : 300;
 }
 

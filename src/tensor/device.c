@@ -19,8 +19,12 @@ struct gr_device {
     gr_lane *lane;
     size_t lanes;
     gr_turns turns;             /* due NULL: none */
-    bool turn;                  /* one is under way */
+    bool turn;                  /* one is under way, by all lanes */
+    gr_lane beside;             /* of a turn beside a run */
 };
+
+/* The lane of a thread that is in a turn beside a run; NULL: it is in none. */
+static _Thread_local gr_lane *own;
 
 /* A run, or what a lane shares out. */
 struct run { gr_device *d; size_t n, units, pieces; gr_cut cut; gr_lane_fn *fn; void *arg; bool within; };
@@ -150,6 +154,7 @@ gram_status gr_device_open_kind(gr_device **out, const gr_device_kind *kind, voi
     }
     for (size_t i = 0; i < d->lanes; i++)
         d->lane[i] = (gr_lane){ .device = d, .op = op, .index = i, .unit = 1, .whole = true };
+    d->beside = d->lane[0];
     *out = d;
     return GRAM_OK;
 }
@@ -168,6 +173,8 @@ void gr_device_close(gr_device *d)
         drop_more(&d->lane[i]);
         scratch_clear(&d->lane[i]);
     }
+    drop_more(&d->beside);
+    scratch_clear(&d->beside);
     if (d->kind)
         d->kind->close(d->self);
     free(d->lane);
@@ -349,17 +356,39 @@ void gr_device_drop(gr_device *d, const void *held)
         d->kind->free(d->self, (void *)(uintptr_t)held);
 }
 
+static bool is_own(const gr_device *d)
+{
+    return own && own->device == d;
+}
+
+bool gr_device_is_beside(const gr_device *d)
+{
+    return is_own(d);
+}
+
+/* What a lane has failed by, which it forgets. */
+static gram_status take_failure(gr_lane *lane, gram_err *err)
+{
+    gram_status rc = lane->rc;
+
+    if (rc && err)
+        *err = lane->err;
+    lane->rc = GRAM_OK;
+    return rc;
+}
+
 gram_status gr_device_wait(gr_device *d, gram_err *err)
 {
-    gram_status rc = d->kind ? d->kind->wait(d->self, err) : GRAM_OK;
+    gram_status rc, one;
 
-    for (size_t i = d->lanes; i-- > 0; )
-        if (d->lane[i].rc) {
-            rc = d->lane[i].rc;
-            if (err)
-                *err = d->lane[i].err;
-            d->lane[i].rc = GRAM_OK;
-        }
+    if (is_own(d))
+        return take_failure(own, err);
+    rc = d->kind ? d->kind->wait(d->self, err) : GRAM_OK;
+    gr_pool_recall(d->pool);
+    for (size_t i = d->lanes; i-- > 0; ) {
+        one = take_failure(&d->lane[i], err);
+        rc = one ? one : rc;
+    }
     return rc;
 }
 
@@ -375,6 +404,8 @@ gram_status gr_device_reserve(gr_device *d, size_t bytes, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
+    if (is_own(d))
+        return grow(own, bytes, err);
     for (size_t i = 0; i < d->lanes && !rc; i++)
         rc = grow(&d->lane[i], bytes, err);
     return rc;
@@ -393,15 +424,12 @@ size_t gr_device_pieces(const gr_device *d, size_t n, gr_cut cut)
     return gr_min(units, gr_round_up((units + each - 1) / each, cut.share ? cut.share : d->lanes));
 }
 
-/* Pieces differ by a unit at most. The longer come first, so that two threads end together. What lane 0 shares out
- * leaves the lane's own scratch alone. */
-static void one_piece(void *arg, size_t task, size_t worker)
+/* Pieces differ by a unit at most. The longer come first, so that two threads end together. What a lane shares out
+ * leaves its own scratch alone. */
+static void piece(const struct run *r, size_t task, gr_lane *lane, bool shares)
 {
-    const struct run *r = arg;
-    gr_lane *lane = &r->d->lane[worker];
     size_t each = r->units / r->pieces, more = r->units % r->pieces, mark = gr_lane_mark(lane), unit = lane->unit;
     size_t first = (task * each + gr_min(task, more)) * r->cut.unit, n = (each + (task < more)) * r->cut.unit;
-    bool shares = r->within && worker == 0;
 
     if (!shares)
         lane_begin(lane);
@@ -418,11 +446,43 @@ static void one_piece(void *arg, size_t task, size_t worker)
     }
 }
 
+static void one_piece(void *arg, size_t task, size_t worker)
+{
+    const struct run *r = arg;
+
+    piece(r, task, &r->d->lane[worker], r->within && worker == 0);
+}
+
 static bool has_failed(const gr_device *d)
 {
     for (size_t i = 0; i < d->lanes; i++)
         if (d->lane[i].rc)
             return true;
+    return false;
+}
+
+/* A turn, by the thread of a lane that has left the run. */
+static void turn_beside(void *arg, size_t worker)
+{
+    gr_device *d = arg;
+
+    own = &d->beside;
+    own->index = worker;
+    d->turns.turn(d->turns.arg);
+    own = NULL;
+}
+
+/* Whether all lanes are to stop for a turn. One beside the run is begun here. */
+static bool stops(void *arg)
+{
+    gr_device *d = arg;
+    const gr_turns *t = &d->turns;
+
+    if (gr_pool_has_lent(d->pool) || !t->due(t->arg))
+        return false;
+    if (d->kind || d->lanes < 2 || !t->beside || !t->beside(t->arg))
+        return true;
+    gr_pool_lend(d->pool, turn_beside, d);
     return false;
 }
 
@@ -432,21 +492,32 @@ static size_t run_some(struct run *r, size_t first, bool may_stop)
     const gr_turns *t = &r->d->turns;
 
     if (!r->cut.whole)
-        return gr_pool_some(r->d->pool, one_piece, r, first, r->pieces, may_stop ? t->due : NULL, t->arg);
-    while (first < r->pieces && !(may_stop && t->due(t->arg)))
+        return gr_pool_some(r->d->pool, one_piece, r, first, r->pieces, may_stop ? stops : NULL, r->d);
+    while (first < r->pieces && !(may_stop && !gr_pool_has_lent(r->d->pool) && t->due(t->arg)))
         one_piece(r, first++, 0);
     return first;
 }
 
+static void run_alone(const struct run *r)
+{
+    for (size_t i = 0; i < r->pieces && !own->rc; i++)
+        piece(r, i, own, r->within);
+}
+
 static void run(gr_device *d, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg, bool within)
 {
-    bool may_stop = d->turns.due && !d->turn && !within;
+    bool may_stop = !is_own(d) && d->turns.due && !d->turn && !within;
     struct run r = { .d = d, .n = n, .units = (n + cut.unit - 1) / cut.unit, .fn = fn, .arg = arg, .within = within };
 
-    if (may_stop && !cut.whole && cut.share == 0 && d->turns.soon && d->turns.soon(d->turns.arg))
+    if (may_stop && !cut.whole && cut.share == 0 && d->turns.soon &&
+        (gr_pool_has_lent(d->pool) || d->turns.soon(d->turns.arg)))
         cut.most = cut.unit;
     r.cut = cut;
     r.pieces = gr_device_pieces(d, n, cut);
+    if (is_own(d)) {
+        run_alone(&r);
+        return;
+    }
     for (size_t i = 0; i < r.pieces && !has_failed(d); ) {
         i = run_some(&r, i, may_stop);
         if (i < r.pieces && !has_failed(d)) {
@@ -463,6 +534,7 @@ static void run(gr_device *d, size_t n, gr_cut cut, gr_lane_fn *fn, void *arg, b
 
 void gr_device_set_turns(gr_device *d, const gr_turns *turns)
 {
+    gr_pool_recall(d->pool);
     d->turns = turns ? *turns : (gr_turns){ 0 };
 }
 

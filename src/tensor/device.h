@@ -155,9 +155,21 @@ void gr_device_once(gr_device *d, gr_lane_fn *fn, void *arg, size_t n);
  * each of its pieces, all lanes stop and turn() is called by that thread. It may run whatever it likes on this device;
  * those runs are not interrupted in their turn. soon(), which is asked when a run begins, says that a turn may come
  * within it: its pieces are then of one unit, so that none waits long. Not runs of a fixed `share`, whose sums follow
- * from their pieces. What a run computes does not change. turns NULL: never. */
-typedef struct { bool (*due)(void *arg), (*soon)(void *arg); void (*turn)(void *arg); void *arg; } gr_turns;
+ * from their pieces. What a run computes does not change. turns NULL: never.
+ *
+ * beside(), where it is there, is asked when a turn is due on a CPU of several lanes: where it says yes a lane leaves
+ * the run as soon as it has made its piece, and turn() is called by its thread, while the others go on with this run
+ * and those that follow, up to the next gr_device_wait(). What the turn runs on this device is computed by that lane
+ * alone, and its gr_device_wait() is about that. */
+typedef struct {
+    bool (*due)(void *arg), (*soon)(void *arg);
+    void (*turn)(void *arg);
+    void *arg;
+    bool (*beside)(void *arg);
+} gr_turns;
 void gr_device_set_turns(gr_device *d, const gr_turns *turns);
+/* Whether this thread is in a turn beside a run of d. */
+bool gr_device_is_beside(const gr_device *d);
 /* The lane of the caller between two runs, for tests of one kernel. Its rows are whole. */
 gr_lane *gr_device_lane(gr_device *d);
 /* From within a whole piece all threads share fn over [0, n). Elsewhere the lane runs fn by itself. */

@@ -397,7 +397,7 @@ static void write_one(void *arg)
 }
 
 /* A text is written in the middle of a batch, and neither has other bits than alone. */
-static void texts_have_their_turns_inside_of_a_batch(void **state)
+static void check_turns(bool (*beside)(void *arg))
 {
     enum { PAIRS = 40 };
     static char a[PAIRS][200], b[PAIRS][200];
@@ -408,7 +408,6 @@ static void texts_have_their_turns_inside_of_a_batch(void **state)
     gram_prompt p[PROMPTS];
     struct turns t = { .more = true };
 
-    (void)state;
     prompts_of(p);
     for (size_t i = 0; i < PAIRS; i++) {
         for (size_t k = 0; k < 190; k++) {
@@ -418,16 +417,37 @@ static void texts_have_their_turns_inside_of_a_batch(void **state)
         pair[i] = (gram_pair){ .prompt = p[i % PROMPTS], .a = a[i], .b = b[i] };
     }
     CHECK_OK(gram_score(model, pair, PAIRS, want, &check_err));
+    memset(&alone, 0, sizeof alone);
     write_texts(model, 0, 1, &alone);
     CHECK_OK(gram_writer_open(&t.w, model, &(gram_writing){ .prompt = p[0], .how = &g }, &check_err));
-    gram_set_turns(model, &(gram_turns){ often, is_writing, write_one, &t });
+    gram_set_turns(model, &(gram_turns){ often, is_writing, write_one, &t, beside });
     CHECK_OK(gram_score(model, pair, PAIRS, got, &check_err));
     gram_set_turns(model, NULL);
-    assert_false(t.more);                   /* all of the text, inside of one call */
-    assert_true(t.taken >= 10);
+    assert_true(beside || !t.more);         /* all of the text, inside of one call */
+    assert_true(t.taken >= (beside ? 1 : 10));
+    while (t.more)
+        write_one(&t);
     assert_memory_equal(&t.heard, &alone, sizeof alone);
     for (size_t i = 0; i < PAIRS; i++)
         assert_memory_equal(got[i].logit, want[i].logit, sizeof got[i].logit);
+}
+
+static void texts_have_their_turns_inside_of_a_batch(void **state)
+{
+    (void)state;
+    check_turns(NULL);
+}
+
+static bool always(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+static void texts_are_written_beside_a_batch(void **state)
+{
+    (void)state;
+    check_turns(always);
 }
 
 /* ---- Files ---- */
@@ -680,6 +700,7 @@ int main(void)
         cmocka_unit_test(tokens_are_gone_on_with_as_they_are),
         cmocka_unit_test(a_prompt_is_read_once_for_all_its_answers),
         cmocka_unit_test(texts_have_their_turns_inside_of_a_batch),
+        cmocka_unit_test(texts_are_written_beside_a_batch),
         cmocka_unit_test(writers_that_would_take_too_much_are_refused),
         cmocka_unit_test(a_run_that_was_stopped_ends_with_the_same_bytes),
         cmocka_unit_test(a_resumed_run_takes_the_way_that_it_took),

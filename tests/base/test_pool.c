@@ -104,11 +104,68 @@ static void a_run_that_is_stopped_goes_on(void **state)
     }
 }
 
+struct lender { gr_pool *p; size_t asked, every, lent; atomic_int began, ended, worker; };
+
+static void away(void *arg, size_t worker)
+{
+    struct lender *l = arg;
+
+    atomic_fetch_add(&l->began, 1);
+    atomic_store(&l->worker, (int)worker);
+    for (volatile int i = 0; i < 20000; i++)        /* as long as a round or two of the others */
+        ;
+    atomic_fetch_add(&l->ended, 1);
+}
+
+static bool lend_some(void *arg)
+{
+    struct lender *l = arg;
+
+    if (!gr_pool_has_lent(l->p) && ++l->asked % l->every == 0) {
+        assert_int_equal(l->began, l->ended);
+        gr_pool_lend(l->p, away, l);
+        l->lent++;
+    }
+    return false;
+}
+
+/* While a worker is away the others do all of a call, and of those that follow; when it is back it takes tasks
+ * again. */
+static void a_worker_is_lent(void **state)
+{
+    (void)state;
+    for (size_t threads = 2; threads <= 4; threads++) {
+        struct lender l = { .every = 3 };
+        int began;
+        CHECK_OK(gr_pool_open(&l.p, threads, &check_err));
+        for (size_t round = 0; round < 200; round++) {
+            struct tally t = { .workers = threads };
+            assert_int_equal(gr_pool_some(l.p, count, &t, 0, TASKS, lend_some, &l), TASKS);
+            for (size_t i = 0; i < TASKS; i++)
+                assert_int_equal(t.ran[i], 1);
+            assert_int_equal(t.bad_worker, 0);
+            if (round % 5 == 0) {
+                gr_pool_recall(l.p);
+                assert_false(gr_pool_has_lent(l.p));
+                began = l.began;
+                assert_int_equal(l.ended, began);
+                gr_pool_run(l.p, count, &t, TASKS);
+                assert_int_equal(l.began, began);               /* what was not begun is not begun any more */
+            }
+        }
+        gr_pool_recall(l.p);
+        assert_true(l.began > 0 && l.began == l.ended && (size_t)l.began <= l.lent);
+        assert_true(l.worker > 0 && (size_t)l.worker < threads);
+        gr_pool_close(l.p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_task_runs_once), cmocka_unit_test(many_rounds_lose_nothing),
         cmocka_unit_test(a_run_that_is_stopped_goes_on),
+        cmocka_unit_test(a_worker_is_lent),
         cmocka_unit_test(default_is_a_thread_for_each_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

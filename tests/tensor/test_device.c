@@ -120,6 +120,98 @@ static void others_have_their_turns(void **state)
         }
 }
 
+struct beside { gr_device *d; size_t turns; unsigned char seen[500]; bool failed; };
+
+static bool often(void *arg)
+{
+    static unsigned asked;
+
+    assert_false(gr_device_is_beside(((struct beside *)arg)->d));
+    return ++asked % 3 == 0;
+}
+
+static bool yes(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+static void fail_one(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    gram_err err;
+
+    (void)arg;
+    (void)n;
+    if (first == 2)
+        gr_lane_fail(lane, gr_fail(&err, GRAM_EIO, "of the turn"), &err);
+}
+
+static void see_beside(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    struct beside *b = arg;
+
+    memset(gr_lane_bytes(lane, 3000), 5, 3000);
+    if (lane->index == 0 || lane->index >= gr_device_lanes(b->d))
+        b->failed = true;
+    for (size_t i = first; i < first + n; i++)
+        b->seen[i]++;
+}
+
+static void share_beside(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    unsigned char *mine = gr_lane_bytes(lane, 1000);
+    bool kept = true;
+
+    (void)first;
+    memset(mine, 7, 1000);
+    gr_lane_share(lane, n, (gr_cut){ 5, 5, 1, false }, see_beside, arg);
+    for (size_t i = 0; i < 1000; i++)
+        kept = kept && mine[i] == 7;
+    ((struct beside *)arg)->failed |= !kept;
+}
+
+/* Runs of its own: in pieces, shared out, and one that fails. */
+static void turn_beside(void *arg)
+{
+    struct beside *b = arg;
+    gram_err err;
+
+    memset(b->seen, 0, sizeof b->seen);
+    gr_device_run(b->d, 500, (gr_cut){ 7, 14, 1, false }, see_beside, b);
+    gr_device_run(b->d, 500, (gr_cut){ .unit = 1, .most = 500, .share = 1, .whole = true }, share_beside, b);
+    b->failed |= !gr_device_is_beside(b->d) || gr_device_wait(b->d, &err) != GRAM_OK;
+    gr_device_run(b->d, 9, GR_CUT_ONE, fail_one, NULL);
+    b->failed |= gr_device_wait(b->d, &err) != GRAM_EIO || gr_device_wait(b->d, &err) != GRAM_OK;
+    for (size_t i = 0; i < 500; i++)
+        b->failed |= b->seen[i] != 2;
+    b->turns++;
+}
+
+/* A lane has its turn while the others go on, and neither sees the other's rows, scratch or failures. */
+static void a_turn_is_taken_beside_a_run(void **state)
+{
+    (void)state;
+    for (size_t threads = 2; threads <= 4; threads++) {
+        struct beside b = { .d = open_device(threads) };
+        gr_device_set_turns(b.d, &(gr_turns){ often, NULL, turn_beside, &b, yes });
+        for (size_t i = 0; i < 40; i++) {
+            const gr_cut cut = { 16, 32, 0, false };
+            struct cover c = { .most = 32, .unit = 16, .pieces = gr_device_pieces(b.d, 5000, cut) };
+            gr_device_run(b.d, 5000, cut, cover, &c);
+            for (size_t k = 0; k < 5000; k++)
+                assert_int_equal(c.seen[k], 1);
+            assert_false(c.ragged);
+            if (i % 4 == 0)
+                CHECK_OK(gr_device_wait(b.d, &check_err));
+        }
+        gr_device_set_turns(b.d, NULL);
+        CHECK_OK(gr_device_wait(b.d, &check_err));
+        assert_true(b.turns > 0);
+        assert_false(b.failed);
+        gr_device_close(b.d);
+    }
+}
+
 static void count_whole(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     struct cover *c = arg;
@@ -258,6 +350,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_covers_its_rows_once),
         cmocka_unit_test(others_have_their_turns),
+        cmocka_unit_test(a_turn_is_taken_beside_a_run),
         cmocka_unit_test(a_whole_piece_shares_itself_out),
         cmocka_unit_test(scratch_grows),
         cmocka_unit_test(a_failure_is_kept_until_somebody_waits),
