@@ -277,6 +277,8 @@ emu-all: tests
 cuda-ptxas:
 	@scripts/cuda_ptxas.sh
 
+tarball:
+	@scripts/build_tarball.sh
 deb: all
 	@scripts/build_deb.sh
 wheel:
@@ -323,8 +325,8 @@ clean:
 
 include mk/install.mk
 
-.PHONY: cuda cuda-ptxas emu-all deb wheel all deps test-deps model tests test unit demo demo-align check clang mutants \
-        tsan tsan-run columns layers headers fuzz fuzz-build fuzz-run coverage bench bench-report bench-train clean \
-        $(addprefix test-,$(LAYERS))
+.PHONY: cuda cuda-ptxas emu-all tarball deb wheel release all deps test-deps model tests test unit demo demo-align \
+        check clang mutants tsan tsan-run columns layers headers fuzz fuzz-build fuzz-run coverage bench \
+        bench-report bench-train clean $(addprefix test-,$(LAYERS))
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' -type f 2>/dev/null)

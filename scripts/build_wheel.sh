@@ -2,6 +2,7 @@
 # A wheel with libgram, the program and every library that they need: build/wheel/*.whl. The tag says which glibc it
 # asks for, that of the machine it is built on. Needs pip.
 set -eu
+umask 022
 to=build/wheel
 rm -rf $to
 mkdir -p $to

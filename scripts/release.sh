@@ -1,8 +1,8 @@
 #!/bin/sh
 # release.sh [--draft]: build/release/ with gram-VERSION.tar.gz, the wheel, the Debian package and their SHA256SUMS, all
-# made in a copy of the commit that is checked out. Two runs over one commit on one machine give the same bytes.
-# --draft: of a version that CHANGELOG.md calls "not yet released". Needs what `make deb wheel` needs, and
-# abigail-tools.
+# made in a copy of the commit that is checked out. Runs over one commit on one machine give the same bytes, wherever,
+# whenever and by whomever they are started. --draft: of a version that CHANGELOG.md calls "not yet released". Needs
+# what `make deb wheel` needs, and abigail-tools.
 set -eu
 fail() { echo "release.sh: $*" >&2; exit 1; }
 
@@ -16,14 +16,16 @@ case $heading in
 esac
 [ -n "$draft" ] || scripts/abi_check.sh
 
+umask 022
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
-export SOURCE_DATE_EPOCH
+export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC0
 to=$PWD/build/release work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 rm -rf "$to"
 mkdir -p "$to"
-git archive --format=tar --prefix="gram-$version/" HEAD | gzip -n9 >"$to/gram-$version.tar.gz"
-tar -x -z -f "$to/gram-$version.tar.gz" -C "$work"
+scripts/build_tarball.sh >/dev/null
+cp build/tarball/*.tar.gz "$to"
+tar -x -z --no-same-owner --no-same-permissions -f "$to/gram-$version.tar.gz" -C "$work"
 cd "$work/gram-$version"
 CFLAGS="${CFLAGS:-} -ffile-prefix-map=$PWD=."       # the folder's name is in no byte
 export CFLAGS
