@@ -2,11 +2,13 @@
 #ifndef TESTS_GPU_H
 #define TESTS_GPU_H
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "check.h"
+#include "emu/emu_opt.h"
 #include "op/op.h"
 
 /* Says where it is, and how the emulator goes: asynchronous things happen as late as they may. Before the first
@@ -33,6 +35,29 @@ static inline gr_device *gpu_open(void)
     gpu_set_up();
     CHECK_OK(gr_device_open(&d, "cuda:0", 0, &check_err));
     return d;
+}
+
+/* How the emulator orders threads from here on, GPU_AS_ASKED: as the environment says. False: this is a GPU, which
+ * orders them as it likes. */
+enum gpu_order { GPU_ASCENDING, GPU_DESCENDING, GPU_RANDOM, GPU_AS_ASKED };
+static inline bool gpu_order(enum gpu_order order)
+{
+    static struct emu_options *opt;
+    static int asked;
+    char path[4096];
+    void *lib;
+
+    if (!opt) {
+        snprintf(path, sizeof path, "%s/libemu.so", getenv("GRAM_CUDA_PATH"));
+        lib = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
+        opt = lib ? dlsym(lib, "emu_opt") : NULL;
+        if (!opt)
+            return false;
+        asked = opt->order;
+    }
+    opt->order = order == GPU_AS_ASKED ? asked : (int)order;
+    opt->seed++;                                    /* of a random one */
+    return true;
 }
 
 /* n numbers of the host's on the device, and back; free() what comes back. */

@@ -93,6 +93,8 @@ mutant a-stage-given-back-too-early any gemm90 gemm90.cu 'gpu_wgmma_wait<1>();' 
 mutant products-without-a-fence any gemm90 gemm90.cu 'gpu_wgmma_fence();' '' products_of_a_hopper
 mutant sums-of-rows-out-of-order any rows rows.cu 'x->n < y->n ? -1 : x->n > y->n' 'x->n > y->n ? -1 : x->n < y->n' \
     rows_are_added_in_order
+mutant a-block-of-keys-overwritten-in-another-order any attn_simt attn_simt.cu \
+    '__syncthreads();                                /* the tile before has been read */' '' attention_in_bfloat16
 mutant a-tile-too-little-shared-memory asan attn_simt attn_simt.cu ' + ROWS * (COLS + 1)' '' attention_in_bfloat16
 mutant a-table-read-past-its-end asan rows rows.cu '(size_t)token[n] * C + c' '((size_t)token[n] + 1) * C + c' \
     embeddings_are_those_of_the_table

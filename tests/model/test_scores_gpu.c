@@ -1,5 +1,5 @@
 /* test_scores_gpu.c - scores of tiny models on an emulated GPU: in float32 those of the CPU, in bfloat16 near them, and
- * the same bits alone, in any batch, in any order and with what was read before kept.
+ * the same bits alone, in any batch, in any order, with what was read before kept, and whatever order threads go in.
  *
  * Whole files of golden logits pass on it too: GRAM_DEVICE=cuda:0 build/tests/model/test_golden_models. */
 #include <math.h>
@@ -104,6 +104,11 @@ static void read_all(const struct subject *s, const char *dir, float (*alone)[LA
     }
     assert_true(gr_kv_bytes(cache) > 0);
     gr_kv_close(cache);
+    for (enum gpu_order order = GPU_DESCENDING; order <= GPU_RANDOM && gpu_order(order); order++) {
+        batch(s, NULL, forth, SEQS, got);
+        expect(got, alone, dir, "with threads in another order");
+    }
+    gpu_order(GPU_AS_ASKED);
 }
 
 static double worst(float (*got)[LABELS], float (*want)[LABELS])

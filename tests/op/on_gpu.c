@@ -93,6 +93,60 @@ static gr_lane *begin(void)
     return gr_device_lane(gpu);
 }
 
+/* What the first order of threads has made of the pieces that come back. */
+static char *made[GR_COUNT(piece)];
+
+static char *fetch(const struct piece *p)
+{
+    size_t bytes = p->half ? p->bytes / 2 : p->bytes;
+    char *x = malloc(bytes);
+
+    assert_non_null(x);
+    gr_device_get(gpu, x, p->dev, bytes);
+    return x;
+}
+
+static void keep_made(void)
+{
+    for (size_t i = 0; i < pieces; i++) {
+        made[i] = piece[i].out ? fetch(&piece[i]) : NULL;
+        put(&piece[i]);
+    }
+}
+
+static void compare_made(const char *call)
+{
+    for (size_t i = 0; i < pieces; i++) {
+        char *x = piece[i].out ? fetch(&piece[i]) : NULL;
+        if (x && memcmp(x, made[i], piece[i].half ? piece[i].bytes / 2 : piece[i].bytes))
+            fail_msg("%s: another order of threads gives other bits", call);
+        free(x);
+        free(made[i]);
+    }
+}
+
+/* EACH_ORDER CALL: the call with threads in ascending order and, on what was there before, in another one, by turns
+ * descending and random: a GPU keeps to none, and what has a race has other bits. A GPU that is one is asked once. */
+#define EACH_ORDER for (int order_ = 0; next_order(order_, __func__); order_++)
+static bool next_order(int turn, const char *call)
+{
+    static unsigned calls;
+
+    CHECK_OK(gr_device_wait(gpu, &check_err));
+    if (turn == 0) {
+        gpu_order(GPU_ASCENDING);
+        return true;
+    }
+    if (turn == 1 && gpu_order(calls++ % 2 ? GPU_RANDOM : GPU_DESCENDING)) {
+        keep_made();
+        return true;
+    }
+    if (turn == 2)
+        compare_made(call);
+    gpu_order(GPU_AS_ASKED);
+    return false;
+}
+
 static void end(void)
 {
     CHECK_OK(gr_device_wait(gpu, &check_err));
@@ -114,7 +168,7 @@ static void rmsnorm_fwd(gr_lane *none, gr_mat y, float *r, gr_mat x, const gr_no
     (void)none;
     r = bring(r, N * 4, true);
     x = mat(x, N, n.C, false);
-    lane->op->rmsnorm_fwd(lane, mat(y, N, n.C, true), r, x, &n, N);
+    EACH_ORDER lane->op->rmsnorm_fwd(lane, mat(y, N, n.C, true), r, x, &n, N);
     end();
 }
 
@@ -129,7 +183,7 @@ static void rmsnorm_bwd(gr_lane *none, gr_mat dx, float *dw, gr_mat dy, gr_mat x
     dy = mat(dy, N, n.C, false);
     x = mat(x, N, n.C, false);
     r = bring(r, N * 4, false);
-    lane->op->rmsnorm_bwd(lane, mat(dx, N, n.C, true), dw, dy, x, r, &n, N, sum);
+    EACH_ORDER lane->op->rmsnorm_bwd(lane, mat(dx, N, n.C, true), dw, dy, x, r, &n, N, sum);
     end();
 }
 
@@ -143,7 +197,7 @@ static void add_norm(gr_lane *none, gr_mat y, float *r, gr_mat x, gr_mat a, gr_m
     a = mat(a, N, n.C, false);
     b = mat(b, N, n.C, false);
     x = mat(x, N, n.C, true);
-    lane->op->add_norm(lane, mat(y, N, n.C, true), r, x, a, b, &n, N);
+    EACH_ORDER lane->op->add_norm(lane, mat(y, N, n.C, true), r, x, a, b, &n, N);
     end();
 }
 
@@ -163,7 +217,7 @@ static void rope_fwd(gr_lane *none, gr_mat x, const int32_t *pos, const float *t
 
     (void)none;
     table = bring(table, table_rows(pos, N) * R * 4, false);
-    lane->op->rope_fwd(lane, mat(x, N, H * D, true), pos, table, N, H, D, R, interleaved);
+    EACH_ORDER lane->op->rope_fwd(lane, mat(x, N, H * D, true), pos, table, N, H, D, R, interleaved);
     end();
 }
 
@@ -174,7 +228,7 @@ static void rope_bwd(gr_lane *none, gr_mat x, const int32_t *pos, const float *t
 
     (void)none;
     table = bring(table, table_rows(pos, N) * R * 4, false);
-    lane->op->rope_bwd(lane, mat(x, N, H * D, true), pos, table, N, H, D, R, interleaved);
+    EACH_ORDER lane->op->rope_bwd(lane, mat(x, N, H * D, true), pos, table, N, H, D, R, interleaved);
     end();
 }
 
@@ -188,7 +242,7 @@ static void heads_fwd(gr_lane *none, gr_mat y, gr_mat x, const gr_heads *h, size
     on.r = bring(h->r, N * (h->H * h->D / h->norm.C) * 4, true);
     on.table = bring(h->table, table_rows(h->pos, N) * h->R * 4, false);
     x = mat(x, N, h->H * h->D, false);
-    lane->op->heads_fwd(lane, mat(y, N, h->H * h->D, true), x, &on, N);
+    EACH_ORDER lane->op->heads_fwd(lane, mat(y, N, h->H * h->D, true), x, &on, N);
     end();
 }
 
@@ -196,7 +250,7 @@ static void glu_fwd(gr_glu_fwd_fn *fn, gr_lane *lane, gr_mat y, gr_mat gate, gr_
 {
     gate = mat(gate, N, F, false);
     up = mat(up, N, F, false);
-    fn(lane, mat(y, N, F, true), gate, up, N, F);
+    EACH_ORDER fn(lane, mat(y, N, F, true), gate, up, N, F);
     end();
 }
 
@@ -223,7 +277,7 @@ static void glu_bwd(gr_glu_bwd_fn *fn, gr_lane *lane, gr_mat dgate, gr_mat dup, 
     gate = mat(gate, N, F, false);
     up = mat(up, N, F, false);
     dgate = mat(dgate, N, F, true);
-    fn(lane, dgate, mat(dup, N, F, true), dy, gate, up, N, F);
+    EACH_ORDER fn(lane, dgate, mat(dup, N, F, true), dy, gate, up, N, F);
     end();
 }
 
@@ -249,7 +303,7 @@ static void cap_fwd(gr_lane *none, gr_mat y, gr_mat x, float cap, size_t N, size
 
     (void)none;
     x = mat(x, N, V, false);
-    lane->op->cap_fwd(lane, mat(y, N, V, true), x, cap, N, V);
+    EACH_ORDER lane->op->cap_fwd(lane, mat(y, N, V, true), x, cap, N, V);
     end();
 }
 
@@ -259,7 +313,7 @@ static void cap_bwd(gr_lane *none, gr_mat d, gr_mat y, float cap, size_t N, size
 
     (void)none;
     y = mat(y, N, V, false);
-    lane->op->cap_bwd(lane, mat(d, N, V, true), y, cap, N, V);
+    EACH_ORDER lane->op->cap_bwd(lane, mat(d, N, V, true), y, cap, N, V);
     end();
 }
 
@@ -268,7 +322,7 @@ static void ce_fwd(gr_lane *none, gr_mat z, const int32_t *t, double *loss, gr_c
     gr_lane *lane = begin();
 
     (void)none;
-    lane->op->ce_fwd(lane, mat(z, N, V, true), t, loss, sum, N, V);
+    EACH_ORDER lane->op->ce_fwd(lane, mat(z, N, V, true), t, loss, sum, N, V);
     end();
 }
 
@@ -277,7 +331,7 @@ static void ce_bwd(gr_lane *none, gr_mat z, const int32_t *t, const float *wt, c
     gr_lane *lane = begin();
 
     (void)none;
-    lane->op->ce_bwd(lane, mat(z, N, V, true), t, wt, sum, N, V);
+    EACH_ORDER lane->op->ce_bwd(lane, mat(z, N, V, true), t, wt, sum, N, V);
     end();
 }
 
@@ -287,7 +341,7 @@ static void ce(gr_lane *none, gr_mat z, const int32_t *t, const float *wt, doubl
     gr_lane *lane = begin();
 
     (void)none;
-    lane->op->ce(lane, mat(z, N, V, true), t, wt, loss, sum, N, V);
+    EACH_ORDER lane->op->ce(lane, mat(z, N, V, true), t, wt, loss, sum, N, V);
     end();
 }
 
@@ -301,7 +355,7 @@ static void adamw_f32(gr_lane *none, float *w, float *m, float *v, const float *
     m = bring(m, n * 4, true);
     v = bring(v, n * 4, true);
     g = bring(g, n * 4, false);
-    lane->op->adamw_slices(lane, (gr_adamw_slice[]){
+    EACH_ORDER lane->op->adamw_slices(lane, (gr_adamw_slice[]){
         { w, GR_F32, m, v, g, n / 3, *r, 0, 0 },
         { w + n / 3, GR_F32, m + n / 3, v + n / 3, g + n / 3, n - n / 3, *r, 0, 0 } }, 2);
     end();
@@ -317,7 +371,7 @@ static void adamw_bf16(gr_lane *none, uint16_t *w, float *m, float *v, const flo
     m = bring(m, n * 4, true);
     v = bring(v, n * 4, true);
     g = bring(g, n * 4, false);
-    lane->op->adamw_slices(lane, (gr_adamw_slice[]){
+    EACH_ORDER lane->op->adamw_slices(lane, (gr_adamw_slice[]){
         { w, GR_BF16, m, v, g, n / 3, *r, key, at },
         { w + n / 3, GR_BF16, m + n / 3, v + n / 3, g + n / 3, n - n / 3, *r, key, at + (uint32_t)(n / 3) } }, 2);
     end();
@@ -330,7 +384,7 @@ static void squares(gr_lane *none, const float *x, size_t n, double *out)
 
     (void)none;
     x = bring(x, n * 4, false);
-    lane->op->squares_slices(lane, (gr_squares_slice[]){ { x, n / 2 }, { x, n } }, 2, sum);
+    EACH_ORDER lane->op->squares_slices(lane, (gr_squares_slice[]){ { x, n / 2 }, { x, n } }, 2, sum);
     end();
     *out = sum[1];
 }
@@ -346,7 +400,7 @@ static void adamw_slices(gr_lane *none, const gr_adamw_slice *s, size_t n)
         on[i] = (gr_adamw_slice){ bring(s[i].w, s[i].n * gr_dtype_bytes(s[i].type), true), s[i].type,
                                   bring(s[i].m, s[i].n * 4, true), bring(s[i].v, s[i].n * 4, true),
                                   bring(s[i].g, s[i].n * 4, false), s[i].n, s[i].rule, s[i].key, s[i].at };
-    lane->op->adamw_slices(lane, on, n);
+    EACH_ORDER lane->op->adamw_slices(lane, on, n);
     end();
 }
 
@@ -356,7 +410,7 @@ static void rank_sum(gr_lane *none, float *y, const float *came, size_t ld, size
 
     (void)none;
     y = bring(y, n * 4, true);
-    lane->op->rank_sum(lane, y, bring(came, ((P - 1) * ld + n) * 4, false), ld, own, P, n);
+    EACH_ORDER lane->op->rank_sum(lane, y, bring(came, ((P - 1) * ld + n) * 4, false), ld, own, P, n);
     end();
 }
 
@@ -367,7 +421,7 @@ static void dropout_fwd(gr_lane *none, gr_mat y, gr_mat x, uint64_t key, const u
 
     (void)none;
     x = mat(x, N, C, false);
-    lane->op->dropout_fwd(lane, mat(y, N, C, true), x, key, row_key, N, C, p);
+    EACH_ORDER lane->op->dropout_fwd(lane, mat(y, N, C, true), x, key, row_key, N, C, p);
     end();
 }
 
@@ -378,7 +432,7 @@ static void dropout_bwd(gr_lane *none, gr_mat dx, gr_mat dy, uint64_t key, const
 
     (void)none;
     dy = mat(dy, N, C, false);
-    lane->op->dropout_bwd(lane, mat(dx, N, C, true), dy, key, row_key, N, C, p);
+    EACH_ORDER lane->op->dropout_bwd(lane, mat(dx, N, C, true), dy, key, row_key, N, C, p);
     end();
 }
 
@@ -400,7 +454,7 @@ static void add(gr_lane *none, gr_mat y, gr_mat a, gr_mat b, size_t N, size_t C)
     (void)none;
     a = mat(a, N, C, false);
     b = mat(b, N, C, false);
-    lane->op->add(lane, mat(y, N, C, true), a, b, N, C);
+    EACH_ORDER lane->op->add(lane, mat(y, N, C, true), a, b, N, C);
     end();
 }
 
@@ -410,7 +464,7 @@ static void gather(gr_lane *none, gr_mat y, gr_mat x, const size_t *row, size_t 
 
     (void)none;
     x = mat(x, rows_of(row, N), C, false);
-    lane->op->gather(lane, mat(y, N, C, true), x, row, N, C);
+    EACH_ORDER lane->op->gather(lane, mat(y, N, C, true), x, row, N, C);
     end();
 }
 
@@ -420,7 +474,7 @@ static void scatter(gr_lane *none, gr_mat y, gr_mat x, const size_t *row, size_t
 
     (void)none;
     x = mat(x, N, C, false);
-    lane->op->scatter(lane, mat(y, rows_of(row, N), C, true), x, row, N, C);
+    EACH_ORDER lane->op->scatter(lane, mat(y, rows_of(row, N), C, true), x, row, N, C);
     end();
 }
 
@@ -430,7 +484,7 @@ static void place(gr_lane *none, gr_mat y, gr_mat x, const size_t *row, size_t N
 
     (void)none;
     x = mat(x, N, C, false);
-    lane->op->place(lane, mat(y, rows_of(row, N), C, true), x, row, N, C);
+    EACH_ORDER lane->op->place(lane, mat(y, rows_of(row, N), C, true), x, row, N, C);
     end();
 }
 
@@ -443,7 +497,7 @@ static void embed(gr_lane *none, gr_mat y, const gr_tensor *table, const int32_t
     (void)none;
     gr_dtype_row_bytes(table->type, table->cols, &bytes);
     there.data = bring(table->data, table->rows * bytes, false);
-    lane->op->embed(lane, mat(y, N, table->cols, true), &there, token, scale, N);
+    EACH_ORDER lane->op->embed(lane, mat(y, N, table->cols, true), &there, token, scale, N);
     end();
 }
 
@@ -453,7 +507,7 @@ static void unembed(gr_lane *none, gr_mat table, gr_mat y, const int32_t *token,
 
     (void)none;
     y = mat(y, N, C, false);
-    lane->op->unembed(lane, mat(table, table_rows(token, N), C, true), y, token, scale, N, C);
+    EACH_ORDER lane->op->unembed(lane, mat(table, table_rows(token, N), C, true), y, token, scale, N, C);
     end();
 }
 
@@ -463,7 +517,7 @@ static void copy(gr_lane *none, gr_mat y, gr_mat x, size_t N, size_t C)
 
     (void)none;
     x = mat(x, N, C, false);
-    lane->op->copy(lane, mat(y, N, C, true), x, N, C);
+    EACH_ORDER lane->op->copy(lane, mat(y, N, C, true), x, N, C);
     end();
 }
 
@@ -472,7 +526,7 @@ static void zero(gr_lane *none, gr_mat y, size_t N, size_t C)
     gr_lane *lane = begin();
 
     (void)none;
-    lane->op->zero(lane, mat(y, N, C, true), N, C);
+    EACH_ORDER lane->op->zero(lane, mat(y, N, C, true), N, C);
     end();
 }
 
@@ -481,7 +535,7 @@ static void scale(gr_lane *none, gr_mat y, float s, size_t N, size_t C)
     gr_lane *lane = begin();
 
     (void)none;
-    lane->op->scale(lane, mat(y, N, C, true), s, N, C);
+    EACH_ORDER lane->op->scale(lane, mat(y, N, C, true), s, N, C);
     end();
 }
 
@@ -495,7 +549,7 @@ static void route_fwd(gr_lane *none, gr_mat p, int32_t *chosen, gr_mat w, gr_mat
     (void)none;
     p = mat(p, N, E, true);
     w = mat(w, N, k, true);
-    lane->op->route_fwd(lane, p, chosen, w, mat(z, N, E, false), N, E, k, norm);
+    EACH_ORDER lane->op->route_fwd(lane, p, chosen, w, mat(z, N, E, false), N, E, k, norm);
     end();
 }
 
@@ -508,7 +562,7 @@ static void route_bwd(gr_lane *none, gr_mat dz, gr_mat dw, gr_mat p, const int32
     dz = mat(dz, N, E, true);
     dw = mat(dw, N, k, false);
     p = mat(p, N, E, false);
-    lane->op->route_bwd(lane, dz, dw, p, chosen, mat(w, N, k, false), N, E, k, norm);
+    EACH_ORDER lane->op->route_bwd(lane, dz, dw, p, chosen, mat(w, N, k, false), N, E, k, norm);
     end();
 }
 
@@ -524,7 +578,7 @@ static void weigh(gr_lane *none, gr_mat d, gr_mat dy, gr_mat dw, gr_mat act, gr_
     dw.p = bring(dw.p, k * 4, true);
     act = mat(act, n, F, false);
     w.p = bring(w.p, k * 4, false);
-    lane->op->weigh(lane, d, dy, dw, act, w, at, n, M, F, C);
+    EACH_ORDER lane->op->weigh(lane, d, dy, dw, act, w, at, n, M, F, C);
     end();
 }
 
@@ -536,7 +590,7 @@ static void blend(gr_lane *none, gr_mat y, gr_mat x, gr_mat v, gr_mat w, size_t 
     x = mat(x, N, C, false);
     v = mat(v, N * k, C, false);
     w = mat(w, N, k, false);
-    lane->op->blend(lane, mat(y, N, C, true), x, v, w, N, k, C);
+    EACH_ORDER lane->op->blend(lane, mat(y, N, C, true), x, v, w, N, k, C);
     end();
 }
 
@@ -584,7 +638,7 @@ static void attn_run_fwd(gr_mat o, float *lse, gr_mat q, size_t nq, size_t pos0,
     a.q = mat(q, nq, s->G * s->D, false);
     a.o = mat(o, nq, s->G * s->D, true);
     a.lse = bring(lse, nq * s->G * 4, true);
-    lane->op->attn_fwd(lane, &a, 0, 1);
+    EACH_ORDER lane->op->attn_fwd(lane, &a, 0, 1);
     end();
 }
 
@@ -603,7 +657,7 @@ static void attn_run_dq(gr_mat dq, float *delta, gr_mat dout, gr_mat o, const fl
     a.dq = mat(dq, nq, s->G * s->D, true);
     a.lse = bring(lse, nq * s->G * 4, false);
     a.delta = bring(delta, nq * s->G * 4, true);
-    lane->op->attn_dq(lane, &a, 0, 1);
+    EACH_ORDER lane->op->attn_dq(lane, &a, 0, 1);
     end();
 }
 
@@ -656,7 +710,7 @@ static void attn_run_dkv(gr_mat dk, gr_mat dv, gr_mat k, gr_mat v, size_t nk, si
     a.v = mat(v, nk, s->D, false);
     a.dk = mat(dk, nk, s->D, true);
     a.dv = mat(dv, nk, s->D, true);
-    lane->op->attn_dkv(lane, &a, 0, 1);
+    EACH_ORDER lane->op->attn_dkv(lane, &a, 0, 1);
     end();
 }
 
