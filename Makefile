@@ -210,6 +210,11 @@ SERVE_FUZZERS := $(B)/tests/fuzz/fuzz_serve $(B)/tests/fuzz/fuzz_http
 $(SERVE_FUZZERS): LIBS += $(SERVE_LIBS)
 $(SERVE_FUZZERS): $(call obj,serve)
 
+# What measures: bench/NAME.c. `make clang` asks all of it for its warnings.
+BENCHES := $(patsubst %.c,$(B)/%,$(wildcard bench/*.c))
+$(BENCHES): $(B)/%: $(B)/%.o $(B)/libgram.a
+	$(call say,LD)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 E2E := $(filter-out %/lib.sh,$(wildcard tests/e2e/*.sh))
 # Under a sanitizer the real model takes minutes, and tiny ones pass through the same code.
 GRAM_MODEL ?= $(if $(SAN),,build/model/SmolLM2-135M-Instruct.Q4_1.gguf)
@@ -251,20 +256,20 @@ check: deps layers headers
 # ThreadSanitizer over what runs threads of its own: of kernels, the products, whose weights threads share. Left out is
 # what has one thread (a measured run of test_memory, test_options, test_sample, and test_killed, whose children train
 # as test_train does), and what does for minutes what others do for seconds: test_align beside test_align_faults and
-# _dist, test_dist beside test_align_dist, test_golden_scores beside test_golden_models and test_golden_smollm2. What
-# runs on the emulated GPU has one thread, whose fibers test_kernels_gpu looks at.
+# _dist, test_dist beside test_align_dist, test_golden_scores beside test_golden_models and test_golden_smollm2. On the
+# emulated GPU each of a block's threads is one to ThreadSanitizer.
 tsan:
 	@$(MAKE_ALL) --no-print-directory SAN=tsan GRAM_MODEL= tsan-run
-NO_TSAN    := %_gpu $(addprefix %/test_,memory options sample killed align dist golden_scores)
+NO_TSAN    := $(addprefix %/test_,memory options sample killed align dist golden_scores)
 TSAN_TESTS := $(filter $(addprefix $(B)/tests/,base/% op/test_matmul% op/test_nomem model/% reward/% generate/% api/% \
               serve/%),$(TESTS))
-TSAN_TESTS := $(filter-out $(NO_TSAN),$(TSAN_TESTS)) $(B)/tests/op/test_kernels_gpu
+TSAN_TESTS := $(sort $(filter-out $(NO_TSAN),$(TSAN_TESTS)) $(GPU_TESTS))
 tsan-run: $(TSAN_TESTS) $(FAKE_SERVER)
 	@scripts/run_tests.sh $(TSAN_TESTS) tests/e2e/serve_load.sh tests/e2e/gpu_mutants.sh
 
 # What it compiles is not run: it is asked for its warnings and whether it links.
 clang:
-	@$(MAKE_ALL) --no-print-directory CC=clang B=build-clang OPT=-O0 tests
+	@$(MAKE_ALL) --no-print-directory CC=clang B=build-clang OPT=-O0 tests benches
 
 mutants:
 	@scripts/mutants.py
@@ -309,6 +314,7 @@ coverage: deps
 	@$(MAKE_ALL) --no-print-directory COV=1 unit
 	@gcovr --root . --filter src/ --object-directory build-cov --exclude-throw-branches --print-summary
 
+benches: $(BENCHES)
 bench: all
 	@scripts/bench.sh
 
@@ -326,7 +332,7 @@ clean:
 include mk/install.mk
 
 .PHONY: cuda cuda-ptxas emu-all tarball deb wheel release all deps test-deps model tests test unit demo demo-align \
-        check clang mutants tsan tsan-run columns layers headers fuzz fuzz-build fuzz-run coverage bench \
+        check clang mutants tsan tsan-run columns layers headers fuzz fuzz-build fuzz-run coverage benches bench \
         bench-report bench-train clean $(addprefix test-,$(LAYERS))
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' -type f 2>/dev/null)

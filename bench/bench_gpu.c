@@ -20,7 +20,7 @@ static const struct { const char *of; size_t N, K; } shape[] = {
     { "Qwen3-8B gate", 12288, 4096 }, { "Qwen3-8B down", 4096, 12288 },
 };
 static const size_t rows[] = { 128, 256, 384, 1024, 2048, 4096, 8192, MOST };
-static const struct { const char *name; gr_linear_mode mode; } type[] = { { "f32", GR_LINEAR_F32 },
+static const struct { const char *name; gr_linear_mode mode; } kind[] = { { "f32", GR_LINEAR_F32 },
                                                                          { "bf16", GR_LINEAR_ROUNDED } };
 static gr_device *device;
 static double limit = 0.2;
@@ -162,17 +162,17 @@ int main(int argc, char **argv)
     check(gr_device_open(&device, name, 0, &err), &err);
     printf("{\"device\": \"%s\", \"products\": [", name);
     for (size_t s = 0; s < GR_COUNT(shape); s++)
-        for (size_t k = 0; k < GR_COUNT(type); k++) {
+        for (size_t k = 0; k < GR_COUNT(kind); k++) {
             size_t N = shape[s].N, K = shape[s].K;
             float *w = drawn(N * K, 1), *row = drawn(gr_max(N, K), 2), *x = drawn(MOST * gr_max(N, K), 3);
-            gr_dtype rows_of = gr_linear_rows(device, type[k].mode);
+            gr_dtype rows_of = gr_linear_rows(device, kind[k].mode);
             struct job j = { .x = room(rows_of, MOST * K, x), .y = room(rows_of, MOST * N, x), .type = rows_of, .N = N,
                              .K = K };
             gr_linear *l;
-            check(gr_linear_open(&l, device, &(gr_tensor){ GR_F32, w, N, K }, NULL, type[k].mode, &err), &err);
+            check(gr_linear_open(&l, device, &(gr_tensor){ GR_F32, w, N, K }, NULL, kind[k].mode, &err), &err);
             j.l = l;
             printf("%s\n  {\"of\": \"%s\", \"N\": %zu, \"K\": %zu, \"dtype\": \"%s\"", s + k ? "," : "", shape[s].of, N,
-                   K, type[k].name);
+                   K, kind[k].name);
             for (j.back = false; ; j.back = true) {
                 printf(", \"%s\": {\"other_bits\": %zu, \"of\": %zu", j.back ? "dx" : "forward", other_bits(j, row),
                        GR_COUNT(rows));

@@ -55,13 +55,7 @@ if [ -z "${ONLY:-}" ]; then
         done
     fi
 fi
-mkdir -p "$B/bench"
-libs="$(pkg-config --libs jansson libpcre2-8 libutf8proc zlib libzstd liblz4) -ldnnl -lgomp -lm -pthread"
-for name in bench_gpu bench_shapes; do
-    # shellcheck disable=SC2086
-    ${CC:-gcc} -std=c11 -O2 -D_GNU_SOURCE -Iinclude -Isrc -Wall -Wextra -o "$B/bench/$name" "bench/$name.c" \
-        "$B/libgram.a" $libs || exit 1
-done
+"${MAKE:-make}" --no-print-directory "$B/bench/bench_gpu" "$B/bench/bench_shapes" || exit 1
 [ -n "${ONLY:-}" ] || step bench_gpu "$B/bench/bench_gpu" "$GRAM_DEVICE"
 
 # ---- Models of random numbers ----
