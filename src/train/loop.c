@@ -72,6 +72,8 @@ static gram_status same_everywhere(const struct loop *l, gram_err *err)
         rc = gr_dist_same(d, "held-out rows", l->r->held->digest, err);
     if (!rc)
         rc = gr_dist_same(d, "number of steps", l->steps, err);
+    if (!rc)
+        rc = gr_dist_same(d, "devices (a CPU or a GPU)", gr_device_is_host(l->r->device), err);
     return rc ? rc : gr_dist_same(d, "options", gr_digest(GR_DIGEST, l->settings, strlen(l->settings)), err);
 }
 

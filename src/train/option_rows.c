@@ -342,8 +342,7 @@ const gram_option gr_option_row[] = {
     { .name = "base", .kind = GRAM_OPTION_PATH, .at = AT(model.base), .stages = ALL, .shared = true },
     { .name = "threads", .kind = GRAM_OPTION_INT, .at = AT(model.threads), .stages = ALL, .most = 1 << 16,
       .shared = true },
-    { .name = "device", .kind = GRAM_OPTION_WORD, .at = AT(model.device), .stages = ALL, .alike = true,
-      .shared = true },
+    { .name = "device", .kind = GRAM_OPTION_WORD, .at = AT(model.device), .stages = ALL, .shared = true },
     { .name = "batch-tokens", .kind = GRAM_OPTION_SIZE, .at = AT(model.batch_tokens), .stages = ALL, .alike = true,
       .most = STEPS, .shared = true },
 };

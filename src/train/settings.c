@@ -46,6 +46,8 @@ gram_status gr_run_settings(const gr_training *r, char **out, gram_err *err)
         ok = gr_buf_printf(&b, "held-out rows=%016" PRIx64 "\n", r->held->digest);
     if (ok && r->source)
         ok = r->source->settings(r->source->arg, &b);
+    if (ok && !gr_device_is_host(r->device))        /* whichever it is, and however many */
+        ok = gr_buf_puts(&b, "computed on a GPU=yes\n");
     if (!ok) {
         gr_buf_clear(&b);
         return gr_nomem(err, "settings");

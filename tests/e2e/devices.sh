@@ -35,12 +35,12 @@ cmp "$tmp/alone.jsonl" "$tmp/out" || die "one device is another"
 # ---- Steps ----
 
 # learn NAME OPTION...: the model's bytes and losses; each process has one micro-batch.
-rows=8 together=4096
+rows=8 together=4096 ends=0
 learn() {
     name=$1
     shift
     # shellcheck disable=SC2086  # options
-    expect 0 "$@" "$GRAM" finetune "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --out "$tmp/$name" -t 1 --steps 3 \
+    expect "$ends" "$@" "$GRAM" finetune "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --out "$tmp/$name" -t 1 --steps 3 \
         --lr 3e-3 -b "$rows" --batch-tokens "$together" -q $more
     sed -n 's/.*"loss":\([0-9.e-]*\).*"grad_norm":\([0-9.e-]*\).*/\1 \2/p' "$tmp/$name/metrics.jsonl" \
         >"$tmp/$name.losses"
@@ -62,8 +62,7 @@ if command -v mpirun >/dev/null; then
 fi
 
 # A checkpoint of two that share gradients is one of any number of processes.
-expect 1 "$GRAM" finetune "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --out "$tmp/stopped" -b 8 -t 1 --steps 3 \
-    --lr 3e-3 --batch-tokens 4096 -q --devices cpu,cpu --zero 2 --max-minutes 1e-9
+ends=1 more="--devices cpu,cpu --zero 2 --max-minutes 1e-9" learn stopped env
 more="--devices cpu,cpu --zero 2 --resume" learn stopped env
 same two stopped
 expect 2 "$GRAM" finetune "$m" "$tmp/pairs.jsonl" --out "$tmp/none" --zero 2 --lora-rank 2
@@ -109,12 +108,24 @@ more="--devices 0,1" learn gpus env
 near "$tmp/two.losses" "$tmp/gpus.losses"
 more="--devices 0,1 --zero 2" learn gpus-shared env
 same gpus gpus-shared
+
 mkdir "$tmp/half"
 for l in libgram-cuda.so libemu.so libcublasLt.so.13; do ln -s "$PWD/$B/emu/$l" "$tmp/half/$l"; done
 echo "no library" >"$tmp/half/libnccl.so.2"
 more="--devices 0,1" learn hosts env GRAM_CUDA_PATH="$tmp/half"
 same gpus hosts
 case $B in *asan*) echo "ok; the rest is of the same code"; exit 0 ;; esac
+
+# A run goes on on any GPU and on any number of them, but not on CPUs, whose sums are made in another order.
+ends=1 more="--device cuda:1 --max-minutes 1e-9" learn moves env
+more="--devices 0,1 --resume" learn moves env
+near "$tmp/gpus.losses" "$tmp/moves.losses"
+ends=1 more="--devices 0,1 --max-minutes 1e-9" learn from-gpus env
+ends=2 more="--resume" learn from-gpus env
+says err "here is another: computed on a GPU (yes there, none here)"
+ends=1 more="--max-minutes 1e-9" learn from-cpu env
+ends=2 more="--device cuda:0 --resume" learn from-cpu env
+says err "here is another: computed on a GPU (none there, yes here)"
 more="--devices 0,1 --dtype bf16 --zero 2" learn half env
 more="--devices 0,1 --dtype bf16" learn half-hosts env GRAM_CUDA_PATH="$tmp/half"
 same half half-hosts
