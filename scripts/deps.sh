@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that gram is built with, those that are missing; with none missing it does nothing
-# and needs no network. `deps.sh tests` adds those that tests of the server use; where these cannot be had, such a test
-# says so and is left out.
+# and needs no network. `deps.sh tests` adds those that tests of the server and of releases use; where these cannot be
+# had, such a test says so and is left out.
 set -eu
 packages="gcc g++ clang libclang-rt-dev libomp-dev make pkg-config libdnnl-dev libjansson-dev libpcre2-dev
           libutf8proc-dev zlib1g-dev libzstd-dev liblz4-dev nettle-dev libcurl4
@@ -9,7 +9,10 @@ packages="gcc g++ clang libclang-rt-dev libomp-dev make pkg-config libdnnl-dev l
           openmpi-bin libopenmpi-dev python3 python3-pip unzip ca-certificates"
 extra=
 [ "${1-}" != tests ] ||
-    extra="python3-cffi python3-numpy python3-jsonschema python3-selenium chromium chromium-driver wrk libpython3.11"
+    extra="python3-cffi python3-numpy python3-jsonschema python3-selenium chromium chromium-driver wrk libpython3.11
+           python3-yaml abigail-tools"
+# Proxies are services from the moment they are installed, which nobody wants of a test on a machine of theirs.
+[ "${1-}" != tests ] || [ -z "${CI-}" ] || extra="$extra nginx haproxy"
 
 not_installed() {
     for p in "$@"; do

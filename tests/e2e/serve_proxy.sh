@@ -1,7 +1,7 @@
 #!/bin/sh
 # The nginx configuration of docs/serve.md, with TLS, in front of the server: what clients see through it.
 . tests/e2e/lib.sh
-for tool in nginx openssl curl; do      # deps.sh leaves nginx alone: it starts a service where it is installed
+for tool in nginx openssl curl; do      # nginx, a service where it is installed: deps.sh has CI install it
     command -v $tool >/dev/null || { echo "  $tool is not installed"; exit 77; }
 done
 
