@@ -1,12 +1,14 @@
 /* bench_train.c - steps of training, timed and weighed: one line of JSON.
  *
- *     bench_train HF_DIR two|full THREADS STEPS [bf16] < IDS
+ *     bench_train HF_DIR two|full THREADS STEPS [bf16] [half] < IDS
  *
  * IDS are lines of token ids with a space between them; all of them are one step's batch, computed together. two: the
  * verdict at each sequence's last position, a loss of two labels; full: each token but the first, over the whole
  * vocabulary. A step is forward, backward, the norm of all gradients, clipping to 1 and AdamW, over every weight in
- * float32; bf16: as --compute bf16 multiplies. The best step counts, the first of which is not timed; passes is what
- * forward and backward take of it; rss is the process's peak. */
+ * float32; bf16: as --compute bf16 multiplies; half: with moments of --optim-state bf16. The best step counts, the
+ * first of which is not timed; passes is what forward and backward take of it, zeros, norm and adamw the
+ * processor's seconds, of all threads, before and behind them; rss is the process's peak. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,12 +35,22 @@ struct bench {
     size_t n, tokens, targets, computed;
 };
 
-static double now(void)
+static double clock_of(clockid_t which)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(which, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double now(void)
+{
+    return clock_of(CLOCK_MONOTONIC);
+}
+
+static double processor(void)
+{
+    return clock_of(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 static void need(bool ok, const char *text)
@@ -81,7 +93,7 @@ static void read_rows(struct bench *b)
     }
 }
 
-static void open_all(struct bench *b, const char *dir, size_t threads, bool rounds)
+static void open_all(struct bench *b, const char *dir, size_t threads, bool rounds, bool half)
 {
     gr_config cfg;
     gr_param *p;
@@ -97,7 +109,7 @@ static void open_all(struct bench *b, const char *dir, size_t threads, bool roun
         gr_model_train_rounded(b->model);
     need(!gr_trainee_open(&b->t, b->model, b->device, &err), err.text);
     p = gr_trainee_params(b->t, &n);
-    need(!gr_adamw_init(&b->adam, p, n, &err), err.text);
+    need(!gr_adamw_init_part(&b->adam, p, n, &(gr_adamw_cut){ .parts = 1, .half = half }, &err), err.text);
     b->grad = (gr_grad){ .t = b->t, .cfg = gr_model_config(b->model), .device = b->device, .write = true };
 }
 
@@ -149,33 +161,58 @@ static double vocabulary(struct bench *b)
     return sum.loss;
 }
 
+/* Seconds of a step, or the least of several. */
+struct times { double step, passes, zeros, norm, adamw; };
+
+static struct times step(struct bench *b, bool two, uint64_t i, double *loss)
+{
+    struct times t;
+    double start = now(), cpu = processor(), norm;
+
+    gr_trainee_zero(b->t);
+    t.zeros = processor() - cpu;
+    gr_trainee_drop(b->t, 0, i);
+    t.passes = now();
+    *loss = (two ? two_labels : vocabulary)(b);
+    t.passes = now() - t.passes;
+    cpu = processor();
+    norm = gr_grad_norm(&b->adam, b->device);
+    t.norm = processor() - cpu;
+    cpu = processor();
+    gr_adamw_step(&b->adam, 1e-6, norm > 1 ? 1 / norm : 1, b->device);
+    t.adamw = processor() - cpu;
+    t.step = now() - start;
+    return t;
+}
+
+static void keep_least(struct times *best, const struct times *t)
+{
+    *best = (struct times){ fmin(best->step, t->step), fmin(best->passes, t->passes), fmin(best->zeros, t->zeros),
+                            fmin(best->norm, t->norm), fmin(best->adamw, t->adamw) };
+}
+
 int main(int argc, char **argv)
 {
     struct bench b = { 0 };
+    struct times best = { 1e30, 1e30, 1e30, 1e30, 1e30 };
     bool two = argc > 2 && !strcmp(argv[2], "two");
-    double best = 1e30, passes = 1e30, loss = 0;
-    bool rounds = argc == 6 && !strcmp(argv[5], "bf16");
+    bool half = argc > 5 && !strcmp(argv[argc - 1], "half"), rounds = argc > 5 && !strcmp(argv[5], "bf16");
+    double loss = 0;
     struct rusage u;
 
-    need((argc == 5 || rounds) && (two || !strcmp(argv[2], "full")), "HF_DIR two|full THREADS STEPS [bf16] < IDS");
+    need(argc == 5 + half + rounds && (two || !strcmp(argv[2], "full")),
+         "HF_DIR two|full THREADS STEPS [bf16] [half] < IDS");
     read_rows(&b);
-    open_all(&b, argv[1], (size_t)atoi(argv[3]), rounds);
+    open_all(&b, argv[1], (size_t)atoi(argv[3]), rounds, half);
     for (int i = 0; i <= atoi(argv[4]); i++) {
-        double start = now(), seconds, norm, pass;
-        gr_trainee_zero(b.t);
-        gr_trainee_drop(b.t, 0, (uint64_t)i);
-        pass = now();
-        loss = (two ? two_labels : vocabulary)(&b);
-        pass = now() - pass;
-        norm = gr_grad_norm(&b.adam, b.device);
-        gr_adamw_step(&b.adam, 1e-6, norm > 1 ? 1 / norm : 1, b.device);
-        seconds = now() - start;
-        best = i && seconds < best ? seconds : best;
-        passes = i && pass < passes ? pass : passes;
+        struct times t = step(&b, two, (uint64_t)i, &loss);
+        if (i > 0)
+            keep_least(&best, &t);
     }
     getrusage(RUSAGE_SELF, &u);
     printf("{\"sequences\": %zu, \"tokens\": %zu, \"targets\": %zu, \"computed\": %zu, \"seconds\": %.4f, "
-           "\"passes\": %.4f, \"loss\": %.6f, \"rss\": %ld}\n", b.n, b.tokens, b.targets, b.computed, best, passes,
-           loss, u.ru_maxrss * 1024L);
+           "\"passes\": %.4f, \"zeros\": %.4f, \"norm\": %.4f, \"adamw\": %.4f, \"loss\": %.6f, \"rss\": %ld}\n",
+           b.n, b.tokens, b.targets, b.computed, best.step, best.passes, best.zeros, best.norm, best.adamw, loss,
+           u.ru_maxrss * 1024L);
     return 0;
 }

@@ -71,6 +71,11 @@ typedef enum {
  * float32. For CPUs with AVX512_BF16 or AMX. */
 typedef enum { GRAM_COMPUTE_F32, GRAM_COMPUTE_BF16 } gram_compute;
 
+/* In what AdamW keeps its two moments of each value from step to step, in memory and in checkpoints. In bfloat16 they
+ * are rounded up or down by chance, which follows from the seed, the step and the value's place; a step computes in
+ * float32. */
+typedef enum { GRAM_STATE_F32, GRAM_STATE_BF16 } gram_optim_state;
+
 typedef enum { GRAM_SCHEDULE_COSINE, GRAM_SCHEDULE_LINEAR, GRAM_SCHEDULE_CONSTANT } gram_schedule;
 
 /* Rows that the data call a tie: their target is a half, or they are left out. */
@@ -234,6 +239,7 @@ typedef struct {
     size_t        zero;         /* what processes share out: 1, the optimizer's moments; 2, the gradients too, layer by
                                  * layer; not of adapters, of a head alone, nor of policies that answer */
     gram_compute  compute;      /* GRAM_COMPUTE_F32; not of policies that answer, gram_raft() and gram_rl() */
+    gram_optim_state optim_state;   /* GRAM_STATE_F32 */
     size_t        lora_rank;    /* 0: every weight is trained. Otherwise low-rank adapters of this rank are, beside a
                                  * base that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and
                                  * what comes out is an adapter's directory, as PEFT writes it */

@@ -53,9 +53,9 @@ typedef struct {
 gram_status gr_dist_reduce_scatter(gr_dist *d, const gr_vector *v, gram_err *err);  /* own values: the sum of all */
 gram_status gr_dist_all_gather(gr_dist *d, const gr_vector *v, gram_err *err);      /* everyone has everyone's own */
 gram_status gr_dist_spread(gr_dist *d, const gr_vector *v, gram_err *err);          /* everyone has process 0's */
-/* Numbers of which each process has its own, bucket after bucket, one after the other at `mine` on the device `on`:
+/* Numbers of which each process has its own, bucket after bucket, one after the other in `mine`, whatever their type:
  * values [first, first + n), of one bucket, to `all` on the host of process 0; and from there to each its own. */
-typedef struct { const gr_vector *cut; gr_device *on; float *mine; } gr_parts;
+typedef struct { const gr_vector *cut; const gr_param *mine; } gr_parts;
 gram_status gr_dist_gather(gr_dist *d, const gr_parts *p, size_t first, size_t n, float *all, gram_err *err);
 gram_status gr_dist_scatter(gr_dist *d, const gr_parts *p, size_t first, size_t n, const float *all, gram_err *err);
 /* A range of it to or from the host's memory, as float32. */

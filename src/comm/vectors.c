@@ -83,20 +83,20 @@ static struct gr_range range_of(const gr_dist *d, const struct job *j, size_t fr
     return (struct gr_range){ own.from + skip, any && skip < own.n ? gr_min(d->chunk, own.n - skip) : 0 };
 }
 
-/* Where this process has value `at` of its own. */
-static float *place_of(const gr_dist *d, const struct job *j, size_t at)
+/* Where among its own this process has value `at`. */
+static size_t place_of(const gr_dist *d, const struct job *j, size_t at)
 {
     size_t size = gr_dist_size(d), rank = gr_dist_rank(d), before = 0;
 
     for (size_t b = 0; b < j->bucket; b++)
         before += gr_vector_own(j->v, size, b, rank).n;
-    return j->parts->mine + before + (at - gr_vector_own(j->v, size, j->bucket, rank).from);
+    return before + (at - gr_vector_own(j->v, size, j->bucket, rank).from);
 }
 
 static void take(const gr_dist *d, const struct job *j, struct gr_range r, float *out)
 {
     if (j->way == GATHER)
-        gr_device_get(j->parts->on, out, place_of(d, j, r.from), r.n * sizeof *out);
+        gr_param_get(j->parts->mine, place_of(d, j, r.from), r.n, out);
     else if (j->way == SCATTER && j->parts)
         memcpy(out, j->from + (r.from - j->first), r.n * sizeof *out);
     else
@@ -108,7 +108,7 @@ static void give(const gr_dist *d, const struct job *j, struct gr_range r, const
     if (j->way == GATHER)
         memcpy(j->to + (r.from - j->first), in, r.n * sizeof *in);
     else if (j->way == SCATTER && j->parts)
-        gr_device_put(j->parts->on, place_of(d, j, r.from), in, r.n * sizeof *in);
+        gr_param_put(j->parts->mine, place_of(d, j, r.from), r.n, in);
     else
         gr_vector_put(j->v, r.from, r.n, in);
 }
@@ -214,7 +214,7 @@ gram_status gr_dist_gather(gr_dist *d, const gr_parts *p, size_t first, size_t n
 
     j.to = all;
     if (gr_dist_rank(d) == 0 && own.n)
-        gr_device_get(p->on, all + (own.from - first), place_of(d, &j, own.from), own.n * sizeof *all);
+        gr_param_get(p->mine, place_of(d, &j, own.from), own.n, all + (own.from - first));
     return move(d, &j, err);
 }
 
@@ -225,6 +225,6 @@ gram_status gr_dist_scatter(gr_dist *d, const gr_parts *p, size_t first, size_t 
 
     j.from = all;
     if (gr_dist_rank(d) == 0 && own.n)
-        gr_device_put(p->on, place_of(d, &j, own.from), all + (own.from - first), own.n * sizeof *all);
+        gr_param_put(p->mine, place_of(d, &j, own.from), own.n, all + (own.from - first));
     return move(d, &j, err);
 }

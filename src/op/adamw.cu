@@ -14,14 +14,28 @@ GPU_FN float step(float w, float *m, float *v, float g, const gr_adamw_rule &r)
     return w * r.keep - r.size * *m / (sqrtf(*v) / r.root + r.eps);
 }
 
-/* 16 bits that differ in about half their places between neighbours. */
+/* 32 bits that differ in about half their places between neighbours, the upper ones most surely. */
 GPU_FN uint32_t chance(uint32_t key, uint32_t at)
 {
     uint32_t x = at ^ key;
 
     x = (x ^ x >> 16) * 0x7feb352du;
     x = (x ^ x >> 15) * 0x846ca68bu;
-    return x >> 16;
+    return x;
+}
+
+GPU_FN float load_as(gr_dtype type, const void *p, size_t i)
+{
+    return type == GR_F32 ? ((const float *)p)[i] : gpu_f32(((const bf16 *)p)[i]);
+}
+
+/* r: below 2^16, of the chance by which a bfloat16 is rounded. */
+GPU_FN void store_as(gr_dtype type, void *p, size_t i, float x, uint32_t r)
+{
+    if (type == GR_F32)
+        ((float *)p)[i] = x;
+    else
+        ((bf16 *)p)[i] = (bf16)((gpu_f32_bits(x) + r) >> 16);
 }
 
 /* A slice has blocks of its own, which go through it by turns. */
@@ -30,13 +44,12 @@ __global__ void __launch_bounds__(THREADS) step_slices(const gr_adamw_slice *all
     const gr_adamw_slice s = all[blockIdx.x];
 
     for (size_t i = (size_t)blockIdx.y * THREADS + threadIdx.x; i < s.n; i += (size_t)gridDim.y * THREADS) {
-        float *w = (float *)s.w + i;
-        bf16 *half = (bf16 *)s.w + i;
-        if (s.type == GR_F32)
-            *w = step(*w, s.m + i, s.v + i, s.g[i], s.rule);
-        else
-            *half = (bf16)((gpu_f32_bits(step(gpu_f32(*half), s.m + i, s.v + i, s.g[i], s.rule)) +
-                            chance(s.key, s.at + (uint32_t)i)) >> 16);
+        float m = load_as(s.kept, s.m, i), v = load_as(s.kept, s.v, i);
+        float w = step(load_as(s.type, s.w, i), &m, &v, s.g[i], s.rule);
+        uint32_t of_w = chance(s.key[0], s.at + (uint32_t)i), of_moments = chance(s.key[1], s.at + (uint32_t)i);
+        store_as(s.type, s.w, i, w, of_w >> 16);
+        store_as(s.kept, s.m, i, m, of_moments >> 16);
+        store_as(s.kept, s.v, i, v, (of_moments + (of_moments >> 16)) & 0xffff);
     }
 }
 

@@ -21,11 +21,8 @@ void gr_heads_fwd_cpu(gr_lane *lane, gr_mat y, gr_mat x, const gr_heads *h, size
 
 void gr_adamw_slices_cpu(gr_lane *lane, const gr_adamw_slice *s, size_t n)
 {
-    for (; n > 0; s++, n--)
-        if (s->type == GR_BF16)
-            lane->op->adamw_bf16(lane, s->w, s->m, s->v, s->g, s->n, &s->rule, s->key, s->at);
-        else
-            lane->op->adamw_f32(lane, s->w, s->m, s->v, s->g, s->n, &s->rule);
+    for (size_t i = 0; i < n; i++)
+        lane->op->adamw(s + i);
 }
 
 void gr_squares_slices_cpu(gr_lane *lane, const gr_squares_slice *s, size_t n, double *out)

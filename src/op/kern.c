@@ -48,8 +48,7 @@
     .blend       = gr_blend_ref,                    \
     .adamw_slices = gr_adamw_slices_cpu,            \
     .squares_slices = gr_squares_slices_cpu,        \
-    .adamw_f32   = gr_adamw_f32_##isa,              \
-    .adamw_bf16  = gr_adamw_bf16_##isa,             \
+    .adamw       = gr_adamw_##isa,                  \
     .squares     = gr_squares_##isa,                \
     .rank_sum    = gr_rank_sum_ref,                 \
     .attn_run_fwd = gr_attn_run_fwd_##isa,          \

@@ -61,8 +61,7 @@ struct gr_kern {
     gr_squares_slices_fn *squares_slices;
     gr_rank_sum_fn    *rank_sum;
     /* Which only the files of op/ call, on a CPU: */
-    gr_adamw_f32_fn   *adamw_f32;
-    gr_adamw_bf16_fn  *adamw_bf16;
+    gr_adamw_fn       *adamw;
     gr_squares_fn     *squares;
     gr_attn_run_fwd_fn *attn_run_fwd;
     gr_attn_run_dq_fn *attn_run_dq;

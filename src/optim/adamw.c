@@ -46,17 +46,22 @@ static void cut_all(gr_adamw *a, const gr_adamw_cut *c)
     a->cut[a->buckets * c->parts] = a->floats;
 }
 
-static bool take_moments(gr_adamw *a, bool gradients)
+static bool take_zeros(gr_param *p, const char *name, gr_device *on, size_t n, gr_dtype type)
 {
-    float **const to[] = { &a->m, &a->v, &a->g };
+    *p = (gr_param){ .name = name, .rows = 1, .cols = n, .w = { NULL, n, type }, .on = on };
+    return gr_device_alloc_zeros(on, &p->w.p, n, gr_dtype_bytes(type), NULL) == GRAM_OK;
+}
 
-    for (size_t i = 0; i < (gradients ? 3 : 2); i++) {
-        void *p;
-        if (gr_device_alloc_zeros(a->on, &p, a->own_floats, sizeof **to, NULL))
-            return false;
-        *to[i] = p;
-    }
-    return true;
+static bool take_moments(gr_adamw *a, const gr_adamw_cut *c)
+{
+    gr_dtype type = c->half ? GR_BF16 : GR_F32;
+    gr_param g = { 0 };
+    bool ok = take_zeros(&a->m, "m", a->on, a->own_floats, type) &&
+              take_zeros(&a->v, "v", a->on, a->own_floats, type) &&
+              (!c->gradients || take_zeros(&g, "g", a->on, a->own_floats, GR_F32));
+
+    a->g = g.w.p;
+    return ok;
 }
 
 gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, const gr_adamw_cut *c, gram_err *err)
@@ -84,7 +89,7 @@ gram_status gr_adamw_init_part(gr_adamw *a, gr_param *param, size_t n, const gr_
     a->step = gr_calloc(a->own_slices, sizeof *a->step);
     a->grad = gr_calloc(a->own_slices, sizeof *a->grad);
     a->sum = gr_calloc(a->own_slices, sizeof *a->sum);
-    if (!a->step || !a->grad || !a->sum || !take_moments(a, c->gradients))
+    if (!a->step || !a->grad || !a->sum || !take_moments(a, c))
         goto nomem;
     return GRAM_OK;
 nomem:
@@ -99,8 +104,8 @@ gram_status gr_adamw_init(gr_adamw *a, gr_param *param, size_t n, gram_err *err)
 
 void gr_adamw_clear(gr_adamw *a)
 {
-    gr_device_free(a->on, a->m);
-    gr_device_free(a->on, a->v);
+    gr_device_free(a->on, a->m.w.p);
+    gr_device_free(a->on, a->v.w.p);
     gr_device_free(a->on, a->g);
     free(a->slice);
     free(a->squares);
@@ -171,12 +176,18 @@ static gr_adamw_rule rule_of(const struct update *u, const gr_param *p)
 
 static gr_adamw_slice step_of(const struct update *u, const gr_slice *s)
 {
-    const gr_param *p = &u->a->param[s->param];
-    uint64_t state = u->key + s->at / SLICE;            /* a key for each slice, so that places stay below 2^32 */
+    const gr_adamw *a = u->a;
+    const gr_param *p = &a->param[s->param];
+    uint64_t state = u->key + s->at / SLICE;            /* keys for each slice, so that places stay below 2^32 */
+    gr_adamw_slice step = {
+        .w = gr_mat_at(p->w, 0, s->first).p, .m = gr_mat_at(a->m.w, 0, s->own).p, .v = gr_mat_at(a->v.w, 0, s->own).p,
+        .type = p->w.type, .kept = a->m.w.type, .g = gradient_of(a, s), .n = s->n, .rule = rule_of(u, p),
+        .at = (uint32_t)s->at,
+    };
 
-    return (gr_adamw_slice){ (char *)p->w.p + s->first * gr_dtype_bytes(p->w.type), p->w.type, u->a->m + s->own,
-                             u->a->v + s->own, gradient_of(u->a, s), s->n, rule_of(u, p), (uint32_t)gr_random(&state),
-                             (uint32_t)s->at };
+    for (size_t i = 0; i < GR_COUNT(step.key); i++)
+        step.key[i] = (uint32_t)gr_random(&state);
+    return step;
 }
 
 static void update(void *arg, gr_lane *lane, size_t first, size_t n)

@@ -5,6 +5,9 @@
  *                                                                             the parameter's pace.
  *                                                                             t: steps that it took, see rests
  *
+ * Moments may be kept in bfloat16: m and v of a step are made in float32 of what is kept, move w, and are then rounded
+ * up or down by chance, so that they are right on average (op/adamw.h).
+ *
  * Values do not meet but in the norm, which is a sum of fixed slices in a fixed order: no bit depends on the number
  * of threads. */
 #ifndef GR_OPTIM_OPTIM_H
@@ -26,6 +29,7 @@ typedef struct {
     const size_t *end;          /* [buckets]: the parameter behind each; NULL: one bucket of all */
     size_t buckets;
     bool gradients;             /* of what is held here are held beside the moments, too, and not in the parameters */
+    bool half;                  /* moments are kept in bfloat16 */
 } gr_adamw_cut;
 
 /* The moments m and v of the values of a list of parameters, one parameter after the other: of all of them, or of those
@@ -35,13 +39,14 @@ typedef struct {
     gr_param *param;            /* borrowed, with gradients */
     size_t n_params;
     gr_device *on;              /* the parameters' device, where m and v are too */
-    float *m, *v;               /* [own_floats]; with t all that a checkpoint must keep */
+    gr_param m, v;              /* [1, own_floats], float32 or bfloat16; with t all that a checkpoint must keep */
     float *g;                   /* the same of gradients; NULL: the parameters have them */
     size_t floats, own_floats;  /* of the list, and of those that are stepped here */
     size_t *cut;                /* [buckets * parts + 1] where each part of each bucket begins among all values */
     size_t buckets;
     uint64_t t;                 /* steps taken */
-    uint64_t seed;              /* of the chance by which bfloat16 values are rounded, with t and a value's place */
+    uint64_t seed;              /* of the chance by which values and moments in bfloat16 are rounded, with t and a
+                                 * value's place */
     gr_slice *slice;            /* [slices] */
     double *squares;            /* [slices] */
     size_t slices;

@@ -58,6 +58,11 @@ static uint64_t weight_bytes(const gr_training *r, const gr_adamw *a)
     return bytes;
 }
 
+static uint64_t moment_bytes(const gr_adamw *a, uint64_t values)
+{
+    return 2 * values * gr_dtype_bytes(a->m.w.type);
+}
+
 /* Of gradients: places of the parameters', and what the optimizer holds of its own. */
 static uint64_t gradient_bytes(const gr_adamw *a, const gr_trainee *t)
 {
@@ -76,7 +81,7 @@ static gram_status say(const gr_training *r, const gr_adamw *a, const gr_trainee
                              "activations of %" PRIu64 " tokens %.2f, the program and the rows %.2f",
                              (double)all / GR_GIB, (double)weight_bytes(r, a) / GR_GIB,
                              (double)gradient_bytes(a, t) / GR_GIB,
-                             (double)(2 * a->own_floats * sizeof(float)) / GR_GIB, rows, (double)acts / GR_GIB,
+                             (double)moment_bytes(a, a->own_floats) / GR_GIB, rows, (double)acts / GR_GIB,
                              (double)r->program / GR_GIB);
     if (ok && again)
         ok = gr_buf_printf(&text, "; %zu of %zu layers recomputed", again, gr_model_config(r->model)->layers);
@@ -122,7 +127,7 @@ gram_status gr_estimate_run(const gr_training *r, gr_trainee *t, const gr_share 
         head = gr_grad_head_bytes(gr_model_config(r->model), gr_device_lanes(r->device));
     if (r->lora && gr_dist_rank(r->opt->dist) == 0)
         check = gr_lora_folded_bytes(gr_lora_get_spec(r->lora), gr_model_config(r->model));
-    base = r->program + weight_bytes(r, a) + gradient_bytes(a, t) + 2 * a->own_floats * sizeof(float) +
+    base = r->program + weight_bytes(r, a) + gradient_bytes(a, t) + moment_bytes(a, a->own_floats) +
            (host ? gr_share_bytes(s) : gr_dist_device_bytes(r->opt->dist)) + (r->source ? r->source->bytes : 0);
     if (!host)                              /* what a GPU has left, and what of the run is there already */
         have = gr_device_free_bytes(r->device) + base;
@@ -188,7 +193,7 @@ static uint64_t output_bytes(const gr_training *r)
 gram_status gr_estimate_disk(const gr_training *r, const gr_adamw *a, uint64_t steps, uint64_t *bytes, gram_err *err)
 {
     const gram_train_options *o = r->opt;
-    uint64_t each = 3 * a->floats * sizeof(float), model = output_bytes(r), have, there;
+    uint64_t each = a->floats * sizeof(float) + moment_bytes(a, a->floats), model = output_bytes(r), have, there;
     uint64_t kept = o->save_every ? gr_min(o->keep, (steps + o->save_every - 1) / o->save_every) : 1;
     bool between = (o->eval_every && o->eval_every < steps) || (r->source && (o->best || o->eval_every));
     uint64_t best = r->held->n && between ? model : 0;
@@ -221,7 +226,7 @@ gram_status gr_estimate_weights(const gr_weights *w, const gr_device *d, const g
 {
     bool host = gr_device_is_host(d);
     uint64_t have = host ? gr_ram() : gr_device_free_bytes(d), near = host ? gr_dist_on_host(o->dist) : 1;
-    uint64_t values = 0, need;
+    uint64_t values = 0, moments = o->optim_state == GRAM_STATE_BF16 ? 4 : 8, need;
 
     for (size_t i = 0; i < gr_weights_count(w); i++) {
         const gr_named *n = gr_weights_at(w, i);
@@ -231,8 +236,8 @@ gram_status gr_estimate_weights(const gr_weights *w, const gr_device *d, const g
     }
     need = values * (o->model.dtype == GRAM_BF16 ? 2 : 4);
     if (!o->freeze)
-        need += o->zero == 2 ? values * 12 / gr_dist_size(o->dist)
-                             : values * 4 + values * 8 / gr_dist_size(o->dist);
+        need += o->zero == 2 ? values * (4 + moments) / gr_dist_size(o->dist)
+                             : values * 4 + values * moments / gr_dist_size(o->dist);
     if (o->lora_rank > 0 || near * need <= have)
         return GRAM_OK;
     return gr_fail(err, GRAM_ENOMEM, "%s: its weights, their gradients and the optimizer need %.2f GiB%s and %s has "

@@ -122,7 +122,8 @@ static gram_status list_params(struct loop *l, gram_err *err)
         l->param[i].rests = s->rests;
     if (also)
         memcpy(l->param + n, s->also, also * sizeof *param);
-    return gr_share_cut(&l->adam, l->param, n + also, l->r->opt->dist, by_layer(l), err);
+    return gr_share_cut(&l->adam, l->param, n + also, l->r->opt->dist, by_layer(l),
+                        l->r->opt->optim_state == GRAM_STATE_BF16, err);
 }
 
 static gram_status loop_open(struct loop *l, gram_err *err)

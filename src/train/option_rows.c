@@ -284,6 +284,10 @@ const gram_option gr_option_row[] = {
       .help = "Multiply by the layers' matrices, forward, backward and for their gradients, in float32 or in bfloat16 "
       "with sums in float32, which takes a CPU with AVX512_BF16 or AMX; weights, gradients, moments, adapters and "
       "heads are float32 with either" },
+    { .name = "optim-state", .kind = GRAM_OPTION_CHOICE, .at = AT(optim_state), .stages = ALL, .alike = true,
+      .choices = "f32|bf16", .usual = { "f32", "f32", "f32" },
+      .help = "Keep AdamW's two moments of each trained value in float32 or, rounded up or down by chance, in "
+      "bfloat16: half of the memory that they take, and of the bytes that a step moves for them" },
 
     { .name = "eval-file", .kind = GRAM_OPTION_PATHS, .at = AT(eval_file), .more = AT(more_eval), .stages = ALL,
       .help = "Judge the held-out rows of FILE before the first step and after the last, and say how well it did. May "

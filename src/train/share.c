@@ -21,9 +21,10 @@ static size_t bucket_end(const gr_trainee *t, size_t first, size_t n)
     return i;
 }
 
-gram_status gr_share_cut(gr_adamw *a, gr_param *param, size_t n, gr_dist *d, gr_trainee *by_layer, gram_err *err)
+gram_status gr_share_cut(gr_adamw *a, gr_param *param, size_t n, gr_dist *d, gr_trainee *by_layer, bool half,
+                         gram_err *err)
 {
-    gr_adamw_cut cut = { .part = gr_dist_rank(d), .parts = gr_dist_size(d), .gradients = by_layer };
+    gr_adamw_cut cut = { .part = gr_dist_rank(d), .parts = gr_dist_size(d), .gradients = by_layer, .half = half };
     size_t *end = by_layer ? gr_calloc(n, sizeof *end) : NULL;
     gram_status rc;
 
@@ -37,10 +38,17 @@ gram_status gr_share_cut(gr_adamw *a, gr_param *param, size_t n, gr_dist *d, gr_
     return rc;
 }
 
-/* Whether the host has a tensor of a part where it can be read: values in float32, and moments where it has all. */
+static const gr_param *moments(const gr_share *s, size_t part)
+{
+    return part == 1 ? &s->a->m : &s->a->v;
+}
+
+/* Whether the host has a tensor of a part where it can be read: in float32, and moments where it has all. */
 static bool is_here(const gr_share *s, size_t part, size_t i)
 {
-    return gr_device_is_host(s->a->on) && (part ? !s->d : s->a->param[i].w.type == GR_F32);
+    const gr_param *p = part ? moments(s, part) : &s->a->param[i];
+
+    return gr_device_is_host(s->a->on) && p->w.type == GR_F32 && !(part && s->d);
 }
 
 /* Process 0 brings tensors that are not to room for the largest. */
@@ -304,27 +312,17 @@ gram_status gr_share_values(const gr_share *s, gram_err *err)
 
 /* ---- Checkpoints ------------------------------------------------------------------------------------ */
 
-static float *moments(const gr_share *s, size_t part)
-{
-    return part == 1 ? s->a->m : s->a->v;
-}
-
-static gr_parts parts_of(const gr_share *s, size_t part)
-{
-    return (gr_parts){ &s->w, s->a->on, moments(s, part) };
-}
-
 const float *gr_share_part(const gr_share *s, size_t part, size_t i)
 {
     if (!is_here(s, part, i))
         return s->room;
-    return part ? moments(s, part) + s->at[i] : gr_f32(s->a->param[i].w);
+    return part ? gr_f32(moments(s, part)->w) + s->at[i] : gr_f32(s->a->param[i].w);
 }
 
 gram_status gr_share_collect(const gr_share *s, size_t part, size_t i, gram_err *err)
 {
     const gr_param *p = &s->a->param[i];
-    const gr_parts own = parts_of(s, part);
+    const gr_parts own = { &s->w, moments(s, part) };
 
     if (is_here(s, part, i))
         return GRAM_OK;
@@ -342,7 +340,7 @@ gram_status gr_share_values_of_first(const gr_share *s, gram_err *err)
 
 gram_status gr_share_spread(const gr_share *s, size_t part, size_t i, const float *from, gram_err *err)
 {
-    const gr_parts own = parts_of(s, part);
+    const gr_parts own = { &s->w, moments(s, part) };
 
     return gr_dist_scatter(s->d, &own, s->at[i], gr_param_count(&s->a->param[i]), from, err);
 }
@@ -350,15 +348,12 @@ gram_status gr_share_spread(const gr_share *s, size_t part, size_t i, const floa
 /* A slice of the values, or of one's own moments, where it is or in x. */
 static const float *slice_of(const gr_share *s, size_t part, const gr_slice *c, float *x)
 {
-    const gr_param *p = &s->a->param[c->param];
-    float *own = moments(s, part) + c->own;
+    const gr_param *p = part ? moments(s, part) : &s->a->param[c->param];
+    size_t first = part ? c->own : c->first;
 
-    if (part && gr_device_is_host(s->a->on))
-        return own;
-    if (part)
-        gr_device_get(s->a->on, x, own, c->n * sizeof *x);
-    else
-        gr_param_get(p, c->first, c->n, x);
+    if (part && p->w.type == GR_F32 && gr_device_is_host(s->a->on))
+        return gr_f32(p->w) + first;
+    gr_param_get(p, first, c->n, x);
     return x;
 }
 

@@ -27,8 +27,9 @@ typedef struct {
     size_t *bucket_cut;         /* of all of them */
     gram_err hosts;             /* why hosts carry what lies on GPUs; "": they do not, or there are none */
 } gr_share;
-/* The parts of n parameters: by layers, where the trainee's share one place. */
-gram_status gr_share_cut(gr_adamw *a, gr_param *param, size_t n, gr_dist *d, gr_trainee *by_layer, gram_err *err);
+/* The parts of n parameters: by layers, where the trainee's share one place. half: moments are kept in bfloat16. */
+gram_status gr_share_cut(gr_adamw *a, gr_param *param, size_t n, gr_dist *d, gr_trainee *by_layer, bool half,
+                         gram_err *err);
 /* a was made by gr_share_cut() of the same processes and trainee; all stay borrowed. */
 gram_status gr_share_open(gr_share *s, gr_dist *d, gr_adamw *a, gr_trainee *by_layer, gram_err *err);
 void gr_share_clear(gr_share *s);

@@ -89,6 +89,12 @@ static bool read_carried(const char *text, double c[GR_CARRIED])
                       !text[end]);
 }
 
+/* In which a checkpoint has what is of part k. */
+static gr_dtype type_of(const gr_adamw *a, size_t k)
+{
+    return k > 0 ? a->m.w.type : GR_F32;
+}
+
 /* A tensor comes to its place when it is its turn to be written. */
 static gram_status collect(void *arg, size_t i, gram_err *err)
 {
@@ -119,7 +125,8 @@ gram_status gr_state_save(const char *path, const gr_state *s, const char *setti
     for (size_t k = 0; k < GR_COUNT(part); k++)
         for (size_t i = 0; i < a->n_params; i++) {
             const gr_param *p = &a->param[i];
-            t[n++] = (gr_saved){ part[k], p->name, gr_share_part(share, k, i), p->rows, p->cols, p->decay };
+            t[n++] = (gr_saved){ part[k], p->name, gr_share_part(share, k, i), p->rows, p->cols, p->decay,
+                                 type_of(a, k) == GR_BF16 };
         }
     if (!rc)
         rc = gr_st_write_as_it_comes(path, t, n, meta, GR_COUNT(meta), collect, (void *)(uintptr_t)share, err);
@@ -235,14 +242,31 @@ static gram_status find_part(const gr_st *st, const char *path, const gr_adamw *
 {
     for (size_t i = 0; i < a->n_params; i++) {
         const gr_param *p = &a->param[i];
-        uint64_t bytes = (uint64_t)gr_param_count(p) * sizeof(float);
+        uint64_t bytes = (uint64_t)gr_param_count(p) * gr_dtype_bytes(type_of(a, k));
         const gr_named *t = find(st, part[k], p->name);
-        if (!t || t->type != GR_F32 || t->bytes != bytes)
-            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s%s: wanted %" PRIu64 " bytes of F32, found %s", path,
-                           part[k], p->name, bytes, t ? "another size or type" : "none");
+        if (!t || t->type != type_of(a, k) || t->bytes != bytes)
+            return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s%s: wanted %" PRIu64 " bytes of %s, found %s", path,
+                           part[k], p->name, bytes, gr_dtype_name(type_of(a, k)), t ? "another size or type" : "none");
         out[i] = t;
     }
     return GRAM_OK;
+}
+
+/* Of n values of a tensor, as float32. */
+static uint64_t digest_of(const gr_named *t, size_t first, size_t n)
+{
+    const char *p = (const char *)t->data + first * gr_dtype_bytes(t->type);
+    uint64_t h = GR_DIGEST;
+    float x[SOME];
+
+    if (t->type == GR_F32)
+        return gr_digest_words(h, p, n);
+    for (size_t k = 0, some; k < n; k += some) {
+        some = gr_min(SOME, n - k);
+        gr_dequant(x, p + k * gr_dtype_bytes(t->type), t->type, some);
+        h = gr_digest_words(h, x, some);
+    }
+    return h;
 }
 
 /* As gr_share_digest() makes it of the values. */
@@ -257,8 +281,7 @@ static gram_status check_digest(const char *path, const gr_adamw *a, const gr_na
     for (size_t k = 0; k < GR_COUNT(part); k++)
         for (size_t i = 0; i < a->slices; i++) {
             const gr_slice *c = &a->slice[i];
-            const float *x = (const float *)t[k * a->n_params + c->param]->data + c->first;
-            uint64_t one = gr_digest_words(GR_DIGEST, x, c->n);
+            uint64_t one = digest_of(t[k * a->n_params + c->param], c->first, c->n);
             h = gr_digest_words(h, &one, sizeof one / sizeof(uint32_t));
         }
     snprintf(now, sizeof now, "%016" PRIx64, h);
@@ -267,6 +290,15 @@ static gram_status check_digest(const char *path, const gr_adamw *a, const gr_na
                      "wanted %s", path, now, text ? text : "one in the metadata");
     free(text);
     return rc;
+}
+
+/* A tensor as float32: where it lies, or in process 0's room, which it has where a type is another. */
+static const float *numbers_of(const gr_share *share, const gr_named *t)
+{
+    if (!t || t->type == GR_F32)
+        return t ? t->data : NULL;
+    gr_dequant(share->room, t->data, t->type, t->bytes / gr_dtype_bytes(t->type));
+    return share->room;
 }
 
 /* Nothing can be wrong with the file any more, so the other processes are given what is in it. t NULL: this is one of
@@ -281,7 +313,7 @@ static gram_status spread(const gr_share *share, const gr_named *const *t, gram_
     rc = gr_share_values_of_first(share, err);
     for (size_t k = 1; k < GR_COUNT(part); k++)
         for (size_t i = 0; i < a->n_params && !rc; i++)
-            rc = gr_share_spread(share, k, i, t ? t[k * a->n_params + i]->data : NULL, err);
+            rc = gr_share_spread(share, k, i, numbers_of(share, t ? t[k * a->n_params + i] : NULL), err);
     return rc;
 }
 

@@ -1,6 +1,6 @@
 /* state.h - what a run that stopped needs to go on with the same bits, in one safetensors file.
  *
- *     NAME, m.NAME, v.NAME        each parameter that is trained and its moments, float32
+ *     NAME, m.NAME, v.NAME        each parameter that is trained, float32, and its moments, in the type that they have
  *     __metadata__                settings, progress (the fields of gr_state), digest (of all numbers)
  *
  * It appears under its name only when it is whole, and the digest says whether it still is. The order of the rows

@@ -117,7 +117,7 @@ static gram_status train(const char *name, const char *out, gram_dist *d, gram_t
     if (!strcmp(way, "differ") && gram_dist_rank(d) == 2)
         o.eval_file = pairs;
     if (!strcmp(way, "half"))
-        o.model.dtype = GRAM_BF16, o.best = true;
+        o.model.dtype = GRAM_BF16, o.optim_state = GRAM_STATE_BF16, o.best = true;
     if (!strcmp(way, "die") && gram_dist_rank(d) == 2)
         pthread_create(&thread, NULL, die_behind, four);
     return gram_finetune(MODEL, pairs, out, &o, report, err);

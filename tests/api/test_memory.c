@@ -70,6 +70,8 @@ static void on_note(void *arg, const char *text)
         snprintf(t->note, sizeof t->note, "%s", text);
 }
 
+static gram_optim_state kept;
+
 static gram_status train(const char *out, gram_recompute how, size_t rank, struct told *t)
 {
     char *to = check_tmppath(out), *pairs = check_tmppath("pairs.jsonl");
@@ -84,6 +86,7 @@ static gram_status train(const char *out, gram_recompute how, size_t rank, struc
     o.steps = 1;
     o.lora_rank = rank;
     o.recompute = how;
+    o.optim_state = kept;
     o.progress = on_step;
     o.note = on_note;
     o.arg = t;
@@ -203,6 +206,10 @@ static void what_cannot_fit_stops_before_the_first_step(void **state)
     no = run("none", GRAM_RECOMPUTE_AUTO, 0, 400 << 10);
     assert_true(no.told.rc == GRAM_ENOMEM && no.told.steps == 0 && !*no.told.note);
     assert_non_null(strstr(no.told.err.text, "`lora-rank`"));
+    kept = GRAM_STATE_BF16;                 /* twice as much: they are read, and the rest does not fit */
+    no = run("none", GRAM_RECOMPUTE_AUTO, 0, 400 << 10);
+    kept = GRAM_STATE_F32;
+    assert_true(no.told.rc == GRAM_ENOMEM && no.told.steps == 0 && *no.told.note);
 }
 
 /* ---- Writing -------------------------------------------------------------------------------------- */

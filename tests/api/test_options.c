@@ -189,6 +189,7 @@ static const struct move move[] = {
     { "lora-targets", "q", { "lora-rank=2" }, WEIGHTS, 0 },
     { "recompute", "on", { NULL }, NOTES, 0 },
     { "zero", "2", { "batch-tokens=100" }, WEIGHTS, 0 },       /* sums of several passes are made in another order */
+    { "optim-state", "bf16", { NULL }, WEIGHTS, 0 },
     { "compute", "bf16", { NULL }, EITHER, 0 },         /* refused by a CPU that has no such products */
     { "eval-file", "AGAINST", { NULL }, METRICS, 0 },
     { "eval-every", "1", { HELD }, METRICS, 0 },

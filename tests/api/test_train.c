@@ -300,6 +300,46 @@ static void weights_of_two_bytes_learn_and_repeat(void **state)
     free(to), free(pairs);
 }
 
+/* Moments of two bytes, rounded by chance: the loss of float32's, with the same bits at other numbers of threads and
+ * stopped and resumed; a checkpoint holds what is kept, 8 bytes of the 12 that a value has otherwise. */
+static void moments_of_two_bytes_learn_and_repeat(void **state)
+{
+    char *pairs = write_pairs("moments.jsonl", 24);
+    char *step = check_tmppath("moments2/checkpoints/step-000017.safetensors");
+    struct watch w = { 0 };
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+    gram_train_report full, r;
+    gr_st *st;
+
+    (void)state;
+    o.steps = 30;
+    o.eval_file = pairs;
+    CHECK_OK(finetune(pairs, "moments-f32", &o, &full));
+    o.optim_state = GRAM_STATE_BF16;
+    CHECK_OK(finetune(pairs, "moments", &o, &r));
+    assert_true(r.after.value == 1 && r.before.value < 1);
+    assert_true(fabs(r.loss - full.loss) < 0.05);
+
+    w = (struct watch){ .stop_at = 17 };
+    o.model.threads = 3;
+    o.resume = true;
+    assert_int_equal(finetune(pairs, "moments2", &o, &r), GRAM_ESTOPPED);
+    CHECK_OK(gr_st_open(&st, step, &check_err));
+    assert_int_equal(gr_st_find(st, "model.norm.weight")->type, GR_F32);
+    assert_int_equal(gr_st_find(st, "m.model.norm.weight")->type, GR_BF16);
+    assert_int_equal(gr_st_find(st, "v.model.norm.weight")->type, GR_BF16);
+    gr_st_close(st);
+    o.optim_state = GRAM_STATE_F32;
+    assert_int_equal(finetune(pairs, "moments2", &o, &r), GRAM_EARG);   /* another run's */
+    assert_non_null(strstr(check_err.text, "optim-state"));
+    o.optim_state = GRAM_STATE_BF16;
+    o.model.threads = 1;
+    CHECK_OK(finetune(pairs, "moments2", &o, &r));
+    assert_int_equal(r.resumed, 17);
+    same_file("moments/model.safetensors", "moments2/model.safetensors");
+    free(step), free(pairs);
+}
+
 /* Killed behind each step, its line in metrics.jsonl and no checkpoint of it; and in the middle of a checkpoint. */
 static void a_killed_run_ends_with_the_same_bits(void **state)
 {
@@ -678,6 +718,7 @@ int main(void)
         cmocka_unit_test(finetune_learns_and_the_model_opens),
         cmocka_unit_test(a_stopped_run_ends_with_the_same_bits),
         cmocka_unit_test(weights_of_two_bytes_learn_and_repeat),
+        cmocka_unit_test(moments_of_two_bytes_learn_and_repeat),
         cmocka_unit_test(a_killed_run_ends_with_the_same_bits),
         cmocka_unit_test(the_last_checkpoints_stay_and_a_full_disk_spares_them),
         cmocka_unit_test(a_checkpoint_that_is_not_whole_is_named_and_the_one_before_taken),

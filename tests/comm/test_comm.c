@@ -129,7 +129,8 @@ static void own_numbers_go_to_process_0_and_back(void **state)
     static const size_t range[][2] = { { 0, 1 }, { 100, 700000 }, { 700100, 299895 }, { 999995, 5 } };
     struct vector *u = vector_open();
     float *mine = gr_calloc(u->n, sizeof *mine), *all = gr_calloc(u->n, sizeof *all);
-    const gr_parts p = { &u->v, NULL, mine };
+    const gr_param own = { .rows = 1, .cols = u->n, .w = gr_mat_f32(mine, u->n) };
+    const gr_parts p = { &u->v, &own };
     size_t n = 0;
 
     (void)state;

@@ -346,34 +346,25 @@ static void ce(gr_lane *none, gr_mat z, const int32_t *t, const float *wt, doubl
 }
 
 /* By two slices, of which the first may be empty. */
-static void adamw_f32(gr_lane *none, float *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r)
+static void adamw(const gr_adamw_slice *s)
 {
     gr_lane *lane = begin();
+    size_t n = s->n / 3, type = gr_dtype_bytes(s->type), kept = gr_dtype_bytes(s->kept);
+    gr_adamw_slice a = *s, b;
 
-    (void)none;
-    w = bring(w, n * 4, true);
-    m = bring(m, n * 4, true);
-    v = bring(v, n * 4, true);
-    g = bring(g, n * 4, false);
-    EACH_ORDER lane->op->adamw_slices(lane, (gr_adamw_slice[]){
-        { w, GR_F32, m, v, g, n / 3, *r, 0, 0 },
-        { w + n / 3, GR_F32, m + n / 3, v + n / 3, g + n / 3, n - n / 3, *r, 0, 0 } }, 2);
-    end();
-}
-
-static void adamw_bf16(gr_lane *none, uint16_t *w, float *m, float *v, const float *g, size_t n, const gr_adamw_rule *r,
-                       uint32_t key, uint32_t at)
-{
-    gr_lane *lane = begin();
-
-    (void)none;
-    w = bring(w, n * 2, true);
-    m = bring(m, n * 4, true);
-    v = bring(v, n * 4, true);
-    g = bring(g, n * 4, false);
-    EACH_ORDER lane->op->adamw_slices(lane, (gr_adamw_slice[]){
-        { w, GR_BF16, m, v, g, n / 3, *r, key, at },
-        { w + n / 3, GR_BF16, m + n / 3, v + n / 3, g + n / 3, n - n / 3, *r, key, at + (uint32_t)(n / 3) } }, 2);
+    a.w = bring(s->w, s->n * type, true);
+    a.m = bring(s->m, s->n * kept, true);
+    a.v = bring(s->v, s->n * kept, true);
+    a.g = bring(s->g, s->n * 4, false);
+    b = a;
+    a.n = n;
+    b.n -= n;
+    b.w = (char *)a.w + n * type;
+    b.m = (char *)a.m + n * kept;
+    b.v = (char *)a.v + n * kept;
+    b.g += n;
+    b.at += (uint32_t)n;
+    EACH_ORDER lane->op->adamw_slices(lane, (gr_adamw_slice[]){ a, b }, 2);
     end();
 }
 
@@ -396,10 +387,14 @@ static void adamw_slices(gr_lane *none, const gr_adamw_slice *s, size_t n)
 
     (void)none;
     assert_true(n <= GR_COUNT(on));
-    for (size_t i = 0; i < n; i++)
-        on[i] = (gr_adamw_slice){ bring(s[i].w, s[i].n * gr_dtype_bytes(s[i].type), true), s[i].type,
-                                  bring(s[i].m, s[i].n * 4, true), bring(s[i].v, s[i].n * 4, true),
-                                  bring(s[i].g, s[i].n * 4, false), s[i].n, s[i].rule, s[i].key, s[i].at };
+    for (size_t i = 0; i < n; i++) {
+        size_t kept = s[i].n * gr_dtype_bytes(s[i].kept);
+        on[i] = s[i];
+        on[i].w = bring(s[i].w, s[i].n * gr_dtype_bytes(s[i].type), true);
+        on[i].m = bring(s[i].m, kept, true);
+        on[i].v = bring(s[i].v, kept, true);
+        on[i].g = bring(s[i].g, s[i].n * 4, false);
+    }
     EACH_ORDER lane->op->adamw_slices(lane, on, n);
     end();
 }
@@ -723,7 +718,7 @@ static const struct gr_kern table = {
     .heads_fwd = heads_fwd, .swiglu_fwd = swiglu_fwd,
     .geglu_fwd = geglu_fwd, .swiglu_bwd = swiglu_bwd, .geglu_bwd = geglu_bwd, .cap_fwd = cap_fwd, .cap_bwd = cap_bwd,
     .ce = ce, .ce_fwd = ce_fwd, .ce_bwd = ce_bwd, .route_fwd = route_fwd, .route_bwd = route_bwd, .weigh = weigh,
-    .blend = blend, .adamw_slices = adamw_slices, .adamw_f32 = adamw_f32, .adamw_bf16 = adamw_bf16, .squares = squares,
+    .blend = blend, .adamw_slices = adamw_slices, .adamw = adamw, .squares = squares,
     .rank_sum = rank_sum,
     .attn_run_fwd = attn_run_fwd, .attn_run_dq = attn_run_dq, .attn_run_dkv = attn_run_dkv,
 };

@@ -231,21 +231,27 @@ static void a_step_of_many_slices(void **state)
     for (size_t b = 0; b < 2; b++) {
         for (size_t i = 0; i < SLICES; i++) {
             float *v = check_randn(count[i], 3 * i + 1), *x = check_randn(count[i], 3 * i + 2);
-            void *w = check_fenced(count[i] * 4);
+            const float *moment[2] = { check_randn(count[i], 3 * i), v };
+            gr_dtype kept = i / 2 ? GR_BF16 : GR_F32;
+            void *w = check_fenced(count[i] * 4), *in[2];
             for (size_t k = 0; k < count[i]; k++)
                 v[k] *= v[k];
             assert_true(gr_quantize(w, i % 2 ? GR_BF16 : GR_F32, x, count[i]));
-            s[b][i] = (gr_adamw_slice){ w, i % 2 ? GR_BF16 : GR_F32, check_randn(count[i], 3 * i), v,
+            for (size_t k = 0; k < 2; k++) {
+                in[k] = check_fenced(count[i] * gr_dtype_bytes(kept));
+                assert_true(gr_quantize(in[k], kept, moment[k], count[i]));
+            }
+            s[b][i] = (gr_adamw_slice){ w, in[0], in[1], i % 2 ? GR_BF16 : GR_F32, kept,
                                         check_randn(count[i], 3 * i + 50), count[i],
                                         { 0.5f, 0.1f, 0.999f, 0.001f, 1e-8f, 0.9999f, (float)(i + 1) * 1e-3f, 0.25f },
-                                        (uint32_t)i + 77, (uint32_t)i * 65536 };
+                                        { (uint32_t)i + 77, 99 }, (uint32_t)i * 65536 };
         }
         op[b]->adamw_slices(gr_device_lane(d), s[b], SLICES);
     }
     for (size_t i = 0; i < SLICES; i++) {
         assert_memory_equal(s[0][i].w, s[1][i].w, count[i] * gr_dtype_bytes(s[0][i].type));
-        assert_memory_equal(s[0][i].m, s[1][i].m, count[i] * 4);
-        assert_memory_equal(s[0][i].v, s[1][i].v, count[i] * 4);
+        assert_memory_equal(s[0][i].m, s[1][i].m, count[i] * gr_dtype_bytes(s[0][i].kept));
+        assert_memory_equal(s[0][i].v, s[1][i].v, count[i] * gr_dtype_bytes(s[0][i].kept));
     }
     gr_device_close(d);
 }

@@ -76,12 +76,12 @@ static void the_largest_weights_are_saved_and_read(void **state)
     subject_open(&s);
     s.w[0] = 3.4028234e38f;
     s.half[1] = 0xff7f;
-    s.a.m[2] = 5;
+    gr_f32(s.a.m.w)[2] = 5;
     CHECK_OK(gr_state_save(path, &was, "a=1\n", &s.share, &check_err));
-    s.w[0] = s.a.m[2] = 0;
+    s.w[0] = gr_f32(s.a.m.w)[2] = 0;
     s.half[1] = 0;
     CHECK_OK(gr_state_load(path, &is, "a=1\n", &s.share, &check_err));
-    assert_true(s.w[0] == 3.4028234e38f && s.a.m[2] == 5 && s.half[1] == 0xff7f && s.a.t == 3);
+    assert_true(s.w[0] == 3.4028234e38f && gr_f32(s.a.m.w)[2] == 5 && s.half[1] == 0xff7f && s.a.t == 3);
     assert_true(is.step == 3 && is.judged == 2 && is.best == GR_NEVER && is.best_accuracy == 0.25 &&
                 is.best_loss == 1.5 && is.steps == 12 && is.warmup == 2 && is.waited == 4);
     subject_close(&s);
