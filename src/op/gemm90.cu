@@ -10,6 +10,7 @@
 enum { BM = 128, BN = 256, BK = 64, STAGES = 4, FOUR = 128, THREADS = 3 * FOUR, X_BYTES = BM * BK * 2,
        W_BYTES = BN * BK * 2, SHARED = STAGES * (X_BYTES + W_BYTES) + 2 * STAGES * 8 };
 
+#if GPU_HOPPER
 /* The ring: a stage is full when both of its tiles came, and empty when both warpgroups have multiplied by it. */
 struct ring { unsigned char *x, *w; uint64_t *full, *empty; int stage, parity; };
 
@@ -56,12 +57,13 @@ GPU_FN void multiply(float *d, struct ring *r, int half, bool first, int steps)
     if (first)
         gpu_bar_arrive(&r->empty[last]);
 }
+#endif
 
 __global__ void __launch_bounds__(THREADS, 1) gemm90(const __grid_constant__ CUtensorMap mx,
                                                      const __grid_constant__ CUtensorMap mw, bf16 *y, size_t ldy, int M,
                                                      int N, int K)
 {
-#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#if GPU_HOPPER
     GPU_SHARED(shared);
     const int tid = (int)threadIdx.x, group = tid / FOUR, steps = K / BK;
     const int cols = N / BN, tiles = (M + BM - 1) / BM * cols;

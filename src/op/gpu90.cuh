@@ -8,6 +8,13 @@
 
 #include "op/gpu.cuh"
 
+/* What is compiled for a Hopper, for the emulator or for the host's half, and not for another GPU. */
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define GPU_HOPPER 1
+#else
+#define GPU_HOPPER 0
+#endif
+
 #ifdef __CUDACC__
 
 #include <cuda.h>
