@@ -93,7 +93,7 @@ void gr_adamw_slices_cuda(gr_lane *lane, const gr_adamw_slice *s, size_t n)
     for (size_t i = 0; i < n; i++)
         most = s[i].n > most ? s[i].n : most;
     if (n > 0)
-        GPU_RUN(lane, step_slices, dim3((unsigned)n, (unsigned)gpu_least(gpu_blocks(most, THREADS), STEP_BLOCKS)),
+        GPU_RUN(lane, step_slices, dim3((unsigned)n, (unsigned)gr_min(gpu_blocks(most, THREADS), STEP_BLOCKS)),
                 dim3(THREADS), 0, list);
 }
 
