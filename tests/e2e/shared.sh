@@ -131,20 +131,39 @@ cmp "$tmp/one.json" "$tmp/all.json" || die "bon by processes has another curve"
 find "$tmp" -name 'joined.*' | grep . && die "bon by processes leaves something"
 rm "$tmp"/joined*
 
-# An indexed job, as Kubernetes has it: pods that get a number, some at a time and in no order; one that is killed and
-# started again, one that is started twice. And rows through a pipe, a partition each.
+# What docs/many-machines.md has for Kubernetes, in five pods, some at a time and in no order; one that is killed and
+# started again, one that is started twice. Its array for Slurm. And rows through a pipe, a partition each.
 rows 20 >"$tmp/pairs.jsonl"
 expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/whole" -q
-cat >"$tmp/pod" <<'X'
-exec "$GRAM" score "$1" "$2/pairs.jsonl" --out "$2/v" --threads 1 --resume -q --shard "$JOB_COMPLETION_INDEX/5"
-X
-pod() { JOB_COMPLETION_INDEX=$1 sh "$tmp/pod" "$m" "$tmp" 2>"$tmp/err.$2"; }
-JOB_COMPLETION_INDEX=3 sh "$tmp/pod" "$m" "$tmp" 2>"$tmp/err.a" &
+sed -n '/^```yaml$/,/^```$/p' docs/many-machines.md | grep -v '^```' >"$tmp/job.yaml"
+if python3 -c 'import yaml' 2>"$tmp/err"; then
+    python3 - "$tmp/job.yaml" <<'P' || die "the indexed job of docs/many-machines.md"
+import sys, yaml
+job = yaml.safe_load(open(sys.argv[1], encoding="utf-8"))
+pod = job["spec"]["template"]["spec"]
+run = pod["containers"][0]
+assert (job["apiVersion"], job["kind"], job["spec"]["completionMode"]) == ("batch/v1", "Job", "Indexed")
+assert run["command"] == ["sh", "-c"] and f'"$JOB_COMPLETION_INDEX/{job["spec"]["completions"]}"' in run["args"][0]
+assert {v["name"] for v in run["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
+P
+fi
+sed -n '/^        - |$/,/^        resources:$/s/^          //p' "$tmp/job.yaml" |
+    sed "s|gram score|'$GRAM' score --threads 1|; s|/data/judge|$m|; s|/data/|$tmp/|g; s|/64|/5|" >"$tmp/pod"
+pod() { JOB_COMPLETION_INDEX=$1 sh "$tmp/pod" 2>"$tmp/err.$2"; }
+JOB_COMPLETION_INDEX=3 sh "$tmp/pod" 2>"$tmp/err.a" &
 kill -9 $!
 pod 4 b & pod 1 c & pod 1 d & pod 0 e & pod 2 f &
 wait
 for i in 0 1 2 3 4; do pod $i again || die "pod $i: $(cat "$tmp/err.again")"; done
-expect 0 "$GRAM" merge-shards "$tmp/v"
-cmp "$tmp/whole" "$tmp/v" || die "an indexed job gives other bytes"
+expect 0 "$GRAM" merge-shards "$tmp/v.jsonl"
+cmp "$tmp/whole" "$tmp/v.jsonl" || die "an indexed job gives other bytes"
+rm "$tmp"/v.jsonl*
+sed -n '/^    #SBATCH --array/,/^$/s/^    //p' docs/many-machines.md |
+    sed "s|judge/|$m|; s|^gram|'$GRAM'|" >"$tmp/array"
+for i in 2 0 1; do
+    (cd "$tmp" && SLURM_ARRAY_TASK_ID=$i SLURM_ARRAY_TASK_COUNT=3 SLURM_CPUS_PER_TASK=1 sh ./array) || die "job $i"
+done
+expect 0 "$GRAM" merge-shards "$tmp/v.jsonl"
+cmp "$tmp/whole" "$tmp/v.jsonl" || die "an array of jobs gives other bytes"
 split -n l/3 "$tmp/pairs.jsonl" "$tmp/partition."
 for p in "$tmp"/partition.*; do "$GRAM" score "$m" - -q <"$p"; done | cmp - "$tmp/whole" || die "pipes give other lines"
