@@ -11,7 +11,6 @@ import argparse
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -111,12 +110,13 @@ LIMIT = 300                         # seconds: no test takes a tenth of it, and 
 def run(command, cwd, limit=None, **more):
     """The command with what it printed; one that takes longer is ended with its children, and its status is None."""
     with tempfile.TemporaryFile("w+", errors="replace") as said, subprocess.Popen(
-            command, cwd=cwd, stdout=said, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+            command, cwd=cwd, stdout=said, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             **more) as child:
         try:
             status = child.wait(limit)
         except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
+            child.kill()
+            subprocess.run(["pkill", "-KILL", "-f", f"^{re.escape(cwd)}/"], check=False)  # processes that it started
             status = None
         said.seek(0)
         return subprocess.CompletedProcess(command, status, said.read())

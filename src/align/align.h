@@ -104,7 +104,7 @@ typedef struct {
     uint64_t value_base;        /* digest of the files that it starts from; 0: the policy's */
     uint64_t base;              /* digest of what is not trained */
     size_t batch_tokens, kv_bytes;
-    uint64_t bytes;             /* that reference and value model hold besides */
+    uint64_t bytes;             /* that reference, value model, judges and sampler hold besides */
 } gr_align_facts;
 
 typedef struct gr_align gr_align;

@@ -368,6 +368,17 @@ static void value_close(gr_critic *v)
     gram_close(v->files);
 }
 
+/* What a judge's, or the sampler's, model takes, where it is one of this process. */
+static uint64_t model_bytes(const gram_model *m)
+{
+    return m ? gr_model_way_bytes(m->model, GR_ROWS_ALIKE) : 0;
+}
+
+static uint64_t judge_bytes(gram_judge *j)
+{
+    return j ? model_bytes(gram_judge_model(j)) : 0;
+}
+
 gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err *err)
 {
     gr_align_facts f = { .opt = p->o, .train = &p->train, .held = &p->held,
@@ -395,7 +406,8 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
     if (p->sampler)
         f.sampler = (gr_align_sampler){ write_other, p, gr_weights_digest(p->sampler->file.weights) };
     f.reference = p->reference.t;
-    f.bytes = p->reference.model ? gr_model_bytes(p->reference.model) : 0;
+    f.bytes = (p->reference.model ? gr_model_bytes(p->reference.model) : 0) + judge_bytes(p->judge) +
+              (p->eval_judge != p->judge ? judge_bytes(p->eval_judge) : 0) + model_bytes(p->sampler);
     if (p->value.t) {
         f.value = p->value.t;
         f.value_config = gr_model_config(p->value.model);

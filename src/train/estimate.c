@@ -83,6 +83,8 @@ static gram_status say(const gr_training *r, const gr_adamw *a, const gr_trainee
                              (double)gradient_bytes(a, t) / GR_GIB,
                              (double)moment_bytes(a, a->own_floats) / GR_GIB, rows, (double)acts / GR_GIB,
                              (double)r->program / GR_GIB);
+    if (ok && r->source)
+        ok = gr_buf_printf(&text, ", keys and values, judge and reference %.2f", (double)r->source->bytes / GR_GIB);
     if (ok && again)
         ok = gr_buf_printf(&text, "; %zu of %zu layers recomputed", again, gr_model_config(r->model)->layers);
     if (ok && r->opt->note)
