@@ -259,7 +259,7 @@ static void expert(void *arg, gr_lane *lane, size_t first, size_t n)
         lane->op->gather(lane, x, p->h, routed->row + e->at, M, C);
         act = gated(lane, p, which, x, e->at, M);
         if (lane->rc || p->again)
-            return;
+            continue;
         linear(lane, p, gr_expert_matrix(e->expert, GR_MAT_DOWN), x, act, e->at, M);
         lane->op->place(lane, p->y, x, routed->place + e->at, e->n, C);
     }

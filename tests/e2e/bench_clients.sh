@@ -1,6 +1,6 @@
 #!/bin/sh
-# scripts/bench_clients.py times gram serve and what stands for llama-server: a row for each file, and none where a server
-# writes fewer tokens than it was asked for.
+# scripts/bench_clients.py times gram serve and what stands for llama-server: a row for each file, and none where a
+# server writes fewer tokens than it was asked for.
 . tests/e2e/lib.sh
 command -v python3 >/dev/null || { echo "  python3 is not installed"; exit 77; }
 tiny_model "$tmp/tiny"

@@ -233,14 +233,15 @@ static void the_routers_own_loss_is_refused(void **state)
 static void made_again_has_the_same_bits(void **state)
 {
     (void)state;
-    for (size_t turn = 0; turn < 2 * check_some(GR_COUNT(dirs), 1); turn++) {
+    for (size_t turn = 0; turn < 2 * GR_COUNT(dirs); turn++) {
         size_t m = turn / 2;
+        bool asked = m < check_some(GR_COUNT(dirs), 1) || !strcmp(dirs[m], "../models/qwen3_moe");
         struct subject kept, again;
         gr_seq seq[2];
         gr_param *p, *q;
         double d[2], e[2];
         size_t n;
-        if (!check_has(dirs[m]))
+        if (!asked || !check_has(dirs[m]))
             continue;
         kept = subject_open(dirs[m], 2);
         again = subject_open(dirs[m], 2);
