@@ -10,7 +10,7 @@ both meet the same, and the CPU's seconds are what can be compared. turn_ratio i
 BEFORE of each turn's user seconds, and within the half width of its 95 % interval, as Student's t gives it for that
 many turns.
 
-    score_f32, score_int8   gram score over some pairs of data/demo.jsonl
+    score_f32, score_int8, score_int8_fast      gram score over some pairs of data/demo.jsonl
     step_lora               gram finetune with adapters, some steps over these pairs
     step_tiny               the same over every weight of a tiny model: what is not a product
     step_text               gram pretrain over every weight of that model: the whole vocabulary
@@ -125,7 +125,8 @@ def serve(gram, args, tmp):
         child.wait()
 
 
-TASKS = {"score_f32": lambda *a: score(*a, "f32"), "score_int8": lambda *a: score(*a, "int8"), "step_lora": step_lora,
+TASKS = {"score_f32": lambda *a: score(*a, "f32"), "score_int8": lambda *a: score(*a, "int8"),
+         "score_int8_fast": lambda *a: score(*a, "int8-fast"), "step_lora": step_lora,
          "step_tiny": step_tiny, "step_text": step_text, "serve": serve}
 
 

@@ -17,7 +17,8 @@ typedef enum {
     GRAM_STORE_BF16, GRAM_STORE_F16,
     GRAM_STORE_Q8_0, GRAM_STORE_Q5_1, GRAM_STORE_Q5_0, GRAM_STORE_Q4_1, GRAM_STORE_Q4_0,    /* blocks of 32 */
     GRAM_STORE_INT8         /* for gram alone: what opening with GRAM_INT8 makes of them, which is then mapped and opens
-                             * at once, with GRAM_INT8 and no other dtype; what stays as it is there keeps its type */
+                             * at once, with GRAM_INT8 or GRAM_INT8_FAST and no other dtype; what stays as it is there
+                             * keeps its type */
 } gram_store;
 
 typedef struct {

@@ -45,8 +45,10 @@ typedef enum {
     GRAM_F32,               /* weights held and multiplied in float32 */
     GRAM_BF16,              /* weights held in bfloat16; and multiplied in it where the CPU can: gram_arithmetic() */
     GRAM_INT8,              /* 8-bit weights, a scale per output channel; two-byte activations, a scale per token */
-    GRAM_DTYPE_AUTO         /* to be asked for: GRAM_INT8 of a model that gram_convert() wrote so, which opens with no
-                             * other; GRAM_F32 of any other model */
+    GRAM_INT8_FAST,         /* the same, but of a text that a verdict or a reward is read behind, activations between
+                             * the judge's words and the last 16 tokens have one byte; without VNNI it is GRAM_INT8 */
+    GRAM_DTYPE_AUTO         /* to be asked for: GRAM_INT8 of a model that gram_convert() wrote so, which opens with
+                             * no other than the two of 8 bits; GRAM_F32 of any other model */
 } gram_dtype;
 
 typedef enum {

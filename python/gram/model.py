@@ -95,7 +95,8 @@ class Answer:
     error: Optional[str] = None
 
 
-_DTYPES = {"auto": "GRAM_DTYPE_AUTO", "f32": "GRAM_F32", "bf16": "GRAM_BF16", "int8": "GRAM_INT8"}
+_DTYPES = {"auto": "GRAM_DTYPE_AUTO", "f32": "GRAM_F32", "bf16": "GRAM_BF16", "int8": "GRAM_INT8",
+           "int8-fast": "GRAM_INT8_FAST"}
 _TRUNCATE = {"error": "GRAM_TRUNCATE_ERROR", "balanced": "GRAM_TRUNCATE_BALANCED", "drop": "GRAM_TRUNCATE_DROP"}
 
 
@@ -171,10 +172,10 @@ def fetch(directory: Union[str, os.PathLike, None] = None, progress: Progress = 
 class Model:
     """An open model. Threads may share it: their calls wait for each other, and the interpreter's lock is free while
     one computes. It does not survive a fork. Keywords are those of the command line: threads, device ("cpu", "cuda:0",
-    "auto"), dtype ("auto", "f32", "bf16", "int8"), max_tokens, truncate ("error", "balanced", "drop"), batch_tokens,
-    single_order, judge_prompt (the text), labels, chat_template, chat_args (a dict), base, lambda_, reward_token,
-    reward_weights, note (called with a sentence). Without a path it is the judge that comes with gram, over the base
-    that fetch() gets."""
+    "auto"), dtype ("auto", "f32", "bf16", "int8", "int8-fast"), max_tokens, truncate ("error", "balanced", "drop"),
+    batch_tokens, single_order, judge_prompt (the text), labels, chat_template, chat_args (a dict), base, lambda_,
+    reward_token, reward_weights, note (called with a sentence). Without a path it is the judge that comes with gram,
+    over the base that fetch() gets."""
 
     def __init__(self, path: Union[str, os.PathLike, None] = None, **options):
         self._m, self._tokenizer = ffi.NULL, None

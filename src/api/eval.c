@@ -63,7 +63,7 @@ typedef struct { char digest[17], date[32], chat[32]; gr_eval_facts facts; } fac
 
 static void collect(facts_of *f, gram_model *m)
 {
-    static const char *const dtypes[] = { "f32", "bf16", "int8" };
+    static const char *const dtypes[] = { "f32", "bf16", "int8", "int8-fast" };
     static const char *const truncates[] = { "error", "balanced", "drop" };
 
     snprintf(f->digest, sizeof f->digest, "%016" PRIx64,

@@ -12,7 +12,7 @@ uint64_t gr_api_weight_bytes(const gr_config *c, const gr_weights *w, gram_dtype
 {
     uint64_t q = (uint64_t)c->heads * c->head_dim, kv = (uint64_t)c->kv_heads * c->head_dim, bytes = 0;
     uint64_t matrix = c->layers * (c->width * (2 * q + 2 * kv));
-    static const uint64_t per[] = { [GRAM_F32] = 4, [GRAM_BF16] = 2, [GRAM_INT8] = 1 };
+    static const uint64_t per[] = { [GRAM_F32] = 4, [GRAM_BF16] = 2, [GRAM_INT8] = 1, [GRAM_INT8_FAST] = 1 };
 
     for (size_t i = 0; i < c->layers; i++)
         matrix += gr_config_sparse(c, i) ? c->experts * c->width * (3 * (uint64_t)c->expert_hidden + 1)

@@ -26,7 +26,9 @@ static gram_dtype dtype_of(const gram_options *o, const gr_weights *w)
 
 static gr_linear_mode mode_of(gram_dtype t, const gr_device *d)
 {
-    return t == GRAM_INT8 ? GR_LINEAR_INT8 : t == GRAM_BF16 ? GR_LINEAR_ROUNDED : gr_linear_best_f32(d);
+    if (t == GRAM_INT8 || t == GRAM_INT8_FAST)
+        return GR_LINEAR_INT8;
+    return t == GRAM_BF16 ? GR_LINEAR_ROUNDED : gr_linear_best_f32(d);
 }
 
 /* What mode_of() comes to, in words. */
@@ -34,7 +36,9 @@ static const char *arithmetic_of(gram_dtype t)
 {
     unsigned cpu = gr_kern_cpu();
 
-    if (t == GRAM_INT8)
+    if (t == GRAM_INT8_FAST && cpu & GR_CPU_VNNI)
+        return "8-bit integers, activations of one byte in the middle of texts";
+    if (t == GRAM_INT8 || t == GRAM_INT8_FAST)
         return "8-bit integers";
     if (t == GRAM_BF16)
         return cpu & GR_CPU_BF16 ? "bfloat16, sums in float32" : "float32, of weights held in bfloat16";
@@ -387,6 +391,10 @@ gram_status gram_open(gram_model **out, const char *path, const gram_options *op
     m->scorer.batch_tokens = opt->batch_tokens ? opt->batch_tokens : GR_API_BATCH_TOKENS;
     m->scorer.single_order = opt->single_order;
     m->scorer.temperature = m->temperature;
+    if (m->dtype == GRAM_INT8_FAST && m->chat != GR_CHAT_NONE && gr_linear_has_one_byte(m->device))
+        rc = gr_scorer_take_one_byte(&m->scorer, err);
+    if (rc)
+        goto out;
     *out = m;
     m = NULL;
 out:
@@ -506,7 +514,9 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     if (rc)
         goto out;
     out->architecture = gr_arch_name(c.cfg.architecture);
-    dtype = gr_weights_packed_count(c.weights) ? GRAM_INT8 : dtype_of(opt, c.weights);
+    dtype = dtype_of(opt, c.weights);
+    if (gr_weights_packed_count(c.weights) && dtype != GRAM_INT8_FAST)
+        dtype = GRAM_INT8;
     out->format = c.gguf ? "gguf" : gr_weights_packed_count(c.weights) ? "8 bits of gram convert" : "safetensors";
     if (c.tok && !gr_api_chat(&chat, &c, opt, false, NULL))
         out->chat_template = gr_chat_name(chat.kind);

@@ -22,9 +22,11 @@ static long long batch_tokens, max_tokens;
 struct poptOption cli_run_table[] = {
     { "dtype", 'd', POPT_ARG_STRING, &dtype, 0,
       "Hold and multiply weights as f32 (the default, but for a model that gram convert wrote in int8), hold them as "
-      "bf16, or use 8-bit integers. A CPU with AVX512_BF16 or AMX also multiplies in bf16, so its numbers differ from "
-      "those of one without; GRAM_CPU=vnni forces the latter's, and `gram info --dtype bf16` says what is done here.",
-      "f32|bf16|int8" },
+      "bf16, or use 8-bit integers. int8-fast judges most of a text in one byte a number, where int8 takes two: faster "
+      "with VNNI or AMX, a little less exact (docs/design.md); elsewhere, and for what is written, it is int8. A CPU "
+      "with AVX512_BF16 or AMX also multiplies in bf16, so its numbers differ from those of one without; "
+      "GRAM_CPU=vnni forces the latter's, and `gram info --dtype bf16` says what is done here.",
+      "f32|bf16|int8|int8-fast" },
     { "base", '\0', POPT_ARG_STRING, &base, 0,
       "Where the base model of a LoRA adapter is (default: where the adapter says; one in a GGUF file does not).",
       "PATH" },

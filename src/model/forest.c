@@ -8,11 +8,19 @@
 #include "base/err.h"
 #include "model/forest.h"
 
+enum { ONE_BYTE = 1 << 30 };    /* beyond any token */
+
+/* A token, and whether it is of one byte, in the number that the forest and the cache compare. */
+static int32_t marked(const gr_seq *s, size_t t)
+{
+    return gr_seq_one_byte(s, t) ? s->token[t] ^ ONE_BYTE : s->token[t];
+}
+
 size_t gr_common_prefix(const gr_seq *a, const gr_seq *b)
 {
     size_t n = gr_min(a->n, b->n), i = 0;
 
-    while (i < n && a->token[i] == b->token[i])
+    while (i < n && marked(a, i) == marked(b, i))
         i++;
     return i;
 }
@@ -22,7 +30,7 @@ int gr_seq_order(const gr_seq *a, const gr_seq *b)
     size_t i = gr_common_prefix(a, b);
 
     if (i < a->n && i < b->n)
-        return a->token[i] < b->token[i] ? -1 : 1;
+        return marked(a, i) < marked(b, i) ? -1 : 1;
     return a->n < b->n ? -1 : a->n > b->n;
 }
 
@@ -54,7 +62,8 @@ static void place(gr_forest *f, const struct ranked *r, struct run run, struct r
         if (run.parent != GR_NO_SEGMENT)
             f->seg[run.parent].children++;
         for (size_t t = run.depth; t < end; t++, f->rows++) {
-            f->token[f->rows] = r[run.from].seq->token[t];
+            f->token[f->rows] = marked(r[run.from].seq, t);
+            f->one_byte[f->rows] = gr_seq_one_byte(r[run.from].seq, t);
             f->pos[f->rows] = (int32_t)t;
             f->angle[f->rows] = (int32_t)(t + (r[run.from].far ? f->far : 0));
         }
@@ -65,7 +74,7 @@ static void place(gr_forest *f, const struct ranked *r, struct run run, struct r
     }
     for (size_t i = run.from; i < run.to; ) {
         size_t j = i + 1;
-        while (j < run.to && r[j].seq->token[end] == r[i].seq->token[end])
+        while (j < run.to && marked(r[j].seq, end) == marked(r[i].seq, end))
             j++;
         todo[(*n_todo)++] = (struct run){ i, j, end, s };
         i = j;
@@ -79,7 +88,7 @@ static void place_all(gr_forest *f, const struct ranked *r, size_t n, struct run
 
     for (size_t i = 0; i < n; ) {                       /* each first token is a root of its own */
         size_t j = i + 1;
-        while (j < n && r[j].far == r[i].far && r[j].seq->token[0] == r[i].seq->token[0])
+        while (j < n && r[j].far == r[i].far && marked(r[j].seq, 0) == marked(r[i].seq, 0))
             j++;
         todo[n_todo++] = (struct run){ i, j, 0, GR_NO_SEGMENT };
         while (n_todo > 0) {
@@ -109,7 +118,7 @@ static void ask_cache(gr_forest *f, gr_segment *s, gr_save save)
     gr_kv_pin(s->save.node ? s->save.node : s->at.node);
 }
 
-/* Leaves out the rows of tokens that the cache knows. */
+/* Leaves out the rows of tokens that the cache knows, and takes the marks off the others. */
 static void close_gaps(gr_forest *f)
 {
     size_t rows = 0;
@@ -120,10 +129,13 @@ static void close_gaps(gr_forest *f)
         memmove(f->token + rows, f->token + s->row + s->cached, n * sizeof *f->token);
         memmove(f->pos + rows, f->pos + s->row + s->cached, n * sizeof *f->pos);
         memmove(f->angle + rows, f->angle + s->row + s->cached, n * sizeof *f->angle);
+        memmove(f->one_byte + rows, f->one_byte + s->row + s->cached, n * sizeof *f->one_byte);
         s->row = rows;
         rows += n;
     }
     f->rows = rows;
+    for (size_t r = 0; r < rows; r++)
+        f->token[r] ^= f->one_byte[r] ? ONE_BYTE : 0;
 }
 
 static void measure(gr_forest *f, const size_t *leaf)
@@ -170,8 +182,9 @@ static bool reserve(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size
     f->token = gr_calloc(tokens, sizeof *f->token);
     f->pos = gr_calloc(tokens, sizeof *f->pos);
     f->angle = gr_calloc(tokens, sizeof *f->angle);
+    f->one_byte = gr_calloc(tokens, sizeof *f->one_byte);
     f->leaf_row = gr_calloc(n, sizeof *f->leaf_row);
-    return f->seg && f->token && f->pos && f->angle && f->leaf_row;
+    return f->seg && f->token && f->pos && f->angle && f->one_byte && f->leaf_row;
 }
 
 static gram_status init(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n, size_t far,
@@ -231,6 +244,7 @@ void gr_forest_clear(gr_forest *f, bool computed)
     free(f->token);
     free(f->pos);
     free(f->angle);
+    free(f->one_byte);
     free(f->leaf_row);
     *f = (gr_forest){ 0 };
 }

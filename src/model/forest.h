@@ -13,7 +13,11 @@
 
 #include "model/kv.h"
 
-typedef struct { const int32_t *token; size_t n; } gr_seq;
+/* The activations of the tokens [one_from, one_to) take one byte where weights are int8 (op/matmul.h). Forests, caches
+ * and comparisons take such a token for another than the same one of two bytes, so that a row's bits depend on its own
+ * sequence alone. */
+typedef struct { const int32_t *token; size_t n, one_from, one_to; } gr_seq;
+static inline bool gr_seq_one_byte(const gr_seq *s, size_t t) { return t >= s->one_from && t < s->one_to; }
 
 #define GR_NO_SEGMENT SIZE_MAX
 typedef struct {
@@ -32,6 +36,7 @@ typedef struct {
     size_t n_segs;
     int32_t *token, *pos;       /* [rows] */
     int32_t *angle;             /* [rows] row of the tables of rope: pos, or of a far sequence far + pos */
+    uint8_t *one_byte;          /* [rows] 0 or 1 */
     size_t rows, max_len;       /* max_len: tokens of the longest sequence */
     size_t far, angles;         /* far: see below; rows that the tables of rope have */
     size_t *leaf_row;           /* [n_seqs] the row of the sequence's last token */
@@ -51,9 +56,9 @@ typedef enum {
  * gr_forest_clear(f, false) takes the places back. */
 gram_status gr_forest_init(gr_forest *f, const gr_seq *seq, size_t n, size_t far, gr_kv_tree *cache, gr_save save,
                            gram_err *err);
-/* The same for texts that go on, and cache keeps everything: of sequence i the tokens before known[i], less than all of
- * it, are in the tree there, and are not looked at, but where it is longer than `far` and was not. known[i].node NULL:
- * not known. What goes on from a place has a segment of its own, though another may go on alike. */
+/* The same for texts that go on, in two bytes, and cache keeps everything: of sequence i the tokens before known[i],
+ * less than all of it, are in the tree there, and are not looked at, but where it is longer than `far` and was not.
+ * known[i].node NULL: not known. What goes on from a place has a segment of its own, though another may go on alike. */
 gram_status gr_forest_go_on(gr_forest *f, const gr_seq *seq, const gr_kv_at *known, size_t n, size_t far,
                             gr_kv_tree *cache, gram_err *err);
 void gr_forest_clear(gr_forest *f, bool computed);

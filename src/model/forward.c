@@ -4,6 +4,7 @@
  * change no bit: every kernel's result for a row depends on that row alone. */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/err.h"
 #include "model/pass_int.h"
 
@@ -88,6 +89,7 @@ void gr_work_close(gr_work *w)
         return;
     gr_device_free(w->p.d, w->memory);
     free(w->room);
+    free(w->p.marks);
     gr_pass_clear(&w->p);
     free(w->one.chosen);
     gr_routed_clear(&w->p.routed);
@@ -166,6 +168,10 @@ static gram_status reserve(gr_work *w, size_t need, gram_err *err)
     w->one.k = w->one.k0 = take(&at, rows, kv, w->p.type);
     w->one.v = take(&at, rows, kv, w->p.type);
     rc = reserve_experts(w, &at, rows, err);
+    free(w->p.marks);
+    w->p.marks = gr_calloc(rows, sizeof *w->p.marks);
+    if (!rc && !w->p.marks)
+        rc = gr_nomem(err, "forward pass");
     w->rows = rc ? 0 : rows;
     return rc;
 }
@@ -206,6 +212,15 @@ static void fill_up(const gr_work *w, gr_mat x, size_t rows)
     gr_device_zero(w->p.d, gr_mat_at(x, rows, 0).p, more * x.ld * gr_dtype_bytes(x.type));
 }
 
+/* Rows that fill the last unit up are of one byte: that costs less. */
+static void mark_rows(gr_work *w, const gr_forest *f)
+{
+    size_t all = gr_round_up(f->rows, w->p.cut.unit);
+
+    memcpy(w->p.marks, f->one_byte, f->rows * sizeof *w->p.marks);
+    memset(w->p.marks + f->rows, 1, (all - f->rows) * sizeof *w->p.marks);
+}
+
 /* The last norm, of the rows that are asked for. */
 static void last_norm(void *arg, gr_lane *lane, size_t first, size_t n)
 {
@@ -235,6 +250,7 @@ gram_status gr_model_forward(gr_work *w, const gr_forest *f, const size_t *want,
         return rc;
     fill_up(w, w->one.x, f->rows);
     fill_up(w, w->one.o, f->rows);
+    mark_rows(w, f);
     gr_pass_forward(&w->p);
     gr_device_once(w->p.d, last_norm, &w->p, n);
     rc = gr_device_wait(w->p.d, err);

@@ -72,10 +72,19 @@ static void adapters(gr_lane *lane, const struct pass *p, const gr_linear_to *to
     }
 }
 
+/* The marks of the rows that a matrix sees: from row r on, or of an expert's matrix from slot r on. Queries, keys and
+ * values have none: every later row would see what is lost there. */
+static const uint8_t *marks_of(const struct pass *p, size_t which, size_t r)
+{
+    if (which >= GR_MAT_EXPERTS)
+        return p->routed.one_byte + r;
+    return p->one_byte && which > GR_MAT_V ? p->one_byte + r : NULL;
+}
+
 static void linears(gr_lane *lane, const struct pass *p, const gr_linear_to *to, const size_t *which, size_t n,
                     gr_mat x, size_t r, size_t M)
 {
-    gr_linears_fwd(lane, to, n, x, M);
+    gr_linears_fwd(lane, to, n, x, M, marks_of(p, which[0], r));
     if (p->lora)
         adapters(lane, p, to, which, n, x, r, M);
 }
@@ -289,7 +298,7 @@ void gr_pass_group(struct pass *p)
     const gr_config *c = &p->m->cfg;
 
     gr_device_sync(p->d);
-    gr_routed_group(&p->routed, p->s->chosen, gr_pass_keys(p, 0), p->rows, c->experts, c->chosen, p->cut);
+    gr_routed_group(&p->routed, p->s->chosen, gr_pass_keys(p, 0), p->one_byte, p->rows, c->experts, c->chosen, p->cut);
 }
 
 static void mix_experts(struct pass *p)
@@ -397,6 +406,7 @@ static void take_all(struct pass *p)
     p->out = !p->keep ? p->x : last ? p->end : p->s[1].x;
     p->r_x = p->s->r1;
     p->angle = plan->angle;
+    p->one_byte = p->marks;
     p->at_key = p->key;
     p->attn.run = plan->run;
     p->attn.runs = plan->runs;
@@ -411,6 +421,7 @@ static void take_wanted(struct pass *p)
     p->out = p->keep ? p->end : p->x;
     p->r_x = p->wanted.r;
     p->angle = plan->want_angle;
+    p->one_byte = NULL;
     p->at_key = p->want_key;
     p->attn.run = plan->want_run;
     p->attn.runs = plan->want_runs;

@@ -52,6 +52,7 @@ struct pass {
     gr_linear *staged[GR_MATRICES];     /* weights laid out for the layer at hand, in `room`; NULL room: never */
     size_t n_staged;
     void *room;
+    uint8_t *marks;             /* of all rows, which take one byte with int8 (op/matmul.h); NULL: none does */
     bool rounds;                /* products of the layers' matrices round to bfloat16, */
     const struct layer *rounded;        /* and this layer's do at the moment */
 
@@ -69,6 +70,7 @@ struct pass {
     gr_mat x, out;              /* the residual before the layer, and after it */
     float *r_x;                 /* of its norm */
     const int32_t *angle;       /* rows of the table */
+    const uint8_t *one_byte;    /* marks, or NULL */
     const uint64_t *at_key;
     bool qo, kv;
     gr_attn_pass attn;

@@ -19,10 +19,11 @@ gram_status gr_routed_reserve(gr_routed *r, size_t rows, size_t experts, size_t 
     r->row = gr_calloc(slots, sizeof *r->row);
     r->place = gr_calloc(slots, sizeof *r->place);
     r->key = gr_calloc(slots, sizeof *r->key);
+    r->one_byte = gr_calloc(slots, sizeof *r->one_byte);
     r->whole = gr_calloc(met, sizeof *r->whole);
     r->piece = gr_calloc(met + slots / cut.most, sizeof *r->piece);
     r->count = gr_calloc(experts, sizeof *r->count);
-    if (r->row && r->place && r->key && r->whole && r->piece && r->count)
+    if (r->row && r->place && r->key && r->one_byte && r->whole && r->piece && r->count)
         return GRAM_OK;
     gr_routed_clear(r);
     return gr_nomem(err, "rows of experts");
@@ -44,10 +45,11 @@ static void cut_up(gr_routed *r, size_t experts, gr_cut cut)
         at += gr_round_up(n, cut.unit);
     }
     memset(r->row, 0, at * sizeof *r->row);
+    memset(r->one_byte, 1, at * sizeof *r->one_byte);
 }
 
-void gr_routed_group(gr_routed *r, const int32_t *chosen, const uint64_t *key, size_t rows, size_t experts, size_t k,
-                     gr_cut cut)
+void gr_routed_group(gr_routed *r, const int32_t *chosen, const uint64_t *key, const uint8_t *one_byte, size_t rows,
+                     size_t experts, size_t k, gr_cut cut)
 {
     memset(r->count, 0, experts * sizeof *r->count);
     for (size_t i = 0; i < rows * k; i++)
@@ -58,6 +60,7 @@ void gr_routed_group(gr_routed *r, const int32_t *chosen, const uint64_t *key, s
         r->row[slot] = i / k;
         r->place[slot] = i;
         r->key[slot] = key ? key[i / k] : 0;
+        r->one_byte[slot] = one_byte && one_byte[i / k];
     }
 }
 
@@ -66,6 +69,7 @@ void gr_routed_clear(gr_routed *r)
     free(r->row);
     free(r->place);
     free(r->key);
+    free(r->one_byte);
     free(r->whole);
     free(r->piece);
     free(r->count);

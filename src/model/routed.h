@@ -21,6 +21,7 @@ typedef struct {
     size_t *row;                /* [slots] */
     size_t *place;              /* [slots] row * chosen + j: of which of its row's experts */
     uint64_t *key;              /* [slots] of the row, where rows have keys */
+    uint8_t *one_byte;          /* [slots] of the row; what fills up is of one byte */
     gr_slots *whole;            /* of each expert that has rows */
     gr_slots *piece;            /* the same in pieces of cut.most slots */
     size_t wholes, pieces;
@@ -31,9 +32,9 @@ typedef struct {
 size_t gr_routed_slots(size_t rows, size_t experts, size_t chosen, size_t unit);
 /* Memory for so many rows; what was there is lost. */
 gram_status gr_routed_reserve(gr_routed *r, size_t rows, size_t experts, size_t chosen, gr_cut cut, gram_err *err);
-/* Groups the choices of rows [0, rows), chosen [rows, k]. key is [rows], or NULL. */
-void gr_routed_group(gr_routed *r, const int32_t *chosen, const uint64_t *key, size_t rows, size_t experts, size_t k,
-                     gr_cut cut);
+/* Groups the choices of rows [0, rows), chosen [rows, k]. key and one_byte are [rows], or NULL. */
+void gr_routed_group(gr_routed *r, const int32_t *chosen, const uint64_t *key, const uint8_t *one_byte, size_t rows,
+                     size_t experts, size_t k, gr_cut cut);
 void gr_routed_clear(gr_routed *r);
 
 #endif

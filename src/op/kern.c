@@ -56,7 +56,9 @@
     .attn_run_dkv = gr_attn_run_dkv_##isa,          \
     .rotate_row  = gr_rotate_row_##isa,             \
     .quant_row   = gr_quant_row_##isa,              \
+    .quant_byte_row = gr_quant_byte_row_##isa,      \
     .dequant_acc = gr_dequant_acc_##isa,            \
+    .dequant_byte_acc = gr_dequant_byte_acc_##isa,  \
     .quant16_row = gr_quant16_row_##isa,            \
     .quant_weight = gr_quant_weight_##isa,          \
     .dot16       = gr_dot16_##isa,                  \

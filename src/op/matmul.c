@@ -282,6 +282,11 @@ bool gr_linear_multiplies_bf16(const gr_device *d)
     return gr_device_op(d)->linear || gr_device_op(d)->cpu & GR_CPU_BF16;
 }
 
+bool gr_linear_has_one_byte(const gr_device *d)
+{
+    return gr_device_op(d)->cpu & GR_CPU_VNNI && !gr_device_op(d)->linear;
+}
+
 gr_linear_mode gr_linear_best_f32(const gr_device *d)
 {
     return gr_device_op(d)->cpu & GR_CPU_SPLIT && !gr_device_op(d)->linear ? GR_LINEAR_SPLIT : GR_LINEAR_F32;
@@ -409,7 +414,7 @@ size_t gr_linear_scratch(const gr_linear *l, size_t M)
         n += gr_copy_bytes(l->slice, gr_piece(l->K));
     if (l->mode == GR_LINEAR_INT8)
         n += gr_round_up(l->K * sizeof(float), GR_ALIGN) + gr_round_up(M * gr_int8_row_bytes(l), GR_ALIGN) +
-             gr_round_up(M * sizeof(float), GR_ALIGN) +
+             gr_round_up(M * sizeof(float), GR_ALIGN) + gr_round_up(M * sizeof(uint32_t), GR_ALIGN) +
              (l->wide ? 0 : gr_round_up(GR_TILE * l->slice * sizeof(int32_t), GR_ALIGN));
     return n;
 }
@@ -647,10 +652,10 @@ static void own_slices(gr_lane *lane, const gr_tiled *t, size_t n, gr_arena a)
     gr_lane_fail(lane, rc, &lane->err);
 }
 
-void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M)
+void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M, const uint8_t *one_byte)
 {
     size_t mark = gr_lane_mark(lane), bytes = 0, tasks = 0;
-    gr_tiled t = { .to = to, .x = x, .M = M };
+    gr_tiled t = { .to = to, .x = x, .M = M, .one_byte = one_byte };
     gr_arena a;
 
     if (lane->op->linear) {
@@ -680,7 +685,7 @@ void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, s
 
 void gr_linear_fwd(gr_lane *lane, const gr_linear *l, gr_mat y, gr_mat x, size_t M)
 {
-    gr_linears_fwd(lane, &(gr_linear_to){ l, y }, 1, x, M);
+    gr_linears_fwd(lane, &(gr_linear_to){ l, y }, 1, x, M, NULL);
 }
 
 /* ---- Backward ----------------------------------------------------------------------------------- */

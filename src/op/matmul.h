@@ -36,7 +36,7 @@ typedef enum {
     GR_LINEAR_F32,          /* float32: borrowed where the tensor is F32, else expanded into memory of its own */
     GR_LINEAR_BF16,         /* two bytes a weight: borrowed where the tensor is BF16, else rounded; expanded in use */
     GR_LINEAR_KEEP,         /* the tensor's own type, borrowed, whatever it is; expanded in use */
-    GR_LINEAR_INT8,         /* 8-bit rows with a float32 scale each, activations of two bytes: see quant.h */
+    GR_LINEAR_INT8,         /* 8-bit rows with a float32 scale each, activations of two bytes or one: see quant.h */
     GR_LINEAR_ROUNDED,      /* as BF16, but x is rounded to bfloat16, too, once a call, and the sums are float32 */
     GR_LINEAR_SPLIT         /* as KEEP, and x w is made of bfloat16, hi hi + hi lo + lo hi: off by 2^-15 of it */
 } gr_linear_mode;
@@ -45,6 +45,8 @@ gr_linear_mode gr_linear_best_f32(const gr_device *d);
 /* Whether d multiplies bfloat16; where it does not, ROUNDED is BF16 and SPLIT is KEEP. A handful of rows (FEW) is
  * multiplied in float32 everywhere. */
 bool gr_linear_multiplies_bf16(const gr_device *d);
+/* Whether activations of one byte are faster there with INT8; where they are not, all have two. */
+bool gr_linear_has_one_byte(const gr_device *d);
 /* The type that rows have between products of such weights: bfloat16 on a GPU that multiplies in it, otherwise
  * float32. Both sides of a product may be of either type. */
 gr_dtype gr_linear_rows(const gr_device *d, gr_linear_mode mode);
@@ -83,9 +85,11 @@ size_t gr_dw_scratch(size_t K);
 
 /* Many lanes may use one gr_linear at once. These fail, in the lane, only where oneDNN does. */
 void gr_linear_fwd(gr_lane *lane, const gr_linear *l, gr_mat y, gr_mat x, size_t M);
-/* The same for n weights of one mode and one K, all of the same x, whose bytes for int8 are made once. */
+/* The same for n weights of one mode and one K, all of the same x, whose bytes for int8 are made once. one_byte: [M],
+ * not 0 for rows of x whose numbers take one byte with INT8, and not two; NULL: none do. A handful of rows (FEW) takes
+ * two. A row's bits do not depend on how the others are taken. */
 typedef struct { const gr_linear *l; gr_mat y; } gr_linear_to;
-void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M);
+void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, size_t M, const uint8_t *one_byte);
 /* dx = dy W, + dx where `add`. Not for INT8. */
 void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add);
 /* Rows [o0,o1) of dW += their share of dy^T x, of M rows and K columns. The cut of O into calls changes no bit; o0 is a

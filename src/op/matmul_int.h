@@ -85,13 +85,16 @@ gram_status gr_linear_product(const gr_product **out, const gr_linear *l, bool c
 struct halves { uint16_t *hi, *lo; size_t ld; };
 
 /* The rows that the weights of a call are multiplied by, and what was made of them: int8's bytes with a scale for each
- * row, or bfloat16. */
+ * row, rows of two bytes a number before those of one; or bfloat16. */
 typedef struct {
     const gr_linear_to *to;
     gr_mat x;
     size_t M;
+    const uint8_t *one_byte;        /* as of gr_linears_fwd() */
     uint8_t *q;
     float *scale;
+    uint32_t *order;                /* [M] which of x's rows they are */
+    size_t two;                     /* so many have two bytes */
     struct halves half;
 } gr_tiled;
 
@@ -100,7 +103,7 @@ typedef struct {
 /* l->w quantised, by the threads of d; or what packed.h has, borrowed where the CPU multiplies it as it lies. */
 gram_status gr_int8_open(gr_linear *l, gr_device *d, const gr_packed *packed, gram_err *err);
 size_t gr_int8_bytes(const gr_linear *l);
-/* x as bytes, or as the pairs of dot16.h: q[M] rows, and a scale for each; row [K] is room. */
+/* x as bytes, two for a number, or as the pairs of dot16.h: q[M] rows, and a scale for each; row [K] is room. */
 void gr_int8_quantise(const gr_linear *l, uint8_t *q, float *scale, gr_mat x, size_t M, float *row);
 void gr_int8_rows(gr_tiled *t, const gr_linear *l, gr_arena *a);
 /* The outputs of the slices [first, end). */

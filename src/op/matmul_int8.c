@@ -9,6 +9,8 @@
 #include "base/err.h"
 #include "op/matmul_int.h"
 
+enum { LAST_TILE = 32 };            /* rows of bytes in the last tile of a call: a multiple of this */
+
 /* ---- Opening ---------------------------------------------------------------------------------------- */
 
 static void row_of(void *arg, size_t o, float *row)
@@ -95,18 +97,22 @@ size_t gr_int8_bytes(const gr_linear *l)
 
 /* ---- Use ---------------------------------------------------------------------------------------- */
 
+/* One row of x, to q. */
+static void put_row(const gr_linear *l, uint8_t *q, float *scale, const float *x, bool one_byte, float *row)
+{
+    l->op->rotate_row(row, x, l->K, l->rotated);
+    if (l->wide) {
+        memset(q + gr_int8_row_bytes(l) - 2, 0, 2);             /* behind an odd K */
+        l->op->quant16_row((int16_t *)(void *)q, scale, row, l->K);
+    } else {
+        (one_byte ? l->op->quant_byte_row : l->op->quant_row)(q, scale, row, l->K);
+    }
+}
+
 void gr_int8_quantise(const gr_linear *l, uint8_t *q, float *scale, gr_mat x, size_t M, float *row)
 {
-    for (size_t m = 0; m < M; m++) {
-        unsigned char *to = q + m * gr_int8_row_bytes(l);
-        l->op->rotate_row(row, gr_f32(x) + m * x.ld, l->K, l->rotated);
-        if (l->wide) {
-            memset(to + gr_int8_row_bytes(l) - 2, 0, 2);        /* behind an odd K */
-            l->op->quant16_row((int16_t *)(void *)to, scale + m, row, l->K);
-        } else {
-            l->op->quant_row(to, scale + m, row, l->K);
-        }
-    }
+    for (size_t m = 0; m < M; m++)
+        put_row(l, q + m * gr_int8_row_bytes(l), scale + m, gr_f32(x) + m * x.ld, false, row);
 }
 
 /* Outputs [o, end). */
@@ -120,30 +126,75 @@ static void fwd_wide(const gr_linear *l, gr_mat y, const int16_t *X, const float
         add_bias(to.p, to.ld, l->bias + o, M, end - o);
 }
 
-/* The outputs of one slice, which are whole panels, of tiles of half as many rows. */
-static gram_status fwd_slice(const gr_linear *l, gr_mat y, const uint8_t *q, const float *scale, size_t M, size_t o,
-                             int32_t *acc, gr_arena pad, gram_err *err)
+/* The row of t that row b of bytes belongs to. */
+static size_t row_at(const gr_tiled *t, size_t b)
 {
-    enum { T = GR_TILE / 2 };
-    size_t n = outputs(l, o);
-    const int8_t *w = l->bytes + o / GR_PACKED_PANEL * gr_few_panel_bytes(GR_PACKED_PANEL, l->K);
-    const gr_product *p;
-    gr_run r;
-    gram_status rc = gr_linear_product(&p, l, l->packed, 2 * T, n, l->K, 0, err);
+    return b < 2 * t->two ? b / 2 : b - t->two;
+}
 
-    if (!rc)
-        rc = gr_run_begin(&r, p, pad.base + pad.used, pad.size - pad.used, err);
-    if (rc)
-        return rc;
-    for (size_t m = 0; m < M && !rc; m += T) {
-        gr_mat to = gr_mat_at(y, m, o);
-        rc = gr_run_tile(&r, acc, q + 2 * m * l->K, w, err);
-        l->op->dequant_acc(to.p, to.ld, acc, n, scale + m, l->wscale + o, l->colsum + o, T, n);
+/* Rows [i, end) of t, `each` rows of bytes each, whose sums for the n outputs from o on begin at acc. */
+static void take_rows(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t i, size_t end, size_t each,
+                      const int32_t *acc, size_t o, size_t n)
+{
+    gr_dequant_acc_fn *dequant = each == 2 ? l->op->dequant_acc : l->op->dequant_byte_acc;
+
+    for (size_t m; i < end; i += m) {               /* m that follow each other in y, too */
+        gr_mat to = gr_mat_at(y, t->order[i], o);
+        for (m = 1; i + m < end && t->order[i + m] == t->order[i] + m; m++)
+            ;
+        dequant(to.p, to.ld, acc, n, t->scale + i, l->wscale + o, l->colsum + o, m, n);
         if (l->bias)
-            add_bias(to.p, to.ld, l->bias + o, T, n);
+            add_bias(to.p, to.ld, l->bias + o, m, n);
+        acc += m * each * n;
+    }
+}
+
+/* The same of rows [at, end) of bytes. */
+static void take_sums(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t at, size_t end, const int32_t *acc,
+                      size_t o, size_t n)
+{
+    size_t i = row_at(t, at), last = row_at(t, end), ones = gr_max(at, gr_min(2 * t->two, end)) - at;
+
+    take_rows(l, y, t, i, gr_min(last, t->two), 2, acc, o, n);
+    take_rows(l, y, t, gr_max(i, t->two), last, 1, acc + ones * n, o, n);
+}
+
+/* The outputs of one slice, which are whole panels, of tiles of rows of bytes. Tiles are even, so that none cuts the
+ * two of a row apart; the last may be shorter, which changes no sum. */
+static gram_status fwd_slice(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t o, int32_t *acc, gr_arena pad,
+                             gram_err *err)
+{
+    size_t n = outputs(l, o), all = t->M + t->two, now = 0;
+    const int8_t *w = l->bytes + o / GR_PACKED_PANEL * gr_few_panel_bytes(GR_PACKED_PANEL, l->K);
+    gram_status rc = GRAM_OK;
+    gr_run r = { 0 };
+
+    for (size_t at = 0; at < all && !rc; at += now) {
+        size_t tile = gr_min(GR_TILE, gr_round_up(all - at, LAST_TILE));
+        const gr_product *p;
+        if (tile != now) {
+            gr_run_end(&r);
+            rc = gr_linear_product(&p, l, l->packed, tile, n, l->K, 0, err);
+            if (!rc)
+                rc = gr_run_begin(&r, p, pad.base + pad.used, pad.size - pad.used, err);
+            if (rc)
+                return rc;
+            now = tile;
+        }
+        rc = gr_run_tile(&r, acc, t->q + at * l->K, w, err);
+        take_sums(l, y, t, at, gr_min(at + tile, all), acc, o, n);
     }
     gr_run_end(&r);
     return rc;
+}
+
+/* Appends the rows of one kind, in their order. */
+static size_t order_rows(gr_tiled *t, bool one_byte, size_t n)
+{
+    for (size_t m = 0; m < t->M; m++)
+        if (one_byte == (t->one_byte && t->one_byte[m]))
+            t->order[n++] = (uint32_t)m;
+    return n;
 }
 
 void gr_int8_rows(gr_tiled *t, const gr_linear *l, gr_arena *a)
@@ -152,7 +203,15 @@ void gr_int8_rows(gr_tiled *t, const gr_linear *l, gr_arena *a)
 
     t->q = gr_arena_alloc(a, t->M * gr_int8_row_bytes(l));
     t->scale = gr_arena_alloc(a, t->M * sizeof *t->scale);
-    gr_int8_quantise(l, t->q, t->scale, t->x, t->M, row);
+    t->order = gr_arena_alloc(a, t->M * sizeof *t->order);
+    if (l->wide)
+        t->one_byte = NULL;
+    t->two = order_rows(t, false, 0);
+    order_rows(t, true, t->two);
+    for (size_t i = 0; i < t->M; i++) {
+        size_t at = l->wide ? i * gr_int8_row_bytes(l) : (i + gr_min(i, t->two)) * l->K;
+        put_row(l, t->q + at, t->scale + i, gr_f32(t->x) + t->order[i] * t->x.ld, i >= t->two, row);
+    }
 }
 
 gram_status gr_int8_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,
@@ -168,6 +227,6 @@ gram_status gr_int8_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t 
     }
     acc = gr_arena_alloc(&a, GR_TILE * l->slice * sizeof *acc);
     for (; first < end && !rc; first++)
-        rc = fwd_slice(l, y, t->q, t->scale, t->M, first * l->slice, acc, a, err);
+        rc = fwd_slice(l, y, t, first * l->slice, acc, a, err);
     return rc;
 }

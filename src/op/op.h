@@ -67,8 +67,8 @@ struct gr_kern {
     gr_attn_run_dq_fn *attn_run_dq;
     gr_attn_run_dkv_fn *attn_run_dkv;
     gr_rotate_row_fn  *rotate_row;
-    gr_quant_row_fn   *quant_row;
-    gr_dequant_acc_fn *dequant_acc;
+    gr_quant_row_fn   *quant_row, *quant_byte_row;
+    gr_dequant_acc_fn *dequant_acc, *dequant_byte_acc;
     gr_quant16_row_fn *quant16_row;
     gr_quant_weight_fn *quant_weight;
     gr_dot16_fn       *dot16;

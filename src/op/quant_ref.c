@@ -3,35 +3,43 @@
 #include "op/quant.h"
 
 /* *scale of a row, and what its values are multiplied by. */
-static float row_scale(float *scale, const float *x, size_t C)
+static float row_scale(float *scale, const float *x, size_t C, float limit)
 {
     float top = 0;
 
     for (size_t c = 0; c < C; c++)
         top = fmaxf(top, fabsf(x[c]));
-    *scale = gr_quant_scale(top);
+    *scale = gr_quant_scale(top, limit);
     return *scale > 0 ? 1 / *scale : 0;
 }
 
-static float whole(float x, float inverse)
+static float whole(float x, float inverse, float limit)
 {
-    return fminf(fmaxf(rintf(x * inverse), -GR_QUANT_LIMIT), GR_QUANT_LIMIT);
+    return fminf(fmaxf(rintf(x * inverse), -limit), limit);
 }
 
 void gr_quant16_row_ref(int16_t *X, float *scale, const float *x, size_t C)
 {
-    float inverse = row_scale(scale, x, C);
+    float inverse = row_scale(scale, x, C, GR_QUANT_LIMIT);
 
     for (size_t c = 0; c < C; c++)
-        X[c] = (int16_t)whole(x[c], inverse);
+        X[c] = (int16_t)whole(x[c], inverse, GR_QUANT_LIMIT);
+}
+
+void gr_quant_byte_row_ref(uint8_t *q, float *scale, const float *x, size_t C)
+{
+    float inverse = row_scale(scale, x, C, GR_QUANT_BYTE);
+
+    for (size_t c = 0; c < C; c++)
+        q[c] = (uint8_t)((int)whole(x[c], inverse, GR_QUANT_BYTE) + GR_QUANT_BYTE_ZERO);
 }
 
 void gr_quant_row_ref(uint8_t *q, float *scale, const float *x, size_t C)
 {
-    float inverse = row_scale(scale, x, C);
+    float inverse = row_scale(scale, x, C, GR_QUANT_LIMIT);
 
     for (size_t c = 0; c < C; c++) {
-        float v = whole(x[c], inverse), high = rintf(v / 128);
+        float v = whole(x[c], inverse, GR_QUANT_LIMIT), high = rintf(v / 128);
         q[c] = (uint8_t)((int)high + GR_QUANT_ZERO);
         q[C + c] = (uint8_t)((int)(v - 128 * high) + GR_QUANT_ZERO);
     }
@@ -60,4 +68,12 @@ void gr_dequant_acc_ref(float *y, size_t ldy, const int32_t *acc, size_t ldacc, 
             float high = (float)(acc[2 * n * ldacc + o] - zero), low = (float)(acc[(2 * n + 1) * ldacc + o] - zero);
             y[n * ldy + o] = (128 * high + low) * (scale[n] * wscale[o]);
         }
+}
+
+void gr_dequant_byte_acc_ref(float *y, size_t ldy, const int32_t *acc, size_t ldacc, const float *scale,
+                             const float *wscale, const int32_t *colsum, size_t N, size_t O)
+{
+    for (size_t n = 0; n < N; n++)
+        for (size_t o = 0; o < O; o++)
+            y[n * ldy + o] = (float)(acc[n * ldacc + o] - GR_QUANT_BYTE_ZERO * colsum[o]) * (scale[n] * wscale[o]);
 }

@@ -8,6 +8,8 @@
 #include "reward/rendered.h"
 #include "reward/scale.h"
 
+enum { ONE_ENDS = 16 };         /* docs/design.md says why */
+
 static double sigmoid(double x)
 {
     return 1 / (1 + exp(-x));
@@ -190,6 +192,41 @@ static read_out read_of(const gr_scorer *s)
     return (read_out){ s->judge->scale ? SCALE : s->judge->pointwise ? MARGIN : LABELS, 2 };
 }
 
+/* The tokens of a scale's numbers, and the end of the prompt that a head may ask for, are read before the end. */
+static gr_seq seq_of(const gr_scorer *s, read_out read, gr_ids ids)
+{
+    bool at_end = read.kind != SCALE && !gr_config_reads_prompt(gr_work_config(s->work));
+
+    return (gr_seq){ ids.p, ids.n, s->one_from, at_end && s->one_ends ? ids.n - gr_min(ids.n, s->one_ends) : 0 };
+}
+
+/* What the judge reads of a pair that is a word everywhere. */
+static gram_status judge_word(const gr_judge *j, const char *word, gr_judged *out)
+{
+    const gram_message ask = { .role = "user", .content = word };
+    gram_pair pair = { .prompt = { .turn = &ask, .n = 1 }, .a = word, .b = word };
+    gram_status rc = gr_judge_pair(j, &pair, true, out, NULL);
+
+    if (!rc || rc == GRAM_ENOMEM)
+        return rc;
+    pair.prompt.criteria = word;                    /* some judge prompts want them */
+    return gr_judge_pair(j, &pair, true, out, NULL);
+}
+
+gram_status gr_scorer_take_one_byte(gr_scorer *s, gram_err *err)
+{
+    gr_judged a = { .dropped = false }, b = { .dropped = false };
+    gram_status rc = judge_word(s->judge, "0", &a);
+
+    if (rc != GRAM_ENOMEM)
+        rc = judge_word(s->judge, "a", &b);
+    s->one_from = gr_common_prefix(&(gr_seq){ a.order[0].p, a.order[0].n }, &(gr_seq){ b.order[0].p, b.order[0].n });
+    s->one_ends = ONE_ENDS;
+    gr_judged_clear(&a);
+    gr_judged_clear(&b);
+    return rc == GRAM_ENOMEM ? gr_nomem(err, "judge prompt") : GRAM_OK;
+}
+
 static gram_status read_all(gr_scorer *s, read_out read, const gr_seq *seq, size_t n, float *z, gram_err *err)
 {
     return read.kind == SCALE ? gr_scale_read(s, seq, n, z, err)
@@ -268,7 +305,7 @@ gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_v
             goto out;
         }
         for (size_t k = 0; k < orders && !judged[i].dropped; k++)
-            seq[n_seqs++] = (gr_seq){ judged[i].order[k].p, judged[i].order[k].n };
+            seq[n_seqs++] = seq_of(s, read, judged[i].order[k]);
     }
     rc = read_all(s, read, seq, n_seqs, z, err);
     for (size_t i = 0; i < n && !rc; i++) {
@@ -305,7 +342,7 @@ static gram_status score_judged(gr_scorer *s, gr_judged *judged, size_t n, gram_
 
     for (size_t i = 0; i < n && !rc; i++)
         if (!judged[i].dropped)
-            seq[n_seqs++] = (gr_seq){ judged[i].order[0].p, judged[i].order[0].n };
+            seq[n_seqs++] = seq_of(s, read, judged[i].order[0]);
     if (!rc)
         rc = read_all(s, read, seq, n_seqs, y, err);
     for (size_t i = 0; i < n && !rc; i++) {

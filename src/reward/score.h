@@ -17,12 +17,18 @@ typedef struct {
     const gr_judge *judge;
     gr_kv_tree *cache;          /* prefixes kept between calls; NULL: none */
     size_t batch_tokens;        /* rows computed together */
+    size_t one_from, one_ends;  /* one_ends > 0: of a text that is read behind its end alone, what stands between so
+                                 * many first and so many last tokens is of one byte (gr_seq) */
     bool single_order;
     double temperature;         /* divides what probabilities are made of; 0: 1 */
     gram_usage usage;           /* added up over calls */
     const gr_model *model;      /* what work runs; needed by a judge with a scale alone */
     gr_vocabulary *head;        /* its own: NULL until a scale is read, then for gr_vocabulary_close() */
 } gr_scorer;
+
+/* Sets what is of one byte: all but each text's end and the words of s->judge, which are what two texts begin with that
+ * have nothing else in common; none, where it cannot read these. */
+gram_status gr_scorer_take_one_byte(gr_scorer *s, gram_err *err);
 
 /* The preference at this temperature, from a verdict's logits or rewards; 1: what rankings are made of. */
 double gr_verdict_at(const gram_verdict *v, double temperature);

@@ -342,7 +342,7 @@ const gram_option gr_option_row[] = {
     { .name = "truncate", .kind = GRAM_OPTION_CHOICE, .at = AT(model.truncate), .stages = ALL, .shared = true,
       .choices = "error|balanced|drop" },
     { .name = "dtype", .kind = GRAM_OPTION_CHOICE, .at = AT(model.dtype), .stages = ALL, .alike = true,
-      .choices = "f32|bf16|int8", .shared = true },
+      .choices = "f32|bf16|int8|int8-fast", .shared = true },
     { .name = "base", .kind = GRAM_OPTION_PATH, .at = AT(model.base), .stages = ALL, .shared = true },
     { .name = "threads", .kind = GRAM_OPTION_INT, .at = AT(model.threads), .stages = ALL, .most = 1 << 16,
       .shared = true },

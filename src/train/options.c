@@ -378,8 +378,9 @@ gram_status gr_options_check(gram_stage stage, const gram_train_options *o, gram
     if (o->split > 0 && o->eval_file)
         return gr_fail(err, GRAM_EARG, "split-by-prompt: it takes the held-out rows from the training rows, and "
                        "`eval-file` names others: wanted one of the two");
-    if (o->model.dtype == GRAM_INT8)
-        return gr_fail(err, GRAM_EARG, "dtype: training stores weights in f32 or bf16, found int8");
+    if (o->model.dtype == GRAM_INT8 || o->model.dtype == GRAM_INT8_FAST)
+        return gr_fail(err, GRAM_EARG, "dtype: training stores weights in f32 or bf16, found %s",
+                       o->model.dtype == GRAM_INT8 ? "int8" : "int8-fast");
     if (o->check_gradients && o->compute != GRAM_COMPUTE_F32)
         return gr_fail(err, GRAM_EARG, "compute: gradients are checked in f32, found bf16, whose rounding hides what "
                        "is looked for");

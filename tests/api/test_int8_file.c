@@ -68,6 +68,21 @@ static gram_verdict score(const char *path, gram_dtype dtype)
     return v;
 }
 
+/* The same of one byte, and these are other scores than int8's where the CPU has that, as gram_inspect() says. */
+static void check_fast(const char *whole, const char *int8, const gram_verdict *in_int8)
+{
+    const gram_options fast = { .dtype = GRAM_INT8_FAST };
+    gram_verdict a = score(whole, GRAM_INT8_FAST), b = score(int8, GRAM_INT8_FAST);
+    gram_info was, is;
+
+    assert_memory_equal(a.logit, b.logit, sizeof a.logit);
+    CHECK_OK(gram_inspect(whole, &fast, &was, &check_err));
+    CHECK_OK(gram_inspect(int8, &fast, &is, &check_err));
+    assert_string_equal(was.arithmetic, is.arithmetic);
+    assert_true(!strstr(is.arithmetic, "one byte") == !memcmp(a.logit, in_int8->logit, sizeof a.logit));
+    assert_true(was.weight_bytes == is.weight_bytes);
+}
+
 /* The card's name and temperature go with it; and what gram_inspect() says of it is what it says of the model. */
 static void a_judge_is_the_same_judge(void **state)
 {
@@ -95,6 +110,7 @@ static void a_judge_is_the_same_judge(void **state)
     assert_string_equal(was.arithmetic, is.arithmetic);
     assert_string_equal(is.format, "8 bits of gram convert");
     assert_string_equal(is.type[0].name, "8 bits");
+    check_fast(copy, int8, &a);
     free(int8), free(copy);
 }
 

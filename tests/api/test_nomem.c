@@ -127,6 +127,7 @@ static gram_status open_as(gram_dtype dtype, gram_err *err)
 static gram_status open_f32(gram_err *err)  { return open_as(GRAM_F32, err); }
 static gram_status open_bf16(gram_err *err) { return open_as(GRAM_BF16, err); }
 static gram_status open_int8(gram_err *err) { return open_as(GRAM_INT8, err); }
+static gram_status open_fast(gram_err *err) { return open_as(GRAM_INT8_FAST, err); }
 
 static gram_status open_words(gram_err *err)
 {
@@ -297,6 +298,7 @@ static gram_status read_recipe(gram_err *err)
 
 static const struct { const char *name; gram_status (*fn)(gram_err *err); } call[] = {
     { "inspect", inspect }, { "open f32", open_f32 }, { "open bf16", open_bf16 }, { "open int8", open_int8 },
+    { "open int8-fast", open_fast },
     { "tokenizer", open_words }, { "tokenize", tokenize }, { "score", score }, { "show", show },
     { "rank linear", rank_linear }, { "rank tournament", rank_tournament }, { "rank all-pairs", rank_all_pairs },
     { "rank reference", rank_reference }, { "logits", logits }, { "score file", score_file },

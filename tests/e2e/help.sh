@@ -35,7 +35,7 @@ says err "did you mean '--threads'?"
 expect 2 "$GRAM" score model pairs --threads many
 says err "--threads"
 expect 2 "$GRAM" score model pairs --dtype f17
-says err "f32|bf16|int8"
+says err "f32|bf16|int8|int8-fast"
 expect 2 "$GRAM" score model pairs --labels AB
 expect 2 "$GRAM" generate model prompts --top-p 0
 says err "top_p"
@@ -64,7 +64,7 @@ offer() {
 }
 [ "$(offer gram sc)" = score ] || die "no completion of a command"
 [ "$(offer gram score --dt)" = --dtype ] || die "no completion of an option"
-[ "$(offer gram score --dtype i)" = int8 ] || die "no completion of a value"
+[ "$(offer gram score --dtype i)" = "int8 int8-fast" ] || die "no completion of a value"
 expect 0 "$GRAM" completion fish
 says out "complete -c gram"
 expect 0 "$GRAM" completion zsh

@@ -20,11 +20,21 @@ static void check_path(const gr_forest *f, size_t i, const gr_seq *seq)
         for (size_t k = seg->len; k-- > seg->cached; ) {
             assert_int_equal(f->token[seg->row + k - seg->cached], seq->token[--t]);
             assert_int_equal(f->pos[seg->row + k - seg->cached], t);
+            assert_int_equal(f->one_byte[seg->row + k - seg->cached], gr_seq_one_byte(seq, t));
         }
         t -= seg->cached;
         assert_int_equal(t, seg->pos);
     }
     assert_int_equal(t, 0);
+}
+
+static bool begin_alike(const gr_seq *a, const gr_seq *b, size_t n)
+{
+    bool same = a->n >= n && b->n >= n;
+
+    for (size_t t = 0; t < n && same; t++)
+        same = a->token[t] == b->token[t] && gr_seq_one_byte(a, t) == gr_seq_one_byte(b, t);
+    return same;
 }
 
 /* Distinct prefixes of all sequences, counted the slow way. */
@@ -36,7 +46,7 @@ static size_t distinct(const gr_seq *seq, size_t n)
         for (size_t len = 1; len <= seq[i].n; len++) {
             bool seen = false;
             for (size_t j = 0; j < i && !seen; j++)
-                seen = gr_common_prefix(&seq[i], &seq[j]) >= len;
+                seen = begin_alike(&seq[i], &seq[j], len);
             count += !seen;
         }
     return count;
@@ -45,15 +55,20 @@ static size_t distinct(const gr_seq *seq, size_t n)
 #define MOST 24
 static int32_t tokens[MOST][32];
 
-/* Short sequences over few tokens: prefixes of each other, equal ones and strangers. */
+/* Short sequences over few tokens: prefixes of each other, equal ones and strangers. In some forests they have tokens
+ * of one byte: between some first and some last ones, anywhere, or all. */
 static size_t draw(gr_seq *seq, unsigned *state)
 {
     size_t n = 1 + (size_t)rand_r(state) % MOST;
+    int kind = rand_r(state) % 4;
 
     for (size_t i = 0; i < n; i++) {
         seq[i] = (gr_seq){ tokens[i], 1 + (size_t)rand_r(state) % 20 };
         for (size_t t = 0; t < seq[i].n; t++)
             tokens[i][t] = rand_r(state) % (t % 5 ? 1 : 3);
+        seq[i].one_from = kind == 1 ? 2 : kind == 2 ? (size_t)rand_r(state) % (seq[i].n + 1) : 0;
+        seq[i].one_to = kind == 0 ? 0 : kind == 1 ? seq[i].n - gr_min(seq[i].n, 3) :
+                        kind == 2 ? (size_t)rand_r(state) % (seq[i].n + 1) : seq[i].n;
     }
     return n;
 }
@@ -85,14 +100,21 @@ static float *value(const gr_kv_tree *t, const gr_kv_node *node, size_t i)
     return gr_page_values(gr_kv_pages(t), 1, gr_kv_node_pages(node)[i / GR_PAGE], i % GR_PAGE).p;
 }
 
-/* Writes what stands for keys and values: position and token, which the cache must hand back. */
+/* What stands for a value: a token and of how many bytes it is. */
+static int worth(int32_t token, bool one_byte)
+{
+    return token + (one_byte ? 100 : 0);
+}
+
+/* Writes what stands for keys and values, which the cache must hand back: a key is its position. */
 static void compute(const gr_forest *f, const gr_kv_tree *t)
 {
     for (size_t s = 0; s < f->n_segs; s++) {
         const gr_kv_room *room = &f->seg[s].save;
         for (size_t k = 0; room->node && k < room->n; k++) {
             *key(t, room->node, room->first + k) = (float)f->pos[f->seg[s].row + k];
-            *value(t, room->node, room->first + k) = (float)f->token[f->seg[s].row + k];
+            *value(t, room->node, room->first + k) =
+                (float)worth(f->token[f->seg[s].row + k], f->one_byte[f->seg[s].row + k]);
         }
     }
 }
@@ -111,7 +133,7 @@ static void check_cached(const gr_forest *f, size_t i, const gr_seq *seq)
         while (at.used-- > 0) {
             t--;
             assert_int_equal((int)*key(f->cache, at.node, at.used), t);
-            assert_int_equal((int)*value(f->cache, at.node, at.used), seq->token[t]);
+            assert_int_equal((int)*value(f->cache, at.node, at.used), worth(seq->token[t], gr_seq_one_byte(seq, t)));
         }
     assert_int_equal(t, 0);
 }

@@ -35,11 +35,12 @@ struct subject {
     gr_model *model;
     gr_linear_mode mode;
     gr_rows_way way;
+    size_t ends;                /* > 0: tokens between the first 20 and so many at the end are of one byte */
 };
 
-static struct subject subject_open(const char *dir, gr_linear_mode mode, gr_rows_way way)
+static struct subject subject_open(const char *dir, gr_linear_mode mode, gr_rows_way way, size_t ends)
 {
-    struct subject s = { .mode = mode, .way = way };
+    struct subject s = { .mode = mode, .way = way, .ends = ends };
     gr_config cfg;
 
     if (strstr(dir, ".gguf")) {
@@ -69,8 +70,11 @@ static void batch(const struct subject *s, size_t threads, gr_kv_tree *cache, co
     gr_work *work;
     gr_forest f;
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         picked[i] = seq[which[i]];
+        picked[i].one_from = 20;
+        picked[i].one_to = s->ends ? picked[i].n - gr_min(picked[i].n, s->ends) : 0;
+    }
     CHECK_OK(gr_device_open(&device, NULL, threads, &check_err));
     CHECK_OK(gr_work_open(&work, s->model, NULL, s->way, device, &check_err));
     CHECK_OK(gr_forest_init(&f, picked, n, gr_model_config(s->model)->far.after, cache, GR_SAVE_SHARED, &check_err));
@@ -107,10 +111,10 @@ static void shuffle(size_t order[SEQS], unsigned *seed)
 
 /* What takes turns from one subject to the next: which numbers of threads have all in one batch, and which have five;
  * each model has both, and each number of threads. */
-static void check_subject(const char *dir, gr_linear_mode mode, gr_rows_way way)
+static void check_subject(const char *dir, gr_linear_mode mode, gr_rows_way way, size_t ends)
 {
     static size_t turn;
-    struct subject s = subject_open(dir, mode, way);
+    struct subject s = subject_open(dir, mode, way, ends);
     float alone[SEQS][LABELS], got[SEQS][LABELS];
     size_t order[SEQS];
     unsigned seed = 5;
@@ -122,7 +126,8 @@ static void check_subject(const char *dir, gr_linear_mode mode, gr_rows_way way)
         batch(&s, 2, NULL, order, seqs, alone);
     for (size_t i = 0; i < seqs && !CHECK_RACES; i++)
         batch(&s, 1, NULL, &i, 1, alone);
-    check_digest(alone, seqs * sizeof *alone, "scores %s mode %d%s", dir, (int)mode, way == GR_ROWS_FEW ? " few" : "");
+    check_digest(alone, seqs * sizeof *alone, "scores %s mode %d%s%s", dir, (int)mode, way == GR_ROWS_FEW ? " few" : "",
+                 ends ? " one byte" : "");
     for (size_t threads = 1 + CHECK_RACES; threads <= (on_gpu() ? 2 : 3); threads++) {
         size_t together = (threads + turn + turn / 2) % 2 ? seqs : 5;
         shuffle(order, &seed);
@@ -155,10 +160,25 @@ static void scores_do_not_depend_on_neighbours(void **state)
         for (size_t m = 0; m < GR_COUNT(modes) - on_gpu(); m++) {
             char path[128];
             snprintf(path, sizeof path, "tests/golden/models/%s", dirs[d]);
-            check_subject(path, modes[m], GR_ROWS_ALIKE);
+            check_subject(path, modes[m], GR_ROWS_ALIKE, 0);
             if (!on_gpu())
-                check_subject(path, modes[m], GR_ROWS_FEW);
+                check_subject(path, modes[m], GR_ROWS_FEW, 0);
         }
+}
+
+static void nor_do_those_of_one_byte(void **state)
+{
+    static const char *const dirs[] = { "llama_gqa", "qwen3_moe", "phi3_long" };
+
+    (void)state;
+    if (!gr_linear_has_one_byte(check_device(1)))
+        skip();
+    draw();
+    for (size_t d = 0; d < check_some(GR_COUNT(dirs), 2); d++) {
+        char path[128];
+        snprintf(path, sizeof path, "tests/golden/models/%s", dirs[d]);
+        check_subject(path, GR_LINEAR_INT8, GR_ROWS_ALIKE, 16);
+    }
 }
 
 /* Of a handful of rows they are those of weights that are kept. */
@@ -174,7 +194,7 @@ static void nor_do_those_of_products_in_bfloat16(void **state)
         for (gr_linear_mode mode = GR_LINEAR_ROUNDED; mode <= GR_LINEAR_SPLIT; mode++) {
             char path[128];
             snprintf(path, sizeof path, "tests/golden/models/%s", dirs[d]);
-            check_subject(path, mode, GR_ROWS_ALIKE);
+            check_subject(path, mode, GR_ROWS_ALIKE, 0);
         }
 }
 
@@ -188,14 +208,15 @@ static void nor_do_those_of_quantised_files(void **state)
         skip();
     draw();
     for (size_t m = 0; m < GR_COUNT(modes); m++) {
-        check_subject("tests/golden/models/gguf_q4_0/model.gguf", modes[m], GR_ROWS_FEW);
-        check_subject("tests/golden/models/gguf_q4_1/model.gguf", modes[m], GR_ROWS_FEW);
+        check_subject("tests/golden/models/gguf_q4_0/model.gguf", modes[m], GR_ROWS_FEW, 0);
+        check_subject("tests/golden/models/gguf_q4_1/model.gguf", modes[m], GR_ROWS_FEW, 0);
     }
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(scores_do_not_depend_on_neighbours),
+                                        cmocka_unit_test(nor_do_those_of_one_byte),
                                         cmocka_unit_test(nor_do_those_of_products_in_bfloat16),
                                         cmocka_unit_test(nor_do_those_of_quantised_files) };
 

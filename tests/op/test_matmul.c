@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "check.h"
 #include "forward.h"
+#include "op/packed.h"
 
 static const struct { size_t O, K; } shape[] = {
     { 1, 1 }, { 2, 576 }, { 17, 33 }, { 48, 48 }, { 80, 40 }, { 256, 64 }, { 320, 960 }, { 576, 576 },
@@ -122,23 +123,105 @@ static void int8_is_near_the_product(void **state)
     }
 }
 
+/* The same where rows with a mark have one byte. */
+static float *forward_marked(const gr_linear *l, const float *x, size_t M, size_t O, size_t K, const uint8_t *mark)
+{
+    float *y = check_fenced(M * O * sizeof *y);
+
+    gr_linears_fwd(check_lane(1), &(gr_linear_to){ l, MAT(y, O) }, 1, MAT(x, K), M, mark);
+    CHECK_OK(gr_device_wait(check_device(1), &check_err));
+    return y;
+}
+
 /* Every weight and activation at the end of its range, signs that agree: 16-bit sums of u8 x s8 pairs would
  * saturate, and the product would miss its value by a third. A lone channel rotates to a row of equals. */
 static void int8_does_not_saturate(void **state)
 {
     size_t O = 64, K = 512, M = GR_TILE;
     float *x = check_fenced(M * K * sizeof *x), *w = check_fenced(O * K * sizeof *w);
+    uint8_t *mark = check_fenced(M);
     gr_tensor t = { GR_F32, w, O, K };
     gr_linear *l;
 
     (void)state;
+    memset(mark, 1, M);
     for (size_t m = 0; m < M; m++)
         x[m * K] = m % 2 ? -3.0f : 3.0f;
     for (size_t o = 0; o < O; o++)
         w[o * K] = o % 2 ? -0.5f : 0.5f;
     CHECK_OK(gr_linear_open(&l, check_device(1), &t, NULL, GR_LINEAR_INT8, &check_err));
     CHECK_CLOSE(forward(l, x, M, O, K), product(x, w, NULL, M, O, K), M * O, 4 * FLT_EPSILON);
+    CHECK_CLOSE(forward_marked(l, x, M, O, K, mark), product(x, w, NULL, M, O, K), M * O, 4 * FLT_EPSILON);
     gr_linear_close(l);
+}
+
+/* One output of a row in one byte: the whole numbers of both sides multiplied exactly, and what that may be off by. The
+ * sum, the scales' product and the product of both are rounded once each, and with a bias that sum. */
+static double by_bytes(const uint8_t *q, float scale, const int8_t *w, float wscale, const float *bias, size_t K,
+                       double *off)
+{
+    double by = (double)scale * (double)wscale, b = bias ? (double)*bias : 0, sum = 0;
+
+    for (size_t k = 0; k < K; k++)
+        sum += (q[k] - GR_QUANT_BYTE_ZERO) * w[k];
+    *off = (4 * fabs(sum) * by + fabs(b)) * FLT_EPSILON / 2;
+    return sum * by + b;
+}
+
+/* The weight's rows as bytes, and x's, as packed.h and quant.h say. */
+static void check_bytes(const float *y, const float *x, const float *w, const float *bias, size_t M, size_t O, size_t K)
+{
+    float *row = check_fenced(K * sizeof *row), *scale = check_fenced(M * sizeof *scale), wscale;
+    uint8_t *q = check_fenced(M * K);
+    int8_t *wq = check_fenced(K);
+
+    for (size_t m = 0; m < M; m++) {
+        gr_rotate_row_ref(row, x + m * K, K, gr_packed_rotated(K));
+        gr_quant_byte_row_ref(q + m * K, scale + m, row, K);
+    }
+    for (size_t o = 0; o < O; o += 1 + o / 3) {
+        gr_rotate_row_ref(row, w + o * K, K, gr_packed_rotated(K));
+        gr_quant_weight_ref(wq, &wscale, row, K);
+        for (size_t m = 0; m < M; m++) {
+            double off, want = by_bytes(q + m * K, scale[m], wq, wscale, bias ? bias + o : NULL, K, &off);
+            if (!(fabs((double)y[m * O + o] - want) <= off))
+                fail_msg("[%zu,%zu], row %zu, output %zu: %.9g, wanted %.9g within %g", O, K, m, o,
+                         (double)y[m * O + o], want, off);
+        }
+    }
+}
+
+/* Rows of one byte and of two among each other: the former are the product of bytes, the latter have the bits that they
+ * have where all are like them; without VNNI all are. How many there are of a kind changes no bit of the others, nor
+ * which tile of rows of bytes is the last. */
+static void rows_of_one_byte_are_the_product_of_bytes(void **state)
+{
+    enum { M = 2 * GR_TILE };
+    bool has = gr_linear_has_one_byte(check_device(1));
+
+    (void)state;
+    for (size_t i = 0; i < SHAPES; i++) {
+        size_t O = shape[i].O, K = shape[i].K;
+        float *x = check_randn(M * K, 1), *w = check_randn(O * K, 2), *bias = i % 2 ? check_randn(O, 3) : NULL;
+        float *two, *one, *y;
+        uint8_t *all = check_fenced(M), *mark = check_fenced(M);
+        gr_tensor t = { GR_F32, w, O, K };
+        gr_linear *l;
+        memset(all, 1, M);
+        CHECK_OK(gr_linear_open(&l, check_device(1), &t, bias, GR_LINEAR_INT8, &check_err));
+        two = forward(l, x, M, O, K);
+        one = forward_marked(l, x, M, O, K, all);
+        if (has)
+            check_bytes(one, x, w, bias, M, O, K);
+        for (size_t each = 2; each < 100; each = 3 * each + 1) {
+            for (size_t m = 0; m < M; m++)
+                mark[m] = m % each != 0 && m != 3;
+            y = forward_marked(l, x, M, O, K, mark);
+            for (size_t m = 0; m < M; m++)
+                assert_memory_equal(y + m * O, (has && mark[m] ? one : two) + m * O, O * sizeof *y);
+        }
+        gr_linear_close(l);
+    }
 }
 
 /* One row alone among zeros, at every place of two tiles, among other rows: always the same bits. */
@@ -381,6 +464,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(expanded_types_multiply_the_same_numbers),
         cmocka_unit_test(int8_is_near_the_product),
         cmocka_unit_test(int8_does_not_saturate),
+        cmocka_unit_test(rows_of_one_byte_are_the_product_of_bytes),
         cmocka_unit_test(row_bits_do_not_depend_on_the_place),
         cmocka_unit_test(strided_rows),
         cmocka_unit_test(threads_share_a_weight),

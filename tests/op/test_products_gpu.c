@@ -88,7 +88,7 @@ static void forward_is_the_product(void **state)
             y[0] = gpu_put(gpu, want, M * O);
             y[1] = gpu_put(gpu, want, M * O);
             gr_linears_fwd(gr_device_lane(gpu), (gr_linear_to[]){ { l, MAT(y[0], O) }, { l, MAT(y[1], O) } }, 2,
-                           MAT(there, ld), M);
+                           MAT(there, ld), M, NULL);
             CHECK_OK(gr_device_wait(gpu, &check_err));
             product(want, x, w, K, 1, bias ? b : NULL, M, O, K, false);
             for (int k = 0; k < 2; k++) {

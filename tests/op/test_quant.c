@@ -25,6 +25,13 @@ static void rows_come_back_within_half_a_step(void **state)
             assert_true(fabs(back * (double)scale - x[c]) <= (0.5 + GR_QUANT_LIMIT * 1.5 * FLT_EPSILON) * scale);
         }
         assert_true(scale == top / GR_QUANT_LIMIT);
+        gr_quant_byte_row_ref(q, &scale, x, C);
+        for (size_t c = 0; c < C; c++) {
+            assert_in_range(q[c], 1, 255);
+            assert_true(fabs((q[c] - GR_QUANT_BYTE_ZERO) * (double)scale - x[c]) <=
+                        (0.5 + GR_QUANT_BYTE * 1.5 * FLT_EPSILON) * scale);
+        }
+        assert_true(scale == top / GR_QUANT_BYTE);
     }
 }
 
@@ -49,6 +56,13 @@ static void every_build_has_the_bytes_of_ref(void **state)
             assert_true(s == scale);
             for (size_t c = 0; c < C; c++)
                 assert_int_equal(X[c], 128 * (want[c] - GR_QUANT_ZERO) + want[C + c] - GR_QUANT_ZERO);
+        }
+        gr_quant_byte_row_ref(want, &scale, x, C);
+        EACH_CPU {
+            memset(q, 0, C);
+            check_op->quant_byte_row(q, &s, x, C);
+            assert_true(s == scale);
+            assert_memory_equal(q, want, C);
         }
     }
 }
@@ -95,6 +109,11 @@ static void rows_of_nothing(void **state)
                 assert_true(q[c] == GR_QUANT_ZERO);
             check_op->quant16_row(X, &scale, x[i], 3);
             assert_true(scale == 0 && !X[0] && !X[1] && !X[2]);
+            scale = 1;
+            check_op->quant_byte_row(q, &scale, x[i], 3);
+            assert_true(scale == 0);
+            for (size_t c = 0; c < 3; c++)
+                assert_true(q[c] == GR_QUANT_BYTE_ZERO);
         }
 }
 
@@ -123,6 +142,12 @@ static void sums_come_back_exactly(void **state)
                     assert_true(y[n * ldy + o] ==
                                 (128 * (float)(high - zero) + (float)(low - zero)) * (scale[n] * wscale[o]));
                 }
+            assert_true(y[O] == 0);
+            check_op->dequant_byte_acc(y, ldy, acc, lda, scale, wscale, colsum, N, O);
+            for (size_t n = 0; n < N; n++)
+                for (size_t o = 0; o < O; o++)
+                    assert_true(y[n * ldy + o] == (float)(acc[n * lda + o] - GR_QUANT_BYTE_ZERO * colsum[o]) *
+                                                  (scale[n] * wscale[o]));
             assert_true(y[O] == 0);
         }
     }

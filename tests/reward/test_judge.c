@@ -6,7 +6,7 @@
 #include <jansson.h>
 #include "bytes.h"
 #include "check.h"
-#include "reward/judge.h"
+#include "reward/score.h"
 
 static gr_tok *tok;
 
@@ -292,6 +292,27 @@ static const char *text_of(json_t *row, const char *key)
     return json_string_value(json_object_get(row, key));
 }
 
+/* What a scorer has in two bytes are the tokens, here bytes, before the first thing that a row brings. */
+static void the_words_of_a_judge(void **state)
+{
+    static const struct { const char *prompt, *words; } of[] = {
+        { "Words, and {input} {response_a} {response_b}", "Words, and " }, { "{input} {response_a} {response_b}", "" },
+        { "By {criteria}: {input} {response_a} {response_b}", "By " },
+        { "Words{criteria?}: {input} {response_a} {response_b}", "Words: " },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(of); i++) {
+        gr_judge j;
+        gr_scorer s = { .judge = &j };
+        CHECK_OK(open_judge(&j, of[i].prompt, NULL, NULL, 1000, GRAM_TRUNCATE_ERROR));
+        CHECK_OK(gr_scorer_take_one_byte(&s, &check_err));
+        assert_int_equal(s.one_from, 1 + strlen("user\n") + strlen(of[i].words));
+        assert_true(s.one_ends > 0);
+        gr_judge_clear(&j);
+    }
+}
+
 static void token_counts_equal_transformers(void **state)
 {
     const char *dir = getenv("GRAM_SHARED");
@@ -400,6 +421,7 @@ int main(void)
         cmocka_unit_test(truncation_fits_and_says_so),
         cmocka_unit_test(the_question_goes_first),
         cmocka_unit_test(too_long),
+        cmocka_unit_test(the_words_of_a_judge),
         cmocka_unit_test(token_counts_equal_transformers),
         cmocka_unit_test(labels_of_every_tokenizer),
     };
