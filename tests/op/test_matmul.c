@@ -200,7 +200,7 @@ static void rows_of_one_byte_are_the_product_of_bytes(void **state)
     bool has = gr_linear_has_one_byte(check_device(1));
 
     (void)state;
-    for (size_t i = 0; i < SHAPES; i++) {
+    for (size_t i = 0; i < (has ? SHAPES : 6); i++) {       /* the plain kernels are slow */
         size_t O = shape[i].O, K = shape[i].K;
         float *x = check_randn(M * K, 1), *w = check_randn(O * K, 2), *bias = i % 2 ? check_randn(O, 3) : NULL;
         float *two, *one, *y;
