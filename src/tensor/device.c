@@ -142,6 +142,7 @@ gram_status gr_device_open_kind(gr_device **out, const gr_device_kind *kind, voi
     d->kind = kind;
     d->self = self;
     d->op = op;
+    d->beside.device = d;                           /* which closing it asks for, whatever fails */
     rc = gr_pool_open(&d->pool, threads, err);
     if (!rc) {
         d->lanes = gr_pool_size(d->pool);
