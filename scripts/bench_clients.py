@@ -10,21 +10,20 @@ tokens each, the likeliest always and no end, until the twelve prompts are used 
 answers, from the first request to the last answer, prompts read on the way; the best of the rounds counts for both.
 Takes about two minutes on two cores, on a machine that does nothing else.
 """
-import argparse
 import concurrent.futures
-import datetime
 import http.client
 import json
-import os
 import pathlib
 import socket
 import subprocess
 import sys
 import time
 
+import bench_generate
 import bench_run
 from bench_generate import QUESTIONS, prompt_ids
 from bench_run import say
+
 
 def free_port():
     with socket.socket() as s:
@@ -105,23 +104,11 @@ def measure(args):
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--build", default="build", type=pathlib.Path)
-    ap.add_argument("--peers", required=True, type=pathlib.Path, metavar="DIR")
+    ap = bench_generate.arguments(__doc__)
     ap.add_argument("--types", default=bench_run.TYPES, type=lambda text: text.split(","))
     ap.add_argument("--clients", type=int, default=4, help="at once, and slots of llama-server")
-    ap.add_argument("--rounds", type=int, default=3)
-    ap.add_argument("--new", type=int, default=64, help="tokens of an answer")
-    ap.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    ap.add_argument("--quick", action="store_true", help="one round of 8 tokens: a look, not a measurement")
     ap.add_argument("--csv", default="bench/clients.csv", type=pathlib.Path)
-    args = ap.parse_args()
-    if args.quick:
-        args.rounds, args.new = 1, 8
-    cpu, flags = bench_run.cpu_facts()
-    about = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
-             "commit": bench_run.commit(), "cpu": cpu, "flags": flags, "threads": args.threads, "new": args.new,
-             "load_before": os.getloadavg()[0]}
+    args, about = bench_generate.begin(ap)
     for row in measure(args):
         bench_run.append(about | row, args.csv)
 

@@ -110,22 +110,33 @@ def measure(args, tmp):
     return list(rows.values())
 
 
-def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(doc):
+    """What benches of writing may be asked for; more may be added."""
+    ap = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--build", default="build", type=pathlib.Path)
     ap.add_argument("--peers", required=True, type=pathlib.Path, metavar="DIR")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--new", type=int, default=64, help="tokens of an answer")
     ap.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     ap.add_argument("--quick", action="store_true", help="one round of 8 tokens: a look, not a measurement")
-    ap.add_argument("--dry", action="store_true", help=f"append nothing to {HISTORY}")
+    return ap
+
+
+def begin(ap):
+    """The arguments, and what a row says of the run."""
     args = ap.parse_args()
     if args.quick:
         args.rounds, args.new = 1, 8
     cpu, flags = bench_run.cpu_facts()
-    about = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
-             "commit": bench_run.commit(), "cpu": cpu, "flags": flags, "threads": args.threads, "new": args.new,
-             "load_before": os.getloadavg()[0]}
+    return args, {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
+                  "commit": bench_run.commit(), "cpu": cpu, "flags": flags, "threads": args.threads, "new": args.new,
+                  "load_before": os.getloadavg()[0]}
+
+
+def main():
+    ap = arguments(__doc__)
+    ap.add_argument("--dry", action="store_true", help=f"append nothing to {HISTORY}")
+    args, about = begin(ap)
     with tempfile.TemporaryDirectory() as tmp:
         rows = measure(args, pathlib.Path(tmp))
     for row in rows:
