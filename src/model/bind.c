@@ -643,12 +643,13 @@ gram_status gr_model_draw_score(gr_model *m, uint64_t seed, gram_err *err)
 
     for (size_t i = 0; gr_head_part_at(&m->cfg.head, m->cfg.width, i, &p); i++) {
         bytes[p.at] = p.rows * p.cols * sizeof(float);
-        h.part[p.at] = gr_device_map(m->on, m->score.part[p.at], bytes[p.at], false);
+        if (m->writable)                    /* otherwise it is the host's on any device */
+            h.part[p.at] = gr_device_map(m->on, m->score.part[p.at], bytes[p.at], false);
         ok = ok && h.part[p.at];
     }
     if (ok)
         gr_head_draw(&h, m->cfg.init_std, seed);
-    for (size_t i = 0; i < GR_HEAD_PARTS; i++)
+    for (size_t i = 0; m->writable && i < GR_HEAD_PARTS; i++)
         gr_device_unmap(m->on, m->score.part[i], bytes[i] ? h.part[i] : NULL, bytes[i], ok);
     return ok ? GRAM_OK : gr_nomem(err, "reward head");
 }

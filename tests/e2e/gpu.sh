@@ -111,6 +111,7 @@ learn() {
 learn judge finetune "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt"
 learn adapters finetune "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --lora-rank 2 --lora-dropout 0.3
 learn reward finetune "$m" "$tmp/pairs.jsonl" --loss bt
+learn reward-adapters finetune "$m" "$tmp/pairs.jsonl" --loss bt --lora-rank 2
 learn policy finetune "$m" "$tmp/pairs.jsonl" --loss dpo
 learn stage1 pretrain "$m" "$tmp/groups.jsonl"
 bound=0.03

@@ -157,12 +157,15 @@ static void check_values(const json_t *want, size_t micro)
 {
     struct subject x = subject_open(GRAM_LOSS_BT, true);
     gr_set set = make_set(GRAM_LOSS_DPO);
+    size_t n_params;
     static struct valued v[ROWS];
-    float *head = gr_trainee_score(x.t)->part[GR_HEAD_OUT];
+    gr_param *p = gr_trainee_params(x.t, &n_params);
 
     make_samples(v, &set);
+    while (strcmp(p->name, "score.weight"))
+        p++;
     for (size_t c = 0; c < x.grad.cfg->width; c++)
-        head[c] = (float)(0.1 * sin((double)c + 1));
+        gr_param_put(p, c, 1, &(float){ (float)(0.1 * sin((double)c + 1)) });
     for (size_t s = 0; s < STEPS; s++) {
         gr_sampled *batch[BATCH];
         gr_value_sum value = { 0 };
