@@ -10,6 +10,7 @@ for i in 1 2 3; do
 done >"$tmp/pairs.jsonl"
 for i in 1 2; do echo "{\"prompt\":\"Why $i?\",\"responses\":[\"Because.\",\"So.\"]}"; done >"$tmp/groups.jsonl"
 echo '{"prompt":"Say it"}' >"$tmp/prompts.jsonl"
+for i in 1 2 3; do echo "{\"prompt\":\"Say $i\"}"; done >"$tmp/asked.jsonl"
 
 # ---- No GPU ----
 
@@ -114,6 +115,8 @@ learn reward finetune "$m" "$tmp/pairs.jsonl" --loss bt
 learn reward-adapters finetune "$m" "$tmp/pairs.jsonl" --loss bt --lora-rank 2
 learn policy finetune "$m" "$tmp/pairs.jsonl" --loss dpo
 learn stage1 pretrain "$m" "$tmp/groups.jsonl"
+learn values rl "$m" "$tmp/asked.jsonl" --judge tests/golden/rewards/qwen3 --algorithm ppo --lora-rank 2 --cut keep \
+    --max-new-tokens 4
 bound=0.03
 learn rounded finetune "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --compute bf16
 learn halves finetune "$m" "$tmp/pairs.jsonl" -p "$tmp/judge.txt" --dtype bf16 --lora-rank 2
