@@ -243,7 +243,7 @@ static int train(struct bench *b, const char *dir, const char *device, size_t st
     open_bench(b, dir, device, GR_LINEAR_BF16, GR_MODEL_WRITABLE);
     need((b->d ? gr_trainee_open_layers : gr_trainee_open)(&t, b->model, b->device, &err), &err);
     p = gr_trainee_params(t, &n);
-    need(gr_share_cut(&adam, p, n, b->d, b->d ? t : NULL, &err), &err);
+    need(gr_share_cut(&adam, p, n, b->d, b->d ? t : NULL, false, &err), &err);
     need(gr_share_open(&share, b->d, &adam, b->d ? t : NULL, &err), &err);
     grad = (gr_grad){ .t = t, .cfg = gr_model_config(b->model), .device = b->device, .label = { 3, 5 },
                       .loss = { .kind = GRAM_LOSS_GRAM } };
