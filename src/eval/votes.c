@@ -5,20 +5,27 @@
 #include "base/err.h"
 #include "eval/votes.h"
 
-/* The preference by the first k rationales: their mean, or their majority. */
-static double preference_at(const gram_reasoned *v, size_t k, bool hard)
+/* The preference by k rationales from one on: their mean, or their majority. */
+static double preference_at(const gram_reasoned *v, size_t from, size_t k, bool hard)
 {
     double sum = 0;
     long ahead = 0;
 
-    k = gr_min(k, v->n);
-    for (size_t j = 0; j < k; j++) {
+    k = gr_min(k, v->n - from);
+    for (size_t j = from; j < from + k; j++) {
         sum += v->rationale[j].p;
         ahead += (v->rationale[j].p > 0.5) - (v->rationale[j].p < 0.5);
     }
     if (!k)
         return 0.5;
     return hard && ahead ? ahead > 0 : sum / (double)k;
+}
+
+/* Orders take turns, and the better answer is read first in the first: by an odd number of votes a judge that likes the
+ * first seat would be right. So half of the rows begin with the second, where there is one more. */
+static size_t first_of(const gram_reasoned *v, size_t k, size_t row)
+{
+    return k % 2 && k < v->n ? row % 2 : 0;
 }
 
 static double tokens_at(const gram_reasoned *v, size_t k)
@@ -38,7 +45,7 @@ static gram_status measure(gr_eval_row *copy, const size_t *index, size_t n, gr_
 
     for (int hard = 0; hard < 2 && !rc; hard++) {
         for (size_t i = 0; i < n; i++)
-            copy[i].preference = preference_at(copy[i].why, out->k, hard);
+            copy[i].preference = preference_at(copy[i].why, first_of(copy[i].why, out->k, i), out->k, hard);
         rc = gr_eval_stats_of(copy, index, n, &stats, err);
         *(hard ? &out->hard : &out->soft) = stats.accuracy;
     }

@@ -147,12 +147,37 @@ static void worst_rows_come_first(void **state)
     golden_rows_clear(&g);
 }
 
+/* A judge that prefers whatever it reads first is right half of the time by any number of votes. */
+static void a_seat_is_no_opinion(void **state)
+{
+    enum { ROWS = 8, VOTES = 4 };
+    gram_rationale each[VOTES] = { 0 };
+    gram_reasoned why = { .rationale = each, .n = VOTES, .first_seat = 1, .error = 0.1 };
+    gr_eval_row r[ROWS];
+    gr_eval_votes v;
+
+    (void)state;
+    for (size_t j = 0; j < VOTES; j++)
+        each[j] = (gram_rationale){ .swapped = j % 2, .p = j % 2 ? 0.1 : 0.9, .tokens = 5 };
+    for (size_t i = 0; i < ROWS; i++) {
+        r[i] = row(0.9, 0.1, i);
+        r[i].why = &why;
+    }
+    CHECK_OK(gr_eval_votes_of(r, ROWS, &v, &check_err));
+    assert_int_equal(v.points, 3);                      /* 1, 2 and 4 votes */
+    for (size_t k = 0; k < v.points; k++) {
+        NEAR(v.point[k].soft.value, 0.5);
+        NEAR(v.point[k].hard.value, 0.5);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wilson_by_hand), cmocka_unit_test(student_by_table), cmocka_unit_test(shared_prompts_widen),
         cmocka_unit_test(combine_by_hand), cmocka_unit_test(stats_by_hand), cmocka_unit_test(nothing_is_nan),
-        cmocka_unit_test(golden_numbers), cmocka_unit_test(worst_rows_come_first)
+        cmocka_unit_test(golden_numbers), cmocka_unit_test(worst_rows_come_first),
+        cmocka_unit_test(a_seat_is_no_opinion)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
