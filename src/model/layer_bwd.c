@@ -608,16 +608,9 @@ static void final_norm_bwd(void *arg, gr_lane *lane, size_t first, size_t n)
                               gr_mat_f32(t->dhidden + i * C, C), gr_mat_at(t->xf, i, 0), t->rf + i, &norm, 1, true);
 }
 
-static void zero_bucket(void *arg, gr_lane *lane, size_t first, size_t n)
-{
-    const gr_trainee *t = arg;
-
-    lane->op->zero(lane, gr_mat_f32(t->bucket + first, n), 1, n);
-}
-
 void gr_trainee_zero_bucket(gr_trainee *t)
 {
-    gr_device_run(t->d, t->bucket_floats, (gr_cut){ ZEROS, ZEROS, 1, false }, zero_bucket, t);
+    gr_device_zero(t->d, t->bucket, t->bucket_floats * sizeof *t->bucket);
 }
 
 gram_status gr_trainee_backward(gr_trainee *t, const float *dhidden, gram_err *err)

@@ -400,16 +400,9 @@ gr_param *gr_trainee_params(gr_trainee *t, size_t *n)
     return t->param;
 }
 
-static void zero(void *arg, gr_lane *lane, size_t first, size_t n)
-{
-    gr_trainee *t = arg;
-
-    lane->op->zero(lane, gr_mat_f32(t->grad + first, n), 1, n);
-}
-
 void gr_trainee_zero(gr_trainee *t)
 {
-    gr_device_run(t->d, t->grad_floats, (gr_cut){ ZEROS, ZEROS, 1, false }, zero, t);
+    gr_device_zero(t->d, t->grad, t->grad_floats * sizeof *t->grad);
     for (size_t i = 0; i < GR_HEAD_PARTS && !gr_device_is_host(t->d); i++)
         if (t->score_param[i])
             memset(t->g_score.part[i], 0, gr_param_count(t->score_param[i]) * sizeof(float));

@@ -7,7 +7,6 @@
 #include "model/trainee.h"
 
 enum { SLICE = 64 };            /* outputs of a weight-gradient task */
-enum { ZEROS = 1 << 20 };       /* floats of a task that fills memory with zeros */
 
 /* A layer's gradients, in the order of struct layer's parameters. */
 struct grads {

@@ -285,7 +285,7 @@ void gr_device_zero(gr_device *d, void *p, size_t bytes)
     if (gr_device_is_host(d)) {
         if (d && bytes > 2 * ZERO_BYTES)
             gr_device_run(d, bytes, (gr_cut){ ZERO_BYTES, ZERO_BYTES, 1, false }, zero_bytes, p);
-        else
+        else if (bytes > 0)                     /* of none p may be NULL */
             memset(p, 0, bytes);
         return;
     }

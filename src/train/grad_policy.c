@@ -102,19 +102,13 @@ gram_status gr_grad_logp(gr_grad *g, gr_sampled *const *s, size_t count, gr_sum 
 
 static gram_status learn(struct learning *l, gr_grad *g, gr_policy_sum *policy, gram_err *err)
 {
-    gram_status rc;
+    bool once = gr_policy_by_token(l->rules);
+    gram_status rc = once ? gr_answers_learn(l->a, g, true, weigh_rows, l, err)
+                          : take_losses(l->a, g, l->s, l->count, err);
 
-    if (gr_policy_by_token(l->rules)) {
-        rc = gr_answers_learn(l->a, g, true, weigh_rows, l, err);
-        if (!rc)
-            count_answers(l, policy);
-        return rc;
-    }
-    rc = take_losses(l->a, g, l->s, l->count, err);
-    if (rc)
-        return rc;
-    count_answers(l, policy);
-    return gr_answers_learn(l->a, g, true, NULL, NULL, err);
+    if (!rc)
+        count_answers(l, policy);
+    return rc || once ? rc : gr_answers_learn(l->a, g, true, NULL, NULL, err);
 }
 
 gram_status gr_grad_policy(gr_grad *g, const gr_policy_rules *rules, gr_sampled *const *s, size_t count,

@@ -142,22 +142,14 @@ static void head_weights(void *arg, gr_lane *lane, size_t o, size_t n)
     gr_linear_dw(lane, gr_mat_f32(gr_trainee_head_grad(h->g->t), C), h->z, h->x, h->rows, C, o, o + n);
 }
 
-/* The losses of M rows, of which w has n. */
-static gram_status take_losses(struct gr_head *h, const gr_words *w, gr_lane_fn *fn, size_t M, gram_err *err)
+/* The end of a run that has made the losses. */
+static gram_status take_losses(const struct gr_head *h, const gr_words *w, gram_err *err)
 {
-    gram_status rc;
+    gram_status rc = gr_device_wait(h->g->device, err);
 
-    gr_device_run(h->g->device, M, h->cut, fn, h);
-    rc = gr_device_wait(h->g->device, err);
     if (!rc)
         memcpy(w->loss, h->loss, w->n * sizeof *w->loss);
     return rc;
-}
-
-static void put_weights(struct gr_head *h, const gr_words *w, size_t M)
-{
-    for (size_t i = 0; i < M; i++)
-        h->wt[i] = i < w->n ? w->wt[i] * h->cooler : 0;
 }
 
 /* The rows of w, CHUNK at most, which are those from `first` on of all. */
@@ -165,6 +157,7 @@ static gram_status head_chunk(struct gr_head *h, const gr_words *w, size_t first
 {
     gr_device *d = h->g->device;
     size_t V = h->g->cfg->vocabulary, C = h->g->cfg->width, n = w->n, M = gr_round_up(n, h->cut.unit);
+    bool apart = !backward || w->weigh;         /* losses by themselves, before there is a way back */
     gram_status rc;
 
     h->rows = M;
@@ -173,24 +166,19 @@ static gram_status head_chunk(struct gr_head *h, const gr_words *w, size_t first
     gr_device_put(d, h->x.p, w->hidden, n * C * sizeof(float));
     for (size_t i = 0; i < M; i++)
         h->target[i] = i < n ? w->target[i] : -1;
-    if (!backward)
-        return take_losses(h, w, head_losses, M, err);
-    if (w->weigh) {
-        rc = take_losses(h, w, head_losses, M, err);
-        if (rc)
+    if (apart) {
+        gr_device_run(d, M, h->cut, head_losses, h);
+        rc = take_losses(h, w, err);
+        if (rc || !backward)
             return rc;
         w->weigh(w->arg, first, n);
-        put_weights(h, w, M);
-        gr_device_run(d, M, h->cut, head_rows_bwd, h);
-    } else {
-        put_weights(h, w, M);
-        rc = take_losses(h, w, head_rows, M, err);
-        if (rc)
-            return rc;
     }
+    for (size_t i = 0; i < M; i++)
+        h->wt[i] = i < n ? w->wt[i] * h->cooler : 0;
+    gr_device_run(d, M, h->cut, apart ? head_rows_bwd : head_rows, h);
     if (gr_trainee_head_grad(h->g->t))
         gr_device_run(d, V, (gr_cut){ SLICE, SLICE, 1, false }, head_weights, h);
-    rc = gr_device_wait(d, err);
+    rc = take_losses(h, w, err);
     if (!rc)
         gr_device_get(d, w->dhidden, h->dx.p, n * C * sizeof(float));
     return rc;
