@@ -67,7 +67,8 @@ typedef struct {
     size_t        max_tokens;       /* of one order's prompt; 0: what the model's context allows */
     gram_truncate truncate;
     size_t        batch_tokens;     /* computed together; 0: 4096. Changes speed and memory, no result */
-    bool          single_order;     /* read a first only: half the cost, and position bias is not averaged */
+    bool          single_order;     /* read a first only: half the cost, and position bias is not averaged. gram_eval()
+                                     * reads b first in half of the rows, since a is the better answer there */
     const char   *judge_prompt;     /* the text, with {input}, {response_a}, {response_b}; NULL: the default */
     const char   *label_a, *label_b;/* one token each; NULL: "A", "B"; pointwise: "Yes", "No" */
     bool          pointwise;        /* the judge reads one answer at a time and its reward is the margin of the labels'

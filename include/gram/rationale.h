@@ -75,7 +75,7 @@ typedef struct {
 typedef struct {
     /* preference is the soft vote, p_forward and p_swapped the means of the two orders (NAN where one has none),
      * logit_margin the mean margin for a, consistent whether the orders agree; tokens: the prompt of each order once,
-     * and all that was written. logit is that of the first two rationales. */
+     * and all that was written. logit is that of the first rationale of each order, 0 where one has none. */
     gram_verdict verdict;
     double error;                   /* standard error of preference over rationales; NAN of one alone */
     double hard;                    /* share of rationales that prefer a */

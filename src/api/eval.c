@@ -1,5 +1,6 @@
 /* eval.c - gram_eval() over src/eval: a model as its scorer, and the facts of the run. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,17 +19,51 @@
 /* What judges: the model, or the model and its reasons. */
 struct judge { gram_model *m; gram_reasoner *reasoner; gr_buf words; };
 
-static gram_status score(void *arg, const gram_pair *pair, size_t n, gram_verdict *out, gram_reasoned *why,
-                         gram_err *err)
+/* Of a pair whose b was given as a. */
+static gram_verdict turn_back(gram_verdict v)
+{
+    v.preference = 1 - v.preference;
+    v.p_swapped = 1 - v.p_forward;
+    v.p_forward = NAN;
+    v.logit_margin = -v.logit_margin;
+    memcpy(v.logit[1], v.logit[0], sizeof v.logit[0]);
+    memset(v.logit[0], 0, sizeof v.logit[0]);
+    return v;
+}
+
+/* One order of each: of those that are turned the one with b first. */
+static gram_status score_once(gram_model *m, const gram_pair *pair, const bool *turned, size_t n, gram_verdict *out,
+                              gram_err *err)
+{
+    gram_pair *read = gr_calloc(n, sizeof *read);
+    gram_status rc = read ? GRAM_OK : gr_nomem(err, "evaluation");
+
+    for (size_t i = 0; i < n && !rc; i++) {
+        const gram_pair *p = &pair[i];
+        read[i] = turned[i] ? (gram_pair){ p->prompt, p->b, p->a, p->extra_b, p->extra_a } : *p;
+    }
+    if (!rc)
+        rc = gram_score(m, read, n, out, err);
+    for (size_t i = 0; i < n && !rc; i++)
+        if (turned[i] && !out[i].dropped)
+            out[i] = turn_back(out[i]);
+    free(read);
+    return rc;
+}
+
+static gram_status score(void *arg, const gram_pair *pair, const bool *turned, size_t n, gram_verdict *out,
+                         gram_reasoned *why, gram_err *err)
 {
     const struct judge *j = arg;
     gram_err first;
     size_t bad;
     gram_status rc;
 
+    if (!j->reasoner && j->m->scorer.single_order && !j->m->judge.plain && !j->m->judge.pointwise)
+        return score_once(j->m, pair, turned, n, out, err);
     if (!j->reasoner)
         return gram_score(j->m, pair, n, out, err);
-    rc = gram_reason(j->reasoner, pair, n, why, &bad, &first);
+    rc = gr_api_reason(j->reasoner, pair, turned, n, why, &bad, &first);
     for (size_t i = 0; i < n && !rc; i++)
         out[i] = why[i].verdict;
     return !rc ? GRAM_OK : bad < n ? gr_fail(err, rc, "pair %zu: %s", bad, first.text) : gr_fail(err, rc, "%s",
@@ -46,7 +81,8 @@ static gram_status describe(const gram_rationale_options *o, const gr_reason_wor
     return gr_buf_printf(out, "%zu votes of at most %zu tokens, temperature %g, top_p %g, top_k %zu, min_p %g, seed %"
                          PRIu64 ", early %zu (%g), products %s, format %016" PRIx64, o->votes, o->max_tokens,
                          o->temperature, o->top_p, o->top_k, o->min_p, o->seed, o->early, o->sure,
-                         gram_products_name(o->products), h)
+                         gram_products_name(o->products), h) &&
+           (!(o->votes % 2 || o->early % 2) || gr_buf_puts(out, ", an odd one in either order"))
                ? GRAM_OK : gr_nomem(err, "evaluation");
 }
 

@@ -239,15 +239,21 @@ void gram_reasoner_close(gram_reasoner *r)
 
 /* ---- Judging -------------------------------------------------------------------------------------- */
 
-gram_status gram_reason(gram_reasoner *r, const gram_pair *pair, size_t n, gram_reasoned *out, size_t *bad,
-                        gram_err *err)
+gram_status gr_api_reason(gram_reasoner *r, const gram_pair *pair, const bool *turned, size_t n, gram_reasoned *out,
+                          size_t *bad, gram_err *err)
 {
     gram_status rc;
 
     pthread_mutex_lock(&r->lock);
-    rc = gr_reason_pairs(&r->reason, pair, n, out, bad, err);
+    rc = gr_reason_pairs(&r->reason, pair, turned, n, out, bad, err);
     pthread_mutex_unlock(&r->lock);
     return rc;
+}
+
+gram_status gram_reason(gram_reasoner *r, const gram_pair *pair, size_t n, gram_reasoned *out, size_t *bad,
+                        gram_err *err)
+{
+    return gr_api_reason(r, pair, NULL, n, out, bad, err);
 }
 
 gram_status gram_rationale_read(gram_reasoner *r, const gram_pair *pair, bool swapped, const char *text,

@@ -22,6 +22,10 @@ struct gram_reasoner {
 gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const char *format, const char *prompt,
                                 const char *prove, size_t room, gram_err *err);
 
+/* gram_reason() of pairs of which some are turned: gr_reason_pairs(). */
+gram_status gr_api_reason(gram_reasoner *r, const gram_pair *pair, const bool *turned, size_t n, gram_reasoned *out,
+                          size_t *bad, gram_err *err);
+
 /* Writes texts by r's engine, which it opens: a gr_reason_write_fn, whose arg is r. */
 gram_status gr_api_reason_write(void *r, const gr_ask *ask, size_t n, gr_write_fn *fn, void *fn_arg, gram_err *err);
 void gr_api_reason_close_engine(gram_reasoner *r);

@@ -45,7 +45,7 @@ gram_status gram_reasoning_open(gram_reasoning **out, gram_reasoner *r, const gr
     if (r->reason.opt.products != GRAM_PRODUCTS_FEW)
         rc = gr_fail(err, GRAM_EARG, "products: token by token they are those of few rows, and tiles were asked for");
     if (!rc)
-        rc = gr_paired_begin(&r->reason, pair, &g->pair, &g->out, err);
+        rc = gr_paired_begin(&r->reason, pair, false, &g->pair, &g->out, err);
     if (!rc && !(g->text = gr_calloc(r->reason.opt.votes, sizeof *g->text)))
         rc = gr_nomem(err, "rationales");
     if (rc)
@@ -193,7 +193,7 @@ gram_status gram_reasoning_read(gram_reasoning *g, bool *more, gram_err *err)
     g->to = r->opt.votes;
     g->begun = false;
     if (!*more)
-        gr_paired_settle(r, &g->out);
+        gr_paired_settle(r, &g->pair, &g->out);
     return GRAM_OK;
 }
 

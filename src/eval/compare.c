@@ -159,7 +159,7 @@ static gram_status match(comparison *c, gram_err *err)
             c->row[c->n++] = (both){ x, y };
         for (int k = 0; k < 2 && !order; k++) {
             const gr_eval_row *r = k ? &y->row : &x->row;
-            c->one_order[k] += !r->dropped && !r->rewarded && isnan(r->p_swapped);
+            c->one_order[k] += !r->dropped && !r->rewarded && !gr_eval_both(r);
         }
     }
     c->alone[0] += a->n - i;

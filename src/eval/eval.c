@@ -73,7 +73,7 @@ static uint64_t mark_of(const gr_eval_facts *f, gr_rules rules)
 {
     const char *const part[] = { f->model, f->dtype, f->arithmetic, f->chat_template, f->prompt_hash, f->label_a,
                                 f->label_b,
-                                 gr_rules_name(rules), f->single_order ? "single" : "both", f->rationale };
+                                 gr_rules_name(rules), f->single_order ? "one, in turn" : "both", f->rationale };
     char tokens[32];
     uint64_t h = GR_DIGEST;
 
@@ -256,6 +256,8 @@ static gram_status keep_reasons(gr_eval_row *row, gram_reasoned *why, gram_err *
 
 static gram_status keep_verdict(run *r, gr_eval_row *row, const gram_verdict *v, gram_err *err)
 {
+    double read = isnan(v->p_forward) ? v->p_swapped : v->p_forward;
+
     row->dropped = v->dropped;
     row->truncated = v->truncated;
     row->tokens = v->tokens;
@@ -270,8 +272,8 @@ static gram_status keep_verdict(run *r, gr_eval_row *row, const gram_verdict *v,
     row->p_forward = v->dropped ? NAN : v->p_forward;
     row->p_swapped = v->dropped ? NAN : v->p_swapped;
     row->logit_margin = v->dropped ? NAN : v->logit_margin;
-    if (!v->dropped && (!(v->preference >= 0 && v->preference <= 1) || !(v->p_forward >= 0 && v->p_forward <= 1) ||
-                        !isfinite(v->logit_margin)))
+    if (!v->dropped && (!(v->preference >= 0 && v->preference <= 1) || !isfinite(v->logit_margin) ||
+                        !(read >= 0 && read <= 1)))
         return gr_fail(err, GRAM_EFORMAT, "%s: row %s: the model gave a preference that is no probability",
                        r->result.file[row->file].path, row->id);
     return write_row(r, row, err);
@@ -283,13 +285,16 @@ static gram_status judge(run *r, size_t m, gram_err *err)
     gram_pair pair[BATCH_PAIRS];
     gram_verdict verdict[BATCH_PAIRS];
     gram_reasoned why[BATCH_PAIRS] = { { .n = 0 } };
+    bool turned[BATCH_PAIRS];
     double start;
     gram_status rc;
 
-    for (size_t i = 0; i < m; i++)
+    for (size_t i = 0; i < m; i++) {
         pair[i] = gr_row_pair(&r->item[i].row);
+        turned[i] = gr_eval_turned(&r->row[r->n + i]);
+    }
     start = gr_now();
-    rc = r->score(r->arg, pair, m, verdict, why, err);
+    rc = r->score(r->arg, pair, turned, m, verdict, why, err);
     if (rc)
         return rc;
     r->seconds += gr_now() - start;
@@ -378,7 +383,8 @@ static gram_status skip_again(run *r, const gr_eval_item *item, const gr_eval_ro
     gram_verdict verdict;
     gram_reasoned reasons = { .n = 0 };
     gram_err why = { 0 };
-    gram_status rc = r->opt.file.skip_bad ? r->score(r->arg, &pair, 1, &verdict, &reasons, &why) : GRAM_OK;
+    const bool turned = gr_eval_turned(row);
+    gram_status rc = r->opt.file.skip_bad ? r->score(r->arg, &pair, &turned, 1, &verdict, &reasons, &why) : GRAM_OK;
 
     gram_reasoned_clear(&reasons);
     if (!skips(r, rc))

@@ -144,7 +144,9 @@ static double first_seat(const gr_eval_row *r)
 {
     if (r->rewarded)                                    /* no answer is read first */
         return NAN;
-    return isnan(r->p_swapped) ? won(r->p_forward) : (won(r->p_forward) + 1 - won(r->p_swapped)) / 2;
+    if (!gr_eval_both(r))
+        return isnan(r->p_forward) ? 1 - won(r->p_swapped) : won(r->p_forward);
+    return (won(r->p_forward) + 1 - won(r->p_swapped)) / 2;
 }
 
 static double longer(const gr_eval_row *r)
@@ -154,7 +156,7 @@ static double longer(const gr_eval_row *r)
 
 static double flipped(const gr_eval_row *r)
 {
-    return isnan(r->p_swapped) ? NAN : !r->consistent;  /* NAN: not asked */
+    return gr_eval_both(r) ? !r->consistent : NAN;      /* NAN: not asked */
 }
 
 /* The mean of one question over the rows that have a score and an answer to it. */

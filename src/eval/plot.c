@@ -159,7 +159,7 @@ static size_t scatter(gr_page *p, const gr_eval_result *r, const gr_frame *f)
 
     for (size_t i = 0; i < r->n_rows; i += step ? step : 1) {
         const gr_eval_row *row = &r->row[i];
-        if (!row->dropped && !isnan(row->p_swapped))
+        if (!row->dropped && gr_eval_both(row))
             gr_page_put(p, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"2.4\"/>\n",
                         row->consistent ? "point" : "flip", gr_fig_x(f, row->p_forward), gr_fig_y(f, row->p_swapped));
     }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "eval/record.h"
@@ -18,6 +19,18 @@ void gr_eval_row_clear(gr_eval_row *r)
         gram_reasoned_clear(r->why);
     free(r->why);
     *r = (gr_eval_row){ .cell = -1 };
+}
+
+bool gr_eval_both(const gr_eval_row *r)
+{
+    return !isnan(r->p_forward) && !isnan(r->p_swapped);
+}
+
+bool gr_eval_turned(const gr_eval_row *r)
+{
+    const uint64_t chars[2] = { r->chosen_chars, r->rejected_chars };
+
+    return gr_digest(r->prompt, chars, sizeof chars) >> 32 & 1;
 }
 
 static bool put_number(gr_buf *b, const char *key, double x)
@@ -178,8 +191,9 @@ static void read_all(reader *p, gr_eval_row *r, char **file, uint64_t *run)
     r->subset = get_string(p, "subset", true);
     r->dropped = get_bool(p, "dropped");
     r->preference = get_share(p, "preference", r->dropped);
-    r->p_forward = get_share(p, "p_forward", r->dropped);
+    r->p_forward = get_share(p, "p_forward", true);
     r->p_swapped = get_share(p, "p_swapped", true);
+    want(p, "p_forward", r->dropped || !isnan(r->p_forward) || !isnan(r->p_swapped), "a number, or else p_swapped,");
     r->logit_margin = get_real(p, "logit_margin");
     want(p, "logit_margin", r->dropped || !isnan(r->logit_margin), "a number");
     r->consistent = get_bool(p, "consistent");

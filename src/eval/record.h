@@ -17,7 +17,8 @@ typedef struct {
     size_t file;                        /* index into the run's files */
     char *id, *subset;                  /* owned; subset NULL: none */
     uint64_t prompt;                    /* hash of the conversation: rows that share it are one cluster */
-    double preference, p_forward, p_swapped, logit_margin;  /* as in gram_verdict, chosen being a */
+    double preference, p_forward, p_swapped, logit_margin;  /* as in gram_verdict, chosen being a; p of an order that
+                                         * was not read is NAN: of the first where a row that is turned was read once */
     uint64_t tokens;
     uint64_t chosen_chars, rejected_chars;  /* code points */
     int cell;                           /* RM-Bench: 3 * style of chosen + style of rejected; RewardBench 2: the pair
@@ -29,6 +30,10 @@ typedef struct {
     gram_reasoned *why;                 /* owned: what was written before the verdict, under "reasons"; NULL: nothing */
 } gr_eval_row;
 void gr_eval_row_clear(gr_eval_row *r);
+bool gr_eval_both(const gr_eval_row *r);    /* read in both orders */
+/* Whether the rejected answer is read first where both orders cannot be read as often: half of the rows, by a digest of
+ * the question and the answers' lengths, so that it depends on no other row and nobody's first seat counts as right. */
+bool gr_eval_turned(const gr_eval_row *r);
 
 /* Appends the line, its newline included. file: the path as the run was given it. */
 bool gr_eval_row_write(gr_buf *b, const gr_eval_row *r, const char *file, uint64_t run);

@@ -187,7 +187,9 @@ static void worst(gr_page *p, const gr_eval_result *r)
         gr_page_text(p, row->id);
         gr_page_raw(p, "</th><td class=\"t\">");
         gr_page_text(p, r->file[row->file].name);
-        gr_page_put(p, "</td><td>%.3f</td><td>%.3f</td><td>", row->preference, row->p_forward);
+        gr_page_put(p, "</td><td>%.3f</td><td>", row->preference);
+        gr_page_share(p, row->p_forward, 3);
+        gr_page_raw(p, "</td><td>");
         gr_page_share(p, row->p_swapped, 3);
         gr_page_raw(p, "</td></tr>\n");
     }
@@ -303,7 +305,7 @@ static void facts(gr_page *p, const gr_eval_result *r)
     gr_page_fact(p, "longer pairs", f->truncate);
     gr_page_fact(p, "rationales", f->rationale);
     gr_page_put(p, "<dt>orders read</dt><dd>%s</dd>\n<dt>tokens read</dt><dd>",
-                f->single_order ? "one, the better answer first" : "both, averaged");
+                f->single_order ? "one, of half of the rows the better answer first" : "both, averaged");
     gr_page_count(p, r->all.tokens);
     gr_page_raw(p, " (each order whole)</dd>\n");
     gr_page_fact(p, "date", f->date);

@@ -241,7 +241,7 @@ static void collect_rows(gr_eval_result *r)
         if (row->dropped)
             continue;
         r->histogram[gr_min(GR_EVAL_HISTOGRAM - 1, (size_t)(row->preference * GR_EVAL_HISTOGRAM))]++;
-        if (!isnan(row->p_swapped) && row->p_forward != 0.5 && row->p_swapped != 0.5)
+        if (gr_eval_both(row) && row->p_forward != 0.5 && row->p_swapped != 0.5)
             r->quadrant[row->p_forward > 0.5][row->p_swapped > 0.5]++;
         consider_worst(r, i);
     }

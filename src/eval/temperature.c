@@ -30,7 +30,7 @@ double gr_eval_at(const gr_eval_row *r, double was, double t)
     if (r->rewarded)
         return r->spread ? gr_purm_preference(r->logit_margin / t, hypot(r->sigma[0], r->sigma[1]) / t)
                          : sigmoid(r->logit_margin / t);
-    if (isnan(r->p_swapped))
+    if (!gr_eval_both(r))
         return sigmoid(r->logit_margin / t);
     /* logit_margin is the mean of both orders' margins. The order whose probability is nearer to one half says more
      * exactly what its own was, and the other's follows. */

@@ -5,35 +5,39 @@
 #include "base/err.h"
 #include "eval/votes.h"
 
-/* The preference by k rationales from one on: their mean, or their majority. */
-static double preference_at(const gram_reasoned *v, size_t from, size_t k, bool hard)
+/* The i-th rationale of a run with k votes: the first k, and of a row that is turned and an odd k the last is the next
+ * with b first (gr_reason_pairs). */
+static const gram_rationale *vote(const gr_eval_row *r, size_t k, size_t i)
 {
+    const gram_reasoned *v = r->why;
+    bool two = v->n > 1 && v->rationale[0].swapped != v->rationale[1].swapped;
+
+    return &v->rationale[i + (two && k % 2 && k < v->n && i == k - 1 && gr_eval_turned(r))];
+}
+
+/* The preference by k rationales: their mean, or their majority. */
+static double preference_at(const gr_eval_row *r, size_t k, bool hard)
+{
+    size_t n = gr_min(k, r->why->n);
     double sum = 0;
     long ahead = 0;
 
-    k = gr_min(k, v->n - from);
-    for (size_t j = from; j < from + k; j++) {
-        sum += v->rationale[j].p;
-        ahead += (v->rationale[j].p > 0.5) - (v->rationale[j].p < 0.5);
+    for (size_t i = 0; i < n; i++) {
+        double p = vote(r, k, i)->p;
+        sum += p;
+        ahead += (p > 0.5) - (p < 0.5);
     }
-    if (!k)
+    if (!n)
         return 0.5;
-    return hard && ahead ? ahead > 0 : sum / (double)k;
+    return hard && ahead ? ahead > 0 : sum / (double)n;
 }
 
-/* Orders take turns, and the better answer is read first in the first: by an odd number of votes a judge that likes the
- * first seat would be right. So half of the rows begin with the second, where there is one more. */
-static size_t first_of(const gram_reasoned *v, size_t k, size_t row)
-{
-    return k % 2 && k < v->n ? row % 2 : 0;
-}
-
-static double tokens_at(const gram_reasoned *v, size_t k)
+static double tokens_at(const gr_eval_row *r, size_t k)
 {
     double sum = 0;
 
-    for (size_t j = 0; j < gr_min(k, v->n); j++)
-        sum += (double)v->rationale[j].tokens;
+    for (size_t i = 0; i < gr_min(k, r->why->n); i++)
+        sum += (double)vote(r, k, i)->tokens;
     return sum;
 }
 
@@ -45,12 +49,12 @@ static gram_status measure(gr_eval_row *copy, const size_t *index, size_t n, gr_
 
     for (int hard = 0; hard < 2 && !rc; hard++) {
         for (size_t i = 0; i < n; i++)
-            copy[i].preference = preference_at(copy[i].why, first_of(copy[i].why, out->k, i), out->k, hard);
+            copy[i].preference = preference_at(&copy[i], out->k, hard);
         rc = gr_eval_stats_of(copy, index, n, &stats, err);
         *(hard ? &out->hard : &out->soft) = stats.accuracy;
     }
     for (size_t i = 0; i < n; i++)
-        out->tokens += tokens_at(copy[i].why, out->k) / (double)n;
+        out->tokens += tokens_at(&copy[i], out->k) / (double)n;
     return rc;
 }
 

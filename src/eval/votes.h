@@ -1,7 +1,7 @@
 /* votes.h - what judging by written reasons gave, and what fewer of them would have: accuracy against its cost.
  *
  * With k votes a row's preference is the mean of its first k rationales, or of all where it has fewer (--early); where
- * k is odd half of the rows begin with their second, so that no seat is the better answer's. */
+ * k is odd and a row is turned (gr_eval_turned()) its last one has b first, so that no seat is the better answer's. */
 #ifndef GR_EVAL_VOTES_H
 #define GR_EVAL_VOTES_H
 

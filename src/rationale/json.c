@@ -33,12 +33,21 @@ static json_t *order_json(const gram_reasoned *v, bool swapped)
     return o;
 }
 
+/* One that has no rationale is left out; the first stays where nothing was written. */
+static bool has_order(const gram_reasoned *v, bool swapped)
+{
+    for (size_t i = 0; i < v->n; i++)
+        if (v->rationale[i].swapped == swapped)
+            return true;
+    return v->n == 0 && !swapped;
+}
+
 bool gr_reasoned_put(json_t *o, const gram_reasoned *v, uint64_t seed)
 {
     json_t *orders = json_array(), *more;
 
     for (int swapped = 0; swapped < 2; swapped++)
-        if (!swapped || (v->n > 1 && v->rationale[1].swapped))
+        if (has_order(v, swapped))
             if (json_array_append_new(orders, order_json(v, swapped))) {
                 json_decref(orders);
                 return false;
@@ -91,6 +100,13 @@ static gram_status get_one(const json_t *order, size_t i, bool swapped, gram_rat
     return out->text ? GRAM_OK : GRAM_ENOMEM;
 }
 
+static bool only_second(const json_t *orders)
+{
+    const char *first = json_string_value(json_object_get(json_array_get(orders, 0), "first"));
+
+    return first && !strcmp(first, "b");
+}
+
 gram_status gr_reasoned_get(const json_t *o, gram_reasoned *out, const char **why)
 {
     const json_t *orders = json_object_get(o, "orders");
@@ -104,14 +120,16 @@ gram_status gr_reasoned_get(const json_t *o, gram_reasoned *out, const char **wh
     for (size_t k = 0; k < 1 + both; k++)
         if (!lists_match(json_array_get(orders, k), &n[k]))
             return GRAM_EFORMAT;
-    if (both && n[0] != n[1] && n[0] != n[1] + 1)
+    if (both && n[0] != n[1] && n[0] != n[1] + 1 && n[1] != n[0] + 1)
         return GRAM_EFORMAT;
     out->rationale = gr_calloc(n[0] + n[1], sizeof *out->rationale);
     if (!out->rationale)
         return GRAM_ENOMEM;
     for (size_t j = 0; j < n[0] + n[1] && !rc; j++) {
-        size_t k = both ? j % 2 : 0;
-        rc = get_one(json_array_get(orders, k), j / (1 + both), k == 1, &out->rationale[j]);
+        size_t k = both ? j % 2 : 0, i = j / (1 + both);
+        if (i == n[k] && both)                          /* of an odd number, one more has b first */
+            k = 1, i = n[0];
+        rc = get_one(json_array_get(orders, k), i, both ? k == 1 : only_second(orders), &out->rationale[j]);
         out->n += !rc;
     }
     if (rc) {

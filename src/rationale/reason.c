@@ -147,8 +147,10 @@ static gram_status read_wave(const gr_reason *r, struct wave *w, gram_err *err)
 void gr_paired_ask(const gr_reason *r, const gr_paired *p, gram_reasoned *out, size_t from, size_t to)
 {
     for (size_t j = from; j < to; j++) {
-        out->rationale[j].swapped = two_orders(r) && j % 2 == 1;
-        out->rationale[j].seed = gr_random_at(p->seed[out->rationale[j].swapped], j);
+        size_t number = p->turned && !r->opt.single_order ? j ^ 1 : j;      /* a turned pair: 1, 0, 3, 2, ... */
+        gram_rationale *v = &out->rationale[j];
+        v->swapped = two_orders(r) ? number % 2 == 1 : p->turned;
+        v->seed = gr_random_at(p->seed[v->swapped], number);
     }
     out->n = to;
 }
@@ -172,7 +174,6 @@ gram_status gr_paired_read(const gr_reason *r, gr_paired *p, gram_reasoned *out,
 static gram_status run_wave(const gr_reason *r, gr_paired *pair, size_t n, gram_reasoned *out, size_t from,
                             size_t to, size_t *bad, gram_err *err)
 {
-    size_t orders = two_orders(r) ? 2 : 1;
     struct wave w = { .asked = gr_calloc(n * (to - from), sizeof *w.asked), .bad = n };
     gram_status rc = w.asked ? GRAM_OK : gr_nomem(err, "rationales");
 
@@ -180,9 +181,9 @@ static gram_status run_wave(const gr_reason *r, gr_paired *pair, size_t n, gram_
         if (!pair[i].open)
             continue;
         gr_paired_ask(r, &pair[i], &out[i], from, to);
-        for (size_t k = 0; k < orders; k++)
+        for (size_t k = 0; k < 2; k++)
             for (size_t j = from; j < to; j++)
-                if (j % orders == k)
+                if (out[i].rationale[j].swapped == (k == 1))
                     w.asked[w.n++] = (struct asked){ r, &pair[i], i, &out[i].rationale[j], { 0 } };
     }
     if (!rc && w.n)
@@ -207,12 +208,16 @@ bool gr_paired_agreed(const gr_reason *r, const gram_reasoned *v)
     return a || b;
 }
 
-gram_status gr_paired_begin(const gr_reason *r, const gram_pair *pair, gr_paired *p, gram_reasoned *out, gram_err *err)
+gram_status gr_paired_begin(const gr_reason *r, const gram_pair *pair, bool turned, gr_paired *p, gram_reasoned *out,
+                            gram_err *err)
 {
     bool both = two_orders(r);
-    gram_status rc = gr_reason_prompt(r->words, pair, both, &p->prompts, err);
+    gram_status rc = gr_reason_prompt(r->words, pair, both || turned, &p->prompts, err);
 
-    for (int k = 0; k < (both ? 2 : 1) && !rc && !p->prompts.dropped; k++) {
+    p->turned = turned;
+    for (int k = 0; k < 2 && !rc && !p->prompts.dropped; k++) {
+        if (!both && k != turned)
+            continue;
         rc = gr_reason_text_ids(r->words, &p->prompts.order[k], &p->ids[k], err);
         p->seed[k] = gr_random_at(r->opt.seed, gr_digest(GR_DIGEST, p->ids[k].p, p->ids[k].n * sizeof *p->ids[k].p));
     }
@@ -227,10 +232,22 @@ gram_status gr_paired_begin(const gr_reason *r, const gram_pair *pair, gr_paired
     return out->rationale ? GRAM_OK : gr_nomem(err, "rationales");
 }
 
-void gr_paired_settle(const gr_reason *r, gram_reasoned *out)
+/* Those of a turned pair in the order of their numbers. */
+static void sort_turned(gram_reasoned *out)
+{
+    for (size_t j = 0; j + 1 < out->n; j += 2) {
+        gram_rationale odd = out->rationale[j];
+        out->rationale[j] = out->rationale[j + 1];
+        out->rationale[j + 1] = odd;
+    }
+}
+
+void gr_paired_settle(const gr_reason *r, const gr_paired *p, gram_reasoned *out)
 {
     if (out->verdict.dropped)
         return;
+    if (p->turned && !r->opt.single_order)
+        sort_turned(out);
     gr_reason_vote(out, r->opt.single_order);
     out->verdict.tokens += out->written;
     out->early = out->n > 0 && out->n < r->opt.votes;
@@ -248,8 +265,8 @@ void gr_paired_clear(gr_paired *p)
     gr_ids_clear(&p->ids[1]);
 }
 
-gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, size_t n, gram_reasoned *out, size_t *bad,
-                            gram_err *err)
+gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, const bool *turned, size_t n, gram_reasoned *out,
+                            size_t *bad, gram_err *err)
 {
     size_t first = gr_reason_first(r);
     gr_paired *p = gr_calloc(n, sizeof *p);
@@ -259,7 +276,7 @@ gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, size_t n,
     if (n)
         memset(out, 0, n * sizeof *out);
     for (size_t i = 0; i < n && !rc; i++) {
-        rc = gr_paired_begin(r, &pair[i], &p[i], &out[i], err);
+        rc = gr_paired_begin(r, &pair[i], turned && turned[i], &p[i], &out[i], err);
         if (rc)
             *bad = i;
     }
@@ -273,7 +290,7 @@ gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, size_t n,
         if (rc)
             gram_reasoned_clear(&out[i]);
         else
-            gr_paired_settle(r, &out[i]);
+            gr_paired_settle(r, &p[i], &out[i]);
     }
     for (size_t i = 0; p && i < n; i++)
         gr_paired_clear(&p[i]);

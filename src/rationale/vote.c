@@ -96,8 +96,8 @@ void gr_reason_vote(gram_reasoned *out, bool single_order)
     g->p_swapped = order_mean(v, out->n, true);
     g->logit_margin = margin / (double)out->n;
     g->consistent = isnan(g->p_forward) || isnan(g->p_swapped) || (g->p_forward > 0.5) == (g->p_swapped > 0.5);
-    for (size_t i = 0; i < gr_min(out->n, 2); i++)
-        memcpy(g->logit[i], v[i].logit, sizeof v[i].logit);
+    for (size_t i = gr_min(out->n, 2); i-- > 0; )           /* where both are of one order the first stays */
+        memcpy(g->logit[v[i].swapped], v[i].logit, sizeof v[i].logit);
     out->error = standard_error(v, out->n);
     out->hard = ((double)out->votes[0] + 0.5 * (double)(out->n - out->votes[0] - out->votes[1])) / (double)out->n;
     out->first_seat = first / (double)out->n;

@@ -417,6 +417,74 @@ static void files_resume(void **state)
     free(a), free(b), free(in), free(whole), free(cut);
 }
 
+/* The lines that an evaluation writes of `in`. */
+static json_t *eval_rows(gram_model *m, const char *in, const gram_rationale_options *how)
+{
+    char *rows = check_tmppath("eval.rows.jsonl"), *table;
+    gram_eval_options o = { .rows = rows, .file = { .rationale = how } };
+    json_t *all = json_array(), *row;
+    FILE *f;
+
+    CHECK_OK(gram_eval(m, (const char *const[]){ in }, 1, &o, NULL, &table, &check_err));
+    f = fopen(rows, "r");
+    assert_non_null(f);
+    while ((row = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL)))
+        json_array_append_new(all, row);
+    fclose(f);
+    free(rows), free(table);
+    return all;
+}
+
+/* What was read of each row once is one of its two orders, and of a good part of the rows either. */
+static void expect_either(json_t *once, json_t *both)
+{
+    size_t turned = 0, n = json_array_size(both);
+
+    assert_int_equal(json_array_size(once), n);
+    for (size_t i = 0; i < n; i++) {
+        json_t *a = json_array_get(once, i), *b = json_array_get(both, i);
+        bool second = json_is_null(json_object_get(a, "p_forward"));
+        const char *key = second ? "p_swapped" : "p_forward";
+        double p = json_number_value(json_object_get(a, key));
+        assert_true(json_is_null(json_object_get(a, second ? "p_forward" : "p_swapped")));
+        assert_float_equal(p, json_number_value(json_object_get(b, key)), 1e-12);
+        assert_true(p == json_number_value(json_object_get(a, "preference")));
+        turned += second;
+    }
+    assert_true(turned >= n / 4 && turned <= n - n / 4);
+    json_decref(once);
+}
+
+/* The better answer of a row is read first in half of the rows, where it is read in one order alone. */
+static void one_order_is_either(void **state)
+{
+    const gram_options single = { .threads = 2, .judge_prompt = "{input}\n{response_a}\n{response_b}\n",
+                                  .single_order = true };
+    gram_rationale_options how = opt;
+    char *in;
+    gram_model *m;
+    gr_buf rows = { 0 };
+    json_t *both;
+    (void)state;
+
+    for (int i = 0; i < 40; i++)
+        gr_buf_printf(&rows, "{\"prompt\":\"q %c %d\",\"chosen\":\"yes\",\"rejected\":\"no\"}\n", 'a' + i % 26, i);
+    in = check_write("either.jsonl", rows.p);
+    both = eval_rows(model, in, NULL);
+    CHECK_OK(gram_open(&m, check_tmpdir(), &single, &check_err));
+    expect_either(eval_rows(m, in, NULL), both);
+    gram_close(m);
+    json_decref(both);
+    how.max_tokens = 4;
+    how.votes = 2;                                      /* one vote is the first of an order */
+    both = eval_rows(model, in, &how);
+    how.votes = 1;
+    expect_either(eval_rows(model, in, &how), both);
+    json_decref(both);
+    gr_buf_clear(&rows);
+    free(in);
+}
+
 static void refuses(void **state)
 {
     static const struct { gram_rationale_options o; const char *say; } bad[] = {
@@ -697,7 +765,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_alone), cmocka_unit_test(stored_scores_again), cmocka_unit_test(verdict_is_the_labels),
         cmocka_unit_test(in_steps), cmocka_unit_test(in_steps_early), cmocka_unit_test(as_json),
-        cmocka_unit_test(ranks), cmocka_unit_test(files_resume), cmocka_unit_test(refuses),
+        cmocka_unit_test(ranks), cmocka_unit_test(files_resume),
+        cmocka_unit_test(one_order_is_either), cmocka_unit_test(refuses),
         cmocka_unit_test(proofs_are_scored_by_definition),
         cmocka_unit_test(proofs_resume), cmocka_unit_test(bad_rows_are_named), cmocka_unit_test(losses_have_gradients),
         cmocka_unit_test(two_threads_share_one), cmocka_unit_test(no_memory),

@@ -136,7 +136,7 @@ static gram_reasoned reason(struct judge *j, const gram_pair *p)
     gram_reasoned v;
     size_t bad;
 
-    CHECK_OK(gr_reason_pairs(&j->r, p, 1, &v, &bad, &check_err));
+    CHECK_OK(gr_reason_pairs(&j->r, p, NULL, 1, &v, &bad, &check_err));
     assert_int_equal(bad, 1);
     return v;
 }
@@ -297,7 +297,7 @@ static void early_stop(void **state)
     j.script.z[0][1] = 4;
     j.script.z[1][0] = -4;
     j.script.z[1][1] = 4;
-    CHECK_OK(gr_reason_pairs(&j.r, two, 2, v, &bad, &check_err));
+    CHECK_OK(gr_reason_pairs(&j.r, two, NULL, 2, v, &bad, &check_err));
     assert_int_equal(v[0].n, 2);
     assert_true(v[0].early);
     assert_int_equal(v[1].n, 8);
@@ -333,6 +333,65 @@ static void one_vote_and_single_order(void **state)
     judge_close(&j);
 }
 
+/* The numbers 0 to 7 by the seed that a run of eight gave them, as text; b first in brackets. */
+static void expect_numbers(struct judge *j, const gram_reasoned *all, bool turned, const char *want)
+{
+    gram_reasoned v, back;
+    char got[64] = "";
+    const char *why;
+    json_t *o = json_object();
+    size_t bad;
+
+    CHECK_OK(gr_reason_pairs(&j->r, &right_first, &turned, 1, &v, &bad, &check_err));
+    for (size_t i = 0; i < v.n; i++)
+        for (size_t k = 0; k < all->n; k++)
+            if (v.rationale[i].seed == all->rationale[k].seed)
+                snprintf(got + strlen(got), sizeof got - strlen(got), v.rationale[i].swapped ? "(%zu)" : "%zu", k);
+    assert_string_equal(got, want);
+    assert_true(gr_reasoned_put(o, &v, 0));             /* a line brings them back in the same order */
+    assert_int_equal(gr_reasoned_get(o, &back, &why), GRAM_OK);
+    assert_int_equal(back.n, v.n);
+    for (size_t i = 0; i < v.n; i++)
+        assert_true(back.rationale[i].p == v.rationale[i].p && back.rationale[i].swapped == v.rationale[i].swapped);
+    assert_true(back.verdict.preference == v.verdict.preference);
+    json_decref(o);
+    gram_reasoned_clear(&back);
+    gram_reasoned_clear(&v);
+}
+
+/* Of a pair that is turned an odd number of votes has one more with b first, and they are some of those that it has in
+ * any run. */
+static void turned_pairs(void **state)
+{
+    static const struct { size_t votes, early; const char *want[2]; } run[] = {
+        { 1, 0, { "0", "(1)" } }, { 2, 0, { "0(1)", "0(1)" } }, { 3, 0, { "0(1)2", "0(1)(3)" } },
+        { 4, 0, { "0(1)2(3)", "0(1)2(3)" } }, { 5, 0, { "0(1)2(3)4", "0(1)2(3)(5)" } },
+        { 6, 1, { "0", "(1)" } }, { 6, 3, { "0(1)2", "0(1)(3)" } }, { 3, 2, { "0(1)", "0(1)" } }
+    };
+    struct judge j;
+    gram_reasoned all;
+
+    (void)state;
+    judge_open(&j, NULL, 8);
+    for (size_t i = 0; i < 8; i++)                      /* all for a, so that --early ends */
+        j.script.z[0][i] = 9 + (double)i, j.script.z[1][i] = -9 - (double)i;
+    all = reason(&j, &right_first);
+    for (size_t k = 0; k < GR_COUNT(run); k++)
+        for (int turned = 0; turned < 2; turned++) {
+            j.r.opt.votes = run[k].votes;
+            j.r.opt.early = run[k].early;
+            expect_numbers(&j, &all, turned, run[k].want[turned]);
+        }
+    gram_reasoned_clear(&all);
+    j.r.opt = (gram_rationale_options){ .votes = 3, .max_tokens = 9, .sure = 0.9, .single_order = true };
+    CHECK_OK(gr_reason_pairs(&j.r, &right_first, &(bool){ true }, 1, &all, &(size_t){ 0 }, &check_err));
+    assert_true(all.n == 3 && all.rationale[0].swapped && all.rationale[1].swapped && all.rationale[2].swapped);
+    assert_true(isnan(all.verdict.p_forward) && all.verdict.p_swapped == all.verdict.preference);
+    expect_numbers(&j, &all, true, "(0)(1)(2)");
+    gram_reasoned_clear(&all);
+    judge_close(&j);
+}
+
 static void equal_answers_are_a_tie(void **state)
 {
     const gram_pair same = { { &question, 1, NULL }, "right", "right", NULL, NULL };
@@ -362,7 +421,7 @@ static void seeds_in_any_company(void **state)
 
     judge_open(&j, NULL, 6);
     alone = reason(&j, &right_first);
-    CHECK_OK(gr_reason_pairs(&j.r, both, 2, v, &bad, &check_err));
+    CHECK_OK(gr_reason_pairs(&j.r, both, NULL, 2, v, &bad, &check_err));
     for (size_t i = 0; i < 6; i++) {
         assert_true(alone.rationale[i].seed == v[1].rationale[i].seed);
         assert_true(alone.rationale[i].seed != v[0].rationale[i].seed);
@@ -429,7 +488,7 @@ static void too_long_is_forced(void **state)
     gram_reasoned_clear(&v);
     j.r.context = 60;
     size_t bad;
-    assert_int_equal(gr_reason_pairs(&j.r, &right_first, 1, &v, &bad, &check_err), GRAM_ELIMIT);
+    assert_int_equal(gr_reason_pairs(&j.r, &right_first, NULL, 1, &v, &bad, &check_err), GRAM_ELIMIT);
     assert_int_equal(bad, 0);
     judge_close(&j);
 }
@@ -735,8 +794,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_is_read_as_one), cmocka_unit_test(foreign_marks_stay_text),
         cmocka_unit_test(labels_must_be_one_token), cmocka_unit_test(votes_are_counted), cmocka_unit_test(early_stop),
-        cmocka_unit_test(one_vote_and_single_order), cmocka_unit_test(equal_answers_are_a_tie),
-        cmocka_unit_test(seeds_in_any_company), cmocka_unit_test(stored_text_scores_the_same),
+        cmocka_unit_test(one_vote_and_single_order), cmocka_unit_test(turned_pairs),
+        cmocka_unit_test(equal_answers_are_a_tie), cmocka_unit_test(seeds_in_any_company), cmocka_unit_test(stored_text_scores_the_same),
         cmocka_unit_test(too_long_is_forced), cmocka_unit_test(json_and_back), cmocka_unit_test(own_formats),
         cmocka_unit_test(last_tags_count), cmocka_unit_test(conclusions), cmocka_unit_test(seats),
         cmocka_unit_test(written_out), cmocka_unit_test(prove_prompts),
