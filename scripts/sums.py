@@ -1,22 +1,23 @@
 """sums.py - a task on which reasons help by construction: which of two answers is a sum that ends in the larger digit.
 
     python3 scripts/sums.py data DIR [--size SIZE] [--seed N]
-    python3 scripts/sums.py base DIR [--size SIZE]
+    python3 scripts/sums.py base DIR [--size SIZE] [--new]
     python3 scripts/sums.py table RUN...
 
 A judge that answers at once has to add up both answers and drop the tens in one step; one that writes may add a number
 at a time. (Which sum is larger is no such task: it is linear in the numbers, and a small model learns it in one step.)
 `data` writes rows with reasons (human.jsonl), labelled pairs without (labelled.jsonl), pairs for the rounds
 (unlabelled.jsonl; their labels are there to be counted by, and no stage looks at them), a test set (test.jsonl) without
-a question in common, and the prompts. `base` writes a small model of random weights with a vocabulary of its own
-(DIR/random) and rows that teach it to add (DIR/rows.jsonl): both sums, step by step, and which ends in more. No row
-says which response is better, and no label is learnt. The same size and seed give the same bytes; where DIR is whole
+a question in common, and the prompts. `base` writes rows that teach a model to add (DIR/rows.jsonl): both sums, step by
+step, and which ends in more. No row says which response is better, and no label is learnt. With --new it also writes a
+small model of random weights with a vocabulary of its own (DIR/random). The same size and seed give the same bytes; where DIR is whole
 nothing is done, and where it was made otherwise that is an error. `table` prints what runs of run_sums.sh, one a seed,
 came to."""
 import argparse, array, json, math, pathlib, random, shutil, statistics, struct, sys
 
 SIZES = {   # numbers to a sum, the largest of them; rows of each file
     "full": dict(terms=3, largest=49, human=400, labelled=400, unlabelled=800, test=400, base=0),
+    "middle": dict(terms=2, largest=49, human=100, labelled=100, unlabelled=160, test=100, base=1200),
     "small": dict(terms=3, largest=9, human=200, labelled=200, unlabelled=400, test=150, base=4000),
     "trial": dict(terms=2, largest=9, human=8, labelled=8, unlabelled=16, test=8, base=16),
 }
@@ -176,18 +177,22 @@ def data(args):
             (out / name).write_text(prompt)
     make(pathlib.Path(args.dir), {**size, "seed": args.seed}, fill)
 
+def new_model(out):
+    words = tokenizer()
+    vocabulary = len(words["model"]["vocab"])
+    out.mkdir()
+    (out / "tokenizer.json").write_text(json.dumps(words))
+    (out / "tokenizer_config.json").write_text(json.dumps({
+        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": SPECIAL[1], "eos_token": SPECIAL[2],
+        "chat_template": TEMPLATE}))
+    (out / "config.json").write_text(json.dumps(config(vocabulary), indent=1))
+    write_weights(out / "model.safetensors", vocabulary)
+
 def base(args):
     size = SIZES[args.size]
     def fill(out):
-        words, model = tokenizer(), out / "random"
-        vocabulary = len(words["model"]["vocab"])
-        model.mkdir()
-        (model / "tokenizer.json").write_text(json.dumps(words))
-        (model / "tokenizer_config.json").write_text(json.dumps({
-            "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": SPECIAL[1], "eos_token": SPECIAL[2],
-            "chat_template": TEMPLATE}))
-        (model / "config.json").write_text(json.dumps(config(vocabulary), indent=1))
-        write_weights(model / "model.safetensors", vocabulary)
+        if args.new:
+            new_model(out / "random")
         (out / "rows.jsonl").write_text(rows("base", size["base"], random.Random("sums base rows"), set(), size))
         (out / "prompt.txt").write_text(BASE_PROMPT)
     make(pathlib.Path(args.dir), size, fill)
@@ -243,13 +248,15 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     sub = p.add_subparsers(required=True)
     for name, run, help_text in [("data", data, "rows and prompts of one seed"),
-                                 ("base", base, "a model to begin with")]:
+                                 ("base", base, "what teaches a model to add")]:
         d = sub.add_parser(name, help=help_text)
         d.add_argument("dir")
         d.add_argument("--size", choices=SIZES, default="full")
         d.set_defaults(run_it=run)
         if run is data:
             d.add_argument("--seed", type=int, default=0)
+        else:
+            d.add_argument("--new", action="store_true", help="and the model")
     t = sub.add_parser("table", help="what runs came to")
     t.add_argument("run", nargs="+")
     t.set_defaults(run_it=table)
