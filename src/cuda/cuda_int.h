@@ -70,7 +70,7 @@ struct gr_cuda {
     struct gr_blas blas;
     struct gr_nccl nccl;
     struct gr_cuda_pins *pins;          /* the algorithms of its products */
-    unsigned hopper_blocks;             /* of products by op/gemm90.cu; 0: by cublasLt alone */
+    unsigned hopper_blocks;             /* of products by op/gemm90.cu; 0: wgmma is not asked for */
     float *ones;                        /* [n_ones], on the device */
     size_t n_ones;
 };

@@ -149,6 +149,11 @@ struct CUstream_st *gr_cuda_stream(const gr_lane *lane)
     return of(lane)->stream;
 }
 
+bool gr_cuda_hopper(const gr_lane *lane)
+{
+    return of(lane)->hopper_blocks > 0;
+}
+
 const void *gr_cuda_list(gr_lane *lane, const void *list, size_t bytes)
 {
     void *there = gr_lane_bytes(lane, bytes);

@@ -1,5 +1,6 @@
 /* attn.cu - a pass of attention on a GPU (attn.h): its lists, which the host makes of runs and spans, and which kernels
- * have it. bfloat16 rows of a width that tensor cores take go to attn_mma*.cu, all others to attn_simt*.cu. */
+ * have it. bfloat16 rows of a width that tensor cores take go to attn_mma*.cu, all others to attn_simt*.cu; forward, a
+ * Hopper's go to attn90.cu where that is asked for. */
 #include <stdlib.h>
 #include "op/attn_gpu.cuh"
 
@@ -197,6 +198,11 @@ static void either(const struct attn_launch *l, launch_fn *mma, launch_fn *simt)
         gr_cuda_refuse(l->lane, "attention: heads of more than 256 numbers are not for a GPU yet");
 }
 
+static bool tensor_fwd(const struct attn_launch *l)
+{
+    return (gr_cuda_hopper(l->lane) && attn90_fwd(l)) || attn_mma_fwd(l);
+}
+
 /* As many tasks at once as there is room for what their blocks leave. */
 enum { PART_BYTES = 128 << 20 };
 
@@ -212,7 +218,7 @@ static void fwd_by_spans(const struct attn_launch *of, struct gpu_attn *g, size_
     g->part = (float *)gr_lane_bytes(l.lane, some * each);
     for (uint32_t at = 0; at < of->tasks && !l.lane->rc; at += l.tasks, g->first += l.tasks) {
         l.tasks = (uint32_t)gr_min(some, of->tasks - at);
-        either(&l, attn_mma_fwd, attn_simt_fwd);
+        either(&l, tensor_fwd, attn_simt_fwd);
         GPU_RUN(l.lane, attn_join, dim3(l.tasks, gpu_blocks(l.rows, DELTA_WARPS)), dim3(DELTA_WARPS * 32), 0, *g);
     }
     gr_lane_give_back(l.lane, mark);
@@ -231,7 +237,7 @@ void gr_attn_fwd_cuda(gr_lane *lane, const gr_attn_pass *a, size_t first, size_t
     if (positions > ATTN_SPAN)
         fwd_by_spans(&l, &g, positions);
     else
-        either(&l, attn_mma_fwd, attn_simt_fwd);
+        either(&l, tensor_fwd, attn_simt_fwd);
 }
 
 void gr_attn_dq_cuda(gr_lane *lane, const gr_attn_pass *a, size_t first, size_t n)

@@ -82,6 +82,14 @@ GPU_FN uint32_t attn_first(const struct gpu_attn &a, uint32_t pos)
     return a.window && pos >= a.window ? pos - a.window + 1 : 0;
 }
 
+/* What a block that has `rows` rows of the run from m0 on walks. */
+GPU_FN struct attn_range attn_walk(const struct gpu_attn &a, const struct attn_run &run, uint32_t m0, uint32_t rows)
+{
+    const uint32_t end = (m0 + rows - 1) / a.G;
+
+    return attn_share(a, attn_first(a, run.pos0 + m0 / a.G), run.pos0 + (end < run.n ? end : run.n - 1));
+}
+
 GPU_FN bool attn_sees(const struct gpu_attn &a, uint32_t pos, uint32_t key)
 {
     return key <= pos && (!a.window || key + a.window > pos);
@@ -104,6 +112,7 @@ GPU_FN float attn_slope(const struct gpu_attn &a, float score)
 
 /* Kernels by their width; false: there is none for this shape or type. grid.x is the tasks'. */
 struct attn_launch { gr_lane *lane; const struct gpu_attn *a; uint32_t tasks, rows; };   /* rows: of the longest run */
+bool attn90_fwd(const struct attn_launch *l);
 bool attn_mma_fwd(const struct attn_launch *l);
 bool attn_mma_dq(const struct attn_launch *l);
 bool attn_mma_dkv(const struct attn_launch *l);

@@ -9,9 +9,11 @@
 
 #define WIDE(D) (((D) + 63) / 64 * 64)
 
-template <int D> GPU_FN unsigned char *attn_piece(unsigned char *tile, int row, int p)     /* p: of 8 numbers */
+/* p: of 8 numbers. SLAB rows: a tile of so many that lies as slabs of 64 columns, for wgmma (gpu90.cuh). */
+template <int D, int SLAB = 0> GPU_FN unsigned char *attn_piece(unsigned char *tile, int row, int p)
 {
-    return tile + row * WIDE(D) * 2 + (p ^ (row & 7)) * 16;
+    return SLAB ? tile + (p / 8 * SLAB + row) * 128 + (p % 8 ^ (row & 7)) * 16 :
+           tile + row * WIDE(D) * 2 + (p ^ (row & 7)) * 16;
 }
 
 template <int N> GPU_FN void attn_clear(float (*x)[4])
@@ -60,32 +62,32 @@ template <int D, int N, int PART> GPU_FN void attn_times_cols(float (*out)[4], c
 }
 
 /* Rows m .. of the run's pairs (query, head) to a tile: q, or the slope of o. */
-template <int D, int N, int THREADS> GPU_FN void attn_load_rows(unsigned char *tile, const struct gpu_attn &a,
-                                                                const gr_mat &x, const struct attn_run &run,
-                                                                uint32_t head, uint32_t m)
+template <int D, int N, int THREADS, int SLAB = 0>
+GPU_FN void attn_load_rows(unsigned char *tile, const struct gpu_attn &a, const gr_mat &x, const struct attn_run &run,
+                           uint32_t head, uint32_t m)
 {
     for (int i = (int)threadIdx.x; i < N * D / 8; i += THREADS) {
         uint32_t r = (uint32_t)i / (D / 8), p = (uint32_t)i % (D / 8), query = (m + r) / a.G;
         bool there = query < run.n;
         size_t col = ((size_t)head * a.G + (m + r) % a.G) * D + p * 8;
-        gpu_copy16(attn_piece<D>(tile, (int)r, (int)p),
-                   (const bf16 *)x.p + (there ? (run.row + query) * x.ld + col : 0), there);
+        unsigned char *to = attn_piece<D, SLAB>(tile, (int)r, (int)p);
+        gpu_copy16(to, (const bf16 *)x.p + (there ? (run.row + query) * x.ld + col : 0), there);
     }
 }
 
 /* Keys and values of positions [at, at + N), those within [first, last]; zeros for the others. */
-template <int D, int N, int THREADS> GPU_FN void attn_load_keys(unsigned char *k, unsigned char *v,
-                                                                const struct gpu_attn &a, const struct attn_run &run,
-                                                                uint32_t head, uint32_t at, uint32_t first,
-                                                                uint32_t last)
+template <int D, int N, int THREADS, int SLAB = 0>
+GPU_FN void attn_load_keys(unsigned char *k, unsigned char *v, const struct gpu_attn &a, const struct attn_run &run,
+                           uint32_t head, uint32_t at, uint32_t first, uint32_t last)
 {
     for (int i = (int)threadIdx.x; i < N * D / 8; i += THREADS) {
         uint32_t r = (uint32_t)i / (D / 8), p = (uint32_t)i % (D / 8);
         bool there = at + r >= first && at + r <= last;
         uint64_t entry = there ? a.key[run.keys + at + r] : 0;
         const bf16 *nowhere = (const bf16 *)a.q.p;
-        gpu_copy16(attn_piece<D>(k, (int)r, (int)p), there ? attn_key<bf16>(a, entry, head) + p * 8 : nowhere, there);
-        gpu_copy16(attn_piece<D>(v, (int)r, (int)p), there ? attn_value<bf16>(a, entry, head) + p * 8 : nowhere, there);
+        unsigned char *to_k = attn_piece<D, SLAB>(k, (int)r, (int)p), *to_v = attn_piece<D, SLAB>(v, (int)r, (int)p);
+        gpu_copy16(to_k, there ? attn_key<bf16>(a, entry, head) + p * 8 : nowhere, there);
+        gpu_copy16(to_v, there ? attn_value<bf16>(a, entry, head) + p * 8 : nowhere, there);
     }
 }
 

@@ -43,8 +43,8 @@ GPU_FN void multiply(float *d, struct ring *r, int half, bool first, int steps)
         gpu_wgmma_fence();
 #pragma unroll
         for (int i = 0; i < BK; i += 16)
-            gpu_wgmma(d, gpu_tile(r->x + r->stage * X_BYTES + half * 64 * 128, i),
-                      gpu_tile(r->w + r->stage * W_BYTES, i), k > 0 || i > 0);
+            gpu_wgmma<BN>(d, gpu_tile(r->x + r->stage * X_BYTES + half * 64 * 128, i),
+                          gpu_tile(r->w + r->stage * W_BYTES, i), k > 0 || i > 0);
         gpu_wgmma_commit();
         if (k > 0) {
             gpu_wgmma_wait<1>();                                /* the step before is done */
@@ -54,6 +54,7 @@ GPU_FN void multiply(float *d, struct ring *r, int half, bool first, int steps)
         last = r->stage;
     }
     gpu_wgmma_wait<0>();
+    gpu_wgmma_hold<BN / 2>(d);
     if (first)
         gpu_bar_arrive(&r->empty[last]);
 }

@@ -80,7 +80,8 @@ template <int N> GPU_FN void gpu_copy_wait(void) { asm volatile("cp.async.wait_g
 GPU_FN float gpu_f32(bf16 h) { return emu_bf(h); }
 GPU_FN uint32_t gpu_pack(float lo, float hi) { return emu_to_bf(lo) | (uint32_t)emu_to_bf(hi) << 16; }
 GPU_FN float gpu_exp2(float x) { return exp2f(x); }
-GPU_FN float gpu_fma(float a, float b, float c) { return a * b + c; }   /* fmaf() would be a call */
+/* One rounding, but for what lies within 2^-53 of the middle between two numbers; fmaf() would be a call. */
+GPU_FN float gpu_fma(float a, float b, float c) { return (float)((double)a * (double)b + (double)c); }
 GPU_FN float gpu_bits_f32(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
 GPU_FN uint32_t gpu_f32_bits(float x) { uint32_t u; memcpy(&u, &x, sizeof u); return u; }
 #define gpu_mma(d_, a_, b_) do { emu_mma_slot s_ = { (d_), (a_), (b_) }; emu_meet(__LINE__, &s_, emu_mma); } while (0)

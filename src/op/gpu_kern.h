@@ -31,6 +31,8 @@ const void *gr_cuda_list(gr_lane *lane, const void *list, size_t bytes);
 /* Memory of the device, aligned to 16 bytes, whose bytes are at `to` in the host's memory after gr_device_wait() or
  * _sync(). NULL as above. */
 void *gr_cuda_result(gr_lane *lane, void *to, size_t bytes);
+/* Whether this is a Hopper whose own products, by wgmma, are asked for: the same for all of its life. */
+bool gr_cuda_hopper(const gr_lane *lane);
 /* After a launch: a failure of it is noted in the lane with the name of the kernel. */
 void gr_cuda_launched(gr_lane *lane, const char *kernel);
 /* Notes that the kernels do not know such a shape or type: GRAM_EUNSUPPORTED with this sentence. */

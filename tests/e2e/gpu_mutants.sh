@@ -91,6 +91,33 @@ mutant a-stage-multiplied-before-it-came any gemm90 gemm90.cu 'gpu_bar_wait(&r->
 mutant sums-read-before-they-are-made any gemm90 gemm90.cu 'gpu_wgmma_wait<0>();' '' products_of_a_hopper
 mutant a-stage-given-back-too-early any gemm90 gemm90.cu 'gpu_wgmma_wait<1>();' '' products_of_a_hopper
 mutant products-without-a-fence any gemm90 gemm90.cu 'gpu_wgmma_fence();' '' products_of_a_hopper
+mutant a-tile-that-nobody-sees-moves-bits any attn_mma attn_soft.cuh 'gpu_exp2(*top * unit - shift)' \
+    'gpu_exp2(gpu_fma(*top, unit, -shift))' attention_in_bfloat16
+# Of attention by products of four warps: its waits, fences, barrier, masks and bounds.
+four() { mutant "$1" any attn90 "$2" "$3" "$4" attention_of_a_hopper; }
+four keys-of-four-warps-used-before-they-came attn90.cu 'gpu_copy_wait<0>();' ''
+four keys-that-wgmma-does-not-see-yet attn90.cu 'gpu_proxy_fence();' ''
+four a-fence-before-what-it-is-for attn90.cu 'gpu_copy_wait<0>();
+        gpu_proxy_fence();' 'gpu_proxy_fence();
+        gpu_copy_wait<0>();'
+four keys-of-four-warps-used-before-all-are-there attn90.cu '__syncthreads();                        /* this' '/* this'
+four a-tile-of-keys-that-is-brought-where-one-is-read attn90.cu 'other = TILE - at' 'other = at'
+four scores-without-a-fence attn90.cu 'gpu_wgmma_fence();                          /* of scores' '/* of scores'
+four scores-read-before-they-are-made attn90.cu 'gpu_wgmma_wait<0>();                        /* scores' '/* scores'
+four scores-that-are-not-committed attn90.cu 'gpu_wgmma_commit();' ''
+four values-added-without-a-fence attn90.cu 'gpu_wgmma_fence();                          /* of sums' '/* of sums'
+four values-read-before-they-are-added attn90.cu 'gpu_wgmma_wait<0>();                        /* sums' '/* sums'
+four slabs-of-values-too-near attn90.cu 'gpu_tile_across(v, n * 16, BN)' 'gpu_tile_across(v, n * 16, BN / 2)'
+four rows-of-the-other-warpgroup attn90.cu 'threadIdx.x / FOUR * ROWS * 128' '0'
+four a-tile-too-few-for-a-warpgroup attn90.cu 'b * BN > end' '(b + 1) * BN > end'
+four a-tile-too-few-at-the-end attn90.cu 'b <= last / BN; b++) {
+        const uint32_t at' 'b < last / BN; b++) {
+        const uint32_t at'
+four four-warps-see-the-next-key attn_gpu.cuh 'key <= pos &&' 'key <= pos + 1 &&'
+four a-window-of-four-warps-one-wider attn_gpu.cuh 'key + a.window > pos' 'key + a.window >= pos'
+four four-warps-with-more-shared-memory-than-asked-for attn90.cu \
+    'GPU_SHARED_MOST(kernel, shared, GPU_SHARED_90);' ''
+mutant a-tile-of-four-warps-too-little asan attn90 attn90.cu '4 * BN) * D * 2' '3 * BN) * D * 2' attention_of_a_hopper
 mutant sums-of-rows-out-of-order any rows rows.cu 'x->n < y->n ? -1 : x->n > y->n' 'x->n > y->n ? -1 : x->n < y->n' \
     rows_are_added_in_order
 mutant a-block-of-keys-overwritten-in-another-order any attn_simt attn_simt.cu \

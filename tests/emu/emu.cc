@@ -153,6 +153,7 @@ void emu_barrier(int id, unsigned threads, int line)
         emu_wait_for(EMU_AT_BARRIER, id, line);
     else {
         b->come = 0;
+        g.barriers++;
         for (unsigned i = 0; i < g.threads; i++)
             if (g.t[i].state == EMU_AT_BARRIER && g.t[i].wait == id)
                 g.t[i].state = EMU_READY;
@@ -258,6 +259,10 @@ static void run_block(dim3 block, unsigned n, size_t shared)
     if (room)
         memset(room, 0xff, shared);
     g.shared = (unsigned char *)room;
+    g.shared_bytes = shared;
+    g.written.assign(shared / 16 + 1, emu_written{ 0, 0 });
+    memset(g.fences, 0, sizeof g.fences);
+    g.barriers = 0;
     g.done = 0;
     for (unsigned i = 0; i < n; i++) {
         emu_thread *t = &g.t[i];

@@ -10,8 +10,9 @@
  *   - lanes that meet at different instructions, barriers that a thread left out, and deadlocks end the run with their
  *     line, and so does a launch that one of the GPUs would refuse
  *
- * Not modelled: speed, occupancy, the rounding of tensor cores (sums of 16 products are made in float32 here), fences
- * between the generic and the asynchronous proxy, blocks that run beside each other. */
+ * Not modelled: speed, occupancy, the rounding of tensor cores (sums of 16 products are made in float32 here), blocks
+ * that run beside each other; of fences between the generic and the asynchronous proxy, those of what is stored by
+ * itself or loaded again by the copy engine: what cp.async wrote and wgmma reads must have one. */
 #ifndef TESTS_EMU_EMU_H
 #define TESTS_EMU_EMU_H
 
@@ -129,8 +130,10 @@ static inline void emu_aligned(const void *p, int line)
 
 /* ---- cp.async -------------------------------------------------------------------------------------- */
 
+void emu_wrote(const void *dst);                            /* to shared memory, as no proxy but the generic one sees */
 static inline void emu_do_copy(const emu_copy *c)
 {
+    emu_wrote(c->dst);
     for (int i = 0; i < 16; i++)
         ((volatile unsigned char *)c->dst)[i] = i < c->bytes ? ((const volatile unsigned char *)c->src)[i] : 0;
 }

@@ -15,7 +15,9 @@ void emu_bar_wait(uint64_t *b, int parity, int line);
 void emu_tma(void *shared, const CUtensorMap *map, int x, int y, uint64_t *b, int line);
 void emu_meet4(int line, void *slot, void (*fn)(void *const *slot));    /* the four warps of a warpgroup */
 void emu_wgmma_fence(int line);
-void emu_wgmma(float *d, uint64_t a, uint64_t b, int add, int line);    /* d NULL: commits */
+/* Of 64 x n: a NULL: both in shared memory; else b's K is its rows. d NULL: commits. */
+void emu_wgmma(int n, float *d, const uint32_t *a, uint64_t at_a, uint64_t at_b, int add, int line);
+void emu_proxy_fence(void);
 void emu_wgmma_wait(int may_run, int line);
 
 #endif

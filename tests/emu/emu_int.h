@@ -4,6 +4,7 @@
 #define TESTS_EMU_EMU_INT_H
 
 #include <deque>
+#include <vector>
 #include "emu/emu.h"
 #include "emu/emu90.h"
 #include "emu/emu_opt.h"
@@ -37,7 +38,9 @@ static inline void show(void) {}
 enum { EMU_MAX_THREADS = 1024, EMU_BARRIERS = 16, EMU_FOUR = 128 };
 enum { EMU_READY, EMU_AT_BARRIER, EMU_AT_WARP, EMU_AT_BAR, EMU_DONE };
 
-struct emu_product { float *d[EMU_FOUR]; uint64_t a, b; int add; bool commit; };
+struct emu_product { float *d[EMU_FOUR]; const uint32_t *in[EMU_FOUR]; uint64_t a, b; int n, add, line; bool commit; };
+/* Of 16 bytes of shared memory: the thread, from 1 on, whose cp.async wrote them last, and its fences before that. */
+struct emu_written { unsigned by, fences; };
 struct emu_box { unsigned char *to; CUtensorMap map; int x, y; uint64_t *bar; };
 
 /* The block that runs. */
@@ -47,6 +50,10 @@ struct emu_state {
     emu_thread *t;                              /* [EMU_MAX_THREADS], kept from launch to launch */
     const std::function<void()> *body;
     unsigned char *shared;
+    size_t shared_bytes;
+    std::vector<emu_written> written;
+    unsigned barriers;                          /* that the block has passed */
+    struct { unsigned n, at; } fences[EMU_MAX_THREADS];     /* of the proxy: how many, the last after which barrier */
     void *main_sp, *main_stack, *main_fake, *main_tsan;
     size_t main_bytes;
     uint64_t random;

@@ -24,13 +24,15 @@ static void copy_box(const emu_box *c)
     bar *b = (bar *)c->bar;
 
     for (int r = 0; r < c->map.box_rows; r++)
-        for (int p = 0; p < 8; p++)
+        for (int p = 0; p < 8; p++) {
+            g.written[(size_t)(c->to - g.shared + r * 128) / 16 + (size_t)p].by = 0;
             for (int i = 0; i < 8; i++) {
                 int row = c->y + r, col = c->x + p * 8 + i;
                 bool in = row < c->map.rows && col < c->map.cols;
                 ((uint16_t *)(c->to + r * 128 + ((p ^ (r & 7)) * 16)))[i] =
                     in ? c->map.p[(size_t)row * (size_t)c->map.ld + (size_t)col] : 0;
             }
+        }
     if (b->bytes < (unsigned)c->map.box_rows * 128)
         emu_fail("a copy brings more than its barrier expects", 0);
     b->bytes -= (unsigned)c->map.box_rows * 128;
@@ -100,59 +102,102 @@ void emu_tma(void *to, const CUtensorMap *map, int x, int y, uint64_t *b, int li
             g.t[i].state = EMU_READY;
 }
 
-static float shared_bf(uint32_t at)
+/* ---- Products of four warps ------------------------------------------------------------------------ */
+
+void emu_wrote(const void *dst)
+{
+    size_t at = (size_t)((const unsigned char *)dst - g.shared);
+
+    if (at < g.shared_bytes)
+        g.written[at / 16] = emu_written{ emu_me->at + 1, g.fences[emu_me->at].n };
+}
+
+void emu_proxy_fence(void)
+{
+    g.fences[emu_me->at].n++;
+    g.fences[emu_me->at].at = g.barriers;
+}
+
+/* cp.async, its wait, a fence of the proxy by the thread that it is of, a barrier, wgmma: in this order. */
+static void check_seen(const emu_written *w, const emu_product *p)
+{
+    if (!w->by)
+        return;
+    if (g.fences[w->by - 1].n == w->fences)
+        emu_fail("a product reads what cp.async wrote, without a fence of the proxy after the wait", p->line);
+    if (g.fences[w->by - 1].n == w->fences + 1 && g.fences[w->by - 1].at == g.barriers)
+        emu_fail("a product reads what another thread's cp.async wrote, without a barrier after its fence", p->line);
+}
+
+static float shared_bf(uint32_t at, const emu_product *p)
 {
     at ^= (at >> 7 & 7) << 4;
+    if (at + 2 > g.shared_bytes)
+        emu_fail("a product reads past the end of shared memory", p->line);
+    check_seen(&g.written[at / 16], p);
     return emu_bf(*(const uint16_t *)(g.shared + at));
 }
+
+enum { EMU_SLAB = 64 };                         /* columns of a swizzled tile */
 
 static void multiply(const emu_product *p)
 {
     static float A[16][64], B[16][256], C[64][256];
     uint32_t a = (uint32_t)(p->a & 0x3fff) << 4, b = (uint32_t)(p->b & 0x3fff) << 4;
     uint32_t astep = (uint32_t)(p->a >> 32 & 0x3fff) << 4, bstep = (uint32_t)(p->b >> 32 & 0x3fff) << 4;
+    uint32_t bslab = (uint32_t)(p->b >> 16 & 0x3fff) << 4, N = (uint32_t)p->n;
 
-    if (p->a >> 62 != 1 || p->b >> 62 != 1)
-        emu_fail("a tile that is not swizzled by 128 bytes", 0);
     emu_count.wgmma++;
     for (uint32_t k = 0; k < 16; k++) {
-        for (uint32_t m = 0; m < 64; m++)
-            A[k][m] = shared_bf(a + m / 8 * astep + m % 8 * 128 + k * 2);
-        for (uint32_t n = 0; n < 256; n++)
-            B[k][n] = shared_bf(b + n / 8 * bstep + n % 8 * 128 + k * 2);
+        for (uint32_t m = 0; m < 64 && !p->in[0]; m++)
+            A[k][m] = shared_bf(a + m / 8 * astep + m % 8 * 128 + k * 2, p);
+        for (uint32_t n = 0; n < N; n++)
+            B[k][n] = shared_bf(p->in[0] ? b + n / EMU_SLAB * bslab + k / 8 * bstep + k % 8 * 128 + n % EMU_SLAB * 2 :
+                                b + n / 8 * bstep + n % 8 * 128 + k * 2, p);
     }
+    for (int t = 0; t < EMU_FOUR && p->in[0]; t++)
+        for (int i = 0; i < 8; i++)
+            A[t % 4 * 2 + i % 2 + i / 4 * 8][t / 32 * 16 + t % 32 / 4 + i / 2 % 2 * 8] =
+                emu_bf((uint16_t)(p->in[t][i / 2] >> i % 2 * 16));
     memset(C, 0, sizeof C);
     for (int k = 0; k < 16; k++)
         for (int m = 0; m < 64; m++)
-            for (int n = 0; n < 256; n++)
-                C[m][n] += A[k][m] * B[k][n];
+            for (uint32_t n = 0; n < N; n += EMU_SLAB)
+                for (uint32_t i = 0; i < EMU_SLAB; i++)
+                    C[m][n + i] += A[k][m] * B[k][n + i];
     for (int t = 0; t < EMU_FOUR; t++)
-        for (int i = 0; i < 128; i++) {
+        for (int i = 0; i < (int)N / 2; i++) {
             float x = C[t / 32 * 16 + t % 32 / 4 + i / 2 % 2 * 8][i / 4 * 8 + t % 4 * 2 + i % 2];
             p->d[t][i] = p->add ? p->d[t][i] + x : x;
         }
 }
 
-struct product_slot { float *d; uint64_t a, b; int add; };
+static void check(const emu_product *p)
+{
+    if (p->commit)
+        return;
+    if (p->b >> 62 != 1 || (!p->in[0] && p->a >> 62 != 1))
+        emu_fail("a tile that is not swizzled by 128 bytes", p->line);
+    if (p->n % EMU_SLAB || p->n > 256)
+        emu_fail("a product of a width that the emulator does not know", p->line);
+    if (!g.four[emu_me->at / EMU_FOUR].fenced)
+        emu_fail("a product of four warps without a fence between it and what used its registers", p->line);
+}
+
 static void begin(void *const *slot)
 {
-    const product_slot *s = (const product_slot *)slot[0];
+    emu_product p = *(const emu_product *)slot[0];
     auto *four = &g.four[emu_me->at / EMU_FOUR];
-    emu_product p;
 
     hide();
-    p.commit = !s->d;
-    p.a = s->a;
-    p.b = s->b;
-    p.add = s->add;
     for (int i = 0; i < EMU_FOUR; i++) {
-        const product_slot *t = (const product_slot *)slot[i];
-        if (t->a != p.a || t->b != p.b || t->add != p.add)
-            emu_fail("threads of a warpgroup say different things", 0);
-        p.d[i] = t->d;
+        const emu_product *t = (const emu_product *)slot[i];
+        if (t->a != p.a || t->b != p.b || t->add != p.add || t->n != p.n)
+            emu_fail("threads of a warpgroup say different things", p.line);
+        p.d[i] = t->d[0];
+        p.in[i] = t->in[0];
     }
-    if (!p.commit && !four->fenced)
-        emu_fail("a product of four warps without a fence between it and what used its registers", four->line);
+    check(&p);
     if (p.commit)
         four->fenced = false;
     if (emu_opt.lazy)
@@ -173,10 +218,19 @@ void emu_wgmma_fence(int line)
     emu_meet4(line, NULL, fence);
 }
 
-void emu_wgmma(float *d, uint64_t a, uint64_t b, int add, int line)
+void emu_wgmma(int n, float *d, const uint32_t *a, uint64_t at_a, uint64_t at_b, int add, int line)
 {
-    product_slot s = { d, a, b, add };
-    emu_meet4(line, &s, begin);
+    emu_product p = {};
+
+    p.d[0] = d;
+    p.in[0] = a;
+    p.a = at_a;
+    p.b = at_b;
+    p.n = n;
+    p.add = add;
+    p.line = line;
+    p.commit = !d;
+    emu_meet4(line, &p, begin);
 }
 
 static void finish(void *const *slot)

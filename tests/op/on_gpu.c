@@ -733,31 +733,53 @@ static bool is_there(void)
     return access(path, R_OK) == 0;
 }
 
+static gr_device *opened[2];                /* as it is, and with a Hopper's own products */
+
 static void close_gpu(void)
 {
-    gr_device_close(gpu);
+    for (size_t i = 0; i < GR_COUNT(opened); i++)
+        gr_device_close(opened[i]);
 }
 
-static const struct gr_kern *ready(bool as_half)
+/* An emulated GPU is a Hopper; a real one may be, and otherwise has what it has. */
+static gr_device *open_hopper(void)
 {
-    static bool asked;
+    gr_device *d;
 
-    if (!asked) {
-        gpu = is_there() ? gpu_open() : NULL;
-        if (gpu)
-            atexit(close_gpu);
+    setenv("GRAM_CUDA_WGMMA", "1", 1);
+    setenv("EMU_CAPABILITY", "90", 1);
+    d = gpu_open();
+    unsetenv("GRAM_CUDA_WGMMA");
+    unsetenv("EMU_CAPABILITY");
+    return d;
+}
+
+static const struct gr_kern *ready(bool as_half, bool hopper)
+{
+    static bool asked[2];
+
+    if (!asked[hopper]) {
+        opened[hopper] = is_there() ? hopper ? open_hopper() : gpu_open() : NULL;
+        if (opened[hopper] && !asked[!hopper])
+            atexit(close_gpu);                  /* after the library's own, which is called last */
     }
-    asked = true;
+    asked[hopper] = true;
+    gpu = opened[hopper];
     half = as_half;
     return gpu ? &table : NULL;
 }
 
 const struct gr_kern *on_gpu(void)
 {
-    return ready(false);
+    return ready(false, false);
 }
 
 const struct gr_kern *on_gpu_bf16(void)
 {
-    return ready(true);
+    return ready(true, false);
+}
+
+const struct gr_kern *on_hopper_bf16(void)
+{
+    return ready(true, true);
 }

@@ -13,6 +13,8 @@
 const struct gr_kern *on_gpu(void);
 /* The same with all matrices in bfloat16 there; what comes back is float32 again. */
 const struct gr_kern *on_gpu_bf16(void);
+/* And on one that multiplies by wgmma where that is written, if it is a Hopper. */
+const struct gr_kern *on_hopper_bf16(void);
 
 /* EACH_CPU, and then the GPU, where check_op is on_gpu(): an emulated one has no time for many seeds. */
 #define EACH_DEVICE \

@@ -386,33 +386,36 @@ static float *attend(const struct attn *a, float *lse, size_t each)
 
 /* A weight is rounded to bfloat16 and so is a sum of values, by half a BF16_EPSILON of it at most: of the largest value
  * at most, which the first query has. lse is float32: scores of D products near 1 each, times their scale. */
+static void attention_is_right(const struct shape *s, size_t shapes)
+{
+    for (size_t i = 0; i < shapes; i++) {
+        struct attn a = make(s + i, i + 1);
+        size_t rows = s[i].T * s[i].G;
+        float *lse = check_fenced(rows * 4), *lse2 = check_fenced(rows * 4), *o = attend(&a, lse, GR_ATTN_QUERIES);
+        float *cut = attend(&a, lse2, 9);
+        CHECK_CLOSE(o, a.o, a.nq, BF16_EPSILON * 1.05);
+        CHECK_CLOSE(lse, a.lse, rows, (16 + (double)s[i].D) * FLT_EPSILON);
+        assert_true(apart(o, a.o, a.nq) < 3e-3);            /* roundings by 2^-9 / sqrt(3), of weights and of o */
+        assert_memory_equal(cut, o, a.nq * 4);
+        assert_memory_equal(lse2, lse, rows * 4);           /* of float32: what o's rounding hides is here */
+    }
+}
+
 static void attention_in_bfloat16(void **state)
 {
     (void)state;
     gpu = on_gpu_bf16();
-    for (size_t i = 0; i < GR_COUNT(shape); i++) {
-        struct attn a = make(shape + i, i + 1);
-        float *lse = check_fenced(shape[i].T * shape[i].G * 4), *o = attend(&a, lse, GR_ATTN_QUERIES), *cut;
-        CHECK_CLOSE(o, a.o, a.nq, BF16_EPSILON * 1.05);
-        CHECK_CLOSE(lse, a.lse, shape[i].T * shape[i].G, (16 + (double)shape[i].D) * FLT_EPSILON);
-        assert_true(apart(o, a.o, a.nq) < 3e-3);            /* roundings by 2^-9 / sqrt(3), of weights and of o */
-        cut = attend(&a, lse, 9);
-        assert_memory_equal(cut, o, a.nq * 4);
-    }
+    attention_is_right(shape, GR_COUNT(shape));
 }
+
+struct run { size_t pos0, nq, D, G, window; float cap; bool half; };
 
 /* The last queries of some lengths, of some before and behind the end of a span of keys: against the reference, in
  * float32 as its every build, and alone or as a run the same bits, though alone those before the end take another
  * way. */
-static void keys_shared_among_blocks(void **state)
+static void spans_are_right(const struct run *run, size_t runs, const struct gr_kern *halves(void))
 {
-    static const struct { size_t pos0, nq, D, G, window; float cap; bool half; } run[] = {
-        { 1100, 3, 64, 2, 0, 0, true }, { 509, 6, 64, 1, 0, 4, true }, { 1100, 2, 128, 1, 600, 0, true },
-        { 1100, 2, 20, 3, 0, 0, false }, { 509, 6, 16, 1, 300, 0, false }, { 3, 2, 16, 1, 0, 2, false },
-    };
-
-    (void)state;
-    for (size_t i = 0; i < GR_COUNT(run); i++) {
+    for (size_t i = 0; i < runs; i++) {
         size_t T = run[i].pos0 + run[i].nq, wide = run[i].G * run[i].D, D = run[i].D, G = run[i].G, nq = run[i].nq;
         const gr_attn_shape at = { D, G, run[i].window, 1 / sqrtf((float)D), run[i].cap };
         float *k = numbers(T * D, 1), *v = numbers(T * D, 2), *q = numbers(nq * wide, 3), *lse[2], *o[3];
@@ -422,7 +425,7 @@ static void keys_shared_among_blocks(void **state)
             o[b] = check_fenced(nq * wide * 4);
         for (size_t b = 0; b < 2; b++)
             lse[b] = check_fenced(nq * G * 4);
-        gpu = run[i].half ? on_gpu_bf16() : on_gpu();
+        gpu = run[i].half ? halves() : on_gpu();
         gr_attn_run_fwd_ref(MAT(o[0], wide), lse[0], MAT(q, wide), nq, run[i].pos0, &span, &at, scratch);
         gpu->attn_run_fwd(MAT(o[1], wide), lse[1], MAT(q, wide), nq, run[i].pos0, &span, &at, NULL);
         for (size_t t = 0; t < nq; t++)
@@ -436,6 +439,36 @@ static void keys_shared_among_blocks(void **state)
             CHECK_CLOSE(o[1], o[0], nq * wide, (20 + (double)D + sqrt((double)T)) * FLT_EPSILON);
         free(scratch);
     }
+}
+
+static void keys_shared_among_blocks(void **state)
+{
+    static const struct run run[] = {
+        { 1100, 3, 64, 2, 0, 0, true }, { 509, 6, 64, 1, 0, 4, true }, { 1100, 2, 128, 1, 600, 0, true },
+        { 1100, 2, 20, 3, 0, 0, false }, { 509, 6, 16, 1, 300, 0, false }, { 3, 2, 16, 1, 0, 2, false },
+    };
+
+    (void)state;
+    spans_are_right(run, GR_COUNT(run), on_gpu_bf16);
+}
+
+/* By products of four warps, in blocks of one warpgroup and of two. On hardware it is a Hopper's, or elsewhere what the
+ * other tests have. */
+static void attention_of_a_hopper(void **state)
+{
+    static const struct shape of[] = {
+        { 69, 64, 3, 0, 0 }, { 90, 64, 4, 7, 0 }, { 130, 64, 1, 0, 5 }, { 140, 128, 2, 0, 0 }, { 70, 256, 1, 10, 3 },
+        { 40, 256, 2, 0, 0 },
+    };
+    static const struct run run[] = {
+        { 1100, 3, 64, 2, 0, 0, true }, { 509, 6, 64, 1, 0, 4, true }, { 1100, 2, 128, 1, 600, 0, true },
+        { 509, 5, 256, 1, 0, 0, true },
+    };
+
+    (void)state;
+    gpu = on_hopper_bf16();
+    attention_is_right(of, GR_COUNT(of));
+    spans_are_right(run, GR_COUNT(run), on_hopper_bf16);
 }
 
 /* p, ds and what comes out are rounded by 2^-9 / sqrt(3) on average, o, whose product with do is taken from dp, as
@@ -553,6 +586,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(experts_are_weighed_and_blended),
         cmocka_unit_test(attention_in_bfloat16),
         cmocka_unit_test(keys_shared_among_blocks),
+        cmocka_unit_test(attention_of_a_hopper),
         cmocka_unit_test(its_slopes_in_bfloat16),
         cmocka_unit_test(products_of_a_hopper),
     };
