@@ -44,6 +44,12 @@ arrow("views.feather", rows | {"chosen": pa.array(rows["chosen"], pa.string_view
                                "note": pa.array(rows["note"], pa.large_string())}, ipc.new_file, compression="zstd")
 parquet("named_t.parquet", {"t": [1], "gram": ["x"]})
 parquet("empty.parquet", {"prompt": pa.array([], pa.string())})
+binary = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+parquet("binary.parquet", {
+    "prompt": ["q", "r"], "chosen": pa.array([b"\xc3\xa9", None]), "rejected": ["x", "y"],
+    "images": pa.array([[{"bytes": b"\xff\0", "path": "p"}], []], pa.list_(binary))})
+parquet("two_names.parquet", {"System": ["s"], "prompt": ["q"], "system": ["t"], "system_2": ["u"]})
+arrow("two_names.arrows", {"System": ["s"], "prompt": ["q"], "system": ["t"]}, ipc.new_stream)
 with open(DIR + "frames.jsonl.zst", "wb") as out:
     out.write(frame("".join(json.dumps({"i": i}, separators=(",", ":")) + "\n" for i in range(5000))))
     out.write(frame('{"last":true}\n'))

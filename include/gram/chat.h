@@ -27,6 +27,14 @@ gram_status gram_template_new(gram_template **out, const char *name, const char 
  * raised one (GRAM_EARG), as Python prints it. */
 gram_status gram_template_render(const gram_template *t, const char *json, size_t bytes, char **text, size_t *n,
                                  gram_err *err);
+/* Of a file of rows, or of several (docs/formats.md), each conversation, in order: its text of n bytes, NUL-terminated,
+ * or text NULL and why there is none, which says file and line where the row is bad. 0 goes on; anything else ends the
+ * call, which then fails with GRAM_ESTOPPED. */
+typedef int gram_rendered_fn(void *arg, const char *text, size_t n, const char *why);
+/* columns: "messages=conversation,tools=functions", what the file calls these keys; all other keys but those of a
+ * conversation are then left alone. NULL: a key that is none of a conversation's is an error of its row. */
+gram_status gram_template_render_file(const gram_template *t, const char *path, const char *columns,
+                                      gram_rendered_fn *fn, void *arg, gram_err *err);
 void gram_template_close(gram_template *t);         /* NULL is fine */
 
 #pragma GCC visibility pop

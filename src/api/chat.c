@@ -4,6 +4,7 @@
 #include <string.h>
 #include "api/api_int.h"
 #include "base/err.h"
+#include "data/rows.h"
 #include "gram/chat.h"
 
 #define TEMPLATE_MOST ((size_t)16 << 20)
@@ -90,19 +91,12 @@ gram_status gram_template_new(gram_template **out, const char *name, const char 
     return rc ? rc : new_template(out, &chat, err);
 }
 
-gram_status gram_template_render(const gram_template *t, const char *json, size_t bytes, char **text, size_t *n,
-                                 gram_err *err)
+/* o goes. */
+static gram_status render(const gram_template *t, json_t *o, char **text, size_t *n, gram_err *err)
 {
-    json_error_t e;
-    json_t *o = json_loadb(json, bytes, JSON_ALLOW_NUL, &e);
     gr_chat_text out = { 0 };
-    gram_status rc;
+    gram_status rc = gr_chat_render_json(&t->chat, o, &out, err);
 
-    *text = NULL;
-    if (!o)
-        return gr_fail(err, json_error_code(&e) == json_error_out_of_memory ? GRAM_ENOMEM : GRAM_EFORMAT,
-                       "not JSON: %s", e.text);
-    rc = gr_chat_render_json(&t->chat, o, &out, err);
     json_decref(o);
     if (!rc) {
         *text = out.text.p;                 /* the caller's from here on */
@@ -110,6 +104,80 @@ gram_status gram_template_render(const gram_template *t, const char *json, size_
         out.text = (gr_buf){ 0 };
     }
     gr_chat_text_clear(&out);
+    return rc;
+}
+
+gram_status gram_template_render(const gram_template *t, const char *json, size_t bytes, char **text, size_t *n,
+                                 gram_err *err)
+{
+    json_error_t e;
+    json_t *o = json_loadb(json, bytes, JSON_ALLOW_NUL, &e);
+
+    *text = NULL;
+    if (!o)
+        return gr_fail(err, json_error_code(&e) == json_error_out_of_memory ? GRAM_ENOMEM : GRAM_EFORMAT,
+                       "not JSON: %s", e.text);
+    return render(t, o, text, n, err);
+}
+
+/* Of a row whose columns were named, what is no part of a conversation; of any, a key without a value: tables have
+ * those for what a row has not. */
+static void leave_alone(json_t *row, bool named)
+{
+    static const char *const known[] = { "messages", "tools", "documents", "add_generation_prompt", "arguments" };
+    const char *key;
+    json_t *v;
+    void *next;
+
+    json_object_foreach_safe(row, next, key, v) {
+        size_t i = 0;
+        while (i < GR_COUNT(known) && strcmp(known[i], key))
+            i++;
+        if (i < GR_COUNT(known) ? json_is_null(v) : named)
+            json_object_del(row, key);
+    }
+}
+
+static gram_status next_text(const gram_template *t, gr_reader *r, bool named, bool *end, char **text, size_t *n,
+                             gram_err *err)
+{
+    json_t *row;
+    gram_status rc = gr_reader_json(r, &row, err);
+    const char *odd;
+    gr_at at;
+
+    *end = !rc && !row;
+    if (rc || !row)
+        return rc;
+    leave_alone(row, named);
+    at = gr_reader_at(r, err);
+    odd = gr_json_find_odd(&at, row);
+    if (!odd)
+        return render(t, row, text, n, err);
+    json_decref(row);
+    return gr_bad(&at, "the conversation holds %s", odd);
+}
+
+gram_status gram_template_render_file(const gram_template *t, const char *path, const char *columns,
+                                      gram_rendered_fn *fn, void *arg, gram_err *err)
+{
+    gr_reader *r;
+    gram_status rc = gr_reader_open(&r, path, columns, err);
+    bool end = false;
+
+    while (!rc && !end) {
+        char *text = NULL;
+        size_t n = 0;
+        gram_err why = { 0 };
+        rc = next_text(t, r, columns != NULL, &end, &text, &n, &why);
+        if (rc == GRAM_EIO || rc == GRAM_ENOMEM)
+            gr_fail(err, rc, "%s", why.text);
+        else if (!end)
+            rc = fn(arg, rc ? NULL : text, n, rc ? why.text : NULL) ? gr_fail(err, GRAM_ESTOPPED, "%s: stopped", path)
+                                                                    : GRAM_OK;
+        free(text);
+    }
+    gr_reader_close(r);
     return rc;
 }
 

@@ -9,6 +9,9 @@ static char *bos, *eos;
 
 static const struct poptOption opts[] = {
     { "bos", '\0', POPT_ARG_STRING, &bos, 0, "Without MODEL: bos_token for the template.", "TEXT" },
+    { "columns", '\0', POPT_ARG_STRING, &cli_columns, 0,
+      "What the file calls the keys that are read: messages=conversation,tools=functions. Other keys are left alone "
+      "then; without this they are errors.", "NAME=COLUMN,..." },
     { "eos", '\0', POPT_ARG_STRING, &eos, 0, "Without MODEL: eos_token for the template.", "TEXT" },
     CLI_INCLUDE(cli_chat_table, "Template options:"),
     CLI_TABLE_END
@@ -27,34 +30,20 @@ static int put(const char *key, const char *text, size_t n)
     return rc;
 }
 
-static int one_line(const gram_template *t, const char *line, size_t bytes)
+static int one(void *arg, const char *text, size_t n, const char *why)
 {
-    gram_err err;
-    char *text;
-    size_t n;
-    int rc;
+    int *failed = arg;
 
-    if (gram_template_render(t, line, bytes, &text, &n, &err))
-        return err.status == GRAM_ENOMEM ? cli_fail_err(&err) : put("error", err.text, strlen(err.text));
-    rc = put("text", text, n);
-    free(text);
-    return rc;
+    *failed = put(text ? "text" : "error", text ? text : why, text ? n : strlen(why));
+    return *failed;
 }
 
-static int each_line(const gram_template *t, FILE *f, const char *name)
+static int each_row(const gram_template *t, const char *name)
 {
-    char *line = NULL;
-    size_t cap = 0;
-    ssize_t n;
-    int rc = CLI_DONE;
+    gram_err err;
+    int failed = CLI_DONE;
 
-    while (!rc && (n = getline(&line, &cap, f)) >= 0)
-        if (line[strspn(line, " \t\r\n")])
-            rc = one_line(t, line, (size_t)n);
-    if (!rc && ferror(f))
-        rc = cli_fail("%s: %s", name, strerror(errno));
-    free(line);
-    return rc;
+    return gram_template_render_file(t, name, cli_columns, one, &failed, &err) && !failed ? cli_fail_err(&err) : failed;
 }
 
 /* --template FILE --bos TEXT --eos TEXT, where there is no model. */
@@ -94,7 +83,6 @@ static int run(const char **arg, size_t n)
     gram_options o;
     gram_template *t;
     gram_err err;
-    FILE *f;
     int rc = cli_model_options(&o);
 
     if (rc)
@@ -103,28 +91,24 @@ static int run(const char **arg, size_t n)
         return cli_usage("wanted MODEL and CONVERSATIONS.jsonl, or --template FILE and CONVERSATIONS.jsonl");
     if (n == 2 && (bos || eos))
         return cli_usage("--%s: the model has its own", bos ? "bos" : "eos");
-    f = strcmp(in, "-") ? fopen(in, "rb") : stdin;
-    if (!f)
-        return cli_fail("%s: %s", in, strerror(errno));
     if (n == 1)
         rc = open_file(&t, &o);
     else if (gram_template_open(&t, arg[0], &o, &err))
         rc = cli_fail_err(&err);
     if (!rc)
-        rc = each_line(t, f, in);
+        rc = each_row(t, in);
     if (!rc || n == 1)
         gram_template_close(t);
-    if (f != stdin)
-        fclose(f);
     return rc;
 }
 
 const cli_command cli_render = {
     "render", "[MODEL] CONVERSATIONS.jsonl", "Show what a chat template makes of conversations",
-    "Reads a conversation a line, {\"messages\": [...]}, with \"tools\", \"documents\", \"add_generation_prompt\" and "
+    "Reads conversations, {\"messages\": [...]} a line, with \"tools\", \"documents\", \"add_generation_prompt\" and "
     "\"arguments\" (the template's variables) where they are wanted, and writes {\"text\"} or {\"error\"} a line, in "
     "order: the text that the model would be given to read, special tokens written out, or why the template refuses "
-    "the conversation. The text is the one that transformers' apply_chat_template gives. \"-\" is standard input.\n\n"
+    "the conversation. The text is the one that transformers' apply_chat_template gives. Files may be of any kind that "
+    "rows are read from, Parquet, Arrow and CSV among them; \"-\" is standard input.\n\n"
     "The template is MODEL's own, or that of --template; with --template FILE no model is needed, and --bos and --eos "
     "give its special tokens. Today's date, where a template writes it, follows SOURCE_DATE_EPOCH.",
     "gram render model/ conversations.jsonl\n"

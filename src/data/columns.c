@@ -12,6 +12,7 @@ enum { MOST = 32, MOST_RIVALS = 10 };
 /* What may be named, and the keys that are another form of it. */
 static const struct { const char *name, *rival[MOST_RIVALS]; } known[] = {
     { "prompt", { "context", "question", "instruction", "conversation_input", "input", "conversations", "messages" } },
+    { "messages", { "prompt", "question", "instruction", "conversation_input", "input", "conversations" } },
     { "context", { NULL } }, { "input", { NULL } }, { "instruction", { "prompt", "question" } },
     { "system", { "system_prompt" } }, { "history", { NULL } }, { "tools", { NULL } }, { "criteria", { NULL } },
     { "chosen", { "chosen_response" } }, { "rejected", { "rejected_response" } },

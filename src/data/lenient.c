@@ -11,8 +11,9 @@
 #include <string.h>
 #include "base/err.h"
 #include "data/rows_int.h"
+#include "file/table.h"
 
-#define ODD  "\x1a" "as it stands"      /* the one key of a number's object: no program writes that */
+#define ODD  GR_TABLE_ODD               /* the one key of a number's object */
 #define HALF "\xef\xb7\x90"             /* U+FDD0: half a surrogate pair stood here */
 #define NUL  "\xef\xb7\x91"             /* U+FDD1: U+0000 did */
 

@@ -110,6 +110,8 @@ gram_status gr_reader_prompt(gr_reader *r, gr_group *out, bool *end, gram_err *e
 gram_status gr_reader_asked(gr_reader *r, bool group, gr_group *out, struct json_t **row, bool *end, gram_err *err);
 /* A row as it stands, for forms that are read elsewhere: *row is the caller's, NULL at the end. */
 gram_status gr_reader_json(gr_reader *r, struct json_t **row, gram_err *err);
+/* What was put aside in such a row that no text or number may be ("NaN", "a lone surrogate ..."); NULL: nothing. */
+const char *gr_json_find_odd(const gr_at *at, const struct json_t *v);
 gr_at gr_reader_at(const gr_reader *r, gram_err *err);      /* the row last read */
 uint64_t gr_reader_line(const gr_reader *r);        /* of its file */
 /* Of the lines of all files, or of the share, how many were read and how many there are (0: not known). */

@@ -12,7 +12,6 @@ enum { GR_ODD_NUMBER = 1, GR_ODD_HALF = 2, GR_ODD_NUL = 4 };
 gram_status gr_json_lenient(gr_at *at, const char *json, size_t bytes, json_t **out);
 const char *gr_json_odd(const json_t *v);       /* a number that was put aside, as it stood: "NaN"; NULL: it is none */
 const char *gr_text_odd(const gr_at *at, const char *text);     /* what was put aside in a text; NULL: nothing */
-const char *gr_json_find_odd(const gr_at *at, const json_t *v); /* either of them, anywhere in v */
 const char *gr_json_kind(const json_t *v);      /* "a number", "nothing", "NaN" */
 json_t *gr_json_get(const json_t *o, const char *key);          /* NULL where the key is absent or null */
 bool gr_json_holds(const json_t *v);            /* something: no null, "", [] or {}, by which tables say nothing */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "base/err.h"
 #include "base/utf8.h"
 #include "file/arrow_int.h"
@@ -190,6 +191,17 @@ static gram_status read_name(gr_arrow *a, gr_column *c, gr_flat *f, size_t field
 typedef struct { gr_arrow *a; gr_flat *f; size_t left; } builder;
 static gram_status read_field(builder *b, gr_column *c, size_t field, int depth, gram_err *err);
 
+/* DuckDB tells upper from lower case no more than SQL does: it would call the second of two columns NAME_1. */
+static gram_status check_names(const builder *b, const gr_column *c, gram_err *err)
+{
+    for (size_t i = 1; i < c->n; i++)
+        for (size_t k = 0; k < i; k++)
+            if (!strcasecmp(c->child[i].name, c->child[k].name))
+                return gr_fail(err, GRAM_EIO, "%s: two columns are called \"%s\", be it in upper or lower case, and "
+                               "which of them is meant is not told", b->a->name, c->child[k].name);
+    return GRAM_OK;
+}
+
 static gram_status read_children(builder *b, gr_column *c, size_t at, size_t n, int depth, gram_err *err)
 {
     gram_status rc = GRAM_OK;
@@ -204,7 +216,7 @@ static gram_status read_children(builder *b, gr_column *c, size_t at, size_t n, 
     c->n = n;
     for (size_t i = 0; i < n && !rc; i++)
         rc = read_field(b, &c->child[i], gr_flat_follow(b->f, at + 4 * i), depth + 1, err);
-    return rc;
+    return rc ? rc : check_names(b, c, err);
 }
 
 /* A column of a dictionary has the dictionary's type; what lies in its place in a batch are indices. */

@@ -75,6 +75,8 @@ static gram_status open_table(gr_lines *l, const char *path, gram_err *err)
     if (fstat(l->fd, &st) || !S_ISREG(st.st_mode) || lseek(l->fd, 0, SEEK_CUR) != 0)
         return kind ? open_piped(l, path, kind, err) : GRAM_OK;
     n = pread(l->fd, first, sizeof first, 0);
+    if (n == 0 && gr_table_kind_of(path) != GR_TABLE_NONE)
+        return gr_fail(err, GRAM_EIO, "%s: an empty file is no table: it was cut off, or never written", path);
     kind = kind_of(first, n < 0 ? 0 : (size_t)n, path);
     return kind ? gr_table_open(&l->table, path, l->fd, kind, err) : GRAM_OK;
 }

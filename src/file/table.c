@@ -1,10 +1,13 @@
 /* table.c - see table.h. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/err.h"
 #include "file/arrow.h"
 #include "file/duckdb.h"
+#include "file/file_int.h"
 #include "file/pack.h"
 #include "file/table.h"
 
@@ -22,8 +25,10 @@
 typedef struct { const gr_duckdb *f; void *db, *connection; } session;
 struct gr_table {
     session s;
+    gr_table_kind kind;             /* of either form of Arrow's GR_TABLE_ARROW */
     gr_arrow *arrow;                /* NULL: another file */
-    char *name;
+    char *name, *heading;           /* heading: of CSV the names of its columns as if they were a row, or NULL */
+    uint64_t row;                   /* the last that was given, from 1 */
     void *statement, *chunk;
     gr_duckdb_result result;
     bool begun;
@@ -51,13 +56,8 @@ static bool ends_with(const char *s, size_t n, const char *ending)
     return n > e && !memcmp(s + n - e, ending, e);
 }
 
-/* DuckDB's word. */
-static const char *compression(const char *path)
-{
-    static const char *const word[] = { "none", "gzip", "zstd" };
-
-    return word[gr_packing_of(path)];
-}
+/* DuckDB's words, as gr_packing_of() counts. */
+static const char *const compression[] = { "none", "gzip", "zstd" };
 
 /* *stem: the length of the path without what it ends with. NULL: not the name of a file of rows. */
 static const form *form_of(const char *path, size_t *stem)
@@ -151,18 +151,33 @@ static gram_status session_open(session *s, const char *name, gram_err *err)
 
 /* ---- Reading ---- */
 
-/* The file by its descriptor: its own name might hold what DuckDB takes for a pattern. */
-static bool select_rows(gr_buf *sql, const char *path, int fd, gr_table_kind kind)
+/* What a CSV file is packed with, by its first bytes. One that is something else is called what it is. */
+static gram_status look_at(const char *path, int fd, const char **packing, gram_err *err)
 {
-    if (!gr_buf_puts(sql, "SELECT to_json(" ROW ")::VARCHAR FROM "))
-        return false;
+    char first[512];
+    ssize_t n = pread(fd, first, sizeof first, 0);
+    const char *what;
+
+    if (n == 0)
+        return gr_fail(err, GRAM_EIO, "%s: an empty file is no table: wanted a line of column names", path);
+    *packing = compression[n >= 2 && !memcmp(first, "\x1f\x8b", 2) ? 1
+                           : n >= 4 && !memcmp(first, "\x28\xb5\x2f\xfd", 4) ? 2 : 0];
+    what = n > 0 && *packing == compression[0] ? gr_sniff(first, (size_t)n) : NULL;
+    return what ? gr_fail(err, GRAM_EIO, "%s: this is %s", path, what) : GRAM_OK;
+}
+
+/* The file by its descriptor: its own name might hold what DuckDB takes for a pattern. header: of CSV, whether its
+ * first line are names. */
+static bool rows_of(gr_buf *sql, int fd, gr_table_kind kind, const char *packing, bool header)
+{
     if (kind == GR_TABLE_ARROW)
-        return gr_buf_puts(sql, ARROW " " ROW);
+        return gr_buf_puts(sql, ARROW);
     if (kind == GR_TABLE_PARQUET)
-        return gr_buf_printf(sql, "read_parquet('/proc/self/fd/%d') " ROW, fd);
-    return gr_buf_printf(sql, "read_csv('/proc/self/fd/%d', delim='%s', quote='\"', escape='\"', header=true, "
+        return gr_buf_printf(sql, "read_parquet('/proc/self/fd/%d')", fd);
+    return gr_buf_printf(sql, "read_csv('/proc/self/fd/%d', delim='%s', quote='\"', escape='\"', header=%s, "
                          "all_varchar=true, allow_quoted_nulls=false, skip=0, comment='', compression='%s', "
-                         "max_line_size=" LONGEST ") " ROW, fd, kind == GR_TABLE_TSV ? "\t" : ",", compression(path));
+                         "max_line_size=" LONGEST ")", fd, kind == GR_TABLE_TSV ? "\t" : ",",
+                         header ? "true" : "false", packing);
 }
 
 /* Parquet and Arrow go on with another way to rows. */
@@ -198,14 +213,113 @@ static gram_status failed_at(const gr_table *t, const char *path, const char *wh
     return rc ? rc : failed(path, why, err);
 }
 
+/* The one text that a query gives, malloc'ed; NULL where it gives none. */
+static gram_status ask(const gr_table *t, const char *sql, char **text, gram_err *err)
+{
+    gr_duckdb_result r = { 0 };
+    gram_status rc = GRAM_OK;
+    void *chunk = NULL;
+
+    *text = NULL;
+    if (t->s.f->query(t->s.connection, sql, &r))
+        rc = failed_at(t, t->name, t->s.f->result_error(&r), err);
+    else
+        chunk = t->s.f->fetch_chunk(r);
+    if (chunk && t->s.f->chunk_size(chunk)) {
+        const gr_duckdb_string *s = t->s.f->vector_data(t->s.f->chunk_vector(chunk, 0));
+        *text = gr_strndup(s->in.n <= sizeof s->in.at ? s->in.at : s->out.at, s->in.n);
+        rc = *text ? GRAM_OK : gr_nomem(err, t->name);
+    }
+    if (chunk)
+        t->s.f->destroy_chunk(&chunk);
+    t->s.f->destroy_result(&r);
+    return rc;
+}
+
+/* A column whose name another one has had before, be it in other cases: DuckDB would call it NAME_1, and a key that is
+ * read would be missed, or read of the wrong one of the two. arrow.c asks by itself. */
+static bool names_twice(gr_buf *sql, int fd, gr_table_kind kind, const char *rows, const char *packing)
+{
+    if (kind == GR_TABLE_PARQUET)
+        return gr_buf_printf(sql, "SELECT regexp_replace(column_name, '_[0-9]+$', '') FROM (DESCRIBE SELECT * FROM %s) "
+                             "WHERE regexp_matches(column_name, '._[0-9]+$') AND column_name NOT IN "
+                             "(SELECT name FROM parquet_schema('/proc/self/fd/%d')) LIMIT 1", rows, fd);
+    return gr_buf_puts(sql, "SELECT min(v) FROM (UNPIVOT (SELECT * FROM ") && rows_of(sql, fd, kind, packing, false) &&
+        gr_buf_puts(sql, " LIMIT 1) ON COLUMNS(*) INTO NAME n VALUE v) GROUP BY lower(trim(v)) HAVING count(*) > 1 "
+                    "LIMIT 1");
+}
+
+static gram_status check_names(gr_table *t, int fd, gr_table_kind kind, const char *rows, const char *packing,
+                               gram_err *err)
+{
+    bool csv = kind == GR_TABLE_CSV || kind == GR_TABLE_TSV;
+    gr_buf twice = { 0 }, heading = { 0 };
+    char *name = NULL;
+    bool ok = names_twice(&twice, fd, kind, rows, packing) &&
+        (!csv || gr_buf_printf(&heading, "SELECT '{' || string_agg(to_json(column_name)::VARCHAR || ':' || "
+                               "to_json(column_name)::VARCHAR, ',') || '}' FROM (DESCRIBE SELECT * FROM %s) "
+                               "HAVING count(*) > 1", rows));
+    gram_status rc = ok ? ask(t, twice.p, &name, err) : gr_nomem(err, t->name);
+
+    if (!rc && name)
+        rc = gr_fail(err, GRAM_EIO, "%s: two columns are called \"%s\", be it in upper or lower case, and which of "
+                     "them is meant is not told", t->name, name);
+    if (!rc && csv)
+        rc = ask(t, heading.p, &t->heading, err);
+    free(name);
+    gr_buf_clear(&twice);
+    gr_buf_clear(&heading);
+    return rc;
+}
+
+/* What to read in place of columns of binary data, which to_json() would write as texts of escapes: objects, which no
+ * key that is read may be. */
+static gram_status find_binary(const gr_table *t, const char *rows, char **replace, gram_err *err)
+{
+    gr_buf sql = { 0 };
+    bool ok = gr_buf_printf(&sql, "SELECT list FROM (SELECT string_agg('CASE WHEN ' || q || ' IS NOT NULL THEN "
+                            "{''" GR_TABLE_ODD "'': ''binary data''} END AS ' || q, ', ') AS list FROM (SELECT '\"' || "
+                            "replace(column_name, '\"', '\"\"') || '\"' AS q FROM (DESCRIBE SELECT * FROM %s) WHERE "
+                            "regexp_matches(column_type, '(^|[ (])BLOB($|[[,)])'))) WHERE list IS NOT NULL", rows);
+    gram_status rc = ok ? ask(t, sql.p, replace, err) : gr_nomem(err, t->name);
+
+    gr_buf_clear(&sql);
+    return rc;
+}
+
+static gram_status select_rows(gr_table *t, int fd, gr_table_kind kind, gr_buf *sql, gram_err *err)
+{
+    bool csv = kind == GR_TABLE_CSV || kind == GR_TABLE_TSV;
+    const char *packing = NULL;
+    char *binary = NULL;
+    gr_buf rows = { 0 };
+    gram_status rc = csv ? look_at(t->name, fd, &packing, err) : GRAM_OK;
+
+    if (!rc && !rows_of(&rows, fd, kind, packing, true))
+        rc = gr_nomem(err, t->name);
+    if (!rc && kind != GR_TABLE_ARROW)
+        rc = check_names(t, fd, kind, rows.p, packing, err);
+    if (!rc && !csv)
+        rc = find_binary(t, rows.p, &binary, err);
+    if (!rc && !(gr_buf_puts(sql, "SELECT to_json(" ROW ")::VARCHAR FROM ") &&
+                 (binary ? gr_buf_printf(sql, "(SELECT * REPLACE (%s) FROM %s) " ROW, binary, rows.p)
+                         : gr_buf_printf(sql, "%s " ROW, rows.p))))
+        rc = gr_nomem(err, t->name);
+    free(binary);
+    gr_buf_clear(&rows);
+    return rc;
+}
+
 static gram_status open_rows(gr_table *t, const char *path, int fd, gr_table_kind kind, gram_err *err)
 {
     gr_buf sql = { 0 };
-    bool ok = t->name && select_rows(&sql, path, fd, kind);
-    gram_status rc = ok ? session_open(&t->s, path, err) : gr_nomem(err, path);
+    gram_status rc = t->name ? session_open(&t->s, path, err) : gr_nomem(err, path);
 
+    t->kind = kind;
     if (!rc && kind == GR_TABLE_ARROW)
         rc = open_arrow(t, path, fd, err);
+    if (!rc)
+        rc = select_rows(t, fd, kind, &sql, err);
     if (!rc && t->s.f->prepare(t->s.connection, sql.p, &t->statement))
         rc = failed_at(t, path, t->s.f->prepare_error(t->statement), err);
     if (!rc && t->s.f->execute_streaming(t->statement, &t->result))
@@ -245,6 +359,7 @@ void gr_table_close(gr_table *t)
     session_close(&t->s);
     gr_arrow_close(t->arrow);               /* behind all that may hold rows of it */
     free(t->name);
+    free(t->heading);
     free(t);
 }
 
@@ -263,7 +378,8 @@ static gram_status next_chunk(gr_table *t, bool *end, gram_err *err)
     *end = !t->chunk;
     why = *end ? t->s.f->result_error(&t->result) : NULL;
     if (why && *why)
-        return failed_at(t, t->name, why, err);
+        return t->kind == GR_TABLE_PARQUET ? gr_fail(err, GRAM_EIO, "%s: a Parquet file that is damaged: %.300s",
+                                                     t->name, why) : failed_at(t, t->name, why, err);
     if (t->chunk)
         t->text = t->s.f->vector_data(t->s.f->chunk_vector(t->chunk, 0));
     return GRAM_OK;
@@ -282,6 +398,10 @@ gram_status gr_table_next(gr_table *t, const char **json, size_t *n, gram_err *e
     s = &t->text[t->at++];
     *json = s->in.n <= sizeof s->in.at ? s->in.at : s->out.at;
     *n = s->in.n;
+    t->row++;
+    if (t->heading && *n == strlen(t->heading) && !memcmp(*json, t->heading, *n))
+        return gr_fail(err, GRAM_EFORMAT, "%s:%" PRIu64 ": the names of the columns, where a row was wanted: empty "
+                       "lines stand before them, or files were joined", t->name, t->row);
     return GRAM_OK;
 }
 
@@ -330,7 +450,7 @@ static bool copy_rows(gr_buf *sql, const char *lines, const char *to, const char
     if (ok && kind == GR_TABLE_PARQUET)
         return gr_buf_puts(sql, " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)");
     return ok && gr_buf_printf(sql, " (FORMAT csv, HEADER true, DELIMITER '%s', COMPRESSION %s, USE_TMP_FILE false)",
-                               kind == GR_TABLE_TSV ? "\t" : ",", compression(name));
+                               kind == GR_TABLE_TSV ? "\t" : ",", compression[gr_packing_of(name)]);
 }
 
 /* Its batches, one after the other. */

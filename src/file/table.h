@@ -16,12 +16,17 @@ gr_table_kind gr_table_kind_of(const char *path);
  * ".gz" or ".zst"). *stem: the length of the path without that ending; unset where it has none. */
 bool gr_rows_name(const char *path, size_t *stem);
 
+/* The one key of an object that stands for a value which is none of JSON's, such as a column of binary data; its value
+ * says what is there. No program writes that (data/lenient.c). */
+#define GR_TABLE_ODD "\x1a" "as it stands"
+
 typedef struct gr_table gr_table;
-/* fd: an open regular file, which stays the caller's; path: for errors, and for the compression that it ends with.
- * GRAM_EUNSUPPORTED: DuckDB is not here; says how to get it. */
+/* fd: an open regular file, which stays the caller's; path: for errors. GRAM_EUNSUPPORTED: DuckDB is not here; says how
+ * to get it. */
 gram_status gr_table_open(gr_table **out, const char *path, int fd, gr_table_kind kind, gram_err *err);
 void gr_table_close(gr_table *t);                           /* NULL is fine */
-/* *json NULL at the end. The bytes live until the next call. */
+/* *json NULL at the end. The bytes live until the next call. GRAM_EFORMAT: this row is none, *json is what it is, and the
+ * next call goes on behind it. */
 gram_status gr_table_next(gr_table *t, const char **json, size_t *n, gram_err *err);
 
 /* Fails where DuckDB, which gr_table_write() needs, is not here. */

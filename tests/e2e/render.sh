@@ -29,6 +29,28 @@ END
 head -3 "$tmp/out" | cmp - "$tmp/want" || die "another text"
 [ "$(grep -c '^{"error":' "$tmp/out")" -eq 4 ] || die "wanted four errors"
 says out 'is none of messages, tools, documents'
+
+# Any file of rows, whose columns may have other names; one that is something else is called what it is.
+printf '%s\n' '{"id": 1, "talk": [{"role": "user", "content": "é"}]}' '{"talk": [{"role": "user", "content": "r"}]}' \
+    >"$tmp/talk.jsonl"
+gzip -k "$tmp/talk.jsonl"
+expect 0 "$GRAM" render --template "$tmp/t.jinja" --columns messages=talk "$tmp/talk.jsonl"
+mv "$tmp/out" "$tmp/want"
+says want 'user\né<|im_end|>'
+expect 0 "$GRAM" render --template "$tmp/t.jinja" --columns messages=talk "$tmp/talk.jsonl.gz"
+cmp "$tmp/want" "$tmp/out" || die "a packed file has other texts"
+expect 0 "$GRAM" render --template "$tmp/t.jinja" "$tmp/talk.jsonl"
+says out 'is none of messages, tools, documents'
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n' >"$tmp/lfs.jsonl"
+expect 1 "$GRAM" render --template "$tmp/t.jinja" "$tmp/lfs.jsonl"
+says err 'a Git LFS pointer'
+if [ -n "${GRAM_DUCKDB-}" ]; then
+    [ -x "$B/tests/file/write_table" ] || make -s --no-print-directory "$B/tests/file/write_table" || exit 1
+    "$B/tests/file/write_table" "$tmp/talk.jsonl" "$tmp/talk.parquet" || die "no table"
+    expect 0 "$GRAM" render --template "$tmp/t.jinja" --columns messages=talk "$tmp/talk.parquet"
+    cmp "$tmp/want" "$tmp/out" || die "Parquet has other texts"
+fi
+
 one() { echo '{"messages": [{"role": "user", "content": "q"}]'"$1"'}' >"$tmp/one.jsonl"; }
 
 one ', "add_generation_prompt": true'

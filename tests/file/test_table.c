@@ -69,6 +69,12 @@ static void parquet_is_read_as_it_stands(void **state)
           "{\"prompt\":[],\"chosen\":\"0123456789abc\",\"n\":2,\"score\":-2e-300,\"note\":\"x\"}\n");
     reads(GOLDEN "named_t.parquet", "{\"t\":1,\"gram\":\"x\"}\n");      /* what SQL could take for the row's name */
     reads(GOLDEN "empty.parquet", "");
+    /* binary data are no text, nor what is made of them; a column that nothing reads does no harm */
+    reads(GOLDEN "binary.parquet",
+          "{\"prompt\":\"q\",\"chosen\":{\"\\u001Aas it stands\":\"binary data\"},\"rejected\":\"x\","
+          "\"images\":{\"\\u001Aas it stands\":\"binary data\"}}\n"
+          "{\"prompt\":\"r\",\"chosen\":null,\"rejected\":\"y\","
+          "\"images\":{\"\\u001Aas it stands\":\"binary data\"}}\n");
 }
 
 /* The same rows in both forms of Arrow, packed by LZ4, by zstd and not, with a dictionary, views and long offsets. */
@@ -183,6 +189,27 @@ static void what_is_no_table_is_said(void **state)
     path = put("utf.csv", "a,b\n1,\xff\n");
     refused(path, "utf-8");
     free(path);
+    /* which of the two is meant would be a guess, and so would be what DuckDB makes of the second */
+    path = put("two.csv", "prompt,Weight,weight\nq,1,2\n");
+    refused(path, "two columns are called \"Weight\"");
+    free(path);
+    refused(GOLDEN "two_names.parquet", "two columns are called \"system\"");
+    refused(GOLDEN "two_names.arrows", "two columns are called \"System\"");
+    path = put("empty.csv", "");
+    refused(path, "an empty file is no table");
+    free(path);
+    path = put("empty.parquet", "");
+    refused(path, "an empty file is no table");
+    free(path);
+    path = put("page.csv", "<!DOCTYPE html>\n<html>Log in, please</html>\n");
+    refused(path, "a page of HTML");
+    free(path);
+    path = put("pointer.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
+    refused(path, "Git LFS pointer");
+    free(path);
+    path = put("excel.csv", "\xff\xfe" "a");
+    refused(path, "UTF-16");
+    free(path);
     path = put("cut.parquet", "PAR1 and no more");
     refused(path, "No magic bytes");
     free(path);
@@ -199,6 +226,35 @@ static void what_is_no_table_is_said(void **state)
     path = put("pointer.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
     refused(path, "Git LFS pointer");
     free(path);
+}
+
+/* A line of names that is not the first is no row: of files that were joined, or behind empty lines. */
+static void names_are_no_row(void **state)
+{
+    static const struct { const char *text, *want; uint64_t bad; } file[] = {
+        { "prompt,chosen\na,b\nprompt,chosen\nc,d\n", "{\"prompt\":\"c\",\"chosen\":\"d\"}", 2 },
+        { "\n\nprompt,chosen\nc,d\n", "{\"prompt\":\"c\",\"chosen\":\"d\"}", 1 },
+    };
+    (void)state;
+    if (!here())
+        skip();
+    for (size_t i = 0; i < 2; i++) {
+        char *path = put("joined.csv", file[i].text), where[64];
+        const char *line;
+        gr_lines *l;
+        size_t n;
+        CHECK_OK(gr_lines_open(&l, path, &check_err));
+        for (uint64_t k = 1; k < file[i].bad; k++)
+            CHECK_OK(gr_lines_next(l, &line, &n, &check_err));
+        assert_int_equal(gr_lines_next(l, &line, &n, &check_err), GRAM_EFORMAT);
+        snprintf(where, sizeof where, "joined.csv:%d: the names of the columns", (int)file[i].bad);
+        assert_non_null(strstr(check_err.text, where));
+        assert_int_equal(gr_lines_number(l), file[i].bad);
+        CHECK_OK(gr_lines_next(l, &line, &n, &check_err));
+        assert_true(n == strlen(file[i].want) && !memcmp(line, file[i].want, n));
+        gr_lines_close(l);
+        free(path);
+    }
 }
 
 /* Keys of all lines, in any order; a text that looks like a date or a number stays one. */
@@ -300,6 +356,7 @@ int main(void)
         cmocka_unit_test(arrow_is_read_as_parquet_is),
         cmocka_unit_test(damaged_arrow_is_read_within_its_bounds),
         cmocka_unit_test(csv_has_texts_alone),
+        cmocka_unit_test(names_are_no_row),
         cmocka_unit_test(what_is_no_table_is_said),
         cmocka_unit_test(rows_become_a_table),
         cmocka_unit_test(a_pipe_takes_no_table),
