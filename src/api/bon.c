@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api/bon_int.h"
+#include "api/how.h"
 #include "api/judge_int.h"
 #include "api/shards.h"
 #include "base/err.h"
@@ -430,11 +431,29 @@ static gram_status asked(gr_reader *reader, gr_group *out, bool *end, gram_err *
     return rc;
 }
 
+/* NULL: memory ran out. */
+static json_t *how_of(const struct run *r)
+{
+    const gram_bon_options *o = r->opt;
+    const gram_model *judge = r->judge->m;
+    json_t *how = json_pack("{s:s, s:s, s:o, s:s?, s:s?, s:o, s:I, s:I}", "command", "bon", "judge",
+                            gram_judge_about(r->judge), "judge's model", gr_how_model(judge), "gold",
+                            o->gold ? gram_judge_about(o->gold) : NULL, "gold_column", o->gold_column, "generation",
+                            r->policy ? gr_how_generation(&r->g) : json_null(), "n",
+                            (json_int_t)(r->policy ? r->g.n : 0), "most", (json_int_t)o->most);
+
+    if (how && judge && json_object_set_new(how, "judge asks", gr_how_judge(judge))) {
+        json_decref(how);
+        return NULL;
+    }
+    return how;
+}
+
 /* The run over all rows, or over those of a share. */
 static gram_status run_rows(struct run *r, const char *in, const char *out, char **table, gram_err *err)
 {
     const gram_bon_options *o = r->opt;
-    gram_status rc = gr_job_open(&r->job, r->policy, in, out, &o->file, &r->report->file, err);
+    gram_status rc = gr_job_open(&r->job, r->policy, in, out, &o->file, how_of(r), &r->report->file, err);
 
     if (!rc && o->file.shares && r->policy)
         rc = gr_job_place(&r->job, asked, &r->g, &r->before, err);

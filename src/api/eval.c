@@ -70,8 +70,7 @@ static gram_status score(void *arg, const gram_pair *pair, const bool *turned, s
                                                                                                  first.text);
 }
 
-/* All that decides what is written, for a person and for the mark of a run. */
-static gram_status describe(const gram_rationale_options *o, const gr_reason_words *w, gr_buf *out, gram_err *err)
+gram_status gr_reason_describe(const gram_rationale_options *o, const gr_reason_words *w, gr_buf *out, gram_err *err)
 {
     uint64_t h = gr_digest(GR_DIGEST, w->judge.prompt, strlen(w->judge.prompt) + 1);
     const char *const tag[] = { w->format.opening, w->format.closing, w->format.cue, w->label[0], w->label[1] };
@@ -132,7 +131,7 @@ static gram_status open_judge(struct judge *j, gram_model *m, const gram_eval_op
     if (opt && opt->file.rationale) {
         rc = gram_reasoner_open(&j->reasoner, m, opt->file.rationale, err);
         if (!rc)
-            rc = describe(opt->file.rationale, &j->reasoner->words, &j->words, err);
+            rc = gr_reason_describe(opt->file.rationale, &j->reasoner->words, &j->words, err);
         f->facts.rationale = j->words.p;
     }
     return rc;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api/evalpolicy_int.h"
+#include "api/how.h"
 #include "api/judge_int.h"
 #include "base/clock.h"
 #include "base/digest.h"
@@ -541,12 +542,12 @@ static json_t *settings(const struct run *r)
     const gram_model *judge = gram_judge_model(r->judge);
 
     return json_pack("{s:s, s:I, s:o, s:o, s:s?, s:s, s:o, s:o}", "gram", GRAM_VERSION, "n", (json_int_t)r->g.n,
-                     "policy", gr_eval_model_json(r->model[POLICY]),
-                     "baseline", gr_eval_model_json(r->model[BASELINE]), "baseline_column", r->opt->baseline_column,
-                     "judge", gram_judge_about(r->judge), "judge_model", gr_eval_model_json(judge),
+                     "policy", gr_how_model(r->model[POLICY]),
+                     "baseline", gr_how_model(r->model[BASELINE]), "baseline_column", r->opt->baseline_column,
+                     "judge", gram_judge_about(r->judge), "judge_model", gr_how_model(judge),
                      "prompts_and_generation",
                      json_pack("{s:o, s:o}", "prompts", json_sprintf("%016" PRIx64, r->rows.digest), "generation",
-                               gr_eval_generation_json(&r->g)));
+                               gr_how_generation(&r->g)));
 }
 
 static gram_status open_files(struct run *r, const char *dir, gram_err *err)

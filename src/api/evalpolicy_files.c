@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api/evalpolicy_int.h"
+#include "api/how.h"
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -173,68 +174,6 @@ void gr_eval_file_close(gr_eval_file *f)
 
 /* ---- Settings ------------------------------------------------------------------------------------ */
 
-/* Of the weights' names, shapes and first bytes, and of an adapter's. */
-static uint64_t model_digest(const gram_model *m)
-{
-    uint64_t h = gr_weights_digest(m->file.weights);
-
-    for (size_t i = 0; m->file.adapter && i < gr_adapter_count(m->file.adapter); i++) {
-        const gr_named *t = gr_adapter_at(m->file.adapter, i);
-        h = gr_digest(h, t->name, strlen(t->name) + 1);
-        h = gr_digest(h, t->data, t->bytes);
-    }
-    return h;
-}
-
-json_t *gr_eval_model_json(const gram_model *m)
-{
-    return m ? json_sprintf("%s %016" PRIx64 " %d", m->name, model_digest(m), (int)m->dtype) : json_null();
-}
-
-json_t *gr_eval_generation_json(const gram_generation *g)
-{
-    json_t *stop = json_array(), *ids = json_array();
-    bool ok = stop && ids;
-
-    for (size_t i = 0; i < g->n_stop; i++)
-        ok = !json_array_append_new(stop, json_string(g->stop[i])) && ok;
-    for (size_t i = 0; i < g->n_stop_ids; i++)
-        ok = !json_array_append_new(ids, json_integer(g->stop_ids[i])) && ok;
-    if (!ok) {
-        json_decref(stop);
-        json_decref(ids);
-        return NULL;
-    }
-    return json_pack("{s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:s, s:o, s:o}", "temperature", g->temperature,
-                     "top_k", (json_int_t)g->top_k, "top_p", g->top_p, "min_p", g->min_p, "repetition_penalty",
-                     g->repetition_penalty, "presence_penalty", g->presence_penalty, "frequency_penalty",
-                     g->frequency_penalty, "min_new_tokens", (json_int_t)g->min_new_tokens, "max_new_tokens",
-                     (json_int_t)g->max_new_tokens, "seed", (json_int_t)g->seed, "products",
-                     gram_products_name(g->products), "stop", stop, "stop_ids", ids);
-}
-
-static gram_status compare(const json_t *was, const json_t *is, const char *path, gram_err *err)
-{
-    const char *key;
-    json_t *v;
-
-    json_object_foreach((json_t *)(uintptr_t)is, key, v) {
-        const json_t *before = json_object_get(was, key);
-        char *a, *b;
-        gram_status rc;
-        if (before && json_equal(before, v))
-            continue;
-        a = gr_json_text(before, JSON_ENCODE_ANY | JSON_COMPACT);
-        b = gr_json_text(v, JSON_ENCODE_ANY | JSON_COMPACT);
-        rc = gr_fail(err, GRAM_EARG, "%s: the run that is to be resumed has %s %s, and this one %s", path, key,
-                     a ? a : "of no kind", b ? b : "another");
-        free(a);
-        free(b);
-        return rc;
-    }
-    return GRAM_OK;
-}
-
 /* Nothing of an earlier run may be taken for this one's by a later resume. */
 static gram_status forget(const char *dir, gram_err *err)
 {
@@ -263,7 +202,7 @@ gram_status gr_eval_settings(const char *dir, json_t *o, bool resume, gram_err *
         rc = gr_read_file(path, MOST, &was, &n, err);
         if (!rc) {
             json_t *before = json_loadb(was, n, 0, NULL);
-            rc = compare(before, o, path, err);
+            rc = gr_how_compare(before, o, path, "the run that is to be resumed", "this one", err);
             json_decref(before);
             free(was);
         }

@@ -35,9 +35,6 @@ gram_status gr_eval_file_add(gr_eval_file *f, json_t *line, gram_err *err);     
 gram_status gr_eval_file_commit(gr_eval_file *f, gram_err *err);
 void gr_eval_file_close(gr_eval_file *f);
 
-/* A model and settings as run.json has them; NULL: out of memory. */
-json_t *gr_eval_model_json(const gram_model *m);        /* NULL is fine */
-json_t *gr_eval_generation_json(const gram_generation *g);
 /* DIR/run.json: written, and on resume compared; takes o over, NULL: out of memory. Without resume what an earlier run
  * left under the names of the other files goes. */
 gram_status gr_eval_settings(const char *dir, json_t *o, bool resume, gram_err *err);

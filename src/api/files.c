@@ -248,7 +248,7 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
     c = gr_calloc(1, sizeof *c);
     if (!c)
         return gr_nomem(err, in);
-    rc = gr_job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
+    rc = gr_job_open(&j, m, in, out, opt, json_pack("{s:s}", "command", "score"), report ? report : &unwanted, err);
     j.spread = gr_model_config(m->model)->reward == GR_REWARD_PURM ? &spread : NULL;
     if (!rc && j.spread && j.opt->shares)
         rc = gr_fail(err, GRAM_EARG, "shard: a PURM model's overlap is with the answers of all rows, and is not known "
@@ -389,7 +389,8 @@ gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_
     if (opt && opt->workers)
         return share_rows(rank_share, (struct shared){ .m = m, .in = in, .out = out, .method = method }, opt, report,
                           err);
-    rc = gr_job_open(&j, m, in, out, opt, report ? report : &unwanted, err);
+    rc = gr_job_open(&j, m, in, out, opt, json_pack("{s:s, s:i}", "command", "rank", "method", (int)method),
+                     report ? report : &unwanted, err);
     skip = j.report->resumed;
     while (!rc) {
         gr_group g = { 0 };

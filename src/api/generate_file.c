@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "api/how.h"
 #include "api/job.h"
 #include "api/shards.h"
 #include "base/err.h"
@@ -308,7 +309,8 @@ gram_status gram_generate_file(gram_model *m, const char *in, const char *out, c
         return rc;
     }
     w.last = &w.first;
-    rc = gr_job_open(&w.job, m, in, out, opt, &w.report->file, err);
+    rc = gr_job_open(&w.job, m, in, out, opt, json_pack("{s:s, s:o, s:I, s:b}", "command", "generate", "generation",
+                     gr_how_generation(g), "n", (json_int_t)g->n, "logprobs", logprobs), &w.report->file, err);
     if (!rc && w.job.opt->shares)
         rc = gr_job_place(&w.job, gr_reader_prompt, &whole, &w.before, err);
     if (!rc)

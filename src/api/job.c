@@ -2,7 +2,9 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include "api/how.h"
 #include "api/job.h"
+#include "api/reason_int.h"
 #include "api/shards.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -39,8 +41,30 @@ static gram_status take_share(gr_job *j, gram_err *err)
     return rc;
 }
 
+/* All that decides what this job writes, which is gone on with or merged with its like alone. */
+static gram_status note_how(gr_job *j, json_t *how, gram_err *err)
+{
+    const gram_file_options *o = j->opt;
+    gr_buf words = { 0 };
+    json_t *judge = j->m ? gr_how_judge(j->m) : json_object();
+    json_int_t lines = (json_int_t)gr_reader_lines(j->reader), share = (json_int_t)o->share;
+    gram_status rc = j->reasoner ? gr_reason_describe(o->rationale, &j->reasoner->words, &words, err) : GRAM_OK;
+
+    if (!rc && (!judge || json_object_update(how, judge) || json_object_set_new(how, "model", gr_how_model(j->m)) ||
+                json_object_set_new(how, "columns", o->columns ? json_string(o->columns) : json_null()) ||
+                json_object_set_new(how, "reasons", words.p ? json_string(words.p) : json_null()) ||
+                (o->shares && json_object_set_new(how, "lines", json_integer(lines))) ||
+                (o->shares && json_object_set_new(how, "share", json_integer(share)))))
+        rc = gr_nomem(err, j->in);
+    if (!rc)
+        rc = gr_how_begin(j->name, how, j->report->resumed > 0, err);
+    json_decref(judge);
+    gr_buf_clear(&words);
+    return rc;
+}
+
 gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *out, const gram_file_options *opt,
-                            gram_file_report *report, gram_err *err)
+                        json_t *how, gram_file_report *report, gram_err *err)
 {
     gram_status rc = m ? gr_api_ready(m, err) : GRAM_OK;
 
@@ -48,9 +72,9 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
                    .before = m ? gram_get_usage(m) : (gram_usage){ 0 } };
     *report = (gram_file_report){ 0 };
     j->start = gr_now();
-    if (rc)
-        return rc;
-    if (j->opt->rationale)
+    if (!rc && !how)
+        rc = gr_nomem(err, in);
+    if (!rc && j->opt->rationale)
         rc = gram_reasoner_open(&j->reasoner, m, j->opt->rationale, err);
     if (!rc)
         rc = gr_reader_open(&j->reader, in, j->opt->columns, err);
@@ -64,8 +88,11 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
         rc = j->opt->resume ? gr_out_resume(&j->out, out, &report->resumed, err) : gr_out_open(&j->out, out, true, err);
     if (!rc)
         rc = gr_out_rows(j->out, err);
+    if (!rc && !gr_out_in_place(j->out))
+        rc = note_how(j, how, err);
     if (!rc && report->resumed)
         rc = open_earlier(j, out, err);
+    json_decref(how);
     return rc;
 }
 
@@ -127,9 +154,21 @@ static gram_status write_spread(gr_job *j, gram_err *err)
         rc = gr_out_commit(whole, err);
     gr_out_close(whole);
     if (!rc) {
+        gr_how_end(j->name);
         gr_out_drop(j->out);
         j->out = NULL;
     }
+    return rc;
+}
+
+/* Of a share it stays noted how it was made, for the merge. */
+static gram_status commit(gr_job *j, gram_err *err)
+{
+    bool in_place = gr_out_in_place(j->out);
+    gram_status rc = gr_out_commit(j->out, err);
+
+    if (!rc && !in_place && !j->opt->shares)
+        gr_how_end(j->name);
     return rc;
 }
 
@@ -145,7 +184,7 @@ gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err)
     if (!rc && j->spread)
         rc = write_spread(j, err);
     if (!rc && j->out)
-        rc = gr_out_commit(j->out, err);
+        rc = commit(j, err);
     else if (j->out)
         gr_out_flush(j->out, NULL);
     gr_out_close(j->out);

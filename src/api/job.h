@@ -28,9 +28,10 @@ typedef struct {
     double start;
 } gr_job;
 
-/* m: whose work is told of; NULL: nobody's. */
+/* m: whose work is told of; NULL: nobody's. how: what decides the lines besides the model, how it is asked and the
+ * options of files (how.h); it is taken over, NULL: out of memory. */
 gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *out, const gram_file_options *opt,
-                        gram_file_report *report, gram_err *err);
+                        struct json_t *how, gram_file_report *report, gram_err *err);
 /* Ends the job: on success the output appears under its name, otherwise its partial lines stay. rc is handed back, or
  * what failed here. */
 gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err);

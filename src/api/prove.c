@@ -1,4 +1,5 @@
 /* prove.c - gram_prove_file() over src/rationale: rows of pairs in, rows with rationales out. */
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -6,6 +7,7 @@
 #include "api/job.h"
 #include "api/shards.h"
 #include "api/reason_int.h"
+#include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "rationale/prove.h"
@@ -21,6 +23,19 @@ struct prover {
     gram_prove_report *report;
     double scores;
 };
+
+/* NULL: memory ran out. */
+static json_t *how_of(const gram_prove_options *o)
+{
+    uint64_t h = GR_DIGEST;
+
+    h = o->format ? gr_digest(h, o->format, strlen(o->format) + 1) : h;
+    h = o->prompt ? gr_digest(h, o->prompt, strlen(o->prompt) + 1) : h;
+    return json_pack("{s:s, s:I, s:I, s:f, s:f, s:I, s:f, s:s, s:o}", "command", "prove", "k", (json_int_t)o->k,
+                     "max_tokens", (json_int_t)o->max_tokens, "sampling temperature", o->temperature, "top_p", o->top_p,
+                     "seed", (json_int_t)o->seed, "least", o->least, "products", gram_products_name(o->products),
+                     "format and prompt", json_sprintf("%016" PRIx64, h));
+}
 
 /* ---- The log-probability of given ids ------------------------------------------------------------- */
 
@@ -308,7 +323,7 @@ gram_status gram_prove_file(gram_model *m, const char *in, const char *out, cons
     rc = prover_open(&p, m, opt ? opt : &defaults, err);
     p.report = report;
     if (!rc) {
-        rc = gr_job_open(&j, m, in, out, file, &report->file, err);
+        rc = gr_job_open(&j, m, in, out, file, how_of(&p.core.opt), &report->file, err);
         if (!rc)
             rc = prove_rows(&j, &p, err);
         rc = gr_job_close(&j, rc, err);

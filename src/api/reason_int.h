@@ -3,6 +3,7 @@
 #define GR_API_REASON_INT_H
 
 #include "api/api_int.h"
+#include "gram/rationale.h"
 #include "rationale/reason.h"
 
 struct gram_reasoner {
@@ -25,6 +26,9 @@ gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const c
 /* gram_reason() of pairs of which some are turned: gr_reason_pairs(). */
 gram_status gr_api_reason(gram_reasoner *r, const gram_pair *pair, const bool *turned, size_t n, gram_reasoned *out,
                           size_t *bad, gram_err *err);
+
+/* All that decides what is written, for a person and for the mark of a run; added to *out. */
+gram_status gr_reason_describe(const gram_rationale_options *o, const gr_reason_words *w, gr_buf *out, gram_err *err);
 
 /* Writes texts by r's engine, which it opens: a gr_reason_write_fn, whose arg is r. */
 gram_status gr_api_reason_write(void *r, const gr_ask *ask, size_t n, gr_write_fn *fn, void *fn_arg, gram_err *err);

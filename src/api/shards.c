@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "api/how.h"
 #include "api/shards.h"
 #include "base/err.h"
 #include "file/io.h"
@@ -191,6 +192,37 @@ static gram_status copy_all(gr_out *to, const found *f, uint64_t *rows, gram_err
     return rc;
 }
 
+/* Whether all shares were made in one way of the same lines, each as the one that it is called; *how is theirs, NULL
+ * where nothing was noted beside any. */
+static gram_status same_run(const found *f, json_t **how, gram_err *err)
+{
+    gram_status rc = GRAM_OK;
+    gram_err why = { 0 };
+
+    *how = NULL;
+    for (size_t k = 0; k < f->shares && !rc; k++) {
+        char *name = NULL;
+        json_t *own = NULL;
+        rc = gr_shard_name(f->out, k, f->shares, &name, err);
+        if (!rc)
+            rc = gr_how_read(&own, name, err);
+        if (!rc && own && json_integer_value(json_object_get(own, "share")) != (json_int_t)k)
+            rc = gr_fail(err, GRAM_EIO, "%s: what is noted beside it is of share %d", name,
+                         (int)json_integer_value(json_object_get(own, "share")));
+        json_object_del(own, "share");
+        if (!rc && k && !own != !*how)
+            rc = gr_fail(err, GRAM_EIO, "%s: how %s made is not noted beside %s: wanted NAME.how beside each shard, or "
+                         "beside none", name, own ? "the shards before it were" : "it was", own ? "them" : "it");
+        if (!rc && k && own && gr_how_compare(own, *how, name, "this shard", "those before", &why))
+            rc = gr_fail(err, GRAM_EIO, "%s", why.text);
+        if (!k)
+            *how = json_incref(own);
+        json_decref(own);
+        free(name);
+    }
+    return rc;
+}
+
 static gram_status join(const found *f, const char *name, bool as_table, uint64_t *rows, gram_err *err)
 {
     gr_out *to = NULL;
@@ -212,10 +244,15 @@ static gram_status merge(const char *out, size_t only, uint64_t *rows, gram_err 
     found f = { .out = out, .only = only };
     gram_status rc = each_shard(out, take_name, &f, err);
 
+    json_t *how = NULL;
+
     if (!rc)
         rc = all_there(&f, out, err);
     if (!rc)
+        rc = same_run(&f, &how, err);
+    if (!rc)
         rc = join(&f, out, true, rows, err);
+    json_decref(how);
     free(f.there);
     return rc;
 }
@@ -245,6 +282,7 @@ gram_status gr_shards_gather(const char *out, size_t only, bool spare, bool *the
     found f = { .out = out, .only = only };
     gr_buf name = { 0 };
     uint64_t rows = 0;
+    json_t *how = NULL;
     gram_status rc = partial_name(&name, out, err);
 
     *there = false;
@@ -255,8 +293,13 @@ gram_status gr_shards_gather(const char *out, size_t only, bool spare, bool *the
         if (*there)
             rc = all_there(&f, out, err);
         if (!rc && *there)
+            rc = same_run(&f, &how, err);
+        if (!rc && *there)
             rc = join(&f, name.p, false, &rows, err);
+        if (!rc && how)
+            rc = gr_how_begin(out, how, false, err);
     }
+    json_decref(how);
     gr_buf_clear(&name);
     free(f.there);
     return rc;

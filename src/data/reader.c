@@ -23,6 +23,7 @@ struct gr_reader {
     uint64_t line;              /* of path[at] */
     uint64_t before;            /* lines of the files before it */
     uint64_t from, to;          /* rows stand in lines (from, to] of all files; to 0: in all */
+    uint64_t lines_of_all;      /* once a share was asked for */
     bool none;                  /* the share has no line */
     uint64_t passed;            /* rows before these */
     unsigned odd;               /* see gr_at */
@@ -303,6 +304,11 @@ uint64_t gr_reader_total(const gr_reader *r)
     return twice(r) && !count_all(r, &n, NULL) ? n : 0;
 }
 
+uint64_t gr_reader_lines(const gr_reader *r)
+{
+    return r->lines_of_all;
+}
+
 gram_status gr_reader_share(gr_reader *r, size_t share, size_t shares, gram_err *err)
 {
     uint64_t n;
@@ -311,6 +317,7 @@ gram_status gr_reader_share(gr_reader *r, size_t share, size_t shares, gram_err 
 
     if (rc)
         return rc;
+    r->lines_of_all = n;
     r->from = n / shares * share + n % shares * share / shares;
     r->to = n / shares * (share + 1) + n % shares * (share + 1) / shares;
     r->none = r->from == r->to;

@@ -117,6 +117,7 @@ uint64_t gr_reader_line(const gr_reader *r);        /* of its file */
 /* Of the lines of all files, or of the share, how many were read and how many there are (0: not known). */
 uint64_t gr_reader_done(const gr_reader *r);
 uint64_t gr_reader_total(const gr_reader *r);
+uint64_t gr_reader_lines(const gr_reader *r);       /* of all files, once there was a share of them; 0 before that */
 
 /* The parser alone, for tests and fuzzing: one line of JSON to *n rows (malloc'ed array of cleared-by-caller rows).
  * name and line serve ids and errors. */

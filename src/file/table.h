@@ -25,8 +25,8 @@ typedef struct gr_table gr_table;
  * to get it. */
 gram_status gr_table_open(gr_table **out, const char *path, int fd, gr_table_kind kind, gram_err *err);
 void gr_table_close(gr_table *t);                           /* NULL is fine */
-/* *json NULL at the end. The bytes live until the next call. GRAM_EFORMAT: this row is none, *json is what it is, and the
- * next call goes on behind it. */
+/* *json NULL at the end. The bytes live until the next call. GRAM_EFORMAT: this row is none, *json is what it is, and
+ * the next call goes on behind it. */
 gram_status gr_table_next(gr_table *t, const char **json, size_t *n, gram_err *err);
 
 /* Fails where DuckDB, which gr_table_write() needs, is not here. */

@@ -350,7 +350,7 @@ static void another_run_is_refused(void **state)
     g.seed = 4;
     assert_int_equal(gram_evalpolicy(policy, judge, prompts, dir, &o, NULL, NULL, &check_err), GRAM_EARG);
     assert_non_null(strstr(check_err.text, "run.json"));
-    assert_non_null(strstr(check_err.text, "\"seed\":4"));
+    assert_non_null(strstr(check_err.text, "has seed "));
     g.seed = 3;
     assert_int_equal(gram_evalpolicy(other, judge, prompts, dir, &o, NULL, NULL, &check_err), GRAM_EARG);
     assert_non_null(strstr(check_err.text, "policy"));

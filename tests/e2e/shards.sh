@@ -49,8 +49,11 @@ grep -v 'tokens/s\|taken over' "$tmp/all.txt" | cmp - "$tmp/one" || die "an eval
 "$GRAM" generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 3 --out "$tmp/joined" --shard 1/3 --resume \
     2>"$tmp/said" || die "resume of a whole shard"
 grep -q '33 of them from the run before' "$tmp/said" || die "a whole shard was written again: $(cat "$tmp/said")"
-expect 2 "$GRAM" generate "$m" "$tmp/groups.jsonl" --max-new-tokens 2 --out "$tmp/joined" --shard 1/3 --resume
-says err 'wanted the input of the run before'
+expect 2 "$GRAM" generate "$m" "$tmp/groups.jsonl" --max-new-tokens 2 --seed 3 --out "$tmp/joined" --shard 1/3 --resume
+says err 'the run that is to be resumed has lines 99, and this one 5'
+mv "$tmp/joined.shard-1-of-3.partial" "$tmp/joined.shard-1-of-3"
+expect 2 "$GRAM" generate "$m" "$tmp/prompts.jsonl" --max-new-tokens 2 --seed 4 --out "$tmp/joined" --shard 1/3 --resume
+says err 'the run that is to be resumed has seed 3, and this one 4'
 mv "$tmp/joined.shard-1-of-3.partial" "$tmp/joined.shard-1-of-3"
 head -n 7 "$tmp/joined.shard-2-of-3" >"$tmp/joined.shard-2-of-3.partial"
 rm "$tmp/joined.shard-2-of-3" "$tmp/joined"
@@ -71,6 +74,28 @@ expect 1 "$GRAM" merge-shards "$tmp/nothing"
 says err 'there is no shard of it'
 one_sentence
 
+# A shard of another judge, of a file that has grown meanwhile, or under another's name is none of the whole.
+printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter:' >"$tmp/judge.txt"
+rm -f "$tmp"/joined*
+part() { "$GRAM" score "$m" "$1" --out "$tmp/joined" --shard "$2" -q $3 || die "score --shard $2"; }
+part "$tmp/pairs.jsonl" 0/2 ''
+part "$tmp/pairs.jsonl" 1/2 "-p $tmp/judge.txt"
+expect 1 "$GRAM" merge-shards "$tmp/joined"
+says err 'joined.shard-1-of-2: this shard has judge prompt'
+cat "$tmp/pairs.jsonl" "$tmp/pairs.jsonl" >"$tmp/twice.jsonl"
+part "$tmp/twice.jsonl" 1/2 ''
+expect 1 "$GRAM" merge-shards "$tmp/joined"
+says err 'joined.shard-1-of-2: this shard has lines 6, and those before 3'
+for end in '' .how; do cp "$tmp/joined.shard-0-of-2$end" "$tmp/joined.shard-1-of-2$end"; done
+expect 1 "$GRAM" merge-shards "$tmp/joined"
+says err 'joined.shard-1-of-2: what is noted beside it is of share 0'
+rm "$tmp/joined.shard-1-of-2.how"
+expect 1 "$GRAM" merge-shards "$tmp/joined"
+says err 'is not noted beside it'
+[ ! -e "$tmp/joined" ] || die "half a merge"
+part "$tmp/pairs.jsonl" 1/2 ''
+"$GRAM" merge-shards "$tmp/joined" 2>"$tmp/said" || die "merge: $(cat "$tmp/said")"
+
 # Fewer rows than an earlier run has written are another input, sharded or not.
 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" -q || die "score"
 mv "$tmp/v" "$tmp/v.partial"
@@ -78,6 +103,12 @@ head -n 1 "$tmp/pairs.jsonl" >"$tmp/fewer"
 cp "$tmp/fewer" "$tmp/pairs.jsonl"
 expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" --resume
 says err 'wanted the input of the run before'
+# Nor does a run go on with another judge than it began with: --resume compares, and a run anew does not.
+[ -e "$tmp/v.how" ] || die "it is not noted how lines were made that are not whole"
+expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" --resume -p "$tmp/judge.txt"
+says err 'v.how: the run that is to be resumed has judge prompt'
+expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" -p "$tmp/judge.txt"
+[ ! -e "$tmp/v.how" ] || die "what was noted stays beside a whole file"
 
 # Processes of one start share the rows by themselves, and merge.
 process() {     # process RUN RANK SIZE [--resume]: as a launcher starts it
