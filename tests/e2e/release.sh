@@ -68,8 +68,26 @@ fi
 # ---- The library's ABI ----
 
 command -v abidiff >"$tmp/out" || { echo "  abigail-tools is not installed: no ABI was compared"; exit 0; }
+echo '## 0.1.0, not yet released' >CHANGELOG.md
+commit log
 expect 0 "$here/scripts/abi_check.sh"
 says out "there is no release yet"
+# A clone without tags has what the release wrote down; without that it is no pass.
+echo '## 0.1.0, 2026-01-02' >CHANGELOG.md
+commit released
+expect 1 "$here/scripts/abi_check.sh"
+says err "neither its tag"
+expect 0 "$here/scripts/abi_check.sh" --dump
+commit dump
+fine="the version says what the library does" changed="something that 0.1.0 had is gone or changed"
+expect 0 "$here/scripts/abi_check.sh"
+says out "0.1.0 -> 0.1.0: $fine"
+sed -i 's/int threads/int more, threads/' include/gram/gram.h
+commit another
+expect 1 "$here/scripts/abi_check.sh"
+cat "$tmp/err" >>"$tmp/out"
+says out "$changed: 0.1.0"
+git reset -q --hard HEAD~1
 git tag v0.1.0
 abi() {         # abi STATUS SENTENCE SED: the check beside 0.1.0 of a library that SED has changed
     git reset -q --hard v0.1.0
@@ -80,7 +98,6 @@ abi() {         # abi STATUS SENTENCE SED: the check beside 0.1.0 of a library t
     cat "$tmp/err" >>"$tmp/out"
     says out "$2"
 }
-fine="the version says what the library does" changed="something that 0.1.0 had is gone or changed"
 patch='s/"0.1.0"/"0.1.1"/;' minor='s/"0.1.0"/"0.2.0"/;'
 abi 1 "$changed: 0.1.1" "$patch s/int row/long row/"
 abi 1 "$changed: 0.1.0" 's/int threads/int more, threads/'
