@@ -1,9 +1,12 @@
 """Models: scores, rewards, rankings, text, evaluation. Numbers that are many come as NumPy arrays."""
+import datetime
+import decimal
 import functools
 import json
 import os
 import sys
 import tempfile
+import uuid
 from dataclasses import dataclass
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
 
@@ -534,11 +537,29 @@ def _generation(call, stop, stop_ids, **settings):
 _prompt = prompt                    # methods have a parameter of this name
 
 
+def _json(value):
+    """What json.dumps() does not know, as a table would give it: NumPy's numbers and lists, times and paths as texts.
+    Of all else an object without a text in it, which is no value for any key that is read: str() of bytes or of a
+    missing value would be judged as if somebody had written it."""
+    if isinstance(value, np.generic):
+        value = value.item()
+        return value if isinstance(value, (str, int, float, bool, type(None))) else _json(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (datetime.date, datetime.time, decimal.Decimal, uuid.UUID)):
+        return str(value)
+    return {"a Python object": [type(value).__name__]}
+
+
 def write_rows(rows, path):
     """Dicts, or a datasets.Dataset, as JSON Lines."""
     with open(path, "w", encoding="utf-8") as f:
         for row in rows:
-            f.write(json.dumps(row, default=str) + "\n")
+            f.write(json.dumps(row, default=_json) + "\n")
 
 
 _opened = functools.lru_cache(maxsize=None)(Model)

@@ -9,7 +9,17 @@ done
 [ -n "$python" ] || { echo "no Python with cffi and NumPy (Debian: python3-cffi python3-numpy)"; exit 77; }
 [ "$B" = build ] || { echo "a sanitizer's library cannot be loaded into Python"; exit 77; }
 make -s --no-print-directory "$B/libgram.so" || die "no libgram.so"     # the declarations are those of today's headers
-export PYTHONPATH=$PWD/python GRAM_LIBRARY=$PWD/$B/libgram.so
+new='import pip, setuptools as s; assert int(s.__version__.split(".")[0]) > 70'     # what pyproject.toml wants
+if [ "$python" = "${PYTHON-}" ] && "$python" -c "$new" 2>"$tmp/err"; then
+    # as pip installs it; the library and the program in it are those that were built here
+    "$python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --target "$tmp/site" \
+        ./python >"$tmp/out" 2>&1 || { cat "$tmp/out"; die "pip install ./python fails"; }
+    rm -rf python/build python/*.egg-info
+    export PYTHONPATH=$tmp/site
+    cmp "$tmp/site/gram/lib/libgram.so" "$B/libgram.so" || die "another library was installed"
+else
+    export PYTHONPATH=$PWD/python GRAM_LIBRARY=$PWD/$B/libgram.so
+fi
 
 "$python" tests/python/test_gram.py >"$tmp/out" 2>&1 || { cat "$tmp/out"; die "tests/python/test_gram.py fails"; }
 

@@ -2,6 +2,7 @@
 """The Python package against the library: test_gram.py GRAM_PROGRAM. Needs cffi and NumPy; what needs TRL, datasets or
 transformers is left out where these are not installed."""
 import concurrent.futures
+import datetime
 import importlib.util
 import json
 import math
@@ -159,6 +160,14 @@ class Judging(unittest.TestCase):
                 self.assertEqual(f.read(), command("score", JUDGE, rows, "-q"))
             with self.assertRaisesRegex(GramError, "from 0 to N - 1"):
                 self.m.score_file(rows, out, shard=(2, 2))
+
+    def test_what_is_no_json_is_no_text(self):
+        good = {"prompt": np.array([{"role": "user", "content": "q"}], dtype=object), "chosen": np.str_("a"),
+                "rejected": "b", "margin": np.float32(0.5), "picture": b"\xff", "day": datetime.date(2020, 1, 1)}
+        self.assertEqual(self.m.score_rows([good])[0]["preference"], self.m.score("q", "a", "b").preference)
+        for value in (b"a", object(), {1, 2}):
+            with self.assertRaisesRegex(GramError, "chosen"):
+                self.m.score_rows([{"prompt": "q", "chosen": value, "rejected": "b"}])
 
     def test_evaluation(self):
         with tempfile.TemporaryDirectory() as d:
