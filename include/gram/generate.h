@@ -41,7 +41,8 @@ typedef struct {
     double frequency_penalty;       /* the same for each time that the id stands there. Neutral: 0 */
     size_t min_new_tokens;          /* no end before that many */
     size_t max_new_tokens;          /* the token that ends the answer counts; has to be given */
-    const char *const *stop;        /* texts at the first of which an answer is cut */
+    const char *const *stop;        /* texts at the first of which an answer is cut; one that is a special token of the
+                                     * model is taken for its id, since answers hold no text of these */
     size_t n_stop;
     const int32_t *stop_ids;        /* tokens that end an answer besides the model's own */
     size_t n_stop_ids;
@@ -160,8 +161,10 @@ gram_status gram_generate_file(gram_model *m, const char *in, const char *out, c
                                const gram_file_options *opt, gram_generate_report *report, gram_err *err);
 
 /* Takes over the settings of DIR/generation_config.json, as transformers' generate() would; *what, where not NULL, gets
- * a sentence that names them, malloc'ed. A setting that changes answers and is none of gram's (beams, n-gram bans)
- * fails by name; where the file is absent, or path is a GGUF, *what says so. */
+ * a sentence that names them, malloc'ed: greedy without do_sample, of the 50 likeliest with it and without top_k. A
+ * key that may change answers and is none of gram's (beams, n-gram bans, one that is not known) fails by name;
+ * max_length and num_return_sequences are said not to be taken; where the file is absent, or path is a GGUF, *what says
+ * so. */
 gram_status gram_generation_from_config(gram_generation *g, const char *path, char **what, gram_err *err);
 /* The ids that end this model's answers, and where each is said; *ids is free()d. */
 gram_status gram_end_ids(gram_model *m, int32_t **ids, size_t *n, gram_err *err);

@@ -126,6 +126,9 @@ gram_status gr_api_generate(gram_model *m, gr_api_prompts *source, void *source_
                             gram_err *err);
 
 gr_sampling gr_api_sampling(const gram_generation *g);
+/* All ids that end an answer: m->ends, which are there, stop_ids (GRAM_EARG: one that is no token), and the special
+ * tokens among the stop strings, since a text holds none of them. */
+gram_status gr_api_ends(const gram_model *m, const gram_generation *g, gr_ids *out, gram_err *err);
 gram_finish gr_api_finish(gr_finish f);
 /* The model's lock. A turn beside a pass goes without: the thread that scores holds it until the turn has ended, and
  * touches nothing of what writers have. */

@@ -1,7 +1,5 @@
 /* generate.c - the model as a writer: what ends its answers, the one engine that all of its texts share, and answers to
  * a list of prompts. */
-#include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "api/api_int.h"
@@ -303,12 +301,31 @@ gram_products gr_api_products(const gram_model *m, size_t answers)
     return gr_linear_way(m->device, answers) == GR_ROWS_FEW ? GRAM_PRODUCTS_FEW : GRAM_PRODUCTS_TILES;
 }
 
+gram_status gr_api_ends(const gram_model *m, const gram_generation *g, gr_ids *out, gram_err *err)
+{
+    size_t n = gram_vocabulary(m);
+    bool ok = gr_ids_add(out, m->ends.p, m->ends.n) && gr_ids_add(out, g->stop_ids, g->n_stop_ids);
+
+    for (size_t i = 0; i < g->n_stop_ids; i++)
+        if (g->stop_ids[i] < 0 || (size_t)g->stop_ids[i] >= n)
+            return gr_fail(err, GRAM_EARG, "stop_ids: %d is no token of this model, whose vocabulary has %zu",
+                           (int)g->stop_ids[i], n);
+    for (size_t i = 0; i < g->n_stop && ok; i++) {
+        int32_t id = gr_tok_find(m->file.tok, g->stop[i]);
+        if (id >= 0 && gr_tok_is_special(m->file.tok, id))
+            ok = gr_ids_add(out, &id, 1);
+    }
+    return ok ? GRAM_OK : gr_nomem(err, "token ids");
+}
+
 /* How a run multiplies follows from the answers that it is asked for, those that a run before it has written among
  * them, so that it goes on as that one did: what is read ahead here is as much as can tell. */
 static gram_status open_engine(struct answers *a, gram_err *err)
 {
     gram_status rc = check_writes(a->m, err);
 
+    if (!rc)
+        rc = gr_api_ends(a->m, a->g, &a->ends, err);
     while (!rc && !a->end && a->next * a->g->n <= GR_API_LIVE)
         rc = read_one(a, err);
     a->products = a->g->products;
@@ -322,8 +339,6 @@ static gram_status open_engine(struct answers *a, gram_err *err)
     if (rc)
         return rc;
     a->sampling = gr_api_sampling(a->g);
-    if (!gr_ids_add(&a->ends, a->m->ends.p, a->m->ends.n) || !gr_ids_add(&a->ends, a->g->stop_ids, a->g->n_stop_ids))
-        rc = gr_nomem(err, "token ids");
     a->stops = (gr_stops){ a->ends.p, a->ends.n, a->g->stop, a->g->n_stop };
     return rc;
 }
@@ -412,113 +427,5 @@ gram_status gram_end_ids(gram_model *m, int32_t **ids, size_t *n, gram_err *err)
     for (size_t i = 0; i < m->ends.n && !rc; i++)
         (*ids)[(*n)++] = m->ends.p[i];
     pthread_mutex_unlock(&m->lock);
-    return rc;
-}
-
-/* ---- generation_config.json ---------------------------------------------------------------------- */
-
-struct taken { gram_generation *g; gr_buf said; const char *path; gram_err *err; };
-
-static gram_status take_number(struct taken *t, const json_t *o, const char *key, double low, double *out)
-{
-    const json_t *v = json_object_get(o, key);
-
-    if (!v || json_is_null(v))
-        return GRAM_OK;
-    if (!json_is_number(v) || !(json_number_value(v) >= low))
-        return gr_fail(t->err, GRAM_EFORMAT, "%s: %s: wanted a number of %g or more", t->path, key, low);
-    *out = json_number_value(v);
-    return gr_buf_printf(&t->said, "%s%s %g", t->said.n ? ", " : "", key, *out) ? GRAM_OK : gr_nomem(t->err, t->path);
-}
-
-static gram_status take_size(struct taken *t, const json_t *o, const char *key, size_t *out)
-{
-    double x = (double)*out;
-    gram_status rc = take_number(t, o, key, 0, &x);
-
-    if (!rc && (x != floor(x) || x > 1e9))
-        return gr_fail(t->err, GRAM_EFORMAT, "%s: %s: wanted a whole number, found %g", t->path, key, x);
-    *out = (size_t)x;
-    return rc;
-}
-
-/* Settings that change an answer and that gram has not, and the values with which they change nothing. */
-static gram_status refuse_others(struct taken *t, const json_t *o)
-{
-    static const struct { const char *key; double neutral; } other[] = {
-        { "num_beams", 1 }, { "typical_p", 1 }, { "epsilon_cutoff", 0 }, { "eta_cutoff", 0 }, { "top_h", 0 },
-        { "no_repeat_ngram_size", 0 }, { "encoder_repetition_penalty", 1 }, { "penalty_alpha", 0 },
-        { "diversity_penalty", 0 }, { "guidance_scale", 1 }, { "num_beam_groups", 1 }, { "bad_words_ids", 0 },
-        { "suppress_tokens", 0 }, { "begin_suppress_tokens", 0 }, { "forced_bos_token_id", 0 },
-        { "forced_eos_token_id", 0 }, { "sequence_bias", 0 }, { "force_words_ids", 0 }, { "stop_strings", 0 },
-        { "exponential_decay_length_penalty", 0 }, { "dola_layers", 0 }, { "constraints", 0 },
-    };
-
-    for (size_t i = 0; i < GR_COUNT(other); i++) {
-        const json_t *v = json_object_get(o, other[i].key);
-        bool same = !v || json_is_null(v) || json_is_false(v) ||
-                    (json_is_number(v) && json_number_value(v) == other[i].neutral);
-        if (!same)
-            return gr_fail(t->err, GRAM_EUNSUPPORTED, "%s: %s changes what is written, and gram has no such setting",
-                           t->path, other[i].key);
-    }
-    return GRAM_OK;
-}
-
-static gram_status take_all(struct taken *t, const json_t *o)
-{
-    const json_t *sample = json_object_get(o, "do_sample");
-    gram_generation *g = t->g;
-    gram_status rc = refuse_others(t, o);
-
-    if (!rc)
-        rc = take_number(t, o, "temperature", 0, &g->temperature);
-    if (!rc)
-        rc = take_size(t, o, "top_k", &g->top_k);
-    if (!rc)
-        rc = take_number(t, o, "top_p", 0, &g->top_p);
-    if (!rc)
-        rc = take_number(t, o, "min_p", 0, &g->min_p);
-    if (!rc)
-        rc = take_number(t, o, "repetition_penalty", 0, &g->repetition_penalty);
-    if (!rc)
-        rc = take_size(t, o, "min_new_tokens", &g->min_new_tokens);
-    if (!rc)
-        rc = take_size(t, o, "max_new_tokens", &g->max_new_tokens);
-    if (!rc && !json_is_true(sample)) {             /* transformers' default is greedy */
-        g->temperature = 0;
-        if (!gr_buf_printf(&t->said, "%sdo_sample false (greedy)", t->said.n ? ", " : ""))
-            rc = gr_nomem(t->err, t->path);
-    }
-    return rc;
-}
-
-gram_status gram_generation_from_config(gram_generation *g, const char *path, char **what, gram_err *err)
-{
-    char *file = gr_path_join(path, "generation_config.json"), *text = NULL;
-    struct taken t = { .g = g, .path = file, .err = err };
-    size_t n;
-    json_error_t je;
-    json_t *o = NULL;
-    gram_status rc = file ? GRAM_OK : gr_nomem(err, path);
-
-    if (!rc && !gr_path_exists(file))
-        rc = gr_buf_puts(&t.said, "no generation_config.json is there: all settings are as without it") ? GRAM_OK
-           : gr_nomem(err, path);
-    else if (!rc)
-        rc = gr_read_file(file, (size_t)1 << 20, &text, &n, err);
-    if (!rc && text) {
-        o = json_loadb(text, n, 0, &je);
-        rc = json_is_object(o) ? take_all(&t, o)
-           : gr_fail(err, GRAM_EFORMAT, "%s:%d: wanted a JSON object%s%s", file, o ? 1 : je.line, o ? "" : ": ",
-                     o ? "" : je.text);
-    }
-    json_decref(o);
-    free(text);
-    free(file);
-    if (!rc && what)
-        *what = t.said.p;
-    else
-        gr_buf_clear(&t.said);
     return rc;
 }

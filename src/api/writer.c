@@ -51,14 +51,16 @@ static gram_status check_room(const gram_writer *w, size_t max_tokens, gram_err 
 
 static gram_status copy_stops(gram_writer *w, const gram_generation *g, gram_err *err)
 {
+    gram_status rc = gr_api_ends(w->m, g, &w->ends, err);
+
+    if (rc)
+        return rc;
     w->stop = gr_calloc(g->n_stop, sizeof *w->stop);
     if (!w->stop)
         return gr_nomem(err, "writer");
     for (w->n_stop = 0; w->n_stop < g->n_stop; w->n_stop++)
         if (!(w->stop[w->n_stop] = gr_strdup(g->stop[w->n_stop])))
             return gr_nomem(err, "writer");
-    if (!gr_ids_add(&w->ends, w->m->ends.p, w->m->ends.n) || !gr_ids_add(&w->ends, g->stop_ids, g->n_stop_ids))
-        return gr_nomem(err, "token ids");
     w->stops = (gr_stops){ w->ends.p, w->ends.n, (const char *const *)w->stop, w->n_stop };
     return GRAM_OK;
 }

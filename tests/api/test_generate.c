@@ -572,7 +572,14 @@ static void settings_come_from_a_config_only_when_asked(void **state)
 {
     static const char good[] = "{\"do_sample\":true,\"temperature\":0.6,\"top_k\":20,\"top_p\":0.95,"
                                "\"eos_token_id\":[7,40]}", greedy[] = "{\"temperature\":0.6}",
-                      beams[] = "{\"num_beams\":4}", wrong[] = "{\"top_k\":\"many\"}";
+                      plain[] = "{\"do_sample\":true,\"num_beams\":1,\"min_length\":0,\"max_length\":4096,"
+                                "\"bad_words_ids\":[],\"num_return_sequences\":3,\"use_cache\":false}";
+    static const char *const refused[][2] = {
+        { "{\"num_beams\":4}", "num_beams" }, { "{\"top_k\":\"many\"}", "top_k: wanted" },
+        { "{\"do_sample\":\"true\"}", "do_sample: wanted" }, { "{\"min_length\":5}", "min_length" },
+        { "{\"presence_penalty\":1.5}", "presence_penalty" }, { "{\"new_penalty\":1}", "new_penalty" },
+        { "{\"token_healing\":true}", "token_healing" },
+    };
     char *dir = check_tmpdir(), *said, *kept, path[300];
     gram_generation g;
 
@@ -589,13 +596,57 @@ static void settings_come_from_a_config_only_when_asked(void **state)
     CHECK_OK(gram_generation_from_config(&g, dir, &said, &check_err));
     assert_true(g.temperature == 0 && strstr(said, "greedy"));
     free(said);
-    letters_put(dir, "generation_config.json", beams, strlen(beams));
-    assert_int_equal(gram_generation_from_config(&g, dir, &said, &check_err), GRAM_EUNSUPPORTED);
-    assert_non_null(strstr(check_err.text, "num_beams"));
-    letters_put(dir, "generation_config.json", wrong, strlen(wrong));
-    assert_int_equal(gram_generation_from_config(&g, dir, &said, &check_err), GRAM_EFORMAT);
+    letters_put(dir, "generation_config.json", plain, strlen(plain));
+    gram_generation_init(&g);
+    CHECK_OK(gram_generation_from_config(&g, dir, &said, &check_err));
+    assert_true(g.temperature == 1 && g.top_k == 50 && strstr(said, "top_k 50 (transformers'") &&
+                strstr(said, "not max_length") && strstr(said, "not num_return_sequences"));
+    free(said);
+    for (size_t i = 0; i < GR_COUNT(refused); i++) {
+        letters_put(dir, "generation_config.json", refused[i][0], strlen(refused[i][0]));
+        assert_int_not_equal(gram_generation_from_config(&g, dir, &said, &check_err), GRAM_OK);
+        if (!strstr(check_err.text, refused[i][1]))
+            fail_msg("said \"%s\" of %s", check_err.text, refused[i][0]);
+    }
     letters_put(dir, "generation_config.json", kept, strlen(kept));
     free(kept);
+}
+
+/* A text holds no special token, so that one among the stop strings would never be found; it is an end. An id that is
+ * no token would never come. */
+static void special_tokens_stop(void **state)
+{
+    static struct all by_id, by_text;
+    gram_prompt p[PROMPTS];
+    gram_generation g;
+    gram_writer *w;
+    size_t ended = 0;
+
+    (void)state;
+    prompts_of(p);
+    gram_generation_init(&g);
+    g.max_new_tokens = NEW;
+    g.n = EACH;
+    g.stop_ids = (const int32_t[]){ 0 };
+    g.n_stop_ids = 1;
+    by_id.n = by_text.n = 0;
+    CHECK_OK(gram_generate(model, p, PROMPTS, &g, keep, &by_id, &check_err));
+    g.stop = (const char *const[]){ "<|im_start|>", "<|im_end|>" };
+    g.n_stop = 2;
+    g.n_stop_ids = 0;
+    CHECK_OK(gram_generate(model, p, PROMPTS, &g, keep, &by_text, &check_err));
+    assert_memory_equal(&by_id, &by_text, sizeof by_id);
+    for (size_t i = 0; i < PROMPTS * EACH; i++) {
+        const struct kept *k = &by_id.a[i / EACH][i % EACH];
+        ended += k->finish == GRAM_FINISH_STOP && k->id[k->tokens - 1] == 0;
+    }
+    assert_true(ended > 0);
+    g.stop_ids = (const int32_t[]){ 3, (int32_t)gram_vocabulary(model) };
+    g.n_stop_ids = 2;
+    assert_int_equal(gram_generate(model, p, 1, &g, keep, &by_id, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "is no token of this model"));
+    assert_int_equal(gram_writer_open(&w, model, &(gram_writing){ .prompt = p[0], .how = &g }, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "is no token of this model"));
 }
 
 /* ---- Memory that runs out ---- */
@@ -705,6 +756,7 @@ int main(void)
         cmocka_unit_test(a_run_that_was_stopped_ends_with_the_same_bytes),
         cmocka_unit_test(a_resumed_run_takes_the_way_that_it_took),
         cmocka_unit_test(settings_come_from_a_config_only_when_asked),
+        cmocka_unit_test(special_tokens_stop),
         cmocka_unit_test(every_failing_allocation_is_said_and_given_back),
     };
 
