@@ -104,10 +104,12 @@ static gram_status next_new(struct run *r, gr_bon_line **out, gram_err *err)
 {
     for (;;) {
         bool same;
+        gram_prompt prompt;
         gram_status rc = next_row(r, out, err);
         if (rc || !*out || (*out)->index >= r->before + r->job.report->resumed)
             return rc;
-        rc = gr_job_check_written(&r->job, (*out)->row.id, &same, err);
+        prompt = gr_group_prompt(&(*out)->row);
+        rc = gr_job_check_written(&r->job, (*out)->row.id, &prompt, &same, err);
         gr_bon_line_free(*out);
         *out = NULL;
         if (rc)
@@ -362,7 +364,7 @@ static gram_status take_earlier(struct run *r, gram_err *err)
         if (rc || !line)
             break;
         seed = r->policy ? r->g.seed + (r->before + i) * r->g.n : 0;
-        o = json_loadb(line, bytes, 0, NULL);
+        o = json_loadb(line, bytes, JSON_ALLOW_NUL, NULL);
         rc = gr_bon_check(o, &e, path.p, i + 1, err);
         if (!rc)
             rc = gr_bon_take(&r->curve, o, err);

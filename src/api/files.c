@@ -121,7 +121,7 @@ static gram_status fill_chunk(gr_job *j, struct chunk *c, uint64_t *skip, bool *
         if (rc)
             rc = gr_job_bad_row(j, rc, &why, err);
         else if (!*end && *skip > 0) {              /* an earlier run has written this one */
-            rc = gr_job_check_written(j, r->id, &same, err);
+            rc = gr_job_check_written(j, r->id, NULL, &same, err);
             *skip -= same;
             if (rc && !same && was_skipped(j, r, &why))
                 rc = gr_job_bad_row(j, GRAM_EFORMAT, &why, err);
@@ -403,7 +403,7 @@ gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_
             rc = gr_job_bad_row(&j, rc, &why, err);
         else if (!end && skip > 0) {
             bool same;
-            rc = gr_job_check_written(&j, g.id, &same, err);
+            rc = gr_job_check_written(&j, g.id, NULL, &same, err);
             skip -= same;
         }
         else if (!end)

@@ -78,7 +78,8 @@ static gram_status next_prompt(void *arg, const gram_prompt **out, gram_err *err
         else if (end)
             return GRAM_OK;
         else if (w->rows < w->job.report->resumed) {
-            rc = gr_job_check_written(&w->job, row.id, &same, err);
+            const gram_prompt prompt = gr_group_prompt(&row);
+            rc = gr_job_check_written(&w->job, row.id, &prompt, &same, err);
             w->rows++;
             gr_group_clear(&row);
         } else {

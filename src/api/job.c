@@ -1,4 +1,5 @@
 /* job.c - see job.h. */
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,12 +97,12 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
     return rc;
 }
 
-/* The id of the next line that the run before wrote, into j->written. */
+/* The next line that the run before wrote: its id into j->written, its prompt, where it has one, into j->prompt. */
 static gram_status next_written(gr_job *j, gram_err *err)
 {
     const char *line, *found;
     size_t n;
-    json_t *o;
+    json_t *o, *prompt;
     gram_status rc = gr_lines_next(j->earlier, &line, &n, err);
 
     if (rc || !line)
@@ -110,16 +111,29 @@ static gram_status next_written(gr_job *j, gram_err *err)
         rc = gr_spread_add(j->spread, line, n, err);
     if (rc)
         return rc;
-    o = json_loadb(line, n, 0, NULL);
+    o = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
     found = json_string_value(json_object_get(o, "id"));
     j->written = gr_strdup(found ? found : "without an id");
+    prompt = json_object_get(o, "prompt");
+    j->prompt = prompt ? json_incref(prompt) : NULL;
     json_decref(o);
     return j->written ? GRAM_OK : gr_nomem(err, j->in);
 }
 
-/* A row that the run before has written: its line must bear the row's id, or this is another input. *same false: it
- * does not, and the line waits for the next row. */
-gram_status gr_job_check_written(gr_job *j, const char *id, bool *same, gram_err *err)
+/* Whether the line's prompt is the row's. */
+static gram_status check_prompt(const gr_job *j, const gram_prompt *prompt, const char *id, gram_err *err)
+{
+    json_t *now = gr_api_prompt_json(prompt);
+    bool same = now && json_equal(now, j->prompt);
+
+    json_decref(now);
+    return !now ? gr_nomem(err, j->in) : same ? GRAM_OK
+         : gr_fail(err, GRAM_EARG, "%s:%" PRIu64 ": row %s has another prompt than line %" PRIu64 " of what is to be "
+                   "resumed: wanted the input of the run before", gr_reader_at(j->reader, NULL).name,
+                   gr_reader_line(j->reader), id, gr_lines_number(j->earlier));
+}
+
+gram_status gr_job_check_written(gr_job *j, const char *id, const gram_prompt *prompt, bool *same, gram_err *err)
 {
     gram_status rc = j->written ? GRAM_OK : next_written(j, err);
 
@@ -131,10 +145,14 @@ gram_status gr_job_check_written(gr_job *j, const char *id, bool *same, gram_err
                        "the input of the run before", gr_reader_at(j->reader, NULL).name,
                        (unsigned long long)gr_reader_line(j->reader), id,
                        (unsigned long long)gr_lines_number(j->earlier), j->written);
+    if (prompt && j->prompt)
+        rc = check_prompt(j, prompt, id, err);
     j->met++;
     free(j->written);
+    json_decref(j->prompt);
     j->written = NULL;
-    return GRAM_OK;
+    j->prompt = NULL;
+    return rc;
 }
 
 /* PURM's lines are written anew with what follows from all of them; those of the run until now stay until then. */
@@ -190,6 +208,7 @@ gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err)
     gr_out_close(j->out);
     gr_lines_close(j->earlier);
     free(j->written);
+    json_decref(j->prompt);
     gr_reader_close(j->reader);
     free(j->part);
     gram_reasoner_close(j->reasoner);

@@ -210,7 +210,7 @@ static gram_status fill(gr_job *j, struct chunk *c, uint64_t *skip, bool *end, g
             gr_row_clear(r);
             rc = gr_job_bad_row(j, rc, &why, err);
         } else if (!*end && *skip > 0) {
-            rc = gr_job_check_written(j, r->id, &same, err);
+            rc = gr_job_check_written(j, r->id, NULL, &same, err);
             *skip -= same;
             gr_row_clear(r);
         } else if (!*end) {

@@ -568,6 +568,48 @@ static void a_resumed_run_takes_the_way_that_it_took(void **state)
     free(parts);
 }
 
+static void expect_other(const char *in, const char *out, const gram_generation *g, const char *say)
+{
+    const gram_file_options o = { .resume = true };
+
+    assert_int_equal(gram_generate_file(model, in, out, g, true, &o, NULL, &check_err), GRAM_EARG);
+    if (!strstr(check_err.text, say))
+        fail_msg("said \"%s\", wanted \"%s\"", check_err.text, say);
+}
+
+/* Lines of other settings or of another input are not gone on with, and those that are may hold any character. */
+static void what_is_resumed_is_what_was_asked(void **state)
+{
+    static const char two[] = "{\"id\":\"a\",\"prompt\":\"one\"}\n{\"id\":\"b\",\"prompt\":\"two\"}\n";
+    char *in = check_write("two.jsonl", two), *out = check_tmppath("asked.jsonl"), *b;
+    char *other = check_write("other.jsonl", "{\"id\":\"a\",\"prompt\":\"eins\"}\n");
+    char *begun = check_write("asked.jsonl.partial", ""), *run = check_tmppath("asked.jsonl.how"), *said;
+    int calls = 1;
+    gram_file_options o = { .progress = stop_late, .arg = &calls };
+    gram_generation g;
+
+    (void)state;
+    gram_generation_init(&g);
+    g.max_new_tokens = 5;
+    assert_int_equal(gram_generate_file(model, in, out, &g, true, &o, NULL, &check_err), GRAM_ESTOPPED);
+    said = slurp(run);
+    free(check_write("asked.jsonl.partial", "{\"id\":\"a\",\"prompt\":\"one\",\"completion\":\"\\u0000\"}\n"));
+    g.temperature = 0.5;
+    expect_other(in, out, &g, "has temperature 1.0, and this one 0.5");
+    g.temperature = 1;
+    g.stop = (const char *const[]){ "x" };
+    g.n_stop = 1;
+    expect_other(in, out, &g, "has stop []");
+    g.n_stop = 0;
+    expect_other(other, out, &g, "row a has another prompt than line 1");
+    o = (gram_file_options){ .resume = true };
+    CHECK_OK(gram_generate_file(model, in, out, &g, true, &o, NULL, &check_err));
+    b = slurp(out);
+    assert_non_null(strstr(b, "\\u0000\"}\n{\"id\":\"b\""));
+    assert_int_not_equal(access(run, F_OK), 0);
+    free(b), free(in), free(out), free(other), free(begun), free(run), free(said);
+}
+
 static void settings_come_from_a_config_only_when_asked(void **state)
 {
     static const char good[] = "{\"do_sample\":true,\"temperature\":0.6,\"top_k\":20,\"top_p\":0.95,"
@@ -757,6 +799,7 @@ int main(void)
         cmocka_unit_test(a_resumed_run_takes_the_way_that_it_took),
         cmocka_unit_test(settings_come_from_a_config_only_when_asked),
         cmocka_unit_test(special_tokens_stop),
+        cmocka_unit_test(what_is_resumed_is_what_was_asked),
         cmocka_unit_test(every_failing_allocation_is_said_and_given_back),
     };
 
