@@ -26,6 +26,10 @@ static const rule scoring[] = {
     { "normalize", "f", NULL },
     { "lora_path", "\"", NULL },
     { "score_template", "", NULL },
+    { "system", "\"", NULL },             { "history", "[", NULL },       /* a turn of it is a message of the prompt */
+    { "judge_prompt", "", NULL },          { "single_order", "f", NULL },  /* the server's own, which it starts with */
+    { "pointwise", "f", NULL },            { "scale", "", NULL },
+    { "lambda", "0", NULL },
 };
 
 /* Of all of them but those that judge by criteria and can write reasons. */
@@ -143,10 +147,10 @@ static int refuse_unknown(gr_req *r, const char *const *own, size_t n_own, const
     return 0;
 }
 
-static int refuse(gr_req *r, const rule *rules, size_t n)
+static int refuse_in(gr_req *r, const json_t *o, const rule *rules, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        json_t *v = json_object_get(r->in, rules[i].name);
+        json_t *v = json_object_get(o, rules[i].name);
         if (v && !is_neutral(&rules[i], v))
             return gr_refuse(r, 422, rules[i].name, "%s is not supported, and would change the result: leave it out",
                              rules[i].name);
@@ -154,9 +158,19 @@ static int refuse(gr_req *r, const rule *rules, size_t n)
     return 0;
 }
 
+static int refuse(gr_req *r, const rule *rules, size_t n)
+{
+    return refuse_in(r, r->in, rules, n);
+}
+
 int gr_refuse_unread_score(gr_req *r)
 {
     return refuse(r, scoring, GR_COUNT(scoring));
+}
+
+int gr_refuse_unread_pair(gr_req *r, const json_t *pair)
+{
+    return refuse_in(r, pair, scoring, GR_COUNT(scoring));
 }
 
 int gr_refuse_unread(gr_req *r)

@@ -198,7 +198,9 @@ static int read_pair(gr_req *r, json_t *o, const char *front, gram_pair *out)
     if (!json_is_object(o))
         return gr_refuse(r, 422, front, "%s must be an object", front);
     snprintf(name[0], sizeof name[0], "%s%sprompt", front, front[0] ? "." : "");
-    rc = gr_read_prompt(r, json_object_get(o, "prompt"), name[0], &out->prompt);
+    rc = gr_refuse_unread_pair(r, o);
+    if (!rc)
+        rc = gr_read_prompt(r, json_object_get(o, "prompt"), name[0], &out->prompt);
     if (!rc)
         rc = read_criteria(r, o, front, &out->prompt.criteria);
     snprintf(name[0], sizeof name[0], "%s%sa", front, front[0] ? "." : "");

@@ -127,6 +127,7 @@ bool gr_is_text(const char *p, size_t n);                   /* UTF-8 without NUL
  * a completion adds to that. fields.c */
 int gr_refuse_unread(gr_req *r);
 int gr_refuse_unread_score(gr_req *r);      /* of a path that scores, reads criteria and can write reasons */
+int gr_refuse_unread_pair(gr_req *r, const struct json_t *pair);       /* of its pairs one by one */
 int gr_refuse_unread_rationale(gr_req *r);  /* and what it adds where it does */
 int gr_refuse_unread_writing(gr_req *r);
 int gr_refuse_unread_chat(gr_req *r);
