@@ -1,17 +1,12 @@
 /* bench_gpu.c - products on a GPU: a row's bits in any number of rows, and TFLOP/s, one JSON object.
  *
- *     bench_gpu [DEVICE] [SECONDS]        cuda:0, and 0.2 s a measurement
+ *     bench_gpu [DEVICE [SECONDS [TYPE]]]         cuda:0, 0.2 s a measurement, and both f32 and bf16
  *
  * The shapes are the weights of Qwen3-0.6B, 1.7B and 8B. Bits: forward and dx of rows that stand at the beginning, in
  * the middle and at the end of 128 to 16,384 rows, against the same row in 128. TFLOP/s: of 2 M N K operations.
  * Rows are of the type that a model's have between such products. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include "base/random.h"
+#include "on_device.h"
 #include "op/matmul.h"
-#include "op/op.h"
 
 enum { UNIT = 128, MOST = 16384 };
 static const struct { const char *of; size_t N, K; } shape[] = {
@@ -22,62 +17,11 @@ static const struct { const char *of; size_t N, K; } shape[] = {
 static const size_t rows[] = { 128, 256, 384, 1024, 2048, 4096, 8192, MOST };
 static const struct { const char *name; gr_linear_mode mode; } kind[] = { { "f32", GR_LINEAR_F32 },
                                                                          { "bf16", GR_LINEAR_ROUNDED } };
-static gr_device *device;
-static double limit = 0.2;
-
-static void check(gram_status rc, const gram_err *err)
-{
-    if (!rc)
-        return;
-    fprintf(stderr, "bench_gpu: %s\n", err->text);
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static float *drawn(size_t n, uint64_t seed)
-{
-    float *x = malloc(n * sizeof *x);
-
-    if (!x)
-        exit(1);
-    for (size_t i = 0; i < n; i++)
-        x[i] = (float)(2 * gr_random_unit(&seed) - 1);
-    return x;
-}
-
-/* n values as rows have them. */
-static void *as_rows(gr_dtype type, const float *values, size_t n)
-{
-    void *p = malloc(n * gr_dtype_bytes(type));
-
-    if (!p || !gr_quantize(p, type, values, n))
-        exit(1);
-    return p;
-}
-
-static void *room(gr_dtype type, size_t n, const float *values)
-{
-    size_t bytes = n * gr_dtype_bytes(type);
-    void *as = as_rows(type, values, n), *p;
-    gram_err err;
-
-    check(gr_device_alloc(device, &p, bytes, &err), &err);
-    gr_device_put(device, p, as, bytes);
-    free(as);
-    return p;
-}
-
 struct job { const gr_linear *l; void *x, *y; gr_dtype type; size_t N, K, M; bool back; };
 
-static void multiply(const struct job *j)
+static void multiply(const void *arg)
 {
+    const struct job *j = arg;
     gr_lane *lane = gr_device_lane(device);
     gr_mat x = gr_mat_of(j->x, j->K, j->type), y = gr_mat_of(j->y, j->N, j->type);
 
@@ -85,13 +29,6 @@ static void multiply(const struct job *j)
         gr_linear_dx(lane, j->l, x, y, j->M, false);
     else
         gr_linear_fwd(lane, j->l, y, x, j->M);
-}
-
-static void wait(void)
-{
-    gram_err err;
-
-    check(gr_device_wait(device, &err), &err);
 }
 
 /* Whether the row of `from` has the bits of `want` at three places of M rows. */
@@ -137,25 +74,13 @@ static size_t other_bits(struct job j, const float *values)
 
 static double tflops(const struct job *j)
 {
-    double t, best = 1e30;
-    size_t n = 1;
-
-    multiply(j);
-    wait();
-    for (double end = now() + limit; now() < end; n *= 2) {
-        t = now();
-        for (size_t i = 0; i < n; i++)
-            multiply(j);
-        wait();
-        t = (now() - t) / (double)n;
-        best = t < best ? t : best;
-    }
-    return 2e-12 * (double)j->M * (double)j->N * (double)j->K / best;
+    return 2e-12 * (double)j->M * (double)j->N * (double)j->K / seconds(multiply, j);
 }
 
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "cuda:0";
+    size_t behind = 0;
     gram_err err;
 
     limit = argc > 2 ? atof(argv[2]) : limit;
@@ -164,15 +89,17 @@ int main(int argc, char **argv)
     for (size_t s = 0; s < GR_COUNT(shape); s++)
         for (size_t k = 0; k < GR_COUNT(kind); k++) {
             size_t N = shape[s].N, K = shape[s].K;
-            float *w = drawn(N * K, 1), *row = drawn(gr_max(N, K), 2), *x = drawn(MOST * gr_max(N, K), 3);
+            if (argc > 3 && strcmp(argv[3], kind[k].name))
+                continue;
+            float *w = drawn(N * K, 1), *row = drawn(gr_max(N, K), 2);
             gr_dtype rows_of = gr_linear_rows(device, kind[k].mode);
-            struct job j = { .x = room(rows_of, MOST * K, x), .y = room(rows_of, MOST * N, x), .type = rows_of, .N = N,
+            struct job j = { .x = matrix(MOST, K, rows_of).p, .y = matrix(MOST, N, rows_of).p, .type = rows_of, .N = N,
                              .K = K };
             gr_linear *l;
             check(gr_linear_open(&l, device, &(gr_tensor){ GR_F32, w, N, K }, NULL, kind[k].mode, &err), &err);
             j.l = l;
-            printf("%s\n  {\"of\": \"%s\", \"N\": %zu, \"K\": %zu, \"dtype\": \"%s\"", s + k ? "," : "", shape[s].of, N,
-                   K, kind[k].name);
+            printf("%s\n  {\"of\": \"%s\", \"N\": %zu, \"K\": %zu, \"dtype\": \"%s\"", behind++ ? "," : "",
+                   shape[s].of, N, K, kind[k].name);
             for (j.back = false; ; j.back = true) {
                 printf(", \"%s\": {\"other_bits\": %zu, \"of\": %zu", j.back ? "dx" : "forward", other_bits(j, row),
                        GR_COUNT(rows));
@@ -189,7 +116,6 @@ int main(int argc, char **argv)
             gr_device_free(device, j.y);
             free(w);
             free(row);
-            free(x);
         }
     printf("\n]}\n");
     gr_device_close(device);

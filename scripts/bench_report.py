@@ -15,11 +15,15 @@ import sys
 PEAK = (("H200", 989), ("H100 PCIe", 756), ("H100", 989), ("GH200", 989), ("B200", 2250), ("B100", 1750),
         ("A100", 312), ("A10G", 70), ("A10", 125), ("L40S", 362), ("L40", 181), ("L4", 121), ("RTX 5090", 209),
         ("RTX 4090", 165), ("RTX 3090", 71))
+# Bytes of its memory, 1e9 a second, as they have it too.
+MEMORY = (("H200", 4800), ("H100 PCIe", 2000), ("H100", 3350), ("GH200", 4000), ("B200", 8000), ("B100", 8000),
+          ("A100", 2039), ("A10G", 600), ("A10", 600), ("L40S", 864), ("L40", 864), ("L4", 300), ("RTX 5090", 1792),
+          ("RTX 4090", 1008), ("RTX 3090", 936))
 MARKS = "<!-- device check -->", "<!-- end of device check -->"
 
 
-def peak_of(gpu):
-    return next((p for name, p in PEAK if re.search(rf"\b{name}\b", gpu)), None)
+def peak_of(gpu, table=PEAK):
+    return next((p for name, p in table if re.search(rf"\b{name}\b", gpu)), None)
 
 
 def share(row, peak):
@@ -38,28 +42,60 @@ def cells(row, number, peak):
 
 def shapes(check):
     peak = peak_of(check["gpu"])
-    yield ("| Qwen3's shape | pairs/s | of the peak | training, tokens/s | of the peak | on several, tokens/s | "
-           "of theirs |")
-    yield "|---|---|---|---|---|---|---|"
+    yield ("| Qwen3's shape | pairs/s | of the peak | by wgmma, pairs/s | of the peak | training, tokens/s | "
+           "of the peak | on several, tokens/s | of theirs |")
+    yield "|---|---|---|---|---|---|---|---|---|"
     for name, s in check["shapes"].items():
         row = [name]
-        for what, number in (("score", "pairs_per_s"), ("train", "tokens_per_s"), ("share", "tokens_per_s")):
+        for what, number in (("score", "pairs_per_s"), ("wgmma", "pairs_per_s"), ("train", "tokens_per_s"),
+                             ("share", "tokens_per_s")):
             row += cells(s[what], number, peak)
         yield "| " + " | ".join(row) + " |"
 
 
-def tflops(side):
-    return " ".join(f"{v:g}" for k, v in side.items() if k.startswith("tflops"))
+def of_limit(number, limit):
+    return f"{100 * number / limit:.0f} %" if limit else "limit not known"
 
 
-def products(bench):
-    yield "| product | type | other bits in | forward, TFLOP/s at 2,048 and 16,384 rows | dx |"
+def tflops(side, peak):
+    """At each number of rows, and what part of the peak the last is."""
+    found = [v for k, v in side.items() if k.startswith("tflops")]
+    return " ".join(f"{v:g}" for v in found) + (f" ({of_limit(found[-1], peak)})" if peak and found else "")
+
+
+def products(bench, peak):
+    yield "| product | type | other bits in | forward, TFLOP/s at 2,048 and 16,384 rows (of the peak) | dx |"
     yield "|---|---|---|---|---|"
     for p in bench["products"]:
-        other = p["forward"]["other_bits"] + p["dx"]["other_bits"]
-        of = p["forward"]["of"] + p["dx"]["of"]
-        yield (f"| {p['of']} [{p['N']}, {p['K']}] | {p['dtype']} | {other} of {of} | {tflops(p['forward'])} | "
-               f"{tflops(p['dx'])} |")
+        other, of = (p["forward"][n] + p["dx"][n] for n in ("other_bits", "of"))
+        limit = peak if p["dtype"] == "bf16" else None
+        yield (f"| {p['of']} [{p['N']}, {p['K']}] | {p['dtype']} | {other} of {of} | {tflops(p['forward'], limit)} | "
+               f"{tflops(p['dx'], limit)} |")
+
+
+def kernels(check):
+    """Each beside its limit: the peak of products, or the memory's."""
+    wgmma = {k["of"]: k for k in (check["wgmma"]["kernels"] or {"kernels": []})["kernels"]}
+    yield "| kernel | | of the limit | where wgmma is asked for | of the limit |"
+    yield "|---|---|---|---|---|"
+    for k in check["kernels"]["kernels"]:
+        row = [k["of"]]
+        for one in (k, wgmma.get(k["of"])):
+            unit, table, name = (("tflops", PEAK, "TFLOP/s") if "tflops" in k else ("gb_s", MEMORY, "GB/s"))
+            row += [f"{one[unit]:g} {name}", of_limit(one[unit], peak_of(check["gpu"], table))] if one else ["-", "-"]
+        yield "| " + " | ".join(row) + " |"
+
+
+def hopper(wgmma):
+    """Whether GRAM_CUDA_WGMMA=1 may be set there, of what the check has seen."""
+    bits = sum(p["forward"]["other_bits"] for p in (wgmma["bench"] or {"products": []})["products"])
+    if wgmma["right"] is None:
+        return "It is no Hopper: GRAM_CUDA_WGMMA changes nothing there."
+    if wgmma["right"] and not bits:
+        return ("Products and attention by wgmma were right there, and a row's bits the same in any number of rows: "
+                "`GRAM_CUDA_WGMMA=1` may be set where it is faster.")
+    return (f"By wgmma not all was right there ({bits} shapes with other bits; the steps above): `GRAM_CUDA_WGMMA` is "
+            "to stay unset.")
 
 
 def report(check):
@@ -68,9 +104,16 @@ def report(check):
     yield f"{check['gpu']}; commit {check['commit']}; {seconds:.0f} s."
     yield ""
     yield f"Failed: {', '.join(failed)}." if failed else f"All {len(check['steps'])} steps passed."
-    for table in (shapes(check) if check["shapes"] else (), products(check["bench"]) if check["bench"] else ()):
-        yield ""
-        yield from table
+    yield ""
+    yield hopper(check["wgmma"])
+    peak = peak_of(check["gpu"])
+    for there, table in ((check["shapes"], lambda: shapes(check)), (check["kernels"], lambda: kernels(check)),
+                         (check["bench"], lambda: products(check["bench"], peak)),
+                         (check["wgmma"]["bench"], lambda: products(check["wgmma"]["bench"], peak))):
+        if there:
+            yield ""
+            yield from (["By wgmma:", ""] if there is check["wgmma"]["bench"] else [])
+            yield from table()
 
 
 def main(source, doc=None):

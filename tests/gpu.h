@@ -37,6 +37,19 @@ static inline gr_device *gpu_open(void)
     return d;
 }
 
+/* One that multiplies by wgmma where that is written: the emulated one is a Hopper then, and a real one may be. */
+static inline gr_device *gpu_open_hopper(void)
+{
+    gr_device *d;
+
+    setenv("GRAM_CUDA_WGMMA", "1", 1);
+    setenv("EMU_CAPABILITY", "90", 1);
+    d = gpu_open();
+    unsetenv("GRAM_CUDA_WGMMA");
+    unsetenv("EMU_CAPABILITY");
+    return d;
+}
+
 /* How the emulator orders threads from here on, GPU_AS_ASKED: as the environment says. False: this is a GPU, which
  * orders them as it likes. */
 enum gpu_order { GPU_ASCENDING, GPU_DESCENDING, GPU_RANDOM, GPU_AS_ASKED };

@@ -1,5 +1,5 @@
-/* attn90.cu - flash attention forward in bfloat16 on a Hopper: what attn_mma.cu does, by products of four warps (wgmma).
- * It has not run on one yet, and is chosen only where GRAM_CUDA_WGMMA asks for it (cuda/device.c).
+/* attn90.cu - flash attention forward in bfloat16 on a Hopper: what attn_mma.cu does, by products of four warps
+ * (wgmma). It has not run on one yet, and is chosen only where GRAM_CUDA_WGMMA asks for it (cuda/device.c).
  *
  * A warpgroup has 64 rows, a block one or two warpgroups, by which a row's bits do not differ. Keys and values lie row
  * by row wherever their pages are: all threads bring pieces of 16 bytes (cp.async), a tile while the one before is

@@ -741,25 +741,12 @@ static void close_gpu(void)
         gr_device_close(opened[i]);
 }
 
-/* An emulated GPU is a Hopper; a real one may be, and otherwise has what it has. */
-static gr_device *open_hopper(void)
-{
-    gr_device *d;
-
-    setenv("GRAM_CUDA_WGMMA", "1", 1);
-    setenv("EMU_CAPABILITY", "90", 1);
-    d = gpu_open();
-    unsetenv("GRAM_CUDA_WGMMA");
-    unsetenv("EMU_CAPABILITY");
-    return d;
-}
-
 static const struct gr_kern *ready(bool as_half, bool hopper)
 {
     static bool asked[2];
 
     if (!asked[hopper]) {
-        opened[hopper] = is_there() ? hopper ? open_hopper() : gpu_open() : NULL;
+        opened[hopper] = is_there() ? hopper ? gpu_open_hopper() : gpu_open() : NULL;
         if (opened[hopper] && !asked[!hopper])
             atexit(close_gpu);                  /* after the library's own, which is called last */
     }

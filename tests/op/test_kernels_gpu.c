@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "device.h"
+#include "gpu.h"
 #include "op/on_gpu.h"
 
 /* A number is rounded by half of this at most, relatively, when it is stored. */
@@ -545,11 +546,7 @@ static void products_of_a_hopper(void **state)
     gr_linear *l;
 
     (void)state;
-    setenv("GRAM_CUDA_WGMMA", "1", 1);
-    setenv("EMU_CAPABILITY", "90", 1);
-    CHECK_OK(gr_device_open(&d, "cuda:0", 0, &check_err));
-    unsetenv("GRAM_CUDA_WGMMA");
-    unsetenv("EMU_CAPABILITY");
+    d = gpu_open_hopper();
     CHECK_OK(gr_linear_open(&l, d, &(gr_tensor){ GR_F32, w, O, K }, NULL, GR_LINEAR_BF16, &check_err));
     all = multiplied(d, l, row, ROWS - 1, x, ROWS, O, K);
     some = multiplied(d, l, row, 0, numbers(ROWS * K, 7), ROWS / 2, O, K);
