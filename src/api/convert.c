@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "api/api_int.h"
 #include "base/err.h"
@@ -371,8 +370,6 @@ static gram_status reopen(const struct job *j, gram_err *err)
 
 static gram_status check_options(const struct job *j, gram_err *err)
 {
-    struct stat a, b;
-
     if ((unsigned)j->opt->dtype >= GR_COUNT(store))
         return gr_fail(err, GRAM_EARG, "dtype: %d is none of gram_store", (int)j->opt->dtype);
     if (j->gguf && packs(j))
@@ -381,7 +378,7 @@ static gram_status check_options(const struct job *j, gram_err *err)
     if (!j->gguf && !packs(j) && !store[j->opt->dtype].torch)
         return gr_fail(err, GRAM_EARG, "%s: a directory holds f32, bf16, f16 or int8 weights; %s is a type of GGUF",
                        j->out, gr_dtype_name(store[j->opt->dtype].type));
-    if (stat(j->from, &a) == 0 && stat(j->out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+    if (gr_path_same(j->from, j->out))
         return gr_fail(err, GRAM_EARG, "%s: a model is not converted onto itself", j->out);
     return GRAM_OK;
 }

@@ -79,6 +79,8 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
         rc = gram_reasoner_open(&j->reasoner, m, j->opt->rationale, err);
     if (!rc)
         rc = gr_reader_open(&j->reader, in, j->opt->columns, err);
+    if (!rc && !gr_name_is_standard(out))
+        rc = gr_reader_spares(j->reader, out, err);
     if (!rc && j->opt->shares) {
         rc = take_share(j, err);
         out = j->part;

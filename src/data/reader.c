@@ -304,6 +304,14 @@ uint64_t gr_reader_total(const gr_reader *r)
     return twice(r) && !count_all(r, &n, NULL) ? n : 0;
 }
 
+gram_status gr_reader_spares(const gr_reader *r, const char *out, gram_err *err)
+{
+    for (size_t k = 0; k < r->n_paths; k++)
+        if (!gr_name_is_standard(r->path[k]) && gr_path_regular(r->path[k]) && gr_path_same(r->path[k], out))
+            return gr_fail(err, GRAM_EARG, "out: %s is what is read, and would be written over", out);
+    return GRAM_OK;
+}
+
 uint64_t gr_reader_lines(const gr_reader *r)
 {
     return r->lines_of_all;

@@ -87,6 +87,8 @@ typedef struct gr_reader gr_reader;
  * It is borrowed until gr_reader_close(). GRAM_EARG: it names a key that is not read. */
 gram_status gr_reader_open(gr_reader **out, const char *path, const char *columns, gram_err *err);
 void gr_reader_close(gr_reader *r);
+/* GRAM_EARG: `out` is one of the files that are read, and would be written over. */
+gram_status gr_reader_spares(const gr_reader *r, const char *out, gram_err *err);
 /* Before the first row: of n lines (elements of an array) rows come from lines (n share / shares, n (share + 1) /
  * shares] alone. Those before are read and counted, not given; a bad one among them is another share's. GRAM_EARG: of a
  * pipe. share < shares. */

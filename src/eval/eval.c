@@ -135,12 +135,26 @@ static gram_status check_form(const run *r, gram_err *err)
                    "Lines, Parquet or Arrow", r->rows_path);
 }
 
+/* What is written is none of the files that are read. */
+static gram_status check_spared(const run *r, gram_err *err)
+{
+    const char *const out[] = { r->rows_path, r->opt.json };
+
+    for (size_t i = 0; i < GR_COUNT(out); i++)
+        for (size_t f = 0; out[i] && f < r->result.n_files; f++)
+            if (gr_path_regular(r->path[f]) && gr_path_same(r->path[f], out[i]))
+                return gr_fail(err, GRAM_EARG, "%s is what is read, and would be written over", out[i]);
+    return GRAM_OK;
+}
+
 static gram_status open_rows(run *r, gram_err *err)
 {
     gram_status rc = r->opt.report_dir ? gr_make_directory(r->opt.report_dir, err) : GRAM_OK;
 
     if (!rc)
         rc = find_rows_path(r, err);
+    if (!rc)
+        rc = check_spared(r, err);
     if (!rc)
         rc = check_form(r, err);
     if (rc || (!r->rows_path && !r->opt.file.resume))

@@ -152,6 +152,13 @@ bool gr_path_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+bool gr_path_same(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 bool gr_path_regular(const char *path)
 {
     struct stat st;

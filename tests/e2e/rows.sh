@@ -178,6 +178,20 @@ printf '(\265/\375 compressed' >"$tmp/rows.jsonl"
 expect 1 "$GRAM" rank "$m" "$tmp/rows.jsonl"
 says err "zstd"
 
+# What is read is not written over.
+row '{"prompt":"q","chosen":"x","rejected":"y"}'
+cp "$tmp/row.jsonl" "$tmp/kept.jsonl"
+ln -s row.jsonl "$tmp/link.jsonl"
+for out in row link; do
+    expect 2 "$GRAM" score "$m" "$tmp/row.jsonl" --out "$tmp/$out.jsonl"
+    says err "is what is read"
+    expect 2 "$GRAM" eval "$m" "$tmp/row.jsonl" --rows "$tmp/$out.jsonl"
+    says err "is what is read"
+done
+expect 2 "$GRAM" eval "$m" "$tmp/row.jsonl" --json "$tmp/row.jsonl"
+cmp "$tmp/row.jsonl" "$tmp/kept.jsonl" || die "rows are gone"
+rm "$tmp/link.jsonl"
+
 # Columns by other names, for each command that reads rows.
 row '{"q":{"text":"q"},"good":"x","bad":"y"}'
 expect 0 "$GRAM" score "$m" "$tmp/row.jsonl" --columns prompt=q.text,chosen=good,rejected=bad
