@@ -93,6 +93,9 @@ static gram_status check(const gram_prove_options *o, gram_err *err)
         return gr_fail(err, GRAM_EARG, "k: wanted 1 to %d proofs, found %zu", GRAM_VOTES_MOST, o->k);
     if (o->max_tokens == 0)
         return gr_fail(err, GRAM_EARG, "max_tokens: wanted 1 or more tokens of a proof, found 0");
+    if (o->temperature == 0 && o->k > 2)
+        return gr_fail(err, GRAM_EARG, "k: with temperature 0 all proofs of an order are the same: wanted at most 2, "
+                       "found %zu", o->k);
     if (!(o->least <= 0))
         return gr_fail(err, GRAM_EARG, "least: wanted a score, which is at most 0, found %g", o->least);
     return gr_sampling_check(&s, err);

@@ -20,6 +20,9 @@ static gram_status check_numbers(const gram_rationale_options *o, gram_err *err)
         return gr_fail(err, GRAM_EARG, "products: %d is none of gram_products", (int)o->products);
     if (o->early > o->votes)
         return gr_fail(err, GRAM_EARG, "early: %zu is more than votes, %zu", o->early, o->votes);
+    if ((o->temperature == 0 || o->top_k == 1) && o->votes > (o->single_order ? 1 : 2))
+        return gr_fail(err, GRAM_EARG, "votes: with temperature 0 or top_k 1 all rationales of an order are the same, "
+                       "and %zu would count it several times: wanted at most %d", o->votes, o->single_order ? 1 : 2);
     return gr_sampling_check(&s, err);
 }
 

@@ -154,6 +154,12 @@ gram_status gr_selftrain_check(const gram_selftrain_options *o, gram_err *err)
     if (!rc && (o->votes % 2 || o->eval_votes % 2))
         rc = gr_fail(err, GRAM_EARG, "%s: wanted an even number, half of them in each order, found %zu",
                      o->votes % 2 ? "votes" : "eval-votes", o->votes % 2 ? o->votes : o->eval_votes);
+    if (!rc && o->temperature == 0 && gr_max(o->votes, o->eval_votes) > 2)
+        rc = gr_fail(err, GRAM_EARG, "temperature: with 0 all rationales of an order are the same, and %zu votes would "
+                     "count it several times", gr_max(o->votes, o->eval_votes));
+    if (!rc && o->proof_temperature == 0 && o->proofs > 2)
+        rc = gr_fail(err, GRAM_EARG, "proof-temperature: with 0 all proofs of an order are the same: wanted at most 2 "
+                     "proofs, found %zu", o->proofs);
     if (!rc && o->rules.least_tokens > o->rules.most_tokens)
         rc = gr_fail(err, GRAM_EARG, "least-tokens: wanted at most most-tokens, %zu, found %zu", o->rules.most_tokens,
                      o->rules.least_tokens);

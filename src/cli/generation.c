@@ -33,7 +33,7 @@ struct poptOption cli_generation_table[] = {
     { "frequency-penalty", '\0', POPT_ARG_DOUBLE, &set.frequency_penalty, FREQUENCY,
       "Take X from a token's logit for each time that the answer has it (default: 0).", "X" },
     { "min-new-tokens", '\0', POPT_ARG_LONGLONG, &min_new, MIN_NEW,
-      "Let no answer end before it has N tokens (default: 0).", "N" },
+      "Let no token end an answer before it has N (default: 0); a text of --stop cuts it sooner.", "N" },
     { "max-new-tokens", '\0', POPT_ARG_LONGLONG, &max_new, MAX_NEW,
       "Cut an answer at N tokens, its end among them (default: 256). Answers that were cut are counted.", "N" },
     { "stop", '\0', POPT_ARG_ARGV, &stop, 0, "Cut an answer where TEXT begins; may be given several times.", "TEXT" },
@@ -156,7 +156,8 @@ int cli_say_generation(gram_model *m, const gram_generation *g)
             (unsigned long long)g->seed, origin(SEED), g->max_new_tokens, origin(MAX_NEW), g->min_new_tokens,
             origin(MIN_NEW));
     if (g->temperature == 0)
-        fprintf(stderr, "greedy (%s): the likeliest token, always\n", greedy ? "given" : origin(TEMPERATURE));
+        fprintf(stderr, "greedy (%s): the likeliest token, always%s\n", greedy ? "given" : origin(TEMPERATURE),
+                g->n > 1 ? ", so that all answers to a prompt are the same" : "");
     else
         fprintf(stderr, "temperature %g (%s), top-k %zu (%s), top-p %g (%s), min-p %g (%s)\n", g->temperature,
                 origin(TEMPERATURE), g->top_k, origin(TOP_K), g->top_p, origin(TOP_P), g->min_p, origin(MIN_P));
