@@ -7,7 +7,7 @@
 #include <string.h>
 #include "check.h"
 
-/* 61 tokens for tests/golden/models/llama_gqa: two marks, newline, space, letters, and pieces of a character. */
+/* 61 tokens for such models of tests/golden/models: two marks, newline, space, letters, and pieces of a character. */
 static inline char *letters_tokenizer(void)
 {
     static const char *const first[] = { "<|im_start|>", "<|im_end|>", "\\u010a", "\\u0120", "\\u00c3", "\\u00bc",
@@ -36,21 +36,21 @@ static inline void letters_put(const char *dir, const char *name, const void *p,
     assert_true(f && fwrite(p, 1, n, f) == n && fclose(f) == 0);
 }
 
-static inline void letters_copy(const char *dir, const char *name)
+static inline void letters_copy(const char *dir, const char *from_model, const char *name)
 {
     static char bytes[1 << 17];
     char from[300];
     FILE *f;
 
-    snprintf(from, sizeof from, "tests/golden/models/llama_gqa/%s", name);
+    snprintf(from, sizeof from, "tests/golden/models/%s/%s", from_model, name);
     f = fopen(from, "rb");
     assert_non_null(f);
     letters_put(dir, name, bytes, fread(bytes, 1, sizeof bytes, f));
     fclose(f);
 }
 
-/* The model in dir, whose answers end with tokens 7 and 40. */
-static inline void letters_model(const char *dir)
+/* A model of 61 words in dir, whose answers end with tokens 7 and 40. */
+static inline void letters_model_of(const char *dir, const char *model)
 {
     static const char config[] =
         "{\"chat_template\":\"{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' "
@@ -59,12 +59,17 @@ static inline void letters_model(const char *dir)
     static const char ends[] = "{\"eos_token_id\":[7, 40]}";
     char *words = letters_tokenizer();
 
-    letters_copy(dir, "config.json");
-    letters_copy(dir, "model.safetensors");
+    letters_copy(dir, model, "config.json");
+    letters_copy(dir, model, "model.safetensors");
     letters_put(dir, "tokenizer.json", words, strlen(words));
     letters_put(dir, "tokenizer_config.json", config, strlen(config));
     letters_put(dir, "generation_config.json", ends, strlen(ends));
     free(words);
+}
+
+static inline void letters_model(const char *dir)
+{
+    letters_model_of(dir, "llama_gqa");
 }
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "api/api_int.h"
 #include "base/utf8.h"
@@ -176,6 +177,56 @@ static void what_cannot_be_answered_fails_alone(void **state)
     assert_int_equal(all.n, 4);
     g.n = GRAM_ANSWERS_MOST + 1;
     assert_int_equal(gram_generate(model, p, PROMPTS, &g, keep, &all, &check_err), GRAM_EARG);
+}
+
+/* The model in broken/, with a number that is none for the token `id`, where it is read. */
+static void break_token(size_t id)
+{
+    char *path = check_tmppath("broken/model.safetensors");
+    const float nan = NAN;
+    uint64_t n;
+    FILE *f = fopen(path, "r+b");
+    char *text;
+    json_t *head, *of;
+    size_t width;
+
+    assert_true(f && fread(&n, sizeof n, 1, f) == 1);
+    text = calloc(n + 1, 1);
+    assert_true(fread(text, 1, n, f) == n);
+    head = json_loads(text, 0, NULL);
+    of = json_object_get(head, "model.embed_tokens.weight");
+    assert_string_equal(json_string_value(json_object_get(of, "dtype")), "F32");
+    width = (size_t)json_integer_value(json_array_get(json_object_get(of, "shape"), 1));
+    n += sizeof n + (uint64_t)json_integer_value(json_array_get(json_object_get(of, "data_offsets"), 0));
+    assert_true(!fseek(f, (long)(n + id * width * sizeof nan), SEEK_SET) && fwrite(&nan, sizeof nan, 1, f) == 1);
+    fclose(f);
+    json_decref(head);
+    free(text), free(path);
+}
+
+/* Broken weights break the texts that read them, in words; the others are written. */
+static void a_logit_that_is_no_number_fails_alone(void **state)
+{
+    const gram_options o = { .threads = 1, .judge_prompt = "{input}\n{response_a}\n{response_b}\n" };
+    static struct all all;
+    char *dir = check_tmppath("broken");
+    gram_prompt p[PROMPTS];
+    gram_generation g;
+    gram_model *m;
+
+    (void)state;
+    assert_int_equal(mkdir(dir, 0700), 0);
+    letters_model_of(dir, "llama_mha");                 /* whose words to write are others than those to read */
+    break_token(60);                                    /* Z */
+    CHECK_OK(gram_open(&m, dir, &o, &check_err));
+    prompts_of(p);
+    gram_generation_init(&g);
+    g.max_new_tokens = 1;
+    CHECK_OK(gram_generate(m, p, PROMPTS, &g, keep, &all, &check_err));
+    for (size_t i = 0; i < PROMPTS; i++)
+        assert_true((all.a[i][0].finish == GRAM_FINISH_FAILED) == !strcmp(asked[i].content, "Zebra"));
+    gram_close(m);
+    free(dir);
 }
 
 /* ---- Token by token ---- */
@@ -789,6 +840,7 @@ int main(void)
         cmocka_unit_test(n_answers_are_n_runs_of_one),
         cmocka_unit_test(products_are_chosen_once_for_a_run),
         cmocka_unit_test(what_cannot_be_answered_fails_alone),
+        cmocka_unit_test(a_logit_that_is_no_number_fails_alone),
         cmocka_unit_test(writers_side_by_side_write_what_they_write_alone),
         cmocka_unit_test(tokens_are_gone_on_with_as_they_are),
         cmocka_unit_test(a_prompt_is_read_once_for_all_its_answers),
