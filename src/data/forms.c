@@ -489,6 +489,24 @@ static gram_status read_form(gr_form *f)
     return list ? gr_ranked_read(f, key, list) : unknown_form(f);
 }
 
+/* "[...]" in a string is read as what it is. */
+static bool is_list(const json_t *v)
+{
+    const char *s = json_string_value(v);
+
+    return json_is_array(v) || (s && s[strspn(s, " \t\r\n")] == '[');
+}
+
+bool gr_forms_talk(const json_t *row)
+{
+    const char *const *two = two_of(row);
+
+    for (size_t i = 0; i < GR_COUNT(chosen_keys); i++)
+        if (is_list(json_object_get(row, chosen_keys[i][0])) && is_list(json_object_get(row, chosen_keys[i][1])))
+            return true;
+    return two && is_list(json_object_get(row, two[0])) && is_list(json_object_get(row, two[1]));
+}
+
 /* ---- What the whole file must agree on ----------------------------------------------------------- */
 
 bool gr_forms_coded(const json_t *row)

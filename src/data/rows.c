@@ -175,7 +175,7 @@ gram_status gr_group_read(const gr_at *at, const json_t *row, gr_group *g)
 
 /* ---- Prompts ------------------------------------------------------------------------------------- */
 
-/* The prompt of a pair that does not give it apart: the turns that both answers begin with. */
+/* The prompt of a pair, where it does not give it apart or its answers tell turns as well. */
 static gram_status prompt_of_pair(const gr_at *at, const json_t *row, gr_group *g)
 {
     gr_row *pair;
@@ -210,7 +210,7 @@ gram_status gr_lone_prompt_read(const gr_at *at, const json_t *row, gr_group *g)
     *g = (gr_group){ 0 };
     if (!json_is_object(row))
         return gr_bad(at, "a row must be a JSON object, found %s", gr_json_kind(row));
-    rc = gr_prompt_read(at, row, &prompt);
+    rc = gr_forms_talk(row) ? GRAM_OK : gr_prompt_read(at, row, &prompt);
     if (!rc && prompt.n) {
         rc = gr_prompt_finish(at, row, &prompt);
         if (!rc)

@@ -91,6 +91,8 @@ void gr_reasons_free(gr_reasons *r);
 
 /* One JSON object to rows. */
 gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_row **out, size_t *n);
+/* Whether both answers are conversations, or lists of another kind: the prompt is then in them, too. */
+bool gr_forms_talk(const json_t *row);
 /* Whether the row holds a coded value, and whether it is one of those that condemn the file: GRAM_EIO, else GRAM_OK. */
 gram_status gr_group_read(const gr_at *at, const json_t *row, gr_group *out);      /* rows.c */
 gram_status gr_lone_prompt_read(const gr_at *at, const json_t *row, gr_group *out); /* the same; gr_reader_prompt()'s */

@@ -444,6 +444,45 @@ static void criteria(void **state)
     }
 }
 
+#define SIDES(q) "\"chosen\":[" q ",{\"role\":\"assistant\",\"content\":\"a\"}],\"rejected\":[" q \
+                 ",{\"role\":\"assistant\",\"content\":\"b\"}]}"
+#define SAYS(role, text) "{\"role\":\"" role "\",\"content\":\"" text "\"}"
+
+/* What a policy is asked is what a judge of the same row reads: turns that the answers tell, too. */
+static void a_prompt_is_the_pairs(void **state)
+{
+    static const char *const line[] = {
+        "{\"prompt\":\"q\"," SIDES(SAYS("user", "q")),
+        "{\"prompt\":\"q\"," SIDES(SAYS("system", "s") "," SAYS("user", "q")),
+        "{\"prompt\":\"[\\\"q\\\"]\",\"response_a\":\"[\\\"a\\\"]\",\"response_b\":\"[\\\"b\\\"]\","
+        "\"winner_model_a\":1,\"winner_model_b\":0,\"winner_tie\":0}",
+        "{\"prompt\":\"q\",\"chosen\":\"[a]\",\"rejected\":\"b\"}",
+    };
+    static const char other[] = "{\"prompt\":\"q\"," SIDES(SAYS("user", "r"));
+    gr_row *r;
+    gr_group g;
+    size_t rows;
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(line); i++) {
+        gram_prompt a, b;
+        CHECK_OK(gr_rows_parse("f", 1, line[i], strlen(line[i]), &r, &rows, &check_err));
+        CHECK_OK(gr_prompt_parse("f", 1, line[i], strlen(line[i]), &g, &check_err));
+        a = gr_row_pair(r).prompt;
+        b = gr_group_prompt(&g);
+        assert_true(a.n == b.n && a.n == 1 + (i == 1));
+        for (size_t t = 0; t < a.n; t++) {
+            assert_string_equal(a.turn[t].role, b.turn[t].role);
+            assert_string_equal(a.turn[t].content, b.turn[t].content);
+        }
+        gr_group_clear(&g);
+        gr_row_clear(r);
+        free(r);
+    }
+    assert_int_equal(gr_prompt_parse("f", 1, other, strlen(other), &g, &check_err), GRAM_EFORMAT);
+    assert_non_null(strstr(check_err.text, "turn 1 is not the prompt's"));
+}
+
 #define ROW(id) "{" id "\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\"}"
 
 static void files(void **state)
@@ -491,7 +530,7 @@ int main(void)
         cmocka_unit_test(groups),
         cmocka_unit_test(criteria),
         cmocka_unit_test(files),
-        cmocka_unit_test(files_that_are_arrays),
+        cmocka_unit_test(a_prompt_is_the_pairs), cmocka_unit_test(files_that_are_arrays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
