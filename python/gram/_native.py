@@ -125,6 +125,8 @@ def _content(message):
     import json
     content, extra = message.get("content"), {k: v for k, v in message.items() if k not in ("role", "content")}
     if content is None:
+        if not extra.get("tool_calls") and not extra.get("function_call"):
+            raise GramError("a message has no \"content\", and calls no tool", "EARG")
         extra["content"] = None
         content = ""
     elif isinstance(content, list):             # parts, as chat APIs have them

@@ -172,6 +172,29 @@ def fetch(directory: Union[str, os.PathLike, None] = None, progress: Progress = 
     return take(out[0])
 
 
+def _ids(ids) -> np.ndarray:
+    """Token ids as the library takes them; what is no list of whole numbers would be other ids."""
+    given = np.asarray(ids)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise TypeError(f"token ids must be a list of whole numbers, found {ids!r:.80}")
+    if given.size and (given.min() < 0 or given.max() > 2**31 - 1):
+        raise GramError("a token id is below 0 or beyond 31 bits", "EARG")
+    return np.ascontiguousarray(given, dtype=np.int32)
+
+
+def _list(items, what) -> list:
+    """A text is a list of its letters, which nobody means."""
+    if isinstance(items, (str, bytes, Mapping)):
+        raise TypeError(f"{what} must be a list, found {items!r:.80}")
+    return list(items)
+
+
+def _closes(getpid=os.getpid, ends=sys.is_finalizing, close=lib.gram_close):
+    """What frees a model, in this process alone, when nothing uses it any more."""
+    pid = getpid()
+    return lambda m: close(m) if getpid() == pid and not ends() else None
+
+
 class Model:
     """An open model. Threads may share it: their calls wait for each other, and the interpreter's lock is free while
     one computes. It does not survive a fork. Keywords are those of the command line: threads, device ("cpu", "cuda:0",
@@ -188,7 +211,7 @@ class Model:
         out = ffi.new("gram_model **")
         path = shipped_judge() if path is None else os.fspath(path)
         self._life.check(lib.gram_open(out, self._life.string(path), o, self._life.err))
-        self._m, self._pid, self.path = out[0], os.getpid(), path
+        self._m, self._pid, self.path = ffi.gc(out[0], _closes()), os.getpid(), path
 
     def _model(self):
         if self._m == ffi.NULL:
@@ -199,8 +222,7 @@ class Model:
         return self._m
 
     def close(self):
-        if self._m != ffi.NULL and self._pid == os.getpid():
-            lib.gram_close(self._m)
+        """Calls from now on fail. What another thread computes ends as it would have, and the memory is freed then."""
         self._m = ffi.NULL
 
     def __enter__(self):
@@ -208,10 +230,6 @@ class Model:
 
     def __exit__(self, *_):
         self.close()
-
-    def __del__(self):
-        if not sys.is_finalizing() and getattr(self, "_m", ffi.NULL) != ffi.NULL:
-            self.close()
 
     def __repr__(self):
         return f"<gram.Model {self.path}{' (closed)' if self._m == ffi.NULL else ''}>"
@@ -243,7 +261,7 @@ class Model:
 
     def score_pairs(self, pairs: Sequence) -> Verdicts:
         """Pairs (prompt, a, b), judged together; the numbers do not depend on which stand together."""
-        call, pairs = Call(), list(pairs)
+        call, pairs = Call(), _list(pairs, "pairs")
         pair, out = ffi.new("gram_pair[]", len(pairs)), ffi.new("gram_verdict[]", len(pairs))
         for i, (p, a, b) in enumerate(pairs):
             pair[i].prompt = prompt(call, p)
@@ -265,7 +283,7 @@ class Model:
 
     def rank(self, prompt: Conversation, responses: Sequence, method: str = "all-pairs", reference=None) -> Ranking:
         """method: "linear", "tournament", "all-pairs", or "reference" with one."""
-        call, responses = Call(), list(responses)
+        call, responses = Call(), _list(responses, "responses")
         how, out, n = ffi.new("gram_rank_method *"), ffi.new("gram_ranking *"), len(responses)
         call.check(lib.gram_rank_method_parse(call.string(method), how, call.err))
         call.check(lib.gram_rank(self._model(), _prompt(call, prompt), call.strings([answer(r) for r in responses]), n,
@@ -286,8 +304,8 @@ class Model:
         of a judge by `scheme` ("all-pairs", "reference", "tournament", "linear", "circular") over both orders, in
         units of "preference" or "margin". A response that cannot be judged has NaN and an error; the others keep
         their numbers."""
-        call, texts, odd = Call(), [], {}
-        for i, r in enumerate(responses):
+        call, texts, odd, model = Call(), [], {}, self._model()
+        for i, r in enumerate(_list(responses, "responses")):
             try:
                 texts.append(call.string(answer(r), "the response"))
             except (GramError, TypeError) as e:     # no text: it fails alone
@@ -306,7 +324,7 @@ class Model:
         g.prompt, g.n = _prompt(call, prompt), len(texts)
         g.response = call.keep(ffi.new("char *[]", texts))
         g.reference = call.string(None if reference is None else answer(reference))
-        call.check(lib.gram_judge_over(j, self._model(), o, call.err))
+        call.check(lib.gram_judge_over(j, model, o, call.err))
         try:
             call.check(lib.gram_judge_group(j[0], g, out, call.err))
             for k, i in enumerate(i for i in range(len(whole)) if i not in odd):
@@ -325,7 +343,7 @@ class Model:
                  progress: Progress = None) -> List[List[Answer]]:
         """n answers to each prompt. temperature 0 is greedy. Answer k of prompt i is that of a run of its own with the
         seed that it says."""
-        call = Call()
+        call, prompts = Call(), _list(prompts, "prompts")
         g = _generation(call, stop, stop_ids, n=n, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k,
                         top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty,
                         presence_penalty=presence_penalty, frequency_penalty=frequency_penalty,
@@ -356,8 +374,8 @@ class Model:
     def go_on(self, ids: Sequence[int], *, max_new_tokens: int = 256, stop: Sequence[str] = (),
               **settings) -> str:
         """The text that goes on behind token ids as they stand; settings as of generate(), for one answer."""
-        call, made = Call(), []
-        w, more, ids = ffi.new("gram_writer **"), ffi.new("bool *"), ffi.new("int32_t[]", [int(i) for i in ids])
+        call, made, model = Call(), [], self._model()
+        w, more, ids = ffi.new("gram_writer **"), ffi.new("bool *"), ffi.new("int32_t[]", _ids(ids).tolist())
         g = _generation(call, stop, (), max_new_tokens=max_new_tokens, **settings)
         asked = ffi.new("gram_writing *", {"id": ids, "n_ids": len(ids), "how": g})
 
@@ -367,7 +385,7 @@ class Model:
             made.append(ffi.buffer(t.more, t.more_bytes)[:] if t.more_bytes else b"")
             return 0
         fn = call.callback("gram_written_fn", keep)
-        call.check(lib.gram_writer_open(w, self._model(), asked, call.err))
+        call.check(lib.gram_writer_open(w, model, asked, call.err))
         try:
             more[0] = True
             while more[0]:
@@ -464,7 +482,7 @@ class Model:
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """Next-token logits [T, vocabulary] of T token ids; no BOS is added."""
-        call, ids = Call(), np.ascontiguousarray(ids, dtype=np.int32)
+        call, ids = Call(), _ids(ids)
         out = np.empty((len(ids), self.vocabulary), np.float32)
         call.check(lib.gram_logits(self._model(), ffi.cast("int32_t *", ids.ctypes.data), len(ids),
                                    ffi.cast("float *", out.ctypes.data), call.err))
@@ -490,7 +508,7 @@ class Model:
         """Of T token ids as they stand, with no BOS added: the log-probability of each behind those before it (of the
         first NaN), and which id is the likeliest in its place (of the first -1)."""
         call, at = Call(), [0]
-        ids = np.ascontiguousarray(ids, dtype=np.int32)
+        ids = _ids(ids)
         logprob, likeliest = np.full(len(ids), np.nan, np.float32), np.full(len(ids), -1, np.int32)
 
         def keep(_, t, err):
@@ -513,7 +531,7 @@ class Model:
 
     def text_rewards(self, texts: Sequence[str]) -> np.ndarray:
         """The reward head's number of each text as it stands, rendered by the checkpoint's own template already."""
-        call, texts = Call(), list(texts)
+        call, texts = Call(), _list(texts, "texts")
         asked, out = ffi.new("gram_text[]", max(1, len(texts))), ffi.new("gram_reward[]", max(1, len(texts)))
         bad = ffi.new("size_t *")
         for i, t in enumerate(texts):

@@ -138,6 +138,37 @@ class Judging(unittest.TestCase):
         [t.join() for t in threads]
         self.assertEqual(got, [want] * 4)
 
+    def test_what_closes_a_model_waits_for_who_uses_it(self):
+        m, got = gram.Model(JUDGE), []
+        want, began = self.m.score("q", "a" * 200, "b"), threading.Event()
+
+        def work():
+            try:
+                while True:
+                    began.set()
+                    got.append(m.score("q", "a" * 200, "b"))
+            except GramError as e:
+                got.append(str(e))
+        t = threading.Thread(target=work)
+        t.start()
+        began.wait()
+        m.close()
+        t.join(60)
+        self.assertIn("closed", got.pop())
+        self.assertEqual(set(got) | {want}, {want})
+
+    def test_what_is_no_list_is_none(self):
+        for ask in (lambda: self.m.generate("Hi", max_new_tokens=1), lambda: self.m.rank("q", "ab"),
+                    lambda: self.m.rewards("q", "ab"), lambda: self.m.score_pairs("abc"),
+                    lambda: self.r.text_rewards("ab"), lambda: self.m.logits([1.5]), lambda: self.m.logits([[1], [2]]),
+                    lambda: self.m.go_on([1.5])):
+            with self.assertRaisesRegex(TypeError, "list"):
+                ask()
+        with self.assertRaisesRegex(GramError, "no \"content\""):
+            self.m.score([{"role": "user", "contents": "q"}], "a", "b")
+        with self.assertRaisesRegex(GramError, "31 bits"):
+            self.m.logprobs([2**32 + 1])
+
     def test_a_fork_is_refused(self):
         pid = os.fork()
         if pid == 0:
