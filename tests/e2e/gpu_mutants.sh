@@ -58,7 +58,7 @@ P
         failed=1
     else
         seen=$((seen + 1))
-        echo "$1: $(grep -m1 -E 'SUMMARY|^emu:|wanted|off by|error: Failure|exception' "$tmp/log" | cut -c1-110)"
+        echo "$1: $(grep -m1 -E 'SUMMARY|^emu:|stand-in|wanted|off by|error: Failure|exception' "$tmp/log" | cut -c1-110)"
     fi
 }
 
@@ -132,6 +132,11 @@ mutant a-block-of-keys-overwritten-while-it-is-read tsan attn_simt attn_simt.cu 
 mutant norms-without-the-barrier tsan rmsnorm gpu.cuh \
     '        part[threadIdx.x / 32] = x;
     __syncthreads();' '        part[threadIdx.x / 32] = x;' norms_in_bfloat16
+# Of products by cublasLt: the algorithm that is pinned.
+test=$B/tests/op/test_products_gpu
+mutant an-algorithm-for-each-number-of-rows any matmul ../cuda/matmul.c 'd, v.d, algo, NULL, 0,' 'd, v.d, NULL, NULL, 0,' ''
+mutant an-algorithm-for-the-rows-of-the-first-call any matmul ../cuda/matmul.c \
+    '*(p->tb ? &asked.k : &asked.n) = PIN_ROWS;' '' ''
 # What adds, and what carries, between GPUs of several processes.
 test=$B/tests/op/test_rank
 mutant ranks-added-from-the-last any rank rank.cu 'size_t p = 1; p < P; p++' 'size_t p = P - 1; p > 0; p--' \
