@@ -116,7 +116,7 @@ let run = null;                             // the file being judged
 
 function new_run(name, lines) {
   return { name, lines, at: 0, back: [], done: [], bad: [], saved: 0, right: 0, flipped: 0, tokens: 0,
-           seconds: 0, begun: 0, stop: null, course: [],
+           seconds: 0, begun: 0, stop: null, course: [], one_order: false,
            bins: Array.from({ length: BINS }, () => ({ n: 0, right: 0, sure: 0 })) };
 }
 
@@ -157,14 +157,38 @@ function next_rows(r) {
   return rows;
 }
 
+// Whether the rejected answer of a pair is read first by a server that reads one order alone (--single-order), where the
+// chosen one would always have the first seat: half of the pairs, by a digest of their texts.
+function is_turned(pair) {
+  let h = 0x811c9dc5;
+  for (const c of JSON.stringify([pair.prompt, pair.a, pair.b]))
+    h = Math.imul(h ^ c.codePointAt(0), 0x01000193);
+  return (h >>> 16 & 1) === 1;
+}
+
+const turned = pair => ({ prompt: pair.prompt, a: pair.b, b: pair.a });
+
+// The verdict of a turned pair, of the pair itself.
+function turn_back(v) {
+  return { ...v, preference: 1 - v.preference, p_forward: null, p_swapped: 1 - v.p_forward,
+           logit_margin: -v.logit_margin, logits: [null, v.logits[0]],
+           winner: { a: "b", b: "a", tie: "tie" }[v.winner] };
+}
+
 // A request that is refused as a whole is asked again row by row, so that only the row at fault is lost.
 async function judge_rows(r, rows, signal, note) {
+  const back = rows.map(x => r.one_order && is_turned(x.pair)), again = [];
   try {
-    const answer = await call("/v1/score", { pairs: rows.map(x => x.pair) }, signal, note);
+    const answer = await call("/v1/score", { pairs: rows.map((x, i) => back[i] ? turned(x.pair) : x.pair) }, signal,
+                              note);
     rows.forEach((x, i) => {
       const v = answer.data[i];
-      v && typeof v.preference === "number" ? count(r, x.line, x.pair, v)
-        : set_aside(r, x.line, v && v.error ? v.error.message || v.error : "the server gave no verdict");
+      if (!v || typeof v.preference !== "number")
+        set_aside(r, x.line, v && v.error ? v.error.message || v.error : "the server gave no verdict");
+      else if (v.p_swapped === null && !v.rewards && !back[i] && is_turned(x.pair))
+        again.push(x);                      // that only one order is read shows in the first verdicts
+      else
+        count(r, x.line, x.pair, back[i] ? turn_back(v) : v);
     });
   } catch (err) {
     if (err.kind !== "refused") {
@@ -181,6 +205,10 @@ async function judge_rows(r, rows, signal, note) {
         throw stop;
       }
     }
+  }
+  if (again.length) {
+    r.one_order = true;
+    await judge_rows(r, again, signal, note);
   }
 }
 
@@ -298,7 +326,7 @@ function draw_rows(r) {
       onkeydown: e => { if (e.key === "Enter") open_row(d); } },
     el("td", {}, String(d.line)), el("td", { class: "text" }, prompt_text(d.pair.prompt).slice(0, 200)),
     el("td", {}, percent(d.v.preference)), el("td", { class: "wide" }, fixed(d.v.logit_margin)),
-    el("td", {}, d.v.p_swapped === null ? "–" : d.v.flipped ? "disagree" : "agree"),
+    el("td", {}, d.v.p_swapped === null || d.v.p_forward === null ? "–" : d.v.flipped ? "disagree" : "agree"),
     el("td", {}, d.v.tokens + (d.v.truncated ? " (cut)" : ""))));
   tr.order();
 }

@@ -124,6 +124,23 @@ def file_of_pairs(d):
     check(len(d.find_elements(By.CSS_SELECTOR, "#rows tbody tr")) == ROWS, "rows are missing")
 
 
+def one_order(d):
+    """A server that reads one order, and a judge that likes the first seat: it is right where the chosen answer has
+    that, in about half of the rows."""
+    d.execute_script('''
+      window.served = call;
+      call = async (path, body) => ({ data: body.pairs.map(() => ({
+        preference: .9, p_forward: .9, p_swapped: null, logit_margin: 2, logits: [[2, 0], null], winner: "a",
+        consistent: true, flipped: false, tokens: 9, truncated: false })) });''')
+    drop(d, "\n".join(json.dumps({"prompt": f"Question {i}?", "chosen": "yes", "rejected": "no"}) for i in range(40)))
+    wait(d, lambda d: d.find_element(By.ID, "count").text == "40 of 40", 60)
+    share = float(d.find_element(By.ID, "accuracy").text.split("%")[0])
+    check(25 <= share <= 75, f"a judge that likes the first seat is {share} % right")
+    check(d.execute_script("return run.done.every(x => (x.v.p_forward === null) === is_turned(x.pair))"),
+          "a verdict is not of the order that was read")
+    d.execute_script("call = window.served; run.saved = run.done.length")
+
+
 def main():
     d = browser(URL, 1200, 900)
     wait(d, lambda d: d.find_element(By.ID, "state").get_attribute("class") == "ok", 120)
@@ -143,6 +160,8 @@ def main():
     file_of_pairs(d)
     shot(d, "file")
     no_overflow(d, "desktop")
+    d.execute_script("run.saved = run.done.length")
+    one_order(d)
     loaded = d.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
     check(all(u.startswith(URL.rstrip("/")) for u in loaded), f"something came from elsewhere: {loaded}")
     severe = [m["message"] for m in d.get_log("browser") if m["level"] == "SEVERE" and "404" not in m["message"]]
