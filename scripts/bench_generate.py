@@ -100,7 +100,8 @@ def measure(args, tmp):
                 model = args.peers / f"{kind}.gguf"
                 keep("gram", gram_speed(args, model, "f32", n, each, tmp))
                 if kind == "F32":
-                    keep("gram_int8", gram_speed(args, model, "int8", n, each, tmp))
+                    for dtype in ("int8",) if each == 1 else ("int8", "bf16", "int8-fast"):
+                        keep("gram_" + dtype.replace("-", "_"), gram_speed(args, model, dtype, n, each, tmp))
                 speed, width = llama_speed(args, model, n, each, ids)
                 row["llama_width"] = width if speed > row.get("llama", 0) else row["llama_width"]
                 keep("llama", speed)

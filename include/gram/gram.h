@@ -46,7 +46,8 @@ typedef enum {
     GRAM_BF16,              /* weights held in bfloat16; and multiplied in it where the CPU can: gram_arithmetic() */
     GRAM_INT8,              /* 8-bit weights, a scale per output channel; two-byte activations, a scale per token */
     GRAM_INT8_FAST,         /* the same, but of a text that a verdict or a reward is read behind, activations between
-                             * the judge's words and the last 16 tokens have one byte; without VNNI it is GRAM_INT8 */
+                             * the judge's words and the last 16 tokens have one byte, and so has what many answers are
+                             * written with (GRAM_PRODUCTS_BYTES); without VNNI it is GRAM_INT8 */
     GRAM_DTYPE_AUTO         /* to be asked for: GRAM_INT8 of a model that gram_convert() wrote so, which opens with
                              * no other than the two of 8 bits; GRAM_F32 of any other model */
 } gram_dtype;

@@ -98,6 +98,10 @@ enum { GR_API_LIVE = 96 };      /* texts that are written at once: a tile of the
 typedef struct { gram_products products; size_t guesses, prefill; } gr_api_engine;
 /* An engine that writes with the model's weights, and its keys and values; both to be closed. m->ends is there then. */
 gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write **out, gr_kv_tree **kv, gram_err *err);
+/* The head as texts that are written in tiles, and their log-probabilities, have it. */
+gr_head_as gr_api_head(const gram_model *m);
+/* Whether texts that are written so have activations of one byte, and a head of 8 bits. */
+bool gr_api_writes_bytes(const gram_model *m, gram_products products);
 /* m->ends, each id once; m has its weights. */
 gram_status gr_api_find_ends(gram_model *m, gram_err *err);
 gram_status gr_api_prompt_ids(const gram_model *m, gram_prompt prompt, gr_ids *out, gram_err *err);
@@ -111,6 +115,7 @@ gram_status gr_api_fits(const gram_model *m, const gram_options *opt, gram_err *
 #define GR_API_BATCH_TOKENS 4096        /* computed together where nothing is asked for */
 typedef struct { size_t tokens, longest, prompts, n, max_new, guesses; gram_products products; } gr_api_written;
 typedef struct { uint64_t all, weights, texts, pass, program; } gr_api_memory;
+uint64_t gr_api_lay_bytes(const gram_model *m, gram_products products);
 gr_api_memory gr_api_write_memory(const gram_model *m, const gr_api_written *w);
 /* Says it by the model's note where it is more than was said before. GRAM_ENOMEM: the machine has less. */
 gram_status gr_api_tell_memory(gram_model *m, const gr_api_written *w, gram_err *err);

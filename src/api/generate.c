@@ -36,6 +36,8 @@ gram_status gram_generation_check(const gram_generation *g, gram_err *err)
     if (g->min_new_tokens > g->max_new_tokens)
         return gr_fail(err, GRAM_EARG, "min_new_tokens: %zu is more than max_new_tokens, %zu", g->min_new_tokens,
                        g->max_new_tokens);
+    if ((unsigned)g->products > GRAM_PRODUCTS_TILES)
+        return gr_fail(err, GRAM_EARG, "products: wanted auto, few or tiles, found %s", gram_products_name(g->products));
     if (g->speculate > GR_GUESSES_MOST)
         return gr_fail(err, GRAM_EARG, "speculate: wanted 0 to %d tokens, found %zu", GR_GUESSES_MOST, g->speculate);
     return GRAM_OK;
@@ -43,7 +45,7 @@ gram_status gram_generation_check(const gram_generation *g, gram_err *err)
 
 const char *gram_products_name(gram_products p)
 {
-    static const char *const names[] = { "auto", "few", "tiles" };
+    static const char *const names[] = { "auto", "few", "tiles", "tiles of bytes" };
 
     return (size_t)p < GR_COUNT(names) ? names[p] : "unknown";
 }
@@ -115,10 +117,21 @@ static gram_status check_writes(gram_model *m, gram_err *err)
     return m->ends.n ? GRAM_OK : gr_api_find_ends(m, err);
 }
 
+gr_head_as gr_api_head(const gram_model *m)
+{
+    return m->dtype == GRAM_BF16 ? GR_HEAD_ROUNDED : GR_HEAD_EXACT;
+}
+
+bool gr_api_writes_bytes(const gram_model *m, gram_products products)
+{
+    return products == GRAM_PRODUCTS_TILES && m->dtype == GRAM_INT8_FAST && gr_linear_has_one_byte(m->device);
+}
+
 gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write **out, gr_kv_tree **kv, gram_err *err)
 {
     gr_write_setup s = { .m = m->model, .tok = m->file.tok, .live = GR_API_LIVE, .prefill = e->prefill,
-                         .guesses = e->guesses };
+                         .guesses = e->guesses, .lay = gr_api_lay_bytes(m, e->products) > 0,
+                         .one_byte = gr_api_writes_bytes(m, e->products) };
     gram_status rc = check_writes(m, err);
 
     *out = NULL;
@@ -127,6 +140,7 @@ gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write 
         rc = gr_api_kv_open(kv, m, m->text_bytes, err);
     s.work = e->products == GRAM_PRODUCTS_TILES ? m->scorer.work : m->writing;
     s.kv = *kv;
+    s.rounded = s.one_byte || (e->products == GRAM_PRODUCTS_TILES && gr_api_head(m) == GR_HEAD_ROUNDED);
     if (!rc)
         rc = gr_write_open(out, &s, err);
     if (rc) {
@@ -163,7 +177,8 @@ struct answers {
     const gram_generation *g;
     gr_api_prompts *source;
     void *source_arg;
-    gram_products products;     /* FEW or TILES, from when the engine is there */
+    gram_products products;     /* FEW or TILES, from when the engine is there, */
+    gram_products told;         /* or BYTES */
     gr_write *w;
     gr_kv_tree *kv;
     gr_sampling sampling;
@@ -208,7 +223,7 @@ static gram_status tell_text(void *arg, gr_text *t, gram_err *err)
     if (!gr_utf8_add(&a->text, t->text.p, t->text.n))
         return gr_nomem(err, "an answer");
     rc = tell(a, &(gram_answer){ .prompt = p->index, .k = (size_t)(t->ask.seed - p->seed),
-                                 .finish = gr_api_finish(t->finish), .products = a->products,
+                                 .finish = gr_api_finish(t->finish), .products = a->told,
                                  .text = a->text.p, .bytes = a->text.n, .id = t->ids.p + t->ask.prompt.n,
                                  .logprob = t->raw, .tempered = t->tempered, .tokens = t->n_answer,
                                  .prompt_tokens = t->ask.prompt.n, .seed = t->ask.seed,
@@ -331,6 +346,7 @@ static gram_status open_engine(struct answers *a, gram_err *err)
     a->products = a->g->products;
     if (a->products == GRAM_PRODUCTS_AUTO)
         a->products = gr_api_products(a->m, a->next * a->g->n);
+    a->told = gr_api_writes_bytes(a->m, a->products) ? GRAM_PRODUCTS_BYTES : a->products;
     if (!rc)
         rc = tell_memory(a, err);
     if (!rc)

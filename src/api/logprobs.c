@@ -71,7 +71,7 @@ static gram_status forward(struct reading *r, const size_t *want, gram_err *err)
     gr_vocabulary *head = NULL;
     gr_forest f = { 0 };
     const float *hidden = NULL;
-    gram_status rc = gr_vocabulary_open(&head, r->m->model, GR_ROWS_ALIKE, r->m->device, err);
+    gram_status rc = gr_vocabulary_open(&head, r->m->model, GR_ROWS_ALIKE, gr_api_head(r->m), r->m->device, err);
 
     if (!rc)
         rc = gr_forest_init(&f, &(gr_seq){ r->id, r->n }, 1, far, NULL, GR_SAVE_SHARED, err);

@@ -56,12 +56,22 @@ static uint64_t pass_bytes(const gram_model *m, const gr_api_written *w)
            2 * (uint64_t)lanes * c->vocabulary * sizeof(double);            /* each thread draws from weights */
 }
 
+/* Of weights that are laid out anew for many steps, where they are a small part of the machine's memory. */
+uint64_t gr_api_lay_bytes(const gram_model *m, gram_products products)
+{
+    const gr_config *c = gr_model_config(m->model);
+    uint64_t bytes = gr_model_lay_bytes(m->model) + (uint64_t)c->vocabulary * c->width * sizeof(float);
+
+    return products == GRAM_PRODUCTS_TILES && gr_device_is_host(m->device) && bytes <= gr_ram() / 4 ? bytes : 0;
+}
+
 gr_api_memory gr_api_write_memory(const gram_model *m, const gr_api_written *w)
 {
     gr_rows_way way = w->products == GRAM_PRODUCTS_FEW ? GR_ROWS_FEW : GR_ROWS_ALIKE;
     gr_api_memory b = { .weights = gr_model_way_bytes(m->model, way), .texts = text_bytes(m, w),
                         .pass = pass_bytes(m, w), .program = m->program };
 
+    b.weights += gr_api_lay_bytes(m, w->products);
     b.all = b.weights + b.texts + b.pass + b.program;
     return b;
 }

@@ -37,7 +37,7 @@ static const char *arithmetic_of(gram_dtype t)
     unsigned cpu = gr_kern_cpu();
 
     if (t == GRAM_INT8_FAST && cpu & GR_CPU_VNNI)
-        return "8-bit integers, activations of one byte in the middle of texts";
+        return "8-bit integers, activations of one byte in the middle of texts and in tiles that write";
     if (t == GRAM_INT8 || t == GRAM_INT8_FAST)
         return "8-bit integers";
     if (t == GRAM_BF16)

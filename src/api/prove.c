@@ -129,7 +129,7 @@ static gram_status prover_open(struct prover *p, gram_model *m, const gram_prove
         rc = gr_nomem(err, "token ids");
     free(id);
     if (!rc)
-        rc = gr_vocabulary_open(&p->head, m->model, GR_ROWS_ALIKE, m->device, err);
+        rc = gr_vocabulary_open(&p->head, m->model, GR_ROWS_ALIKE, gr_api_head(m), m->device, err);
     p->core = (gr_prover){ .words = { &p->words[0], &p->words[1] }, .opt = *o,
                           .stops = { p->ends.p, p->ends.n, NULL, 0 },
                            .write = gr_api_reason_write, .force = force, .arg = p };

@@ -171,8 +171,8 @@ int cli_say_generation(gram_model *m, const gram_generation *g)
         fprintf(stderr, ", %d (given)", (int)g->stop_ids[i]);
     if (g->n_stop)
         fprintf(stderr, "; %zu stop string%s (given)", g->n_stop, g->n_stop == 1 ? "" : "s");
-    fprintf(stderr, "\nproducts %s (%s), speculate %zu (%s)\n", gram_products_name(g->products), origin(PRODUCTS),
-            g->speculate, origin(SPECULATE));
+    fprintf(stderr, "\nproducts %s (%s), %s, speculate %zu (%s)\n", gram_products_name(g->products), origin(PRODUCTS),
+            gram_arithmetic(m), g->speculate, origin(SPECULATE));
     free(id);
     return CLI_DONE;
 }

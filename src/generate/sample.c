@@ -281,7 +281,7 @@ void gr_likeliest(const float *z, size_t V, int32_t *id, size_t n)
 {
     size_t have = 0;
 
-    for (size_t v = 0; v < V; v++) {                        /* n is small: a sorted list of the best so far */
+    for (size_t v = 0; v < V && n > 0; v++) {               /* n is small: a sorted list of the best so far */
         size_t at = have;
         while (at > 0 && z[id[at - 1]] < z[v])
             at--;

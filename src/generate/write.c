@@ -9,6 +9,7 @@
 #include "op/op.h"
 
 enum {
+    TWO_BYTES = 4,              /* tokens of a text to which others look most: what is rounded there is seen everywhere */
     SAME = 3, LEAST = 2,        /* newest tokens that have to stand earlier for a guess, at best and at least */
     PATIENCE = 8                /* texts that end before one more is tried, where there was no room */
 };
@@ -19,6 +20,7 @@ struct gr_write {
     const gr_tok *tok;
     gr_kv_tree *kv;
     size_t most, prefill, V;
+    bool one_byte;
     size_t now;                 /* texts that live at once at most, as far as the tree has had room */
     size_t ended;               /* since it was put down, or up by one */
     size_t guesses, rows;       /* of a text; rows of a step that are worth guessing for */
@@ -58,7 +60,7 @@ gram_status gr_write_open(gr_write **out, const gr_write_setup *s, gram_err *err
         return gr_nomem(err, "writing");
     assert(s->guesses <= GR_GUESSES_MOST && s->prefill);
     *w = (gr_write){ .work = s->work, .device = gr_work_device(s->work), .tok = s->tok, .kv = s->kv, .most = live,
-                     .now = live, .prefill = s->prefill, .guesses = s->guesses };
+                     .now = live, .prefill = s->prefill, .guesses = s->guesses, .one_byte = s->one_byte };
     w->V = gr_work_config(s->work)->vocabulary;
     w->rows = cheap_rows(w->device, gr_work_way(s->work));
     w->last = &w->waiting;
@@ -75,7 +77,12 @@ gram_status gr_write_open(gr_write **out, const gr_write_setup *s, gram_err *err
     for (size_t i = 0; i < gr_device_lanes(w->device) && !rc; i++)
         rc = gr_sampler_init(&w->sampler[i], gr_kern_of(gr_cpu()), w->V, err);
     if (!rc)
-        rc = gr_vocabulary_open(&w->head, s->m, gr_work_way(s->work), w->device, err);
+        rc = gr_vocabulary_open(&w->head, s->m, gr_work_way(s->work), s->rounded ? GR_HEAD_ROUNDED : GR_HEAD_EXACT,
+                                w->device, err);
+    if (!rc && s->lay) {
+        gr_work_lay(s->work);
+        rc = gr_vocabulary_lay(w->head, err);
+    }
     if (rc)
         gr_write_close(w);
     else
@@ -440,6 +447,8 @@ static gram_status read_all(gr_write *w, size_t *lost, gram_err *err)
     rc = gr_forest_go_on(&f, w->seq, w->known, w->n_turn, gr_work_config(w->work)->far.after, w->kv, err);
     if (rc)
         return rc;
+    for (size_t r = 0; r < f.rows && w->one_byte; r++)      /* by its place alone, so that the tree need not say it */
+        f.one_byte[r] = f.pos[r] >= TWO_BYTES;
     rows = choose_rows(w, &f);
     rc = gr_model_forward(w->work, &f, w->row, gr_max(rows, 1), &hidden, err);
     if (!rc)

@@ -71,6 +71,9 @@ typedef struct {
     size_t live;                /* texts that are written at once at most */
     size_t prefill;             /* prompt tokens that one step reads: longer prompts are read in equal parts */
     size_t guesses;             /* tokens that a text guesses in a step, at most GR_GUESSES_MOST; 0: none */
+    bool rounded;               /* GR_HEAD_ROUNDED */
+    bool one_byte;              /* all rows but the first few of a text (model/forest.h); then kv has none of others */
+    bool lay;                   /* gr_work_lay(), the head too */
 } gr_write_setup;
 gram_status gr_write_open(gr_write **out, const gr_write_setup *setup, gram_err *err);
 /* Closes the texts that were not. */

@@ -722,6 +722,15 @@ uint64_t gr_model_way_bytes(const gr_model *m, gr_rows_way way)
     return bytes;
 }
 
+uint64_t gr_model_lay_bytes(const gr_model *m)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < m->cfg.layers * gr_matrices(&m->cfg); i++)
+        bytes += m->mat[i].l ? gr_linear_lay_bytes(m->mat[i].l) : 0;
+    return bytes;
+}
+
 uint64_t gr_model_bytes(const gr_model *m)
 {
     return m->bytes;

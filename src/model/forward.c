@@ -14,6 +14,7 @@ struct gr_work {
     struct kept one;            /* what every layer uses in its turn */
     gr_plan plan;
     bool ready;                 /* the weights are, for this way */
+    bool lays;                  /* weights are laid out for many passes */
     size_t rows;                /* capacity, whole units */
     void *memory;               /* on the device */
     void *room;                 /* of a view of what is asked for */
@@ -183,6 +184,8 @@ static void lay_out(void *arg, gr_lane *lane, size_t first, size_t n)
 
     for (size_t i = first; i < first + n && !lane->rc; i++) {
         const gr_linear *l = w->p.m->mat[i].l;
+        if (l && w->lays)
+            gr_lane_fail(lane, gr_linear_lay(l, &lane->err), &lane->err);
         if (!l || !gr_linear_lacks(l, w->way))
             continue;
         gr_lane_fail(lane, (w->way == GR_ROWS_FEW ? gr_linear_few : gr_linear_tiles)(l, &lane->err), &lane->err);
@@ -202,6 +205,14 @@ static gram_status make_ready(gr_work *w, gram_err *err)
     }
     w->ready = !rc;
     return rc;
+}
+
+void gr_work_lay(gr_work *w)
+{
+    bool lays = w->way != GR_ROWS_FEW && !w->p.m->writable;
+
+    w->ready = w->ready && w->lays == lays;
+    w->lays = lays;
 }
 
 /* Rows that fill the last unit up: any finite numbers will do. */

@@ -94,12 +94,41 @@ static void linear(gr_lane *lane, const struct pass *p, size_t which, gr_mat y, 
     linears(lane, p, &(gr_linear_to){ matrix(p->l, which), y }, &which, 1, x, r, M);
 }
 
-/* Normalises rows as wide as the model. */
+/* What is done to each of M rows as wide as the model, or up of the gated unit: the rows of y are made of those of x,
+ * and of t; h and r take the norm's. */
+struct rows { gr_mat y, x, t, h; float *r; gr_norm norm; size_t C; bool geglu; };
+
+static void norm_rows(void *arg, gr_lane *lane, size_t i, size_t n)
+{
+    const struct rows *a = arg;
+
+    lane->op->rmsnorm_fwd(lane, gr_mat_at(a->y, i, 0), from(a->r, i), gr_mat_at(a->x, i, 0), &a->norm, n);
+}
+
+static void add_rows(void *arg, gr_lane *lane, size_t i, size_t n)
+{
+    const struct rows *a = arg;
+    gr_mat y = gr_mat_at(a->y, i, 0), x = gr_mat_at(a->x, i, 0), t = gr_mat_at(a->t, i, 0);
+
+    if (a->h.p)
+        lane->op->add_norm(lane, gr_mat_at(a->h, i, 0), from(a->r, i), y, x, t, &a->norm, n);
+    else
+        lane->op->add(lane, y, x, t, n, a->C);
+}
+
+static void glu_rows(void *arg, gr_lane *lane, size_t i, size_t n)
+{
+    const struct rows *a = arg;
+
+    (a->geglu ? lane->op->geglu_fwd : lane->op->swiglu_fwd)(lane, gr_mat_at(a->y, i, 0), gr_mat_at(a->x, i, 0),
+                                                            gr_mat_at(a->t, i, 0), n, a->C);
+}
+
 static void norm(gr_lane *lane, const struct pass *p, gr_mat y, float *r, gr_mat x, const float *w, size_t M)
 {
-    const gr_norm n = norm_of(&p->m->cfg, w, p->m->cfg.width);
+    struct rows a = { .y = y, .x = x, .r = r, .norm = norm_of(&p->m->cfg, w, p->m->cfg.width) };
 
-    lane->op->rmsnorm_fwd(lane, y, r, x, &n, M);
+    gr_linear_share(lane, M, norm_rows, &a);
 }
 
 /* q or k of rows [r, r + n): normed where the family does, by head or all heads as one, from x0 to x, and rotated. */
@@ -135,6 +164,24 @@ static void put(gr_lane *lane, const struct pass *p, size_t r, size_t n)
     }
 }
 
+struct from_row { const struct pass *p; size_t r; };
+
+/* Queries, keys and values of rows [r + i, r + i + n), once they are there. */
+static void after_products(void *arg, gr_lane *lane, size_t i, size_t n)
+{
+    const struct from_row *a = arg;
+    const struct pass *p = a->p;
+    const struct kept *s = p->s;
+    size_t r = a->r + i;
+
+    if (p->qo)
+        norm_and_rotate(lane, p, s->q, s->q0, s->rq, p->l->q_norm, p->m->cfg.heads, r, n);
+    if (p->kv) {
+        norm_and_rotate(lane, p, s->k, s->k0, s->rk, p->l->k_norm, p->m->cfg.kv_heads, r, n);
+        put(lane, p, r, n);
+    }
+}
+
 static void project(void *arg, gr_lane *lane, size_t r, size_t n)
 {
     static const size_t which[] = { GR_MAT_K, GR_MAT_V, GR_MAT_Q };
@@ -153,12 +200,8 @@ static void project(void *arg, gr_lane *lane, size_t r, size_t n)
     if (l->attn_norm)
         norm(lane, p, h, from(p->r_x, r), x, l->attn_norm, M);
     linears(lane, p, to + first, which + first, end - first, h, r, M);
-    if (p->qo)
-        norm_and_rotate(lane, p, s->q, s->q0, s->rq, l->q_norm, c->heads, r, n);
-    if (p->kv) {
-        norm_and_rotate(lane, p, s->k, s->k0, s->rk, l->k_norm, c->kv_heads, r, n);
-        put(lane, p, r, n);
-    }
+    if (!lane->rc)
+        gr_linear_share(lane, n, after_products, &(struct from_row){ p, r });
 }
 
 static void attend(void *arg, gr_lane *lane, size_t first, size_t n)
@@ -173,16 +216,15 @@ static void close_attention(gr_lane *lane, const struct pass *p, gr_mat mid, gr_
 {
     const struct layer *l = p->l;
     const struct kept *s = p->s;
-    const gr_norm before_mlp = norm_of(&p->m->cfg, l->mlp_norm, p->m->cfg.width);
     gr_mat y = l->attn_post_norm && s->t1.p ? gr_mat_at(s->t1, r, 0) : t, x = gr_mat_at(p->x, r, 0);
 
     linear(lane, p, GR_MAT_O, y, gr_mat_at(s->o, r, 0), r, M);
     if (l->attn_post_norm)
         norm(lane, p, t, from(s->rt1, r), y, l->attn_post_norm, M);
-    if (l->mlp_norm)
-        lane->op->add_norm(lane, h, from(s->r2, r), mid, x, t, &before_mlp, M);
-    else
-        lane->op->add(lane, mid, x, t, M, p->m->cfg.width);
+    gr_linear_share(lane, M, add_rows,
+                    &(struct rows){ .y = mid, .x = x, .t = t, .h = l->mlp_norm ? h : (gr_mat){ .p = NULL },
+                                    .r = from(s->r2, r), .norm = norm_of(&p->m->cfg, l->mlp_norm, p->m->cfg.width),
+                                    .C = p->m->cfg.width });
 }
 
 /* What the attention leaves: kept apart, or in the place of the layer's result. */
@@ -206,7 +248,7 @@ static gr_mat gated(gr_lane *lane, const struct pass *p, const size_t which[2], 
     if (lane->rc)
         return act;
     linears(lane, p, to, which, GR_COUNT(to), x, at, M);
-    (c->geglu ? lane->op->geglu_fwd : lane->op->swiglu_fwd)(lane, act, gate, up, M, F);
+    gr_linear_share(lane, M, glu_rows, &(struct rows){ .y = act, .x = gate, .t = up, .C = F, .geglu = c->geglu });
     return act;
 }
 
@@ -230,7 +272,7 @@ static void mix(void *arg, gr_lane *lane, size_t r, size_t n)
     linear(lane, p, GR_MAT_DOWN, y, act, r, M);
     if (l->mlp_post_norm)
         norm(lane, p, t, from(s->rt2, r), y, l->mlp_post_norm, M);
-    lane->op->add(lane, gr_mat_at(p->out, r, 0), mid, t, M, C);
+    gr_linear_share(lane, M, add_rows, &(struct rows){ .y = gr_mat_at(p->out, r, 0), .x = mid, .t = t, .C = C });
 }
 
 /* ---- Experts -------------------------------------------------------------------------------------- */

@@ -97,6 +97,10 @@ void gr_work_close(gr_work *w);
 const gr_config *gr_work_config(const gr_work *w);
 gr_device *gr_work_device(const gr_work *w);
 gr_rows_way gr_work_way(const gr_work *w);
+/* Many passes will come: the next one lays the weights out for them (op/matmul.h: gr_linear_lay()), which takes
+ * gr_model_lay_bytes() of memory, unless they are trained. Changes no bit. */
+void gr_work_lay(gr_work *w);
+uint64_t gr_model_lay_bytes(const gr_model *m);
 
 /* Final hidden states, after the last norm. want[n] are rows of the forest; *hidden is [n, width], in w
  * until its next use. */

@@ -20,12 +20,22 @@ struct gr_vocabulary {
     size_t rows, units;         /* units: of the pass under way */
 };
 
-gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_way way, gr_device *d, gram_err *err)
+/* A GPU multiplies by all of the head at once, and as by the other weights. */
+static gr_linear_mode mode_of(const gr_model *m, gr_rows_way way, gr_head_as as, const gr_device *d)
+{
+    bool rounds = m->mode == GR_LINEAR_INT8 || (m->mode == GR_LINEAR_ROUNDED && gr_linear_multiplies_bf16(d));
+
+    if (gr_device_op(d)->linear || (as == GR_HEAD_ROUNDED && way != GR_ROWS_FEW && rounds))
+        return m->mode;
+    return m->head.type == GR_F32 ? GR_LINEAR_F32 : GR_LINEAR_KEEP;
+}
+
+gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_way way, gr_head_as as, gr_device *d,
+                               gram_err *err)
 {
     gr_vocabulary *h = gr_calloc(1, sizeof *h);
     size_t V = m->cfg.vocabulary, C = m->cfg.width, row_bytes = 0;
-    bool gpu = gr_device_op(d)->linear;         /* multiplies by all of it at once, and as by the other weights */
-    gr_linear_mode mode = gpu ? m->mode : m->head.type == GR_F32 ? GR_LINEAR_F32 : GR_LINEAR_KEEP;
+    gr_linear_mode mode = mode_of(m, way, as, d);
     gram_status rc = GRAM_OK;
 
     *out = NULL;
@@ -34,7 +44,7 @@ gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_w
     h->m = m;
     h->d = d;
     h->cut = gr_linear_cut(d, way, C * sizeof(float));
-    h->slice_rows = way == GR_ROWS_FEW || gpu ? V : SLICE_ROWS;
+    h->slice_rows = way == GR_ROWS_FEW || gr_device_op(d)->linear ? V : SLICE_ROWS;
     h->slices = (V + h->slice_rows - 1) / h->slice_rows;
     h->slice = gr_calloc(h->slices, sizeof *h->slice);
     if (!h->slice)
@@ -76,6 +86,22 @@ void gr_vocabulary_close(gr_vocabulary *h)
     rows_clear(h);
     free(h->view);
     free(h);
+}
+
+static void lay_slices(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const gr_vocabulary *h = arg;
+
+    for (size_t i = first; i < first + n && !lane->rc; i++)
+        gr_lane_fail(lane, gr_linear_lay(h->slice[i].l, &lane->err), &lane->err);
+}
+
+gram_status gr_vocabulary_lay(gr_vocabulary *h, gram_err *err)
+{
+    if (h->cut.whole || h->m->writable)
+        return GRAM_OK;
+    gr_device_run(h->d, h->slices, GR_CUT_ONE, lay_slices, h);
+    return gr_device_wait(h->d, err);
 }
 
 /* Multiplies some rows by a slice of the head; each unit of rows and each slice is a task. */

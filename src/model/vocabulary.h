@@ -11,8 +11,14 @@
 #include "model/model.h"
 
 typedef struct gr_vocabulary gr_vocabulary;
-/* way: GR_ROWS_ALIKE, or GR_ROWS_FEW. Fails where the model has no head over the vocabulary. m and d are borrowed. */
-gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_way way, gr_device *d, gram_err *err);
+/* What its products are made of: float32 and the head's own type, or, as far as the model's matrices are rounded, both
+ * sides as of those: bfloat16, or 8-bit weights and activations of two bytes. */
+typedef enum { GR_HEAD_EXACT, GR_HEAD_ROUNDED } gr_head_as;
+/* way: GR_ROWS_ALIKE, or GR_ROWS_FEW, which is exact. Fails where the model has no head over the vocabulary. m and d are borrowed. */
+gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_way way, gr_head_as as, gr_device *d,
+                               gram_err *err);
+/* Lays the head out for many rows to come (op/matmul.h: gr_linear_lay()). Changes no bit. */
+gram_status gr_vocabulary_lay(gr_vocabulary *h, gram_err *err);
 void gr_vocabulary_close(gr_vocabulary *h);
 /* z, in h until its next use: rows n, V apart. A row's bits depend on that row alone. */
 gram_status gr_vocabulary_logits(gr_vocabulary *h, const float *hidden, size_t n, const float **z, gram_err *err);

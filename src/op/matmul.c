@@ -26,6 +26,7 @@ enum {
     HALVES     = 512 * 1024,        /* of one that is multiplied in bfloat16: 1 MiB */
     FEW_AVX2   = 48,                /* rows from which on a whole tile is faster than so many rows one by one */
     FEW_AVX512 = 64,
+    SHARED     = 32,                /* rows of a piece from which on threads share what is done to each of them */
     PACK_ROWS  = 16,                /* rows transposed together: a cache line of each column */
     MAX_K_INT8 = INT32_MAX / (2 * 128 * 127)    /* longer sums, and what is taken off them, could wrap an int32 */
 };
@@ -94,6 +95,14 @@ gr_cut gr_linear_spread(const gr_device *d, gr_cut cut, size_t rows)
     return cut;
 }
 
+void gr_linear_share(gr_lane *lane, size_t M, gr_lane_fn *fn, void *arg)
+{
+    if (lane->whole && !lane->op->linear && M >= SHARED)
+        gr_lane_share(lane, M, (gr_cut){ 4, M, 0, false }, fn, arg);
+    else
+        fn(arg, lane, 0, M);
+}
+
 gr_dtype gr_linear_rows(const gr_device *d, gr_linear_mode mode)
 {
     return mode == GR_LINEAR_BF16 || mode == GR_LINEAR_ROUNDED ? gr_device_activations(d) : GR_F32;
@@ -150,21 +159,27 @@ static void pack_slice(const gr_linear *l, float *to, size_t o, float *rows)
     }
 }
 
-static gram_status pack_f32(gr_linear *l, gram_err *err)
+/* All slices, one behind the other; NULL where there is no memory. */
+static float *slices_packed(const gr_linear *l)
 {
-    float *own = gr_alloc_aligned(slices(l) * l->K, l->ld * sizeof *own);
+    float *all = gr_alloc_aligned(slices(l) * l->K, l->ld * sizeof *all);
     float *rows = gr_alloc_aligned(PACK_ROWS * l->K, sizeof *rows);
 
-    if (!own || !rows) {
-        free(own);
+    if (!all || !rows) {
+        free(all);
         free(rows);
-        return gr_nomem(err, "weights");
+        return NULL;
     }
     for (size_t s = 0; s < slices(l); s++)
-        pack_slice(l, own + s * l->K * l->ld, s * l->slice, rows);
+        pack_slice(l, all + s * l->K * l->ld, s * l->slice, rows);
     free(rows);
-    l->own = own;
-    return GRAM_OK;
+    return all;
+}
+
+static gram_status pack_f32(gr_linear *l, gram_err *err)
+{
+    l->own = slices_packed(l);
+    return l->own ? GRAM_OK : gr_nomem(err, "weights");
 }
 
 /* The lock of the list of products will do: both grow what a const weight has. */
@@ -182,6 +197,25 @@ gram_status gr_linear_tiles(const gr_linear *l, gram_err *err)
         grown->lacks_tiles = false;
     pthread_mutex_unlock(&grown->products.lock);
     return rc;
+}
+
+size_t gr_linear_lay_bytes(const gr_linear *l)
+{
+    bool helps = !l->op->linear && !l->by && !l->packed && l->mode != GR_LINEAR_INT8;
+
+    if (!helps || (float_in_place(&l->w) && !(l->op->cpu & GR_CPU_AVX512)))
+        return 0;
+    return slices(l) * l->K * l->ld * sizeof(float);
+}
+
+gram_status gr_linear_lay(const gr_linear *l, gram_err *err)
+{
+    gr_linear *grown = (gr_linear *)(uintptr_t)l;
+
+    if (gr_linear_lay_bytes(l) == 0 || l->laid)
+        return GRAM_OK;
+    grown->laid = slices_packed(l);
+    return grown->laid ? GRAM_OK : gr_nomem(err, "weights");
 }
 
 /* Tasks are slices, which the threads of the device share out: each reads its own part of the file. */
@@ -377,6 +411,7 @@ void gr_linear_close(gr_linear *l)
     gr_products_clear(&l->products);
     pthread_mutex_destroy(&l->products.lock);
     free(l->own);
+    free(l->laid);
     free(l->panels);
     free(l);
 }
@@ -466,11 +501,17 @@ static const float *slice_f32(const gr_linear *l, size_t o, size_t n, float *roo
     return room;
 }
 
-/* The same as forward products see it: [K,slice] where columns_of(), or staged. */
+/* Slices [K,slice] of a weight that is none itself: staged, or laid out for good. */
+static const float *slices_beside(const gr_linear *l)
+{
+    return l->staged[GR_STAGE_FWD] ? l->staged[GR_STAGE_FWD] : l->laid;
+}
+
+/* The same as forward products see it: [K,slice] where columns_of(), or beside it. */
 static const float *slice_fwd(const gr_linear *l, size_t o, size_t n, float *room)
 {
-    if (l->staged[GR_STAGE_FWD])
-        return (const float *)l->staged[GR_STAGE_FWD] + o / l->slice * l->K * l->ld;
+    if (slices_beside(l))
+        return slices_beside(l) + o / l->slice * l->K * l->ld;
     if (!lays_out(l))
         return slice_f32(l, o, n, room);
     pack_slice(l, room, o, room + l->ld * l->K);
@@ -480,8 +521,8 @@ static const float *slice_fwd(const gr_linear *l, size_t o, size_t n, float *roo
 static gram_status fwd_f32(const gr_linear *l, gr_mat to, const gr_tiled *t, size_t first, size_t end, gr_arena a,
                            gram_err *err)
 {
-    bool staged = l->staged[GR_STAGE_FWD];
-    float *room = staged ? NULL : gr_arena_alloc(&a, room_floats(l) * sizeof *room), *y = to.p;
+    bool beside = slices_beside(l) != NULL;
+    float *room = beside ? NULL : gr_arena_alloc(&a, room_floats(l) * sizeof *room), *y = to.p;
     const float *x = t->x.p;
     size_t M = t->M, T = tile_rows(M), ldx = t->x.ld, ldy = to.ld;
     gram_status rc = GRAM_OK;
@@ -491,7 +532,7 @@ static gram_status fwd_f32(const gr_linear *l, gr_mat to, const gr_tiled *t, siz
         const float *w = slice_fwd(l, o, n, room);
         const gr_product *p;
         gr_run r;
-        rc = gr_linear_product(&p, l, staged || columns_of(l), T, n, ldx, ldy, err);
+        rc = gr_linear_product(&p, l, beside || columns_of(l), T, n, ldx, ldy, err);
         if (!rc)
             rc = gr_run_begin(&r, p, a.base + a.used, a.size - a.used, err);
         if (rc)
@@ -603,12 +644,12 @@ static gr_arena scratch_of(gr_lane *lane, size_t bytes)
 }
 
 /* What all weights of a call are multiplied by is made of x once. */
-static void make_rows(gr_tiled *t, const gr_linear *l, gr_arena *a)
+static void make_rows(gr_lane *lane, gr_tiled *t, const gr_linear *l, gr_arena *a)
 {
     if (l->mode == GR_LINEAR_INT8)
-        gr_int8_rows(t, l, a);
+        gr_int8_rows(lane, t, l, a);
     else if (l->by)
-        gr_bf16_rows(t, l, a);
+        gr_bf16_rows(lane, t, l, a);
 }
 
 /* The outputs of the slices [first, end) of a weight. */
@@ -675,7 +716,7 @@ void gr_linears_fwd(gr_lane *lane, const gr_linear_to *to, size_t n, gr_mat x, s
     a = scratch_of(lane, bytes);
     if (lane->rc || n == 0)
         return;
-    make_rows(&t, to->l, &a);
+    make_rows(lane, &t, to->l, &a);
     if (lane->whole)
         gr_lane_share(lane, tasks, GR_CUT_ONE, share_slices, &t);
     else
@@ -749,7 +790,8 @@ void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_
     if (lane->rc)
         return;
     was = gr_dnnl_enter();
-    gr_lane_fail(lane, (l->by ? gr_bf16_dx : dx_f32)(l, dx, dy, M, add, a, &lane->err), &lane->err);
+    gr_lane_fail(lane, l->by ? gr_bf16_dx(lane, l, dx, dy, M, add, a, &lane->err)
+                             : dx_f32(l, dx, dy, M, add, a, &lane->err), &lane->err);
     gr_dnnl_leave(&was);
     gr_lane_give_back(lane, mark);
 }

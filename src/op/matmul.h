@@ -47,6 +47,8 @@ gr_linear_mode gr_linear_best_f32(const gr_device *d);
 bool gr_linear_multiplies_bf16(const gr_device *d);
 /* Whether activations of one byte are faster there with INT8; where they are not, all have two. */
 bool gr_linear_has_one_byte(const gr_device *d);
+/* fn over the M rows of a piece, which the threads share out where they share out its products and rows are many. */
+void gr_linear_share(gr_lane *lane, size_t M, gr_lane_fn *fn, void *arg);
 /* The type that rows have between products of such weights: bfloat16 on a GPU that multiplies in it, otherwise
  * float32. Both sides of a product may be of either type. */
 gr_dtype gr_linear_rows(const gr_device *d, gr_linear_mode mode);
@@ -76,6 +78,10 @@ size_t gr_linear_few_bytes(const gr_linear *l);     /* of memory that this takes
 /* Makes it ready for runs of the other ways, once: what is expanded into float32 is, and w's bytes are no longer read
  * by those runs. Any thread. Who does not want the first product to wait for it calls it before. */
 gram_status gr_linear_tiles(const gr_linear *l, gram_err *err);
+/* Lays out anew, beside w, what tiles would lay out or expand in every call: for so many calls that it pays. Changes no
+ * bit. Not while others multiply by it in tiles, nor of weights that change. */
+gram_status gr_linear_lay(const gr_linear *l, gram_err *err);
+size_t gr_linear_lay_bytes(const gr_linear *l);     /* of memory that this takes, or took; 0: it would not help */
 /* Whether something has still to be made for runs of that way: gr_linear_few_bytes(), or gr_linear_bytes() of float32.
  * Not while another thread makes it. */
 bool gr_linear_lacks(const gr_linear *l, gr_rows_way way);

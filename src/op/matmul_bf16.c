@@ -30,13 +30,23 @@ static struct halves halves_room(const gr_linear *l, size_t rows, size_t n, gr_a
     return h;
 }
 
-static struct halves halve(const gr_linear *l, gr_mat x, size_t M, size_t n, gr_arena *a)
-{
-    struct halves h = halves_room(l, M, n, a);
+struct halving { struct halves to; gr_mat x; size_t n; };
 
-    for (size_t m = 0; m < M; m++)
-        l->op->split(h.hi + m * n, h.lo ? h.lo + m * n : NULL, gr_f32(x) + m * x.ld, n);
-    return h;
+static void halve_rows(void *arg, gr_lane *lane, size_t first, size_t rows)
+{
+    const struct halving *h = arg;
+    const struct halves *to = &h->to;
+
+    for (size_t m = first; m < first + rows; m++)
+        lane->op->split(to->hi + m * h->n, to->lo ? to->lo + m * h->n : NULL, gr_f32(h->x) + m * h->x.ld, h->n);
+}
+
+static struct halves halve(gr_lane *lane, const gr_linear *l, gr_mat x, size_t M, size_t n, gr_arena *a)
+{
+    struct halving h = { halves_room(l, M, n, a), x, n };
+
+    gr_linear_share(lane, M, halve_rows, &h);
+    return h.to;
 }
 
 /* Scratch has the rounded rows of x or dy, a slice's, and one of its rows in float32. */
@@ -119,9 +129,9 @@ gram_status gr_bf16_product(const gr_product **out, const gr_linear *l, size_t T
     return gr_product_get(out, &((gr_linear *)(uintptr_t)l)->products, &s, err);
 }
 
-void gr_bf16_rows(gr_tiled *t, const gr_linear *l, gr_arena *a)
+void gr_bf16_rows(gr_lane *lane, gr_tiled *t, const gr_linear *l, gr_arena *a)
 {
-    t->half = halve(l, t->x, t->M, l->K, a);
+    t->half = halve(lane, l, t->x, t->M, l->K, a);
 }
 
 gram_status gr_bf16_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,
@@ -160,9 +170,10 @@ static gram_status slice_dx(const gr_linear *l, gr_mat dx, struct halves dy, str
     return rc;
 }
 
-gram_status gr_bf16_dx(const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add, gr_arena a, gram_err *err)
+gram_status gr_bf16_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add, gr_arena a,
+                       gram_err *err)
 {
-    const struct halves d = halve(l, dy, M, l->O, &a);
+    const struct halves d = halve(lane, l, dy, M, l->O, &a);
     const struct slices s = slices_of(l, GR_STAGE_DX, &a);
     gram_status rc = GRAM_OK;
 

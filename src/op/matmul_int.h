@@ -22,6 +22,7 @@ struct gr_linear {
     bool packed;                    /* own holds slices [K,slice]; or the weight is int8 */
     atomic_bool lacks_tiles;        /* packed, and own is not there yet: gr_linear_tiles() makes it */
     bool stays;                     /* w.data outlives the weight, whatever was made of it */
+    float *laid;                    /* slices as a packed weight has, beside w: gr_linear_lay() makes them */
     void *panels;                   /* of digits.h, for a handful of rows; NULL: not made */
     bool wide;                      /* int8 for dot16.h */
     const int8_t *bytes;            /* int8: the panels of packed.h, or, wide, of dot16.h; own or borrowed */
@@ -105,7 +106,7 @@ gram_status gr_int8_open(gr_linear *l, gr_device *d, const gr_packed *packed, gr
 size_t gr_int8_bytes(const gr_linear *l);
 /* x as bytes, two for a number, or as the pairs of dot16.h: q[M] rows, and a scale for each; row [K] is room. */
 void gr_int8_quantise(const gr_linear *l, uint8_t *q, float *scale, gr_mat x, size_t M, float *row);
-void gr_int8_rows(gr_tiled *t, const gr_linear *l, gr_arena *a);
+void gr_int8_rows(gr_lane *lane, gr_tiled *t, const gr_linear *l, gr_arena *a);
 /* The outputs of the slices [first, end). */
 gram_status gr_int8_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,
                         gram_err *err);
@@ -123,10 +124,11 @@ gram_status gr_bf16_product(const gr_product **out, const gr_linear *l, size_t T
 size_t gr_bf16_scratch(const gr_linear *l, size_t M);
 /* Rows [o, o + n), rounded, of to [O,K]; row [K] is room. */
 void gr_bf16_stage(const gr_linear *l, uint16_t *to, size_t o, size_t n, float *row);
-void gr_bf16_rows(gr_tiled *t, const gr_linear *l, gr_arena *a);
+void gr_bf16_rows(gr_lane *lane, gr_tiled *t, const gr_linear *l, gr_arena *a);
 gram_status gr_bf16_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,
                         gram_err *err);
-gram_status gr_bf16_dx(const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add, gr_arena a, gram_err *err);
+gram_status gr_bf16_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_t M, bool add, gr_arena a,
+                       gram_err *err);
 
 /* ---- matmul_few.c --------------------------------------------------------------------------------- */
 

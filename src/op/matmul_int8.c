@@ -197,10 +197,25 @@ static size_t order_rows(gr_tiled *t, bool one_byte, size_t n)
     return n;
 }
 
-void gr_int8_rows(gr_tiled *t, const gr_linear *l, gr_arena *a)
-{
-    float *row = gr_arena_alloc(a, l->K * sizeof *row);
+struct rows { const gr_tiled *t; const gr_linear *l; };
 
+static void put_rows(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct rows *r = arg;
+    const gr_linear *l = r->l;
+    const gr_tiled *t = r->t;
+    size_t mark = gr_lane_mark(lane);
+    float *row = gr_lane_bytes(lane, l->K * sizeof *row);
+
+    for (size_t i = first; i < first + n && row; i++) {
+        size_t at = l->wide ? i * gr_int8_row_bytes(l) : (i + gr_min(i, t->two)) * l->K;
+        put_row(l, t->q + at, t->scale + i, gr_f32(t->x) + t->order[i] * t->x.ld, i >= t->two, row);
+    }
+    gr_lane_give_back(lane, mark);
+}
+
+void gr_int8_rows(gr_lane *lane, gr_tiled *t, const gr_linear *l, gr_arena *a)
+{
     t->q = gr_arena_alloc(a, t->M * gr_int8_row_bytes(l));
     t->scale = gr_arena_alloc(a, t->M * sizeof *t->scale);
     t->order = gr_arena_alloc(a, t->M * sizeof *t->order);
@@ -208,10 +223,7 @@ void gr_int8_rows(gr_tiled *t, const gr_linear *l, gr_arena *a)
         t->one_byte = NULL;
     t->two = order_rows(t, false, 0);
     order_rows(t, true, t->two);
-    for (size_t i = 0; i < t->M; i++) {
-        size_t at = l->wide ? i * gr_int8_row_bytes(l) : (i + gr_min(i, t->two)) * l->K;
-        put_row(l, t->q + at, t->scale + i, gr_f32(t->x) + t->order[i] * t->x.ld, i >= t->two, row);
-    }
+    gr_linear_share(lane, t->M, put_rows, &(struct rows){ t, l });
 }
 
 gram_status gr_int8_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,

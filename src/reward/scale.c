@@ -237,6 +237,6 @@ gram_status gr_scale_read(gr_scorer *s, const gr_seq *seq, size_t n, float *out,
     gram_status rc = GRAM_OK;
 
     if (!s->head)
-        rc = gr_vocabulary_open(&s->head, s->model, GR_ROWS_ALIKE, gr_work_device(s->work), err);
+        rc = gr_vocabulary_open(&s->head, s->model, GR_ROWS_ALIKE, GR_HEAD_EXACT, gr_work_device(s->work), err);
     return rc ? rc : gr_score_batches(s, seq, n, s->judge->scale->n_nodes - 1, read_batch, out, err);
 }

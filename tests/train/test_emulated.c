@@ -69,7 +69,7 @@ static void score(const struct bound *b, gr_rows_way way, struct scores *out)
     assert_true(c->vocabulary <= VOCABULARY);
     CHECK_OK(gr_model_kv_open(&cache, b->model, b->device, 1 << 24, &check_err));
     CHECK_OK(gr_work_open(&work, b->model, NULL, way, b->device, &check_err));
-    CHECK_OK(gr_vocabulary_open(&head, b->model, way, b->device, &check_err));
+    CHECK_OK(gr_vocabulary_open(&head, b->model, way, GR_HEAD_EXACT, b->device, &check_err));
     for (int k = 0; k < 2; k++) {
         CHECK_OK(gr_forest_init(&f, seq, SEQS, c->far.after, cache, GR_SAVE_SHARED, &check_err));
         CHECK_OK(gr_model_label_logits(work, &f, label, LABELS, out->label[k], &check_err));
