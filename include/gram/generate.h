@@ -25,8 +25,8 @@ extern "C" {
 /* How the products of a run are made. FEW reads each weight once for a handful of rows; TILES takes 96 rows at once, as
  * scoring does, and gives the bits of scoring's log-probabilities. Each gives a row the same bits in any company, but
  * not the other's. AUTO: by the number of answers that a run is asked for, for all of it; what was chosen is told with
- * each answer. BYTES is told, and not asked for: it is what TILES are with GRAM_INT8_FAST on a CPU with VNNI, activations
- * of one byte and a vocabulary's head of 8 bits, whose log-probabilities are not those of scoring. */
+ * each answer. BYTES is told, and not asked for: it is what TILES are with GRAM_INT8_FAST on a CPU with VNNI,
+ * activations of one byte and a vocabulary's head of 8 bits, whose log-probabilities are not those of scoring. */
 typedef enum { GRAM_PRODUCTS_AUTO, GRAM_PRODUCTS_FEW, GRAM_PRODUCTS_TILES, GRAM_PRODUCTS_BYTES } gram_products;
 const char *gram_products_name(gram_products p);    /* "auto", "few", "tiles", "tiles of bytes" */
 

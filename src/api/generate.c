@@ -37,7 +37,8 @@ gram_status gram_generation_check(const gram_generation *g, gram_err *err)
         return gr_fail(err, GRAM_EARG, "min_new_tokens: %zu is more than max_new_tokens, %zu", g->min_new_tokens,
                        g->max_new_tokens);
     if ((unsigned)g->products > GRAM_PRODUCTS_TILES)
-        return gr_fail(err, GRAM_EARG, "products: wanted auto, few or tiles, found %s", gram_products_name(g->products));
+        return gr_fail(err, GRAM_EARG, "products: wanted auto, few or tiles, found %s",
+                       gram_products_name(g->products));
     if (g->speculate > GR_GUESSES_MOST)
         return gr_fail(err, GRAM_EARG, "speculate: wanted 0 to %d tokens, found %zu", GR_GUESSES_MOST, g->speculate);
     return GRAM_OK;

@@ -9,7 +9,7 @@
 #include "op/op.h"
 
 enum {
-    TWO_BYTES = 4,              /* tokens of a text to which others look most: what is rounded there is seen everywhere */
+    TWO_BYTES = 4,              /* tokens of a text, to which all others look most */
     SAME = 3, LEAST = 2,        /* newest tokens that have to stand earlier for a guess, at best and at least */
     PATIENCE = 8                /* texts that end before one more is tried, where there was no room */
 };

@@ -325,9 +325,23 @@ static void blend(void *arg, gr_lane *lane, size_t r, size_t n)
                     gr_mat_at(p->s->weight, r, 0), n, k, p->m->cfg.width);
 }
 
+/* Whether all products that a run by rows has are of bytes. */
+static bool of_bytes(const struct pass *p, gr_lane_fn *fn)
+{
+    static const size_t mixes[] = { GR_MAT_O, GR_MAT_GATE, GR_MAT_UP, GR_MAT_DOWN };
+    bool all = !p->lora && !p->keep && (fn == project || fn == mix);
+
+    if (all && fn == project)
+        return (!p->kv || (gr_linear_counts(matrix(p->l, GR_MAT_K)) && gr_linear_counts(matrix(p->l, GR_MAT_V)))) &&
+               (!p->qo || gr_linear_counts(matrix(p->l, GR_MAT_Q)));
+    for (size_t i = 0; i < GR_COUNT(mixes) && all; i++)
+        all = gr_linear_counts(matrix(p->l, mixes[i]));
+    return all;
+}
+
 static void by_rows(struct pass *p, gr_lane_fn *fn)
 {
-    gr_device_run(p->d, p->rows, gr_linear_spread(p->d, p->cut, p->rows), fn, p);
+    gr_device_run(p->d, p->rows, gr_linear_spread(p->d, p->cut, p->rows, of_bytes(p, fn)), fn, p);
 }
 
 void gr_pass_run_experts(struct pass *p, gr_lane_fn *fn, void *arg)

@@ -26,6 +26,7 @@ enum {
     HALVES     = 512 * 1024,        /* of one that is multiplied in bfloat16: 1 MiB */
     FEW_AVX2   = 48,                /* rows from which on a whole tile is faster than so many rows one by one */
     FEW_AVX512 = 64,
+    BYTE_ROWS  = 16,                /* divides half a tile, as twice and three times it do */
     SHARED     = 32,                /* rows of a piece from which on threads share what is done to each of them */
     PACK_ROWS  = 16,                /* rows transposed together: a cache line of each column */
     MAX_K_INT8 = INT32_MAX / (2 * 128 * 127)    /* longer sums, and what is taken off them, could wrap an int32 */
@@ -86,11 +87,19 @@ gr_rows_way gr_linear_way(const gr_device *d, size_t rows)
     return rows < (wide ? FEW_AVX512 : FEW_AVX2) ? GR_ROWS_FEW : GR_ROWS_ALIKE;
 }
 
-gr_cut gr_linear_spread(const gr_device *d, gr_cut cut, size_t rows)
+bool gr_linear_counts(const gr_linear *l)
+{
+    return !l->op->linear && l->mode == GR_LINEAR_INT8 && !l->wide;
+}
+
+gr_cut gr_linear_spread(const gr_device *d, gr_cut cut, size_t rows, bool bytes)
 {
     bool alike = !cut.whole && cut.share == 0 && cut.unit == GR_TILE;
 
-    if (alike && rows <= (gr_device_lanes(d) - 1) * GR_TILE)
+    if (alike && bytes && gr_device_lanes(d) > 1) {
+        size_t each = gr_round_up((rows + gr_device_lanes(d) - 1) / gr_device_lanes(d), BYTE_ROWS);
+        cut.unit = gr_min(each, GR_TILE / 2);
+    } else if (alike && rows <= (gr_device_lanes(d) - 1) * GR_TILE)
         cut = (gr_cut){ cut.unit, cut.most, 1, true };
     return cut;
 }

@@ -27,8 +27,9 @@ gr_rows_way gr_linear_way(const gr_device *d, size_t rows);
 /* row_bytes: of the scratch that a piece takes for each of its rows. */
 gr_cut gr_linear_cut(const gr_device *d, gr_rows_way way, size_t row_bytes);
 /* The cut of a run over `rows` rows that are ALIKE: where they are fewer units than there are threads, all threads work
- * on one piece and share out the outputs of its products, which stay the same products. Other cuts stay as they are. */
-gr_cut gr_linear_spread(const gr_device *d, gr_cut cut, size_t rows);
+ * on one piece and share out the outputs of its products, which stay the same products. Other cuts stay as they are.
+ * bytes: all products of the run are gr_linear_counts(): the threads share out the rows, then. */
+gr_cut gr_linear_spread(const gr_device *d, gr_cut cut, size_t rows, bool bytes);
 /* From row to row of a matrix of n columns, so that products need not copy it. */
 size_t gr_linear_ld(size_t n);
 
@@ -65,6 +66,8 @@ gram_status gr_linear_open_packed(gr_linear **out, const gr_device *d, const str
                                   gram_err *err);
 void gr_linear_close(gr_linear *l);
 size_t gr_linear_bytes(const gr_linear *l);     /* of memory that the weight keeps, borrowed bytes included */
+/* Whether its sums are whole numbers, the same ones in tiles of any size. */
+bool gr_linear_counts(const gr_linear *l);
 bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it; if not, then until gr_linear_tiles() at most */
 /* w does outlive it: a handful of rows then reads w's bytes, and not what was made of them. Before the first use. */
 void gr_linear_stays(gr_linear *l);

@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "op/matmul_int.h"
 
-enum { LAST_TILE = 32 };            /* rows of bytes in the last tile of a call: a multiple of this */
+enum { LAST_TILE = 16 };            /* rows of bytes in the last tile of a call: a multiple of this */
 
 /* ---- Opening ---------------------------------------------------------------------------------------- */
 

@@ -234,7 +234,8 @@ static size_t write_alone(gr_rows_way way, gr_ask *ask, struct result *alone)
     return ended;
 }
 
-/* Weights that are laid out for many steps change no bit. Of the texts alone 96 have 310 pages of 32 KiB at most at the end: what is called spent has room for some of them. */
+/* Weights that are laid out for many steps change no bit. Of the texts alone 96 have 310 pages of 32 KiB at most at the
+ * end: what is called spent has room for some of them. */
 static void an_answer_has_its_bits_in_any_company(void **state)
 {
     static const struct { const char *what; size_t threads, live, prefill, late, kv, guesses; bool spent; } each[] = {

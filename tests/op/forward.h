@@ -21,7 +21,7 @@ static inline float *forward(const gr_linear *l, const float *x, size_t M, size_
 /* fn over rows of so few tiles that four threads share the outputs of its products. */
 static inline void spread_run(size_t rows, gr_lane_fn *fn, void *arg)
 {
-    gr_cut cut = gr_linear_spread(check_device(4), gr_linear_cut(check_device(4), GR_ROWS_ALIKE, 4), rows);
+    gr_cut cut = gr_linear_spread(check_device(4), gr_linear_cut(check_device(4), GR_ROWS_ALIKE, 4), rows, false);
 
     assert_true(cut.whole && cut.unit == GR_TILE);
     gr_device_run(check_device(4), rows, cut, fn, arg);
