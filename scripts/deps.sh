@@ -9,8 +9,8 @@ packages="gcc g++ clang libclang-rt-dev libomp-dev make pkg-config libdnnl-dev l
           openmpi-bin libopenmpi-dev python3 python3-pip unzip ca-certificates"
 extra=
 [ "${1-}" != tests ] ||
-    extra="python3-venv python3-cffi python3-numpy python3-jsonschema python3-selenium chromium chromium-driver wrk libpython3.11
-           python3-yaml abigail-tools"
+    extra="python3-venv python3-cffi python3-numpy python3-jsonschema python3-selenium chromium chromium-driver wrk
+           libpython3.11 python3-yaml abigail-tools"
 # Proxies are services from the moment they are installed, which nobody wants of a test on a machine of theirs.
 [ "${1-}" != tests ] || [ -z "${CI-}" ] || extra="$extra nginx haproxy"
 

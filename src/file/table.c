@@ -430,11 +430,19 @@ static bool objects(gr_buf *sql, const char *lines)
 }
 
 /* The objects' types are told from all of them and by their JSON alone, since DuckDB would make dates of texts. A key
- * that is null in all lines is a text. */
-static bool find_form(gr_buf *sql, const char *lines)
+ * that is null in all lines is a text. Without any line there is an empty column of ids, which any line would have. */
+static bool find_form(gr_buf *sql, const char *lines, gr_table_kind kind)
 {
-    return gr_buf_puts(sql, "SET VARIABLE form = (SELECT replace(json_group_structure(json)::VARCHAR, '\"NULL\"', "
-                       "'\"VARCHAR\"') FROM ") && objects(sql, lines) && gr_buf_puts(sql, "); ");
+    if (kind == GR_TABLE_CSV || kind == GR_TABLE_TSV)       /* texts as they are, of all else its JSON */
+        return gr_buf_puts(sql, "SET VARIABLE form = (SELECT coalesce('{' || string_agg(to_json(k)::VARCHAR || "
+                           "':\"VARCHAR\"', ',') || '}', '{\"id\":\"VARCHAR\"}') FROM (SELECT "
+                           "unnest(json_keys(json_group_structure(json))) AS k FROM ") && objects(sql, lines) &&
+            gr_buf_puts(sql, ")); ");
+    /* What is a text in some lines and none in others: Parquet has a type for it, in Arrow it is as in CSV. */
+    return gr_buf_printf(sql, "SET VARIABLE form = (SELECT coalesce(replace(replace("
+                         "json_group_structure(json)::VARCHAR, '\"NULL\"', '\"VARCHAR\"'), '\"JSON\"', '\"%s\"'), "
+                         "'{\"id\":\"VARCHAR\"}') FROM ", kind == GR_TABLE_PARQUET ? "JSON" : "VARCHAR") && objects(sql, lines) &&
+        gr_buf_puts(sql, "); ");
 }
 
 static bool all_rows(gr_buf *sql, const char *lines)
@@ -502,7 +510,8 @@ gram_status gr_table_write(const char *lines, const char *to, const char *name, 
     bool arrow = kind == GR_TABLE_ARROW || kind == GR_TABLE_ARROW_STREAM;
     session s = { 0 };
     gr_buf types = { 0 }, sql = { 0 };
-    bool ok = find_form(&types, lines) && (arrow ? all_rows(&sql, lines) : copy_rows(&sql, lines, to, name, kind));
+    bool ok = find_form(&types, lines, kind) &&
+        (arrow ? all_rows(&sql, lines) : copy_rows(&sql, lines, to, name, kind));
     gram_status rc = ok ? session_open(&s, name, err) : gr_nomem(err, name);
 
     if (!rc)

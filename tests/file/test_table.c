@@ -228,6 +228,29 @@ static void what_is_no_table_is_said(void **state)
     free(path);
 }
 
+/* What stands in a cell is the text itself, or JSON of what is none, whatever the other rows have there. */
+static void cells_are_texts_or_json(void **state)
+{
+    char *path = check_tmppath("mixed.csv"), *empty = check_tmppath("nothing.parquet");
+    char *arrow = check_tmppath("mixed.arrow");
+    char *lines = put("mixed.jsonl", "{\"prompt\":\"a \\\"q\\\"\",\"n\":[0.1]}\n{\"prompt\":[{\"role\":\"user\","
+                                     "\"content\":\"it's\"}]}\n");
+    char *none = put("none.jsonl", "");
+
+    (void)state;
+    if (!here())
+        skip();
+    CHECK_OK(gr_table_write(lines, path, path, GR_TABLE_CSV, &check_err));
+    reads(path, "{\"prompt\":\"a \\\"q\\\"\",\"n\":\"[0.1]\"}\n"
+                "{\"prompt\":\"[{\\\"role\\\":\\\"user\\\",\\\"content\\\":\\\"it's\\\"}]\",\"n\":null}\n");
+    CHECK_OK(gr_table_write(lines, arrow, arrow, GR_TABLE_ARROW, &check_err));
+    reads(arrow, "{\"prompt\":\"a \\\"q\\\"\",\"n\":[0.1]}\n"
+                 "{\"prompt\":\"[{\\\"role\\\":\\\"user\\\",\\\"content\\\":\\\"it's\\\"}]\",\"n\":null}\n");
+    CHECK_OK(gr_table_write(none, empty, empty, GR_TABLE_PARQUET, &check_err));
+    reads(empty, "");
+    free(path), free(empty), free(arrow), free(lines), free(none);
+}
+
 /* A line of names that is not the first is no row: of files that were joined, or behind empty lines. */
 static void names_are_no_row(void **state)
 {
@@ -266,8 +289,8 @@ static void rows_become_a_table(void **state)
     static const char *const want[] = {
         "{\"id\":\"2020-01-01\",\"p\":0.12345678901234568,\"l\":[1,2],\"none\":null,\"ok\":null}\n"
         "{\"id\":\"007\",\"p\":1.0,\"l\":null,\"none\":null,\"ok\":true}\n",
-        "{\"id\":\"2020-01-01\",\"p\":\"0.12345678901234568\",\"l\":\"[1, 2]\",\"none\":null,\"ok\":null}\n"
-        "{\"id\":\"007\",\"p\":\"1.0\",\"l\":null,\"none\":null,\"ok\":\"true\"}\n",
+        "{\"id\":\"2020-01-01\",\"p\":\"0.12345678901234568\",\"l\":\"[1,2]\",\"none\":null,\"ok\":null}\n"
+        "{\"id\":\"007\",\"p\":\"1\",\"l\":null,\"none\":null,\"ok\":\"true\"}\n",
     };
 
     (void)state;
@@ -357,6 +380,7 @@ int main(void)
         cmocka_unit_test(damaged_arrow_is_read_within_its_bounds),
         cmocka_unit_test(csv_has_texts_alone),
         cmocka_unit_test(names_are_no_row),
+        cmocka_unit_test(cells_are_texts_or_json),
         cmocka_unit_test(what_is_no_table_is_said),
         cmocka_unit_test(rows_become_a_table),
         cmocka_unit_test(a_pipe_takes_no_table),
