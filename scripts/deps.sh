@@ -30,7 +30,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "deps: installing$missing$extra"
 export DEBIAN_FRONTEND=noninteractive
-$sudo apt-get update -qq
+$sudo apt-get update -qq || [ -z "$missing" ]       # what is left out may be out of reach
 # shellcheck disable=SC2086
 [ -z "$missing" ] || $sudo apt-get install -y -qq --no-install-recommends $missing
 # shellcheck disable=SC2086

@@ -441,8 +441,8 @@ static bool find_form(gr_buf *sql, const char *lines, gr_table_kind kind)
     /* What is a text in some lines and none in others: Parquet has a type for it, in Arrow it is as in CSV. */
     return gr_buf_printf(sql, "SET VARIABLE form = (SELECT coalesce(replace(replace("
                          "json_group_structure(json)::VARCHAR, '\"NULL\"', '\"VARCHAR\"'), '\"JSON\"', '\"%s\"'), "
-                         "'{\"id\":\"VARCHAR\"}') FROM ", kind == GR_TABLE_PARQUET ? "JSON" : "VARCHAR") && objects(sql, lines) &&
-        gr_buf_puts(sql, "); ");
+                         "'{\"id\":\"VARCHAR\"}') FROM ", kind == GR_TABLE_PARQUET ? "JSON" : "VARCHAR") &&
+        objects(sql, lines) && gr_buf_puts(sql, "); ");
 }
 
 static bool all_rows(gr_buf *sql, const char *lines)
