@@ -71,8 +71,11 @@ for f in run.json policy.jsonl baseline.jsonl rows.jsonl numbers.json; do
     cmp "$tmp/cut/$f" "$tmp/whole/$f" || die "a run that was killed and went on has another $f"
 done
 [ -z "$(find "$tmp/cut" -name '*.partial')" ] || die "a partial file is left"
+printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter:' >"$tmp/asks.txt"
+expect 2 "$GRAM" "$@" --out "$tmp/cut" --resume --judge-prompt "$tmp/asks.txt"
+says err "has judge prompt"
 expect 2 "$GRAM" "$@" --out "$tmp/cut" --resume --seed 5
-says err '"seed":5'
+says err 'has seed 0, and this one 5'
 
 # ---- What cannot be meant.
 refuses() {     # refuses TEXT ARGUMENT...
