@@ -157,8 +157,8 @@ function next_rows(r) {
   return rows;
 }
 
-// Whether the rejected answer of a pair is read first by a server that reads one order alone (--single-order), where the
-// chosen one would always have the first seat: half of the pairs, by a digest of their texts.
+// Whether the rejected answer of a pair is read first by a server that reads one order alone (--single-order), where
+// the chosen one would always have the first seat: half of the pairs, by a digest of their texts.
 function is_turned(pair) {
   let h = 0x811c9dc5;
   for (const c of JSON.stringify([pair.prompt, pair.a, pair.b]))

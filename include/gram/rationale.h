@@ -37,7 +37,8 @@ extern "C" {
 typedef struct gram_rationale_options {
     const char *format;             /* "gram-r2" (NULL), "rm-r1" or "think-rm"; else the path of a JSON object, or its
                                      * text: {"opening", "closing", "cue", "ending", "labels": ["A", "B"], "prompt"} */
-    const char *prompt;             /* judge prompt; NULL: the one that gram_open() was given, or else the format's */
+    const char *prompt;             /* judge prompt; NULL: the one that gram_open() was given, or else the format's; a
+                                     * file's "prompt" beside another one is refused */
     size_t votes;                   /* rationales of a pair, over both orders in turn: a first, b first, ... */
     size_t max_tokens;              /* of one rationale, its closing tag included */
     double temperature, top_p;      /* as in gram_generation */

@@ -19,6 +19,12 @@
 /* What judges: the model, or the model and its reasons. */
 struct judge { gram_model *m; gram_reasoner *reasoner; gr_buf words; };
 
+/* Of what compares: a judge of one answer has no orders. */
+static bool reads_once(const gram_model *m)
+{
+    return m->scorer.single_order && !m->judge.plain && !m->judge.pointwise;
+}
+
 /* Of a pair whose b was given as a. */
 static gram_verdict turn_back(gram_verdict v)
 {
@@ -59,7 +65,7 @@ static gram_status score(void *arg, const gram_pair *pair, const bool *turned, s
     size_t bad;
     gram_status rc;
 
-    if (!j->reasoner && j->m->scorer.single_order && !j->m->judge.plain && !j->m->judge.pointwise)
+    if (!j->reasoner && reads_once(j->m))
         return score_once(j->m, pair, turned, n, out, err);
     if (!j->reasoner)
         return gram_score(j->m, pair, n, out, err);
@@ -115,7 +121,7 @@ static void collect(facts_of *f, gram_model *m)
         .truncate = truncates[m->judge.truncate], .date = gr_api_date(f->date),
         .prompt_hash = m->judge.plain ? NULL : f->digest, .lambda = m->lambda, .temperature = m->temperature,
         .label_a = m->judge.label_text[0], .label_b = m->judge.label_text[1], .max_tokens = m->judge.max_tokens,
-        .single_order = m->scorer.single_order, .batch_tokens = m->scorer.batch_tokens
+        .single_order = reads_once(m), .batch_tokens = m->scorer.batch_tokens
     };
 }
 

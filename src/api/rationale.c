@@ -134,6 +134,9 @@ gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const c
 
     if (!prompt && !m->judge.own)
         prompt = m->judge.prompt;
+    if (!rc && !prove && f.asks && prompt && strcmp(f.prompt, prompt))
+        rc = gr_fail(err, GRAM_EARG, "the rationale format has a \"prompt\", and the model was given another judge "
+                     "prompt: one of them must go");
     if (!rc && prove)
         rc = make_prover(&f, prompt, prove, err);
     if (!rc)

@@ -161,6 +161,7 @@ static gram_status read_object(gr_format *f, const json_t *o, const char *name, 
         rc = take_labels(f, labels, name, err);
     if (!rc && !gr_format_tag(f->closing).n)
         rc = gr_fail(err, GRAM_EARG, "%s: closing: wanted a tag by which reasons end, found white space", name);
+    f->asks = f->prompt != NULL;
     if (!rc && f->prompt)
         return gram_check_judge_prompt(f->prompt, err);
     return rc ? rc : default_prompt(f, "<which one is better, and why>", err);

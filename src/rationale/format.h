@@ -14,6 +14,7 @@ typedef struct {
     char *opening, *closing, *cue, *ending;     /* owned; opening and ending may be "" */
     char *label[2];                             /* NULL: the caller's */
     char *prompt;
+    bool asks;                                  /* the prompt is the format's own, which its file names */
 } gr_format;
 
 /* name: "gram-r2", "rm-r1", "think-rm", the path of a JSON object or its text; NULL: "gram-r2". */

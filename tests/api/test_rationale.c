@@ -19,6 +19,10 @@
 /* The tiny model has letters, spaces and dots alone. */
 #define FORMAT "{\"opening\":\"Why \",\"closing\":\".\",\"cue\":\" Then \",\"ending\":\".\"}"
 
+/* The same with words of its own to ask for it. */
+#define ASKING "{\"prompt\":\"{input} {response_a} {response_b}\",\"opening\":\"Why \",\"closing\":\".\"," \
+               "\"cue\":\" Then \",\"ending\":\".\"}"
+
 static gram_model *model;
 static gram_rationale_options opt;
 
@@ -494,6 +498,8 @@ static void refuses(void **state)
         { { .votes = 2, .max_tokens = 100000, .temperature = 1, .top_p = 1, .sure = 0.9, .format = FORMAT },
           "leaves no room" },
         { { .votes = 2, .max_tokens = 9, .temperature = -1, .top_p = 1, .sure = 0.9 }, "temperature" },
+        { { .votes = 2, .max_tokens = 9, .temperature = 1, .top_p = 1, .sure = 0.9, .format = ASKING },
+          "another judge prompt" },
         { { .votes = 3, .max_tokens = 9, .temperature = 0, .top_p = 1, .sure = 0.9 }, "votes: with temperature 0" },
         { { .votes = 2, .max_tokens = 9, .temperature = 1, .top_p = 1, .top_k = 1, .sure = 0.9, .single_order = true },
           "wanted at most 1" },
