@@ -101,11 +101,13 @@ def bins(rows):
 def stats(rows):
     judged = [r for r in rows if not r["dropped"]]
     n = len(judged)
-    both = [r for r in judged if r["p_swapped"] is not None]
+    both = [r for r in judged if r["p_swapped"] is not None and r["p_forward"] is not None]
 
     def seat(r):
         if r["p_swapped"] is None:
             return won(r["p_forward"])
+        if r["p_forward"] is None:
+            return 1 - won(r["p_swapped"])
         return (won(r["p_forward"]) + 1 - won(r["p_swapped"])) / 2
 
     def longer(r):
