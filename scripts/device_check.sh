@@ -80,7 +80,7 @@ step kernels "$B/bench/bench_gpu_kernels" "$GRAM_DEVICE" ${SMALL:+0 20 1}
 right=null
 case $gpu in *"capability 9.0"*)
     right=true
-    for t in products attention; do
+    for t in products attention slopes; do
         step "wgmma_$t" "$B/tests/op/test_kernels_gpu" "${t}_of_a_hopper" || right=false
     done
     step wgmma_scores "$B/tests/model/test_scores_gpu" scores_of_a_hopper_are_the_cpus || right=false

@@ -1,6 +1,6 @@
 /* attn.cu - a pass of attention on a GPU (attn.h): its lists, which the host makes of runs and spans, and which kernels
- * have it. bfloat16 rows of a width that tensor cores take go to attn_mma*.cu, all others to attn_simt*.cu; forward, a
- * Hopper's go to attn90.cu where that is asked for. */
+ * have it. bfloat16 rows of a width that tensor cores take go to attn_mma*.cu, all others to attn_simt*.cu; a
+ * Hopper's go to attn90*.cu where that is asked for. */
 #include <stdlib.h>
 #include "op/attn_gpu.cuh"
 
@@ -198,9 +198,20 @@ static void either(const struct attn_launch *l, launch_fn *mma, launch_fn *simt)
         gr_cuda_refuse(l->lane, "attention: heads of more than 256 numbers are not for a GPU yet");
 }
 
+/* By a Hopper's own products where these are asked for, or by those of any GPU. */
 static bool tensor_fwd(const struct attn_launch *l)
 {
     return (gr_cuda_hopper(l->lane) && attn90_fwd(l)) || attn_mma_fwd(l);
+}
+
+static bool tensor_dq(const struct attn_launch *l)
+{
+    return (gr_cuda_hopper(l->lane) && attn90_dq(l)) || attn_mma_dq(l);
+}
+
+static bool tensor_dkv(const struct attn_launch *l)
+{
+    return (gr_cuda_hopper(l->lane) && attn90_dkv(l)) || attn_mma_dkv(l);
 }
 
 /* As many tasks at once as there is room for what their blocks leave. */
@@ -248,7 +259,7 @@ void gr_attn_dq_cuda(gr_lane *lane, const gr_attn_pass *a, size_t first, size_t 
     if (n == 0 || l.rows == 0 || !upload(lane, &g, a, true))
         return;
     GPU_RUN(lane, attn_delta, dim3((unsigned)n, gpu_blocks(l.rows, DELTA_WARPS)), dim3(DELTA_WARPS * 32), 0, g);
-    either(&l, attn_mma_dq, attn_simt_dq);
+    either(&l, tensor_dq, attn_simt_dq);
 }
 
 void gr_attn_dkv_cuda(gr_lane *lane, const gr_attn_pass *a, size_t first, size_t n)
@@ -257,5 +268,5 @@ void gr_attn_dkv_cuda(gr_lane *lane, const gr_attn_pass *a, size_t first, size_t
     struct attn_launch l = { lane, &g, (uint32_t)n, longest(a->key_run, a->key_runs) };
 
     if (n > 0 && upload(lane, &g, a, false) && upload_keys(lane, &g, a))
-        either(&l, attn_mma_dkv, attn_simt_dkv);
+        either(&l, tensor_dkv, attn_simt_dkv);
 }

@@ -3,49 +3,8 @@
  *
  * A warpgroup has 64 rows, a block one or two warpgroups, by which a row's bits do not differ. Keys and values lie row
  * by row wherever their pages are: all threads bring pieces of 16 bytes (cp.async), a tile while the one before is
- * multiplied, and a fence makes what threads have written what wgmma sees. Weights are multiplied from registers. */
-#include "op/attn_soft.cuh"
-#include "op/gpu90.cuh"
-
-enum { FOUR = 128, ROWS = 64 };
-
-#if GPU_HOPPER
-/* s [64,BN] = 64 rows of a tile of BM, times a tile of keys. */
-template <int D, int BM, int BN> GPU_FN void score(float (*s)[4], const unsigned char *q, const unsigned char *k)
-{
-    gpu_wgmma_hold<BN / 2>(&s[0][0]);
-    gpu_wgmma_fence();                          /* of scores that have been read */
-#pragma unroll
-    for (int d = 0; d < D; d += 16)
-        gpu_wgmma<BN>(&s[0][0], gpu_tile(q + d / 64 * BM * 128, d % 64), gpu_tile(k + d / 64 * BN * 128, d % 64),
-                      d > 0);
-    gpu_wgmma_commit();
-    gpu_wgmma_wait<0>();                        /* scores are there */
-    gpu_wgmma_hold<BN / 2>(&s[0][0]);
-}
-
-/* o [64,D] += weights [64,BN] times a tile of values. */
-template <int D, int BN> GPU_FN void add_values(float (*o)[4], const float (*s)[4], const unsigned char *v)
-{
-    uint32_t p[BN / 16][4];
-
-#pragma unroll
-    for (int n = 0; n < BN / 16; n++)
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            p[n][i] = gpu_pack(s[2 * n + i / 2][i % 2 * 2], s[2 * n + i / 2][i % 2 * 2 + 1]);
-    gpu_wgmma_hold<D / 2>(&o[0][0]);
-    gpu_wgmma_hold<BN / 4>(&p[0][0]);
-    gpu_wgmma_fence();                          /* of sums that have been scaled, and of weights */
-#pragma unroll
-    for (int n = 0; n < BN / 16; n++)
-        gpu_wgmma_across<D>(&o[0][0], p[n], gpu_tile_across(v, n * 16, BN), 1);
-    gpu_wgmma_commit();
-    gpu_wgmma_wait<0>();                        /* sums are there, and nobody of the four reads the tile any more */
-    gpu_wgmma_hold<D / 2>(&o[0][0]);
-    gpu_wgmma_hold<BN / 4>(&p[0][0]);
-}
-#endif
+ * multiplied. Weights are multiplied from registers. */
+#include "op/attn90.cuh"
 
 template <int D, int BN, int GROUPS>
 __global__ void __launch_bounds__(GROUPS * FOUR, 1) wgmma_fwd(struct gpu_attn a)
@@ -83,7 +42,7 @@ __global__ void __launch_bounds__(GROUPS * FOUR, 1) wgmma_fwd(struct gpu_attn a)
         }
         if (own >= run.n * a.G || b * BN > end)
             continue;                           /* none of the warpgroup's rows sees this tile */
-        score<D, BM, BN>(s, sq + threadIdx.x / FOUR * ROWS * 128, sk + at);
+        attn90_rows<D, BM, BN>(s, sq + threadIdx.x / FOUR * ROWS * 128, sk + at);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             float keep = attn_soften<BN>(s, h, &top[h], &sum[h], a, row[h], b * BN, unit, lane);
@@ -93,7 +52,7 @@ __global__ void __launch_bounds__(GROUPS * FOUR, 1) wgmma_fwd(struct gpu_attn a)
                 o[d][2 * h + 1] *= keep;
             }
         }
-        add_values<D, BN>(o, s, sv + at);
+        attn90_across<D, BN>(o, s, sv + at);
     }
     attn_leave<D>(o, top, sum, a, run, head, m, lane);
 #endif

@@ -113,6 +113,8 @@ GPU_FN float attn_slope(const struct gpu_attn &a, float score)
 /* Kernels by their width; false: there is none for this shape or type. grid.x is the tasks'. */
 struct attn_launch { gr_lane *lane; const struct gpu_attn *a; uint32_t tasks, rows; };   /* rows: of the longest run */
 bool attn90_fwd(const struct attn_launch *l);
+bool attn90_dq(const struct attn_launch *l);
+bool attn90_dkv(const struct attn_launch *l);
 bool attn_mma_fwd(const struct attn_launch *l);
 bool attn_mma_dq(const struct attn_launch *l);
 bool attn_mma_dkv(const struct attn_launch *l);

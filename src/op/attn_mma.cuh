@@ -92,16 +92,17 @@ GPU_FN void attn_load_keys(unsigned char *k, unsigned char *v, const struct gpu_
 }
 
 /* Rows [from, from + N) of x and of y, of which n follow `row`, and zeros for the others: D columns from col on. */
-template <int D, int N, int THREADS> GPU_FN void attn_load_both(unsigned char *tx, const gr_mat &x, unsigned char *ty,
-                                                                const gr_mat &y, size_t row, uint32_t from, uint32_t n,
-                                                                size_t col)
+template <int D, int N, int THREADS, int SLAB = 0>
+GPU_FN void attn_load_both(unsigned char *tx, const gr_mat &x, unsigned char *ty, const gr_mat &y, size_t row,
+                           uint32_t from, uint32_t n, size_t col)
 {
     for (int i = (int)threadIdx.x; i < N * D / 8; i += THREADS) {
         uint32_t r = (uint32_t)i / (D / 8), p = (uint32_t)i % (D / 8);
         bool there = from + r < n;
         size_t at = row + (there ? from + r : 0);
-        gpu_copy16(attn_piece<D>(tx, (int)r, (int)p), (const bf16 *)x.p + at * x.ld + col + p * 8, there);
-        gpu_copy16(attn_piece<D>(ty, (int)r, (int)p), (const bf16 *)y.p + at * y.ld + col + p * 8, there);
+        unsigned char *to_x = attn_piece<D, SLAB>(tx, (int)r, (int)p), *to_y = attn_piece<D, SLAB>(ty, (int)r, (int)p);
+        gpu_copy16(to_x, (const bf16 *)x.p + at * x.ld + col + p * 8, there);
+        gpu_copy16(to_y, (const bf16 *)y.p + at * y.ld + col + p * 8, there);
     }
 }
 
@@ -115,6 +116,15 @@ GPU_FN void attn_put2(const gr_mat &m, size_t row, size_t col, float lo, float h
 GPU_FN float attn_unit(const struct gpu_attn &a) { return a.cap > 0 ? GPU_LOG2E : a.scale * GPU_LOG2E; }
 GPU_FN float attn_kept(const struct gpu_attn &a, float dot) { return a.cap > 0 ? attn_score(a, dot) : dot; }
 
+/* Weights and slopes of a tile: s becomes p, dp becomes p (dp - delta) times the slope of a cap. */
+GPU_FN void attn_weigh(float *s, float *dp, const struct gpu_attn &a, float unit, float lse2, float delta, bool seen)
+{
+    float kept = attn_kept(a, *s), p = seen ? gpu_exp2(gpu_fma(kept, unit, -lse2)) : 0;
+
+    *s = p;
+    *dp = seen ? p * (*dp - delta) * attn_slope(a, kept) : 0;
+}
+
 /* What a thread has of a tile of 16 rows that begins at row m of the run: two rows. */
 struct attn_row { uint32_t query, g, pos; bool there; };
 GPU_FN struct attn_row attn_row_of(const struct gpu_attn &a, const struct attn_run &run, uint32_t m)
@@ -126,6 +136,26 @@ GPU_FN struct attn_row attn_row_of(const struct gpu_attn &a, const struct attn_r
 static inline bool attn_fits(const gr_mat &m)
 {
     return m.type == GR_BF16 && m.ld % 8 == 0 && (uintptr_t)m.p % 16 == 0;
+}
+
+/* Whether they can have what dk and dv are made of. */
+static inline bool attn_keys_and_queries_fit(const struct gpu_attn *a)
+{
+    return attn_fits(a->q) && attn_fits(a->dout) && attn_fits(a->k) && attn_fits(a->v) && attn_fits(a->dk) &&
+           attn_fits(a->dv);
+}
+
+/* Of the run's queries the first that may see a key at pos, and the one behind the last that sees one of these. */
+GPU_FN uint32_t attn_first_query(const struct attn_run &run, uint32_t pos)
+{
+    return pos > run.pos0 ? pos - run.pos0 : 0;
+}
+
+GPU_FN uint32_t attn_end_query(const struct gpu_attn &a, const struct attn_run &run, const struct attn_run &keys)
+{
+    const uint32_t end = keys.pos0 + keys.n - 1 + a.window;
+
+    return !a.window || end >= run.pos0 + run.n ? run.n : end > run.pos0 ? end - run.pos0 : 0;
 }
 
 #endif

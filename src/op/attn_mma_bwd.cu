@@ -7,15 +7,6 @@
  *          the bits follow from how the plan cuts texts into runs. */
 #include "op/attn_mma.cuh"
 
-/* Weights and slopes of a tile: s becomes p, dp becomes p (dp - delta) times the slope of a cap. */
-GPU_FN void weigh(float *s, float *dp, const struct gpu_attn &a, float unit, float lse2, float delta, bool seen)
-{
-    float kept = attn_kept(a, *s), p = seen ? gpu_exp2(gpu_fma(kept, unit, -lse2)) : 0;
-
-    *s = p;
-    *dp = seen ? p * (*dp - delta) * attn_slope(a, kept) : 0;
-}
-
 template <int D, int BN, int WARPS> __global__ void __launch_bounds__(WARPS * 32) mma_dq(struct gpu_attn a)
 {
     GPU_SHARED(shared);
@@ -63,7 +54,7 @@ template <int D, int BN, int WARPS> __global__ void __launch_bounds__(WARPS * 32
             for (int i = 0; i < 4; i++) {
                 const struct attn_row &r = row[i / 2];
                 bool seen = r.there && attn_sees(a, r.pos, b * BN + (uint32_t)(n * 8 + lane % 4 * 2 + i % 2));
-                weigh(&s[n][i], &dp[n][i], a, unit, lse2[i / 2], delta[i / 2], seen);
+                attn_weigh(&s[n][i], &dp[n][i], a, unit, lse2[i / 2], delta[i / 2], seen);
             }
         attn_times_cols<D, BN, D>(dq, dp, k, 0, lane);
     }
@@ -99,10 +90,7 @@ template <int D, int PART> __global__ void __launch_bounds__(128) mma_dkv(struct
     attn_clear<PART / 8>(dv);
     for (size_t l = a.seen_from[i_run]; l < a.seen_from[i_run + 1]; l++) {
         const struct attn_run run = a.run[a.seen[l]];
-        const uint32_t pos = keys.pos0 + n0, begin = pos > run.pos0 ? (pos - run.pos0) / BQ * BQ : 0;
-        uint32_t end = run.n;
-        if (a.window && keys.pos0 + keys.n - 1 + a.window < run.pos0 + end)
-            end = keys.pos0 + keys.n - 1 + a.window > run.pos0 ? keys.pos0 + keys.n - 1 + a.window - run.pos0 : 0;
+        const uint32_t begin = attn_first_query(run, keys.pos0 + n0) / BQ * BQ, end = attn_end_query(a, run, keys);
         for (uint32_t step = begin * a.G; step < (end + BQ - 1) / BQ * BQ * a.G; step += BQ) {
             uint32_t q0 = step / (BQ * a.G) * BQ, g = step / BQ % a.G;      /* BQ queries of head after head */
             float s[BQ / 8][4], dp[BQ / 8][4];
@@ -128,7 +116,7 @@ template <int D, int PART> __global__ void __launch_bounds__(128) mma_dkv(struct
                     uint32_t q = (uint32_t)(n * 8 + lane % 4 * 2 + i % 2);
                     uint32_t key = n0 + (uint32_t)(warp * 16 + lane / 4 + 8 * (i / 2));
                     bool seen = q0 + q < run.n && key < keys.n && attn_sees(a, run.pos0 + q0 + q, keys.pos0 + key);
-                    weigh(&s[n][i], &dp[n][i], a, unit, lse2[q], delta[q], seen);
+                    attn_weigh(&s[n][i], &dp[n][i], a, unit, lse2[q], delta[q], seen);
                 }
             attn_times_cols<D, BQ, PART>(dv, s, sd, from, lane);
             attn_times_cols<D, BQ, PART>(dk, dp, sq, from, lane);
@@ -192,8 +180,7 @@ bool attn_mma_dq(const struct attn_launch *l)
 
 bool attn_mma_dkv(const struct attn_launch *l)
 {
-    if (!attn_fits(l->a->q) || !attn_fits(l->a->dout) || !attn_fits(l->a->k) || !attn_fits(l->a->v) ||
-        !attn_fits(l->a->dk) || !attn_fits(l->a->dv))
+    if (!attn_keys_and_queries_fit(l->a))
         return false;
     switch (l->a->D) {
     case 32:  return launch_dkv<32, 32>(l);

@@ -58,7 +58,8 @@ P
         failed=1
     else
         seen=$((seen + 1))
-        echo "$1: $(grep -m1 -E 'SUMMARY|^emu:|stand-in|wanted|off by|error: Failure|exception' "$tmp/log" | cut -c1-110)"
+        why=$(grep -m1 -E 'SUMMARY|^emu:|stand-in|wanted|off by|error: Failure|exception' "$tmp/log" | cut -c1-110)
+        echo "$1: $why"
     fi
 }
 
@@ -101,13 +102,12 @@ four a-fence-before-what-it-is-for attn90.cu 'gpu_copy_wait<0>();
         gpu_proxy_fence();' 'gpu_proxy_fence();
         gpu_copy_wait<0>();'
 four keys-of-four-warps-used-before-all-are-there attn90.cu '__syncthreads();                        /* this' '/* this'
-four a-tile-of-keys-that-is-brought-where-one-is-read attn90.cu 'other = TILE - at' 'other = at'
-four scores-without-a-fence attn90.cu 'gpu_wgmma_fence();                          /* of scores' '/* of scores'
-four scores-read-before-they-are-made attn90.cu 'gpu_wgmma_wait<0>();                        /* scores' '/* scores'
-four scores-that-are-not-committed attn90.cu 'gpu_wgmma_commit();' ''
-four values-added-without-a-fence attn90.cu 'gpu_wgmma_fence();                          /* of sums' '/* of sums'
-four values-read-before-they-are-added attn90.cu 'gpu_wgmma_wait<0>();                        /* sums' '/* sums'
-four slabs-of-values-too-near attn90.cu 'gpu_tile_across(v, n * 16, BN)' 'gpu_tile_across(v, n * 16, BN / 2)'
+four scores-without-a-fence attn90.cuh 'gpu_wgmma_fence();                          /* of scores' '/* of scores'
+four scores-read-before-they-are-made attn90.cuh 'gpu_wgmma_wait<0>();                        /* scores' '/* scores'
+four scores-that-are-not-committed attn90.cuh 'gpu_wgmma_commit();' ''
+four values-added-without-a-fence attn90.cuh 'gpu_wgmma_fence();                          /* of sums' '/* of sums'
+four values-read-before-they-are-added attn90.cuh 'gpu_wgmma_wait<0>();                        /* sums' '/* sums'
+four slabs-of-values-too-near attn90.cuh 'gpu_tile_across(v, n * 16, BN)' 'gpu_tile_across(v, n * 16, BN / 2)'
 four rows-of-the-other-warpgroup attn90.cu 'threadIdx.x / FOUR * ROWS * 128' '0'
 four a-tile-too-few-for-a-warpgroup attn90.cu 'b * BN > end' '(b + 1) * BN > end'
 four a-tile-too-few-at-the-end attn90.cu 'b <= last / BN; b++) {
@@ -115,8 +115,14 @@ four a-tile-too-few-at-the-end attn90.cu 'b <= last / BN; b++) {
         const uint32_t at'
 four four-warps-see-the-next-key attn_gpu.cuh 'key <= pos &&' 'key <= pos + 1 &&'
 four a-window-of-four-warps-one-wider attn_gpu.cuh 'key + a.window > pos' 'key + a.window >= pos'
-four four-warps-with-more-shared-memory-than-asked-for attn90.cu \
-    'GPU_SHARED_MOST(kernel, shared, GPU_SHARED_90);' ''
+slopes() { mutant "$1" any attn90_bwd attn90_bwd.cu "$2" "$3" slopes_of_a_hopper; }
+slopes slopes-of-keys-that-wgmma-does-not-see-yet 'gpu_proxy_fence();' ''
+slopes slopes-of-keys-before-they-came 'gpu_copy_wait<0>();' ''
+slopes queries-overwritten-while-four-warps-read '__syncthreads();                    /* nobody' '/* nobody'
+slopes queries-of-four-warps-before-all-are-there '__syncthreads();                    /* the tile' '/* the tile'
+slopes slopes-of-four-warps-without-a-mask '&& attn_sees(a, run.pos0 + q0 + q, keys.pos0 + key)' ''
+mutant slopes-of-four-warps-with-too-little asan attn90_bwd attn90_bwd.cu 'ROWS + 4 * BN)' 'ROWS + 3 * BN)' \
+    slopes_of_a_hopper
 mutant a-tile-of-four-warps-too-little asan attn90 attn90.cu '4 * BN) * D * 2' '3 * BN) * D * 2' attention_of_a_hopper
 mutant sums-of-rows-out-of-order any rows rows.cu 'x->n < y->n ? -1 : x->n > y->n' 'x->n > y->n ? -1 : x->n < y->n' \
     rows_are_added_in_order
@@ -134,7 +140,8 @@ mutant norms-without-the-barrier tsan rmsnorm gpu.cuh \
     __syncthreads();' '        part[threadIdx.x / 32] = x;' norms_in_bfloat16
 # Of products by cublasLt: the algorithm that is pinned.
 test=$B/tests/op/test_products_gpu
-mutant an-algorithm-for-each-number-of-rows any matmul ../cuda/matmul.c 'd, v.d, algo, NULL, 0,' 'd, v.d, NULL, NULL, 0,' ''
+mutant an-algorithm-for-each-number-of-rows any matmul ../cuda/matmul.c 'd, v.d, algo, NULL, 0,' \
+    'd, v.d, NULL, NULL, 0,' ''
 mutant an-algorithm-for-the-rows-of-the-first-call any matmul ../cuda/matmul.c \
     '*(p->tb ? &asked.k : &asked.n) = PIN_ROWS;' '' ''
 # What adds, and what carries, between GPUs of several processes.

@@ -453,33 +453,12 @@ static void keys_shared_among_blocks(void **state)
     spans_are_right(run, GR_COUNT(run), on_gpu_bf16);
 }
 
-/* By products of four warps, in blocks of one warpgroup and of two. On hardware it is a Hopper's, or elsewhere what the
- * other tests have. */
-static void attention_of_a_hopper(void **state)
-{
-    static const struct shape of[] = {
-        { 69, 64, 3, 0, 0 }, { 90, 64, 4, 7, 0 }, { 130, 64, 1, 0, 5 }, { 140, 128, 2, 0, 0 }, { 70, 256, 1, 10, 3 },
-        { 40, 256, 2, 0, 0 },
-    };
-    static const struct run run[] = {
-        { 1100, 3, 64, 2, 0, 0, true }, { 509, 6, 64, 1, 0, 4, true }, { 1100, 2, 128, 1, 600, 0, true },
-        { 509, 5, 256, 1, 0, 0, true },
-    };
-
-    (void)state;
-    gpu = on_hopper_bf16();
-    attention_is_right(of, GR_COUNT(of));
-    spans_are_right(run, GR_COUNT(run), on_hopper_bf16);
-}
-
 /* p, ds and what comes out are rounded by 2^-9 / sqrt(3) on average, o, whose product with do is taken from dp, as
  * well: 2.3e-3 where these add as they scatter, and up to four times that where dp - delta cancels. */
-static void its_slopes_in_bfloat16(void **state)
+static void slopes_are_right(const struct shape *of, size_t shapes)
 {
-    (void)state;
-    gpu = on_gpu_bf16();
-    for (size_t i = 0; i < GR_COUNT(shape); i++) {
-        const struct shape *s = shape + i;
+    for (size_t i = 0; i < shapes; i++) {
+        const struct shape *s = of + i;
         struct attn a = make(s, i + 1);
         gr_kv_span span = { a.k, a.v, a.ldk, s->T };
         float *dq[2], *dk[2], *dv[2], *delta[2];
@@ -512,7 +491,43 @@ static void its_slopes_in_bfloat16(void **state)
     }
 }
 
-/* ---- Products of a Hopper -------------------------------------------------------------------------- */
+static void its_slopes_in_bfloat16(void **state)
+{
+    (void)state;
+    gpu = on_gpu_bf16();
+    slopes_are_right(shape, GR_COUNT(shape));
+}
+
+/* ---- A Hopper's own -------------------------------------------------------------------------------- */
+
+/* By products of four warps, in blocks of one warpgroup and of two. On hardware it is a Hopper's, or elsewhere what the
+ * other tests have. */
+static void attention_of_a_hopper(void **state)
+{
+    static const struct shape of[] = {
+        { 69, 64, 3, 0, 0 }, { 90, 64, 4, 7, 0 }, { 130, 64, 1, 0, 5 }, { 140, 128, 2, 0, 0 }, { 70, 256, 1, 10, 3 },
+        { 40, 256, 2, 0, 0 },
+    };
+    static const struct run run[] = {
+        { 1100, 3, 64, 2, 0, 0, true }, { 509, 6, 64, 1, 0, 4, true }, { 1100, 2, 128, 1, 600, 0, true },
+        { 509, 5, 256, 1, 0, 0, true },
+    };
+
+    (void)state;
+    gpu = on_hopper_bf16();
+    attention_is_right(of, GR_COUNT(of));
+    spans_are_right(run, GR_COUNT(run), on_hopper_bf16);
+}
+
+static void slopes_of_a_hopper(void **state)
+{
+    static const struct shape of[] = { { 69, 64, 3, 0, 0 }, { 90, 64, 2, 7, 0 }, { 140, 128, 2, 0, 0 },
+                                       { 75, 128, 1, 50, 5 } };
+
+    (void)state;
+    gpu = on_hopper_bf16();
+    slopes_are_right(of, GR_COUNT(of));
+}
 
 /* y of M rows, of which row r of x is `row`: the whole of it, and what x and w are. */
 static uint16_t *multiplied(gr_device *d, const gr_linear *l, const float *row, size_t r, float *x, size_t M, size_t O,
@@ -583,8 +598,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(experts_are_weighed_and_blended),
         cmocka_unit_test(attention_in_bfloat16),
         cmocka_unit_test(keys_shared_among_blocks),
-        cmocka_unit_test(attention_of_a_hopper),
         cmocka_unit_test(its_slopes_in_bfloat16),
+        cmocka_unit_test(attention_of_a_hopper),
+        cmocka_unit_test(slopes_of_a_hopper),
         cmocka_unit_test(products_of_a_hopper),
     };
 
