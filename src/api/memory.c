@@ -70,8 +70,10 @@ gr_api_memory gr_api_write_memory(const gram_model *m, const gr_api_written *w)
     gr_rows_way way = w->products == GRAM_PRODUCTS_FEW ? GR_ROWS_FEW : GR_ROWS_ALIKE;
     gr_api_memory b = { .weights = gr_model_way_bytes(m->model, way), .texts = text_bytes(m, w),
                         .pass = pass_bytes(m, w), .program = m->program };
+    const gr_config *c = gr_model_config(m->model);
+    uint64_t lay = gr_api_lay_bytes(m, w->products), head = (uint64_t)c->vocabulary * c->width * sizeof(uint16_t);
 
-    b.weights += gr_api_lay_bytes(m, w->products);
+    b.weights += lay ? lay : gr_api_writes_bytes(m, w->products) || gr_api_head(m) == GR_HEAD_ROUNDED ? head : 0;
     b.all = b.weights + b.texts + b.pass + b.program;
     return b;
 }

@@ -194,11 +194,16 @@ static double filter(gr_sampler *r, const float *y, const gr_sampling *s)
     return sum_of(r);
 }
 
+/* Whether process() would leave the order of the logits as it is, but for the ends. */
+static bool keeps_order(const gr_sampling *s)
+{
+    return s->repetition == 1 && s->presence == 0 && s->frequency == 0;
+}
+
 /* Whether process() would leave the logits as they are. */
 static bool is_raw(const gr_sampling *s, gr_so_far text)
 {
-    return s->temperature == 1 && s->repetition == 1 && s->presence == 0 && s->frequency == 0 &&
-           text.n_answer >= s->min_new;
+    return s->temperature == 1 && keeps_order(s) && text.n_answer >= s->min_new;
 }
 
 gram_status gr_sample_weights(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
@@ -234,14 +239,35 @@ static size_t draw(const gr_sampler *r, double target)
     return last;
 }
 
-static size_t largest(const gr_sampler *r)
+/* The first that has the largest value, which is top. */
+static size_t first_of(const float *y, float top, size_t V)
 {
-    float top = r->op->row_top(r->y, r->V);
     size_t v = 0;
 
-    while (v + 1 < r->V && r->y[v] != top)
+    while (v + 1 < V && y[v] != top)
         v++;
     return v;
+}
+
+static bool is_among(const int32_t *id, size_t n, size_t v)
+{
+    size_t i = 0;
+
+    while (i < n && (size_t)id[i] != v)
+        i++;
+    return i < n;
+}
+
+/* The likeliest token; top: the largest of z. */
+static size_t likeliest(gr_sampler *r, const float *z, float top, const gr_sampling *s, gr_so_far text,
+                        const int32_t *end, size_t n_end)
+{
+    size_t v = keeps_order(s) ? first_of(z, top, r->V) : r->V;
+
+    if (v < r->V && (text.n_answer >= s->min_new || !is_among(end, n_end, v)))
+        return v;
+    process(r, z, s, text, end, n_end);
+    return first_of(r->y, r->op->row_top(r->y, r->V), r->V);
 }
 
 gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
@@ -254,8 +280,7 @@ gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so
     if (!isfinite(all))
         return gr_fail(err, GRAM_EFORMAT, "sampling: a logit is not a finite number: the model's weights are broken");
     if (s->temperature == 0) {
-        process(r, z, s, text, end, n_end);
-        v = largest(r);
+        v = likeliest(r, z, top, s, text, end, n_end);
     } else if (is_raw(s, text)) {               /* the weights are there */
         sum = filter(r, z, s);
         v = draw(r, u * sum);

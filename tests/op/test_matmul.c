@@ -298,6 +298,16 @@ static void threads_share_a_weight(void **state)
         CHECK_OK(gr_device_wait(check_device(4), &check_err));
         for (size_t m = 0; m < TASKS * GR_TILE; m++)
             assert_memory_equal(s.y + m * LDY, want + m * O, O * sizeof *want);
+        for (size_t rows = 1; rows <= 5 * GR_TILE && gr_linear_counts(l); rows += 67) {     /* of bytes the rows */
+            gr_cut alike = gr_linear_cut(check_device(4), GR_ROWS_ALIKE, 4);
+            gr_cut cut = gr_linear_spread(check_device(4), alike, rows, true);
+            assert_true(!cut.whole && GR_TILE % cut.unit == 0 && cut.unit <= GR_TILE / 2);
+            memset(s.y, 0, rows * LDY * sizeof *s.y);
+            gr_device_run(check_device(4), rows, cut, share, &s);
+            CHECK_OK(gr_device_wait(check_device(4), &check_err));
+            for (size_t m = 0; m < rows; m++)
+                assert_memory_equal(s.y + m * LDY, want + m * O, O * sizeof *want);
+        }
         for (size_t tiles = 1; tiles <= 2; tiles++) {   /* fewer than threads: these share the outputs */
             memset(s.y, 0, tiles * GR_TILE * LDY * sizeof *s.y);
             spread_run(tiles * GR_TILE, share, &s);
@@ -305,6 +315,29 @@ static void threads_share_a_weight(void **state)
                 assert_memory_equal(s.y + m * LDY, want + m * O, O * sizeof *want);
         }
         gr_linear_close(l);
+    }
+}
+
+/* A weight that is laid out for many calls gives the bits that it gave before, of whatever is multiplied as float32. */
+static void weights_that_are_laid_out_change_no_bit(void **state)
+{
+    static const struct { size_t O, K; } each[] = { { 1536, 576 }, { 576, 1536 }, { 100, 1024 }, { 17, 33 } };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(each); i++) {
+        size_t O = each[i].O, K = each[i].K, M = 2 * GR_TILE;
+        uint16_t *half;
+        float *w = bf16_weights(O * K, &half), *x = check_randn(M * K, 1), *want;
+        gr_tensor t[] = { { GR_F32, check_randn(O * K, 3), O, K }, { GR_BF16, half, O, K }, { GR_F32, w, O, K } };
+        for (size_t j = 0; j < GR_COUNT(t); j++) {
+            gr_linear *l;
+            CHECK_OK(gr_linear_open(&l, check_device(1), t + j, NULL, j ? GR_LINEAR_KEEP : GR_LINEAR_F32, &check_err));
+            want = forward(l, x, M, O, K);
+            CHECK_OK(gr_linear_lay(l, &check_err));
+            assert_memory_equal(forward(l, x, M, O, K), want, M * O * sizeof *want);
+            assert_true(gr_linear_lay_bytes(l) == 0 || gr_linear_lay_bytes(l) >= O * K * sizeof *w);
+            gr_linear_close(l);
+        }
     }
 }
 
@@ -468,6 +501,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(row_bits_do_not_depend_on_the_place),
         cmocka_unit_test(strided_rows),
         cmocka_unit_test(threads_share_a_weight),
+        cmocka_unit_test(weights_that_are_laid_out_change_no_bit),
         cmocka_unit_test(a_handful_of_rows_is_the_product),
         cmocka_unit_test(a_handful_of_rows_is_the_product_of_quantised_weights),
         cmocka_unit_test(weights_are_expanded_when_tiles_need_them),
