@@ -184,13 +184,14 @@ static void break_token(size_t id)
 {
     char *path = check_tmppath("broken/model.safetensors");
     const float nan = NAN;
-    uint64_t n;
+    uint64_t n = 0;
     FILE *f = fopen(path, "r+b");
     char *text;
     json_t *head, *of;
     size_t width;
 
-    assert_true(f && fread(&n, sizeof n, 1, f) == 1);
+    assert_non_null(f);
+    assert_int_equal(fread(&n, sizeof n, 1, f), 1);
     text = calloc(n + 1, 1);
     assert_true(fread(text, 1, n, f) == n);
     head = json_loads(text, 0, NULL);

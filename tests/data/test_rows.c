@@ -448,14 +448,17 @@ static void criteria(void **state)
                  ",{\"role\":\"assistant\",\"content\":\"b\"}]}"
 #define SAYS(role, text) "{\"role\":\"" role "\",\"content\":\"" text "\"}"
 
+/* A row of Chatbot Arena's, whose texts are lists. */
+#define ARENA "{\"prompt\":\"[\\\"q\\\"]\",\"response_a\":\"[\\\"a\\\"]\",\"response_b\":\"[\\\"b\\\"]\"," \
+              "\"winner_model_a\":1,\"winner_model_b\":0,\"winner_tie\":0}"
+
 /* What a policy is asked is what a judge of the same row reads: turns that the answers tell, too. */
 static void a_prompt_is_the_pairs(void **state)
 {
     static const char *const line[] = {
         "{\"prompt\":\"q\"," SIDES(SAYS("user", "q")),
         "{\"prompt\":\"q\"," SIDES(SAYS("system", "s") "," SAYS("user", "q")),
-        "{\"prompt\":\"[\\\"q\\\"]\",\"response_a\":\"[\\\"a\\\"]\",\"response_b\":\"[\\\"b\\\"]\","
-        "\"winner_model_a\":1,\"winner_model_b\":0,\"winner_tie\":0}",
+        ARENA,
         "{\"prompt\":\"q\",\"chosen\":\"[a]\",\"rejected\":\"b\"}",
     };
     static const char other[] = "{\"prompt\":\"q\"," SIDES(SAYS("user", "r"));
