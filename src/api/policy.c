@@ -278,8 +278,12 @@ static gram_status open_frozen(gr_reference *f, const gram_model *m, const gr_tr
     gr_config cfg;
     gram_status rc = gr_config_open(&cfg, files->weights, files->adapter, &(gr_head_asked){ 0 }, err);
 
-    return rc ? rc : gr_model_open_folded(&f->model, m->device, files->weights, files->adapter, &cfg, r->mode,
-                                          GR_MODEL_FIXED, err);
+    if (!rc)
+        rc = gr_model_open_folded(&f->model, m->device, files->weights, files->adapter, &cfg, r->mode, GR_MODEL_FIXED,
+                                  err);
+    if (!rc)
+        gr_model_train_by(f->model, gr_linear_best(m->device));     /* as rows are judged by the policy */
+    return rc;
 }
 
 gram_status gr_reference_open(gr_reference *f, gram_model *m, const gr_training *r, const char *path, gram_err *err)
@@ -344,6 +348,8 @@ static gram_status value_open(gr_critic *v, const gr_policy *p, const gram_model
     v->files->file.cfg = (gr_config){ 0 };
     rc = gr_model_open_folded(&v->model, r->device, v->files->file.weights, v->files->file.adapter, &cfg, r->mode,
                               r->lora ? GR_MODEL_FIXED : GR_MODEL_WRITABLE, err);
+    if (!rc)
+        gr_model_train_by(v->model, gr_linear_best(r->device));
     if (!rc && gr_model_config(v->model)->new_head && !own)
         rc = gr_model_draw_score(v->model, ~o->seed, err);
     if (!rc && r->lora)

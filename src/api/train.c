@@ -438,6 +438,12 @@ static gram_status tell_peft(const gram_train_options *o, const char *base, gram
     return ok ? GRAM_OK : gr_nomem(err, base);
 }
 
+/* Sums of two bfloat16 are off by 2^-15, which differences of a loss would show as noise. */
+static gr_multiply steps_by(const gram_train_options *o, const gr_device *d)
+{
+    return o->compute == GRAM_COMPUTE_BF16 ? GR_BY_BF16 : o->check_gradients ? GR_BY_F32 : gr_linear_best(d);
+}
+
 /* Takes m's configuration over. With LoRA the base is held as the file has it, which is the same numbers as in float32
  * and never more memory. */
 static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_training *r, gram_err *err)
@@ -461,8 +467,8 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
     rc = gr_model_open_folded(&m->model, m->device, m->file.weights, lora ? NULL : m->file.adapter, &cfg, r->mode,
                               lora ? GR_MODEL_FIXED : GR_MODEL_WRITABLE, err);
     r->model = m->model;
-    if (!rc && o->compute == GRAM_COMPUTE_BF16)
-        gr_model_train_rounded(m->model);
+    if (!rc)
+        gr_model_train_by(m->model, steps_by(o, m->device));
     if (o->freeze)
         r->weights = m->file.weights;
     if (!rc && gr_model_config(m->model)->new_head &&

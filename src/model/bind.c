@@ -654,9 +654,9 @@ gram_status gr_model_draw_score(gr_model *m, uint64_t seed, gram_err *err)
     return ok ? GRAM_OK : gr_nomem(err, "reward head");
 }
 
-void gr_model_train_rounded(gr_model *m)
+void gr_model_train_by(gr_model *m, gr_multiply by)
 {
-    m->rounds = true;
+    m->steps = by;
 }
 
 const gr_param *gr_model_params(const gr_model *m, size_t *n)

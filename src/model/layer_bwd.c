@@ -228,7 +228,7 @@ struct dw_set { gr_trainee *t; const struct dw *each; size_t n; };
 /* How many outputs a task has. */
 static size_t slice_of(const gr_trainee *t, size_t which)
 {
-    return t->p.rounds && which != GR_MAT_ROUTER ? GR_DW_ROUNDED : SLICE;
+    return t->p.by && which != GR_MAT_ROUTER ? GR_DW_HALVES : SLICE;
 }
 
 static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
@@ -238,7 +238,7 @@ static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
     const size_t *begin = set->t->dw_first;
 
     for (size_t task = first, next; task < first + n; task = next) {
-        size_t i = 0, end = set->n, O, K, o, slice;
+        size_t i = 0, end = set->n, O, K, o, to, rows, slice;
         const struct dw *d;
         while (i + 1 < end) {               /* the last that begins at or before it */
             size_t mid = (i + end) / 2;
@@ -252,9 +252,12 @@ static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
         gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
         slice = slice_of(set->t, d->which);
         o = (task - begin[i]) * slice;
-        (slice == GR_DW_ROUNDED ? gr_linear_dw_rounded : gr_linear_dw)(lane, gr_mat_f32(d->g, K), d->dy, d->x,
-                                                                       gr_round_up(d->M, p->cut.unit), K, o,
-                                                                       gr_min((next - begin[i]) * slice, O));
+        rows = gr_round_up(d->M, p->cut.unit);
+        to = gr_min((next - begin[i]) * slice, O);
+        if (slice == GR_DW_HALVES)
+            gr_linear_dw_halves(lane, p->by, gr_mat_f32(d->g, K), d->dy, d->x, rows, K, o, to);
+        else
+            gr_linear_dw(lane, gr_mat_f32(d->g, K), d->dy, d->x, rows, K, o, to);
         if (d->bias && o == 0)
             gr_linear_db(lane, d->bias, d->dy, d->M, O);
     }

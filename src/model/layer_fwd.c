@@ -366,16 +366,16 @@ static void mix_experts(struct pass *p)
         by_rows(p, blend);
 }
 
-/* Where steps round, both what they take and what rows that are judged take. */
+/* Where steps multiply otherwise, both what they take and what rows that are judged take. */
 static size_t linear_scratch(const struct pass *p, const struct layer *l, size_t which, size_t rows)
 {
     size_t bytes = gr_linear_scratch(matrix(l, which), rows);
 
-    if (!p->keep || !p->m->rounds || which == GR_MAT_ROUTER)
+    if (!p->keep || !p->m->steps || which == GR_MAT_ROUTER)
         return bytes;
-    gr_linear_rounds(matrix(l, which), true);
+    gr_linear_by(matrix(l, which), p->m->steps);
     bytes = gr_max(bytes, gr_linear_scratch(matrix(l, which), rows));
-    gr_linear_rounds(matrix(l, which), false);
+    gr_linear_by(matrix(l, which), GR_BY_F32);
     return bytes;
 }
 
@@ -526,28 +526,28 @@ void gr_pass_enter_keys(struct pass *p)
     p->kv = true;
 }
 
-void gr_pass_round(const gr_model *m, const struct layer *l, bool on)
+void gr_pass_by(const gr_model *m, const struct layer *l, gr_multiply by)
 {
     for (size_t i = 0; i < gr_matrices(&m->cfg); i++)
         if (matrix(l, i) && i != GR_MAT_ROUTER)
-            gr_linear_rounds(matrix(l, i), on);
+            gr_linear_by(matrix(l, i), by);
 }
 
 void gr_pass_unstage(struct pass *p)
 {
     gr_linears_unstage(p->staged, p->n_staged);
     p->n_staged = 0;
-    if (p->rounded)
-        gr_pass_round(p->m, p->rounded, false);
-    p->rounded = NULL;
+    if (p->turned)
+        gr_pass_by(p->m, p->turned, GR_BY_F32);
+    p->turned = NULL;
 }
 
 void gr_pass_stage(struct pass *p, gr_stage stage)
 {
     gr_pass_unstage(p);
-    if (p->rounds) {
-        p->rounded = p->l;
-        gr_pass_round(p->m, p->l, true);
+    if (p->by) {
+        p->turned = p->l;
+        gr_pass_by(p->m, p->l, p->by);
     }
     for (size_t i = 0; i < GR_MATRICES && p->room; i++)
         if (matrix(p->l, i) && (i == GR_MAT_K || i == GR_MAT_V ? p->kv : p->qo))

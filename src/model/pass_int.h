@@ -53,8 +53,8 @@ struct pass {
     size_t n_staged;
     void *room;
     uint8_t *marks;             /* of all rows, which take one byte with int8 (op/matmul.h); NULL: none does */
-    bool rounds;                /* products of the layers' matrices round to bfloat16, */
-    const struct layer *rounded;        /* and this layer's do at the moment */
+    gr_multiply by;             /* how products of the layers' matrices are made, */
+    const struct layer *turned;         /* and this layer's are at the moment; NULL: none's that are not float32's */
 
     bool drop;                  /* adapters see their inputs with dropout, by chance that follows from drop_key */
     uint64_t drop_key;
@@ -117,8 +117,8 @@ void gr_pass_enter_keys(struct pass *p);
 /* Lays out those of the layer's weights that are used, for the forward or the backward pass. */
 void gr_pass_stage(struct pass *p, gr_stage stage);
 void gr_pass_unstage(struct pass *p);
-/* Whether the products of a layer's matrices round, all but the router's. */
-void gr_pass_round(const gr_model *m, const struct layer *l, bool on);
+/* How the products of a layer's matrices are made, all but the router's. */
+void gr_pass_by(const gr_model *m, const struct layer *l, gr_multiply by);
 void gr_pass_layer(struct pass *p, size_t layer);
 /* Embeddings, then all layers: p->out is the residual after the last. */
 void gr_pass_forward(struct pass *p);

@@ -312,6 +312,7 @@ static gram_status open_trainee(gr_trainee **out, gr_model *m, gr_lora *lora, en
     t->lora_floats = lora_floats(lora, &m->cfg);
     if (!open_pass(t) || !take_params(t, p, n, what == BY_LAYER) || !open_head(t))
         rc = gr_nomem(err, "training");
+    gr_trainee_keep(t);
     if (!rc)
         rc = gr_device_reserve(d, gr_pass_scratch(&t->p, t->p.cut.most), err);
     if (!rc)
@@ -423,13 +424,14 @@ void gr_trainee_drop(gr_trainee *t, uint64_t seed, uint64_t step)
 {
     t->p.drop = t->lora && t->lora->spec.dropout > 0;
     t->p.drop_key = gr_random_at(gr_random_at(0, seed), step);
-    t->p.rounds = t->m->rounds;
+    t->p.by = t->m->steps;
 }
 
+/* Rows that are judged are not rounded; sums of two are float32's numbers, and those of the step that follows. */
 void gr_trainee_keep(gr_trainee *t)
 {
     t->p.drop = false;
-    t->p.rounds = false;
+    t->p.by = t->m->steps == GR_BY_SPLIT ? GR_BY_SPLIT : GR_BY_F32;
 }
 
 const float *gr_trainee_head(gr_trainee *t, int32_t v)

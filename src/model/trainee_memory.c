@@ -100,11 +100,11 @@ static size_t stage_floats(const gr_trainee *t)
             if (matrix(&t->m->layer[i], k))
                 all[n++] = matrix(&t->m->layer[i], k);
         bytes = gr_max(bytes, gr_stage_bytes(all, n));
-        if (!t->m->rounds)
+        if (!t->m->steps)
             continue;
-        gr_pass_round(t->m, &t->m->layer[i], true);         /* steps round, and what is judged does not */
+        gr_pass_by(t->m, &t->m->layer[i], t->m->steps);     /* and what is judged is float32 */
         bytes = gr_max(bytes, gr_stage_bytes(all, n));
-        gr_pass_round(t->m, &t->m->layer[i], false);
+        gr_pass_by(t->m, &t->m->layer[i], GR_BY_F32);
     }
     return bytes / sizeof(float);
 }
@@ -207,7 +207,7 @@ uint64_t gr_trainee_bytes(gr_trainee *t, size_t rows)
 /* What steps and what rows that are judged have between products: the former round where the model's steps do. */
 static gr_dtype type_of(const gr_trainee *t)
 {
-    return t->p.rounds ? gr_linear_rows(t->d, GR_LINEAR_ROUNDED) : gr_model_rows(t->m);
+    return t->p.by == GR_BY_BF16 ? gr_linear_rows(t->d, GR_LINEAR_ROUNDED) : gr_model_rows(t->m);
 }
 
 static gram_status take_memory(gr_trainee *t, size_t rows, size_t floats, gram_err *err)

@@ -330,9 +330,14 @@ bool gr_linear_has_one_byte(const gr_device *d)
     return gr_device_op(d)->cpu & GR_CPU_VNNI && !gr_device_op(d)->linear;
 }
 
+gr_multiply gr_linear_best(const gr_device *d)
+{
+    return gr_device_op(d)->cpu & GR_CPU_SPLIT && !gr_device_op(d)->linear ? GR_BY_SPLIT : GR_BY_F32;
+}
+
 gr_linear_mode gr_linear_best_f32(const gr_device *d)
 {
-    return gr_device_op(d)->cpu & GR_CPU_SPLIT && !gr_device_op(d)->linear ? GR_LINEAR_SPLIT : GR_LINEAR_F32;
+    return gr_linear_best(d) == GR_BY_SPLIT ? GR_LINEAR_SPLIT : GR_LINEAR_F32;
 }
 
 static bool may_be_multiplied(const gr_tensor *w, gr_linear_mode mode)
@@ -488,14 +493,15 @@ void gr_linear_stays(gr_linear *l)
         l->stays = true;
 }
 
-void gr_linear_rounds(gr_linear *l, bool on)
+void gr_linear_by(gr_linear *l, gr_multiply by)
 {
     if (kind_of(l)) {
-        kind_of(l)->rounds(l, on);
+        assert(by != GR_BY_SPLIT);
+        kind_of(l)->rounds(l, by == GR_BY_BF16);
         return;
     }
     assert(l->mode != GR_LINEAR_INT8 && !l->packed && !l->staged[0] && !l->staged[1]);
-    l->by = on ? GR_BY_BF16 : GR_BY_F32;
+    l->by = by;
     choose_slice(l);
 }
 
@@ -569,10 +575,11 @@ static size_t stage_slices(const gr_linear *l, gr_stage stage)
 
 static size_t stage_floats(const gr_linear *l, gr_stage stage)
 {
-    size_t slice = l->by ? (l->slice * l->K + 1) / 2 :      /* two bytes each */
-                   stage == GR_STAGE_FWD ? l->K * l->ld : l->slice * gr_uncrowded(l->K);
+    size_t n = stage_slices(l, stage), slice = stage == GR_STAGE_FWD ? l->K * l->ld : l->slice * gr_uncrowded(l->K);
 
-    return gr_round_up(stage_slices(l, stage) * slice, GR_ALIGN / sizeof(float));
+    if (l->by)
+        return n ? gr_bf16_stage_bytes(l) / sizeof(float) : 0;
+    return gr_round_up(n * slice, GR_ALIGN / sizeof(float));
 }
 
 size_t gr_stage_bytes(gr_linear *const *l, size_t n)

@@ -41,7 +41,11 @@ typedef enum {
     GR_LINEAR_ROUNDED,      /* as BF16, but x is rounded to bfloat16, too, once a call, and the sums are float32 */
     GR_LINEAR_SPLIT         /* as KEEP, and x w is made of bfloat16, hi hi + hi lo + lo hi: off by 2^-15 of it */
 } gr_linear_mode;
-/* What a float32 weight is best multiplied as: F32, or SPLIT where bfloat16 is more than three times as fast. */
+/* How a product is multiplied: in float32, of both sides rounded to bfloat16, or of float32 as sums of two of it. */
+typedef enum { GR_BY_F32, GR_BY_BF16, GR_BY_SPLIT } gr_multiply;
+/* What float32 is best multiplied by, and what a float32 weight as: SPLIT where three products of bfloat16 are faster
+ * than one of float32. */
+gr_multiply gr_linear_best(const gr_device *d);
 gr_linear_mode gr_linear_best_f32(const gr_device *d);
 /* Whether d multiplies bfloat16; where it does not, ROUNDED is BF16 and SPLIT is KEEP. A handful of rows (FEW) is
  * multiplied in float32 everywhere. */
@@ -71,9 +75,9 @@ bool gr_linear_counts(const gr_linear *l);
 bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it; if not, then until gr_linear_tiles() at most */
 /* w does outlive it: a handful of rows then reads w's bytes, and not what was made of them. Before the first use. */
 void gr_linear_stays(gr_linear *l);
-/* While it is on, products round both sides as ROUNDED does, whatever type w has; dx too, and what is staged. Not for
- * INT8, nor what was expanded into memory of its own. */
-void gr_linear_rounds(gr_linear *l, bool on);
+/* Until it is told otherwise, products are multiplied so, whatever type w has; dx too, and what is staged. Not for INT8,
+ * nor what was expanded into memory of its own; nor, on another device than a CPU, by SPLIT. */
+void gr_linear_by(gr_linear *l, gr_multiply by);
 /* Makes it ready for runs of GR_ROWS_FEW, once, before the first of them: quantised types are laid out as digits.h
  * multiplies them, and w's bytes are no longer read by those runs. Any thread. */
 gram_status gr_linear_few(const gr_linear *l, gram_err *err);
@@ -104,9 +108,11 @@ void gr_linear_dx(gr_lane *lane, const gr_linear *l, gr_mat dx, gr_mat dy, size_
 /* Rows [o0,o1) of dW += their share of dy^T x, of M rows and K columns. The cut of O into calls changes no bit; o0 is a
  * multiple of 64, o1 too or O. dW, dy and x begin where the whole does. */
 void gr_linear_dw(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1);
-/* The same of dy and x rounded to bfloat16, added up in float32; o0 is a multiple of GR_DW_ROUNDED, o1 too or O. */
-enum { GR_DW_ROUNDED = 256 };
-void gr_linear_dw_rounded(gr_lane *lane, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0, size_t o1);
+/* The same of dy and x in bfloat16, by BF16 or SPLIT, added up in float32; o0 is a multiple of GR_DW_HALVES, o1 too or
+ * O. */
+enum { GR_DW_HALVES = 256 };
+void gr_linear_dw_halves(gr_lane *lane, gr_multiply by, gr_mat dW, gr_mat dy, gr_mat x, size_t M, size_t K, size_t o0,
+                         size_t o1);
 /* db [O] += the rows of dy, in order; any M. */
 void gr_linear_db(gr_lane *lane, float *db, gr_mat dy, size_t M, size_t O);
 

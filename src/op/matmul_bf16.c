@@ -68,18 +68,34 @@ static void split_rows(const gr_linear *l, uint16_t *hi, uint16_t *lo, size_t o,
     }
 }
 
+/* All rows, and behind them what they leave over, where that is wanted. */
+size_t gr_bf16_stage_bytes(const gr_linear *l)
+{
+    return half_bytes(l, slices(l) * l->slice, l->K);
+}
+
+static const uint16_t *staged_lo(const gr_linear *l, const uint16_t *staged)
+{
+    return splits(l) ? staged + gr_bf16_stage_bytes(l) / 2 / sizeof *staged : NULL;
+}
+
 void gr_bf16_stage(const gr_linear *l, uint16_t *to, size_t o, size_t n, float *row)
 {
-    split_rows(l, to + o * l->K, NULL, o, n, row);
+    uint16_t *lo = (uint16_t *)(uintptr_t)staged_lo(l, to);
+
+    split_rows(l, to + o * l->K, lo ? lo + o * l->K : NULL, o, n, row);
 }
 
 /* Where the slices of a call are, or are made. */
-struct slices { struct halves room; float *row; const uint16_t *rows; };
+struct slices { struct halves room; float *row; const uint16_t *rows, *lo; };
 
 static struct slices slices_of(const gr_linear *l, gr_stage stage, gr_arena *a)
 {
-    struct slices s = { .rows = gr_bf16_in_place(&l->w) ? l->w.data : l->staged[stage] };
+    const uint16_t *staged = l->staged[stage];
+    struct slices s = { .rows = gr_bf16_in_place(&l->w) ? l->w.data : staged };
 
+    if (s.rows && s.rows == staged)
+        s.lo = staged_lo(l, staged);
     if (!s.rows) {
         s.room = halves_room(l, l->slice, l->K, a);
         s.row = gr_arena_alloc(a, l->K * sizeof *s.row);
@@ -91,7 +107,8 @@ static struct slices slices_of(const gr_linear *l, gr_stage stage, gr_arena *a)
 static struct halves slice_at(const gr_linear *l, const struct slices *s, size_t o, size_t n)
 {
     if (s->rows)
-        return (struct halves){ (uint16_t *)(uintptr_t)s->rows + o * l->K, NULL, l->K };
+        return (struct halves){ (uint16_t *)(uintptr_t)s->rows + o * l->K,
+                                s->lo ? (uint16_t *)(uintptr_t)s->lo + o * l->K : NULL, l->K };
     split_rows(l, s->room.hi, s->room.lo, o, n, s->row);
     return s->room;
 }

@@ -13,7 +13,7 @@
 struct gr_linear {
     const struct gr_kern *op;
     gr_linear_mode mode;            /* how it is kept: neither ROUNDED nor SPLIT */
-    enum { GR_BY_F32, GR_BY_BF16, GR_BY_SPLIT } by;     /* how it is multiplied; int8: BY_F32 */
+    gr_multiply by;                 /* int8: F32 */
     size_t O, K, slice;
     size_t ld;                      /* of a packed float32 slice's rows: see choose_slice() */
     const float *bias;
@@ -122,7 +122,8 @@ static inline bool gr_bf16_in_place(const gr_tensor *w)
 gram_status gr_bf16_product(const gr_product **out, const gr_linear *l, size_t T, size_t n, size_t ldy, bool add,
                             gram_err *err);
 size_t gr_bf16_scratch(const gr_linear *l, size_t M);
-/* Rows [o, o + n), rounded, of to [O,K]; row [K] is room. */
+/* Rows [o, o + n), in bfloat16, of to, which has so many bytes; row [K] is room. */
+size_t gr_bf16_stage_bytes(const gr_linear *l);
 void gr_bf16_stage(const gr_linear *l, uint16_t *to, size_t o, size_t n, float *row);
 void gr_bf16_rows(gr_lane *lane, gr_tiled *t, const gr_linear *l, gr_arena *a);
 gram_status gr_bf16_fwd(const gr_linear *l, gr_mat y, const gr_tiled *t, size_t first, size_t end, gr_arena a,

@@ -171,42 +171,49 @@ static float *dx_of(gr_linear *l, bool staged, const float *dy, size_t M, size_t
     return dx;
 }
 
-/* The weight of a training run, of whatever type, rounded as it is used. */
-static void rounded_dx_is_the_product(void **state)
+/* The weight of a training run, of whatever type, rounded or split as it is used. */
+static void dx_is_the_product(gr_multiply by, size_t O, size_t K, bool kept)
+{
+    size_t M = kept ? 2 * GR_TILE : 48, ld = O + 2;
+    double tol = by == GR_BY_SPLIT ? split_tol(O) : sum_tol(O), tol_y = by == GR_BY_SPLIT ? split_tol(K) : sum_tol(K);
+    float *dy = check_randn((M - 1) * ld + O, 1), *w = check_randn(O * K, 2), *x = check_randn(M * K, 3);
+    uint16_t *half;
+    const float *dyr = by == GR_BY_SPLIT ? dy : rounded(dy, (M - 1) * ld + O, &half);
+    const float *wr = by == GR_BY_SPLIT && !kept ? w : rounded(w, O * K, &half);
+    const float *xr = by == GR_BY_SPLIT ? x : rounded(x, M * K, &half);
+    float *want = product((struct side){ dyr, ld, 1 }, (struct side){ wr, 1, K }, M, K, O, 3), *dx, *y, *again;
+    gr_linear *l = open_linear(kept ? GR_BF16 : GR_F32, w, O, K, NULL, kept ? GR_LINEAR_KEEP : GR_LINEAR_F32);
+
+    gr_linear_by(l, by);
+    for (int staged = 0; staged < 2; staged++) {
+        dx = dx_of(l, staged, dy, M, O, K, true);
+        for (size_t m = 0; m < M; m++) {
+            CHECK_CLOSE(dx + m * (K + 1), want + m * K, K, tol);
+            assert_true(m + 1 == M || dx[m * (K + 1) + K] == 3);
+        }
+    }
+    dx = dx_of(l, false, dy, M, O, K, false);
+    for (size_t m = 0; m < M; m++)
+        for (size_t k = 0; k < K; k++)
+            assert_true(fabsf(dx[m * (K + 1) + k] + 3 - want[m * K + k]) < tol * (4 * sqrt((double)O) + 4));
+    y = forward(l, x, M, O, K);
+    CHECK_CLOSE(y, product((struct side){ xr, K, 1 }, (struct side){ wr, K, 1 }, M, O, K, 0), M * O, tol_y);
+    gr_linears_stage(check_device(2), &l, 1, GR_STAGE_FWD, SIZE_MAX, check_fenced(gr_stage_bytes(&l, 1)));
+    again = forward(l, x, M, O, K);
+    gr_linears_unstage(&l, 1);
+    assert_memory_equal(again, y, M * O * sizeof *y);
+    gr_linear_close(l);
+}
+
+static void dx_is_the_product_of_halves(void **state)
 {
     (void)state;
     if (!multiplies())
         skip();
     for (size_t i = 0; i < SHAPES; i++)
         for (int kept = 0; kept < 2; kept++) {
-            size_t O = shape[i].O, K = shape[i].K, M = kept ? 2 * GR_TILE : 48, ld = O + 2;
-            float *dy = check_randn((M - 1) * ld + O, 1), *w = check_randn(O * K, 2), *x = check_randn(M * K, 3);
-            uint16_t *half;
-            const float *dyr = rounded(dy, (M - 1) * ld + O, &half), *wr = rounded(w, O * K, &half);
-            const float *xr = rounded(x, M * K, &half);
-            float *want = product((struct side){ dyr, ld, 1 }, (struct side){ wr, 1, K }, M, K, O, 3), *dx, *y, *again;
-            gr_linear *l = open_linear(kept ? GR_BF16 : GR_F32, w, O, K, NULL, kept ? GR_LINEAR_KEEP : GR_LINEAR_F32);
-            gr_linear_rounds(l, true);
-            for (int staged = 0; staged < 2; staged++) {
-                dx = dx_of(l, staged, dy, M, O, K, true);
-                for (size_t m = 0; m < M; m++) {
-                    CHECK_CLOSE(dx + m * (K + 1), want + m * K, K, sum_tol(O));
-                    assert_true(m + 1 == M || dx[m * (K + 1) + K] == 3);
-                }
-            }
-            dx = dx_of(l, false, dy, M, O, K, false);
-            for (size_t m = 0; m < M; m++)
-                for (size_t k = 0; k < K; k++)
-                    assert_true(fabsf(dx[m * (K + 1) + k] + 3 - want[m * K + k]) <
-                                sum_tol(O) * (4 * sqrt((double)O) + 4));
-            y = forward(l, x, M, O, K);
-            CHECK_CLOSE(y, product((struct side){ xr, K, 1 }, (struct side){ wr, K, 1 }, M, O, K, 0), M * O,
-                        sum_tol(K));
-            gr_linears_stage(check_device(2), &l, 1, GR_STAGE_FWD, SIZE_MAX, check_fenced(gr_stage_bytes(&l, 1)));
-            again = forward(l, x, M, O, K);
-            gr_linears_unstage(&l, 1);
-            assert_memory_equal(again, y, M * O * sizeof *y);
-            gr_linear_close(l);
+            dx_is_the_product(GR_BY_BF16, shape[i].O, shape[i].K, kept);
+            dx_is_the_product(GR_BY_SPLIT, shape[i].O, shape[i].K, kept);
         }
 }
 
@@ -217,33 +224,40 @@ static struct dw make_dw(size_t M, size_t O, size_t K)
     return (struct dw){ M, O, K, check_randn((M - 1) * (O + 2) + O, 1), check_randn((M - 1) * (K + 3) + K, 2) };
 }
 
-static void add_dw(gr_lane *lane, float *dW, const struct dw *d, size_t o0, size_t o1)
+static void add_dw(gr_lane *lane, gr_multiply by, float *dW, const struct dw *d, size_t o0, size_t o1)
 {
-    gr_linear_dw_rounded(lane, MAT(dW, d->K), MAT(d->dy, d->O + 2), MAT(d->x, d->K + 3), d->M, d->K, o0, o1);
+    gr_linear_dw_halves(lane, by, MAT(dW, d->K), MAT(d->dy, d->O + 2), MAT(d->x, d->K + 3), d->M, d->K, o0, o1);
+}
+
+static void dw_is_the_sum(gr_multiply by, size_t M, size_t O, size_t K)
+{
+    struct dw d = make_dw(M, O, K);
+    float *dW = check_fenced(O * K * sizeof *dW), *cut = check_fenced(O * K * sizeof *cut);
+    uint16_t *half;
+    const struct side dy = { by == GR_BY_SPLIT ? d.dy : rounded(d.dy, (M - 1) * (O + 2) + O, &half), 1, O + 2 };
+    const struct side x = { by == GR_BY_SPLIT ? d.x : rounded(d.x, (M - 1) * (K + 3) + K, &half), 1, K + 3 };
+
+    for (size_t j = 0; j < O * K; j++)
+        dW[j] = cut[j] = 2;
+    add_dw(check_lane(1), by, dW, &d, 0, O);
+    for (size_t o = 0; o < O; o += GR_DW_HALVES)
+        add_dw(check_lane(2), by, cut, &d, o, gr_min(O, o + GR_DW_HALVES));
+    CHECK_OK(gr_device_wait(check_device(1), &check_err));
+    CHECK_OK(gr_device_wait(check_device(2), &check_err));
+    assert_memory_equal(cut, dW, O * K * sizeof *dW);
+    CHECK_CLOSE(dW, product(dy, x, O, K, M, 2), O * K, by == GR_BY_SPLIT ? split_tol(M) : sum_tol(M));
 }
 
 /* One tile; equal tiles; and a rest. Blocks of outputs by calls of their own, by threads: the bits of one call. */
-static void rounded_dw_is_the_sum(void **state)
+static void dw_is_the_sum_of_halves(void **state)
 {
     (void)state;
     if (!multiplies())
         skip();
     for (size_t i = 0; i < SHAPES; i++) {
-        size_t M = i % 3 ? 400 * (i % 3) : 48, O = shape[i].O, K = gr_min(shape[i].K, 1024);
-        struct dw d = make_dw(M, O, K);
-        float *dW = check_fenced(O * K * sizeof *dW), *cut = check_fenced(O * K * sizeof *cut);
-        uint16_t *half;
-        const struct side dy = { rounded(d.dy, (M - 1) * (O + 2) + O, &half), 1, O + 2 };
-        const struct side x = { rounded(d.x, (M - 1) * (K + 3) + K, &half), 1, K + 3 };
-        for (size_t j = 0; j < O * K; j++)
-            dW[j] = cut[j] = 2;
-        add_dw(check_lane(1), dW, &d, 0, O);
-        for (size_t o = 0; o < O; o += GR_DW_ROUNDED)
-            add_dw(check_lane(2), cut, &d, o, gr_min(O, o + GR_DW_ROUNDED));
-        CHECK_OK(gr_device_wait(check_device(1), &check_err));
-        CHECK_OK(gr_device_wait(check_device(2), &check_err));
-        assert_memory_equal(cut, dW, O * K * sizeof *dW);
-        CHECK_CLOSE(dW, product(dy, x, O, K, M, 2), O * K, sum_tol(M));
+        size_t M = i % 3 ? 400 * (i % 3) : 48;
+        dw_is_the_sum(GR_BY_BF16, M, shape[i].O, gr_min(shape[i].K, 1024));
+        dw_is_the_sum(GR_BY_SPLIT, M, shape[i].O, gr_min(shape[i].K, 1024));
     }
 }
 
@@ -284,8 +298,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(split_sides_give_float32),
         cmocka_unit_test(split_blocks_give_float32),
         cmocka_unit_test(row_bits_do_not_depend_on_the_place),
-        cmocka_unit_test(rounded_dx_is_the_product),
-        cmocka_unit_test(rounded_dw_is_the_sum),
+        cmocka_unit_test(dx_is_the_product_of_halves),
+        cmocka_unit_test(dw_is_the_sum_of_halves),
         cmocka_unit_test(threads_share_a_weight),
     };
 

@@ -232,8 +232,10 @@ static void gradients_are_the_product(void **state)
     }
     for (int rounded = 0; rounded < 2; rounded++) {
         float *want = check_randn(O * K, 3), *to = gpu_put(gpu, dW, O * K);
-        (rounded ? gr_linear_dw_rounded : gr_linear_dw)(gr_device_lane(gpu), MAT(to, K), MAT(d_dy, O), MAT(d_x, K), M,
-                                                        K, 0, O);
+        if (rounded)
+            gr_linear_dw_halves(gr_device_lane(gpu), GR_BY_BF16, MAT(to, K), MAT(d_dy, O), MAT(d_x, K), M, K, 0, O);
+        else
+            gr_linear_dw(gr_device_lane(gpu), MAT(to, K), MAT(d_dy, O), MAT(d_x, K), M, K, 0, O);
         CHECK_OK(gr_device_wait(gpu, &check_err));
         product(want, t, xt, M, 1, NULL, O, K, M, true);
         got = gpu_get(gpu, to, O * K);
@@ -339,7 +341,7 @@ static void a_weight_may_round_for_a_while(void **state)
     for (int back = 0; back < 2; back++)
         for (int on = 1; on >= 0; on--) {
             float *y[2];
-            gr_linear_rounds(l[0], on);
+            gr_linear_by(l[0], on ? GR_BY_BF16 : GR_BY_F32);
             for (int i = 0; i < 2; i++)
                 y[i] = row_of(l[i], row, 3, UNIT, O, K, back);
             assert_int_equal(memcmp(y[0], y[1], (back ? K : O) * sizeof *row) == 0, on);

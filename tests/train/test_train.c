@@ -94,9 +94,14 @@ struct subject {
 
 /* What is trained: every weight, adapters, or those with the dropout of the golden runs; and with products in
  * bfloat16. */
-enum how { WHOLE, LORA, DROPOUT, WHOLE_ROUNDED, LORA_ROUNDED };
+enum how { WHOLE, LORA, DROPOUT, WHOLE_ROUNDED, LORA_ROUNDED, WHOLE_SPLIT, LORA_SPLIT };
 
-static bool whole(enum how how) { return how == WHOLE || how == WHOLE_ROUNDED; }
+static bool whole(enum how how) { return how == WHOLE || how == WHOLE_ROUNDED || how == WHOLE_SPLIT; }
+
+static gr_multiply multiplies(enum how how)
+{
+    return how >= WHOLE_SPLIT ? GR_BY_SPLIT : how >= WHOLE_ROUNDED ? GR_BY_BF16 : GR_BY_F32;
+}
 
 enum { UNITS = 24 };            /* of the hidden layer of a head that has one */
 
@@ -138,10 +143,9 @@ static struct subject subject_of(const char *model, bool write, gram_loss loss, 
     }
     CHECK_OK(gr_device_open(&s.device, NULL, threads, &check_err));
     CHECK_OK(gr_model_open_folded(&s.model, s.device, s.weights, NULL, &cfg,
-                                  how == LORA_ROUNDED ? GR_LINEAR_KEEP : GR_LINEAR_F32,
+                                  how == LORA_ROUNDED || how == LORA_SPLIT ? GR_LINEAR_KEEP : GR_LINEAR_F32,
                                   whole(how) ? GR_MODEL_WRITABLE : GR_MODEL_FIXED, &check_err));
-    if (how >= WHOLE_ROUNDED)
-        gr_model_train_rounded(s.model);
+    gr_model_train_by(s.model, multiplies(how));
     s.lora = whole(how) ? NULL : open_lora(s.model, model, how == DROPOUT ? DROP : 0);
     CHECK_OK(gr_trainee_open_lora(&s.t, s.model, s.lora, s.device, &check_err));
     p = gr_trainee_params(s.t, &n);
@@ -470,40 +474,61 @@ static void gradient_of_first(struct subject *x, const gr_set *set)
     gr_trainee_keep(x->t);
 }
 
-/* Rounding both sides of a product is 0.16 % of noise, as test_golden_models.c has it, on the way there, on the way
- * back and for the weight's gradient: what it is for a forward pass, three times, and on a GPU as much more as there.
- * Less than a hundredth of that is no rounding. */
+/* How far the gradient is from that of float32, as a share of it; most: how far rounding takes it. Rounding both sides
+ * of a product is 0.16 % of noise, as test_golden_models.c has it, on the way there, on the way back and for the
+ * weight's gradient: what it is for a forward pass, three times, and on a GPU as much more as there. */
+static double gradient_off(bool write, enum how how, double *most)
+{
+    struct subject exact = subject_open("llama_gqa", write, whole(how) ? WHOLE : LORA, 2);
+    struct subject near = subject_open("llama_gqa", write, how, 2);
+    double off = 0, all = 0, rows = gr_linear_rows(near.device, GR_LINEAR_ROUNDED) == GR_BF16 ? 1.5 : 1;
+    gr_set set;
+
+    *most = 3 * rows * 0.0125 * (double)gr_model_config(exact.model)->layers;
+    read_list("llama_gqa");
+    set = make_set(write);
+    gradient_of_first(&exact, &set);
+    gradient_of_first(&near, &set);
+    for (size_t i = 0; i < exact.adam.n_params; i++) {
+        float *g = check_map(&exact.adam.param[i], true), *of = check_map(&near.adam.param[i], true);
+        for (size_t j = 0; j < gr_param_count(&exact.adam.param[i]); j++) {
+            off += pow((double)of[j] - (double)g[j], 2);
+            all += (double)g[j] * (double)g[j];
+        }
+        check_unmap(&exact.adam.param[i], true, g, false);
+        check_unmap(&near.adam.param[i], true, of, false);
+    }
+    gr_set_clear(&set);
+    subject_close(&exact);
+    subject_close(&near);
+    return sqrt(off / all);
+}
+
+/* Less than a hundredth of what rounding does is no rounding. */
 static void rounded_gradients_are_near_those_of_float32(void **state)
 {
     (void)state;
     if (!gr_linear_multiplies_bf16(check_device(1)))
         skip();
     for (int k = 0; k < 4; k += check_some(2, 1) == 2 ? 1 : 3) {
-        bool write = k % 2;
-        struct subject exact = subject_open("llama_gqa", write, k / 2 ? LORA : WHOLE, 2);
-        struct subject near = subject_open("llama_gqa", write, k / 2 ? LORA_ROUNDED : WHOLE_ROUNDED, 2);
-        double off = 0, all = 0, rows = gr_linear_rows(near.device, GR_LINEAR_ROUNDED) == GR_BF16 ? 1.5 : 1;
-        double most = 3 * rows * 0.0125 * (double)gr_model_config(exact.model)->layers;
-        gr_set set;
-        read_list("llama_gqa");
-        set = make_set(write);
-        gradient_of_first(&exact, &set);
-        gradient_of_first(&near, &set);
-        for (size_t i = 0; i < exact.adam.n_params; i++) {
-            float *g = check_map(&exact.adam.param[i], true), *of = check_map(&near.adam.param[i], true);
-            for (size_t j = 0; j < gr_param_count(&exact.adam.param[i]); j++) {
-                off += pow((double)of[j] - (double)g[j], 2);
-                all += (double)g[j] * (double)g[j];
-            }
-            check_unmap(&exact.adam.param[i], true, g, false);
-            check_unmap(&near.adam.param[i], true, of, false);
-        }
-        if (!(sqrt(off / all) < most && sqrt(off / all) > most / 100))
-            fail_msg("%s: off by %.5f of the gradient, wanted %.5f at most", k / 2 ? "adapters" : "weights",
-                     sqrt(off / all), most);
-        gr_set_clear(&set);
-        subject_close(&exact);
-        subject_close(&near);
+        double most, off = gradient_off(k % 2, k / 2 ? LORA_ROUNDED : WHOLE_ROUNDED, &most);
+        if (!(off < most && off > most / 100))
+            fail_msg("%s: off by %.5f of the gradient, wanted %.5f at most", k / 2 ? "adapters" : "weights", off, most);
+    }
+}
+
+/* A side that is a sum of two is off by 2^-17 of itself at most where a rounded one is off by 2^-9, and the product of
+ * what both leave over is 2^-18 of theirs: together less than a hundredth of what rounding does. */
+static void split_gradients_are_nearly_those_of_float32(void **state)
+{
+    (void)state;
+    if (!gr_linear_multiplies_bf16(check_device(1)) || !gr_device_is_host(check_device(1)))
+        skip();
+    for (int k = 0; k < 2; k++) {
+        double most, off = gradient_off(k, k ? LORA_SPLIT : WHOLE_SPLIT, &most);
+        if (!(off < most / 100 && off > 0))
+            fail_msg("%s: off by %.3g of the gradient, wanted %.3g at most, and something", k ? "adapters" : "weights",
+                     off, most / 100);
     }
 }
 
@@ -660,6 +685,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(nothing_is_left_out_but_in_steps),
         cmocka_unit_test(threads_and_recompute_change_no_bit),
         cmocka_unit_test(rounded_gradients_are_near_those_of_float32),
+        cmocka_unit_test(split_gradients_are_nearly_those_of_float32),
         cmocka_unit_test(rounded_steps_learn_as_float32_does),
         cmocka_unit_test(a_batch_costs_the_same_however_it_is_cut),
         cmocka_unit_test(label_logits_after_a_step_are_pytorchs),
