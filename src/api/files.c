@@ -240,7 +240,7 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
     gr_spread spread = { 0 };
     struct chunk *c;
     uint64_t skip;
-    bool end = false;
+    bool end = false, purm;
     gram_status rc;
 
     if (opt && opt->workers)
@@ -248,12 +248,10 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
     c = gr_calloc(1, sizeof *c);
     if (!c)
         return gr_nomem(err, in);
-    rc = gr_job_open(&j, m, in, out, opt, json_pack("{s:s}", "command", "score"), report ? report : &unwanted, err);
-    j.spread = gr_model_config(m->model)->reward == GR_REWARD_PURM ? &spread : NULL;
-    if (!rc && j.spread && j.opt->shares)
-        rc = gr_fail(err, GRAM_EARG, "shard: a PURM model's overlap is with the answers of all rows, and is not known "
-                                     "of "
-                     "some");
+    purm = gr_model_config(m->model)->reward == GR_REWARD_PURM;
+    rc = gr_job_open(&j, m, in, out, opt, json_pack("{s:s, s:b}", "command", "score", "overlap", purm),
+                     report ? report : &unwanted, err);
+    j.spread = purm && !j.opt->shares ? &spread : NULL;         /* of shares the merge adds it */
     skip = j.report->resumed;
     while (!rc && !end) {
         rc = fill_chunk(&j, c, &skip, &end, err);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "api/how.h"
+#include "api/overlap.h"
 #include "api/shards.h"
 #include "base/err.h"
 #include "file/io.h"
@@ -223,13 +224,57 @@ static gram_status same_run(const found *f, json_t **how, gram_err *err)
     return rc;
 }
 
-static gram_status join(const found *f, const char *name, bool as_table, uint64_t *rows, gram_err *err)
+/* PURM's verdicts, whose lines say more once all of them are there. */
+static gram_status copy_spread(gr_out *to, const found *f, double lambda, uint64_t *rows, gram_err *err)
+{
+    gr_spread spread = { 0 };
+    gram_status rc = GRAM_OK;
+
+    for (size_t k = 0; k < f->shares && !rc; k++) {
+        char *name = NULL;
+        const char *line;
+        gr_lines *l = NULL;
+        size_t n;
+        rc = gr_shard_name(f->out, k, f->shares, &name, err);
+        if (!rc)
+            rc = gr_lines_open(&l, name, err);
+        while (!rc && !(rc = gr_lines_next(l, &line, &n, err)) && line) {
+            rc = gr_spread_add(&spread, line, n, err);
+            ++*rows;
+        }
+        gr_lines_close(l);
+        free(name);
+    }
+    if (!rc)
+        rc = gr_spread_write(&spread, lambda, to, err);
+    gr_spread_clear(&spread);
+    return rc == GRAM_EFORMAT ? GRAM_EIO : rc;
+}
+
+/* how: what was noted beside them, or NULL. */
+static gram_status join_whole(const found *f, const char *name, const json_t *how, uint64_t *rows, gram_err *err)
 {
     gr_out *to = NULL;
     gram_status rc = gr_out_open(&to, name, false, err);
 
-    if (!rc && as_table)
+    if (!rc)
         rc = gr_out_rows(to, err);
+    if (!rc && json_is_true(json_object_get(how, "overlap")))
+        rc = copy_spread(to, f, json_number_value(json_object_get(how, "lambda")), rows, err);
+    else if (!rc)
+        rc = copy_all(to, f, rows, err);
+    if (!rc)
+        rc = gr_out_commit(to, err);
+    gr_out_close(to);
+    return rc;
+}
+
+/* Their lines as a run that was cut off leaves them. */
+static gram_status join(const found *f, const char *name, uint64_t *rows, gram_err *err)
+{
+    gr_out *to = NULL;
+    gram_status rc = gr_out_open(&to, name, false, err);
+
     if (!rc)
         rc = copy_all(to, f, rows, err);
     if (!rc)
@@ -243,7 +288,6 @@ static gram_status merge(const char *out, size_t only, uint64_t *rows, gram_err 
 {
     found f = { .out = out, .only = only };
     gram_status rc = each_shard(out, take_name, &f, err);
-
     json_t *how = NULL;
 
     if (!rc)
@@ -251,7 +295,7 @@ static gram_status merge(const char *out, size_t only, uint64_t *rows, gram_err 
     if (!rc)
         rc = same_run(&f, &how, err);
     if (!rc)
-        rc = join(&f, out, true, rows, err);
+        rc = join_whole(&f, out, how, rows, err);
     json_decref(how);
     free(f.there);
     return rc;
@@ -295,7 +339,7 @@ gram_status gr_shards_gather(const char *out, size_t only, bool spare, bool *the
         if (!rc && *there)
             rc = same_run(&f, &how, err);
         if (!rc && *there)
-            rc = join(&f, name.p, false, &rows, err);
+            rc = join(&f, name.p, &rows, err);
         if (!rc && how)
             rc = gr_how_begin(out, how, false, err);
     }

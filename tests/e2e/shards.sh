@@ -13,6 +13,8 @@ echo 'not rows' >"$tmp/rows/README.md"
 cat "$tmp/rows/a.jsonl" >"$tmp/pairs.jsonl"
 
 same_in_shards 2 score "$m" "$tmp/pairs.jsonl"
+same_in_shards 3 score tests/golden/rewards/purm "$tmp/rows" --skip-bad --lambda 2
+grep -q '"overlap":' "$tmp/joined" || die "PURM's verdicts say nothing of their overlap"
 same_in_shards 7 score "$m" "$tmp/pairs.jsonl"                            # more shards than rows: some have none
 same_in_shards 3 score "$m" "$tmp/rows" --skip-bad
 same_in_shards 2 score "$m" "$tmp/rows/[ab].jsonl" --skip-bad
