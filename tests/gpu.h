@@ -28,12 +28,14 @@ static inline void gpu_set_up(void)
     setenv("EMU_LAZY", "1", 0);
 }
 
+/* The one that GRAM_DEVICE names, or the first. */
 static inline gr_device *gpu_open(void)
 {
+    const char *name = getenv("GRAM_DEVICE");
     gr_device *d;
 
     gpu_set_up();
-    CHECK_OK(gr_device_open(&d, "cuda:0", 0, &check_err));
+    CHECK_OK(gr_device_open(&d, name && !strncmp(name, "cuda:", 5) ? name : "cuda:0", 0, &check_err));
     return d;
 }
 
