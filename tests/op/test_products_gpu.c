@@ -384,9 +384,10 @@ static void what_it_does_not_do_is_said(void **state)
     (void)state;
     assert_int_equal(gr_linear_open(&l, gpu, &(gr_tensor){ GR_F32, w, 8, 8 }, NULL, GR_LINEAR_INT8, &check_err),
                      GRAM_EUNSUPPORTED);
-    assert_string_equal(check_err.text, "device cuda:0 multiplies in f32 and bf16, not in int8");
+    assert_non_null(strstr(check_err.text, " multiplies in f32 and bf16, not in int8"));
+    assert_non_null(strstr(check_err.text, gr_device_name(gpu)));
     assert_int_equal(gr_device_alloc(gpu, &p, (size_t)1 << 50, &check_err), GRAM_ENOMEM);
-    assert_non_null(strstr(check_err.text, "device cuda:0: out of memory for 1125899906842624 bytes: "));
+    assert_non_null(strstr(check_err.text, ": out of memory for 1125899906842624 bytes: "));
     assert_int_equal(gr_device_open(&none, "cuda:999", 0, &check_err), GRAM_EUNSUPPORTED);
     assert_non_null(strstr(check_err.text, "no GPU can be used: device cuda:999: there "));
     assert_int_equal(gr_device_open(&none, "cuda:", 0, &check_err), GRAM_EARG);
