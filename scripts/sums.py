@@ -10,9 +10,9 @@ at a time. (Which sum is larger is no such task: it is linear in the numbers, an
 (unlabelled.jsonl; their labels are there to be counted by, and no stage looks at them), a test set (test.jsonl) without
 a question in common, and the prompts. `base` writes rows that teach a model to add (DIR/rows.jsonl): both sums, step by
 step, and which ends in more. No row says which response is better, and no label is learnt. With --new it also writes a
-small model of random weights with a vocabulary of its own (DIR/random). The same size and seed give the same bytes; where DIR is whole
-nothing is done, and where it was made otherwise that is an error. `table` prints what runs of run_sums.sh, one a seed,
-came to."""
+small model of random weights with a vocabulary of its own (DIR/random). The same size and seed give the same bytes;
+where DIR is whole nothing is done, and where it was made otherwise that is an error. `table` prints what runs of
+run_sums.sh, one a seed, came to."""
 import argparse, array, json, math, pathlib, random, shutil, statistics, struct, sys
 
 SIZES = {   # numbers to a sum, the largest of them; rows of each file

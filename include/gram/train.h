@@ -68,8 +68,8 @@ typedef enum {
 
 /* In what the layers' matrices are multiplied, forward, backward and for their gradients. In bfloat16 both sides of a
  * product are rounded and its sum is float32; weights, gradients, moments, norms, attention, adapters and heads stay
- * float32. For CPUs with AVX512_BF16 or AMX. In float32, a CPU with AMX makes a product of three of bfloat16, off by 2^-15
- * of it at most. */
+ * float32. For CPUs with AVX512_BF16 or AMX. In float32, a CPU with AMX makes a product of three of bfloat16, off by
+ * 2^-15 of it at most. */
 typedef enum { GRAM_COMPUTE_F32, GRAM_COMPUTE_BF16 } gram_compute;
 
 /* In what AdamW keeps its two moments of each value from step to step, in memory and in checkpoints. In bfloat16 they

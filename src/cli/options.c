@@ -23,8 +23,8 @@ struct poptOption cli_run_table[] = {
     { "dtype", 'd', POPT_ARG_STRING, &dtype, 0,
       "Hold and multiply weights as f32 (the default, but for a model that gram convert wrote in int8), hold them as "
       "bf16, or use 8-bit integers. int8-fast judges most of a text in one byte a number, where int8 takes two: faster "
-      "with VNNI or AMX, a little less exact (docs/design.md), and so it writes many answers; elsewhere it is int8. A CPU "
-      "with AVX512_BF16 or AMX also multiplies in bf16, so its numbers differ from those of one without; "
+      "with VNNI or AMX, a little less exact (docs/design.md), and so it writes many answers; elsewhere it is int8. A "
+      "CPU with AVX512_BF16 or AMX also multiplies in bf16, so its numbers differ from those of one without; "
       "GRAM_CPU=vnni forces the latter's, and `gram info --dtype bf16` says what is done here.",
       "f32|bf16|int8|int8-fast" },
     { "base", '\0', POPT_ARG_STRING, &base, 0,

@@ -47,9 +47,9 @@ const gr_param *gr_model_params(const gr_model *m, size_t *n);
  * the deviation being initializer_range. */
 gram_status gr_model_draw_score(gr_model *m, uint64_t seed, gram_err *err);
 /* Trainees of m, to be opened, multiply so by the matrices of the layers, forward, backward and for their gradients;
- * where nothing is said, in float32. GR_BY_BF16 is for their steps (gr_trainee_drop()): both sides are rounded, sums are
- * float32. GR_BY_SPLIT is for all of their passes. What is stored stays as it is, and routers, adapters and heads stay
- * in float32. For a device that multiplies bfloat16, and a model that is writable or whose types are kept. */
+ * where nothing is said, in float32. GR_BY_BF16 is for their steps (gr_trainee_drop()): both sides are rounded, sums
+ * are float32. GR_BY_SPLIT is for all of their passes. What is stored stays as it is, and routers, adapters and heads
+ * stay in float32. For a device that multiplies bfloat16, and a model that is writable or whose types are kept. */
 void gr_model_train_by(gr_model *m, gr_multiply by);
 void gr_model_close(gr_model *m);
 

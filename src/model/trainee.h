@@ -47,9 +47,9 @@ void gr_trainee_zero(gr_trainee *t);
 void gr_trainee_recompute(gr_trainee *t, size_t layers);
 size_t gr_trainee_recomputed(const gr_trainee *t);
 /* From now on, in forward and backward, adapters see their inputs with dropout, where they have any, and products are
- * made as gr_model_train_by() said; or without dropout and rounding, as when rows are only judged. What is left out follows from the seed,
- * the step, the layer, the matrix and the tokens up to the row's, so another cut into micro-batches, threads or
- * processes leaves the same out. */
+ * made as gr_model_train_by() said; or without dropout and rounding, as when rows are only judged. What is left out
+ * follows from the seed, the step, the layer, the matrix and the tokens up to the row's, so another cut into
+ * micro-batches, threads or processes leaves the same out. */
 void gr_trainee_drop(gr_trainee *t, uint64_t seed, uint64_t step);
 void gr_trainee_keep(gr_trainee *t);
 /* Gives the memory of activations back; the next forward takes it again. */

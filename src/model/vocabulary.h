@@ -14,7 +14,8 @@ typedef struct gr_vocabulary gr_vocabulary;
 /* What its products are made of: float32 and the head's own type, or, as far as the model's matrices are rounded, both
  * sides as of those: bfloat16, or 8-bit weights and activations of two bytes. */
 typedef enum { GR_HEAD_EXACT, GR_HEAD_ROUNDED } gr_head_as;
-/* way: GR_ROWS_ALIKE, or GR_ROWS_FEW, which is exact. Fails where the model has no head over the vocabulary. m and d are borrowed. */
+/* way: GR_ROWS_ALIKE, or GR_ROWS_FEW, which is exact. Fails where the model has no head over the vocabulary. m and d
+ * are borrowed. */
 gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_way way, gr_head_as as, gr_device *d,
                                gram_err *err);
 /* Lays the head out for many rows to come (op/matmul.h: gr_linear_lay()). Changes no bit. */

@@ -75,8 +75,8 @@ bool gr_linear_counts(const gr_linear *l);
 bool gr_linear_borrows(const gr_linear *l);     /* w must outlive it; if not, then until gr_linear_tiles() at most */
 /* w does outlive it: a handful of rows then reads w's bytes, and not what was made of them. Before the first use. */
 void gr_linear_stays(gr_linear *l);
-/* Until it is told otherwise, products are multiplied so, whatever type w has; dx too, and what is staged. Not for INT8,
- * nor what was expanded into memory of its own; nor, on another device than a CPU, by SPLIT. */
+/* Until it is told otherwise, products are multiplied so, whatever type w has; dx too, and what is staged. Not for
+ * INT8, nor what was expanded into memory of its own; nor, on another device than a CPU, by SPLIT. */
 void gr_linear_by(gr_linear *l, gr_multiply by);
 /* Makes it ready for runs of GR_ROWS_FEW, once, before the first of them: quantised types are laid out as digits.h
  * multiplies them, and w's bytes are no longer read by those runs. Any thread. */
