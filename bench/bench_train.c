@@ -106,7 +106,7 @@ static void open_all(struct bench *b, const char *dir, size_t threads, bool roun
     need(!gr_model_open_writable(&b->model, b->device, b->weights, &cfg, &err), err.text);
     need(!rounds || gr_linear_multiplies_bf16(b->device), "this CPU multiplies no bfloat16");
     if (rounds)
-        gr_model_train_rounded(b->model);
+        gr_model_train_by(b->model, GR_BY_BF16);
     need(!gr_trainee_open(&b->t, b->model, b->device, &err), err.text);
     p = gr_trainee_params(b->t, &n);
     need(!gr_adamw_init_part(&b->adam, p, n, &(gr_adamw_cut){ .parts = 1, .half = half }, &err), err.text);

@@ -186,12 +186,12 @@ static const char *header(gr_req *r, const char *name)
     return MHD_lookup_connection_value(r->conn, MHD_HEADER_KIND, name);
 }
 
-static struct MHD_Response *make_response(gr_req *r)
+/* streams: the worker still has the request, whose status is its own. */
+static struct MHD_Response *make_response(gr_req *r, bool streams)
 {
     char *text;
 
-    if (r->stream && gr_stream_begun(r)) {
-        r->status = 200;
+    if (streams) {
         r->type = "text/event-stream";
         return gr_stream_response(r);
     }
@@ -214,30 +214,32 @@ static gr_serve_state state_of(gr_serve *s)
 
 static enum MHD_Result respond(gr_req *r)
 {
-    struct MHD_Response *a = make_response(r);
+    bool streams = r->stream && gr_stream_begun(r);
+    struct MHD_Response *a = make_response(r, streams);
     enum MHD_Result rc;
     char seconds[32];
 
     if (!a)
         return MHD_NO;
+    r->sent = streams ? 200 : r->status;
     MHD_add_response_header(a, "Content-Type", r->type ? r->type : "application/json");
     MHD_add_response_header(a, "X-Request-Id", r->id);
     MHD_add_response_header(a, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(a, "Cache-Control", "no-store");
     if (r->route && r->route->open)
         MHD_add_response_header(a, "Content-Security-Policy", gr_page_policy);
-    if (r->status == 401)
+    if (r->sent == 401)
         MHD_add_response_header(a, "WWW-Authenticate", "Bearer");
-    if (r->status == 405)
+    if (r->sent == 405)
         MHD_add_response_header(a, "Allow", r->allow);
-    if (r->retry_after > 0 && r->status != 200) {
+    if (r->sent != 200 && r->retry_after > 0) {
         snprintf(seconds, sizeof seconds, "%.0f", r->retry_after);
         MHD_add_response_header(a, "Retry-After", seconds);
     }
     if (r->last || state_of(r->s) == GR_SERVE_DRAINING)
         MHD_add_response_header(a, "Connection", "close");
     r->phase = ANSWERED;
-    rc = MHD_queue_response(r->conn, (unsigned)r->status, a);
+    rc = MHD_queue_response(r->conn, (unsigned)r->sent, a);
     MHD_destroy_response(a);
     return rc;
 }
@@ -462,10 +464,8 @@ static enum MHD_Result woken(gr_req *r)
         return respond(r);
     if (r->status)                          /* it never reached the queue */
         return respond(r);
-    if (r->job.cancelled && state_of(r->s) != GR_SERVE_DRAINING) {
-        r->status = 499;
-        return MHD_NO;
-    }
+    if (r->job.cancelled && state_of(r->s) != GR_SERVE_DRAINING)
+        return MHD_NO;                      /* 499 */
     if (r->body.n > LARGE_BODY || r->job.n > LARGE_JOB)
         return hand_over(r, SETTLING);
     settle(r);
@@ -529,8 +529,8 @@ void gr_http_completed(void *cls, struct MHD_Connection *conn, void **con_cls, e
     if (!r)
         return;
     *con_cls = NULL;
-    if (why != MHD_REQUEST_TERMINATED_COMPLETED_OK || r->status == 0)
-        r->status = r->phase == ANSWERED && why == MHD_REQUEST_TERMINATED_DAEMON_SHUTDOWN ? r->status : 499;
+    if (r->sent == 0 || (why != MHD_REQUEST_TERMINATED_COMPLETED_OK && why != MHD_REQUEST_TERMINATED_DAEMON_SHUTDOWN))
+        r->sent = 499;
     seconds = gr_now() - r->begun;
     gr_metrics_count(&s->metrics, r, seconds);
     gr_log_request(r, seconds);

@@ -58,7 +58,7 @@ void gr_log_request(const gr_req *r, double seconds)
         return;
     line = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:f, s:I, s:I, s:I}", "time", stamp(time), "id", r->id,
                      "client", client(r, ip), "method", r->method, "path", r->route ? r->route->path : "?",
-                     "status", r->status, "ms", 1e3 * seconds, "queue_ms", 1e3 * waited,
+                     "status", r->sent, "ms", 1e3 * seconds, "queue_ms", 1e3 * waited,
                      "pairs", (json_int_t)r->pairs, "tokens", (json_int_t)r->tokens, "bytes", (json_int_t)r->body.n);
     if (line && r->why[0])
         json_object_set_new(line, "error", json_string(r->why));

@@ -11,7 +11,7 @@ void gr_metrics_count(gr_metrics *m, const gr_req *r, double seconds)
 {
     size_t route = r->route ? (size_t)(r->route - gr_routes) : GR_ROUTES_MAX, status = 0, b = 0;
 
-    while (status_of[status] && status_of[status] != r->status)
+    while (status_of[status] && status_of[status] != r->sent)
         status++;
     m->answers[route][status]++;
     if (!r->route || strcmp(r->route->method, "POST"))

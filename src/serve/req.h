@@ -60,6 +60,7 @@ struct gr_req {
     /* http.c's and watch.c's own. */
     struct MHD_Connection *conn;
     int fd, phase;
+    int sent;                       /* the status that the client is told; 0: none yet */
     struct gr_conn *place;          /* its connection; NULL: none, or out of memory */
     bool last;                      /* the connection is closed after its answer */
     bool http11, counted, discard, probed, watched, looked_at;
