@@ -78,7 +78,7 @@ template <int D, int BN> static bool by_rows(const struct attn_launch *l)
 
 bool attn90_fwd(const struct attn_launch *l)
 {
-    if (!l->a->keys_fit || !attn_fits(l->a->q) || !attn_fits(l->a->o))
+    if (!attn_fwd_fits(l->a))
         return false;
     switch (l->a->D) {
     case 64:  return by_rows<64, 64>(l);

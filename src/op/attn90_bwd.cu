@@ -25,13 +25,7 @@ __global__ void __launch_bounds__(GROUPS * FOUR, 1) wgmma_dq(struct gpu_attn a)
     attn_load_rows<D, BM, THREADS, BM>(sd, a, a.dout, run, head, m0);
     attn_load_keys<D, BN, THREADS, BN>(sk, sv, a, run, head, first / BN * BN, first, last);
     gpu_copy_commit();
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        row[h] = attn_row_of(a, run, m + (uint32_t)(8 * h));
-        size_t at = row[h].there ? attn_at(a, head, run.row + row[h].query, row[h].g) : 0;
-        lse2[h] = row[h].there ? a.lse[at] * GPU_LOG2E : 0;
-        delta[h] = row[h].there ? a.delta[at] : 0;
-    }
+    attn_rows_of(row, lse2, delta, a, run, head, m);
     attn_clear<D / 8>(dq);
     for (uint32_t b = first / BN; b <= last / BN; b++) {
         const uint32_t at = (b - first / BN) % 2 * TILE, other = TILE - at;
@@ -47,26 +41,10 @@ __global__ void __launch_bounds__(GROUPS * FOUR, 1) wgmma_dq(struct gpu_attn a)
             continue;                           /* none of the warpgroup's rows sees this tile */
         attn90_rows<D, BM, BN>(s, sq + group, sk + at);
         attn90_rows<D, BM, BN>(dp, sd + group, sv + at);
-#pragma unroll
-        for (int n = 0; n < BN / 8; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const struct attn_row &r = row[i / 2];
-                bool seen = r.there && attn_sees(a, r.pos, b * BN + (uint32_t)(n * 8 + lane % 4 * 2 + i % 2));
-                attn_weigh(&s[n][i], &dp[n][i], a, unit, lse2[i / 2], delta[i / 2], seen);
-            }
+        attn_weigh_rows<BN>(s, dp, row, lse2, delta, a, unit, b * BN, lane);
         attn90_across<D, BN>(dq, dp, sk + at);
     }
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        if (!row[h].there)
-            continue;
-        size_t col = ((size_t)head * a.G + row[h].g) * D + (size_t)(lane % 4 * 2);
-#pragma unroll
-        for (int d = 0; d < D / 8; d++)
-            attn_put2(a.dq, run.row + row[h].query, col + (size_t)d * 8, dq[d][2 * h] * a.scale,
-                      dq[d][2 * h + 1] * a.scale);
-    }
+    attn_put_dq<D>(a, run, head, row, dq, lane);
 #endif
 }
 
@@ -100,12 +78,7 @@ __global__ void __launch_bounds__(GROUPS * FOUR, 1) wgmma_dkv(struct gpu_attn a)
             __syncthreads();                    /* nobody reads the last tile any more */
             attn_load_both<D, BQ, THREADS, BQ>(sq, a.q, sd, a.dout, run.row, q0, run.n, ((size_t)head * a.G + g) * D);
             gpu_copy_commit();
-            if (threadIdx.x < BQ) {
-                bool there = q0 + threadIdx.x < run.n;
-                size_t at = there ? attn_at(a, head, run.row + q0 + threadIdx.x, g) : 0;
-                lse2[threadIdx.x] = there ? a.lse[at] * GPU_LOG2E : 0;
-                delta[threadIdx.x] = there ? a.delta[at] : 0;
-            }
+            attn_load_sums<BQ>(lse2, delta, a, run, head, g, q0);
             gpu_copy_wait<0>();
             gpu_proxy_fence();
             __syncthreads();                    /* the tile is there */
@@ -129,12 +102,7 @@ __global__ void __launch_bounds__(GROUPS * FOUR, 1) wgmma_dkv(struct gpu_attn a)
         uint32_t key = own + (uint32_t)(8 * h);
         if (key >= keys.n)
             continue;
-        size_t col = attn_col(a, head) + (size_t)(lane % 4 * 2);
-#pragma unroll
-        for (int d = 0; d < D / 8; d++) {
-            attn_put2(a.dk, keys.row + key, col + (size_t)d * 8, dk[d][2 * h] * a.scale, dk[d][2 * h + 1] * a.scale);
-            attn_put2(a.dv, keys.row + key, col + (size_t)d * 8, dv[d][2 * h], dv[d][2 * h + 1]);
-        }
+        attn_put_dkv<D>(a, keys.row + key, attn_col(a, head) + (size_t)(lane % 4 * 2), dk, dv, h);
     }
 #endif
 }
@@ -167,7 +135,7 @@ template <int D, int BQ, int GROUPS> static bool launch_dkv(const struct attn_la
 
 bool attn90_dq(const struct attn_launch *l)
 {
-    if (!l->a->keys_fit || !attn_fits(l->a->q) || !attn_fits(l->a->dout) || !attn_fits(l->a->dq))
+    if (!attn_dq_fits(l->a))
         return false;
     switch (l->a->D) {
     case 64:  return launch_dq<64, 64, 2>(l);

@@ -67,7 +67,7 @@ template <int D, int BN> static bool launch(const struct attn_launch *l)
 
 bool attn_mma_fwd(const struct attn_launch *l)
 {
-    if (!l->a->keys_fit || !attn_fits(l->a->q) || !attn_fits(l->a->o))
+    if (!attn_fwd_fits(l->a))
         return false;
     switch (l->a->D) {
     case 32:  return launch<32, 64>(l);

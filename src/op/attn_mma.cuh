@@ -132,13 +132,95 @@ GPU_FN struct attn_row attn_row_of(const struct gpu_attn &a, const struct attn_r
     return attn_row{ m / a.G, m % a.G, run.pos0 + m / a.G, m / a.G < run.n };
 }
 
-/* Whether such kernels can have the rows of these: 16 bytes at a time. */
+/* ---- Backward: what kernels by mma.sync and by wgmma have alike ---- */
+
+/* A thread's two rows, the first at row m of the run, with what forward left of them. */
+GPU_FN void attn_rows_of(struct attn_row *row, float *lse2, float *delta, const struct gpu_attn &a,
+                         const struct attn_run &run, uint32_t head, uint32_t m)
+{
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        row[h] = attn_row_of(a, run, m + (uint32_t)(8 * h));
+        size_t at = row[h].there ? attn_at(a, head, run.row + row[h].query, row[h].g) : 0;
+        lse2[h] = row[h].there ? a.lse[at] * GPU_LOG2E : 0;
+        delta[h] = row[h].there ? a.delta[at] : 0;
+    }
+}
+
+/* attn_weigh() of a thread's part of two rows and BN keys from `key` on. */
+template <int BN>
+GPU_FN void attn_weigh_rows(float (*s)[4], float (*dp)[4], const struct attn_row *row, const float *lse2,
+                            const float *delta, const struct gpu_attn &a, float unit, uint32_t key, int lane)
+{
+#pragma unroll
+    for (int n = 0; n < BN / 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const struct attn_row &r = row[i / 2];
+            bool seen = r.there && attn_sees(a, r.pos, key + (uint32_t)(n * 8 + lane % 4 * 2 + i % 2));
+            attn_weigh(&s[n][i], &dp[n][i], a, unit, lse2[i / 2], delta[i / 2], seen);
+        }
+}
+
+template <int D>
+GPU_FN void attn_put_dq(const struct gpu_attn &a, const struct attn_run &run, uint32_t head, const struct attn_row *row,
+                        const float (*dq)[4], int lane)
+{
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        if (!row[h].there)
+            continue;
+        size_t col = ((size_t)head * a.G + row[h].g) * D + (size_t)(lane % 4 * 2);
+#pragma unroll
+        for (int d = 0; d < D / 8; d++)
+            attn_put2(a.dq, run.row + row[h].query, col + (size_t)d * 8, dq[d][2 * h] * a.scale,
+                      dq[d][2 * h + 1] * a.scale);
+    }
+}
+
+/* What forward left of BQ queries from q0 on, of head g of the key/value head's. */
+template <int BQ>
+GPU_FN void attn_load_sums(float *lse2, float *delta, const struct gpu_attn &a, const struct attn_run &run,
+                           uint32_t head, uint32_t g, uint32_t q0)
+{
+    if (threadIdx.x < BQ) {
+        bool there = q0 + threadIdx.x < run.n;
+        size_t at = there ? attn_at(a, head, run.row + q0 + threadIdx.x, g) : 0;
+        lse2[threadIdx.x] = there ? a.lse[at] * GPU_LOG2E : 0;
+        delta[threadIdx.x] = there ? a.delta[at] : 0;
+    }
+}
+
+/* Two neighbours of COLS columns from `col` on of the key's dk and dv; h: which of a thread's two rows the key is. */
+template <int COLS>
+GPU_FN void attn_put_dkv(const struct gpu_attn &a, size_t row, size_t col, const float (*dk)[4], const float (*dv)[4],
+                         int h)
+{
+#pragma unroll
+    for (int d = 0; d < COLS / 8; d++) {
+        attn_put2(a.dk, row, col + (size_t)d * 8, dk[d][2 * h] * a.scale, dk[d][2 * h + 1] * a.scale);
+        attn_put2(a.dv, row, col + (size_t)d * 8, dv[d][2 * h], dv[d][2 * h + 1]);
+    }
+}
+
+/* ---- Whether such kernels can have the rows of these: 16 bytes at a time ---- */
+
 static inline bool attn_fits(const gr_mat &m)
 {
     return m.type == GR_BF16 && m.ld % 8 == 0 && (uintptr_t)m.p % 16 == 0;
 }
 
-/* Whether they can have what dk and dv are made of. */
+static inline bool attn_fwd_fits(const struct gpu_attn *a)
+{
+    return a->keys_fit && attn_fits(a->q) && attn_fits(a->o);
+}
+
+static inline bool attn_dq_fits(const struct gpu_attn *a)
+{
+    return a->keys_fit && attn_fits(a->q) && attn_fits(a->dout) && attn_fits(a->dq);
+}
+
+/* What dk and dv are made of. */
 static inline bool attn_keys_and_queries_fit(const struct gpu_attn *a)
 {
     return attn_fits(a->q) && attn_fits(a->dout) && attn_fits(a->k) && attn_fits(a->v) && attn_fits(a->dk) &&

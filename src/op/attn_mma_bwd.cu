@@ -26,13 +26,7 @@ template <int D, int BN, int WARPS> __global__ void __launch_bounds__(WARPS * 32
     attn_load_rows<D, BM, THREADS>(sd, a, a.dout, run, head, m0);
     attn_load_keys<D, BN, THREADS>(sk, sv, a, run, head, first / BN * BN, first, last);
     gpu_copy_commit();
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        row[h] = attn_row_of(a, run, m0 + (uint32_t)(warp * 16 + lane / 4 + 8 * h));
-        size_t at = row[h].there ? attn_at(a, head, run.row + row[h].query, row[h].g) : 0;
-        lse2[h] = row[h].there ? a.lse[at] * GPU_LOG2E : 0;
-        delta[h] = row[h].there ? a.delta[at] : 0;
-    }
+    attn_rows_of(row, lse2, delta, a, run, head, m0 + (uint32_t)(warp * 16 + lane / 4));
     attn_clear<D / 8>(dq);
     for (uint32_t b = first / BN; b <= last / BN; b++) {
         unsigned char *k = sk + (b - first / BN) % 2 * TILE, *v = sv + (b - first / BN) % 2 * TILE;
@@ -48,26 +42,10 @@ template <int D, int BN, int WARPS> __global__ void __launch_bounds__(WARPS * 32
         attn_clear<BN / 8>(dp);
         attn_times_rows<D, BN>(s, sq, warp * 16, k, lane);
         attn_times_rows<D, BN>(dp, sd, warp * 16, v, lane);
-#pragma unroll
-        for (int n = 0; n < BN / 8; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const struct attn_row &r = row[i / 2];
-                bool seen = r.there && attn_sees(a, r.pos, b * BN + (uint32_t)(n * 8 + lane % 4 * 2 + i % 2));
-                attn_weigh(&s[n][i], &dp[n][i], a, unit, lse2[i / 2], delta[i / 2], seen);
-            }
+        attn_weigh_rows<BN>(s, dp, row, lse2, delta, a, unit, b * BN, lane);
         attn_times_cols<D, BN, D>(dq, dp, k, 0, lane);
     }
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        if (!row[h].there)
-            continue;
-        size_t col = ((size_t)head * a.G + row[h].g) * D + (size_t)(lane % 4 * 2);
-#pragma unroll
-        for (int d = 0; d < D / 8; d++)
-            attn_put2(a.dq, run.row + row[h].query, col + (size_t)d * 8, dq[d][2 * h] * a.scale,
-                      dq[d][2 * h + 1] * a.scale);
-    }
+    attn_put_dq<D>(a, run, head, row, dq, lane);
 }
 
 /* PART of the D columns of dk and dv are the block's: registers hold no more. */
@@ -97,12 +75,7 @@ template <int D, int PART> __global__ void __launch_bounds__(128) mma_dkv(struct
             __syncthreads();                    /* nobody reads the last tile any more */
             attn_load_both<D, BQ, THREADS>(sq, a.q, sd, a.dout, run.row, q0, run.n, ((size_t)head * a.G + g) * D);
             gpu_copy_commit();
-            if (threadIdx.x < BQ) {
-                bool there = q0 + threadIdx.x < run.n;
-                size_t at = there ? attn_at(a, head, run.row + q0 + threadIdx.x, g) : 0;
-                lse2[threadIdx.x] = there ? a.lse[at] * GPU_LOG2E : 0;
-                delta[threadIdx.x] = there ? a.delta[at] : 0;
-            }
+            attn_load_sums<BQ>(lse2, delta, a, run, head, g, q0);
             gpu_copy_wait<0>();
             __syncthreads();
             attn_clear<BQ / 8>(s);
@@ -128,12 +101,7 @@ template <int D, int PART> __global__ void __launch_bounds__(128) mma_dkv(struct
         uint32_t key = n0 + (uint32_t)(warp * 16 + lane / 4 + 8 * h);
         if (key >= keys.n)
             continue;
-        size_t row = keys.row + key, col = attn_col(a, head) + (size_t)(from + lane % 4 * 2);
-#pragma unroll
-        for (int d = 0; d < PART / 8; d++) {
-            attn_put2(a.dk, row, col + (size_t)d * 8, dk[d][2 * h] * a.scale, dk[d][2 * h + 1] * a.scale);
-            attn_put2(a.dv, row, col + (size_t)d * 8, dv[d][2 * h], dv[d][2 * h + 1]);
-        }
+        attn_put_dkv<PART>(a, keys.row + key, attn_col(a, head) + (size_t)(from + lane % 4 * 2), dk, dv, h);
     }
 }
 
@@ -165,7 +133,7 @@ template <int D, int PART> static bool launch_dkv(const struct attn_launch *l)
 
 bool attn_mma_dq(const struct attn_launch *l)
 {
-    if (!l->a->keys_fit || !attn_fits(l->a->q) || !attn_fits(l->a->dout) || !attn_fits(l->a->dq))
+    if (!attn_dq_fits(l->a))
         return false;
     switch (l->a->D) {
     case 32:  return launch_dq<32, 64, 4>(l);
