@@ -9,8 +9,6 @@
 #include "base/err.h"
 #include "base/json.h"
 
-enum { MOST = 1 << 20 };        /* bytes of run.json */
-
 /* ---- Prompts ------------------------------------------------------------------------------------- */
 
 void gr_eval_prompts_clear(gr_eval_prompts *p)
@@ -194,25 +192,14 @@ static gram_status forget(const char *dir, gram_err *err)
 
 gram_status gr_eval_settings(const char *dir, json_t *o, bool resume, gram_err *err)
 {
-    char *path = gr_path_join(dir, "run.json"), *text = gr_json_text(o, JSON_INDENT(2) | JSON_REAL_PRECISION(17)), *was;
-    size_t n;
-    gram_status rc = path && text ? gr_make_directory(dir, err) : gr_nomem(err, dir);
+    char *path = gr_path_join(dir, "run.json");
+    gram_status rc = path && o ? gr_make_directory(dir, err) : gr_nomem(err, dir);
 
-    if (!rc && resume && gr_path_exists(path)) {
-        rc = gr_read_file(path, MOST, &was, &n, err);
-        if (!rc) {
-            json_t *before = json_loadb(was, n, 0, NULL);
-            rc = gr_how_compare(before, o, path, "the run that is to be resumed", "this one", err);
-            json_decref(before);
-            free(was);
-        }
-    } else if (!rc) {
+    if (!rc && !(resume && gr_path_exists(path)))
         rc = forget(dir, err);
-        if (!rc)
-            rc = gr_write_file(path, text, strlen(text), err);
-    }
+    if (!rc)
+        rc = gr_how_keep(path, o, resume, err);
     json_decref(o);
-    free(text);
     free(path);
     return rc;
 }

@@ -178,8 +178,7 @@ struct answers {
     const gram_generation *g;
     gr_api_prompts *source;
     void *source_arg;
-    gram_products products;     /* FEW or TILES, from when the engine is there, */
-    gram_products told;         /* or BYTES */
+    gram_products products;     /* FEW or TILES, from when the engine is there */
     gr_write *w;
     gr_kv_tree *kv;
     gr_sampling sampling;
@@ -224,7 +223,8 @@ static gram_status tell_text(void *arg, gr_text *t, gram_err *err)
     if (!gr_utf8_add(&a->text, t->text.p, t->text.n))
         return gr_nomem(err, "an answer");
     rc = tell(a, &(gram_answer){ .prompt = p->index, .k = (size_t)(t->ask.seed - p->seed),
-                                 .finish = gr_api_finish(t->finish), .products = a->told,
+                                 .finish = gr_api_finish(t->finish),
+                                 .products = gr_api_writes_bytes(a->m, a->products) ? GRAM_PRODUCTS_BYTES : a->products,
                                  .text = a->text.p, .bytes = a->text.n, .id = t->ids.p + t->ask.prompt.n,
                                  .logprob = t->raw, .tempered = t->tempered, .tokens = t->n_answer,
                                  .prompt_tokens = t->ask.prompt.n, .seed = t->ask.seed,
@@ -347,7 +347,6 @@ static gram_status open_engine(struct answers *a, gram_err *err)
     a->products = a->g->products;
     if (a->products == GRAM_PRODUCTS_AUTO)
         a->products = gr_api_products(a->m, a->next * a->g->n);
-    a->told = gr_api_writes_bytes(a->m, a->products) ? GRAM_PRODUCTS_BYTES : a->products;
     if (!rc)
         rc = tell_memory(a, err);
     if (!rc)

@@ -1,5 +1,4 @@
 /* how.c - see how.h. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,36 +101,52 @@ static char *path_of(const char *name)
     return NULL;
 }
 
-gram_status gr_how_read(json_t **how, const char *name, gram_err *err)
+static gram_status read_path(json_t **how, const char *path, gram_err *err)
 {
-    char *path = path_of(name), *text = NULL;
+    char *text = NULL;
     size_t n;
-    gram_status rc = path ? GRAM_OK : gr_nomem(err, name);
+    gram_status rc = gr_path_exists(path) ? gr_read_file(path, MOST, &text, &n, err) : GRAM_OK;
 
     *how = NULL;
-    if (!rc && gr_path_exists(path))
-        rc = gr_read_file(path, MOST, &text, &n, err);
     if (text && !(*how = json_loadb(text, n, 0, NULL)))
         rc = gr_fail(err, GRAM_EIO, "%s: it does not say in JSON how lines were made", path);
     free(text);
+    return rc;
+}
+
+gram_status gr_how_read(json_t **how, const char *name, gram_err *err)
+{
+    char *path = path_of(name);
+    gram_status rc = path ? read_path(how, path, err) : gr_nomem(err, name);
+
+    if (!path)
+        *how = NULL;
     free(path);
     return rc;
 }
 
-gram_status gr_how_begin(const char *name, const json_t *how, bool resume, gram_err *err)
+gram_status gr_how_keep(const char *path, const json_t *how, bool resume, gram_err *err)
 {
-    char *path = path_of(name), *text = gr_json_text(how, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    char *text = gr_json_text(how, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     json_t *was = NULL;
-    gram_status rc = path && text ? GRAM_OK : gr_nomem(err, name);
+    gram_status rc = text ? GRAM_OK : gr_nomem(err, path);
 
     if (!rc && resume)
-        rc = gr_how_read(&was, name, err);
+        rc = read_path(&was, path, err);
     if (!rc && was)
         rc = gr_how_compare(was, how, path, "the run that is to be resumed", "this one", err);
     else if (!rc)
         rc = gr_write_file(path, text, strlen(text), err);
     json_decref(was);
     free(text);
+    return rc;
+}
+
+gram_status gr_how_begin(const char *name, const json_t *how, bool resume, gram_err *err)
+{
+    char *path = path_of(name);
+    gram_status rc = path ? gr_how_keep(path, how, resume, err) : gr_nomem(err, name);
+
     free(path);
     return rc;
 }

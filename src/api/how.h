@@ -16,6 +16,8 @@ json_t *gr_how_generation(const gram_generation *g);
 gram_status gr_how_compare(const json_t *was, const json_t *is, const char *path, const char *what, const char *other,
                            gram_err *err);
 
+/* Written to this path; with resume, and where it is there, compared with what it says. */
+gram_status gr_how_keep(const char *path, const json_t *how, bool resume, gram_err *err);
 /* The output of this name is begun, or with resume gone on with, and then it must have been begun so. Where nothing was
  * noted then, nothing is compared. */
 gram_status gr_how_begin(const char *name, const json_t *how, bool resume, gram_err *err);

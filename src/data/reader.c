@@ -307,7 +307,7 @@ uint64_t gr_reader_total(const gr_reader *r)
 gram_status gr_reader_spares(const gr_reader *r, const char *out, gram_err *err)
 {
     for (size_t k = 0; k < r->n_paths; k++)
-        if (!gr_name_is_standard(r->path[k]) && gr_path_regular(r->path[k]) && gr_path_same(r->path[k], out))
+        if (gr_path_overwrites(out, r->path[k]))
             return gr_fail(err, GRAM_EARG, "out: %s is what is read, and would be written over", out);
     return GRAM_OK;
 }

@@ -142,7 +142,7 @@ static gram_status check_spared(const run *r, gram_err *err)
 
     for (size_t i = 0; i < GR_COUNT(out); i++)
         for (size_t f = 0; out[i] && f < r->result.n_files; f++)
-            if (gr_path_regular(r->path[f]) && gr_path_same(r->path[f], out[i]))
+            if (gr_path_overwrites(out[i], r->path[f]))
                 return gr_fail(err, GRAM_EARG, "%s is what is read, and would be written over", out[i]);
     return GRAM_OK;
 }

@@ -16,6 +16,7 @@ gram_status gr_read_file(const char *path, size_t limit, char **out, size_t *n, 
 bool gr_write_all(int fd, const void *p, size_t n);     /* false: errno says why */
 bool gr_path_exists(const char *path);
 bool gr_path_same(const char *a, const char *b);    /* both are there, and are one file */
+bool gr_path_overwrites(const char *out, const char *in);   /* rows of `in` would be lost by writing `out` */
 bool gr_path_regular(const char *path);     /* a file that can be read again; a pipe gives its bytes once */
 gram_status gr_make_directory(const char *path, gram_err *err);        /* there already is fine */
 gram_status gr_make_directories(const char *path, gram_err *err);      /* and those above it */

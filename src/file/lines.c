@@ -13,6 +13,7 @@
 #include "file/arrow.h"
 #include "file/file_int.h"
 #include "file/io.h"
+#include "file/pack.h"
 #include "file/table.h"
 #include "file/temp.h"
 
@@ -172,6 +173,7 @@ static gram_status tell(gr_lines *l, const void *p, size_t n, gram_err *err)
 static gram_status begin(gr_lines *l, gram_err *err)
 {
     gr_table_kind kind;
+    gr_packing packing;
     gram_status rc;
     size_t n;
 
@@ -184,11 +186,12 @@ static gram_status begin(gr_lines *l, gram_err *err)
     kind = kind_of(l->raw, l->raw_n, "");
     if (kind)
         return open_piped(l, l->name, kind, err);
-    if (l->raw_n >= 4 && !memcmp(l->raw, "\x28\xb5\x2f\xfd", 4)) {
+    packing = gr_packing_by(l->raw, l->raw_n);
+    if (packing == GR_PACK_ZSTD) {
         l->zstd = ZSTD_createDStream();
         return l->zstd ? GRAM_OK : gr_nomem(err, l->name);
     }
-    if (l->raw_n < 2 || l->raw[0] != 0x1f || l->raw[1] != 0x8b)
+    if (packing == GR_PACK_NONE)
         return tell(l, l->raw, l->raw_n, err);
     if (inflateInit2(&l->z, 15 + 16) != Z_OK)           /* 16: a gzip header is wanted */
         return gr_nomem(err, l->name);

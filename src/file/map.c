@@ -166,6 +166,12 @@ bool gr_path_regular(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* Standard input may be a file, too, but is not read by this name. */
+bool gr_path_overwrites(const char *out, const char *in)
+{
+    return !gr_name_is_standard(in) && gr_path_regular(in) && gr_path_same(in, out);
+}
+
 gram_status gr_make_directory(const char *path, gram_err *err)
 {
     struct stat st;

@@ -26,6 +26,12 @@ gr_packing gr_packing_of(const char *name)
            n > 4 && !strcmp(name + n - 4, ".zst") ? GR_PACK_ZSTD : GR_PACK_NONE;
 }
 
+gr_packing gr_packing_by(const void *first, size_t n)
+{
+    return n >= 2 && !memcmp(first, "\x1f\x8b", 2) ? GR_PACK_GZIP :
+           n >= 4 && !memcmp(first, "\x28\xb5\x2f\xfd", 4) ? GR_PACK_ZSTD : GR_PACK_NONE;
+}
+
 /* Gives n bytes of p->in, the last of all where `end`, to the compressor, and what it makes to the file. */
 static bool gzip(struct packer *p, size_t n, bool end, int to)
 {

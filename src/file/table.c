@@ -56,7 +56,7 @@ static bool ends_with(const char *s, size_t n, const char *ending)
     return n > e && !memcmp(s + n - e, ending, e);
 }
 
-/* DuckDB's words, as gr_packing_of() counts. */
+/* DuckDB's words for each gr_packing. */
 static const char *const compression[] = { "none", "gzip", "zstd" };
 
 /* *stem: the length of the path without what it ends with. NULL: not the name of a file of rows. */
@@ -160,8 +160,7 @@ static gram_status look_at(const char *path, int fd, const char **packing, gram_
 
     if (n == 0)
         return gr_fail(err, GRAM_EIO, "%s: an empty file is no table: wanted a line of column names", path);
-    *packing = compression[n >= 2 && !memcmp(first, "\x1f\x8b", 2) ? 1
-                           : n >= 4 && !memcmp(first, "\x28\xb5\x2f\xfd", 4) ? 2 : 0];
+    *packing = compression[gr_packing_by(first, n < 0 ? 0 : (size_t)n)];
     what = n > 0 && *packing == compression[0] ? gr_sniff(first, (size_t)n) : NULL;
     return what ? gr_fail(err, GRAM_EIO, "%s: this is %s", path, what) : GRAM_OK;
 }

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/random.h"
 #include "generate/sample.h"
+#include "generate/stop.h"
 #include "op/op.h"
 
 const gr_sampling gr_sampling_neutral = { .temperature = 1, .top_p = 1, .repetition = 1 };
@@ -249,22 +250,13 @@ static size_t first_of(const float *y, float top, size_t V)
     return v;
 }
 
-static bool is_among(const int32_t *id, size_t n, size_t v)
-{
-    size_t i = 0;
-
-    while (i < n && (size_t)id[i] != v)
-        i++;
-    return i < n;
-}
-
 /* The likeliest token; top: the largest of z. */
 static size_t likeliest(gr_sampler *r, const float *z, float top, const gr_sampling *s, gr_so_far text,
                         const int32_t *end, size_t n_end)
 {
     size_t v = keeps_order(s) ? first_of(z, top, r->V) : r->V;
 
-    if (v < r->V && (text.n_answer >= s->min_new || !is_among(end, n_end, v)))
+    if (v < r->V && (text.n_answer >= s->min_new || !gr_stops_at(&(gr_stops){ .id = end, .n_ids = n_end }, (int32_t)v)))
         return v;
     process(r, z, s, text, end, n_end);
     return first_of(r->y, r->op->row_top(r->y, r->V), r->V);

@@ -102,7 +102,7 @@ static size_t stage_floats(const gr_trainee *t)
         bytes = gr_max(bytes, gr_stage_bytes(all, n));
         if (!t->m->steps)
             continue;
-        gr_pass_by(t->m, &t->m->layer[i], t->m->steps);     /* and what is judged is float32 */
+        gr_pass_by(t->m, &t->m->layer[i], t->m->steps);     /* and some passes are float32's */
         bytes = gr_max(bytes, gr_stage_bytes(all, n));
         gr_pass_by(t->m, &t->m->layer[i], GR_BY_F32);
     }

@@ -127,8 +127,10 @@ gram_status gr_reasoned_get(const json_t *o, gram_reasoned *out, const char **wh
         return GRAM_ENOMEM;
     for (size_t j = 0; j < n[0] + n[1] && !rc; j++) {
         size_t k = both ? j % 2 : 0, i = j / (1 + both);
-        if (i == n[k] && both)                          /* of an odd number, one more has b first */
-            k = 1, i = n[0];
+        if (i == n[k] && both) {                        /* of an odd number, one more has b first */
+            k = 1;
+            i = n[0];
+        }
         rc = get_one(json_array_get(orders, k), i, both ? k == 1 : only_second(orders), &out->rationale[j]);
         out->n += !rc;
     }
