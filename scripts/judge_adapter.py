@@ -24,9 +24,14 @@ def read(path):
     head.pop("__metadata__", None)
     for name, t in head.items():
         begin, end = t["data_offsets"]
-        if t["dtype"] != "F32":
-            sys.exit(f"{path}: {name}: wanted F32, found {t['dtype']}")
-        yield name, t["shape"], np.frombuffer(data[8 + n + begin:8 + n + end], dtype="<u4")
+        part = data[8 + n + begin:8 + n + end]
+        if t["dtype"] == "F32":
+            bits = np.frombuffer(part, dtype="<u4")
+        elif t["dtype"] == "BF16":
+            bits = np.frombuffer(part, dtype="<u2").astype("<u4") << 16
+        else:
+            sys.exit(f"{path}: {name}: wanted F32 or BF16, found {t['dtype']}")
+        yield name, t["shape"], bits
 
 
 def rounded(bits):
