@@ -4,7 +4,12 @@
 FOLDER holds SET.jsonl.gz of rows {"prompt", "chosen", "rejected", "subset"?} for the sets below; those whose licence
 forbids it to hand on what was learnt from them are not here. OUT gets train.jsonl, its short pairs in short.jsonl, and
 dev.jsonl. A prompt of dev.jsonl is in no other: a twentieth of all prompts, by the MD5 of their text, is for tuning, at
-most 30 pairs of a set."""
+most 30 pairs of a set.
+
+    judge_rows.py --eval FOLDER OUT
+
+makes the rows of the tables on the judges' cards: 100 of each SET.jsonl.gz of FOLDER, drawn with the seed 1 and in the
+file's order, in OUT/100, and every second one of them in OUT/50."""
 import gzip
 import hashlib
 import json
@@ -48,10 +53,25 @@ def write(path, rows):
                                 "rejected": r["rejected"], "subset": name}) + "\n")
 
 
+def tables(source, out):
+    for part in ("100", "50"):
+        (out / part).mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.glob("*.jsonl.gz")):
+        with gzip.open(path, "rt") as f:
+            lines = list(f)
+        lines = [lines[i] for i in sorted(random.Random(1).sample(range(len(lines)), min(100, len(lines))))]
+        (out / "100" / path.stem).write_text("".join(lines))
+        (out / "50" / path.stem).write_text("".join(lines[::2]))
+
+
 def main():
-    if len(sys.argv) != 3:
+    tables_only = sys.argv[1:2] == ["--eval"]
+    if len(sys.argv) != 3 + tables_only:
         sys.exit(__doc__)
-    source, out = map(pathlib.Path, sys.argv[1:])
+    source, out = map(pathlib.Path, sys.argv[1 + tables_only:])
+    out.mkdir(parents=True, exist_ok=True)
+    if tables_only:
+        return tables(source, out)
     random.seed(1)
     train, tuning = [], {}
     for name, (longest, most, _, _) in SETS.items():
