@@ -65,11 +65,14 @@ static int prove(gram_model *m, const char *in)
     cli_progress_start(&p, m, "pairs");
     rc = gram_prove_file(m, in, out ? out : "-", &set, &o, &report, &err);
     cli_progress_end(&p);
-    if (!rc && !cli_quiet)
+    if (!rc && !cli_quiet) {
         fprintf(stderr, "%llu pairs proved, %llu not; of %llu proofs %llu were cut and %llu concluded for the other "
-                "answer; mean score %.3f\n", (unsigned long long)report.proved, (unsigned long long)report.unproved,
-                (unsigned long long)report.proofs, (unsigned long long)report.cut, (unsigned long long)report.contrary,
-                report.score);
+                "answer", (unsigned long long)report.proved, (unsigned long long)report.unproved,
+                (unsigned long long)report.proofs, (unsigned long long)report.cut, (unsigned long long)report.contrary);
+        if (report.proved)
+            fprintf(stderr, "; mean score %.3f", report.score);
+        fputc('\n', stderr);
+    }
     if (!rc)
         cli_summary(&p, &report.file);
     return cli_rows_status(rc, &err, out);
