@@ -11,6 +11,7 @@
 #include "api/how.h"
 #include "api/judge_int.h"
 #include "api/shards.h"
+#include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
 
@@ -70,6 +71,21 @@ static bool make_room(gr_bon_line *l, size_t n)
     return l->row.n == n;
 }
 
+/* Of all that is read of the row, which is its columns, too, where a program judges. */
+static gram_status take_digest(const struct run *r, gr_bon_line *l, gram_err *err)
+{
+    const gram_judge *gold = r->opt->gold;
+    bool all = r->judge->program || (gold && gold->program);
+    json_t *list = r->opt->gold_column ? json_object_get(l->columns, r->opt->gold_column) : NULL;
+    char *text = all ? gr_api_columns(l->columns) : list ? gr_json_text(list, JSON_COMPACT) : NULL;
+
+    l->digest = gr_group_digest(&l->row);
+    if (text)
+        l->digest = gr_digest(l->digest, text, strlen(text));
+    free(text);
+    return text || !(all || list) ? GRAM_OK : gr_nomem(err, r->job.in);
+}
+
 /* The next good row; NULL at the end. A bad one is counted or fails. */
 static gram_status next_row(struct run *r, gr_bon_line **out, gram_err *err)
 {
@@ -82,6 +98,8 @@ static gram_status next_row(struct run *r, gr_bon_line **out, gram_err *err)
         *out = NULL;
         if (!rc && !end)
             rc = read_gold_column(r, l, gr_reader_at(r->job.reader, &why));
+        if (!rc && !end)
+            rc = take_digest(r, l, &why);
         if (!rc && !end && r->policy && !make_room(l, r->opt->generation->n))
             rc = gr_nomem(&why, r->job.in);
         if (!rc && !end) {
@@ -104,12 +122,10 @@ static gram_status next_new(struct run *r, gr_bon_line **out, gram_err *err)
 {
     for (;;) {
         bool same;
-        gram_prompt prompt;
         gram_status rc = next_row(r, out, err);
         if (rc || !*out || (*out)->index >= r->before + r->job.report->resumed)
             return rc;
-        prompt = gr_group_prompt(&(*out)->row);
-        rc = gr_job_check_written(&r->job, (*out)->row.id, &prompt, &same, err);
+        rc = gr_job_check_written(&r->job, (*out)->row.id, (*out)->digest, &same, err);
         gr_bon_line_free(*out);
         *out = NULL;
         if (rc)
@@ -181,7 +197,7 @@ static gram_status finish_line(struct run *r, gr_bon_line *l, gram_err *err)
         json_decref(o);
         return rc;
     }
-    rc = gr_job_write(&r->job, o, err);
+    rc = gr_job_write(&r->job, l->digest, o, err);
     return rc ? rc : gr_job_step(&r->job, err);
 }
 
@@ -350,12 +366,10 @@ static gram_status take_earlier(struct run *r, gram_err *err)
 {
     uint64_t seed, n = r->job.report->resumed;
     gr_bon_expected e = { r->policy ? r->opt->generation->n : 0, r->policy ? &seed : NULL, wants_gold(r->opt) };
-    gr_buf path = { 0 };
+    const char *path = gr_out_partial(r->job.out);
     gr_lines *lines = NULL;
-    gram_status rc = gr_buf_printf(&path, "%s.partial", r->job.name) ? GRAM_OK : gr_nomem(err, r->job.name);
+    gram_status rc = n ? gr_lines_open(&lines, path, err) : GRAM_OK;
 
-    if (!rc && n)
-        rc = gr_lines_open(&lines, path.p, err);
     for (uint64_t i = 0; i < n && !rc; i++) {
         const char *line;
         size_t bytes;
@@ -365,13 +379,12 @@ static gram_status take_earlier(struct run *r, gram_err *err)
             break;
         seed = r->policy ? r->g.seed + (r->before + i) * r->g.n : 0;
         o = json_loadb(line, bytes, JSON_ALLOW_NUL, NULL);
-        rc = gr_bon_check(o, &e, path.p, i + 1, err);
+        rc = gr_bon_check(o, &e, path, i + 1, err);
         if (!rc)
             rc = gr_bon_take(&r->curve, o, err);
         json_decref(o);
     }
     gr_lines_close(lines);
-    gr_buf_clear(&path);
     return rc;
 }
 

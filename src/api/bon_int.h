@@ -11,6 +11,7 @@ typedef struct gr_bon_line {
     struct gr_bon_line *next;
     gr_group row;               /* of a policy, its responses come one by one */
     json_t *columns;            /* the row as it stood */
+    uint64_t digest;            /* of what is read of the row */
     size_t index, left;         /* answers that are not there yet */
     json_t **answer;            /* [n] of a policy: what a line says of each; NULL elsewhere */
     double *gold;               /* [n] from a column; NULL: none */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "api/how.h"
 #include "api/reason_int.h"
 #include "api/shards.h"
 #include "base/cpu.h"
@@ -114,7 +115,7 @@ static void collect(facts_of *f, gram_model *m)
     else
         snprintf(f->chat, sizeof f->chat, "%s", gr_chat_name(m->chat));
     f->facts = (gr_eval_facts){
-        .model = m->name, .dtype = dtypes[m->dtype],
+        .model = m->name, .weights = gr_how_weights(m), .dtype = dtypes[m->dtype],
         .cpu = gr_device_is_host(m->device) ? gr_cpu_name(gr_kern_cpu()) : gr_device_name(m->device),
         .arithmetic = gram_arithmetic(m),
         .chat_template = f->chat,

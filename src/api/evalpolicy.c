@@ -551,6 +551,19 @@ static json_t *settings(const struct run *r)
                                gr_how_generation(&r->g)));
 }
 
+/* A program judges by what else the rows say. */
+static gram_status add_columns(struct run *r, gram_err *err)
+{
+    for (size_t i = 0; r->judge->program && i < r->rows.n; i++) {
+        char *text = gr_api_columns(r->rows.p[i].json);
+        if (!text)
+            return gr_nomem(err, "columns");
+        r->rows.digest = gr_digest(r->rows.digest, text, strlen(text) + 1);
+        free(text);
+    }
+    return GRAM_OK;
+}
+
 static gram_status open_files(struct run *r, const char *dir, gram_err *err)
 {
     bool resume = r->opt->file.resume;
@@ -574,6 +587,8 @@ static gram_status run_all(struct run *r, const char *in, const char *dir, char 
     r->report->rows = r->rows.n;
     r->kl = r->model[BASELINE] &&
             !gr_api_same_words(r->model[POLICY], r->model[BASELINE], "a baseline whose KL is wanted", &r->kl_why);
+    if (!rc)
+        rc = add_columns(r, err);
     if (!rc)
         rc = open_files(r, dir, err);
     for (int s = 0; s < SIDES && !rc; s++)

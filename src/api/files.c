@@ -62,17 +62,18 @@ static void put(json_t **o, const char *key, json_t *list)
 }
 
 /* why: what was written before the verdict; NULL: nothing was. */
-static gram_status write_verdict(gr_job *j, const char *id, const gram_verdict *v, const gram_reasoned *why,
+static gram_status write_verdict(gr_job *j, const gr_row *row, const gram_verdict *v, const gram_reasoned *why,
                                  gram_err *err)
 {
+    uint64_t digest = gr_row_digest(row);
     json_t *o;
 
     j->report->rows++;
     j->report->dropped += v->dropped;
     j->report->truncated += v->truncated;
     if (v->dropped)
-        return gr_job_write(j, json_pack("{s:s, s:n, s:b}", "id", id, "preference", "dropped", 1), err);
-    o = json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:I, s:b}", "id", id, "preference", gr_json_real(v->preference),
+        return gr_job_write(j, digest, json_pack("{s:s, s:n, s:b}", "id", row->id, "preference", "dropped", 1), err);
+    o = json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:I, s:b}", "id", row->id, "preference", gr_json_real(v->preference),
                   "p_forward", gr_json_real(v->p_forward), "p_swapped", gr_json_real(v->p_swapped),
                   "logit_margin", gr_json_real(v->logit_margin), "consistent", v->consistent,
                   "tokens", (json_int_t)v->tokens, "truncated", v->truncated);
@@ -88,7 +89,7 @@ static gram_status write_verdict(gr_job *j, const char *id, const gram_verdict *
         json_decref(o);
         o = NULL;
     }
-    return gr_job_write(j, o, err);
+    return gr_job_write(j, digest, o, err);
 }
 
 /* ---- gram score --------------------------------------------------------------------------------- */
@@ -121,7 +122,7 @@ static gram_status fill_chunk(gr_job *j, struct chunk *c, uint64_t *skip, bool *
         if (rc)
             rc = gr_job_bad_row(j, rc, &why, err);
         else if (!*end && *skip > 0) {              /* an earlier run has written this one */
-            rc = gr_job_check_written(j, r->id, NULL, &same, err);
+            rc = gr_job_check_written(j, r->id, gr_row_digest(r), &same, err);
             *skip -= same;
             if (rc && !same && was_skipped(j, r, &why))
                 rc = gr_job_bad_row(j, GRAM_EFORMAT, &why, err);
@@ -155,7 +156,7 @@ static gram_status write_verdicts(gr_job *j, const struct chunk *c, size_t from,
     gram_status rc = GRAM_OK;
 
     for (size_t i = from; i < to && !rc; i++)
-        rc = write_verdict(j, c->row[i].id, &c->verdict[i], j->reasoner ? &c->why[i] : NULL, err);
+        rc = write_verdict(j, &c->row[i], &c->verdict[i], j->reasoner ? &c->why[i] : NULL, err);
     return rc;
 }
 
@@ -312,6 +313,7 @@ static gram_status rank_and_write(gr_job *j, const gr_group *g, gram_rank_method
 {
     static const char *const names[] = { "linear", "tournament", "all-pairs", "reference" };
     gram_prompt prompt = gr_group_prompt(g);
+    uint64_t digest = gr_group_digest(g);
     gram_err why = { 0 };
     gram_ranking r;
     json_t *o;
@@ -327,7 +329,7 @@ static gram_status rank_and_write(gr_job *j, const gr_group *g, gram_rank_method
     if (rc == GRAM_ELIMIT && j->m->judge.truncate == GRAM_TRUNCATE_DROP) {
         j->report->rows++;
         j->report->dropped++;
-        return gr_job_write(j, json_pack("{s:s, s:n, s:b}", "id", g->id, "ranking", "dropped", 1), err);
+        return gr_job_write(j, digest, json_pack("{s:s, s:n, s:b}", "id", g->id, "ranking", "dropped", 1), err);
     }
     if (rc) {
         gram_err told = { 0 };
@@ -354,7 +356,7 @@ static gram_status rank_and_write(gr_job *j, const gr_group *g, gram_rank_method
     if (j->reasoner)
         put(&o, "judged", json_incref(compared->list));
     gram_ranking_clear(&r);
-    return gr_job_write(j, o, err);
+    return gr_job_write(j, digest, o, err);
 }
 
 static gram_status rank_group(gr_job *j, const gr_group *g, gram_rank_method method, gram_err *err)
@@ -401,7 +403,7 @@ gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_
             rc = gr_job_bad_row(&j, rc, &why, err);
         else if (!end && skip > 0) {
             bool same;
-            rc = gr_job_check_written(&j, g.id, NULL, &same, err);
+            rc = gr_job_check_written(&j, g.id, gr_group_digest(&g), &same, err);
             skip -= same;
         }
         else if (!end)

@@ -78,8 +78,7 @@ static gram_status next_prompt(void *arg, const gram_prompt **out, gram_err *err
         else if (end)
             return GRAM_OK;
         else if (w->rows < w->job.report->resumed) {
-            const gram_prompt prompt = gr_group_prompt(&row);
-            rc = gr_job_check_written(&w->job, row.id, &prompt, &same, err);
+            rc = gr_job_check_written(&w->job, row.id, gr_group_digest(&row), &same, err);
             w->rows++;
             gr_group_clear(&row);
         } else {
@@ -202,7 +201,7 @@ static gram_status write_lines(struct writing *w, gram_err *err)
                 w->job.opt->warn(w->job.opt->arg, b.p);
             gr_buf_clear(&b);
         }
-        rc = gr_job_write(&w->job, line_json(w, l), err);
+        rc = gr_job_write(&w->job, gr_group_digest(&l->row), line_json(w, l), err);
         line_free(l, w->g->n);
         any = true;
     }

@@ -1,7 +1,10 @@
 /* how.c - see how.h. */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "api/how.h"
 #include "base/digest.h"
@@ -9,10 +12,10 @@
 #include "base/json.h"
 #include "file/io.h"
 
-enum { MOST = 1 << 20 };
+enum { MOST = 1 << 20, DIGEST = 17 };     /* bytes of the JSON; of a digest with its newline */
 
-/* Of the weights' names, shapes and first bytes, and of an adapter's. */
-static uint64_t model_digest(const gram_model *m)
+/* An adapter is read whole. */
+uint64_t gr_how_weights(const gram_model *m)
 {
     uint64_t h = gr_weights_digest(m->file.weights);
 
@@ -26,7 +29,7 @@ static uint64_t model_digest(const gram_model *m)
 
 json_t *gr_how_model(const gram_model *m)
 {
-    return m ? json_sprintf("%s %016" PRIx64 " %d", m->name, model_digest(m), (int)m->dtype) : json_null();
+    return m ? json_sprintf("%s %016" PRIx64 " %d", m->name, gr_how_weights(m), (int)m->dtype) : json_null();
 }
 
 json_t *gr_how_judge(const gram_model *m)
@@ -101,16 +104,36 @@ static char *path_of(const char *name)
     return NULL;
 }
 
+/* The JSON that the file begins with; *end: where it ends. */
+static gram_status read_head(json_t **how, int fd, const char *path, off_t *end, gram_err *err)
+{
+    char *text = gr_calloc(MOST, 1);
+    ssize_t n = text ? pread(fd, text, MOST, 0) : 0;
+    gram_status rc = !text ? gr_nomem(err, path) : n < 0 ? gr_fail(err, GRAM_EIO, "%s: %s", path, strerror(errno))
+                           : GRAM_OK;
+    json_error_t e;
+
+    *how = rc ? NULL : json_loadb(text, (size_t)n, JSON_DISABLE_EOF_CHECK, &e);
+    if (!rc && !*how)
+        rc = gr_fail(err, GRAM_EIO, "%s: it does not say in JSON how lines were made", path);
+    if (*how)
+        *end = e.position;
+    free(text);
+    return rc;
+}
+
+/* *how NULL where there is no such file. */
 static gram_status read_path(json_t **how, const char *path, gram_err *err)
 {
-    char *text = NULL;
-    size_t n;
-    gram_status rc = gr_path_exists(path) ? gr_read_file(path, MOST, &text, &n, err) : GRAM_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t end;
+    gram_status rc;
 
     *how = NULL;
-    if (text && !(*how = json_loadb(text, n, 0, NULL)))
-        rc = gr_fail(err, GRAM_EIO, "%s: it does not say in JSON how lines were made", path);
-    free(text);
+    if (fd < 0)
+        return errno == ENOENT ? GRAM_OK : gr_fail(err, GRAM_EIO, "%s: %s", path, strerror(errno));
+    rc = read_head(how, fd, path, &end, err);
+    close(fd);
     return rc;
 }
 
@@ -127,27 +150,109 @@ gram_status gr_how_read(json_t **how, const char *name, gram_err *err)
 
 gram_status gr_how_keep(const char *path, const json_t *how, bool resume, gram_err *err)
 {
-    char *text = gr_json_text(how, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    char *json = gr_json_text(how, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     json_t *was = NULL;
-    gram_status rc = text ? GRAM_OK : gr_nomem(err, path);
+    gr_buf text = { 0 };
+    gram_status rc = json && gr_buf_printf(&text, "%s\n", json) ? GRAM_OK : gr_nomem(err, path);
 
     if (!rc && resume)
         rc = read_path(&was, path, err);
     if (!rc && was)
         rc = gr_how_compare(was, how, path, "the run that is to be resumed", "this one", err);
     else if (!rc)
-        rc = gr_write_file(path, text, strlen(text), err);
+        rc = gr_write_file(path, text.p, text.n, err);
     json_decref(was);
-    free(text);
+    gr_buf_clear(&text);
+    free(json);
     return rc;
 }
 
-gram_status gr_how_begin(const char *name, const json_t *how, bool resume, gram_err *err)
+static gram_status failed(const gr_how *h, gram_err *err)
 {
-    char *path = path_of(name);
-    gram_status rc = path ? gr_how_keep(path, how, resume, err) : gr_nomem(err, name);
+    return gr_fail(err, GRAM_EIO, "%s: %s", h->path, strerror(errno));
+}
 
-    free(path);
+/* The file, and how many digests it holds. */
+static gram_status open_digests(gr_how *h, int flags, gram_err *err)
+{
+    json_t *head = NULL;
+    struct stat st;
+    gram_status rc;
+
+    h->fd = open(h->path, flags | O_CLOEXEC);
+    if (h->fd < 0 || fstat(h->fd, &st))
+        return failed(h, err);
+    rc = read_head(&head, h->fd, h->path, &h->begin, err);
+    json_decref(head);
+    h->begin++;                                 /* its newline */
+    if (!rc && st.st_size >= h->begin)
+        h->n = (uint64_t)(st.st_size - h->begin) / DIGEST;
+    return rc;
+}
+
+gram_status gr_how_begin(gr_how *h, const char *name, const json_t *how, uint64_t *lines, gram_err *err)
+{
+    gram_status rc;
+
+    *h = (gr_how){ .path = path_of(name), .fd = -1 };
+    if (!h->path)
+        return gr_nomem(err, name);
+    if (*lines && !gr_path_exists(h->path))
+        return gr_fail(err, GRAM_EARG, "%s: it is missing, and says what the lines of %s.partial were made of: without "
+                       "it nothing goes on from them", h->path, name);
+    rc = gr_how_keep(h->path, how, *lines > 0, err);
+    if (!rc)
+        rc = open_digests(h, O_RDWR | O_APPEND, err);
+    if (rc)
+        return rc;
+    *lines = h->n = gr_min(h->n, *lines);
+    return ftruncate(h->fd, h->begin + (off_t)h->n * DIGEST) ? failed(h, err) : GRAM_OK;
+}
+
+gram_status gr_how_add(gr_how *h, uint64_t digest, gram_err *err)
+{
+    char text[DIGEST + 1];
+
+    snprintf(text, sizeof text, "%016" PRIx64 "\n", digest);
+    h->n++;
+    return gr_write_all(h->fd, text, DIGEST) ? GRAM_OK : failed(h, err);
+}
+
+gram_status gr_how_next(gr_how *h, uint64_t *digest, gram_err *err)
+{
+    char text[DIGEST + 1] = "";
+    ssize_t n = pread(h->fd, text, DIGEST, h->begin + (off_t)h->read++ * DIGEST);
+
+    if (n < 0)
+        return failed(h, err);
+    if (strspn(text, "0123456789abcdef") != DIGEST - 1 || text[DIGEST - 1] != '\n')
+        return gr_fail(err, GRAM_EIO, "%s: digest %" PRIu64 ": wanted 16 hexadecimal digits in a line", h->path,
+                       h->read);
+    *digest = strtoull(text, NULL, 16);
+    return GRAM_OK;
+}
+
+void gr_how_close(gr_how *h)
+{
+    if (h->path && h->fd >= 0)
+        close(h->fd);
+    free(h->path);
+    *h = (gr_how){ .fd = -1 };
+}
+
+gram_status gr_how_join(gr_how *h, const char *name, gram_err *err)
+{
+    gr_how from = { .path = path_of(name), .fd = -1 };
+    gram_status rc = !from.path ? gr_nomem(err, name)
+                   : gr_path_exists(from.path) ? open_digests(&from, O_RDONLY, err) : GRAM_OK;
+    uint64_t digest;
+
+    while (!rc && from.read < from.n) {
+        rc = gr_how_next(&from, &digest, err);
+        if (!rc)
+            rc = gr_how_add(h, digest, err);
+    }
+    gr_how_close(&from);
     return rc;
 }
 

@@ -1,13 +1,17 @@
 /* how.h - what decides the lines of an output, told as JSON and kept beside an output that is not whole: NAME.how.
  *
  * A run that goes on, and a merge of shares, put lines of several runs under one name. They must be of one judge that
- * was asked in one way, and of shares of the same lines: another one is refused by what it differs in. */
+ * was asked in one way, and of the same rows: another one is refused by what it differs in. So behind the JSON stands,
+ * for each line of the output, the digest of the row that it is of, 16 hexadecimal digits and a newline. It is written
+ * before the line, so a run that is killed leaves at least as many digests as lines. */
 #ifndef GR_API_HOW_H
 #define GR_API_HOW_H
 
 #include <jansson.h>
+#include <sys/types.h>
 #include "api/api_int.h"
 
+uint64_t gr_how_weights(const gram_model *m);               /* a digest of them: names, shapes and first bytes */
 /* Each NULL where memory ran out. */
 json_t *gr_how_model(const gram_model *m);                  /* m NULL: null */
 json_t *gr_how_judge(const gram_model *m);                  /* how it asks and is asked */
@@ -18,11 +22,25 @@ gram_status gr_how_compare(const json_t *was, const json_t *is, const char *path
 
 /* Written to this path; with resume, and where it is there, compared with what it says. */
 gram_status gr_how_keep(const char *path, const json_t *how, bool resume, gram_err *err);
-/* The output of this name is begun, or with resume gone on with, and then it must have been begun so. Where nothing was
- * noted then, nothing is compared. */
-gram_status gr_how_begin(const char *name, const json_t *how, bool resume, gram_err *err);
+
+/* The NAME.how of an output on its way. */
+typedef struct {
+    char *path;                     /* NULL: there is none, as of standard output */
+    int fd;
+    off_t begin;                    /* where the digests do */
+    uint64_t n, read;               /* of them; given by gr_how_next() */
+} gr_how;
+/* The output of this name is begun, or, where *lines of it are there, gone on with: then it must have been begun so.
+ * GRAM_EARG where nothing was noted then. *lines becomes how many of them have digests; what was noted of more is gone,
+ * and those behind are to be written anew. */
+gram_status gr_how_begin(gr_how *h, const char *name, const json_t *how, uint64_t *lines, gram_err *err);
+gram_status gr_how_add(gr_how *h, uint64_t digest, gram_err *err);      /* of the row whose line comes next */
+gram_status gr_how_next(gr_how *h, uint64_t *digest, gram_err *err);    /* of the first line's row, the second's ... */
+void gr_how_close(gr_how *h);
 void gr_how_end(const char *name);                          /* it is whole: nothing goes on from here */
 /* *how NULL: nothing was noted beside this output. */
 gram_status gr_how_read(json_t **how, const char *name, gram_err *err);
+/* Adds the digests that are noted beside another output, if anything is. */
+gram_status gr_how_join(gr_how *h, const char *name, gram_err *err);
 
 #endif

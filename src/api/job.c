@@ -3,7 +3,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include "api/how.h"
 #include "api/job.h"
 #include "api/reason_int.h"
 #include "api/shards.h"
@@ -12,18 +11,6 @@
 #include "base/json.h"
 
 static const gram_file_options no_options;
-
-static gram_status open_earlier(gr_job *j, const char *out, gram_err *err)
-{
-    gr_buf path = { 0 };
-    gram_status rc;
-
-    if (!gr_buf_printf(&path, "%s.partial", out))
-        return gr_nomem(err, out);
-    rc = gr_lines_open(&j->earlier, path.p, err);
-    gr_buf_clear(&path);
-    return rc;
-}
 
 /* The rows, and the name of the output. A share of an earlier run under this name is checked line by line as if it were
  * to be gone on with, or it goes, so that a run that fails leaves none for a merge to take. */
@@ -49,16 +36,20 @@ static gram_status note_how(gr_job *j, json_t *how, gram_err *err)
     gr_buf words = { 0 };
     json_t *judge = j->m ? gr_how_judge(j->m) : json_object();
     json_int_t lines = (json_int_t)gr_reader_lines(j->reader), share = (json_int_t)o->share;
+    uint64_t digest = gr_reader_digest(j->reader), resumed = j->report->resumed;
     gram_status rc = j->reasoner ? gr_reason_describe(o->rationale, &j->reasoner->words, &words, err) : GRAM_OK;
 
     if (!rc && (!judge || json_object_update(how, judge) || json_object_set_new(how, "model", gr_how_model(j->m)) ||
                 json_object_set_new(how, "columns", o->columns ? json_string(o->columns) : json_null()) ||
                 json_object_set_new(how, "reasons", words.p ? json_string(words.p) : json_null()) ||
                 (o->shares && json_object_set_new(how, "lines", json_integer(lines))) ||
+                (o->shares && json_object_set_new(how, "digest of the lines", json_sprintf("%016" PRIx64, digest))) ||
                 (o->shares && json_object_set_new(how, "share", json_integer(share)))))
         rc = gr_nomem(err, j->in);
     if (!rc)
-        rc = gr_how_begin(j->name, how, j->report->resumed > 0, err);
+        rc = gr_how_begin(&j->how, j->name, how, &j->report->resumed, err);
+    if (!rc && j->report->resumed < resumed)            /* the machine stopped before all digests were on the disk */
+        rc = gr_out_keep(j->out, j->report->resumed, err);
     json_decref(judge);
     gr_buf_clear(&words);
     return rc;
@@ -94,17 +85,17 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
     if (!rc && !gr_out_in_place(j->out))
         rc = note_how(j, how, err);
     if (!rc && report->resumed)
-        rc = open_earlier(j, out, err);
+        rc = gr_lines_open(&j->earlier, gr_out_partial(j->out), err);
     json_decref(how);
     return rc;
 }
 
-/* The next line that the run before wrote: its id into j->written, its prompt, where it has one, into j->prompt. */
+/* The next line that the run before wrote: its id into j->written. */
 static gram_status next_written(gr_job *j, gram_err *err)
 {
     const char *line, *found;
     size_t n;
-    json_t *o, *prompt;
+    json_t *o;
     gram_status rc = gr_lines_next(j->earlier, &line, &n, err);
 
     if (rc || !line)
@@ -116,44 +107,30 @@ static gram_status next_written(gr_job *j, gram_err *err)
     o = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
     found = json_string_value(json_object_get(o, "id"));
     j->written = gr_strdup(found ? found : "without an id");
-    prompt = json_object_get(o, "prompt");
-    j->prompt = prompt ? json_incref(prompt) : NULL;
     json_decref(o);
     return j->written ? GRAM_OK : gr_nomem(err, j->in);
 }
 
-/* Whether the line's prompt is the row's. */
-static gram_status check_prompt(const gr_job *j, const gram_prompt *prompt, const char *id, gram_err *err)
+gram_status gr_job_check_written(gr_job *j, const char *id, uint64_t digest, bool *same, gram_err *err)
 {
-    json_t *now = gr_api_prompt_json(prompt);
-    bool same = now && json_equal(now, j->prompt);
-
-    json_decref(now);
-    return !now ? gr_nomem(err, j->in) : same ? GRAM_OK
-         : gr_fail(err, GRAM_EARG, "%s:%" PRIu64 ": row %s has another prompt than line %" PRIu64 " of what is to be "
-                   "resumed: wanted the input of the run before", gr_reader_at(j->reader, NULL).name,
-                   gr_reader_line(j->reader), id, gr_lines_number(j->earlier));
-}
-
-gram_status gr_job_check_written(gr_job *j, const char *id, const gram_prompt *prompt, bool *same, gram_err *err)
-{
+    uint64_t then = 0;
     gram_status rc = j->written ? GRAM_OK : next_written(j, err);
 
     *same = !rc && (!j->written || !strcmp(j->written, id));
     if (rc)
         return rc;
     if (!*same)
-        return gr_fail(err, GRAM_EARG, "%s:%llu: row %s, but line %llu of what is to be resumed is of row %s: wanted "
-                       "the input of the run before", gr_reader_at(j->reader, NULL).name,
-                       (unsigned long long)gr_reader_line(j->reader), id,
-                       (unsigned long long)gr_lines_number(j->earlier), j->written);
-    if (prompt && j->prompt)
-        rc = check_prompt(j, prompt, id, err);
+        return gr_fail(err, GRAM_EARG, "%s:%" PRIu64 ": row %s, but line %" PRIu64 " of what is to be resumed is of "
+                       "row %s: wanted the input of the run before", gr_reader_at(j->reader, NULL).name,
+                       gr_reader_line(j->reader), id, gr_lines_number(j->earlier), j->written);
+    rc = gr_how_next(&j->how, &then, err);
+    if (!rc && then != digest)
+        rc = gr_fail(err, GRAM_EARG, "%s:%" PRIu64 ": row %s says something else than when line %" PRIu64 " of what is "
+                     "to be resumed was made of it: wanted the input of the run before",
+                     gr_reader_at(j->reader, NULL).name, gr_reader_line(j->reader), id, gr_lines_number(j->earlier));
     j->met++;
     free(j->written);
-    json_decref(j->prompt);
     j->written = NULL;
-    j->prompt = NULL;
     return rc;
 }
 
@@ -209,8 +186,8 @@ gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err)
         gr_out_flush(j->out, NULL);
     gr_out_close(j->out);
     gr_lines_close(j->earlier);
+    gr_how_close(&j->how);
     free(j->written);
-    json_decref(j->prompt);
     gr_reader_close(j->reader);
     free(j->part);
     gram_reasoner_close(j->reasoner);
@@ -265,7 +242,7 @@ gram_status gr_api_write_line(gr_out *out, const json_t *o, const char *name, gr
     return rc;
 }
 
-gram_status gr_job_write(gr_job *j, json_t *o, gram_err *err)
+gram_status gr_job_write(gr_job *j, uint64_t digest, json_t *o, gram_err *err)
 {
     char *text = line_of(o);
     bool held = j->spread && gr_out_in_place(j->out);       /* what is out there cannot be written anew */
@@ -273,6 +250,8 @@ gram_status gr_job_write(gr_job *j, json_t *o, gram_err *err)
 
     if (!rc && j->spread)
         rc = gr_spread_add(j->spread, text, strlen(text), err);
+    if (!rc && j->how.path)
+        rc = gr_how_add(&j->how, digest, err);
     if (!rc && !held)
         rc = gr_out_line(j->out, text, strlen(text), err);
     free(text);

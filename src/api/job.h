@@ -5,11 +5,10 @@
 #define GR_API_JOB_H
 
 #include "api/api_int.h"
+#include "api/how.h"
 #include "api/overlap.h"
 #include "data/rows.h"
 #include "gram/rationale.h"
-
-struct json_t;
 
 typedef struct {
     gram_model *m;
@@ -22,8 +21,8 @@ typedef struct {
     const char *name;                       /* of out */
     char *part;                             /* the same, where it is a share's */
     gr_spread *spread;                      /* of a PURM model's verdicts; NULL otherwise */
-    char *written;                          /* the id of its line that is to be compared next, */
-    struct json_t *prompt;                  /* and its prompt */
+    gr_how how;                             /* what is noted beside out */
+    char *written;                          /* the id of its line that is to be compared next */
     gr_lines *earlier;                      /* what the run before wrote, to see that it read the same rows */
     uint64_t lines;                         /* of the input, 0: not known */
     uint64_t met;                           /* lines of the run before whose rows are in the input, too */
@@ -38,10 +37,9 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
 /* Ends the job: on success the output appears under its name, otherwise its partial lines stay. rc is handed back, or
  * what failed here. */
 gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err);
-/* A row that the run before has written: its line must bear the row's id, or this is another input. *same false: it
- * does not, and the line waits for the next row. prompt: the row's, as gr_api_prompt_json() writes it into the lines,
- * which must be the same, too; NULL: they hold none. */
-gram_status gr_job_check_written(gr_job *j, const char *id, const gram_prompt *prompt, bool *same, gram_err *err);
+/* A row that the run before has written: its line must bear the row's id, and the row must have the digest that it had
+ * then, or this is another input. *same false: it does not bear it, and the line waits for the next row. */
+gram_status gr_job_check_written(gr_job *j, const char *id, uint64_t digest, bool *same, gram_err *err);
 /* A row that could not be read: counted and told of, or the end. */
 gram_status gr_job_bad_row(gr_job *j, gram_status rc, const gram_err *why, gram_err *err);
 /* Progress asks for an end; and the sentence of it, GRAM_ESTOPPED. */
@@ -49,8 +47,8 @@ bool gr_job_stopped(const gr_job *j);
 gram_status gr_job_stop(const gr_job *j, gram_err *err);
 /* What was written is in the file; progress is told, which may stop the job. */
 gram_status gr_job_step(gr_job *j, gram_err *err);
-/* Writes o as a line, and takes it over; NULL: memory ran out. */
-gram_status gr_job_write(gr_job *j, struct json_t *o, gram_err *err);
+/* Writes o as the line of a row of this digest, and takes it over; NULL: memory ran out. */
+gram_status gr_job_write(gr_job *j, uint64_t digest, struct json_t *o, gram_err *err);
 
 /* The next prompt of the input, as gr_reader_prompt() reads it. */
 typedef gram_status gr_prompt_fn(gr_reader *r, gr_group *out, bool *end, gram_err *err);

@@ -167,6 +167,17 @@ static json_t *proofs_json(const gram_proved *v)
     return a;
 }
 
+/* Of all that the row's line is made of. */
+static uint64_t digest_of(const gr_row *r)
+{
+    const char *const text[] = { r->source, r->subset };
+    uint64_t h = gr_digest(gr_digest(gr_row_digest(r), &r->tie, sizeof r->tie), &r->weight, sizeof r->weight);
+
+    for (size_t i = 0; i < GR_COUNT(text); i++)
+        h = text[i] ? gr_digest(h, text[i], strlen(text[i]) + 1) : gr_digest(h, "\001", 2);
+    return h;
+}
+
 static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, const gram_proved *v, gram_err *err)
 {
     const gram_proof *best = v->best < v->n ? &v->proof[v->best] : NULL;
@@ -188,7 +199,7 @@ static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, co
         p->report->contrary += v->proof[i].flaw && !strncmp(v->proof[i].flaw, "concludes", 9);
     }
     p->scores += best ? best->score : 0;
-    return gr_job_write(j, o, err);
+    return gr_job_write(j, digest_of(row), o, err);
 }
 
 /* ---- Rows ----------------------------------------------------------------------------------------- */
@@ -213,7 +224,7 @@ static gram_status fill(gr_job *j, struct chunk *c, uint64_t *skip, bool *end, g
             gr_row_clear(r);
             rc = gr_job_bad_row(j, rc, &why, err);
         } else if (!*end && *skip > 0) {
-            rc = gr_job_check_written(j, r->id, NULL, &same, err);
+            rc = gr_job_check_written(j, r->id, digest_of(r), &same, err);
             *skip -= same;
             gr_row_clear(r);
         } else if (!*end) {

@@ -269,12 +269,31 @@ static gram_status join_whole(const found *f, const char *name, const json_t *ho
     return rc;
 }
 
-/* Their lines as a run that was cut off leaves them. */
-static gram_status join(const found *f, const char *name, uint64_t *rows, gram_err *err)
+/* What is noted beside them, as beside one output. */
+static gram_status join_how(const found *f, const json_t *how, gram_err *err)
+{
+    gr_how to;
+    gram_status rc = gr_how_begin(&to, f->out, how, &(uint64_t){ 0 }, err);
+
+    for (size_t k = 0; k < f->shares && !rc; k++) {
+        char *name = NULL;
+        rc = gr_shard_name(f->out, k, f->shares, &name, err);
+        if (!rc)
+            rc = gr_how_join(&to, name, err);
+        free(name);
+    }
+    gr_how_close(&to);
+    return rc;
+}
+
+/* Their lines as a run that was cut off leaves them; how: what was noted beside them, or NULL. */
+static gram_status join(const found *f, const char *name, const json_t *how, uint64_t *rows, gram_err *err)
 {
     gr_out *to = NULL;
-    gram_status rc = gr_out_open(&to, name, false, err);
+    gram_status rc = how ? join_how(f, how, err) : GRAM_OK;
 
+    if (!rc)
+        rc = gr_out_open(&to, name, false, err);
     if (!rc)
         rc = copy_all(to, f, rows, err);
     if (!rc)
@@ -339,9 +358,7 @@ gram_status gr_shards_gather(const char *out, size_t only, bool spare, bool *the
         if (!rc && *there)
             rc = same_run(&f, &how, err);
         if (!rc && *there)
-            rc = join(&f, name.p, &rows, err);
-        if (!rc && how)
-            rc = gr_how_begin(out, how, false, err);
+            rc = join(&f, name.p, how, &rows, err);
     }
     json_decref(how);
     gr_buf_clear(&name);

@@ -4,7 +4,9 @@
  * by its first character, read whole, and its elements are its rows, counted from 1. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/digest.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "data/paths.h"
 #include "data/rows_int.h"
 
@@ -23,7 +25,7 @@ struct gr_reader {
     uint64_t line;              /* of path[at] */
     uint64_t before;            /* lines of the files before it */
     uint64_t from, to;          /* rows stand in lines (from, to] of all files; to 0: in all */
-    uint64_t lines_of_all;      /* once a share was asked for */
+    uint64_t lines_of_all, digest_of_all;   /* once a share was asked for */
     bool none;                  /* the share has no line */
     uint64_t passed;            /* rows before these */
     unsigned odd;               /* see gr_at */
@@ -258,8 +260,24 @@ void gr_reader_want_reasons(gr_reader *r)
 
 /* ---- A share of the rows ------------------------------------------------------------------------- */
 
-/* How many lines, or elements, all files have. */
-static gram_status count_all(const gr_reader *r, uint64_t *n, gram_err *err)
+static uint64_t add_line(uint64_t h, const char *line, size_t n)
+{
+    return gr_digest(gr_digest_words(gr_digest(h, &n, sizeof n), line, n / 4), line + n / 4 * 4, n % 4);
+}
+
+static gram_status add_array(uint64_t *digest, const json_t *array, const char *name, gram_err *err)
+{
+    char *text = gr_json_text(array, JSON_COMPACT);
+
+    if (!text)
+        return gr_nomem(err, name);
+    *digest = add_line(*digest, text, strlen(text));
+    free(text);
+    return GRAM_OK;
+}
+
+/* How many lines, or elements, all files have, and their digest where it is wanted. */
+static gram_status count_all(const gr_reader *r, uint64_t *n, uint64_t *digest, gram_err *err)
 {
     *n = 0;
     for (size_t k = 0; k < r->n_paths; k++) {
@@ -276,8 +294,12 @@ static gram_status count_all(const gr_reader *r, uint64_t *n, gram_err *err)
             if (!rc && first && *line == '[') {
                 rc = load_array(again, line, bytes, err);
                 again->line = json_array_size(again->array);
+                if (!rc && digest)
+                    rc = add_array(digest, again->array, r->path[k], err);
                 break;
             }
+            if (!rc && digest)
+                *digest = add_line(*digest, line, bytes);
         }
         *n += again->line;
         gr_reader_close(again);
@@ -301,7 +323,7 @@ uint64_t gr_reader_total(const gr_reader *r)
 
     if (r->to || r->none)
         return r->to - r->from;
-    return twice(r) && !count_all(r, &n, NULL) ? n : 0;
+    return twice(r) && !count_all(r, &n, NULL, NULL) ? n : 0;
 }
 
 gram_status gr_reader_spares(const gr_reader *r, const char *out, gram_err *err)
@@ -317,15 +339,21 @@ uint64_t gr_reader_lines(const gr_reader *r)
     return r->lines_of_all;
 }
 
+uint64_t gr_reader_digest(const gr_reader *r)
+{
+    return r->digest_of_all;
+}
+
 gram_status gr_reader_share(gr_reader *r, size_t share, size_t shares, gram_err *err)
 {
-    uint64_t n;
-    gram_status rc = twice(r) ? count_all(r, &n, err)
+    uint64_t n, digest = GR_DIGEST;
+    gram_status rc = twice(r) ? count_all(r, &n, &digest, err)
                    : gr_fail(err, GRAM_EARG, "%s: a share of the rows needs files that can be read twice", r->name);
 
     if (rc)
         return rc;
     r->lines_of_all = n;
+    r->digest_of_all = digest;
     r->from = n / shares * share + n % shares * share / shares;
     r->to = n / shares * (share + 1) + n % shares * (share + 1) / shares;
     r->none = r->from == r->to;

@@ -1,6 +1,7 @@
 /* rows.c - one row, one group, and what both have in common. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "data/rows_int.h"
 
@@ -33,6 +34,37 @@ gram_prompt gr_group_prompt(const gr_group *g)
 gram_pair gr_row_pair(const gr_row *r)
 {
     return (gram_pair){ gr_row_prompt(r), r->chosen, r->rejected, r->chosen_extra, r->rejected_extra };
+}
+
+/* No text looks like a missing one, nor do two like one. */
+static uint64_t add_text(uint64_t h, const char *s)
+{
+    return s ? gr_digest(gr_digest(h, "\001", 1), s, strlen(s) + 1) : gr_digest(h, "", 1);
+}
+
+static uint64_t prompt_digest(const gram_prompt p)
+{
+    uint64_t h = add_text(add_text(GR_DIGEST, p.tools), p.criteria);
+
+    for (size_t i = 0; i < p.n; i++)
+        h = add_text(add_text(add_text(h, p.turn[i].role), p.turn[i].content), p.turn[i].extra);
+    return gr_digest(h, &p.n, sizeof p.n);
+}
+
+uint64_t gr_row_digest(const gr_row *r)
+{
+    uint64_t h = add_text(add_text(prompt_digest(gr_row_prompt(r)), r->chosen), r->rejected);
+
+    return add_text(add_text(h, r->chosen_extra), r->rejected_extra);
+}
+
+uint64_t gr_group_digest(const gr_group *g)
+{
+    uint64_t h = add_text(prompt_digest(gr_group_prompt(g)), g->reference);
+
+    for (size_t i = 0; i < g->n; i++)
+        h = add_text(h, g->response[i]);
+    return gr_digest(h, &g->n, sizeof g->n);
 }
 
 bool gr_row_same(const gr_row *r)

@@ -43,6 +43,9 @@ gram_pair gr_row_pair(const gr_row *r);         /* a is chosen; borrows */
  * pieces by, before anything is tokenized. */
 size_t gr_row_tokens(const gr_row *r);
 
+/* Of all that a judge reads of it, the id not being read: prompt, tools, criteria and answers. */
+uint64_t gr_row_digest(const gr_row *r);
+
 /* Whether both answers are the same, tool calls and all. */
 bool gr_row_same(const gr_row *r);
 
@@ -58,6 +61,7 @@ typedef struct {
 } gr_group;
 void gr_group_clear(gr_group *g);
 gram_prompt gr_group_prompt(const gr_group *g);     /* borrows */
+uint64_t gr_group_digest(const gr_group *g);        /* as gr_row_digest(), of all responses and the reference */
 
 /* Where the row under reading stands; errors begin with it. */
 typedef struct {
@@ -119,7 +123,9 @@ uint64_t gr_reader_line(const gr_reader *r);        /* of its file */
 /* Of the lines of all files, or of the share, how many were read and how many there are (0: not known). */
 uint64_t gr_reader_done(const gr_reader *r);
 uint64_t gr_reader_total(const gr_reader *r);
-uint64_t gr_reader_lines(const gr_reader *r);       /* of all files, once there was a share of them; 0 before that */
+/* Of all files, once there was a share of them: how many, and the digest of them; 0 before that. */
+uint64_t gr_reader_lines(const gr_reader *r);
+uint64_t gr_reader_digest(const gr_reader *r);
 
 /* The parser alone, for tests and fuzzing: one line of JSON to *n rows (malloc'ed array of cleared-by-caller rows).
  * name and line serve ids and errors. */

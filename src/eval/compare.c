@@ -112,6 +112,7 @@ static int same_row(const line *x, const line *y)
     if (c)
         return c;
     ORDER(x->row.prompt, y->row.prompt);
+    ORDER(x->row.texts, y->row.texts);
     ORDER(x->row.cell, y->row.cell);
     ORDER(x->row.chosen_chars, y->row.chosen_chars);
     ORDER(x->row.rejected_chars, y->row.rejected_chars);

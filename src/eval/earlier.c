@@ -81,9 +81,8 @@ static bool same_row(const gr_earlier *e, const gr_eval_row *now, const char *fi
 {
     const gr_eval_row *then = &e->row;
 
-    return !strcmp(e->file, file) && !strcmp(then->id, now->id) && then->prompt == now->prompt &&
-           then->chosen_chars == now->chosen_chars && then->rejected_chars == now->rejected_chars &&
-           then->cell == now->cell;
+    return !strcmp(e->file, file) && !strcmp(then->id, now->id) && then->texts == now->texts &&
+           then->cell == now->cell && (then->subset ? now->subset && !strcmp(then->subset, now->subset) : !now->subset);
 }
 
 gram_status gr_earlier_look(gr_earlier *e, const gr_eval_row *now, const char *file, uint64_t mark,
@@ -113,6 +112,9 @@ void gr_earlier_take(gr_earlier *e, gr_eval_row *now)
 
 gram_status gr_earlier_other(const gr_earlier *e, const gr_eval_row *now, const char *file, gram_err *err)
 {
+    if (!strcmp(e->file, file) && !strcmp(e->row.id, now->id))
+        return gr_fail(err, GRAM_EARG, "%s:%" PRIu64 ": row %s of %s says something else than when this line was made "
+                       "of it, so it cannot be resumed", e->path, gr_lines_number(e->lines), now->id, file);
     return gr_fail(err, GRAM_EARG, "%s:%" PRIu64 ": holds row %s of %s where the input has row %s of %s, so it "
                    "cannot be resumed", e->path, gr_lines_number(e->lines), e->row.id, e->file, now->id, file);
 }

@@ -80,7 +80,7 @@ static uint64_t mark_of(const gr_eval_facts *f, gr_rules rules)
     for (size_t k = 0; k < GR_COUNT(part) - !f->rationale; k++)     /* the last part is the rationale's */
         h = hash_text(h, part[k] ? part[k] : "\001");   /* no part looks like a missing one */
     snprintf(tokens, sizeof tokens, "%zu", f->max_tokens);
-    h = hash_text(h, tokens);
+    h = gr_digest(hash_text(h, tokens), &f->weights, sizeof f->weights);
     return f->temperature > 0 ? gr_digest(h, &f->temperature, sizeof f->temperature) : h;
 }
 
@@ -231,7 +231,7 @@ static gram_status describe(const gr_eval_item *item, size_t file, gr_eval_row *
 {
     const gr_row *in = &item->row;
 
-    *row = (gr_eval_row){ .file = file, .cell = item->cell, .prompt = GR_DIGEST,
+    *row = (gr_eval_row){ .file = file, .cell = item->cell, .prompt = GR_DIGEST, .texts = gr_row_digest(in),
                           .chosen_chars = gr_text_points(in->chosen), .rejected_chars = gr_text_points(in->rejected) };
     for (size_t t = 0; t < in->n_turns; t++)
         row->prompt = hash_text(hash_text(row->prompt, in->turn[t].role), in->turn[t].content);

@@ -66,8 +66,8 @@ bool gr_eval_row_write(gr_buf *b, const gr_eval_row *r, const char *file, uint64
         put_number(b, "p_swapped", r->p_swapped) && put_number(b, "logit_margin", r->logit_margin) &&
         gr_buf_printf(b, ",\"consistent\":%s,\"tokens\":%" PRIu64 ",\"truncated\":%s,\"dropped\":%s",
                       truth[r->consistent], r->tokens, truth[r->truncated], truth[r->dropped]) &&
-        gr_buf_printf(b, ",\"prompt\":\"%016" PRIx64 "\",\"chars\":[%" PRIu64 ",%" PRIu64 "]",
-                      r->prompt, r->chosen_chars, r->rejected_chars) &&
+        gr_buf_printf(b, ",\"prompt\":\"%016" PRIx64 "\",\"texts\":\"%016" PRIx64 "\",\"chars\":[%" PRIu64 ",%" PRIu64
+                      "]", r->prompt, r->texts, r->chosen_chars, r->rejected_chars) &&
         (r->cell < 0 ? gr_buf_puts(b, ",\"cell\":null") : gr_buf_printf(b, ",\"cell\":%d", r->cell)) &&
         (!r->rewarded || put_two(b, "reward", r->reward)) && (!r->spread || put_two(b, "sigma", r->sigma)) &&
         (!r->why || put_reasons(b, r->why)) &&
@@ -184,7 +184,7 @@ static gram_reasoned *get_reasons(reader *p)
 
 static void read_all(reader *p, gr_eval_row *r, char **file, uint64_t *run)
 {
-    const json_t *chars = json_object_get(p->o, "chars");
+    const json_t *chars = json_object_get(p->o, "chars"), *texts = json_object_get(p->o, "texts");
 
     *file = get_string(p, "file", false);
     r->id = get_string(p, "id", false);
@@ -200,6 +200,8 @@ static void read_all(reader *p, gr_eval_row *r, char **file, uint64_t *run)
     r->tokens = as_count(p, "tokens", json_object_get(p->o, "tokens"));
     r->truncated = get_bool(p, "truncated");
     r->prompt = get_hash(p, "prompt");
+    if (texts && !json_is_null(texts))
+        r->texts = get_hash(p, "texts");
     r->chosen_chars = as_count(p, "chars", json_array_get(chars, 0));
     r->rejected_chars = as_count(p, "chars", json_array_get(chars, 1));
     r->cell = get_cell(p);

@@ -2,7 +2,7 @@
  *
  *     {"file":"eval/hhh.jsonl","id":"hhh/52","subset":"harmless","preference":0.61,"p_forward":0.7,
  *      "p_swapped":0.52,"logit_margin":0.46,"consistent":true,"tokens":812,"truncated":false,"dropped":false,
- *      "prompt":"9c1f00a2b7d4e581","chars":[130,96],"cell":null,"run":"04bd5f6e90a3c712"}
+ *      "prompt":"9c1f00a2b7d4e581","texts":"5f0c7de912ab3486","chars":[130,96],"cell":null,"run":"04bd5f6e90a3c712"}
  *
  * A line holds every number that the results are made from, exactly, so a run that was cut off and resumed
  * ends with the numbers of one that was not. `run` is the same in all lines: a hash of the model and the
@@ -17,6 +17,7 @@ typedef struct {
     size_t file;                        /* index into the run's files */
     char *id, *subset;                  /* owned; subset NULL: none */
     uint64_t prompt;                    /* hash of the conversation: rows that share it are one cluster */
+    uint64_t texts;                     /* gr_row_digest(), by which a changed row is known; 0: the line says none */
     double preference, p_forward, p_swapped, logit_margin;  /* as in gram_verdict, chosen being a; p of an order that
                                          * was not read is NAN: of the first where a row that is turned was read once */
     uint64_t tokens;

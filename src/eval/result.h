@@ -17,6 +17,7 @@ typedef struct {
     const char *prompt_hash;        /* of the judge prompt's bytes */
     const char *label_a, *label_b;
     size_t max_tokens;
+    uint64_t weights;               /* their digest, 0: not known; not written anywhere */
     size_t batch_tokens;            /* that the scorer computes together, 0: a row at a time; not written anywhere */
     bool single_order;
     double lambda;                  /* PURM: of mean - lambda u */

@@ -42,6 +42,7 @@ gram_status gr_out_open(gr_out **out, const char *path, bool keep, gram_err *err
 /* Opens NAME.partial to go on: whole lines are kept, a line cut short at the end is removed, and *lines is how
  * many there are. Absent: as gr_out_open(keep true). */
 gram_status gr_out_resume(gr_out **out, const char *path, uint64_t *lines, gram_err *err);
+gram_status gr_out_keep(gr_out *o, uint64_t lines, gram_err *err);  /* behind it: of these the first alone */
 /* What is written are rows, an object a line: when they are committed, they become a table under a name that ends like
  * one's (table.h), and are compressed under one that ends in ".gz" or ".zst". Fails where that cannot be done, before
  * any row is written. */
@@ -52,6 +53,7 @@ gram_status gr_out_flush(gr_out *o, gram_err *err);         /* to the file, so t
 gram_status gr_out_commit(gr_out *o, gram_err *err);        /* whole, under its name; then close it */
 void gr_out_close(gr_out *o);                               /* NULL is fine */
 void gr_out_drop(gr_out *o);                                /* the same, and nothing is left of what it wrote */
+const char *gr_out_partial(const gr_out *o);                /* what is written until then; NULL: out itself */
 bool gr_out_in_place(const gr_out *o);                      /* a pipe or the like: what is written is out */
 gram_status gr_write_file(const char *path, const void *p, size_t n, gram_err *err);   /* all of these at once */
 

@@ -168,19 +168,20 @@ gram_status gr_out_open(gr_out **out, const char *path, bool keep, gram_err *err
     return rc;
 }
 
-/* Counts the lines there are and cuts what follows the last newline. */
-static gram_status keep_lines(gr_out *o, uint64_t *lines, gram_err *err)
+/* Counts the lines there are, up to `most`, and cuts what follows the last newline of these. */
+static gram_status keep_lines(gr_out *o, uint64_t most, uint64_t *lines, gram_err *err)
 {
     char block[1 << 14];
     uint64_t at = 0, whole = 0;
     ssize_t k;
 
-    while ((k = read(o->fd, block, sizeof block)) != 0) {
+    *lines = 0;
+    while (*lines < most && (k = read(o->fd, block, sizeof block)) != 0) {
         if (k < 0 && errno == EINTR)
             continue;
         if (k < 0)
             return io_failed(o, "not read", err);
-        for (ssize_t i = 0; i < k; i++)
+        for (ssize_t i = 0; i < k && *lines < most; i++)
             if (block[i] == '\n') {
                 ++*lines;
                 whole = at + (uint64_t)i + 1;
@@ -200,13 +201,18 @@ gram_status gr_out_resume(gr_out **out, const char *path, uint64_t *lines, gram_
     *lines = 0;
     rc = open_out(out, path, true, err);
     if (!rc && (*out)->partial)
-        rc = keep_lines(*out, lines, err);
+        rc = keep_lines(*out, UINT64_MAX, lines, err);
     if (rc && *out) {
         (*out)->written = 1;                /* it was not made here: it stays */
         gr_out_close(*out);
         *out = NULL;
     }
     return rc;
+}
+
+gram_status gr_out_keep(gr_out *o, uint64_t lines, gram_err *err)
+{
+    return lseek(o->fd, 0, SEEK_SET) < 0 ? io_failed(o, "not read", err) : keep_lines(o, lines, &lines, err);
 }
 
 /* Writes the first n bytes held and moves the others down. */
@@ -417,6 +423,11 @@ void gr_out_drop(gr_out *o)
     if (o)
         o->keep = false;
     gr_out_close(o);
+}
+
+const char *gr_out_partial(const gr_out *o)
+{
+    return o->partial;
 }
 
 bool gr_out_in_place(const gr_out *o)

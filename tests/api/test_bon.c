@@ -217,17 +217,26 @@ static void another_run_is_not_gone_on_with(void **state)
         { "{\"id\":\"r7\"," FOUR "\"seed\":[3,4,5,6],\"rewards\":[1,2,3,4]}\n", "r7" },
     };
     const gram_generation g = settings();
-    const gram_bon_options o = { .generation = &g, .file = { .resume = true } };
+    gram_bon_options o = { .generation = &g };
+    char *out = check_tmppath("other.jsonl"), *how = check_tmppath("other.jsonl.how");
+    int left = 0;
+    FILE *f;
 
     (void)state;
+    o.file = (gram_file_options){ .progress = stop_after, .arg = &left };
+    assert_int_equal(gram_bon_file(policy, judge, prompts, out, &o, NULL, NULL, &check_err), GRAM_ESTOPPED);
+    f = fopen(how, "a");                            /* as if a line had been written */
+    assert_true(f && fprintf(f, "%016d\n", 0) == 17 && !fclose(f));
+    o.file = (gram_file_options){ .resume = true };
     for (size_t i = 0; i < GR_COUNT(bad); i++) {
-        char *part = check_write("other.jsonl.partial", bad[i].line), *out = check_tmppath("other.jsonl");
+        char *part = check_write("other.jsonl.partial", bad[i].line);
         assert_int_equal(gram_bon_file(policy, judge, prompts, out, &o, NULL, NULL, &check_err), GRAM_EARG);
         if (!strstr(check_err.text, bad[i].says))
             fail_msg("\"%s\" does not say \"%s\"", check_err.text, bad[i].says);
         free(part);
-        free(out);
     }
+    free(out);
+    free(how);
 }
 
 static void groups_have_their_own_responses(void **state)

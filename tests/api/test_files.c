@@ -207,6 +207,37 @@ static void a_cut_gzip_ends_the_run(void **state)
     gram_close(m);
 }
 
+static int stop_at_the_end(void *arg, uint64_t done, uint64_t total)
+{
+    (void)arg;
+    return done == total;
+}
+
+/* What a run that is cut off leaves beside its lines, of all its rows; one to be freed. */
+static char *how_of(gram_model *m, gram_rank_method *method, const gram_file_options *opt)
+{
+    gram_file_options o = opt ? *opt : (gram_file_options){ .progress = NULL };
+    char how[340];
+
+    o.progress = stop_at_the_end;
+    assert_int_equal(method ? gram_rank_file(m, rows_path, out_path, *method, &o, NULL, &check_err)
+                            : gram_score_file(m, rows_path, out_path, &o, NULL, &check_err), GRAM_ESTOPPED);
+    snprintf(how, sizeof how, "%s.how", out_path);
+    return strdup(read_text(how));
+}
+
+/* A run that was cut off as its lines are here. */
+static void cut_off(const char *lines, const char *how)
+{
+    char path[340];
+
+    snprintf(path, sizeof path, "%s.partial", out_path);
+    write_text(path, lines);
+    snprintf(path, sizeof path, "%s.how", out_path);
+    write_text(path, how);
+    unlink(out_path);
+}
+
 /* Groups that the method cannot rank are bad rows: named, counted, and no line of the output belongs to one, so that a
  * resume goes on where the run before was. */
 static void groups_that_cannot_be_ranked_are_skipped(void **state)
@@ -214,7 +245,8 @@ static void groups_that_cannot_be_ranked_are_skipped(void **state)
     const gram_file_options skip = { .skip_bad = true }, resume = { .skip_bad = true, .resume = true };
     gram_model *m = open_model(NULL);
     gram_file_report report;
-    char partial[340], whole[2000];
+    gram_rank_method by = GRAM_RANK_REFERENCE;
+    char *how, whole[2000];
     gr_buf b = { 0 };
     (void)state;
 
@@ -232,16 +264,16 @@ static void groups_that_cannot_be_ranked_are_skipped(void **state)
     CHECK_OK(gram_rank_file(m, rows_path, out_path, GRAM_RANK_REFERENCE, &skip, &report, &check_err));
     assert_true(report.rows == 2 && report.bad == 2);
     snprintf(whole, sizeof whole, "%s", read_text(out_path));
-    snprintf(partial, sizeof partial, "%s.partial", out_path);
+    how = how_of(m, &by, &skip);
     *strchr(whole, '\n') = '\0';
     gr_buf_clear(&b);
     assert_true(gr_buf_printf(&b, "%s\n", whole));
-    write_text(partial, b.p);
     snprintf(whole, sizeof whole, "%s", read_text(out_path));
-    unlink(out_path);
+    cut_off(b.p, how);
     CHECK_OK(gram_rank_file(m, rows_path, out_path, GRAM_RANK_REFERENCE, &resume, &report, &check_err));
     assert_string_equal(read_text(out_path), whole);
     gr_buf_clear(&b);
+    free(how);
     gram_close(m);
 }
 
@@ -250,15 +282,15 @@ static void resumed_bytes(void **state)
 {
     static const gram_options each[] = { { .threads = 1 }, { .threads = 3, .batch_tokens = 100 },
                                          { .batch_tokens = 100000 } };
-    char partial[340], whole[1 << 15];
+    char whole[1 << 15];
     gram_file_report report;
     (void)state;
 
     write_rows(rows_path, 40);
-    snprintf(partial, sizeof partial, "%s.partial", out_path);
     for (size_t i = 0; i < GR_COUNT(each); i++) {
         const gram_file_options resume = { .resume = true };
         gram_model *m = open_model(&each[i]);
+        char *how = how_of(m, NULL, NULL);
         CHECK_OK(gram_score_file(m, rows_path, out_path, NULL, &report, &check_err));
         if (i == 0)
             snprintf(whole, sizeof whole, "%s", read_text(out_path));
@@ -266,13 +298,118 @@ static void resumed_bytes(void **state)
         for (size_t cut = 0; cut < strlen(whole); cut += 1231) {
             char part[1 << 15];
             snprintf(part, sizeof part, "%.*s", (int)cut, whole);
-            write_text(partial, part);
-            unlink(out_path);
+            cut_off(part, how);
             CHECK_OK(gram_score_file(m, rows_path, out_path, &resume, &report, &check_err));
             assert_string_equal(read_text(out_path), whole);
         }
+        free(how);
         gram_close(m);
     }
+}
+
+/* ---- What goes on is of the same rows ------------------------------------------------------------- */
+
+/* A row a line, each of a letter, which stands twice in its form. */
+static void write_letters(const char *form, const char *letters)
+{
+    gr_buf b = { 0 };
+
+    for (; *letters; letters++)
+        assert_true(gr_buf_printf(&b, form, *letters, *letters));
+    write_text(rows_path, b.p);
+    gr_buf_clear(&b);
+}
+
+static gram_status go_on(gram_model *m, bool rank)
+{
+    const gram_file_options o = { .resume = true };
+
+    return rank ? gram_rank_file(m, rows_path, out_path, GRAM_RANK_LINEAR, &o, NULL, &check_err)
+                : gram_score_file(m, rows_path, out_path, &o, NULL, &check_err);
+}
+
+static size_t lines_of(char *text, size_t lines)
+{
+    char *p = text;
+
+    while (lines-- > 0)
+        p = strchr(p, '\n') + 1;
+    return (size_t)(p - text);
+}
+
+/* Three lines of five rows are there. Another text, order or number of these rows is told with its line, under ids or
+ * without; what follows may be another. */
+static void changed_rows_are_refused(void **state)
+{
+    static const struct { const char *form; bool rank; } each[] = {
+        { "{\"id\":\"r\",\"prompt\":\"%c\",\"chosen\":\"%c\",\"rejected\":\"n\"}\n", false },
+        { "{\"prompt\":\"q\",\"chosen\":\"%c\",\"rejected\":\"%c%%\"}\n", false },
+        { "{\"prompt\":\"q\",\"chosen\":\"n\",\"rejected\":\"x\",\"criteria\":\"%c%c\"}\n", false },
+        { "{\"prompt\":\"q\",\"responses\":[\"n\",\"%c\",\"%c!\"]}\n", true },
+        { "{\"id\":\"r\",\"prompt\":\"%c\",\"responses\":[\"n\",\"%c\"]}\n", true },
+    };
+    static const struct { const char *letters, *says; } other[] = {
+        { "abXde", "rows.jsonl:3: row" }, { "bacde", "rows.jsonl:1: row" }, { "bcde", "rows.jsonl:1: row" },
+        { "ab", "it ends after 2 rows of the 3 lines" }, { "abc", NULL }, { "abcXdef", NULL },
+    };
+    gram_rank_method by = GRAM_RANK_LINEAR;
+    gram_model *m = open_model(NULL);
+    (void)state;
+
+    for (size_t k = 0; k < GR_COUNT(each); k++) {
+        char *how, whole[1 << 12], three[1 << 12], changed[1 << 12];
+        write_letters(each[k].form, "abcde");
+        how = how_of(m, each[k].rank ? &by : NULL, NULL);
+        cut_off("", how);
+        CHECK_OK(go_on(m, each[k].rank));
+        snprintf(whole, sizeof whole, "%s", read_text(out_path));
+        snprintf(three, sizeof three, "%.*s", (int)lines_of(whole, 3), whole);
+        for (size_t i = 0; i < GR_COUNT(other); i++) {
+            gram_status rc;
+            cut_off("", how);
+            write_letters(each[k].form, other[i].letters);
+            CHECK_OK(go_on(m, each[k].rank));
+            snprintf(changed, sizeof changed, "%s", read_text(out_path));
+            cut_off(three, how);
+            rc = go_on(m, each[k].rank);
+            assert_int_equal(rc, other[i].says ? GRAM_EARG : GRAM_OK);
+            if (other[i].says && !strstr(check_err.text, other[i].says))
+                fail_msg("\"%s\" does not say \"%s\"", check_err.text, other[i].says);
+            if (!other[i].says)
+                assert_string_equal(read_text(out_path), changed);
+        }
+        free(how);
+    }
+    gram_close(m);
+}
+
+/* A machine that stopped may have lost the last digests: their lines are made again. Without any nothing goes on. */
+static void lines_without_a_digest_are_made_again(void **state)
+{
+    const gram_file_options o = { .resume = true };
+    gram_model *m = open_model(NULL);
+    char *how, *end, whole[1 << 12], file[340];
+    gram_file_report report;
+    (void)state;
+
+    write_rows(rows_path, 5);
+    how = how_of(m, NULL, NULL);
+    CHECK_OK(gram_score_file(m, rows_path, out_path, NULL, NULL, &check_err));
+    snprintf(whole, sizeof whole, "%s", read_text(out_path));
+    end = strrchr(how, '}') + 2;
+    for (size_t digests = 5; digests-- > 0; ) {
+        end[17 * digests + 9 * (digests % 2)] = '\0';           /* of the last a part, or nothing */
+        cut_off(whole, how);
+        CHECK_OK(gram_score_file(m, rows_path, out_path, &o, &report, &check_err));
+        assert_int_equal(report.resumed, digests);
+        assert_string_equal(read_text(out_path), whole);
+    }
+    cut_off(whole, how);
+    unlink(in_dir(file, sizeof file, "out.jsonl.how"));
+    assert_int_equal(gram_score_file(m, rows_path, out_path, &o, &report, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "out.jsonl.how: it is missing"));
+    free(how);
+    gram_close(m);
 }
 
 int main(void)
@@ -283,6 +420,8 @@ int main(void)
         cmocka_unit_test(a_cut_gzip_ends_the_run),
         cmocka_unit_test(groups_that_cannot_be_ranked_are_skipped),
         cmocka_unit_test(resumed_bytes),
+        cmocka_unit_test(changed_rows_are_refused),
+        cmocka_unit_test(lines_without_a_digest_are_made_again),
     };
 
     return cmocka_run_group_tests_name("files", tests, make_model, NULL);

@@ -653,7 +653,7 @@ static void what_is_resumed_is_what_was_asked(void **state)
     g.n_stop = 1;
     expect_other(in, out, &g, "has stop []");
     g.n_stop = 0;
-    expect_other(other, out, &g, "row a has another prompt than line 1");
+    expect_other(other, out, &g, "row a says something else than when line 1");
     o = (gram_file_options){ .resume = true };
     CHECK_OK(gram_generate_file(model, in, out, &g, true, &o, NULL, &check_err));
     b = slurp(out);

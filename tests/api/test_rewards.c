@@ -232,13 +232,19 @@ static void overlap_is_the_integral(void **state)
 #define ROWS "{\"prompt\":\"q\",\"chosen\":\"a b\",\"rejected\":\"c\"}\n{\"prompt\":\"q\",\"chosen\":\"dd\"," \
              "\"rejected\":\"eeeee\"}\n{\"prompt\":\"r\",\"chosen\":\"f\",\"rejected\":\"g h\"}\n"
 
+static int stop_at_the_end(void *arg, uint64_t done, uint64_t total)
+{
+    (void)arg;
+    return done == total;
+}
+
 /* PURM's lines get their overlap when all are there, a resumed run's too. */
 static void a_files_overlaps_span_its_answers(void **state)
 {
     char *rows = check_write("rows.jsonl", ROWS), *whole = check_tmppath("whole.jsonl");
     char *part = check_tmppath("part.jsonl"), *text, *done, *again;
     char *partial = check_tmppath("part.jsonl.partial");
-    gram_file_options opt = { .resume = true };
+    const gram_file_options opt = { .resume = true }, stop = { .progress = stop_at_the_end };
     gram_file_report report;
     gram_options o = { .lambda = 2 };
     double mean[6], sigma[6], u[6], want[6];
@@ -267,6 +273,7 @@ static void a_files_overlaps_span_its_answers(void **state)
         assert_true(fabs(u[i] - want[i]) < 1e-12);
     free(text);
 
+    assert_int_equal(gram_score_file(m, rows, part, &stop, &report, &check_err), GRAM_ESTOPPED);
     done = read_text(whole);
     f = fopen(partial, "w");                                /* the first line as a run that was cut off left it */
     fprintf(f, "%.*s}\n", (int)(strstr(done, ",\"overlap\"") - done), done);

@@ -113,11 +113,11 @@ cut_off() {     # cut_off SIGNAL INPUT BON-ARGUMENT...
 cut_off KILL groups.jsonl "$tmp/in/rows.jsonl" --judge "$head" --gold human
 cut_off KILL prompts.jsonl "$m" "$tmp/in/rows.jsonl" --judge "$head" --n 3 --max-new-tokens 2 --seed 7
 expect 1 "$GRAM" bon "$m" "$tmp/few.jsonl" --judge "$head"; says err '"responses" of its own'
-cp "$tmp/whole" "$tmp/cut.partial"
-rm "$tmp/cut"
+noted "$tmp/cut" bon "$m" "$tmp/in/rows.jsonl" --judge "$head" --n 3 --max-new-tokens 2 --seed 7
+mv "$tmp/cut" "$tmp/cut.partial"
 expect 2 "$GRAM" bon "$m" "$tmp/in/rows.jsonl" --judge "$head" --n 3 --max-new-tokens 2 --seed 8 --out "$tmp/cut" \
     --resume
-says err 'another seed'
+says err 'has seed 7, and this one 8'
 
 # ---- What cannot be meant.
 refuses() {     # refuses TEXT ARGUMENT...

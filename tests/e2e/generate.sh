@@ -40,7 +40,9 @@ check() {
     *.Q*.gguf) awk "BEGIN { exit !($few + 0.3 < $said) }" || die "few answers take $few GiB, many $said" ;;
     esac
     [ "$(grep -c '"products":"tiles"' "$tmp/out.jsonl")" = 13 ] || die "many answers, and products are few"
-    head -n 12 "$tmp/out.jsonl" >"$tmp/again.jsonl.partial"
+    noted "$tmp/noted" generate "$m" "$tmp/prompts.jsonl" --n 8 --max-new-tokens 6
+    head -n 12 "$tmp/noted" >"$tmp/again.jsonl.partial"
+    mv "$tmp/noted.how" "$tmp/again.jsonl.how"
     same --n 8 --max-new-tokens 6 --resume
 }
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# score, rank and eval killed in the middle, with lines written: --resume ends with the bytes of a run left alone.
+# score, rank, prove and eval killed in the middle, with lines written: --resume ends with the bytes of a run left
+# alone, and does not go on with other texts under the same ids.
 . tests/e2e/lib.sh
 m=$PWD/tests/golden/train/judge
 printf 'Q {input}\nA {response_a}\nB {response_b}\nBetter:' >"$tmp/judge.txt"
@@ -11,12 +12,12 @@ judge() {       # judge COMMAND OUT INPUT OPTION...
     command=$1 to=$2 input=$3
     shift 3
     mkdir -p "$to"
-    set -- "$command" "$m" "$input" -p judge.txt --threads 1 --batch-tokens 400 "$@"
     case $command in
-    eval) set -- "$@" --json "$to/numbers.json" --rows "$to/lines" --report "$to" ;;
-    *)    set -- "$@" --out "$to/lines" ;;
+    eval)  set -- --json "$to/numbers.json" --rows "$to/lines" --report "$to" "$@" ;;
+    prove) set -- --out "$to/lines" --k 1 --max-new-tokens 1 "$@" ;;
+    *)     set -- --out "$to/lines" "$@" ;;
     esac
-    "$GRAM" "$@"
+    "$GRAM" "$command" "$m" "$input" -p judge.txt --threads 1 --batch-tokens 400 "$@"
 }
 
 # The input is a pipe that holds four rows of five and then neither speaks nor ends, so the run is in its middle
@@ -42,6 +43,12 @@ kill_and_resume() {     # kill_and_resume COMMAND ROWS
     kept=$(wc -l <killed/lines.partial)
     [ "$kept" -gt 0 ] || die "$1 had written no line"
     rm "in/$2"
+    sed '1s/rejected":"/&An/; 1s/"four"/"for"/' "$2" >"in/$2"
+    cp killed/lines.partial before
+    expect 2 judge "$1" killed "in/$2" --resume
+    says err 'says something else than when'
+    one_sentence
+    cmp killed/lines.partial before || die "$1 that was refused changes what is there"
     cp "$2" "in/$2"
     expect 0 judge "$1" killed "in/$2" --resume --threads 2
     says err "$kept of them from the run before"
@@ -53,6 +60,8 @@ kill_and_resume() {     # kill_and_resume COMMAND ROWS
 kill_and_resume score pairs.jsonl
 rm -r in killed whole
 kill_and_resume rank groups.jsonl
+rm -r in killed whole
+kill_and_resume prove pairs.jsonl
 rm -r in killed whole
 kill_and_resume eval pairs.jsonl
 

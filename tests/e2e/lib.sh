@@ -25,6 +25,15 @@ tiny_model() {
         >"$1/config.json"
 }
 
+# noted OUT ARGUMENT...: what the command writes, and OUT.how as a run leaves it that was cut off behind its last line.
+noted() {
+    noted=$1
+    shift
+    "$GRAM" "$@" --out "$noted" --shard 0/1 -q || die "$* --shard 0/1"
+    mv "$noted.shard-0-of-1" "$noted"
+    mv "$noted.shard-0-of-1.how" "$noted.how"
+}
+
 # on_each_model FUNCTION: with $m the tiny model, and then, where it has been fetched, the real one ($real is then 1);
 # $tmp is a folder of each one's own.
 on_each_model() {

@@ -61,7 +61,8 @@ expect 0 "$GRAM" eval "$m" "$tmp/row.jsonl" --skip-bad
 says out "bad and skipped"
 row '{"prompt":"q","chosen":"x","rejected":"y"}' '{"prompt":"q","tools":[{"a":1}],"chosen":"x","rejected":"y"}' \
     '{"prompt":"q","chosen":"xx","rejected":"y"}' '{"prompt":"q","chosen":"xxx","rejected":"y"}'
-expect 0 "$GRAM" score "$m" "$tmp/row.jsonl" --skip-bad --out "$tmp/whole.jsonl"
+noted "$tmp/whole.jsonl" score "$m" "$tmp/row.jsonl" --skip-bad
+mv "$tmp/whole.jsonl.how" "$tmp/parts.jsonl.how"
 head -n 2 "$tmp/whole.jsonl" >"$tmp/parts.jsonl.partial"
 expect 0 "$GRAM" score "$m" "$tmp/row.jsonl" --skip-bad --resume --out "$tmp/parts.jsonl"
 cmp "$tmp/whole.jsonl" "$tmp/parts.jsonl" || die "a resumed run that skips a row gives other lines"

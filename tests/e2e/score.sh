@@ -86,7 +86,9 @@ full_disk() {
 # Ctrl-C keeps what is done; --resume ends with the bytes of a run that was not stopped.
 stopped_and_resumed() {
     rows 12 >"$tmp/long.jsonl"
-    expect 0 "$GRAM" score "$m" "$tmp/long.jsonl" -q --out "$tmp/whole.jsonl"
+    noted "$tmp/whole.jsonl" score "$m" "$tmp/long.jsonl"
+    cp "$tmp/whole.jsonl.how" "$tmp/part.jsonl.how"
+    cp "$tmp/whole.jsonl.how" "$tmp/other.jsonl.how"
     head -n 5 "$tmp/whole.jsonl" >"$tmp/part.jsonl.partial"
     printf '{"id":"r6","pref' >>"$tmp/part.jsonl.partial"
     expect 0 "$GRAM" score "$m" "$tmp/long.jsonl" --resume --out "$tmp/part.jsonl"

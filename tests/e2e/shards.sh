@@ -88,6 +88,10 @@ cat "$tmp/pairs.jsonl" "$tmp/pairs.jsonl" >"$tmp/twice.jsonl"
 part "$tmp/twice.jsonl" 1/2 ''
 expect 1 "$GRAM" merge-shards "$tmp/joined"
 says err 'joined.shard-1-of-2: this shard has lines 6, and those before 3'
+sed 's/"answer 3"/"answer 4"/' "$tmp/pairs.jsonl" >"$tmp/changed.jsonl"
+part "$tmp/changed.jsonl" 1/2 ''
+expect 1 "$GRAM" merge-shards "$tmp/joined"
+says err 'joined.shard-1-of-2: this shard has digest of the lines'
 for end in '' .how; do cp "$tmp/joined.shard-0-of-2$end" "$tmp/joined.shard-1-of-2$end"; done
 expect 1 "$GRAM" merge-shards "$tmp/joined"
 says err 'joined.shard-1-of-2: what is noted beside it is of share 0'
@@ -98,8 +102,23 @@ says err 'is not noted beside it'
 part "$tmp/pairs.jsonl" 1/2 ''
 "$GRAM" merge-shards "$tmp/joined" 2>"$tmp/said" || die "merge: $(cat "$tmp/said")"
 
+# Shards that are joined for a run over all rows bring what their rows were: best-of-n sees that one has changed.
+head=tests/golden/rewards/llama
+for i in 0 1; do
+    "$GRAM" bon "$tmp/groups.jsonl" --judge "$head" --out "$tmp/won" --shard $i/2 -q || die "bon --shard $i/2"
+done
+sed 's/"c 4"/"C 4"/' "$tmp/groups.jsonl" >"$tmp/groups"
+cp "$tmp/groups.jsonl" "$tmp/kept"
+cp "$tmp/groups" "$tmp/groups.jsonl"
+expect 2 "$GRAM" bon "$tmp/groups.jsonl" --judge "$head" --out "$tmp/won" --resume
+says err 'groups.jsonl:4: row '
+cp "$tmp/kept" "$tmp/groups.jsonl"
+expect 0 "$GRAM" bon "$tmp/groups.jsonl" --judge "$head" --out "$tmp/won" --resume
+says err '5 of them from the run before'
+[ ! -e "$tmp/won.how" ] || die "what was noted stays beside a whole file"
+
 # Fewer rows than an earlier run has written are another input, sharded or not.
-"$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" -q || die "score"
+noted "$tmp/v" score "$m" "$tmp/pairs.jsonl"
 mv "$tmp/v" "$tmp/v.partial"
 head -n 1 "$tmp/pairs.jsonl" >"$tmp/fewer"
 cp "$tmp/fewer" "$tmp/pairs.jsonl"

@@ -37,11 +37,29 @@ cmp "$tmp/t.jsonl" "$tmp/cut.jsonl" || die "shards with a row that is left out h
 evaluate "$tmp/all.txt" "$tmp/rows/tools.jsonl" "$tmp/cut.jsonl" --resume
 numbers "$tmp/all.txt" | cmp - "$tmp/one" || die "shards with a row that is left out have other numbers"
 find "$tmp" -name 'cut.jsonl.*' | grep . && die "the shards that were taken over stay"
-sed 's/"chosen":"answer 2"/"chosen":"another"/' "$tmp/rows/tools.jsonl" >"$tmp/other.jsonl"
+# Another text in a row, of the same length too, or another subset: the line is not the row's.
+for change in 's/"chosen":"answer 2/"chosen":"another/' 's/"chosen":"answer 2/"chosen":"answer 7/' \
+              's/"rejected":"no 2"/"rejected":"No 2"/' 's/"chosen":"answer 2/"subset":"s",&/' \
+              's/"chosen":"answer 2/"criteria":"c",&/'; do
+    sed "$change" "$tmp/rows/tools.jsonl" >"$tmp/other.jsonl"
+    cmp -s "$tmp/rows/tools.jsonl" "$tmp/other.jsonl" && die "$change changes nothing"
+    sed "s|rows/tools.jsonl|other.jsonl|g" "$tmp/t.jsonl" >"$tmp/cut.jsonl.partial"
+    expect 2 "$GRAM" eval "$r" "$tmp/other.jsonl" --skip-bad --rows "$tmp/cut.jsonl" --resume -q
+    says err 'so it cannot be resumed'
+    case $change in     # a row that its head cannot read is left out, and the line is not of the one behind it
+    *criteria*) says err "cut.jsonl.partial:2: holds row $tmp/other.jsonl:2 of" ;;
+    *)          says err "cut.jsonl.partial:2: row $tmp/other.jsonl:2 of $tmp/other.jsonl says something else" ;;
+    esac
+done
+# Nor is it gone on with by a model of the same name with other weights.
+mkdir "$tmp/other"
+cp -r "$r" "$tmp/other"
+printf '\77' | dd of="$tmp/other/llama/model.safetensors" bs=1 conv=notrunc status=none \
+    seek=$(($(wc -c <"$r/model.safetensors") - 1))
 cp "$tmp/t.jsonl" "$tmp/cut.jsonl.partial"
-sed -i "s|rows/tools.jsonl|other.jsonl|" "$tmp/cut.jsonl.partial"
-expect 2 "$GRAM" eval "$r" "$tmp/other.jsonl" --skip-bad --rows "$tmp/cut.jsonl" --resume -q
-says err 'so it cannot be resumed'
+expect 2 "$GRAM" eval "$tmp/other/llama" "$tmp/rows/tools.jsonl" --skip-bad --rows "$tmp/cut.jsonl" --resume -q
+says err 'written with another model or other settings'
+rm "$tmp/cut.jsonl.partial"
 
 # A folder of benchmarks: each benchmark's rows are shared, and the page and the numbers come with all of them.
 mkdir "$tmp/bench"
