@@ -37,6 +37,8 @@ MUTANTS = [
     ("norm-without-its-bias", "src/op/rmsnorm_ref.c", "y[c] = x[c] * rn * (norm->w[c] + norm->bias);",
      "y[c] = x[c] * rn * norm->w[c];",
      ["op/test_rmsnorm"]),
+    ("sixteen-bits-added-up-too-long", "src/op/digits.inc", "(size_t)1 << (7 - bits)", "(size_t)1 << (8 - bits)",
+     ["op/test_digits"]),
     ("product-chosen-for-the-rows-at-hand", "src/cuda/matmul.c", "*(p->tb ? &asked.k : &asked.n) = PIN_ROWS;",
      "(void)PIN_ROWS;", ["op/test_products_gpu"]),
     ("pinned-memory-used-again-too-soon", "src/cuda/device.c",

@@ -27,11 +27,9 @@ enum { GR_DIGITS_BLOCK = 32, GR_DIGITS_PART = 16, GR_DIGITS_PANEL = 16 };
 
 typedef struct {
     float scale, sum;                   /* sum: scale times that of X */
-    int32_t upper_sum[2], low_sum[2];   /* of 256 h + m, and of l: of each half of the block */
-    union {                         /* as a build's own product likes them best: */
-        int16_t half[2][GR_DIGITS_BLOCK];   /* 256 h + m, and l */
-        int8_t digit[3][GR_DIGITS_BLOCK];   /* h, m and l */
-    } of;
+    int32_t upper_sum[3], low_sum[3];   /* of 256 h + m, and of l: of each half of the block, and of both */
+    int8_t digit[3][GR_DIGITS_BLOCK];   /* h, m and l; the reference does without */
+    int16_t half[2][GR_DIGITS_BLOCK];   /* 256 h + m, and l; VNNI does without */
 } gr_digits;
 
 bool gr_digits_has(gr_dtype type, size_t K);

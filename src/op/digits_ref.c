@@ -171,12 +171,14 @@ void gr_digits_row_ref(gr_digits *to, const float *x, size_t K)
         inverse = to->scale > 0 ? 1 / to->scale : 0;
         for (size_t k = 0; k < BLOCK && inverse > 0; k++) {
             int32_t X = (int32_t)rintf(x[k] * inverse), upper = (X + 128) >> 8;
-            to->of.half[0][k] = (int16_t)upper;
-            to->of.half[1][k] = (int16_t)(X - 256 * upper);
+            to->half[0][k] = (int16_t)upper;
+            to->half[1][k] = (int16_t)(X - 256 * upper);
             to->upper_sum[k / GR_DIGITS_PART] += upper;
             to->low_sum[k / GR_DIGITS_PART] += X - 256 * upper;
         }
-        to->sum = to->scale * (float)(256 * (to->upper_sum[0] + to->upper_sum[1]) + to->low_sum[0] + to->low_sum[1]);
+        to->upper_sum[2] = to->upper_sum[0] + to->upper_sum[1];
+        to->low_sum[2] = to->low_sum[0] + to->low_sum[1];
+        to->sum = to->scale * (float)(256 * to->upper_sum[2] + to->low_sum[2]);
     }
 }
 
@@ -215,8 +217,8 @@ static float add_block(float y, const gr_digits *x, const uint8_t *w, size_t i, 
         float scale = !scales ? d : d * (t->parts > 1 ? (float)(int8_t)w[p * PANEL + i] : (float)w[i]);
         for (size_t k = p * each; k < (p + 1) * each; k++) {
             int32_t one = value_at(w + digits_scales(*t), i, k, t) - t->zero;
-            upper += one * x->of.half[0][k];
-            low += one * x->of.half[1][k];
+            upper += one * x->half[0][k];
+            low += one * x->half[1][k];
         }
         y = fmaf(fmaf((float)upper, 256, (float)low), scale * x->scale, y);
     }
