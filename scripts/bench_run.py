@@ -222,6 +222,8 @@ class Bench:
             say(f"1B shape, gram {dtype}")
             r = self.score(path, dtype)
             self.row.update({f"1b_{dtype}_s": r["seconds"], f"1b_{dtype}_open_s": r["open_seconds"]})
+        r = json.loads(run([self.build / "bench/bench_score", model, "open", "int8", self.args.threads]))
+        self.row.update({"1b_read_s": r["read_seconds"], "1b_int8_open_over_read": r["open_over_read"]})
         for dtype in ("float32", "bfloat16"):
             say(f"1B shape, transformers {dtype}")
             r = json.loads(run([at / "venv/bin/python", "scripts/bench_transformers.py", model, self.args.threads,

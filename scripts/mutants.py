@@ -43,6 +43,7 @@ MUTANTS = [
      "(void)PIN_ROWS;", ["op/test_products_gpu"]),
     ("pinned-memory-used-again-too-soon", "src/cuda/device.c",
      'gr_cuda_ok(g, cudaEventSynchronize(g->sent[g->half]), "copy");', ";", ["op/test_products_gpu"]),
+    ("strip-rotates-a-step-less", "src/op/strip.inc", "if (4 * h == B)", "if (4 * h == 2 * B)", ["op/test_strip"]),
     ("window-one-wider", "src/op/attn_int.h", "pos - window + 1 : 0", "pos - window : 0",
      ["model/test_golden_models", "op/test_attn"]),
     ("sum-over-processes-skips-one", "src/op/rank_ref.c", "for (size_t p = 0; p < P; p++)",

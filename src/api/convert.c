@@ -172,9 +172,10 @@ static void row(void *arg, size_t i, size_t r, float *out)
     gr_stored_row(&j->tensor[k], j->gguf, r, out);
 }
 
-static void packed_row(void *arg, size_t r, float *out)
+static const void *packed_row(void *arg, size_t r, size_t k, size_t n, float *room)
 {
-    gr_stored_row(arg, false, r, out);
+    gr_stored_part(arg, false, r, k, n, room);
+    return room;
 }
 
 static gram_status pack(void *arg, size_t i, void *out, gram_err *err)
@@ -182,7 +183,7 @@ static gram_status pack(void *arg, size_t i, void *out, gram_err *err)
     const struct job *j = arg;
     gr_stored *s = &j->tensor[j->first[i]];
 
-    return gr_packed_make(out, j->device, s->t.rows, s->t.cols, packed_row, s, err);
+    return gr_packed_make(out, j->device, s->t.rows, s->t.cols, packed_row, s, false, err);
 }
 
 /* ---- A directory ---------------------------------------------------------------------------------- */

@@ -328,11 +328,20 @@ static gram_status packed_linear(struct binder *b, const gr_named *t, gr_tensor_
     if (!rc && bias)
         rc = vector(b, bias, slot, layer, "bias", rows);
     if (!rc)
-        rc = gr_linear_open_packed(&mat->l, b->m->on, &w, bias ? *bias : NULL, b->err);
+        rc = gr_linear_open_int8(&mat->l, b->m->on, &(gr_tensor){ GR_F32, NULL, rows, cols }, &w, bias ? *bias : NULL,
+                                 &b->int8, b->err);
     if (!rc)
         b->m->bytes += gr_linear_bytes(mat->l);
     b->packed++;
     return rc;
+}
+
+static gram_status open_matrix(struct binder *b, struct matrix *mat, const gr_tensor *t, const float *bias,
+                               gr_linear_mode mode)
+{
+    if (mode == GR_LINEAR_INT8)
+        return gr_linear_open_int8(&mat->l, b->m->on, t, NULL, bias, &b->int8, b->err);
+    return gr_linear_open(&mat->l, b->m->on, t, bias, mode, b->err);
 }
 
 static gram_status linear(struct binder *b, gr_tensor_kind slot, size_t layer, float **bias,
@@ -357,7 +366,7 @@ static gram_status linear(struct binder *b, gr_tensor_kind slot, size_t layer, f
     if (!rc && b->list)
         return GRAM_OK;
     if (!rc)
-        rc = gr_linear_open(&mat->l, b->m->on, &t, bias ? *bias : NULL, mode_of(b, slot, layer), b->err);
+        rc = open_matrix(b, mat, &t, bias ? *bias : NULL, mode_of(b, slot, layer));
     if (!rc)
         b->m->bytes += gr_linear_bytes(mat->l);
     if (!rc && (mat->apart || mat->folded))
@@ -407,6 +416,26 @@ static gram_status bind_layer(struct binder *b, size_t i)
                    : linear(b, s, at, gr_tensor_has_bias(c, s) ? &l->bias[s - GR_T_Q] : NULL, rows, cols);
     }
     return rc;
+}
+
+/* One piece of memory for all matrices in 8 bits, by the configuration, which no tensor has proved yet: where it cannot
+ * be had, each gets its own. With an adapter too, which may change what is in 8 bits. */
+static void make_int8_room(struct binder *b)
+{
+    const gr_config *c = &b->m->cfg;
+    size_t all = 0;
+
+    if (b->mode != GR_LINEAR_INT8 || b->adapter || b->list || b->m->writable)
+        return;
+    for (gr_tensor_kind s = GR_T_LAYER; s < GR_T_LAYER_END; s++) {
+        size_t n = c->layers * (gr_tensor_of_expert(s) ? c->experts : 1), rows, cols;
+        gr_tensor_shape(c, s, &rows, &cols);
+        for (size_t at = 0; at < n; at++)
+            if (!vector_of(b->m->layer, s) && gr_tensor_there(c, s, at) && mode_of(b, s, at) == GR_LINEAR_INT8)
+                all += gr_round_up(gr_linear_int8_bytes(b->m->on, rows, cols, packed_of(b, s, at)), GR_ALIGN);
+    }
+    b->m->int8 = all ? gr_alloc_aligned(all, 1) : NULL;
+    b->int8 = (gr_arena){ b->m->int8, b->m->int8 ? all : 0, 0 };
 }
 
 /* Tensors that checkpoints carry and no forward pass needs: tables that follow from the configuration, and the
@@ -576,6 +605,8 @@ static gram_status open_model(gr_model **out, gr_device *d, const gr_weights *w,
                      ? gr_digits_bytes(m->head.type, m->cfg.vocabulary, m->cfg.width) : 0);
     if (!rc)
         rc = vector(&b, &m->final_norm, GR_T_FINAL_NORM, 0, "weight", m->cfg.width);
+    if (!rc)
+        make_int8_room(&b);
     for (size_t i = 0; i < m->cfg.layers && !rc; i++) {
         rc = bind_layer(&b, i);
         gr_weights_release(m->file);        /* of what was copied the file's pages are not needed beside the copy */
@@ -687,6 +718,7 @@ void gr_model_close(gr_model *m)
         layer_clear(m->on, &m->layer[i], gr_matrices(&m->cfg), !m->writable);
     free(m->layer);
     free(m->mat);
+    free(m->int8);
     if (!m->writable) {
         gr_device_free(m->on, m->final_norm);
         gr_device_drop(m->on, m->table.data);

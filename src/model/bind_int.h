@@ -16,6 +16,7 @@ struct binder {
     const gr_adapter *adapter;  /* folded into the matrices; NULL: none */
     bool exact;                 /* model.h's GR_MODEL_EXACT */
     size_t folded;              /* pairs of A and B of it */
+    gr_arena int8;              /* of m->int8 */
     struct list *list;          /* not NULL: they are noted here, and nothing is loaded */
     const char *as;             /* what gram calls the tensor of the reward head at hand */
 };

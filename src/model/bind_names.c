@@ -163,9 +163,9 @@ gr_stored gr_bind_stored(const struct binder *b, gr_tensor_kind slot, size_t lay
     return s;
 }
 
-void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out)
+void gr_stored_part(const gr_stored *s, bool gguf, size_t r, size_t k, size_t n, float *out)
 {
-    size_t row_bytes = 0;
+    size_t row_bytes = 0, before = 0;
 
     if (s->head_dim && gguf)                /* where it goes, as a Hugging Face file counts; then where it comes from */
         r = permuted(s->head_dim, r);
@@ -174,10 +174,16 @@ void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out)
     if (s->in.take)
         r = s->in.from + r / s->in.take * s->in.every + r % s->in.take;
     gr_dtype_row_bytes(s->t.type, s->t.cols, &row_bytes);       /* proved when the file was opened */
-    gr_dequant(out, (const char *)s->t.data + r * row_bytes, s->t.type, s->t.cols);
+    gr_dtype_row_bytes(s->t.type, k, &before);
+    gr_dequant(out, (const char *)s->t.data + r * row_bytes + before, s->t.type, n);
     if (s->gemma_norm && s->plus_one != gguf)
-        for (size_t i = 0; i < s->t.cols; i++)
+        for (size_t i = 0; i < n; i++)
             out[i] += gguf ? 1 : -1;
+}
+
+void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out)
+{
+    gr_stored_part(s, gguf, r, 0, s->t.cols, out);
 }
 
 size_t gr_stored_together(const gr_stored *t, size_t n, bool gguf, size_t *rows)

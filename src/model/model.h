@@ -74,6 +74,8 @@ gram_status gr_model_stored(gr_stored **out, size_t *n, const gr_weights *w, gr_
 size_t gr_stored_together(const gr_stored *t, size_t n, bool gguf, size_t *rows);
 /* Row r as a GGUF, or else a Hugging Face file, is to hold it: out[s->t.cols]. */
 void gr_stored_row(const gr_stored *s, bool gguf, size_t r, float *out);
+/* Its n values from k on, which begin and end blocks of the type. */
+void gr_stored_part(const gr_stored *s, bool gguf, size_t r, size_t k, size_t n, float *out);
 const gr_config *gr_model_config(const gr_model *m);
 uint64_t gr_model_bytes(const gr_model *m);             /* memory that the weights take, mapped pages included */
 /* The same of runs of one way, and of what others have had made so far. */

@@ -38,6 +38,7 @@ struct gr_model {
     struct matrix *mat;                     /* of all layers */
     uint64_t bytes;
     bool writable;                          /* every tensor is a parameter below */
+    void *int8;                             /* what INT8 made of all layers; NULL: matrices have their own */
     gr_multiply steps;                      /* gr_model_train_by() */
     bool nested;                            /* of a multimodal file that keeps its text half under another name */
     gr_param *param;                        /* names and values owned */

@@ -60,7 +60,7 @@
     .dequant_acc = gr_dequant_acc_##isa,            \
     .dequant_byte_acc = gr_dequant_byte_acc_##isa,  \
     .quant16_row = gr_quant16_row_##isa,            \
-    .quant_weight = gr_quant_weight_##isa,          \
+    .strip       = gr_strip_##isa,                  \
     .dot16       = gr_dot16_##isa,                  \
     .few_rows    = gr_few_rows_##isa,               \
     .few_cols    = gr_few_cols_##isa,               \

@@ -286,7 +286,7 @@ static void choose_slice(gr_linear *l)
     l->ld += l->ld % 128 == 0 ? 16 : 0;
 }
 
-static gram_status prepare(gr_linear *l, gr_device *d, const gr_packed *packed, gram_err *err)
+static gram_status prepare(gr_linear *l, gr_device *d, const gr_packed *packed, gr_arena *in, gram_err *err)
 {
     switch (l->mode) {
     case GR_LINEAR_F32:
@@ -296,7 +296,7 @@ static gram_status prepare(gr_linear *l, gr_device *d, const gr_packed *packed, 
     case GR_LINEAR_BF16:
         return l->w.type == GR_BF16 ? GRAM_OK : round_bf16(l, d, err);
     case GR_LINEAR_INT8:
-        return gr_int8_open(l, d, packed, err);
+        return gr_int8_open(l, d, packed, in, err);
     case GR_LINEAR_KEEP:
     case GR_LINEAR_ROUNDED:
     case GR_LINEAR_SPLIT:
@@ -354,9 +354,9 @@ static gr_linear_mode kept_as(gr_linear_mode mode)
     return mode == GR_LINEAR_ROUNDED ? GR_LINEAR_BF16 : mode == GR_LINEAR_SPLIT ? GR_LINEAR_KEEP : mode;
 }
 
-/* w: of a packed weight its shape alone. */
+/* w: of a packed weight its shape alone. in: for INT8, or NULL. */
 static gram_status open_on_cpu(gr_linear **out, const gr_device *d, const gr_tensor *w, const gr_packed *packed,
-                               const float *bias, gr_linear_mode mode, gram_err *err)
+                               const float *bias, gr_linear_mode mode, gr_arena *in, gram_err *err)
 {
     gram_status rc = GRAM_OK;
     gr_entered was = gr_dnnl_enter();
@@ -376,7 +376,7 @@ static gram_status open_on_cpu(gr_linear **out, const gr_device *d, const gr_ten
     l->w = *w;
     l->bias = bias;
     choose_slice(l);
-    rc = prepare(l, (gr_device *)(uintptr_t)d, packed, err);
+    rc = prepare(l, (gr_device *)(uintptr_t)d, packed, in, err);
     if (!rc)
         rc = dense_products(l, err);
     if (rc)
@@ -399,19 +399,19 @@ gram_status gr_linear_open(gr_linear **out, const gr_device *d, const gr_tensor 
         return gr_fail(err, GRAM_EUNSUPPORTED, "a %s weight of [%zu,%zu] cannot be multiplied by",
                        gr_dtype_name(w->type), w->rows, w->cols);
     return kind ? kind->open(out, (gr_device *)(uintptr_t)d, w, bias, kept_as(mode), err) :
-                  open_on_cpu(out, d, w, NULL, bias, mode, err);
+                  open_on_cpu(out, d, w, NULL, bias, mode, NULL, err);
 }
 
-gram_status gr_linear_open_packed(gr_linear **out, const gr_device *d, const gr_packed *packed, const float *bias,
-                                  gram_err *err)
+gram_status gr_linear_open_int8(gr_linear **out, const gr_device *d, const gr_tensor *w, const gr_packed *packed,
+                                const float *bias, gr_arena *in, gram_err *err)
 {
-    const gr_tensor shape = { .type = GR_F32, .rows = packed->O, .cols = packed->K };
-
     *out = NULL;
-    if (gr_device_op(d)->linear || !may_be_multiplied(&shape, GR_LINEAR_INT8))
+    if (!packed && gr_device_op(d)->linear)
+        return gr_linear_open(out, d, w, bias, GR_LINEAR_INT8, err);
+    if (gr_device_op(d)->linear || !may_be_multiplied(w, GR_LINEAR_INT8))
         return gr_fail(err, GRAM_EUNSUPPORTED, "8-bit weights of [%zu,%zu] cannot be multiplied by on the device %s",
-                       packed->O, packed->K, gr_device_name(d));
-    return open_on_cpu(out, d, &shape, packed, bias, GR_LINEAR_INT8, err);
+                       w->rows, w->cols, gr_device_name(d));
+    return open_on_cpu(out, d, w, packed, bias, GR_LINEAR_INT8, in, err);
 }
 
 void gr_linear_close(gr_linear *l)

@@ -63,11 +63,15 @@ typedef struct gr_linear gr_linear;
  * [O], or NULL. */
 gram_status gr_linear_open(gr_linear **out, const gr_device *d, const gr_tensor *w, const float *bias,
                            gr_linear_mode mode, gram_err *err);
-/* The same of what packed.h holds, with the bits of INT8 opened of what that was made of. *w is copied; its bytes are
- * borrowed where the CPU multiplies them as they lie. */
+/* The same with INT8. packed: what w becomes, where a file has it already, with the bits of INT8 opened of what it was
+ * made of; *packed is copied, its bytes are borrowed where the CPU multiplies them as they lie, and w's data are not
+ * asked for. NULL: there is no such. in: what is made is put there while it has room, and must outlive the weight:
+ * small weights one behind the other lie in large pages. NULL: in memory of its own. */
 struct gr_packed;
-gram_status gr_linear_open_packed(gr_linear **out, const gr_device *d, const struct gr_packed *w, const float *bias,
-                                  gram_err *err);
+gram_status gr_linear_open_int8(gr_linear **out, const gr_device *d, const gr_tensor *w, const struct gr_packed *packed,
+                                const float *bias, gr_arena *in, gram_err *err);
+/* Of what is made of an [O,K]; 0: nothing is, as what is packed is borrowed, or d is no CPU. */
+size_t gr_linear_int8_bytes(const gr_device *d, size_t O, size_t K, bool packed);
 void gr_linear_close(gr_linear *l);
 size_t gr_linear_bytes(const gr_linear *l);     /* of memory that the weight keeps, borrowed bytes included */
 /* Whether its sums are whole numbers, the same ones in tiles of any size. */

@@ -101,8 +101,9 @@ typedef struct {
 
 /* ---- matmul_int8.c -------------------------------------------------------------------------------- */
 
-/* l->w quantised, by the threads of d; or what packed.h has, borrowed where the CPU multiplies it as it lies. */
-gram_status gr_int8_open(gr_linear *l, gr_device *d, const gr_packed *packed, gram_err *err);
+/* l->w quantised, by the threads of d; or what packed.h has, borrowed where the CPU multiplies it as it lies. in: where
+ * it is put; NULL: memory of its own. */
+gram_status gr_int8_open(gr_linear *l, gr_device *d, const gr_packed *packed, gr_arena *in, gram_err *err);
 size_t gr_int8_bytes(const gr_linear *l);
 /* x as bytes, two for a number, or as the pairs of dot16.h: q[M] rows, and a scale for each; row [K] is room. */
 void gr_int8_quantise(const gr_linear *l, uint8_t *q, float *scale, gr_mat x, size_t M, float *row);

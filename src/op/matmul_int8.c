@@ -3,7 +3,7 @@
  * Before both sides of a product go to 8 bits they are rotated (rotate.h), which changes no product but
  * shares out the few channels that are far larger than the rest and would leave them fewer bits: the preferences of
  * 120 real pairs by SmolLM2-135M move by 0.004 at most instead of 0.008. */
-#include <stdlib.h>
+#include <emmintrin.h>
 #include <string.h>
 #include "base/cpu.h"
 #include "base/err.h"
@@ -13,81 +13,165 @@ enum { LAST_TILE = 16 };            /* rows of bytes in the last tile of a call:
 
 /* ---- Opening ---------------------------------------------------------------------------------------- */
 
-static void row_of(void *arg, size_t o, float *row)
+/* The rows of a weight, with the bytes of one and of GR_STRIP_COLS values of it. */
+struct rows_of { const gr_tensor *w; size_t row, piece; bool bf16; };
+
+static struct rows_of rows_of(const gr_tensor *w)
 {
-    expand_row(row, &((const gr_linear *)arg)->w, o);
+    struct rows_of r = { .w = w, .bf16 = w->type == GR_BF16 };
+
+    gr_dtype_row_bytes(w->type, w->cols, &r.row);               /* proved when the weight was opened */
+    gr_dtype_row_bytes(w->type, GR_STRIP_COLS, &r.piece);
+    return r;
 }
 
-/* The quads of packed.h as the pairs of dot16.h, an output after the other; tasks are panels of the latter. */
-struct widening { const gr_packed *from; int8_t *to; };
+/* What lies behind the values is asked for, too: it is read next, beside rows a page or more apart, of which the cache
+ * foresees nothing. */
+static const void *row_of(void *arg, size_t o, size_t k, size_t n, float *room)
+{
+    const struct rows_of *r = arg;
+    const char *from = (const char *)r->w->data + o * r->row + k / GR_STRIP_COLS * r->piece;
+
+    for (size_t i = 0; i < r->piece; i += GR_ALIGN)
+        __builtin_prefetch(from + r->piece + i);
+    if (r->bf16 || float_in_place(r->w))
+        return from;
+    gr_dequant(room, from, r->w->type, n);
+    return room;
+}
+
+static void *take(gr_linear *l, size_t bytes, gr_arena *in)
+{
+    if (in && gr_round_up(bytes, GR_ALIGN) <= in->size - in->used)
+        return gr_arena_alloc(in, bytes);
+    return l->own = gr_alloc_aligned(bytes, 1);
+}
+
+/* Memory for the bytes of dot16.h with the scales behind them. */
+static gram_status wide_room(gr_linear *l, int8_t **to, float **scale, gr_arena *in, gram_err *err)
+{
+    size_t bytes = gr_round_up(gr_dot16_bytes(l->O, l->K), GR_ALIGN);
+
+    *to = take(l, bytes + l->O * sizeof **scale, in);
+    if (!*to)
+        return gr_nomem(err, "weights");
+    *scale = (float *)(void *)(*to + bytes);
+    l->bytes = *to;
+    l->wscale = *scale;
+    return GRAM_OK;
+}
+
+/* Weights as the pairs of dot16.h; tasks are its panels. */
+struct widening { const gr_linear *l; struct rows_of rows; const gr_packed *from; int8_t *to; float *scale; };
+
+_Static_assert((int)GR_DOT16_COLS == (int)GR_STRIP, "a panel is a strip");
+
+static void quantise_panels(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    const struct widening *a = arg;
+    const gr_linear *l = a->l;
+    size_t pairs = gr_dot16_pairs(l->K);
+    float scale[GR_STRIP];
+    int32_t sum[GR_STRIP];
+    gr_strip s = { .row = row_of, .arg = (void *)(uintptr_t)&a->rows, .bf16 = a->rows.bf16,
+                   .K = l->K, .B = l->rotated, .filled = 2 * pairs, .group = 2, .ld = 2 * GR_STRIP, .scale = scale,
+                   .sum = sum };
+    void *room = gr_lane_bytes(lane, gr_strip_room(l->K));
+
+    for (size_t o = first * GR_STRIP; o < (first + n) * GR_STRIP && room; o += GR_STRIP) {
+        s.o = o;
+        s.n = gr_min(GR_STRIP, l->O - o);
+        s.to = a->to + gr_dot16_at(o, 0, pairs);
+        lane->op->strip(&s, room);
+        memcpy(a->scale + o, scale, s.n * sizeof *scale);
+    }
+}
+
+/* The quads of packed.h, 16 outputs of them, as two pairs. */
+static void part_quads(int8_t *to, const int8_t *from)
+{
+    for (size_t i = 0; i < GR_STRIP; i += 8, from += 32, to += 16) {
+        __m128i a = _mm_loadu_si128((const void *)from), b = _mm_loadu_si128((const void *)(from + 16));
+        a = _mm_shuffle_epi32(_mm_shufflehi_epi16(_mm_shufflelo_epi16(a, 0xd8), 0xd8), 0xd8);
+        b = _mm_shuffle_epi32(_mm_shufflehi_epi16(_mm_shufflelo_epi16(b, 0xd8), 0xd8), 0xd8);
+        _mm_storeu_si128((void *)to, _mm_unpacklo_epi64(a, b));
+        _mm_storeu_si128((void *)(to + 2 * GR_STRIP), _mm_unpackhi_epi64(a, b));
+    }
+}
 
 static void widen_panels(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const struct widening *a = arg;
     const gr_packed *w = a->from;
-    size_t pairs = gr_dot16_pairs(w->K), Kp = gr_round_up(w->K, GR_PACKED_PANEL);
+    size_t pairs = gr_dot16_pairs(w->K), Kp = gr_round_up(w->K, GR_PACKED_PANEL), even = pairs / 2 * 2;
 
     (void)lane;
-    for (size_t o = first * GR_DOT16_COLS; o < (first + n) * GR_DOT16_COLS; o++) {
+    for (size_t o = first * GR_STRIP; o < (first + n) * GR_STRIP; o += GR_STRIP) {
         const int8_t *from = w->panels + o / GR_PACKED_PANEL * GR_PACKED_PANEL * Kp + o % GR_PACKED_PANEL * 4;
-        for (size_t k = 0; k < 2 * pairs; k += 2)
-            memcpy(a->to + gr_dot16_at(o, k, pairs), from + k / 4 * 4 * GR_PACKED_PANEL + k % 4, 2);
+        int8_t *to = a->to + gr_dot16_at(o, 0, pairs), last[4 * GR_STRIP];
+        for (size_t p = 0; p < even; p += 2)
+            part_quads(to + p * 2 * GR_STRIP, from + p * 2 * GR_PACKED_PANEL);
+        if (even < pairs) {
+            part_quads(last, from + even * 2 * GR_PACKED_PANEL);
+            memcpy(to + even * 2 * GR_STRIP, last, 2 * GR_STRIP);
+        }
     }
 }
 
-static gram_status widen(gr_linear *l, gr_device *d, const gr_packed *w, gram_err *err)
+/* For a CPU without VNNI: l->w quantised, or what packed.h has. */
+static gram_status open_wide(gr_linear *l, gr_device *d, const gr_packed *packed, gr_arena *in, gram_err *err)
 {
-    size_t bytes = gr_round_up(gr_dot16_bytes(l->O, l->K), GR_ALIGN);
-    struct widening a = { w, gr_alloc_aligned(bytes + l->O * sizeof *w->scale, 1) };
+    struct widening a = { .l = l, .rows = rows_of(&l->w), .from = packed };
+    gram_status rc = wide_room(l, &a.to, &a.scale, in, err);
 
-    l->own = a.to;
-    if (!l->own)
-        return gr_nomem(err, "weights");
-    memcpy(a.to + bytes, w->scale, l->O * sizeof *w->scale);
-    l->wscale = (const float *)(const void *)(a.to + bytes);
-    l->bytes = a.to;
-    gr_device_run(d, gr_round_up(l->O, GR_DOT16_COLS) / GR_DOT16_COLS, GR_CUT_ONE, widen_panels, &a);
+    if (rc)
+        return rc;
+    if (packed)
+        memcpy(a.scale, packed->scale, l->O * sizeof *a.scale);
+    gr_device_run(d, gr_round_up(l->O, GR_STRIP) / GR_STRIP, GR_CUT_ONE, packed ? widen_panels : quantise_panels, &a);
     return gr_device_wait(d, err);
 }
 
-/* Quantises l->w into memory of its own. */
-static gram_status pack(void **p, gr_packed *w, gr_linear *l, gr_device *d, gram_err *err)
+/* For one with VNNI, the same: what packed.h has is borrowed. */
+static gram_status open_packed(gr_linear *l, gr_device *d, const gr_packed *packed, gr_arena *in, gram_err *err)
 {
-    uint64_t bytes = gr_packed_bytes(l->O, l->K);
-    gram_status rc;
+    struct rows_of rows = rows_of(&l->w);
+    gram_status rc = GRAM_OK;
+    gr_packed w;
 
-    *p = bytes ? gr_alloc_aligned(bytes, 1) : NULL;
-    if (!*p)
-        return gr_nomem(err, "weights");
-    rc = gr_packed_make(*p, d, l->O, l->K, row_of, l, err);
-    *w = gr_packed_at(*p, l->O, l->K);
+    if (packed) {
+        w = *packed;
+    } else {
+        uint64_t bytes = gr_packed_bytes(l->O, l->K);
+        void *p = bytes ? take(l, bytes, in) : NULL;
+        if (!p)
+            return gr_nomem(err, "weights");
+        rc = gr_packed_make(p, d, l->O, l->K, row_of, &rows, rows.bf16, err);
+        w = gr_packed_at(p, l->O, l->K);
+    }
+    l->bytes = w.panels;
+    l->wscale = w.scale;
+    l->colsum = w.sum;
     return rc;
 }
 
-gram_status gr_int8_open(gr_linear *l, gr_device *d, const gr_packed *packed, gram_err *err)
+gram_status gr_int8_open(gr_linear *l, gr_device *d, const gr_packed *packed, gr_arena *in, gram_err *err)
 {
-    void *made = NULL;
-    gr_packed w;
-    gram_status rc = GRAM_OK;
-
     l->rotated = gr_packed_rotated(l->K);
     l->wide = !(l->op->cpu & GR_CPU_VNNI);
     l->packed = true;
-    if (packed)
-        w = *packed;
-    else
-        rc = pack(&made, &w, l, d, err);
-    if (!rc && l->wide) {
-        rc = widen(l, d, &w, err);
-    } else if (!rc) {
-        l->own = made;
-        made = NULL;
-        l->bytes = w.panels;
-        l->wscale = w.scale;
-        l->colsum = w.sum;
-    }
-    free(made);
-    return rc;
+    return l->wide ? open_wide(l, d, packed, in, err) : open_packed(l, d, packed, in, err);
+}
+
+size_t gr_linear_int8_bytes(const gr_device *d, size_t O, size_t K, bool packed)
+{
+    const struct gr_kern *op = gr_device_op(d);
+
+    if (op->linear)
+        return 0;
+    if (op->cpu & GR_CPU_VNNI)
+        return packed ? 0 : (size_t)gr_packed_bytes(O, K);
+    return gr_round_up(gr_dot16_bytes(O, K), GR_ALIGN) + O * sizeof(float);
 }
 
 size_t gr_int8_bytes(const gr_linear *l)

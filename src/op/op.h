@@ -24,6 +24,7 @@
 #include "op/digits.h"
 #include "op/rotate.h"
 #include "op/split.h"
+#include "op/strip.h"
 #include "op/matmul.h"
 
 struct gr_kern {
@@ -70,7 +71,7 @@ struct gr_kern {
     gr_quant_row_fn   *quant_row, *quant_byte_row;
     gr_dequant_acc_fn *dequant_acc, *dequant_byte_acc;
     gr_quant16_row_fn *quant16_row;
-    gr_quant_weight_fn *quant_weight;
+    gr_strip_fn       *strip;
     gr_dot16_fn       *dot16;
     gr_few_rows_fn    *few_rows;
     gr_few_cols_fn    *few_cols;

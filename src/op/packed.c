@@ -1,5 +1,4 @@
 /* packed.c - see packed.h. */
-#include <emmintrin.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -7,7 +6,7 @@
 #include "op/op.h"
 #include "op/packed.h"
 
-enum { PANEL = GR_PACKED_PANEL, STRIP = 16 };     /* outputs of a task: a cache line of 4 bytes of each */
+enum { PANEL = GR_PACKED_PANEL };
 
 struct header { char word[8]; uint64_t layout, O, K; };
 
@@ -61,66 +60,35 @@ gram_status gr_packed_read(gr_packed *out, const char *what, const void *p, uint
 
 /* ---- Making one ------------------------------------------------------------------------------------ */
 
-struct making { gr_packed to; gr_packed_row_fn *row; void *arg; };
-
-/* Words of 4 bytes: to [quads][64], the first 16 of each, of from [16][quads], quads a multiple of 4. */
-static void weave(int8_t *to, const int8_t *from, size_t quads)
-{
-    for (size_t i = 0; i < STRIP; i += 4)
-        for (size_t k = 0; k < quads; k += 4) {
-            const int8_t *p = from + 4 * (i * quads + k);
-            __m128i a = _mm_loadu_si128((const void *)p), b = _mm_loadu_si128((const void *)(p + 4 * quads));
-            __m128i c = _mm_loadu_si128((const void *)(p + 8 * quads));
-            __m128i d = _mm_loadu_si128((const void *)(p + 12 * quads));
-            __m128i ab = _mm_unpacklo_epi32(a, b), cd = _mm_unpacklo_epi32(c, d);
-            __m128i AB = _mm_unpackhi_epi32(a, b), CD = _mm_unpackhi_epi32(c, d);
-            int8_t *q = to + 4 * (k * PANEL + i);
-            _mm_storeu_si128((void *)q, _mm_unpacklo_epi64(ab, cd));
-            _mm_storeu_si128((void *)(q + 4 * PANEL), _mm_unpackhi_epi64(ab, cd));
-            _mm_storeu_si128((void *)(q + 8 * PANEL), _mm_unpacklo_epi64(AB, CD));
-            _mm_storeu_si128((void *)(q + 12 * PANEL), _mm_unpackhi_epi64(AB, CD));
-        }
-}
-
-/* Row o as bytes, q [Kp]; what is behind the outputs is zeros. */
-static void make_row(const struct making *m, gr_lane *lane, size_t o, int8_t *q, float *row)
-{
-    const gr_packed *w = &m->to;
-    float *scale = (float *)(uintptr_t)w->scale + o;
-    int32_t *sum = (int32_t *)(uintptr_t)w->sum + o;
-
-    *scale = 0;
-    *sum = 0;
-    memset(q + (o < w->O ? w->K : 0), 0, filled(w->K) - (o < w->O ? w->K : 0));
-    if (o >= w->O)
-        return;
-    m->row(m->arg, o, row);
-    lane->op->rotate_row(row, row, w->K, gr_packed_rotated(w->K));
-    *sum = lane->op->quant_weight(q, scale, row, w->K);
-}
+struct making { gr_packed to; gr_strip_row_fn *row; void *arg; bool bf16; };
 
 /* Tasks are strips of panels. */
 static void make_strips(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const struct making *m = arg;
-    size_t K = filled(m->to.K);
-    float *row = gr_lane_bytes(lane, m->to.K * sizeof *row);
-    int8_t *q = gr_lane_bytes(lane, STRIP * K);
+    const gr_packed *w = &m->to;
+    gr_strip s = { .row = m->row, .arg = m->arg, .bf16 = m->bf16, .K = w->K, .B = gr_packed_rotated(w->K),
+                   .filled = filled(w->K), .group = 4, .ld = 4 * PANEL };
+    void *room = gr_lane_bytes(lane, gr_strip_room(w->K));
 
-    for (size_t o = first * STRIP; o < (first + n) * STRIP && !lane->rc; o += STRIP) {
-        for (size_t i = 0; i < STRIP; i++)
-            make_row(m, lane, o + i, q + i * K, row);
-        weave((int8_t *)(uintptr_t)m->to.panels + o / PANEL * PANEL * K + o % PANEL * 4, q, K / 4);
+    for (size_t o = first * GR_STRIP; o < (first + n) * GR_STRIP && room; o += GR_STRIP) {
+        s.o = o;
+        s.n = gr_min(GR_STRIP, w->O - gr_min(o, w->O));
+        s.to = (int8_t *)(uintptr_t)w->panels + o / PANEL * PANEL * s.filled + o % PANEL * 4;
+        s.scale = (float *)(uintptr_t)w->scale + o;
+        s.sum = (int32_t *)(uintptr_t)w->sum + o;
+        lane->op->strip(&s, room);
     }
 }
 
-gram_status gr_packed_make(void *p, gr_device *d, size_t O, size_t K, gr_packed_row_fn *row, void *arg, gram_err *err)
+gram_status gr_packed_make(void *p, gr_device *d, size_t O, size_t K, gr_strip_row_fn *row, void *arg, bool bf16,
+                           gram_err *err)
 {
-    struct making m = { gr_packed_at(p, O, K), row, arg };
+    struct making m = { gr_packed_at(p, O, K), row, arg, bf16 };
     const struct header h = { GR_PACKED_WORD, GR_PACKED_LAYOUT, O, K };
 
     memset(p, 0, GR_ALIGN);
     memcpy(p, &h, sizeof h);
-    gr_device_run(d, filled(O) / STRIP, GR_CUT_ONE, make_strips, &m);
+    gr_device_run(d, filled(O) / GR_STRIP, GR_CUT_ONE, make_strips, &m);
     return gr_device_wait(d, err);
 }

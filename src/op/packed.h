@@ -12,6 +12,7 @@
 #ifndef GR_OP_PACKED_H
 #define GR_OP_PACKED_H
 
+#include "op/strip.h"
 #include "tensor/device.h"
 
 enum { GR_PACKED_LAYOUT = 1, GR_PACKED_PANEL = 64 };
@@ -28,8 +29,9 @@ uint64_t gr_packed_bytes(size_t O, size_t K);
 gram_status gr_packed_read(gr_packed *out, const char *what, const void *p, uint64_t bytes, gram_err *err);
 /* The same of what gr_packed_make() made, or makes. */
 gr_packed gr_packed_at(const void *p, size_t O, size_t K);
-/* The weight whose row o row() gives, from any thread: made by all of d's, into gr_packed_bytes() of aligned memory. */
-typedef void gr_packed_row_fn(void *arg, size_t o, float *row);
-gram_status gr_packed_make(void *p, gr_device *d, size_t O, size_t K, gr_packed_row_fn *row, void *arg, gram_err *err);
+/* The weight whose rows row() gives, from any thread, in bfloat16 or float32: made by all of d's, into
+ * gr_packed_bytes() of aligned memory. */
+gram_status gr_packed_make(void *p, gr_device *d, size_t O, size_t K, gr_strip_row_fn *row, void *arg, bool bf16,
+                           gram_err *err);
 
 #endif

@@ -38,9 +38,8 @@ gr_quant_row_fn gr_quant_row_ref, gr_quant_row_avx2, gr_quant_row_avx512;
 /* The same of one byte: q[C], and GR_QUANT_BYTE_ZERO. */
 gr_quant_row_fn gr_quant_byte_row_ref, gr_quant_byte_row_avx2, gr_quant_byte_row_avx512;
 
-/* A weight's row: scale = max |x| / 127, q = round(x / scale), halves to even; gives the sum of q. */
-typedef int32_t gr_quant_weight_fn(int8_t *q, float *scale, const float *x, size_t C);
-gr_quant_weight_fn gr_quant_weight_ref, gr_quant_weight_avx2, gr_quant_weight_avx512;
+/* A weight's row: scale = max |x| / 127, q = round(x / scale), halves to even; gives the sum of q. strip.h is fast. */
+int32_t gr_quant_weight_ref(int8_t *q, float *scale, const float *x, size_t C);
 
 /* The same X itself, X[C]: what dot16.h multiplies. */
 typedef void gr_quant16_row_fn(int16_t *X, float *scale, const float *x, size_t C);

@@ -13,11 +13,11 @@ static const struct { size_t O, K; } shape[] = {
 
 struct source { const float *w; size_t K; };
 
-static void row_of(void *arg, size_t o, float *row)
+static const void *row_of(void *arg, size_t o, size_t k, size_t n, float *room)
 {
     const struct source *s = arg;
 
-    memcpy(row, s->w + o * s->K, s->K * sizeof *row);
+    return o % 2 ? memcpy(room, s->w + o * s->K + k, n * sizeof *room) : s->w + o * s->K + k;
 }
 
 static void *pack(const float *w, size_t O, size_t K, size_t threads, size_t *bytes)
@@ -29,7 +29,7 @@ static void *pack(const float *w, size_t O, size_t K, size_t threads, size_t *by
     p = gr_alloc_aligned(*bytes, 1);
     assert_non_null(p);
     memset(p, 0xaa, *bytes);
-    CHECK_OK(gr_packed_make(p, check_device(threads), O, K, row_of, &s, &check_err));
+    CHECK_OK(gr_packed_make(p, check_device(threads), O, K, row_of, &s, false, &check_err));
     return p;
 }
 
@@ -72,12 +72,24 @@ static void it_multiplies_as_what_it_was_made_of(void **state)
         float *w = check_randn(O * K, 2), *x = check_randn(M * K, 1), *bias = i % 2 ? check_randn(O, 3) : NULL;
         gr_tensor t = { GR_F32, w, O, K };
         void *p = pack(w, O, K, 1, &bytes);
-        gr_linear *direct, *packed;
+        const gr_tensor shape_only = { GR_F32, NULL, O, K };
+        size_t room = gr_round_up(gr_linear_int8_bytes(check_device(1), O, K, false), GR_ALIGN);
+        gr_arena in = { gr_alloc_aligned(room, 1), room, 0 };
+        gr_linear *direct, *packed, *put[2];
         gr_packed read;
         CHECK_OK(gr_packed_read(&read, "w", p, bytes, &check_err));
         CHECK_OK(gr_linear_open(&direct, check_device(1), &t, bias, GR_LINEAR_INT8, &check_err));
-        CHECK_OK(gr_linear_open_packed(&packed, check_device(1), &read, bias, &check_err));
+        CHECK_OK(gr_linear_open_int8(&packed, check_device(1), &shape_only, &read, bias, NULL, &check_err));
         assert_true(gr_linear_borrows(packed) == ((gr_cpu() & GR_CPU_VNNI) != 0));
+        for (size_t k = 0; k < GR_COUNT(put); k++) {       /* there is room for one; the other gets its own */
+            CHECK_OK(gr_linear_open_int8(&put[k], check_device(1), &t, NULL, bias, &in, &check_err));
+            assert_true(in.used == room);
+        }
+        for (size_t k = 0; k < GR_COUNT(put); k++) {
+            assert_memory_equal(forward(put[k], x, M, O, K), forward(direct, x, M, O, K), M * O * sizeof *x);
+            gr_linear_close(put[k]);
+        }
+        free(in.base);
         assert_memory_equal(forward(packed, x, M, O, K), forward(direct, x, M, O, K), M * O * sizeof *x);
         assert_memory_equal(forward_few(1, packed, x, FEW, O, K), forward_few(1, direct, x, FEW, O, K),
                             FEW * O * sizeof *x);
