@@ -505,7 +505,9 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     if (rc)
         return rc;
     path = path ? path : shipped;
-    rc = gr_checkpoint_open(&c, path, opt, err);
+    rc = gr_cpu_check(err);
+    if (!rc)
+        rc = gr_checkpoint_open(&c, path, opt, err);
     if (rc) {
         free(shipped);
         return rc;

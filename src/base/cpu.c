@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/cpu.h"
+#include "base/err.h"
 
 enum { UP_TO_AVX512 = GR_CPU_AVX2 | GR_CPU_AVX512, UP_TO_VNNI = UP_TO_AVX512 | GR_CPU_VNNI,
-       UP_TO_BF16 = UP_TO_VNNI | GR_CPU_BF16 };
+       UP_TO_BF16 = UP_TO_VNNI | GR_CPU_BF16, NO_WORD = 1 << 30 };
 
 static bool has_avx512_bf16(void)
 {
@@ -48,23 +49,45 @@ static unsigned granted(void)
     return bits;
 }
 
-unsigned gr_cpu(void)
+/* What GRAM_CPU says, and the bits that it leaves; NULL: it says nothing. */
+static const char *asked(unsigned *most)
 {
     static const struct { const char *name; unsigned most; } cap[] = {
         { "amx", ~0u }, { "bf16x3", UP_TO_BF16 }, { "bf16", UP_TO_BF16 }, { "vnni", UP_TO_VNNI },
-        { "avx512", UP_TO_AVX512 }, { "avx2", GR_CPU_AVX2 },
+        { "avx512", UP_TO_AVX512 }, { "avx2", GR_CPU_AVX2 }, { "ref", 0 },
     };
     const char *name = getenv("GRAM_CPU");
-    unsigned bits = granted();
 
-    if (!name || !*name)
+    *most = NO_WORD;
+    for (size_t i = 0; name && i < sizeof cap / sizeof *cap; i++)
+        if (!strcmp(name, cap[i].name))
+            *most = cap[i].most;
+    return name && *name ? name : NULL;
+}
+
+unsigned gr_cpu(void)
+{
+    unsigned most, bits = granted();
+    const char *name = asked(&most);
+
+    if (!name)
         return bits;
-    for (size_t i = 0; i < sizeof cap / sizeof *cap; i++)
-        if (!strcmp(name, cap[i].name)) {
-            bits &= cap[i].most;
-            return strcmp(name, "bf16x3") || !(bits & GR_CPU_BF16) ? bits : bits | GR_CPU_SPLIT;
-        }
-    return 0;
+    bits &= most;
+    return strcmp(name, "bf16x3") || !(bits & GR_CPU_BF16) ? bits : bits | GR_CPU_SPLIT;
+}
+
+gram_status gr_cpu_check(gram_err *err)
+{
+    unsigned most;
+    const char *name = asked(&most);
+
+    if (name && most == NO_WORD)
+        return gr_fail(err, GRAM_EARG, "GRAM_CPU: wanted one of ref|avx2|avx512|vnni|bf16|bf16x3|amx, found \"%s\"",
+                       name);
+    if (name && !strcmp(name, "bf16x3") && !(granted() & GR_CPU_BF16))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "GRAM_CPU=bf16x3: this CPU multiplies no bfloat16 (AVX512_BF16 is wanted, "
+                       "%s found)", gr_cpu_name(granted()));
+    return GRAM_OK;
 }
 
 const char *gr_cpu_name(unsigned bits)

@@ -2,6 +2,8 @@
 #ifndef GR_BASE_CPU_H
 #define GR_BASE_CPU_H
 
+#include "gram/error.h"
+
 enum {
     GR_CPU_AVX2   = 1,      /* with FMA and F16C */
     GR_CPU_AVX512 = 2,      /* F, BW, DQ, VL */
@@ -13,6 +15,9 @@ enum {
 
 /* The bits, capped by GRAM_CPU=ref|avx2|avx512|vnni|bf16|amx in the environment; bf16x3 is bf16 with SPLIT. */
 unsigned gr_cpu(void);
+/* Whether GRAM_CPU is one of these words, and what it forces is there: to be asked before anything is computed. What it
+ * caps may be more than there is. */
+gram_status gr_cpu_check(gram_err *err);
 const char *gr_cpu_name(unsigned bits);     /* "avx512+vnni"; never NULL */
 
 #endif

@@ -27,7 +27,7 @@ const char cli_exit_codes[] =
 const char cli_environment[] =
     "GRAM_CPU=ref|avx2|avx512|vnni|bf16|amx caps the instructions that are used; by default the CPU's best are. vnni "
     "multiplies nothing in bfloat16, bf16 nothing with AMX, and so no float32 as sums of two bfloat16, which "
-    "GRAM_CPU=bf16x3 forces on a CPU without AMX. "
+    "GRAM_CPU=bf16x3 forces on a CPU with AVX512_BF16 and without AMX. "
     "GRAM_PEER_TIMEOUT=SECONDS: a process of a run under mpirun that gives no sign of life for so long ends the run "
     "(30; 0: never).";
 

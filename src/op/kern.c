@@ -149,8 +149,11 @@ gram_status gr_device_open(gr_device **out, const char *name, size_t threads, gr
 {
     size_t index = 0;
     bool gpu;
+    gram_status rc = gr_cpu_check(err);
 
     *out = NULL;
+    if (rc)
+        return rc;
     name = name ? name : getenv("GRAM_DEVICE");
     name = name && *name ? name : "cpu";
     gpu = gr_device_is_gpu(name, &index);

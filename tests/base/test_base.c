@@ -138,6 +138,7 @@ static void random_numbers_stay_below(void **state)
 static void cpu_can_be_capped(void **state)
 {
     unsigned best;
+    gram_err err;
 
     (void)state;
     unsetenv("GRAM_CPU");
@@ -155,8 +156,16 @@ static void cpu_can_be_capped(void **state)
     setenv("GRAM_CPU", "bf16x3", 1);
     assert_int_equal(gr_cpu(),
                      (best & ~(unsigned)(GR_CPU_AMX | GR_CPU_SPLIT)) | (best & GR_CPU_BF16 ? GR_CPU_SPLIT : 0u));
+    assert_true(!gr_cpu_check(&err) == ((best & GR_CPU_BF16) != 0));
+    assert_true(best & GR_CPU_BF16 || strstr(err.text, "bf16x3: this CPU multiplies no bfloat16"));
     setenv("GRAM_CPU", "amx", 1);
     assert_int_equal(gr_cpu(), best);
+    assert_int_equal(gr_cpu_check(&err), GRAM_OK);
+    setenv("GRAM_CPU", "avx", 1);
+    assert_int_equal(gr_cpu_check(&err), GRAM_EARG);
+    assert_non_null(strstr(err.text, "bf16x3|amx, found \"avx\""));
+    setenv("GRAM_CPU", "", 1);
+    assert_int_equal(gr_cpu_check(&err), GRAM_OK);
     unsetenv("GRAM_CPU");
     assert_string_equal(gr_cpu_name(0), "ref");
     assert_string_equal(gr_cpu_name(GR_CPU_AVX2), "avx2");
