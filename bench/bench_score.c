@@ -1,14 +1,14 @@
 /* bench_score.c - what `gram score` and `gram rank` do, timed and weighed: one line of JSON.
  *
- *     bench_score MODEL ROWS.jsonl f32|bf16|int8 [THREADS [MAX_TOKENS]]     score the rows, throw the verdicts away
+ *     bench_score MODEL ROWS.jsonl DTYPE [THREADS [MAX_TOKENS]]            score the rows, throw the verdicts away
  *     bench_score MODEL GROUPS.jsonl rank [THREADS]                        rank each group by all pairs, int8
- *     bench_score MODEL open f32|bf16|int8 [THREADS]                       open it, beside reading its weights' files
+ *     bench_score MODEL open DTYPE [THREADS]                               open it, beside reading its weights' files
  *     bench_score MODEL info                                               the sizes that a limit is reckoned from
  *
- * MAX_TOKENS cuts every order to that length (balanced). seconds is the whole call, opening apart; tokens counts
- * each order whole, computed what was left to compute after sharing; rss is the process's peak. `open` reads every byte
- * of the files into 128 KiB again and again, opens the model, and closes it, in turn: the best of ROUNDS of each. The
- * files are in the page cache then, so that it is memory that both are measured against, and no disk. */
+ * DTYPE is f32, bf16, int8 or int8-fast. MAX_TOKENS cuts every order to that length (balanced). seconds is the
+ * whole call, opening apart; tokens counts each order whole, computed what was left to compute after sharing; rss is
+ * the process's peak. `open` reads every byte of the files into 128 KiB again and again, opens the model, and closes
+ * it, in turn: the best of ROUNDS of each. The files are in the page cache then, so that no disk is measured. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -34,6 +34,21 @@ static int die(const char *text)
 {
     fprintf(stderr, "bench_score: %s\n", text);
     return 1;
+}
+
+static bool dtype_of(gram_dtype *out, const char *name)
+{
+    static const struct { const char *name; gram_dtype dtype; } known[] = {
+        { "f32", GRAM_F32 }, { "bf16", GRAM_BF16 }, { "int8", GRAM_INT8 }, { "int8-fast", GRAM_INT8_FAST },
+        { "rank", GRAM_INT8 },
+    };
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(name, known[i].name)) {
+            *out = known[i].dtype;
+            return true;
+        }
+    return false;
 }
 
 static int info(const char *model)
@@ -138,8 +153,9 @@ int main(int argc, char **argv)
     if (argc == 3 && !strcmp(argv[2], "info"))
         return info(argv[1]);
     if (argc < 4)
-        return die("MODEL ROWS.jsonl|open f32|bf16|int8|rank [THREADS [MAX_TOKENS]]");
-    o.dtype = !strcmp(what, "int8") || !strcmp(what, "rank") ? GRAM_INT8 : !strcmp(what, "bf16") ? GRAM_BF16 : GRAM_F32;
+        return die("MODEL ROWS.jsonl|open f32|bf16|int8|int8-fast|rank [THREADS [MAX_TOKENS]]");
+    if (!dtype_of(&o.dtype, what))
+        return die("wanted f32, bf16, int8, int8-fast or rank");
     o.threads = argc > 4 ? atoi(argv[4]) : 0;
     o.max_tokens = argc > 5 ? strtoul(argv[5], NULL, 10) : 0;
     if (opening)

@@ -85,8 +85,8 @@ gram_status gr_cpu_check(gram_err *err)
         return gr_fail(err, GRAM_EARG, "GRAM_CPU: wanted one of ref|avx2|avx512|vnni|bf16|bf16x3|amx, found \"%s\"",
                        name);
     if (name && !strcmp(name, "bf16x3") && !(granted() & GR_CPU_BF16))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "GRAM_CPU=bf16x3: this CPU multiplies no bfloat16 (AVX512_BF16 is wanted, "
-                       "%s found)", gr_cpu_name(granted()));
+        return gr_fail(err, GRAM_EUNSUPPORTED, "GRAM_CPU=bf16x3: this CPU multiplies no bfloat16 (AVX512_BF16 is "
+                       "wanted, %s found)", gr_cpu_name(granted()));
     return GRAM_OK;
 }
 

@@ -39,6 +39,7 @@ static gram_status lib_open(gr_engine *e, gram_err *err)
     e->rewards = e->options.pointwise || strcmp(gram_head(l->model), "vocabulary");
     e->spread = !strcmp(gram_head(l->model), "purm");
     e->temperature = gram_temperature(l->model);
+    e->arithmetic = gram_arithmetic(l->model);
     return GRAM_OK;
 }
 

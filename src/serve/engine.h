@@ -16,6 +16,7 @@ struct gr_engine {
                                      * (options.pointwise, which reads no text as it stands), and verdicts the
                                      * rewards of both; PURM's */
     double temperature;             /* set by open: gram_temperature() */
+    const char *arithmetic;         /* the same: gram_arithmetic(), or NULL */
 
     /* Slow: called on the worker's thread while the server already answers /health. */
     gram_status (*open)(gr_engine *e, gram_err *err);

@@ -73,6 +73,18 @@ static void connection_changed(void *cls, struct MHD_Connection *conn, void **ma
         MHD_set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)TOLD_SECONDS);
 }
 
+/* What is served, and in what numbers, which not every CPU gives. */
+static void tell_ready(const gr_serve *s)
+{
+    gr_buf text = { 0 };
+
+    if (s->engine->arithmetic && gr_buf_printf(&text, "%s, in %s", s->opt.name, s->engine->arithmetic))
+        gr_log_event(s, "ready", text.p);
+    else
+        gr_log_event(s, "ready", s->opt.name);
+    gr_buf_clear(&text);
+}
+
 static void *work(void *arg)
 {
     gr_serve *s = arg;
@@ -83,7 +95,7 @@ static void *work(void *arg)
         set_state(s, GR_SERVE_FAILED, &err);
         return NULL;
     }
-    gr_log_event(s, "ready", s->opt.name);
+    tell_ready(s);
     set_state(s, GR_SERVE_READY, NULL);
     gr_queue_work(s->queue, s->engine);
     s->engine->close(s->engine);

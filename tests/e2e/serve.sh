@@ -81,6 +81,7 @@ the_bits_of_score() {
     head -4 data/demo.jsonl >"$tmp/pairs.jsonl"
     expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/verdicts.jsonl"
     start "$m" --max-rows 8000
+    grep '"event":"ready".*, in float32' "$tmp/log" >/dev/null || die "the log does not say what is computed in"
     python3 tests/e2e/serve_bits.py "$url" "$tmp/pairs.jsonl" "$tmp/verdicts.jsonl" || die "bits"
     expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/remote.jsonl"
     cmp "$tmp/remote.jsonl" "$tmp/verdicts.jsonl" || die "gram score --server writes other verdicts"
