@@ -123,7 +123,8 @@ const badge = (warn, text) => el("span", { class: warn ? "badge warn" : "badge" 
 function show_verdict(where, v, a, b) {
   const [headline, more] = decision(v, a, b);
   const badges = el("div", { class: "row" },
-    ...(v.p_swapped === null ? [] : [badge(v.flipped, v.flipped ? "the orders disagree" : "both orders agree")]),
+    ...(v.p_swapped === null || v.p_forward === null ? []
+      : [badge(v.flipped, v.flipped ? "the orders disagree" : "both orders agree")]),
     badge(v.truncated, v.truncated ? "text was left out to fit" : "nothing left out"),
     badge(false, v.tokens + " tokens"), badge(false, "margin " + fixed(v.logit_margin)));
   const card = el("div", { class: "card" },

@@ -69,7 +69,8 @@ typedef struct {
     gram_truncate truncate;
     size_t        batch_tokens;     /* computed together; 0: 4096. Changes speed and memory, no result */
     bool          single_order;     /* read a first only: half the cost, and position bias is not averaged. gram_eval()
-                                     * reads b first in half of the rows, since a is the better answer there */
+                                     * reads b first in half of the rows, since a is the better answer there, and
+                                     * gram_rank() draws who is read first (gram_pair_draw()) */
     const char   *judge_prompt;     /* the text, with {input}, {response_a}, {response_b}; NULL: the default */
     const char   *label_a, *label_b;/* one token each; NULL: "A", "B"; pointwise: "Yes", "No" */
     bool          pointwise;        /* the judge reads one answer at a time and its reward is the margin of the labels'
@@ -176,8 +177,12 @@ typedef struct {
  * has {criteria}; a judge prompt without that place, and a reward model, refuse it (GRAM_EARG), as a judge prompt with
  * it refuses a prompt that has none. Who writes an answer does not read it. */
 typedef struct { const gram_message *turn; size_t n; const char *tools, *criteria; } gram_prompt;
-/* extra_a, extra_b: what the two answers hold besides their text, as of a message. */
-typedef struct { gram_prompt prompt; const char *a, *b, *extra_a, *extra_b; } gram_pair;
+/* extra_a, extra_b: what the two answers hold besides their text, as of a message. turned: where not as much is read in
+ * each order (single_order, an odd number of rationales), b has the seat that a has otherwise. */
+typedef struct { gram_prompt prompt; const char *a, *b, *extra_a, *extra_b; bool turned; } gram_pair;
+/* Whether to turn the pair, where no answer may have the first seat by its place: a draw by a digest of its texts,
+ * which gives the pair of b and a the same first seat. gram_rank() does so. */
+bool gram_pair_draw(const gram_pair *pair);
 
 /* What a model with a reward head gives an answer; of a model that compares there is none. */
 typedef struct {
@@ -190,7 +195,7 @@ typedef struct {
 
 typedef struct {
     double preference;              /* P(a beats b), the orders averaged */
-    double p_forward, p_swapped;    /* each P(a beats b); p_swapped is NAN with single_order */
+    double p_forward, p_swapped;    /* each P(a beats b); single_order: p_swapped is NAN, of a turned pair p_forward */
     double logit_margin;            /* z of a's label minus z of b's, the orders averaged */
     float  logit[2][2];             /* [order][label A, label B], as the model gave them */
     bool   consistent;              /* both orders prefer the same answer */

@@ -47,7 +47,7 @@ typedef struct gram_rationale_options {
     uint64_t seed;
     gram_products products;         /* FEW is quicker for a pair or two at a time, TILES (AUTO too) for files. With
                                      * either a pair has its rationales in any company, not the other's */
-    bool single_order;              /* a is always read first */
+    bool single_order;              /* a is always read first; of a pair that is turned, b */
     size_t early;                   /* no more rationales where the first `early` all prefer the same answer ... */
     double sure;                    /* ... each with more than this probability; early 0: all are always written */
 } gram_rationale_options;

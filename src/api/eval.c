@@ -26,51 +26,17 @@ static bool reads_once(const gram_model *m)
     return m->scorer.single_order && !m->judge.plain && !m->judge.pointwise;
 }
 
-/* Of a pair whose b was given as a. */
-static gram_verdict turn_back(gram_verdict v)
-{
-    v.preference = 1 - v.preference;
-    v.p_swapped = 1 - v.p_forward;
-    v.p_forward = NAN;
-    v.logit_margin = -v.logit_margin;
-    memcpy(v.logit[1], v.logit[0], sizeof v.logit[0]);
-    memset(v.logit[0], 0, sizeof v.logit[0]);
-    return v;
-}
-
-/* One order of each: of those that are turned the one with b first. */
-static gram_status score_once(gram_model *m, const gram_pair *pair, const bool *turned, size_t n, gram_verdict *out,
-                              gram_err *err)
-{
-    gram_pair *read = gr_calloc(n, sizeof *read);
-    gram_status rc = read ? GRAM_OK : gr_nomem(err, "evaluation");
-
-    for (size_t i = 0; i < n && !rc; i++) {
-        const gram_pair *p = &pair[i];
-        read[i] = turned[i] ? (gram_pair){ p->prompt, p->b, p->a, p->extra_b, p->extra_a } : *p;
-    }
-    if (!rc)
-        rc = gram_score(m, read, n, out, err);
-    for (size_t i = 0; i < n && !rc; i++)
-        if (turned[i] && !out[i].dropped)
-            out[i] = turn_back(out[i]);
-    free(read);
-    return rc;
-}
-
-static gram_status score(void *arg, const gram_pair *pair, const bool *turned, size_t n, gram_verdict *out,
-                         gram_reasoned *why, gram_err *err)
+static gram_status score(void *arg, const gram_pair *pair, size_t n, gram_verdict *out, gram_reasoned *why,
+                         gram_err *err)
 {
     const struct judge *j = arg;
     gram_err first;
     size_t bad;
     gram_status rc;
 
-    if (!j->reasoner && reads_once(j->m))
-        return score_once(j->m, pair, turned, n, out, err);
     if (!j->reasoner)
         return gram_score(j->m, pair, n, out, err);
-    rc = gr_api_reason(j->reasoner, pair, turned, n, why, &bad, &first);
+    rc = gram_reason(j->reasoner, pair, n, why, &bad, &first);
     for (size_t i = 0; i < n && !rc; i++)
         out[i] = why[i].verdict;
     return !rc ? GRAM_OK : bad < n ? gr_fail(err, rc, "pair %zu: %s", bad, first.text) : gr_fail(err, rc, "%s",

@@ -245,21 +245,15 @@ void gram_reasoner_close(gram_reasoner *r)
 
 /* ---- Judging -------------------------------------------------------------------------------------- */
 
-gram_status gr_api_reason(gram_reasoner *r, const gram_pair *pair, const bool *turned, size_t n, gram_reasoned *out,
-                          size_t *bad, gram_err *err)
+gram_status gram_reason(gram_reasoner *r, const gram_pair *pair, size_t n, gram_reasoned *out, size_t *bad,
+                        gram_err *err)
 {
     gram_status rc;
 
     pthread_mutex_lock(&r->lock);
-    rc = gr_reason_pairs(&r->reason, pair, turned, n, out, bad, err);
+    rc = gr_reason_pairs(&r->reason, pair, n, out, bad, err);
     pthread_mutex_unlock(&r->lock);
     return rc;
-}
-
-gram_status gram_reason(gram_reasoner *r, const gram_pair *pair, size_t n, gram_reasoned *out, size_t *bad,
-                        gram_err *err)
-{
-    return gr_api_reason(r, pair, NULL, n, out, bad, err);
 }
 
 gram_status gram_rationale_read(gram_reasoner *r, const gram_pair *pair, bool swapped, const char *text,
@@ -342,9 +336,8 @@ static gram_status compare(void *arg, const size_t (*pair)[2], size_t n, gram_ve
     gram_reasoned *v = gr_calloc(n, sizeof *v);
     gram_status rc = p && v ? GRAM_OK : gr_nomem(err, "ranking");
 
-    for (size_t k = 0; k < n && !rc; k++)
-        p[k] = (gram_pair){ g->prompt, g->response[pair[k][0]],
-                            pair[k][1] < g->n ? g->response[pair[k][1]] : g->reference };
+    if (!rc)
+        gr_api_compared(p, g->prompt, g->response, g->n, g->reference, pair, n);
     if (!rc)
         rc = judge_round(g, p, pair, n, v, out, err);
     free(p);

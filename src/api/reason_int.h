@@ -23,9 +23,6 @@ struct gram_reasoner {
 gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const char *format, const char *prompt,
                                 const char *prove, size_t room, gram_err *err);
 
-/* gram_reason() of pairs of which some are turned: gr_reason_pairs(). */
-gram_status gr_api_reason(gram_reasoner *r, const gram_pair *pair, const bool *turned, size_t n, gram_reasoned *out,
-                          size_t *bad, gram_err *err);
 
 /* All that decides what is written, for a person and for the mark of a run; added to *out. */
 gram_status gr_reason_describe(const gram_rationale_options *o, const gr_reason_words *w, gr_buf *out, gram_err *err);

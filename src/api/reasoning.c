@@ -45,7 +45,7 @@ gram_status gram_reasoning_open(gram_reasoning **out, gram_reasoner *r, const gr
     if (r->reason.opt.products != GRAM_PRODUCTS_FEW)
         rc = gr_fail(err, GRAM_EARG, "products: token by token they are those of few rows, and tiles were asked for");
     if (!rc)
-        rc = gr_paired_begin(&r->reason, pair, false, &g->pair, &g->out, err);
+        rc = gr_paired_begin(&r->reason, pair, &g->pair, &g->out, err);
     if (!rc && !(g->text = gr_calloc(r->reason.opt.votes, sizeof *g->text)))
         rc = gr_nomem(err, "rationales");
     if (rc)
@@ -86,7 +86,7 @@ static size_t count(const gram_reasoning *g, int order, size_t *first)
 
 static size_t stride(const gram_reasoning *g)
 {
-    return g->to > 1 && g->out.rationale[1].swapped ? 2 : 1;
+    return g->to > 1 && g->out.rationale[0].swapped != g->out.rationale[1].swapped ? 2 : 1;
 }
 
 static gram_status open_writer(gram_reasoning *g, int order, gram_err *err)

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api/api_int.h"
+#include "base/digest.h"
 #include "base/err.h"
+#include "data/rows.h"
 #include "reward/rank.h"
 #include "reward/rendered.h"
 
@@ -125,6 +127,31 @@ void gram_overlap(const double *mean, const double *sigma, size_t n, double *u)
     gr_overlap(mean, sigma, n, u);
 }
 
+static uint64_t answer_digest(uint64_t h, const char *text, const char *extra)
+{
+    h = gr_digest(h, text, strlen(text) + 1);
+    return extra ? gr_digest(h, extra, strlen(extra) + 1) : h;
+}
+
+bool gram_pair_draw(const gram_pair *pair)
+{
+    uint64_t question = gr_prompt_digest(pair->prompt), a = answer_digest(question, pair->a, pair->extra_a),
+             b = answer_digest(question, pair->b, pair->extra_b), both[2] = { gr_min(a, b), gr_max(a, b) };
+
+    return (a > b) ^ (gr_digest(question, both, sizeof both) >> 32 & 1);
+}
+
+/* Against the reference each response has the same seat, so none is favoured by it. */
+void gr_api_compared(gram_pair *out, gram_prompt prompt, const char *const *response, size_t n, const char *reference,
+                     const size_t (*pair)[2], size_t pairs)
+{
+    for (size_t k = 0; k < pairs; k++) {
+        size_t i = pair[k][0], j = pair[k][1];
+        out[k] = (gram_pair){ prompt, response[i], j < n ? response[j] : reference };
+        out[k].turned = j < n && gram_pair_draw(&out[k]);
+    }
+}
+
 /* A group under judgement: gram_compare_fn over gram_score(). */
 struct group {
     gram_model *m;
@@ -144,9 +171,7 @@ static gram_status compare(void *arg, const size_t (*pair)[2], size_t n, gram_ve
 
     if (!p)
         return gr_nomem(err, "ranking");
-    for (size_t k = 0; k < n; k++)
-        p[k] = (gram_pair){ g->prompt, g->response[pair[k][0]],
-                            pair[k][1] < g->n ? g->response[pair[k][1]] : g->reference };
+    gr_api_compared(p, g->prompt, g->response, g->n, g->reference, pair, n);
     rc = gr_api_score(g->m, p, n, out, &bad, &why);
     if (rc && bad < n && pair[bad][1] < g->n)
         rc = gr_fail(err, rc, "responses %zu and %zu: %s", pair[bad][0], pair[bad][1], why.text);

@@ -92,8 +92,8 @@ struct poptOption cli_judge_table[] = {
       "A PURM model: also count by mean - X u, u the overlap with the other answers; rank orders by it. The paper "
       "takes 30 (default: 0, the mean alone).", "X" },
     { "single-order", '\0', POPT_ARG_NONE, &cli_single_order, 0,
-      "Read each pair in one order only, chosen first; `gram eval` takes turns from row to row. It costs half, and "
-      "position bias is no longer averaged out.", NULL },
+      "Read each pair in one order only, chosen first; `gram eval` takes turns from row to row, and `gram rank` draws "
+      "who is read first. It costs half, and position bias is no longer averaged out.", NULL },
     CLI_INCLUDE(cli_chat_table, NULL),
     CLI_TABLE_END
 };

@@ -42,7 +42,7 @@ static uint64_t add_text(uint64_t h, const char *s)
     return s ? gr_digest(gr_digest(h, "\001", 1), s, strlen(s) + 1) : gr_digest(h, "", 1);
 }
 
-static uint64_t prompt_digest(const gram_prompt p)
+uint64_t gr_prompt_digest(gram_prompt p)
 {
     uint64_t h = add_text(add_text(GR_DIGEST, p.tools), p.criteria);
 
@@ -53,14 +53,14 @@ static uint64_t prompt_digest(const gram_prompt p)
 
 uint64_t gr_row_digest(const gr_row *r)
 {
-    uint64_t h = add_text(add_text(prompt_digest(gr_row_prompt(r)), r->chosen), r->rejected);
+    uint64_t h = add_text(add_text(gr_prompt_digest(gr_row_prompt(r)), r->chosen), r->rejected);
 
     return add_text(add_text(h, r->chosen_extra), r->rejected_extra);
 }
 
 uint64_t gr_group_digest(const gr_group *g)
 {
-    uint64_t h = add_text(prompt_digest(gr_group_prompt(g)), g->reference);
+    uint64_t h = add_text(gr_prompt_digest(gr_group_prompt(g)), g->reference);
 
     for (size_t i = 0; i < g->n; i++)
         h = add_text(h, g->response[i]);

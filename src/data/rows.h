@@ -43,6 +43,7 @@ gram_pair gr_row_pair(const gr_row *r);         /* a is chosen; borrows */
  * pieces by, before anything is tokenized. */
 size_t gr_row_tokens(const gr_row *r);
 
+uint64_t gr_prompt_digest(gram_prompt p);           /* of all that it holds */
 /* Of all that a judge reads of it, the id not being read: prompt, tools, criteria and answers. */
 uint64_t gr_row_digest(const gr_row *r);
 

@@ -299,16 +299,15 @@ static gram_status judge(run *r, size_t m, gram_err *err)
     gram_pair pair[BATCH_PAIRS];
     gram_verdict verdict[BATCH_PAIRS];
     gram_reasoned why[BATCH_PAIRS] = { { .n = 0 } };
-    bool turned[BATCH_PAIRS];
     double start;
     gram_status rc;
 
     for (size_t i = 0; i < m; i++) {
         pair[i] = gr_row_pair(&r->item[i].row);
-        turned[i] = gr_eval_turned(&r->row[r->n + i]);
+        pair[i].turned = gr_eval_turned(&r->row[r->n + i]);
     }
     start = gr_now();
-    rc = r->score(r->arg, pair, turned, m, verdict, why, err);
+    rc = r->score(r->arg, pair, m, verdict, why, err);
     if (rc)
         return rc;
     r->seconds += gr_now() - start;
@@ -393,13 +392,15 @@ static gram_status judge_waiting(run *r, gram_err *err)
  * cannot be judged, and is again. */
 static gram_status skip_again(run *r, const gr_eval_item *item, const gr_eval_row *row, gram_err *err)
 {
-    const gram_pair pair = gr_row_pair(&item->row);
+    gram_pair pair = gr_row_pair(&item->row);
     gram_verdict verdict;
     gram_reasoned reasons = { .n = 0 };
     gram_err why = { 0 };
-    const bool turned = gr_eval_turned(row);
-    gram_status rc = r->opt.file.skip_bad ? r->score(r->arg, &pair, &turned, 1, &verdict, &reasons, &why) : GRAM_OK;
+    gram_status rc = GRAM_OK;
 
+    pair.turned = gr_eval_turned(row);
+    if (r->opt.file.skip_bad)
+        rc = r->score(r->arg, &pair, 1, &verdict, &reasons, &why);
     gram_reasoned_clear(&reasons);
     if (!skips(r, rc))
         return rc && !blames_row(rc) ? gr_fail(err, rc, "%s", why.text)

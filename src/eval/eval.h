@@ -11,10 +11,10 @@
 #include "gram/gram.h"
 
 /* Scores n pairs, as gram_score() does. GRAM_ELIMIT: one of them is too long. why[n] are empty, and hold what was
- * written before the verdicts, where something was. turned[n]: where not as much is read in each order b of such a pair
- * has the seat that a has otherwise, so that no seat is the better answer's; the verdict is of a all the same. */
-typedef gram_status gr_score_fn(void *arg, const gram_pair *pair, const bool *turned, size_t n, gram_verdict *out,
-                                gram_reasoned *why, gram_err *err);
+ * written before the verdicts, where something was. Half of the pairs are turned, so that no seat is the better
+ * answer's where not as much is read in each order. */
+typedef gram_status gr_score_fn(void *arg, const gram_pair *pair, size_t n, gram_verdict *out, gram_reasoned *why,
+                                gram_err *err);
 
 /* Where the rows of a run go, malloc'ed: opt->rows, else beside the JSON, else in the report's folder, else nowhere. */
 gram_status gr_eval_rows_path(const gram_eval_options *o, char **out, gram_err *err);

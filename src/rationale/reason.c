@@ -208,10 +208,9 @@ bool gr_paired_agreed(const gr_reason *r, const gram_reasoned *v)
     return a || b;
 }
 
-gram_status gr_paired_begin(const gr_reason *r, const gram_pair *pair, bool turned, gr_paired *p, gram_reasoned *out,
-                            gram_err *err)
+gram_status gr_paired_begin(const gr_reason *r, const gram_pair *pair, gr_paired *p, gram_reasoned *out, gram_err *err)
 {
-    bool both = two_orders(r);
+    bool both = two_orders(r), turned = pair->turned;
     gram_status rc = gr_reason_prompt(r->words, pair, both || turned, &p->prompts, err);
 
     p->turned = turned;
@@ -265,8 +264,8 @@ void gr_paired_clear(gr_paired *p)
     gr_ids_clear(&p->ids[1]);
 }
 
-gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, const bool *turned, size_t n, gram_reasoned *out,
-                            size_t *bad, gram_err *err)
+gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, size_t n, gram_reasoned *out, size_t *bad,
+                            gram_err *err)
 {
     size_t first = gr_reason_first(r);
     gr_paired *p = gr_calloc(n, sizeof *p);
@@ -276,7 +275,7 @@ gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, const boo
     if (n)
         memset(out, 0, n * sizeof *out);
     for (size_t i = 0; i < n && !rc; i++) {
-        rc = gr_paired_begin(r, &pair[i], turned && turned[i], &p[i], &out[i], err);
+        rc = gr_paired_begin(r, &pair[i], &p[i], &out[i], err);
         if (rc)
             *bad = i;
     }

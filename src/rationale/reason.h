@@ -24,11 +24,11 @@ typedef struct {
     void *arg;
 } gr_reason;
 
-/* out[n], as gram_reason(). turned[n], NULL: none of them. Where the votes are not half for each order, b of a turned
- * pair has the seat that a has otherwise: with single_order it is read first always, and the odd one of K votes is
- * number K, of b first, in place of K - 1. So the first K of more votes are those of a run with K here, too. */
-gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, const bool *turned, size_t n, gram_reasoned *out,
-                            size_t *bad, gram_err *err);
+/* out[n], as gram_reason(). Where the votes are not half for each order, b of a turned pair has the seat that a has
+ * otherwise: with single_order it is read first always, and the odd one of K votes is number K, of b first, in place of
+ * K - 1. So the first K of more votes are those of a run with K here, too. */
+gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, size_t n, gram_reasoned *out, size_t *bad,
+                            gram_err *err);
 /* One pair in parts, for who writes the texts himself:
  *
  *     begin;  for each wave: ask, take each text, read;  settle
@@ -42,8 +42,7 @@ typedef struct {
     bool turned;
     bool open;                          /* more is to be written */
 } gr_paired;
-gram_status gr_paired_begin(const gr_reason *r, const gram_pair *pair, bool turned, gr_paired *p, gram_reasoned *out,
-                            gram_err *err);
+gram_status gr_paired_begin(const gr_reason *r, const gram_pair *pair, gr_paired *p, gram_reasoned *out, gram_err *err);
 void gr_paired_clear(gr_paired *p);
 size_t gr_reason_first(const gr_reason *r);
 /* Sets order and seed of each, and out->n. */

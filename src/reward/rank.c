@@ -53,7 +53,7 @@ static gram_status answer_round(struct ranker *r)
         }
         r->out->truncated |= v->truncated;
         r->out->tokens += v->tokens;
-        r->out->passes += isnan(v->p_swapped) ? 1 : 2;
+        r->out->passes += isnan(v->p_forward) || isnan(v->p_swapped) ? 1 : 2;
     }
     r->out->comparisons += r->asked;
     r->asked = 0;

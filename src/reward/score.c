@@ -175,6 +175,8 @@ double gr_verdict_at(const gram_verdict *v, double temperature)
         return of_rewards(v->reward, v->spread, temperature);
     forward = (double)v->logit[0][0] - v->logit[0][1];
     swapped = (double)v->logit[1][1] - v->logit[1][0];
+    if (isnan(v->p_forward))
+        return sigmoid(swapped / temperature);
     return isnan(v->p_swapped) ? sigmoid(forward / temperature)
                                : (sigmoid(forward / temperature) + sigmoid(swapped / temperature)) / 2;
 }
@@ -283,6 +285,24 @@ static gram_status check_finite(const float *z, size_t n, gram_err *err)
     return GRAM_OK;
 }
 
+/* The pair of b and a, */
+static gram_pair turn(const gram_pair *p)
+{
+    return (gram_pair){ p->prompt, p->b, p->a, p->extra_b, p->extra_a, false };
+}
+
+/* and what its one order says of a. */
+static gram_verdict turn_back(gram_verdict v)
+{
+    v.preference = 1 - v.preference;
+    v.p_swapped = 1 - v.p_forward;
+    v.p_forward = NAN;
+    v.logit_margin = -v.logit_margin;
+    memcpy(v.logit[1], v.logit[0], sizeof v.logit[0]);
+    memset(v.logit[0], 0, sizeof v.logit[0]);
+    return v;
+}
+
 gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err)
 {
     const read_out read = read_of(s);
@@ -299,7 +319,8 @@ gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_v
         goto out;
     }
     for (size_t i = 0; i < n; i++) {
-        rc = gr_judge_pair(s->judge, &pair[i], orders == 1, &judged[i], err);
+        const gram_pair turned = turn(&pair[i]);
+        rc = gr_judge_pair(s->judge, orders == 1 && pair[i].turned ? &turned : &pair[i], orders == 1, &judged[i], err);
         if (rc) {
             *bad = i;
             goto out;
@@ -320,6 +341,8 @@ gram_status gr_score_pairs(gr_scorer *s, const gram_pair *pair, size_t n, gram_v
                          : verdict_of(&judged[i], next, orders == 1, s->temperature);
         if (same_answers(&pair[i], &judged[i]))
             set_tie(&out[i]);
+        if (orders == 1 && pair[i].turned)
+            out[i] = turn_back(out[i]);
         next += read.n * orders;
     }
 out:

@@ -45,8 +45,11 @@ typedef struct {
 
 static gram_pair pair_of(const rank_state *st, size_t i, size_t j)
 {
-    return (gram_pair){ .prompt = st->prompt, .a = st->response[i], .b = st->response[j], .extra_a = st->extra[i],
-                        .extra_b = st->extra[j] };
+    gram_pair pair = { .prompt = st->prompt, .a = st->response[i], .b = st->response[j], .extra_a = st->extra[i],
+                       .extra_b = st->extra[j] };
+
+    pair.turned = j < st->n && gram_pair_draw(&pair);       /* as gram_rank() */
+    return pair;
 }
 
 static gram_status compare(void *arg, const size_t (*pair)[2], size_t n, gram_verdict *out, gram_err *err)

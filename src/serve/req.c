@@ -213,16 +213,17 @@ bool gr_is_text(const char *p, size_t n)
 json_t *gr_verdict_json(const gram_verdict *v)
 {
     const char *winner = v->preference > 0.5 ? "a" : v->preference < 0.5 ? "b" : "tie";
-    bool both = isfinite(v->p_swapped);
-    json_t *o;
+    bool read[2] = { isfinite(v->p_forward), isfinite(v->p_swapped) };
+    json_t *logits = json_array(), *o;
 
-    o = json_pack("{s:f, s:o, s:o, s:f, s:[[f,f],o], s:s, s:b, s:b, s:I, s:b}",
+    for (int k = 0; k < 2; k++)
+        gr_push(&logits, read[k] ? json_pack("[f,f]", (double)v->logit[k][0], (double)v->logit[k][1]) : json_null());
+    o = json_pack("{s:f, s:o, s:o, s:f, s:o, s:s, s:b, s:b, s:I, s:b}",
                      "preference", v->preference,
                      "p_forward", gr_json_real(v->p_forward), "p_swapped", gr_json_real(v->p_swapped),
                      "logit_margin", v->logit_margin,
-                     "logits", (double)v->logit[0][0], (double)v->logit[0][1],
-                     both ? json_pack("[f,f]", (double)v->logit[1][0], (double)v->logit[1][1]) : json_null(),
-                     "winner", winner, "consistent", v->consistent, "flipped", both && !v->consistent,
+                     "logits", logits,
+                     "winner", winner, "consistent", v->consistent, "flipped", read[0] && read[1] && !v->consistent,
                      "tokens", (json_int_t)v->tokens, "truncated", v->truncated);
     if (o && ((v->temperature > 0 && json_object_set_new(o, "temperature", json_real(v->temperature)))
               || (v->rewarded

@@ -234,6 +234,7 @@ static size_t list_pairs(const gr_rewards *w, gram_pair *pair, const gram_text *
             if (pair) {
                 pair[k] = (gram_pair){ .prompt = a->prompt, .a = a->response, .b = b->response, .extra_a = a->extra,
                                        .extra_b = b->extra };
+                pair[k].turned = gram_pair_draw(&pair[k]);
                 w->who[k].i = i;
                 w->who[k].j = j;
             }

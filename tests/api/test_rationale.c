@@ -362,6 +362,86 @@ static void ranks(void **state)
     gram_reasoner_close(r);
 }
 
+/* What a ranking of two says of the one in this place. */
+static double chance(gram_model *m, gram_prompt prompt, const char *const *two, size_t place)
+{
+    gram_ranking out;
+    double p;
+
+    CHECK_OK(gram_rank(m, prompt, two, 2, GRAM_RANK_ALL_PAIRS, NULL, &out, &check_err));
+    assert_int_equal(out.passes, 1);
+    p = out.preference[2 * place + 1 - place];
+    gram_ranking_clear(&out);
+    return p;
+}
+
+/* seats[k]: how often the response in place k is read first. */
+static int count_seats(void *arg, size_t i, size_t j, const gram_reasoned *v)
+{
+    size_t *seats = arg;
+
+    for (size_t k = 0; k < v->n; k++)
+        seats[v->rationale[k].swapped ? j : i]++;
+    return 0;
+}
+
+/* The same of three rationales; the one in this place alone. */
+static size_t seats_of(gram_reasoner *r, gram_prompt prompt, const char *const *two, size_t place)
+{
+    size_t seats[2] = { 0 };
+    gram_ranking out;
+
+    CHECK_OK(gram_reason_rank(r, prompt, two, 2, GRAM_RANK_ALL_PAIRS, NULL, count_seats, seats, &out, &check_err));
+    assert_int_equal(seats[0] + seats[1], 3);
+    gram_ranking_clear(&out);
+    return seats[place];
+}
+
+/* Who of two has the first seat more often is no matter of place: with the other first in the list, the same one has
+ * it. In a good part of the groups either has. */
+static void no_place_has_the_first_seat(void **state)
+{
+    const gram_options single = { .threads = 2, .judge_prompt = "{input}\n{response_a}\n{response_b}\n",
+                                  .single_order = true };
+    static const char *const two[] = { "yes", "no" }, *const back[] = { "no", "yes" };
+    enum { GROUPS = 24 };
+    gram_rationale_options how = opt;
+    gram_reasoner *r;
+    gram_model *m;
+    size_t first = 0, seats[4] = { 0 };
+    (void)state;
+
+    how.votes = 3;
+    how.max_tokens = 4;
+    r = open_reasoner(&how);
+    CHECK_OK(gram_open(&m, check_tmpdir(), &single, &check_err));
+    for (int i = 0; i < GROUPS; i++) {
+        char question[8];
+        const gram_message turn = { .role = "user", .content = question };
+        const gram_prompt prompt = { .turn = &turn, .n = 1 };
+        gram_pair pair = { .prompt = prompt, .a = two[0], .b = two[1] };
+        gram_verdict v;
+        double once;
+        snprintf(question, sizeof question, "q %d", i);
+        once = chance(m, prompt, two, 0);
+        assert_float_equal(once, chance(m, prompt, back, 1), 1e-12);
+        assert_int_equal(seats_of(r, prompt, two, 0), seats_of(r, prompt, back, 1));
+        seats[seats_of(r, prompt, two, 0)]++;
+        CHECK_OK(gram_score(m, &pair, 1, &v, &check_err));
+        assert_true(isnan(v.p_swapped));
+        first += once == v.preference;                  /* "yes" was read first */
+        pair.turned = true;
+        CHECK_OK(gram_score(m, &pair, 1, &v, &check_err));
+        assert_true(isnan(v.p_forward) && v.preference == v.p_swapped);
+        first += GROUPS * (once == v.preference);
+    }
+    assert_int_equal(first % GROUPS + first / GROUPS, GROUPS);
+    assert_true(first / GROUPS >= GROUPS / 4 && first % GROUPS >= GROUPS / 4);
+    assert_true(seats[1] >= GROUPS / 4 && seats[2] == GROUPS - seats[1]);
+    gram_close(m);
+    gram_reasoner_close(r);
+}
+
 static char *slurp(const char *path)
 {
     gr_buf b = { 0 };
@@ -774,7 +854,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_alone), cmocka_unit_test(stored_scores_again), cmocka_unit_test(verdict_is_the_labels),
         cmocka_unit_test(in_steps), cmocka_unit_test(in_steps_early), cmocka_unit_test(as_json),
-        cmocka_unit_test(ranks), cmocka_unit_test(files_resume),
+        cmocka_unit_test(ranks), cmocka_unit_test(no_place_has_the_first_seat), cmocka_unit_test(files_resume),
         cmocka_unit_test(one_order_is_either), cmocka_unit_test(refuses),
         cmocka_unit_test(proofs_are_scored_by_definition),
         cmocka_unit_test(proofs_resume), cmocka_unit_test(bad_rows_are_named), cmocka_unit_test(losses_have_gradients),

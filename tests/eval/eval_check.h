@@ -86,12 +86,12 @@ static inline double fake_sigmoid(double x)
     return 1 / (1 + exp(-x));
 }
 
-static inline gram_status fake_score(void *arg, const gram_pair *pair, const bool *turned, size_t n,
+static inline gram_status fake_score(void *arg, const gram_pair *pair, size_t n,
                                      gram_verdict *out, gram_reasoned *why, gram_err *err)
 {
     fake_judge *j = arg;
 
-    (void)turned, (void)why;
+    (void)why;
 
     j->calls++;
     for (size_t i = 0; i < n; i++) {

@@ -469,10 +469,10 @@ static void long_row_is_named(void **state)
     free(a), free(json);
 }
 
-static gram_status broken_score(void *arg, const gram_pair *pair, const bool *turned, size_t n, gram_verdict *out,
+static gram_status broken_score(void *arg, const gram_pair *pair, size_t n, gram_verdict *out,
                                 gram_reasoned *why, gram_err *err)
 {
-    (void)arg, (void)pair, (void)turned, (void)why, (void)err;
+    (void)arg, (void)pair, (void)why, (void)err;
     for (size_t i = 0; i < n; i++)
         out[i] = (gram_verdict){ .preference = NAN, .p_forward = NAN, .p_swapped = NAN };
     return GRAM_OK;

@@ -136,7 +136,7 @@ static gram_reasoned reason(struct judge *j, const gram_pair *p)
     gram_reasoned v;
     size_t bad;
 
-    CHECK_OK(gr_reason_pairs(&j->r, p, NULL, 1, &v, &bad, &check_err));
+    CHECK_OK(gr_reason_pairs(&j->r, p, 1, &v, &bad, &check_err));
     assert_int_equal(bad, 1);
     return v;
 }
@@ -297,7 +297,7 @@ static void early_stop(void **state)
     j.script.z[0][1] = 4;
     j.script.z[1][0] = -4;
     j.script.z[1][1] = 4;
-    CHECK_OK(gr_reason_pairs(&j.r, two, NULL, 2, v, &bad, &check_err));
+    CHECK_OK(gr_reason_pairs(&j.r, two, 2, v, &bad, &check_err));
     assert_int_equal(v[0].n, 2);
     assert_true(v[0].early);
     assert_int_equal(v[1].n, 8);
@@ -337,12 +337,14 @@ static void one_vote_and_single_order(void **state)
 static void expect_numbers(struct judge *j, const gram_reasoned *all, bool turned, const char *want)
 {
     gram_reasoned v, back;
+    gram_pair pair = right_first;
     char got[64] = "";
     const char *why;
     json_t *o = json_object();
     size_t bad;
 
-    CHECK_OK(gr_reason_pairs(&j->r, &right_first, &turned, 1, &v, &bad, &check_err));
+    pair.turned = turned;
+    CHECK_OK(gr_reason_pairs(&j->r, &pair, 1, &v, &bad, &check_err));
     for (size_t i = 0; i < v.n; i++)
         for (size_t k = 0; k < all->n; k++)
             if (v.rationale[i].seed == all->rationale[k].seed)
@@ -368,6 +370,7 @@ static void turned_pairs(void **state)
         { 4, 0, { "0(1)2(3)", "0(1)2(3)" } }, { 5, 0, { "0(1)2(3)4", "0(1)2(3)(5)" } },
         { 6, 1, { "0", "(1)" } }, { 6, 3, { "0(1)2", "0(1)(3)" } }, { 3, 2, { "0(1)", "0(1)" } }
     };
+    gram_pair turned_pair = right_first;
     struct judge j;
     gram_reasoned all;
 
@@ -384,7 +387,8 @@ static void turned_pairs(void **state)
         }
     gram_reasoned_clear(&all);
     j.r.opt = (gram_rationale_options){ .votes = 3, .max_tokens = 9, .sure = 0.9, .single_order = true };
-    CHECK_OK(gr_reason_pairs(&j.r, &right_first, &(bool){ true }, 1, &all, &(size_t){ 0 }, &check_err));
+    turned_pair.turned = true;
+    CHECK_OK(gr_reason_pairs(&j.r, &turned_pair, 1, &all, &(size_t){ 0 }, &check_err));
     assert_true(all.n == 3 && all.rationale[0].swapped && all.rationale[1].swapped && all.rationale[2].swapped);
     assert_true(isnan(all.verdict.p_forward) && all.verdict.p_swapped == all.verdict.preference);
     expect_numbers(&j, &all, true, "(0)(1)(2)");
@@ -421,7 +425,7 @@ static void seeds_in_any_company(void **state)
 
     judge_open(&j, NULL, 6);
     alone = reason(&j, &right_first);
-    CHECK_OK(gr_reason_pairs(&j.r, both, NULL, 2, v, &bad, &check_err));
+    CHECK_OK(gr_reason_pairs(&j.r, both, 2, v, &bad, &check_err));
     for (size_t i = 0; i < 6; i++) {
         assert_true(alone.rationale[i].seed == v[1].rationale[i].seed);
         assert_true(alone.rationale[i].seed != v[0].rationale[i].seed);
@@ -488,7 +492,7 @@ static void too_long_is_forced(void **state)
     gram_reasoned_clear(&v);
     j.r.context = 60;
     size_t bad;
-    assert_int_equal(gr_reason_pairs(&j.r, &right_first, NULL, 1, &v, &bad, &check_err), GRAM_ELIMIT);
+    assert_int_equal(gr_reason_pairs(&j.r, &right_first, 1, &v, &bad, &check_err), GRAM_ELIMIT);
     assert_int_equal(bad, 0);
     judge_close(&j);
 }

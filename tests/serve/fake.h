@@ -89,6 +89,14 @@ static gram_status fake_score(gr_engine *e, const gram_pair *pair, size_t n, gra
             v.p_swapped = 1 - v.p_swapped;
             v.consistent = false;
         }
+        if (strstr(p->prompt.turn->content, "SEAT")) {      /* read once: who is read first is better */
+            v.p_forward = p->turned ? NAN : 0.75;
+            v.p_swapped = p->turned ? 0.25 : NAN;
+            v.preference = p->turned ? 0.25 : 0.75;
+            v.logit_margin = p->turned ? -1 : 1;
+            out[i] = v;
+            continue;
+        }
         v.preference = fake_has(p, "NAN") ? NAN : e->rewards ? v.p_forward : (v.p_forward + v.p_swapped) / 2;
         v.truncated = fake_has(p, "CUT");
         v.tokens = 2 * (10 + (strlen(p->a) + strlen(p->b)) / 4);

@@ -62,6 +62,37 @@ static void ranking_agrees_with_the_library(void **state)
     }
 }
 
+/* By a judge that reads one order and likes the first seat, who is better is no matter of place. */
+static void no_place_has_the_first_seat(void **state)
+{
+    enum { PROMPTS = 16 };
+    size_t wins = 0;
+
+    (void)state;
+    for (int i = 0; i < PROMPTS; i++) {
+        double first[2];
+        for (int back = 0; back < 2; back++) {
+            char body[128];
+            json_t *rank, *reward;
+            snprintf(body, sizeof body, "{\"prompt\":\"SEAT %d\",\"responses\":[\"%s\",\"%s\"]}", i, back ? "yy" : "x",
+                     back ? "x" : "yy");
+            rank = ask("/v1/rank", body);
+            reward = ask("/v1/reward", body);
+            first[back] = number(rank, "results.0.index");
+            CLOSE(number(reward, "rewards.0"), first[back] == 0 ? 0.75 : 0.25);
+            CLOSE(number(rank, "passes"), 1);
+            assert_int_equal(json_is_null(at(rank, "comparisons.0.logits.0")),
+                             json_is_null(at(rank, "comparisons.0.p_forward")));
+            assert_int_equal(json_is_null(at(rank, "comparisons.0.logits.0")), first[back] == 1);
+            json_decref(rank);
+            json_decref(reward);
+        }
+        assert_true(first[0] == 1 - first[1]);
+        wins += first[0] == 0;
+    }
+    assert_true(wins >= PROMPTS / 4 && wins <= PROMPTS - PROMPTS / 4);
+}
+
 static void rewards_against_a_reference_or_a_group(void **state)
 {
     json_t *out = ask("/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"yy\",\"zzz\"]}");
@@ -670,7 +701,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pair_in_every_spelling),
         cmocka_unit_test(many_pairs_come_back_in_order_and_explained),
-        cmocka_unit_test(ranking_agrees_with_the_library),
+        cmocka_unit_test(no_place_has_the_first_seat), cmocka_unit_test(ranking_agrees_with_the_library),
         cmocka_unit_test(rewards_against_a_reference_or_a_group),
         cmocka_unit_test(a_lone_response_of_a_model_with_a_head),
         cmocka_unit_test(a_group_of_a_model_with_a_head),
