@@ -275,6 +275,16 @@ static gram_status refuse_what_is_not_read(const gr_at *at, const json_t *row)
     return GRAM_OK;
 }
 
+const char *gr_prompt_empty(const json_t *row)
+{
+    static const char *const key[] = { "prompt", "messages", "conversations", "question", "context" };
+
+    for (size_t i = 0; i < GR_COUNT(key); i++)
+        if (json_is_array(json_object_get(row, key[i])) && !json_array_size(json_object_get(row, key[i])))
+            return key[i];
+    return NULL;
+}
+
 gram_status gr_prompt_finish(const gr_at *at, const json_t *row, gr_talk *t)
 {
     gram_status rc = refuse_what_is_not_read(at, row);
@@ -283,6 +293,9 @@ gram_status gr_prompt_finish(const gr_at *at, const json_t *row, gr_talk *t)
         rc = read_system(at, row, t);
     if (rc)
         return rc;
+    if (!t->n && gr_prompt_empty(row))
+        return gr_bad(at, "key \"%s\" is an empty list: wanted a text, or messages of which the last is the user's or "
+                      "a tool's", gr_prompt_empty(row));
     if (!t->n)
         return gr_bad(at, "no prompt: wanted \"prompt\", \"question\", \"instruction\", \"messages\" or \"context\", "
                       "or turns before the answers");

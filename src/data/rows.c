@@ -253,8 +253,11 @@ gram_status gr_lone_prompt_read(const gr_at *at, const json_t *row, gr_group *g)
         g->n_turns = prompt.n;
         if (!rc && !g->turn)
             rc = gr_row_nomem(at);
-    } else if (!rc)
+    } else if (!rc) {
         rc = prompt_of_pair(at, row, g);
+        if (rc == GRAM_EFORMAT && gr_prompt_empty(row))
+            rc = gr_prompt_finish(at, row, &prompt);
+    }
     if (!rc) {
         g->id = gr_row_id(at, row, "");
         rc = g->id ? check_group(at, g) : gr_row_nomem(at);

@@ -64,6 +64,7 @@ gram_status gr_prompt_read(const gr_at *at, const json_t *row, gr_talk *out);
 /* When the conversation is all there: puts the row's system text before it, and refuses a conversation that is empty
  * or ends with no turn of the user or of a tool, and columns that would have to be part of it. */
 gram_status gr_prompt_finish(const gr_at *at, const json_t *row, gr_talk *t);
+const char *gr_prompt_empty(const json_t *row);     /* a key whose list of messages has none; NULL: none is */
 
 /* ---- verdict.c ---- */
 

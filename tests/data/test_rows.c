@@ -250,6 +250,7 @@ static void bad_rows_say_why(void **state)
         { "{\"prompt\":7,\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"prompt\" must be a string" },
         { "{\"prompt\":\"\",\"chosen\":\"x\",\"rejected\":\"y\"}", "the prompt's last turn is empty" },
         { "{\"chosen\":\"x\",\"rejected\":\"y\"}", "no prompt" },
+        { "{\"prompt\":[],\"chosen\":\"x\",\"rejected\":\"y\"}", "key \"prompt\" is an empty list: wanted a text" },
         { "{\"prompt\":[{\"role\":\"assistant\",\"content\":\"q\"}],\"chosen\":\"x\",\"rejected\":\"y\"}",
           "must end with a turn of the user or of a tool, found assistant" },
         { "{\"prompt\":[{\"role\":\"cook\",\"content\":\"q\"}],\"chosen\":\"x\",\"rejected\":\"y\"}", "role \"cook\"" },
@@ -462,6 +463,7 @@ static void a_prompt_is_the_pairs(void **state)
         "{\"prompt\":\"q\",\"chosen\":\"[a]\",\"rejected\":\"b\"}",
     };
     static const char other[] = "{\"prompt\":\"q\"," SIDES(SAYS("user", "r"));
+    static const char *const none[] = { "{\"prompt\":[]}", "{\"prompt\":[],\"responses\":[\"x\",\"y\"]}" };
     gr_row *r;
     gr_group g;
     size_t rows;
@@ -484,6 +486,10 @@ static void a_prompt_is_the_pairs(void **state)
     }
     assert_int_equal(gr_prompt_parse("f", 1, other, strlen(other), &g, &check_err), GRAM_EFORMAT);
     assert_non_null(strstr(check_err.text, "turn 1 is not the prompt's"));
+    for (size_t i = 0; i < GR_COUNT(none); i++) {       /* what is missing is a prompt, not answers */
+        assert_int_equal(gr_prompt_parse("f", 1, none[i], strlen(none[i]), &g, &check_err), GRAM_EFORMAT);
+        assert_non_null(strstr(check_err.text, "f:1: key \"prompt\" is an empty list"));
+    }
 }
 
 #define ROW(id) "{" id "\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\"}"
