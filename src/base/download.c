@@ -100,6 +100,7 @@ struct transfer {
     int fd;
     uint64_t had, got;          /* bytes in the file before, and since */
     int error;                  /* errno of a write that failed */
+    long status;                /* of HTTP, 0 elsewhere */
     bool stopped;
     char why[256];              /* CURL_ERROR_SIZE */
 };
@@ -190,9 +191,11 @@ static gram_status transfer(struct transfer *t, const char *url, void *headers, 
 
     t->why[0] = '\0';
     t->got = 0;
+    t->status = 0;
     *code = CODE_OK;
     if (!rc) {
         *code = curl.perform(c);
+        curl.getinfo(c, INFO_CODE, &t->status);
         if (at && !*code && !curl.getinfo(c, INFO_URL, &end) && !(*at = gr_strdup(end ? end : url)))
             rc = gr_nomem(err, "download");
     }
@@ -237,7 +240,9 @@ gram_status gr_download_file(const gr_download *d, const char *url, int fd, cons
             return gr_fail(err, GRAM_EIO, "%s: %s", name, strerror(errno));
         t.had = (uint64_t)end;
         rc = transfer(&t, url, NULL, &code, NULL, err);
-        if (rc || code == CODE_OK)
+        /* 416: there is no byte behind those that are here. libcurl itself takes that for the end, but not of a server
+         * that also says how long the file is. */
+        if (rc || code == CODE_OK || (code == CODE_REFUSED && t.had && t.status == 416))
             return rc;
         idle = t.got ? 0 : idle + 1;
         if (code == CODE_RANGE && t.had && !ftruncate(fd, 0))

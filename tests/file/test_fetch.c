@@ -225,8 +225,9 @@ static void answer(int fd, enum how how, const gr_buf *wheel)
     range = how == WITHOUT_RANGES ? NULL : strstr(head, "Range: bytes=");
     from = range ? strtoul(range + 13, NULL, 10) : 0;
     if (from >= wheel->n) {
-        static const char past[] = "HTTP/1.1 416 Range\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-        send_all(fd, past, sizeof past - 1);
+        snprintf(head, sizeof head, "HTTP/1.1 416 Range\r\nConnection: close\r\nContent-Length: 0\r\n"
+                 "Content-Range: bytes */%zu\r\n\r\n", wheel->n);
+        send_all(fd, head, strlen(head));
         return;
     }
     snprintf(head, sizeof head, "HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %zu\r\n"
