@@ -65,11 +65,16 @@ gram_status gr_paths_in(const char *dir, gr_paths_fn *takes, void *arg, char ***
 
     while (!rc && (e = readdir(d))) {
         char *one = gr_path_join(dir, e->d_name);
-        bool rows = one && *e->d_name != '.' && gr_path_regular(one) && gr_rows_name(e->d_name, &stem);
-        if (one && !takes(arg, e->d_name, rows))
+        bool there = one && gr_path_exists(one);            /* a link may lead nowhere, and its rows would be missing */
+        bool rows = one && *e->d_name != '.' && (!there || gr_path_regular(one)) && gr_rows_name(e->d_name, &stem);
+        if (one && !takes(arg, e->d_name, rows)) {
             free(one);
-        else
+        } else if (one && !there) {
+            rc = gr_fail(err, GRAM_EIO, "%s: it leads to no file", one);
+            free(one);
+        } else {
             rc = add(&l, one, err);
+        }
     }
     if (d)
         closedir(d);

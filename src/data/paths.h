@@ -10,7 +10,7 @@
  * list, for gr_paths_free(). */
 gram_status gr_paths_list(const char *name, char ***path, size_t *n, gram_err *err);
 /* Those of a directory alone that takes() wants of all its names; rows: it is a file of rows by its ending, and not
- * hidden. GRAM_EFORMAT: it wants none. */
+ * hidden. GRAM_EFORMAT: it wants none; GRAM_EIO: one is a link that leads to no file. */
 typedef bool gr_paths_fn(void *arg, const char *name, bool rows);
 gram_status gr_paths_in(const char *dir, gr_paths_fn *takes, void *arg, char ***path, size_t *n, gram_err *err);
 void gr_paths_free(char **path, size_t n);

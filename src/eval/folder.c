@@ -62,44 +62,70 @@ static bool has_form(const gr_at *at, const json_t *first, gr_rules rules)
     return ok;
 }
 
-/* *found false: its first row has no form of its own, or is none at all. */
-static gram_status tell_form(const folder *f, const char *path, gr_rules *rules, bool *found, gram_err *err)
+/* The row at this line, or the first behind it. *found false: it has no form of its own, or is none at all. */
+static gram_status tell_form(const folder *f, const char *path, uint64_t line, gr_rules *rules, bool *found,
+                             gram_err *err)
 {
     static const gr_rules own[] = { GR_RULES_JUDGEBENCH, GR_RULES_RMBENCH, GR_RULES_REWARDBENCH2 };
     gr_reader *r = NULL;
-    json_t *first = NULL;
+    json_t *row = NULL;
     gram_err why;
-    gram_status rc = gr_reader_open(&r, path, f->opt.file.columns, err);
+    gram_status rc = gr_reader_open(&r, path, f->opt.file.columns, err), read = rc;
     gr_at at;
 
     *found = false;
-    if (!rc && !gr_reader_json(r, &first, &why) && first) {
+    while (!rc) {
+        read = gr_reader_json(r, &row, &why);
+        if (gr_reader_line(r) >= line || (read && read != GRAM_EFORMAT) || (!read && !row))
+            break;
+        json_decref(row);
+        row = NULL;
+    }
+    if (!read && row) {
         at = gr_reader_at(r, &why);
         for (size_t k = 0; k < GR_COUNT(own) && !*found; k++) {
             *rules = own[k];
-            *found = has_form(&at, first, own[k]);
+            *found = has_form(&at, row, own[k]);
         }
     }
-    json_decref(first);
+    json_decref(row);
     gr_reader_close(r);
     return rc;
 }
 
-/* A row of RewardBench is a pair like others, whose subset tells it. */
-static gram_status tell_pair(const folder *f, const char *path, gr_rules *rules, gram_err *err)
+/* A row of RewardBench is a pair like others, whose subset tells it. *line: of the row that told it, the first that is
+ * not bad, where bad ones are skipped. */
+static gram_status tell_pair(const folder *f, const char *path, gr_rules *rules, uint64_t *line, gram_err *err)
 {
-    gr_eval_source *s = NULL;
-    gr_eval_item item = { .cell = -1 };
+    gr_reader *r = NULL;
+    gr_row row = { 0 };
     bool end = false;
-    gram_status rc = gr_eval_source_open(&s, path, GR_RULES_NONE, f->opt.file.columns, err);
+    gram_status rc = gr_reader_open(&r, path, f->opt.file.columns, err);
 
-    if (!rc)
-        rc = gr_eval_source_next(s, &item, &end, err);
+    while (!rc && (rc = gr_reader_pair(r, &row, &end, err)) == GRAM_EFORMAT && f->opt.file.skip_bad)
+        rc = GRAM_OK;
     if (!rc && end)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: no row to judge", path);
-    *rules = !rc && gr_rules_knows(GR_RULES_REWARDBENCH, item.row.subset) ? GR_RULES_REWARDBENCH : GR_RULES_NONE;
-    gr_eval_item_clear(&item);
-    gr_eval_source_close(s);
+    *rules = !rc && gr_rules_knows(GR_RULES_REWARDBENCH, row.subset) ? GR_RULES_REWARDBENCH : GR_RULES_NONE;
+    *line = r ? gr_reader_line(r) : 0;
+    gr_row_clear(&row);
+    gr_reader_close(r);
+    return rc;
+}
+
+static gram_status tell(const folder *f, const char *path, gr_rules *rules, gram_err *err)
+{
+    gr_rules form = GR_RULES_NONE;
+    uint64_t line = 1;
+    bool found;
+    gram_status rc = tell_form(f, path, line, &form, &found, err);
+
+    if (!rc && !found)
+        rc = tell_pair(f, path, rules, &line, err);
+    if (!rc && !found && line > 1)
+        rc = tell_form(f, path, line, &form, &found, err);
+    if (!rc && found)
+        *rules = form;
     return rc;
 }
 
@@ -108,10 +134,7 @@ static gram_status tell_files(folder *f, gram_err *err)
     for (size_t i = 0; i < f->n; i++) {
         benchmark *b;
         gr_rules rules;
-        bool found;
-        gram_status rc = tell_form(f, f->path[i], &rules, &found, err);
-        if (!rc && !found)
-            rc = tell_pair(f, f->path[i], &rules, err);
+        gram_status rc = tell(f, f->path[i], &rules, err);
         if (rc)
             return rc;
         b = &f->of[rules];
@@ -152,8 +175,9 @@ static bool table(gr_buf *b, const folder *f)
     if (ok)
         ok = gr_buf_puts(b, "\nscore: the benchmark's own metric; of own sets the mean of their accuracies. right: of "
                          "all pairs.\n");
-    return ok && (!f->others || gr_buf_printf(b, "%zu other name%s in the folder %s no rows\n", f->others,
-                                              f->others == 1 ? "" : "s", f->others == 1 ? "holds" : "hold"));
+    return ok && (!f->others || gr_buf_printf(b, "left out: %zu name%s in the folder that %s no file%s of rows; folders "
+                                              "in it are not looked into\n", f->others, f->others == 1 ? "" : "s",
+                                              f->others == 1 ? "is" : "are", f->others == 1 ? "" : "s"));
 }
 
 static void page_row(gr_page *p, const folder *f, size_t k)

@@ -1,6 +1,7 @@
 /* test_folder.c - a judge over every benchmark of a folder: which rules a file has, the numbers of one that is judged
  * by itself, a resume, and what is refused. */
 #include <stdlib.h>
+#include <unistd.h>
 #include "eval/folder.h"
 #include "eval_check.h"
 #include "file/io.h"
@@ -70,7 +71,7 @@ static void each_by_its_own_rules(void **state)
 
     (void)state;
     CHECK_OK(gr_eval_folder(dir, &opt, &facts, judge_files, &judge, &table, &check_err));
-    assert_non_null(strstr(table, "1 other name in the folder holds no rows"));
+    assert_non_null(strstr(table, "left out: 1 name in the folder that is no file of rows"));
     all = load_json(json);
     assert_int_equal(json_array_size(json_object_get(all, "benchmarks")), 5);
     for (size_t k = 0; k < GR_COUNT(name); k++) {
@@ -121,17 +122,42 @@ static void refused(const char *dir, const gram_eval_options *opt, gram_status w
 
 static void what_is_no_benchmark_is_named(void **state)
 {
-    char *dir = make_folder(), *empty = check_tmppath("empty");
+    char *dir = make_folder(), *empty = check_tmppath("empty"), *gone;
 
     (void)state;
     refused(dir, &(gram_eval_options){ .rules = "rewardbench" }, GRAM_EARG, "own rules");
     refused(dir, &(gram_eval_options){ .file = { .resume = true } }, GRAM_EARG, "resumes");
     put(dir, "odd.jsonl", "{\"text\":\"no pair\"}\n");
     refused(dir, NULL, GRAM_EFORMAT, "odd.jsonl:1");
+    gone = gr_path_join(dir, "gone.jsonl");
+    assert_int_equal(symlink("nowhere", gone), 0);
+    refused(dir, NULL, GRAM_EIO, "gone.jsonl: it leads to no file");
+    free(gone);
     CHECK_OK(gr_make_directory(empty, &check_err));
     refused(empty, NULL, GRAM_EFORMAT, "no file of rows");
     refused("/nonexistent", NULL, GRAM_EIO, "/nonexistent");
     free(dir), free(empty);
+}
+
+/* A file is told by its first row that is not bad, where these are skipped, and not by what stands before it. */
+static void bad_rows_before_the_first_are_skipped(void **state)
+{
+    char *dir = check_tmppath("bad-first"), *json = check_tmppath("skipped.json"), *table;
+    gram_eval_options opt = { .json = json };
+    fake_judge judge = { 0 };
+    json_t *all;
+
+    (void)state;
+    CHECK_OK(gr_make_directory(dir, &check_err));
+    put(dir, "two.jsonl", "no\n{\"prompt\":\"alone\"}\n{\"id\":\"1\",\"prompt\":\"p\",\"chosen\":[\"q=0.9\"],"
+        "\"rejected\":[\"q=0.1\",\"q=0.2\",\"q=0.3\"],\"subset\":\"Math\"}\n");
+    refused(dir, &opt, GRAM_EFORMAT, "two.jsonl:1");
+    opt.file.skip_bad = true;
+    CHECK_OK(gr_eval_folder(dir, &opt, &facts, judge_files, &judge, &table, &check_err));
+    all = load_json(json);
+    assert_int_equal(json_integer_value(json_object_get(benchmark(all, "rewardbench2"), "rows")), 3);
+    json_decref(all);
+    free(table), free(json), free(dir);
 }
 
 int main(void)
@@ -140,6 +166,7 @@ int main(void)
         cmocka_unit_test(each_by_its_own_rules),
         cmocka_unit_test(a_resume_judges_nothing_twice),
         cmocka_unit_test(what_is_no_benchmark_is_named),
+        cmocka_unit_test(bad_rows_before_the_first_are_skipped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
