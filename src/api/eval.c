@@ -16,6 +16,7 @@
 #include "eval/folder.h"
 #include "file/card.h"
 #include "file/fetch.h"
+#include "reward/scale.h"
 
 /* What judges: the model, or the model and its reasons. */
 struct judge { gram_model *m; gram_reasoner *reasoner; gr_buf words; };
@@ -90,6 +91,10 @@ static void collect(facts_of *f, gram_model *m)
         .label_a = m->judge.label_text[0], .label_b = m->judge.label_text[1], .max_tokens = m->judge.max_tokens,
         .single_order = reads_once(m), .batch_tokens = m->scorer.batch_tokens
     };
+    if (m->judge.scale) {
+        const size_t range[] = { m->judge.scale->low, m->judge.scale->n };
+        f->facts.weights = gr_digest(f->facts.weights, range, sizeof range);
+    }
 }
 
 /* The judge of a run, with its reasons where they are asked for; close_judge() also where it fails. */

@@ -11,12 +11,14 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "file/io.h"
+#include "reward/scale.h"
 
 enum { MOST = 1 << 20, DIGEST = 17 };     /* bytes of the JSON; of a digest with its newline */
 
 /* An adapter is read whole. */
 uint64_t gr_how_weights(const gram_model *m)
 {
+    const gr_config *c = m->model ? gr_model_config(m->model) : NULL;     /* none of words alone */
     uint64_t h = gr_weights_digest(m->file.weights);
 
     for (size_t i = 0; m->file.adapter && i < gr_adapter_count(m->file.adapter); i++) {
@@ -24,6 +26,10 @@ uint64_t gr_how_weights(const gram_model *m)
         h = gr_digest(h, t->name, strlen(t->name) + 1);
         h = gr_digest(h, t->data, t->bytes);
     }
+    if (c && c->is_token)
+        h = gr_digest(h, &c->token, sizeof c->token);
+    if (c && c->mix)
+        h = gr_digest(h, c->mix, c->head.rows * sizeof *c->mix);
     return h;
 }
 
@@ -36,11 +42,12 @@ json_t *gr_how_judge(const gram_model *m)
 {
     const gr_judge *j = &m->judge;
     uint64_t prompt = j->prompt ? gr_digest(GR_DIGEST, j->prompt, strlen(j->prompt)) : 0;
+    json_t *scale = j->scale ? json_sprintf("%zu-%zu", j->scale->low, j->scale->low + j->scale->n - 1) : json_null();
 
-    return json_pack("{s:o, s:o, s:s?, s:s?, s:b, s:I, s:i, s:b, s:f, s:f}",
+    return json_pack("{s:o, s:o, s:s?, s:s?, s:o, s:I, s:i, s:b, s:f, s:f}",
                      "judge prompt", json_sprintf("%016" PRIx64, prompt),
                      "chat template", json_sprintf("%s %016" PRIx64, gr_chat_name(m->chat), j->chat.digest),
-                     "label A", j->label_text[0], "label B", j->label_text[1], "scale", j->scale != NULL,
+                     "label A", j->label_text[0], "label B", j->label_text[1], "scale", scale,
                      "max tokens", (json_int_t)j->max_tokens, "truncate", (int)j->truncate,
                      "single order", m->scorer.single_order, "lambda", m->lambda, "temperature", m->temperature);
 }

@@ -11,7 +11,8 @@
 #include <sys/types.h>
 #include "api/api_int.h"
 
-uint64_t gr_how_weights(const gram_model *m);               /* a digest of them: names, shapes and first bytes */
+/* A digest of their names, shapes and first bytes, and of what was asked of a reward head. */
+uint64_t gr_how_weights(const gram_model *m);
 /* Each NULL where memory ran out. */
 json_t *gr_how_model(const gram_model *m);                  /* m NULL: null */
 json_t *gr_how_judge(const gram_model *m);                  /* how it asks and is asked */

@@ -24,8 +24,7 @@ typedef struct {
     const char *path, *name;        /* as A was given it; its last part where that tells the files apart */
     uint64_t rows, only[2];         /* that one judge alone has right */
     double right[2];                /* shares */
-    double half;                    /* of the interval, before it is kept within -1 to 1; of one prompt INFINITY */
-    gram_interval difference;
+    gram_interval difference;       /* of one prompt infinite */
 } part;
 typedef struct {
     const char *const *asked;       /* [2] */
@@ -102,7 +101,8 @@ static gram_status read_side(side *s, const char *path, gram_err *err)
 
 #define ORDER(x, y) do { if ((x) != (y)) return (x) < (y) ? -1 : 1; } while (0)
 
-/* The same question and answers under the same id of a file of the same name, wherever that lies. */
+/* The same question and answers under the same id of a file of the same name, wherever that lies. Where a side was made
+ * by a version of gram that noted no digest of the texts, their lengths stand for it: texts is 0 in all rows then. */
 static int same_row(const line *x, const line *y)
 {
     int c = strcmp(gr_text_base(x->file), gr_text_base(y->file));
@@ -112,10 +112,10 @@ static int same_row(const line *x, const line *y)
     if (c)
         return c;
     ORDER(x->row.prompt, y->row.prompt);
-    ORDER(x->row.texts, y->row.texts);
     ORDER(x->row.cell, y->row.cell);
     ORDER(x->row.chosen_chars, y->row.chosen_chars);
     ORDER(x->row.rejected_chars, y->row.rejected_chars);
+    ORDER(x->row.texts, y->row.texts);
     return 0;
 }
 
@@ -137,6 +137,19 @@ static int by_place(const void *a, const void *b)
     return 0;
 }
 
+/* What one side lacks is not asked of the other. */
+static void forget_texts(comparison *c)
+{
+    bool known = true;
+
+    for (int k = 0; k < 2; k++)
+        for (size_t i = 0; i < c->side[k].n; i++)
+            known = known && c->side[k].line[i].row.texts;
+    for (int k = 0; k < 2 && !known; k++)
+        for (size_t i = 0; i < c->side[k].n; i++)
+            c->side[k].line[i].row.texts = 0;
+}
+
 static gram_status match(comparison *c, gram_err *err)
 {
     side *a = &c->side[0], *b = &c->side[1];
@@ -145,6 +158,7 @@ static gram_status match(comparison *c, gram_err *err)
     c->row = gr_calloc(gr_min(a->n, b->n), sizeof *c->row);
     if (!c->row)
         return gr_nomem(err, "comparison");
+    forget_texts(c);
     qsort(a->line, a->n, sizeof *a->line, by_row);
     qsort(b->line, b->n, sizeof *b->line, by_row);
     while (i < a->n && j < b->n) {
@@ -167,7 +181,7 @@ static gram_status match(comparison *c, gram_err *err)
     c->alone[1] += b->n - j;
     if (!c->n)
         return gr_fail(err, GRAM_EFORMAT, "%s and %s have no row in common: rows are the same where file name, id, "
-                       "question and answers' lengths are", a->path, b->path);
+                       "question and answers are", a->path, b->path);
     qsort(c->row, c->n, sizeof *c->row, by_place);
     return GRAM_OK;
 }
@@ -179,16 +193,16 @@ static double step(const both *r)
     return gr_eval_right(&r->b->row) - gr_eval_right(&r->a->row);
 }
 
-static gram_interval around(double x, double half)
+/* Of shares. */
+static gram_interval bounded(gram_interval d)
 {
-    return (gram_interval){ x, fmax(-1, x - half), fmin(1, x + half) };
+    return (gram_interval){ d.value, fmax(-1, d.low), fmin(1, d.high) };
 }
 
 /* path NULL: all rows. */
 static part part_of(const comparison *c, const char *path, gr_eval_value *scratch)
 {
     part p = { .path = path, .name = path };
-    double mean;
 
     for (size_t i = 0; i < c->n; i++) {
         const both *r = &c->row[i];
@@ -202,8 +216,7 @@ static part part_of(const comparison *c, const char *path, gr_eval_value *scratc
     }
     p.right[0] /= (double)p.rows;
     p.right[1] /= (double)p.rows;
-    mean = gr_eval_paired(scratch, p.rows, &p.half);
-    p.difference = around(mean, p.half);
+    p.difference = gr_eval_paired(scratch, p.rows);
     return p;
 }
 
@@ -222,7 +235,7 @@ static void name_parts(comparison *c)
 static gram_status count(comparison *c, gram_err *err)
 {
     gr_eval_value *scratch = gr_calloc(c->n, sizeof *scratch);
-    double square = 0, mean = 0;
+    double below = 0, above = 0, mean = 0;
 
     c->part = gr_calloc(c->n, sizeof *c->part);
     if (!scratch || !c->part) {
@@ -240,10 +253,14 @@ static gram_status count(comparison *c, gram_err *err)
     free(scratch);
     name_parts(c);
     for (size_t k = 0; k < c->parts; k++) {
-        mean += c->part[k].difference.value / (double)c->parts;
-        square += pow(c->part[k].half / (double)c->parts, 2);
+        gram_interval *d = &c->part[k].difference;
+        mean += d->value / (double)c->parts;
+        below += pow((d->value - d->low) / (double)c->parts, 2);
+        above += pow((d->high - d->value) / (double)c->parts, 2);
+        *d = bounded(*d);
     }
-    c->macro = around(mean, sqrt(square));
+    c->macro = bounded((gram_interval){ mean, mean - sqrt(below), mean + sqrt(above) });
+    c->all.difference = bounded(c->all.difference);
     return GRAM_OK;
 }
 

@@ -175,9 +175,10 @@ static bool table(gr_buf *b, const folder *f)
     if (ok)
         ok = gr_buf_puts(b, "\nscore: the benchmark's own metric; of own sets the mean of their accuracies. right: of "
                          "all pairs.\n");
-    return ok && (!f->others || gr_buf_printf(b, "left out: %zu name%s in the folder that %s no file%s of rows; folders "
-                                              "in it are not looked into\n", f->others, f->others == 1 ? "" : "s",
-                                              f->others == 1 ? "is" : "are", f->others == 1 ? "" : "s"));
+    return ok && (!f->others ||
+                  gr_buf_printf(b, "left out: %zu name%s in the folder that %s no file%s of rows; folders in it are "
+                                "not looked into\n", f->others, f->others == 1 ? "" : "s",
+                                f->others == 1 ? "is" : "are", f->others == 1 ? "" : "s"));
 }
 
 static void page_row(gr_page *p, const folder *f, size_t k)

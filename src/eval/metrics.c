@@ -91,23 +91,28 @@ gram_interval gr_eval_mean(gr_eval_value *v, size_t n)
     return gr_eval_wilson(sum / (double)n, effective_rows(v, n, sum / (double)n));
 }
 
-double gr_eval_paired(gr_eval_value *v, size_t n, double *half)
+gram_interval gr_eval_paired(gr_eval_value *v, size_t n)
 {
-    double x = 0, between = 0, groups = 0;
+    double x = 0, between = 0, groups = 0, middle, each, half;
 
     for (size_t i = 0; i < n; i++)
         x += v[i].x / (double)n;
     qsort(v, n, sizeof *v, by_cluster);
+    for (size_t i = 0; i < n; i++)
+        groups += i == 0 || v[i].cluster != v[i - 1].cluster;
+    if (groups < 2)
+        return (gram_interval){ x, -INFINITY, INFINITY };
+    middle = x * groups / (groups + 2);
+    each = (double)n / groups;
     for (size_t i = 0, end; i < n; i = end) {
         double sum = 0;
         for (end = i; end < n && v[end].cluster == v[i].cluster; end++)
-            sum += v[end].x - x;
+            sum += v[end].x - middle;
         between += sum * sum;
-        groups++;
     }
-    *half = groups < 2 ? INFINITY
-          : gr_eval_t975(groups - 1) * sqrt(groups / (groups - 1) * between) / (double)n;
-    return x;
+    between = groups / (groups - 1) * between + each * each * (2 + 2 * middle * middle);
+    half = gr_eval_t975(groups - 1) * sqrt(between) / ((double)n + 2 * each);
+    return (gram_interval){ x, middle - half, middle + half };
 }
 
 gram_interval gr_eval_combine(const gram_interval *part, const double *weight, size_t n)

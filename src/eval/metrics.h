@@ -58,9 +58,9 @@ double gr_eval_right(const gr_eval_row *r);         /* 1, 1/2 or 0 as above */
 typedef struct { uint64_t cluster; double x; } gr_eval_value;
 /* The mean of v[n] and its interval; v is sorted by cluster on return. */
 gram_interval gr_eval_mean(gr_eval_value *v, size_t n);
-/* The mean of paired differences, and half the width of its interval (compare.h), INFINITY where all are of one
- * cluster; n > 0, and v is sorted by cluster on return. */
-double gr_eval_paired(gr_eval_value *v, size_t n, double *half);
+/* The mean of paired differences in [-1, 1], and its interval (compare.h) before that is kept in there, infinite where
+ * all are of one cluster; n > 0, and v is sorted by cluster on return. */
+gram_interval gr_eval_paired(gr_eval_value *v, size_t n);
 /* sum w x over sum w, and its interval; parts without a value are left out. */
 gram_interval gr_eval_combine(const gram_interval *part, const double *weight, size_t n);
 gram_interval gr_eval_wilson(double x, double n);

@@ -96,4 +96,13 @@ expect 2 "$GRAM" rank "$m" "$tmp/groups" --pointwise --scale 7
 says err "two whole numbers"
 expect 2 "$GRAM" rank "$m" "$tmp/groups" --pointwise --scale 0-10 --rationale
 says err "reasons are written about two answers"
+
+# What was judged on one scale is not gone on with on another, though the prompt be the same.
+printf 'Question {input}\nAnswer {response}\nPoints:' >"$tmp/points"
+printf '{"prompt":"Which?","chosen":"red","rejected":"a cow"}\n' >"$tmp/pair.jsonl"
+expect 0 "$GRAM" eval "$m" "$tmp/pair.jsonl" $on -p "$tmp/points" --json "$tmp/points.json" -q
+expect 0 "$GRAM" eval "$m" "$tmp/pair.jsonl" $on -p "$tmp/points" --json "$tmp/points.json" -q --resume
+expect 2 "$GRAM" eval "$m" "$tmp/pair.jsonl" --pointwise --scale 0-5 -p "$tmp/points" --json "$tmp/points.json" \
+    -q --resume
+says err "another model or other settings"
 exit 0

@@ -8,7 +8,7 @@
 #include "eval/metrics.h"
 #include "file/io.h"
 
-typedef struct { const char *file, *id; uint64_t prompt; double preference; bool dropped; } judged;
+typedef struct { const char *file, *id; uint64_t prompt; double preference; bool dropped; uint64_t text; } judged;
 
 static char *rows_file(const char *name, const judged *row, size_t n)
 {
@@ -19,7 +19,8 @@ static char *rows_file(const char *name, const judged *row, size_t n)
         char id[16];
         gr_eval_row r = { .id = id, .prompt = row[i].prompt, .preference = row[i].preference,
                           .p_forward = row[i].preference, .p_swapped = row[i].preference, .consistent = true,
-                          .chosen_chars = 3, .rejected_chars = 4, .cell = -1, .dropped = row[i].dropped };
+                          .chosen_chars = 3, .rejected_chars = 4, .cell = -1, .dropped = row[i].dropped,
+                          .texts = row[i].text };
         snprintf(id, sizeof id, "%s", row[i].id);
         assert_true(gr_eval_row_write(&b, &r, row[i].file, 7));
     }
@@ -45,14 +46,16 @@ static void the_difference_is_paired_and_clustered(void **state)
 {
     char *a = rows_file("a.jsonl", before, GR_COUNT(before)), *b = rows_file("b.jsonl", after, GR_COUNT(after)), *table;
     char *json = check_tmppath("d.json"), *rows = check_tmppath("d.jsonl"), *text;
-    double x = 3.5 / 5, sum[] = { 2 - 2 * x, -x, 0.5 - x, 1 - x }, V = 0, half;
+    double x = 3.5 / 5, m = 5.0 / 4, y = 3.5 / (5 + 2 * m), V = 0, half;     /* y: of two prompts more, d = 1 and -1 */
+    const double sum[] = { 2 - 2 * y, -y, 0.5 - y, 1 - y };
     gram_eval_comparison c;
     size_t n;
 
     (void)state;
     for (size_t g = 0; g < 4; g++)
-        V += 4.0 / 3 * sum[g] * sum[g] / 25;
-    half = gr_eval_t975(3) * sqrt(V);
+        V += 4.0 / 3 * sum[g] * sum[g];
+    V += pow(m * (1 - y), 2) + pow(m * (1 + y), 2);
+    half = gr_eval_t975(3) * sqrt(V) / (5 + 2 * m);
     CHECK_OK(gr_eval_compare(a, b, json, rows, &c, &table, &check_err));
     assert_int_equal(c.rows, 5);
     assert_int_equal(c.only_b, 4);
@@ -61,7 +64,7 @@ static void the_difference_is_paired_and_clustered(void **state)
     assert_int_equal(c.alone_b, 2);
     assert_int_equal(c.dropped, 1);
     assert_true(fabs(c.difference.value - x) < 1e-12);
-    assert_true(fabs(c.difference.low - fmax(-1, x - half)) < 1e-12 && c.difference.high == fmin(1, x + half));
+    assert_true(fabs(c.difference.low - fmax(-1, y - half)) < 1e-12 && c.difference.high == fmin(1, y + half));
     assert_true(fabs(c.macro_difference.value - (2.5 / 4 + 1) / 2) < 1e-12);
     assert_non_null(strstr(table, "1 row of A alone is left out"));
     assert_non_null(strstr(table, "2 rows of B alone are left out"));
@@ -96,6 +99,53 @@ static void a_better_judge_is_called_so(void **state)
     free(table), free(a), free(b);
 }
 
+/* B alone right on n rows, A alone on none: of five rows that is a chance of 1 in 16, of six of 1 in 32; and what is
+ * alike on ten is not known to be alike on all. */
+static void few_rows_decide_nothing(void **state)
+{
+    static const struct { size_t n; double a; const char *says; } each[] = {
+        { 2, 0.1, "Neither can be said" }, { 5, 0.1, "Neither can be said" }, { 6, 0.1, "B is better" },
+        { 10, 0.9, "Neither can be said" },
+    };
+    judged worse[10], better[10];
+    char id[10][8], *a, *b, *table;
+    gram_eval_comparison c;
+
+    (void)state;
+    for (size_t k = 0; k < GR_COUNT(each); k++) {
+        for (size_t i = 0; i < each[k].n; i++) {
+            snprintf(id[i], sizeof id[i], "%zu", i);
+            worse[i] = (judged){ "f.jsonl", id[i], i, each[k].a, false, 1 + i };
+            better[i] = (judged){ "f.jsonl", id[i], i, 0.9, false, 1 + i };
+        }
+        a = rows_file("few-worse.jsonl", worse, each[k].n);
+        b = rows_file("few-better.jsonl", better, each[k].n);
+        CHECK_OK(gr_eval_compare(a, b, NULL, NULL, &c, &table, &check_err));
+        assert_non_null(strstr(table, each[k].says));
+        assert_true(c.difference.low < c.difference.value || c.difference.value == -1);
+        free(table), free(a), free(b);
+    }
+    assert_true(c.difference.low < -0.2 && c.difference.high > 0.2);
+}
+
+/* One id, one question, one length: what tells two rows apart is their texts, in any order. */
+static void other_texts_are_other_rows(void **state)
+{
+    static const judged first[] = { { "f.jsonl", "a", 1, 0.9, false, 11 }, { "f.jsonl", "a", 1, 0.1, false, 12 } };
+    static const judged second[] = { { "f.jsonl", "a", 1, 0.1, false, 12 }, { "f.jsonl", "a", 1, 0.9, false, 13 } };
+    static const judged older[] = { { "f.jsonl", "a", 1, 0.1, false, 0 }, { "f.jsonl", "a", 1, 0.9, false, 0 } };
+    char *a = rows_file("first.jsonl", first, 2), *b = rows_file("second.jsonl", second, 2);
+    char *old = rows_file("older.jsonl", older, 2);
+    gram_eval_comparison c;
+
+    (void)state;
+    CHECK_OK(gr_eval_compare(a, b, NULL, NULL, &c, NULL, &check_err));
+    assert_true(c.rows == 1 && c.alone_a == 1 && c.alone_b == 1 && c.only_a == 0 && c.only_b == 0);
+    CHECK_OK(gr_eval_compare(a, old, NULL, NULL, &c, NULL, &check_err));    /* lengths are all that it has */
+    assert_int_equal(c.rows, 2);
+    free(a), free(b), free(old);
+}
+
 static void refused(const char *a, const char *b, gram_status want, const char *why)
 {
     gram_status rc = gr_eval_compare(a, b, NULL, NULL, NULL, NULL, &check_err);
@@ -125,6 +175,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_difference_is_paired_and_clustered),
         cmocka_unit_test(a_better_judge_is_called_so),
+        cmocka_unit_test(few_rows_decide_nothing),
+        cmocka_unit_test(other_texts_are_other_rows),
         cmocka_unit_test(what_cannot_be_compared_is_said),
     };
 
