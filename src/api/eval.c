@@ -137,9 +137,45 @@ static gram_status say_base(gr_card *c, const struct checkpoint *file, gram_err 
     return c->base_file && c->base_sha256 ? GRAM_OK : gr_nomem(err, "judge.json");
 }
 
+static const char *named(const gr_card *c)
+{
+    return c->name ? c->name : "no judge by name";
+}
+
+/* The card at `path`, where there is one, which must be of this judge over this base: its words would go with the
+ * temperature of another. */
+static gram_status read_card(gr_card *c, const gram_model *m, const char *path, gram_err *err)
+{
+    const gr_card *own = &m->file.card;
+    char *text = NULL;
+    size_t n;
+    gram_status rc = gr_path_exists(path) ? gr_read_file(path, GR_CARD_MOST, &text, &n, err) : GRAM_OK;
+
+    *c = (gr_card){ 0 };
+    if (rc || !text)
+        return rc;
+    rc = gr_card_parse(c, path, text, n, err);
+    free(text);
+    if (!rc && strcmp(named(c), named(own)))
+        rc = gr_fail(err, GRAM_EARG, "%s: it names %s, and the temperature is that of a judge whose judge.json names "
+                     "%s: wanted its own, or a new file", path, named(c), named(own));
+    else if (!rc && c->base_file && c->base_bytes != gr_weights_file_bytes(m->file.weights))
+        rc = gr_fail(err, GRAM_EARG, "%s: its base is %s of %llu bytes, and the judge was asked over another: wanted a "
+                     "new file", path, c->base_file, (unsigned long long)c->base_bytes);
+    if (rc)
+        gr_card_clear(c);
+    return rc;
+}
+
 /* Whether judge.json at `path` can hold a temperature of this judge, asked like this. */
 static gram_status can_say(const gram_model *m, const char *path, const gram_eval_options *opt, gram_err *err)
 {
+    gr_card card;
+    gram_status rc = read_card(&card, m, path, err);
+
+    if (rc)
+        return rc;
+    gr_card_clear(&card);
     if (opt->file.rationale)
         return gr_fail(err, GRAM_EARG, "a temperature is that of a verdict without reasons: `fit-temperature` goes "
                        "with no `rationale`");
@@ -157,19 +193,12 @@ static gram_status can_say(const gram_model *m, const char *path, const gram_eva
 static gram_status write_card(gram_model *m, const char *path, const gram_temperature_fit *fit, gram_err *err)
 {
     const gr_card *own = &m->file.card;
-    gr_card c = { 0 };
-    char *text = NULL;
-    size_t n;
-    gram_status rc = GRAM_OK;
+    gr_card c;
+    gram_status rc = read_card(&c, m, path, err);
 
-    if (gr_path_exists(path)) {
-        rc = gr_read_file(path, GR_CARD_MOST, &text, &n, err);
-        if (!rc)
-            rc = gr_card_parse(&c, path, text, n, err);
-        free(text);
-    } else if ((own->name && !(c.name = gr_strdup(own->name))) || (own->about && !(c.about = gr_strdup(own->about)))) {
+    if (!rc && !gr_path_exists(path) && ((own->name && !(c.name = gr_strdup(own->name))) ||
+                                         (own->about && !(c.about = gr_strdup(own->about)))))
         rc = gr_nomem(err, path);
-    }
     gr_card_forget_words(&c);
     if (!rc)
         rc = gr_api_words(&c.reads, m, gr_model_config(m->model)->reward, err);

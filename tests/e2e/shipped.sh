@@ -86,6 +86,14 @@ assert c["calibration"]["pairs"] == 11 and c["calibration"]["nll_after"] <= c["c
 X
 expect 0 "$GRAM" eval mixed.jsonl --fit-temperature fresh.json
 grep -q '"sha256"' fresh.json || die "a new card does not say its base"
+printf '{"name": "another", "reads": {"labels": ["1", "2"]}}\n' >another.json
+cp another.json kept.json
+expect 2 "$GRAM" eval mixed.jsonl --fit-temperature another.json
+says err "it names another, and the temperature is that of a judge whose judge.json names tiny-judge"
+cmp -s another.json kept.json || die "another judge's card was written"
+sed 's/"bytes": [0-9]*/"bytes": 5/' judge/judge.json >another.json
+expect 2 "$GRAM" eval mixed.jsonl --fit-temperature another.json
+says err "the judge was asked over another"
 cp judge/judge.json before.json
 expect 2 "$GRAM" eval wrong.jsonl --fit-temperature judge/judge.json
 one_of=$(grep -c 'no temperature fits' err)
