@@ -5,12 +5,21 @@
 #include "eval/plot.h"
 #include "eval/report.h"
 
+/* Of a model that gives each answer a number there are no orders to speak of. */
+static bool by_rewards(const gr_eval_result *r)
+{
+    for (size_t i = 0; i < r->n_rows; i++)
+        if (!r->row[i].dropped)
+            return r->row[i].rewarded;
+    return false;
+}
+
 /* ---- Top of the page ---- */
 
 static void head(gr_page *p, const gr_eval_result *r)
 {
     gr_page_begin(p, "Evaluation of ", r->facts.model ? r->facts.model : "a reward model");
-    gr_page_raw(p, "<p class=\"sub\">Evaluation of a generative reward model");
+    gr_page_put(p, "<p class=\"sub\">Evaluation of a %sreward model", by_rewards(r) ? "" : "generative ");
     if (r->facts.date) {
         gr_page_raw(p, ", ");
         gr_page_text(p, r->facts.date);
@@ -42,8 +51,10 @@ static void cards(gr_page *p, const gr_eval_result *r)
     else
         gr_page_card(p, "Accuracy, macro", r->macro_subsets, "mean of subsets");
     gr_page_card(p, "The longer answer", r->all.longer, "as a judge");
-    gr_page_card(p, "Flip rate", r->all.flip_rate, "orders disagree");
-    gr_page_card(p, "First seat wins", r->all.first_seat, "50 is fair");
+    if (!by_rewards(r)) {
+        gr_page_card(p, "Flip rate", r->all.flip_rate, "orders disagree");
+        gr_page_card(p, "First seat wins", r->all.first_seat, "50 is fair");
+    }
     gr_page_raw(p, "<li><span>Calibration error</span><b>");
     gr_page_percent(p, r->all.ece);
     gr_page_raw(p, "</b><span>mean confidence ");
@@ -154,8 +165,9 @@ static void rules(gr_page *p, const gr_rule_result *r)
     if (r->rules == GR_RULES_NONE)
         return;
     gr_page_put(p, "<h2>%s, by its own rules</h2>\n<div class=\"wide\" tabindex=\"0\"><table>\n<thead><tr>"
-                "<th scope=\"col\">part</th><th scope=\"col\">pairs</th><th scope=\"col\">score</th>"
-                "<th scope=\"col\">95&#160;%% interval</th></tr></thead>\n<tbody>\n", gr_rules_name(r->rules));
+                "<th scope=\"col\">part</th><th scope=\"col\">%s</th><th scope=\"col\">score</th>"
+                "<th scope=\"col\">95&#160;%% interval</th></tr></thead>\n<tbody>\n", gr_rules_name(r->rules),
+                r->rules == GR_RULES_REWARDBENCH2 ? "items" : "pairs");
     for (size_t k = 0; k < r->n; k++) {
         const gr_rule_score *s = &r->score[k];
         gr_page_put(p, "<tr%s><th scope=\"row\"%s>%s%s</th>", s->level <= GR_SCORE_SECTION ? " class=\"sum\"" : "",
@@ -175,12 +187,14 @@ static void rules(gr_page *p, const gr_rule_result *r)
 
 static void worst(gr_page *p, const gr_eval_result *r)
 {
+    bool rewards = by_rewards(r);
+
     if (!r->n_worst)
         return;
-    gr_page_raw(p, "<h2>Most surely wrong</h2>\n<div class=\"wide\" tabindex=\"0\"><table>\n<thead><tr>"
+    gr_page_put(p, "<h2>Most surely wrong</h2>\n<div class=\"wide\" tabindex=\"0\"><table>\n<thead><tr>"
                 "<th scope=\"col\">row</th><th scope=\"col\" class=\"t\">file</th><th scope=\"col\">preference</th>"
-                "<th scope=\"col\">better first</th>"
-                "<th scope=\"col\">better second</th></tr></thead>\n<tbody>\n");
+                "<th scope=\"col\">%s</th><th scope=\"col\">%s</th></tr></thead>\n<tbody>\n",
+                rewards ? "reward of the better" : "better first", rewards ? "of the worse" : "better second");
     for (size_t k = 0; k < r->n_worst; k++) {
         const gr_eval_row *row = &r->row[r->worst[k]];
         gr_page_raw(p, "<tr><th scope=\"row\">");
@@ -188,9 +202,9 @@ static void worst(gr_page *p, const gr_eval_result *r)
         gr_page_raw(p, "</th><td class=\"t\">");
         gr_page_text(p, r->file[row->file].name);
         gr_page_put(p, "</td><td>%.3f</td><td>", row->preference);
-        gr_page_share(p, row->p_forward, 3);
+        gr_page_share(p, rewards ? row->reward[0] : row->p_forward, 3);
         gr_page_raw(p, "</td><td>");
-        gr_page_share(p, row->p_swapped, 3);
+        gr_page_share(p, rewards ? row->reward[1] : row->p_swapped, 3);
         gr_page_raw(p, "</td></tr>\n");
     }
     gr_page_raw(p, "</tbody></table></div>\n");
@@ -305,20 +319,22 @@ static void facts(gr_page *p, const gr_eval_result *r)
     gr_page_fact(p, "longer pairs", f->truncate);
     gr_page_fact(p, "rationales", f->rationale);
     gr_page_put(p, "<dt>orders read</dt><dd>%s</dd>\n<dt>tokens read</dt><dd>",
-                f->single_order ? "one, of half of the rows the better answer first" : "both, averaged");
+                by_rewards(r) ? "none: each answer by itself"
+                : f->single_order ? "one, of half of the rows the better answer first" : "both, averaged");
     gr_page_count(p, r->all.tokens);
-    gr_page_raw(p, " (each order whole)</dd>\n");
+    gr_page_put(p, " (each %s whole)</dd>\n", by_rewards(r) ? "answer and its question" : "order");
     gr_page_fact(p, "date", f->date);
     gr_page_raw(p, "<dt>program</dt><dd>gram " GRAM_VERSION "</dd>\n</dl></div>\n");
 }
 
-static void definitions(gr_page *p)
+static void definitions(gr_page *p, const gr_eval_result *r)
 {
-    gr_page_raw(p,
+    gr_page_put(p,
         "<h2>What the numbers mean</h2>\n"
         "<div class=\"box\"><dl>\n"
-        "<dt>preference</dt><dd>The probability that the answer labelled better beats the other, the two reading "
-        "orders averaged.</dd>\n"
+        "<dt>preference</dt><dd>The probability that the answer labelled better beats the other, %s.</dd>\n",
+        by_rewards(r) ? "by how far their rewards are apart" : "the two reading orders averaged");
+    gr_page_raw(p,
         "<dt>accuracy</dt><dd>Share of rows with a preference above one half; exactly one half counts half. Micro: "
         "over all rows. Macro: mean of files, or of subsets.</dd>\n"
         "<dt>95&#160;% interval</dt><dd>Wilson&#8217;s, at a number of rows that is reduced where rows share a "
@@ -355,7 +371,7 @@ gram_status gr_eval_report(const gr_eval_result *r, gr_buf *out, gram_err *err)
     worst(&p, r);
     reasons(&p, r);
     facts(&p, r);
-    definitions(&p);
+    definitions(&p, r);
     gr_page_end(&p);
     return p.ok ? GRAM_OK : gr_nomem(err, "evaluation report");
 }

@@ -40,6 +40,33 @@ static void page_is_whole(void **state)
     golden_rows_clear(&g);
 }
 
+/* Of a model that gives each answer a number the page speaks of no order. */
+static void rewards_have_no_orders(void **state)
+{
+    static const char *const never[] = { "generative", "both, averaged", "Flip rate", "First seat wins",
+                                         "better second", "orders averaged" };
+    golden_rows g;
+    char *page;
+
+    (void)state;
+    golden_rows_load(&g);
+    for (size_t i = 0; i < g.n; i++) {
+        g.row[i].rewarded = true;
+        g.row[i].reward[0] = -12.25;
+        g.row[i].p_swapped = NAN;
+    }
+    CHECK_OK(gr_eval_collect(&g.result, g.row, g.n, GR_RULES_NONE, &check_err));
+    page = page_of(&g.result);
+    well_formed(page);
+    for (size_t k = 0; k < GR_COUNT(never); k++)
+        if (strstr(page, never[k]))
+            fail_msg("the page of a reward model says %s", never[k]);
+    assert_non_null(strstr(page, "none: each answer by itself"));
+    assert_non_null(strstr(page, "<td>-12.250</td>"));
+    free(page);
+    golden_rows_clear(&g);
+}
+
 /* Rows made of what would break a page; also one whose order was read once, and one that was dropped. */
 static void text_is_escaped(void **state)
 {
@@ -116,7 +143,8 @@ static void table_is_narrow(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(page_is_whole), cmocka_unit_test(text_is_escaped), cmocka_unit_test(emptiness_shows),
+        cmocka_unit_test(page_is_whole), cmocka_unit_test(rewards_have_no_orders),
+        cmocka_unit_test(text_is_escaped), cmocka_unit_test(emptiness_shows),
         cmocka_unit_test(table_is_narrow)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
