@@ -84,7 +84,8 @@ typedef struct {
     const char   *chat_args;        /* the text of a JSON object: variables for a template in Jinja, such as
                                      * {"enable_thinking": true}, which a judge otherwise gets as false; NULL: none */
     const char   *base;             /* of a LoRA adapter: where its base model is; NULL: where the adapter says */
-    double        lambda;           /* PURM: rank by mean - lambda u. The paper takes 30; 0: by the mean alone */
+    double        lambda;           /* PURM: rank by mean - lambda u. The paper takes 30; 0: by the mean alone, and
+                                     * all that a model without a PURM head takes */
     const char   *reward_token;     /* "0": the id of a token whose logit after a conversation is the reward, of a
                                      * language model that was trained so; NULL: none */
     const char   *reward_weights;   /* "0.65,0.8,-0.4": the reward is the sum of a head's outputs with these weights */

@@ -329,6 +329,8 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
         rc = add_reward_head(&m->file, path, opt, loss, err);
     else if (!rc)
         rc = check_words(&m->file, path, err);
+    if (!rc && opt->lambda > 0 && m->file.cfg.reward != GR_REWARD_PURM)
+        rc = gr_fail(err, GRAM_EARG, "%s: lambda %g is for a PURM head, and this is none", path, opt->lambda);
     if (rc)
         goto out;
     set_temperature(m, opt);

@@ -90,6 +90,8 @@ int cli_rationale(gram_rationale_options *o, const gram_rationale_options **out)
             return cli_usage("--%s goes with --rationale", t->longName);
     if (!asked)
         return CLI_DONE;
+    if (cli_given[SURE] && !early)
+        return cli_usage("--sure goes with --early: without it all rationales are written");
     if (votes < 0 || tokens < 0 || top_k < 0 || seed < 0 || early < 0)
         return cli_usage("--%s: wanted a number that is not negative", votes < 0 ? "votes" : tokens < 0
                          ? "rationale-tokens" : top_k < 0 ? "top-k" : seed < 0 ? "seed" : "early");

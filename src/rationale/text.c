@@ -116,6 +116,8 @@ static gram_status find_labels(gr_reason_words *w, gram_err *err)
     gr_ids ids = { 0 };
     gram_status rc = GRAM_OK;
 
+    if (!strcmp(w->label[0], w->label[1]))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "labels: wanted two texts that differ, found \"%s\" twice", w->label[0]);
     if (!add_tag(&none, w->format.opening))
         rc = gr_nomem(err, "rationale format");
     if (!rc)

@@ -174,6 +174,8 @@ static void the_order_is_that_of_the_rewards(void **state)
     gram_ranking r;
 
     (void)state;
+    assert_int_equal(gram_open(&m, GOLDEN "llama", &o, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "lambda 30 is for a PURM head, and this is none"));
     CHECK_OK(gram_open(&m, GOLDEN "llama", NULL, &check_err));
     CHECK_OK(gram_rank(m, p, answers, n, GRAM_RANK_LINEAR, NULL, &r, &check_err));
     for (size_t i = 0; i + 1 < n; i++)

@@ -153,6 +153,8 @@ reasons() {
     grep -q '<h2>Rationales</h2>' "$tmp/reasons/index.html" || die "the report shows no rationales"
     expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --votes 3
     says err "--votes goes with --rationale"
+    expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --rationale --sure 0.7
+    says err "--sure goes with --early"
     expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --rationale --rationale-format xml
     says err "neither one of gram-r2"
 }

@@ -231,6 +231,7 @@ static void labels_must_be_one_token(void **state)
     assert_int_equal(open_words(&w, NULL, NULL, "A", "BB"), GRAM_EUNSUPPORTED);
     assert_non_null(strstr(check_err.text, "label \"BB\": wanted one token behind"));
     assert_int_equal(open_words(&w, NULL, NULL, "A", "A"), GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "found \"A\" twice"));
     CHECK_OK(open_words(&w, "rm-r1", NULL, "A", "B"));
     assert_false(ids_hold(&w.marks, THINK));
     gr_reason_words_clear(&w);
