@@ -89,9 +89,10 @@ def kinds(peers):
     return bench_run.TYPES + tuple(sorted(p.stem for p in peers.glob("*.gguf") if p.stem not in bench_run.TYPES))
 
 
-def measure(args, tmp):
+def measure(args, tmp, done):
+    """done is called with each row as its last round ends: what stops the bench later costs no row."""
     rows = {}
-    for _ in range(args.rounds):
+    for left in reversed(range(args.rounds)):
         for n, each in CASES:
             ids = prompt_ids(args.build / "gram", args.peers / "F32.gguf", n)
             for kind in kinds(args.peers):
@@ -108,7 +109,8 @@ def measure(args, tmp):
                 if kind == "F32" and (n * each > 1 or not args.quick):
                     keep("transformers", transformers_speed(args, each, ids))
                 say(" ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
-    return list(rows.values())
+                if not left:
+                    done(row)
 
 
 def arguments(doc):
@@ -138,12 +140,14 @@ def main():
     ap = arguments(__doc__)
     ap.add_argument("--dry", action="store_true", help=f"append nothing to {HISTORY}")
     args, about = begin(ap)
-    with tempfile.TemporaryDirectory() as tmp:
-        rows = measure(args, pathlib.Path(tmp))
-    for row in rows:
+
+    def done(row):
         row["of_llama"] = row["gram"] / row["llama"]
         if not args.dry:
             bench_run.append(about | row, HISTORY)
+
+    with tempfile.TemporaryDirectory() as tmp:
+        measure(args, pathlib.Path(tmp), done)
 
 
 if __name__ == "__main__":
