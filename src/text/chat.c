@@ -157,6 +157,27 @@ static gram_status compile(gr_jinja **out, const char *text, const char *source,
     return GRAM_OK;
 }
 
+static bool reads(const gr_chat *c, const char *variable)
+{
+    return gr_jinja_reads(c->program, variable) || (c->program_tools && gr_jinja_reads(c->program_tools, variable));
+}
+
+/* A variable that is misspelt would change nothing without a word, and the conversation is not the caller's to set. */
+static gram_status check_args(const gr_chat *c, const char *source, gram_err *err)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(c->args, name, value) {
+        if (!strcmp(name, "messages") || !strcmp(name, "tools") || !strcmp(name, "add_generation_prompt"))
+            return gr_fail(err, GRAM_EARG, "the chat template's variable \"%s\" is set by each conversation", name);
+        if (!reads(c, name))
+            return gr_fail(err, GRAM_EARG, "%s reads no variable \"%s\", which it is given",
+                           source ? source : "the chat template", name);
+    }
+    return GRAM_OK;
+}
+
 static gram_status set_digest(gr_chat *c, gram_err *err)
 {
     char *args = gr_json_text(c->args, JSON_COMPACT | JSON_SORT_KEYS);
@@ -185,9 +206,9 @@ static gram_status init_program(gr_chat *c, const gr_chat_facts *facts, gram_err
         rc = parse_object(&c->own, facts->tokens, "the special tokens", err);
     if (!rc)
         rc = parse_object(&c->args, facts->args, "the chat template's variables", err);
-    if (!rc && facts->no_thinking && !json_object_get(c->args, "enable_thinking")
-        && (gr_jinja_reads(c->program, "enable_thinking")
-            || (tools && gr_jinja_reads(c->program_tools, "enable_thinking")))
+    if (!rc)
+        rc = check_args(c, facts->source, err);
+    if (!rc && facts->no_thinking && !json_object_get(c->args, "enable_thinking") && reads(c, "enable_thinking")
         && json_object_set_new(c->args, "enable_thinking", json_false()))
         rc = gr_nomem(err, "chat template");
     return rc ? rc : set_digest(c, err);

@@ -229,12 +229,12 @@ static char *how_of(gram_model *m, gram_rank_method *method, const gram_file_opt
 /* A run that was cut off as its lines are here. */
 static void cut_off(const char *lines, const char *how)
 {
-    char path[340];
+    char beside[340];
 
-    snprintf(path, sizeof path, "%s.partial", out_path);
-    write_text(path, lines);
-    snprintf(path, sizeof path, "%s.how", out_path);
-    write_text(path, how);
+    snprintf(beside, sizeof beside, "%s.partial", out_path);
+    write_text(beside, lines);
+    snprintf(beside, sizeof beside, "%s.how", out_path);
+    write_text(beside, how);
     unlink(out_path);
 }
 

@@ -54,9 +54,14 @@ fi
 one() { echo '{"messages": [{"role": "user", "content": "q"}]'"$1"'}' >"$tmp/one.jsonl"; }
 
 one ', "add_generation_prompt": true'
-expect 0 "$GRAM" render --template "$tmp/t.jinja" --chat-arg enable_thinking=false --chat-arg 'x={"y":[1]}' \
+expect 0 "$GRAM" render --template "$tmp/t.jinja" --chat-arg enable_thinking=false --chat-arg 'bos_token="B"' \
     "$tmp/one.jsonl"
 says out '<think></think>'
+says out '"B<|im_start|>'
+expect 2 "$GRAM" render --template "$tmp/t.jinja" --chat-arg enable_thinkng=false "$tmp/one.jsonl"
+says err 'reads no variable "enable_thinkng"'
+expect 2 "$GRAM" render --template "$tmp/t.jinja" --chat-arg 'messages=[]' "$tmp/one.jsonl"
+says err '"messages" is set by each conversation'
 expect 2 "$GRAM" render --template "$tmp/t.jinja" --chat-arg enable_thinking "$tmp/one.jsonl"
 says err 'wanted NAME=JSON'
 expect 2 "$GRAM" render --template "$tmp/t.jinja" --chat-arg x=word "$tmp/one.jsonl"
