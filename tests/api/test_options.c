@@ -188,7 +188,7 @@ static const struct move move[] = {
     { "lora-dropout", "0.5", { "lora-rank=2" }, WEIGHTS, 0 },
     { "lora-targets", "q", { "lora-rank=2" }, WEIGHTS, 0 },
     { "recompute", "on", { NULL }, NOTES, 0 },
-    { "zero", "2", { "batch-tokens=100" }, WEIGHTS, 0 },       /* sums of several passes are made in another order */
+    { "zero", "2", { "lora-rank=2" }, RC, 0 },          /* refused; sums of several passes may have other bits */
     { "optim-state", "bf16", { NULL }, WEIGHTS, 0 },
     { "compute", "bf16", { NULL }, EITHER, 0 },         /* refused by a CPU that has no such products */
     { "eval-file", "AGAINST", { NULL }, METRICS, 0 },

@@ -161,12 +161,17 @@ cat >"$tmp/groups.jsonl" <<EOF
 {"prompt": $asked, "responses": ["7", "9"], "reference": "2"}
 EOF
 for model in qwen3 purm; do
+    lambda=
+    [ $model != purm ] || lambda="--lambda 3"
+    # shellcheck disable=SC2086  # two words
     for method in all-pairs tournament linear reference; do
-        expect 0 "$GRAM" rank tests/golden/rewards/$model "$tmp/groups.jsonl" --lambda 3 --method $method \
+        expect 0 "$GRAM" rank tests/golden/rewards/$model "$tmp/groups.jsonl" $lambda --method $method \
             --out "$tmp/ranks.$method"
     done
-    expect 0 "$GRAM" score tests/golden/rewards/$model "$tmp/pairs.jsonl" --lambda 3 --out "$tmp/verdicts.jsonl"
-    start tests/golden/rewards/$model --lambda 3
+    # shellcheck disable=SC2086
+    expect 0 "$GRAM" score tests/golden/rewards/$model "$tmp/pairs.jsonl" $lambda --out "$tmp/verdicts.jsonl"
+    # shellcheck disable=SC2086
+    start tests/golden/rewards/$model $lambda
     python3 tests/e2e/serve_ranks.py "$url" "$tmp/groups.jsonl" "$tmp/ranks" || die "ranks of $model"
     expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/remote.jsonl"
     cmp "$tmp/verdicts.jsonl" "$tmp/remote.jsonl" || die "gram score --server writes other rewards"
