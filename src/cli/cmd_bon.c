@@ -63,6 +63,7 @@ static int open_judges(struct judges *j, gram_model *policy, const char *policy_
     if (rc)
         return rc;
     plain = model;
+    plain.lambda = 0;                       /* the judge's */
     if (model.pointwise) {                  /* the judge is asked so, and no other model by its prompt */
         plain.pointwise = false;
         plain.scale = plain.judge_prompt = plain.label_a = plain.label_b = NULL;

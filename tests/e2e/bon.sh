@@ -145,6 +145,7 @@ refuses '--resume needs' "$g" --judge "$m" --resume
 refuses 'n: wanted 1' "$m" "$tmp/prompts.jsonl" --judge "$m" --n 0
 refuses 'human' "$m" "$tmp/prompts.jsonl" --judge "$m" --gold human
 expect 1 "$GRAM" bon "$g" --judge "$tmp/none"; says err none; one_sentence
+expect 0 "$GRAM" bon "$g" --judge "$purm" --lambda 2 --gold "$head" --out "$tmp/gold.jsonl"     # which is no PURM
 expect 1 "$GRAM" bon "$g" --judge "$m" --gold "$tmp/none"; says err none; one_sentence
 expect 1 "$GRAM" bon "$g" --judge "$head" --gold machine -q; says err '"machine"'; one_sentence
 expect 1 "$GRAM" bon "$tmp/prompts.jsonl" --judge "$head" -q; says err '"responses"'; one_sentence
