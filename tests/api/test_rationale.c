@@ -416,7 +416,7 @@ static void no_place_has_the_first_seat(void **state)
     r = open_reasoner(&how);
     CHECK_OK(gram_open(&m, check_tmpdir(), &single, &check_err));
     for (int i = 0; i < GROUPS; i++) {
-        char question[8];
+        char question[16];
         const gram_message turn = { .role = "user", .content = question };
         const gram_prompt prompt = { .turn = &turn, .n = 1 };
         gram_pair pair = { .prompt = prompt, .a = two[0], .b = two[1] };
