@@ -108,7 +108,7 @@ static void few_rows_decide_nothing(void **state)
         { 10, 0.9, "Neither can be said" },
     };
     judged worse[10], better[10];
-    char id[10][8], *a, *b, *table;
+    char id[10][24], *a, *b, *table;
     gram_eval_comparison c;
 
     (void)state;
