@@ -133,7 +133,7 @@ static gram_status tell_files(folder *f, gram_err *err)
 {
     for (size_t i = 0; i < f->n; i++) {
         benchmark *b;
-        gr_rules rules;
+        gr_rules rules = GR_RULES_NONE;
         gram_status rc = tell(f, f->path[i], &rules, err);
         if (rc)
             return rc;
