@@ -558,7 +558,7 @@ static gram_status add_columns(struct run *r, gram_err *err)
         char *text = gr_api_columns(r->rows.p[i].json);
         if (!text)
             return gr_nomem(err, "columns");
-        r->rows.digest = gr_digest(r->rows.digest, text, strlen(text) + 1);
+        r->rows.digest = gr_digest_text(r->rows.digest, text);
         free(text);
     }
     return GRAM_OK;

@@ -23,7 +23,7 @@ uint64_t gr_how_weights(const gram_model *m)
 
     for (size_t i = 0; m->file.adapter && i < gr_adapter_count(m->file.adapter); i++) {
         const gr_named *t = gr_adapter_at(m->file.adapter, i);
-        h = gr_digest(h, t->name, strlen(t->name) + 1);
+        h = gr_digest_text(h, t->name);
         h = gr_digest(h, t->data, t->bytes);
     }
     if (c && c->is_token)

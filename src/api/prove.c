@@ -174,7 +174,7 @@ static uint64_t digest_of(const gr_row *r)
     uint64_t h = gr_digest(gr_digest(gr_row_digest(r), &r->tie, sizeof r->tie), &r->weight, sizeof r->weight);
 
     for (size_t i = 0; i < GR_COUNT(text); i++)
-        h = text[i] ? gr_digest(h, text[i], strlen(text[i]) + 1) : gr_digest(h, "\001", 2);
+        h = gr_digest_text(h, text[i] ? text[i] : "\001");         /* no text looks like a missing one */
     return h;
 }
 

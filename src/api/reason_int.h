@@ -23,7 +23,6 @@ struct gram_reasoner {
 gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const char *format, const char *prompt,
                                 const char *prove, size_t room, gram_err *err);
 
-
 /* All that decides what is written, for a person and for the mark of a run; added to *out. */
 gram_status gr_reason_describe(const gram_rationale_options *o, const gr_reason_words *w, gr_buf *out, gram_err *err);
 

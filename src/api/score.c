@@ -129,8 +129,8 @@ void gram_overlap(const double *mean, const double *sigma, size_t n, double *u)
 
 static uint64_t answer_digest(uint64_t h, const char *text, const char *extra)
 {
-    h = gr_digest(h, text, strlen(text) + 1);
-    return extra ? gr_digest(h, extra, strlen(extra) + 1) : h;
+    h = gr_digest_text(h, text);
+    return extra ? gr_digest_text(h, extra) : h;
 }
 
 bool gram_pair_draw(const gram_pair *pair)

@@ -39,7 +39,7 @@ gram_pair gr_row_pair(const gr_row *r)
 /* No text looks like a missing one, nor do two like one. */
 static uint64_t add_text(uint64_t h, const char *s)
 {
-    return s ? gr_digest(gr_digest(h, "\001", 1), s, strlen(s) + 1) : gr_digest(h, "", 1);
+    return s ? gr_digest_text(gr_digest(h, "\001", 1), s) : gr_digest(h, "", 1);
 }
 
 uint64_t gr_prompt_digest(gram_prompt p)

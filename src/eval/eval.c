@@ -63,12 +63,6 @@ static void run_clear(run *r)
     free(r->rows_path);
 }
 
-/* The NUL too: "a" and "b" are not "ab". */
-static uint64_t hash_text(uint64_t h, const char *s)
-{
-    return gr_digest(h, s, strlen(s) + 1);
-}
-
 static uint64_t mark_of(const gr_eval_facts *f, gr_rules rules)
 {
     const char *const part[] = { f->model, f->dtype, f->arithmetic, f->chat_template, f->prompt_hash, f->label_a,
@@ -78,9 +72,9 @@ static uint64_t mark_of(const gr_eval_facts *f, gr_rules rules)
     uint64_t h = GR_DIGEST;
 
     for (size_t k = 0; k < GR_COUNT(part) - !f->rationale; k++)     /* the last part is the rationale's */
-        h = hash_text(h, part[k] ? part[k] : "\001");   /* no part looks like a missing one */
+        h = gr_digest_text(h, part[k] ? part[k] : "\001");   /* no part looks like a missing one */
     snprintf(tokens, sizeof tokens, "%zu", f->max_tokens);
-    h = gr_digest(hash_text(h, tokens), &f->weights, sizeof f->weights);
+    h = gr_digest(gr_digest_text(h, tokens), &f->weights, sizeof f->weights);
     return f->temperature > 0 ? gr_digest(h, &f->temperature, sizeof f->temperature) : h;
 }
 
@@ -234,7 +228,7 @@ static gram_status describe(const gr_eval_item *item, size_t file, gr_eval_row *
     *row = (gr_eval_row){ .file = file, .cell = item->cell, .prompt = GR_DIGEST, .texts = gr_row_digest(in),
                           .chosen_chars = gr_text_points(in->chosen), .rejected_chars = gr_text_points(in->rejected) };
     for (size_t t = 0; t < in->n_turns; t++)
-        row->prompt = hash_text(hash_text(row->prompt, in->turn[t].role), in->turn[t].content);
+        row->prompt = gr_digest_text(gr_digest_text(row->prompt, in->turn[t].role), in->turn[t].content);
     row->id = gr_text_clean(in->id);
     row->subset = in->subset ? gr_text_clean(in->subset) : NULL;
     if (row->id && (!in->subset || row->subset))

@@ -47,10 +47,16 @@ static void *take(gr_linear *l, size_t bytes, gr_arena *in)
     return l->own = gr_alloc_aligned(bytes, 1);
 }
 
-/* Memory for the bytes of dot16.h with the scales behind them. */
+/* The bytes of dot16.h, behind which scales lie. */
+static size_t wide_panels(size_t O, size_t K)
+{
+    return gr_round_up(gr_dot16_bytes(O, K), GR_ALIGN);
+}
+
+/* Memory for them and the scales. */
 static gram_status wide_room(gr_linear *l, int8_t **to, float **scale, gr_arena *in, gram_err *err)
 {
-    size_t bytes = gr_round_up(gr_dot16_bytes(l->O, l->K), GR_ALIGN);
+    size_t bytes = wide_panels(l->O, l->K);
 
     *to = take(l, bytes + l->O * sizeof **scale, in);
     if (!*to)
@@ -171,7 +177,7 @@ size_t gr_linear_int8_bytes(const gr_device *d, size_t O, size_t K, bool packed)
         return 0;
     if (op->cpu & GR_CPU_VNNI)
         return packed ? 0 : (size_t)gr_packed_bytes(O, K);
-    return gr_round_up(gr_dot16_bytes(O, K), GR_ALIGN) + O * sizeof(float);
+    return wide_panels(O, K) + O * sizeof(float);
 }
 
 size_t gr_int8_bytes(const gr_linear *l)

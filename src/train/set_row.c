@@ -10,14 +10,9 @@
 #include "reward/loss.h"
 #include "train/set_int.h"
 
-static uint64_t hash_text(uint64_t h, const char *s)
-{
-    return gr_digest(h, s, strlen(s) + 1);
-}
-
 static uint64_t hash_extra(uint64_t h, const char *extra)
 {
-    return extra ? hash_text(h, extra) : h;
+    return extra ? gr_digest_text(h, extra) : h;
 }
 
 static uint64_t hash_talk(const gram_message *turn, size_t n, const char *tools)
@@ -25,7 +20,7 @@ static uint64_t hash_talk(const gram_message *turn, size_t n, const char *tools)
     uint64_t h = GR_DIGEST;
 
     for (size_t i = 0; i < n; i++)
-        h = hash_extra(hash_text(hash_text(h, turn[i].role), turn[i].content), turn[i].extra);
+        h = hash_extra(gr_digest_text(gr_digest_text(h, turn[i].role), turn[i].content), turn[i].extra);
     return hash_extra(h, tools);
 }
 
@@ -117,8 +112,8 @@ static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *ru
     gr_judged ids = { 0 };
     gram_status rc = GRAM_OK;
 
-    e.text[0] = hash_extra(hash_text(e.prompt, row->chosen), row->chosen_extra);
-    e.text[1] = hash_extra(hash_text(e.prompt, row->rejected), row->rejected_extra);
+    e.text[0] = hash_extra(gr_digest_text(e.prompt, row->chosen), row->chosen_extra);
+    e.text[1] = hash_extra(gr_digest_text(e.prompt, row->rejected), row->rejected_extra);
     if (row->tie && rules->ties == GRAM_TIES_DROP) {
         s->ties++;
         return GRAM_OK;
