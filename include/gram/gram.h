@@ -450,6 +450,7 @@ typedef struct {
     double temperature;
     double nll_before, nll_after;               /* the mean of -log of the preference for chosen */
     double ece_before, ece_after;
+    double low, high;                           /* 95 % interval of the temperature: wide where the pairs are few */
 } gram_temperature_fit;
 
 typedef struct {

@@ -268,6 +268,8 @@ static json_t *fit(builder *b, const gram_temperature_fit *f)
 
     set(b, o, "pairs", count(f->pairs));
     set(b, o, "temperature", gr_json_real(f->temperature));
+    set(b, o, "low", gr_json_real(f->low));
+    set(b, o, "high", gr_json_real(f->high));
     set(b, o, "nll_before", gr_json_real(f->nll_before));
     set(b, o, "nll_after", gr_json_real(f->nll_after));
     set(b, o, "ece_before", gr_json_real(f->ece_before));

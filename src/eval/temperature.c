@@ -107,6 +107,25 @@ static double search(const gr_eval_row *row, size_t n, double was)
     return exp((low + high) / 2);
 }
 
+/* How far from the best T, on one side of it, the log-likelihood is lower by the half of 3.841, which chi-square with
+ * one degree of freedom exceeds in 5 of 100 draws: the end of the 95 % interval, or of the search. */
+static double end_of(const gr_eval_row *row, size_t n, double was, const gram_temperature_fit *best, double beyond)
+{
+    const double allowed = best->nll_after + 3.841458820694124 / 2 / (double)best->pairs;
+    double in = log(best->temperature), out = log(beyond);
+
+    if (nll(row, n, was, beyond) <= allowed)
+        return beyond;
+    while (fabs(out - in) > 1e-6) {
+        double middle = (in + out) / 2;
+        if (nll(row, n, was, exp(middle)) <= allowed)
+            in = middle;
+        else
+            out = middle;
+    }
+    return exp((in + out) / 2);
+}
+
 static gram_status ece_at(const gr_eval_row *row, size_t n, double was, double t, double *ece, gram_err *err)
 {
     gr_eval_row *copy = gr_calloc(n, sizeof *copy);
@@ -148,6 +167,8 @@ gram_status gr_eval_fit_temperature(const gr_eval_row *row, size_t n, double was
                        (unsigned long long)out->pairs);
     out->nll_before = nll(row, n, was, was);
     out->nll_after = nll(row, n, was, out->temperature);
+    out->low = end_of(row, n, was, out, LOWEST);
+    out->high = end_of(row, n, was, out, HIGHEST);
     rc = ece_at(row, n, was, was, &out->ece_before, err);
     return rc ? rc : ece_at(row, n, was, out->temperature, &out->ece_after, err);
 }

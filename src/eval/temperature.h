@@ -2,6 +2,7 @@
  *
  *     T = argmin sum_i -log p_i(T)        p_i(T): the preference for chosen, its logits or rewards divided by T
  *
+ * with the interval of those T that a likelihood-ratio test at 5 % does not refuse, rows taken as independent.
  * T divides both orders of a judge alike and PURM's spread as well, so it changes no winner. */
 #ifndef GR_EVAL_TEMPERATURE_H
 #define GR_EVAL_TEMPERATURE_H

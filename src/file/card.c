@@ -224,8 +224,9 @@ gram_status gr_card_write(const char *path, const gr_card *c, const gram_tempera
                                                              (json_int_t)c->base_bytes, "sha256", c->base_sha256));
     if (fit)
         ok = ok && !json_object_set_new(o, "calibration", json_pack(
-            "{s:I, s:f, s:f, s:f, s:f}", "pairs", (json_int_t)fit->pairs, "nll_before", fit->nll_before, "nll_after",
-            fit->nll_after, "ece_before", fit->ece_before, "ece_after", fit->ece_after));
+            "{s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "pairs", (json_int_t)fit->pairs, "low", fit->low, "high", fit->high,
+            "nll_before", fit->nll_before, "nll_after", fit->nll_after, "ece_before", fit->ece_before, "ece_after",
+            fit->ece_after));
     text = ok ? gr_json_text(o, JSON_INDENT(2)) : NULL;
     if (text) {
         gr_buf b = { 0 };

@@ -64,6 +64,36 @@ static void the_one_that_was_drawn_is_found(void **state)
         }
 }
 
+/* The true one is inside in 95 of 100 draws: all 200 hold it in 4 of 100,000 runs, fewer than 176 of them in 3
+ * (binomial). A quarter of the rows makes the interval twice as wide, to a tenth: the likelihood is no parabola in
+ * log T. */
+static void the_interval_holds_the_true_one(void **state)
+{
+    enum { DRAWS = 200, N = 200 };
+    double width[2];
+    size_t held = 0;
+
+    (void)state;
+    for (size_t d = 0; d < DRAWS; d++) {
+        gram_temperature_fit f;
+        for (size_t i = 0; i < N; i++)
+            draw(&row[i], REWARDS, 1.5, 1, 100000 + d * N + i);
+        CHECK_OK(gr_eval_fit_temperature(row, N, 0, &f, &check_err));
+        assert_true(f.low < f.temperature && f.temperature < f.high);
+        held += f.low <= 1.5 && 1.5 <= f.high;
+    }
+    assert_in_range(held, 176, 199);
+    for (size_t k = 0; k < 2; k++) {
+        gram_temperature_fit f;
+        const size_t n = k ? ROWS : ROWS / 4;
+        for (size_t i = 0; i < n; i++)
+            draw(&row[i], JUDGE, 1.5, 1, i % (ROWS / 4));       /* the same rows, four times */
+        CHECK_OK(gr_eval_fit_temperature(row, n, 0, &f, &check_err));
+        width[k] = log(f.high / f.low);
+    }
+    assert_true(fabs(width[0] / width[1] / 2 - 1) < 0.1);
+}
+
 static void ties_and_dropped_rows_do_not_count(void **state)
 {
     gram_temperature_fit with, without;
@@ -117,6 +147,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_one_that_was_drawn_is_found),
+        cmocka_unit_test(the_interval_holds_the_true_one),
         cmocka_unit_test(ties_and_dropped_rows_do_not_count),
         cmocka_unit_test(where_none_fits_it_is_said),
         cmocka_unit_test(a_saturated_order_is_read_from_the_other),

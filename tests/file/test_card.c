@@ -13,7 +13,7 @@ static gram_status parse(gr_card *c, const char *text)
 
 static void what_is_written_is_read(void **state)
 {
-    const gram_temperature_fit fit = { 120, 1.375, 0.7, 0.6, 0.09, 0.03 };
+    const gram_temperature_fit fit = { 120, 1.375, 0.7, 0.6, 0.09, 0.03, 1.1, 1.7 };
     gr_card c, again;
     char *path = check_tmppath("judge.json");
 
