@@ -14,6 +14,7 @@ if [ "${TEST_ONE-}" ]; then                 # one program, for the run whose fol
         echo left >>"$dir/words"
         exit 0
     fi
+    unset TEST_UNTIL
     log=$(mktemp "$dir/XXXXXX")
     start=$(date +%s%N)
     limit=${TEST_LIMIT:-900}
