@@ -122,9 +122,7 @@ static bool settings(const void *arg, gr_buf *b)
 
     if (a->f.sampler.write && !gr_buf_printf(b, "sampler=%016" PRIx64 "\n", a->f.sampler.weights))
         return false;
-    if (a->f.value_base && !gr_buf_printf(b, "value model=%016" PRIx64 "\n", a->f.value_base))
-        return false;
-    return !a->f.reference || gr_buf_printf(b, "the reference is another model=%d\n", a->f.opt->reference != NULL);
+    return !a->f.value_base || gr_buf_printf(b, "value model=%016" PRIx64 "\n", a->f.value_base);
 }
 
 /* ---- A rollout ------------------------------------------------------------------------------------------ */

@@ -450,18 +450,11 @@ static gram_status asked(gr_reader *reader, gr_group *out, bool *end, gram_err *
 static json_t *how_of(const struct run *r)
 {
     const gram_bon_options *o = r->opt;
-    const gram_model *judge = r->judge->m;
-    json_t *how = json_pack("{s:s, s:s, s:o, s:s?, s:s?, s:o, s:I, s:I}", "command", "bon", "judge",
-                            gram_judge_about(r->judge), "judge's model", gr_how_model(judge), "gold",
-                            o->gold ? gram_judge_about(o->gold) : NULL, "gold_column", o->gold_column, "generation",
-                            r->policy ? gr_how_generation(&r->g) : json_null(), "n",
-                            (json_int_t)(r->policy ? r->g.n : 0), "most", (json_int_t)o->most);
 
-    if (how && judge && json_object_set_new(how, "judge asks", gr_how_judge(judge))) {
-        json_decref(how);
-        return NULL;
-    }
-    return how;
+    return json_pack("{s:s, s:o, s:o, s:s?, s:o, s:I, s:I}", "command", "bon", "judge", gr_how_judged(r->judge),
+                     "gold", gr_how_judged(o->gold), "gold_column", o->gold_column, "generation",
+                     r->policy ? gr_how_generation(&r->g) : json_null(), "n", (json_int_t)(r->policy ? r->g.n : 0),
+                     "most", (json_int_t)o->most);
 }
 
 /* The run over all rows, or over those of a share. */

@@ -208,14 +208,13 @@ static gram_store store_of(gr_dtype type)
 static gram_status write_dir(struct job *j, gram_err *err)
 {
     static const gr_meta meta = { "format", "pt" };         /* transformers wants it */
-    static const char *const weights[] = { "model.safetensors", "model.safetensors.index.json", GR_PACKED_WEIGHTS };
     const gr_stored *embed = &j->tensor[0];                 /* what stays in its type is of this one's */
     const char *torch = store[packs(j) ? store_of(type_of(j, embed)) : j->opt->dtype].torch;
-    char *path = gr_path_join(j->out, packs(j) ? GR_PACKED_WEIGHTS : weights[0]);
+    char *path = gr_path_join(j->out, packs(j) ? GR_PACKED_WEIGHTS : "model.safetensors");
     gram_status rc = path ? check_empty(j, "config.json", err) : gr_nomem(err, j->out);
 
-    for (size_t i = 0; i < GR_COUNT(weights) && !rc; i++)
-        rc = check_empty(j, weights[i], err);
+    if (!rc)
+        rc = gr_weights_check_none(j->out, err);
     if (!rc)
         rc = gr_make_directory(j->out, err);
     if (!rc)

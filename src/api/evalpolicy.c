@@ -539,13 +539,10 @@ static gram_status check(const struct run *r, const char *in, gram_err *err)
 /* What a resume has to have in common with the run before. */
 static json_t *settings(const struct run *r)
 {
-    const gram_model *judge = gram_judge_model(r->judge);
-
-    return json_pack("{s:s, s:I, s:o, s:o, s:s?, s:s, s:o, s:o, s:o}", "gram", GRAM_VERSION, "n", (json_int_t)r->g.n,
+    return json_pack("{s:s, s:I, s:o, s:o, s:s?, s:o, s:o}", "gram", GRAM_VERSION, "n", (json_int_t)r->g.n,
                      "policy", gr_how_model(r->model[POLICY]),
                      "baseline", gr_how_model(r->model[BASELINE]), "baseline_column", r->opt->baseline_column,
-                     "judge", gram_judge_about(r->judge), "judge_model", gr_how_model(judge),
-                     "judge_asks", judge ? gr_how_judge(judge) : json_null(),
+                     "judge", gr_how_judged(r->judge),
                      "prompts_and_generation",
                      json_pack("{s:o, s:o}", "prompts", json_sprintf("%016" PRIx64, r->rows.digest), "generation",
                                gr_how_generation(&r->g)));

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "api/how.h"
+#include "api/judge_int.h"
+#include "api/reason_int.h"
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -18,7 +20,7 @@ enum { MOST = 1 << 20, DIGEST = 17 };     /* bytes of the JSON; of a digest with
 /* An adapter is read whole. */
 uint64_t gr_how_weights(const gram_model *m)
 {
-    const gr_config *c = m->model ? gr_model_config(m->model) : NULL;     /* none of words alone */
+    const gr_config *c = m->model ? gr_model_config(m->model) : &m->file.cfg;     /* of words alone all zeros */
     uint64_t h = gr_weights_digest(m->file.weights);
 
     for (size_t i = 0; m->file.adapter && i < gr_adapter_count(m->file.adapter); i++) {
@@ -26,11 +28,9 @@ uint64_t gr_how_weights(const gram_model *m)
         h = gr_digest_text(h, t->name);
         h = gr_digest(h, t->data, t->bytes);
     }
-    if (c && c->is_token)
-        h = gr_digest(h, &c->token, sizeof c->token);
-    if (c && c->mix)
-        h = gr_digest(h, c->mix, c->head.rows * sizeof *c->mix);
-    return h;
+    const uint64_t config = gr_config_digest(c);
+
+    return gr_digest(h, &config, sizeof config);
 }
 
 json_t *gr_how_model(const gram_model *m)
@@ -50,6 +50,26 @@ json_t *gr_how_judge(const gram_model *m)
                      "label A", j->label_text[0], "label B", j->label_text[1], "scale", scale,
                      "max tokens", (json_int_t)j->max_tokens, "truncate", (int)j->truncate,
                      "single order", m->scorer.single_order, "lambda", m->lambda, "temperature", m->temperature);
+}
+
+/* Of a format that is a file its name alone does not tell. */
+static json_t *how_reasons(const gram_reasoner *r)
+{
+    const gr_format *f = r ? &r->words.format : NULL;
+    const char *text[] = { f ? f->opening : NULL, f ? f->closing : NULL, f ? f->cue : NULL, f ? f->ending : NULL,
+                           f ? f->prompt : NULL };
+    uint64_t h = GR_DIGEST;
+
+    for (size_t i = 0; i < GR_COUNT(text); i++)
+        h = gr_digest_text(h, text[i] ? text[i] : "");
+    return f ? json_sprintf("%016" PRIx64, h) : json_null();
+}
+
+json_t *gr_how_judged(const gram_judge *j)
+{
+    return j ? json_pack("{s:s, s:o, s:o, s:o}", "is", j->about, "model", gr_how_model(j->m),
+                         "asks", j->m ? gr_how_judge(j->m) : json_null(), "format", how_reasons(j->reasoner))
+             : json_null();
 }
 
 json_t *gr_how_generation(const gram_generation *g)

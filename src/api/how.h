@@ -10,13 +10,16 @@
 #include <jansson.h>
 #include <sys/types.h>
 #include "api/api_int.h"
+#include "gram/judge.h"
 
-/* A digest of their names, shapes and first bytes, and of what was asked of a reward head. */
+/* A digest of their names, shapes and first bytes, and of what the configuration, or who asked for a reward, makes of
+ * them. */
 uint64_t gr_how_weights(const gram_model *m);
 /* Each NULL where memory ran out. */
 json_t *gr_how_model(const gram_model *m);                  /* m NULL: null */
 json_t *gr_how_judge(const gram_model *m);                  /* how it asks and is asked */
 json_t *gr_how_generation(const gram_generation *g);
+json_t *gr_how_judged(const gram_judge *j);                 /* all of a judge, as far as it is known; j NULL: null */
 /* GRAM_EARG where a key of `is` has another value in `was`, or none; path: of `was`, and what the two are. */
 gram_status gr_how_compare(const json_t *was, const json_t *is, const char *path, const char *what, const char *other,
                            gram_err *err);

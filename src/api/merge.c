@@ -51,8 +51,8 @@ gram_status gram_merge(const char *adapter, const char *base, const char *out, g
     rc = check(&c, adapter, err);
     if (!rc)
         rc = gr_make_directory(out, err);
-    if (!rc && gr_path_exists(path))
-        rc = gr_fail(err, GRAM_EARG, "%s is there already, and is not written over", path);
+    if (!rc)
+        rc = gr_weights_check_none(out, err);
     if (!rc)
         rc = write_model(&c, adapter, out, path, dtype == GRAM_BF16, err);
     gr_checkpoint_clear(&c);

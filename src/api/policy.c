@@ -2,10 +2,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "api/how.h"
 #include "api/policy.h"
 #include "api/reason_int.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "gram/align.h"
 #include "gram/rationale.h"
 #include "train/options.h"
@@ -385,6 +387,26 @@ static uint64_t judge_bytes(gram_judge *j)
     return j ? model_bytes(gram_judge_model(j)) : 0;
 }
 
+/* A path or a name may stand for another model than when the run was begun. */
+static gram_status digest_judges(const gr_policy *p, uint64_t *h, gram_err *err)
+{
+    const gram_judge *judge[] = { p->judge, p->eval_judge };
+
+    *h = GR_DIGEST;
+    for (size_t i = 0; i < GR_COUNT(judge) && judge[0]; i++) {
+        json_t *how = gr_how_judged(judge[i]);
+        char *text = gr_json_text(how, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+        json_decref(how);
+        if (!text)
+            return gr_nomem(err, "judge");
+        *h = gr_digest_text(*h, text);
+        free(text);
+    }
+    if (!judge[0])
+        *h = 0;                             /* the policy is its own */
+    return GRAM_OK;
+}
+
 gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err *err)
 {
     gr_align_facts f = { .opt = p->o, .train = &p->train, .held = &p->held,
@@ -398,8 +420,12 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
         rc = gr_reference_open(&p->reference, m, r, p->o->reference, err);
     if (!rc && p->o->align.algorithm == GRAM_ALGORITHM_PPO)
         rc = value_open(&p->value, p, m, r, err);
+    if (!rc)
+        rc = digest_judges(p, &r->judged, err);
     if (rc)
         return rc;
+    if (p->reference.other)
+        r->refers = gr_how_weights(p->reference.other);
     f.words = &m->judge;
     if (p->self) {
         p->own = (gr_align_own){ &p->words, r->model, r->lora, r->device, r->batch_tokens, m->judge.max_tokens };
@@ -410,7 +436,7 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
             return gr_nomem(err, "rationale format");
     }
     if (p->sampler)
-        f.sampler = (gr_align_sampler){ write_other, p, gr_weights_digest(p->sampler->file.weights) };
+        f.sampler = (gr_align_sampler){ write_other, p, gr_how_weights(p->sampler) };
     f.reference = p->reference.t;
     f.bytes = (p->reference.model ? gr_model_bytes(p->reference.model) : 0) + judge_bytes(p->judge) +
               (p->eval_judge != p->judge ? judge_bytes(p->eval_judge) : 0) + model_bytes(p->sampler);
@@ -419,7 +445,7 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
         f.value_config = gr_model_config(p->value.model);
         f.values = p->value.param;
         f.n_values = p->value.n;
-        f.value_base = p->o->align.value ? gr_weights_digest(p->value.files->file.weights) : 0;
+        f.value_base = p->o->align.value ? gr_how_weights(p->value.files) : 0;
         f.bytes += gr_model_bytes(p->value.model);
     }
     f.base = r->lora ? gr_weights_digest(r->weights) : GR_DIGEST;

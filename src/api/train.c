@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "api/how.h"
 #include "api/policy.h"
 #include "api/reason_int.h"
 #include "api/shipped.h"
@@ -498,6 +499,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
 
     if (stage == GRAM_STAGE_ALIGN)          /* further files of held-out prompts are of the same set */
         s.n_held = 1;
+    r.starts = gr_how_weights(m);
     r.held = s.held;
     r.held_name = s.name;
     r.n_held = s.n_held;
@@ -527,6 +529,8 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     if (!rc && r.needs_reference && o->reference)
         rc = gr_reference_open(&reference, m, &r, o->reference, err);
     r.reference = reference.t;
+    if (reference.other)
+        r.refers = gr_how_weights(reference.other);
     *report = (gram_train_report){ .rows = s.train.n, .bad = s.train.bad, .dropped = s.train.dropped,
                                    .truncated = s.train.truncated, .ties = s.train.ties, .alike = s.train.alike,
                                    .before = { NAN, NAN, NAN }, .after = { NAN, NAN, NAN }, .loss_before = NAN,

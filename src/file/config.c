@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "file/config_in_int.h"
 #include "file/file_int.h"
@@ -37,6 +38,30 @@ void gr_config_clear(gr_config *c)
     free(c->mix);
     free(c->notes);
     *c = (gr_config){ 0 };
+}
+
+static uint64_t digest_array(uint64_t h, const void *p, size_t bytes)
+{
+    return p ? gr_digest(h, p, bytes) : gr_digest(h, &bytes, sizeof bytes);
+}
+
+uint64_t gr_config_digest(const gr_config *c)
+{
+    const float f[] = { c->rms_eps, c->norm_bias, c->embed_scale, c->attn_scale, c->attn_cap, c->logit_cap,
+                        c->rope_scale[0], c->rope_scale[1] };
+    const uint64_t n[] = { c->heads, c->kv_heads, c->head_dim, c->rope_dim, c->chosen, c->norm_chosen, c->geglu,
+                           c->rope_interleaved, c->window, c->far.after, c->head.tanh, (uint64_t)c->pad,
+                           (uint64_t)c->last, c->is_token ? (uint64_t)c->token : UINT64_MAX };
+    size_t angles = c->rope_dim / 2 * sizeof **c->inv_freq;
+    uint64_t h = gr_digest(gr_digest(GR_DIGEST, f, sizeof f), n, sizeof n);
+
+    h = gr_digest(h, &c->gate.temperature, sizeof c->gate.temperature);
+    h = digest_array(h, c->sliding, c->layers * sizeof *c->sliding);
+    h = digest_array(h, c->bare, c->layers * sizeof *c->bare);
+    h = digest_array(h, c->inv_freq[0], angles);
+    h = digest_array(h, c->inv_freq[1], angles);
+    h = digest_array(h, c->far.freq, angles);
+    return digest_array(h, c->mix, c->head.rows * sizeof *c->mix);
 }
 
 /* ---- Values --------------------------------------------------------------------------------------- */

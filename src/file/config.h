@@ -144,6 +144,9 @@ static inline bool gr_config_has(const gr_config *c, unsigned what) { return gr_
 static inline bool gr_config_sparse(const gr_config *c, size_t layer) { return c->sparse && c->sparse[layer]; }
 /* Units of the widest gated MLP that there is, an expert or a layer's. */
 size_t gr_config_most_hidden(const gr_config *c);
+/* Of all that moves a number and that no tensor's name or shape tells: angles, scales, windows, which token gives the
+ * reward. */
+uint64_t gr_config_digest(const gr_config *c);
 void gr_config_clear(gr_config *c);         /* all zeros is fine */
 size_t gr_reward_outputs(gr_reward_kind k); /* what a person gets of it: 0, 1 or 2 numbers */
 

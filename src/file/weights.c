@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include "base/digest.h"
 #include "base/err.h"
+#include "file/adapter.h"
 #include "file/file_int.h"
 
 #define INDEX_LIMIT ((size_t)64 << 20)
@@ -215,6 +216,23 @@ static gram_status open_packed(gr_weights *w, gram_err *err)
     if (!rc && gr_weights_packed_count(w) == 0)
         rc = gr_fail(err, GRAM_EFORMAT, "%s/" GR_PACKED_WEIGHTS ": no weights of 8 bits that gram convert wrote are in "
                      "it", w->path);
+    return rc;
+}
+
+gram_status gr_weights_check_none(const char *dir, gram_err *err)
+{
+    static const char *const name[] = { "model.safetensors", "model.safetensors.index.json", GR_PACKED_WEIGHTS,
+                                        GR_ADAPTER_WEIGHTS };
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < GR_COUNT(name) && !rc; i++) {
+        char *path = gr_path_join(dir, name[i]);
+        if (!path)
+            rc = gr_nomem(err, dir);
+        else if (gr_path_exists(path))
+            rc = gr_fail(err, GRAM_EARG, "%s is there already, and is not written over", path);
+        free(path);
+    }
     return rc;
 }
 

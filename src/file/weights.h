@@ -42,6 +42,8 @@ const gr_named *gr_st_find(const gr_st *st, const char *name);          /* NULL:
 #define GR_VALUE_HEAD "value_head.safetensors"
 typedef struct gr_weights gr_weights;
 gram_status gr_weights_open_dir(gr_weights **out, const char *dir, gram_err *err);
+/* GRAM_EARG where a directory has weights already, of a whole model or of an adapter: it is of one model. */
+gram_status gr_weights_check_none(const char *dir, gram_err *err);
 /* With its metadata, below. The first part of a split model opens all of them. */
 gram_status gr_weights_open_gguf(gr_weights **out, const char *path, gram_err *err);
 void gr_weights_close(gr_weights *w);

@@ -502,15 +502,19 @@ static gram_status load(struct loop *l, bool ended, gram_err *err)
         rc = say_resumed(l, err);
     l->report->resumed = l->state.step;
     l->report->finished = !rc && ended && gr_run_is_over(l);
-    return !rc && ended && !l->report->finished && gr_run_is_first(l) ? reopen(l, err) : rc;
+    if (rc || !ended || !gr_run_is_first(l))
+        return rc;
+    return l->report->finished ? gr_run_same(l, err) : reopen(l, err);
 }
 
 /* A model without checkpoints: its run has ended, and cannot go on to another number of steps. */
 static gram_status check_ended(const struct loop *l, gram_err *err)
 {
     char *steps = NULL, want[24];
-    gram_status rc = gr_st_meta(l->weights_path, "steps", &steps, err);
+    gram_status rc = gr_run_same(l, err);
 
+    if (!rc)
+        rc = gr_st_meta(l->weights_path, "steps", &steps, err);
     snprintf(want, sizeof want, "%" PRIu64, l->steps);
     if (!rc && steps && strcmp(steps, want))
         rc = gr_fail(err, GRAM_EARG, "%s is the model of a run of %s steps that has ended, and %s are asked for: its "
@@ -539,7 +543,9 @@ static gram_status begin(struct loop *l, gram_err *err)
     if (found.what && !o->resume)
         return gr_fail(err, GRAM_EARG, "%s holds a run: `resume` goes on with it; a new one needs another directory",
                        l->checkpoints.dir);
-    if (found.what != MODEL && l->r->needs_reference)
+    if (found.what == NOTHING && gr_run_is_first(l))
+        rc = gr_weights_check_none(l->r->out, err);
+    if (!rc && found.what != MODEL && l->r->needs_reference)
         rc = gr_run_refer(l, err);
     if (rc)
         return rc;
@@ -595,6 +601,8 @@ static gram_status go_on(struct loop *l, gram_err *err)
         rc = gr_state_check(&l->adam, "no model is written", err);
     if (!rc && r->opt->best && l->state.best != l->state.step)
         rc = gr_judging_take_best(l, err);
+    if (!rc && gr_run_is_first(l))
+        rc = gr_run_note(l, err);
     if (!rc && gr_run_is_first(l))
         rc = gr_output_write(r, &l->grad, r->opt->best ? l->state.best : l->state.step, l->steps, l->check_rows, err);
     fill_report(l);

@@ -43,6 +43,8 @@ typedef struct {
     gr_model *model;                    /* writable, unless there are adapters to train */
     gr_device *device;
     const gr_source *source;            /* NULL: the rows of `train`, which otherwise holds the prompts */
+    uint64_t starts;                    /* digests: of the model that `from` is, */
+    uint64_t refers, judged;            /* of another reference, and of all judges and how they are asked; 0: none */
     bool needs_reference;               /* dpo and its kin: the log-probabilities of the rows' answers, */
     gr_trainee *reference;              /* of this model; NULL: of the one that the run starts from */
     const gr_set *train, *held;         /* held: [n_held], at least one, and n == 0 where there is none */

@@ -48,6 +48,10 @@ gram_status gr_run_look(struct loop *l, const gr_example *const *e, size_t count
 
 /* settings.c: *out is all that the run's bits depend on, a line for each; see gr_state_load(). */
 gram_status gr_run_settings(const gr_training *r, char **out, gram_err *err);
+/* OUT/run.txt, from which a run that has ended knows itself: these, and what chose the weights that are written. */
+gram_status gr_run_note(const struct loop *l, gram_err *err);
+/* Whether the run that has ended is the one that is asked for. */
+gram_status gr_run_same(const struct loop *l, gram_err *err);
 /* Behind a checkpoint's state: whether the run may have the number of steps that is asked for. */
 gram_status gr_run_check_steps(struct loop *l, gram_err *err);
 

@@ -3,9 +3,14 @@
  * The options that the table marks stand by their names, and what was read, which no option says, beside them. How many
  * steps there are is not among them: a run may get more, and gr_run_check_steps() says when. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include "base/err.h"
+#include "file/io.h"
 #include "train/options.h"
 #include "train/loop_int.h"
+#include "train/state.h"
+
+enum { MOST = 1 << 20 };        /* bytes of run.txt */
 
 /* Options as they came out: what an adapter that is trained further has goes before what nobody asked for. */
 static gram_train_options settled(const gr_training *r)
@@ -40,10 +45,15 @@ gram_status gr_run_settings(const gr_training *r, char **out, gram_err *err)
         const gr_lora_spec *s = gr_lora_get_spec(r->lora);
         ok = gr_buf_printf(&b, "matrices with adapters=%#x\nrsLoRA=%d\n", s->targets, s->root);
     }
-    if (ok && (r->lora || o.freeze))        /* a checkpoint has what is trained alone */
-        ok = gr_buf_printf(&b, "base model=%016" PRIx64 "\n", gr_weights_digest(r->weights));
-    if (ok && r->held->n > 0)               /* which weights are the best depends on them */
-        ok = gr_buf_printf(&b, "held-out rows=%016" PRIx64 "\n", r->held->digest);
+    if (ok)                                 /* weights that are not trained, and the reference, come from it */
+        ok = gr_buf_printf(&b, "model that it starts from=%016" PRIx64 "\n", r->starts);
+    if (ok && r->refers)
+        ok = gr_buf_printf(&b, "weights of the reference=%016" PRIx64 "\n", r->refers);
+    if (ok && r->judged)
+        ok = gr_buf_printf(&b, "judges or how they are asked=%016" PRIx64 "\n", r->judged);
+    for (size_t i = 0; i < r->n_held && ok && r->held->n > 0; i++)      /* the first decides which weights are best */
+        ok = gr_buf_printf(&b, "held-out rows") && (!i || gr_buf_printf(&b, " of set %zu", i + 1)) &&
+             gr_buf_printf(&b, "=%016" PRIx64 "\n", r->held[i].digest);
     if (ok && r->source)
         ok = r->source->settings(r->source->arg, &b);
     if (ok && !gr_device_is_host(r->device))        /* whichever it is, and however many */
@@ -71,4 +81,48 @@ gram_status gr_run_check_steps(struct loop *l, gram_err *err)
                        l->checkpoints.dir, s->steps, l->steps);
     l->state.steps = l->steps;
     return GRAM_OK;
+}
+
+/* *path and *text are malloc'ed. */
+static gram_status note(const struct loop *l, char **path, gr_buf *text, gram_err *err)
+{
+    const gram_train_options *o = l->r->opt;
+
+    *path = gr_path_join(l->r->out, "run.txt");
+    *text = (gr_buf){ 0 };
+    return *path && gr_buf_printf(text, "%sbest=%d\npatience=%" PRIu64 "\n", l->settings, o->best, o->patience)
+               ? GRAM_OK : gr_nomem(err, l->r->out);
+}
+
+gram_status gr_run_note(const struct loop *l, gram_err *err)
+{
+    char *path;
+    gr_buf text;
+    gram_status rc = note(l, &path, &text, err);
+
+    if (!rc)
+        rc = gr_write_file(path, text.p, text.n, err);
+    gr_buf_clear(&text);
+    free(path);
+    return rc;
+}
+
+gram_status gr_run_same(const struct loop *l, gram_err *err)
+{
+    char *path, *was = NULL;
+    size_t n;
+    gr_buf text;
+    gram_status rc = note(l, &path, &text, err);
+
+    if (!rc && !gr_path_exists(path))
+        rc = gr_fail(err, GRAM_EARG, "%s is there, and no run.txt beside it says which run made it: nothing goes on "
+                     "from it", l->weights_path);
+    if (!rc)
+        rc = gr_read_file(path, MOST, &was, &n, err);
+    if (!rc)
+        rc = gr_state_same(path, was, text.p, err);
+    gr_buf_clear(&text);
+    free(was);
+    free(path);
+    return rc;
 }

@@ -181,14 +181,17 @@ static bool differences(gr_buf *b, const char *text, const char *other, bool her
     return ok;
 }
 
-static gram_status other_settings(const char *path, const char *was, const char *settings, gram_err *err)
+gram_status gr_state_same(const char *path, const char *was, const char *settings, gram_err *err)
 {
     gr_buf b = { 0 };
     bool ok = differences(&b, was, settings, false) && differences(&b, settings, was, true);
-    gram_status rc = ok ? gr_fail(err, GRAM_EARG, "%s: a run goes on as it was begun, and here is another: %s", path,
-                                  b.p ? b.p : "the order of its settings")
-                        : gr_nomem(err, path);
+    gram_status rc = GRAM_OK;
 
+    if (!ok)
+        rc = gr_nomem(err, path);
+    else if (strcmp(was, settings))
+        rc = gr_fail(err, GRAM_EARG, "%s: a run goes on as it was begun, and here is another: %s", path,
+                     b.p ? b.p : "the order of its settings");
     gr_buf_clear(&b);
     return rc;
 }
@@ -200,8 +203,8 @@ static gram_status check_settings(const char *path, const char *settings, gram_e
 
     if (!rc && !was)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: no checkpoint of a training run: its metadata have no settings", path);
-    else if (!rc && strcmp(was, settings))
-        rc = other_settings(path, was, settings, err);
+    else if (!rc)
+        rc = gr_state_same(path, was, settings, err);
     free(was);
     return rc;
 }

@@ -35,6 +35,8 @@ gram_status gr_state_give(const gr_share *share, gram_err *err);
  * The others get all that in gr_state_take(). */
 gram_status gr_state_load(const char *path, gr_state *s, const char *settings, const gr_share *share, gram_err *err);
 gram_status gr_state_take(gr_state *s, const gr_share *share, gram_err *err);
+/* GRAM_EARG where the settings that a file holds are others, which the sentence names. */
+gram_status gr_state_same(const char *path, const char *was, const char *settings, gram_err *err);
 /* Whether every value of the parameters is a finite number; `what` begins the sentence about the one that is not. */
 gram_status gr_state_check(const gr_adamw *a, const char *what, gram_err *err);
 /* The same of the tensors of a base model, whose values nobody trains. */
