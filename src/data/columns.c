@@ -7,7 +7,9 @@
 #include "base/err.h"
 #include "data/rows_int.h"
 
-enum { MOST = 32, MOST_RIVALS = 10 };
+enum { MOST = 40, MOST_RIVALS = 10 };
+
+#define NUMBERS "ranks", "rank", "ranking", "scores", "score", "ratings", "rewards"
 
 /* What may be named, and the keys that are another form of it. */
 static const struct { const char *name, *rival[MOST_RIVALS]; } known[] = {
@@ -19,11 +21,13 @@ static const struct { const char *name, *rival[MOST_RIVALS]; } known[] = {
     { "response1", { "chosen", "rejected" } }, { "response2", { "chosen", "rejected" } },
     { "response_0", { "chosen", "rejected" } }, { "response_1", { "chosen", "rejected" } },
     { "completions", { "chosen", "rejected", "responses" } }, { "responses", { "chosen", "rejected", "completions" } },
-    { "ranks", { "scores", "best" } }, { "scores", { "ranks", "best" } }, { "best", { "ranks", "scores" } },
-    { "reference", { NULL } },
+    { "ranks", { NUMBERS, "best", "best_index" } }, { "scores", { NUMBERS, "best", "best_index" } },
+    { "best", { NUMBERS, "best_index" } }, { "reference", { NULL } },
     { "overall_preference", { "preference_strength" } },
-    { "label", { "overall_preference", "preference_strength", "preference", "winner", "better_response_id" } },
-    { "winner", { "overall_preference", "preference_strength", "preference", "label", "better_response_id" } },
+    { "label", { "overall_preference", "preference_strength", "preference", "winner", "better_response_id",
+                 "first_is_better", "labels" } },
+    { "winner", { "overall_preference", "preference_strength", "preference", "label", "better_response_id",
+                  "first_is_better", "labels" } },
     { "better_response_id", { "overall_preference", "preference_strength", "preference", "label", "winner" } },
     { "first_is_better", { "overall_preference", "preference_strength", "preference", "label", "winner",
                            "better_response_id" } },
@@ -31,7 +35,27 @@ static const struct { const char *name, *rival[MOST_RIVALS]; } known[] = {
     { "weight", { NULL } }, { "margin", { NULL } }, { "soft", { "soft_label", "p_chosen" } },
     { "score_chosen", { "chosen_score", "chosen_rating" } },
     { "score_rejected", { "rejected_score", "rejected_rating" } },
+    { "rationale", { "individual_preference" } }, { "rationale_label", { NULL } }, { "completion", { NULL } },
 };
+
+static bool is_number(const char *name)
+{
+    return !strcmp(name, "ranks") || !strcmp(name, "scores") || !strcmp(name, "best");
+}
+
+/* The numbers of ranked answers stand in the answers themselves, too. */
+static void drop_numbers(json_t *row)
+{
+    static const char *const list[] = { "completions", "responses", "answers" };
+    static const char *const number[] = { "rank", "ranking", "overall_score", "score", "rating", "reward" };
+    json_t *answer;
+    size_t at;
+
+    for (size_t i = 0; i < GR_COUNT(list); i++)
+        json_array_foreach(json_object_get(row, list[i]), at, answer)
+            for (size_t k = 0; k < GR_COUNT(number); k++)
+                json_object_del(answer, number[k]);
+}
 
 struct gr_columns {
     char *text;                 /* the spec, cut into the words below */
@@ -152,6 +176,11 @@ gram_status gr_columns_apply(const gr_columns *c, const gr_at *at, json_t *row)
     for (size_t i = 0; i < c->n && !rc; i++)
         if (json_object_set(row, known[c->map[i].name].name, v[i]))
             rc = gr_row_nomem(at);
+    if (!rc)
+        rc = gr_lists_settle(at, row);
+    for (size_t i = 0; i < c->n && !rc; i++)
+        if (is_number(known[c->map[i].name].name))
+            drop_numbers(row);
     for (size_t i = 0; i < c->n; i++)
         json_decref(v[i]);
     return rc;

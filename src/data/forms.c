@@ -28,15 +28,9 @@ const json_t *gr_first_of(const json_t *row, const char *const *key, size_t n, c
     return NULL;
 }
 
-/* CSV has no numbers but as texts. */
 gram_status gr_number_read(const gr_at *at, const char *key, const json_t *v, double *out)
 {
-    json_t *of_text = json_is_string(v) ? json_loads(json_string_value(v), JSON_DECODE_ANY, NULL) : NULL;
-    bool ok = json_is_number(v) || json_is_number(of_text);
-
-    *out = ok ? json_number_value(of_text ? of_text : v) : 0;
-    json_decref(of_text);
-    return ok ? GRAM_OK : gr_bad(at, "key \"%s\" must be a number, found %s", key, gr_json_kind(v));
+    return gr_json_number(v, out) ? GRAM_OK : gr_bad(at, "key \"%s\" must be a number, found %s", key, gr_json_kind(v));
 }
 
 static gram_status optional_number(const gr_at *at, const json_t *row, const char *const *key, size_t n, double low,
@@ -57,11 +51,11 @@ static gram_status optional_number(const gr_at *at, const json_t *row, const cha
 /* A probability; 2 to 100 look like a percentage, of which 1 would be one hundredth. */
 static gram_status read_soft(const gr_at *at, const json_t *row, double *out)
 {
-    const char *name;
+    const char *name = "";
     const json_t *v = gr_first_of(row, soft_keys, GR_COUNT(soft_keys), &name);
-    double x = json_number_value(v);
+    double x;
 
-    if (json_is_number(v) && x > 1 && x <= 100)
+    if (gr_json_number(v, &x) && x > 1 && x <= 100)
         return gr_bad_code(at, "key \"%s\" must lie between 0 and 1, found %g", name, x);
     return optional_number(at, row, soft_keys, GR_COUNT(soft_keys), 0, 1, out);
 }
@@ -77,8 +71,8 @@ gram_status gr_label_read(const gr_at *at, const json_t *row, gr_label *out)
     double up = NAN, down = NAN;
     gram_status rc;
 
-    *out = (gr_label){ .margin = NAN, .weight = 1, .soft = 1, .tie = json_is_true(tie) };
-    if (tie && !json_is_boolean(tie))
+    *out = (gr_label){ .margin = NAN, .weight = 1, .soft = 1 };
+    if (tie && !gr_json_flag(tie, &out->tie))
         return gr_bad(at, "key \"tie\" must be true or false, found %s", gr_json_kind(tie));
     rc = optional_number(at, row, weight, 1, 0, 1e30, &out->weight);
     if (!rc)

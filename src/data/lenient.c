@@ -241,6 +241,28 @@ json_t *gr_json_get(const json_t *o, const char *key)
     return json_is_null(v) ? NULL : v;
 }
 
+bool gr_json_number(const json_t *v, double *out)
+{
+    const char *s = json_string_value(v);
+    char *end;
+
+    *out = s ? 0 : json_number_value(v);
+    if (!s)
+        return json_is_number(v);
+    if (!s[strspn(s, "+-.eE")] || strspn(s, "+-.eE0123456789") != strlen(s))
+        return false;
+    *out = strtod(s, &end);
+    return !*end && isfinite(*out);
+}
+
+bool gr_json_flag(const json_t *v, bool *out)
+{
+    const char *s = json_string_value(v);
+
+    *out = json_is_true(v) || (s && !strcasecmp(s, "true"));
+    return json_is_boolean(v) || *out || (s && !strcasecmp(s, "false"));
+}
+
 bool gr_json_holds(const json_t *v)
 {
     return v && !json_is_null(v) && !(json_is_string(v) && !json_string_length(v))

@@ -1,5 +1,6 @@
 /* ranked.c - rows of many answers to one question, each with a rank, a score, or the index of the best beside them:
  * every two that differ become a pair. Of PPE's best of K those two do that the row names. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,12 +30,14 @@ gram_status gr_ranked_best(const gr_at *at, const json_t *row, size_t n, size_t 
 {
     const char *name = "";
     const json_t *v = gr_first_of(row, best_keys, GR_COUNT(best_keys), &name);
+    double x;
+    bool ok = gr_json_number(v, &x);
 
-    if (json_is_integer(v) && json_integer_value(v) == (json_int_t)n && n)
+    if (ok && x == (double)n && n)
         return gr_bad_code(at, "key \"%s\" must be the index of one of %zu responses, from 0, found %zu", name, n, n);
-    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > (json_int_t)n)
+    if (!ok || x < 0 || x > (double)n || x != floor(x))
         return gr_bad(at, "key \"%s\" must be the index of one of %zu responses, from 0", name, n);
-    *out = (size_t)json_integer_value(v);
+    *out = (size_t)x;
     return GRAM_OK;
 }
 
@@ -84,8 +87,7 @@ static gram_status add_pairs(gr_form *f, const struct item *item, size_t n)
 {
     gr_label l;
     gram_status rc = gr_label_read(f->at, f->row, &l);
-    bool best_of = json_is_integer(json_object_get(f->row, "best"))
-                || json_is_integer(json_object_get(f->row, "best_index"));
+    bool best_of = gr_ranked_has_best(f->row);
 
     for (size_t i = 0; i < n; i++)
         for (size_t k = i + 1; k < n && !rc; k++) {

@@ -237,8 +237,7 @@ gram_status gr_reader_json(gr_reader *r, json_t **row, gram_err *err)
     if (rc || !*row)
         return rc;
     at = gr_reader_at(r, err);
-    if (r->columns)
-        rc = gr_columns_apply(r->columns, &at, *row);
+    rc = r->columns ? gr_columns_apply(r->columns, &at, *row) : gr_lists_settle(&at, *row);
     if (!rc && !r->coded && gr_forms_coded(*row))
         rc = check_codes(r, err);
     if (rc) {
@@ -525,4 +524,19 @@ gram_status gr_reader_prompt(gr_reader *r, gr_group *out, bool *end, gram_err *e
 gram_status gr_reader_asked(gr_reader *r, bool group, gr_group *out, json_t **row, bool *end, gram_err *err)
 {
     return next_group(r, group ? gr_group_read : gr_asked_read, out, row, end, err);
+}
+
+gram_status gr_reader_labelled(gr_reader *r, gr_group *out, gr_labelled *answer, bool *end, gram_err *err)
+{
+    json_t *row;
+    gram_status rc = next_group(r, gr_lone_prompt_read, out, &row, end, err);
+    gr_at at = gr_reader_at(r, err);
+
+    *answer = (gr_labelled){ .weight = 1 };
+    if (!rc && !*end)
+        rc = gr_labelled_read(&at, row, answer);
+    if (rc)
+        gr_group_clear(out);
+    json_decref(row);
+    return rc;
 }

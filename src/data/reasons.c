@@ -91,12 +91,11 @@ static const char *text_of(const json_t *o, const char *key)
 /* One annotator's words, where their score is on the side of the row's. */
 static gram_status add_annotator(const gr_at *at, const json_t *one, double overall, gr_reasons *r)
 {
-    const json_t *score = json_object_get(one, "score");
-    double side = json_number_value(score);
+    double side;
     gr_buf b = { 0 };
     gram_status rc;
 
-    if (!json_is_number(score) || !*text_of(one, "reasoning"))
+    if (!gr_json_number(json_object_get(one, "score"), &side) || !*text_of(one, "reasoning"))
         return GRAM_OK;
     if (side * overall <= 0) {
         r->contrary++;
@@ -115,8 +114,10 @@ static gram_status add_annotator(const gr_at *at, const json_t *one, double over
 
 static gram_status read_annotators(const gr_at *at, const json_t *row, const json_t *v, gr_reasons *r)
 {
-    double overall = json_number_value(json_object_get(row, "overall_preference"));
+    double overall;
     gram_status rc = GRAM_OK;
+
+    gr_json_number(json_object_get(row, "overall_preference"), &overall);
 
     r->label = -1;
     r->text = gr_calloc(json_array_size(v), sizeof *r->text);

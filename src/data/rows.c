@@ -141,6 +141,24 @@ static gram_status read_responses(const gr_at *at, const json_t *row, gr_group *
     return GRAM_OK;
 }
 
+gram_status gr_lists_settle(const gr_at *at, json_t *row)
+{
+    static const char *const key[] = { "responses", "completions", "answers", "ranks", "rank", "ranking", "scores",
+                                       "score", "ratings", "rewards", "rationale", "individual_preference" };
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < GR_COUNT(key) && !rc; i++) {
+        const char *s = json_string_value(json_object_get(row, key[i]));
+        json_t *list = NULL;
+        if (s && (s[strspn(s, " \t\r\n")] == '[' || !strncmp(s, "array(", 6)))
+            rc = gr_literal_read(at, s, &list);
+        if (json_is_array(list) && json_object_set(row, key[i], list))
+            rc = gr_row_nomem(at);
+        json_decref(list);
+    }
+    return rc;
+}
+
 gram_status gr_criteria_read(const gr_at *at, const json_t *row, char **out)
 {
     const json_t *v = json_object_get(row, "criteria");
@@ -283,6 +301,30 @@ gram_status gr_asked_read(const gr_at *at, const json_t *row, gr_group *g)
     if (rc)
         gr_group_clear(g);
     return rc;
+}
+
+/* ---- Labelled answers ---------------------------------------------------------------------------- */
+
+gram_status gr_labelled_read(const gr_at *at, const json_t *row, gr_labelled *out)
+{
+    const json_t *text = gr_json_get(row, "completion"), *label = gr_json_get(row, "label"),
+                 *weight = gr_json_get(row, "weight");
+    double x;
+
+    *out = (gr_labelled){ .weight = 1 };
+    if (!text)
+        return gr_bad(at, "key \"completion\": wanted a text, or a list of one message; kto learns from single answers "
+                      "with a \"label\"");
+    if (!gr_json_flag(label, &out->good)) {
+        if (!gr_json_number(label, &x) || (x != 0 && x != 1))
+            return gr_bad(at, "key \"label\": wanted true or false, whether the completion is good, found %s",
+                          json_is_string(label) ? json_string_value(label) : gr_json_kind(label));
+        out->good = x == 1;
+    }
+    if (weight && (!gr_json_number(weight, &out->weight) || !(out->weight >= 0 && out->weight <= 1e30)))
+        return gr_bad(at, "key \"weight\" must be a number between 0 and 1e+30, found %s",
+                      json_is_string(weight) ? json_string_value(weight) : gr_json_kind(weight));
+    return gr_text_read(at, "completion", text, &out->text);
 }
 
 /* ---- One line ----------------------------------------------------------------------------------- */

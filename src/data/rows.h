@@ -115,6 +115,10 @@ gram_status gr_reader_prompt(gr_reader *r, gr_group *out, bool *end, gram_err *e
 /* For best-of-n: a group, or without `group` a prompt with its "reference", which must not have "responses" of its own.
  * *row is the caller's and holds what else the row says. */
 gram_status gr_reader_asked(gr_reader *r, bool group, gr_group *out, struct json_t **row, bool *end, gram_err *err);
+/* {"prompt", "completion", "label"}: a prompt, an answer and whether it is good; *out has no responses, and the strings
+ * of *answer are the caller's. */
+typedef struct { char *text; bool good; double weight; } gr_labelled;
+gram_status gr_reader_labelled(gr_reader *r, gr_group *out, gr_labelled *answer, bool *end, gram_err *err);
 /* A row as it stands, for forms that are read elsewhere: *row is the caller's, NULL at the end. */
 gram_status gr_reader_json(gr_reader *r, struct json_t **row, gram_err *err);
 /* What was put aside in such a row that no text or number may be ("NaN", "a lone surrogate ..."); NULL: nothing. */

@@ -14,6 +14,11 @@ const char *gr_json_odd(const json_t *v);       /* a number that was put aside, 
 const char *gr_text_odd(const gr_at *at, const char *text);     /* what was put aside in a text; NULL: nothing */
 const char *gr_json_kind(const json_t *v);      /* "a number", "nothing", "NaN" */
 json_t *gr_json_get(const json_t *o, const char *key);          /* NULL where the key is absent or null */
+/* CSV has texts alone: a number, and true or false, may stand in one ("2", "1e-05", "True"). */
+bool gr_json_number(const json_t *v, double *out);
+bool gr_json_flag(const json_t *v, bool *out);
+/* Puts a list in the place of its text, as CSV has it, under each key that is never a text. rows.c */
+gram_status gr_lists_settle(const gr_at *at, json_t *row);
 bool gr_json_holds(const json_t *v);            /* something: no null, "", [] or {}, by which tables say nothing */
 char *gr_json_compact(const json_t *v);         /* malloc'ed; NULL: out of memory */
 
@@ -98,6 +103,7 @@ bool gr_forms_talk(const json_t *row);
 gram_status gr_group_read(const gr_at *at, const json_t *row, gr_group *out);      /* rows.c */
 gram_status gr_lone_prompt_read(const gr_at *at, const json_t *row, gr_group *out); /* the same; gr_reader_prompt()'s */
 gram_status gr_asked_read(const gr_at *at, const json_t *row, gr_group *out);      /* the same; gr_reader_asked()'s */
+gram_status gr_labelled_read(const gr_at *at, const json_t *row, gr_labelled *out); /* the same */
 typedef gram_status gr_group_fn(const gr_at *at, const json_t *row, gr_group *out);
 bool gr_forms_coded(const json_t *row);
 gram_status gr_forms_check_code(const gr_at *at, const json_t *row);

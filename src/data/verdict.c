@@ -69,28 +69,12 @@ static bool side_named(const json_t *row, const char *said, const char *const ke
     return false;
 }
 
-/* A number, or the text of one alone. */
-static bool number_of(const json_t *v, double *out)
-{
-    const char *s = json_string_value(v);
-    char *end;
-
-    if (json_is_number(v))
-        *out = json_number_value(v);
-    else if (s && *s && strspn(s, "+-.0123456789") == strlen(s))
-        *out = strtod(s, &end);
-    else
-        return false;
-    return !s || !*end;
-}
-
 /* overall_preference, from -3 to 3. */
 static gram_status read_grade(const gr_at *at, const char *key, const json_t *v, gr_verdict *out)
 {
     out->graded = true;
-    if (!json_is_number(v))
+    if (!gr_json_number(v, &out->side))
         return gr_bad(at, "key \"%s\" must be a number, found %s", key, gr_json_kind(v));
-    out->side = json_number_value(v);
     if (fabs(out->side) <= 3)
         return GRAM_OK;
     if (fabs(out->side) > 100)
@@ -103,10 +87,11 @@ static gram_status read_grade(const gr_at *at, const char *key, const json_t *v,
 static gram_status read_index(const gr_at *at, const char *key, const json_t *v, int first, gr_verdict *out)
 {
     double x;
+    bool yes;
 
-    if (json_is_boolean(v))
-        x = json_is_true(v);
-    else if (!number_of(v, &x))
+    if (gr_json_flag(v, &yes))
+        x = yes;
+    else if (!gr_json_number(v, &x))
         return gr_bad(at, "key \"%s\" must be 0 or 1, found %s", key, gr_json_kind(v));
     if (x == 0 || x == 1) {
         out->side = x == first ? -1 : 1;
@@ -126,11 +111,11 @@ static gram_status read_word(const gr_at *at, const json_t *row, const char *key
 
     if (json_is_string(v) && side_named(row, json_string_value(v), two, &out->side))
         return GRAM_OK;
-    if (number_of(v, &x) && (x == first || x == first + 1)) {
+    if (gr_json_number(v, &x) && (x == first || x == first + 1)) {
         out->side = x == first ? -1 : 1;
         return GRAM_OK;
     }
-    if (number_of(v, &x) && x >= -1 && x <= 2)
+    if (gr_json_number(v, &x) && x >= -1 && x <= 2)
         return gr_bad_code(at, "key \"%s\" is %g, and %d and %d are read of it, %d where the first is better; 0 and 1 "
                            "are in use both ways, so say which: `columns better_response_id=%s` (0: the first is "
                            "better) or `columns first_is_better=%s` (1: the first)", key, x, first, first + 1, first,
@@ -145,6 +130,7 @@ static gram_status read_ratings(const gr_at *at, const json_t *row, const char *
 {
     static const char *const webgpt[] = { "score_0", "score_1" };
     const json_t *v[2] = { NULL, NULL };
+    double x[2] = { 0, 0 };
     char name[2][64] = { "", "" };
 
     for (size_t k = 0; k < 2 && !(v[0] && v[1]); k++)
@@ -158,10 +144,10 @@ static gram_status read_ratings(const gr_at *at, const json_t *row, const char *
     }
     *found = v[0] && v[1];
     for (int i = 0; i < 2 && *found; i++)
-        if (!json_is_number(v[i]))
+        if (!gr_json_number(v[i], &x[i]))
             return gr_bad(at, "key \"%s\" must be a number, found %s", name[i], gr_json_kind(v[i]));
     if (*found)
-        out->side = json_number_value(v[1]) - json_number_value(v[0]);
+        out->side = x[1] - x[0];
     out->graded = *found;
     return GRAM_OK;
 }
@@ -174,8 +160,13 @@ static gram_status read_flags(const gr_at *at, const json_t *row, gr_verdict *ou
 
     for (int i = 0; i < 3; i++) {
         const json_t *v = json_object_get(row, key[i]);
-        bool yes = json_is_true(v) || (json_is_integer(v) && json_integer_value(v) == 1);
-        if (!yes && !json_is_false(v) && !(json_is_integer(v) && json_integer_value(v) == 0))
+        double x;
+        bool yes, flag = gr_json_flag(v, &yes);
+        if (!flag && gr_json_number(v, &x) && (x == 0 || x == 1)) {
+            flag = true;
+            yes = x == 1;
+        }
+        if (!flag)
             return gr_bad(at, "key \"%s\" must be 0 or 1, found %s", key[i], gr_json_kind(v));
         if (yes) {
             won++;

@@ -21,7 +21,7 @@ gram_status gr_set_push(gr_set *s, gr_example *e, gram_err *err);
 typedef struct {
     gr_row row;                 /* GR_FORM_PAIRS, _REASONS */
     gr_group group;             /* GR_FORM_GROUPS, and of _LABELLED the prompt */
-    struct json_t *json;        /* GR_FORM_LABELLED */
+    gr_labelled answer;         /* GR_FORM_LABELLED */
     gr_at at;                   /* name and line */
     uint64_t place;             /* its line as if all files stood behind each other */
     gram_status rc;             /* GRAM_OK, or why there are none */

@@ -1,6 +1,5 @@
 /* set_row.c - a row of a file as examples; set_reason.c has rows with reasons. */
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,10 +109,11 @@ static gram_status add_pair(gr_set *s, const gr_row *row, const gr_set_rules *ru
                      .soft = row->soft, .margin = margin_of(row, rules), .tie = row->tie,
                      .prompt = hash_prompt(gr_row_prompt(row)) };
     gr_judged ids = { 0 };
+    uint64_t asked = hash_extra(e.prompt, row->criteria);       /* by other criteria it is another pair */
     gram_status rc = GRAM_OK;
 
-    e.text[0] = hash_extra(gr_digest_text(e.prompt, row->chosen), row->chosen_extra);
-    e.text[1] = hash_extra(gr_digest_text(e.prompt, row->rejected), row->rejected_extra);
+    e.text[0] = hash_extra(gr_digest_text(asked, row->chosen), row->chosen_extra);
+    e.text[1] = hash_extra(gr_digest_text(asked, row->rejected), row->rejected_extra);
     if (row->tie && rules->ties == GRAM_TIES_DROP) {
         s->ties++;
         return GRAM_OK;
@@ -147,18 +147,21 @@ static gram_status push_text(gr_set *s, gr_example *e, const gr_judge *j, const 
     return rc || dropped ? rc : gr_set_push(s, e, err);
 }
 
-static gram_status add_labelled(gr_set *s, const gr_group *row, const char *answer, bool good,
-                                const gr_set_rules *rules, gram_err *err)
+static gram_status add_labelled(gr_set *s, const gr_group *row, const gr_labelled *answer, const gr_set_rules *rules,
+                                gram_err *err)
 {
     const gr_judge *j = rules->judge;
     const gram_prompt prompt = gr_group_prompt(row);
-    gr_example e = { .target = good, .good = good, .weight = good ? rules->loss.good_weight : rules->loss.bad_weight,
+    bool good = answer->good;
+    gr_example e = { .target = good, .good = good, .weight = answer->weight * (good ? rules->loss.good_weight
+                                                                                    : rules->loss.bad_weight),
                      .prompt = hash_prompt(prompt), .ref = gr_calloc(2, sizeof *e.ref) };
-    gram_status rc = e.ref ? gr_judge_reply(j, prompt, answer, &e.seq[0], &e.asked, err)
+    gram_status rc = e.ref ? gr_judge_reply(j, prompt, answer->text, &e.seq[0], &e.asked, err)
                            : gr_nomem(err, "training rows");
 
     if (!rc)
         rc = push_text(s, &e, j, "the prompt and the answer take", err);
+    s->weightless += !rc && answer->weight == 0;
     gr_example_clear(&e);
     return rc;
 }
@@ -195,23 +198,6 @@ static gram_status add_group(gr_set *s, const gr_group *g, const gr_set_rules *r
     return rc;
 }
 
-/* {"prompt", "completion", "label"}: a text or the assistant's message, and true or false, 1 or 0. */
-static gram_status read_label(const json_t *row, const char **answer, bool *good, gram_err *err)
-{
-    const json_t *text = json_object_get(row, "completion"), *label = json_object_get(row, "label"), *turn;
-
-    if (json_array_size(text) == 1 && (turn = json_array_get(text, 0)))
-        text = json_object_get(turn, "content");
-    if (!json_is_string(text))
-        return gr_fail(err, GRAM_EFORMAT, "key \"completion\": wanted a text, or a list of one message; kto learns "
-                       "from single answers with a \"label\"");
-    if (!json_is_boolean(label) && !(json_is_integer(label) && (json_integer_value(label) | 1) == 1))
-        return gr_fail(err, GRAM_EFORMAT, "key \"label\": wanted true or false, whether the completion is good");
-    *answer = json_string_value(text);
-    *good = json_is_true(label) || json_integer_value(label) == 1;
-    return GRAM_OK;
-}
-
 /* ---- From the file to examples -------------------------------------------------------------------- */
 
 gram_status gr_set_next(gr_set_item *item, gr_set_form form, gr_reader *r, bool *end, gram_err *err)
@@ -226,7 +212,7 @@ gram_status gr_set_next(gr_set_item *item, gr_set_form form, gr_reader *r, bool 
         rc = gr_reader_group(r, &item->group, end, err);
         break;
     case GR_FORM_LABELLED:
-        rc = gr_reader_asked(r, false, &item->group, &item->json, end, err);
+        rc = gr_reader_labelled(r, &item->group, &item->answer, end, err);
         break;
     default:
         rc = gr_reader_pair(r, &item->row, end, err);
@@ -241,8 +227,8 @@ void gr_set_item_clear(gr_set_item *item)
 {
     gr_row_clear(&item->row);
     gr_group_clear(&item->group);
-    json_decref(item->json);
-    item->json = NULL;
+    free(item->answer.text);
+    item->answer.text = NULL;
     gr_set_clear(&item->part);
 }
 
@@ -264,18 +250,13 @@ static void blame(gr_set_item *item)
 
 static gram_status make(gr_set_item *item, gr_set_form form, uint64_t prompt, const gr_set_rules *rules, gram_err *err)
 {
-    const char *answer = "";
-    bool good = false;
-    gram_status rc;
-
     switch (form) {
     case GR_FORM_REASONS:
         return gr_set_add_reasons(&item->part, &item->row, rules, prompt, err);
     case GR_FORM_GROUPS:
         return add_group(&item->part, &item->group, rules, item->place, err);
     case GR_FORM_LABELLED:
-        rc = read_label(item->json, &answer, &good, err);
-        return rc ? rc : add_labelled(&item->part, &item->group, answer, good, rules, err);
+        return add_labelled(&item->part, &item->group, &item->answer, rules, err);
     default:
         return add_pair(&item->part, &item->row, rules, err);
     }

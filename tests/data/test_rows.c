@@ -524,6 +524,145 @@ static void files_that_are_arrays(void **state)
     gr_reader_close(r);
 }
 
+/* The chosen answer of the one pair of a file with this line, its apostrophes standing for quotes. */
+static void chosen_is(const char *line, const char *columns, const char *want)
+{
+    char json[600];
+    gr_reader *r;
+    gr_row out;
+    bool end;
+
+    snprintf(json, sizeof json, "%s", line);
+    for (char *p = json; (p = strchr(p, '\'')); )
+        *p = '"';
+    CHECK_OK(gr_reader_open(&r, write_file(json), columns, &check_err));
+    CHECK_OK(gr_reader_pair(r, &out, &end, &check_err));
+    assert_false(end);
+    if (strcmp(out.chosen, want))
+        fail_msg("%s\n with columns %s: chosen is %s", json, columns ? columns : "(none)", out.chosen);
+    gr_row_clear(&out);
+    gr_reader_close(r);
+}
+
+/* A column that is named is read, and nothing else that would say the same. */
+static void named_columns_alone_are_read(void **state)
+{
+    static const char in_answers[] = "{'prompt':'q','completions':[{'text':'a','score':1,'rank':2},{'text':'b','score':"
+                                     "9,'rank':1}],'mine':[5,2],'best_of':0}";
+    static const char beside[] = "{'prompt':'q','completions':['a','b'],'score':[1,9],'rewards':[1,9],'ranking':[2,1],"
+                                 "'mine':[5,2],'best_of':0}";
+    static const char shp[] = "{'history':'q','human_ref_A':'a','human_ref_B':'b','labels':0,'mine':'A'}";
+    static const char first[] = "{'prompt':'q','response1':'a','response2':'b','first_is_better':0,'mine':'A'}";
+    (void)state;
+
+    chosen_is(in_answers, NULL, "b");
+    chosen_is(in_answers, "scores=mine", "a");
+    chosen_is(in_answers, "ranks=mine", "b");
+    chosen_is(in_answers, "best=best_of", "a");
+    chosen_is(beside, NULL, "b");
+    chosen_is(beside, "scores=mine", "a");
+    chosen_is(beside, "ranks=mine", "b");
+    chosen_is(beside, "best=best_of", "a");
+    chosen_is(shp, NULL, "b");
+    chosen_is(shp, "label=mine", "a");
+    chosen_is(shp, "winner=mine", "a");
+    chosen_is(first, NULL, "b");
+    chosen_is(first, "label=mine", "a");
+    chosen_is(first, "winner=mine", "a");
+}
+
+/* CSV has texts alone, and pandas writes numbers, truth values and lists into them in its own way. */
+static void texts_of_a_table(void **state)
+{
+#define TWO "{'prompt':'q','response1':'a','response2':'b',"
+    gr_reader *r;
+    gr_row out;
+    gr_group g;
+    bool end;
+    (void)state;
+
+    chosen_is(TWO "'overall_preference':'2'}", NULL, "b");
+    chosen_is(TWO "'preference_strength':'-1.0'}", NULL, "a");
+    chosen_is(TWO "'first_is_better':'False'}", NULL, "b");
+    chosen_is(TWO "'first_is_better':'1'}", NULL, "a");
+    chosen_is(TWO "'better_response_id':'1'}", NULL, "b");
+    chosen_is(TWO "'label':'2.0'}", NULL, "b");
+    chosen_is(TWO "'response1_rating':'1','response2_rating':'10'}", NULL, "b");
+    chosen_is(TWO "'winner_model_a':'0','winner_model_b':'1','winner_tie':'0'}", NULL, "b");
+    chosen_is(TWO "'winner_model_a':'True','winner_model_b':'False','winner_tie':'False'}", NULL, "a");
+    chosen_is("{'prompt':'q','completions':['a','b'],'best':'1'}", NULL, "b");
+    chosen_is("{'prompt':'q','completions':'[\\u0022a\\u0022, \\u0022b\\u0022]','scores':'[1 9]'}", NULL, "b");
+    chosen_is("{'prompt':'q','completions':'[\\u0027a\\u0027, \\u0027b\\u0027]','scores':'[1, 9]','mine':'[9, 1]'}",
+              "scores=mine", "a");
+
+    CHECK_OK(gr_reader_open(&r, write_file("{\"prompt\":\"q\",\"responses\":\"['x', 'y']\"}"), NULL, &check_err));
+    CHECK_OK(gr_reader_group(r, &g, &end, &check_err));
+    assert_int_equal(g.n, 2);
+    assert_string_equal(g.response[1], "y");
+    gr_group_clear(&g);
+    gr_reader_close(r);
+
+    CHECK_OK(parse(ROW_WITH("\"tie\":\"True\"")));
+    assert_true(row->tie);
+    done();
+    assert_int_equal(parse(ROW_WITH("\"soft\":\"80\"")), GRAM_EIO);
+    assert_int_equal(parse(ROW_WITH("\"weight\":\"nan\"")), GRAM_EFORMAT);
+
+    CHECK_OK(gr_reader_open(&r, write_file("{\"prompt\":\"q\",\"response1\":\"a\",\"response2\":\"b\",\"overall_prefe"
+                                           "rence\":\"1\",\"individual_preference\":\"[{'score': 1, 'reasoning': 'r', "
+                                           "'feedback1': 'f', 'feedback2': 'g'}]\"}"), NULL, &check_err));
+    gr_reader_want_reasons(r);
+    CHECK_OK(gr_reader_pair(r, &out, &end, &check_err));
+    assert_non_null(out.reasons);
+    assert_non_null(strstr(out.reasons->text[0], "{second} is better."));
+    gr_row_clear(&out);
+    gr_reader_close(r);
+#undef TWO
+}
+
+/* kto's rows: one answer, and whether it is good. */
+static void labelled_answers(void **state)
+{
+    static const struct { const char *rest, *says; bool good; double weight; } known[] = {
+        { "'completion':'x','label':true", NULL, true, 1 },
+        { "'completion':[{'role':'assistant','content':'x'}],'label':0,'weight':2", NULL, false, 2 },
+        { "'completion':'x','label':'True','weight':'0.5'", NULL, true, 0.5 },
+        { "'completion':'x','label':'0'", NULL, false, 1 },
+        { "'completion':'x','label':2", "key \"label\": wanted true or false", false, 0 },
+        { "'completion':'x','label':'good'", "found good", false, 0 },
+        { "'completion':'x','label':true,'weight':-1", "key \"weight\"", false, 0 },
+        { "'label':true", "key \"completion\"", false, 0 },
+        { "'completion':[{'role':'user','content':'x'}],'label':true", "found a message of the user", false, 0 },
+        { "'completion':[{'role':'assistant','content':'x','tool_calls':[{'function':{'name':'f'}}]}],'label':true",
+          "not read here: {\"tool_calls\"", false, 0 },
+    };
+    (void)state;
+
+    for (size_t i = 0; i < GR_COUNT(known); i++) {
+        char json[400];
+        gr_reader *r;
+        gr_labelled a;
+        gr_group g;
+        bool end;
+        gram_status rc;
+        snprintf(json, sizeof json, "{'prompt':'q',%s}", known[i].rest);
+        for (char *p = json; (p = strchr(p, '\'')); )
+            *p = '"';
+        CHECK_OK(gr_reader_open(&r, write_file(json), NULL, &check_err));
+        rc = gr_reader_labelled(r, &g, &a, &end, &check_err);
+        if (rc != (known[i].says ? GRAM_EFORMAT : GRAM_OK) || (rc && !strstr(check_err.text, known[i].says)))
+            fail_msg("%s\n gave status %d: %s", json, rc, rc ? check_err.text : "");
+        if (!rc) {
+            assert_string_equal(a.text, "x");
+            assert_int_equal(a.good, known[i].good);
+            assert_true(a.weight == known[i].weight);
+            free(a.text);
+            gr_group_clear(&g);
+        }
+        gr_reader_close(r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -538,6 +677,9 @@ int main(void)
         cmocka_unit_test(codes_that_condemn_the_file),
         cmocka_unit_test(groups),
         cmocka_unit_test(criteria),
+        cmocka_unit_test(named_columns_alone_are_read),
+        cmocka_unit_test(texts_of_a_table),
+        cmocka_unit_test(labelled_answers),
         cmocka_unit_test(files),
         cmocka_unit_test(a_prompt_is_the_pairs), cmocka_unit_test(files_that_are_arrays),
     };
