@@ -11,6 +11,7 @@
 #include "eval/eval.h"
 #include "eval/numbers.h"
 #include "eval/report.h"
+#include "eval/shown.h"
 #include "eval/source.h"
 #include "eval/table.h"
 #include "eval/temperature.h"
@@ -500,12 +501,15 @@ static gram_status write_json(const run *r, gram_err *err)
     return rc;
 }
 
-static gram_status write_report(const run *r, gram_err *err)
+static gram_status write_report(run *r, gram_err *err)
 {
     gr_buf b = { 0 };
     char *path = gr_path_join(r->opt.report_dir, "index.html");
-    gram_status rc = path ? gr_eval_report(&r->result, &b, err) : gr_nomem(err, r->opt.report_dir);
+    gram_status rc = path ? gr_eval_shown_read(&r->result, r->path, r->rules, r->opt.file.columns, err)
+                          : gr_nomem(err, r->opt.report_dir);
 
+    if (!rc)
+        rc = gr_eval_report(&r->result, &b, err);
     if (!rc)
         rc = gr_write_file(path, b.p, b.n, err);
     gr_buf_clear(&b);

@@ -185,6 +185,41 @@ static void rules(gr_page *p, const gr_rule_result *r)
     }
 }
 
+static void box(gr_page *p, const char *text)
+{
+    gr_page_raw(p, "<div class=\"box\"><pre style=\"white-space:pre-wrap;margin:0\">");
+    gr_page_text(p, text);
+    gr_page_raw(p, "</pre></div>\n");
+}
+
+/* A row's texts, where they were read, and the reasons that were written before its verdicts. */
+static void one_row(gr_page *p, const gr_eval_result *r, const gr_eval_shown *s)
+{
+    static const char *const name[] = { "The better answer", "The worse answer" };
+    const gr_eval_row *row = &r->row[s->row];
+
+    gr_page_raw(p, "<details><summary>");
+    gr_page_text(p, row->id);
+    gr_page_put(p, ": %s, %.3f</summary>\n", row->preference > 0.5 ? "right" : row->preference < 0.5 ? "wrong" : "tie",
+                row->preference);
+    if (s->prompt) {
+        gr_page_raw(p, "<p class=\"note\">Prompt</p>\n");
+        box(p, s->prompt);
+    }
+    for (int k = 0; k < 2 && s->answer[k]; k++) {
+        gr_page_put(p, "<p class=\"note\">%s</p>\n", name[k]);
+        box(p, s->answer[k]);
+    }
+    for (size_t j = 0; row->why && j < row->why->n; j++) {
+        const gram_rationale *v = &row->why->rationale[j];
+        gr_page_put(p, "<p class=\"note\">Rationale, %s first: %.3f for the better one, %zu tokens, %s%s</p>\n",
+                    v->swapped ? "worse answer" : "better answer", v->p, v->tokens,
+                    gram_rationale_status_name(v->status), v->contradicts ? ", contradicts its verdict" : "");
+        box(p, v->text);
+    }
+    gr_page_raw(p, "</details>\n");
+}
+
 static void worst(gr_page *p, const gr_eval_result *r)
 {
     bool rewards = by_rewards(r);
@@ -208,6 +243,9 @@ static void worst(gr_page *p, const gr_eval_result *r)
         gr_page_raw(p, "</td></tr>\n");
     }
     gr_page_raw(p, "</tbody></table></div>\n");
+    for (size_t k = 0; k < r->n_shown && !r->votes.rationales; k++)     /* else they stand with their rationales */
+        if (r->shown[k].prompt)
+            one_row(p, r, &r->shown[k]);
 }
 
 /* ---- Rationales ---- */
@@ -244,49 +282,15 @@ static void votes(gr_page *p, const gr_eval_result *r)
     gr_page_raw(p, " for the answer read first, none unparsed.</p>\n");
 }
 
-/* One row with its reasons beside the verdicts. */
-static void reasons_of(gr_page *p, const gr_eval_row *row)
-{
-    gr_page_raw(p, "<details><summary>");
-    gr_page_text(p, row->id);
-    gr_page_put(p, ": %s, %.3f</summary>\n", row->preference > 0.5 ? "right" : row->preference < 0.5 ? "wrong" : "tie",
-                row->preference);
-    for (size_t j = 0; j < row->why->n; j++) {
-        const gram_rationale *v = &row->why->rationale[j];
-        gr_page_put(p, "<p class=\"note\">%s first: %.3f for the better one, %zu tokens, %s%s</p>\n<div class=\"box\">"
-                    "<pre style=\"white-space:pre-wrap;margin:0\">", v->swapped ? "worse answer" : "better answer",
-                    v->p, v->tokens, gram_rationale_status_name(v->status),
-                    v->contradicts ? ", contradicts its verdict" : "");
-        gr_page_text(p, v->text);
-        gr_page_raw(p, "</pre></div>\n");
-    }
-    gr_page_raw(p, "</details>\n");
-}
-
-static bool is_worst(const gr_eval_result *r, size_t i)
-{
-    for (size_t k = 0; k < r->n_worst; k++)
-        if (r->worst[k] == i)
-            return true;
-    return false;
-}
-
-/* The rows that are most surely wrong, and others spread evenly over the files. */
 static void reasons(gr_page *p, const gr_eval_result *r)
 {
-    enum { OTHERS = 20 };
-    size_t step = gr_max(r->n_rows / OTHERS, 1);
-
     if (!r->votes.rationales)
         return;
     votes(p, r);
     gr_page_raw(p, "<h2>Rationales</h2>\n");
-    for (size_t k = 0; k < r->n_worst; k++)
-        if (r->row[r->worst[k]].why)
-            reasons_of(p, &r->row[r->worst[k]]);
-    for (size_t i = 0; i < r->n_rows; i += step)
-        if (r->row[i].why && r->row[i].why->n && !is_worst(r, i))
-            reasons_of(p, &r->row[i]);
+    for (size_t k = 0; k < r->n_shown; k++)
+        if (r->row[r->shown[k].row].why)
+            one_row(p, r, &r->shown[k]);
 }
 
 /* ---- Foot ---- */

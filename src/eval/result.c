@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/err.h"
 #include "eval/result.h"
+#include "eval/shown.h"
 #include "eval/text.h"
 #include "file/table.h"
 
@@ -18,6 +19,11 @@ void gr_eval_result_clear(gr_eval_result *r)
         free(r->file[f].name);
     }
     free(r->file);
+    for (size_t k = 0; k < r->n_shown; k++) {
+        free(r->shown[k].prompt);
+        free(r->shown[k].answer[0]);
+        free(r->shown[k].answer[1]);
+    }
     *r = (gr_eval_result){ 0 };
 }
 
@@ -269,5 +275,6 @@ gram_status gr_eval_collect(gr_eval_result *r, const gr_eval_row *row, size_t n,
     if (!rc)
         rc = gr_eval_votes_of(row, n, &r->votes, err);
     collect_rows(r);
+    gr_eval_shown_choose(r);
     return rc;
 }

@@ -9,6 +9,7 @@
 
 #define GR_EVAL_HISTOGRAM 20        /* bins of preference, equal width over [0,1] */
 #define GR_EVAL_MARGINS 10          /* groups of rows by |logit margin|, equally many in each */
+#define GR_EVAL_SHOWN 30            /* rows that a page shows with their texts */
 
 /* What the run was; borrowed strings, NULL where not known. `date` is shown as given. */
 typedef struct {
@@ -39,6 +40,9 @@ typedef struct {
     uint64_t bad, label_ties;       /* rows not judged: unreadable; called a tie by the data */
 } gr_eval_file;
 
+/* A row by its place in the run. Its texts are owned, NULL where they could not be read again. */
+typedef struct { size_t row; char *prompt, *answer[2]; } gr_eval_shown;     /* chosen, rejected */
+
 typedef struct { uint64_t rows; double margin, low, high; gram_interval accuracy; } gr_eval_margin;
 
 typedef struct {
@@ -56,6 +60,8 @@ typedef struct {
     uint64_t quadrant[2][2];        /* [first order prefers chosen][swapped order does]; ties prefer neither and
                                      * are in none */
     size_t worst[10], n_worst;      /* rows judged wrong with the most confidence */
+    gr_eval_shown shown[GR_EVAL_SHOWN];     /* the worst first (shown.h) */
+    size_t n_shown;
     gr_rule_result rules;
     gr_eval_spread spread;
     gr_eval_votes votes;
@@ -67,6 +73,6 @@ typedef struct {
 /* Fills files' numbers and everything below from row[n], whose .file is below n_files. r->file[].path and the
  * counts of rows not judged are the caller's and already there, as are facts and speed. rules may be NONE. */
 gram_status gr_eval_collect(gr_eval_result *r, const gr_eval_row *row, size_t n, gr_rules rules, gram_err *err);
-void gr_eval_result_clear(gr_eval_result *r);       /* frees what the files own, and the files */
+void gr_eval_result_clear(gr_eval_result *r);       /* frees the files and what they own, and the texts */
 
 #endif

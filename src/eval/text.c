@@ -135,7 +135,8 @@ bool gr_text_html(gr_buf *b, const char *s)
         case '>':  ok = gr_buf_puts(b, "&gt;"); break;
         case '"':  ok = gr_buf_puts(b, "&quot;"); break;
         case '\'': ok = gr_buf_puts(b, "&#39;"); break;
-        case '\t': case '\n': case '\r': ok = gr_buf_add(b, " ", 1); break;
+        case '\r': ok = s[n] == '\n' || gr_buf_add(b, "\n", 1); break;
+        case '\t': case '\n': ok = gr_buf_add(b, s, n); break;       /* <pre> shows them; elsewhere they are a space */
         default:                                        /* XML has no place for the other control characters */
             ok = c < 0x20 || c == 0xfffd || c == 0xfffe || c == 0xffff ? gr_buf_puts(b, "\xef\xbf\xbd")
                                                                        : gr_buf_add(b, s, n);

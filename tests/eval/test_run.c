@@ -508,6 +508,60 @@ static void missing_places(void **state)
     free(a), free(report);
 }
 
+/* ---- The page's rows ---- */
+
+static const char *replaced;            /* the file that changes while its rows are judged */
+
+static gram_status replacing_score(void *arg, const gram_pair *pair, size_t n, gram_verdict *out, gram_reasoned *why,
+                                   gram_err *err)
+{
+    if (replaced)
+        write_text(replaced, "{\"id\":\"two\",\"prompt\":\"another\",\"chosen\":\"q=0\",\"rejected\":\"q=9\"}\n");
+    return fake_score(arg, pair, n, out, why, err);
+}
+
+/* The rows judged worst stand on the page in full: of two with one id each its own texts, escaped, a long one cut
+ * between characters. Of a file that is another by then there are none. */
+static void page_shows_rows(void **state)
+{
+    char *a = in_tmp("shown.jsonl"), *report = in_tmp("shown"), *index = gr_path_join(report, "index.html"), *page;
+    const char *file = a, *at;
+    gram_eval_options opt = { .report_dir = report, .file.skip_bad = true };
+    fake_judge judge = { 0 };
+    gram_eval_summary s;
+    gr_buf rows = { 0 };
+    size_t n;
+
+    (void)state;
+    gr_buf_puts(&rows, "{\"id\":\"one\",\"prompt\":\"first <q>\",\"chosen\":\"q=1\",\"rejected\":\"q=3 <b>loud\"}\n"
+                       "{\"id\":\"bad\"}\n"
+                       "{\"id\":\"one\",\"prompt\":[{\"role\":\"user\",\"content\":\"hm\"},{\"role\":\"assistant\","
+                       "\"content\":\"yes?\"},{\"role\":\"user\",\"content\":\"second\"}],"
+                       "\"chosen\":\"q=0 calm\",\"rejected\":\"q=5 x");
+    for (size_t i = 0; i < 3500; i++)
+        gr_buf_puts(&rows, "\xc3\xa4");     /* 5 + 7,000 bytes: the 6,000th is the second of its character */
+    gr_buf_puts(&rows, "\"}\n{\"id\":\"right\",\"prompt\":\"3rd\",\"chosen\":\"q=2 good\",\"rejected\":\"q\"}\n");
+    for (int k = 0; k < 2; k++) {
+        write_text(a, rows.p);
+        replaced = k ? a : NULL;
+        CHECK_OK(gr_eval_run(&file, 1, &opt, &facts, replacing_score, &judge, &s, NULL, &check_err));
+        assert_true(s.rows == 3 && s.bad == 1);
+        CHECK_OK(gr_read_file(index, 1 << 20, &page, &n, &check_err));
+        well_formed(page);
+        assert_non_null(strstr(page, "Most surely wrong"));
+        assert_int_equal(strstr(page, "first &lt;q&gt;") != NULL, !k);
+        assert_int_equal(strstr(page, "q=3 &lt;b&gt;loud") != NULL, !k);
+        assert_int_equal(strstr(page, "assistant:\nyes?\n\nuser:\nsecond<") != NULL, !k);
+        at = strstr(page, "\xc3\xa4 [... and 503 characters]<");      /* 2,997 of them fit into 6,000 bytes */
+        assert_int_equal(at != NULL, !k);
+        assert_null(strstr(page, "q=2 good"));          /* judged right */
+        assert_null(strstr(page, "another"));
+        free(page);
+    }
+    gr_buf_clear(&rows);
+    free(a), free(report), free(index);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -518,7 +572,7 @@ int main(void)
         cmocka_unit_test(finished_run_resumes), cmocka_unit_test(resume_refuses_another_run),
         cmocka_unit_test(progress_stops), cmocka_unit_test(few_tokens_between_stops),
         cmocka_unit_test(bad_rows_are_counted), cmocka_unit_test(long_row_is_named),
-        cmocka_unit_test(not_a_number_is_refused), cmocka_unit_test(missing_places)
+        cmocka_unit_test(not_a_number_is_refused), cmocka_unit_test(missing_places), cmocka_unit_test(page_shows_rows)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
