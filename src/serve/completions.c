@@ -1,7 +1,7 @@
 /* completions.c - POST /v1/completions: texts and tokens that are gone on with, without a chat template.
  *
  * Choice i n + k is answer k to prompt i. best_of: so many are written, and the n of the highest mean log-probability
- * of a token are told, the likeliest first. */
+ * of a token, the one that ends a text among them, are told, the likeliest first. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,9 +40,15 @@ static bool add_rival(json_t *to, gr_buf *b, const char *text, size_t n, double 
     return gr_buf_add(b, "", 0) && add_name(b, text, n) && !json_object_setn_new(to, b->p, b->n, json_real(logprob));
 }
 
+static const char *const list[] = { "tokens", "token_logprobs", "top_logprobs", "text_offset" };
+
+static json_t *no_logprobs(void)
+{
+    return json_pack("{s:[], s:[], s:[], s:[]}", list[0], list[1], list[2], list[3]);
+}
+
 static bool add_logprob(gr_one *c, const gram_written *t)
 {
-    static const char *const list[] = { "tokens", "token_logprobs", "top_logprobs", "text_offset" };
     json_t *top = json_object(), *value[GR_COUNT(list)];
     gr_buf b = { 0 };
     bool ok = top != NULL, first = isnan(t->logprob);       /* of a text: nothing stands before it */
@@ -57,7 +63,7 @@ static bool add_logprob(gr_one *c, const gram_written *t)
         json_decref(top);
     value[3] = json_integer((json_int_t)c->offset);
     if (!c->logprobs)
-        c->logprobs = json_pack("{s:[], s:[], s:[], s:[]}", list[0], list[1], list[2], list[3]);
+        c->logprobs = no_logprobs();
     for (size_t i = 0; i < GR_COUNT(list); i++)
         ok = !json_array_append_new(json_object_get(c->logprobs, list[i]), value[i]) && ok;
     c->offset += characters(t->text, t->bytes);
@@ -74,6 +80,8 @@ static json_t *choice(gr_one *c, const char *more, size_t n, bool part)
     if (gr_buf_add(&b, json_string_value(front), json_string_length(front)) && gr_buf_add(&b, more, n))
         text = gr_lossy_json(b.p, b.n);
     gr_buf_clear(&b);
+    if (c->all->logprobs && !part && !c->logprobs)          /* asked for, and the text has no token */
+        c->logprobs = no_logprobs();
     return json_pack("{s:I, s:o, s:s?, s:O?}", "index", (json_int_t)c->index, "text", text, "finish_reason", c->finish,
                      "logprobs", c->logprobs);
 }

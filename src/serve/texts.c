@@ -162,12 +162,10 @@ static gram_status add_token(void *arg, const gram_written *t, gram_err *err)
 
     if (t->ended && t->finish == GRAM_FINISH_FAILED)
         return break_text(c, t->error, err);
-    if (!t->by_end) {
-        c->tokens++;
-        c->logprob += (double)t->logprob;
-        if (st->logprobs && !st->shape->add_logprob(c, t))
-            return gr_nomem(err, "a text");
-    }
+    c->tokens++;                            /* the token that ends the text counts, though it has none */
+    c->logprob += (double)t->logprob;
+    if (!t->by_end && st->logprobs && !st->shape->add_logprob(c, t))
+        return gr_nomem(err, "a text");
     if (t->ended)
         c->finish = t->finish == GRAM_FINISH_LENGTH ? "length" : "stop";
     if (st->stream && (t->more_bytes || t->ended || c->logprobs || !c->begun) && !send_part(c, t->more, t->more_bytes))

@@ -21,7 +21,7 @@ typedef struct {
     char *error;                    /* malloc'ed: why it broke, alone; NULL: it has not */
     bool begun;
     size_t tokens, offset;          /* offset: characters before the next token */
-    double logprob;                 /* of its tokens, the sum */
+    double logprob;                 /* of its tokens, the sum; the one that ends it is among both */
 } gr_one;
 
 /* What a path makes of a text. Both functions give NULL or false where there is no memory. */

@@ -46,7 +46,7 @@ out = complete(model="m", prompt=["Once", "upon"], n=2, max_tokens=20, logprobs=
 assert [c.text for c in out.choices] == ["OnceThe answer is A. ✓"] * 2 + ["uponThe answer is A. ✓"] * 2, out
 assert out.choices[0].logprobs.tokens[0] == "O" and out.choices[0].logprobs.token_logprobs[0] is None
 assert len(out.choices[0].logprobs.top_logprobs) == len(out.choices[0].logprobs.text_offset) == 4 + 7
-assert out.usage.completion_tokens == 28 and out.object == "text_completion" and out.choices[3].index == 3
+assert out.usage.completion_tokens == 4 * 8 and out.object == "text_completion" and out.choices[3].index == 3
 assert complete(model="m", prompt=[72, 105], best_of=4, max_tokens=2).choices[0].finish_reason == "length"
 parts = list(complete(model="m", prompt="Once", stream=True, stream_options={"include_usage": True}))
 assert "".join(c.choices[0].text for c in parts if c.choices) == "The answer is A. ✓"

@@ -153,15 +153,36 @@ def a_prompt_has_the_logprobs_of_its_writing(s):
         assert b["text"] == text + plain["text"] and b["finish_reason"] == "length"
         for x, y in zip(b["logprobs"]["token_logprobs"][1:], a["token_logprobs"][1:]):
             assert abs(x - y) < 1e-4, (a, b)
-    best = s.post("/v1/completions", {"prompt": text, "max_tokens": 6, "n": 2, "best_of": 6, "seed": 1, "logprobs": 0})
-    every = s.post("/v1/completions", {"prompt": text, "max_tokens": 6, "n": 6, "seed": 1, "logprobs": 0})
 
-    def mean(c):
-        return sum(c["logprobs"]["token_logprobs"]) / max(1, len(c["logprobs"]["token_logprobs"]))
 
-    want = sorted(every["choices"], key=mean, reverse=True)[:2]
-    assert [c["text"] for c in best["choices"]] == [c["text"] for c in want]
+def generated(prompt, *options):
+    """What gram generate writes to it, with the products of a server's texts."""
+    out = subprocess.run([GRAM, "generate", MODEL, "-", "--products", "few", "--quiet", *options], capture_output=True,
+                         text=True, check=True, input=json.dumps({"prompt": prompt}) + "\n").stdout
+    return json.loads(out)
+
+
+def the_token_that_ends_an_answer_counts(s):
+    """As it does in gram generate, whose log-probabilities say which answers are the best. Of a hundred bytes that end
+    an answer one is often drawn at once, and that answer is empty, not certain."""
+    ends = list(range(40, 140))
+    want = generated("q", "--n", "24", "--max-new-tokens", "6", "--seed", "1", "--stop-ids", ",".join(map(str, ends)))
+    n = want["responses"].count("")
+    order = sorted(range(24), key=lambda k: -want["logprob"][k] / want["tokens"][k])[:n]
+    assert n > 1 and any(want["responses"][k] for k in order), want
+    how = {"max_tokens": 6, "seed": 1, "stop_token_ids": ends, "logprobs": 0}
+    text = s.post("/apply-template", {"messages": [{"role": "user", "content": "q"}]})["prompt"]
+    every = s.post("/v1/completions", {**how, "prompt": text, "n": 24})
+    assert [c["text"] for c in every["choices"]] == want["responses"]
+    assert every["usage"]["completion_tokens"] == sum(want["tokens"]), every["usage"]
+    empty = every["choices"][want["responses"].index("")]["logprobs"]
+    assert empty == {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}, empty
+    best = s.post("/v1/completions", {**how, "prompt": text, "n": n, "best_of": 24})
+    assert [c["text"] for c in best["choices"]] == [want["responses"][k] for k in order], (best, want)
     assert best["usage"] == every["usage"]
+    chat = s.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "q"}], "n": 24, "max_tokens": 6,
+                                           "seed": 1, "stop_token_ids": ends})
+    assert chat["usage"] == every["usage"], chat["usage"]
 
 
 def nobody_gets_other_bits(s):
@@ -223,6 +244,7 @@ with Serve() as server:
     bytes_are_the_text(server)
     a_completion_of_a_chat_is_the_chat(server)
     a_prompt_has_the_logprobs_of_its_writing(server)
+    the_token_that_ends_an_answer_counts(server)
     nobody_gets_other_bits(server)
     what_cannot_be_written_is_one_sentence(server)
 print("  texts are the same in every company, in parts or whole")
