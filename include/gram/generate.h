@@ -118,7 +118,9 @@ typedef struct {
 
 typedef struct {
     gram_prompt prompt;             /* a conversation, rendered by the chat template to where the answer begins ... */
-    const int32_t *id;              /* ... or, where not NULL, tokens that are gone on with as they are */
+    const int32_t *id;              /* ... or, where not NULL, tokens that are gone on with as they are: the answer
+                                     * keeps a space before its first word, which the answer to a conversation loses
+                                     * where the tokenizer puts one before every text */
     size_t n_ids;
     const gram_generation *how;     /* products: FEW, which AUTO is for writers; nothing is guessed */
     size_t top;                     /* rivals told with each token, at most GRAM_TOP_MAX */

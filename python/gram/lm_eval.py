@@ -38,6 +38,8 @@ class GramLM(TemplateLM):
         self.model = path if isinstance(path, Model) else Model(path, **options)
         self.max_length = int(max_length or inspect(self.model.path)["context"])
         self.max_gen_toks, self.add_bos_token = int(max_gen_toks), add_bos_token
+        two, one = (self.tok_encode(s, add_special_tokens=False) for s in ("b a", "b"))
+        self._puts_space = two[len(one):] == self.tok_encode("a", add_special_tokens=False)
 
     # ---- Tokens
 
@@ -96,9 +98,11 @@ class GramLM(TemplateLM):
             most = int(how.get("max_gen_toks", self.max_gen_toks))
             ids = self.tok_encode(context)[-max(1, self.max_length - most):]
             settings = {k: how[k] for k in ("top_p", "top_k") if k in how} if how.get("do_sample") else {}
-            made.append(self.model.go_on(
+            text = self.model.go_on(
                 ids, max_new_tokens=most, stop=[until] if isinstance(until, str) else until,
-                temperature=float(how.get("temperature", 1.0)) if how.get("do_sample") else 0.0, **settings))
+                temperature=float(how.get("temperature", 1.0)) if how.get("do_sample") else 0.0, **settings)
+            # lm-eval's own models decode new tokens as a text of their own, without the space that begins texts there.
+            made.append(text[1:] if self._puts_space and text.startswith(" ") else text)
         return made
 
 

@@ -65,15 +65,26 @@ static gram_status copy_stops(gram_writer *w, const gram_generation *g, gram_err
     return GRAM_OK;
 }
 
+/* Tokens that came as such are a text that is gone on with, unless none of them shows. */
+static bool is_text(const gram_model *m, const int32_t *id, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!gr_tok_is_special(m->file.tok, id[i]))
+            return true;
+    return false;
+}
+
 /* With the model's lock held. */
 static gram_status add(gram_writer *w, const gram_writing *o, gram_err *err)
 {
     gram_model *m = w->m;
     const gram_generation *g = o->how;
-    gr_ask ask = { { w->prompt.p, w->prompt.n }, &w->sampling, &w->stops, g->max_new_tokens, o->top, 0, w };
+    gr_ask ask = { .prompt = { w->prompt.p, w->prompt.n }, .sampling = &w->sampling, .stops = &w->stops,
+                   .max_new = g->max_new_tokens, .top = o->top, .arg = w };
     const gr_api_engine e = { GRAM_PRODUCTS_FEW, 0, PREFILL };
     gram_status rc = m->chats ? GRAM_OK : gr_api_write_engine(m, &e, &m->chats, &m->chats_kv, err);
 
+    ask.goes_on = o->id && is_text(m, o->id, o->n_ids);
     if (!rc)
         rc = copy_stops(w, g, err);
     if (!rc)
@@ -191,7 +202,7 @@ static gram_status spell(gram_writer *w, const struct answer *a, gram_written *o
     for (size_t i = 0; i <= n && !rc; i++) {
         int32_t id = i ? t->top[i - 1] : out->id;
         if (i > 0 || !out->by_end)
-            rc = gr_tok_decode_piece(w->m->file.tok, id, i > 0, a->told == 0, &w->text, err);
+            rc = gr_tok_decode_piece(w->m->file.tok, id, i > 0, a->told == 0 && !t->ask.goes_on, &w->text, err);
         at[i + 1] = w->text.n;
     }
     if (!rc && !gr_buf_add(&w->text, "", 0))

@@ -510,7 +510,7 @@ static gram_status add_token(const gr_write *w, gr_text *t, const gr_drawn *d, g
     if (!rc)
         rc = add_logp(&t->tempered, t->n_answer, &t->cap_tempered, d->tempered, err);
     if (!rc && !end && w->tok)
-        rc = gr_tok_decode_piece(w->tok, d->id, false, t->n_answer == 0, &t->text, &t->why);
+        rc = gr_tok_decode_piece(w->tok, d->id, false, t->n_answer == 0 && !t->ask.goes_on, &t->text, &t->why);
     if (rc == GRAM_EARG) {                  /* an id that pads the vocabulary and has no text */
         t->finish = GR_BROKEN;
         return GRAM_OK;

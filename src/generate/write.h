@@ -38,6 +38,8 @@ typedef struct {
     size_t top;                 /* the likeliest tokens to tell with each */
     uint64_t seed;
     void *arg;                  /* the caller's */
+    bool goes_on;               /* with the prompt's text: a space before the answer's first word belongs to it, which
+                                 * else is the one that a tokenizer puts before every text */
 } gr_ask;
 
 typedef struct gr_text gr_text;

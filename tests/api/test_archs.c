@@ -10,6 +10,7 @@
 #include "file/io.h"
 #include "gram/chat.h"
 #include "gram/convert.h"
+#include "gram/generate.h"
 #include "gram/train.h"
 
 #define ARCHS "tests/golden/archs/"
@@ -234,12 +235,88 @@ static void what_is_made_opens_again(void **state)
     free(pairs);
 }
 
+/* ---- Text that is gone on with ---- */
+
+enum { ANSWERS = 128 };
+struct told { char text[ANSWERS][64]; size_t n[ANSWERS]; int32_t id[ANSWERS][4]; size_t ids[ANSWERS]; };
+
+static gram_status keep_bytes(void *arg, const gram_written *t, gram_err *err)
+{
+    struct told *to = arg;
+
+    (void)err;
+    assert_true(to->n[t->k] + t->bytes <= sizeof to->text[0]);
+    memcpy(to->text[t->k] + to->n[t->k], t->text, t->bytes);
+    to->n[t->k] += t->bytes;
+    to->id[t->k][to->ids[t->k]++] = t->id;
+    return GRAM_OK;
+}
+
+/* The text of prompt and answer is that of the prompt, and then the answer's, a space before its first word too. */
+static size_t check_goes_on(const char *path, struct told *told)
+{
+    const char *prompt = "Once upon a";
+    gram_generation g;
+    gram_tokenizer *tok;
+    gram_model *m;
+    gram_writer *w;
+    int32_t *id;
+    size_t n, spaces = 0;
+
+    gram_generation_init(&g);
+    g.n = ANSWERS;
+    g.max_new_tokens = 2;
+    g.temperature = 3;
+    CHECK_OK(gram_tokenizer_open(&tok, path, &check_err));
+    CHECK_OK(gram_tokenize(tok, prompt, strlen(prompt), true, &id, &n, &check_err));
+    CHECK_OK(gram_open(&m, path, NULL, &check_err));
+    CHECK_OK(gram_writer_open(&w, m, &(gram_writing){ .id = id, .n_ids = n, .how = &g }, &check_err));
+    for (bool more = true; more; )
+        CHECK_OK(gram_writer_next(w, keep_bytes, told, &more, &check_err));
+    gram_writer_close(w);
+    id = realloc(id, (n + 4) * sizeof *id);
+    assert_non_null(id);
+    for (size_t k = 0; k < g.n; k++) {
+        char *text;
+        size_t bytes, letters = 0;
+        while (letters < told->n[k] && told->text[k][letters] >= 0)
+            letters++;
+        if (letters < told->n[k])               /* cut characters are written in other ways as a whole */
+            continue;
+        memcpy(id + n, told->id[k], told->ids[k] * sizeof *id);
+        CHECK_OK(gram_detokenize(tok, id, n + told->ids[k], false, &text, &bytes, &check_err));
+        assert_int_equal(bytes, strlen(prompt) + told->n[k]);
+        assert_memory_equal(text, prompt, strlen(prompt));
+        assert_memory_equal(text + strlen(prompt), told->text[k], told->n[k]);
+        spaces += told->text[k][0] == ' ';
+        free(text);
+    }
+    free(id);
+    gram_close(m);
+    gram_tokenizer_close(tok);
+    return spaces;
+}
+
+static void an_answer_goes_on_with_its_prompts_text(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(archs); i++) {
+        struct told told = { 0 };
+        char *path = path_of(archs[i]);
+        size_t spaces = check_goes_on(path, &told);
+        if (!strcmp(archs[i], "phi3"))          /* whose tokenizer puts one before every text */
+            assert_true(spaces > 0);
+        free(path);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_are_those_of_transformers),
         cmocka_unit_test(info_says_what_changes_a_number),
         cmocka_unit_test(what_is_made_opens_again),
+        cmocka_unit_test(an_answer_goes_on_with_its_prompts_text),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
