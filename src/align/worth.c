@@ -174,16 +174,15 @@ static void gradient_group(const gr_align *a, gr_answer *x, size_t n, double run
 {
     gram_algorithm how = gr_align_opt(a)->algorithm;
     double baseline = how == GRAM_ALGORITHM_REMAX ? x[n].shaped : how == GRAM_ALGORITHM_REINFORCE ? running : 0;
-    bool rejected = how == GRAM_ALGORITHM_REINFORCE_REJ, alike = true, lost = isnan(baseline);
+    bool rejected = how == GRAM_ALGORITHM_REINFORCE_REJ && gr_align_dead(a, x), lost = isnan(baseline);
 
     for (size_t i = 0; i < n; i++) {
         r[i] = x[i].shaped;
         known[i] = !isnan(x[i].reward) && !lost;
-        alike = alike && x[i].reward == x[0].reward;
     }
     gr_advantage_group(method_of(how), r, known, n, baseline, gr_align_opt(a)->sd_floor, worth);
     for (size_t i = 0; i < n; i++) {
-        x[i].learnt = is_learnt(a, &x[i]) && !lost && !(rejected && alike);
+        x[i].learnt = is_learnt(a, &x[i]) && !lost && !rejected;
         x[i].worth = x[i].learnt ? worth[i] : 0;
     }
 }

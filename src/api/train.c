@@ -209,7 +209,7 @@ static gram_status read_rows(const gram_model *m, gram_stage stage, const char *
 
     if (!rc)
         rc = find_cache(&rules.cache, data, o->more_data, o, &dir, err);
-    if (gram_loss_is_policy(o->loss))
+    if (gr_options_leave_ties(o))
         rules.ties = GRAM_TIES_DROP;
     if (!rc)
         rc = gr_set_read(&s->train, form, data, o->more_data, &rules, err);
@@ -221,32 +221,39 @@ static gram_status read_rows(const gram_model *m, gram_stage stage, const char *
     return rc;
 }
 
-/* A note "3 of 5 rows contradict another (..), 1 of 5 rows are ties", of those that there are. */
+/* A note "3 of 5 rows contradict another (..), 1 of 5 rows are ties", of those that there are; name: of the file that
+ * they are of, "" for the training rows. */
 typedef struct { uint64_t n, of; const char *what; } counted;
 
-static gram_status say_counts(const gram_train_options *o, const counted *part, size_t n, gram_err *err)
+static gram_status say_counts(const gram_train_options *o, const char *name, const counted *part, size_t n,
+                              gram_err *err)
 {
     gr_buf b = { 0 };
     bool ok = true;
 
     for (size_t i = 0; i < n; i++)
         if (part[i].n)
-            ok = ok && gr_buf_printf(&b, "%s%" PRIu64 " of %" PRIu64 " %s", b.n ? ", " : "", part[i].n, part[i].of,
-                                     part[i].what);
+            ok = ok && gr_buf_printf(&b, "%s%s%" PRIu64 " of %" PRIu64 " %s", b.n ? ", " : name,
+                                     !b.n && *name ? ": " : "", part[i].n, part[i].of, part[i].what);
     if (ok && b.n)
         o->note(o->arg, b.p);
     gr_buf_clear(&b);
     return ok ? GRAM_OK : gr_nomem(err, "training rows");
 }
 
+#define ALIKE "pairs are left out, since their two answers are the same text, as given or as cut"
+#define TIES_OUT "rows are ties, and left out"
+#define SHORTENED "rows were shortened"
+
 /* What of the rows is left out, cut or odd. */
 static gram_status say_rows(const gr_set *s, const gram_train_options *o, gram_err *err)
 {
-    bool margins = o->loss == GRAM_LOSS_BT_MARGIN;
-    uint64_t pairs = s->n + s->alike, none = s->n - s->ties - s->margins;
+    bool margins = o->loss == GRAM_LOSS_BT_MARGIN, out = gr_options_leave_ties(o);
+    uint64_t none = s->n - (out ? 0 : s->ties) - s->margins;
     const counted part[] = {
-        { s->alike, pairs, "pairs are left out, since their two answers are the same text, as given or as cut" },
-        { s->truncated, s->n, "rows were shortened" },
+        { s->alike, s->n + s->alike, ALIKE },
+        { out ? s->ties : 0, s->n + s->ties, TIES_OUT },
+        { s->truncated, s->n, SHORTENED },
         { margins ? none : 0, s->n, "rows have no margin of their own, which is taken as 0" },
         { margins ? s->negative : 0, s->n, "rows have a negative margin, which contradicts the answer they chose" },
         { s->weightless, s->n, "rows have the weight 0, and nothing is learnt from them" },
@@ -255,7 +262,24 @@ static gram_status say_rows(const gr_set *s, const gram_train_options *o, gram_e
         { s->seated, s->n, "reasons hold in one order alone, and are learnt in that one" },
     };
 
-    return say_counts(o, part, GR_COUNT(part), err);
+    return say_counts(o, "", part, GR_COUNT(part), err);
+}
+
+/* What of the rows of a held-out file is not judged, or not as it stands. */
+static gram_status say_held(const gr_set *s, const char *name, const gram_train_options *o, gram_err *err)
+{
+    uint64_t all = s->n + s->bad + s->dropped + s->ties + s->alike;
+    const counted part[] = {
+        { s->bad, all, "rows are bad, and skipped" },
+        { s->dropped, all, "rows are left out as too long" },
+        { s->ties, all, TIES_OUT },
+        { s->alike, all, ALIKE },
+        { s->truncated, s->n, SHORTENED },
+        { s->contrary, s->n + s->contrary, "reasons are left out, since their writers preferred the other answer" },
+        { s->unproved, s->n + s->unproved, "rows are left out, since no proof of them was kept" },
+    };
+
+    return say_counts(o, name, part, GR_COUNT(part), err);
 }
 
 /* What the data say against themselves. */
@@ -278,11 +302,15 @@ static gram_status count_noise(const struct rows *s, const gram_train_options *o
     if (rc || !o->note)
         return rc;
     rc = say_rows(&s->train, o, err);
-    return rc ? rc : say_counts(o, (counted[]){
-        { n.contradicting, s->train.n, "rows contradict another (the same pair, the opposite label)" },
-        { n.repeated, s->train.n, "rows repeat another" },
-        { s->train.ties, s->train.n, "rows are ties" },
-        { seen, held, "held-out pairs are training rows too" } }, 4, err);
+    if (!rc)
+        rc = say_counts(o, "", (counted[]){
+            { n.contradicting, s->train.n, "rows contradict another (the same pair, the opposite label)" },
+            { n.repeated, s->train.n, "rows repeat another" },
+            { gr_options_leave_ties(o) ? 0 : s->train.ties, s->train.n, "rows are ties" },
+            { seen, held, "held-out pairs are training rows too" } }, 4, err);
+    for (size_t i = 0; i < s->n_held && !rc; i++)
+        rc = say_held(&s->held[i], s->name[i], o, err);
+    return rc;
 }
 
 /* What a run leaves for people, made from what it left on the disk. */

@@ -432,7 +432,7 @@ static void notes(gr_page *p, const struct run *r)
     const struct { uint64_t n; const char *what; } item[] = {
         { t->contradicting, "of the training data contradict another: the same pair with the opposite label" },
         { t->repeated, "of the training data repeat another" },
-        { t->ties, "of the training data are ties" },
+        { t->ties, gr_options_leave_ties(r->f->opt) ? "ties, and left out" : "of the training data are ties" },
         { t->truncated, "learnt from shortened text" },
         { t->alike, "left out, since both answers were the same text, as given or as cut" },
         { t->dropped, "left out as too long" },

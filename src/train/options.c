@@ -336,8 +336,13 @@ gram_status gr_option_used(const gram_option *k, gram_stage stage, const gram_tr
     }
     if (needed && number_of(needed, o) == 0 && !(needed->at == AT(eval_file) && o->split > 0))
         return gr_fail(err, GRAM_EARG, "wanted `%s`%s with it, without which it says nothing", needed->name,
-                       needed->kind == GRAM_OPTION_CHOICE ? " mlp" : "");
+                       needed->at == AT(head) ? " mlp" : needed->at == AT(align.cut) ? " penalty" : "");
     return GRAM_OK;
+}
+
+bool gr_options_leave_ties(const gram_train_options *o)
+{
+    return o->ties == GRAM_TIES_DROP || gram_loss_is_policy(o->loss) || gram_loss_writes(o->loss) || o->align.judge;
 }
 
 static gram_status check_one(const gram_option *k, gram_stage stage, const gram_train_options *o, gram_err *err)

@@ -22,6 +22,8 @@ gram_status gr_option_used(const gram_option *k, gram_stage stage, const gram_tr
  * defaults that stand for nothing. */
 bool gr_option_tells(const gram_option *k, gram_stage stage, const gram_train_options *o);
 
+/* Whether rows that the data call a tie are left out of what is learnt. */
+bool gr_options_leave_ties(const gram_train_options *o);
 /* Everything that the table says of options, and then what takes two of them to say. */
 gram_status gr_options_check(gram_stage stage, const gram_train_options *o, gram_err *err);
 #define GR_JUDGE_SELF "self"

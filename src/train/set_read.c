@@ -185,8 +185,10 @@ static gram_status make_block(struct reading *r, gram_err *err)
 
 static gram_status skip(struct reading *r, const gr_set_item *item, gram_err *err)
 {
+    if (item->unread && r->rules->held && r->rules->split > 0)
+        return GRAM_OK;                     /* the other half of the split has counted and said it */
     r->to->s->bad++;
-    if (r->to->silent || (item->unread && r->rules->held))      /* the other half of the split has said it */
+    if (r->to->silent)
         return GRAM_OK;
     if (r->rules->warn)
         r->rules->warn(r->rules->arg, item->why.text);

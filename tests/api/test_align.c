@@ -82,6 +82,20 @@ static void what_the_judge_fails_at_leaves_its_group(void **state)
     json_decref(s), json_decref(o.lines);
 }
 
+/* A prompt whose answers have one reward, as far as they have any, is rejected. */
+static void a_failed_answer_makes_no_difference(void **state)
+{
+    const char *const set[] = { "judge=exec:while read -r l; do case $l in *'\"index\":1'*|*'\"index\": 1'*) echo "
+                                "null;; *) echo 5;; esac; done", "cut=keep", "kl=none", "algorithm=reinforce-rej" };
+    outcome o = run(set, GR_COUNT(set));
+
+    (void)state;
+    CHECK_OK(o.rc);
+    assert_true(of(step_of(&o, 1), "frac_reward_zero_std") == 1 && of(step_of(&o, 1), "learnt") == 0);
+    assert_true(of(step_of(&o, 1), "grad_norm") == 0);
+    json_decref(o.lines);
+}
+
 static void cut_answers_have_no_end_and_are_masked(void **state)
 {
     outcome o = run((const char *const[]){ "algorithm=grpo" }, 1);
@@ -365,7 +379,7 @@ static void what_says_nothing_is_refused(void **state)
         { { "kl=k1", "kl-in=loss" }, "would do nothing" },         { { "kl=none", "beta=0.2" }, "wanted `kl`" },
         { { "updates=2", "ratio=none" }, "without one" },
         { { "top-p=0.9" }, "rloo has no use" }, { { "samples=1" }, "2 or more" },
-        { { "cut-penalty=1" }, "cut" }, { { "algorithm=raft", "global=true", "samples=3" }, "multiple" },
+        { { "cut-penalty=1" }, "`cut` penalty" }, { { "algorithm=raft", "global=true", "samples=3" }, "multiple" },
         { { "judge=nowhere" }, "nowhere" }, { { "rollout-prompts=3" }, "multiple" },
         { { "algorithm=raft", "ratio=token" }, "raft has no use" }, { { "truncate=balanced" }, "whole prompts" },
         { { "max-new-tokens=60000" }, "no room" },         { { "value=" REWARD }, "rloo has no use" },
@@ -696,6 +710,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(at_first_nothing_has_moved), cmocka_unit_test(any_cut_has_the_same_gradient),
         cmocka_unit_test(what_the_judge_fails_at_leaves_its_group),
+        cmocka_unit_test(a_failed_answer_makes_no_difference),
         cmocka_unit_test(cut_answers_have_no_end_and_are_masked), cmocka_unit_test(equal_rewards_teach_nothing),
         cmocka_unit_test(dead_prompts_are_replaced), cmocka_unit_test(another_model_writes),
         cmocka_unit_test(values_are_learnt_first),

@@ -462,6 +462,62 @@ static void margins_and_weights_are_counted(void **state)
     free(rows), free(nothing);
 }
 
+/* Ties that are left out are none of the rows, of which the others are counted. */
+static void ties_that_are_left_out_are_counted_so(void **state)
+{
+    char *rows = check_write("some-ties.jsonl",
+        "{\"prompt\":\"q1\",\"chosen\":\"zz\",\"rejected\":\"a\",\"margin\":1}\n"
+        "{\"prompt\":\"q2\",\"chosen\":\"zz\",\"rejected\":\"a\",\"tie\":true}\n");
+    struct watch w = { 0 };
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+    gram_train_report r;
+
+    (void)state;
+    o.model.judge_prompt = NULL;
+    gram_train_options_set_loss(&o, GRAM_LOSS_BT_MARGIN);
+    o.ties = GRAM_TIES_DROP;
+    CHECK_OK(finetune(rows, "ties-out", &o, &r));
+    assert_true(r.rows == 1 && r.ties == 1);
+    says(w.notes, "1 of 2 rows are ties, and left out");
+    assert_null(strstr(w.notes, "no margin"));
+    o.ties = GRAM_TIES_HALF;
+    w = (struct watch){ 0 };
+    CHECK_OK(finetune(rows, "ties-in", &o, &r));
+    assert_true(r.rows == 2 && r.ties == 1);
+    says(w.notes, "1 of 2 rows are ties\n");
+    gram_train_options_set_loss(&o, GRAM_LOSS_DPO);
+    w = (struct watch){ 0 };
+    CHECK_OK(finetune(rows, "ties-dpo", &o, &r));
+    says(w.notes, "1 of 2 rows are ties, and left out");
+    free(rows);
+}
+
+/* What a held-out file has that is not judged is said, each row that is bad by itself. */
+static void held_out_rows_that_are_left_out_are_said(void **state)
+{
+    char *rows = write_pairs("learnt.jsonl", 0, 3, false), *held = check_write("half-held.jsonl",
+        "{\"prompt\":\"q1\",\"chosen\":\"zz\",\"rejected\":\"a\"}\n"
+        "{\"prompt\":\"q2\",\"chosen\":\"zz\",\"rejected\":\"a\",\"tie\":true}\n"
+        "{\"prompt\":\"q3\",\"chosen\":\"same\",\"rejected\":\"same\"}\n"
+        "{no JSON\n"
+        "{\"prompt\":\"q5 that is longer than all of the others are\",\"chosen\":\"zz\",\"rejected\":\"a\"}\n");
+    struct watch w = { 0 };
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+    gram_train_report r;
+
+    (void)state;
+    o.eval_file = held;
+    o.skip_bad = true;
+    o.model.truncate = GRAM_TRUNCATE_DROP;
+    o.model.max_tokens = 60;
+    CHECK_OK(finetune(rows, "half-held", &o, &r));
+    assert_true(r.eval_rows == 1 && r.bad == 0 && r.dropped == 0);
+    says(w.notes, "half-held.jsonl:4: ");
+    says(w.notes, "half-held.jsonl: 1 of 5 rows are bad, and skipped, 1 of 5 rows are left out as too long, 1 of 5 "
+         "rows are ties, and left out, 1 of 5 pairs are left out, since their two answers are the same text");
+    free(rows), free(held);
+}
+
 /* A copy of the model whose tensor of that name has one such value. */
 static char *odd_model(const char *name, const char *tensor, float value)
 {
@@ -591,6 +647,8 @@ int main(void)
         cmocka_unit_test(stage_1_has_a_held_out_loss),
         cmocka_unit_test(answers_that_are_one_text_are_left_out),
         cmocka_unit_test(margins_and_weights_are_counted),
+        cmocka_unit_test(ties_that_are_left_out_are_counted_so),
+        cmocka_unit_test(held_out_rows_that_are_left_out_are_said),
         cmocka_unit_test(a_base_that_is_no_number_is_named),
         cmocka_unit_test(the_disk_is_said_and_checked),
         cmocka_unit_test(a_checkpoint_comes_before_the_model),
