@@ -24,17 +24,27 @@ struct prover {
     double scores;
 };
 
-/* NULL: memory ran out. */
-static json_t *how_of(const gram_prove_options *o)
+/* What a prover is asked and called by, wherever it came from. */
+static uint64_t digest_of_words(const gr_reason_words *w)
 {
+    const gr_format *f = &w->format;
+    const char *const text[] = { f->opening, f->closing, f->cue, f->ending, w->label[0], w->label[1], w->judge.prompt };
     uint64_t h = GR_DIGEST;
 
-    h = o->format ? gr_digest(h, o->format, strlen(o->format) + 1) : h;
-    h = o->prompt ? gr_digest(h, o->prompt, strlen(o->prompt) + 1) : h;
+    for (size_t i = 0; i < GR_COUNT(text); i++)
+        h = gr_digest_text(h, text[i]);
+    return h;
+}
+
+/* NULL: memory ran out. */
+static json_t *how_of(const struct prover *p)
+{
+    const gram_prove_options *o = &p->core.opt;
+
     return json_pack("{s:s, s:I, s:I, s:f, s:f, s:I, s:f, s:s, s:o}", "command", "prove", "k", (json_int_t)o->k,
                      "max_tokens", (json_int_t)o->max_tokens, "sampling temperature", o->temperature, "top_p", o->top_p,
                      "seed", (json_int_t)o->seed, "least", o->least, "products", gram_products_name(o->products),
-                     "format and prompt", json_sprintf("%016" PRIx64, h));
+                     "format and prompt", json_sprintf("%016" PRIx64, digest_of_words(&p->words[0])));
 }
 
 /* ---- The log-probability of given ids ------------------------------------------------------------- */
@@ -337,7 +347,7 @@ gram_status gram_prove_file(gram_model *m, const char *in, const char *out, cons
     rc = prover_open(&p, m, opt ? opt : &defaults, err);
     p.report = report;
     if (!rc) {
-        rc = gr_job_open(&j, m, in, out, file, how_of(&p.core.opt), &report->file, err);
+        rc = gr_job_open(&j, m, in, out, file, how_of(&p), &report->file, err);
         if (!rc)
             rc = prove_rows(&j, &p, err);
         rc = gr_job_close(&j, rc, err);

@@ -35,6 +35,17 @@ static gram_status train(gr_self_run *r, const char *out, const void *arg, gram_
     return gram_finetune(t->model, t->data[0], out, &t->o, NULL, err);
 }
 
+/* What this run made is known by what it was made of. */
+static gram_status reads_model(gr_self_run *r, gr_run_stage *s, const char *what, const char *model, const char *base,
+                               gram_err *err)
+{
+    const gram_selftrain_options *o = r->o;
+
+    return model == o->model || model == o->prover_model || model == o->prover
+               ? gr_run_stage_reads_model(s, what, model, base, &r->digests, err)
+               : gr_run_stage_reads(s, what, model, &r->digests, err);
+}
+
 static gram_status train_stage(gr_self_run *r, const char *name, size_t round, gram_self_trained which,
                                const char *model, const char *const *data, bool human, gram_err *err)
 {
@@ -50,9 +61,9 @@ static gram_status train_stage(gr_self_run *r, const char *name, size_t round, g
     t.o.more_data = data + 1;
     t.o.resume = true;
     t.o.model.base = model == r->o->model || model == r->o->prover_model ? t.o.model.base : NULL;
-    rc = gr_self_heed_training(&s, &t.o, false, err);
+    rc = gr_self_heed_training(r, &s, &t.o, false, err);
     if (!rc)
-        rc = gr_run_stage_reads(&s, "the model", model, &r->digests, err);
+        rc = reads_model(r, &s, "the model", model, t.o.model.base, err);
     if (!rc)
         rc = gr_self_reads(r, &s, human ? "human" : "the proofs", data[0], data + 1, err);
     t.o.progress = gr_self_on_step;
@@ -163,9 +174,9 @@ static gram_status prove_stage(gr_self_run *r, const char *name, size_t round, c
     gram_status rc = gr_self_heed(r, &s, GR_SELF_PROVE, err);
 
     if (!rc)
-        rc = gr_self_heed_training(&s, &r->o->train[GRAM_SELF_PROVER], true, err);
+        rc = gr_self_heed_training(r, &s, &r->o->train[GRAM_SELF_PROVER], true, err);
     if (!rc)
-        rc = gr_run_stage_reads(&s, "the prover", r->prover, &r->digests, err);
+        rc = reads_model(r, &s, "the prover", r->prover, r->o->train[GRAM_SELF_PROVER].model.base, err);
     if (!rc)
         rc = gr_self_reads(r, &s, "the rows", in, NULL, err);
     rc = gr_self_do(r, &s, rc, round, "rows", prove, &what, err);
@@ -194,7 +205,7 @@ static gram_status judge_reads(gr_self_run *r, gr_run_stage *s, gr_self_kind kin
     gram_status rc = gr_self_heed(r, s, kind, err);
 
     if (!rc)
-        rc = gr_self_heed_training(s, &r->o->train[GRAM_SELF_JUDGE], true, err);
+        rc = gr_self_heed_training(r, s, &r->o->train[GRAM_SELF_JUDGE], true, err);
     return rc ? rc : gr_run_stage_reads(s, "the judge", r->judge, &r->digests, err);
 }
 

@@ -51,7 +51,8 @@ gram_warn_fn gr_self_on_note, gr_self_on_warn;
 /* Adds to a stage's record what it heeds: of the call's options, and of those of training all, or what a model is
  * opened with. */
 gram_status gr_self_heed(const gr_self_run *r, gr_run_stage *s, gr_self_kind kind, gram_err *err);
-gram_status gr_self_heed_training(gr_run_stage *s, const gram_train_options *o, bool opened, gram_err *err);
+gram_status gr_self_heed_training(gr_self_run *r, gr_run_stage *s, const gram_train_options *o, bool opened,
+                                  gram_err *err);
 /* And the files of a list, by the name of their key. */
 gram_status gr_self_reads(gr_self_run *r, gr_run_stage *s, const char *what, const char *first, const char *const *more,
                           gram_err *err);

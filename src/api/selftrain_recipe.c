@@ -206,6 +206,12 @@ static void add_key(gram_selftrain_recipe *r, const char *prefix, const gram_opt
     r->which[r->n++] = which;
 }
 
+/* All trainings, votes and proofs have the same. */
+static bool is_format(const gram_option *k)
+{
+    return k->at == offsetof(gram_train_options, rationale_format);
+}
+
 static void make_keys(gram_selftrain_recipe *r)
 {
     static const char *const prefix[] = { "", "prover-", "judge-", "final-" };
@@ -215,11 +221,11 @@ static void make_keys(gram_selftrain_recipe *r)
         add_key(r, "", &own[i].o, -1);
     for (int p = 0; p < 4; p++)
         for (size_t i = 0; (k = gram_train_option(i)); i++)
-            if (is_key(k) && r->n < MOST)
+            if (is_key(k) && !(p && is_format(k)) && r->n < MOST)
                 add_key(r, prefix[p], k, p ? p - 1 : 3);
 }
 
-/* One that is for all goes where it is used, the format of reasons everywhere. */
+/* One that is for all goes where it is used. */
 static gram_status take_training(gram_selftrain_recipe *r, size_t i, gram_err *err)
 {
     const gram_option *k = r->key[i].option;
@@ -228,9 +234,8 @@ static gram_status take_training(gram_selftrain_recipe *r, size_t i, gram_err *e
 
     for (int t = 0; t < 3 && !rc; t++) {
         gram_train_options *o = &r->o.train[t];
-        bool format = k->at == offsetof(gram_train_options, rationale_format);
-        bool used = !gr_option_used(k, GRAM_STAGE_FINETUNE, o, &why) || k->needs || format;
-        if (r->which[i] != 3 && (r->which[i] != t || format))
+        bool used = !gr_option_used(k, GRAM_STAGE_FINETUNE, o, &why) || k->needs;
+        if (r->which[i] != 3 && r->which[i] != t)
             continue;
         if (used)
             rc = gr_keys_take(r->keys, i, o, err);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "data/paths.h"
+#include "file/io.h"
 #include "train/options.h"
 
 /* ---- Paths ---------------------------------------------------------------------------------------- */
@@ -127,9 +128,18 @@ static bool is_idle(const char *name)
     return false;
 }
 
-/* And of those of training, all or what a model is opened with. */
-gram_status gr_self_heed_training(gr_run_stage *s, const gram_train_options *o, bool opened, gram_err *err)
+/* A name may be that of a file, whose text counts. */
+static gram_status reads_text(gr_self_run *r, gr_run_stage *s, const char *what, const char *name, gram_err *err)
 {
+    return name && gr_path_regular(name) ? gr_run_stage_reads(s, what, name, &r->digests, err) : GRAM_OK;
+}
+
+/* And of those of training, all or what a model is opened with. */
+gram_status gr_self_heed_training(gr_self_run *r, gr_run_stage *s, const gram_train_options *o, bool opened,
+                                  gram_err *err)
+{
+    gram_status rc;
+
     const gram_option *k;
 
     for (size_t i = 0; (k = gram_train_option(i)); i++) {
@@ -149,7 +159,8 @@ gram_status gr_self_heed_training(gr_run_stage *s, const gram_train_options *o, 
         if (!ok)
             return gr_nomem(err, s->name);
     }
-    return GRAM_OK;
+    rc = reads_text(r, s, "rationale-format", o->rationale_format, err);
+    return rc ? rc : reads_text(r, s, "template", o->model.chat_template, err);
 }
 
 /* A name may stand for several files. */

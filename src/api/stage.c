@@ -10,6 +10,7 @@
 #include "api/stage.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "file/adapter.h"
 #include "file/io.h"
 
 #define RECORD_MOST ((size_t)1 << 20)
@@ -33,6 +34,19 @@ static gram_status digest_file(const char *path, uint64_t *h, gram_err *err)
     }
     gr_map_close(&m);
     return GRAM_OK;
+}
+
+static gram_status digest_parts(const char *path, uint64_t *h, gram_err *err)
+{
+    size_t n = gr_gguf_part_count(path);
+    gram_status rc = digest_file(path, h, err);
+
+    for (size_t i = 1; i < n && !rc; i++) {
+        char *part = gr_gguf_part_path(path, i, n);
+        rc = part ? digest_file(part, h, err) : gr_nomem(err, path);
+        free(part);
+    }
+    return rc;
 }
 
 /* Not what tells of its training, and no part of a file that a killed run left. */
@@ -98,7 +112,7 @@ gram_status gr_run_stage_digest(gr_digests *d, const char *path, uint64_t *out, 
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
         return gr_fail(err, GRAM_EIO, "%s: wanted a file, which can be read again", path);
     *out = GR_DIGEST;
-    rc = S_ISDIR(st.st_mode) ? digest_directory(path, out, err) : digest_file(path, out, err);
+    rc = S_ISDIR(st.st_mode) ? digest_directory(path, out, err) : digest_parts(path, out, err);
     if (rc)
         return rc;
     grown = gr_grown(d->p, d->n, &d->cap, 1, sizeof *d->p);
@@ -162,6 +176,28 @@ gram_status gr_run_stage_reads(gr_run_stage *s, const char *what, const char *pa
     snprintf(key, sizeof key, GR_CONTENTS "%s", what);
     if (!rc)
         gr_run_stage_printf(s, key, "%016" PRIx64, h);
+    return rc;
+}
+
+gram_status gr_run_stage_reads_model(gr_run_stage *s, const char *what, const char *path, const char *base,
+                                     gr_digests *d, gram_err *err)
+{
+    char key[96], *of = NULL;
+    gr_adapter *a = NULL;
+    bool adapter = false;
+    gram_status rc = gr_run_stage_reads(s, what, path, d, err);
+
+    if (!rc)
+        rc = gr_adapter_is(&adapter, path, err);
+    if (!rc && adapter)
+        rc = gr_adapter_open(&a, path, err);
+    if (!rc && adapter)
+        rc = gr_adapter_base(&of, a, base, err);
+    snprintf(key, sizeof key, "the base of %s", what);
+    if (!rc && adapter)
+        rc = gr_run_stage_reads(s, key, of, d, err);
+    gr_adapter_close(a);
+    free(of);
     return rc;
 }
 

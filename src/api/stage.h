@@ -8,8 +8,8 @@
 
 #include "base/mem.h"
 
-/* The contents of a file, or of all files of a model's directory but what tells of its training (*.jsonl, *.html).
- * GRAM_EIO names what cannot be read. Digests are remembered in *d by path. */
+/* The contents of a file, of all parts of a split GGUF, or of all files of a model's directory but what tells of its
+ * training (*.jsonl, *.html). GRAM_EIO names what cannot be read. Digests are remembered in *d by path. */
 typedef struct { struct gr_digested *p; size_t n, cap; } gr_digests;
 gram_status gr_run_stage_digest(gr_digests *d, const char *path, uint64_t *out, gram_err *err);
 void gr_digests_clear(gr_digests *d);
@@ -27,6 +27,9 @@ void gr_run_stage_printf(gr_run_stage *s, const char *key, const char *fmt, ...)
 /* A file or a model that it reads, and what it is to the stage: the key is "contents of WHAT". */
 #define GR_CONTENTS "contents of "
 gram_status gr_run_stage_reads(gr_run_stage *s, const char *what, const char *path, gr_digests *d, gram_err *err);
+/* The same of a model that is the user's, and where it is an adapter of its base; base: as in gram_options. */
+gram_status gr_run_stage_reads_model(gr_run_stage *s, const char *what, const char *path, const char *base,
+                                     gr_digests *d, gram_err *err);
 
 /* *whole: its output is there, of these settings and inputs. Otherwise the record is there and the stage may begin, or
  * go on. GRAM_EARG names the key that is not as it was, or the output that has changed since. */

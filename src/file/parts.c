@@ -13,8 +13,19 @@ enum { PARTS_MOST = 99999 };
 
 #define SUFFIX "-00001-of-00003.gguf"
 
-/* The path of part i (from 0): the first one's with another number. */
-static char *path_of(const char *first, size_t i, size_t n)
+size_t gr_gguf_part_count(const char *first)
+{
+    size_t len = strlen(first), n = 0;
+    char end[64];
+
+    if (len < strlen(SUFFIX) || sscanf(first + len - strlen(SUFFIX), "-00001-of-%5zu.gguf", &n) != 1)
+        return 1;
+    snprintf(end, sizeof end, "-00001-of-%05zu.gguf", n);
+    return strcmp(first + len - strlen(SUFFIX), end) ? 1 : n;
+}
+
+/* The first one's with another number. */
+char *gr_gguf_part_path(const char *first, size_t i, size_t n)
 {
     gr_buf b = { 0 };
 
@@ -86,7 +97,7 @@ gram_status gr_gguf_parts(gr_gguf ***out, size_t *n, const gr_gguf *first, const
     if (!rc && !(*out = gr_calloc((size_t)count, sizeof **out)))
         rc = gr_nomem(err, path);
     for (size_t i = 1; i < count && !rc; i++) {
-        char *name = path_of(path, i, (size_t)count);
+        char *name = gr_gguf_part_path(path, i, (size_t)count);
         rc = name ? open_part(&(*out)[*n], name, i, (size_t)count, err) : gr_nomem(err, path);
         *n += (*out)[*n] != NULL;
         tensors += rc ? 0 : gr_gguf_names((*out)[*n - 1])->n;

@@ -46,6 +46,10 @@ gram_status gr_weights_open_dir(gr_weights **out, const char *dir, gram_err *err
 gram_status gr_weights_check_none(const char *dir, gram_err *err);
 /* With its metadata, below. The first part of a split model opens all of them. */
 gram_status gr_weights_open_gguf(gr_weights **out, const char *path, gram_err *err);
+/* By the name of its first part: how many parts a split model has, 1 of any other file; and the path of part i of n,
+ * from 0, malloc'ed. NULL: memory ran out. */
+size_t gr_gguf_part_count(const char *first);
+char *gr_gguf_part_path(const char *first, size_t i, size_t n);
 void gr_weights_close(gr_weights *w);
 const char *gr_weights_path(const gr_weights *w);                       /* for errors */
 const gr_named *gr_weights_find(const gr_weights *w, const char *name); /* NULL: none */

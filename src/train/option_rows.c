@@ -36,8 +36,8 @@ const gram_option gr_option_row[] = {
       .most = ANY, .losses = ONE(RATIONALE), .usual = { "", "1" },
       .help = "rationale: the weight of the label's term, which counts as one token at 1" },
     { .name = "rationale-format", .kind = GRAM_OPTION_WORD, .at = AT(rationale_format), .stages = STAGE2 | STAGE3,
-      .alike = true, .losses = ONE(RATIONALE),
-      .help = "rationale, and `judge` self: how reasons and verdict are written: gram-r2 (the default), rm-r1, "
+      .alike = true, .losses = ONE(RATIONALE) | ONE(PROOF),
+      .help = "rationale, proof, and `judge` self: how reasons and verdict are written: gram-r2 (the default), rm-r1, "
       "think-rm, or a file" },
     { .name = "head", .kind = GRAM_OPTION_CHOICE, .at = AT(head), .stages = STAGE2, .alike = true, .losses = SCALARS,
       .choices = "linear|mlp", .usual = { "", "linear" },

@@ -10,6 +10,7 @@
 #include "api/selftrain_int.h"
 #include "check.h"
 #include "file/io.h"
+#include "file/weights.h"
 
 static char *dir;
 
@@ -410,12 +411,36 @@ static void bad_rows(void **state)
     write_inputs();                                     /* pairs.jsonl is this test's no more */
 }
 
+/* All parts of a split GGUF are its contents, and of files that only look like one the first alone. */
+static void a_model_in_parts(void **state)
+{
+    static const char *const name[] = { "m-00001-of-00002.gguf", "m-00001-of-2.gguf", "m.gguf" };
+    char *path[3];
+    (void)state;
+
+    for (int i = 0; i < 3; i++)
+        path[i] = check_write(name[i], "abcdefgh");
+    for (int i = 0; i < 3; i++) {
+        uint64_t h[2];
+        for (int k = 0; k < 2; k++) {
+            gr_digests d = { 0 };
+            free(check_write("m-00002-of-00002.gguf", k ? "12345679" : "12345678"));
+            CHECK_OK(gr_run_stage_digest(&d, path[i], &h[k], &check_err));
+            gr_digests_clear(&d);
+        }
+        assert_int_equal(h[0] != h[1], i == 0);
+        free(path[i]);
+    }
+    assert_int_equal(gr_gguf_part_count("00001-of-00002.gguf"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(votes_become_labels), cmocka_unit_test(bad_rows), cmocka_unit_test(bad_recipes),
         cmocka_unit_test(the_shipped_recipe_opens),
         cmocka_unit_test(a_run_is_whole_and_resumes), cmocka_unit_test(changes_are_refused),
+        cmocka_unit_test(a_model_in_parts),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

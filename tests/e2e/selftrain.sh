@@ -73,6 +73,40 @@ expect 0 "$GRAM" selftrain run.yaml --set out=killed
 expect 2 "$GRAM" selftrain run.yaml --set out=killed --set judge-lr=1e-3 --quiet
 one_sentence
 says err "killed/02-judge: it was begun with lr 0.01, and now that is 0.001"
+
+# What stands behind a name is compared as well: the text of a format or a template, and an adapter's base.
+echo '{"opening":"<r>","closing":"</r>","cue":"[","ending":"]"}' >format.json
+printf '{%% for m in messages %%}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{%% endfor %%}' >chat.jinja
+printf '{%% if add_generation_prompt %%}<|im_start|>assistant\n{%% endif %%}' >>chat.jinja
+cp -r "$(sed -n 's/^model: //p' run.yaml)" base
+expect 0 "$GRAM" finetune base human.jsonl --loss rationale --lora-rank 2 --steps 1 --judge-prompt judge.txt \
+    --rationale-format format.json --out adapter
+short="--set rounds=0 --set final=false" texts="--set rationale-format=format.json --set template=chat.jinja"
+expect 0 "$GRAM" selftrain run.yaml --set out=words $short $texts
+expect 0 "$GRAM" selftrain run.yaml --set out=over $short --set model=adapter
+sed -i 's/"\["/"("/' format.json
+expect 2 "$GRAM" selftrain run.yaml --set out=words $short $texts --quiet
+one_sentence
+says err "words/00-prover: it was begun with other contents of rationale-format"
+sed -i 's/"("/"["/' format.json
+echo '{# changed #}' >>chat.jinja
+expect 2 "$GRAM" selftrain run.yaml --set out=words $short $texts
+says err "words/00-prover: it was begun with other contents of template"
+printf '\n' >>base/config.json
+expect 2 "$GRAM" selftrain run.yaml --set out=over $short --set model=adapter
+says err "over/00-prover: it was begun with other contents of the base of the model"
+expect 2 "$GRAM" selftrain run.yaml --set out=x --set prover-rationale-format=rm-r1
+says err 'there is no key "prover-rationale-format"'
+
+# So does `gram prove`, which has written 64 rows when it meets a bad one.
+for i in $(seq 64); do echo "{\"prompt\":\"q$i\",\"chosen\":\"yes\",\"rejected\":\"no\"}"; done >many.jsonl
+echo '{"prompt":"q"}' >>many.jsonl
+expect 1 "$GRAM" prove base many.jsonl --k 1 --max-new-tokens 1 --rationale-format format.json --out proofs.jsonl
+sed -i 's/"\["/"("/' format.json
+expect 2 "$GRAM" prove base many.jsonl --k 1 --max-new-tokens 1 --rationale-format format.json --out proofs.jsonl \
+    --resume
+says err "proofs.jsonl.how: the run that is to be resumed has format and prompt"
+
 expect 2 "$GRAM" selftrain run.yaml --set out=x --set vote=4
 says err 'there is no key "vote"; did you mean "votes"?'
 expect 2 "$GRAM" selftrain
