@@ -116,8 +116,12 @@ class Gram:
             raise GramError(f"{len(data)} verdicts for {len(pairs)} pairs")
         return data
 
-    def rank(self, prompt, responses, method="all-pairs", reference=None, **more):
-        body = {"prompt": prompt, "responses": list(responses), "method": method}
+    def rank(self, prompt, responses, method=None, reference=None, **more):
+        """The ranking by "linear", "tournament", "all-pairs" or "reference"; without a method the last of them where a
+        reference answer is given, and otherwise all pairs."""
+        body = {"prompt": prompt, "responses": list(responses)}
+        if method is not None:
+            body["method"] = method
         if reference is not None:
             body["reference"] = reference
         return self._ask("/v1/rank", body, more)

@@ -281,8 +281,10 @@ class Model:
         return Verdicts(consistent=field("consistent", bool), truncated=field("truncated", bool), dropped=dropped,
                         tokens=field("tokens", np.int64), reward=two[0], sigma=two[1] if spread else None, **real)
 
-    def rank(self, prompt: Conversation, responses: Sequence, method: str = "all-pairs", reference=None) -> Ranking:
-        """method: "linear", "tournament", "all-pairs", or "reference" with one."""
+    def rank(self, prompt: Conversation, responses: Sequence, method: Optional[str] = None, reference=None) -> Ranking:
+        """method: "linear", "tournament", "all-pairs", or "reference" with one; without a method the last of them where
+        a reference is given, and otherwise all pairs."""
+        method = method or ("all-pairs" if reference is None else "reference")
         call, responses = Call(), _list(responses, "responses")
         how, out, n = ffi.new("gram_rank_method *"), ffi.new("gram_ranking *"), len(responses)
         call.check(lib.gram_rank_method_parse(call.string(method), how, call.err))

@@ -60,7 +60,7 @@ int gr_chat(gr_req *r)
     rc = json_is_array(messages) ? gr_read_prompt(r, messages, "messages", &prompt->prompt)
                                  : gr_refuse(r, 422, "messages", "messages must be a list");
     if (!rc)
-        rc = gr_refuse_unread_chat(r);
+        rc = gr_refuse_unread(r, GR_READS_CHAT);
     if (!rc)
         rc = gr_read_writing(r, st);
     if (!rc)

@@ -208,7 +208,7 @@ int gr_completions(gr_req *r)
     st->shape = &shape;
     r->state = st;
     r->clear = gr_texts_clear;
-    rc = gr_refuse_unread_completion(r);
+    rc = gr_refuse_unread(r, GR_READS_COMPLETION);
     if (!rc)
         rc = gr_read_bool(r, "echo", false, &st->echo);
     if (!rc)

@@ -1,9 +1,9 @@
-/* fields.c - fields of other servers that change what is computed, and that this one does not know.
+/* fields.c - fields that may change what is computed, and that the path does not read.
  *
  * To leave such a field unread would answer another question than was asked. Where it says what holds anyway (null, and
  * the values below) it is fine; else it is refused by its name. Fields that change nothing (user, priority, metadata)
- * are read by nobody. What texts are written for has so many fields elsewhere, and new ones each year, that there every
- * field is refused which is neither read nor listed here. web/openapi.json lists the same, and
+ * are read by nobody. Scores in the shape of another server may come with fields of its own that are not listed here;
+ * on all other paths every field is refused which is neither read nor listed. web/openapi.json lists the same, and
  * tests/e2e/serve_openapi.py holds the two together. */
 #include <string.h>
 #include "base/utf8.h"
@@ -32,10 +32,10 @@ static const rule scoring[] = {
     { "lambda", "0", NULL },
 };
 
-/* Of all of them but those that judge by criteria and can write reasons. */
+/* Of those in the shape of another server: what only gram's own read. */
 static const rule plain[] = { { "rationale", "f", NULL }, { "criteria", "\"", NULL } };
 
-/* Of the paths that do: what only other texts have. */
+/* Of gram's own: what only other texts have than rationales. */
 static const rule rationale[] = {
     { "n", "1", NULL },                     { "best_of", "1", NULL },
     { "stop", "[", NULL },                  { "stop_token_ids", "[", NULL },
@@ -66,16 +66,20 @@ static const rule writing[] = {
     { "n_probs", "0", NULL },               { "tfs_z", "1", NULL },
 };
 
+/* Of every path that renders a conversation up to its answer. */
+static const rule template[] = {
+    { "chat_template", "", NULL },          { "chat_template_kwargs", "{", NULL },
+    { "add_generation_prompt", "t", NULL }, { "continue_final_message", "f", NULL },
+    { "documents", "[", NULL },             { "add_special_tokens", "f", NULL },
+};
+
 static const rule chat[] = {
     { "tools", "[", NULL },                 { "tool_choice", "", "none" },
     { "functions", "[", NULL },             { "function_call", "", "none" },
-    { "chat_template", "", NULL },          { "chat_template_kwargs", "{", NULL },
-    { "add_generation_prompt", "t", NULL }, { "continue_final_message", "f", NULL },
-    { "documents", "[", NULL },             { "echo", "f", NULL },
+    { "echo", "f", NULL },                  { "mm_processor_kwargs", "{", NULL },
     { "best_of", "1", NULL },               { "reasoning_effort", "", NULL },
     { "audio", "", NULL },                  { "prediction", "", NULL },
     { "web_search_options", "", NULL },     { "verbosity", "", NULL },
-    { "add_special_tokens", "f", NULL },    { "mm_processor_kwargs", "{", NULL },
 };
 
 static const rule completion[] = {
@@ -83,19 +87,63 @@ static const rule completion[] = {
     { "add_special_tokens", "t", NULL },
 };
 
-/* What the paths that write texts read, */
+/* ---- What is read ---- */
+
 static const char *const read_writing[] = {
-    "model", "request_id", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "repeat_penalty",
-    "presence_penalty", "frequency_penalty", "seed", "n", "stream", "stream_options", "response_format", "max_tokens",
+    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "repeat_penalty", "presence_penalty",
+    "frequency_penalty", "seed", "n", "stream", "stream_options", "response_format", "max_tokens",
     "max_completion_tokens", "min_tokens", "stop", "stop_token_ids", "logprobs",
 };
 static const char *const read_chat[] = { "messages", "top_logprobs" };
 static const char *const read_completion[] = { "prompt", "echo", "best_of" };
-/* and what changes neither a text nor a number there. */
-static const char *const idle[] = {
-    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-    "parallel_tool_calls", "priority", "cache_salt", "cache_prompt", "id_slot", "timings_per_token", "rid",
+
+/* Rationales have all of these, and nothing else has. */
+static const char *const read_rationale[] = {
+    "votes", "rationale_tokens", "rationale_format", "early", "sure", "temperature", "top_p", "top_k", "min_p", "seed",
+    "max_tokens", "max_completion_tokens", "stream",
 };
+static const char *const read_score[] = {
+    "rationale", "prompt", "a", "b", "chosen", "rejected", "response_a", "response_b", "pairs", "criteria", "tools",
+    "explain",
+};
+static const char *const read_rank[] = {
+    "rationale", "prompt", "responses", "method", "reference", "criteria", "tools", "partial",
+};
+static const char *const read_reward[] = {
+    "rationale", "prompt", "responses", "response", "reference", "labels", "label", "criteria", "tools", "partial",
+};
+static const char *const read_template[] = { "messages", "tools" };
+static const char *const read_text[] = {
+    "content", "prompt", "text", "parse_special", "add_special", "add_special_tokens",
+};
+static const char *const read_tokens[] = { "tokens" };
+
+/* Changes neither a text nor a number on any path; model is told of in the answer. */
+static const char *const idle[] = {
+    "model", "request_id", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
+    "prompt_cache_retention", "parallel_tool_calls", "priority", "cache_salt", "cache_prompt", "id_slot",
+    "timings_per_token", "rid",
+};
+
+#define LIST(x) { x, GR_COUNT(x) }
+static const struct path {
+    struct { const char *const *name; size_t n; } read[2];      /* none: other fields go */
+    struct { const rule *rule; size_t n; } rules[3];
+} paths[] = {
+    [GR_READS_FOREIGN] = { .rules = { LIST(plain), LIST(scoring) } },
+    [GR_READS_SCORE] = { { LIST(read_score), LIST(read_rationale) },
+                         { LIST(scoring), LIST(rationale), LIST(writing) } },
+    [GR_READS_RANK] = { { LIST(read_rank), LIST(read_rationale) }, { LIST(scoring), LIST(rationale), LIST(writing) } },
+    [GR_READS_REWARD] = { { LIST(read_reward), LIST(read_rationale) },
+                          { LIST(scoring), LIST(rationale), LIST(writing) } },
+    [GR_READS_CHAT] = { { LIST(read_chat), LIST(read_writing) }, { LIST(template), LIST(chat), LIST(writing) } },
+    [GR_READS_COMPLETION] = { { LIST(read_completion), LIST(read_writing) }, { LIST(completion), LIST(writing) } },
+    [GR_READS_TEMPLATE] = { { LIST(read_template) }, { LIST(template) } },
+    [GR_READS_TEXT] = { { LIST(read_text) }, { { NULL, 0 } } },
+    [GR_READS_TOKENS] = { { LIST(read_tokens) }, { { NULL, 0 } } },
+};
+
+/* ---- What is not ---- */
 
 static bool is_neutral(const rule *r, const json_t *v)
 {
@@ -121,28 +169,29 @@ static bool is_listed(const char *name, const char *const *list, size_t n)
     return false;
 }
 
-static bool has_rule(const char *name, const rule *rules, size_t n)
+static bool is_known(const struct path *p, const char *name)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(name, rules[i].name))
-            return true;
-    return false;
+    bool known = is_listed(name, idle, GR_COUNT(idle));
+
+    for (size_t i = 0; i < GR_COUNT(p->read); i++)
+        known = known || is_listed(name, p->read[i].name, p->read[i].n);
+    for (size_t i = 0; i < GR_COUNT(p->rules); i++)
+        for (size_t k = 0; k < p->rules[i].n; k++)
+            known = known || !strcmp(name, p->rules[i].rule[k].name);
+    return known;
 }
 
-/* A field that neither is in a list of the paths that write texts nor has a rule there. */
-static int refuse_unknown(gr_req *r, const char *const *own, size_t n_own, const rule *rules, size_t n_rules)
+static int refuse_unknown(gr_req *r, const struct path *p)
 {
     const char *name;
     json_t *v;
 
     json_object_foreach(r->in, name, v) {
-        if (json_is_null(v) || is_listed(name, read_writing, GR_COUNT(read_writing)) || is_listed(name, own, n_own) ||
-            is_listed(name, idle, GR_COUNT(idle)) || has_rule(name, writing, GR_COUNT(writing)) ||
-            has_rule(name, rules, n_rules))
+        if (json_is_null(v) || is_known(p, name))
             continue;
         snprintf(r->at, sizeof r->at, "%.40s", name);
         r->at[gr_utf8_bad(r->at, strlen(r->at))] = '\0';        /* it may be cut inside of a character */
-        return gr_refuse(r, 422, r->at, "%s is not known here, and might change what is written: leave it out", r->at);
+        return gr_refuse(r, 422, r->at, "%s is not known here, and might change the result: leave it out", r->at);
     }
     return 0;
 }
@@ -158,50 +207,40 @@ static int refuse_in(gr_req *r, const json_t *o, const rule *rules, size_t n)
     return 0;
 }
 
-static int refuse(gr_req *r, const rule *rules, size_t n)
+int gr_refuse_unread(gr_req *r, gr_reads which)
 {
-    return refuse_in(r, r->in, rules, n);
+    const struct path *p = &paths[which];
+    int rc = 0;
+
+    for (size_t i = 0; i < GR_COUNT(p->rules) && !rc; i++)
+        rc = refuse_in(r, r->in, p->rules[i].rule, p->rules[i].n);
+    return rc || !p->read[0].n ? rc : refuse_unknown(r, p);
 }
 
-int gr_refuse_unread_score(gr_req *r)
-{
-    return refuse(r, scoring, GR_COUNT(scoring));
-}
-
+/* A pair is a row, which may have columns that nobody reads, but what says how it is judged is the request's. */
 int gr_refuse_unread_pair(gr_req *r, const json_t *pair)
 {
+    static const rule whole[] = {
+        { "rationale", "f", NULL },         { "votes", "", NULL },          { "rationale_tokens", "", NULL },
+        { "rationale_format", "", NULL },   { "early", "", NULL },          { "sure", "", NULL },
+        { "explain", "f", NULL },           { "tools", "[", NULL },
+    };
+
+    for (size_t i = 0; i < GR_COUNT(whole); i++) {
+        json_t *v = json_object_get(pair, whole[i].name);
+        if (v && !is_neutral(&whole[i], v))
+            return gr_refuse(r, 422, whole[i].name, "%s is read beside \"pairs\", for all of them, and not in a pair",
+                             whole[i].name);
+    }
     return refuse_in(r, pair, scoring, GR_COUNT(scoring));
 }
 
-int gr_refuse_unread(gr_req *r)
+int gr_refuse_without_rationale(gr_req *r)
 {
-    int rc = refuse(r, plain, GR_COUNT(plain));
-
-    return rc ? rc : gr_refuse_unread_score(r);
-}
-
-int gr_refuse_unread_rationale(gr_req *r)
-{
-    int rc = refuse(r, rationale, GR_COUNT(rationale));
-
-    return rc ? rc : gr_refuse_unread_writing(r);
-}
-
-int gr_refuse_unread_writing(gr_req *r)
-{
-    return refuse(r, writing, GR_COUNT(writing));
-}
-
-int gr_refuse_unread_chat(gr_req *r)
-{
-    int rc = refuse(r, chat, GR_COUNT(chat));
-
-    return rc ? rc : refuse_unknown(r, read_chat, GR_COUNT(read_chat), chat, GR_COUNT(chat));
-}
-
-int gr_refuse_unread_completion(gr_req *r)
-{
-    int rc = refuse(r, completion, GR_COUNT(completion));
-
-    return rc ? rc : refuse_unknown(r, read_completion, GR_COUNT(read_completion), completion, GR_COUNT(completion));
+    for (size_t i = 0; i < GR_COUNT(read_rationale); i++) {
+        const json_t *v = json_object_get(r->in, read_rationale[i]);
+        if (v && !json_is_null(v) && !json_is_false(v))
+            return gr_refuse(r, 422, read_rationale[i], "%s goes with \"rationale\": true", read_rationale[i]);
+    }
+    return 0;
 }

@@ -77,14 +77,6 @@ int gr_read_sampling(gr_req *r, gram_generation *g)
     return rc;
 }
 
-/* One setting by two names, which must not say two things. */
-static int check_names(gr_req *r, const char *a, const char *b)
-{
-    json_t *x = gr_field(r, (const char *[]){ a, NULL }), *y = gr_field(r, (const char *[]){ b, NULL });
-
-    return !x || !y || json_equal(x, y) ? 0 : gr_refuse(r, 422, b, "%s and %s are one setting, and differ", a, b);
-}
-
 static int read_stream(gr_req *r, gr_texts *st)
 {
     json_t *o = gr_field(r, (const char *[]){ "stream_options", NULL }), *usage = json_object_get(o, "include_usage");
@@ -125,11 +117,10 @@ int gr_read_writing(gr_req *r, gr_texts *st)
     json_t *format = json_object_get(r->in, "response_format");
     const char *kind = json_string_value(json_object_get(format, "type"));
     gram_generation *g = &st->how;
-    int rc = gr_refuse_unread_writing(r);
+    int rc;
 
     gram_generation_init(g);
-    if (!rc)
-        rc = gr_read_sampling(r, g);
+    rc = gr_read_sampling(r, g);
     if (!rc)
         rc = gr_read_seed(r, &g->seed);
     if (!rc)
@@ -137,9 +128,9 @@ int gr_read_writing(gr_req *r, gr_texts *st)
     if (!rc)
         rc = read_stream(r, st);
     if (!rc)
-        rc = check_names(r, "max_completion_tokens", "max_tokens");
+        rc = gr_check_names(r, "max_completion_tokens", "max_tokens");
     if (!rc)
-        rc = check_names(r, "repetition_penalty", "repeat_penalty");
+        rc = gr_check_names(r, "repetition_penalty", "repeat_penalty");
     if (rc)
         return rc;
     if (g->n < 1 || g->n > GR_TEXTS_MOST)

@@ -153,7 +153,7 @@ static int start(gr_req *r, bool sglang)
     r->state = st;
     st->sglang = sglang;
     st->n = 1;
-    rc = gr_refuse_unread(r);
+    rc = gr_refuse_unread(r, GR_READS_FOREIGN);
     if (!rc)
         rc = gr_read_bool(r, "apply_softmax", !sglang, &st->softmax);
     if (!rc)

@@ -38,7 +38,7 @@ int gr_page(gr_req *r)
 
 enum { AT_ONCE = 1 << 16 };                 /* bytes of text: more takes so long that it waits for the worker */
 
-typedef struct { json_t *text; bool special; int32_t *id; size_t n; } tokenize_state;
+typedef struct { json_t *text; bool special, bos; int32_t *id; size_t n; } tokenize_state;
 
 static void tokenize_clear(gr_req *r)
 {
@@ -50,6 +50,8 @@ static gram_status tokenize(gr_engine *e, void *arg, bool *again, gram_err *err)
     tokenize_state *st = arg;
 
     *again = false;
+    if (st->bos)
+        return e->prompt_ids(e, json_string_value(st->text), json_string_length(st->text), &st->id, &st->n, err);
     return e->tokenize(e, json_string_value(st->text), json_string_length(st->text), st->special, &st->id, &st->n, err);
 }
 
@@ -67,7 +69,7 @@ int gr_tokenize(gr_req *r)
 {
     static const char *const names[] = { "content", "prompt", "text", NULL };
     tokenize_state *st = gr_req_alloc(r, 1, sizeof *st);
-    bool again;
+    bool again, bos[2] = { false, false };
     gram_err err;
     int rc;
 
@@ -76,7 +78,21 @@ int gr_tokenize(gr_req *r)
     r->state = st;
     r->clear = tokenize_clear;
     st->text = gr_field(r, names);
-    rc = gr_read_bool(r, "parse_special", true, &st->special);
+    rc = gr_refuse_unread(r, GR_READS_TEXT);
+    for (size_t i = 0; i < 3 && !rc; i++)
+        rc = gr_check_names(r, names[i], names[(i + 1) % 3]);
+    if (!rc)
+        rc = gr_check_names(r, "add_special", "add_special_tokens");
+    if (!rc)
+        rc = gr_read_bool(r, "add_special", false, &bos[0]);
+    if (!rc)
+        rc = gr_read_bool(r, "add_special_tokens", false, &bos[1]);
+    if (!rc)
+        rc = gr_read_bool(r, "parse_special", true, &st->special);
+    st->bos = bos[0] || bos[1];
+    if (!rc && st->bos && !st->special)
+        rc = gr_refuse(r, 422, "parse_special", "parse_special false: where add_special puts a BOS token, special "
+                       "tokens in the text count as such");
     if (rc)
         return rc;
     if (!json_is_string(st->text))
@@ -92,8 +108,10 @@ int gr_detokenize(gr_req *r)
     size_t n, bytes = 0;
     char *text = NULL;
     gram_err err;
-    int rc = gr_read_ids(r, json_object_get(r->in, "tokens"), "tokens", &id, &n);
+    int rc = gr_refuse_unread(r, GR_READS_TOKENS);
 
+    if (!rc)
+        rc = gr_read_ids(r, json_object_get(r->in, "tokens"), "tokens", &id, &n);
     if (rc)
         return rc;
     if (r->engine->detokenize(r->engine, id, n, true, &text, &bytes, &err))
@@ -111,9 +129,11 @@ int gr_apply_template(gr_req *r)
     gram_prompt prompt;
     char *text;
     gram_err err;
-    int rc = json_is_array(messages) ? gr_read_prompt(r, messages, "messages", &prompt)
-                                     : gr_refuse(r, 422, "messages", "messages must be a list");
+    int rc = gr_refuse_unread(r, GR_READS_TEMPLATE);
 
+    if (!rc)
+        rc = json_is_array(messages) ? gr_read_prompt(r, messages, "messages", &prompt)
+                                     : gr_refuse(r, 422, "messages", "messages must be a list");
     if (rc)
         return rc;
     if (r->engine->show_chat(r->engine, prompt, &text, &err))

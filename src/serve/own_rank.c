@@ -527,18 +527,19 @@ static int read_responses(gr_req *r, rank_state *st)
 int gr_own_rank(gr_req *r)
 {
     rank_state *st = gr_req_alloc(r, 1, sizeof *st);
+    json_t *reference = gr_field(r, (const char *[]){ "reference", NULL });
     gram_err err;
     int rc;
 
     if (!st)
         return r->status;
     r->state = st;
-    rc = gr_refuse_unread_score(r);
+    rc = gr_refuse_unread(r, GR_READS_RANK);
     if (!rc)
         rc = gr_rationales_read(r, &st->reasons);
     r->clear = clear;
     if (!rc)
-        rc = gr_read_string(r, "method", "all-pairs", &st->method_name);
+        rc = gr_read_string(r, "method", reference ? "reference" : "all-pairs", &st->method_name);
     if (rc)
         return rc;
     if (gram_rank_method_parse(st->method_name, &st->method, &err))

@@ -90,7 +90,7 @@ static int answer(gr_req *r)
 /* Criteria and reasons are read before the responses: what they say is of all. */
 static int read_how(gr_req *r, gr_rewards *w, gram_prompt *prompt)
 {
-    int rc = gr_refuse_unread_score(r);
+    int rc = gr_refuse_unread(r, GR_READS_REWARD);
 
     if (!rc)
         rc = gr_read_criteria(r, &prompt->criteria);
@@ -118,6 +118,8 @@ int gr_own_reward(gr_req *r)
     if (!w)
         return r->status;
     rc = read_how(r, w, &prompt);
+    if (!rc && one && list)
+        rc = gr_refuse(r, 422, "response", "response and responses are both there; wanted one of them");
     for (size_t i = 0; i < n && !rc; i++) {
         w->item[i].prompt = prompt;
         rc = gr_item_read(r, &w->item[i], gr_read_answer(r, one ? one : json_array_get(list, i), gr_item_name(r, w, i),

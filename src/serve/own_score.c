@@ -163,14 +163,23 @@ static int judged(gr_req *r)
     return gr_ask_step(r, show, st, answer);
 }
 
-/* The first of the names that is there; null only where no other is. */
-static json_t *either(const json_t *o, const char *const *name)
+/* The one of the names that is there, and null only where no other is. */
+static int either(gr_req *r, const json_t *o, const char *const *name, const char *front, json_t **out)
 {
-    json_t *v = NULL;
+    const char *before = NULL;
 
-    for (; *name && (!v || json_is_null(v)); name++)
-        v = json_object_get(o, *name) ? json_object_get(o, *name) : v;
-    return v;
+    *out = NULL;
+    for (; *name; name++) {
+        json_t *v = json_object_get(o, *name);
+        if (!v || (*out && json_is_null(v)))
+            continue;
+        if (*out && !json_is_null(*out))
+            return gr_refuse(r, 422, *name, "%s%s%s and %s are two names of one answer, of which one must be there",
+                             front, front[0] ? ": " : "", before, *name);
+        *out = v;
+        before = *name;
+    }
+    return 0;
 }
 
 /* What the pair is judged by; of a list of pairs the request may say it for all. */
@@ -192,13 +201,15 @@ static int read_pair(gr_req *r, json_t *o, const char *front, gram_pair *out)
 {
     static const char *const a[] = { "a", "chosen", "response_a", NULL };
     static const char *const b[] = { "b", "rejected", "response_b", NULL };
+    json_t *answer;
     char name[2][64];
-    int rc;
+    int rc = 0;
 
     if (!json_is_object(o))
         return gr_refuse(r, 422, front, "%s must be an object", front);
     snprintf(name[0], sizeof name[0], "%s%sprompt", front, front[0] ? "." : "");
-    rc = gr_refuse_unread_pair(r, o);
+    if (o != r->in)
+        rc = gr_refuse_unread_pair(r, o);
     if (!rc)
         rc = gr_read_prompt(r, json_object_get(o, "prompt"), name[0], &out->prompt);
     if (!rc)
@@ -206,9 +217,13 @@ static int read_pair(gr_req *r, json_t *o, const char *front, gram_pair *out)
     snprintf(name[0], sizeof name[0], "%s%sa", front, front[0] ? "." : "");
     snprintf(name[1], sizeof name[1], "%s%sb", front, front[0] ? "." : "");
     if (!rc)
-        rc = gr_read_answer(r, either(o, a), name[0], &out->a, &out->extra_a);
+        rc = either(r, o, a, front, &answer);
     if (!rc)
-        rc = gr_read_answer(r, either(o, b), name[1], &out->b, &out->extra_b);
+        rc = gr_read_answer(r, answer, name[0], &out->a, &out->extra_a);
+    if (!rc)
+        rc = either(r, o, b, front, &answer);
+    if (!rc)
+        rc = gr_read_answer(r, answer, name[1], &out->b, &out->extra_b);
     return rc;
 }
 
@@ -232,6 +247,17 @@ static int read_pairs(gr_req *r, score_state *st, json_t *pairs, gram_pair *pair
     return refuse_faults(r, st);
 }
 
+/* A pair of the request's own would be left out where there is a list of them. */
+static int check_beside(gr_req *r)
+{
+    static const char *const one[] = { "prompt", "a", "b", "chosen", "rejected", "response_a", "response_b" };
+
+    for (size_t i = 0; i < GR_COUNT(one); i++)
+        if (gr_field(r, (const char *[]){ one[i], NULL }))
+            return gr_refuse(r, 422, one[i], "%s stands beside \"pairs\", and each pair has its own", one[i]);
+    return 0;
+}
+
 int gr_own_score(gr_req *r)
 {
     json_t *pairs = json_object_get(r->in, "pairs");
@@ -244,12 +270,14 @@ int gr_own_score(gr_req *r)
     r->state = st;
     st->list = pairs != NULL;
     st->n = 1;
-    rc = gr_refuse_unread_score(r);
+    rc = gr_refuse_unread(r, GR_READS_SCORE);
     if (!rc)
         rc = gr_rationales_read(r, &st->reasons);
     r->clear = clear;
     if (!rc)
         rc = gr_read_bool(r, "explain", false, &st->explain);
+    if (!rc && pairs)
+        rc = check_beside(r);
     if (!rc && pairs)
         rc = gr_read_list(r, "pairs", pairs, &st->n);
     if (rc)

@@ -52,11 +52,10 @@ static int read_settings(gr_req *r, gr_rationales *w)
 {
     gram_generation g;
     gram_err err;
-    int rc = gr_refuse_unread_rationale(r);
+    int rc;
 
     gram_generation_init(&g);
-    if (!rc)
-        rc = gr_read_sampling(r, &g);
+    rc = gr_read_sampling(r, &g);
     if (!rc)
         rc = gr_read_seed(r, &w->how.seed);
     if (!rc)
@@ -82,19 +81,13 @@ static int read_settings(gr_req *r, gr_rationales *w)
 
 int gr_rationales_read(gr_req *r, gr_rationales **out)
 {
-    static const char *const ours[] = { "votes", "rationale_tokens", "rationale_format", "early", "sure" };
-    bool asked, stream;
+    bool asked;
     gr_rationales *w;
     int rc = gr_read_bool(r, "rationale", false, &asked);
 
     *out = NULL;
-    for (size_t i = 0; i < GR_COUNT(ours) && !rc && !asked; i++)
-        if (gr_field(r, (const char *[]){ ours[i], NULL }))
-            rc = gr_refuse(r, 422, ours[i], "%s goes with \"rationale\": true", ours[i]);
     if (!rc && !asked)
-        rc = gr_read_bool(r, "stream", false, &stream);
-    if (!rc && !asked && stream)
-        rc = gr_refuse(r, 422, "stream", "stream goes with \"rationale\": true: a verdict alone has no text");
+        rc = gr_refuse_without_rationale(r);
     if (rc || !asked)
         return rc;
     if (!r->engine->reasoner_open)

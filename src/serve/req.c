@@ -158,6 +158,13 @@ int gr_read_string(gr_req *r, const char *name, const char *otherwise, const cha
     return 0;
 }
 
+int gr_check_names(gr_req *r, const char *a, const char *b)
+{
+    json_t *x = named(r, a), *y = named(r, b);
+
+    return !x || !y || json_equal(x, y) ? 0 : gr_refuse(r, 422, b, "%s and %s are one setting, and differ", a, b);
+}
+
 int gr_read_criteria(gr_req *r, const char **out)
 {
     const char *text = "";

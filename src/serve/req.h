@@ -124,15 +124,19 @@ int gr_read_list(gr_req *r, const char *name, json_t *v, size_t *n);
 int gr_read_ids(gr_req *r, json_t *v, const char *name, int32_t **out, size_t *n);
 bool gr_is_text(const char *p, size_t n);                   /* UTF-8 without NUL */
 
-/* Fields that change a result and that nobody here reads: of a path that scores, of one that writes, and what a chat or
- * a completion adds to that. fields.c */
-int gr_refuse_unread(gr_req *r);
-int gr_refuse_unread_score(gr_req *r);      /* of a path that scores, reads criteria and can write reasons */
-int gr_refuse_unread_pair(gr_req *r, const struct json_t *pair);       /* of its pairs one by one */
-int gr_refuse_unread_rationale(gr_req *r);  /* and what it adds where it does */
-int gr_refuse_unread_writing(gr_req *r);
-int gr_refuse_unread_chat(gr_req *r);
-int gr_refuse_unread_completion(gr_req *r);
+/* ---- Fields that are not read: fields.c ---- */
+
+typedef enum {
+    GR_READS_FOREIGN,                       /* scores in the shape of another server, with what fields that has */
+    GR_READS_SCORE, GR_READS_RANK, GR_READS_REWARD, GR_READS_CHAT, GR_READS_COMPLETION, GR_READS_TEMPLATE,
+    GR_READS_TEXT, GR_READS_TOKENS
+} gr_reads;
+/* Refuses, by its name, a field that may change the result and that such a path does not read, */
+int gr_refuse_unread(gr_req *r, gr_reads which);
+int gr_refuse_unread_pair(gr_req *r, const struct json_t *pair);        /* of an element of "pairs", */
+int gr_refuse_without_rationale(gr_req *r);                             /* or one of rationales where none is written */
+/* One value by two names, which must not say two things. */
+int gr_check_names(gr_req *r, const char *a, const char *b);
 
 /* ---- Answers ---- */
 

@@ -8,7 +8,7 @@
 
 gr_rewards *gr_rewards_new(gr_req *r, const char *field, bool list, size_t n)
 {
-    return gr_refuse_unread(r) ? NULL : gr_rewards_room(r, field, list, n);
+    return gr_refuse_unread(r, GR_READS_FOREIGN) ? NULL : gr_rewards_room(r, field, list, n);
 }
 
 gr_rewards *gr_rewards_room(gr_req *r, const char *field, bool list, size_t n)
@@ -145,7 +145,12 @@ int gr_rewards_references(gr_req *r, gr_rewards *w)
 {
     static const char *const names[] = { "reference", "labels", "label", NULL };
     json_t *v = gr_field(r, names);
+    int rc = 0;
 
+    for (size_t i = 0; i < 3 && !rc; i++)
+        rc = gr_check_names(r, names[i], names[(i + 1) % 3]);
+    if (rc)
+        return rc;
     if (json_is_array(v) && json_array_size(v) != w->n)
         return gr_refuse(r, 422, "reference", "%zu reference answers for %zu responses", json_array_size(v), w->n);
     for (size_t i = 0; v && i < w->n; i++) {

@@ -67,7 +67,9 @@ class Judging(unittest.TestCase):
         k = self.m.rank("q", ["a", "b", "c"])
         self.assertEqual(sorted(k.order), [0, 1, 2])
         self.assertEqual(k.preference.shape, (3, 3))
-        self.assertEqual(self.m.rank("q", ["a", "b"], "reference", "c").comparisons, 2)
+        by = self.m.rank("q", ["a", "b"], "reference", "c")
+        self.assertEqual(by.comparisons, 2)
+        self.assertEqual(self.m.rank("q", ["a", "b"], reference="c").score.tolist(), by.score.tolist())
         r = self.m.rewards("q", ["a", "b"], reference="c")
         want = [self.m.score("q", x, "c").preference - 0.5 for x in "ab"]
         np.testing.assert_allclose(r, want, atol=1e-12)

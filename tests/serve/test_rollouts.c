@@ -488,6 +488,8 @@ static void fields_that_nobody_reads(void **state)
 {
     static const struct { const char *path, *front, *param; } bad[] = {
 #define CHATS "/v1/chat/completions", "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],"
+#define PAIR "\"prompt\":\"q\",\"a\":\"x\",\"b\":\"y\","
+#define GROUP "\"prompt\":\"q\",\"responses\":[\"x\",\"yy\"],"
 #define LONG "012345678901234567890123456789012345678"
         { CHATS "\"tools\":[{\"type\":\"function\"}]", "tools" }, { CHATS "\"tool_choice\":\"required\"",
                                                                    "tool_choice" },
@@ -515,7 +517,27 @@ static void fields_that_nobody_reads(void **state)
         { "/score", "\"queries\":\"q\",\"documents\":[\"x\",\"y\"],\"truncate_prompt_tokens\":5",
          "truncate_prompt_tokens" },
         { "/rerank", "\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"max_tokens_per_doc\":5", "max_tokens_per_doc" },
-        { "/v1/score", "\"prompt\":\"q\",\"a\":\"x\",\"b\":\"y\",\"chat_template\":\"x\"", "chat_template" },
+        { "/v1/score", PAIR "\"chat_template\":\"x\"", "chat_template" },
+        { "/v1/score", PAIR "\"temperature\":0.5", "temperature" }, { "/v1/score", PAIR "\"seed\":1", "seed" },
+        { "/v1/score", PAIR "\"votes\":4", "votes" }, { "/v1/score", PAIR "\"stream\":true", "stream" },
+        { "/v1/score", PAIR "\"n\":4", "n" }, { "/v1/score", PAIR "\"reference\":\"r\"", "reference" },
+        { "/v1/score", PAIR "\"chosen\":\"x\"", "chosen" }, { "/v1/score", PAIR "\"response_b\":\"x\"", "response_b" },
+        { "/v1/score", PAIR "\"pairs\":[{\"prompt\":\"q\",\"a\":\"x\",\"b\":\"y\"}]", "prompt" },
+        { "/v1/score", "\"pairs\":[{" PAIR "\"rationale\":true}]", "pairs[0]" },
+        { "/v1/score", "\"pairs\":[{" PAIR "\"tools\":[{}]}]", "pairs[0]" },
+        { "/v1/score", "\"pairs\":[{" PAIR "\"chosen\":\"z\"}]", "pairs[0]" },
+        { "/v1/rank", GROUP "\"top_n\":1", "top_n" }, { "/v1/rank", GROUP "\"labels\":\"r\"", "labels" },
+        { "/v1/reward", GROUP "\"method\":\"linear\"", "method" }, { "/v1/reward", GROUP "\"response\":\"x\"",
+                                                                    "response" },
+        { "/v1/reward", GROUP "\"reference\":\"r\",\"labels\":\"s\"", "labels" },
+        { "/tokenize", "\"content\":\"q\",\"with_pieces\":true", "with_pieces" },
+        { "/tokenize", "\"content\":\"q\",\"text\":\"p\"", "content" },
+        { "/tokenize", "\"content\":\"q\",\"add_special\":true,\"parse_special\":false", "parse_special" },
+        { "/detokenize", "\"tokens\":[72],\"skip_special_tokens\":true", "skip_special_tokens" },
+        { "/apply-template", "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"add_generation_prompt\":false",
+          "add_generation_prompt" },
+        { "/apply-template", "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"enable_thinking\":false",
+          "enable_thinking" },
         { "/v1/embeddings", "\"input\":\"" CHAT("x") "\",\"reference\":\"r\",\"dimensions\":64", "dimensions" },
     };
     char body[512];
@@ -537,6 +559,21 @@ static void fields_that_nobody_reads(void **state)
              "\"stop_token_ids\":[],\"min_tokens\":1,\"max_tokens\":4,\"max_completion_tokens\":4,"
              "\"presence_penalty\":0.5");
     json_decref(ask("/v1/chat/completions", body));
+    json_decref(ask("/v1/score", "{" PAIR "\"n\":1,\"votes\":null,\"stream\":false,\"model\":\"m\",\"user\":\"u\"}"));
+    json_decref(ask("/v1/score", "{\"pairs\":[{" PAIR "\"seed\":1,\"id\":\"row 1\",\"chosen\":null}]}"));
+}
+
+/* Where no method is given, a reference answer says which. */
+static void a_reference_is_not_left_out(void **state)
+{
+    json_t *out = ask("/v1/rank", "{" GROUP "\"reference\":\"ref\"}");
+    json_t *want = ask("/v1/rank", "{" GROUP "\"reference\":\"ref\",\"method\":\"reference\"}");
+
+    (void)state;
+    assert_string_equal(string(out, "method"), "reference");
+    assert_true(json_equal(json_object_get(out, "results"), json_object_get(want, "results")));
+    json_decref(out);
+    json_decref(want);
 }
 
 static void base64_is_the_float(void **state)
@@ -574,6 +611,7 @@ int main(void)
         cmocka_unit_test(equal_answers_are_equal),
         cmocka_unit_test(groups_take_linear_time),
         cmocka_unit_test(fields_that_nobody_reads),
+        cmocka_unit_test(a_reference_is_not_left_out),
         cmocka_unit_test(base64_is_the_float),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
