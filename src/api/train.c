@@ -244,22 +244,25 @@ static gram_status say_counts(const gram_train_options *o, const char *name, con
 #define ALIKE "pairs are left out, since their two answers are the same text, as given or as cut"
 #define TIES_OUT "rows are ties, and left out"
 #define SHORTENED "rows were shortened"
+#define CONTRARY "reasons are left out, since their writers preferred the other answer"
+#define UNPROVED "rows are left out, since no proof of them was kept"
 
 /* What of the rows is left out, cut or odd. */
 static gram_status say_rows(const gr_set *s, const gram_train_options *o, gram_err *err)
 {
     bool margins = o->loss == GRAM_LOSS_BT_MARGIN, out = gr_options_leave_ties(o);
+    uint64_t rows = s->reasoned ? s->reasoned : s->n, all = rows + (out ? s->ties : 0) + s->unproved;
     uint64_t none = s->n - (out ? 0 : s->ties) - s->margins;
     const counted part[] = {
         { s->alike, s->n + s->alike, ALIKE },
-        { out ? s->ties : 0, s->n + s->ties, TIES_OUT },
-        { s->truncated, s->n, SHORTENED },
+        { out ? s->ties : 0, all, TIES_OUT },
+        { s->truncated, s->n, s->reasoned ? "texts were shortened" : SHORTENED },
         { margins ? none : 0, s->n, "rows have no margin of their own, which is taken as 0" },
         { margins ? s->negative : 0, s->n, "rows have a negative margin, which contradicts the answer they chose" },
-        { s->weightless, s->n, "rows have the weight 0, and nothing is learnt from them" },
-        { s->contrary, s->n + s->contrary, "reasons are left out, since their writers preferred the other answer" },
-        { s->unproved, s->n + s->unproved, "rows are left out, since no proof of them was kept" },
-        { s->seated, s->n, "reasons hold in one order alone, and are learnt in that one" },
+        { s->weightless, rows, "rows have the weight 0, and nothing is learnt from them" },
+        { s->contrary, s->reasons + s->contrary, CONTRARY },
+        { s->unproved, all, UNPROVED },
+        { s->seated, s->reasons, "reasons hold in one order alone, and are learnt in that one" },
     };
 
     return say_counts(o, "", part, GR_COUNT(part), err);
@@ -268,15 +271,17 @@ static gram_status say_rows(const gr_set *s, const gram_train_options *o, gram_e
 /* What of the rows of a held-out file is not judged, or not as it stands. */
 static gram_status say_held(const gr_set *s, const char *name, const gram_train_options *o, gram_err *err)
 {
-    uint64_t all = s->n + s->bad + s->dropped + s->ties + s->alike;
+    uint64_t rows = s->reasoned ? s->reasoned : s->n + s->dropped, all = rows + s->bad + s->ties + s->alike +
+                                                                      s->unproved;
     const counted part[] = {
         { s->bad, all, "rows are bad, and skipped" },
-        { s->dropped, all, "rows are left out as too long" },
+        { s->dropped, s->reasoned ? s->n + s->dropped : all, s->reasoned ? "texts are left out as too long"
+                                                                         : "rows are left out as too long" },
         { s->ties, all, TIES_OUT },
         { s->alike, all, ALIKE },
-        { s->truncated, s->n, SHORTENED },
-        { s->contrary, s->n + s->contrary, "reasons are left out, since their writers preferred the other answer" },
-        { s->unproved, s->n + s->unproved, "rows are left out, since no proof of them was kept" },
+        { s->truncated, s->n, s->reasoned ? "texts were shortened" : SHORTENED },
+        { s->contrary, s->reasons + s->contrary, CONTRARY },
+        { s->unproved, all, UNPROVED },
     };
 
     return say_counts(o, name, part, GR_COUNT(part), err);
@@ -305,7 +310,7 @@ static gram_status count_noise(const struct rows *s, const gram_train_options *o
     if (!rc)
         rc = say_counts(o, "", (counted[]){
             { n.contradicting, s->train.n, "rows contradict another (the same pair, the opposite label)" },
-            { n.repeated, s->train.n, "rows repeat another" },
+            { n.repeated, s->train.n, s->train.reasoned ? "texts repeat another" : "rows repeat another" },
             { gr_options_leave_ties(o) ? 0 : s->train.ties, s->train.n, "rows are ties" },
             { seen, held, "held-out pairs are training rows too" } }, 4, err);
     for (size_t i = 0; i < s->n_held && !rc; i++)

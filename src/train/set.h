@@ -47,6 +47,8 @@ typedef struct {
     uint64_t alike;         /* pairs that are left out, since what is read of both answers is the same */
     uint64_t margins, negative;     /* rows that are no tie and have a margin, and of them those with one below 0 */
     uint64_t weightless;    /* rows of weight 0 */
+    uint64_t reasoned, reasons;     /* rationale, proof: rows that are learnt, and their reasons; each is an example in
+                             * either order */
     uint64_t contrary;      /* reasons of annotators who preferred the other answer, or none, and are left out */
     uint64_t unproved;      /* rows that are said to have been left without a reason */
     uint64_t seated;        /* reasons whose words hold in one order alone */

@@ -334,11 +334,9 @@ gram_status gr_set_read_into(gr_set_sink *to, gr_set_form form, const char *path
 static gram_status check_set(const gr_set *s, gr_set_form form, const char *path, const gr_set_rules *rules,
                              gram_err *err)
 {
-    if (form != GR_FORM_PAIRS)
-        return GRAM_OK;
-    if (s->weightless == s->n)
+    if (s->weightless && s->weightless >= (s->reasoned ? s->reasoned : s->n))
         return gr_fail(err, GRAM_EFORMAT, "%s: every row has the weight 0, so nothing would be learnt", path);
-    if (rules->loss.kind == GRAM_LOSS_BT_MARGIN && s->margins == 0)
+    if (form == GR_FORM_PAIRS && rules->loss.kind == GRAM_LOSS_BT_MARGIN && s->margins == 0)
         return gr_fail(err, GRAM_EARG, "%s: the loss bt-margin wants margins, and no row has one: a \"margin\", two "
                        "scores or a graded preference", path);
     return GRAM_OK;

@@ -155,6 +155,8 @@ gram_status gr_set_add_reasons(gr_set *s, const gr_row *row, const gr_set_rules 
     rc = check_label(row, why->label, err);
     s->contrary += rc ? 0 : why->contrary;
     s->weightless += !rc && row->weight == 0;
+    s->reasoned += !rc;
+    s->reasons += rc ? 0 : why->n;
     for (size_t i = 0; i < why->n && !rc; i++)
         rc = add_reason(s, row, rules, prompt, why->text[i], err);
     return rc;

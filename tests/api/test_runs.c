@@ -492,6 +492,35 @@ static void ties_that_are_left_out_are_counted_so(void **state)
     free(rows);
 }
 
+#define REASONED "\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"rationale\""
+#define ANNOTATED "\"prompt\":\"p\",\"response1\":\"x\",\"response2\":\"y\",\"individual_preference\""
+#define ANNOTATOR(score) "{\"score\":" score ",\"reasoning\":\"r\",\"feedback1\":\"f\",\"feedback2\":\"g\"}"
+
+/* A reason is learnt in both orders, and a row may have several: rows are counted of rows, and reasons of reasons. */
+static void rows_with_reasons_are_counted_so(void **state)
+{
+    char *rows = check_write("reasons.jsonl",
+        "{" ANNOTATED ":[" ANNOTATOR("-1") "," ANNOTATOR("-2") "," ANNOTATOR("1") "],\"overall_preference\":-1}\n"
+        "{" ANNOTATED ":[" ANNOTATOR("0") "],\"overall_preference\":0}\n"
+        "{" REASONED ":\"The former, Response A, is better.\",\"weight\":0}\n"
+        "{" REASONED ":null,\"dropped\":\"no proof is whole\"}\n");
+    char *nothing = check_write("no-reasons.jsonl", "{" REASONED ":\"Response A is better.\",\"weight\":0}\n");
+    struct watch w = { 0 };
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+    gram_train_report r;
+
+    (void)state;
+    gram_train_options_set_loss(&o, GRAM_LOSS_RATIONALE);
+    CHECK_OK(finetune(rows, "reasons", &o, &r));
+    assert_int_equal(r.rows, 5);
+    says(w.notes, "1 of 4 rows are ties, and left out, 1 of 2 rows have the weight 0, and nothing is learnt from them, "
+         "1 of 4 reasons are left out, since their writers preferred the other answer, 1 of 4 rows are left out, "
+         "since no proof of them was kept, 1 of 3 reasons hold in one order alone");
+    assert_int_equal(finetune(nothing, "no-reasons", &o, &r), GRAM_EFORMAT);
+    says(check_err.text, "every row has the weight 0");
+    free(rows), free(nothing);
+}
+
 /* What a held-out file has that is not judged is said, each row that is bad by itself. */
 static void held_out_rows_that_are_left_out_are_said(void **state)
 {
@@ -648,6 +677,7 @@ int main(void)
         cmocka_unit_test(answers_that_are_one_text_are_left_out),
         cmocka_unit_test(margins_and_weights_are_counted),
         cmocka_unit_test(ties_that_are_left_out_are_counted_so),
+        cmocka_unit_test(rows_with_reasons_are_counted_so),
         cmocka_unit_test(held_out_rows_that_are_left_out_are_said),
         cmocka_unit_test(a_base_that_is_no_number_is_named),
         cmocka_unit_test(the_disk_is_said_and_checked),
