@@ -183,9 +183,26 @@ static uint64_t digest_of(const gr_row *r)
     const char *const text[] = { r->source, r->subset };
     uint64_t h = gr_digest(gr_digest(gr_row_digest(r), &r->tie, sizeof r->tie), &r->weight, sizeof r->weight);
 
+    if (r->soft != 1)
+        h = gr_digest(h, &r->soft, sizeof r->soft);
+    if (!isnan(r->margin))
+        h = gr_digest(h, &r->margin, sizeof r->margin);
     for (size_t i = 0; i < GR_COUNT(text); i++)
         h = gr_digest_text(h, text[i] ? text[i] : "\001");         /* no text looks like a missing one */
     return h;
+}
+
+/* What else the row says of its label, which whoever learns from the line heeds. */
+static json_t *add_label(json_t *o, const gr_row *row)
+{
+    bool ok = o && (!row->tie || !json_object_set_new(o, "tie", json_true())) &&
+              (row->tie || row->soft == 1 || !json_object_set_new(o, "soft", json_real(row->soft))) &&
+              (isnan(row->margin) || !json_object_set_new(o, "margin", json_real(row->margin)));
+
+    if (ok)
+        return o;
+    json_decref(o);
+    return NULL;
 }
 
 static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, const gram_proved *v, gram_err *err)
@@ -200,6 +217,7 @@ static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, co
                           "best", best ? (json_int_t)v->best : (json_int_t)-1, "subset", row->subset,
                           "source", row->source, "weight", row->weight, "criteria", row->criteria);
 
+    o = add_label(o, row);
     j->report->rows++;
     p->report->proved += v->rationale != NULL;
     p->report->unproved += v->rationale == NULL;
@@ -216,9 +234,14 @@ static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, co
 
 struct chunk { gr_row row[ROWS]; gr_at at[ROWS]; size_t n; };
 
-static gram_status no_tools(gr_at at)
+static gram_status check_row(const gr_row *r, gr_at at)
 {
-    return gr_bad(&at, "a conversation with tools has no proofs");
+    if (r->tools || r->chosen_extra || r->rejected_extra)
+        return gr_bad(&at, "a conversation with tools has no proofs");
+    if (r->soft < 0.5)
+        return gr_bad(&at, "the chosen answer is said to be the better one with a probability of %g, and a proof would "
+                      "speak for it: wanted 0.5 or more", r->soft);
+    return GRAM_OK;
 }
 
 static gram_status fill(gr_job *j, struct chunk *c, uint64_t *skip, bool *end, gram_err *err)
@@ -228,8 +251,8 @@ static gram_status fill(gr_job *j, struct chunk *c, uint64_t *skip, bool *end, g
         gram_err why = { 0 };
         bool same = false;
         gram_status rc = gr_reader_pair(j->reader, r, end, &why);
-        if (!rc && !*end && (r->tools || r->chosen_extra || r->rejected_extra))
-            rc = no_tools(gr_reader_at(j->reader, &why));
+        if (!rc && !*end)
+            rc = check_row(r, gr_reader_at(j->reader, &why));
         if (rc) {
             gr_row_clear(r);
             rc = gr_job_bad_row(j, rc, &why, err);

@@ -110,7 +110,8 @@ static gram_status deal_pair(struct dealing *d, const gr_row *row, gram_err *err
     int first = gr_digest(GR_DIGEST, row->id, strlen(row->id)) >> 32 & 1;
     const char *const answer[2] = { row->chosen, row->rejected };
     const struct unlabelled u = { row->id, { row->turn, row->n_turns, NULL, row->criteria },
-                                  { answer[first], answer[!first] }, row->tie ? -1 : first };
+                                  { answer[first], answer[!first] },
+                                  row->tie ? -1 : row->soft < 0.5 ? !first : first };
 
     return deal(d, &u, err);
 }

@@ -153,6 +153,9 @@ gram_status gr_set_add_reasons(gr_set *s, const gr_row *row, const gr_set_rules 
         return gr_fail(err, GRAM_EFORMAT, "wanted a \"rationale\", or HelpSteer3's \"individual_preference\" with "
                        "reasoning for the better answer, found none");
     rc = check_label(row, why->label, err);
+    if (!rc && row->soft < 0.5)
+        rc = gr_fail(err, GRAM_EFORMAT, "the chosen answer is said to be the better one with a probability of %g, and "
+                     "its reasons speak for it: wanted 0.5 or more", row->soft);
     s->contrary += rc ? 0 : why->contrary;
     s->weightless += !rc && row->weight == 0;
     s->reasoned += !rc;

@@ -669,6 +669,34 @@ static void proofs_are_scored_by_definition(void **state)
     free(text), free(rows), free(out);
 }
 
+/* A line is the row with a reason, and whoever learns from it heeds what the row says of its label. */
+static void proofs_keep_the_label(void **state)
+{
+#define ROW "{\"prompt\":\"q\",\"chosen\":\"yes\",\"rejected\":\"no\","
+    static const char *const want[] = { "\"soft\":0.75", "\"tie\":true", "\"margin\":2.0" };
+    char *in = check_write("said.jsonl", ROW "\"soft\":0.75}\n" ROW "\"tie\":true}\n" ROW "\"margin\":2}\n"),
+         *bad = check_write("unlikely.jsonl", ROW "\"soft\":0.25}\n"), *out = check_tmppath("said.out"), *text, *line;
+    gram_prove_options o;
+    size_t i = 0;
+    (void)state;
+
+    gram_prove_options_init(&o);
+    o.format = FORMAT;
+    o.k = 1;
+    o.max_tokens = 3;
+    CHECK_OK(gram_prove_file(model, in, out, &o, NULL, NULL, &check_err));
+    text = slurp(out);
+    for (char *p = text; (line = strsep(&p, "\n")) && *line; i++)
+        for (size_t k = 0; k < GR_COUNT(want); k++)
+            assert_int_equal(strstr(line, want[k]) != NULL, i == k);
+    assert_int_equal(i, 3);
+    assert_int_equal(gram_prove_file(model, bad, out, &o, NULL, NULL, &check_err), GRAM_EFORMAT);
+    assert_non_null(strstr(check_err.text, "unlikely.jsonl:1: the chosen answer is said to be the better one with a "
+                           "probability of 0.25"));
+    free(text), free(in), free(bad), free(out);
+#undef ROW
+}
+
 static void proofs_resume(void **state)
 {
     gram_prove_options o;
@@ -857,7 +885,8 @@ int main(void)
         cmocka_unit_test(ranks), cmocka_unit_test(no_place_has_the_first_seat), cmocka_unit_test(files_resume),
         cmocka_unit_test(one_order_is_either), cmocka_unit_test(refuses),
         cmocka_unit_test(proofs_are_scored_by_definition),
-        cmocka_unit_test(proofs_resume), cmocka_unit_test(bad_rows_are_named), cmocka_unit_test(losses_have_gradients),
+        cmocka_unit_test(proofs_keep_the_label), cmocka_unit_test(proofs_resume),
+        cmocka_unit_test(bad_rows_are_named), cmocka_unit_test(losses_have_gradients),
         cmocka_unit_test(two_threads_share_one), cmocka_unit_test(no_memory),
     };
 
