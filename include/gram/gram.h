@@ -461,6 +461,8 @@ typedef struct {
     const char *rows;       /* per-row results, JSON Lines, what a resumed run reads; NULL: beside json */
     const char *fit_temperature;    /* a judge.json to write, or to write anew with all else that it says kept, with the
                              * temperature that fits these rows best; NULL: none is fitted */
+    bool verdicts;          /* the table begins with a line for each row: what was asked and who won. Files are read
+                             * again for it */
 } gram_eval_options;
 
 typedef struct { double value, low, high; } gram_interval;  /* a 95 % interval */
@@ -480,7 +482,8 @@ gram_status gram_eval(gram_model *m, const char *const *file, size_t n, const gr
 
 /* The same over every file of rows in a folder, each benchmark (RewardBench 1 and 2, RM-Bench, JudgeBench: told by
  * their rows) by its own rules, all else as the user's own sets. opt->report_dir gets index.html with all of them and a
- * folder for each with its page, numbers.json and rows; opt->json a summary; opt->rules and opt->rows are not taken. */
+ * folder for each with its page, numbers.json and rows; opt->json a summary; opt->rules, opt->rows and opt->verdicts
+ * are not taken. */
 gram_status gram_eval_folder(gram_model *m, const char *folder, const gram_eval_options *opt, char **table_out,
                              gram_err *err);
 

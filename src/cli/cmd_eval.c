@@ -1,7 +1,4 @@
 /* cmd_eval.c - `gram eval`: how often the model prefers the answer that people preferred. */
-#include <errno.h>
-#include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -42,131 +39,6 @@ static const struct poptOption opts[] = {
     CLI_TABLE_END
 };
 
-/* ---- The table of verdicts ---------------------------------------------------------------------- */
-
-/* Up to `width` columns of a text on one line. A character counts as one column, which is wrong for a few
- * scripts and good enough for a glance. */
-static void print_short(const char *text, size_t width)
-{
-    size_t columns = 0;
-    bool more = false;
-
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        bool starts = (*p & 0xc0) != 0x80;
-        if (starts && columns == width - 1 && p[1]) {
-            more = true;
-            break;
-        }
-        columns += starts;
-        putchar(*p < 0x20 || *p == 0x7f ? ' ' : *p);
-    }
-    if (more)
-        fputs("\u2026", stdout);
-    printf("%*s", (int)(width - columns - more), "");
-}
-
-static const char *verdict_word(const json_t *v, double preference)
-{
-    if (json_is_true(json_object_get(v, "dropped")))
-        return "too long";
-    return preference > 0.5 ? "right" : preference < 0.5 ? "wrong" : "tie";
-}
-
-static void print_number(const json_t *v, const char *key)
-{
-    const json_t *x = json_object_get(v, key);
-
-    if (json_is_number(x))
-        printf("  %7.4f", json_number_value(x));
-    else
-        printf("  %7s", "-");
-}
-
-static void print_verdict(const gram_row *row, const json_t *v)
-{
-    const gram_prompt *q = &row->pair.prompt;
-    const json_t *both = json_object_get(v, "p_swapped");
-
-    print_short(row->id, 18);
-    fputs("  ", stdout);
-    print_short(q->n ? q->turn[q->n - 1].content : "", 44);
-    print_number(v, "p_forward");
-    print_number(v, "p_swapped");
-    print_number(v, "preference");
-    printf("  %s%s\n", verdict_word(v, json_number_value(json_object_get(v, "preference"))),
-           json_is_number(both) && json_is_false(json_object_get(v, "consistent")) ? ", flips" : "");
-}
-
-/* The next row of the data that has this id; bad rows were spoken of already. */
-static int find_row(gram_rows *rows, const char *id, const gram_row **row)
-{
-    gram_err err;
-
-    do {
-        gram_status s = gram_rows_next(rows, row, &err);
-        if (s && s != GRAM_EFORMAT)
-            return cli_fail_err(&err);
-        if (s)
-            continue;
-        if (!*row)
-            return cli_fail("row %s is among the results and not in the data", id);
-        if (!strcmp((*row)->id, id))
-            return CLI_DONE;
-    } while (true);
-}
-
-/* Results and data are in the same order: the data files one after the other. */
-static int print_verdicts(FILE *results, const char *const *file)
-{
-    gram_rows *rows = NULL;
-    const gram_row *row;
-    const char *opened = NULL;
-    gram_err err;
-    json_error_t e;
-    json_t *v;
-    int rc = CLI_DONE;
-
-    printf("%-18s  %-44s  %7s  %7s  %7s  %s\n", "id", "question", "forward", "swapped", "prefers", "verdict");
-    while (!rc && (v = json_loadf(results, JSON_DISABLE_EOF_CHECK, &e))) {
-        const char *name = json_string_value(json_object_get(v, "file"));
-        const char *id = json_string_value(json_object_get(v, "id"));
-        if (!name || !id) {
-            rc = cli_fail("a line of the results names no file or no id");
-        } else if (!opened || strcmp(opened, name)) {
-            while (*file && strcmp(*file, name))
-                file++;
-            gram_rows_close(rows);
-            rows = NULL;
-            opened = *file;
-            if (!opened)
-                rc = cli_fail("%s is among the results and was not asked for", name);
-            else if (gram_rows_open_columns(&rows, opened, cli_columns, &err))
-                rc = cli_fail_err(&err);
-        }
-        if (!rc)
-            rc = find_row(rows, id, &row);
-        if (!rc)
-            print_verdict(row, v);
-        json_decref(v);
-    }
-    gram_rows_close(rows);
-    putchar('\n');
-    return rc;
-}
-
-/* The verdicts of the run, from its file of rows. */
-static int read_verdicts(const char *path, const char *const *file)
-{
-    FILE *f = fopen(path, "r");
-    int rc;
-
-    if (!f)
-        return cli_fail("%s: %s", path, strerror(errno));
-    rc = print_verdicts(f, file);
-    fclose(f);
-    return rc;
-}
-
 /* ---- The run ------------------------------------------------------------------------------------ */
 
 static gram_rationale_options writing;
@@ -177,7 +49,7 @@ static int evaluate(gram_model *m, const char *const *file, size_t n, const char
     cli_progress p;
     gram_eval_options o = { .file = cli_rows(&p, rationale),
                             .rules = rules, .json = json, .report_dir = report_dir, .rows = rows_file,
-                            .fit_temperature = fit };
+                            .fit_temperature = fit, .verdicts = verdicts };
     gram_eval_summary sum = { 0 };
     char *table = NULL;
     gram_err err;
@@ -188,8 +60,6 @@ static int evaluate(gram_model *m, const char *const *file, size_t n, const char
     s = gram_eval(m, file, n, &o, &sum, &table, &err);
     cli_progress_end(&p);
     rc = cli_rows_status(s, &err, rows_file);
-    if (!rc && verdicts && table)                       /* a share has none: its rows are some of them */
-        rc = read_verdicts(rows_file, file);
     if (!rc && table && !(json && !strcmp(json, "-")))
         fputs(table, stdout);
     fflush(stdout);                                     /* before what is said of it on stderr */
@@ -210,23 +80,6 @@ static bool default_rows(gr_buf *path)
         return gr_buf_add(path, json, n > 5 && !strcmp(json + n - 5, ".json") ? n - 5 : n) &&
                gr_buf_puts(path, ".rows.jsonl");
     return !report_dir || gr_buf_printf(path, "%s/rows.jsonl", report_dir);
-}
-
-/* With --verdicts and no file of rows: one that is removed again, since the table is made from it. */
-static int with_temporary_rows(gram_model *m, const char *const *file, size_t n)
-{
-    char dir[] = "/tmp/gram-XXXXXX", path[sizeof dir + sizeof "/rows.jsonl.partial"];
-    int rc;
-
-    if (!mkdtemp(dir))
-        return cli_fail("%s: %s", dir, strerror(errno));
-    snprintf(path, sizeof path, "%s/rows.jsonl", dir);
-    rc = evaluate(m, file, n, path);
-    unlink(path);
-    strcat(path, ".partial");
-    unlink(path);
-    rmdir(dir);
-    return rc;
 }
 
 static int compare(const char **arg, size_t n)
@@ -300,9 +153,7 @@ static int run(const char **arg, size_t n)
         return over_folder(shipped ? NULL : arg[0], arg[n - 1], launched || cli_shard);
     if (!(rows_path ? gr_buf_puts(&path, rows_path) : default_rows(&path)))
         return cli_fail("out of memory");
-    if (verdicts && path.n && cli_named_table(path.p))
-        rc = cli_usage("--verdicts reads the rows again, as JSON Lines: wanted --rows under such a name");
-    else if ((launched || cli_shard) && !path.n)
+    if ((launched || cli_shard) && !path.n)
         rc = cli_usage("processes that share the rows join them by their lines: --rows, --json or --report is needed");
     else if (cli_resume && !path.n)
         rc = cli_usage("--resume needs --rows, --json or --report: the rows that the run before wrote");
@@ -310,9 +161,7 @@ static int run(const char **arg, size_t n)
         rc = cli_rows_check(path.p);
     if (!rc)
         rc = cli_open(&m, shipped ? NULL : arg[0]);
-    if (!rc && verdicts && !path.n)
-        rc = with_temporary_rows(m, arg + !shipped, n - !shipped);
-    else if (!rc)
+    if (!rc)
         rc = evaluate(m, arg + !shipped, n - !shipped, path.p);
     gram_close(m);
     gr_buf_clear(&path);

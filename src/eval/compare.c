@@ -31,7 +31,7 @@ typedef struct {
     side side[2];
     both *row;                      /* in the order of the first run */
     size_t n;
-    uint64_t alone[2], dropped, one_order[2];
+    uint64_t alone[2], dropped, one_order[2], cut[2];
     part *part, all;                /* a part for each file */
     size_t parts;
     gram_interval macro;
@@ -175,6 +175,7 @@ static gram_status match(comparison *c, gram_err *err)
         for (int k = 0; k < 2 && !order; k++) {
             const gr_eval_row *r = k ? &y->row : &x->row;
             c->one_order[k] += !r->dropped && !r->rewarded && !gr_eval_both(r);
+            c->cut[k] += r->truncated && !x->row.dropped && !y->row.dropped;
         }
     }
     c->alone[0] += a->n - i;
@@ -326,6 +327,10 @@ static bool notes(gr_buf *b, const comparison *c)
         if (c->one_order[k])
             ok = gr_buf_printf(b, "%c read %" PRIu64 " row%s in one order alone, so that its seat counts too\n",
                                'A' + k, c->one_order[k], c->one_order[k] == 1 ? "" : "s");
+    for (int k = 0; k < 2 && ok; k++)
+        if (c->cut[k])
+            ok = gr_buf_printf(b, "%c read %" PRIu64 " row%s on shortened text\n", 'A' + k, c->cut[k],
+                               c->cut[k] == 1 ? "" : "s");
     for (int k = 0; k < 2 && ok; k++)
         if (c->alone[k])
             ok = gr_buf_printf(b, "%" PRIu64 " row%s of %c alone %s left out\n", c->alone[k],

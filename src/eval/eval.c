@@ -16,6 +16,7 @@
 #include "eval/table.h"
 #include "eval/temperature.h"
 #include "eval/text.h"
+#include "eval/verdicts.h"
 #include "file/table.h"
 
 #define BATCH_PAIRS 64
@@ -544,6 +545,8 @@ static gram_status publish(run *r, gram_eval_summary *out, char **table_out, gra
     rc = gr_eval_collect(&r->result, r->row, r->n, r->rules, err);
     if (!rc && r->opt.fit_temperature)
         rc = gr_eval_fit_temperature(r->row, r->n, r->result.facts.temperature, &r->result.fit, err);
+    if (!rc && table_out && r->opt.verdicts)
+        rc = gr_eval_verdicts(r->row, r->n, r->path, r->result.n_files, r->rules, r->opt.file.columns, &table, err);
     if (!rc && table_out)
         rc = gr_eval_table(&r->result, &table, err);
     if (!rc && r->opt.json)
@@ -589,6 +592,8 @@ static gram_status start(run *r, const char *const *file, size_t n, const gr_eva
         return gr_nomem(err, "evaluation");
     r->result.n_files = n;
     for (size_t f = 0; f < n; f++) {
+        if (r->opt.verdicts && !gr_path_regular(file[f]))
+            return gr_fail(err, GRAM_EARG, "%s: `verdicts` reads the rows again, and this can be read once", file[f]);
         r->result.file[f].path = gr_text_clean(file[f]);
         if (!r->result.file[f].path)
             return gr_nomem(err, "evaluation");

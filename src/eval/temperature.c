@@ -41,8 +41,9 @@ double gr_eval_at(const gr_eval_row *r, double was, double t)
         swapped = margin_of(r->p_swapped, was);
         forward = 2 * r->logit_margin - swapped;
     }
-    if (!isfinite(forward) || !isfinite(swapped))       /* both so sure that a double holds no more */
-        return r->preference;
+    /* Both are so sure that a double holds no more: of one mind each is about their mean. */
+    if (!isfinite(forward) || !isfinite(swapped))
+        return r->consistent ? sigmoid(r->logit_margin / t) : r->preference;
     return (sigmoid(forward / t) + sigmoid(swapped / t)) / 2;
 }
 

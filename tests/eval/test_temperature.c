@@ -143,6 +143,20 @@ static void a_saturated_order_is_read_from_the_other(void **state)
     assert_true(fabs(gr_eval_at(&r, 0, 10) - want) < 1e-12);
 }
 
+/* Where both have none left and agree, the mean of their margins says how sure they are; where they do not, nothing
+ * does. */
+static void two_saturated_orders_are_read_from_their_mean(void **state)
+{
+    gr_eval_row r = { .logit_margin = 50, .preference = 1, .p_forward = sigmoid(60), .p_swapped = sigmoid(40),
+                      .consistent = true, .cell = -1 };
+
+    (void)state;
+    assert_true(r.p_forward == 1 && r.p_swapped == 1);
+    assert_true(fabs(gr_eval_at(&r, 0, 20) - sigmoid(2.5)) < 1e-12);
+    r = (gr_eval_row){ .logit_margin = 0, .preference = 0.5, .p_forward = 1, .p_swapped = 0, .cell = -1 };
+    assert_true(gr_eval_at(&r, 0, 20) == 0.5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +165,7 @@ int main(void)
         cmocka_unit_test(ties_and_dropped_rows_do_not_count),
         cmocka_unit_test(where_none_fits_it_is_said),
         cmocka_unit_test(a_saturated_order_is_read_from_the_other),
+        cmocka_unit_test(two_saturated_orders_are_read_from_their_mean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
