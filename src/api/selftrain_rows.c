@@ -170,6 +170,8 @@ struct labelling {
     const gr_self_round *r;
     gr_out *kept, *dropped;
     gram_voted_labels *n;
+    json_t *vote;                   /* read, and not yet given to its pair */
+    bool some;                      /* pairs have none, since the judge could not read them */
 };
 
 static void count(gram_rule_count *c, int right)
@@ -277,29 +279,91 @@ static gram_status read_vote(const json_t *o, const char *path, uint64_t line, g
     return rc ? gr_fail(err, rc, "%s:%llu: %s", path, (unsigned long long)line, why) : GRAM_OK;
 }
 
-/* One line of each file, which are of the same pair. *end: there are no more. */
+/* The next pair and its vote, which one that could not be judged lacks under skip-bad. *end: there are no more. */
 static gram_status label_next(struct labelling *l, gr_lines *in[2], char *const path[2], bool *end, gram_err *err)
 {
-    json_t *o[2] = { NULL, NULL };
-    const char *id[2] = { NULL, NULL };
+    json_t *pair = NULL;
     gram_reasoned v = { 0 };
-    gram_status rc = GRAM_OK;
+    const char *id[2];
+    bool voted;
+    gram_status rc = next_json(in[0], path[0], &pair, err);
 
-    for (int i = 0; i < 2 && !rc; i++) {
-        rc = next_json(in[i], path[i], &o[i], err);
-        id[i] = json_string_value(json_object_get(o[i], "id"));
-    }
-    *end = !rc && !o[0] && !o[1];
-    if (!rc && !*end && (!id[0] || !id[1] || strcmp(id[0], id[1])))
+    if (!rc && !l->vote)
+        rc = next_json(in[1], path[1], &l->vote, err);
+    *end = !rc && !pair && !l->vote;
+    id[0] = json_string_value(json_object_get(pair, "id"));
+    id[1] = json_string_value(json_object_get(l->vote, "id"));
+    voted = id[0] && id[1] && !strcmp(id[0], id[1]);
+    if (!rc && !*end && !voted && !(id[0] && l->some))
         rc = gr_fail(err, GRAM_EFORMAT, "%s:%llu: wanted the vote on pair %s, found %s", path[1],
                      (unsigned long long)gr_lines_number(in[1]), id[0] ? id[0] : "(none)", id[1] ? id[1] : "(none)");
+    if (!rc && voted)
+        rc = read_vote(l->vote, path[1], gr_lines_number(in[1]), &v, err);
     if (!rc && !*end)
-        rc = read_vote(o[1], path[1], gr_lines_number(in[1]), &v, err);
-    if (!rc && !*end)
-        rc = label_pair(l, o[0], &v, err);
+        rc = label_pair(l, pair, &v, err);
+    if (voted) {
+        json_decref(l->vote);
+        l->vote = NULL;
+    }
     gram_reasoned_clear(&v);
-    json_decref(o[0]);
-    json_decref(o[1]);
+    json_decref(pair);
+    return rc;
+}
+
+static int by_digest(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The digests of a file's ids, in the order of their numbers, and how many lines it has. */
+static gram_status read_ids(const char *path, uint64_t **out, size_t *n, gram_err *err)
+{
+    gr_lines *in;
+    json_t *o = NULL;
+    size_t cap = 0;
+    gram_status rc = gr_lines_open(&in, path, err);
+
+    *out = NULL;
+    *n = 0;
+    if (rc)
+        return rc;
+    while (!(rc = next_json(in, path, &o, err)) && o) {
+        const char *id = json_string_value(json_object_get(o, "id"));
+        uint64_t *grown = gr_grown(*out, *n, &cap, 1, sizeof **out);
+        if (grown) {
+            *out = grown;
+            grown[(*n)++] = gr_digest_text(GR_DIGEST, id ? id : "");
+        }
+        json_decref(o);
+        if (!grown) {
+            rc = gr_nomem(err, path);
+            break;
+        }
+    }
+    gr_lines_close(in);
+    if (*n)
+        qsort(*out, *n, sizeof **out, by_digest);
+    return rc;
+}
+
+/* l->some: pairs have no vote, and which they are their ids tell, if no two of them are alike. */
+static gram_status find_some(struct labelling *l, char *const path[2], gram_err *err)
+{
+    uint64_t *id[2] = { NULL, NULL };
+    size_t n[2] = { 0, 0 };
+    gram_status rc = l->r->o->skip_bad ? read_ids(path[0], &id[0], &n[0], err) : GRAM_OK;
+
+    if (!rc && l->r->o->skip_bad)
+        rc = read_ids(path[1], &id[1], &n[1], err);
+    l->some = n[1] < n[0];
+    for (size_t i = 1; i < n[0] && l->some && !rc; i++)
+        if (id[0][i] == id[0][i - 1])
+            rc = gr_fail(err, GRAM_EFORMAT, "%s: the judge could not read %zu of %zu pairs, and ids that occur twice "
+                         "do not tell which: wanted another id for each", path[0], n[0] - n[1], n[0]);
+    free(id[0]);
+    free(id[1]);
     return rc;
 }
 
@@ -310,6 +374,8 @@ static gram_status label_all(struct labelling *l, gram_err *err)
     bool end = false;
     gram_status rc = path[0] && path[1] ? GRAM_OK : gr_nomem(err, l->r->folder);
 
+    if (!rc)
+        rc = find_some(l, path, err);
     for (int i = 0; i < 2 && !rc; i++)
         rc = gr_lines_open(&in[i], path[i], err);
     while (!rc && !end) {
@@ -322,6 +388,7 @@ static gram_status label_all(struct labelling *l, gram_err *err)
             gr_lines_close(in[i]);
         free(path[i]);
     }
+    json_decref(l->vote);
     return rc;
 }
 

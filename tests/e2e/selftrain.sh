@@ -98,7 +98,22 @@ says err "over/00-prover: it was begun with other contents of the base of the mo
 expect 2 "$GRAM" selftrain run.yaml --set out=x --set prover-rationale-format=rm-r1
 says err 'there is no key "prover-rationale-format"'
 
-# So does `gram prove`, which has written 64 rows when it meets a bad one.
+# A pair that the judge cannot read has no vote under skip-bad, and the others keep theirs.
+for i in 1 2 3; do
+    echo "{\"id\":\"v$i\",\"prompt\":\"q$i\",\"responses\":[\"no\",\"yes\"]}"
+    echo "{\"id\":\"c$i\",\"prompt\":\"q$i\",\"responses\":[\"no\",\"yes\"],\"criteria\":\"c\"}"
+done >some.jsonl
+some="--set rounds=1 --set final=false --set unlabelled=some.jsonl --set skip-bad=true"
+expect 0 "$GRAM" selftrain run.yaml --set out=some $some
+grep -o '"id":"v."' some/round-1/votes.jsonl >votes
+grep -o '"id":"v."' some/round-1/labels.jsonl >labels
+cmp votes labels || die "labels are not of the pairs with votes"
+[ "$(grep -c '"id":"c.","broke":\["judged"\]' some/round-1/dropped.jsonl)" -eq 3 ] || die "a pair is gone"
+sed -i 's/"id":"v1"/"id":"c1"/' some.jsonl
+expect 1 "$GRAM" selftrain run.yaml --set out=twice $some --quiet
+says err "twice/round-1/pairs.jsonl: the judge could not read 3 of 6 pairs, and ids that occur twice do not tell which"
+
+# `gram prove` compares the format, too; it has written 64 rows when it meets a bad one.
 for i in $(seq 64); do echo "{\"prompt\":\"q$i\",\"chosen\":\"yes\",\"rejected\":\"no\"}"; done >many.jsonl
 echo '{"prompt":"q"}' >>many.jsonl
 expect 1 "$GRAM" prove base many.jsonl --k 1 --max-new-tokens 1 --rationale-format format.json --out proofs.jsonl
