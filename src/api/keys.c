@@ -104,6 +104,20 @@ static bool is_list(const char *text, const char *name)
     return p[0] == '-' && (p[1] == ' ' || p[1] == '\t');
 }
 
+/* The line where a second document begins, of which no key would be read, or 0. */
+static size_t second_document(const char *text)
+{
+    size_t line = 1;
+    bool any = false;
+
+    for (const char *p = text; *p; p += strcspn(p, "\n"), p += *p == '\n', line++) {
+        if (any && !strncmp(p, "---", 3) && strchr(" \t\n", p[3]))
+            return line;
+        any = any || !strchr("#%\n", p[strspn(p, " \t")]);
+    }
+    return 0;
+}
+
 static gram_status make_fields(gr_keys *k, gram_err *err)
 {
     k->field = gr_calloc(k->n + 1, sizeof *k->field);       /* the last one ends the list */
@@ -188,6 +202,9 @@ static gram_status load(gr_keys *k, size_t n, gram_err *err)
     c.log_ctx = &said;
     if (strlen(k->text) != n)
         return gr_fail(err, GRAM_EFORMAT, "%s: a NUL byte at %zu: wanted text", k->path, strlen(k->text));
+    if (second_document(k->text))
+        return gr_fail(err, GRAM_EFORMAT, "%s:%zu: a second document begins: wanted one", k->path,
+                       second_document(k->text));
     rc = make_fields(k, err);
     if (rc)
         return rc;
@@ -222,7 +239,7 @@ gram_status gr_keys_wrong(const gr_keys *k, size_t i, const char *why, gram_err 
 gram_status gr_keys_wrong_value(const gr_keys *k, size_t i, gram_err *err)
 {
     const gram_option *o = k->key[i].option;
-    char wanted[96], why[512];
+    char wanted[GR_WANTED], why[512];
 
     gr_option_wanted(o, wanted);
     snprintf(why, sizeof why, "wanted %s%s, found \"%.200s\"", o->choices ? "one of " : "", wanted,
@@ -331,10 +348,24 @@ static gram_status take(gr_keys *k, size_t i, const char *v, void *base, gram_er
     }
 }
 
+/* A text of no letters, in quotes or in a list, is a value that nothing can be; what is left out says nothing. */
+static bool is_blank(const gr_keys *k, size_t i)
+{
+    const value *v = !k->set[i] && k->file ? &k->file[i] : NULL;
+    const char *p = v && v->v && !*v->v ? find_key(k->text, k->key[i].name, &(size_t){ 0 }) : NULL;
+
+    for (unsigned j = 0; v && j < v->n; j++)
+        if (is_null(v->list[j]))
+            return true;
+    p = p ? p + strspn(p, " \t") : "";
+    return *p == '\'' || *p == '"';
+}
+
 gram_status gr_keys_take(gr_keys *k, size_t i, void *base, gram_err *err)
 {
     const char *v = gr_keys_value(k, i);
-    gram_status rc = v ? take(k, i, v, base, err) : GRAM_OK;
+    gram_status rc = is_blank(k, i) ? gr_keys_wrong(k, i, "wanted a value, found an empty one", err)
+                   : v ? take(k, i, v, base, err) : GRAM_OK;
 
     return rc || k->set[i] || !k->file || !k->file[i].n ? rc : settle_more(k, i, base, err);
 }
@@ -348,7 +379,7 @@ static gram_status set_one(gr_keys *k, const char *text, gram_err *err)
     char where[512], name[64];
     size_t i = 0;
 
-    if (!equals)
+    if (!equals || !equals[1])                  /* a variable of a shell that is not set, seldom the default */
         return gr_fail(err, GRAM_EARG, "set %s: wanted KEY=VALUE", text);
     snprintf(name, sizeof name, "%.*s", (int)gr_min((size_t)(equals - text), sizeof name - 1), text);
     while (i < k->n && strcmp(k->key[i].name, name))

@@ -98,7 +98,7 @@ void gram_recipe_close(gram_recipe *r)
     free(r);
 }
 
-static char wanted_text[MOST][96];
+static char wanted_text[MOST][GR_WANTED];
 static pthread_once_t wanted_once = PTHREAD_ONCE_INIT;
 
 static void write_wanted(void)

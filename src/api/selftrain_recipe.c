@@ -108,7 +108,7 @@ static gram_status check_numbers(const gram_selftrain_options *o, gram_err *err)
         const void *p = (const char *)o + k->at;
         double x = k->kind == GRAM_OPTION_REAL ? *(const double *)p : k->kind == GRAM_OPTION_SIZE
                  ? (double)*(const size_t *)p : k->least;
-        char wanted[96];
+        char wanted[GR_WANTED];
         if (k->kind > GRAM_OPTION_SIZE || (x >= k->least && x <= k->most))
             continue;
         gr_option_wanted(k, wanted);
@@ -288,7 +288,7 @@ void gram_selftrain_recipe_close(gram_selftrain_recipe *r)
     free(r);
 }
 
-static char wanted_text[MOST][96];
+static char wanted_text[MOST][GR_WANTED];
 static const gram_option *all[MOST];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 

@@ -67,7 +67,7 @@ static void wanted_number(const gram_option *k, char *out, size_t room)
         snprintf(out + at, room - at, " to %.0f", k->most);
 }
 
-void gr_option_wanted(const gram_option *k, char out[96])
+void gr_option_wanted(const gram_option *k, char out[GR_WANTED])
 {
     static const char *const kind[] = {
         [GRAM_OPTION_FLAG] = "true or false", [GRAM_OPTION_WORD] = "a word", [GRAM_OPTION_PATH] = "a path",
@@ -77,16 +77,16 @@ void gr_option_wanted(const gram_option *k, char out[96])
     };
 
     if (k->choices)
-        snprintf(out, 96, "%s", k->choices);
+        snprintf(out, GR_WANTED, "%s", k->choices);
     else if (k->kind < GRAM_OPTION_FLAG)
-        wanted_number(k, out, 96);
+        wanted_number(k, out, GR_WANTED);
     else
-        snprintf(out, 96, "%s", kind[k->kind]);
+        snprintf(out, GR_WANTED, "%s", kind[k->kind]);
 }
 
 static gram_status wrong(const gram_option *k, const char *text, gram_err *err)
 {
-    char wanted[96];
+    char wanted[GR_WANTED];
 
     gr_option_wanted(k, wanted);
     return gr_fail(err, GRAM_EARG, "wanted %s%s, found \"%.200s\"", k->choices ? "one of " : "", wanted, text);
@@ -347,7 +347,7 @@ bool gr_options_leave_ties(const gram_train_options *o)
 
 static gram_status check_one(const gram_option *k, gram_stage stage, const gram_train_options *o, gram_err *err)
 {
-    char wanted[96];
+    char wanted[GR_WANTED];
     double x = number_of(k, o);
     int n = 0;
     gram_err why;

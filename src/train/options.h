@@ -8,7 +8,8 @@
 
 const gram_option *gr_option_find(const char *name);    /* NULL: there is none */
 /* "a number from 0 to 1", "true or false", "cosine|linear|constant" */
-void gr_option_wanted(const gram_option *k, char out[96]);
+enum { GR_WANTED = 160 };       /* bytes of it */
+void gr_option_wanted(const gram_option *k, char out[GR_WANTED]);
 /* The value from text, which is borrowed where the option is one. The sentence does not name the option. Paths, texts
  * and labels are the caller's to settle: they are taken as they come. */
 gram_status gr_option_take(const gram_option *k, gram_train_options *o, const char *text, gram_err *err);

@@ -337,9 +337,9 @@ static void bad_recipes(void **state)
     refuse("x", "vote-share=2", "key \"vote-share\": wanted a number from 0 to 1, found \"2\"");
     refuse("x", "rounds=-1", "key \"rounds\": wanted a whole number from 0 to 100");
     refuse("x", "least-tokens=600", "least-tokens: wanted at most most-tokens, 512, found 600");
-    refuse("x", "unlabelled=", "unlabelled: it is missing");
-    refuse("x", "human=", "human: it is missing");
-    refuse("x", "model=", "model: it is missing");
+    refuse("x", "unlabelled=~", "unlabelled: it is missing");
+    refuse("x", "human=~", "human: it is missing");
+    refuse("x", "model=~", "model: it is missing");
     refuse("x", "vote=4", "there is no key \"vote\"; did you mean \"votes\"?");
     refuse("x", "prover-smoothing=0.1", "key \"prover-smoothing\": it is an option of the losses");
     refuse("x", "closed=maybe", "key \"closed\": wanted true or false");
