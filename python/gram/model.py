@@ -95,11 +95,13 @@ class Answer:
     tempered: np.ndarray
     prompt_tokens: int
     seed: int
+    products: str                   # "few", "tiles", "tiles of bytes": with these the seed writes the same bits alone
     error: Optional[str] = None
 
 
 _DTYPES = {"auto": "GRAM_DTYPE_AUTO", "f32": "GRAM_F32", "bf16": "GRAM_BF16", "int8": "GRAM_INT8",
            "int8-fast": "GRAM_INT8_FAST"}
+_PRODUCTS = {"auto": "GRAM_PRODUCTS_AUTO", "few": "GRAM_PRODUCTS_FEW", "tiles": "GRAM_PRODUCTS_TILES"}
 _TRUNCATE = {"error": "GRAM_TRUNCATE_ERROR", "balanced": "GRAM_TRUNCATE_BALANCED", "drop": "GRAM_TRUNCATE_DROP"}
 
 
@@ -342,14 +344,16 @@ class Model:
                  temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0,
                  repetition_penalty: float = 1.0, presence_penalty: float = 0.0, frequency_penalty: float = 0.0,
                  min_new_tokens: int = 0, stop: Sequence[str] = (), stop_ids: Sequence[int] = (), seed: int = 0,
-                 progress: Progress = None) -> List[List[Answer]]:
+                 products: str = "auto", speculate: int = 0, progress: Progress = None) -> List[List[Answer]]:
         """n answers to each prompt. temperature 0 is greedy. Answer k of prompt i is that of a run of its own with the
-        seed that it says."""
+        seed and the products that it says: "few", "tiles" or, by the number of answers, "auto". speculate: so many
+        tokens are guessed from what the text says earlier, which changes speed alone."""
         call, prompts = Call(), _list(prompts, "prompts")
         g = _generation(call, stop, stop_ids, n=n, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k,
                         top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty,
                         presence_penalty=presence_penalty, frequency_penalty=frequency_penalty,
-                        min_new_tokens=min_new_tokens, seed=seed)
+                        min_new_tokens=min_new_tokens, seed=seed, speculate=speculate,
+                        products=_choice("products", products, _PRODUCTS))
         asked = ffi.new("gram_prompt[]", max(1, len(prompts)))
         for i, p in enumerate(prompts):
             asked[i] = prompt(call, p)
@@ -362,7 +366,8 @@ class Model:
                 ffi.buffer(a.text, a.bytes)[:].decode("utf-8", "replace") if a.bytes else "",
                 text(lib.gram_finish_name(a.finish)), _array(a.id, a.tokens, np.int32),
                 _array(a.logprob, a.tokens, np.float32), _array(a.tempered, a.tokens, np.float32), a.prompt_tokens,
-                a.seed, text(a.error) if a.finish == lib.GRAM_FINISH_FAILED else None)
+                a.seed, text(lib.gram_products_name(a.products)),
+                text(a.error) if a.finish == lib.GRAM_FINISH_FAILED else None)
             done[0] += 1
             return 1 if show and show(done[0], n * len(prompts)) is False else 0
         fn = call.callback("gram_answer_fn", keep)
@@ -374,11 +379,13 @@ class Model:
         return made
 
     def go_on(self, ids: Sequence[int], *, max_new_tokens: int = 256, stop: Sequence[str] = (),
-              **settings) -> str:
+              stop_ids: Sequence[int] = (), **settings) -> str:
         """The text that goes on behind token ids as they stand; settings as of generate(), for one answer."""
+        if other := settings.keys() & {"n", "products", "speculate"}:
+            raise TypeError(f"go_on() writes one answer, token by token, and takes no {', '.join(sorted(other))}")
         call, made, model = Call(), [], self._model()
         w, more, ids = ffi.new("gram_writer **"), ffi.new("bool *"), ffi.new("int32_t[]", _ids(ids).tolist())
-        g = _generation(call, stop, (), max_new_tokens=max_new_tokens, **settings)
+        g = _generation(call, stop, stop_ids, max_new_tokens=max_new_tokens, **settings)
         asked = ffi.new("gram_writing *", {"id": ids, "n_ids": len(ids), "how": g})
 
         def keep(_, t, err):

@@ -101,6 +101,15 @@ class Judging(unittest.TestCase):
         self.assertEqual(list(a[0][1].ids), list(b[0][0].ids))
         np.testing.assert_array_equal(a[0][1].logprobs, b[0][0].logprobs)
         self.assertEqual(a[0][0].finish, "length")
+        many = self.m.generate(["Hi"], n=64, max_new_tokens=3, seed=5)[0]
+        few = self.m.generate(["Hi"], n=64, max_new_tokens=3, seed=5, products="few", speculate=2)[0]
+        self.assertEqual({x.products for x in many + few}, {"tiles", "few"})
+        for i in (0, 40):
+            for all in (many, few):
+                alone = self.m.generate(["Hi"], max_new_tokens=3, seed=5 + i, products=all[i].products)[0][0]
+                self.assertEqual((alone.text, alone.logprobs.tolist()), (all[i].text, all[i].logprobs.tolist()))
+        with self.assertRaisesRegex(GramError, "products must be one of auto, few, tiles"):
+            self.m.generate(["Hi"], products="bytes")
         seen = []
         self.m.generate(["Hi"], n=3, max_new_tokens=2, progress=lambda done, total: seen.append((done, total)))
         self.assertEqual(seen, [(1, 3), (2, 3), (3, 3)])
@@ -124,6 +133,10 @@ class Judging(unittest.TestCase):
         chat = self.m.tokenize(self.m.show_chat("Hi"))
         self.assertEqual(self.m.go_on(chat, max_new_tokens=4, temperature=0.0),
                          self.m.generate(["Hi"], max_new_tokens=4, temperature=0.0)[0][0].text)
+        first = int(self.m.generate(["Hi"], max_new_tokens=1, temperature=0.0)[0][0].ids[0])
+        self.assertEqual(self.m.go_on(chat, max_new_tokens=4, temperature=0.0, stop_ids=[first]), "")
+        with self.assertRaisesRegex(TypeError, "takes no n"):       # their texts would be one
+            self.m.go_on(chat, max_new_tokens=4, n=2)
 
     def test_logits_and_inspection(self):
         self.assertEqual(self.m.logits([1, 2, 3]).shape, (3, self.m.vocabulary))
