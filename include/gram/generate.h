@@ -33,7 +33,7 @@ const char *gram_products_name(gram_products p);    /* "auto", "few", "tiles", "
 /* The settings mean what they mean in transformers' generate(), and work in its order: penalties, temperature, top_k,
  * top_p, min_p. Strings and lists are borrowed for the call. */
 typedef struct {
-    double temperature;             /* z / T; 0: the likeliest token, always. Neutral: 1 */
+    double temperature;             /* z / T, from 1e-6 on; 0: the likeliest token, always. Neutral: 1 */
     size_t top_k;                   /* the k likeliest, ties with the last of them too. Neutral: 0 */
     double top_p;                   /* the likeliest until they have this mass. Neutral: 1 */
     double min_p;                   /* those with at least this share of the likeliest's probability. Neutral: 0 */

@@ -17,14 +17,14 @@ static gram_status wrong(gram_err *err, const char *name, const char *wanted, do
 
 gram_status gr_sampling_check(const gr_sampling *s, gram_err *err)
 {
-    if (!(s->temperature >= 0 && s->temperature <= 1e6))
-        return wrong(err, "temperature", "0 (the likeliest token) or more", s->temperature);
+    if (s->temperature != 0 && !(s->temperature >= 1e-6 && s->temperature <= 1e6))      /* z / T stays a float */
+        return wrong(err, "temperature", "0 (the likeliest token), or 1e-6 to 1e6", s->temperature);
     if (!(s->top_p > 0 && s->top_p <= 1))
         return wrong(err, "top_p", "more than 0 and at most 1", s->top_p);
     if (!(s->min_p >= 0 && s->min_p <= 1))
         return wrong(err, "min_p", "0 to 1", s->min_p);
-    if (!(s->repetition > 0 && s->repetition <= 1e6))
-        return wrong(err, "repetition_penalty", "more than 0 (1 changes nothing)", s->repetition);
+    if (!(s->repetition >= 1e-6 && s->repetition <= 1e6))
+        return wrong(err, "repetition_penalty", "1e-6 to 1e6 (1 changes nothing)", s->repetition);
     if (!(fabs(s->presence) <= 1e6))
         return wrong(err, "presence_penalty", "a number", s->presence);
     if (!(fabs(s->frequency) <= 1e6))

@@ -23,10 +23,10 @@
 #include "op/op.h"
 
 typedef struct {
-    double temperature;                     /* >= 0; neutral: 1 */
+    double temperature;                     /* 0, or 1e-6 to 1e6; neutral: 1 */
     size_t top_k;                           /* 0: neutral */
     double top_p, min_p;                    /* in (0, 1] and [0, 1]; neutral: 1 and 0 */
-    double repetition, presence, frequency; /* > 0, any, any; neutral: 1, 0, 0 */
+    double repetition, presence, frequency; /* 1e-6 to 1e6, any, any; neutral: 1, 0, 0 */
     size_t min_new;                         /* tokens before an end may come; neutral: 0 */
 } gr_sampling;
 extern const gr_sampling gr_sampling_neutral;

@@ -175,6 +175,7 @@ static void greedy_takes_the_lowest_of_equals_and_no_end_too_early(void **state)
 static void bad_settings_are_named(void **state)
 {
     static const struct { gr_sampling s; const char *name; } bad[] = {
+        { { 1e-7, 0, 1, 0, 1, 0, 0, 0 }, "temperature" }, { { 1, 0, 1, 0, 1e-7, 0, 0, 0 }, "repetition_penalty" },
         { { -1, 0, 1, 0, 1, 0, 0, 0 }, "temperature" }, { { NAN, 0, 1, 0, 1, 0, 0, 0 }, "temperature" },
         { { 1, 0, 0, 0, 1, 0, 0, 0 }, "top_p" }, { { 1, 0, 1.1, 0, 1, 0, 0, 0 }, "top_p" },
         { { 1, 0, 1, -.1, 1, 0, 0, 0 }, "min_p" }, { { 1, 0, 1, 0, 0, 0, 0, 0 }, "repetition_penalty" },
