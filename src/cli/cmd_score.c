@@ -155,6 +155,9 @@ static int run(const char **arg, size_t n)
         return rc;
     if (server && (show_prompt || show_tokens || cli_resume || rationale || cli_shard))
         return cli_usage("--server goes with none of --show-prompt, --show-tokens, --resume, --shard and --rationale");
+    if (server && cli_model_given())
+        return cli_usage("--%s: the server at %s judges in its own way, with the options that it was started with",
+                         cli_model_given(), server);
     if (rationale && show_tokens)
         return cli_usage("--show-tokens goes with no --rationale: --show-prompt shows what a rationale follows");
     if (server && gram_dist_launched(&rank, &size))

@@ -11,8 +11,8 @@ int cli_judge_needed(void);                         /* an exit code: whether --j
 /* *o is what they say, with --judge-votes, whose settings *reasons holds, and --lambda of the judge's model, which o
  * borrows. An exit code. */
 int cli_judging(gram_judge_options *o, const gram_options *model, gram_rationale_options *reasons);
-/* Refuses --judge-prompt and --labels where no judge is a model, and --judge-timeout where none is a program. gold: a
- * second one, or NULL. */
-int cli_judge_unused(const char *gold, const gram_options *model);
+/* Refuses how a judge is asked (--judge-prompt, --truncate, --template ...) where none is a model, and --judge-timeout
+ * where none is a program. gold: a second one, or NULL. */
+int cli_judge_unused(const char *gold);
 
 #endif

@@ -113,6 +113,26 @@ struct poptOption cli_rows_table[] = {
     CLI_TABLE_END
 };
 
+const char *cli_asking_given(void)
+{
+    const struct { const char *name; bool given; } all[] = {
+        { "judge-prompt", judge_file }, { "labels", labels }, { "max-tokens", max_tokens != 0 },
+        { "truncate", truncate_how }, { "template", chat_template }, { "chat-arg", chat_args },
+        { "reward-token", reward_token }, { "reward-weights", reward_weights },
+    };
+
+    for (size_t i = 0; i < GR_COUNT(all); i++)
+        if (all[i].given)
+            return all[i].name;
+    return NULL;
+}
+
+const char *cli_model_given(void)
+{
+    return cli_asking_given() ? cli_asking_given() : pointwise ? "pointwise" : scale ? "scale" : lambda != 0 ? "lambda"
+         : cli_single_order ? "single-order" : base ? "base" : dtype ? "dtype" : cli_device ? "device" : NULL;
+}
+
 static size_t share, shares;        /* of --shard */
 static int worker, workers;         /* of a launcher; 0: none */
 static char start[160];             /* the name of the start, which all processes of it know and no other's do */

@@ -134,6 +134,8 @@ refuses 'no policy' "$g" --judge "$m" --greedy
 refuses 'no policy' "$g" --judge "$m" --policy-template chatml
 refuses 'is no program' "$g" --judge "$m" --judge-timeout 5
 refuses 'labels: exec:cat judges in its own way' "$g" --judge exec:cat --labels A,B
+refuses 'truncate: http' "$g" --judge http://127.0.0.1:1 --truncate balanced
+refuses 'template: exec:cat' "$g" --judge exec:cat --template chatml
 refuses 'wanted all-pairs' "$g" --judge "$m" --by best
 refuses 'wanted margin' "$g" --judge "$m" --unit points
 refuses 'nothing to compare' "$g" --judge "$head" --by tournament

@@ -86,6 +86,12 @@ the_bits_of_score() {
     expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/remote.jsonl"
     cmp "$tmp/remote.jsonl" "$tmp/verdicts.jsonl" || die "gram score --server writes other verdicts"
     expect 1 "$GRAM" score --server http://127.0.0.1:1 "$tmp/pairs.jsonl"; one_sentence
+    for option in --judge-prompt=x --labels=A,B --max-tokens=9 --truncate=drop --template=chatml --chat-arg=a=1 \
+                  --reward-token=0 --reward-weights=1 --pointwise --scale=0-10 --lambda=1 --single-order --base=x \
+                  --dtype=bf16 --device=cpu; do
+        expect 2 "$GRAM" score --server http://127.0.0.1:1 "$tmp/pairs.jsonl" $option
+        says err 'judges in its own way'
+    done
     expect 2 "$GRAM" score --server ftp://x "$tmp/pairs.jsonl"; says err "wanted http://"
     python3 tests/e2e/serve_client.py "$url" || die "client"
     if grep -q "another one" "$tmp/log"; then die "the log holds text of requests"; fi
