@@ -1,4 +1,5 @@
 /* checkpoint.c - the files of a model: a Hugging Face directory, or one GGUF. */
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -286,6 +287,22 @@ static void say(gr_config *c, const gram_options *opt)
     c->notes = NULL;
 }
 
+/* An adapter of gram's says beside which weights it was trained; others of the same shapes give other numbers. */
+static gram_status note_base(struct checkpoint *c, gram_err *err)
+{
+    char *path = c->adapter->st ? gr_path_join(c->adapter->path, GR_ADAPTER_WEIGHTS) : NULL, *was = NULL, is[24];
+    gram_status rc = path ? gr_st_meta(path, GR_ADAPTER_BESIDE, &was, err)
+                          : c->adapter->st ? gr_nomem(err, c->adapter->path) : GRAM_OK;
+
+    snprintf(is, sizeof is, "%016" PRIx64, gr_weights_digest(c->weights));
+    if (!rc && was && strcmp(was, is))
+        rc = gr_config_note(&c->cfg, err, "%s was trained beside other weights than those of %s, or beside the same in "
+                            "another form", c->adapter->path, gr_weights_path(c->weights));
+    free(was);
+    free(path);
+    return rc;
+}
+
 gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const gram_options *opt, gram_err *err)
 {
     const gr_head_asked asked = { opt->reward_token, opt->reward_weights };
@@ -301,6 +318,8 @@ gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const gra
     rc = c->gguf ? gr_weights_open_gguf(&c->weights, model, err) : gr_weights_open_dir(&c->weights, model, err);
     if (!rc)
         rc = gr_config_open(&c->cfg, c->weights, c->adapter, &asked, err);
+    if (!rc && c->adapter)
+        rc = note_base(c, err);
     if (!rc && c->adapter)
         rc = has_tokenizer(&c->own_words, path, err);
     if (!rc)

@@ -13,8 +13,10 @@ static const struct poptOption opts[] = {
 
 static int run(const char **arg, size_t n)
 {
+    gram_options o;
+    gram_info about;
     gram_err err;
-    int as;
+    int as, rc;
 
     (void)n;
     if (!out)
@@ -22,6 +24,12 @@ static int run(const char **arg, size_t n)
     as = cli_choice("dtype", dtype, opts[1].argDescrip);
     if (as < 0)
         return CLI_USAGE;
+    rc = cli_model_options(&o);
+    o.base = base;
+    if (!rc && gram_inspect(arg[0], &o, &about, &err))          /* what the files have to say is said */
+        return cli_fail_err(&err);
+    if (rc)
+        return rc;
     return gram_merge(arg[0], base, out, (gram_dtype)as, &err) ? cli_fail_err(&err) : CLI_DONE;
 }
 

@@ -11,6 +11,7 @@
 
 #define GR_ADAPTER_CONFIG  "adapter_config.json"
 #define GR_ADAPTER_WEIGHTS "adapter_model.safetensors"
+#define GR_ADAPTER_BESIDE  "gram_base"                         /* metadata: gr_weights_digest() of its base */
 #define GR_ADAPTER_STEM    "base_model.model."                  /* before the model's own name of a tensor */
 
 typedef struct {

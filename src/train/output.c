@@ -83,11 +83,11 @@ static gram_status write_card(const struct output *o, gram_err *err)
 
 static gram_status save_model(const struct output *o, gram_err *err)
 {
-    char step[24], steps[24];
+    char step[24], steps[24], base[24];
     const gr_config *cfg = gr_model_config(o->r->model);
-    const gr_meta meta[] = { { "format", "pt" }, { "step", step }, { "steps", steps },
+    const gr_meta meta[] = { { "format", "pt" }, { "step", step }, { "steps", steps }, { GR_ADAPTER_BESIDE, base },
                              { "gram_reward_head", GR_PURM_MARK } };
-    const size_t n_meta = o->r->lora && cfg->reward == GR_REWARD_PURM ? 4 : 3;     /* transformers wants the first */
+    const size_t n_meta = !o->r->lora ? 3 : cfg->reward == GR_REWARD_PURM ? 5 : 4;  /* transformers wants the first */
     gr_planned *t;
     const gr_param **each;
     size_t n = 0;
@@ -96,6 +96,7 @@ static gram_status save_model(const struct output *o, gram_err *err)
     snprintf(step, sizeof step, "%" PRIu64, o->step);
     snprintf(steps, sizeof steps, "%" PRIu64, o->steps);
     if (o->r->lora) {
+        snprintf(base, sizeof base, "%016" PRIx64, gr_weights_digest(o->r->weights));
         rc = gr_path_exists(o->path) ? GRAM_OK : gr_copy_words(o->r->from, o->dir, err);
         if (!rc)
             rc = write_template(o, err);

@@ -92,3 +92,14 @@ expect 0 "$GRAM" score a pairs.jsonl --base "$model" --judge-prompt judge.txt -q
 expect 0 "$GRAM" finetune a pairs.jsonl --base "$model" --out b --lora-rank 4 --steps 1 --judge-prompt judge.txt -q
 expect 2 "$GRAM" score "$model" pairs.jsonl --base "$model"
 says err "no LoRA adapter"
+
+# Beside other weights of the same shapes, which make another model of it, that is said, and beside its own nothing.
+for c in "score a pairs.jsonl" "merge a --out again" "info a"; do
+    # shellcheck disable=SC2086  # words
+    expect 0 "$GRAM" $c --base "$model"
+    grep -q "trained beside" err && die "$c: its own base is said to be another"
+    rm -rf again
+    # shellcheck disable=SC2086
+    expect 0 "$GRAM" $c --base m
+    says err "note: a was trained beside other weights than those of m"
+done
