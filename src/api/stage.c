@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "api/how.h"
 #include "api/stage.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -362,6 +363,7 @@ gram_status gr_run_stage_begin(gr_run_stage *s, gr_digests *d, bool *whole, gram
             rc = check_output(s, output + strlen(OUTPUT), d, err);
         *whole = !rc && output;
         if (!rc && !output && gr_path_regular(s->output)) {     /* it got its name, and then the run was killed */
+            gr_how_end(s->output);
             rc = gr_run_stage_end(s, d, err);
             *whole = !rc;
         }

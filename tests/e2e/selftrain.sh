@@ -70,6 +70,10 @@ done
 
 expect 0 "$GRAM" selftrain run.yaml --set out=killed
 [ "$(grep -c 'whole already' err)" -eq 18 ] || die "a stage was done twice"
+sed -i '/^output=/d' killed/stages/01-proofs.jsonl       # killed when the file had its name, and its .how was there
+echo '{}' >killed/01-proofs.jsonl.how
+expect 0 "$GRAM" selftrain run.yaml --set out=killed
+[ ! -e killed/01-proofs.jsonl.how ] || die "the file that is whole has a .how"
 expect 2 "$GRAM" selftrain run.yaml --set out=killed --set judge-lr=1e-3 --quiet
 one_sentence
 says err "killed/02-judge: it was begun with lr 0.01, and now that is 0.001"
