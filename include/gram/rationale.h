@@ -35,8 +35,9 @@ extern "C" {
 
 /* Strings are copied by gram_reasoner_open(). */
 typedef struct gram_rationale_options {
-    const char *format;             /* "gram-r2" (NULL), "rm-r1" or "think-rm"; else the path of a JSON object, or its
-                                     * text: {"opening", "closing", "cue", "ending", "labels": ["A", "B"], "prompt"} */
+    const char *format;             /* "gram-r2", "rm-r1" or "think-rm"; else the path of a JSON object, or its text:
+                                     * {"opening", "closing", "cue", "ending", "labels": ["A", "B"], "prompt"}. NULL: as
+                                     * the model's judge.json says that it learnt it, or gram-r2 */
     const char *prompt;             /* judge prompt; NULL: the one that gram_open() was given, or else the format's; a
                                      * file's "prompt" beside another one is refused */
     size_t votes;                   /* rationales of a pair, over both orders in turn: a first, b first, ... */
@@ -51,7 +52,7 @@ typedef struct gram_rationale_options {
     size_t early;                   /* no more rationales where the first `early` all prefer the same answer ... */
     double sure;                    /* ... each with more than this probability; early 0: all are always written */
 } gram_rationale_options;
-/* gram-r2; 2 votes, 512 tokens, temperature 1, top_p 1, early 0, sure 0.9. */
+/* The model's own form; 2 votes, 512 tokens, temperature 1, top_p 1, early 0, sure 0.9. */
 void gram_rationale_options_init(gram_rationale_options *o);
 /* GRAM_EARG names the option that cannot be meant. The format's file is read. */
 gram_status gram_rationale_options_check(const gram_rationale_options *o, gram_err *err);

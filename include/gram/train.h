@@ -204,7 +204,7 @@ typedef struct {
     double        posreg;       /* bt-posreg: 0.1 */
     double        sft_weight, sft_beta;     /* sft-reg: a 0.01 and b 0.1 */
     double        verdict_weight;   /* rationale: of the label's term beside the text's tokens: 1 */
-    const char   *rationale_format; /* rationale, proof: as in gram_rationale_options; NULL: gram-r2 */
+    const char   *rationale_format; /* rationale, proof: as in gram_rationale_options */
     gram_head_kind head;        /* of a reward model that is made: linear. One that MODEL has goes on as it is */
     size_t        head_width;   /* mlp: its hidden units: 1024 */
     bool          freeze;       /* train that head alone; the model stays as it is, and is written with it */

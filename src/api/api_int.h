@@ -81,6 +81,8 @@ struct gram_model {
 /* The words that m reads, where they are not what is usual for it, as judge.json says them: *out is all NULL before. A
  * template in Jinja is a file of its own. reward: whether m is a reward model, which has no judge prompt. */
 gram_status gr_api_words(gr_card_reads *out, const gram_model *m, bool reward, gram_err *err);
+/* The form in which reasons are written: the one that was asked for, else the model's own; NULL: the usual one. */
+const char *gr_api_format(const gram_model *m, const char *asked);
 /* All of gram_open() but the weights and the threads: files, options and the judge. A scalar loss makes a reward model
  * of what is no such model yet; any other loss takes it as it is. */
 gram_status gr_api_open_files(gram_model **out, const char *path, const gram_options *opt, gram_loss loss,

@@ -92,6 +92,8 @@ static void tell_words(gram_info *out, const gr_card *card)
         part(v, "template %s", r->template);
     if (r->chat_args)
         part(v, "chat-args %s", r->chat_args);
+    if (r->format)
+        part(v, "reasons in the form %s", *r->format == '{' ? "of its own" : r->format);
 }
 
 void gr_api_describe(gram_info *out, const gr_config *c, const gr_card *card)

@@ -118,9 +118,10 @@ static gram_judge *judge_new(const gram_judge_options *o)
 /* A resume that compares what is said of two judges takes no other rationales for these. */
 static gram_status open_reasoner(gram_judge *j, const gram_rationale_options *o, gram_err *err)
 {
+    const char *format = gr_api_format(j->m, o->format);
     gr_buf b = { 0 };
     bool ok = gr_buf_printf(&b, ", behind %zu rationales of at most %zu tokens (%.200s, seed %" PRIu64, o->votes,
-                            o->max_tokens, o->format ? o->format : "gram-r2", o->seed) &&
+                            o->max_tokens, format ? format : "gram-r2", o->seed) &&
               (o->temperature == 1 || gr_buf_printf(&b, ", temperature %g", o->temperature)) &&
               (o->top_p == 1 || gr_buf_printf(&b, ", top-p %g", o->top_p)) &&
               (!o->top_k || gr_buf_printf(&b, ", top-k %zu", o->top_k)) &&

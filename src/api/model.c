@@ -237,6 +237,8 @@ gram_status gr_api_words(gr_card_reads *out, const gram_model *m, bool reward, g
         ok = (out->template = gr_strdup(gr_chat_name(m->chat))) != NULL;
     if (ok && args)
         ok = (out->chat_args = gr_strdup(args)) != NULL;
+    if (ok && judge && from->format)
+        ok = (out->format = gr_strdup(from->format)) != NULL;
     return ok ? GRAM_OK : gr_nomem(err, GR_CARD_FILE);
 }
 

@@ -218,7 +218,7 @@ static gram_status open_words(gr_policy *p, const gram_model *m, size_t most, gr
     gr_format f;
     size_t tags = 0;
     gr_str tag;
-    gram_status rc = gr_format_init(&f, p->o->rationale_format, err);
+    gram_status rc = gr_format_init(&f, gr_api_format(m, p->o->rationale_format), err);
 
     if (!rc)
         tags = strlen(f.opening) + strlen(f.closing) + strlen(f.cue) + 8;

@@ -127,7 +127,7 @@ static gram_status prover_open(struct prover *p, gram_model *m, const gram_prove
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: a reward model, whose head gives a number: it cannot write proofs",
                      m->name);
     if (!rc)
-        rc = gr_format_init(&f, o->format, err);
+        rc = gr_format_init(&f, gr_api_format(m, o->format), err);
     if (!rc)
         rc = gr_api_prompt_room(m, o->max_tokens, &f, &room, err);
     gr_format_clear(&f);

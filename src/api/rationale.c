@@ -123,6 +123,11 @@ static gram_status make_prover(gr_format *f, const char *prompt, const char *lab
     return rc;
 }
 
+const char *gr_api_format(const gram_model *m, const char *asked)
+{
+    return asked ? asked : m->file.card.reads.format;
+}
+
 gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const char *format, const char *prompt,
                                 const char *prove, size_t room, gram_err *err)
 {
@@ -130,7 +135,7 @@ gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const c
     const char *const labels[2] = { m->judge.label_text[0], m->judge.label_text[1] };
     gr_format f;
     gr_chat chat;
-    gram_status rc = gr_format_init(&f, format, err);
+    gram_status rc = gr_format_init(&f, gr_api_format(m, format), err);
 
     if (!prompt && !m->judge.own)
         prompt = m->judge.prompt;
@@ -166,7 +171,7 @@ static gram_status open_words(gram_reasoner *r, const gram_rationale_options *o,
 {
     gr_format f;
     size_t room = 0;
-    gram_status rc = gr_format_init(&f, o->format, err);
+    gram_status rc = gr_format_init(&f, gr_api_format(r->m, o->format), err);
 
     if (!rc)
         rc = gr_api_prompt_room(r->m, o->max_tokens, &f, &room, err);

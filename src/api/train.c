@@ -518,6 +518,12 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
 }
 
 /* m holds the files, the judge and the threads; its weights are opened here. */
+/* Of a policy the form of reasons is its own where it judges itself, and otherwise its judge's. */
+static bool learns_to_reason(gram_stage stage, const gram_train_options *o)
+{
+    return stage == GRAM_STAGE_ALIGN ? !strcmp(o->align.judge, GR_JUDGE_SELF) : gram_loss_writes(o->loss);
+}
+
 static gram_status train_model(gram_model *m, gram_stage stage, const char *from, const char *data, const char *out,
                                const gram_train_options *o, gram_train_report *report, gram_err *err)
 {
@@ -552,6 +558,10 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
         rc = gr_estimate_weights(m->file.weights, m->device, o, err);
     if (!rc)
         rc = gr_api_words(&r.card.reads, m, m->file.cfg.reward, err);
+    if (!rc && o->rationale_format && learns_to_reason(stage, o)) {
+        free(r.card.reads.format);
+        rc = gr_format_spell(&r.card.reads.format, o->rationale_format, err);
+    }
     r.program = gr_ram_held() + s.train.n * sizeof(size_t);     /* and the order of the rows */
     if (!rc)
         rc = open_weights(m, o, &r, err);

@@ -14,8 +14,9 @@ struct poptOption cli_rationale_table[] = {
     { "votes", '\0', POPT_ARG_LONGLONG, &votes, VOTES,
       "Write K rationales for each pair, over both orders in turn (default: 2). The verdict is their mean.", "K" },
     { "rationale-format", '\0', POPT_ARG_STRING, &format, FORMAT,
-      "How reasons and verdict are written: gram-r2 (the default), rm-r1, think-rm, or a FILE with a JSON object: "
-      "opening, closing, cue, ending, labels, prompt.", "gram-r2|rm-r1|think-rm|FILE" },
+      "How reasons and verdict are written: gram-r2, rm-r1, think-rm, or a FILE with a JSON object: opening, closing, "
+      "cue, ending, labels, prompt (default: as judge.json says that the judge learnt it, or gram-r2).",
+      "gram-r2|rm-r1|think-rm|FILE" },
     { "rationale-tokens", '\0', POPT_ARG_LONGLONG, &tokens, TOKENS,
       "Close a rationale by force at N tokens (default: 512); this is counted.", "N" },
     { "temperature", 'T', POPT_ARG_DOUBLE, &temperature, TEMPERATURE,

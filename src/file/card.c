@@ -16,6 +16,7 @@ void gr_card_forget_words(gr_card *c)
     free(c->reads.label[1]);
     free(c->reads.template);
     free(c->reads.chat_args);
+    free(c->reads.format);
     c->reads = (gr_card_reads){ 0 };
 }
 
@@ -31,7 +32,8 @@ void gr_card_clear(gr_card *c)
 
 bool gr_card_says_words(const gr_card *c)
 {
-    return c->reads.prompt || c->reads.label[0] || c->reads.template || c->reads.chat_args;
+    return c->reads.prompt || c->reads.label[0] || c->reads.template || c->reads.chat_args ||
+           c->reads.format;
 }
 
 static gram_status wrong(const char *name, const char *key, const char *wanted, gram_err *err)
@@ -90,14 +92,29 @@ static gram_status take_base(gr_card *c, const json_t *base, const char *name, g
     return rc;
 }
 
+/* A file's name would lead elsewhere wherever the judge is. */
+static gram_status take_format(char **out, const json_t *v, const char *name, gram_err *err)
+{
+    static const char *const known[] = { "gram-r2", "rm-r1", "think-rm" };
+    const char *s = json_string_value(v);
+    bool ok = !v || json_is_object(v);
+
+    for (size_t i = 0; s && i < GR_COUNT(known); i++)
+        ok = ok || !strcmp(s, known[i]);
+    if (!ok)
+        return wrong(name, "format", "gram-r2, rm-r1, think-rm or an object", err);
+    *out = !v ? NULL : s ? gr_strdup(s) : gr_json_text(v, JSON_COMPACT);
+    return *out || !v ? GRAM_OK : gr_nomem(err, name);
+}
+
 static gram_status take_reads(gr_card_reads *r, const json_t *o, const char *name, gram_err *err)
 {
-    static const char *const known[] = { "prompt", "labels", "template", "chat_args", NULL };
+    static const char *const known[] = { "prompt", "labels", "template", "chat_args", "format", NULL };
     const json_t *labels = json_object_get(o, "labels"), *args = json_object_get(o, "chat_args");
     gram_status rc;
 
     if (!json_is_object(o))
-        return wrong(name, "reads", "an object with prompt, labels, template and chat_args", err);
+        return wrong(name, "reads", "an object with prompt, labels, template, chat_args and format", err);
     rc = know_keys(o, known, name, " in reads", err);
     if (!rc)
         rc = take_text(&r->prompt, o, name, "prompt", err);
@@ -119,7 +136,7 @@ static gram_status take_reads(gr_card_reads *r, const json_t *o, const char *nam
         rc = wrong(name, "chat_args", "an object", err);
     if (!rc && args && !(r->chat_args = gr_json_text(args, JSON_COMPACT)))
         rc = gr_nomem(err, name);
-    return rc;
+    return rc ? rc : take_format(&r->format, json_object_get(o, "format"), name, err);
 }
 
 static gram_status take(gr_card *c, const json_t *root, const char *name, gram_err *err)
@@ -197,6 +214,9 @@ static json_t *reads_json(const gr_card_reads *r)
         ok = ok && !json_object_set_new(o, "template", json_string(r->template));
     if (r->chat_args)
         ok = ok && !json_object_set_new(o, "chat_args", gr_json_loadb(r->chat_args, strlen(r->chat_args), 0, NULL));
+    if (r->format)
+        ok = ok && !json_object_set_new(o, "format", *r->format == '{' ? gr_json_loadb(r->format, strlen(r->format), 0,
+                                                                                      NULL) : json_string(r->format));
     if (!ok) {
         json_decref(o);
         o = NULL;

@@ -2,7 +2,8 @@
  * are divided by, what it was trained to read, and which base model it was made over.
  *
  *     { "name": "gram-scalar", "temperature": 1.37, "about": "any text",
- *       "reads": { "prompt": "a judge prompt", "labels": ["A", "B"], "template": "chatml", "chat_args": { } },
+ *       "reads": { "prompt": "a judge prompt", "labels": ["A", "B"], "template": "chatml", "chat_args": { },
+ *                  "format": "rm-r1" },
  *       "base": { "file": "X.gguf", "bytes": 98157568, "sha256": "64 digits" },
  *       "calibration": { what `gram eval --fit-temperature` found, for people } }
  *
@@ -22,6 +23,7 @@ typedef struct {
     char *label[2];                 /* both or none */
     char *template;                 /* the name of a chat template */
     char *chat_args;                /* a JSON object: the template's arguments */
+    char *format;                   /* how reasons are written: a form's name, or a JSON object */
 } gr_card_reads;
 
 typedef struct {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "file/io.h"
 #include "rationale/format.h"
 #include "text/utf8.h"
@@ -207,6 +208,36 @@ gram_status gr_format_init(gr_format *f, const char *name, gram_err *err)
     if (rc)
         gr_format_clear(f);
     return rc;
+}
+
+gram_status gr_format_spell(char **out, const char *name, gram_err *err)
+{
+    gr_format f;
+    char *text = NULL;
+    size_t i = 0, n = 0;
+    json_t *o;
+    gram_status rc = gr_format_init(&f, name, err);
+
+    *out = NULL;
+    gr_format_clear(&f);
+    while (!rc && name && i < GR_COUNT(known) && strcmp(known[i].name, name))
+        i++;
+    if (rc || i == 0)
+        return rc;
+    if (i < GR_COUNT(known)) {
+        *out = gr_strdup(name);
+        return *out ? GRAM_OK : gr_nomem(err, name);
+    }
+    if (name[strspn(name, " \n\t")] != '{') {
+        rc = gr_read_file(name, (size_t)1 << 20, &text, &n, err);
+        if (rc)
+            return rc;
+    }
+    o = text ? json_loadb(text, n, 0, NULL) : json_loads(name, 0, NULL);
+    *out = o ? gr_json_text(o, JSON_COMPACT) : NULL;
+    json_decref(o);
+    free(text);
+    return *out ? GRAM_OK : gr_nomem(err, "rationale format");
 }
 
 void gr_format_clear(gr_format *f)

@@ -37,8 +37,8 @@ const gram_option gr_option_row[] = {
       .help = "rationale: the weight of the label's term, which counts as one token at 1" },
     { .name = "rationale-format", .kind = GRAM_OPTION_WORD, .at = AT(rationale_format), .stages = STAGE2 | STAGE3,
       .alike = true, .losses = ONE(RATIONALE) | ONE(PROOF),
-      .help = "rationale, proof, and `judge` self: how reasons and verdict are written: gram-r2 (the default), rm-r1, "
-      "think-rm, or a file" },
+      .help = "rationale, proof, and `judge` self: how reasons and verdict are written: gram-r2, rm-r1, think-rm, or "
+      "a file (default: as judge.json says that the model learnt it, or gram-r2)" },
     { .name = "head", .kind = GRAM_OPTION_CHOICE, .at = AT(head), .stages = STAGE2, .alike = true, .losses = SCALARS,
       .choices = "linear|mlp", .usual = { "", "linear" },
       .help = "What gives a new reward model its number: linear, the hidden state of the last token times a vector, "
@@ -82,7 +82,8 @@ const gram_option gr_option_row[] = {
       .help = "The longest of these rationales" },
     { .name = "eval-judge-format", .kind = GRAM_OPTION_WORD, .at = AT(align.eval_format), .stages = STAGE3,
       .alike = true, .needs = "eval-judge-votes",
-      .help = "How they and the verdict are written: gram-r2 (the default), rm-r1, think-rm, or a file" },
+      .help = "How they and the verdict are written: gram-r2, rm-r1, think-rm, or a file (default: as the judge "
+      "learnt it)" },
     { .name = "pointwise", .kind = GRAM_OPTION_FLAG, .at = AT(align.pointwise), .stages = STAGE3, .alike = true,
       .help = "The judge, a model here, is asked about one answer at a time, as gram score asks it with `pointwise`: "
       "the reward is the margin of Yes over No, and n answers cost n passes" },

@@ -85,6 +85,17 @@ printf '{%% if add_generation_prompt %%}<|im_start|>assistant\n{%% endif %%}' >>
 cp -r "$(sed -n 's/^model: //p' run.yaml)" base
 expect 0 "$GRAM" finetune base human.jsonl --loss rationale --lora-rank 2 --steps 1 --judge-prompt judge.txt \
     --rationale-format format.json --out adapter
+# It remembers the form in which it learnt to write, so that it needs no file.
+some="--rationale --rationale-tokens 4 --seed 1"
+"$GRAM" merge adapter --out merged >/dev/null || die "merge"
+"$GRAM" convert adapter --out bytes --dtype int8 >/dev/null || die "convert"
+for m in adapter merged bytes; do
+    expect 0 "$GRAM" score $m labelled.jsonl $some --out own --quiet
+    expect 0 "$GRAM" score $m labelled.jsonl $some --rationale-format format.json --out named --quiet
+    expect 0 "$GRAM" score $m labelled.jsonl $some --rationale-format gram-r2 --out other --quiet
+    cmp own named || die "$m does not know its form of reasons"
+    cmp -s own other && die "the form of reasons changes nothing"
+done
 short="--set rounds=0 --set final=false" texts="--set rationale-format=format.json --set template=chat.jinja"
 expect 0 "$GRAM" selftrain run.yaml --set out=words $short $texts
 expect 0 "$GRAM" selftrain run.yaml --set out=over $short --set model=adapter

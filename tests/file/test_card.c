@@ -21,7 +21,8 @@ static void what_is_written_is_read(void **state)
     CHECK_OK(parse(&c, "{\"name\":\"n\",\"about\":\"x\",\"temperature\":1.375,\"base\":{\"file\":\"b.gguf\","
                        "\"bytes\":12,"
                        "\"sha256\":\"" SHA "\"},\"calibration\":{},\"reads\":{\"prompt\":\"{input} \\n\","
-                       "\"labels\":[\"1\",\"2\"],\"template\":\"llama2\",\"chat_args\":{\"x\":[1]}}}"));
+                       "\"labels\":[\"1\",\"2\"],\"template\":\"llama2\",\"chat_args\":{\"x\":[1]},"
+                       "\"format\":{\"cue\":\"[[\"}}}"));
     CHECK_OK(gr_card_write(path, &c, &fit, &check_err));
     *strrchr(path, '/') = '\0';
     CHECK_OK(gr_card_read(&again, path, &check_err));
@@ -36,6 +37,7 @@ static void what_is_written_is_read(void **state)
     assert_string_equal(again.reads.label[1], "2");
     assert_string_equal(again.reads.template, "llama2");
     assert_string_equal(again.reads.chat_args, "{\"x\":[1]}");
+    assert_string_equal(again.reads.format, "{\"cue\":\"[[\"}");
     gr_card_clear(&c);
     gr_card_clear(&again);
     free(path);
@@ -58,6 +60,8 @@ static void what_could_change_a_number_is_refused(void **state)
         { "{\"reads\":[]}", "reads" }, { "{\"reads\":{\"promt\":\"\"}}", "promt" },
         { "{\"reads\":{\"labels\":[\"A\"]}}", "two" }, { "{\"reads\":{\"labels\":[\"A\",\"\"]}}", "labels" },
         { "{\"reads\":{\"template\":\"/etc/passwd\"}}", "chatml" }, { "{\"reads\":{\"chat_args\":1}}", "chat_args" },
+        { "{\"reads\":{\"format\":\"form.json\"}}", "format: wanted gram-r2" },
+        { "{\"reads\":{\"format\":1}}", "format" },
     };
 
     (void)state;
