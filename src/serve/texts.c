@@ -57,9 +57,9 @@ static json_t *usage_json(const gr_texts *st)
 
 static json_t *envelope(const gr_texts *st, bool part, json_t *choices)
 {
-    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", st->r->id, "object",
+    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:o}", "id", st->r->id, "object",
                      part ? st->shape->chunk : st->shape->object, "created", (json_int_t)st->created,
-                     "model", gr_model_name(st->r), "choices", choices);
+                     "model", gr_model_name(st->r), "seed", (json_int_t)st->how.seed, "choices", choices);
 }
 
 /* What the path makes of a text, and beside it why it broke. */

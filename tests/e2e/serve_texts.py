@@ -111,6 +111,19 @@ def answers_have_seeds_of_their_own(s):
     assert parts == [(c["message"]["content"], c["finish_reason"]) for c in whole], (parts, whole)
 
 
+def the_answer_says_its_seed(s):
+    """One that was drawn, too, and with it the same text comes again."""
+    chat = {"messages": [{"role": "user", "content": "q"}], "max_tokens": 8}
+    drawn = [s.post("/v1/chat/completions", {**chat, "seed": -1}) for _ in range(2)]
+    assert drawn[0]["seed"] != drawn[1]["seed"] and min(d["seed"] for d in drawn) >= 0
+    again = s.post("/v1/chat/completions", {**chat, "seed": drawn[0]["seed"]})
+    assert again["choices"] == drawn[0]["choices"]
+    assert s.post("/v1/chat/completions", chat)["seed"] == 0
+    status, text = s.ask("POST", "/v1/completions", {"prompt": "q", "max_tokens": 2, "seed": 7, "stream": True})
+    events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+    assert status == 200 and {e["seed"] for e in events} == {7}, text
+
+
 def bytes_are_the_text(s):
     """The vocabulary is bytes, so most characters are several tokens."""
     c, = s.post("/v1/chat/completions", chat(2, max_tokens=60))["choices"]
@@ -241,6 +254,7 @@ def what_cannot_be_written_is_one_sentence(s):
 with Serve() as server:
     rationales_are_those_of_gram_score(server)
     answers_have_seeds_of_their_own(server)
+    the_answer_says_its_seed(server)
     bytes_are_the_text(server)
     a_completion_of_a_chat_is_the_chat(server)
     a_prompt_has_the_logprobs_of_its_writing(server)
