@@ -91,7 +91,6 @@ int gr_rerank(gr_req *r)
     size_t n, top;
     gram_prompt prompt;
     gr_rewards *w;
-    bool activated;
     const char *instruct;
     int rc = gr_read_string(r, "instruct", "", &instruct);
 
@@ -101,15 +100,14 @@ int gr_rerank(gr_req *r)
         rc = gr_read_list(r, "documents", list, &n);
     if (!rc)
         rc = gr_read_size(r, "top_n", 0, &top);
-    if (!rc)
-        rc = gr_read_bool(r, "use_activation", true, &activated);
     if (rc)
         return rc;
     w = gr_rewards_new(r, "documents", true, n);
     if (!w)
         return r->status;
-    w->raw = !activated;
-    rc = gr_read_bool(r, "return_documents", true, &w->detail);
+    rc = gr_rewards_raw(r, w);
+    if (!rc)
+        rc = gr_read_bool(r, "return_documents", true, &w->detail);
     for (size_t i = 0; i < n && !rc; i++) {
         w->item[i].prompt = prompt;
         rc = gr_item_read(r, &w->item[i], read_document(r, json_array_get(list, i), gr_item_name(r, w, i),

@@ -162,6 +162,28 @@ int gr_rewards_references(gr_req *r, gr_rewards *w)
     return 0;
 }
 
+int gr_rewards_raw(gr_req *r, gr_rewards *w)
+{
+    static const struct { const char *name; bool raw; } says[] = {
+        { "use_activation", false }, { "activation", false }, { "softmax", false }, { "raw_scores", true },
+    };
+    const char *before = NULL;
+
+    for (size_t i = 0; i < GR_COUNT(says); i++) {
+        json_t *v = gr_field(r, (const char *[]){ says[i].name, NULL });
+        bool raw = json_is_true(v) == says[i].raw;
+        if (!v)
+            continue;
+        if (!json_is_boolean(v))
+            return gr_refuse(r, 422, says[i].name, "%s must be true or false", says[i].name);
+        if (before && raw != w->raw)
+            return gr_refuse(r, 422, says[i].name, "%s and %s ask for different scores", before, says[i].name);
+        w->raw = raw;
+        before = says[i].name;
+    }
+    return 0;
+}
+
 /* Where each item's number comes from: of one kind for all. */
 static int choose_scale(gr_req *r, gr_rewards *w)
 {

@@ -60,6 +60,8 @@ int gr_item_ids(gr_req *r, gr_rewards *w, size_t i, const char *text, size_t byt
 int gr_item_conversation(gr_req *r, gr_rewards *w, size_t i, json_t *v);
 /* Reads field "reference" (or "labels"): a string for all, or a list of one for each, null where there is none. */
 int gr_rewards_references(gr_req *r, gr_rewards *w);
+/* Whether raw scores are asked for, by the name that any of these shapes has for it; as it was where none is there. */
+int gr_rewards_raw(gr_req *r, gr_rewards *w);
 /* Asks for all comparisons; finish is called when the items' numbers are there. */
 int gr_rewards_ask(gr_req *r, gr_rewards *w, gr_req_fn *finish);
 const char *gr_rewards_scale(const gr_rewards *w);          /* "head", "reference" or "group" */

@@ -2,11 +2,6 @@
 #include "serve/endpoints.h"
 #include "serve/reward.h"
 
-static int read_raw(gr_req *r, gr_rewards *w)
-{
-    return gr_read_bool(r, "raw_scores", false, &w->raw);
-}
-
 static json_t *prediction(const gr_rewards *w, size_t i)
 {
     return json_pack("[{s:f, s:s}]", "score", gr_item_value(w, i),
@@ -68,7 +63,7 @@ int gr_tei_predict(gr_req *r)
     if (!rc)
         rc = gr_rewards_references(r, w);
     if (!rc)
-        rc = read_raw(r, w);
+        rc = gr_rewards_raw(r, w);
     return rc ? rc : gr_rewards_ask(r, w, answer_predict);
 }
 
@@ -107,7 +102,7 @@ int gr_tei_rerank(gr_req *r)
         return r->status;
     rc = gr_read_bool(r, "return_text", false, &w->detail);
     if (!rc)
-        rc = read_raw(r, w);
+        rc = gr_rewards_raw(r, w);
     for (size_t i = 0; i < n && !rc; i++) {
         w->item[i].prompt = prompt;
         rc = gr_item_read(r, &w->item[i], gr_read_content(r, json_array_get(list, i), gr_item_name(r, w, i),

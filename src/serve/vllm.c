@@ -9,18 +9,6 @@
 #include "serve/endpoints.h"
 #include "serve/reward.h"
 
-static int read_raw(gr_req *r, gr_rewards *w)
-{
-    static const char *const names[] = { "use_activation", "activation", "softmax", NULL };
-    json_t *v = gr_field(r, names);
-
-    if (v && !json_is_boolean(v))
-        return gr_refuse(r, 422, "use_activation", "use_activation must be true or false");
-    if (v)
-        w->raw = json_is_false(v);
-    return 0;
-}
-
 /* {id, object: list, created, model, data, usage} */
 static int answer_list(gr_req *r, json_t *data)
 {
@@ -83,7 +71,7 @@ int gr_vllm_score(gr_req *r)
     if (!rc)
         rc = gr_rewards_references(r, w);
     if (!rc)
-        rc = read_raw(r, w);
+        rc = gr_rewards_raw(r, w);
     return rc ? rc : gr_rewards_ask(r, w, answer_score);
 }
 
@@ -134,7 +122,7 @@ static int ask_texts(gr_req *r, json_t *v, const char *name, bool raw, gr_req_fn
     if (!rc)
         rc = gr_rewards_references(r, w);
     if (!rc)
-        rc = read_raw(r, w);
+        rc = gr_rewards_raw(r, w);
     return rc ? rc : gr_rewards_ask(r, w, finish);
 }
 

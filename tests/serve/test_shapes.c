@@ -314,6 +314,23 @@ static void reranking(void **state)
     out = ask("/rerank", "{\"query\":\"q\",\"texts\":[\"x\",\"yyyy\"],\"raw_scores\":true,\"return_text\":true}");
     assert_true(number(out, "0.score") > 0 && number(out, "1.score") < 0);
     json_decref(out);
+    static const char *const raw[] = { "\"use_activation\":false", "\"activation\":false", "\"softmax\":false",
+                                       "\"raw_scores\":true,\"use_activation\":false" };
+    for (size_t i = 0; i < GR_COUNT(raw); i++) {                /* in each shape by the name of any */
+        char body[128];
+        snprintf(body, sizeof body, "{\"query\":\"q\",\"documents\":[\"x\",\"yyyy\"],%s}", raw[i]);
+        out = ask("/v1/rerank", body);
+        assert_true(number(out, "results.0.relevance_score") > 0 && number(out, "results.1.relevance_score") < 0);
+        json_decref(out);
+        snprintf(body, sizeof body, "{\"query\":\"q\",\"texts\":[\"x\",\"yyyy\"],%s}", raw[i]);
+        out = ask("/rerank", body);
+        assert_true(number(out, "0.score") > 0 && number(out, "1.score") < 0);
+        json_decref(out);
+        snprintf(body, sizeof body, "{\"queries\":\"q\",\"documents\":[\"yyyy\",\"x\"],%s}", raw[i]);
+        out = ask("/score", body);
+        assert_true(number(out, "data.0.score") * number(out, "data.1.score") < 0);
+        json_decref(out);
+    }
     out = ask("/v1/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"yyyy\"],\"instruct\":\"i\"}");
     assert_true(number(out, "0.score") >= number(out, "1.score"));
     json_decref(out);
@@ -644,6 +661,8 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/get_reward", "{\"query\":[\"q a\",\"q b\"],\"prompts\":[\"q\",\"q\"],\"labels\":[\"r\",null]}" },
         { 422, "/rerank", "{\"query\":\"q\",\"documents\":[]}" }, { 422, "/rerank", "{\"query\":\"q\"}" },
         { 422, "/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"top_n\":-1}" },
+        { 422, "/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"raw_scores\":1}" },
+        { 422, "/rerank", "{\"query\":\"q\",\"texts\":[\"x\",\"y\"],\"raw_scores\":true,\"softmax\":true}" },
         { 422, "/predict", "{\"inputs\":[\"a\",\"b\",\"c\"]}" }, { 422, "/predict", "{}" },
         { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[\"x\"],\"label_token_ids\":[]}" },
         { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[[1]],\"label_token_ids\":[1]}" },
