@@ -245,6 +245,37 @@ static gram_status take_training(gram_selftrain_recipe *r, size_t i, gram_err *e
     return rc;
 }
 
+static bool is_set(const gram_selftrain_recipe *r, size_t i)
+{
+    const gram_option *k = r->key[i].option;
+    const void *p = (const char *)&r->o + k->at;
+
+    return k->kind == GRAM_OPTION_SIZE ? *(const size_t *)p != 0 : *(const char *const *)p != NULL;
+}
+
+/* What would be taken and change nothing. */
+static gram_status check_needs(const gram_selftrain_recipe *r, gram_err *err)
+{
+    static const struct { const char *key, *needs; } known[] = {
+        { "sure", "early" }, { "eval-votes", "eval" }, { "eval-columns", "eval" }, { "human-columns", "human" },
+        { "labelled-columns", "labelled" }, { "unlabelled-columns", "unlabelled" },
+    };
+
+    for (size_t k = 0; k < GR_COUNT(known); k++) {
+        size_t i = 0, needs = 0;
+        char why[96];
+        while (strcmp(own[i].o.name, known[k].key))
+            i++;
+        while (strcmp(own[needs].o.name, known[k].needs))
+            needs++;
+        if (!gr_keys_value(r->keys, i) || is_set(r, needs))
+            continue;
+        snprintf(why, sizeof why, "wanted `%s` with it, without which it says nothing", known[k].needs);
+        return gr_keys_wrong(r->keys, i, why, err);
+    }
+    return GRAM_OK;
+}
+
 static gram_status take_all(gram_selftrain_recipe *r, gram_err *err)
 {
     gram_status rc = GRAM_OK;
@@ -252,7 +283,7 @@ static gram_status take_all(gram_selftrain_recipe *r, gram_err *err)
     gram_selftrain_options_init(&r->o);
     for (size_t i = 0; i < r->n && !rc; i++)
         rc = r->which[i] < 0 ? gr_keys_take(r->keys, i, &r->o, err) : take_training(r, i, err);
-    return rc;
+    return rc ? rc : check_needs(r, err);
 }
 
 gram_status gram_selftrain_recipe_open(gram_selftrain_recipe **out, const char *path, const char *const *set, size_t n,

@@ -342,6 +342,7 @@ static void bad_recipes(void **state)
     refuse("x", "model=~", "model: it is missing");
     refuse("x", "vote=4", "there is no key \"vote\"; did you mean \"votes\"?");
     refuse("x", "prover-smoothing=0.1", "key \"prover-smoothing\": it is an option of the losses");
+    refuse("x", "sure=0.8", "key \"sure\": wanted `early` with it, without which it says nothing");
     refuse("x", "closed=maybe", "key \"closed\": wanted true or false");
     snprintf(set, sizeof set, "prover-model=%s", dir);
     {
@@ -351,6 +352,9 @@ static void bad_recipes(void **state)
         snprintf(prover, sizeof prover, "prover=%s", dir);
         assert_int_equal(start("x", &w, both, 2, NULL), GRAM_EARG);
         assert_non_null(strstr(check_err.text, "prover-model: `prover` is given"));
+        assert_int_equal(start("x", &w, (const char *const []){ "eval=~", "eval-columns=id=q" }, 2, NULL),
+                         GRAM_EARG);
+        assert_non_null(strstr(check_err.text, "key \"eval-columns\": wanted `eval` with it"));
     }
 }
 
