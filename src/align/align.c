@@ -57,6 +57,27 @@ static void plan(gr_align *a)
                 (a->f.reference_judge && x->against == GRAM_AGAINST_GREEDY);
 }
 
+/* What is not as it was asked for. */
+static void say_plan(const gr_align *a)
+{
+    const gram_train_options *o = a->f.opt;
+    char text[192];
+
+    if (!o->note)
+        return;
+    if (a->prompts < o->align.rollout) {
+        snprintf(text, sizeof text, "rollout-prompts: %zu, and there are %zu: a rollout answers all of them, and is "
+                 "learnt in %" PRIu64 " step%s", o->align.rollout, a->prompts, a->source.every,
+                 a->source.every == 1 ? "" : "s");
+        o->note(o->arg, text);
+    }
+    if (o->steps && o->steps != a->source.steps) {
+        snprintf(text, sizeof text, "steps: %" PRIu64 ", and a rollout is learnt in %" PRIu64 ": the last one is "
+                 "ended, at step %" PRIu64, o->steps, a->source.every, a->source.steps);
+        o->note(o->arg, text);
+    }
+}
+
 static gram_status learn(void *arg, gr_grad *g, uint64_t step, double *carried, gr_metrics *m, gr_sum *sum,
                          const gram_number **numbers, size_t *n, gram_err *err);
 static gram_status judge_held(void *arg, gr_grad *g, uint64_t step, gr_held *h, bool *stopped, gram_err *err);
@@ -73,6 +94,7 @@ gram_status gr_align_open(gr_align **out, const gr_align_facts *f, gram_err *err
     a->f = *f;
     a->source = (gr_source){ .arg = a, .learn = learn, .judge = judge_held, .settings = settings };
     plan(a);
+    say_plan(a);
     if (a->source.rests && a->source.rests >= a->source.steps) {
         gr_fail(err, GRAM_EARG, "value-warmup: %" PRIu64 " steps of %" PRIu64 ", so that none is the policy's",
                 o->value_warmup, a->source.steps);
@@ -273,6 +295,16 @@ static gram_status read_answers(gr_align *a, gr_grad *g, gr_sum *sum, gram_err *
     return rc;
 }
 
+/* A judge that fails at everything is seldom one that means it, and nothing would be learnt to the end of the run. */
+static gram_status check_judged(const gr_align *a, gram_err *err)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->n; i++)
+        n += !isnan(a->answer[i].reward);
+    return n ? GRAM_OK : gr_fail(err, GRAM_EFORMAT, "the judge gave none of %zu answers a reward", a->n);
+}
+
 static gram_status make_rollout(gr_align *a, gr_grad *g, uint64_t rollout, double *carried, gr_sum *sum, gram_err *err)
 {
     uint64_t seed = gr_random_at(gr_random_at(0x726f6c6c, a->f.opt->seed), rollout);
@@ -293,6 +325,8 @@ static gram_status make_rollout(gr_align *a, gr_grad *g, uint64_t rollout, doubl
         rc = gr_align_answer(a, a->prompt, a->prompts, seed, &a->answer, &a->n, err);
     if (!rc)
         rc = gr_align_refill(a, rollout, seed, carried, err);
+    if (!rc)
+        rc = check_judged(a, err);
     if (!rc)
         rc = read_answers(a, g, sum, err);
     if (!rc)

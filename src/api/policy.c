@@ -12,10 +12,14 @@
 #include "gram/rationale.h"
 #include "train/options.h"
 
+/* A judge, and whether it was said why it failed. */
+struct judging { gram_judge *judge; const gram_train_options *o; bool told; };
+
 struct gr_policy {
     const gram_train_options *o;
     gr_align_prompts train, held;
     gram_judge *judge, *eval_judge;     /* eval_judge may be judge */
+    struct judging judging, eval_judging;
     const char *from;
     gram_model *sampler;                /* NULL: the policy */
     bool self;                          /* it is a judge that learns to reason */
@@ -30,19 +34,35 @@ struct gr_policy {
 
 /* ---- Judges ------------------------------------------------------------------------------------------- */
 
+/* Why the judge failed, of the first answer at which it did; metrics.jsonl has the share. */
+static void tell_failure(struct judging *j, const gram_judged_group *out)
+{
+    char text[512];
+
+    for (size_t i = 0; i < out->n && !j->told && j->o->note; i++)
+        if (out->error[i]) {
+            snprintf(text, sizeof text, "an answer has no reward, and nothing is learnt of such: %.400s",
+                     out->error[i]);
+            j->o->note(j->o->arg, text);
+            j->told = true;
+        }
+}
+
 static gram_status rewards(void *arg, const gr_align_prompt *p, const char *const *answer, size_t n,
                            const char *reference, double *reward, gram_err *err)
 {
     const gram_group g = { .prompt = gr_group_prompt(&p->row), .response = answer, .n = n,
                            .reference = reference, .columns = p->columns };
+    struct judging *j = arg;
     gram_judged_group out;
-    gram_status rc = gram_judge_group(arg, &g, &out, err);
+    gram_status rc = gram_judge_group(j->judge, &g, &out, err);
 
-    if (!rc)
-        memcpy(reward, out.reward, n * sizeof *reward);
-    if (!rc)
-        gram_judged_group_clear(&out);
-    return rc;
+    if (rc)
+        return rc;
+    memcpy(reward, out.reward, n * sizeof *reward);
+    tell_failure(j, &out);
+    gram_judged_group_clear(&out);
+    return GRAM_OK;
 }
 
 /* How a judge is asked: about one answer at a time, or by so many rationales. */
@@ -410,12 +430,14 @@ static gram_status digest_judges(const gr_policy *p, uint64_t *h, gram_err *err)
 gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err *err)
 {
     gr_align_facts f = { .opt = p->o, .train = &p->train, .held = &p->held,
-                         .judge = { rewards, p->judge }, .eval_judge = { rewards, p->eval_judge },
+                         .judge = { rewards, &p->judging }, .eval_judge = { rewards, &p->eval_judging },
                          .reference_judge = p->judge && gram_judge_needs_reference(p->judge),
                          .model = r->model, .lora = r->lora, .device = r->device, .tok = m->file.tok, .ends = &m->ends,
                          .batch_tokens = r->batch_tokens, .kv_bytes = m->text_bytes };
     gram_status rc = gr_api_find_ends(m, err);
 
+    p->judging = (struct judging){ p->judge, p->o, false };
+    p->eval_judging = (struct judging){ p->eval_judge, p->o, false };
     if (!rc && (p->o->align.kl != GRAM_KL_NONE || p->o->align.algorithm == GRAM_ALGORITHM_ONLINE_DPO))
         rc = gr_reference_open(&p->reference, m, r, p->o->reference, err);
     if (!rc && p->o->align.algorithm == GRAM_ALGORITHM_PPO)

@@ -82,6 +82,45 @@ static void what_the_judge_fails_at_leaves_its_group(void **state)
     json_decref(s), json_decref(o.lines);
 }
 
+static char heard[8192];
+
+static void hear(void *arg, const char *text)
+{
+    (void)arg;
+    snprintf(heard + strlen(heard), sizeof heard - strlen(heard), "%s\n", text);
+}
+
+/* Why it fails is said once, and where it fails at everything nothing would be learnt. What is not as it was asked for
+ * is said as well. */
+static void a_judge_that_fails_is_told_of(void **state)
+{
+    const char *const some[] = { "judge=exec:n=0; while read -r l; do n=$((n + 1)); [ $((n % 2)) = 0 ] && echo null "
+                                 "|| echo $n; done", "cut=keep", "rollout-prompts=63", "batch-rows=3", "steps=3",
+                                 "algorithm=grpo" };
+    const char *const all[] = { "judge=exec:while read -r l; do echo '{\"error\":\"out of order\"}'; done",
+                                "cut=keep" };
+    outcome o;
+    const char *at;
+
+    (void)state;
+    noted = hear;
+    o = run((const char *const[]){ some[5], some[0], some[1], some[2], some[3], some[4] }, 6);
+    CHECK_OK(o.rc);
+    at = strstr(heard, "an answer has no reward, and nothing is learnt of such: the program gave it no number\n");
+    assert_true(at && !strstr(at + 1, "an answer has no reward"));
+    assert_non_null(strstr(heard, "rollout-prompts: 63, and there are 12: a rollout answers all of them, and is learnt "
+                           "in 4 steps\n"));
+    assert_non_null(strstr(heard, "steps: 3, and a rollout is learnt in 4: the last one is ended, at step 4\n"));
+    json_decref(o.lines);
+    *heard = '\0';
+    o = run(all, GR_COUNT(all));
+    assert_int_equal(o.rc, GRAM_EFORMAT);
+    assert_non_null(strstr(check_err.text, "none of 12 answers a reward"));
+    assert_non_null(strstr(heard, "the program says: out of order"));
+    json_decref(o.lines);
+    noted = NULL;
+}
+
 /* A prompt whose answers have one reward, as far as they have any, is rejected. */
 static void a_failed_answer_makes_no_difference(void **state)
 {
@@ -710,7 +749,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(at_first_nothing_has_moved), cmocka_unit_test(any_cut_has_the_same_gradient),
         cmocka_unit_test(what_the_judge_fails_at_leaves_its_group),
-        cmocka_unit_test(a_failed_answer_makes_no_difference),
+        cmocka_unit_test(a_failed_answer_makes_no_difference), cmocka_unit_test(a_judge_that_fails_is_told_of),
         cmocka_unit_test(cut_answers_have_no_end_and_are_masked), cmocka_unit_test(equal_rewards_teach_nothing),
         cmocka_unit_test(dead_prompts_are_replaced), cmocka_unit_test(another_model_writes),
         cmocka_unit_test(values_are_learnt_first),
