@@ -271,6 +271,25 @@ static void set_temperature(gram_model *m, const gram_options *o)
         m->temperature = c->temperature;
 }
 
+/* Labels go with a prompt that asks for them, or with a judge that was trained to give them. */
+static void tell_labels(const gram_model *m, const gram_options *o)
+{
+    const gr_card_reads *r = &m->file.card.reads;
+    const gr_judge *j = &m->judge;
+    const char *const asks[] = { j->pointwise ? "Yes" : "A", j->pointwise ? "No" : "B" };
+    gr_buf text = { 0 };
+
+    if (m->chat == GR_CHAT_NONE || !j->own || j->scale || !o->label_a || !o->label_b ||
+        (!other(o->label_a, r->label[0]) && !other(o->label_b, r->label[1])) ||
+        (!strcmp(o->label_a, asks[0]) && !strcmp(o->label_b, asks[1])))
+        return;
+    if (gr_buf_printf(&text, "labels: gram's own judge prompt asks for %s or %s, and the verdict is read from %s and "
+                      "%s: a judge prompt that asks for these goes with them", asks[0], asks[1], o->label_a,
+                      o->label_b))
+        note(o, text.p);
+    gr_buf_clear(&text);
+}
+
 /* Which judge it is, where nobody named one. */
 static void tell_shipped(const gram_model *m, const char *path, const gram_options *o)
 {
@@ -338,6 +357,7 @@ gram_status gr_api_open_files(gram_model **out, const char *path, const gram_opt
     set_temperature(m, opt);
     all = with_card(m, opt);
     init_judge(m, &all);
+    tell_labels(m, opt);
     if (m->chat == GR_CHAT_NONE && (m->why.status != GRAM_EUNSUPPORTED || opt->judge_prompt || opt->label_a ||
                                     opt->label_b || opt->scale || opt->chat_template)) {
         rc = gr_api_ready(m, err);                  /* what was asked for by name must work now */

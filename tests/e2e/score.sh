@@ -50,6 +50,10 @@ own_prompt() {
     printf 'Q: {input}' >"$tmp/judge.txt"
     expect 1 "$GRAM" score "$m" "$tmp/pairs.jsonl" --judge-prompt "$tmp/judge.txt"
     says err "judge.txt: judge prompt: no {response_a}"
+    expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --labels 1,2 --show-prompt
+    says err "labels: gram's own judge prompt asks for A or B, and the verdict is read from 1 and 2"
+    expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --labels A,B --show-prompt
+    grep -q "asks for" "$tmp/err" && die "labels that the prompt asks for are told of"
     "$GRAM" score "$m" "$tmp/pairs.jsonl" --labels "antidisestablishment,B" >"$tmp/out" 2>"$tmp/err" &&
         die "a label of many tokens"
 }
