@@ -80,6 +80,9 @@ int gr_metrics_answer(gr_req *r)
     ok = add_requests(&b, m) && add_latency(&b, m)
       && add(&b, "gram_pairs_total", "counter", "Pairs judged for answered requests.",
              (double)(m->pairs + m->streamed_pairs))
+      && add(&b, "gram_texts_total", "counter", "Choices of chats and completions that have ended.", (double)m->texts)
+      && add(&b, "gram_text_tokens_total", "counter", "Tokens written for them, also for those whose client left.",
+             (double)m->text_tokens)
       && add(&b, "gram_rationales_total", "counter", "Rationales written before verdicts.", (double)m->rationales)
       && add(&b, "gram_rationale_tokens_total", "counter", "Tokens of rationales.", (double)m->rationale_tokens)
       && add(&b, "gram_rationales_forced_total", "counter", "Rationales that were closed by force.", (double)m->forced)

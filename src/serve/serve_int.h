@@ -78,7 +78,7 @@ typedef struct {
     double latency_sum;
     uint64_t latency_n, pairs, tokens;
     /* The worker's: pairs whose answers were streamed, and what was written before verdicts. */
-    _Atomic uint64_t streamed_pairs, rationales, rationale_tokens, forced, contradicting;
+    _Atomic uint64_t streamed_pairs, rationales, rationale_tokens, forced, contradicting, texts, text_tokens;
 } gr_metrics;
 void gr_metrics_reasoned(gr_metrics *m, bool streamed, const gram_reasoned *v);
 void gr_metrics_count(gr_metrics *m, const gr_req *r, double seconds);

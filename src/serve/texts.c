@@ -46,13 +46,18 @@ json_t *gr_written_json(size_t read, size_t written)
                      "total_tokens", (json_int_t)(read + written));
 }
 
-static json_t *usage_json(const gr_texts *st)
+static size_t written(const gr_texts *st)
 {
-    size_t written = 0;
+    size_t n = 0;
 
     for (size_t i = 0; i < st->prompts * st->how.n; i++)
-        written += st->one[i].tokens;
-    return gr_written_json(st->prompt_tokens, written);
+        n += st->one[i].tokens;
+    return n;
+}
+
+static json_t *usage_json(const gr_texts *st)
+{
+    return gr_written_json(st->prompt_tokens, written(st));
 }
 
 static json_t *envelope(const gr_texts *st, bool part, json_t *choices)
@@ -162,6 +167,8 @@ static gram_status add_token(void *arg, const gram_written *t, gram_err *err)
 
     if (t->ended && t->finish == GRAM_FINISH_FAILED)
         return break_text(c, t->error, err);
+    st->r->s->metrics.text_tokens++;
+    st->r->s->metrics.texts += t->ended;
     c->tokens++;                            /* the token that ends the text counts, though it has none */
     c->logprob += (double)t->logprob;
     if (!t->by_end && st->logprobs && !st->shape->add_logprob(c, t))
@@ -278,6 +285,8 @@ static gram_status step(gr_engine *e, void *arg, bool *again, gram_err *err)
         }
     }
     *again = st->left > 0;
+    if (!*again)
+        st->r->tokens = st->prompt_tokens + written(st);            /* for the log */
     if (!rc && !*again && st->stream && !send_end(st))
         rc = gr_nomem(err, "a text");
     return rc;

@@ -15,7 +15,7 @@ GRAM, MODEL = sys.argv[1:]
 
 class Serve:
     def __init__(self, *options):
-        self.process = subprocess.Popen([GRAM, "serve", MODEL, "--port", "0", "--quiet", *options],
+        self.process = subprocess.Popen([GRAM, "serve", MODEL, "--port", "0", *options],
                                         stderr=subprocess.PIPE,
                                         text=True)
         self.port = None
@@ -35,10 +35,10 @@ class Serve:
         c.close()
         return r.status, text
 
-    def post(self, path, body):
+    def post(self, path, body, whole=True):
         status, text = self.ask("POST", path, body)
         assert status == 200, (path, body, status, text)
-        return json.loads(text)
+        return json.loads(text) if whole else text
 
     def refused(self, path, body, status, word):
         got, text = self.ask("POST", path, body)
@@ -111,6 +111,11 @@ def answers_have_seeds_of_their_own(s):
     assert parts == [(c["message"]["content"], c["finish_reason"]) for c in whole], (parts, whole)
 
 
+def written(s):
+    text = s.ask("GET", "/metrics")[1]
+    return [int(re.search(rf"^gram_{name}_total (\d+)", text, re.M)[1]) for name in ("texts", "text_tokens")]
+
+
 def the_answer_says_its_seed(s):
     """One that was drawn, too, and with it the same text comes again."""
     chat = {"messages": [{"role": "user", "content": "q"}], "max_tokens": 8}
@@ -119,7 +124,10 @@ def the_answer_says_its_seed(s):
     again = s.post("/v1/chat/completions", {**chat, "seed": drawn[0]["seed"]})
     assert again["choices"] == drawn[0]["choices"]
     assert s.post("/v1/chat/completions", chat)["seed"] == 0
+    counts = [written(s)]
     status, text = s.ask("POST", "/v1/completions", {"prompt": "q", "max_tokens": 2, "seed": 7, "stream": True})
+    counts.append(written(s))
+    assert [b - a for a, b in zip(*counts)] == [1, 2], counts
     events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
     assert status == 200 and {e["seed"] for e in events} == {7}, text
 
@@ -251,7 +259,18 @@ def what_cannot_be_written_is_one_sentence(s):
     s.refused("/v1/completions", {"prompt": ["a"] * 1000, "n": 2}, 413, "1024 texts")
 
 
-with Serve() as server:
+def the_log_says_what_usage_says():
+    with Serve() as s:
+        used = [s.post("/v1/chat/completions", chat(1, n=2))["usage"]["total_tokens"]]
+        s.post("/v1/completions", {"prompt": "q", "max_tokens": 3, "stream": True, "seed": 1}, whole=False)
+        used.append(1 + 3)
+        s.process.terminate()
+        lines = [json.loads(line) for line in s.process.stderr if '"path":"/v1/' in line]
+    assert [line["tokens"] for line in lines] == used, (lines, used)
+
+
+the_log_says_what_usage_says()
+with Serve("--quiet") as server:
     rationales_are_those_of_gram_score(server)
     answers_have_seeds_of_their_own(server)
     the_answer_says_its_seed(server)
