@@ -78,12 +78,6 @@ static json_t *whole(gr_req *r)
 
 static int answer(gr_req *r)
 {
-    const gr_rewards *w = r->state;
-
-    if (w->reasons) {
-        r->pairs += w->reasons->n;
-        r->tokens += w->reasons->prompt_tokens + w->reasons->written;
-    }
     return gr_answer(r, whole(r));
 }
 

@@ -144,10 +144,6 @@ static int judged(gr_req *r)
     int rc = 0;
 
     st->verdict = r->job.verdict;
-    if (st->reasons) {
-        r->pairs += st->asked;
-        r->tokens += st->reasons->prompt_tokens + st->reasons->written;
-    }
     for (size_t i = 0; i < st->n && !rc; i++) {
         char why[sizeof r->why];
         const char *fault = st->one[i].why ? NULL : r->job.fault[st->one[i].at];

@@ -22,12 +22,10 @@ void gr_metrics_count(gr_metrics *m, const gr_req *r, double seconds)
     m->latency_sum += seconds;
     m->latency_n++;
     m->pairs += r->pairs;
-    m->tokens += r->tokens;
 }
 
-void gr_metrics_reasoned(gr_metrics *m, bool streamed, const gram_reasoned *v)
+void gr_metrics_reasoned(gr_metrics *m, const gram_reasoned *v)
 {
-    m->streamed_pairs += streamed;
     m->rationales += v->n;
     m->rationale_tokens += v->written;
     m->forced += v->forced;
@@ -78,8 +76,7 @@ int gr_metrics_answer(gr_req *r)
 
     gr_queue_read_stats(r->s->queue, &q);
     ok = add_requests(&b, m) && add_latency(&b, m)
-      && add(&b, "gram_pairs_total", "counter", "Pairs judged for answered requests.",
-             (double)(m->pairs + m->streamed_pairs))
+      && add(&b, "gram_pairs_total", "counter", "Pairs judged for answered requests.", (double)m->pairs)
       && add(&b, "gram_texts_total", "counter", "Choices of chats and completions that have ended.", (double)m->texts)
       && add(&b, "gram_text_tokens_total", "counter", "Tokens written for them, also for those whose client left.",
              (double)m->text_tokens)

@@ -248,10 +248,12 @@ static gram_status take_verdict(gr_engine *e, gr_rationales *w, size_t i, gram_e
     w->written += v->written;
     w->rationales += v->n;
     w->prompt_tokens += v->verdict.tokens - v->written;
+    w->r->tokens += v->verdict.tokens;
+    w->r->pairs++;
     one->json = gram_reasoned_json(v, w->how.seed);
     if (!one->json)
         return gr_nomem(err, "a rationale");
-    gr_metrics_reasoned(&w->r->s->metrics, w->stream, v);
+    gr_metrics_reasoned(&w->r->s->metrics, v);
     rc = show_one(e, w, i, v->n > 1 && v->rationale[1].swapped, err);
     e->reasoning_close(one->g);
     one->g = NULL;

@@ -48,8 +48,8 @@ struct gr_req {
     gr_req_fn *read, *finish;       /* read: reward.c's, called once before finish; NULL: none */
     void *state;                    /* the endpoint's own, from gr_req_alloc() */
     void (*clear)(gr_req *r);       /* frees what state holds besides; NULL: nothing */
-    size_t pairs;                   /* judged so far, for the log and for usage */
-    _Atomic size_t tokens;          /* of these, or of texts: the worker says it when they end */
+    /* Judged so far, and their tokens or those of texts; what is written the worker counts. */
+    _Atomic size_t pairs, tokens;
 
     int status;                     /* 0: not answered yet */
     char why[1024];                 /* and the refusal's sentence ... */

@@ -76,11 +76,11 @@ typedef struct {
     uint64_t answers[GR_ROUTES_MAX + 1][GR_STATUSES];       /* the last row: no such route */
     uint64_t latency[GR_LATENCY_BUCKETS + 1];
     double latency_sum;
-    uint64_t latency_n, pairs, tokens;
-    /* The worker's: pairs whose answers were streamed, and what was written before verdicts. */
-    _Atomic uint64_t streamed_pairs, rationales, rationale_tokens, forced, contradicting, texts, text_tokens;
+    uint64_t latency_n, pairs;
+    /* The worker's: what was written before verdicts, and in chats and completions. */
+    _Atomic uint64_t rationales, rationale_tokens, forced, contradicting, texts, text_tokens;
 } gr_metrics;
-void gr_metrics_reasoned(gr_metrics *m, bool streamed, const gram_reasoned *v);
+void gr_metrics_reasoned(gr_metrics *m, const gram_reasoned *v);
 void gr_metrics_count(gr_metrics *m, const gr_req *r, double seconds);
 int gr_metrics_answer(gr_req *r);                   /* GET /metrics */
 

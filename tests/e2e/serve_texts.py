@@ -264,9 +264,15 @@ def the_log_says_what_usage_says():
         used = [s.post("/v1/chat/completions", chat(1, n=2))["usage"]["total_tokens"]]
         s.post("/v1/completions", {"prompt": "q", "max_tokens": 3, "stream": True, "seed": 1}, whole=False)
         used.append(1 + 3)
+        reasons = {"prompt": "q", "rationale": True, "votes": 2, "rationale_tokens": 4}
+        for path, body in (("/v1/score", {"a": "x", "b": "y"}), ("/v1/rank", {"responses": ["x", "y"]}),
+                           ("/v1/reward", {"responses": ["x", "y"]})):
+            used += 2 * [s.post(path, {**reasons, **body})["usage"]["total_tokens"]]
+            s.post(path, {**reasons, **body, "stream": True}, whole=False)
         s.process.terminate()
         lines = [json.loads(line) for line in s.process.stderr if '"path":"/v1/' in line]
     assert [line["tokens"] for line in lines] == used, (lines, used)
+    assert [line["pairs"] for line in lines] == [0] * 2 + [1] * 6, lines
 
 
 the_log_says_what_usage_says()
