@@ -20,7 +20,7 @@ function ago(seconds) {
 /* ---- Reading ---- */
 
 async function read_run(run, now) {
-  if (now.bytes < run.at) {             // begun anew
+  if (now.bytes < run.at || (run.file && now.file !== run.file)) {      // begun anew, or resumed: lines were cut off
     run.at = 0;
     run.rows = [];
   }

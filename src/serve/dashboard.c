@@ -60,7 +60,8 @@ static void look(scan *s, const char *dir, const char *name, int depth)
         s->nomem = true;
     else if (!stat(path.p, &st) && S_ISREG(st.st_mode)) {
         bool has = path_of(&path, dir, name, "samples.jsonl") && !stat(path.p, &samples) && S_ISREG(samples.st_mode);
-        s->nomem = json_array_append_new(s->list, json_pack("{s:s, s:I, s:I, s:b}", "name", *name ? name : ".",
+        s->nomem = json_array_append_new(s->list, json_pack("{s:s, s:o, s:I, s:I, s:b}", "name", *name ? name : ".",
+                                                            "file", json_sprintf("%" PRIu64, (uint64_t)st.st_ino),
                                                             "bytes", (json_int_t)st.st_size, "changed",
                                                             (json_int_t)st.st_mtime, "samples", has)) != 0;
         s->n++;

@@ -25,9 +25,11 @@ def words(d):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
-        rows(root / "judge" / "metrics.jsonl", 1, 30, accuracy=.5)
-        with open(root / "judge" / "metrics.jsonl", "a") as f:
-            f.write('{"step":30,"held_loss":0.25,"held_accuracy":0.75}\n{"step":30,"held_loss":0.5,"set":2}\n')
+        for run in ("judge", "resumed"):
+            rows(root / run / "metrics.jsonl", 1, 30, accuracy=.5)
+            with open(root / run / "metrics.jsonl", "a") as f:
+                f.write('{"step":30,"held_loss":0.25,"held_accuracy":0.75}\n{"step":30,"held_loss":0.5,"set":2}\n')
+        (root / "resumed").rename(root / ".resumed")
         rows(root / "policies" / EVIL.replace("/", "") / "metrics.jsonl", 1, 700, **{"reward": 2.5})
         (root / "policies" / EVIL.replace("/", "") / "samples.jsonl").write_text(
             json.dumps({"step": 700, "prompt": EVIL, "completion": "It is 4.", "reward": 1.25}) + "\n")
@@ -48,6 +50,12 @@ def main():
                     if name == "desk":
                         rows(root / "judge" / "metrics.jsonl", 31, 10, accuracy=1)
                         wait(d, lambda d: any("judge: 0.025" in w for w in words(d)))
+                        # A resume writes the file anew; it may be as long as it was before the page looks again.
+                        rows(root / ".resumed" / "metrics.jsonl", 31, 50, accuracy=.25)
+                        (root / ".resumed" / "metrics.jsonl").rename(root / "judge" / "metrics.jsonl")
+                        wait(d, lambda d: any("judge: 0.0125" in w for w in words(d)))
+                        check(not d.execute_script("return runs.get('judge').rows.some(r => r.accuracy === 1)"),
+                              "lines that are no longer there are drawn")
                         id_of(d, "filter").send_keys("ACCU")
                         wait(d, lambda d: len(words(d)) == 1)
                     errors = [e for e in d.get_log("browser") if e["level"] == "SEVERE"]
