@@ -80,12 +80,20 @@ int gr_read_sampling(gr_req *r, gram_generation *g)
 static int read_stream(gr_req *r, gr_texts *st)
 {
     json_t *o = gr_field(r, (const char *[]){ "stream_options", NULL }), *usage = json_object_get(o, "include_usage");
+    int rc = gr_read_bool(r, "stream", false, &st->stream);
 
+    if (rc)
+        return rc;
     if (o && (!json_is_object(o) || (usage && !json_is_null(usage) && !json_is_boolean(usage))))
         return gr_refuse(r, 422, "stream_options", "stream_options must be an object, and its include_usage true or "
                          "false");
+    if (json_is_true(json_object_get(o, "continuous_usage_stats")))
+        return gr_refuse(r, 422, "stream_options", "stream_options: continuous_usage_stats is not supported; usage is "
+                         "told at the end");
+    if (o && !st->stream)
+        return gr_refuse(r, 422, "stream_options", "stream_options goes with \"stream\": true");
     st->usage = json_is_true(usage);
-    return gr_read_bool(r, "stream", false, &st->stream);
+    return 0;
 }
 
 /* How long the answer may get, and what ends it. */

@@ -506,6 +506,8 @@ static void fields_that_nobody_reads(void **state)
         { CHATS "\"" LONG "\u4e16\":1", LONG },           /* which is cut, but not inside of a character */
         { CHATS "\"max_tokens\":3,\"max_completion_tokens\":4", "max_tokens" },
         { CHATS "\"stream_options\":{\"include_usage\":\"yes\"}", "stream_options" },
+        { CHATS "\"stream_options\":{\"include_usage\":true}", "stream_options" },
+        { CHATS "\"stream\":true,\"stream_options\":{\"continuous_usage_stats\":true}", "stream_options" },
         { "/v1/chat/completions", "\"messages\":[{\"role\":\"user\",\"content\":\"q\",\"images\":[\"x\"]}]",
           "messages" },
         { "/v1/chat/completions", "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","
