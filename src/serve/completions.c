@@ -61,12 +61,12 @@ static bool add_logprob(gr_one *c, const gram_written *t)
     value[2] = first ? json_null() : top;
     if (first)
         json_decref(top);
-    value[3] = json_integer((json_int_t)c->offset);
+    value[3] = json_integer(c->offset > 0 ? (json_int_t)c->offset : 0);
     if (!c->logprobs)
         c->logprobs = no_logprobs();
     for (size_t i = 0; i < GR_COUNT(list); i++)
         ok = !json_array_append_new(json_object_get(c->logprobs, list[i]), value[i]) && ok;
-    c->offset += characters(t->text, t->bytes);
+    c->offset += (ptrdiff_t)characters(t->text, t->bytes);
     gr_buf_clear(&b);
     return ok;
 }
@@ -151,6 +151,22 @@ static int read_prompts(gr_req *r, gr_texts *st)
     return rc;
 }
 
+/* How much longer the text of the prompt's tokens is than what the client sent: a BOS token, and the space that a
+ * tokenizer puts before every text. */
+static int count_ahead(gr_req *r, const gr_texts *st, size_t i)
+{
+    size_t sent = characters(json_string_value(st->front[i]), json_string_length(st->front[i])), read, bytes;
+    char *text;
+    gram_err err;
+
+    if (r->engine->detokenize(r->engine, st->prompt[i].id, st->prompt[i].n_ids, true, &text, &bytes, &err))
+        return gr_refuse_err(r, &err);
+    read = characters(text, bytes);
+    st->ahead[i] = read > sent ? read - sent : 0;
+    free(text);
+    return 0;
+}
+
 static int read_fronts(gr_req *r, gr_texts *st)
 {
     json_t *v = json_object_get(r->in, "prompt");
@@ -158,7 +174,8 @@ static int read_fronts(gr_req *r, gr_texts *st)
     int rc = 0;
 
     st->front = gr_req_alloc(r, st->prompts, sizeof *st->front);
-    if (!st->front)
+    st->ahead = gr_req_alloc(r, st->prompts, sizeof *st->ahead);
+    if (!st->front || !st->ahead)
         return r->status;
     for (size_t i = 0; i < st->prompts && st->echo && !rc; i++) {
         json_t *one = many ? json_array_get(v, i) : v;
@@ -166,6 +183,8 @@ static int read_fronts(gr_req *r, gr_texts *st)
             st->front[i] = json_incref(one);
         else
             rc = ids_text(r, &st->prompt[i], &st->front[i]);
+        if (!rc && json_is_string(one) && st->logprobs)
+            rc = count_ahead(r, st, i);
     }
     return rc;
 }

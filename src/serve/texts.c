@@ -314,6 +314,7 @@ int gr_ask_texts(gr_req *r, gr_texts *st)
     for (size_t i = 0; i < st->prompts * st->how.n; i++) {
         st->one[i].all = st;
         st->one[i].index = i;
+        st->one[i].offset = st->ahead ? -(ptrdiff_t)st->ahead[i / st->how.n] : 0;
     }
     r->state = st;
     r->clear = gr_texts_clear;

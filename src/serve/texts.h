@@ -20,7 +20,8 @@ typedef struct {
     const char *finish;             /* NULL: it goes on */
     char *error;                    /* malloc'ed: why it broke, alone; NULL: it has not */
     bool begun;
-    size_t tokens, offset;          /* offset: characters before the next token */
+    size_t tokens;
+    ptrdiff_t offset;               /* characters before the next token; below 0 within what stands before the text */
     double logprob;                 /* of its tokens, the sum; the one that ends it is among both */
 } gr_one;
 
@@ -41,6 +42,7 @@ struct gr_texts {
     gram_writer **writer;           /* [prompts] */
     size_t prompts, top;
     gr_one *one;                    /* [prompts * how.n] */
+    size_t *ahead;                  /* [prompts] characters of its tokens before that text; NULL: none */
     json_t **front;                 /* [prompts] the text that stands before the answers; NULL, or of NULLs: none */
     bool echo;                      /* it does, and its tokens are told as theirs are */
     bool logprobs, stream, usage, opened;

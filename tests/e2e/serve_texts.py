@@ -6,17 +6,18 @@ import http.client
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 
 GRAM, MODEL = sys.argv[1:]
 
 
 class Serve:
-    def __init__(self, *options):
-        self.process = subprocess.Popen([GRAM, "serve", MODEL, "--port", "0", *options],
-                                        stderr=subprocess.PIPE,
+    def __init__(self, *options, model=MODEL):
+        self.process = subprocess.Popen([GRAM, "serve", model, "--port", "0", *options], stderr=subprocess.PIPE,
                                         text=True)
         self.port = None
         for line in self.process.stderr:
@@ -259,6 +260,24 @@ def what_cannot_be_written_is_one_sentence(s):
     s.refused("/v1/completions", {"prompt": ["a"] * 1000, "n": 2}, 413, "1024 texts")
 
 
+def offsets_are_of_the_text():
+    """Where tokens stand before the prompt that the client did not send: a BOS, and a tokenizer's own space."""
+    with tempfile.TemporaryDirectory() as dir:
+        shutil.copytree("tests/golden/archs/internlm2", dir, dirs_exist_ok=True)
+        with open(dir + "/tokenizer_config.json", encoding="utf-8") as f:
+            config = json.load(f)
+        with open(dir + "/tokenizer_config.json", "w", encoding="utf-8") as f:
+            json.dump({**config, "add_bos_token": True}, f)
+        with Serve("--quiet", model=dir) as s:
+            for prompt, front in (("Once a", 2), (" Once", 2), ([1, 295, 82], 0)):
+                body = {"prompt": prompt, "max_tokens": 1, "echo": True, "logprobs": 0, "n": 2, "seed": 2}
+                for c in s.post("/v1/completions", body)["choices"]:
+                    tokens, at = c["logprobs"]["tokens"], c["logprobs"]["text_offset"]
+                    assert tokens[:2] == ["<s>", " "] and at[:front] == [0] * front, (c, front)
+                    for token, k in list(zip(tokens, at))[front:]:
+                        assert token.startswith("bytes:") or c["text"][k:].startswith(token), (c, token)
+
+
 def the_log_says_what_usage_says():
     with Serve() as s:
         used = [s.post("/v1/chat/completions", chat(1, n=2))["usage"]["total_tokens"]]
@@ -276,6 +295,7 @@ def the_log_says_what_usage_says():
 
 
 the_log_says_what_usage_says()
+offsets_are_of_the_text()
 with Serve("--quiet") as server:
     rationales_are_those_of_gram_score(server)
     answers_have_seeds_of_their_own(server)
