@@ -183,6 +183,7 @@ typedef struct {
     size_t n, best;                 /* best: n where there is none */
     char *rationale;                /* the best one with {first} for the better answer and {second} for the other */
     const char *dropped;            /* why there is none, static */
+    bool truncated;                 /* the pair was shortened to fit */
 } gram_proved;
 void gram_proved_clear(gram_proved *v);
 

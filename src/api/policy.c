@@ -246,7 +246,7 @@ static gram_status open_words(gr_policy *p, const gram_model *m, size_t most, gr
     if (!rc && most <= tags)
         rc = gr_fail(err, GRAM_EARG, "max-new-tokens: %zu leave no room for a pair", p->o->align.max_new);
     if (!rc)
-        rc = gr_api_reason_words(&p->words, m, p->o->rationale_format, NULL, NULL, most - tags, err);
+        rc = gr_api_reason_words(&p->words, m, p->o->rationale_format, NULL, -1, most - tags, err);
     if (rc)
         return rc;
     tag = gr_format_tag(p->words.format.closing);

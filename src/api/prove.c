@@ -132,7 +132,7 @@ static gram_status prover_open(struct prover *p, gram_model *m, const gram_prove
         rc = gr_api_prompt_room(m, o->max_tokens, &f, &room, err);
     gr_format_clear(&f);
     for (int i = 0; i < 2 && !rc; i++)
-        rc = gr_api_reason_words(&p->words[i], m, o->format, o->prompt, m->judge.label_text[i], room, err);
+        rc = gr_api_reason_words(&p->words[i], m, o->format, o->prompt, i, room, err);
     if (!rc)
         rc = gram_end_ids(m, &id, &n, err);
     if (!rc && !gr_ids_add(&p->ends, id, n))
@@ -209,16 +209,18 @@ static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, co
 {
     const gram_proof *best = v->best < v->n ? &v->proof[v->best] : NULL;
     const gram_prompt prompt = gr_row_prompt(row);
-    json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:s?, s:s, s:s?, s:o, s:o, s:I, s:s?, s:s?, s:f, s:s*}", "id", row->id,
-                          "prompt", gr_api_messages_json(&prompt), "chosen", row->chosen, "rejected", row->rejected,
-                          "rationale", v->rationale,
-                          "rationale_label", "chosen", "dropped", v->rationale ? NULL : v->dropped,
-                          "score", gr_json_real(best ? best->score : NAN), "proofs", proofs_json(v),
-                          "best", best ? (json_int_t)v->best : (json_int_t)-1, "subset", row->subset,
-                          "source", row->source, "weight", row->weight, "criteria", row->criteria);
+    json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:s?, s:s, s:s?, s:o, s:o, s:I, s:b, s:s?, s:s?, s:f, s:s*}",
+                          "id", row->id, "prompt", gr_api_messages_json(&prompt), "chosen", row->chosen,
+                          "rejected", row->rejected, "rationale", v->rationale, "rationale_label", "chosen",
+                          "dropped", v->rationale ? NULL : v->dropped, "score", gr_json_real(best ? best->score : NAN),
+                          "proofs", proofs_json(v), "best", best ? (json_int_t)v->best : (json_int_t)-1,
+                          "truncated", v->truncated, "subset", row->subset, "source", row->source,
+                          "weight", row->weight, "criteria", row->criteria);
 
     o = add_label(o, row);
     j->report->rows++;
+    j->report->truncated += v->truncated;
+    j->report->dropped += v->dropped && !strcmp(v->dropped, GR_TOO_LONG);
     p->report->proved += v->rationale != NULL;
     p->report->unproved += v->rationale == NULL;
     p->report->proofs += v->n;

@@ -129,7 +129,7 @@ const char *gr_api_format(const gram_model *m, const char *asked)
 }
 
 gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const char *format, const char *prompt,
-                                const char *prove, size_t room, gram_err *err)
+                                int prove, size_t room, gram_err *err)
 {
     const gram_options chosen = { .chat_template = m->template, .chat_args = m->template_args };
     const char *const labels[2] = { m->judge.label_text[0], m->judge.label_text[1] };
@@ -139,11 +139,11 @@ gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const c
 
     if (!prompt && !m->judge.own)
         prompt = m->judge.prompt;
-    if (!rc && !prove && f.asks && prompt && strcmp(f.prompt, prompt))
+    if (!rc && prove < 0 && f.asks && prompt && strcmp(f.prompt, prompt))
         rc = gr_fail(err, GRAM_EARG, "the rationale format has a \"prompt\", and the model was given another judge "
                      "prompt: one of them must go");
-    if (!rc && prove)
-        rc = make_prover(&f, prompt, prove, err);
+    if (!rc && prove >= 0)
+        rc = make_prover(&f, prompt, f.label[prove] ? f.label[prove] : labels[prove], err);
     if (!rc)
         rc = gr_api_chat(&chat, &m->file, &chosen, false, err);
     if (rc) {
@@ -151,7 +151,8 @@ gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const c
         return rc;
     }
     chat.empty_think = false;                       /* it is about to think */
-    return gr_reason_words_init(w, &f, &chat, m->file.tok, prove ? NULL : prompt, labels, room, m->judge.truncate, err);
+    return gr_reason_words_init(w, &f, &chat, m->file.tok, prove >= 0 ? NULL : prompt, labels, room, m->judge.truncate,
+                                err);
 }
 
 /* The tags take no more tokens than bytes. */
@@ -176,7 +177,7 @@ static gram_status open_words(gram_reasoner *r, const gram_rationale_options *o,
     if (!rc)
         rc = gr_api_prompt_room(r->m, o->max_tokens, &f, &room, err);
     gr_format_clear(&f);
-    return rc ? rc : gr_api_reason_words(&r->words, r->m, o->format, o->prompt, NULL, room, err);
+    return rc ? rc : gr_api_reason_words(&r->words, r->m, o->format, o->prompt, -1, room, err);
 }
 
 /* All that ends a rationale: the model's ends, and the closing tag as a text or as one special token. */

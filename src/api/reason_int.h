@@ -18,10 +18,10 @@ struct gram_reasoner {
     const char *tags[1];
 };
 
-/* How reasons are asked for. prompt NULL: the one that the model was opened with, or else the format's. prove NULL: a
- * judge; a label: a prover that is told it. room: tokens of a prompt. */
+/* How reasons are asked for. prompt NULL: the one that the model was opened with, or else the format's. prove -1: a
+ * judge; 0, 1: a prover that is told this label. room: tokens of a prompt. */
 gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const char *format, const char *prompt,
-                                const char *prove, size_t room, gram_err *err);
+                                int prove, size_t room, gram_err *err);
 
 /* All that decides what is written, for a person and for the mark of a run; added to *out. */
 gram_status gr_reason_describe(const gram_rationale_options *o, const gr_reason_words *w, gr_buf *out, gram_err *err);

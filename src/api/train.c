@@ -97,8 +97,7 @@ static gram_status open_reasons(const gram_model *m, const gram_train_options *o
 
     rules->max_tokens = m->judge.max_tokens;
     for (int i = 0; i < 1 + proof && !rc; i++) {
-        rc = gr_api_reason_words(&words[i], m, o->rationale_format, NULL, proof ? m->judge.label_text[i] : NULL,
-                                 m->judge.max_tokens, err);
+        rc = gr_api_reason_words(&words[i], m, o->rationale_format, NULL, proof ? i : -1, m->judge.max_tokens, err);
         rules->words[i] = &words[i];
     }
     if (!rc && !proof)

@@ -175,8 +175,9 @@ static gram_status begin(const gr_prover *p, const gram_pair *pair, struct provi
     for (int k = 0; k < 2 && !rc; k++) {
         gr_reason_prompts text;
         rc = gr_reason_prompt(p->words[k], pair, true, &text, err);
+        v->truncated = !rc && (v->truncated || text.truncated);
         if (!rc && text.dropped)
-            v->dropped = "too long";
+            v->dropped = GR_TOO_LONG;
         else if (!rc)
             rc = gr_reason_text_ids(p->words[k], &text.order[k], &out->prompt[k], err);
         if (!rc)

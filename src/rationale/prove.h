@@ -23,6 +23,8 @@ typedef struct {
     void *arg;
 } gr_prover;
 
+#define GR_TOO_LONG "too long"      /* what such a pair was dropped for */
+
 /* The ids of the question that shows no pair. */
 gram_status gr_prove_alone(const gr_reason_words *w, gr_ids *out, gram_err *err);
 /* out[n]; pair[].a is the better answer. *bad as for gr_reason_pairs(). */

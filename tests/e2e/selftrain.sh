@@ -137,6 +137,21 @@ expect 2 "$GRAM" prove base many.jsonl --k 1 --max-new-tokens 1 --rationale-form
     --resume
 says err "proofs.jsonl.how: the run that is to be resumed has format and prompt"
 
+# A pair that was shortened, or is too long, says so; a prover is told the label that its format has.
+printf '{"prompt":"%02000d","chosen":"yes","rejected":"no"}\n' 7 >long.jsonl
+some="--k 1 --max-new-tokens 1 --max-tokens 1500 --out long.out"
+expect 0 "$GRAM" prove base long.jsonl $some --truncate balanced
+says err "1 truncated"
+grep -q '"truncated":true' long.out || die "a pair that was shortened does not say so"
+expect 0 "$GRAM" prove base long.jsonl $some --truncate drop
+says err "1 dropped as too long"
+echo '{"opening":"<r>","closing":"</r>","cue":"[","ending":"]","labels":["1","2"]}' >format.json
+head -n 1 human.jsonl >one.jsonl
+expect 0 "$GRAM" finetune base one.jsonl --loss proof --out prover --lr 2e-2 --steps 150 --batch-rows 2 \
+    --judge-prompt prover.txt --rationale-format format.json
+expect 0 "$GRAM" prove prover one.jsonl --k 2 --max-new-tokens 40
+says out '"first":"rejected","proof":"Response 2 is better."'
+
 expect 2 "$GRAM" selftrain run.yaml --set out=x --set vote=4
 says err 'there is no key "vote"; did you mean "votes"?'
 expect 2 "$GRAM" selftrain
