@@ -311,7 +311,7 @@ static gram_status count_noise(const struct rows *s, const gram_train_options *o
             { n.contradicting, s->train.n, "rows contradict another (the same pair, the opposite label)" },
             { n.repeated, s->train.n, s->train.reasoned ? "texts repeat another" : "rows repeat another" },
             { gr_options_leave_ties(o) ? 0 : s->train.ties, s->train.n, "rows are ties" },
-            { seen, held, "held-out pairs are training rows too" } }, 4, err);
+            { seen, held, "held-out rows are training rows too" } }, 4, err);
     for (size_t i = 0; i < s->n_held && !rc; i++)
         rc = say_held(&s->held[i], s->name[i], o, err);
     return rc;
@@ -367,8 +367,9 @@ static gram_status say_sets(const gram_train_options *o, const gr_run_set *set, 
         if (isnan(s->before.value) || isnan(s->after.value))
             continue;
         b.n = 0;
-        ok = gr_buf_printf(&b, "%s: accuracy on %zu held-out pairs, with 95 %% intervals: %.1f %% (%.1f to %.1f) "
-                           "before, %.1f %% (%.1f to %.1f) after", s->name, s->rows, 100 * s->before.value,
+        ok = gr_buf_printf(&b, "%s: accuracy on %zu held-out %s, with 95 %% intervals: %.1f %% (%.1f to %.1f) "
+                           "before, %.1f %% (%.1f to %.1f) after", s->name, s->rows,
+                           o->loss == GRAM_LOSS_KTO ? "answers" : "pairs", 100 * s->before.value,
                            100 * s->before.low, 100 * s->before.high, 100 * s->after.value, 100 * s->after.low,
                            100 * s->after.high);
         if (ok)

@@ -178,7 +178,8 @@ static void on_death(void *arg, const gram_err *why)
              why->text, out_dir);
 }
 
-static void summary(const gram_train_report *r)
+/* one_answer: rows are not pairs. */
+static void summary(const gram_train_report *r, bool one_answer)
 {
     if (cli_quiet)
         return;
@@ -203,8 +204,9 @@ static void summary(const gram_train_report *r)
         printf("reward on %llu held-out prompt%s: %.4f before, %.4f after\n", (unsigned long long)r->eval_rows,
                r->eval_rows == 1 ? "" : "s", -r->loss_before, -r->loss_after);
     else if (!isnan(r->after.value))
-        printf("accuracy on %llu held-out pairs, with 95 %% intervals: %.1f %% (%.1f to %.1f) before, "
-               "%.1f %% (%.1f to %.1f) after\n", (unsigned long long)r->eval_rows, 100 * r->before.value,
+        printf("accuracy on %llu held-out %s, with 95 %% intervals: %.1f %% (%.1f to %.1f) before, "
+               "%.1f %% (%.1f to %.1f) after\n", (unsigned long long)r->eval_rows,
+               one_answer ? "answers" : "pairs", 100 * r->before.value,
                100 * r->before.low, 100 * r->before.high, 100 * r->after.value, 100 * r->after.low,
                100 * r->after.high);
     else if (!isnan(r->loss_after))
@@ -279,7 +281,7 @@ int cli_train_run(gram_stage stage, const char *model, const char *data, const c
     if (!s && check_gradients)
         puts("every gradient agrees");
     else if (!s)
-        summary(&report);
+        summary(&report, o.loss == GRAM_LOSS_KTO);
     else if (gram_dist_speaks(o.dist) && !atomic_exchange(&death_said, true))
         rc = s == GRAM_ESTOPPED && !check_gradients ? cli_fail("%s; the same command with --resume goes on", err.text)
                                                     : cli_fail_err(&err);

@@ -297,12 +297,21 @@ static void draw_speed(gr_page *p, const struct run *r)
     draw(p, r, &c);
 }
 
+/* kto's rows have one answer each. */
+static bool one_answer(const gr_run_facts *f)
+{
+    return f->opt->loss == GRAM_LOSS_KTO;
+}
+
 static void plots(gr_page *p, const struct run *r)
 {
-    static const struct curve curve[] = {
+    const struct curve curve[] = {
         { "loss", "Loss", "The loss of each step's batch, its mean over the last steps, and that of the held-out "
-          "pairs.", loss_of, true, true, false, 1 },
-        { "accuracy", "Accuracy, %", "How often the better answer was preferred, in each step's batch before it was "
+          "rows.", loss_of, true, true, false, 1 },
+        { "accuracy", "Accuracy, %", one_answer(r->f)
+          ? "How often an answer's reward had the sign of its label, in each step's batch before it was learnt from, "
+          "in the mean over the last steps, and on the held-out answers."
+          : "How often the better answer was preferred, in each step's batch before it was "
           "learnt from, in the mean over the last steps, and on the held-out pairs.", accuracy_of, true, true, false,
           100 },
         { "norm", "Gradient norm, before clipping", "The norm of all gradients of each step.", norm_of, false, true,
@@ -320,7 +329,7 @@ static void plots(gr_page *p, const struct run *r)
     gr_page_raw(p, "</div>\n");
     if (!r->after.rows)
         return;
-    gr_page_raw(p, "<h2>Calibration on the held-out pairs: is it as often right as it is sure?</h2>\n"
+    gr_page_raw(p, "<h2>Calibration on the held-out rows: is it as often right as it is sure?</h2>\n"
                 "<div class=\"plots\">\n");
     gr_plot_reliability(p, "before", "Before training", &r->before);
     gr_plot_reliability(p, "after", "After", &r->after);
@@ -368,13 +377,17 @@ static void lead(gr_page *p, const struct run *r)
     count(p, r->report->rows, "row", "rows");
     if (r->after.rows) {
         gr_page_raw(p, " the share of ");
-        count(p, r->after.rows, "held-out pair", "held-out pairs");
-        gr_page_raw(p, " in which the better answer was preferred went from ");
+        if (one_answer(r->f))
+            count(p, r->after.rows, "held-out answer", "held-out answers");
+        else
+            count(p, r->after.rows, "held-out pair", "held-out pairs");
+        gr_page_raw(p, one_answer(r->f) ? " whose reward had the sign of their label went from "
+                                        : " in which the better answer was preferred went from ");
         accuracy(p, r->before.accuracy);
         gr_page_raw(p, " to ");
         accuracy(p, r->after.accuracy);
         gr_page_raw(p, ": ");
-        count(p, r->gained, "pair", "pairs");
+        count(p, r->gained, one_answer(r->f) ? "answer" : "pair", one_answer(r->f) ? "answers" : "pairs");
         gr_page_raw(p, " became right and ");
         gr_page_count(p, r->lost);
         gr_page_raw(p, " wrong");
@@ -398,8 +411,9 @@ static void cards(gr_page *p, const struct run *r)
 
     gr_page_raw(p, "<ul class=\"cards\" aria-label=\"Summary\">\n");
     if (r->after.rows) {
-        gr_page_card(p, "Accuracy before", r->before.accuracy, "held-out pairs");
-        gr_page_card(p, "Accuracy after", r->after.accuracy, "held-out pairs");
+        const char *of = one_answer(r->f) ? "held-out answers" : "held-out pairs";
+        gr_page_card(p, "Accuracy before", r->before.accuracy, of);
+        gr_page_card(p, "Accuracy after", r->after.accuracy, of);
         if (!gram_loss_is_scalar(r->f->opt->loss) && !gram_loss_is_policy(r->f->opt->loss))
             gr_page_card(p, "Flip rate after", r->after.flip_rate, "orders disagree");
         snprintf(value, sizeof value, "%.1f&#160;%%", 100 * r->after.ece);
@@ -447,7 +461,7 @@ static void notes(gr_page *p, const struct run *r)
             gr_page_put(p, " %s.</p>\n", item[i].what);
         }
     if (r->f->opt->best && r->after.rows && !r->f->stopped)
-        gr_page_raw(p, "<p class=\"note\">The weights are those that judged these held-out pairs best, so the "
+        gr_page_raw(p, "<p class=\"note\">The weights are those that judged these held-out rows best, so the "
                     "accuracy on them flatters.</p>\n");
 }
 
@@ -472,7 +486,7 @@ static void table_open(gr_page *p, const char *summary, const char *const *name,
 /* The held-out sets behind the first, before and after. */
 static void further_sets(gr_page *p, const struct run *r)
 {
-    static const char *const name[] = { "set", "pairs", "before", "after" };
+    static const char *const name[] = { "set", "rows", "before", "after" };
 
     table_open(p, "Further held-out sets", name, GR_COUNT(name));
     for (size_t k = 1; k < r->f->sets; k++) {
@@ -569,6 +583,29 @@ static void settings(gr_page *p, const struct run *r)
     gr_page_raw(p, "<dt>program</dt><dd>gram " GRAM_VERSION "</dd>\n</dl></div>\n");
 }
 
+/* Whether a policy's loss is measured against a reference. */
+static bool referred(const gr_run_facts *f)
+{
+    return f->opt->loss != GRAM_LOSS_SIMPO && f->opt->loss != GRAM_LOSS_ORPO;
+}
+
+static const char *accuracy_means(const gr_run_facts *f)
+{
+    if (one_answer(f))
+        return "Share of answers whose reward, beta times their log-probability over the reference\u2019s less the "
+               "mean distance, is above 0 where they are good and below where they are not; 0 counts half.";
+    if (gram_loss_is_policy(f->opt->loss))
+        return referred(f) ? "Share of pairs whose better answer has the larger log-probability over the "
+                             "reference\u2019s; equal ones count half. Before the first step all are equal, but for "
+                             "the last digits."
+                           : "Share of pairs whose better answer has the larger mean log-probability of a token; equal "
+                             "ones count half.";
+    if (gram_loss_is_scalar(f->opt->loss))
+        return "Share of pairs whose better answer has the larger reward; equal ones count half.";
+    return "Share of pairs whose better answer has a preference above one half, reading orders averaged; exactly one "
+           "half counts half.";
+}
+
 static void definitions(gr_page *p, const gr_run_facts *f)
 {
     gr_page_raw(p, "<h2>What the numbers mean</h2>\n<div class=\"box\"><dl>\n");
@@ -579,22 +616,20 @@ static void definitions(gr_page *p, const gr_run_facts *f)
         gr_page_raw(p, "<dt>loss</dt><dd>What a step of the policy makes smaller; its size says little. Of held-out "
                     "prompts: the mean reward of the greedy answers, with its sign turned.</dd>\n");
     else if (gram_loss_is_policy(f->opt->loss))
-        gr_page_raw(p, "<dt>loss</dt><dd>Of the two answers&#8217; log-probabilities against the reference&#8217;s, "
-                       "the "
-                    "mean over the rows of a batch.</dd>\n");
+        gr_page_put(p, "<dt>loss</dt><dd>Of the %s%s, the mean over the rows of a batch.</dd>\n",
+                    one_answer(f) ? "answer\u2019s log-probability" : "two answers\u2019 log-probabilities",
+                    referred(f) ? " against the reference\u2019s" : "");
     else
         gr_page_raw(p, gram_loss_is_scalar(f->opt->loss)
                     ? "<dt>loss</dt><dd>Of the two answers&#8217; rewards, the mean over the rows of a batch.</dd>\n"
                     : "<dt>loss</dt><dd>Cross-entropy of the two labels against the target, the mean over both reading "
                       "orders and the rows of a batch.</dd>\n");
     if (f->stage == GRAM_STAGE_FINETUNE)
-        gr_page_raw(p, "<dt>accuracy</dt><dd>Share of pairs whose better answer has a preference above one half, "
-                    "reading orders averaged; exactly one half counts half. In a batch, before it is learnt "
-                    "from.</dd>\n"
-                    "<dt>95&#160;% interval</dt><dd>Wilson&#8217;s, at a number of rows that is reduced where rows "
+        gr_page_put(p, "<dt>accuracy</dt><dd>%s In a batch, before it is learnt from.</dd>\n"
+                    "<dt>95&#160;%% interval</dt><dd>Wilson&#8217;s, at a number of rows that is reduced where rows "
                     "share a prompt and agree more than chance.</dd>\n"
                     "<dt>calibration error</dt><dd>Mean distance between confidence and accuracy over fifteen bins of "
-                    "confidence.</dd>\n");
+                    "confidence.</dd>\n", accuracy_means(f));
     gr_page_raw(p, "<dt>gradient norm</dt><dd>Of all gradients of a step together.</dd>\n"
                 "<dt>tokens/s</dt><dd>Tokens read, each sequence whole although what sequences share is computed "
                 "once.</dd>\n</dl></div>\n");

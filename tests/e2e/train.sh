@@ -14,7 +14,7 @@ finetune() {    # finetune OUT OPTION...
 }
 
 expect 0 finetune whole --eval-file pairs.jsonl --eval-every 20
-says err "8 of 8 held-out pairs are training rows too"
+says err "8 of 8 held-out rows are training rows too"
 says err "judging 8 held-out rows"
 says err "step 40 of 40, loss "
 says err "tokens/s"
@@ -113,3 +113,18 @@ for f in cut/checkpoints/*; do truncate -s 1000 "$f"; done
 expect 1 "$GRAM" finetune "$m" pairs.jsonl --out cut -p judge.txt --steps 100000 -q --resume
 one_sentence
 says err "cut/checkpoints/step-"
+
+# What a number is of: kto has answers and no pairs, and a reward model no reading orders.
+for i in 1 2 3 4; do
+    printf '{"prompt":"q%d","completion":"a","label":%s}\n' "$i" "$([ $((i % 2)) -eq 0 ] && echo true || echo false)"
+done >answers.jsonl
+expect 0 "$GRAM" finetune "$m" answers.jsonl --loss kto --out kto --steps 1 --eval-file answers.jsonl \
+    --eval-file answers.jsonl
+says out "accuracy on 4 held-out answers"
+says err "answers.jsonl: accuracy on 4 held-out answers"
+grep -q "4 held-out answers.*the sign of their label" kto/report.html ||
+    die "the page of kto does not say what its accuracy is of"
+grep -qi "better answer was preferred\|two answers" kto/report.html && die "the page of kto speaks of pairs"
+expect 0 "$GRAM" finetune "$m" pairs.jsonl --loss bt --out bt --steps 1 -q
+grep -q "reading orders" bt/report.html && die "the page of a reward model speaks of reading orders"
+exit 0
