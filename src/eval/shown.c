@@ -1,10 +1,8 @@
 /* shown.c - see shown.h. */
 #include <stdlib.h>
-#include <string.h>
 #include "base/err.h"
-#include "base/utf8.h"
+#include "eval/again.h"
 #include "eval/shown.h"
-#include "eval/source.h"
 #include "eval/text.h"
 
 #define OTHERS 20                   /* rows beside the worst */
@@ -81,62 +79,19 @@ static gram_status keep_texts(gr_eval_shown *s, const gr_row *row, gram_err *err
     return ok ? GRAM_OK : gr_nomem(err, "evaluation report");
 }
 
-/* ---- Which row it is ---- */
-
-static size_t wanted(const gr_eval_result *r, size_t file)
+static gram_status keep_shown(void *arg, size_t i, const gr_row *row, gram_err *err)
 {
-    size_t n = 0;
+    gr_eval_result *r = arg;
 
     for (size_t k = 0; k < r->n_shown; k++)
-        n += r->row[r->shown[k].row].file == file && !r->shown[k].prompt;
-    return n;
-}
-
-static gram_status look(gr_eval_result *r, size_t file, const gr_eval_item *item, gram_err *err)
-{
-    const uint64_t texts = gr_row_digest(&item->row);
-    gram_status rc = GRAM_OK;
-
-    for (size_t k = 0; k < r->n_shown && !rc; k++) {
-        gr_eval_shown *s = &r->shown[k];
-        const gr_eval_row *row = &r->row[s->row];
-        char *id;
-        if (row->file != file || s->prompt || row->texts != texts || row->cell != item->cell)
-            continue;
-        id = gr_text_clean(item->row.id);
-        if (!id)
-            rc = gr_nomem(err, "evaluation report");
-        else if (!strcmp(id, row->id))
-            rc = keep_texts(s, &item->row, err);
-        free(id);
-    }
-    return rc;
+        if (r->shown[k].row == i)
+            return row ? keep_texts(&r->shown[k], row, err) : GRAM_OK;
+    return GRAM_OK;
 }
 
 gram_status gr_eval_shown_read(gr_eval_result *r, const char *const *path, gr_rules rules, const char *columns,
                                gram_err *err)
 {
-    gram_status rc = GRAM_OK;
-
-    for (size_t f = 0; f < r->n_files && !rc; f++) {
-        gr_eval_source *s;
-        gr_eval_item item;
-        bool end = false;
-        if (!wanted(r, f) || !gr_path_regular(path[f]))
-            continue;
-        rc = gr_eval_source_open(&s, path[f], rules, columns, err);
-        while (!rc && wanted(r, f)) {
-            rc = gr_eval_source_next(s, &item, &end, err);
-            if (rc == GRAM_EFORMAT) {               /* a bad row, which the run was told to skip */
-                rc = GRAM_OK;
-                continue;
-            }
-            if (rc || end)
-                break;
-            rc = look(r, f, &item, err);
-            gr_eval_item_clear(&item);
-        }
-        gr_eval_source_close(s);
-    }
-    return rc;
+    return r->n_shown ? gr_eval_again(r->row, r->n_rows, path, r->n_files, rules, columns, keep_shown, r, err)
+                      : GRAM_OK;
 }

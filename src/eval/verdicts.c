@@ -2,8 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include "base/err.h"
-#include "eval/metrics.h"
-#include "eval/source.h"
+#include "eval/again.h"
 #include "eval/text.h"
 #include "eval/verdicts.h"
 
@@ -14,10 +13,10 @@ static bool number(gr_buf *b, double x)
     return isnan(x) ? gr_buf_printf(b, "  %7s", "-") : gr_buf_printf(b, "  %7.4f", x);
 }
 
-/* A text on one line. */
+/* What was asked, on one line. */
 static bool question(gr_buf *b, const gr_row *row)
 {
-    char *text = gr_strdup(row->n_turns ? row->turn[row->n_turns - 1].content : "");
+    char *text = gr_strdup(!row ? "(its file has changed)" : row->n_turns ? row->turn[row->n_turns - 1].content : "");
     bool ok = text;
 
     for (char *p = text; ok && *p; p++)
@@ -37,45 +36,23 @@ static bool line(gr_buf *b, const gr_eval_row *r, const gr_row *row)
         gr_buf_printf(b, "  %s%s\n", word, flips ? ", flips" : "");
 }
 
-/* Rows that are bad, ties or of another share have no verdict, and ids may repeat: a row is known by its texts. */
-static gram_status of_file(const gr_eval_row *row, size_t n, const char *path, gr_rules rules, const char *columns,
-                           gr_buf *out, gram_err *err)
-{
-    gr_eval_source *s;
-    gr_eval_item item;
-    bool end = false;
-    size_t i = 0;
-    gram_status rc = gr_eval_source_open(&s, path, rules, columns, err);
+struct to { const gr_eval_row *row; gr_buf *out; };
 
-    while (!rc && i < n) {
-        rc = gr_eval_source_next(s, &item, &end, err);
-        if (rc == GRAM_EFORMAT) {           /* the run has told of it */
-            rc = GRAM_OK;
-            continue;
-        }
-        if (!rc && end)
-            rc = gr_fail(err, GRAM_EFORMAT, "%s: row %s was judged and is no longer in it", path, row[i].id);
-        if (rc)
-            break;
-        if (!item.row.tie && item.cell == row[i].cell && gr_row_digest(&item.row) == row[i].texts)
-            rc = line(out, &row[i++], &item.row) ? GRAM_OK : gr_nomem(err, "verdicts");
-        gr_eval_item_clear(&item);
-    }
-    gr_eval_source_close(s);
-    return rc;
+static gram_status add_line(void *arg, size_t i, const gr_row *row, gram_err *err)
+{
+    const struct to *to = arg;
+
+    return line(to->out, &to->row[i], row) ? GRAM_OK : gr_nomem(err, "verdicts");
 }
 
-gram_status gr_eval_verdicts(const gr_eval_row *row, size_t n, const char *const *path, size_t n_files, gr_rules rules,
+gram_status gr_eval_verdicts(const gr_eval_row *row, size_t n, const char *const *path, size_t files, gr_rules rules,
                              const char *columns, gr_buf *out, gram_err *err)
 {
     bool ok = gr_buf_printf(out, "%-*s  %-*s  %7s  %7s  %7s  %s\n", ID, "id", QUESTION, "question", "forward",
                             "swapped", "prefers", "verdict");
-    gram_status rc = ok ? GRAM_OK : gr_nomem(err, "verdicts");
+    struct to to = { row, out };
+    gram_status rc = ok ? gr_eval_again(row, n, path, files, rules, columns, add_line, &to, err)
+                        : gr_nomem(err, "verdicts");
 
-    for (size_t f = 0, i = 0, end; f < n_files && !rc; f++, i = end) {
-        for (end = i; end < n && row[end].file == f; )
-            end++;
-        rc = of_file(row + i, end - i, path[f], rules, columns, out, err);
-    }
     return rc || gr_buf_puts(out, "\n") ? rc : gr_nomem(err, "verdicts");
 }

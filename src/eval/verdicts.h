@@ -4,9 +4,8 @@
 
 #include "eval/result.h"
 
-/* Added to *out, for a terminal. The files are read once more, beside the n rows that were judged of them, in their
- * order; path, rules and columns as of gr_eval_shown_read(), but each file can be read twice. */
-gram_status gr_eval_verdicts(const gr_eval_row *row, size_t n, const char *const *path, size_t n_files, gr_rules rules,
+/* Added to *out, for a terminal; the rest is as of gr_eval_again(). */
+gram_status gr_eval_verdicts(const gr_eval_row *row, size_t n, const char *const *path, size_t files, gr_rules rules,
                              const char *columns, gr_buf *out, gram_err *err);
 
 #endif
