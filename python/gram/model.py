@@ -302,12 +302,12 @@ class Model:
         lib.gram_ranking_clear(out)
         return made
 
-    def rewards(self, prompt: Conversation, responses: Sequence, *, scheme: str = "all-pairs", unit: str = "preference",
-                reference=None, lambda_: float = 0.0) -> Rewards:
+    def rewards(self, prompt: Conversation, responses: Sequence, *, scheme: Optional[str] = None,
+                unit: Optional[str] = None, reference=None, lambda_: float = 0.0) -> Rewards:
         """One number a response, measured within the group: of a reward head what it gives (PURM: mean - lambda_ u);
-        of a judge by `scheme` ("all-pairs", "reference", "tournament", "linear", "circular") over both orders, in
-        units of "preference" or "margin". A response that cannot be judged has NaN and an error; the others keep
-        their numbers."""
+        of a judge by `scheme` ("all-pairs", or "reference" where there is one; "tournament", "linear", "circular"),
+        both orders, in units of "preference" or "margin". A response that cannot be judged has NaN and an error; the
+        others keep their numbers."""
         call, texts, odd, model = Call(), [], {}, self._model()
         for i, r in enumerate(_list(responses, "responses")):
             try:
@@ -320,9 +320,13 @@ class Model:
             return whole
         o, j, g = ffi.new("gram_judge_options *"), ffi.new("gram_judge **"), ffi.new("gram_group *")
         out = ffi.new("gram_judged_group *")
-        if self.head == "vocabulary":
+        if reference is not None and scheme not in (None, "reference"):
+            raise GramError(f"a reference answer goes with scheme reference, and {scheme} was asked for", "EARG")
+        scheme = scheme or ("reference" if reference is not None else None)
+        unit = unit or ("preference" if self.head == "vocabulary" else None)
+        if unit:
             call.check(lib.gram_unit_parse(call.string(unit), ffi.addressof(o, "unit"), call.err))
-            scheme = "reference" if reference is not None else scheme
+        if scheme:
             call.check(lib.gram_scheme_parse(call.string(scheme), ffi.addressof(o, "scheme"), call.err))
         setattr(o, "lambda", lambda_)
         g.prompt, g.n = _prompt(call, prompt), len(texts)

@@ -90,6 +90,12 @@ class Judging(unittest.TestCase):
             self.m.rank("q", ["a", "b"], "wildest")
         with self.assertRaises(TypeError):
             self.m.score("q", 3, "x")
+        for how, why in (({"scheme": "tournament"}, "nothing to compare"), ({"reference": "c"}, "nothing to compare"),
+                         ({"unit": "preference"}, "no preference"), ({"unit": "points"}, "points")):
+            with self.assertRaisesRegex(GramError, why):        # a head gives each answer a number of its own
+                self.r.rewards("q", ["a", "b"], **how)
+        with self.assertRaisesRegex(GramError, "linear was asked for"):
+            self.m.rewards("q", ["a", "b"], scheme="linear", reference="c")
         m = gram.Model(JUDGE)
         m.close()
         with self.assertRaisesRegex(GramError, "closed"):
