@@ -107,6 +107,8 @@ static int read_options(gr_serve_options *o, gr_engine *e)
     static char *key;               /* like all options, kept until the process ends */
     int rc = too_small();
 
+    if (!rc && reference && reference_file)
+        return cli_usage("--reference and --reference-file are one answer: wanted one of them");
     key = getenv("GRAM_API_KEY");
     if (!rc)
         rc = cli_model_options(&e->options);
