@@ -71,6 +71,8 @@ gram_status gr_judge_init_writing(gr_judge *j, gr_chat *chat /* moved */, const 
  * begins. */
 gram_status gr_judge_reply(const gr_judge *j, gram_prompt prompt, const char *answer, gr_ids *ids, size_t *asked,
                            gram_err *err);
+/* Whether the prompt ends with a turn that can be answered. */
+gram_status gr_prompt_check(gram_prompt p, gram_err *err);
 /* The token with which the chat template closes the assistant's turn; -1: it has none. */
 gram_status gr_judge_turn_end(const gr_judge *j, int32_t *id, gram_err *err);
 /* For a model with a reward head. */

@@ -183,7 +183,7 @@ static gram_status too_long(const gr_judge *j, size_t tokens, gram_err *err)
                    j->plain ? "conversation" : "pair", tokens, j->max_tokens);
 }
 
-static gram_status check_plain(gram_prompt p, gram_err *err)
+gram_status gr_prompt_check(gram_prompt p, gram_err *err)
 {
     const char *last = p.n ? p.turn[p.n - 1].role : "no turn";
 
@@ -210,7 +210,7 @@ static gram_status judge(const gr_judge *j, const gram_pair *pair, bool single_o
     const gram_prompt p = pair->prompt;
     const char *criteria = p.criteria ? p.criteria : "";
     size_t tokens = 0;
-    gram_status rc = j->plain ? check_plain(p, err) : gr_judge_input(pair, input, err);
+    gram_status rc = j->plain ? gr_prompt_check(p, err) : gr_judge_input(pair, input, err);
 
     if (!rc)
         rc = check_criteria(j, *criteria, err);

@@ -156,6 +156,7 @@ static void what_cannot_be_answered_fails_alone(void **state)
 {
     static struct all all;
     static char too_long[2000];
+    static const gram_message begun[] = { { .role = "user", .content = "x" }, { .role = "assistant", .content = "y" } };
     gram_message m = { .role = "user", .content = too_long };
     gram_prompt p[PROMPTS];
     gram_generation g;
@@ -164,6 +165,7 @@ static void what_cannot_be_answered_fails_alone(void **state)
     memset(too_long, 'a', sizeof too_long - 1);
     prompts_of(p);
     p[2].turn = &m;
+    p[4] = (gram_prompt){ .turn = begun, .n = 2 };          /* an answer that is begun is not gone on with */
     gram_generation_init(&g);
     assert_int_equal(gram_generate(model, p, PROMPTS, &g, keep, &all, &check_err), GRAM_EARG);
     assert_non_null(strstr(check_err.text, "max_new_tokens"));
@@ -171,7 +173,7 @@ static void what_cannot_be_answered_fails_alone(void **state)
     g.n = 2;
     CHECK_OK(gram_generate(model, p, PROMPTS, &g, keep, &all, &check_err));
     for (size_t i = 0; i < PROMPTS; i++)
-        assert_true((all.a[i][1].finish == GRAM_FINISH_FAILED) == (i == 2));
+        assert_true((all.a[i][1].finish == GRAM_FINISH_FAILED) == (i == 2 || i == 4));
     all = (struct all){ .stop_at = 4 };
     assert_int_equal(gram_generate(model, p, PROMPTS, &g, keep, &all, &check_err), GRAM_ESTOPPED);
     assert_int_equal(all.n, 4);

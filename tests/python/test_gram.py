@@ -126,6 +126,8 @@ class Judging(unittest.TestCase):
             self.m.generate(["Hi"], n=3, max_new_tokens=2, progress=stop)
         with self.assertRaisesRegex(GramError, "top_p"):
             self.m.generate(["Hi"], top_p=2)
+        begun = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+        self.assertIn("must end with a turn of the user", self.m.generate([begun], max_new_tokens=2)[0][0].error)
 
     def test_tokens_and_what_follows_them(self):
         ids = self.m.tokenize("Hi you")
