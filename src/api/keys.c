@@ -326,6 +326,17 @@ static gram_status split_labels(gr_keys *k, size_t i, const char *v, const char 
     return rc;
 }
 
+/* Whether v is the path of a form of reasons, neither the name of one nor its text. */
+static bool is_form_file(const gram_option *o, const char *v)
+{
+    static const char *const known[] = { "gram-r2", "rm-r1", "think-rm" };
+    bool file = !strcmp(o->name, "rationale-format") || !strcmp(o->name, "eval-judge-format");
+
+    for (size_t i = 0; i < GR_COUNT(known); i++)
+        file = file && strcmp(v, known[i]);
+    return file && v[strspn(v, " \n\t")] != '{';
+}
+
 static gram_status take(gr_keys *k, size_t i, const char *v, void *base, gram_err *err)
 {
     const gram_option *o = k->key[i].option;
@@ -344,6 +355,8 @@ static gram_status take(gr_keys *k, size_t i, const char *v, void *base, gram_er
     case GRAM_OPTION_LABELS:
         return split_labels(k, i, v, to, err);
     default:
+        if (is_form_file(o, v))
+            return settle(k, i, v, to, err);
         return gr_option_take(o, base, v, &why) ? gr_keys_wrong(k, i, why.text, err) : GRAM_OK;
     }
 }

@@ -40,15 +40,16 @@ static gram_status add_text(const gr_at *at, gr_reasons *r, const char *text)
 static gram_status read_label(const gr_at *at, const json_t *v, int *out)
 {
     static const struct { const char *word; int place; } known[] = {
-        { "A", 0 }, { "B", 1 }, { "1", 0 }, { "2", 1 }, { "first", 0 }, { "second", 1 }, { "chosen", -1 },
+        { "A", 0 }, { "B", 1 }, { "first", 0 }, { "second", 1 }, { "chosen", -1 },
     };
     const char *s = json_string_value(v);
+    double x;
 
     *out = -1;
     if (!v)
         return GRAM_OK;
-    if (json_is_integer(v) && (json_integer_value(v) == 1 || json_integer_value(v) == 2)) {
-        *out = (int)json_integer_value(v) - 1;
+    if (gr_json_number(v, &x) && (x == 1 || x == 2)) {
+        *out = (int)x - 1;
         return GRAM_OK;
     }
     for (size_t i = 0; s && i < GR_COUNT(known); i++)

@@ -99,6 +99,10 @@ done
 short="--set rounds=0 --set final=false" texts="--set rationale-format=format.json --set template=chat.jinja"
 expect 0 "$GRAM" selftrain run.yaml --set out=words $short $texts
 expect 0 "$GRAM" selftrain run.yaml --set out=over $short --set model=adapter
+mkdir away && cp human.jsonl labelled.jsonl judge.txt prover.txt away/          # a file's path is its recipe's
+cp format.json away/form.json
+(sed '/^unlabelled\|^eval/d' run.yaml; echo 'rationale-format: form.json') >away/run.yaml
+expect 0 "$GRAM" selftrain away/run.yaml --set out=far $short
 sed -i 's/"\["/"("/' format.json
 expect 2 "$GRAM" selftrain run.yaml --set out=words $short $texts --quiet
 one_sentence
