@@ -156,22 +156,22 @@ struct move { const char *name, *value, *with[5]; int what; uint64_t stop_at; };
 #define STAGE1  "stage=pretrain", "data=GROUPS"
 
 static const struct move move[] = {
-    { "loss", "bt", { "judge-prompt=" }, WEIGHTS, 0 },
+    { "loss", "bt", { "judge-prompt=~" }, WEIGHTS, 0 },
     { "smoothing", "0.2", { NULL }, METRICS, 0 },
-    { "margin-scale", "3", { "judge-prompt=", "loss=bt-margin" }, METRICS, 0 },
-    { "posreg", "0.5", { "judge-prompt=", "loss=bt-posreg" }, METRICS, 0 },
-    { "sft-weight", "0.5", { "judge-prompt=", "loss=sft-reg" }, METRICS, 0 },
-    { "sft-beta", "1", { "judge-prompt=", "loss=sft-reg" }, METRICS, 0 },
+    { "margin-scale", "3", { "judge-prompt=~", "loss=bt-margin" }, METRICS, 0 },
+    { "posreg", "0.5", { "judge-prompt=~", "loss=bt-posreg" }, METRICS, 0 },
+    { "sft-weight", "0.5", { "judge-prompt=~", "loss=sft-reg" }, METRICS, 0 },
+    { "sft-beta", "1", { "judge-prompt=~", "loss=sft-reg" }, METRICS, 0 },
     { "verdict-weight", "3", { "data=REASONS", "loss=rationale" }, METRICS, 0 },
     { "rationale-format", "rm-r1", { "data=REASONS", "loss=rationale" }, METRICS, 0 },
-    { "beta", "3", { "judge-prompt=", "loss=dpo", "lr=3e-3" }, METRICS, 0 },
-    { "gamma", "3", { "judge-prompt=", "loss=simpo", "lr=3e-3" }, METRICS, 0 },
-    { "good-weight", "3", { "judge-prompt=", "loss=kto", "data=LABELLED" }, METRICS, 0 },
-    { "bad-weight", "3", { "judge-prompt=", "loss=kto", "data=LABELLED" }, METRICS, 0 },
-    { "reference", "MODEL_B", { "judge-prompt=", "loss=dpo" }, METRICS, 0 },
-    { "head", "mlp", { "judge-prompt=", "loss=bt" }, WEIGHTS, 0 },
-    { "head-width", "8", { "judge-prompt=", "loss=bt", "head=mlp" }, WEIGHTS, 0 },
-    { "freeze", "true", { "judge-prompt=", "loss=bt" }, WEIGHTS, 0 },
+    { "beta", "3", { "judge-prompt=~", "loss=dpo", "lr=3e-3" }, METRICS, 0 },
+    { "gamma", "3", { "judge-prompt=~", "loss=simpo", "lr=3e-3" }, METRICS, 0 },
+    { "good-weight", "3", { "judge-prompt=~", "loss=kto", "data=LABELLED" }, METRICS, 0 },
+    { "bad-weight", "3", { "judge-prompt=~", "loss=kto", "data=LABELLED" }, METRICS, 0 },
+    { "reference", "MODEL_B", { "judge-prompt=~", "loss=dpo" }, METRICS, 0 },
+    { "head", "mlp", { "judge-prompt=~", "loss=bt" }, WEIGHTS, 0 },
+    { "head-width", "8", { "judge-prompt=~", "loss=bt", "head=mlp" }, WEIGHTS, 0 },
+    { "freeze", "true", { "judge-prompt=~", "loss=bt" }, WEIGHTS, 0 },
     { "ties", "drop", { NULL }, COUNTS, 0 },
     { "pairs", "2", { STAGE1 }, COUNTS, 0 },
     { "lr", "1e-3", { NULL }, METRICS, 0 },
@@ -180,7 +180,7 @@ static const struct move move[] = {
     { "weight-decay", "0.5", { NULL }, WEIGHTS, 0 },
     { "clip", "1e-9", { NULL }, WEIGHTS, 0 },
     { "batch-rows", "2", { NULL }, METRICS, 0 },
-    { "epochs", "3", { "steps=" }, COUNTS, 0 },
+    { "epochs", "3", { "steps=~" }, COUNTS, 0 },
     { "steps", "3", { NULL }, COUNTS, 0 },
     { "seed", "5", { NULL }, METRICS, 0 },
     { "lora-rank", "2", { NULL }, FILES, 0 },
@@ -348,7 +348,7 @@ static void margins_are_scaled_and_a_tie_has_none(void **state)
     (void)state;
     snprintf(data, sizeof data, "data=%s", rows);
     for (int k = 0; k < 2; k++) {
-        const char *const set[] = { data, "judge-prompt=", "loss=bt-margin", "lr=0", "steps=1",
+        const char *const set[] = { data, "judge-prompt=~", "loss=bt-margin", "lr=0", "steps=1",
                                     k ? "margin-scale=3" : "margin-scale=1" };
         const char *dir = k ? "margin3" : "margin1";
         outcome o = run(set, GR_COUNT(set), 0, dir);
