@@ -243,6 +243,8 @@ static gram_status say_counts(const gram_train_options *o, const char *name, con
 #define ALIKE "pairs are left out, since their two answers are the same text, as given or as cut"
 #define TIES_OUT "rows are ties, and left out"
 #define SHORTENED "rows were shortened"
+#define DOUBTED "have a soft label below 0.5, which the loss heeds, and accuracy takes their chosen answer for the " \
+    "better one all the same"
 #define CONTRARY "reasons are left out, since their writers preferred the other answer"
 #define UNPROVED "rows are left out, since no proof of them was kept"
 
@@ -287,16 +289,18 @@ static gram_status say_held(const gr_set *s, const char *name, const gram_train_
 }
 
 /* What the data say against themselves. */
-static gram_status count_noise(const struct rows *s, const gram_train_options *o, gram_train_report *report,
-                               gram_err *err)
+static gram_status count_noise(const struct rows *s, gram_stage stage, const gram_train_options *o,
+                               gram_train_report *report, gram_err *err)
 {
+    const bool pairs = stage == GRAM_STAGE_FINETUNE && !gram_loss_writes(o->loss) && o->loss != GRAM_LOSS_KTO;
     gr_noise n = { 0 };
-    uint64_t seen = 0, held = 0;
+    uint64_t seen = 0, held = 0, doubted = 0;
     gram_status rc = GRAM_OK;
 
     for (size_t i = s->n_held; i-- > 0 && !rc; ) {
         rc = gr_noise_count(&s->train, &s->held[i], &n, err);
         seen += n.seen;
+        doubted += n.held_doubted;
         held += s->held[i].n;
     }
     report->contradicting = n.contradicting;
@@ -311,7 +315,9 @@ static gram_status count_noise(const struct rows *s, const gram_train_options *o
             { n.contradicting, s->train.n, "rows contradict another (the same pair, the opposite label)" },
             { n.repeated, s->train.n, s->train.reasoned ? "texts repeat another" : "rows repeat another" },
             { gr_options_leave_ties(o) ? 0 : s->train.ties, s->train.n, "rows are ties" },
-            { seen, held, "held-out rows are training rows too" } }, 4, err);
+            { pairs ? n.doubted : 0, s->train.n, "rows " DOUBTED },
+            { pairs ? doubted : 0, held, "held-out rows " DOUBTED },
+            { seen, held, "held-out rows are training rows too" } }, 6, err);
     for (size_t i = 0; i < s->n_held && !rc; i++)
         rc = say_held(&s->held[i], s->name[i], o, err);
     return rc;
@@ -579,7 +585,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
                                    .before = { NAN, NAN, NAN }, .after = { NAN, NAN, NAN }, .loss_before = NAN,
                                    .loss_after = NAN };
     if (!rc)
-        rc = count_noise(&s, o, report, err);
+        rc = count_noise(&s, stage, o, report, err);
     if (!rc)
         rc = o->check_gradients ? gr_check_gradients(&r, err) : gr_train(&r, report, err);
     if (!rc && s.train.cache && !o->cache)

@@ -30,6 +30,7 @@ typedef struct {
     gr_eval_result result;              /* its files count what was not judged, as they are read */
     bool scanned;                       /* bad rows were told of in a first pass */
     uint64_t total;                     /* rows to judge, where scanned */
+    uint64_t doubted;                   /* whose chosen answer is the less likely one by their own soft label */
     uint64_t from, to, seen;            /* of a share: which of all rows it judges, and how many were read */
 
     gr_eval_row *row;                   /* judged, in the order they are read */
@@ -454,6 +455,7 @@ static gram_status read_file(run *r, size_t file, bool scanning, gram_err *err)
         }
         if (rc || end)
             break;
+        r->doubted += !item.row.tie && item.row.soft < 0.5 && (scanning || !r->scanned);
         if (item.row.tie)
             r->result.file[file].label_ties += scanning || !r->scanned;
         else if (scanning)
@@ -487,6 +489,20 @@ static gram_status read_files(run *r, gram_err *err)
     if (!rc && r->n == 0 && !r->opt.file.shares)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: no row to judge", r->result.file[0].path);
     return rc ? rc : gr_earlier_end(&r->earlier, err);
+}
+
+/* Accuracy is of the answers that rows call chosen. */
+static gram_status tell_doubted(const run *r, gram_err *err)
+{
+    gr_buf b = { 0 };
+    bool ok = !r->doubted || r->opt.file.share ||
+        gr_buf_printf(&b, "%" PRIu64 " row%s a soft label below 0.5, and the chosen answer counts as the better one "
+                      "all the same", r->doubted, r->doubted == 1 ? " has" : "s have");
+
+    if (ok && b.p)
+        tell(r, b.p);
+    gr_buf_clear(&b);
+    return ok ? GRAM_OK : gr_nomem(err, "evaluation");
 }
 
 /* ---- What comes out ---- */
@@ -623,6 +639,8 @@ gram_status gr_eval_run(const char *const *file, size_t n, const gram_eval_optio
     rc = start(r, file, n, facts, err);
     if (!rc)
         rc = read_files(r, err);
+    if (!rc)
+        rc = tell_doubted(r, err);
     if (!rc)
         rc = r->opt.file.shares ? publish_share(r, out, err) : publish(r, out, table_out, err);
     run_clear(r);

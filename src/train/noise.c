@@ -5,7 +5,7 @@
 
 /* A pair, whichever of its answers is called the better, and which it is: -1, 1, or 0 for a tie. Stage 1's text has
  * no other order and no label. */
-typedef struct { uint64_t lo, hi; int better; bool held; } key;
+typedef struct { uint64_t lo, hi; int better; bool held, doubted; } key;
 
 static key key_of(const gr_set *s, size_t i, bool held)
 {
@@ -17,7 +17,7 @@ static key key_of(const gr_set *s, size_t i, bool held)
     a = text[0];
     b = text[1];
     better = target == 0.5 ? 0 : (target > 0.5) == (a < b) ? 1 : -1;
-    return (key){ a < b ? a : b, a < b ? b : a, better, held };
+    return (key){ a < b ? a : b, a < b ? b : a, better, held, target < 0.5 };
 }
 
 static int same_pair(const key *a, const key *b)
@@ -41,6 +41,8 @@ static void count_pair(const key *k, size_t n, gr_noise *out)
     uint64_t with[3] = { 0 }, held = 0;
 
     for (size_t i = 0; i < n; i++) {
+        out->doubted += k[i].doubted && !k[i].held;
+        out->held_doubted += k[i].doubted && k[i].held;
         if (k[i].held)
             held++;
         else

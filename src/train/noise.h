@@ -10,6 +10,7 @@ typedef struct {
     uint64_t contradicting;     /* training rows whose pair is there with the opposite label as well */
     uint64_t repeated;          /* training rows that are there once more, the first of each not counted */
     uint64_t seen;              /* held-out rows whose pair is among the training rows, whatever its label */
+    uint64_t doubted, held_doubted;     /* of pairs: whose own soft label is for the other answer */
 } gr_noise;
 
 gram_status gr_noise_count(const gr_set *train, const gr_set *held, gr_noise *out, gram_err *err);

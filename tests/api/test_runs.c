@@ -521,6 +521,24 @@ static void rows_with_reasons_are_counted_so(void **state)
     free(rows), free(nothing);
 }
 
+/* A soft label below a half speaks against the answer that the row calls chosen. */
+static void soft_labels_against_their_row_are_said(void **state)
+{
+    char *rows = check_write("doubted.jsonl",
+        "{\"prompt\":\"q1\",\"chosen\":\"zz\",\"rejected\":\"a\",\"soft\":0.2}\n"
+        "{\"prompt\":\"q2\",\"chosen\":\"zz\",\"rejected\":\"a\",\"soft\":0.7}\n"
+        "{\"prompt\":\"q3\",\"chosen\":\"zz\",\"rejected\":\"a\"}\n");
+    struct watch w = { 0 };
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+
+    (void)state;
+    o.eval_file = rows;
+    CHECK_OK(finetune(rows, "doubted", &o, NULL));
+    says(w.notes, "1 of 3 rows have a soft label below 0.5");
+    says(w.notes, "1 of 3 held-out rows have a soft label below 0.5");
+    free(rows);
+}
+
 /* What a held-out file has that is not judged is said, each row that is bad by itself. */
 static void held_out_rows_that_are_left_out_are_said(void **state)
 {
@@ -679,6 +697,7 @@ int main(void)
         cmocka_unit_test(ties_that_are_left_out_are_counted_so),
         cmocka_unit_test(rows_with_reasons_are_counted_so),
         cmocka_unit_test(held_out_rows_that_are_left_out_are_said),
+        cmocka_unit_test(soft_labels_against_their_row_are_said),
         cmocka_unit_test(a_base_that_is_no_number_is_named),
         cmocka_unit_test(the_disk_is_said_and_checked),
         cmocka_unit_test(a_checkpoint_comes_before_the_model),

@@ -23,6 +23,11 @@ expect 0 "$GRAM" eval "$tmp/m" "$tmp/two.jsonl" --rules rewardbench2 --verdicts
 expect 2 "$GRAM" eval "$tmp/m" - --verdicts <"$tmp/a.jsonl"
 says err "this can be read once"
 
+# A soft label that speaks against the answer that its row calls chosen.
+printf '{"prompt":"q","chosen":"a","rejected":"b","soft":0.%s}\n' 2 3 5 9 >"$tmp/soft.jsonl"
+expect 0 "$GRAM" eval "$tmp/m" "$tmp/soft.jsonl"
+says err "2 rows have a soft label below 0.5"
+
 for i in 20 400; do
     printf '{"prompt":"q","chosen":"%s","rejected":"no"}\n' "$(seq -s ' ' "$i")"
 done >"$tmp/long.jsonl"
