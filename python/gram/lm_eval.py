@@ -18,6 +18,9 @@ from gram.model import GramError, Model, inspect
 
 __all__ = ["GramLM"]
 
+MOST = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")       # the first of them counts
+SETTINGS = {"top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "min_new_tokens"}
+
 
 def _bos_token(path):
     try:
@@ -90,17 +93,28 @@ class GramLM(TemplateLM):
             made.append(sum(p for p, _ in parts))
         return made
 
+    def _settings(self, given):
+        """What a request says of its answer, as lm-eval's own models take it: the texts that end it, the most tokens,
+        and the settings of go_on()."""
+        how = {k: v for k, v in given.items() if v is not None}
+        until, sample = how.pop("until", []), how.pop("do_sample", None)
+        most = [int(how.pop(k)) for k in MOST if k in how] or [self.max_gen_toks]
+        temperature = float(how.pop("temperature", 1.0 if sample else 0.0))
+        if how.pop("num_beams", 1) != 1:
+            raise GramError("num_beams: gram searches no beams", "EUNSUPPORTED")
+        if other := how.keys() - SETTINGS:
+            raise GramError(f"{', '.join(sorted(other))}: no setting of gram's, and it might change an answer",
+                            "EUNSUPPORTED")
+        return ([until] if isinstance(until, str) else list(until), most[0],
+                {**how, "temperature": temperature if sample is not False else 0.0})
+
     def generate_until(self, requests, disable_tqdm=False):
         made = []
-        for request in tqdm(requests, disable=disable_tqdm, desc="answers"):
-            context, how = request.args[0], dict(request.args[1])
-            until = how.get("until") or []
-            most = int(how.get("max_gen_toks", self.max_gen_toks))
-            ids = self.tok_encode(context)[-max(1, self.max_length - most):]
-            settings = {k: how[k] for k in ("top_p", "top_k") if k in how} if how.get("do_sample") else {}
-            text = self.model.go_on(
-                ids, max_new_tokens=most, stop=[until] if isinstance(until, str) else until,
-                temperature=float(how.get("temperature", 1.0)) if how.get("do_sample") else 0.0, **settings)
+        for i, request in enumerate(tqdm(requests, disable=disable_tqdm, desc="answers")):
+            stop, most, settings = self._settings(request.args[1])
+            ids = self.tok_encode(request.args[0])[-max(1, self.max_length - most):]
+            # Each has a seed of its own, so that a task which repeats a request gets several samples.
+            text = self.model.go_on(ids, max_new_tokens=most, stop=[s for s in stop if s], seed=i, **settings)
             # lm-eval's own models decode new tokens as a text of their own, without the space that begins texts there.
             made.append(text[1:] if self._puts_space and text.startswith(" ") else text)
         return made

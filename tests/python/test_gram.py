@@ -11,7 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import types
 import unittest
+import unittest.mock
 
 import numpy as np
 
@@ -323,6 +325,32 @@ class Trainers(unittest.TestCase):
         self.assertEqual(sorted(got), ["extra_logs", "rewards", "scores"])
         self.assertEqual(float(got["rewards"][0]), np.float32(gram.Model(REWARD).text_rewards([text + "a"])[0]))
         self.assertEqual(tuple(openrlhf.reward_func([text + "a"], [text], ["x"])["rewards"].shape), (1,))
+
+    def test_lm_eval_settings_are_taken_or_refused(self):
+        stubs = {n: types.ModuleType(n) for n in ("lm_eval", "lm_eval.utils", "lm_eval.api", "lm_eval.api.model",
+                                                  "lm_eval.api.registry", "tqdm")}
+        stubs["lm_eval"].utils, stubs["tqdm"].tqdm = stubs["lm_eval.utils"], lambda it, **_: it
+        stubs["lm_eval.api.model"].TemplateLM = type("TemplateLM", (), {"__init__": lambda self: None})
+        stubs["lm_eval.api.registry"].register_model = lambda name: lambda cls: cls
+        with unittest.mock.patch.dict(sys.modules, stubs):
+            sys.modules.pop("gram.lm_eval", None)
+            lm = importlib.import_module("gram.lm_eval").GramLM(gram.Model(JUDGE))
+        sys.modules.pop("gram.lm_eval", None)
+
+        def write(n=1, **how):
+            return lm.generate_until([types.SimpleNamespace(args=("Once", how))] * n)
+        ids = lm.tok_encode("Once")
+        greedy = lm.model.go_on(ids, max_new_tokens=4, temperature=0.0)
+        for how in ({"max_new_tokens": 4}, {"max_tokens": 4, "temperature": 0.7, "do_sample": False},
+                    {"max_gen_toks": 4, "max_new_tokens": 9, "until": None, "num_beams": 1}):
+            self.assertEqual(write(**how), [greedy])
+        drawn = write(3, max_gen_toks=4, temperature=0.7, min_p=0.01)
+        self.assertEqual(drawn, [lm.model.go_on(ids, max_new_tokens=4, temperature=0.7, min_p=0.01, seed=i)
+                                 for i in range(3)])
+        self.assertEqual(len(set(drawn)), 3)
+        for how in ({"num_beams": 4}, {"no_repeat_ngram_size": 2}, {"temprature": 1}):
+            with self.assertRaisesRegex(GramError, next(iter(how))):
+                write(**how)
 
     @unittest.skipUnless(has("lm_eval") and has("torch"), "lm_eval is not installed")
     def test_lm_eval_gets_what_its_own_model_gives(self):
