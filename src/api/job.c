@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "rationale/prove.h"
 
 static const gram_file_options no_options;
 
@@ -90,6 +91,14 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
     return rc;
 }
 
+/* As too long; a proof has other reasons, too. */
+static bool is_dropped(const json_t *v)
+{
+    const char *why = json_string_value(v);
+
+    return json_is_true(v) || (why && !strcmp(why, GR_TOO_LONG));
+}
+
 /* The next line that the run before wrote: its id into j->written. */
 static gram_status next_written(gr_job *j, gram_err *err)
 {
@@ -106,6 +115,8 @@ static gram_status next_written(gr_job *j, gram_err *err)
         return rc;
     o = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
     found = json_string_value(json_object_get(o, "id"));
+    j->report->truncated += json_is_true(json_object_get(o, "truncated"));
+    j->report->dropped += is_dropped(json_object_get(o, "dropped"));
     j->written = gr_strdup(found ? found : "without an id");
     json_decref(o);
     return j->written ? GRAM_OK : gr_nomem(err, j->in);

@@ -205,6 +205,41 @@ static json_t *add_label(json_t *o, const gr_row *row)
     return NULL;
 }
 
+/* A line, of this run or of the one before. */
+static void count(struct prover *p, const json_t *o)
+{
+    bool proved = json_is_string(json_object_get(o, "rationale"));
+    const json_t *proofs = json_object_get(o, "proofs");
+
+    p->report->proved += proved;
+    p->report->unproved += !proved;
+    p->report->proofs += json_array_size(proofs);
+    for (size_t i = 0; i < json_array_size(proofs); i++) {
+        const char *flaw = json_string_value(json_object_get(json_array_get(proofs, i), "flaw"));
+        p->report->cut += flaw && !strcmp(flaw, "cut");
+        p->report->contrary += flaw && !strncmp(flaw, "concludes", 9);
+    }
+    p->scores += proved ? json_number_value(json_object_get(o, "score")) : 0;
+}
+
+static gram_status count_earlier(const gr_job *j, struct prover *p, gram_err *err)
+{
+    gr_lines *in;
+    const char *line;
+    size_t n;
+    gram_status rc = gr_lines_open(&in, gr_out_partial(j->out), err);
+
+    if (rc)
+        return rc;
+    while (!(rc = gr_lines_next(in, &line, &n, err)) && line) {
+        json_t *o = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
+        count(p, o);
+        json_decref(o);
+    }
+    gr_lines_close(in);
+    return rc;
+}
+
 static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, const gram_proved *v, gram_err *err)
 {
     const gram_proof *best = v->best < v->n ? &v->proof[v->best] : NULL;
@@ -221,14 +256,7 @@ static gram_status write_line(gr_job *j, struct prover *p, const gr_row *row, co
     j->report->rows++;
     j->report->truncated += v->truncated;
     j->report->dropped += v->dropped && !strcmp(v->dropped, GR_TOO_LONG);
-    p->report->proved += v->rationale != NULL;
-    p->report->unproved += v->rationale == NULL;
-    p->report->proofs += v->n;
-    for (size_t i = 0; i < v->n; i++) {
-        p->report->cut += v->proof[i].flaw && !strcmp(v->proof[i].flaw, "cut");
-        p->report->contrary += v->proof[i].flaw && !strncmp(v->proof[i].flaw, "concludes", 9);
-    }
-    p->scores += best ? best->score : 0;
+    count(p, o);
     return gr_job_write(j, digest_of(row), o, err);
 }
 
@@ -373,6 +401,8 @@ gram_status gram_prove_file(gram_model *m, const char *in, const char *out, cons
     p.report = report;
     if (!rc) {
         rc = gr_job_open(&j, m, in, out, file, how_of(&p), &report->file, err);
+        if (!rc && report->file.resumed)
+            rc = count_earlier(&j, &p, err);
         if (!rc)
             rc = prove_rows(&j, &p, err);
         rc = gr_job_close(&j, rc, err);

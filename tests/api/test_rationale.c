@@ -726,6 +726,8 @@ static void proofs_resume(void **state)
     f.resume = true;
     CHECK_OK(gram_prove_file(model, in, cut, &o, &f, &report, &check_err));
     assert_int_equal(report.file.resumed, 64);
+    assert_int_equal(report.proved + report.unproved, 150);
+    assert_int_equal(report.proofs, 2 * 147);
     a = slurp(whole);
     b = slurp(cut);
     assert_string_equal(a, b);

@@ -143,6 +143,14 @@ says err "proofs.jsonl.how: the run that is to be resumed has format and prompt"
 
 # A pair that was shortened, or is too long, says so; a prover is told the label that its format has.
 printf '{"prompt":"%02000d","chosen":"yes","rejected":"no"}\n' 7 >long.jsonl
+some="--k 1 --max-new-tokens 1 --max-tokens 1500 --truncate balanced --out many.out"
+cp long.jsonl part.jsonl && head -n 63 many.jsonl >>part.jsonl
+(cat part.jsonl; echo '{"prompt":"q"}') >many.jsonl
+expect 1 "$GRAM" prove base many.jsonl $some
+(cat part.jsonl; head -n 1 part.jsonl) >many.jsonl
+expect 0 "$GRAM" prove base many.jsonl $some --resume               # it counts what was written before, too
+says err "0 pairs proved, 65 not; of 65 proofs"
+says err "64 of them from the run before, 2 truncated"
 some="--k 1 --max-new-tokens 1 --max-tokens 1500 --out long.out"
 expect 0 "$GRAM" prove base long.jsonl $some --truncate balanced
 says err "1 truncated"
