@@ -75,9 +75,11 @@ static void every_allocation_may_fail(void **state)
         { "/generative_scoring", "{\"query\":\"ab\",\"items\":[\"c\",\"de\"],\"label_token_ids\":[1,2]}" },
         { "/v1/score", "{\"query\":[1,2],\"items\":[[3],[4,5]],\"label_token_ids\":[1,2]}" },
         { "/v1/completions", "{\"prompt\":[[97,98],[99]],\"n\":2,\"logprobs\":1,\"echo\":true,\"max_tokens\":2}" },
+        { "/v1/completions", "{\"prompt\":[\"ab\",\"c\"],\"logprobs\":0,\"echo\":true,\"max_tokens\":2,\"n\":2}" },
         { "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"n\":2,\"logprobs\":true,"
           "\"top_logprobs\":2,\"stop\":\"A.\"}" },
         { "/apply-template", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}" },
+        { "/tokenize", "{\"content\":\"ab\",\"add_special\":true}" },
         { "/tokenize", "{\"content\":\"ab\"}" }, { "/detokenize", "{\"tokens\":[104,105]}" },
         { "/v1/score", "{\"pairs\":[{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"\\ud800\"},{\"prompt\":\"p\",\"a\":\"x\","
                        "\"b\":\"z\"},"
