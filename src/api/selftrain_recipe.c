@@ -47,7 +47,8 @@ static const self_option own[] = {
     SIZE_KEY("per-round", per_round, 0, 1e12, KIND(PAIRS), "Pairs of a round at most; 0: equal shares of all (0)"),
     SIZE_KEY("votes", votes, 2, GRAM_VOTES_MOST, KIND(VOTE), "Rationales that vote on a pair, an even number (8)"),
     SIZE_KEY("eval-votes", eval_votes, 0, GRAM_VOTES_MOST, KIND(EVAL), "The same of a held-out pair; 0: as many (0)"),
-    SIZE_KEY("early", early, 0, GRAM_VOTES_MOST, WRITES, "No more votes where the first N agree; 0: all vote (0)"),
+    SIZE_KEY("early", early, 0, GRAM_VOTES_MOST, WRITES, "No more votes where the first N, an even number, agree; "
+             "0: all vote (0)"),
     REAL_KEY("sure", sure, 1, WRITES, "With more than this probability each (0.9)"),
     SIZE_KEY("rationale-tokens", rationale_tokens, 1, MANY, WRITES, "Of one rationale (512)"),
     REAL_KEY("temperature", temperature, 100, WRITES, "At which rationales are drawn (1)"),
@@ -147,13 +148,17 @@ static gram_status check_files(const gram_selftrain_options *o, gram_err *err)
 gram_status gr_selftrain_check(const gram_selftrain_options *o, gram_err *err)
 {
     static const char *const name[] = { "prover", "judge", "final" };
+    const struct { const char *key; size_t n; } votes[] = {
+        { "votes", o->votes }, { "eval-votes", o->eval_votes }, { "early", o->early },
+    };
     gram_status rc = check_numbers(o, err);
 
     if (!rc)
         rc = check_files(o, err);
-    if (!rc && (o->votes % 2 || o->eval_votes % 2))
-        rc = gr_fail(err, GRAM_EARG, "%s: wanted an even number, half of them in each order, found %zu",
-                     o->votes % 2 ? "votes" : "eval-votes", o->votes % 2 ? o->votes : o->eval_votes);
+    for (size_t i = 0; i < GR_COUNT(votes) && !rc; i++)
+        if (votes[i].n % 2)
+            rc = gr_fail(err, GRAM_EARG, "%s: wanted an even number, half of them in each order, found %zu",
+                         votes[i].key, votes[i].n);
     if (!rc && o->temperature == 0 && gr_max(o->votes, o->eval_votes) > 2)
         rc = gr_fail(err, GRAM_EARG, "temperature: with 0 all rationales of an order are the same, and %zu votes would "
                      "count it several times", gr_max(o->votes, o->eval_votes));

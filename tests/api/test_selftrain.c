@@ -334,6 +334,7 @@ static void bad_recipes(void **state)
     (void)state;
 
     refuse("x", "votes=3", "votes: wanted an even number");
+    refuse("x", "early=1", "early: wanted an even number");
     refuse("x", "vote-share=2", "key \"vote-share\": wanted a number from 0 to 1, found \"2\"");
     refuse("x", "rounds=-1", "key \"rounds\": wanted a whole number from 0 to 100");
     refuse("x", "least-tokens=600", "least-tokens: wanted at most most-tokens, 512, found 600");
