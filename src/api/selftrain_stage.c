@@ -138,9 +138,8 @@ static gram_status reads_text(gr_self_run *r, gr_run_stage *s, const char *what,
 gram_status gr_self_heed_training(gr_self_run *r, gr_run_stage *s, const gram_train_options *o, bool opened,
                                   gram_err *err)
 {
-    gram_status rc;
-
     const gram_option *k;
+    gram_status rc;
 
     for (size_t i = 0; (k = gram_train_option(i)); i++) {
         gr_buf b = { 0 };
