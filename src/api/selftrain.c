@@ -428,6 +428,18 @@ static size_t count_stages(const gram_selftrain_options *o)
            (tunes(o) ? 1 + eval : 0);
 }
 
+/* A text as long as all that the model reads would be refused when the first judge is trained. */
+static gram_status check_room(const gram_selftrain_options *o, size_t context, gram_err *err)
+{
+    bool same = !o->prover && !o->prover_model;
+
+    if (o->rationale_tokens >= context || (same && o->proof_tokens >= context))
+        return gr_fail(err, GRAM_EARG, "%s: wanted fewer than the %zu tokens that %s reads in all, found %zu",
+                       o->rationale_tokens >= context ? "rationale-tokens" : "proof-tokens", context, o->model,
+                       o->rationale_tokens >= context ? o->rationale_tokens : o->proof_tokens);
+    return GRAM_OK;
+}
+
 /* What the run takes, as far as it can be known before. */
 static gram_status say_size(gr_self_run *r, gram_err *err)
 {
@@ -441,6 +453,8 @@ static gram_status say_size(gr_self_run *r, gram_err *err)
     bool ok;
     gram_status rc = gram_inspect(r->o->model, &t->model, &info, err);
 
+    if (!rc)
+        rc = check_room(r->o, info.context, err);
     if (rc || !r->calls.note)
         return rc;
     bytes = (double)info.parameters * (t->model.dtype == GRAM_BF16 ? 2 : 4);
@@ -467,8 +481,13 @@ static gram_status open_run(gr_self_run *r, gram_err *err)
     const gram_selftrain_options *o = r->o;
     const gram_options *m = &o->train[GRAM_SELF_JUDGE].model;
     const char *const usual[] = { m->label_a ? m->label_a : "A", m->label_b ? m->label_b : "B" };
+    const size_t votes[] = { o->votes, o->eval_votes ? o->eval_votes : o->votes };
     gram_status rc = gr_selftrain_check(o, err);
 
+    for (size_t i = 0; i < GR_COUNT(votes) && !rc; i++) {           /* now, and not when the first judge is trained */
+        const gram_rationale_options w = how(r, votes[i]);
+        rc = gram_rationale_options_check(&w, err);
+    }
     if (!rc)
         rc = gr_format_init(&r->format, o->train[GRAM_SELF_JUDGE].rationale_format, err);
     for (int i = 0; i < 2; i++)

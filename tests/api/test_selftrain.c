@@ -335,6 +335,10 @@ static void bad_recipes(void **state)
 
     refuse("x", "votes=3", "votes: wanted an even number");
     refuse("x", "early=1", "early: wanted an even number");
+    refuse("x", "early=4", "early: 4 is more than votes, 2");
+    refuse("x", "top-p=0", "top_p: wanted more than 0");
+    refuse("x", "rationale-tokens=2048", "rationale-tokens: wanted fewer than the 2048 tokens");
+    refuse("x", "proof-tokens=5000", "proof-tokens: wanted fewer than the 2048 tokens");
     refuse("x", "vote-share=2", "key \"vote-share\": wanted a number from 0 to 1, found \"2\"");
     refuse("x", "rounds=-1", "key \"rounds\": wanted a whole number from 0 to 100");
     refuse("x", "least-tokens=600", "least-tokens: wanted at most most-tokens, 512, found 600");
