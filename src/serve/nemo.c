@@ -90,6 +90,8 @@ int gr_nemo_compare(gr_req *r)
         return rc;
     if (n < 2)
         return gr_refuse(r, 422, "response_objs", "a comparison needs two or more responses");
+    if (gr_field(r, (const char *[]){ "reference", NULL }))
+        return gr_refuse(r, 422, "reference", "reference: here the responses are compared with each other alone");
     w = gr_rewards_new(r, "response_objs", true, n);
     if (!w)
         return r->status;

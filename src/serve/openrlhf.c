@@ -7,7 +7,8 @@
  * the answer, whatever marks the policy wrote in it. A head reads the text as it stands; a judge gets the prompt's
  * turns (by the checkpoint's own template, else by the marks of a known family, else as one question) and the answer.
  *
- * A judge takes labels that are strings as reference answers, of all queries or of none; a head has no use for them. */
+ * A judge takes labels that are strings as reference answers, of all queries or of none; a head has no use for them.
+ * "reference", which OpenRLHF does not send, goes before them, as on every path. */
 #include <string.h>
 #include "serve/chattext.h"
 #include "serve/endpoints.h"
@@ -28,6 +29,11 @@ static size_t find_answer(const char *query, const char *prompt)
     return 0;
 }
 
+static json_t *reference_of(const gr_req *r)
+{
+    return gr_field(r, (const char *[]){ "reference", NULL });
+}
+
 static int read_split(gr_req *r, gr_rewards *w, size_t i, const char *query, size_t at, json_t *prompt)
 {
     gr_item *it = &w->item[i];
@@ -40,7 +46,7 @@ static int read_split(gr_req *r, gr_rewards *w, size_t i, const char *query, siz
     gr_chattext_strip(answer);
     end = at + strlen(answer);
     it->response = answer;
-    if (r->engine->rewards && !r->engine->options.pointwise && !r->opt->reference)
+    if (r->engine->rewards && !r->engine->options.pointwise && !r->opt->reference && !reference_of(r))
         return gr_item_text(r, w, i, query, n, at, end);
     rc = gr_chattext_prompt(r, query, at, &it->prompt);
     if (!rc && !it->prompt.n)
@@ -65,6 +71,8 @@ static int read_labels(gr_req *r, gr_rewards *w)
     json_t *labels = json_object_get(r->in, "labels");
     size_t with = 0;
 
+    if (reference_of(r))                    /* as every path has it, whatever the labels are */
+        return gr_rewards_measured_by(r, w, reference_of(r));
     if (labels && !json_is_null(labels) && (!json_is_array(labels) || json_array_size(labels) != w->n))
         return gr_refuse(r, 422, "labels", "labels must be a list of %zu elements, as query is", w->n);
     for (size_t i = 0; i < w->n && !r->engine->rewards; i++) {

@@ -144,13 +144,15 @@ static int split_text(gr_req *r, gr_rewards *w, size_t i)
 int gr_rewards_references(gr_req *r, gr_rewards *w)
 {
     static const char *const names[] = { "reference", "labels", "label", NULL };
-    json_t *v = gr_field(r, names);
     int rc = 0;
 
     for (size_t i = 0; i < 3 && !rc; i++)
         rc = gr_check_names(r, names[i], names[(i + 1) % 3]);
-    if (rc)
-        return rc;
+    return rc ? rc : gr_rewards_measured_by(r, w, gr_field(r, names));
+}
+
+int gr_rewards_measured_by(gr_req *r, gr_rewards *w, json_t *v)
+{
     if (json_is_array(v) && json_array_size(v) != w->n)
         return gr_refuse(r, 422, "reference", "%zu reference answers for %zu responses", json_array_size(v), w->n);
     for (size_t i = 0; v && i < w->n; i++) {

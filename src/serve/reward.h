@@ -60,6 +60,8 @@ int gr_item_ids(gr_req *r, gr_rewards *w, size_t i, const char *text, size_t byt
 int gr_item_conversation(gr_req *r, gr_rewards *w, size_t i, json_t *v);
 /* Reads field "reference" (or "labels"): a string for all, or a list of one for each, null where there is none. */
 int gr_rewards_references(gr_req *r, gr_rewards *w);
+/* The same of a value: a string, or a list with one for each response; NULL: there is none. */
+int gr_rewards_measured_by(gr_req *r, gr_rewards *w, json_t *v);
 /* Whether raw scores are asked for, by the name that any of these shapes has for it; as it was where none is there. */
 int gr_rewards_raw(gr_req *r, gr_rewards *w);
 /* Asks for all comparisons; finish is called when the items' numbers are there. */

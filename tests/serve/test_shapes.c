@@ -245,6 +245,16 @@ static void openrlhf(void **state)
     assert_string_equal(json_string_value(json_object_get(out, "scale")), "reference");
     assert_int_equal(json_array_size(json_object_get(json_object_get(out, "extra_logs"), "margin")), 2);
     json_decref(out);
+    for (int head = 0; head < 2; head++) {              /* a reference of the request goes before labels, and a head */
+        if (head)
+            use_head(0);
+        out = ask("/get_reward", "{\"query\":[\"plain prompt plain answer</s>\"],\"prompts\":[\"plain prompt \"],"
+                                 "\"labels\":[\"other\"],\"reference\":\"ref\"}");
+        assert_string_equal(string(out, "scale"), "reference");
+        CLOSE(number(out, "scores.0"), preference("plain answer", "ref"));
+        json_decref(out);
+    }
+    use_judge();
 }
 
 static void vllm(void **state)
@@ -669,6 +679,8 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[\"x\"],\"label_token_ids\":[-1]}" },
         { 422, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],"
                            "\"response_objs\":[\"x\"]}" },
+        { 422, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],"
+                           "\"response_objs\":[\"x\",\"yy\"],\"reference\":\"r\"}" },
         { 503, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],"
                            "\"response_objs\":[\"x\",\"BOOM\"]}" },
         { 422, "/v1/chat/completions", "{\"messages\":[]}" },
