@@ -30,15 +30,16 @@ static int read_stops(gr_req *r, gram_generation *g)
     return 0;
 }
 
-/* Below zero: another one each time, as llama.cpp and vLLM take -1. */
-int gr_read_seed(gr_req *r, uint64_t *out)
+int gr_read_seed(gr_req *r, int64_t otherwise, uint64_t *out)
 {
     json_t *v = json_object_get(r->in, "seed");
+    bool given = v && !json_is_null(v);
+    int64_t seed = given ? json_integer_value(v) : otherwise;
 
-    if (v && !json_is_null(v) && !json_is_integer(v))
+    if (given && !json_is_integer(v))
         return gr_refuse(r, 422, "seed", "seed must be a whole number; below 0 it is drawn");
-    *out = (uint64_t)json_integer_value(v);
-    if (json_integer_value(v) < 0 && getrandom(out, sizeof *out, 0) != sizeof *out)
+    *out = (uint64_t)seed;
+    if (seed < 0 && getrandom(out, sizeof *out, 0) != sizeof *out)
         return gr_refuse(r, 503, "seed", "no seed could be drawn; give one");
     *out &= INT64_MAX;                      /* so that it can be told and given again */
     return 0;
@@ -110,7 +111,9 @@ static int read_length(gr_req *r, const gr_texts *st, gram_generation *g)
     if (max && (!json_is_integer(max) || json_integer_value(max) < !st->echo))
         return gr_refuse(r, 422, "max_tokens", "max_tokens must be a whole number, 1 or more%s",
                          st->echo ? ", or 0 for the prompt alone" : "");
-    g->max_new_tokens = max ? gr_min((size_t)json_integer_value(max), most) : most;
+    if (max && (size_t)json_integer_value(max) > most)      /* an answer cut at less would not be the one asked for */
+        return gr_refuse(r, 422, "max_tokens", "max_tokens must be at most %zu, this server's --max-new-tokens", most);
+    g->max_new_tokens = max ? (size_t)json_integer_value(max) : most;
     if (g->min_new_tokens > g->max_new_tokens)
         return gr_refuse(r, 422, "min_tokens", "min_tokens must be at most the %zu tokens that are written",
                          g->max_new_tokens);
@@ -130,7 +133,7 @@ int gr_read_writing(gr_req *r, gr_texts *st)
     gram_generation_init(g);
     rc = gr_read_sampling(r, g);
     if (!rc)
-        rc = gr_read_seed(r, &g->seed);
+        rc = gr_read_seed(r, -1, &g->seed);         /* who asks again for want of another text gets one */
     if (!rc)
         rc = gr_read_size(r, "n", 1, &g->n);
     if (!rc)

@@ -96,7 +96,7 @@ static const struct { const char *path, *body; } asked[] = {
     { "/v1/completions", TEXT(4) ",\"stop_token_ids\":[11,12,13,14],\"stream\":true}" },
     { "/v1/completions", TEXT(5) ",\"min_tokens\":40,\"stop\":\"qq\"}" },
     { "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":30,"
-                              "\"logprobs\":true}" },
+                              "\"seed\":0,\"logprobs\":true}" },
     { "/v1/score", "{\"prompt\":\"is it longer\",\"a\":\"a word and a word and a word and a word and one more\","
                    "\"b\":\"the other is a word and one more of which there are some\"}" },
     { "/v1/score", "{\"prompt\":\"is it\",\"a\":\"abc abc abc abc abc\",\"b\":\"abc def ghi\"}" },
@@ -178,12 +178,13 @@ static void break_token(const char *dir)
 
 static void a_text_without_numbers_ends_alone(void **state)
 {
-    static const char whole[] = "{\"prompt\":[[10,11,12],[14,13]],\"max_tokens\":20,\"min_tokens\":20,\"logprobs\":1}";
+    static const char whole[] = "{\"prompt\":[[10,11,12],[14,13]],\"max_tokens\":20,\"min_tokens\":20,\"logprobs\":1,"
+                                "\"seed\":0}";
     static const char some[] = "{\"prompt\":[[10,11,12],[10,60,12],[14,13],[60]],\"max_tokens\":20,\"min_tokens\":20,"
-                               "\"logprobs\":1}";
+                               "\"logprobs\":1,\"seed\":0}";
     static const char none[] = "{\"prompt\":[[60,11]],\"max_tokens\":20}";
     static const char streamed[] = "{\"prompt\":[[10,60,12],[14,13]],\"max_tokens\":3,\"min_tokens\":3,"
-                                   "\"stream\":true}";
+                                   "\"seed\":0,\"stream\":true}";
     char *dir = check_tmpdir(), *want, *got;
     json_t *w, *g;
 

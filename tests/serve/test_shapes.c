@@ -426,6 +426,25 @@ static void completions(void **state)
     json_decref(out);
 }
 
+/* Where none is given it is drawn, one of 2^63, and told. */
+static void seeds_are_drawn(void **state)
+{
+    static const char *const body[] = { "{\"prompt\":\"a\"}", "{\"prompt\":\"a\"}", "{\"prompt\":\"a\",\"seed\":-1}",
+                                        "{\"prompt\":\"a\",\"seed\":null}", "{\"prompt\":\"a\",\"seed\":7}" };
+    enum { N = sizeof body / sizeof *body };
+    json_int_t seed[N];
+
+    (void)state;
+    for (size_t i = 0; i < N; i++) {
+        json_t *out = ask("/v1/completions", body[i]);
+        seed[i] = json_integer_value(at(out, "seed"));
+        for (size_t k = 0; k < i; k++)
+            assert_true(seed[i] != seed[k]);
+        json_decref(out);
+    }
+    assert_true(seed[0] > 0 && seed[N - 1] == 7);
+}
+
 /* A text that breaks says so in its place, and the others go on. */
 static void broken_texts(void **state)
 {
@@ -704,6 +723,7 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/v1/completions", "{\"prompt\":{}}" },
         { 422, "/v1/completions", "{\"prompt\":\"a\\u0000\"}" },
         { 422, "/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":0}" },
+        { 422, "/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":17}" },
         { 422, "/v1/completions", "{\"prompt\":\"a\",\"suffix\":\"b\"}" },
         { 422, "/v1/completions", "{\"prompt\":\"a\",\"logprobs\":true}" },
         { 422, "/v1/completions", "{\"prompt\":\"a\",\"logprobs\":21}" },
@@ -742,7 +762,7 @@ int main(void)
         cmocka_unit_test(reranking),
         cmocka_unit_test(trainers),
         cmocka_unit_test(chat),
-        cmocka_unit_test(completions),
+        cmocka_unit_test(completions), cmocka_unit_test(seeds_are_drawn),
         cmocka_unit_test(broken_texts),
         cmocka_unit_test(tokens),
         cmocka_unit_test(rationales),
