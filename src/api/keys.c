@@ -7,6 +7,7 @@
 #include "api/keys.h"
 #include "base/err.h"
 #include "base/suggest.h"
+#include "rationale/format.h"
 #include "text/chat.h"
 #include "train/options.h"
 
@@ -326,15 +327,9 @@ static gram_status split_labels(gr_keys *k, size_t i, const char *v, const char 
     return rc;
 }
 
-/* Whether v is the path of a form of reasons, neither the name of one nor its text. */
-static bool is_form_file(const gram_option *o, const char *v)
+static bool is_format(const gram_option *o)
 {
-    static const char *const known[] = { "gram-r2", "rm-r1", "think-rm" };
-    bool file = !strcmp(o->name, "rationale-format") || !strcmp(o->name, "eval-judge-format");
-
-    for (size_t i = 0; i < GR_COUNT(known); i++)
-        file = file && strcmp(v, known[i]);
-    return file && v[strspn(v, " \n\t")] != '{';
+    return !strcmp(o->name, "rationale-format") || !strcmp(o->name, "eval-judge-format");
 }
 
 static gram_status take(gr_keys *k, size_t i, const char *v, void *base, gram_err *err)
@@ -355,7 +350,7 @@ static gram_status take(gr_keys *k, size_t i, const char *v, void *base, gram_er
     case GRAM_OPTION_LABELS:
         return split_labels(k, i, v, to, err);
     default:
-        if (is_form_file(o, v))
+        if (is_format(o) && gr_format_is_path(v))
             return settle(k, i, v, to, err);
         return gr_option_take(o, base, v, &why) ? gr_keys_wrong(k, i, why.text, err) : GRAM_OK;
     }

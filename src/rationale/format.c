@@ -45,6 +45,21 @@ static const struct { const char *name, *opening, *closing, *cue, *ending, *reas
       "<your thoughts>\n</think>\n<rationale>\n<which one is better, and why>\n</rationale>" },
 };
 
+/* GR_COUNT(known): it is a form of the user's own. */
+static size_t find_known(const char *name)
+{
+    size_t i = 0;
+
+    while (name && i < GR_COUNT(known) && strcmp(known[i].name, name))
+        i++;
+    return i;
+}
+
+bool gr_format_is_path(const char *name)
+{
+    return find_known(name) == GR_COUNT(known) && name[strspn(name, " \n\t")] != '{';
+}
+
 static gram_status default_prompt(gr_format *f, const char *reasons, gram_err *err)
 {
     gr_buf b = { 0 };
@@ -185,16 +200,14 @@ static gram_status init_own(gr_format *f, const char *text, size_t n, const char
 
 gram_status gr_format_init(gr_format *f, const char *name, gram_err *err)
 {
-    size_t i = 0, n;
+    size_t i = find_known(name), n;
     char *text = NULL;
     gram_status rc;
 
     *f = (gr_format){ 0 };
-    while (name && i < GR_COUNT(known) && strcmp(known[i].name, name))
-        i++;
     if (i < GR_COUNT(known)) {
         rc = init_known(f, i, err);
-    } else if (name[strspn(name, " \n\t")] == '{') {
+    } else if (!gr_format_is_path(name)) {
         rc = init_own(f, name, strlen(name), "the rationale format", err);
     } else if (!gr_path_exists(name)) {
         rc = gr_fail(err, GRAM_EARG, "rationale format \"%s\": neither one of gram-r2, rm-r1 and think-rm nor a file",
@@ -214,21 +227,19 @@ gram_status gr_format_spell(char **out, const char *name, gram_err *err)
 {
     gr_format f;
     char *text = NULL;
-    size_t i = 0, n = 0;
+    size_t i = find_known(name), n = 0;
     json_t *o;
     gram_status rc = gr_format_init(&f, name, err);
 
     *out = NULL;
     gr_format_clear(&f);
-    while (!rc && name && i < GR_COUNT(known) && strcmp(known[i].name, name))
-        i++;
     if (rc || i == 0)
         return rc;
     if (i < GR_COUNT(known)) {
         *out = gr_strdup(name);
         return *out ? GRAM_OK : gr_nomem(err, name);
     }
-    if (name[strspn(name, " \n\t")] != '{') {
+    if (gr_format_is_path(name)) {
         rc = gr_read_file(name, (size_t)1 << 20, &text, &n, err);
         if (rc)
             return rc;

@@ -19,6 +19,7 @@ typedef struct {
 
 /* name: "gram-r2", "rm-r1", "think-rm", the path of a JSON object or its text; NULL: "gram-r2". */
 gram_status gr_format_init(gr_format *f, const char *name, gram_err *err);
+bool gr_format_is_path(const char *name);
 /* The same form wherever a file is: such a name, or the JSON object, malloc'ed; NULL: gram-r2. */
 gram_status gr_format_spell(char **out, const char *name, gram_err *err);
 void gr_format_clear(gr_format *f);
