@@ -84,8 +84,8 @@ static void text_helpers(void **state)
     assert_true(gr_text_cell(&b, "ab", 4) && gr_text_cell(&b, "abcdef", 4) && gr_text_cell(&b, "abcd", 4));
     assert_string_equal(b.p, "ab  abc\xe2\x80\xa6" "abcd");
     gr_buf_clear(&b);
-    assert_true(gr_text_html(&b, "<a href='x'>\"&\x01\n"));
-    assert_string_equal(b.p, "&lt;a href=&#39;x&#39;&gt;&quot;&amp;\xef\xbf\xbd ");
+    assert_true(gr_text_html(&b, "<a href='x'>\"&\x01\r\n\t\r"));
+    assert_string_equal(b.p, "&lt;a href=&#39;x&#39;&gt;&quot;&amp;\xef\xbf\xbd\n\t\n");
     gr_buf_clear(&b);
     assert_true(gr_text_number(&b, 0.1) && gr_text_number(&b, NAN));
     assert_string_equal(b.p, "0.1null");
