@@ -94,8 +94,9 @@ static void hear(void *arg, const char *text)
  * is said as well. */
 static void a_judge_that_fails_is_told_of(void **state)
 {
-    const char *const some[] = { "judge=exec:n=0; while read -r l; do n=$((n + 1)); [ $((n % 2)) = 0 ] && echo null "
-                                 "|| echo $n; done", "cut=keep", "rollout-prompts=63", "batch-rows=3", "steps=3",
+    static const char every_other[] = "judge=exec:n=0; while read -r l; do n=$((n + 1)); [ $((n % 2)) = 0 ] && "
+                                      "echo null || echo $n; done";
+    const char *const some[] = { every_other, "cut=keep", "rollout-prompts=63", "batch-rows=3", "steps=3",
                                  "algorithm=grpo" };
     const char *const all[] = { "judge=exec:while read -r l; do echo '{\"error\":\"out of order\"}'; done",
                                 "cut=keep" };
@@ -124,8 +125,9 @@ static void a_judge_that_fails_is_told_of(void **state)
 /* A prompt whose answers have one reward, as far as they have any, is rejected. */
 static void a_failed_answer_makes_no_difference(void **state)
 {
-    const char *const set[] = { "judge=exec:while read -r l; do case $l in *'\"index\":1'*|*'\"index\": 1'*) echo "
-                                "null;; *) echo 5;; esac; done", "cut=keep", "kl=none", "algorithm=reinforce-rej" };
+    static const char but_one[] = "judge=exec:while read -r l; do case $l in *'\"index\":1'*|*'\"index\": 1'*) "
+                                  "echo null;; *) echo 5;; esac; done";
+    const char *const set[] = { but_one, "cut=keep", "kl=none", "algorithm=reinforce-rej" };
     outcome o = run(set, GR_COUNT(set));
 
     (void)state;

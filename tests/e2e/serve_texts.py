@@ -120,11 +120,10 @@ def written(s):
 def the_answer_says_its_seed(s):
     """One that was drawn, too, and with it the same text comes again."""
     chat = {"messages": [{"role": "user", "content": "q"}], "max_tokens": 8}
-    drawn = [s.post("/v1/chat/completions", {**chat, "seed": -1}) for _ in range(2)]
-    assert drawn[0]["seed"] != drawn[1]["seed"] and min(d["seed"] for d in drawn) >= 0
+    drawn = [s.post("/v1/chat/completions", {**chat, **seed}) for seed in ({"seed": -1}, {}, {})]
+    assert len({d["seed"] for d in drawn}) == 3 and min(d["seed"] for d in drawn) >= 0
     again = s.post("/v1/chat/completions", {**chat, "seed": drawn[0]["seed"]})
     assert again["choices"] == drawn[0]["choices"]
-    assert s.post("/v1/chat/completions", chat)["seed"] == 0
     counts = [written(s)]
     status, text = s.ask("POST", "/v1/completions", {"prompt": "q", "max_tokens": 2, "seed": 7, "stream": True})
     counts.append(written(s))
