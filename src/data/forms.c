@@ -188,8 +188,8 @@ static gram_status add_pair(gr_form *f, const gr_turn *chosen, const gr_turn *re
 /* ---- chosen, rejected --------------------------------------------------------------------------- */
 
 /* A side that is a conversation gives up its last turn as the answer; the turns before it are the prompt, or add
- * to it: one may lack the system turn that the other has. `first`: the prompt is this side's to set. */
-static gram_status take_answer(gr_form *f, const char *key, gr_talk *side, bool first, gr_turn *answer)
+ * to it: one may lack the system turn that the other has. */
+static gram_status take_answer(gr_form *f, const char *key, gr_talk *side, gr_turn *answer)
 {
     gr_talk *p = &f->prompt;
     size_t n, common;
@@ -200,7 +200,7 @@ static gram_status take_answer(gr_form *f, const char *key, gr_talk *side, bool 
     *answer = side->turn[--side->n];
     n = side->n;
     common = gr_min(n, p->n);
-    if (n == 0 || (first && !p->n) || gr_talk_same(side->turn + n - common, p->turn + p->n - common, common)) {
+    if (!common || gr_talk_same(side->turn + n - common, p->turn + p->n - common, common)) {
         if (n > p->n) {
             gr_talk old = *p;
             *p = *side;
@@ -236,7 +236,7 @@ static gram_status look_at_side(gr_form *f, const char *key, struct side *s)
     return rc || s->parsed || s->transcript ? rc : gr_text_check(f->at, key, text);
 }
 
-static gram_status read_side(gr_form *f, const struct side *s, bool first, gr_turn *answer)
+static gram_status read_side(gr_form *f, const struct side *s, gr_turn *answer)
 {
     const json_t *v = s->parsed ? s->parsed : s->v;
     gr_talk side = { 0 };
@@ -252,7 +252,7 @@ static gram_status read_side(gr_form *f, const struct side *s, bool first, gr_tu
         return gr_bad(f->at, "key \"%s\" must be a string, a message or a list of messages, found %s", s->key,
                       gr_json_kind(v));
     if (!rc)
-        rc = take_answer(f, s->key, &side, first, answer);
+        rc = take_answer(f, s->key, &side, answer);
     gr_talk_clear(&side);
     return rc;
 }
@@ -272,9 +272,9 @@ static gram_status read_sides(gr_form *f, const char *const key[2], gr_turn answ
             rc = gr_bad(f->at, "key \"%s\" is a conversation in a string, and \"%s\" is a text alone", a->key, b->key);
     }
     if (!rc)
-        rc = read_side(f, &side[0], !f->prompt.n, &answer[0]);
+        rc = read_side(f, &side[0], &answer[0]);
     if (!rc)
-        rc = read_side(f, &side[1], false, &answer[1]);
+        rc = read_side(f, &side[1], &answer[1]);
     json_decref(side[0].parsed);
     json_decref(side[1].parsed);
     return rc;
