@@ -54,6 +54,13 @@ enum { CHECK_RACES = 1 };
 enum { CHECK_RACES = 0 };
 #endif
 
+/* AddressSanitizer has seen all of a run's code after a few of its steps. */
+#ifdef __SANITIZE_ADDRESS__
+enum { CHECK_ADDRESSES = 1 };
+#else
+enum { CHECK_ADDRESSES = 0 };
+#endif
+
 char *check_tmpdir(void);               /* a fresh directory, removed at exit */
 char *check_tmppath(const char *name);  /* of a file in it; malloc'ed */
 char *check_write(const char *name, const char *text);      /* writes that file; its path, malloc'ed */

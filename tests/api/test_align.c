@@ -732,11 +732,16 @@ static void every_method_climbs(void **state)
     (void)state;
     for (size_t i = 0; i < GR_COUNT(how); i++) {
         const char *const set[] = { how[i], "judge=exec:while read -r l; do l=${l#*completion}; echo -${#l}; done",
-                                    "samples=8", "rollout-prompts=4", "batch-rows=4", "steps=20", "cut=keep", "lr=1e-2",
+                                    "samples=8", "rollout-prompts=4", "batch-rows=4",
+                                    CHECK_ADDRESSES ? "steps=4" : "steps=20", "cut=keep", "lr=1e-2",
                                     "max-new-tokens=12", "kl=none" };
         outcome o = run(set, GR_COUNT(set) - (i == GR_COUNT(how) - 1));     /* online DPO has no kl */
         double first, last;
         CHECK_OK(o.rc);
+        if (CHECK_ADDRESSES) {
+            json_decref(o.lines);
+            continue;
+        }
         first = of(step_of(&o, 1), "reward");
         /* the last rollout's first step tells it: raft has two steps, ppo four */
         last = of(step_of(&o, i == 0 ? 19 : strstr(how[i], "ppo") ? 17 : 20), "reward");
