@@ -125,7 +125,7 @@ static int read_length(gr_req *r, const gr_texts *st, gram_generation *g)
 
 int gr_read_writing(gr_req *r, gr_texts *st)
 {
-    json_t *format = json_object_get(r->in, "response_format");
+    json_t *format = json_object_get(r->in, "response_format"), *seed = json_object_get(r->in, "seed");
     const char *kind = json_string_value(json_object_get(format, "type"));
     gram_generation *g = &st->how;
     int rc;
@@ -134,6 +134,7 @@ int gr_read_writing(gr_req *r, gr_texts *st)
     rc = gr_read_sampling(r, g);
     if (!rc)
         rc = gr_read_seed(r, -1, &g->seed);         /* who asks again for want of another text gets one */
+    st->drawn = !json_is_integer(seed) || json_integer_value(seed) < 0;
     if (!rc)
         rc = gr_read_size(r, "n", 1, &g->n);
     if (!rc)

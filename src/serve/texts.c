@@ -67,15 +67,15 @@ static json_t *envelope(const gr_texts *st, bool part, json_t *choices)
                      "model", gr_model_name(st->r), "seed", (json_int_t)st->how.seed, "choices", choices);
 }
 
-/* What the path makes of a text, and beside it why it broke. */
+/* What the path makes of a text, and beside it its seed and why it broke. */
 static json_t *choice_json(gr_one *c, const char *more, size_t n, bool part)
 {
-    json_t *out = c->all->shape->choice(c, more, n, part), *error;
+    json_t *out = c->all->shape->choice(c, more, n, part);
+    bool ok = out && !json_object_set_new(out, "seed", json_integer((json_int_t)c->seed));
 
-    if (!out || !c->error)
-        return out;
-    error = json_pack("{s:i, s:s}", "code", 500, "message", c->error);
-    if (!json_object_set_new(out, "error", error))
+    if (ok && c->error)
+        ok = !json_object_set_new(out, "error", json_pack("{s:i, s:s}", "code", 500, "message", c->error));
+    if (ok)
         return out;
     json_decref(out);
     return NULL;
@@ -248,6 +248,7 @@ static gram_status open_all(gr_engine *e, gr_texts *st, gram_err *err)
             continue;
         }
         st->prompt[i].how = &st->how;
+        st->prompt[i].seed = st->seed + i * st->how.n;
         st->prompt[i].top = st->top;
         rc = e->writer_open(e, &st->writer[i], &st->prompt[i], &tokens, err);
         if (rc && st->prompts > 1) {
@@ -309,9 +310,12 @@ int gr_ask_texts(gr_req *r, gr_texts *st)
     st->created = time(NULL);
     st->writer = gr_req_alloc(r, st->prompts, sizeof *st->writer);
     st->one = gr_req_alloc(r, st->prompts * st->how.n, sizeof *st->one);
-    if (!st->writer || !st->one)
+    st->seed = gr_req_alloc(r, st->prompts * st->how.n, sizeof *st->seed);
+    if (!st->writer || !st->one || !st->seed)
         return r->status;
     for (size_t i = 0; i < st->prompts * st->how.n; i++) {
+        st->seed[i] = (st->how.seed + (st->drawn ? i : i % st->how.n)) & INT64_MAX;
+        st->one[i].seed = st->seed[i];
         st->one[i].all = st;
         st->one[i].index = i;
         st->one[i].offset = st->ahead ? -(ptrdiff_t)st->ahead[i / st->how.n] : 0;

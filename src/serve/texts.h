@@ -20,6 +20,7 @@ typedef struct {
     const char *finish;             /* NULL: it goes on */
     char *error;                    /* malloc'ed: why it broke, alone; NULL: it has not */
     bool begun;
+    uint64_t seed;                  /* that writes it alone */
     size_t tokens;
     ptrdiff_t offset;               /* characters before the next token; below 0 within what stands before the text */
     double logprob;                 /* of its tokens, the sum; the one that ends it is among both */
@@ -42,6 +43,9 @@ struct gr_texts {
     gram_writer **writer;           /* [prompts] */
     size_t prompts, top;
     gr_one *one;                    /* [prompts * how.n] */
+    uint64_t *seed;                 /* of each */
+    bool drawn;                     /* and equal prompts have different ones; of a seed that is given the same, as in
+                                     * vLLM */
     size_t *ahead;                  /* [prompts] characters of its tokens before that text; NULL: none */
     json_t **front;                 /* [prompts] the text that stands before the answers; NULL, or of NULLs: none */
     bool echo;                      /* it does, and its tokens are told as theirs are */

@@ -124,6 +124,14 @@ def the_answer_says_its_seed(s):
     assert len({d["seed"] for d in drawn}) == 3 and min(d["seed"] for d in drawn) >= 0
     again = s.post("/v1/chat/completions", {**chat, "seed": drawn[0]["seed"]})
     assert again["choices"] == drawn[0]["choices"]
+    text = {"prompt": ["q", "q"], "n": 2, "max_tokens": 12}
+    four = s.post("/v1/completions", text)["choices"]
+    assert len({c["seed"] for c in four}) == 4 and len({c["text"] for c in four}) > 1, four
+    four += s.post("/v1/completions", {**text, "prompt": "q", "n": 1, "best_of": 4})["choices"]
+    for c in four:
+        one, = s.post("/v1/completions", {**text, "prompt": "q", "n": 1, "seed": c["seed"]})["choices"]
+        assert one["text"] == c["text"], (one, c)
+    assert [c["seed"] for c in s.post("/v1/completions", {**text, "seed": 5})["choices"]] == [5, 6, 5, 6]
     counts = [written(s)]
     status, text = s.ask("POST", "/v1/completions", {"prompt": "q", "max_tokens": 2, "seed": 7, "stream": True})
     counts.append(written(s))
