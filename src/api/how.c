@@ -21,15 +21,13 @@ enum { MOST = 1 << 20, DIGEST = 17 };     /* bytes of the JSON; of a digest with
 uint64_t gr_how_weights(const gram_model *m)
 {
     const gr_config *c = m->model ? gr_model_config(m->model) : &m->file.cfg;     /* of words alone all zeros */
-    uint64_t h = gr_weights_digest(m->file.weights);
+    uint64_t h = gr_weights_digest(m->file.weights), config = gr_config_digest(c);
 
     for (size_t i = 0; m->file.adapter && i < gr_adapter_count(m->file.adapter); i++) {
         const gr_named *t = gr_adapter_at(m->file.adapter, i);
         h = gr_digest_text(h, t->name);
         h = gr_digest(h, t->data, t->bytes);
     }
-    const uint64_t config = gr_config_digest(c);
-
     return gr_digest(h, &config, sizeof config);
 }
 
@@ -52,23 +50,22 @@ json_t *gr_how_judge(const gram_model *m)
                      "single order", m->scorer.single_order, "lambda", m->lambda, "temperature", m->temperature);
 }
 
-/* Of a format that is a file its name alone does not tell. */
-static json_t *how_reasons(const gram_reasoner *r)
+uint64_t gr_how_words(const gr_reason_words *w)
 {
-    const gr_format *f = r ? &r->words.format : NULL;
-    const char *text[] = { f ? f->opening : NULL, f ? f->closing : NULL, f ? f->cue : NULL, f ? f->ending : NULL,
-                           f ? f->prompt : NULL };
+    const gr_format *f = &w->format;
+    const char *const text[] = { f->opening, f->closing, f->cue, f->ending, w->label[0], w->label[1], w->judge.prompt };
     uint64_t h = GR_DIGEST;
 
     for (size_t i = 0; i < GR_COUNT(text); i++)
-        h = gr_digest_text(h, text[i] ? text[i] : "");
-    return f ? json_sprintf("%016" PRIx64, h) : json_null();
+        h = gr_digest_text(h, text[i]);
+    return h;
 }
 
 json_t *gr_how_judged(const gram_judge *j)
 {
     return j ? json_pack("{s:s, s:o, s:o, s:o}", "is", j->about, "model", gr_how_model(j->m),
-                         "asks", j->m ? gr_how_judge(j->m) : json_null(), "format", how_reasons(j->reasoner))
+                         "asks", j->m ? gr_how_judge(j->m) : json_null(), "format",
+                         j->reasoner ? json_sprintf("%016" PRIx64, gr_how_words(&j->reasoner->words)) : json_null())
              : json_null();
 }
 

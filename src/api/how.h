@@ -11,10 +11,13 @@
 #include <sys/types.h>
 #include "api/api_int.h"
 #include "gram/judge.h"
+#include "rationale/text.h"
 
 /* A digest of their names, shapes and first bytes, and of what the configuration, or who asked for a reward, makes of
  * them. */
 uint64_t gr_how_weights(const gram_model *m);
+/* How reasons are asked for, wherever the form and the prompt came from. */
+uint64_t gr_how_words(const gr_reason_words *w);
 /* Each NULL where memory ran out. */
 json_t *gr_how_model(const gram_model *m);                  /* m NULL: null */
 json_t *gr_how_judge(const gram_model *m);                  /* how it asks and is asked */

@@ -197,15 +197,16 @@ static gram_status load(gr_keys *k, size_t n, gram_err *err)
     struct said said = { "", "" };
     cyaml_config_t c = quiet;
     cyaml_err_t e;
+    size_t second;
     gram_status rc;
 
     c.log_fn = hear;
     c.log_ctx = &said;
     if (strlen(k->text) != n)
         return gr_fail(err, GRAM_EFORMAT, "%s: a NUL byte at %zu: wanted text", k->path, strlen(k->text));
-    if (second_document(k->text))
-        return gr_fail(err, GRAM_EFORMAT, "%s:%zu: a second document begins: wanted one", k->path,
-                       second_document(k->text));
+    second = second_document(k->text);
+    if (second)
+        return gr_fail(err, GRAM_EFORMAT, "%s:%zu: a second document begins: wanted one", k->path, second);
     rc = make_fields(k, err);
     if (rc)
         return rc;

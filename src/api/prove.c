@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "api/how.h"
 #include "api/job.h"
 #include "api/shards.h"
 #include "api/reason_int.h"
@@ -24,18 +25,6 @@ struct prover {
     double scores;
 };
 
-/* What a prover is asked and called by, wherever it came from. */
-static uint64_t digest_of_words(const gr_reason_words *w)
-{
-    const gr_format *f = &w->format;
-    const char *const text[] = { f->opening, f->closing, f->cue, f->ending, w->label[0], w->label[1], w->judge.prompt };
-    uint64_t h = GR_DIGEST;
-
-    for (size_t i = 0; i < GR_COUNT(text); i++)
-        h = gr_digest_text(h, text[i]);
-    return h;
-}
-
 /* NULL: memory ran out. */
 static json_t *how_of(const struct prover *p)
 {
@@ -44,7 +33,7 @@ static json_t *how_of(const struct prover *p)
     return json_pack("{s:s, s:I, s:I, s:f, s:f, s:I, s:f, s:s, s:o}", "command", "prove", "k", (json_int_t)o->k,
                      "max_tokens", (json_int_t)o->max_tokens, "sampling temperature", o->temperature, "top_p", o->top_p,
                      "seed", (json_int_t)o->seed, "least", o->least, "products", gram_products_name(o->products),
-                     "format and prompt", json_sprintf("%016" PRIx64, digest_of_words(&p->words[0])));
+                     "format and prompt", json_sprintf("%016" PRIx64, gr_how_words(&p->words[0])));
 }
 
 /* ---- The log-probability of given ids ------------------------------------------------------------- */

@@ -523,13 +523,13 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
     return rc || !m->file.gguf ? rc : tell_peft(o, r->base, err);
 }
 
-/* m holds the files, the judge and the threads; its weights are opened here. */
 /* Of a policy the form of reasons is its own where it judges itself, and otherwise its judge's. */
 static bool learns_to_reason(gram_stage stage, const gram_train_options *o)
 {
     return stage == GRAM_STAGE_ALIGN ? !strcmp(o->align.judge, GR_JUDGE_SELF) : gram_loss_writes(o->loss);
 }
 
+/* m holds the files, the judge and the threads; its weights are opened here. */
 static gram_status train_model(gram_model *m, gram_stage stage, const char *from, const char *data, const char *out,
                                const gram_train_options *o, gram_train_report *report, gram_err *err)
 {

@@ -118,8 +118,7 @@ static gram_status read_annotators(const gr_at *at, const json_t *row, const jso
     double overall;
     gram_status rc = GRAM_OK;
 
-    gr_json_number(json_object_get(row, "overall_preference"), &overall);
-
+    gr_json_number(json_object_get(row, "overall_preference"), &overall);       /* 0 where there is none */
     r->label = -1;
     r->text = gr_calloc(json_array_size(v), sizeof *r->text);
     if (!r->text)

@@ -30,7 +30,7 @@ static int read_stops(gr_req *r, gram_generation *g)
     return 0;
 }
 
-int gr_read_seed(gr_req *r, int64_t otherwise, uint64_t *out)
+int gr_read_seed(gr_req *r, int64_t otherwise, uint64_t *out, bool *drawn)
 {
     json_t *v = json_object_get(r->in, "seed");
     bool given = v && !json_is_null(v);
@@ -39,6 +39,7 @@ int gr_read_seed(gr_req *r, int64_t otherwise, uint64_t *out)
     if (given && !json_is_integer(v))
         return gr_refuse(r, 422, "seed", "seed must be a whole number; below 0 it is drawn");
     *out = (uint64_t)seed;
+    *drawn = seed < 0;
     if (seed < 0 && getrandom(out, sizeof *out, 0) != sizeof *out)
         return gr_refuse(r, 503, "seed", "no seed could be drawn; give one");
     *out &= INT64_MAX;                      /* so that it can be told and given again */
@@ -125,7 +126,7 @@ static int read_length(gr_req *r, const gr_texts *st, gram_generation *g)
 
 int gr_read_writing(gr_req *r, gr_texts *st)
 {
-    json_t *format = json_object_get(r->in, "response_format"), *seed = json_object_get(r->in, "seed");
+    json_t *format = json_object_get(r->in, "response_format");
     const char *kind = json_string_value(json_object_get(format, "type"));
     gram_generation *g = &st->how;
     int rc;
@@ -133,8 +134,7 @@ int gr_read_writing(gr_req *r, gr_texts *st)
     gram_generation_init(g);
     rc = gr_read_sampling(r, g);
     if (!rc)
-        rc = gr_read_seed(r, -1, &g->seed);         /* who asks again for want of another text gets one */
-    st->drawn = !json_is_integer(seed) || json_integer_value(seed) < 0;
+        rc = gr_read_seed(r, -1, &g->seed, &st->drawn);     /* who asks again for want of another text gets one */
     if (!rc)
         rc = gr_read_size(r, "n", 1, &g->n);
     if (!rc)

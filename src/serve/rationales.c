@@ -52,12 +52,13 @@ static int read_settings(gr_req *r, gr_rationales *w)
 {
     gram_generation g;
     gram_err err;
+    bool drawn;
     int rc;
 
     gram_generation_init(&g);
     rc = gr_read_sampling(r, &g);
     if (!rc)
-        rc = gr_read_seed(r, 0, &w->how.seed);
+        rc = gr_read_seed(r, 0, &w->how.seed, &drawn);
     if (!rc)
         rc = gr_read_size(r, "votes", w->how.votes, &w->how.votes);
     if (!rc)

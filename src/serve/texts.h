@@ -60,7 +60,7 @@ int gr_read_writing(gr_req *r, gr_texts *st);
 /* What rationales have of it, too: temperature, top_p, top_k, min_p and penalties; the seed, which is `otherwise` where
  * none is given. One below zero is drawn, as llama.cpp and vLLM take -1. */
 int gr_read_sampling(gr_req *r, gram_generation *g);
-int gr_read_seed(gr_req *r, int64_t otherwise, uint64_t *out);
+int gr_read_seed(gr_req *r, int64_t otherwise, uint64_t *out, bool *drawn);
 /* Asks for the texts; st->prompt, how, told, logprobs and top are set. It becomes the request's state. */
 int gr_ask_texts(gr_req *r, gr_texts *st);
 void gr_texts_clear(gr_req *r);
