@@ -288,7 +288,7 @@ typedef struct {
     char letter;                /* 'b': -b, or 0 */
     gram_option_kind kind;
     size_t at, more;            /* where its value is in gram_train_options; PATHS: where the list of further ones is */
-    const char *choices;        /* "cosine|linear|constant" */
+    const char *choices;        /* "cosine|linear|constant": of a CHOICE, and of a WORD that is one of them */
     double least, most;         /* of a number */
     bool above, below;          /* these are left out themselves; above: 0 is */
     unsigned stages, losses;    /* which use it: bit GRAM_STAGE_...; of stage 2 bit GRAM_LOSS_..., 0 being all */

@@ -50,13 +50,14 @@ extern struct poptOption cli_engine_table[];    /* the same and which head gives
 extern struct poptOption cli_chat_table[];      /* --template --chat-arg; the next one holds it */
 extern struct poptOption cli_prompt_table[];    /* --judge-prompt --labels --template --max-tokens --truncate */
 extern struct poptOption cli_pointwise_table[]; /* --pointwise */
-extern struct poptOption cli_judge_table[];     /* the same and --lambda --single-order, for those that score */
+extern struct poptOption cli_judge_table[];     /* the prompt's and --lambda --single-order, for those that score */
 extern struct poptOption cli_rationale_table[]; /* --rationale --votes and what goes with them */
 /* *out is o, filled from them, or NULL without --rationale. Zero, or an exit code after a message. */
 int cli_rationale(gram_rationale_options *o, const gram_rationale_options **out);
 extern struct poptOption cli_votes_table[];     /* --judge-votes: the same of a judge beside a policy */
 int cli_votes(gram_rationale_options *o, const gram_rationale_options **out);
-extern struct poptOption cli_rows_table[];      /* --resume --columns --skip-bad --shard --quiet */
+extern struct poptOption cli_rows_whole_table[];    /* --resume --columns --skip-bad --quiet */
+extern struct poptOption cli_rows_table[];      /* the same and --shard, for those whose rows many can share */
 extern struct poptOption cli_recipe_table[];    /* --set --keys, for those that run a recipe */
 extern int cli_keys;                            /* --keys: print them */
 /* The n_set values of --set, where there is a recipe among n arguments. Zero, or an exit code after a message. */

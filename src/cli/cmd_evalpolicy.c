@@ -22,7 +22,8 @@ static const struct poptOption opts[] = {
     { "samples", '\0', POPT_ARG_INT, &samples, 0,
       "Show N pairs of answers side by side in the page (default: 8).", "N" },
     CLI_INCLUDE(cli_generation_table, "Options of the answers:"),
-    CLI_INCLUDE(cli_rows_table, "Run options:"),
+    CLI_INCLUDE(cli_rows_whole_table, "Run options:"),
+    { "shard", '\0', POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &cli_shard, 0, NULL, NULL },   /* refused, with why */
     CLI_INCLUDE(cli_judge_table, "Judge options:"),
     CLI_INCLUDE(cli_pointwise_table, NULL),
     CLI_INCLUDE(cli_votes_table, NULL),

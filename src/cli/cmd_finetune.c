@@ -36,7 +36,7 @@ const cli_command cli_finetune = {
     "gram finetune ./my-model pairs.jsonl --out judge/ --loss gram --eval-file heldout.jsonl\n"
     "gram finetune ./my-model pairs.jsonl --out reward/ --loss bt-margin\n"
     "gram finetune ./my-model pairs.jsonl --out better/ --loss dpo --beta 0.1\n"
-    "gram finetune ./my-model pairs.jsonl --out judge/ --max-tokens 2048 --truncate balanced --save-every 50 --resume\n"
+    "gram finetune ./my-model pairs.jsonl --out judge/ --max-tokens 2048 --truncate balanced --resume\n"
     "mpirun -np 4 gram finetune ./my-model pairs.jsonl --out judge/\n"
     "gram finetune ./my-model pairs.jsonl --out judge-lora/ --lora-rank 16 --lr 2e-4",
     2, CLI_MANY, opts, run, true

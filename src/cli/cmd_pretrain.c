@@ -24,6 +24,6 @@ const cli_command cli_pretrain = {
     "here.\n\n"
     "Started by Open MPI's mpirun, processes share each step; `gram help finetune` says more.",
     "gram pretrain ./my-model unlabeled.jsonl --out stage1/\n"
-    "gram pretrain ./my-model unlabeled.jsonl.gz --out stage1/ --pairs 4 --max-tokens 2048 --truncate drop",
+    "gram pretrain ./my-model unlabeled.jsonl.gz --out stage1/ --pairs 4 --max-tokens 2048",
     2, CLI_MANY, opts, run, true
 };

@@ -20,9 +20,9 @@ const cli_command cli_raft = {
     "is not the judge, the run says whether what the judge likes is what was wanted, and --best keeps the policy that "
     "did it best.",
     "gram raft ./my-model prompts.jsonl --judge reward/ --out better/ --max-new-tokens 64\n"
-    "gram raft ./my-model prompts.jsonl --judge 'exec:python3 my_reward.py' --out better/ --max-new-tokens 64 "
-    "--samples 4 --lora-rank 16 --lr 1e-4\n"
-    "gram raft ./my-model prompts.jsonl --judge gram-judge/ --eval-file held-out.jsonl --eval-judge reward/ "
-    "--eval-every 8 --best --out better/ --max-new-tokens 64",
+    "gram raft ./my-model prompts.jsonl --judge 'exec:python3 my_reward.py' --out better/ \\\n"
+    "    --max-new-tokens 64 --samples 4 --lora-rank 16 --lr 1e-4\n"
+    "gram raft ./my-model prompts.jsonl --judge gram-judge/ --out better/ --max-new-tokens 64 \\\n"
+    "    --eval-file held-out.jsonl --eval-judge reward/ --eval-every 8 --best",
     2, CLI_MANY, cli_align_table, run, true
 };

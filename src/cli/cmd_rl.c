@@ -19,8 +19,9 @@ const cli_command cli_rl = {
     " of answers that were cut. --judge self trains a judge that writes its reasons, on labelled pairs: the "
     "reward of a rationale is the probability of the right label behind it. With --lora-rank the policy, its "
     "reference and the start are one model in memory.",
-    "gram rl ./my-model prompts.jsonl --judge reward/ --out better/ --max-new-tokens 64 --lora-rank 16 --lr 1e-5\n"
-    "gram rl ./my-model prompts.jsonl --judge gram-judge/ --algorithm grpo --kl k3 --kl-in loss --beta 0.04 --out "
-    "better/ --max-new-tokens 64",
+    "gram rl ./my-model prompts.jsonl --judge reward/ --out better/ --max-new-tokens 64 \\\n"
+    "    --lora-rank 16 --lr 1e-5\n"
+    "gram rl ./my-model prompts.jsonl --judge gram-judge/ --out better/ --max-new-tokens 64 \\\n"
+    "    --algorithm grpo --kl k3 --kl-in loss --beta 0.04",
     2, CLI_MANY, cli_align_table, run, true
 };

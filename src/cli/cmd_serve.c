@@ -222,8 +222,8 @@ const cli_command cli_serve = {
     .examples = "gram serve\n"
                 "gram serve model.gguf\n"
                 "gram serve model.gguf --host 0.0.0.0 --key-file key.txt\n"
-                "curl http://localhost:8080/v1/score -H 'Content-Type: application/json' "
-                "-d '{\"prompt\": \"1+1?\", \"a\": \"2\", \"b\": \"3\"}'",
+                "curl http://localhost:8080/v1/score -H 'Content-Type: application/json' \\\n"
+                "    -d '{\"prompt\": \"1+1?\", \"a\": \"2\", \"b\": \"3\"}'",
     .min_args = 0,
     .max_args = 1,
     .opts = opts,

@@ -42,6 +42,6 @@ const cli_command cli_watch = {
     "last "
     "answers of their samples.jsonl with what they were worth. It changes no file. Ctrl-C ends it.",
     "gram watch runs/\n"
-    "ssh -L 8090:127.0.0.1:8090 MACHINE gram watch runs/          # and the page at http://127.0.0.1:8090 here",
+    "ssh -L 8090:127.0.0.1:8090 MACHINE gram watch runs/      # then http://127.0.0.1:8090 here",
     0, 1, opts, run
 };

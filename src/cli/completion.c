@@ -1,7 +1,8 @@
 /* completion.c - shell completion for bash, zsh and fish, from the commands' tables.
  *
- * An option's argument name says what follows it: words with '|' between them are a choice, anything else
- * that is not a number is left to the shell's file names. */
+ * An option's argument name says what follows it: words with '|' between them are a choice, and FILE, DIR, PATH, MODEL
+ * and JUDGE, also as one of such words, what the shell completes by itself. */
+#include <ctype.h>
 #include <string.h>
 #include "cli/cli.h"
 
@@ -12,15 +13,25 @@ static bool is_choice(const struct poptOption *o)
 
 static bool is_path(const struct poptOption *o)
 {
-    return o->argDescrip && (strstr(o->argDescrip, "FILE") || strstr(o->argDescrip, "DIR") ||
-                             strstr(o->argDescrip, "PATH") || strstr(o->argDescrip, "F.npy"));
+    static const char *const name[] = { "FILE", "DIR", "PATH", "MODEL", "JUDGE", "F.npy" };
+
+    for (size_t i = 0; o->argDescrip && i < GR_COUNT(name); i++)
+        if (strstr(o->argDescrip, name[i]))
+            return true;
+    return false;
 }
 
-/* The words of a choice with spaces between them. */
+/* The words of a choice with spaces between them, without those that are names for something else. */
 static void choices(FILE *f, const struct poptOption *o)
 {
-    for (const char *p = o->argDescrip; *p; p++)
-        fputc(*p == '|' ? ' ' : *p, f);
+    const char *gap = "";
+
+    for (const char *p = o->argDescrip; *p; p += strcspn(p, "|"), p += *p == '|') {
+        if (isupper((unsigned char)*p))
+            continue;
+        fprintf(f, "%s%.*s", gap, (int)strcspn(p, "|"), p);
+        gap = " ";
+    }
 }
 
 /* ---- bash --------------------------------------------------------------------------------------- */
@@ -144,7 +155,7 @@ static bool fish_option(const struct poptOption *o, void *arg)
     if (o->shortName)
         fprintf(at->f, " -s %c", o->shortName);
     if (is_choice(o)) {
-        fputs(" -x -a '", at->f);
+        fprintf(at->f, is_path(o) ? " -r -F -a '" : " -x -a '");
         choices(at->f, o);
         fputc('\'', at->f);
     } else if (is_path(o)) {

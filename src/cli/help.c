@@ -10,7 +10,7 @@ bool cli_each_option(const struct poptOption *o, cli_visit_fn *visit, void *arg)
         if ((o->argInfo & POPT_ARG_MASK) == POPT_ARG_INCLUDE_TABLE) {
             if (!cli_each_option(o->arg, visit, arg))
                 return false;
-        } else if (!visit(o, arg)) {
+        } else if (!(o->argInfo & POPT_ARGFLAG_DOC_HIDDEN) && !visit(o, arg)) {
             return false;
         }
     }
@@ -51,6 +51,24 @@ static void print_lines(FILE *f, const char *before, const char *text)
     }
 }
 
+/* A name and its argument, of which a choice of more words than fit goes on in the next line. */
+static int print_head(FILE *f, const char *head)
+{
+    int at = 0;
+
+    while (*head) {
+        int n = (int)strcspn(head, "|");
+        n += head[n] == '|';
+        if (at + n > WIDTH) {
+            fprintf(f, "\n%*s", OPTION_COLUMN - 4, "");
+            at = OPTION_COLUMN - 4;
+        }
+        at += fprintf(f, "%.*s", n, head);
+        head += n;
+    }
+    return at;
+}
+
 static bool print_option(const struct poptOption *o, void *arg)
 {
     FILE *f = arg;
@@ -59,8 +77,8 @@ static bool print_option(const struct poptOption *o, void *arg)
                          : snprintf(head, sizeof head, "      --%s", o->longName);
 
     if (o->argDescrip && n < (int)sizeof head)
-        n += snprintf(head + n, sizeof head - (size_t)n, " %s", o->argDescrip);
-    fputs(head, f);
+        snprintf(head + n, sizeof head - (size_t)n, " %s", o->argDescrip);
+    n = print_head(f, head);
     if (n > OPTION_COLUMN - 2) {
         fputc('\n', f);
         n = 0;
@@ -77,6 +95,8 @@ static void print_options(FILE *f, const struct poptOption *o)
 
     for (; o->longName || o->shortName || o->arg; o++) {
         bool table = (o->argInfo & POPT_ARG_MASK) == POPT_ARG_INCLUDE_TABLE;
+        if (o->argInfo & POPT_ARGFLAG_DOC_HIDDEN)
+            continue;
         if (table && o->descrip) {
             fprintf(f, "\n%s\n", o->descrip);
             plain = false;

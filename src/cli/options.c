@@ -94,11 +94,10 @@ struct poptOption cli_judge_table[] = {
     { "single-order", '\0', POPT_ARG_NONE, &cli_single_order, 0,
       "Read each pair in one order only, chosen first; `gram eval` takes turns from row to row, and `gram rank` draws "
       "who is read first. It costs half, and position bias is no longer averaged out.", NULL },
-    CLI_INCLUDE(cli_chat_table, NULL),
     CLI_TABLE_END
 };
 
-struct poptOption cli_rows_table[] = {
+struct poptOption cli_rows_whole_table[] = {
     { "resume", 'r', POPT_ARG_NONE, &cli_resume, 0,
       "Go on after the rows that a run which was cut off left in its .partial file.", NULL },
     { "columns", '\0', POPT_ARG_STRING, &cli_columns, 0,
@@ -106,10 +105,15 @@ struct poptOption cli_rows_table[] = {
       "NAME=COLUMN,..." },
     { "skip-bad", '\0', POPT_ARG_NONE, &cli_skip_bad, 0,
       "Warn about a row that cannot be read, count it and go on, instead of failing at it.", NULL },
+    { "quiet", 'q', POPT_ARG_NONE, &cli_quiet, 0, "Say nothing but errors: no progress and no summary.", NULL },
+    CLI_TABLE_END
+};
+
+struct poptOption cli_rows_table[] = {
+    CLI_INCLUDE(cli_rows_whole_table, NULL),
     { "shard", '\0', POPT_ARG_STRING, &cli_shard, 0,
       "Of N runs, at once or one after the other, this is number I, from 0: it takes its share of the rows and writes "
       "OUT.shard-I-of-N; `gram merge-shards OUT` joins them.", "I/N" },
-    { "quiet", 'q', POPT_ARG_NONE, &cli_quiet, 0, "Say nothing but errors: no progress and no summary.", NULL },
     CLI_TABLE_END
 };
 

@@ -35,8 +35,20 @@ const struct poptOption cli_align_table[] = {
 
 /* ---- The tables, from the library's ---------------------------------------------------------------- */
 
+#define FORMATS "gram-r2|rm-r1|think-rm|FILE"
+
+/* What an option's value is called, where its kind does not say it. */
+static const struct { const char *option, *value; } value_name[] = {
+    { "judge", "JUDGE" }, { "eval-judge", "JUDGE" }, { "scale", "0-10" }, { "rationale-format", FORMATS },
+    { "eval-judge-format", FORMATS }, { "sampler", "MODEL" }, { "value", "MODEL" }, { "reference", "MODEL" },
+    { "cache", "DIR" }, { "columns", "NAME=COLUMN,..." },
+};
+
 static const char *argument_name(const gram_option *o)
 {
+    for (size_t i = 0; i < GR_COUNT(value_name); i++)
+        if (!strcmp(o->name, value_name[i].option))
+            return value_name[i].value;
     if (o->choices)
         return o->choices;
     return o->kind == GRAM_OPTION_REAL ? "X" : o->kind == GRAM_OPTION_WORD ? "LIST"

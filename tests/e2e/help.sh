@@ -4,7 +4,7 @@
 
 expect 0 "$GRAM" --help
 cp "$tmp/out" "$tmp/overview"
-for c in tokenize logits score rank generate bon eval evalpolicy; do
+for c in tokenize logits score rank generate bon eval evalpolicy finetune pretrain raft rl prove; do
     says overview "  $c "
     expect 0 "$GRAM" "$c" --help
     says out "usage: gram $c "
@@ -12,6 +12,8 @@ for c in tokenize logits score rank generate bon eval evalpolicy; do
     says out "Exit codes:"
     if grep -q '(null)' "$tmp/out"; then die "help of $c has a title without words"; fi
     awk 'length > 100 { exit 1 }' "$tmp/out" || die "help of $c is too wide"
+    twice=$(sed -n '/^Examples:/q;s/^ \{2,6\}\(-., \)\{0,1\}\(--[a-z-]*\).*/\2/p' "$tmp/out" | sort | uniq -d)
+    [ -z "$twice" ] || die "help of $c has twice:" $twice
     cp "$tmp/out" "$tmp/first"
     expect 0 "$GRAM" help "$c"
     cmp -s "$tmp/out" "$tmp/first" || die "help $c and $c --help differ"
@@ -19,6 +21,8 @@ for c in tokenize logits score rank generate bon eval evalpolicy; do
     says err "gram $c --help"
     expect 2 "$GRAM" "$c" --no-such-option
 done
+expect 0 "$GRAM" evalpolicy --help
+if grep -q -e --shard "$tmp/out"; then die "evalpolicy offers --shard, which it refuses"; fi
 expect 0 "$GRAM" --version
 says out "gram $(sed -n 's/^#define GRAM_VERSION "\(.*\)"/\1/p' include/gram/gram.h)"
 
@@ -65,6 +69,8 @@ offer() {
 [ "$(offer gram sc)" = score ] || die "no completion of a command"
 [ "$(offer gram score --dt)" = --dtype ] || die "no completion of an option"
 [ "$(offer gram score --dtype i)" = "int8 int8-fast" ] || die "no completion of a value"
+[ "$(offer gram rl --scheme c)" = circular ] || die "no completion of a value that is a word"
+[ -z "$(offer gram rl --rationale-format F)" ] || die "the name of a value is offered as a value"
 expect 0 "$GRAM" completion fish
 says out "complete -c gram"
 expect 0 "$GRAM" completion zsh
