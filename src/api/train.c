@@ -245,7 +245,8 @@ static gram_status say_counts(const gram_train_options *o, const char *name, con
 #define SHORTENED "rows were shortened"
 #define DOUBTED "have a soft label below 0.5, which the loss heeds, and accuracy takes their chosen answer for the " \
     "better one all the same"
-#define CONTRARY "reasons are left out, since their writers preferred the other answer"
+#define CONTRARY "reasons are left out, since their writers preferred the other answer, or none"
+#define UNSAID "annotators are left out, since they gave no score or no reasoning"
 #define UNPROVED "rows are left out, since no proof of them was kept"
 
 /* What of the rows is left out, cut or odd. */
@@ -262,6 +263,7 @@ static gram_status say_rows(const gr_set *s, const gram_train_options *o, gram_e
         { margins ? s->negative : 0, s->n, "rows have a negative margin, which contradicts the answer they chose" },
         { s->weightless, rows, "rows have the weight 0, and nothing is learnt from them" },
         { s->contrary, s->reasons + s->contrary, CONTRARY },
+        { s->unsaid, s->reasons + s->contrary + s->unsaid, UNSAID },
         { s->unproved, all, UNPROVED },
         { s->seated, s->reasons, "reasons hold in one order alone, and are learnt in that one" },
     };
@@ -282,6 +284,7 @@ static gram_status say_held(const gr_set *s, const char *name, const gram_train_
         { s->alike, all, ALIKE },
         { s->truncated, s->n, s->reasoned ? "texts were shortened" : SHORTENED },
         { s->contrary, s->reasons + s->contrary, CONTRARY },
+        { s->unsaid, s->reasons + s->contrary + s->unsaid, UNSAID },
         { s->unproved, all, UNPROVED },
     };
 

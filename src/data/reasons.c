@@ -96,8 +96,10 @@ static gram_status add_annotator(const gr_at *at, const json_t *one, double over
     gr_buf b = { 0 };
     gram_status rc;
 
-    if (!gr_json_number(json_object_get(one, "score"), &side) || !*text_of(one, "reasoning"))
+    if (!gr_json_number(json_object_get(one, "score"), &side) || !*text_of(one, "reasoning")) {
+        r->unsaid++;
         return GRAM_OK;
+    }
     if (side * overall <= 0) {
         r->contrary++;
         return GRAM_OK;

@@ -34,7 +34,8 @@ typedef struct gr_reasons {
     size_t n;
     int label;                  /* which place the reasons are said to speak for, 0 or 1; -1: nothing says it */
     bool dropped;               /* no reason was found for it, as `gram prove` says: it has none, and is no bad row */
-    size_t contrary;            /* further ones that speak for the other answer and are left out */
+    size_t contrary;            /* further ones that speak for the other answer, or none, and are left out */
+    size_t unsaid;              /* HelpSteer3's annotators without a score or without reasoning */
 } gr_reasons;
 void gr_row_clear(gr_row *r);
 gram_prompt gr_row_prompt(const gr_row *r);     /* borrows */

@@ -7,7 +7,7 @@
 #include "train/set_int.h"
 
 #define GR_CACHE_MAGIC "GRAMROWS"
-enum { GR_CACHE_VERSION = 2, GR_CACHE_HEAD = 16 };
+enum { GR_CACHE_VERSION = 3, GR_CACHE_HEAD = 16 };
 
 /* Of a row; its text[] and target lie in the index. */
 struct gr_cache_record {

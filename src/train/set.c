@@ -76,8 +76,8 @@ uint64_t *gr_set_count(gr_set *s, size_t i)
     static const size_t at[GR_SET_COUNTS] = {
         offsetof(gr_set, bad), offsetof(gr_set, dropped), offsetof(gr_set, truncated), offsetof(gr_set, ties),
         offsetof(gr_set, alike), offsetof(gr_set, margins), offsetof(gr_set, negative), offsetof(gr_set, weightless),
-        offsetof(gr_set, contrary), offsetof(gr_set, unproved), offsetof(gr_set, seated), offsetof(gr_set, apart),
-        offsetof(gr_set, reasoned), offsetof(gr_set, reasons),
+        offsetof(gr_set, contrary), offsetof(gr_set, unsaid), offsetof(gr_set, unproved), offsetof(gr_set, seated),
+        offsetof(gr_set, apart), offsetof(gr_set, reasoned), offsetof(gr_set, reasons),
     };
 
     return (uint64_t *)(void *)((char *)s + at[i]);

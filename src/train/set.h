@@ -50,6 +50,7 @@ typedef struct {
     uint64_t reasoned, reasons;     /* rationale, proof: rows that are learnt, and their reasons; each is an example in
                              * either order */
     uint64_t contrary;      /* reasons of annotators who preferred the other answer, or none, and are left out */
+    uint64_t unsaid;        /* annotators without a score or without reasoning */
     uint64_t unproved;      /* rows that are said to have been left without a reason */
     uint64_t seated;        /* reasons whose words hold in one order alone */
     uint64_t apart;         /* rows on the other side of the split */

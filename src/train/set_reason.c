@@ -157,6 +157,7 @@ gram_status gr_set_add_reasons(gr_set *s, const gr_row *row, const gr_set_rules 
         rc = gr_fail(err, GRAM_EFORMAT, "the chosen answer is said to be the better one with a probability of %g, and "
                      "its reasons speak for it: wanted 0.5 or more", row->soft);
     s->contrary += rc ? 0 : why->contrary;
+    s->unsaid += rc ? 0 : why->unsaid;
     s->weightless += !rc && row->weight == 0;
     s->reasoned += !rc;
     s->reasons += rc ? 0 : why->n;

@@ -500,7 +500,8 @@ static void ties_that_are_left_out_are_counted_so(void **state)
 static void rows_with_reasons_are_counted_so(void **state)
 {
     char *rows = check_write("reasons.jsonl",
-        "{" ANNOTATED ":[" ANNOTATOR("-1") "," ANNOTATOR("-2") "," ANNOTATOR("1") "],\"overall_preference\":-1}\n"
+        "{" ANNOTATED ":[" ANNOTATOR("-1") "," ANNOTATOR("-2") "," ANNOTATOR("1") ",{\"score\":-1}],"
+        "\"overall_preference\":-1}\n"
         "{" ANNOTATED ":[" ANNOTATOR("0") "],\"overall_preference\":0}\n"
         "{" REASONED ":\"The former, Response A, is better.\",\"weight\":0}\n"
         "{" REASONED ":null,\"dropped\":\"no proof is whole\"}\n");
@@ -514,7 +515,8 @@ static void rows_with_reasons_are_counted_so(void **state)
     CHECK_OK(finetune(rows, "reasons", &o, &r));
     assert_int_equal(r.rows, 5);
     says(w.notes, "1 of 4 rows are ties, and left out, 1 of 2 rows have the weight 0, and nothing is learnt from them, "
-         "1 of 4 reasons are left out, since their writers preferred the other answer, 1 of 4 rows are left out, "
+         "1 of 4 reasons are left out, since their writers preferred the other answer, or none, "
+         "1 of 5 annotators are left out, since they gave no score or no reasoning, 1 of 4 rows are left out, "
          "since no proof of them was kept, 1 of 3 reasons hold in one order alone");
     assert_int_equal(finetune(nothing, "no-reasons", &o, &r), GRAM_EFORMAT);
     says(check_err.text, "every row has the weight 0");
