@@ -76,14 +76,18 @@ static void tell_lengths(gr_align *a, const struct spread *all, const struct spr
 /* Said once: what is learnt of cut answers is seldom what was meant. */
 static void warn_cut(gr_align *a, const struct spread *all, const struct spread *ended)
 {
+    static const char *const learnt[] = {
+        [GRAM_CUT_MASK] = "nothing is learnt of them", [GRAM_CUT_KEEP] = "they are learnt like the others",
+        [GRAM_CUT_PENALTY] = "`cut-penalty` is taken from their reward",
+    };
     gram_warn_fn *note = a->f.opt->note;
     char text[192];
 
     if (a->warned || !note || all->n - ended->n <= MANY_CUT * all->n)
         return;
     a->warned = true;
-    snprintf(text, sizeof text, "%.0f of %.0f answers ran into `max-new-tokens`, %zu: they have no end, and `cut` says "
-             "what becomes of them", all->n - ended->n, all->n, gr_align_opt(a)->max_new);
+    snprintf(text, sizeof text, "%.0f of %.0f answers ran into `max-new-tokens`, %zu: they have no end, and as "
+             "`cut` says %s", all->n - ended->n, all->n, gr_align_opt(a)->max_new, learnt[gr_align_opt(a)->cut]);
     note(a->f.opt->arg, text);
 }
 

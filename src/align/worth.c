@@ -71,7 +71,7 @@ static void shape(const gr_align *a, gr_answer *x)
 
 /* ---- Advantages ------------------------------------------------------------------------------------------ */
 
-/* What RAFT may learn: an answer that has a reward, ended by itself unless cut ones are kept, and says something. */
+/* What RAFT may learn: an answer that has a reward, was not cut where such ones are masked, and says something. */
 static bool may_win(const gr_align *a, const gr_answer *x)
 {
     const gr_group *row = &a->prompt[x->place]->row;

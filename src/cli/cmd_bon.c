@@ -147,7 +147,7 @@ static int best_of(gram_model *policy, const struct judges *j, const char *in, c
     cli_progress_start(&p, policy ? policy : gram_judge_model(j->judge), "rows");
     rc = gram_bon_file(policy, j->judge, in, out ? out : "-", &o, &report, &table, &err);
     cli_progress_end(&p);
-    if (!rc && table)                                   /* of all rows, not of a share */
+    if (!rc && table && (to_file || !cli_quiet))        /* of all rows, not of a share */
         fputs(table, to_file ? stdout : stderr);
     if (!rc)
         summary(&report, j->gold);

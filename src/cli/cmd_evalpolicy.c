@@ -85,7 +85,7 @@ static void summary(const gram_evalpolicy_report *r)
         fprintf(stderr, ", %llu without a verdict", (unsigned long long)r->unjudged);
     fprintf(stderr, "\njudge: %zu reads, %zu tokens, %zu of them computed, %.1f s\n", c->passes, c->tokens,
             c->tokens_computed, c->seconds);
-    fprintf(stderr, "%s/index.html shows it\n", out);
+    fprintf(stderr, "%s%sindex.html shows it\n", out, out[strlen(out) - 1] == '/' ? "" : "/");
 }
 
 static int evaluate(const struct models *m, const char *in, const gram_generation *g)

@@ -66,8 +66,8 @@ static int prove(gram_model *m, const char *in)
     rc = gram_prove_file(m, in, out ? out : "-", &set, &o, &report, &err);
     cli_progress_end(&p);
     if (!rc && !cli_quiet) {
-        fprintf(stderr, "%llu pairs proved, %llu not; of %llu proofs %llu were cut and %llu concluded for the other "
-                "answer", (unsigned long long)report.proved, (unsigned long long)report.unproved,
+        fprintf(stderr, "%llu pairs proved, %llu not; proofs: %llu, cut: %llu, concluding for the other answer: "
+                "%llu", (unsigned long long)report.proved, (unsigned long long)report.unproved,
                 (unsigned long long)report.proofs, (unsigned long long)report.cut, (unsigned long long)report.contrary);
         if (report.proved)
             fprintf(stderr, "; mean score %.3f", report.score);

@@ -15,7 +15,7 @@ void gr_fig_round(gr_frame *f, int *ticks)
     double step;
 
     if (!(f->y1 > f->y0)) {                 /* nothing, or always the same */
-        f->y0 = isfinite(f->y0) ? f->y0 - 0.5 : 0;
+        f->y0 = isfinite(f->y0) && f->y0 != 0 ? f->y0 - 0.5 : 0;
         f->y1 = f->y0 + 1;
     }
     step = gr_fig_nice(f->y1 - f->y0, 4);

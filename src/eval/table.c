@@ -135,7 +135,7 @@ static bool temperature(gr_buf *b, const gr_eval_result *r)
     if (r->facts.temperature > 0 && !gr_buf_printf(b, "probabilities at temperature %.4g\n", r->facts.temperature))
         return false;
     return !f->pairs ||
-        gr_buf_printf(b, "temperature %.4g (95 %%: %.2g - %.2g) fits %" PRIu64 " pairs best: "
+        gr_buf_printf(b, "temperature %.4g (95 %%: %.3g - %.3g) fits %" PRIu64 " pairs best: "
                          "ECE %.1f %% -> %.1f %%, mean -log p %.4f -> %.4f\n",
                       f->temperature, f->low, f->high, f->pairs, 100 * f->ece_before, 100 * f->ece_after,
                       f->nll_before, f->nll_after);

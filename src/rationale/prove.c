@@ -142,7 +142,7 @@ static gram_status choose(const gr_prover *p, gram_proved *v, gram_err *err)
         if (!v->proof[i].flaw && (v->best == v->n || v->proof[i].score > v->proof[v->best].score))
             v->best = i;
     if (v->best == v->n) {
-        v->dropped = "no proof is whole";
+        v->dropped = "every proof has a flaw";
         return GRAM_OK;
     }
     if (v->proof[v->best].score < p->opt.least) {

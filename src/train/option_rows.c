@@ -164,8 +164,7 @@ const gram_option gr_option_row[] = {
     { .name = "cut", .kind = GRAM_OPTION_CHOICE, .at = AT(align.cut), .stages = STAGE3, .alike = true,
       .choices = "mask|keep|penalty", .usual = { "", "", "mask" },
       .help = "Answers that ran into `max-new-tokens`: mask, nothing is learnt of them, though their rewards stand "
-      "among the others; keep, like the others; penalty, with `cut-penalty` taken from their reward. raft never learns "
-      "them unless they are kept" },
+      "among the others; keep, like the others; penalty, with `cut-penalty` taken from their reward" },
     { .name = "cut-penalty", .kind = GRAM_OPTION_REAL, .at = AT(align.cut_penalty), .stages = STAGE3, .alike = true,
       .most = ANY, .needs = "cut", .usual = { "", "", "0" }, .help = "What a cut answer loses" },
     { .name = "length-penalty", .kind = GRAM_OPTION_REAL, .at = AT(align.length_penalty), .stages = STAGE3,

@@ -504,7 +504,7 @@ static void rows_with_reasons_are_counted_so(void **state)
         "\"overall_preference\":-1}\n"
         "{" ANNOTATED ":[" ANNOTATOR("0") "],\"overall_preference\":0}\n"
         "{" REASONED ":\"The former, Response A, is better.\",\"weight\":0}\n"
-        "{" REASONED ":null,\"dropped\":\"no proof is whole\"}\n");
+        "{" REASONED ":null,\"dropped\":\"every proof has a flaw\"}\n");
     char *nothing = check_write("no-reasons.jsonl", "{" REASONED ":\"Response A is better.\",\"weight\":0}\n");
     struct watch w = { 0 };
     gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);

@@ -63,6 +63,8 @@ for line in sys.stdin:
     answer = {"reward": n, "index": o["index"]} if n > 3 else n + o["human"][0] if n else {"error": "empty"}
     print(json.dumps(answer), flush=True)
 END
+expect 0 "$GRAM" bon "$tmp/few.jsonl" --judge "exec:python3 $tmp/judge.py" -q
+[ ! -s "$tmp/err" ] || die "-q says something beside the lines"
 expect 0 "$GRAM" bon "$tmp/few.jsonl" --judge "exec:python3 $tmp/judge.py" --gold human --json "$tmp/curve.json" \
     --report "$tmp/report" --out "$tmp/lines"
 says lines '"rewards":[4.0,5.0,null,4.0],"errors":[{"index":2,"message":"the program says: empty"}]'

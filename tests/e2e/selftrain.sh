@@ -149,7 +149,7 @@ cp long.jsonl part.jsonl && head -n 63 many.jsonl >>part.jsonl
 expect 1 "$GRAM" prove base many.jsonl $some
 (cat part.jsonl; head -n 1 part.jsonl) >many.jsonl
 expect 0 "$GRAM" prove base many.jsonl $some --resume               # it counts what was written before, too
-says err "0 pairs proved, 65 not; of 65 proofs"
+says err "0 pairs proved, 65 not; proofs: 65, cut: "
 says err "64 of them from the run before, 2 truncated"
 some="--k 1 --max-new-tokens 1 --max-tokens 1500 --out long.out"
 expect 0 "$GRAM" prove base long.jsonl $some --truncate balanced

@@ -788,7 +788,7 @@ static void no_proof_is_whole(void **state)
     p.script = (struct script){ .line = { { "It is." }, { "/" } }, .z = { { -0.1 }, { -0.1 } } };
     v = prove(&p);
     assert_string_equal(v.proof[0].flaw, "names neither answer");
-    assert_string_equal(v.dropped, "no proof is whole");
+    assert_string_equal(v.dropped, "every proof has a flaw");
     assert_int_equal(v.best, 2);
     gram_proved_clear(&v);
     prover_close(&p);
