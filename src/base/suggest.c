@@ -39,5 +39,5 @@ void gr_near_try(gr_near *n, const char *name)
 
 const char *gr_near_best(const gr_near *n)
 {
-    return n->best && n->off < strlen(n->typed) ? n->best : NULL;
+    return n->best && 2 * n->off <= strlen(n->typed) ? n->best : NULL;      /* of "foo" "bon" is no misspelling */
 }

@@ -85,6 +85,8 @@ bool cli_drops(void);                           /* --truncate drop */
 /* Whether the first of n arguments is rows already, and not a model (which.c). Zero, or an exit code after a message
  * where it is one argument and no rows. */
 int cli_model_left_out(const char *const *arg, size_t n, bool *out);
+/* An error where the first of n arguments is rows and another is a model, which comes first in every command. */
+int cli_model_first(const char *const *arg, size_t n);
 bool cli_named_table(const char *path);         /* by its ending: Parquet, Arrow, CSV or TSV */
 
 /* ---- Parsing and help (main.c, help.c) ---------------------------------------------------------- */

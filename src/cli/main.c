@@ -111,7 +111,7 @@ static int run(const cli_command *c, int argc, char **program)
             n++;
         if (n < c->min_args || n > c->max_args)
             rc = cli_usage("wanted %s, found %zu argument%s", *c->args ? c->args : "no argument", n, n == 1 ? "" : "s");
-        else if (!(rc = cli_devices_run(program, &over)) && !over)
+        else if (!(rc = cli_model_first(arg, n)) && !(rc = cli_devices_run(program, &over)) && !over)
             rc = c->run(arg ? arg : &none, n);
     }
     poptFreeContext(con);

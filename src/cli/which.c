@@ -87,6 +87,14 @@ static kind kind_of(const char *path)
     return S_ISREG(st.st_mode) ? kind_of_file(path) : ROWS;    /* a pipe is read once, and no model is read from one */
 }
 
+int cli_model_first(const char *const *arg, size_t n)
+{
+    for (size_t i = 1; i < n && kind_of(arg[0]) == ROWS; i++)
+        if (kind_of(arg[i]) == MODEL)
+            return cli_usage("%s is a model, and %s before it holds rows: the model comes first", arg[i], arg[0]);
+    return CLI_DONE;
+}
+
 int cli_model_left_out(const char *const *arg, size_t n, bool *out)
 {
     kind is = kind_of(arg[0]);

@@ -182,6 +182,8 @@ gram_status gr_make_directory(const char *path, gram_err *err)
     code = errno;
     if (code == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
         return GRAM_OK;
+    if (code == EEXIST)
+        return gr_fail(err, GRAM_EIO, "%s: a directory is needed, this is a file", path);
     return gr_fail(err, GRAM_EIO, "%s: not created: %s", path, strerror(code));
 }
 

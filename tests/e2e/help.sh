@@ -34,6 +34,8 @@ expect 2 "$GRAM" help scroe
 says err "did you mean 'score'?"
 expect 2 "$GRAM" --verison
 says err "did you mean 'version'?"
+expect 2 "$GRAM" foo
+if grep -q "did you mean" "$tmp/err"; then die "bon is suggested for foo"; fi
 expect 2 "$GRAM" score --treads 2 model pairs
 says err "did you mean '--threads'?"
 expect 2 "$GRAM" score model pairs --threads many
@@ -92,5 +94,13 @@ expect 1 "$GRAM" info "$tmp/bad.gguf"
 one_sentence
 expect 1 "$GRAM" tokenize "$tmp"
 one_sentence
+tiny_model "$tmp/tiny"
+echo '{"prompt":"q","chosen":"a","rejected":"b"}' >"$tmp/rows.jsonl"
+for c in score eval finetune generate; do
+    expect 2 "$GRAM" "$c" "$tmp/rows.jsonl" "$tmp/tiny"
+    says err "the model comes first"
+done
+expect 1 "$GRAM" finetune "$tmp/tiny" "$tmp/rows.jsonl" --out "$tmp/rows.jsonl"
+says err "a directory is needed"
 expect 1 sh -c '"$GRAM" --help >/dev/full'
 says err "No space left on device"
