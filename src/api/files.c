@@ -160,6 +160,17 @@ static gram_status write_verdicts(gr_job *j, const struct chunk *c, size_t from,
     return rc;
 }
 
+/* Names the row that failed by its place, and by its id where it has one of its own. */
+static void blame(const struct chunk *c, size_t i, gram_status rc, const char *why, gram_err *err)
+{
+    char place[512];
+    bool own;
+
+    snprintf(place, sizeof place, "%s:%llu", c->at[i].name, (unsigned long long)c->at[i].line);
+    own = strcmp(place, c->row[i].id) != 0;
+    gr_fail(err, rc, "%s%s%s: %s", place, own ? ": row " : "", own ? c->row[i].id : "", why);
+}
+
 /* Judges and writes the chunk from row `from` up to the first that fails, whose failure is told: *bad, c->n where no
  * row is to blame. */
 static gram_status score_up_to(gr_job *j, struct chunk *c, size_t from, size_t *bad, gram_err *err)
@@ -177,8 +188,7 @@ static gram_status score_up_to(gr_job *j, struct chunk *c, size_t from, size_t *
     *bad += from;
     wrote = write_verdicts(j, c, from, *bad, rc ? NULL : err);
     if (rc)
-        gr_fail(err, rc, "%s:%llu: row %s: %s", c->at[*bad].name, (unsigned long long)c->at[*bad].line,
-                c->row[*bad].id, why.text);
+        blame(c, *bad, rc, why.text, err);
     return rc ? rc : wrote;
 }
 

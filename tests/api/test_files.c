@@ -178,6 +178,10 @@ static void long_rows(void **state)
     m = open_model(&o);
     assert_int_equal(gram_score_file(m, rows_path, out_path, NULL, NULL, &check_err), GRAM_ELIMIT);
     assert_non_null(strstr(check_err.text, "rows.jsonl:2: row long: the pair takes "));
+    memset(strstr(row, "\"id\":\"long\","), ' ', sizeof "\"id\":\"long\"," - 1);   /* so its place is its id */
+    write_text(rows_path, row);
+    assert_int_equal(gram_score_file(m, rows_path, out_path, NULL, NULL, &check_err), GRAM_ELIMIT);
+    assert_non_null(strstr(check_err.text, "rows.jsonl:2: the pair takes "));
     gram_close(m);
     o.truncate = GRAM_TRUNCATE_BALANCED;
     m = open_model(&o);
