@@ -194,7 +194,7 @@ function first_place(r) {
     .map(c => letter(c.i === top.index ? c.j : c.i));
   if (tied.length > 1)
     return `${list(tied)} share the first place`;
-  return rivals.length ? `Nothing is decided between ${letter(top.index)} and ${list(rivals)}: the orders disagree`
+  return rivals.length ? `Nothing is decided between ${list([letter(top.index), ...rivals])}: the orders disagree`
                        : `${letter(top.index)} is best of ${r.results.length}`;
 }
 
