@@ -30,6 +30,8 @@ variants = {
                            "rope_scaling": None, "rope_theta": 100000},
     "mistral_defaults": {"model_type": "mistral"},
     "mistral_null": small | {"model_type": "mistral", "sliding_window": None, "head_dim": None},
+    "mistral_types": small | {"model_type": "mistral", "head_dim": 16, "sliding_window": 24, "layer_types": [
+        "sliding_attention", "full_attention", "full_attention", "sliding_attention"]},
     "qwen2_window": small | {"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": 3,
                              "sliding_window": 1024, "rope_theta": 1000000.0},
     "qwen3_old": small | {"model_type": "qwen3", "head_dim": 128, "rope_theta": 1000000, "rope_scaling": None,
@@ -84,7 +86,8 @@ def describe(path):
         names = [n for n, _ in AutoModelForCausalLM.from_config(tiny).named_parameters()]
     has = lambda part: any(part in n for n in names)
     return {
-        "architecture": c.model_type.removesuffix("_text"), "layers": c.num_hidden_layers, "width": c.hidden_size,
+        "architecture": c.model_type.removesuffix("_text").replace("ministral", "mistral"),
+        "layers": c.num_hidden_layers, "width": c.hidden_size,
         "heads": c.num_attention_heads, "kv_heads": c.num_key_value_heads, "head_dim": head_dim,
         "hidden": c.intermediate_size, "vocabulary": c.vocab_size, "context": c.max_position_embeddings,
         "rms_eps": c.rms_norm_eps, "tied_head": bool(outer.tie_word_embeddings), "qkv_bias": has("q_proj.bias"),

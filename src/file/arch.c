@@ -24,7 +24,7 @@ static const gr_arch_row row[GR_ARCHS] = {
     [GR_ARCH_MISTRAL] = {
         .name = "mistral", .model_type = "mistral", .causal = "MistralForCausalLM",
         .classifier = "MistralForSequenceClassification", .gguf = "llama",
-        .has = GR_GGUF_PAIRS | GR_GGUF_O_BIAS | GR_GGUF_FACTORS | GR_GGUF_WINDOW, .slide = GR_SLIDE_ALL,
+        .has = GR_GGUF_PAIRS | GR_GGUF_O_BIAS | GR_GGUF_FACTORS | GR_GGUF_WINDOW, .slide = GR_SLIDE_LISTED,
         .otherwise = { 32000, 4096, 14336, 32, 32, 8, 0, 131072, 4096, 1, 2, -1, false, 1e-6, 1e4 },
     },
     [GR_ARCH_QWEN2] = {

@@ -43,6 +43,7 @@ enum {
 typedef enum {
     GR_SLIDE_NONE,              /* none */
     GR_SLIDE_ALL,               /* all, where "sliding_window" is set */
+    GR_SLIDE_LISTED,            /* the same, or those of "layer_types": a Mistral that has them is a Ministral */
     GR_SLIDE_ASKED,             /* with "use_sliding_window", those from "max_window_layers" on, or of "layer_types" */
     GR_SLIDE_ALL_ASKED,         /* all, with "use_sliding_window" */
     GR_SLIDE_PATTERN            /* all but each n-th, "sliding_window_pattern", or those of "layer_types" */

@@ -19,8 +19,9 @@ static const char *const known[] = {
     "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id", "forced_eos_token_id",
     "gating_hidden_dim", "gating_n_hidden", "gating_temperature", "gradient_checkpointing", "gram_reward_head",
     "head_dim", "hidden_act", "hidden_activation", "hidden_dropout", "hidden_dropout_prob", "hidden_size", "id2label",
-    "inference", "initializer_factor", "initializer_range", "intermediate_size", "is_composition", "is_decoder",
-    "is_encoder_decoder", "keys_to_ignore_at_inference", "label2id", "layer_types", "length_penalty", "license",
+    "inference", "initializer_factor", "initializer_range", "intermediate_size", "is_causal", "is_composition",
+    "is_decoder", "is_encoder_decoder", "keys_to_ignore_at_inference", "label2id", "layer_types", "length_penalty",
+    "license",
     "max_length", "max_position_embeddings", "max_sequence_length", "max_window_layers", "min_length", "mlp_bias",
     "model_max_length", "model_type", "name_or_path", "no_repeat_ngram_size", "num_attention_heads", "num_beam_groups",
     "num_beams", "num_hidden_layers", "num_key_value_heads", "num_labels", "num_objectives", "num_return_sequences",
@@ -47,7 +48,6 @@ static const struct { const char *name; double neutral; unsigned has; } refused[
     { "num_experts", 0 }, { "num_local_experts", 0 }, { "n_routed_experts", 0 }, { "use_mrope", 0 },
     { "use_bidirectional_attention", 0 }, { "qk_layernorm", 0 }, { "use_qk_norm", 0 }, { "no_rope_layers", 0 },
     { "attention_chunk_size", 0 }, { "do_normalize", 0 }, { "normalize_reward", 0 }, { "num_quantiles", 0 },
-    { "is_causal", 1 },
 };
 
 /* In the name of a key that nobody here knows. */
@@ -99,12 +99,23 @@ static gram_status note_mean(gr_config *c, const char *name, json_t *o, gram_err
                           "head gives them", name);
 }
 
+/* Of the keys here the only one whose false changes the numbers: each token would see those behind it. */
+static gram_status check_causal(const char *name, json_t *o, gram_err *err)
+{
+    const json_t *v = json_object_get(o, "is_causal");
+
+    if (!v || json_is_null(v) || json_is_true(v))
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"is_causal\" is not true: attention in both directions is not "
+                   "supported", name);
+}
+
 gram_status gr_config_check_keys(gr_config *c, const char *name, json_t *top, json_t *text, gram_err *err)
 {
     gr_buf unknown = { 0 };
     const char *key;
     json_t *v;
-    gram_status rc = GRAM_OK;
+    gram_status rc = check_causal(name, text, err);
     bool ok = true;
 
     (void)top;                              /* around a text_config stand the keys of the images */

@@ -12,11 +12,15 @@
 static gram_status read_kind(const struct gr_config_in *in, json_t *o, gr_rope_kind *out, gram_err *err)
 {
     json_t *type = gr_in_get(o, "rope_type") ? gr_in_get(o, "rope_type") : gr_in_get(o, "type");
+    json_t *factor = gr_in_get(o, "factor");
     const char *kind = type ? json_string_value(type) : "default";
     bool far = in->row->has & GR_HAS_LONG_ROPE;
 
     if (!kind)
         return gr_fail(err, GRAM_EFORMAT, "%s: \"rope_type\" is not a string", in->name);
+    if (!type && factor && !(json_number_value(factor) >= 1 && json_number_value(factor) <= 1))
+        return gr_fail(err, GRAM_EFORMAT, "%s: rope has a \"factor\" and no \"rope_type\", which says what is scaled "
+                       "by it", in->name);
     if (in->row->has & GR_HAS_DYNAMIC_ROPE && !strcmp(kind, "dynamic"))
         kind = "default";
     if (far && (!strcmp(kind, "su") || !strcmp(kind, "yarn")))
@@ -26,6 +30,19 @@ static gram_status read_kind(const struct gr_config_in *in, json_t *o, gr_rope_k
     if (*out == GR_ROPE_DEFAULT && strcmp(kind, "default"))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: rope type \"%s\" is not supported; supported: default, linear, "
                        "llama3%s", in->name, kind, far ? ", longrope" : "");
+    return GRAM_OK;
+}
+
+/* A set within the set is one for some of the layers: "full_attention". */
+static gram_status check_flat(const struct gr_config_in *in, json_t *o, gram_err *err)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach(o, key, v)
+        if (json_is_object(v))
+            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: rope of its own for some of the layers (\"%.64s\") is not "
+                           "supported for %s", in->name, key, in->row->name);
     return GRAM_OK;
 }
 
@@ -110,7 +127,9 @@ static gram_status read_rope(const struct gr_config_in *in, json_t *o, double th
 
     if (o && !json_is_object(o))
         return gr_fail(err, GRAM_EFORMAT, "%s: the rope parameters are not an object", in->name);
-    rc = read_kind(in, o, &r->kind, err);
+    rc = check_flat(in, o, err);
+    if (!rc)
+        rc = read_kind(in, o, &r->kind, err);
     if (!rc)
         rc = read_partial(in, o, c->head_dim, &c->rope_dim, err);
     if (!rc)
@@ -230,8 +249,8 @@ gram_status gr_config_read_windows(const struct gr_config_in *in, gr_config *c, 
 {
     json_t *types = gr_in_get(in->text, "layer_types");
     bool by_pattern = in->row->slide == GR_SLIDE_PATTERN, asked = in->row->slide == GR_SLIDE_ASKED;
-    bool all_asked = in->row->slide == GR_SLIDE_ALL_ASKED;
-    bool used = by_pattern || in->row->slide == GR_SLIDE_ALL, any = false;
+    bool all_asked = in->row->slide == GR_SLIDE_ALL_ASKED, listed = in->row->slide == GR_SLIDE_LISTED;
+    bool used = by_pattern || listed || in->row->slide == GR_SLIDE_ALL, any = false;
     json_t *from = json_object_get(in->text, "max_window_layers");
     size_t pattern = in->row->slide_but;
     gram_status rc = GRAM_OK;
@@ -249,7 +268,7 @@ gram_status gr_config_read_windows(const struct gr_config_in *in, gr_config *c, 
         rc = gr_fail(err, GRAM_EFORMAT, "%s: \"max_window_layers\" is not a count", in->name);
     if (rc)
         return rc;
-    if (types && (by_pattern || asked)) {
+    if (types && (by_pattern || asked || listed)) {
         rc = read_layer_types(in, c, types, err);
     } else {
         uint64_t first = from && asked ? (uint64_t)json_integer_value(from) : 28;

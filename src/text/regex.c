@@ -14,7 +14,9 @@ enum { PATTERN_MAX = 1 << 16 };
 
 #define SPACE   "\\x09-\\x0d\\x20\\x85\\p{Z}"
 #define HEX     "0-9a-fA-F"
-#define WORD    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe\\x{24b6}-\\x{24e9}" \
+/* The superscripts and fractions of Latin-1 are parts of words to Oniguruma, but not in a class. */
+#define WORD    CLASS_WORD "\\xb2\\xb3\\xb9\\xbc-\\xbe"
+#define CLASS_WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}" \
                 "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}" NEW_L NEW_M NEW_ND
 
 bool gr_spans_add(gr_spans *s, size_t start, size_t end, bool match)
@@ -124,7 +126,9 @@ static void escape(struct walk *w)
 
     switch (c) {
     case 'p': case 'P':
-        if (!property(w))
+        if (w->end - w->p < 3 || w->p[2] != '{')
+            w->refused = "\\p without {";      /* the letter p */
+        else if (!property(w))
             braced(w);
         return;
     case 'x':
@@ -147,7 +151,7 @@ static void escape(struct walk *w)
         else
             shorthand(w, SPACE, true);
         break;
-    case 'w': shorthand(w, WORD, false); break;
+    case 'w': shorthand(w, w->in_class ? CLASS_WORD : WORD, false); break;
     case 'W': shorthand(w, WORD, true); break;
     case 'h': shorthand(w, HEX, false); break;
     case 'H': shorthand(w, HEX, true); break;
@@ -162,7 +166,7 @@ static void escape(struct walk *w)
             shorthand(w, "\\p{Nd}" NEW_ND, true);
         break;
     default:
-        if (((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) && !strchr("aefnrtAGKRXzZ", c))
+        if (((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) && !strchr("aefnrtAGKRzZ", c))
             w->refused = "an escape that is not known here";
         n = c ? 1 + gr_utf8_len(c) : 1;
         put(w, w->p, n);
@@ -170,16 +174,31 @@ static void escape(struct walk *w)
     w->p += n;
 }
 
+/* [:space:] and its like: those that mean the same, or can be said. */
+static void named_class(struct walk *w)
+{
+    static const struct { const char *name, *chars; } known[] = {
+        { "[:space:]", SPACE }, { "[:word:]", CLASS_WORD }, { "[:digit:]", "\\p{Nd}" NEW_ND },
+        { "[:punct:]", "\\p{P}\\p{S}" NEW_P NEW_S }, { "[:xdigit:]", HEX }, { "[:ascii:]", "\\x00-\\x7f" }
+    };
+
+    for (size_t i = 0; i < GR_COUNT(known); i++) {
+        size_t n = strlen(known[i].name);
+        if ((size_t)(w->end - w->p) < n || memcmp(w->p, known[i].name, n))
+            continue;
+        puts_(w, known[i].chars);
+        w->p += n;
+        return;
+    }
+    w->refused = "a class by name other than space, word, digit, punct, xdigit and ascii";
+}
+
 static void class_char(struct walk *w)
 {
     const char *q = w->p;
 
     if (q[0] == '[' && w->end - q > 1 && q[1] == ':') {
-        while (q < w->end && *q != ']')
-            q++;
-        q += q < w->end;
-        put(w, w->p, (size_t)(q - w->p));
-        w->p = q;
+        named_class(w);
         return;
     }
     if (q[0] == '[')

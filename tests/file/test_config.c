@@ -6,6 +6,7 @@
 #include <string.h>
 #include "check.h"
 #include "file/config_int.h"
+#include "file/gguf_write.h"
 
 #define GOLDEN "tests/golden/config/"
 
@@ -67,7 +68,7 @@ static void config_json_reads_as_transformers_reads_it(void **state)
     (void)state;
     if (!all)
         fail_msg("want.json: %s; tests run in the root of the repository", e.text);
-    assert_int_equal(json_object_size(all), 19);
+    assert_int_equal(json_object_size(all), 20);
     json_object_foreach(all, name, want) {
         char dir[128];
         gr_config c;
@@ -118,6 +119,7 @@ static void a_config_that_is_written_reads_the_same(void **state)
     };
     json_t *all = json_load_file(GOLDEN "want.json", 0, NULL), *want;
     const char *name;
+    gr_keys keys = { 0 };
     gr_weights *w;
     gr_config c;
     char path[128];
@@ -137,6 +139,10 @@ static void a_config_that_is_written_reads_the_same(void **state)
         gr_config_clear(&c);
         gr_weights_close(w);
     }
+    CHECK_OK(gr_config_read(&c, GOLDEN "mistral_types", &check_err));
+    assert_int_equal(gr_config_keys(&c, "x", &keys, &check_err), GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "layer_types"));
+    gr_config_clear(&c);
     read_gguf(&c, &w, GOLDEN "llama3.gguf");        /* factors that no scaling of llama3 has */
     assert_int_equal(c.rope[0].kind, GR_ROPE_TABLE);
     assert_int_equal(gr_config_json(&c, "x", "float32", &(gr_buf){ 0 }, &check_err), GRAM_EUNSUPPORTED);
@@ -272,6 +278,15 @@ static void what_is_not_supported_is_named(void **state)
         { "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\"}}", GRAM_EFORMAT,
           "\"factor\" is missing" },
         { "{\"model_type\": \"llama\", \"rope_scaling\": 3}", GRAM_EFORMAT, "not an object" },
+        { "{\"model_type\": \"llama\", \"rope_scaling\": {\"factor\": 4}}", GRAM_EFORMAT, "no \"rope_type\"" },
+        { "{\"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": null, \"factor\": 4}}", GRAM_EFORMAT,
+          "no \"rope_type\"" },
+        { "{\"model_type\": \"qwen2\", \"rope_parameters\": {\"full_attention\": {\"rope_theta\": 5}}}",
+          GRAM_EUNSUPPORTED, "(\"full_attention\") is not supported for qwen2" },
+        { "{\"model_type\": \"qwen2\", \"is_causal\": false}", GRAM_EUNSUPPORTED, "\"is_causal\" is not true" },
+        { "{\"model_type\": \"qwen2\", \"is_causal\": 0}", GRAM_EUNSUPPORTED, "\"is_causal\" is not true" },
+        { "{\"model_type\": \"mistral\", \"num_hidden_layers\": 2, \"layer_types\": [\"full_attention\"]}",
+          GRAM_EFORMAT, "1 entries, 2 layers" },
         { "{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, "
           "\"low_freq_factor\": 4,"
           " \"high_freq_factor\": 4}}", GRAM_EFORMAT, "not above" },

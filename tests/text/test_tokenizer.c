@@ -290,6 +290,35 @@ static void a_regex_gives_up(void **state)
     gr_tok_close(t);
 }
 
+/* What of "a<superscript two>_9 $<smiling face>." a pattern leaves, as the ids of its characters. */
+static void classes_are_the_librarys(void **state)
+{
+    static const struct { const char *re, *left; } one[] = {
+        { "[[:punct:]]", "0134" }, { "[[:word:]]", "14567" }, { "[\\\\w]", "14567" }, { "\\\\w", "4567" },
+        { "[[:space:]]", "0123567" }, { "[[:digit:][:ascii:]]", "16" }, { "[^[:word:]]", "023" },
+    };
+    char json[512], got[16];
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(one); i++) {
+        gr_ids ids = { 0 };
+        gr_tok *t;
+
+        snprintf(json, sizeof json, "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},"
+                 "\"behavior\":\"Removed\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"\u00b2\":1,\"_\":2,"
+                 "\"9\":3,\" \":4,\"$\":5,\"\U0001f642\":6,\".\":7},\"merges\":[]}}", one[i].re);
+        CHECK_OK(gr_tok_from_json(&t, "t.json", json, strlen(json), &check_err));
+        CHECK_OK(gr_tok_encode(t, "a\u00b2_9 $\U0001f642.", 13, false, &ids, &check_err));
+        for (size_t k = 0; k < ids.n; k++)
+            got[k] = (char)('0' + ids.p[k]);
+        got[ids.n] = '\0';
+        if (strcmp(got, one[i].left))
+            fail_msg("%s leaves %s, wanted %s", one[i].re, got, one[i].left);
+        gr_ids_clear(&ids);
+        gr_tok_close(t);
+    }
+}
+
 static void bad_files_are_named(void **state)
 {
 #define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[]}"
@@ -313,6 +342,12 @@ static void bad_files_are_named(void **state)
         { "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a[b]]\"},\"behavior\":\"Removed\"},"
           MODEL "}",
           GRAM_EUNSUPPORTED, "a class inside a class" },
+        { "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\pL+\"},\"behavior\":\"Removed\"},"
+          MODEL "}", GRAM_EUNSUPPORTED, "\\p without {" },
+        { "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[[:alpha:]]\"},\"behavior\":\"Removed\"},"
+          MODEL "}", GRAM_EUNSUPPORTED, "a class by name other than space" },
+        { "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\X\"},\"behavior\":\"Removed\"},"
+          MODEL "}", GRAM_EUNSUPPORTED, "an escape that is not known here" },
         { "{\"added_tokens\":[{\"id\":0,\"content\":\"b\"}]," MODEL "}", GRAM_EFORMAT, "\"b\"" },
     };
 
@@ -341,6 +376,7 @@ int main(void)
         cmocka_unit_test(bad_text_is_refused_by_offset),
         cmocka_unit_test(marks_are_ordered),
         cmocka_unit_test(a_regex_gives_up),
+        cmocka_unit_test(classes_are_the_librarys),
         cmocka_unit_test(bad_files_are_named),
     };
 
