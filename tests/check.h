@@ -18,6 +18,10 @@ extern gram_err check_err;              /* pass &check_err to the call that CHEC
 void *check_fenced(size_t bytes);
 float *check_randn(size_t n, uint64_t seed);    /* fenced, standard normal */
 
+/* |got - want| <= off. cmocka's own assert_float_equal() takes a NAN for whatever is wanted. */
+#define CHECK_NEAR(got, want, off) do { const double got_ = (got), want_ = (want); if (!(fabs(got_ - want_) <= (off))) \
+    fail_msg("%s:%d: " #got " is %.12g, wanted %.12g", __FILE__, __LINE__, got_, want_); } while (0)
+
 /* max |a - b| / (1e-30 + max |b|) <= tol, else fails with the place of the worst. */
 void check_close_at(const float *a, const float *b, size_t n, double tol, const char *file, int line);
 #define CHECK_CLOSE(a, b, n, tol) check_close_at(a, b, n, tol, __FILE__, __LINE__)

@@ -424,7 +424,7 @@ static void no_place_has_the_first_seat(void **state)
         double once;
         snprintf(question, sizeof question, "q %d", i);
         once = chance(m, prompt, two, 0);
-        assert_float_equal(once, chance(m, prompt, back, 1), 1e-12);
+        CHECK_NEAR(once, chance(m, prompt, back, 1), 1e-12);
         assert_int_equal(seats_of(r, prompt, two, 0), seats_of(r, prompt, back, 1));
         seats[seats_of(r, prompt, two, 0)]++;
         CHECK_OK(gram_score(m, &pair, 1, &v, &check_err));
@@ -531,7 +531,7 @@ static void expect_either(json_t *once, json_t *both)
         const char *key = second ? "p_swapped" : "p_forward";
         double p = json_number_value(json_object_get(a, key));
         assert_true(json_is_null(json_object_get(a, second ? "p_forward" : "p_swapped")));
-        assert_float_equal(p, json_number_value(json_object_get(b, key)), 1e-12);
+        CHECK_NEAR(p, json_number_value(json_object_get(b, key)), 1e-12);
         assert_true(p == json_number_value(json_object_get(a, "preference")));
         turned += second;
     }

@@ -1,8 +1,11 @@
 /* test_metrics.c - small cases worked out by hand, then 250 rows against scripts/golden_eval.py. */
 #include "eval/numbers.h"
+#include "eval/purm.h"
+#include "eval/votes.h"
+#include "reward/score.h"
 #include "eval_check.h"
 
-#define NEAR(got, want) assert_float_equal(got, want, 5e-7)     /* the hand's numbers have six digits */
+#define NEAR(got, want) CHECK_NEAR(got, want, 5e-7)     /* the hand's numbers have six digits */
 
 static gr_eval_row row(double fwd, double swp, uint64_t prompt)
 {
@@ -33,8 +36,8 @@ static void student_by_table(void **state)
     NEAR(gr_eval_t975(1), 12.706205);
     NEAR(gr_eval_t975(12), 2.178813);
     NEAR(gr_eval_t975(13), 2.160369);
-    assert_float_equal(gr_eval_t975(200), gr_eval_t975(201), 2e-4);
-    assert_float_equal(gr_eval_t975(201), 1.9718365068, 1e-10);
+    CHECK_NEAR(gr_eval_t975(200), gr_eval_t975(201), 2e-4);
+    CHECK_NEAR(gr_eval_t975(201), 1.9718365068, 1e-10);
     NEAR(gr_eval_t975(30), 2.042272);
     NEAR(gr_eval_t975(120), 1.979930);
     NEAR(gr_eval_t975(1e9), 1.959964);
@@ -174,13 +177,89 @@ static void a_seat_is_no_opinion(void **state)
     }
 }
 
+/* Of a row with two votes and one with four, which they divide: what was counted of them, and what one, two and all of
+ * them say. Of three that prefer b by little and one that is sure of a the mean is for a. */
+static void votes_are_counted(void **state)
+{
+    gram_rationale two[2] = { 0 }, four[4] = { 0 };
+    static const double p[] = { 0.45, 0.45, 0.45, 0.99 };
+    gram_reasoned why[2] = {
+        { .rationale = two, .n = 2, .first_seat = 0.5, .error = 0.2, .forced = 1, .contradicts = 0, .written = 40,
+          .early = true },
+        { .rationale = four, .n = 4, .first_seat = 0.75, .error = 0.1, .forced = 2, .contradicts = 4, .written = 70 },
+    };
+    gr_eval_row r[2] = { row(0.9, 0.9, 1), row(0.9, 0.9, 2) };
+    gr_eval_votes v;
+
+    (void)state;
+    for (size_t j = 0; j < 4; j++) {
+        four[j] = (gram_rationale){ .swapped = j % 2, .p = p[j], .tokens = 10 + 5 * j };
+        if (j < 2)
+            two[j] = (gram_rationale){ .swapped = j % 2, .p = 0.9, .tokens = 20 };
+    }
+    r[0].why = &why[0];
+    r[1].why = &why[1];
+    CHECK_OK(gr_eval_votes_of(r, 2, &v, &check_err));
+    assert_true(v.rows == 2 && v.rationales == 6 && v.forced == 3 && v.contradicts == 4 && v.early == 1);
+    assert_int_equal(v.tokens, 110);
+    NEAR(v.first_seat, (2 * 0.5 + 4 * 0.75) / 6);
+    NEAR(v.error, 0.15);
+    assert_true(v.points == 3 && v.point[0].k == 1 && v.point[1].k == 2 && v.point[2].k == 4);
+    NEAR(v.point[1].soft.value, 0.5);
+    NEAR(v.point[2].soft.value, 1);                     /* (3 * 0.45 + 0.99) / 4 = 0.585 */
+    NEAR(v.point[2].hard.value, 0.5);                   /* three of four */
+    NEAR(v.point[1].tokens, (40 + 25) / 2.0);
+    NEAR(v.point[2].tokens, (40 + 70) / 2.0);
+    NEAR(gr_eval_vote_seconds(&v, 1, 10), 0.1 * 65 / 110);
+}
+
+/* PURM's rows: one judged right, one wrong, and two that are none of them. u is reward/score.h's own. */
+static void spreads_overlap(void **state)
+{
+    static const double mean[] = { 2, 1.5, 0, 0.25 }, sigma[] = { 0.25, 1, 0.25, 0.5 };
+    gr_eval_row r[] = { row(0.8, NAN, 1), row(0.3, NAN, 2), row(0.9, NAN, 3), row(0.9, NAN, 4) };
+    gr_eval_spread s;
+    double u[4], both[2];
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        r[i].rewarded = r[i].spread = true;
+        r[i].preference = r[i].p_forward;
+    }
+    r[2].dropped = true;
+    r[3].spread = false;
+    for (size_t i = 0; i < 4; i++) {
+        r[i / 2].reward[i % 2] = mean[i];
+        r[i / 2].sigma[i % 2] = sigma[i];
+    }
+    gr_overlap(mean, sigma, 4, u);
+    for (size_t i = 0; i < 2; i++)
+        both[i] = (u[2 * i] + u[2 * i + 1]) / 2;
+    for (size_t k = 0; k < 3; k++) {                    /* rows that are right by mean - lambda u: k of two */
+        static const double lambda[] = { -4, 0.5, 4 };
+        double won = 0;
+        for (size_t i = 0; i < 2; i++)
+            won += mean[2 * i] - lambda[k] * u[2 * i] > mean[2 * i + 1] - lambda[k] * u[2 * i + 1];
+        assert_int_equal(won, k);
+        CHECK_OK(gr_eval_spread_of(r, 4, lambda[k], &s, &check_err));
+        assert_int_equal(s.rows, 2);
+        NEAR(s.sigma, (0.25 + 1 + 0.25 + 0.5) / 4);
+        NEAR(s.overlap, (both[0] + both[1]) / 2);
+        NEAR(s.right, both[0]);
+        NEAR(s.wrong, both[1]);
+        NEAR(s.penalised.value, won / 2);
+    }
+    CHECK_OK(gr_eval_spread_of(r + 2, 2, 1, &s, &check_err));
+    assert_true(s.rows == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wilson_by_hand), cmocka_unit_test(student_by_table), cmocka_unit_test(shared_prompts_widen),
         cmocka_unit_test(combine_by_hand), cmocka_unit_test(stats_by_hand), cmocka_unit_test(nothing_is_nan),
         cmocka_unit_test(golden_numbers), cmocka_unit_test(worst_rows_come_first),
-        cmocka_unit_test(a_seat_is_no_opinion)
+        cmocka_unit_test(a_seat_is_no_opinion), cmocka_unit_test(votes_are_counted), cmocka_unit_test(spreads_overlap)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -165,10 +165,10 @@ static void rewardbench_weights(void **state)
         CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH, row, n, &r, &check_err));
         for (size_t s = 0; s < r.n; s++)
             if (!strcmp(r.score[s].name, only[k].section))
-                assert_float_equal(r.score[s].score.value, only[k].want, 1e-12);
+                CHECK_NEAR(r.score[s].score.value, only[k].want, 1e-12);
             else if (!strncmp(r.score[s].name, "Safety, XSTest", 14) && !strncmp(only[k].subset, "xstest", 6))
-                assert_float_equal(r.score[s].score.value, 404.0 / 740 - only[k].want, 1e-12);
-        assert_float_equal(r.score[0].score.value, only[k].want / 4, 1e-12);
+                CHECK_NEAR(r.score[s].score.value, 404.0 / 740 - only[k].want, 1e-12);
+        CHECK_NEAR(r.score[0].score.value, only[k].want / 4, 1e-12);
     }
     json_decref(golden);
 }
@@ -206,7 +206,7 @@ static void ties_as_upstream(void **state)
         row[c] = (gr_eval_row){ .subset = chat, .cell = c,
                                 .preference = c / 3 < c % 3 ? 0.2 : c / 3 == c % 3 ? 0.5 : 0.9 };
     CHECK_OK(gr_rules_apply(GR_RULES_RMBENCH, row, 9, &r, &check_err));
-    assert_float_equal(r.score[0].score.value, 1.0 / 3, 1e-12);
+    CHECK_NEAR(r.score[0].score.value, 1.0 / 3, 1e-12);
     row[4].dropped = true;
     CHECK_OK(gr_rules_apply(GR_RULES_RMBENCH, row, 9, &r, &check_err));
     assert_true(isnan(r.score[0].score.value) && r.notes == 3);
