@@ -83,11 +83,12 @@ static void gae_is_trls(void **state)
 }
 
 /* PPO: of an answer of one token, two or many the judge's reward stands on the last one, the end, and the KL of each
- * token on itself. */
+ * token on itself. With gamma 0, whatever lambda is, a token is worth its own reward less its value. */
 static void rewards_stand_on_the_last_token(void **state)
 {
     static const size_t length[] = { 1, 2, 20 };
-    gram_train_options o = { .beta = 0.5, .align = { .kl = GRAM_KL_K1, .kl_in = GRAM_KL_IN_REWARD, .gae_gamma = 0 } };
+    gram_train_options o = { .beta = 0.5, .align = { .kl = GRAM_KL_K1, .kl_in = GRAM_KL_IN_REWARD, .gae_gamma = 0,
+                                                   .gae_lambda = 1 } };
     gr_align a = { .f = { .opt = &o }, .beta = 0.5 };
 
     (void)state;
@@ -100,11 +101,29 @@ static void rewards_stand_on_the_last_token(void **state)
         for (size_t t = 0; t < n; t++) {
             at_ref[t] = -0.25 * (double)(t + 1);
             x.shaped -= 0.5 * 0.25 * (double)(t + 1);       /* what align's shape() has taken from 7 */
+            numbers[GR_AT_BEFORE * n + t] = 0.25 + (double)t;
         }
-        gr_align_gae(&a, &x);                               /* gamma 0 and no values: a token's reward alone */
+        gr_align_gae(&a, &x);
         for (size_t t = 0; t < n; t++)
-            assert_true(fabs(x.s.advantage[t] - ((t + 1 == n ? 7 : 0) - 0.125 * (double)(t + 1))) < 1e-12);
+            assert_true(fabs(x.s.advantage[t] - ((t + 1 == n ? 7 : 0) - 0.125 * (double)(t + 1) - 0.25 - (double)t)) <
+                        1e-12);
     }
+}
+
+/* Returns 1 3 5 7 after values 0 3 4 7, those of two answers: the variance of 1 0 1 0 is a twentieth of theirs. What
+ * is not learnt says nothing. */
+static void values_explain_what_came(void **state)
+{
+    double returns[] = { 1, 3, 5, 7, 9 }, before[] = { 0, 3, 4, 7, -9 };
+    gr_answer x[] = { { .n = 2, .learnt = true, .s = { .returns = returns, .before = before } },
+                      { .n = 2, .learnt = true, .s = { .returns = returns + 2, .before = before + 2 } },
+                      { .n = 1, .learnt = false, .s = { .returns = returns + 4, .before = before + 4 } } };
+    gr_align a = { .answer = x, .n = 3 };
+
+    (void)state;
+    assert_true(fabs(gr_align_explained(&a) - 0.95) < 1e-12);
+    a.n = 0;
+    assert_true(isnan(gr_align_explained(&a)));
 }
 
 static void groups_without_a_lesson(void **state)
@@ -537,7 +556,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(groups_are_torchs), cmocka_unit_test(gae_is_trls),
-        cmocka_unit_test(rewards_stand_on_the_last_token), cmocka_unit_test(groups_without_a_lesson),
+        cmocka_unit_test(rewards_stand_on_the_last_token), cmocka_unit_test(values_explain_what_came),
+        cmocka_unit_test(groups_without_a_lesson),
         cmocka_unit_test(beta_follows_the_kl),
         cmocka_unit_test(estimators_are_unbiased), cmocka_unit_test(ppo_is_unbiased_whatever_v),
         cmocka_unit_test(a_judges_own_verdict_is_a_reward),

@@ -107,6 +107,23 @@ static void policies_are_trls(void **state)
     assert_int_equal(n_cases, 14);
 }
 
+/* By hand, of ratios e^0.25 and e^-0.5: their mean and ends, and KL(old, new) as r - 1 - log r says it. */
+static void ratios_are_counted(void **state)
+{
+    const double logp[] = { -1, -2 }, old[] = { -1.25, -1.5 }, A[] = { 1, -1 }, r[] = { exp(0.25), exp(-0.5) };
+    const gr_policy_rules rules = { .ratio = GR_RATIO_TOKEN };
+    gr_policy_sum s;
+    double w[2];
+
+    (void)state;
+    gr_policy_sum_init(&s);
+    gr_policy_add(&rules, &(gr_policy_answer){ logp, old, NULL, A, 2 }, (gr_policy_counts){ 2, 1 }, w, &s);
+    close_to(s.ratio / s.ratios, (r[0] + r[1]) / 2, "ratio", 0, 0);
+    close_to(s.ratio_min, r[1], "the least ratio", 0, 0);
+    close_to(s.ratio_max, r[0], "the largest ratio", 0, 0);
+    close_to(s.old_kl, r[0] - 1 - 0.25 + r[1] - 1 + 0.5, "KL to the old policy", 0, 0);
+}
+
 /* What TRL has no function for: each slope against a difference quotient of the loss, away from the borders. */
 static double loss_at(const gr_policy_rules *r, const double *logp, const double *old, const double *ref,
                       const double *A, double *weight)
@@ -268,7 +285,8 @@ static void values_are_trls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(policies_are_trls), cmocka_unit_test(slopes_are_differences),
+        cmocka_unit_test(policies_are_trls), cmocka_unit_test(ratios_are_counted),
+        cmocka_unit_test(slopes_are_differences),
         cmocka_unit_test(far_ratios_stand_still), cmocka_unit_test(offline_losses_are_trls),
         cmocka_unit_test(values_are_trls)
     };
