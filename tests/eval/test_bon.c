@@ -163,10 +163,34 @@ static void which_prompts_are_in(void **state)
     gr_bon_clear(&b);
 }
 
+/* One prompt's curve, each column the best of n by another key; by hand, of all its answers: proxy takes the last,
+ * whose gold is 1, the longest has 3 and the best 4. */
+static void each_column_has_its_key(void **state)
+{
+    static const double proxy[] = { 1, 2, 3, 4 }, gold[] = { 4, 3, 2, 1 }, length[] = { 2, 4, 1, 3 };
+    gr_bon b = { .gold = true };
+    gram_bon_curve c;
+
+    (void)state;
+    CHECK_OK(gr_bon_add(&b, 1, proxy, gold, length, 4, &check_err));
+    CHECK_OK(gr_bon_curve(&b, 0, &c, &check_err));
+    assert_int_equal(c.points, 3);
+    for (size_t k = 0; k < 3; k++) {
+        const gram_bon_point *p = &c.point[k];
+        assert_true(fabs(p->proxy.value - gr_best_of(proxy, proxy, 4, p->n)) < 1e-13);
+        assert_true(fabs(p->gold.value - gr_best_of(proxy, gold, 4, p->n)) < 1e-13);
+        assert_true(fabs(p->gain.value - (p->gold.value - 2.5)) < 1e-13 && fabs(p->random.value - 2.5) < 1e-13);
+        assert_true(fabs(p->longest.value - gr_best_of(length, gold, 4, p->n)) < 1e-13);
+        assert_true(fabs(p->oracle.value - gr_best_of(gold, gold, 4, p->n)) < 1e-13);
+    }
+    assert_true(c.point[2].gold.value == 1 && c.point[2].longest.value == 3 && c.point[2].oracle.value == 4);
+    gr_bon_clear(&b);
+}
+
 /* The three ways of showing it hold its numbers, with and without gold, and with nothing to show. */
 static void it_is_shown(void **state)
 {
-    static const double x[] = { 1, 2, 3, 4 }, y[] = { 4, 3, 1, 2 };
+    static const double x[] = { 1, 2, 3, 4 }, y[] = { 4, 3, 1, 2 }, length[] = { 1, 3, 2, 0 };
 
     (void)state;
     for (int kind = 0; kind < 3; kind++) {
@@ -176,7 +200,7 @@ static void it_is_shown(void **state)
         gram_bon_curve c;
         json_t *o;
         for (uint64_t p = 0; p < 3 && kind < 2; p++)
-            CHECK_OK(gr_bon_add(&b, p, x, y, y, 4, &check_err));
+            CHECK_OK(gr_bon_add(&b, p, x, y, length, 4, &check_err));
         CHECK_OK(gr_bon_curve(&b, 0, &c, &check_err));
         CHECK_OK(gr_bon_table(&c, &f, &table, &check_err));
         CHECK_OK(gr_bon_json(&c, &f, &json, &check_err));
@@ -189,6 +213,19 @@ static void it_is_shown(void **state)
         assert_non_null(o);
         assert_int_equal(json_array_size(json_object_get(o, "curve")), kind == 2 ? 0 : 3);
         assert_true(!json_object_get(json_array_get(json_object_get(o, "curve"), 0), "oracle") == (kind != 1));
+        if (kind == 1) {                        /* of all four answers, each number under its name */
+            const gram_bon_point *p = &c.point[2];
+            const struct { const char *key; double is; } each[] = {
+                { "proxy", p->proxy.value }, { "gold", p->gold.value }, { "gain", p->gain.value },
+                { "random", p->random.value }, { "longest", p->longest.value }, { "oracle", p->oracle.value },
+            };
+            const json_t *last = json_array_get(json_object_get(o, "curve"), 2);
+            for (size_t i = 0; i < GR_COUNT(each); i++) {
+                const json_t *v = json_object_get(json_object_get(last, each[i].key), "value");
+                if (!(json_is_number(v) && json_number_value(v) == each[i].is))
+                    fail_msg("%s is %g, wanted %g", each[i].key, json_number_value(v), each[i].is);
+            }
+        }
         json_decref(o);
         gr_buf_clear(&table);
         gr_buf_clear(&json);
@@ -202,7 +239,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_estimate_is_the_enumeration), cmocka_unit_test(ends_of_the_range),
         cmocka_unit_test(intervals_are_those_of_a_mean), cmocka_unit_test(rows_of_a_prompt_go_together),
-        cmocka_unit_test(which_prompts_are_in), cmocka_unit_test(it_is_shown),
+        cmocka_unit_test(which_prompts_are_in), cmocka_unit_test(each_column_has_its_key),
+        cmocka_unit_test(it_is_shown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

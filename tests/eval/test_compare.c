@@ -8,7 +8,14 @@
 #include "eval/metrics.h"
 #include "file/io.h"
 
-typedef struct { const char *file, *id; uint64_t prompt; double preference; bool dropped; uint64_t text; } judged;
+typedef struct {
+    const char *file, *id;
+    uint64_t prompt;
+    double preference;
+    bool dropped;
+    uint64_t text;
+    bool once;                          /* in one order */
+} judged;
 
 static char *rows_file(const char *name, const judged *row, size_t n)
 {
@@ -18,7 +25,8 @@ static char *rows_file(const char *name, const judged *row, size_t n)
     for (size_t i = 0; i < n; i++) {
         char id[16];
         gr_eval_row r = { .id = id, .prompt = row[i].prompt, .preference = row[i].preference,
-                          .p_forward = row[i].preference, .p_swapped = row[i].preference, .consistent = true,
+                          .p_forward = row[i].preference, .p_swapped = row[i].once ? NAN : row[i].preference,
+                          .consistent = true,
                           .chosen_chars = 3, .rejected_chars = 4, .cell = -1, .dropped = row[i].dropped,
                           .texts = row[i].text };
         snprintf(id, sizeof id, "%s", row[i].id);
@@ -69,12 +77,18 @@ static void the_difference_is_paired_and_clustered(void **state)
     assert_non_null(strstr(table, "1 row of A alone is left out"));
     assert_non_null(strstr(table, "2 rows of B alone are left out"));
     assert_non_null(strstr(table, "Neither can be said to be better"));      /* five rows say little */
+    assert_non_null(strstr(table, "4 rows are judged otherwise; "));         /* the farthest first */
+    assert_true(strstr(table, "  0.2000  0.8000\n") < strstr(table, "  0.4000  0.7000\n"));
+    assert_true(strstr(table, "  0.4000  0.7000\n") < strstr(table, "  0.5000  0.6000\n"));
     CHECK_OK(gr_read_file(rows, 1 << 20, &text, &n, &check_err));
     assert_true(text == strstr(text, "{\"file\":\"x/one.jsonl\",\"id\":\"a\""));
     assert_null(strstr(text, "\"id\":\"c\""));
+    assert_non_null(strstr(text, "\"preference_a\":0.4,\"preference_b\":0.6}"));
     free(text);
     CHECK_OK(gr_read_file(json, 1 << 20, &text, &n, &check_err));
     assert_non_null(strstr(text, "\"only_in_b\":2"));
+    assert_non_null(strstr(text, "\"all\":{\"name\":null,\"rows\":5,\"right_a\":0.3,\"right_b\":1,"));
+    assert_non_null(strstr(text, "\"only_a\":0,\"only_b\":4}"));
     free(text), free(table), free(a), free(b), free(json), free(rows);
 }
 
@@ -96,6 +110,44 @@ static void a_better_judge_is_called_so(void **state)
     free(table);
     CHECK_OK(gr_eval_compare(b, a, NULL, NULL, NULL, &table, &check_err));
     assert_non_null(strstr(table, "A is better on these rows"));
+    free(table), free(a), free(b);
+}
+
+/* Files count alike, however many rows they have, and the interval of their mean is that of independent means. Of the
+ * rows that are judged otherwise ten are named. A reads three in one order. */
+static void files_count_alike(void **state)
+{
+    judged first[40], second[40];
+    gr_eval_value value[2][40];
+    char id[40][8], *a, *b, *table;
+    size_t n[2] = { 0, 0 }, named = 0;
+    gram_interval d[2];
+    gram_eval_comparison c;
+
+    (void)state;
+    for (size_t i = 0; i < 40; i++) {
+        int k = i >= 30;
+        snprintf(id[i], sizeof id[i], "%zu", i);
+        first[i] = (judged){ k ? "g.jsonl" : "f.jsonl", id[i], i, i % 3 ? 0.9 : 0.1, false, 1 + i, i < 3 };
+        second[i] = (judged){ k ? "g.jsonl" : "f.jsonl", id[i], i, i % (k ? 2 : 5) ? 0.8 : 0.2, false, 1 + i, false };
+        value[k][n[k]++] = (gr_eval_value){ i, (second[i].preference > 0.5) - (first[i].preference > 0.5) };
+    }
+    for (int k = 0; k < 2; k++)
+        d[k] = gr_eval_paired(value[k], n[k]);
+    a = rows_file("first-of-two.jsonl", first, 40);
+    b = rows_file("second-of-two.jsonl", second, 40);
+    CHECK_OK(gr_eval_compare(a, b, NULL, NULL, &c, &table, &check_err));
+    assert_true(d[0].value != d[1].value && d[0].value != c.difference.value);
+    assert_true(fabs(c.macro_difference.value - (d[0].value + d[1].value) / 2) < 1e-12);
+    assert_true(fabs(c.macro_difference.low - (c.macro_difference.value -
+                                               hypot(d[0].value - d[0].low, d[1].value - d[1].low) / 2)) < 1e-12);
+    assert_true(fabs(c.macro_difference.high - (c.macro_difference.value +
+                                                hypot(d[0].high - d[0].value, d[1].high - d[1].value) / 2)) < 1e-12);
+    assert_non_null(strstr(table, "A read 3 rows in one order alone, so that its seat counts too\n"));
+    assert_null(strstr(table, "B read"));
+    for (const char *at = strstr(table, ", the farthest apart of which are"); at && (at = strchr(at + 1, '\n')); )
+        named += at[1] != '\0';
+    assert_int_equal(named, 10);
     free(table), free(a), free(b);
 }
 
@@ -175,6 +227,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_difference_is_paired_and_clustered),
         cmocka_unit_test(a_better_judge_is_called_so),
+        cmocka_unit_test(files_count_alike),
         cmocka_unit_test(few_rows_decide_nothing),
         cmocka_unit_test(other_texts_are_other_rows),
         cmocka_unit_test(what_cannot_be_compared_is_said),

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/random.h"
 #include "check.h"
+#include "eval/metrics.h"
 #include "eval/temperature.h"
 #include "reward/loss.h"
 
@@ -36,6 +37,27 @@ static void draw(gr_eval_row *r, enum kind kind, double truth, double was, uint6
                   : kind == JUDGE ? (r->p_forward + r->p_swapped) / 2 : r->p_forward;
 }
 
+/* The mean of -log p of n rows at temperature t, judged at `was`. */
+static double mean_nll(size_t n, double was, double t)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum -= log(gr_eval_at(&row[i], was, t)) / (double)n;
+    return sum;
+}
+
+static double ece_as_judged(size_t n)
+{
+    static size_t index[ROWS];
+    gr_eval_stats s;
+
+    for (size_t i = 0; i < n; i++)
+        index[i] = i;
+    CHECK_OK(gr_eval_stats_of(row, index, n, &s, &check_err));
+    return s.ece;
+}
+
 static void the_one_that_was_drawn_is_found(void **state)
 {
     static const double truth[] = { 0.5, 1, 2.5 };
@@ -59,6 +81,10 @@ static void the_one_that_was_drawn_is_found(void **state)
                 draw(&row[i], kind, truth[k], 1.7, i);
             CHECK_OK(gr_eval_fit_temperature(row, n, 1.7, &again, &check_err));
             assert_true(fabs(again.temperature / f.temperature - 1) < 1e-5);        /* the search ends at 1e-6 */
+            /* before: as they were judged; sums of 4,000 numbers in another order */
+            assert_true(fabs(again.nll_before - mean_nll(n, 1.7, 1.7)) < 1e-12);
+            assert_true(fabs(again.nll_after - f.nll_after) < 1e-9);
+            assert_true(fabs(again.ece_before - ece_as_judged(n)) < 1e-12);
             for (size_t i = 0; i < n; i++)   /* and no winner is another */
                 assert_true((gr_eval_at(&row[i], 1.7, f.temperature) > 0.5) == (row[i].preference > 0.5));
         }
@@ -80,6 +106,9 @@ static void the_interval_holds_the_true_one(void **state)
             draw(&row[i], REWARDS, 1.5, 1, 100000 + d * N + i);
         CHECK_OK(gr_eval_fit_temperature(row, N, 0, &f, &check_err));
         assert_true(f.low < f.temperature && f.temperature < f.high);
+        /* log T ends within 1e-6, and there the log-likelihood of 200 rows falls by some 10 a unit of it */
+        assert_true(fabs(N * (mean_nll(N, 1, f.low) - f.nll_after) - 3.841458820694124 / 2) < 1e-4);
+        assert_true(fabs(N * (mean_nll(N, 1, f.high) - f.nll_after) - 3.841458820694124 / 2) < 1e-4);
         held += f.low <= 1.5 && 1.5 <= f.high;
     }
     assert_in_range(held, 176, 199);

@@ -133,6 +133,30 @@ static void words_are_counted(void **state)
     gr_versus_clear(&v);
 }
 
+/* Each side has its own numbers. */
+static void sides_are_told_apart(void **state)
+{
+    static const char *const text[] = { "a b c d", "a b a b a" };
+    gr_versus v = { 0 };
+    gram_policy_comparison c;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        const gr_versus_row row = { .prompt = i, .win = 1, .preference = 0.9, .flip = i == 0, .kl = 2, .kl_token = 0.5,
+                                    .reward = { 3, 1 }, .tokens = { 7, 11 }, .cut = { 0, 1 } };
+        CHECK_OK(gr_versus_add(&v, &row, text, &check_err));
+    }
+    CHECK_OK(gr_versus_collect(&v, &c, &check_err));
+    assert_true(c.policy.reward.value == 3 && c.baseline.reward.value == 1 && c.gain.value == 2);
+    assert_true(c.policy.tokens.value == 7 && c.baseline.tokens.value == 11);
+    assert_true(c.policy.cut.value == 0 && c.baseline.cut.value == 1);
+    assert_true(c.policy.chars.value == 7 && c.baseline.chars.value == 9);
+    assert_true(c.policy.repetition.value == 0 && near(c.baseline.repetition.value, 1.0 / 3, 1e-15));
+    assert_true(c.policy.distinct[0].value == 0.5 && near(c.baseline.distinct[0].value, 0.2, 1e-15));
+    assert_true(c.preference.value == 0.9 && c.flips.value == 0.5 && c.kl.value == 2 && c.kl_token.value == 0.5);
+    gr_versus_clear(&v);
+}
+
 /* Texts of files are escaped; the JSON has every number, null where there is none. */
 static void what_shows_them(void **state)
 {
@@ -173,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_lengths_are_numpys), cmocka_unit_test(the_ends_of_the_fit),
         cmocka_unit_test(intervals_are_those_of_a_mean), cmocka_unit_test(words_are_counted),
+        cmocka_unit_test(sides_are_told_apart),
         cmocka_unit_test(what_shows_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
