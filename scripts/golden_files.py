@@ -83,6 +83,6 @@ v3 = gguf("v3.gguf").read_bytes()
 (out / "v2.gguf").write_bytes(v3[:4] + struct.pack("<I", 2) + v3[8:])
 gguf("align64.gguf", 64)
 gguf("split.gguf", split_max_tensors=5)         # split-00001-of-00003.gguf and two more: v3.gguf's tensors
-w = GGUFWriter(out / "iq4nl.gguf", "llama")
-w.add_tensor("odd", np.zeros((1, 18), dtype=np.uint8), raw_dtype=T.IQ4_NL)
+w = GGUFWriter(out / "tq1.gguf", "llama")
+w.add_tensor("odd", np.zeros((1, 54), dtype=np.uint8), raw_dtype=T.TQ1_0)
 w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()

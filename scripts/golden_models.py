@@ -31,7 +31,8 @@ LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cr
         "internlm2": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
         "qwen3_moe": 96, "qwen3_moe_stacked": 96}                  # these are trained too, on 96 tokens
 TEETH = 0.05
-SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "gguf_qwen3_moe": 114}     # others follow from their places
+SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "gguf_qwen3_moe": 114,
+        "gguf_few_bits": 115, "gguf_grids": 116}     # others follow from their places
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
          "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
@@ -173,6 +174,10 @@ GGUF = {
     "gguf_qwen3_moe": ("qwen3_moe", size(2, 32, 2, 1, 32, rope_parameters=PLAIN, head_dim=16, num_experts=5,
                                          num_experts_per_tok=2, moe_intermediate_size=32, norm_topk_prob=True), Q.Q8_0,
                        [Q.Q8_0, Q.F16, Q.Q5_0]),
+    "gguf_few_bits": ("llama", size(1, 256, 4, 2, 32, rope_parameters=PLAIN, head_dim=16, tie_word_embeddings=True),
+                      Q.IQ4_XS, [Q.Q2_K, Q.Q3_K, Q.IQ4_NL]),
+    "gguf_grids": ("llama", size(1, 256, 4, 2, 32, rope_parameters=PLAIN, head_dim=16), Q.IQ3_S,
+                   [Q.IQ1_S, Q.IQ1_M, Q.IQ2_XXS, Q.IQ2_XS, Q.IQ2_S, Q.IQ3_XXS]),
 }
 
 
@@ -446,9 +451,31 @@ def k_quant(rng, shape, kind):
     return blocks.reshape(shape[0], -1)
 
 
+# Where the blocks of types that no official Python packs have their scale, and their minimum's; IQ1_M: see below.
+SCALES = {Q.Q2_K: (80, 82), Q.Q3_K: (108,), Q.IQ4_NL: (0,), Q.IQ4_XS: (0,), Q.IQ1_S: (0,), Q.IQ1_M: (), Q.IQ2_XXS: (0,),
+          Q.IQ2_XS: (0,), Q.IQ2_S: (0,), Q.IQ3_XXS: (0,), Q.IQ3_S: (0,)}
+
+
+def any_blocks(rng, shape, kind):
+    """Random blocks whose values have the spread of weights: first with a scale of 1, whose spread is measured."""
+    each, size = gguf.GGML_QUANT_SIZES[kind]
+    b = rng.integers(0, 256, (shape[0] * shape[1] // each, size), dtype=np.uint8)
+    d = np.float16(1)
+    for _ in range(2):
+        half = np.frombuffer(d.tobytes(), dtype=np.uint8)
+        for at in SCALES[kind]:
+            b[:, at:at + 2] = half
+        for i in range(4 * (kind == Q.IQ1_M)):      # its scale lies in four upper halves of bytes
+            b[:, 49 + 2 * i] = b[:, 49 + 2 * i] & 15 | (int(d.view(np.uint16)) >> 4 * i & 15) << 4
+        d = np.float16(1.5 / math.sqrt(shape[1]) / gguf.quants.dequantize(b, kind).std())
+    return b.reshape(shape[0], -1)
+
+
 def pack(rng, w, kind):
     """Bytes of w in a GGUF type, and the values those bytes stand for."""
-    if kind in (Q.Q4_K, Q.Q5_K, Q.Q6_K):
+    if kind in SCALES:
+        packed = any_blocks(rng, w.shape, kind)
+    elif kind in (Q.Q4_K, Q.Q5_K, Q.Q6_K):
         packed = k_quant(rng, w.shape, kind)
     else:
         packed = gguf.quants.quantize(w, kind)

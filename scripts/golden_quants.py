@@ -3,7 +3,7 @@
     pip install gguf numpy && python3 scripts/golden_quants.py
 
 NAME.bin holds blocks, NAME.f32 the float32 values that gguf.quants.dequantize gives them. Types that the
-package can quantise get random rows (rows.f32), with an all-zero block; the K types get random bytes with sane
+package can quantise get random rows (rows.f32), with an all-zero block; the K and IQ types get random bytes with sane
 scales.
 """
 import pathlib
@@ -30,16 +30,23 @@ def k_blocks(size, at, n=24):
     return b
 
 
+# The bytes of a block, and where its scale and its minimum lie.
+blocks = {T.Q4_K: (144, (0, 2)), T.Q5_K: (176, (0, 2)), T.Q6_K: (210, (208,)), T.Q2_K: (84, (80, 82)),
+          T.Q3_K: (110, (108,)), T.IQ4_NL: (18, (0,)), T.IQ4_XS: (136, (0,)), T.IQ1_S: (50, (0,)),
+          T.IQ2_XXS: (66, (0,)), T.IQ2_XS: (74, (0,)), T.IQ2_S: (82, (0,)), T.IQ3_XXS: (98, (0,)), T.IQ3_S: (110, (0,))}
 rows = rng.standard_normal((16, 64)).astype(np.float32)
 rows[3, :32] = 0
 (out / "rows.f32").write_bytes(rows.astype("<f4").tobytes())
-for t in (T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.Q4_K, T.Q5_K, T.Q6_K):
-    if t == T.Q4_K:
-        data = k_blocks(144, (0, 2))
-    elif t == T.Q5_K:
-        data = k_blocks(176, (0, 2))
-    elif t == T.Q6_K:
-        data = k_blocks(210, (208,))
+for t in (T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.Q4_K, T.Q5_K, T.Q6_K,
+          T.Q2_K, T.Q3_K, T.IQ4_NL, T.IQ4_XS,
+          T.IQ1_S, T.IQ1_M, T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS, T.IQ3_S):
+    if t in blocks:
+        data = k_blocks(*blocks[t])
+    elif t == T.IQ1_M:                              # whose d lies in four upper halves of bytes
+        data = k_blocks(56, ())
+        d = scales(len(data)).view(np.uint16)[:, 0]
+        for i in range(4):
+            data[:, 49 + 2 * i] = data[:, 49 + 2 * i] & 15 | (d >> 4 * i & 15) << 4
     else:
         data = quants.quantize(rows, t)
     want = quants.dequantize(data, t)

@@ -158,12 +158,14 @@ static gram_status type_of(const gr_gguf *g, const char *tensor, uint32_t id, gr
     static const struct { const char *name; int type; } ggml[] = {      /* type -1: not one of ours */
         [0] = { "F32", GR_F32 },    [1] = { "F16", GR_F16 },    [2] = { "Q4_0", GR_Q4_0 },  [3] = { "Q4_1", GR_Q4_1 },
         [4] = { "Q4_2", -1 },       [5] = { "Q4_3", -1 },       [6] = { "Q5_0", GR_Q5_0 },  [7] = { "Q5_1", GR_Q5_1 },
-        [8] = { "Q8_0", GR_Q8_0 },  [9] = { "Q8_1", -1 },       [10] = { "Q2_K", -1 },      [11] = { "Q3_K", -1 },
+        [8] = { "Q8_0", GR_Q8_0 },  [9] = { "Q8_1", -1 },       [10] = { "Q2_K", GR_Q2_K }, [11] = { "Q3_K", GR_Q3_K },
         [12] = { "Q4_K", GR_Q4_K }, [13] = { "Q5_K", GR_Q5_K }, [14] = { "Q6_K", GR_Q6_K }, [15] = { "Q8_K", -1 },
-        [16] = { "IQ2_XXS", -1 },   [17] = { "IQ2_XS", -1 },    [18] = { "IQ3_XXS", -1 },   [19] = { "IQ1_S", -1 },
-        [20] = { "IQ4_NL", -1 },    [21] = { "IQ3_S", -1 },     [22] = { "IQ2_S", -1 },     [23] = { "IQ4_XS", -1 },
+        [16] = { "IQ2_XXS", GR_IQ2_XXS }, [17] = { "IQ2_XS", GR_IQ2_XS }, [18] = { "IQ3_XXS", GR_IQ3_XXS },
+        [19] = { "IQ1_S", GR_IQ1_S },
+        [20] = { "IQ4_NL", GR_IQ4_NL }, [21] = { "IQ3_S", GR_IQ3_S }, [22] = { "IQ2_S", GR_IQ2_S },
+        [23] = { "IQ4_XS", GR_IQ4_XS },
         [24] = { "I8", -1 },        [25] = { "I16", -1 },       [26] = { "I32", -1 },       [27] = { "I64", -1 },
-        [28] = { "F64", -1 },       [29] = { "IQ1_M", -1 },     [30] = { "BF16", GR_BF16 }, [34] = { "TQ1_0", -1 },
+        [28] = { "F64", -1 },       [29] = { "IQ1_M", GR_IQ1_M }, [30] = { "BF16", GR_BF16 }, [34] = { "TQ1_0", -1 },
         [35] = { "TQ2_0", -1 },     [39] = { "MXFP4", -1 },
     };
 
@@ -172,7 +174,7 @@ static gram_status type_of(const gr_gguf *g, const char *tensor, uint32_t id, gr
                        id);
     if (ggml[id].type < 0)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is %s; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, "
-                       "Q4_K, Q5_K and Q6_K are supported", g->path, tensor, ggml[id].name);
+                       "Q2_K to Q6_K and IQ1_S to IQ4_XS are supported", g->path, tensor, ggml[id].name);
     *out = (gr_dtype)ggml[id].type;
     return GRAM_OK;
 }

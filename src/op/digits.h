@@ -4,8 +4,11 @@
  *                        X[k]     = round(x[k] / scale) = 65536 h + 256 m + l          three signed bytes
  *   a block of 32 of w   w[o,k]   = d[o] (q[o,k] - zero) + m[o]                        Q4_0, Q4_1, Q5_0, Q5_1, Q8_0
  *   product              y[o]    += (sum_k (q[o,k] - zero) X[k]) (d[o] scale) + m[o] (scale sum_k X[k])
+ *                                                                                                       and IQ4_NL
  *   8 blocks             d[o] and m[o] are one number for all of them times one of few bits for each     Q4_K, Q5_K
- *                        the same, without m, and each half of a block has its d[o]                      Q6_K
+ *                        the same, without m                                                             IQ4_XS
+ *                        the same, and each half of a block has its d[o]                                 Q6_K, Q3_K
+ *                        the same with m, of which each half of a block has its own, too                 Q2_K
  *   shapes               x [M,K]    w [O,K]    y [M,O]    K a multiple of 32
  *
  * 23 bits of magnitude are what a float32 has beside its sign and its last bit, and the sums of a block are whole

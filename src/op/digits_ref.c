@@ -1,6 +1,7 @@
 /* digits_ref.c - panels, and what every other build must agree with, bit for bit. */
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include "op/digits_int.h"
 
@@ -14,9 +15,13 @@ const struct digits_type *gr_digits_type(gr_dtype type)
         [GR_Q5_0] = { .bits = 5, .blocks = 1, .parts = 1, .zero = 16 },
         [GR_Q5_1] = { .bits = 5, .blocks = 1, .parts = 1, .mins = true },
         [GR_Q8_0] = { .bits = 8, .blocks = 1, .parts = 1, .zero = 128 },
+        [GR_Q2_K] = { .bits = 4, .blocks = 8, .parts = 2, .mins = true },
+        [GR_Q3_K] = { .bits = 4, .blocks = 8, .parts = 2, .zero = 4 },
         [GR_Q4_K] = { .bits = 4, .blocks = 8, .parts = 1, .mins = true },
         [GR_Q5_K] = { .bits = 5, .blocks = 8, .parts = 1, .mins = true },
         [GR_Q6_K] = { .bits = 6, .blocks = 8, .parts = 2, .zero = 32 },
+        [GR_IQ4_NL] = { .bits = 8, .blocks = 1, .parts = 1, .zero = 128 },
+        [GR_IQ4_XS] = { .bits = 8, .blocks = 8, .parts = 1, .zero = 128 },
     };
 
     return is[type].bits ? &is[type] : NULL;
@@ -53,8 +58,20 @@ static uint32_t spread(uint32_t bits, size_t i)
     return (bits >> i & 15) * 0x00204081u & 0x01010101u;
 }
 
-/* The q of the j-th 32 values of a file's block, 4 in a word. The signed bytes of Q8_0 begin at -128. How the others
- * lie is said in tensor/dtype.c. */
+/* The values that 16 bytes number. Scales without a sign have theirs in the values, which are above -128. */
+static void numbered(uint32_t q[8], const uint8_t *from, bool negative)
+{
+    uint8_t v[BLOCK];
+
+    for (size_t i = 0; i < BLOCK; i++) {
+        int value = gr_iq4_values[i < 16 ? from[i] & 15 : from[i - 16] >> 4];
+        v[i] = (uint8_t)(128 + (negative ? -value : value));
+    }
+    memcpy(q, v, sizeof v);
+}
+
+/* The q of the j-th 32 values of a file's block, 4 in a word. Signed bytes begin at -128. How the others lie is said in
+ * tensor/dtype.c. */
 static void values(uint32_t q[8], const uint8_t *from, gr_dtype type, size_t j)
 {
     const uint32_t low = 0x0f0f0f0f;
@@ -63,6 +80,21 @@ static void values(uint32_t q[8], const uint8_t *from, gr_dtype type, size_t j)
     case GR_Q8_0:
         for (size_t i = 0; i < 8; i++)
             q[i] = word_at(from + 2 + 4 * i) ^ 0x80808080u;
+        break;
+    case GR_IQ4_NL:
+        numbered(q, from + 2, false);
+        break;
+    case GR_IQ4_XS:
+        numbered(q, from + 8 + 16 * j, gr_iq4_xs_scale(from, j) < 0);
+        break;
+    case GR_Q2_K:
+        for (size_t i = 0; i < 8; i++)
+            q[i] = word_at(from + 16 + j / 4 * 32 + 4 * i) >> j % 4 * 2 & 0x03030303u;
+        break;
+    case GR_Q3_K:
+        for (size_t i = 0; i < 8; i++)
+            q[i] = (word_at(from + 32 + j / 4 * 32 + 4 * i) >> j % 4 * 2 & 0x03030303u) |
+                   (word_at(from + 4 * i) >> j & 0x01010101u) << 2;
         break;
     case GR_Q4_K:
     case GR_Q5_K:
@@ -109,18 +141,28 @@ static void put_values(uint8_t *to, size_t i, const uint32_t q[8], const struct 
     }
 }
 
-/* The scales of output i in the j-th block of 8: signed bytes of two parts, or 6 bits and the minimum's. */
+/* The scales of output i in the j-th block of 8, signed bytes where there are two parts, and those of the minimums. */
 static void put_scales(uint8_t *to, size_t i, const uint8_t *from, gr_dtype type, size_t j)
 {
     const uint8_t *p = from + 4;
 
-    if (type == GR_Q6_K) {
-        to[i] = from[192 + 2 * j];
-        to[PANEL + i] = from[192 + 2 * j + 1];
-    } else {
+    if (type == GR_IQ4_XS) {
+        to[i] = (uint8_t)abs(gr_iq4_xs_scale(from, j));
+    } else if (type == GR_Q4_K || type == GR_Q5_K) {
         to[i] = j < 4 ? p[j] & 63 : (p[j + 4] & 15) | p[j - 4] >> 6 << 4;
         to[PANEL + i] = j < 4 ? p[j + 4] & 63 : p[j + 4] >> 4 | p[j] >> 6 << 4;
+    } else for (size_t part = 0, run = 2 * j; part < 2; part++, run++, to += PANEL) {
+        to[i] = type == GR_Q6_K ? from[192 + run] : type == GR_Q2_K ? from[run] & 15
+                                                  : (uint8_t)gr_q3_k_scale(from + 96, run);
+        if (type == GR_Q2_K)
+            to[2 * PANEL + i] = from[run] >> 4;
     }
+}
+
+/* Where a block of a file has its d, and behind it its m. */
+static size_t place_of_d(gr_dtype type)
+{
+    return type == GR_Q2_K ? 80 : type == GR_Q3_K ? 108 : type == GR_Q6_K ? 208 : 0;
 }
 
 /* Makes output i's part of a panel's group from the file's block of it. */
@@ -128,9 +170,9 @@ static void pack_group(uint8_t *to, size_t i, const uint8_t *from, gr_dtype type
 {
     uint32_t q[8];
 
-    memcpy(to + 2 * i, from + (type == GR_Q6_K ? 208 : 0), 2);
+    memcpy(to + 2 * i, from + place_of_d(type), 2);
     if (t->mins) {
-        memcpy(to + 2 * (PANEL + i), from + 2, 2);
+        memcpy(to + 2 * (PANEL + i), from + place_of_d(type) + 2, 2);
         to[2 * (PANEL + i) + 1] ^= t->blocks > 1 ? 0x80 : 0;            /* there they are taken away */
     }
     to += digits_head(*t);
@@ -222,7 +264,9 @@ static float add_block(float y, const gr_digits *x, const uint8_t *w, size_t i, 
         }
         y = fmaf(fmaf((float)upper, 256, (float)low), scale * x->scale, y);
     }
-    return t->mins ? fmaf(scales ? m * (float)w[PANEL + i] : m, x->sum, y) : y;
+    for (size_t p = 0; p < t->parts && t->mins; p++)
+        y = fmaf(scales ? m * (float)w[(t->parts + p) * PANEL + i] : m, digits_sum(x, t->parts, p), y);
+    return y;
 }
 
 /* One output of one row; w: where its panel begins. */

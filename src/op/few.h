@@ -8,7 +8,7 @@
  *
  * A number is made by the same operations in the same order however many rows and outputs a call has: rows adds up K in
  * as many lanes as the build has, cols one after the other. Weights of two bytes give rows the bits that they give in
- * float32. Quantised ones are multiplied by digits.h. */
+ * float32. Quantised ones are multiplied by digits.h, or, of a type that has no panels there, in float32. */
 #ifndef GR_OP_FEW_H
 #define GR_OP_FEW_H
 

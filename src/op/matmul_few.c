@@ -80,17 +80,30 @@ static size_t tasks(const gr_linear *l)
     return in_slices(l) ? (slices(l) - 1) * each + (last + step(l) - 1) / step(l) : (l->O + step(l) - 1) / step(l);
 }
 
-/* Rows of a weight that lie one after the other: in panels of their type, or as they are. */
-static void by_rows(const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n)
+/* Rows of a weight that lie one after the other: in panels of their type, as they are, or, of a type in blocks that has
+ * no panels, one by one in float32. */
+static void by_rows(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n)
 {
     size_t row = 0;
+    char *w = (char *)(uintptr_t)l->w.data;
+    float *one;
 
     gr_dtype_row_bytes(l->w.type, l->K, &row);          /* proved at open */
-    if (gr_few_panels(l))
+    w += o * row;
+    if (gr_few_panels(l)) {
         l->op->digits_dot(y, f->digits, f->M, (const char *)l->panels +
                           o / GR_DIGITS_PANEL * gr_digits_panel_bytes(l->w.type, l->K), l->w.type, n, l->K);
-    else
-        l->op->few_rows(y, f->x, f->M, (gr_mat){ (char *)(uintptr_t)l->w.data + o * row, l->K, l->w.type }, n, l->K);
+        return;
+    }
+    if (gr_dtype_block(l->w.type) == 1) {
+        l->op->few_rows(y, f->x, f->M, (gr_mat){ w, l->K, l->w.type }, n, l->K);
+        return;
+    }
+    one = gr_lane_bytes(lane, l->K * sizeof *one);
+    for (size_t i = 0; i < n && one; i++, w += row) {
+        gr_dequant(one, w, l->w.type, l->K);
+        l->op->few_rows(gr_mat_at(y, 0, i), f->x, f->M, gr_mat_f32(one, l->K), 1, l->K);
+    }
 }
 
 /* Multiplies by a panel, of which n outputs are there. */
@@ -120,7 +133,7 @@ static void some_outputs(gr_lane *lane, const struct few *f, const gr_linear *l,
         l->op->few_cols(to, f->x, f->M, gr_mat_f32((const float *)l->own + slice * l->K * l->ld + in, l->ld), n, l->K,
                         false);
     else
-        by_rows(f, l, to, o, n);
+        by_rows(lane, f, l, to, o, n);
 }
 
 static void one_task(gr_lane *lane, const struct few *f, const gr_linear_to *to, size_t task)

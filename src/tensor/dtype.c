@@ -5,15 +5,19 @@
  *   Q5_0  d f16, 32 fifth bits, the same                                         y = d (q - 16)
  *   Q5_1  d f16, m f16, 32 fifth bits, the same                                  y = d q + m
  *   Q8_0  d f16, 32 signed bytes                                                 y = d q
+ *   Q2_K  16 x (4-bit s, 4-bit t), 64 bytes of bit pairs, d f16, m f16           y = (d s) q - (m t)
+ *   Q3_K  256 third bits, 64 bytes of low bit pairs, 16 x 6-bit s, d f16         y = (d (s - 32)) (q - 4)
  *   Q4_K  d f16, m f16, 8 x (6-bit s, 6-bit t), 128 bytes of nibbles             y = (d s) q - (m t)
  *   Q5_K  the same with 256 fifth bits before the nibbles
  *   Q6_K  128 bytes of low nibbles, 64 of high bit pairs, 16 signed s, d f16     y = (d s) (q - 32)
+ *   IQ4_NL  d f16, nibbles as Q4_0's, which number the 16 values v               y = d v[q]
+ *   IQ4_XS  d f16, 8 x (6-bit s), 128 bytes of such nibbles                      y = (d (s - 32)) v[q]
  *
- * Each product and sum is rounded to float32 once, as ggml's own code does; the loops run over one block with
- * fixed bounds, so the compiler makes vectors of them, in a build for AVX2 beside the plain one. */
+ * iq.c has the others. Each product and sum is rounded to float32 once, as ggml's own code does; the loops run over one
+ * block with fixed bounds, so the compiler makes vectors of them, in a build for AVX2 beside the plain one. */
 #include <assert.h>
 #include <string.h>
-#include "tensor/dtype.h"
+#include "tensor/iq.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are read in the byte order of little-endian hosts");
 
@@ -33,9 +37,20 @@ static const struct { const char *name; size_t block, bytes; } type[GR_DTYPES] =
     [GR_Q5_0] = { "Q5_0",  32,  22 },
     [GR_Q5_1] = { "Q5_1",  32,  24 },
     [GR_Q8_0] = { "Q8_0",  32,  34 },
+    [GR_Q2_K] = { "Q2_K", 256,  84 },
+    [GR_Q3_K] = { "Q3_K", 256, 110 },
     [GR_Q4_K] = { "Q4_K", 256, 144 },
     [GR_Q5_K] = { "Q5_K", 256, 176 },
     [GR_Q6_K] = { "Q6_K", 256, 210 },
+    [GR_IQ1_S]   = { "IQ1_S",   256,  50 },
+    [GR_IQ1_M]   = { "IQ1_M",   256,  56 },
+    [GR_IQ2_XXS] = { "IQ2_XXS", 256,  66 },
+    [GR_IQ2_XS]  = { "IQ2_XS",  256,  74 },
+    [GR_IQ2_S]   = { "IQ2_S",   256,  82 },
+    [GR_IQ3_XXS] = { "IQ3_XXS", 256,  98 },
+    [GR_IQ3_S]   = { "IQ3_S",   256, 110 },
+    [GR_IQ4_NL]  = { "IQ4_NL",   32,  18 },
+    [GR_IQ4_XS]  = { "IQ4_XS",  256, 136 },
 };
 
 const char *gr_dtype_name(gr_dtype t)
@@ -198,6 +213,41 @@ FAST static void dequant_q5_1(float *restrict y, const uint8_t *restrict x, size
     }
 }
 
+/* Runs of 16 values. Of each half of a block the first two are the lowest bit pairs of 32 bytes, the last two the
+ * highest. */
+FAST static void dequant_q2_k(float *restrict y, const uint8_t *restrict x, size_t n)
+{
+    for (; n > 0; n -= 256, x += 84) {
+        float d = half_at(x + 80), m = half_at(x + 82);
+        for (unsigned j = 0; j < 16; j++, y += 16) {
+            const uint8_t *q = x + 16 + j / 8 * 32 + j % 2 * 16;
+            float s = d * (float)(x[j] & 15), t = m * (float)(x[j] >> 4);
+            for (size_t i = 0; i < 16; i++)
+                y[i] = s * (float)(q[i] >> j % 8 / 2 * 2 & 3) - t;
+        }
+    }
+}
+
+/* The low four bits are nibbles of bytes 0..7, the upper two those of bytes 8..11. */
+int gr_q3_k_scale(const uint8_t *p, size_t j)
+{
+    return (p[j % 8] >> j / 8 * 4 & 15) + ((p[8 + j % 4] >> j / 4 * 2 & 3) << 4) - 32;
+}
+
+/* Runs as of Q2_K; of each value byte i % 32 has the third bit, which counts as 4 where it is 0. */
+FAST static void dequant_q3_k(float *restrict y, const uint8_t *restrict x, size_t n)
+{
+    for (; n > 0; n -= 256, x += 110) {
+        float d = half_at(x + 108);
+        for (unsigned j = 0; j < 16; j++, y += 16) {
+            const uint8_t *high = x + j % 2 * 16, *q = x + 32 + j / 8 * 32 + j % 2 * 16;
+            float s = d * (float)gr_q3_k_scale(x + 96, j);
+            for (size_t i = 0; i < 16; i++)
+                y[i] = s * (float)((q[i] >> j % 8 / 2 * 2 & 3) + (high[i] >> j / 2 & 1) * 4 - 4);
+        }
+    }
+}
+
 /* The j-th of 8 pairs of 6-bit numbers in 12 bytes: the first four lie in the low bits of bytes 0..7, the others
  * in the nibbles of bytes 8..11 and the two high bits of bytes 0..7. */
 static inline void scale_and_min(const uint8_t *p, size_t j, float *scale, float *min)
@@ -269,6 +319,38 @@ FAST static void dequant_q6_k(float *restrict y, const uint8_t *restrict x, size
     }
 }
 
+const int8_t gr_iq4_values[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+
+/* 32 values of 16 bytes, low nibbles before high ones. */
+static inline void iq4(float *restrict y, const uint8_t *restrict q, float d)
+{
+    for (size_t i = 0; i < 16; i++) {
+        y[i]      = d * (float)gr_iq4_values[q[i] & 15];
+        y[i + 16] = d * (float)gr_iq4_values[q[i] >> 4];
+    }
+}
+
+FAST static void dequant_iq4_nl(float *restrict y, const uint8_t *restrict x, size_t n)
+{
+    for (; n > 0; n -= 32, y += 32, x += 18)
+        iq4(y, x + 2, half_at(x));
+}
+
+/* The low four bits are nibbles of bytes 4..7, the upper two lie in bytes 2 and 3. */
+int gr_iq4_xs_scale(const uint8_t *x, size_t j)
+{
+    return (x[4 + j / 2] >> j % 2 * 4 & 15) + ((x[2 + j / 4] >> j % 4 * 2 & 3) << 4) - 32;
+}
+
+FAST static void dequant_iq4_xs(float *restrict y, const uint8_t *restrict x, size_t n)
+{
+    for (; n > 0; n -= 256, x += 136) {
+        float d = half_at(x);
+        for (size_t j = 0; j < 8; j++, y += 32)
+            iq4(y, x + 8 + 16 * j, d * (float)gr_iq4_xs_scale(x, j));
+    }
+}
+
 void gr_dequant(float *y, const void *x, gr_dtype t, size_t n)
 {
     assert(t < GR_DTYPES && n % type[t].block == 0);
@@ -284,9 +366,16 @@ void gr_dequant(float *y, const void *x, gr_dtype t, size_t n)
     case GR_Q5_0: dequant_q5_0(y, x, n); break;
     case GR_Q5_1: dequant_q5_1(y, x, n); break;
     case GR_Q8_0: dequant_q8_0(y, x, n); break;
+    case GR_Q2_K: dequant_q2_k(y, x, n); break;
+    case GR_Q3_K: dequant_q3_k(y, x, n); break;
     case GR_Q4_K: dequant_q4_k(y, x, n); break;
     case GR_Q5_K: dequant_q5_k(y, x, n); break;
     case GR_Q6_K: dequant_q6_k(y, x, n); break;
+    case GR_IQ1_S: case GR_IQ1_M: case GR_IQ2_XXS: case GR_IQ2_XS: case GR_IQ2_S: case GR_IQ3_XXS: case GR_IQ3_S:
+        gr_dequant_iq(y, x, t, n);
+        break;
+    case GR_IQ4_NL: dequant_iq4_nl(y, x, n); break;
+    case GR_IQ4_XS: dequant_iq4_xs(y, x, n); break;
     case GR_DTYPES: break;
     }
 }

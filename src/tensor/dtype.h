@@ -10,7 +10,8 @@
 
 typedef enum {
     GR_F32, GR_F16, GR_BF16,
-    GR_Q4_0, GR_Q4_1, GR_Q5_0, GR_Q5_1, GR_Q8_0, GR_Q4_K, GR_Q5_K, GR_Q6_K,
+    GR_Q4_0, GR_Q4_1, GR_Q5_0, GR_Q5_1, GR_Q8_0, GR_Q2_K, GR_Q3_K, GR_Q4_K, GR_Q5_K, GR_Q6_K,
+    GR_IQ1_S, GR_IQ1_M, GR_IQ2_XXS, GR_IQ2_XS, GR_IQ2_S, GR_IQ3_XXS, GR_IQ3_S, GR_IQ4_NL, GR_IQ4_XS,
     GR_DTYPES
 } gr_dtype;
 
@@ -19,6 +20,13 @@ size_t gr_dtype_block(gr_dtype t);              /* values in a block: 1, 32 or 2
 size_t gr_dtype_bytes(gr_dtype t);              /* bytes in a block */
 /* Bytes of a row of K values; false where K is not whole blocks or the product wraps. */
 bool gr_dtype_row_bytes(gr_dtype t, size_t K, size_t *bytes);
+
+/* What the 4 bits of IQ4_NL and IQ4_XS stand for. */
+extern const int8_t gr_iq4_values[16];
+/* The j-th scale, from -32 to 31, of the 16 of a Q3_K block, whose 12 bytes of scales begin at p, and of the 8 of an
+ * IQ4_XS block, which begins at x. */
+int gr_q3_k_scale(const uint8_t *p, size_t j);
+int gr_iq4_xs_scale(const uint8_t *x, size_t j);
 
 /* y[0..n) = the n values at the start of a row's bytes; n is whole blocks. Exact: each value is what
  * the format's definition gives in float32. Any alignment. */

@@ -373,7 +373,7 @@ int main(int argc, char **argv)
         MODEL("gguf_q4_1"), MODEL("gguf_q5_0"), MODEL("gguf_q5_1"), MODEL("gguf_k"), MODEL("gguf_qwen2"),
         MODEL("gguf_qwen3"), MODEL("gguf_gemma3"), MODEL("gguf_smollm3"), MODEL("gguf_olmo2"), MODEL("gguf_gemma2"),
         MODEL("gguf_phi3"), MODEL("gguf_phi4_mini"),
-        MODEL("gguf_qwen3_moe"),
+        MODEL("gguf_qwen3_moe"), MODEL("gguf_few_bits"), MODEL("gguf_grids"),
         cmocka_unit_test(a_multimodal_file_gives_the_same_bits),
         cmocka_unit_test(a_text_has_the_rope_of_its_length),
     };

@@ -11,10 +11,11 @@
 static const struct { size_t O, K; } shape[] = {
     { 1, 32 }, { 15, 64 }, { 16, 96 }, { 33, 256 }, { 50, 1056 }, { 17, 1280 },
 };
-/* Where the d of a block is, its minimum's if it has one, and whether it has 8 pairs of scales. */
+/* Where the d of a block is, its minimum's if it has one, and whether it has 8 pairs of scales; of Q2_K, 16. */
 static const struct { gr_dtype type; size_t d, min; bool pairs; } types[] = {
     { GR_Q4_0, 0, 0, false }, { GR_Q4_1, 0, 2, false }, { GR_Q5_0, 0, 0, false }, { GR_Q5_1, 0, 2, false },
     { GR_Q8_0, 0, 0, false }, { GR_Q4_K, 0, 2, true }, { GR_Q5_K, 0, 2, true }, { GR_Q6_K, 208, 0, false },
+    { GR_Q2_K, 80, 82, false }, { GR_Q3_K, 108, 0, false }, { GR_IQ4_NL, 0, 0, false }, { GR_IQ4_XS, 0, 0, false },
 };
 enum { M = 11 };
 
@@ -34,7 +35,7 @@ static unsigned char *random_rows(size_t t, size_t O, size_t K)
     for (size_t i = 0; i < n; i += bytes) {
         w[i + types[t].d + 1] = 0x2c | (w[i + types[t].d + 1] & 0x83);
         if (types[t].min)
-            w[i + 3] = 0x2c | (w[i + 3] & 0x83);
+            w[i + types[t].min + 1] = 0x2c | (w[i + types[t].min + 1] & 0x83);
     }
     return w;
 }
@@ -70,7 +71,7 @@ static float *rows_of_x(size_t ldx, size_t K)
     return x;
 }
 
-/* The minimum of the 32 values from k on: what they would be if their q were 0. */
+/* The minimum of value k: what it would be if its q were 0. */
 static double minimum(size_t t, const unsigned char *row, size_t k)
 {
     size_t bytes = gr_dtype_bytes(types[t].type), block = gr_dtype_block(types[t].type), j = k % block / 32;
@@ -79,21 +80,27 @@ static double minimum(size_t t, const unsigned char *row, size_t k)
 
     if (types[t].min)
         gr_dequant(&m, b + types[t].min, GR_F16, 1);
+    if (types[t].type == GR_Q2_K)
+        return -(double)m * (b[k % block / 16] >> 4);
     return types[t].pairs ? -(double)m * (j < 4 ? p[j + 4] & 63 : p[j + 4] >> 4 | p[j] >> 6 << 4) : (double)m;
 }
 
 /* What a product is off by at most, its size beside it. A rounding of X and one of the x / scale before it, each of
  * half a unit at most; what is below FLT_MIN of a unit is lost; then each block's number is rounded 5 times (of the two
  * parts, of their sum, of the scales, as it is added) and with a minimum 3 times more; where its halves have scales of
- * their own it is two numbers. A weight is itself rounded once, as it is given in float32. */
+ * their own it is two numbers, and with minimums of their own four. A weight is itself rounded once, as it is given in
+ * float32. */
 static double bound(const float *x, const float *w, const unsigned char *row, size_t t, size_t K, double *exact)
 {
-    double off = 0, size = 0, numbers = types[t].type == GR_Q6_K ? 2 * (double)K / 32 : (double)K / 32;
+    const gr_dtype type = types[t].type;
+    double off = 0, size = 0, numbers = (double)K / 32 * (type == GR_Q2_K ? 4 : type == GR_Q6_K || type == GR_Q3_K ? 2
+                                                                                                            : 1);
 
     *exact = 0;
     for (size_t b = 0; b < K / 32; b++) {
-        double top = 0, sum = 0, low = 0, all = 0, m = minimum(t, row, 32 * b);
+        double top = 0, sum = 0, low = 0, all = 0;
         for (size_t k = 32 * b; k < 32 * b + 32; k++) {
+            double m = minimum(t, row, k);
             top = fmax(top, fabs((double)x[k]));
             sum += fabs((double)w[k] - m) + fabs(m);
             all += (fabs((double)w[k] - m) + fabs(m)) * fabs((double)x[k]);
