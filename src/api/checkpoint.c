@@ -63,29 +63,25 @@ static void read_front(const json_t *post, int32_t *front, bool *said)
 }
 
 /* json: of tokenizer.json, NULL where there is none. */
-static gram_status front_of_dir(int32_t *front, const gr_tok *tok, const char *dir, const char *json, size_t n,
-                                gram_err *err)
+static gram_status front_of_dir(int32_t *front, const gr_tok *tok, const gr_tok_facts *facts, const char *json,
+                                size_t n, gram_err *err)
 {
     json_t *root = json ? gr_json_loadb(json, n, JSON_ALLOW_NUL, NULL) : NULL;
-    gr_tok_facts facts;
     bool said = false;
-    gram_status rc = json && !root ? gr_nomem(err, dir) : gr_tok_facts_read(&facts, dir, err);
 
     *front = -1;
-    if (rc) {
-        json_decref(root);
-        return rc;
-    }
+    if (json && !root)
+        return gr_nomem(err, "tokenizer.json");
     read_front(json_object_get(root, "post_processor"), front, &said);
-    if (!said && facts.add_bos && facts.bos)
-        *front = gr_tok_find(tok, facts.bos);
+    if (!said && facts->add_bos && facts->bos)
+        *front = gr_tok_find(tok, facts->bos);
     json_decref(root);
-    gr_tok_facts_clear(&facts);
     return GRAM_OK;
 }
 
 /* front: the token that stands in front of a text, or -1. May be NULL, here and below. */
-static gram_status tokenizer_of_dir(gr_tok **out, int32_t *front, const char *dir, gram_err *err)
+static gram_status tokenizer_of_dir(gr_tok **out, int32_t *front, const gr_tok_facts *facts, const char *dir,
+                                    gram_err *err)
 {
     char *path = gr_path_join(dir, "tokenizer.json"), *text = NULL;
     gr_tok_lists l = { 0 };
@@ -103,8 +99,10 @@ static gram_status tokenizer_of_dir(gr_tok **out, int32_t *front, const char *di
         if (!rc)
             rc = gr_tok_from_json(out, path, text, n, err);
     }
+    if (!rc)
+        rc = gr_tok_facts_check(facts, *out, dir, err);
     if (!rc && front)
-        rc = front_of_dir(front, *out, dir, text, n, err);
+        rc = front_of_dir(front, *out, facts, text, n, err);
     if (rc) {
         gr_tok_close(*out);
         *out = NULL;
@@ -185,7 +183,11 @@ gram_status gr_checkpoint_tokenizer(gr_tok **out, int32_t *front, const char *pa
         path = base;
     }
     if (is_dir(path)) {
-        rc = tokenizer_of_dir(out, front, path, err);
+        gr_tok_facts facts;
+        rc = gr_tok_facts_read(&facts, path, err);
+        if (!rc)
+            rc = tokenizer_of_dir(out, front, &facts, path, err);
+        gr_tok_facts_clear(&facts);
     } else {
         rc = gr_weights_open_gguf(&w, path, err);
         if (!rc) {
@@ -197,13 +199,20 @@ gram_status gr_checkpoint_tokenizer(gr_tok **out, int32_t *front, const char *pa
     return rc;
 }
 
-static gram_status facts_of_dir(struct checkpoint *c, const char *dir, gram_err *err)
+static gram_status words_of_dir(struct checkpoint *c, const char *dir, gram_err *err)
 {
     gr_tok_facts f;
+    bool has;
     gram_status rc = gr_tok_facts_read(&f, dir, err);
 
-    if (rc)
+    if (!rc)
+        rc = has_tokenizer(&has, dir, err);
+    if (!rc && has)
+        rc = tokenizer_of_dir(&c->tok, NULL, &f, dir, err);
+    if (rc) {
+        gr_tok_facts_clear(&f);
         return rc;
+    }
     c->chat = f.chat;
     c->bos = f.bos;
     c->tokens = f.tokens;
@@ -258,14 +267,13 @@ static gram_status facts_of_gguf(struct checkpoint *c, gram_err *err)
  * still logits. */
 static gram_status read_words(struct checkpoint *c, const char *dir, gram_err *err)
 {
-    bool has = !dir && !gr_gguf_tok_none(c->weights);
-    gram_status rc = dir ? has_tokenizer(&has, dir, err) : GRAM_OK;
+    gram_status rc = GRAM_OK;
 
-    if (!rc && has)
-        rc = dir ? tokenizer_of_dir(&c->tok, NULL, dir, err) : tokenizer_of_gguf(&c->tok, NULL, c->weights, err);
-    if (!rc)
-        rc = dir ? facts_of_dir(c, dir, err) : facts_of_gguf(c, err);
-    return rc;
+    if (dir)
+        return words_of_dir(c, dir, err);
+    if (!gr_gguf_tok_none(c->weights))
+        rc = tokenizer_of_gguf(&c->tok, NULL, c->weights, err);
+    return rc ? rc : facts_of_gguf(c, err);
 }
 
 static void set_facts(struct checkpoint *c)

@@ -7,6 +7,7 @@
 #include "file/file_int.h"
 #include "file/io.h"
 #include "file/tok_facts.h"
+#include "text/tokenizer.h"
 
 #define SMALL_MOST ((size_t)64 << 20)
 
@@ -72,6 +73,87 @@ static bool add_tokens(json_t *tokens, const json_t *from)
     return true;
 }
 
+/* ---- Tokens that the tokenizer should have --------------------------------------------------------- */
+
+static bool add_special(json_t *to, const json_t *token, const char *name)
+{
+    const char *text = token_text(token);
+
+    return !text || json_object_get(to, text) || !json_object_set_new(to, text, name ? json_string(name) : json_null());
+}
+
+/* Lists of further ones, and added tokens by their ids; extra_special_tokens is a list in transformers 5 alone. */
+static bool add_lists(json_t *to, const json_t *from)
+{
+    static const char *const key[] = { "additional_special_tokens", "extra_special_tokens" };
+    const char *id;
+    json_t *one;
+    bool ok = true;
+    size_t k;
+
+    for (size_t i = 0; i < GR_COUNT(key); i++)
+        json_array_foreach(json_object_get(from, key[i]), k, one)
+            ok = ok && add_special(to, one, NULL);
+    json_object_foreach(json_object_get(from, "added_tokens_decoder"), id, one)
+        ok = ok && add_special(to, one, NULL);
+    return ok;
+}
+
+static json_t *special_of(const json_t *named, const json_t *config, const json_t *map)
+{
+    bool older = !json_object_get(config, "added_tokens_decoder");
+    json_t *to = json_object(), *v;
+    const char *name;
+    bool ok = to != NULL;
+
+    json_object_foreach((json_t *)(uintptr_t)named, name, v)
+        ok = ok && add_special(to, v, name);
+    ok = ok && add_lists(to, config) && (!older || add_lists(to, map));
+    if (ok)
+        return to;
+    json_decref(to);
+    return NULL;
+}
+
+/* Whether the template writes a token: spelt out, or by its name. */
+static bool is_written(const gr_tok_facts *f, const char *text, const char *name)
+{
+    const char *in[] = { f->chat.jinja, f->chat.tools };
+
+    for (size_t i = 0; i < GR_COUNT(in); i++)
+        if (in[i] && (strstr(in[i], text) || (name && strstr(in[i], name))))
+            return true;
+    return false;
+}
+
+gram_status gr_tok_facts_check(const gr_tok_facts *f, const gr_tok *t, const char *dir, gram_err *err)
+{
+    int spaced = gr_tok_spaced(t);
+    gram_status rc = GRAM_OK;
+    const char *text;
+    json_t *name;
+
+    if (f->prefix != GR_PREFIX_UNSAID && spaced >= 0 && spaced != (f->prefix == GR_PREFIX_YES))
+        return gr_fail(err, GRAM_EFORMAT, "%s: tokenizer_config.json has \"add_prefix_space\" %s, and the ByteLevel of "
+                       "tokenizer.json %s: wanted the same in both", dir, spaced ? "false" : "true",
+                       spaced ? "true" : "false");
+    json_object_foreach(f->special, text, name) {
+        gr_ids ids = { 0 };
+        if (!*text || !is_written(f, text, json_string_value(name)))
+            continue;
+        rc = gr_tok_encode(t, text, strlen(text), true, &ids, err);
+        if (!rc && ids.n != 1)
+            rc = gr_fail(err, GRAM_EFORMAT, "%s: tokenizer_config.json calls \"%.64s\" a token, the chat template "
+                         "writes it, and the tokenizer has none of that text", dir, text);
+        gr_ids_clear(&ids);
+        if (rc)
+            break;
+    }
+    return rc;
+}
+
+/* ---- Reading -------------------------------------------------------------------------------------- */
+
 static bool take_tokens(gr_tok_facts *f, const json_t *config, const json_t *map)
 {
     json_t *tokens = json_object();
@@ -83,7 +165,8 @@ static bool take_tokens(gr_tok_facts *f, const json_t *config, const json_t *map
       && copy(&f->eos, json_string_value(json_object_get(tokens, "eos_token")))
       && copy(&f->unk, json_string_value(json_object_get(tokens, "unk_token")))
       && copy(&f->pad, json_string_value(json_object_get(tokens, "pad_token")))
-      && (f->tokens = gr_json_text(tokens, JSON_COMPACT));
+      && (f->tokens = gr_json_text(tokens, JSON_COMPACT))
+      && (f->special = special_of(tokens, config, map));
     json_decref(tokens);
     return ok;
 }
@@ -102,6 +185,8 @@ gram_status gr_tok_facts_read(gr_tok_facts *out, const char *dir, gram_err *err)
         rc = gr_templates_of_dir(&out->chat, dir, config, err);
     out->add_bos = json_is_true(json_object_get(config, "add_bos_token"));
     out->add_eos = json_is_true(json_object_get(config, "add_eos_token"));
+    if (json_is_boolean(json_object_get(config, "add_prefix_space")))
+        out->prefix = json_is_true(json_object_get(config, "add_prefix_space")) ? GR_PREFIX_YES : GR_PREFIX_NO;
     json_decref(config);
     json_decref(map);
     if (rc)
@@ -117,5 +202,6 @@ void gr_tok_facts_clear(gr_tok_facts *f)
     free(f->unk);
     free(f->pad);
     free(f->tokens);
+    json_decref(f->special);
     *f = (gr_tok_facts){ 0 };
 }

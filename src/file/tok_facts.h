@@ -22,10 +22,17 @@ typedef struct {
     gr_templates chat;
     char *bos, *eos, *unk, *pad;        /* texts of tokens; NULL where nothing is said */
     char *tokens;                       /* {"bos_token": TEXT, ...} as JSON: the variables of a chat template */
+    struct json_t *special;             /* texts of tokens, each with the name that a template knows it by, or null */
     bool add_bos, add_eos;
+    enum { GR_PREFIX_UNSAID, GR_PREFIX_NO, GR_PREFIX_YES } prefix;      /* "add_prefix_space" */
 } gr_tok_facts;
 /* Any of the files may be absent. On failure nothing is left to clear. */
 gram_status gr_tok_facts_read(gr_tok_facts *out, const char *dir, gram_err *err);
+/* Whether the tokenizer of the directory has those of these tokens that its chat templates write, which transformers
+ * would add behind the vocabulary; and whether tokenizer.json says the same of a space before each text, for
+ * transformers heeds the one file or the other by the tokenizer's class. */
+struct gr_tok;
+gram_status gr_tok_facts_check(const gr_tok_facts *f, const struct gr_tok *t, const char *dir, gram_err *err);
 void gr_tok_facts_clear(gr_tok_facts *f);
 
 #endif

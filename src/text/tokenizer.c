@@ -179,6 +179,11 @@ gr_str gr_tok_text(const gr_tok *t, int32_t id)
     return gr_vocab_text(&t->vocab, id >= 0 && (size_t)id < t->n_ids ? id : -1);
 }
 
+int gr_tok_spaced(const gr_tok *t)
+{
+    return !t->byte_level ? -1 : t->n_pre && t->pre[t->n_pre - 1].when == PREFIX_ALWAYS;
+}
+
 const char *gr_tok_kind(const gr_tok *t)
 {
     return t->byte_level ? "byte-level BPE" : "SentencePiece BPE";

@@ -96,6 +96,7 @@ bool gr_tok_is_special(const gr_tok *t, int32_t id);
 /* found in a text before it is cut into words; special ones too */
 bool gr_tok_is_added(const gr_tok *t, int32_t id);
 gr_str gr_tok_text(const gr_tok *t, int32_t id);        /* as the vocabulary writes it; lives as long as t */
+int gr_tok_spaced(const gr_tok *t);                     /* ByteLevel puts a space in front: 1, 0; -1: other kinds */
 const char *gr_tok_kind(const gr_tok *t);               /* "byte-level BPE" or "SentencePiece BPE" */
 
 #endif

@@ -85,12 +85,13 @@ echo '{"chat_template": "processor"}' >"$tmp/m/processor_config.json"
 finds processor
 echo '{"chat_template": "processor 2"}' >"$tmp/m/chat_template.json"
 finds 'processor 2'
-echo '{"eos_token": {"content": "</s>"}, "chat_template": [{"name": "rag", "template": "r"}]}' \
+echo '{"eos_token": {"content": "<|im_end|>"}, "chat_template": [{"name": "rag", "template": "r"}]}' \
     >"$tmp/m/tokenizer_config.json"
 expect 1 "$GRAM" render "$tmp/m" "$tmp/one.jsonl"
 says err 'named rag, and none is called default'
-echo '{"eos_token": {"content": "</s>"}, "chat_template": "config{{ eos_token }}"}' >"$tmp/m/tokenizer_config.json"
-finds 'config</s>'
+echo '{"eos_token": {"content": "<|im_end|>"}, "chat_template": "config{{ eos_token }}"}' \
+    >"$tmp/m/tokenizer_config.json"
+finds 'config<|im_end|>'
 echo 'file' >"$tmp/m/chat_template.jinja"
 finds file
 mkdir "$tmp/m/additional_chat_templates"
