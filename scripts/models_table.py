@@ -1009,8 +1009,8 @@ or by `--reward-weights`; a language model that was trained to give its reward a
 `--reward-token`. Heads that gram writes, after training, merging or converting, are called `score`.
 
 A file with an `lm_head.weight` that differs from the embedding keeps it, with a note, though config.json ties the
-two. Keys of config.json that change numbers in a way that gram does not know are refused; other unknown keys, and
-weights beside the model that are not used, are noted.
+two. Keys of config.json, and of the architecture in a GGUF, that change numbers in a way that gram does not know are
+refused; other unknown keys, and weights beside the model that are not used, are noted.
 
 llama.cpp computes the GELU of Gemma 2 and 3 by a table of half-precision numbers: its logits of a small Gemma 2 with
 large weights are 1.7e-3 (of 3.8) from transformers' in float64, gram's 3e-6; float64 with such a table is as far off,

@@ -154,6 +154,67 @@ static const struct { const char *key; double neutral; unsigned has; } refused[]
     { "leading_dense_block_count", 0 },
 };
 
+/* Read here, or of what another program keeps in a file; those of `refused` too. */
+static const char *const known[] = {
+    "attention.causal", "attention.head_count", "attention.head_count_kv", "attention.key_length",
+    "attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon", "attention.sliding_window",
+    "attention.sliding_window_pattern", "attention.value_length", "block_count", "classifier.output_labels",
+    "context_length", "embedding_length", "expert_count", "expert_feed_forward_length", "expert_used_count",
+    "expert_weights_norm", "feed_forward_length", "pooling_type", "rope.dimension_count", "rope.freq_base",
+    "rope.freq_base_swa", "rope.scale_linear", "rope.scaling.attn_factor", "rope.scaling.factor",
+    "rope.scaling.finetuned", "rope.scaling.original_context_length", "rope.scaling.type", "tensor_data_layout",
+    "vocab_size",
+};
+
+static bool is_known(const char *key)
+{
+    for (size_t i = 0; i < GR_COUNT(known); i++)
+        if (!strcmp(key, known[i]))
+            return true;
+    for (size_t i = 0; i < GR_COUNT(refused); i++)
+        if (!strcmp(key, refused[i].key))
+            return true;
+    return false;
+}
+
+/* 0, 1 and false change nothing in a key that has to do with numbers. */
+static bool is_neutral(const gr_gguf *g, const char *key)
+{
+    bool yes = true;
+    double x = 2;
+
+    return gr_gguf_f64(g, key, &x) ? (x <= 0 && x >= 0) || (x <= 1 && x >= 1) : gr_gguf_bool(g, key, &yes) && !yes;
+}
+
+/* The architecture's keys that are not known here: noted, or refused where the name has to do with numbers. */
+static gram_status check_keys(struct in *in, gr_config *c, gram_err *err)
+{
+    size_t n = strlen(in->arch);
+    gr_buf unknown = { 0 };
+    gram_status rc = GRAM_OK;
+    bool ok = true;
+    gr_str key;
+
+    for (size_t i = 0; !rc && gr_gguf_key(in->g, i, &key); i++) {
+        if (key.n <= n || key.n >= sizeof in->key || memcmp(key.p, in->arch, n) || key.p[n] != '.')
+            continue;
+        snprintf(in->key, sizeof in->key, "%.*s", (int)key.n, key.p);
+        if (is_known(in->key + n + 1))
+            continue;
+        if (gr_config_of_numbers(in->key + n + 1) && !is_neutral(in->g, in->key))
+            rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" is set, and what it does to the numbers is not "
+                         "supported", in->name, in->key);
+        else if (unknown.n < 400)           /* a line that can be read */
+            ok = ok && gr_buf_printf(&unknown, "%s%s", unknown.n ? ", " : "", in->key);
+    }
+    if (!rc && !ok)
+        rc = gr_nomem(err, in->name);
+    if (!rc && unknown.n)
+        rc = gr_config_note(c, err, "%s: keys that are not known here, and not used: %s", in->name, unknown.p);
+    gr_buf_clear(&unknown);
+    return rc;
+}
+
 static gram_status refuse_unknown(struct in *in, const gr_config *c, const gr_weights *w, gram_err *err)
 {
     uint64_t experts = 0;
@@ -199,6 +260,9 @@ static gram_status read_windows(struct in *in, gr_config *c, gram_err *err)
         rc = get_size(in, "attention.sliding_window",     /* the first files of Gemma 2 lack it, and the caps */
                       gr_config_has(c, GR_HAS_CAPS) ? gr_arch_of(c->architecture)->otherwise.window : 0, MAX_CONTEXT,
                       &c->window, err);
+    if (!rc && !by_pattern && gr_gguf_has(in->g, full_key(in, "attention.sliding_window_pattern")))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\": %s whose layers do not all slide is not supported",
+                     in->name, in->key, in->arch);
     if (!rc && by_pattern && many > 0) {
         full_key(in, "attention.sliding_window_pattern");
         if (many == c->layers && gr_gguf_bools(in->g, in->key, c->sliding))
@@ -284,10 +348,11 @@ static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, 
                                                          gr_config_has(c, GR_HAS_LONG_ROPE);
     gr_rope r[2] = { { .kind = GR_ROPE_DEFAULT } };
     double old, attn;
-    gr_str type = { "none", 4 };
+    gr_str type = { "linear", 6 };          /* as llama.cpp takes it where nothing is said */
     gram_status rc;
 
-    gr_gguf_str(in->g, full_key(in, "rope.scaling.type"), &type);
+    if (gr_gguf_has(in->g, full_key(in, "rope.scaling.type")) && !gr_gguf_str(in->g, in->key, &type))
+        return gr_fail(err, GRAM_EFORMAT, "%s: key \"%s\" is not a string", in->name, in->key);
     if (!(type.n == 4 && !memcmp(type.p, "none", 4)) && !(type.n == 6 && !memcmp(type.p, "linear", 6)) &&
         !(far && type.n == 8 && !memcmp(type.p, "longrope", 8)))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: rope scaling \"%.*s\" is not supported; supported: none, linear",
@@ -303,7 +368,7 @@ static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, 
         rc = get_number(in, "rope.scaling.factor", old, &r[0].factor, err);
     if (rc)
         return rc;
-    if (type.n == 6 || old > 1 || old < 1)
+    if (type.n == 6 && (r[0].factor > 1 || r[0].factor < 1))
         r[0].kind = GR_ROPE_LINEAR;
     r[1] = r[0];
     if (two) {                              /* its windows keep the short-range rope, unscaled */
@@ -400,6 +465,8 @@ gram_status gr_config_from_gguf(gr_config *out, const gr_gguf *g, const gr_weigh
     rc = find_arch(&in, out, err);
     if (!rc)
         rc = refuse_unknown(&in, out, w, err);
+    if (!rc)
+        rc = check_keys(&in, out, err);
     if (!rc)
         rc = read_sizes(&in, out, w, err);
     if (!rc)

@@ -35,6 +35,9 @@ struct json_t;
 gram_status gr_config_check_keys(gr_config *c, const char *name, struct json_t *top, struct json_t *text,
                                  gram_err *err);
 
+/* Whether the name of a key that nobody knows says that it has to do with numbers. */
+bool gr_config_of_numbers(const char *key);
+
 /* A cap that was read under `key`, 0 being none: one that float32 can divide by, or it fails. */
 gram_status gr_config_take_cap(float *out, double x, const char *name, const char *key, gram_err *err);
 

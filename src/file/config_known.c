@@ -64,6 +64,14 @@ static bool is_neutral(const json_t *v, double neutral)
            (json_is_object(v) && json_object_size(v) == 0);
 }
 
+bool gr_config_of_numbers(const char *key)
+{
+    for (size_t i = 0; i < GR_COUNT(of_numbers); i++)
+        if (strcasestr(key, of_numbers[i]))
+            return true;
+    return false;
+}
+
 static bool is_known(const char *key)
 {
     for (size_t i = 0; i < GR_COUNT(known); i++)
@@ -120,7 +128,6 @@ gram_status gr_config_check_keys(gr_config *c, const char *name, json_t *top, js
 
     (void)top;                              /* around a text_config stand the keys of the images */
     json_object_foreach(text, key, v) {
-        bool numbers = false;
         size_t i = 0;
         if (is_own(c, key))
             continue;
@@ -130,9 +137,7 @@ gram_status gr_config_check_keys(gr_config *c, const char *name, json_t *top, js
             rc = refuse(name, key, err);
         if (i < GR_COUNT(refused) || is_known(key) || !strcmp(key, "mean") || !strcmp(key, "std"))
             continue;
-        for (i = 0; i < GR_COUNT(of_numbers); i++)
-            numbers = numbers || strcasestr(key, of_numbers[i]);
-        if (numbers && !is_neutral(v, 1))
+        if (gr_config_of_numbers(key) && !is_neutral(v, 1))
             rc = refuse(name, key, err);
         if (unknown.n < 400)                /* a line that can be read */
             ok = ok && gr_buf_printf(&unknown, "%s%.64s", unknown.n ? ", " : "", key);

@@ -178,6 +178,12 @@ static void the_factors_of_a_scaling_are_recognised(void **state)
             }
 }
 
+static void zeros(void *arg, size_t tensor, size_t row, float *out)
+{
+    (void)arg, (void)tensor, (void)row;
+    memset(out, 0, 8 * sizeof *out);
+}
+
 static void gguf_metadata_says_the_same(void **state)
 {
     static const float factor[] = { 1, 1, 1, 2, 4, 8, 8, 8 };
@@ -237,6 +243,81 @@ static void gguf_metadata_says_the_same(void **state)
     assert_true(c.sliding[0] && !c.sliding[1] && c.sliding[2]);
     gr_config_clear(&c);
     gr_weights_close(w);
+}
+
+/* A GGUF of a small Llama with what `more` adds to its keys. */
+static gram_status read_with(gr_config *c, gr_weights **w, void (*more)(gr_keys *k))
+{
+    static const gr_planned embedding = { "token_embd.weight", GR_F32, 4, 8, false, 0, 0 };
+    char *path = check_tmppath("keys.gguf");
+    gr_keys k = { 0 };
+    gram_status rc;
+
+    gr_keys_str(&k, "general.architecture", (gr_str){ "llama", 5 });
+    gr_keys_u32(&k, "llama.block_count", 1);
+    gr_keys_u32(&k, "llama.embedding_length", 8);
+    gr_keys_u32(&k, "llama.feed_forward_length", 8);
+    gr_keys_u32(&k, "llama.context_length", 64);
+    gr_keys_u32(&k, "llama.attention.head_count", 2);
+    more(&k);
+    CHECK_OK(gr_gguf_write(path, &k, &embedding, 1, zeros, NULL, &check_err));
+    CHECK_OK(gr_weights_open_gguf(w, path, &check_err));
+    rc = gr_config_from_gguf(c, gr_weights_gguf(*w), *w, &check_err);
+    gr_keys_clear(&k);
+    free(path);
+    return rc;
+}
+
+static void of_a_scale(gr_keys *k) { gr_keys_f32(k, "llama.attention.output_scale", 4); }
+static void of_a_scale_of_one(gr_keys *k) { gr_keys_f32(k, "llama.attention.output_scale", 1); }
+static void of_something(gr_keys *k) { gr_keys_u32(k, "llama.something", 4); }
+static void factor_alone(gr_keys *k) { gr_keys_f32(k, "llama.rope.scaling.factor", 4); }
+static void old_factor(gr_keys *k) { gr_keys_f32(k, "llama.rope.scale_linear", 4); }
+static void type_no_string(gr_keys *k) { gr_keys_u32(k, "llama.rope.scaling.type", 1); }
+
+static void factor_of_none(gr_keys *k)
+{
+    gr_keys_str(k, "llama.rope.scaling.type", (gr_str){ "none", 4 });
+    gr_keys_f32(k, "llama.rope.scaling.factor", 4);
+    gr_keys_f32(k, "llama.rope.scale_linear", 4);
+}
+
+static void pattern(gr_keys *k)
+{
+    gr_keys_u32(k, "llama.attention.sliding_window", 8);
+    gr_keys_u32(k, "llama.attention.sliding_window_pattern", 2);
+}
+
+/* Where no type is said, rope is scaled linearly, as llama.cpp has it. A key that nobody knows is told of. */
+static void keys_of_a_gguf_are_not_passed_over(void **state)
+{
+    static const struct {
+        void (*more)(gr_keys *k);
+        const char *refused, *noted;
+        gr_rope_kind kind;
+    } one[] = {
+        { of_a_scale, "\"llama.attention.output_scale\" is set", NULL, 0 },
+        { of_a_scale_of_one, NULL, "not used: llama.attention.output_scale", GR_ROPE_DEFAULT },
+        { of_something, NULL, "not used: llama.something", GR_ROPE_DEFAULT },
+        { factor_alone, NULL, NULL, GR_ROPE_LINEAR }, { old_factor, NULL, NULL, GR_ROPE_LINEAR },
+        { factor_of_none, NULL, NULL, GR_ROPE_DEFAULT },
+        { type_no_string, "\"llama.rope.scaling.type\" is not a string", NULL, 0 },
+        { pattern, "\"llama.attention.sliding_window_pattern\"", NULL, 0 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(one); i++) {
+        gr_weights *w;
+        gr_config c;
+        gram_status rc = read_with(&c, &w, one[i].more);
+
+        if ((rc != GRAM_OK) != (one[i].refused != NULL) ||
+            (rc ? !strstr(check_err.text, one[i].refused) : c.rope[0].kind != one[i].kind) ||
+            (one[i].noted ? !c.notes || !strstr(c.notes, one[i].noted) : c.notes != NULL))
+            fail_msg("%zu: status %d, \"%s\", notes \"%s\"", i, rc, rc ? check_err.text : "", c.notes ? c.notes : "");
+        gr_config_clear(&c);
+        gr_weights_close(w);
+    }
 }
 
 static void what_is_not_supported_is_named(void **state)
@@ -401,6 +482,7 @@ int main(void)
         cmocka_unit_test(every_row_is_whole),
         cmocka_unit_test(config_json_reads_as_transformers_reads_it),
         cmocka_unit_test(gguf_metadata_says_the_same),
+        cmocka_unit_test(keys_of_a_gguf_are_not_passed_over),
         cmocka_unit_test(a_config_that_is_written_reads_the_same),
         cmocka_unit_test(the_factors_of_a_scaling_are_recognised),
         cmocka_unit_test(what_is_not_supported_is_named),
