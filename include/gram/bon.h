@@ -57,7 +57,7 @@ typedef struct {
 typedef struct {
     gram_file_report file;          /* rows: those whose line was written */
     uint64_t answers, tokens, cut;  /* written in this run, their tokens, those that ran into their length */
-    uint64_t failed;                /* rows without a winner: their line has an "error" */
+    uint64_t failed;                /* rows without a winner: their line has an "error"; of the run before, too */
     uint64_t unjudged;              /* responses without a reward, in rows that have a winner */
     gram_judge_cost judge, gold;    /* of this run */
     gram_bon_curve curve;

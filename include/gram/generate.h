@@ -150,7 +150,8 @@ gram_status gram_text_logprobs(gram_model *m, const int32_t *id, size_t n, size_
 typedef struct {
     gram_file_report file;          /* rows: prompts whose line was written */
     uint64_t answers, tokens;       /* of this run: without those of the run that is resumed */
-    uint64_t cut, failed;           /* answers that ran into their length; prompts that could not be answered */
+    uint64_t cut;                   /* answers of this run that ran into their length */
+    uint64_t failed;                /* prompts that could not be answered, those of the run before too */
     gram_products products;         /* of the run; AUTO: it wrote nothing */
     gram_err why;                   /* what stopped the run */
 } gram_generate_report;

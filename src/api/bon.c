@@ -169,6 +169,15 @@ static void tell_of(struct run *r, const gr_bon_line *l, const char *what)
     gr_buf_clear(&b);
 }
 
+/* A line, of this run or of the one before. */
+static void count_line(gram_bon_report *r, const json_t *o)
+{
+    bool failed = json_object_get(o, "error");
+
+    r->failed += failed;
+    r->unjudged += failed ? 0 : json_array_size(json_object_get(o, "errors"));
+}
+
 /* Judges the line and writes it. */
 static gram_status finish_line(struct run *r, gr_bon_line *l, gram_err *err)
 {
@@ -186,11 +195,9 @@ static gram_status finish_line(struct run *r, gr_bon_line *l, gram_err *err)
     o = gr_bon_line_json(l, gold, r->opt->seconds);
     if (!o)
         return gr_nomem(err, r->job.in);
-    if (json_object_get(o, "error")) {
-        r->report->failed++;
+    if (json_object_get(o, "error"))
         tell_of(r, l, json_string_value(json_object_get(o, "error")));
-    } else
-        r->report->unjudged += l->judged.failed;
+    count_line(r->report, o);
     r->report->file.rows++;
     rc = gr_bon_take(&r->curve, o, err);
     if (rc) {
@@ -361,7 +368,7 @@ static gram_status check_options(const gram_model *policy, const gram_bon_option
     return policy ? gram_generation_check(o->generation, err) : GRAM_OK;
 }
 
-/* The lines that the run before has written, into the curve. */
+/* The lines that the run before has written, into the curve and what is told at the end. */
 static gram_status take_earlier(struct run *r, gram_err *err)
 {
     uint64_t seed, n = r->job.report->resumed;
@@ -382,6 +389,7 @@ static gram_status take_earlier(struct run *r, gram_err *err)
         rc = gr_bon_check(o, &e, path, i + 1, err);
         if (!rc)
             rc = gr_bon_take(&r->curve, o, err);
+        count_line(r->report, o);
         json_decref(o);
     }
     gr_lines_close(lines);

@@ -315,6 +315,7 @@ gram_status gram_generate_file(gram_model *m, const char *in, const char *out, c
         rc = gr_job_place(&w.job, gr_reader_prompt, &whole, &w.before, err);
     if (!rc)
         rc = gr_api_generate(m, next_prompt, &w, w.before + w.job.report->resumed, &whole, take_answer, NULL, &w, err);
+    w.report->failed += w.job.failed;
     if (w.report->why.status) {                 /* what a callback met */
         rc = w.report->why.status;
         if (err)

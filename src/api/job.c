@@ -117,6 +117,7 @@ static gram_status next_written(gr_job *j, gram_err *err)
     found = json_string_value(json_object_get(o, "id"));
     j->report->truncated += json_is_true(json_object_get(o, "truncated"));
     j->report->dropped += is_dropped(json_object_get(o, "dropped"));
+    j->failed += json_object_get(o, "error") != NULL;
     j->written = gr_strdup(found ? found : "without an id");
     json_decref(o);
     return j->written ? GRAM_OK : gr_nomem(err, j->in);

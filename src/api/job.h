@@ -26,6 +26,7 @@ typedef struct {
     gr_lines *earlier;                      /* what the run before wrote, to see that it read the same rows */
     uint64_t lines;                         /* of the input, 0: not known */
     uint64_t met;                           /* lines of the run before whose rows are in the input, too */
+    uint64_t failed;                        /* of these, those that hold an error */
     gram_usage before;
     double start;
 } gr_job;

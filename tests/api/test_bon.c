@@ -344,6 +344,38 @@ static void rows_that_fail_say_so(void **state)
     free(out);
 }
 
+/* Rows without a winner and responses without a reward are told of all rows, those of the run before too. */
+static void a_resume_tells_of_all_rows(void **state)
+{
+    gram_options small = { .max_tokens = 300 };
+    const gram_judge_options limited = { .model = &small };
+    gr_buf rows = { 0 };
+    char *out = check_tmppath("told.jsonl"), *in;
+    gram_bon_options o = { 0 };
+    gram_bon_report r;
+    gram_judge *j;
+    int left = 2;
+
+    (void)state;
+    for (int i = 0; i < 6; i++)             /* of three the first cannot be judged, and one answer of the second */
+        gr_buf_printf(&rows, "{\"id\":\"%d\",\"prompt\":\"%0*d\",\"responses\":[\"a\",\"%0*d\"]}\n", i,
+                      i % 3 ? 1 : 400, i, i % 3 == 1 ? 400 : 1, i);
+    in = check_write("told.in.jsonl", rows.p);
+    CHECK_OK(gram_judge_open(&j, HEAD, &limited, &check_err));
+    o.file = (gram_file_options){ .progress = stop_after, .arg = &left };
+    assert_int_equal(gram_bon_file(NULL, j, in, out, &o, &r, NULL, &check_err), GRAM_ESTOPPED);
+    o.file = (gram_file_options){ .resume = true };
+    CHECK_OK(gram_bon_file(NULL, j, in, out, &o, &r, NULL, &check_err));
+    assert_true(r.file.resumed == 3 && r.file.rows == 6);
+    if (r.failed != 2 || r.unjudged != 2)
+        fail_msg("%d rows without a winner and %d responses without a reward: wanted 2 and 2", (int)r.failed,
+                 (int)r.unjudged);
+    gram_judge_close(j);
+    gr_buf_clear(&rows);
+    free(in);
+    free(out);
+}
+
 static void what_cannot_be_meant_is_refused(void **state)
 {
     static const struct { const char *row, *says; } bad[] = {
@@ -424,6 +456,7 @@ int main(void)
         cmocka_unit_test(lines_are_answers_and_their_rewards), cmocka_unit_test(a_run_goes_on_with_the_same_bytes),
         cmocka_unit_test(another_run_is_not_gone_on_with), cmocka_unit_test(groups_have_their_own_responses),
         cmocka_unit_test(references), cmocka_unit_test(rows_that_fail_say_so),
+        cmocka_unit_test(a_resume_tells_of_all_rows),
         cmocka_unit_test(what_cannot_be_meant_is_refused), cmocka_unit_test(every_allocation_may_fail),
     };
 

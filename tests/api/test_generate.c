@@ -535,6 +535,36 @@ static const char rows[] =
     "{\"id\":\"bad\",\"prompt\":7}\n"
     "{\"id\":\"b\",\"prompt\":\"four\"}\n";
 
+/* What cannot be answered is counted of the lines of the run before, too. */
+static void a_resume_tells_of_all_rows(void **state)
+{
+    gram_generation g;
+    gram_generate_report r;
+    char *in, *out = check_tmppath("told.jsonl");
+    int calls = 0;
+    gram_file_options o = { .progress = stop_late, .arg = &calls };
+    gr_buf b = { 0 };
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {                       /* the first and the last are longer than all that is read */
+        assert_true(gr_buf_puts(&b, "{\"prompt\":\"ab"));
+        for (size_t k = 0; i % 3 == 0 && k < 9000; k++)
+            assert_true(gr_buf_puts(&b, "a"));
+        assert_true(gr_buf_puts(&b, "\"}\n"));
+    }
+    in = check_write("told.in.jsonl", b.p);
+    gram_generation_init(&g);
+    g.max_new_tokens = 2;
+    assert_int_equal(gram_generate_file(model, in, out, &g, false, &o, &r, &check_err), GRAM_ESTOPPED);
+    assert_int_equal(r.failed, 1);
+    o = (gram_file_options){ .resume = true };
+    CHECK_OK(gram_generate_file(model, in, out, &g, false, &o, &r, &check_err));
+    assert_true(r.file.resumed >= 1 && r.file.resumed < 4 && r.file.rows == 4 && r.failed == 2);
+    gr_buf_clear(&b);
+    free(in);
+    free(out);
+}
+
 /* The same bytes unbroken, and stopped after two lines and resumed; rows and seeds as documented. */
 static void a_run_that_was_stopped_ends_with_the_same_bytes(void **state)
 {
@@ -851,6 +881,7 @@ int main(void)
         cmocka_unit_test(texts_are_written_beside_a_batch),
         cmocka_unit_test(writers_that_would_take_too_much_are_refused),
         cmocka_unit_test(a_run_that_was_stopped_ends_with_the_same_bytes),
+        cmocka_unit_test(a_resume_tells_of_all_rows),
         cmocka_unit_test(a_resumed_run_takes_the_way_that_it_took),
         cmocka_unit_test(settings_come_from_a_config_only_when_asked),
         cmocka_unit_test(special_tokens_stop),
