@@ -183,7 +183,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-typedef struct { size_t stop_at, calls, begun, skipped, last; } watch;
+typedef struct { size_t stop_at, calls, begun, skipped, last; const char *until; } watch;     /* until: a stage's end */
 
 static int on_progress(void *arg, const gram_selftrain_progress *p)
 {
@@ -195,12 +195,12 @@ static int on_progress(void *arg, const gram_selftrain_progress *p)
     w->skipped += p->skipped;
     w->last = p->number;
     assert_true(p->number >= 1 && p->number <= p->stages && p->round <= 3);
-    return w->stop_at && ++w->calls == w->stop_at;
+    return (w->stop_at && ++w->calls == w->stop_at) || (w->until && p->ended && !strcmp(p->stage, w->until));
 }
 
 static gram_status start(const char *out, watch *w, const char *const *set, size_t n, gram_selftrain_report *report)
 {
-    const char *all[8];
+    const char *all[16];
     char text[512];
     gram_selftrain_recipe *r;
     const gram_selftrain_calls calls = { on_progress, NULL, NULL, w };
@@ -242,6 +242,25 @@ static void same_files(const char *a, const char *b)
     }
 }
 
+/* Over the lines that have a rationale. */
+static double mean_score(const char *name)
+{
+    size_t n;
+    char *text = slurp(dir, name, &n);
+    double sum = 0, proved = 0;
+
+    for (char *at = text; *at; at = strchr(at, '\n') + 1) {
+        json_t *o = json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
+        if (json_is_string(json_object_get(o, "rationale"))) {
+            sum += json_number_value(json_object_get(o, "score"));
+            proved++;
+        }
+        json_decref(o);
+    }
+    free(text);
+    return sum / proved;
+}
+
 static void a_run_is_whole_and_resumes(void **state)
 {
     watch w = { 0 };
@@ -252,7 +271,8 @@ static void a_run_is_whole_and_resumes(void **state)
     CHECK_OK(start("whole", &w, NULL, 0, &report));
     assert_true(w.begun == 18 && w.last == 18);
     assert_int_equal(report.rounds, 2);
-    assert_true(report.round[0].rows == 8 && report.round[0].proved > 0 && report.round[0].score > -1);
+    assert_true(report.round[0].rows == 8 && report.round[0].proved > 0);
+    CHECK_NEAR(report.round[0].score, mean_score("whole/01-proofs.jsonl"), 1e-12);
     assert_true(report.round[1].labels.pairs == 4 && report.round[2].labels.pairs == 4);
     assert_true(report.round[1].labels.known == 4 && report.round[2].labels.known == 0);    /* dealt in turn */
     assert_true(report.round[1].eval_rows == 1 && !isnan(report.final.value));
@@ -363,6 +383,216 @@ static void bad_recipes(void **state)
     }
 }
 
+/* ---- Options -------------------------------------------------------------------------------------- */
+
+/* What one of them is set to, what stands beside it in both runs, and the stage whose file it changes; a run that was
+ * begun without it is not gone on with. The prover is that of the run above. */
+#define PROOFS  "01-proofs.jsonl"
+#define VOTES   "round-1/votes.jsonl"
+#define PAIRS   "round-1/pairs.jsonl"
+#define NOISY   "temperature=2", "rationale-tokens=24",             /* so that two rationales agree by chance */
+static const struct move { const char *set, *with[5], *stage, *file; } move[] = {
+    { "proofs=2", { NULL }, PROOFS, PROOFS }, { "proof-tokens=9", { NULL }, PROOFS, PROOFS },
+    { "proof-temperature=0.5", { NULL }, PROOFS, PROOFS }, { "proof-loss=0", { NULL }, PROOFS, PROOFS },
+    { "seed=5", { NULL }, PROOFS, PROOFS },
+    { "seed=5", { "labelled=~" }, "02-judge", "02-judge/model.safetensors" },
+    { "seed=5", { "labelled=~", "judge-lr=0" }, VOTES, VOTES },     /* the judge is the model */
+    { "votes=4", { NULL }, VOTES, VOTES }, { "rationale-tokens=3", { NULL }, VOTES, VOTES },
+    { "temperature=0.5", { NULL }, VOTES, VOTES }, { "top-p=0.5", { NULL }, VOTES, VOTES },
+    { "vote-dtype=bf16", { NULL }, VOTES, VOTES }, { "products=few", { NULL }, VOTES, NULL },       /* the same bits */
+    { "sure=0.5", { NOISY "votes=4", "early=2" }, VOTES, VOTES },
+    { "early=4", { NOISY "votes=4", "early=2", "sure=0.5" }, VOTES, VOTES },
+    { "eval-votes=4", { NULL }, "eval/02-judge", "eval/02-judge/rows.jsonl" },
+    { "rounds=2", { NULL }, PAIRS, PAIRS }, { "per-round=1", { NULL }, PAIRS, PAIRS },
+    { "labelled-columns=prompt=question", { NULL }, PROOFS, "" },               /* which no row has: it fails */
+    { "human-columns=prompt=question", { "labelled=~", "rounds=0" }, "02-judge", "" },
+    { "unlabelled-columns=prompt=question", { NULL }, PAIRS, "" },
+    { "eval-columns=prompt=question", { NULL }, "eval/02-judge", "" },
+    { "vote-share=0.6", { NULL }, "round-1/labels.jsonl", NULL },               /* the_keys_are_their_fields */
+    { "probability=0.6", { NULL }, "round-1/labels.jsonl", NULL },
+    { "sound=0.6", { NULL }, "round-1/labels.jsonl", NULL },
+    { "closed=true", { NULL }, "round-1/labels.jsonl", NULL },
+    { "least-tokens=2", { NULL }, "round-1/labels.jsonl", NULL },
+    { "most-tokens=40", { NULL }, "round-1/labels.jsonl", NULL },
+    { "names-label=true", { NULL }, "round-1/labels.jsonl", NULL },
+    { "names-both=true", { NULL }, "round-1/labels.jsonl", NULL },
+    { "agrees=true", { NULL }, "round-1/labels.jsonl", NULL },
+    { "repeats=3", { NULL }, "round-1/labels.jsonl", NULL },
+};
+
+/* A run of one round up to the end of that stage, whatever stops it; its outcome. */
+static gram_status start_short(const char *out, const struct move *m, bool changed, const char *until)
+{
+    const char *set[16] = { "rounds=1", "final=false", "judge-steps=1", "proof-tokens=24" };
+    char prover[512];
+    watch w = { .until = until };
+    size_t n = 4;
+
+    snprintf(prover, sizeof prover, "prover=%s/whole/00-prover", dir);
+    set[n++] = prover;
+    for (size_t i = 0; i < 5 && m->with[i]; i++)
+        set[n++] = m->with[i];
+    if (changed)
+        set[n++] = m->set;
+    return start(out, &w, set, n, NULL);
+}
+
+/* A run without the option, made once for all that have the same beside it. */
+static void make_base(size_t i, char out[32])
+{
+    for (size_t k = 0; k <= i; k++)
+        if (!memcmp(move[k].with, move[i].with, sizeof move[i].with)) {
+            snprintf(out, 32, "base-%zu", k);
+            if (k == i)
+                CHECK_OK(start_short(out, &move[i], false, NULL));
+            return;
+        }
+}
+
+static void every_option_moves_its_stage(void **state)
+{
+    const gram_option *o;
+    bool heeds;
+
+    (void)state;
+    for (size_t k = 0; (o = gr_selftrain_option(k, GR_SELF_TRAIN, &heeds)); k++) {
+        static const char *const elsewhere[] = { "model", "prover", "prover-model", "out", "human", "labelled",
+                                                 "unlabelled", "eval", "final", "skip-bad" };
+        bool known = false;
+        for (size_t i = 0; i < GR_COUNT(elsewhere); i++)
+            known = known || !strcmp(o->name, elsewhere[i]);
+        for (size_t i = 0; i < GR_COUNT(move); i++)
+            known = known || (!strncmp(o->name, move[i].set, strlen(o->name)) && move[i].set[strlen(o->name)] == '=');
+        if (!known)
+            fail_msg("%s: no file is looked at for it", o->name);
+    }
+    for (size_t i = 0; i < GR_COUNT(move); i++) {
+        const struct move *m = &move[i];
+        const char *said = m->set + (strncmp(m->set, "human-", 6) ? 0 : 6);     /* training calls it columns */
+        char base[32], fresh[32], name[64], *folder[2], *text[2];
+        size_t n[2];
+        gram_status rc;
+        make_base(i, base);
+        snprintf(name, sizeof name, ": it was begun with %.*s ", (int)strcspn(said, "="), said);
+        rc = start_short(base, m, true, NULL);
+        if (rc != GRAM_EARG || !strstr(check_err.text, name))
+            fail_msg("%s: a run that was begun without it: status %d: %s", m->set, (int)rc, check_err.text);
+        if (!m->file)
+            continue;
+        snprintf(fresh, sizeof fresh, "fresh-%zu", i);
+        rc = start_short(fresh, m, true, m->stage);
+        if (!*m->file) {
+            if (rc != GRAM_EFORMAT)
+                fail_msg("%s: status %d, and no row has that column", m->set, (int)rc);
+            continue;
+        }
+        assert_int_equal(rc, GRAM_ESTOPPED);
+        folder[0] = gr_path_join(dir, base);
+        folder[1] = gr_path_join(dir, fresh);
+        for (int k = 0; k < 2; k++)
+            text[k] = slurp(folder[k], m->file, &n[k]);
+        if (n[0] == n[1] && !memcmp(text[0], text[1], n[0]))
+            fail_msg("%s: %s is the same", m->set, m->file);
+        for (int k = 0; k < 2; k++) {
+            free(folder[k]);
+            free(text[k]);
+        }
+    }
+}
+
+/* Rules by their keys. */
+static void the_keys_are_their_fields(void **state)
+{
+    static const char *const set[] = { "vote-share=0.6", "probability=0.7", "sound=0.4", "closed=false",
+                                       "least-tokens=3", "most-tokens=33", "names-label=true", "names-both=false",
+                                       "agrees=true", "repeats=7" };
+    const gram_denoise_options *o;
+    gram_selftrain_recipe *r;
+    (void)state;
+
+    CHECK_OK(gram_selftrain_recipe_open(&r, "recipes/selftrain.yaml", set, GR_COUNT(set), &check_err));
+    o = &gram_selftrain_recipe_options(r)->rules;
+    assert_true(o->share == 0.6 && o->probability == 0.7 && o->sound == 0.4 && o->least_tokens == 3);
+    assert_true(o->most_tokens == 33 && o->repeats == 7 && !o->closed && o->label && !o->both && o->agrees);
+    gram_selftrain_recipe_close(r);
+}
+
+/* What a stage makes is used by the next, and what was not asked for is not made. */
+static void models_are_those_that_were_named(void **state)
+{
+    char prover[512], model[512];
+    const char *const set[] = { "rounds=0", "final=false", "judge-steps=1", prover },
+               *const other[] = { "prover-epochs=1", model };
+    watch w = { 0 }, first = { .until = "00-prover" };
+    gram_selftrain_report report;
+    char *folder[2], *text[2];
+    size_t n[2];
+    (void)state;
+
+    snprintf(prover, sizeof prover, "prover=%s/whole/00-prover", dir);
+    CHECK_OK(start("untuned", &w, set, 4, &report));
+    assert_non_null(strstr(report.judge, "untuned/02-judge"));
+    assert_true(isnan(report.final.value) && w.begun == 3);         /* proofs, a judge and its evaluation */
+    gram_selftrain_report_clear(&report);
+    snprintf(model, sizeof model, "prover-model=%s/whole/02-judge", dir);
+    for (int k = 0; k < 2; k++) {
+        assert_int_equal(start(k ? "own" : "others", &first, other, 2 - k, NULL), GRAM_ESTOPPED);
+        folder[k] = gr_path_join(dir, k ? "own" : "others");
+        text[k] = slurp(folder[k], "00-prover/model.safetensors", &n[k]);
+    }
+    assert_true(n[0] == n[1] && memcmp(text[0], text[1], n[0]));
+    for (int k = 0; k < 2; k++) {
+        free(folder[k]);
+        free(text[k]);
+    }
+}
+
+/* Rounds take the pairs of all files in turn, so many each at most. The answer that a soft label speaks for is the
+ * better one, in whatever place; criteria go along. */
+static void pairs_are_dealt_in_turn(void **state)
+{
+    gram_selftrain_options o;
+    gr_self_round r = { &o, NULL, 2, dir, { "A", "B" } };
+    const char *more[2] = { NULL, NULL };
+    gr_buf b = { 0 };
+    char *path[2], *text;
+    size_t n;
+    (void)state;
+
+    for (int i = 0; i < 6; i++)
+        gr_buf_printf(&b, "{\"id\":\"%d\",\"prompt\":\"q\",\"chosen\":\"worse\",\"rejected\":\"better\",\"soft\":0.2,"
+                      "\"criteria\":\"c%d\"}\n", i, i);
+    path[0] = put("first.jsonl", b.p);
+    path[1] = put("second.jsonl", "{\"id\":\"6\",\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+                                  "{\"id\":\"7\",\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
+    gram_selftrain_options_init(&o);
+    o.rounds = 2;
+    o.unlabelled = path[0];
+    more[0] = path[1];
+    o.more_unlabelled = more;
+    for (o.per_round = 0; o.per_round <= 3; o.per_round += 3) {
+        static const char *const id[] = { "1", "3", "5", "7" };
+        size_t k = 0;
+        CHECK_OK(gr_selftrain_pairs(&r, &check_err));
+        text = slurp(dir, "pairs.jsonl", &n);
+        for (char *at = text; *at; at = strchr(at, '\n') + 1, k++) {
+            json_t *u = json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
+            const char *key = json_integer_value(json_object_get(u, "known")) == 1 ? "response1" : "response2";
+            assert_true(k < 4);
+            assert_string_equal(json_string_value(json_object_get(u, "id")), id[k]);
+            assert_string_equal(json_string_value(json_object_get(u, key)), k < 3 ? "better" : "a");
+            assert_int_equal(json_object_get(u, "criteria") != NULL, k < 3);
+            json_decref(u);
+        }
+        assert_int_equal(k, o.per_round ? 3 : 4);
+        free(text);
+    }
+    free(path[0]);
+    free(path[1]);
+    gr_buf_clear(&b);
+    write_inputs();                                     /* pairs.jsonl is this test's no more */
+}
+
 /* The one that is shipped says what it says; only files are left to whoever runs it. */
 static void the_shipped_recipe_opens(void **state)
 {
@@ -449,7 +679,9 @@ int main(void)
         cmocka_unit_test(votes_become_labels), cmocka_unit_test(bad_rows), cmocka_unit_test(bad_recipes),
         cmocka_unit_test(the_shipped_recipe_opens),
         cmocka_unit_test(a_run_is_whole_and_resumes), cmocka_unit_test(changes_are_refused),
-        cmocka_unit_test(a_model_in_parts),
+        cmocka_unit_test(every_option_moves_its_stage),
+        cmocka_unit_test(the_keys_are_their_fields), cmocka_unit_test(models_are_those_that_were_named),
+        cmocka_unit_test(pairs_are_dealt_in_turn), cmocka_unit_test(a_model_in_parts),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
