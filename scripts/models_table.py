@@ -1004,9 +1004,10 @@ What decides is in the files. A reward head is found by the names of its tensors
 `score.2`), with any biases; in the model's file, in `value_head.safetensors` beside it or beside an adapter, or in an
 adapter under PEFT's old and new names. `value_head_prefix` of config.json chooses where there are two. The class and
 the labels in config.json only have to be no contradiction: a head that they speak of and the files lack is refused,
-labels that do not fit the head are noted. A head of several outputs becomes one reward by its own gate (ArmoRM, URM)
-or by `--reward-weights`; a language model that was trained to give its reward as a token's logit is read with
-`--reward-token`. Heads that gram writes, after training, merging or converting, are called `score`.
+labels that do not fit the head are noted, as is a class that is code of the checkpoint's own (`auto_map`), which is
+not run. A head of several outputs becomes one reward by its own gate (ArmoRM, URM) or by `--reward-weights`; a language
+model that was trained to give its reward as a token's logit is read with `--reward-token`. Heads that gram writes,
+after training, merging or converting, are called `score`.
 
 A file with an `lm_head.weight` that differs from the embedding keeps it, with a note, though config.json ties the
 two. Keys of config.json, and of the architecture in a GGUF, that change numbers in a way that gram does not know are

@@ -18,11 +18,15 @@ static bool is_empty(const json_t *v)
            (json_is_array(v) && json_array_size(v) == 0);
 }
 
-/* Other initial values than these are made from the base, which PEFT then changes. */
+/* Initial values that leave the base as it was. For others PEFT changes it, and an adapter belongs to what it made. */
 static bool is_plain_start(const json_t *v)
 {
-    return !v || json_is_null(v) || json_is_boolean(v) ||
-           (json_is_string(v) && !strcmp(json_string_value(v), "gaussian"));
+    static const char *const plain[] = { "gaussian", "eva", "orthogonal", "mica" };
+    size_t i = 0;
+
+    while (json_is_string(v) && i < GR_COUNT(plain) && strcmp(json_string_value(v), plain[i]))
+        i++;
+    return !v || json_is_null(v) || json_is_boolean(v) || (json_is_string(v) && i < GR_COUNT(plain));
 }
 
 /* What changes the result in a way that is not done here. */
@@ -63,8 +67,8 @@ static gram_status refuse(const char *name, const json_t *root, gram_err *err)
     if (bias && strcmp(bias, "none"))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"bias\": wanted \"none\", found \"%s\"", name, bias);
     if (!is_plain_start(json_object_get(root, "init_lora_weights")))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"init_lora_weights\" is not true, false or \"gaussian\": such an "
-                       "adapter belongs to a changed base", name);
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"init_lora_weights\" is none of true, false, gaussian, eva, "
+                       "orthogonal and mica: such an adapter belongs to a changed base", name);
     return GRAM_OK;
 }
 

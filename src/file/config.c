@@ -339,6 +339,8 @@ static gram_status read_head(const struct gr_config_in *in, gr_config *c, gram_e
 
     while (name && i < GR_COUNT(class_says) && !strstr(name, class_says[i].part))
         i++;
+    c->said.code = name && json_object_size(gr_in_get(in->top, "auto_map")) && strcmp(name, in->row->causal) &&
+                   strcmp(name, in->row->classifier) && !(in->row->has & GR_HAS_OWN_FORM);
     snprintf(c->said.by, sizeof c->said.by, "%.*s", GR_HEAD_NAME - 1, name ? name : "");
     snprintf(c->said.name, sizeof c->said.name, "%.*s", 2 * GR_HEAD_NAME - 1, path ? path : "");
     if (!rc && stem && (!*stem || strlen(stem) >= GR_HEAD_NAME / 2))

@@ -115,6 +115,7 @@ typedef struct {
         char stem[GR_HEAD_NAME];                /* value_head_prefix, or "" */
         double temperature;     /* gating_temperature */
         bool vectors;           /* an embedding model, whose tokens' logits mean nothing */
+        bool code;              /* the class is none of the architecture's: code in the checkpoint, "auto_map" */
     } said;
     char *notes;                /* owned: what a person should hear of the files, a line each; NULL: nothing */
     double init_std;            /* initializer_range: of a head that training makes */

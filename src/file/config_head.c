@@ -408,6 +408,11 @@ gram_status gr_config_settle(gr_config *c, const gr_weights *w, const gr_head_as
         rc = gr_fail(err, GRAM_EARG, "%s: reward weights were given, and it has no reward head", path);
     if (!rc && q->token)
         rc = take_token(c, q->token, path, err);
+    if (!rc && c->said.code && !c->gate.kind)
+        rc = gr_config_note(c, err, "%s: %s is code of the checkpoint's own (auto_map), which is not run: it is read "
+                            "as transformers' %s", path, c->said.by,
+                            c->head.rows ? gr_arch_of(c->architecture)->classifier
+                                         : gr_arch_of(c->architecture)->causal);
     if (!rc && c->tied_head && !gr_weights_gguf(w))
         rc = untie(c, w, err);
     return rc;

@@ -29,6 +29,8 @@ static void pefts_own_is_read(void **state)
     free(text);
     CHECK_OK(parse(&c, "{" PLAIN "}"));
     assert_true(c.rank == 8 && c.alpha == 16 && !c.root && !c.base && c.dropout == 0);
+    CHECK_OK(parse(&c, "{" PLAIN ",\"init_lora_weights\":\"eva\"}"));        /* the base is as it was */
+    gr_adapter_config_clear(&c);
     CHECK_OK(parse(&c, "{" PLAIN ",\"lora_dropout\":0.05}"));
     assert_true(c.dropout == 0.05);
 }
