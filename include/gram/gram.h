@@ -17,10 +17,11 @@
  *         printf("%.3f\n", v.preference);
  *     gram_close(m);
  *
- * All strings are UTF-8 and NUL-terminated, borrowed for the call. One gram_model serves many threads at
- * once: calls wait for each other, and each uses all of the model's threads. A thread that computes
- * handles signals between products, milliseconds apart (docs/decisions/0001-onednn.md). A score is bit-identical
- * alone, in any batch, in any order and at any number of threads, on one kind of CPU. */
+ * All strings are UTF-8 and NUL-terminated, borrowed for the call; a text that is not, or is NULL, is GRAM_EARG. Other
+ * pointers are NULL only where that is said. One gram_model serves many threads: calls wait for each other, and each
+ * uses all of its threads. A thread that computes handles signals between products, milliseconds apart
+ * (docs/decisions/0001-onednn.md). A score has the same bits alone, in any batch and order and at any number of
+ * threads, on one kind of CPU. */
 #ifndef GRAM_GRAM_H
 #define GRAM_GRAM_H
 

@@ -71,8 +71,8 @@ typedef struct {
 
 typedef struct gram_judge gram_judge;
 
-/* where: a path as gram_open() takes it, "http://..." or "exec:COMMAND". A server is asked for one short comparison, so
- * that a wrong address fails here. On success *out is yours: gram_judge_close() it. opt may be NULL. */
+/* where: a path or NULL, as gram_open() takes it, "http://..." or "exec:COMMAND". A server is asked for one short
+ * comparison, so that a wrong address fails here. On success *out is yours: gram_judge_close() it. opt may be NULL. */
 gram_status gram_judge_open(gram_judge **out, const char *where, const gram_judge_options *opt, gram_err *err);
 /* Over a model that is open; it is borrowed, and has to stay open for longer than the judge. opt->model is ignored. */
 gram_status gram_judge_over(gram_judge **out, gram_model *m, const gram_judge_options *opt, gram_err *err);

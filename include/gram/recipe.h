@@ -17,7 +17,7 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 typedef struct {
-    gram_stage stage;               /* which of gram_pretrain() and gram_finetune() it is for */
+    gram_stage stage;               /* which of gram_pretrain(), gram_finetune() and gram_align() it is for */
     const char *model, *data, *out; /* NULL where neither the file nor `set` says; needed to run */
     gram_train_options options;     /* the stage's and the loss's defaults, and what the file says over them */
 } gram_run;

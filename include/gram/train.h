@@ -239,7 +239,7 @@ typedef struct {
     gram_recompute recompute;   /* auto */
     size_t        zero;         /* what processes share out: 1, the optimizer's moments; 2, the gradients too, layer by
                                  * layer; not of adapters, of a head alone, nor of policies that answer */
-    gram_compute  compute;      /* GRAM_COMPUTE_F32; not of policies that answer, gram_raft() and gram_rl() */
+    gram_compute  compute;      /* GRAM_COMPUTE_F32; not of policies that answer, gram_align() */
     gram_optim_state optim_state;   /* GRAM_STATE_F32 */
     size_t        lora_rank;    /* 0: every weight is trained. Otherwise low-rank adapters of this rank are, beside a
                                  * base that stays as it is: model.dtype may be GRAM_BF16, a GGUF's types are kept, and

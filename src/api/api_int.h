@@ -149,6 +149,8 @@ void gr_api_end_scoring(gram_model *m);
 double gr_api_log_sum_exp(const float *z, size_t n);
 /* gram_score() that says which pair was to blame: *bad, or n. */
 gram_status gr_api_score(gram_model *m, const gram_pair *pair, size_t n, gram_verdict *out, size_t *bad, gram_err *err);
+/* GRAM_EARG where one of them is NULL: they are compared with each other before they are read. */
+gram_status gr_api_responses(const char *const *response, size_t n, gram_err *err);
 /* out[pairs], as they are judged for a ranking of response[n]: pair[] as gram_compare_fn has it. */
 void gr_api_compared(gram_pair *out, gram_prompt prompt, const char *const *response, size_t n, const char *reference,
                      const size_t (*pair)[2], size_t pairs);

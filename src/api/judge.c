@@ -45,8 +45,10 @@ const char *gram_unit_name(gram_unit u)
 
 /* ---- Opening ------------------------------------------------------------------------------------- */
 
-static bool is_server(const char *where) { return !strncmp(where, "http://", 7) || !strncmp(where, "https://", 8); }
-static bool is_program(const char *where) { return !strncmp(where, "exec:", 5); }
+/* where NULL is the judge that comes with gram. */
+static bool begins(const char *where, const char *word) { return where && !strncmp(where, word, strlen(word)); }
+static bool is_server(const char *where) { return begins(where, "http://") || begins(where, "https://"); }
+static bool is_program(const char *where) { return begins(where, "exec:"); }
 
 static gram_status check_options(const gram_judge_options *o, gram_err *err)
 {
@@ -187,6 +189,9 @@ gram_status gram_judge_open(gram_judge **out, const char *where, const gram_judg
     gram_status rc;
 
     opt = opt ? opt : &no_options;
+    *out = NULL;
+    if (is_program(where) && !where[5 + strspn(where + 5, " \t\n")])
+        return gr_fail(err, GRAM_EARG, "exec: wanted a command behind it, found none");
     if (opt->model && opt->model->pointwise && (is_program(where) || is_server(where)))
         return gr_fail(err, GRAM_EARG, "pointwise: %s judges in its own way; a model that is opened here can be "
                        "asked so", where);
@@ -202,7 +207,7 @@ gram_status gram_judge_open(gram_judge **out, const char *where, const gram_judg
         rc = open_server(*out, where, opt->key, err);
     else
         rc = open_model(*out, where, opt, err);
-    return finish(out, rc, where, err);
+    return finish(out, rc, where ? where : "the judge that comes with gram", err);
 }
 
 gram_status gram_judge_over(gram_judge **out, gram_model *m, const gram_judge_options *opt, gram_err *err)
@@ -475,7 +480,7 @@ static gram_status check_group(const gram_judge *j, const gram_group *g, gram_er
     if (g->n < 2 && !gram_judge_across_prompts(j) && !gram_judge_needs_reference(j))
         return gr_fail(err, GRAM_EARG, "one response, and a judge that compares: there is nothing to compare it with; "
                        "wanted two, or a reference");
-    return GRAM_OK;
+    return gr_api_responses(g->response, g->n, err);
 }
 
 static gram_status judge_numbers(gram_judge *j, const gram_group *g, gram_judged_group *out, gram_err *err)

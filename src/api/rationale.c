@@ -361,7 +361,9 @@ gram_status gram_reason_rank(gram_reasoner *r, gram_prompt prompt, const char *c
     *out = (gram_ranking){ 0 };
     if (method == GRAM_RANK_REFERENCE && !reference)
         return gr_fail(err, GRAM_EARG, "ranking by reference: wanted a reference answer, found none");
-    rc = gr_rank(compare, &g, n, method, out, err);
+    rc = gr_api_responses(response, n, err);
+    if (!rc)
+        rc = gr_rank(compare, &g, n, method, out, err);
     if (!rc) {
         gram_ranking_join(out, response, n);
         out->passes = g.passes;

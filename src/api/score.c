@@ -142,6 +142,14 @@ bool gram_pair_draw(const gram_pair *pair)
 }
 
 /* Against the reference each response has the same seat, so none is favoured by it. */
+gram_status gr_api_responses(const char *const *response, size_t n, gram_err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!response[i])
+            return gr_fail(err, GRAM_EARG, "response %zu: wanted a text, found NULL", i);
+    return GRAM_OK;
+}
+
 void gr_api_compared(gram_pair *out, gram_prompt prompt, const char *const *response, size_t n, const char *reference,
                      const size_t (*pair)[2], size_t pairs)
 {
@@ -215,6 +223,9 @@ gram_status gram_rank(gram_model *m, gram_prompt prompt, const char *const *resp
     *out = (gram_ranking){ 0 };
     if (method == GRAM_RANK_REFERENCE && !reference)
         return gr_fail(err, GRAM_EARG, "ranking by reference: wanted a reference answer, found none");
+    rc = gr_api_responses(response, n, err);
+    if (rc)
+        return rc;
     if (is_reward_model(m))
         return rank_rewards(&g, method == GRAM_RANK_REFERENCE, out, err);
     rc = gr_rank(compare, &g, n, method, out, err);

@@ -185,8 +185,11 @@ static gram_status too_long(const gr_judge *j, size_t tokens, gram_err *err)
 
 gram_status gr_prompt_check(gram_prompt p, gram_err *err)
 {
+    gram_status rc = gr_chat_check_texts(p.turn, p.n, err);
     const char *last = p.n ? p.turn[p.n - 1].role : "no turn";
 
+    if (rc)
+        return rc;
     if (strcmp(last, "user") && strcmp(last, "tool"))
         return gr_fail(err, GRAM_EARG, "a prompt must end with a turn of the user or of a tool, found %s", last);
     return GRAM_OK;
@@ -209,9 +212,13 @@ static gram_status judge(const gr_judge *j, const gram_pair *pair, bool single_o
 {
     const gram_prompt p = pair->prompt;
     const char *criteria = p.criteria ? p.criteria : "";
+    const gram_message other[] = { { .role = "answer", .content = pair->a }, { .role = "answer", .content = pair->b },
+                                   { .role = "criteria", .content = criteria } };
     size_t tokens = 0;
     gram_status rc = j->plain ? gr_prompt_check(p, err) : gr_judge_input(pair, input, err);
 
+    if (!rc)
+        rc = gr_chat_check_texts(other, GR_COUNT(other), err);
     if (!rc)
         rc = check_criteria(j, *criteria, err);
     if (rc)

@@ -80,9 +80,11 @@ gram_status gr_chat_render(const gr_chat *c, const gram_message *turn, size_t n,
  * follows. What transformers' apply_chat_template gives without add_generation_prompt. */
 gram_status gr_chat_render_answered(const gr_chat *c, const gram_message *turn, size_t n, const char *tools,
                                     gr_chat_text *out, gram_err *err);
-/* Fails with GRAM_EUNSUPPORTED where the conversation holds what would be left out without a word: tools, or in a
- * message's extra tool calls or thoughts, whose key the template's text never names. jinja NULL: a template that names
- * none of them, such as the families' or a judge prompt. what: how the sentence calls it, "the chat template". */
+/* Fails with GRAM_EARG where a turn's role or text is NULL or no UTF-8. */
+gram_status gr_chat_check_texts(const gram_message *turn, size_t n, gram_err *err);
+/* The same, and with GRAM_EUNSUPPORTED where the conversation holds what would be left out without a word: tools, or
+ * in a message's extra tool calls or thoughts, whose key the template's text never names. jinja NULL: a template that
+ * names none of them, such as the families' or a judge prompt. what: how the sentence calls it, "the chat template". */
 gram_status gr_chat_check_extra(const char *what, const char *jinja, const gram_message *turn, size_t n,
                                 const char *tools, gram_err *err);
 /* A conversation as `gram render` reads it: { "messages", "tools"?, "documents"?, "add_generation_prompt"?,

@@ -173,6 +173,7 @@ static void what_cannot_be_meant_is_refused(void **state)
         { HEADS "qwen3", { .unit = GRAM_UNIT_PREFERENCE }, "preference" },
         { HEADS "qwen3", { .lambda = 1 }, "PURM" },
         { "exec:cat", { .scheme = GRAM_SCHEME_LINEAR }, "linear" },
+        { "exec: ", { 0 }, "a command" },
         { "https://there", { 0 }, "TLS" },
         { "/no/such/model", { 0 }, "/no/such/model" },
     };
@@ -205,6 +206,37 @@ static void what_cannot_be_meant_is_refused(void **state)
     assert_int_equal(gram_judge_group(j, &g, &r, &check_err), GRAM_EARG);
     gram_judge_close(j);
     gram_judge_close(NULL);
+}
+
+/* Neither memory that ran out, as a text was told that JSON does not take, nor the end of the process. */
+static void a_text_that_is_none_is_refused(void **state)
+{
+    static const char *const none[] = { NULL, "\xff" }, *const models[] = { PAIRWISE, HEADS "qwen3" };
+    gram_ranking ranked;
+
+    (void)state;
+    for (size_t i = 0; i < 2 * GR_COUNT(none); i++) {
+        gram_model *m;
+        CHECK_OK(gram_open(&m, models[i / 2], NULL, &check_err));
+        for (int where = 0; where < 5; where++) {
+            const char *text[] = { "user", "q", "a", "b", "" };
+            const char *found = none[i % 2] ? "UTF-8" : where == 4 ? NULL : "NULL";
+            gram_verdict v;
+            text[where] = none[i % 2];
+            if (!found || (where == 4 && i / 2))        /* criteria may be NULL, and a reward model reads none */
+                continue;
+            gram_message q = { .role = text[0], .content = text[1] };
+            gram_pair p = { { &q, 1, NULL, text[4] }, .a = text[2], .b = text[3] };
+            assert_int_equal(gram_score(m, &p, 1, &v, &check_err), GRAM_EARG);
+            if (!strstr(check_err.text, found))
+                fail_msg("%s, %d: \"%s\" does not say \"%s\"", models[i / 2], where, check_err.text, found);
+        }
+        const char *three[] = { "x", "y", none[i % 2] };
+        for (gram_rank_method method = GRAM_RANK_LINEAR; method <= GRAM_RANK_ALL_PAIRS; method++)
+            assert_int_equal(gram_rank(m, (gram_prompt){ &turn, 1, NULL }, three, 3, method, NULL, &ranked, &check_err),
+                             GRAM_EARG);
+        gram_close(m);
+    }
 }
 
 /* ---- Programs ------------------------------------------------------------------------------------ */
@@ -442,7 +474,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(margins_are_those_of_score), cmocka_unit_test(by_reference_over_a_model_that_is_open),
         cmocka_unit_test(heads_give_what_rewards_gives), cmocka_unit_test(a_long_answer_fails_alone),
-        cmocka_unit_test(what_cannot_be_meant_is_refused), cmocka_unit_test(a_program_answers_line_by_line),
+        cmocka_unit_test(what_cannot_be_meant_is_refused),
+        cmocka_unit_test(a_text_that_is_none_is_refused), cmocka_unit_test(a_program_answers_line_by_line),
         cmocka_unit_test(lines_without_a_number), cmocka_unit_test(programs_that_are_not_believed),
         cmocka_unit_test(more_than_the_pipes_hold), cmocka_unit_test(a_program_is_killed_with_what_it_started),
         cmocka_unit_test(every_allocation_may_fail),

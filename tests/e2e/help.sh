@@ -58,6 +58,8 @@ expect 2 "$GRAM" generate model prompts --speculate 17
 says err "speculate"
 expect 2 "$GRAM" score model pairs --max-tokens -3
 expect 2 "$GRAM" score model pairs --resume
+expect 2 "$GRAM" score "" pairs
+says err "argument 1 is empty"
 expect 2 "$GRAM" rank model groups --method best
 expect 2 "$GRAM" logits model
 expect 2 "$GRAM" completion csh
