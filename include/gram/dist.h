@@ -39,7 +39,7 @@ bool gram_dist_speaks(const gram_dist *d);
 /* Waits for the others, who must close too. NULL is fine. */
 void gram_dist_close(gram_dist *d);
 
-/* Starts a program n times on this machine, 2 to 16, in the place of mpirun, and waits until all have ended. In each of
+/* Starts the program at a path n times on this machine, 2 to 16, in the place of mpirun, and waits for all. In each of
  * them gram_dist_launched() is true, and gram_dist_open() joins them. argv ends with NULL. device [n]: what GRAM_DEVICE
  * is in each, as "cuda:1"; NULL: what it is here. *status: 0, or the exit status of the first that did not end well,
  * 128 and more for a signal. SIGINT, SIGTERM, SIGHUP and SIGUSR1 go on to all of them, who also end when this one does.
