@@ -44,6 +44,9 @@ gram_status gr_config_take_cap(float *out, double x, const char *name, const cha
 /* What llama.cpp multiplies q.k by: no key says so, and in the largest Gemmas it is the width that decides. */
 float gr_config_gguf_scale(const gr_config *c);
 
+/* Whether layers without a window stand beside others with one. */
+bool gr_config_slides_in_part(const gr_config *c);
+
 /* "architecture "mamba" is not supported; supported: ..." */
 gram_status gr_config_refuse(const char *name, const char *architecture, gram_err *err);
 

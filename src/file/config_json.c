@@ -62,13 +62,13 @@ static double part_of(size_t some, size_t all)
     return (size_t)((double)all * part) == some ? part : ((double)some + 0.25) / (double)all;
 }
 
-static bool all_slide(const gr_config *c)
+bool gr_config_slides_in_part(const gr_config *c)
 {
     size_t n = 0;
 
     while (n < c->layers && c->sliding[n])
         n++;
-    return n == c->layers;
+    return c->window && n < c->layers;
 }
 
 static json_t *layer_types(const gr_config *c)
@@ -108,7 +108,7 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: biases %s q, k and v and %s the output of the attention: "
                        "transformers' %s has no such form", name, qkv ? "of" : "not of", o ? "of" : "not of",
                        a->causal);
-    if (c->window && a->slide == GR_SLIDE_ALL_ASKED && !all_slide(c))
+    if (a->slide == GR_SLIDE_ALL_ASKED && gr_config_slides_in_part(c))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: layers without a window beside others with one: transformers' %s "
                        "has no such form", name, a->causal);
     if (c->rope[0].kind == GR_ROPE_TABLE)
@@ -201,7 +201,7 @@ static int set_attention(json_t *o, const gr_config *c)
     if (a->slide != GR_SLIDE_NONE)
         bad |= json_object_set_new(o, "sliding_window", c->window ? json_integer((json_int_t)c->window) : json_null());
     if (a->slide == GR_SLIDE_ASKED || a->slide == GR_SLIDE_PATTERN ||
-        (a->slide == GR_SLIDE_LISTED && c->window && !all_slide(c)))
+        (a->slide == GR_SLIDE_LISTED && gr_config_slides_in_part(c)))
         bad |= json_object_set_new(o, "layer_types", layer_types(c));
     return bad;
 }

@@ -35,16 +35,6 @@ static bool slides_by_default(const gr_config *c)
     return same;
 }
 
-/* llama.cpp's converter has no key for the layers that see all, where it has one for the window. */
-static bool slides_in_part(const gr_config *c)
-{
-    bool all = true;
-
-    for (size_t i = 0; i < c->layers && c->window; i++)
-        all = all && c->sliding[i];
-    return !all;
-}
-
 /* llama.cpp knows which layers are without rope, and no key says so. */
 static bool bare_as_llamacpp(const gr_config *c)
 {
@@ -76,7 +66,7 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
         what = "a bias of the attention's output";
     else if (c->window && !(a->has & GR_GGUF_WINDOW))
         what = "a sliding window";
-    else if (a->slide == GR_SLIDE_LISTED && slides_in_part(c))
+    else if (a->slide == GR_SLIDE_LISTED && gr_config_slides_in_part(c))     /* no key lists the others */
         what = "a window in some of the layers (layer_types)";
     else if (a->slide == GR_SLIDE_PATTERN && !c->window)
         what = "attention without a sliding window";
