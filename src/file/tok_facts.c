@@ -99,7 +99,8 @@ static bool add_lists(json_t *to, const json_t *from)
     return ok;
 }
 
-static json_t *special_of(const json_t *named, const json_t *config, const json_t *map)
+/* added: added_tokens.json, ids by texts, which slow tokenizers write. */
+static json_t *special_of(const json_t *named, const json_t *config, const json_t *map, const json_t *added)
 {
     bool older = !json_object_get(config, "added_tokens_decoder");
     json_t *to = json_object(), *v;
@@ -109,6 +110,8 @@ static json_t *special_of(const json_t *named, const json_t *config, const json_
     json_object_foreach((json_t *)(uintptr_t)named, name, v)
         ok = ok && add_special(to, v, name);
     ok = ok && add_lists(to, config) && (!older || add_lists(to, map));
+    json_object_foreach((json_t *)(uintptr_t)added, name, v)
+        ok = ok && (json_object_get(to, name) || !json_object_set_new(to, name, json_null()));
     if (ok)
         return to;
     json_decref(to);
@@ -143,8 +146,9 @@ gram_status gr_tok_facts_check(const gr_tok_facts *f, const gr_tok *t, const cha
             continue;
         rc = gr_tok_encode(t, text, strlen(text), true, &ids, err);
         if (!rc && ids.n != 1)
-            rc = gr_fail(err, GRAM_EFORMAT, "%s: tokenizer_config.json calls \"%.64s\" a token, the chat template "
-                         "writes it, and the tokenizer has none of that text", dir, text);
+            rc = gr_fail(err, GRAM_EFORMAT, "%s: the chat template writes \"%.64s\", which tokenizer_config.json (or "
+                         "special_tokens_map.json, or added_tokens.json) calls a token, and the tokenizer has none of "
+                         "that text", dir, text);
         gr_ids_clear(&ids);
         if (rc)
             break;
@@ -154,7 +158,7 @@ gram_status gr_tok_facts_check(const gr_tok_facts *f, const gr_tok *t, const cha
 
 /* ---- Reading -------------------------------------------------------------------------------------- */
 
-static bool take_tokens(gr_tok_facts *f, const json_t *config, const json_t *map)
+static bool take_tokens(gr_tok_facts *f, const json_t *config, const json_t *map, const json_t *added)
 {
     json_t *tokens = json_object();
     /* As transformers: the older file is heeded where the newer does not list its tokens. */
@@ -166,20 +170,22 @@ static bool take_tokens(gr_tok_facts *f, const json_t *config, const json_t *map
       && copy(&f->unk, json_string_value(json_object_get(tokens, "unk_token")))
       && copy(&f->pad, json_string_value(json_object_get(tokens, "pad_token")))
       && (f->tokens = gr_json_text(tokens, JSON_COMPACT))
-      && (f->special = special_of(tokens, config, map));
+      && (f->special = special_of(tokens, config, map, added));
     json_decref(tokens);
     return ok;
 }
 
 gram_status gr_tok_facts_read(gr_tok_facts *out, const char *dir, gram_err *err)
 {
-    json_t *config, *map = NULL;
+    json_t *config, *map = NULL, *added = NULL;
     gram_status rc = read_object(&config, dir, "tokenizer_config.json", err);
 
     *out = (gr_tok_facts){ 0 };
     if (!rc)
         rc = read_object(&map, dir, "special_tokens_map.json", err);
-    if (!rc && !take_tokens(out, config, map))
+    if (!rc)
+        rc = read_object(&added, dir, "added_tokens.json", err);
+    if (!rc && !take_tokens(out, config, map, added))
         rc = gr_nomem(err, "special tokens");
     if (!rc)
         rc = gr_templates_of_dir(&out->chat, dir, config, err);
@@ -189,6 +195,7 @@ gram_status gr_tok_facts_read(gr_tok_facts *out, const char *dir, gram_err *err)
         out->prefix = json_is_true(json_object_get(config, "add_prefix_space")) ? GR_PREFIX_YES : GR_PREFIX_NO;
     json_decref(config);
     json_decref(map);
+    json_decref(added);
     if (rc)
         gr_tok_facts_clear(out);
     return rc;

@@ -63,9 +63,12 @@ gram_status gr_tok_add(gr_tok *t, const char *name, const gr_added *a, gram_err 
     if (a->id < 0 || (size_t)a->id >= t->vocab.cap)
         return gr_fail(err, GRAM_EFORMAT, "%s: added token \"%s\" has id %d, below %zu wanted", name, a->text, a->id,
                        t->vocab.cap);
-    if ((id >= 0 && id != a->id) || (there.p && (there.n != s.n || memcmp(there.p, s.p, s.n))))
+    if (id >= 0 && id != a->id)
+        return gr_fail(err, GRAM_EFORMAT, "%s: added token \"%s\" has id %d, and the vocabulary has that text as %d",
+                       name, a->text, a->id, id);
+    if (there.p && (there.n != s.n || memcmp(there.p, s.p, s.n)))
         return gr_fail(err, GRAM_EFORMAT, "%s: added token \"%s\" has id %d, which is \"%.*s\" in the vocabulary", name,
-                       a->text, a->id, (int)gr_min(there.n, 200), there.p ? there.p : "");
+                       a->text, a->id, (int)gr_min(there.n, 200), there.p);
     *to = *a;
     to->text = gr_strndup(s.p, s.n);
     if (!to->text || !gr_vocab_set(&t->vocab, a->id, s, WORD_ADDED | (a->special ? WORD_SPECIAL : 0))) {

@@ -52,13 +52,17 @@ said '{"additional_special_tokens": ["<|user|>"]}'
 expect 0 "$GRAM" render "$tmp/said" "$tmp/talk.jsonl"
 said '{"additional_special_tokens": ["<|user|>"], "chat_template": "<|user|>{{ messages[0].content }}"}'
 expect 1 "$GRAM" render "$tmp/said" "$tmp/talk.jsonl"
-says err 'tokenizer_config.json calls "<|user|>" a token, the chat template writes it'
+says err 'the chat template writes "<|user|>", which tokenizer_config.json'
 expect 1 sh -c 'echo a | "$0" tokenize "$1"' "$GRAM" "$tmp/said"
 said '{"added_tokens_decoder": {"9": {"content": "<|user|>"}}, "chat_template": "<|user|>{{ messages[0].content }}"}'
 expect 1 "$GRAM" render "$tmp/said" "$tmp/talk.jsonl"
+said '{"chat_template": "<|user|>{{ messages[0].content }}"}'
+expect 0 "$GRAM" render "$tmp/said" "$tmp/talk.jsonl"
+echo '{"<|user|>": 9}' >"$tmp/said/added_tokens.json"
+expect 1 "$GRAM" render "$tmp/said" "$tmp/talk.jsonl"
 said '{"eos_token": "<|done|>", "chat_template": "{{ messages[0].content }}{{ eos_token }}"}'
 expect 1 "$GRAM" render "$tmp/said" "$tmp/talk.jsonl"
-says err 'calls "<|done|>" a token'
+says err 'the chat template writes "<|done|>"'
 said '{"pad_token": "<|done|>"}'
 expect 0 "$GRAM" render "$tmp/said" "$tmp/talk.jsonl"
 said '{"add_prefix_space": false}'
