@@ -44,6 +44,7 @@ _STATUS = {int(value): name[len("GRAM_"):] for value, name in ffi.typeof("gram_s
 
 
 def version():
+    """Of the library."""
     return text(lib.gram_version())
 
 

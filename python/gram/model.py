@@ -112,13 +112,12 @@ def _choice(name, value, known):
 
 
 def _options(call, o, *, threads=0, device=None, dtype="auto", max_tokens=None, truncate="error", batch_tokens=0,
-             single_order=False, judge_prompt=None, labels=None, chat_template=None, chat_args=None, base=None,
-             lambda_=0.0,
-             reward_token=None, reward_weights=None, note=None):
+             single_order=False, judge_prompt=None, labels=None, pointwise=False, scale=None, chat_template=None,
+             chat_args=None, base=None, lambda_=0.0, reward_token=None, reward_weights=None, note=None):
     """Fills a gram_options with what Model takes."""
     o.threads, o.dtype, o.max_tokens = threads, _choice("dtype", dtype, _DTYPES), max_tokens or 0
     o.truncate, o.batch_tokens = _choice("truncate", truncate, _TRUNCATE), batch_tokens
-    o.single_order = single_order
+    o.single_order, o.pointwise, o.scale = single_order, pointwise, call.string(scale, "scale")
     setattr(o, "lambda", lambda_)       # a keyword of Python's
     o.judge_prompt, o.chat_template = call.string(judge_prompt), call.string(chat_template)
     if labels is not None:
@@ -185,8 +184,8 @@ def _ids(ids) -> np.ndarray:
 
 
 def _list(items, what) -> list:
-    """A text is a list of its letters, which nobody means."""
-    if isinstance(items, (str, bytes, Mapping)):
+    """A text is a list of its letters, which nobody means, and a set has no order."""
+    if isinstance(items, (str, bytes, Mapping, set, frozenset)):
         raise TypeError(f"{what} must be a list, found {items!r:.80}")
     return list(items)
 
@@ -201,12 +200,12 @@ class Model:
     """An open model. Threads may share it: their calls wait for each other, and the interpreter's lock is free while
     one computes. It does not survive a fork. Keywords are those of the command line: threads, device ("cpu", "cuda:0",
     "auto"), dtype ("auto", "f32", "bf16", "int8", "int8-fast"), max_tokens, truncate ("error", "balanced", "drop"),
-    batch_tokens, single_order, judge_prompt (the text), labels, chat_template, chat_args (a dict), base, lambda_,
-    reward_token, reward_weights, note (called with a sentence). Without a path it is the judge that comes with gram,
-    over the base that fetch() gets."""
+    batch_tokens, single_order, judge_prompt (the text), labels (two texts), pointwise, scale ("0-10"), chat_template,
+    chat_args (a dict), base, lambda_, reward_token, reward_weights, note (called with a sentence). Without a path it is
+    the judge that comes with gram, over the base that fetch() gets."""
 
     def __init__(self, path: Union[str, os.PathLike, None] = None, **options):
-        self._m, self._tokenizer = ffi.NULL, None
+        self._m, self._tokenizer, self._pointwise = ffi.NULL, None, bool(options.get("pointwise"))
         self._life = Call()                     # a note may come later than the opening
         o = ffi.new("gram_options *")
         _options(self._life, o, **options)
@@ -253,6 +252,7 @@ class Model:
 
     @property
     def vocabulary(self) -> int:
+        """How many tokens it knows."""
         return lib.gram_vocabulary(self._model())
 
     # ---- Judging -----------------------------------------------------------------------------------------------------
@@ -265,7 +265,10 @@ class Model:
         """Pairs (prompt, a, b), judged together; the numbers do not depend on which stand together."""
         call, pairs = Call(), _list(pairs, "pairs")
         pair, out = ffi.new("gram_pair[]", len(pairs)), ffi.new("gram_verdict[]", len(pairs))
-        for i, (p, a, b) in enumerate(pairs):
+        for i, one in enumerate(pairs):
+            if isinstance(one, (str, bytes, Mapping)) or len(one) != 3:     # whose keys or letters are texts
+                raise TypeError(f"pair {i} must be (prompt, a, b), found {one!r:.80}; score_rows() takes dicts")
+            p, a, b = one
             pair[i].prompt = prompt(call, p)
             pair[i].a, pair[i].b = call.string(answer(a), f"a of pair {i}"), call.string(answer(b), f"b of pair {i}")
         if pairs:
@@ -323,7 +326,7 @@ class Model:
         if reference is not None and scheme not in (None, "reference"):
             raise GramError(f"a reference answer goes with scheme reference, and {scheme} was asked for", "EARG")
         scheme = scheme or ("reference" if reference is not None else None)
-        unit = unit or ("preference" if self.head == "vocabulary" else None)
+        unit = unit or ("preference" if self.head == "vocabulary" and not self._pointwise else None)
         if unit:
             call.check(lib.gram_unit_parse(call.string(unit), ffi.addressof(o, "unit"), call.err))
         if scheme:
@@ -440,6 +443,7 @@ class Model:
         return self._file(lib.gram_score_file, source, out, **options)
 
     def rank_file(self, source, out, method="all-pairs", **options) -> dict:
+        """The same for groups: `gram rank`."""
         call, how = Call(), ffi.new("gram_rank_method *")
         call.check(lib.gram_rank_method_parse(call.string(method), how, call.err))
         return self._file(lib.gram_rank_file, source, out, how[0], **options)
@@ -608,7 +612,10 @@ def _over_rows(rows, run):
     with tempfile.TemporaryDirectory() as dir:
         source, out = os.path.join(dir, "rows.jsonl"), os.path.join(dir, "out.jsonl")
         write_rows(({"id": str(i), **row} for i, row in enumerate(rows)), source)
-        run(source, out)
+        try:
+            run(source, out)
+        except GramError as e:          # of a file that nobody knows
+            raise GramError(str(e).replace(source, "rows"), e.status) from None
         with open(out, encoding="utf-8") as f:
             made = [json.loads(line) for line in f]
     if dataset is None:

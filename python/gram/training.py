@@ -14,7 +14,7 @@ _STORE = {t: "GRAM_STORE_" + t.upper() for t in ("f32", "bf16", "f16", "q8_0", "
 
 def train_options(stage: str = "finetune") -> dict:
     """Name (with underscores) to what the option is: its help, choices and usual value, of one stage."""
-    bit = {"pretrain": lib.GRAM_STAGE_PRETRAIN, "finetune": lib.GRAM_STAGE_FINETUNE}[stage]
+    bit = _choice("stage", stage, {"pretrain": "GRAM_STAGE_PRETRAIN", "finetune": "GRAM_STAGE_FINETUNE"})
     made, i = {}, 0
     while True:
         o = lib.gram_train_option(i)

@@ -56,6 +56,18 @@ class Judging(unittest.TestCase):
         self.assertEqual(v[0].reward, None)
         self.assertEqual(len(self.m.score_pairs([])), 0)
 
+    def test_a_judge_of_one_answer(self):
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "groups.jsonl")
+            with open(path, "w") as f:
+                f.write(json.dumps({"prompt": "q", "responses": ["a", "bb", "c"]}) + "\n")
+            for how in {}, {"scale": "1-5"}:
+                m = gram.Model(JUDGE, pointwise=True, labels=None if how else ("A", "B"), **how)
+                want = command("rank", JUDGE, path, "-q", "--pointwise",
+                               *(("--scale", how["scale"]) if how else ("--labels", "A,B")))
+                self.assertEqual(json.loads(want)["rewards"], list(m.rewards("q", ["a", "bb", "c"])))
+                m.close()
+
     def test_a_reward_head(self):
         v = self.r.score("q", "a", "b")
         r = self.r.rewards("q", ["a", "b", "a"])
@@ -185,10 +197,18 @@ class Judging(unittest.TestCase):
     def test_what_is_no_list_is_none(self):
         for ask in (lambda: self.m.generate("Hi", max_new_tokens=1), lambda: self.m.rank("q", "ab"),
                     lambda: self.m.rewards("q", "ab"), lambda: self.m.score_pairs("abc"),
+                    lambda: self.m.rank("q", {"a", "b"}),
                     lambda: self.r.text_rewards("ab"), lambda: self.m.logits([1.5]), lambda: self.m.logits([[1], [2]]),
                     lambda: self.m.go_on([1.5])):
             with self.assertRaisesRegex(TypeError, "list"):
                 ask()
+        for pair in {"prompt": "q", "chosen": "a", "rejected": "b"}, "qab", ("q", "a"):     # keys, letters are texts
+            with self.assertRaisesRegex(TypeError, "pair 1 must be"):
+                self.m.score_pairs([("q", "a", "b"), pair])
+        with self.assertRaisesRegex(GramError, "^rows:2: key \"rejected\""):               # not of a file of ours
+            self.m.score_rows([{"prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt": "q", "chosen": "a"}])
+        with self.assertRaisesRegex(GramError, "stage must be one of"):
+            gram.train_options("align")
         with self.assertRaisesRegex(GramError, "no \"content\""):
             self.m.score([{"role": "user", "contents": "q"}], "a", "b")
         with self.assertRaisesRegex(GramError, "31 bits"):
