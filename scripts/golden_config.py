@@ -32,6 +32,8 @@ variants = {
     "mistral_null": small | {"model_type": "mistral", "sliding_window": None, "head_dim": None},
     "mistral_types": small | {"model_type": "mistral", "head_dim": 16, "sliding_window": 24, "layer_types": [
         "sliding_attention", "full_attention", "full_attention", "sliding_attention"]},
+    "ministral": small | {"model_type": "ministral", "head_dim": 32, "sliding_window": 24, "layer_types": [
+        "full_attention", "sliding_attention", "full_attention", "full_attention"]},
     "qwen2_window": small | {"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": 3,
                              "sliding_window": 1024, "rope_theta": 1000000.0},
     "qwen3_old": small | {"model_type": "qwen3", "head_dim": 128, "rope_theta": 1000000, "rope_scaling": None,

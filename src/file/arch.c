@@ -23,7 +23,7 @@ static const gr_arch_row row[GR_ARCHS] = {
     },
     [GR_ARCH_MISTRAL] = {
         .name = "mistral", .model_type = "mistral", .causal = "MistralForCausalLM",
-        .classifier = "MistralForSequenceClassification", .gguf = "llama",
+        .classifier = "MistralForSequenceClassification", .also = "ministral", .gguf = "llama",
         .has = GR_GGUF_PAIRS | GR_GGUF_O_BIAS | GR_GGUF_FACTORS | GR_GGUF_WINDOW, .slide = GR_SLIDE_LISTED,
         .otherwise = { 32000, 4096, 14336, 32, 32, 8, 0, 131072, 4096, 1, 2, -1, false, 1e-6, 1e4 },
     },
@@ -146,7 +146,7 @@ const char *gr_arch_name(gr_arch a)
 bool gr_arch_by_type(gr_arch *out, const char *model_type)
 {
     for (*out = 0; *out < GR_ARCHS; ++*out)
-        if (!strcmp(model_type, row[*out].model_type))
+        if (!strcmp(model_type, row[*out].model_type) || (row[*out].also && !strcmp(model_type, row[*out].also)))
             return true;
     return false;
 }

@@ -43,7 +43,7 @@ enum {
 typedef enum {
     GR_SLIDE_NONE,              /* none */
     GR_SLIDE_ALL,               /* all, where "sliding_window" is set */
-    GR_SLIDE_LISTED,            /* the same, or those of "layer_types": a Mistral that has them is a Ministral */
+    GR_SLIDE_LISTED,            /* the same, or those of "layer_types", which make a Mistral a Ministral */
     GR_SLIDE_ASKED,             /* with "use_sliding_window", those from "max_window_layers" on, or of "layer_types" */
     GR_SLIDE_ALL_ASKED,         /* all, with "use_sliding_window" */
     GR_SLIDE_PATTERN            /* all but each n-th, "sliding_window_pattern", or those of "layer_types" */
@@ -54,6 +54,7 @@ typedef struct {
     const char *model_type, *causal;        /* config.json's, and transformers' class with a head over words */
     const char *classifier;                 /* and its class with a head for numbers */
     const char *outer;                      /* the model_type of one with images that has it inside, or NULL */
+    const char *also;                       /* another model_type with the same layers, or NULL */
     const char *gguf;                       /* general.architecture; of two rows with the same the first is read */
     unsigned has;
     gr_slide slide;

@@ -68,7 +68,7 @@ static void config_json_reads_as_transformers_reads_it(void **state)
     (void)state;
     if (!all)
         fail_msg("want.json: %s; tests run in the root of the repository", e.text);
-    assert_int_equal(json_object_size(all), 20);
+    assert_int_equal(json_object_size(all), 21);
     json_object_foreach(all, name, want) {
         char dir[128];
         gr_config c;
