@@ -42,7 +42,8 @@ int gr_read_seed(gr_req *r, int64_t otherwise, uint64_t *out, bool *drawn)
     *drawn = seed < 0;
     if (seed < 0 && getrandom(out, sizeof *out, 0) != sizeof *out)
         return gr_refuse(r, 503, "seed", "no seed could be drawn; give one");
-    *out &= INT64_MAX;                      /* so that it can be told and given again */
+    if (seed < 0)
+        *out &= ((uint64_t)1 << 52) - 1;    /* it is told, and JavaScript and jq keep whole numbers below 2^53 alone */
     return 0;
 }
 
