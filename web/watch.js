@@ -126,6 +126,12 @@ function smoothed(points, weight) {
   });
 }
 
+// A learning rate of 0.00002 has no room beside its axis: 2e-5.
+function tick_format(y) {
+  const largest = Math.max(...y.domain().map(Math.abs));
+  return largest && largest < .001 ? v => v ? Number(v.toPrecision(3)).toExponential() : "0" : y.tickFormat(5);
+}
+
 function draw_chart(name, list) {
   const width = 480, height = 240, margin = { top: 10, right: 14, bottom: 34, left: 58 };
   const all = list.flatMap(c => c.points), weight = Number($("smooth").value);
@@ -143,9 +149,10 @@ function draw_chart(name, list) {
   const y = d3.scale.linear().domain([low, high]).nice().range([height - margin.bottom, margin.top]);
   const line = d3.svg.line().x(p => x(p.x)).y(p => y(p.y));
   s.append("g").attr({ class: "axis", transform: `translate(${margin.left} 0)` })
-    .call(d3.svg.axis().scale(y).orient("left").ticks(5).outerTickSize(0));
+    .call(d3.svg.axis().scale(y).orient("left").ticks(5).tickFormat(tick_format(y)).outerTickSize(0));
   s.append("g").attr({ class: "axis", transform: `translate(0 ${height - margin.bottom})` })
-    .call(d3.svg.axis().scale(x).orient("bottom").ticks(6).outerTickSize(0));
+    .call(d3.svg.axis().scale(x).orient("bottom").tickValues(x.ticks(6).filter(Number.isInteger))
+      .tickFormat(v => v.toLocaleString("en")).outerTickSize(0));
   s.append("text").attr({ class: "soft small", x: width - margin.right, y: height - 2, "text-anchor": "end" })
     .text("step");
   for (const c of list) {

@@ -22,11 +22,16 @@ def words(d):
     return d.execute_script("return [...document.querySelectorAll('figcaption')].map(e => e.textContent)")
 
 
+def cut(d):
+    return d.execute_script("""return [...document.querySelectorAll('figure svg text')].filter(t =>
+        t.getBoundingClientRect().left < t.ownerSVGElement.getBoundingClientRect().left).map(t => t.textContent)""")
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         for run in ("judge", "resumed"):
-            rows(root / run / "metrics.jsonl", 1, 30, accuracy=.5)
+            rows(root / run / "metrics.jsonl", 1, 30, accuracy=.5, lr=2e-5)
             with open(root / run / "metrics.jsonl", "a") as f:
                 f.write('{"step":30,"held_loss":0.25,"held_accuracy":0.75}\n{"step":30,"held_loss":0.5,"set":2}\n')
         (root / "resumed").rename(root / ".resumed")
@@ -45,6 +50,7 @@ def main():
                     check("It is 4." in id_of(d, "answers").text and EVIL in id_of(d, "answers").text,
                           "an answer is shown")
                     check(d.title == "gram watch", "a text of a run was taken for HTML")
+                    check(not cut(d), f"numbers stand beside their drawing: {cut(d)}")
                     no_overflow(d, name)
                     shot(d, "watch-" + name)
                     if name == "desk":
