@@ -186,3 +186,34 @@ for model in qwen3 purm; do
     ended 0
 done
 says remote.jsonl '"penalised"'
+
+# Each limit is the one of its option.
+start tests/golden/train/judge --name a-judge --reference "An answer." --max-body 4000 --max-rows 7 --max-pairs 5 \
+    --max-new-tokens 6 --strict-text --max-connections 9
+asks() {        # asks PATH BODY TEXT: the answer says TEXT
+    post "$1" "$2" >"$tmp/answer"
+    says answer "$3"
+}
+asks /v1/score "{\"prompt\":\"$(printf '%04000d' 7)\",\"a\":\"x\",\"b\":\"y\"}" 'this server takes 4000'
+pair='{"prompt":"p","a":"x","b":"y"}'
+asks /v1/score "{\"pairs\":[$pair,$pair,$pair,$pair,$pair,$pair,$pair,$pair]}" 'this server takes 7'
+asks /v1/rank '{"prompt":"p","responses":["a","b","c","d"],"method":"all-pairs"}' 'this server makes 5'
+asks /v1/chat/completions '{"messages":[{"role":"user","content":"q"}],"max_tokens":7}' 'at most 6'
+asks /classify '{"input":"<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nx<|im_end|>\n"}' 'takes only what comes'
+asks /v1/reward '{"prompt":"p","response":"x","reference":"An answer."}' '"model":"a-judge"'
+sed -n 's/.*\("rewards":.*\)/\1/p' "$tmp/answer" >"$tmp/given"
+asks /v1/reward '{"prompt":"p","response":"x"}' '"rewards"'
+sed -n 's/.*\("rewards":.*\)/\1/p' "$tmp/answer" | cmp - "$tmp/given" || die "another reference than --reference"
+python3 - "$url" <<'EOF' || die "another number of connections than --max-connections"
+import socket, sys, urllib.parse
+at = urllib.parse.urlparse(sys.argv[1])
+held = [socket.create_connection((at.hostname, at.port)) for _ in range(10)]
+said = []
+for s in held:
+    s.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    said.append(s.recv(4000))
+assert all(b" 200 " in a for a in said[:9]), said
+assert b"this server holds 9" in said[9], said[9]
+EOF
+kill -TERM "$server"
+ended 0
