@@ -1,0 +1,52 @@
+#!/bin/sh
+# Each option of a command that writes lines is the setting of its name: what stands beside the lines of how they were
+# made (NAME.how) has the values that were given, all of them different.
+. tests/e2e/lib.sh
+m=tests/golden/train/judge
+for i in 1 2; do
+    printf '{"question":"q%d","chosen":"a","rejected":"b"}\n' $i >>"$tmp/pairs.jsonl"
+    printf '{"question":"q%d"}\n' $i >>"$tmp/prompts.jsonl"
+done
+printf 'Q {input}\n1 {response_a}\n2 {response_b}\nBetter:' >"$tmp/judge.txt"
+
+has() {         # has TEXT...: each is a setting
+    for text in "$@"; do
+        says lines.how "$text"
+    done
+}
+
+noted "$tmp/lines" generate "$m" "$tmp/prompts.jsonl" --n 2 --temperature 0.5 --top-k 11 --top-p 0.875 --min-p 0.0625 \
+    --repetition-penalty 1.25 --presence-penalty 0.25 --frequency-penalty 0.125 --min-new-tokens 3 --max-new-tokens 6 \
+    --stop xyz --stop-ids 5,7 --seed 9 --products tiles --logprobs --columns prompt=question
+has '"n": 2' '"temperature": 0.5' '"top_k": 11' '"top_p": 0.875' '"min_p": 0.0625' '"repetition_penalty": 1.25' \
+    '"presence_penalty": 0.25' '"frequency_penalty": 0.125' '"min_new_tokens": 3' '"max_new_tokens": 6' '"xyz"' \
+    '"seed": 9' '"products": "tiles"' '"logprobs": true' '"columns": "prompt=question"'
+tr -d ' \n' <"$tmp/lines.how" | grep -q '"stop_ids":\[5,7\]' || die "the tokens that end an answer are others"
+noted "$tmp/lines" generate "$m" "$tmp/prompts.jsonl" --greedy --max-new-tokens 1 --columns prompt=question
+has '"top_k": 0' '"logprobs": false'
+tr -d ' \n' <"$tmp/lines.how" | grep -q '"generation":{"temperature":0.0,' || die "--greedy draws"
+
+noted "$tmp/lines" score "$m" "$tmp/pairs.jsonl" --rationale --votes 4 --rationale-tokens 5 --temperature 0.5 \
+    --top-k 11 --top-p 0.875 --min-p 0.0625 --seed 9 --early 2 --sure 0.75 --products few --labels 1,2 \
+    --max-tokens 1999 --truncate balanced --columns prompt=question
+has '4 votes of at most 5 tokens, temperature 0.5, top_p 0.875, top_k 11, min_p 0.0625, seed 9, early 2 (0.75)' \
+    'products few' '"label A": "1"' '"label B": "2"' '"max tokens": 1999' '"truncate": 1' '"single order": false'
+sed -n 's/.*"judge prompt": //p' "$tmp/lines.how" >"$tmp/own"
+noted "$tmp/lines" score "$m" "$tmp/pairs.jsonl" --judge-prompt "$tmp/judge.txt" --single-order \
+    --columns prompt=question
+has '"single order": true' '"reasons": null'
+sed -n 's/.*"judge prompt": //p' "$tmp/lines.how" | cmp -s - "$tmp/own" && die "--judge-prompt is another's"
+
+noted "$tmp/lines" prove "$m" "$tmp/pairs.jsonl" --k 3 --max-new-tokens 5 --temperature 0.5 --top-p 0.875 --seed 9 \
+    --least -2 --products few --columns prompt=question
+has '"k": 3' '"max_tokens": 5' '"sampling temperature": 0.5' '"top_p": 0.875' '"seed": 9' '"least": -2.0' \
+    '"products": "few"'
+
+noted "$tmp/lines" bon "$m" "$tmp/prompts.jsonl" --judge "$m" --n 3 --max-new-tokens 5 --seed 9 --by linear \
+    --unit preference --judge-votes 2 --judge-tokens 7 --judge-format rm-r1 --columns prompt=question
+has '"n": 3' '"max_new_tokens": 5' '"seed": 9' \
+    'behind 2 rationales of at most 7 tokens (rm-r1, seed 0): linear, preferences less 1/2'
+noted "$tmp/lines" bon "$m" "$tmp/prompts.jsonl" --judge tests/golden/rewards/purm --lambda 3 --n 2 --max-new-tokens 2 \
+    --columns prompt=question --gold tests/golden/rewards/qwen3
+has '"lambda": 3.0' '"gold": {'
+exit 0
