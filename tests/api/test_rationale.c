@@ -697,21 +697,62 @@ static void proofs_keep_the_label(void **state)
 #undef ROW
 }
 
+/* The report's numbers are those of its lines. */
+static void counts_are_of_the_lines(const char *path, const gram_prove_report *r)
+{
+    char *text = slurp(path), *line, *p = text;
+    uint64_t proved = 0, cut = 0, contrary = 0;
+    double score = 0;
+
+    while ((line = strsep(&p, "\n")) && *line) {
+        json_t *o = json_loads(line, 0, NULL), *proof;
+        bool is = json_is_string(json_object_get(o, "rationale"));
+        size_t i;
+        proved += is;
+        score += is ? json_number_value(json_object_get(o, "score")) : 0;
+        json_array_foreach(json_object_get(o, "proofs"), i, proof) {
+            const char *flaw = json_string_value(json_object_get(proof, "flaw"));
+            cut += flaw && !strcmp(flaw, "cut");
+            contrary += flaw && !strcmp(flaw, "concludes for the other answer");
+        }
+        json_decref(o);
+    }
+    assert_true(cut > 0 && cut < r->proofs);
+    if (r->proved != proved || r->cut != cut || r->contrary != contrary)
+        fail_msg("%d proved, %d cut, %d contrary: the lines say %d, %d and %d", (int)r->proved, (int)r->cut,
+                 (int)r->contrary, (int)proved, (int)cut, (int)contrary);
+    if (proved)
+        CHECK_NEAR(r->score, score / (double)proved, 1e-12);
+    free(text);
+}
+
+/* 150 of them, with more in the second. */
+static char *write_pairs(const char *more)
+{
+    gr_buf rows = { 0 };
+    char *path;
+
+    for (int i = 0; i < 150; i++)
+        gr_buf_printf(&rows, "{\"id\":\"r%d\",\"prompt\":\"q %c\",\"chosen\":\"%c\",\"rejected\":\"%c\"%s}\n", i,
+                      'a' + i % 26, 'a' + i / 26, 'A' + i % 7,
+                      i == 1 ? more : i % 50 ? "" : ",\"tie\":true");
+    path = check_write("prove.rows.jsonl", rows.p);
+    gr_buf_clear(&rows);
+    return path;
+}
+
 static void proofs_resume(void **state)
 {
+    static const char *const more[] = { ",\"weight\":2", ",\"soft\":0.75", ",\"margin\":1", ",\"source\":\"s\"",
+                                        ",\"subset\":\"s\"" };
     gram_prove_options o;
     int calls = 0;
     gram_file_options f = { .progress = NULL };
     gram_prove_report report;
     char *in, *whole = check_tmppath("proofs.whole"), *cut = check_tmppath("proofs.cut"), *a, *b;
-    gr_buf rows = { 0 };
     (void)state;
 
-    for (int i = 0; i < 150; i++)
-        gr_buf_printf(&rows, "{\"id\":\"r%d\",\"prompt\":\"q %c\",\"chosen\":\"%c\",\"rejected\":\"%c\"%s}\n", i,
-                      'a' + i % 26,
-                      'a' + i / 26, 'A' + i % 7, i % 50 ? "" : ",\"tie\":true");
-    in = check_write("prove.rows.jsonl", rows.p);
+    in = write_pairs("");
     gram_prove_options_init(&o);
     o.format = FORMAT;
     o.k = 2;
@@ -724,14 +765,21 @@ static void proofs_resume(void **state)
     assert_int_equal(gram_prove_file(model, in, cut, &o, &f, &report, &check_err), GRAM_ESTOPPED);
     f.progress = NULL;
     f.resume = true;
+    for (size_t k = 0; k < GR_COUNT(more); k++) {       /* a row that its line would speak of otherwise */
+        free(write_pairs(more[k]));
+        if (gram_prove_file(model, in, cut, &o, &f, &report, &check_err) != GRAM_EARG ||
+            !strstr(check_err.text, "row r1 says something else"))
+            fail_msg("%s goes on: %s", more[k], check_err.text);
+    }
+    free(write_pairs(""));
     CHECK_OK(gram_prove_file(model, in, cut, &o, &f, &report, &check_err));
     assert_int_equal(report.file.resumed, 64);
     assert_int_equal(report.proved + report.unproved, 150);
     assert_int_equal(report.proofs, 2 * 147);
+    counts_are_of_the_lines(cut, &report);
     a = slurp(whole);
     b = slurp(cut);
     assert_string_equal(a, b);
-    gr_buf_clear(&rows);
     free(a), free(b), free(in), free(whole), free(cut);
 }
 

@@ -78,6 +78,11 @@ expect 2 "$GRAM" selftrain run.yaml --set out=killed --set judge-lr=1e-3 --quiet
 one_sentence
 says err "killed/02-judge: it was begun with lr 0.01, and now that is 0.001"
 
+expect 0 "$GRAM" prove whole/00-prover labelled.jsonl --k 2 --max-new-tokens 32 --out mean.out
+grep -q '"rationale":"' mean.out || die "the prover proves nothing"
+says err "mean score $(sed -n '/"rationale":"/s/.*"score":\(-[0-9.]*\),"proofs".*/\1/p' mean.out |
+    LC_ALL=C awk '{ sum += $1 } END { printf "%.3f", sum / NR }')"
+
 # What stands behind a name is compared as well: the text of a format or a template, and an adapter's base.
 echo '{"opening":"<r>","closing":"</r>","cue":"[","ending":"]"}' >format.json
 printf '{%% for m in messages %%}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{%% endfor %%}' >chat.jinja

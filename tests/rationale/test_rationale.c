@@ -25,6 +25,7 @@ struct script {
     size_t asked, read, prompts;
     uint64_t seed[64];
     gr_ids last;                        /* of the sequence read last */
+    struct { double temperature, top_p; size_t most; } how;     /* that a proof was asked for last */
 };
 
 static size_t order_of(const gr_seq *s)
@@ -698,6 +699,9 @@ static gram_status write_proofs(void *arg, const gr_ask *ask, size_t n, gr_write
         bool cut = *line == '/';
         float raw[4];
         gr_text t = { .ask = ask[i], .n_answer = 4, .finish = cut ? GR_LENGTH : GR_STOP, .raw = raw };
+        s->how.temperature = ask[i].sampling->temperature;
+        s->how.top_p = ask[i].sampling->top_p;
+        s->how.most = ask[i].max_new;
         for (int j = 0; j < 4; j++)
             raw[j] = (float)s->z[order][k];
         gr_ids_add(&t.ids, ask[i].prompt.token, ask[i].prompt.n);
@@ -744,6 +748,32 @@ static gram_proved prove(struct prover *p)
 
     CHECK_OK(gr_prove_pairs(&p->p, &right_first, 1, &v, &bad, &check_err));
     return v;
+}
+
+/* What is asked of a proof is written so. */
+static void proofs_are_written_as_asked(void **state)
+{
+    struct prover p;
+    uint64_t seed[2];
+    (void)state;
+
+    prover_open(&p, 2);
+    p.p.opt.temperature = 0.5;
+    p.p.opt.top_p = 0.75;
+    p.p.opt.max_tokens = 7;
+    for (size_t k = 0; k < 2; k++) {
+        gram_proved v;
+        p.p.opt.seed = k;
+        p.script = (struct script){ .line = { { "Response A is better." }, { "Response B is better." } },
+                                    .z = { { -0.9 }, { -0.2 } } };
+        v = prove(&p);
+        assert_true(p.script.how.temperature == 0.5 && p.script.how.top_p == 0.75 && p.script.how.most == 7);
+        seed[k] = v.proof[0].seed;
+        assert_true(seed[k] != v.proof[1].seed);
+        gram_proved_clear(&v);
+    }
+    assert_true(seed[0] != seed[1]);
+    prover_close(&p);
 }
 
 static void best_proof_is_kept(void **state)
@@ -805,6 +835,7 @@ int main(void)
         cmocka_unit_test(too_long_is_forced), cmocka_unit_test(json_and_back), cmocka_unit_test(own_formats),
         cmocka_unit_test(last_tags_count), cmocka_unit_test(conclusions), cmocka_unit_test(seats),
         cmocka_unit_test(written_out), cmocka_unit_test(prove_prompts),
+        cmocka_unit_test(proofs_are_written_as_asked),
         cmocka_unit_test(best_proof_is_kept), cmocka_unit_test(no_proof_is_whole),
     };
     int failed;
