@@ -31,6 +31,8 @@ static gram_status render(const gr_judge *j, const gr_group *row, gr_ids *out, g
 
     if (!rc)
         rc = gr_chat_encode(j->tok, &text, out, err);
+    if (!rc)
+        rc = gr_chat_check_some(out, err);
     gr_chat_text_clear(&text);
     return rc;
 }

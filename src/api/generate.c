@@ -160,6 +160,8 @@ gram_status gr_api_prompt_ids(const gram_model *m, gram_prompt prompt, gr_ids *o
         rc = gr_chat_render(&m->judge.chat, prompt.turn, prompt.n, prompt.tools, &text, err);
     if (!rc)
         rc = gr_chat_encode(m->file.tok, &text, out, err);
+    if (!rc)
+        rc = gr_chat_check_some(out, err);
     gr_chat_text_clear(&text);
     return rc;
 }

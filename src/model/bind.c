@@ -449,7 +449,7 @@ static bool is_idle(const struct binder *b, const char *n)
            (strncmp(n, prefix, strlen(prefix)) && !(b->m->nested && !strcmp(n, "lm_head.weight")));
 }
 
-/* Whether it is the name of a slot in any layer. The numbers in it say in which it could be. */
+/* Whether it is the name of a slot that the model has in a layer. The numbers in it say in which it could be. */
 static bool is_of_slot(const struct binder *b, gr_tensor_kind s, const char *name)
 {
     const gr_config *c = &b->m->cfg;
@@ -461,6 +461,8 @@ static bool is_of_slot(const struct binder *b, gr_tensor_kind s, const char *nam
     if (one || l >= c->layers || (c->experts && e >= c->experts))
         return false;
     l = gr_tensor_of_expert(s) ? l * c->experts + e : l;
+    if (s >= GR_T_LAYER && !gr_tensor_there(c, s, l))
+        return false;
     gr_bind_name(b, full, sizeof full, s, l, "weight");
     if (!strcmp(full, name))
         return true;

@@ -231,6 +231,8 @@ static gram_status judge(const gr_judge *j, const gram_pair *pair, bool single_o
     for (int i = 0; i < HOLES; i++)
         c->keep[i] = c->whole[i].n;
     rc = encode(j, c, single_order, out, &tokens, err);
+    if (!rc)
+        rc = gr_chat_check_some(&out->order[0], err);
     if (rc || tokens <= j->max_tokens)
         return rc;
     switch (j->truncate) {

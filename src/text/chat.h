@@ -103,6 +103,8 @@ void gr_chat_around_clear(gr_chat_around *a);
 bool gr_chat_text_add(gr_chat_text *t, bool own, const char *s, size_t n);
 
 void gr_chat_text_clear(gr_chat_text *t);
+/* Whether a conversation has a token at all: GRAM_EUNSUPPORTED where its template writes nothing of it. */
+gram_status gr_chat_check_some(const gr_ids *ids, gram_err *err);
 /* Appends the ids of the pieces. */
 gram_status gr_chat_encode(const gr_tok *tok, const gr_chat_text *t, gr_ids *out, gram_err *err);
 

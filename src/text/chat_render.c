@@ -348,6 +348,11 @@ static gram_status encode_program(const gr_tok *tok, const gr_chat_text *t, gr_i
     return rc;
 }
 
+gram_status gr_chat_check_some(const gr_ids *ids, gram_err *err)
+{
+    return ids->n ? GRAM_OK : gr_fail(err, GRAM_EUNSUPPORTED, "the chat template writes nothing of the conversation");
+}
+
 gram_status gr_chat_encode(const gr_tok *tok, const gr_chat_text *t, gr_ids *out, gram_err *err)
 {
     if (t->program)

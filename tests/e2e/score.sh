@@ -179,3 +179,10 @@ all_of_it() {
 }
 
 on_each_model all_of_it
+
+# A tensor that the model would leave aside is named: here the norms of q and k, which a Llama does not have.
+cp -r tests/golden/rewards/qwen3 "$all_tmp/norms"
+sed 's/"qwen3"/"llama"/; s/Qwen3/Llama/' tests/golden/rewards/qwen3/config.json >"$all_tmp/norms/config.json"
+rows 1 >"$tmp/pairs.jsonl"
+expect 1 "$GRAM" score "$all_tmp/norms" "$tmp/pairs.jsonl"
+says err '_norm.weight is not one that the architecture llama knows'

@@ -313,6 +313,27 @@ static void the_words_of_a_judge(void **state)
     }
 }
 
+/* A template may leave out all but the answer, and the answer may be empty. */
+static void a_conversation_without_a_token_is_refused(void **state)
+{
+    const gr_chat_facts facts = { .jinja = "{{ messages[-1].content }}" };
+    const gram_message ask = { .role = "user", .content = "q" };
+    gr_judged out;
+    gr_chat chat;
+    gr_judge j;
+
+    (void)state;
+    CHECK_OK(gr_chat_init(&chat, NULL, &facts, tok, &check_err));
+    gr_judge_init_plain(&j, &chat, tok, -1, 64, GRAM_TRUNCATE_ERROR);
+    CHECK_OK(gr_judge_answer(&j, (gram_prompt){ .turn = &ask, .n = 1 }, "a", NULL, &out, NULL, &check_err));
+    assert_int_equal(out.order[0].n, 1);
+    gr_judged_clear(&out);
+    assert_int_equal(gr_judge_answer(&j, (gram_prompt){ .turn = &ask, .n = 1 }, "", NULL, &out, NULL, &check_err),
+                     GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "writes nothing of the conversation"));
+    gr_judge_clear(&j);
+}
+
 static void token_counts_equal_transformers(void **state)
 {
     const char *dir = getenv("GRAM_SHARED");
@@ -422,6 +443,7 @@ int main(void)
         cmocka_unit_test(the_question_goes_first),
         cmocka_unit_test(too_long),
         cmocka_unit_test(the_words_of_a_judge),
+        cmocka_unit_test(a_conversation_without_a_token_is_refused),
         cmocka_unit_test(token_counts_equal_transformers),
         cmocka_unit_test(labels_of_every_tokenizer),
     };
