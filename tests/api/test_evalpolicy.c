@@ -146,6 +146,16 @@ static double logprob_of(gram_model *m, const char *prompt, const json_t *answer
 /* Six tokens' log-probabilities of about -5 are floats: 6 times 5 times 6e-8, and logits that went through exp. */
 #define LOGPROBS_CLOSE 1e-4
 
+static bool was_cut(const json_t *row, size_t side)
+{
+    return json_is_true(json_array_get(json_object_get(row, "cut"), side));
+}
+
+static bool ended_by(const json_t *answer, const char *what)
+{
+    return !strcmp(json_string_value(json_object_get(answer, "finish")), what);
+}
+
 static void numbers_are_what_the_calls_say(void **state)
 {
     const gram_generation g = settings();
@@ -154,6 +164,7 @@ static void numbers_are_what_the_calls_say(void **state)
     gram_evalpolicy_report r;
     json_t *a, *b, *rows;
     double kl = 0, won = 0;
+    size_t cut = 0;
 
     (void)state;
     CHECK_OK(gram_evalpolicy(policy, judge, prompts, dir, &o, &r, &table, &check_err));
@@ -181,11 +192,13 @@ static void numbers_are_what_the_calls_say(void **state)
         assert_true(fabs(number(row, "kl_token") - ratio / (double)json_array_size(json_object_get(x, "ids"))) <
                     LOGPROBS_CLOSE);
         assert_true(json_integer_value(json_object_get(y, "seed")) == (json_int_t)(3 + i));
+        assert_true(was_cut(row, 0) == ended_by(x, "length") && was_cut(row, 1) == ended_by(y, "length"));
+        cut += was_cut(row, 0);
         kl += number(row, "kl") / ROWS;
         won += number(row, "win") / ROWS;
         gram_judged_group_clear(&by);
     }
-    assert_true(fabs(kl) > 0.01);                       /* the two models do differ */
+    assert_true(fabs(kl) > 0.01 && cut > 0);            /* the two models do differ */
     assert_true(fabs(r.result.kl.value - kl) < 1e-12 && fabs(r.result.win.value - won) < 1e-12);
     assert_true(r.rows == ROWS && !r.failed && !r.unjudged && !r.no_kl && r.judge.comparisons > 0);
     json_decref(a);
@@ -206,6 +219,71 @@ static void a_model_is_its_own_equal(void **state)
     CHECK_OK(gram_evalpolicy(policy, judge, prompts, dir, &o, &r, NULL, &check_err));
     assert_true(r.result.kl.value == 0 && r.result.kl.high == 0 && r.result.kl_token.value == 0);
     assert_true(r.result.win.value == 0.5 && r.result.ties.value == 1 && r.result.win_lc.value == 0.5);
+    free(dir);
+}
+
+/* By preferences a comparison's value is one less a half. The page shows as many samples as are asked for, and says
+ * where the log-ratio is no KL of the policy. */
+static void preferences_and_samples(void **state)
+{
+    static const gram_judge_options by = { .unit = GRAM_UNIT_PREFERENCE };
+    gram_generation g = settings();
+    gram_evalpolicy_options o = { .generation = &g, .baseline = other };
+    gram_judge *judged;
+
+    (void)state;
+    CHECK_OK(gram_judge_over(&judged, policy, &by, &check_err));
+    for (size_t k = 1; k <= 2; k++) {
+        char *dir = check_tmppath(k == 1 ? "one-sample" : "two-samples"), *page = gr_path_join(dir, "index.html");
+        char *text;
+        json_t *rows, *row;
+        size_t i, n, shown = 0;
+        o.samples = k;
+        g.temperature = k == 1 ? 1 : 0.5;
+        CHECK_OK(gram_evalpolicy(policy, judged, prompts, dir, &o, NULL, NULL, &check_err));
+        rows = lines_of(dir, "rows.jsonl");
+        json_array_foreach(rows, i, row) {
+            const gram_message turn = { "user", json_string_value(json_object_get(row, "prompt")) };
+            const char *answer[] = { json_string_value(json_object_get(row, "policy")),
+                                     json_string_value(json_object_get(row, "baseline")) };
+            gram_judged_group said;
+            CHECK_OK(gram_judge_group(judged, &(gram_group){ .prompt = { &turn, 1, NULL }, .response = answer, .n = 2 },
+                                      &said, &check_err));
+            assert_true(number(row, "preference") == said.reward[0] + 0.5);
+            gram_judged_group_clear(&said);
+        }
+        text = bytes_of(page, &n);
+        for (const char *at = text; (at = strstr(at, "Name ")); at++)
+            shown += !strncmp(at + 6, " things.", 8);
+        if (shown != k)
+            fail_msg("%zu samples are shown, wanted %zu", shown, k);
+        assert_int_equal(strstr(text, "they were not drawn at temperature 1") != NULL, k == 2);
+        json_decref(rows);
+        free(text), free(page), free(dir);
+    }
+    gram_judge_close(judged);
+}
+
+/* A judge that says nothing of the first answer: one row has no verdict, which is counted, also where it was written by
+ * the run before. */
+static void rows_without_a_verdict_are_counted(void **state)
+{
+    static const char first[] = "exec:python3 -c 'import json, sys\n"
+        "for n, line in enumerate(sys.stdin): print(n or json.dumps({\"error\": \"no\"}), flush=True)'";
+    const gram_generation g = settings();
+    gram_evalpolicy_options o = { .generation = &g, .baseline_column = "said" };
+    char *dir = check_tmppath("unjudged");
+    gram_evalpolicy_report r;
+    gram_judge *judged;
+
+    (void)state;
+    CHECK_OK(gram_judge_open(&judged, first, NULL, &check_err));
+    for (int again = 0; again < 2; again++) {
+        CHECK_OK(gram_evalpolicy(policy, judged, prompts, dir, &o, &r, NULL, &check_err));
+        assert_true(r.rows == ROWS && r.unjudged == 1 && r.failed == 0 && r.result.compared == ROWS - 1);
+        o.file.resume = true;
+    }
+    gram_judge_close(judged);
     free(dir);
 }
 
@@ -414,6 +492,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_what_the_calls_say), cmocka_unit_test(a_model_is_its_own_equal),
+        cmocka_unit_test(preferences_and_samples), cmocka_unit_test(rows_without_a_verdict_are_counted),
         cmocka_unit_test(a_column_and_a_program), cmocka_unit_test(stopped_after_any_line),
         cmocka_unit_test(two_answers_to_each_prompt), cmocka_unit_test(another_run_is_refused),
         cmocka_unit_test(what_cannot_be_meant),

@@ -49,4 +49,9 @@ has '"n": 3' '"max_new_tokens": 5' '"seed": 9' \
 noted "$tmp/lines" bon "$m" "$tmp/prompts.jsonl" --judge tests/golden/rewards/purm --lambda 3 --n 2 --max-new-tokens 2 \
     --columns prompt=question --gold tests/golden/rewards/qwen3
 has '"lambda": 3.0' '"gold": {'
+printf '{"prompt":"q","responses":["a","b"]}\n' >"$tmp/group.jsonl"
+expect 0 "$GRAM" bon "$tmp/group.jsonl" --judge "$m" --seconds
+says out '"seconds":'
+expect 1 "$GRAM" bon "$tmp/group.jsonl" --judge 'exec:sleep 20' --judge-timeout 0.5
+says err '0.5 seconds'
 exit 0
