@@ -1009,6 +1009,11 @@ not run. A head of several outputs becomes one reward by its own gate (ArmoRM, U
 model that was trained to give its reward as a token's logit is read with `--reward-token`. Heads that gram writes,
 after training, merging or converting, are called `score`.
 
+Of a GGUF all types of weights that llama.cpp writes for a language model are read, to the values of its official
+package: F32, F16, BF16, Q8_0, Q4_0 to Q5_1, Q2_K to Q6_K, IQ1_S to IQ4_XS. Those of three bits and fewer that number
+the points of a grid (IQ1, IQ2, IQ3) are made float32 row by row for a handful of texts, too, where all others are
+multiplied as they lie. The ternary ones (TQ1_0, TQ2_0) and MXFP4 are refused.
+
 A file with an `lm_head.weight` that differs from the embedding keeps it, with a note, though config.json ties the
 two. Keys of config.json, and of the architecture in a GGUF, that change numbers in a way that gram does not know are
 refused; other unknown keys, and weights beside the model that are not used, are noted.

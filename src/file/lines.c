@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 #include "base/err.h"
 #include "file/arrow.h"
 #include "file/file_int.h"
@@ -283,6 +284,11 @@ static gram_status refill_zstd(gr_lines *l, gram_err *err)
         }
         in = (ZSTD_inBuffer){ l->raw + l->raw_at, l->raw_n - l->raw_at, 0 };
         left = ZSTD_decompressStream(l->zstd, &to, &in);
+        if (ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge)
+            return unpack_failed(l, "packed with a window of more than 128 MiB: `zstdcat -M2048 FILE | gram ... -` "
+                                 "reads it", err);
+        if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+            return gr_nomem(err, l->name);
         if (ZSTD_isError(left))
             return unpack_failed(l, "zstd data are damaged", err);
         l->in_member = left != 0;

@@ -174,6 +174,25 @@ static void gzip_is_recognised(void **state)
     gr_buf_clear(&got);
 }
 
+/* A frame of one line. Its sixth byte is the window: 2^27 bytes are read, 2^31 are too many by default. */
+static void windows_of_zstd(void **state)
+{
+    unsigned char z[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x00, 17 << 3, 0x11, 0, 0, 'x', '\n' };
+    gr_buf got;
+
+    (void)state;
+    lines(put("z", z, sizeof z), "x|");
+    z[5] = 21 << 3;
+    assert_int_equal(all_lines(put("z", z, sizeof z), &got), GRAM_EIO);
+    assert_non_null(strstr(check_err.text, "zstdcat -M2048"));
+    gr_buf_clear(&got);
+    z[5] = 17 << 3;
+    z[6] = 0x17;                                            /* a block of a kind that there is not */
+    assert_int_equal(all_lines(put("z", z, sizeof z), &got), GRAM_EIO);
+    assert_non_null(strstr(check_err.text, "zstd data are damaged"));
+    gr_buf_clear(&got);
+}
+
 static void long_lines_cross_blocks(void **state)
 {
     size_t n = 300000;
@@ -519,6 +538,7 @@ int main(void)
         cmocka_unit_test(files_are_mapped_and_read),
         cmocka_unit_test(lines_end_at_newlines),
         cmocka_unit_test(gzip_is_recognised),
+        cmocka_unit_test(windows_of_zstd),
         cmocka_unit_test(long_lines_cross_blocks),
         cmocka_unit_test(a_line_has_a_limit),
         cmocka_unit_test(standard_input_in_small_pieces),
