@@ -285,7 +285,7 @@ static gram_status refill_zstd(gr_lines *l, gram_err *err)
         in = (ZSTD_inBuffer){ l->raw + l->raw_at, l->raw_n - l->raw_at, 0 };
         left = ZSTD_decompressStream(l->zstd, &to, &in);
         if (ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge)
-            return unpack_failed(l, "packed with a window of more than 128 MiB: `zstdcat -M2048 FILE | gram ... -` "
+            return unpack_failed(l, "packed with a window of more than 128 MiB: `zstdcat -M2048MB FILE | gram ... -` "
                                  "reads it", err);
         if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
             return gr_nomem(err, l->name);
