@@ -183,6 +183,8 @@ int cli_rows_check(const char *out)
     bool to_file = out && !gr_name_is_standard(out);
     char end;
 
+    if (out && !*out)
+        return cli_usage("--out: the name is empty, as where a variable of the shell is not set");
     if (cli_resume && !to_file)
         return cli_usage("--resume needs --out FILE: there is nothing to go on from on standard output");
     if (gram_dist_launched(&worker, &workers))

@@ -177,6 +177,8 @@ gram_status gr_make_directory(const char *path, gram_err *err)
     struct stat st;
     int code;
 
+    if (!*path)
+        return gr_fail(err, GRAM_EARG, "the name of a directory is empty");
     if (mkdir(path, 0777) == 0)
         return GRAM_OK;
     code = errno;

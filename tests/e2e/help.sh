@@ -102,6 +102,10 @@ for c in score eval finetune generate; do
     expect 2 "$GRAM" "$c" "$tmp/rows.jsonl" "$tmp/tiny"
     says err "the model comes first"
 done
+expect 2 "$GRAM" score "$tmp/tiny" "$tmp/rows.jsonl" --out ""
+says err "--out: the name is empty"
+expect 2 "$GRAM" eval "$tmp/tiny" "$tmp/rows.jsonl" --report ""
+says err "a directory is empty"
 expect 1 "$GRAM" finetune "$tmp/tiny" "$tmp/rows.jsonl" --out "$tmp/rows.jsonl"
 says err "a directory is needed"
 expect 1 sh -c '"$GRAM" --help >/dev/full'
