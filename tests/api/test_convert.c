@@ -141,6 +141,51 @@ static void halves_are_written_and_read(void **state)
     free(half), free(again), free(bf16), free(config);
 }
 
+/* The type of each tensor of a GGUF, by its name and its rows: docs/convert.md has the rules, llama.cpp the numbers of
+ * file types. */
+static gr_dtype wanted_type(const gr_named *t, gr_dtype asked)
+{
+    size_t block = gr_dtype_block(asked);
+
+    if (t->n_dims < 2 || strstr(t->name, ".ffn_gate_inp."))
+        return GR_F32;
+    if (block > 1 && gr_named_tensor(t).cols % block)
+        return GR_F16;
+    return block > 1 && (!strncmp(t->name, "token_embd", 10) || !strncmp(t->name, "output.", 7)) ? GR_Q8_0 : asked;
+}
+
+static void each_tensor_has_the_type_that_was_asked_for(void **state)
+{
+    static const struct { gram_store store; gr_dtype type; uint64_t file; } each[] = {
+        { GRAM_STORE_F32, GR_F32, 0 }, { GRAM_STORE_BF16, GR_BF16, 32 }, { GRAM_STORE_F16, GR_F16, 1 },
+        { GRAM_STORE_Q8_0, GR_Q8_0, 7 }, { GRAM_STORE_Q5_1, GR_Q5_1, 9 }, { GRAM_STORE_Q5_0, GR_Q5_0, 8 },
+        { GRAM_STORE_Q4_1, GR_Q4_1, 3 }, { GRAM_STORE_Q4_0, GR_Q4_0, 2 },
+    };
+    char *to = in_dir("typed", ".gguf"), *experts = in_dir("typed-experts", "");
+    const char *const model[] = { MODELS "llama_gqa", experts };
+
+    (void)state;
+    convert(MODELS "gguf_qwen3_moe/model.gguf", experts, GRAM_STORE_F32);
+    for (size_t i = 0; i < GR_COUNT(each) * GR_COUNT(model); i++) {
+        gr_weights *w;
+        uint64_t file = 99;
+        size_t as_asked = 0;
+        convert(model[i % 2], to, each[i / 2].store);
+        CHECK_OK(gr_weights_open_gguf(&w, to, &check_err));
+        assert_true(gr_gguf_u64(gr_weights_gguf(w), "general.file_type", &file) && file == each[i / 2].file);
+        for (size_t k = 0; k < gr_weights_count(w); k++) {
+            const gr_named *t = gr_weights_at(w, k);
+            if (t->type != wanted_type(t, each[i / 2].type))
+                fail_msg("%s as %s: %s is %s, wanted %s", model[i % 2], gr_dtype_name(each[i / 2].type), t->name,
+                         gr_dtype_name(t->type), gr_dtype_name(wanted_type(t, each[i / 2].type)));
+            as_asked += t->type == each[i / 2].type;
+        }
+        assert_true(as_asked > 0 || i % 2);             /* rows of the second are no whole blocks */
+        gr_weights_close(w);
+    }
+    free(to), free(experts);
+}
+
 static void score(const char *path, gram_verdict *v)
 {
     const gram_message q = { "user", "Which is more, \"z\" or 12345?" };
@@ -280,6 +325,7 @@ int main(void)
         cmocka_unit_test(every_architecture_keeps_its_bits),
         cmocka_unit_test(experts_are_taken_apart_and_stacked),
         cmocka_unit_test(halves_are_written_and_read),
+        cmocka_unit_test(each_tensor_has_the_type_that_was_asked_for),
         cmocka_unit_test(a_judge_gives_the_same_verdict),
         cmocka_unit_test(what_has_no_form_is_said),
         cmocka_unit_test(a_tokenizer_without_a_name_is_said),
