@@ -20,7 +20,8 @@ struct checkpoint {
     gr_adapter *adapter;        /* NULL: a whole model */
     char *base;                 /* the base's path, or NULL */
     gr_card card;               /* judge.json of the directory, the adapter's where there is one */
-    bool own_words;             /* the adapter has a tokenizer of its own */
+    bool own_words;             /* the adapter has a tokenizer of its own, */
+    bool own_chat;              /* or no more than a chat template */
     bool gguf;
     gr_weights *weights;
     gr_config cfg;

@@ -276,6 +276,27 @@ static gram_status read_words(struct checkpoint *c, const char *dir, gram_err *e
     return rc ? rc : facts_of_gguf(c, err);
 }
 
+/* A chat template that lies beside an adapter is the adapter's, though the tokenizer is the base's. */
+static gram_status read_own_chat(struct checkpoint *c, const char *path, gram_err *err)
+{
+    gr_tok_facts f;
+    gram_status rc;
+
+    if (!c->adapter || c->own_words)
+        return GRAM_OK;
+    rc = gr_tok_facts_read(&f, path, err);
+    if (!rc && c->tok)
+        rc = gr_tok_facts_check(&f, c->tok, path, err);
+    if (!rc && f.chat.named) {
+        gr_templates_clear(&c->chat);
+        c->chat = f.chat;
+        f.chat = (gr_templates){ 0 };
+        c->own_chat = true;
+    }
+    gr_tok_facts_clear(&f);
+    return rc;
+}
+
 static void set_facts(struct checkpoint *c)
 {
     c->facts = (gr_chat_facts){ .jinja = c->chat.jinja, .jinja_tools = c->chat.tools, .source = c->chat.source,
@@ -332,6 +353,8 @@ gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const gra
         rc = has_tokenizer(&c->own_words, path, err);
     if (!rc)
         rc = read_words(c, c->own_words ? path : c->gguf ? NULL : model, err);
+    if (!rc)
+        rc = read_own_chat(c, path, err);
     if (rc) {
         gr_checkpoint_clear(c);
         return rc;
@@ -358,6 +381,8 @@ gram_status gr_checkpoint_words(struct checkpoint *c, const char *path, const ch
         rc = gr_weights_open_gguf(&c->weights, words, err);
     if (!rc)
         rc = read_words(c, c->gguf ? NULL : words, err);
+    if (!rc)
+        rc = read_own_chat(c, path, err);
     if (rc)
         gr_checkpoint_clear(c);
     else

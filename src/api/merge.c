@@ -1,5 +1,6 @@
 /* merge.c - gram_merge(): a whole model of a base and its adapter. */
 #include <stdlib.h>
+#include <string.h>
 #include "api/api_int.h"
 #include "base/err.h"
 #include "file/save.h"
@@ -16,6 +17,16 @@ static gram_status check(const struct checkpoint *c, const char *path, gram_err 
     return GRAM_OK;
 }
 
+/* The template that lies beside an adapter, in the place where it wins over the base's. */
+static gram_status write_chat(const char *jinja, const char *out, gram_err *err)
+{
+    char *path = gr_path_join(out, "chat_template.jinja");
+    gram_status rc = path ? gr_write_file(path, jinja, strlen(jinja), err) : gr_nomem(err, out);
+
+    free(path);
+    return rc;
+}
+
 /* The files beside the weights come first: a directory with weights is whole. */
 static gram_status write_model(struct checkpoint *c, const char *adapter, const char *out, const char *path, bool bf16,
                                gram_err *err)
@@ -25,6 +36,8 @@ static gram_status write_model(struct checkpoint *c, const char *adapter, const 
 
     if (!rc && c->own_words)
         rc = gr_copy_words(adapter, out, err);
+    if (!rc && c->own_chat && c->chat.jinja)
+        rc = write_chat(c->chat.jinja, out, err);
     if (!rc)
         rc = gr_checkpoint_write_card(c, out, err);
     if (rc)

@@ -497,7 +497,7 @@ static gram_status open_weights(gram_model *m, const gram_train_options *o, gr_t
 
     if (m->file.adapter && !(lora && m->file.own_words))
         r->from = m->file.base;
-    if (o->model.chat_template && m->chat == GR_CHAT_JINJA)
+    if ((o->model.chat_template || m->file.own_chat) && m->chat == GR_CHAT_JINJA)
         r->chat_template = m->judge.chat.text;
     if (!lora && m->file.adapter && o->model.dtype == GRAM_BF16)
         return gr_fail(err, GRAM_EARG, "%s: every weight of a model with an adapter is trained in f32; bf16 was asked "

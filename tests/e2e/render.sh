@@ -107,3 +107,18 @@ sed 's/<|im_start|>/</; s/<|im_end|>/>/' "$tmp/t.jinja" >"$tmp/mine.jinja"
 expect 0 "$GRAM" finetune "$tmp/n" "$tmp/rows.jsonl" --loss bt --steps 1 --template "$tmp/mine.jinja" \
     --out "$tmp/trained" -q
 cmp "$tmp/mine.jinja" "$tmp/trained/chat_template.jinja" || die "the template did not go with the model"
+
+# An adapter with a template and no tokenizer: its template, and the base's tokens.
+expect 0 "$GRAM" convert "$tmp/n" --out "$tmp/n.gguf"
+expect 0 "$GRAM" finetune "$tmp/n.gguf" "$tmp/rows.jsonl" --loss bt --steps 1 --lora-rank 2 \
+    --template "$tmp/mine.jinja" --out "$tmp/adapter" -q
+rm -f "$tmp/adapter/tokenizer.json" "$tmp/adapter/tokenizer_config.json"
+one ''
+expect 0 "$GRAM" render "$tmp/n.gguf" --template "$tmp/mine.jinja" "$tmp/one.jsonl"
+mv "$tmp/out" "$tmp/want"
+expect 0 "$GRAM" render "$tmp/adapter" "$tmp/one.jsonl"
+cmp "$tmp/want" "$tmp/out" || die "the adapter's template is not read"
+expect 0 "$GRAM" finetune "$tmp/adapter" "$tmp/rows.jsonl" --loss bt --steps 1 --lora-rank 2 --out "$tmp/on" -q
+cmp "$tmp/mine.jinja" "$tmp/on/chat_template.jinja" || die "the template did not go on with the adapter"
+expect 0 "$GRAM" merge "$tmp/adapter" --out "$tmp/merged"
+cmp "$tmp/mine.jinja" "$tmp/merged/chat_template.jinja" || die "the template did not go with the merged model"
