@@ -91,12 +91,15 @@ static double reward_at(const json_t *o, const char *key, size_t i)
     return json_number_value(json_array_get(json_object_get(o, key), i));
 }
 
+static size_t whole(const json_t *o, const char *key) { return (size_t)json_integer_value(json_object_get(o, key)); }
+
 /* Each answer is what a run of its own gives, its reward that of the judge, the winner the largest. */
 static void lines_are_answers_and_their_rewards(void **state)
 {
     const gram_generation g = settings();
     const gram_bon_options o = { .generation = &g, .gold = head };
     char *out = check_tmppath("lines.jsonl"), *table, *plain = check_tmppath("plain.jsonl");
+    size_t flips = 0, cut = 0;
     gram_bon_report r;
 
     (void)state;
@@ -113,7 +116,8 @@ static void lines_are_answers_and_their_rewards(void **state)
         const gram_message turn = { .role = "user", .content = json_string_value(json_object_get(l, "prompt")) };
         const gram_group group = { .prompt = { &turn, 1, NULL }, .response = answer, .n = N };
         gram_judged_group by, gold;
-        size_t best = 0, cost;
+        const json_t *cost;
+        size_t best = 0;
         for (size_t k = 0; k < N; k++)
             answer[k] = json_string_value(json_array_get(json_object_get(l, "responses"), k));
         assert_true(json_equal(json_object_get(l, "seed"), json_object_get(p, "seed")));
@@ -124,8 +128,20 @@ static void lines_are_answers_and_their_rewards(void **state)
             assert_true(reward_at(l, "rewards", k) == by.reward[k] && reward_at(l, "gold", k) == gold.reward[k]);
             best = by.reward[k] > by.reward[best] ? k : best;
         }
-        cost = (size_t)json_integer_value(json_object_get(json_object_get(l, "cost"), "tokens_computed"));
-        assert_int_equal(cost, by.cost.tokens_computed);
+        cost = json_object_get(l, "cost");
+        assert_int_equal(whole(cost, "tokens_computed"), by.cost.tokens_computed);
+        assert_int_equal(whole(cost, "comparisons"), by.cost.comparisons);
+        assert_int_equal(whole(cost, "passes"), by.cost.passes);
+        assert_int_equal(whole(cost, "tokens"), by.cost.tokens);
+        assert_int_equal(whole(cost, "flips"), by.cost.flips);
+        flips += by.cost.flips;
+        for (size_t k = 0, written = 0; k < N; k++) {
+            const json_t *finish = json_array_get(json_object_get(l, "finish"), k);
+            written += (size_t)reward_at(l, "tokens", k);
+            cut += !strcmp(json_string_value(finish), "length");
+            if (k == N - 1)
+                assert_int_equal(whole(cost, "written"), written);
+        }
         assert_int_equal(json_integer_value(json_object_get(l, "winner")), best);
         assert_string_equal(json_string_value(json_object_get(l, "completion")), answer[best]);
         gram_judged_group_clear(&by);
@@ -133,6 +149,8 @@ static void lines_are_answers_and_their_rewards(void **state)
         json_decref(l);
         json_decref(p);
     }
+    assert_true(r.judge.flips == flips && flips > 0);
+    assert_true(r.cut == cut && 2 * cut > ROWS * N);
     free(out);
     free(plain);
 }
