@@ -109,7 +109,7 @@ some="--steps 3 --batch-rows 4 --lr 3e-3"
     expect 2 sh -c "'$GRAM' finetune '$m' - -p judge.txt --out none --cache cache <pairs.jsonl"
     says err "standard input: its rows cannot lie in a cache"
     expect 1 "$GRAM" finetune "$m" pairs.jsonl -p judge.txt --out none --cache pairs.jsonl
-    says err "pairs.jsonl: not created"
+    says err "pairs.jsonl: a directory is needed, this is a file"
 
     # A split by prompt: both rows of a prompt are on the same side, the same ones whatever the seed is, and all rows
     # are on one.
