@@ -228,11 +228,13 @@ static void refuse_what_a_gpu_would(const void *kernel, dim3 grid, dim3 block, s
         emu_fail("more than 48 KB of shared memory, which the kernel was not allowed", 0);
 }
 
-/* The stack of the thread that launches, which a sanitizer must know to come back to it. */
+/* The stack of the thread that launches, which a sanitizer must know to come back to it. Its two words lie in the room
+ * that the loader has for such: LeakSanitizer guesses at what a library that is opened later gets for each thread, and
+ * fell over it where the memory before that block had the wrong bytes. */
 static void know_main(void)
 {
-    static thread_local void *stack;
-    static thread_local size_t bytes;
+    static thread_local void *stack __attribute__((tls_model("initial-exec")));
+    static thread_local size_t bytes __attribute__((tls_model("initial-exec")));
     pthread_attr_t at;
 
     if (!stack && !pthread_getattr_np(pthread_self(), &at)) {
