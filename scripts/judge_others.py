@@ -80,7 +80,8 @@ def pairs(rows, rand):
         if len(text_of(row["prompt"])) + max(len(best), len(worse)) > LONGEST:
             continue
         seen[asked[i]] += 1
-        yield {"id": f"other/{i}", "prompt": row["prompt"], "chosen": best, "rejected": worse, "subset": f"other:{name}"}
+        yield {"id": f"other/{i}", "prompt": row["prompt"], "chosen": best, "rejected": worse,
+               "subset": f"other:{name}"}
 
 
 def write(path, rows):
