@@ -224,14 +224,6 @@ void gr_digits_row_ref(gr_digits *to, const float *x, size_t K)
     }
 }
 
-static float half_at(const uint8_t *p)
-{
-    float f;
-
-    gr_dequant(&f, p, GR_F16, 1);
-    return f;
-}
-
 /* Returns q of value k of output i; w begins with a block's upper bits. */
 static int32_t value_at(const uint8_t *w, size_t i, size_t k, const struct digits_type *t)
 {
@@ -276,8 +268,8 @@ static float output(const gr_digits *x, size_t blocks, const uint8_t *w, size_t 
 
     for (size_t b = 0; b < blocks; b++, w += digits_block(*t)) {
         if (b % t->blocks == 0) {
-            d = half_at(w + 2 * i);
-            m = t->mins ? half_at(w + 2 * (PANEL + i)) : 0;
+            d = gr_half_at(w + 2 * i);
+            m = t->mins ? gr_half_at(w + 2 * (PANEL + i)) : 0;
             w += digits_head(*t);
         }
         y = add_block(y, x + b, w, i, d, m, t);

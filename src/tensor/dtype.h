@@ -31,6 +31,13 @@ int gr_iq4_xs_scale(const uint8_t *x, size_t j);
 /* y[0..n) = the n values at the start of a row's bytes; n is whole blocks. Exact: each value is what
  * the format's definition gives in float32. Any alignment. */
 void gr_dequant(float *y, const void *x, gr_dtype t, size_t n);
+static inline float gr_half_at(const uint8_t *p)
+{
+    float f;
+
+    gr_dequant(&f, p, GR_F16, 1);
+    return f;
+}
 
 /* The nearest bfloat16, ties to even; a NaN stays one. */
 uint16_t gr_bf16(float f);

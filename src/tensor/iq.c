@@ -9,20 +9,11 @@
  *   IQ1_M    32 x 8 bits of a point, 32 x (its upper 3, sign), 4 x (4 x 3-bit s, 4 bits of d)             the same
  *
  * Of 7 signs the eighth makes the number of minuses even. Each product and sum is rounded once, as in dtype.c. */
-#include <string.h>
 #include "tensor/iq.h"
 #include "tensor/iq_grids.inc"
 
 static const int8_t of_iq1[4] = { -1, 0, 1 }, of_iq2[4] = { 8, 25, 43 };
 static const int8_t of_iq3_xxs[8] = { 4, 12, 20, 28, 36, 44, 52, 62 }, of_iq3_s[8] = { 1, 3, 5, 7, 9, 11, 13, 15 };
-
-static float half_at(const uint8_t *p)
-{
-    float f;
-
-    gr_dequant(&f, p, GR_F16, 1);
-    return f;
-}
 
 static uint32_t word16(const uint8_t *p) { return (uint32_t)(p[0] | p[1] << 8); }
 static uint32_t word32(const uint8_t *p) { return word16(p) | word16(p + 2) << 16; }
@@ -58,7 +49,7 @@ static void ternary(float *y, unsigned point, float delta, float d)
 
 static void iq2_xxs(float *y, const uint8_t *x)
 {
-    float d = half_at(x);
+    float d = gr_half_at(x);
 
     for (size_t i = 0; i < 32; i++) {
         const uint8_t *part = x + 2 + i / 4 * 8;
@@ -76,7 +67,7 @@ static float scale_of_two(const uint8_t *s, size_t i, float d)
 
 static void iq2_xs(float *y, const uint8_t *x)
 {
-    float d = half_at(x);
+    float d = gr_half_at(x);
 
     for (size_t i = 0; i < 32; i++) {
         uint32_t q = word16(x + 2 + 2 * i);
@@ -86,7 +77,7 @@ static void iq2_xs(float *y, const uint8_t *x)
 
 static void iq2_s(float *y, const uint8_t *x)
 {
-    float d = half_at(x);
+    float d = gr_half_at(x);
 
     for (size_t i = 0; i < 32; i++) {
         unsigned upper = x[66 + i / 4] >> i % 4 * 2 & 3;
@@ -96,7 +87,7 @@ static void iq2_s(float *y, const uint8_t *x)
 
 static void iq3_xxs(float *y, const uint8_t *x)
 {
-    float d = half_at(x);
+    float d = gr_half_at(x);
 
     for (size_t i = 0; i < 64; i++) {
         uint32_t w = word32(x + 66 + i / 8 * 4);
@@ -107,7 +98,7 @@ static void iq3_xxs(float *y, const uint8_t *x)
 
 static void iq3_s(float *y, const uint8_t *x)
 {
-    float d = half_at(x);
+    float d = gr_half_at(x);
 
     for (size_t i = 0; i < 64; i++) {
         unsigned ninth = x[66 + i / 8] >> i % 8 & 1, s = x[106 + i / 16] >> i % 16 / 8 * 4 & 15;
@@ -118,7 +109,7 @@ static void iq3_s(float *y, const uint8_t *x)
 
 static void iq1_s(float *y, const uint8_t *x)
 {
-    float d = half_at(x);
+    float d = gr_half_at(x);
 
     for (size_t i = 0; i < 32; i++) {
         uint32_t w = word16(x + 34 + i / 4 * 2);
@@ -130,7 +121,7 @@ static void iq1_s(float *y, const uint8_t *x)
 static void iq1_m(float *y, const uint8_t *x)
 {
     const uint8_t *s = x + 48, half[2] = { (uint8_t)(s[1] >> 4 | (s[3] & 0xf0)), (uint8_t)(s[5] >> 4 | (s[7] & 0xf0)) };
-    float d = half_at(half);
+    float d = gr_half_at(half);
 
     for (size_t i = 0; i < 32; i++) {
         unsigned upper = x[32 + i / 2] >> i % 2 * 4 & 15;
