@@ -161,12 +161,12 @@ static gram_status type_of(const gr_gguf *g, const char *tensor, uint32_t id, gr
         [8] = { "Q8_0", GR_Q8_0 },  [9] = { "Q8_1", -1 },       [10] = { "Q2_K", GR_Q2_K }, [11] = { "Q3_K", GR_Q3_K },
         [12] = { "Q4_K", GR_Q4_K }, [13] = { "Q5_K", GR_Q5_K }, [14] = { "Q6_K", GR_Q6_K }, [15] = { "Q8_K", -1 },
         [16] = { "IQ2_XXS", GR_IQ2_XXS }, [17] = { "IQ2_XS", GR_IQ2_XS }, [18] = { "IQ3_XXS", GR_IQ3_XXS },
-        [19] = { "IQ1_S", GR_IQ1_S },
-        [20] = { "IQ4_NL", GR_IQ4_NL }, [21] = { "IQ3_S", GR_IQ3_S }, [22] = { "IQ2_S", GR_IQ2_S },
-        [23] = { "IQ4_XS", GR_IQ4_XS },
+        [19] = { "IQ1_S", GR_IQ1_S }, [20] = { "IQ4_NL", GR_IQ4_NL }, [21] = { "IQ3_S", GR_IQ3_S },
+        [22] = { "IQ2_S", GR_IQ2_S }, [23] = { "IQ4_XS", GR_IQ4_XS },
         [24] = { "I8", -1 },        [25] = { "I16", -1 },       [26] = { "I32", -1 },       [27] = { "I64", -1 },
         [28] = { "F64", -1 },       [29] = { "IQ1_M", GR_IQ1_M }, [30] = { "BF16", GR_BF16 }, [34] = { "TQ1_0", -1 },
-        [35] = { "TQ2_0", -1 },     [39] = { "MXFP4", -1 },
+        [35] = { "TQ2_0", -1 },     [39] = { "MXFP4", -1 },     [40] = { "NVFP4", -1 },     [41] = { "Q1_0", -1 },
+        [42] = { "Q2_0", -1 },
     };
 
     if (id >= GR_COUNT(ggml) || !ggml[id].name)
