@@ -24,19 +24,6 @@ void gr_align_prompts_clear(gr_align_prompts *p)
     *p = (gr_align_prompts){ 0 };
 }
 
-static gram_status render(const gr_judge *j, const gr_group *row, gr_ids *out, gram_err *err)
-{
-    gr_chat_text text = { 0 };
-    gram_status rc = gr_chat_render(&j->chat, row->turn, row->n_turns, row->tools, &text, err);
-
-    if (!rc)
-        rc = gr_chat_encode(j->tok, &text, out, err);
-    if (!rc)
-        rc = gr_chat_check_some(out, err);
-    gr_chat_text_clear(&text);
-    return rc;
-}
-
 static bool room_for_one(gr_align_prompts *s)
 {
     gr_align_prompt *grown = gr_grown(s->p, s->n, &s->cap, 1, sizeof *grown);
@@ -49,7 +36,9 @@ static bool room_for_one(gr_align_prompts *s)
 static gram_status add(gr_align_prompts *s, gr_group *row, const json_t *json, const gr_align_rules *r, gram_err *err)
 {
     gr_align_prompt p = { .row = *row, .columns = gr_json_text(json, JSON_COMPACT) };
-    gram_status rc = p.columns ? render(r->judge, &p.row, &p.ids, err) : gr_nomem(err, "prompts");
+    gram_status rc = p.columns ? gr_chat_ids(&r->judge->chat, r->judge->tok, p.row.turn, p.row.n_turns, p.row.tools,
+                                             &p.ids, err)
+                               : gr_nomem(err, "prompts");
 
     if (!rc && p.ids.n > r->most && r->truncate == GRAM_TRUNCATE_DROP) {
         s->dropped++;

@@ -153,17 +153,9 @@ gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write 
 
 gram_status gr_api_prompt_ids(const gram_model *m, gram_prompt prompt, gr_ids *out, gram_err *err)
 {
-    gr_chat_text text = { 0 };
     gram_status rc = gr_prompt_check(prompt, err);
 
-    if (!rc)
-        rc = gr_chat_render(&m->judge.chat, prompt.turn, prompt.n, prompt.tools, &text, err);
-    if (!rc)
-        rc = gr_chat_encode(m->file.tok, &text, out, err);
-    if (!rc)
-        rc = gr_chat_check_some(out, err);
-    gr_chat_text_clear(&text);
-    return rc;
+    return rc ? rc : gr_chat_ids(&m->judge.chat, m->file.tok, prompt.turn, prompt.n, prompt.tools, out, err);
 }
 
 /* ---- Answers ------------------------------------------------------------------------------------- */

@@ -141,7 +141,6 @@ bool gram_pair_draw(const gram_pair *pair)
     return (a > b) ^ (gr_digest(question, both, sizeof both) >> 32 & 1);
 }
 
-/* Against the reference each response has the same seat, so none is favoured by it. */
 gram_status gr_api_responses(const char *const *response, size_t n, gram_err *err)
 {
     for (size_t i = 0; i < n; i++)
@@ -150,6 +149,7 @@ gram_status gr_api_responses(const char *const *response, size_t n, gram_err *er
     return GRAM_OK;
 }
 
+/* Against the reference each response has the same seat, so none is favoured by it. */
 void gr_api_compared(gram_pair *out, gram_prompt prompt, const char *const *response, size_t n, const char *reference,
                      const size_t (*pair)[2], size_t pairs)
 {

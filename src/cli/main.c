@@ -80,13 +80,12 @@ static int bad_option(poptContext con, const struct poptOption *table, char **ar
     return cli_usage("there is no option '%s'", typed);
 }
 
-/* The number, from 1, of the first argument without a letter; 0: there is none. */
-static size_t empty(const char **arg, size_t n)
+static int check_letters(const char **arg, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!*arg[i])
-            return i + 1;
-    return 0;
+            return cli_usage("argument %zu is empty, as where a variable of the shell is not set", i + 1);
+    return CLI_DONE;
 }
 
 /* program: what the command was called with, from its name on. */
@@ -120,9 +119,8 @@ static int run(const cli_command *c, int argc, char **program)
             n++;
         if (n < c->min_args || n > c->max_args)
             rc = cli_usage("wanted %s, found %zu argument%s", *c->args ? c->args : "no argument", n, n == 1 ? "" : "s");
-        else if (empty(arg, n))
-            rc = cli_usage("argument %zu is empty, as where a variable of the shell is not set", empty(arg, n));
-        else if (!(rc = cli_model_first(arg, n)) && !(rc = cli_devices_run(program, &over)) && !over)
+        else if (!(rc = check_letters(arg, n)) && !(rc = cli_model_first(arg, n)) &&
+                 !(rc = cli_devices_run(program, &over)) && !over)
             rc = c->run(arg ? arg : &none, n);
     }
     poptFreeContext(con);

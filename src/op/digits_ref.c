@@ -141,22 +141,25 @@ static void put_values(uint8_t *to, size_t i, const uint32_t q[8], const struct 
     }
 }
 
-/* The scales of output i in the j-th block of 8, signed bytes where there are two parts, and those of the minimums. */
-static void put_scales(uint8_t *to, size_t i, const uint8_t *from, gr_dtype type, size_t j)
+/* The k-th scale of a block of a file, and that of its minimum. Those of two parts are signed bytes. */
+static uint8_t scale_of(const uint8_t *from, gr_dtype type, size_t k)
 {
     const uint8_t *p = from + 4;
 
-    if (type == GR_IQ4_XS) {
-        to[i] = (uint8_t)abs(gr_iq4_xs_scale(from, j));
-    } else if (type == GR_Q4_K || type == GR_Q5_K) {
-        to[i] = j < 4 ? p[j] & 63 : (p[j + 4] & 15) | p[j - 4] >> 6 << 4;
-        to[PANEL + i] = j < 4 ? p[j + 4] & 63 : p[j + 4] >> 4 | p[j] >> 6 << 4;
-    } else for (size_t part = 0, run = 2 * j; part < 2; part++, run++, to += PANEL) {
-        to[i] = type == GR_Q6_K ? from[192 + run] : type == GR_Q2_K ? from[run] & 15
-                                                  : (uint8_t)gr_q3_k_scale(from + 96, run);
-        if (type == GR_Q2_K)
-            to[2 * PANEL + i] = from[run] >> 4;
+    switch (type) {
+    case GR_Q2_K:   return from[k] & 15;
+    case GR_Q3_K:   return (uint8_t)gr_q3_k_scale(from + 96, k);
+    case GR_Q6_K:   return from[192 + k];
+    case GR_IQ4_XS: return (uint8_t)abs(gr_iq4_xs_scale(from, k));
+    default:        return k < 4 ? p[k] & 63 : (p[k + 4] & 15) | p[k - 4] >> 6 << 4;
     }
+}
+
+static uint8_t min_of(const uint8_t *from, gr_dtype type, size_t k)
+{
+    const uint8_t *p = from + 4;
+
+    return type == GR_Q2_K ? from[k] >> 4 : k < 4 ? p[k + 4] & 63 : p[k + 4] >> 4 | p[k] >> 6 << 4;
 }
 
 /* Where a block of a file has its d, and behind it its m. */
@@ -177,8 +180,11 @@ static void pack_group(uint8_t *to, size_t i, const uint8_t *from, gr_dtype type
     }
     to += digits_head(*t);
     for (size_t j = 0; j < t->blocks; j++, to += digits_block(*t)) {
-        if (t->blocks > 1)
-            put_scales(to, i, from, type, j);
+        for (size_t p = 0; p < t->parts && t->blocks > 1; p++) {
+            to[p * PANEL + i] = scale_of(from, type, j * t->parts + p);
+            if (t->mins)
+                to[(t->parts + p) * PANEL + i] = min_of(from, type, j * t->parts + p);
+        }
         values(q, from, type, j);
         put_values(to + digits_scales(*t), i, q, t);
     }

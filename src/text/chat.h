@@ -107,5 +107,8 @@ void gr_chat_text_clear(gr_chat_text *t);
 gram_status gr_chat_check_some(const gr_ids *ids, gram_err *err);
 /* Appends the ids of the pieces. */
 gram_status gr_chat_encode(const gr_tok *tok, const gr_chat_text *t, gr_ids *out, gram_err *err);
+/* Appends the ids of what gr_chat_render() makes of a prompt, of which there must be one. */
+gram_status gr_chat_ids(const gr_chat *c, const gr_tok *tok, const gram_message *turn, size_t n, const char *tools,
+                        gr_ids *out, gram_err *err);
 
 #endif

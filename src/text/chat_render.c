@@ -366,3 +366,17 @@ gram_status gr_chat_encode(const gr_tok *tok, const gr_chat_text *t, gr_ids *out
     }
     return GRAM_OK;
 }
+
+gram_status gr_chat_ids(const gr_chat *c, const gr_tok *tok, const gram_message *turn, size_t n, const char *tools,
+                        gr_ids *out, gram_err *err)
+{
+    gr_chat_text text = { 0 };
+    gram_status rc = gr_chat_render(c, turn, n, tools, &text, err);
+
+    if (!rc)
+        rc = gr_chat_encode(tok, &text, out, err);
+    if (!rc)
+        rc = gr_chat_check_some(out, err);
+    gr_chat_text_clear(&text);
+    return rc;
+}
