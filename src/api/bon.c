@@ -373,7 +373,7 @@ static gram_status take_earlier(struct run *r, gram_err *err)
 {
     uint64_t seed, n = r->job.report->resumed;
     gr_bon_expected e = { r->policy ? r->opt->generation->n : 0, r->policy ? &seed : NULL, wants_gold(r->opt) };
-    const char *path = gr_out_partial(r->job.out);
+    const char *path = gr_job_earlier(&r->job);
     gr_lines *lines = NULL;
     gram_status rc = n ? gr_lines_open(&lines, path, err) : GRAM_OK;
 

@@ -280,7 +280,106 @@ gram_status gr_how_join(gr_how *h, const char *name, gram_err *err)
     return rc;
 }
 
-void gr_how_end(const char *name)
+/* ---- Beside what is whole -------------------------------------------------------------------------- */
+
+#define WHOLE "whole"
+
+/* The digest of the output's bytes and the number of its lines, as one text; NULL: it is not read. */
+static json_t *whole_text(const char *name, uint64_t lines)
+{
+    uint64_t digest = GR_DIGEST;
+
+    return gr_file_digest(name, &digest, NULL) ? NULL : json_sprintf("%016" PRIx64 " %" PRIu64, digest, lines);
+}
+
+/* What NAME.how says, less its digests, where the output is what a run noted as whole; NULL otherwise. */
+static json_t *read_whole(const char *name, uint64_t *lines)
+{
+    json_t *how, *is = NULL;
+    const char *was;
+
+    if (!gr_path_regular(name) || gr_how_read(&how, name, NULL) || !how)
+        return NULL;
+    was = json_string_value(json_object_get(how, WHOLE));
+    if (was && strlen(was) > DIGEST) {
+        *lines = strtoull(was + DIGEST, NULL, 10);
+        is = whole_text(name, *lines);
+    }
+    if (!is || !json_equal(is, json_object_get(how, WHOLE))) {
+        json_decref(how);
+        how = NULL;
+    }
+    json_decref(is);
+    return how;
+}
+
+bool gr_how_is_whole(const char *name)
+{
+    json_t *how = read_whole(name, &(uint64_t){ 0 });
+
+    json_decref(how);
+    return how;
+}
+
+gram_status gr_how_open_whole(gr_how *h, const char *name, const json_t *how, bool *whole, gram_err *err)
+{
+    uint64_t lines = 0;
+    json_t *was = read_whole(name, &lines);
+    gram_status rc;
+
+    *h = (gr_how){ .fd = -1 };
+    *whole = was;
+    if (!was)
+        return GRAM_OK;
+    h->path = path_of(name);
+    rc = h->path ? gr_how_compare(was, how, h->path, "the run that made what is to be resumed", "this one", err)
+                 : gr_nomem(err, name);
+    json_decref(was);
+    if (!rc)
+        rc = open_digests(h, O_RDWR | O_APPEND, err);
+    if (!rc && h->n < lines)
+        rc = gr_fail(err, GRAM_EIO, "%s: digests of %" PRIu64 " rows, and %s has %" PRIu64 " lines", h->path, h->n,
+                     name, lines);
+    if (!rc && ftruncate(h->fd, h->begin + (off_t)lines * DIGEST))     /* of lines that were begun behind them */
+        rc = failed(h, err);
+    h->n = lines;
+    return rc;
+}
+
+/* The file anew: the JSON with what is whole, and the digests as they are. */
+static gram_status write_whole(gr_how *h, json_t *head, gr_out *to, gram_err *err)
+{
+    char *text = gr_json_text(head, JSON_INDENT(2) | JSON_REAL_PRECISION(17)), block[64 * DIGEST];
+    gram_status rc = text ? gr_out_line(to, text, strlen(text), err) : gr_nomem(err, h->path);
+
+    for (uint64_t at = 0, n; at < h->n && !rc; at += n) {
+        n = gr_min(h->n - at, (uint64_t)64);
+        if (pread(h->fd, block, n * DIGEST, h->begin + (off_t)at * DIGEST) != (ssize_t)(n * DIGEST))
+            rc = gr_fail(err, GRAM_EIO, "%s: it is not read", h->path);
+        else
+            rc = gr_out_write(to, block, n * DIGEST, err);
+    }
+    free(text);
+    return rc ? rc : gr_out_commit(to, err);
+}
+
+void gr_how_whole(gr_how *h, const char *name)
+{
+    json_t *head = NULL, *whole = NULL;
+    gr_out *to = NULL;
+    off_t end;
+    bool ok = !read_head(&head, h->fd, h->path, &end, NULL) && (whole = whole_text(name, h->n)) &&
+              !json_object_set(head, WHOLE, whole) && !gr_out_open(&to, h->path, false, NULL) &&
+              !write_whole(h, head, to, NULL);
+
+    gr_out_close(to);
+    json_decref(whole);
+    json_decref(head);
+    if (!ok)
+        gr_how_forget(name);
+}
+
+void gr_how_forget(const char *name)
 {
     char *path = path_of(name);
 

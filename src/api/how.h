@@ -1,9 +1,12 @@
-/* how.h - what decides the lines of an output, told as JSON and kept beside an output that is not whole: NAME.how.
+/* how.h - what decides the lines of an output, told as JSON and kept beside it: NAME.how.
  *
  * A run that goes on, and a merge of shares, put lines of several runs under one name. They must be of one judge that
  * was asked in one way, and of the same rows: another one is refused by what it differs in. So behind the JSON stands,
  * for each line of the output, the digest of the row that it is of, 16 hexadecimal digits and a newline. It is written
- * before the line, so a run that is killed leaves at least as many digests as lines. */
+ * before the line, so a run that is killed leaves at least as many digests as lines.
+ *
+ * Beside an output that is whole it stays, with a key "whole" that has the digest of the output's bytes and the number
+ * of its lines: so a run that is to go on with it sees that nothing is left, and never takes another file for it. */
 #ifndef GR_API_HOW_H
 #define GR_API_HOW_H
 
@@ -44,7 +47,14 @@ gram_status gr_how_begin(gr_how *h, const char *name, const json_t *how, uint64_
 gram_status gr_how_add(gr_how *h, uint64_t digest, gram_err *err);      /* of the row whose line comes next */
 gram_status gr_how_next(gr_how *h, uint64_t *digest, gram_err *err);    /* of the first line's row, the second's ... */
 void gr_how_close(gr_how *h);
-void gr_how_end(const char *name);                          /* it is whole: nothing goes on from here */
+/* The output has its name and is whole, which is noted. Where that fails nothing is noted, and a later run that is to
+ * go on makes the output anew. */
+void gr_how_whole(gr_how *h, const char *name);
+/* Whether an output has this name that is whole, byte for byte as a run has noted. */
+bool gr_how_is_whole(const char *name);
+/* *whole: it is, and h gives the digests of its rows. GRAM_EARG: it is, and was made in another way than `how`. */
+gram_status gr_how_open_whole(gr_how *h, const char *name, const json_t *how, bool *whole, gram_err *err);
+void gr_how_forget(const char *name);                       /* nothing goes on from this output */
 /* *how NULL: nothing was noted beside this output. */
 gram_status gr_how_read(json_t **how, const char *name, gram_err *err);
 /* Adds the digests that are noted beside another output, if anything is. */

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "file/table.h"
 #include "rationale/prove.h"
 
 static const gram_file_options no_options;
@@ -30,14 +31,15 @@ static gram_status take_share(gr_job *j, gram_err *err)
     return rc;
 }
 
-/* All that decides what this job writes, which is gone on with or merged with its like alone. */
-static gram_status note_how(gr_job *j, json_t *how, gram_err *err)
+/* Adds to what the command says of itself all else that decides what this job writes, which is gone on with or merged
+ * with its like alone. */
+static gram_status describe(const gr_job *j, json_t *how, gram_err *err)
 {
     const gram_file_options *o = j->opt;
     gr_buf words = { 0 };
     json_t *judge = j->m ? gr_how_judge(j->m) : json_object();
     json_int_t lines = (json_int_t)gr_reader_lines(j->reader), share = (json_int_t)o->share;
-    uint64_t digest = gr_reader_digest(j->reader), resumed = j->report->resumed;
+    uint64_t digest = gr_reader_digest(j->reader);
     gram_status rc = j->reasoner ? gr_reason_describe(o->rationale, &j->reasoner->words, &words, err) : GRAM_OK;
 
     if (!rc && (!judge || json_object_update(how, judge) || json_object_set_new(how, "model", gr_how_model(j->m)) ||
@@ -47,13 +49,74 @@ static gram_status note_how(gr_job *j, json_t *how, gram_err *err)
                 (o->shares && json_object_set_new(how, "digest of the lines", json_sprintf("%016" PRIx64, digest))) ||
                 (o->shares && json_object_set_new(how, "share", json_integer(share)))))
         rc = gr_nomem(err, j->in);
-    if (!rc)
-        rc = gr_how_begin(&j->how, j->name, how, &j->report->resumed, err);
-    if (!rc && j->report->resumed < resumed)            /* the machine stopped before all digests were on the disk */
-        rc = gr_out_keep(j->out, j->report->resumed, err);
     json_decref(judge);
     gr_buf_clear(&words);
     return rc;
+}
+
+static gram_status note_how(gr_job *j, const json_t *how, gram_err *err)
+{
+    uint64_t resumed = j->report->resumed;
+    gram_status rc = gr_how_begin(&j->how, j->name, how, &j->report->resumed, err);
+
+    if (!rc && j->report->resumed < resumed)            /* the machine stopped before all digests were on the disk */
+        rc = gr_out_keep(j->out, j->report->resumed, err);
+    return rc;
+}
+
+static gram_status begin(gr_job *j, const json_t *how, gram_err *err)
+{
+    gram_status rc = j->opt->resume ? gr_out_resume(&j->out, j->name, &j->report->resumed, err)
+                                    : gr_out_open(&j->out, j->name, true, err);
+
+    if (!rc)
+        rc = gr_out_rows(j->out, err);
+    if (!rc && !gr_out_in_place(j->out))
+        rc = note_how(j, how, err);
+    return rc;
+}
+
+/* Whether a run before has made all of the output, and what was noted of its rows then. CSV says neither what is a
+ * number nor what is missing, so that its lines are not read again. */
+static gram_status find_whole(gr_job *j, const json_t *how, gram_err *err)
+{
+    gr_table_kind kind = gr_table_kind_of(j->name);
+    gram_status rc = GRAM_OK;
+
+    if (j->opt->resume && !j->opt->shares && !gr_out_begun(j->name) && kind != GR_TABLE_CSV && kind != GR_TABLE_TSV)
+        rc = gr_how_open_whole(&j->how, j->name, how, &j->whole, err);
+    if (!rc && j->whole)
+        j->report->resumed = j->how.n;
+    return rc;
+}
+
+/* What is whole becomes the beginning of an output that rows are added to. */
+static gram_status go_on(gr_job *j, gram_err *err)
+{
+    gr_lines *before = NULL;
+    const char *line;
+    size_t n;
+    gram_status rc = GRAM_OK;
+
+    if (gr_table_kind_of(j->name))
+        rc = gr_fail(err, GRAM_EARG, "%s: it is whole, %s has more rows, and none is added to a table: a run that does "
+                     "not resume judges all of them", j->name, j->in);
+    if (!rc)
+        rc = gr_out_open(&j->out, j->name, true, err);
+    if (!rc)
+        rc = gr_out_rows(j->out, err);
+    if (!rc)
+        rc = gr_lines_open(&before, j->name, err);
+    while (!rc && !(rc = gr_lines_next(before, &line, &n, err)) && line)
+        rc = gr_out_line(j->out, line, n, err);
+    gr_lines_close(before);
+    j->whole = rc;
+    return rc;
+}
+
+const char *gr_job_earlier(const gr_job *j)
+{
+    return j->whole ? j->name : gr_out_partial(j->out);
 }
 
 gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *out, const gram_file_options *opt,
@@ -73,20 +136,18 @@ gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *ou
         rc = gr_reader_open(&j->reader, in, j->opt->columns, err);
     if (!rc && !gr_name_is_standard(out))
         rc = gr_reader_spares(j->reader, out, err);
-    if (!rc && j->opt->shares) {
+    if (!rc && j->opt->shares)
         rc = take_share(j, err);
-        out = j->part;
-    }
     if (!rc && j->opt->progress)
         j->lines = gr_reader_total(j->reader);
+    if (!rc && !gr_name_is_standard(j->name))
+        rc = describe(j, how, err);
     if (!rc)
-        rc = j->opt->resume ? gr_out_resume(&j->out, out, &report->resumed, err) : gr_out_open(&j->out, out, true, err);
-    if (!rc)
-        rc = gr_out_rows(j->out, err);
-    if (!rc && !gr_out_in_place(j->out))
-        rc = note_how(j, how, err);
+        rc = find_whole(j, how, err);
+    if (!rc && !j->whole)
+        rc = begin(j, how, err);
     if (!rc && report->resumed)
-        rc = gr_lines_open(&j->earlier, gr_out_partial(j->out), err);
+        rc = gr_lines_open(&j->earlier, gr_job_earlier(j), err);
     json_decref(how);
     return rc;
 }
@@ -163,21 +224,21 @@ static gram_status write_spread(gr_job *j, gram_err *err)
         rc = gr_out_commit(whole, err);
     gr_out_close(whole);
     if (!rc) {
-        gr_how_end(j->name);
+        gr_how_whole(&j->how, j->name);
         gr_out_drop(j->out);
         j->out = NULL;
     }
     return rc;
 }
 
-/* Of a share it stays noted how it was made, for the merge. */
+/* A share is no whole: the merge makes it. */
 static gram_status commit(gr_job *j, gram_err *err)
 {
     bool in_place = gr_out_in_place(j->out);
     gram_status rc = gr_out_commit(j->out, err);
 
     if (!rc && !in_place && !j->opt->shares)
-        gr_how_end(j->name);
+        gr_how_whole(&j->how, j->name);
     return rc;
 }
 
@@ -190,7 +251,7 @@ gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err)
         rc = gr_fail(err, GRAM_EARG, "%s: it ends after %llu rows of the %llu lines that are to be resumed: wanted the "
                      "input of the run before", j->in, (unsigned long long)j->met,
                      (unsigned long long)j->report->resumed);
-    if (!rc && j->spread)
+    if (!rc && j->spread && j->out)
         rc = write_spread(j, err);
     if (!rc && j->out)
         rc = commit(j, err);
@@ -234,7 +295,7 @@ gram_status gr_job_stop(const gr_job *j, gram_err *err)
 
 gram_status gr_job_step(gr_job *j, gram_err *err)
 {
-    gram_status rc = gr_out_flush(j->out, err);
+    gram_status rc = j->out ? gr_out_flush(j->out, err) : GRAM_OK;
 
     return !rc && gr_job_stopped(j) ? gr_job_stop(j, err) : rc;
 }
@@ -257,8 +318,8 @@ gram_status gr_api_write_line(gr_out *out, const json_t *o, const char *name, gr
 gram_status gr_job_write(gr_job *j, uint64_t digest, json_t *o, gram_err *err)
 {
     char *text = line_of(o);
-    bool held = j->spread && gr_out_in_place(j->out);       /* what is out there cannot be written anew */
-    gram_status rc = text ? GRAM_OK : gr_nomem(err, "output line");
+    gram_status rc = !text ? gr_nomem(err, "output line") : j->whole ? go_on(j, err) : GRAM_OK;
+    bool held = !rc && j->spread && gr_out_in_place(j->out);       /* what is out there cannot be written anew */
 
     if (!rc && j->spread)
         rc = gr_spread_add(j->spread, text, strlen(text), err);

@@ -17,7 +17,8 @@ typedef struct {
     const gram_file_options *opt;
     gram_file_report *report;
     gr_reader *reader;
-    gr_out *out;
+    gr_out *out;                            /* NULL while whole */
+    bool whole;                             /* the output was there when the job began, whole, and no row was added */
     const char *name;                       /* of out */
     char *part;                             /* the same, where it is a share's */
     gr_spread *spread;                      /* of a PURM model's verdicts; NULL otherwise */
@@ -35,6 +36,8 @@ typedef struct {
  * options of files (how.h); it is taken over, NULL: out of memory. */
 gram_status gr_job_open(gr_job *j, gram_model *m, const char *in, const char *out, const gram_file_options *opt,
                         struct json_t *how, gram_file_report *report, gram_err *err);
+/* Where the lines of the run before are. */
+const char *gr_job_earlier(const gr_job *j);
 /* Ends the job: on success the output appears under its name, otherwise its partial lines stay. rc is handed back, or
  * what failed here. */
 gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err);

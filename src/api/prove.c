@@ -216,7 +216,7 @@ static gram_status count_earlier(const gr_job *j, struct prover *p, gram_err *er
     gr_lines *in;
     const char *line;
     size_t n;
-    gram_status rc = gr_lines_open(&in, gr_out_partial(j->out), err);
+    gram_status rc = gr_lines_open(&in, gr_job_earlier(j), err);
 
     if (rc)
         return rc;

@@ -251,38 +251,44 @@ static gram_status copy_spread(gr_out *to, const found *f, double lambda, uint64
     return rc == GRAM_EFORMAT ? GRAM_EIO : rc;
 }
 
+/* What is noted beside them, as beside one output. */
+static gram_status join_how(gr_how *to, const found *f, const json_t *how, gram_err *err)
+{
+    gram_status rc = gr_how_begin(to, f->out, how, &(uint64_t){ 0 }, err);
+
+    for (size_t k = 0; k < f->shares && !rc; k++) {
+        char *name = NULL;
+        rc = gr_shard_name(f->out, k, f->shares, &name, err);
+        if (!rc)
+            rc = gr_how_join(to, name, err);
+        free(name);
+    }
+    return rc;
+}
+
 /* how: what was noted beside them, or NULL. */
 static gram_status join_whole(const found *f, const char *name, const json_t *how, uint64_t *rows, gram_err *err)
 {
     gr_out *to = NULL;
+    gr_how beside = { .fd = -1 };
     gram_status rc = gr_out_open(&to, name, false, err);
 
     if (!rc)
         rc = gr_out_rows(to, err);
+    if (!rc && how)
+        rc = join_how(&beside, f, how, err);
+    else if (!rc)
+        gr_how_forget(name);
     if (!rc && json_is_true(json_object_get(how, "overlap")))
         rc = copy_spread(to, f, json_number_value(json_object_get(how, "lambda")), rows, err);
     else if (!rc)
         rc = copy_all(to, f, rows, err);
     if (!rc)
         rc = gr_out_commit(to, err);
+    if (!rc && how)
+        gr_how_whole(&beside, name);
+    gr_how_close(&beside);
     gr_out_close(to);
-    return rc;
-}
-
-/* What is noted beside them, as beside one output. */
-static gram_status join_how(const found *f, const json_t *how, gram_err *err)
-{
-    gr_how to;
-    gram_status rc = gr_how_begin(&to, f->out, how, &(uint64_t){ 0 }, err);
-
-    for (size_t k = 0; k < f->shares && !rc; k++) {
-        char *name = NULL;
-        rc = gr_shard_name(f->out, k, f->shares, &name, err);
-        if (!rc)
-            rc = gr_how_join(&to, name, err);
-        free(name);
-    }
-    gr_how_close(&to);
     return rc;
 }
 
@@ -290,8 +296,10 @@ static gram_status join_how(const found *f, const json_t *how, gram_err *err)
 static gram_status join(const found *f, const char *name, const json_t *how, uint64_t *rows, gram_err *err)
 {
     gr_out *to = NULL;
-    gram_status rc = how ? join_how(f, how, err) : GRAM_OK;
+    gr_how beside = { .fd = -1 };
+    gram_status rc = how ? join_how(&beside, f, how, err) : GRAM_OK;
 
+    gr_how_close(&beside);
     if (!rc)
         rc = gr_out_open(&to, name, false, err);
     if (!rc)
@@ -513,13 +521,38 @@ gram_status gr_shards_take(const char *out, const gram_file_options *o, gr_share
     return rc ? rc : come_last(out, o, last, err);
 }
 
+gram_status gr_shards_one(const char *out, const gram_file_options *o, bool *one, gram_err *err)
+{
+    bool any = true;
+    gram_status rc = o->resume && !gr_name_is_standard(out) && gr_how_is_whole(out) ? gr_shards_any(out, &any, err)
+                                                                                    : GRAM_OK;
+
+    *one = !rc && !any;
+    return rc;
+}
+
+/* Nothing, or what few rows were added since: the first process does it. */
+static gram_status work_alone(const gram_file_options *o, gr_share_fn *fn, void *arg, gram_err *err)
+{
+    gram_file_options all = *o;
+
+    all.workers = 0;
+    if (o->merged)
+        *o->merged = !o->worker;
+    return o->worker ? GRAM_OK : fn(arg, &all, err);
+}
+
 gram_status gr_shards_work(const char *out, const gram_file_options *o, gr_share_fn *fn, void *arg, gram_err *err)
 {
     uint64_t rows = 0;
     size_t shares;
-    bool last;
-    gram_status rc = gr_shards_take(out, o, fn, arg, &shares, &last, err);
+    bool last = false, one = false;
+    gram_status rc = fn ? gr_shards_one(out, o, &one, err) : GRAM_OK;
 
+    if (one)
+        return work_alone(o, fn, arg, err);
+    if (!rc)
+        rc = gr_shards_take(out, o, fn, arg, &shares, &last, err);
     if (o->merged)
         *o->merged = false;
     if (!rc && last && fn)

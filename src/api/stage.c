@@ -21,30 +21,14 @@ struct gr_digested { char *path; uint64_t digest; };
 
 /* ---- Digests -------------------------------------------------------------------------------------- */
 
-static gram_status digest_file(const char *path, uint64_t *h, gram_err *err)
-{
-    gr_map m;
-    gram_status rc = gr_map_open(&m, path, err);
-
-    if (rc)
-        return rc;
-    *h = gr_digest(*h, &m.size, sizeof m.size);
-    if (m.size) {
-        *h = gr_digest_words(*h, m.data, m.size / 4);
-        *h = gr_digest(*h, m.data + m.size / 4 * 4, m.size % 4);
-    }
-    gr_map_close(&m);
-    return GRAM_OK;
-}
-
 static gram_status digest_parts(const char *path, uint64_t *h, gram_err *err)
 {
     size_t n = gr_gguf_part_count(path);
-    gram_status rc = digest_file(path, h, err);
+    gram_status rc = gr_file_digest(path, h, err);
 
     for (size_t i = 1; i < n && !rc; i++) {
         char *part = gr_gguf_part_path(path, i, n);
-        rc = part ? digest_file(part, h, err) : gr_nomem(err, path);
+        rc = part ? gr_file_digest(part, h, err) : gr_nomem(err, path);
         free(part);
     }
     return rc;
@@ -80,7 +64,7 @@ static gram_status digest_directory(const char *path, uint64_t *h, gram_err *err
             rc = gr_nomem(err, path);
         if (file && !stat(file, &st) && S_ISREG(st.st_mode)) {
             *h = gr_digest(*h, entry[i]->d_name, strlen(entry[i]->d_name) + 1);
-            rc = digest_file(file, h, err);
+            rc = gr_file_digest(file, h, err);
         }
         free(file);
         free(entry[i]);
@@ -337,6 +321,8 @@ gram_status gr_run_stage_end(gr_run_stage *s, gr_digests *d, gram_err *err)
         rc = gr_nomem(err, s->name);
     if (!rc)
         rc = gr_write_file(path, s->record.p, s->record.n, err);
+    if (!rc)
+        gr_how_forget(s->output);               /* the record says all of it */
     free(path);
     return rc;
 }
@@ -363,7 +349,6 @@ gram_status gr_run_stage_begin(gr_run_stage *s, gr_digests *d, bool *whole, gram
             rc = check_output(s, output + strlen(OUTPUT), d, err);
         *whole = !rc && output;
         if (!rc && !output && gr_path_regular(s->output)) {     /* it got its name, and then the run was killed */
-            gr_how_end(s->output);
             rc = gr_run_stage_end(s, d, err);
             *whole = !rc;
         }

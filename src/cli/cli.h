@@ -133,6 +133,8 @@ gram_progress_fn cli_progress_fn;                       /* arg: a cli_progress *
 gram_warn_fn cli_warn_fn;
 /* The last line: "100 rows in 0:41 (2.44 rows/s, 4350 tokens/s), 2 bad rows skipped". */
 void cli_summary(const cli_progress *p, const gram_file_report *r);
+/* ", 4 of them from the run before", or that nothing was left to do. */
+void cli_resumed(const gram_file_report *r);
 /* Of cli_rows_table: whether it fits an output, as an exit code, after which the options of a run can be had; and the
  * exit code of a run over them, as cli_file_status(). */
 int cli_rows_check(const char *out);

@@ -113,8 +113,7 @@ static void summary(const gram_bon_report *r, bool gold)
         return;
     fprintf(stderr, "%llu row%s in %.1f s", (unsigned long long)r->file.rows, r->file.rows == 1 ? "" : "s",
             r->file.seconds);
-    if (r->file.resumed)
-        fprintf(stderr, ", %llu of them from the run before", (unsigned long long)r->file.resumed);
+    cli_resumed(&r->file);
     if (r->file.bad)
         fprintf(stderr, ", %llu bad row%s skipped", (unsigned long long)r->file.bad, r->file.bad == 1 ? "" : "s");
     if (r->failed)

@@ -238,6 +238,13 @@ static void also(uint64_t n, const char *what)
         fprintf(stderr, ", %llu %s", (unsigned long long)n, what);
 }
 
+void cli_resumed(const gram_file_report *r)
+{
+    also(r->resumed, "of them from the run before");
+    if (r->resumed && r->resumed == r->rows)
+        fputs(": nothing was left to do", stderr);
+}
+
 void cli_summary(const cli_progress *p, const gram_file_report *r)
 {
     char spent[24];
@@ -255,7 +262,7 @@ void cli_summary(const cli_progress *p, const gram_file_report *r)
                 (double)r->usage.tokens / r->seconds);
     if (p->m && strstr(gram_arithmetic(p->m), "bfloat16"))      /* which not every CPU gives */
         fprintf(stderr, ", in %s", gram_arithmetic(p->m));
-    also(r->resumed, "of them from the run before");
+    cli_resumed(r);
     also(r->truncated, "truncated");
     also(r->dropped, "dropped as too long");
     also(r->bad, r->bad == 1 ? "bad row skipped" : "bad rows skipped");

@@ -9,6 +9,8 @@
 typedef struct { const unsigned char *data; size_t size; } gr_map;
 gram_status gr_map_open(gr_map *m, const char *path, gram_err *err);
 void gr_map_close(gr_map *m);
+/* Adds the file's size and bytes to the digest. */
+gram_status gr_file_digest(const char *path, uint64_t *h, gram_err *err);
 void gr_map_release(const gr_map *m);   /* gives back the pages read so far; they are read again when they are needed */
 
 /* The whole of a regular file of at most `limit` bytes, NUL-terminated; *out is malloc'ed. */
@@ -42,6 +44,7 @@ gram_status gr_out_open(gr_out **out, const char *path, bool keep, gram_err *err
 /* Opens NAME.partial to go on: whole lines are kept, a line cut short at the end is removed, and *lines is how
  * many there are. Absent: as gr_out_open(keep true). */
 gram_status gr_out_resume(gr_out **out, const char *path, uint64_t *lines, gram_err *err);
+bool gr_out_begun(const char *path);                        /* NAME.partial is there */
 gram_status gr_out_keep(gr_out *o, uint64_t lines, gram_err *err);  /* behind it: of these the first alone */
 /* What is written are rows, an object a line: when they are committed, they become a table under a name that ends like
  * one's (table.h), and are compressed under one that ends in ".gz" or ".zst". Fails where that cannot be done, before

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "file/io.h"
 
@@ -70,6 +71,22 @@ gram_status gr_map_open(gr_map *m, const char *path, gram_err *err)
     if (rc)
         gr_map_close(m);
     return rc;
+}
+
+gram_status gr_file_digest(const char *path, uint64_t *h, gram_err *err)
+{
+    gr_map m;
+    gram_status rc = gr_map_open(&m, path, err);
+
+    if (rc)
+        return rc;
+    *h = gr_digest(*h, &m.size, sizeof m.size);
+    if (m.size) {
+        *h = gr_digest_words(*h, m.data, m.size / 4);
+        *h = gr_digest(*h, m.data + m.size / 4 * 4, m.size % 4);
+    }
+    gr_map_close(&m);
+    return GRAM_OK;
 }
 
 void gr_map_release(const gr_map *m)

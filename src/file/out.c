@@ -210,6 +210,16 @@ gram_status gr_out_resume(gr_out **out, const char *path, uint64_t *lines, gram_
     return rc;
 }
 
+bool gr_out_begun(const char *path)
+{
+    char real[PATH_MAX];
+    gr_buf name = { 0 };
+    bool begun = gr_buf_printf(&name, "%s.partial", realpath(path, real) ? real : path) && gr_path_exists(name.p);
+
+    gr_buf_clear(&name);
+    return begun;
+}
+
 gram_status gr_out_keep(gr_out *o, uint64_t lines, gram_err *err)
 {
     return lseek(o->fd, 0, SEEK_SET) < 0 ? io_failed(o, "not read", err) : keep_lines(o, lines, &lines, err);

@@ -89,4 +89,63 @@ mv "$tmp/best" "$tmp/best.partial"
 cp "$tmp/other/model.safetensors" "$tmp/gold/"
 expect 2 "$GRAM" "$@" --out "$tmp/best" --resume
 says err 'the run that is to be resumed has model "gold '
+cp "$tmp/m/model.safetensors" "$tmp/gold/"
+
+# What is whole stays as it is, and that nothing is left is said: of this file, these rows and this judge alone.
+cp "$tmp/groups.jsonl" "$tmp/kept"
+whole() {       # whole END COMMAND...: the command's rows are the pairs or the groups
+    out=$tmp/whole.$1
+    shift
+    rm -f "$tmp"/whole.*
+    expect 0 "$GRAM" "$@" --out "$out"
+    touch -d 2001-01-01 "$out"
+    cp -p "$out" "$tmp/was"
+    expect 0 "$GRAM" "$@" --out "$out" --resume
+    says err ' of them from the run before: nothing was left to do'
+    cmp "$tmp/was" "$out" || die "$*: other bytes"
+    [ "$out" -ot "$tmp/m/config.json" ] || die "$*: it is written again"
+    [ ! -e "$out.partial" ] || die "$*: a part is left"
+    # Of a file that says something else nothing is known, and it is made anew.
+    echo >>"$out"
+    expect 0 "$GRAM" "$@" --out "$out" --resume
+    grep -q 'nothing was left' "$tmp/err" && die "$*: another file is taken for what was written"
+    cmp "$tmp/was" "$out" || die "$*: other bytes when it was made anew"
+    # A row that says something else, one that is gone, and one more, which is judged alone.
+    sed -i '2s/\(one\|plus\|three\)/times/' "$tmp/pairs.jsonl" "$tmp/groups.jsonl"
+    expect 2 "$GRAM" "$@" --out "$out" --resume
+    says err ' says something else than when line 2 of what is to be resumed was made of it'
+    cmp "$tmp/was" "$out" || die "$*: a refusal wrote it"
+    rows 8 | head -n 7 >"$tmp/pairs.jsonl"
+    head -n 1 "$tmp/kept" >"$tmp/groups.jsonl"
+    expect 2 "$GRAM" "$@" --out "$out" --resume
+    says err 'wanted the input of the run before'
+    cmp "$tmp/was" "$out" || die "$*: a refusal wrote it"
+    rows 9 >"$tmp/pairs.jsonl"
+    { cat "$tmp/kept"; printf '{"prompt":"s","responses":["five","six"]}\n'; } >"$tmp/groups.jsonl"
+    expect 0 "$GRAM" "$@" --out "$out" --resume
+    says err "$(($(wc -l <"$tmp/kept") * grouped + 8 * (1 - grouped))) of them from the run before"
+    mv "$out" "$tmp/was"
+    expect 0 "$GRAM" "$@" --out "$out"
+    cmp "$tmp/was" "$out" || die "$*: with a row more it has other bytes"
+    rows 8 >"$tmp/pairs.jsonl"
+    cp "$tmp/kept" "$tmp/groups.jsonl"
+    expect 0 "$GRAM" "$@" --out "$out"
+    cp "$out" "$tmp/was"
+    [ -z "$other" ] || { cp "$tmp/other/model.safetensors" "$other"
+                         expect 2 "$GRAM" "$@" --out "$out" --resume
+                         says err 'the run that made what is to be resumed has model'
+                         cmp "$tmp/was" "$out" || die "$*: a refusal wrote it"
+                         cp "$tmp/m/model.safetensors" "$other"; }
+}
+grouped=0 other=$tmp/judge/model.safetensors
+whole jsonl score "$tmp/judge" "$tmp/pairs.jsonl"
+whole jsonl.gz score "$tmp/judge" "$tmp/pairs.jsonl"
+whole jsonl generate "$tmp/judge" "$tmp/pairs.jsonl" --n 2 --max-new-tokens 4
+whole jsonl prove "$tmp/judge" "$tmp/pairs.jsonl" --k 2 --max-new-tokens 4
+whole jsonl bon "$tmp/m" "$tmp/pairs.jsonl" --judge "$tmp/judge" --n 2 --max-new-tokens 4
+other=
+whole jsonl score tests/golden/rewards/purm "$tmp/pairs.jsonl"
+grouped=1 other=$tmp/judge/model.safetensors
+whole jsonl rank "$tmp/judge" "$tmp/groups.jsonl"
+whole jsonl bon "$tmp/groups.jsonl" --judge "$tmp/judge"
 exit 0

@@ -115,7 +115,7 @@ says err 'groups.jsonl:4: row '
 cp "$tmp/kept" "$tmp/groups.jsonl"
 expect 0 "$GRAM" bon "$tmp/groups.jsonl" --judge "$head" --out "$tmp/won" --resume
 says err '5 of them from the run before'
-[ ! -e "$tmp/won.how" ] || die "what was noted stays beside a whole file"
+grep -q '"whole"' "$tmp/won.how" || die "it is not noted that a file is whole that was made of shards"
 
 # Fewer rows than an earlier run has written are another input, sharded or not.
 noted "$tmp/v" score "$m" "$tmp/pairs.jsonl"
@@ -129,7 +129,7 @@ says err 'wanted the input of the run before'
 expect 2 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" --resume -p "$tmp/judge.txt"
 says err 'v.how: the run that is to be resumed has judge prompt'
 expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/v" -p "$tmp/judge.txt"
-[ ! -e "$tmp/v.how" ] || die "what was noted stays beside a whole file"
+grep -q '"whole"' "$tmp/v.how" || die "it is not noted that a file is whole"
 
 # Processes of one start share the rows by themselves, and merge.
 process() {     # process RUN RANK SIZE [--resume]: as a launcher starts it
@@ -145,6 +145,12 @@ wait
 cmp "$tmp/whole" "$tmp/joined" || die "three processes: $(cat "$tmp/said")"
 [ -z "$(left_over)" ] || die "what is left over: $(left_over)"
 [ "$(grep -c 'is whole, by 3 processes' "$tmp/said")" = 1 ] || die "one of them says it: $(cat "$tmp/said")"
+# Nothing is left of what is whole: no share is made again, and one of them says so.
+: >"$tmp/said"
+touch -d 2001-01-01 "$tmp/joined"
+for rank in 2 1 0; do process again "$rank" 3 --resume || die "a start on what is whole: $(cat "$tmp/said")"; done
+[ "$(grep -c 'nothing was left to do' "$tmp/said")" = 1 ] || die "one of them says it: $(cat "$tmp/said")"
+[ "$tmp/joined" -ot "$tmp/pairs.jsonl" ] || die "what was whole is written again"
 
 # One that dies leaves its share to a later start, of another number; an old share of this name is not taken for theirs.
 rm "$tmp/joined"
