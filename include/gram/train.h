@@ -200,6 +200,8 @@ typedef struct {
     double        clip;         /* the largest norm of all gradients together: 1; 0: they are not clipped */
     gram_loss     loss;         /* stage 2: gram. Set it by gram_train_options_set_loss() */
     double        smoothing;    /* gram, as the paper defines it: 0.05, which is torch's 0.1. bt-smooth: 0.1 */
+    double        order_weight; /* gram, generative: c of the term that makes a pair's two orders agree,
+                                 * c ((d_A - d_B) / 2)^2 of the margins z_w - z_l with w read first and second: 0 */
     double        margin_scale; /* bt-margin: multiplies the rows' margins: 1 */
     double        posreg;       /* bt-posreg: 0.1 */
     double        sft_weight, sft_beta;     /* sft-reg: a 0.01 and b 0.1 */

@@ -56,8 +56,8 @@ static gram_status choose_head(gram_model *m, const char *path, const gram_train
 
 static gr_loss_rules rules_of(const gram_train_options *o)
 {
-    return (gr_loss_rules){ o->loss, o->smoothing, o->margin_scale, o->posreg, o->sft_weight, o->sft_beta,
-                            o->verdict_weight, o->beta, o->gamma, o->good_weight, o->bad_weight };
+    return (gr_loss_rules){ o->loss, o->smoothing, o->order_weight, o->margin_scale, o->posreg, o->sft_weight,
+                            o->sft_beta, o->verdict_weight, o->beta, o->gamma, o->good_weight, o->bad_weight };
 }
 
 /* The rows of a run: those to learn from, and the held-out sets, of which there is one at least, empty where no file

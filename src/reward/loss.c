@@ -17,6 +17,15 @@ double gr_loss_pair(double d, double target, double *dd)
     return log1p(e) + (d < 0 ? -d : 0) + (1 - target) * d;
 }
 
+double gr_loss_orders(const double d[2], double target, double order_weight, double dd[2])
+{
+    double L = gr_loss_pair(d[0], target, &dd[0]) + gr_loss_pair(d[1], target, &dd[1]), apart = (d[0] - d[1]) / 2;
+
+    dd[0] += 2 * order_weight * apart;
+    dd[1] -= 2 * order_weight * apart;
+    return L + 2 * order_weight * apart * apart;
+}
+
 /* The positive half of the 32 roots of He_32, and their weights under the normal distribution, which sum to a half. */
 static const struct { double x, weight; } node[] = {
     { 0.27554641923027579, 0.21170556988047931 },   { 0.82728490377976516, 0.15653899375759844 },

@@ -11,6 +11,10 @@
  *
  * With q = 1 this is -log s(d) + e d: Bradley-Terry with a linear penalty on the margin. e is the paper's, the mass
  * that goes to the other label; torch's label_smoothing=0.1 is 0.05 here, since torch spreads over both labels.
+ * The two orders of a pair, by labels, with a term that keeps its margins alike, whatever they are:
+ *
+ *   L     = (L(d_A) + L(d_B)) / 2 + c ((d_A - d_B) / 2)^2       d_A, d_B: d with w read first, and second
+ *
  * With t = 1 it is -log s(d), which stands for itself in two regularisers:
  *
  *   bt-posreg   L + w (-log s(mean of r_w over the batch))
@@ -30,6 +34,8 @@
 
 double gr_loss_target(double soft, double smoothing);       /* t */
 double gr_loss_pair(double d, double target, double *dd);   /* L, and dL/dd in *dd */
+/* Twice the L of both orders, with c order_weight, and its slopes in both margins in dd. */
+double gr_loss_orders(const double d[2], double target, double order_weight, double dd[2]);
 
 double gr_purm_sigma(double h);
 double gr_purm_preference(double m, double v);              /* P */

@@ -23,7 +23,7 @@ gram_status gr_grad_judge(gr_grad *g, const gr_forest *f, const gr_example *cons
                           bool backward, gr_sum *sum, gram_err *err)
 {
     size_t C = g->cfg->width, n_seqs = 2 * count;
-    double *z = gr_calloc(n_seqs * 2, sizeof *z), prefer = 0;
+    double *z = gr_calloc(n_seqs * 2, sizeof *z);
     float *dhidden = gr_calloc(n_seqs * C, sizeof *dhidden);
     const float *hidden;
     gram_status rc = z && dhidden ? GRAM_OK : gr_nomem(err, "training rows");
@@ -32,20 +32,21 @@ gram_status gr_grad_judge(gr_grad *g, const gr_forest *f, const gr_example *cons
         rc = gr_trainee_forward(g->t, f, f->leaf_row, n_seqs, &hidden, err);
     if (!rc)
         gr_grad_outputs(g, hidden, n_seqs, z);
-    for (size_t i = 0; i < n_seqs && !rc; i++) {
-        const gr_example *row = e[i / 2];
-        double d = z[2 * i + i % 2] - z[2 * i + 1 - i % 2], dd;
-        sum->loss += row->weight * gr_loss_pair(d, row->target, &dd) / (2 * n);
-        if (backward && !gr_grad_push_verdict(g, dhidden + i * C, hidden + i * C, z + 2 * i, i % 2,
-                                              row->weight * dd / (2 * n)))
-            rc = gr_nomem(err, "training rows");
-        prefer = (i % 2 ? prefer : 0) + 0.5 / (1 + exp(-d));
-        if (sum->p)
-            sum->p[(size_t)sum->count][i % 2] = 1 / (1 + exp(-d));
-        if (i % 2) {
-            sum->right += row->tie || prefer == 0.5 ? 0.5 : prefer > 0.5;
-            sum->count++;
+    for (size_t i = 0; i < count && !rc; i++) {
+        const double *first = z + 4 * i, *second = first + 2, d[2] = { first[0] - first[1], second[1] - second[0] };
+        double dd[2], prefer = 0;
+        sum->loss += e[i]->weight * gr_loss_orders(d, e[i]->target, g->loss.order_weight, dd) / (2 * n);
+        for (size_t k = 0; k < 2; k++) {
+            size_t at = (2 * i + k) * C;
+            if (backward && !rc && !gr_grad_push_verdict(g, dhidden + at, hidden + at, first + 2 * k, (int)k,
+                                                         e[i]->weight * dd[k] / (2 * n)))
+                rc = gr_nomem(err, "training rows");
+            prefer += 0.5 / (1 + exp(-d[k]));
+            if (sum->p)
+                sum->p[(size_t)sum->count][k] = 1 / (1 + exp(-d[k]));
         }
+        sum->right += e[i]->tie || prefer == 0.5 ? 0.5 : prefer > 0.5;
+        sum->count++;
     }
     if (!rc && backward)
         rc = gr_trainee_backward(g->t, dhidden, err);

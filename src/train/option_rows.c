@@ -21,6 +21,10 @@ const gram_option gr_option_row[] = {
       .help = "gram, rationale, bt-smooth, cdpo: the mass that the target gives to the other label, as the paper "
       "defines it. torch's label_smoothing=0.1 is the paper's 0.05 and 0.05 here, since torch spreads it over both "
       "labels" },
+    { .name = "order-weight", .kind = GRAM_OPTION_REAL, .at = AT(order_weight), .stages = STAGE2, .alike = true,
+      .most = ANY, .losses = ONE(GRAM) | ONE(GENERATIVE), .usual = { "", "0" },
+      .help = "gram, generative: the weight of a term that makes the two orders of a pair agree, the square of half "
+      "the difference of their margins" },
     { .name = "margin-scale", .kind = GRAM_OPTION_REAL, .at = AT(margin_scale), .stages = STAGE2, .alike = true,
       .most = ANY, .losses = ONE(BT_MARGIN), .usual = { "", "1" },
       .help = "bt-margin: multiplies the margins of the rows" },

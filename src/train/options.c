@@ -246,6 +246,7 @@ void gram_train_options_set_loss(gram_train_options *o, gram_loss loss)
     o->gamma = o->good_weight = o->bad_weight = 1;
     if (gram_loss_is_policy(loss))
         o->lr = 1e-6;
+    o->order_weight = 0;
     o->margin_scale = 1;
     o->posreg = POSREG;
     o->sft_weight = SFT_WEIGHT;

@@ -13,7 +13,7 @@
 
 typedef struct {
     gram_loss kind;
-    double smoothing, margin_scale, posreg, sft_weight, sft_beta;      /* as in gram_train_options */
+    double smoothing, order_weight, margin_scale, posreg, sft_weight, sft_beta;    /* as in gram_train_options */
     double verdict_weight;
     double beta, gamma, good_weight, bad_weight;
 } gr_loss_rules;

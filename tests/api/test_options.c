@@ -158,6 +158,7 @@ struct move { const char *name, *value, *with[5]; int what; uint64_t stop_at; };
 static const struct move move[] = {
     { "loss", "bt", { "judge-prompt=~" }, WEIGHTS, 0 },
     { "smoothing", "0.2", { NULL }, METRICS, 0 },
+    { "order-weight", "3", { NULL }, METRICS, 0 },
     { "margin-scale", "3", { "judge-prompt=~", "loss=bt-margin" }, METRICS, 0 },
     { "posreg", "0.5", { "judge-prompt=~", "loss=bt-posreg" }, METRICS, 0 },
     { "sft-weight", "0.5", { "judge-prompt=~", "loss=sft-reg" }, METRICS, 0 },

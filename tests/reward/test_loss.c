@@ -23,6 +23,30 @@ static void slope_is_the_difference_quotient(void **state)
             }
 }
 
+/* Of w read first and second. Both margins' slopes, and that the term alone sees the difference and not the mean. */
+static void orders_are_drawn_together(void **state)
+{
+    const double h = 1e-5, c = 1.5, t = gr_loss_target(1, 0.05);
+
+    (void)state;
+    for (double a = -4; a <= 4; a += 0.9)
+        for (double b = -4; b <= 4; b += 1.1) {
+            double d[2] = { a, b }, dd[2], one, other, ignored[2];
+            double loss = gr_loss_orders(d, t, c, dd), plain = gr_loss_pair(a, t, &one) + gr_loss_pair(b, t, &other);
+            assert_true(fabs(loss - plain - c * (a - b) * (a - b) / 2) < 1e-12);
+            assert_true(fabs(dd[0] + dd[1] - one - other) < 1e-12);
+            for (int k = 0; k < 2; k++) {
+                double up[2] = { a, b }, down[2] = { a, b };
+                up[k] += h;
+                down[k] -= h;
+                double quotient = (gr_loss_orders(up, t, c, ignored) - gr_loss_orders(down, t, c, ignored)) / (2 * h);
+                assert_true(fabs(dd[k] - quotient) < 1e-8);
+            }
+            gr_loss_orders(d, t, 0, dd);
+            assert_true(dd[0] == one && dd[1] == other);
+        }
+}
+
 static void papers_identity_and_minimum(void **state)
 {
     double dd;
@@ -110,6 +134,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slope_is_the_difference_quotient),
+        cmocka_unit_test(orders_are_drawn_together),
         cmocka_unit_test(papers_identity_and_minimum),
         cmocka_unit_test(tails_are_finite),
         cmocka_unit_test(smoothing_pulls_from_both_sides),

@@ -83,9 +83,11 @@ static gram_status run(gram_loss loss, bool write, size_t units, size_t rank, st
         CHECK_OK(gr_lora_open(&lora, w->m, &(gr_lora_spec){ .rank = rank, .alpha = 2.0 * (double)rank, .dropout = 0.2,
                                                             .targets = GR_LORA_ALL }, 3, &check_err));
     rc = gr_check_gradients(&(gr_training){ .stage = write ? GRAM_STAGE_PRETRAIN : GRAM_STAGE_FINETUNE, .opt = &o,
-                                            .loss = { loss, smoothing, 1, 0.1, 0.01, 0.1 }, .batch_tokens = 60,
-                                            .model = w->m, .lora = lora, .device = check_device(2), .train = &set,
-                                            .label = { 65, 66 } },
+                                            .loss = { .kind = loss, .smoothing = smoothing, .order_weight = 1.5,
+                                                      .margin_scale = 1, .posreg = 0.1, .sft_weight = 0.01,
+                                                      .sft_beta = 0.1 },
+                                            .batch_tokens = 60, .model = w->m, .lora = lora,
+                                            .device = check_device(2), .train = &set, .label = { 65, 66 } },
                             &check_err);
     gr_lora_close(lora);
     gr_model_close(w->m);
