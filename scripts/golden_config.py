@@ -26,6 +26,22 @@ variants = {
                             "rope_scaling": {"factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
                                              "original_max_position_embeddings": 1024, "rope_type": "llama3"}},
     "llama_linear_old": small | {"model_type": "llama", "rope_scaling": {"type": "linear", "factor": 4.0}},
+    "llama_dynamic": small | {"model_type": "llama", "rope_scaling": {"type": "dynamic", "factor": 2.5}},
+    "llama_yarn_old": small | {"model_type": "llama", "rope_theta": 50000.0, "head_dim": 64,
+                               "original_max_position_embeddings": 512,
+                               "rope_scaling": {"type": "yarn", "factor": None, "beta_fast": 20, "beta_slow": 0.5,
+                                                "original_max_position_embeddings": 1024, "truncate": False,
+                                                "mscale": 0.707, "mscale_all_dim": 1.2}},
+    "qwen2_yarn": small | {"model_type": "qwen2", "rope_theta": 1000000.0,
+                           "rope_scaling": {"factor": 4.0, "original_max_position_embeddings": 32768, "type": "yarn"}},
+    "qwen3_yarn": small | {"model_type": "qwen3", "head_dim": 128,
+                           "rope_parameters": {"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 4.0,
+                                               "attention_factor": 0.9, "finetuned": True, "mscale": 3.0,
+                                               "original_max_position_embeddings": 1024}},
+    "gemma3_yarn": {k: v for k, v in gemma.items() if "rope" not in k} | {
+        "rope_parameters": {"full_attention": {"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 8.0,
+                                               "original_max_position_embeddings": 256},
+                            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
     "llama_bias": small | {"model_type": "llama", "attention_bias": True, "num_key_value_heads": None,
                            "rope_scaling": None, "rope_theta": 100000},
     "mistral_defaults": {"model_type": "mistral"},
@@ -73,8 +89,10 @@ def describe(path):
     if c.model_type == "gemma3_text":
         sliding = [t == "sliding_attention" for t in c.layer_types]
         freq = [hexes(rotary.full_attention_inv_freq), hexes(rotary.sliding_attention_inv_freq)]
+        scale = [rotary.full_attention_attention_scaling, rotary.sliding_attention_attention_scaling]
     else:
         freq = [hexes(rotary.inv_freq)] * 2
+        scale = [rotary.attention_scaling] * 2
         if c.model_type == "llama":
             sliding = [False] * c.num_hidden_layers
         elif c.model_type == "mistral":
@@ -103,7 +121,7 @@ def describe(path):
         "bos": first(outer.bos_token_id if outer is c or getattr(outer, "bos_token_id", None) is not None
                      else c.bos_token_id),
         "eos": first(outer.eos_token_id if getattr(outer, "eos_token_id", None) is not None else c.eos_token_id),
-        "inv_freq": freq,
+        "inv_freq": freq, "rope_scale": scale,
     }
 
 

@@ -31,7 +31,7 @@ LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cr
         "internlm2": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
         "qwen3_moe": 96, "qwen3_moe_stacked": 96}                  # these are trained too, on 96 tokens
 TEETH = 0.05
-SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "gguf_qwen3_moe": 114,
+SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "llama_yarn": 24, "gguf_yarn": 117, "gguf_qwen3_moe": 114,
         "gguf_few_bits": 115, "gguf_grids": 116}     # others follow from their places
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
@@ -43,6 +43,7 @@ LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_fre
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
 LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
 PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
+YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 24}
 FAR = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.05, 1.3, 2.0],
        "long_factor": [1.1, 1.9, 6.0, 9.5]}
 PART = {"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
@@ -70,6 +71,13 @@ HF = {
                          1, [{"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}}]),
     "llama_linear": ("llama", size(2, 32, 2, 1, 48, rope_parameters=LINEAR), BF16, "legacy", 1,
                      [{"rope_scaling": None}]),
+    "llama_yarn": ("llama", size(2, 64, 2, 1, 48, rope_parameters={
+        **YARN, "beta_fast": 3.0, "beta_slow": 0.25, "truncate": False, "mscale": 1.5, "mscale_all_dim": 0.5}), BF16,
+                   "legacy", 1, [{"rope_scaling": {**YARN, **one}} for one in (
+                       {"beta_slow": 0.25, "mscale": 1.5, "mscale_all_dim": 0.5, "truncate": False},
+                       {"beta_fast": 3.0, "mscale": 1.5, "mscale_all_dim": 0.5, "truncate": False},
+                       {"beta_fast": 3.0, "beta_slow": 0.25, "mscale": 1.5, "mscale_all_dim": 0.5},
+                       {"beta_fast": 3.0, "beta_slow": 0.25, "truncate": False})]),
     "llama_bias": ("llama", size(2, 32, 4, 2, 48, rope_parameters=PLAIN, attention_bias=True), BF16, "new", 1, []),
     "mistral_window": ("mistral", size(2, 24, 2, 1, 40, rope_parameters=PLAIN, sliding_window=24), BF16, "new", 1,
                        [{"sliding_window": None}, {"sliding_window": 23}]),
@@ -174,6 +182,8 @@ GGUF = {
     "gguf_qwen3_moe": ("qwen3_moe", size(2, 32, 2, 1, 32, rope_parameters=PLAIN, head_dim=16, num_experts=5,
                                          num_experts_per_tok=2, moe_intermediate_size=32, norm_topk_prob=True), Q.Q8_0,
                        [Q.Q8_0, Q.F16, Q.Q5_0]),
+    "gguf_yarn": ("llama", size(2, 64, 2, 1, 48, rope_parameters={**YARN, "original_max_position_embeddings": 320},
+                                head_dim=64), Q.F16, [Q.F16]),
     "gguf_few_bits": ("llama", size(1, 256, 4, 2, 32, rope_parameters=PLAIN, head_dim=16, tie_word_embeddings=True),
                       Q.IQ4_XS, [Q.Q2_K, Q.Q3_K, Q.IQ4_NL]),
     "gguf_grids": ("llama", size(1, 256, 4, 2, 32, rope_parameters=PLAIN, head_dim=16), Q.IQ3_S,
@@ -524,6 +534,10 @@ def write_meta(w, config, arch):
         w.add_attn_logit_softcapping(config.attn_logit_softcapping)
         w.add_final_logit_softcapping(config.final_logit_softcapping)
     w.add_rope_freq_base(rope["rope_theta"])
+    if rope["rope_type"] == "yarn":
+        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        w.add_rope_scaling_factor(rope["factor"])
+        w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     if rope["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(rope["factor"])

@@ -39,6 +39,10 @@ static void tell_rope(gram_info *out, const gr_config *c, const char *name, size
         part(v, "linear, factor %g", r->factor);
     if (r->kind == GR_ROPE_LLAMA3)
         part(v, "llama3, factor %g, low %g, high %g, original %g", r->factor, r->low, r->high, r->original);
+    if (r->kind == GR_ROPE_YARN)
+        part(v, "yarn, factor %g, turns %g to %g, original %g", r->factor, r->low, r->high, r->original);
+    if (r->kind == GR_ROPE_DYNAMIC)
+        part(v, "dynamic, which changes nothing within the context");
     if (r->kind == GR_ROPE_TABLE)
         part(v, "each frequency divided by a factor of the file");
     if (r->kind == GR_ROPE_LONG)

@@ -73,7 +73,7 @@ static const gr_arch_row row[GR_ARCHS] = {
     [GR_ARCH_INTERNLM2] = {
         .name = "internlm2", .model_type = "internlm2", .causal = "InternLM2ForCausalLM",
         .classifier = "InternLM2ForSequenceClassification", .gguf = "internlm2",
-        .has = GR_HAS_OWN_FORM | GR_HAS_BIAS_REFUSED | GR_HAS_DYNAMIC_ROPE | GR_GGUF_PAIRS,
+        .has = GR_HAS_OWN_FORM | GR_HAS_BIAS_REFUSED | GR_GGUF_PAIRS,
         .keys = internlm2_keys,
         .otherwise = { 103168, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1, 2, 0, false, 1e-6, 1e4 },
     },

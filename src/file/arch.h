@@ -26,7 +26,6 @@ enum {
     GR_HAS_OWN_FORM     = 1 << 12,  /* a Llama whose tensors a Hugging Face file renames and fuses: it is written
                                      * as the Llama, or with a window the Mistral, that it is */
     GR_HAS_BIAS_REFUSED = 1 << 13,  /* "bias", true where it is not there, and then refused */
-    GR_HAS_DYNAMIC_ROPE = 1 << 14,  /* rope of the type "dynamic", which changes nothing within the context */
     GR_HAS_CAPS         = 1 << 15,  /* "attn_logit_softcapping" and "final_logit_softcapping" */
     GR_HAS_LONG_ROPE    = 1 << 24,  /* rope of the type "longrope", and "partial_rotary_factor" */
     GR_HAS_EXPERTS      = 1 << 22,  /* a router and experts in place of the MLP, in some or all layers */

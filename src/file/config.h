@@ -14,10 +14,15 @@
  *   linear  freq / factor
  *   llama3  as it is where its wave is shorter than original/high, / factor where longer than original/low,
  *           a blend of both between
+ *   yarn    as it is where it turns more than `high` times in `original` tokens, / factor where less than `low` times,
+ *           a blend of both between, whose ends are whole channels with `truncate`
+ *   dynamic as it is: other programs change it in texts beyond the context, which are not read here
  *   table   freq / factors that a file lists and none of the above gives
  *   long    freq / short factors in a text of up to `original` tokens, freq / long ones in all of a longer text */
-typedef enum { GR_ROPE_DEFAULT, GR_ROPE_LINEAR, GR_ROPE_LLAMA3, GR_ROPE_TABLE, GR_ROPE_LONG } gr_rope_kind;
-typedef struct { gr_rope_kind kind; double theta, factor, low, high, original; } gr_rope;
+typedef enum {
+    GR_ROPE_DEFAULT, GR_ROPE_LINEAR, GR_ROPE_LLAMA3, GR_ROPE_YARN, GR_ROPE_DYNAMIC, GR_ROPE_TABLE, GR_ROPE_LONG
+} gr_rope_kind;
+typedef struct { gr_rope_kind kind; double theta, factor, low, high, original; bool truncate; } gr_rope;
 
 /* What a model gives besides, or instead of, words: one number, or two: PURM's mean and h, the spread being
  * exp(h/10). */

@@ -162,8 +162,9 @@ static const char *const known[] = {
     "context_length", "embedding_length", "expert_count", "expert_feed_forward_length", "expert_used_count",
     "expert_weights_norm", "feed_forward_length", "pooling_type", "rope.dimension_count", "rope.freq_base",
     "rope.freq_base_swa", "rope.scale_linear", "rope.scaling.attn_factor", "rope.scaling.factor",
-    "rope.scaling.finetuned", "rope.scaling.original_context_length", "rope.scaling.type", "tensor_data_layout",
-    "vocab_size",
+    "rope.scaling.finetuned", "rope.scaling.original_context_length", "rope.scaling.type",
+    "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
+    "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_log_multiplier", "tensor_data_layout", "vocab_size",
 };
 
 static bool is_known(const char *key)
@@ -302,6 +303,9 @@ static gram_status divide_by_factors(struct in *in, gr_config *c, const gr_weigh
 
     if (!t || rc)
         return rc;
+    if (c->rope[0].kind == GR_ROPE_YARN)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"rope_freqs.weight\" beside YaRN is not supported",
+                       in->name);
     f = t->data;
     for (size_t i = 0; i < c->rope_dim / 2; i++) {
         c->inv_freq[0][i] /= f[i];
@@ -342,23 +346,51 @@ static gram_status read_far(struct in *in, gr_config *c, const gr_weights *w, gr
     return gr_rope_far(c, err);
 }
 
+/* llama.cpp's YaRN, of which converters write more than it reads: what it does not read has to say the same. attn: what
+ * it multiplies the usual attention factor by, and becomes the product. */
+static gram_status read_yarn(struct in *in, const gr_config *c, gr_rope *r, double *attn, gram_err *err)
+{
+    double usual = gr_rope_mscale(r->factor, 1), x;
+    const struct { const char *key; double value; } same[] = {
+        { "rope.scaling.yarn_beta_fast", 32 }, { "rope.scaling.yarn_beta_slow", 1 },
+        { "rope.scaling.yarn_ext_factor", 1 }, { "rope.scaling.yarn_attn_factor", usual },
+        { "rope.scaling.yarn_log_multiplier", 0 },
+    };
+    size_t original;
+    gram_status rc = get_size(in, "rope.scaling.original_context_length", c->context, MAX_CONTEXT, &original, err);
+
+    *r = (gr_rope){ .kind = GR_ROPE_YARN, .theta = r->theta, .factor = r->factor, .low = 1, .high = 32,
+                    .original = (double)original, .truncate = true };
+    *attn *= usual;
+    if (!rc && !(r->theta > 1))
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: a base of rope of %g, more than 1 wanted for yarn", in->name, r->theta);
+    for (size_t i = 0; i < GR_COUNT(same) && !rc; i++)
+        if (gr_gguf_has(in->g, full_key(in, same[i].key)) &&
+            (!gr_gguf_f64(in->g, in->key, &x) || !(fabs(x - same[i].value) <= 1e-6 * usual)))
+            rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" is not %g, and llama.cpp leaves it aside in the "
+                         "architecture %s", in->name, in->key, same[i].value, in->arch);
+    return rc;
+}
+
 static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, gram_err *err)
 {
     bool two = gr_config_has(c, GR_HAS_TWO_ROPES), far = gr_weights_find(w, "rope_factors_long.weight") != NULL &&
                                                          gr_config_has(c, GR_HAS_LONG_ROPE);
     gr_rope r[2] = { { .kind = GR_ROPE_DEFAULT } };
+    bool yarn;
     double old, attn;
     gr_str type = { "linear", 6 };          /* as llama.cpp takes it where nothing is said */
     gram_status rc;
 
     if (gr_gguf_has(in->g, full_key(in, "rope.scaling.type")) && !gr_gguf_str(in->g, in->key, &type))
         return gr_fail(err, GRAM_EFORMAT, "%s: key \"%s\" is not a string", in->name, in->key);
-    if (!(type.n == 4 && !memcmp(type.p, "none", 4)) && !(type.n == 6 && !memcmp(type.p, "linear", 6)) &&
+    yarn = type.n == 4 && !memcmp(type.p, "yarn", 4) && !gr_config_has(c, GR_HAS_LONG_ROPE);
+    if (!yarn && !(type.n == 4 && !memcmp(type.p, "none", 4)) && !(type.n == 6 && !memcmp(type.p, "linear", 6)) &&
         !(far && type.n == 8 && !memcmp(type.p, "longrope", 8)))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: rope scaling \"%.*s\" is not supported; supported: none, linear",
-                       in->name, (int)gr_min(type.n, 64), type.p);
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: rope scaling \"%.*s\" is not supported; supported: none, linear, "
+                       "yarn", in->name, (int)gr_min(type.n, 64), type.p);
     rc = get_number(in, "rope.scaling.attn_factor", 1, &attn, err);
-    if (!rc && !far && (attn < 1 || attn > 1))
+    if (!rc && ((!far && !yarn) || (yarn && two)) && (attn < 1 || attn > 1))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" %g is not supported, only 1", in->name, in->key, attn);
     if (!rc)
         rc = get_number(in, "rope.freq_base", two ? 1e6 : 1e4, &r[0].theta, err);
@@ -370,13 +402,15 @@ static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, 
         return rc;
     if (type.n == 6 && (r[0].factor > 1 || r[0].factor < 1))
         r[0].kind = GR_ROPE_LINEAR;
+    if (yarn)
+        rc = read_yarn(in, c, &r[0], &attn, err);
     r[1] = r[0];
-    if (two) {                              /* its windows keep the short-range rope, unscaled */
+    if (!rc && two) {                       /* its windows keep the short-range rope, unscaled */
         r[1].kind = GR_ROPE_DEFAULT;
         rc = get_number(in, "rope.freq_base_swa", 1e4, &r[1].theta, err);
     }
     for (size_t i = 0; i < 2 && !rc; i++) {
-        c->rope_scale[i] = (float)attn;
+        c->rope_scale[i] = i && two ? 1 : (float)attn;
         c->rope[i] = r[i];
         if (!far)
             rc = gr_rope_freq(&c->inv_freq[i], &r[i], c->rope_dim, err);

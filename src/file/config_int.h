@@ -15,7 +15,9 @@ gram_status gr_rope_freq(float **out, const gr_rope *r, size_t rope_dim, gram_er
 gram_status gr_rope_far(gr_config *c, gram_err *err);
 /* sqrt(1 + ln s / ln original), by which LongRoPE multiplies cos and sin of a context s times as long. */
 double gr_rope_attention(double s, double original);
-/* What the i-th unscaled frequency is divided by; not for GR_ROPE_TABLE, which has no formula. */
+/* 1 + 0.1 m ln factor, of which YaRN's attention factor is made; 1 where factor is no more than 1. */
+double gr_rope_mscale(double factor, double m);
+/* What the i-th unscaled frequency is divided by: of linear rope, and of llama3's. */
 double gr_rope_factor(const gr_rope *r, size_t i, size_t rope_dim);
 /* The llama3 scaling whose factors for r->theta are those, within what float32 tells apart; false where there is none.
  * `original`, where not 0, is what the file says of it; otherwise it may be any that gives these factors. */

@@ -37,6 +37,13 @@ static json_t *factors(const float *f, size_t n)
     return list;
 }
 
+static json_t *yarn(const gr_rope *r, float attention)
+{
+    return json_pack("{s:s, s:o, s:I, s:o, s:o, s:b, s:o}", "rope_type", "yarn", "factor", real(r->factor),
+                     "original_max_position_embeddings", (json_int_t)r->original, "beta_fast", real(r->high),
+                     "beta_slow", real(r->low), "truncate", r->truncate, "attention_factor", real((double)attention));
+}
+
 static json_t *scaling(const gr_config *c)
 {
     const gr_rope *r = &c->rope[0];
@@ -45,8 +52,11 @@ static json_t *scaling(const gr_config *c)
         return json_pack("{s:s, s:o, s:o, s:o}", "rope_type", "longrope", "short_factor",
                          factors(c->far.shorts, c->rope_dim / 2), "long_factor",
                          factors(c->far.longs, c->rope_dim / 2), "attention_factor", real((double)c->rope_scale[0]));
-    if (r->kind == GR_ROPE_LINEAR)
-        return json_pack("{s:s, s:o}", "rope_type", "linear", "factor", real(r->factor));
+    if (r->kind == GR_ROPE_LINEAR || r->kind == GR_ROPE_DYNAMIC)
+        return json_pack("{s:s, s:o}", "rope_type", r->kind == GR_ROPE_LINEAR ? "linear" : "dynamic", "factor",
+                         real(r->factor));
+    if (r->kind == GR_ROPE_YARN)
+        return yarn(r, c->rope_scale[0]);
     if (r->kind != GR_ROPE_LLAMA3)
         return json_null();
     return json_pack("{s:s, s:o, s:o, s:o, s:I}", "rope_type", "llama3", "factor", real(r->factor), "low_freq_factor",

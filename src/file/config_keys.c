@@ -55,6 +55,21 @@ static const char *experts_without_form(const gr_config *c)
            c->experts && !c->norm_chosen ? "experts whose weights do not add up to 1 (norm_topk_prob false)" : NULL;
 }
 
+/* llama.cpp takes YaRN's numbers of turns to be 32 and 1, and multiplies the layers with a window by the factor of the
+ * attention, too. */
+static const char *yarn_without_form(const gr_config *c)
+{
+    const gr_rope *r = &c->rope[0];
+    float usual = (float)gr_rope_mscale(r->factor, 1);
+
+    if (r->kind != GR_ROPE_YARN)
+        return NULL;
+    return r->high < 32 || r->high > 32 || r->low < 1 || r->low > 1 || !r->truncate
+               ? "its kind of YaRN (beta_fast, beta_slow, truncate)"
+         : gr_config_has(c, GR_HAS_TWO_ROPES) && (c->rope_scale[0] < usual || c->rope_scale[0] > usual)
+               ? "its attention factor of YaRN (attention_factor, mscale)" : NULL;
+}
+
 static gram_status check(const gr_config *c, const char *name, gram_err *err)
 {
     const gr_arch_row *a = gr_arch_of(c->architecture);
@@ -85,7 +100,7 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
     else if (a->has & GR_GGUF_HEADS_FILL && c->heads * c->head_dim != c->width)
         what = "heads that are not as wide together as the model";
     else
-        what = experts_without_form(c);
+        what = yarn_without_form(c) ? yarn_without_form(c) : experts_without_form(c);
     if (!what)
         return GRAM_OK;
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: %s has no form in a GGUF of the architecture %s that llama.cpp "
@@ -105,6 +120,19 @@ static void add_sizes(const gr_config *c, gr_keys *k)
 
     for (size_t i = 0; i < GR_COUNT(size); i++)
         gr_keys_u32(k, key(full, c, size[i].name), (uint32_t)size[i].n);
+}
+
+static void add_yarn(const gr_config *c, gr_keys *k)
+{
+    const gr_rope *r = &c->rope[0];
+    double usual = gr_rope_mscale(r->factor, 1);
+    char full[96];
+
+    gr_keys_str(k, key(full, c, "rope.scaling.type"), (gr_str){ "yarn", 4 });
+    gr_keys_f32(k, key(full, c, "rope.scaling.factor"), (float)r->factor);
+    gr_keys_u32(k, key(full, c, "rope.scaling.original_context_length"), (uint32_t)r->original);
+    if (c->rope_scale[0] < (float)usual || c->rope_scale[0] > (float)usual)
+        gr_keys_f32(k, key(full, c, "rope.scaling.attn_factor"), (float)((double)c->rope_scale[0] / usual));
 }
 
 gram_status gr_config_keys(const gr_config *c, const char *name, gr_keys *k, gram_err *err)
@@ -127,6 +155,8 @@ gram_status gr_config_keys(const gr_config *c, const char *name, gr_keys *k, gra
         gr_keys_str(k, key(full, c, "rope.scaling.type"), (gr_str){ "linear", 6 });
         gr_keys_f32(k, key(full, c, "rope.scaling.factor"), (float)c->rope[0].factor);
     }
+    if (c->rope[0].kind == GR_ROPE_YARN)
+        add_yarn(c, k);
     if (c->rope[0].kind == GR_ROPE_LLAMA3)      /* the factors are a tensor; with this they lead back to the formula */
         gr_keys_u32(k, key(full, c, "rope.scaling.original_context_length"), (uint32_t)c->rope[0].original);
     if (gr_config_has(c, GR_HAS_LONG_ROPE))     /* llama.cpp's converter has it, long rope or not */

@@ -14,22 +14,21 @@ static gram_status read_kind(const struct gr_config_in *in, json_t *o, gr_rope_k
     json_t *type = gr_in_get(o, "rope_type") ? gr_in_get(o, "rope_type") : gr_in_get(o, "type");
     json_t *factor = gr_in_get(o, "factor");
     const char *kind = type ? json_string_value(type) : "default";
-    bool far = in->row->has & GR_HAS_LONG_ROPE;
+    bool far = in->row->has & GR_HAS_LONG_ROPE, own = in->row->has & GR_HAS_OWN_FORM;
 
     if (!kind)
         return gr_fail(err, GRAM_EFORMAT, "%s: \"rope_type\" is not a string", in->name);
     if (!type && factor && !(json_number_value(factor) >= 1 && json_number_value(factor) <= 1))
         return gr_fail(err, GRAM_EFORMAT, "%s: rope has a \"factor\" and no \"rope_type\", which says what is scaled "
                        "by it", in->name);
-    if (in->row->has & GR_HAS_DYNAMIC_ROPE && !strcmp(kind, "dynamic"))
-        kind = "default";
     if (far && (!strcmp(kind, "su") || !strcmp(kind, "yarn")))
         kind = "longrope";
     *out = far && !strcmp(kind, "longrope") ? GR_ROPE_LONG : !strcmp(kind, "linear") ? GR_ROPE_LINEAR
-         : !strcmp(kind, "llama3") ? GR_ROPE_LLAMA3 : GR_ROPE_DEFAULT;
+         : !strcmp(kind, "llama3") ? GR_ROPE_LLAMA3 : !strcmp(kind, "dynamic") ? GR_ROPE_DYNAMIC
+         : !own && !strcmp(kind, "yarn") ? GR_ROPE_YARN : GR_ROPE_DEFAULT;
     if (*out == GR_ROPE_DEFAULT && strcmp(kind, "default"))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: rope type \"%s\" is not supported; supported: default, linear, "
-                       "llama3%s", in->name, kind, far ? ", longrope" : "");
+                       "llama3, dynamic%s", in->name, kind, far ? ", longrope" : own ? "" : ", yarn");
     return GRAM_OK;
 }
 
@@ -118,11 +117,63 @@ static gram_status read_far(const struct gr_config_in *in, json_t *o, gr_config 
     return gr_rope_far(c, err);
 }
 
+/* Of YaRN and of dynamic rope a key that nobody knows is taken for one that changes the numbers, as "alpha" does. */
+static gram_status check_set(const struct gr_config_in *in, json_t *o, gr_rope_kind kind, gram_err *err)
+{
+    static const char *const known[] = {
+        "rope_type", "type", "rope_theta", "partial_rotary_factor", "factor", "original_max_position_embeddings",
+        "finetuned", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"
+    };
+    size_t n = kind == GR_ROPE_YARN ? GR_COUNT(known) : 5, i;
+    const char *key;
+    json_t *v;
+
+    json_object_foreach(o, key, v) {
+        for (i = 0; i < n && strcmp(key, known[i]); i++)
+            ;
+        if (i == n && !json_is_null(v))
+            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%.64s\" of rope is set, and what it does to the numbers is "
+                           "not supported", in->name, key);
+    }
+    return GRAM_OK;
+}
+
+/* As transformers' _compute_yarn_parameters(). */
+static gram_status read_yarn(const struct gr_config_in *in, json_t *o, gr_config *c, size_t i, gram_err *err)
+{
+    gr_rope *r = &c->rope[i];
+    double ratio = json_is_null(json_object_get(o, "factor")) ? (double)c->context / r->original : 0, m = 1, all = 1;
+    double attention;
+    bool both = gr_in_get(o, "mscale") && gr_in_get(o, "mscale_all_dim");
+    gram_status rc = gr_in_number(in, o, "factor", ratio, &r->factor, err);
+
+    if (!rc)
+        rc = gr_in_number(in, o, "beta_fast", 32, &r->high, err);
+    if (!rc)
+        rc = gr_in_number(in, o, "beta_slow", 1, &r->low, err);
+    if (!rc)
+        rc = gr_in_bool(in, o, "truncate", true, &r->truncate, err);
+    if (!rc && !r->truncate && gr_config_has(c, GR_HAS_TWO_ROPES))     /* transformers leaves it aside there */
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"truncate\" false is not supported for %s", in->name, in->row->name);
+    if (!rc)
+        rc = gr_in_number(in, o, "mscale", 1, &m, err);
+    if (!rc)
+        rc = gr_in_number(in, o, "mscale_all_dim", 1, &all, err);
+    if (!rc && !(r->theta > 1))
+        rc = gr_fail(err, GRAM_EFORMAT, "%s: \"rope_theta\" is %g, more than 1 wanted for yarn", in->name, r->theta);
+    attention = both ? gr_rope_mscale(r->factor, m) / gr_rope_mscale(r->factor, all) : gr_rope_mscale(r->factor, 1);
+    if (!rc)
+        rc = gr_in_number(in, o, "attention_factor", attention, &attention, err);
+    c->rope_scale[i] = (float)attention;
+    return rc;
+}
+
 /* One set of rope parameters; o may be NULL. theta: where the set does not say. */
-static gram_status read_rope(const struct gr_config_in *in, json_t *o, double theta, gr_config *c, gr_rope *r,
+static gram_status read_rope(const struct gr_config_in *in, json_t *o, double theta, gr_config *c, size_t i,
                              gram_err *err)
 {
-    json_t *outer = gr_in_get(in->text, "original_max_position_embeddings");
+    json_t *outer = gr_config_has(c, GR_HAS_TWO_ROPES) ? NULL : gr_in_get(in->text, "original_max_position_embeddings");
+    gr_rope *r = &c->rope[i];
     gram_status rc;
 
     if (o && !json_is_object(o))
@@ -134,17 +185,20 @@ static gram_status read_rope(const struct gr_config_in *in, json_t *o, double th
         rc = read_partial(in, o, c->head_dim, &c->rope_dim, err);
     if (!rc)
         rc = gr_in_number(in, o, "rope_theta", theta, &r->theta, err);
-    if (!rc && (r->kind == GR_ROPE_LINEAR || r->kind == GR_ROPE_LLAMA3))
+    if (!rc && (r->kind == GR_ROPE_YARN || r->kind == GR_ROPE_DYNAMIC))
+        rc = check_set(in, o, r->kind, err);
+    if (!rc && (r->kind == GR_ROPE_LINEAR || r->kind == GR_ROPE_LLAMA3 || r->kind == GR_ROPE_DYNAMIC))
         rc = gr_in_number(in, o, "factor", 0, &r->factor, err);
+    if (!rc && (r->kind == GR_ROPE_LLAMA3 || r->kind == GR_ROPE_YARN))
+        rc = gr_in_number(in, outer ? in->text : o, "original_max_position_embeddings", (double)c->context,
+                          &r->original, err);
+    if (!rc && r->kind == GR_ROPE_YARN)
+        return read_yarn(in, o, c, i, err);
     if (rc || r->kind != GR_ROPE_LLAMA3)
         return rc;
     rc = gr_in_number(in, o, "low_freq_factor", 0, &r->low, err);
     if (!rc)
         rc = gr_in_number(in, o, "high_freq_factor", 0, &r->high, err);
-    if (!rc)
-        rc = gr_in_number(in, outer ? in->text : o, "original_max_position_embeddings", (double)c->context,
-                          &r->original,
-                        err);
     if (!rc && !(r->high > r->low))
         rc = gr_fail(err, GRAM_EFORMAT, "%s: \"high_freq_factor\" %g is not above \"low_freq_factor\" %g", in->name,
                      r->high, r->low);
@@ -152,7 +206,7 @@ static gram_status read_rope(const struct gr_config_in *in, json_t *o, double th
 }
 
 /* Gemma 3 has one rope for each kind of layer; `rope_scaling` of the old form is the full layers' alone. */
-static gram_status read_two_ropes(const struct gr_config_in *in, gr_config *c, gr_rope r[2], gram_err *err)
+static gram_status read_two_ropes(const struct gr_config_in *in, gr_config *c, gram_err *err)
 {
     json_t *both = gr_in_get(in->text, "rope_parameters"), *scaling = gr_in_get(in->text, "rope_scaling");
     json_t *full = gr_in_get(both, "full_attention"), *local = gr_in_get(both, "sliding_attention");
@@ -168,9 +222,9 @@ static gram_status read_two_ropes(const struct gr_config_in *in, gr_config *c, g
     if (!rc)
         rc = gr_in_number(in, in->text, "rope_local_base_freq", 1e4, &theta[1], err);
     if (!rc)
-        rc = read_rope(in, full ? full : scaling, theta[0], c, &r[0], err);
+        rc = read_rope(in, full ? full : scaling, theta[0], c, 0, err);
     if (!rc)
-        rc = read_rope(in, local, theta[1], c, &r[1], err);
+        rc = read_rope(in, local, theta[1], c, 1, err);
     return rc;
 }
 
@@ -178,25 +232,23 @@ gram_status gr_config_read_ropes(const struct gr_config_in *in, gr_config *c, gr
 {
     json_t *scaling = gr_in_get(in->text, "rope_scaling");    /* where both forms are there, transformers takes it */
     json_t *set = scaling ? scaling : gr_in_get(in->text, "rope_parameters");
-    gr_rope r[2] = { { 0 } };
     double theta;
     gram_status rc;
 
+    c->rope_scale[0] = c->rope_scale[1] = 1;
     if (gr_config_has(c, GR_HAS_TWO_ROPES)) {
-        rc = read_two_ropes(in, c, r, err);
+        rc = read_two_ropes(in, c, err);
     } else {
         rc = gr_in_number(in, in->text, "rope_theta", in->row->otherwise.theta, &theta, err);
         if (!rc)
-            rc = read_rope(in, set, theta, c, &r[0], err);
-        r[1] = r[0];
+            rc = read_rope(in, set, theta, c, 0, err);
+        c->rope[1] = c->rope[0];
+        c->rope_scale[1] = c->rope_scale[0];
     }
-    for (size_t i = 0; i < 2 && !rc; i++) {
-        c->rope_scale[i] = 1;
-        c->rope[i] = r[i];
-        if (r[i].kind != GR_ROPE_LONG)
-            rc = gr_rope_freq(&c->inv_freq[i], &r[i], c->rope_dim, err);
-    }
-    return rc || r[0].kind != GR_ROPE_LONG ? rc : read_far(in, set, c, err);
+    for (size_t i = 0; i < 2 && !rc; i++)
+        if (c->rope[i].kind != GR_ROPE_LONG)
+            rc = gr_rope_freq(&c->inv_freq[i], &c->rope[i], c->rope_dim, err);
+    return rc || c->rope[0].kind != GR_ROPE_LONG ? rc : read_far(in, set, c, err);
 }
 
 /* Which layers have no rope. In "no_rope_layers" a 1 stands for a layer that has one. */

@@ -24,6 +24,26 @@ static float llama3(float f, const gr_rope *r)
     return (1 - smooth) * f / (float)r->factor + smooth * f;
 }
 
+/* The channel that turns `turns` times in the original context. */
+static double yarn_channel(const gr_rope *r, double turns, size_t rope_dim)
+{
+    return (double)rope_dim * log(r->original / (turns * 2 * pi)) / (2 * log(r->theta));
+}
+
+static float yarn(const gr_rope *r, size_t i, size_t rope_dim)
+{
+    double low = yarn_channel(r, r->high, rope_dim), high = yarn_channel(r, r->low, rope_dim);
+    float power = powf((float)r->theta, (float)(2 * i) / (float)rope_dim), ramp, keep;
+
+    low = fmax(r->truncate ? floor(low) : low, 0);
+    high = fmin(r->truncate ? ceil(high) : high, (double)rope_dim - 1);
+    if (low >= high && low <= high)
+        high += 0.001;
+    ramp = ((float)i - (float)low) / (float)(high - low);
+    keep = 1 - fminf(fmaxf(ramp, 0), 1);
+    return 1 / ((float)r->factor * power) * (1 - keep) + 1 / power * keep;
+}
+
 gram_status gr_rope_freq(float **out, const gr_rope *r, size_t rope_dim, gram_err *err)
 {
     float *f = gr_calloc(rope_dim / 2, sizeof *f);
@@ -37,6 +57,8 @@ gram_status gr_rope_freq(float **out, const gr_rope *r, size_t rope_dim, gram_er
             f[i] /= (float)r->factor;
         else if (r->kind == GR_ROPE_LLAMA3)
             f[i] = llama3(f[i], r);
+        else if (r->kind == GR_ROPE_YARN)
+            f[i] = yarn(r, i, rope_dim);
     }
     return GRAM_OK;
 }
@@ -71,6 +93,11 @@ gram_status gr_rope_far(gr_config *c, gram_err *err)
 double gr_rope_attention(double s, double original)
 {
     return s > 1 ? sqrt(1 + log(s) / log(original)) : 1;
+}
+
+double gr_rope_mscale(double factor, double m)
+{
+    return factor > 1 ? 0.1 * m * log(factor) + 1 : 1;
 }
 
 double gr_rope_factor(const gr_rope *r, size_t i, size_t rope_dim)
@@ -139,7 +166,8 @@ static gr_rope with_high(const gr_rope *r, const struct bend *b, double high)
 bool gr_rope_recognise(gr_rope *r, const float *factor, size_t rope_dim, double original)
 {
     static const double high[] = { 4, 8, 2, 3, 6, 16 };
-    gr_rope try = { GR_ROPE_LLAMA3, r->theta, 1, 1, 4, original > 0 ? original : 8192 };
+    gr_rope try = { .kind = GR_ROPE_LLAMA3, .theta = r->theta, .factor = 1, .low = 1, .high = 4,
+                    .original = original > 0 ? original : 8192 };
     struct bend b = { 0 };
     bool found;
 

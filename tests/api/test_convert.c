@@ -103,6 +103,31 @@ static void every_architecture_keeps_its_bits(void **state)
     }
 }
 
+/* YaRN as llama.cpp has it, with any attention factor; what it does not have is refused. */
+static void yarn_is_carried_or_refused(void **state)
+{
+    char *back = in_dir("yarn", ""), *again = in_dir("yarn", ".gguf"), *config = in_dir("yarn", "/config.json");
+    char *other = in_dir("yarn_other", ".gguf"), *text, *at;
+    const gram_convert_options o = { .dtype = GRAM_STORE_F32 };
+    size_t n;
+
+    (void)state;
+    convert(MODELS "gguf_yarn/model.gguf", back, GRAM_STORE_F32);
+    close_logits("gguf_yarn", MODELS "gguf_yarn/model.gguf", back);
+    convert(back, again, GRAM_STORE_F32);
+    close_logits("gguf_yarn", back, again);
+    CHECK_OK(gr_read_file(config, 1 << 20, &text, &n, &check_err));
+    at = strstr(text, "\"attention_factor\": 1.1386294");
+    assert_non_null(at);
+    memcpy(at + strlen("\"attention_factor\": "), "0.8000000", 9);
+    CHECK_OK(gr_write_file(config, text, n, &check_err));
+    convert(back, other, GRAM_STORE_F32);
+    close_logits("gguf_yarn", back, other);
+    assert_int_equal(gram_convert(MODELS "llama_yarn", other, &o, NULL, &check_err), GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "beta_fast"));
+    free(back), free(again), free(config), free(other), free(text);
+}
+
 /* A GGUF has all experts of a layer in one tensor, a directory each apart, or as newer ones have it all together. */
 static void experts_are_taken_apart_and_stacked(void **state)
 {
@@ -323,6 +348,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_architecture_keeps_its_bits),
+        cmocka_unit_test(yarn_is_carried_or_refused),
         cmocka_unit_test(experts_are_taken_apart_and_stacked),
         cmocka_unit_test(halves_are_written_and_read),
         cmocka_unit_test(each_tensor_has_the_type_that_was_asked_for),

@@ -49,7 +49,7 @@ static const struct {
     { "value_head_prefix_value_head", "model", NULL, true, false, { -1.3253, -1.1726 }, "", "" },
     { "lfs_pointer_weights", "model", NULL, false, false, { 0, 0 }, "Git LFS pointer", "model.safetensors" },
     { "gguf_split_part_passes", "model-00001-of-00003.gguf", NULL, false, false, { 0, 0 }, "split", "merge" },
-    { "gguf_yarn_within_original", "model.gguf", NULL, false, false, { 0, 0 }, "yarn", "" },
+    { "gguf_yarn_within_original", "model.gguf", NULL, true, true, { 0.444726, 0 }, "", "" },
 };
 
 static void has(const char *name, const char *text, const char *a, const char *b)

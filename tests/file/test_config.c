@@ -31,13 +31,15 @@ static void check_freq(const char *name, const gr_config *c, json_t *want)
 {
     for (size_t k = 0; k < 2; k++) {
         json_t *list = json_array_get(json_object_get(want, "inv_freq"), k);
+        double f;
         assert_int_equal(json_array_size(list), c->head_dim / 2);
         for (size_t i = 0; i < c->head_dim / 2; i++) {
-            double f = strtod(json_string_value(json_array_get(list, i)), NULL);
+            f = strtod(json_string_value(json_array_get(list, i)), NULL);
             if (!(fabs((double)c->inv_freq[k][i] - f) <= 4 * 0x1p-23 * f))
                 fail_msg("%s: frequency %zu of %zu is %a, wanted %a", name, i, k, (double)c->inv_freq[k][i], f);
         }
-        assert_true(c->rope_scale[k] == 1);
+        f = json_number_value(json_array_get(json_object_get(want, "rope_scale"), k));
+        assert_true(c->rope_scale[k] == (float)f);
     }
 }
 
@@ -68,7 +70,7 @@ static void config_json_reads_as_transformers_reads_it(void **state)
     (void)state;
     if (!all)
         fail_msg("want.json: %s; tests run in the root of the repository", e.text);
-    assert_int_equal(json_object_size(all), 21);
+    assert_int_equal(json_object_size(all), 26);
     json_object_foreach(all, name, want) {
         char dir[128];
         gr_config c;
@@ -108,6 +110,8 @@ static void same_when_written(const char *name, const gr_config *c, gr_arch arch
     assert_memory_equal(d.sliding, c->sliding, c->layers * sizeof *c->sliding);
     for (size_t k = 0; k < 2; k++)          /* a list of factors divides in float32, a formula rounds a step more */
         CHECK_CLOSE(d.inv_freq[k], c->inv_freq[k], c->head_dim / 2, 4 * 0x1p-23);
+    assert_true(d.rope[0].kind == c->rope[0].kind && d.rope_scale[0] == c->rope_scale[0] &&
+                d.rope_scale[1] == c->rope_scale[1]);
     gr_config_clear(&d);
 }
 
@@ -275,6 +279,27 @@ static void factor_alone(gr_keys *k) { gr_keys_f32(k, "llama.rope.scaling.factor
 static void old_factor(gr_keys *k) { gr_keys_f32(k, "llama.rope.scale_linear", 4); }
 static void type_no_string(gr_keys *k) { gr_keys_u32(k, "llama.rope.scaling.type", 1); }
 
+static void yarn_alone(gr_keys *k)
+{
+    gr_keys_str(k, "llama.rope.scaling.type", (gr_str){ "yarn", 4 });
+    gr_keys_f32(k, "llama.rope.scaling.factor", 4);
+    gr_keys_f32(k, "llama.rope.scaling.yarn_beta_slow", 1);
+    gr_keys_f32(k, "llama.rope.scaling.yarn_attn_factor", 1.13862944f);
+}
+
+static void yarn_of_16_turns(gr_keys *k)
+{
+    yarn_alone(k);
+    gr_keys_f32(k, "llama.rope.scaling.yarn_beta_fast", 16);
+}
+
+static void yarn_and_no_attention(gr_keys *k)
+{
+    gr_keys_str(k, "llama.rope.scaling.type", (gr_str){ "yarn", 4 });
+    gr_keys_f32(k, "llama.rope.scaling.factor", 4);
+    gr_keys_f32(k, "llama.rope.scaling.yarn_attn_factor", 1);
+}
+
 static void factor_of_none(gr_keys *k)
 {
     gr_keys_str(k, "llama.rope.scaling.type", (gr_str){ "none", 4 });
@@ -301,6 +326,9 @@ static void keys_of_a_gguf_are_not_passed_over(void **state)
         { of_something, NULL, "not used: llama.something", GR_ROPE_DEFAULT },
         { factor_alone, NULL, NULL, GR_ROPE_LINEAR }, { old_factor, NULL, NULL, GR_ROPE_LINEAR },
         { factor_of_none, NULL, NULL, GR_ROPE_DEFAULT },
+        { yarn_alone, NULL, NULL, GR_ROPE_YARN },
+        { yarn_of_16_turns, "\"llama.rope.scaling.yarn_beta_fast\" is not 32", NULL, 0 },
+        { yarn_and_no_attention, "\"llama.rope.scaling.yarn_attn_factor\" is not 1.13863", NULL, 0 },
         { type_no_string, "\"llama.rope.scaling.type\" is not a string", NULL, 0 },
         { pattern, "\"llama.attention.sliding_window_pattern\"", NULL, 0 },
     };
@@ -352,10 +380,24 @@ static void what_is_not_supported_is_named(void **state)
         { "{\"model_type\": \"llama\", \"hidden_act\": \"relu\"}", GRAM_EUNSUPPORTED, "\"relu\"" },
         { "{\"model_type\": \"llama\", \"rms_norm_eps\": \"x\"}", GRAM_EFORMAT, "rms_norm_eps" },
         { "{\"model_type\": \"llama\", \"rope_theta\": -1}", GRAM_EFORMAT, "rope_theta" },
-        { "{\"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4}}", GRAM_EUNSUPPORTED,
-          "rope type \"yarn\"" },
-        { "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 4}}", GRAM_EUNSUPPORTED,
-          "rope type \"dynamic\"" },
+        { "{\"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"alpha\": 2}}",
+          GRAM_EUNSUPPORTED, "\"alpha\" of rope is set" },
+        { "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 4, \"beta_fast\": 2}}",
+          GRAM_EUNSUPPORTED, "\"beta_fast\" of rope is set" },
+        { "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"dynamic\"}}", GRAM_EFORMAT,
+          "\"factor\" is missing" },
+        { "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"yarn\"}}", GRAM_EFORMAT,
+          "\"factor\" is missing" },
+        { "{\"model_type\": \"llama\", \"rope_theta\": 1, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2}}",
+          GRAM_EFORMAT, "\"rope_theta\" is 1, more than 1" },
+        { "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2, \"truncate\": 1}}",
+          GRAM_EFORMAT, "\"truncate\" is neither" },
+        { "{\"model_type\": \"gemma3_text\", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 2, "
+          "\"truncate\": false}}", GRAM_EUNSUPPORTED, "\"truncate\" false" },
+        { "{\"model_type\": \"internlm2\", \"bias\": false, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2}}",
+          GRAM_EUNSUPPORTED, "rope type \"yarn\"" },
+        { "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"ntk\", \"factor\": 2}}", GRAM_EUNSUPPORTED,
+          "supported: default, linear, llama3, dynamic, yarn" },
         { "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\"}}", GRAM_EFORMAT,
           "\"factor\" is missing" },
         { "{\"model_type\": \"llama\", \"rope_scaling\": 3}", GRAM_EFORMAT, "not an object" },
@@ -419,7 +461,7 @@ static void what_is_not_supported_is_named(void **state)
         { "{\"model_type\": \"phi3\", \"rope_scaling\": {\"type\": \"longrope\"}}", GRAM_EFORMAT,
           "\"short_factor\" has 0 entries, 48 numbers wanted" },
         { "{\"model_type\": \"phi3\", \"rope_scaling\": {\"type\": \"linear2\"}}", GRAM_EUNSUPPORTED,
-          "supported: default, linear, llama3, longrope" },
+          "supported: default, linear, llama3, dynamic, longrope" },
         { "{\"model_type\": \"phi3\", \"partial_rotary_factor\": 0.1}", GRAM_EFORMAT, "makes 9 of a head's 96" },
         { "{\"model_type\": \"phi3\", \"partial_rotary_factor\": 1.5}", GRAM_EUNSUPPORTED, "only 1 and less" },
         { "{\"model_type\": \"llama\", \"partial_rotary_factor\": 0.75}", GRAM_EUNSUPPORTED, "partial_rotary" },
