@@ -4,6 +4,7 @@
 #include <string.h>
 #include "api/api_int.h"
 #include "base/err.h"
+#include "base/utf8.h"
 #include "data/rows.h"
 #include "gram/chat.h"
 
@@ -14,13 +15,16 @@ struct gram_template { gr_chat chat; };
 /* --template FILE */
 static gram_status read_program(char **text, const char *path, gram_err *err)
 {
-    size_t n;
+    size_t n = 0;
+    gram_status rc;
 
     *text = NULL;
     if (!gr_path_exists(path))
         return gr_fail(err, GRAM_EARG, "chat template \"%s\": neither one of chatml, llama3, llama2, mistral, qwen3 "
                        "and gemma nor a file", path);
-    return gr_read_file(path, TEMPLATE_MOST, text, &n, err);
+    rc = gr_read_file(path, TEMPLATE_MOST, text, &n, err);
+    gr_utf8_unmark(*text, &n);
+    return rc;
 }
 
 gram_status gr_api_chat(gr_chat *out, const struct checkpoint *c, const gram_options *o, bool judge, gram_err *err)

@@ -7,6 +7,7 @@
 #include "api/keys.h"
 #include "base/err.h"
 #include "base/suggest.h"
+#include "base/utf8.h"
 #include "rationale/format.h"
 #include "text/chat.h"
 #include "train/options.h"
@@ -406,7 +407,7 @@ gram_status gr_keys_open(gr_keys **out, const char *path, const gr_key *key, siz
                          size_t n_set, gram_err *err)
 {
     gr_keys *k = gr_calloc(1, sizeof *k);
-    size_t bytes;
+    size_t bytes = 0;
     gram_status rc;
 
     *out = NULL;
@@ -417,6 +418,7 @@ gram_status gr_keys_open(gr_keys **out, const char *path, const gr_key *key, siz
     k->path = gr_strdup(path);
     k->set = gr_calloc(n, sizeof *k->set);
     rc = k->path && k->set ? gr_read_file(path, RECIPE_MOST, &k->text, &bytes, err) : gr_nomem(err, path);
+    gr_utf8_unmark(k->text, &bytes);
     if (!rc)
         rc = load(k, bytes, err);
     for (size_t i = 0; i < n_set && !rc; i++)

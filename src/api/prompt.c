@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "gram/gram.h"
 
 static gram_status read_text(gr_buf *text, const char *path, gram_err *err)
@@ -22,6 +23,7 @@ gram_status gram_read_judge_prompt(char **out, const char *path, bool pointwise,
     gram_err why = { 0 };
     gram_status rc = read_text(&text, path, err);
 
+    gr_utf8_unmark(text.p, &text.n);
     if (!rc && (text.n == 0 || strlen(text.p) != text.n))
         rc = gr_fail(err, GRAM_EARG, "%s: a judge prompt is text, and this file is empty or holds a NUL byte", path);
     else if (!rc && (pointwise ? gram_check_pointwise_prompt : gram_check_judge_prompt)(text.p, &why))

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 typedef struct { gr_buf b; bool ok; } sink;
 
@@ -26,14 +27,9 @@ char *gr_json_text(const json_t *o, size_t flags)
     return NULL;
 }
 
-size_t gr_json_mark(const char *text, size_t n)
-{
-    return n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
-}
-
 json_t *gr_json_loadb(const char *text, size_t n, size_t flags, json_error_t *e)
 {
-    size_t mark = gr_json_mark(text, n);
+    size_t mark = gr_utf8_mark(text, n);
 
     return json_loadb(text + mark, n - mark, flags, e);
 }

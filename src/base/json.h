@@ -8,10 +8,7 @@
  * its failures, and then gives a text that lacks a key. */
 struct json_t;
 char *gr_json_text(const struct json_t *o, size_t flags);
-/* Bytes of the byte-order mark that a UTF-8 text begins with, as editors of Windows write it and JSON has none: 3 or
- * 0. */
-size_t gr_json_mark(const char *text, size_t n);
-/* json_loadb() of what comes after that mark. */
+/* json_loadb() of what comes after a byte-order mark, which JSON has none of. */
 struct json_error_t;
 struct json_t *gr_json_loadb(const char *text, size_t n, size_t flags, struct json_error_t *e);
 struct json_t *gr_json_real(double x);          /* null where x is not finite, which JSON has no word for */

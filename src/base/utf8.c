@@ -29,6 +29,15 @@ size_t gr_utf8_bad(const char *s, size_t n)
     return n;
 }
 
+void gr_utf8_unmark(char *s, size_t *n)
+{
+    size_t mark = s ? gr_utf8_mark(s, *n) : 0;
+
+    if (mark)
+        memmove(s, s + mark, *n - mark + 1);
+    *n -= mark;
+}
+
 int32_t gr_utf8_get(const char *s)
 {
     const unsigned char *p = (const unsigned char *)s;

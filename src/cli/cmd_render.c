@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/utf8.h"
 #include "cli/cli.h"
 #include "gram/chat.h"
 
@@ -61,7 +62,8 @@ static int open_file(gram_template **t, const gram_options *o)
         rc = cli_fail("%s: %s", o->chat_template, strerror(errno));
     else if (!cli_slurp(f, o->chat_template, &text))
         rc = CLI_FAILED;
-    else if (text.n && strlen(text.p) != text.n)
+    gr_utf8_unmark(text.p, &text.n);
+    if (!rc && text.n && strlen(text.p) != text.n)
         rc = cli_fail("%s: a template is text, and this file holds a NUL byte", o->chat_template);
     if (!rc && ((bos && json_object_set_new(tokens, "bos_token", json_string(bos)))
                 || (eos && json_object_set_new(tokens, "eos_token", json_string(eos)))

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/utf8.h"
 #include "cli/cli.h"
 #include "serve/serve.h"
 
@@ -70,6 +71,7 @@ static int read_text(const char *path, const char *what, char **out)
     if (cli_slurp(f, path, &text))
         rc = CLI_DONE;
     fclose(f);
+    gr_utf8_unmark(text.p, &text.n);
     while (text.n > 0 && strchr("\r\n", text.p[text.n - 1]))
         text.p[--text.n] = '\0';
     if (!rc && text.n == 0)

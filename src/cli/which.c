@@ -4,6 +4,7 @@
 #include <glob.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "base/utf8.h"
 #include "cli/cli.h"
 
 typedef enum { MODEL, ROWS, FOLDER, MISSING, UNCLEAR } kind;
@@ -37,7 +38,7 @@ static kind kind_of_file(const char *path)
     };
     char head[512];
     FILE *f = fopen(path, "rb");
-    size_t n, i = 0;
+    size_t n, i;
 
     if (!f)
         return MISSING;
@@ -48,8 +49,7 @@ static kind kind_of_file(const char *path)
             return known[k].is;
     if (gram_rows_named(path))
         return ROWS;
-    if (n >= 3 && !memcmp(head, "\xef\xbb\xbf", 3))
-        i = 3;
+    i = gr_utf8_mark(head, n);
     while (i < n && head[i] && strchr(" \t\r\n", head[i]))
         i++;
     return i < n && (head[i] == '{' || head[i] == '[') ? ROWS : UNCLEAR;

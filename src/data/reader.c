@@ -7,6 +7,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "data/paths.h"
 #include "data/rows_int.h"
 
@@ -111,17 +112,16 @@ static const char *skip_blank(const char *p, size_t *n)
 /* The next line of the file that holds something, less the byte order mark that it may begin with; NULL at the end. */
 static gram_status next_line(gr_reader *r, const char **line, size_t *n, gram_err *err)
 {
-    static const char mark[] = "\xef\xbb\xbf";
+    size_t mark;
 
     for (;;) {
         gram_status rc = gr_lines_next(r->lines, line, n, err);
         r->line = gr_lines_number(r->lines);
         if (rc || !*line)
             return rc;
-        if (r->line == 1 && *n >= 3 && !memcmp(*line, mark, 3)) {
-            *line += 3;
-            *n -= 3;
-        }
+        mark = r->line == 1 ? gr_utf8_mark(*line, *n) : 0;
+        *line += mark;
+        *n -= mark;
         *line = skip_blank(*line, n);
         if (*n)
             return GRAM_OK;

@@ -7,6 +7,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "file/file_int.h"
 
 static int name_order(const void *a, const void *b, void *table)
@@ -151,7 +152,7 @@ gram_status gr_json_parse(json_t **out, const char *name, const char *text, size
         *out = NULL;
         return gr_fail(err, GRAM_EFORMAT, "%s: begins with the byte-order mark of UTF-16; JSON is UTF-8", name);
     }
-    mark = gr_json_mark(text, n);
+    mark = gr_utf8_mark(text, n);
     *out = json_loadb(text + mark, n - mark, JSON_REJECT_DUPLICATES, &e);
     if (*out)
         return GRAM_OK;

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <strings.h>
 #include "base/err.h"
+#include "base/utf8.h"
 #include "file/file_int.h"
 
 #define READS "FILE | gram ... -` reads it"
@@ -46,10 +47,10 @@ static bool is_html(const char *p, size_t n)
 {
     static const char *const begin[] = { "<!doctype html", "<html", "<head", "<?xml" };
 
-    if (n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3)) {
-        p += 3;
-        n -= 3;
-    }
+    size_t mark = gr_utf8_mark(p, n);
+
+    p += mark;
+    n -= mark;
     while (n && strchr(" \t\r\n", *p) && *p) {
         p++;
         n--;

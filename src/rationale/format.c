@@ -186,7 +186,7 @@ static gram_status read_object(gr_format *f, const json_t *o, const char *name, 
 static gram_status init_own(gr_format *f, const char *text, size_t n, const char *name, gram_err *err)
 {
     json_error_t e;
-    json_t *o = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
+    json_t *o = gr_json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
     gram_status rc;
 
     if (!o && json_error_code(&e) == json_error_out_of_memory)
@@ -244,7 +244,7 @@ gram_status gr_format_spell(char **out, const char *name, gram_err *err)
         if (rc)
             return rc;
     }
-    o = text ? json_loadb(text, n, 0, NULL) : json_loads(name, 0, NULL);
+    o = text ? gr_json_loadb(text, n, 0, NULL) : json_loads(name, 0, NULL);
     *out = o ? gr_json_text(o, JSON_COMPACT) : NULL;
     json_decref(o);
     free(text);

@@ -37,6 +37,40 @@ noted "$tmp/lines" score "$m" "$tmp/pairs.jsonl" --judge-prompt "$tmp/judge.txt"
 has '"single order": true' '"reasons": null'
 sed -n 's/.*"judge prompt": //p' "$tmp/lines.how" | cmp -s - "$tmp/own" && die "--judge-prompt is another's"
 
+# A byte-order mark is no part of a judge prompt, a template, a form of reasons or a recipe.
+marked() {      # marked FILE: the file with one in front of it, in $tmp/marked
+    { printf '\357\273\277'; cat "$1"; } >"$tmp/marked"
+}
+without_mark() {        # without_mark FILE COMMAND...: the command, whose last option is this file's, and with a mark
+    file=$1
+    shift
+    noted "$tmp/plain" "$@" "$file"
+    marked "$file"
+    noted "$tmp/lines" "$@" "$tmp/marked"
+    cmp "$tmp/plain" "$tmp/lines" || die "$*: a byte-order mark changes what is written"
+    cmp "$tmp/plain.how" "$tmp/lines.how" || die "$*: a byte-order mark is noted as another"
+}
+printf '{"opening":"<w>","closing":"</w>","cue":"so","ending":"."}\n' >"$tmp/form.json"
+printf '{%% for m in messages %%}{{ m.role }}: {{ m.content }}\n{%% endfor %%}' >"$tmp/chat.jinja"
+set -- score "$m" "$tmp/pairs.jsonl" --columns prompt=question
+without_mark "$tmp/judge.txt" "$@" --judge-prompt
+without_mark "$tmp/chat.jinja" "$@" --template
+without_mark "$tmp/form.json" "$@" --rationale --rationale-tokens 2 --rationale-format
+marked "$tmp/chat.jinja"
+printf '{"messages":[{"role":"user","content":"q"}]}\n' >"$tmp/turns.jsonl"
+expect 0 "$GRAM" render --template "$tmp/chat.jinja" "$tmp/turns.jsonl"
+cp "$tmp/out" "$tmp/plain"
+expect 0 "$GRAM" render --template "$tmp/marked" "$tmp/turns.jsonl"
+cmp "$tmp/out" "$tmp/plain" || die "a byte-order mark is rendered"
+printf 'stage: finetune\nmodel: %s\ndata:\n  - %s\nout: %s\nsteps: 1\n' "$PWD/$m" "$tmp/pairs.jsonl" "$tmp/run" \
+    >"$tmp/recipe"
+marked "$tmp/recipe"
+expect 0 "$GRAM" train "$tmp/marked" --set columns=prompt=question --set threads=1
+sed 's/steps/stepz/' "$tmp/recipe" >"$tmp/wrong"
+marked "$tmp/wrong"
+expect 2 "$GRAM" train "$tmp/marked"
+says err 'marked:6: there is no key "stepz"'
+
 noted "$tmp/lines" prove "$m" "$tmp/pairs.jsonl" --k 3 --max-new-tokens 5 --temperature 0.5 --top-p 0.875 --seed 9 \
     --least -2 --products few --columns prompt=question
 has '"k": 3' '"max_tokens": 5' '"sampling temperature": 0.5' '"top_p": 0.875' '"seed": 9' '"least": -2.0' \
