@@ -1,7 +1,11 @@
 /* remote.c - `gram score --server URL`: the rows of a file judged elsewhere, into the lines it would write here. */
 #include <errno.h>
+#include <glob.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "base/client.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -70,7 +74,8 @@ static gram_status write_line(remote *r, json_t *id, json_t *verdict, gram_err *
     static const char *const keys[] = { "preference", "p_forward", "p_swapped", "logit_margin", "consistent", "tokens",
                                         "truncated" };
     static const struct { const char *from, *to; } if_there[] = { { "temperature", "temperature" },
-                                                                   { "rewards", "reward" }, { "sigma", "sigma" } };
+                                                                   { "rewards", "reward" }, { "sigma", "sigma" },
+                                                                   { "mass", "mass" } };
     json_t *line = json_pack("{s:O}", "id", id);
     char *text;
     gram_status rc = GRAM_OK;
@@ -256,32 +261,110 @@ static gram_status all_rows(remote *r, const char *path, gram_err *err)
     return rc;
 }
 
+/* ---- The output ----------------------------------------------------------------------------------- */
+
+/* A file gets its name when it is whole; what is no regular file, as standard output and a pipe, is written in place. */
+typedef struct {
+    FILE *f;
+    char *path, *partial;                   /* links followed, and what is written until then; NULL: in place */
+} output;
+
+static bool is_file(const struct stat *is, const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && st.st_dev == is->st_dev && st.st_ino == is->st_ino;
+}
+
+/* Whether rows of `in`, a file, a directory of files or a pattern for them, may be lost by writing `out`. */
+static bool overwrites(const char *out, const char *in)
+{
+    struct stat to, from;
+    glob_t found = { 0 };
+    bool is = false;
+
+    if (gr_name_is_standard(in) || stat(out, &to) || !S_ISREG(to.st_mode))
+        return false;
+    if (stat(in, &from) == 0 && S_ISDIR(from.st_mode)) {
+        char *real = realpath(out, NULL);
+        is = !real || is_file(&from, dirname(real));
+        free(real);
+        return is;
+    }
+    if (is_file(&to, in))
+        return true;
+    if (glob(in, GLOB_NOSORT, NULL, &found) == 0)
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            is = is || is_file(&to, found.gl_pathv[i]);
+    globfree(&found);
+    return is;
+}
+
+static bool is_packed(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+
+    return dot && (!strcmp(dot, ".gz") || !strcmp(dot, ".zst"));
+}
+
+static int open_output(output *o, const char *out, const char *in)
+{
+    struct stat st;
+    gr_buf partial = { 0 };
+
+    *o = (output){ .f = stdout };
+    if (!out || gr_name_is_standard(out))
+        return CLI_DONE;
+    if (stat(out, &st) == 0 && !S_ISREG(st.st_mode)) {
+        o->f = fopen(out, "we");
+        return o->f ? CLI_DONE : cli_fail("%s: %s", out, strerror(errno));
+    }
+    if (overwrites(out, in))
+        return cli_fail("out: %s is what is read, and would be written over", out);
+    o->path = realpath(out, NULL);
+    if (!o->path)
+        o->path = gr_strdup(out);
+    if (!o->path || !gr_buf_printf(&partial, "%s.partial", o->path)) {
+        gr_buf_clear(&partial);
+        return cli_fail("out of memory");
+    }
+    o->partial = partial.p;
+    o->f = fopen(o->partial, "we");
+    return o->f ? CLI_DONE : cli_fail("%s: %s", o->partial, strerror(errno));
+}
+
+/* rc: how the run went. A file that is not whole keeps the name that it was written under, and an empty one goes. */
+static int close_output(output *o, int rc)
+{
+    bool ok = true;
+
+    if (o->f && o->f != stdout) {
+        if (rc && o->partial && ftell(o->f) == 0)
+            unlink(o->partial);
+        ok = fflush(o->f) == 0 && (!o->partial || fsync(fileno(o->f)) == 0);
+        ok = fclose(o->f) == 0 && ok;
+    }
+    if (ok && !rc && o->partial)
+        ok = rename(o->partial, o->path) == 0;
+    if (!ok && !rc)
+        rc = cli_fail("%s: %s", o->path ? o->path : "output", strerror(errno));
+    free(o->path);
+    free(o->partial);
+    return rc;
+}
+
 int cli_score_remote(const char *url, const char *in, const char *out)
 {
-    bool to_stdout = !out || gr_name_is_standard(out);
-    remote r = { .url = url, .key = getenv("GRAM_API_KEY"), .out = stdout };
-    gr_buf partial = { 0 };
+    remote r = { .url = url, .key = getenv("GRAM_API_KEY") };
+    output o;
     gram_err err;
-    int rc = CLI_DONE;
+    int rc;
 
-    if (out && cli_named_table(out))
-        return cli_usage("--out %s: what a server says is written as JSON Lines alone", out);
-    if (!to_stdout) {                       /* under its name only when it is whole */
-        if (!gr_buf_printf(&partial, "%s.partial", out))
-            return cli_fail("out of memory");
-        r.out = fopen(partial.p, "w");
-        if (!r.out) {
-            rc = cli_fail("%s: %s", partial.p, strerror(errno));
-            goto done;
-        }
-    }
-    if (all_rows(&r, in, &err))
+    if (out && (cli_named_table(out) || is_packed(out)))
+        return cli_usage("--out %s: what a server says is written as plain JSON Lines alone", out);
+    rc = open_output(&o, out, in);
+    r.out = o.f;
+    if (!rc && all_rows(&r, in, &err))
         rc = cli_fail_err(&err);
-    if (!to_stdout && fclose(r.out) && !rc)
-        rc = cli_fail("%s: %s", partial.p, strerror(errno));
-    if (!to_stdout && !rc && rename(partial.p, out))
-        rc = cli_fail("%s: %s", out, strerror(errno));
-done:
-    gr_buf_clear(&partial);
-    return rc;
+    return close_output(&o, rc);
 }

@@ -78,6 +78,33 @@ refuses_to_start() {
     expect 1 "$GRAM" serve "$tmp/none.gguf" --port 0 --quiet; says err "none.gguf"
 }
 
+# As of gram score without a server: never over the rows that are read, in place of no device or pipe, and under no name
+# that says more than is done.
+where_remote_verdicts_go() {
+    mkdir "$tmp/rows"
+    cp "$tmp/pairs.jsonl" "$tmp/rows/a.jsonl"
+    for in in rows/a.jsonl rows 'rows/*.jsonl'; do
+        expect 1 "$GRAM" score --server "$url" "$tmp/$in" --out "$tmp/rows/a.jsonl"; one_sentence
+        says err 'would be written over'
+        cmp "$tmp/rows/a.jsonl" "$tmp/pairs.jsonl" || die "rows were written over"
+    done
+    mkfifo "$tmp/fifo"
+    cat "$tmp/fifo" >"$tmp/through" &
+    reading=$!
+    expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/fifo"
+    wait $reading
+    cmp "$tmp/through" "$tmp/verdicts.jsonl" || die "gram score --server writes other verdicts into a pipe"
+    [ -p "$tmp/fifo" ] || die "a pipe was replaced by a file"
+    ln -s there.jsonl "$tmp/link.jsonl"
+    : >"$tmp/there.jsonl"
+    expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/link.jsonl"
+    cmp "$tmp/there.jsonl" "$tmp/verdicts.jsonl" || die "a link was not followed"
+    expect 2 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/v.jsonl.gz"; says err 'plain JSON Lines'
+    expect 1 "$GRAM" score --server http://127.0.0.1:1 "$tmp/pairs.jsonl" --out "$tmp/none.jsonl"
+    ls "$tmp"/none.jsonl* >"$tmp/out" 2>/dev/null && die "a run that wrote nothing left a file"
+    rm -r "$tmp/rows" "$tmp/fifo"
+}
+
 the_bits_of_score() {
     head -4 data/demo.jsonl >"$tmp/pairs.jsonl"
     expect 0 "$GRAM" score "$m" "$tmp/pairs.jsonl" --out "$tmp/verdicts.jsonl"
@@ -86,6 +113,7 @@ the_bits_of_score() {
     python3 tests/e2e/serve_bits.py "$url" "$tmp/pairs.jsonl" "$tmp/verdicts.jsonl" || die "bits"
     expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/remote.jsonl"
     cmp "$tmp/remote.jsonl" "$tmp/verdicts.jsonl" || die "gram score --server writes other verdicts"
+    where_remote_verdicts_go
     expect 1 "$GRAM" score --server http://127.0.0.1:1 "$tmp/pairs.jsonl"; one_sentence
     for option in --judge-prompt=x --labels=A,B --max-tokens=9 --truncate=drop --template=chatml --chat-arg=a=1 \
                   --reward-token=0 --reward-weights=1 --pointwise --scale=0-10 --lambda=1 --single-order --base=x \
@@ -186,6 +214,15 @@ for model in qwen3 purm; do
     ended 0
 done
 says remote.jsonl '"penalised"'
+
+# A judge of one answer, whose lines have the mass of its numbers.
+expect 0 "$GRAM" score "$all_tmp/tiny" "$tmp/pairs.jsonl" --pointwise --scale 0-9 --out "$tmp/verdicts.jsonl"
+start "$all_tmp/tiny" --pointwise --scale 0-9
+expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/remote.jsonl"
+cmp "$tmp/verdicts.jsonl" "$tmp/remote.jsonl" || die "gram score --server writes other rewards of one answer"
+says remote.jsonl '"mass"'
+kill -TERM "$server"
+ended 0
 
 # Each limit is the one of its option.
 start tests/golden/train/judge --name a-judge --reference "An answer." --max-body 4000 --max-rows 7 --max-pairs 5 \
