@@ -13,26 +13,38 @@
 
 enum { TRIES = 30, ANSWER_MAX = 1 << 28 };
 
-typedef struct { char host[256], port[8], prefix[256]; } address;
+typedef struct { char host[256], port[6], prefix[256]; } address;
+
+/* The n bytes at p, where there is room for them. */
+static bool copy(char *to, size_t size, const char *p, size_t n)
+{
+    if (n >= size)
+        return false;
+    memcpy(to, p, n);
+    to[n] = '\0';
+    return true;
+}
 
 static gram_status read_url(const char *url, address *a, gram_err *err)
 {
-    const char *p = url + 7, *end, *colon;
+    const char *p = url + 7, *path, *end, *colon;
+    size_t n;
 
     if (strncmp(url, "http://", 7))
         return gr_fail(err, GRAM_EARG, "%s: wanted http://HOST:PORT (TLS is a proxy's work)", url);
-    end = p + strcspn(p, "/");
-    colon = *p == '[' ? memchr(p, ']', (size_t)(end - p)) : p;      /* [::1]:8080 */
-    colon = colon ? memchr(colon, ':', (size_t)(end - colon)) : NULL;
-    snprintf(a->port, sizeof a->port, "%.*s", colon ? (int)(end - colon - 1) : 2, colon ? colon + 1 : "80");
-    end = colon ? colon : end;
-    p += *p == '[';
-    end -= end > p && end[-1] == ']';
-    if (end == p || (size_t)(end - p) >= sizeof a->host)
+    path = p + strcspn(p, "/");
+    end = *p == '[' ? memchr(p, ']', (size_t)(path - p)) : p;       /* [::1]:8080 */
+    colon = end ? memchr(end, ':', (size_t)(path - end)) : NULL;
+    if (*p == '[')
+        p++;
+    else
+        end = colon ? colon : path;
+    n = strlen(path);
+    n -= n && path[n - 1] == '/';
+    if (!end || end == p || !copy(a->host, sizeof a->host, p, (size_t)(end - p)) ||
+        !copy(a->port, sizeof a->port, colon ? colon + 1 : "80", colon ? (size_t)(path - colon - 1) : 2) ||
+        !copy(a->prefix, sizeof a->prefix, path, n))
         return gr_fail(err, GRAM_EARG, "%s: wanted http://HOST:PORT", url);
-    snprintf(a->host, sizeof a->host, "%.*s", (int)(end - p), p);
-    p = url + 7 + strcspn(url + 7, "/");
-    snprintf(a->prefix, sizeof a->prefix, "%.*s", (int)(strlen(p) - (*p && p[strlen(p) - 1] == '/')), p);
     return GRAM_OK;
 }
 
@@ -87,15 +99,23 @@ static bool receive_all(int fd, gr_buf *out)
     }
 }
 
+/* The value of a header among those that end at `end`; NULL: it is not there. name: as "\r\nNAME:". */
+static const char *header(const char *answer, const char *end, const char *name)
+{
+    const char *at = strcasestr(answer, name);
+
+    return at && at < end ? at + strlen(name) : NULL;
+}
+
 /* One try: the HTTP status, or 0 and why there is none. *answer gets the body, *wait what Retry-After says. */
 static int try_once(const address *a, const char *key, const char *path, const char *body, gr_buf *answer,
                     unsigned *wait, char why[256])
 {
     gr_buf request = { 0 };
-    const char *after, *head;
+    const char *after, *length, *head;
     int status = 0, fd = dial(a, why);
 
-    answer->n = 0;
+    gr_buf_clear(answer);                   /* what a try before this one got, too */
     if (fd < 0)
         return 0;
     snprintf(why, 256, "the connection broke");
@@ -109,8 +129,13 @@ static int try_once(const address *a, const char *key, const char *path, const c
         status = 0;
         goto out;
     }
-    after = strcasestr(answer->p, "\r\nRetry-After:");
-    *wait = after && after < head ? (unsigned)strtoul(after + 14, NULL, 10) : 1;
+    after = header(answer->p, head, "\r\nRetry-After:");
+    length = header(answer->p, head, "\r\nContent-Length:");
+    *wait = after ? (unsigned)strtoul(after, NULL, 10) : 1;
+    if (length && strtoull(length, NULL, 10) != answer->n - (size_t)(head + 4 - answer->p)) {
+        status = 0;                         /* the server ended in the midst of it */
+        goto out;
+    }
     head += 4;
     answer->n -= (size_t)(head - answer->p);
     memmove(answer->p, head, answer->n + 1);
