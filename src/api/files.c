@@ -172,24 +172,25 @@ static void blame(const struct chunk *c, size_t i, gram_status rc, const char *w
 }
 
 /* Judges and writes the chunk from row `from` up to the first that fails, whose failure is told: *bad, c->n where no
- * row is to blame. */
+ * row is to blame, as where a line was not written. */
 static gram_status score_up_to(gr_job *j, struct chunk *c, size_t from, size_t *bad, gram_err *err)
 {
     gram_err why = { 0 };
-    size_t n = c->n - from, good;
-    gram_status rc = judge_rows(j, c, from, n, bad, &why), wrote;
+    size_t n = c->n - from, first, unread;
+    gram_status rc = judge_rows(j, c, from, n, &first, &why), before = GRAM_OK;
 
-    if (rc && *bad == n) {
-        *bad = c->n;
+    *bad = c->n;
+    if (rc && first == n)
         return gr_fail(err, rc, "%s", why.text);
-    }
-    if (rc && *bad > 0 && judge_rows(j, c, from, *bad, &good, NULL))
-        *bad = 0;
-    *bad += from;
-    wrote = write_verdicts(j, c, from, *bad, rc ? NULL : err);
-    if (rc)
-        blame(c, *bad, rc, why.text, err);
-    return rc ? rc : wrote;
+    if (rc && first > 0)
+        before = judge_rows(j, c, from, first, &unread, err);
+    if (!before)
+        before = write_verdicts(j, c, from, from + (rc ? first : n), err);
+    if (before || !rc)
+        return before;
+    *bad = from + first;
+    blame(c, *bad, rc, why.text, err);
+    return rc;
 }
 
 /* Judges and writes the chunk. Where one row fails, the rows before it are kept. */

@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "check.h"
@@ -281,6 +283,37 @@ static void groups_that_cannot_be_ranked_are_skipped(void **state)
     gram_close(m);
 }
 
+/* A row that is skipped hides no failure of the lines before it: here there is no room for the second one's digest. */
+static void a_skipped_row_hides_no_failure(void **state)
+{
+    const gram_file_options skip = { .skip_bad = true };
+    gram_model *m = open_model(NULL);
+    struct rlimit was, small;
+    gram_file_report report;
+    gram_status rc;
+    char *how;
+    (void)state;
+
+    write_text(rows_path, "{\"id\":\"a\",\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\"}\n"
+                          "{\"id\":\"b\",\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"z\"}\n"
+                          "{\"id\":\"c\",\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"tools\":[{\"a\":1}]}\n");
+    CHECK_OK(gram_score_file(m, rows_path, out_path, &skip, &report, &check_err));
+    assert_true(report.rows == 2 && report.bad == 1);
+    how = how_of(m, NULL, &skip);
+    unlink(out_path);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    small = (struct rlimit){ strlen(how) - 5, was.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    rc = gram_score_file(m, rows_path, out_path, &skip, &report, &check_err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    assert_int_equal(rc, GRAM_EIO);
+    assert_non_null(strstr(check_err.text, ".how: File too large"));
+    assert_int_equal(access(out_path, F_OK), -1);
+    free(how);
+    gram_close(m);
+}
+
 /* However a run is cut, threaded or packed: the bytes of a run that was not. */
 static void resumed_bytes(void **state)
 {
@@ -423,6 +456,7 @@ int main(void)
         cmocka_unit_test(long_rows),
         cmocka_unit_test(a_cut_gzip_ends_the_run),
         cmocka_unit_test(groups_that_cannot_be_ranked_are_skipped),
+        cmocka_unit_test(a_skipped_row_hides_no_failure),
         cmocka_unit_test(resumed_bytes),
         cmocka_unit_test(changed_rows_are_refused),
         cmocka_unit_test(lines_without_a_digest_are_made_again),
