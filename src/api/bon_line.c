@@ -129,13 +129,22 @@ static bool put_cost(json_t *o, const gr_bon_line *l, bool seconds)
     return set(o, "cost", cost) && ok;
 }
 
+/* Whether all responses are there: of a policy any of them may have broken off. */
+static bool is_whole(const gr_bon_line *l)
+{
+    for (size_t k = 0; l->answer && k < l->row.n; k++)
+        if (!l->answer[k])
+            return false;
+    return l->row.n > 0;
+}
+
 json_t *gr_bon_line_json(const gr_bon_line *l, const double *gold, bool seconds)
 {
     const gram_prompt prompt = gr_group_prompt(&l->row);
     json_t *o = gr_api_line_json(l->row.id, &prompt);
-    bool whole = l->row.n && (!l->answer || l->answer[0]), ok = o;
+    bool ok = o;
 
-    if (ok && whole)
+    if (ok && is_whole(l))
         ok = put_responses(o, l);
     if (ok && l->error)
         ok = set(o, "error", json_string(l->error));

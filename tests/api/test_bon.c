@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "api/api_int.h"
+#include "api/bon_int.h"
 #include "check.h"
 #include "gram/bon.h"
 #include "nomem_json.h"
@@ -468,12 +469,37 @@ static void every_allocation_may_fail(void **state)
         nomem_each(nomem_once, with);
 }
 
+/* One of several answers may break off, as where the model's numbers overflow in it: whichever it is, the line says so,
+ * and holds none of the others. */
+static void one_answer_that_breaks_off_is_said(void **state)
+{
+    gram_message turn = { "user", "q", NULL };
+    char *response[3] = { NULL }, text[] = "an answer", error[] = "no number";
+
+    (void)state;
+    for (int broken = 0; broken < 3; broken++) {
+        json_t *answer[3] = { NULL }, *o;
+        const gr_bon_line l = { .row = { .id = text, .turn = &turn, .n_turns = 1, .response = response, .n = 3 },
+                                .answer = answer, .error = error };
+        for (int k = 0; k < 3; k++)
+            answer[k] = k == broken ? NULL : json_pack("{s:s}", "completion", text);
+        o = gr_bon_line_json(&l, NULL, false);
+        assert_non_null(o);
+        assert_string_equal(json_string_value(json_object_get(o, "error")), error);
+        assert_null(json_object_get(o, "responses"));
+        json_decref(o);
+        for (int k = 0; k < 3; k++)
+            json_decref(answer[k]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_are_answers_and_their_rewards), cmocka_unit_test(a_run_goes_on_with_the_same_bytes),
         cmocka_unit_test(another_run_is_not_gone_on_with), cmocka_unit_test(groups_have_their_own_responses),
-        cmocka_unit_test(references), cmocka_unit_test(rows_that_fail_say_so),
+        cmocka_unit_test(references), cmocka_unit_test(one_answer_that_breaks_off_is_said),
+        cmocka_unit_test(rows_that_fail_say_so),
         cmocka_unit_test(a_resume_tells_of_all_rows),
         cmocka_unit_test(what_cannot_be_meant_is_refused), cmocka_unit_test(every_allocation_may_fail),
     };
