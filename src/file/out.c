@@ -363,6 +363,8 @@ static gram_status commit_made(gr_out *o, gram_err *err)
     int fd = -1;
     gram_status rc = gr_buf_printf(&name, "%s.%ld.tmp", o->path, (long)getpid()) ? GRAM_OK : gr_nomem(err, o->path);
 
+    if (!rc)
+        unlink(name.p);                     /* of a run that was killed and had this number: in a container, each has */
     if (!rc && o->table)
         rc = gr_table_write(o->partial, name.p, o->path, o->table, err);
     if (!rc)
