@@ -1,6 +1,7 @@
 /* convert.c - include/gram/convert.h: one checkpoint is opened, its tensors are listed as both formats call them, and
  * they go row by row into a file of the other. Memory holds a row and the tokenizer, whatever the model's size. */
-#include <dirent.h>
+#include <ftw.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -414,19 +415,16 @@ static bool ends_in_gguf(const char *s)
 
 /* ---- An adapter ----------------------------------------------------------------------------------- */
 
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st, (void)kind, (void)at;
+    return remove(path);
+}
+
+/* A directory and all that is in it, which need not be there; links are not followed. */
 static void remove_dir(const char *path)
 {
-    DIR *d = opendir(path);
-
-    for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
-        char *one = gr_path_join(path, e->d_name);
-        if (one && *e->d_name != '.')
-            unlink(one);
-        free(one);
-    }
-    if (d)
-        closedir(d);
-    rmdir(path);
+    nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 /* Folded into its base, as float32 in a directory beside OUT, which goes again. It bears the adapter's name. */
@@ -442,13 +440,14 @@ static gram_status convert_folded(const char *adapter, const char *out, const gr
         n--;
     if (name && gr_buf_printf(&outer, "%.*s.%ld.merged", (int)n, out, (long)getpid()))
         inner = gr_path_join(outer.p, name);
+    if (inner)
+        remove_dir(outer.p);                /* a killed run's, which had this number, too */
     rc = inner ? gr_make_directory(outer.p, err) : gr_nomem(err, adapter);
     if (!rc) {
         rc = gram_merge(adapter, NULL, inner, GRAM_F32, err);
         if (!rc)
             rc = gram_convert(inner, out, opt, report, err);
-        remove_dir(inner);
-        rmdir(outer.p);
+        remove_dir(outer.p);
     }
     gr_buf_clear(&outer);
     free(inner);

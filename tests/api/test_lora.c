@@ -1,6 +1,7 @@
 /* test_lora.c - adapters from files to files: trained, resumed, trained further, opened, merged, refused.
  *
  * The tiny model and the rows are those of test_train.c. */
+#include <glob.h>
 #include <jansson.h>
 #include <math.h>
 #include <signal.h>
@@ -93,6 +94,22 @@ static void same_file(const char *a, const char *b)
     free(pa), free(pb), free(x), free(y);
 }
 
+/* What is folded on the way goes again, templates in a folder of their own and all. */
+static void convert_with_templates(const char *adapter)
+{
+    char *folder = gr_path_join(adapter, "additional_chat_templates"), *file = gr_path_join(folder, "tool_use.jinja");
+    char *out = check_tmppath("templates.gguf"), *left = check_tmppath("templates.gguf.*.merged");
+    glob_t found = { 0 };
+
+    assert_int_equal(mkdir(folder, 0777), 0);
+    CHECK_OK(gr_write_file(file, "{{ messages }}", 14, &check_err));
+    CHECK_OK(gram_convert(adapter, out, NULL, NULL, &check_err));
+    assert_int_equal(glob(left, 0, NULL, &found), GLOB_NOMATCH);
+    globfree(&found);
+    assert_true(!unlink(file) && !rmdir(folder));
+    free(folder), free(file), free(out), free(left);
+}
+
 /* Adding s B A to W row by row, or all at once before the products, moves a float32 logit by some roundings. */
 static void an_adapter_learns_opens_and_merges(void **state)
 {
@@ -133,6 +150,7 @@ static void an_adapter_learns_opens_and_merges(void **state)
     assert_true(i.types == 1 && !strcmp(i.type[0].name, "BF16"));
     assert_int_equal(gram_merge(merged, NULL, adapter, GRAM_F32, &check_err), GRAM_EARG);         /* no adapter */
     assert_int_equal(finetune(MODEL, "learn", &o, &r), GRAM_EARG);
+    convert_with_templates(adapter);
     assert_int_equal(unlink(words), 0);                                     /* then the base's words are read */
     assert_true(preference(adapter, MODEL) == p);
     free(adapter), free(merged), free(half), free(words);
