@@ -340,11 +340,12 @@ static gram_status take_dictionary(reader *r, const gr_column *c, gr_arrow_array
 
 static gram_status take_fixed(reader *r, const gr_column *c, gr_arrow_array *out)
 {
-    uint64_t need = c->lie == GR_LIE_BITS ? ((uint64_t)out->length + 7) / 8 : (uint64_t)out->length * c->width;
+    uint64_t has;                           /* room for so many: length times width may not fit */
     bytes b;
     gram_status rc = take_buffer(r, out, 1, &b);
 
-    if (!rc && b.n < need)
+    has = c->lie == GR_LIE_BITS ? 8 * b.n : b.n / c->width;
+    if (!rc && has < (uint64_t)out->length)
         return bad(r, "rows lack values");
     if (rc || !c->values)
         return rc;

@@ -143,6 +143,47 @@ static void damaged_arrow_is_read_within_its_bounds(void **state)
     free(path);
 }
 
+/* Lengths whose product with the width of their values has 65 bits: whoever believed them would read what the file has
+ * not. A column of integers is written, and each place where its type and its length may stand is changed. */
+static void a_length_of_more_bytes_than_there_are_is_refused(void **state)
+{
+    enum { ROWS = 77 };
+    const int32_t value[ROWS] = { 0 }, bits = 32, width = 1 << 24;
+    const int64_t rows = ROWS, many = (int64_t)1 << 40;
+    const void *buffer[] = { NULL, value };
+    gr_arrow_schema column = { .format = "i", .name = "n" }, *columns = &column;
+    gr_arrow_schema schema = { .format = "+s", .name = "", .n_children = 1, .children = &columns };
+    gr_arrow_array array = { .length = ROWS, .n_buffers = 2, .buffers = buffer }, *arrays = &array;
+    gr_arrow_array all = { .length = ROWS, .n_children = 1, .children = &arrays };
+    char *path = check_tmppath("lengths.arrows"), *bytes;
+    size_t n, tried = 0;
+    gr_arrow_writer *w;
+
+    (void)state;
+    CHECK_OK(gr_arrow_create(&w, path, path, true, &schema, &check_err));
+    CHECK_OK(gr_arrow_add(w, &all, &check_err));
+    CHECK_OK(gr_arrow_finish(w, &check_err));
+    gr_arrow_writer_close(w);
+    assert_true(arrow_opens(path));
+    CHECK_OK(gr_read_file(path, 1 << 20, &bytes, &n, &check_err));
+    for (size_t i = 0; i + 8 <= n; i += 8)
+        if (!memcmp(bytes + i, &rows, 8))
+            memcpy(bytes + i, &many, 8);
+    for (size_t at = 0; at + 4 <= n; at += 4)
+        for (size_t kind = 0; kind < n && !memcmp(bytes + at, &bits, 4); kind++)
+            if (bytes[kind] == 2) {                     /* an integer; 15: bytes of a fixed number */
+                bytes[kind] = 15;
+                memcpy(bytes + at, &width, 4);
+                CHECK_OK(gr_write_file(path, bytes, n, &check_err));
+                assert_false(arrow_opens(path));
+                tried += strstr(check_err.text, "it does not begin") == NULL;
+                bytes[kind] = 2;
+                memcpy(bytes + at, &bits, 4);
+            }
+    assert_true(tried > 0);
+    free(bytes), free(path);
+}
+
 static void csv_has_texts_alone(void **state)
 {
     char *path;
@@ -378,6 +419,7 @@ int main(void)
         cmocka_unit_test(parquet_is_read_as_it_stands),
         cmocka_unit_test(arrow_is_read_as_parquet_is),
         cmocka_unit_test(damaged_arrow_is_read_within_its_bounds),
+        cmocka_unit_test(a_length_of_more_bytes_than_there_are_is_refused),
         cmocka_unit_test(csv_has_texts_alone),
         cmocka_unit_test(names_are_no_row),
         cmocka_unit_test(cells_are_texts_or_json),
