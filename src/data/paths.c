@@ -59,15 +59,15 @@ gram_status gr_paths_in(const char *dir, gr_paths_fn *takes, void *arg, char ***
 {
     list l = { 0 };
     DIR *d = opendir(dir);
-    struct dirent *e;
+    const char *name;
     size_t stem;
     gram_status rc = d ? GRAM_OK : gr_fail(err, GRAM_EIO, "%s: %s", dir, strerror(errno));
 
-    while (!rc && (e = readdir(d))) {
-        char *one = gr_path_join(dir, e->d_name);
+    while (!rc && !(rc = gr_next_name(d, dir, &name, err)) && name) {
+        char *one = gr_path_join(dir, name);
         bool there = one && gr_path_exists(one);            /* a link may lead nowhere, and its rows would be missing */
-        bool rows = one && *e->d_name != '.' && (!there || gr_path_regular(one)) && gr_rows_name(e->d_name, &stem);
-        if (one && !takes(arg, e->d_name, rows)) {
+        bool rows = one && *name != '.' && (!there || gr_path_regular(one)) && gr_rows_name(name, &stem);
+        if (one && !takes(arg, name, rows)) {
             free(one);
         } else if (one && !there) {
             rc = gr_fail(err, GRAM_EIO, "%s: it leads to no file", one);

@@ -69,11 +69,12 @@ gram_status gr_beside_check(gr_config *c, const char *dir, gram_err *err)
     char *adapter = gr_path_join(dir, "adapter_config.json");
     bool alone = adapter && !gr_path_exists(adapter);
     DIR *d = opendir(dir);
+    const char *name;
     gram_status rc = !adapter ? gr_nomem(err, dir) : !d ? gr_fail(err, GRAM_EIO, "%s: %s", dir, strerror(errno))
                                                         : GRAM_OK;
 
-    for (struct dirent *e = d && !rc ? readdir(d) : NULL; e && !rc; e = readdir(d))
-        rc = check_file(c, dir, e->d_name, alone, err);
+    while (!rc && !(rc = gr_next_name(d, dir, &name, err)) && name)
+        rc = check_file(c, dir, name, alone, err);
     if (d)
         closedir(d);
     free(adapter);

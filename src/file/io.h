@@ -2,10 +2,11 @@
 #ifndef GR_FILE_IO_H
 #define GR_FILE_IO_H
 
+#include <dirent.h>
 #include <stdio.h>
 #include "base/mem.h"
 
-/* A Git LFS pointer is refused as what it is. A file mapped read-only. size 0 maps to data NULL. */
+/* A file mapped read-only; size 0 maps to data NULL. A Git LFS pointer is refused as what it is. */
 typedef struct { const unsigned char *data; size_t size; } gr_map;
 gram_status gr_map_open(gr_map *m, const char *path, gram_err *err);
 void gr_map_close(gr_map *m);
@@ -23,6 +24,8 @@ bool gr_path_regular(const char *path);     /* a file that can be read again; a 
 gram_status gr_make_directory(const char *path, gram_err *err);        /* there already is fine */
 gram_status gr_make_directories(const char *path, gram_err *err);      /* and those above it */
 char *gr_path_join(const char *dir, const char *name);      /* malloc'ed; NULL: out of memory */
+/* The next name in d, which is open on `dir`, in no order; NULL at the end. It lives until the next call. */
+gram_status gr_next_name(DIR *d, const char *dir, const char **name, gram_err *err);
 
 /* Lines of a text file, "-" for standard input, gzip and zstd recognised by their first bytes. A file of Parquet, CSV
  * or TSV gives its rows as JSON objects (table.h). A line is given without its newline. One longer than 64 MiB fails

@@ -234,3 +234,13 @@ char *gr_path_join(const char *dir, const char *name)
     gr_buf_clear(&b);
     return NULL;
 }
+
+gram_status gr_next_name(DIR *d, const char *dir, const char **name, gram_err *err)
+{
+    const struct dirent *e;
+
+    errno = 0;
+    e = readdir(d);
+    *name = e ? e->d_name : NULL;
+    return e || errno == 0 ? GRAM_OK : gr_fail(err, GRAM_EIO, "%s: %s", dir, strerror(errno));
+}

@@ -87,15 +87,18 @@ static gram_status add_folder(json_t *named, const char *dir, gram_err *err)
 {
     char *path = gr_path_join(dir, folder);
     DIR *d = path ? opendir(path) : NULL;
+    const char *file;
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
-    for (struct dirent *e; d && !rc && (e = readdir(d)) != NULL; ) {
-        size_t n = strlen(e->d_name), tail = sizeof end - 1;
+    if (path && !d && errno != ENOENT)
+        rc = gr_fail(err, GRAM_EIO, "%s: %s", path, strerror(errno));
+    while (d && !rc && !(rc = gr_next_name(d, path, &file, err)) && file) {
+        size_t n = strlen(file), tail = sizeof end - 1;
         char *name;
-        if (n <= tail || strcmp(e->d_name + n - tail, end))
+        if (n <= tail || strcmp(file + n - tail, end))
             continue;
-        name = gr_strndup(e->d_name, n - tail);
-        rc = name ? add_file(named, name, path, e->d_name, err) : gr_nomem(err, path);
+        name = gr_strndup(file, n - tail);
+        rc = name ? add_file(named, name, path, file, err) : gr_nomem(err, path);
         free(name);
     }
     if (d)

@@ -1,5 +1,6 @@
 /* checkpoints.c - see checkpoints.h. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -46,29 +47,33 @@ static bool step_of(const char *name, uint64_t *step, bool *left)
     return *left || name[end] == '\0';
 }
 
-/* The newest checkpoint whose step is below `before`; false: there is none. */
-static bool newest(const gr_checkpoints *c, uint64_t before, uint64_t *step)
+/* The newest checkpoint whose step is below `before`. A directory that cannot be read is an error: only one that is not
+ * there holds none. */
+static gram_status newest(const gr_checkpoints *c, uint64_t before, bool *found, uint64_t *step, gram_err *err)
 {
     DIR *d = opendir(c->dir);
-    const struct dirent *e;
-    bool found = false, left;
+    const char *name;
     uint64_t s;
+    bool left;
+    gram_status rc;
 
-    while (d && (e = readdir(d)))
-        if (step_of(e->d_name, &s, &left) && !left && s < before && (!found || s > *step)) {
+    *found = false;
+    if (!d)
+        return errno == ENOENT ? GRAM_OK : gr_fail(err, GRAM_EIO, "%s: %s", c->dir, strerror(errno));
+    while (!(rc = gr_next_name(d, c->dir, &name, err)) && name)
+        if (step_of(name, &s, &left) && !left && s < before && (!*found || s > *step)) {
             *step = s;
-            found = true;
+            *found = true;
         }
-    if (d)
-        closedir(d);
-    return found;
+    closedir(d);
+    return rc;
 }
 
-bool gr_checkpoints_any(const gr_checkpoints *c)
+gram_status gr_checkpoints_any(const gr_checkpoints *c, bool *any, gram_err *err)
 {
     uint64_t step;
 
-    return newest(c, UINT64_MAX, &step);
+    return newest(c, UINT64_MAX, any, &step, err);
 }
 
 /* Removes checkpoints before `oldest` and after `last`, and what killed writes left. */
@@ -91,6 +96,7 @@ gram_status gr_checkpoints_save(const gr_checkpoints *c, const gr_state *s, cons
 {
     char *path = path_of(c, s->step);
     uint64_t oldest = s->step, before;
+    bool found = true;
     gram_status rc = path ? GRAM_OK : gr_nomem(err, c->dir);
 
     if (!rc)
@@ -98,27 +104,38 @@ gram_status gr_checkpoints_save(const gr_checkpoints *c, const gr_state *s, cons
     if (!rc)
         rc = gr_state_save(path, s, settings, share, err);
     free(path);
-    if (rc)
-        return rc;
-    for (size_t i = 1; i < c->keep && newest(c, oldest, &before); i++)
-        oldest = before;
-    remove_outside(c, oldest, s->step);     /* a later one could not be read, or this run would have begun behind it */
-    return GRAM_OK;
+    for (size_t i = 1; !rc && found && i < c->keep; i++) {
+        rc = newest(c, oldest, &found, &before, err);
+        if (!rc && found)
+            oldest = before;
+    }
+    if (!rc)
+        remove_outside(c, oldest, s->step); /* a later one could not be read, or this run would have begun behind it */
+    return rc;
 }
 
 gram_status gr_checkpoints_load(const gr_checkpoints *c, gr_state *s, const char *settings,
                                 const gr_share *share, gram_warn_fn *warn, void *arg, gram_err *err)
 {
-    uint64_t before = UINT64_MAX, step;
+    uint64_t step, before;
     gram_err why = { 0 };
-    gram_status rc = GRAM_EFORMAT;
+    bool found;
+    gram_status rc = newest(c, UINT64_MAX, &found, &step, err), listed;
 
-    while (rc == GRAM_EFORMAT && newest(c, before, &step)) {
+    if (rc)
+        return rc;
+    rc = GRAM_EFORMAT;
+    while (rc == GRAM_EFORMAT && found) {
         char *path = path_of(c, step);
         rc = path ? gr_state_load(path, s, settings, share, &why) : gr_nomem(&why, c->dir);
         free(path);
+        if (rc != GRAM_EFORMAT)
+            break;
         before = step;
-        if (rc == GRAM_EFORMAT && warn && newest(c, before, &step)) {
+        listed = newest(c, before, &found, &step, err);
+        if (listed)
+            return listed;
+        if (found && warn) {
             gram_err text;
             gr_fail(&text, rc, "%s; the checkpoint before it is taken", why.text);
             warn(arg, text.text);
@@ -130,9 +147,12 @@ gram_status gr_checkpoints_load(const gr_checkpoints *c, gr_state *s, const char
 void gr_checkpoints_end(const gr_checkpoints *c, bool keep_newest)
 {
     uint64_t last = UINT64_MAX;
+    bool found = false;
     int f = -1;
 
-    if (keep_newest && newest(c, UINT64_MAX, &last))
+    if (keep_newest && newest(c, UINT64_MAX, &found, &last, NULL))
+        return;                             /* which one is the newest is not known: all stay */
+    if (found)
         f = open(c->mark, O_CREAT | O_WRONLY | O_CLOEXEC, 0666);
     else
         unlink(c->mark);

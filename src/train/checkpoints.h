@@ -14,7 +14,8 @@ typedef struct {
 gram_status gr_checkpoints_init(gr_checkpoints *c, const char *out, size_t keep, gram_err *err);
 void gr_checkpoints_clear(gr_checkpoints *c);           /* memory alone */
 
-bool gr_checkpoints_any(const gr_checkpoints *c);
+/* Whether there is one; an error where that cannot be said: a directory that is there and cannot be read. */
+gram_status gr_checkpoints_any(const gr_checkpoints *c, bool *any, gram_err *err);
 /* Adds one, and then takes away all but the `keep` newest. */
 gram_status gr_checkpoints_save(const gr_checkpoints *c, const gr_state *s, const char *settings,
                                 const gr_share *share, gram_err *err);

@@ -529,11 +529,14 @@ static gram_status begin(struct loop *l, gram_err *err)
 {
     const gram_train_options *o = l->r->opt;
     struct { enum { NOTHING, RUN, MODEL } what; bool ended; } found = { NOTHING, false };
-    gram_status rc;
+    bool any = false;
+    gram_status rc = gr_run_is_first(l) ? gr_checkpoints_any(&l->checkpoints, &any, err) : GRAM_OK;
 
+    if (rc)
+        return rc;
     if (gr_run_is_first(l)) {
         found.ended = gr_path_exists(l->weights_path) && gr_checkpoints_ended(&l->checkpoints);
-        found.what = gr_checkpoints_any(&l->checkpoints) ? RUN : gr_path_exists(l->weights_path) ? MODEL : NOTHING;
+        found.what = any ? RUN : gr_path_exists(l->weights_path) ? MODEL : NOTHING;
     }
     rc = gr_dist_broadcast(l->share.d, &found, sizeof found, err);
     if (rc)

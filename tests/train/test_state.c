@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "check.h"
 #include "file/io.h"
 #include "train/checkpoints.h"
@@ -153,6 +154,32 @@ static void each_number_of_a_row_moves_the_digest(void **state)
                 fail_msg("rows %zu and %zu: digests %s", i, k, i == k ? "differ" : "are the same");
 }
 
+static bool any(const gr_checkpoints *c)
+{
+    bool there;
+
+    CHECK_OK(gr_checkpoints_any(c, &there, &check_err));
+    return there;
+}
+
+/* A directory of checkpoints that cannot be read may hold a run: it is not begun anew over them. */
+static void a_directory_that_cannot_be_read_is_not_an_empty_one(void **state)
+{
+    char *dir = check_tmppath("unread");
+    bool there;
+    gr_checkpoints c;
+
+    (void)state;
+    assert_int_equal(mkdir(dir, 0777), 0);
+    CHECK_OK(gr_checkpoints_init(&c, dir, 2, &check_err));
+    assert_true(!any(&c));
+    assert_int_equal(symlink("checkpoints", c.dir), 0);     /* a link to itself */
+    assert_int_equal(gr_checkpoints_any(&c, &there, &check_err), GRAM_EIO);
+    assert_non_null(strstr(check_err.text, c.dir));
+    gr_checkpoints_clear(&c);
+    free(dir);
+}
+
 /* So many checkpoints stay, the newest; at the end none, or the last with the mark of a run that has ended. */
 static void the_newest_are_kept(void **state)
 {
@@ -178,12 +205,12 @@ static void the_newest_are_kept(void **state)
             free(path);
         }
         gr_checkpoints_end(&c, true);
-        assert_true(gr_checkpoints_ended(&c) && gr_checkpoints_any(&c));
+        assert_true(gr_checkpoints_ended(&c) && any(&c));
         gr_checkpoints_reopen(&c);
-        assert_true(!gr_checkpoints_ended(&c) && gr_checkpoints_any(&c));
+        assert_true(!gr_checkpoints_ended(&c) && any(&c));
         gr_checkpoints_end(&c, true);
         gr_checkpoints_end(&c, false);
-        assert_true(!gr_checkpoints_any(&c) && !gr_path_exists(c.dir));
+        assert_true(!any(&c) && !gr_path_exists(c.dir));
         gr_checkpoints_clear(&c);
         subject_close(&s);
         free(dir);
@@ -255,6 +282,7 @@ int main(void)
         cmocka_unit_test(another_runs_settings_are_named),
         cmocka_unit_test(each_number_of_a_row_moves_the_digest),
         cmocka_unit_test(the_newest_are_kept),
+        cmocka_unit_test(a_directory_that_cannot_be_read_is_not_an_empty_one),
         cmocka_unit_test(event_files_have_the_steps_of_their_numbers),
     };
 
