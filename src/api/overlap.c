@@ -23,17 +23,25 @@ static bool grow(gr_spread *s)
     return true;
 }
 
+/* Whether a line has a score; a pair's, as two rewards with their sigmas. */
+static bool scored(const json_t *o)
+{
+    return json_array_size(json_object_get(o, "reward")) == 2 && json_array_size(json_object_get(o, "sigma")) == 2;
+}
+
 gram_status gr_spread_add(gr_spread *s, const char *line, size_t n, gram_err *err)
 {
-    json_t *o = json_loadb(line, n, 0, NULL);
-    const json_t *reward = json_object_get(o, "reward"), *sigma = json_object_get(o, "sigma");
+    json_error_t e;
+    json_t *o = json_loadb(line, n, JSON_ALLOW_NUL, &e);
     bool ok = o && gr_buf_add(&s->text, line, n) && gr_buf_puts(&s->text, "\n");
 
+    if (!o && json_error_code(&e) != json_error_out_of_memory)
+        return gr_fail(err, GRAM_EFORMAT, "a line of the output is not JSON: %s", e.text);
     if (ok && s->n + 2 > s->cap)
         ok = grow(s);
-    for (size_t k = 0; k < 2 && ok && reward && sigma; k++) {
-        s->mean[s->n] = json_number_value(json_array_get(reward, k));
-        s->sigma[s->n++] = json_number_value(json_array_get(sigma, k));
+    for (size_t k = 0; k < 2 && ok && scored(o); k++) {
+        s->mean[s->n] = json_number_value(json_array_get(json_object_get(o, "reward"), k));
+        s->sigma[s->n++] = json_number_value(json_array_get(json_object_get(o, "sigma"), k));
     }
     json_decref(o);
     return ok ? GRAM_OK : gr_nomem(err, "output lines");
@@ -48,10 +56,10 @@ static json_t *two(const double *x)
 static gram_status write_line(const char *line, size_t n, const double *mean, const double *u, double lambda,
                               bool *used, gr_out *out, gram_err *err)
 {
-    json_t *o = json_loadb(line, n, 0, NULL);
+    json_t *o = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
     gram_status rc;
 
-    *used = json_object_get(o, "reward") != NULL;
+    *used = scored(o);
     if (*used) {
         const double left[2] = { mean[0] - lambda * u[0], mean[1] - lambda * u[1] };
         if (json_object_set_new(o, "overlap", two(u)) || json_object_set_new(o, "penalised", two(left))) {

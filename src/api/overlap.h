@@ -11,7 +11,7 @@ typedef struct {
     size_t n, cap;
 } gr_spread;
 
-/* A line of JSON as gram_score_file() writes it, its newline left out. */
+/* A line of JSON as gram_score_file() writes it, its newline left out. GRAM_EFORMAT: it is not JSON. */
 gram_status gr_spread_add(gr_spread *s, const char *line, size_t n, gram_err *err);
 /* All of them, with "overlap" and "penalised". */
 gram_status gr_spread_write(const gr_spread *s, double lambda, gr_out *o, gram_err *err);
