@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/json.h"
 #include "base/utf8.h"
 #include "cli/cli.h"
 #include "gram/chat.h"
@@ -21,7 +22,7 @@ static const struct poptOption opts[] = {
 static int put(const char *key, const char *text, size_t n)
 {
     json_t *o = json_pack("{s:o}", key, json_stringn(text, n));
-    char *line = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    char *line = gr_json_text(o, JSON_COMPACT);
     int rc = line ? CLI_DONE : cli_fail("out of memory");
 
     if (line)
@@ -67,7 +68,7 @@ static int open_file(gram_template **t, const gram_options *o)
         rc = cli_fail("%s: a template is text, and this file holds a NUL byte", o->chat_template);
     if (!rc && ((bos && json_object_set_new(tokens, "bos_token", json_string(bos)))
                 || (eos && json_object_set_new(tokens, "eos_token", json_string(eos)))
-                || !(list = json_dumps(tokens, JSON_COMPACT))))
+                || !(list = gr_json_text(tokens, JSON_COMPACT))))
         rc = cli_fail("--bos, --eos: not UTF-8");
     if (!rc && gram_template_new(t, o->chat_template, text.n ? text.p : "", list, o->chat_args, &err))
         rc = cli_fail_err(&err);

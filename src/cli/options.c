@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/json.h"
 #include "cli/cli.h"
 #include "gram/dist.h"
 
@@ -321,7 +322,7 @@ static int join_chat_args(char **out)
         json_decref(v);
         free(name);
     }
-    if (!rc && json_object_size(all) && !(*out = json_dumps(all, JSON_COMPACT)))
+    if (!rc && json_object_size(all) && !(*out = gr_json_text(all, JSON_COMPACT)))
         rc = cli_fail("out of memory");
     json_decref(all);
     return rc;

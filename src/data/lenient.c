@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/json.h"
 #include "data/rows_int.h"
 #include "file/table.h"
 
@@ -271,5 +272,5 @@ bool gr_json_holds(const json_t *v)
 
 char *gr_json_compact(const json_t *v)
 {
-    return json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+    return gr_json_text(v, JSON_COMPACT | JSON_ENCODE_ANY);
 }

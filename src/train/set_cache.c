@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "base/limits.h"
 #include "data/paths.h"
 #include "file/fetch.h"
@@ -79,7 +80,7 @@ static bool add_chat(gr_buf *b, const gr_chat *c)
 {
     const char *const spacing[] = { c->inst.lead, c->inst.gap, c->inst.close, c->inst.answer, c->inst.after,
                                     c->inst.next, c->inst.system_gap };
-    char *own = json_dumps(c->own, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    char *own = gr_json_text(c->own, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
     char day[16] = "";
     time_t now = time(NULL);
     struct tm local;
@@ -91,7 +92,8 @@ static bool add_chat(gr_buf *b, const gr_chat *c)
         ok = add_text(b, "spacing", spacing[i]);
     if (gr_chat_dated(c) && localtime_r(&now, &local))
         strftime(day, sizeof day, "%Y-%m-%d", &local);
-    ok = ok && add_text(b, "bos", c->bos) && add_text(b, "special tokens", own) && gr_buf_printf(b, "day=%s\n", day);
+    ok = ok && (own || !c->own) && add_text(b, "bos", c->bos) && add_text(b, "special tokens", own) &&
+        gr_buf_printf(b, "day=%s\n", day);
     free(own);
     return ok;
 }
