@@ -138,6 +138,9 @@ static char *copy_of(const char *s, bool *ok)
     return copy;
 }
 
+static size_t bytes_of(const char *s) { return s ? strlen(s) : 0; }
+static size_t bytes_of_turn(const gr_turn *t) { return strlen(t->text) + bytes_of(t->extra); }
+
 /* suffix tells expanded rows apart: "#i-j"; "" for a row alone. */
 gram_status gr_form_add(gr_form *f, const gr_turn *chosen, const gr_turn *rejected, const gr_label *l,
                            const char *suffix)
@@ -146,9 +149,9 @@ gram_status gr_form_add(gr_form *f, const gr_turn *chosen, const gr_turn *reject
     gr_row *r;
     bool ok = true;
 
-    f->bytes += strlen(chosen->text) + strlen(rejected->text);
+    f->bytes += bytes_of_turn(chosen) + bytes_of_turn(rejected) + bytes_of(f->tools) + bytes_of(f->criteria);
     for (size_t i = 0; i < f->prompt.n; i++)
-        f->bytes += strlen(f->prompt.turn[i].text);
+        f->bytes += bytes_of_turn(&f->prompt.turn[i]);
     if (f->n && f->bytes > MOST_BYTES)
         return gr_bad(f->at, "its pairs take more than %zu MiB of memory", MOST_BYTES >> 20);
     r = gr_grown(f->out, f->n, &f->cap, 1, sizeof *r);

@@ -23,6 +23,31 @@ static void done(void)
     n = 0;
 }
 
+/* All that each pair has a copy of counts towards what a line may expand to. */
+static void a_line_expands_to_so_much(void **state)
+{
+    static const char *const key[] = { "prompt", "criteria" };
+
+    (void)state;
+    for (size_t k = 0; k < GR_COUNT(key); k++) {
+        gr_buf b = { 0 };
+        assert_true(gr_buf_printf(&b, "{%s\"%s\":\"", k ? "\"prompt\":\"q\"," : "", key[k]));
+        for (size_t i = 0; i < 256; i++)
+            assert_true(gr_buf_printf(&b, "%1024s", "x"));
+        assert_true(gr_buf_puts(&b, "\",\"responses\":[\"0\""));
+        for (int i = 1; i < 64; i++)
+            assert_true(gr_buf_printf(&b, ",\"%d\"", i));
+        assert_true(gr_buf_puts(&b, "],\"scores\":[0"));
+        for (int i = 1; i < 64; i++)
+            assert_true(gr_buf_printf(&b, ",%d", i));
+        assert_true(gr_buf_puts(&b, "]}"));
+        if (parse(b.p) != GRAM_EFORMAT || !strstr(check_err.text, "take more than 256 MiB of memory"))
+            fail_msg("%s: %zu rows", key[k], n);
+        done();
+        gr_buf_clear(&b);
+    }
+}
+
 /* One row with these turns ("u:..|a:..|s:.."), answers and id. */
 static void one(const char *json, const char *turns, const char *chosen, const char *rejected, const char *id)
 {
@@ -680,6 +705,7 @@ int main(void)
         cmocka_unit_test(named_columns_alone_are_read),
         cmocka_unit_test(texts_of_a_table),
         cmocka_unit_test(labelled_answers),
+        cmocka_unit_test(a_line_expands_to_so_much),
         cmocka_unit_test(files),
         cmocka_unit_test(a_prompt_is_the_pairs), cmocka_unit_test(files_that_are_arrays),
     };
