@@ -3,6 +3,7 @@
  * Tables that went through CSV or a data frame hold lists as text: "[{'role': 'user', 'content': 'Hi'}]", of NumPy
  * "array([{...}, {...}], dtype=object)" or with nothing but white space between two elements. Read here are lists,
  * tuples, dicts, strings with their escapes, numbers, True, False, None; one pass, bounded in depth. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -151,10 +152,14 @@ static json_t *number(literal *l)
 
     if (!n || n > 40)
         return NULL;
-    if (strcspn(l->p, ".eE") >= n)
+    if (strcspn(l->p, ".eE") >= n) {
+        errno = 0;
         v = json_integer(strtoll(l->p, &end, 10));
-    else
+        if (errno == ERANGE)                /* JSON as it is read here has no such integer either */
+            end = NULL;
+    } else {
         v = json_real(strtod(l->p, &end));
+    }
     if (v && end != l->p + n) {
         json_decref(v);
         return NULL;

@@ -132,6 +132,10 @@ static void messages_in_strings(void **state)
           "u:q>[{\"name\": \"Ann\"}]<{'value': 3}");
     refuses("{\"prompt\":\"q\",\"chosen\":\"[{'role': 'user', 'content': 'q'} ...]\",\"rejected\":\"y\"}",
             "a list of messages in a string that is neither JSON");
+    /* an integer beyond 64 bits is no other one */
+    refuses("{\"prompt\":\"q\",\"chosen\":\"[{'role': 'user', 'content': 'q', 'id': 18446744073709551615}, {'role': "
+            "'assistant', 'content': 'x'}]\",\"rejected\":\"y\"}",
+            "a list of messages in a string that is neither JSON");
     refuses("{\"prompt\":\"q\",\"chosen\":\"[{'role': 'assistant', 'content': 'x'}]\",\"rejected\":\"y\"}",
             "is a conversation in a string, and \"rejected\" is a text alone");
 }
