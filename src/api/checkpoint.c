@@ -45,7 +45,7 @@ static gram_status has_tokenizer(bool *yes, const char *dir, gram_err *err)
 }
 
 /* The token that a TemplateProcessing puts in front of a text; *said: there is such a processor. */
-static void read_front(const json_t *post, int32_t *front, bool *said)
+static void read_front(const json_t *post, json_int_t *front, bool *said)
 {
     const char *type = json_string_value(json_object_get(post, "type")), *name;
     const json_t *first = json_array_get(json_object_get(post, "single"), 0), *v, *id;
@@ -59,23 +59,28 @@ static void read_front(const json_t *post, int32_t *front, bool *said)
     name = json_string_value(json_object_get(json_object_get(first, "SpecialToken"), "id"));
     v = name ? json_object_get(json_object_get(post, "special_tokens"), name) : NULL;
     id = json_array_get(json_object_get(v, "ids"), 0);
-    *front = id ? (int32_t)json_integer_value(id) : -1;
+    *front = id ? json_integer_value(id) : -1;
 }
 
-/* json: of tokenizer.json, NULL where there is none. */
-static gram_status front_of_dir(int32_t *front, const gr_tok *tok, const gr_tok_facts *facts, const char *json,
-                                size_t n, gram_err *err)
+/* json: of tokenizer.json, which is `path`; NULL where there is none. */
+static gram_status front_of_dir(int32_t *front, const gr_tok *tok, const gr_tok_facts *facts, const char *path,
+                                const char *json, size_t n, gram_err *err)
 {
     json_t *root = json ? gr_json_loadb(json, n, JSON_ALLOW_NUL, NULL) : NULL;
+    json_int_t id = -1;
     bool said = false;
 
     *front = -1;
     if (json && !root)
         return gr_nomem(err, "tokenizer.json");
-    read_front(json_object_get(root, "post_processor"), front, &said);
+    read_front(json_object_get(root, "post_processor"), &id, &said);
+    json_decref(root);
+    if (id < -1 || id >= (json_int_t)gr_tok_vocabulary(tok))
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"post_processor\" puts token %" JSON_INTEGER_FORMAT " in front of a "
+                       "text, and there is no such token", path, id);
+    *front = (int32_t)id;
     if (!said && facts->add_bos && facts->bos)
         *front = gr_tok_find(tok, facts->bos);
-    json_decref(root);
     return GRAM_OK;
 }
 
@@ -102,7 +107,7 @@ static gram_status tokenizer_of_dir(gr_tok **out, int32_t *front, const gr_tok_f
     if (!rc)
         rc = gr_tok_facts_check(facts, *out, dir, err);
     if (!rc && front)
-        rc = front_of_dir(front, *out, facts, text, n, err);
+        rc = front_of_dir(front, *out, facts, path, text, n, err);
     if (rc) {
         gr_tok_close(*out);
         *out = NULL;

@@ -183,6 +183,32 @@ static void siblings_are_read_or_named(void **state)
     }
 }
 
+/* The token that a tokenizer puts in front of a text is one of its own. */
+static void the_token_in_front_is_one(void **state)
+{
+    static const char *const id[] = { "1", "4294967297" };      /* the second is the first in 32 bits */
+    char *dir = check_tmppath("front"), *command = NULL, *path = gr_path_join(dir, "tokenizer.json");
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(id); i++) {
+        gram_tokenizer *t = NULL;
+        char *post = NULL;
+        gram_status rc;
+        assert_true(asprintf(&command, "rm -rf '%s' && cp -r tests/golden/heads/openrlhf '%s'", dir, dir) > 0);
+        assert_int_equal(system(command), 0);
+        assert_true(asprintf(&post, "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": "
+                             "[{\"SpecialToken\": {\"id\": \"x\"}}], \"special_tokens\": {\"x\": {\"ids\": [%s]}}}", id[i]) > 0);
+        change(path, NULL, "\"post_processor\": null", post);
+        rc = gram_tokenizer_open(&t, dir, &check_err);
+        gram_tokenizer_close(t);
+        assert_int_equal(rc, i ? GRAM_EFORMAT : GRAM_OK);
+        free(command), free(post);
+    }
+    assert_non_null(strstr(check_err.text, "puts token 4294967297 in front of a text"));
+    free(path);
+    free(dir);
+}
+
 /* The head of an adapter that an older PEFT saved is the trained one, not the one it began with. */
 static void the_trained_head_is_used(void **state)
 {
@@ -226,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_is_read_or_named),
         cmocka_unit_test(siblings_are_read_or_named),
+        cmocka_unit_test(the_token_in_front_is_one),
         cmocka_unit_test(the_trained_head_is_used),
         cmocka_unit_test(training_goes_on_from_a_value_head),
     };
