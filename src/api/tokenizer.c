@@ -25,19 +25,25 @@ void gram_tokenizer_close(gram_tokenizer *t)
     free(t);
 }
 
+/* Gives the ids to the caller, who frees an array of none too; nothing where rc is a failure. */
+static gram_status hand_over(gr_ids *ids, gram_status rc, int32_t **out, size_t *n, gram_err *err)
+{
+    if (!rc && !ids->p && !(ids->p = gr_calloc(1, sizeof *ids->p)))
+        rc = gr_nomem(err, "tokens");
+    if (rc)
+        gr_ids_clear(ids);
+    *out = ids->p;
+    *n = ids->n;
+    return rc;
+}
+
 gram_status gram_tokenize(const gram_tokenizer *t, const char *text, size_t bytes, bool special,
                           int32_t **out, size_t *n, gram_err *err)
 {
     gr_ids ids = { 0 };
     gram_status rc = gr_tok_encode(t->tok, text, bytes, special, &ids, err);
 
-    if (!rc && !gr_ids_add(&ids, NULL, 0))      /* no ids are still an array */
-        rc = gr_nomem(err, "tokens");
-    if (rc)
-        gr_ids_clear(&ids);
-    *out = ids.p;
-    *n = ids.n;
-    return rc;
+    return hand_over(&ids, rc, out, n, err);
 }
 
 gram_status gram_tokenize_prompt(const gram_tokenizer *t, const char *text, size_t bytes, int32_t **out, size_t *n,
@@ -50,13 +56,7 @@ gram_status gram_tokenize_prompt(const gram_tokenizer *t, const char *text, size
         rc = gr_tok_encode(t->tok, text, bytes, true, &ids, err);
     if (!rc && t->front >= 0 && ids.n > 1 && ids.p[1] == t->front)      /* the text has it already */
         memmove(ids.p, ids.p + 1, --ids.n * sizeof *ids.p);
-    if (!rc && !gr_ids_add(&ids, NULL, 0))
-        rc = gr_nomem(err, "tokens");
-    if (rc)
-        gr_ids_clear(&ids);
-    *out = ids.p;
-    *n = ids.n;
-    return rc;
+    return hand_over(&ids, rc, out, n, err);
 }
 
 gram_status gram_detokenize(const gram_tokenizer *t, const int32_t *id, size_t n, bool special,

@@ -268,6 +268,9 @@ static size_t check_goes_on(const char *path, struct told *told)
     g.max_new_tokens = 2;
     g.temperature = 3;
     CHECK_OK(gram_tokenizer_open(&tok, path, &check_err));
+    CHECK_OK(gram_tokenize(tok, "", 0, true, &id, &n, &check_err));
+    assert_true(id && n == 0);                  /* no tokens are an array still */
+    free(id);
     CHECK_OK(gram_tokenize(tok, prompt, strlen(prompt), true, &id, &n, &check_err));
     CHECK_OK(gram_open(&m, path, NULL, &check_err));
     CHECK_OK(gram_writer_open(&w, m, &(gram_writing){ .id = id, .n_ids = n, .how = &g }, &check_err));
