@@ -103,8 +103,12 @@ gram_status gr_how_compare(const json_t *was, const json_t *is, const char *path
         gram_status rc;
         if (before && json_equal(before, v))
             continue;
-        if (json_is_object(before) && json_is_object(v) && json_object_size(v))
-            return gr_how_compare(before, v, path, what, other, err);
+        if (json_is_object(before) && json_is_object(v) && json_object_size(v)) {
+            rc = gr_how_compare(before, v, path, what, other, err);
+            if (rc)
+                return rc;
+            continue;
+        }
         a = gr_json_text(before, JSON_ENCODE_ANY | JSON_COMPACT);
         b = gr_json_text(v, JSON_ENCODE_ANY | JSON_COMPACT);
         rc = gr_fail(err, GRAM_EARG, "%s: %s has %s %s, and %s %s", path, what, key, a ? a : "of no kind", other,

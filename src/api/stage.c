@@ -228,6 +228,17 @@ static gr_str key_of(gr_str line)
     return (gr_str){ line.p, equals ? (size_t)(equals - line.p) : line.n };
 }
 
+/* What is behind the key, for a message; a damaged record may have a line without "=". */
+static gr_str value_of(gr_str line)
+{
+    size_t skip;
+
+    if (!line.p)
+        return (gr_str){ "not set", 7 };
+    skip = gr_min(key_of(line).n + 1, line.n);
+    return (gr_str){ line.p + skip, line.n - skip };
+}
+
 static bool same(gr_str a, gr_str b) { return a.n == b.n && !memcmp(a.p, b.p, a.n); }
 
 /* The line of the text that has this key; .p NULL: none. */
@@ -245,13 +256,12 @@ static gram_status differs(const gr_run_stage *s, gr_str was, gr_str is, gram_er
 {
     static const char back[] = "set it back, remove this output and what was made from it, or choose another `out`";
     gr_str key = key_of(is.p ? is : was);
-    size_t skip = key.n + 1;
+    gr_str before = value_of(was), now = value_of(is);
 
     if (!strncmp(key.p, GR_CONTENTS, strlen(GR_CONTENTS)))
         return gr_fail(err, GRAM_EARG, "%s: it was begun with other %.*s: %s", s->output, (int)key.n, key.p, back);
     return gr_fail(err, GRAM_EARG, "%s: it was begun with %.*s %.*s, and now that is %.*s: %s", s->output, (int)key.n,
-                   key.p, was.p ? (int)gr_min(was.n - skip, 100) : 7, was.p ? was.p + skip : "not set",
-                   is.p ? (int)gr_min(is.n - skip, 100) : 7, is.p ? is.p + skip : "not set", back);
+                   key.p, (int)gr_min(before.n, 100), before.p, (int)gr_min(now.n, 100), now.p, back);
 }
 
 /* `was` is the record that is there, less its last line. */

@@ -115,9 +115,10 @@ static gram_status open_part(int *fd, const char *part, gram_err *err)
         return gr_fail(err, GRAM_EIO, "%s: %s", part, strerror(errno));
     if (!flock(*fd, LOCK_EX | LOCK_NB))
         return GRAM_OK;
+    gr_fail(err, GRAM_EIO, "%s: %s", part, errno == EWOULDBLOCK ? "another process is fetching it" : strerror(errno));
     close(*fd);
     *fd = -1;
-    return gr_fail(err, GRAM_EIO, "%s: another process is fetching it", part);
+    return GRAM_EIO;
 }
 
 static gram_status download(const gr_wheel_file *what, int fd, const char *part, const gr_download *hooks,

@@ -55,18 +55,22 @@ static gram_pair pair_of(const rank_state *st, size_t i, size_t j)
 static gram_status compare(void *arg, const size_t (*pair)[2], size_t n, gram_verdict *out, gram_err *err)
 {
     rank_state *st = arg;
+    bool missing = false;
 
     st->asked = 0;
     for (size_t k = 0; k < n; k++) {
         size_t i = pair[k][0], j = pair[k][1], at = i * (st->n + 1) + j;
-        if (st->is_known[at])
+        if (st->is_known[at]) {
             out[k] = st->known[at];
-        else if (st->asked < st->max) {
+            continue;
+        }
+        missing = true;
+        if (st->asked < st->max) {
             st->pair[st->asked] = pair_of(st, i, j);
             memcpy(st->who[st->asked++], pair[k], sizeof *pair);
         }
     }
-    return st->asked ? gr_fail(err, GRAM_ESTOPPED, "comparisons are missing") : GRAM_OK;
+    return missing ? gr_fail(err, GRAM_ESTOPPED, "comparisons are missing") : GRAM_OK;
 }
 
 static void clear(gr_req *r)
