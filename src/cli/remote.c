@@ -263,7 +263,7 @@ static gram_status all_rows(remote *r, const char *path, gram_err *err)
 
 /* ---- The output ----------------------------------------------------------------------------------- */
 
-/* A file gets its name when it is whole; what is no regular file, as standard output and a pipe, is written in place. */
+/* A file gets its name when it is whole; what is no regular file, as a pipe, is written in place. */
 typedef struct {
     FILE *f;
     char *path, *partial;                   /* links followed, and what is written until then; NULL: in place */

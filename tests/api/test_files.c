@@ -296,7 +296,8 @@ static void a_skipped_row_hides_no_failure(void **state)
 
     write_text(rows_path, "{\"id\":\"a\",\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\"}\n"
                           "{\"id\":\"b\",\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"z\"}\n"
-                          "{\"id\":\"c\",\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"tools\":[{\"a\":1}]}\n");
+                          "{\"id\":\"c\",\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"tools\":"
+                          "[{\"a\":1}]}\n");
     CHECK_OK(gram_score_file(m, rows_path, out_path, &skip, &report, &check_err));
     assert_true(report.rows == 2 && report.bad == 1);
     how = how_of(m, NULL, &skip);

@@ -197,7 +197,8 @@ static void the_token_in_front_is_one(void **state)
         assert_true(asprintf(&command, "rm -rf '%s' && cp -r tests/golden/heads/openrlhf '%s'", dir, dir) > 0);
         assert_int_equal(system(command), 0);
         assert_true(asprintf(&post, "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": "
-                             "[{\"SpecialToken\": {\"id\": \"x\"}}], \"special_tokens\": {\"x\": {\"ids\": [%s]}}}", id[i]) > 0);
+                             "[{\"SpecialToken\": {\"id\": \"x\"}}], \"special_tokens\": {\"x\": {\"ids\": [%s]}}}",
+                             id[i]) > 0);
         change(path, NULL, "\"post_processor\": null", post);
         rc = gram_tokenizer_open(&t, dir, &check_err);
         gram_tokenizer_close(t);

@@ -1,4 +1,4 @@
-/* test_overlap.c - the lines that wait for u, which all of a file's scores make: each keeps its place and its own numbers. */
+/* test_overlap.c - the lines that wait for u, which all scores make: each keeps its place and its own numbers. */
 #include <stdlib.h>
 #include <string.h>
 #include "check.h"
