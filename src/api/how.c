@@ -367,7 +367,7 @@ static gram_status write_whole(gr_how *h, json_t *head, gr_out *to, gram_err *er
     return rc ? rc : gr_out_commit(to, err);
 }
 
-void gr_how_whole(gr_how *h, const char *name)
+static bool note_whole(gr_how *h, const char *name)
 {
     json_t *head = NULL, *whole = NULL;
     gr_out *to = NULL;
@@ -379,7 +379,12 @@ void gr_how_whole(gr_how *h, const char *name)
     gr_out_close(to);
     json_decref(whole);
     json_decref(head);
-    if (!ok)
+    return ok;
+}
+
+void gr_how_end(gr_how *h, const char *name, bool resumes)
+{
+    if (!resumes || !note_whole(h, name))
         gr_how_forget(name);
 }
 

@@ -5,8 +5,9 @@
  * for each line of the output, the digest of the row that it is of, 16 hexadecimal digits and a newline. It is written
  * before the line, so a run that is killed leaves at least as many digests as lines.
  *
- * Beside an output that is whole it stays, with a key "whole" that has the digest of the output's bytes and the number
- * of its lines: so a run that is to go on with it sees that nothing is left, and never takes another file for it. */
+ * Beside an output that is whole it stays where the run was one to go on, with a key "whole" that has the digest of the
+ * output's bytes and the number of its lines: so a run that is to go on with it sees that nothing is left, and never
+ * takes another file for it. */
 #ifndef GR_API_HOW_H
 #define GR_API_HOW_H
 
@@ -47,9 +48,9 @@ gram_status gr_how_begin(gr_how *h, const char *name, const json_t *how, uint64_
 gram_status gr_how_add(gr_how *h, uint64_t digest, gram_err *err);      /* of the row whose line comes next */
 gram_status gr_how_next(gr_how *h, uint64_t *digest, gram_err *err);    /* of the first line's row, the second's ... */
 void gr_how_close(gr_how *h);
-/* The output has its name and is whole, which is noted. Where that fails nothing is noted, and a later run that is to
- * go on makes the output anew. */
-void gr_how_whole(gr_how *h, const char *name);
+/* The output has its name and is whole. resumes: a later run may be to go on with it, as this one was, so that it is
+ * noted; without, and where that fails, nothing stays noted, and such a run makes the output anew. */
+void gr_how_end(gr_how *h, const char *name, bool resumes);
 /* Whether an output has this name that is whole, byte for byte as a run has noted. */
 bool gr_how_is_whole(const char *name);
 /* *whole: it is, and h gives the digests of its rows. GRAM_EARG: it is, and was made in another way than `how`. */

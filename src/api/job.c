@@ -224,7 +224,7 @@ static gram_status write_spread(gr_job *j, gram_err *err)
         rc = gr_out_commit(whole, err);
     gr_out_close(whole);
     if (!rc) {
-        gr_how_whole(&j->how, j->name);
+        gr_how_end(&j->how, j->name, j->opt->resume);
         gr_out_drop(j->out);
         j->out = NULL;
     }
@@ -238,7 +238,7 @@ static gram_status commit(gr_job *j, gram_err *err)
     gram_status rc = gr_out_commit(j->out, err);
 
     if (!rc && !in_place && !j->opt->shares)
-        gr_how_whole(&j->how, j->name);
+        gr_how_end(&j->how, j->name, j->opt->resume);
     return rc;
 }
 

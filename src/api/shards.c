@@ -73,6 +73,7 @@ static bool read_mark(const char *s, size_t *share, size_t *shares, const char *
 typedef struct {
     const char *out;
     size_t only;                    /* > 0: shards of so many, others not being looked at */
+    bool resumes;                   /* as of gr_how_end() */
     bool *there;                    /* [shares] */
     size_t shares, n;
 } found;
@@ -286,7 +287,7 @@ static gram_status join_whole(const found *f, const char *name, const json_t *ho
     if (!rc)
         rc = gr_out_commit(to, err);
     if (!rc && how)
-        gr_how_whole(&beside, name);
+        gr_how_end(&beside, name, f->resumes);
     gr_how_close(&beside);
     gr_out_close(to);
     return rc;
@@ -310,10 +311,10 @@ static gram_status join(const found *f, const char *name, const json_t *how, uin
     return rc;
 }
 
-/* Joins the shares of `out`, all of which must be there. only: as in found. */
-static gram_status merge(const char *out, size_t only, uint64_t *rows, gram_err *err)
+/* Joins the shares of `out`, all of which must be there. only, resumes: as in found. */
+static gram_status merge(const char *out, size_t only, bool resumes, uint64_t *rows, gram_err *err)
 {
-    found f = { .out = out, .only = only };
+    found f = { .out = out, .only = only, .resumes = resumes };
     gram_status rc = each_shard(out, take_name, &f, err);
     json_t *how = NULL;
 
@@ -331,7 +332,7 @@ static gram_status merge(const char *out, size_t only, uint64_t *rows, gram_err 
 gram_status gram_merge_shards(const char *out, uint64_t *rows, gram_err *err)
 {
     uint64_t n = 0;
-    gram_status rc = merge(out, 0, &n, err);
+    gram_status rc = merge(out, 0, false, &n, err);
 
     if (rows)
         *rows = n;
@@ -556,7 +557,7 @@ gram_status gr_shards_work(const char *out, const gram_file_options *o, gr_share
     if (o->merged)
         *o->merged = false;
     if (!rc && last && fn)
-        rc = merge(out, shares, &rows, err);
+        rc = merge(out, shares, o->resume, &rows, err);
     if (!rc && last)
         rc = gr_shards_remove(out, err);
     if (!rc && last && o->merged)

@@ -98,6 +98,8 @@ whole() {       # whole END COMMAND...: the command's rows are the pairs or the 
     shift
     rm -f "$tmp"/whole.*
     expect 0 "$GRAM" "$@" --out "$out"
+    [ ! -e "$out.how" ] || die "$*: without --resume a note stays beside what is whole"
+    expect 0 "$GRAM" "$@" --out "$out" --resume
     touch -d 2001-01-01 "$out"
     cp -p "$out" "$tmp/was"
     expect 0 "$GRAM" "$@" --out "$out" --resume
@@ -129,7 +131,8 @@ whole() {       # whole END COMMAND...: the command's rows are the pairs or the 
     cmp "$tmp/was" "$out" || die "$*: with a row more it has other bytes"
     rows 8 >"$tmp/pairs.jsonl"
     cp "$tmp/kept" "$tmp/groups.jsonl"
-    expect 0 "$GRAM" "$@" --out "$out"
+    rm -f "$out" "$out.how"
+    expect 0 "$GRAM" "$@" --out "$out" --resume
     cp "$out" "$tmp/was"
     [ -z "$other" ] || { cp "$tmp/other/model.safetensors" "$other"
                          expect 2 "$GRAM" "$@" --out "$out" --resume
