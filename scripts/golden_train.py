@@ -350,8 +350,9 @@ def open_adapter(name, model):
         model.get_parameter(n.removeprefix("base_model.model.")).data = w
 
 
-def make_adapter(name, **how):
-    """An adapter whose B is not zero, so that A has gradients in the first step."""
+def make_adapter(name, to="lora", **how):
+    """An adapter whose B is not zero, so that A has gradients in the first step. What it trains beside A and B has
+    moved, too."""
     if "qwen3_moe" in name and name != STACKED:
         make_experts_adapter(name)
         return
@@ -360,8 +361,10 @@ def make_adapter(name, **how):
     for n, p in model.named_parameters():
         if "lora_B" in n:
             p.data.normal_(0, 0.1)
+        elif p.requires_grad and "lora_A" not in n:
+            p.data.mul_(1 + 0.3 * torch.randn(p.shape)).add_(0.1 * torch.randn(p.shape) * ("bias" in n))
     model.peft_config["default"].base_model_name_or_path = ".."
-    out = OUT / name / "lora"
+    out = OUT / name / to
     model.save_pretrained(out)
     (out / "README.md").unlink()
     z = model(torch.tensor([tokens_of(name)])).logits[0, -1]
@@ -501,8 +504,20 @@ adapters)
     (OUT / "steps.json").write_text(json.dumps(short(steps), indent=None, separators=(",", ":")) + "\n")
 
 
+def make_doras():
+    """Adapters that are opened and merged, and not trained further."""
+    make_adapter("llama_gqa", "dora", r=3, lora_alpha=6, use_dora=True, target_modules=["q_proj", "o_proj", "up_proj"])
+    make_adapter("../models/phi3", "dora", r=2, lora_alpha=3, use_dora=True,
+                 target_modules=["qkv_proj", "gate_up_proj"])
+    make_adapter("qwen2_bias", "dora", r=2, lora_alpha=3, use_dora=True, bias="lora_only",
+                 target_modules=["q_proj", "v_proj", "down_proj"])
+    make_adapter("qwen2_bias", "biases", r=2, lora_alpha=3, bias="all", target_modules=["k_proj", "o_proj"])
+
+
 def main():
     torch.set_num_threads(1)
+    if sys.argv[1:] == ["doras"]:
+        return make_doras()
     if sys.argv[1:2] == ["losses"]:
         return add_losses(sys.argv[2:])
     only = [x for x in sys.argv[1:] if x != "gradients"]
@@ -521,6 +536,8 @@ def main():
             "../models/gemma2": {"r": 2, "lora_alpha": 4, "target_modules": ALL}}
     if only:
         steps = json.loads((OUT / "steps.json").read_text())
+    if not only:
+        make_doras()
     for name in only or ONE_LOSS:
         if name in ONE_LOSS:
             make_adapter(name, **ONE_LOSS[name])

@@ -1,8 +1,8 @@
 /* adapter.h - a LoRA adapter: a directory as PEFT writes it, adapter_config.json and adapter_model.safetensors, or a
  * GGUF file as llama.cpp's converter writes it.
  *
- * They come from strangers. What PEFT can do to a model and gram cannot (DoRA, biases, initial values that change the
- * base) is refused by name, never left out. */
+ * They come from strangers. What PEFT can do to a model and gram cannot (initial values that change the base,
+ * embeddings) is refused by name, never left out. */
 #ifndef GR_FILE_ADAPTER_H
 #define GR_FILE_ADAPTER_H
 
@@ -24,6 +24,8 @@ typedef struct {
     char **parameters;          /* target_parameters, NULL-terminated; NULL: none */
     struct gr_alpha *alphas;    /* alpha_pattern */
     size_t n_alphas;
+    bool dora;                  /* use_dora: each row of the sum has the length that a vector gives it */
+    enum { GR_BIASES_BASE, GR_BIASES_ADAPTED, GR_BIASES_ALL } biases;       /* "bias": which it brings along */
 } gr_adapter_config;
 /* From bytes that were read from the file called `name`. On failure nothing is left to clear. */
 gram_status gr_adapter_config_parse(gr_adapter_config *out, const char *name, const char *json, size_t n,

@@ -32,7 +32,7 @@ static bool is_plain_start(const json_t *v)
 /* What changes the result in a way that is not done here. */
 static gram_status refuse(const char *name, const json_t *root, gram_err *err)
 {
-    static const char *const key[] = { "use_dora", "fan_in_fan_out", "layer_replication",
+    static const char *const key[] = { "fan_in_fan_out", "layer_replication",
                                        "trainable_token_indices", "lora_bias", "use_qalora",
                                        "alora_invocation_tokens", "arrow_config", "use_bdlora",
                                        "kasa_config", "velora_config", "monteclora_config" };
@@ -41,10 +41,9 @@ static gram_status refuse(const char *name, const json_t *root, gram_err *err)
         "eva_config", "exclude_modules", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform",
         "loftq_config", "lora_alpha", "lora_dropout", "lora_ga_config", "megatron_config", "megatron_core",
         "modules_to_save", "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision",
-        "runtime_config", "target_modules", "target_parameters", "task_type", "use_rslora",
+        "runtime_config", "target_modules", "target_parameters", "task_type", "use_dora", "use_rslora",
     };
     const char *kind = json_string_value(json_object_get(root, "peft_type"));
-    const char *bias = json_string_value(json_object_get(root, "bias"));
     const char *task = json_string_value(json_object_get(root, "task_type")), *name_of;
     json_t *v;
 
@@ -64,18 +63,26 @@ static gram_status refuse(const char *name, const json_t *root, gram_err *err)
         if (i == GR_COUNT(known) && !is_empty(v))
             return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%.64s\" is set, and is not known", name, name_of);
     }
-    if (bias && strcmp(bias, "none"))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"bias\": wanted \"none\", found \"%s\"", name, bias);
     if (!is_plain_start(json_object_get(root, "init_lora_weights")))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"init_lora_weights\" is none of true, false, gaussian, eva, "
                        "orthogonal and mica: such an adapter belongs to a changed base", name);
     return GRAM_OK;
 }
 
+static gram_status read_flag(bool *out, const char *name, const json_t *root, const char *key, gram_err *err)
+{
+    const json_t *v = json_object_get(root, key);
+
+    *out = json_is_true(v);
+    if (v && !json_is_boolean(v) && !json_is_null(v))
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"%s\" is neither true nor false", name, key);
+    return GRAM_OK;
+}
+
 static gram_status read_numbers(gr_adapter_config *c, const char *name, const json_t *root, gram_err *err)
 {
     const json_t *r = json_object_get(root, "r"), *alpha = json_object_get(root, "lora_alpha");
-    const json_t *root_scale = json_object_get(root, "use_rslora"), *drop = json_object_get(root, "lora_dropout");
+    const json_t *drop = json_object_get(root, "lora_dropout");
     json_int_t rank = json_integer_value(r);
 
     if (!json_is_integer(r) || rank < 1 || rank > 1 << 20)
@@ -84,13 +91,27 @@ static gram_status read_numbers(gr_adapter_config *c, const char *name, const js
     c->alpha = json_number_value(alpha);
     if (!json_is_number(alpha) || !(c->alpha > 0) || !(c->alpha <= 1e9))
         return gr_fail(err, GRAM_EFORMAT, "%s: \"lora_alpha\": wanted a positive number up to 1e9", name);
-    if (root_scale && !json_is_boolean(root_scale) && !json_is_null(root_scale))
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"use_rslora\" is neither true nor false", name);
-    c->root = json_is_true(root_scale);
+    if (read_flag(&c->root, name, root, "use_rslora", err) || read_flag(&c->dora, name, root, "use_dora", err))
+        return GRAM_EFORMAT;
     c->dropout = json_number_value(drop);
     if (drop && !json_is_null(drop) && (!json_is_number(drop) || !(c->dropout >= 0) || !(c->dropout < 1)))
         return gr_fail(err, GRAM_EFORMAT, "%s: \"lora_dropout\": wanted a number from 0, below 1", name);
     return GRAM_OK;
+}
+
+static gram_status read_biases(gr_adapter_config *c, const char *name, const json_t *root, gram_err *err)
+{
+    static const char *const word[] = { "none", "lora_only", "all" };
+    const json_t *v = json_object_get(root, "bias");
+    const char *s = v && !json_is_null(v) ? json_string_value(v) : "none";
+
+    for (size_t i = 0; s && i < GR_COUNT(word); i++)
+        if (!strcmp(s, word[i])) {
+            c->biases = (unsigned)i;
+            return GRAM_OK;
+        }
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"bias\": wanted \"none\", \"lora_only\" or \"all\", found \"%.64s\"",
+                   name, s ? s : "no string");
 }
 
 /* PEFT adds "score" to modules_to_save where the task is SEQ_CLS. Embeddings and the head over the vocabulary may stand
@@ -239,6 +260,8 @@ gram_status gr_adapter_config_parse(gr_adapter_config *out, const char *name, co
         rc = refuse(name, root, err);
     if (!rc)
         rc = read_numbers(out, name, root, err);
+    if (!rc)
+        rc = read_biases(out, name, root, err);
     if (!rc)
         rc = read_parameters(out, name, root, err);
     if (!rc)

@@ -208,23 +208,47 @@ gram_status gr_bind_find(struct binder *b, gr_tensor_kind slot, size_t layer, co
     return b->m->writable ? make_writable(b, slot, layer, part, out) : GRAM_OK;
 }
 
+/* Puts the adapter's bias, if it has one, in the place of the base's. */
+static gram_status put_bias(struct binder *b, gr_tensor_kind slot, size_t layer, const char *part, float *w)
+{
+    gr_model *m = b->m;
+    size_t tensors = 0;
+    gram_status rc;
+
+    if (!b->adapter || !gr_bind_is_bias(part) || slot < GR_T_Q || slot > GR_T_O)
+        return GRAM_OK;
+    rc = gr_lora_put_bias(w, m, b->adapter, gr_bind_matrix_of(&m->cfg, slot, layer), layer,
+                          !m->writable && m->cfg.rope_interleaved, &tensors, b->err);
+    b->folded += tensors;
+    return rc;
+}
+
 /* Puts a vector, expanded to float32, on the device. */
 static gram_status vector(struct binder *b, float **out, gr_tensor_kind slot, size_t layer, const char *part, size_t n)
 {
     gr_tensor t;
     void *w;
+    float *there;
     gram_status rc = gr_bind_find(b, slot, layer, part, 1, n, &t);
 
     if (rc || b->list)
         return rc;
     if (b->m->writable) {                   /* the parameter itself; not freed with the layer */
         *out = b->m->param[b->m->n_params - 1].w.p;
-        return GRAM_OK;
+        there = gr_device_map(b->m->on, *out, n * sizeof *there, true);
+        rc = there ? put_bias(b, slot, layer, part, there) : gr_nomem(b->err, "weights");
+        gr_device_unmap(b->m->on, *out, there, n * sizeof *there, !rc);
+        return rc;
     }
     w = gr_alloc_aligned(n, sizeof **out);
     if (!w)
         return gr_nomem(b->err, "weights");
     gr_dequant(w, t.data, t.type, n);
+    rc = put_bias(b, slot, layer, part, w);
+    if (rc) {
+        free(w);
+        return rc;
+    }
     rc = gr_bind_settle(b->m, &w, n * sizeof **out, b->err);
     *out = w;
     b->m->bytes += n * sizeof **out;
@@ -252,7 +276,7 @@ static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_
     gr_model *m = b->m;
     size_t which = gr_bind_matrix_of(&m->cfg, slot, layer);
     bool found = false;
-    size_t pairs = 0;
+    size_t tensors = 0;
     size_t bytes = t->rows * t->cols * sizeof(float);
     void *there = m->writable ? m->param[m->n_params - 1].w.p : NULL;
     float *w = m->writable ? gr_device_map(m->on, there, bytes, true) : gr_alloc_aligned(t->rows * t->cols, sizeof *w);
@@ -266,8 +290,8 @@ static gram_status fold(struct binder *b, gr_tensor_kind slot, size_t layer, gr_
         rc = round_values(b, w, t->rows * t->cols);
     if (!rc)
         rc = gr_lora_fold(w, m, b->adapter, which, gr_bind_layer_of(&m->cfg, slot, layer),
-                          !m->writable && m->cfg.rope_interleaved, &pairs, &found, b->err);
-    b->folded += pairs;
+                          !m->writable && m->cfg.rope_interleaved, &tensors, &found, b->err);
+    b->folded += tensors;
     if (!rc && found && !m->writable) {
         gr_bind_mat_of(m, slot, layer)->folded = w;
         *t = (gr_tensor){ GR_F32, w, t->rows, t->cols };

@@ -279,7 +279,7 @@ static size_t pairs_together(const gr_config *c, unsigned targets)
 }
 
 /* What is read of an adapter, matrix by matrix. */
-struct census { gr_lora_spec spec; size_t pairs, found, together, stacked; };
+struct census { gr_lora_spec spec; size_t tensors, found, together, stacked; };
 
 static gram_status count_one(struct census *n, const gr_model *m, const gr_adapter *a, size_t which, size_t layer,
                              gram_err *err)
@@ -292,7 +292,7 @@ static gram_status count_one(struct census *n, const gr_model *m, const gr_adapt
     n->found++;
     n->together += f.in.take > 0 && !f.stack;
     n->stacked += f.stack > 0;
-    n->pairs += gr_lora_pairs(&f);
+    n->tensors += gr_lora_tensors(&f);
     n->spec.targets |= 1u << gr_matrix_kind(which);
     if (gr_lora_rank(&f) != n->spec.rank)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s has rank %zu beside others of %zu; to be trained further "
@@ -346,11 +346,14 @@ gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, 
     gram_status rc = GRAM_OK;
 
     *out = NULL;
+    if (a->cfg.dora || a->cfg.biases != GR_BIASES_BASE)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%s\" is set: such an adapter is not trained further; gram merge "
+                       "makes a model of it", a->path, a->cfg.dora ? "use_dora" : "bias");
     for (size_t i = 0; i < m->cfg.layers * each && !rc; i++)
         if (gr_matrix_there(&m->cfg, i % each, i / each))
             rc = count_one(&n, m, a, i % each, i / each, err);
     if (!rc)
-        rc = gr_lora_check_all(m, a, n.pairs, err);
+        rc = gr_lora_check_all(m, a, n.tensors, err);
     if (!rc)
         rc = check_census(&n, m, a, err);
     if (!rc)

@@ -3,7 +3,7 @@
  *   forward   u = s x A^T             y += u B^T           s = alpha / r, or alpha / sqrt(r) for rsLoRA
  *   backward  du = s dy B             dx += du A
  *             dA += du^T x            dB += dy^T u
- *   folded    W + s B A
+ *   folded    W + s B A; of DoRA each row of it times m / its length, m [O] being a vector of the file
  *   shapes    x dx [N,K]    y dy [N,O]    u du [N,r]    A [r,K]    B [O,r]
  *   dropout   in training A sees drop(x) instead, see op/dropout.h, and the same mask comes back on dx
  *   at first  A uniform in +-1/sqrt(K), which is PEFT's kaiming_uniform(a = sqrt(5)); B = 0, so that y is W's

@@ -4,6 +4,7 @@
  * one A and one B together (target_parameters): A [experts * rank, K], an expert's rows after those of the one before;
  * B [O, rank * experts], of which an expert has every experts-th column. Gate and up are one parameter, and have one A.
  * Of two such parameters of a module the second stands outside of the first, whose names have a "base_layer" more. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +14,15 @@
 
 /* ---- Names ---------------------------------------------------------------------------------------- */
 
-/* PEFT's name of the A or B of a matrix, "model.layers.0.self_attn.q_proj.weight" or the like. */
+/* PEFT's name of what stands beside a matrix, "model.layers.0.self_attn.q_proj.weight" or the like. */
+static void name_part(char *out, const char *matrix, const char *part)
+{
+    snprintf(out, GR_LORA_NAME, GR_ADAPTER_STEM "%.*s.%s", (int)(strrchr(matrix, '.') - matrix), matrix, part);
+}
+
 static void name_of(char *out, const char *matrix, char part)
 {
-    snprintf(out, GR_LORA_NAME, GR_ADAPTER_STEM "%.*s.lora_%c.weight", (int)(strlen(matrix) - strlen(".weight")),
-             matrix, part);
+    name_part(out, matrix, part == 'A' ? "lora_A.weight" : "lora_B.weight");
 }
 
 void gr_lora_name(char out[GR_LORA_NAME], const gr_model *m, size_t which, size_t layer, char part, bool own)
@@ -49,6 +54,53 @@ static gram_status find_named(const gr_named *out[2], const gr_adapter *a, const
                            a->path, t->name, i ? "" : "rank, ", i ? O : K, i ? ", rank]" : "]", t->n_dims,
                            t->n_dims > 0 ? t->dim[0] : 0, t->n_dims > 1 ? t->dim[1] : 0);
     }
+    return GRAM_OK;
+}
+
+static gram_status wrong_vector(const gr_adapter *a, const gr_named *t, size_t n, gram_err *err)
+{
+    return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: wanted [%zu], found %zu dimensions, the first of %zu", a->path,
+                   t->name, n, t->n_dims, t->n_dims ? t->dim[0] : 0);
+}
+
+/* DoRA's lengths beside A and B of `matrix`. */
+static gram_status find_magnitude(struct lora_found *f, const gr_adapter *a, const char *matrix, gram_err *err)
+{
+    char name[GR_LORA_NAME];
+    size_t rows = f->t[1]->dim[0];
+
+    if (f->stack)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s: \"use_dora\" is not supported where experts lie "
+                       "together", a->path, f->t[0]->name);
+    name_part(name, matrix, "lora_magnitude_vector");
+    f->magnitude = gr_adapter_find(a, name);
+    if (!f->magnitude)
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s is missing; \"use_dora\" needs it beside %s", a->path, name,
+                       f->t[0]->name);
+    if (f->magnitude->n_dims != 1 || f->magnitude->dim[0] != rows)
+        return wrong_vector(a, f->magnitude, rows, err);
+    return GRAM_OK;
+}
+
+/* PEFT saves the bias of a matrix that has A and B as the base layer's; older versions did not. */
+gram_status gr_lora_find_bias(const gr_named **out, const gr_adapter *a, const char *matrix, size_t O, gram_err *err)
+{
+    char inner[GR_LORA_NAME], outer[GR_LORA_NAME], pair[GR_LORA_NAME];
+    bool adapted;
+
+    *out = NULL;
+    if (a->cfg.biases == GR_BIASES_BASE)
+        return GRAM_OK;
+    name_part(inner, matrix, "base_layer.bias");
+    name_part(outer, matrix, "bias");
+    name_of(pair, matrix, 'A');
+    adapted = gr_adapter_find(a, pair) != NULL;
+    *out = gr_adapter_find(a, inner) ? gr_adapter_find(a, inner) : gr_adapter_find(a, outer);
+    if (!*out && (adapted || a->cfg.biases == GR_BIASES_ALL))
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s is missing: \"bias\" says that it was trained, and it was "
+                       "lost when the adapter was saved", a->path, adapted ? inner : outer);
+    if (*out && ((*out)->n_dims != 1 || (*out)->dim[0] != O))
+        return wrong_vector(a, *out, O, err);
     return GRAM_OK;
 }
 
@@ -119,6 +171,8 @@ gram_status gr_lora_find(struct lora_found *out, const gr_adapter *a, const stru
     }
     if (!rc && out->t[0])
         rc = alpha_of(&out->alpha, a, called, err);
+    if (!rc && out->t[0] && a->cfg.dora)
+        rc = find_magnitude(out, a, called, err);
     return rc;
 }
 
@@ -135,9 +189,11 @@ gram_status gr_lora_find_pair(struct lora_found *out, const gr_model *m, const g
     return gr_lora_find(out, a, &of, err);
 }
 
-size_t gr_lora_pairs(const struct lora_found *f)
+size_t gr_lora_tensors(const struct lora_found *f)
 {
-    return f->t[0] && f->expert == 0 && (!f->in.take || f->in.from == 0);
+    bool first = f->t[0] && f->expert == 0 && (!f->in.take || f->in.from == 0);
+
+    return first ? 2 + (f->magnitude != NULL) : 0;
 }
 
 /* ---- Values --------------------------------------------------------------------------------------- */
@@ -181,6 +237,37 @@ void gr_lora_b(const struct lora_found *f, size_t row, float *to)
     gr_dtype_row_bytes(t->type, 1, &one);
     for (size_t i = 0; i < r; i++)
         gr_dequant(to + i, from + (i * f->stack + f->expert) * one, t->type, 1);
+}
+
+static float value_at(const gr_named *t, size_t i)
+{
+    size_t one = 0;
+    float x;
+
+    gr_dtype_row_bytes(t->type, 1, &one);
+    gr_dequant(&x, (const char *)t->data + i * one, t->type, 1);
+    return x;
+}
+
+gram_status gr_lora_lengthen(float *w, size_t K, const struct lora_found *f, size_t row, const gr_adapter *a,
+                             gram_err *err)
+{
+    double some[8] = { 0 }, sum = 0;
+    float factor;
+
+    if (!f->magnitude)
+        return GRAM_OK;
+    for (size_t k = 0; k < K; k++)
+        some[k % 8] += (double)w[k] * (double)w[k];
+    for (size_t i = 0; i < 8; i++)
+        sum += some[i];
+    factor = (float)((double)value_at(f->magnitude, gr_lora_row(f, row)) / sqrt(sum));
+    if (!isfinite(factor))
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: row %zu of its matrix has no length that is a number",
+                       a->path, f->magnitude->name, row);
+    for (size_t k = 0; k < K; k++)
+        w[k] *= factor;
+    return GRAM_OK;
 }
 
 /* Where the rows of B go in a matrix of the model: rows of q and k may lie otherwise in one of them. */
@@ -256,8 +343,39 @@ static gram_status fold_on(gr_device *d, float *w, const float *A, const float *
     return rc;
 }
 
+static gram_status lengthen_all(float *w, const struct lora_found *f, const gr_model *m, const gr_adapter *a,
+                                size_t which, bool in_pairs, gram_err *err)
+{
+    place_fn *place = place_of(a, which, in_pairs);
+    size_t O, K;
+    gram_status rc = GRAM_OK;
+
+    gr_matrix_shape(&m->cfg, which, &O, &K);
+    for (size_t o = 0; o < O && !rc && f->magnitude; o++)
+        rc = gr_lora_lengthen(w + place(&m->cfg, o) * K, K, f, o, a, err);
+    return rc;
+}
+
+gram_status gr_lora_put_bias(float *w, const gr_model *m, const gr_adapter *a, size_t which, size_t layer,
+                             bool in_pairs, size_t *tensors, gram_err *err)
+{
+    place_fn *place = place_of(a, which, in_pairs);
+    const gr_named *t;
+    char matrix[128];
+    size_t O, K;
+    gram_status rc;
+
+    gr_matrix_name(m, which, layer, matrix, sizeof matrix);
+    gr_matrix_shape(&m->cfg, which, &O, &K);
+    rc = gr_lora_find_bias(&t, a, matrix, O, err);
+    *tensors = t != NULL;
+    for (size_t o = 0; o < O && !rc && t; o++)
+        w[place(&m->cfg, o)] = value_at(t, o);
+    return rc;
+}
+
 gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, size_t which, size_t layer,
-                         bool in_pairs, size_t *pairs, bool *found, gram_err *err)
+                         bool in_pairs, size_t *tensors, bool *found, gram_err *err)
 {
     struct lora_found in;
     size_t O, K, r, M;
@@ -265,7 +383,7 @@ gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, size_
     gram_status rc = gr_lora_find_pair(&in, m, a, which, layer, err);
 
     *found = !rc && in.t[0];
-    *pairs = rc ? 0 : gr_lora_pairs(&in);
+    *tensors = rc ? 0 : gr_lora_tensors(&in);
     if (!*found)
         return rc;
     gr_matrix_shape(&m->cfg, which, &O, &K);
@@ -285,6 +403,8 @@ gram_status gr_lora_fold(float *w, const gr_model *m, const gr_adapter *a, size_
     rc = gr_lora_b_columns(B, &in, m, a, which, gr_lora_found_scale(&in, a), in_pairs, err);
     if (!rc)
         rc = fold_on(m->on, w, A, B, M, O, K, err);
+    if (!rc)
+        rc = lengthen_all(w, &in, m, a, which, in_pairs, err);
 out:
     free(A);
     free(B);
@@ -312,23 +432,33 @@ static bool is_of_matrix(const gr_model *m, const gr_adapter *a, const gr_named 
     const char *digit = strpbrk(t->name, "0123456789");
     size_t l = digit ? (size_t)strtoul(digit, NULL, 10) : 0;
     struct lora_found f;
+    const gr_named *bias;
     gram_err ignored;
 
-    for (size_t j = 0; j < gr_matrices(&m->cfg) && l < m->cfg.layers; j++)
-        if (gr_matrix_there(&m->cfg, j, l) && !gr_lora_find_pair(&f, m, a, j, l, &ignored) &&
-            (f.t[0] == t || f.t[1] == t))
+    for (size_t j = 0; j < gr_matrices(&m->cfg) && l < m->cfg.layers; j++) {
+        char matrix[128];
+        size_t O, K;
+        if (!gr_matrix_there(&m->cfg, j, l))
+            continue;
+        if (!gr_lora_find_pair(&f, m, a, j, l, &ignored) && (f.t[0] == t || f.t[1] == t || f.magnitude == t))
             return true;
+        gr_matrix_name(m, j, l, matrix, sizeof matrix);
+        gr_matrix_shape(&m->cfg, j, &O, &K);
+        if (j <= GR_MAT_O && (j == GR_MAT_O ? m->cfg.o_bias : m->cfg.qkv_bias) &&
+            !gr_lora_find_bias(&bias, a, matrix, O, &ignored) && bias == t)
+            return true;
+    }
     return false;
 }
 
-gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pairs, gram_err *err)
+gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t tensors, gram_err *err)
 {
     size_t head = gr_adapter_head_tensors(a);
 
-    if (pairs == 0)
+    if (tensors == 0)
         return gr_fail(err, GRAM_EFORMAT, "%s: none of its %zu tensors belongs to the base model", a->path,
                        gr_adapter_count(a));
-    if (2 * pairs + head == gr_adapter_count(a))
+    if (tensors + head == gr_adapter_count(a))
         return GRAM_OK;
     for (size_t i = 0; i < gr_adapter_count(a); i++) {
         const gr_named *t = gr_adapter_at(a, i);
@@ -336,5 +466,5 @@ gram_status gr_lora_check_all(const gr_model *m, const gr_adapter *a, size_t pai
             return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor %s is none that can be added to the base model", a->path,
                            t->name);
     }
-    return gr_fail(err, GRAM_EFORMAT, "%s: %zu tensors, wanted %zu", a->path, gr_adapter_count(a), 2 * pairs + head);
+    return gr_fail(err, GRAM_EFORMAT, "%s: %zu tensors, wanted %zu", a->path, gr_adapter_count(a), tensors + head);
 }

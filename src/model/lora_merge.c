@@ -1,17 +1,21 @@
 /* lora_merge.c - a base and its adapter written as one model: see lora.h. */
 #include <stdlib.h>
+#include <string.h>
 #include "base/err.h"
 #include "model/lora_int.h"
 
 struct merge {
     const gr_stored *t;
-    struct lora_found *pair;        /* [n] of each of t */
+    struct lora_found *pair;        /* [n] of each of t; of a bias NULLs, and what stands in its place or NULL */
+    const gr_named **bias;
     size_t *first;                  /* of each tensor that is written the first of t */
     const gr_adapter *a;
     const gr_named *head[GR_HEAD_PARTS];      /* the adapter's reward head; where each is written */
     size_t heads, place[GR_HEAD_PARTS];
     float *A, *b;                   /* [rank,K] of the matrix at hand, and the row's [rank] */
     const struct lora_found *expanded;      /* whose A it is */
+    gram_status rc;                 /* of a row that could not be made */
+    gram_err *err;
 };
 
 static void expand_row(float *out, const gr_named *t, size_t row)
@@ -37,6 +41,12 @@ static void merged_row(void *arg, size_t tensor, size_t row, float *out)
     for (i = m->first[tensor]; row >= m->t[i].t.rows; i++)
         row -= m->t[i].t.rows;
     f = &m->pair[i];
+    if (m->bias[i]) {                       /* of which a row may be a value */
+        gr_named one = *m->bias[i];
+        one.dim[0] = m->t[i].t.cols;
+        expand_row(out, &one, row);
+        return;
+    }
     gr_stored_row(&m->t[i], false, row, out);
     if (!f->t[0])
         return;
@@ -52,6 +62,16 @@ static void merged_row(void *arg, size_t tensor, size_t row, float *out)
     for (i = 0; i < r; i++)
         for (size_t k = 0; k < K; k++)
             out[k] += s * m->b[i] * m->A[i * K + k];
+    if (!m->rc)
+        m->rc = gr_lora_lengthen(out, K, f, row, m->a, m->err);
+}
+
+/* Of a matrix of a layer, and of no head. */
+static bool is_bias(const gr_stored *t)
+{
+    size_t n = strlen(t->matrix), end = strlen("_proj.bias");
+
+    return n > end && !strcmp(t->matrix + n - end, "_proj.bias");
 }
 
 /* Which tensor has which adapter, with memory for the largest. */
@@ -61,14 +81,17 @@ static gram_status pair_all(struct merge *m, const gr_stored *t, size_t n, const
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < n && !rc; i++) {
-        if (t[i].flat)
+        if (t[i].flat) {
+            rc = is_bias(&t[i]) ? gr_lora_find_bias(&m->bias[i], a, t[i].matrix, t[i].t.rows * t[i].t.cols, err) : rc;
+            used += m->bias[i] != NULL;
             continue;
+        }
         struct lora_found *f = &m->pair[i];
         const struct lora_matrix of = { t[i].matrix, t[i].own, t[i].own_in, t[i].experts, t[i].t.rows, t[i].t.cols };
         rc = gr_lora_find(f, a, &of, err);
         if (rc || !f->t[0])
             continue;
-        used += 2 * gr_lora_pairs(f);
+        used += gr_lora_tensors(f);
         rank = gr_max(rank, gr_lora_rank(f));
         floats = gr_max(floats, gr_lora_rank(f) * t[i].t.cols);
     }
@@ -100,7 +123,7 @@ gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg,
                           gram_err *err)
 {
     static const gr_meta meta = { "format", "pt" };
-    struct merge m = { .a = a };
+    struct merge m = { .a = a, .err = err };
     gr_head_part part[GR_HEAD_PARTS];
     gr_planned *plan = NULL;
     gr_stored *t;
@@ -118,7 +141,8 @@ gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg,
     m.pair = gr_calloc(n, sizeof *m.pair);
     m.first = gr_calloc(n + GR_HEAD_PARTS, sizeof *m.first);
     plan = gr_calloc(n + GR_HEAD_PARTS, sizeof *plan);
-    rc = m.pair && m.first && plan ? pair_all(&m, t, n, a, err) : gr_nomem(err, path);
+    m.bias = gr_calloc(n, sizeof *m.bias);
+    rc = m.pair && m.bias && m.first && plan ? pair_all(&m, t, n, a, err) : gr_nomem(err, path);
     for (size_t i = 0, rows; i < n && !rc; i += gr_stored_together(t + i, n - i, false, &rows)) {
         gr_stored_together(t + i, n - i, false, &rows);
         m.first[written] = i;
@@ -130,9 +154,12 @@ gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg,
     }
     if (!rc)
         rc = gr_st_write_rows(path, plan, written, &meta, 1, merged_row, &m, err);
+    if (!rc)
+        rc = m.rc;
     free(m.A);
     free(m.b);
     free(m.pair);
+    free(m.bias);
     free(m.first);
     free(plan);
     free(t);

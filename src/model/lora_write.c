@@ -188,8 +188,9 @@ gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, 
 {
     const unsigned together = l->spec.stacked ? 15u << GR_MAT_GATE : 0;     /* the router too */
     const char *modules[9], *parameters[4];
-    gr_adapter_config c = { (char *)(uintptr_t)base, l->spec.rank, l->spec.alpha, l->spec.root, l->spec.dropout,
-                            l->score.part[GR_HEAD_OUT] != NULL, NULL, NULL, 0 };
+    gr_adapter_config c = { .base = (char *)(uintptr_t)base, .rank = l->spec.rank, .alpha = l->spec.alpha,
+                            .root = l->spec.root, .dropout = l->spec.dropout,
+                            .says_head = l->score.part[GR_HEAD_OUT] != NULL };
     char *path = gr_path_join(dir, GR_ADAPTER_WEIGHTS);
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 

@@ -1,5 +1,6 @@
 /* test_lora_gguf.c - LoRA adapters in GGUF files, which llama.cpp's convert_lora_to_gguf made of PEFT's in
- * tests/golden/train: the logits that PEFT gives, over a directory, over a GGUF of it and merged; and what is refused.
+ * tests/golden/train, and those of PEFT's that no GGUF holds, DoRA and biases: the logits that PEFT gives, over a
+ * directory, over a GGUF of it and merged; and what is refused.
  *
  *     convert_lora_to_gguf.py --base tests/golden/train/MODEL tests/golden/train/MODEL/lora */
 #include <jansson.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "check.h"
 #include "file/io.h"
 #include "gram/convert.h"
@@ -35,10 +37,10 @@ static json_t *list_of(const char *model, const char *name)
 }
 
 /* The labels' logits at the last token; the bound is that of tests/model/test_lora.c. */
-static void check_logits(const char *model, const char *path, const char *base)
+static void check_logits(const char *model, const char *golden, const char *path, const char *base)
 {
     gram_options o = { .base = base, .threads = 2 };
-    json_t *want = list_of(model, "lora/logits.json"), *list = list_of(model, "tokens.json");
+    json_t *want = list_of(model, golden), *list = list_of(model, "tokens.json");
     int32_t token[TOKENS];
     gram_model *m;
     float *z;
@@ -62,18 +64,25 @@ static void check_logits(const char *model, const char *path, const char *base)
 
 static void logits_are_pefts(void **state)
 {
-    static const char *const model[] = { "llama_gqa", "qwen2_bias" };
+    static const struct { const char *model, *adapter, *golden; } one[] = {
+        { "llama_gqa", "lora.gguf", "lora/logits.json" }, { "qwen2_bias", "lora.gguf", "lora/logits.json" },
+        { "llama_gqa", "dora", "dora/logits.json" }, { "../models/phi3", "dora", "dora/logits.json" },
+        { "qwen2_bias", "dora", "dora/logits.json" }, { "qwen2_bias", "biases", "biases/logits.json" },
+    };
 
     (void)state;
-    for (size_t i = 0; i < GR_COUNT(model); i++) {
-        char *dir = path_of(model[i], ""), *adapter = path_of(model[i], "lora.gguf"), *gguf, *merged;
-        gguf = check_tmppath(i ? "b1.gguf" : "b0.gguf");
-        merged = check_tmppath(i ? "m1" : "m0");
-        check_logits(model[i], adapter, dir);
+    for (size_t i = 0; i < GR_COUNT(one); i++) {
+        char *dir = path_of(one[i].model, ""), *adapter = path_of(one[i].model, one[i].adapter), *gguf, *merged;
+        char name[2][16];
+        snprintf(name[0], sizeof name[0], "b%zu.gguf", i);
+        snprintf(name[1], sizeof name[1], "m%zu", i);
+        gguf = check_tmppath(name[0]);
+        merged = check_tmppath(name[1]);
+        check_logits(one[i].model, one[i].golden, adapter, dir);
         CHECK_OK(gram_convert(dir, gguf, NULL, NULL, &check_err));
-        check_logits(model[i], adapter, gguf);
+        check_logits(one[i].model, one[i].golden, adapter, gguf);
         CHECK_OK(gram_merge(adapter, dir, merged, GRAM_F32, &check_err));
-        check_logits(model[i], merged, NULL);
+        check_logits(one[i].model, one[i].golden, merged, NULL);
         free(dir), free(adapter), free(gguf), free(merged);
     }
 }
@@ -129,11 +138,64 @@ static void what_cannot_be_done_is_named(void **state)
     fails(TRAIN "llama_gqa/lora.gguf", TRAIN "none", GRAM_EIO, "none");
 }
 
+/* A copy of an adapter's directory, in whose `file` the first `from` is `to`, which is as long. */
+static char *changed_dir(size_t i, const char *from_dir, const char *file, const char *from, const char *to)
+{
+    static const char *const names[] = { "adapter_config.json", "adapter_model.safetensors" };
+    char name[16], *dir, *text, *at;
+    size_t size;
+
+    assert_int_equal(strlen(from), strlen(to));
+    snprintf(name, sizeof name, "d%zu", i);
+    dir = check_tmppath(name);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    for (size_t k = 0; k < GR_COUNT(names); k++) {
+        char path[512];
+        snprintf(path, sizeof path, TRAIN "%s/%s", from_dir, names[k]);
+        CHECK_OK(gr_read_file(path, 1 << 20, &text, &size, &check_err));
+        at = strcmp(file, names[k]) ? NULL : memmem(text, size, from, strlen(from));
+        assert_true(at || strcmp(file, names[k]));
+        if (at)
+            memcpy(at, to, strlen(to));
+        snprintf(path, sizeof path, "%s/%s", dir, names[k]);
+        CHECK_OK(gr_write_file(path, text, size, &check_err));
+        free(text);
+    }
+    return dir;
+}
+
+static void what_an_adapter_lacks_is_named(void **state)
+{
+    static const char config[] = "adapter_config.json", tensors[] = "adapter_model.safetensors";
+    static const struct { const char *dir, *base, *file, *from, *to, *says; gram_status rc; } bad[] = {
+        { "llama_gqa/dora", "llama_gqa", tensors, "magnitude_vector", "magnitude_vectox",
+          "\"use_dora\" needs it beside", GRAM_EFORMAT },
+        { "llama_gqa/dora", "llama_gqa", config, "\"use_dora\": true", "\"use_dora\": null",
+          "lora_magnitude_vector is none that can be added", GRAM_EUNSUPPORTED },
+        { "llama_gqa/dora", "llama_gqa", config, "\"bias\": \"none\"", "\"bias\": \"some\"", "found \"some\"",
+          GRAM_EUNSUPPORTED },
+        { "qwen2_bias/biases", "qwen2_bias", tensors, "k_proj.base_layer.bias", "k_proj.base_layer.bxxs",
+          "k_proj.base_layer.bias is missing: \"bias\" says", GRAM_EFORMAT },
+        { "qwen2_bias/biases", "qwen2_bias", config, "\"bias\": \"all\"", "\"bias\":  null",
+          ".bias is none that can be", GRAM_EUNSUPPORTED },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        char *dir = changed_dir(i, bad[i].dir, bad[i].file, bad[i].from, bad[i].to), *base = path_of(bad[i].base, "");
+        char *merged = check_tmppath("never");
+        fails(dir, base, bad[i].rc, bad[i].says);
+        assert_int_equal(gram_merge(dir, base, merged, GRAM_F32, &check_err), bad[i].rc);
+        free(dir), free(base), free(merged);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_are_pefts),
         cmocka_unit_test(what_cannot_be_done_is_named),
+        cmocka_unit_test(what_an_adapter_lacks_is_named),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,8 +48,10 @@ static void what_cannot_be_done_is_named(void **state)
         { "{\"peft_type\":\"LORA\",\"r\":8,\"lora_alpha\":\"16\"}", "lora_alpha", GRAM_EFORMAT },
         { "{" PLAIN ",\"lora_dropout\":1}", "lora_dropout", GRAM_EFORMAT },
         { "{" PLAIN ",\"lora_dropout\":\"0.1\"}", "lora_dropout", GRAM_EFORMAT },
-        { "{" PLAIN ",\"use_dora\":true}", "use_dora", GRAM_EUNSUPPORTED },
-        { "{" PLAIN ",\"bias\":\"all\"}", "bias", GRAM_EUNSUPPORTED },
+        { "{" PLAIN ",\"use_dora\":1}", "use_dora", GRAM_EFORMAT },
+        { "{" PLAIN ",\"bias\":\"boft_only\"}", "found \"boft_only\"", GRAM_EUNSUPPORTED },
+        { "{" PLAIN ",\"bias\":true}", "found \"no string\"", GRAM_EUNSUPPORTED },
+        { "{" PLAIN ",\"lora_bias\":true}", "lora_bias", GRAM_EUNSUPPORTED },
         { "{" PLAIN ",\"alpha_pattern\":{\"q_proj\":0}}", "\"q_proj\": wanted a positive number", GRAM_EFORMAT },
         { "{" PLAIN ",\"alpha_pattern\":{\"q_proj\":4,\"(\":4}}", "\"(\" is no regular expression", GRAM_EFORMAT },
         { "{" PLAIN ",\"alpha_pattern\":[4]}", "wanted an object", GRAM_EFORMAT },
@@ -109,7 +111,8 @@ static void what_is_written_is_read(void **state)
 {
     static const char *const targets[] = { "q_proj", "down_proj", NULL };
     static char base[] = "/models/a \"b\"";
-    const gr_adapter_config c = { base, 5, 7.5, true, 0.05, true };
+    const gr_adapter_config c = { .base = base, .rank = 5, .alpha = 7.5, .root = true, .dropout = 0.05,
+                                  .says_head = true };
     char *dir = check_tmpdir(), *path = gr_path_join(dir, GR_ADAPTER_CONFIG), *text;
     gr_adapter_config got;
     bool is;
